@@ -1,0 +1,354 @@
+/* ir.h: the graph that everything in Tenon works on.
+ *
+ * A tn_graph is one function in SSA form: regions hold ordered nodes, nodes define values and may own nested regions
+ * (If, Loop, fused kernels).  Everything is addressed by 32-bit handles into arrays that the graph owns; handle 0 is
+ * "none", stays valid as an optional operand, and no pointer into the graph outlives the next mutation.
+ *
+ * Values have interned types (dtype x dims); a dim is an interned symbolic integer expression in canonical form, so
+ * equal types and equal dims are equal handles.  A use is an operand slot that is also a link in its value's use list.
+ * All mutation goes through tn_emit, tn_replace, tn_set_input and tn_erase, which keep uses, types and the trace right.
+ *
+ * Errors are sticky: the first failure (out of memory, a type that cannot be inferred) is reported to the diagnostic
+ * sink and kept; from then on mutators do nothing and return handle 0.  Check tn_graph_status once at the end of a
+ * stretch of work.  A graph is not thread-safe; different graphs may be used from different threads. */
+#ifndef TENON_IR_H
+#define TENON_IR_H
+
+#include "tenon/base.h"
+
+typedef struct tn_graph tn_graph;
+
+typedef struct { uint32_t i; } tn_val;
+typedef struct { uint32_t i; } tn_node;
+typedef struct { uint32_t i; } tn_region;
+typedef struct { uint32_t i; } tn_type;
+typedef struct { uint32_t i; } tn_dim;
+typedef struct { uint32_t i; } tn_loc;  /* a set of the user's layer names */
+typedef struct { uint32_t i; } tn_blob; /* constant bytes */
+
+/* ---- graph ------------------------------------------------------------------------------------------------------ */
+
+tn_graph *tn_graph_new(const tn_env *env); /* NULL when out of memory */
+void tn_graph_free(tn_graph *g);           /* NULL allowed */
+const tn_env *tn_graph_env(const tn_graph *g);
+tn_status tn_graph_status(const tn_graph *g); /* the sticky status */
+/* Records a failure (first one wins) and reports it with loc of `at` (or of the cursor if at is none). */
+#if defined(__GNUC__)
+__attribute__((format(printf, 5, 6)))
+#endif
+tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const char *fmt, ...);
+/* A deep copy that shares constant blobs by reference count. */
+tn_graph *tn_graph_clone(const tn_graph *g);
+/* Bytes from the graph's arena: zeroed, aligned to 16, live until the graph is freed.  NULL (sticky) when out of memory. */
+void *tn_graph_alloc(tn_graph *g, size_t size);
+/* The interned copy of a string; equal strings are equal pointers. */
+const char *tn_intern(tn_graph *g, const char *s);
+const char *tn_intern_n(tn_graph *g, const char *s, size_t n);
+
+/* Model-level metadata (producer, opsets, user's key/values), printed in the text form. */
+void tn_graph_set_meta(tn_graph *g, const char *key, const char *value);
+size_t tn_graph_meta_count(const tn_graph *g);
+void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **value);
+
+/* ---- dims: interned integer expressions --------------------------------------------------------------------------
+ * Canonical form: sums of products with constant coefficients in a fixed order; floordiv, ceildiv, mod, min and max
+ * are simplified where bounds or divisibility allow it.  floordiv rounds toward minus infinity, mod has the sign of the divisor. */
+
+typedef enum tn_dim_kind {
+    TN_DIM_NONE,
+    TN_DIM_CONST,
+    TN_DIM_SYM,
+    TN_DIM_ADD,
+    TN_DIM_MUL,
+    TN_DIM_FLOORDIV,
+    TN_DIM_CEILDIV,
+    TN_DIM_MOD,
+    TN_DIM_MIN,
+    TN_DIM_MAX
+} tn_dim_kind;
+
+tn_dim tn_dim_const(tn_graph *g, int64_t v);
+tn_dim tn_dim_sym(tn_graph *g, const char *name); /* >= 1 unless tn_dim_set_range says otherwise */
+tn_dim tn_dim_fresh(tn_graph *g, const char *stem); /* a new symbol: "stem_7" */
+tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b);
+tn_dim tn_dim_add(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_sub(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_floordiv(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_ceildiv(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b);
+
+/* The expression's root: kind, operands (binary kinds; n-ary ADD/MUL/MIN/MAX are left-nested), value, name. */
+tn_dim_kind tn_dim_kind_of(const tn_graph *g, tn_dim d);
+tn_dim tn_dim_lhs(const tn_graph *g, tn_dim d);
+tn_dim tn_dim_rhs(const tn_graph *g, tn_dim d);
+const char *tn_dim_name(const tn_graph *g, tn_dim d);         /* symbol's name or NULL */
+bool tn_dim_is_const(const tn_graph *g, tn_dim d, int64_t *v); /* v may be NULL */
+bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v);
+/* Inclusive bounds known for d; INT64_MIN / INT64_MAX where unknown. */
+void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
+/* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
+int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
+/* A symbol's range and the value that tuning assumes (0: none given). */
+void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi);
+void tn_dim_set_hint(tn_graph *g, tn_dim sym, int64_t typical);
+int64_t tn_dim_hint(const tn_graph *g, tn_dim sym);
+/* Symbols of the graph, in order of first appearance. */
+size_t tn_sym_count(const tn_graph *g);
+tn_dim tn_sym_at(const tn_graph *g, size_t k);
+/* Replaces a symbol by an expression in every type and attribute of the graph. */
+tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
+
+/* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
+typedef struct tn_binding { const char *name; int64_t value; } tn_binding;
+/* Evaluates d; false if a symbol is unbound or a divisor is 0. */
+bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int64_t *out);
+/* Prints d ("N*64 + 1") into buf, always terminated; returns the length it needs. */
+size_t tn_dim_print(const tn_graph *g, tn_dim d, char *buf, size_t size);
+tn_dim tn_dim_parse(tn_graph *g, const char *s, const char **end); /* none on a syntax error (not sticky) */
+
+/* ---- types ------------------------------------------------------------------------------------------------------- */
+
+tn_type tn_type_make(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims);
+tn_type tn_type_const(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims);
+tn_type tn_type_with_dtype(tn_graph *g, tn_type type, tn_dtype t);
+tn_dtype tn_type_dtype(const tn_graph *g, tn_type t);
+size_t tn_type_rank(const tn_graph *g, tn_type t);
+const tn_dim *tn_type_dims(const tn_graph *g, tn_type t); /* valid until the graph is freed */
+tn_dim tn_type_numel(tn_graph *g, tn_type t);
+bool tn_type_is_static(const tn_graph *g, tn_type t);
+size_t tn_type_print(const tn_graph *g, tn_type t, char *buf, size_t size); /* "f32[N,3,224,224]" */
+
+/* ---- ops and attributes (generated from ops.def) ------------------------------------------------------------------ */
+
+typedef struct tn_ints { const int64_t *p; uint32_t n; } tn_ints;
+typedef struct tn_nums { const double *p; uint32_t n; } tn_nums;
+typedef struct tn_dims { const tn_dim *p; uint32_t n; } tn_dims;
+typedef struct tn_strs { const char *const *p; uint32_t n; } tn_strs;
+
+/* Field kinds of attribute structs: the C type of each. */
+typedef int64_t tn_attr_int;
+typedef double tn_attr_num;
+typedef bool tn_attr_flag;
+typedef const char *tn_attr_str; /* interned; NULL or "" when unset */
+typedef tn_dtype tn_attr_dtype;
+typedef tn_dim tn_attr_dim;
+typedef tn_ints tn_attr_ints;
+typedef tn_nums tn_attr_nums;
+typedef tn_dims tn_attr_dims;
+typedef tn_strs tn_attr_strs;
+typedef tn_blob tn_attr_blob;
+
+#include "ir/ops.def" /* defines TN_ATTRS(S), TN_OPS(OP) and TN_ATTRS_<struct>(F) */
+
+#define TN_FIELD(kind, name) tn_attr_##kind name;
+#define TN_STRUCT(name)                                                                                                \
+    typedef struct tn_attrs_##name {                                                                                   \
+        TN_ATTRS_##name(TN_FIELD)                                                                                      \
+    } tn_attrs_##name;
+TN_ATTRS(TN_STRUCT)
+#undef TN_STRUCT
+#undef TN_FIELD
+
+typedef enum tn_op {
+    TN_OP_NONE,
+#define OP(id, text, lo, hi, results, traits, attrs, rule) TN_OP_##id,
+    TN_OPS(OP)
+#undef OP
+        TN_OP_COUNT
+} tn_op;
+
+/* Traits of ops. */
+enum {
+    TN_T_ELEMENTWISE = 1 << 0,  /* result[i] depends on operands[i] only, with NumPy broadcasting */
+    TN_T_COMMUTATIVE = 1 << 1,  /* first two operands may be swapped */
+    TN_T_ASSOCIATIVE = 1 << 2,
+    TN_T_MOVEMENT = 1 << 3,     /* result elements are operand elements (or a fill value) */
+    TN_T_REDUCTION = 1 << 4,    /* attrs are tn_attrs_reduce */
+    TN_T_COMPOSITE = 1 << 5,    /* has an expansion into core ops (ir/expand.c) */
+    TN_T_ANCHOR = 1 << 6,       /* may own a fused region */
+    TN_T_EFFECT = 1 << 7,       /* never erased or merged */
+    TN_T_TERMINATOR = 1 << 8,   /* ends a region */
+    TN_T_REGIONS = 1 << 9,      /* owns nested regions */
+    TN_T_RANDOM = 1 << 10,      /* two equal nodes differ: no CSE, no folding */
+    TN_T_COMPARE = 1 << 11,     /* elementwise with bool result */
+    TN_T_IDEMPOTENT = 1 << 12   /* f(f(x)) = f(x) */
+};
+
+const char *tn_op_text(tn_op op);
+tn_op tn_op_parse(const char *s, size_t n);
+uint32_t tn_op_traits(tn_op op);
+static inline bool tn_op_is(tn_op op, uint32_t trait) { return (tn_op_traits(op) & trait) != 0; }
+
+/* ---- regions, nodes, values ---------------------------------------------------------------------------------------- */
+
+tn_region tn_graph_body(const tn_graph *g); /* the function's region */
+const char *tn_graph_name(const tn_graph *g);
+void tn_graph_set_name(tn_graph *g, const char *name);
+/* The function's inputs are its region's arguments; its outputs are the operands of its `return` node. */
+tn_val tn_graph_add_input(tn_graph *g, const char *name, tn_type t);
+/* Ends the function: emits (or rewrites) `return` with these values and names. */
+tn_status tn_graph_set_outputs(tn_graph *g, size_t n, const tn_val *vals, const char *const *names);
+size_t tn_graph_input_count(const tn_graph *g);
+tn_val tn_graph_input(const tn_graph *g, size_t k);
+const char *tn_graph_input_name(const tn_graph *g, size_t k);
+size_t tn_graph_output_count(const tn_graph *g);
+tn_val tn_graph_output(const tn_graph *g, size_t k);
+const char *tn_graph_output_name(const tn_graph *g, size_t k);
+
+tn_region tn_region_new(tn_graph *g); /* detached; becomes a node's by tn_emit */
+tn_val tn_region_add_arg(tn_graph *g, tn_region r, tn_type t, const char *name);
+size_t tn_region_arg_count(const tn_graph *g, tn_region r);
+tn_val tn_region_arg(const tn_graph *g, tn_region r, size_t k);
+tn_node tn_region_first(const tn_graph *g, tn_region r);
+tn_node tn_region_last(const tn_graph *g, tn_region r); /* the terminator once the region is complete */
+tn_node tn_region_owner(const tn_graph *g, tn_region r); /* none for the function's body */
+
+tn_op tn_node_op(const tn_graph *g, tn_node n); /* TN_OP_NONE once erased */
+tn_node tn_node_next(const tn_graph *g, tn_node n);
+tn_node tn_node_prev(const tn_graph *g, tn_node n);
+tn_region tn_node_region(const tn_graph *g, tn_node n); /* the region it stands in */
+size_t tn_node_input_count(const tn_graph *g, tn_node n);
+tn_val tn_node_input(const tn_graph *g, tn_node n, size_t k); /* none past the end and for absent optionals */
+size_t tn_node_result_count(const tn_graph *g, tn_node n);
+tn_val tn_node_result(const tn_graph *g, tn_node n, size_t k);
+size_t tn_node_subregion_count(const tn_graph *g, tn_node n);
+tn_region tn_node_subregion(const tn_graph *g, tn_node n, size_t k);
+const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL */
+tn_loc tn_node_loc(const tn_graph *g, tn_node n);
+uint32_t tn_graph_node_limit(const tn_graph *g); /* handles 1..limit-1 exist; erased ones have op NONE */
+uint32_t tn_graph_val_limit(const tn_graph *g);
+
+#define TN_ATTRS_OF(g, n, name) ((const tn_attrs_##name *)tn_node_attrs((g), (n)))
+#define TN_FOR_NODES(g, r, n) for (tn_node n = tn_region_first((g), (r)); n.i; n = tn_node_next((g), n))
+
+tn_type tn_val_type(const tn_graph *g, tn_val v);
+tn_dtype tn_val_dtype(const tn_graph *g, tn_val v);
+size_t tn_val_rank(const tn_graph *g, tn_val v);
+tn_dim tn_val_dim(const tn_graph *g, tn_val v, size_t axis);
+tn_node tn_val_def(const tn_graph *g, tn_val v);      /* none for region arguments */
+size_t tn_val_index(const tn_graph *g, tn_val v);     /* which result, or which argument */
+tn_region tn_val_arg_of(const tn_graph *g, tn_val v); /* the region whose argument v is, or none */
+const char *tn_val_name(const tn_graph *g, tn_val v); /* debugging name, "" if none */
+void tn_val_set_name(tn_graph *g, tn_val v, const char *name);
+size_t tn_val_use_count(const tn_graph *g, tn_val v); /* O(uses) */
+bool tn_val_has_one_use(const tn_graph *g, tn_val v);
+
+/* Iterates uses: for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) */
+typedef struct { uint32_t i; } tn_use;
+tn_use tn_val_first_use(const tn_graph *g, tn_val v);
+tn_use tn_use_next(const tn_graph *g, tn_use u);
+tn_node tn_use_node(const tn_graph *g, tn_use u);
+size_t tn_use_slot(const tn_graph *g, tn_use u);
+
+/* ---- the cursor and the four mutators ------------------------------------------------------------------------------- */
+
+/* Where tn_emit inserts, and the provenance it stamps. */
+typedef struct tn_cursor {
+    tn_region region;
+    tn_node before; /* none: before the terminator if there is one, else at the end */
+    tn_loc loc;
+} tn_cursor;
+
+tn_cursor tn_get_cursor(const tn_graph *g);
+tn_cursor tn_set_cursor(tn_graph *g, tn_cursor c);          /* returns the former one */
+tn_cursor tn_cursor_before(const tn_graph *g, tn_node n);   /* region and loc of n */
+tn_cursor tn_cursor_end(const tn_graph *g, tn_region r);
+
+/* Appends a node at the cursor.  attrs points to the op's attribute struct (copied deeply; NULL: all zero); regions are
+ * adopted.  Result types are inferred.  Returns none on failure (sticky, reported with the cursor's loc). */
+tn_node tn_emit(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs);
+tn_node tn_emit_regions(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs,
+                        size_t n_regions, const tn_region *regions);
+/* The first result of tn_emit. */
+tn_val tn_emit1(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs);
+tn_val tn_unary(tn_graph *g, tn_op op, tn_val a);
+tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b);
+/* Makes every use of `from` a use of `to`; types must be equal. */
+tn_status tn_replace(tn_graph *g, tn_val from, tn_val to);
+/* Changes one operand; result types are inferred again and must not change unless they have no uses yet. */
+tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v);
+/* Removes a node whose results have no uses, and its regions. */
+tn_status tn_erase(tn_graph *g, tn_node n);
+/* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks dominance. */
+void tn_move_before(tn_graph *g, tn_node n, tn_cursor at);
+
+/* A trace callback sees every mutation: 'e' emit, 'r' replace, 's' set input, 'x' erase. */
+typedef void (*tn_trace_fn)(void *user, const tn_graph *g, char what, tn_node n, tn_val from, tn_val to);
+void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user);
+
+/* ---- provenance -------------------------------------------------------------------------------------------------------- */
+
+tn_loc tn_loc_make(tn_graph *g, const char *layer);
+tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b); /* union */
+size_t tn_loc_count(const tn_graph *g, tn_loc l);
+const char *tn_loc_at(const tn_graph *g, tn_loc l, size_t k);
+/* "a, b, c" cut to size with "... (+N)". */
+size_t tn_loc_print(const tn_graph *g, tn_loc l, char *buf, size_t size);
+void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l);
+
+/* ---- constants ------------------------------------------------------------------------------------------------------------ */
+
+/* Bytes of a constant.  A borrowed blob calls release(user) when the last graph that shares it is freed. */
+tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size);
+tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user);
+/* Uninitialised bytes for the caller to fill through *data before the blob is first read. */
+tn_blob tn_blob_new(tn_graph *g, size_t size, void **data);
+const void *tn_blob_data(const tn_graph *g, tn_blob b);
+size_t tn_blob_size(const tn_graph *g, tn_blob b);
+uint64_t tn_blob_hash(tn_graph *g, tn_blob b); /* XXH3-64, computed once */
+
+/* Emits `const`; name may be NULL. */
+tn_val tn_const(tn_graph *g, tn_type t, tn_blob data, const char *name);
+tn_val tn_const_ints(tn_graph *g, tn_dtype t, size_t n, const int64_t *v); /* 1-D */
+tn_val tn_const_num(tn_graph *g, tn_dtype t, double v);                    /* scalar, rounded to t */
+/* The bytes of a value that is a const, or NULL. */
+const void *tn_const_data(const tn_graph *g, tn_val v);
+/* True if v is a const (or a broadcast/reshape of one) whose every element equals one number. */
+bool tn_const_splat(const tn_graph *g, tn_val v, double *num);
+/* Element i of a constant as double / int64, whatever its dtype. */
+double tn_const_get(const tn_graph *g, tn_val v, uint64_t i);
+int64_t tn_const_get_int(const tn_graph *g, tn_val v, uint64_t i);
+
+/* Number conversion with the rounding (to nearest even) that the hardware has. */
+double tn_load_num(tn_dtype t, const void *data, uint64_t i);
+void tn_store_num(tn_dtype t, void *data, uint64_t i, double v);
+int64_t tn_load_int(tn_dtype t, const void *data, uint64_t i);
+void tn_store_int(tn_dtype t, void *data, uint64_t i, int64_t v);
+
+/* ---- expansion, verification, text ---------------------------------------------------------------------------------------- */
+
+/* Emits the core-op expansion of a composite node before it and returns the values for its results (vals has room for
+ * all of them).  TN_E_UNSUPPORTED if op is not composite. */
+tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals);
+
+/* Result types of an op, as tn_emit would infer them.  types has room for `results` entries.  Reports and returns TN_E_TYPE
+ * when operands do not fit (not sticky); *n_results is set. */
+tn_status tn_infer(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs, size_t n_regions,
+                   const tn_region *regions, tn_type *types, size_t cap, size_t *n_results);
+
+/* Checks every invariant: arity, types, dominance, use lists, terminators, attribute ranges.  Reports each violation
+ * with its layer name; returns TN_E_VERIFY if there was one. */
+tn_status tn_verify(const tn_graph *g);
+
+/* Text form.  Constants up to TN_PRINT_INLINE elements are printed inline, larger ones by reference to `side`, the name of a
+ * side file that tn_print_weights writes.  The caller frees the text with tn_free(env, text, *size + 1). */
+enum { TN_PRINT_INLINE = 16 };
+tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *size);
+/* One node, for messages; truncated to fit. */
+size_t tn_print_node(const tn_graph *g, tn_node n, char *buf, size_t size);
+/* The bytes of the constants that the text refers to: blobs at 64-byte aligned offsets in order of first appearance. */
+tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, const void *p, size_t n), void *user);
+/* Parses a module.  `weights` are the side file's bytes (NULL, 0 if the text refers to none); they are borrowed and must
+ * outlive the graph unless copy is set.  `source` names the text in diagnostics. */
+tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size_t size, const void *weights,
+                   size_t weights_size, bool copy, tn_status *status);
+/* File forms: FILE.tn with FILE.tnw beside it when there are large constants.  Written atomically. */
+tn_status tn_write_file(const tn_graph *g, const char *path);
+tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status);
+/* A hash of structure, types, attributes and constants, independent of handles and names. */
+uint64_t tn_graph_hash(tn_graph *g);
+
+#endif
