@@ -1,0 +1,63 @@
+/* infer.h: what the type rules in types*.c share.
+ *
+ * A rule reads its operands from the tn_infer_ctx, refuses what cannot be right with tn_infer_error, and appends its
+ * result types with tn_infer_put.  Dims are symbolic: a rule refuses a shape only where it is provably wrong, and what
+ * stays open (two symbols that must agree) is checked again when the graph runs with real sizes. */
+#ifndef TENON_IR_INFER_H
+#define TENON_IR_INFER_H
+
+#include "ir/internal.h"
+
+#define TN_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        tn_status tn_try_status = (call);                                                                              \
+        if (tn_try_status != TN_OK) return tn_try_status;                                                              \
+    } while (0)
+
+/* Largest size, stride or pad that an attribute may hold: keeps products of two of them inside 63 bits. */
+#define TN_ATTR_MAX ((int64_t)1 << 31)
+
+static inline bool tn_infer_has(const tn_infer_ctx *c, size_t k) { return k < c->n_in && c->in[k].i != 0; }
+static inline tn_type tn_infer_type(const tn_infer_ctx *c, size_t k) { return tn_val_type(c->g, c->in[k]); }
+static inline tn_dtype tn_infer_dtype(const tn_infer_ctx *c, size_t k) { return tn_val_dtype(c->g, c->in[k]); }
+static inline size_t tn_infer_rank(const tn_infer_ctx *c, size_t k) { return tn_val_rank(c->g, c->in[k]); }
+static inline tn_dim tn_infer_dim(const tn_infer_ctx *c, size_t k, size_t axis) {
+    return tn_val_dim(c->g, c->in[k], axis);
+}
+
+/* An attribute list's element, or `def` where the list is left out. */
+static inline int64_t tn_ints_at(tn_ints a, size_t k, int64_t def) { return k < a.n ? a.p[k] : def; }
+
+typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_relation;
+/* What is known about a = b for every value of the symbols. */
+tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);
+/* The dim that NumPy broadcasting makes of a and b; none if they can never be broadcast.  Where neither is 1 and they are not
+ * known to be equal, they are taken to be equal: a constant above 1 wins over a symbol, else the first is taken. */
+tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b);
+/* Broadcasts `dims` (of *rank, room for TN_MAX_RANK) with operand k's dims. */
+tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k);
+
+/* Appends a result type; refuses negative dims and tensors whose size overflows. */
+tn_status tn_infer_put(tn_infer_ctx *c, tn_dtype t, size_t rank, const tn_dim *dims);
+tn_status tn_infer_put_type(tn_infer_ctx *c, tn_type t);
+/* Operands 0..required-1 are present. */
+tn_status tn_infer_require(tn_infer_ctx *c, size_t required);
+/* Operand k has a floating point / integer / arithmetic (not bool) dtype. */
+tn_status tn_infer_float(tn_infer_ctx *c, size_t k);
+tn_status tn_infer_int(tn_infer_ctx *c, size_t k);
+tn_status tn_infer_number(tn_infer_ctx *c, size_t k);
+/* Operands a and b have one dtype. */
+tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b);
+/* 0 <= axis < rank. */
+tn_status tn_infer_axis(tn_infer_ctx *c, int64_t axis, size_t rank);
+/* `list` is empty or has n elements, all in [lo, hi]. */
+tn_status tn_infer_ints(tn_infer_ctx *c, const char *name, tn_ints list, size_t n, int64_t lo, int64_t hi);
+/* Refuses a and b if they can never be equal: "<what_a> is A but <what_b> is B". */
+tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b, const char *what_b);
+/* Prints a dim or type for a message. */
+const char *tn_infer_dim_text(const tn_infer_ctx *c, tn_dim d, char buf[96]);
+const char *tn_infer_type_text(const tn_infer_ctx *c, tn_type t, char buf[160]);
+#define TN_DIM_TEXT(c, d) tn_infer_dim_text((c), (d), (char[96]){0})
+#define TN_TYPE_TEXT(c, t) tn_infer_type_text((c), (t), (char[160]){0})
+
+#endif
