@@ -1,0 +1,59 @@
+/* eval.h: the reference: evaluates graphs, regions and single nodes on the CPU.
+ *
+ * It is the constant folder, the oracle that kernels are judged by, and the executor where there is no GPU.  Float ops
+ * compute in double and round once to the value's dtype; sums accumulate in double; integers wrap to their width.
+ * Conversions float -> integer truncate toward zero into 64 bits (saturating, NaN gives 0) and then wrap.  min, max and
+ * reductions by them give NaN if an operand is NaN.
+ *
+ * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the layer, never a
+ * crash.  Calls are safe from different threads on different graphs. */
+#ifndef TENON_EVAL_H
+#define TENON_EVAL_H
+
+#include "ir/ir.h"
+
+/* A dense row-major tensor.  4-bit types are packed two a byte, low nibble first.  The struct does not own `data`; for an
+ * operand the evaluator only reads it. */
+typedef struct tn_tensor {
+    tn_dtype dtype;
+    uint32_t rank;
+    int64_t dims[TN_MAX_RANK];
+    void *data;
+    size_t bytes; /* that `data` holds */
+} tn_tensor;
+
+typedef struct tn_eval_opts {
+    bool wide; /* keep every float value as f64 and never round to its dtype: the float64 reference.  Results are f64. */
+    bool fast; /* f32 matmul and convolution may accumulate in f32 (BLAS sgemm); ignored in wide mode */
+    unsigned threads; /* 0: as many as there are CPUs */
+    /* Values of symbols that the operands' shapes do not tell. */
+    const tn_binding *symbols;
+    size_t n_symbols;
+    /* Sees every value once it is computed (NULL: none); the tensor lives during the call only and holds 4-bit values unpacked. */
+    void (*on_value)(void *user, tn_val v, const tn_tensor *t);
+    void *user;
+} tn_eval_opts;
+
+/* Evaluates the function.  in: one tensor an input, of the input's dtype (f64 is also accepted for float inputs in wide mode).
+ * Symbols are bound from the shapes; a shape that contradicts a type is TN_E_ARGUMENT and names the input.
+ * out: one tensor an output.  If out[k].data is NULL it is allocated from env and the caller frees it with tn_tensor_free;
+ * otherwise it must hold out[k].bytes of room.  dtype, rank, dims and bytes are filled in.  On failure nothing stays
+ * allocated.  Long work reports progress ("evaluate") and can be cancelled.  opts NULL: all zero. */
+tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, size_t n_in, tn_tensor *out, size_t n_out,
+                        const tn_eval_opts *opts);
+/* Evaluates a region (a kernel's) from tensors for its arguments to tensors for the yielded values. */
+tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region r, const tn_tensor *in, size_t n_in, tn_tensor *out,
+                         size_t n_out, const tn_eval_opts *opts);
+/* Evaluates one node from tensors for its operands (absent operands: dtype TN_DTYPE_NONE).  Values that the node's regions
+ * capture must be constants. */
+tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
+                       size_t n_out, const tn_eval_opts *opts);
+/* Evaluates a node whose operands are all constants and whose result types are static. */
+tn_status tn_eval_const_node(const tn_env *env, tn_graph *g, tn_node n, tn_tensor *out, size_t n_out);
+
+/* A tensor with fresh zeroed data; dims are checked for overflow. */
+tn_status tn_tensor_new(const tn_env *env, tn_dtype t, size_t rank, const int64_t *dims, tn_tensor *out);
+void tn_tensor_free(const tn_env *env, tn_tensor *t);
+int64_t tn_tensor_numel(const tn_tensor *t);
+
+#endif
