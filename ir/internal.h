@@ -1,0 +1,235 @@
+/* internal.h: what the files of ir/ share and nobody else sees: the graph's storage and the context of type rules.
+ *
+ * All arrays start with a zero entry, so that handle 0 reads as "none".  Records refer to each other by index; pointers
+ * in them (names, attributes, dims of types) lead into the graph's arena and stay valid until the graph is freed.
+ * Arrays move when they grow: never hold a record's address across a call that may add to its array. */
+#ifndef TENON_IR_INTERNAL_H
+#define TENON_IR_INTERNAL_H
+
+#include <stdarg.h>
+
+#include "ir/ir.h"
+
+/* ---- type rules ------------------------------------------------------------------------------------------------------ */
+
+/* What a type rule sees.  in[k] is none for absent optional operands; the first `lo` operands of the op's row are
+ * present and n_in is within the row's arity.  attrs is the op's attribute struct, never NULL, and its strings are
+ * never NULL.  A rule appends to out (room for cap) and counts in n_out. */
+typedef struct tn_infer_ctx {
+    tn_graph *g;
+    tn_op op;
+    const void *attrs;
+    size_t n_in;
+    const tn_val *in;
+    size_t n_regions;
+    const tn_region *regions;
+    tn_type *out;
+    size_t cap;
+    size_t n_out;
+} tn_infer_ctx;
+
+typedef tn_status (*tn_rule_fn)(tn_infer_ctx *c);
+tn_rule_fn tn_op_rule(tn_op op); /* types.c: built from ops.def */
+
+/* Reports "op: message (operands f32[...], ...)" with the layer's name; returns TN_E_TYPE. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+tn_status tn_infer_error(tn_infer_ctx *c, const char *fmt, ...);
+
+/* ---- tables of handles -------------------------------------------------------------------------------------------------- */
+
+/* Open addressing from a 64-bit hash to handles; the caller compares what the handles stand for. */
+typedef struct tn_table {
+    struct tn_table_slot { uint64_t hash; uint32_t handle; } *slots;
+    size_t cap, n; /* cap is 0 or a power of two */
+} tn_table;
+
+/* Calls same(user, handle) on each handle stored under hash; returns the one it accepts, or 0. */
+uint32_t tn_table_find(const tn_table *t, uint64_t hash, bool (*same)(const void *user, uint32_t handle),
+                       const void *user);
+bool tn_table_add(const tn_env *env, tn_table *t, uint64_t hash, uint32_t handle); /* false when out of memory */
+void tn_table_free(const tn_env *env, tn_table *t);
+
+/* ---- records -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct tn_chunk {
+    struct tn_chunk *next;
+    size_t size, used; /* of the bytes behind this header */
+} tn_chunk;
+
+typedef struct tn_str_rec { const char *s; size_t n; } tn_str_rec;
+
+typedef struct tn_dim_rec {
+    tn_dim_kind kind;
+    tn_dim lhs, rhs;
+    int64_t value; /* CONST: the value; SYM: the hint */
+    const char *name;
+    int64_t lo, hi; /* inclusive; INT64_MIN / INT64_MAX: unknown */
+    uint64_t hash;  /* of the structure, independent of handles */
+} tn_dim_rec;
+
+typedef struct tn_type_rec {
+    tn_dtype dtype;
+    uint32_t rank;
+    const tn_dim *dims;
+    uint64_t hash;
+} tn_type_rec;
+
+typedef struct tn_loc_rec {
+    const char *const *layers; /* interned names in order of first appearance, no doubles */
+    uint32_t n;
+} tn_loc_rec;
+
+/* Shared by the graphs that were cloned from each other, hence the atomic count. */
+typedef struct tn_blob_rec tn_blob_rec;
+
+typedef struct tn_node_rec {
+    tn_op op;
+    tn_region region;
+    tn_node prev, next;
+    tn_loc loc;
+    uint32_t slot, n_in;      /* operands: slots[slot .. slot + n_in) */
+    uint32_t result, n_results; /* vals[result .. result + n_results) */
+    uint32_t sub, n_sub;      /* owned[sub .. sub + n_sub) */
+    const void *attrs;
+} tn_node_rec;
+
+/* An operand, which is also a link in its value's list of uses. */
+typedef struct tn_slot_rec {
+    tn_val val;
+    tn_node node;
+    uint32_t prev, next;
+} tn_slot_rec;
+
+typedef struct tn_val_rec {
+    tn_type type;
+    tn_node def;     /* one of def and arg_of is set, neither once erased */
+    tn_region arg_of;
+    uint32_t index;
+    uint32_t first_use, last_use;
+    const char *name;
+} tn_val_rec;
+
+typedef struct tn_region_rec {
+    tn_node owner, first, last;
+    uint32_t n_args, cap_args;
+    tn_val *args; /* in the arena */
+    uint32_t height; /* levels of regions nested below */
+} tn_region_rec;
+
+typedef struct tn_meta_rec { const char *key, *value; } tn_meta_rec;
+
+/* A growable array: T *p with n entries in use and room for cap. */
+#define TN_VEC(T)                                                                                                      \
+    struct {                                                                                                           \
+        T *p;                                                                                                          \
+        uint32_t n, cap;                                                                                               \
+    }
+
+enum { TN_MAX_NESTING = 64 }; /* regions within regions */
+
+struct tn_graph {
+    const tn_env *env;
+    tn_status status;
+    const char *name;
+    tn_chunk *chunks;
+    tn_region body;
+    tn_cursor cursor;
+    tn_trace_fn trace;
+    void *trace_user;
+    tn_loc infer_loc;    /* whose types are being inferred, for tn_infer_error */
+    const char *where;   /* while parsing: position in the text; else NULL */
+    unsigned fresh;      /* number of the next fresh symbol */
+    TN_VEC(tn_str_rec) strs;
+    TN_VEC(tn_dim_rec) dims;
+    TN_VEC(tn_dim) syms;
+    TN_VEC(tn_type_rec) types;
+    TN_VEC(tn_loc_rec) locs;
+    TN_VEC(tn_blob_rec *) blobs;
+    TN_VEC(tn_node_rec) nodes;
+    TN_VEC(tn_slot_rec) slots;
+    TN_VEC(tn_val_rec) vals;
+    TN_VEC(tn_region_rec) regions;
+    TN_VEC(tn_region) owned;
+    TN_VEC(tn_meta_rec) metas;
+    tn_table str_table, dim_table, type_table, loc_table;
+};
+
+/* Makes room for n more entries of `size` bytes; false (sticky) when out of memory or handles. */
+bool tn_vec_reserve(tn_graph *g, void *vec, size_t size, size_t n);
+#define TN_RESERVE(g, vec, n) tn_vec_reserve((g), &(g)->vec, sizeof *(g)->vec.p, (n))
+
+/* Room in a tn_table for one more entry cannot fail later: used to keep arrays and tables in step. */
+tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
+
+static inline bool tn_graph_ok(const tn_graph *g) { return g->status == TN_OK; }
+
+/* ---- strings and locations ----------------------------------------------------------------------------------------------- */
+
+/* "a, b" of a loc set, preceded by the parser's position if there is one. */
+const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
+
+/* ---- blobs ------------------------------------------------------------------------------------------------------------------ */
+
+void tn_blob_retain(tn_blob_rec *b);
+void tn_blob_drop(tn_blob_rec *b);
+
+/* ---- dims ------------------------------------------------------------------------------------------------------------------- */
+
+uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);  /* independent of handles */
+int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
+bool tn_dim_mentions(const tn_graph *g, tn_dim d, tn_dim sym);
+
+/* ---- attributes: field tables generated from ops.def --------------------------------------------------------------------------- */
+
+typedef enum tn_field_kind {
+    TN_FIELD_int,
+    TN_FIELD_num,
+    TN_FIELD_flag,
+    TN_FIELD_str,
+    TN_FIELD_dtype,
+    TN_FIELD_dim,
+    TN_FIELD_ints,
+    TN_FIELD_nums,
+    TN_FIELD_dims,
+    TN_FIELD_strs,
+    TN_FIELD_blob
+} tn_field_kind;
+
+typedef struct tn_field {
+    const char *name;
+    tn_field_kind kind;
+    size_t offset;
+} tn_field;
+
+typedef struct tn_struct_info {
+    const char *name;
+    size_t size;
+    size_t n_fields;
+    const tn_field *fields;
+} tn_struct_info;
+
+typedef struct tn_op_info {
+    const char *text;
+    int lo, hi, results;
+    uint32_t traits;
+    tn_struct_info attrs;
+} tn_op_info;
+
+const tn_op_info *tn_op_info_of(tn_op op); /* never NULL */
+
+/* Room for any attribute struct. */
+typedef union tn_any_attrs {
+#define TN_MEMBER(name) tn_attrs_##name name;
+    TN_ATTRS(TN_MEMBER)
+#undef TN_MEMBER
+} tn_any_attrs;
+
+/* A flat copy of attrs (NULL: zeros) with NULL strings made "": what type rules are given. */
+void tn_attrs_flat(tn_op op, const void *attrs, tn_any_attrs *out);
+/* A deep copy in g's arena (strings interned there); NULL (sticky) when out of memory. */
+const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs);
+bool tn_field_is_default(const tn_field *f, const void *attrs);
+
+#endif
