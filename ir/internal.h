@@ -221,7 +221,7 @@ const tn_op_info *tn_op_info_of(tn_op op); /* never NULL */
 
 /* Room for any attribute struct. */
 typedef union tn_any_attrs {
-#define TN_MEMBER(name) tn_attrs_##name name;
+#define TN_MEMBER(name) tn_attrs_##name of_##name;
     TN_ATTRS(TN_MEMBER)
 #undef TN_MEMBER
 } tn_any_attrs;
