@@ -1,0 +1,271 @@
+/* manifest.c: see manifest.h. */
+#include "codegen/manifest.h"
+
+#include <string.h>
+
+enum { CHUNK = 1 << 16 };
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t size, used; /* bytes after this head */
+} chunk;
+
+/* A growable array of pointers or handles. */
+typedef struct list {
+    void *p;
+    size_t n, cap;
+} list;
+
+struct tn_manifest {
+    tn_graph *g;
+    const tn_env *env;
+    const tn_memory *mem;
+    chunk *chunks;
+    bool failed;
+    list dims;      /* TnPlan__Dim * */
+    list dim_index; /* uint32_t by dim handle: index + 1, 0 if not entered */
+    list consts;    /* tn_node */
+    list const_index; /* uint32_t by const node handle: index + 1 */
+};
+
+void *tn_manifest_alloc(tn_manifest *mf, size_t size) {
+    size = (size + 15) & ~(size_t)15;
+    if (mf->failed) return NULL;
+    chunk *c = mf->chunks;
+    if (!c || c->size - c->used < size) {
+        size_t want = size > CHUNK ? size : CHUNK;
+        c = tn_alloc(mf->env, sizeof *c + 16 + want);
+        if (!c) return mf->failed = true, NULL;
+        *c = (chunk){mf->chunks, want, 0};
+        mf->chunks = c;
+    }
+    char *base = (char *)(((uintptr_t)(c + 1) + 15) & ~(uintptr_t)15);
+    void *p = base + c->used;
+    c->used += size;
+    return p;
+}
+
+char *tn_manifest_str(tn_manifest *mf, const char *s) {
+    size_t n = strlen(s ? s : "") + 1;
+    char *p = tn_manifest_alloc(mf, n);
+    return p ? memcpy(p, s ? s : "", n) : NULL;
+}
+
+/* Makes room for index k of elements of `size` bytes; new elements are zero. */
+static bool reserve(tn_manifest *mf, list *l, size_t k, size_t size) {
+    if (k < l->cap) return !mf->failed;
+    size_t cap = l->cap ? l->cap : 64;
+    while (cap <= k) cap *= 2;
+    void *p = tn_realloc(mf->env, l->p, l->cap * size, cap * size);
+    if (!p) return mf->failed = true, false;
+    memset((char *)p + l->cap * size, 0, (cap - l->cap) * size);
+    l->p = p;
+    l->cap = cap;
+    return !mf->failed;
+}
+
+tn_manifest *tn_manifest_new(tn_graph *g, const tn_memory *m) {
+    const tn_env *env = tn_graph_env(g);
+    tn_manifest *mf = tn_alloc(env, sizeof *mf);
+    if (!mf) return NULL;
+    *mf = (tn_manifest){.g = g, .env = env, .mem = m};
+    tn_manifest_dim(mf, tn_dim_const(g, 0)); /* entry 0, as the schema says */
+    return mf;
+}
+
+void tn_manifest_free(tn_manifest *mf) {
+    if (!mf) return;
+    for (chunk *c = mf->chunks, *next; c; c = next) {
+        next = c->next;
+        tn_free(mf->env, c, sizeof *c + 16 + c->size);
+    }
+    tn_free(mf->env, mf->dims.p, mf->dims.cap * sizeof(TnPlan__Dim *));
+    tn_free(mf->env, mf->dim_index.p, mf->dim_index.cap * sizeof(uint32_t));
+    tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_node));
+    tn_free(mf->env, mf->const_index.p, mf->const_index.cap * sizeof(uint32_t));
+    tn_free(mf->env, mf, sizeof *mf);
+}
+
+tn_status tn_manifest_status(const tn_manifest *mf) { return mf->failed ? TN_E_MEMORY : TN_OK; }
+
+static const TnPlan__Dim__Kind dim_kinds[] = {
+    [TN_DIM_NONE] = TN_PLAN__DIM__KIND__CONST,         [TN_DIM_CONST] = TN_PLAN__DIM__KIND__CONST,
+    [TN_DIM_SYM] = TN_PLAN__DIM__KIND__SYM,            [TN_DIM_ADD] = TN_PLAN__DIM__KIND__ADD,
+    [TN_DIM_MUL] = TN_PLAN__DIM__KIND__MUL,            [TN_DIM_FLOORDIV] = TN_PLAN__DIM__KIND__FLOORDIV,
+    [TN_DIM_CEILDIV] = TN_PLAN__DIM__KIND__CEILDIV,    [TN_DIM_MOD] = TN_PLAN__DIM__KIND__MOD,
+    [TN_DIM_MIN] = TN_PLAN__DIM__KIND__MIN,            [TN_DIM_MAX] = TN_PLAN__DIM__KIND__MAX,
+};
+
+uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
+    if (d.i && reserve(mf, &mf->dim_index, d.i, sizeof(uint32_t)) && ((uint32_t *)mf->dim_index.p)[d.i])
+        return ((uint32_t *)mf->dim_index.p)[d.i] - 1;
+    if (!d.i || mf->failed) return 0;
+    tn_dim_kind kind = tn_dim_kind_of(mf->g, d);
+    uint32_t a = 0, b = 0;
+    if (kind > TN_DIM_SYM) {
+        a = tn_manifest_dim(mf, tn_dim_lhs(mf->g, d));
+        b = tn_manifest_dim(mf, tn_dim_rhs(mf->g, d));
+    }
+    TnPlan__Dim *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out || !reserve(mf, &mf->dims, mf->dims.n, sizeof out)) return 0;
+    tn_plan__dim__init(out);
+    out->kind = dim_kinds[kind];
+    out->a = a;
+    out->b = b;
+    tn_dim_is_const(mf->g, d, &out->value);
+    if (kind == TN_DIM_SYM) {
+        out->name = tn_manifest_str(mf, tn_dim_name(mf->g, d));
+        tn_dim_bounds(mf->g, d, &out->lo, &out->hi);
+        out->hint = tn_dim_hint(mf->g, d);
+    }
+    ((TnPlan__Dim **)mf->dims.p)[mf->dims.n] = out;
+    ((uint32_t *)mf->dim_index.p)[d.i] = (uint32_t)++mf->dims.n;
+    return (uint32_t)mf->dims.n - 1;
+}
+
+size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims) {
+    *dims = mf->dims.p;
+    return mf->dims.n;
+}
+
+static uint32_t enter_const(tn_manifest *mf, tn_node n) {
+    if (!reserve(mf, &mf->const_index, n.i, sizeof(uint32_t))) return 0;
+    uint32_t *slot = &((uint32_t *)mf->const_index.p)[n.i];
+    if (*slot) return *slot - 1;
+    if (!reserve(mf, &mf->consts, mf->consts.n, sizeof(tn_node))) return 0;
+    ((tn_node *)mf->consts.p)[mf->consts.n++] = n;
+    ((uint32_t *)mf->const_index.p)[n.i] = (uint32_t)mf->consts.n;
+    return (uint32_t)mf->consts.n - 1;
+}
+
+size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
+    *nodes = mf->consts.p;
+    return mf->consts.n;
+}
+
+TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
+    TnPlan__Place *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__place__init(out);
+    const tn_placement *p = &mf->mem->of[v.i];
+    out->index = p->index;
+    switch (p->space) {
+    case TN_SPACE_INPUT: out->space = TN_PLAN__PLACE__SPACE__INPUT; break;
+    case TN_SPACE_OUTPUT: out->space = TN_PLAN__PLACE__SPACE__OUTPUT; break;
+    case TN_SPACE_CONST:
+        out->space = TN_PLAN__PLACE__SPACE__CONST;
+        out->index = enter_const(mf, (tn_node){p->index});
+        break;
+    case TN_SPACE_ARENA:
+    case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
+    }
+    out->offset = tn_manifest_dim(mf, p->offset);
+    return out;
+}
+
+TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
+    TnPlan__Arg *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__arg__init(out);
+    switch (a->kind) {
+    case TN_ARG_IN:
+        out->kind = TN_PLAN__ARG__KIND__PLACE;
+        out->place = tn_manifest_place(mf, tn_node_input(mf->g, kernel, a->index));
+        break;
+    case TN_ARG_OUT:
+        out->kind = TN_PLAN__ARG__KIND__PLACE;
+        out->place = tn_manifest_place(mf, tn_node_result(mf->g, kernel, a->index));
+        break;
+    case TN_ARG_WORKSPACE: out->kind = TN_PLAN__ARG__KIND__WORKSPACE; break;
+    case TN_ARG_DIM:
+        out->kind = TN_PLAN__ARG__KIND__DIM;
+        out->dim = tn_manifest_dim(mf, a->dim);
+        break;
+    }
+    return out;
+}
+
+TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
+    enum { EPILOGUE_DEFAULT = 1, EPILOGUE_RELU = 2, EPILOGUE_BIAS = 4 }; /* cublasLtEpilogue_t */
+    TnPlan__Lt *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__lt__init(out);
+    out->m = tn_manifest_dim(mf, c->m), out->n = tn_manifest_dim(mf, c->n);
+    out->k = tn_manifest_dim(mf, c->k), out->batch = tn_manifest_dim(mf, c->batch);
+    out->trans_a = c->trans_a, out->trans_b = c->trans_b;
+    out->type_a = (uint32_t)c->type_a, out->type_b = (uint32_t)c->type_b;
+    out->type_c = (uint32_t)c->type_c, out->type_d = (uint32_t)c->type_d;
+    out->lda = tn_manifest_dim(mf, c->lda), out->ldb = tn_manifest_dim(mf, c->ldb);
+    out->ldc = tn_manifest_dim(mf, c->ldc), out->ldd = tn_manifest_dim(mf, c->ldd);
+    out->stride_a = tn_manifest_dim(mf, c->stride_a), out->stride_b = tn_manifest_dim(mf, c->stride_b);
+    out->stride_c = tn_manifest_dim(mf, c->stride_c), out->stride_d = tn_manifest_dim(mf, c->stride_d);
+    uint32_t e = (c->has_bias ? EPILOGUE_BIAS : 0) | (c->relu ? EPILOGUE_RELU : 0);
+    out->epilogue = e ? e : EPILOGUE_DEFAULT;
+    out->has_bias = c->has_bias;
+    out->tf32 = c->tf32;
+    out->beta = c->beta;
+    out->workspace = UINT64_C(32) << 20;
+    return out;
+}
+
+TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel) {
+    TnPlan__Step *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__step__init(out);
+    tn_loc loc = tn_node_loc(mf->g, kernel);
+    out->name = tn_manifest_str(mf, s->name);
+    out->spec = tn_manifest_str(mf, s->text);
+    out->anchor = tn_manifest_str(mf, s->anchor.i ? tn_op_text(tn_node_op(mf->g, s->anchor)) : "map");
+    out->n_layers = tn_loc_count(mf->g, loc);
+    out->layers = tn_manifest_alloc(mf, (out->n_layers + 1) * sizeof *out->layers);
+    for (size_t k = 0; out->layers && k < out->n_layers; k++) out->layers[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
+    out->flops = s->flops;
+    out->bytes = s->bytes;
+    out->max_abs_error = out->max_rel_error = -1;
+    return out;
+}
+
+static TnPlan__Tensor *tensor(tn_manifest *mf, tn_val v, const char *name) {
+    TnPlan__Tensor *t = tn_manifest_alloc(mf, sizeof *t);
+    if (!t) return NULL;
+    tn_plan__tensor__init(t);
+    t->name = tn_manifest_str(mf, name);
+    t->dtype = (uint32_t)tn_val_dtype(mf->g, v);
+    t->n_dims = tn_val_rank(mf->g, v);
+    t->dims = tn_manifest_alloc(mf, (t->n_dims + 1) * sizeof *t->dims);
+    for (size_t k = 0; t->dims && k < t->n_dims; k++) t->dims[k] = tn_manifest_dim(mf, tn_val_dim(mf->g, v, k));
+    return t;
+}
+
+static void fill_consts(tn_manifest *mf, const uint64_t *offsets, TnPlan__Plan *plan) {
+    plan->n_consts = mf->consts.n;
+    plan->consts = tn_manifest_alloc(mf, (mf->consts.n + 1) * sizeof *plan->consts);
+    for (size_t k = 0; plan->consts && k < mf->consts.n; k++) {
+        tn_node n = ((tn_node *)mf->consts.p)[k];
+        const tn_attrs_const *a = TN_ATTRS_OF(mf->g, n, const);
+        TnPlan__Const *c = plan->consts[k] = tn_manifest_alloc(mf, sizeof *c);
+        if (!c) return;
+        tn_plan__const__init(c);
+        c->name = tn_manifest_str(mf, a->name);
+        c->dtype = (uint32_t)a->dtype;
+        c->offset = offsets[k];
+        c->size = tn_blob_size(mf->g, a->data);
+    }
+}
+
+tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
+    size_t n_in = tn_graph_input_count(mf->g), n_out = tn_graph_output_count(mf->g);
+    plan->inputs = tn_manifest_alloc(mf, (n_in + 1) * sizeof *plan->inputs);
+    plan->outputs = tn_manifest_alloc(mf, (n_out + 1) * sizeof *plan->outputs);
+    plan->n_inputs = n_in;
+    plan->n_outputs = n_out;
+    for (size_t k = 0; plan->inputs && k < n_in; k++)
+        plan->inputs[k] = tensor(mf, tn_graph_input(mf->g, k), tn_graph_input_name(mf->g, k));
+    for (size_t k = 0; plan->outputs && k < n_out; k++)
+        plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
+    fill_consts(mf, const_offsets, plan);
+    plan->arena_size = tn_manifest_dim(mf, mf->mem->arena_size);
+    plan->n_dims = mf->dims.n;
+    plan->dims = mf->dims.p;
+    return tn_manifest_status(mf);
+}

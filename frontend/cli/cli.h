@@ -1,0 +1,117 @@
+/* cli.h: what the commands share: environment, terminal, options, tensors from files.
+ *
+ * Results go to stdout (text, or one JSON document with --json), everything else to stderr.  Exit codes: 0 success, 1 the
+ * comparison or check failed, then those of tn_status_exit_code (2 bad usage, 4 I/O, 5 damaged file, ...), 130 interrupted. */
+#ifndef TENON_CLI_H
+#define TENON_CLI_H
+
+#include <cjson/cJSON.h>
+#include <popt.h>
+#include <stdio.h>
+#include "tenon/compiler.h"
+#include "tenon/tenon.h"
+
+typedef struct cli {
+    tn_env env;          /* diagnostics and progress print to stderr */
+    bool colour;         /* stderr is a terminal and NO_COLOR is unset */
+    bool terminal;       /* progress bars may be drawn */
+    bool json, quiet, verbose;
+    bool bar_shown;
+    double last_drawn;
+    int errors;          /* diagnostics of severity error so far */
+} cli;
+
+#define COMMAND(name, what) int cmd_##name(cli *c, int argc, const char **argv);
+#include "frontend/cli/commands.def"
+#undef COMMAND
+
+/* ---- terminal ---- */
+void cli_init(cli *c);
+void cli_clear_bar(cli *c);
+bool cli_interrupted(void);
+/* Prints "tenon: message" as an error and returns the exit code 2. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+int cli_usage(cli *c, const char *fmt, ...);
+int cli_exit(cli *c, tn_status s); /* the exit code for a status */
+void cli_print_json(cJSON *doc);   /* prints and deletes */
+
+/* ---- options ---- */
+/* Parses argv with popt: `usage` is the synopsis after the command's name, `help` the paragraphs and examples that --help
+ * adds.  Returns false when the command is over (help shown or a usage error): then *rc is its exit code.  Positional arguments are left in
+ * *args (NULL-terminated, owned by *ctx; poptFreeContext when done). */
+bool cli_parse(cli *c, const char *command, int argc, const char **argv, const struct poptOption *options,
+               const char *usage, const char *help, poptContext *ctx, const char ***args, int *rc);
+/* Options that compile, tune, check and run on models share. */
+typedef struct compile_args {
+    char *target, *precision, *cache, *lockfile, *passes;
+    const char **shapes; /* from --shape, popt's argv */
+    double tune_seconds;
+    int no_gpu, exact, threads, device_ordinal;
+} compile_args;
+#define CLI_TUNE_DEFAULT (-1e9) /* initialise tune_seconds to this: "not given" */
+#define COMPILE_OPTIONS(a)                                                                                             \
+    {"target", 't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)",    \
+     "sm_90a,..."},                                                                                                    \
+        {"precision", 'p', POPT_ARG_STRING, &(a)->precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},       \
+        {"shape", 's', POPT_ARG_ARGV, &(a)->shapes, 0, "fix an input's shape (may be repeated)", "NAME=1x3x224x224"},  \
+        {"tune-seconds", 0, POPT_ARG_DOUBLE, &(a)->tune_seconds, 0, "deadline for tuning (default 60; 0: cost model)", \
+         "S"},                                                                                                         \
+        {"no-gpu", 0, POPT_ARG_NONE, &(a)->no_gpu, 0, "do not look for a GPU: the cost model chooses", NULL},          \
+        {"exact", 0, POPT_ARG_NONE, &(a)->exact, 0, "only rewrites that keep results bit for bit", NULL},              \
+        {"threads", 'j', POPT_ARG_INT, &(a)->threads, 0, "compile threads (default: all cores)", "N"},                 \
+        {"gpu", 0, POPT_ARG_INT, &(a)->device_ordinal, 0, "which GPU (default 0)", "K"},                               \
+        {"cache", 0, POPT_ARG_STRING, &(a)->cache, 0, "cache folder; an empty name means none", "DIR"},                \
+        {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"},              \
+        {"passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."}
+
+enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 32 };
+typedef struct compile_setup {
+    tn_compile_options options;
+    tn_import_options import;
+    const char *targets[CLI_MAX_TARGETS];
+    tn_shape_override shapes[CLI_MAX_SHAPES];
+    char target_text[256];
+    char names[CLI_MAX_SHAPES][128];
+} compile_setup;
+/* Turns the options into the library's; false (and *rc) on a usage error. */
+bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc);
+
+/* ---- tensors ---- */
+/* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */
+tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out);
+/* Random data: floats uniform in [-1, 1], integers in [0, 4), bools; shape from the description, -1 dims become `fill`. */
+tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, int64_t fill, uint64_t seed, tn_host_tensor *out);
+tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims, tn_host_tensor *out);
+void cli_free_tensor(cli *c, tn_host_tensor *t);
+tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t);
+uint64_t cli_numel(const tn_host_tensor *t);
+void cli_shape_text(uint32_t rank, const int64_t *dims, char *buf, size_t size);
+
+/* What a comparison of two tensors says. */
+typedef struct cli_diff {
+    double max_abs, max_rel, cosine;
+    uint64_t n, bad, first_bad; /* elements outside atol + rtol * |want| */
+    double got, want;           /* at first_bad */
+} cli_diff;
+/* False if dtypes or shapes differ (then only the message is set). */
+bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, cli_diff *d,
+                 char *message, size_t size);
+
+/* ---- running a model on any device ---- */
+typedef struct cli_model cli_model;
+/* A plan file or a model (.onnx, .tn), compiled in memory when it is a model.  device "cpu" runs models by reference
+ * evaluation of the optimised graph. */
+cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc);
+size_t cli_model_inputs(const cli_model *m);
+size_t cli_model_outputs(const cli_model *m);
+const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k);
+const tn_tensor_desc *cli_model_output(const cli_model *m, size_t k);
+/* out has room for all outputs; each is freed with cli_free_tensor. */
+tn_status cli_model_run(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out);
+void cli_close_model(cli_model *m);
+
+bool cli_has_suffix(const char *s, const char *suffix);
+
+#endif

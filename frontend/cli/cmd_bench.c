@@ -1,0 +1,81 @@
+/* cmd_bench.c: tenon bench PLAN: graph replay on random data, and each kernel alone. */
+#include "frontend/cli/cli.h"
+
+#include <string.h>
+
+static const char help[] =
+    "Times a plan on the GPU: median, 10th and 90th percentile of CUDA-graph replays on random inputs that stay on the\n"
+    "device, after 200 ms of warm-up; then every kernel replayed alone (warm caches: the sum may differ from the whole).\n\n"
+    "examples:\n"
+    "  tenon bench resnet50.plan\n"
+    "  tenon bench yunet.plan --shape input=1x3x480x640 --seconds 2 --json\n";
+
+static void print_text(const tn_bench_result *r, int top) {
+    printf("median %.1f us   p10 %.1f us   p90 %.1f us   (%u runs)\n", r->median_us, r->p10_us, r->p90_us, r->runs);
+    double sum = 0;
+    for (size_t k = 0; k < r->kernel_count; k++) sum += r->kernels[k].us;
+    printf("%zu kernels, %.1f us when each is replayed alone\n", r->kernel_count, sum);
+    for (size_t k = 0; k < r->kernel_count && (top <= 0 || k < (size_t)top); k++)
+        printf("  %8.2f us  %5.1f %%  %s\n", r->kernels[k].us, sum > 0 ? 100 * r->kernels[k].us / sum : 0, r->kernels[k].name);
+}
+
+static void print_doc(const tn_bench_result *r) {
+    cJSON *doc = cJSON_CreateObject();
+    cJSON_AddNumberToObject(doc, "median_us", r->median_us);
+    cJSON_AddNumberToObject(doc, "p10_us", r->p10_us);
+    cJSON_AddNumberToObject(doc, "p90_us", r->p90_us);
+    cJSON_AddNumberToObject(doc, "runs", r->runs);
+    cJSON *list = cJSON_AddArrayToObject(doc, "kernels");
+    for (size_t k = 0; k < r->kernel_count; k++) {
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddStringToObject(o, "name", r->kernels[k].name);
+        cJSON_AddNumberToObject(o, "us", r->kernels[k].us);
+        cJSON_AddItemToArray(list, o);
+    }
+    cli_print_json(doc);
+}
+
+int cmd_bench(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    double seconds = 1;
+    int no_graph = 0, no_pdl = 0;
+    const struct poptOption options[] = {
+        {"shape", 's', POPT_ARG_ARGV, &a.shapes, 0, "shape of a symbolic input (may be repeated)", "NAME=1x3x480x640"},
+        {"seconds", 0, POPT_ARG_DOUBLE, &seconds, 0, "how long to replay (default 1)", "S"},
+        {"gpu", 0, POPT_ARG_INT, &a.device_ordinal, 0, "which GPU (default 0)", "K"},
+        {"no-graph", 0, POPT_ARG_NONE, &no_graph, 0, "launch kernel by kernel", NULL},
+        {"no-pdl", 0, POPT_ARG_NONE, &no_pdl, 0, "no programmatic dependent launch", NULL},
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "bench", argc, argv, options, "PLAN [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    if (!args || !args[0] || args[1]) {
+        rc = cli_usage(c, "bench takes one plan (tenon bench --help)");
+    } else if (cli_compile_setup(c, &a, &s, &rc)) {
+        tn_status st;
+        tn_plan *p = tn_plan_load(&c->env, args[0], &st);
+        tn_context_options o = {.cuda_device = a.device_ordinal, .no_cuda_graph = no_graph != 0, .no_pdl = no_pdl != 0};
+        tn_context *x = p ? tn_context_new(p, &o, &st) : NULL;
+        for (size_t k = 0; x && st == TN_OK && k < tn_plan_input_count(p); k++) {
+            const tn_tensor_desc *d = tn_plan_input(p, k);
+            int64_t dims[TN_MAX_RANK];
+            for (uint32_t j = 0; j < d->rank; j++) dims[j] = d->dims[j] < 0 ? 1 : d->dims[j];
+            for (size_t j = 0; j < s.import.n_shapes; j++)
+                if (!strcmp(s.shapes[j].input, d->name) && s.shapes[j].rank == d->rank)
+                    memcpy(dims, s.shapes[j].dims, sizeof dims);
+            st = tn_context_set_shape(x, k, d->rank, dims);
+        }
+        tn_bench_result r = {0};
+        if (x && st == TN_OK) st = tn_context_bench(x, seconds, &r);
+        if (st != TN_OK) rc = cli_exit(c, st);
+        else if (c->json) print_doc(&r);
+        else print_text(&r, 0);
+        tn_context_free(x);
+        tn_plan_free(p);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}

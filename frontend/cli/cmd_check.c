@@ -1,0 +1,161 @@
+/* cmd_check.c: tenon check: a model, or a suite of models, against recorded outputs. */
+#include "frontend/cli/cli.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "frontend/cli/suite.h"
+
+static const char help[] =
+    "Runs MODEL on every test_data_set_N (input_I.pb, output_I.pb) of --data and compares: an element is right when\n"
+    "|got - recorded| <= atol + rtol * |recorded|.  --data defaults to the model's folder, or the folder of the model's name.\n"
+    "--suite runs every */model.onnx below DIR, each in a process of its own, and prints a table by operator.\n"
+    "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never falls\n"
+    "back to the CPU.  Default tolerances: fp32 1e-3/1e-5, tf32 2e-2/2e-3, fp16 2e-2/2e-3, bf16 1e-1/1e-2.\n\n"
+    "examples:\n"
+    "  tenon check squeezenet.onnx --device cpu\n"
+    "  tenon check resnet50.onnx --data testdata --device cuda --precision fp16 --rtol 0.02 --atol 0.002\n"
+    "  tenon check --suite onnx/backend/test/data/node --device cpu\n";
+
+static void default_tolerance(tn_precision p, double *rtol, double *atol) {
+    static const double table[][2] = {[TN_FP32] = {1e-3, 1e-5}, [TN_PREC_TF32] = {2e-2, 2e-3}, [TN_FP16] = {2e-2, 2e-3}, [TN_PREC_BF16] = {1e-1, 1e-2}};
+    if (*rtol < 0) *rtol = table[p][0];
+    if (*atol < 0) *atol = table[p][1];
+}
+
+static bool is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The folder that holds test_data_set_0 for a model: FOLDER/NAME for FOLDER/NAME.onnx, else FOLDER. */
+static bool find_data(const char *model, char *out, size_t size) {
+    char set[1200];
+    const char *dot = strrchr(model, '.'), *slash = strrchr(model, '/');
+    snprintf(out, size, "%.*s", (int)(dot ? dot - model : (long)strlen(model)), model);
+    snprintf(set, sizeof set, "%s/test_data_set_0", out);
+    if (is_dir(set)) return true;
+    snprintf(out, size, "%.*s", slash ? (int)(slash - model) : 1, slash ? model : ".");
+    snprintf(set, sizeof set, "%s/test_data_set_0", out);
+    return is_dir(set);
+}
+
+static tn_status read_set(cli *c, const char *dir, const char *stem, size_t n, tn_host_tensor *out) {
+    for (size_t k = 0; k < n; k++) {
+        char path[1300];
+        snprintf(path, sizeof path, "%s/%s_%zu.pb", dir, stem, k);
+        tn_status st = tn_read_tensor_pb(&c->env, path, &out[k]);
+        if (st != TN_OK) return st;
+    }
+    return TN_OK;
+}
+
+/* Compares all outputs of one data set; prints a line each unless the result is a document. */
+static tn_status check_set(cli *c, cli_model *m, const char *dir, double rtol, double atol, check_result *r) {
+    enum { MAX_IO = 256 };
+    tn_host_tensor in[MAX_IO] = {{.name = ""}}, want[MAX_IO] = {{.name = ""}}, got[MAX_IO] = {{.name = ""}};
+    size_t n_in = cli_model_inputs(m), n_out = cli_model_outputs(m);
+    tn_status st = read_set(c, dir, "input", n_in, in);
+    if (st == TN_OK) st = read_set(c, dir, "output", n_out, want);
+    if (st == TN_OK) st = cli_model_run(m, in, got);
+    for (size_t k = 0; st == TN_OK && k < n_out; k++) {
+        cli_diff d;
+        char why[400] = "";
+        bool same = cli_compare(&got[k], &want[k], rtol, atol, &d, why, sizeof why);
+        if (same && d.bad)
+            snprintf(why, sizeof why, "%llu of %llu elements differ, first at %llu: %.9g, recorded %.9g",
+                     (unsigned long long)d.bad, (unsigned long long)d.n, (unsigned long long)d.first_bad, d.got, d.want);
+        if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
+        if (same && d.cosine < r->cosine) r->cosine = d.cosine;
+        if (*why && !*r->why) snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
+        cli_clear_bar(c);
+        if (!r->silent)
+            printf("  %-24.60s max error %.3g  cosine %.7f  %s%s\n", cli_model_output(m, k)->name, d.max_abs, d.cosine,
+                   *why ? "WRONG: " : "ok", why);
+    }
+    for (size_t k = 0; k < MAX_IO; k++)
+        cli_free_tensor(c, &in[k]), cli_free_tensor(c, &want[k]), cli_free_tensor(c, &got[k]);
+    return st;
+}
+
+int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
+    char data[1024], set[1200];
+    r->cosine = 1;
+    if (o->data) snprintf(data, sizeof data, "%s", o->data);
+    else if (!find_data(model, data, sizeof data))
+        return cli_exit(c, tn_fail(&c->env, TN_E_IO, model, "name the folder with --data", "no test_data_set_0 beside the model"));
+    int rc = 0;
+    cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
+    if (!m) return rc;
+    for (size_t k = 0;; k++) {
+        snprintf(set, sizeof set, "%s/test_data_set_%zu", data, k);
+        if (!is_dir(set)) break;
+        r->sets++;
+        tn_status st = check_set(c, m, set, o->rtol, o->atol, r);
+        if (st != TN_OK) {
+            rc = cli_exit(c, st);
+            break;
+        }
+    }
+    cli_close_model(m);
+    if (!rc && !r->sets) rc = cli_exit(c, tn_fail(&c->env, TN_E_IO, data, "", "holds no test_data_set_0"));
+    return rc ? rc : *r->why ? 1 : 0;
+}
+
+static int check_one(cli *c, const char *model, const check_options *o) {
+    check_result r = {.silent = c->json};
+    int rc = check_model(c, model, o, &r);
+    if (rc > 1) return rc;
+    if (c->json) {
+        cJSON *doc = cJSON_CreateObject();
+        cJSON_AddStringToObject(doc, "model", model);
+        cJSON_AddStringToObject(doc, "device", o->device);
+        cJSON_AddBoolToObject(doc, "passed", rc == 0);
+        cJSON_AddNumberToObject(doc, "max_abs_error", r.max_abs);
+        cJSON_AddNumberToObject(doc, "cosine", r.cosine);
+        cJSON_AddStringToObject(doc, "why", r.why);
+        cli_print_json(doc);
+    } else {
+        printf("%s: %s on %s (%d data set%s, rtol %g, atol %g)\n", model, rc ? "FAILED" : "passed", o->device, r.sets,
+               r.sets == 1 ? "" : "s", o->rtol, o->atol);
+    }
+    return rc;
+}
+
+int cmd_check(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    char *device = NULL, *suite = NULL, *filter = NULL;
+    double rtol = -1, atol = -1;
+    int jobs = 1;
+    check_options o = {0};
+    char *data = NULL;
+    const struct poptOption options[] = {
+        {"device", 'd', POPT_ARG_STRING, &device, 0, "cuda (default) or cpu", "D"},
+        {"data", 0, POPT_ARG_STRING, &data, 0, "folder of test_data_set_N (default: the model's)", "DIR"},
+        {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every */model.onnx below DIR", "DIR"},
+        {"filter", 0, POPT_ARG_STRING, &filter, 0, "only tests of the suite whose name holds TEXT", "TEXT"},
+        {"jobs", 0, POPT_ARG_INT, &jobs, 0, "tests of the suite at a time (default 1)", "N"},
+        {"rtol", 0, POPT_ARG_DOUBLE, &rtol, 0, "relative tolerance", "R"},
+        {"atol", 0, POPT_ARG_DOUBLE, &atol, 0, "absolute tolerance", "A"},
+        COMPILE_OPTIONS(&a),
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "check", argc, argv, options, "MODEL.onnx | --suite DIR [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    bool one = args && args[0] && !args[1];
+    if (one == (suite != NULL)) {
+        rc = cli_usage(c, "check takes one model, or --suite DIR (tenon check --help)");
+    } else if (cli_compile_setup(c, &a, &s, &rc)) {
+        default_tolerance(s.options.precision, &rtol, &atol);
+        o = (check_options){.device = device ? device : "cuda", .data = data, .rtol = rtol, .atol = atol, .setup = &s};
+        rc = one ? check_one(c, args[0], &o) : check_suite(c, suite, filter, jobs < 1 ? 1 : jobs, &o);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}

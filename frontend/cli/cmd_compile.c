@@ -1,0 +1,76 @@
+/* cmd_compile.c: tenon compile MODEL -o PLAN. */
+#include "frontend/cli/cli.h"
+
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const char help[] =
+    "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
+    "With a GPU, candidates are checked against the reference and timed until --tune-seconds have passed; without one\n"
+    "(--no-gpu) the cost model chooses, kernels are still compiled, and `tenon tune` finishes the plan on a device.\n"
+    "The plan is written atomically: on an error or Ctrl-C no file is left.\n\n"
+    "examples:\n"
+    "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
+    "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n";
+
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int report(cli *c, const char *path, double import_s, double compile_s) {
+    tn_status s;
+    tn_plan *p = tn_plan_load(&c->env, path, &s);
+    if (!p) return cli_exit(c, s);
+    struct stat st = {0};
+    stat(path, &st);
+    if (c->json) {
+        cJSON *doc = cJSON_CreateObject(), *archs = cJSON_AddArrayToObject(doc, "archs");
+        cJSON_AddStringToObject(doc, "plan", path);
+        cJSON_AddNumberToObject(doc, "bytes", (double)st.st_size);
+        cJSON_AddNumberToObject(doc, "import_s", import_s);
+        cJSON_AddNumberToObject(doc, "compile_s", compile_s);
+        for (size_t k = 0; tn_plan_arch(p, k); k++) cJSON_AddItemToArray(archs, cJSON_CreateString(tn_plan_arch(p, k)));
+        cli_print_json(doc);
+    } else if (!c->quiet) {
+        printf("%s: %.1f MB for", path, (double)st.st_size / 1e6);
+        for (size_t k = 0; tn_plan_arch(p, k); k++) printf(" %s", tn_plan_arch(p, k));
+        printf("  (import %.2f s, compile %.2f s)\n", import_s, compile_s);
+    }
+    tn_plan_free(p);
+    return 0;
+}
+
+int cmd_compile(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    char *out = NULL;
+    const struct poptOption options[] = {
+        {"output", 'o', POPT_ARG_STRING, &out, 0, "the plan to write", "PLAN"},
+        COMPILE_OPTIONS(&a),
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "compile", argc, argv, options, "MODEL -o PLAN [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    if (!args || !args[0] || args[1]) {
+        rc = cli_usage(c, "compile takes one model (tenon compile --help)");
+    } else if (!out) {
+        rc = cli_usage(c, "compile needs -o PLAN");
+    } else if (cli_compile_setup(c, &a, &s, &rc)) {
+        tn_status st;
+        double t0 = seconds();
+        tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
+        double t1 = seconds();
+        if (g) st = tn_compile(g, &s.options, out);
+        double t2 = seconds();
+        tn_graph_free(g);
+        cli_clear_bar(c);
+        rc = st == TN_OK ? report(c, out, t1 - t0, t2 - t1) : cli_exit(c, st);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}

@@ -1,0 +1,107 @@
+/* cmd_opt.c: tenon opt FILE: named passes over a graph, for people who write passes. */
+#include "frontend/cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "passes/pass.h"
+
+static const char help[] =
+    "Runs passes over a graph (.onnx or .tn) and prints it as text.  Without --passes it runs the standard pipeline.\n"
+    "The verifier runs after every pass; a pass that breaks it leaves a reproducer when --reproducer is given.\n\n"
+    "examples:\n"
+    "  tenon opt model.onnx --passes=canon,cse,dce\n"
+    "  tenon opt model.onnx --print-changed --stop-after-rewrite 17   (bisect a wrong rewrite)\n"
+    "  tenon opt model.onnx --passes= -o model.tn                     (convert only)\n"
+    "  tenon opt --list\n";
+
+static void list_passes(cli *c) {
+    cJSON *doc = c->json ? cJSON_CreateArray() : NULL;
+    for (size_t k = 0; k < tn_pass_count(); k++) {
+        if (!doc) {
+            printf("  %-10s %s\n", tn_pass_name(k), tn_pass_summary(k));
+            continue;
+        }
+        cJSON *o = cJSON_CreateObject();
+        cJSON_AddStringToObject(o, "name", tn_pass_name(k));
+        cJSON_AddStringToObject(o, "summary", tn_pass_summary(k));
+        cJSON_AddItemToArray(doc, o);
+    }
+    if (doc) cli_print_json(doc);
+}
+
+static void show_stats(const tn_pass_ctx *ctx) {
+    const tn_pass_report *r;
+    const tn_rule_count *counts;
+    size_t n = tn_pass_reports(ctx, &r);
+    for (size_t k = 0; k < n; k++)
+        fprintf(stderr, "%-10s %8.2f ms  %s  %u rewrites\n", r[k].pass, r[k].ms, r[k].changed ? "changed  " : "unchanged",
+                r[k].rewrites);
+    n = tn_rule_counts(ctx, &counts);
+    for (size_t k = 0; k < n; k++)
+        if (counts[k].fired || counts[k].refused)
+            fprintf(stderr, "  %-28s fired %5u  refused %5u\n", counts[k].rule, counts[k].fired, counts[k].refused);
+}
+
+static tn_status print_graph(cli *c, tn_graph *g, const char *out) {
+    if (out) return tn_write_file(g, out);
+    char *text;
+    size_t size;
+    tn_status st = tn_print(g, "weights.tnw", &text, &size);
+    if (st == TN_OK) {
+        fwrite(text, 1, size, stdout);
+        tn_free(&c->env, text, size + 1);
+    }
+    return st;
+}
+
+int cmd_opt(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    char *out = NULL, *dump = NULL, *reproducer = NULL;
+    int print_changed = 0, stop_after = 0, list = 0, stats = 0;
+    const struct poptOption options[] = {
+        {"passes", 0, POPT_ARG_STRING, &a.passes, 0, "passes to run, in order (default: the standard pipeline)", "a,b,..."},
+        {"precision", 'p', POPT_ARG_STRING, &a.precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},
+        {"exact", 0, POPT_ARG_NONE, &a.exact, 0, "only rewrites that keep results bit for bit", NULL},
+        {"shape", 's', POPT_ARG_ARGV, &a.shapes, 0, "fix an input's shape (may be repeated)", "NAME=1x3x224x224"},
+        {"print-changed", 0, POPT_ARG_NONE, &print_changed, 0, "print the graph after each pass that changed it", NULL},
+        {"dump", 0, POPT_ARG_STRING, &dump, 0, "write NN-pass.tn after every pass", "DIR"},
+        {"stop-after-rewrite", 0, POPT_ARG_INT, &stop_after, 0, "let rules fire N times in all", "N"},
+        {"reproducer", 0, POPT_ARG_STRING, &reproducer, 0, "where to write the input of a failing pass", "FILE"},
+        {"stats", 0, POPT_ARG_NONE, &stats, 0, "time and rule counts of each pass, on stderr", NULL},
+        {"list", 0, POPT_ARG_NONE, &list, 0, "list the passes", NULL},
+        {"output", 'o', POPT_ARG_STRING, &out, 0, "write FILE.tn (and FILE.tnw) instead of printing", "FILE.tn"},
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "opt", argc, argv, options, "FILE [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    if (list) {
+        list_passes(c);
+    } else if (!args || !args[0] || args[1]) {
+        rc = cli_usage(c, "opt takes one graph (tenon opt --help)");
+    } else if (cli_compile_setup(c, &a, &s, &rc)) {
+        tn_precision p = s.options.precision;
+        tn_pass_options o = {.compute = p == TN_FP16 ? TN_F16 : p == TN_PREC_BF16 ? TN_BF16 : TN_F32,
+                             .tf32 = p == TN_PREC_TF32,
+                             .numerics = a.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                             .nhwc = true,
+                             .print_changed = print_changed != 0,
+                             .dump_dir = dump,
+                             .stop_after_rewrite = stop_after > 0 ? (uint32_t)stop_after : 0,
+                             .reproducer = reproducer,
+                             .out = stderr};
+        tn_status st;
+        tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
+        tn_pass_ctx *pc = g ? tn_pass_ctx_new(&c->env, &o) : NULL;
+        if (g) st = pc ? tn_run_passes(g, a.passes, pc) : TN_E_MEMORY;
+        if (pc && stats) show_stats(pc);
+        if (st == TN_OK) st = print_graph(c, g, out);
+        tn_pass_ctx_free(pc);
+        tn_graph_free(g);
+        rc = cli_exit(c, st);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}

@@ -1,0 +1,135 @@
+/* cmd_run.c: tenon run PLAN|MODEL: one inference, outputs shown or written. */
+#include "frontend/cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char help[] =
+    "Runs one inference.  Inputs come from files (.npy, .pb, .bin) or are random (the default for inputs not named; a\n"
+    "symbolic dim of a random input is 1 unless --shape fixes it).  --output DIR writes every output as DIR/NAME.npy.\n"
+    "`run` of a plan never compiles; `run` of a model compiles it in memory first.\n\n"
+    "examples:\n"
+    "  tenon run digits.plan --device cpu --input image=digit_7.npy --output out\n"
+    "  tenon run model.onnx --input ids=ids.npy --input mask=random\n";
+
+enum { MAX_IO = 256 };
+
+/* Output names may hold '/' and other characters that file names should not. */
+static void file_name(const char *dir, const char *name, char *out, size_t size) {
+    int n = snprintf(out, size, "%s/", dir);
+    size_t k = n < 0 ? 0 : (size_t)n;
+    for (; *name && k + 5 < size; name++)
+        out[k++] = strchr("/\\:*?\"<>| ", *name) ? '_' : *name;
+    snprintf(out + k, size - k, ".npy");
+}
+
+static tn_status read_inputs(cli *c, cli_model *m, const char **specs, const compile_setup *s, tn_host_tensor *in, int *rc) {
+    size_t n = cli_model_inputs(m);
+    const char *file[MAX_IO] = {NULL};
+    for (; specs && *specs; specs++) {
+        const char *eq = strrchr(*specs, '=');
+        size_t len = eq ? (size_t)(eq - *specs) : 0, k = 0;
+        while (eq && k < n && (strlen(cli_model_input(m, k)->name) != len || memcmp(cli_model_input(m, k)->name, *specs, len)))
+            k++;
+        if (!eq || k == n) {
+            char names[512] = "";
+            for (size_t i = 0, p = 0; i < n && p < sizeof names; i++)
+                p += (size_t)snprintf(names + p, sizeof names - p, "%s%s", i ? ", " : "", cli_model_input(m, i)->name);
+            *rc = cli_usage(c, "--input %s: write NAME=FILE or NAME=random; the inputs are %s", *specs, names);
+            return TN_E_ARGUMENT;
+        }
+        file[k] = eq + 1;
+    }
+    for (size_t k = 0; k < n; k++) {
+        tn_tensor_desc d = *cli_model_input(m, k);
+        for (size_t j = 0; j < s->import.n_shapes; j++)
+            if (!strcmp(s->shapes[j].input, d.name) && s->shapes[j].rank == d.rank)
+                memcpy(d.dims, s->shapes[j].dims, sizeof d.dims);
+        tn_status st = file[k] && strcmp(file[k], "random") ? cli_read_tensor(c, file[k], &d, &in[k])
+                                                            : cli_random_tensor(c, &d, 1, 1 + k, &in[k]);
+        if (st != TN_OK) return *rc = cli_exit(c, st), st;
+    }
+    return TN_OK;
+}
+
+static void show(const tn_host_tensor *t, const char *name) {
+    char shape[160];
+    cli_shape_text(t->rank, t->dims, shape, sizeof shape);
+    uint64_t n = cli_numel(t), arg = 0;
+    double lo = INFINITY, hi = -INFINITY, sum = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        double v = tn_load_num(t->dtype, t->data, i);
+        if (v > hi) hi = v, arg = i;
+        if (v < lo) lo = v;
+        sum += v;
+    }
+    printf("%s: %s %s  min %.6g  max %.6g (at %llu)  mean %.6g\n ", name, tn_dtype_text(t->dtype), shape, lo, hi,
+           (unsigned long long)arg, n ? sum / (double)n : 0);
+    for (uint64_t i = 0; i < n && i < 10; i++) printf(" %.6g", tn_load_num(t->dtype, t->data, i));
+    puts(n > 10 ? " ..." : "");
+}
+
+static cJSON *as_json(const tn_host_tensor *t, const char *name) {
+    cJSON *o = cJSON_CreateObject(), *dims = cJSON_AddArrayToObject(o, "shape");
+    cJSON_AddStringToObject(o, "name", name);
+    cJSON_AddStringToObject(o, "dtype", tn_dtype_text(t->dtype));
+    for (uint32_t k = 0; k < t->rank; k++) cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)t->dims[k]));
+    cJSON *values = cJSON_AddArrayToObject(o, "first_values");
+    for (uint64_t i = 0, n = cli_numel(t); i < n && i < 1024; i++)
+        cJSON_AddItemToArray(values, cJSON_CreateNumber(tn_load_num(t->dtype, t->data, i)));
+    return o;
+}
+
+static int write_outputs(cli *c, cli_model *m, const tn_host_tensor *out, const char *dir) {
+    if (mkdir(dir, 0777) && errno != EEXIST)
+        return cli_exit(c, tn_fail(&c->env, TN_E_IO, dir, "", "cannot be made: %s", strerror(errno)));
+    for (size_t k = 0; k < cli_model_outputs(m); k++) {
+        char path[1024];
+        file_name(dir, cli_model_output(m, k)->name, path, sizeof path);
+        tn_status st = cli_write_npy(c, path, &out[k]);
+        if (st != TN_OK) return cli_exit(c, st);
+        if (!c->json && !c->quiet) printf("wrote %s\n", path);
+    }
+    return 0;
+}
+
+int cmd_run(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    char *dir = NULL, *device = NULL;
+    const char **inputs = NULL;
+    const struct poptOption options[] = {
+        {"device", 'd', POPT_ARG_STRING, &device, 0, "cuda (default) or cpu", "D"},
+        {"input", 'i', POPT_ARG_ARGV, &inputs, 0, "an input's data (may be repeated)", "NAME=FILE|random"},
+        {"output", 'o', POPT_ARG_STRING, &dir, 0, "write every output as DIR/NAME.npy", "DIR"},
+        COMPILE_OPTIONS(&a),
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "run", argc, argv, options, "PLAN|MODEL [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    cli_model *m = NULL;
+    if (!args || !args[0] || args[1]) rc = cli_usage(c, "run takes one plan or model (tenon run --help)");
+    else if (cli_compile_setup(c, &a, &s, &rc)) m = cli_open_model(c, args[0], device ? device : "cuda", &s, &rc);
+    if (m) {
+        tn_host_tensor in[MAX_IO] = {{.name = ""}}, out[MAX_IO] = {{.name = ""}};
+        tn_status st = read_inputs(c, m, inputs, &s, in, &rc);
+        if (st == TN_OK && (st = cli_model_run(m, in, out)) != TN_OK) rc = cli_exit(c, st);
+        cli_clear_bar(c);
+        cJSON *doc = c->json && st == TN_OK ? cJSON_CreateObject() : NULL;
+        cJSON *list = doc ? cJSON_AddArrayToObject(doc, "outputs") : NULL;
+        for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
+            if (doc) cJSON_AddItemToArray(list, as_json(&out[k], cli_model_output(m, k)->name));
+            else if (!c->quiet) show(&out[k], cli_model_output(m, k)->name);
+        }
+        if (doc) cli_print_json(doc);
+        if (st == TN_OK && dir) rc = write_outputs(c, m, out, dir);
+        for (size_t k = 0; k < MAX_IO; k++) cli_free_tensor(c, &in[k]), cli_free_tensor(c, &out[k]);
+        cli_close_model(m);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}

@@ -1,0 +1,48 @@
+/* main.c: the tenon command: dispatch and the top-level help. */
+#include "frontend/cli/cli.h"
+
+#include <string.h>
+
+typedef struct command {
+    const char *name, *what;
+    int (*run)(cli *c, int argc, const char **argv);
+} command;
+
+static const command commands[] = {
+#define COMMAND(name, what) {#name, what, cmd_##name},
+#include "frontend/cli/commands.def"
+#undef COMMAND
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
+
+static void help(FILE *f) {
+    fputs("usage: tenon COMMAND [options]   (tenon COMMAND --help shows a command's options and examples)\n\n", f);
+    for (int k = 0; k < N_COMMANDS; k++) fprintf(f, "  %-9s %s\n", commands[k].name, commands[k].what);
+    fputs("\nexit codes: 0 success, 1 a check failed, 130 interrupted, and for errors:\n", f);
+    for (int s = 1; s < TN_STATUS_COUNT; s++)
+        fprintf(f, "  %3d %s\n", tn_status_exit_code((tn_status)s), tn_status_text((tn_status)s));
+}
+
+int main(int argc, char **argv) {
+    cli c = {0};
+    cli_init(&c);
+    if (argc < 2) {
+        help(stderr);
+        return 2;
+    }
+    if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+        help(stdout);
+        return 0;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        puts("tenon " TENON_VERSION);
+        return 0;
+    }
+    for (int k = 0; k < N_COMMANDS; k++)
+        if (!strcmp(argv[1], commands[k].name)) {
+            int rc = commands[k].run(&c, argc - 1, (const char **)(argv + 1));
+            cli_clear_bar(&c);
+            return cli_interrupted() ? 130 : rc;
+        }
+    return cli_usage(&c, "there is no command \"%s\" (tenon --help lists them)", argv[1]);
+}

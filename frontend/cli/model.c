@@ -1,0 +1,162 @@
+/* model.c: one way to run a plan or a model on any device, for run and check. */
+#include "frontend/cli/cli.h"
+
+#include <string.h>
+#include "ir/eval/eval.h"
+#include "passes/pass.h"
+
+enum { MAX_IO = 256 };
+
+struct cli_model {
+    cli *c;
+    tn_graph *g; /* a model on the CPU: the optimised graph, run by reference evaluation */
+    void *plan_bytes;
+    size_t plan_size;
+    tn_plan *plan;
+    tn_context *ctx;
+    size_t n_in, n_out;
+    tn_tensor_desc in[MAX_IO], out[MAX_IO];
+    char text[2 * MAX_IO][TN_MAX_RANK][48];
+};
+
+static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, tn_tensor_desc *d) {
+    d->name = name;
+    d->dtype = tn_val_dtype(m->g, v);
+    d->rank = (uint32_t)tn_val_rank(m->g, v);
+    for (uint32_t k = 0; k < d->rank; k++) {
+        tn_dim dim = tn_val_dim(m->g, v, k);
+        if (!tn_dim_is_const(m->g, dim, &d->dims[k])) d->dims[k] = -1;
+        tn_dim_print(m->g, dim, m->text[slot][k], sizeof m->text[slot][k]);
+        d->dim_text[k] = m->text[slot][k];
+    }
+}
+
+static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
+    tn_precision p = s->options.precision;
+    tn_pass_options o = {.compute = p == TN_FP16 ? TN_F16 : p == TN_PREC_BF16 ? TN_BF16 : TN_F32,
+                         .tf32 = p == TN_PREC_TF32,
+                         .numerics = s->options.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                         .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&c->env, &o);
+    tn_status st = ctx ? tn_run_passes(g, s->options.passes, ctx) : TN_E_MEMORY;
+    tn_pass_ctx_free(ctx);
+    return st;
+}
+
+static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s) {
+    tn_status st;
+    m->g = tn_import_file(&m->c->env, path, &s->import, &st);
+    if (m->g) st = optimise(m->c, m->g, s);
+    if (st != TN_OK) return st;
+    m->n_in = tn_graph_input_count(m->g);
+    m->n_out = tn_graph_output_count(m->g);
+    if (m->n_in > MAX_IO || m->n_out > MAX_IO)
+        return tn_fail(&m->c->env, TN_E_UNSUPPORTED, path, "", "more than %d inputs or outputs", MAX_IO);
+    for (size_t k = 0; k < m->n_in; k++)
+        describe_val(m, tn_graph_input(m->g, k), tn_graph_input_name(m->g, k), k, &m->in[k]);
+    for (size_t k = 0; k < m->n_out; k++)
+        describe_val(m, tn_graph_output(m->g, k), tn_graph_output_name(m->g, k), MAX_IO + k, &m->out[k]);
+    return TN_OK;
+}
+
+static tn_status open_plan(cli_model *m, const char *path, const char *device, const compile_setup *s) {
+    tn_status st = TN_OK;
+    const tn_env *env = &m->c->env;
+    if (cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn")) {
+        tn_graph *g = tn_import_file(env, path, &s->import, &st);
+        if (g) st = tn_compile_memory(g, &s->options, &m->plan_bytes, &m->plan_size);
+        tn_graph_free(g);
+        if (st == TN_OK) m->plan = tn_plan_load_memory(env, m->plan_bytes, m->plan_size, &st);
+    } else {
+        m->plan = tn_plan_load(env, path, &st);
+    }
+    if (!m->plan) return st;
+    tn_context_options o = {.device = !strcmp(device, "cpu") ? TN_CPU : TN_CUDA, .cuda_device = s->options.cuda_device};
+    m->ctx = tn_context_new(m->plan, &o, &st);
+    if (!m->ctx) return st;
+    m->n_in = tn_plan_input_count(m->plan);
+    m->n_out = tn_plan_output_count(m->plan);
+    if (m->n_in > MAX_IO || m->n_out > MAX_IO)
+        return tn_fail(env, TN_E_UNSUPPORTED, path, "", "more than %d inputs or outputs", MAX_IO);
+    for (size_t k = 0; k < m->n_in; k++) m->in[k] = *tn_plan_input(m->plan, k);
+    for (size_t k = 0; k < m->n_out; k++) m->out[k] = *tn_plan_output(m->plan, k);
+    return TN_OK;
+}
+
+cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc) {
+    if (strcmp(device, "cpu") && strcmp(device, "cuda"))
+        return *rc = cli_usage(c, "--device %s: use cuda or cpu", device), NULL;
+    cli_model *m = tn_alloc(&c->env, sizeof *m);
+    if (!m) return *rc = cli_exit(c, TN_E_MEMORY), NULL;
+    m->c = c;
+    bool model = cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
+    tn_status st = model && !strcmp(device, "cpu") ? open_cpu(m, path, s) : open_plan(m, path, device, s);
+    if (st == TN_OK) return m;
+    *rc = cli_exit(c, st);
+    cli_close_model(m);
+    return NULL;
+}
+
+void cli_close_model(cli_model *m) {
+    if (!m) return;
+    const tn_env *env = &m->c->env;
+    tn_context_free(m->ctx);
+    tn_plan_free(m->plan);
+    tn_free(env, m->plan_bytes, m->plan_size);
+    tn_graph_free(m->g);
+    tn_free(env, m, sizeof *m);
+}
+
+size_t cli_model_inputs(const cli_model *m) { return m->n_in; }
+size_t cli_model_outputs(const cli_model *m) { return m->n_out; }
+const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k) { return &m->in[k]; }
+const tn_tensor_desc *cli_model_output(const cli_model *m, size_t k) { return &m->out[k]; }
+
+static tn_status run_cpu(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out) {
+    const tn_env *env = &m->c->env;
+    tn_tensor *ti = tn_alloc(env, (m->n_in + 1) * sizeof *ti), *to = tn_alloc(env, (m->n_out + 1) * sizeof *to);
+    tn_status st = ti && to ? TN_OK : TN_E_MEMORY;
+    for (size_t k = 0; st == TN_OK && k < m->n_in; k++) {
+        ti[k] = (tn_tensor){.dtype = in[k].dtype, .rank = in[k].rank, .data = in[k].data, .bytes = in[k].bytes};
+        memcpy(ti[k].dims, in[k].dims, sizeof ti[k].dims);
+    }
+    tn_eval_opts opts = {.fast = true};
+    if (st == TN_OK) st = tn_eval_graph(env, m->g, ti, m->n_in, to, m->n_out, &opts);
+    for (size_t k = 0; st == TN_OK && k < m->n_out; k++) {
+        st = cli_new_tensor(m->c, to[k].dtype, to[k].rank, to[k].dims, &out[k]);
+        if (st == TN_OK) memcpy(out[k].data, to[k].data, tn_dtype_bytes(out[k].dtype, cli_numel(&out[k])));
+    }
+    for (size_t k = 0; to && k < m->n_out; k++) tn_tensor_free(env, &to[k]);
+    tn_free(env, ti, (m->n_in + 1) * sizeof *ti);
+    tn_free(env, to, (m->n_out + 1) * sizeof *to);
+    return st;
+}
+
+static tn_status check_dtypes(cli_model *m, const tn_host_tensor *in) {
+    for (size_t k = 0; k < m->n_in; k++)
+        if (in[k].dtype != m->in[k].dtype)
+            return tn_fail(&m->c->env, TN_E_TYPE, m->in[k].name, "", "the input is %s, the data given is %s",
+                           tn_dtype_text(m->in[k].dtype), tn_dtype_text(in[k].dtype));
+    return TN_OK;
+}
+
+tn_status cli_model_run(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out) {
+    memset(out, 0, m->n_out * sizeof *out);
+    tn_status st = check_dtypes(m, in);
+    if (st != TN_OK) return st;
+    if (m->g) return run_cpu(m, in, out);
+    const void *pi[MAX_IO];
+    void *po[MAX_IO];
+    for (size_t k = 0; st == TN_OK && k < m->n_in; k++) {
+        st = tn_context_set_shape(m->ctx, k, in[k].rank, in[k].dims);
+        pi[k] = in[k].data;
+    }
+    for (size_t k = 0; st == TN_OK && k < m->n_out; k++) {
+        uint32_t rank;
+        int64_t dims[TN_MAX_RANK];
+        st = tn_context_output_shape(m->ctx, k, &rank, dims);
+        if (st == TN_OK) st = cli_new_tensor(m->c, m->out[k].dtype, rank, dims, &out[k]);
+        po[k] = out[k].data;
+    }
+    return st == TN_OK ? tn_context_run(m->ctx, pi, po) : st;
+}
