@@ -1,0 +1,330 @@
+// tn_device.cuh: the types and functions that every template may use.
+//
+// It includes nothing: NVRTC compiles it in a few milliseconds.  Each PTX instruction that a template needs is one small
+// function, here or in tn_mma.cuh; templates themselves hold no assembler.  Under TN_HOST those functions come from
+// tests/kernels/host_shim.h instead, which runs a block on the CPU.
+#pragma once
+
+#ifdef TN_HOST
+#include "host_shim.h"
+#define TN_DEV static inline
+#define TN_UNROLL
+#else
+#define TN_DEV static __device__ __forceinline__
+#define TN_UNROLL _Pragma("unroll")
+#endif
+
+// ---- storage types ---------------------------------------------------------------------------------------------------
+
+struct tn_half { unsigned short bits; };
+struct tn_bf16 { unsigned short bits; };
+struct tn_e4m3 { unsigned char bits; };
+struct tn_e5m2 { unsigned char bits; };
+struct tn_bool { unsigned char bits; };
+struct tn_i4x2 { unsigned char bits; }; // two signed 4-bit numbers, the first in the low nibble
+struct tn_u4x2 { unsigned char bits; };
+
+struct alignas(16) tn_bits16 { unsigned x, y, z, w; };
+struct alignas(8) tn_bits8 { unsigned x, y; };
+
+// ---- leaf functions: one instruction each ------------------------------------------------------------------------------
+
+#ifndef TN_HOST
+
+// Lets the next kernel of the stream become resident, and waits until the previous one has finished and its writes are seen.
+#if __CUDA_ARCH__ >= 900
+TN_DEV void TN_RELEASE() { asm volatile("griddepcontrol.launch_dependents;"); }
+TN_DEV void TN_WAIT() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+#else
+TN_DEV void TN_RELEASE() {}
+TN_DEV void TN_WAIT() {}
+#endif
+
+TN_DEV float tn_bits_float(unsigned u) { return __uint_as_float(u); }
+TN_DEV unsigned tn_float_bits(float f) { return __float_as_uint(f); }
+
+TN_DEV float tn_half_to_float(unsigned short h) {
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+}
+TN_DEV unsigned short tn_float_to_half(float f) {
+    unsigned short h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
+    return h;
+}
+TN_DEV unsigned short tn_float_to_bf16(float f) {
+    unsigned short h;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
+    return h;
+}
+// Two at a time: lo in the low half of the result.
+TN_DEV unsigned tn_floats_to_half2(float lo, float hi) {
+    unsigned r;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+TN_DEV unsigned tn_floats_to_bf16x2(float lo, float hi) {
+    unsigned r;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
+    return r;
+}
+
+// Loads through the read-only path: only for memory that no kernel writes (weights).
+TN_DEV tn_bits16 tn_ldg16(const void *p) {
+    tn_bits16 v;
+    asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    return v;
+}
+TN_DEV tn_bits8 tn_ldg8(const void *p) {
+    tn_bits8 v;
+    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+    return v;
+}
+TN_DEV unsigned tn_ldg4(const void *p) {
+    unsigned v;
+    asm("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+TN_DEV unsigned short tn_ldg2(const void *p) {
+    unsigned short v;
+    asm("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(p));
+    return v;
+}
+TN_DEV unsigned char tn_ldg1(const void *p) {
+    unsigned v;
+    asm("ld.global.nc.u8 %0, [%1];" : "=r"(v) : "l"(p));
+    return (unsigned char)v;
+}
+
+// The whole warp takes part in these.
+TN_DEV float tn_shuffle_xor(float v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+TN_DEV double tn_shuffle_xor(double v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+TN_DEV int tn_shuffle_xor(int v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+TN_DEV unsigned tn_shuffle_xor(unsigned v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+TN_DEV long long tn_shuffle_xor(long long v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+TN_DEV unsigned long long tn_shuffle_xor(unsigned long long v, int lanes) {
+    return __shfl_xor_sync(0xffffffffu, v, lanes);
+}
+TN_DEV float tn_shuffle_up(float v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
+TN_DEV double tn_shuffle_up(double v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
+TN_DEV int tn_shuffle_up(int v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
+TN_DEV unsigned tn_shuffle_up(unsigned v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
+TN_DEV long long tn_shuffle_up(long long v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
+TN_DEV unsigned long long tn_shuffle_up(unsigned long long v, int lanes) {
+    return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes);
+}
+
+#endif // TN_HOST
+
+// ---- constants ------------------------------------------------------------------------------------------------------------
+
+#define TN_INF tn_bits_float(0x7f800000u)
+#define TN_NAN tn_bits_float(0x7fffffffu)
+
+template <typename T> struct tn_limits;
+#define TN_LIMITS(T, LO, HI)                                                                                           \
+    template <> struct tn_limits<T> {                                                                                  \
+        TN_DEV T lowest() { return (T)(LO); }                                                                          \
+        TN_DEV T highest() { return (T)(HI); }                                                                         \
+    };
+#undef TN_DEV
+#ifdef TN_HOST
+#define TN_DEV static inline
+#define TN_MEMBER
+#else
+#define TN_DEV static __device__ __forceinline__
+#define TN_MEMBER __device__ __forceinline__
+#endif
+TN_LIMITS(float, -TN_INF, TN_INF)
+TN_LIMITS(double, -(double)TN_INF, (double)TN_INF)
+TN_LIMITS(signed char, -128, 127)
+TN_LIMITS(short, -32768, 32767)
+TN_LIMITS(int, (-2147483647 - 1), 2147483647)
+TN_LIMITS(long long, (-9223372036854775807LL - 1), 9223372036854775807LL)
+TN_LIMITS(unsigned char, 0, 255)
+TN_LIMITS(unsigned short, 0, 65535)
+TN_LIMITS(unsigned, 0, 4294967295u)
+TN_LIMITS(unsigned long long, 0, 18446744073709551615ULL)
+TN_LIMITS(bool, 0, 1)
+
+// ---- storage <-> register -------------------------------------------------------------------------------------------------
+
+TN_DEV float tn_e4m3_to_float(unsigned char b) {
+    if ((b & 0x7f) == 0x7f) return TN_NAN;
+    const float f = tn_half_to_float((unsigned short)((b & 0x7f) << 7)) * 256.0f;
+    return (b & 0x80) ? -f : f;
+}
+TN_DEV unsigned char tn_float_to_e4m3(float f) { // to nearest even, saturating at 448
+    const unsigned sign = (tn_float_bits(f) >> 24) & 0x80u, u = tn_float_bits(f) & 0x7fffffffu;
+    if (u > 0x7f800000u) return (unsigned char)(sign | 0x7fu);
+    const float a = tn_bits_float(u);
+    unsigned code;
+    if (a < 0.015625f) code = (unsigned)(int)rintf(a * 512.0f); // subnormal: steps of 2^-9
+    else code = ((u + 0x7ffffu + ((u >> 20) & 1u)) >> 20) - (120u << 3);
+    if (a > 464.0f || code > 0x7eu) code = 0x7eu;
+    return (unsigned char)(sign | code);
+}
+TN_DEV float tn_e5m2_to_float(unsigned char b) { return tn_half_to_float((unsigned short)(b << 8)); }
+TN_DEV unsigned char tn_float_to_e5m2(float f) { // to nearest even, saturating at 57344
+    const unsigned sign = (tn_float_bits(f) >> 24) & 0x80u, u = tn_float_bits(f) & 0x7fffffffu;
+    if (u > 0x7f800000u) return (unsigned char)(sign | 0x7fu);
+    const float a = tn_bits_float(u);
+    unsigned code;
+    if (a < 6.103515625e-05f) code = (unsigned)(int)rintf(a * 65536.0f); // subnormal: steps of 2^-16
+    else if (a >= 61440.0f) code = 0x7bu;
+    else code = ((u + 0xfffffu + ((u >> 21) & 1u)) >> 21) - (112u << 2);
+    if (code > 0x7bu) code = 0x7bu;
+    return (unsigned char)(sign | code);
+}
+
+// The register type of each storage type, and conversion both ways.
+template <typename T> struct tn_reg { typedef T type; };
+template <> struct tn_reg<tn_half> { typedef float type; };
+template <> struct tn_reg<tn_bf16> { typedef float type; };
+template <> struct tn_reg<tn_e4m3> { typedef float type; };
+template <> struct tn_reg<tn_e5m2> { typedef float type; };
+template <> struct tn_reg<tn_bool> { typedef bool type; };
+
+template <typename T> TN_DEV T tn_to_reg(T v) { return v; }
+TN_DEV float tn_to_reg(tn_half v) { return tn_half_to_float(v.bits); }
+TN_DEV float tn_to_reg(tn_bf16 v) { return tn_bits_float((unsigned)v.bits << 16); }
+TN_DEV float tn_to_reg(tn_e4m3 v) { return tn_e4m3_to_float(v.bits); }
+TN_DEV float tn_to_reg(tn_e5m2 v) { return tn_e5m2_to_float(v.bits); }
+TN_DEV bool tn_to_reg(tn_bool v) { return v.bits != 0; }
+
+TN_DEV void tn_from_reg(tn_half &d, float v) { d.bits = tn_float_to_half(v); }
+TN_DEV void tn_from_reg(tn_bf16 &d, float v) { d.bits = tn_float_to_bf16(v); }
+TN_DEV void tn_from_reg(tn_e4m3 &d, float v) { d.bits = tn_float_to_e4m3(v); }
+TN_DEV void tn_from_reg(tn_e5m2 &d, float v) { d.bits = tn_float_to_e5m2(v); }
+TN_DEV void tn_from_reg(tn_bool &d, bool v) { d.bits = v ? 1 : 0; }
+template <typename T> TN_DEV void tn_from_reg(T &d, T v) { d = v; }
+
+// ---- packs: N elements moved in accesses of at most 16 bytes ---------------------------------------------------------------
+
+template <typename T, int N> struct tn_pack {
+    alignas(sizeof(T) * N >= 16 ? 16 : sizeof(T) * N) T v[N];
+    TN_MEMBER T &operator[](int i) { return v[i]; }
+    TN_MEMBER const T &operator[](int i) const { return v[i]; }
+};
+
+template <int BYTES> struct tn_access; // the access of that many bytes
+template <> struct tn_access<16> {
+    TN_DEV void load(void *d, const void *s) { *(tn_bits16 *)d = *(const tn_bits16 *)s; }
+    TN_DEV void load_const(void *d, const void *s) { *(tn_bits16 *)d = tn_ldg16(s); }
+};
+template <> struct tn_access<8> {
+    TN_DEV void load(void *d, const void *s) { *(tn_bits8 *)d = *(const tn_bits8 *)s; }
+    TN_DEV void load_const(void *d, const void *s) { *(tn_bits8 *)d = tn_ldg8(s); }
+};
+template <> struct tn_access<4> {
+    TN_DEV void load(void *d, const void *s) { *(unsigned *)d = *(const unsigned *)s; }
+    TN_DEV void load_const(void *d, const void *s) { *(unsigned *)d = tn_ldg4(s); }
+};
+template <> struct tn_access<2> {
+    TN_DEV void load(void *d, const void *s) { *(unsigned short *)d = *(const unsigned short *)s; }
+    TN_DEV void load_const(void *d, const void *s) { *(unsigned short *)d = tn_ldg2(s); }
+};
+template <> struct tn_access<1> {
+    TN_DEV void load(void *d, const void *s) { *(unsigned char *)d = *(const unsigned char *)s; }
+    TN_DEV void load_const(void *d, const void *s) { *(unsigned char *)d = tn_ldg1(s); }
+};
+
+#define TN_ACCESS_BYTES(A, T) ((A) * (int)sizeof(T) >= 16 ? 16 : (A) * (int)sizeof(T))
+
+// N elements at p in accesses of A elements: p is aligned to A elements, as far as 16 bytes.
+template <int N, int A, typename T> TN_DEV tn_pack<T, N> tn_load(const T *p) {
+    constexpr int B = TN_ACCESS_BYTES(A, T);
+    tn_pack<T, N> r;
+    TN_UNROLL
+    for (int i = 0; i < N * (int)sizeof(T) / B; ++i) tn_access<B>::load((char *)r.v + i * B, (const char *)p + i * B);
+    return r;
+}
+// The same for memory that no kernel writes.
+template <int N, int A, typename T> TN_DEV tn_pack<T, N> tn_load_const(const T *p) {
+    constexpr int B = TN_ACCESS_BYTES(A, T);
+    tn_pack<T, N> r;
+    TN_UNROLL
+    for (int i = 0; i < N * (int)sizeof(T) / B; ++i)
+        tn_access<B>::load_const((char *)r.v + i * B, (const char *)p + i * B);
+    return r;
+}
+template <int A, typename T, int N> TN_DEV void tn_store(T *p, const tn_pack<T, N> &x) {
+    constexpr int B = TN_ACCESS_BYTES(A, T);
+    TN_UNROLL
+    for (int i = 0; i < N * (int)sizeof(T) / B; ++i) tn_access<B>::load((char *)p + i * B, (const char *)x.v + i * B);
+}
+
+// One element as register value; `if` reads only where ok holds and gives 0 elsewhere.
+template <typename T> TN_DEV typename tn_reg<T>::type tn_get(const T *p) { return tn_to_reg(*p); }
+template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const(const T *p) {
+    T v;
+    tn_access<(int)sizeof(T)>::load_const(&v, p);
+    return tn_to_reg(v);
+}
+template <typename T> TN_DEV typename tn_reg<T>::type tn_get_if(bool ok, const T *p) {
+    return ok ? tn_get(p) : (typename tn_reg<T>::type)0;
+}
+template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const_if(bool ok, const T *p) {
+    return ok ? tn_get_const(p) : (typename tn_reg<T>::type)0;
+}
+template <typename T> TN_DEV void tn_put(T *p, typename tn_reg<T>::type v) { tn_from_reg(*p, v); }
+
+// 4-bit elements, two a byte, low nibble first; i counts elements.
+TN_DEV signed char tn_get_i4(const unsigned char *p, long long i) {
+    const int v = (p[i >> 1] >> ((i & 1) * 4)) & 15;
+    return (signed char)(v >= 8 ? v - 16 : v);
+}
+TN_DEV unsigned char tn_get_u4(const unsigned char *p, long long i) {
+    return (unsigned char)((p[i >> 1] >> ((i & 1) * 4)) & 15);
+}
+
+// ---- reductions ------------------------------------------------------------------------------------------------------------
+
+struct tn_sum_op {
+    template <typename T> TN_DEV T identity() { return (T)0; }
+    template <typename T> TN_DEV T apply(T a, T b) { return (T)(a + b); }
+};
+struct tn_prod_op {
+    template <typename T> TN_DEV T identity() { return (T)1; }
+    template <typename T> TN_DEV T apply(T a, T b) { return (T)(a * b); }
+};
+struct tn_max_op { // NaN wins
+    template <typename T> TN_DEV T identity() { return tn_limits<T>::lowest(); }
+    template <typename T> TN_DEV T apply(T a, T b) { return (a > b || a != a) ? a : b; }
+};
+struct tn_min_op {
+    template <typename T> TN_DEV T identity() { return tn_limits<T>::highest(); }
+    template <typename T> TN_DEV T apply(T a, T b) { return (a < b || a != a) ? a : b; }
+};
+
+// Over groups of WIDTH neighbouring lanes (a power of two up to 32); every lane gets the result.
+template <typename Op, int WIDTH, typename T> TN_DEV T tn_warp_reduce(T v) {
+    TN_UNROLL
+    for (int d = WIDTH / 2; d > 0; d >>= 1) v = Op::apply(v, tn_shuffle_xor(v, d));
+    return v;
+}
+// Over a block of THREADS threads in x; every thread gets the result.  scratch: THREADS / 32 elements of shared memory,
+// free for the next use on return.
+template <typename Op, int THREADS, typename T> TN_DEV T tn_block_reduce(T v, T *scratch) {
+    v = tn_warp_reduce<Op, 32>(v);
+    if (THREADS == 32) return v;
+    const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
+    if (lane == 0) scratch[warp] = v;
+    __syncthreads();
+    v = lane < THREADS / 32 ? scratch[lane] : Op::template identity<T>();
+    v = tn_warp_reduce<Op, 32>(v);
+    __syncthreads();
+    return v;
+}
+
+// ---- integer helpers ----------------------------------------------------------------------------------------------------------
+
+TN_DEV long long tn_min_index(long long a, long long b) { return a < b ? a : b; }
+// A gather index as ONNX means it: negative ones count from the end; what is still outside is clamped, so that no
+// access leaves the tensor.
+TN_DEV long long tn_wrap_index(long long i, long long n) {
+    i = i < 0 ? i + n : i;
+    return i < 0 ? 0 : i >= n ? n - 1 : i;
+}
+TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
