@@ -28,7 +28,7 @@ typedef struct tn_tensor_desc {
 /* Maps a plan file and checks its checksum and version.  NULL on failure with *status set (status may be NULL).
  * Errors: E_IO, E_FORMAT (damaged or of another version: the message names both), E_MEMORY. */
 tn_plan *tn_plan_load(const tn_env *env, const char *path, tn_status *status);
-/* The same from memory; the bytes must be 64-byte aligned and outlive the plan. */
+/* The same from memory; the bytes must be 16-byte aligned and outlive the plan. */
 tn_plan *tn_plan_load_memory(const tn_env *env, const void *data, size_t size, tn_status *status);
 /* Frees the plan once its last context is gone. NULL allowed. */
 void tn_plan_free(tn_plan *p);
