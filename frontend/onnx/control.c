@@ -1,0 +1,163 @@
+/* control.c: constants, identities, and branches. */
+#include "frontend/onnx/value.h"
+
+#include <string.h>
+
+/* ---- constants
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static void dense_of_sparse(tn_oi *x, const TnOnnx__SparseTensorProto *sp) {
+    tn_graph *g = x->g;
+    tn_onnx_tensor v = {0}, idx = {0};
+    int64_t n = 1;
+    if (!sp->values || !sp->indices || sp->n_dims > TN_MAX_RANK) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "an incomplete sparse tensor");
+        return;
+    }
+    for (size_t k = 0; k < sp->n_dims; k++)
+        if (sp->dims[k] < 0 || (sp->dims[k] && n > ((int64_t)1 << 31) / sp->dims[k])) {
+            tn_oi_fail(x, TN_E_UNSUPPORTED, "", "a sparse tensor of a shape that is too large");
+            return;
+        } else
+            n *= sp->dims[k];
+    tn_status st = tn_onnx_decode(x->m, sp->values, "values", &v);
+    if (!st) st = tn_onnx_decode(x->m, sp->indices, "indices", &idx);
+    bool coords = idx.rank == 2;
+    void *data = NULL;
+    if (st)
+        tn_oi_fail(x, st, "", "its sparse tensor cannot be read");
+    else if (idx.dtype != TN_I64 || idx.count != v.count * (coords ? sp->n_dims : 1) || tn_dtype_bits(v.dtype) < 8)
+        tn_oi_fail(x, TN_E_FORMAT, "", "a sparse tensor whose indices do not fit its values");
+    tn_blob b = tn_oi_failed(x) ? (tn_blob){0} : tn_blob_new(g, tn_dtype_bytes(v.dtype, (uint64_t)n), &data);
+    size_t width = tn_dtype_bits(v.dtype) / 8;
+    if (b.i) memset(data, 0, width * (size_t)n);
+    for (uint64_t k = 0; b.i && k < v.count; k++) {
+        int64_t at = 0;
+        for (size_t a = 0; a < (coords ? sp->n_dims : 1); a++) {
+            int64_t i = tn_load_int(TN_I64, idx.data, coords ? k * sp->n_dims + a : k), size = coords ? sp->dims[a] : n;
+            if (i < 0 || i >= size) {
+                tn_oi_fail(x, TN_E_FORMAT, "", "a sparse tensor with an index outside its shape");
+                b.i = 0;
+                break;
+            }
+            at = at * size + i;
+        }
+        if (b.i) memcpy((uint8_t *)data + (size_t)at * width, (const uint8_t *)v.data + k * width, width);
+    }
+    if (b.i) tn_oi_out(x, 0, tn_const(g, tn_type_const(g, v.dtype, sp->n_dims, sp->dims), b, NULL));
+    tn_onnx_tensor_release(x->env, &v);
+    tn_onnx_tensor_release(x->env, &idx);
+}
+
+static void list_out(tn_oi *x, tn_dtype t, bool scalar, size_t n, const int64_t *ints, const float *nums) {
+    tn_graph *g = x->g;
+    int64_t count = (int64_t)n;
+    void *data = NULL;
+    tn_blob b = tn_blob_new(g, tn_dtype_bytes(t, n), &data);
+    if (tn_oi_failed(x)) return;
+    for (size_t k = 0; k < n; k++) {
+        if (ints)
+            tn_store_int(t, data, k, ints[k]);
+        else
+            tn_store_num(t, data, k, (double)nums[k]);
+    }
+    tn_oi_out(x, 0, tn_const(g, tn_type_const(g, t, scalar ? 0 : 1, &count), b, NULL));
+}
+
+void tn_oi_op_constant(tn_oi *x) {
+    const TnOnnx__AttributeProto *a;
+    if ((a = tn_oi_attr(x, "value")) && a->t)
+        tn_oi_out_value(x, 0, &(tn_oi_value){.init = a->t});
+    else if ((a = tn_oi_attr(x, "value_float")))
+        list_out(x, TN_F32, true, 1, NULL, &a->f);
+    else if ((a = tn_oi_attr(x, "value_int")))
+        list_out(x, TN_I64, true, 1, &a->i, NULL);
+    else if ((a = tn_oi_attr(x, "value_floats")))
+        list_out(x, TN_F32, false, a->n_floats, NULL, a->floats);
+    else if ((a = tn_oi_attr(x, "value_ints")))
+        list_out(x, TN_I64, false, a->n_ints, a->ints, NULL);
+    else if ((a = tn_oi_attr(x, "sparse_value")) && a->sparse_tensor)
+        dense_of_sparse(x, a->sparse_tensor);
+    else
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "strings are not supported", "a constant without a numeric value");
+}
+
+/* ---- identities
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+void tn_oi_op_identity(tn_oi *x) {
+    tn_oi_forward(x, 0, 0);
+}
+
+/* Inference: the identity, with a mask of ones. */
+void tn_oi_op_dropout(tn_oi *x) {
+    tn_graph *g = x->g;
+    int64_t training = 0;
+    double ratio = 0.5;
+    size_t n = 0;
+    if (tn_oi_has(x, 2) && (!tn_oi_const_ints(x, 2, 1, &training, &n) || training)) {
+        if ((tn_oi_has(x, 1) && !tn_oi_need_num(x, 1, "the ratio", &ratio)) || ratio != 0) {
+            tn_oi_fail(x, TN_E_UNSUPPORTED, "export the model for inference (evaluation mode)", "training mode");
+            return;
+        }
+    }
+    tn_oi_forward(x, 0, 0);
+    if (!tn_oi_wants(x, 1)) return;
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = tn_oi_rank(x, 0);
+    for (size_t k = 0; k < rank; k++) dims[k] = tn_oi_dim(x, 0, k);
+    tn_val one = tn_const_ints(g, TN_I64, 1, (const int64_t[]){1});
+    one = tn_build_cast_to(g, tn_build_reshape_to(g, one, 0, NULL), x->opset < 10 ? tn_oi_dtype(x, 0) : TN_BOOL);
+    tn_oi_out(x, 1, tn_build_broadcast_to(g, one, rank, dims));
+}
+
+/* ---- branches
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+enum { MAX_RESULTS = 64 };
+
+/* Imports a branch into a region of its own that yields its outputs. */
+static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub) {
+    tn_oi_value *outs[MAX_RESULTS];
+    tn_val vals[MAX_RESULTS];
+    size_t n = 0;
+    tn_region r = tn_region_new(x->g);
+    tn_cursor at = tn_cursor_end(x->g, r), outer = tn_get_cursor(x->g);
+    at.loc = outer.loc;
+    tn_set_cursor(x->g, at);
+    x->in_region++;
+    bool ok = tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n);
+    for (size_t k = 0; ok && k < n; k++) vals[k] = tn_oi_value_val(x, outs[k]);
+    x->in_region--;
+    if (ok) tn_emit(x->g, TN_OP_YIELD, NULL, n, vals);
+    tn_set_cursor(x->g, outer);
+    return r;
+}
+
+/* A known condition takes one branch; otherwise both become regions. */
+void tn_oi_op_if(tn_oi *x) {
+    tn_graph *g = x->g;
+    const TnOnnx__AttributeProto *yes = tn_oi_attr(x, "then_branch"), *no = tn_oi_attr(x, "else_branch");
+    if (!yes || !no || !yes->g || !no->g || yes->g->n_output != no->g->n_output ||
+        x->node->n_output > yes->g->n_output) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "its branches are missing, or differ in their outputs");
+        return;
+    }
+    int64_t cond = 0;
+    size_t n = 0;
+    if (tn_oi_const_ints(x, 0, 1, &cond, &n) && n == 1) {
+        tn_oi_value *outs[MAX_RESULTS];
+        if (tn_oi_subgraph(x, cond ? yes->g : no->g, MAX_RESULTS, outs, &n))
+            for (size_t k = 0; k < n; k++) tn_oi_out_value(x, k, outs[k]);
+        return;
+    }
+    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL);
+    if (tn_oi_failed(x)) return;
+    tn_region r[2];
+    r[0] = branch(x, yes->g);
+    r[1] = branch(x, no->g);
+    if (tn_oi_failed(x)) return;
+    tn_node node = tn_emit_regions(g, TN_OP_IF, NULL, 1, &c, 2, r);
+    for (size_t k = 0; node.i && k < x->node->n_output; k++) tn_oi_out(x, k, tn_node_result(g, node, k));
+}

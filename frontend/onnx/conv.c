@@ -1,0 +1,274 @@
+/* conv.c: convolutions and pools.  The IR has explicit pads only, so auto_pad is resolved here. */
+#include "frontend/onnx/import.h"
+
+#include <string.h>
+
+enum { SPATIAL = TN_MAX_RANK - 2 };
+
+typedef struct window {
+    size_t n; /* spatial axes */
+    int64_t kernel[SPATIAL], strides[SPATIAL], dilations[SPATIAL], pads[2 * SPATIAL];
+    bool ok;
+} window;
+
+/* A list of n numbers, or the default for each. */
+static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_t low, int64_t *out) {
+    const int64_t *v;
+    size_t count = tn_oi_ints(x, name, &v);
+    for (size_t k = 0; k < n; k++) out[k] = k < count ? v[k] : otherwise;
+    if (count && count != n) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "%s has %zu numbers; %zu are wanted", name, count, n);
+        return false;
+    }
+    for (size_t k = 0; k < n; k++)
+        if (out[k] < low || out[k] > INT32_MAX) {
+            tn_oi_fail(x, TN_E_FORMAT, "", "%s is %lld", name, (long long)out[k]);
+            return false;
+        }
+    return true;
+}
+
+/* Pads that make the output ceil(in / stride): a constant where the size is known, or divisible by the stride. */
+static bool same_pads(tn_oi *x, window *w, size_t k, tn_dim in, bool upper) {
+    int64_t size = 0, total, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, stride = w->strides[k];
+    if (tn_dim_is_const(x->g, in, &size)) {
+        total = ((size + stride - 1) / stride - 1) * stride + extent - size;
+    } else if (tn_dim_divisor(x->g, in) % stride == 0) {
+        total = extent - stride;
+    } else {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape",
+                   "auto_pad with a stride of %lld needs a known size on axis %zu", (long long)stride, k);
+        return false;
+    }
+    if (total < 0) total = 0;
+    w->pads[k] = upper ? total / 2 : total - total / 2;
+    w->pads[w->n + k] = total - w->pads[k];
+    return true;
+}
+
+/* Reads strides, dilations and pads of a node whose kernel size is already in w->kernel. */
+static bool read_window(tn_oi *x, window *w) {
+    size_t n = w->n;
+    if (!list(x, "strides", n, 1, 1, w->strides) || !list(x, "dilations", n, 1, 1, w->dilations) ||
+        !list(x, "pads", 2 * n, 0, INT32_MIN, w->pads))
+        return false;
+    const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
+    bool upper = !strcmp(how, "SAME_UPPER");
+    if (!strcmp(how, "VALID")) memset(w->pads, 0, sizeof w->pads);
+    for (size_t k = 0; (upper || !strcmp(how, "SAME_LOWER")) && k < n; k++)
+        if (!same_pads(x, w, k, tn_oi_dim(x, 0, 2 + k), upper)) return false;
+    return true;
+}
+
+/* The kernel of a convolution is its weight's trailing dims. */
+static bool conv_window(tn_oi *x, window *w) {
+    size_t rank = tn_oi_rank(x, 0);
+    if (rank < 3 || tn_oi_rank(x, 1) != rank) {
+        tn_oi_need(x, 1);
+        tn_oi_fail(x, TN_E_TYPE, "", "input of rank %zu and weight of rank %zu", rank, tn_oi_rank(x, 1));
+        return false;
+    }
+    w->n = rank - 2;
+    for (size_t k = 0; k < w->n; k++)
+        if (!tn_dim_is_const(x->g, tn_oi_dim(x, 1, 2 + k), &w->kernel[k])) {
+            tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the kernel's size is not known");
+            return false;
+        }
+    return read_window(x, w);
+}
+
+static tn_ints ints(const int64_t *p, size_t n) {
+    return (tn_ints){p, (uint32_t)n};
+}
+
+/* Negative pads of a convolution cut the input. */
+static tn_val crop(tn_oi *x, tn_val v, window *w) {
+    tn_graph *g = x->g;
+    for (size_t k = 0; k < w->n; k++) {
+        int64_t b = w->pads[k] < 0 ? -w->pads[k] : 0, e = w->pads[w->n + k] < 0 ? -w->pads[w->n + k] : 0;
+        if (!b && !e) continue;
+        tn_dim size = tn_dim_sub(g, tn_val_dim(g, v, 2 + k), tn_dim_const(g, b + e));
+        v = tn_build_slice_axis(g, v, (int64_t)k + 2, tn_dim_const(g, b), size);
+        if (b) w->pads[k] = 0;
+        if (e) w->pads[w->n + k] = 0;
+    }
+    return v;
+}
+
+static tn_val conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias) {
+    window w = {0};
+    if (!conv_window(x, &w)) return (tn_val){0};
+    v = crop(x, v, &w);
+    tn_attrs_conv a = {.strides = ints(w.strides, w.n),
+                       .pads = ints(w.pads, 2 * w.n),
+                       .dilations = ints(w.dilations, w.n),
+                       .groups = tn_oi_int(x, "group", 1),
+                       .layout = "nchw"};
+    return tn_build_conv(x->g, v, weight, bias, a);
+}
+
+void tn_oi_op_conv(tn_oi *x) {
+    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
+    if (!tn_oi_failed(x)) tn_oi_out(x, 0, conv(x, v, w, tn_oi_in(x, 2)));
+}
+
+/* com.microsoft.FusedConv: convolution, an optional summand, an activation. */
+void tn_oi_op_fused_conv(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
+    if (tn_oi_failed(x)) return;
+    v = conv(x, v, w, tn_oi_in(x, 2));
+    if (tn_oi_has(x, 3)) v = tn_build_add(g, v, tn_oi_in(x, 3));
+    const char *act = tn_oi_str(x, "activation", "");
+    const float *p;
+    size_t n = tn_oi_nums(x, "activation_params", &p);
+    double a = n > 0 ? p[0] : 0, b = n > 1 ? p[1] : 0;
+    if (!strcmp(act, "Relu"))
+        v = tn_build_relu(g, v);
+    else if (!strcmp(act, "Sigmoid"))
+        v = tn_build_sigmoid(g, v);
+    else if (!strcmp(act, "Tanh"))
+        v = tn_build_tanh(g, v);
+    else if (!strcmp(act, "LeakyRelu"))
+        v = tn_build_leaky_relu(g, v, (tn_attrs_activation){.alpha = n ? a : 0.01});
+    else if (!strcmp(act, "Clip") && n == 2)
+        v = tn_build_clamp(g, v, (tn_attrs_clamp){a, b});
+    else if (!strcmp(act, "HardSigmoid"))
+        v = tn_build_hard_sigmoid(g, v, (tn_attrs_activation){.alpha = a, .beta = b});
+    else if (*act)
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "export without fusing activations", "activation '%s'", act);
+    tn_oi_out(x, 0, v);
+}
+
+/* output_shape and auto_pad fix the total padding: stride (in - 1) + output_padding + extent - out. */
+static bool transposed_pads(tn_oi *x, window *w, int64_t *more) {
+    const int64_t *shape;
+    size_t n = tn_oi_ints(x, "output_shape", &shape);
+    const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
+    bool upper = !strcmp(how, "SAME_UPPER"), same = upper || !strcmp(how, "SAME_LOWER");
+    if (!n && !same) return true;
+    if (n && n != w->n && n != w->n + 2) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "output_shape has %zu numbers; %zu are wanted", n, w->n);
+        return false;
+    }
+    if (n) shape += n - w->n;
+    for (size_t k = 0; k < w->n; k++) {
+        int64_t size = 0, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, total;
+        if (n) {
+            if (!tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size)) {
+                tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape",
+                           "output_shape needs a known input size");
+                return false;
+            }
+            total = w->strides[k] * (size - 1) + more[k] + extent - shape[k];
+        } else {
+            total = extent + more[k] - w->strides[k];
+        }
+        if (total < 0) {
+            more[k] -= total;
+            total = 0;
+        }
+        w->pads[k] = upper ? total / 2 : total - total / 2;
+        w->pads[w->n + k] = total - w->pads[k];
+    }
+    return true;
+}
+
+void tn_oi_op_conv_transpose(tn_oi *x) {
+    window w = {0};
+    int64_t more[SPATIAL];
+    tn_val v = tn_oi_need(x, 0), weight = tn_oi_need(x, 1), bias = tn_oi_in(x, 2);
+    if (tn_oi_failed(x) || !conv_window(x, &w) || !list(x, "output_padding", w.n, 0, 0, more) ||
+        !transposed_pads(x, &w, more))
+        return;
+    tn_attrs_conv_transpose a = {.strides = ints(w.strides, w.n),
+                                 .pads = ints(w.pads, 2 * w.n),
+                                 .dilations = ints(w.dilations, w.n),
+                                 .output_pads = ints(more, w.n),
+                                 .groups = tn_oi_int(x, "group", 1),
+                                 .layout = "nchw"};
+    tn_oi_out(x, 0, tn_build_conv_transpose(x->g, v, weight, bias, a));
+}
+
+/* ---- pools
+ * ----------------------------------------------------------------------------------------------------------------- */
+
+static bool pool_window(tn_oi *x, window *w, tn_attrs_pool *a) {
+    size_t rank = tn_oi_rank(x, 0);
+    tn_oi_need(x, 0);
+    if (tn_oi_failed(x)) return false;
+    if (rank < 3 || !tn_oi_attr(x, "kernel_shape")) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "input of rank %zu%s", rank, rank < 3 ? "" : " and no kernel_shape");
+        return false;
+    }
+    w->n = rank - 2;
+    if (!list(x, "kernel_shape", w->n, 1, 1, w->kernel) || !read_window(x, w)) return false;
+    *a = (tn_attrs_pool){.kernel = ints(w->kernel, w->n),
+                         .strides = ints(w->strides, w->n),
+                         .pads = ints(w->pads, 2 * w->n),
+                         .dilations = ints(w->dilations, w->n),
+                         .ceil_mode = tn_oi_int(x, "ceil_mode", 0),
+                         .count_pad = tn_oi_int(x, "count_include_pad", 0),
+                         .layout = "nchw"};
+    return true;
+}
+
+void tn_oi_op_pool(tn_oi *x) {
+    window w = {0};
+    tn_attrs_pool a;
+    if (!pool_window(x, &w, &a)) return;
+    if (tn_oi_wants(x, 1)) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "remove the use of the indices", "the Indices output");
+        return;
+    }
+    tn_val v = tn_oi_need(x, 0);
+    tn_oi_out(x, 0, tn_emit1(x->g, x->row->op, &a, 1, &v));
+}
+
+static tn_val root(tn_oi *x, tn_val v, double p) {
+    if (p == 1) return v;
+    return p == 2 ? tn_build_sqrt(x->g, v) : tn_build_scalar(x->g, TN_OP_POW, v, 1 / p);
+}
+
+static tn_val power(tn_oi *x, tn_val v, double p) {
+    v = tn_build_abs(x->g, v);
+    if (p == 1) return v;
+    return p == 2 ? tn_build_mul(x->g, v, v) : tn_build_scalar(x->g, TN_OP_POW, v, p);
+}
+
+/* (sum |x|^p)^(1/p): the mean with padding counted, times the size of the window. */
+void tn_oi_op_lp_pool(tn_oi *x) {
+    window w = {0};
+    tn_attrs_pool a;
+    double p = (double)tn_oi_int(x, "p", 2), count = 1;
+    if (!pool_window(x, &w, &a)) return;
+    for (size_t k = 0; k < w.n; k++) count *= (double)w.kernel[k];
+    if (a.ceil_mode) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "pad the input explicitly", "ceil_mode");
+        return;
+    }
+    a.count_pad = true;
+    tn_val v = tn_build_avg_pool(x->g, power(x, tn_oi_need(x, 0), p), a);
+    tn_oi_out(x, 0, root(x, tn_build_scalar(x->g, TN_OP_MUL, v, count), p));
+}
+
+static size_t spatial_axes(tn_oi *x, tn_val v, int64_t *axes) {
+    size_t n = 0;
+    for (size_t k = 2; k < tn_val_rank(x->g, v); k++) axes[n++] = (int64_t)k;
+    return n;
+}
+
+void tn_oi_op_global_pool(tn_oi *x) {
+    int64_t axes[TN_MAX_RANK];
+    tn_val v = tn_oi_need(x, 0);
+    size_t n = spatial_axes(x, v, axes);
+    tn_oi_out(x, 0, tn_build_reduce(x->g, x->row->op, v, n, axes, true));
+}
+
+void tn_oi_op_global_lp_pool(tn_oi *x) {
+    int64_t axes[TN_MAX_RANK];
+    double p = (double)tn_oi_int(x, "p", 2);
+    tn_val v = tn_oi_need(x, 0);
+    size_t n = spatial_axes(x, v, axes);
+    tn_oi_out(x, 0, root(x, tn_build_reduce(x->g, TN_OP_REDUCE_SUM, power(x, v, p), n, axes, true), p));
+}

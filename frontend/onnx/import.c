@@ -1,0 +1,474 @@
+/* import.c: model -> graph.  Inputs, initialisers, the node loop, model-local functions, outputs, and the public calls.
+ */
+#include "frontend/onnx/value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MIN_OPSET = 7,
+    MAX_OPSET = 27,
+    MAX_INLINE_DEPTH = 48,
+    MAX_NODES = 4 << 20 /* imported nodes, counting every inlined call: stops exponential nests of functions */
+};
+
+/* ---- the op table
+ * ------------------------------------------------------------------------------------------------------- */
+
+enum { LAST = 1 << 20 };
+
+static const tn_oi_row rows[] = {
+#define ONNX_OP(domain, name, since, until, fn, op) {domain, #name, since, until, tn_oi_op_##fn, TN_OP_##op},
+#include "frontend/onnx/onnx_ops.def"
+#undef ONNX_OP
+};
+
+bool tn_oi_domain_is_onnx(const char *domain) {
+    return !*domain || !strcmp(domain, "ai.onnx");
+}
+
+const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t version) {
+    if (tn_oi_domain_is_onnx(domain)) domain = "";
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        if (!strcmp(rows[k].name, name) && !strcmp(rows[k].domain, domain) && version >= rows[k].since &&
+            version <= rows[k].until)
+            return &rows[k];
+    return NULL;
+}
+
+/* ---- opsets and functions
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The version of a domain that the model (or the function being inlined) imports; 0 if it does not. */
+static int64_t opset_of(const tn_oi *x, const char *domain) {
+    const tn_oi_frame *f = x->frame;
+    size_t n = f && f->function->n_opset_import ? f->function->n_opset_import : x->model->n_opset_import;
+    TnOnnx__OperatorSetIdProto **o =
+        f && f->function->n_opset_import ? f->function->opset_import : x->model->opset_import;
+    for (size_t k = 0; k < n; k++)
+        if (!strcmp(o[k]->domain, domain) || (tn_oi_domain_is_onnx(domain) && tn_oi_domain_is_onnx(o[k]->domain)))
+            return o[k]->version;
+    return 0;
+}
+
+static const TnOnnx__FunctionProto *find_function(const tn_oi *x, const TnOnnx__NodeProto *n) {
+    for (size_t k = 0; k < x->model->n_functions; k++) {
+        const TnOnnx__FunctionProto *f = x->model->functions[k];
+        if (!strcmp(f->name, n->op_type) && !strcmp(f->domain, n->domain) && !strcmp(f->overload, n->overload))
+            return f;
+    }
+    return NULL;
+}
+
+static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes);
+
+static void inline_function(tn_oi *x, const TnOnnx__FunctionProto *f, const char *label) {
+    const TnOnnx__NodeProto *call = x->node;
+    if (++x->depth > MAX_INLINE_DEPTH) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "functions nested more than %d deep, or recursive", MAX_INLINE_DEPTH);
+        return;
+    }
+    tn_oi_frame frame = {.parent = x->frame, .call = call, .function = f, .label = label};
+    tn_oi_scope *outer = x->scope, *inner = tn_oi_scope_new(x, NULL);
+    if (!inner) return;
+    for (size_t k = 0; k < f->n_input; k++) {
+        tn_oi_value *from = k < call->n_input && *call->input[k] ? tn_oi_find_value(x, call->input[k]) : NULL;
+        if (!from && k < call->n_input && *call->input[k]) {
+            tn_oi_fail(x, TN_E_FORMAT, "the model is not topologically sorted: check it with onnx.checker",
+                       "input '%s' is defined nowhere before this node", call->input[k]);
+            return;
+        }
+        x->scope = inner;
+        tn_oi_value *to = tn_oi_define(x, f->input[k]);
+        x->scope = outer;
+        if (!to) return;
+        const char *name = to->name;
+        tn_oi_value *next = to->next;
+        if (from)
+            *to = *from;
+        else
+            to->absent = true;
+        to->name = name;
+        to->next = next;
+    }
+    x->scope = inner;
+    const tn_oi_frame *caller = x->frame;
+    x->frame = &frame;
+    import_nodes(x, f->n_node, f->node);
+    x->node = call;
+    tn_oi_value *results[64];
+    size_t n = f->n_output < 64 ? f->n_output : 64;
+    for (size_t k = 0; k < n; k++) results[k] = tn_oi_find_value(x, f->output[k]);
+    x->frame = caller;
+    x->scope = outer;
+    x->depth--;
+    for (size_t k = 0; k < n; k++) {
+        if (!tn_oi_wants(x, k)) continue;
+        if (results[k])
+            tn_oi_out_value(x, k, results[k]);
+        else
+            tn_oi_fail(x, TN_E_FORMAT, "", "the function does not define its output '%s'", f->output[k]);
+    }
+}
+
+bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_value **outs, size_t *n) {
+    const TnOnnx__NodeProto *node = x->node;
+    const tn_oi_row *row = x->row;
+    int64_t opset = x->opset;
+    tn_oi_scope *outer = x->scope, *inner = tn_oi_scope_new(x, outer);
+    if (++x->depth > MAX_INLINE_DEPTH || sub->n_output > cap) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "nested too deeply, or with more than %zu results", cap);
+        return false;
+    }
+    if (!inner) return false;
+    x->scope = inner;
+    for (size_t k = 0; k < sub->n_initializer; k++) {
+        tn_oi_value *v = tn_oi_define(x, sub->initializer[k]->name);
+        if (v) v->init = sub->initializer[k];
+    }
+    import_nodes(x, sub->n_node, sub->node);
+    x->node = node;
+    x->row = row;
+    x->opset = opset;
+    *n = sub->n_output;
+    for (size_t k = 0; k < sub->n_output && !tn_oi_failed(x); k++)
+        if (!(outs[k] = tn_oi_find_value(x, sub->output[k]->name)))
+            tn_oi_fail(x, TN_E_FORMAT, "", "the branch does not define its output '%s'", sub->output[k]->name);
+    x->scope = outer;
+    x->depth--;
+    return !tn_oi_failed(x);
+}
+
+/* ---- nodes
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The user's name of a node: its own, or what it is and makes; below the name of the function call it was inlined from.
+ */
+static const char *label_of(tn_oi *x, const TnOnnx__NodeProto *n) {
+    char buf[512];
+    const char *at = x->frame ? x->frame->label : "";
+    const char *sep = x->frame ? "/" : "";
+    if (*n->name)
+        snprintf(buf, sizeof buf, "%s%s%s", at, sep, n->name);
+    else
+        snprintf(buf, sizeof buf, "%s%s%s(%s)", at, sep, n->op_type, n->n_output ? n->output[0] : "");
+    const char *s = tn_intern(x->g, buf);
+    return s ? s : "";
+}
+
+static void unsupported(tn_oi *x) {
+    const TnOnnx__NodeProto *n = x->node;
+    int since = 0, until = 0;
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
+        if (!strcmp(rows[k].name, n->op_type) &&
+            tn_oi_domain_is_onnx(rows[k].domain) == tn_oi_domain_is_onnx(n->domain)) {
+            if (!since || rows[k].since < since) since = rows[k].since;
+            if (rows[k].until > until) until = rows[k].until;
+        }
+    if (!x->opset)
+        tn_oi_fail(x, TN_E_FORMAT, "add the domain to the model's opset_import",
+                   "the model imports no opset of domain '%s'", n->domain);
+    else if (since)
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the model to another opset with onnx.version_converter",
+                   "no importer for this version of the op (there is one for %d and later, up to %d)", since,
+                   until < LAST ? until : MAX_OPSET);
+    else
+        tn_oi_fail(
+            x, TN_E_UNSUPPORTED,
+            "export it from other ops, give it a body as a model-local function, or replace the node by a plugin",
+            "no importer for this op of domain '%s'", *n->domain ? n->domain : "ai.onnx");
+}
+
+static void import_node(tn_oi *x, const TnOnnx__NodeProto *n) {
+    x->node = n;
+    const char *label = label_of(x, n);
+    tn_cursor c = tn_get_cursor(x->g);
+    c.loc = tn_loc_make(x->g, label);
+    tn_set_cursor(x->g, c);
+    x->opset = opset_of(x, n->domain);
+    if (++x->nodes > MAX_NODES) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d nodes after inlining functions", MAX_NODES);
+        return;
+    }
+    const TnOnnx__FunctionProto *f = find_function(x, n);
+    if (f) {
+        inline_function(x, f, label);
+        return;
+    }
+    x->row = tn_oi_find_row(n->domain, n->op_type, x->opset);
+    if (x->row)
+        x->row->fn(x);
+    else
+        unsupported(x);
+}
+
+static bool cancelled(tn_oi *x, size_t done, size_t total, const char *item) {
+    if (!x->env || !x->env->progress || x->depth || done % 64) return false;
+    tn_progress p = {.phase = "import", .item = item, .done = done, .total = total, .eta_s = -1};
+    if (x->env->progress(x->env->progress_user, &p)) return false;
+    tn_oi_fail(x, TN_E_CANCELLED, "", "cancelled");
+    return true;
+}
+
+static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
+    for (size_t k = 0; k < n && !tn_oi_failed(x); k++) {
+        if (cancelled(x, k, n, nodes[k]->name)) return;
+        import_node(x, nodes[k]);
+    }
+}
+
+/* ---- inputs and outputs
+ * ------------------------------------------------------------------------------------------------------------- */
+
+/* A dim_param as a symbol's name: letters, digits and underscores, not starting with a digit. */
+static tn_dim symbol(tn_oi *x, const char *param) {
+    char buf[64];
+    size_t n = 0;
+    if (*param >= '0' && *param <= '9') buf[n++] = '_';
+    for (; *param && n + 1 < sizeof buf; param++) {
+        bool plain =
+            (*param >= 'a' && *param <= 'z') || (*param >= 'A' && *param <= 'Z') || (*param >= '0' && *param <= '9');
+        buf[n++] = plain ? *param : '_';
+    }
+    buf[n] = 0;
+    return tn_dim_sym(x->g, buf);
+}
+
+static const tn_shape_override *override_of(const tn_oi *x, const char *name) {
+    for (size_t k = 0; x->opts && k < x->opts->n_shapes; k++)
+        if (x->opts->shapes[k].input && !strcmp(x->opts->shapes[k].input, name)) return &x->opts->shapes[k];
+    return NULL;
+}
+
+static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *d, const char *input) {
+    switch ((int)d->value_case) {
+    case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE:
+        if (d->dim_value >= 0) return tn_dim_const(x->g, d->dim_value);
+        break;
+    case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM:
+        if (*d->dim_param) return symbol(x, d->dim_param);
+        break;
+    default: break;
+    }
+    char stem[32];
+    size_t n = 0;
+    for (; *input && n + 1 < sizeof stem; input++)
+        if ((*input >= 'a' && *input <= 'z') || (*input >= 'A' && *input <= 'Z')) stem[n++] = *input;
+    stem[n] = 0;
+    return tn_dim_fresh(x->g, n ? stem : "dim");
+}
+
+static tn_type input_type(tn_oi *x, const TnOnnx__ValueInfoProto *v) {
+    const TnOnnx__TypeProto *tp = v->type;
+    const TnOnnx__TypeProto__Tensor *t =
+        tp && tp->value_case == TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? tp->tensor_type : NULL;
+    const tn_shape_override *o = override_of(x, v->name);
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = 0;
+    if (!t) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' is not a tensor", v->name);
+    } else if (!tn_onnx_dtype(t->elem_type)) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "cast the input to a numeric type outside the model",
+                   "input '%s' has element type %s", v->name, tn_onnx_dtype_name(t->elem_type));
+    } else if (!t->shape && !o) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "give its shape with --shape NAME=AxBxC",
+                   "input '%s' has no shape in the model", v->name);
+    } else if ((t->shape && t->shape->n_dim > TN_MAX_RANK) || (o && o->rank > TN_MAX_RANK)) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' has a rank above %d", v->name, TN_MAX_RANK);
+    } else if (t->shape && o && o->rank != t->shape->n_dim) {
+        tn_oi_fail(x, TN_E_ARGUMENT, "give one number a dimension (-1 keeps the model's)",
+                   "input '%s' has rank %zu; the shape given for it has %u", v->name, t->shape->n_dim, o->rank);
+    } else {
+        rank = t->shape ? t->shape->n_dim : o->rank;
+        for (size_t k = 0; k < rank; k++) {
+            dims[k] = t->shape ? declared_dim(x, t->shape->dim[k], v->name) : tn_dim_fresh(x->g, "dim");
+            if (o && o->dims[k] >= 0 && tn_dim_kind_of(x->g, dims[k]) != TN_DIM_SYM)
+                dims[k] = tn_dim_const(x->g, o->dims[k]);
+        }
+        return tn_type_make(x->g, tn_onnx_dtype(t->elem_type), rank, dims);
+    }
+    return (tn_type){0};
+}
+
+/* Given sizes of symbolic dims hold wherever the symbol occurs. */
+static void bind_overrides(tn_oi *x) {
+    for (size_t k = 0; x->opts && k < x->opts->n_shapes; k++) {
+        const tn_shape_override *o = &x->opts->shapes[k];
+        tn_oi_value *v = o->input ? tn_oi_find_value(x, o->input) : NULL;
+        if (!v || !v->val.i) {
+            tn_oi_fail(x, TN_E_ARGUMENT, "list the model's inputs with: tenon inspect MODEL",
+                       "a shape is given for '%s', which is not an input", o->input ? o->input : "");
+            return;
+        }
+        for (size_t i = 0; i < o->rank && i < tn_val_rank(x->g, v->val); i++) {
+            tn_dim d = tn_val_dim(x->g, v->val, i);
+            if (o->dims[i] < 0 || tn_dim_equal_const(x->g, d, o->dims[i])) continue;
+            if (tn_dim_kind_of(x->g, d) == TN_DIM_SYM)
+                tn_dim_bind(x->g, d, tn_dim_const(x->g, o->dims[i]));
+            else
+                tn_oi_fail(x, TN_E_ARGUMENT, "",
+                           "the shapes given disagree: dim %zu of '%s' shares its symbol with another input", i,
+                           o->input);
+        }
+    }
+}
+
+static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
+    for (size_t k = 0; k < gr->n_initializer; k++) {
+        tn_oi_value *v = tn_oi_define(x, gr->initializer[k]->name);
+        if (!v) return;
+        v->init = gr->initializer[k];
+    }
+    if (gr->n_sparse_initializer) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the initialisers to dense ones", "the model has sparse initialisers");
+        return;
+    }
+    for (size_t k = 0; k < gr->n_input && !tn_oi_failed(x); k++) {
+        const TnOnnx__ValueInfoProto *in = gr->input[k];
+        if (tn_oi_find_value(x, in->name)) continue; /* has a default: a constant */
+        tn_type t = input_type(x, in);
+        tn_oi_value *v = t.i ? tn_oi_define(x, in->name) : NULL;
+        if (v) v->val = tn_graph_add_input(x->g, in->name, t);
+    }
+    bind_overrides(x);
+}
+
+static void import_outputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
+    size_t n = gr->n_output;
+    tn_val *vals = tn_oi_alloc(x, (n + 1) * sizeof *vals);
+    const char **names = tn_oi_alloc(x, (n + 1) * sizeof *names);
+    x->node = NULL;
+    tn_cursor c = tn_get_cursor(x->g);
+    c.loc = (tn_loc){0};
+    tn_set_cursor(x->g, c);
+    for (size_t k = 0; k < n && !tn_oi_failed(x); k++) {
+        tn_oi_value *v = tn_oi_find_value(x, gr->output[k]->name);
+        names[k] = gr->output[k]->name;
+        if (v)
+            vals[k] = tn_oi_value_val(x, v);
+        else
+            tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker", "no node defines the output '%s'",
+                       names[k]);
+    }
+    if (!tn_oi_failed(x)) tn_graph_set_outputs(x->g, n, vals, names);
+}
+
+static void import_meta(tn_oi *x) {
+    char buf[64];
+    const TnOnnx__ModelProto *m = x->model;
+    tn_graph_set_meta(x->g, "producer", m->producer_name);
+    if (*m->producer_version) tn_graph_set_meta(x->g, "producer_version", m->producer_version);
+    snprintf(buf, sizeof buf, "%lld", (long long)m->ir_version);
+    tn_graph_set_meta(x->g, "onnx_ir_version", buf);
+    for (size_t k = 0; k < m->n_opset_import; k++) {
+        char key[128];
+        const char *d = m->opset_import[k]->domain;
+        snprintf(key, sizeof key, "opset:%s", *d ? d : "ai.onnx");
+        snprintf(buf, sizeof buf, "%lld", (long long)m->opset_import[k]->version);
+        tn_graph_set_meta(x->g, key, buf);
+    }
+    for (size_t k = 0; k < m->n_metadata_props; k++)
+        tn_graph_set_meta(x->g, m->metadata_props[k]->key, m->metadata_props[k]->value);
+    if (*m->graph->name) tn_graph_set_name(x->g, m->graph->name);
+}
+
+static void check_model(tn_oi *x) {
+    if (!x->model->graph || !x->model->n_opset_import) {
+        tn_oi_fail(x, TN_E_FORMAT, "is it an ONNX model? A tensor file or a checkpoint is not",
+                   "the file holds no graph%s", x->model->graph ? " with an opset" : "");
+        return;
+    }
+    int64_t v = opset_of(x, "");
+    if (v && v < MIN_OPSET)
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the model with onnx.version_converter",
+                   "the model is of opset %lld; %d to %d are supported", (long long)v, MIN_OPSET, MAX_OPSET);
+    else if (v > MAX_OPSET)
+        tn_report(x->env, TN_WARNING, TN_E_UNSUPPORTED, "",
+                  "the model is of opset %lld, newer than %d: ops are read as of %d", (long long)v, MAX_OPSET,
+                  MAX_OPSET);
+}
+
+/* ---- public calls
+ * --------------------------------------------------------------------------------------------------------------------
+ */
+
+static tn_graph *import_message(tn_onnx_message *m, const tn_import_options *opts, tn_status *status) {
+    tn_oi x = {.env = m->env, .m = m, .model = (const TnOnnx__ModelProto *)m->msg, .opts = opts};
+    x.g = tn_graph_new(m->env);
+    if (!x.g) {
+        *status = tn_fail(m->env, TN_E_MEMORY, "", "", "out of memory");
+        return NULL;
+    }
+    x.scope = tn_oi_scope_new(&x, NULL);
+    if (x.scope) check_model(&x);
+    if (!tn_oi_failed(&x)) import_meta(&x);
+    if (!tn_oi_failed(&x)) import_inputs(&x, x.model->graph);
+    if (!tn_oi_failed(&x)) import_nodes(&x, x.model->graph->n_node, x.model->graph->node);
+    if (!tn_oi_failed(&x)) import_outputs(&x, x.model->graph);
+    tn_oi_free_all(&x);
+    *status = tn_graph_status(x.g);
+    if (*status) {
+        tn_graph_free(x.g);
+        return NULL;
+    }
+    return x.g;
+}
+
+static tn_graph *import_bytes(tn_onnx_message *m, const tn_env *env, const char *source, const void *data, size_t size,
+                              const char *base_dir, size_t base_dir_len, const tn_import_options *opts,
+                              tn_status *status) {
+    *status = tn_onnx_open(m, env, source, &tn_onnx__model_proto__descriptor, data, size);
+    if (*status) {
+        tn_onnx_file_unref(m->file);
+        return NULL;
+    }
+    tn_graph *g = NULL;
+    if (base_dir && !(m->base_dir = tn_alloc(env, base_dir_len + 1))) {
+        *status = tn_fail(env, TN_E_MEMORY, source, "", "out of memory");
+    } else {
+        if (base_dir) {
+            memcpy(m->base_dir, base_dir, base_dir_len);
+            m->base_dir_size = base_dir_len + 1;
+        }
+        g = import_message(m, opts, status);
+    }
+    tn_onnx_close(m);
+    return g;
+}
+
+tn_graph *tn_import_onnx_memory(const tn_env *env, const void *data, size_t size, const char *base_dir,
+                                const tn_import_options *opts, tn_status *status) {
+    tn_status ignored;
+    tn_onnx_message m = {.env = env};
+    return import_bytes(&m, env, "", data, size, base_dir, base_dir ? strlen(base_dir) : 0, opts,
+                        status ? status : &ignored);
+}
+
+tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status) {
+    tn_status ignored;
+    if (!status) status = &ignored;
+    tn_onnx_message m = {.env = env};
+    m.file = tn_onnx_file_map(env, path, status);
+    if (!m.file) return NULL;
+    const char *slash = strrchr(path, '/');
+    const char *dir = slash ? path : ".";
+    size_t len = slash ? (size_t)(slash - path) : 1;
+    if (slash && !len) len = 1; /* "/model.onnx" */
+    return import_bytes(&m, env, path, tn_onnx_file_data(m.file), tn_onnx_file_size(m.file), dir, len, opts, status);
+}
+
+tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status) {
+    tn_status ignored;
+    if (!status) status = &ignored;
+    size_t n = strlen(path);
+    if (n > 3 && !strcmp(path + n - 3, ".tn")) {
+        if (opts && opts->n_shapes) {
+            *status = tn_fail(env, TN_E_ARGUMENT, path, "edit the shapes in the text",
+                              "shapes cannot be given for a .tn file");
+            return NULL;
+        }
+        return tn_read_file(env, path, status);
+    }
+    return tn_import_onnx(env, path, opts, status);
+}

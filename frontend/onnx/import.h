@@ -1,0 +1,158 @@
+/* import.h: what the importer's op functions work with.
+ *
+ * One function an op (or a family), found through onnx_ops.def, reads the current node's inputs and attributes through
+ * tn_oi_in, tn_oi_sym, tn_oi_int ..., emits IR with the builder, and hands results to tn_oi_out.  Errors are sticky in
+ * the graph, so functions return nothing and mostly do not check.
+ *
+ * An imported value has two faces: the IR value, and for small integer, boolean and float tensors its *symbolic
+ * contents*, an array of dims (or of doubles).  Shape arithmetic works on the contents and emits nothing; the IR value
+ * of such a result comes into being only when some op wants it as data. */
+#ifndef TENON_ONNX_IMPORT_H
+#define TENON_ONNX_IMPORT_H
+
+#include "frontend/onnx/reader.h"
+#include "tenon/builder.h"
+#include "tenon/compiler.h"
+
+enum { TN_OI_MAX_SYM = 1024 }; /* elements up to which contents are followed */
+
+/* Contents of a tensor of static shape: d for integers and bool, f for floats. */
+typedef struct tn_oi_sym {
+    tn_dtype dtype;
+    uint32_t rank, n;
+    int64_t shape[TN_MAX_RANK];
+    tn_dim *d;
+    double *f;
+} tn_oi_sym;
+
+typedef struct tn_oi_value tn_oi_value;
+typedef struct tn_oi_scope tn_oi_scope;
+typedef struct tn_oi_frame tn_oi_frame;
+typedef struct tn_oi_row tn_oi_row;
+
+/* One import in progress. */
+typedef struct tn_oi {
+    const tn_env *env;
+    tn_graph *g;
+    tn_onnx_message *m;
+    const TnOnnx__ModelProto *model;
+    const tn_import_options *opts;
+    tn_oi_scope *scope;       /* names visible to the current node */
+    const tn_oi_frame *frame; /* the function call being inlined, or NULL */
+    unsigned depth;           /* of inlined functions and branches */
+    unsigned in_region;       /* > 0: values made now are not visible outside, so constants are not kept */
+    uint64_t nodes;           /* imported so far */
+    /* the current node */
+    const TnOnnx__NodeProto *node;
+    const tn_oi_row *row;
+    int64_t opset; /* the model's version of the node's domain */
+    struct tn_oi_chunk *chunks;
+} tn_oi;
+
+struct tn_oi_row {
+    const char *domain, *name;
+    int since, until; /* opset versions, inclusive */
+    void (*fn)(tn_oi *x);
+    tn_op op; /* a parameter of fn */
+};
+
+/* ---- inputs
+ * ---------------------------------------------------------------------------------------------------------- */
+
+size_t tn_oi_input_count(const tn_oi *x);
+bool tn_oi_has(const tn_oi *x, size_t k); /* input k is given (not absent, not "") */
+/* The IR value of input k; none if the input is absent or the graph has failed. */
+tn_val tn_oi_in(tn_oi *x, size_t k);
+/* As tn_oi_in, but an absent input is an error. */
+tn_val tn_oi_need(tn_oi *x, size_t k);
+/* Type of input k without making an IR value of it.  Rank 0 and NONE if absent. */
+tn_dtype tn_oi_dtype(tn_oi *x, size_t k);
+size_t tn_oi_rank(tn_oi *x, size_t k);
+tn_dim tn_oi_dim(tn_oi *x, size_t k, size_t axis);
+/* Contents of input k, or NULL. */
+const tn_oi_sym *tn_oi_sym_of(tn_oi *x, size_t k);
+/* Contents of input k as a list of dims, or an error that says `what` must be known when compiling. */
+const tn_oi_sym *tn_oi_need_dims(tn_oi *x, size_t k, const char *what);
+/* Input k as constant integers / numbers; false if its contents are not known constants (no error). */
+bool tn_oi_const_ints(tn_oi *x, size_t k, size_t cap, int64_t *v, size_t *n);
+bool tn_oi_const_nums(tn_oi *x, size_t k, size_t cap, double *v, size_t *n);
+
+/* ---- attributes (references of functions to their caller's attributes are followed)
+ * ------------------------------------ */
+
+const TnOnnx__AttributeProto *tn_oi_attr(const tn_oi *x, const char *name); /* NULL if not given */
+int64_t tn_oi_int(const tn_oi *x, const char *name, int64_t otherwise);
+double tn_oi_num(const tn_oi *x, const char *name, double otherwise);
+const char *tn_oi_str(const tn_oi *x, const char *name, const char *otherwise); /* interned */
+size_t tn_oi_ints(const tn_oi *x, const char *name, const int64_t **v);         /* 0 if not given */
+size_t tn_oi_nums(const tn_oi *x, const char *name, const float **v);
+/* Axis normalised to [0, rank); an error otherwise. */
+int64_t tn_oi_axis(tn_oi *x, int64_t axis, size_t rank);
+/* The axes of a node: from attribute `axes` if given, else from input k.  False when neither is given or on error.
+ * Normalised to the given rank, duplicates refused. */
+bool tn_oi_axes(tn_oi *x, size_t k, size_t rank, size_t *n, int64_t *axes);
+
+/* ---- results
+ * --------------------------------------------------------------------------------------------------------------- */
+
+bool tn_oi_wants(const tn_oi *x, size_t k); /* somebody may use output k */
+void tn_oi_out(tn_oi *x, size_t k, tn_val v);
+void tn_oi_out_sym(tn_oi *x, size_t k, const tn_oi_sym *s);
+/* Output k is input j, whatever it is. */
+void tn_oi_forward(tn_oi *x, size_t k, size_t j);
+
+/* An error at the current node.  `hint`: what the user can do. */
+__attribute__((format(printf, 4, 5))) void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...);
+bool tn_oi_failed(const tn_oi *x);
+
+/* ---- contents (symbolic.c)
+ * ----------------------------------------------------------------------------------------------- */
+
+void *tn_oi_alloc(tn_oi *x, size_t size); /* zeroed, until the import ends; NULL (sticky) when out of memory */
+bool tn_oi_sym_dtype(tn_dtype t);         /* contents of this dtype are followed */
+/* Contents of this shape with d or f to fill in; NULL if too large. */
+tn_oi_sym *tn_oi_sym_new(tn_oi *x, tn_dtype t, size_t rank, const int64_t *shape);
+tn_oi_sym *tn_oi_sym_from_const(tn_oi *x, tn_val v);
+tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name);
+bool tn_oi_sym_is_const(const tn_oi *x, const tn_oi_sym *s);
+bool tn_oi_sym_int(const tn_oi *x, const tn_oi_sym *s, size_t k, int64_t *v); /* element k if constant */
+/* out[i] = s[base + sum(i[k] * strides[k])] */
+tn_oi_sym *tn_oi_sym_view(tn_oi *x, const tn_oi_sym *s, size_t rank, const int64_t *shape, int64_t base,
+                          const int64_t *strides);
+/* Elementwise on contents, with broadcasting; NULL where the result cannot be followed. */
+const tn_oi_sym *tn_oi_sym_unary(tn_oi *x, tn_op op, const tn_oi_sym *a);
+const tn_oi_sym *tn_oi_sym_binary(tn_oi *x, tn_op op, const tn_oi_sym *a, const tn_oi_sym *b);
+const tn_oi_sym *tn_oi_sym_select(tn_oi *x, const tn_oi_sym *c, const tn_oi_sym *a, const tn_oi_sym *b);
+const tn_oi_sym *tn_oi_sym_cast(tn_oi *x, const tn_oi_sym *a, tn_dtype t);
+const tn_oi_sym *tn_oi_sym_reduce(tn_oi *x, tn_op op, const tn_oi_sym *a, size_t n, const int64_t *axes, bool keepdims);
+
+/* ---- shared by op functions
+ * -------------------------------------------------------------------------------------------------- */
+
+/* Dim arithmetic with constants at hand. */
+static inline tn_dim tn_oi_k(tn_oi *x, int64_t v) {
+    return tn_dim_const(x->g, v);
+}
+/* NumPy's broadcast of two dims (of two shapes, into out; returns the rank, or 0 with an error). */
+tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b);
+/* x as a tensor of rank n with leading axes of size 1; of [.., C, 1 x after]. */
+tn_val tn_oi_pad_rank(tn_oi *x, tn_val v, size_t before, size_t after);
+/* A boolean / number attribute or optional constant input where the IR wants a constant. */
+bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
+/* Product of dims from..to-1 of v. */
+tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to);
+
+/* ---- import.c
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t version);
+bool tn_oi_domain_is_onnx(const char *domain);
+/* Imports a branch or a loop body in a scope below the current one, giving its outputs; false on failure. */
+bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_value **outs, size_t *n);
+void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v);
+
+#define ONNX_OP(domain, name, since, until, fn, op) void tn_oi_op_##fn(tn_oi *x);
+#include "frontend/onnx/onnx_ops.def"
+#undef ONNX_OP
+
+#endif

@@ -1,0 +1,39 @@
+/* value.h: the importer's name table; private to value.c and import.c. */
+#ifndef TENON_ONNX_VALUE_H
+#define TENON_ONNX_VALUE_H
+
+#include "frontend/onnx/import.h"
+
+struct tn_oi_value {
+    struct tn_oi_value *next;        /* in its bucket */
+    const char *name;                /* interned */
+    tn_val val;                      /* none until somebody wants it */
+    const tn_oi_sym *sym;            /* contents, if followed */
+    const TnOnnx__TensorProto *init; /* an initialiser that has not been emitted */
+    bool sym_tried;
+    bool absent; /* an optional input of a function that the call leaves out */
+};
+
+struct tn_oi_scope {
+    tn_oi_scope *parent;
+    tn_oi_value **buckets;
+    size_t n_buckets, count;
+};
+
+/* A call of a model-local function. */
+struct tn_oi_frame {
+    const tn_oi_frame *parent;
+    const TnOnnx__NodeProto *call;
+    const TnOnnx__FunctionProto *function;
+    const char *label;
+};
+
+void tn_oi_free_all(tn_oi *x);
+tn_oi_scope *tn_oi_scope_new(tn_oi *x, tn_oi_scope *parent);
+tn_oi_value *tn_oi_find_value(const tn_oi *x, const char *name);
+/* A new value of the current scope, shadowing one of the same name. */
+tn_oi_value *tn_oi_define(tn_oi *x, const char *name);
+tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v);
+const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
+
+#endif
