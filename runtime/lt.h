@@ -25,13 +25,14 @@ typedef struct tn_lt_op {
     cublasLtMatmulAlgo_t algo;
     bool has_algo;
     size_t workspace; /* bytes that the algorithm needs */
-    float beta;
-    bool has_bias;
+    union {
+        float f32;
+        double f64;
+        int32_t i32;
+    } alpha, beta; /* in the scale type */
+    bool reads_c, has_bias;
     const void *bias; /* the pointer now in desc */
-    double beta64;
-    bool scale_f64;
-    bool scale_i32;
-    bool empty; /* nothing to compute: some dim is 0 */
+    bool empty;       /* nothing to compute: some extent of the result is 0 */
 } tn_lt_op;
 
 /* Creates descriptors and layouts.  dims: the evaluated dim table of n_dims entries (every index in m must be below

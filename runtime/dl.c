@@ -1,0 +1,47 @@
+/* dl.c: see dl.h. */
+#include "runtime/dl.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *open_one(const char *path, char *why, size_t why_size) {
+    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const char *error = lib ? NULL : dlerror();
+    if (error && !why[0]) snprintf(why, why_size, "%s", error);
+    return lib;
+}
+
+static void *open_in(const char *dir, const char *sub, const char *name, char *why, size_t why_size) {
+    char path[1024];
+    if (!dir || !dir[0]) return NULL;
+    int n = snprintf(path, sizeof path, "%s%s/%s", dir, sub, name);
+    return n > 0 && (size_t)n < sizeof path ? open_one(path, why, why_size) : NULL;
+}
+
+void *tn_dl_open(const char *override, const char *const *names, char *why, size_t why_size) {
+    why[0] = '\0';
+    if (override && override[0]) return open_one(override, why, why_size);
+    for (const char *const *name = names; *name; name++) {
+        void *lib = open_one(*name, why, why_size);
+        if (!lib) lib = open_in(getenv("CUDA_HOME"), "/lib64", *name, why, why_size);
+        if (!lib) lib = open_in(getenv("CUDA_PATH"), "/lib64", *name, why, why_size);
+        if (!lib) lib = open_in("/usr/local/cuda", "/lib64", *name, why, why_size);
+        if (lib) return lib;
+    }
+    return NULL;
+}
+
+const char *tn_dl_fill(void *lib, const tn_dl_symbol *symbols, size_t n, void *table) {
+    for (size_t k = 0; k < n; k++) {
+        void *fn = dlsym(lib, symbols[k].name);
+        if (!fn && !symbols[k].optional) return symbols[k].name;
+        memcpy((char *)table + symbols[k].offset, &fn, sizeof fn);
+    }
+    return NULL;
+}
+
+void tn_dl_close(void *lib) {
+    if (lib) dlclose(lib);
+}
