@@ -1,0 +1,173 @@
+/* fuse_prepare.c: small rewrites that fusion relies on, and the questions that its files share. */
+#include "passes/fuse.h"
+#include "passes/util.h"
+
+/* ---- sizes at the hint shapes
+ * ------------------------------------------------------------------------------------------ */
+
+double tn_hint_eval(const tn_graph *g, tn_dim d) {
+    enum { CAP = 256 };
+    int64_t v = 1;
+    if (tn_dim_is_const(g, d, &v)) return (double)v;
+    tn_binding b[CAP];
+    size_t n = tn_sym_count(g) < CAP ? tn_sym_count(g) : CAP;
+    for (size_t k = 0; k < n; k++) {
+        tn_dim s = tn_sym_at(g, k);
+        int64_t hint = tn_dim_hint(g, s), lo, hi;
+        tn_dim_bounds(g, s, &lo, &hi);
+        b[k] = (tn_binding){tn_dim_name(g, s), hint > 0 ? hint : lo > 1 ? lo : 1};
+    }
+    return tn_dim_eval(g, d, b, n, &v) && v > 0 ? (double)v : 1.0;
+}
+
+double tn_hint_numel(const tn_graph *g, tn_val v) {
+    double n = 1;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++) n *= tn_hint_eval(g, tn_val_dim(g, v, k));
+    return n;
+}
+
+double tn_hint_bytes(const tn_graph *g, tn_val v) {
+    return tn_hint_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8;
+}
+
+/* ---- rewrites
+ * ------------------------------------------------------------------------------------------------------------ */
+
+void tn_fuse_erase_dead(tn_graph *g, tn_node n) {
+    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_TERMINATOR)) return;
+    size_t results = tn_node_result_count(g, n);
+    for (size_t k = 0; k < results; k++)
+        if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return;
+    tn_erase(g, n);
+}
+
+/* v's operand if v only swaps the last two axes. */
+static tn_val swapped(const tn_graph *g, tn_val v) {
+    if (!tn_is_op(g, v, TN_OP_TRANSPOSE) || tn_val_rank(g, v) < 2) return (tn_val){0};
+    tn_perm p = tn_perm_of(g, tn_val_def(g, v));
+    for (uint32_t k = 0; k + 2 < p.n; k++)
+        if (p.p[k] != k) return (tn_val){0};
+    if (p.p[p.n - 1] != (int64_t)p.n - 2) return (tn_val){0};
+    return tn_node_input(g, tn_val_def(g, v), 0);
+}
+
+/* matmul(transpose(a), b) -> matmul{trans_a}(a, b): the kernels read either order. */
+static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_attrs_matmul a = *TN_ATTRS_OF(g, n, matmul);
+    tn_val in[2] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1)};
+    tn_val x = swapped(g, in[0]), y = swapped(g, in[1]);
+    if ((!x.i && !y.i) || !tn_pass_may_rewrite(ctx, "matmul_transpose")) return;
+    if (x.i) {
+        in[0] = x;
+        a.trans_a = !a.trans_a;
+    }
+    if (y.i) {
+        in[1] = y;
+        a.trans_b = !a.trans_b;
+    }
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, 2, in));
+    tn_erase(g, n);
+}
+
+static bool starts_with(const tn_graph *g, tn_node n, tn_node prefix) {
+    size_t count = tn_node_input_count(g, prefix);
+    if (TN_ATTRS_OF(g, n, axis)->axis != TN_ATTRS_OF(g, prefix, axis)->axis || count >= tn_node_input_count(g, n))
+        return false;
+    for (size_t k = 0; k < count; k++)
+        if (tn_node_input(g, n, k).i != tn_node_input(g, prefix, k).i) return false;
+    return true;
+}
+
+/* concat(a, b, c) after concat(a, b) -> concat(concat(a, b), c): both become views of one block, as each value can be a
+ * part of only one.  `seen` holds the concats so far. */
+static void extend_concat(tn_graph *g, tn_pass_ctx *ctx, tn_node n, const tn_node *seen, size_t n_seen) {
+    tn_node best = {0};
+    tn_val first = tn_node_input(g, n, 0);
+    for (size_t k = n_seen; k-- > 0;) {
+        if (tn_node_input(g, seen[k], 0).i != first.i && tn_node_result(g, seen[k], 0).i != first.i) continue;
+        if (!starts_with(g, n, seen[k])) continue;
+        if (!best.i || tn_node_input_count(g, seen[k]) > tn_node_input_count(g, best)) best = seen[k];
+    }
+    if (!best.i || !tn_pass_may_rewrite(ctx, "concat_prefix")) return;
+    size_t skip = tn_node_input_count(g, best), count = tn_node_input_count(g, n) - skip + 1;
+    tn_val *in = tn_alloc(tn_graph_env(g), count * sizeof *in);
+    if (!in) {
+        tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+        return;
+    }
+    in[0] = tn_node_result(g, best, 0);
+    for (size_t k = 1; k < count; k++) in[k] = tn_node_input(g, n, skip + k - 1);
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_val v = tn_emit1(g, TN_OP_CONCAT, tn_node_attrs(g, n), count, in);
+    tn_free(tn_graph_env(g), in, count * sizeof *in);
+    tn_replace(g, tn_node_result(g, n, 0), v);
+}
+
+/* Longest lists last, so that each finds the next shorter one already there.  Rewritten concats lose their uses and are
+ * erased with the other dead nodes; they keep their operand lists until then, which is what later ones are compared
+ * with. */
+static tn_status nest_concats(tn_graph *g, tn_pass_ctx *ctx) {
+    const tn_env *env = tn_graph_env(g);
+    size_t n = 0, cap = 0;
+    tn_region body = tn_graph_body(g);
+    TN_FOR_NODES(g, body, x) cap += tn_node_op(g, x) == TN_OP_CONCAT;
+    if (cap < 2) return TN_OK;
+    tn_node *seen = tn_alloc(env, cap * sizeof *seen);
+    if (!seen) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (tn_node x = tn_region_first(g, body); x.i && n < cap; x = tn_node_next(g, x))
+        if (tn_node_op(g, x) == TN_OP_CONCAT) seen[n++] = x;
+    for (size_t k = n; k-- > 1;) extend_concat(g, ctx, seen[k], seen, k);
+    tn_free(env, seen, cap * sizeof *seen);
+    return tn_graph_status(g);
+}
+
+/* Composites that no kernel computes as they are. */
+static tn_status expand(tn_graph *g, tn_node n) {
+    tn_val vals[64];
+    size_t results = tn_node_result_count(g, n);
+    if (results > sizeof vals / sizeof vals[0])
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the expand pass first", "%s has more than 64 results",
+                             tn_op_text(tn_node_op(g, n)));
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_status s = tn_expand(g, n, vals);
+    if (s != TN_OK) return s;
+    for (size_t k = 0; k < results; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
+    return tn_erase(g, n);
+}
+
+static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_IF || op == TN_OP_LOOP)
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n,
+                             "run the model with --device cpu, or make the condition a constant",
+                             "%s cannot be compiled for a GPU yet", tn_op_text(op));
+    if (op == TN_OP_BARRIER) {
+        tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
+        tn_erase(g, n);
+    } else if (op == TN_OP_MATMUL) {
+        absorb_transposes(g, ctx, n);
+    } else if (tn_op_is(op, TN_T_COMPOSITE) && !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_ANCHOR)) {
+        return expand(g, n);
+    }
+    return tn_graph_status(g);
+}
+
+tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
+    tn_region body = tn_graph_body(g);
+    for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
+        tn_node prev = tn_node_prev(g, n);
+        bool composite = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE);
+        next = tn_node_next(g, n);
+        tn_status s = prepare_node(g, ctx, n);
+        if (s != TN_OK) return s;
+        if (composite && tn_node_op(g, n) == TN_OP_NONE)
+            next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
+    }
+    tn_status s = nest_concats(g, ctx);
+    for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
+        prev = tn_node_prev(g, n);
+        tn_fuse_erase_dead(g, n);
+    }
+    return s == TN_OK ? tn_graph_status(g) : s;
+}

@@ -1,0 +1,278 @@
+/* precision.c: places casts so that weights and activations are stored in the chosen dtype.
+ *
+ * compute f32: only tags matmul and conv with math = "tf32" where the user allows it.
+ * compute f16, bf16: every f32 value gets one of two classes:
+ *   low    stored in the compute dtype;
+ *   wide   stays f32: results of ops that lose too much in 16 bits (exp, sums, square roots, ...), whatever is computed
+ * from them elementwise, and constants that the compute dtype cannot hold. Heavy ops take low operands and give low
+ * results; they accumulate in f32 by definition.  Softmax and the norms compute in f32 inside, so they take what they
+ * are given and give low.  Kernels compute elementwise arithmetic in f32 registers and round only when they store, so a
+ * cast inside a fused region costs nothing.
+ *
+ * The graph's inputs and outputs keep their dtypes.  Values of other dtypes are untouched: integers, bool, f64 models,
+ * and what a model already stores in 16 bits (a request for f32 does not widen a f16 model). */
+#include <math.h>
+#include <string.h>
+#include "passes/fuse.h"
+#include "passes/util.h"
+
+/* How an op chooses between low and wide. */
+typedef enum policy {
+    FOLLOW, /* wide if an operand is wide */
+    LOW,    /* operands and results low */
+    WIDE,   /* operands and results f32 */
+    SELF,   /* computes in the class of operand 0, gives low */
+    INNER,  /* computes in f32, gives low */
+    KEEP    /* f32 as it stands: owns regions that refer to outer values, or reads bits */
+} policy;
+
+static const uint8_t policies[TN_OP_COUNT] = {
+    [TN_OP_MATMUL] = LOW,       [TN_OP_CONV] = LOW,         [TN_OP_CONV_TRANSPOSE] = LOW, [TN_OP_AVG_POOL] = LOW,
+    [TN_OP_SOFTMAX] = SELF,     [TN_OP_LOG_SOFTMAX] = SELF, [TN_OP_LAYER_NORM] = SELF,    [TN_OP_RMS_NORM] = SELF,
+    [TN_OP_GROUP_NORM] = INNER, [TN_OP_BATCH_NORM] = INNER, [TN_OP_LRN] = INNER,          [TN_OP_EXP] = WIDE,
+    [TN_OP_LOG] = WIDE,         [TN_OP_POW] = WIDE,         [TN_OP_SQRT] = WIDE,          [TN_OP_RSQRT] = WIDE,
+    [TN_OP_RECIP] = WIDE,       [TN_OP_SIN] = WIDE,         [TN_OP_COS] = WIDE,           [TN_OP_TAN] = WIDE,
+    [TN_OP_REDUCE_SUM] = WIDE,  [TN_OP_REDUCE_MEAN] = WIDE, [TN_OP_REDUCE_PROD] = WIDE,   [TN_OP_CUMSUM] = WIDE,
+    [TN_OP_SOFTPLUS] = WIDE,    [TN_OP_SINH] = WIDE,        [TN_OP_COSH] = WIDE,          [TN_OP_IOTA] = WIDE,
+    [TN_OP_BITCAST] = KEEP,     [TN_OP_IF] = KEEP,          [TN_OP_LOOP] = KEEP,          [TN_OP_KERNEL] = KEEP,
+};
+
+typedef struct lowering {
+    tn_graph *g;
+    tn_dtype dtype;     /* of low values */
+    uint32_t n;         /* values of the graph as it was; arrays below are indexed by those */
+    tn_val *low, *wide; /* the value in each form, none until made */
+    bool *is_wide;      /* its class */
+} lowering;
+
+static bool is_f32(const tn_graph *g, tn_val v) {
+    return v.i && tn_val_dtype(g, v) == TN_F32;
+}
+
+/* True if the compute dtype cannot hold a constant: a finite element is past its range, or the only number it has would
+ * vanish. */
+static bool const_is_wide(const lowering *l, tn_val v) {
+    const double largest = 65504, smallest = 6.1e-5;
+    const unsigned char *p = tn_const_data(l->g, v);
+    if (l->dtype != TN_F16 || !p) return false;
+    double num;
+    if (tn_const_splat(l->g, v, &num) && num != 0 && fabs(num) < smallest) return true;
+    size_t n = tn_blob_size(l->g, TN_ATTRS_OF(l->g, tn_val_def(l->g, v), const)->data) / sizeof(float);
+    for (size_t k = 0; k < n; k++) {
+        float x;
+        memcpy(&x, p + k * sizeof x, sizeof x);
+        if (isfinite(x) && fabs((double)x) > largest) return true;
+    }
+    return false;
+}
+
+/* v in the form asked for, cast at the cursor when it is first needed. */
+static tn_val version(lowering *l, tn_val v, bool wide) {
+    if (!is_f32(l->g, v) || v.i >= l->n) return v;
+    tn_val *slot = wide ? &l->wide[v.i] : &l->low[v.i];
+    if (!slot->i) {
+        tn_attrs_cast a = {.to = wide ? TN_F32 : l->dtype};
+        *slot = tn_emit1(l->g, TN_OP_CAST, &a, 1, wide ? &l->low[v.i] : &l->wide[v.i]);
+    }
+    return *slot;
+}
+
+static void set_version(lowering *l, tn_val old, tn_val now, bool wide) {
+    *(wide ? &l->wide[old.i] : &l->low[old.i]) = now;
+    l->is_wide[old.i] = wide;
+}
+
+/* Inputs and constants stand for themselves until somebody wants them low. */
+static void set_leaf(lowering *l, tn_val v, bool wide) {
+    l->wide[v.i] = v;
+    l->is_wide[v.i] = wide;
+}
+
+/* Dtypes whose every value the compute dtype holds exactly. */
+static bool fits_low(const lowering *l, tn_dtype t) {
+    return t == l->dtype || t == TN_BOOL || t == TN_U8 || t == TN_I8 || t == TN_U4 || t == TN_I4 || t == TN_F8E4M3 ||
+           t == TN_F8E5M2;
+}
+
+static bool any_wide(const lowering *l, tn_node n) {
+    for (size_t k = 0; k < tn_node_input_count(l->g, n); k++) {
+        tn_val v = tn_node_input(l->g, n, k);
+        if (is_f32(l->g, v) && l->is_wide[v.i]) return true;
+    }
+    return false;
+}
+
+/* Whether node n computes in f32. */
+static bool computes_wide(const lowering *l, tn_node n) {
+    tn_graph *g = l->g;
+    tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_CAST && !is_f32(g, tn_node_input(g, n, 0)))
+        return !fits_low(l, tn_val_dtype(g, tn_node_input(g, n, 0)));
+    if (op == TN_OP_DIV && !tn_is_const(g, tn_node_input(g, n, 1))) return true;
+    if (op == TN_OP_PAD && l->dtype == TN_F16 && fabs(TN_ATTRS_OF(g, n, pad)->value) > 65504 &&
+        isfinite(TN_ATTRS_OF(g, n, pad)->value))
+        return true;
+    switch ((policy)policies[op]) {
+    case LOW: return false;
+    case WIDE:
+    case INNER:
+    case KEEP: return true;
+    case SELF: {
+        tn_val x = tn_node_input(g, n, 0);
+        return is_f32(g, x) && l->is_wide[x.i];
+    }
+    case FOLLOW: break;
+    }
+    return any_wide(l, n);
+}
+
+static bool touches_f32(const tn_graph *g, tn_node n) {
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++)
+        if (is_f32(g, tn_node_input(g, n, k))) return true;
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++)
+        if (is_f32(g, tn_node_result(g, n, k))) return true;
+    return false;
+}
+
+/* Outer values that nested regions refer to, and operands of the node itself, stay what they were. */
+static tn_status keep_operands(lowering *l, tn_node n, uint32_t depth) {
+    tn_graph *g = l->g;
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+        tn_val v = tn_node_input(g, n, k);
+        if (!is_f32(g, v) || v.i >= l->n || (!l->low[v.i].i && !l->wide[v.i].i)) continue; /* local to the region */
+        tn_val now = version(l, v, true);
+        if (now.i != v.i) tn_set_input(g, n, k, now);
+    }
+    if (depth > 64) return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "", "regions are nested more than 64 deep");
+    for (size_t r = 0; r < tn_node_subregion_count(g, n); r++) TN_FOR_NODES(g, tn_node_subregion(g, n, r), inner) {
+            tn_status s = keep_operands(l, inner, depth + 1);
+            if (s != TN_OK) return s;
+        }
+    return tn_graph_status(g);
+}
+
+/* The node again on operands of its class. */
+static tn_node lower_node(lowering *l, tn_node n, bool wide) {
+    tn_graph *g = l->g;
+    size_t count = tn_node_input_count(g, n);
+    tn_val *in = tn_alloc(tn_graph_env(g), (count + 1) * sizeof *in);
+    if (!in) {
+        tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+        return (tn_node){0};
+    }
+    for (size_t k = 0; k < count; k++) in[k] = version(l, tn_node_input(g, n, k), wide);
+    tn_val first;
+    if (tn_node_op(g, n) == TN_OP_CAST && TN_ATTRS_OF(g, n, cast)->to == TN_F32 && !wide) {
+        tn_attrs_cast a = {.to = l->dtype};
+        first = tn_val_dtype(g, in[0]) == l->dtype ? in[0] : tn_emit1(g, TN_OP_CAST, &a, 1, in);
+        set_version(l, tn_node_result(g, n, 0), first, false);
+        tn_free(tn_graph_env(g), in, (count + 1) * sizeof *in);
+        return (tn_node){0};
+    }
+    first = tn_emit_like(g, n, count, in);
+    tn_free(tn_graph_env(g), in, (count + 1) * sizeof *in);
+    return tn_val_def(g, first);
+}
+
+static void lower_results(lowering *l, tn_node n, tn_node now, bool wide) {
+    tn_graph *g = l->g;
+    policy p = (policy)policies[tn_node_op(g, n)];
+    for (size_t k = 0; now.i && k < tn_node_result_count(g, n); k++) {
+        tn_val old = tn_node_result(g, n, k), val = tn_node_result(g, now, k);
+        if (!is_f32(g, old)) {
+            tn_replace(g, old, val);
+            continue;
+        }
+        set_version(l, old, val, wide);
+        if (wide && (p == SELF || p == INNER)) {
+            version(l, old, false);
+            l->is_wide[old.i] = false;
+        }
+    }
+}
+
+static tn_status lower_body(lowering *l) {
+    tn_graph *g = l->g;
+    tn_region body = tn_graph_body(g);
+    for (size_t k = 0; k < tn_graph_input_count(g); k++) set_leaf(l, tn_graph_input(g, k), false);
+    for (tn_node n = tn_region_first(g, body), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
+        next = tn_node_next(g, n);
+        tn_op op = tn_node_op(g, n);
+        bool simple = policies[op] != KEEP && op != TN_OP_RETURN;
+        if (simple && !touches_f32(g, n)) continue;
+        tn_set_cursor(g, tn_cursor_before(g, n));
+        if (op == TN_OP_CONST) {
+            set_leaf(l, tn_node_result(g, n, 0), const_is_wide(l, tn_node_result(g, n, 0)));
+        } else if (!simple) {
+            keep_operands(l, n, 0);
+            for (size_t k = 0; k < tn_node_result_count(g, n); k++) set_leaf(l, tn_node_result(g, n, k), true);
+        } else {
+            bool wide = computes_wide(l, n);
+            tn_node now = lower_node(l, n, wide);
+            lower_results(l, n, now, wide);
+        }
+    }
+    for (tn_node n = tn_region_last(g, body), prev; n.i && tn_graph_status(g) == TN_OK; n = prev) {
+        prev = tn_node_prev(g, n);
+        tn_fuse_erase_dead(g, n);
+    }
+    return tn_graph_status(g);
+}
+
+static tn_status lower_graph(tn_graph *g, tn_dtype dtype) {
+    uint32_t n = tn_graph_val_limit(g);
+    const tn_env *env = tn_graph_env(g);
+    lowering l = {.g = g, .dtype = dtype, .n = n};
+    l.low = tn_alloc(env, n * sizeof *l.low);
+    l.wide = tn_alloc(env, n * sizeof *l.wide);
+    l.is_wide = tn_alloc(env, n * sizeof *l.is_wide);
+    tn_status s = l.low && l.wide && l.is_wide ? lower_body(&l) : TN_E_MEMORY;
+    if (s == TN_E_MEMORY) tn_graph_fail(g, s, (tn_node){0}, "", "out of memory");
+    tn_free(env, l.low, n * sizeof *l.low);
+    tn_free(env, l.wide, n * sizeof *l.wide);
+    tn_free(env, l.is_wide, n * sizeof *l.is_wide);
+    return s;
+}
+
+/* The node again with math = "tf32". */
+static void tag_tf32(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_op op = tn_node_op(g, n);
+    tn_attrs_matmul m;
+    tn_attrs_conv c;
+    const void *attrs;
+    const char **math;
+    if (op == TN_OP_MATMUL) {
+        m = *TN_ATTRS_OF(g, n, matmul);
+        attrs = &m;
+        math = &m.math;
+    } else {
+        c = *TN_ATTRS_OF(g, n, conv);
+        attrs = &c;
+        math = &c.math;
+    }
+    if (tn_str_is(*math, "tf32") || !tn_pass_may_rewrite(ctx, "tf32")) return;
+    *math = tn_intern(g, "tf32");
+    tn_val in[3];
+    size_t count = tn_node_input_count(g, n);
+    for (size_t k = 0; k < count && k < 3; k++) in[k] = tn_node_input(g, n, k);
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_val v = tn_emit1(g, op, attrs, count, in);
+    tn_replace(g, tn_node_result(g, n, 0), v);
+    tn_erase(g, n);
+}
+
+tn_status tn_pass_precision(tn_graph *g, tn_pass_ctx *ctx) {
+    const tn_pass_options *o = tn_pass_opts(ctx);
+    tn_cursor saved = tn_get_cursor(g);
+    if (o->compute == TN_F16 || o->compute == TN_BF16) {
+        if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o->compute);
+    } else if (o->tf32) {
+        for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i; n = next) {
+            next = tn_node_next(g, n);
+            tn_op op = tn_node_op(g, n);
+            if ((op == TN_OP_MATMUL || op == TN_OP_CONV) && is_f32(g, tn_node_result(g, n, 0))) tag_tf32(g, ctx, n);
+        }
+    }
+    tn_set_cursor(g, saved);
+    return tn_graph_status(g);
+}

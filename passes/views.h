@@ -1,0 +1,38 @@
+/* views.h: which block of memory each value of a fused body lives in, and how (private to passes/).
+ *
+ * A block belongs to one value, its root: a graph input, a constant, a kernel's result, or a concat that is no operand
+ * of another concat.  Every other value is a view of a root: offset and strides in elements. slice      reads out of
+ * its operand's block reshape    reads its operand's block where strides allow concat     its operands are written
+ * straight into its block: a kernel's result, a concat, or a reshape of those whose strides can be run backward is
+ * *claimed* by the concat */
+#ifndef TENON_VIEWS_H
+#define TENON_VIEWS_H
+
+#include "passes/pass.h"
+
+typedef struct tn_view {
+    tn_val root;                 /* none: not placed (values inside kernels) */
+    tn_dim offset;               /* elements from the block's start */
+    tn_dim strides[TN_MAX_RANK]; /* elements */
+    int32_t output;              /* of a root: the graph output whose buffer is the block, or -1 */
+} tn_view;
+
+typedef struct tn_views {
+    uint32_t n; /* values */
+    tn_view *of;
+} tn_views;
+
+/* Places every value of the body.  Where a value cannot be a view (a concat's operand that lives elsewhere, a reshape
+ * across strides, a graph output that is an input or part of a block, an operand of a tensor-core kernel off its
+ * alignment) a copy kernel is inserted first, so g may change.  Freed with tn_views_free. */
+tn_status tn_views_make(tn_graph *g, tn_views *v);
+void tn_views_free(const tn_graph *g, tn_views *v);
+
+/* The strides of the same bytes under other dims; false if there are none.  Sizes agree. */
+bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const tn_dim *strides, size_t to_rank,
+                        const tn_dim *to, tn_dim *out);
+void tn_dense_strides(tn_graph *g, size_t rank, const tn_dim *dims, tn_dim *out);
+/* Dense up to axes of size 1. */
+bool tn_is_dense(tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides);
+
+#endif
