@@ -94,7 +94,7 @@ typedef struct tn_walk {
 } tn_walk;
 /* strides[k] has `rank` strides for operand k. */
 void tn_walk_start(tn_walk *w, size_t rank, const int64_t *dims, size_t operands,
-                   const int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK]);
+                   int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK]);
 void tn_walk_next(tn_walk *w); /* to the next inner run */
 /* dst[i] = src[i] over an index space with byte-sized elements (1, 2, 4, 8) and strides in elements. */
 void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const int64_t *dims, const int64_t *dst_strides,

@@ -1,0 +1,83 @@
+/* bind.c: the symbols' values, learnt from shapes. */
+#include "ir/eval/run.h"
+
+tn_status tn_run_bind(tn_run *r, const char *name, int64_t value) {
+    if (r->n_bind == r->cap_bind) {
+        size_t cap = r->cap_bind ? 2 * r->cap_bind : 16;
+        tn_binding *p = tn_realloc(r->env, r->bind, r->cap_bind * sizeof *p, cap * sizeof *p);
+        if (!p) return tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
+        r->bind = p;
+        r->cap_bind = cap;
+    }
+    r->bind[r->n_bind++] = (tn_binding){name, value};
+    return TN_OK;
+}
+
+bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out) { return tn_dim_eval(r->g, d, r->bind, r->n_bind, out); }
+
+/* The only symbol of d without a value; none if there are several or none.  *many is set in the first case. */
+static tn_dim open_symbol(const tn_run *r, tn_dim d, bool *many, int depth) {
+    tn_dim none = {0};
+    tn_dim_kind k = tn_dim_kind_of(r->g, d);
+    if (k == TN_DIM_NONE || k == TN_DIM_CONST) return none;
+    if (k == TN_DIM_SYM) {
+        int64_t v;
+        return tn_run_dim(r, d, &v) ? none : d;
+    }
+    if (depth > 200) {
+        *many = true;
+        return none;
+    }
+    tn_dim a = open_symbol(r, tn_dim_lhs(r->g, d), many, depth + 1), b = open_symbol(r, tn_dim_rhs(r->g, d), many, depth + 1);
+    if (a.i && b.i && a.i != b.i) *many = true;
+    return a.i ? a : b;
+}
+
+/* d with sym = x. */
+static bool probe(tn_run *r, tn_dim d, const char *sym, int64_t x, int64_t *out) {
+    if (tn_run_bind(r, sym, x) != TN_OK) return false;
+    bool ok = tn_run_dim(r, d, out);
+    r->n_bind--;
+    return ok;
+}
+
+/* Solves d = v for d's one open symbol, where d is affine in it. */
+static bool solve(tn_run *r, tn_dim d, int64_t v, tn_dim *sym, int64_t *x) {
+    bool many = false;
+    int64_t f1 = 0, f2 = 0, f = 0;
+    *sym = open_symbol(r, d, &many, 0);
+    const char *name = sym->i && !many ? tn_dim_name(r->g, *sym) : NULL;
+    if (!name || !probe(r, d, name, 1, &f1) || !probe(r, d, name, 2, &f2) || f1 == f2) return false;
+    int64_t slope = 0, rise = 0, past = 0;
+    if (__builtin_sub_overflow(f2, f1, &slope) || __builtin_sub_overflow(v, f1, &rise) || rise % slope != 0) return false;
+    if (__builtin_add_overflow(rise / slope, (int64_t)1, &past)) return false;
+    *x = past;
+    return probe(r, d, name, past, &f) && f == v;
+}
+
+bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_status *status) {
+    const tn_dim *dims = tn_type_dims(r->g, type);
+    *status = TN_OK;
+    /* Plain symbols first: they make the expressions that follow computable. */
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t k = 0; k < t->rank; k++) {
+            int64_t v = 0;
+            tn_dim sym = dims[k];
+            *axis = k;
+            if (tn_run_dim(r, dims[k], &v)) {
+                if (v != t->dims[k]) return false;
+                continue;
+            }
+            bool plain = tn_dim_kind_of(r->g, dims[k]) == TN_DIM_SYM;
+            v = t->dims[k];
+            if (plain ? pass == 0 : pass == 1 && solve(r, dims[k], t->dims[k], &sym, &v)) {
+                int64_t lo = INT64_MIN, hi = INT64_MAX;
+                tn_dim_bounds(r->g, sym, &lo, &hi);
+                if (v < lo || v > hi) return false;
+                *status = tn_run_bind(r, tn_dim_name(r->g, sym), v);
+                if (*status != TN_OK) return false;
+            }
+        }
+    }
+    return true;
+}

@@ -1,0 +1,353 @@
+/* elementwise.c: unary, binary and ternary elementwise ops, cast and bitcast.
+ *
+ * A row gives an op's formula over double and over int64; the driver loads broadcast operands in blocks, applies the
+ * formula and stores the block, which rounds once.  Integers of every width are computed in 64 bits and wrap when stored;
+ * u64 is carried in the bits of int64, and formulas that depend on the sign get `u`. */
+#include <math.h>
+
+#include "ir/eval/internal.h"
+
+enum { BLOCK = 512 };
+
+/* What a formula may use besides its operands. */
+typedef struct params {
+    double alpha, beta, gamma; /* activations; clamp: lo, hi */
+    bool tanh_gelu, u;         /* u: the operands are unsigned */
+} params;
+
+typedef void (*fn_f)(double *restrict y, const double *a, const double *b, size_t n, const params *p);
+typedef void (*fn_i)(int64_t *restrict y, const int64_t *a, const int64_t *b, size_t n, const params *p);
+
+/* A formula in x (first operand), z (second) and p. */
+#define F(name, expr)                                                                                                  \
+    static void f_##name(double *restrict y, const double *a, const double *b, size_t n, const params *p) {            \
+        (void)b, (void)p;                                                                                              \
+        for (size_t k = 0; k < n; k++) {                                                                               \
+            const double x = a[k], z = b[k];                                                                           \
+            (void)x, (void)z;                                                                                          \
+            y[k] = (expr);                                                                                             \
+        }                                                                                                              \
+    }
+#define I(name, expr)                                                                                                  \
+    static void i_##name(int64_t *restrict y, const int64_t *a, const int64_t *b, size_t n, const params *p) {         \
+        (void)b, (void)p;                                                                                              \
+        for (size_t k = 0; k < n; k++) {                                                                               \
+            const int64_t x = a[k], z = b[k];                                                                          \
+            (void)x, (void)z;                                                                                          \
+            y[k] = (expr);                                                                                             \
+        }                                                                                                              \
+    }
+
+typedef uint64_t u64;
+typedef int64_t i64;
+
+/* ---- formulas ---------------------------------------------------------------------------------------------------------------- */
+
+static double py_mod(double x, double z) {
+    double m = fmod(x, z);
+    return m != 0 && (m < 0) != (z < 0) ? m + z : m;
+}
+
+static i64 idiv(i64 x, i64 z, bool u) {
+    if (z == 0) return 0;
+    if (u) return (i64)((u64)x / (u64)z);
+    return z == -1 ? (i64)(0 - (u64)x) : x / z;
+}
+
+static i64 irem(i64 x, i64 z, bool u) {
+    if (z == 0) return 0;
+    if (u) return (i64)((u64)x % (u64)z);
+    return z == -1 ? 0 : x % z;
+}
+
+static i64 imod(i64 x, i64 z, bool u) {
+    i64 m = irem(x, z, u);
+    return !u && m != 0 && (m < 0) != (z < 0) ? m + z : m;
+}
+
+static i64 ipow(i64 x, i64 z, bool u) {
+    u64 y = 1, base = (u64)x;
+    if (!u && z < 0) return x == 1 ? 1 : x == -1 ? (z % 2 ? -1 : 1) : 0;
+    for (u64 e = (u64)z; e; e >>= 1, base *= base)
+        if (e & 1) y *= base;
+    return (i64)y;
+}
+
+/* Shifts by the width or more give 0 (or the sign for >> of signed values). */
+static i64 ishl(i64 x, i64 z) { return z < 0 || z > 63 ? 0 : (i64)((u64)x << z); }
+static i64 ishr(i64 x, i64 z, bool u) {
+    bool far = z < 0 || z > 63;
+    if (u) return far ? 0 : (i64)((u64)x >> z);
+    return x >> (far ? 63 : z);
+}
+
+static bool iless(i64 x, i64 z, bool u) { return u ? (u64)x < (u64)z : x < z; }
+
+static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+static double sigmoid(double x) {
+    if (x >= 0) return 1 / (1 + exp(-x));
+    double e = exp(x);
+    return e / (1 + e);
+}
+static double clip01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+static double gelu(double x, bool approximate) {
+    if (!approximate) return 0.5 * x * erfc(-x * M_SQRT1_2);
+    return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+}
+
+F(neg, -x) I(neg, (i64)(0 - (u64)x))
+F(abs, fabs(x)) I(abs, !p->u && x < 0 ? (i64)(0 - (u64)x) : x)
+F(sign, isnan(x) ? x : (double)((x > 0) - (x < 0))) I(sign, p->u ? x != 0 : (x > 0) - (x < 0))
+F(floor, floor(x)) F(ceil, ceil(x)) F(round, nearbyint(x)) I(keep, x)
+F(sqrt, sqrt(x)) F(rsqrt, 1 / sqrt(x)) F(recip, 1 / x) F(exp, exp(x)) F(log, log(x))
+F(sin, sin(x)) F(cos, cos(x)) F(tan, tan(x)) F(asin, asin(x)) F(acos, acos(x)) F(atan, atan(x))
+F(sinh, sinh(x)) F(cosh, cosh(x)) F(tanh, tanh(x)) F(asinh, asinh(x)) F(acosh, acosh(x)) F(atanh, atanh(x))
+F(erf, erf(x)) F(sigmoid, sigmoid(x)) F(softplus, softplus(x))
+F(relu, x < 0 ? 0 : x) I(relu, !p->u && x < 0 ? 0 : x)
+F(clamp, x < p->alpha ? p->alpha : x > p->beta ? p->beta : x)
+I(clamp, iless(x, tn_ev_f_to_i(ceil(p->alpha), p->u), p->u)      ? tn_ev_f_to_i(ceil(p->alpha), p->u)
+         : iless(tn_ev_f_to_i(floor(p->beta), p->u), x, p->u) ? tn_ev_f_to_i(floor(p->beta), p->u)
+                                                              : x)
+I(not, !x) I(bit_not, ~x)
+F(is_nan, isnan(x)) F(is_inf, isinf(x) && (x > 0 ? p->alpha != 0 : p->beta != 0))
+F(add, x + z) I(add, (i64)((u64)x + (u64)z))
+F(sub, x - z) I(sub, (i64)((u64)x - (u64)z))
+F(mul, x * z) I(mul, (i64)((u64)x * (u64)z))
+F(div, x / z) I(div, idiv(x, z, p->u))
+F(mod, py_mod(x, z)) I(mod, imod(x, z, p->u))
+F(fmod, fmod(x, z)) I(fmod, irem(x, z, p->u))
+F(pow, pow(x, z)) I(pow, ipow(x, z, p->u))
+F(min, isnan(x) || x < z ? x : z) I(min, iless(x, z, p->u) ? x : z)
+F(max, isnan(x) || x > z ? x : z) I(max, iless(x, z, p->u) ? z : x)
+F(prelu, x < 0 ? x * z : x) I(prelu, !p->u && x < 0 ? (i64)((u64)x * (u64)z) : x)
+I(and, x & z) I(or, x | z) I(xor, x ^ z)
+I(shl, ishl(x, z)) I(shr, ishr(x, z, p->u))
+F(eq, x == z) I(eq, x == z)
+F(ne, x != z) I(ne, x != z)
+F(lt, x < z) I(lt, iless(x, z, p->u))
+F(le, x <= z) I(le, !iless(z, x, p->u))
+F(gt, x > z) I(gt, iless(z, x, p->u))
+F(ge, x >= z) I(ge, !iless(x, z, p->u))
+F(gelu, gelu(x, p->tanh_gelu)) F(silu, x * sigmoid(x))
+F(elu, x < 0 ? p->alpha * expm1(x) : x)
+F(selu, p->gamma * (x < 0 ? p->alpha * expm1(x) : x))
+F(celu, x < 0 ? p->alpha * expm1(x / p->alpha) : x)
+F(leaky_relu, x < 0 ? p->alpha * x : x)
+F(hard_sigmoid, clip01(p->alpha * x + p->beta))
+F(hard_swish, x * clip01(x / 6 + 0.5))
+F(mish, x * tanh(softplus(x))) F(softsign, x / (1 + fabs(x)))
+F(thresholded_relu, x > p->alpha ? x : 0)
+
+/* ---- the table ------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct row {
+    fn_f f;
+    fn_i i;
+} row;
+
+static const row rows[TN_OP_COUNT] = {
+    [TN_OP_NEG] = {f_neg, i_neg},
+    [TN_OP_ABS] = {f_abs, i_abs},
+    [TN_OP_SIGN] = {f_sign, i_sign},
+    [TN_OP_FLOOR] = {f_floor, i_keep},
+    [TN_OP_CEIL] = {f_ceil, i_keep},
+    [TN_OP_ROUND] = {f_round, i_keep},
+    [TN_OP_SQRT] = {f_sqrt, NULL},
+    [TN_OP_RSQRT] = {f_rsqrt, NULL},
+    [TN_OP_RECIP] = {f_recip, NULL},
+    [TN_OP_EXP] = {f_exp, NULL},
+    [TN_OP_LOG] = {f_log, NULL},
+    [TN_OP_SIN] = {f_sin, NULL},
+    [TN_OP_COS] = {f_cos, NULL},
+    [TN_OP_TAN] = {f_tan, NULL},
+    [TN_OP_ASIN] = {f_asin, NULL},
+    [TN_OP_ACOS] = {f_acos, NULL},
+    [TN_OP_ATAN] = {f_atan, NULL},
+    [TN_OP_SINH] = {f_sinh, NULL},
+    [TN_OP_COSH] = {f_cosh, NULL},
+    [TN_OP_TANH] = {f_tanh, NULL},
+    [TN_OP_ASINH] = {f_asinh, NULL},
+    [TN_OP_ACOSH] = {f_acosh, NULL},
+    [TN_OP_ATANH] = {f_atanh, NULL},
+    [TN_OP_ERF] = {f_erf, NULL},
+    [TN_OP_SIGMOID] = {f_sigmoid, NULL},
+    [TN_OP_SOFTPLUS] = {f_softplus, NULL},
+    [TN_OP_RELU] = {f_relu, i_relu},
+    [TN_OP_CLAMP] = {f_clamp, i_clamp},
+    [TN_OP_NOT] = {NULL, i_not},
+    [TN_OP_BIT_NOT] = {NULL, i_bit_not},
+    [TN_OP_IS_NAN] = {f_is_nan, NULL},
+    [TN_OP_IS_INF] = {f_is_inf, NULL},
+    [TN_OP_ADD] = {f_add, i_add},
+    [TN_OP_SUB] = {f_sub, i_sub},
+    [TN_OP_MUL] = {f_mul, i_mul},
+    [TN_OP_DIV] = {f_div, i_div},
+    [TN_OP_MOD] = {f_mod, i_mod},
+    [TN_OP_FMOD] = {f_fmod, i_fmod},
+    [TN_OP_POW] = {f_pow, i_pow},
+    [TN_OP_MIN] = {f_min, i_min},
+    [TN_OP_MAX] = {f_max, i_max},
+    [TN_OP_PRELU] = {f_prelu, i_prelu},
+    [TN_OP_AND] = {NULL, i_and},
+    [TN_OP_OR] = {NULL, i_or},
+    [TN_OP_XOR] = {NULL, i_xor},
+    [TN_OP_SHL] = {NULL, i_shl},
+    [TN_OP_SHR] = {NULL, i_shr},
+    [TN_OP_EQ] = {f_eq, i_eq},
+    [TN_OP_NE] = {f_ne, i_ne},
+    [TN_OP_LT] = {f_lt, i_lt},
+    [TN_OP_LE] = {f_le, i_le},
+    [TN_OP_GT] = {f_gt, i_gt},
+    [TN_OP_GE] = {f_ge, i_ge},
+    [TN_OP_GELU] = {f_gelu, NULL},
+    [TN_OP_SILU] = {f_silu, NULL},
+    [TN_OP_ELU] = {f_elu, NULL},
+    [TN_OP_SELU] = {f_selu, NULL},
+    [TN_OP_CELU] = {f_celu, NULL},
+    [TN_OP_LEAKY_RELU] = {f_leaky_relu, NULL},
+    [TN_OP_HARD_SIGMOID] = {f_hard_sigmoid, NULL},
+    [TN_OP_HARD_SWISH] = {f_hard_swish, NULL},
+    [TN_OP_MISH] = {f_mish, NULL},
+    [TN_OP_SOFTSIGN] = {f_softsign, NULL},
+    [TN_OP_THRESHOLDED_RELU] = {f_thresholded_relu, NULL},
+};
+
+/* ---- the loops -------------------------------------------------------------------------------------------------------------------- */
+
+static bool is_unsigned(tn_dtype t) { return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4; }
+
+static params params_of(const tn_ev *c) {
+    params p = {.u = is_unsigned(c->in[0].dtype)};
+    if (c->op == TN_OP_CLAMP) {
+        const tn_attrs_clamp *a = c->attrs;
+        p.alpha = a->lo;
+        p.beta = a->hi;
+    } else if (c->op == TN_OP_IS_INF || tn_op_is(c->op, TN_T_COMPOSITE)) {
+        const tn_attrs_activation *a = c->attrs;
+        if (c->op == TN_OP_SILU || c->op == TN_OP_HARD_SWISH || c->op == TN_OP_MISH || c->op == TN_OP_SOFTSIGN) return p;
+        p.alpha = a->alpha;
+        p.beta = a->beta;
+        p.gamma = a->gamma;
+        p.tanh_gelu = a->approximate && !strcmp(a->approximate, "tanh");
+    }
+    return p;
+}
+
+/* Strides of all operands and, last, of the result. */
+static tn_status all_strides(tn_ev *c, int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK]) {
+    for (size_t k = 0; k < c->n_in; k++) {
+        if (!tn_ev_has(c, k)) return tn_ev_fail(c, TN_E_ARGUMENT, "operand %zu is missing", k);
+        if (!tn_ev_broadcast_strides(&c->in[k], &c->out[0], strides[k]))
+            return tn_ev_fail(c, TN_E_TYPE, "operand %zu's shape does not broadcast to the result's", k);
+    }
+    tn_ev_strides(&c->out[0], strides[c->n_in]);
+    return TN_OK;
+}
+
+static void run_f(tn_ev *c, fn_f f, const params *p, const tn_walk *w) {
+    double a[BLOCK], b[BLOCK], y[BLOCK];
+    size_t o = c->n_in;
+    if (o < 2) memset(b, 0, sizeof b);
+    for (int64_t at = 0; at < w->inner; at += BLOCK) {
+        size_t n = w->inner - at < BLOCK ? (size_t)(w->inner - at) : BLOCK;
+        tn_ev_load_f(&c->in[0], w->at[0] + at * w->step[0], w->step[0], n, a);
+        if (o > 1) tn_ev_load_f(&c->in[1], w->at[1] + at * w->step[1], w->step[1], n, b);
+        f(y, a, b, n, p);
+        tn_ev_store_f(&c->out[0], w->at[o] + at * w->step[o], w->step[o], n, y);
+    }
+}
+
+static void run_i(tn_ev *c, fn_i f, const params *p, const tn_walk *w) {
+    int64_t a[BLOCK], b[BLOCK], y[BLOCK];
+    size_t o = c->n_in;
+    if (o < 2) memset(b, 0, sizeof b);
+    for (int64_t at = 0; at < w->inner; at += BLOCK) {
+        size_t n = w->inner - at < BLOCK ? (size_t)(w->inner - at) : BLOCK;
+        tn_ev_load_i(&c->in[0], w->at[0] + at * w->step[0], w->step[0], n, a);
+        if (o > 1) tn_ev_load_i(&c->in[1], w->at[1] + at * w->step[1], w->step[1], n, b);
+        f(y, a, b, n, p);
+        tn_ev_store_i(&c->out[0], w->at[o] + at * w->step[o], w->step[o], n, y);
+    }
+}
+
+tn_status tn_ev_elementwise(tn_ev *c) {
+    int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK];
+    TN_TRY(all_strides(c, strides));
+    const row *r = &rows[c->op];
+    params p = params_of(c);
+    bool floats = tn_dtype_is_float(c->in[0].dtype);
+    if (c->op == TN_OP_POW && tn_dtype_is_float(c->in[1].dtype)) floats = true;
+    if (floats ? !r->f : !r->i)
+        return tn_ev_fail(c, TN_E_UNSUPPORTED, "has no evaluation for %s", tn_dtype_text(c->in[0].dtype));
+    tn_walk w;
+    for (tn_walk_start(&w, c->out[0].rank, c->out[0].dims, c->n_in + 1, strides); !w.done; tn_walk_next(&w)) {
+        if (floats) run_f(c, r->f, &p, &w);
+        else run_i(c, r->i, &p, &w);
+    }
+    return TN_OK;
+}
+
+/* Moves whole elements, so that NaN payloads and 64-bit integers survive. */
+tn_status tn_ev_select(tn_ev *c) {
+    int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK];
+    TN_TRY(all_strides(c, strides));
+    size_t e = tn_ev_size(c->out[0].dtype);
+    if (c->in[1].dtype != c->out[0].dtype || c->in[2].dtype != c->out[0].dtype || c->in[0].dtype != TN_BOOL)
+        return tn_ev_fail(c, TN_E_TYPE, "operands of different dtypes");
+    tn_walk w;
+    for (tn_walk_start(&w, c->out[0].rank, c->out[0].dims, 4, strides); !w.done; tn_walk_next(&w))
+        for (int64_t k = 0; k < w.inner; k++) {
+            bool yes = ((const uint8_t *)c->in[0].data)[w.at[0] + k * w.step[0]] != 0;
+            const char *from = (const char *)c->in[yes ? 1 : 2].data;
+            int64_t at = yes ? w.at[1] + k * w.step[1] : w.at[2] + k * w.step[2];
+            memcpy((char *)c->out[0].data + (size_t)(w.at[3] + k * w.step[3]) * e, from + (size_t)at * e, e);
+        }
+    return TN_OK;
+}
+
+/* ---- cast ---------------------------------------------------------------------------------------------------------------------------- */
+
+/* 8-bit floats saturate to their largest finite value. */
+static void saturate(tn_dtype t, double *v, size_t n) {
+    double top = t == TN_F8E4M3 ? 448 : 57344;
+    for (size_t k = 0; k < n; k++) v[k] = v[k] > top ? top : v[k] < -top ? -top : v[k];
+}
+
+tn_status tn_ev_cast(tn_ev *c) {
+    const tn_attrs_cast *a = c->attrs;
+    const tn_tensor *x = &c->in[0];
+    tn_tensor *y = &c->out[0];
+    int64_t n = tn_tensor_numel(x);
+    if (n != tn_tensor_numel(y)) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
+    bool clip = a->saturate && (a->to == TN_F8E4M3 || a->to == TN_F8E5M2);
+    if (!clip) {
+        if (n) tn_ev_convert(y, x);
+        return TN_OK;
+    }
+    for (int64_t at = 0; at < n; at += BLOCK) {
+        double v[BLOCK];
+        size_t m = n - at < BLOCK ? (size_t)(n - at) : BLOCK;
+        tn_ev_load_f(x, at, 1, m, v);
+        saturate(a->to, v, m);
+        tn_ev_store_f(y, at, 1, m, v);
+    }
+    return TN_OK;
+}
+
+/* The bits of the value's own dtype: in wide mode they are rounded to it first and widened after. */
+tn_status tn_ev_bitcast(tn_ev *c) {
+    tn_dtype from = tn_val_dtype(c->g, tn_node_input(c->g, c->node, 0)), to = ((const tn_attrs_cast *)c->attrs)->to;
+    int64_t n = tn_tensor_numel(&c->in[0]);
+    size_t bytes = tn_dtype_bytes(from, (uint64_t)n);
+    if (n != tn_tensor_numel(&c->out[0]) || tn_dtype_bits(from) != tn_dtype_bits(to))
+        return tn_ev_fail(c, TN_E_TYPE, "the sizes differ");
+    tn_tensor bits = {.dtype = from, .rank = 1, .dims = {n}, .bytes = bytes, .data = tn_ev_scratch(c, n, 8)};
+    if (!bits.data) return tn_ev_no_memory(c);
+    if (n) {
+        tn_ev_convert(&bits, &c->in[0]);
+        bits.dtype = to;
+        tn_ev_convert(&c->out[0], &bits);
+    }
+    tn_ev_drop(c, bits.data, n, 8);
+    return TN_OK;
+}
