@@ -2,6 +2,7 @@
 #include "frontend/cli/cli.h"
 
 #include <string.h>
+#include "codegen/pool.h"
 
 static const char help[] =
     "Times a plan on the GPU: median, 10th and 90th percentile of CUDA-graph replays on random inputs that stay on the\n"
@@ -10,17 +11,20 @@ static const char help[] =
     "  tenon bench resnet50.plan\n"
     "  tenon bench yunet.plan --shape input=1x3x480x640 --seconds 2 --json\n";
 
-static void print_text(const tn_bench_result *r, int top) {
+static void print_text(const tn_bench_result *r, double load_ms, double context_ms) {
+    printf("plan loaded in %.1f ms, context made in %.1f ms\n", load_ms, context_ms);
     printf("median %.1f us   p10 %.1f us   p90 %.1f us   (%u runs)\n", r->median_us, r->p10_us, r->p90_us, r->runs);
     double sum = 0;
     for (size_t k = 0; k < r->kernel_count; k++) sum += r->kernels[k].us;
     printf("%zu kernels, %.1f us when each is replayed alone\n", r->kernel_count, sum);
-    for (size_t k = 0; k < r->kernel_count && (top <= 0 || k < (size_t)top); k++)
+    for (size_t k = 0; k < r->kernel_count; k++)
         printf("  %8.2f us  %5.1f %%  %s\n", r->kernels[k].us, sum > 0 ? 100 * r->kernels[k].us / sum : 0, r->kernels[k].name);
 }
 
-static void print_doc(const tn_bench_result *r) {
+static void print_doc(const tn_bench_result *r, double load_ms, double context_ms) {
     cJSON *doc = cJSON_CreateObject();
+    cJSON_AddNumberToObject(doc, "load_ms", load_ms);
+    cJSON_AddNumberToObject(doc, "context_ms", context_ms);
     cJSON_AddNumberToObject(doc, "median_us", r->median_us);
     cJSON_AddNumberToObject(doc, "p10_us", r->p10_us);
     cJSON_AddNumberToObject(doc, "p90_us", r->p90_us);
@@ -56,9 +60,12 @@ int cmd_bench(cli *c, int argc, const char **argv) {
         rc = cli_usage(c, "bench takes one plan (tenon bench --help)");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         tn_status st;
+        double t0 = tn_now();
         tn_plan *p = tn_plan_load(&c->env, args[0], &st);
+        double t1 = tn_now();
         tn_context_options o = {.cuda_device = a.device_ordinal, .no_cuda_graph = no_graph != 0, .no_pdl = no_pdl != 0};
         tn_context *x = p ? tn_context_new(p, &o, &st) : NULL;
+        double t2 = tn_now();
         for (size_t k = 0; x && st == TN_OK && k < tn_plan_input_count(p); k++) {
             const tn_tensor_desc *d = tn_plan_input(p, k);
             int64_t dims[TN_MAX_RANK];
@@ -71,8 +78,8 @@ int cmd_bench(cli *c, int argc, const char **argv) {
         tn_bench_result r = {0};
         if (x && st == TN_OK) st = tn_context_bench(x, seconds, &r);
         if (st != TN_OK) rc = cli_exit(c, st);
-        else if (c->json) print_doc(&r);
-        else print_text(&r, 0);
+        else if (c->json) print_doc(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
+        else print_text(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
         tn_context_free(x);
         tn_plan_free(p);
     }

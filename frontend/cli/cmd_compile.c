@@ -3,7 +3,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
+#include "codegen/pool.h"
 
 static const char help[] =
     "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
@@ -13,12 +13,6 @@ static const char help[] =
     "examples:\n"
     "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
     "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n";
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static int report(cli *c, const char *path, double import_s, double compile_s) {
     tn_status s;
@@ -62,11 +56,11 @@ int cmd_compile(cli *c, int argc, const char **argv) {
         rc = cli_usage(c, "compile needs -o PLAN");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         tn_status st;
-        double t0 = seconds();
+        double t0 = tn_now();
         tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
-        double t1 = seconds();
+        double t1 = tn_now();
         if (g) st = tn_compile(g, &s.options, out);
-        double t2 = seconds();
+        double t2 = tn_now();
         tn_graph_free(g);
         cli_clear_bar(c);
         rc = st == TN_OK ? report(c, out, t1 - t0, t2 - t1) : cli_exit(c, st);

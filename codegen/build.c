@@ -1,0 +1,160 @@
+/* build.c: NVRTC and the cubin cache; see build.h. */
+#include "codegen/build.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "codegen/pool.h"
+
+/* Payload of a cubin cache entry: this head, then the cubin. */
+typedef struct cached_head {
+    uint32_t registers, static_smem, local_bytes, spill_bytes;
+} cached_head;
+
+enum { MAX_OPTIONS = 8 };
+
+static size_t options_for(const char *arch, char arch_option[64], const char *o[MAX_OPTIONS]) {
+    size_t n = 0;
+    snprintf(arch_option, 64, "--gpu-architecture=%s", arch);
+    o[n++] = arch_option;
+    o[n++] = "--std=c++17";
+    o[n++] = "-minimal";
+    o[n++] = "-lineinfo";
+    o[n++] = "--ptxas-options=-v"; /* registers and spills come from the log */
+    return n;
+}
+
+/* The number before `unit` in the log's line that holds it ("Used 32 registers", "16 bytes spill stores"). */
+static uint32_t number_before(const char *log, const char *unit) {
+    const char *p = strstr(log, unit);
+    if (!p) return 0;
+    while (p > log && p[-1] == ' ') p--;
+    while (p > log && p[-1] >= '0' && p[-1] <= '9') p--;
+    return (uint32_t)strtoul(p, NULL, 10);
+}
+
+static void read_log(const char *log, tn_kernel_bin *out) {
+    out->registers = number_before(log, " registers");
+    out->static_smem = number_before(log, " bytes smem");
+    out->local_bytes = number_before(log, " bytes stack frame");
+    out->spill_bytes = number_before(log, " bytes spill stores") + number_before(log, " bytes spill loads");
+}
+
+static char *program_log(const tn_env *env, const tn_nvrtc *n, nvrtcProgram prog, size_t *size) {
+    *size = 0;
+    if (n->nvrtcGetProgramLogSize(prog, size) != NVRTC_SUCCESS || *size == 0) return NULL;
+    char *log = tn_alloc(env, *size + 1);
+    if (log && n->nvrtcGetProgramLog(prog, log) != NVRTC_SUCCESS) *log = 0;
+    return log;
+}
+
+/* The first error of a compiler log, cut to fit. */
+static void first_error(const char *log, char *out, size_t size) {
+    const char *p = log ? strstr(log, "error") : NULL;
+    if (!p) p = log ? log : "no log";
+    while (p > log && p[-1] != '\n') p--;
+    snprintf(out, size, "%.400s", p);
+    for (char *q = out; *q; q++)
+        if (*q == '\n' || *q == '|') *q = ' ';
+}
+
+static void compile_now(const tn_env *env, const tn_nvrtc *n, const char *arch, const char *name, const char *source,
+                        tn_kernel_bin *out) {
+    nvrtcProgram prog;
+    const char *o[MAX_OPTIONS];
+    char arch_option[64], file[100];
+    size_t n_options = options_for(arch, arch_option, o), log_size = 0;
+    snprintf(file, sizeof file, "%s.cu", name);
+    nvrtcResult r = n->nvrtcCreateProgram(&prog, source, file, 0, NULL, NULL);
+    if (r != NVRTC_SUCCESS) {
+        out->status = TN_E_COMPILE;
+        snprintf(out->error, sizeof out->error, "nvrtcCreateProgram: %s", n->nvrtcGetErrorString(r));
+        return;
+    }
+    r = n->nvrtcCompileProgram(prog, (int)n_options, o);
+    char *log = program_log(env, n, prog, &log_size);
+    if (r == NVRTC_SUCCESS) {
+        read_log(log ? log : "", out);
+        r = n->nvrtcGetCUBINSize(prog, &out->size);
+        out->cubin = r == NVRTC_SUCCESS ? tn_alloc(env, out->size) : NULL;
+        out->status = !out->cubin ? TN_E_MEMORY : n->nvrtcGetCUBIN(prog, out->cubin) == NVRTC_SUCCESS ? TN_OK : TN_E_COMPILE;
+    } else {
+        out->status = TN_E_COMPILE;
+        first_error(log, out->error, sizeof out->error);
+    }
+    tn_free(env, log, log_size + 1);
+    n->nvrtcDestroyProgram(&prog);
+}
+
+static bool from_cache(const tn_env *env, tn_cache *cache, const char *key, tn_kernel_bin *out) {
+    void *data;
+    size_t size;
+    cached_head h;
+    if (!tn_cache_get(cache, "cubin", key, &data, &size)) return false;
+    bool ok = size > sizeof h + 1;
+    if (ok) {
+        memcpy(&h, data, sizeof h);
+        out->size = size - 1 - sizeof h;
+        out->cubin = tn_alloc(env, out->size);
+        ok = out->cubin != NULL;
+    }
+    if (ok) {
+        memcpy(out->cubin, (char *)data + sizeof h, out->size);
+        out->registers = h.registers, out->static_smem = h.static_smem;
+        out->local_bytes = h.local_bytes, out->spill_bytes = h.spill_bytes;
+        out->status = TN_OK;
+    }
+    tn_free(env, data, size);
+    return ok;
+}
+
+static void to_cache(const tn_env *env, tn_cache *cache, const char *key, const tn_kernel_bin *b) {
+    size_t size = sizeof(cached_head) + b->size;
+    char *data = tn_alloc(env, size);
+    if (!data) return;
+    cached_head h = {b->registers, b->static_smem, b->local_bytes, b->spill_bytes};
+    memcpy(data, &h, sizeof h);
+    memcpy(data + sizeof h, b->cubin, b->size);
+    tn_cache_put(cache, "cubin", key, data, size);
+    tn_free(env, data, size);
+}
+
+void tn_build_source(const tn_env *env, const tn_nvrtc *nvrtc, tn_cache *cache, const char *arch, const char *name,
+                     const char *source, size_t size, tn_kernel_bin *out) {
+    memset(out, 0, sizeof *out);
+    XXH128_hash_t h = XXH3_128bits(source, size);
+    char key[160];
+    snprintf(key, sizeof key, "%s|%d.%d|%016llx%016llx|lineinfo", arch, nvrtc->major, nvrtc->minor,
+             (unsigned long long)h.high64, (unsigned long long)h.low64);
+    if (from_cache(env, cache, key, out)) return;
+    double t0 = tn_now();
+    compile_now(env, nvrtc, arch, name, source, out);
+    out->ms = 1e3 * (tn_now() - t0);
+    if (out->status == TN_OK) to_cache(env, cache, key, out);
+}
+
+void tn_kernel_bin_free(const tn_env *env, tn_kernel_bin *b) {
+    tn_free(env, b->cubin, b->size);
+    memset(b, 0, sizeof *b);
+}
+
+tn_status tn_build_ptx(const tn_env *env, const tn_nvrtc *n, const char *arch, const char *name, const char *source,
+                       char **ptx, size_t *size) {
+    nvrtcProgram prog;
+    char arch_option[64], virtual_arch[32];
+    const char *o[MAX_OPTIONS];
+    snprintf(virtual_arch, sizeof virtual_arch, "compute_%s", strncmp(arch, "sm_", 3) ? arch : arch + 3);
+    size_t n_options = options_for(virtual_arch, arch_option, o) - 1; /* no ptxas here */
+    nvrtcResult r = n->nvrtcCreateProgram(&prog, source, name, 0, NULL, NULL);
+    if (r != NVRTC_SUCCESS) return tn_nvrtc_check(env, n, r, "nvrtcCreateProgram", name);
+    r = n->nvrtcCompileProgram(prog, (int)n_options, o);
+    if (r == NVRTC_SUCCESS) r = n->nvrtcGetPTXSize(prog, size);
+    *ptx = r == NVRTC_SUCCESS ? tn_alloc(env, *size) : NULL;
+    tn_status s = r == NVRTC_SUCCESS && !*ptx ? TN_E_MEMORY : tn_nvrtc_check(env, n, r, "nvrtcCompileProgram", name);
+    if (s == TN_OK) s = tn_nvrtc_check(env, n, n->nvrtcGetPTX(prog, *ptx), "nvrtcGetPTX", name);
+    if (s != TN_OK && *ptx) tn_free(env, *ptx, *size), *ptx = NULL;
+    n->nvrtcDestroyProgram(&prog);
+    return s;
+}

@@ -1,0 +1,246 @@
+/* plan_build.c: the winners of a compilation as a plan: kernels, steps, weights, IR. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/compile.h"
+
+tn_status tn_plan_begin(tn_compilation *c, size_t n_archs) {
+    tn_plan__plan__init(&c->plan);
+    c->mf = tn_manifest_new(c->g, &c->mem);
+    c->writer = tn_plan_writer_new(c->env);
+    if (!c->mf || !c->writer) return TN_E_MEMORY;
+    c->plan.archs = tn_manifest_alloc(c->mf, (n_archs + 1) * sizeof *c->plan.archs);
+    return tn_manifest_status(c->mf);
+}
+
+/* ---- kernels and steps ---- */
+
+static TnPlan__Kernel *make_kernel(tn_compilation *c, const tn_candidate *x) {
+    TnPlan__Kernel *k = tn_manifest_alloc(c->mf, sizeof *k);
+    if (!k) return NULL;
+    tn_plan__kernel__init(k);
+    k->name = tn_manifest_str(c->mf, x->v.symbol);
+    k->template_name = tn_manifest_str(c->mf, x->v.tpl->name);
+    const char *knobs = strchr(x->text, ' ');
+    k->knobs = tn_manifest_str(c->mf, knobs ? knobs + 1 : "");
+    k->cubin = tn_plan_add_copy(c->writer, x->bin.cubin, x->bin.size, TN_BLOB_PAGE);
+    k->source = tn_plan_add_copy(c->writer, x->source, x->source_size, TN_BLOB_ALIGN);
+    k->n_block = 3;
+    k->block = tn_manifest_alloc(c->mf, 3 * sizeof *k->block);
+    if (k->block) memcpy(k->block, x->v.block, 3 * sizeof *k->block);
+    if (x->v.cluster[0]) {
+        k->n_cluster = 3;
+        k->cluster = tn_manifest_alloc(c->mf, 3 * sizeof *k->cluster);
+        if (k->cluster) memcpy(k->cluster, x->v.cluster, 3 * sizeof *k->cluster);
+    }
+    k->smem = x->v.smem;
+    k->registers = x->bin.registers;
+    k->static_smem = x->bin.static_smem;
+    k->local_bytes = x->bin.local_bytes;
+    return k;
+}
+
+static void add_candidates(tn_compilation *c, const tn_work *w, TnPlan__Step *s) {
+    s->candidates = tn_manifest_alloc(c->mf, (w->n + 1) * sizeof *s->candidates);
+    for (size_t k = 0; s->candidates && k < w->n; k++) {
+        TnPlan__Candidate *p = tn_manifest_alloc(c->mf, sizeof *p);
+        if (!p) return;
+        tn_plan__candidate__init(p);
+        p->text = tn_manifest_str(c->mf, w->c[k].text);
+        p->note = tn_manifest_str(c->mf, w->c[k].note);
+        p->us = w->c[k].us;
+        p->predicted_us = w->c[k].predicted_us;
+        s->candidates[s->n_candidates++] = p;
+    }
+}
+
+static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, const tn_lt_call *call, TnPlan__Step *s) {
+    const tn_arg args[] = {call->a, call->b, call->c, call->d, call->bias};
+    size_t n = call->has_bias ? 5 : 4;
+    s->what_case = TN_PLAN__STEP__WHAT_LT;
+    s->lt = tn_manifest_lt(c->mf, call);
+    s->args = tn_manifest_alloc(c->mf, n * sizeof *s->args);
+    if (!s->lt || !s->args) return;
+    s->lt->workspace = x->lt_workspace;
+    s->lt->algo_text = tn_manifest_str(c->mf, x->text);
+    s->lt->algo.len = x->algo_size;
+    s->lt->algo.data = tn_manifest_alloc(c->mf, x->algo_size + 1);
+    if (s->lt->algo.data) memcpy(s->lt->algo.data, x->algo, x->algo_size);
+    for (; s->n_args < n; s->n_args++) s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &args[s->n_args]);
+    s->workspace = tn_manifest_dim(c->mf, tn_dim_const(c->g, (int64_t)x->lt_workspace));
+}
+
+static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_variant *v, uint32_t kernel, TnPlan__Step *s) {
+    s->what_case = TN_PLAN__STEP__WHAT_KERNEL;
+    s->kernel = kernel;
+    s->args = tn_manifest_alloc(c->mf, (v->n_args + 1) * sizeof *s->args);
+    s->grid = tn_manifest_alloc(c->mf, 3 * sizeof *s->grid);
+    if (!s->args || !s->grid) return;
+    for (; s->n_args < v->n_args; s->n_args++) s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
+    for (; s->n_grid < 3; s->n_grid++) s->grid[s->n_grid] = tn_manifest_dim(c->mf, v->grid[s->n_grid]);
+    s->workspace = tn_manifest_dim(c->mf, v->workspace);
+}
+
+/* The launch of a node whose spec equals another's: the same kernel with this node's own dims. */
+static tn_status own_variant(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, tn_variant *own) {
+    const char *knobs = strchr(x->text, ' ');
+    return tn_variant_make(cn->spec, c->arch, x->v.tpl->name, knobs ? knobs + 1 : "", own);
+}
+
+static tn_status add_step(tn_compilation *c, size_t node, uint32_t kernel, TnPlan__Arch *arch) {
+    const tn_compiled_node *cn = &c->nodes[node];
+    const tn_work *w = &c->works[cn->work];
+    const tn_candidate *x = &w->c[w->winner];
+    TnPlan__Step *s = tn_manifest_step(c->mf, cn->spec, cn->node);
+    if (!s) return TN_E_MEMORY;
+    char name[96];
+    snprintf(name, sizeof name, "%zu:%s", arch->n_steps, cn->spec->name);
+    s->name = tn_manifest_str(c->mf, name);
+    if (x->is_lt) {
+        tn_lt_call own = x->lt;
+        if (cn->work != node && !tn_lt_match(cn->spec, &own)) return TN_E_INTERNAL;
+        add_lt(c, cn, x, &own, s);
+    } else if (cn->work == node) {
+        add_launch(c, cn, &x->v, kernel, s);
+    } else {
+        tn_variant own = {0};
+        tn_status st = own_variant(c, cn, x, &own);
+        if (st != TN_OK) return st;
+        add_launch(c, cn, &own, kernel, s);
+        tn_variant_free(c->env, &own);
+    }
+    s->us = x->us;
+    s->max_abs_error = x->max_abs;
+    s->max_rel_error = x->max_rel;
+    add_candidates(c, w, s);
+    arch->steps[arch->n_steps++] = s;
+    return tn_manifest_status(c->mf);
+}
+
+tn_status tn_plan_add_arch(tn_compilation *c) {
+    const tn_tuner_info *info = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
+    TnPlan__Arch *a = tn_manifest_alloc(c->mf, sizeof *a);
+    uint32_t *kernel_of = tn_alloc(c->env, (c->n_nodes + 1) * sizeof *kernel_of);
+    if (!a || !kernel_of) {
+        tn_free(c->env, kernel_of, (c->n_nodes + 1) * sizeof *kernel_of);
+        return TN_E_MEMORY;
+    }
+    tn_plan__arch__init(a);
+    a->name = tn_manifest_str(c->mf, c->arch->name);
+    a->nvrtc = tn_manifest_str(c->mf, c->nvrtc_text);
+    a->tuned_on = tn_manifest_str(c->mf, c->tuning ? info->gpu : "");
+    a->driver = tn_manifest_str(c->mf, c->tuning ? info->driver : "");
+    a->cublaslt = tn_manifest_str(c->mf, c->tuning ? info->cublaslt : "");
+    a->kernels = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->kernels);
+    a->steps = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->steps);
+    tn_status s = tn_manifest_status(c->mf);
+    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+        size_t w = c->nodes[k].work;
+        const tn_candidate *x = &c->works[w].c[c->works[w].winner];
+        if (w == k && !x->is_lt) {
+            kernel_of[k] = (uint32_t)a->n_kernels;
+            TnPlan__Kernel *kernel = make_kernel(c, x);
+            if (kernel) a->kernels[a->n_kernels++] = kernel;
+        }
+        s = add_step(c, k, kernel_of[w], a);
+    }
+    tn_free(c->env, kernel_of, (c->n_nodes + 1) * sizeof *kernel_of);
+    c->plan.archs[c->plan.n_archs++] = a;
+    return s;
+}
+
+/* ---- weights and IR ---- */
+
+/* What tn_print_weights wrote: pieces, and where each constant's bytes begin. */
+typedef struct weights {
+    tn_compilation *c;
+    tn_piece *p;
+    size_t n, cap;
+    uint64_t size;
+} weights;
+
+static tn_status add_piece(void *user, const void *data, size_t n) {
+    weights *w = user;
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 64;
+        tn_piece *p = tn_realloc(w->c->env, w->p, w->cap * sizeof *p, cap * sizeof *p);
+        if (!p) return TN_E_MEMORY;
+        w->p = p;
+        w->cap = cap;
+    }
+    w->p[w->n++] = (tn_piece){data, n};
+    w->size += n;
+    return TN_OK;
+}
+
+/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without data. */
+static tn_status add_printed(void *user, const void *data, size_t n) {
+    const unsigned char *p = data;
+    bool zero = n < 64;
+    for (size_t k = 0; zero && k < n; k++) zero = p[k] == 0;
+    return add_piece(user, zero ? NULL : data, n);
+}
+
+/* Offset of a constant's bytes among the pieces; appends them if they are not there. */
+static tn_status const_offset(weights *w, const void *data, size_t size, uint64_t *offset) {
+    uint64_t at = 0;
+    for (size_t k = 0; k < w->n; k++) {
+        if (w->p[k].data == data && w->p[k].size == size) return *offset = at, TN_OK;
+        at += w->p[k].size;
+    }
+    tn_status s = w->size % TN_BLOB_ALIGN ? add_piece(w, NULL, (size_t)(TN_BLOB_ALIGN - w->size % TN_BLOB_ALIGN)) : TN_OK;
+    *offset = w->size;
+    return s == TN_OK ? add_piece(w, data, size) : s;
+}
+
+static tn_status add_weights(tn_compilation *c) {
+    weights w = {.c = c};
+    const tn_node *nodes;
+    size_t n = tn_manifest_consts(c->mf, &nodes);
+    c->const_offsets = tn_manifest_alloc(c->mf, (n + 1) * sizeof *c->const_offsets);
+    tn_status s = tn_print_weights(c->g, add_printed, &w);
+    for (size_t k = 0; s == TN_OK && c->const_offsets && k < n; k++) {
+        tn_blob b = TN_ATTRS_OF(c->g, nodes[k], const)->data;
+        s = const_offset(&w, tn_blob_data(c->g, b), tn_blob_size(c->g, b), &c->const_offsets[k]);
+    }
+    if (s == TN_OK) c->plan.weights = w.n ? tn_plan_add_pieces(c->writer, w.p, w.n, TN_BLOB_PAGE) : TN_NO_BLOB;
+    tn_free(c->env, w.p, w.cap * sizeof *w.p);
+    return s == TN_OK ? tn_manifest_status(c->mf) : s;
+}
+
+static tn_status add_ir(tn_compilation *c) {
+    char *text;
+    size_t size;
+    tn_status s = tn_print(c->g, "weights", &text, &size);
+    if (s != TN_OK) return s;
+    c->plan.ir = tn_plan_add_copy(c->writer, text, size, TN_BLOB_ALIGN);
+    tn_free(c->env, text, size + 1);
+    return TN_OK;
+}
+
+static void add_meta(tn_compilation *c) {
+    size_t n = tn_graph_meta_count(c->g);
+    c->plan.meta = tn_manifest_alloc(c->mf, (n + 1) * sizeof *c->plan.meta);
+    for (size_t k = 0; c->plan.meta && k < n; k++) {
+        const char *key, *value;
+        TnPlan__Plan__MetaEntry *e = tn_manifest_alloc(c->mf, sizeof *e);
+        if (!e) return;
+        tn_plan__plan__meta_entry__init(e);
+        tn_graph_meta(c->g, k, &key, &value);
+        e->key = tn_manifest_str(c->mf, key);
+        e->value = tn_manifest_str(c->mf, value);
+        c->plan.meta[c->plan.n_meta++] = e;
+    }
+}
+
+tn_status tn_plan_end(tn_compilation *c) {
+    tn_status s = add_weights(c);
+    if (s == TN_OK) s = add_ir(c);
+    if (s != TN_OK) return s;
+    add_meta(c);
+    c->plan.tenon_version = tn_manifest_str(c->mf, TENON_VERSION);
+    c->plan.model = tn_manifest_str(c->mf, tn_graph_name(c->g));
+    c->plan.precision = tn_manifest_str(c->mf, c->precision);
+    c->plan.options = tn_manifest_str(c->mf, c->options_text);
+    return tn_manifest_finish(c->mf, c->const_offsets, &c->plan);
+}

@@ -1,0 +1,326 @@
+/* tune.c: judges the candidates of one spec: first whether each is right, then which is fastest.
+ *
+ * Timing replays a CUDA graph of several calls that rotate over copies of the weights (a network's own weights are cold when a
+ * kernel starts, its activations are not).  Rounds of successive halving: one short graph each, what is beyond 1.3 x the
+ * best leaves; the rest replay again and the median decides.  Ties go to the lower index, so that runs agree. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/tune_internal.h"
+
+enum { MAX_CALLS = 48, ROUNDS = 3 };
+static const double KEEP = 1.3; /* beyond this factor of the best a candidate leaves */
+
+tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 16;
+        tn_candidate *c = tn_realloc(env, w->c, w->cap * sizeof *c, cap * sizeof *c);
+        if (!c) return NULL;
+        w->c = c;
+        w->cap = cap;
+    }
+    memset(&w->c[w->n], 0, sizeof *w->c);
+    w->c[w->n].max_abs = w->c[w->n].max_rel = -1;
+    return &w->c[w->n++];
+}
+
+void tn_candidate_free(const tn_env *env, tn_candidate *c) {
+    if (c->v.tpl) tn_variant_free(env, &c->v);
+    if (c->source) tn_free(env, c->source, c->source_size + 1);
+    tn_kernel_bin_free(env, &c->bin);
+    memset(c, 0, sizeof *c);
+}
+
+/* ---- one runnable candidate ---- */
+
+typedef struct runner {
+    tn_tuner *t;
+    const tn_tune_data *d;
+    tn_candidate *c;
+    CUmodule module;
+    tn_launch launch;
+    uint64_t args[TN_MAX_COPIES][TN_MAX_ARGS]; /* by copy of the weights */
+    tn_lt_op op;
+    double first_us; /* of the checked run */
+} runner;
+
+/* A cuBLASLt call's message at the hint shapes, over a dim table of its own. */
+typedef struct lt_message {
+    TnPlan__Lt m;
+    int64_t dims[16];
+    size_t n;
+} lt_message;
+
+static uint32_t lt_dim(lt_message *l, const tn_spec *s, tn_dim d) {
+    l->dims[l->n] = tn_spec_hint(s, d);
+    return (uint32_t)l->n++;
+}
+
+static void lt_message_make(const tn_spec *s, const tn_lt_call *c, lt_message *l) {
+    enum { EPILOGUE_DEFAULT = 1, EPILOGUE_RELU = 2, EPILOGUE_BIAS = 4 };
+    memset(l, 0, sizeof *l);
+    tn_plan__lt__init(&l->m);
+    TnPlan__Lt *m = &l->m;
+    m->m = lt_dim(l, s, c->m), m->n = lt_dim(l, s, c->n), m->k = lt_dim(l, s, c->k), m->batch = lt_dim(l, s, c->batch);
+    m->lda = lt_dim(l, s, c->lda), m->ldb = lt_dim(l, s, c->ldb), m->ldc = lt_dim(l, s, c->ldc), m->ldd = lt_dim(l, s, c->ldd);
+    m->stride_a = lt_dim(l, s, c->stride_a), m->stride_b = lt_dim(l, s, c->stride_b);
+    m->stride_c = lt_dim(l, s, c->stride_c), m->stride_d = lt_dim(l, s, c->stride_d);
+    m->trans_a = c->trans_a, m->trans_b = c->trans_b, m->tf32 = c->tf32, m->has_bias = c->has_bias, m->beta = c->beta;
+    m->type_a = (uint32_t)c->type_a, m->type_b = (uint32_t)c->type_b;
+    m->type_c = (uint32_t)c->type_c, m->type_d = (uint32_t)c->type_d;
+    uint32_t e = (c->has_bias ? EPILOGUE_BIAS : 0) | (c->relu ? EPILOGUE_RELU : 0);
+    m->epilogue = e ? e : EPILOGUE_DEFAULT;
+    m->workspace = TN_LT_WORKSPACE;
+}
+
+tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call) {
+    enum { CAP = 12 };
+    lt_message l;
+    tn_lt_op op = {0};
+    cublasLtMatmulHeuristicResult_t found[CAP];
+    lt_message_make(w->spec, call, &l);
+    if (tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, w->spec->name, &op) != TN_OK) return TN_OK;
+    size_t n = tn_lt_heuristic(&op, 16, TN_LT_WORKSPACE, found, CAP);
+    tn_status s = TN_OK;
+    for (size_t k = 0; k < n && s == TN_OK; k++) {
+        tn_candidate *c = tn_work_add(t->env, w);
+        if (!c) s = TN_E_MEMORY;
+        if (!c) break;
+        c->is_lt = true;
+        c->lt = *call;
+        c->algo_size = sizeof found[k].algo <= TN_LT_ALGO_BYTES ? sizeof found[k].algo : 0;
+        memcpy(c->algo, &found[k].algo, c->algo_size);
+        c->lt_workspace = found[k].workspaceSize;
+        char algo[160];
+        tn_lt_algo_text(t->lt, &found[k].algo, algo, sizeof algo);
+        snprintf(c->text, sizeof c->text, "cublasLt %s", algo);
+    }
+    tn_lt_destroy(&op);
+    return s;
+}
+
+static void disqualify(tn_candidate *c, const char *why) {
+    c->out = true;
+    snprintf(c->note, sizeof c->note, "%.190s", why);
+    for (char *p = c->note; *p; p++)
+        if (*p == '\n' || *p == '|') *p = ' ';
+}
+
+static bool open_kernel(runner *r) {
+    const tn_variant *v = &r->c->v;
+    tn_tuner *t = r->t;
+    const tn_cuda *cu = t->cu;
+    if (cu->cuModuleLoadDataEx(&r->module, r->c->bin.cubin, 0, NULL, NULL) != CUDA_SUCCESS ||
+        cu->cuModuleGetFunction(&r->launch.fn, r->module, v->symbol) != CUDA_SUCCESS)
+        return disqualify(r->c, "the driver does not load it"), false;
+    for (int k = 0; k < 3; k++) {
+        r->launch.grid[k] = v->grid[k].i ? (uint32_t)tn_spec_hint(r->d->s, v->grid[k]) : 1;
+        r->launch.block[k] = v->block[k] ? v->block[k] : 1;
+        r->launch.cluster[k] = v->cluster[k];
+    }
+    r->launch.smem = v->smem;
+    r->launch.pdl = t->dev.cc >= 90;
+    if (v->workspace.i && tn_spec_hint(r->d->s, v->workspace) > TN_TUNE_WORKSPACE)
+        return disqualify(r->c, "wants too much workspace"), false;
+    if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, v->n_args * sizeof(uint64_t), r->d->s->name) != TN_OK)
+        return disqualify(r->c, t->last_error), false;
+    for (uint32_t copy = 0; copy < r->d->copies; copy++)
+        for (uint32_t k = 0; k < v->n_args; k++)
+            r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)tn_spec_hint(r->d->s, v->args[k].dim)
+                                                             : tn_tune_address(t, r->d, &v->args[k], copy);
+    return true;
+}
+
+static bool open_lt_op(runner *r) {
+    lt_message l;
+    tn_tuner *t = r->t;
+    lt_message_make(r->d->s, &r->c->lt, &l);
+    if (!t->lt || tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, r->d->s->name, &r->op) != TN_OK)
+        return disqualify(r->c, "cuBLASLt does not take the call"), false;
+    cublasLtMatmulAlgo_t algo;
+    memcpy(&algo, r->c->algo, sizeof algo);
+    if (!r->c->algo_size || tn_lt_try(&r->op, &algo, TN_TUNE_WORKSPACE, NULL) != TN_OK)
+        return disqualify(r->c, "cuBLASLt refuses the algorithm"), false;
+    return true;
+}
+
+static bool open_runner(runner *r) { return r->c->is_lt ? open_lt_op(r) : open_kernel(r); }
+
+static void close_runner(runner *r) {
+    if (r->module) r->t->cu->cuModuleUnload(r->module);
+    if (r->c->is_lt) tn_lt_destroy(&r->op);
+    r->module = NULL;
+}
+
+static tn_status enqueue(runner *r, uint32_t call) {
+    tn_tuner *t = r->t;
+    uint32_t copy = call % r->d->copies;
+    if (!r->c->is_lt) return tn_launch_kernel(t->cu, &r->launch, r->args[copy], t->stream, r->d->s->name);
+    const tn_lt_call *c = &r->c->lt;
+    tn_lt_buffers b = {.a = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->a, copy),
+                       .b = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->b, copy),
+                       .c = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->c, copy),
+                       .d = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->d, copy),
+                       .bias = c->has_bias ? (void *)(uintptr_t)tn_tune_address(t, r->d, &c->bias, copy) : NULL,
+                       .workspace = (void *)(uintptr_t)t->workspace,
+                       .workspace_size = TN_TUNE_WORKSPACE};
+    return tn_lt_enqueue(&r->op, &b, (cudaStream_t)t->stream, r->d->s->name);
+}
+
+/* A device error that no later call survives: names the candidate, since the process must give up tuning. */
+static tn_status device_error(runner *r, const char *when) {
+    return tn_fail(r->t->env, TN_E_CUDA, r->d->s->name, "this candidate is faulty: please report it with its spec",
+                   "%s broke the device %s: %s", r->c->text, when, r->t->last_error);
+}
+
+static double elapsed_us(tn_tuner *t) {
+    float ms = 0;
+    t->cu->cuEventElapsedTime(&ms, t->start, t->stop);
+    return 1e3 * (double)ms;
+}
+
+/* ---- correctness ---- */
+
+static tn_status check(runner *r) {
+    tn_tuner *t = r->t;
+    char why[TN_CANDIDATE_TEXT];
+    tn_status s = tn_tune_data_poison(t, r->d);
+    if (s != TN_OK) return s;
+    t->cu->cuEventRecord(t->start, t->stream);
+    *t->last_error = 0;
+    if (enqueue(r, 0) != TN_OK) return disqualify(r->c, t->last_error), TN_OK;
+    t->cu->cuEventRecord(t->stop, t->stream);
+    CUresult e = t->cu->cuStreamSynchronize(t->stream);
+    if (e != CUDA_SUCCESS) {
+        tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
+        return device_error(r, "in its first run");
+    }
+    r->first_us = elapsed_us(t);
+    s = tn_tune_data_judge(t, r->d, &r->c->max_abs, &r->c->max_rel, why, sizeof why);
+    if (s == TN_OK && *why) disqualify(r->c, why);
+    return s;
+}
+
+/* ---- time ---- */
+
+static tn_status capture(runner *r, uint32_t calls, CUgraphExec *exec) {
+    tn_tuner *t = r->t;
+    CUgraph graph = NULL;
+    *exec = NULL;
+    if (t->cu->cuStreamBeginCapture(t->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != CUDA_SUCCESS) return TN_E_CUDA;
+    tn_status s = TN_OK;
+    for (uint32_t k = 0; s == TN_OK && k < calls; k++) s = enqueue(r, k);
+    if (t->cu->cuStreamEndCapture(t->stream, &graph) != CUDA_SUCCESS) s = TN_E_CUDA;
+    if (s == TN_OK && t->cu->cuGraphInstantiateWithFlags(exec, graph, 0) != CUDA_SUCCESS) s = TN_E_CUDA;
+    if (graph) t->cu->cuGraphDestroy(graph);
+    return s;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median microseconds a call over `replays` replays of a graph of calls (after one that warms up). */
+static tn_status time_candidate(runner *r, uint32_t calls, uint32_t replays, double *us) {
+    enum { MAX_REPLAYS = 16 };
+    tn_tuner *t = r->t;
+    double samples[MAX_REPLAYS];
+    CUgraphExec exec;
+    *t->last_error = 0;
+    if (replays > MAX_REPLAYS) replays = MAX_REPLAYS;
+    if (capture(r, calls, &exec) != TN_OK) return disqualify(r->c, *t->last_error ? t->last_error : "cannot be captured"), TN_OK;
+    tn_status s = TN_OK;
+    for (uint32_t k = 0; s == TN_OK && k < replays + 1; k++) {
+        t->cu->cuEventRecord(t->start, t->stream);
+        t->cu->cuGraphLaunch(exec, t->stream);
+        t->cu->cuEventRecord(t->stop, t->stream);
+        CUresult e = t->cu->cuStreamSynchronize(t->stream);
+        if (e != CUDA_SUCCESS) {
+            tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
+            s = device_error(r, "while it was timed");
+        }
+        if (k) samples[k - 1] = elapsed_us(t) / calls;
+    }
+    t->cu->cuGraphExecDestroy(exec);
+    if (s != TN_OK) return s;
+    qsort(samples, replays, sizeof *samples, by_value);
+    *us = samples[replays / 2];
+    return TN_OK;
+}
+
+static double best_time(const tn_work *w) {
+    double best = 0;
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
+    return best;
+}
+
+static void drop_slow(tn_work *w, double factor, int round) {
+    double best = best_time(w);
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > factor * best) {
+            w->c[k].out = true;
+            snprintf(w->c[k].note, sizeof w->c[k].note, "%.2f x the best, left in round %d", w->c[k].us / best, round + 1);
+        }
+}
+
+static uint32_t calls_for(double us, double target_us) {
+    double n = us > 0 ? target_us / us : MAX_CALLS;
+    return n < 3 ? 3 : n > MAX_CALLS ? MAX_CALLS : (uint32_t)n;
+}
+
+/* The replays of one candidate in one round. */
+static tn_status race(tn_tuner *t, const tn_tune_data *d, tn_candidate *c, int round) {
+    static const uint32_t replays[ROUNDS] = {2, 4, 9};
+    static const double target_us[ROUNDS] = {100, 300, 600};
+    runner r = {.t = t, .d = d, .c = c};
+    tn_status s = TN_OK;
+    if (open_runner(&r)) s = time_candidate(&r, calls_for(c->us, target_us[round]), replays[round], &c->us);
+    close_runner(&r);
+    return s;
+}
+
+static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double deadline) {
+    double best = 0;
+    for (size_t k = 0; k < w->n; k++) {
+        tn_candidate *c = &w->c[k];
+        if (c->out || (!c->is_lt && !c->bin.cubin)) continue;
+        if (best > 0 && tn_now() > deadline) {
+            disqualify(c, "the deadline passed before it was tried");
+            continue;
+        }
+        runner r = {.t = t, .d = d, .c = c};
+        tn_status s = open_runner(&r) ? check(&r) : TN_OK;
+        close_runner(&r);
+        if (s != TN_OK) return s;
+        if (c->out) continue;
+        c->us = r.first_us; /* cold, one call: only good for dropping the hopeless */
+        if (best == 0 || c->us < best) best = c->us;
+    }
+    return TN_OK;
+}
+
+tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline) {
+    tn_tune_data d;
+    tn_status s = tn_tune_data_make(t, w->spec, &d);
+    if (s == TN_E_UNSUPPORTED) return TN_OK; /* cannot be tuned at this shape: the cost model's choice stands */
+    if (s != TN_OK) return s;
+    s = check_all(t, &d, w, deadline);
+    if (s == TN_OK) drop_slow(w, 8, -1);
+    for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
+        for (size_t k = 0; s == TN_OK && k < w->n; k++)
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(t, &d, &w->c[k], round);
+        if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
+    }
+    tn_tune_data_free(t, &d);
+    double best = best_time(w);
+    for (size_t k = 0; s == TN_OK && k < w->n && !w->chosen; k++)
+        if (!w->c[k].out && w->c[k].us > 0 && w->c[k].us == best) {
+            w->winner = k;
+            w->chosen = w->tuned = true;
+            snprintf(w->c[k].note, sizeof w->c[k].note, "winner");
+        }
+    return s;
+}

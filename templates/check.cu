@@ -1,0 +1,107 @@
+// check.cu: what the tuner runs beside candidates: it fills buffers with a pattern, compares an output with the float64
+// reference, and counts guard bytes that a candidate overwrote.  No variants: compiled once an architecture.
+//! kernel  check   guard patterns and comparison with the reference; not a candidate
+#include "tn_device.cuh"
+
+// A strided tensor, at most 8 axes; dtype is the host's tn_dtype value, passed as one of the TN_CHECK_* codes.
+struct tn_check_view {
+    unsigned char *data;
+    long long dims[8], strides[8]; // strides in elements
+    long long numel;
+    int rank, code;
+};
+
+enum { TN_CHECK_F64, TN_CHECK_F32, TN_CHECK_F16, TN_CHECK_BF16, TN_CHECK_E4M3, TN_CHECK_E5M2, TN_CHECK_I64, TN_CHECK_I32,
+       TN_CHECK_I16, TN_CHECK_I8, TN_CHECK_U64, TN_CHECK_U32, TN_CHECK_U16, TN_CHECK_U8, TN_CHECK_BOOL };
+
+struct tn_check_result {
+    unsigned long long max_abs_bits, max_rel_bits; // bits of non-negative doubles, ordered as they are
+    unsigned long long bad;
+    unsigned long long first_bad; // lowest index; initialise to ~0
+};
+
+__device__ __forceinline__ long long tn_check_offset(const tn_check_view &t, long long i) {
+    long long at = 0;
+    for (int k = t.rank - 1; k >= 0; k--) {
+        at += i % t.dims[k] * t.strides[k];
+        i /= t.dims[k];
+    }
+    return at;
+}
+
+__device__ __forceinline__ int tn_check_size(int code) {
+    switch (code) {
+    case TN_CHECK_F64: case TN_CHECK_I64: case TN_CHECK_U64: return 8;
+    case TN_CHECK_F32: case TN_CHECK_I32: case TN_CHECK_U32: return 4;
+    case TN_CHECK_F16: case TN_CHECK_BF16: case TN_CHECK_I16: case TN_CHECK_U16: return 2;
+    default: return 1;
+    }
+}
+
+__device__ __forceinline__ double tn_check_load(const tn_check_view &t, long long at) {
+    switch (t.code) {
+    case TN_CHECK_F64: return ((const double *)t.data)[at];
+    case TN_CHECK_F32: return ((const float *)t.data)[at];
+    case TN_CHECK_F16: return tn_to_reg(((const tn_half *)t.data)[at]);
+    case TN_CHECK_BF16: return tn_to_reg(((const tn_bf16 *)t.data)[at]);
+    case TN_CHECK_E4M3: return tn_to_reg(((const tn_e4m3 *)t.data)[at]);
+    case TN_CHECK_E5M2: return tn_to_reg(((const tn_e5m2 *)t.data)[at]);
+    case TN_CHECK_I64: return (double)((const long long *)t.data)[at];
+    case TN_CHECK_I32: return ((const int *)t.data)[at];
+    case TN_CHECK_I16: return ((const short *)t.data)[at];
+    case TN_CHECK_I8: return ((const signed char *)t.data)[at];
+    case TN_CHECK_U64: return (double)((const unsigned long long *)t.data)[at];
+    case TN_CHECK_U32: return ((const unsigned *)t.data)[at];
+    case TN_CHECK_U16: return ((const unsigned short *)t.data)[at];
+    default: return t.data[at];
+    }
+}
+
+extern "C" __global__ void tn_check_fill(unsigned *p, long long words, unsigned pattern) {
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < words; i += (long long)gridDim.x * blockDim.x)
+        p[i] = pattern;
+}
+
+// |got - want| <= tol * (|want| + scale), or both NaN, or equal infinities.
+extern "C" __global__ void tn_check_compare(const __grid_constant__ tn_check_view t, const double *want, double tol,
+                                            double scale, tn_check_result *r) {
+    double max_abs = 0, max_rel = 0;
+    unsigned long long bad = 0, first = ~0ull;
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < t.numel; i += (long long)gridDim.x * blockDim.x) {
+        double g = tn_check_load(t, tn_check_offset(t, i)), w = want[i];
+        if (g == w || (g != g && w != w)) continue;
+        double e = g > w ? g - w : w - g, a = w < 0 ? -w : w;
+        bool wrong = !(e <= tol * (a + scale)); // NaN is wrong
+        if (wrong) {
+            bad++;
+            if ((unsigned long long)i < first) first = (unsigned long long)i;
+        }
+        if (e != e || e > 1e300) e = 1e300; // one side is NaN or infinite
+        double rel = e / (a + scale);
+        if (e > max_abs) max_abs = e;
+        if (rel > max_rel) max_rel = rel;
+    }
+    if (max_abs > 0) atomicMax(&r->max_abs_bits, (unsigned long long)__double_as_longlong(max_abs));
+    if (max_rel > 0) atomicMax(&r->max_rel_bits, (unsigned long long)__double_as_longlong(max_rel));
+    if (bad) {
+        atomicAdd(&r->bad, bad);
+        atomicMin(&r->first_bad, first);
+    }
+}
+
+// Writes the pattern over every element of the tensor, so that what is left unlike the pattern is an overwritten guard.
+extern "C" __global__ void tn_check_erase(const __grid_constant__ tn_check_view t, unsigned pattern) {
+    int size = tn_check_size(t.code);
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < t.numel; i += (long long)gridDim.x * blockDim.x) {
+        long long at = tn_check_offset(t, i) * size;
+        for (int b = 0; b < size; b++) t.data[at + b] = (unsigned char)(pattern >> ((at + b) % 4 * 8));
+    }
+}
+
+// Counts words of p that are not the pattern.
+extern "C" __global__ void tn_check_count(const unsigned *p, long long words, unsigned pattern, unsigned long long *count) {
+    unsigned long long n = 0;
+    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < words; i += (long long)gridDim.x * blockDim.x)
+        n += p[i] != pattern;
+    if (n) atomicAdd(count, n);
+}

@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Tenon beside PyTorch on this machine's GPU: output, time of one inference, time to be ready.
+
+usage: compare.py [--tenon build/tenon] [--models resnet50] [--batches 1,32] [--precision fp16]
+                  [--modes eager,compile] [--tune-seconds 60] [--out FILE.json]
+
+Every model comes from torchvision with random weights (fixed seed, batch-norm statistics drawn at random so that folding is
+tested), is exported to ONNX, compiled by `tenon compile` with an empty cache (cold), and run on the same input as PyTorch in float32:
+the cosine of the two outputs is reported.  Times are medians of CUDA-graph replays on random data, inputs on the device,
+all in one run of this script; PyTorch runs channels-last with cuDNN benchmarking.  Needs torch, torchvision, onnx, numpy.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+import torch
+import torchvision
+
+torch.backends.cudnn.benchmark = True
+
+
+def make_model(name):
+    torch.manual_seed(0)
+    kw = {"init_weights": True, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+    m = getattr(torchvision.models, name)(weights=None, **kw).eval()
+    for b in m.modules():
+        if isinstance(b, torch.nn.BatchNorm2d):
+            b.running_mean.normal_(0, .1)
+            b.running_var.uniform_(.5, 1.5)
+            b.weight.data.uniform_(.5, 1.5)
+            b.bias.data.normal_(0, .1)
+    return m
+
+
+def export(model, x, path):
+    try:
+        torch.onnx.export(model, (x,), str(path), input_names=["input"], output_names=["output"], opset_version=17,
+                          dynamo=False)
+    except Exception as e:  # exporters change between versions
+        print(f"legacy exporter failed ({e}); using dynamo", file=sys.stderr)
+        torch.onnx.export(model, (x,), str(path), input_names=["input"], output_names=["output"], dynamo=True,
+                          external_data=False)
+
+
+def time_graph(fn, seconds):
+    s = torch.cuda.Stream()
+    s.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(s), torch.inference_mode():
+        for _ in range(3):
+            fn()
+    torch.cuda.current_stream().wait_stream(s)
+    torch.cuda.synchronize()
+    g = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(g):
+        fn()
+    end = time.time() + .2
+    while time.time() < end:
+        g.replay()
+    torch.cuda.synchronize()
+    times, end = [], time.time() + seconds
+    while time.time() < end or len(times) < 20:
+        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        a.record()
+        g.replay()
+        b.record()
+        b.synchronize()
+        times.append(a.elapsed_time(b))
+    return sorted(times)[len(times) // 2]
+
+
+def peer(name, mode, batch, precision, seconds):
+    torch._dynamo.reset()
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    m = make_model(name).to("cuda", dtype).to(memory_format=torch.channels_last)
+    x = torch.randn(batch, 3, 224, 224, device="cuda").to(dtype).to(memory_format=torch.channels_last)
+    t0 = time.time()
+    f = torch.compile(m, mode="max-autotune-no-cudagraphs" if mode == "autotune" else None) if mode != "eager" else m
+    with torch.inference_mode():
+        f(x)
+    torch.cuda.synchronize()
+    ready = time.time() - t0
+    return {"ms": time_graph(lambda: f(x), seconds), "ready_s": ready}
+
+
+def run(cmd, env=None):
+    r = subprocess.run(cmd, capture_output=True, text=True, env=env)
+    if r.returncode:
+        raise RuntimeError(f"{' '.join(map(str, cmd))}: exit code {r.returncode}\n{r.stderr[-2000:]}")
+    return json.loads(r.stdout)
+
+
+def tenon(a, name, batch, folder):
+    model = make_model(name)
+    x = torch.randn(batch, 3, 224, 224)
+    onnx_path, plan = folder / f"{name}.onnx", folder / f"{name}-{batch}.plan"
+    export(model, x, onnx_path)
+    with torch.inference_mode():
+        want = model.cuda()(x.cuda()).float().cpu().numpy()
+    np.save(folder / "input.npy", x.numpy())
+    cache = folder / f"cache-{name}-{batch}"
+    env = dict(os.environ, TENON_CACHE=str(cache))
+    t0 = time.time()
+    c = run([a.tenon, "compile", onnx_path, "-o", plan, "--precision", a.precision, "--json", "-q",
+             "--tune-seconds", str(a.tune_seconds)], env)
+    cold = time.time() - t0
+    t0 = time.time()
+    run([a.tenon, "compile", onnx_path, "-o", plan, "--precision", a.precision, "--json", "-q"], env)
+    warm = time.time() - t0
+    run([a.tenon, "run", plan, "--input", f"input={folder / 'input.npy'}", "--output", folder / "out", "--json"], env)
+    got = np.load(folder / "out" / "output.npy").astype(np.float64)
+    cosine = float((got * want).sum() / np.sqrt((got ** 2).sum() * (want.astype(np.float64) ** 2).sum()))
+    b = run([a.tenon, "bench", plan, "--seconds", str(a.seconds), "--json"], env)
+    return {"ms": b["median_us"] / 1e3, "p10_ms": b["p10_us"] / 1e3, "p90_ms": b["p90_us"] / 1e3, "cosine": cosine,
+            "max_abs_error": float(np.abs(got - want).max()), "ready_s": cold, "compile_cached_s": warm,
+            "plan_mb": c["bytes"] / 1e6, "load_ms": b.get("load_ms"), "context_ms": b.get("context_ms"),
+            "kernels": len(b["kernels"]), "top": b["kernels"]}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tenon", default="build/tenon")
+    ap.add_argument("--models", default="resnet50")
+    ap.add_argument("--batches", default="1,32")
+    ap.add_argument("--precision", default="fp16")
+    ap.add_argument("--modes", default="eager,compile")
+    ap.add_argument("--seconds", type=float, default=1)
+    ap.add_argument("--tune-seconds", type=float, default=60)
+    ap.add_argument("--out", type=pathlib.Path)
+    a = ap.parse_args()
+    rows = []
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {a.precision}, {time.strftime('%Y-%m-%d')}")
+    print(f"{'model':<18}{'batch':>6} {'what':<10}{'ms':>9}{'ready s':>9}{'cosine':>11}  notes")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in a.models.split(","):
+            for batch in map(int, a.batches.split(",")):
+                jobs = [(m, lambda m=m: peer(name, m, batch, a.precision, a.seconds)) for m in a.modes.split(",") if m]
+                for what, job in [("tenon", lambda: tenon(a, name, batch, pathlib.Path(folder)))] + jobs:
+                    try:
+                        r = job()
+                    except Exception as e:
+                        print(f"{name:<18}{batch:>6} {what:<10} failed: {str(e)[-1500:]}", flush=True)
+                        rows.append({"model": name, "batch": batch, "what": what, "error": str(e)})
+                        continue
+                    rows.append({"model": name, "batch": batch, "what": what, **r})
+                    note = ""
+                    if what == "tenon":
+                        note = (f"{r['kernels']} kernels, plan {r['plan_mb']:.0f} MB, load {r['load_ms']:.1f} ms + context "
+                                f"{r['context_ms']:.1f} ms, compile from cache {r['compile_cached_s']:.1f} s")
+                    cos = f"{r['cosine']:.7f}" if "cosine" in r else ""
+                    print(f"{name:<18}{batch:>6} {what:<10}{r['ms']:>9.4f}{r['ready_s']:>9.1f}{cos:>11}  {note}", flush=True)
+                    torch.cuda.empty_cache()
+    if a.out:
+        a.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
