@@ -142,8 +142,9 @@ static void add_tap(const tn_window *w, const double *x, const int64_t tap[3], d
 static tn_status conv_depthwise(tn_ev *c, const conv *v) {
     const tn_window *w = &v->w;
     int64_t n_in = tn_volume(w->x.size), n_out = tn_volume(w->y.size), tap[3];
-    double *x = tn_ev_scratch(c, n_in + n_out, sizeof *x), *y = x + n_in;
+    double *x = tn_ev_scratch(c, n_in + n_out, sizeof *x);
     if (!x) return tn_ev_no_memory(c);
+    double *y = x + n_in;
     for (int64_t b = 0; b < w->x.n * w->y.channels; b++) {
         int64_t batch = b / w->y.channels, o = b % w->y.channels;
         const double *weight = v->weight + o * v->k;

@@ -74,8 +74,9 @@ tn_status tn_ev_pool(tn_ev *c) {
     for (size_t k = 0; k < w.rank; k++) w.kernel[3 - w.rank + k] = a->kernel.p[k];
     int64_t n_in = tn_volume(w.x.size), n_out = tn_volume(w.y.size);
     if (w.x.channels != w.y.channels || w.x.n != w.y.n) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
-    double *plane = tn_ev_scratch(c, n_in + n_out, sizeof *plane), *y = plane + n_in;
+    double *plane = tn_ev_scratch(c, n_in + n_out, sizeof *plane);
     if (!plane) return tn_ev_no_memory(c);
+    double *y = plane + n_in;
     for (int64_t k = 0; k < w.x.n * w.x.channels; k++) {
         int64_t b = k / w.x.channels, ch = k % w.x.channels, o[3], at = 0;
         tn_ev_load_f(&c->in[0], b * w.x.batch_stride + ch * w.x.channel_stride, w.x.step, (size_t)n_in, plane);

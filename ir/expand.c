@@ -1,0 +1,304 @@
+/* expand.c: the meaning of composite ops in core ops, one function an op.
+ *
+ * Expansions are emitted before the node with its provenance; the caller replaces and erases the node.  Floating point
+ * work on types narrower than f32 is done in f32: operands are cast up first, the result is cast back. */
+#include "ir/internal.h"
+
+typedef struct expansion {
+    tn_graph *g;
+    tn_node n;
+    const void *attrs;
+    tn_val x;    /* operand 0, cast to `work` for floating point */
+    tn_dtype work;
+    tn_val *out; /* one a result */
+} expansion;
+
+/* ---- vocabulary -------------------------------------------------------------------------------------------------------- */
+
+static tn_val num(expansion *e, double v) { return tn_const_num(e->g, e->work, v); }
+static tn_val un(expansion *e, tn_op op, tn_val a) { return tn_unary(e->g, op, a); }
+static tn_val bin(expansion *e, tn_op op, tn_val a, tn_val b) { return tn_binary(e->g, op, a, b); }
+static tn_val add(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_ADD, a, b); }
+static tn_val sub(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_SUB, a, b); }
+static tn_val mul(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_MUL, a, b); }
+
+static tn_val cast(expansion *e, tn_val v, tn_dtype t) {
+    if (!v.i || tn_val_dtype(e->g, v) == t) return v;
+    return tn_emit1(e->g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
+}
+
+static tn_val clamp(expansion *e, tn_val v, double lo, double hi) {
+    return tn_emit1(e->g, TN_OP_CLAMP, &(tn_attrs_clamp){.lo = lo, .hi = hi}, 1, &v);
+}
+
+static tn_val choose(expansion *e, tn_val cond, tn_val yes, tn_val no) {
+    return tn_emit1(e->g, TN_OP_SELECT, NULL, 3, (tn_val[]){cond, yes, no});
+}
+
+static tn_val reduce(expansion *e, tn_op op, tn_val v, size_t from, size_t to) {
+    int64_t axes[TN_MAX_RANK];
+    uint32_t n = 0;
+    for (size_t k = from; k < to; k++) axes[n++] = (int64_t)k;
+    return tn_emit1(e->g, op, &(tn_attrs_reduce){.axes = {axes, n}, .keepdims = true}, 1, &v);
+}
+
+static tn_val reshape(expansion *e, tn_val v, size_t rank, const tn_dim *dims) {
+    return tn_emit1(e->g, TN_OP_RESHAPE, &(tn_attrs_shape){.dims = {dims, (uint32_t)rank}}, 1, &v);
+}
+
+static tn_val transpose(expansion *e, tn_val v, uint32_t rank, const int64_t *perm) {
+    return tn_emit1(e->g, TN_OP_TRANSPOSE, &(tn_attrs_perm){.perm = {perm, rank}}, 1, &v);
+}
+
+/* Operand k in the working dtype; none if it is absent. */
+static tn_val operand(expansion *e, size_t k) { return cast(e, tn_node_input(e->g, e->n, k), e->work); }
+
+/* A [C] operand shaped to broadcast along x's axis. */
+static tn_val channels(expansion *e, size_t k, size_t axis) {
+    tn_val v = operand(e, k);
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = tn_val_rank(e->g, e->x) - axis;
+    if (!v.i || rank == 1) return v;
+    dims[0] = tn_val_dim(e->g, v, 0);
+    for (size_t i = 1; i < rank; i++) dims[i] = tn_dim_const(e->g, 1);
+    return reshape(e, v, rank, dims);
+}
+
+/* The product of x's dims [from, to). */
+static tn_dim extent(expansion *e, size_t from, size_t to) {
+    tn_dim d = tn_dim_const(e->g, 1);
+    for (size_t k = from; k < to; k++) d = tn_dim_mul(e->g, d, tn_val_dim(e->g, e->x, k));
+    return d;
+}
+
+/* ---- softmax and norms --------------------------------------------------------------------------------------------------- */
+
+static tn_val softmax(expansion *e) {
+    size_t axis = (size_t)((const tn_attrs_axis *)e->attrs)->axis;
+    tn_val shifted = sub(e, e->x, reduce(e, TN_OP_REDUCE_MAX, e->x, axis, axis + 1));
+    tn_val exps = un(e, TN_OP_EXP, shifted);
+    return bin(e, TN_OP_DIV, exps, reduce(e, TN_OP_REDUCE_SUM, exps, axis, axis + 1));
+}
+
+static tn_val log_softmax(expansion *e) {
+    size_t axis = (size_t)((const tn_attrs_axis *)e->attrs)->axis;
+    tn_val shifted = sub(e, e->x, reduce(e, TN_OP_REDUCE_MAX, e->x, axis, axis + 1));
+    tn_val sum = reduce(e, TN_OP_REDUCE_SUM, un(e, TN_OP_EXP, shifted), axis, axis + 1);
+    return sub(e, shifted, un(e, TN_OP_LOG, sum));
+}
+
+/* v / sqrt(mean(v^2) + eps) over axes [from, to) */
+static tn_val by_rms(expansion *e, tn_val v, size_t from, size_t to, double eps) {
+    tn_val mean = reduce(e, TN_OP_REDUCE_MEAN, mul(e, v, v), from, to);
+    return mul(e, v, un(e, TN_OP_RSQRT, add(e, mean, num(e, eps))));
+}
+
+static tn_val centred(expansion *e, tn_val v, size_t from, size_t to) {
+    return sub(e, v, reduce(e, TN_OP_REDUCE_MEAN, v, from, to));
+}
+
+static tn_val affine(expansion *e, tn_val y, tn_val scale, tn_val bias) {
+    if (scale.i) y = mul(e, y, scale);
+    return bias.i ? add(e, y, bias) : y;
+}
+
+static tn_val layer_norm(expansion *e) {
+    const tn_attrs_norm *a = e->attrs;
+    size_t axis = (size_t)a->axis, rank = tn_val_rank(e->g, e->x);
+    tn_val y = by_rms(e, centred(e, e->x, axis, rank), axis, rank, a->eps);
+    return affine(e, y, operand(e, 1), operand(e, 2));
+}
+
+static tn_val rms_norm(expansion *e) {
+    const tn_attrs_norm *a = e->attrs;
+    tn_val y = by_rms(e, e->x, (size_t)a->axis, tn_val_rank(e->g, e->x), a->eps);
+    return affine(e, y, operand(e, 1), (tn_val){0});
+}
+
+static tn_val group_norm(expansion *e) {
+    const tn_attrs_norm *a = e->attrs;
+    size_t rank = tn_val_rank(e->g, e->x);
+    tn_dim groups = tn_dim_const(e->g, a->groups ? a->groups : 1);
+    tn_dim per_group = tn_dim_floordiv(e->g, extent(e, 1, rank), groups);
+    tn_val v = reshape(e, e->x, 3, (tn_dim[]){tn_val_dim(e->g, e->x, 0), groups, per_group});
+    v = by_rms(e, centred(e, v, 2, 3), 2, 3, a->eps);
+    v = reshape(e, v, rank, tn_type_dims(e->g, tn_val_type(e->g, e->x)));
+    return affine(e, v, channels(e, 1, 1), channels(e, 2, 1));
+}
+
+static tn_val batch_norm(expansion *e) {
+    const tn_attrs_norm *a = e->attrs;
+    size_t axis = (size_t)a->axis;
+    tn_val spread = un(e, TN_OP_RSQRT, add(e, channels(e, 4, axis), num(e, a->eps)));
+    tn_val y = mul(e, sub(e, e->x, channels(e, 3, axis)), mul(e, channels(e, 1, axis), spread));
+    return add(e, y, channels(e, 2, axis));
+}
+
+/* The sum over neighbours, divided by their number, is an average pool that counts its padding. */
+static tn_val lrn(expansion *e) {
+    const tn_attrs_lrn *a = e->attrs;
+    size_t axis = (size_t)a->axis, rank = tn_val_rank(e->g, e->x);
+    int64_t before = (a->size - 1) / 2;
+    tn_dim dims[4] = {extent(e, 0, axis), tn_dim_const(e->g, 1), tn_val_dim(e->g, e->x, axis), extent(e, axis + 1, rank)};
+    tn_attrs_pool pool = {.kernel = {(int64_t[]){a->size, 1}, 2},
+                          .pads = {(int64_t[]){before, 0, a->size - 1 - before, 0}, 4},
+                          .count_pad = true};
+    tn_val squares = reshape(e, mul(e, e->x, e->x), 4, dims);
+    tn_val mean = tn_emit1(e->g, TN_OP_AVG_POOL, &pool, 1, &squares);
+    mean = reshape(e, mean, rank, tn_type_dims(e->g, tn_val_type(e->g, e->x)));
+    tn_val base = add(e, mul(e, mean, num(e, a->alpha)), num(e, a->bias));
+    return bin(e, TN_OP_DIV, e->x, bin(e, TN_OP_POW, base, num(e, a->beta)));
+}
+
+/* ---- activations ------------------------------------------------------------------------------------------------------------ */
+
+static tn_val gelu(expansion *e) {
+    const tn_attrs_activation *a = e->attrs;
+    tn_val half = mul(e, e->x, num(e, 0.5)), t;
+    if (a->approximate && a->approximate[0] == 't') {
+        tn_val cube = mul(e, mul(e, e->x, e->x), e->x);
+        t = add(e, e->x, mul(e, cube, num(e, 0.044715)));
+        t = un(e, TN_OP_TANH, mul(e, t, num(e, 0.7978845608028654))); /* sqrt(2/pi) */
+    } else {
+        t = un(e, TN_OP_ERF, mul(e, e->x, num(e, 0.7071067811865476)));
+    }
+    return mul(e, half, add(e, t, num(e, 1)));
+}
+
+static tn_val silu(expansion *e) { return mul(e, e->x, un(e, TN_OP_SIGMOID, e->x)); }
+
+/* x < 0 ? negative : x */
+static tn_val below_zero(expansion *e, tn_val negative) {
+    return choose(e, bin(e, TN_OP_LT, e->x, num(e, 0)), negative, e->x);
+}
+
+/* alpha * (exp(x / width) - 1).  x is clamped from above, so that the branch that is not taken cannot overflow. */
+static tn_val exp_tail(expansion *e, double alpha, double width) {
+    tn_val x = bin(e, TN_OP_MIN, e->x, num(e, 0));
+    if (width != 1) x = bin(e, TN_OP_DIV, x, num(e, width));
+    return mul(e, sub(e, un(e, TN_OP_EXP, x), num(e, 1)), num(e, alpha));
+}
+
+static tn_val elu(expansion *e) {
+    return below_zero(e, exp_tail(e, ((const tn_attrs_activation *)e->attrs)->alpha, 1));
+}
+
+static tn_val selu(expansion *e) {
+    const tn_attrs_activation *a = e->attrs;
+    return mul(e, below_zero(e, exp_tail(e, a->alpha, 1)), num(e, a->gamma));
+}
+
+static tn_val celu(expansion *e) {
+    const tn_attrs_activation *a = e->attrs;
+    return below_zero(e, exp_tail(e, a->alpha, a->alpha));
+}
+
+static tn_val leaky_relu(expansion *e) {
+    return below_zero(e, mul(e, e->x, num(e, ((const tn_attrs_activation *)e->attrs)->alpha)));
+}
+
+static tn_val hard_sigmoid(expansion *e) {
+    const tn_attrs_activation *a = e->attrs;
+    return clamp(e, add(e, mul(e, e->x, num(e, a->alpha)), num(e, a->beta)), 0, 1);
+}
+
+static tn_val hard_swish(expansion *e) {
+    return mul(e, e->x, clamp(e, add(e, mul(e, e->x, num(e, 1.0 / 6)), num(e, 0.5)), 0, 1));
+}
+
+static tn_val mish(expansion *e) { return mul(e, e->x, un(e, TN_OP_TANH, un(e, TN_OP_SOFTPLUS, e->x))); }
+
+static tn_val softsign(expansion *e) {
+    return bin(e, TN_OP_DIV, e->x, add(e, un(e, TN_OP_ABS, e->x), num(e, 1)));
+}
+
+static tn_val thresholded_relu(expansion *e) {
+    const tn_attrs_activation *a = e->attrs;
+    return choose(e, bin(e, TN_OP_GT, e->x, num(e, a->alpha)), e->x, num(e, 0));
+}
+
+/* ---- movement ----------------------------------------------------------------------------------------------------------------- */
+
+static tn_val space_to_depth(expansion *e) {
+    tn_graph *g = e->g;
+    tn_dim b = tn_dim_const(g, ((const tn_attrs_depth *)e->attrs)->block), n = tn_val_dim(g, e->x, 0), c = tn_val_dim(g, e->x, 1);
+    tn_dim h = tn_dim_floordiv(g, tn_val_dim(g, e->x, 2), b), w = tn_dim_floordiv(g, tn_val_dim(g, e->x, 3), b);
+    bool crd = ((const tn_attrs_depth *)e->attrs)->mode && ((const tn_attrs_depth *)e->attrs)->mode[0] == 'C';
+    tn_val v = reshape(e, e->x, 6, (tn_dim[]){n, c, h, b, w, b});
+    v = transpose(e, v, 6, crd ? (int64_t[]){0, 1, 3, 5, 2, 4} : (int64_t[]){0, 3, 5, 1, 2, 4});
+    return reshape(e, v, 4, (tn_dim[]){n, tn_dim_mul(g, c, tn_dim_mul(g, b, b)), h, w});
+}
+
+static tn_val depth_to_space(expansion *e) {
+    const tn_attrs_depth *a = e->attrs;
+    tn_graph *g = e->g;
+    tn_dim b = tn_dim_const(g, a->block), n = tn_val_dim(g, e->x, 0), h = tn_val_dim(g, e->x, 2), w = tn_val_dim(g, e->x, 3);
+    tn_dim c = tn_dim_floordiv(g, tn_val_dim(g, e->x, 1), tn_dim_mul(g, b, b));
+    bool crd = a->mode && a->mode[0] == 'C';
+    tn_val v = reshape(e, e->x, 6, crd ? (tn_dim[]){n, c, b, b, h, w} : (tn_dim[]){n, b, b, c, h, w});
+    v = transpose(e, v, 6, crd ? (int64_t[]){0, 1, 4, 2, 5, 3} : (int64_t[]){0, 3, 4, 1, 5, 2});
+    return reshape(e, v, 4, (tn_dim[]){n, c, tn_dim_mul(g, h, b), tn_dim_mul(g, w, b)});
+}
+
+static tn_val split(expansion *e) {
+    const tn_attrs_split *a = e->attrs;
+    tn_graph *g = e->g;
+    tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK], at = tn_dim_const(g, 0);
+    uint32_t rank = (uint32_t)tn_val_rank(g, e->x);
+    for (uint32_t k = 0; k < rank; k++) {
+        starts[k] = tn_dim_const(g, 0);
+        sizes[k] = tn_val_dim(g, e->x, k);
+    }
+    for (uint32_t k = 0; k < a->sizes.n; k++) {
+        starts[a->axis] = at;
+        sizes[a->axis] = a->sizes.p[k];
+        tn_attrs_slice s = {.starts = {starts, rank}, .sizes = {sizes, rank}};
+        e->out[k] = tn_emit1(g, TN_OP_SLICE, &s, 1, &e->x);
+        at = tn_dim_add(g, at, a->sizes.p[k]);
+    }
+    return e->out[0];
+}
+
+/* ---- the table ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct row {
+    tn_val (*fn)(expansion *e);
+    bool floats; /* computes: operands are cast to f32 or wider */
+} row;
+
+static const row rows[TN_OP_COUNT] = {
+    [TN_OP_SOFTMAX] = {softmax, true},
+    [TN_OP_LOG_SOFTMAX] = {log_softmax, true},
+    [TN_OP_LAYER_NORM] = {layer_norm, true},
+    [TN_OP_RMS_NORM] = {rms_norm, true},
+    [TN_OP_GROUP_NORM] = {group_norm, true},
+    [TN_OP_BATCH_NORM] = {batch_norm, true},
+    [TN_OP_LRN] = {lrn, true},
+    [TN_OP_GELU] = {gelu, true},
+    [TN_OP_SILU] = {silu, true},
+    [TN_OP_ELU] = {elu, true},
+    [TN_OP_SELU] = {selu, true},
+    [TN_OP_CELU] = {celu, true},
+    [TN_OP_LEAKY_RELU] = {leaky_relu, true},
+    [TN_OP_HARD_SIGMOID] = {hard_sigmoid, true},
+    [TN_OP_HARD_SWISH] = {hard_swish, true},
+    [TN_OP_MISH] = {mish, true},
+    [TN_OP_SOFTSIGN] = {softsign, true},
+    [TN_OP_THRESHOLDED_RELU] = {thresholded_relu, true},
+    [TN_OP_SPACE_TO_DEPTH] = {space_to_depth, false},
+    [TN_OP_DEPTH_TO_SPACE] = {depth_to_space, false},
+    [TN_OP_SPLIT] = {split, false},
+};
+
+tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals) {
+    tn_op op = tn_node_op(g, n);
+    if (op >= TN_OP_COUNT || !rows[op].fn) return TN_E_UNSUPPORTED;
+    tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_dtype own = tn_val_dtype(g, tn_node_input(g, n, 0));
+    expansion e = {.g = g, .n = n, .attrs = tn_node_attrs(g, n), .work = own == TN_F64 ? TN_F64 : TN_F32, .out = vals};
+    e.x = rows[op].floats ? operand(&e, 0) : tn_node_input(g, n, 0);
+    tn_val y = rows[op].fn(&e);
+    vals[0] = rows[op].floats ? cast(&e, y, own) : y;
+    tn_set_cursor(g, former);
+    return tn_graph_status(g);
+}
