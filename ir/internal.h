@@ -67,6 +67,8 @@ typedef struct tn_dim_rec {
     const char *name;
     int64_t lo, hi; /* inclusive; INT64_MIN / INT64_MAX: unknown */
     uint64_t hash;  /* of the structure, independent of handles */
+    uint32_t depth; /* levels of operands below */
+    bool listed;    /* SYM: in tn_graph.syms */
 } tn_dim_rec;
 
 typedef struct tn_type_rec {
@@ -156,14 +158,37 @@ struct tn_graph {
     tn_table str_table, dim_table, type_table, loc_table;
 };
 
-/* Makes room for n more entries of `size` bytes; false (sticky) when out of memory or handles. */
-bool tn_vec_reserve(tn_graph *g, void *vec, size_t size, size_t n);
-#define TN_RESERVE(g, vec, n) tn_vec_reserve((g), &(g)->vec, sizeof *(g)->vec.p, (n))
+/* Returns the array with room for `more` entries behind the n in use, or p unchanged (sticky) when out of memory. */
+void *tn_vec_grow(tn_graph *g, void *p, uint32_t n, uint32_t *cap, size_t size, size_t more);
+/* Makes room in one of g's arrays; false on failure. */
+#define TN_RESERVE(g, vec, more)                                                                                       \
+    ((g)->vec.p = tn_vec_grow((g), (g)->vec.p, (g)->vec.n, &(g)->vec.cap, sizeof *(g)->vec.p, (more)),                 \
+     (size_t)((g)->vec.cap - (g)->vec.n) >= (size_t)(more))
 
-/* Room in a tn_table for one more entry cannot fail later: used to keep arrays and tables in step. */
 tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 
 static inline bool tn_graph_ok(const tn_graph *g) { return g->status == TN_OK; }
+
+/* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows ----------------------------------------- */
+
+typedef struct tn_out {
+    const tn_env *env;
+    char *p;
+    size_t n, cap; /* n: what the whole text needs so far, without the terminator */
+    bool grows, failed;
+} tn_out;
+
+tn_out tn_out_fixed(char *buf, size_t size);
+void tn_out_put(tn_out *o, const char *s, size_t n);
+void tn_out_str(tn_out *o, const char *s);
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void tn_out_fmt(tn_out *o, const char *fmt, ...);
+void tn_out_quoted(tn_out *o, const char *s); /* "..." with escapes */
+bool tn_is_ident(const char *s, size_t n);    /* [A-Za-z_][A-Za-z0-9_.]* */
+void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d);
+void tn_out_type(tn_out *o, const tn_graph *g, tn_type t);
 
 /* ---- strings and locations ----------------------------------------------------------------------------------------------- */
 
@@ -175,11 +200,57 @@ const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 void tn_blob_retain(tn_blob_rec *b);
 void tn_blob_drop(tn_blob_rec *b);
 
-/* ---- dims ------------------------------------------------------------------------------------------------------------------- */
+/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides and compares ----------------------------------------- */
 
-uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);  /* independent of handles */
+enum {
+    TN_POLY_TERMS = 512,  /* longer sums are refused, larger products stay unexpanded */
+    TN_DIM_DEPTH = 1024,  /* deeper expressions are refused, so that recursion over them is bounded */
+    TN_POLY_INLINE = 12
+};
+
+/* coef * mono, where mono is a product of atoms in canonical order (left-nested MUL); none for the constant term. */
+typedef struct tn_term {
+    int64_t coef;
+    tn_dim mono;
+} tn_term;
+
+/* A sum of terms: monomials by tn_mono_compare, the constant last, no zero coefficients.  Starts zero-initialised;
+ * tn_poly_free releases what did not fit inline. */
+typedef struct tn_poly {
+    size_t n, cap;
+    tn_term *heap;
+    tn_term few[TN_POLY_INLINE];
+} tn_poly;
+
+static inline tn_term *tn_poly_terms(const tn_poly *p) { return p->heap ? p->heap : (tn_term *)p->few; }
+bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                      /* sets p to d's terms */
+bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono);   /* unordered; tn_poly_sort afterwards */
+bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
+bool tn_poly_sort(tn_graph *g, tn_poly *p);                              /* makes p canonical */
+tn_dim tn_poly_build(tn_graph *g, const tn_poly *p);                     /* p is canonical */
+void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *hi);
+void tn_poly_free(tn_graph *g, tn_poly *p);
+/* The product of two monomials; none (sticky) on failure only if neither is none. */
+tn_dim tn_mono_mul(tn_graph *g, tn_dim a, tn_dim b);
+/* a / b where b's atoms all occur in a: true and the quotient (none: 1). */
+bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient);
+/* Atoms of a monomial, in order, at most cap; returns how many there are. */
+size_t tn_mono_atoms(const tn_graph *g, tn_dim mono, tn_dim *atoms, size_t cap);
+tn_dim tn_mono_build(tn_graph *g, const tn_dim *atoms, size_t n);
+int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
+
+/* The interned node as it is; callers have made it canonical. */
+tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
+tn_dim tn_dim_overflow(tn_graph *g); /* sticky TN_E_TYPE, returns none */
+void tn_dim_set_bounds(tn_graph *g, tn_dim d); /* from the operands' bounds */
+uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
-bool tn_dim_mentions(const tn_graph *g, tn_dim d, tn_dim sym);
+
+/* Arithmetic on bounds, where INT64_MIN and INT64_MAX stand for infinity; and division rounding down. */
+int64_t tn_bound_add(int64_t a, int64_t b, bool lower);
+int64_t tn_bound_mul(int64_t a, int64_t b);
+int64_t tn_floor_div(int64_t a, int64_t b); /* b > 0 */
+int64_t tn_gcd(int64_t a, int64_t b);       /* of magnitudes; 0 only of zeros */
 
 /* ---- attributes: field tables generated from ops.def --------------------------------------------------------------------------- */
 
@@ -217,7 +288,7 @@ typedef struct tn_op_info {
     tn_struct_info attrs;
 } tn_op_info;
 
-const tn_op_info *tn_op_info_of(tn_op op); /* never NULL */
+tn_op_info tn_op_info_of(tn_op op);
 
 /* Room for any attribute struct. */
 typedef union tn_any_attrs {

@@ -181,6 +181,9 @@ const char *tn_op_text(tn_op op);
 tn_op tn_op_parse(const char *s, size_t n);
 uint32_t tn_op_traits(tn_op op);
 static inline bool tn_op_is(tn_op op, uint32_t trait) { return (tn_op_traits(op) & trait) != 0; }
+/* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by content). */
+bool tn_attrs_equal(tn_op op, const void *a, const void *b);
+uint64_t tn_attrs_hash(tn_graph *g, tn_op op, const void *attrs);
 
 /* ---- regions, nodes, values ---------------------------------------------------------------------------------------- */
 

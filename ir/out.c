@@ -1,0 +1,68 @@
+/* out.c: text output, into a fixed buffer or a growing one, and its lexical rules (identifiers, quoted strings). */
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/internal.h"
+
+tn_out tn_out_fixed(char *buf, size_t size) {
+    if (size) buf[0] = 0;
+    return (tn_out){.p = buf, .cap = size};
+}
+
+static bool out_grow(tn_out *o, size_t n) {
+    if (n < o->cap - o->n) return true;
+    size_t cap = o->cap ? o->cap : 256;
+    while (cap - o->n <= n) {
+        if (cap > SIZE_MAX / 2) return false;
+        cap *= 2;
+    }
+    char *p = tn_realloc(o->env, o->p, o->cap, cap);
+    if (!p) return false;
+    o->p = p;
+    o->cap = cap;
+    return true;
+}
+
+void tn_out_put(tn_out *o, const char *s, size_t n) {
+    if (o->grows && !o->failed && !out_grow(o, n)) o->failed = true;
+    if (o->failed) return;
+    if (o->n + 1 < o->cap) {
+        size_t room = o->cap - 1 - o->n, k = n < room ? n : room;
+        memcpy(o->p + o->n, s, k);
+        o->p[o->n + k] = 0;
+    }
+    o->n += n;
+}
+
+void tn_out_str(tn_out *o, const char *s) { tn_out_put(o, s, strlen(s)); }
+
+void tn_out_fmt(tn_out *o, const char *fmt, ...) {
+    char text[128];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (n > 0) tn_out_put(o, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+void tn_out_quoted(tn_out *o, const char *s) {
+    tn_out_str(o, "\"");
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\') tn_out_fmt(o, "\\%c", c);
+        else if (c == '\n') tn_out_str(o, "\\n");
+        else if (c == '\t') tn_out_str(o, "\\t");
+        else if (c < 0x20 || c == 0x7f) tn_out_fmt(o, "\\x%02x", c);
+        else tn_out_put(o, s, 1);
+    }
+    tn_out_str(o, "\"");
+}
+
+bool tn_is_ident(const char *s, size_t n) {
+    for (size_t k = 0; k < n; k++) {
+        char c = s[k];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        if (!letter && (k == 0 || !((c >= '0' && c <= '9') || c == '.'))) return false;
+    }
+    return n > 0;
+}
