@@ -1,0 +1,52 @@
+/* expand.c: composites without a kernel of their own become core ops.
+ *
+ * Kept: elementwise composites (the code generator has a formula for each) and the row-wise ones that have a template.
+ */
+#include "passes/rule.h"
+
+tn_status tn_pass_expand(tn_graph *g, tn_pass_ctx *ctx);
+
+static bool has_kernel(tn_op op) {
+    if (tn_op_is(op, TN_T_ELEMENTWISE)) return true;
+    switch (op) {
+    case TN_OP_SOFTMAX:
+    case TN_OP_LOG_SOFTMAX:
+    case TN_OP_LAYER_NORM:
+    case TN_OP_RMS_NORM: return true;
+    default: return false;
+    }
+}
+
+static void expand_node(tn_graph *g, tn_node n) {
+    enum { MAX_RESULTS = 64 };
+    tn_val vals[MAX_RESULTS];
+    size_t count = tn_node_result_count(g, n);
+    if (count == 0 || count > MAX_RESULTS) return;
+    tn_status s = tn_expand(g, n, vals);
+    if (s != TN_OK) {
+        tn_graph_fail(g, s, n, "", "%s cannot be expanded into core ops", tn_op_text(tn_node_op(g, n)));
+        return;
+    }
+    for (size_t k = 0; k < count; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
+    if (tn_graph_status(g) == TN_OK) tn_erase(g, n);
+}
+
+static void expand_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
+    tn_node next;
+    for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
+        tn_node before = tn_node_prev(g, n);
+        next = tn_node_next(g, n);
+        tn_op op = tn_node_op(g, n);
+        if (op == TN_OP_KERNEL) continue;
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) expand_region(g, ctx, tn_node_subregion(g, n, k));
+        if (!tn_op_is(op, TN_T_COMPOSITE) || has_kernel(op)) continue;
+        if (!tn_pass_may_rewrite(ctx, "expand")) return;
+        expand_node(g, n);
+        next = before.i ? tn_node_next(g, before) : tn_region_first(g, r); /* an expansion may hold composites */
+    }
+}
+
+tn_status tn_pass_expand(tn_graph *g, tn_pass_ctx *ctx) {
+    expand_region(g, ctx, tn_graph_body(g));
+    return tn_graph_status(g);
+}

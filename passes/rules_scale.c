@@ -1,0 +1,150 @@
+/* rules_scale.c: multiplications and additions of per-channel constants before and after convolutions and matmuls. */
+#include <string.h>
+#include "passes/filter.h"
+#include "passes/util.h"
+#include "passes/rule.h"
+
+/* One double a channel from a per-channel constant; freed with free_channels.  Sticky on failure. */
+static double *channels(tn_match *m, tn_val c, int64_t n) {
+    double *p = tn_alloc(tn_graph_env(m->g), (size_t)n * sizeof *p);
+    if (!p) {
+        tn_graph_fail(m->g, TN_E_MEMORY, m->root, "", "out of memory while folding a scale");
+        return NULL;
+    }
+    for (int64_t k = 0; k < n; k++) p[k] = tn_channel_num(m->g, c, k);
+    return p;
+}
+
+static void free_channels(tn_match *m, double *p, int64_t n) {
+    tn_free(tn_graph_env(m->g), p, (size_t)n * sizeof *p);
+}
+
+/* ---- after: mul(filter, c), add(filter, c)
+ * --------------------------------------------------------------------------- */
+
+/* TN_Y is the convolution or matmul, TN_C the constant. */
+static const char *scales_outputs(const tn_match *m) {
+    tn_filter f;
+    if (!tn_filter_of(m->g, tn_val_def(m->g, m->v[TN_Y]), &f)) return "the weights are not constant";
+    if (!tn_val_has_one_use(m->g, m->v[TN_Y])) return "the result has a second use";
+    return tn_per_channel(m->g, m->v[TN_C], tn_val_rank(m->g, m->v[TN_Y]), f.axis, f.outs)
+               ? NULL
+               : "the constant is not one number a channel";
+}
+
+static tn_val scale_outputs(tn_match *m) {
+    tn_filter f;
+    tn_filter_of(m->g, tn_val_def(m->g, m->v[TN_Y]), &f);
+    double *s = channels(m, m->v[TN_C], f.outs), *t = f.b.i ? channels(m, f.b, f.outs) : NULL;
+    if (!s || (f.b.i && !t)) {
+        if (s) free_channels(m, s, f.outs);
+        return (tn_val){0};
+    }
+    for (int64_t k = 0; t && k < f.outs; k++) t[k] *= s[k];
+    tn_val y = tn_filter_emit(&f, f.x, tn_filter_scaled(&f, s, NULL), t);
+    free_channels(m, s, f.outs);
+    if (t) free_channels(m, t, f.outs);
+    return y;
+}
+
+static tn_val shift_outputs(tn_match *m) {
+    tn_filter f;
+    tn_filter_of(m->g, tn_val_def(m->g, m->v[TN_Y]), &f);
+    double *t = channels(m, m->v[TN_C], f.outs);
+    if (!t) return (tn_val){0};
+    for (int64_t k = 0; k < f.outs; k++) t[k] += tn_filter_bias(&f, k);
+    tn_val y = tn_filter_emit(&f, f.x, f.w, t);
+    free_channels(m, t, f.outs);
+    return y;
+}
+
+/* ---- before: filter(mul(x, c)), conv(add(x, c))
+ * ------------------------------------------------------------------------ */
+
+/* TN_X is what the multiplication or addition reads, TN_C the constant; the root is the filter. */
+static const char *scales_inputs(const tn_match *m) {
+    tn_filter f;
+    if (!tn_filter_of(m->g, m->root, &f)) return "the weights are not constant";
+    if (!tn_same_type(m->g, f.x, m->v[TN_X])) return "the constant broadcasts the operand";
+    return tn_per_channel(m->g, m->v[TN_C], tn_val_rank(m->g, f.x), f.in_axis, f.ins)
+               ? NULL
+               : "the constant is not one number a channel";
+}
+
+static tn_val scale_inputs(tn_match *m) {
+    tn_filter f;
+    tn_filter_of(m->g, m->root, &f);
+    double *s = channels(m, m->v[TN_C], f.ins);
+    if (!s) return (tn_val){0};
+    tn_val y = tn_filter_emit(&f, m->v[TN_X], tn_filter_scaled(&f, NULL, s), NULL);
+    free_channels(m, s, f.ins);
+    return y;
+}
+
+static const char *shifts_inputs(const tn_match *m) {
+    const tn_attrs_conv *a = tn_node_attrs(m->g, m->root);
+    for (uint32_t k = 0; k < a->pads.n; k++)
+        if (a->pads.p[k]) return "the padding is not shifted";
+    return scales_inputs(m);
+}
+
+static tn_val shift_inputs(tn_match *m) {
+    tn_graph *g = m->g;
+    tn_filter f;
+    tn_filter_of(g, m->root, &f);
+    double *t = tn_alloc(tn_graph_env(g), (size_t)f.outs * sizeof *t);
+    if (!t) {
+        tn_graph_fail(g, TN_E_MEMORY, m->root, "", "out of memory while folding a shift");
+        return (tn_val){0};
+    }
+    uint64_t n = (uint64_t)(f.first * f.second * f.spatial);
+    for (int64_t o = 0; o < f.outs; o++) t[o] = tn_filter_bias(&f, o);
+    for (uint64_t e = 0; e < n; e++) {
+        int64_t o, i;
+        tn_filter_channels(&f, e, &o, &i);
+        t[o] += tn_const_get(g, f.w, e) * tn_channel_num(g, m->v[TN_C], i);
+    }
+    tn_val y = tn_filter_emit(&f, m->v[TN_X], f.w, t);
+    free_channels(m, t, f.outs);
+    return y;
+}
+
+/* ---- normal form
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* (x + c) * d becomes x * d + c * d only where x * d then disappears. */
+static const char *scale_disappears(const tn_match *m) {
+    const tn_graph *g = m->g;
+    tn_filter f;
+    tn_val x = m->v[TN_X];
+    if (!x.i || !tn_val_def(g, x).i || !tn_val_has_one_use(g, x)) return "";
+    if (tn_is_op(g, x, TN_OP_MUL)) return tn_is_const(g, tn_node_input(g, tn_val_def(g, x), 1)) ? NULL : "";
+    if (!tn_filter_of(m->g, tn_val_def(g, x), &f)) return "";
+    size_t rank = tn_val_rank(g, x);
+    bool fits =
+        tn_per_channel(g, m->v[TN_C], rank, f.axis, f.outs) && tn_per_channel(g, m->v[TN_D], rank, f.axis, f.outs);
+    return fits ? NULL : "";
+}
+
+#define CONV_Y LET_NODE(Y, CONV)
+#define CONV_TRANSPOSE_Y LET_NODE(Y, CONV_TRANSPOSE)
+#define MATMUL_Y LET_NODE(Y, MATMUL)
+
+/* clang-format off */
+static const tn_rule scale_fold[] = {
+    /*   name                match                                                   becomes            when             exactness */
+    RULE(conv_scale,         OP(MUL, CONV_Y, CONSTANT(C)),                           FN(scale_outputs), scales_outputs,  RELAXED),
+    RULE(conv_shift,         OP(ADD, CONV_Y, CONSTANT(C)),                           FN(shift_outputs), scales_outputs,  RELAXED),
+    RULE(conv_transpose_scale, OP(MUL, CONV_TRANSPOSE_Y, CONSTANT(C)),               FN(scale_outputs), scales_outputs,  RELAXED),
+    RULE(conv_transpose_shift, OP(ADD, CONV_TRANSPOSE_Y, CONSTANT(C)),               FN(shift_outputs), scales_outputs,  RELAXED),
+    RULE(matmul_scale,       OP(MUL, MATMUL_Y, CONSTANT(C)),                         FN(scale_outputs), scales_outputs,  RELAXED),
+    RULE(scale_conv,         OP(CONV, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)),         FN(scale_inputs),  scales_inputs,   RELAXED),
+    RULE(shift_conv,         OP(CONV, ONCE(ADD, X, CONSTANT(C)), W, OPT(B)),         FN(shift_inputs),  shifts_inputs,   RELAXED),
+    RULE(scale_conv_transpose, OP(CONV_TRANSPOSE, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)), FN(scale_inputs), scales_inputs, RELAXED),
+    RULE(scale_matmul,       OP(MATMUL, ONCE(MUL, X, CONSTANT(C)), W),               FN(scale_inputs),  scales_inputs,   RELAXED),
+    RULE(mul_of_add,         OP(MUL, ONCE(ADD, X, CONSTANT(C)), CONSTANT(D)),
+                             OP(ADD, OP(MUL, X, VAR(D)), OP(MUL, VAR(C), VAR(D))),                      scale_disappears, RELAXED),
+};
+/* clang-format on */
+
+const tn_rules tn_rules_scale_fold = TN_RULES(scale_fold);

@@ -1,0 +1,46 @@
+/* util.h: small builders and questions that several passes share. */
+#ifndef TENON_PASS_UTIL_H
+#define TENON_PASS_UTIL_H
+
+#include "ir/ir.h"
+
+/* A permutation or a per-axis list that fits the deepest tensor. */
+typedef struct tn_perm {
+    uint32_t n;
+    int64_t p[TN_MAX_RANK];
+} tn_perm;
+
+bool tn_is_const(const tn_graph *g, tn_val v);        /* defined by `const` */
+bool tn_is_op(const tn_graph *g, tn_val v, tn_op op); /* first result of a node of this op */
+bool tn_is_float(const tn_graph *g, tn_val v);
+bool tn_same_type(const tn_graph *g, tn_val a, tn_val b);
+bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size);
+/* Number of elements of a value with a static shape; false otherwise or past 2^62. */
+bool tn_static_numel(const tn_graph *g, tn_val v, int64_t *n);
+bool tn_str_is(const char *s, const char *want); /* NULL counts as "" */
+
+/* An attribute list's element, or `def` where the list is left out. */
+int64_t tn_ints_get(tn_ints list, size_t k, int64_t def);
+
+/* The node again with other operands: same op, attributes, at the cursor.  Not for nodes with regions. */
+tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs);
+tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); /* v itself if nothing changes */
+tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims);
+/* Transposes; returns v for the identity. */
+tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p);
+/* Unit-step slice along one axis. */
+tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim size);
+tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi);
+/* A constant of this float dtype and shape from doubles, each rounded once. */
+tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims, const double *data,
+                         const char *name);
+
+tn_perm tn_perm_of(const tn_graph *g, tn_node transpose);
+tn_perm tn_perm_identity(uint32_t n);
+bool tn_perm_is_identity(tn_perm p);
+tn_perm tn_perm_inverse(tn_perm p);
+/* transpose(transpose(x, first), second) = transpose(x, result) */
+tn_perm tn_perm_then(tn_perm first, tn_perm second);
+bool tn_perm_equal(tn_perm a, tn_perm b);
+
+#endif

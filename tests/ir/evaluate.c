@@ -1,0 +1,84 @@
+/* evaluate.c: see evaluate.h. */
+#include <math.h>
+#include <stdio.h>
+#include "evaluate.h"
+#include "ir/eval/eval.h"
+
+enum { MAX_IO = 32 };
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+/* Floats in [-4, 4) with some exact integers among them, integers in [0, 4), bools. */
+static void fill(tn_tensor *t, uint32_t *state) {
+    int64_t n = tn_tensor_numel(t);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t r = next_random(state);
+        if (t->dtype == TN_BOOL)
+            tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
+        else if (!tn_dtype_is_float(t->dtype))
+            tn_store_int(t->dtype, t->data, (uint64_t)i, r & 3);
+        else
+            tn_store_num(t->dtype, t->data, (uint64_t)i,
+                         r % 5 == 0 ? (double)(r % 7) - 3 : (double)(r % 8192) / 1024 - 4);
+    }
+}
+
+static tn_status make_inputs(const tn_env *env, tn_graph *g, tn_tensor *in, uint32_t seed) {
+    tn_binding b[MAX_IO];
+    size_t n_syms = tn_sym_count(g) < MAX_IO ? tn_sym_count(g) : MAX_IO;
+    for (size_t k = 0; k < n_syms; k++) b[k] = (tn_binding){tn_dim_name(g, tn_sym_at(g, k)), 3 + (int64_t)k};
+    for (size_t k = 0; k < tn_graph_input_count(g); k++) {
+        tn_val v = tn_graph_input(g, k);
+        int64_t dims[TN_MAX_RANK];
+        for (size_t i = 0; i < tn_val_rank(g, v); i++)
+            if (!tn_dim_eval(g, tn_val_dim(g, v, i), b, n_syms, &dims[i])) return TN_E_ARGUMENT;
+        tn_status s = tn_tensor_new(env, tn_val_dtype(g, v), tn_val_rank(g, v), dims, &in[k]);
+        if (s != TN_OK) return s;
+        fill(&in[k], &seed);
+    }
+    return TN_OK;
+}
+
+static bool close_enough(double a, double b, const tn_compare *o) {
+    if (isnan(a) || isnan(b)) return isnan(a) && isnan(b);
+    if (o->bits) return a == b && signbit(a) == signbit(b);
+    return a == b || fabs(a - b) <= o->atol + o->rtol * fabs(b);
+}
+
+static tn_status compare(const tn_tensor *a, const tn_tensor *b, size_t output, const tn_compare *o, char *why,
+                         size_t size) {
+    bool same = a->dtype == b->dtype && a->rank == b->rank;
+    for (uint32_t k = 0; same && k < a->rank; k++) same = a->dims[k] == b->dims[k];
+    if (!same) {
+        snprintf(why, size, "output %zu has another shape or dtype", output);
+        return TN_E_MISMATCH;
+    }
+    for (int64_t i = 0; i < tn_tensor_numel(a); i++) {
+        double x = tn_load_num(a->dtype, a->data, (uint64_t)i), y = tn_load_num(b->dtype, b->data, (uint64_t)i);
+        if (close_enough(y, x, o)) continue;
+        snprintf(why, size, "output %zu element %lld was %.9g and is %.9g", output, (long long)i, x, y);
+        return TN_E_MISMATCH;
+    }
+    return TN_OK;
+}
+
+tn_status tn_compare_graphs(const tn_env *env, tn_graph *before, tn_graph *after, const tn_compare *o, char *why,
+                            size_t size) {
+    tn_tensor in[MAX_IO] = {{0}}, a[MAX_IO] = {{0}}, b[MAX_IO] = {{0}};
+    size_t n_in = tn_graph_input_count(before), n_out = tn_graph_output_count(before);
+    snprintf(why, size, "cannot be evaluated");
+    if (n_in > MAX_IO || n_out > MAX_IO) return TN_E_ARGUMENT;
+    tn_status s = make_inputs(env, before, in, o->seed);
+    if (s == TN_OK) s = tn_eval_graph(env, before, in, n_in, a, n_out, NULL);
+    if (s == TN_OK) s = tn_eval_graph(env, after, in, n_in, b, n_out, NULL);
+    for (size_t k = 0; s == TN_OK && k < n_out; k++) s = compare(&a[k], &b[k], k, o, why, size);
+    for (size_t k = 0; k < MAX_IO; k++) {
+        tn_tensor_free(env, &in[k]);
+        tn_tensor_free(env, &a[k]);
+        tn_tensor_free(env, &b[k]);
+    }
+    return s;
+}
