@@ -1,0 +1,82 @@
+// gemm_mma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on tensor cores, f16, bf16 or tf32 (float32).
+//
+// A block computes a BM x BN tile in k steps of KBYTES bytes through a STAGES-deep cp.async pipeline (tn_tile.cuh).  Either
+// operand may be stored along k or along m / n; one without 16-byte chunks, or with a fused prologue, is loaded through registers by
+// the generated tn_load_a / tn_load_b.  Pointwise convolutions (1x1, stride 1, NHWC) are this GEMM too: m is the pixel.
+//
+//! kernel  gemm_mma  tensor-core GEMM with fused prologue and epilogue
+//! knob    BM      16 32 64 128 256
+//! knob    BN      32 64 128 256
+//! knob    KBYTES  64 128
+//! knob    STAGES  2 3 4 5
+//! knob    WARPS   2 4 8
+//! knob    SPLITK  1 2 4 8
+//! knob    EPI     0 1
+//! require BM * BN <= WARPS * 4096 && BM * BN >= WARPS * 512 && BM * BN <= 32768
+//! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || BM * (BN + 8) * 4 <= SMEM_MAX)
+//! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
+//! require B_KMAJOR || BN * ELT / 16 <= WARPS * 32
+//! require SPLITK == 1 || (CC >= 90 && EPI == 1)
+//! require STAGES == 2 || STAGES * SPLITK * KBYTES <= K * ELT + SPLITK * KBYTES
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_tile.cuh"
+
+struct operand_a {
+    static constexpr bool ASYNC = TN_A_ASYNC, KMAJOR = TN_A_KMAJOR;
+    static constexpr int VEC = TN_A_VEC;
+#if TN_A_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+        return TN_A(args) + tn_offset_a(args, TN_A_BATCH(b), row, col);
+    }
+#else
+    TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
+        tn_load_a(args, TN_A_BATCH(b), row, col, x);
+    }
+#endif
+};
+
+struct operand_b {
+    static constexpr bool ASYNC = TN_B_ASYNC, KMAJOR = TN_B_KMAJOR;
+    static constexpr int VEC = TN_B_VEC;
+#if TN_B_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+        return TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), row, col);
+    }
+#else
+    TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
+        tn_load_b(args, TN_B_BATCH(b), row, col, x);
+    }
+#endif
+};
+
+struct tile_sink {
+    const tn_args &args;
+    int b, m0, n0;
+    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+        m += m0;
+        n += n0;
+        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_RELEASE();
+    TN_DYNAMIC_SMEM(memory);
+    const unsigned smem = tn_smem_addr(memory);
+    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = ((int)TN_N + BN - 1) / BN;
+    const int b = (int)blockIdx.x / (tiles_m * tiles_n);
+    int tm, tn, k0, k1;
+    tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
+    tn_split_range(((int)TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
+
+    tn_matrix_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
+    tn_matrix_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
+    float acc[MI][NI][4];
+    tn_pipeline(la, lb, k0, k1, smem, acc);
+
+    const tile_sink sink = {args, b, tm * BM, tn * BN};
+    if constexpr (TN_EPI) tn_finish_shared<TN_EPI_VEC>(acc, smem, sink);
+    else tn_finish_direct<TN_EPI_VEC>(acc, sink);
+}

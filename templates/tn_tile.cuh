@@ -1,0 +1,335 @@
+// tn_tile.cuh: the machinery that the tensor-core templates share: one block computes a BM x BN tile of C = A * B^T.
+//
+// Shared memory holds STAGES slots, each with a tile of A and one of B, as rows of 16-byte chunks.  A K-major operand has rows of
+// KBYTES bytes along k (one row an m or n); the other kind has rows along m or n (one row a k) and is transposed on
+// the way into registers.  Chunks are XOR-swizzled by row so that eight consecutive rows of one chunk column, which is what
+// ldmatrix reads, lie in eight different 16-byte bank groups.  In bytes, float32 (tf32) is like 16-bit elements: one
+// mma step covers 32 bytes of k, and ldmatrix moves the same bytes.
+//
+// The pipeline: while the tensor cores work on slot s, copies for the STAGES-1 next k tiles are in flight.  A loader either
+// issues cp.async (`issue`) or loads registers before the computation (`issue`) and stores them after it (`land`): operands with a
+// fused prologue or without 16-byte chunks go that way.  Weights of the first slots are requested before TN_WAIT().
+//
+// Warps form a WARPS_M x WARPS_N grid made by halving the longer side of the warp tile.  Split-K: SPLITK blocks of a
+// cluster each sum a part of k; then block r adds up rows r*BM/SPLITK ... of all partial tiles, in rank order, through distributed
+// shared memory, and runs the epilogue on them.  Nothing has to be zeroed and the order of additions is fixed.
+#pragma once
+#include "tn_mma.cuh"
+#include "tn_finish.cuh"
+
+constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK;
+constexpr int THREADS = 32 * TN_WARPS;
+constexpr int CHUNK = 16 / (int)sizeof(tn_elem);     // elements a chunk
+constexpr int BK = TN_KBYTES / (int)sizeof(tn_elem); // elements of k a stage
+constexpr int KSTEPS = TN_KBYTES / 32;               // mma steps a stage
+constexpr bool WIDE = sizeof(tn_elem) == 4;          // tf32
+constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
+
+// How many of the warps stand along m.
+constexpr int tn_warps_m() {
+    int m = BM, n = BN, along = 1;
+    for (int w = TN_WARPS; w > 1; w /= 2) {
+        if ((m > n && m > 16) || n <= 16) {
+            m /= 2;
+            along *= 2;
+        } else {
+            n /= 2;
+        }
+    }
+    return along;
+}
+constexpr int WARPS_M = tn_warps_m(), WARPS_N = TN_WARPS / WARPS_M;
+constexpr int WM = BM / WARPS_M, WN = BN / WARPS_N; // the warp's tile
+constexpr int MI = WM / 16, NI = WN / 8;            // in mma tiles
+static_assert(WM % 16 == 0 && WN % 16 == 0, "warp tile too small");
+
+constexpr int A_BYTES = BM * TN_KBYTES, SLOT_BYTES = (BM + BN) * TN_KBYTES;
+constexpr int C_STRIDE = BN + 8; // floats; writes of two floats a lane and reads of four are free of bank conflicts
+
+// ---- tiles in shared memory -------------------------------------------------------------------------------------------------
+
+// Address of a chunk of a tile with rows of ROW bytes.  KROWS: rows run over k and elements are 4 bytes, read one by one
+// in groups of 4 rows x 2 chunks.
+template <int ROW, bool KROWS> TN_DEV unsigned tn_chunk_at(unsigned tile, int row, int chunk) {
+    const int swizzle = ROW == 64 ? (row >> 1) & 3 : KROWS && WIDE ? (row & 3) * 2 : row & 7;
+    return tile + (unsigned)(row * ROW + ((chunk ^ swizzle) << 4));
+}
+
+// The tile's rows and chunks as one thread copies them: a fixed chunk of every STEP-th row.
+template <int ROWS, int COLS> struct tn_copy_shape {
+    static constexpr int CHUNKS = COLS / CHUNK, STEP = THREADS / CHUNKS, N = (ROWS + STEP - 1) / STEP;
+    static constexpr bool EXACT = ROWS % STEP == 0;
+    static_assert(THREADS % CHUNKS == 0, "a row has more chunks than the block has threads");
+    TN_DEV int row(int i) { return (int)threadIdx.x / CHUNKS + i * STEP; }
+    TN_DEV int col() { return (int)threadIdx.x % CHUNKS * CHUNK; }
+    TN_DEV bool has(int i) { return EXACT || row(i) < ROWS; }
+};
+
+// One chunk through registers, element by element or VEC at a time; zero outside [0, cols).
+template <int VEC, class Load> TN_DEV tn_bits16 tn_gather_chunk(bool row_ok, int col, int cols, const Load &load) {
+    float x[CHUNK];
+    TN_UNROLL
+    for (int j = 0; j < CHUNK; j += VEC) {
+        float v[VEC];
+        TN_UNROLL
+        for (int k = 0; k < VEC; k++) v[k] = 0.0f;
+        if (row_ok && col + j < cols) load(col + j, v);
+        TN_UNROLL
+        for (int k = 0; k < VEC; k++) x[j + k] = v[k];
+    }
+    tn_bits16 out;
+    tn_pack16(x, out, tn_elem());
+    return out;
+}
+
+// The loader of a matrix operand.  Op gives
+//     ASYNC, VEC, KMAJOR
+//     const tn_elem *at(args, b, row, col)          if ASYNC: address of a whole chunk
+//     void load(args, b, row, col, float (&x)[VEC])  otherwise
+// where row and col are (m or n, k) if KMAJOR and (k, m or n) otherwise.  `side` is the tile's first m or n, `extent` its bound.
+template <class Op, int SIDE> struct tn_matrix_loader {
+    static constexpr int ROWS = Op::KMAJOR ? SIDE : BK, COLS = Op::KMAJOR ? BK : SIDE;
+    typedef tn_copy_shape<ROWS, COLS> shape;
+    const tn_args &args;
+    int b, side, extent, depth;
+    tn_bits16 held[Op::ASYNC ? 1 : shape::N];
+
+    TN_MEMBER tn_matrix_loader(const tn_args &args, int b, int side, int extent, int depth)
+        : args(args), b(b), side(side), extent(extent), depth(depth) {}
+
+    TN_MEMBER void issue(int kt, unsigned tile) {
+        const int row0 = Op::KMAJOR ? side : kt * BK, rows = Op::KMAJOR ? extent : depth;
+        const int col = (Op::KMAJOR ? kt * BK : side) + shape::col(), cols = Op::KMAJOR ? depth : extent;
+        TN_UNROLL
+        for (int i = 0; i < shape::N; i++) {
+            if (!shape::has(i)) continue;
+            const int row = row0 + shape::row(i);
+            const bool ok = row < rows;
+            if constexpr (Op::ASYNC)
+                tn_cp_async16(tn_chunk_at<COLS * (int)sizeof(tn_elem), !Op::KMAJOR>(tile, shape::row(i),
+                                                                                      shape::col() / CHUNK),
+                              Op::at(args, b, row, col), ok && col < cols);
+            else
+                held[i] = tn_gather_chunk<Op::VEC>(ok, col, cols, [&](int c, float(&x)[Op::VEC]) {
+                    Op::load(args, b, row, c, x);
+                });
+        }
+    }
+    TN_MEMBER void land(unsigned tile) {
+        if constexpr (!Op::ASYNC) {
+            TN_UNROLL
+            for (int i = 0; i < shape::N; i++)
+                if (shape::has(i))
+                    tn_sts16(tn_chunk_at<COLS * (int)sizeof(tn_elem), !Op::KMAJOR>(tile, shape::row(i),
+                                                                                     shape::col() / CHUNK),
+                             held[i]);
+        }
+    }
+};
+
+// ---- fragments and products ---------------------------------------------------------------------------------------------------
+
+// One 32-bit element of a tile with rows along k.
+template <int SIDE> TN_DEV unsigned tn_wide_element(unsigned tile, int k, int x) {
+    return tn_lds4(tn_chunk_at<SIDE * 4, true>(tile, k, x / 4) + (unsigned)(x % 4 * 4));
+}
+
+// The 16 x 32-byte fragment of A at rows m.. and mma step ks.
+TN_DEV void tn_fragment_a(unsigned tile, int m, int ks, unsigned (&r)[4]) {
+    const int lane = (int)threadIdx.x & 31;
+    if constexpr (A_KMAJOR) {
+        tn_ldmatrix4(tn_chunk_at<TN_KBYTES, false>(tile, m + (lane & 15), 2 * ks + (lane >> 4)), r);
+    } else if constexpr (!WIDE) {
+        tn_ldmatrix4_trans(
+            tn_chunk_at<BM * 2, true>(tile, 16 * ks + (lane & 7) + (lane >> 4) * 8, m / 8 + ((lane >> 3) & 1)), r);
+    } else {
+        TN_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = tn_wide_element<BM>(tile, 8 * ks + (lane & 3) + (i >> 1) * 4, m + (lane >> 2) + (i & 1) * 8);
+    }
+    if constexpr (WIDE) {
+        TN_UNROLL
+        for (int i = 0; i < 4; i++) r[i] = tn_round_tf32(r[i]);
+    }
+}
+
+// Two fragments of B, 32 bytes x 8 each, at columns n.. and n + 8..: r[0], r[1] and r[2], r[3].
+TN_DEV void tn_fragment_b(unsigned tile, int n, int ks, unsigned (&r)[4]) {
+    const int lane = (int)threadIdx.x & 31;
+    if constexpr (B_KMAJOR) {
+        tn_ldmatrix4(
+            tn_chunk_at<TN_KBYTES, false>(tile, n + (lane & 7) + (lane >> 4) * 8, 2 * ks + ((lane >> 3) & 1)), r);
+    } else if constexpr (!WIDE) {
+        tn_ldmatrix4_trans(tn_chunk_at<BN * 2, true>(tile, 16 * ks + (lane & 15), n / 8 + (lane >> 4)), r);
+    } else {
+        TN_UNROLL
+        for (int i = 0; i < 4; i++)
+            r[i] = tn_wide_element<BN>(tile, 8 * ks + (lane & 3) + (i & 1) * 4, n + (lane >> 2) + (i >> 1) * 8);
+    }
+    if constexpr (WIDE) {
+        TN_UNROLL
+        for (int i = 0; i < 4; i++) r[i] = tn_round_tf32(r[i]);
+    }
+}
+
+struct tn_warp_at {
+    int m, n; // of the warp's tile in the block's
+    TN_MEMBER tn_warp_at() : m((int)threadIdx.x / 32 / WARPS_N * WM), n((int)threadIdx.x / 32 % WARPS_N * WN) {}
+};
+
+// acc += the product of one slot's tiles.  Fragments of step ks + 1 are requested before the products of step ks.
+TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, float (&acc)[MI][NI][4]) {
+    unsigned a[2][MI][4], b[2][NI / 2][4];
+    TN_UNROLL
+    for (int ks = -1; ks < KSTEPS; ks++) {
+        if (ks + 1 < KSTEPS) {
+            TN_UNROLL
+            for (int i = 0; i < MI; i++) tn_fragment_a(a_tile, at.m + i * 16, ks + 1, a[(ks + 1) & 1][i]);
+            TN_UNROLL
+            for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, ks + 1, b[(ks + 1) & 1][j]);
+        }
+        if (ks < 0) continue;
+        TN_UNROLL
+        for (int i = 0; i < MI; i++) {
+            TN_UNROLL
+            for (int j = 0; j < NI; j++)
+                tn_mma(acc[i][j], a[ks & 1][i], b[ks & 1][j / 2][j % 2 * 2], b[ks & 1][j / 2][j % 2 * 2 + 1],
+                       tn_elem());
+        }
+    }
+}
+
+// ---- the pipeline ---------------------------------------------------------------------------------------------------------------
+
+// acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
+template <class LoadA, class LoadB>
+TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, float (&acc)[MI][NI][4]) {
+    const tn_warp_at at;
+    TN_UNROLL
+    for (int i = 0; i < MI; i++)
+        TN_UNROLL
+        for (int j = 0; j < NI; j++)
+            TN_UNROLL
+            for (int k = 0; k < 4; k++) acc[i][j][k] = 0.0f;
+
+    if (!TN_B_CONST) TN_WAIT();
+    TN_UNROLL
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (k0 + s >= k1) continue;
+        lb.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES + A_BYTES));
+        lb.land(smem + (unsigned)(s * SLOT_BYTES + A_BYTES));
+    }
+    if (TN_B_CONST) TN_WAIT();
+    TN_UNROLL
+    for (int s = 0; s < STAGES - 1; s++) {
+        if (k0 + s < k1) {
+            la.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES));
+            la.land(smem + (unsigned)(s * SLOT_BYTES));
+        }
+        tn_cp_async_commit(); // the first group also holds B's tiles
+    }
+
+    int slot = 0, fill = STAGES - 1;
+    for (int kt = k0; kt < k1; kt++) {
+        tn_cp_async_wait<STAGES - 2>();
+        __syncthreads(); // tile kt has landed for everyone, and everyone is done with tile kt - 1, whose slot is filled next
+        const unsigned next = smem + (unsigned)(fill * SLOT_BYTES), now = smem + (unsigned)(slot * SLOT_BYTES);
+        const bool more = kt + STAGES - 1 < k1;
+        if (more) {
+            la.issue(kt + STAGES - 1, next);
+            lb.issue(kt + STAGES - 1, next + A_BYTES);
+        }
+        tn_cp_async_commit();
+        tn_slot_mma(now, now + A_BYTES, at, acc);
+        if (more) {
+            la.land(next);
+            lb.land(next + A_BYTES);
+        }
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        fill = fill + 1 == STAGES ? 0 : fill + 1;
+    }
+    tn_cp_async_wait<0>();
+}
+
+// ---- from accumulators to the epilogue --------------------------------------------------------------------------------------------
+
+// Straight from registers: sink.put(m, n, x) with x of VEC elements (1 or 2) of the block's tile.
+template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[MI][NI][4], const Sink &sink) {
+    const tn_warp_at at;
+    const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
+    TN_UNROLL
+    for (int i = 0; i < MI; i++) {
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) {
+            TN_UNROLL
+            for (int j = 0; j < NI; j++) {
+                const int m = at.m + i * 16 + h * 8 + g, n = at.n + j * 8 + t * 2;
+                TN_UNROLL
+                for (int e = 0; e < 2; e += VEC) {
+                    float x[VEC];
+                    TN_UNROLL
+                    for (int v = 0; v < VEC; v++) x[v] = acc[i][j][h * 2 + e + v];
+                    sink.put(m, n + e, x);
+                }
+            }
+        }
+    }
+}
+
+// Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the cluster's partial tiles.
+template <int VEC, class Sink>
+TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
+    constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = BN / WIDTH; // read at least 16 bytes
+    const tn_warp_at at;
+    const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
+    __syncthreads(); // the slots are free
+    TN_UNROLL
+    for (int i = 0; i < MI; i++)
+        TN_UNROLL
+        for (int j = 0; j < NI; j++)
+            TN_UNROLL
+            for (int h = 0; h < 2; h++)
+                tn_sts8(smem + (unsigned)(((at.m + i * 16 + h * 8 + g) * C_STRIDE + at.n + j * 8 + t * 2) * 4),
+                        tn_float_bits(acc[i][j][h * 2]), tn_float_bits(acc[i][j][h * 2 + 1]));
+    if (SPLITK > 1) tn_cluster_sync();
+    else __syncthreads();
+    const int first = SPLITK > 1 ? tn_cluster_rank() * (BM / SPLITK) : 0;
+    for (int i = (int)threadIdx.x; i < BM / SPLITK * PER_ROW; i += THREADS) {
+        const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
+        float x[WIDTH];
+        TN_UNROLL
+        for (int w = 0; w < WIDTH; w += 4) {
+            const unsigned addr = smem + (unsigned)((m * C_STRIDE + n + w) * 4);
+            TN_UNROLL
+            for (int r = 0; r < SPLITK; r++) {
+                const tn_bits16 p = SPLITK > 1 ? tn_cluster_lds16(addr, r) : tn_lds16(addr);
+                x[w] = r ? x[w] + tn_bits_float(p.x) : tn_bits_float(p.x);
+                x[w + 1] = r ? x[w + 1] + tn_bits_float(p.y) : tn_bits_float(p.y);
+                x[w + 2] = r ? x[w + 2] + tn_bits_float(p.z) : tn_bits_float(p.z);
+                x[w + 3] = r ? x[w + 3] + tn_bits_float(p.w) : tn_bits_float(p.w);
+            }
+        }
+        TN_UNROLL
+        for (int e = 0; e < WIDTH; e += VEC) {
+            float y[VEC];
+            TN_UNROLL
+            for (int v = 0; v < VEC; v++) y[v] = x[e + v];
+            sink.put(m, n + e, y);
+        }
+    }
+    if (SPLITK > 1) tn_cluster_sync(); // no block leaves while another reads its shared memory
+}
+
+// k tiles of this block: the cluster's share of `tiles`.
+TN_DEV void tn_split_range(int tiles, int rank, int &k0, int &k1) {
+    k0 = (int)((long long)tiles * rank / SPLITK);
+    k1 = (int)((long long)tiles * (rank + 1) / SPLITK);
+}
+
+// Tile `t` of tiles_m x tiles_n, in bands of 8 along n, so that the blocks that run together share rows and columns in L2.
+TN_DEV void tn_raster(int t, int tiles_m, int tiles_n, int &tm, int &tn) {
+    const int band = t / (8 * tiles_m), n0 = band * 8, width = tiles_n - n0 < 8 ? tiles_n - n0 : 8;
+    const int r = t - band * 8 * tiles_m;
+    tm = r / width;
+    tn = n0 + r % width;
+}
