@@ -79,7 +79,9 @@ static void compile_now(const tn_env *env, const tn_nvrtc *n, const char *arch, 
         read_log(log ? log : "", out);
         r = n->nvrtcGetCUBINSize(prog, &out->size);
         out->cubin = r == NVRTC_SUCCESS ? tn_alloc(env, out->size) : NULL;
-        out->status = !out->cubin ? TN_E_MEMORY : n->nvrtcGetCUBIN(prog, out->cubin) == NVRTC_SUCCESS ? TN_OK : TN_E_COMPILE;
+        out->status = !out->cubin                                           ? TN_E_MEMORY
+                      : n->nvrtcGetCUBIN(prog, out->cubin) == NVRTC_SUCCESS ? TN_OK
+                                                                            : TN_E_COMPILE;
     } else {
         out->status = TN_E_COMPILE;
         first_error(log, out->error, sizeof out->error);

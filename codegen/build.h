@@ -9,14 +9,15 @@
 /* Starts each line that says which file the following lines come from. */
 #define TN_SOURCE_MARK "//// "
 
-/* The self-contained source of a variant; *size excludes the terminating zero; freed with tn_free(env, *text, *size + 1). */
+/* The self-contained source of a variant; *size excludes the terminating zero; freed with tn_free(env, *text, *size +
+ * 1). */
 tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size);
 
 typedef struct tn_kernel_bin {
     void *cubin;
     size_t size;
     uint32_t registers, static_smem, local_bytes, spill_bytes;
-    double ms;      /* 0 on a cache hit */
+    double ms; /* 0 on a cache hit */
     tn_status status;
     char error[512]; /* first lines of the compiler's log when it failed */
 } tn_kernel_bin;

@@ -25,10 +25,14 @@ struct tn_cache {
 
 static void default_dir(char *out, size_t size) {
     const char *tenon = getenv("TENON_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (tenon) snprintf(out, size, "%s", tenon);
-    else if (xdg && *xdg) snprintf(out, size, "%s/tenon", xdg);
-    else if (home && *home) snprintf(out, size, "%s/.cache/tenon", home);
-    else *out = 0;
+    if (tenon)
+        snprintf(out, size, "%s", tenon);
+    else if (xdg && *xdg)
+        snprintf(out, size, "%s/tenon", xdg);
+    else if (home && *home)
+        snprintf(out, size, "%s/.cache/tenon", home);
+    else
+        *out = 0;
 }
 
 /* mkdir -p */
@@ -47,8 +51,10 @@ tn_cache *tn_cache_open(const tn_env *env, const char *dir) {
     tn_cache *c = tn_alloc(env, sizeof *c);
     if (!c) return NULL;
     c->env = env;
-    if (dir) snprintf(c->dir, sizeof c->dir, "%s", dir);
-    else default_dir(c->dir, sizeof c->dir);
+    if (dir)
+        snprintf(c->dir, sizeof c->dir, "%s", dir);
+    else
+        default_dir(c->dir, sizeof c->dir);
     if (*c->dir && !make_dirs(c->dir)) {
         tn_report(env, TN_WARNING, TN_E_IO, c->dir, "the cache folder cannot be made (%s): working without a cache",
                   strerror(errno));

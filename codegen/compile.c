@@ -1,8 +1,8 @@
 /* compile.c: tn_compile: passes, placements, specs, candidates, builds, tuning, plan.
  *
- * Builds run on a pool of threads while this thread tunes: first every spec's best-predicted candidate (so that a valid plan
- * exists from then on), then spec by spec the rest.  At the deadline what is not built is dropped and the untimed specs take the
- * cost model's choice. */
+ * Builds run on a pool of threads while this thread tunes: first every spec's best-predicted candidate (so that a valid
+ * plan exists from then on), then spec by spec the rest.  At the deadline what is not built is dropped and the untimed
+ * specs take the cost model's choice. */
 #include "codegen/compile.h"
 
 #include <stdio.h>
@@ -57,15 +57,17 @@ static tn_status make_specs(tn_compilation *c) {
     return c->works ? TN_OK : TN_E_MEMORY;
 }
 
-static bool is_distinct(const tn_compilation *c, size_t k) { return c->nodes[k].work == k; }
+static bool is_distinct(const tn_compilation *c, size_t k) {
+    return c->nodes[k].work == k;
+}
 
 /* ---- candidates ---- */
 
 static void record_key(const tn_compilation *c, const tn_work *w, const tn_arch *arch, char *key, size_t size) {
     const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
-    snprintf(key, size, "%s|%s|%s|%d|%s|%s|%s|%s|%016llx|%016llx%016llx", TENON_VERSION, arch->name, i ? i->gpu : "untuned",
-             i ? i->sms : 0, i ? i->driver : "", c->nvrtc_text, i ? i->cublaslt : "", c->options_text,
-             (unsigned long long)c->templates_hash, (unsigned long long)w->spec->hash[0],
+    snprintf(key, size, "%s|%s|%s|%d|%s|%s|%s|%s|%016llx|%016llx%016llx", TENON_VERSION, arch->name,
+             i ? i->gpu : "untuned", i ? i->sms : 0, i ? i->driver : "", c->nvrtc_text, i ? i->cublaslt : "",
+             c->options_text, (unsigned long long)c->templates_hash, (unsigned long long)w->spec->hash[0],
              (unsigned long long)w->spec->hash[1]);
 }
 
@@ -74,7 +76,8 @@ static bool recall(tn_compilation *c, tn_work *w, const tn_arch *arch, const tn_
     const char *line = tn_lockfile_find(c->lock, w->spec->hash, arch->name);
     if (line) {
         if (tn_record_read(c->env, w, arch, lt, line)) return w->from_cache = true;
-        tn_report(c->env, TN_WARNING, TN_E_FORMAT, w->spec->name, "the lockfile's winner does not exist any more: \"%.80s\"", line);
+        tn_report(c->env, TN_WARNING, TN_E_FORMAT, w->spec->name,
+                  "the lockfile's winner does not exist any more: \"%.80s\"", line);
     }
     if (!c->tuning) return false;
     char key[512];
@@ -112,7 +115,8 @@ static tn_status make_candidates(tn_compilation *c, tn_work *w, const tn_arch *a
     bool has_lt = tn_lt_match(w->spec, &lt);
     if (recall(c, w, arch, has_lt ? &lt : NULL)) return TN_OK;
     tn_status s = add_variants(c, w, arch);
-    if (s == TN_OK && has_lt && c->tuning && tn_tuner_get_info(c->tuner)->has_lt) s = tn_tuner_lt_candidates(c->tuner, w, &lt);
+    if (s == TN_OK && has_lt && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
+        s = tn_tuner_lt_candidates(c->tuner, w, &lt);
     return s;
 }
 
@@ -191,7 +195,8 @@ static tn_status no_candidate(tn_compilation *c, const tn_work *w) {
         if (*w->c[k].note) why = w->c[k].note;
     tn_loc_print(c->g, tn_node_loc(c->g, w->spec->kernel), loc, sizeof loc);
     return tn_fail(c->env, TN_E_COMPILE, loc, "please report this with the model and `tenon opt MODEL`",
-                   "no kernel works for %s on %s (%zu candidates; the last: %s)", w->spec->name, c->arch->name, w->n, why);
+                   "no kernel works for %s on %s (%zu candidates; the last: %s)", w->spec->name, c->arch->name, w->n,
+                   why);
 }
 
 /* The best predicted candidate that compiles, rank by rank. */
@@ -261,8 +266,8 @@ static tn_status choose_tuned(tn_compilation *c) {
         if (!is_distinct(c, k)) continue;
         if (tn_now() > c->deadline && !c->past_deadline) {
             c->past_deadline = true;
-            tn_report(c->env, TN_NOTE, TN_OK, "", "tuning stopped at its deadline after %zu specs: the cost model chose the others",
-                      done);
+            tn_report(c->env, TN_NOTE, TN_OK, "",
+                      "tuning stopped at its deadline after %zu specs: the cost model chose the others", done);
         }
         s = tune_work(c, &c->works[k]);
         done++;
@@ -307,7 +312,9 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
 static tn_status run_passes(tn_compilation *c) {
     const tn_compile_options *o = c->opts;
     tn_precision p = o->precision;
-    tn_pass_options po = {.compute = p == TN_FP16 ? TN_F16 : p == TN_PREC_BF16 ? TN_BF16 : TN_F32,
+    tn_pass_options po = {.compute = p == TN_FP16        ? TN_F16
+                                     : p == TN_PREC_BF16 ? TN_BF16
+                                                         : TN_F32,
                           .tf32 = p == TN_PREC_TF32,
                           .numerics = o->exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
                           .nhwc = true};
@@ -333,8 +340,8 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
         out[0] = tn_arch_find(tn_tuner_get_info(c->tuner)->arch);
         *n = 1;
         return out[0] ? TN_OK
-                      : tn_fail(c->env, TN_E_UNSUPPORTED, tn_tuner_get_info(c->tuner)->gpu, "", "architecture %s is not known",
-                                tn_tuner_get_info(c->tuner)->arch);
+                      : tn_fail(c->env, TN_E_UNSUPPORTED, tn_tuner_get_info(c->tuner)->gpu, "",
+                                "architecture %s is not known", tn_tuner_get_info(c->tuner)->arch);
     }
     for (size_t k = 0; k < o->n_targets; k++) {
         const tn_arch *a = tn_arch_find(o->targets[k]);
@@ -357,9 +364,11 @@ static tn_status prepare(tn_compilation *c) {
     c->cache = tn_cache_open(c->env, o->cache_dir);
     c->pool = tn_pool_new(c->env, o->threads);
     if (!c->cache || !c->pool) return TN_E_MEMORY;
-    for (size_t k = 0; k < tn_template_count(); k++) c->templates_hash = c->templates_hash * 31 + tn_template_at(k)->hash;
+    for (size_t k = 0; k < tn_template_count(); k++)
+        c->templates_hash = c->templates_hash * 31 + tn_template_at(k)->hash;
     static const char *const precisions[] = {"fp32", "tf32", "fp16", "bf16"};
-    snprintf(c->options_text, sizeof c->options_text, "precision=%s%s", precisions[o->precision], o->exact ? " exact" : "");
+    snprintf(c->options_text, sizeof c->options_text, "precision=%s%s", precisions[o->precision],
+             o->exact ? " exact" : "");
     c->precision = precisions[o->precision];
     return tn_lockfile_open(c->env, o->lockfile, &c->lock);
 }

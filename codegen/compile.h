@@ -1,4 +1,5 @@
-/* compile.h: the state of one tn_compile call, shared by compile.c (choosing kernels) and plan_build.c (writing the plan). */
+/* compile.h: the state of one tn_compile call, shared by compile.c (choosing kernels) and plan_build.c (writing the
+ * plan). */
 #ifndef TENON_COMPILE_H
 #define TENON_COMPILE_H
 

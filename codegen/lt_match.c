@@ -1,9 +1,8 @@
-/* lt_match.c: see lt_match.h.  Walks from the anchor to the yield; every step must be one that the epilogue can express, in the
- * order product, bias and residual (either order), relu. */
+/* lt_match.c: see lt_match.h.  Walks from the anchor to the yield; every step must be one that the epilogue can
+ * express, in the order product, bias and residual (either order), relu. */
 #include "codegen/lt_match.h"
 
 #include <string.h>
-
 
 static bool arg_index(const tn_spec *s, tn_val v, uint32_t *k) {
     for (*k = 0; *k < s->n_in; (*k)++)

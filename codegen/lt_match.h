@@ -4,8 +4,8 @@
 
 #include "codegen/codegen.h"
 
-/* D = act(op(A) op(B) + beta * C + bias), column-major as the library sees it: a row-major product Y[M,N] = X[M,K] W[K,N] is
- * the column-major Y^T = W^T X^T, so A is the weight side, m = N and n = M. */
+/* D = act(op(A) op(B) + beta * C + bias), column-major as the library sees it: a row-major product Y[M,N] = X[M,K]
+ * W[K,N] is the column-major Y^T = W^T X^T, so A is the weight side, m = N and n = M. */
 typedef struct tn_lt_call {
     tn_dim m, n, k, batch;
     bool trans_a, trans_b, tf32, has_bias, relu;

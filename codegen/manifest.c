@@ -22,9 +22,9 @@ struct tn_manifest {
     const tn_memory *mem;
     chunk *chunks;
     bool failed;
-    list dims;      /* TnPlan__Dim * */
-    list dim_index; /* uint32_t by dim handle: index + 1, 0 if not entered */
-    list consts;    /* tn_node */
+    list dims;        /* TnPlan__Dim * */
+    list dim_index;   /* uint32_t by dim handle: index + 1, 0 if not entered */
+    list consts;      /* tn_node */
     list const_index; /* uint32_t by const node handle: index + 1 */
 };
 
@@ -86,14 +86,16 @@ void tn_manifest_free(tn_manifest *mf) {
     tn_free(mf->env, mf, sizeof *mf);
 }
 
-tn_status tn_manifest_status(const tn_manifest *mf) { return mf->failed ? TN_E_MEMORY : TN_OK; }
+tn_status tn_manifest_status(const tn_manifest *mf) {
+    return mf->failed ? TN_E_MEMORY : TN_OK;
+}
 
 static const TnPlan__Dim__Kind dim_kinds[] = {
-    [TN_DIM_NONE] = TN_PLAN__DIM__KIND__CONST,         [TN_DIM_CONST] = TN_PLAN__DIM__KIND__CONST,
-    [TN_DIM_SYM] = TN_PLAN__DIM__KIND__SYM,            [TN_DIM_ADD] = TN_PLAN__DIM__KIND__ADD,
-    [TN_DIM_MUL] = TN_PLAN__DIM__KIND__MUL,            [TN_DIM_FLOORDIV] = TN_PLAN__DIM__KIND__FLOORDIV,
-    [TN_DIM_CEILDIV] = TN_PLAN__DIM__KIND__CEILDIV,    [TN_DIM_MOD] = TN_PLAN__DIM__KIND__MOD,
-    [TN_DIM_MIN] = TN_PLAN__DIM__KIND__MIN,            [TN_DIM_MAX] = TN_PLAN__DIM__KIND__MAX,
+    [TN_DIM_NONE] = TN_PLAN__DIM__KIND__CONST,      [TN_DIM_CONST] = TN_PLAN__DIM__KIND__CONST,
+    [TN_DIM_SYM] = TN_PLAN__DIM__KIND__SYM,         [TN_DIM_ADD] = TN_PLAN__DIM__KIND__ADD,
+    [TN_DIM_MUL] = TN_PLAN__DIM__KIND__MUL,         [TN_DIM_FLOORDIV] = TN_PLAN__DIM__KIND__FLOORDIV,
+    [TN_DIM_CEILDIV] = TN_PLAN__DIM__KIND__CEILDIV, [TN_DIM_MOD] = TN_PLAN__DIM__KIND__MOD,
+    [TN_DIM_MIN] = TN_PLAN__DIM__KIND__MIN,         [TN_DIM_MAX] = TN_PLAN__DIM__KIND__MAX,
 };
 
 uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
@@ -218,7 +220,8 @@ TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel
     out->anchor = tn_manifest_str(mf, s->anchor.i ? tn_op_text(tn_node_op(mf->g, s->anchor)) : "map");
     out->n_layers = tn_loc_count(mf->g, loc);
     out->layers = tn_manifest_alloc(mf, (out->n_layers + 1) * sizeof *out->layers);
-    for (size_t k = 0; out->layers && k < out->n_layers; k++) out->layers[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
+    for (size_t k = 0; out->layers && k < out->n_layers; k++)
+        out->layers[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
     out->flops = s->flops;
     out->bytes = s->bytes;
     out->max_abs_error = out->max_rel_error = -1;

@@ -54,7 +54,8 @@ static void add_candidates(tn_compilation *c, const tn_work *w, TnPlan__Step *s)
     }
 }
 
-static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, const tn_lt_call *call, TnPlan__Step *s) {
+static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, const tn_lt_call *call,
+                   TnPlan__Step *s) {
     const tn_arg args[] = {call->a, call->b, call->c, call->d, call->bias};
     size_t n = call->has_bias ? 5 : 4;
     s->what_case = TN_PLAN__STEP__WHAT_LT;
@@ -70,13 +71,15 @@ static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candi
     s->workspace = tn_manifest_dim(c->mf, tn_dim_const(c->g, (int64_t)x->lt_workspace));
 }
 
-static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_variant *v, uint32_t kernel, TnPlan__Step *s) {
+static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_variant *v, uint32_t kernel,
+                       TnPlan__Step *s) {
     s->what_case = TN_PLAN__STEP__WHAT_KERNEL;
     s->kernel = kernel;
     s->args = tn_manifest_alloc(c->mf, (v->n_args + 1) * sizeof *s->args);
     s->grid = tn_manifest_alloc(c->mf, 3 * sizeof *s->grid);
     if (!s->args || !s->grid) return;
-    for (; s->n_args < v->n_args; s->n_args++) s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
+    for (; s->n_args < v->n_args; s->n_args++)
+        s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
     for (; s->n_grid < 3; s->n_grid++) s->grid[s->n_grid] = tn_manifest_dim(c->mf, v->grid[s->n_grid]);
     s->workspace = tn_manifest_dim(c->mf, v->workspace);
 }
@@ -173,7 +176,8 @@ static tn_status add_piece(void *user, const void *data, size_t n) {
     return TN_OK;
 }
 
-/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without data. */
+/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without data.
+ */
 static tn_status add_printed(void *user, const void *data, size_t n) {
     const unsigned char *p = data;
     bool zero = n < 64;
@@ -188,7 +192,8 @@ static tn_status const_offset(weights *w, const void *data, size_t size, uint64_
         if (w->p[k].data == data && w->p[k].size == size) return *offset = at, TN_OK;
         at += w->p[k].size;
     }
-    tn_status s = w->size % TN_BLOB_ALIGN ? add_piece(w, NULL, (size_t)(TN_BLOB_ALIGN - w->size % TN_BLOB_ALIGN)) : TN_OK;
+    tn_status s =
+        w->size % TN_BLOB_ALIGN ? add_piece(w, NULL, (size_t)(TN_BLOB_ALIGN - w->size % TN_BLOB_ALIGN)) : TN_OK;
     *offset = w->size;
     return s == TN_OK ? add_piece(w, data, size) : s;
 }

@@ -20,7 +20,8 @@ typedef struct text {
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static void add(text *t, const char *fmt, ...) {
+static void
+add(text *t, const char *fmt, ...) {
     va_list ap, again;
     va_start(ap, fmt);
     va_copy(again, ap);
@@ -29,8 +30,10 @@ static void add(text *t, const char *fmt, ...) {
     if (!t->failed && t->cap < t->n + (size_t)need + 1) {
         size_t cap = 2 * (t->n + (size_t)need + 1);
         char *p = tn_realloc(t->env, t->p, t->cap, cap);
-        if (p) t->p = p, t->cap = cap;
-        else t->failed = true;
+        if (p)
+            t->p = p, t->cap = cap;
+        else
+            t->failed = true;
     }
     if (!t->failed) t->n += (size_t)vsnprintf(t->p + t->n, t->cap - t->n, fmt, again);
     va_end(again);
@@ -88,7 +91,8 @@ static bool parse_line(const char *line, size_t n, tn_candidate *c, bool *winner
     char *p = copy;
     *winner = *p == '*';
     if (*winner) p++;
-    if (sscanf(p, "%lf %lf %lf %lf %7s %129s %n", &c->us, &c->predicted_us, &c->max_abs, &c->max_rel, kind, algo, &used) < 6 ||
+    if (sscanf(p, "%lf %lf %lf %lf %7s %129s %n", &c->us, &c->predicted_us, &c->max_abs, &c->max_rel, kind, algo,
+               &used) < 6 ||
         !used)
         return false;
     c->is_lt = !strcmp(kind, "lt");
@@ -185,7 +189,8 @@ static tn_status read_lockfile(tn_lockfile *l, FILE *f) {
         if (*line == '#' || n == 0) continue;
         char *sp = memchr(line, ' ', n), *sp2 = sp ? memchr(sp + 1, ' ', n - (size_t)(sp + 1 - line)) : NULL;
         if (!sp2 || sp - line != 32)
-            return tn_fail(l->env, TN_E_FORMAT, l->path, "delete the file to tune afresh", "line %d is not an entry", number);
+            return tn_fail(l->env, TN_E_FORMAT, l->path, "delete the file to tune afresh", "line %d is not an entry",
+                           number);
         tn_status s = add_entry(l, line, (size_t)(sp2 - line), sp2 + 1, n - (size_t)(sp2 + 1 - line));
         if (s != TN_OK) return s;
     }
@@ -234,7 +239,9 @@ tn_status tn_lockfile_add(tn_lockfile *l, const uint64_t hash[2], const char *ar
     return s;
 }
 
-static int by_key(const void *a, const void *b) { return strcmp(((const entry *)a)->key, ((const entry *)b)->key); }
+static int by_key(const void *a, const void *b) {
+    return strcmp(((const entry *)a)->key, ((const entry *)b)->key);
+}
 
 tn_status tn_lockfile_save(tn_lockfile *l) {
     if (!l->path || !l->changed) return TN_OK;

@@ -1,6 +1,7 @@
 /* records.h: what tuning learnt about a spec, as text: in the cache (all timings) and in lockfiles (winners only).
  *
- * A record is one line a candidate:  [*]us predicted_us max_abs max_rel kind algo text|note   with '*' before the winner. */
+ * A record is one line a candidate:  [*]us predicted_us max_abs max_rel kind algo text|note   with '*' before the
+ * winner. */
 #ifndef TENON_RECORDS_H
 #define TENON_RECORDS_H
 

@@ -1,8 +1,8 @@
 /* source.c: a variant as one self-contained translation unit.
  *
- * Templates include "tn_variant.cuh" (generated) and shared headers.  The unit that NVRTC compiles, the cubin cache hashes and
- * the plan stores has every `#include "x"` replaced by x's text at its first occurrence and dropped afterwards, between marker
- * lines, so that a stored source can be recompiled without anything else. */
+ * Templates include "tn_variant.cuh" (generated) and shared headers.  The unit that NVRTC compiles, the cubin cache
+ * hashes and the plan stores has every `#include "x"` replaced by x's text at its first occurrence and dropped
+ * afterwards, between marker lines, so that a stored source can be recompiled without anything else. */
 #include "codegen/build.h"
 
 #include <stdio.h>
@@ -55,8 +55,10 @@ static const char *find_header(const unit *u, const char *name) {
 static bool seen(unit *u, const char *text) {
     for (size_t k = 0; k < u->n_seen; k++)
         if (u->seen[k] == text) return true;
-    if (u->n_seen == MAX_FILES) u->status = TN_E_INTERNAL;
-    else u->seen[u->n_seen++] = text;
+    if (u->n_seen == MAX_FILES)
+        u->status = TN_E_INTERNAL;
+    else
+        u->seen[u->n_seen++] = text;
     return false;
 }
 
@@ -82,7 +84,8 @@ static void expand(unit *u, const char *file, const char *text) {
         if (include_line(line, n, name, sizeof name)) {
             const char *inner = find_header(u, name);
             if (!inner) {
-                u->status = tn_fail(u->env, TN_E_INTERNAL, file, "", "the template includes \"%s\", which is not embedded", name);
+                u->status = tn_fail(u->env, TN_E_INTERNAL, file, "",
+                                    "the template includes \"%s\", which is not embedded", name);
                 return;
             }
             expand(u, name, inner);

@@ -1,8 +1,9 @@
 /* tune.c: judges the candidates of one spec: first whether each is right, then which is fastest.
  *
- * Timing replays a CUDA graph of several calls that rotate over copies of the weights (a network's own weights are cold when a
- * kernel starts, its activations are not).  Rounds of successive halving: one short graph each, what is beyond 1.3 x the
- * best leaves; the rest replay again and the median decides.  Ties go to the lower index, so that runs agree. */
+ * Timing replays a CUDA graph of several calls that rotate over copies of the weights (a network's own weights are cold
+ * when a kernel starts, its activations are not).  Rounds of successive halving: one short graph each, what is
+ * beyond 1.3 x the best leaves; the rest replay again and the median decides.  Ties go to the lower index, so that runs
+ * agree. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,7 +64,8 @@ static void lt_message_make(const tn_spec *s, const tn_lt_call *c, lt_message *l
     tn_plan__lt__init(&l->m);
     TnPlan__Lt *m = &l->m;
     m->m = lt_dim(l, s, c->m), m->n = lt_dim(l, s, c->n), m->k = lt_dim(l, s, c->k), m->batch = lt_dim(l, s, c->batch);
-    m->lda = lt_dim(l, s, c->lda), m->ldb = lt_dim(l, s, c->ldb), m->ldc = lt_dim(l, s, c->ldc), m->ldd = lt_dim(l, s, c->ldd);
+    m->lda = lt_dim(l, s, c->lda), m->ldb = lt_dim(l, s, c->ldb), m->ldc = lt_dim(l, s, c->ldc),
+    m->ldd = lt_dim(l, s, c->ldd);
     m->stride_a = lt_dim(l, s, c->stride_a), m->stride_b = lt_dim(l, s, c->stride_b);
     m->stride_c = lt_dim(l, s, c->stride_c), m->stride_d = lt_dim(l, s, c->stride_d);
     m->trans_a = c->trans_a, m->trans_b = c->trans_b, m->tf32 = c->tf32, m->has_bias = c->has_bias, m->beta = c->beta;
@@ -145,7 +147,9 @@ static bool open_lt_op(runner *r) {
     return true;
 }
 
-static bool open_runner(runner *r) { return r->c->is_lt ? open_lt_op(r) : open_kernel(r); }
+static bool open_runner(runner *r) {
+    return r->c->is_lt ? open_lt_op(r) : open_kernel(r);
+}
 
 static void close_runner(runner *r) {
     if (r->module) r->t->cu->cuModuleUnload(r->module);
@@ -170,8 +174,11 @@ static tn_status enqueue(runner *r, uint32_t call) {
 
 /* A device error that no later call survives: names the candidate, since the process must give up tuning. */
 static tn_status device_error(runner *r, const char *when) {
-    return tn_fail(r->t->env, TN_E_CUDA, r->d->s->name, "this candidate is faulty: please report it with its spec",
-                   "%s broke the device %s: %s", r->c->text, when, r->t->last_error);
+    tn_status s =
+        tn_fail(r->t->env, TN_E_CUDA, r->d->s->name, "this candidate is faulty: please report it with its spec",
+                "%s broke the device %s: %s", r->c->text, when, r->t->last_error);
+    *r->t->last_error = 0; /* reported */
+    return s;
 }
 
 static double elapsed_us(tn_tuner *t) {
@@ -230,7 +237,8 @@ static tn_status time_candidate(runner *r, uint32_t calls, uint32_t replays, dou
     CUgraphExec exec;
     *t->last_error = 0;
     if (replays > MAX_REPLAYS) replays = MAX_REPLAYS;
-    if (capture(r, calls, &exec) != TN_OK) return disqualify(r->c, *t->last_error ? t->last_error : "cannot be captured"), TN_OK;
+    if (capture(r, calls, &exec) != TN_OK)
+        return disqualify(r->c, *t->last_error ? t->last_error : "cannot be captured"), TN_OK;
     tn_status s = TN_OK;
     for (uint32_t k = 0; s == TN_OK && k < replays + 1; k++) {
         t->cu->cuEventRecord(t->start, t->stream);
@@ -262,7 +270,8 @@ static void drop_slow(tn_work *w, double factor, int round) {
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].out && w->c[k].us > factor * best) {
             w->c[k].out = true;
-            snprintf(w->c[k].note, sizeof w->c[k].note, "%.2f x the best, left in round %d", w->c[k].us / best, round + 1);
+            snprintf(w->c[k].note, sizeof w->c[k].note, "%.2f x the best, left in round %d", w->c[k].us / best,
+                     round + 1);
         }
 }
 
@@ -302,19 +311,25 @@ static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, doubl
     return TN_OK;
 }
 
-tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline) {
-    tn_tune_data d;
-    tn_status s = tn_tune_data_make(t, w->spec, &d);
-    if (s == TN_E_UNSUPPORTED) return TN_OK; /* cannot be tuned at this shape: the cost model's choice stands */
-    if (s != TN_OK) return s;
-    s = check_all(t, &d, w, deadline);
+static tn_status race_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double deadline) {
+    tn_status s = check_all(t, d, w, deadline);
     if (s == TN_OK) drop_slow(w, 8, -1);
     for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
         for (size_t k = 0; s == TN_OK && k < w->n; k++)
-            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(t, &d, &w->c[k], round);
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(t, d, &w->c[k], round);
         if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
     }
+    return s;
+}
+
+tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline) {
+    tn_tune_data d;
+    *t->last_error = 0;
+    tn_status s = tn_tune_data_make(t, w->spec, &d);
+    if (s == TN_E_UNSUPPORTED) return TN_OK; /* cannot be tuned at this shape: the cost model's choice stands */
+    if (s == TN_OK) s = race_all(t, &d, w, deadline);
     tn_tune_data_free(t, &d);
+    if (s != TN_OK && *t->last_error) tn_fail(t->env, s, w->spec->name, "", "%s", t->last_error);
     double best = best_time(w);
     for (size_t k = 0; s == TN_OK && k < w->n && !w->chosen; k++)
         if (!w->c[k].out && w->c[k].us > 0 && w->c[k].us == best) {

@@ -1,7 +1,8 @@
 /* tune.h: candidates of one spec, and the tuner that judges them on a device.
  *
- * A candidate is a template variant or a cuBLASLt call.  The tuner runs each on random data between guard zones, compares with the float64
- * reference (ir/eval, wide) and only then times it.  One tuner uses one device from one thread. */
+ * A candidate is a template variant or a cuBLASLt call.  The tuner runs each on random data between guard zones,
+ * compares with the float64 reference (ir/eval, wide) and only then times it.  One tuner uses one device from one
+ * thread. */
 #ifndef TENON_TUNE_H
 #define TENON_TUNE_H
 
@@ -14,17 +15,17 @@ enum { TN_LT_ALGO_BYTES = 64, TN_CANDIDATE_TEXT = 200 };
 
 typedef struct tn_candidate {
     bool is_lt;
-    tn_variant v;                         /* templates */
-    tn_lt_call lt;                        /* cuBLASLt */
+    tn_variant v;  /* templates */
+    tn_lt_call lt; /* cuBLASLt */
     unsigned char algo[TN_LT_ALGO_BYTES];
-    uint32_t algo_size;                   /* 0: ask the heuristic at run time */
+    uint32_t algo_size; /* 0: ask the heuristic at run time */
     uint64_t lt_workspace;
-    char text[TN_CANDIDATE_TEXT];         /* "conv_mma BM=128 ..." or "cublasLt tile=... stages=..." */
-    char note[TN_CANDIDATE_TEXT];         /* why it is out; "winner" */
-    double predicted_us, us;              /* us 0: not timed */
-    double max_abs, max_rel;              /* against the reference; < 0: not checked */
-    bool out;                             /* disqualified */
-    char *source;                         /* templates: what was compiled */
+    char text[TN_CANDIDATE_TEXT]; /* "conv_mma BM=128 ..." or "cublasLt tile=... stages=..." */
+    char note[TN_CANDIDATE_TEXT]; /* why it is out; "winner" */
+    double predicted_us, us;      /* us 0: not timed */
+    double max_abs, max_rel;      /* against the reference; < 0: not checked */
+    bool out;                     /* disqualified */
+    char *source;                 /* templates: what was compiled */
     size_t source_size;
     tn_kernel_bin bin;
 } tn_candidate;
@@ -49,16 +50,17 @@ typedef struct tn_tuner_info {
     bool has_lt;
 } tn_tuner_info;
 
-/* Opens device `ordinal`.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a warning: candidates are then templates only. */
+/* Opens device `ordinal`.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a warning: candidates are then templates
+ * only. */
 tn_status tn_tuner_open(const tn_env *env, int ordinal, tn_tuner **out);
 void tn_tuner_close(tn_tuner *t);
 const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
 
 /* Appends the cuBLASLt heuristic's best algorithms for a matched call to the work's candidates. */
 tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call);
-/* Checks and times the work's candidates (built already) until `deadline` (tn_now seconds) and fills us, max_abs, max_rel, out and note of
- * each; sets w->winner to the fastest right one.  Errors of single candidates only disqualify them; an error
- * returned here is one of the device or of memory. */
+/* Checks and times the work's candidates (built already) until `deadline` (tn_now seconds) and fills us, max_abs,
+ * max_rel, out and note of each; sets w->winner to the fastest right one.  Errors of single candidates only disqualify
+ * them; an error returned here is one of the device or of memory. */
 tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline);
 
 void tn_candidate_free(const tn_env *env, tn_candidate *c);

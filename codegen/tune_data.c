@@ -1,8 +1,8 @@
 /* tune_data.c: what candidates of one spec run on.
  *
- * Inputs are random (constants that are not one repeated number keep their values, integer constants always), each in memory of
- * its own with its true strides.  Outputs lie between guard zones and are filled with a pattern before every checked run;
- * gaps of strided outputs are guards too.  The reference is the region evaluated in float64. */
+ * Inputs are random (constants that are not one repeated number keep their values, integer constants always), each in
+ * memory of its own with its true strides.  Outputs lie between guard zones and are filled with a pattern before every
+ * checked run; gaps of strided outputs are guards too.  The reference is the region evaluated in float64. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +10,8 @@
 #include "codegen/tune_internal.h"
 #include "ir/eval/eval.h"
 
-/* Bounds of |got - want| / (|want| + rms(want)) by the result's type: rounding of the result plus float32 accumulation of rounded
- * operands.  A wrong index or a missed element is of the order of 1. */
+/* Bounds of |got - want| / (|want| + rms(want)) by the result's type: rounding of the result plus float32 accumulation
+ * of rounded operands.  A wrong index or a missed element is of the order of 1. */
 static double tolerance(const tn_spec *s, tn_dtype t) {
     const tn_attrs_matmul *m = NULL;
     bool tf32 = false;
@@ -38,7 +38,8 @@ static uint64_t next_random(uint64_t *x) { /* xorshift64*, Vigna 2016 */
     return *x * UINT64_C(2685821657736338717);
 }
 
-/* Exclusive bound of the values that an integer input may take: the extent of what it indexes, followed through casts and movement. */
+/* Exclusive bound of the values that an integer input may take: the extent of what it indexes, followed through casts
+ * and movement. */
 static int64_t index_bound(const tn_spec *s, tn_val v, int depth) {
     int64_t bound = 4;
     for (tn_use u = tn_val_first_use(s->g, v); u.i && depth < 8; u = tn_use_next(s->g, u)) {
@@ -62,8 +63,10 @@ static void randomise(const tn_spec *s, const tn_spec_tensor *t, void *data, int
     int64_t bound = t->dtype == TN_BOOL ? 2 : index_bound(s, t->arg, 0);
     for (int64_t i = 0; i < n; i++) {
         uint64_t r = next_random(seed);
-        if (tn_dtype_is_float(t->dtype)) tn_store_num(t->dtype, data, (uint64_t)i, (double)(r >> 11) * 0x1p-52 - 1.0);
-        else tn_store_int(t->dtype, data, (uint64_t)i, bound > 0 ? (int64_t)(r % (uint64_t)bound) : 0);
+        if (tn_dtype_is_float(t->dtype))
+            tn_store_num(t->dtype, data, (uint64_t)i, (double)(r >> 11) * 0x1p-52 - 1.0);
+        else
+            tn_store_int(t->dtype, data, (uint64_t)i, bound > 0 ? (int64_t)(r % (uint64_t)bound) : 0);
     }
 }
 
@@ -149,8 +152,10 @@ static tn_status make_inputs(tn_tuner *t, tn_tune_data *d, tn_tensor *host) {
         tn_status st = tn_tensor_new(t->env, s->in[k].dtype, s->in[k].rank, d->in[k].dims, &host[k]);
         if (st != TN_OK) return st;
         const void *own = const_values(s, k);
-        if (own) memcpy(host[k].data, own, tn_dtype_bytes(host[k].dtype, (uint64_t)d->in[k].numel));
-        else randomise(s, &s->in[k], host[k].data, d->in[k].numel, &seed);
+        if (own)
+            memcpy(host[k].data, own, tn_dtype_bytes(host[k].dtype, (uint64_t)d->in[k].numel));
+        else
+            randomise(s, &s->in[k], host[k].data, d->in[k].numel, &seed);
         st = upload(t, &s->in[k], &d->in[k], &host[k]);
         if (st != TN_OK) return st;
     }
@@ -190,10 +195,12 @@ static tn_status make_outputs(tn_tuner *t, tn_tune_data *d, const tn_tensor *hos
     for (uint32_t k = 0; st == TN_OK && k < s->n_out; k++) {
         st = describe(s, &s->out[k], &d->out[k]);
         if (st == TN_OK && tn_tensor_numel(&ref[k]) != d->out[k].numel)
-            st = tn_fail(t->env, TN_E_INTERNAL, s->name, "", "the reference gives %lld elements for result %u, its type has %lld",
+            st = tn_fail(t->env, TN_E_INTERNAL, s->name, "",
+                         "the reference gives %lld elements for result %u, its type has %lld",
                          (long long)tn_tensor_numel(&ref[k]), k, (long long)d->out[k].numel);
         if (st == TN_OK) st = upload_reference(t, s, k, &ref[k], &d->out[k]);
-        if (st == TN_OK) st = TN_CU(t->cu, cuMemAlloc(&d->out[k].base, 2 * TN_GUARD + d->out[k].stride), "tuning output");
+        if (st == TN_OK)
+            st = TN_CU(t->cu, cuMemAlloc(&d->out[k].base, 2 * TN_GUARD + d->out[k].stride), "tuning output");
     }
     for (uint32_t k = 0; evaluated && k < s->n_out; k++) tn_tensor_free(t->env, &ref[k]);
     tn_free(t->env, ref, (s->n_out + 1) * sizeof *ref);
@@ -233,16 +240,26 @@ CUdeviceptr tn_tune_address(const tn_tuner *t, const tn_tune_data *d, const tn_a
 
 /* ---- checking ---- */
 
-static const int32_t codes[TN_DTYPE_COUNT] = {/* the order of templates/check.cu */
-    [TN_F64] = 0, [TN_F32] = 1, [TN_F16] = 2, [TN_BF16] = 3, [TN_F8E4M3] = 4, [TN_F8E5M2] = 5, [TN_I64] = 6, [TN_I32] = 7,
-    [TN_I16] = 8, [TN_I8] = 9, [TN_U64] = 10, [TN_U32] = 11, [TN_U16] = 12, [TN_U8] = 13, [TN_BOOL] = 14};
+static const int32_t codes[TN_DTYPE_COUNT] =
+    {/* the order of templates/check.cu */
+     [TN_F64] = 0,    [TN_F32] = 1,  [TN_F16] = 2,  [TN_BF16] = 3, [TN_F8E4M3] = 4,
+     [TN_F8E5M2] = 5, [TN_I64] = 6,  [TN_I32] = 7,  [TN_I16] = 8,  [TN_I8] = 9,
+     [TN_U64] = 10,   [TN_U32] = 11, [TN_U16] = 12, [TN_U8] = 13,  [TN_BOOL] = 14};
 
 static tn_status run(tn_tuner *t, CUfunction fn, const void *const *params, const char *what) {
-    CUlaunchConfig config = {.gridDimX = 1024, .gridDimY = 1, .gridDimZ = 1, .blockDimX = 256, .blockDimY = 1, .blockDimZ = 1, .hStream = t->stream};
+    CUlaunchConfig config = {.gridDimX = 1024,
+                             .gridDimY = 1,
+                             .gridDimZ = 1,
+                             .blockDimX = 256,
+                             .blockDimY = 1,
+                             .blockDimZ = 1,
+                             .hStream = t->stream};
     return TN_CU(t->cu, cuLaunchKernelEx(&config, fn, (void **)(uintptr_t)params, NULL), what);
 }
 
-static int64_t guard_words(const tn_tune_tensor *o) { return (int64_t)((2 * TN_GUARD + o->stride) / 4); }
+static int64_t guard_words(const tn_tune_tensor *o) {
+    return (int64_t)((2 * TN_GUARD + o->stride) / 4);
+}
 
 tn_status tn_tune_data_poison(tn_tuner *t, const tn_tune_data *d) {
     uint32_t pattern = TN_GUARD_PATTERN;
@@ -264,7 +281,8 @@ static double from_bits(uint64_t bits) {
 static tn_status judge_one(tn_tuner *t, const tn_tune_data *d, uint32_t k, tn_check_result *r, uint64_t *overrun) {
     const tn_tune_tensor *o = &d->out[k];
     const tn_spec_tensor *st = &d->s->out[k];
-    tn_check_view v = {.data = o->base + TN_GUARD, .numel = o->numel, .rank = (int32_t)st->rank, .code = codes[st->dtype]};
+    tn_check_view v = {
+        .data = o->base + TN_GUARD, .numel = o->numel, .rank = (int32_t)st->rank, .code = codes[st->dtype]};
     memcpy(v.dims, o->dims, sizeof v.dims);
     memcpy(v.strides, o->strides, sizeof v.strides);
     uint32_t pattern = TN_GUARD_PATTERN;
@@ -292,7 +310,8 @@ static tn_status judge_one(tn_tuner *t, const tn_tune_data *d, uint32_t k, tn_ch
     return s;
 }
 
-tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why, size_t size) {
+tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why,
+                             size_t size) {
     *max_abs = *max_rel = 0;
     *why = 0;
     for (uint32_t k = 0; k < d->n_out; k++) {

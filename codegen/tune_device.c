@@ -55,14 +55,16 @@ static tn_status open_device(tn_tuner *t, int ordinal) {
     if (s == TN_OK) s = tn_cuda_enter(t->cu, t->ctx);
     if (s != TN_OK) return s;
     snprintf(t->info.gpu, sizeof t->info.gpu, "%s", t->dev.name);
-    snprintf(t->info.driver, sizeof t->info.driver, "%d.%d", t->dev.driver_version / 1000, t->dev.driver_version % 1000 / 10);
+    snprintf(t->info.driver, sizeof t->info.driver, "%d.%d", t->dev.driver_version / 1000,
+             t->dev.driver_version % 1000 / 10);
     t->info.cc = t->dev.cc;
     t->info.sms = t->dev.sms;
     for (size_t k = 0; k < tn_arch_count(); k++)
         if (tn_arch_at(k)->cc == t->dev.cc) snprintf(t->info.arch, sizeof t->info.arch, "%s", tn_arch_at(k)->name);
     if (!*t->info.arch)
-        return tn_fail(t->env, TN_E_UNSUPPORTED, t->dev.name, "", "compute capability %d.%d has no entry in the architecture table",
-                       t->dev.cc / 10, t->dev.cc % 10);
+        return tn_fail(t->env, TN_E_UNSUPPORTED, t->dev.name, "",
+                       "compute capability %d.%d has no entry in the architecture table", t->dev.cc / 10,
+                       t->dev.cc % 10);
     s = TN_CU(t->cu, cuStreamCreate(&t->stream, CU_STREAM_NON_BLOCKING), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->start, CU_EVENT_DEFAULT), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->stop, CU_EVENT_DEFAULT), t->dev.name);
@@ -81,7 +83,11 @@ tn_status tn_tuner_open(const tn_env *env, int ordinal, tn_tuner **out) {
     t->quiet.diag_user = t;
     tn_status s = open_device(t, ordinal);
     if (s == TN_OK) s = load_checker(t);
-    if (s == TN_OK) open_lt(t);
+    if (s == TN_OK) {
+        open_lt(t);
+        t->cu->env = &t->quiet; /* from here on a failing call disqualifies a candidate, or tune.c reports it */
+        if (t->lt) t->lt->env = &t->quiet;
+    }
     if (s != TN_OK) tn_tuner_close(t), t = NULL;
     *out = t;
     return s;
@@ -105,4 +111,6 @@ void tn_tuner_close(tn_tuner *t) {
     tn_free(t->env, t, sizeof *t);
 }
 
-const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t) { return &t->info; }
+const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t) {
+    return &t->info;
+}

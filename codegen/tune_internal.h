@@ -1,4 +1,5 @@
-/* tune_internal.h: the tuner's parts: device and checker (tune_device.c), data of one spec (tune_data.c), judging (tune.c). */
+/* tune_internal.h: the tuner's parts: device and checker (tune_device.c), data of one spec (tune_data.c), judging
+ * (tune.c). */
 #ifndef TENON_TUNE_INTERNAL_H
 #define TENON_TUNE_INTERNAL_H
 
@@ -27,7 +28,7 @@ typedef struct tn_check_result {
 
 struct tn_tuner {
     const tn_env *env;
-    tn_env quiet;          /* for calls whose failure only disqualifies a candidate: keeps the text */
+    tn_env quiet; /* for calls whose failure only disqualifies a candidate: keeps the text */
     char last_error[256];
     tn_cuda *cu;
     tn_device_info dev;
@@ -37,18 +38,18 @@ struct tn_tuner {
     CUmodule checker;
     CUfunction fill, compare, erase, count;
     CUdeviceptr result, workspace;
-    tn_cublaslt *lt;       /* NULL: not there */
+    tn_cublaslt *lt; /* NULL: not there */
     cublasLtHandle_t lt_handle;
     tn_tuner_info info;
 };
 
 /* One tensor of the spec on the device. */
 typedef struct tn_tune_tensor {
-    CUdeviceptr base;      /* with guards before and after */
-    size_t span, stride;   /* bytes of one copy; from copy to copy (inputs that are weights) */
+    CUdeviceptr base;    /* with guards before and after */
+    size_t span, stride; /* bytes of one copy; from copy to copy (inputs that are weights) */
     uint32_t copies;
     int64_t dims[TN_MAX_RANK], strides[TN_MAX_RANK];
-    CUdeviceptr want;      /* outputs: the reference as doubles, dense */
+    CUdeviceptr want; /* outputs: the reference as doubles, dense */
     double scale, tolerance;
     int64_t numel;
 } tn_tune_tensor;
@@ -57,16 +58,18 @@ typedef struct tn_tune_data {
     const tn_spec *s;
     uint32_t n_in, n_out;
     tn_tune_tensor *in, *out;
-    uint32_t copies;       /* of the weights, to time with cold ones */
+    uint32_t copies; /* of the weights, to time with cold ones */
 } tn_tune_data;
 
-/* tune_data.c: inputs (random, guarded), the reference, outputs (guarded).  flops of the reference are bounded by the spec's. */
+/* tune_data.c: inputs (random, guarded), the reference, outputs (guarded).  flops of the reference are bounded by the
+ * spec's. */
 tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, tn_tune_data *d);
 void tn_tune_data_free(tn_tuner *t, tn_tune_data *d);
 /* Patterns over all outputs and guards before a checked run. */
 tn_status tn_tune_data_poison(tn_tuner *t, const tn_tune_data *d);
 /* Compares after a run: *why is "" if everything is right, else what is wrong.  Errors returned are the device's. */
-tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why, size_t size);
+tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why,
+                             size_t size);
 /* Address of an argument; copy selects among weight copies. */
 CUdeviceptr tn_tune_address(const tn_tuner *t, const tn_tune_data *d, const tn_arg *a, uint32_t copy);
 

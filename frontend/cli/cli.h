@@ -1,7 +1,8 @@
 /* cli.h: what the commands share: environment, terminal, options, tensors from files.
  *
- * Results go to stdout (text, or one JSON document with --json), everything else to stderr.  Exit codes: 0 success, 1 the
- * comparison or check failed, then those of tn_status_exit_code (2 bad usage, 4 I/O, 5 damaged file, ...), 130 interrupted. */
+ * Results go to stdout (text, or one JSON document with --json), everything else to stderr.  Exit codes: 0 success, 1
+ * the comparison or check failed, then those of tn_status_exit_code (2 bad usage, 4 I/O, 5 damaged file, ...), 130
+ * interrupted. */
 #ifndef TENON_CLI_H
 #define TENON_CLI_H
 
@@ -12,13 +13,13 @@
 #include "tenon/tenon.h"
 
 typedef struct cli {
-    tn_env env;          /* diagnostics and progress print to stderr */
-    bool colour;         /* stderr is a terminal and NO_COLOR is unset */
-    bool terminal;       /* progress bars may be drawn */
+    tn_env env;    /* diagnostics and progress print to stderr */
+    bool colour;   /* stderr is a terminal and NO_COLOR is unset */
+    bool terminal; /* progress bars may be drawn */
     bool json, quiet, verbose;
     bool bar_shown;
     double last_drawn;
-    int errors;          /* diagnostics of severity error so far */
+    int errors; /* diagnostics of severity error so far */
 } cli;
 
 #define COMMAND(name, what) int cmd_##name(cli *c, int argc, const char **argv);
@@ -38,9 +39,9 @@ int cli_exit(cli *c, tn_status s); /* the exit code for a status */
 void cli_print_json(cJSON *doc);   /* prints and deletes */
 
 /* ---- options ---- */
-/* Parses argv with popt: `usage` is the synopsis after the command's name, `help` the paragraphs and examples that --help
- * adds.  Returns false when the command is over (help shown or a usage error): then *rc is its exit code.  Positional arguments are left in
- * *args (NULL-terminated, owned by *ctx; poptFreeContext when done). */
+/* Parses argv with popt: `usage` is the synopsis after the command's name, `help` the paragraphs and examples that
+ * --help adds.  Returns false when the command is over (help shown or a usage error): then *rc is its exit code.
+ * Positional arguments are left in *args (NULL-terminated, owned by *ctx; poptFreeContext when done). */
 bool cli_parse(cli *c, const char *command, int argc, const char **argv, const struct poptOption *options,
                const char *usage, const char *help, poptContext *ctx, const char ***args, int *rc);
 /* Options that compile, tune, check and run on models share. */
@@ -52,19 +53,25 @@ typedef struct compile_args {
 } compile_args;
 #define CLI_TUNE_DEFAULT (-1e9) /* initialise tune_seconds to this: "not given" */
 #define COMPILE_OPTIONS(a)                                                                                             \
-    {"target", 't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)",    \
+    {"target",    't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)", \
      "sm_90a,..."},                                                                                                    \
         {"precision", 'p', POPT_ARG_STRING, &(a)->precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},       \
         {"shape", 's', POPT_ARG_ARGV, &(a)->shapes, 0, "fix an input's shape (may be repeated)", "NAME=1x3x224x224"},  \
-        {"tune-seconds", 0, POPT_ARG_DOUBLE, &(a)->tune_seconds, 0, "deadline for tuning (default 60; 0: cost model)", \
+        {"tune-seconds",                                                                                               \
+         0,                                                                                                            \
+         POPT_ARG_DOUBLE,                                                                                              \
+         &(a)->tune_seconds,                                                                                           \
+         0,                                                                                                            \
+         "deadline for tuning (default 60; 0: cost model)",                                                            \
          "S"},                                                                                                         \
         {"no-gpu", 0, POPT_ARG_NONE, &(a)->no_gpu, 0, "do not look for a GPU: the cost model chooses", NULL},          \
         {"exact", 0, POPT_ARG_NONE, &(a)->exact, 0, "only rewrites that keep results bit for bit", NULL},              \
         {"threads", 'j', POPT_ARG_INT, &(a)->threads, 0, "compile threads (default: all cores)", "N"},                 \
         {"gpu", 0, POPT_ARG_INT, &(a)->device_ordinal, 0, "which GPU (default 0)", "K"},                               \
         {"cache", 0, POPT_ARG_STRING, &(a)->cache, 0, "cache folder; an empty name means none", "DIR"},                \
-        {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"},              \
-        {"passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."}
+        {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"}, {            \
+        "passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."        \
+    }
 
 enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 32 };
 typedef struct compile_setup {
@@ -81,7 +88,8 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
 /* ---- tensors ---- */
 /* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */
 tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out);
-/* Random data: floats uniform in [-1, 1], integers in [0, 4), bools; shape from the description, -1 dims become `fill`. */
+/* Random data: floats uniform in [-1, 1], integers in [0, 4), bools; shape from the description, -1 dims become `fill`.
+ */
 tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, int64_t fill, uint64_t seed, tn_host_tensor *out);
 tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims, tn_host_tensor *out);
 void cli_free_tensor(cli *c, tn_host_tensor *t);

@@ -4,12 +4,13 @@
 #include <string.h>
 #include "codegen/pool.h"
 
-static const char help[] =
-    "Times a plan on the GPU: median, 10th and 90th percentile of CUDA-graph replays on random inputs that stay on the\n"
-    "device, after 200 ms of warm-up; then every kernel replayed alone (warm caches: the sum may differ from the whole).\n\n"
-    "examples:\n"
-    "  tenon bench resnet50.plan\n"
-    "  tenon bench yunet.plan --shape input=1x3x480x640 --seconds 2 --json\n";
+static const char help[] = "Times a plan on the GPU: median, 10th and 90th percentile of CUDA-graph replays on random "
+                           "inputs that stay on the\n"
+                           "device, after 200 ms of warm-up; then every kernel replayed alone (warm caches: the sum "
+                           "may differ from the whole).\n\n"
+                           "examples:\n"
+                           "  tenon bench resnet50.plan\n"
+                           "  tenon bench yunet.plan --shape input=1x3x480x640 --seconds 2 --json\n";
 
 static void print_text(const tn_bench_result *r, double load_ms, double context_ms) {
     printf("plan loaded in %.1f ms, context made in %.1f ms\n", load_ms, context_ms);
@@ -18,7 +19,8 @@ static void print_text(const tn_bench_result *r, double load_ms, double context_
     for (size_t k = 0; k < r->kernel_count; k++) sum += r->kernels[k].us;
     printf("%zu kernels, %.1f us when each is replayed alone\n", r->kernel_count, sum);
     for (size_t k = 0; k < r->kernel_count; k++)
-        printf("  %8.2f us  %5.1f %%  %s\n", r->kernels[k].us, sum > 0 ? 100 * r->kernels[k].us / sum : 0, r->kernels[k].name);
+        printf("  %8.2f us  %5.1f %%  %s\n", r->kernels[k].us, sum > 0 ? 100 * r->kernels[k].us / sum : 0,
+               r->kernels[k].name);
 }
 
 static void print_doc(const tn_bench_result *r, double load_ms, double context_ms) {
@@ -77,9 +79,12 @@ int cmd_bench(cli *c, int argc, const char **argv) {
         }
         tn_bench_result r = {0};
         if (x && st == TN_OK) st = tn_context_bench(x, seconds, &r);
-        if (st != TN_OK) rc = cli_exit(c, st);
-        else if (c->json) print_doc(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
-        else print_text(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
+        if (st != TN_OK)
+            rc = cli_exit(c, st);
+        else if (c->json)
+            print_doc(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
+        else
+            print_text(&r, 1e3 * (t1 - t0), 1e3 * (t2 - t1));
         tn_context_free(x);
         tn_plan_free(p);
     }

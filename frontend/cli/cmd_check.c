@@ -11,9 +11,11 @@
 
 static const char help[] =
     "Runs MODEL on every test_data_set_N (input_I.pb, output_I.pb) of --data and compares: an element is right when\n"
-    "|got - recorded| <= atol + rtol * |recorded|.  --data defaults to the model's folder, or the folder of the model's name.\n"
+    "|got - recorded| <= atol + rtol * |recorded|.  --data defaults to the model's folder, or the folder of the "
+    "model's name.\n"
     "--suite runs every */model.onnx below DIR, each in a process of its own, and prints a table by operator.\n"
-    "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never falls\n"
+    "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never "
+    "falls\n"
     "back to the CPU.  Default tolerances: fp32 1e-3/1e-5, tf32 2e-2/2e-3, fp16 2e-2/2e-3, bf16 1e-1/1e-2.\n\n"
     "examples:\n"
     "  tenon check squeezenet.onnx --device cpu\n"
@@ -21,7 +23,10 @@ static const char help[] =
     "  tenon check --suite onnx/backend/test/data/node --device cpu\n";
 
 static void default_tolerance(tn_precision p, double *rtol, double *atol) {
-    static const double table[][2] = {[TN_FP32] = {1e-3, 1e-5}, [TN_PREC_TF32] = {2e-2, 2e-3}, [TN_FP16] = {2e-2, 2e-3}, [TN_PREC_BF16] = {1e-1, 1e-2}};
+    static const double table[][2] = {[TN_FP32] = {1e-3, 1e-5},
+                                      [TN_PREC_TF32] = {2e-2, 2e-3},
+                                      [TN_FP16] = {2e-2, 2e-3},
+                                      [TN_PREC_BF16] = {1e-1, 1e-2}};
     if (*rtol < 0) *rtol = table[p][0];
     if (*atol < 0) *atol = table[p][1];
 }
@@ -67,10 +72,12 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, double rtol, d
         bool same = cli_compare(&got[k], &want[k], rtol, atol, &d, why, sizeof why);
         if (same && d.bad)
             snprintf(why, sizeof why, "%llu of %llu elements differ, first at %llu: %.9g, recorded %.9g",
-                     (unsigned long long)d.bad, (unsigned long long)d.n, (unsigned long long)d.first_bad, d.got, d.want);
+                     (unsigned long long)d.bad, (unsigned long long)d.n, (unsigned long long)d.first_bad, d.got,
+                     d.want);
         if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
         if (same && d.cosine < r->cosine) r->cosine = d.cosine;
-        if (*why && !*r->why) snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
+        if (*why && !*r->why)
+            snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
         cli_clear_bar(c);
         if (!r->silent)
             printf("  %-24.60s max error %.3g  cosine %.7f  %s%s\n", cli_model_output(m, k)->name, d.max_abs, d.cosine,
@@ -84,9 +91,11 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, double rtol, d
 int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
     char data[1024], set[1200];
     r->cosine = 1;
-    if (o->data) snprintf(data, sizeof data, "%s", o->data);
+    if (o->data)
+        snprintf(data, sizeof data, "%s", o->data);
     else if (!find_data(model, data, sizeof data))
-        return cli_exit(c, tn_fail(&c->env, TN_E_IO, model, "name the folder with --data", "no test_data_set_0 beside the model"));
+        return cli_exit(
+            c, tn_fail(&c->env, TN_E_IO, model, "name the folder with --data", "no test_data_set_0 beside the model"));
     int rc = 0;
     cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
     if (!m) return rc;
@@ -146,7 +155,8 @@ int cmd_check(cli *c, int argc, const char **argv) {
     poptContext ctx;
     const char **args;
     int rc = 0;
-    if (!cli_parse(c, "check", argc, argv, options, "MODEL.onnx | --suite DIR [options]", help, &ctx, &args, &rc)) return rc;
+    if (!cli_parse(c, "check", argc, argv, options, "MODEL.onnx | --suite DIR [options]", help, &ctx, &args, &rc))
+        return rc;
     compile_setup s;
     bool one = args && args[0] && !args[1];
     if (one == (suite != NULL)) {

@@ -34,8 +34,8 @@ static void show_stats(const tn_pass_ctx *ctx) {
     const tn_rule_count *counts;
     size_t n = tn_pass_reports(ctx, &r);
     for (size_t k = 0; k < n; k++)
-        fprintf(stderr, "%-10s %8.2f ms  %s  %u rewrites\n", r[k].pass, r[k].ms, r[k].changed ? "changed  " : "unchanged",
-                r[k].rewrites);
+        fprintf(stderr, "%-10s %8.2f ms  %s  %u rewrites\n", r[k].pass, r[k].ms,
+                r[k].changed ? "changed  " : "unchanged", r[k].rewrites);
     n = tn_rule_counts(ctx, &counts);
     for (size_t k = 0; k < n; k++)
         if (counts[k].fired || counts[k].refused)
@@ -59,7 +59,8 @@ int cmd_opt(cli *c, int argc, const char **argv) {
     char *out = NULL, *dump = NULL, *reproducer = NULL;
     int print_changed = 0, stop_after = 0, list = 0, stats = 0;
     const struct poptOption options[] = {
-        {"passes", 0, POPT_ARG_STRING, &a.passes, 0, "passes to run, in order (default: the standard pipeline)", "a,b,..."},
+        {"passes", 0, POPT_ARG_STRING, &a.passes, 0, "passes to run, in order (default: the standard pipeline)",
+         "a,b,..."},
         {"precision", 'p', POPT_ARG_STRING, &a.precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},
         {"exact", 0, POPT_ARG_NONE, &a.exact, 0, "only rewrites that keep results bit for bit", NULL},
         {"shape", 's', POPT_ARG_ARGV, &a.shapes, 0, "fix an input's shape (may be repeated)", "NAME=1x3x224x224"},
@@ -83,7 +84,9 @@ int cmd_opt(cli *c, int argc, const char **argv) {
         rc = cli_usage(c, "opt takes one graph (tenon opt --help)");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         tn_precision p = s.options.precision;
-        tn_pass_options o = {.compute = p == TN_FP16 ? TN_F16 : p == TN_PREC_BF16 ? TN_BF16 : TN_F32,
+        tn_pass_options o = {.compute = p == TN_FP16        ? TN_F16
+                                        : p == TN_PREC_BF16 ? TN_BF16
+                                                            : TN_F32,
                              .tf32 = p == TN_PREC_TF32,
                              .numerics = a.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
                              .nhwc = true,

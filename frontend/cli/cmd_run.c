@@ -20,18 +20,19 @@ enum { MAX_IO = 256 };
 static void file_name(const char *dir, const char *name, char *out, size_t size) {
     int n = snprintf(out, size, "%s/", dir);
     size_t k = n < 0 ? 0 : (size_t)n;
-    for (; *name && k + 5 < size; name++)
-        out[k++] = strchr("/\\:*?\"<>| ", *name) ? '_' : *name;
+    for (; *name && k + 5 < size; name++) out[k++] = strchr("/\\:*?\"<>| ", *name) ? '_' : *name;
     snprintf(out + k, size - k, ".npy");
 }
 
-static tn_status read_inputs(cli *c, cli_model *m, const char **specs, const compile_setup *s, tn_host_tensor *in, int *rc) {
+static tn_status read_inputs(cli *c, cli_model *m, const char **specs, const compile_setup *s, tn_host_tensor *in,
+                             int *rc) {
     size_t n = cli_model_inputs(m);
     const char *file[MAX_IO] = {NULL};
     for (; specs && *specs; specs++) {
         const char *eq = strrchr(*specs, '=');
         size_t len = eq ? (size_t)(eq - *specs) : 0, k = 0;
-        while (eq && k < n && (strlen(cli_model_input(m, k)->name) != len || memcmp(cli_model_input(m, k)->name, *specs, len)))
+        while (eq && k < n &&
+               (strlen(cli_model_input(m, k)->name) != len || memcmp(cli_model_input(m, k)->name, *specs, len)))
             k++;
         if (!eq || k == n) {
             char names[512] = "";
@@ -112,8 +113,10 @@ int cmd_run(cli *c, int argc, const char **argv) {
     if (!cli_parse(c, "run", argc, argv, options, "PLAN|MODEL [options]", help, &ctx, &args, &rc)) return rc;
     compile_setup s;
     cli_model *m = NULL;
-    if (!args || !args[0] || args[1]) rc = cli_usage(c, "run takes one plan or model (tenon run --help)");
-    else if (cli_compile_setup(c, &a, &s, &rc)) m = cli_open_model(c, args[0], device ? device : "cuda", &s, &rc);
+    if (!args || !args[0] || args[1])
+        rc = cli_usage(c, "run takes one plan or model (tenon run --help)");
+    else if (cli_compile_setup(c, &a, &s, &rc))
+        m = cli_open_model(c, args[0], device ? device : "cuda", &s, &rc);
     if (m) {
         tn_host_tensor in[MAX_IO] = {{.name = ""}}, out[MAX_IO] = {{.name = ""}};
         tn_status st = read_inputs(c, m, inputs, &s, in, &rc);
@@ -122,8 +125,10 @@ int cmd_run(cli *c, int argc, const char **argv) {
         cJSON *doc = c->json && st == TN_OK ? cJSON_CreateObject() : NULL;
         cJSON *list = doc ? cJSON_AddArrayToObject(doc, "outputs") : NULL;
         for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
-            if (doc) cJSON_AddItemToArray(list, as_json(&out[k], cli_model_output(m, k)->name));
-            else if (!c->quiet) show(&out[k], cli_model_output(m, k)->name);
+            if (doc)
+                cJSON_AddItemToArray(list, as_json(&out[k], cli_model_output(m, k)->name));
+            else if (!c->quiet)
+                show(&out[k], cli_model_output(m, k)->name);
         }
         if (doc) cli_print_json(doc);
         if (st == TN_OK && dir) rc = write_outputs(c, m, out, dir);

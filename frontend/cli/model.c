@@ -33,7 +33,9 @@ static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, 
 
 static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
     tn_precision p = s->options.precision;
-    tn_pass_options o = {.compute = p == TN_FP16 ? TN_F16 : p == TN_PREC_BF16 ? TN_BF16 : TN_F32,
+    tn_pass_options o = {.compute = p == TN_FP16        ? TN_F16
+                                    : p == TN_PREC_BF16 ? TN_BF16
+                                                        : TN_F32,
                          .tf32 = p == TN_PREC_TF32,
                          .numerics = s->options.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
                          .nhwc = true};
@@ -107,10 +109,18 @@ void cli_close_model(cli_model *m) {
     tn_free(env, m, sizeof *m);
 }
 
-size_t cli_model_inputs(const cli_model *m) { return m->n_in; }
-size_t cli_model_outputs(const cli_model *m) { return m->n_out; }
-const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k) { return &m->in[k]; }
-const tn_tensor_desc *cli_model_output(const cli_model *m, size_t k) { return &m->out[k]; }
+size_t cli_model_inputs(const cli_model *m) {
+    return m->n_in;
+}
+size_t cli_model_outputs(const cli_model *m) {
+    return m->n_out;
+}
+const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k) {
+    return &m->in[k];
+}
+const tn_tensor_desc *cli_model_output(const cli_model *m, size_t k) {
+    return &m->out[k];
+}
 
 static tn_status run_cpu(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out) {
     const tn_env *env = &m->c->env;

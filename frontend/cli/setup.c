@@ -30,8 +30,10 @@ static bool parse_shape(cli *c, const char *text, char name[128], tn_shape_overr
         char *end = (char *)(uintptr_t)p;
         long long v = -1;
         errno = 0;
-        if (*p == '?') end++;
-        else v = strtoll(p, &end, 10);
+        if (*p == '?')
+            end++;
+        else
+            v = strtoll(p, &end, 10);
         if (end == p || errno || v < -1 || out->rank == TN_MAX_RANK || (*end && *end != 'x' && *end != ','))
             return *rc = cli_usage(c, "--shape %s: write NAME=1x3x224x224", text), false;
         out->dims[out->rank++] = v;

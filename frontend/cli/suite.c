@@ -1,7 +1,7 @@
 /* suite.c: tenon check --suite: every test in a process of its own, so that none can take the others down.
  *
- * A test that Tenon says it does not support (E_UNSUPPORTED) is skipped with that reason; everything else that is not right
- * has failed. Tests are grouped by the first word of their name. */
+ * A test that Tenon says it does not support (E_UNSUPPORTED) is skipped with that reason; everything else that is not
+ * right has failed. Tests are grouped by the first word of their name. */
 #include "frontend/cli/suite.h"
 
 #include <dirent.h>
@@ -25,7 +25,9 @@ typedef struct test {
     size_t got; /* bytes of why so far */
 } test;
 
-static int by_name(const void *a, const void *b) { return strcmp(((const test *)a)->name, ((const test *)b)->name); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const test *)a)->name, ((const test *)b)->name);
+}
 
 static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) {
     DIR *d = opendir(dir);
@@ -59,8 +61,7 @@ static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) 
 /* In the child: the first error's text goes to the parent. */
 static void child_diag(void *user, const tn_diag *d) {
     char *why = user;
-    if (d->severity == TN_ERROR && !*why)
-        snprintf(why, 512, "%s%s%s", d->loc, *d->loc ? ": " : "", d->message);
+    if (d->severity == TN_ERROR && !*why) snprintf(why, 512, "%s%s%s", d->loc, *d->loc ? ": " : "", d->message);
 }
 
 static void run_child(cli *parent, const char *dir, const test *t, const check_options *o, int fd) {
@@ -106,7 +107,8 @@ static void finish(test *t) {
     for (ssize_t k; t->got + 1 < sizeof t->why && (k = read(t->fd, t->why + t->got, sizeof t->why - 1 - t->got)) > 0;)
         t->got += (size_t)k;
     close(t->fd);
-    while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
+    }
     if (WIFSIGNALED(status)) {
         snprintf(t->why, sizeof t->why, "%s", WTERMSIG(status) == SIGALRM ? "did not end in time" : "crashed");
         t->verdict = FAILED;
@@ -168,7 +170,8 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
         cli_print_json(doc);
     } else {
         for (size_t i = 0; i < done; i++)
-            if (t[i].verdict != PASSED) printf("%s %s: %s\n", t[i].verdict == FAILED ? "FAILED " : "skipped", t[i].name, t[i].why);
+            if (t[i].verdict != PASSED)
+                printf("%s %s: %s\n", t[i].verdict == FAILED ? "FAILED " : "skipped", t[i].name, t[i].why);
         qsort(t, done, sizeof *t, by_op);
         print_table(t, done);
         printf("%zu passed, %zu failed, %zu skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);

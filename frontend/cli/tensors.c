@@ -94,7 +94,8 @@ static tn_status parse_npy(cli *c, const char *path, const char *data, size_t si
     char *text = tn_alloc(&c->env, head + 1);
     if (!text) return TN_E_MEMORY;
     memcpy(text, data + start, head);
-    const char *descr = strstr(text, "'descr'"), *order = strstr(text, "'fortran_order'"), *shape = strstr(text, "'shape'");
+    const char *descr = strstr(text, "'descr'"), *order = strstr(text, "'fortran_order'"),
+               *shape = strstr(text, "'shape'");
     tn_status s = TN_OK;
     tn_dtype type = TN_DTYPE_NONE;
     uint32_t rank = 0;
@@ -152,7 +153,8 @@ tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
         s = tn_fail(&c->env, TN_E_IO, path, "", "cannot be written: %s", strerror(errno));
     } else {
         size_t bytes = tn_dtype_bytes(wide.dtype, cli_numel(&wide));
-        unsigned char pre[10] = {0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
+        unsigned char pre[10] = {
+            0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
         bool ok = fwrite(pre, 1, 10, f) == 10 && fprintf(f, "%-*s\n", padded - 1, head) == padded &&
                   fwrite(wide.data, 1, bytes, f) == bytes;
         ok = fclose(f) == 0 && ok;
@@ -204,8 +206,10 @@ tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, int64_t fill, uint6
     tn_status s = cli_new_tensor(c, d->dtype, d->rank, dims, out);
     for (uint64_t i = 0, n = s == TN_OK ? cli_numel(out) : 0; i < n; i++) {
         uint64_t r = next_random(&seed);
-        if (tn_dtype_is_float(d->dtype)) tn_store_num(d->dtype, out->data, i, (double)(r >> 11) * 0x1p-52 - 1.0);
-        else tn_store_int(d->dtype, out->data, i, (int64_t)(r % (d->dtype == TN_BOOL ? 2 : 4)));
+        if (tn_dtype_is_float(d->dtype))
+            tn_store_num(d->dtype, out->data, i, (double)(r >> 11) * 0x1p-52 - 1.0);
+        else
+            tn_store_int(d->dtype, out->data, i, (int64_t)(r % (d->dtype == TN_BOOL ? 2 : 4)));
     }
     return s;
 }
@@ -219,7 +223,8 @@ bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double r
         char a[160], b[160];
         cli_shape_text(got->rank, got->dims, a, sizeof a);
         cli_shape_text(want->rank, want->dims, b, sizeof b);
-        snprintf(message, size, "is %s %s, recorded is %s %s", tn_dtype_text(got->dtype), a, tn_dtype_text(want->dtype), b);
+        snprintf(message, size, "is %s %s, recorded is %s %s", tn_dtype_text(got->dtype), a, tn_dtype_text(want->dtype),
+                 b);
         return false;
     }
     double dot = 0, gg = 0, ww = 0;
@@ -228,9 +233,12 @@ bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double r
         double g = tn_load_num(got->dtype, got->data, i), w = tn_load_num(want->dtype, want->data, i);
         double e = fabs(g - w);
         bool bad;
-        if (isnan(g) || isnan(w)) bad = isnan(g) != isnan(w), e = bad ? INFINITY : 0;
-        else if (isinf(g) || isinf(w)) bad = g != w, e = bad ? INFINITY : 0;
-        else bad = e > atol + rtol * fabs(w), dot += g * w, gg += g * g, ww += w * w;
+        if (isnan(g) || isnan(w))
+            bad = isnan(g) != isnan(w), e = bad ? INFINITY : 0;
+        else if (isinf(g) || isinf(w))
+            bad = g != w, e = bad ? INFINITY : 0;
+        else
+            bad = e > atol + rtol * fabs(w), dot += g * w, gg += g * g, ww += w * w;
         if (e > d->max_abs) d->max_abs = e;
         if (fabs(w) > 0 && e / fabs(w) > d->max_rel) d->max_rel = e / fabs(w);
         if (bad && !d->bad++) d->first_bad = i, d->got = g, d->want = w;

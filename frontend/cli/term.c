@@ -16,14 +16,18 @@ static void on_signal(int sig) {
     interrupted = 1;
 }
 
-bool cli_interrupted(void) { return interrupted != 0; }
+bool cli_interrupted(void) {
+    return interrupted != 0;
+}
 
 void cli_clear_bar(cli *c) {
     if (c->bar_shown) fputs("\r\033[K", stderr);
     c->bar_shown = false;
 }
 
-static const char *paint(const cli *c, const char *code) { return c->colour ? code : ""; }
+static const char *paint(const cli *c, const char *code) {
+    return c->colour ? code : "";
+}
 
 static void on_diag(void *user, const tn_diag *d) {
     cli *c = user;

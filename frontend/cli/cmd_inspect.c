@@ -1,0 +1,337 @@
+/* cmd_inspect.c: tenon inspect PLAN: what a plan holds, kernel by kernel. */
+#include "frontend/cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "codegen/build.h"
+#include "runtime/plan.h"
+
+static const char help[] =
+    "Without --kernel: the plan's inputs, outputs, weights, and a line a kernel: layers, template and knobs, time when "
+    "tuned,\n"
+    "share of the roofline (the larger of FLOP / peak and bytes / bandwidth over the time), registers, shared memory, "
+    "error\n"
+    "against the float64 reference.  With --kernel (an index or a name): every candidate with its time and why it "
+    "lost, and on\n"
+    "request the CUDA source as compiled, its PTX (needs NVRTC) or its machine code (needs cuobjdump or nvdisasm).\n\n"
+    "examples:\n"
+    "  tenon inspect resnet50.plan\n"
+    "  tenon inspect resnet50.plan --kernel 3 --source\n"
+    "  tenon inspect resnet50.plan --kernel conv_relu --arch sm_90a --sass\n";
+
+typedef struct view {
+    cli *c;
+    tn_plan *plan;
+    const TnPlan__Plan *pb;
+    const TnPlan__Arch *arch;
+} view;
+
+/* The least time the step could take on its architecture, microseconds. */
+static double roofline_us(const view *v, const TnPlan__Step *s) {
+    const tn_arch *a = tn_arch_find(v->arch->name);
+    if (!a) return 0;
+    bool half = strcmp(v->pb->precision, "fp32") != 0;
+    double math = s->flops / ((half ? a->f16_tflops : a->f32_tflops) * 1e6), mem = s->bytes / (a->dram_gbs * 1e3);
+    return math > mem ? math : mem;
+}
+
+static const TnPlan__Kernel *kernel_of(const view *v, const TnPlan__Step *s) {
+    return s->what_case == TN_PLAN__STEP__WHAT_KERNEL ? v->arch->kernels[s->kernel] : NULL;
+}
+
+static void layers_text(const TnPlan__Step *s, char *buf, size_t size) {
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < s->n_layers && n < size; k++)
+        n += (size_t)snprintf(buf + n, size - n, "%s%s", k ? ", " : "", s->layers[k]);
+}
+
+static void choice_text(const view *v, const TnPlan__Step *s, char *buf, size_t size) {
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    if (k)
+        snprintf(buf, size, "%s %s", k->template_name, k->knobs);
+    else
+        snprintf(buf, size, "%s", s->lt && *s->lt->algo_text ? s->lt->algo_text : "cublasLt");
+}
+
+/* ---- text ---- */
+
+static void print_tensor(const char *what, const tn_tensor_desc *d) {
+    printf("%-8s%s: %s[", what, d->name, tn_dtype_text(d->dtype));
+    for (uint32_t k = 0; k < d->rank; k++) printf("%s%s", k ? "," : "", d->dim_text[k]);
+    puts("]");
+}
+
+static void print_head(const view *v) {
+    printf("plan    %s, tenon %s, %s\n", v->pb->model, v->pb->tenon_version, v->pb->precision);
+    for (size_t k = 0; k < tn_plan_input_count(v->plan); k++) print_tensor("input", tn_plan_input(v->plan, k));
+    for (size_t k = 0; k < tn_plan_output_count(v->plan); k++) print_tensor("output", tn_plan_output(v->plan, k));
+    double weights = 0;
+    for (size_t k = 0; k < v->pb->n_consts; k++) weights += (double)v->pb->consts[k]->size;
+    printf("weights %.2f MB in %zu constants\n", weights / 1e6, v->pb->n_consts);
+    for (size_t k = 0; k < v->pb->n_archs; k++) {
+        const TnPlan__Arch *a = v->pb->archs[k];
+        printf("arch    %s: %zu launches of %zu kernels, NVRTC %s, %s%s\n", a->name, a->n_steps, a->n_kernels, a->nvrtc,
+               *a->tuned_on ? "tuned on " : "untuned (tenon tune finishes it on a GPU)", a->tuned_on);
+    }
+}
+
+static void print_step(const view *v, size_t index, const TnPlan__Step *s, double total) {
+    char choice[200], layers[400];
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    choice_text(v, s, choice, sizeof choice);
+    layers_text(s, layers, sizeof layers);
+    printf("%4zu  ", index);
+    if (s->us > 0)
+        printf("%8.2f us %5.1f%% %4.0f%%", s->us, total > 0 ? 100 * s->us / total : 0, 100 * roofline_us(v, s) / s->us);
+    else
+        printf("%8s    %5s  %4s ", "-", "-", "-");
+    if (k)
+        printf(" %4u %6u", k->registers, k->smem + k->static_smem);
+    else
+        printf(" %4s %6s", "-", "-");
+    if (s->max_abs_error >= 0)
+        printf(" %9.2g", s->max_abs_error);
+    else
+        printf(" %9s", "-");
+    printf("  %-34.70s  %.100s\n", choice, layers);
+}
+
+static double total_us(const view *v) {
+    double total = 0;
+    for (size_t k = 0; k < v->arch->n_steps; k++) total += v->arch->steps[k]->us;
+    return total;
+}
+
+static void print_all(const view *v) {
+    print_head(v);
+    double total = total_us(v);
+    printf("\n%4s  %11s %6s %5s %4s %6s %9s  %-34s  %s\n", "#", "time", "share", "roof", "regs", "smem", "max error",
+           "kernel", "layers");
+    for (size_t k = 0; k < v->arch->n_steps; k++) print_step(v, k, v->arch->steps[k], total);
+    if (total > 0) printf("      %8.2f us, the sum of kernels timed alone\n", total);
+}
+
+static void print_one(const view *v, size_t index, const TnPlan__Step *s) {
+    char text[1000];
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    printf("kernel  %zu %s (%s)\n", index, s->name, v->arch->name);
+    layers_text(s, text, sizeof text);
+    printf("layers  %s\n", text);
+    choice_text(v, s, text, sizeof text);
+    printf("chosen  %s\n", text);
+    if (k)
+        printf("uses    %u registers, %u + %u bytes of shared memory, %u bytes of local memory, block %ux%ux%u\n",
+               k->registers, k->static_smem, k->smem, k->local_bytes, k->block[0], k->block[1], k->block[2]);
+    printf("work    %.4g MFLOP, %.4g MB; roofline %.2f us", s->flops / 1e6, s->bytes / 1e6, roofline_us(v, s));
+    if (s->us > 0) printf(", took %.2f us (%.0f %% of it)", s->us, 100 * roofline_us(v, s) / s->us);
+    puts("");
+    if (s->max_abs_error >= 0)
+        printf("error   max abs %.3g, max relative to |x| + rms %.3g, against float64\n", s->max_abs_error,
+               s->max_rel_error);
+    printf("candidates:\n");
+    for (size_t j = 0; j < s->n_candidates; j++) {
+        const TnPlan__Candidate *c = s->candidates[j];
+        if (c->us > 0)
+            printf("  %9.2f us", c->us);
+        else
+            printf("  %9s   ", "-");
+        printf("  predicted %8.2f us  %s%s%s\n", c->predicted_us, c->text, *c->note ? ": " : "", c->note);
+    }
+    printf("spec:\n%s\n", s->spec);
+}
+
+/* ---- sources and machine code ---- */
+
+/* Prints a stored source; the shared headers are only named unless all is set. */
+static void print_source(const char *text, size_t size, bool all) {
+    bool shown = true;
+    const char *end = text + size;
+    for (const char *line = text; line < end;) {
+        const char *nl = memchr(line, '\n', (size_t)(end - line));
+        size_t n = nl ? (size_t)(nl - line) + 1 : (size_t)(end - line);
+        if (!strncmp(line, TN_SOURCE_MARK, strlen(TN_SOURCE_MARK))) {
+            size_t len = n - (nl ? 1 : 0);
+            shown =
+                all || !(len > 4 && !memcmp(line + len - 4, ".cuh", 4)) || strstr(line, "tn_variant.cuh") == line + 5;
+            if (!shown) printf("%.*s (the same for every kernel; --full shows it)\n", (int)len, line);
+        }
+        if (shown) fwrite(line, 1, n, stdout);
+        line += n;
+    }
+}
+
+static tn_status source_of(const view *v, const TnPlan__Step *s, const char **text, size_t *size) {
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    const void *data;
+    if (!k) return tn_fail(&v->c->env, TN_E_UNSUPPORTED, s->name, "", "this step is a cuBLASLt call: it has no source");
+    tn_status st = tn_plan_blob(v->plan, k->source, &data, size);
+    *text = data;
+    return st;
+}
+
+static tn_status show_ptx(const view *v, const TnPlan__Step *s) {
+    const char *text;
+    char *copy, *ptx;
+    size_t size, n;
+    tn_nvrtc *rtc = NULL;
+    tn_status st = source_of(v, s, &text, &size);
+    if (st == TN_OK) st = tn_nvrtc_open(&v->c->env, &rtc);
+    if (st != TN_OK) return st;
+    copy = tn_alloc(&v->c->env, size + 1);
+    if (copy) {
+        memcpy(copy, text, size);
+        st = tn_build_ptx(&v->c->env, rtc, v->arch->name, s->name, copy, &ptx, &n);
+        if (st == TN_OK) fputs(ptx, stdout), tn_free(&v->c->env, ptx, n);
+        tn_free(&v->c->env, copy, size + 1);
+    }
+    tn_nvrtc_close(rtc);
+    return copy ? st : TN_E_MEMORY;
+}
+
+static tn_status show_sass(const view *v, const TnPlan__Step *s) {
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    const void *data;
+    size_t size;
+    if (!k)
+        return tn_fail(&v->c->env, TN_E_UNSUPPORTED, s->name, "", "this step is a cuBLASLt call: it has no code here");
+    tn_status st = tn_plan_blob(v->plan, k->cubin, &data, &size);
+    if (st != TN_OK) return st;
+    char path[] = "/tmp/tenon-XXXXXX";
+    int fd = mkstemp(path);
+    bool ok = fd >= 0 && write(fd, data, size) == (ssize_t)size;
+    if (fd >= 0) close(fd);
+    fflush(stdout);
+    pid_t pid = ok ? fork() : -1;
+    if (pid == 0) {
+        execlp("cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
+        execlp("nvdisasm", "nvdisasm", path, (char *)NULL);
+        execl("/usr/local/cuda/bin/cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
+        execl("/usr/local/cuda/bin/nvdisasm", "nvdisasm", path, (char *)NULL);
+        _exit(127);
+    }
+    int status = -1;
+    if (pid > 0) waitpid(pid, &status, 0);
+    if (fd >= 0) unlink(path);
+    if (status == 0) return TN_OK;
+    return tn_fail(&v->c->env, TN_E_NO_LIBRARY, "cuobjdump", "install the CUDA toolkit's binary utilities",
+                   "machine code needs cuobjdump or nvdisasm on the PATH");
+}
+
+/* ---- json ---- */
+
+static cJSON *step_json(const view *v, const TnPlan__Step *s, bool candidates) {
+    char choice[300];
+    const TnPlan__Kernel *k = kernel_of(v, s);
+    cJSON *o = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(o, "layers");
+    choice_text(v, s, choice, sizeof choice);
+    cJSON_AddStringToObject(o, "name", s->name);
+    for (size_t j = 0; j < s->n_layers; j++) cJSON_AddItemToArray(layers, cJSON_CreateString(s->layers[j]));
+    cJSON_AddStringToObject(o, "anchor", s->anchor);
+    cJSON_AddStringToObject(o, "choice", choice);
+    cJSON_AddNumberToObject(o, "us", s->us);
+    cJSON_AddNumberToObject(o, "roofline_us", roofline_us(v, s));
+    cJSON_AddNumberToObject(o, "flops", s->flops);
+    cJSON_AddNumberToObject(o, "bytes", s->bytes);
+    cJSON_AddNumberToObject(o, "max_abs_error", s->max_abs_error);
+    cJSON_AddNumberToObject(o, "max_rel_error", s->max_rel_error);
+    if (k) {
+        cJSON_AddNumberToObject(o, "registers", k->registers);
+        cJSON_AddNumberToObject(o, "smem", k->smem + k->static_smem);
+        cJSON_AddNumberToObject(o, "local_bytes", k->local_bytes);
+    }
+    cJSON *list = candidates ? cJSON_AddArrayToObject(o, "candidates") : NULL;
+    for (size_t j = 0; list && j < s->n_candidates; j++) {
+        cJSON *e = cJSON_CreateObject();
+        cJSON_AddStringToObject(e, "text", s->candidates[j]->text);
+        cJSON_AddNumberToObject(e, "us", s->candidates[j]->us);
+        cJSON_AddNumberToObject(e, "predicted_us", s->candidates[j]->predicted_us);
+        cJSON_AddStringToObject(e, "note", s->candidates[j]->note);
+        cJSON_AddItemToArray(list, e);
+    }
+    return o;
+}
+
+static void print_doc(const view *v) {
+    cJSON *doc = cJSON_CreateObject(), *list;
+    cJSON_AddStringToObject(doc, "model", v->pb->model);
+    cJSON_AddStringToObject(doc, "tenon", v->pb->tenon_version);
+    cJSON_AddStringToObject(doc, "precision", v->pb->precision);
+    cJSON_AddStringToObject(doc, "arch", v->arch->name);
+    cJSON_AddStringToObject(doc, "tuned_on", v->arch->tuned_on);
+    list = cJSON_AddArrayToObject(doc, "kernels");
+    for (size_t k = 0; k < v->arch->n_steps; k++) cJSON_AddItemToArray(list, step_json(v, v->arch->steps[k], false));
+    cli_print_json(doc);
+}
+
+/* ---- the command ---- */
+
+static bool find_arch(view *v, const char *name, int *rc) {
+    for (size_t k = 0; k < v->pb->n_archs && !v->arch; k++)
+        if (!name || !strcmp(v->pb->archs[k]->name, name)) v->arch = v->pb->archs[k];
+    if (!v->arch) *rc = cli_usage(v->c, "the plan holds no architecture %s", name ? name : "at all");
+    return v->arch != NULL;
+}
+
+static const TnPlan__Step *find_step(const view *v, const char *key, size_t *index, int *rc) {
+    char *end;
+    size_t k = strtoul(key, &end, 10);
+    if (!*end && end != key && k < v->arch->n_steps) return *index = k, v->arch->steps[k];
+    for (k = 0; k < v->arch->n_steps; k++)
+        if (strstr(v->arch->steps[k]->name, key)) return *index = k, v->arch->steps[k];
+    *rc = cli_usage(v->c, "--kernel %s: the plan has kernels 0 to %zu (tenon inspect PLAN lists them)", key,
+                    v->arch->n_steps - 1);
+    return NULL;
+}
+
+int cmd_inspect(cli *c, int argc, const char **argv) {
+    char *kernel = NULL, *arch = NULL;
+    int source = 0, ptx = 0, sass = 0, full = 0;
+    const struct poptOption options[] = {
+        {"kernel", 'k', POPT_ARG_STRING, &kernel, 0, "one kernel: its index, or a part of its name", "K"},
+        {"arch", 0, POPT_ARG_STRING, &arch, 0, "architecture (default: the plan's first)", "sm_90a"},
+        {"source", 0, POPT_ARG_NONE, &source, 0, "the kernel's CUDA source", NULL},
+        {"full", 0, POPT_ARG_NONE, &full, 0, "with --source: the shared headers too", NULL},
+        {"ptx", 0, POPT_ARG_NONE, &ptx, 0, "the kernel's PTX", NULL},
+        {"sass", 0, POPT_ARG_NONE, &sass, 0, "the kernel's machine code", NULL},
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "inspect", argc, argv, options, "PLAN [options]", help, &ctx, &args, &rc)) return rc;
+    view v = {.c = c};
+    tn_status st = TN_OK;
+    if (!args || !args[0] || args[1])
+        rc = cli_usage(c, "inspect takes one plan (tenon inspect --help)");
+    else if (!kernel && (source || ptx || sass))
+        rc = cli_usage(c, "--source, --ptx and --sass need --kernel");
+    else if (!(v.plan = tn_plan_load(&c->env, args[0], &st)))
+        rc = cli_exit(c, st);
+    if (v.plan) v.pb = tn_plan_manifest(v.plan);
+    if (v.plan && find_arch(&v, arch, &rc)) {
+        size_t index = 0, size;
+        const char *text;
+        const TnPlan__Step *s = kernel ? find_step(&v, kernel, &index, &rc) : NULL;
+        if (!kernel && c->json)
+            print_doc(&v);
+        else if (!kernel)
+            print_all(&v);
+        else if (s && ptx)
+            st = show_ptx(&v, s);
+        else if (s && sass)
+            st = show_sass(&v, s);
+        else if (s && source && (st = source_of(&v, s, &text, &size)) == TN_OK)
+            print_source(text, size, full);
+        else if (s && !source && c->json)
+            cli_print_json(step_json(&v, s, true));
+        else if (s && !source)
+            print_one(&v, index, s);
+        if (st != TN_OK) rc = cli_exit(c, st);
+    }
+    tn_plan_free(v.plan);
+    poptFreeContext(ctx);
+    return rc;
+}

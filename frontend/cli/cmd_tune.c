@@ -1,0 +1,68 @@
+/* cmd_tune.c: tenon tune PLAN: finishes an untuned plan on this machine's GPU. */
+#include "frontend/cli/cli.h"
+
+#include <string.h>
+#include "runtime/plan.h"
+
+static const char help[] = "Tunes a plan's kernels on this machine's GPU: the fused graph inside the plan is taken as "
+                           "it is, candidates are made\n"
+                           "for the GPU's architecture, checked against the reference and timed. The result replaces "
+                           "PLAN, or goes to -o FILE.\n\n"
+                           "examples:\n"
+                           "  tenon tune model.plan --tune-seconds 30\n"
+                           "  tenon tune model.plan -o model-h200.plan --lockfile model.lock\n";
+
+static tn_status graph_of(cli *c, tn_plan *p, const char *path, tn_graph **g) {
+    const TnPlan__Plan *pb = tn_plan_manifest(p);
+    const void *ir, *weights = NULL;
+    size_t ir_size, weights_size = 0;
+    tn_status s = tn_plan_blob(p, pb->ir, &ir, &ir_size);
+    if (s == TN_OK && pb->weights != TN_NO_BLOB) s = tn_plan_blob(p, pb->weights, &weights, &weights_size);
+    if (s == TN_OK) *g = tn_parse(&c->env, path, ir, ir_size, weights, weights_size, true, &s);
+    return s;
+}
+
+static tn_status retune(cli *c, const char *path, const char *out, compile_setup *s) {
+    tn_status st;
+    tn_graph *g = NULL;
+    tn_plan *p = tn_plan_load(&c->env, path, &st);
+    if (!p) return st;
+    const char *precision = tn_plan_manifest(p)->precision;
+    s->options.precision = !strcmp(precision, "fp16")   ? TN_FP16
+                           : !strcmp(precision, "bf16") ? TN_PREC_BF16
+                           : !strcmp(precision, "tf32") ? TN_PREC_TF32
+                                                        : TN_FP32;
+    s->options.passes = ""; /* the graph is fused already */
+    st = graph_of(c, p, path, &g);
+    tn_plan_free(p);
+    if (st == TN_OK) st = tn_compile(g, &s->options, out);
+    tn_graph_free(g);
+    return st;
+}
+
+int cmd_tune(cli *c, int argc, const char **argv) {
+    compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
+    char *out = NULL;
+    const struct poptOption options[] = {
+        {"output", 'o', POPT_ARG_STRING, &out, 0, "where to write (default: PLAN itself)", "FILE"},
+        {"tune-seconds", 0, POPT_ARG_DOUBLE, &a.tune_seconds, 0, "deadline (default 60)", "S"},
+        {"threads", 'j', POPT_ARG_INT, &a.threads, 0, "compile threads (default: all cores)", "N"},
+        {"gpu", 0, POPT_ARG_INT, &a.device_ordinal, 0, "which GPU (default 0)", "K"},
+        {"cache", 0, POPT_ARG_STRING, &a.cache, 0, "cache folder; an empty name means none", "DIR"},
+        {"lockfile", 0, POPT_ARG_STRING, &a.lockfile, 0, "winners to use, written if absent", "FILE"},
+        POPT_TABLEEND,
+    };
+    poptContext ctx;
+    const char **args;
+    int rc = 0;
+    if (!cli_parse(c, "tune", argc, argv, options, "PLAN [options]", help, &ctx, &args, &rc)) return rc;
+    compile_setup s;
+    if (!args || !args[0] || args[1]) {
+        rc = cli_usage(c, "tune takes one plan (tenon tune --help)");
+    } else if (cli_compile_setup(c, &a, &s, &rc)) {
+        rc = cli_exit(c, retune(c, args[0], out ? out : args[0], &s));
+        if (!rc && !c->json && !c->quiet) printf("tuned %s\n", out ? out : args[0]);
+    }
+    poptFreeContext(ctx);
+    return rc;
+}
