@@ -1,0 +1,133 @@
+/* 16-bit storage stays within its rounding of the f32 results; what would overflow or vanish stays f32. */
+#include <check.h>
+#include "tests/unit/graph_gen.h"
+
+static gen_log log_;
+static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
+
+static void random_graphs(tn_dtype compute, double tolerance, uint64_t first, uint64_t count) {
+    tn_pass_options o = {.compute = compute};
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        log_.text[0] = 0;
+        tn_graph *g = gen_graph(&env_, seed, 10, true);
+        ck_assert_msg(g != NULL, "%s", log_.text);
+        gen_io before, after;
+        ck_assert_msg(gen_eval(&env_, g, seed, 2, 1, &before) == TN_OK, "%s", log_.text);
+        ck_assert_msg(gen_run(&env_, g, "precision", &o) == TN_OK, "seed %u: %s", (unsigned)seed, log_.text);
+        for (size_t k = 0; k < tn_graph_output_count(g); k++)
+            ck_assert_int_eq(tn_val_dtype(g, tn_graph_output(g, k)), TN_F32);
+        TN_FOR_NODES(g, tn_graph_body(g), n) {
+            tn_op op = tn_node_op(g, n);
+            if (op == TN_OP_CONV || op == TN_OP_MATMUL)
+                ck_assert_int_eq(tn_val_dtype(g, tn_node_result(g, n, 0)), compute);
+        }
+        ck_assert_msg(gen_eval(&env_, g, seed, 2, 1, &after) == TN_OK, "seed %u: %s", (unsigned)seed, log_.text);
+        double d = gen_difference(&before, &after);
+        ck_assert_msg(d <= tolerance, "seed %u: results differ by %g", (unsigned)seed, d);
+        gen_io_free(&env_, &before);
+        gen_io_free(&env_, &after);
+        tn_graph_free(g);
+    }
+}
+
+START_TEST(half) {
+    random_graphs(TN_F16, 0.06, 1, 80);
+}
+END_TEST
+START_TEST(bfloat) {
+    random_graphs(TN_BF16, 0.5, 1, 80);
+}
+END_TEST
+
+static tn_graph *lowered(const char *text, const tn_pass_options *o, gen_io *before) {
+    tn_status s;
+    log_.text[0] = 0;
+    tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(g != NULL, "%s", log_.text);
+    if (before) ck_assert_msg(gen_eval(&env_, g, 3, 2, 1, before) == TN_OK, "%s", log_.text);
+    ck_assert_msg(gen_run(&env_, g, "precision", o) == TN_OK, "%s", log_.text);
+    return g;
+}
+
+static const tn_pass_options half_ = {.compute = TN_F16};
+
+/* A mask of -3e38 would be -inf in f16, and -inf * 0 a NaN. */
+START_TEST(large_constant_stays) {
+    gen_io before, after;
+    tn_graph *g = lowered("func @main(%x: f32[4,4], %m: f32[4,4]) -> f32[4,4] {\n"
+                          "  %c = const : f32[] = [-3e38]\n  %z = sub %m, %m : f32[4,4]\n  %n = mul %z, %c : f32[4,4]\n"
+                          "  %s = add %x, %n : f32[4,4]\n  %y = softmax %s {axis=1} : f32[4,4]\n  return %y\n}\n",
+                          &half_, &before);
+    ck_assert_msg(gen_eval(&env_, g, 3, 2, 1, &after) == TN_OK, "%s", log_.text);
+    ck_assert_double_le(gen_difference(&before, &after), 2e-3);
+    gen_io_free(&env_, &before);
+    gen_io_free(&env_, &after);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* The variance of values around 300 overflows f16 when squared. */
+START_TEST(norms_stay) {
+    gen_io before, after;
+    tn_graph *g = lowered("func @main(%x: f32[4,64]) -> f32[4,64] {\n  %k = const : f32[] = [600.0]\n"
+                          "  %b = mul %x, %k : f32[4,64]\n  %two = const : f32[] = [2.0]\n"
+                          "  %m = reduce_mean %b {axes=[1], keepdims} : f32[4,1]\n  %d = sub %b, %m : f32[4,64]\n"
+                          "  %p = pow %d, %two : f32[4,64]\n  %v = reduce_mean %p {axes=[1], keepdims} : f32[4,1]\n"
+                          "  %e = const : f32[] = [1e-12]\n  %f = add %v, %e : f32[4,1]\n  %r = sqrt %f : f32[4,1]\n"
+                          "  %y = div %d, %r : f32[4,64]\n  return %y\n}\n",
+                          &half_, &before);
+    ck_assert_msg(gen_eval(&env_, g, 3, 2, 1, &after) == TN_OK, "%s", log_.text);
+    ck_assert_double_le(gen_difference(&before, &after), 4e-3);
+    gen_io_free(&env_, &before);
+    gen_io_free(&env_, &after);
+    tn_graph_free(g);
+}
+END_TEST
+
+START_TEST(others_untouched) {
+    const char *text =
+        "func @main(%x: f64[4], %i: i64[4], %h: f16[4]) -> f64[4], i64[4], f16[4] {\n"
+        "  %a = relu %x : f64[4]\n  %b = add %i, %i : i64[4]\n  %c = relu %h : f16[4]\n  return %a, %b, %c\n}\n";
+    tn_status s;
+    tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(g != NULL, "%s", log_.text);
+    uint64_t hash = tn_graph_hash(g);
+    ck_assert_int_eq(gen_run(&env_, g, "precision", &half_), TN_OK);
+    ck_assert_uint_eq(hash, tn_graph_hash(g));
+    tn_pass_options f32 = {.compute = TN_F32};
+    ck_assert_int_eq(gen_run(&env_, g, "precision", &f32), TN_OK);
+    ck_assert_uint_eq(hash, tn_graph_hash(g));
+    tn_graph_free(g);
+}
+END_TEST
+
+START_TEST(tf32_is_a_tag) {
+    tn_pass_options o = {.compute = TN_F32, .tf32 = true};
+    tn_graph *g = lowered(
+        "func @main(%x: f32[4,8], %w: f32[8,2]) -> f32[4,2] {\n  %y = matmul %x, %w : f32[4,2]\n  return %y\n}\n", &o,
+        NULL);
+    tn_node n = tn_region_first(g, tn_graph_body(g));
+    ck_assert_int_eq(tn_node_op(g, n), TN_OP_MATMUL);
+    ck_assert_str_eq(TN_ATTRS_OF(g, n, matmul)->math, "tf32");
+    ck_assert_uint_eq(gen_count(g, TN_OP_CAST), 0);
+    tn_graph_free(g);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("precision");
+    TCase *tc = tcase_create("precision");
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, half);
+    tcase_add_test(tc, bfloat);
+    tcase_add_test(tc, large_constant_stays);
+    tcase_add_test(tc, norms_stay);
+    tcase_add_test(tc, others_untouched);
+    tcase_add_test(tc, tf32_is_a_tag);
+    suite_add_tcase(suite, tc);
+    SRunner *r = srunner_create(suite);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
