@@ -60,17 +60,17 @@ static bool read_window(tn_oi *x, window *w) {
     return true;
 }
 
-/* The kernel of a convolution is its weight's trailing dims. */
-static bool conv_window(tn_oi *x, window *w) {
+/* The kernel of a convolution is the trailing dims of its weight, input k. */
+static bool conv_window(tn_oi *x, size_t k_weight, window *w) {
     size_t rank = tn_oi_rank(x, 0);
-    if (rank < 3 || tn_oi_rank(x, 1) != rank) {
-        tn_oi_need(x, 1);
-        tn_oi_fail(x, TN_E_TYPE, "", "input of rank %zu and weight of rank %zu", rank, tn_oi_rank(x, 1));
+    if (rank < 3 || tn_oi_rank(x, k_weight) != rank) {
+        tn_oi_need(x, k_weight);
+        tn_oi_fail(x, TN_E_TYPE, "", "input of rank %zu and weight of rank %zu", rank, tn_oi_rank(x, k_weight));
         return false;
     }
     w->n = rank - 2;
     for (size_t k = 0; k < w->n; k++)
-        if (!tn_dim_is_const(x->g, tn_oi_dim(x, 1, 2 + k), &w->kernel[k])) {
+        if (!tn_dim_is_const(x->g, tn_oi_dim(x, k_weight, 2 + k), &w->kernel[k])) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the kernel's size is not known");
             return false;
         }
@@ -95,9 +95,9 @@ static tn_val crop(tn_oi *x, tn_val v, window *w) {
     return v;
 }
 
-static tn_val conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias) {
+tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight) {
     window w = {0};
-    if (!conv_window(x, &w)) return (tn_val){0};
+    if (!conv_window(x, k_weight, &w)) return (tn_val){0};
     v = crop(x, v, &w);
     tn_attrs_conv a = {.strides = ints(w.strides, w.n),
                        .pads = ints(w.pads, 2 * w.n),
@@ -109,7 +109,7 @@ static tn_val conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias) {
 
 void tn_oi_op_conv(tn_oi *x) {
     tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
-    if (!tn_oi_failed(x)) tn_oi_out(x, 0, conv(x, v, w, tn_oi_in(x, 2)));
+    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_conv(x, v, w, tn_oi_in(x, 2), 1));
 }
 
 /* com.microsoft.FusedConv: convolution, an optional summand, an activation. */
@@ -117,7 +117,7 @@ void tn_oi_op_fused_conv(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
     if (tn_oi_failed(x)) return;
-    v = conv(x, v, w, tn_oi_in(x, 2));
+    v = tn_oi_conv(x, v, w, tn_oi_in(x, 2), 1);
     if (tn_oi_has(x, 3)) v = tn_build_add(g, v, tn_oi_in(x, 3));
     const char *act = tn_oi_str(x, "activation", "");
     const float *p;
@@ -178,7 +178,7 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
     window w = {0};
     int64_t more[SPATIAL];
     tn_val v = tn_oi_need(x, 0), weight = tn_oi_need(x, 1), bias = tn_oi_in(x, 2);
-    if (tn_oi_failed(x) || !conv_window(x, &w) || !list(x, "output_padding", w.n, 0, 0, more) ||
+    if (tn_oi_failed(x) || !conv_window(x, 1, &w) || !list(x, "output_padding", w.n, 0, 0, more) ||
         !transposed_pads(x, &w, more))
         return;
     tn_attrs_conv_transpose a = {.strides = ints(w.strides, w.n),

@@ -133,12 +133,12 @@ const tn_oi_sym *tn_oi_sym_reduce(tn_oi *x, tn_op op, const tn_oi_sym *a, size_t
 static inline tn_dim tn_oi_k(tn_oi *x, int64_t v) {
     return tn_dim_const(x->g, v);
 }
-/* NumPy's broadcast of two dims (of two shapes, into out; returns the rank, or 0 with an error). */
+/* NumPy's broadcast of two dims; an error where they cannot be equal. */
 tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b);
-/* x as a tensor of rank n with leading axes of size 1; of [.., C, 1 x after]. */
-tn_val tn_oi_pad_rank(tn_oi *x, tn_val v, size_t before, size_t after);
-/* A boolean / number attribute or optional constant input where the IR wants a constant. */
+/* Input k as one constant number, or an error. */
 bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
+/* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input k_weight. */
+tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight);
 /* Product of dims from..to-1 of v. */
 tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to);
 

@@ -155,7 +155,7 @@ static tn_status external_bytes(tn_onnx_message *m, const TnOnnx__TensorProto *t
     if (!m->base_dir)
         return tn_fail(m->env, TN_E_IO, where, "import from a file, or give the folder of the external data",
                        "external data '%.100s' has no folder to be found in", location);
-    tn_onnx_file *f;
+    tn_onnx_file *f = NULL;
     tn_status st = open_external(m, location, where, &f);
     if (st) return st;
     size_t size = tn_onnx_file_size(f);
@@ -260,7 +260,7 @@ tn_status tn_onnx_decode(tn_onnx_message *m, const TnOnnx__TensorProto *t, const
     if (t->segment) return tn_fail(m->env, TN_E_UNSUPPORTED, where, "", "tensor split into segments");
     tn_status st = shape_of(m, t, where, out);
     if (st) return st;
-    size_t bytes;
+    size_t bytes = 0;
     if (t->data_location == 1) {
         if ((st = external_bytes(m, t, where, out, &bytes))) return st;
     } else if (t->mapped_size) {

@@ -1,0 +1,62 @@
+/* Whole models: import, verify, and compare the reference's results with recorded outputs. */
+#include "tests/onnx/case.h"
+
+#include <check.h>
+
+typedef struct model_row {
+    const char *name;
+    double rtol, atol;
+} model_row;
+
+/* Half precision models compute in f16 between layers, hence wider tolerances. */
+static const model_row models[] = {
+    {"cnn_mnist8", 1e-3, 1e-3},
+    {"cnn_squeezenet_fp16", 2e-2, 2e-3},
+    {"cnn_super_resolution_10", 1e-3, 1e-4},
+    {"det_ultraface_rfb320", 1e-3, 1e-4},
+    {"det_yunet_n_640", 1e-3, 1e-3},
+    {"det_yunet_n_dynamic", 1e-3, 1e-3},
+    {"det_fastestdet", 1e-3, 1e-4},
+    {"policy_go1", 1e-3, 1e-4},
+    {"attn_mnist_pgd_medium", 1e-3, 1e-4},
+    {"deeploy_tinyvit", 1e-3, 1e-4},
+    {"light_resnet50", 1e-3, 1e-5},
+    {"light_squeezenet", 1e-3, 1e-5},
+    {"light_inception_v1", 1e-3, 1e-5},
+    {"light_densenet121", 1e-3, 1e-4},
+    {"audio_basic_pitch_nmp", 1e-3, 1e-3},
+    {"bert_tf_qa", 1e-3, 1e-3},
+    {"deeploy_cct_2_op20", 1e-3, 1e-3},
+    {"gpt2_past_fusiontest", 1e-3, 1e-3},
+    {"text_magika_standard_v1", 1e-3, 1e-3},
+};
+
+START_TEST(model_matches_recorded_outputs) {
+    const model_row *m = &models[_i];
+    char root[1024], model[2048], dir[2048];
+    if (!case_data_dir(root, sizeof root)) return;
+    snprintf(model, sizeof model, "%s/models/%s.onnx", root, m->name);
+    snprintf(dir, sizeof dir, "%s/models/%s/test_data_set_0", root, m->name);
+    if (access(model, R_OK) != 0) {
+        printf("skipped: no %s\n", model);
+        return;
+    }
+    case_report r = case_run(model, dir, NULL, m->rtol, m->atol);
+    printf("%-28s %-9s error %.3g of tolerance  %s\n", m->name, r.stage, r.max_error, r.message);
+    fflush(stdout);
+    ck_assert_msg(r.status == TN_OK, "%s: %s: %s", m->name, r.stage, r.message);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("onnx_models");
+    TCase *t = tcase_create("models");
+    tcase_set_timeout(t, 250);
+    tcase_add_loop_test(t, model_matches_recorded_outputs, 0, (int)(sizeof models / sizeof *models));
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
