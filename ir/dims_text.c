@@ -60,7 +60,7 @@ static void print_sum(tn_out *o, const tn_graph *g, tn_dim d) {
 static void print_symbol(tn_out *o, const char *name) {
     tn_dim_kind kind = TN_DIM_NONE;
     size_t n = strlen(name);
-    if (tn_is_ident(name, n) && !is_function(name, n, &kind)) tn_out_put(o, name, n);
+    if (n && tn_ident_length(name) == n && !is_function(name, n, &kind)) tn_out_put(o, name, n);
     else tn_out_quoted(o, name);
 }
 
@@ -178,8 +178,7 @@ static tn_dim parse_primary(dim_parser *p) {
         tn_dim d = parse_sum(p);
         return d.i && accept(p, ")") ? d : (tn_dim){0};
     }
-    size_t n = 0;
-    while (tn_is_ident(p->s, n + 1)) n++;
+    size_t n = tn_ident_length(p->s);
     if (!n || n >= sizeof name) return (tn_dim){0};
     const char *start = p->s;
     p->s += n;

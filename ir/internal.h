@@ -69,6 +69,7 @@ typedef struct tn_dim_rec {
     uint64_t hash;  /* of the structure, independent of handles */
     uint32_t depth; /* levels of operands below */
     bool listed;    /* SYM: in tn_graph.syms */
+    bool touched;   /* scratch of bind.c: depends on the symbol being bound */
 } tn_dim_rec;
 
 typedef struct tn_type_rec {
@@ -167,6 +168,9 @@ void *tn_vec_grow(tn_graph *g, void *p, uint32_t n, uint32_t *cap, size_t size, 
 
 tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 
+/* Infers n's result types again.  Results in use keep their type (sticky TN_E_TYPE if they cannot) unless `force`. */
+tn_status tn_node_retype(tn_graph *g, tn_node n, bool force);
+
 static inline bool tn_graph_ok(const tn_graph *g) { return g->status == TN_OK; }
 
 /* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows ----------------------------------------- */
@@ -186,12 +190,14 @@ __attribute__((format(printf, 2, 3)))
 #endif
 void tn_out_fmt(tn_out *o, const char *fmt, ...);
 void tn_out_quoted(tn_out *o, const char *s); /* "..." with escapes */
-bool tn_is_ident(const char *s, size_t n);    /* [A-Za-z_][A-Za-z0-9_.]* */
+size_t tn_ident_length(const char *s);        /* of the [A-Za-z_][A-Za-z0-9_.]* that s starts with; 0 if none */
 void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d);
 void tn_out_type(tn_out *o, const tn_graph *g, tn_type t);
 
 /* ---- strings and locations ----------------------------------------------------------------------------------------------- */
 
+/* The set of n names, in order, without doubles and empty names. */
+tn_loc tn_loc_of(tn_graph *g, const char *const *layers, uint32_t n);
 /* "a, b" of a loc set, preceded by the parser's position if there is one. */
 const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 

@@ -18,8 +18,7 @@ static bool same_loc(const void *user, uint32_t h) {
 }
 
 /* Names are interned, so that a set is hashed and compared by their addresses. */
-static tn_loc loc_of(tn_graph *g, const char *const *layers, uint32_t n) {
-    if (!tn_graph_ok(g) || !n) return (tn_loc){0};
+static tn_loc intern_loc(tn_graph *g, const char *const *layers, uint32_t n) {
     const loc_key key = {g, layers, n};
     uint64_t hash = XXH3_64bits(layers, n * sizeof *layers);
     uint32_t h = tn_table_find(&g->loc_table, hash, same_loc, &key);
@@ -35,32 +34,44 @@ static tn_loc loc_of(tn_graph *g, const char *const *layers, uint32_t n) {
     return (tn_loc){g->locs.n++};
 }
 
+tn_loc tn_loc_of(tn_graph *g, const char *const *layers, uint32_t n) {
+    const char **own = tn_graph_ok(g) && n ? tn_alloc(g->env, n * sizeof *own) : NULL;
+    uint32_t kept = 0;
+    if (!own) {
+        if (n && tn_graph_ok(g)) tn_graph_oom(g);
+        return (tn_loc){0};
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        const char *s = tn_intern(g, layers[k]);
+        uint32_t j = 0;
+        while (j < kept && own[j] != s) j++;
+        if (*s && j == kept) own[kept++] = s;
+    }
+    tn_loc l = tn_graph_ok(g) && kept ? intern_loc(g, own, kept) : (tn_loc){0};
+    tn_free(g->env, own, n * sizeof *own);
+    return l;
+}
+
 static const tn_loc_rec *loc_rec(const tn_graph *g, tn_loc l) { return &g->locs.p[l.i < g->locs.n ? l.i : 0]; }
 
 tn_loc tn_loc_make(tn_graph *g, const char *layer) {
     const char *s = tn_intern(g, layer);
-    return *s ? loc_of(g, &s, 1) : (tn_loc){0};
+    return *s && tn_graph_ok(g) ? intern_loc(g, &s, 1) : (tn_loc){0};
 }
 
 tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b) {
     const tn_loc_rec ra = *loc_rec(g, a), rb = *loc_rec(g, b);
     if (!rb.n || a.i == b.i) return a;
     if (!ra.n) return b;
-    size_t size = (ra.n + (size_t)rb.n) * sizeof(char *);
-    const char **all = tn_alloc(g->env, size);
+    const char **all = tn_alloc(g->env, (ra.n + (size_t)rb.n) * sizeof *all);
     if (!all) {
         tn_graph_oom(g);
         return a;
     }
-    uint32_t n = ra.n;
     memcpy(all, ra.layers, ra.n * sizeof *all);
-    for (uint32_t k = 0; k < rb.n; k++) {
-        uint32_t j = 0;
-        while (j < ra.n && ra.layers[j] != rb.layers[k]) j++;
-        if (j == ra.n) all[n++] = rb.layers[k];
-    }
-    tn_loc l = n == ra.n ? a : loc_of(g, all, n);
-    tn_free(g->env, all, size);
+    memcpy(all + ra.n, rb.layers, rb.n * sizeof *all);
+    tn_loc l = tn_loc_of(g, all, ra.n + rb.n);
+    tn_free(g->env, all, (ra.n + (size_t)rb.n) * sizeof *all);
     return l.i ? l : a;
 }
 

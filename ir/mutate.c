@@ -263,8 +263,7 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to) {
     return TN_OK;
 }
 
-/* Infers n's result types again with its present operands; they may change only where nothing uses them. */
-static tn_status retype(tn_graph *g, tn_node n) {
+tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
     const tn_node_rec rec = g->nodes.p[n.i];
     const tn_region *subs = &g->owned.p[rec.n_sub ? rec.sub : 0];
     size_t cap = rec.n_results + 1, count = 0;
@@ -279,7 +278,7 @@ static tn_status retype(tn_graph *g, tn_node n) {
     }
     for (uint32_t k = 0; st == TN_OK && k < rec.n_results; k++) {
         tn_val_rec *v = &g->vals.p[rec.result + k];
-        if (count == rec.n_results && (v->type.i == types[k].i || !v->first_use)) continue;
+        if (count == rec.n_results && (force || v->type.i == types[k].i || !v->first_use)) continue;
         st = tn_graph_fail(g, TN_E_TYPE, n, "", "%s: a new operand would change the type of a result in use",
                            tn_op_text(rec.op));
     }
@@ -298,7 +297,7 @@ tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v) {
     if (old.i == v.i) return TN_OK;
     unlink_use(g, slot);
     link_use(g, slot, v);
-    tn_status st = retype(g, n);
+    tn_status st = tn_node_retype(g, n, false);
     if (st != TN_OK) {
         unlink_use(g, slot);
         link_use(g, slot, old);

@@ -58,11 +58,10 @@ void tn_out_quoted(tn_out *o, const char *s) {
     tn_out_str(o, "\"");
 }
 
-bool tn_is_ident(const char *s, size_t n) {
-    for (size_t k = 0; k < n; k++) {
-        char c = s[k];
+size_t tn_ident_length(const char *s) {
+    for (size_t n = 0;; n++) {
+        char c = s[n];
         bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-        if (!letter && (k == 0 || !((c >= '0' && c <= '9') || c == '.'))) return false;
+        if (!letter && (n == 0 || !((c >= '0' && c <= '9') || c == '.'))) return n;
     }
-    return n > 0;
 }

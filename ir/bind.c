@@ -1,0 +1,154 @@
+/* bind.c: giving a symbol a value, an expression or a narrower range, throughout the graph.
+ *
+ * Every dim that depends on the symbol is built again from its operands, so that it is canonical under what is now known;
+ * then types and attributes are mapped, and the types of all nodes are inferred again in order, because a rule may say
+ * more about sizes that it now knows (and refuse what it could not refuse before). */
+#include <string.h>
+
+#include "ir/internal.h"
+
+typedef struct rebinding {
+    tn_graph *g;
+    uint32_t n_dims, n_types;
+    tn_dim *dims;   /* by old handle */
+    tn_type *types;
+} rebinding;
+
+static tn_dim mapped(const rebinding *m, tn_dim d) { return d.i < m->n_dims ? m->dims[d.i] : d; }
+
+/* Operands come before the expressions that use them.  True if any dim changed. */
+static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
+    tn_graph *g = m->g;
+    bool changed = false;
+    for (uint32_t i = 1; i < m->n_dims && tn_graph_ok(g); i++) {
+        const tn_dim_rec r = g->dims.p[i];
+        m->dims[i] = (tn_dim){i};
+        if (i == sym.i) m->dims[i] = with;
+        else if (r.kind > TN_DIM_SYM && (g->dims.p[i].touched = g->dims.p[r.lhs.i].touched || g->dims.p[r.rhs.i].touched))
+            m->dims[i] = tn_dim_binary(g, r.kind, m->dims[r.lhs.i], m->dims[r.rhs.i]);
+        changed = changed || m->dims[i].i != i;
+    }
+    return changed;
+}
+
+static void map_types(rebinding *m) {
+    tn_graph *g = m->g;
+    for (uint32_t i = 1; i < m->n_types && tn_graph_ok(g); i++) {
+        const tn_type_rec r = g->types.p[i];
+        tn_dim dims[TN_MAX_RANK];
+        for (uint32_t k = 0; k < r.rank; k++) dims[k] = mapped(m, r.dims[k]);
+        m->types[i] = tn_type_make(g, r.dtype, r.rank, dims);
+    }
+    for (uint32_t i = 1; i < g->vals.n && tn_graph_ok(g); i++) g->vals.p[i].type = m->types[g->vals.p[i].type.i];
+}
+
+static tn_status map_attrs(rebinding *m, tn_node n) {
+    tn_graph *g = m->g;
+    const tn_node_rec *r = &g->nodes.p[n.i];
+    tn_op_info info = tn_op_info_of(r->op);
+    tn_any_attrs flat;
+    bool changed = false;
+    memcpy(&flat, r->attrs, info.attrs.size);
+    for (size_t k = 0; k < info.attrs.n_fields; k++) {
+        const tn_field *f = &info.attrs.fields[k];
+        void *p = (char *)&flat + f->offset;
+        if (f->kind == TN_FIELD_dim) {
+            tn_dim *d = p;
+            changed = changed || mapped(m, *d).i != d->i;
+            *d = mapped(m, *d);
+        } else if (f->kind == TN_FIELD_dims && ((tn_dims *)p)->n) {
+            tn_dims *list = p;
+            tn_dim *copy = tn_graph_alloc(g, list->n * sizeof *copy);
+            if (!copy) return g->status;
+            for (uint32_t j = 0; j < list->n; j++) {
+                copy[j] = mapped(m, list->p[j]);
+                changed = changed || copy[j].i != list->p[j].i;
+            }
+            list->p = copy;
+        }
+    }
+    if (!changed) return TN_OK;
+    void *copy = tn_graph_alloc(g, info.attrs.size);
+    if (!copy) return g->status;
+    memcpy(copy, &flat, info.attrs.size);
+    g->nodes.p[n.i].attrs = copy;
+    return TN_OK;
+}
+
+/* A fused kernel's arguments have its operands' types. */
+static void retype_kernel_args(tn_graph *g, tn_node n) {
+    for (size_t s = 0; s < tn_node_subregion_count(g, n); s++) {
+        tn_region r = tn_node_subregion(g, n, s);
+        for (size_t k = 0; k < tn_region_arg_count(g, r) && k < tn_node_input_count(g, n); k++) {
+            tn_type t = tn_val_type(g, tn_node_input(g, n, k));
+            if (t.i) g->vals.p[tn_region_arg(g, r, k).i].type = t;
+        }
+    }
+}
+
+/* Nesting is bounded by TN_MAX_NESTING. */
+static tn_status infer_region(rebinding *m, tn_region r) {
+    tn_graph *g = m->g;
+    TN_FOR_NODES(g, r, n) {
+        tn_status st = map_attrs(m, n);
+        if (st == TN_OK && tn_node_op(g, n) == TN_OP_KERNEL) retype_kernel_args(g, n);
+        for (size_t k = 0; st == TN_OK && k < tn_node_subregion_count(g, n); k++)
+            st = infer_region(m, tn_node_subregion(g, n, k));
+        if (st == TN_OK) st = tn_node_retype(g, n, true);
+        if (st != TN_OK) return st;
+    }
+    return TN_OK;
+}
+
+static void unlist(tn_graph *g, tn_dim sym) {
+    for (uint32_t k = 0; k < g->syms.n; k++)
+        if (g->syms.p[k].i == sym.i) {
+            memmove(&g->syms.p[k], &g->syms.p[k + 1], (g->syms.n - k - 1) * sizeof *g->syms.p);
+            g->syms.n--;
+            g->dims.p[sym.i].listed = false;
+            return;
+        }
+}
+
+static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
+    rebinding m = {g, g->dims.n, g->types.n, NULL, NULL};
+    m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
+    m.types = tn_alloc(g->env, m.n_types * sizeof *m.types);
+    if (!m.dims || !m.types) tn_graph_oom(g);
+    for (uint32_t i = 0; i < m.n_dims; i++) g->dims.p[i].touched = i == sym.i;
+    if (tn_graph_ok(g) && map_dims(&m, sym, with) && tn_graph_ok(g)) {
+        map_types(&m);
+        if (tn_graph_ok(g)) infer_region(&m, g->body);
+    }
+    tn_free(g->env, m.dims, m.n_dims * sizeof *m.dims);
+    tn_free(g->env, m.types, m.n_types * sizeof *m.types);
+    return g->status;
+}
+
+static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
+    if (d.i == sym.i) return true;
+    return tn_dim_kind_of(g, d) > TN_DIM_SYM && (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
+}
+
+tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
+    if (!tn_graph_ok(g)) return g->status;
+    if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
+    if (sym.i == with.i) return TN_OK;
+    if (!mentions(g, with, sym)) unlist(g, sym);
+    return rebind(g, sym, with);
+}
+
+void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi) {
+    if (!tn_graph_ok(g)) return;
+    if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || lo > hi) {
+        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a range needs a symbol and a lower bound that is not above the upper");
+        return;
+    }
+    tn_dim_rec *r = &g->dims.p[sym.i];
+    if (r->lo == lo && r->hi == hi) return;
+    r->lo = lo;
+    r->hi = hi;
+    for (uint32_t i = 1; i < g->dims.n; i++) tn_dim_set_bounds(g, (tn_dim){i});
+    rebind(g, sym, sym);
+}

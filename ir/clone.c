@@ -1,0 +1,138 @@
+/* clone.c: a deep copy of a graph with the same handles, and a hash of what a graph computes. */
+#include <string.h>
+#include <xxhash.h>
+
+#include "ir/internal.h"
+
+/* ---- clone -------------------------------------------------------------------------------------------------------------- */
+
+#define COPY(vec)                                                                                                      \
+    (TN_RESERVE(to, vec, from->vec.n - to->vec.n) &&                                                                   \
+     copy_bytes(to->vec.p, from->vec.p, from->vec.n * sizeof *from->vec.p) && (to->vec.n = from->vec.n, true))
+
+static bool copy_bytes(void *to, const void *from, size_t n) {
+    if (n) memcpy(to, from, n);
+    return true;
+}
+
+/* For tables whose hashes do not depend on addresses. */
+static bool copy_table(tn_graph *to, tn_table *t, const tn_table *from) {
+    tn_table_free(to->env, t);
+    if (!from->cap) return true;
+    t->slots = tn_alloc(to->env, from->cap * sizeof *t->slots);
+    if (!t->slots) return false;
+    memcpy(t->slots, from->slots, from->cap * sizeof *t->slots);
+    t->cap = from->cap;
+    t->n = from->n;
+    return true;
+}
+
+static void *own(tn_graph *to, const void *p, size_t size) {
+    void *copy = tn_graph_alloc(to, size);
+    if (copy && size) memcpy(copy, p, size);
+    return copy;
+}
+
+/* Pointers in the copied records still lead into `from`'s arena: these replace them by own copies. */
+static void own_dims_and_types(tn_graph *to) {
+    for (uint32_t i = 1; i < to->dims.n; i++)
+        if (to->dims.p[i].name) to->dims.p[i].name = tn_intern(to, to->dims.p[i].name);
+    for (uint32_t i = 1; i < to->types.n; i++)
+        to->types.p[i].dims = own(to, to->types.p[i].dims, to->types.p[i].rank * sizeof(tn_dim));
+}
+
+static void own_body(tn_graph *to) {
+    for (uint32_t i = 1; i < to->vals.n; i++) to->vals.p[i].name = tn_intern(to, to->vals.p[i].name);
+    for (uint32_t i = 1; i < to->regions.n; i++) {
+        tn_region_rec *r = &to->regions.p[i];
+        r->cap_args = r->n_args;
+        r->args = r->n_args ? own(to, r->args, r->n_args * sizeof *r->args) : NULL;
+    }
+    for (uint32_t i = 1; i < to->nodes.n && tn_graph_ok(to); i++) {
+        tn_node_rec *r = &to->nodes.p[i];
+        if (r->op != TN_OP_NONE) r->attrs = tn_attrs_copy(to, r->op, r->attrs);
+    }
+    for (uint32_t i = 0; i < to->metas.n; i++) {
+        to->metas.p[i].key = tn_intern(to, to->metas.p[i].key);
+        to->metas.p[i].value = tn_intern(to, to->metas.p[i].value);
+    }
+}
+
+tn_graph *tn_graph_clone(const tn_graph *from) {
+    if (!tn_graph_ok(from)) return NULL;
+    tn_graph *to = tn_graph_new(from->env);
+    if (!to) return NULL;
+    bool ok = COPY(dims) && COPY(syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) && COPY(regions) &&
+              COPY(owned) && COPY(metas) && copy_table(to, &to->dim_table, &from->dim_table) &&
+              copy_table(to, &to->type_table, &from->type_table);
+    if (ok) {
+        own_dims_and_types(to);
+        own_body(to);
+        for (uint32_t i = 1; i < from->locs.n; i++) tn_loc_of(to, from->locs.p[i].layers, from->locs.p[i].n);
+        to->name = tn_intern(to, from->name);
+        to->body = from->body;
+        to->cursor = from->cursor;
+        to->fresh = from->fresh;
+        ok = COPY(blobs);
+        for (uint32_t i = 1; ok && i < to->blobs.n; i++) tn_blob_retain(to->blobs.p[i]);
+    }
+    if (ok && tn_graph_ok(to)) return to;
+    tn_graph_free(to);
+    return NULL;
+}
+
+/* ---- hash ---------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t h, uint64_t x) { return XXH3_64bits_withSeed(&x, sizeof x, h); }
+
+typedef struct hasher {
+    tn_graph *g;
+    uint32_t *number; /* by value handle: order of definition, from 1 */
+    uint32_t n;
+} hasher;
+
+static uint64_t hash_type(const tn_graph *g, tn_type t) { return t.i < g->types.n ? g->types.p[t.i].hash : 0; }
+
+/* Attributes without those that only name things. */
+static uint64_t hash_attrs(hasher *s, tn_node n) {
+    tn_op op = tn_node_op(s->g, n);
+    tn_any_attrs a;
+    tn_attrs_flat(op, tn_node_attrs(s->g, n), &a);
+    if (op == TN_OP_CONST) a.of_const.name = "";
+    if (op == TN_OP_RETURN) a.of_names.names.n = 0;
+    return tn_attrs_hash(s->g, op, &a);
+}
+
+static uint64_t define(hasher *s, tn_val v, uint64_t h) {
+    s->number[v.i] = ++s->n;
+    return mix(h, hash_type(s->g, tn_val_type(s->g, v)));
+}
+
+/* Nesting is bounded by TN_MAX_NESTING. */
+static uint64_t hash_region(hasher *s, tn_region r, uint64_t h) {
+    tn_graph *g = s->g;
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) h = define(s, tn_region_arg(g, r, k), h);
+    TN_FOR_NODES(g, r, n) {
+        h = mix(h, hash_attrs(s, n));
+        for (size_t k = 0; k < tn_node_input_count(g, n); k++) h = mix(h, s->number[tn_node_input(g, n, k).i]);
+        h = mix(h, tn_node_input_count(g, n));
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) h = hash_region(s, tn_node_subregion(g, n, k), h);
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) h = define(s, tn_node_result(g, n, k), h);
+    }
+    return mix(h, 0x7461696c);
+}
+
+uint64_t tn_graph_hash(tn_graph *g) {
+    hasher s = {g, tn_alloc(g->env, g->vals.n * sizeof *s.number), 0};
+    if (!s.number) {
+        tn_graph_oom(g);
+        return 0;
+    }
+    uint64_t h = hash_region(&s, g->body, 0);
+    for (uint32_t k = 0; k < g->syms.n; k++) { /* ranges decide what may be assumed; their order does not matter */
+        const tn_dim_rec *r = &g->dims.p[g->syms.p[k].i];
+        h += mix(mix(mix(r->hash, (uint64_t)r->lo), (uint64_t)r->hi), (uint64_t)r->value);
+    }
+    tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
+    return h;
+}

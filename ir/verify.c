@@ -1,0 +1,202 @@
+/* verify.c: checks every invariant of a graph and reports each violation with its layer.
+ *
+ * Inference interns types and dims, which changes nothing that can be observed: that is why a const graph is verified by
+ * way of a non-const pointer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/internal.h"
+
+enum { MAX_REPORTS = 20, FEW = 32 };
+
+typedef struct checker {
+    tn_graph *g;
+    uint32_t *seen; /* by value handle: 1 while the value is visible, 2 once its region has ended */
+    size_t n_bad;
+} checker;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static void bad(checker *c, tn_node n, const char *fmt, ...) {
+    char message[512], loc[512];
+    va_list args;
+    if (c->n_bad++ >= MAX_REPORTS) return;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof message, fmt, args);
+    va_end(args);
+    tn_fail(c->g->env, TN_E_VERIFY, tn_loc_text(c->g, tn_node_loc(c->g, n), loc, sizeof loc), "", "%s (node %u): %s",
+            tn_op_text(tn_node_op(c->g, n)), n.i, message);
+}
+
+/* ---- use lists and links ------------------------------------------------------------------------------------------------ */
+
+static void check_operand_link(checker *c, tn_node n, uint32_t slot, size_t k) {
+    const tn_graph *g = c->g;
+    const tn_slot_rec *s = &g->slots.p[slot];
+    if (s->node.i != n.i) bad(c, n, "operand %zu belongs to another node", k);
+    if (!s->val.i) return;
+    if (s->val.i >= g->vals.n) {
+        bad(c, n, "operand %zu is no value", k);
+        return;
+    }
+    const tn_val_rec *v = &g->vals.p[s->val.i];
+    bool back = s->prev ? s->prev < g->slots.n && g->slots.p[s->prev].next == slot : v->first_use == slot;
+    bool forth = s->next ? s->next < g->slots.n && g->slots.p[s->next].prev == slot : v->last_use == slot;
+    if (!back || !forth) bad(c, n, "operand %zu is not linked into its value's uses", k);
+}
+
+/* Every use of a value is an operand of a live node: counts both ways. */
+static void check_use_counts(checker *c) {
+    const tn_graph *g = c->g;
+    size_t operands = 0, uses = 0;
+    for (uint32_t i = 1; i < g->nodes.n; i++)
+        for (uint32_t k = 0; g->nodes.p[i].op != TN_OP_NONE && k < g->nodes.p[i].n_in; k++)
+            operands += g->slots.p[g->nodes.p[i].slot + k].val.i != 0;
+    for (uint32_t i = 1; i < g->vals.n; i++) {
+        for (uint32_t s = g->vals.p[i].first_use; s && uses <= operands; s = g->slots.p[s].next) {
+            uses++;
+            if (g->slots.p[s].val.i != i) {
+                bad(c, g->vals.p[i].def, "a use of value %u is an operand of another value", i);
+                break;
+            }
+        }
+    }
+    if (uses != operands) bad(c, (tn_node){0}, "%zu uses are listed but there are %zu operands", uses, operands);
+}
+
+/* ---- types ------------------------------------------------------------------------------------------------------------------ */
+
+/* Equal handles, or dims that are known to be equal under what is known now. */
+static bool same_type(tn_graph *g, tn_type a, tn_type b) {
+    if (a.i == b.i) return true;
+    if (tn_type_dtype(g, a) != tn_type_dtype(g, b) || tn_type_rank(g, a) != tn_type_rank(g, b)) return false;
+    for (size_t k = 0; k < tn_type_rank(g, a); k++) {
+        tn_dim x = tn_type_dims(g, a)[k], y = tn_type_dims(g, b)[k];
+        if (x.i != y.i && !tn_dim_equal_const(g, tn_dim_sub(g, x, y), 0)) return false;
+    }
+    return true;
+}
+
+static void check_types(checker *c, tn_node n) {
+    tn_graph *g = c->g;
+    const tn_node_rec r = g->nodes.p[n.i];
+    size_t count = 0, cap = r.n_results + 1;
+    tn_val *in = tn_alloc(g->env, r.n_in * sizeof *in);
+    tn_type *types = tn_alloc(g->env, cap * sizeof *types);
+    if (!in || !types) tn_graph_oom(g);
+    for (uint32_t k = 0; in && k < r.n_in; k++) in[k] = g->slots.p[r.slot + k].val;
+    g->infer_loc = r.loc;
+    if (tn_graph_ok(g)) {
+        const tn_region *subs = &g->owned.p[r.n_sub ? r.sub : 0];
+        if (tn_infer(g, r.op, r.attrs, r.n_in, in, r.n_sub, subs, types, cap, &count) != TN_OK)
+            bad(c, n, "its operands or attributes do not fit");
+        else if (count != r.n_results) bad(c, n, "has %u results but should have %zu", r.n_results, count);
+        for (uint32_t k = 0; k < r.n_results && k < count; k++) {
+            char is[256], should[256];
+            if (same_type(g, g->vals.p[r.result + k].type, types[k])) continue;
+            tn_type_print(g, g->vals.p[r.result + k].type, is, sizeof is);
+            tn_type_print(g, types[k], should, sizeof should);
+            bad(c, n, "result %u has type %s but should have %s", k, is, should);
+        }
+    }
+    tn_free(g->env, in, r.n_in * sizeof *in);
+    tn_free(g->env, types, cap * sizeof *types);
+}
+
+/* ---- regions ------------------------------------------------------------------------------------------------------------------ */
+
+static void check_region(checker *c, tn_region r, tn_node owner);
+
+/* A kernel's arguments stand for its operands, one by one. */
+static void check_kernel(checker *c, tn_node n) {
+    tn_graph *g = c->g;
+    tn_region r = tn_node_subregion(g, n, 0);
+    if (tn_region_arg_count(g, r) != tn_node_input_count(g, n)) {
+        bad(c, n, "has %zu operands but its region takes %zu", tn_node_input_count(g, n), tn_region_arg_count(g, r));
+        return;
+    }
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) {
+        tn_val v = tn_node_input(g, n, k);
+        if (v.i && !same_type(g, tn_val_type(g, v), tn_val_type(g, tn_region_arg(g, r, k))))
+            bad(c, n, "operand %zu and its region's argument differ in type", k);
+    }
+}
+
+static void check_results(checker *c, tn_node n) {
+    const tn_graph *g = c->g;
+    const tn_node_rec *r = &g->nodes.p[n.i];
+    for (uint32_t k = 0; k < r->n_results; k++) {
+        const tn_val_rec *v = &g->vals.p[r->result + k];
+        if (v->def.i != n.i || v->index != k || v->arg_of.i) bad(c, n, "result %u does not know its node", k);
+        c->seen[r->result + k] = 1;
+    }
+}
+
+static void check_node(checker *c, tn_node n, tn_region r) {
+    const tn_graph *g = c->g;
+    const tn_node_rec rec = g->nodes.p[n.i];
+    if (rec.region.i != r.i) bad(c, n, "stands in a region that does not list it");
+    for (uint32_t k = 0; k < rec.n_in; k++) {
+        check_operand_link(c, n, rec.slot + k, k);
+        tn_val v = g->slots.p[rec.slot + k].val;
+        if (v.i && v.i < g->vals.n && c->seen[v.i] != 1)
+            bad(c, n, "operand %u (value %u, \"%s\") is %s", k, v.i, tn_val_name(g, v),
+                c->seen[v.i] ? "defined in a region that has ended" : "used before it is defined");
+    }
+    if (tn_op_is(rec.op, TN_T_TERMINATOR) && rec.next.i) bad(c, n, "ends a region but is not its last node");
+    if (rec.op == TN_OP_RETURN && r.i != g->body.i) bad(c, n, "return stands outside the function's body");
+    for (uint32_t k = 0; k < rec.n_sub; k++) check_region(c, g->owned.p[rec.sub + k], n);
+    if (rec.op == TN_OP_KERNEL) check_kernel(c, n);
+    check_types(c, n);
+    check_results(c, n);
+}
+
+/* Values of a region are visible until it ends.  Nesting is bounded by TN_MAX_NESTING. */
+static void set_visible(checker *c, tn_region r, uint32_t mark) {
+    const tn_graph *g = c->g;
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) c->seen[tn_region_arg(g, r, k).i] = mark;
+    if (mark == 1) return;
+    TN_FOR_NODES(g, r, n)
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++) c->seen[tn_node_result(g, n, k).i] = mark;
+}
+
+static void check_region(checker *c, tn_region r, tn_node owner) {
+    const tn_graph *g = c->g;
+    tn_node last = {0};
+    if (tn_region_owner(g, r).i != owner.i) bad(c, owner, "owns a region that belongs to another node");
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) {
+        tn_val v = tn_region_arg(g, r, k);
+        if (tn_val_arg_of(g, v).i != r.i || tn_val_index(g, v) != k)
+            bad(c, owner, "argument %zu of a region does not know its region", k);
+    }
+    set_visible(c, r, 1);
+    TN_FOR_NODES(g, r, n) {
+        if (tn_node_op(g, n) == TN_OP_NONE || tn_node_prev(g, n).i != last.i) {
+            bad(c, n, "a region's list of nodes is broken");
+            return;
+        }
+        check_node(c, n, r);
+        last = n;
+    }
+    if (tn_region_last(g, r).i != last.i) bad(c, last, "is not its region's last node");
+    tn_op end = tn_node_op(g, last);
+    if (end != (owner.i ? TN_OP_YIELD : TN_OP_RETURN))
+        bad(c, last.i ? last : owner, "the %s must end with %s", owner.i ? "region" : "function", owner.i ? "yield" : "return");
+    set_visible(c, r, 2);
+}
+
+tn_status tn_verify(const tn_graph *graph) {
+    tn_graph *g = (tn_graph *)(uintptr_t)graph;
+    if (!tn_graph_ok(g)) return g->status;
+    checker c = {g, tn_alloc(g->env, g->vals.n * sizeof *c.seen), 0};
+    size_t size = g->vals.n * sizeof *c.seen;
+    if (!c.seen) return tn_graph_oom(g);
+    check_region(&c, g->body, (tn_node){0});
+    check_use_counts(&c);
+    tn_free(g->env, c.seen, size);
+    if (!tn_graph_ok(g)) return g->status;
+    if (c.n_bad > MAX_REPORTS)
+        tn_report(g->env, TN_NOTE, TN_E_VERIFY, "", "%zu more violations are not shown", c.n_bad - MAX_REPORTS);
+    return c.n_bad ? TN_E_VERIFY : TN_OK;
+}
