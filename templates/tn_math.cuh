@@ -1,0 +1,180 @@
+// tn_math.cuh: the functions that formulas.def uses, for float and double, and for integers what C leaves undefined.
+// Floats give NaN for NaN; integers wrap; x / 0 is 0.
+#pragma once
+#include "tn_device.cuh"
+
+#ifndef TN_HOST
+TN_DEV float tn_max(float a, float b) {
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+TN_DEV float tn_min(float a, float b) {
+    float r;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+#else
+TN_DEV float tn_max(float a, float b) { return a != a || a > b ? a : b; }
+TN_DEV float tn_min(float a, float b) { return a != a || a < b ? a : b; }
+#endif
+TN_DEV double tn_max(double a, double b) { return a != a || a > b ? a : b; }
+TN_DEV double tn_min(double a, double b) { return a != a || a < b ? a : b; }
+template <typename T> TN_DEV T tn_max(T a, T b) { return a > b ? a : b; }
+template <typename T> TN_DEV T tn_min(T a, T b) { return a < b ? a : b; }
+
+#define TN_MATH(name, f32, f64)                                                                                        \
+    TN_DEV float tn_##name(float x) { return f32; }                                                                    \
+    TN_DEV double tn_##name(double x) { return f64; }
+TN_MATH(abs, fabsf(x), fabs(x))
+TN_MATH(sign, x != x ? x : (float)((x > 0) - (x < 0)), x != x ? x : (double)((x > 0) - (x < 0)))
+TN_MATH(floor, floorf(x), floor(x))
+TN_MATH(ceil, ceilf(x), ceil(x))
+TN_MATH(round, rintf(x), rint(x))
+TN_MATH(sqrt, sqrtf(x), sqrt(x))
+TN_MATH(rsqrt, 1.0f / sqrtf(x), 1.0 / sqrt(x))
+TN_MATH(exp, expf(x), exp(x))
+TN_MATH(expm1, expm1f(x), expm1(x))
+TN_MATH(log, logf(x), log(x))
+TN_MATH(sin, sinf(x), sin(x))
+TN_MATH(cos, cosf(x), cos(x))
+TN_MATH(tan, tanf(x), tan(x))
+TN_MATH(asin, asinf(x), asin(x))
+TN_MATH(acos, acosf(x), acos(x))
+TN_MATH(atan, atanf(x), atan(x))
+TN_MATH(sinh, sinhf(x), sinh(x))
+TN_MATH(cosh, coshf(x), cosh(x))
+TN_MATH(tanh, tanhf(x), tanh(x))
+TN_MATH(asinh, asinhf(x), asinh(x))
+TN_MATH(acosh, acoshf(x), acosh(x))
+TN_MATH(atanh, atanhf(x), atanh(x))
+TN_MATH(erf, erff(x), erf(x))
+TN_MATH(sigmoid, 1.0f / (1.0f + expf(-x)), 1.0 / (1.0 + exp(-x)))
+TN_MATH(softplus, (x > 0 ? x : 0.0f) + log1pf(expf(-fabsf(x))), (x > 0 ? x : 0.0) + log1p(exp(-fabs(x))))
+TN_MATH(gelu, 0.5f * x * (1.0f + erff(x * 0.70710678f)), 0.5 * x * erfc(-x * 0.70710678118654752))
+TN_MATH(gelu_tanh, 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x))),
+        0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))))
+#undef TN_MATH
+
+TN_DEV float tn_fmod(float a, float b) { return fmodf(a, b); }
+TN_DEV double tn_fmod(double a, double b) { return fmod(a, b); }
+TN_DEV float tn_pow(float a, float b) { return powf(a, b); }
+TN_DEV double tn_pow(double a, double b) { return pow(a, b); }
+TN_DEV float tn_mod(float a, float b) {
+    const float m = fmodf(a, b);
+    return m != 0 && (m < 0) != (b < 0) ? m + b : m;
+}
+TN_DEV double tn_mod(double a, double b) {
+    const double m = fmod(a, b);
+    return m != 0 && (m < 0) != (b < 0) ? m + b : m;
+}
+
+// ---- integers ---------------------------------------------------------------------------------------------------------
+
+#define TN_IS_SIGNED(T) ((T)-1 < (T)0)
+template <typename T> TN_DEV T tn_abs(T x) { return TN_IS_SIGNED(T) && x < (T)0 ? (T)(0 - x) : x; }
+template <typename T> TN_DEV T tn_sign(T x) { return (T)((x > (T)0) - (TN_IS_SIGNED(T) && x < (T)0)); }
+template <typename T> TN_DEV T tn_div(T a, T b) {
+    if (b == (T)0) return (T)0;
+    if (TN_IS_SIGNED(T) && b == (T)-1) return (T)(0 - a);
+    return (T)(a / b);
+}
+template <typename T> TN_DEV T tn_fmod(T a, T b) {
+    if (b == (T)0 || (TN_IS_SIGNED(T) && b == (T)-1)) return (T)0;
+    return (T)(a % b);
+}
+template <typename T> TN_DEV T tn_mod(T a, T b) {
+    const T m = tn_fmod(a, b);
+    return TN_IS_SIGNED(T) && m != (T)0 && (m < (T)0) != (b < (T)0) ? (T)(m + b) : m;
+}
+template <typename T> TN_DEV T tn_pow(T x, T e) {
+    if (TN_IS_SIGNED(T) && e < (T)0) return x == (T)1 ? (T)1 : x == (T)-1 ? (e % 2 ? (T)-1 : (T)1) : (T)0;
+    unsigned long long y = 1, base = (unsigned long long)x, n = (unsigned long long)e;
+    for (; n; n >>= 1, base *= base)
+        if (n & 1) y *= base;
+    return (T)y;
+}
+template <typename T> TN_DEV T tn_shl(T x, T n) {
+    return n < (T)0 || n > (T)63 ? (T)0 : (T)((unsigned long long)x << (int)n);
+}
+template <typename T> TN_DEV T tn_shr(T x, T n) {
+    if (TN_IS_SIGNED(T)) return (T)((long long)x >> (n < (T)0 || n > (T)63 ? 63 : (int)n));
+    return n > (T)63 ? (T)0 : (T)((unsigned long long)x >> (int)n);
+}
+
+// Floats to integers truncate, saturate at 64 bits (NaN gives 0) and then wrap.
+TN_DEV long long tn_to_i64(double x) {
+    if (x != x) return 0;
+    if (x >= 9223372036854775808.0) return 9223372036854775807LL;
+    if (x <= -9223372036854775808.0) return -9223372036854775807LL - 1;
+    return (long long)x;
+}
+TN_DEV unsigned long long tn_to_u64(double x) {
+    if (!(x > -9223372036854775808.0)) return x != x ? 0 : 9223372036854775808ULL;
+    if (x >= 18446744073709551616.0) return 18446744073709551615ULL;
+    return x < 0 ? (unsigned long long)(long long)x : (unsigned long long)x;
+}
+// The same for floats that are known to fit 31 bits or of which only the low bits matter.
+TN_DEV long long tn_to_i64(float x) {
+    if (x != x) return 0;
+    if (x >= 9223372036854775808.0f) return 9223372036854775807LL;
+    if (x <= -9223372036854775808.0f) return -9223372036854775807LL - 1;
+    return (long long)x;
+}
+TN_DEV unsigned long long tn_to_u64(float x) { return tn_to_u64((double)x); }
+template <typename T> TN_DEV T tn_clamp_int(T x, double lo, double hi) {
+    const bool u = !TN_IS_SIGNED(T);
+    const T l = u ? (T)tn_to_u64(ceil(lo)) : (T)tn_to_i64(ceil(lo)), h = u ? (T)tn_to_u64(floor(hi)) : (T)tn_to_i64(floor(hi));
+    if (lo > (double)tn_limits<T>::lowest() && x < l) return l;
+    return hi < (double)tn_limits<T>::highest() && x > h ? h : x;
+}
+// The low four bits.
+TN_DEV signed char tn_wrap_i4(long long v) { return (signed char)((int)(v & 15) - ((v & 8) ? 16 : 0)); }
+TN_DEV unsigned char tn_wrap_u4(long long v) { return (unsigned char)(v & 15); }
+// A value after a trip through an 8-bit float.
+TN_DEV float tn_round_e4m3(float x) { return tn_e4m3_to_float(tn_float_to_e4m3(x)); }
+TN_DEV float tn_round_e5m2(float x) { return tn_e5m2_to_float(tn_float_to_e5m2(x)); }
+
+// Indices that pads and resizes compute.
+template <typename I> TN_DEV I tn_edge(I i, I n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+template <typename I> TN_DEV I tn_wrap(I i, I n) {
+    const I m = i % n;
+    return m < 0 ? m + n : m;
+}
+template <typename I> TN_DEV I tn_reflect(I i, I n) { // mirrored at the first and last element, which are not repeated
+    if (n == 1) return 0;
+    const I m = tn_wrap(i, 2 * (n - 1));
+    return m < n ? m : 2 * (n - 1) - m;
+}
+
+// ---- resize: the coordinate that output element o samples, and the interpolation kernel ------------------------------------
+// n_in: elements of the input axis; scale: output / input.
+
+template <typename F> TN_DEV F tn_resize_asymmetric(F o, F scale) { return o / scale; }
+template <typename F> TN_DEV F tn_resize_half_pixel(F o, F scale) { return (o + (F)0.5) / scale - (F)0.5; }
+template <typename F> TN_DEV F tn_resize_symmetric(F o, F scale, F n_in, F n_out) {
+    return (o + (F)0.5) / scale - (F)0.5 + n_in / 2 * (1 - n_out / (n_in * scale));
+}
+template <typename F> TN_DEV F tn_resize_pytorch(F o, F scale, F n_in) {
+    return n_in * scale == 1 ? (F)-0.5 : (o + (F)0.5) / scale - (F)0.5;
+}
+template <typename F> TN_DEV F tn_resize_align_corners(F o, F scale, F n_in) {
+    return n_in * scale == 1 ? (F)0 : o * (n_in - 1) / (n_in * scale - 1);
+}
+template <typename F> TN_DEV F tn_resize_crop(F o, F scale, F n_in, F start, F end) {
+    const F span = (end - start) * (n_in - 1);
+    return start * (n_in - 1) + (n_in * scale == 1 ? span / 2 : o * span / (n_in * scale - 1));
+}
+template <typename F> TN_DEV F tn_nearest_floor(F x) { return tn_floor(x); }
+template <typename F> TN_DEV F tn_nearest_ceil(F x) { return tn_ceil(x); }
+template <typename F> TN_DEV F tn_nearest_prefer_floor(F x) { return tn_ceil(x - (F)0.5); }
+template <typename F> TN_DEV F tn_nearest_prefer_ceil(F x) { return tn_floor(x + (F)0.5); }
+template <typename I, typename F> TN_DEV I tn_resize_index(F x, I n) { // to the nearest element that is there
+    return x <= 0 ? (I)0 : x >= (F)(n - 1) ? n - 1 : (I)x;
+}
+TN_DEV float tn_kernel_linear(float d) { return tn_max(1.0f - fabsf(d), 0.0f); }
+TN_DEV float tn_kernel_cubic(float d, float a) {
+    d = fabsf(d);
+    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0.0f;
+}
