@@ -232,3 +232,30 @@ void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {
     tn_problem_add_int(p, "CC", arch->cc);
     tn_problem_add_int(p, "ELT", tn_dtype_size(elem));
 }
+
+/* ---- launches of tn_tile.cuh --------------------------------------------------------------------------------------------------- */
+
+static int64_t knob(const tn_variant *v, const char *name) { return tn_knob_get(v->tpl, v->knob, name); }
+
+uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
+    const uint32_t vec = (uint32_t)tn_problem_get(p, "N_VEC");
+    return knob(v, "EPI") || vec < 2 ? vec : 2;
+}
+
+void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {
+    tn_graph *g = s->g;
+    const int64_t bm = knob(v, "BM"), bn = knob(v, "BN"), split = knob(v, "SPLITK");
+    const int64_t slots = knob(v, "STAGES") * (bm + bn) * knob(v, "KBYTES"), c = knob(v, "EPI") ? bm * (bn + 8) * 4 : 0;
+    const tn_dim tiles =
+        tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, bn)));
+    v->grid[0] = tn_dim_mul(g, tiles, batch);
+    v->grid[1] = tn_dim_const(g, 1);
+    v->grid[2] = tn_dim_const(g, split);
+    v->block[0] = (uint32_t)knob(v, "WARPS") * 32;
+    v->block[1] = v->block[2] = 1;
+    if (split > 1) {
+        v->cluster[0] = v->cluster[1] = 1;
+        v->cluster[2] = (uint32_t)split;
+    }
+    v->smem = (uint32_t)(slots > c ? slots : c);
+}

@@ -51,6 +51,11 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);
 
+/* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI).
+ * Vector width of the epilogue; block, grid, cluster and shared memory. */
+uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v);
+void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch);
+
 /* Constants every GEMM-like problem has: SMEM_MAX, CC, ELT. */
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
 
@@ -65,6 +70,7 @@ typedef struct tn_tile_model {
     double flops_cycle;           /* per SM at full rate; 0: tensor cores for elt */
     double unique_bytes;          /* DRAM traffic of the whole kernel */
 } tn_tile_model;
+void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t);
 /* Microseconds of a launch. */
 double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t);
 

@@ -1,0 +1,80 @@
+/* cost_gemm.c: predicted time of the tiled tensor-core kernels (tn_tile.cuh).
+ *
+ * A launch takes as long as the slowest of: tensor cores, shared-memory reads, L2 and DRAM traffic, and the critical path of
+ * one block (latency of its k tiles, filled and drained once) times the waves.  Absolute values are rough; the ranking is
+ * what counts.  Rates are per SM and cycle of a nominal clock. */
+#include "codegen/contraction.h"
+
+#include <math.h>
+
+#define CLOCK_MHZ 1700.0
+#define MMA_SHARE 0.65       /* what mma.sync reaches of the tensor cores' peak */
+#define L2_LATENCY 700.0     /* cycles until a requested tile has landed */
+#define SYNC_CYCLES 45.0     /* barrier, waits and loop bookkeeping of a k tile */
+#define LAUNCH_US 0.8        /* a step of a chain of dependent launches */
+
+void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t) {
+    t->m = (double)tn_problem_get(p, "M");
+    t->n = (double)tn_problem_get(p, "N");
+    t->k = (double)tn_problem_get(p, "K");
+    t->batch = (double)tn_problem_get(p, "BATCH");
+    t->elt = (double)tn_problem_get(p, "ELT");
+    t->bm = (double)tn_knob_get(tpl, knobs, "BM");
+    t->bn = (double)tn_knob_get(tpl, knobs, "BN");
+    t->kbytes = (double)tn_knob_get(tpl, knobs, "KBYTES");
+    t->stages = (double)tn_knob_get(tpl, knobs, "STAGES");
+    t->warps = (double)tn_knob_get(tpl, knobs, "WARPS");
+    t->splitk = (double)tn_knob_get(tpl, knobs, "SPLITK");
+    t->shared_epilogue = tn_knob_get(tpl, knobs, "EPI") != 0;
+}
+
+/* Warps along m, as tn_warps_m() in tn_tile.cuh. */
+static double warps_m(const tn_tile_model *t) {
+    double m = t->bm, n = t->bn, along = 1;
+    for (double w = t->warps; w > 1; w /= 2) {
+        if ((m > n && m > 16) || n <= 16) {
+            m /= 2;
+            along *= 2;
+        } else n /= 2;
+    }
+    return along;
+}
+
+static double occupancy(const tn_arch *arch, const tn_tile_model *t) {
+    const double threads = t->warps * 32, acc = t->bm * t->bn / threads;
+    double smem = t->stages * (t->bm + t->bn) * t->kbytes;
+    if (t->shared_epilogue) smem = fmax(smem, t->bm * (t->bn + 8) * 4);
+    const double regs = fmin(255, 56 + acc * 1.5);
+    const double fit = fmin(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / (regs * threads)), 1536 / threads);
+    return fmax(1, floor(fit));
+}
+
+double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
+    const double tiles = ceil(t->m / t->bm) * ceil(t->n / t->bn) * t->batch, blocks = tiles * t->splitk;
+    const double k_tiles = fmax(1, ceil(ceil(t->k * t->elt / t->kbytes) / t->splitk)); /* of one block */
+    const double resident = occupancy(arch, t), per_sm = ceil(blocks / arch->sms), waves = ceil(per_sm / resident);
+    const double together = fmin(resident, per_sm);
+
+    /* one k tile of one block, cycles of each unit */
+    const double peak = arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * MMA_SHARE * (t->elt > 2 ? 0.5 : 1);
+    const double products = 2 * t->bm * t->bn * t->kbytes / t->elt;
+    const double mma = products / (peak * fmin(1, t->warps * together / 4));
+    const double wm = warps_m(t), wn = t->warps / wm;
+    const double reads = t->warps * (t->bm / wm + t->bn / wn) * t->kbytes / 128;
+    const double fills = (t->bm + t->bn) * t->kbytes / 128;
+    double gather = 0; /* issue slots of register-staged loads: 14 instructions a load, 4 warps a cycle */
+    if (t->gather_a > 0) gather += t->bm * t->kbytes / t->elt / t->gather_a * 14 / 128;
+    if (t->gather_b > 0) gather += t->bn * t->kbytes / t->elt / t->gather_b * 14 / 128;
+    const double l2 = (t->bm + t->bn) * t->kbytes / fmin(64, arch->l2_gbs * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
+    const double busy = fmax(fmax(mma, reads + fills), fmax(l2, gather));
+
+    /* the critical path of one block */
+    const double steps = t->kbytes / 32, own = products / (peak / 4 * fmin(4, t->warps));
+    const double path = fmax(SYNC_CYCLES + steps * 30 + fmax(own, gather), L2_LATENCY / (t->stages - 1));
+    double ends = L2_LATENCY + 400 + t->bm * t->bn / (t->warps * 32) * (t->shared_epilogue ? 5 : 7);
+    if (t->splitk > 1) ends += 900 + 60 * t->splitk;
+    if (t->gather_a > 0) ends += 300 * (t->stages - 1);
+
+    const double cycles = fmax(per_sm * k_tiles * busy, waves * k_tiles * path) + waves * ends;
+    return LAUNCH_US + fmax(cycles / CLOCK_MHZ, t->unique_bytes / (arch->dram_gbs * 1e3) * 0.7);
+}
