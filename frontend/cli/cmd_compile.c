@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "codegen/pool.h"
+#include "frontend/cli/emit_c.h"
 
 static const char help[] =
     "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
@@ -39,9 +40,11 @@ static int report(cli *c, const char *path, double import_s, double compile_s) {
 
 int cmd_compile(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
-    char *out = NULL;
+    char *out = NULL, *emit_c = NULL;
     const struct poptOption options[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the plan to write", "PLAN"},
+        {"emit-c", 0, POPT_ARG_STRING, &emit_c, 0, "also write PREFIX.h and PREFIX.c that link the plan into a program",
+         "PREFIX"},
         COMPILE_OPTIONS(&a),
         POPT_TABLEEND,
     };
@@ -60,6 +63,7 @@ int cmd_compile(cli *c, int argc, const char **argv) {
         tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
         double t1 = tn_now();
         if (g) st = tn_compile(g, &s.options, out);
+        if (st == TN_OK && emit_c) st = cli_emit_c(c, out, emit_c);
         double t2 = tn_now();
         tn_graph_free(g);
         cli_clear_bar(c);
