@@ -1,0 +1,143 @@
+/* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes too. */
+#include "semantics.h"
+
+/* x has dims [2, 8, 4, 6]; parameters are vectors of length `params`. */
+typedef struct item {
+    tn_op op;
+    uint32_t n_in, params;
+    const void *attrs;
+} item;
+
+static const item items[] = {
+    {TN_OP_SOFTMAX, 1, 0, &(tn_attrs_axis){.axis = 1}},
+    {TN_OP_SOFTMAX, 1, 0, &(tn_attrs_axis){.axis = 3}},
+    {TN_OP_LOG_SOFTMAX, 1, 0, &(tn_attrs_axis){.axis = 2}},
+    {TN_OP_LAYER_NORM, 3, 6, &(tn_attrs_norm){.axis = 3, .eps = 1e-3}},
+    {TN_OP_LAYER_NORM, 1, 0, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
+    {TN_OP_RMS_NORM, 2, 6, &(tn_attrs_norm){.axis = 2, .eps = 1e-3}},
+    {TN_OP_GROUP_NORM, 3, 8, &(tn_attrs_norm){.groups = 4, .eps = 1e-3}},
+    {TN_OP_GROUP_NORM, 1, 0, &(tn_attrs_norm){.eps = 1e-3}},
+    {TN_OP_BATCH_NORM, 5, 8, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
+    {TN_OP_BATCH_NORM, 5, 6, &(tn_attrs_norm){.axis = 3, .eps = 1e-3}},
+    {TN_OP_LRN, 1, 0, &(tn_attrs_lrn){.size = 3, .alpha = 0.5, .beta = 0.75, .bias = 1, .axis = 1}},
+    {TN_OP_LRN, 1, 0, &(tn_attrs_lrn){.size = 4, .alpha = 0.5, .beta = 0.75, .bias = 2, .axis = 3}},
+    {TN_OP_GELU, 1, 0, &(tn_attrs_activation){0}},
+    {TN_OP_GELU, 1, 0, &(tn_attrs_activation){.approximate = "tanh"}},
+    {TN_OP_SILU, 1, 0, NULL},
+    {TN_OP_ELU, 1, 0, &(tn_attrs_activation){.alpha = 1.3}},
+    {TN_OP_SELU, 1, 0, &(tn_attrs_activation){.alpha = 1.67, .gamma = 1.05}},
+    {TN_OP_CELU, 1, 0, &(tn_attrs_activation){.alpha = 0.6}},
+    {TN_OP_LEAKY_RELU, 1, 0, &(tn_attrs_activation){.alpha = 0.1}},
+    {TN_OP_HARD_SIGMOID, 1, 0, &(tn_attrs_activation){.alpha = 0.2, .beta = 0.5}},
+    {TN_OP_HARD_SWISH, 1, 0, NULL},
+    {TN_OP_MISH, 1, 0, NULL},
+    {TN_OP_SOFTSIGN, 1, 0, NULL},
+    {TN_OP_THRESHOLDED_RELU, 1, 0, &(tn_attrs_activation){.alpha = 0.5}},
+    {TN_OP_SPACE_TO_DEPTH, 1, 0, &(tn_attrs_depth){.block = 2}},
+    {TN_OP_SPACE_TO_DEPTH, 1, 0, &(tn_attrs_depth){.block = 2, .mode = "CRD"}},
+    {TN_OP_DEPTH_TO_SPACE, 1, 0, &(tn_attrs_depth){.block = 2}},
+    {TN_OP_DEPTH_TO_SPACE, 1, 0, &(tn_attrs_depth){.block = 2, .mode = "CRD"}},
+};
+
+static const tn_dtype dtypes[] = {TN_F64, TN_F32, TN_F16, TN_BF16};
+static const double tolerances[] = {1e-12, 2e-6, 1e-3, 8e-3};
+
+/* Emits the op on inputs of the dtype; batch is symbolic if asked. */
+static tn_node emit_item(bench *b, const item *it, tn_dtype t, bool symbolic) {
+    const int64_t dims[] = {2, 8, 4, 6};
+    tn_dim d[4];
+    tn_val in[5];
+    for (size_t k = 0; k < 4; k++) d[k] = tn_dim_const(b->g, dims[k]);
+    if (symbolic) {
+        d[0] = tn_dim_sym(b->g, "N");
+        d[2] = tn_dim_mul(b->g, tn_dim_sym(b->g, "H"), tn_dim_const(b->g, 2));
+    }
+    double *v = bench_noise(2 * 8 * 4 * 6, -4, 4, 1);
+    in[0] = bench_input_as(b, "x", tn_type_make(b->g, t, 4, d), 4, dims, v);
+    free(v);
+    for (uint32_t k = 1; k < it->n_in; k++) in[k] = bench_noise_input(b, t, 1, DIMS(it->params), 0.5, 1.5, k + 2);
+    tn_node n = tn_emit(b->g, it->op, it->attrs, it->n_in, in);
+    ck_assert_msg(n.i != 0, "%s: %s", tn_op_text(it->op), b->message);
+    return n;
+}
+
+static void compare(const item *it, tn_dtype t, double tol, bool symbolic) {
+    bench b;
+    tn_val expanded = {0};
+    bench_open(&b);
+    tn_node n = emit_item(&b, it, t, symbolic);
+    tn_val direct = tn_node_result(b.g, n, 0);
+    ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s: %s", tn_op_text(it->op), b.message);
+    ck_assert_msg(tn_val_type(b.g, expanded).i == tn_val_type(b.g, direct).i, "%s: the expansion's type differs", tn_op_text(it->op));
+    for (tn_node k = tn_region_first(b.g, tn_graph_body(b.g)); k.i && k.i != n.i; k = tn_node_next(b.g, k))
+        ck_assert_msg(!tn_op_is(tn_node_op(b.g, k), TN_T_COMPOSITE), "%s expands to %s", tn_op_text(it->op),
+                      tn_op_text(tn_node_op(b.g, k)));
+    bench_eval(&b, 2, (tn_val[]){direct, expanded});
+    bench_same(&b, 0, 1, tol);
+    bench_close(&b);
+}
+
+START_TEST(test_expansion) {
+    const item *it = &items[(size_t)_i / 4];
+    compare(it, dtypes[_i % 4], tolerances[_i % 4], false);
+}
+END_TEST
+
+START_TEST(test_symbolic) { compare(&items[_i], TN_F32, 2e-6, true); }
+END_TEST
+
+START_TEST(test_split) {
+    bench b;
+    tn_val parts[4];
+    bench_open(&b);
+    tn_val x = bench_input(&b, TN_I32, 2, DIMS(2, 3), NUMS(1, 2, 3, 4, 5, 6));
+    tn_dim sizes[] = {tn_dim_const(b.g, 1), tn_dim_const(b.g, 2)};
+    tn_node n = tn_emit(b.g, TN_OP_SPLIT, &(tn_attrs_split){.axis = 1, .sizes = {sizes, 2}}, 1, &x);
+    ck_assert_uint_eq(tn_node_result_count(b.g, n), 2);
+    ck_assert_int_eq(tn_expand(b.g, n, parts), TN_OK);
+    bench_eval(&b, 4, (tn_val[]){tn_node_result(b.g, n, 0), tn_node_result(b.g, n, 1), parts[0], parts[1]});
+    bench_expect(&b, 0, 2, DIMS(2, 1), NUMS(1, 4), 0);
+    bench_expect(&b, 1, 2, DIMS(2, 2), NUMS(2, 3, 5, 6), 0);
+    bench_same(&b, 0, 2, 0);
+    bench_same(&b, 1, 3, 0);
+    bench_close(&b);
+}
+END_TEST
+
+/* Every op with the trait is in the table above (or tested on its own). */
+START_TEST(test_coverage) {
+    for (tn_op op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
+        bool found = op == TN_OP_SPLIT;
+        for (size_t k = 0; k < sizeof items / sizeof *items; k++) found = found || items[k].op == op;
+        if (tn_op_is(op, TN_T_COMPOSITE)) ck_assert_msg(found, "no test of the expansion of %s", tn_op_text(op));
+    }
+}
+END_TEST
+
+START_TEST(test_core_op_is_refused) {
+    bench b;
+    tn_val y;
+    bench_open(&b);
+    tn_val x = bench_input(&b, TN_F32, 1, DIMS(1), NUMS(1));
+    tn_node n = tn_emit(b.g, TN_OP_NEG, NULL, 1, &x);
+    ck_assert_int_eq(tn_expand(b.g, n, &y), TN_E_UNSUPPORTED);
+    bench_close(&b);
+}
+END_TEST
+
+int main(void) {
+    int n = (int)(sizeof items / sizeof *items);
+    Suite *s = suite_create("expand");
+    TCase *c = tcase_create("expand");
+    tcase_add_loop_test(c, test_expansion, 0, 4 * n);
+    tcase_add_loop_test(c, test_symbolic, 0, n);
+    tcase_add_test(c, test_split);
+    tcase_add_test(c, test_coverage);
+    tcase_add_test(c, test_core_op_is_refused);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
