@@ -1,0 +1,326 @@
+/* test_rules.c: the rewrite engine, with rule tables of its own. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "passes/rule.h"
+
+typedef struct fixture {
+    char diag[4000];
+    tn_env env;
+    tn_graph *g;
+    tn_val x, y;
+} fixture;
+
+static void on_diag(void *user, const tn_diag *d)
+{
+    fixture *f = user;
+    size_t n = strlen(f->diag);
+    snprintf(f->diag + n, sizeof f->diag - n, "[%s] %s\n", d->loc, d->message);
+}
+
+static fixture *start(tn_dtype t)
+{
+    fixture *f = calloc(1, sizeof *f);
+    ck_assert_ptr_nonnull(f);
+    f->env = (tn_env){.diag = on_diag, .diag_user = f};
+    f->g = tn_graph_new(&f->env);
+    ck_assert_ptr_nonnull(f->g);
+    int64_t dims[1] = {4};
+    f->x = tn_graph_add_input(f->g, "x", tn_type_const(f->g, t, 1, dims));
+    f->y = tn_graph_add_input(f->g, "y", tn_type_const(f->g, t, 1, dims));
+    return f;
+}
+
+static void returns(fixture *f, tn_val v)
+{
+    const char *name = "out";
+    ck_assert_int_eq(tn_graph_set_outputs(f->g, 1, &v, &name), TN_OK);
+}
+
+static void stop(fixture *f)
+{
+    tn_graph_free(f->g);
+    free(f);
+}
+
+/* Applies one table; returns how often `rule` fired. */
+static uint32_t apply(fixture *f, tn_rules set, const tn_pass_options *opts, const char *rule, uint32_t *refused)
+{
+    const tn_rules *sets[] = {&set};
+    const tn_rule_count *counts;
+    uint32_t fired = 0;
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&f->env, opts);
+    ck_assert_ptr_nonnull(ctx);
+    ck_assert_int_eq(tn_rewrite(f->g, ctx, 1, sets), TN_OK);
+    ck_assert_int_eq(tn_verify(f->g), TN_OK);
+    size_t n = tn_rule_counts(ctx, &counts);
+    if (refused) *refused = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (strcmp(counts[k].rule, rule) != 0) continue;
+        fired = counts[k].fired;
+        if (refused) *refused = counts[k].refused;
+    }
+    tn_pass_ctx_free(ctx);
+    return fired;
+}
+
+static tn_op op_of_output(const fixture *f)
+{
+    tn_node n = tn_val_def(f->g, tn_graph_output(f->g, 0));
+    return n.i ? tn_node_op(f->g, n) : TN_OP_NONE;
+}
+
+/* ---- matching ----------------------------------------------------------------------------------------------------- */
+
+static const tn_rule nested[] = {RULE(nested, OP(ADD, OP(MUL, OP(NEG, X), NUM(2)), OP(ABS, Y)), OP(SUB, X, Y), NULL, EXACT)};
+
+START_TEST(commutative_variants_at_every_level)
+{
+    for (int order = 0; order < 4; order++) {
+        fixture *f = start(TN_F32);
+        tn_val two = tn_const_num(f->g, TN_F32, 2), a = tn_unary(f->g, TN_OP_NEG, f->x), b = tn_unary(f->g, TN_OP_ABS, f->y);
+        tn_val m = order & 1 ? tn_binary(f->g, TN_OP_MUL, two, a) : tn_binary(f->g, TN_OP_MUL, a, two);
+        returns(f, order & 2 ? tn_binary(f->g, TN_OP_ADD, b, m) : tn_binary(f->g, TN_OP_ADD, m, b));
+        ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(nested), NULL, "nested", NULL), 1);
+        ck_assert_int_eq(op_of_output(f), TN_OP_SUB);
+        tn_node sub = tn_val_def(f->g, tn_graph_output(f->g, 0));
+        ck_assert_uint_eq(tn_node_input(f->g, sub, 0).i, f->x.i);
+        ck_assert_uint_eq(tn_node_input(f->g, sub, 1).i, f->y.i);
+        stop(f);
+    }
+}
+END_TEST
+
+static const tn_rule twice[] = {RULE(twice, OP(SUB, X, X), OP(NEG, X), NULL, EXACT)};
+
+START_TEST(a_variable_stands_for_one_value)
+{
+    fixture *f = start(TN_F32);
+    returns(f, tn_binary(f->g, TN_OP_SUB, f->x, f->y));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(twice), NULL, "twice", NULL), 0);
+    stop(f);
+    f = start(TN_F32);
+    returns(f, tn_binary(f->g, TN_OP_SUB, f->x, f->x));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(twice), NULL, "twice", NULL), 1);
+    stop(f);
+}
+END_TEST
+
+static const tn_rule once[] = {RULE(once, OP(ABS, ONCE(NEG, X)), OP(ABS, X), NULL, EXACT)};
+
+START_TEST(once_needs_a_single_use)
+{
+    fixture *f = start(TN_F32);
+    tn_val n = tn_unary(f->g, TN_OP_NEG, f->x);
+    returns(f, tn_binary(f->g, TN_OP_ADD, tn_unary(f->g, TN_OP_ABS, n), n));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(once), NULL, "once", NULL), 0);
+    stop(f);
+}
+END_TEST
+
+static const tn_rule zero[] = {RULE(zero, OP(ADD, X, NUM(0)), X, NULL, EXACT)};
+
+START_TEST(numbers_keep_the_sign_of_zero)
+{
+    fixture *f = start(TN_F32);
+    returns(f, tn_binary(f->g, TN_OP_ADD, f->x, tn_const_num(f->g, TN_F32, -0.0)));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(zero), NULL, "zero", NULL), 0);
+    stop(f);
+}
+END_TEST
+
+/* ---- guards --------------------------------------------------------------------------------------------------------- */
+
+static const char *never(const tn_match *m)
+{
+    (void)m;
+    return "not today";
+}
+static const tn_rule refused[] = {RULE(refused, OP(NEG, OP(NEG, X)), X, never, EXACT)};
+
+START_TEST(a_refused_rule_changes_nothing_and_is_recorded)
+{
+    fixture *f = start(TN_F32);
+    tn_cursor at = tn_get_cursor(f->g);
+    at.loc = tn_loc_make(f->g, "layer7");
+    tn_set_cursor(f->g, at);
+    returns(f, tn_unary(f->g, TN_OP_NEG, tn_unary(f->g, TN_OP_NEG, f->x)));
+    uint64_t hash = tn_graph_hash(f->g);
+    uint32_t limit = tn_graph_node_limit(f->g);
+    tn_rules set = TN_RULES(refused);
+    const tn_rules *sets[] = {&set};
+    const tn_near_miss *misses;
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&f->env, NULL);
+    ck_assert_int_eq(tn_rewrite(f->g, ctx, 1, sets), TN_OK);
+    ck_assert_uint_eq(tn_near_misses(ctx, &misses), 1);
+    ck_assert_str_eq(misses[0].rule, "refused");
+    ck_assert_str_eq(misses[0].why, "not today");
+    ck_assert_str_eq(misses[0].loc, "layer7");
+    ck_assert(tn_graph_hash(f->g) == hash);
+    ck_assert_uint_eq(tn_graph_node_limit(f->g), limit);
+    tn_pass_ctx_free(ctx);
+    stop(f);
+}
+END_TEST
+
+/* ---- replacements ----------------------------------------------------------------------------------------------------- */
+
+static tn_val wrong_type(tn_match *m)
+{
+    return tn_const_num(m->g, TN_I64, 3);
+}
+static const tn_rule wrong[] = {RULE(wrong, OP(NEG, X), FN(wrong_type), NULL, EXACT)};
+
+START_TEST(a_replacement_of_another_type_is_refused_by_name)
+{
+    fixture *f = start(TN_F32);
+    returns(f, tn_unary(f->g, TN_OP_NEG, f->x));
+    uint64_t hash = tn_graph_hash(f->g);
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(wrong), NULL, "wrong", NULL), 0);
+    ck_assert_ptr_nonnull(strstr(f->diag, "internal error: rule wrong"));
+    ck_assert(tn_graph_hash(f->g) == hash);
+    stop(f);
+}
+END_TEST
+
+static tn_val emits_and_refuses(tn_match *m)
+{
+    tn_unary(m->g, TN_OP_EXP, m->v[TN_X]);
+    m->why = "too late";
+    return (tn_val){0};
+}
+static const tn_rule late[] = {RULE(late, OP(NEG, X), FN(emits_and_refuses), NULL, EXACT)};
+
+START_TEST(refusing_after_emitting_is_refused_by_name)
+{
+    fixture *f = start(TN_F32);
+    returns(f, tn_unary(f->g, TN_OP_NEG, f->x));
+    uint64_t hash = tn_graph_hash(f->g);
+    apply(f, (tn_rules)TN_RULES(late), NULL, "late", NULL);
+    ck_assert_ptr_nonnull(strstr(f->diag, "internal error: rule late"));
+    ck_assert(tn_graph_hash(f->g) == hash);
+    stop(f);
+}
+END_TEST
+
+static const tn_rule one[] = {RULE(one, OP(MUL, X, NUM(1)), X, NULL, EXACT)};
+
+START_TEST(a_narrower_replacement_is_broadcast)
+{
+    fixture *f = start(TN_F32);
+    int64_t dims[2] = {3, 4};
+    float ones[12];
+    for (int k = 0; k < 12; k++) ones[k] = 1;
+    tn_val c = tn_const(f->g, tn_type_const(f->g, TN_F32, 2, dims), tn_blob_copy(f->g, ones, sizeof ones), NULL);
+    returns(f, tn_binary(f->g, TN_OP_MUL, f->x, c));
+    tn_type want = tn_val_type(f->g, tn_graph_output(f->g, 0));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(one), NULL, "one", NULL), 1);
+    ck_assert_int_eq(op_of_output(f), TN_OP_BROADCAST);
+    ck_assert_uint_eq(tn_val_type(f->g, tn_graph_output(f->g, 0)).i, want.i);
+    stop(f);
+}
+END_TEST
+
+static const tn_rule fuse[] = {RULE(fuse, OP(NEG, ONCE(SUB, X, Y)), OP(SUB, Y, X), NULL, EXACT)};
+
+START_TEST(provenance_of_all_matched_nodes_is_joined)
+{
+    fixture *f = start(TN_F32);
+    tn_cursor at = tn_get_cursor(f->g);
+    at.loc = tn_loc_make(f->g, "first");
+    tn_set_cursor(f->g, at);
+    tn_val s = tn_binary(f->g, TN_OP_SUB, f->x, f->y);
+    at.loc = tn_loc_make(f->g, "second");
+    tn_set_cursor(f->g, at);
+    returns(f, tn_unary(f->g, TN_OP_NEG, s));
+    ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(fuse), NULL, "fuse", NULL), 1);
+    tn_loc loc = tn_node_loc(f->g, tn_val_def(f->g, tn_graph_output(f->g, 0)));
+    ck_assert_uint_eq(tn_loc_count(f->g, loc), 2);
+    stop(f);
+}
+END_TEST
+
+/* ---- termination, budgets, numerics ----------------------------------------------------------------------------------------- */
+
+static const tn_rule cycle[] = {RULE(to_sub, OP(ADD, X, Y), OP(SUB, X, OP(NEG, Y)), NULL, EXACT),
+                                RULE(to_add, OP(SUB, X, OP(NEG, Y)), OP(ADD, X, Y), NULL, EXACT)};
+
+START_TEST(rules_that_undo_each_other_are_stopped_and_named)
+{
+    fixture *f = start(TN_F32);
+    returns(f, tn_binary(f->g, TN_OP_ADD, f->x, f->y));
+    uint32_t n = apply(f, (tn_rules)TN_RULES(cycle), NULL, "to_sub", NULL);
+    ck_assert_uint_gt(n, 0);
+    ck_assert_uint_le(n, 64);
+    ck_assert_ptr_nonnull(strstr(f->diag, "to_sub"));
+    ck_assert_ptr_nonnull(strstr(f->diag, "to_add"));
+    stop(f);
+}
+END_TEST
+
+static const tn_rule negs[] = {RULE(exp_to_abs, OP(EXP, X), OP(ABS, X), NULL, EXACT)};
+
+START_TEST(stop_after_bounds_the_rewrites_exactly)
+{
+    for (uint32_t limit = 1; limit <= 5; limit++) {
+        fixture *f = start(TN_F32);
+        tn_val v = f->x;
+        for (int k = 0; k < 4; k++) v = tn_unary(f->g, TN_OP_EXP, v);
+        returns(f, v);
+        tn_pass_options o = {.stop_after_rewrite = limit};
+        ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(negs), &o, "exp_to_abs", NULL), limit < 4 ? limit : 4);
+        stop(f);
+    }
+}
+END_TEST
+
+static const tn_rule modes[] = {RULE(exact, OP(NEG, X), OP(ABS, X), NULL, EXACT),
+                                RULE(relaxed, OP(RELU, X), OP(ABS, X), NULL, RELAXED),
+                                RULE(mixed, OP(SIGN, X), OP(ABS, X), NULL, FLOAT_RELAXED)};
+
+static uint32_t fires(tn_dtype t, tn_op op, tn_numerics mode, const char *rule)
+{
+    fixture *f = start(t);
+    returns(f, tn_unary(f->g, op, f->x));
+    tn_pass_options o = {.numerics = mode};
+    uint32_t n = apply(f, (tn_rules)TN_RULES(modes), &o, rule, NULL);
+    stop(f);
+    return n;
+}
+
+START_TEST(numerics_decide_which_rules_run)
+{
+    ck_assert_uint_eq(fires(TN_F32, TN_OP_NEG, TN_NUMERICS_EXACT, "exact"), 1);
+    ck_assert_uint_eq(fires(TN_F32, TN_OP_RELU, TN_NUMERICS_EXACT, "relaxed"), 0);
+    ck_assert_uint_eq(fires(TN_F32, TN_OP_RELU, TN_NUMERICS_RELAXED, "relaxed"), 1);
+    ck_assert_uint_eq(fires(TN_I32, TN_OP_RELU, TN_NUMERICS_EXACT, "relaxed"), 0);
+    ck_assert_uint_eq(fires(TN_F32, TN_OP_SIGN, TN_NUMERICS_EXACT, "mixed"), 0);
+    ck_assert_uint_eq(fires(TN_F32, TN_OP_SIGN, TN_NUMERICS_RELAXED, "mixed"), 1);
+    ck_assert_uint_eq(fires(TN_I32, TN_OP_SIGN, TN_NUMERICS_EXACT, "mixed"), 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("rules");
+    TCase *t = tcase_create("engine");
+    tcase_add_test(t, commutative_variants_at_every_level);
+    tcase_add_test(t, a_variable_stands_for_one_value);
+    tcase_add_test(t, once_needs_a_single_use);
+    tcase_add_test(t, numbers_keep_the_sign_of_zero);
+    tcase_add_test(t, a_refused_rule_changes_nothing_and_is_recorded);
+    tcase_add_test(t, a_replacement_of_another_type_is_refused_by_name);
+    tcase_add_test(t, refusing_after_emitting_is_refused_by_name);
+    tcase_add_test(t, a_narrower_replacement_is_broadcast);
+    tcase_add_test(t, provenance_of_all_matched_nodes_is_joined);
+    tcase_add_test(t, rules_that_undo_each_other_are_stopped_and_named);
+    tcase_add_test(t, stop_after_bounds_the_rewrites_exactly);
+    tcase_add_test(t, numerics_decide_which_rules_run);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
