@@ -151,6 +151,7 @@ static tn_status read_manifest(tn_plan *p, const char *name) {
 static void destroy(tn_plan *p) {
     if (p->mapped) munmap((void *)(uintptr_t)p->data, p->size);
     if (p->arena) arena_destroy(p->arena);
+    pthread_mutex_destroy(&p->device_mutex);
     pthread_mutex_destroy(&p->mutex);
     tn_free(p->env, p, sizeof *p);
 }
@@ -160,7 +161,10 @@ static tn_plan *new_plan(const tn_env *env) {
     if (!p) return NULL;
     p->env = env;
     p->refs = 1;
-    if (pthread_mutex_init(&p->mutex, NULL) == 0) return p;
+    if (pthread_mutex_init(&p->mutex, NULL) == 0) {
+        if (pthread_mutex_init(&p->device_mutex, NULL) == 0) return p;
+        pthread_mutex_destroy(&p->mutex);
+    }
     tn_free(env, p, sizeof *p);
     return NULL;
 }

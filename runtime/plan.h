@@ -21,8 +21,9 @@ struct tn_plan {
     tn_tensor_desc *inputs, *outputs; /* in arena */
     uint8_t *blob_ok;                 /* per blob: its checksum was verified; under mutex */
     pthread_mutex_t mutex;
-    unsigned refs;                  /* the plan itself and its contexts; under mutex */
-    struct tn_plan_device *devices; /* under mutex */
+    unsigned refs; /* the plan itself and its contexts; under mutex */
+    pthread_mutex_t device_mutex;
+    struct tn_plan_device *devices; /* under device_mutex */
 };
 
 /* The manifest; never NULL. */

@@ -1,0 +1,215 @@
+/* bench.c: times a plan at the current shapes on random data: back-to-back replays of the whole graph, the time between
+ * the completions of consecutive ones; then each step alone, many times in one graph. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ir/ir.h" /* numbers of every dtype */
+#include "runtime/context.h"
+
+enum { BATCH = 32, MAX_RUNS = 20000, STEP_CALLS = 20, STEP_RUNS = 5 };
+static const double heat_seconds = 0.2;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ---- data
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t next_random(uint64_t *state) { /* xorshift64* (Vigna, 2016) */
+    uint64_t x = *state;
+    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
+    *state = x;
+    return x * UINT64_C(2685821657736338717);
+}
+
+/* Floats uniform in [-1, 1), integers in 0..7, bools. */
+static void fill_random(tn_dtype t, void *data, size_t n, uint64_t *state) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t r = next_random(state);
+        if (tn_dtype_is_float(t))
+            tn_store_num(t, data, i, (double)(r >> 11) * 0x1p-52 - 1);
+        else
+            tn_store_int(t, data, i, (int64_t)(r >> 61) & (t == TN_BOOL ? 1 : 7));
+    }
+}
+
+static tn_status upload_random(tn_context *c) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    uint64_t state = UINT64_C(0x9E3779B97F4A7C15);
+    tn_status st = TN_OK;
+    for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
+        tn_dtype t = (tn_dtype)pb->inputs[k]->dtype;
+        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table), n = bytes * 8 / tn_dtype_bits(t);
+        if (!bytes) continue;
+        void *data = tn_alloc(c->env, bytes);
+        if (!data) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+        fill_random(t, data, n, &state);
+        st = TN_CU(c->cuda->cu, cuMemcpyHtoD((CUdeviceptr)(uintptr_t)c->pointers[k], data, bytes), pb->inputs[k]->name);
+        tn_free(c->env, data, bytes);
+    }
+    return st;
+}
+
+/* ---- whole inferences
+ * ------------------------------------------------------------------------------------------------------- */
+
+typedef struct bench {
+    tn_context *c;
+    tn_cuda_state *s;
+    const void *const *io;
+    CUevent events[BATCH + 1];
+    double *us;
+    size_t n, cap;
+} bench;
+
+static tn_status heat(bench *b) {
+    tn_status st = TN_OK;
+    for (double until = now() + heat_seconds; st == TN_OK && now() < until;) {
+        for (int k = 0; st == TN_OK && k < BATCH; k++) st = tn_cuda_enqueue(b->c, b->io, b->c->cuda->stream);
+        if (st == TN_OK) st = TN_CU(b->c->cuda->cu, cuStreamSynchronize(b->c->cuda->stream), "");
+    }
+    return st;
+}
+
+static tn_status time_batch(bench *b) {
+    const tn_cuda_context *x = b->c->cuda;
+    tn_status st = TN_CU(x->cu, cuEventRecord(b->events[0], x->stream), "");
+    for (int k = 0; st == TN_OK && k < BATCH; k++) {
+        st = tn_cuda_enqueue(b->c, b->io, x->stream);
+        if (st == TN_OK) st = TN_CU(x->cu, cuEventRecord(b->events[k + 1], x->stream), "");
+    }
+    if (st == TN_OK) st = TN_CU(x->cu, cuEventSynchronize(b->events[BATCH]), "");
+    for (int k = 0; st == TN_OK && k < BATCH && b->n < b->cap; k++) {
+        float ms = 0;
+        st = TN_CU(x->cu, cuEventElapsedTime(&ms, b->events[k], b->events[k + 1]), "");
+        b->us[b->n++] = (double)ms * 1e3;
+    }
+    return st;
+}
+
+static bool cancelled(const bench *b, double begun, double seconds) {
+    const tn_env *env = b->c->env;
+    double elapsed = now() - begun;
+    tn_progress p = {.phase = "bench", .item = "", .done = b->n, .elapsed_s = elapsed, .eta_s = seconds - elapsed};
+    return env && env->progress && !env->progress(env->progress_user, &p);
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static tn_status time_whole(bench *b, double seconds, tn_bench_result *out) {
+    tn_status st = heat(b);
+    double begun = now();
+    do {
+        if (st == TN_OK) st = time_batch(b);
+        if (st == TN_OK && cancelled(b, begun, seconds)) st = TN_E_CANCELLED;
+    } while (st == TN_OK && now() - begun < seconds && b->n < b->cap);
+    if (st != TN_OK) return st;
+    qsort(b->us, b->n, sizeof *b->us, compare);
+    out->runs = (uint32_t)b->n;
+    out->median_us = b->us[b->n / 2];
+    out->p10_us = b->us[b->n / 10];
+    out->p90_us = b->us[b->n * 9 / 10];
+    return TN_OK;
+}
+
+/* ---- steps
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+/* The step STEP_CALLS times on the context's stream; all but the first overlap their predecessor where the plan's
+ * launch does. */
+static tn_status repeat_step(bench *b, size_t k) {
+    tn_launch *l = &b->s->steps[k].launch;
+    bool pdl = l->pdl;
+    tn_status st = TN_OK;
+    for (int i = 0; st == TN_OK && i < STEP_CALLS; i++) {
+        l->pdl = pdl && i > 0;
+        st = tn_cuda_launch_step(b->c, b->s, k, b->c->cuda->stream);
+    }
+    l->pdl = pdl;
+    return st;
+}
+
+static tn_status capture_step(bench *b, size_t k, CUgraphExec *exec) {
+    const tn_cuda_context *x = b->c->cuda;
+    CUgraph graph = NULL;
+    tn_status st = TN_CU(x->cu, cuStreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_RELAXED), "");
+    if (st != TN_OK) return st;
+    st = repeat_step(b, k);
+    tn_status end = TN_CU(x->cu, cuStreamEndCapture(x->stream, &graph), "");
+    if (st == TN_OK) st = end;
+    if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(exec, graph, 0), "");
+    if (graph) x->cu->cuGraphDestroy(graph);
+    return st;
+}
+
+static tn_status time_step(bench *b, size_t k, double *us) {
+    const tn_cuda_context *x = b->c->cuda;
+    CUgraphExec exec = NULL;
+    double runs[STEP_RUNS] = {0};
+    tn_status st = x->graphs ? capture_step(b, k, &exec) : TN_OK;
+    for (int i = -1; st == TN_OK && i < STEP_RUNS; i++) { /* the first is not counted */
+        float ms = 0;
+        st = TN_CU(x->cu, cuEventRecord(b->events[0], x->stream), "");
+        if (st == TN_OK) st = exec ? TN_CU(x->cu, cuGraphLaunch(exec, x->stream), "") : repeat_step(b, k);
+        if (st == TN_OK) st = TN_CU(x->cu, cuEventRecord(b->events[1], x->stream), "");
+        if (st == TN_OK) st = TN_CU(x->cu, cuEventSynchronize(b->events[1]), b->s->steps[k].text);
+        if (st == TN_OK) st = TN_CU(x->cu, cuEventElapsedTime(&ms, b->events[0], b->events[1]), "");
+        if (i >= 0) runs[i] = (double)ms * 1e3 / STEP_CALLS;
+    }
+    if (exec) x->cu->cuGraphExecDestroy(exec);
+    qsort(runs, STEP_RUNS, sizeof *runs, compare);
+    *us = runs[STEP_RUNS / 2];
+    return st;
+}
+
+static tn_status time_steps(bench *b, tn_bench_result *out) {
+    tn_context *c = b->c;
+    tn_status st = TN_OK;
+    tn_free(c->env, c->times, c->n_times * sizeof *c->times);
+    c->n_times = b->s->n_steps;
+    c->times = tn_alloc(c->env, c->n_times * sizeof *c->times);
+    if (!c->times && c->n_times) {
+        c->n_times = 0;
+        return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    }
+    for (size_t k = 0; st == TN_OK && k < c->n_times; k++) {
+        c->times[k].name = b->s->steps[k].step->name;
+        if (b->s->steps[k].runs) st = time_step(b, k, &c->times[k].us);
+    }
+    out->kernel_count = c->n_times;
+    out->kernels = c->times;
+    return st;
+}
+
+static tn_status run(bench *b, double seconds, tn_bench_result *out) {
+    tn_context *c = b->c;
+    tn_status st = tn_cuda_io_buffers(c);
+    b->io = (const void *const *)c->pointers;
+    if (st == TN_OK) st = upload_random(c);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
+    if (st == TN_OK) st = time_whole(b, seconds, out);
+    if (st == TN_OK) st = tn_cuda_state_get(c, false, b->io, &b->s);
+    return st == TN_OK ? time_steps(b, out) : st;
+}
+
+tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out) {
+    bench b = {.c = c, .cap = MAX_RUNS};
+    const tn_cuda *cu = c->cuda->cu;
+    tn_status st = TN_OK;
+    b.us = tn_alloc(c->env, b.cap * sizeof *b.us);
+    if (!b.us) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    for (int k = 0; st == TN_OK && k <= BATCH; k++) st = TN_CU(cu, cuEventCreate(&b.events[k], CU_EVENT_DEFAULT), "");
+    if (st == TN_OK) st = run(&b, seconds, out);
+    for (int k = 0; k <= BATCH; k++)
+        if (b.events[k]) cu->cuEventDestroy(b.events[k]);
+    tn_free(c->env, b.us, b.cap * sizeof *b.us);
+    return st;
+}

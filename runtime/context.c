@@ -1,0 +1,169 @@
+/* context.c: the public calls on a tn_context. */
+#include "runtime/context.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static size_t n_inputs(const tn_context *c) {
+    return c->plan->pb->n_inputs;
+}
+static size_t n_outputs(const tn_context *c) {
+    return c->plan->pb->n_outputs;
+}
+
+static tn_status allocate(tn_context *c) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    c->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *c->shapes);
+    c->table = tn_alloc(c->env, pb->n_dims * sizeof *c->table);
+    c->known = tn_alloc(c->env, pb->n_dims * sizeof *c->known);
+    c->pointers = tn_alloc(c->env, (pb->n_inputs + pb->n_outputs + 1) * sizeof *c->pointers);
+    if (!c->shapes || !c->table || !c->known || !c->pointers)
+        return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    for (size_t k = 0; k < pb->n_inputs; k++) memcpy(c->shapes[k].d, c->plan->inputs[k].dims, sizeof c->shapes[k].d);
+    return TN_OK;
+}
+
+tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status *status) {
+    tn_status unused;
+    if (!status) status = &unused;
+    tn_context *c = p ? tn_alloc(p->env, sizeof *c) : NULL;
+    if (!c) {
+        *status = p ? tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory") : TN_E_ARGUMENT;
+        return NULL;
+    }
+    c->plan = p;
+    c->env = p->env;
+    if (opts) c->opts = *opts;
+    tn_plan_retain(p);
+    *status = allocate(c);
+    if (*status == TN_OK) *status = c->opts.device == TN_CPU ? tn_cpu_context_new(c) : tn_cuda_context_new(c);
+    if (*status == TN_OK) return c;
+    tn_context_free(c);
+    return NULL;
+}
+
+void tn_context_free(tn_context *c) {
+    if (!c) return;
+    tn_plan *p = c->plan;
+    const TnPlan__Plan *pb = p->pb;
+    tn_cuda_context_free(c);
+    tn_cpu_context_free(c);
+    tn_free(c->env, c->shapes, (pb->n_inputs + 1) * sizeof *c->shapes);
+    tn_free(c->env, c->table, pb->n_dims * sizeof *c->table);
+    tn_free(c->env, c->known, pb->n_dims * sizeof *c->known);
+    tn_free(c->env, c->pointers, (pb->n_inputs + pb->n_outputs + 1) * sizeof *c->pointers);
+    tn_free(c->env, c->times, c->n_times * sizeof *c->times);
+    tn_free(c->env, c, sizeof *c);
+    tn_plan_release(p);
+}
+
+/* ---- shapes
+ * -------------------------------------------------------------------------------------------------------------- */
+
+tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims) {
+    if (input >= n_inputs(c))
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no input %zu: the plan has %zu", input, n_inputs(c));
+    if (rank && !dims) return tn_fail(c->env, TN_E_ARGUMENT, c->plan->inputs[input].name, "", "no dims are given");
+    tn_status st = tn_shape_check(c->plan, input, rank, dims);
+    if (st != TN_OK) return st;
+    if (rank && memcmp(c->shapes[input].d, dims, rank * sizeof *dims)) {
+        memcpy(c->shapes[input].d, dims, rank * sizeof *dims);
+        c->bound = false;
+    }
+    return TN_OK;
+}
+
+tn_status tn_context_bind(tn_context *c) {
+    if (c->bound) return TN_OK;
+    tn_status st = tn_shapes_bind(c->plan, c->shapes, c->table, c->known);
+    c->bound = st == TN_OK;
+    return st;
+}
+
+tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims) {
+    if (output >= n_outputs(c))
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no output %zu: the plan has %zu", output, n_outputs(c));
+    tn_status st = tn_context_bind(c);
+    if (st != TN_OK) return st;
+    const TnPlan__Tensor *t = c->plan->pb->outputs[output];
+    *rank = (uint32_t)t->n_dims;
+    for (size_t k = 0; k < t->n_dims; k++) dims[k] = c->table[t->dims[k]];
+    return TN_OK;
+}
+
+/* ---- memory
+ * -------------------------------------------------------------------------------------------------------------- */
+
+tn_status tn_context_scratch_size(tn_context *c, size_t *bytes) {
+    *bytes = 0;
+    tn_status st = tn_context_bind(c);
+    return st == TN_OK && c->cuda ? tn_cuda_scratch_size(c, bytes) : st;
+}
+
+tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes) {
+    if (!c->cuda) return TN_OK; /* the CPU uses none */
+    return tn_cuda_set_scratch(c, memory, bytes);
+}
+
+/* ---- running
+ * ------------------------------------------------------------------------------------------------------------- */
+
+static tn_status check_pointer(const tn_context *c, const TnPlan__Tensor *t, const void *p, uintptr_t align) {
+    if (!p && tn_shape_bytes(t, c->table) > 0)
+        return tn_fail(c->env, TN_E_ARGUMENT, t->name, "", "the pointer for '%s' is NULL", t->name);
+    if ((uintptr_t)p % align)
+        return tn_fail(c->env, TN_E_ARGUMENT, t->name, "align the buffer",
+                       "the buffer for '%s' is not aligned to %d bytes", t->name, (int)align);
+    return TN_OK;
+}
+
+/* Checks the pointers and gathers them in c->pointers. */
+static tn_status gather(tn_context *c, const void *const *inputs, void *const *outputs, uintptr_t align) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    tn_status st = tn_context_bind(c);
+    if (st == TN_OK && ((pb->n_inputs && !inputs) || (pb->n_outputs && !outputs)))
+        st = tn_fail(c->env, TN_E_ARGUMENT, "", "", "no buffers are given");
+    for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
+        st = check_pointer(c, pb->inputs[k], inputs[k], align);
+        c->pointers[k] = (void *)(uintptr_t)inputs[k];
+    }
+    for (size_t k = 0; st == TN_OK && k < pb->n_outputs; k++) {
+        st = check_pointer(c, pb->outputs[k], outputs[k], align);
+        c->pointers[pb->n_inputs + k] = outputs[k];
+    }
+    return st;
+}
+
+tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream) {
+    enum { DEVICE_ALIGN = 16, HOST_ALIGN = 1 };
+    tn_status st = gather(c, inputs, outputs, c->cuda ? DEVICE_ALIGN : HOST_ALIGN);
+    if (st != TN_OK) return st;
+    if (!c->cuda) return tn_cpu_run(c, inputs, outputs);
+    st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
+    if (st != TN_OK) return st;
+    st = tn_cuda_enqueue(c, (const void *const *)c->pointers, stream);
+    tn_cuda_leave(c->cuda->cu);
+    return st;
+}
+
+tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs) {
+    tn_status st = gather(c, inputs, outputs, 1);
+    if (st != TN_OK) return st;
+    if (!c->cuda) return tn_cpu_run(c, inputs, outputs);
+    st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
+    if (st != TN_OK) return st;
+    st = tn_cuda_run(c, inputs, outputs);
+    tn_cuda_leave(c->cuda->cu);
+    return st;
+}
+
+tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out) {
+    memset(out, 0, sizeof *out);
+    if (!c->cuda) return tn_fail(c->env, TN_E_UNSUPPORTED, "", "use a CUDA context", "only the GPU can be timed");
+    tn_status st = tn_context_bind(c);
+    if (st == TN_OK) st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
+    if (st != TN_OK) return st;
+    st = tn_cuda_bench(c, seconds, out);
+    tn_cuda_leave(c->cuda->cu);
+    return st;
+}

@@ -1,0 +1,114 @@
+/* context.h: what the files of a tn_context share.  context.c is the public face; cuda_state.c prepares a shape,
+ * cuda_run.c enqueues, bench.c times, cpu_run.c evaluates on the CPU. */
+#ifndef TENON_RUNTIME_CONTEXT_H
+#define TENON_RUNTIME_CONTEXT_H
+
+#include "runtime/device.h"
+#include "runtime/launch.h"
+#include "runtime/lt.h"
+#include "runtime/shape.h"
+
+/* The first bytes of the workspace hold the semaphores of split reductions: zero when a kernel starts, and each kernel
+ * leaves them zero.  What follows is undefined.  The runtime clears them once, when it gets the memory. */
+enum { TN_WORKSPACE_SEMAPHORES = 64 << 10, TN_MEMORY_ALIGN = 256, TN_MAX_STATES = 64 };
+
+/* One step at one shape. */
+typedef struct tn_step_state {
+    const TnPlan__Step *step;
+    const char *text; /* for messages */
+    bool is_lt;
+    bool runs; /* false: an empty grid */
+    bool io;   /* touches an input or output of the caller */
+    tn_launch launch;
+    uint64_t *args; /* step->n_args values as the kernel takes them; lt: addresses of A, B, C, D, bias */
+    tn_lt_op lt;
+    CUgraphNode node; /* in the state's graph; NULL for lt */
+} tn_step_state;
+
+/* Everything that depends on the inputs' shapes. */
+typedef struct tn_cuda_state {
+    struct tn_cuda_state *next;                                     /* most recently used first */
+    tn_shape *shapes;                                               /* the key */
+    int64_t *table;                                                 /* values of the plan's dims */
+    size_t workspace, lt_offset, lt_workspace, arena_offset, total; /* bytes of scratch memory */
+    uint64_t epoch; /* of the scratch memory that args and graph were made for; 0: none */
+    size_t n_steps;
+    tn_step_state *steps;
+    uint64_t *args;
+    size_t n_args;
+    bool lt_io; /* some lt step touches an input or output, so its graph node cannot be patched */
+    CUgraph graph;
+    CUgraphExec exec;
+    const void **io;       /* inputs then outputs: what args hold now */
+    const void **graph_io; /* what the graph holds */
+} tn_cuda_state;
+
+typedef struct tn_cuda_context {
+    tn_plan_device *dev;
+    const tn_cuda *cu;
+    cublasLtHandle_t lt; /* NULL: not needed */
+    CUstream stream;     /* for capture, tn_context_run and timing */
+    bool graphs, pdl;
+    tn_cuda_state *states;
+    size_t n_states;
+    CUdeviceptr memory; /* scratch: workspace, lt workspace, arena */
+    size_t memory_size;
+    bool memory_is_callers, memory_ready; /* ready: semaphores are zero */
+    uint64_t epoch;                       /* changes with the memory */
+    bool captured;        /* the caller captured an enqueue: memory may be used by graphs that we do not know */
+    CUdeviceptr *retired; /* former memory that such graphs may use; freed with the context */
+    size_t n_retired;
+    CUdeviceptr io_memory; /* of tn_context_run and the benchmark */
+    size_t io_size;
+} tn_cuda_context;
+
+struct tn_cpu_context;
+
+struct tn_context {
+    tn_plan *plan;
+    const tn_env *env;
+    tn_context_options opts;
+    tn_shape *shapes; /* parallel to the inputs; -1: not given */
+    int64_t *table;   /* under the current shapes, if bound */
+    bool *known;
+    bool bound;
+    void **pointers; /* scratch: inputs then outputs */
+    tn_cuda_context *cuda;
+    struct tn_cpu_context *cpu;
+    tn_kernel_time *times; /* of the last benchmark */
+    size_t n_times;
+};
+
+/* Binds the current shapes if that has not been done. */
+tn_status tn_context_bind(tn_context *c);
+
+/* cuda_state.c */
+tn_status tn_cuda_context_new(tn_context *c);
+void tn_cuda_context_free(tn_context *c);
+/* The state of the current shapes, with memory and arguments ready for `io` (inputs then outputs).  capturing: the
+ * caller's stream is being captured, so nothing may synchronise. */
+tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, tn_cuda_state **out);
+/* Sets args for these pointers. */
+void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io);
+void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s);
+tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);
+tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
+/* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
+tn_status tn_cuda_io_buffers(tn_context *c);
+
+/* cuda_run.c */
+tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);
+/* Launches one step directly; all steps in order. */
+tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);
+tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream);
+tn_status tn_cuda_run(tn_context *c, const void *const *inputs, void *const *outputs);
+
+/* bench.c */
+tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out);
+
+/* cpu_run.c */
+tn_status tn_cpu_context_new(tn_context *c);
+void tn_cpu_context_free(tn_context *c);
+tn_status tn_cpu_run(tn_context *c, const void *const *inputs, void *const *outputs);
+
+#endif

@@ -1,0 +1,91 @@
+/* shape.c: see shape.h. */
+#include "runtime/shape.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/dims.h"
+
+enum { TEXT = 512 };
+
+/* "[N, 3, 224]" of a description. */
+static void expected_text(const tn_tensor_desc *d, char *buf, size_t size) {
+    size_t used = (size_t)snprintf(buf, size, "[");
+    for (uint32_t k = 0; k < d->rank && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", d->dim_text[k]);
+    if (used < size) snprintf(buf + used, size - used, "]");
+}
+
+static void given_text(uint32_t rank, const int64_t *dims, char *buf, size_t size) {
+    size_t used = (size_t)snprintf(buf, size, "[");
+    for (uint32_t k = 0; k < rank && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%" PRId64, k ? ", " : "", dims[k]);
+    if (used < size) snprintf(buf + used, size - used, "]");
+}
+
+static tn_status mismatch(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
+    char want[TEXT], got[TEXT];
+    expected_text(&p->inputs[input], want, sizeof want);
+    given_text(rank, dims, got, sizeof got);
+    return tn_fail(p->env, TN_E_TYPE, p->inputs[input].name,
+                   "give an input of the shape that the plan was compiled for",
+                   "input '%s' takes %s %s, but %s is given", p->inputs[input].name,
+                   tn_dtype_text(p->inputs[input].dtype), want, got);
+}
+
+tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
+    const tn_tensor_desc *d = &p->inputs[input];
+    bool fits = rank == d->rank;
+    for (uint32_t k = 0; fits && k < rank; k++) fits = dims[k] >= 0 && (d->dims[k] < 0 || d->dims[k] == dims[k]);
+    return fits ? TN_OK : mismatch(p, input, rank > TN_MAX_RANK ? TN_MAX_RANK : rank, dims);
+}
+
+size_t tn_shape_bytes(const TnPlan__Tensor *t, const int64_t *table) {
+    uint64_t n = 1;
+    bool overflow = false;
+    for (size_t k = 0; k < t->n_dims; k++) {
+        int64_t d = table[t->dims[k]];
+        if (d < 0) return SIZE_MAX;
+        overflow |= __builtin_mul_overflow(n, (uint64_t)d, &n);
+    }
+    return overflow ? SIZE_MAX : tn_dtype_bytes((tn_dtype)t->dtype, n);
+}
+
+static tn_status not_told(const tn_plan *p, const TnPlan__Dim *sym) {
+    return tn_fail(p->env, TN_E_ARGUMENT, sym->name,
+                   "call tn_context_set_shape for the inputs whose shape has names in it",
+                   "the size %s is not known from the inputs' shapes", sym->name);
+}
+
+/* Solves until nothing new is found: each round binds at least one symbol, so there are at most n_dims rounds. */
+static void solve(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < p->pb->n_inputs; i++)
+            for (size_t k = 0; k < p->pb->inputs[i]->n_dims; k++)
+                if (inputs[i].d[k] >= 0)
+                    again |= tn_dims_solve(p->pb->n_dims, p->pb->dims, p->pb->inputs[i]->dims[k], inputs[i].d[k], table,
+                                           known);
+    }
+}
+
+tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
+    const TnPlan__Plan *pb = p->pb;
+    memset(known, 0, pb->n_dims * sizeof *known);
+    solve(p, inputs, table, known);
+    for (size_t k = 0; k < pb->n_dims; k++)
+        if (pb->dims[k]->kind == TN_PLAN__DIM__KIND__SYM && !known[k]) return not_told(p, pb->dims[k]);
+    tn_status st = tn_dims_eval(p->env, pb->n_dims, pb->dims, table);
+    for (size_t i = 0; st == TN_OK && i < pb->n_inputs; i++) {
+        const TnPlan__Tensor *t = pb->inputs[i];
+        for (size_t k = 0; k < t->n_dims; k++)
+            if (table[t->dims[k]] != inputs[i].d[k]) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
+        if (tn_shape_bytes(t, table) > PTRDIFF_MAX) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
+    }
+    for (size_t i = 0; st == TN_OK && i < pb->n_outputs; i++)
+        if (tn_shape_bytes(pb->outputs[i], table) > PTRDIFF_MAX)
+            return tn_fail(p->env, TN_E_ARGUMENT, pb->outputs[i]->name, "give smaller shapes",
+                           "output '%s' has an impossible size at these shapes", pb->outputs[i]->name);
+    return st;
+}
