@@ -79,6 +79,26 @@ static bool unit_slice(const tn_graph *g, tn_node n) {
     return true;
 }
 
+/* ---- movement beside matmuls
+ * ----------------------------------------------------------------------------------------- */
+
+/* True for matmuls that the tensor-core kernel computes: it copies 16-byte chunks from wherever index arithmetic says.
+ * Plain float32 goes to a library that wants its operands as they stand. */
+static bool addresses_freely(const tn_graph *g, tn_node n) {
+    if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
+    tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
+    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(TN_ATTRS_OF(g, n, matmul)->math, "tf32"));
+}
+
+/* A transpose after which rows are still contiguous: the last axis stays one of the last `among`. */
+static bool keeps_rows(const tn_graph *g, tn_node n, uint32_t among) {
+    if (tn_node_op(g, n) != TN_OP_TRANSPOSE) return false;
+    tn_perm p = tn_perm_of(g, n);
+    for (uint32_t k = p.n > among ? p.n - among : 0; k < p.n; k++)
+        if (p.p[k] == (int64_t)p.n - 1) return true;
+    return false;
+}
+
 /* ---- small questions
  * --------------------------------------------------------------------------------------------------- */
 
@@ -200,7 +220,9 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
         tn_val v = tn_node_input(f->g, x, k);
         tn_node def = v.i ? tn_val_def(f->g, v) : (tn_node){0};
         uint32_t group = def.i ? info(f, def)->group : 0;
-        if (!group || !same_dims(f->g, v, result(f, x)) || !same_dims(f->g, v, f->group[group].root)) continue;
+        if (!group || info(f, def)->path || !same_dims(f->g, v, result(f, x)) ||
+            !same_dims(f->g, v, f->group[group].root))
+            continue;
         if (!best || f->group[group].place > f->group[best].place) best = group;
     }
     return best;
@@ -228,6 +250,22 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
     gr->n_out = n_out;
     add_member(f, x, group);
     info(f, x)->evals = tn_hint_numel(f->g, result(f, x));
+    return true;
+}
+
+/* matmul -> ... -> transpose that keeps rows: stored where the transpose says.  It ends the epilogue. */
+static bool join_store(tn_fusion *f, tn_node x) {
+    tn_val v = tn_node_input(f->g, x, 0), early;
+    tn_node def = tn_val_def(f->g, v);
+    uint32_t group = def.i ? info(f, def)->group : 0, n_out;
+    if (!group || info(f, def)->path || !keeps_rows(f->g, x, 1) || !addresses_freely(f->g, f->group[group].anchor))
+        return false;
+    if (!results_with(f, group, x, &n_out, &early) || n_out > 1)
+        return refuse(f, "fuse_store", x, group, "the value before it has another use");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_store")) return false;
+    info(f, x)->path = ++f->n_paths;
+    info(f, x)->evals = tn_hint_numel(f->g, v);
+    add_member(f, x, group);
     return true;
 }
 
@@ -355,16 +393,34 @@ static bool same_path(const tn_fusion *f, tn_node a, tn_node b) {
 /* What pulling y into one group would mean. */
 typedef struct pull {
     uint32_t group, n_paths, path;
+    bool load;
     double evals;
 } pull;
+
+/* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
+ * that keeps them whole. */
+static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
+    const tn_graph *g = f->g;
+    if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
+    if (slot > 1 || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
+    if (keeps_rows(g, y, 2)) return operands_stored(f, y);
+    if (op_of(f, y) != TN_OP_RESHAPE) return false;
+    tn_val in = tn_node_input(g, y, 0);
+    size_t rank = tn_val_rank(g, result(f, y)), in_rank = tn_val_rank(g, in);
+    tn_node def = tn_val_def(g, in);
+    return rank && in_rank && tn_val_dim(g, in, in_rank - 1).i == tn_val_dim(g, result(f, y), rank - 1).i && def.i &&
+           tn_val_has_one_use(g, in) && keeps_rows(g, def, 1) && operands_stored(f, def);
+}
 
 static bool slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, const char **why) {
     const tn_fuse_group *gr = &f->group[info(f, u)->group];
     tn_op op = op_of(f, y);
     bool movement = tn_op_is(op, TN_T_MOVEMENT);
+    if (load_takes(f, y, u, slot)) return true;
+    *why = "its operands are copied as they stand";
+    if (info(f, u)->load) return false;
     if (info(f, u)->kind == TN_FUSE_ANCHOR) {
         prologue p = prologue_of(op_of(f, u));
-        *why = "its operands are copied as they stand";
         if (p == LOADS_ONLY || slot != 0) return false;
         *why = "the window would compute it many times";
         return p == ANYTHING || (cost_of(op) <= CHEAP && op != TN_OP_CONCAT);
@@ -387,6 +443,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
         if (!slot_takes(f, y, user, tn_use_slot(g, u), &why)) return refuse(f, "fuse_pull", y, group, why);
         if (first.i && same_path(f, first, user)) continue;
         out->n_paths++;
+        out->load |= load_takes(f, y, user, tn_use_slot(g, u));
         out->evals += evals_by(f, y, user);
         if (!first.i) first = user;
     }
@@ -411,6 +468,7 @@ static void do_pull(tn_fusion *f, tn_node y, const pull *p) {
     double once = tn_hint_numel(f->g, result(f, y));
     x->path = p->path == UINT32_MAX ? ++f->n_paths : p->path;
     x->evals = p->evals;
+    x->load = p->load;
     if (p->evals > once) gr->waste += (p->evals - once) * cost_of(op_of(f, y));
     gr->n_in += operand_count(f, y);
     if (gr->n_in) gr->n_in--;

@@ -57,6 +57,7 @@ typedef struct tn_fuse_node {
     uint32_t group; /* 0: none */
     uint32_t path;  /* index path inside the group: equal paths read elements at equal indices; 0 is the result's own */
     tn_fuse_kind kind;
+    bool load;     /* part of the load of a contraction's operand */
     bool dup;      /* cloned into every group that uses it */
     uint32_t next; /* next member of its group */
     double evals;  /* times an element is computed by the group, summed over elements */

@@ -141,7 +141,7 @@ static inline tn_val gen_reduce(gen *s, tn_val x) {
 static inline tn_val gen_contract(gen *s, tn_val x) {
     size_t rank = tn_val_rank(s->g, x);
     int64_t k, c;
-    if (rank == 4 && gen_static(s, x, 1, &c) && gen_static(s, x, 2, &k) && gen_static(s, x, 3, &k)) {
+    if (rank == 4 && gen_next(s, 3) && gen_static(s, x, 1, &c) && gen_static(s, x, 2, &k) && gen_static(s, x, 3, &k)) {
         int64_t w[4] = {4, c, 3, 3};
         int64_t pads[4] = {1, 1, 1, 1};
         tn_val in[2] = {x, gen_weights(s, 4, w)};
@@ -154,6 +154,14 @@ static inline tn_val gen_contract(gen *s, tn_val x) {
         return tn_emit1(s->g, TN_OP_CONV, &a, 2, in);
     }
     if (rank < 2 || !gen_static(s, x, rank - 1, &k)) return (tn_val){0};
+    if (rank > 2 && gen_next(s, 2)) { /* x times the transpose of something of its shape */
+        tn_perm p = tn_perm_identity((uint32_t)rank);
+        p.p[rank - 1] = (int64_t)rank - 2;
+        p.p[rank - 2] = (int64_t)rank - 1;
+        tn_val y = gen_pick(s);
+        return tn_binary(s->g, TN_OP_MATMUL, x,
+                         tn_emit_transpose(s->g, gen_same_dims(s->g, x, y, SIZE_MAX) ? y : x, p));
+    }
     int64_t w[2] = {k, 4};
     return tn_binary(s->g, TN_OP_MATMUL, x, gen_weights(s, 2, w));
 }

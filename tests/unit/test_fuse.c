@@ -37,8 +37,8 @@ static void check_body(const tn_graph *g, const char *what) {
     }
 }
 
-static void same_results(const char *passes, bool symbolic, size_t steps, uint64_t first, uint64_t count,
-                         double tolerance) {
+static void same_results(const char *before_passes, const char *passes, const tn_pass_options *o, bool symbolic,
+                         size_t steps, uint64_t first, uint64_t count, double tolerance) {
     for (uint64_t seed = first; seed < first + count; seed++) {
         char what[64];
         snprintf(what, sizeof what, "seed %u", (unsigned)seed);
@@ -46,8 +46,9 @@ static void same_results(const char *passes, bool symbolic, size_t steps, uint64
         tn_graph *g = gen_graph(&env_, seed, steps, symbolic);
         ck_assert_msg(g != NULL, "%s: %s", what, log_.text);
         gen_io before, after;
+        ck_assert_msg(gen_run(&env_, g, before_passes, o) == TN_OK, "%s: %s", what, log_.text);
         ck_assert_msg(gen_eval(&env_, g, seed, 3, 2, &before) == TN_OK, "%s: %s", what, log_.text);
-        ck_assert_msg(gen_run(&env_, g, passes, NULL) == TN_OK, "%s: %s", what, log_.text);
+        ck_assert_msg(gen_run(&env_, g, passes, o) == TN_OK, "%s: %s", what, log_.text);
         check_body(g, what);
         ck_assert_msg(gen_eval(&env_, g, seed, 3, 2, &after) == TN_OK, "%s: %s", what, log_.text);
         double d = gen_difference(&before, &after);
@@ -59,15 +60,30 @@ static void same_results(const char *passes, bool symbolic, size_t steps, uint64
 }
 
 START_TEST(static_random) {
-    same_results("fuse", false, 24, 1, 120, 0);
+    same_results("", "fuse", NULL, false, 24, 1, 120, 0);
 }
 END_TEST
 START_TEST(symbolic_random) {
-    same_results("fuse", true, 40, 1000, 100, 0);
+    same_results("", "fuse", NULL, true, 40, 1000, 100, 0);
 }
 END_TEST
 START_TEST(nhwc_random) {
-    same_results("layout,fuse", true, 24, 2000, 60, 1e-5);
+    same_results("", "layout,fuse", NULL, true, 24, 2000, 60, 1e-5);
+}
+END_TEST
+
+static const tn_pass_options half_ = {.compute = TN_F16};
+START_TEST(half_random) {
+    same_results("precision", "fuse", &half_, true, 40, 3000, 100, 0);
+}
+END_TEST
+
+/* Wherever the count of rewrites is cut off, the graph still fuses to the same results. */
+START_TEST(bisection) {
+    for (uint32_t stop = 1; stop < 24; stop += 2) {
+        tn_pass_options o = {.compute = TN_F32, .stop_after_rewrite = stop};
+        same_results("", "fuse", &o, true, 40, 4000, 6, 0);
+    }
 }
 END_TEST
 
@@ -160,6 +176,8 @@ int main(void) {
     tcase_add_test(tc, static_random);
     tcase_add_test(tc, symbolic_random);
     tcase_add_test(tc, nhwc_random);
+    tcase_add_test(tc, half_random);
+    tcase_add_test(tc, bisection);
     tcase_add_test(tc, densenet_concats);
     tcase_add_test(tc, second_result);
     tcase_add_test(tc, regions_are_refused);

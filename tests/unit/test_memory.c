@@ -118,6 +118,27 @@ START_TEST(elementwise_in_place) {
 }
 END_TEST
 
+/* b is read through a transpose, so no element of the sum may overwrite it. */
+START_TEST(transposed_is_not_in_place) {
+    tn_graph *g = parse("func @main(%x: f32[64,64]) -> f32[64,1] {\n"
+                        "  %b = softmax %x {axis=1} : f32[64,64]\n  %t = transpose %b {perm=[1,0]} : f32[64,64]\n"
+                        "  %s = add %b, %t : f32[64,64]\n  %e = exp %s : f32[64,64]\n"
+                        "  %c = softmax %e {axis=0} : f32[64,64]\n  %d = log_softmax %e {axis=1} : f32[64,64]\n"
+                        "  %f = add %c, %d : f32[64,64]\n"
+                        "  %r = reduce_sum %f {axes=[1], keepdims} : f32[64,1]\n  return %r\n}\n");
+    tn_memory m = plan(g);
+    TN_FOR_NODES(g, tn_graph_body(g), n) {
+        if (tn_node_op(g, n) != TN_OP_KERNEL || strcmp(TN_ATTRS_OF(g, n, kernel)->anchor, "map")) continue;
+        const tn_placement *in = &m.of[tn_node_input(g, n, 0).i], *out = &m.of[tn_node_result(g, n, 0).i];
+        ck_assert_int_eq(in->space, TN_SPACE_ARENA);
+        ck_assert_int_eq(out->space, TN_SPACE_ARENA);
+        ck_assert_uint_ne(in->offset.i, out->offset.i);
+    }
+    tn_memory_free(g, &m);
+    tn_graph_free(g);
+}
+END_TEST
+
 /* An output that is an input, a constant, or the same value twice is copied into its own buffer. */
 START_TEST(outputs_are_copied) {
     tn_graph *g = parse("func @main(%x: f32[N,4]) -> f32[N,4], f32[N,4], f32[N,4] {\n"
@@ -177,6 +198,7 @@ int main(void) {
     tcase_add_test(tc, chain_reuses);
     tcase_add_test(tc, concat_in_place);
     tcase_add_test(tc, elementwise_in_place);
+    tcase_add_test(tc, transposed_is_not_in_place);
     tcase_add_test(tc, outputs_are_copied);
     tcase_add_test(tc, slots_of_two_symbols);
     tcase_add_test(tc, checker_finds_overlap);
