@@ -297,7 +297,7 @@ static bool improve_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
 }
 
 tn_status tn_pass_cancel(tn_graph *g, tn_pass_ctx *ctx) {
-    static const tn_rules *const sets[] = {&tn_rules_shape, &tn_rules_slice};
+    static const tn_rules *const sets[] = {&tn_rules_shape, &tn_rules_slice, &tn_rules_transpose};
     tn_status s = tn_rewrite(g, ctx, sizeof sets / sizeof sets[0], sets);
     for (int k = 0; k < MAX_ROUNDS && s == TN_OK; k++) {
         if (!improve_region(g, ctx, tn_graph_body(g))) break;

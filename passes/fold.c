@@ -60,17 +60,17 @@ static const char *name_for(const tn_graph *g, tn_node n) {
 }
 
 static void fold_node(tn_graph *g, tn_node n) {
-    const tn_env *env = tn_graph_env(g);
+    tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
     tn_tensor out[MAX_OUT] = {{0}};
     size_t count = tn_node_result_count(g, n);
-    if (tn_eval_const_node(env, g, n, out, count) != TN_OK)
-        return; /* e.g. an index out of range: reported, left to run */
+    quiet.diag = NULL; /* what cannot be evaluated (an index out of range) is left, and reported when it runs */
+    if (tn_eval_const_node(&quiet, g, n, out, count) != TN_OK) return;
     tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
     for (size_t k = 0; k < count; k++) {
         tn_val old = tn_node_result(g, n, k);
         tn_val c = tn_const(g, tn_val_type(g, old), tn_blob_copy(g, out[k].data, out[k].bytes), name_for(g, n));
         if (c.i) tn_replace(g, old, c);
-        tn_tensor_free(env, &out[k]);
+        tn_tensor_free(&quiet, &out[k]);
     }
     tn_set_cursor(g, former);
     if (tn_graph_status(g) == TN_OK) tn_reap(g, tn_node_result(g, n, 0));

@@ -95,10 +95,11 @@ tn_status tn_rewrite(tn_graph *g, tn_pass_ctx *ctx, size_t n, const tn_rules *co
 void tn_reap(tn_graph *g, tn_val v);
 
 /* Every rule table, for the test that each rule has fired: row (name). */
+/* clang-format off */
 #define TN_RULE_TABLES(T)                                                                                              \
-    T(arith)                                                                                                           \
-    T(logic) T(clamp) T(shape) T(slice) T(reduce) T(window) T(norm_fold) T(scale_fold) T(branch_fold) T(activations)   \
-        T(norms)
+    T(arith) T(logic) T(clamp) T(shape) T(slice) T(reduce) T(window) T(norm_fold) T(scale_fold) T(branch_fold)         \
+    T(activations) T(norms) T(transpose)
+/* clang-format on */
 #define TN_RULE_TABLE(name) extern const tn_rules tn_rules_##name;
 TN_RULE_TABLES(TN_RULE_TABLE)
 #undef TN_RULE_TABLE

@@ -48,7 +48,11 @@ static tn_val merged_reduce(tn_match *m) {
 /* clang-format off */
 static const tn_rule reduce[] = {
     /*   name              match                                     becomes               when                   exactness */
-    RULE(reduce_units,     TRAIT(REDUCTION),                         FN(operand_reshaped), only_unit_axes,        EXACT),
+    RULE(max_units,        NODE(REDUCE_MAX),                         FN(operand_reshaped), only_unit_axes,        EXACT),
+    RULE(min_units,        NODE(REDUCE_MIN),                         FN(operand_reshaped), only_unit_axes,        EXACT),
+    RULE(prod_units,       NODE(REDUCE_PROD),                        FN(operand_reshaped), only_unit_axes,        EXACT),
+    RULE(sum_units,        NODE(REDUCE_SUM),                         FN(operand_reshaped), only_unit_axes,        FLOAT_RELAXED), /* 0 + -0 is 0 */
+    RULE(mean_units,       NODE(REDUCE_MEAN),                        FN(operand_reshaped), only_unit_axes,        FLOAT_RELAXED),
     RULE(sum_sum,          OP(REDUCE_SUM, ONCE(REDUCE_SUM, X)),      FN(merged_reduce),    both_or_neither_keep,  FLOAT_RELAXED),
     RULE(mean_mean,        OP(REDUCE_MEAN, ONCE(REDUCE_MEAN, X)),    FN(merged_reduce),    both_or_neither_keep,  RELAXED),
     RULE(prod_prod,        OP(REDUCE_PROD, ONCE(REDUCE_PROD, X)),    FN(merged_reduce),    both_or_neither_keep,  FLOAT_RELAXED),

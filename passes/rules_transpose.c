@@ -1,0 +1,92 @@
+/* rules_transpose.c: transposes move past reshapes and into weights, so that `cancel` can bring them together. */
+#include "passes/util.h"
+#include "passes/rule.h"
+
+/* ---- transpose(merging reshape) = merging reshape(transpose) ---------------------------------------------------------- */
+
+/* A reshape that only merges neighbouring axes: result axis k is the product of operand axes first[k] .. first[k + 1] - 1. */
+typedef struct merge {
+    size_t n;
+    size_t first[TN_MAX_RANK + 1];
+} merge;
+
+static bool merging(tn_graph *g, tn_node reshape, merge *out) {
+    tn_val from = tn_node_input(g, reshape, 0), to = tn_node_result(g, reshape, 0);
+    size_t rank = tn_val_rank(g, from), k = 0;
+    out->n = tn_val_rank(g, to);
+    for (size_t j = 0; j < out->n; j++) {
+        tn_dim product = tn_dim_const(g, 1), want = tn_val_dim(g, to, j);
+        out->first[j] = k;
+        while (product.i != want.i && k < rank) product = tn_dim_mul(g, product, tn_val_dim(g, from, k++));
+        if (product.i != want.i) return false;
+    }
+    for (; k < rank; k++)
+        if (!tn_dim_equal_const(g, tn_val_dim(g, from, k), 1)) return false;
+    out->first[out->n] = rank;
+    return out->n > 0 && out->n <= rank;
+}
+
+static const char *merges_axes(const tn_match *m) {
+    merge r;
+    return merging(m->g, tn_val_def(m->g, tn_node_input(m->g, m->root, 0)), &r) ? NULL : "the reshape splits axes";
+}
+
+static tn_val transpose_first(tn_match *m) {
+    tn_graph *g = m->g;
+    merge r;
+    merging(g, tn_val_def(g, tn_node_input(g, m->root, 0)), &r);
+    tn_perm p = tn_perm_of(g, m->root), q = {0};
+    for (uint32_t k = 0; k < p.n; k++)
+        for (size_t a = r.first[p.p[k]]; a < r.first[p.p[k] + 1]; a++) q.p[q.n++] = (int64_t)a;
+    tn_val root = tn_node_result(g, m->root, 0);
+    tn_type t = tn_val_type(g, root);
+    return tn_emit_reshape(g, tn_emit_transpose(g, m->v[TN_X], q), tn_type_rank(g, t), tn_type_dims(g, t));
+}
+
+/* ---- matmul(flatten(transpose x), w) = matmul(flatten(x), w with its rows permuted) ------------------------------------- */
+
+/* TN_X: before the transpose, TN_Y: its result, TN_Z: flattened to [N, K]; the root is the matmul. */
+static const char *flattens_features(const tn_match *m) {
+    tn_graph *g = m->g;
+    int64_t k;
+    tn_val y = m->v[TN_Y], z = m->v[TN_Z];
+    if (tn_val_rank(g, z) != 2 || tn_val_rank(g, m->v[TN_W]) != 2) return "";
+    if (TN_ATTRS_OF(g, m->root, matmul)->trans_a) return "";
+    if (tn_perm_of(g, tn_val_def(g, y)).p[0] != 0) return "the transpose moves the rows";
+    if (tn_val_dim(g, z, 0).i != tn_val_dim(g, y, 0).i) return "the reshape does not keep the rows";
+    for (size_t a = 1; a < tn_val_rank(g, y); a++)
+        if (!tn_static_dim(g, y, a, &k)) return "a flattened axis is symbolic";
+    return tn_val_rank(g, y) < TN_MAX_RANK ? NULL : "";
+}
+
+static tn_val permute_weights(tn_match *m) {
+    tn_graph *g = m->g;
+    tn_val x = m->v[TN_X], y = m->v[TN_Y], z = m->v[TN_Z], w = m->v[TN_W];
+    const tn_attrs_matmul *a = tn_node_attrs(g, m->root);
+    tn_perm back = tn_perm_inverse(tn_perm_of(g, tn_val_def(g, y))); /* of y's axes, the rows included */
+    uint32_t rank = back.n;
+    tn_dim dims[TN_MAX_RANK], flat[2] = {tn_val_dim(g, w, 0), tn_val_dim(g, w, 1)};
+    tn_perm q = {.n = rank};
+    /* w's K axis becomes y's axes 1.. and its other axis stays first (trans_b) or last. */
+    for (uint32_t k = 1; k < rank; k++) {
+        uint32_t at = a->trans_b ? k : k - 1;
+        dims[at] = tn_val_dim(g, y, k);
+        q.p[at] = back.p[k] - (a->trans_b ? 0 : 1);
+    }
+    dims[a->trans_b ? 0 : rank - 1] = flat[a->trans_b ? 0 : 1];
+    q.p[a->trans_b ? 0 : rank - 1] = a->trans_b ? 0 : rank - 1;
+    tn_val rows = tn_emit_transpose(g, tn_emit_reshape(g, w, rank, dims), q);
+    tn_dim zd[2] = {tn_val_dim(g, z, 0), tn_val_dim(g, z, 1)};
+    tn_val in[2] = {tn_emit_reshape(g, x, 2, zd), tn_emit_reshape(g, rows, 2, flat)};
+    return tn_emit1(g, TN_OP_MATMUL, a, 2, in);
+}
+
+/* clang-format off */
+static const tn_rule transpose[] = {
+    /*   name                match                                                                  becomes              when               exactness */
+    RULE(transpose_merge,    OP(TRANSPOSE, ONCE(RESHAPE, X)),                                       FN(transpose_first), merges_axes,       EXACT),
+    RULE(matmul_flattened,   OP(MATMUL, LET(Z, RESHAPE, LET(Y, TRANSPOSE, X)), CONSTANT(W)),        FN(permute_weights), flattens_features, RELAXED),
+};
+/* clang-format on */
+
+const tn_rules tn_rules_transpose = TN_RULES(transpose);
