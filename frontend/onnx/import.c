@@ -74,8 +74,8 @@ static void inline_function(tn_oi *x, const TnOnnx__FunctionProto *f, const char
     for (size_t k = 0; k < f->n_input; k++) {
         tn_oi_value *from = k < call->n_input && *call->input[k] ? tn_oi_find_value(x, call->input[k]) : NULL;
         if (!from && k < call->n_input && *call->input[k]) {
-            tn_oi_fail(x, TN_E_FORMAT, "the model is not topologically sorted: check it with onnx.checker",
-                       "input '%s' is defined nowhere before this node", call->input[k]);
+            tn_oi_fail(x, TN_E_FORMAT, "the model was cut badly: check it with onnx.checker",
+                       "input '%s' is defined nowhere", call->input[k]);
             return;
         }
         x->scope = inner;
@@ -212,9 +212,11 @@ static bool cancelled(tn_oi *x, size_t done, size_t total, const char *item) {
 }
 
 static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
-    for (size_t k = 0; k < n && !tn_oi_failed(x); k++) {
-        if (cancelled(x, k, n, nodes[k]->name)) return;
-        import_node(x, nodes[k]);
+    const uint32_t *order = tn_oi_order(x, n, nodes);
+    for (size_t k = 0; order && k < n && !tn_oi_failed(x); k++) {
+        const TnOnnx__NodeProto *node = nodes[order[k]];
+        if (cancelled(x, k, n, node->name)) return;
+        import_node(x, node);
     }
 }
 

@@ -176,8 +176,8 @@ static tn_oi_value *input(tn_oi *x, size_t k) {
     tn_oi_value *v = tn_oi_find_value(x, x->node->input[k]);
     if (!v)
         tn_oi_fail(x, TN_E_FORMAT,
-                   "the model is not topologically sorted, or was cut badly: check it with onnx.checker",
-                   "input '%s' is defined nowhere before this node", x->node->input[k]);
+                   "the model was cut badly: check it with onnx.checker",
+                   "input '%s' is defined nowhere", x->node->input[k]);
     else if (v->absent)
         return NULL;
     return v;
