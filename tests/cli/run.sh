@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# The tenon command from outside: what it prints, its exit codes, and that errors leave nothing behind.
+# usage: run.sh TENON SOURCE_DIR
+set -uo pipefail
+tenon=$1 src=$2
+digits=$src/examples/digits
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export TENON_CACHE=$work/cache NO_COLOR=1
+fails=0 count=0
+
+# expect NAME CODE PATTERN COMMAND...: exit code and a pattern in the output (stdout and stderr)
+expect() {
+    local name=$1 code=$2 pattern=$3 out rc
+    shift 3
+    out=$("$@" 2>&1 </dev/null)
+    rc=$?
+    count=$((count + 1))
+    if [ "$rc" != "$code" ] || ! grep -Eq -- "$pattern" <<<"$out"; then
+        fails=$((fails + 1))
+        printf 'FAILED %s: exit code %s (want %s), output lacks /%s/:\n%s\n' "$name" "$rc" "$code" "$pattern" "$out"
+    fi
+}
+absent() { # NAME FILE...: no such files (and no temporary ones beside them)
+    local name=$1
+    shift
+    count=$((count + 1))
+    for f in "$@"; do
+        if compgen -G "$f*" >/dev/null; then
+            fails=$((fails + 1))
+            echo "FAILED $name: $(echo "$f"*) was left behind"
+        fi
+    done
+}
+
+have_nvrtc=1
+"$tenon" compile "$digits/digits.onnx" -o "$work/probe.plan" --target sm_90a --no-gpu -q 2>/dev/null
+[ $? = 10 ] && have_nvrtc=0
+
+# ---- usage
+expect "no command" 2 'usage: tenon COMMAND' "$tenon"
+expect "help" 0 'exit codes' "$tenon" --help
+expect "version" 0 '^tenon [0-9]' "$tenon" --version
+expect "unknown command" 2 'no command "frobnicate"' "$tenon" frobnicate
+for c in compile run bench inspect opt tune check; do
+    expect "$c --help" 0 'examples:' "$tenon" $c --help
+    expect "$c with a bad option" 2 'nonsense' "$tenon" $c --nonsense
+    expect "$c without arguments" 2 'takes|needs' "$tenon" $c
+done
+expect "bad shape" 2 'write NAME=' "$tenon" opt "$digits/digits.onnx" --shape 1x3
+expect "bad precision" 2 'use fp32' "$tenon" opt "$digits/digits.onnx" --precision fp7
+expect "unknown target" 2 'unknown architecture' "$tenon" compile "$digits/digits.onnx" -o "$work/x.plan" --no-gpu --target sm_1
+absent "unknown target" "$work/x.plan"
+
+# ---- the reference, without a GPU
+expect "check on the cpu" 0 'passed on cpu' "$tenon" check "$digits/digits.onnx" --device cpu
+expect "check fp16 on the cpu" 0 'passed on cpu' "$tenon" check "$digits/digits.onnx" --device cpu --precision fp16 --atol 0.1
+expect "check json" 0 '"passed":.*true' "$tenon" check "$digits/digits.onnx" --device cpu --json
+expect "tolerances matter" 1 'WRONG' "$tenon" check "$digits/digits.onnx" --device cpu --precision fp16 --rtol 0 --atol 1e-9
+expect "run a model" 0 'logits: f32 1x10' "$tenon" run "$digits/digits.onnx" --device cpu --input "image=$digits/digit_3.npy"
+expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json
+expect "opt prints text" 0 'func @' "$tenon" opt "$digits/digits.onnx" --passes=canon,dce
+expect "opt lists passes" 0 'canon' "$tenon" opt --list
+expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --passes=frob
+expect "opt writes a file" 0 '' "$tenon" opt "$digits/digits.onnx" -o "$work/d.tn"
+expect "opt reads it back" 0 'kernel' "$tenon" opt "$work/d.tn" --passes=
+
+# ---- bad input
+head -c 20000 "$digits/digits.onnx" >"$work/short.onnx"
+expect "truncated model" 5 'short.onnx|truncated|damaged|ends' "$tenon" opt "$work/short.onnx"
+expect "no model" 4 'nowhere.onnx' "$tenon" opt "$work/nowhere.onnx"
+python3 - "$work/wrong.npy" <<'PY'
+import sys
+head = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 20, 21), }"
+head += " " * (118 - len(head) - 1) + "\n"
+open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"\0" * 1680)
+PY
+count=$((count + 1))
+out=$("$tenon" run "$digits/digits.onnx" --device cpu --input "image=$work/wrong.npy" 2>&1)
+rc=$?
+if [ $rc = 0 ] || [ $rc -gt 17 ] || ! grep -q image <<<"$out"; then fails=$((fails + 1)); echo "FAILED wrong input shape: $rc $out"; fi
+expect "an input that is not there" 2 'the inputs are image' "$tenon" run "$digits/digits.onnx" --device cpu --input "x=$digits/digit_3.npy"
+
+# ---- no GPU, no NVRTC
+if ! nvidia-smi >/dev/null 2>&1; then
+    expect "no GPU to run on" 9 'libcuda|GPU|driver|device' "$tenon" run "$digits/digits.onnx" --device cuda
+    expect "no GPU to tune on" 9 'libcuda|GPU|driver|device' "$tenon" compile "$digits/digits.onnx" -o "$work/g.plan"
+    absent "no GPU to tune on" "$work/g.plan"
+fi
+expect "no NVRTC" 10 'NVRTC|nvrtc' env TENON_LIBNVRTC=/nonexistent/libnvrtc.so "$tenon" compile "$digits/digits.onnx" -o "$work/n.plan" --target sm_90a --no-gpu
+absent "no NVRTC" "$work/n.plan"
+
+# ---- plans
+if [ $have_nvrtc = 0 ]; then
+    echo "skipped: compiling plans (NVRTC is not there)"
+else
+    expect "compile" 0 'sm_90a' "$tenon" compile "$digits/digits.onnx" -o "$work/d.plan" --target sm_80,sm_90a --no-gpu --precision fp16 --emit-c "$work/digits"
+    expect "inspect" 0 'untuned' "$tenon" inspect "$work/d.plan"
+    expect "inspect json" 0 '"kernels"' "$tenon" inspect "$work/d.plan" --json
+    expect "inspect a kernel" 0 'candidates:' "$tenon" inspect "$work/d.plan" --kernel 0
+    expect "inspect a source" 0 '__global__' "$tenon" inspect "$work/d.plan" --kernel 0 --source
+    expect "inspect ptx" 0 '\.target sm_90a' "$tenon" inspect "$work/d.plan" --kernel 0 --ptx --arch sm_90a
+    expect "run the plan" 0 'logits' "$tenon" run "$work/d.plan" --device cpu --input "image=$digits/digit_5.npy"
+    expect "lockfile" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/l1.plan" --target sm_90a --no-gpu -q --lockfile "$work/lock"
+    expect "the lockfile is used" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/l2.plan" --target sm_90a --no-gpu -q --lockfile "$work/lock"
+    count=$((count + 1))
+    cmp -s "$work/l1.plan" "$work/l2.plan" || { fails=$((fails + 1)); echo "FAILED two builds with one lockfile differ"; }
+    head -c 4000 "$work/d.plan" >"$work/short.plan"
+    expect "truncated plan" 5 'short.plan|plan' "$tenon" inspect "$work/short.plan"
+    cp "$work/d.plan" "$work/flip.plan"
+    size=$(stat -c %s "$work/flip.plan")
+    printf '\xff' | dd of="$work/flip.plan" bs=1 seek=$((size - 100)) conv=notrunc 2>/dev/null
+    expect "bit-flipped plan" 5 'plan|checksum|damaged' "$tenon" inspect "$work/flip.plan"
+    expect "not a plan" 5 'plan' "$tenon" run "$digits/digit_5.npy" --device cpu
+    if ldd "$(dirname "$tenon")/libtenon_rt.so" >/dev/null 2>&1; then
+        count=$((count + 1))
+        ldd "$(dirname "$tenon")/libtenon_rt.so" | grep -qi -e cuda -e nvrtc -e cublas && { fails=$((fails + 1)); echo "FAILED libtenon_rt links CUDA"; }
+    fi
+fi
+
+echo "$((count - fails)) passed, $fails failed"
+[ $fails = 0 ]
