@@ -111,11 +111,11 @@ struct filters {
     static constexpr int VEC = TN_B_VEC;
 #if TN_B_ASYNC
     TN_DEV const tn_elem *at(const tn_args &args, int group, int o, int k) {
-        return TN_B(args) + tn_offset_b(args, group * TN_N + o, k);
+        return TN_B(args) + tn_offset_b(args, 0, group * TN_N + o, k);
     }
 #else
     TN_DEV void load(const tn_args &args, int group, int o, int k, float (&x)[VEC]) {
-        tn_load_b(args, group * TN_N + o, k, x);
+        tn_load_b(args, 0, group * TN_N + o, k, x);
     }
 #endif
 };

@@ -15,7 +15,7 @@
 // shared memory, and runs the epilogue on them.  Nothing has to be zeroed and the order of additions is fixed.
 #pragma once
 #include "tn_mma.cuh"
-#include "tn_finish.cuh"
+#include "tn_split.cuh"
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK;
 constexpr int THREADS = 32 * TN_WARPS;
@@ -44,7 +44,6 @@ constexpr int MI = WM / 16, NI = WN / 8;            // in mma tiles
 static_assert(WM % 16 == 0 && WN % 16 == 0, "warp tile too small");
 
 constexpr int A_BYTES = BM * TN_KBYTES, SLOT_BYTES = (BM + BN) * TN_KBYTES;
-constexpr int C_STRIDE = BN + 8; // floats; writes of two floats a lane and reads of four are free of bank conflicts
 
 // ---- tiles in shared memory -------------------------------------------------------------------------------------------------
 
@@ -279,7 +278,7 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[M
 // Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the cluster's partial tiles.
 template <int VEC, class Sink>
 TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
-    constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = BN / WIDTH; // read at least 16 bytes
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK> partial;
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
@@ -289,47 +288,7 @@ TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const
         for (int j = 0; j < NI; j++)
             TN_UNROLL
             for (int h = 0; h < 2; h++)
-                tn_sts8(smem + (unsigned)(((at.m + i * 16 + h * 8 + g) * C_STRIDE + at.n + j * 8 + t * 2) * 4),
+                tn_sts8(partial::at(smem, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
                         tn_float_bits(acc[i][j][h * 2]), tn_float_bits(acc[i][j][h * 2 + 1]));
-    if (SPLITK > 1) tn_cluster_sync();
-    else __syncthreads();
-    const int first = SPLITK > 1 ? tn_cluster_rank() * (BM / SPLITK) : 0;
-    for (int i = (int)threadIdx.x; i < BM / SPLITK * PER_ROW; i += THREADS) {
-        const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
-        float x[WIDTH];
-        TN_UNROLL
-        for (int w = 0; w < WIDTH; w += 4) {
-            const unsigned addr = smem + (unsigned)((m * C_STRIDE + n + w) * 4);
-            TN_UNROLL
-            for (int r = 0; r < SPLITK; r++) {
-                const tn_bits16 p = SPLITK > 1 ? tn_cluster_lds16(addr, r) : tn_lds16(addr);
-                x[w] = r ? x[w] + tn_bits_float(p.x) : tn_bits_float(p.x);
-                x[w + 1] = r ? x[w + 1] + tn_bits_float(p.y) : tn_bits_float(p.y);
-                x[w + 2] = r ? x[w + 2] + tn_bits_float(p.z) : tn_bits_float(p.z);
-                x[w + 3] = r ? x[w + 3] + tn_bits_float(p.w) : tn_bits_float(p.w);
-            }
-        }
-        TN_UNROLL
-        for (int e = 0; e < WIDTH; e += VEC) {
-            float y[VEC];
-            TN_UNROLL
-            for (int v = 0; v < VEC; v++) y[v] = x[e + v];
-            sink.put(m, n + e, y);
-        }
-    }
-    if (SPLITK > 1) tn_cluster_sync(); // no block leaves while another reads its shared memory
-}
-
-// k tiles of this block: the cluster's share of `tiles`.
-TN_DEV void tn_split_range(int tiles, int rank, int &k0, int &k1) {
-    k0 = (int)((long long)tiles * rank / SPLITK);
-    k1 = (int)((long long)tiles * (rank + 1) / SPLITK);
-}
-
-// Tile `t` of tiles_m x tiles_n, in bands of 8 along n, so that the blocks that run together share rows and columns in L2.
-TN_DEV void tn_raster(int t, int tiles_m, int tiles_n, int &tm, int &tn) {
-    const int band = t / (8 * tiles_m), n0 = band * 8, width = tiles_n - n0 < 8 ? tiles_n - n0 : 8;
-    const int r = t - band * 8 * tiles_m;
-    tm = r / width;
-    tn = n0 + r % width;
+    partial::template finish<VEC>(smem, sink);
 }

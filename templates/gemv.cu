@@ -1,0 +1,116 @@
+// gemv.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, n, k]) for few rows m: streams B once at memory speed.
+//
+// B is stored along k.  A warp owns ROWS consecutive n and walks k in 16-byte chunks, one a lane, DEPTH chunks in flight; KSPLIT warps
+// share the same rows and take every KSPLIT-th chunk group.  Sums run over lanes by shuffles, then over the KSPLIT warps in
+// shared memory, in a fixed order.  Where B is constant its first DEPTH chunks are requested before TN_WAIT().
+//
+//! kernel  gemv    small-M matrix product, weights streamed
+//! knob    ROWS    1 2 4
+//! knob    WARPS   2 4 8
+//! knob    KSPLIT  1 2 4 8
+//! knob    DEPTH   1 2 4
+//! require KSPLIT <= WARPS
+//! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
+//! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < K * ELT
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_finish.cuh"
+
+constexpr int ROWS = TN_ROWS, WARPS = TN_WARPS, KSPLIT = TN_KSPLIT, DEPTH = TN_DEPTH, M_MAX = TN_M_MAX;
+constexpr int THREADS = WARPS * 32, CHUNK = 16 / (int)sizeof(tn_elem);
+constexpr int BLOCK_N = WARPS / KSPLIT * ROWS;
+
+typedef tn_pack<tn_elem, CHUNK> chunk;
+
+// B's chunks i ... i+DEPTH-1 of this lane for the warp's rows; zero outside.
+struct weights {
+    chunk w[DEPTH][ROWS];
+    TN_MEMBER void load(const tn_args &args, int b, int n, int first, int step) {
+        TN_UNROLL
+        for (int u = 0; u < DEPTH; u++) {
+            const int k = (first + u * step) * CHUNK;
+            TN_UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                if (k < (int)TN_K && n + r < (int)TN_N) {
+                    const tn_elem *p = TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), n + r, k);
+                    w[u][r] = TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
+                } else {
+                    const tn_bits16 zero = {0, 0, 0, 0};
+                    *(tn_bits16 *)w[u][r].v = zero;
+                }
+            }
+        }
+    }
+};
+
+TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, int step, float (&acc)[M_MAX][ROWS]) {
+    TN_UNROLL
+    for (int u = 0; u < DEPTH; u++) {
+        const int k = (first + u * step) * CHUNK;
+        if (k >= (int)TN_K) continue;
+        TN_UNROLL
+        for (int m = 0; m < M_MAX; m++) {
+            if (m >= (int)TN_M) continue;
+            float a[CHUNK];
+            TN_UNROLL
+            for (int j = 0; j < CHUNK; j += TN_A_VEC) {
+                float part[TN_A_VEC];
+                tn_load_a(args, TN_A_BATCH(b), m, k + j, part);
+                TN_UNROLL
+                for (int i = 0; i < TN_A_VEC; i++) a[j + i] = part[i];
+            }
+            TN_UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                TN_UNROLL
+                for (int j = 0; j < CHUNK; j++) acc[m][r] += a[j] * tn_to_reg(x.w[u][r][j]);
+            }
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_RELEASE();
+    TN_DYNAMIC_SMEM(memory);
+    float *partial = (float *)memory; // [WARPS][M_MAX * ROWS]
+    const int blocks_n = ((int)TN_N + BLOCK_N - 1) / BLOCK_N;
+    const int b = (int)blockIdx.x / blocks_n, block_n = ((int)blockIdx.x - b * blocks_n) * BLOCK_N;
+    const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
+    const int n = block_n + warp / KSPLIT * ROWS;
+    constexpr int STEP = KSPLIT * 32;
+    int first = warp % KSPLIT * 32 + lane;
+    const int chunks = ((int)TN_K + CHUNK - 1) / CHUNK;
+
+    weights now, next;
+    if (!TN_B_CONST) TN_WAIT();
+    now.load(args, b, n, first, STEP);
+    if (TN_B_CONST) TN_WAIT();
+
+    float acc[M_MAX][ROWS];
+    TN_UNROLL
+    for (int m = 0; m < M_MAX; m++)
+        TN_UNROLL
+        for (int r = 0; r < ROWS; r++) acc[m][r] = 0.0f;
+    for (; first < chunks; first += STEP * DEPTH) {
+        next.load(args, b, n, first + STEP * DEPTH, STEP);
+        multiply(args, b, now, first, STEP, acc);
+        now = next;
+    }
+
+    TN_UNROLL
+    for (int m = 0; m < M_MAX; m++) {
+        TN_UNROLL
+        for (int r = 0; r < ROWS; r++) {
+            const float sum = tn_warp_reduce<tn_sum_op, 32>(acc[m][r]);
+            if (lane == 0) partial[(warp * M_MAX + m) * ROWS + r] = sum;
+        }
+    }
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < M_MAX * BLOCK_N; i += THREADS) {
+        const int m = i / BLOCK_N, column = i % BLOCK_N, owner = column / ROWS * KSPLIT, r = column % ROWS;
+        float sum[1] = {0.0f};
+        TN_UNROLL
+        for (int s = 0; s < KSPLIT; s++) sum[0] += partial[((owner + s) * M_MAX + m) * ROWS + r];
+        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum);
+    }
+}

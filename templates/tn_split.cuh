@@ -1,0 +1,63 @@
+// tn_split.cuh: which tile and which part of k a block works on, and adding up the partial tiles of a cluster.
+//
+// Split-K protocol: the SPLITK blocks of a cluster each hold a partial BM x BN tile of floats in their own shared memory at one
+// and the same address.  After a cluster barrier, block r adds rows r*BM/SPLITK ... of all partial tiles in rank order
+// (so the sum does not depend on timing), reading the others' through distributed shared memory, and hands them to the
+// epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.
+#pragma once
+#include "tn_mma.cuh"
+#include "tn_finish.cuh"
+
+template <int ROWS, int COLS, int THREADS, int SPLIT> struct tn_partial_tile {
+    // In floats: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
+    static constexpr int STRIDE = COLS + 8;
+    static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
+
+    TN_DEV unsigned at(unsigned smem, int m, int n) { return smem + (unsigned)((m * STRIDE + n) * 4); }
+
+    // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time.
+    template <int VEC, class Sink> TN_DEV void finish(unsigned smem, const Sink &sink) {
+        constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH; // read at least 16 bytes
+        if (SPLIT > 1) tn_cluster_sync();
+        else __syncthreads();
+        const int first = SPLIT > 1 ? tn_cluster_rank() * (ROWS / SPLIT) : 0;
+        for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
+            const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
+            float x[WIDTH];
+            TN_UNROLL
+            for (int w = 0; w < WIDTH; w += 4) {
+                TN_UNROLL
+                for (int r = 0; r < SPLIT; r++) {
+                    const unsigned addr = at(smem, m, n + w);
+                    const tn_bits16 p = SPLIT > 1 ? tn_cluster_lds16(addr, r) : tn_lds16(addr);
+                    x[w] = r ? x[w] + tn_bits_float(p.x) : tn_bits_float(p.x);
+                    x[w + 1] = r ? x[w + 1] + tn_bits_float(p.y) : tn_bits_float(p.y);
+                    x[w + 2] = r ? x[w + 2] + tn_bits_float(p.z) : tn_bits_float(p.z);
+                    x[w + 3] = r ? x[w + 3] + tn_bits_float(p.w) : tn_bits_float(p.w);
+                }
+            }
+            TN_UNROLL
+            for (int e = 0; e < WIDTH; e += VEC) {
+                float y[VEC];
+                TN_UNROLL
+                for (int v = 0; v < VEC; v++) y[v] = x[e + v];
+                sink.put(m, n + e, y);
+            }
+        }
+        if (SPLIT > 1) tn_cluster_sync();
+    }
+};
+
+// k tiles of this block: the cluster's share of `tiles`.
+TN_DEV void tn_split_range(int tiles, int rank, int &k0, int &k1) {
+    k0 = (int)((long long)tiles * rank / TN_SPLITK);
+    k1 = (int)((long long)tiles * (rank + 1) / TN_SPLITK);
+}
+
+// Tile `t` of tiles_m x tiles_n, in bands of 8 along n, so that the blocks that run together share rows and columns in L2.
+TN_DEV void tn_raster(int t, int tiles_m, int tiles_n, int &tm, int &tn) {
+    const int band = t / (8 * tiles_m), n0 = band * 8, width = tiles_n - n0 < 8 ? tiles_n - n0 : 8;
+    const int r = t - band * 8 * tiles_m;
+    tm = r / width;
+    tn = n0 + r % width;
+}
