@@ -1,0 +1,248 @@
+/* enumerate.c: all candidates of a spec: templates whose binding accepts it, times the knob values that satisfy the
+ * template's requires, ranked by predicted cost. */
+#include "codegen/emit.h"
+#include "codegen/require.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BINDING(name) extern const tn_binding_ops tn_bind_##name;
+#include "codegen/templates.def"
+#undef BINDING
+
+static const tn_binding_ops *const bindings[] = {
+#define BINDING(name) &tn_bind_##name,
+#include "codegen/templates.def"
+#undef BINDING
+};
+enum { N_BINDINGS = sizeof bindings / sizeof *bindings };
+
+/* ---- cost ------------------------------------------------------------------------------------------------------------- */
+
+double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
+    const double threads = m->threads > 32 ? m->threads : 32;
+    double resident = floor(2048 / threads); /* blocks on one SM */
+    if (m->smem > 0 && resident > floor(arch->smem_sm / (m->smem + 1024))) resident = floor(arch->smem_sm / (m->smem + 1024));
+    if (resident > 32) resident = 32;
+    if (resident < 1) resident = 1;
+    const double blocks = m->blocks > 1 ? m->blocks : 1, slots = resident * arch->sms;
+    const double waves = ceil(blocks / slots), balance = blocks / (waves * slots); /* < 1 when the last wave is not full */
+    const double busy = blocks < arch->sms ? blocks / arch->sms : blocks < slots ? 1 : balance;
+    /* bandwidth needs loads in flight: about 512 threads a SM saturate it */
+    const double in_flight = blocks * threads / (512.0 * arch->sms);
+    const double l2 = m->bytes < arch->l2_mb * 0.5e6 ? arch->l2_gbs : arch->dram_gbs;
+    const double mem = m->bytes / (l2 * 1e3 * m->mem_efficiency * (in_flight < 1 ? in_flight : 1));
+    const double math = m->tflops > 0 ? m->flops / (m->tflops * 1e6 * m->math_efficiency * busy) : 0;
+    const double launch = arch->pdl ? 1.0 : 2.0;
+    return launch + (mem > math ? mem : math) + waves * m->latency_us;
+}
+
+/* ---- requires ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct scope {
+    const tn_spec *s;
+    const tn_arch *arch;
+    const tn_template *t;
+    const tn_problem *p;
+    const int64_t *knob;
+} scope;
+
+static tn_known fixed(int64_t v) { return (tn_known){v, v, v, v < 0 ? -v : v}; }
+
+static bool lookup(void *user, const char *name, tn_known *out) {
+    const scope *c = user;
+    for (uint32_t k = 0; k < c->t->n_knobs; ++k)
+        if (!strcmp(c->t->knobs[k].name, name)) {
+            *out = fixed(c->knob[k]);
+            return true;
+        }
+    for (uint32_t k = 0; k < c->p->n; ++k) {
+        const tn_const_def *d = &c->p->c[k];
+        if (strcmp(d->name, name)) continue;
+        *out = fixed(d->value);
+        if (d->dim.i) {
+            tn_dim_bounds(c->s->g, d->dim, &out->lo, &out->hi);
+            out->divisor = tn_dim_divisor(c->s->g, d->dim);
+        }
+        return true;
+    }
+    if (!strcmp(name, "CC")) *out = fixed(c->arch->cc);
+    else if (!strcmp(name, "SMS")) *out = fixed(c->arch->sms);
+    else if (!strcmp(name, "SMEM_MAX")) *out = fixed(c->arch->smem_block);
+    else return false;
+    return true;
+}
+
+static tn_status satisfied(scope *c, bool *ok) {
+    *ok = true;
+    for (uint32_t k = 0; k < c->t->n_requires && *ok; ++k) {
+        const char *error;
+        if (!tn_require(c->t->requires_[k], lookup, c, ok, &error))
+            return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", c->t->requires_[k], error);
+    }
+    return TN_OK;
+}
+
+/* ---- candidates --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct candidate {
+    const tn_binding_ops *b;
+    const tn_template *t;
+    uint32_t problem; /* index into problems */
+    int64_t knob[TN_MAX_KNOBS];
+    double cost;
+    uint32_t order; /* as made: ties keep it */
+} candidate;
+
+typedef struct list {
+    const tn_env *env;
+    candidate *c;
+    size_t n, cap;
+} list;
+
+static bool push(list *l, const candidate *c) {
+    if (l->n == l->cap) {
+        const size_t cap = l->cap ? l->cap * 2 : 64;
+        candidate *p = tn_realloc(l->env, l->c, l->cap * sizeof *p, cap * sizeof *p);
+        if (!p) return false;
+        l->c = p;
+        l->cap = cap;
+    }
+    l->c[l->n++] = *c;
+    return true;
+}
+
+static int by_cost(const void *a, const void *b) {
+    const candidate *x = a, *y = b;
+    if (x->cost != y->cost) return x->cost < y->cost ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+/* Every knob assignment of one template, as a mixed-radix counter. */
+static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p, uint32_t index, list *l) {
+    const tn_template *t = tn_template_find(b->name);
+    if (!t) return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "", "templates.def names a template that is not in templates/");
+    uint32_t at[TN_MAX_KNOBS] = {0};
+    for (;;) {
+        candidate c = {.b = b, .t = t, .problem = index, .order = (uint32_t)l->n};
+        for (uint32_t k = 0; k < t->n_knobs; ++k) c.knob[k] = t->knobs[k].values[at[k]];
+        bool ok;
+        scope sc = {s, arch, t, p, c.knob};
+        const tn_status st = satisfied(&sc, &ok);
+        if (st != TN_OK) return st;
+        if (ok) {
+            c.cost = b->cost(s, arch, p, c.knob);
+            if (isfinite(c.cost) && !push(l, &c)) return TN_E_MEMORY;
+        }
+        uint32_t k = 0;
+        while (k < t->n_knobs && ++at[k] == t->knobs[k].n) at[k++] = 0;
+        if (k == t->n_knobs) return TN_OK;
+    }
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_template *t, const tn_problem *p, const int64_t *knob,
+                      double cost, tn_variant *v) {
+    *v = (tn_variant){.tpl = t, .cost_us = cost};
+    memcpy(v->knob, knob, t->n_knobs * sizeof *knob);
+    const tn_status st = b->emit(s, arch, p, v);
+    if (st != TN_OK) tn_variant_free(tn_graph_env(s->g), v);
+    return st;
+}
+
+static void where_of(const tn_spec *s, char *buf, size_t size) {
+    tn_loc_print(s->g, tn_node_loc(s->g, s->kernel), buf, size);
+}
+
+tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_variant **out, size_t *n) {
+    const tn_env *env = tn_graph_env(s->g);
+    list l = {.env = env};
+    tn_status st = TN_OK;
+    uint32_t n_problems = 0;
+    char where[128];
+    where_of(s, where, sizeof where);
+    *out = NULL;
+    *n = 0;
+    tn_problem *problems = tn_alloc(env, N_BINDINGS * sizeof *problems);
+    if (!problems) return TN_E_MEMORY;
+    for (size_t k = 0; k < N_BINDINGS && st == TN_OK; ++k) {
+        tn_problem *p = &problems[n_problems];
+        p->n = 0;
+        if (bindings[k]->accepts(s, arch, p)) st = assignments(s, arch, bindings[k], p, n_problems++, &l);
+    }
+    if (st == TN_OK && !l.n)
+        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", s->name);
+    if (l.n) qsort(l.c, l.n, sizeof *l.c, by_cost);
+    const size_t want = cap && cap < l.n ? cap : l.n;
+    tn_variant *v = st == TN_OK ? tn_alloc(env, l.n * sizeof *v) : NULL;
+    if (st == TN_OK && !v) st = TN_E_MEMORY;
+    size_t made = 0;
+    for (size_t k = 0; st == TN_OK && k < l.n && made < want; ++k) {
+        const tn_status one = emit(s, arch, l.c[k].b, l.c[k].t, &problems[l.c[k].problem], l.c[k].knob, l.c[k].cost, &v[made]);
+        if (one == TN_OK) ++made;
+        else if (one == TN_E_MEMORY) st = one; /* any other failure was reported and costs one candidate */
+    }
+    if (st == TN_OK && !made)
+        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated", s->name);
+    tn_free(env, problems, N_BINDINGS * sizeof *problems);
+    tn_free(env, l.c, l.cap * sizeof *l.c);
+    if (st == TN_OK) {
+        tn_variant *fit = tn_realloc(env, v, l.n * sizeof *v, made * sizeof *v);
+        *out = fit ? fit : v;
+        *n = made;
+        return TN_OK;
+    }
+    for (size_t k = 0; v && k < made; ++k) tn_variant_free(env, &v[k]);
+    tn_free(env, v, l.n * sizeof *v);
+    return st;
+}
+
+/* "BLOCK=256 VEC=8" (an optional template name in front is skipped): every knob must be given a value that it has. */
+static bool parse_knobs(const tn_template *t, const char *text, int64_t *knob) {
+    uint32_t seen = 0;
+    for (const char *p = text; *p;) {
+        while (*p == ' ') ++p;
+        const size_t len = strcspn(p, "= ");
+        if (p[len] == '=') {
+            char *end;
+            const int64_t v = strtoll(p + len + 1, &end, 10);
+            bool found = false;
+            for (uint32_t k = 0; k < t->n_knobs; ++k) {
+                if (strlen(t->knobs[k].name) != len || strncmp(t->knobs[k].name, p, len)) continue;
+                for (uint32_t j = 0; j < t->knobs[k].n; ++j) found |= t->knobs[k].values[j] == v;
+                knob[k] = v;
+                seen |= 1u << k;
+            }
+            if (!found) return false;
+            p = end;
+        } else p += len;
+        if (*p && *p != ' ') return false;
+    }
+    return seen == (1u << t->n_knobs) - 1;
+}
+
+tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl, const char *knobs, tn_variant *out) {
+    const tn_env *env = tn_graph_env(s->g);
+    const tn_template *t = tn_template_find(tpl);
+    const tn_binding_ops *b = NULL;
+    int64_t knob[TN_MAX_KNOBS] = {0};
+    char where[128];
+    where_of(s, where, sizeof where);
+    *out = (tn_variant){0};
+    for (size_t k = 0; k < N_BINDINGS; ++k)
+        if (!strcmp(bindings[k]->name, tpl)) b = bindings[k];
+    if (!t || !b) return tn_fail(env, TN_E_ARGUMENT, where, "", "there is no template %s", tpl);
+    if (!parse_knobs(t, knobs, knob)) return tn_fail(env, TN_E_ARGUMENT, where, "", "template %s has no variant \"%s\"", tpl, knobs);
+    tn_problem *p = tn_alloc(env, sizeof *p);
+    if (!p) return TN_E_MEMORY;
+    tn_status st = TN_OK;
+    bool ok = b->accepts(s, arch, p);
+    scope sc = {s, arch, t, p, knob};
+    if (ok) st = satisfied(&sc, &ok);
+    if (st == TN_OK && !ok) st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
+    if (st == TN_OK) st = emit(s, arch, b, t, p, knob, b->cost(s, arch, p, knob), out);
+    tn_free(env, p, sizeof *p);
+    return st;
+}
