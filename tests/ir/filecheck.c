@@ -3,6 +3,7 @@
  *     // RUN: passes=canon,dce numerics=exact     options: nhwc, compute=f16, tf32, stop-after=N
  *     // FIRES: mul_one                           the rule fires in this case
  *     // REFUSES: add_zero                        the rule does not fire in this case
+ *     // WHY: has a second use                    some recorded near miss says so
  *     func @main(%x: f32[4]) -> f32[4] { ... }
  *     // CHECK: relu                              these lines appear in this order
  *     // CHECK-NEXT: return                       on the very next line
@@ -257,6 +258,16 @@ static void check_rules(state *s, const test_case *c, const tn_pass_ctx *ctx) {
     }
 }
 
+static void check_misses(state *s, const test_case *c, const tn_pass_ctx *ctx) {
+    const tn_near_miss *misses;
+    size_t n = tn_near_misses(ctx, &misses);
+    for (size_t k = 0; k < c->n; k++) {
+        bool said = strcmp(c->d[k].kind, "WHY") != 0;
+        for (size_t i = 0; i < n && !said; i++) said = strstr(misses[i].why, c->d[k].arg) != NULL;
+        if (!said) fail(s, c, c->d[k].line, "no near miss says", c->d[k].arg);
+    }
+}
+
 static void check_values(state *s, const test_case *c, const tn_env *env, tn_graph *before, tn_graph *after,
                          const tn_pass_options *o) {
     const directive *eval = find(c, "EVAL"), *rtol = find(c, "RTOL");
@@ -303,6 +314,7 @@ static void run_case(state *s, test_case *c) {
             fail(s, c, c->line, "a rule misbehaves", "");
         check_text(s, c, g);
         check_rules(s, c, ctx);
+        check_misses(s, c, ctx);
         check_values(s, c, &env, before, g, &opts);
     }
     tn_pass_ctx_free(ctx);
