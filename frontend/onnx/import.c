@@ -212,7 +212,7 @@ static bool cancelled(tn_oi *x, size_t done, size_t total, const char *item) {
 }
 
 static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
-    const uint32_t *order = tn_oi_order(x, n, nodes);
+    const uint32_t *order = tn_oi_order(x, &n, nodes);
     for (size_t k = 0; order && k < n && !tn_oi_failed(x); k++) {
         const TnOnnx__NodeProto *node = nodes[order[k]];
         if (cancelled(x, k, n, node->name)) return;

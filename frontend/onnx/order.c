@@ -38,8 +38,7 @@ static bool index_outputs(tn_oi *x, producers *p, size_t n, TnOnnx__NodeProto **
             const char *name = tn_intern(x->g, nodes[k]->output[i]);
             if (!name) return false;
             size_t at = place(p, name);
-            if (p->name[at]) continue; /* defined twice: the first counts */
-            p->name[at] = name;
+            p->name[at] = name; /* defined twice: the last counts */
             p->node[at] = (uint32_t)k;
         }
     return true;
@@ -103,8 +102,16 @@ static bool visit(tn_oi *x, walk *w, uint32_t root, TnOnnx__NodeProto **nodes) {
     return true;
 }
 
-const uint32_t *tn_oi_order(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
+/* Every output of node k is defined again by a later node, which is what its users see. */
+static bool replaced(tn_oi *x, const producers *p, uint32_t k, const TnOnnx__NodeProto *node) {
+    for (size_t i = 0; i < node->n_output; i++)
+        if (*node->output[i] && p->node[place(p, tn_intern(x->g, node->output[i]))] == k) return false;
+    return node->n_output > 0;
+}
+
+const uint32_t *tn_oi_order(tn_oi *x, size_t *n_nodes, TnOnnx__NodeProto **nodes) {
     producers p;
+    size_t n = *n_nodes;
     walk w = {.order = tn_oi_alloc(x, (n + 1) * sizeof *w.order),
               .stack = tn_oi_alloc(x, (n + 1) * sizeof *w.stack),
               .cursor = tn_oi_alloc(x, (n + 1) * sizeof *w.cursor),
@@ -119,6 +126,7 @@ const uint32_t *tn_oi_order(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
         collect(x, &p, nodes[k], &w.deps[k], false);
     }
     for (size_t k = 0; k < n; k++)
-        if (!visit(x, &w, (uint32_t)k, nodes)) return NULL;
+        if (!replaced(x, &p, (uint32_t)k, nodes[k]) && !visit(x, &w, (uint32_t)k, nodes)) return NULL;
+    *n_nodes = w.done;
     return w.order;
 }
