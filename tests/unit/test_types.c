@@ -1,0 +1,321 @@
+/* Type rules: result types with symbolic sizes, and refusals that say what is wrong. */
+#include "semantics.h"
+
+static tn_val input_of(bench *b, tn_dtype t, size_t rank, const tn_dim *dims) {
+    char name[16];
+    static unsigned count;
+    snprintf(name, sizeof name, "v%u", count++);
+    tn_val v = tn_graph_add_input(b->g, name, tn_type_make(b->g, t, rank, dims));
+    ck_assert_uint_ne(v.i, 0);
+    return v;
+}
+
+/* An input from text such as "f32[N,3,H*2]". */
+static tn_val in(bench *b, const char *text) {
+    const char *open = strchr(text, '['), *p = open + 1;
+    tn_dtype t = tn_dtype_parse(text, (size_t)(open - text));
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = 0;
+    while (*p != ']') {
+        dims[rank] = tn_dim_parse(b->g, p, &p);
+        ck_assert_msg(dims[rank].i != 0, "cannot read %s", text);
+        rank++;
+        if (*p == ',') p++;
+    }
+    return input_of(b, t, rank, dims);
+}
+
+static void expect_type(bench *b, tn_node n, size_t k, const char *want) {
+    char text[200];
+    ck_assert_msg(n.i != 0, "refused: %s", b->message);
+    tn_type_print(b->g, tn_val_type(b->g, tn_node_result(b->g, n, k)), text, sizeof text);
+    ck_assert_str_eq(text, want);
+}
+
+#define EMIT(b, op, attrs, ...)                                                                                        \
+    tn_emit((b)->g, TN_OP_##op, attrs, sizeof((tn_val[]){__VA_ARGS__}) / sizeof(tn_val), (tn_val[]){__VA_ARGS__})
+
+/* The op is refused with a message that holds every given text. */
+static void expect_refused(bench *b, tn_op op, const void *attrs, size_t n, const tn_val *vals, const char *const *texts) {
+    tn_type types[8];
+    size_t n_types = 0;
+    b->message[0] = 0;
+    tn_status s = tn_infer(b->g, op, attrs, n, vals, 0, NULL, types, 8, &n_types);
+    ck_assert_msg(s == TN_E_TYPE, "%s: status %s", tn_op_text(op), tn_status_text(s));
+    ck_assert_int_eq(tn_graph_status(b->g), TN_OK);
+    for (; *texts; texts++) ck_assert_msg(strstr(b->message, *texts), "\"%s\" does not say \"%s\"", b->message, *texts);
+}
+
+#define REFUSED(b, op, attrs, vals, ...)                                                                               \
+    expect_refused(b, TN_OP_##op, attrs, sizeof(vals) / sizeof(tn_val), vals, (const char *const[]){__VA_ARGS__, NULL})
+#define V(...) ((tn_val[]){__VA_ARGS__})
+
+START_TEST(test_broadcasting) {
+    bench b;
+    bench_open(&b);
+    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N,1,5]"), in(&b, "f32[4,1]")), 0, "f32[N,4,5]");
+    expect_type(&b, EMIT(&b, MUL, NULL, in(&b, "i64[]"), in(&b, "i64[2,H]")), 0, "i64[2,H]");
+    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[7]")), 0, "f32[7]"); /* N is 1 or 7 */
+    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[M]")), 0, "f32[N]"); /* taken to be equal */
+    expect_type(&b, EMIT(&b, LT, NULL, in(&b, "f16[N,2]"), in(&b, "f16[2]")), 0, "bool[N,2]");
+    expect_type(&b, EMIT(&b, SELECT, NULL, in(&b, "bool[N,1]"), in(&b, "f32[3]"), in(&b, "f32[]")), 0, "f32[N,3]");
+    expect_type(&b, EMIT(&b, POW, NULL, in(&b, "f32[N]"), in(&b, "i64[]")), 0, "f32[N]");
+    REFUSED(&b, ADD, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[2]")), "broadcast", "3", "2");
+    REFUSED(&b, ADD, NULL, V(in(&b, "f32[2]"), in(&b, "f16[2]")), "f32", "f16", "cast");
+    REFUSED(&b, ADD, NULL, V(in(&b, "bool[2]"), in(&b, "bool[2]")), "bool");
+    REFUSED(&b, SHL, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]")), "integer");
+    REFUSED(&b, AND, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]")), "bool or an integer");
+    REFUSED(&b, SELECT, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]"), in(&b, "f32[2]")), "bool");
+    REFUSED(&b, PRELU, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[2]")), "slope");
+    REFUSED(&b, EXP, NULL, V(in(&b, "i32[2]")), "floating point");
+    REFUSED(&b, NOT, NULL, V(in(&b, "i32[2]")), "bool");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_conv) {
+    const int64_t s2[] = {2, 2}, p[] = {3, 3, 3, 3}, bad[] = {1}, negative[] = {-1, 0, 0, 0}, zero[] = {0, 1};
+    tn_attrs_conv a = {.strides = {s2, 2}, .pads = {p, 4}};
+    bench b;
+    bench_open(&b);
+    tn_val w = in(&b, "f32[64,3,7,7]");
+    expect_type(&b, EMIT(&b, CONV, &a, in(&b, "f32[N,3,224,224]"), w), 0, "f32[N,64,112,112]");
+    expect_type(&b, EMIT(&b, CONV, &a, in(&b, "f32[1,3,2*H,32]"), w, in(&b, "f32[64]")), 0, "f32[1,64,H,16]");
+    expect_type(&b, EMIT(&b, CONV, NULL, in(&b, "f16[N,C,L]"), in(&b, "f16[8,C,3]")), 0, "f16[N,8,L - 2]");
+    tn_attrs_conv nhwc = {.layout = "nhwc", .groups = 4};
+    expect_type(&b, EMIT(&b, CONV, &nhwc, in(&b, "f32[N,8,9,4]"), in(&b, "f32[12,3,3,1]")), 0, "f32[N,6,7,12]");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,4,3,3]")), "conv", "x has 3 channels but the weight wants 4");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,2,9]"), in(&b, "f32[8,3,3,3]")), "spatial axis 0", "3", "2");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9]"), in(&b, "f32[8,3,3,3]")), "ranks differ");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3]"), in(&b, "f32[8,3]")), "rank 2");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f16[8,3,3,3]")), "f16");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]"), in(&b, "f32[7]")), "bias", "7", "8");
+    a = (tn_attrs_conv){.strides = {bad, 1}};
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "strides has 1 elements; it needs 2");
+    a = (tn_attrs_conv){.strides = {zero, 2}};
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "strides[0] is 0");
+    a = (tn_attrs_conv){.pads = {negative, 4}};
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "pads[0] is -1");
+    a = (tn_attrs_conv){.groups = 2};
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,1,3,3]")), "3", "not divisible", "2 groups");
+    a = (tn_attrs_conv){.layout = "nchw4"};
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "nchw4");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_windows) {
+    const int64_t s[] = {2, 2}, k[] = {3, 3}, o[] = {1, 1}, p[] = {1, 1, 1, 1};
+    bench b;
+    bench_open(&b);
+    tn_attrs_conv_transpose t = {.strides = {s, 2}, .output_pads = {o, 2}, .pads = {p, 4}};
+    expect_type(&b, EMIT(&b, CONV_TRANSPOSE, &t, in(&b, "f32[1,4,H,8]"), in(&b, "f32[4,6,3,3]")), 0, "f32[1,6,H*2,16]");
+    tn_attrs_pool a = {.kernel = {k, 2}, .strides = {s, 2}};
+    expect_type(&b, EMIT(&b, MAX_POOL, &a, in(&b, "f32[N,4,8,9]")), 0, "f32[N,4,3,4]");
+    a.ceil_mode = true;
+    expect_type(&b, EMIT(&b, AVG_POOL, &a, in(&b, "f32[N,4,8,9]")), 0, "f32[N,4,4,4]");
+    a.pads = (tn_ints){p, 4}; /* a window that would start in the padding after the input is dropped */
+    expect_type(&b, EMIT(&b, MAX_POOL, &a, in(&b, "f32[N,4,8,8]")), 0, "f32[N,4,5,5]");
+    a.layout = "nhwc";
+    expect_type(&b, EMIT(&b, MAX_POOL, &a, in(&b, "f32[N,8,8,4]")), 0, "f32[N,5,5,4]");
+    a = (tn_attrs_pool){.strides = {s, 2}};
+    REFUSED(&b, MAX_POOL, &a, V(in(&b, "f32[1,1,8,8]")), "kernel has 0 elements");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_matmul) {
+    bench b;
+    bench_open(&b);
+    tn_attrs_matmul t = {.trans_a = true, .trans_b = true};
+    expect_type(&b, EMIT(&b, MATMUL, NULL, in(&b, "f32[N,1,T,64]"), in(&b, "f32[8,64,S]")), 0, "f32[N,8,T,S]");
+    expect_type(&b, EMIT(&b, MATMUL, &t, in(&b, "f16[5,M]"), in(&b, "f16[7,5]")), 0, "f16[M,7]");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[4,5]")), "inner sizes 3 and 4");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,2,3]"), in(&b, "f32[3,3,5]")), "batch sizes 2 and 3");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[3]"), in(&b, "f32[3,5]")), "rank");
+    tn_attrs_matmul m = {.math = "f12"};
+    REFUSED(&b, MATMUL, &m, V(in(&b, "f32[2,3]"), in(&b, "f32[3,5]")), "f12");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_movement) {
+    bench b;
+    bench_open(&b);
+    tn_graph *g = b.g;
+    tn_dim n = tn_dim_sym(g, "N"), c0 = tn_dim_const(g, 0), c1 = tn_dim_const(g, 1), c2 = tn_dim_const(g, 2), c4 = tn_dim_const(g, 4), c9 = tn_dim_const(g, 9);
+    tn_val x = in(&b, "f32[N,4,6]");
+    tn_dim flat[] = {n, tn_dim_const(g, 24)}, wrong[] = {n, tn_dim_const(g, 25)};
+    expect_type(&b, EMIT(&b, RESHAPE, (&(tn_attrs_shape){.dims = {flat, 2}}), x), 0, "f32[N,24]");
+    REFUSED(&b, RESHAPE, (&(tn_attrs_shape){.dims = {wrong, 2}}), V(x), "numbers of elements differ");
+    const int64_t perm[] = {2, 0, 1}, twice[] = {0, 0, 1};
+    expect_type(&b, EMIT(&b, TRANSPOSE, (&(tn_attrs_perm){.perm = {perm, 3}}), x), 0, "f32[6,N,4]");
+    REFUSED(&b, TRANSPOSE, (&(tn_attrs_perm){.perm = {twice, 3}}), V(x), "permutation");
+    REFUSED(&b, TRANSPOSE, (&(tn_attrs_perm){.perm = {perm, 2}}), V(x), "perm has 2 elements");
+    tn_dim big[] = {c2, n, c4, tn_dim_const(g, 6)};
+    expect_type(&b, EMIT(&b, BROADCAST, (&(tn_attrs_shape){.dims = {big, 4}}), x), 0, "f32[2,N,4,6]");
+    REFUSED(&b, BROADCAST, (&(tn_attrs_shape){.dims = {(tn_dim[]){n, c2, tn_dim_const(g, 6)}, 3}}), V(x), "axis 1");
+    const int64_t steps[] = {1, -1, 2};
+    tn_dim starts[] = {c0, tn_dim_const(g, 3), c0}, sizes[] = {n, c4, tn_dim_const(g, 3)}, too_many[] = {n, c4, c4};
+    expect_type(&b, EMIT(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {sizes, 3}, .steps = {steps, 3}}), x), 0, "f32[N,4,3]");
+    REFUSED(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {too_many, 3}, .steps = {steps, 3}}), V(x), "axis 2", "outside");
+    tn_dim pads[] = {c0, c1, c2};
+    expect_type(&b, EMIT(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}}), x), 0, "f32[N,6,10]");
+    REFUSED(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}, .mode = "mirror"}), V(x), "mirror");
+    expect_type(&b, EMIT(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), x, in(&b, "f32[N,M,6]")), 0, "f32[N,M + 4,6]");
+    REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[N,4,7]")), "operand 1 is 7 on axis 2");
+    REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 3}), V(x, x), "axis 3");
+    expect_type(&b, EMIT(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), x, in(&b, "i64[M,2]")), 0, "f32[N,M,2,6]");
+    REFUSED(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[2]")), "integer");
+    expect_type(&b, EMIT(&b, GATHER_ND, (&(tn_attrs_gather_nd){.batch_dims = 1}), x, in(&b, "i64[N,5,1]")), 0, "f32[N,5,6]");
+    REFUSED(&b, GATHER_ND, (&(tn_attrs_gather_nd){.batch_dims = 1}), V(x, in(&b, "i64[N,5,3]")), "length 3");
+    expect_type(&b, EMIT(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, tn_dim_const(g, 3)}, 2}}), x), 1, "f32[N,3,6]");
+    REFUSED(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, c2}, 2}}), V(x), "sum of the sizes", "3", "4");
+    expect_type(&b, EMIT(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), in(&b, "f32[N,3,8,2*W]")), 0, "f32[N,12,4,W]");
+    REFUSED(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,3,7,8]")), "height 7");
+    REFUSED(&b, DEPTH_TO_SPACE, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,6,7,8]")), "channels 6");
+    tn_dim to[] = {n, c4, c9};
+    expect_type(&b, EMIT(&b, RESIZE, (&(tn_attrs_resize){.sizes = {to, 3}, .mode = "linear"}), x), 0, "f32[N,4,9]");
+    REFUSED(&b, RESIZE, (&(tn_attrs_resize){.sizes = {to, 3}, .mode = "bicubic"}), V(x), "bicubic");
+    REFUSED(&b, RESIZE, (&(tn_attrs_resize){.sizes = {to, 2}}), V(x), "2 sizes");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_reductions_and_norms) {
+    const int64_t axes[] = {1, 2}, unsorted[] = {2, 1}, far[] = {3};
+    bench b;
+    bench_open(&b);
+    tn_val x = in(&b, "f32[N,4,6]");
+    expect_type(&b, EMIT(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {axes, 2}}), x), 0, "f32[N]");
+    expect_type(&b, EMIT(&b, REDUCE_MAX, (&(tn_attrs_reduce){.axes = {axes, 2}, .keepdims = true}), x), 0, "f32[N,1,1]");
+    REFUSED(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {unsorted, 2}}), V(x), "sorted");
+    REFUSED(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {far, 1}}), V(x), "axis 3");
+    expect_type(&b, EMIT(&b, ARG_MAX, (&(tn_attrs_arg){.axis = 1}), x), 0, "i64[N,6]");
+    REFUSED(&b, ARG_MAX, (&(tn_attrs_arg){.axis = 1}), V(in(&b, "f32[2,0]")), "empty");
+    expect_type(&b, EMIT(&b, SOFTMAX, (&(tn_attrs_axis){.axis = 2}), x), 0, "f32[N,4,6]");
+    REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = -1}), V(x), "axis -1");
+    REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = 1}), V(in(&b, "i32[2,2]")), "floating point");
+    REFUSED(&b, LAYER_NORM, (&(tn_attrs_norm){.axis = 2}), V(x, in(&b, "f32[5]")), "broadcast");
+    REFUSED(&b, BATCH_NORM, (&(tn_attrs_norm){.axis = 1}), V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "operand 4 has 6 elements", "4 channels");
+    REFUSED(&b, GROUP_NORM, (&(tn_attrs_norm){.groups = 3}), V(x), "4", "3 groups");
+    REFUSED(&b, LRN, (&(tn_attrs_lrn){.size = 0, .axis = 1}), V(x), "size is 0");
+    REFUSED(&b, GELU, (&(tn_attrs_activation){.approximate = "fast"}), V(x), "fast");
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_casts_and_limits) {
+    bench b;
+    bench_open(&b);
+    tn_val x = in(&b, "f32[N,4]");
+    expect_type(&b, EMIT(&b, CAST, (&(tn_attrs_cast){.to = TN_F16}), x), 0, "f16[N,4]");
+    expect_type(&b, EMIT(&b, BITCAST, (&(tn_attrs_cast){.to = TN_U32}), x), 0, "u32[N,4]");
+    REFUSED(&b, BITCAST, (&(tn_attrs_cast){.to = TN_F16}), V(x), "widths differ");
+    REFUSED(&b, CAST, NULL, V(x), "dtype");
+    REFUSED(&b, CLAMP, (&(tn_attrs_clamp){.lo = 2, .hi = 1}), V(x), "lower bound");
+    /* 2^31 * 2^31 * 8 elements are more than 63 bits of bytes can count. */
+    tn_dim big[] = {tn_dim_const(b.g, INT64_C(1) << 31), tn_dim_const(b.g, INT64_C(1) << 31), tn_dim_const(b.g, 8)};
+    REFUSED(&b, BROADCAST, (&(tn_attrs_shape){.dims = {big, 3}}), V(in(&b, "f32[1]")), "overflow");
+    tn_dim many[9];
+    for (size_t k = 0; k < 9; k++) many[k] = tn_dim_const(b.g, 1);
+    REFUSED(&b, RESHAPE, (&(tn_attrs_shape){.dims = {many, 9}}), V(in(&b, "f32[1]")), "rank 9");
+    tn_dim negative[] = {tn_dim_const(b.g, -3)};
+    REFUSED(&b, RESHAPE, (&(tn_attrs_shape){.dims = {negative, 1}}), V(in(&b, "f32[1]")), "-3");
+    REFUSED(&b, IOTA, (&(tn_attrs_iota){.dtype = TN_I64, .dims = {negative, 1}, .axis = 1}), ((tn_val[0]){}), "axis 1");
+    bench_close(&b);
+}
+END_TEST
+
+/* Random attributes never crash a rule, whatever they hold. */
+START_TEST(test_arbitrary_attributes) {
+    static const int64_t wild[] = {0, 1, -1, 2, 3, 7, 64, INT64_MAX, INT64_MIN, INT64_C(1) << 31, -(INT64_C(1) << 31), INT64_C(1) << 62};
+    bench b;
+    uint32_t seed = 12345u + (uint32_t)_i;
+    bench_open(&b);
+    b.env.diag = NULL;
+    tn_dim d[12];
+    for (size_t k = 0; k < 12; k++) d[k] = k % 3 == 2 ? tn_dim_sym(b.g, "S") : tn_dim_const(b.g, wild[k]);
+    tn_val pool[] = {in(&b, "f32[N,3,8,9]"), in(&b, "f32[4,3,3,3]"), in(&b, "i64[5]"), in(&b, "f32[]"), in(&b, "bool[2,1]"), in(&b, "f16[0,4]"), in(&b, "i64[]"), in(&b, "f32[3]")};
+    for (int round = 0; round < 200; round++)
+        for (tn_op op = TN_OP_NEG; op < TN_OP_COUNT; op++) {
+            int64_t ints[8];
+            tn_dim dims[8];
+            tn_val in3[3];
+            uint32_t n[4];
+#define RAND() (seed = seed * 1664525u + 1013904223u, seed >> 16)
+            for (size_t k = 0; k < 8; k++) ints[k] = wild[RAND() % 12];
+            for (size_t k = 0; k < 8; k++) dims[k] = d[RAND() % 12];
+            for (size_t k = 0; k < 3; k++) in3[k] = pool[RAND() % 8];
+            for (size_t k = 0; k < 4; k++) n[k] = RAND() % 6;
+            tn_type types[16];
+            size_t n_types = 0, n_in = RAND() % 4;
+            union {
+                tn_attrs_conv conv;
+                tn_attrs_conv_transpose convt;
+                tn_attrs_pool pool;
+                tn_attrs_slice slice;
+                tn_attrs_pad pad;
+                tn_attrs_axis axis;
+                tn_attrs_reduce reduce;
+                tn_attrs_shape shape;
+                tn_attrs_perm perm;
+                tn_attrs_resize resize;
+                tn_attrs_split split;
+                tn_attrs_norm norm;
+                tn_attrs_depth depth;
+                tn_attrs_gather_nd nd;
+                tn_attrs_iota iota;
+                char bytes[512];
+            } a = {.bytes = {0}};
+            switch (op) {
+            case TN_OP_CONV: a.conv = (tn_attrs_conv){.strides = {ints, n[0]}, .pads = {ints + 1, n[1]}, .dilations = {ints + 2, n[2]}, .groups = ints[3]}; break;
+            case TN_OP_CONV_TRANSPOSE: a.convt = (tn_attrs_conv_transpose){.strides = {ints, n[0]}, .pads = {ints + 1, n[1]}, .output_pads = {ints + 2, n[2]}, .groups = ints[3]}; break;
+            case TN_OP_MAX_POOL:
+            case TN_OP_AVG_POOL: a.pool = (tn_attrs_pool){.kernel = {ints, n[0]}, .strides = {ints + 2, n[1]}, .pads = {ints + 1, n[2]}, .ceil_mode = n[3] & 1}; break;
+            case TN_OP_SLICE: a.slice = (tn_attrs_slice){.starts = {dims, n[0]}, .sizes = {dims + 2, n[0]}, .steps = {ints, n[1]}}; break;
+            case TN_OP_PAD: a.pad = (tn_attrs_pad){.before = {dims, n[0]}, .after = {dims + 2, n[0]}}; break;
+            case TN_OP_REDUCE_SUM:
+            case TN_OP_REDUCE_MAX: a.reduce = (tn_attrs_reduce){.axes = {ints, n[0]}}; break;
+            case TN_OP_RESHAPE:
+            case TN_OP_BROADCAST: a.shape = (tn_attrs_shape){.dims = {dims, n[0]}}; break;
+            case TN_OP_TRANSPOSE: a.perm = (tn_attrs_perm){.perm = {ints, n[0]}}; break;
+            case TN_OP_RESIZE: a.resize = (tn_attrs_resize){.sizes = {dims, n[0]}}; break;
+            case TN_OP_SPLIT: a.split = (tn_attrs_split){.axis = ints[0], .sizes = {dims, n[0]}}; break;
+            case TN_OP_LAYER_NORM:
+            case TN_OP_GROUP_NORM: a.norm = (tn_attrs_norm){.axis = ints[0], .groups = ints[1]}; break;
+            case TN_OP_SPACE_TO_DEPTH:
+            case TN_OP_DEPTH_TO_SPACE: a.depth = (tn_attrs_depth){.block = ints[0]}; break;
+            case TN_OP_GATHER_ND: a.nd = (tn_attrs_gather_nd){.batch_dims = ints[0]}; break;
+            case TN_OP_IOTA: a.iota = (tn_attrs_iota){.dtype = TN_I32, .dims = {dims, n[0]}, .axis = ints[0]}; break;
+            case TN_OP_CONCAT:
+            case TN_OP_GATHER:
+            case TN_OP_SOFTMAX: a.axis = (tn_attrs_axis){.axis = ints[0]}; break;
+            default: break;
+            }
+            tn_status s = tn_infer(b.g, op, &a, n_in, in3, 0, NULL, types, 16, &n_types);
+            ck_assert_msg(s == TN_OK || s == TN_E_TYPE, "%s: %s", tn_op_text(op), tn_status_text(s));
+            ck_assert_int_eq(tn_graph_status(b.g), TN_OK);
+        }
+    bench_close(&b);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("types");
+    TCase *c = tcase_create("types");
+    tcase_add_test(c, test_broadcasting);
+    tcase_add_test(c, test_conv);
+    tcase_add_test(c, test_windows);
+    tcase_add_test(c, test_matmul);
+    tcase_add_test(c, test_movement);
+    tcase_add_test(c, test_reductions_and_norms);
+    tcase_add_test(c, test_casts_and_limits);
+    tcase_add_loop_test(c, test_arbitrary_attributes, 0, 5);
+    suite_add_tcase(s, c);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
