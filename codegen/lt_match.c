@@ -75,7 +75,7 @@ typedef struct product_form {
 static bool conv_form(const tn_spec *s, product_form *f) {
     tn_graph *g = s->g;
     const tn_attrs_conv *a = TN_ATTRS_OF(g, s->anchor, conv);
-    if (!a->layout || strcmp(a->layout, "nhwc") || a->groups > 1 || tn_node_input(g, s->anchor, 2).i) return false;
+    if (!a->layout || strcmp(a->layout, "nhwc") || a->groups > 1) return false;
     for (uint32_t k = 0; k < a->strides.n; k++)
         if (a->strides.p[k] != 1) return false;
     for (uint32_t k = 0; k < a->pads.n; k++)
@@ -200,6 +200,14 @@ bool tn_lt_match(const tn_spec *s, tn_lt_call *c) {
     c->a = (tn_arg){.kind = TN_ARG_IN, .index = f.w};
     c->b = (tn_arg){.kind = TN_ARG_IN, .index = f.x};
     c->c = c->d = (tn_arg){.kind = TN_ARG_OUT, .index = 0};
+    tn_val bias = op == TN_OP_CONV ? tn_node_input(g, s->anchor, 2) : (tn_val){0};
+    if (bias.i) {
+        uint32_t k;
+        if (!epilogue_arg(s, bias, &k) || !is_row_vector(s, &s->in[k], f.n) || s->in[k].dtype != c->type_d)
+            return false;
+        c->has_bias = true;
+        c->bias = (tn_arg){.kind = TN_ARG_IN, .index = k};
+    }
     if (!epilogue(s, c, f.n)) return false;
     if (c->beta != 0) {
         const tn_spec_tensor *r = &s->in[c->c.index];
