@@ -20,8 +20,7 @@ static tn_val split_heads(tn_oi *x, tn_val v, int64_t heads) {
 static tn_val merge_heads(tn_oi *x, tn_val v) {
     tn_graph *g = x->g;
     const int64_t perm[] = {0, 2, 1, 3};
-    tn_dim dims[] = {tn_val_dim(g, v, 0), tn_val_dim(g, v, 2),
-                     tn_dim_mul(g, tn_val_dim(g, v, 1), tn_val_dim(g, v, 3))};
+    tn_dim dims[] = {tn_val_dim(g, v, 0), tn_val_dim(g, v, 2), tn_dim_mul(g, tn_val_dim(g, v, 1), tn_val_dim(g, v, 3))};
     return tn_build_reshape_to(g, tn_build_permute(g, v, 4, perm), 3, dims);
 }
 
@@ -30,7 +29,8 @@ static tn_val repeat_heads(tn_oi *x, tn_val v, tn_dim heads) {
     tn_graph *g = x->g;
     tn_dim own = tn_val_dim(g, v, 1);
     if (own.i == heads.i) return v;
-    tn_dim wide[] = {tn_val_dim(g, v, 0), own, tn_dim_floordiv(g, heads, own), tn_val_dim(g, v, 2), tn_val_dim(g, v, 3)};
+    tn_dim wide[] = {tn_val_dim(g, v, 0), own, tn_dim_floordiv(g, heads, own), tn_val_dim(g, v, 2),
+                     tn_val_dim(g, v, 3)};
     tn_dim flat[] = {wide[0], heads, wide[3], wide[4]};
     v = tn_build_broadcast_to(g, tn_build_unsqueeze(g, v, 2), 5, wide);
     return tn_build_reshape_to(g, v, 4, flat);
@@ -50,7 +50,8 @@ static tn_val mask_bias(tn_oi *x, tn_val mask, tn_dim keys, tn_dtype t) {
     if (last.i == keys.i || tn_dim_equal_const(g, last, 1)) return tn_build_cast_to(g, mask, t);
     for (size_t k = 0; k < rank; k++) before[k] = after[k] = tn_dim_const(g, 0);
     after[rank - 1] = tn_dim_max(g, tn_dim_sub(g, keys, last), before[0]);
-    tn_attrs_pad a = {.before = {before, (uint32_t)rank}, .after = {after, (uint32_t)rank}, .mode = "constant", .value = -INFINITY};
+    tn_attrs_pad a = {
+        .before = {before, (uint32_t)rank}, .after = {after, (uint32_t)rank}, .mode = "constant", .value = -INFINITY};
     return tn_build_cast_to(g, tn_build_pad(g, mask, a), t);
 }
 
@@ -70,7 +71,9 @@ static tn_val dim_scalar(tn_oi *x, tn_dim d) {
     return tn_oi_materialise(x, s, NULL);
 }
 
-static tn_val plus(tn_oi *x, tn_val a, tn_val b) { return !a.i ? b : !b.i ? a : tn_build_add(x->g, a, b); }
+static tn_val plus(tn_oi *x, tn_val a, tn_val b) {
+    return !a.i ? b : !b.i ? a : tn_build_add(x->g, a, b);
+}
 
 /* Sum of the masks that apply, or none. */
 static tn_val total_bias(tn_oi *x, tn_dim queries, tn_dim keys, tn_dtype t) {
@@ -82,8 +85,10 @@ static tn_val total_bias(tn_oi *x, tn_dim queries, tn_dim keys, tn_dtype t) {
         lens = tn_build_reshape_to(g, tn_build_cast_to(g, nonpad, TN_I64), 4, dims);
     }
     if (tn_oi_int(x, "is_causal", 0)) {
-        if (tn_oi_has(x, 4)) offset = dim_scalar(x, tn_oi_dim(x, 4, 2));
-        else if (lens.i) offset = tn_build_sub(g, lens, dim_scalar(x, queries));
+        if (tn_oi_has(x, 4))
+            offset = dim_scalar(x, tn_oi_dim(x, 4, 2));
+        else if (lens.i)
+            offset = tn_build_sub(g, lens, dim_scalar(x, queries));
         bias = plus(x, bias, causal_bias(x, queries, keys, offset, t));
     }
     if (lens.i) {
@@ -105,13 +110,15 @@ static tn_val guard(tn_oi *x, tn_val p, tn_val bias) {
 
 void tn_oi_op_attention(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val q = tn_oi_need(x, 0), k = tn_oi_need(x, 1), v = tn_oi_need(x, 2), past_k = tn_oi_in(x, 4), past_v = tn_oi_in(x, 5);
+    tn_val q = tn_oi_need(x, 0), k = tn_oi_need(x, 1), v = tn_oi_need(x, 2), past_k = tn_oi_in(x, 4),
+           past_v = tn_oi_in(x, 5);
     bool merged = tn_oi_rank(x, 0) == 3;
     q = split_heads(x, q, tn_oi_int(x, "q_num_heads", 0));
     k = split_heads(x, k, tn_oi_int(x, "kv_num_heads", 0));
     v = split_heads(x, v, tn_oi_int(x, "kv_num_heads", 0));
     if (tn_oi_failed(x)) return;
-    if (tn_val_rank(g, q) != 4 || tn_val_rank(g, k) != 4 || tn_val_rank(g, v) != 4 || (past_k.i != 0) != (past_v.i != 0)) {
+    if (tn_val_rank(g, q) != 4 || tn_val_rank(g, k) != 4 || tn_val_rank(g, v) != 4 ||
+        (past_k.i != 0) != (past_v.i != 0)) {
         tn_oi_fail(x, TN_E_FORMAT, "", "operands must all be 4-D or all 3-D, and the past has keys and values");
         return;
     }
@@ -147,7 +154,8 @@ void tn_oi_op_attention(tn_oi *x) {
     if (!tn_oi_failed(x)) tn_oi_out(x, 0, merged ? merge_heads(x, y) : y);
 }
 
-/* ---- rotary embedding ------------------------------------------------------------------------------------------------------- */
+/* ---- rotary embedding
+ * ------------------------------------------------------------------------------------------------------- */
 
 static tn_val cut(tn_oi *x, tn_val v, int64_t from, int64_t size, int64_t step) {
     tn_graph *g = x->g;
@@ -183,7 +191,8 @@ void tn_oi_op_rotary(tn_oi *x) {
     }
     if (rotated <= 0) rotated = size;
     if (rotated > size || rotated % 2) {
-        tn_oi_fail(x, TN_E_FORMAT, "", "rotary_embedding_dim is %lld in heads of %lld", (long long)rotated, (long long)size);
+        tn_oi_fail(x, TN_E_FORMAT, "", "rotary_embedding_dim is %lld in heads of %lld", (long long)rotated,
+                   (long long)size);
         return;
     }
     tn_val cosine = table(x, 1, positions), sine = table(x, 2, positions);

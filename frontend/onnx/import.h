@@ -137,7 +137,8 @@ static inline tn_dim tn_oi_k(tn_oi *x, int64_t v) {
 tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b);
 /* Input k as one constant number, or an error. */
 bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
-/* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input k_weight. */
+/* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input
+ * k_weight. */
 tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight);
 /* Product of dims from..to-1 of v. */
 tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to);

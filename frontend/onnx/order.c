@@ -1,7 +1,8 @@
 /* order.c: the order in which the nodes of a graph can be imported.
  *
  * ONNX asks for topologically sorted nodes, but files exist that are not, and other runtimes read them.  The order is a
- * depth-first walk from each node to the producers of what it uses (nested graphs included), so a sorted file keeps its order. */
+ * depth-first walk from each node to the producers of what it uses (nested graphs included), so a sorted file keeps its
+ * order. */
 #include "frontend/onnx/value.h"
 
 #include <string.h>
@@ -91,8 +92,8 @@ static bool visit(tn_oi *x, walk *w, uint32_t root, TnOnnx__NodeProto **nodes) {
         }
         uint32_t next = w->deps[k].list[w->cursor[k]++];
         if (w->state[next] == 1 && next != k) {
-            tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker", "the graph has a cycle through node '%s' (%s)",
-                       nodes[next]->name, nodes[next]->op_type);
+            tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker",
+                       "the graph has a cycle through node '%s' (%s)", nodes[next]->name, nodes[next]->op_type);
             return false;
         }
         if (w->state[next]) continue;

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* A scale or zero point in a shape that broadcasts to v: a scalar as it is, one number a channel along `axis`, or (block > 0)
- * one a block of `block` elements of that axis. */
+/* A scale or zero point in a shape that broadcasts to v: a scalar as it is, one number a channel along `axis`, or
+ * (block > 0) one a block of `block` elements of that axis. */
 static tn_val spread(tn_oi *x, tn_val p, tn_val v, int64_t axis, int64_t block) {
     tn_graph *g = x->g;
     size_t rank = tn_val_rank(g, v), pr = tn_val_rank(g, p);
@@ -110,16 +110,19 @@ void tn_oi_op_dynamic_quantize(tn_oi *x) {
     tn_oi_out(x, 2, zero);
 }
 
-/* ---- integer products ------------------------------------------------------------------------------------------------------ */
+/* ---- integer products
+ * ------------------------------------------------------------------------------------------------------ */
 
-/* Operand k minus the zero point in operand z, as int32.  One zero point a row of a (axis -2), a column of b (axis -1), or an
- * output channel of a weight (axis 0). */
+/* Operand k minus the zero point in operand z, as int32.  One zero point a row of a (axis -2), a column of b (axis -1),
+ * or an output channel of a weight (axis 0). */
 static tn_val centred(tn_oi *x, size_t k, size_t z, int64_t axis) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_need(x, k), zero = tn_oi_in(x, z);
     if (!v.i) return v;
-    if (zero.i && tn_val_rank(g, zero) == 1 && tn_val_rank(g, v) > 1) zero = spread(x, zero, v, axis, 0);
-    else if (zero.i && tn_val_rank(g, zero) == 1) zero = tn_build_reshape_to(g, zero, 0, NULL);
+    if (zero.i && tn_val_rank(g, zero) == 1 && tn_val_rank(g, v) > 1)
+        zero = spread(x, zero, v, axis, 0);
+    else if (zero.i && tn_val_rank(g, zero) == 1)
+        zero = tn_build_reshape_to(g, zero, 0, NULL);
     v = tn_build_cast_to(g, v, TN_I32);
     return zero.i ? tn_build_sub(g, v, tn_build_cast_to(g, zero, TN_I32)) : v;
 }
@@ -135,7 +138,9 @@ static tn_val product(tn_oi *x, tn_val a, tn_val b) {
     return col ? tn_build_squeeze(g, v, -1) : v;
 }
 
-void tn_oi_op_matmul_integer(tn_oi *x) { tn_oi_out(x, 0, product(x, centred(x, 0, 2, -2), centred(x, 1, 3, -1))); }
+void tn_oi_op_matmul_integer(tn_oi *x) {
+    tn_oi_out(x, 0, product(x, centred(x, 0, 2, -2), centred(x, 1, 3, -1)));
+}
 
 void tn_oi_op_conv_integer(tn_oi *x) {
     tn_val v = centred(x, 0, 2, 1), w = centred(x, 1, 3, 0);

@@ -175,8 +175,7 @@ static tn_oi_value *input(tn_oi *x, size_t k) {
     if (!tn_oi_has(x, k) || tn_oi_failed(x)) return NULL;
     tn_oi_value *v = tn_oi_find_value(x, x->node->input[k]);
     if (!v)
-        tn_oi_fail(x, TN_E_FORMAT,
-                   "the model was cut badly: check it with onnx.checker",
+        tn_oi_fail(x, TN_E_FORMAT, "the model was cut badly: check it with onnx.checker",
                    "input '%s' is defined nowhere", x->node->input[k]);
     else if (v->absent)
         return NULL;

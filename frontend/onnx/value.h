@@ -35,8 +35,9 @@ tn_oi_value *tn_oi_find_value(const tn_oi *x, const char *name);
 tn_oi_value *tn_oi_define(tn_oi *x, const char *name);
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v);
 const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
-/* Positions of the nodes in an order in which every value is defined before its uses; NULL (an error) if there is a cycle.
- * Nodes that others replace (by defining the same names again) are left out: *n becomes the length of the list. */
+/* Positions of the nodes in an order in which every value is defined before its uses; NULL (an error) if there is a
+ * cycle. Nodes that others replace (by defining the same names again) are left out: *n becomes the length of the list.
+ */
 const uint32_t *tn_oi_order(tn_oi *x, size_t *n, TnOnnx__NodeProto **nodes);
 
 #endif

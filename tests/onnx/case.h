@@ -17,7 +17,7 @@ enum { CASE_MAX_IO = 64 };
 typedef struct case_report {
     tn_status status; /* of import, evaluation or comparison (TN_E_MISMATCH) */
     const char *stage;
-    double max_error; /* largest |got - want| / (atol + rtol |want|), over all outputs */
+    double max_error;  /* largest |got - want| / (atol + rtol |want|), over all outputs */
     char message[512]; /* the first diagnostic */
 } case_report;
 
@@ -55,13 +55,15 @@ static inline void case_compare(case_report *r, size_t k, const tn_tensor *got, 
         if (!(e <= r->max_error)) r->max_error = e;
         if (!(e <= 1) && r->status == TN_OK) {
             r->status = TN_E_MISMATCH;
-            snprintf(r->message, sizeof r->message, "output %zu, element %llu: %.9g, wanted %.9g", k, (unsigned long long)i, a, b);
+            snprintf(r->message, sizeof r->message, "output %zu, element %llu: %.9g, wanted %.9g", k,
+                     (unsigned long long)i, a, b);
         }
     }
 }
 
 /* Runs set `dir` (input_0.pb, output_0.pb, ...) of a model. */
-static inline case_report case_run(const char *model, const char *dir, const tn_import_options *opts, double rtol, double atol) {
+static inline case_report case_run(const char *model, const char *dir, const tn_import_options *opts, double rtol,
+                                   double atol) {
     case_report r = {.stage = "import"};
     tn_env env = {.diag = case_diag, .diag_user = &r};
     tn_host_tensor in[CASE_MAX_IO] = {{{0}, 0, 0, {0}, NULL, 0}}, want;

@@ -13,7 +13,9 @@ typedef struct pb {
     size_t n, cap;
 } pb;
 
-static inline pb *pb_new(void) { return calloc(1, sizeof(pb)); }
+static inline pb *pb_new(void) {
+    return calloc(1, sizeof(pb));
+}
 
 static inline void pb_free(pb *b) {
     free(b->p);
@@ -46,7 +48,9 @@ static inline pb *pb_bytes(pb *b, int field, const void *p, size_t n) {
     return pb_raw(b, p, n);
 }
 
-static inline pb *pb_str(pb *b, int field, const char *s) { return pb_bytes(b, field, s, strlen(s)); }
+static inline pb *pb_str(pb *b, int field, const char *s) {
+    return pb_bytes(b, field, s, strlen(s));
+}
 
 static inline pb *pb_float(pb *b, int field, float v) {
     pb_varint(b, (uint64_t)field << 3 | 5);
@@ -69,7 +73,8 @@ static inline void pb_names(pb *b, int field, const char *list) {
     }
 }
 
-/* ---- ONNX messages --------------------------------------------------------------------------------------------------- */
+/* ---- ONNX messages
+ * --------------------------------------------------------------------------------------------------- */
 
 /* TensorProto with raw data; dims as "2,3". */
 static inline pb *mk_tensor(const char *name, int dtype, const char *dims, const void *data, size_t bytes) {
@@ -86,14 +91,18 @@ static inline pb *mk_value(const char *name, int dtype, const char *dims) {
     for (const char *s = dims; s && *s; s += *s == ',') {
         pb *d = pb_new();
         size_t n = strcspn(s, ",");
-        if (*s == '-' || (*s >= '0' && *s <= '9')) pb_int(d, 1, strtoll(s, NULL, 10));
-        else if (*s != '?') pb_bytes(d, 2, s, n);
+        if (*s == '-' || (*s >= '0' && *s <= '9'))
+            pb_int(d, 1, strtoll(s, NULL, 10));
+        else if (*s != '?')
+            pb_bytes(d, 2, s, n);
         pb_sub(shape, 1, d);
         s += n;
     }
     pb_int(tensor, 1, dtype);
-    if (dims) pb_sub(tensor, 2, shape);
-    else pb_free(shape);
+    if (dims)
+        pb_sub(tensor, 2, shape);
+    else
+        pb_free(shape);
     pb_sub(type, 1, tensor);
     pb_str(v, 1, name);
     return pb_sub(v, 2, type);
@@ -106,12 +115,24 @@ static inline pb *mk_node(const char *op, const char *in, const char *out) {
     return pb_str(n, 4, op);
 }
 
-static inline pb *mk_attr(const char *name, int type) { return pb_int(pb_str(pb_new(), 1, name), 20, type); }
-static inline pb *at_int(pb *n, const char *name, int64_t v) { return pb_sub(n, 5, pb_int(mk_attr(name, 2), 3, v)); }
-static inline pb *at_float(pb *n, const char *name, float v) { return pb_sub(n, 5, pb_float(mk_attr(name, 1), 2, v)); }
-static inline pb *at_str(pb *n, const char *name, const char *v) { return pb_sub(n, 5, pb_str(mk_attr(name, 3), 4, v)); }
-static inline pb *at_tensor(pb *n, const char *name, pb *t) { return pb_sub(n, 5, pb_sub(mk_attr(name, 4), 5, t)); }
-static inline pb *at_graph(pb *n, const char *name, pb *g) { return pb_sub(n, 5, pb_sub(mk_attr(name, 5), 6, g)); }
+static inline pb *mk_attr(const char *name, int type) {
+    return pb_int(pb_str(pb_new(), 1, name), 20, type);
+}
+static inline pb *at_int(pb *n, const char *name, int64_t v) {
+    return pb_sub(n, 5, pb_int(mk_attr(name, 2), 3, v));
+}
+static inline pb *at_float(pb *n, const char *name, float v) {
+    return pb_sub(n, 5, pb_float(mk_attr(name, 1), 2, v));
+}
+static inline pb *at_str(pb *n, const char *name, const char *v) {
+    return pb_sub(n, 5, pb_str(mk_attr(name, 3), 4, v));
+}
+static inline pb *at_tensor(pb *n, const char *name, pb *t) {
+    return pb_sub(n, 5, pb_sub(mk_attr(name, 4), 5, t));
+}
+static inline pb *at_graph(pb *n, const char *name, pb *g) {
+    return pb_sub(n, 5, pb_sub(mk_attr(name, 5), 6, g));
+}
 static inline pb *at_ints(pb *n, const char *name, const char *list) {
     pb *a = mk_attr(name, 7);
     for (const char *s = list; *s; s += strcspn(s, ","), s += *s == ',') pb_int(a, 8, strtoll(s, NULL, 10));
@@ -119,10 +140,18 @@ static inline pb *at_ints(pb *n, const char *name, const char *list) {
 }
 
 /* GraphProto members */
-static inline pb *g_node(pb *g, pb *n) { return pb_sub(g, 1, n); }
-static inline pb *g_init(pb *g, pb *t) { return pb_sub(g, 5, t); }
-static inline pb *g_in(pb *g, const char *name, int dtype, const char *dims) { return pb_sub(g, 11, mk_value(name, dtype, dims)); }
-static inline pb *g_out(pb *g, const char *name) { return pb_sub(g, 12, pb_str(pb_new(), 1, name)); }
+static inline pb *g_node(pb *g, pb *n) {
+    return pb_sub(g, 1, n);
+}
+static inline pb *g_init(pb *g, pb *t) {
+    return pb_sub(g, 5, t);
+}
+static inline pb *g_in(pb *g, const char *name, int dtype, const char *dims) {
+    return pb_sub(g, 11, mk_value(name, dtype, dims));
+}
+static inline pb *g_out(pb *g, const char *name) {
+    return pb_sub(g, 12, pb_str(pb_new(), 1, name));
+}
 
 static inline pb *mk_opset(const char *domain, int64_t version) {
     return pb_int(pb_str(pb_new(), 1, domain), 2, version);

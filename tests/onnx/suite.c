@@ -2,8 +2,8 @@
  *
  *     onnx_suite DIR [-v]
  *
- * Prints failures by reason and a last line "N passed, N failed, N skipped".  A test is skipped when its model uses what the
- * importer refuses (TN_E_UNSUPPORTED); everything else that is not right is a failure. */
+ * Prints failures by reason and a last line "N passed, N failed, N skipped".  A test is skipped when its model uses
+ * what the importer refuses (TN_E_UNSUPPORTED); everything else that is not right is a failure. */
 #define TENON_SOURCE_DIR "."
 #include "tests/onnx/case.h"
 
@@ -63,9 +63,12 @@ int main(int argc, char **argv) {
             r = isolated(model, dir);
         }
         bool skip = r.status == TN_E_UNSUPPORTED;
-        if (r.status == TN_OK) passed++;
-        else if (skip) skipped++;
-        else failed++;
+        if (r.status == TN_OK)
+            passed++;
+        else if (skip)
+            skipped++;
+        else
+            failed++;
         if (r.status != TN_OK && (argc > 2 || !skip))
             printf("%s %s [%s %s] %s\n", skip ? "skip" : "FAIL", name, r.stage, tn_status_text(r.status), r.message);
         free(list[k]);

@@ -5,7 +5,8 @@
 #include <check.h>
 #include <sys/stat.h>
 
-/* ---- helpers ----------------------------------------------------------------------------------------------------------- */
+/* ---- helpers
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void write_file(const char *path, const void *p, size_t n) {
     FILE *f = fopen(path, "wb");
@@ -52,7 +53,8 @@ static pb *add_model(pb *w) {
     return mk_model(g, 13);
 }
 
-/* ---- encodings ----------------------------------------------------------------------------------------------------------- */
+/* ---- encodings
+ * ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct encoding {
     const char *name;
@@ -109,7 +111,8 @@ START_TEST(packed_and_unpacked_lists) {
     float v[] = {1.5f, -2, 3};
     for (int packed = 0; packed < 2; packed++) {
         pb *t = pb_int(pb_int(pb_new(), 1, 3), 2, 1);
-        if (packed) pb_bytes(t, 4, v, sizeof v);
+        if (packed)
+            pb_bytes(t, 4, v, sizeof v);
         else
             for (int k = 0; k < 3; k++) pb_float(t, 4, v[k]);
         pb_str(t, 8, "v");
@@ -138,7 +141,8 @@ START_TEST(wrong_sizes_are_refused) {
 }
 END_TEST
 
-/* ---- weights in the file and beside it -------------------------------------------------------------------------------------- */
+/* ---- weights in the file and beside it
+ * -------------------------------------------------------------------------------------- */
 
 static float filled[4096];
 
@@ -204,9 +208,15 @@ START_TEST(external_data_is_mapped) {
     ck_assert_mem_eq(weight_of(g), filled + 12, 16);
     tn_graph_free(g);
 
-    const char *bad[][3] = {{slash + 1, "56", "16"}, {slash + 1, "80", NULL},     {slash + 1, "0", "12"},
-                            {slash + 1, "-1", "16"}, {slash + 1, "1x", "16"},     {path, "0", "16"},
-                            {"../etc/passwd", "0", "16"}, {"a/../../b", "0", "16"}, {"", "0", "16"},
+    const char *bad[][3] = {{slash + 1, "56", "16"},
+                            {slash + 1, "80", NULL},
+                            {slash + 1, "0", "12"},
+                            {slash + 1, "-1", "16"},
+                            {slash + 1, "1x", "16"},
+                            {path, "0", "16"},
+                            {"../etc/passwd", "0", "16"},
+                            {"a/../../b", "0", "16"},
+                            {"", "0", "16"},
                             {"18446744073709551615", "18446744073709551615", "18446744073709551615"},
                             {slash + 1, "18446744073709551615", "2"}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
@@ -222,7 +232,8 @@ START_TEST(external_data_is_mapped) {
 }
 END_TEST
 
-/* ---- damaged files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- damaged files
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* A model with most kinds of message in it. */
 static pb *rich_model(void) {
@@ -322,7 +333,8 @@ START_TEST(not_a_model) {
 }
 END_TEST
 
-/* ---- running out of memory -------------------------------------------------------------------------------------------------------------- */
+/* ---- running out of memory
+ * -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct failing {
     size_t count, fail_at;

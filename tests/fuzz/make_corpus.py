@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Writes the seed models of the ONNX fuzz target to corpus/onnx: tiny models that reach every family of importer rows.
+
+    python3 tests/fuzz/make_corpus.py        (needs the onnx package; the results are committed)
+"""
+import pathlib
+
+import numpy as np
+import onnx
+from onnx import TensorProto as T
+from onnx import helper as h
+from onnx import numpy_helper as nh
+
+out = pathlib.Path(__file__).parent / "corpus" / "onnx"
+out.mkdir(parents=True, exist_ok=True)
+
+
+def i64(name, *v):
+    return nh.from_array(np.array(v, np.int64), name)
+
+
+def f32(name, *shape):
+    return nh.from_array(np.linspace(-1, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape), name)
+
+
+def save(name, nodes, inputs, outputs, init=(), opset=17, functions=(), domains=()):
+    ins = [h.make_tensor_value_info(n, t, s) for n, t, s in inputs]
+    outs = [h.make_tensor_value_info(n, T.FLOAT, None) for n in outputs]
+    graph = h.make_graph(nodes, name, ins, outs, list(init))
+    opsets = [h.make_opsetid("", opset)] + [h.make_opsetid(d, 1) for d in domains]
+    model = h.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=8)
+    (out / f"{name}.onnx").write_bytes(model.SerializeToString())
+
+
+N = h.make_node
+save("conv", [N("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]), N("BatchNormalization", ["c", "b", "b", "b", "v"], ["n"]),
+              N("MaxPool", ["n"], ["p"], kernel_shape=[2, 2], auto_pad="SAME_UPPER"), N("GlobalAveragePool", ["p"], ["g"]),
+              N("Flatten", ["g"], ["y"])],
+     [("x", T.FLOAT, ["N", 3, 8, 8])], ["y"], [f32("w", 4, 3, 3, 3), f32("b", 4), nh.from_array(np.ones(4, np.float32), "v")])
+save("shapes", [N("Shape", ["x"], ["s"]), N("Gather", ["s", "zero"], ["n"]), N("Unsqueeze", ["n", "zero1"], ["n1"]),
+                N("Concat", ["n1", "m1"], ["t"], axis=0), N("Reshape", ["x", "t"], ["r"]),
+                N("Slice", ["r", "zero1", "big", "one1", "two1"], ["y"]), N("Split", ["s"], ["a", "b"], axis=0),
+                N("Mul", ["a", "b"], ["ab"]), N("Div", ["ab", "two1"], ["d"]), N("Cast", ["d"], ["z"], to=T.FLOAT)],
+     [("x", T.FLOAT, ["N", 6])], ["y", "z"],
+     [nh.from_array(np.int64(0), "zero"), i64("zero1", 0), i64("one1", 1), i64("two1", 2), i64("m1", -1), i64("big", 2**63 - 1)])
+save("if", [N("Constant", [], ["c"], value=nh.from_array(np.array(True), "")),
+            N("If", ["c"], ["y"], then_branch=h.make_graph([N("Relu", ["x"], ["a"])], "t", [], [h.make_tensor_value_info("a", T.FLOAT, None)]),
+              else_branch=h.make_graph([N("Neg", ["x"], ["b"])], "e", [], [h.make_tensor_value_info("b", T.FLOAT, None)])),
+            N("If", ["q"], ["z"], then_branch=h.make_graph([N("Relu", ["x"], ["a"])], "t", [], [h.make_tensor_value_info("a", T.FLOAT, None)]),
+              else_branch=h.make_graph([N("Neg", ["x"], ["b"])], "e", [], [h.make_tensor_value_info("b", T.FLOAT, None)]))],
+     [("x", T.FLOAT, [2]), ("q", T.BOOL, [])], ["y", "z"])
+fn = h.make_function("local", "Twice", ["a"], ["b"], [N("Add", ["a", "a"], ["b"])], [h.make_opsetid("", 17)])
+save("function", [N("Twice", ["x"], ["t"], domain="local"), N("Twice", ["t"], ["y"], domain="local")], [("x", T.FLOAT, [2])], ["y"],
+     functions=[fn], domains=["local"])
+save("einsum", [N("Einsum", ["x", "w"], ["e"], equation="b...i,ij->b...j"), N("MatMul", ["e", "w"], ["m"]),
+                N("Gemm", ["w", "w", "v"], ["g"], transA=1, alpha=0.5), N("Add", ["m", "v"], ["n"]), N("MatMul", ["n", "g"], ["y"])],
+     [("x", T.FLOAT, [2, 3, 4])], ["y"], [f32("w", 4, 4), f32("v", 4)])
+save("norms", [N("LayerNormalization", ["x", "v", "v"], ["l"]), N("Softmax", ["l"], ["s"]), N("LogSoftmax", ["s"], ["g"], axis=0),
+               N("LpNormalization", ["g"], ["p"]), N("ReduceL2", ["p", "ax"], ["r"]), N("ArgMax", ["p"], ["a"]), N("Clip", ["r", "lo"], ["y"])],
+     [("x", T.FLOAT, [3, 4])], ["y"], [f32("v", 4), i64("ax", 1), nh.from_array(np.float32(0.5), "lo")], opset=18)
+save("resize", [N("Resize", ["x", "", "sc"], ["r"], mode="linear"), N("Resize", ["r", "", "", "sz"], ["q"], mode="cubic"),
+                N("Pad", ["q", "pads"], ["p"], mode="reflect"), N("DepthToSpace", ["p"], ["y"], blocksize=2)],
+     [("x", T.FLOAT, [1, 4, 4, "W"])], ["y"],
+     [nh.from_array(np.array([1, 1, 2, 2], np.float32), "sc"), i64("sz", 1, 4, 6, 6), i64("pads", 0, 0, 1, 1, 0, 0, 1, -1)])
+save("quant", [N("QuantizeLinear", ["x", "s", "z"], ["q"]), N("DequantizeLinear", ["q", "s", "z"], ["d"]),
+               N("DynamicQuantizeLinear", ["d"], ["u", "us", "uz"]), N("MatMulInteger", ["u", "u", "uz"], ["m"]),
+               N("Cast", ["m"], ["y"], to=T.FLOAT)],
+     [("x", T.FLOAT, [4, 4])], ["y"], [nh.from_array(np.float32(0.1), "s"), nh.from_array(np.uint8(3), "z")])
+save("old", [N("Upsample", ["x"], ["u"], mode="nearest", scales=[1.0, 1.0, 2.0, 2.0]), N("Slice", ["u"], ["s"], starts=[0, 1], ends=[1, -1], axes=[2, 3]),
+             N("Clip", ["s"], ["c"], min=0.0, max=6.0), N("Pad", ["c"], ["p"], pads=[0, 0, 1, 1, 0, 0, 1, 1]), N("Softmax", ["p"], ["f"]),
+             N("Squeeze", ["f"], ["q"]), N("ReduceMean", ["q"], ["y"], axes=[0], keepdims=0)],
+     [("x", T.FLOAT, [1, 2, 3, 4])], ["y"], opset=8)
+save("index", [N("OneHot", ["i", "dep", "val"], ["o"]), N("CumSum", ["o", "ax"], ["c"]), N("GatherElements", ["c", "gi"], ["g"], axis=1),
+               N("GatherND", ["g", "nd"], ["d"]), N("Range", ["r0", "r1", "r2"], ["r"]), N("ConstantOfShape", ["r"], ["k"]),
+               N("Tile", ["g", "rep"], ["t"]), N("Expand", ["t", "one"], ["e"]), N("Trilu", ["e"], ["y"]), N("Where", ["w", "d", "d"], ["z"])],
+     [("i", T.INT64, [2]), ("gi", T.INT64, [2, 2]), ("w", T.BOOL, [1])], ["y", "z", "k"],
+     [nh.from_array(np.int64(3), "dep"), nh.from_array(np.array([0, 1], np.float32), "val"), nh.from_array(np.int64(1), "ax"), i64("nd", 1),
+      nh.from_array(np.int64(1), "r0"), nh.from_array(np.int64(7), "r1"), nh.from_array(np.int64(2), "r2"), i64("rep", 2, 1), i64("one", 3, 1, 1)])
+big = h.make_tensor("e", T.FLOAT, [4], b"\0" * 16, raw=True)
+big.ClearField("raw_data")
+big.data_location = T.EXTERNAL
+for k, v in (("location", "w.bin"), ("offset", "0"), ("length", "16")):
+    big.external_data.add(key=k, value=v)
+save("external", [N("Add", ["x", "e"], ["y"])], [("x", T.FLOAT, [4])], ["y"], [big])
+save("attention", [N("RotaryEmbedding", ["x", "t", "t"], ["q"], num_heads=2), N("Attention", ["q", "q", "x", "m"], ["a"], q_num_heads=2, kv_num_heads=2, is_causal=1),
+                   N("RMSNormalization", ["a", "v"], ["n"]), N("Gelu", ["n"], ["y"], approximate="tanh")],
+     [("x", T.FLOAT, [1, "S", 8]), ("m", T.BOOL, ["S", "S"]), ("t", T.FLOAT, [1, "S", 2])], ["y"], [f32("v", 8)], opset=23)
