@@ -7,28 +7,39 @@
 
 #include "ir/internal.h"
 
+typedef enum struct_id {
+#define STRUCT(name) STRUCT_##name,
+    TN_ATTRS(STRUCT)
+#undef STRUCT
+} struct_id;
+
 /* One table of fields per struct.  The local typedef lets the field macro name the struct it stands in. */
+static tn_struct_info struct_info(struct_id id) {
+    switch (id) {
 #define FIELD(kind, name) {#name, TN_FIELD_##kind, offsetof(self, name)},
 #define STRUCT(name)                                                                                                   \
-    static tn_struct_info struct_##name(void) {                                                                        \
+    case STRUCT_##name: {                                                                                              \
         typedef tn_attrs_##name self;                                                                                  \
         static const tn_field fields[] = {TN_ATTRS_##name(FIELD)};                                                     \
         return (tn_struct_info){#name, sizeof(self), sizeof fields / sizeof *fields, fields};                          \
     }
-TN_ATTRS(STRUCT)
+        TN_ATTRS(STRUCT)
 #undef STRUCT
 #undef FIELD
+    }
+    return (tn_struct_info){"none", 0, 0, NULL};
+}
 
 tn_op_info tn_op_info_of(tn_op op) {
     switch (op) {
 #define OP(id, text, lo, hi, results, traits, attrs, rule)                                                             \
-    case TN_OP_##id: return (tn_op_info){text, lo, hi, results, (traits), struct_##attrs()};
+    case TN_OP_##id: return (tn_op_info){text, lo, hi, results, (traits), struct_info(STRUCT_##attrs)};
         TN_OPS(OP)
 #undef OP
     case TN_OP_NONE:
     case TN_OP_COUNT: break;
     }
-    return (tn_op_info){"none", 0, -1, -1, 0, struct_none()};
+    return (tn_op_info){"none", 0, -1, -1, 0, struct_info(STRUCT_none)};
 }
 
 const char *tn_op_text(tn_op op) {

@@ -76,12 +76,15 @@ static int64_t double_to_i64(double v) {
     return clamp_to_int(v, -9223372036854775808.0, 9223372036854775808.0, INT64_MIN, INT64_MAX);
 }
 
-static unsigned nibble(const void *data, uint64_t i) { return ((const uint8_t *)data)[i / 2] >> (i % 2 * 4) & 15u; }
+static unsigned nibble(const void *data, uint64_t i) {
+    unsigned byte = ((const uint8_t *)data)[i / 2];
+    return byte >> (i % 2 * 4) & 15u;
+}
 
 static void set_nibble(void *data, uint64_t i, unsigned v) {
     uint8_t *p = (uint8_t *)data + i / 2;
-    unsigned shift = i % 2 * 4;
-    *p = (uint8_t)((*p & ~(15u << shift)) | (v & 15u) << shift);
+    unsigned shift = (unsigned)(i % 2) * 4;
+    *p = (uint8_t)((*p & ~(15u << shift)) | ((v & 15u) << shift));
 }
 
 #define LOAD(T, name)                                                                                                  \

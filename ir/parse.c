@@ -63,7 +63,7 @@ static bool define(module *m, name n, tn_val v) {
         if (*n.s) return tn_parse_error(p, "value %%%s is defined twice", n.s);
         return tn_parse_error(p, "value %%%u is defined twice", n.number);
     }
-    if (m->n_defs == m->cap_defs) {
+    if (m->n_defs >= m->cap_defs) {
         uint32_t cap = m->cap_defs ? m->cap_defs * 2 : 256;
         definition *more = tn_realloc(p->g->env, m->defs, m->cap_defs * sizeof *more, cap * sizeof *more);
         if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
