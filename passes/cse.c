@@ -24,9 +24,12 @@ typedef struct table {
     uint32_t n, cap;
 } table;
 
+/* Operand k, the first two in the order of their handles where they commute bit for bit (min and max of zeros do not).
+ */
 static void operands(const tn_graph *g, tn_node n, size_t k, tn_val *v) {
     *v = tn_node_input(g, n, k);
-    if (k > 1 || !tn_op_is(tn_node_op(g, n), TN_T_COMMUTATIVE)) return;
+    tn_op op = tn_node_op(g, n);
+    if (k > 1 || !tn_op_is(op, TN_T_COMMUTATIVE) || op == TN_OP_MIN || op == TN_OP_MAX) return;
     tn_val a = tn_node_input(g, n, 0), b = tn_node_input(g, n, 1);
     bool ordered = a.i <= b.i;
     *v = (k == 0) == ordered ? a : b;

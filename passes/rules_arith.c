@@ -64,6 +64,12 @@ static const char *constant_left(const tn_match *m) {
     return constant_like(m->g, a) && !constant_like(m->g, b) ? NULL : "";
 }
 
+/* min and max of zeros of different sign return the first operand: swapping is exact for the other ops only. */
+static const char *constant_left_exact(const tn_match *m) {
+    tn_op op = tn_node_op(m->g, m->root);
+    return op == TN_OP_MIN || op == TN_OP_MAX ? "" : constant_left(m);
+}
+
 static const char *applied_twice(const tn_match *m) {
     tn_val a = tn_node_input(m->g, m->root, 0);
     tn_op op = tn_node_op(m->g, m->root);
@@ -131,7 +137,9 @@ static tn_val recast(tn_match *m) {
 static const tn_rule arith[] = {
     /*   name              match                                         becomes                         when              exactness */
     RULE(idempotent,       TRAIT(IDEMPOTENT),                            FN(first_operand),              applied_twice,    EXACT),
-    RULE(constant_right,   TRAIT(COMMUTATIVE),                           FN(swap_operands),              constant_left,    EXACT),
+    RULE(constant_right,   TRAIT(COMMUTATIVE),                           FN(swap_operands),              constant_left_exact, EXACT),
+    RULE(constant_right_min, NODE(MIN),                                  FN(swap_operands),              constant_left,    FLOAT_RELAXED),
+    RULE(constant_right_max, NODE(MAX),                                  FN(swap_operands),              constant_left,    FLOAT_RELAXED),
     RULE(add_zero,         OP(ADD, X, NUM(0)),                           X,                              NULL,             FLOAT_RELAXED),
     RULE(add_neg_zero,     OP(ADD, X, NUM(-0.0)),                        X,                              NULL,             EXACT),
     RULE(sub_zero,         OP(SUB, X, NUM(0)),                           X,                              NULL,             EXACT),
