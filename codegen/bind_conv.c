@@ -12,7 +12,9 @@ typedef struct plan {
     uint32_t vec;
 } plan;
 
-static bool multiple(const tn_spec *s, tn_dim d, uint32_t n) { return tn_dim_divisor(s->g, d) % n == 0; }
+static bool multiple(const tn_spec *s, tn_dim d, uint32_t n) {
+    return tn_dim_divisor(s->g, d) % n == 0;
+}
 
 static void plan_input(const tn_spec *s, plan *p) {
     const tn_window *w = &p->w;
@@ -30,7 +32,8 @@ static bool make_plan(const tn_spec *s, plan *p) {
     const tn_window *w = &p->w;
     if (!tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x)) return false;
     plan_input(s, p);
-    return tn_operand_plan(s, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, true, &p->filter) && p->filter.kmajor;
+    return tn_operand_plan(s, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, true, &p->filter) &&
+           p->filter.kmajor;
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {

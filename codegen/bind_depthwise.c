@@ -15,6 +15,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     if (!make_plan(s, &w) || (w.dtype != TN_F16 && w.dtype != TN_BF16 && w.dtype != TN_F32)) return false;
     tn_window_constants(s, &w, p);
     tn_problem_add(s, p, "IMAGES", tn_val_dim(s->g, w.x, 0));
+    tn_problem_add_int(p, "OH_HINT", tn_spec_hint(s, w.oh));
+    tn_problem_add_int(p, "OW_HINT", tn_spec_hint(s, w.ow));
     tn_problem_add_int(p, "MULT", w.n);
     tn_problem_add_int(p, "N_TOTAL", w.n * w.groups);
     tn_problem_add_int(p, "C_VEC", tn_dim_pow2(s, tn_dim_const(s->g, w.groups), 8));
@@ -58,7 +60,8 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double r = (double)tn_problem_get(p, "R"), f = (double)tn_problem_get(p, "S");
     const double oh = (double)tn_problem_get(p, "OH"), ow = (double)tn_problem_get(p, "OW");
     const double images = (double)tn_problem_get(p, "IMAGES"), n = (double)tn_problem_get(p, "N_TOTAL");
-    const double in = ((th - 1) * (double)tn_problem_get(p, "STRIDE_H") + r) * ((tw - 1) * (double)tn_problem_get(p, "STRIDE_W") + f);
+    const double in =
+        ((th - 1) * (double)tn_problem_get(p, "STRIDE_H") + r) * ((tw - 1) * (double)tn_problem_get(p, "STRIDE_W") + f);
     const double fma = r * f * tw * th * vec, loads = in * (8 + vec * 0.6), weights = r * f * th * vec / 4;
     const double ends = 60 + tw * th * (14 + vec * 2), filters = r * f * cb * vec / threads * 14;
     const double per_thread = fma + loads + weights + ends + filters;

@@ -28,6 +28,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "M", c->m);
     tn_problem_add(s, p, "N", c->n);
     tn_problem_add(s, p, "K", c->k);
+    tn_problem_add_int(p, "K_HINT", tn_spec_hint(s, c->k));
     tn_problem_add(s, p, "BATCH", c->batch);
     tn_problem_add_int(p, "M_MAX", pl.m_max);
     tn_problem_add_int(p, "A_VEC", pl.b.vec);
@@ -62,11 +63,12 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return tn_emitter_finish(e);
 }
 
-/* The weights' stream, limited by the bytes that the resident warps keep in flight (Little's law), and the issue slots of
- * conversions and multiplications. */
+/* The weights' stream, limited by the bytes that the resident warps keep in flight (Little's law), and the issue slots
+ * of conversions and multiplications. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const tn_template *t = tn_template_find("gemv");
-    const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"), k = (double)tn_problem_get(p, "K");
+    const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
+                 k = (double)tn_problem_get(p, "K");
     const double elt = (double)tn_problem_get(p, "ELT"), batch = (double)tn_problem_get(p, "BATCH");
     const double warps = (double)tn_knob_get(t, knobs, "WARPS"), rows = (double)tn_knob_get(t, knobs, "ROWS");
     const double split = (double)tn_knob_get(t, knobs, "KSPLIT"), depth = (double)tn_knob_get(t, knobs, "DEPTH");
@@ -74,7 +76,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double steps = ceil(k * elt / (512 * split * depth)); /* of one warp */
     const double regs = 40 + rows * (depth * 8 + (double)tn_problem_get(p, "M_MAX"));
     const double resident = fmin(fmin(64, floor(65536 / (regs * 32))), ceil(blocks / arch->sms) * warps);
-    const double in_flight = resident * rows * depth * 2 * 512;               /* bytes an SM */
+    const double in_flight = resident * rows * depth * 2 * 512;                    /* bytes an SM */
     const double rate = fmin(in_flight / 900 * sms * 1.7e3, arch->dram_gbs * 1e3); /* bytes a microsecond */
     const double waves = ceil(blocks * warps / (resident * arch->sms));
     const double per_step = depth * (20 + rows * 8 + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));

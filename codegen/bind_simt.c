@@ -9,9 +9,12 @@ typedef struct plan {
     tn_operand a, b;
 } plan;
 
-/* ---- launch and cost of tn_simt.cuh ------------------------------------------------------------------------------------ */
+/* ---- launch and cost of tn_simt.cuh
+ * ------------------------------------------------------------------------------------ */
 
-static int64_t knob(const tn_variant *v, const char *name) { return tn_knob_get(v->tpl, v->knob, name); }
+static int64_t knob(const tn_variant *v, const char *name) {
+    return tn_knob_get(v->tpl, v->knob, name);
+}
 
 static void launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {
     tn_graph *g = s->g;
@@ -51,7 +54,8 @@ static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return 0.8 + fmax(fmax(issue, path) / 1700, s->bytes / (arch->dram_gbs * 1e3) * 0.7);
 }
 
-/* ---- matmul ---------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static bool gemm_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
@@ -71,6 +75,7 @@ static bool gemm_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "M", c->m);
     tn_problem_add(s, p, "N", c->n);
     tn_problem_add(s, p, "K", c->k);
+    tn_problem_add_int(p, "K_HINT", tn_spec_hint(s, c->k));
     tn_problem_add(s, p, "BATCH", c->batch);
     tn_operand_constants(&pl.a, 'A', p);
     tn_operand_constants(&pl.b, 'B', p);
@@ -98,7 +103,8 @@ static double gemm_cost(const tn_spec *s, const tn_arch *arch, const tn_problem 
     return cost_of(s, arch, p, tn_template_find("gemm_simt"), knobs, (double)tn_problem_get(p, "A_VEC"));
 }
 
-/* ---- convolution ------------------------------------------------------------------------------------------------------------ */
+/* ---- convolution
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static bool conv_plan(const tn_spec *s, tn_window *w, tn_operand *filter) {
     if (!tn_window_of(s, w) || w->dtype != TN_F32 || !tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x) ||
@@ -127,7 +133,8 @@ static tn_status conv_emit(const tn_spec *s, const tn_arch *arch, const tn_probl
     if (conv_plan(s, &w, &filter)) {
         const tn_coord none = {"b", 0, 0, 0};
         tn_emit_problem(e, p);
-        tn_emit_load(e, "tn_load_x", w.x, (tn_coord[]){w.x_n, w.x_h, w.x_w, w.x_c}, 4, (uint32_t)tn_problem_get(p, "X_VEC"));
+        tn_emit_load(e, "tn_load_x", w.x, (tn_coord[]){w.x_n, w.x_h, w.x_w, w.x_c}, 4,
+                     (uint32_t)tn_problem_get(p, "X_VEC"));
         tn_emit_operand(e, &filter, 'B', w.filter, none, w.f_o, w.f_k);
         tn_emit_finish(e, s, w.out, w.bias, none, w.o_m, w.o_n, (uint32_t)tn_problem_get(p, "N_VEC"));
         launch(s, v, w.m, tn_dim_const(s->g, w.n), tn_dim_const(s->g, w.groups));

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_one(const tn_spec *s, tn_dim d) { return tn_dim_equal_const(s->g, d, 1); }
+static bool is_one(const tn_spec *s, tn_dim d) {
+    return tn_dim_equal_const(s->g, d, 1);
+}
 
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max) {
     const int64_t divisor = tn_dim_divisor(s->g, d);
@@ -22,7 +24,8 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in) {
     return false;
 }
 
-/* ---- matmul ------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul
+ * ------------------------------------------------------------------------------------------------------------- */
 
 /* How the operand's batch axes follow the result's; false if that is not known before run time. */
 static bool map_batch(const tn_spec *s, tn_val v, tn_val out, tn_batch_map *map) {
@@ -68,7 +71,8 @@ static bool matmul(const tn_spec *s, tn_contraction *c) {
     return true;
 }
 
-/* ---- pointwise convolution ------------------------------------------------------------------------------------------------- */
+/* ---- pointwise convolution
+ * ------------------------------------------------------------------------------------------------- */
 
 static bool all_are(tn_ints v, int64_t x) {
     for (uint32_t k = 0; k < v.n; k++)
@@ -79,7 +83,8 @@ static bool all_are(tn_ints v, int64_t x) {
 static bool pointwise(const tn_spec *s, tn_contraction *c) {
     const tn_attrs_conv *a = TN_ATTRS_OF(s->g, s->anchor, conv);
     const uint32_t r = (uint32_t)tn_val_rank(s->g, c->a);
-    if (!a->layout || strcmp(a->layout, "nhwc") != 0 || a->groups > 1 || !all_are(a->strides, 1) || !all_are(a->pads, 0))
+    if (!a->layout || strcmp(a->layout, "nhwc") != 0 || a->groups > 1 || !all_are(a->strides, 1) ||
+        !all_are(a->pads, 0))
         return false;
     for (uint32_t k = 1; k + 1 < r; k++)
         if (!is_one(s, tn_val_dim(s->g, c->b, k))) return false;
@@ -114,7 +119,8 @@ bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
     return true;
 }
 
-/* ---- batch maps -------------------------------------------------------------------------------------------------------------- */
+/* ---- batch maps
+ * -------------------------------------------------------------------------------------------------------------- */
 
 /* The operand's linear batch index as a sum over the result's batch axes that it has. */
 static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, tn_val out) {
@@ -131,16 +137,18 @@ static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, t
             snprintf(name[j], sizeof name[j], "%c_BATCH%u_%c", letter, k, "SDT"[j]);
             tn_emit_define_dim(e, name[j], dims[j]);
         }
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s(b) / (int)TN_%s %% (int)TN_%s * (int)TN_%s", at ? " + " : "",
-                               name[0], name[1], name[2]);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s(b) / (int)TN_%s %% (int)TN_%s * (int)TN_%s",
+                               at ? " + " : "", name[0], name[1], name[2]);
         if (at >= sizeof text) return;
     }
     tn_emit_line(e, "#define TN_%c_BATCH(b) (%s)", letter, text);
 }
 
 static void emit_map(tn_emitter *e, const tn_spec *s, char letter, tn_batch_map map, tn_val v, tn_val out) {
-    if (map == TN_BATCH_MIXED) emit_mixed(e, s, letter, v, out);
-    else tn_emit_line(e, "#define TN_%c_BATCH(b) %s", letter, map == TN_BATCH_ZERO ? "0" : "(b)");
+    if (map == TN_BATCH_MIXED)
+        emit_mixed(e, s, letter, v, out);
+    else
+        tn_emit_line(e, "#define TN_%c_BATCH(b) %s", letter, map == TN_BATCH_ZERO ? "0" : "(b)");
 }
 
 void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c) {
@@ -148,7 +156,8 @@ void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c
     emit_map(e, s, 'B', c->b_map, c->b, c->out);
 }
 
-/* ---- operands ---------------------------------------------------------------------------------------------------------------- */
+/* ---- operands
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* The coordinates in the order of the tile's storage. */
 static void storage_order(tn_coord batch, tn_coord side, tn_coord k, bool kmajor, tn_coord out[3]) {
@@ -212,7 +221,8 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
     tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, in);
 }
 
-/* ---- epilogue ---------------------------------------------------------------------------------------------------------------- */
+/* ---- epilogue
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 bool tn_finish_ok(const tn_spec *s, tn_val bias) {
     return tn_spec_epilogue_ok(s) && (!bias.i || tn_spec_prologue_ok(s, bias));
@@ -233,9 +243,12 @@ void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {
     tn_problem_add_int(p, "ELT", tn_dtype_size(elem));
 }
 
-/* ---- launches of tn_tile.cuh --------------------------------------------------------------------------------------------------- */
+/* ---- launches of tn_tile.cuh
+ * --------------------------------------------------------------------------------------------------- */
 
-static int64_t knob(const tn_variant *v, const char *name) { return tn_knob_get(v->tpl, v->knob, name); }
+static int64_t knob(const tn_variant *v, const char *name) {
+    return tn_knob_get(v->tpl, v->knob, name);
+}
 
 uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
     const uint32_t vec = (uint32_t)tn_problem_get(p, "N_VEC");

@@ -1,5 +1,5 @@
-/* contraction.h: what the bindings of GEMM-like templates share: the anchor seen as C[b, m, n] = sum_k A[b, m, k] * B[b, n, k], how
- * each operand can be loaded, and the cost model of tiled tensor-core kernels. */
+/* contraction.h: what the bindings of GEMM-like templates share: the anchor seen as C[b, m, n] = sum_k A[b, m, k] *
+ * B[b, n, k], how each operand can be loaded, and the cost model of tiled tensor-core kernels. */
 #ifndef TENON_CODEGEN_CONTRACTION_H
 #define TENON_CODEGEN_CONTRACTION_H
 
@@ -9,10 +9,10 @@
 typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_batch_map;
 
 typedef struct tn_contraction {
-    tn_val a, b, bias, out;        /* bias: none if absent */
-    tn_dtype dtype;                /* of a and b */
-    bool tf32;                     /* float32 operands may be rounded to tf32 */
-    bool trans_a, trans_b;         /* a is stored (k, m); b is stored (n, k) */
+    tn_val a, b, bias, out; /* bias: none if absent */
+    tn_dtype dtype;         /* of a and b */
+    bool tf32;              /* float32 operands may be rounded to tf32 */
+    bool trans_a, trans_b;  /* a is stored (k, m); b is stored (n, k) */
     tn_coord a_batch, a_m, a_k, b_batch, b_n, b_k, o_batch, o_m, o_n;
     tn_dim batch, m, n, k;
     tn_batch_map a_map, b_map;
@@ -37,7 +37,8 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
                      tn_operand *out);
 /* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST to the problem (L: "A" or "B"). */
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
-/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows kmajor. */
+/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows kmajor.
+ */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k);
 /* True if val is one of the region's arguments; *in is its number. */
@@ -56,19 +57,21 @@ bool tn_finish_ok(const tn_spec *s, tn_val bias);
 uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v);
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch);
 
-/* Constants every GEMM-like problem has: SMEM_MAX, CC, ELT. */
+/* Constants every GEMM-like problem has: SMEM_MAX, CC, ELT.  Names ending in _HINT are values at the hint shapes: what
+ * `require` lines use to drop what cannot be fast, where the size itself may be dynamic. */
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
 
-/* ---- cost (cost_gemm.c) ---------------------------------------------------------------------------------------------- */
+/* ---- cost (cost_gemm.c)
+ * ---------------------------------------------------------------------------------------------- */
 
 typedef struct tn_tile_model {
     double m, n, k, batch;        /* problem (k: of one group) */
     double bm, bn, kbytes, elt;   /* tile; bytes of an element */
     double stages, warps, splitk; /* pipeline */
     bool shared_epilogue;
-    double gather_a, gather_b;    /* elements of a register-staged load; 0: cp.async */
-    double flops_cycle;           /* per SM at full rate; 0: tensor cores for elt */
-    double unique_bytes;          /* DRAM traffic of the whole kernel */
+    double gather_a, gather_b; /* elements of a register-staged load; 0: cp.async */
+    double flops_cycle;        /* per SM at full rate; 0: tensor cores for elt */
+    double unique_bytes;       /* DRAM traffic of the whole kernel */
 } tn_tile_model;
 void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t);
 /* Microseconds of a launch. */

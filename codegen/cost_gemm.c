@@ -1,17 +1,17 @@
 /* cost_gemm.c: predicted time of the tiled tensor-core kernels (tn_tile.cuh).
  *
- * A launch takes as long as the slowest of: tensor cores, shared-memory reads, L2 and DRAM traffic, and the critical path of
- * one block (latency of its k tiles, filled and drained once) times the waves.  Absolute values are rough; the ranking is
- * what counts.  Rates are per SM and cycle of a nominal clock. */
+ * A launch takes as long as the slowest of: tensor cores, shared-memory reads, L2 and DRAM traffic, and the critical
+ * path of one block (latency of its k tiles, filled and drained once) times the waves.  Absolute values are rough; the
+ * ranking is what counts.  Rates are per SM and cycle of a nominal clock. */
 #include "codegen/contraction.h"
 
 #include <math.h>
 
 #define CLOCK_MHZ 1700.0
-#define MMA_SHARE 0.65       /* what mma.sync reaches of the tensor cores' peak */
-#define L2_LATENCY 700.0     /* cycles until a requested tile has landed */
-#define SYNC_CYCLES 45.0     /* barrier, waits and loop bookkeeping of a k tile */
-#define LAUNCH_US 0.8        /* a step of a chain of dependent launches */
+#define MMA_SHARE 0.65   /* what mma.sync reaches of the tensor cores' peak */
+#define L2_LATENCY 700.0 /* cycles until a requested tile has landed */
+#define SYNC_CYCLES 45.0 /* barrier, waits and loop bookkeeping of a k tile */
+#define LAUNCH_US 0.8    /* a step of a chain of dependent launches */
 
 void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t) {
     t->m = (double)tn_problem_get(p, "M");
@@ -35,7 +35,8 @@ static double warps_m(const tn_tile_model *t) {
         if ((m > n && m > 16) || n <= 16) {
             m /= 2;
             along *= 2;
-        } else n /= 2;
+        } else
+            n /= 2;
     }
     return along;
 }

@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-static int64_t at(tn_ints v, uint32_t k, int64_t missing) { return k < v.n ? v.p[k] : missing; }
+static int64_t at(tn_ints v, uint32_t k, int64_t missing) {
+    return k < v.n ? v.p[k] : missing;
+}
 
 /* Static sizes of the filter, or false. */
 static bool filter_sizes(const tn_spec *s, tn_window *w, uint32_t rank, int64_t *o) {
@@ -67,8 +69,18 @@ void tn_window_constants(const tn_spec *s, const tn_window *w, tn_problem *p) {
     const struct {
         const char *name;
         int64_t value;
-    } ints[] = {{"N", w->n}, {"K", w->r * w->s * w->c}, {"BATCH", w->groups}, {"GROUPS", w->groups}, {"C", w->c},
-                {"R", w->r}, {"S", w->s}, {"STRIDE_H", w->stride_h}, {"STRIDE_W", w->stride_w}, {"PAD_H", w->pad_h},
-                {"PAD_W", w->pad_w}, {"DILATION_H", w->dilation_h}, {"DILATION_W", w->dilation_w}};
+    } ints[] = {{"N", w->n},
+                {"K", w->r * w->s * w->c},
+                {"BATCH", w->groups},
+                {"GROUPS", w->groups},
+                {"C", w->c},
+                {"R", w->r},
+                {"S", w->s},
+                {"STRIDE_H", w->stride_h},
+                {"STRIDE_W", w->stride_w},
+                {"PAD_H", w->pad_h},
+                {"PAD_W", w->pad_w},
+                {"DILATION_H", w->dilation_h},
+                {"DILATION_W", w->dilation_w}};
     for (size_t k = 0; k < sizeof ints / sizeof *ints; k++) tn_problem_add_int(p, ints[k].name, ints[k].value);
 }

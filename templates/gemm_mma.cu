@@ -17,7 +17,7 @@
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
 //! require B_KMAJOR || BN * ELT / 16 <= WARPS * 32
 //! require SPLITK == 1 || (CC >= 90 && EPI == 1)
-//! require STAGES == 2 || STAGES * SPLITK * KBYTES <= K * ELT + SPLITK * KBYTES
+//! require STAGES == 2 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -11,8 +11,18 @@ struct tn_args {
     const float *in2;
     float *out0;
 };
-#define TN_M (TN_IMAGES * TN_OH * TN_OW)
+#ifdef DEPTHWISE
+#define TN_C (TN_N_TOTAL / TN_MULT)
+#define TN_N TN_N_TOTAL
+#define TN_GROUPS 1
+#define TN_K (TN_R * TN_S)
+#define TN_F_CONST 1
+#define TN_B_VEC 1
+#define TN_X_VEC (TN_VEC / TN_MULT)
+#else
 #define TN_K (TN_R * TN_S * TN_C)
+#endif
+#define TN_M (TN_IMAGES * TN_OH * TN_OW)
 #define TN_X(args) (args).in0
 #define TN_B(args) (args).in1
 #define TN_XS_W (TN_C * TN_GROUPS)
@@ -26,6 +36,7 @@ TN_DEV tn_index tn_offset_b(const tn_args &, int, int n, int k) { return n * TN_
 TN_DEV void tn_load_b(const tn_args &args, int, int n, int k, float (&x)[TN_B_VEC]) {
     for (int i = 0; i < TN_B_VEC; i++) x[i] = tn_get(args.in1 + n * TN_K + k + i);
 }
+TN_DEV void tn_load_f(const tn_args &args, int n, int tap, float (&x)[1]) { x[0] = tn_get(args.in1 + n * TN_K + tap); }
 TN_DEV void tn_load_x(const tn_args &args, int n, int h, int w, int c, float (&x)[TN_X_VEC]) {
     for (int i = 0; i < TN_X_VEC; i++) x[i] = tn_get(args.in0 + n * TN_XS_N + h * TN_XS_H + w * TN_XS_W + c + i);
 }
