@@ -353,9 +353,12 @@ static tn_status choose_concats(tn_fusion *f) {
 /* ---- walk 3: pulling into groups
  * ------------------------------------------------------------------------------------------------ */
 
-/* True if v is in memory whatever this walk decides. */
+/* True if v is in memory whatever this walk decides: views of such values will be views. */
 static bool is_stored(const tn_fusion *f, tn_val v) {
     tn_node def = tn_val_def(f->g, v);
+    while (def.i && info(f, def)->kind == TN_FUSE_PULL && !info(f, def)->group &&
+           (op_of(f, def) == TN_OP_RESHAPE || unit_slice(f->g, def)))
+        def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
     return !def.i || info(f, def)->kind != TN_FUSE_PULL || info(f, def)->group;
 }
 

@@ -13,14 +13,27 @@ typedef struct shape {
     int64_t dims[TN_MAX_RANK], n;
 } shape;
 
+/* The last read of a byte: by the kernel at this position, as this element of this operand slot. */
+typedef struct reading {
+    uint32_t kernel, slot;
+    int64_t element;
+} reading;
+
+/* A caller's output or the arena. */
+typedef struct space {
+    uint64_t *tags;
+    reading *reads;
+    int64_t size;
+} space;
+
 typedef struct checker {
     tn_graph *g;
     const tn_memory *m;
     const tn_binding *b;
     size_t n_b;
-    uint64_t *arena, **outputs;
-    int64_t arena_size, *output_size;
+    space arena, *outputs;
     size_t n_outputs;
+    uint32_t now; /* number of the kernel that runs */
 } checker;
 
 static bool eval(const checker *c, tn_dim d, int64_t *v) {
@@ -114,15 +127,11 @@ static uint64_t tag_of(tn_val v, int64_t i) {
     return (uint64_t)v.i << 36 | (uint64_t)i;
 }
 
-/* The tags of the space that v is in; NULL for spaces that nobody may write. */
-static uint64_t *space_tags(const checker *c, tn_val v, int64_t *size) {
+/* The space that v is in; NULL for those that nobody may write. */
+static const space *space_of(const checker *c, tn_val v) {
     const tn_placement *p = &c->m->of[v.i];
-    if (p->space == TN_SPACE_OUTPUT && p->index < c->n_outputs) {
-        *size = c->output_size[p->index];
-        return c->outputs[p->index];
-    }
-    *size = c->arena_size;
-    return p->space == TN_SPACE_ARENA ? c->arena : NULL;
+    if (p->space == TN_SPACE_OUTPUT && p->index < c->n_outputs) return &c->outputs[p->index];
+    return p->space == TN_SPACE_ARENA ? &c->arena : NULL;
 }
 
 static bool aligned(const checker *c, tn_val v) {
@@ -131,12 +140,14 @@ static bool aligned(const checker *c, tn_val v) {
     return p->align && eval(c, p->offset, &offset) && offset % (int64_t)p->align == 0;
 }
 
-static tn_status read_value(const checker *c, tn_node at, tn_val v) {
+/* Operand `slot` of the node `at`. */
+static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
+    tn_val v = tn_node_input(c->g, at, slot);
     shape s;
     if (!shape_of(c, v, &s)) return broken(c, at, "its shape cannot be evaluated", v);
     if (!aligned(c, v)) return broken(c, at, "its alignment is wrong", v);
-    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, size;
-    const uint64_t *tags = space_tags(c, v, &size);
+    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
+    const space *where = space_of(c, v);
     for (int64_t i = 0; bytes && i < s.n; i++) {
         tn_val source = v, back;
         int64_t j = i, k;
@@ -146,35 +157,70 @@ static tn_status read_value(const checker *c, tn_node at, tn_val v) {
         }
         tn_node def = tn_val_def(c->g, source);
         bool fixed = !def.i || tn_node_op(c->g, def) == TN_OP_CONST;
-        if (fixed != (tags == NULL)) return broken(c, at, "it is in the wrong space", v);
+        if (fixed != (where == NULL)) return broken(c, at, "it is in the wrong space", v);
         shape whole;
         if (fixed && (!shape_of(c, source, &whole) || address(c, v, &s, i, bytes, whole.n * bytes) != j * bytes))
             return broken(c, at, "an element of an input or constant is read from the wrong place", v);
         if (fixed) continue;
-        int64_t where = address(c, v, &s, i, bytes, size);
-        if (where < 0) return broken(c, at, "an element is outside its space", v);
-        for (int64_t b = 0; b < bytes; b++)
-            if (tags[where + b] != tag_of(source, j))
+        int64_t first = address(c, v, &s, i, bytes, where->size);
+        if (first < 0) return broken(c, at, "an element is outside its space", v);
+        for (int64_t b = first; b < first + bytes; b++) {
+            if (where->tags[b] != tag_of(source, j))
                 return broken(c, at, "an element was overwritten before it was read", v);
+            bool again = where->reads[b].kernel == c->now; /* two operands, or one twice: nobody may write here */
+            where->reads[b] = (reading){c->now, slot, again ? -1 : i};
+        }
     }
     return TN_OK;
+}
+
+static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
+    size_t rank = tn_val_rank(g, a);
+    bool same = rank == tn_val_rank(g, b);
+    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, a, k).i == tn_val_dim(g, b, k).i;
+    return same;
+}
+
+/* True if what the kernel computes from operand `slot`, it computes elementwise in one shape. */
+static bool elementwise_only(const tn_graph *g, tn_node kernel, uint32_t slot) {
+    enum { MAX = 1024 };
+    tn_val reached[MAX];
+    size_t n = 0;
+    tn_region r = tn_node_subregion(g, kernel, 0);
+    reached[n++] = tn_region_arg(g, r, slot);
+    TN_FOR_NODES(g, r, x) {
+        bool hit = false;
+        for (size_t k = 0; k < tn_node_input_count(g, x); k++)
+            for (size_t i = 0; i < n; i++) hit |= tn_node_input(g, x, k).i == reached[i].i;
+        if (!hit || tn_node_op(g, x) == TN_OP_YIELD) continue;
+        if (!tn_op_is(tn_node_op(g, x), TN_T_ELEMENTWISE) || !same_dims(g, tn_node_result(g, x, 0), reached[0]) ||
+            n == MAX)
+            return false;
+        reached[n++] = tn_node_result(g, x, 0);
+    }
+    return true;
 }
 
 static tn_status write_value(const checker *c, tn_node at, tn_val v) {
     shape s;
     if (!shape_of(c, v, &s)) return broken(c, at, "its shape cannot be evaluated", v);
-    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, size;
-    uint64_t *tags = space_tags(c, v, &size);
-    if (!tags) return broken(c, at, "a kernel writes into an input or a constant", v);
+    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
+    const space *where = space_of(c, v);
+    if (!where) return broken(c, at, "a kernel writes into an input or a constant", v);
     for (int64_t i = 0; i < s.n; i++) {
-        int64_t where = address(c, v, &s, i, bytes, size);
-        if (where < 0) return broken(c, at, "an element is written outside its space", v);
-        for (int64_t b = 0; b < bytes; b++) tags[where + b] = tag_of(v, i);
+        int64_t first = address(c, v, &s, i, bytes, where->size);
+        if (first < 0) return broken(c, at, "an element is written outside its space", v);
+        for (int64_t b = first; b < first + bytes; b++) {
+            reading r = where->reads[b];
+            if (r.kernel == c->now && (r.element != i || !elementwise_only(c->g, at, r.slot)))
+                return broken(c, at, "the kernel overwrites what it still reads", v);
+            where->tags[b] = tag_of(v, i);
+        }
     }
     return TN_OK;
 }
 
-static tn_status check_output(const checker *c, tn_node ret, size_t k) {
+static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
     tn_val v = tn_node_input(c->g, ret, k);
     const tn_placement *p = &c->m->of[v.i];
     shape s;
@@ -182,56 +228,63 @@ static tn_status check_output(const checker *c, tn_node ret, size_t k) {
     if (!shape_of(c, v, &s)) return broken(c, ret, "its shape cannot be evaluated", v);
     int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
     for (int64_t i = 0; i < s.n; i++)
-        if (address(c, v, &s, i, bytes, c->output_size[k]) != i * bytes)
+        if (address(c, v, &s, i, bytes, c->outputs[k].size) != i * bytes)
             return broken(c, ret, "an output is not dense", v);
-    return read_value(c, ret, v);
+    return read_value(c, ret, k);
 }
 
-static tn_status run(const checker *c) {
+static tn_status run(checker *c) {
     tn_status s = TN_OK;
     for (tn_node n = tn_region_first(c->g, tn_graph_body(c->g)); s == TN_OK && n.i; n = tn_node_next(c->g, n)) {
         tn_op op = tn_node_op(c->g, n);
-        for (size_t k = 0; s == TN_OK && op == TN_OP_KERNEL && k < tn_node_input_count(c->g, n); k++)
-            s = read_value(c, n, tn_node_input(c->g, n, k));
+        c->now++;
+        for (uint32_t k = 0; s == TN_OK && op == TN_OP_KERNEL && k < tn_node_input_count(c->g, n); k++)
+            s = read_value(c, n, k);
         for (size_t k = 0; s == TN_OK && op == TN_OP_KERNEL && k < tn_node_result_count(c->g, n); k++)
             s = write_value(c, n, tn_node_result(c->g, n, k));
-        for (size_t k = 0; s == TN_OK && op == TN_OP_RETURN && k < c->n_outputs; k++) s = check_output(c, n, k);
+        for (uint32_t k = 0; s == TN_OK && op == TN_OP_RETURN && k < c->n_outputs; k++) s = check_output(c, n, k);
     }
     return s;
 }
 
-static tn_status allocate(checker *c, uint64_t limit) {
+static tn_status make_space(const tn_env *env, int64_t size, uint64_t limit, space *out) {
+    if (size < 0 || (uint64_t)size > limit)
+        return tn_fail(env, TN_E_ARGUMENT, "", "", "the plan is too large to simulate");
+    out->size = size;
+    out->tags = tn_alloc(env, ((size_t)size + 1) * sizeof *out->tags);
+    out->reads = tn_alloc(env, ((size_t)size + 1) * sizeof *out->reads);
+    return out->tags && out->reads ? TN_OK : TN_E_MEMORY;
+}
+
+static void free_space(const tn_env *env, space *s) {
+    tn_free(env, s->tags, ((size_t)s->size + 1) * sizeof *s->tags);
+    tn_free(env, s->reads, ((size_t)s->size + 1) * sizeof *s->reads);
+}
+
+static tn_status make_spaces(checker *c, uint64_t limit) {
     const tn_env *env = tn_graph_env(c->g);
+    int64_t size = -1;
+    eval(c, c->m->arena_size, &size);
+    tn_status st = make_space(env, size, limit, &c->arena);
     c->n_outputs = tn_graph_output_count(c->g);
-    if (!eval(c, c->m->arena_size, &c->arena_size) || c->arena_size < 0 || (uint64_t)c->arena_size > limit)
-        return tn_fail(env, TN_E_ARGUMENT, "", "", "the arena is too large to simulate");
-    c->arena = tn_alloc(env, ((size_t)c->arena_size + 1) * sizeof *c->arena);
     c->outputs = tn_alloc(env, (c->n_outputs + 1) * sizeof *c->outputs);
-    c->output_size = tn_alloc(env, (c->n_outputs + 1) * sizeof *c->output_size);
-    if (!c->arena || !c->outputs || !c->output_size) return TN_E_MEMORY;
-    for (size_t k = 0; k < c->n_outputs; k++) {
+    if (!c->outputs) return TN_E_MEMORY;
+    for (size_t k = 0; st == TN_OK && k < c->n_outputs; k++) {
         tn_val v = tn_graph_output(c->g, k);
         shape s;
-        if (!shape_of(c, v, &s)) return TN_E_ARGUMENT;
-        int64_t size = s.n * (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
-        if ((uint64_t)size > limit)
-            return tn_fail(env, TN_E_ARGUMENT, "", "", "output %zu is too large to simulate", k);
-        c->output_size[k] = size;
-        c->outputs[k] = tn_alloc(env, ((size_t)size + 1) * sizeof **c->outputs);
-        if (!c->outputs[k]) return TN_E_MEMORY;
+        if (!shape_of(c, v, &s)) return tn_fail(env, TN_E_ARGUMENT, "", "", "a symbol has no value");
+        st = make_space(env, s.n * (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, limit, &c->outputs[k]);
     }
-    return TN_OK;
+    return st;
 }
 
 tn_status tn_check_memory(tn_graph *g, const tn_memory *m, const tn_binding *b, size_t n, uint64_t limit) {
     checker c = {.g = g, .m = m, .b = b, .n_b = n};
     const tn_env *env = tn_graph_env(g);
-    tn_status s = allocate(&c, limit);
+    tn_status s = make_spaces(&c, limit);
     if (s == TN_OK) s = run(&c);
-    for (size_t k = 0; c.outputs && c.output_size && k < c.n_outputs; k++)
-        tn_free(env, c.outputs[k], ((size_t)c.output_size[k] + 1) * sizeof **c.outputs);
+    for (size_t k = 0; c.outputs && k < c.n_outputs; k++) free_space(env, &c.outputs[k]);
     tn_free(env, c.outputs, (c.n_outputs + 1) * sizeof *c.outputs);
-    tn_free(env, c.output_size, (c.n_outputs + 1) * sizeof *c.output_size);
-    tn_free(env, c.arena, ((size_t)c.arena_size + 1) * sizeof *c.arena);
+    free_space(env, &c.arena);
     return s;
 }
