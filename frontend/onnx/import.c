@@ -316,6 +316,30 @@ static void bind_overrides(tn_oi *x) {
     }
 }
 
+static const tn_const_input *constant_of(const tn_oi *x, const char *name) {
+    for (size_t k = 0; x->opts && k < x->opts->n_constants; k++)
+        if (x->opts->constants[k].input && !strcmp(x->opts->constants[k].input, name)) return &x->opts->constants[k];
+    return NULL;
+}
+
+/* An input that the caller fixes.  Its declared type must allow the value. */
+static void import_constant(tn_oi *x, const TnOnnx__ValueInfoProto *in, const tn_const_input *c) {
+    tn_type t = input_type(x, in);
+    bool fits = t.i && c->rank <= TN_MAX_RANK && tn_type_rank(x->g, t) == c->rank && tn_type_dtype(x->g, t) == c->dtype;
+    uint64_t n = 1;
+    for (uint32_t k = 0; fits && k < c->rank; k++) {
+        tn_dim d = tn_type_dims(x->g, t)[k];
+        fits = c->dims[k] >= 0 && c->dims[k] <= INT32_MAX && n <= (uint64_t)INT32_MAX &&
+               (!tn_dim_is_const(x->g, d, NULL) || tn_dim_equal_const(x->g, d, c->dims[k]));
+        n *= (uint64_t)c->dims[k];
+    }
+    tn_oi_value *v = fits ? tn_oi_define(x, in->name) : NULL;
+    if (!fits) tn_oi_fail(x, TN_E_ARGUMENT, "", "the value given for input '%s' has another shape or dtype", in->name);
+    if (!v) return;
+    tn_blob b = tn_blob_copy(x->g, c->data, tn_dtype_bytes(c->dtype, n));
+    v->val = tn_const(x->g, tn_type_const(x->g, c->dtype, c->rank, c->dims), b, in->name);
+}
+
 static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
     for (size_t k = 0; k < gr->n_initializer; k++) {
         tn_oi_value *v = tn_oi_define(x, gr->initializer[k]->name);
@@ -329,6 +353,11 @@ static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
     for (size_t k = 0; k < gr->n_input && !tn_oi_failed(x); k++) {
         const TnOnnx__ValueInfoProto *in = gr->input[k];
         if (tn_oi_find_value(x, in->name)) continue; /* has a default: a constant */
+        const tn_const_input *c = constant_of(x, in->name);
+        if (c) {
+            import_constant(x, in, c);
+            continue;
+        }
         tn_type t = input_type(x, in);
         tn_oi_value *v = t.i ? tn_oi_define(x, in->name) : NULL;
         if (v) v->val = tn_graph_add_input(x->g, in->name, t);

@@ -41,7 +41,7 @@ START_TEST(model_matches_recorded_outputs) {
         printf("skipped: no %s\n", model);
         return;
     }
-    case_report r = case_run(model, dir, NULL, m->rtol, m->atol);
+    case_report r = case_run(model, dir, CASE_FIX_NONE, m->rtol, m->atol);
     printf("%-28s %-9s error %.3g of tolerance  %s\n", m->name, r.stage, r.max_error, r.message);
     fflush(stdout);
     ck_assert_msg(r.status == TN_OK, "%s: %s: %s", m->name, r.stage, r.message);

@@ -20,9 +20,21 @@ typedef struct tn_shape_override {
     int64_t dims[TN_MAX_RANK];
 } tn_shape_override;
 
+/* Fixes an input's value: it becomes a constant and is no input of the graph any more.  For models that take sizes, axes or
+ * paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is copied. */
+typedef struct tn_const_input {
+    const char *input;
+    tn_dtype dtype;
+    uint32_t rank;
+    int64_t dims[TN_MAX_RANK];
+    const void *data;
+} tn_const_input;
+
 typedef struct tn_import_options {
     const tn_shape_override *shapes;
     size_t n_shapes;
+    const tn_const_input *constants;
+    size_t n_constants;
     bool ignore_unknown; /* reserved for listing every unsupported node instead of stopping at the first */
 } tn_import_options;
 
