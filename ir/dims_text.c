@@ -32,14 +32,21 @@ static void print_call(tn_out *o, const tn_graph *g, tn_dim d, const char *name)
     tn_out_str(o, ")");
 }
 
-/* Prints a term without its sign if it is negative. */
+/* A sign in front binds tighter than the // or % that the monomial may start with. */
+static int level_behind_sign(const tn_graph *g, tn_dim mono, const char *sign) {
+    while (tn_dim_kind_of(g, mono) == TN_DIM_MUL) mono = tn_dim_lhs(g, mono);
+    tn_dim_kind kind = tn_dim_kind_of(g, mono);
+    return sign[0] == '-' && (kind == TN_DIM_FLOORDIV || kind == TN_DIM_MOD) ? PRIMARY : PRODUCT;
+}
+
+/* Prints a negative term as its sign and magnitude; false if it is not negative. */
 static bool print_negative(tn_out *o, const tn_graph *g, tn_dim d, const char *sign) {
     int64_t v = 0;
     bool constant = tn_dim_is_const(g, d, &v);
     if (!constant && (tn_dim_kind_of(g, d) != TN_DIM_MUL || !tn_dim_is_const(g, tn_dim_rhs(g, d), &v))) return false;
     if (v >= 0 || v == INT64_MIN) return false;
     tn_out_str(o, sign);
-    if (!constant) print(o, g, tn_dim_lhs(g, d), PRODUCT);
+    if (!constant) print(o, g, tn_dim_lhs(g, d), level_behind_sign(g, tn_dim_lhs(g, d), sign));
     if (constant || v != -1) tn_out_fmt(o, "%s%lld", constant ? "" : "*", (long long)-v);
     return true;
 }
