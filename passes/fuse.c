@@ -18,8 +18,7 @@
 #include "passes/util.h"
 #include "passes/views.h"
 
-/* ---- the table of ops: what fusion needs to know beyond the traits
- * ------------------------------------------------------- */
+/* ---- the table of ops: what fusion needs to know beyond the traits --------------------------------------------- */
 
 enum { CHEAP = 1, FUNCTION = 4, HARD = 8 }; /* cost of one element, in simple instructions */
 
@@ -79,8 +78,7 @@ static bool unit_slice(const tn_graph *g, tn_node n) {
     return true;
 }
 
-/* ---- movement beside matmuls
- * ----------------------------------------------------------------------------------------- */
+/* ---- movement beside matmuls ----------------------------------------------------------------------------------- */
 
 /* True for matmuls that the tensor-core kernel computes: it copies 16-byte chunks from wherever index arithmetic says.
  * Plain float32 goes to a library that wants its operands as they stand. */
@@ -99,8 +97,7 @@ static bool keeps_rows(const tn_graph *g, tn_node n, uint32_t among) {
     return false;
 }
 
-/* ---- small questions
- * --------------------------------------------------------------------------------------------------- */
+/* ---- small questions ------------------------------------------------------------------------------------------- */
 
 static tn_fuse_node *info(const tn_fusion *f, tn_node n) {
     return &f->node[n.i];
@@ -177,8 +174,7 @@ static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
     return id;
 }
 
-/* ---- walk 1: epilogues
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- walk 1: epilogues ----------------------------------------------------------------------------------------- */
 
 /* True if x's value is only needed, through elementwise ops, by a softmax: its load computes them for free, which
  * leaves the matmul plain. */
@@ -274,13 +270,14 @@ static void grow_epilogues(tn_fusion *f) {
         tn_node n = {f->order[p]};
         if (info(f, n)->kind == TN_FUSE_ANCHOR)
             new_group(f, n, true);
-        else if (info(f, n)->kind == TN_FUSE_PULL && tn_op_is(op_of(f, n), TN_T_ELEMENTWISE))
+        else if (tn_op_is(op_of(f, n), TN_T_ELEMENTWISE))
             join_epilogue(f, n);
+        else if (op_of(f, n) == TN_OP_TRANSPOSE)
+            join_store(f, n);
     }
 }
 
-/* ---- walk 2: concats
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- walk 2: concats ------------------------------------------------------------------------------------------- */
 
 enum { BYTES_PER_US = 3000000 }; /* of memory traffic; a launch costs about 1 us */
 
@@ -350,8 +347,7 @@ static tn_status choose_concats(tn_fusion *f) {
     return TN_OK;
 }
 
-/* ---- walk 3: pulling into groups
- * ------------------------------------------------------------------------------------------------ */
+/* ---- walk 3: pulling into groups ------------------------------------------------------------------------------- */
 
 /* True if v is in memory whatever this walk decides: views of such values will be views. */
 static bool is_stored(const tn_fusion *f, tn_val v) {
@@ -569,9 +565,7 @@ static void pull_into_groups(tn_fusion *f) {
     }
 }
 
-/* ---- the pass
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the pass ---- */
 
 static tn_status number_nodes(tn_fusion *f) {
     TN_FOR_NODES(f->g, tn_graph_body(f->g), n) {

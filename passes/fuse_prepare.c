@@ -2,8 +2,7 @@
 #include "passes/fuse.h"
 #include "passes/util.h"
 
-/* ---- sizes at the hint shapes
- * ------------------------------------------------------------------------------------------ */
+/* ---- sizes at the hint shapes ---------------------------------------------------------------------------------- */
 
 double tn_hint_eval(const tn_graph *g, tn_dim d) {
     enum { CAP = 256 };
@@ -30,8 +29,7 @@ double tn_hint_bytes(const tn_graph *g, tn_val v) {
     return tn_hint_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8;
 }
 
-/* ---- rewrites
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- rewrites -------------------------------------------------------------------------------------------------- */
 
 void tn_fuse_erase_dead(tn_graph *g, tn_node n) {
     if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_TERMINATOR)) return;

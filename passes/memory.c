@@ -38,8 +38,7 @@ static tn_dim bytes_of(tn_graph *g, tn_val v) {
     return tn_dim_ceildiv(g, tn_dim_mul(g, n, tn_dim_const(g, bits)), tn_dim_const(g, 8));
 }
 
-/* ---- lives
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- lives ----------------------------------------------------------------------------------------------------- */
 
 static void number_nodes(planner *p) {
     uint32_t at = 0;
@@ -72,8 +71,7 @@ static void find_lives(planner *p) {
     for (size_t k = 0; k < tn_node_result_count(p->g, n); k++) live(p, tn_node_result(p->g, n, k));
 }
 
-/* ---- results in place of operands
- * ------------------------------------------------------------------------------------------ */
+/* ---- results in place of operands ------------------------------------------------------------------------------ */
 
 static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
     size_t rank = tn_val_rank(g, a);
@@ -168,8 +166,7 @@ static tn_status compact(planner *p) {
     return TN_OK;
 }
 
-/* ---- placements
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- placements ------------------------------------------------------------------------------------------------ */
 
 static uint32_t align_of(const tn_graph *g, tn_dim offset, uint32_t base) {
     int64_t d = tn_dim_divisor(g, offset);

@@ -8,8 +8,7 @@
 #include "passes/util.h"
 #include "passes/views.h"
 
-/* ---- strides
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- strides --------------------------------------------------------------------------------------------------- */
 
 void tn_dense_strides(tn_graph *g, size_t rank, const tn_dim *dims, tn_dim *out) {
     tn_dim s = tn_dim_const(g, 1);
@@ -86,8 +85,7 @@ bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const
     return i == a.n && j == b.n;
 }
 
-/* ---- placing
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- placing --------------------------------------------------------------------------------------------------- */
 
 static bool grow(const tn_graph *g, tn_views *v) {
     uint32_t want = tn_graph_val_limit(g);
@@ -214,8 +212,7 @@ static tn_status place_reshape(tn_graph *g, tn_views *v, tn_node n) {
     return TN_OK;
 }
 
-/* ---- operands of tensor-core kernels
- * ----------------------------------------------------------------------------------- */
+/* ---- operands of tensor-core kernels --------------------------------------------------------------------------- */
 
 /* Asynchronous copies move 16 bytes: the first element, and every step but the innermost, must be a multiple of that.
  */
@@ -255,8 +252,7 @@ static tn_status align_operands(tn_graph *g, tn_views *v, tn_node n) {
     return TN_OK;
 }
 
-/* ---- outputs
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- outputs --------------------------------------------------------------------------------------------------- */
 
 /* Gives the root of x the buffer of output k, if x is all of a block that some kernel writes. */
 static bool own_output(tn_graph *g, tn_views *v, tn_val x, int32_t k) {
@@ -280,8 +276,7 @@ static tn_status place_outputs(tn_graph *g, tn_views *v, tn_node ret) {
     return TN_OK;
 }
 
-/* ---- all of it
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------------------------- */
 
 static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
     switch (tn_node_op(g, n)) {

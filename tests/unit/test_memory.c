@@ -109,7 +109,7 @@ START_TEST(elementwise_in_place) {
                         "  %s = softmax %t {axis=1} : f32[1024,4]\n  %u = transpose %s {perm=[1,0]} : f32[4,1024]\n"
                         "  %b = add %a, %u : f32[4,1024]\n  %c = softmax %b {axis=1} : f32[4,1024]\n"
                         "  %d = mul %b, %c : f32[4,1024]\n"
-                        "  %e = reduce_sum %d {axes=[1], keepdims} : f32[4,1]\n  return %e\n}\n");
+                        "  %e = reduce_sum %d {axes=[1], keepdims=true} : f32[4,1]\n  return %e\n}\n");
     tn_memory m = plan(g);
     ck_assert_int_le(arena_at(g, &m, 1), 3 * 16384);
     ck_assert_uint_gt(m.naive_bytes, (uint64_t)arena_at(g, &m, 1));
@@ -125,7 +125,7 @@ START_TEST(transposed_is_not_in_place) {
                         "  %s = add %b, %t : f32[64,64]\n  %e = exp %s : f32[64,64]\n"
                         "  %c = softmax %e {axis=0} : f32[64,64]\n  %d = log_softmax %e {axis=1} : f32[64,64]\n"
                         "  %f = add %c, %d : f32[64,64]\n"
-                        "  %r = reduce_sum %f {axes=[1], keepdims} : f32[64,1]\n  return %r\n}\n");
+                        "  %r = reduce_sum %f {axes=[1], keepdims=true} : f32[64,1]\n  return %r\n}\n");
     tn_memory m = plan(g);
     TN_FOR_NODES(g, tn_graph_body(g), n) {
         if (tn_node_op(g, n) != TN_OP_KERNEL || strcmp(TN_ATTRS_OF(g, n, kernel)->anchor, "map")) continue;
@@ -141,7 +141,7 @@ END_TEST
 
 /* An output that is an input, a constant, or the same value twice is copied into its own buffer. */
 START_TEST(outputs_are_copied) {
-    tn_graph *g = parse("func @main(%x: f32[N,4]) -> f32[N,4], f32[N,4], f32[N,4] {\n"
+    tn_graph *g = parse("func @main(%x: f32[N,4]) -> (f32[N,4], f32[N,4], f32[N,4]) {\n"
                         "  %a = relu %x : f32[N,4]\n  return %x, %a, %a\n}\n");
     tn_memory m = plan(g);
     ck_assert_uint_eq(gen_count(g, TN_OP_KERNEL), 3);
@@ -153,7 +153,7 @@ END_TEST
 /* Sizes with different symbols still share slots. */
 START_TEST(slots_of_two_symbols) {
     tn_graph *g =
-        parse("func @main(%x: f32[H,64], %y: f32[W,64]) -> f32[H,64], f32[W,64] {\n"
+        parse("func @main(%x: f32[H,64], %y: f32[W,64]) -> (f32[H,64], f32[W,64]) {\n"
               "  %a = softmax %x {axis=1} : f32[H,64]\n  %b = softmax %a {axis=1} : f32[H,64]\n"
               "  %c = softmax %y {axis=1} : f32[W,64]\n  %d = softmax %c {axis=1} : f32[W,64]\n  return %b, %d\n}\n");
     tn_memory m;

@@ -55,7 +55,7 @@ static const tn_pass_options half_ = {.compute = TN_F16};
 START_TEST(large_constant_stays) {
     gen_io before, after;
     tn_graph *g = lowered("func @main(%x: f32[4,4], %m: f32[4,4]) -> f32[4,4] {\n"
-                          "  %c = const : f32[] = [-3e38]\n  %z = sub %m, %m : f32[4,4]\n  %n = mul %z, %c : f32[4,4]\n"
+                          "  %c = const [-3e38] : f32[]\n  %z = sub %m, %m : f32[4,4]\n  %n = mul %z, %c : f32[4,4]\n"
                           "  %s = add %x, %n : f32[4,4]\n  %y = softmax %s {axis=1} : f32[4,4]\n  return %y\n}\n",
                           &half_, &before);
     ck_assert_msg(gen_eval(&env_, g, 3, 2, 1, &after) == TN_OK, "%s", log_.text);
@@ -69,13 +69,14 @@ END_TEST
 /* The variance of values around 300 overflows f16 when squared. */
 START_TEST(norms_stay) {
     gen_io before, after;
-    tn_graph *g = lowered("func @main(%x: f32[4,64]) -> f32[4,64] {\n  %k = const : f32[] = [600.0]\n"
-                          "  %b = mul %x, %k : f32[4,64]\n  %two = const : f32[] = [2.0]\n"
-                          "  %m = reduce_mean %b {axes=[1], keepdims} : f32[4,1]\n  %d = sub %b, %m : f32[4,64]\n"
-                          "  %p = pow %d, %two : f32[4,64]\n  %v = reduce_mean %p {axes=[1], keepdims} : f32[4,1]\n"
-                          "  %e = const : f32[] = [1e-12]\n  %f = add %v, %e : f32[4,1]\n  %r = sqrt %f : f32[4,1]\n"
-                          "  %y = div %d, %r : f32[4,64]\n  return %y\n}\n",
-                          &half_, &before);
+    tn_graph *g =
+        lowered("func @main(%x: f32[4,64]) -> f32[4,64] {\n  %k = const [600.0] : f32[]\n"
+                "  %b = mul %x, %k : f32[4,64]\n  %two = const [2.0] : f32[]\n"
+                "  %m = reduce_mean %b {axes=[1], keepdims=true} : f32[4,1]\n  %d = sub %b, %m : f32[4,64]\n"
+                "  %p = pow %d, %two : f32[4,64]\n  %v = reduce_mean %p {axes=[1], keepdims=true} : f32[4,1]\n"
+                "  %e = const [1e-12] : f32[]\n  %f = add %v, %e : f32[4,1]\n  %r = sqrt %f : f32[4,1]\n"
+                "  %y = div %d, %r : f32[4,64]\n  return %y\n}\n",
+                &half_, &before);
     ck_assert_msg(gen_eval(&env_, g, 3, 2, 1, &after) == TN_OK, "%s", log_.text);
     ck_assert_double_le(gen_difference(&before, &after), 4e-3);
     gen_io_free(&env_, &before);
@@ -86,7 +87,7 @@ END_TEST
 
 START_TEST(others_untouched) {
     const char *text =
-        "func @main(%x: f64[4], %i: i64[4], %h: f16[4]) -> f64[4], i64[4], f16[4] {\n"
+        "func @main(%x: f64[4], %i: i64[4], %h: f16[4]) -> (f64[4], i64[4], f16[4]) {\n"
         "  %a = relu %x : f64[4]\n  %b = add %i, %i : i64[4]\n  %c = relu %h : f16[4]\n  return %a, %b, %c\n}\n";
     tn_status s;
     tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
