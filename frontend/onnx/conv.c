@@ -3,7 +3,9 @@
 
 #include <string.h>
 
-enum { SPATIAL = TN_MAX_RANK - 2 };
+/* Limits that keep the arithmetic on sizes and attributes within 64 bits. */
+enum { SPATIAL = TN_MAX_RANK - 2, MAX_ATTR = 1 << 20 };
+#define MAX_DIM ((int64_t)1 << 40)
 
 typedef struct window {
     size_t n; /* spatial axes */
@@ -21,7 +23,7 @@ static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_
         return false;
     }
     for (size_t k = 0; k < n; k++)
-        if (out[k] < low || out[k] > INT32_MAX) {
+        if (out[k] < low || out[k] > MAX_ATTR) {
             tn_oi_fail(x, TN_E_FORMAT, "", "%s is %lld", name, (long long)out[k]);
             return false;
         }
@@ -31,7 +33,7 @@ static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_
 /* Pads that make the output ceil(in / stride): a constant where the size is known, or divisible by the stride. */
 static bool same_pads(tn_oi *x, window *w, size_t k, tn_dim in, bool upper) {
     int64_t size = 0, total, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, stride = w->strides[k];
-    if (tn_dim_is_const(x->g, in, &size)) {
+    if (tn_dim_is_const(x->g, in, &size) && size <= MAX_DIM) {
         total = ((size + stride - 1) / stride - 1) * stride + extent - size;
     } else if (tn_dim_divisor(x->g, in) % stride == 0) {
         total = extent - stride;
@@ -50,7 +52,7 @@ static bool same_pads(tn_oi *x, window *w, size_t k, tn_dim in, bool upper) {
 static bool read_window(tn_oi *x, window *w) {
     size_t n = w->n;
     if (!list(x, "strides", n, 1, 1, w->strides) || !list(x, "dilations", n, 1, 1, w->dilations) ||
-        !list(x, "pads", 2 * n, 0, INT32_MIN, w->pads))
+        !list(x, "pads", 2 * n, 0, -MAX_ATTR, w->pads))
         return false;
     const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
     bool upper = !strcmp(how, "SAME_UPPER");
@@ -70,7 +72,7 @@ static bool conv_window(tn_oi *x, size_t k_weight, window *w) {
     }
     w->n = rank - 2;
     for (size_t k = 0; k < w->n; k++)
-        if (!tn_dim_is_const(x->g, tn_oi_dim(x, k_weight, 2 + k), &w->kernel[k])) {
+        if (!tn_dim_is_const(x->g, tn_oi_dim(x, k_weight, 2 + k), &w->kernel[k]) || w->kernel[k] > MAX_DIM) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the kernel's size is not known");
             return false;
         }
@@ -155,7 +157,8 @@ static bool transposed_pads(tn_oi *x, window *w, int64_t *more) {
     for (size_t k = 0; k < w->n; k++) {
         int64_t size = 0, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, total;
         if (n) {
-            if (!tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size)) {
+            bool sane = shape[k] >= 0 && shape[k] <= MAX_DIM;
+            if (!sane || !tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size) || size > MAX_DIM) {
                 tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape",
                            "output_shape needs a known input size");
                 return false;

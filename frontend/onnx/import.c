@@ -11,6 +11,7 @@ enum {
     MAX_INLINE_DEPTH = 48,
     MAX_NODES = 4 << 20 /* imported nodes, counting every inlined call: stops exponential nests of functions */
 };
+#define MAX_DIM ((int64_t)1 << 40) /* a larger declared dim is read as unknown */
 
 /* ---- the op table
  * ------------------------------------------------------------------------------------------------------- */
@@ -246,7 +247,7 @@ static const tn_shape_override *override_of(const tn_oi *x, const char *name) {
 static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *d, const char *input) {
     switch ((int)d->value_case) {
     case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE:
-        if (d->dim_value >= 0) return tn_dim_const(x->g, d->dim_value);
+        if (d->dim_value >= 0 && d->dim_value <= MAX_DIM) return tn_dim_const(x->g, d->dim_value);
         break;
     case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM:
         if (*d->dim_param) return symbol(x, d->dim_param);

@@ -9,11 +9,15 @@
 static tn_dim scaled_dim(tn_oi *x, tn_dim d, double scale) {
     tn_graph *g = x->g;
     int64_t v;
+    if (!(scale > 0 && scale < 1e6)) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "a scale of %g", scale);
+        return (tn_dim){0};
+    }
     if (tn_dim_is_const(g, d, &v)) {
         double r = floor((double)v * scale);
         if (r >= 0 && r < 1e12) return tn_dim_const(g, (int64_t)r);
     }
-    for (int64_t q = 1; q <= 1024 && scale < 1e6; q *= 2)
+    for (int64_t q = 1; q <= 1024; q *= 2)
         if (scale * (double)q == floor(scale * (double)q))
             return tn_dim_floordiv(g, tn_dim_mul(g, d, tn_dim_const(g, (int64_t)(scale * (double)q))),
                                    tn_dim_const(g, q));
@@ -87,6 +91,10 @@ static bool keep_aspect(tn_oi *x, request *r, size_t n, const int64_t *axes, boo
         scale = larger ? fmax(scale, s) : fmin(scale, s);
     }
     for (size_t k = 0; k < n; k++) {
+        if (!(scale >= 0 && scale * (double)from[k] < 1e12)) {
+            tn_oi_fail(x, TN_E_FORMAT, "", "the sizes ask for a scale of %g", scale);
+            return false;
+        }
         r->scales[axes[k]] = scale;
         r->sizes[axes[k]] = tn_dim_const(x->g, (int64_t)floor(scale * (double)from[k] + 0.5));
     }
