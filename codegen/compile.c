@@ -317,6 +317,7 @@ static tn_status run_passes(tn_compilation *c) {
                                                          : TN_F32,
                           .tf32 = p == TN_PREC_TF32,
                           .numerics = o->exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                          .check_ranges = true,
                           .nhwc = true};
     tn_pass_ctx *ctx = tn_pass_ctx_new(c->env, &po);
     tn_status s = ctx ? tn_run_passes(c->g, o->passes, ctx) : TN_E_MEMORY;

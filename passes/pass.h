@@ -1,8 +1,8 @@
 /* pass.h: passes, their registry and the runner.
  *
- * One identifier everywhere: a row PASS(canon, ...) in passes.def is the function tn_pass_canon, the name in --passes=canon,cse, the
- * tests in tests/ir/canon/ and the dump 03-canon.tn.  A pass reads options from tn_pass_ctx, changes the graph through the
- * mutators, and keeps no state. */
+ * One identifier everywhere: a row PASS(canon, ...) in passes.def is the function tn_pass_canon, the name in
+ * --passes=canon,cse, the tests in tests/ir/canon/ and the dump 03-canon.tn.  A pass reads options from tn_pass_ctx,
+ * changes the graph through the mutators, and keeps no state. */
 #ifndef TENON_PASS_H
 #define TENON_PASS_H
 
@@ -12,21 +12,33 @@
 typedef enum tn_numerics { TN_NUMERICS_RELAXED, TN_NUMERICS_EXACT } tn_numerics;
 
 typedef struct tn_pass_options {
-    tn_dtype compute;    /* TN_F32, TN_F16 or TN_BF16: what heavy ops and activations are stored in */
-    bool tf32;           /* f32 matmul and conv may use tf32 tensor cores */
+    tn_dtype compute;  /* TN_F32, TN_F16 or TN_BF16: what heavy ops and activations are stored in */
+    bool tf32;         /* f32 matmul and conv may use tf32 tensor cores */
+    bool check_ranges; /* f16: measure magnitudes on random inputs and keep f32 what f16 cannot hold */
     tn_numerics numerics;
-    bool nhwc;           /* convolutions in NHWC (the standard pipeline sets it) */
-    bool print_changed;  /* print the graph to `out` after each pass that changed it */
-    const char *dump_dir; /* write NN-pass.tn after each pass; NULL: no */
+    bool nhwc;                   /* convolutions in NHWC (the standard pipeline sets it) */
+    bool print_changed;          /* print the graph to `out` after each pass that changed it */
+    const char *dump_dir;        /* write NN-pass.tn after each pass; NULL: no */
     uint32_t stop_after_rewrite; /* rules fire at most this often in all (bisection); 0: no limit */
-    const char *reproducer; /* file for the input of a failing pass under a "// passes: ..." header; NULL: none */
-    FILE *out;           /* for print_changed; NULL: nothing is printed */
+    const char *reproducer;      /* file for the input of a failing pass under a "// passes: ..." header; NULL: none */
+    FILE *out;                   /* for print_changed; NULL: nothing is printed */
 } tn_pass_options;
 
 /* Counts per rule, and what `tenon why` shows. */
-typedef struct tn_rule_count { const char *rule; uint32_t fired, refused; } tn_rule_count;
-typedef struct tn_near_miss { const char *rule, *why; char loc[96]; } tn_near_miss;
-typedef struct tn_pass_report { const char *pass; double ms; bool changed; uint32_t rewrites; } tn_pass_report;
+typedef struct tn_rule_count {
+    const char *rule;
+    uint32_t fired, refused;
+} tn_rule_count;
+typedef struct tn_near_miss {
+    const char *rule, *why;
+    char loc[96];
+} tn_near_miss;
+typedef struct tn_pass_report {
+    const char *pass;
+    double ms;
+    bool changed;
+    uint32_t rewrites;
+} tn_pass_report;
 
 typedef struct tn_pass_ctx tn_pass_ctx; /* options, counters, near misses: passes/runner.c */
 const tn_pass_options *tn_pass_opts(const tn_pass_ctx *ctx);

@@ -9,11 +9,15 @@
  * are given and give low.  Kernels compute elementwise arithmetic in f32 registers and round only when they store, so a
  * cast inside a fused region costs nothing.
  *
+ * With the option check_ranges and f16, the graph is evaluated once on random inputs; what comes near f16's largest
+ * number stays f32, and so does every op that would read it.
+ *
  * The graph's inputs and outputs keep their dtypes.  Values of other dtypes are untouched: integers, bool, f64 models,
  * and what a model already stores in 16 bits (a request for f32 does not widen a f16 model). */
 #include <math.h>
 #include <string.h>
 #include "passes/fuse.h"
+#include "passes/ranges.h"
 #include "passes/util.h"
 
 /* How an op chooses between low and wide. */
@@ -37,13 +41,23 @@ static const uint8_t policies[TN_OP_COUNT] = {
     [TN_OP_BITCAST] = KEEP,     [TN_OP_IF] = KEEP,          [TN_OP_LOOP] = KEEP,          [TN_OP_KERNEL] = KEEP,
 };
 
+/* What evaluating a graph for its ranges may cost. */
+static const double RANGE_FLOPS = 6e10;
+
 typedef struct lowering {
     tn_graph *g;
     tn_dtype dtype;     /* of low values */
     uint32_t n;         /* values of the graph as it was; arrays below are indexed by those */
     tn_val *low, *wide; /* the value in each form, none until made */
     bool *is_wide;      /* its class */
+    double *max_abs;    /* measured magnitudes; all 0 where not measured */
+    uint32_t forced;    /* values that stay f32 for their magnitude */
 } lowering;
+
+/* Half of f16's largest number: leaves room for inputs other than the measured ones. */
+static bool too_large(const lowering *l, tn_val v) {
+    return l->dtype == TN_F16 && v.i && v.i < l->n && l->max_abs[v.i] > 32752;
+}
 
 static bool is_f32(const tn_graph *g, tn_val v) {
     return v.i && tn_val_dtype(g, v) == TN_F32;
@@ -102,10 +116,20 @@ static bool any_wide(const lowering *l, tn_node n) {
     return false;
 }
 
+/* An operand or result that f16 could not hold. */
+static bool out_of_range(const lowering *l, tn_node n) {
+    for (size_t k = 0; k < tn_node_input_count(l->g, n); k++)
+        if (too_large(l, tn_node_input(l->g, n, k))) return true;
+    for (size_t k = 0; k < tn_node_result_count(l->g, n); k++)
+        if (too_large(l, tn_node_result(l->g, n, k))) return true;
+    return false;
+}
+
 /* Whether node n computes in f32. */
 static bool computes_wide(const lowering *l, tn_node n) {
     tn_graph *g = l->g;
     tn_op op = tn_node_op(g, n);
+    if (out_of_range(l, n)) return true;
     if (op == TN_OP_CAST && !is_f32(g, tn_node_input(g, n, 0)))
         return !fits_low(l, tn_val_dtype(g, tn_node_input(g, n, 0)));
     if (op == TN_OP_DIV && !tn_is_const(g, tn_node_input(g, n, 1))) return true;
@@ -184,7 +208,9 @@ static void lower_results(lowering *l, tn_node n, tn_node now, bool wide) {
             continue;
         }
         set_version(l, old, val, wide);
-        if (wide && (p == SELF || p == INNER)) {
+        if (too_large(l, old))
+            l->forced++;
+        else if (wide && (p == SELF || p == INNER || p == LOW)) {
             version(l, old, false);
             l->is_wide[old.i] = false;
         }
@@ -219,18 +245,25 @@ static tn_status lower_body(lowering *l) {
     return tn_graph_status(g);
 }
 
-static tn_status lower_graph(tn_graph *g, tn_dtype dtype) {
+static tn_status lower_graph(tn_graph *g, tn_dtype dtype, bool check_ranges) {
     uint32_t n = tn_graph_val_limit(g);
     const tn_env *env = tn_graph_env(g);
     lowering l = {.g = g, .dtype = dtype, .n = n};
     l.low = tn_alloc(env, n * sizeof *l.low);
     l.wide = tn_alloc(env, n * sizeof *l.wide);
     l.is_wide = tn_alloc(env, n * sizeof *l.is_wide);
-    tn_status s = l.low && l.wide && l.is_wide ? lower_body(&l) : TN_E_MEMORY;
+    l.max_abs = tn_alloc(env, n * sizeof *l.max_abs);
+    tn_status s = l.low && l.wide && l.is_wide && l.max_abs ? TN_OK : TN_E_MEMORY;
+    if (s == TN_OK && check_ranges && dtype == TN_F16) tn_measure_ranges(g, RANGE_FLOPS, l.max_abs, n);
+    if (s == TN_OK) s = lower_body(&l);
+    if (l.forced)
+        tn_report(env, TN_WARNING, TN_OK, "precision",
+                  "%u values are too large for f16 on random inputs and stay f32 (bf16 would hold them)", l.forced);
     if (s == TN_E_MEMORY) tn_graph_fail(g, s, (tn_node){0}, "", "out of memory");
     tn_free(env, l.low, n * sizeof *l.low);
     tn_free(env, l.wide, n * sizeof *l.wide);
     tn_free(env, l.is_wide, n * sizeof *l.is_wide);
+    tn_free(env, l.max_abs, n * sizeof *l.max_abs);
     return s;
 }
 
@@ -265,7 +298,7 @@ tn_status tn_pass_precision(tn_graph *g, tn_pass_ctx *ctx) {
     const tn_pass_options *o = tn_pass_opts(ctx);
     tn_cursor saved = tn_get_cursor(g);
     if (o->compute == TN_F16 || o->compute == TN_BF16) {
-        if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o->compute);
+        if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o->compute, o->check_ranges);
     } else if (o->tf32) {
         for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i; n = next) {
             next = tn_node_next(g, n);

@@ -89,6 +89,7 @@ int cmd_opt(cli *c, int argc, const char **argv) {
                                                             : TN_F32,
                              .tf32 = p == TN_PREC_TF32,
                              .numerics = a.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                             .check_ranges = true,
                              .nhwc = true,
                              .print_changed = print_changed != 0,
                              .dump_dir = dump,

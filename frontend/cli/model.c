@@ -38,6 +38,7 @@ static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
                                                         : TN_F32,
                          .tf32 = p == TN_PREC_TF32,
                          .numerics = s->options.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                         .check_ranges = true,
                          .nhwc = true};
     tn_pass_ctx *ctx = tn_pass_ctx_new(&c->env, &o);
     tn_status st = ctx ? tn_run_passes(g, s->options.passes, ctx) : TN_E_MEMORY;
