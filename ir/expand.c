@@ -8,19 +8,32 @@ typedef struct expansion {
     tn_graph *g;
     tn_node n;
     const void *attrs;
-    tn_val x;    /* operand 0, cast to `work` for floating point */
+    tn_val x; /* operand 0, cast to `work` for floating point */
     tn_dtype work;
     tn_val *out; /* one a result */
 } expansion;
 
-/* ---- vocabulary -------------------------------------------------------------------------------------------------------- */
+/* ---- vocabulary
+ * -------------------------------------------------------------------------------------------------------- */
 
-static tn_val num(expansion *e, double v) { return tn_const_num(e->g, e->work, v); }
-static tn_val un(expansion *e, tn_op op, tn_val a) { return tn_unary(e->g, op, a); }
-static tn_val bin(expansion *e, tn_op op, tn_val a, tn_val b) { return tn_binary(e->g, op, a, b); }
-static tn_val add(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_ADD, a, b); }
-static tn_val sub(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_SUB, a, b); }
-static tn_val mul(expansion *e, tn_val a, tn_val b) { return bin(e, TN_OP_MUL, a, b); }
+static tn_val num(expansion *e, double v) {
+    return tn_const_num(e->g, e->work, v);
+}
+static tn_val un(expansion *e, tn_op op, tn_val a) {
+    return tn_unary(e->g, op, a);
+}
+static tn_val bin(expansion *e, tn_op op, tn_val a, tn_val b) {
+    return tn_binary(e->g, op, a, b);
+}
+static tn_val add(expansion *e, tn_val a, tn_val b) {
+    return bin(e, TN_OP_ADD, a, b);
+}
+static tn_val sub(expansion *e, tn_val a, tn_val b) {
+    return bin(e, TN_OP_SUB, a, b);
+}
+static tn_val mul(expansion *e, tn_val a, tn_val b) {
+    return bin(e, TN_OP_MUL, a, b);
+}
 
 static tn_val cast(expansion *e, tn_val v, tn_dtype t) {
     if (!v.i || tn_val_dtype(e->g, v) == t) return v;
@@ -51,7 +64,9 @@ static tn_val transpose(expansion *e, tn_val v, uint32_t rank, const int64_t *pe
 }
 
 /* Operand k in the working dtype; none if it is absent. */
-static tn_val operand(expansion *e, size_t k) { return cast(e, tn_node_input(e->g, e->n, k), e->work); }
+static tn_val operand(expansion *e, size_t k) {
+    return cast(e, tn_node_input(e->g, e->n, k), e->work);
+}
 
 /* A [C] operand shaped to broadcast along x's axis. */
 static tn_val channels(expansion *e, size_t k, size_t axis) {
@@ -71,7 +86,8 @@ static tn_dim extent(expansion *e, size_t from, size_t to) {
     return d;
 }
 
-/* ---- softmax and norms --------------------------------------------------------------------------------------------------- */
+/* ---- softmax and norms
+ * --------------------------------------------------------------------------------------------------- */
 
 static tn_val softmax(expansion *e) {
     size_t axis = (size_t)((const tn_attrs_axis *)e->attrs)->axis;
@@ -139,7 +155,8 @@ static tn_val lrn(expansion *e) {
     const tn_attrs_lrn *a = e->attrs;
     size_t axis = (size_t)a->axis, rank = tn_val_rank(e->g, e->x);
     int64_t before = (a->size - 1) / 2;
-    tn_dim dims[4] = {extent(e, 0, axis), tn_dim_const(e->g, 1), tn_val_dim(e->g, e->x, axis), extent(e, axis + 1, rank)};
+    tn_dim dims[4] = {extent(e, 0, axis), tn_dim_const(e->g, 1), tn_val_dim(e->g, e->x, axis),
+                      extent(e, axis + 1, rank)};
     tn_attrs_pool pool = {.kernel = {(int64_t[]){a->size, 1}, 2},
                           .pads = {(int64_t[]){before, 0, a->size - 1 - before, 0}, 4},
                           .count_pad = true};
@@ -150,7 +167,8 @@ static tn_val lrn(expansion *e) {
     return bin(e, TN_OP_DIV, e->x, bin(e, TN_OP_POW, base, num(e, a->beta)));
 }
 
-/* ---- activations ------------------------------------------------------------------------------------------------------------ */
+/* ---- activations
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static tn_val gelu(expansion *e) {
     const tn_attrs_activation *a = e->attrs;
@@ -165,7 +183,9 @@ static tn_val gelu(expansion *e) {
     return mul(e, half, add(e, t, num(e, 1)));
 }
 
-static tn_val silu(expansion *e) { return mul(e, e->x, un(e, TN_OP_SIGMOID, e->x)); }
+static tn_val silu(expansion *e) {
+    return mul(e, e->x, un(e, TN_OP_SIGMOID, e->x));
+}
 
 /* x < 0 ? negative : x */
 static tn_val below_zero(expansion *e, tn_val negative) {
@@ -206,7 +226,9 @@ static tn_val hard_swish(expansion *e) {
     return mul(e, e->x, clamp(e, add(e, mul(e, e->x, num(e, 1.0 / 6)), num(e, 0.5)), 0, 1));
 }
 
-static tn_val mish(expansion *e) { return mul(e, e->x, un(e, TN_OP_TANH, un(e, TN_OP_SOFTPLUS, e->x))); }
+static tn_val mish(expansion *e) {
+    return mul(e, e->x, un(e, TN_OP_TANH, un(e, TN_OP_SOFTPLUS, e->x)));
+}
 
 static tn_val softsign(expansion *e) {
     return bin(e, TN_OP_DIV, e->x, add(e, un(e, TN_OP_ABS, e->x), num(e, 1)));
@@ -217,11 +239,13 @@ static tn_val thresholded_relu(expansion *e) {
     return choose(e, bin(e, TN_OP_GT, e->x, num(e, a->alpha)), e->x, num(e, 0));
 }
 
-/* ---- movement ----------------------------------------------------------------------------------------------------------------- */
+/* ---- movement
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static tn_val space_to_depth(expansion *e) {
     tn_graph *g = e->g;
-    tn_dim b = tn_dim_const(g, ((const tn_attrs_depth *)e->attrs)->block), n = tn_val_dim(g, e->x, 0), c = tn_val_dim(g, e->x, 1);
+    tn_dim b = tn_dim_const(g, ((const tn_attrs_depth *)e->attrs)->block), n = tn_val_dim(g, e->x, 0),
+           c = tn_val_dim(g, e->x, 1);
     tn_dim h = tn_dim_floordiv(g, tn_val_dim(g, e->x, 2), b), w = tn_dim_floordiv(g, tn_val_dim(g, e->x, 3), b);
     bool crd = ((const tn_attrs_depth *)e->attrs)->mode && ((const tn_attrs_depth *)e->attrs)->mode[0] == 'C';
     tn_val v = reshape(e, e->x, 6, (tn_dim[]){n, c, h, b, w, b});
@@ -232,7 +256,8 @@ static tn_val space_to_depth(expansion *e) {
 static tn_val depth_to_space(expansion *e) {
     const tn_attrs_depth *a = e->attrs;
     tn_graph *g = e->g;
-    tn_dim b = tn_dim_const(g, a->block), n = tn_val_dim(g, e->x, 0), h = tn_val_dim(g, e->x, 2), w = tn_val_dim(g, e->x, 3);
+    tn_dim b = tn_dim_const(g, a->block), n = tn_val_dim(g, e->x, 0), h = tn_val_dim(g, e->x, 2),
+           w = tn_val_dim(g, e->x, 3);
     tn_dim c = tn_dim_floordiv(g, tn_val_dim(g, e->x, 1), tn_dim_mul(g, b, b));
     bool crd = a->mode && a->mode[0] == 'C';
     tn_val v = reshape(e, e->x, 6, crd ? (tn_dim[]){n, c, b, b, h, w} : (tn_dim[]){n, b, b, c, h, w});
@@ -259,7 +284,8 @@ static tn_val split(expansion *e) {
     return e->out[0];
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct row {
     tn_val (*fn)(expansion *e);

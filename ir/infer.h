@@ -17,22 +17,33 @@
 /* Largest size, stride or pad that an attribute may hold: keeps products of two of them inside 63 bits. */
 #define TN_ATTR_MAX ((int64_t)1 << 31)
 
-static inline bool tn_infer_has(const tn_infer_ctx *c, size_t k) { return k < c->n_in && c->in[k].i != 0; }
-static inline tn_type tn_infer_type(const tn_infer_ctx *c, size_t k) { return tn_val_type(c->g, c->in[k]); }
-static inline tn_dtype tn_infer_dtype(const tn_infer_ctx *c, size_t k) { return tn_val_dtype(c->g, c->in[k]); }
-static inline size_t tn_infer_rank(const tn_infer_ctx *c, size_t k) { return tn_val_rank(c->g, c->in[k]); }
+static inline bool tn_infer_has(const tn_infer_ctx *c, size_t k) {
+    return k < c->n_in && c->in[k].i != 0;
+}
+static inline tn_type tn_infer_type(const tn_infer_ctx *c, size_t k) {
+    return tn_val_type(c->g, c->in[k]);
+}
+static inline tn_dtype tn_infer_dtype(const tn_infer_ctx *c, size_t k) {
+    return tn_val_dtype(c->g, c->in[k]);
+}
+static inline size_t tn_infer_rank(const tn_infer_ctx *c, size_t k) {
+    return tn_val_rank(c->g, c->in[k]);
+}
 static inline tn_dim tn_infer_dim(const tn_infer_ctx *c, size_t k, size_t axis) {
     return tn_val_dim(c->g, c->in[k], axis);
 }
 
 /* An attribute list's element, or `def` where the list is left out. */
-static inline int64_t tn_ints_at(tn_ints a, size_t k, int64_t def) { return k < a.n ? a.p[k] : def; }
+static inline int64_t tn_ints_at(tn_ints a, size_t k, int64_t def) {
+    return k < a.n ? a.p[k] : def;
+}
 
 typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_relation;
 /* What is known about a = b for every value of the symbols. */
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);
-/* The dim that NumPy broadcasting makes of a and b; none if they can never be broadcast.  Where neither is 1 and they are not
- * known to be equal, they are taken to be equal: a constant above 1 wins over a symbol, else the first is taken. */
+/* The dim that NumPy broadcasting makes of a and b; none if they can never be broadcast.  Where neither is 1 and they
+ * are not known to be equal, they are taken to be equal: a constant above 1 wins over a symbol, else the first is
+ * taken. */
 tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b);
 /* Broadcasts `dims` (of *rank, room for TN_MAX_RANK) with operand k's dims. */
 tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k);

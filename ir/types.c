@@ -17,7 +17,8 @@ tn_rule_fn tn_op_rule(tn_op op) {
     return op > TN_OP_NONE && op < TN_OP_COUNT ? rules[op] : NULL;
 }
 
-/* ---- shared ---------------------------------------------------------------------------------------------------------- */
+/* ---- shared
+ * ---------------------------------------------------------------------------------------------------------- */
 
 const char *tn_infer_dim_text(const tn_infer_ctx *c, tn_dim d, char buf[96]) {
     tn_dim_print(c->g, d, buf, 96);
@@ -58,14 +59,17 @@ tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t
     tn_dim out[TN_MAX_RANK];
     if (n > TN_MAX_RANK) return tn_infer_error(c, "rank %zu is above the limit of %d", n, TN_MAX_RANK);
     for (size_t i = 0; i < n; i++) { /* i counts from the last axis */
-        if (i >= r) out[n - 1 - i] = dims[*rank - 1 - i];
-        else if (i >= *rank) out[n - 1 - i] = tn_infer_dim(c, k, r - 1 - i);
+        if (i >= r)
+            out[n - 1 - i] = dims[*rank - 1 - i];
+        else if (i >= *rank)
+            out[n - 1 - i] = tn_infer_dim(c, k, r - 1 - i);
         else {
             tn_dim a = dims[*rank - 1 - i], b = tn_infer_dim(c, k, r - 1 - i);
             out[n - 1 - i] = tn_dims_broadcast(c->g, a, b);
             if (!out[n - 1 - i].i)
-                return tn_infer_error(c, "operand %zu is %s, which does not broadcast: its size %s meets %s on axis -%zu", k,
-                                      TN_TYPE_TEXT(c, tn_infer_type(c, k)), TN_DIM_TEXT(c, b), TN_DIM_TEXT(c, a), i + 1);
+                return tn_infer_error(
+                    c, "operand %zu is %s, which does not broadcast: its size %s meets %s on axis -%zu", k,
+                    TN_TYPE_TEXT(c, tn_infer_type(c, k)), TN_DIM_TEXT(c, b), TN_DIM_TEXT(c, a), i + 1);
         }
     }
     memcpy(dims, out, n * sizeof *out);
@@ -74,7 +78,8 @@ tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t
 }
 
 tn_status tn_infer_put(tn_infer_ctx *c, tn_dtype t, size_t rank, const tn_dim *dims) {
-    if (rank > TN_MAX_RANK) return tn_infer_error(c, "the result's rank %zu is above the limit of %d", rank, TN_MAX_RANK);
+    if (rank > TN_MAX_RANK)
+        return tn_infer_error(c, "the result's rank %zu is above the limit of %d", rank, TN_MAX_RANK);
     if (t <= TN_DTYPE_NONE || t >= TN_DTYPE_COUNT) return tn_infer_error(c, "the result has no dtype");
     int64_t bytes = (int64_t)(tn_dtype_bits(t) + 7) / 8;
     for (size_t k = 0; k < rank; k++) {
@@ -105,7 +110,8 @@ tn_status tn_infer_require(tn_infer_ctx *c, size_t required) {
 }
 
 static tn_status want(tn_infer_ctx *c, size_t k, bool ok, const char *what) {
-    return ok ? TN_OK : tn_infer_error(c, "operand %zu is %s; it must be %s", k, tn_dtype_text(tn_infer_dtype(c, k)), what);
+    return ok ? TN_OK
+              : tn_infer_error(c, "operand %zu is %s; it must be %s", k, tn_dtype_text(tn_infer_dtype(c, k)), what);
 }
 
 tn_status tn_infer_float(tn_infer_ctx *c, size_t k) {
@@ -145,7 +151,8 @@ tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b
     return tn_infer_error(c, "%s is %s but %s is %s", what_a, TN_DIM_TEXT(c, a), what_b, TN_DIM_TEXT(c, b));
 }
 
-/* ---- structure --------------------------------------------------------------------------------------------------------- */
+/* ---- structure
+ * --------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_none(tn_infer_ctx *c) {
     c->n_out = 0;
@@ -229,7 +236,8 @@ tn_status tn_rule_if(tn_infer_ctx *c) {
     if (n != tn_node_input_count(c->g, b))
         return tn_infer_error(c, "one branch has %zu results, the other %zu", n, tn_node_input_count(c->g, b));
     for (size_t k = 0; k < n; k++)
-        TN_TRY(join_types(c, k, tn_val_type(c->g, tn_node_input(c->g, a, k)), tn_val_type(c->g, tn_node_input(c->g, b, k))));
+        TN_TRY(join_types(c, k, tn_val_type(c->g, tn_node_input(c->g, a, k)),
+                          tn_val_type(c->g, tn_node_input(c->g, b, k))));
     return TN_OK;
 }
 
@@ -247,14 +255,14 @@ tn_status tn_rule_loop(tn_infer_ctx *c) {
     TN_TRY(need_regions(c, 1));
     TN_TRY(region_yield(c, 0, &yield));
     if (c->n_in < 2 || a->carried != (int64_t)(c->n_in - 2))
-        return tn_infer_error(c, "has %zu operands; it needs a trip count, a condition and %lld carried values", c->n_in,
-                              (long long)a->carried);
+        return tn_infer_error(c, "has %zu operands; it needs a trip count, a condition and %lld carried values",
+                              c->n_in, (long long)a->carried);
     if (tn_infer_has(c, 0)) TN_TRY(scalar_of(c, c->in[0], TN_I64, "the trip count"));
     if (tn_infer_has(c, 1)) TN_TRY(scalar_of(c, c->in[1], TN_BOOL, "the condition"));
     size_t n = c->n_in - 2, args = tn_region_arg_count(c->g, c->regions[0]), yields = tn_node_input_count(c->g, yield);
     if (args != n + 2 || yields < n + 1)
-        return tn_infer_error(c, "its region takes %zu arguments and yields %zu values; it needs %zu and at least %zu", args,
-                              yields, n + 2, n + 1);
+        return tn_infer_error(c, "its region takes %zu arguments and yields %zu values; it needs %zu and at least %zu",
+                              args, yields, n + 2, n + 1);
     TN_TRY(scalar_of(c, tn_region_arg(c->g, c->regions[0], 0), TN_I64, "the region's iteration number"));
     TN_TRY(scalar_of(c, tn_region_arg(c->g, c->regions[0], 1), TN_BOOL, "the region's condition"));
     TN_TRY(scalar_of(c, tn_node_input(c->g, yield, 0), TN_BOOL, "the yielded condition"));
@@ -265,7 +273,8 @@ tn_status tn_rule_loop(tn_infer_ctx *c) {
         tn_type t = tn_val_type(c->g, tn_node_input(c->g, yield, k));
         tn_dim dims[TN_MAX_RANK];
         size_t rank = tn_type_rank(c->g, t);
-        if (rank + 1 > TN_MAX_RANK) return tn_infer_error(c, "a scan output's rank is above the limit of %d", TN_MAX_RANK);
+        if (rank + 1 > TN_MAX_RANK)
+            return tn_infer_error(c, "a scan output's rank is above the limit of %d", TN_MAX_RANK);
         dims[0] = a->trips;
         if (rank) memcpy(dims + 1, tn_type_dims(c->g, t), rank * sizeof *dims);
         TN_TRY(tn_infer_put(c, tn_type_dtype(c->g, t), rank + 1, dims));
@@ -273,9 +282,12 @@ tn_status tn_rule_loop(tn_infer_ctx *c) {
     return TN_OK;
 }
 
-/* ---- elementwise --------------------------------------------------------------------------------------------------------- */
+/* ---- elementwise
+ * --------------------------------------------------------------------------------------------------------- */
 
-static tn_status like_first(tn_infer_ctx *c) { return tn_infer_put_type(c, tn_infer_type(c, 0)); }
+static tn_status like_first(tn_infer_ctx *c) {
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
 
 tn_status tn_rule_same(tn_infer_ctx *c) {
     TN_TRY(tn_infer_require(c, 1));
@@ -390,8 +402,10 @@ tn_status tn_rule_prelu(tn_infer_ctx *c) {
 
 tn_status tn_rule_compare(tn_infer_ctx *c) {
     TN_TRY(tn_infer_require(c, c->n_in));
-    if (c->n_in == 2) TN_TRY(tn_infer_same_dtype(c, 0, 1));
-    else TN_TRY(tn_infer_float(c, 0));
+    if (c->n_in == 2)
+        TN_TRY(tn_infer_same_dtype(c, 0, 1));
+    else
+        TN_TRY(tn_infer_float(c, 0));
     if (c->op != TN_OP_EQ && c->op != TN_OP_NE) TN_TRY(tn_infer_number(c, 0));
     return broadcast_all(c, TN_BOOL);
 }

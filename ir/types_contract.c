@@ -3,15 +3,18 @@
 
 #include "ir/infer.h"
 
-/* ---- reductions ------------------------------------------------------------------------------------------------------------ */
+/* ---- reductions
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* The result's dims once the axes in `mask` are reduced. */
 static tn_status put_reduced(tn_infer_ctx *c, tn_dtype t, unsigned mask, bool keepdims) {
     tn_dim dims[TN_MAX_RANK];
     size_t n = 0;
     for (size_t k = 0; k < tn_infer_rank(c, 0); k++) {
-        if (!(mask >> k & 1u)) dims[n++] = tn_infer_dim(c, 0, k);
-        else if (keepdims) dims[n++] = tn_dim_const(c->g, 1);
+        if (!(mask >> k & 1u))
+            dims[n++] = tn_infer_dim(c, 0, k);
+        else if (keepdims)
+            dims[n++] = tn_dim_const(c->g, 1);
     }
     return tn_infer_put(c, t, n, dims);
 }
@@ -47,7 +50,8 @@ tn_status tn_rule_cumsum(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
-/* ---- matmul ------------------------------------------------------------------------------------------------------------------ */
+/* ---- matmul
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static tn_status math_mode(tn_infer_ctx *c, const char *math) {
     if (!math || !*math || !strcmp(math, "tf32")) return TN_OK;
@@ -63,7 +67,8 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     TN_TRY(math_mode(c, a->math));
     size_t ra = tn_infer_rank(c, 0), rb = tn_infer_rank(c, 1), r = ra > rb ? ra : rb;
     if (ra < 2 || rb < 2)
-        return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)", ra, rb);
+        return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)",
+                              ra, rb);
     tn_dim m = tn_infer_dim(c, 0, ra - (a->trans_a ? 1 : 2)), ka = tn_infer_dim(c, 0, ra - (a->trans_a ? 2 : 1));
     tn_dim n = tn_infer_dim(c, 1, rb - (a->trans_b ? 2 : 1)), kb = tn_infer_dim(c, 1, rb - (a->trans_b ? 1 : 2));
     if (tn_dims_relation(c->g, ka, kb) == TN_DIMS_DIFFERENT)
@@ -81,10 +86,13 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
 }
 
-/* ---- convolutions and pools -------------------------------------------------------------------------------------------------- */
+/* ---- convolutions and pools
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Axes of a windowed operand: n spatial axes from `first`, channels at `channel`. */
-typedef struct window { size_t n, first, channel; } window;
+typedef struct window {
+    size_t n, first, channel;
+} window;
 
 static tn_status window_of(tn_infer_ctx *c, const char *layout, window *w) {
     size_t r = tn_infer_rank(c, 0);
@@ -110,8 +118,8 @@ static tn_dim extent(tn_graph *g, tn_dim kernel, int64_t dilation) {
 }
 
 /* The number of window positions on spatial axis k; refuses a window that can never fit. */
-static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, tn_ints strides, tn_ints pads, tn_ints dilations,
-                           size_t n, bool ceil_mode, tn_dim *out) {
+static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, tn_ints strides, tn_ints pads,
+                           tn_ints dilations, size_t n, bool ceil_mode, tn_dim *out) {
     tn_graph *g = c->g;
     int64_t stride = tn_ints_at(strides, k, 1), before = tn_ints_at(pads, k, 0), after = tn_ints_at(pads, n + k, 0);
     tn_dim ext = extent(g, kernel, tn_ints_at(dilations, k, 1)), s = tn_dim_const(g, stride), one = tn_dim_const(g, 1);
@@ -120,8 +128,8 @@ static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, t
     int64_t lo = 0, hi = 0;
     tn_dim_bounds(g, room, &lo, &hi);
     if (hi < 0)
-        return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s", TN_DIM_TEXT(c, ext),
-                              k, TN_DIM_TEXT(c, padded));
+        return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s",
+                              TN_DIM_TEXT(c, ext), k, TN_DIM_TEXT(c, padded));
     if (!ceil_mode) {
         *out = tn_dim_add(g, tn_dim_floordiv(g, room, s), one);
         return TN_OK;
@@ -137,7 +145,8 @@ static tn_status bias_of(tn_infer_ctx *c, tn_dim channels) {
     if (tn_infer_rank(c, 2) != 1)
         return tn_infer_error(c, "the bias is %s; it must have rank 1", TN_TYPE_TEXT(c, tn_infer_type(c, 2)));
     TN_TRY(tn_infer_same_dtype(c, 0, 2));
-    return tn_infer_equal(c, tn_infer_dim(c, 2, 0), "the length of the bias", channels, "the number of output channels");
+    return tn_infer_equal(c, tn_infer_dim(c, 2, 0), "the length of the bias", channels,
+                          "the number of output channels");
 }
 
 static tn_status groups_of(tn_infer_ctx *c, int64_t groups, tn_dim channels, const char *what, int64_t *out) {
@@ -145,7 +154,8 @@ static tn_status groups_of(tn_infer_ctx *c, int64_t groups, tn_dim channels, con
     *out = groups ? groups : 1;
     if (*out < 1 || *out > TN_ATTR_MAX) return tn_infer_error(c, "groups is %lld", (long long)groups);
     if (tn_dim_is_const(c->g, tn_dim_mod(c->g, channels, tn_dim_const(c->g, *out)), &v) && v != 0)
-        return tn_infer_error(c, "%s %s is not divisible by the %lld groups", what, TN_DIM_TEXT(c, channels), (long long)*out);
+        return tn_infer_error(c, "%s %s is not divisible by the %lld groups", what, TN_DIM_TEXT(c, channels),
+                              (long long)*out);
     return TN_OK;
 }
 
@@ -154,8 +164,8 @@ static tn_status conv_operands(tn_infer_ctx *c) {
     TN_TRY(tn_infer_number(c, 0));
     TN_TRY(tn_infer_same_dtype(c, 0, 1));
     if (tn_infer_rank(c, 0) != tn_infer_rank(c, 1))
-        return tn_infer_error(c, "x is %s but the weight is %s: their ranks differ", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
-                              TN_TYPE_TEXT(c, tn_infer_type(c, 1)));
+        return tn_infer_error(c, "x is %s but the weight is %s: their ranks differ",
+                              TN_TYPE_TEXT(c, tn_infer_type(c, 0)), TN_TYPE_TEXT(c, tn_infer_type(c, 1)));
     return TN_OK;
 }
 
@@ -173,7 +183,8 @@ tn_status tn_rule_conv(tn_infer_ctx *c) {
     TN_TRY(groups_of(c, a->groups, out, "the number of output channels", &groups));
     tn_dim wants = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
     if (tn_dims_relation(c->g, in, wants) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in), TN_DIM_TEXT(c, wants));
+        return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in),
+                              TN_DIM_TEXT(c, wants));
     TN_TRY(bias_of(c, out));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = out;
@@ -233,7 +244,8 @@ tn_status tn_rule_pool(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
 }
 
-/* ---- softmax, norms, lrn ------------------------------------------------------------------------------------------------------- */
+/* ---- softmax, norms, lrn
+ * ------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_softmax(tn_infer_ctx *c) {
     const tn_attrs_axis *a = c->attrs;
@@ -250,8 +262,8 @@ static tn_status channel_param(tn_infer_ctx *c, size_t k, tn_dim channels) {
     if (tn_infer_rank(c, k) != 1)
         return tn_infer_error(c, "operand %zu is %s; it must have rank 1", k, TN_TYPE_TEXT(c, tn_infer_type(c, k)));
     if (tn_dims_relation(c->g, tn_infer_dim(c, k, 0), channels) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "operand %zu has %s elements but x has %s channels", k, TN_DIM_TEXT(c, tn_infer_dim(c, k, 0)),
-                              TN_DIM_TEXT(c, channels));
+        return tn_infer_error(c, "operand %zu has %s elements but x has %s channels", k,
+                              TN_DIM_TEXT(c, tn_infer_dim(c, k, 0)), TN_DIM_TEXT(c, channels));
     return TN_OK;
 }
 
@@ -265,8 +277,8 @@ static tn_status trailing_param(tn_infer_ctx *c, size_t k) {
         if (!tn_dim_equal_const(c->g, d, 1) && tn_dims_relation(c->g, d, x) == TN_DIMS_DIFFERENT) rk = r + 1;
     }
     if (rk <= r) return TN_OK;
-    return tn_infer_error(c, "operand %zu is %s, which does not broadcast to x, %s", k, TN_TYPE_TEXT(c, tn_infer_type(c, k)),
-                          TN_TYPE_TEXT(c, tn_infer_type(c, 0)));
+    return tn_infer_error(c, "operand %zu is %s, which does not broadcast to x, %s", k,
+                          TN_TYPE_TEXT(c, tn_infer_type(c, k)), TN_TYPE_TEXT(c, tn_infer_type(c, 0)));
 }
 
 tn_status tn_rule_norm(tn_infer_ctx *c) {

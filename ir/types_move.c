@@ -10,7 +10,9 @@ static bool one_of(const char *s, const char *const *names) {
     return false;
 }
 
-static const char *show(const char *s) { return s ? s : ""; }
+static const char *show(const char *s) {
+    return s ? s : "";
+}
 
 /* Copies operand k's dims; returns the rank. */
 static size_t dims_of(const tn_infer_ctx *c, size_t k, tn_dim *dims) {
@@ -40,7 +42,8 @@ tn_status tn_rule_transpose(tn_infer_ctx *c) {
     if (a->perm.n != r) return tn_infer_error(c, "perm has %u elements but x has rank %zu", a->perm.n, r);
     for (size_t k = 0; k < r; k++) {
         int64_t p = a->perm.p[k];
-        if (p < 0 || (uint64_t)p >= r || (seen >> p & 1u)) return tn_infer_error(c, "perm is no permutation of 0..%zu", r - 1);
+        if (p < 0 || (uint64_t)p >= r || (seen >> p & 1u))
+            return tn_infer_error(c, "perm is no permutation of 0..%zu", r - 1);
         seen |= 1u << p;
         dims[k] = x[p];
     }
@@ -60,8 +63,8 @@ tn_status tn_rule_expand(tn_infer_ctx *c) {
             int64_t lo = 0, hi = 0;
             tn_dim_bounds(c->g, x[k], &lo, &hi);
             if (lo > 1 || tn_dim_is_const(c->g, x[k], NULL))
-                return tn_infer_error(c, "%s does not broadcast to %s on axis %zu", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
-                                      TN_TYPE_TEXT(c, c->out[0]), n - r + k);
+                return tn_infer_error(c, "%s does not broadcast to %s on axis %zu",
+                                      TN_TYPE_TEXT(c, tn_infer_type(c, 0)), TN_TYPE_TEXT(c, c->out[0]), n - r + k);
         }
     }
     return TN_OK;
@@ -140,11 +143,13 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
             return tn_infer_error(c, "operand %zu has rank %zu but operand 0 has rank %zu", k, tn_infer_rank(c, k), r);
         for (size_t i = 0; i < r; i++) {
             tn_dim d = tn_infer_dim(c, k, i);
-            if (i == (size_t)a->axis) dims[i] = tn_dim_add(c->g, dims[i], d);
+            if (i == (size_t)a->axis)
+                dims[i] = tn_dim_add(c->g, dims[i], d);
             else if (tn_dims_relation(c->g, dims[i], d) == TN_DIMS_DIFFERENT)
                 return tn_infer_error(c, "operand %zu is %s on axis %zu but operand 0 is %s", k, TN_DIM_TEXT(c, d), i,
                                       TN_DIM_TEXT(c, dims[i]));
-            else if (tn_dim_is_const(c->g, d, NULL)) dims[i] = d;
+            else if (tn_dim_is_const(c->g, d, NULL))
+                dims[i] = d;
         }
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
@@ -188,10 +193,11 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
     int64_t b = a->batch_dims, len = 0;
     if (b < 0 || (uint64_t)b >= r || (uint64_t)b >= ri)
         return tn_infer_error(c, "batch_dims %lld does not fit ranks %zu and %zu", (long long)b, r, ri);
-    if (!tn_dim_is_const(c->g, idx[ri - 1], &len)) return tn_infer_error(c, "the length of an index cannot be symbolic");
+    if (!tn_dim_is_const(c->g, idx[ri - 1], &len))
+        return tn_infer_error(c, "the length of an index cannot be symbolic");
     if (len < 1 || (uint64_t)len > r - (size_t)b)
-        return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu with %lld batch dims", (long long)len, r,
-                              (long long)b);
+        return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu with %lld batch dims",
+                              (long long)len, r, (long long)b);
     for (size_t k = 0; k < (size_t)b; k++) TN_TRY(tn_infer_equal(c, x[k], "a batch size of x", idx[k], "the indices'"));
     for (size_t k = 0; k + 1 < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)b + (size_t)len; k < r; k++) dims[n++] = x[k];
@@ -215,8 +221,9 @@ tn_status tn_rule_trilu(tn_infer_ctx *c) {
 
 tn_status tn_rule_resize(tn_infer_ctx *c) {
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
-    static const char *const coords[] = {"half_pixel",         "half_pixel_symmetric", "pytorch_half_pixel", "align_corners",
-                                         "asymmetric",         "tf_crop_and_resize",   NULL};
+    static const char *const coords[] = {
+        "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize",
+        NULL};
     static const char *const nearest[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
     const tn_attrs_resize *a = c->attrs;
     TN_TRY(tn_infer_require(c, 1));
@@ -235,13 +242,15 @@ tn_status tn_rule_resize(tn_infer_ctx *c) {
         return tn_infer_error(c, "tf_crop_and_resize needs a roi");
     for (size_t k = 0; k < r; k++) {
         int64_t n = 0, m = 0;
-        if (tn_dim_is_const(c->g, tn_infer_dim(c, 0, k), &n) && n == 0 && tn_dim_is_const(c->g, a->sizes.p[k], &m) && m > 0)
+        if (tn_dim_is_const(c->g, tn_infer_dim(c, 0, k), &n) && n == 0 && tn_dim_is_const(c->g, a->sizes.p[k], &m) &&
+            m > 0)
             return tn_infer_error(c, "axis %zu is empty: it cannot be resized to %lld", k, (long long)m);
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, a->sizes.p);
 }
 
-/* ---- space and depth, split --------------------------------------------------------------------------------------------- */
+/* ---- space and depth, split
+ * --------------------------------------------------------------------------------------------- */
 
 static tn_status depth_dims(tn_infer_ctx *c, tn_dim dims[4], tn_dim *block) {
     static const char *const modes[] = {"DCR", "CRD", NULL};

@@ -13,7 +13,9 @@ tn_status tn_run_bind(tn_run *r, const char *name, int64_t value) {
     return TN_OK;
 }
 
-bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out) { return tn_dim_eval(r->g, d, r->bind, r->n_bind, out); }
+bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out) {
+    return tn_dim_eval(r->g, d, r->bind, r->n_bind, out);
+}
 
 /* The only symbol of d without a value; none if there are several or none.  *many is set in the first case. */
 static tn_dim open_symbol(const tn_run *r, tn_dim d, bool *many, int depth) {
@@ -28,7 +30,8 @@ static tn_dim open_symbol(const tn_run *r, tn_dim d, bool *many, int depth) {
         *many = true;
         return none;
     }
-    tn_dim a = open_symbol(r, tn_dim_lhs(r->g, d), many, depth + 1), b = open_symbol(r, tn_dim_rhs(r->g, d), many, depth + 1);
+    tn_dim a = open_symbol(r, tn_dim_lhs(r->g, d), many, depth + 1),
+           b = open_symbol(r, tn_dim_rhs(r->g, d), many, depth + 1);
     if (a.i && b.i && a.i != b.i) *many = true;
     return a.i ? a : b;
 }
@@ -49,7 +52,8 @@ static bool solve(tn_run *r, tn_dim d, int64_t v, tn_dim *sym, int64_t *x) {
     const char *name = sym->i && !many ? tn_dim_name(r->g, *sym) : NULL;
     if (!name || !probe(r, d, name, 1, &f1) || !probe(r, d, name, 2, &f2) || f1 == f2) return false;
     int64_t slope = 0, rise = 0, past = 0;
-    if (__builtin_sub_overflow(f2, f1, &slope) || __builtin_sub_overflow(v, f1, &rise) || rise % slope != 0) return false;
+    if (__builtin_sub_overflow(f2, f1, &slope) || __builtin_sub_overflow(v, f1, &rise) || rise % slope != 0)
+        return false;
     if (__builtin_add_overflow(rise / slope, (int64_t)1, &past)) return false;
     *x = past;
     return probe(r, d, name, past, &f) && f == v;

@@ -2,7 +2,9 @@
 #include "ir/eval/run.h"
 
 /* `n` zeroed slots; NULL when out of memory. */
-static tn_slot *new_slots(tn_run *r, size_t n) { return tn_alloc(r->env, (n ? n : 1) * sizeof(tn_slot)); }
+static tn_slot *new_slots(tn_run *r, size_t n) {
+    return tn_alloc(r->env, (n ? n : 1) * sizeof(tn_slot));
+}
 
 static void free_slots(tn_run *r, tn_slot *s, size_t n) {
     for (size_t k = 0; s && k < n; k++) tn_slot_drop(r, &s[k]);
@@ -20,7 +22,9 @@ tn_status tn_run_kernel(tn_run *r, tn_node n) {
     return status;
 }
 
-static bool truth(const tn_slot *s) { return s->t.dtype != TN_DTYPE_NONE && tn_ev_get_i(&s->t, 0) != 0; }
+static bool truth(const tn_slot *s) {
+    return s->t.dtype != TN_DTYPE_NONE && tn_ev_get_i(&s->t, 0) != 0;
+}
 
 tn_status tn_run_if(tn_run *r, tn_node n) {
     size_t n_out = tn_node_result_count(r->g, n);
@@ -74,8 +78,8 @@ static tn_status empty_scan(tn_run *r, tn_type type, tn_slot *out) {
 }
 
 /* One iteration: `state` holds the condition and the carried values and is replaced by the yielded ones. */
-static tn_status iterate(tn_run *r, tn_node n, int64_t i, tn_slot *state, size_t carried, tn_slot *scans, int64_t *rooms,
-                         size_t n_scans) {
+static tn_status iterate(tn_run *r, tn_node n, int64_t i, tn_slot *state, size_t carried, tn_slot *scans,
+                         int64_t *rooms, size_t n_scans) {
     size_t n_args = carried + 2, n_yields = carried + 1 + n_scans;
     tn_slot *s = new_slots(r, n_args + n_yields);
     if (!s) return tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
@@ -101,7 +105,8 @@ tn_status tn_run_loop(tn_run *r, tn_node n) {
     int64_t *rooms = tn_alloc(r->env, (n_scans + 1) * sizeof *rooms);
     tn_status status = s && rooms ? TN_OK : tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
     if (status == TN_OK) status = scalar(r, TN_BOOL, !cond.i || truth(&r->slots[cond.i]), &s[0]);
-    for (size_t k = 0; status == TN_OK && k < carried; k++) s[1 + k] = tn_slot_share(&r->slots[tn_node_input(r->g, n, 2 + k).i]);
+    for (size_t k = 0; status == TN_OK && k < carried; k++)
+        s[1 + k] = tn_slot_share(&r->slots[tn_node_input(r->g, n, 2 + k).i]);
     for (int64_t i = 0; status == TN_OK && i < limit && truth(&s[0]); i++)
         status = iterate(r, n, i, s, carried, s + 1 + carried, rooms, n_scans);
     for (size_t k = 0; status == TN_OK && k < n_scans; k++)

@@ -31,7 +31,8 @@ static tn_status load_weight(tn_ev *c, conv *v, int64_t rows, int64_t cols, bool
 static tn_status load_bias(tn_ev *c, conv *v) {
     int64_t n = v->groups * v->og;
     if (!tn_ev_has(c, 2)) return TN_OK;
-    if (tn_tensor_numel(&c->in[2]) != n) return tn_ev_fail(c, TN_E_TYPE, "the bias does not have %lld elements", (long long)n);
+    if (tn_tensor_numel(&c->in[2]) != n)
+        return tn_ev_fail(c, TN_E_TYPE, "the bias does not have %lld elements", (long long)n);
     v->bias = tn_ev_scratch(c, n, sizeof(double));
     if (!v->bias) return tn_ev_no_memory(c);
     tn_ev_load_f(&c->in[2], 0, 1, (size_t)n, v->bias);
@@ -51,11 +52,12 @@ static int64_t chunk_of(int64_t rows, int64_t positions) {
     return n < positions ? n : positions;
 }
 
-/* ---- convolution ---------------------------------------------------------------------------------------------------------------- */
+/* ---- convolution
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* One run of output positions (od, oh, from..from+n) under one tap: out[j] = x at the tap, 0 outside. */
-static void unroll_run(const tn_ev *c, const tn_window *w, int64_t base, const int64_t tap[3], int64_t od, int64_t oh, int64_t from,
-                       int64_t n, double *out) {
+static void unroll_run(const tn_ev *c, const tn_window *w, int64_t base, const int64_t tap[3], int64_t od, int64_t oh,
+                       int64_t from, int64_t n, double *out) {
     int64_t d = od * w->stride[0] - w->before[0] + tap[0] * w->dilation[0];
     int64_t h = oh * w->stride[1] - w->before[1] + tap[1] * w->dilation[1];
     int64_t start = from * w->stride[2] - w->before[2] + tap[2] * w->dilation[2], s = w->stride[2];
@@ -108,12 +110,14 @@ static tn_status conv_gemm(tn_ev *c, const conv *v) {
         for (int64_t p = 0; p < positions; p += chunk) {
             int64_t n = positions - p < chunk ? positions - p : chunk;
             for (int64_t ch = 0; ch < v->cg; ch++)
-                unroll(c, w, batch * w->x.batch_stride + (g * v->cg + ch) * w->x.channel_stride, p, n, col + ch * v->k * chunk, chunk);
+                unroll(c, w, batch * w->x.batch_stride + (g * v->cg + ch) * w->x.channel_stride, p, n,
+                       col + ch * v->k * chunk, chunk);
             tn_ev_gemm(false, false, v->og, n, rows, v->weight + g * v->og * rows, rows, col, chunk, false, y, chunk);
             for (int64_t o = 0; o < v->og; o++) {
                 double *line = y + o * chunk, bias = v->bias ? v->bias[g * v->og + o] : 0;
                 for (int64_t k = 0; v->bias && k < n; k++) line[k] += bias;
-                tn_ev_store_f(&c->out[0], batch * w->y.batch_stride + (g * v->og + o) * w->y.channel_stride + p * w->y.step,
+                tn_ev_store_f(&c->out[0],
+                              batch * w->y.batch_stride + (g * v->og + o) * w->y.channel_stride + p * w->y.step,
                               w->y.step, (size_t)n, line);
             }
         }
@@ -126,7 +130,8 @@ static tn_status conv_gemm(tn_ev *c, const conv *v) {
 /* Adds one tap of a channel plane, times `weight`, to the output plane. */
 static void add_tap(const tn_window *w, const double *x, const int64_t tap[3], double weight, double *y) {
     int64_t s = w->stride[2], start = tap[2] * w->dilation[2] - w->before[2];
-    int64_t lo = start >= 0 ? 0 : (-start + s - 1) / s, hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / s + 1;
+    int64_t lo = start >= 0 ? 0 : (-start + s - 1) / s,
+            hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / s + 1;
     if (hi > w->y.size[2]) hi = w->y.size[2];
     for (int64_t od = 0; od < w->y.size[0]; od++)
         for (int64_t oh = 0; oh < w->y.size[1]; oh++) {
@@ -149,7 +154,8 @@ static tn_status conv_depthwise(tn_ev *c, const conv *v) {
         int64_t batch = b / w->y.channels, o = b % w->y.channels;
         const double *weight = v->weight + o * v->k;
         if (o % v->og == 0)
-            tn_ev_load_f(&c->in[0], batch * w->x.batch_stride + o / v->og * w->x.channel_stride, w->x.step, (size_t)n_in, x);
+            tn_ev_load_f(&c->in[0], batch * w->x.batch_stride + o / v->og * w->x.channel_stride, w->x.step,
+                         (size_t)n_in, x);
         for (int64_t k = 0; k < n_out; k++) y[k] = v->bias ? v->bias[o] : 0;
         for (tap[0] = 0; tap[0] < w->kernel[0]; tap[0]++)
             for (tap[1] = 0; tap[1] < w->kernel[1]; tap[1]++)
@@ -161,7 +167,8 @@ static tn_status conv_depthwise(tn_ev *c, const conv *v) {
 }
 
 /* The kernel's size from the weight, and that all shapes fit each other. */
-static tn_status conv_geometry(tn_ev *c, conv *v, const char *layout, int64_t groups, bool transposed, const int64_t *more) {
+static tn_status conv_geometry(tn_ev *c, conv *v, const char *layout, int64_t groups, bool transposed,
+                               const int64_t *more) {
     const tn_tensor *t = &c->in[1];
     tn_window *w = &v->w;
     bool nhwc = tn_is_nhwc(layout);
@@ -176,7 +183,9 @@ static tn_status conv_geometry(tn_ev *c, conv *v, const char *layout, int64_t gr
     for (int a = 0; fits && a < 3; a++) {
         int64_t span = (w->kernel[a] - 1) * w->dilation[a] + 1, pads = w->before[a] + w->after[a];
         int64_t room = w->x.size[a] + pads - span;
-        int64_t want = transposed ? (w->x.size[a] - 1) * w->stride[a] + span + more[a] - pads : room < 0 ? 0 : room / w->stride[a] + 1;
+        int64_t want = transposed ? (w->x.size[a] - 1) * w->stride[a] + span + more[a] - pads
+                       : room < 0 ? 0
+                                  : room / w->stride[a] + 1;
         fits = w->kernel[a] > 0 && w->y.size[a] == want;
     }
     return fits ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the shapes of x, weight and result do not fit each other");
@@ -195,7 +204,8 @@ tn_status tn_ev_conv(tn_ev *c) {
     return status;
 }
 
-/* ---- transposed convolution -------------------------------------------------------------------------------------------------------- */
+/* ---- transposed convolution
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Adds K rows of `n` columns for input positions [p0, p0 + n) to one channel's output plane. */
 static void roll_up(const tn_window *w, const double *col, int64_t ld, int64_t p0, int64_t n, double *y) {
@@ -204,7 +214,8 @@ static void roll_up(const tn_window *w, const double *col, int64_t ld, int64_t p
         for (tap[1] = 0; tap[1] < w->kernel[1]; tap[1]++)
             for (tap[2] = 0; tap[2] < w->kernel[2]; tap[2]++, col += ld)
                 for (int64_t p = p0; p < p0 + n; p++) {
-                    int64_t i[3] = {p / w->x.size[2] / w->x.size[1], p / w->x.size[2] % w->x.size[1], p % w->x.size[2]}, at = 0;
+                    int64_t i[3] = {p / w->x.size[2] / w->x.size[1], p / w->x.size[2] % w->x.size[1], p % w->x.size[2]},
+                            at = 0;
                     bool inside = true;
                     for (int a = 0; a < 3; a++) {
                         int64_t o = i[a] * w->stride[a] - w->before[a] + tap[a] * w->dilation[a];
@@ -215,7 +226,8 @@ static void roll_up(const tn_window *w, const double *col, int64_t ld, int64_t p
                 }
 }
 
-static tn_status transposed_group(tn_ev *c, const conv *v, int64_t batch, int64_t g, double *x, double *col, int64_t chunk, double *y) {
+static tn_status transposed_group(tn_ev *c, const conv *v, int64_t batch, int64_t g, double *x, double *col,
+                                  int64_t chunk, double *y) {
     const tn_window *w = &v->w;
     int64_t positions = tn_volume(w->x.size), n_out = tn_volume(w->y.size), rows = v->og * v->k;
     for (int64_t o = 0; o < v->og; o++)
@@ -223,14 +235,14 @@ static tn_status transposed_group(tn_ev *c, const conv *v, int64_t batch, int64_
     for (int64_t p = 0; p < positions; p += chunk) {
         int64_t n = positions - p < chunk ? positions - p : chunk;
         for (int64_t ch = 0; ch < v->cg; ch++)
-            tn_ev_load_f(&c->in[0], batch * w->x.batch_stride + (g * v->cg + ch) * w->x.channel_stride + p * w->x.step, w->x.step,
-                         (size_t)n, x + ch * chunk);
+            tn_ev_load_f(&c->in[0], batch * w->x.batch_stride + (g * v->cg + ch) * w->x.channel_stride + p * w->x.step,
+                         w->x.step, (size_t)n, x + ch * chunk);
         tn_ev_gemm(true, false, rows, n, v->cg, v->weight + g * v->cg * rows, rows, x, chunk, false, col, chunk);
         for (int64_t o = 0; o < v->og; o++) roll_up(w, col + o * v->k * chunk, chunk, p, n, y + o * n_out);
     }
     for (int64_t o = 0; o < v->og; o++)
-        tn_ev_store_f(&c->out[0], batch * w->y.batch_stride + (g * v->og + o) * w->y.channel_stride, w->y.step, (size_t)n_out,
-                      y + o * n_out);
+        tn_ev_store_f(&c->out[0], batch * w->y.batch_stride + (g * v->og + o) * w->y.channel_stride, w->y.step,
+                      (size_t)n_out, y + o * n_out);
     return TN_OK;
 }
 

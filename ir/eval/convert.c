@@ -32,8 +32,8 @@ int64_t tn_ev_f_to_i(double v, bool is_unsigned) {
 
 /* All dtypes that plain C types hold: X(dtype, C type). */
 #define INT_TYPES(X)                                                                                                   \
-    X(I64, int64_t) X(I32, int32_t) X(I16, int16_t) X(I8, int8_t) X(U64, uint64_t) X(U32, uint32_t) X(U16, uint16_t)   \
-        X(U8, uint8_t)
+    X(I64, int64_t)                                                                                                    \
+    X(I32, int32_t) X(I16, int16_t) X(I8, int8_t) X(U64, uint64_t) X(U32, uint32_t) X(U16, uint16_t) X(U8, uint8_t)
 
 /* The loop is written for stride 1 too, so that compilers vectorise it. */
 #define LOOP(expr_1, expr_s)                                                                                           \
@@ -93,8 +93,9 @@ void tn_ev_load_i(const tn_tensor *t, int64_t at, int64_t stride, size_t n, int6
     }
     default:
         for (size_t k = 0; k < n; k++)
-            dst[k] = tn_dtype_is_float(t->dtype) ? tn_ev_f_to_i(tn_load_num(t->dtype, t->data, (uint64_t)(at + S)), false)
-                                                 : tn_load_int(t->dtype, t->data, (uint64_t)(at + S));
+            dst[k] = tn_dtype_is_float(t->dtype)
+                         ? tn_ev_f_to_i(tn_load_num(t->dtype, t->data, (uint64_t)(at + S)), false)
+                         : tn_load_int(t->dtype, t->data, (uint64_t)(at + S));
     }
 }
 
@@ -145,8 +146,10 @@ void tn_ev_store_i(tn_tensor *t, int64_t at, int64_t stride, size_t n, const int
     }
     default:
         for (size_t k = 0; k < n; k++) {
-            if (tn_dtype_is_float(t->dtype)) tn_store_num(t->dtype, t->data, (uint64_t)(at + S), (double)src[k]);
-            else tn_store_int(t->dtype, t->data, (uint64_t)(at + S), src[k]);
+            if (tn_dtype_is_float(t->dtype))
+                tn_store_num(t->dtype, t->data, (uint64_t)(at + S), (double)src[k]);
+            else
+                tn_store_int(t->dtype, t->data, (uint64_t)(at + S), src[k]);
         }
     }
 #undef S

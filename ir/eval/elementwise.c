@@ -1,8 +1,8 @@
 /* elementwise.c: unary, binary and ternary elementwise ops, cast and bitcast.
  *
  * A row gives an op's formula over double and over int64; the driver loads broadcast operands in blocks, applies the
- * formula and stores the block, which rounds once.  Integers of every width are computed in 64 bits and wrap when stored;
- * u64 is carried in the bits of int64, and formulas that depend on the sign get `u`. */
+ * formula and stores the block, which rounds once.  Integers of every width are computed in 64 bits and wrap when
+ * stored; u64 is carried in the bits of int64, and formulas that depend on the sign get `u`. */
 #include <math.h>
 
 #include "ir/eval/internal.h"
@@ -41,7 +41,8 @@ typedef void (*fn_i)(int64_t *restrict y, const int64_t *a, const int64_t *b, si
 typedef uint64_t u64;
 typedef int64_t i64;
 
-/* ---- formulas ---------------------------------------------------------------------------------------------------------------- */
+/* ---- formulas
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static double py_mod(double x, double z) {
     double m = fmod(x, z);
@@ -74,73 +75,86 @@ static i64 ipow(i64 x, i64 z, bool u) {
 }
 
 /* Shifts by the width or more give 0 (or the sign for >> of signed values). */
-static i64 ishl(i64 x, i64 z) { return z < 0 || z > 63 ? 0 : (i64)((u64)x << z); }
+static i64 ishl(i64 x, i64 z) {
+    return z < 0 || z > 63 ? 0 : (i64)((u64)x << z);
+}
 static i64 ishr(i64 x, i64 z, bool u) {
     bool far = z < 0 || z > 63;
     if (u) return far ? 0 : (i64)((u64)x >> z);
     return x >> (far ? 63 : z);
 }
 
-static bool iless(i64 x, i64 z, bool u) { return u ? (u64)x < (u64)z : x < z; }
+static bool iless(i64 x, i64 z, bool u) {
+    return u ? (u64)x < (u64)z : x < z;
+}
 
-static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+static double softplus(double x) {
+    return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+}
 static double sigmoid(double x) {
     if (x >= 0) return 1 / (1 + exp(-x));
     double e = exp(x);
     return e / (1 + e);
 }
-static double clip01(double x) { return x < 0 ? 0 : x > 1 ? 1 : x; }
+static double clip01(double x) {
+    return x < 0 ? 0 : x > 1 ? 1 : x;
+}
 static double gelu(double x, bool approximate) {
     if (!approximate) return 0.5 * x * erfc(-x * M_SQRT1_2);
     return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
 }
 
-F(neg, -x) I(neg, (i64)(0 - (u64)x))
-F(abs, fabs(x)) I(abs, !p->u && x < 0 ? (i64)(0 - (u64)x) : x)
-F(sign, isnan(x) ? x : (double)((x > 0) - (x < 0))) I(sign, p->u ? x != 0 : (x > 0) - (x < 0))
-F(floor, floor(x)) F(ceil, ceil(x)) F(round, nearbyint(x)) I(keep, x)
-F(sqrt, sqrt(x)) F(rsqrt, 1 / sqrt(x)) F(recip, 1 / x) F(exp, exp(x)) F(log, log(x))
-F(sin, sin(x)) F(cos, cos(x)) F(tan, tan(x)) F(asin, asin(x)) F(acos, acos(x)) F(atan, atan(x))
-F(sinh, sinh(x)) F(cosh, cosh(x)) F(tanh, tanh(x)) F(asinh, asinh(x)) F(acosh, acosh(x)) F(atanh, atanh(x))
-F(erf, erf(x)) F(sigmoid, sigmoid(x)) F(softplus, softplus(x))
-F(relu, x < 0 ? 0 : x) I(relu, !p->u && x < 0 ? 0 : x)
-F(clamp, x < p->alpha ? p->alpha : x > p->beta ? p->beta : x)
-I(clamp, iless(x, tn_ev_f_to_i(ceil(p->alpha), p->u), p->u)      ? tn_ev_f_to_i(ceil(p->alpha), p->u)
-         : iless(tn_ev_f_to_i(floor(p->beta), p->u), x, p->u) ? tn_ev_f_to_i(floor(p->beta), p->u)
-                                                              : x)
-I(not, !x) I(bit_not, ~x)
-F(is_nan, isnan(x)) F(is_inf, isinf(x) && (x > 0 ? p->alpha != 0 : p->beta != 0))
-F(add, x + z) I(add, (i64)((u64)x + (u64)z))
-F(sub, x - z) I(sub, (i64)((u64)x - (u64)z))
-F(mul, x * z) I(mul, (i64)((u64)x * (u64)z))
-F(div, x / z) I(div, idiv(x, z, p->u))
-F(mod, py_mod(x, z)) I(mod, imod(x, z, p->u))
-F(fmod, fmod(x, z)) I(fmod, irem(x, z, p->u))
-F(pow, pow(x, z)) I(pow, ipow(x, z, p->u))
-F(min, isnan(x) || x < z ? x : z) I(min, iless(x, z, p->u) ? x : z)
-F(max, isnan(x) || x > z ? x : z) I(max, iless(x, z, p->u) ? z : x)
-F(prelu, x < 0 ? x * z : x) I(prelu, !p->u && x < 0 ? (i64)((u64)x * (u64)z) : x)
-I(and, x & z) I(or, x | z) I(xor, x ^ z)
-I(shl, ishl(x, z)) I(shr, ishr(x, z, p->u))
-F(eq, x == z) I(eq, x == z)
-F(ne, x != z) I(ne, x != z)
-F(lt, x < z) I(lt, iless(x, z, p->u))
-F(le, x <= z) I(le, !iless(z, x, p->u))
-F(gt, x > z) I(gt, iless(z, x, p->u))
-F(ge, x >= z) I(ge, !iless(x, z, p->u))
-F(gelu, gelu(x, p->tanh_gelu)) F(silu, x * sigmoid(x))
-F(elu, x < 0 ? p->alpha * expm1(x) : x)
-F(selu, p->gamma * (x < 0 ? p->alpha * expm1(x) : x))
-F(celu, x < 0 ? p->alpha * expm1(x / p->alpha) : x)
-F(leaky_relu, x < 0 ? p->alpha * x : x)
-F(hard_sigmoid, clip01(p->alpha * x + p->beta))
-F(hard_swish, x * clip01(x / 6 + 0.5))
-F(mish, x * tanh(softplus(x))) F(softsign, x / (1 + fabs(x)))
-F(thresholded_relu, x > p->alpha ? x : 0)
+F(neg, -x)
+I(neg, (i64)(0 - (u64)x)) F(abs, fabs(x)) I(abs, !p->u && x < 0 ? (i64)(0 - (u64)x) : x)
+    F(sign, isnan(x) ? x : (double)((x > 0) - (x < 0))) I(sign, p->u ? x != 0 : (x > 0) - (x < 0)) F(floor, floor(x))
+        F(ceil, ceil(x)) F(round, nearbyint(x)) I(keep, x) F(sqrt, sqrt(x)) F(rsqrt, 1 / sqrt(x)) F(recip, 1 / x) F(
+            exp, exp(x)) F(log, log(x)) F(sin, sin(x)) F(cos, cos(x)) F(tan, tan(x)) F(asin, asin(x)) F(acos, acos(x))
+            F(atan, atan(x)) F(sinh, sinh(x)) F(cosh, cosh(x)) F(tanh, tanh(x)) F(asinh, asinh(x)) F(acosh, acosh(x))
+                F(atanh, atanh(x)) F(erf, erf(x)) F(sigmoid, sigmoid(x)) F(softplus, softplus(x)) F(relu, x < 0 ? 0 : x)
+                    I(relu, !p->u && x < 0 ? 0 : x) F(clamp, x<p->alpha ? p->alpha : x> p->beta ? p->beta : x) I(
+                        clamp, iless(x, tn_ev_f_to_i(ceil(p->alpha), p->u), p->u)   ? tn_ev_f_to_i(ceil(p->alpha), p->u)
+                               : iless(tn_ev_f_to_i(floor(p->beta), p->u), x, p->u) ? tn_ev_f_to_i(floor(p->beta), p->u)
+                                                                                    : x) I(not, !x)
+                        I(bit_not, ~x) F(is_nan, isnan(x)) F(is_inf, isinf(x) && (x > 0 ? p->alpha != 0 : p->beta != 0))
+                            F(add, x + z) I(add, (i64)((u64)x + (u64)z)) F(sub, x - z) I(sub, (i64)((u64)x - (u64)z)) F(
+                                mul, x *z) I(mul, (i64)((u64)x *(u64)z))
+                                F(div, x / z) I(div, idiv(x, z, p->u)) F(mod, py_mod(x, z)) I(mod, imod(x, z, p->u)) F(
+                                    fmod,
+                                    fmod(x, z)) I(fmod, irem(x, z, p->u))
+                                    F(pow, pow(x, z)) I(pow, ipow(x, z, p->u)) F(min, isnan(x) || x < z ? x : z) I(
+                                        min, iless(x, z, p->u)
+                                                 ? x
+                                                 : z) F(max, isnan(x) || x > z ? x : z)
+                                        I(max, iless(x, z, p->u) ? z : x) F(prelu, x < 0 ? x * z : x) I(
+                                            prelu,
+                                            !p->u && x < 0 ? (i64)((u64)x * (u64)z)
+                                                           : x) I(and, x &z)
+                                            I(or, x | z) I(xor, x ^ z) I(shl, ishl(x, z))
+                                                I(shr, ishr(x, z, p->u)) F(eq, x == z) I(eq, x == z) F(ne, x != z)
+                                                    I(ne, x != z) F(lt, x < z) I(lt, iless(x, z, p->u)) F(le, x <= z) I(
+                                                        le, !iless(z, x, p->u)) F(gt, x > z)
+                                                        I(gt, iless(z, x, p->u)) F(ge, x >= z) I(ge, !iless(x, z, p->u))
+                                                            F(gelu, gelu(x, p->tanh_gelu)) F(silu, x *sigmoid(x))
+                                                                F(elu, x < 0 ? p->alpha * expm1(x) : x)
+                                                                    F(selu, p->gamma *(x < 0 ? p->alpha * expm1(x) : x))
+                                                                        F(celu,
+                                                                          x < 0 ? p->alpha * expm1(x / p->alpha) : x)
+                                                                            F(leaky_relu, x < 0 ? p->alpha * x : x)
+                                                                                F(hard_sigmoid,
+                                                                                  clip01(p->alpha *x + p->beta))
+                                                                                    F(hard_swish,
+                                                                                      x *clip01(x / 6 + 0.5))
+                                                                                        F(mish, x *tanh(softplus(x)))
+                                                                                            F(softsign,
+                                                                                              x / (1 + fabs(x)))
+                                                                                                F(thresholded_relu,
+                                                                                                  x > p->alpha ? x : 0)
 
-/* ---- the table ------------------------------------------------------------------------------------------------------------------ */
+    /* ---- the table
+       ------------------------------------------------------------------------------------------------------------------
+     */
 
-typedef struct row {
+    typedef struct row {
     fn_f f;
     fn_i i;
 } row;
@@ -212,9 +226,13 @@ static const row rows[TN_OP_COUNT] = {
     [TN_OP_THRESHOLDED_RELU] = {f_thresholded_relu, NULL},
 };
 
-/* ---- the loops -------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loops
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
-static bool is_unsigned(tn_dtype t) { return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4; }
+static bool is_unsigned(tn_dtype t) {
+    return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4;
+}
 
 static params params_of(const tn_ev *c) {
     params p = {.u = is_unsigned(c->in[0].dtype)};
@@ -224,7 +242,8 @@ static params params_of(const tn_ev *c) {
         p.beta = a->hi;
     } else if (c->op == TN_OP_IS_INF || tn_op_is(c->op, TN_T_COMPOSITE)) {
         const tn_attrs_activation *a = c->attrs;
-        if (c->op == TN_OP_SILU || c->op == TN_OP_HARD_SWISH || c->op == TN_OP_MISH || c->op == TN_OP_SOFTSIGN) return p;
+        if (c->op == TN_OP_SILU || c->op == TN_OP_HARD_SWISH || c->op == TN_OP_MISH || c->op == TN_OP_SOFTSIGN)
+            return p;
         p.alpha = a->alpha;
         p.beta = a->beta;
         p.gamma = a->gamma;
@@ -281,8 +300,10 @@ tn_status tn_ev_elementwise(tn_ev *c) {
         return tn_ev_fail(c, TN_E_UNSUPPORTED, "has no evaluation for %s", tn_dtype_text(c->in[0].dtype));
     tn_walk w;
     for (tn_walk_start(&w, c->out[0].rank, c->out[0].dims, c->n_in + 1, strides); !w.done; tn_walk_next(&w)) {
-        if (floats) run_f(c, r->f, &p, &w);
-        else run_i(c, r->i, &p, &w);
+        if (floats)
+            run_f(c, r->f, &p, &w);
+        else
+            run_i(c, r->i, &p, &w);
     }
     return TN_OK;
 }
@@ -305,7 +326,9 @@ tn_status tn_ev_select(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- cast ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- cast
+ * ----------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* 8-bit floats saturate to their largest finite value. */
 static void saturate(tn_dtype t, double *v, size_t n) {

@@ -21,23 +21,16 @@ tn_status tn_run_fail(tn_run *r, tn_node n, tn_status code, const char *fmt, ...
     return tn_fail(r->env, code, loc, "", "%s%s%s", n.i ? tn_op_text(tn_node_op(r->g, n)) : "", n.i ? ": " : "", text);
 }
 
-/* ---- slots ------------------------------------------------------------------------------------------------------------------ */
+/* ---- slots
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 tn_status tn_slot_new(tn_run *r, tn_dtype storage, size_t rank, const int64_t *dims, tn_slot *out) {
-    uint64_t n = 1;
-    bool fits = rank <= TN_MAX_RANK, empty = false;
-    *out = (tn_slot){.t = {.dtype = storage, .rank = (uint32_t)rank}};
-    for (size_t k = 0; fits && k < rank; k++) {
-        fits = dims[k] >= 0;
-        empty = empty || dims[k] == 0;
-        out->t.dims[k] = dims[k];
-    }
-    for (size_t k = 0; fits && !empty && k < rank; k++) {
-        fits = n <= (uint64_t)INT64_MAX / 64 / (uint64_t)dims[k];
-        n *= (uint64_t)dims[k];
-    }
-    if (!fits) return tn_fail(r->env, TN_E_ARGUMENT, "", "", "a tensor's size is negative or overflows");
-    out->t.bytes = empty ? 0 : tn_dtype_bytes(storage, n);
+    *out = (tn_slot){0};
+    if (!tn_ev_shape_fits(rank, dims))
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "a tensor's size is negative or overflows");
+    out->t = (tn_tensor){.dtype = storage, .rank = (uint32_t)rank};
+    if (rank) memcpy(out->t.dims, dims, rank * sizeof *dims);
+    out->t.bytes = tn_dtype_bytes(storage, (uint64_t)tn_tensor_numel(&out->t));
     out->buffer = tn_realloc(r->env, NULL, 0, sizeof(tn_buffer) + 64 + out->t.bytes);
     if (!out->buffer) {
         *out = (tn_slot){0};
@@ -77,7 +70,8 @@ tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out
     o.bytes = tn_dtype_bytes(o.dtype, (uint64_t)tn_tensor_numel(&o));
     if (out->data) {
         if (out->bytes < o.bytes)
-            return tn_fail(r->env, TN_E_ARGUMENT, "", "", "an output needs %zu bytes but its buffer has %zu", o.bytes, out->bytes);
+            return tn_fail(r->env, TN_E_ARGUMENT, "", "", "an output needs %zu bytes but its buffer has %zu", o.bytes,
+                           out->bytes);
         o.data = out->data;
     } else {
         o.data = tn_alloc(r->env, o.bytes ? o.bytes : 1);
@@ -88,7 +82,9 @@ tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out
     return TN_OK;
 }
 
-/* ---- lives ------------------------------------------------------------------------------------------------------------------- */
+/* ---- lives
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 tn_status tn_run_init(tn_run *r, const tn_env *env, tn_graph *g, const tn_eval_opts *opts) {
     *r = (tn_run){.env = env, .g = g, .n_vals = tn_graph_val_limit(g), .n_nodes = tn_graph_node_limit(g)};
@@ -140,16 +136,19 @@ static void plan_region(tn_run *r, tn_region region) {
     for (size_t k = 0; k < tn_region_arg_count(r->g, region); k++)
         plan_death(r, region, tn_region_arg(r->g, region, k), (tn_node){0});
     TN_FOR_NODES(r->g, region, n)
-        for (size_t k = 0; k < tn_node_result_count(r->g, n); k++) plan_death(r, region, tn_node_result(r->g, n, k), n);
+    for (size_t k = 0; k < tn_node_result_count(r->g, n); k++) plan_death(r, region, tn_node_result(r->g, n, k), n);
 }
 
 static void drop_region_values(tn_run *r, tn_region region) {
-    for (size_t k = 0; k < tn_region_arg_count(r->g, region); k++) tn_slot_drop(r, &r->slots[tn_region_arg(r->g, region, k).i]);
+    for (size_t k = 0; k < tn_region_arg_count(r->g, region); k++)
+        tn_slot_drop(r, &r->slots[tn_region_arg(r->g, region, k).i]);
     TN_FOR_NODES(r->g, region, n)
-        for (size_t k = 0; k < tn_node_result_count(r->g, n); k++) tn_slot_drop(r, &r->slots[tn_node_result(r->g, n, k).i]);
+    for (size_t k = 0; k < tn_node_result_count(r->g, n); k++) tn_slot_drop(r, &r->slots[tn_node_result(r->g, n, k).i]);
 }
 
-/* ---- nodes -------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static tn_status progress(tn_run *r, tn_node n) {
     if (r->depth == 1) r->done++;
@@ -169,8 +168,7 @@ static tn_status progress(tn_run *r, tn_node n) {
 static void wrap_nibbles(tn_dtype t, tn_tensor *x) {
     uint8_t *p = x->data;
     if (t != TN_I4 && t != TN_U4) return;
-    for (size_t k = 0; k < x->bytes; k++)
-        p[k] = (uint8_t)(t == TN_U4 ? p[k] & 15u : ((p[k] & 15u) ^ 8u) - 8u);
+    for (size_t k = 0; k < x->bytes; k++) p[k] = (uint8_t)(t == TN_U4 ? p[k] & 15u : ((p[k] & 15u) ^ 8u) - 8u);
 }
 
 tn_status tn_run_results(tn_run *r, tn_node n, tn_slot *results, size_t n_results) {
@@ -220,10 +218,15 @@ static tn_status run_alias(tn_run *r, tn_node n) {
         tn_slot_drop(r, &s);
         return tn_run_fail(r, n, TN_E_ARGUMENT, "the size of axis %zu is not known", k);
     }
+    if (!tn_ev_shape_fits(s.t.rank, s.t.dims)) {
+        tn_slot_drop(r, &s);
+        return tn_run_fail(r, n, TN_E_ARGUMENT, "a size of its result is negative or overflows");
+    }
     if (tn_tensor_numel(&s.t) != tn_tensor_numel(&x->t)) {
         long long want = (long long)tn_tensor_numel(&s.t);
         tn_slot_drop(r, &s);
-        return tn_run_fail(r, n, TN_E_TYPE, "%lld elements cannot be reshaped to %lld", (long long)tn_tensor_numel(&x->t), want);
+        return tn_run_fail(r, n, TN_E_TYPE, "%lld elements cannot be reshaped to %lld",
+                           (long long)tn_tensor_numel(&x->t), want);
     }
     return tn_run_results(r, n, &s, 1);
 }
@@ -258,16 +261,26 @@ static tn_status run_function(tn_run *r, tn_node n, tn_ev_fn fn) {
     for (size_t k = 0; status == TN_OK && k < n_in; k++) {
         tn_val v = tn_node_input(r->g, n, k);
         if (v.i) t[k] = r->slots[v.i].t;
-        if (v.i && t[k].dtype == TN_DTYPE_NONE) status = tn_run_fail(r, n, TN_E_INTERNAL, "operand %zu has no value yet", k);
+        if (v.i && t[k].dtype == TN_DTYPE_NONE)
+            status = tn_run_fail(r, n, TN_E_INTERNAL, "operand %zu has no value yet", k);
     }
     for (size_t k = 0; status == TN_OK && k < n_out; k++) {
         status = new_result(r, n, k, &s[k]);
         t[n_in + k] = s[k].t;
     }
     if (status == TN_OK) {
-        tn_ev c = {.env = r->env, .opts = &r->opts, .g = r->g, .node = n, .op = tn_node_op(r->g, n),
-                   .attrs = tn_node_attrs(r->g, n), .n_in = n_in, .n_out = n_out, .in = t, .out = t + n_in,
-                   .bind = r->bind, .n_bind = r->n_bind};
+        tn_ev c = {.env = r->env,
+                   .opts = &r->opts,
+                   .g = r->g,
+                   .node = n,
+                   .op = tn_node_op(r->g, n),
+                   .attrs = tn_node_attrs(r->g, n),
+                   .n_in = n_in,
+                   .n_out = n_out,
+                   .in = t,
+                   .out = t + n_in,
+                   .bind = r->bind,
+                   .n_bind = r->n_bind};
         status = fn(&c);
     }
     for (size_t k = 0; status == TN_OK && k < n_out; k++)
@@ -327,10 +340,13 @@ tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_arg
     if (n_args != tn_region_arg_count(r->g, region))
         status = tn_fail(r->env, TN_E_ARGUMENT, "", "", "a region of %zu arguments is given %zu",
                          tn_region_arg_count(r->g, region), n_args);
-    else if (r->depth >= TN_RUN_MAX_DEPTH) status = tn_fail(r->env, TN_E_UNSUPPORTED, "", "", "regions are nested too deeply");
+    else if (r->depth >= TN_RUN_MAX_DEPTH)
+        status = tn_fail(r->env, TN_E_UNSUPPORTED, "", "", "regions are nested too deeply");
     for (size_t k = 0; k < n_args; k++) {
-        if (status == TN_OK) r->slots[tn_region_arg(r->g, region, k).i] = args[k];
-        else tn_slot_drop(r, &args[k]);
+        if (status == TN_OK)
+            r->slots[tn_region_arg(r->g, region, k).i] = args[k];
+        else
+            tn_slot_drop(r, &args[k]);
         args[k] = (tn_slot){0};
     }
     if (status != TN_OK) return status;
@@ -338,11 +354,14 @@ tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_arg
     plan_region(r, region);
     status = run_body(r, region, &end);
     if (status == TN_OK && tn_node_input_count(r->g, end) != n_results)
-        status = tn_run_fail(r, end, TN_E_ARGUMENT, "gives %zu values; %zu are wanted", tn_node_input_count(r->g, end), n_results);
+        status = tn_run_fail(r, end, TN_E_ARGUMENT, "gives %zu values; %zu are wanted", tn_node_input_count(r->g, end),
+                             n_results);
     for (size_t k = 0; status == TN_OK && k < n_results; k++) {
         const tn_slot *s = &r->slots[tn_node_input(r->g, end, k).i];
-        if (s->t.dtype == TN_DTYPE_NONE) status = tn_run_fail(r, end, TN_E_INTERNAL, "value %zu is not computed", k);
-        else results[k] = tn_slot_share(s);
+        if (s->t.dtype == TN_DTYPE_NONE)
+            status = tn_run_fail(r, end, TN_E_INTERNAL, "value %zu is not computed", k);
+        else
+            results[k] = tn_slot_share(s);
     }
     drop_region_values(r, region);
     r->depth--;
@@ -350,7 +369,8 @@ tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_arg
     return status;
 }
 
-/* ---- the public calls ------------------------------------------------------------------------------------------------------------ */
+/* ---- the public calls
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* Checks a caller's tensor against a value's type, binds symbols, and makes a slot of it. */
 static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_tensor *t, tn_slot *out) {
@@ -360,30 +380,31 @@ static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_
     size_t axis = 0;
     tn_status status = TN_OK;
     const char *own = tn_val_name(r->g, v);
-    if (own && *own) snprintf(name, sizeof name, "%s \"%s\"", what, own);
-    else snprintf(name, sizeof name, "%s %zu", what, k);
+    if (own && *own)
+        snprintf(name, sizeof name, "%s \"%s\"", what, own);
+    else
+        snprintf(name, sizeof name, "%s %zu", what, k);
     tn_type_print(r->g, type, text, sizeof text);
     bool wide_f64 = r->opts.wide && t->dtype == TN_F64 && tn_dtype_is_float(want);
     if (t->dtype != want && !wide_f64)
         return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s is %s but must be %s", name, tn_dtype_text(t->dtype), text);
     if (t->rank != tn_type_rank(r->g, type))
         return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has rank %u but must be %s", name, t->rank, text);
-    for (size_t i = 0; i < t->rank; i++)
-        if (t->dims[i] < 0 || t->dims[i] > (int64_t)1 << 47)
-            return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has size %lld on axis %zu", name, (long long)t->dims[i], i);
+    if (!tn_ev_shape_fits(t->rank, t->dims))
+        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has a size that is negative or overflows", name);
     if (!tn_run_unify(r, type, t, &axis, &status)) {
         if (status != TN_OK) return status;
         int64_t v2 = 0;
         bool known = tn_run_dim(r, tn_type_dims(r->g, type)[axis], &v2);
         if (known)
-            return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has size %lld on axis %zu but must be %s, which is %lld there", name,
+            return tn_fail(r->env, TN_E_ARGUMENT, name, "",
+                           "%s has size %lld on axis %zu but must be %s, which is %lld there", name,
                            (long long)t->dims[axis], axis, text, (long long)v2);
         return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has size %lld on axis %zu, outside the range of %s", name,
                        (long long)t->dims[axis], axis, text);
     }
-    double elements = 1; /* approximate, so that it cannot overflow */
-    for (size_t i = 0; i < t->rank; i++) elements *= (double)t->dims[i];
-    if (elements > 0 && (elements > 0x1p58 || !t->data || t->bytes < tn_dtype_bytes(t->dtype, (uint64_t)tn_tensor_numel(t))))
+    size_t need = tn_dtype_bytes(t->dtype, (uint64_t)tn_tensor_numel(t));
+    if (need && (!t->data || t->bytes < need))
         return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has %zu bytes, too few for its shape", name, t->bytes);
     return tn_slot_import(r, t, out);
 }
@@ -405,13 +426,14 @@ static tn_status give(tn_run *r, tn_slot *results, const tn_dtype *dtypes, tn_te
     return status;
 }
 
-static tn_status run_and_give(tn_run *r, tn_region region, const char *what, const tn_tensor *in, size_t n_in, tn_tensor *out,
-                              size_t n_out) {
+static tn_status run_and_give(tn_run *r, tn_region region, const char *what, const tn_tensor *in, size_t n_in,
+                              tn_tensor *out, size_t n_out) {
     tn_node end = tn_region_last(r->g, region);
     size_t n_args = tn_region_arg_count(r->g, region);
-    if (!end.i || !tn_op_is(tn_node_op(r->g, end), TN_T_TERMINATOR) || tn_node_input_count(r->g, end) != n_out || n_in != n_args)
-        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%zu inputs and %zu outputs are given; it has %zu and %zu", n_in, n_out,
-                       n_args, end.i ? tn_node_input_count(r->g, end) : 0);
+    if (!end.i || !tn_op_is(tn_node_op(r->g, end), TN_T_TERMINATOR) || tn_node_input_count(r->g, end) != n_out ||
+        n_in != n_args)
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%zu inputs and %zu outputs are given; it has %zu and %zu", n_in,
+                       n_out, n_args, end.i ? tn_node_input_count(r->g, end) : 0);
     size_t bytes = (n_in + n_out) * sizeof(tn_slot), d_bytes = n_out * sizeof(tn_dtype);
     tn_slot *slots = tn_alloc(r->env, bytes ? bytes : 1);
     tn_dtype *dtypes = tn_alloc(r->env, d_bytes ? d_bytes : 1);
@@ -433,8 +455,8 @@ static tn_status run_and_give(tn_run *r, tn_region region, const char *what, con
     return status;
 }
 
-tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region region, const tn_tensor *in, size_t n_in, tn_tensor *out,
-                         size_t n_out, const tn_eval_opts *opts) {
+tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region region, const tn_tensor *in, size_t n_in,
+                         tn_tensor *out, size_t n_out, const tn_eval_opts *opts) {
     tn_run r;
     tn_status status = tn_run_init(&r, env, g, opts);
     TN_FOR_NODES(g, region, n) r.total++;
@@ -456,8 +478,8 @@ static tn_status take_captured(tn_run *r, tn_region region, tn_node owner) {
         for (size_t k = 0; k < tn_node_input_count(r->g, n); k++) {
             tn_val v = tn_node_input(r->g, n, k);
             tn_node def = v.i ? tn_val_def(r->g, v) : (tn_node){0};
-            if (def.i && tn_node_region(r->g, def).i == tn_node_region(r->g, owner).i && tn_node_op(r->g, def) == TN_OP_CONST &&
-                r->slots[v.i].t.dtype == TN_DTYPE_NONE)
+            if (def.i && tn_node_region(r->g, def).i == tn_node_region(r->g, owner).i &&
+                tn_node_op(r->g, def) == TN_OP_CONST && r->slots[v.i].t.dtype == TN_DTYPE_NONE)
                 TN_TRY(run_const(r, def));
         }
         for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++)
@@ -478,7 +500,8 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
         tn_slot_drop(r, &r->slots[v.i]); /* one value may be several operands */
         TN_TRY(take(r, v, "operand", k, &in[k], &r->slots[v.i]));
     }
-    for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++) TN_TRY(take_captured(r, tn_node_subregion(r->g, n, k), n));
+    for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++)
+        TN_TRY(take_captured(r, tn_node_subregion(r->g, n, k), n));
     TN_TRY(run_node(r, n));
     for (size_t k = 0; k < n_out; k++) {
         tn_val v = tn_node_result(r->g, n, k);
@@ -488,8 +511,8 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
     return give(r, results, dtypes, out, n_out, TN_OK);
 }
 
-tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out, size_t n_out,
-                       const tn_eval_opts *opts) {
+tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
+                       size_t n_out, const tn_eval_opts *opts) {
     tn_run r;
     tn_status status = tn_run_init(&r, env, g, opts);
     if (status == TN_OK) status = eval_node(&r, n, in, n_in, out, n_out);
@@ -506,7 +529,8 @@ tn_status tn_eval_const_node(const tn_env *env, tn_graph *g, tn_node n, tn_tenso
         const void *data = v.i ? tn_const_data(g, v) : NULL;
         if (!v.i) continue;
         tn_type t = tn_val_type(g, v);
-        in[k] = (tn_tensor){.dtype = tn_type_dtype(g, t), .rank = (uint32_t)tn_type_rank(g, t), .data = (void *)(uintptr_t)data};
+        in[k] = (tn_tensor){
+            .dtype = tn_type_dtype(g, t), .rank = (uint32_t)tn_type_rank(g, t), .data = (void *)(uintptr_t)data};
         for (size_t i = 0; i < in[k].rank; i++) tn_dim_is_const(g, tn_type_dims(g, t)[i], &in[k].dims[i]);
         in[k].bytes = tn_dtype_bytes(in[k].dtype, (uint64_t)tn_tensor_numel(&in[k]));
         if (!data && in[k].bytes) status = TN_E_ARGUMENT; /* not a constant: no diagnostic, folding just asks */

@@ -5,15 +5,16 @@
  * Conversions float -> integer truncate toward zero into 64 bits (saturating, NaN gives 0) and then wrap.  min, max and
  * reductions by them give NaN if an operand is NaN.
  *
- * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the layer, never a
- * crash.  Calls are safe from different threads on different graphs. */
+ * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the
+ * layer, never a crash.  Calls are safe from different threads on different graphs.  Products run on as many threads as
+ * OpenBLAS is set to use; everything else runs on the caller's. */
 #ifndef TENON_EVAL_H
 #define TENON_EVAL_H
 
 #include "ir/ir.h"
 
-/* A dense row-major tensor.  4-bit types are packed two a byte, low nibble first.  The struct does not own `data`; for an
- * operand the evaluator only reads it. */
+/* A dense row-major tensor.  4-bit types are packed two a byte, low nibble first.  The struct does not own `data`; for
+ * an operand the evaluator only reads it. */
 typedef struct tn_tensor {
     tn_dtype dtype;
     uint32_t rank;
@@ -23,20 +24,21 @@ typedef struct tn_tensor {
 } tn_tensor;
 
 typedef struct tn_eval_opts {
-    bool wide; /* keep every float value as f64 and never round to its dtype: the float64 reference.  Results are f64. */
-    bool fast; /* f32 matmul and convolution may accumulate in f32 (BLAS sgemm); ignored in wide mode */
-    unsigned threads; /* 0: as many as there are CPUs */
+    bool
+        wide; /* keep every float value as f64 and never round to its dtype: the float64 reference.  Results are f64. */
+    bool fast; /* f32 matmul may accumulate in f32 (BLAS sgemm, which is twice as fast); ignored in wide mode */
     /* Values of symbols that the operands' shapes do not tell. */
     const tn_binding *symbols;
     size_t n_symbols;
-    /* Sees every value once it is computed (NULL: none); the tensor lives during the call only and holds 4-bit values unpacked. */
+    /* Sees every value once it is computed (NULL: none); the tensor lives during the call only and holds 4-bit values
+     * unpacked. */
     void (*on_value)(void *user, tn_val v, const tn_tensor *t);
     void *user;
 } tn_eval_opts;
 
-/* Evaluates the function.  in: one tensor an input, of the input's dtype (f64 is also accepted for float inputs in wide mode).
- * Symbols are bound from the shapes; a shape that contradicts a type is TN_E_ARGUMENT and names the input.
- * out: one tensor an output.  If out[k].data is NULL it is allocated from env and the caller frees it with tn_tensor_free;
+/* Evaluates the function.  in: one tensor an input, of the input's dtype (f64 is also accepted for float inputs in wide
+ * mode). Symbols are bound from the shapes; a shape that contradicts a type is TN_E_ARGUMENT and names the input. out:
+ * one tensor an output.  If out[k].data is NULL it is allocated from env and the caller frees it with tn_tensor_free;
  * otherwise it must hold out[k].bytes of room.  dtype, rank, dims and bytes are filled in.  On failure nothing stays
  * allocated.  Long work reports progress ("evaluate") and can be cancelled.  opts NULL: all zero. */
 tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, size_t n_in, tn_tensor *out, size_t n_out,
@@ -44,8 +46,8 @@ tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, siz
 /* Evaluates a region (a kernel's) from tensors for its arguments to tensors for the yielded values. */
 tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region r, const tn_tensor *in, size_t n_in, tn_tensor *out,
                          size_t n_out, const tn_eval_opts *opts);
-/* Evaluates one node from tensors for its operands (absent operands: dtype TN_DTYPE_NONE).  Values that the node's regions
- * capture must be constants. */
+/* Evaluates one node from tensors for its operands (absent operands: dtype TN_DTYPE_NONE).  Values that the node's
+ * regions capture must be constants. */
 tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
                        size_t n_out, const tn_eval_opts *opts);
 /* Evaluates a node whose operands are all constants and whose result types are static. */

@@ -49,14 +49,18 @@ static bool for_blas(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
 #define BLAS_CALL(fn) (void)0
 #endif
 
-void tn_ev_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda, const double *b, int64_t ldb,
-                bool accumulate, double *c, int64_t ldc) {
-    if (for_blas(m, n, k, lda, ldb, ldc)) BLAS_CALL(cblas_dgemm);
-    else own_dgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+void tn_ev_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda, const double *b,
+                int64_t ldb, bool accumulate, double *c, int64_t ldc) {
+    if (for_blas(m, n, k, lda, ldb, ldc))
+        BLAS_CALL(cblas_dgemm);
+    else
+        own_dgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
 }
 
-void tn_ev_sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb,
-                 bool accumulate, float *c, int64_t ldc) {
-    if (for_blas(m, n, k, lda, ldb, ldc)) BLAS_CALL(cblas_sgemm);
-    else own_sgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+void tn_ev_sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                 int64_t ldb, bool accumulate, float *c, int64_t ldc) {
+    if (for_blas(m, n, k, lda, ldb, ldc))
+        BLAS_CALL(cblas_sgemm);
+    else
+        own_sgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
 }

@@ -6,8 +6,8 @@ static tn_status index_at(tn_ev *c, int64_t at, int64_t n, size_t axis, int64_t 
     int64_t i = tn_ev_get_i(&c->in[1], at);
     *out = i < 0 ? i + n : i;
     if (*out >= 0 && *out < n) return TN_OK;
-    return tn_ev_fail(c, TN_E_ARGUMENT, "index %lld at position %lld is out of range for axis %zu of size %lld", (long long)i,
-                      (long long)at, axis, (long long)n);
+    return tn_ev_fail(c, TN_E_ARGUMENT, "index %lld at position %lld is out of range for axis %zu of size %lld",
+                      (long long)i, (long long)at, axis, (long long)n);
 }
 
 tn_status tn_ev_gather(tn_ev *c) {
@@ -18,7 +18,8 @@ tn_status tn_ev_gather(tn_ev *c) {
     int64_t count = tn_tensor_numel(&c->in[1]), *idx = tn_ev_scratch(c, count, sizeof *idx);
     size_t bytes = (size_t)inner * e;
     if (!idx) return tn_ev_no_memory(c);
-    tn_status status = outer * count * inner == tn_tensor_numel(&c->out[0]) ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
+    tn_status status =
+        outer * count * inner == tn_tensor_numel(&c->out[0]) ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     for (int64_t k = 0; status == TN_OK && k < count; k++) status = index_at(c, k, n, axis, &idx[k]);
     char *to = c->out[0].data;
     for (int64_t o = 0; status == TN_OK && bytes && o < outer; o++)

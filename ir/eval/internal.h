@@ -1,9 +1,9 @@
 /* internal.h: what the evaluator's files share.
  *
- * Inside, every tensor has a storage dtype that is at least a byte wide: i4 is held as i8, u4 as u8, and in wide mode every
- * float as f64 (tn_ev_storage).  An op's function (a row of eval.def) reads c->in and fills c->out, whose data the
- * driver (eval.c) has allocated for the shapes that the types give; it must check the operands' shapes where memory safety depends on them,
- * because symbolic types leave some equalities open. */
+ * Inside, every tensor has a storage dtype that is at least a byte wide: i4 is held as i8, u4 as u8, and in wide mode
+ * every float as f64 (tn_ev_storage).  An op's function (a row of eval.def) reads c->in and fills c->out, whose data
+ * the driver (eval.c) has allocated for the shapes that the types give; it must check the operands' shapes where memory
+ * safety depends on them, because symbolic types leave some equalities open. */
 #ifndef TENON_EVAL_INTERNAL_H
 #define TENON_EVAL_INTERNAL_H
 
@@ -38,16 +38,26 @@ typedef tn_status (*tn_ev_fn)(tn_ev *c);
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-tn_status tn_ev_fail(tn_ev *c, tn_status code, const char *fmt, ...);
+tn_status
+tn_ev_fail(tn_ev *c, tn_status code, const char *fmt, ...);
 tn_status tn_ev_no_memory(tn_ev *c);
 /* The value of a dim in an attribute; an error if a symbol has no value. */
 tn_status tn_ev_dim(tn_ev *c, tn_dim d, int64_t *out);
-/* Periodic: false once the user has cancelled. */
+/* The dtype that holds values of t during the evaluation. */
 tn_dtype tn_ev_storage(const tn_eval_opts *opts, tn_dtype t);
 
-static inline bool tn_ev_has(const tn_ev *c, size_t k) { return k < c->n_in && c->in[k].dtype != TN_DTYPE_NONE; }
-static inline size_t tn_ev_size(tn_dtype t) { return tn_dtype_bits(t) / 8; } /* of a storage dtype */
-static inline int64_t tn_ev_ints_at(tn_ints a, size_t k, int64_t def) { return k < a.n ? a.p[k] : def; }
+static inline bool tn_ev_has(const tn_ev *c, size_t k) {
+    return k < c->n_in && c->in[k].dtype != TN_DTYPE_NONE;
+}
+static inline size_t tn_ev_size(tn_dtype t) {
+    return tn_dtype_bits(t) / 8;
+} /* of a storage dtype */
+static inline int64_t tn_ev_ints_at(tn_ints a, size_t k, int64_t def) {
+    return k < a.n ? a.p[k] : def;
+}
+/* Whether a shape is usable: no negative size, and the product of the sizes above 0 (so of any of them) times 64 fits.
+ */
+bool tn_ev_shape_fits(size_t rank, const int64_t *dims);
 /* Row-major strides in elements. */
 void tn_ev_strides(const tn_tensor *t, int64_t *strides);
 /* The product of dims[from..to). */
@@ -57,7 +67,8 @@ int64_t tn_ev_product(const tn_tensor *t, size_t from, size_t to);
 void *tn_ev_scratch(tn_ev *c, int64_t n, size_t size);
 void tn_ev_drop(tn_ev *c, void *p, int64_t n, size_t size);
 
-/* ---- numbers in blocks (convert.c) ------------------------------------------------------------------------------------------ */
+/* ---- numbers in blocks (convert.c)
+ * ------------------------------------------------------------------------------------------ */
 
 /* n elements from element `at`, `stride` elements apart, as double / int64 (u64 by its bits). */
 void tn_ev_load_f(const tn_tensor *t, int64_t at, int64_t stride, size_t n, double *dst);
@@ -79,12 +90,13 @@ static inline int64_t tn_ev_get_i(const tn_tensor *t, int64_t at) {
     return v;
 }
 
-/* ---- strided walks (walk.c) --------------------------------------------------------------------------------------------------- */
+/* ---- strided walks (walk.c)
+ * --------------------------------------------------------------------------------------------------- */
 
 enum { TN_WALK_OPERANDS = 4 };
 
-/* A walk over an index space with an element offset per operand.  Adjacent axes are merged where all strides allow; `inner`
- * elements are contiguous in index order with strides `step`. */
+/* A walk over an index space with an element offset per operand.  Adjacent axes are merged where all strides allow;
+ * `inner` elements are contiguous in index order with strides `step`. */
 typedef struct tn_walk {
     uint32_t rank, operands;
     int64_t dims[TN_MAX_RANK], strides[TN_WALK_OPERANDS][TN_MAX_RANK];
@@ -97,18 +109,20 @@ void tn_walk_start(tn_walk *w, size_t rank, const int64_t *dims, size_t operands
                    int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK]);
 void tn_walk_next(tn_walk *w); /* to the next inner run */
 /* dst[i] = src[i] over an index space with byte-sized elements (1, 2, 4, 8) and strides in elements. */
-void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const int64_t *dims, const int64_t *dst_strides,
-                const int64_t *src_strides);
+void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const int64_t *dims,
+                const int64_t *dst_strides, const int64_t *src_strides);
 /* Strides of `t` seen as broadcast to `out` (0 on broadcast axes); false if it does not fit. */
 bool tn_ev_broadcast_strides(const tn_tensor *t, const tn_tensor *out, int64_t *strides);
 
-/* ---- gemm (gemm.c) -------------------------------------------------------------------------------------------------------------- */
+/* ---- gemm (gemm.c)
+ * -------------------------------------------------------------------------------------------------------------- */
 
-/* C[m,n] = A[m,k] * B[k,n] (+ C if accumulate), row-major with leading sizes; trans: the operand is stored transposed. */
-void tn_ev_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda, const double *b,
-                int64_t ldb, bool accumulate, double *c, int64_t ldc);
-void tn_ev_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                 int64_t ldb, bool accumulate, float *c, int64_t ldc);
+/* C[m,n] = A[m,k] * B[k,n] (+ C if accumulate), row-major with leading sizes; trans: the operand is stored transposed.
+ */
+void tn_ev_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda,
+                const double *b, int64_t ldb, bool accumulate, double *c, int64_t ldc);
+void tn_ev_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                 const float *b, int64_t ldb, bool accumulate, float *c, int64_t ldc);
 
 /* The function of an op; NULL for the structural ones that the driver executes itself. */
 tn_ev_fn tn_ev_function(tn_op op);

@@ -1,5 +1,5 @@
-/* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time; integers are
- * multiplied in 64 bits that wrap. */
+/* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time; integers
+ * are multiplied in 64 bits that wrap. */
 #include "ir/eval/internal.h"
 
 typedef struct side {
@@ -49,7 +49,8 @@ tn_status tn_ev_matmul(tn_ev *c) {
     int64_t m = da[at->trans_a], k = da[!at->trans_a], n = db[!at->trans_b];
     side a = {.t = ta, .numel = m * k, .held = -1}, b = {.t = tb, .numel = k * n, .held = -1};
     if (db[at->trans_b] != k || dy[0] != m || dy[1] != n)
-        return tn_ev_fail(c, TN_E_TYPE, "the inner sizes %lld and %lld differ", (long long)k, (long long)db[at->trans_b]);
+        return tn_ev_fail(c, TN_E_TYPE, "the inner sizes %lld and %lld differ", (long long)k,
+                          (long long)db[at->trans_b]);
     if (!batch_strides(ta, y, a.strides) || !batch_strides(tb, y, b.strides))
         return tn_ev_fail(c, TN_E_TYPE, "the batch sizes do not broadcast");
     bool floats = tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32;
@@ -68,10 +69,11 @@ tn_status tn_ev_matmul(tn_ev *c) {
         for (int64_t i = 0; i < w.inner; i++, at_y += m * n) {
             int64_t at_a = w.at[0] + i * w.step[0], at_b = w.at[1] + i * w.step[1];
             if (fast) {
-                tn_ev_sgemm(at->trans_a, at->trans_b, m, n, k, (const float *)ta->data + at_a, da[1], (const float *)tb->data + at_b,
-                            db[1], false, (float *)y->data + at_y, n);
+                tn_ev_sgemm(at->trans_a, at->trans_b, m, n, k, (const float *)ta->data + at_a, da[1],
+                            (const float *)tb->data + at_b, db[1], false, (float *)y->data + at_y, n);
             } else if (floats) {
-                tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, hold(&a, at_a), da[1], hold(&b, at_b), db[1], false, out, n);
+                tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, hold(&a, at_a), da[1], hold(&b, at_b), db[1], false, out,
+                           n);
                 tn_ev_store_f(y, at_y, 1, (size_t)(m * n), out);
             } else {
                 int_matmul(c, m, n, k, at_a, at_b, at_y);

@@ -7,7 +7,8 @@ static void copy_view(tn_ev *c, size_t k, int64_t offset, const int64_t *strides
     int64_t own[TN_MAX_RANK];
     tn_ev_strides(&c->out[k], own);
     if (tn_tensor_numel(&c->out[k]) == 0) return;
-    tn_ev_copy(c->out[k].data, (const char *)c->in[0].data + offset * (int64_t)e, e, c->out[k].rank, c->out[k].dims, own, strides);
+    tn_ev_copy(c->out[k].data, (const char *)c->in[0].data + offset * (int64_t)e, e, c->out[k].rank, c->out[k].dims,
+               own, strides);
 }
 
 tn_status tn_ev_transpose(tn_ev *c) {
@@ -36,10 +37,11 @@ tn_status tn_ev_slice(tn_ev *c) {
     tn_ev_strides(&c->in[0], strides);
     if (tn_tensor_numel(&c->out[0]) == 0) return TN_OK;
     for (uint32_t k = 0; k < c->in[0].rank; k++) {
-        int64_t start = 0, step = tn_ev_ints_at(a->steps, k, 1), n = c->in[0].dims[k], size = c->out[0].dims[k], span = 0, last = 0;
+        int64_t start = 0, step = tn_ev_ints_at(a->steps, k, 1), n = c->in[0].dims[k], size = c->out[0].dims[k],
+                span = 0, last = 0;
         TN_TRY(tn_ev_dim(c, a->starts.p[k], &start));
-        if (start < 0 || start >= n || __builtin_mul_overflow(size - 1, step, &span) || __builtin_add_overflow(start, span, &last) ||
-            last < 0 || last >= n)
+        if (start < 0 || start >= n || __builtin_mul_overflow(size - 1, step, &span) ||
+            __builtin_add_overflow(start, span, &last) || last < 0 || last >= n)
             return tn_ev_fail(c, TN_E_ARGUMENT, "start %lld, size %lld, step %lld reach outside axis %u of size %lld",
                               (long long)start, (long long)size, (long long)step, k, (long long)n);
         offset += start * strides[k];
@@ -84,13 +86,18 @@ tn_status tn_ev_concat(tn_ev *c) {
     return at == y->dims[a->axis] ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the operands do not fill the result");
 }
 
-/* ---- pad -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- pad
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP } pad_mode;
 
 static pad_mode mode_of(const char *s) {
     if (!s || !*s) return PAD_CONSTANT;
-    return !strcmp(s, "reflect") ? PAD_REFLECT : !strcmp(s, "edge") ? PAD_EDGE : !strcmp(s, "wrap") ? PAD_WRAP : PAD_CONSTANT;
+    return !strcmp(s, "reflect") ? PAD_REFLECT
+           : !strcmp(s, "edge")  ? PAD_EDGE
+           : !strcmp(s, "wrap")  ? PAD_WRAP
+                                 : PAD_CONSTANT;
 }
 
 /* The operand's index that index i (counted from the operand's first element) takes; -1: the fill value. */
@@ -115,7 +122,12 @@ tn_status tn_ev_pad(tn_ev *c) {
     tn_tensor one = {.dtype = y->dtype, .data = &fill, .bytes = sizeof fill};
     tn_ev_store_f(&one, 0, 1, 1, &a->value);
     tn_ev_strides(x, xs);
-    for (uint32_t k = 0; k < x->rank; k++) TN_TRY(tn_ev_dim(c, a->before.p[k], &before[k]));
+    for (uint32_t k = 0; k < x->rank; k++) {
+        const int64_t far = (int64_t)1 << 60;
+        TN_TRY(tn_ev_dim(c, a->before.p[k], &before[k]));
+        if (before[k] < -far || before[k] > far)
+            return tn_ev_fail(c, TN_E_ARGUMENT, "pad %lld on axis %u", (long long)before[k], k);
+    }
     if (y->rank == 0) {
         memcpy(y->data, x->data, e);
         return TN_OK;
@@ -142,10 +154,11 @@ tn_status tn_ev_pad(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- space and depth ------------------------------------------------------------------------------------------------------------------ */
+/* ---- space and depth
+ * ------------------------------------------------------------------------------------------------------------------ */
 
-/* Both directions are one copy between 6-D views [N, C, b, b, H, W] of the two tensors, where [C*b*b, H, W] is the deep side and
- * [C, H*b, W*b] the wide one. */
+/* Both directions are one copy between 6-D views [N, C, b, b, H, W] of the two tensors, where [C*b*b, H, W] is the deep
+ * side and [C, H*b, W*b] the wide one. */
 tn_status tn_ev_space_depth(tn_ev *c) {
     const tn_attrs_depth *a = c->attrs;
     bool to_depth = c->op == TN_OP_SPACE_TO_DEPTH, crd = a->mode && !strcmp(a->mode, "CRD");
@@ -155,15 +168,18 @@ tn_status tn_ev_space_depth(tn_ev *c) {
     if (!fits) return tn_ev_fail(c, TN_E_ARGUMENT, "the sizes are not divisible by the block size %lld", (long long)b);
     int64_t dims[6] = {n, ch, b, b, h, w};
     /* Depth order: DCR puts the block axes before the channel, CRD after it. */
-    int64_t deep_strides[6] = {ch * b * b * hw, crd ? b * b * hw : hw, crd ? b * hw : b * ch * hw, crd ? hw : ch * hw, w, 1};
+    int64_t deep_strides[6] = {
+        ch * b * b * hw, crd ? b * b * hw : hw, crd ? b * hw : b * ch * hw, crd ? hw : ch * hw, w, 1};
     int64_t wide_strides[6] = {ch * b * b * hw, b * b * hw, w * b, 1, b * w * b, b};
     if (n * ch * hw == 0) return TN_OK;
-    tn_ev_copy(c->out[0].data, c->in[0].data, tn_ev_size(c->out[0].dtype), 6, dims, to_depth ? deep_strides : wide_strides,
-               to_depth ? wide_strides : deep_strides);
+    tn_ev_copy(c->out[0].data, c->in[0].data, tn_ev_size(c->out[0].dtype), 6, dims,
+               to_depth ? deep_strides : wide_strides, to_depth ? wide_strides : deep_strides);
     return TN_OK;
 }
 
-/* ---- iota, trilu ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- iota, trilu
+ * -------------------------------------------------------------------------------------------------------------------------
+ */
 
 tn_status tn_ev_iota(tn_ev *c) {
     const tn_attrs_iota *a = c->attrs;
@@ -175,8 +191,10 @@ tn_status tn_ev_iota(tn_ev *c) {
         for (int64_t i = 0; i < n; i++)
             for (int64_t k = 0; k < inner; k++, at++) {
                 double v = (double)i;
-                if (floats) tn_ev_store_f(y, at, 1, 1, &v);
-                else tn_ev_store_i(y, at, 1, 1, &i);
+                if (floats)
+                    tn_ev_store_f(y, at, 1, 1, &v);
+                else
+                    tn_ev_store_i(y, at, 1, 1, &i);
             }
     return TN_OK;
 }

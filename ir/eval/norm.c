@@ -3,7 +3,8 @@
 
 #include "ir/eval/internal.h"
 
-/* ---- softmax ----------------------------------------------------------------------------------------------------------------- */
+/* ---- softmax
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static void softmax_line(double *v, int64_t n, bool logarithm) {
     double top = -INFINITY, sum = 0;
@@ -36,7 +37,9 @@ tn_status tn_ev_softmax(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- norms
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Subtracts the mean (if `centre`) and divides by the root of the mean square + eps. */
 static void normalise(double *v, int64_t n, double eps, bool centre) {
@@ -62,7 +65,8 @@ static tn_status spread(tn_ev *c, size_t k, size_t from, double **out) {
     if (!tn_ev_broadcast_strides(&c->in[k], &view, strides[0]))
         return tn_ev_fail(c, TN_E_TYPE, "operand %zu's shape does not broadcast to x's", k);
     for (size_t i = 0; i < from; i++)
-        if (strides[0][i]) return tn_ev_fail(c, TN_E_UNSUPPORTED, "operand %zu varies along axis %zu, which is not normalised", k, i);
+        if (strides[0][i])
+            return tn_ev_fail(c, TN_E_UNSUPPORTED, "operand %zu varies along axis %zu, which is not normalised", k, i);
     *out = tn_ev_scratch(c, n, sizeof **out);
     if (!*out) return tn_ev_no_memory(c);
     int64_t inner[TN_WALK_OPERANDS][TN_MAX_RANK];
@@ -114,7 +118,8 @@ tn_status tn_ev_group_norm(tn_ev *c) {
     const tn_tensor *x = &c->in[0];
     int64_t groups = a->groups ? a->groups : 1, channels = x->dims[1], inner = tn_ev_product(x, 2, x->rank);
     TN_TRY(channels_fit(c, channels));
-    if (channels % groups) return tn_ev_fail(c, TN_E_ARGUMENT, "%lld channels in %lld groups", (long long)channels, (long long)groups);
+    if (channels % groups)
+        return tn_ev_fail(c, TN_E_ARGUMENT, "%lld channels in %lld groups", (long long)channels, (long long)groups);
     int64_t per = channels / groups, n = per * inner;
     double *v = tn_ev_scratch(c, n, sizeof *v);
     if (!v) return tn_ev_no_memory(c);

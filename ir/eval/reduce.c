@@ -10,7 +10,9 @@ typedef struct acc {
     int64_t *i;
 } acc;
 
-static bool is_unsigned(tn_dtype t) { return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8; }
+static bool is_unsigned(tn_dtype t) {
+    return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8;
+}
 
 static double step_f(tn_op op, double a, double x) {
     switch (op) {
@@ -95,19 +97,25 @@ tn_status tn_ev_reduce(tn_ev *c) {
     if (!p) return tn_ev_no_memory(c);
     acc a = {.f = floats ? p : NULL, .i = floats ? NULL : p};
     for (int64_t k = 0; k < n; k++) {
-        if (floats) a.f[k] = start_f(c->op);
-        else a.i[k] = start_i(c->op, x->dtype);
+        if (floats)
+            a.f[k] = start_f(c->op);
+        else
+            a.i[k] = start_i(c->op, x->dtype);
     }
     tn_ev_strides(x, strides[1]);
     tn_walk w;
     for (tn_walk_start(&w, x->rank, x->dims, 2, strides); !w.done; tn_walk_next(&w))
         fold_run(c, a, w.at[0], w.step[0], w.at[1], w.step[1], w.inner);
     for (int64_t k = 0; c->op == TN_OP_REDUCE_MEAN && k < n; k++) {
-        if (floats) a.f[k] /= (double)reduced;
-        else if (reduced) a.i[k] = is_unsigned(x->dtype) ? (int64_t)((uint64_t)a.i[k] / (uint64_t)reduced) : a.i[k] / reduced;
+        if (floats)
+            a.f[k] /= (double)reduced;
+        else if (reduced)
+            a.i[k] = is_unsigned(x->dtype) ? (int64_t)((uint64_t)a.i[k] / (uint64_t)reduced) : a.i[k] / reduced;
     }
-    if (floats) tn_ev_store_f(y, 0, 1, (size_t)n, a.f);
-    else tn_ev_store_i(y, 0, 1, (size_t)n, a.i);
+    if (floats)
+        tn_ev_store_f(y, 0, 1, (size_t)n, a.f);
+    else
+        tn_ev_store_i(y, 0, 1, (size_t)n, a.i);
     tn_ev_drop(c, p, n, 8);
     return TN_OK;
 }
@@ -163,11 +171,15 @@ tn_status tn_ev_cumsum(tn_ev *c) {
             int64_t at = base + (a->reverse ? n - 1 - j : j) * inner;
             double before_f = sum_f;
             int64_t before_i = (int64_t)sum_i;
-            if (floats) sum_f += tn_ev_get_f(x, at);
-            else sum_i += (uint64_t)tn_ev_get_i(x, at);
+            if (floats)
+                sum_f += tn_ev_get_f(x, at);
+            else
+                sum_i += (uint64_t)tn_ev_get_i(x, at);
             int64_t now_i = (int64_t)sum_i;
-            if (floats) tn_ev_store_f(&c->out[0], at, 1, 1, a->exclusive ? &before_f : &sum_f);
-            else tn_ev_store_i(&c->out[0], at, 1, 1, a->exclusive ? &before_i : &now_i);
+            if (floats)
+                tn_ev_store_f(&c->out[0], at, 1, 1, a->exclusive ? &before_f : &sum_f);
+            else
+                tn_ev_store_i(&c->out[0], at, 1, 1, a->exclusive ? &before_i : &now_i);
         }
     }
     return TN_OK;

@@ -1,5 +1,5 @@
-/* resize.c: ONNX Resize.  Interpolation is separable: each axis in turn becomes a weighted sum of a few elements along it.
- * Coordinates and weights follow the ONNX operator specification. */
+/* resize.c: ONNX Resize.  Interpolation is separable: each axis in turn becomes a weighted sum of a few elements along
+ * it. Coordinates and weights follow the ONNX operator specification. */
 #include <math.h>
 
 #include "ir/eval/internal.h"
@@ -14,7 +14,9 @@ typedef struct axis_map {
     bool *outside;  /* [out]: takes the extrapolation value */
 } axis_map;
 
-static bool is(const char *s, const char *name) { return s && !strcmp(s, name); }
+static bool is(const char *s, const char *name) {
+    return s && !strcmp(s, name);
+}
 
 /* The operand's coordinate that output element i samples. */
 static double coordinate(const tn_attrs_resize *a, const axis_map *m, double i) {
@@ -47,7 +49,9 @@ static double kernel_at(bool cubic, double A, double d) {
     return d < 2 ? ((A * d - 5 * A) * d + 8 * A) * d - 4 * A : 0;
 }
 
-static int64_t clip(double x, int64_t n) { return x < 0 ? 0 : x > (double)(n - 1) ? n - 1 : (int64_t)x; }
+static int64_t clip(double x, int64_t n) {
+    return x < 0 ? 0 : x > (double)(n - 1) ? n - 1 : (int64_t)x;
+}
 
 /* Taps and weights of output element i around coordinate x. */
 static void interpolate(const tn_attrs_resize *a, const axis_map *m, double x, int64_t *index, double *weight) {
@@ -115,8 +119,10 @@ static void apply(const axis_map *m, double extrapolation, int64_t outer, int64_
         for (int64_t i = 0; i < m->out; i++, y += inner) {
             for (int64_t k = 0; k < inner; k++) y[k] = m->outside[i] ? extrapolation : 0;
             for (int64_t t = 0; !m->outside[i] && t < m->taps; t++) {
-                const double *from = x + (o * m->in + m->index[i * m->taps + t]) * inner, w = m->weight[i * m->taps + t];
-                if (w == 1) memcpy(y, from, (size_t)inner * sizeof *y); /* the only tap: keeps infinities */
+                const double *from = x + (o * m->in + m->index[i * m->taps + t]) * inner,
+                             w = m->weight[i * m->taps + t];
+                if (w == 1)
+                    memcpy(y, from, (size_t)inner * sizeof *y); /* the only tap: keeps infinities */
                 else if (w != 0)
                     for (int64_t k = 0; k < inner; k++) y[k] += w * from[k];
             }
@@ -138,7 +144,8 @@ tn_status tn_ev_resize(tn_ev *c) {
         axis_map m = {0};
         int64_t outer = 1, inner = 1;
         bool given = k < a->scales.n && a->scales.p[k] > 0;
-        if (dims[k] == c->out[0].dims[k] && (!given || a->scales.p[k] == 1) && !is(a->coords, "tf_crop_and_resize")) continue;
+        if (dims[k] == c->out[0].dims[k] && (!given || a->scales.p[k] == 1) && !is(a->coords, "tf_crop_and_resize"))
+            continue;
         status = new_map(c, k, &m);
         for (size_t i = 0; i < rank; i++) *(i < k ? &outer : i > k ? &inner : &(int64_t){0}) *= dims[i];
         int64_t grown = outer * m.out * inner;

@@ -1,5 +1,5 @@
-/* run.h: the driver's state: the values alive in one evaluation, and the symbols' values.  Shared by eval.c (order, lives,
- * nodes), control.c (kernel, if, loop) and bind.c (symbols). */
+/* run.h: the driver's state: the values alive in one evaluation, and the symbols' values.  Shared by eval.c (order,
+ * lives, nodes), control.c (kernel, if, loop) and bind.c (symbols). */
 #ifndef TENON_EVAL_RUN_H
 #define TENON_EVAL_RUN_H
 
@@ -13,7 +13,8 @@ typedef struct tn_buffer {
     size_t bytes;
 } tn_buffer;
 
-/* A value: `t` leads into `buffer`, or into memory that is borrowed (operands of the call, constants) if that is NULL. */
+/* A value: `t` leads into `buffer`, or into memory that is borrowed (operands of the call, constants) if that is NULL.
+ */
 typedef struct tn_slot {
     tn_tensor t;
     tn_buffer *buffer;
@@ -53,7 +54,8 @@ bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out);
 /* Fits a type to a shape: binds the symbols that it tells; false at the first contradiction (axis in *axis). */
 bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_status *status);
 
-/* Execution.  args: one slot an argument, consumed also on failure; results: one slot a yielded value, to be dropped by the caller. */
+/* Execution.  args: one slot an argument, consumed also on failure; results: one slot a yielded value, to be dropped by
+ * the caller. */
 tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_args, tn_slot *results, size_t n_results);
 tn_status tn_run_fail(tn_run *r, tn_node n, tn_status code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Stores a node's results, checking them against their types. */

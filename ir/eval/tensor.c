@@ -4,7 +4,9 @@
 
 #include "ir/eval/internal.h"
 
-int64_t tn_tensor_numel(const tn_tensor *t) { return tn_ev_product(t, 0, t->rank); }
+int64_t tn_tensor_numel(const tn_tensor *t) {
+    return tn_ev_product(t, 0, t->rank);
+}
 
 int64_t tn_ev_product(const tn_tensor *t, size_t from, size_t to) {
     int64_t n = 1;
@@ -12,23 +14,25 @@ int64_t tn_ev_product(const tn_tensor *t, size_t from, size_t to) {
     return n;
 }
 
+bool tn_ev_shape_fits(size_t rank, const int64_t *dims) {
+    int64_t n = 64;
+    for (size_t k = 0; rank <= TN_MAX_RANK && k < rank; k++) {
+        if (dims[k] < 0) return false;
+        if (dims[k] > 0 && __builtin_mul_overflow(n, dims[k], &n)) return false;
+    }
+    return rank <= TN_MAX_RANK;
+}
+
 tn_status tn_tensor_new(const tn_env *env, tn_dtype t, size_t rank, const int64_t *dims, tn_tensor *out) {
-    uint64_t n = 1;
     *out = (tn_tensor){.dtype = t};
-    if (rank > TN_MAX_RANK || t <= TN_DTYPE_NONE || t >= TN_DTYPE_COUNT) return TN_E_ARGUMENT;
-    for (size_t k = 0; k < rank; k++) {
-        if (dims[k] < 0) return TN_E_ARGUMENT;
-        out->dims[k] = dims[k];
-    }
-    for (size_t k = 0; k < rank; k++) n = dims[k] == 0 ? 0 : n; /* an empty tensor may have huge other sizes */
-    for (size_t k = 0; n && k < rank; k++) {
-        if (n > (uint64_t)INT64_MAX / 16 / (uint64_t)dims[k]) return TN_E_MEMORY;
-        n *= (uint64_t)dims[k];
-    }
+    if (t <= TN_DTYPE_NONE || t >= TN_DTYPE_COUNT || !tn_ev_shape_fits(rank, dims)) return TN_E_ARGUMENT;
     out->rank = (uint32_t)rank;
-    out->bytes = tn_dtype_bytes(t, n);
+    if (rank) memcpy(out->dims, dims, rank * sizeof *dims);
+    out->bytes = tn_dtype_bytes(t, (uint64_t)tn_tensor_numel(out));
     out->data = tn_alloc(env, out->bytes ? out->bytes : 1);
-    return out->data ? TN_OK : TN_E_MEMORY;
+    if (out->data) return TN_OK;
+    *out = (tn_tensor){0};
+    return TN_E_MEMORY;
 }
 
 void tn_tensor_free(const tn_env *env, tn_tensor *t) {
@@ -68,7 +72,9 @@ tn_status tn_ev_fail(tn_ev *c, tn_status code, const char *fmt, ...) {
     return tn_fail(c->env, code, loc, "", "%s: %s", tn_op_text(c->op), text);
 }
 
-tn_status tn_ev_no_memory(tn_ev *c) { return tn_ev_fail(c, TN_E_MEMORY, "out of memory"); }
+tn_status tn_ev_no_memory(tn_ev *c) {
+    return tn_ev_fail(c, TN_E_MEMORY, "out of memory");
+}
 
 tn_status tn_ev_dim(tn_ev *c, tn_dim d, int64_t *out) {
     char text[96];

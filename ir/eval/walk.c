@@ -48,8 +48,8 @@ void tn_walk_next(tn_walk *w) {
         for (int64_t k = 0; k < w.inner; k++) d[k * w.step[0]] = s[k * w.step[1]];                                     \
     } while (0)
 
-void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const int64_t *dims, const int64_t *dst_strides,
-                const int64_t *src_strides) {
+void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const int64_t *dims,
+                const int64_t *dst_strides, const int64_t *src_strides) {
     int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK];
     if (rank) {
         memcpy(strides[0], dst_strides, rank * sizeof(int64_t));

@@ -14,8 +14,8 @@ static tn_plane plane_of(const tn_tensor *t, bool nhwc) {
     return p;
 }
 
-void tn_window_init(tn_window *w, const tn_tensor *x, const tn_tensor *y, const char *layout, tn_ints strides, tn_ints pads,
-                    tn_ints dilations) {
+void tn_window_init(tn_window *w, const tn_tensor *x, const tn_tensor *y, const char *layout, tn_ints strides,
+                    tn_ints pads, tn_ints dilations) {
     bool nhwc = tn_is_nhwc(layout);
     *w = (tn_window){.rank = x->rank - 2u, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}};
     w->x = plane_of(x, nhwc);
@@ -29,9 +29,14 @@ void tn_window_init(tn_window *w, const tn_tensor *x, const tn_tensor *y, const 
     }
 }
 
-/* ---- pooling ------------------------------------------------------------------------------------------------------------------- */
+/* ---- pooling
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
-typedef struct taps { int64_t lo[3], hi[3], inside; } taps; /* kernel indices [lo, hi) that fall on the input */
+typedef struct taps {
+    int64_t lo[3], hi[3];
+    double inside;
+} taps; /* kernel indices [lo, hi) that fall on the input */
 
 /* The taps of the window at output position o; inside: how many taps fall on the input or its padding. */
 static taps taps_at(const tn_window *w, const int64_t o[3]) {
@@ -43,7 +48,7 @@ static taps taps_at(const tn_window *w, const int64_t o[3]) {
         t.hi[a] = room <= 0 ? 0 : (room + d - 1) / d;
         if (t.hi[a] > w->kernel[a]) t.hi[a] = w->kernel[a];
         int64_t n = padded <= 0 ? 0 : (padded + d - 1) / d;
-        t.inside *= n < w->kernel[a] ? n : w->kernel[a];
+        t.inside *= (double)(n < w->kernel[a] ? n : w->kernel[a]);
     }
     return t;
 }
@@ -51,7 +56,8 @@ static taps taps_at(const tn_window *w, const int64_t o[3]) {
 static double pool_at(const tn_window *w, const double *plane, const int64_t o[3], bool max, bool count_pad) {
     taps t = taps_at(w, o);
     double v = max ? -INFINITY : 0;
-    int64_t count = 0, i[3];
+    double count = 0;
+    int64_t i[3];
     for (int64_t a = t.lo[0]; a < t.hi[0]; a++)
         for (int64_t b = t.lo[1]; b < t.hi[1]; b++)
             for (int64_t c = t.lo[2]; c < t.hi[2]; c++, count++) {
@@ -59,12 +65,14 @@ static double pool_at(const tn_window *w, const double *plane, const int64_t o[3
                 i[1] = o[1] * w->stride[1] - w->before[1] + b * w->dilation[1];
                 i[2] = o[2] * w->stride[2] - w->before[2] + c * w->dilation[2];
                 double x = plane[(i[0] * w->x.size[1] + i[1]) * w->x.size[2] + i[2]];
-                if (!max) v += x;
-                else if (isnan(x) || x > v) v = x;
+                if (!max)
+                    v += x;
+                else if (isnan(x) || x > v)
+                    v = x;
             }
     if (max) return v;
     if (count_pad) count = t.inside;
-    return count ? v / (double)count : 0;
+    return count > 0 ? v / count : 0;
 }
 
 tn_status tn_ev_pool(tn_ev *c) {

@@ -1,4 +1,5 @@
-/* semantics.h: a small bench for tests of op semantics: build a graph of one or a few ops, evaluate it, compare with numbers.
+/* semantics.h: a small bench for tests of op semantics: build a graph of one or a few ops, evaluate it, compare with
+ * numbers.
  *
  *     bench b; bench_open(&b);
  *     tn_val x = bench_input(&b, TN_F32, 2, DIMS(2, 3), NUMS(1, 2, 3, 4, 5, 6));
@@ -18,8 +19,10 @@
 
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__})
 #define NUMS(...) ((const double[]){__VA_ARGS__})
-#define INTS(...) {(const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)}
-#define LIST(T, ...) {(const T[]){__VA_ARGS__}, sizeof((const T[]){__VA_ARGS__}) / sizeof(T)}
+#define INTS(...)                                                                                                      \
+    { (const int64_t[]){__VA_ARGS__}, sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t) }
+#define LIST(T, ...)                                                                                                   \
+    { (const T[]){__VA_ARGS__}, sizeof((const T[]){__VA_ARGS__}) / sizeof(T) }
 
 enum { BENCH_MAX = 16 };
 
@@ -63,14 +66,17 @@ static inline tn_tensor bench_tensor(bench *b, tn_dtype t, size_t rank, const in
     ck_assert_int_eq(tn_tensor_new(&b->env, t, rank, dims, &x), TN_OK);
     int64_t n = tn_tensor_numel(&x);
     for (int64_t k = 0; v && k < n; k++) {
-        if (tn_dtype_is_float(t)) tn_store_num(t, x.data, (uint64_t)k, v[k]);
-        else tn_store_int(t, x.data, (uint64_t)k, (int64_t)v[k]);
+        if (tn_dtype_is_float(t))
+            tn_store_num(t, x.data, (uint64_t)k, v[k]);
+        else
+            tn_store_int(t, x.data, (uint64_t)k, (int64_t)v[k]);
     }
     return x;
 }
 
 /* An input with a symbolic type; its tensor is made of v. */
-static inline tn_val bench_input_as(bench *b, const char *name, tn_type type, size_t rank, const int64_t *dims, const double *v) {
+static inline tn_val bench_input_as(bench *b, const char *name, tn_type type, size_t rank, const int64_t *dims,
+                                    const double *v) {
     ck_assert_uint_lt(b->n_in, BENCH_MAX);
     b->in[b->n_in++] = bench_tensor(b, tn_type_dtype(b->g, type), rank, dims, v);
     tn_val x = tn_graph_add_input(b->g, name, type);
@@ -129,15 +135,16 @@ static inline double bench_rounded(const bench *b, size_t out, double want, doub
     return tn_load_num(t, &v, 0);
 }
 
-static inline void bench_expect(bench *b, size_t out, size_t rank, const int64_t *dims, const double *want, double tol) {
+static inline void bench_expect(bench *b, size_t out, size_t rank, const int64_t *dims, const double *want,
+                                double tol) {
     const tn_tensor *t = &b->out[out];
     ck_assert_uint_lt(out, b->n_out);
     ck_assert_uint_eq(t->rank, rank);
     for (size_t k = 0; k < rank; k++) ck_assert_int_eq(t->dims[k], dims[k]);
     for (int64_t k = 0; k < tn_tensor_numel(t); k++) {
         double w = bench_rounded(b, out, want[k], &tol);
-        ck_assert_msg(bench_close_to(bench_get(t, k), w, tol), "output %zu[%lld] is %.17g, expected %.17g", out, (long long)k,
-                      bench_get(t, k), w);
+        ck_assert_msg(bench_close_to(bench_get(t, k), w, tol), "output %zu[%lld] is %.17g, expected %.17g", out,
+                      (long long)k, bench_get(t, k), w);
     }
 }
 
@@ -147,8 +154,8 @@ static inline void bench_same(bench *b, size_t p, size_t q, double tol) {
     ck_assert_uint_eq(x->rank, y->rank);
     for (size_t k = 0; k < x->rank; k++) ck_assert_int_eq(x->dims[k], y->dims[k]);
     for (int64_t k = 0; k < tn_tensor_numel(x); k++)
-        ck_assert_msg(bench_close_to(bench_get(x, k), bench_get(y, k), tol), "element %lld: %.9g and %.9g", (long long)k,
-                      bench_get(x, k), bench_get(y, k));
+        ck_assert_msg(bench_close_to(bench_get(x, k), bench_get(y, k), tol), "element %lld: %.9g and %.9g",
+                      (long long)k, bench_get(x, k), bench_get(y, k));
 }
 
 /* Reproducible numbers in [lo, hi]. */
@@ -162,7 +169,8 @@ static inline double *bench_noise(size_t n, double lo, double hi, uint32_t seed)
     return v;
 }
 
-static inline tn_val bench_noise_input(bench *b, tn_dtype t, size_t rank, const int64_t *dims, double lo, double hi, uint32_t seed) {
+static inline tn_val bench_noise_input(bench *b, tn_dtype t, size_t rank, const int64_t *dims, double lo, double hi,
+                                       uint32_t seed) {
     size_t n = 1;
     for (size_t k = 0; k < rank; k++) n *= (size_t)dims[k];
     double *v = bench_noise(n, lo, hi, seed);

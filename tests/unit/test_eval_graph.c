@@ -1,9 +1,14 @@
-/* The evaluator's driver: symbols from shapes, bad operands, regions, single nodes, cancelling, running out of memory. */
+/* The evaluator's driver: symbols from shapes, bad operands, regions, single nodes, cancelling, running out of memory.
+ */
 #include "semantics.h"
 
-/* ---- symbols -------------------------------------------------------------------------------------------------------------------- */
+/* ---- symbols
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
-static tn_type type2(bench *b, tn_dim r, tn_dim c) { return tn_type_make(b->g, TN_F32, 2, (tn_dim[]){r, c}); }
+static tn_type type2(bench *b, tn_dim r, tn_dim c) {
+    return tn_type_make(b->g, TN_F32, 2, (tn_dim[]){r, c});
+}
 
 START_TEST(test_symbols_from_shapes) {
     bench b;
@@ -108,7 +113,9 @@ START_TEST(test_bad_indices) {
 }
 END_TEST
 
-/* ---- regions ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- regions
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void in_region(bench *b, tn_region r) {
     tn_set_cursor(b->g, tn_cursor_end(b->g, r));
@@ -161,7 +168,8 @@ START_TEST(test_if) {
     tn_val c = bench_input(&b, TN_BOOL, 0, NULL, NUMS(_i)), x = bench_input(&b, TN_F32, 1, DIMS(2), NUMS(1, 2));
     tn_val once = tn_unary(b.g, TN_OP_EXP, x); /* used in the branches alone */
     tn_region r[2] = {tn_region_new(b.g), tn_region_new(b.g)};
-    tn_val yes = emit_in(&b, r[0], TN_OP_ADD, NULL, 2, (tn_val[]){once, x}), no = emit_in(&b, r[1], TN_OP_SUB, NULL, 2, (tn_val[]){once, x});
+    tn_val yes = emit_in(&b, r[0], TN_OP_ADD, NULL, 2, (tn_val[]){once, x}),
+           no = emit_in(&b, r[1], TN_OP_SUB, NULL, 2, (tn_val[]){once, x});
     yield(&b, r[0], 1, &yes);
     yield(&b, r[1], 1, &no);
     tn_node n = tn_emit_regions(b.g, TN_OP_IF, NULL, 1, &c, 2, r);
@@ -173,11 +181,13 @@ START_TEST(test_if) {
 }
 END_TEST
 
-/* carried: sum += i * x; stops when sum > limit or after 10 rounds; scan output: the sums.  A captured value is used in each round. */
+/* carried: sum += i * x; stops when sum > limit or after 10 rounds; scan output: the sums.  A captured value is used in
+ * each round. */
 static void loop_case(double limit, bool with_trips, size_t rounds) {
     bench b;
     bench_open(&b);
-    tn_val trips = bench_input(&b, TN_I64, 0, NULL, NUMS(10)), x = bench_input(&b, TN_F32, 0, NULL, NUMS(1)), lim = bench_input(&b, TN_F32, 0, NULL, &limit);
+    tn_val trips = bench_input(&b, TN_I64, 0, NULL, NUMS(10)), x = bench_input(&b, TN_F32, 0, NULL, NUMS(1)),
+           lim = bench_input(&b, TN_F32, 0, NULL, &limit);
     tn_val zero = tn_const_num(b.g, TN_F32, 0);
     tn_region r = tn_region_new(b.g);
     tn_val i = tn_region_add_arg(b.g, r, tn_type_make(b.g, TN_I64, 0, NULL), "i");
@@ -190,7 +200,8 @@ static void loop_case(double limit, bool with_trips, size_t rounds) {
     yield(&b, r, 3, (tn_val[]){go, next, next});
     tn_attrs_loop a = {.carried = 1, .trips = tn_dim_sym(b.g, "rounds")};
     tn_dim_set_range(b.g, a.trips, 0, INT64_MAX);
-    tn_node n = tn_emit_regions(b.g, TN_OP_LOOP, &a, 3, (tn_val[]){with_trips ? trips : (tn_val){0}, (tn_val){0}, zero}, 1, &r);
+    tn_node n =
+        tn_emit_regions(b.g, TN_OP_LOOP, &a, 3, (tn_val[]){with_trips ? trips : (tn_val){0}, (tn_val){0}, zero}, 1, &r);
     ck_assert_msg(n.i != 0, "%s", b.message);
     bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, n, 0), tn_node_result(b.g, n, 1)});
     double sums[64], s = 0;
@@ -202,7 +213,7 @@ static void loop_case(double limit, bool with_trips, size_t rounds) {
 
 START_TEST(test_loop) {
     loop_case(1000, true, 10);
-    loop_case(7, true, 5);    /* 0 1 3 6 10 */
+    loop_case(7, true, 5);     /* 0 1 3 6 10 */
     loop_case(400, false, 29); /* only the condition stops it */
 }
 END_TEST
@@ -227,14 +238,17 @@ START_TEST(test_loop_that_never_runs) {
 }
 END_TEST
 
-/* ---- single nodes --------------------------------------------------------------------------------------------------------------------- */
+/* ---- single nodes
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(test_const_node) {
     bench b;
     tn_tensor out = {0};
     bench_open(&b);
     tn_val p = tn_const_ints(b.g, TN_I64, 3, DIMS(1, 2, 3)), q = tn_const_ints(b.g, TN_I64, 1, DIMS(10));
-    tn_val s = tn_binary(b.g, TN_OP_MUL, p, q), x = bench_input(&b, TN_I64, 1, DIMS(3), NULL), t = tn_binary(b.g, TN_OP_ADD, s, x);
+    tn_val s = tn_binary(b.g, TN_OP_MUL, p, q), x = bench_input(&b, TN_I64, 1, DIMS(3), NULL),
+           t = tn_binary(b.g, TN_OP_ADD, s, x);
     ck_assert_int_eq(tn_eval_const_node(&b.env, b.g, tn_val_def(b.g, s), &out, 1), TN_OK);
     ck_assert_int_eq(((int64_t *)out.data)[2], 30);
     tn_tensor_free(&b.env, &out);
@@ -244,7 +258,9 @@ START_TEST(test_const_node) {
 }
 END_TEST
 
-/* ---- environment ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- environment
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void count_values(void *user, tn_val v, const tn_tensor *t) {
     ck_assert_uint_ne(v.i, 0);
@@ -285,7 +301,8 @@ START_TEST(test_cancel) {
     tn_region_add_arg(b.g, r, tn_type_make(b.g, TN_I64, 0, NULL), "v");
     tn_val w = emit_in(&b, r, TN_OP_NEG, NULL, 1, &i);
     yield(&b, r, 2, (tn_val[]){c, w});
-    tn_node n = tn_emit_regions(b.g, TN_OP_LOOP, &(tn_attrs_loop){.carried = 1}, 3, (tn_val[]){trips, (tn_val){0}, trips}, 1, &r);
+    tn_node n = tn_emit_regions(b.g, TN_OP_LOOP, &(tn_attrs_loop){.carried = 1}, 3,
+                                (tn_val[]){trips, (tn_val){0}, trips}, 1, &r);
     tn_val y = tn_node_result(b.g, n, 0);
     ck_assert_int_eq(bench_try(&b, 1, &y), TN_E_CANCELLED);
     ck_assert_int_eq(calls, 1);
@@ -314,7 +331,8 @@ static void *heap_alloc(void *user, void *p, size_t old_size, size_t size) {
 }
 
 static tn_val small_net(bench *b) {
-    tn_val x = bench_noise_input(b, TN_F16, 4, DIMS(1, 4, 6, 6), -1, 1, 1), w = bench_noise_input(b, TN_F16, 4, DIMS(8, 4, 3, 3), -1, 1, 2);
+    tn_val x = bench_noise_input(b, TN_F16, 4, DIMS(1, 4, 6, 6), -1, 1, 1),
+           w = bench_noise_input(b, TN_F16, 4, DIMS(8, 4, 3, 3), -1, 1, 2);
     tn_val m = bench_noise_input(b, TN_F16, 2, DIMS(4, 5), -1, 1, 3);
     const int64_t k[] = {2, 2};
     tn_val y = bench_op(b, TN_OP_CONV, NULL, 2, (tn_val[]){x, w});

@@ -1,20 +1,22 @@
 /* Numeric properties of the reference evaluation: layouts, naive loops, rounding, wrapping, 4-bit values, NaN. */
 #include "semantics.h"
 
-/* ---- convolution: against seven plain loops, in both layouts --------------------------------------------------------------- */
+/* ---- convolution: against seven plain loops, in both layouts
+ * --------------------------------------------------------------- */
 
 typedef struct conv_case {
     int64_t n, c, h, w, o, kh, kw, s[2], p[4], d[2], g;
 } conv_case;
 
 static const conv_case convs[] = {
-    {2, 4, 7, 6, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1},  {1, 6, 9, 5, 4, 3, 2, {2, 1}, {0, 1, 2, 1}, {2, 1}, 2},
-    {2, 5, 6, 6, 5, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5},  {1, 3, 5, 5, 6, 2, 2, {1, 1}, {1, 0, 0, 1}, {1, 2}, 3},
+    {2, 4, 7, 6, 6, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1},    {1, 6, 9, 5, 4, 3, 2, {2, 1}, {0, 1, 2, 1}, {2, 1}, 2},
+    {2, 5, 6, 6, 5, 3, 3, {2, 2}, {1, 1, 1, 1}, {1, 1}, 5},    {1, 3, 5, 5, 6, 2, 2, {1, 1}, {1, 0, 0, 1}, {1, 2}, 3},
     {1, 40, 20, 30, 8, 3, 3, {1, 1}, {1, 1, 1, 1}, {1, 1}, 1}, {3, 8, 4, 4, 3, 1, 1, {1, 1}, {0, 0, 0, 0}, {1, 1}, 1},
-    {1, 2, 3, 3, 2, 5, 5, {1, 1}, {4, 4, 4, 4}, {1, 1}, 1},  {1, 2, 9, 9, 2, 1, 1, {3, 2}, {0, 0, 0, 0}, {1, 1}, 1},
+    {1, 2, 3, 3, 2, 5, 5, {1, 1}, {4, 4, 4, 4}, {1, 1}, 1},    {1, 2, 9, 9, 2, 1, 1, {3, 2}, {0, 0, 0, 0}, {1, 1}, 1},
 };
 
-static double conv_at(const conv_case *t, const double *x, const double *w, int64_t n, int64_t o, int64_t oh, int64_t ow) {
+static double conv_at(const conv_case *t, const double *x, const double *w, int64_t n, int64_t o, int64_t oh,
+                      int64_t ow) {
     int64_t cg = t->c / t->g, first = o / (t->o / t->g) * cg;
     double sum = 0;
     for (int64_t c = 0; c < cg; c++)
@@ -48,7 +50,8 @@ START_TEST(test_conv) {
     int64_t oh = b.out[0].dims[2], ow = b.out[0].dims[3];
     for (int64_t k = 0; k < tn_tensor_numel(&b.out[0]); k++) {
         int64_t o = k / (oh * ow) % t->o;
-        double want = conv_at(t, b.in[0].data, b.in[1].data, k / (oh * ow * t->o), o, k / ow % oh, k % ow) + bench_get(&b.in[2], o);
+        double want = conv_at(t, b.in[0].data, b.in[1].data, k / (oh * ow * t->o), o, k / ow % oh, k % ow) +
+                      bench_get(&b.in[2], o);
         ck_assert_msg(bench_close_to(bench_get(&b.out[0], k), want, 1e-12), "element %lld", (long long)k);
     }
     bench_close(&b);
@@ -87,30 +90,37 @@ START_TEST(test_pool_layouts) {
     tn_attrs_pool a = {.kernel = {k, 2}, .strides = {s, 2}, .pads = {p, 4}, .ceil_mode = true}, h = a;
     h.layout = "nhwc";
     tn_val xt = to(&b, x, last);
-    bench_eval(&b, 4, (tn_val[]){bench_op(&b, TN_OP_MAX_POOL, &a, 1, &x), to(&b, bench_op(&b, TN_OP_MAX_POOL, &h, 1, &xt), first),
-                                 bench_op(&b, TN_OP_AVG_POOL, &a, 1, &x), to(&b, bench_op(&b, TN_OP_AVG_POOL, &h, 1, &xt), first)});
+    bench_eval(
+        &b, 4,
+        (tn_val[]){bench_op(&b, TN_OP_MAX_POOL, &a, 1, &x), to(&b, bench_op(&b, TN_OP_MAX_POOL, &h, 1, &xt), first),
+                   bench_op(&b, TN_OP_AVG_POOL, &a, 1, &x), to(&b, bench_op(&b, TN_OP_AVG_POOL, &h, 1, &xt), first)});
     bench_same(&b, 0, 1, 0);
     bench_same(&b, 2, 3, 0);
     bench_close(&b);
 }
 END_TEST
 
-/* ---- matmul -------------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 START_TEST(test_matmul_naive) {
     enum { M = 37, K = 129, N = 70 };
     bench b;
     bench_open(&b);
     b.opts.fast = _i == 1;
-    tn_val x = bench_noise_input(&b, TN_F32, 2, DIMS(M, K), -1, 1, 1), w = bench_noise_input(&b, TN_F32, 2, DIMS(K, N), -1, 1, 2);
+    tn_val x = bench_noise_input(&b, TN_F32, 2, DIMS(M, K), -1, 1, 1),
+           w = bench_noise_input(&b, TN_F32, 2, DIMS(K, N), -1, 1, 2);
     bench_eval(&b, 1, (tn_val[]){bench_op(&b, TN_OP_MATMUL, NULL, 2, (tn_val[]){x, w})});
     for (int64_t i = 0; i < M; i++)
         for (int64_t j = 0; j < N; j++) {
             double sum = 0;
             for (int64_t k = 0; k < K; k++) sum += bench_get(&b.in[0], i * K + k) * bench_get(&b.in[1], k * N + j);
             double got = bench_get(&b.out[0], i * N + j);
-            if (b.opts.fast) ck_assert_double_eq_tol(got, sum, 1e-4);
-            else ck_assert_msg(got == (double)(float)sum || bench_close_to(got, sum, 1e-7), "%g %g", got, sum);
+            if (b.opts.fast)
+                ck_assert_double_eq_tol(got, sum, 1e-4);
+            else
+                ck_assert_msg(got == (double)(float)sum || bench_close_to(got, sum, 1e-7), "%g %g", got, sum);
         }
     bench_close(&b);
 }
@@ -130,7 +140,8 @@ START_TEST(test_sums_accumulate_in_double) {
 }
 END_TEST
 
-/* ---- rounding and wrapping -------------------------------------------------------------------------------------------------------- */
+/* ---- rounding and wrapping
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Half-precision results round once, to nearest even. */
 START_TEST(test_rounding) {
@@ -162,11 +173,14 @@ END_TEST
 START_TEST(test_integers_wrap) {
     bench b;
     bench_open(&b);
-    tn_val x = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(127, -128, 100, -1)), y = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(1, -1, 100, 0));
-    tn_val u = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(250, 3, 7)), v = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(10, 5, 0));
-    bench_eval(&b, 7, (tn_val[]){tn_binary(b.g, TN_OP_ADD, x, y), tn_binary(b.g, TN_OP_MUL, x, y), tn_binary(b.g, TN_OP_DIV, x, y),
-                                 tn_unary(b.g, TN_OP_NEG, x), tn_binary(b.g, TN_OP_ADD, u, v), tn_binary(b.g, TN_OP_SUB, u, v),
-                                 tn_binary(b.g, TN_OP_DIV, u, v)});
+    tn_val x = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(127, -128, 100, -1)),
+           y = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(1, -1, 100, 0));
+    tn_val u = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(250, 3, 7)),
+           v = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(10, 5, 0));
+    bench_eval(&b, 7,
+               (tn_val[]){tn_binary(b.g, TN_OP_ADD, x, y), tn_binary(b.g, TN_OP_MUL, x, y),
+                          tn_binary(b.g, TN_OP_DIV, x, y), tn_unary(b.g, TN_OP_NEG, x), tn_binary(b.g, TN_OP_ADD, u, v),
+                          tn_binary(b.g, TN_OP_SUB, u, v), tn_binary(b.g, TN_OP_DIV, u, v)});
     bench_expect(&b, 0, 1, DIMS(4), NUMS(-128, 127, -56, -1), 0);
     bench_expect(&b, 1, 1, DIMS(4), NUMS(127, -128, 16, 0), 0);
     bench_expect(&b, 2, 1, DIMS(4), NUMS(127, -128, 1, 0), 0); /* -128 / -1 wraps; x / 0 is 0 */
@@ -187,7 +201,9 @@ START_TEST(test_big_integers) {
     ((uint64_t *)b.in[1].data)[0] = UINT64_MAX;
     ((uint64_t *)b.in[1].data)[1] = 1;
     tn_val top = bench_op(&b, TN_OP_REDUCE_MAX, &(tn_attrs_reduce){.axes = INTS(0)}, 1, &y);
-    bench_eval(&b, 3, (tn_val[]){tn_binary(b.g, TN_OP_ADD, x, x), top, bench_op(&b, TN_OP_CAST, &(tn_attrs_cast){.to = TN_F64}, 1, &y)});
+    bench_eval(&b, 3,
+               (tn_val[]){tn_binary(b.g, TN_OP_ADD, x, x), top,
+                          bench_op(&b, TN_OP_CAST, &(tn_attrs_cast){.to = TN_F64}, 1, &y)});
     ck_assert_int_eq(*(int64_t *)b.out[0].data, INT64_C(18014398509481986));
     ck_assert_uint_eq(*(uint64_t *)b.out[1].data, UINT64_MAX);
     bench_expect(&b, 2, 1, DIMS(2), NUMS(18446744073709551616.0, 1), 0);
@@ -198,7 +214,8 @@ END_TEST
 START_TEST(test_int4) {
     bench b;
     bench_open(&b);
-    tn_val x = bench_input(&b, TN_I4, 1, DIMS(5), NUMS(-8, 7, 3, -1, 5)), y = bench_input(&b, TN_I4, 1, DIMS(5), NUMS(-1, 1, 4, 1, 5));
+    tn_val x = bench_input(&b, TN_I4, 1, DIMS(5), NUMS(-8, 7, 3, -1, 5)),
+           y = bench_input(&b, TN_I4, 1, DIMS(5), NUMS(-1, 1, 4, 1, 5));
     tn_val sum = tn_binary(b.g, TN_OP_ADD, x, y);
     tn_dim d[] = {tn_dim_const(b.g, 1), tn_dim_const(b.g, 3)};
     tn_val part = bench_op(&b, TN_OP_SLICE, &(tn_attrs_slice){.starts = {d, 1}, .sizes = {d + 1, 1}}, 1, &sum);
@@ -215,12 +232,14 @@ END_TEST
 START_TEST(test_nan) {
     bench b;
     bench_open(&b);
-    tn_val x = bench_input(&b, TN_F32, 1, DIMS(3), NUMS(1, NAN, 3)), y = bench_input(&b, TN_F32, 1, DIMS(3), NUMS(2, 2, NAN));
+    tn_val x = bench_input(&b, TN_F32, 1, DIMS(3), NUMS(1, NAN, 3)),
+           y = bench_input(&b, TN_F32, 1, DIMS(3), NUMS(2, 2, NAN));
     tn_attrs_reduce r = {.axes = INTS(0)};
-    bench_eval(&b, 6, (tn_val[]){tn_binary(b.g, TN_OP_MAX, x, y), tn_binary(b.g, TN_OP_MIN, x, y),
-                                 bench_op(&b, TN_OP_REDUCE_MAX, &r, 1, &x), tn_unary(b.g, TN_OP_RELU, x),
-                                 bench_op(&b, TN_OP_CAST, &(tn_attrs_cast){.to = TN_I32}, 1, &x),
-                                 bench_op(&b, TN_OP_ARG_MAX, &(tn_attrs_arg){.axis = 0}, 1, &x)});
+    bench_eval(&b, 6,
+               (tn_val[]){tn_binary(b.g, TN_OP_MAX, x, y), tn_binary(b.g, TN_OP_MIN, x, y),
+                          bench_op(&b, TN_OP_REDUCE_MAX, &r, 1, &x), tn_unary(b.g, TN_OP_RELU, x),
+                          bench_op(&b, TN_OP_CAST, &(tn_attrs_cast){.to = TN_I32}, 1, &x),
+                          bench_op(&b, TN_OP_ARG_MAX, &(tn_attrs_arg){.axis = 0}, 1, &x)});
     bench_expect(&b, 0, 1, DIMS(3), NUMS(2, NAN, NAN), 0);
     bench_expect(&b, 1, 1, DIMS(3), NUMS(1, NAN, NAN), 0);
     bench_expect(&b, 2, 0, NULL, NUMS(NAN), 0);
@@ -260,12 +279,14 @@ END_TEST
 START_TEST(test_empty) {
     bench b;
     bench_open(&b);
-    tn_val x = bench_input(&b, TN_F32, 2, DIMS(0, 3), NULL), w = bench_input(&b, TN_F32, 2, DIMS(3, 2), NUMS(1, 2, 3, 4, 5, 6));
+    tn_val x = bench_input(&b, TN_F32, 2, DIMS(0, 3), NULL),
+           w = bench_input(&b, TN_F32, 2, DIMS(3, 2), NUMS(1, 2, 3, 4, 5, 6));
     tn_attrs_reduce r0 = {.axes = INTS(0)}, r1 = {.axes = INTS(1)};
-    bench_eval(&b, 6, (tn_val[]){tn_unary(b.g, TN_OP_EXP, x), bench_op(&b, TN_OP_MATMUL, NULL, 2, (tn_val[]){x, w}),
-                                 bench_op(&b, TN_OP_REDUCE_SUM, &r0, 1, &x), bench_op(&b, TN_OP_REDUCE_MAX, &r1, 1, &x),
-                                 bench_op(&b, TN_OP_CONCAT, &(tn_attrs_axis){.axis = 0}, 2, (tn_val[]){x, x}),
-                                 bench_op(&b, TN_OP_SOFTMAX, &(tn_attrs_axis){.axis = 1}, 1, &x)});
+    bench_eval(&b, 6,
+               (tn_val[]){tn_unary(b.g, TN_OP_EXP, x), bench_op(&b, TN_OP_MATMUL, NULL, 2, (tn_val[]){x, w}),
+                          bench_op(&b, TN_OP_REDUCE_SUM, &r0, 1, &x), bench_op(&b, TN_OP_REDUCE_MAX, &r1, 1, &x),
+                          bench_op(&b, TN_OP_CONCAT, &(tn_attrs_axis){.axis = 0}, 2, (tn_val[]){x, x}),
+                          bench_op(&b, TN_OP_SOFTMAX, &(tn_attrs_axis){.axis = 1}, 1, &x)});
     bench_expect(&b, 0, 2, DIMS(0, 3), NULL, 0);
     bench_expect(&b, 1, 2, DIMS(0, 2), NULL, 0);
     bench_expect(&b, 2, 1, DIMS(3), NUMS(0, 0, 0), 0);

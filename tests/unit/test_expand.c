@@ -1,4 +1,5 @@
-/* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes too. */
+/* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes too.
+ */
 #include "semantics.h"
 
 /* x has dims [2, 8, 4, 6]; parameters are vectors of length `params`. */
@@ -68,7 +69,8 @@ static void compare(const item *it, tn_dtype t, double tol, bool symbolic) {
     tn_node n = emit_item(&b, it, t, symbolic);
     tn_val direct = tn_node_result(b.g, n, 0);
     ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s: %s", tn_op_text(it->op), b.message);
-    ck_assert_msg(tn_val_type(b.g, expanded).i == tn_val_type(b.g, direct).i, "%s: the expansion's type differs", tn_op_text(it->op));
+    ck_assert_msg(tn_val_type(b.g, expanded).i == tn_val_type(b.g, direct).i, "%s: the expansion's type differs",
+                  tn_op_text(it->op));
     for (tn_node k = tn_region_first(b.g, tn_graph_body(b.g)); k.i && k.i != n.i; k = tn_node_next(b.g, k))
         ck_assert_msg(!tn_op_is(tn_node_op(b.g, k), TN_T_COMPOSITE), "%s expands to %s", tn_op_text(it->op),
                       tn_op_text(tn_node_op(b.g, k)));
@@ -83,7 +85,9 @@ START_TEST(test_expansion) {
 }
 END_TEST
 
-START_TEST(test_symbolic) { compare(&items[_i], TN_F32, 2e-6, true); }
+START_TEST(test_symbolic) {
+    compare(&items[_i], TN_F32, 2e-6, true);
+}
 END_TEST
 
 START_TEST(test_split) {

@@ -36,7 +36,8 @@ static void expect_type(bench *b, tn_node n, size_t k, const char *want) {
     tn_emit((b)->g, TN_OP_##op, attrs, sizeof((tn_val[]){__VA_ARGS__}) / sizeof(tn_val), (tn_val[]){__VA_ARGS__})
 
 /* The op is refused with a message that holds every given text. */
-static void expect_refused(bench *b, tn_op op, const void *attrs, size_t n, const tn_val *vals, const char *const *texts) {
+static void expect_refused(bench *b, tn_op op, const void *attrs, size_t n, const tn_val *vals,
+                           const char *const *texts) {
     tn_type types[8];
     size_t n_types = 0;
     b->message[0] = 0;
@@ -84,7 +85,8 @@ START_TEST(test_conv) {
     expect_type(&b, EMIT(&b, CONV, NULL, in(&b, "f16[N,C,L]"), in(&b, "f16[8,C,3]")), 0, "f16[N,8,L - 2]");
     tn_attrs_conv nhwc = {.layout = "nhwc", .groups = 4};
     expect_type(&b, EMIT(&b, CONV, &nhwc, in(&b, "f32[N,8,9,4]"), in(&b, "f32[12,3,3,1]")), 0, "f32[N,6,7,12]");
-    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,4,3,3]")), "conv", "x has 3 channels but the weight wants 4");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,4,3,3]")), "conv",
+            "x has 3 channels but the weight wants 4");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,2,9]"), in(&b, "f32[8,3,3,3]")), "spatial axis 0", "3", "2");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9]"), in(&b, "f32[8,3,3,3]")), "ranks differ");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3]"), in(&b, "f32[8,3]")), "rank 2");
@@ -143,7 +145,8 @@ START_TEST(test_movement) {
     bench b;
     bench_open(&b);
     tn_graph *g = b.g;
-    tn_dim n = tn_dim_sym(g, "N"), c0 = tn_dim_const(g, 0), c1 = tn_dim_const(g, 1), c2 = tn_dim_const(g, 2), c4 = tn_dim_const(g, 4), c9 = tn_dim_const(g, 9);
+    tn_dim n = tn_dim_sym(g, "N"), c0 = tn_dim_const(g, 0), c1 = tn_dim_const(g, 1), c2 = tn_dim_const(g, 2),
+           c4 = tn_dim_const(g, 4), c9 = tn_dim_const(g, 9);
     tn_val x = in(&b, "f32[N,4,6]");
     tn_dim flat[] = {n, tn_dim_const(g, 24)}, wrong[] = {n, tn_dim_const(g, 25)};
     expect_type(&b, EMIT(&b, RESHAPE, (&(tn_attrs_shape){.dims = {flat, 2}}), x), 0, "f32[N,24]");
@@ -157,8 +160,11 @@ START_TEST(test_movement) {
     REFUSED(&b, BROADCAST, (&(tn_attrs_shape){.dims = {(tn_dim[]){n, c2, tn_dim_const(g, 6)}, 3}}), V(x), "axis 1");
     const int64_t steps[] = {1, -1, 2};
     tn_dim starts[] = {c0, tn_dim_const(g, 3), c0}, sizes[] = {n, c4, tn_dim_const(g, 3)}, too_many[] = {n, c4, c4};
-    expect_type(&b, EMIT(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {sizes, 3}, .steps = {steps, 3}}), x), 0, "f32[N,4,3]");
-    REFUSED(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {too_many, 3}, .steps = {steps, 3}}), V(x), "axis 2", "outside");
+    expect_type(
+        &b, EMIT(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {sizes, 3}, .steps = {steps, 3}}), x), 0,
+        "f32[N,4,3]");
+    REFUSED(&b, SLICE, (&(tn_attrs_slice){.starts = {starts, 3}, .sizes = {too_many, 3}, .steps = {steps, 3}}), V(x),
+            "axis 2", "outside");
     tn_dim pads[] = {c0, c1, c2};
     expect_type(&b, EMIT(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}}), x), 0, "f32[N,6,10]");
     REFUSED(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}, .mode = "mirror"}), V(x), "mirror");
@@ -167,11 +173,16 @@ START_TEST(test_movement) {
     REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 3}), V(x, x), "axis 3");
     expect_type(&b, EMIT(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), x, in(&b, "i64[M,2]")), 0, "f32[N,M,2,6]");
     REFUSED(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[2]")), "integer");
-    expect_type(&b, EMIT(&b, GATHER_ND, (&(tn_attrs_gather_nd){.batch_dims = 1}), x, in(&b, "i64[N,5,1]")), 0, "f32[N,5,6]");
+    expect_type(&b, EMIT(&b, GATHER_ND, (&(tn_attrs_gather_nd){.batch_dims = 1}), x, in(&b, "i64[N,5,1]")), 0,
+                "f32[N,5,6]");
     REFUSED(&b, GATHER_ND, (&(tn_attrs_gather_nd){.batch_dims = 1}), V(x, in(&b, "i64[N,5,3]")), "length 3");
-    expect_type(&b, EMIT(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, tn_dim_const(g, 3)}, 2}}), x), 1, "f32[N,3,6]");
-    REFUSED(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, c2}, 2}}), V(x), "sum of the sizes", "3", "4");
-    expect_type(&b, EMIT(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), in(&b, "f32[N,3,8,2*W]")), 0, "f32[N,12,4,W]");
+    expect_type(&b,
+                EMIT(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, tn_dim_const(g, 3)}, 2}}), x), 1,
+                "f32[N,3,6]");
+    REFUSED(&b, SPLIT, (&(tn_attrs_split){.axis = 1, .sizes = {(tn_dim[]){c1, c2}, 2}}), V(x), "sum of the sizes", "3",
+            "4");
+    expect_type(&b, EMIT(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), in(&b, "f32[N,3,8,2*W]")), 0,
+                "f32[N,12,4,W]");
     REFUSED(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,3,7,8]")), "height 7");
     REFUSED(&b, DEPTH_TO_SPACE, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,6,7,8]")), "channels 6");
     tn_dim to[] = {n, c4, c9};
@@ -188,7 +199,8 @@ START_TEST(test_reductions_and_norms) {
     bench_open(&b);
     tn_val x = in(&b, "f32[N,4,6]");
     expect_type(&b, EMIT(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {axes, 2}}), x), 0, "f32[N]");
-    expect_type(&b, EMIT(&b, REDUCE_MAX, (&(tn_attrs_reduce){.axes = {axes, 2}, .keepdims = true}), x), 0, "f32[N,1,1]");
+    expect_type(&b, EMIT(&b, REDUCE_MAX, (&(tn_attrs_reduce){.axes = {axes, 2}, .keepdims = true}), x), 0,
+                "f32[N,1,1]");
     REFUSED(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {unsorted, 2}}), V(x), "sorted");
     REFUSED(&b, REDUCE_SUM, (&(tn_attrs_reduce){.axes = {far, 1}}), V(x), "axis 3");
     expect_type(&b, EMIT(&b, ARG_MAX, (&(tn_attrs_arg){.axis = 1}), x), 0, "i64[N,6]");
@@ -197,7 +209,9 @@ START_TEST(test_reductions_and_norms) {
     REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = -1}), V(x), "axis -1");
     REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = 1}), V(in(&b, "i32[2,2]")), "floating point");
     REFUSED(&b, LAYER_NORM, (&(tn_attrs_norm){.axis = 2}), V(x, in(&b, "f32[5]")), "broadcast");
-    REFUSED(&b, BATCH_NORM, (&(tn_attrs_norm){.axis = 1}), V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "operand 4 has 6 elements", "4 channels");
+    REFUSED(&b, BATCH_NORM, (&(tn_attrs_norm){.axis = 1}),
+            V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "operand 4 has 6 elements",
+            "4 channels");
     REFUSED(&b, GROUP_NORM, (&(tn_attrs_norm){.groups = 3}), V(x), "4", "3 groups");
     REFUSED(&b, LRN, (&(tn_attrs_lrn){.size = 0, .axis = 1}), V(x), "size is 0");
     REFUSED(&b, GELU, (&(tn_attrs_activation){.approximate = "fast"}), V(x), "fast");
@@ -229,14 +243,16 @@ END_TEST
 
 /* Random attributes never crash a rule, whatever they hold. */
 START_TEST(test_arbitrary_attributes) {
-    static const int64_t wild[] = {0, 1, -1, 2, 3, 7, 64, INT64_MAX, INT64_MIN, INT64_C(1) << 31, -(INT64_C(1) << 31), INT64_C(1) << 62};
+    static const int64_t wild[] = {
+        0, 1, -1, 2, 3, 7, 64, INT64_MAX, INT64_MIN, INT64_C(1) << 31, -(INT64_C(1) << 31), INT64_C(1) << 62};
     bench b;
     uint32_t seed = 12345u + (uint32_t)_i;
     bench_open(&b);
     b.env.diag = NULL;
     tn_dim d[12];
     for (size_t k = 0; k < 12; k++) d[k] = k % 3 == 2 ? tn_dim_sym(b.g, "S") : tn_dim_const(b.g, wild[k]);
-    tn_val pool[] = {in(&b, "f32[N,3,8,9]"), in(&b, "f32[4,3,3,3]"), in(&b, "i64[5]"), in(&b, "f32[]"), in(&b, "bool[2,1]"), in(&b, "f16[0,4]"), in(&b, "i64[]"), in(&b, "f32[3]")};
+    tn_val pool[] = {in(&b, "f32[N,3,8,9]"), in(&b, "f32[4,3,3,3]"), in(&b, "i64[5]"), in(&b, "f32[]"),
+                     in(&b, "bool[2,1]"),    in(&b, "f16[0,4]"),     in(&b, "i64[]"),  in(&b, "f32[3]")};
     for (int round = 0; round < 200; round++)
         for (tn_op op = TN_OP_NEG; op < TN_OP_COUNT; op++) {
             int64_t ints[8];
@@ -269,11 +285,28 @@ START_TEST(test_arbitrary_attributes) {
                 char bytes[512];
             } a = {.bytes = {0}};
             switch (op) {
-            case TN_OP_CONV: a.conv = (tn_attrs_conv){.strides = {ints, n[0]}, .pads = {ints + 1, n[1]}, .dilations = {ints + 2, n[2]}, .groups = ints[3]}; break;
-            case TN_OP_CONV_TRANSPOSE: a.convt = (tn_attrs_conv_transpose){.strides = {ints, n[0]}, .pads = {ints + 1, n[1]}, .output_pads = {ints + 2, n[2]}, .groups = ints[3]}; break;
+            case TN_OP_CONV:
+                a.conv = (tn_attrs_conv){.strides = {ints, n[0]},
+                                         .pads = {ints + 1, n[1]},
+                                         .dilations = {ints + 2, n[2]},
+                                         .groups = ints[3]};
+                break;
+            case TN_OP_CONV_TRANSPOSE:
+                a.convt = (tn_attrs_conv_transpose){.strides = {ints, n[0]},
+                                                    .pads = {ints + 1, n[1]},
+                                                    .output_pads = {ints + 2, n[2]},
+                                                    .groups = ints[3]};
+                break;
             case TN_OP_MAX_POOL:
-            case TN_OP_AVG_POOL: a.pool = (tn_attrs_pool){.kernel = {ints, n[0]}, .strides = {ints + 2, n[1]}, .pads = {ints + 1, n[2]}, .ceil_mode = n[3] & 1}; break;
-            case TN_OP_SLICE: a.slice = (tn_attrs_slice){.starts = {dims, n[0]}, .sizes = {dims + 2, n[0]}, .steps = {ints, n[1]}}; break;
+            case TN_OP_AVG_POOL:
+                a.pool = (tn_attrs_pool){.kernel = {ints, n[0]},
+                                         .strides = {ints + 2, n[1]},
+                                         .pads = {ints + 1, n[2]},
+                                         .ceil_mode = n[3] & 1};
+                break;
+            case TN_OP_SLICE:
+                a.slice = (tn_attrs_slice){.starts = {dims, n[0]}, .sizes = {dims + 2, n[0]}, .steps = {ints, n[1]}};
+                break;
             case TN_OP_PAD: a.pad = (tn_attrs_pad){.before = {dims, n[0]}, .after = {dims + 2, n[0]}}; break;
             case TN_OP_REDUCE_SUM:
             case TN_OP_REDUCE_MAX: a.reduce = (tn_attrs_reduce){.axes = {ints, n[0]}}; break;
