@@ -19,4 +19,8 @@ double tn_knob_of(const char *tpl, const int64_t *knobs, const char *name) {
     return t ? (double)tn_knob_get(t, knobs, name) : 0;
 }
 
-const char *tn_acc_type(tn_dtype t) { return tn_register_type(t); }
+const char *tn_acc_type(tn_dtype t) {
+    if (tn_dtype_is_float(t)) return tn_register_type(t);
+    const bool u = t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4;
+    return u ? "unsigned long long" : "long long";
+}

@@ -11,7 +11,7 @@ bool tn_anchor_is(const tn_spec *s, tn_op op);
 tn_dim tn_anchor_dim(const tn_spec *s, size_t input, size_t axis);
 /* The value of a knob by the template's name, for cost functions. */
 double tn_knob_of(const char *tpl, const int64_t *knobs, const char *name);
-/* Accumulator of sums: double for f64, the type itself for integers, else float. */
+/* Accumulator of sums: float, double for f64, 64 bits for integers. */
 const char *tn_acc_type(tn_dtype t);
 
 #endif

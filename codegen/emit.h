@@ -63,12 +63,29 @@ typedef struct tn_coord {
     uint32_t divisor;
 } tn_coord;
 
+/* A coordinate over any set of axes (bit k: axis k), row-major in axis order. */
+enum { TN_COORD_AXES = 1 << 30 };
+static inline tn_coord tn_coord_axes(const char *name, uint32_t mask) {
+    uint32_t n = 0;
+    for (uint32_t m = mask; m; m &= m - 1) ++n;
+    return (tn_coord){name, (uint32_t)TN_COORD_AXES | mask, n, 0};
+}
+
 /* Generates
  *     __device__ void fn(const tn_args &args, tn_index c0, ..., R (&x)[vec])      R: register type of val
  * which computes vec elements of val at c_last .. c_last+vec-1.  The template promises that they are in range and that c_last is a
  * multiple of vec (but see divisor of the last coordinate: if set it replaces that promise).  Loads are packed where contiguous and
  * provably aligned. */
 void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec);
+
+/* The same for a value that broadcasts (NumPy) to the shape of `like`, whose axes the coordinates describe. */
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n, uint32_t vec);
+/* The same for coordinates that are computed by the caller: parameters fn(args, p0, p1, ..., R (&x)[vec]), of which the last runs
+ * over the lanes; `coords` turns them into the coordinates of val's axes. */
+typedef struct tn_param { const char *name; tn_dim extent; uint32_t divisor; } tn_param;
+typedef void (*tn_coords_fn)(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *at);
+void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords, void *user,
+                     uint32_t vec);
 
 /* Generates, for each vec of vecs, an overload
  *     __device__ void fn(const tn_args &args, tn_index c0, ..., const R (&acc)[vec])   R: register type of the anchor's result

@@ -73,20 +73,28 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
     const size_t rank = tn_type_rank(e->g, type);
     uint32_t seen = 0;
     for (uint32_t k = 0; k < n; ++k) {
-        if (c[k].axis + c[k].n_axes > rank) {
+        uint32_t axes[TN_MAX_RANK], n_axes = 0;
+        const uint32_t mask = c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES
+                                                        : ((1u << c[k].n_axes) - 1) << c[k].axis;
+        tn_dim d[TN_MAX_RANK];
+        tn_ix extent = tn_ix_const(e->ix, 1), at[TN_MAX_RANK];
+        if (mask >> rank) {
             tn_emit_fail(e, TN_E_INTERNAL, "coordinate %s leaves the value's rank", c[k].name);
             return false;
         }
-        tn_ix extent = tn_ix_const(e->ix, 1);
-        for (uint32_t a = 0; a < c[k].n_axes; ++a) {
-            extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, dims[c[k].axis + a]));
-            seen |= 1u << (c[k].axis + a);
-        }
+        for (uint32_t a = 0; a < rank; ++a)
+            if (mask >> a & 1) {
+                d[n_axes] = dims[a];
+                axes[n_axes++] = a;
+                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, dims[a]));
+            }
+        seen |= mask;
         const bool last = k + 1 == n;
-        int64_t divisor = c[k].divisor ? c[k].divisor : last ? f->vec : 1;
-        tn_ix v = c[k].n_axes ? tn_ix_var(e->ix, c[k].name, extent, divisor, false) : tn_ix_const(e->ix, 0);
+        const int64_t divisor = c[k].divisor ? c[k].divisor : last ? f->vec : 1;
+        tn_ix v = n_axes ? tn_ix_var(e->ix, c[k].name, extent, divisor, false) : tn_ix_const(e->ix, 0);
         if (last && f->vec > 1) v = tn_ix_add(e->ix, v, f->lane);
-        tn_delinearise(e, dims + c[k].axis, c[k].n_axes, v, out + c[k].axis);
+        tn_delinearise(e, d, n_axes, v, at);
+        for (uint32_t a = 0; a < n_axes; ++a) out[axes[a]] = at[a];
     }
     if (seen != (1u << rank) - 1) {
         tn_emit_fail(e, TN_E_INTERNAL, "the coordinates do not cover every axis");

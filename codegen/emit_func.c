@@ -15,20 +15,47 @@ static void close_signature(char *buf, size_t size, const char *tail) {
     snprintf(buf + len, size - len, "%s", tail);
 }
 
-void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec) {
-    tn_fn f;
-    tn_ix at[TN_MAX_RANK];
+/* What all loads share: a function whose body assigns val at coordinates `at` to x. */
+static void finish_load(tn_fn *f, const char *fn, tn_val val, const tn_coord *c, uint32_t n, const tn_ix *at) {
     char head[512], tail[96];
-    if (!tn_fn_begin(&f, e, vec)) return;
     signature(head, sizeof head, "void", fn, c, n);
-    const char *reg = tn_register_type(tn_val_dtype(e->g, val));
-    snprintf(tail, sizeof tail, ", %s (&x)[%u])", reg, vec);
+    snprintf(tail, sizeof tail, ", %s (&x)[%u])", tn_register_type(tn_val_dtype(f->e->g, val)), f->vec);
     close_signature(head, sizeof head, tail);
-    if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at)) {
-        const tn_ref v = tn_fn_value(&f, val, at, 0);
-        tn_text_add(tn_fn_text(&f, true), vec > 1 ? "x[lane] = %s;\n" : "x[0] = %s;\n", v.text);
+    if (at && tn_emit_ok(f->e)) {
+        const tn_ref v = tn_fn_value(f, val, at, 0);
+        tn_text_add(tn_fn_text(f, true), f->vec > 1 ? "x[lane] = %s;\n" : "x[0] = %s;\n", v.text);
     }
-    tn_fn_end(&f, head);
+    tn_fn_end(f, head);
+}
+
+void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec) {
+    tn_emit_load_like(e, fn, val, val, c, n, vec);
+}
+
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n, uint32_t vec) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], own[TN_MAX_RANK];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    const bool ok = tn_fn_coords(&f, tn_val_type(e->g, like), c, n, at);
+    if (ok) tn_broadcast_coords(e, val, like, at, own);
+    finish_load(&f, fn, val, c, n, ok ? own : NULL);
+}
+
+void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords, void *user,
+                     uint32_t vec) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], param[TN_MAX_RANK];
+    tn_coord c[TN_MAX_RANK];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    for (uint32_t k = 0; k < n && k < TN_MAX_RANK; ++k) {
+        const bool last = k + 1 == n;
+        const uint32_t divisor = p[k].divisor ? p[k].divisor : last ? vec : 1;
+        c[k] = (tn_coord){p[k].name, 0, 1, divisor};
+        param[k] = tn_ix_var(e->ix, p[k].name, tn_ix_dim(e->ix, p[k].extent), divisor, false);
+        if (last && vec > 1) param[k] = tn_ix_add(e->ix, param[k], f.lane);
+    }
+    coords(user, e->ix, param, at);
+    finish_load(&f, fn, val, c, n, at);
 }
 
 /* ---- epilogues ------------------------------------------------------------------------------------------------------------- */

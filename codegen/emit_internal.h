@@ -96,6 +96,8 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c);
 /* Row-major index of c in dims, and back. */
 tn_ix tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_ix *c);
 void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_ix linear, tn_ix *c);
+/* Coordinates of v under NumPy broadcasting to the coordinates c of result. */
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out);
 /* Coordinates c in the shape of y as coordinates in the shape of x, which has as many elements. */
 void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix *in);
 /* Through reshape, transpose, broadcast and slice: the operand's coordinates.  False for other ops. */

@@ -105,7 +105,7 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
 }
 
 /* Coordinates of operand v under NumPy broadcasting to the result's coordinates. */
-static void broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out) {
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out) {
     const size_t r = tn_val_rank(e->g, v), n = tn_val_rank(e->g, result);
     for (size_t k = 0; k < r; ++k)
         out[k] = tn_dim_equal_const(e->g, tn_val_dim(e->g, v, k), 1) ? tn_ix_const(e->ix, 0) : c[n - r + k];
@@ -122,7 +122,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     for (size_t k = 0; k < n_in; ++k) {
         tn_ix ck[TN_MAX_RANK];
         const tn_val x = tn_node_input(e->g, n, k);
-        broadcast_coords(e, x, y, c, ck);
+        tn_broadcast_coords(e, x, y, c, ck);
         in[k] = tn_fn_value(f, x, ck, pred);
         lane |= in[k].lane;
     }

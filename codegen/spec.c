@@ -318,12 +318,23 @@ static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val 
     t->is_const = p->space == TN_SPACE_CONST;
 }
 
+/* An op that a consumer's load cannot compute. */
+static bool is_heavy(tn_op op) {
+    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_TERMINATOR) && op != TN_OP_CONST && op != TN_OP_BITCAST &&
+           op != TN_OP_BARRIER && op != TN_OP_RESIZE;
+}
+
+/* The node that the kernel's attribute names; whatever it says, a heavy op is the anchor. */
 static tn_node find_anchor(tn_graph *g, tn_node kernel, tn_region r) {
     const char *anchor = TN_ATTRS_OF(g, kernel, kernel)->anchor;
-    if (!anchor || !*anchor || !strcmp(anchor, "map")) return (tn_node){0};
-    TN_FOR_NODES(g, r, n)
-        if (!strcmp(tn_op_text(tn_node_op(g, n)), anchor)) return n;
-    return (tn_node){0};
+    tn_node heavy = {0};
+    TN_FOR_NODES(g, r, n) {
+        const tn_op op = tn_node_op(g, n);
+        if (!is_heavy(op)) continue;
+        if (!heavy.i) heavy = n;
+        if (anchor && !strcmp(tn_op_text(op), anchor)) return n;
+    }
+    return heavy;
 }
 
 void tn_spec_free(tn_spec *s) {

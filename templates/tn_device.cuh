@@ -115,6 +115,12 @@ TN_DEV unsigned long long tn_shuffle_up(unsigned long long v, int lanes) {
     return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes);
 }
 
+// The value of lane 31.
+template <typename T> TN_DEV T tn_shuffle_last(T v) { return __shfl_sync(0xffffffffu, v, 31); }
+
+TN_DEV unsigned long long tn_double_bits(double d) { return (unsigned long long)__double_as_longlong(d); }
+TN_DEV double tn_bits_double(unsigned long long u) { return __longlong_as_double((long long)u); }
+
 #endif // TN_HOST
 
 // ---- constants ------------------------------------------------------------------------------------------------------------
@@ -328,3 +334,9 @@ TN_DEV long long tn_wrap_index(long long i, long long n) {
     return i < 0 ? 0 : i >= n ? n - 1 : i;
 }
 TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// Over the TPR threads that share a row: neighbouring lanes of a warp, or the whole block (TPR == BLOCK).
+template <typename Op, int TPR, int BLOCK, typename T> TN_DEV T tn_row_reduce(T v, T *scratch) {
+    if constexpr (TPR <= 32) return tn_warp_reduce<Op, TPR>(v);
+    else return tn_block_reduce<Op, BLOCK>(v, scratch);
+}
