@@ -58,7 +58,8 @@ static bool apply(TnPlan__Dim__Kind kind, int64_t a, int64_t b, int64_t *out) {
     bool exact = a % b == 0;
     if (kind == TN_PLAN__DIM__KIND__FLOORDIV) return *out = q, true;
     if (kind == TN_PLAN__DIM__KIND__CEILDIV) return *out = exact ? q : q + 1, true;
-    return *out = a - q * b, true; /* MOD: the sign of the divisor */
+    int64_t r = a % b; /* MOD: the sign of the divisor */
+    return *out = r && (r < 0) != (b < 0) ? r + b : r, true;
 }
 
 tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, int64_t *table) {
