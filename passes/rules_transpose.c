@@ -2,48 +2,73 @@
 #include "passes/util.h"
 #include "passes/rule.h"
 
-/* ---- transpose(merging reshape) = merging reshape(transpose) ---------------------------------------------------------- */
+/* ---- past reshapes
+ * ---------------------------------------------------------------------------------------------------- */
 
-/* A reshape that only merges neighbouring axes: result axis k is the product of operand axes first[k] .. first[k + 1] - 1. */
+/* How `fine` becomes `coarse` by merging neighbouring axes: axis k of coarse is the product of axes first[k] .. first[k
+ * + 1] - 1 of fine. */
 typedef struct merge {
     size_t n;
     size_t first[TN_MAX_RANK + 1];
 } merge;
 
-static bool merging(tn_graph *g, tn_node reshape, merge *out) {
-    tn_val from = tn_node_input(g, reshape, 0), to = tn_node_result(g, reshape, 0);
-    size_t rank = tn_val_rank(g, from), k = 0;
-    out->n = tn_val_rank(g, to);
+static bool merging(tn_graph *g, tn_val fine, tn_val coarse, merge *out) {
+    size_t rank = tn_val_rank(g, fine), k = 0;
+    out->n = tn_val_rank(g, coarse);
     for (size_t j = 0; j < out->n; j++) {
-        tn_dim product = tn_dim_const(g, 1), want = tn_val_dim(g, to, j);
+        tn_dim product = tn_dim_const(g, 1), want = tn_val_dim(g, coarse, j);
         out->first[j] = k;
-        while (product.i != want.i && k < rank) product = tn_dim_mul(g, product, tn_val_dim(g, from, k++));
+        while (product.i != want.i && k < rank) product = tn_dim_mul(g, product, tn_val_dim(g, fine, k++));
         if (product.i != want.i) return false;
     }
     for (; k < rank; k++)
-        if (!tn_dim_equal_const(g, tn_val_dim(g, from, k), 1)) return false;
+        if (!tn_dim_equal_const(g, tn_val_dim(g, fine, k), 1)) return false;
     out->first[out->n] = rank;
-    return out->n > 0 && out->n <= rank;
+    return out->n > 0 && out->n < rank; /* strictly: or the two rules would undo each other */
 }
 
 static const char *merges_axes(const tn_match *m) {
     merge r;
-    return merging(m->g, tn_val_def(m->g, tn_node_input(m->g, m->root, 0)), &r) ? NULL : "the reshape splits axes";
+    return merging(m->g, m->v[TN_X], tn_node_input(m->g, m->root, 0), &r) ? NULL : "the reshape splits axes";
 }
 
+/* transpose(merge(x)) = merge(transpose(x)) */
 static tn_val transpose_first(tn_match *m) {
     tn_graph *g = m->g;
     merge r;
-    merging(g, tn_val_def(g, tn_node_input(g, m->root, 0)), &r);
+    merging(g, m->v[TN_X], tn_node_input(g, m->root, 0), &r);
     tn_perm p = tn_perm_of(g, m->root), q = {0};
     for (uint32_t k = 0; k < p.n; k++)
         for (size_t a = r.first[p.p[k]]; a < r.first[p.p[k] + 1]; a++) q.p[q.n++] = (int64_t)a;
-    tn_val root = tn_node_result(g, m->root, 0);
-    tn_type t = tn_val_type(g, root);
+    tn_type t = tn_val_type(g, tn_node_result(g, m->root, 0));
     return tn_emit_reshape(g, tn_emit_transpose(g, m->v[TN_X], q), tn_type_rank(g, t), tn_type_dims(g, t));
 }
 
-/* ---- matmul(flatten(transpose x), w) = matmul(flatten(x), w with its rows permuted) ------------------------------------- */
+static const char *splits_axes(const tn_match *m) {
+    merge r;
+    return merging(m->g, tn_node_result(m->g, m->root, 0), m->v[TN_Y], &r) ? NULL : "the reshape merges axes";
+}
+
+/* split(transpose(x)) = transpose(split(x)) */
+static tn_val split_first(tn_match *m) {
+    tn_graph *g = m->g;
+    tn_val root = tn_node_result(g, m->root, 0);
+    merge r; /* of the root's axes into those of TN_Y, the transposed value */
+    merging(g, root, m->v[TN_Y], &r);
+    tn_perm back = tn_perm_inverse(tn_perm_of(g, tn_val_def(g, m->v[TN_Y]))), q = {.n = (uint32_t)r.first[r.n]};
+    tn_dim dims[TN_MAX_RANK];
+    uint32_t at = 0;
+    for (uint32_t k = 0; k < back.n; k++) { /* axes of x; each becomes the run of its place after the transpose */
+        for (size_t a = r.first[back.p[k]]; a < r.first[back.p[k] + 1]; a++, at++) {
+            dims[at] = tn_val_dim(g, root, a);
+            q.p[a] = at;
+        }
+    }
+    return tn_emit_transpose(g, tn_emit_reshape(g, m->v[TN_X], q.n, dims), q);
+}
+
+/* ---- matmul(flatten(transpose x), w) = matmul(flatten(x), w with its rows permuted)
+ * ------------------------------------- */
 
 /* TN_X: before the transpose, TN_Y: its result, TN_Z: flattened to [N, K]; the root is the matmul. */
 static const char *flattens_features(const tn_match *m) {
@@ -85,6 +110,7 @@ static tn_val permute_weights(tn_match *m) {
 static const tn_rule transpose[] = {
     /*   name                match                                                                  becomes              when               exactness */
     RULE(transpose_merge,    OP(TRANSPOSE, ONCE(RESHAPE, X)),                                       FN(transpose_first), merges_axes,       EXACT),
+    RULE(split_transpose,    OP(RESHAPE, LET_ONCE(Y, TRANSPOSE, X)),                                FN(split_first),     splits_axes,       EXACT),
     RULE(matmul_flattened,   OP(MATMUL, LET(Z, RESHAPE, LET(Y, TRANSPOSE, X)), CONSTANT(W)),        FN(permute_weights), flattens_features, RELAXED),
 };
 /* clang-format on */
