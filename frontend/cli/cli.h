@@ -6,7 +6,7 @@
 #ifndef TENON_CLI_H
 #define TENON_CLI_H
 
-#include <cjson/cJSON.h>
+#include <json-c/json.h>
 #include <popt.h>
 #include <stdio.h>
 #include "tenon/compiler.h"
@@ -36,7 +36,13 @@ __attribute__((format(printf, 2, 3)))
 #endif
 int cli_usage(cli *c, const char *fmt, ...);
 int cli_exit(cli *c, tn_status s); /* the exit code for a status */
-void cli_print_json(cJSON *doc);   /* prints and deletes */
+/* JSON on json-c: prints and releases; numbers that JSON cannot hold become null; added values belong to the object. */
+void cli_print_json(json_object *doc);
+json_object *cli_json_number(double v);
+void cli_json_add_number(json_object *o, const char *key, double v);
+void cli_json_add_string(json_object *o, const char *key, const char *s);
+void cli_json_add_bool(json_object *o, const char *key, bool v);
+json_object *cli_json_add_array(json_object *o, const char *key);
 
 /* ---- options ---- */
 /* Parses argv with popt: `usage` is the synopsis after the command's name, `help` the paragraphs and examples that

@@ -24,19 +24,19 @@ static void print_text(const tn_bench_result *r, double load_ms, double context_
 }
 
 static void print_doc(const tn_bench_result *r, double load_ms, double context_ms) {
-    cJSON *doc = cJSON_CreateObject();
-    cJSON_AddNumberToObject(doc, "load_ms", load_ms);
-    cJSON_AddNumberToObject(doc, "context_ms", context_ms);
-    cJSON_AddNumberToObject(doc, "median_us", r->median_us);
-    cJSON_AddNumberToObject(doc, "p10_us", r->p10_us);
-    cJSON_AddNumberToObject(doc, "p90_us", r->p90_us);
-    cJSON_AddNumberToObject(doc, "runs", r->runs);
-    cJSON *list = cJSON_AddArrayToObject(doc, "kernels");
+    json_object *doc = json_object_new_object();
+    cli_json_add_number(doc, "load_ms", load_ms);
+    cli_json_add_number(doc, "context_ms", context_ms);
+    cli_json_add_number(doc, "median_us", r->median_us);
+    cli_json_add_number(doc, "p10_us", r->p10_us);
+    cli_json_add_number(doc, "p90_us", r->p90_us);
+    cli_json_add_number(doc, "runs", r->runs);
+    json_object *list = cli_json_add_array(doc, "kernels");
     for (size_t k = 0; k < r->kernel_count; k++) {
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddStringToObject(o, "name", r->kernels[k].name);
-        cJSON_AddNumberToObject(o, "us", r->kernels[k].us);
-        cJSON_AddItemToArray(list, o);
+        json_object *o = json_object_new_object();
+        cli_json_add_string(o, "name", r->kernels[k].name);
+        cli_json_add_number(o, "us", r->kernels[k].us);
+        json_object_array_add(list, o);
     }
     cli_print_json(doc);
 }

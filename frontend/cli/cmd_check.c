@@ -124,13 +124,13 @@ static int check_one(cli *c, const char *model, const check_options *o) {
     int rc = check_model(c, model, o, &r);
     if (rc > 1) return rc;
     if (c->json) {
-        cJSON *doc = cJSON_CreateObject();
-        cJSON_AddStringToObject(doc, "model", model);
-        cJSON_AddStringToObject(doc, "device", o->device);
-        cJSON_AddBoolToObject(doc, "passed", rc == 0);
-        cJSON_AddNumberToObject(doc, "max_abs_error", r.max_abs);
-        cJSON_AddNumberToObject(doc, "cosine", r.cosine);
-        cJSON_AddStringToObject(doc, "why", r.why);
+        json_object *doc = json_object_new_object();
+        cli_json_add_string(doc, "model", model);
+        cli_json_add_string(doc, "device", o->device);
+        cli_json_add_bool(doc, "passed", rc == 0);
+        cli_json_add_number(doc, "max_abs_error", r.max_abs);
+        cli_json_add_number(doc, "cosine", r.cosine);
+        cli_json_add_string(doc, "why", r.why);
         cli_print_json(doc);
     } else {
         printf("%s: %s on %s (%d data set%s)\n", model, rc ? "FAILED" : "passed", o->device, r.sets,

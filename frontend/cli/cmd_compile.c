@@ -22,12 +22,13 @@ static int report(cli *c, const char *path, double import_s, double compile_s) {
     struct stat st = {0};
     stat(path, &st);
     if (c->json) {
-        cJSON *doc = cJSON_CreateObject(), *archs = cJSON_AddArrayToObject(doc, "archs");
-        cJSON_AddStringToObject(doc, "plan", path);
-        cJSON_AddNumberToObject(doc, "bytes", (double)st.st_size);
-        cJSON_AddNumberToObject(doc, "import_s", import_s);
-        cJSON_AddNumberToObject(doc, "compile_s", compile_s);
-        for (size_t k = 0; tn_plan_arch(p, k); k++) cJSON_AddItemToArray(archs, cJSON_CreateString(tn_plan_arch(p, k)));
+        json_object *doc = json_object_new_object(), *archs = cli_json_add_array(doc, "archs");
+        cli_json_add_string(doc, "plan", path);
+        cli_json_add_number(doc, "bytes", (double)st.st_size);
+        cli_json_add_number(doc, "import_s", import_s);
+        cli_json_add_number(doc, "compile_s", compile_s);
+        for (size_t k = 0; tn_plan_arch(p, k); k++)
+            json_object_array_add(archs, json_object_new_string(tn_plan_arch(p, k)));
         cli_print_json(doc);
     } else if (!c->quiet) {
         printf("%s: %.1f MB for", path, (double)st.st_size / 1e6);

@@ -222,47 +222,47 @@ static tn_status show_sass(const view *v, const TnPlan__Step *s) {
 
 /* ---- json ---- */
 
-static cJSON *step_json(const view *v, const TnPlan__Step *s, bool candidates) {
+static json_object *step_json(const view *v, const TnPlan__Step *s, bool candidates) {
     char choice[300];
     const TnPlan__Kernel *k = kernel_of(v, s);
-    cJSON *o = cJSON_CreateObject(), *layers = cJSON_AddArrayToObject(o, "layers");
+    json_object *o = json_object_new_object(), *layers = cli_json_add_array(o, "layers");
     choice_text(v, s, choice, sizeof choice);
-    cJSON_AddStringToObject(o, "name", s->name);
-    for (size_t j = 0; j < s->n_layers; j++) cJSON_AddItemToArray(layers, cJSON_CreateString(s->layers[j]));
-    cJSON_AddStringToObject(o, "anchor", s->anchor);
-    cJSON_AddStringToObject(o, "choice", choice);
-    cJSON_AddNumberToObject(o, "us", s->us);
-    cJSON_AddNumberToObject(o, "roofline_us", roofline_us(v, s));
-    cJSON_AddNumberToObject(o, "flops", s->flops);
-    cJSON_AddNumberToObject(o, "bytes", s->bytes);
-    cJSON_AddNumberToObject(o, "max_abs_error", s->max_abs_error);
-    cJSON_AddNumberToObject(o, "max_rel_error", s->max_rel_error);
+    cli_json_add_string(o, "name", s->name);
+    for (size_t j = 0; j < s->n_layers; j++) json_object_array_add(layers, json_object_new_string(s->layers[j]));
+    cli_json_add_string(o, "anchor", s->anchor);
+    cli_json_add_string(o, "choice", choice);
+    cli_json_add_number(o, "us", s->us);
+    cli_json_add_number(o, "roofline_us", roofline_us(v, s));
+    cli_json_add_number(o, "flops", s->flops);
+    cli_json_add_number(o, "bytes", s->bytes);
+    cli_json_add_number(o, "max_abs_error", s->max_abs_error);
+    cli_json_add_number(o, "max_rel_error", s->max_rel_error);
     if (k) {
-        cJSON_AddNumberToObject(o, "registers", k->registers);
-        cJSON_AddNumberToObject(o, "smem", k->smem + k->static_smem);
-        cJSON_AddNumberToObject(o, "local_bytes", k->local_bytes);
+        cli_json_add_number(o, "registers", k->registers);
+        cli_json_add_number(o, "smem", k->smem + k->static_smem);
+        cli_json_add_number(o, "local_bytes", k->local_bytes);
     }
-    cJSON *list = candidates ? cJSON_AddArrayToObject(o, "candidates") : NULL;
+    json_object *list = candidates ? cli_json_add_array(o, "candidates") : NULL;
     for (size_t j = 0; list && j < s->n_candidates; j++) {
-        cJSON *e = cJSON_CreateObject();
-        cJSON_AddStringToObject(e, "text", s->candidates[j]->text);
-        cJSON_AddNumberToObject(e, "us", s->candidates[j]->us);
-        cJSON_AddNumberToObject(e, "predicted_us", s->candidates[j]->predicted_us);
-        cJSON_AddStringToObject(e, "note", s->candidates[j]->note);
-        cJSON_AddItemToArray(list, e);
+        json_object *e = json_object_new_object();
+        cli_json_add_string(e, "text", s->candidates[j]->text);
+        cli_json_add_number(e, "us", s->candidates[j]->us);
+        cli_json_add_number(e, "predicted_us", s->candidates[j]->predicted_us);
+        cli_json_add_string(e, "note", s->candidates[j]->note);
+        json_object_array_add(list, e);
     }
     return o;
 }
 
 static void print_doc(const view *v) {
-    cJSON *doc = cJSON_CreateObject(), *list;
-    cJSON_AddStringToObject(doc, "model", v->pb->model);
-    cJSON_AddStringToObject(doc, "tenon", v->pb->tenon_version);
-    cJSON_AddStringToObject(doc, "precision", v->pb->precision);
-    cJSON_AddStringToObject(doc, "arch", v->arch->name);
-    cJSON_AddStringToObject(doc, "tuned_on", v->arch->tuned_on);
-    list = cJSON_AddArrayToObject(doc, "kernels");
-    for (size_t k = 0; k < v->arch->n_steps; k++) cJSON_AddItemToArray(list, step_json(v, v->arch->steps[k], false));
+    json_object *doc = json_object_new_object(), *list;
+    cli_json_add_string(doc, "model", v->pb->model);
+    cli_json_add_string(doc, "tenon", v->pb->tenon_version);
+    cli_json_add_string(doc, "precision", v->pb->precision);
+    cli_json_add_string(doc, "arch", v->arch->name);
+    cli_json_add_string(doc, "tuned_on", v->arch->tuned_on);
+    list = cli_json_add_array(doc, "kernels");
+    for (size_t k = 0; k < v->arch->n_steps; k++) json_object_array_add(list, step_json(v, v->arch->steps[k], false));
     cli_print_json(doc);
 }
 

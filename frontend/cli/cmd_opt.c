@@ -15,16 +15,16 @@ static const char help[] =
     "  tenon opt --list\n";
 
 static void list_passes(cli *c) {
-    cJSON *doc = c->json ? cJSON_CreateArray() : NULL;
+    json_object *doc = c->json ? json_object_new_array() : NULL;
     for (size_t k = 0; k < tn_pass_count(); k++) {
         if (!doc) {
             printf("  %-10s %s\n", tn_pass_name(k), tn_pass_summary(k));
             continue;
         }
-        cJSON *o = cJSON_CreateObject();
-        cJSON_AddStringToObject(o, "name", tn_pass_name(k));
-        cJSON_AddStringToObject(o, "summary", tn_pass_summary(k));
-        cJSON_AddItemToArray(doc, o);
+        json_object *o = json_object_new_object();
+        cli_json_add_string(o, "name", tn_pass_name(k));
+        cli_json_add_string(o, "summary", tn_pass_summary(k));
+        json_object_array_add(doc, o);
     }
     if (doc) cli_print_json(doc);
 }

@@ -72,14 +72,14 @@ static void show(const tn_host_tensor *t, const char *name) {
     puts(n > 10 ? " ..." : "");
 }
 
-static cJSON *as_json(const tn_host_tensor *t, const char *name) {
-    cJSON *o = cJSON_CreateObject(), *dims = cJSON_AddArrayToObject(o, "shape");
-    cJSON_AddStringToObject(o, "name", name);
-    cJSON_AddStringToObject(o, "dtype", tn_dtype_text(t->dtype));
-    for (uint32_t k = 0; k < t->rank; k++) cJSON_AddItemToArray(dims, cJSON_CreateNumber((double)t->dims[k]));
-    cJSON *values = cJSON_AddArrayToObject(o, "first_values");
+static json_object *as_json(const tn_host_tensor *t, const char *name) {
+    json_object *o = json_object_new_object(), *dims = cli_json_add_array(o, "shape");
+    cli_json_add_string(o, "name", name);
+    cli_json_add_string(o, "dtype", tn_dtype_text(t->dtype));
+    for (uint32_t k = 0; k < t->rank; k++) json_object_array_add(dims, cli_json_number((double)t->dims[k]));
+    json_object *values = cli_json_add_array(o, "first_values");
     for (uint64_t i = 0, n = cli_numel(t); i < n && i < 1024; i++)
-        cJSON_AddItemToArray(values, cJSON_CreateNumber(tn_load_num(t->dtype, t->data, i)));
+        json_object_array_add(values, cli_json_number(tn_load_num(t->dtype, t->data, i)));
     return o;
 }
 
@@ -122,11 +122,11 @@ int cmd_run(cli *c, int argc, const char **argv) {
         tn_status st = read_inputs(c, m, inputs, &s, in, &rc);
         if (st == TN_OK && (st = cli_model_run(m, in, out)) != TN_OK) rc = cli_exit(c, st);
         cli_clear_bar(c);
-        cJSON *doc = c->json && st == TN_OK ? cJSON_CreateObject() : NULL;
-        cJSON *list = doc ? cJSON_AddArrayToObject(doc, "outputs") : NULL;
+        json_object *doc = c->json && st == TN_OK ? json_object_new_object() : NULL;
+        json_object *list = doc ? cli_json_add_array(doc, "outputs") : NULL;
         for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
             if (doc)
-                cJSON_AddItemToArray(list, as_json(&out[k], cli_model_output(m, k)->name));
+                json_object_array_add(list, as_json(&out[k], cli_model_output(m, k)->name));
             else if (!c->quiet)
                 show(&out[k], cli_model_output(m, k)->name);
         }

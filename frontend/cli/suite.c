@@ -157,16 +157,16 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
     }
     cli_clear_bar(c);
     if (c->json) {
-        cJSON *doc = cJSON_CreateObject(), *list = cJSON_AddArrayToObject(doc, "tests");
+        json_object *doc = json_object_new_object(), *list = cli_json_add_array(doc, "tests");
         static const char *const names[] = {"passed", "failed", "skipped"};
         for (size_t i = 0; i < done; i++) {
-            cJSON *e = cJSON_CreateObject();
-            cJSON_AddStringToObject(e, "name", t[i].name);
-            cJSON_AddStringToObject(e, "verdict", names[t[i].verdict]);
-            cJSON_AddStringToObject(e, "why", t[i].why);
-            cJSON_AddItemToArray(list, e);
+            json_object *e = json_object_new_object();
+            cli_json_add_string(e, "name", t[i].name);
+            cli_json_add_string(e, "verdict", names[t[i].verdict]);
+            cli_json_add_string(e, "why", t[i].why);
+            json_object_array_add(list, e);
         }
-        for (int k = 0; k < 3; k++) cJSON_AddNumberToObject(doc, names[k], (double)count[k]);
+        for (int k = 0; k < 3; k++) cli_json_add_number(doc, names[k], (double)count[k]);
         cli_print_json(doc);
     } else {
         for (size_t i = 0; i < done; i++)

@@ -1,6 +1,7 @@
 /* term.c: diagnostics, the progress bar, Ctrl-C, and option parsing. */
 #include "frontend/cli/cli.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -96,11 +97,33 @@ int cli_exit(cli *c, tn_status s) {
     return tn_status_exit_code(s);
 }
 
-void cli_print_json(cJSON *doc) {
-    char *text = doc ? cJSON_Print(doc) : NULL;
-    puts(text ? text : "{}");
-    free(text);
-    cJSON_Delete(doc);
+void cli_print_json(json_object *doc) {
+    puts(json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
+                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
+    json_object_put(doc);
+}
+
+json_object *cli_json_number(double v) {
+    if (!isfinite(v)) return NULL; /* prints null: JSON has no such numbers */
+    return v == floor(v) && fabs(v) < 9e15 ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
+}
+
+void cli_json_add_number(json_object *o, const char *key, double v) {
+    json_object_object_add(o, key, cli_json_number(v));
+}
+
+void cli_json_add_string(json_object *o, const char *key, const char *s) {
+    json_object_object_add(o, key, json_object_new_string(s ? s : ""));
+}
+
+void cli_json_add_bool(json_object *o, const char *key, bool v) {
+    json_object_object_add(o, key, json_object_new_boolean(v));
+}
+
+json_object *cli_json_add_array(json_object *o, const char *key) {
+    json_object *a = json_object_new_array();
+    json_object_object_add(o, key, a);
+    return a;
 }
 
 bool cli_has_suffix(const char *s, const char *suffix) {
