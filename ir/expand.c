@@ -13,8 +13,7 @@ typedef struct expansion {
     tn_val *out; /* one a result */
 } expansion;
 
-/* ---- vocabulary
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- vocabulary -------------------------------------------------------------------------------------------------- */
 
 static tn_val num(expansion *e, double v) {
     return tn_const_num(e->g, e->work, v);
@@ -86,8 +85,7 @@ static tn_dim extent(expansion *e, size_t from, size_t to) {
     return d;
 }
 
-/* ---- softmax and norms
- * --------------------------------------------------------------------------------------------------- */
+/* ---- softmax and norms ------------------------------------------------------------------------------------------- */
 
 static tn_val softmax(expansion *e) {
     size_t axis = (size_t)((const tn_attrs_axis *)e->attrs)->axis;
@@ -167,8 +165,7 @@ static tn_val lrn(expansion *e) {
     return bin(e, TN_OP_DIV, e->x, bin(e, TN_OP_POW, base, num(e, a->beta)));
 }
 
-/* ---- activations
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 static tn_val gelu(expansion *e) {
     const tn_attrs_activation *a = e->attrs;
@@ -239,8 +236,7 @@ static tn_val thresholded_relu(expansion *e) {
     return choose(e, bin(e, TN_OP_GT, e->x, num(e, a->alpha)), e->x, num(e, 0));
 }
 
-/* ---- movement
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- movement ---------------------------------------------------------------------------------------------------- */
 
 static tn_val space_to_depth(expansion *e) {
     tn_graph *g = e->g;
@@ -284,8 +280,7 @@ static tn_val split(expansion *e) {
     return e->out[0];
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct row {
     tn_val (*fn)(expansion *e);

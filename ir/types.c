@@ -17,8 +17,7 @@ tn_rule_fn tn_op_rule(tn_op op) {
     return op > TN_OP_NONE && op < TN_OP_COUNT ? rules[op] : NULL;
 }
 
-/* ---- shared
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- shared ------------------------------------------------------------------------------------------------------ */
 
 const char *tn_infer_dim_text(const tn_infer_ctx *c, tn_dim d, char buf[96]) {
     tn_dim_print(c->g, d, buf, 96);
@@ -151,8 +150,7 @@ tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b
     return tn_infer_error(c, "%s is %s but %s is %s", what_a, TN_DIM_TEXT(c, a), what_b, TN_DIM_TEXT(c, b));
 }
 
-/* ---- structure
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- structure --------------------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_none(tn_infer_ctx *c) {
     c->n_out = 0;
@@ -282,8 +280,7 @@ tn_status tn_rule_loop(tn_infer_ctx *c) {
     return TN_OK;
 }
 
-/* ---- elementwise
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- elementwise ------------------------------------------------------------------------------------------------- */
 
 static tn_status like_first(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));

@@ -3,8 +3,7 @@
 
 #include "ir/infer.h"
 
-/* ---- reductions
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- reductions -------------------------------------------------------------------------------------------------- */
 
 /* The result's dims once the axes in `mask` are reduced. */
 static tn_status put_reduced(tn_infer_ctx *c, tn_dtype t, unsigned mask, bool keepdims) {
@@ -50,8 +49,7 @@ tn_status tn_rule_cumsum(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
-/* ---- matmul
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 static tn_status math_mode(tn_infer_ctx *c, const char *math) {
     if (!math || !*math || !strcmp(math, "tf32")) return TN_OK;
@@ -86,8 +84,7 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
 }
 
-/* ---- convolutions and pools
- * -------------------------------------------------------------------------------------------------- */
+/* ---- convolutions and pools -------------------------------------------------------------------------------------- */
 
 /* Axes of a windowed operand: n spatial axes from `first`, channels at `channel`. */
 typedef struct window {
@@ -244,8 +241,7 @@ tn_status tn_rule_pool(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
 }
 
-/* ---- softmax, norms, lrn
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- softmax, norms, lrn ----------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_softmax(tn_infer_ctx *c) {
     const tn_attrs_axis *a = c->attrs;

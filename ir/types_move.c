@@ -249,8 +249,7 @@ tn_status tn_rule_resize(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, a->sizes.p);
 }
 
-/* ---- space and depth, split
- * --------------------------------------------------------------------------------------------- */
+/* ---- space and depth, split -------------------------------------------------------------------------------------- */
 
 static tn_status depth_dims(tn_infer_ctx *c, tn_dim dims[4], tn_dim *block) {
     static const char *const modes[] = {"DCR", "CRD", NULL};

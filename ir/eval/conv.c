@@ -52,8 +52,7 @@ static int64_t chunk_of(int64_t rows, int64_t positions) {
     return n < positions ? n : positions;
 }
 
-/* ---- convolution
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- convolution ------------------------------------------------------------------------------------------------- */
 
 /* One run of output positions (od, oh, from..from+n) under one tap: out[j] = x at the tap, 0 outside. */
 static void unroll_run(const tn_ev *c, const tn_window *w, int64_t base, const int64_t tap[3], int64_t od, int64_t oh,
@@ -204,8 +203,7 @@ tn_status tn_ev_conv(tn_ev *c) {
     return status;
 }
 
-/* ---- transposed convolution
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- transposed convolution -------------------------------------------------------------------------------------- */
 
 /* Adds K rows of `n` columns for input positions [p0, p0 + n) to one channel's output plane. */
 static void roll_up(const tn_window *w, const double *col, int64_t ld, int64_t p0, int64_t n, double *y) {

@@ -1,8 +1,8 @@
 /* elementwise.c: unary, binary and ternary elementwise ops, cast and bitcast.
  *
- * A row gives an op's formula over double and over int64; the driver loads broadcast operands in blocks, applies the
- * formula and stores the block, which rounds once.  Integers of every width are computed in 64 bits and wrap when
- * stored; u64 is carried in the bits of int64, and formulas that depend on the sign get `u`. */
+ * A row of elementwise.def gives an op's formula over double and over int64; the driver loads broadcast operands in
+ * blocks, applies the formula and stores the block, which rounds once.  Integers of every width are computed in 64 bits
+ * and wrap when stored; u64 is carried in the bits of int64, and formulas that depend on the sign get `u`. */
 #include <math.h>
 
 #include "ir/eval/internal.h"
@@ -18,31 +18,10 @@ typedef struct params {
 typedef void (*fn_f)(double *restrict y, const double *a, const double *b, size_t n, const params *p);
 typedef void (*fn_i)(int64_t *restrict y, const int64_t *a, const int64_t *b, size_t n, const params *p);
 
-/* A formula in x (first operand), z (second) and p. */
-#define F(name, expr)                                                                                                  \
-    static void f_##name(double *restrict y, const double *a, const double *b, size_t n, const params *p) {            \
-        (void)b, (void)p;                                                                                              \
-        for (size_t k = 0; k < n; k++) {                                                                               \
-            const double x = a[k], z = b[k];                                                                           \
-            (void)x, (void)z;                                                                                          \
-            y[k] = (expr);                                                                                             \
-        }                                                                                                              \
-    }
-#define I(name, expr)                                                                                                  \
-    static void i_##name(int64_t *restrict y, const int64_t *a, const int64_t *b, size_t n, const params *p) {         \
-        (void)b, (void)p;                                                                                              \
-        for (size_t k = 0; k < n; k++) {                                                                               \
-            const int64_t x = a[k], z = b[k];                                                                          \
-            (void)x, (void)z;                                                                                          \
-            y[k] = (expr);                                                                                             \
-        }                                                                                                              \
-    }
-
 typedef uint64_t u64;
 typedef int64_t i64;
 
-/* ---- formulas
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- formulas ---------------------------------------------------------------------------------------------------- */
 
 static double py_mod(double x, double z) {
     double m = fmod(x, z);
@@ -88,6 +67,15 @@ static bool iless(i64 x, i64 z, bool u) {
     return u ? (u64)x < (u64)z : x < z;
 }
 
+static i64 ineg(i64 x) {
+    return (i64)(0 - (u64)x);
+}
+static i64 iclamp(i64 x, const params *p) {
+    double least = p->u ? fmax(p->alpha, 0) : p->alpha, most = p->u ? fmax(p->beta, 0) : p->beta;
+    i64 lo = tn_ev_f_to_i(ceil(least), p->u), hi = tn_ev_f_to_i(floor(most), p->u);
+    return iless(x, lo, p->u) ? lo : iless(hi, x, p->u) ? hi : x;
+}
+
 static double softplus(double x) {
     return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
 }
@@ -104,131 +92,42 @@ static double gelu(double x, bool approximate) {
     return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
 }
 
-F(neg, -x)
-I(neg, (i64)(0 - (u64)x)) F(abs, fabs(x)) I(abs, !p->u && x < 0 ? (i64)(0 - (u64)x) : x)
-    F(sign, isnan(x) ? x : (double)((x > 0) - (x < 0))) I(sign, p->u ? x != 0 : (x > 0) - (x < 0)) F(floor, floor(x))
-        F(ceil, ceil(x)) F(round, nearbyint(x)) I(keep, x) F(sqrt, sqrt(x)) F(rsqrt, 1 / sqrt(x)) F(recip, 1 / x) F(
-            exp, exp(x)) F(log, log(x)) F(sin, sin(x)) F(cos, cos(x)) F(tan, tan(x)) F(asin, asin(x)) F(acos, acos(x))
-            F(atan, atan(x)) F(sinh, sinh(x)) F(cosh, cosh(x)) F(tanh, tanh(x)) F(asinh, asinh(x)) F(acosh, acosh(x))
-                F(atanh, atanh(x)) F(erf, erf(x)) F(sigmoid, sigmoid(x)) F(softplus, softplus(x)) F(relu, x < 0 ? 0 : x)
-                    I(relu, !p->u && x < 0 ? 0 : x) F(clamp, x<p->alpha ? p->alpha : x> p->beta ? p->beta : x) I(
-                        clamp, iless(x, tn_ev_f_to_i(ceil(p->alpha), p->u), p->u)   ? tn_ev_f_to_i(ceil(p->alpha), p->u)
-                               : iless(tn_ev_f_to_i(floor(p->beta), p->u), x, p->u) ? tn_ev_f_to_i(floor(p->beta), p->u)
-                                                                                    : x) I(not, !x)
-                        I(bit_not, ~x) F(is_nan, isnan(x)) F(is_inf, isinf(x) && (x > 0 ? p->alpha != 0 : p->beta != 0))
-                            F(add, x + z) I(add, (i64)((u64)x + (u64)z)) F(sub, x - z) I(sub, (i64)((u64)x - (u64)z)) F(
-                                mul, x *z) I(mul, (i64)((u64)x *(u64)z))
-                                F(div, x / z) I(div, idiv(x, z, p->u)) F(mod, py_mod(x, z)) I(mod, imod(x, z, p->u)) F(
-                                    fmod,
-                                    fmod(x, z)) I(fmod, irem(x, z, p->u))
-                                    F(pow, pow(x, z)) I(pow, ipow(x, z, p->u)) F(min, isnan(x) || x < z ? x : z) I(
-                                        min, iless(x, z, p->u)
-                                                 ? x
-                                                 : z) F(max, isnan(x) || x > z ? x : z)
-                                        I(max, iless(x, z, p->u) ? z : x) F(prelu, x < 0 ? x * z : x) I(
-                                            prelu,
-                                            !p->u && x < 0 ? (i64)((u64)x * (u64)z)
-                                                           : x) I(and, x &z)
-                                            I(or, x | z) I(xor, x ^ z) I(shl, ishl(x, z))
-                                                I(shr, ishr(x, z, p->u)) F(eq, x == z) I(eq, x == z) F(ne, x != z)
-                                                    I(ne, x != z) F(lt, x < z) I(lt, iless(x, z, p->u)) F(le, x <= z) I(
-                                                        le, !iless(z, x, p->u)) F(gt, x > z)
-                                                        I(gt, iless(z, x, p->u)) F(ge, x >= z) I(ge, !iless(x, z, p->u))
-                                                            F(gelu, gelu(x, p->tanh_gelu)) F(silu, x *sigmoid(x))
-                                                                F(elu, x < 0 ? p->alpha * expm1(x) : x)
-                                                                    F(selu, p->gamma *(x < 0 ? p->alpha * expm1(x) : x))
-                                                                        F(celu,
-                                                                          x < 0 ? p->alpha * expm1(x / p->alpha) : x)
-                                                                            F(leaky_relu, x < 0 ? p->alpha * x : x)
-                                                                                F(hard_sigmoid,
-                                                                                  clip01(p->alpha *x + p->beta))
-                                                                                    F(hard_swish,
-                                                                                      x *clip01(x / 6 + 0.5))
-                                                                                        F(mish, x *tanh(softplus(x)))
-                                                                                            F(softsign,
-                                                                                              x / (1 + fabs(x)))
-                                                                                                F(thresholded_relu,
-                                                                                                  x > p->alpha ? x : 0)
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
-    /* ---- the table
-       ------------------------------------------------------------------------------------------------------------------
-     */
+/* A function a formula: x is the first operand, z the second, p the parameters. */
+#define FUNCTION(name, T, expr)                                                                                        \
+    static void name(T *restrict y, const T *a, const T *b, size_t n, const params *p) {                               \
+        (void)b, (void)p;                                                                                              \
+        for (size_t k = 0; k < n; k++) {                                                                               \
+            const T x = a[k], z = b[k];                                                                                \
+            (void)x, (void)z;                                                                                          \
+            y[k] = (expr);                                                                                             \
+        }                                                                                                              \
+    }
+#define FLOAT(op, f) FUNCTION(f_##op, double, f)
+#define INT(op, i) FUNCTION(i_##op, int64_t, i)
+#define BOTH(op, f, i) FLOAT(op, f) INT(op, i)
+#include "ir/eval/elementwise.def"
+#undef FLOAT
+#undef INT
+#undef BOTH
 
-    typedef struct row {
+typedef struct row {
     fn_f f;
     fn_i i;
 } row;
 
 static const row rows[TN_OP_COUNT] = {
-    [TN_OP_NEG] = {f_neg, i_neg},
-    [TN_OP_ABS] = {f_abs, i_abs},
-    [TN_OP_SIGN] = {f_sign, i_sign},
-    [TN_OP_FLOOR] = {f_floor, i_keep},
-    [TN_OP_CEIL] = {f_ceil, i_keep},
-    [TN_OP_ROUND] = {f_round, i_keep},
-    [TN_OP_SQRT] = {f_sqrt, NULL},
-    [TN_OP_RSQRT] = {f_rsqrt, NULL},
-    [TN_OP_RECIP] = {f_recip, NULL},
-    [TN_OP_EXP] = {f_exp, NULL},
-    [TN_OP_LOG] = {f_log, NULL},
-    [TN_OP_SIN] = {f_sin, NULL},
-    [TN_OP_COS] = {f_cos, NULL},
-    [TN_OP_TAN] = {f_tan, NULL},
-    [TN_OP_ASIN] = {f_asin, NULL},
-    [TN_OP_ACOS] = {f_acos, NULL},
-    [TN_OP_ATAN] = {f_atan, NULL},
-    [TN_OP_SINH] = {f_sinh, NULL},
-    [TN_OP_COSH] = {f_cosh, NULL},
-    [TN_OP_TANH] = {f_tanh, NULL},
-    [TN_OP_ASINH] = {f_asinh, NULL},
-    [TN_OP_ACOSH] = {f_acosh, NULL},
-    [TN_OP_ATANH] = {f_atanh, NULL},
-    [TN_OP_ERF] = {f_erf, NULL},
-    [TN_OP_SIGMOID] = {f_sigmoid, NULL},
-    [TN_OP_SOFTPLUS] = {f_softplus, NULL},
-    [TN_OP_RELU] = {f_relu, i_relu},
-    [TN_OP_CLAMP] = {f_clamp, i_clamp},
-    [TN_OP_NOT] = {NULL, i_not},
-    [TN_OP_BIT_NOT] = {NULL, i_bit_not},
-    [TN_OP_IS_NAN] = {f_is_nan, NULL},
-    [TN_OP_IS_INF] = {f_is_inf, NULL},
-    [TN_OP_ADD] = {f_add, i_add},
-    [TN_OP_SUB] = {f_sub, i_sub},
-    [TN_OP_MUL] = {f_mul, i_mul},
-    [TN_OP_DIV] = {f_div, i_div},
-    [TN_OP_MOD] = {f_mod, i_mod},
-    [TN_OP_FMOD] = {f_fmod, i_fmod},
-    [TN_OP_POW] = {f_pow, i_pow},
-    [TN_OP_MIN] = {f_min, i_min},
-    [TN_OP_MAX] = {f_max, i_max},
-    [TN_OP_PRELU] = {f_prelu, i_prelu},
-    [TN_OP_AND] = {NULL, i_and},
-    [TN_OP_OR] = {NULL, i_or},
-    [TN_OP_XOR] = {NULL, i_xor},
-    [TN_OP_SHL] = {NULL, i_shl},
-    [TN_OP_SHR] = {NULL, i_shr},
-    [TN_OP_EQ] = {f_eq, i_eq},
-    [TN_OP_NE] = {f_ne, i_ne},
-    [TN_OP_LT] = {f_lt, i_lt},
-    [TN_OP_LE] = {f_le, i_le},
-    [TN_OP_GT] = {f_gt, i_gt},
-    [TN_OP_GE] = {f_ge, i_ge},
-    [TN_OP_GELU] = {f_gelu, NULL},
-    [TN_OP_SILU] = {f_silu, NULL},
-    [TN_OP_ELU] = {f_elu, NULL},
-    [TN_OP_SELU] = {f_selu, NULL},
-    [TN_OP_CELU] = {f_celu, NULL},
-    [TN_OP_LEAKY_RELU] = {f_leaky_relu, NULL},
-    [TN_OP_HARD_SIGMOID] = {f_hard_sigmoid, NULL},
-    [TN_OP_HARD_SWISH] = {f_hard_swish, NULL},
-    [TN_OP_MISH] = {f_mish, NULL},
-    [TN_OP_SOFTSIGN] = {f_softsign, NULL},
-    [TN_OP_THRESHOLDED_RELU] = {f_thresholded_relu, NULL},
+#define FLOAT(op, f) [TN_OP_##op] = {f_##op, NULL},
+#define INT(op, i) [TN_OP_##op] = {NULL, i_##op},
+#define BOTH(op, f, i) [TN_OP_##op] = {f_##op, i_##op},
+#include "ir/eval/elementwise.def"
+#undef FLOAT
+#undef INT
+#undef BOTH
 };
 
-/* ---- the loops
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the loops --------------------------------------------------------------------------------------------------- */
 
 static bool is_unsigned(tn_dtype t) {
     return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4;
@@ -326,9 +225,7 @@ tn_status tn_ev_select(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- cast
- * ----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- cast -------------------------------------------------------------------------------------------------------- */
 
 /* 8-bit floats saturate to their largest finite value. */
 static void saturate(tn_dtype t, double *v, size_t n) {

@@ -21,8 +21,7 @@ tn_status tn_run_fail(tn_run *r, tn_node n, tn_status code, const char *fmt, ...
     return tn_fail(r->env, code, loc, "", "%s%s%s", n.i ? tn_op_text(tn_node_op(r->g, n)) : "", n.i ? ": " : "", text);
 }
 
-/* ---- slots
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- slots ------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_slot_new(tn_run *r, tn_dtype storage, size_t rank, const int64_t *dims, tn_slot *out) {
     *out = (tn_slot){0};
@@ -82,9 +81,7 @@ tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out
     return TN_OK;
 }
 
-/* ---- lives
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- lives ------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_run_init(tn_run *r, const tn_env *env, tn_graph *g, const tn_eval_opts *opts) {
     *r = (tn_run){.env = env, .g = g, .n_vals = tn_graph_val_limit(g), .n_nodes = tn_graph_node_limit(g)};
@@ -146,9 +143,7 @@ static void drop_region_values(tn_run *r, tn_region region) {
     for (size_t k = 0; k < tn_node_result_count(r->g, n); k++) tn_slot_drop(r, &r->slots[tn_node_result(r->g, n, k).i]);
 }
 
-/* ---- nodes
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 static tn_status progress(tn_run *r, tn_node n) {
     if (r->depth == 1) r->done++;
@@ -369,8 +364,7 @@ tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_arg
     return status;
 }
 
-/* ---- the public calls
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the public calls -------------------------------------------------------------------------------------------- */
 
 /* Checks a caller's tensor against a value's type, binds symbols, and makes a slot of it. */
 static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_tensor *t, tn_slot *out) {

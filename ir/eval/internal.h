@@ -67,8 +67,7 @@ int64_t tn_ev_product(const tn_tensor *t, size_t from, size_t to);
 void *tn_ev_scratch(tn_ev *c, int64_t n, size_t size);
 void tn_ev_drop(tn_ev *c, void *p, int64_t n, size_t size);
 
-/* ---- numbers in blocks (convert.c)
- * ------------------------------------------------------------------------------------------ */
+/* ---- numbers in blocks (convert.c) ------------------------------------------------------------------------------- */
 
 /* n elements from element `at`, `stride` elements apart, as double / int64 (u64 by its bits). */
 void tn_ev_load_f(const tn_tensor *t, int64_t at, int64_t stride, size_t n, double *dst);
@@ -90,8 +89,7 @@ static inline int64_t tn_ev_get_i(const tn_tensor *t, int64_t at) {
     return v;
 }
 
-/* ---- strided walks (walk.c)
- * --------------------------------------------------------------------------------------------------- */
+/* ---- strided walks (walk.c) -------------------------------------------------------------------------------------- */
 
 enum { TN_WALK_OPERANDS = 4 };
 
@@ -114,8 +112,7 @@ void tn_ev_copy(void *dst, const void *src, size_t element, size_t rank, const i
 /* Strides of `t` seen as broadcast to `out` (0 on broadcast axes); false if it does not fit. */
 bool tn_ev_broadcast_strides(const tn_tensor *t, const tn_tensor *out, int64_t *strides);
 
-/* ---- gemm (gemm.c)
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- gemm (gemm.c) ----------------------------------------------------------------------------------------------- */
 
 /* C[m,n] = A[m,k] * B[k,n] (+ C if accumulate), row-major with leading sizes; trans: the operand is stored transposed.
  */

@@ -86,9 +86,7 @@ tn_status tn_ev_concat(tn_ev *c) {
     return at == y->dims[a->axis] ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the operands do not fill the result");
 }
 
-/* ---- pad
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- pad --------------------------------------------------------------------------------------------------------- */
 
 typedef enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP } pad_mode;
 
@@ -154,8 +152,7 @@ tn_status tn_ev_pad(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- space and depth
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- space and depth --------------------------------------------------------------------------------------------- */
 
 /* Both directions are one copy between 6-D views [N, C, b, b, H, W] of the two tensors, where [C*b*b, H, W] is the deep
  * side and [C, H*b, W*b] the wide one. */
@@ -177,9 +174,7 @@ tn_status tn_ev_space_depth(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- iota, trilu
- * -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- iota, trilu ------------------------------------------------------------------------------------------------- */
 
 tn_status tn_ev_iota(tn_ev *c) {
     const tn_attrs_iota *a = c->attrs;

@@ -3,8 +3,7 @@
 
 #include "ir/eval/internal.h"
 
-/* ---- softmax
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
 static void softmax_line(double *v, int64_t n, bool logarithm) {
     double top = -INFINITY, sum = 0;
@@ -37,9 +36,7 @@ tn_status tn_ev_softmax(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- norms
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 /* Subtracts the mean (if `centre`) and divides by the root of the mean square + eps. */
 static void normalise(double *v, int64_t n, double eps, bool centre) {

@@ -1,10 +1,9 @@
 /* The evaluator's driver: symbols from shapes, bad operands, regions, single nodes, cancelling, running out of memory.
  */
+#include "ir/eval/internal.h"
 #include "semantics.h"
 
-/* ---- symbols
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
 static tn_type type2(bench *b, tn_dim r, tn_dim c) {
     return tn_type_make(b->g, TN_F32, 2, (tn_dim[]){r, c});
@@ -113,9 +112,7 @@ START_TEST(test_bad_indices) {
 }
 END_TEST
 
-/* ---- regions
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 static void in_region(bench *b, tn_region r) {
     tn_set_cursor(b->g, tn_cursor_end(b->g, r));
@@ -238,9 +235,7 @@ START_TEST(test_loop_that_never_runs) {
 }
 END_TEST
 
-/* ---- single nodes
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- single nodes ------------------------------------------------------------------------------------------------ */
 
 START_TEST(test_const_node) {
     bench b;
@@ -258,9 +253,7 @@ START_TEST(test_const_node) {
 }
 END_TEST
 
-/* ---- environment
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- environment ------------------------------------------------------------------------------------------------- */
 
 static void count_values(void *user, tn_val v, const tn_tensor *t) {
     ck_assert_uint_ne(v.i, 0);
@@ -388,9 +381,22 @@ START_TEST(test_values_are_freed_at_their_last_use) {
 }
 END_TEST
 
+/* Every op has a row in eval.def or is executed by the driver itself. */
+START_TEST(test_every_op_evaluates) {
+    static const tn_op driven[] = {TN_OP_CONST, TN_OP_RETURN, TN_OP_YIELD,   TN_OP_KERNEL,
+                                   TN_OP_IF,    TN_OP_LOOP,   TN_OP_RESHAPE, TN_OP_BARRIER};
+    for (tn_op op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
+        bool found = tn_ev_function(op) != NULL;
+        for (size_t k = 0; k < sizeof driven / sizeof *driven; k++) found = found || driven[k] == op;
+        ck_assert_msg(found, "%s has no reference evaluation", tn_op_text(op));
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("eval_graph");
     TCase *c = tcase_create("graph");
+    tcase_add_test(c, test_every_op_evaluates);
     tcase_add_test(c, test_symbols_from_shapes);
     tcase_add_test(c, test_contradicting_shapes);
     tcase_add_test(c, test_wrong_inputs);

@@ -1,8 +1,7 @@
 /* Numeric properties of the reference evaluation: layouts, naive loops, rounding, wrapping, 4-bit values, NaN. */
 #include "semantics.h"
 
-/* ---- convolution: against seven plain loops, in both layouts
- * --------------------------------------------------------------- */
+/* ---- convolution: against seven plain loops, in both layouts ----------------------------------------------------- */
 
 typedef struct conv_case {
     int64_t n, c, h, w, o, kh, kw, s[2], p[4], d[2], g;
@@ -100,9 +99,7 @@ START_TEST(test_pool_layouts) {
 }
 END_TEST
 
-/* ---- matmul
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(test_matmul_naive) {
     enum { M = 37, K = 129, N = 70 };
@@ -140,8 +137,7 @@ START_TEST(test_sums_accumulate_in_double) {
 }
 END_TEST
 
-/* ---- rounding and wrapping
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- rounding and wrapping --------------------------------------------------------------------------------------- */
 
 /* Half-precision results round once, to nearest even. */
 START_TEST(test_rounding) {
@@ -229,6 +225,42 @@ START_TEST(test_int4) {
 }
 END_TEST
 
+START_TEST(test_clamp) {
+    bench b;
+    bench_open(&b);
+    tn_val f = bench_input(&b, TN_F32, 1, DIMS(3), NUMS(-3, 0.5, 9)),
+           i = bench_input(&b, TN_I32, 1, DIMS(3), NUMS(-3, 1, 9));
+    tn_val u = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(0, 3, 255));
+    tn_attrs_clamp a = {.lo = -1.5, .hi = 4.5}, top = {.lo = -INFINITY, .hi = 6};
+    bench_eval(&b, 4,
+               (tn_val[]){bench_op(&b, TN_OP_CLAMP, &a, 1, &f), bench_op(&b, TN_OP_CLAMP, &a, 1, &i),
+                          bench_op(&b, TN_OP_CLAMP, &a, 1, &u), bench_op(&b, TN_OP_CLAMP, &top, 1, &u)});
+    bench_expect(&b, 0, 1, DIMS(3), NUMS(-1.5, 0.5, 4.5), 0);
+    bench_expect(&b, 1, 1, DIMS(3), NUMS(-1, 1, 4), 0);
+    bench_expect(&b, 2, 1, DIMS(3), NUMS(0, 3, 4), 0);
+    bench_expect(&b, 3, 1, DIMS(3), NUMS(0, 3, 6), 0);
+    bench_close(&b);
+}
+END_TEST
+
+START_TEST(test_logic_and_shape) {
+    bench b;
+    bench_open(&b);
+    tn_val p = bench_input(&b, TN_BOOL, 1, DIMS(2), NUMS(1, 0)), x = bench_input(&b, TN_F32, 1, DIMS(2), NUMS(4, NAN));
+    tn_dim d[] = {tn_dim_const(b.g, 2), tn_dim_const(b.g, 2)};
+    tn_val wide = bench_op(&b, TN_OP_BROADCAST, &(tn_attrs_shape){.dims = {d, 2}}, 1, &x);
+    bench_eval(&b, 5,
+               (tn_val[]){tn_unary(b.g, TN_OP_NOT, p), tn_binary(b.g, TN_OP_NE, x, x), tn_unary(b.g, TN_OP_RSQRT, x),
+                          wide, tn_unary(b.g, TN_OP_BARRIER, x)});
+    bench_expect(&b, 0, 1, DIMS(2), NUMS(0, 1), 0);
+    bench_expect(&b, 1, 1, DIMS(2), NUMS(0, 1), 0);
+    bench_expect(&b, 2, 1, DIMS(2), NUMS(0.5, NAN), 0);
+    bench_expect(&b, 3, 2, DIMS(2, 2), NUMS(4, NAN, 4, NAN), 0);
+    bench_expect(&b, 4, 1, DIMS(2), NUMS(4, NAN), 0);
+    bench_close(&b);
+}
+END_TEST
+
 START_TEST(test_nan) {
     bench b;
     bench_open(&b);
@@ -309,6 +341,8 @@ int main(void) {
     tcase_add_test(c, test_integers_wrap);
     tcase_add_test(c, test_big_integers);
     tcase_add_test(c, test_int4);
+    tcase_add_test(c, test_clamp);
+    tcase_add_test(c, test_logic_and_shape);
     tcase_add_test(c, test_nan);
     tcase_add_test(c, test_float8_saturates);
     tcase_add_loop_test(c, test_bitcast, 0, 2);
