@@ -1,0 +1,487 @@
+/* The ONNX importer: shape arithmetic on symbols, differences between opsets, functions, branches, errors. */
+#include "tests/onnx/case.h"
+#include "tests/onnx/make.h"
+
+#include <check.h>
+
+typedef struct imported {
+    tn_env env;
+    case_report r;
+    tn_graph *g;
+} imported;
+
+static imported *import_with(pb *m, const tn_import_options *opts) {
+    imported *i = calloc(1, sizeof *i);
+    i->env = (tn_env){.diag = case_diag, .diag_user = &i->r};
+    i->g = tn_import_onnx_memory(&i->env, m->p, m->n, NULL, opts, &i->r.status);
+    pb_free(m);
+    return i;
+}
+
+static void done(imported *i) {
+    tn_graph_free(i->g);
+    free(i);
+}
+
+/* The type of output k as text. */
+static const char *type_of(const imported *i, size_t k) {
+    static char buf[2][256];
+    static int n;
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    ck_assert_int_eq((int)tn_verify(i->g), TN_OK);
+    n = !n;
+    tn_type_print(i->g, tn_val_type(i->g, tn_graph_output(i->g, k)), buf[n], sizeof buf[n]);
+    return buf[n];
+}
+
+static size_t nodes_of(const imported *i, tn_op op) {
+    size_t n = 0;
+    TN_FOR_NODES(i->g, tn_graph_body(i->g), node)
+    n += tn_node_op(i->g, node) == op;
+    return n;
+}
+
+/* Evaluates a graph with one f32 input of the given shape; checks output 0. */
+static void expect(imported *i, size_t rank, const int64_t *dims, const float *x, size_t n, const float *want) {
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    tn_tensor in = {.dtype = TN_F32, .rank = (uint32_t)rank, .data = (void *)(uintptr_t)x, .bytes = 4},
+              out = {.dtype = TN_DTYPE_NONE};
+    for (size_t k = 0; k < rank; k++) {
+        in.dims[k] = dims[k];
+        in.bytes *= (size_t)dims[k];
+    }
+    ck_assert_msg(tn_eval_graph(&i->env, i->g, &in, 1, &out, 1, NULL) == TN_OK, "%s", i->r.message);
+    ck_assert_uint_eq((size_t)tn_tensor_numel(&out), n);
+    for (size_t k = 0; k < n; k++) {
+        double got = tn_load_num(out.dtype, out.data, k);
+        ck_assert_msg(fabs(got - (double)want[k]) <= 1e-5, "element %zu: %g, wanted %g", k, got, (double)want[k]);
+    }
+    tn_tensor_free(NULL, &out);
+    done(i);
+}
+
+static pb *model1(pb *node, const char *dims, pb *init, int64_t opset) {
+    pb *g = g_node(pb_new(), node);
+    if (init) g_init(g, init);
+    g_in(g, "x", 1, dims);
+    return mk_model(g_out(g, "y"), opset);
+}
+
+/* ---- shape arithmetic
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* y = reshape(x, concat(shape(x)[0:1], [-1])), the way exporters write a flattening */
+START_TEST(flattening_by_shape_disappears) {
+    const int64_t zero = 0, minus = -1;
+    pb *g = pb_new();
+    g_node(g, mk_node("Shape", "x", "s"));
+    g_node(g, at_int(mk_node("Gather", "s,zero", "n"), "axis", 0));
+    g_node(g, at_ints(mk_node("Unsqueeze", "n", "n1"), "axes", "0"));
+    g_node(g, at_int(mk_node("Concat", "n1,minus", "t"), "axis", 0));
+    g_node(g, mk_node("Reshape", "x,t", "y"));
+    g_init(g, mk_i64("zero", "", 1, &zero));
+    g_init(g, mk_i64("minus", NULL, 1, &minus));
+    g_in(g, "x", 1, "N,3,H,W");
+    imported *i = import_with(mk_model(g_out(g, "y"), 11), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[N,H*W*3]");
+    ck_assert_uint_eq(nodes_of(i, TN_OP_CONST), 0);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_RESHAPE), 1);
+    done(i);
+}
+END_TEST
+
+typedef struct reshape_row {
+    const char *in, *out; /* out NULL: an error */
+    int64_t shape[4];
+    size_t n;
+    int64_t allowzero;
+} reshape_row;
+
+static const reshape_row reshapes[] = {
+    {"N,6", "f32[N,2,3]", {0, 2, 3}, 3, 0},
+    {"N,6", "f32[N*2,3]", {-1, 3}, 2, 0},
+    {"N,H,4", "f32[N,H*2,2]", {0, -1, 2}, 3, 0},
+    {"6,4", "f32[24]", {-1}, 1, 0},
+    {"0,4", "f32[2,0]", {2, 0}, 2, 1},
+    {"6,4", NULL, {-1, -1}, 2, 0},
+    {"6,4", NULL, {5, 5}, 2, 0},
+    {"6,4", NULL, {6, 4, 0}, 3, 0},
+};
+
+START_TEST(reshape_resolves) {
+    const reshape_row *r = &reshapes[_i];
+    pb *node = at_int(mk_node("Reshape", "x,s", "y"), "allowzero", r->allowzero);
+    imported *i = import_with(model1(node, r->in, mk_i64("s", NULL, r->n, r->shape), 14), NULL);
+    if (r->out)
+        ck_assert_str_eq(type_of(i, 0), r->out);
+    else
+        ck_assert_ptr_null(i->g);
+    done(i);
+}
+END_TEST
+
+typedef struct slice_row {
+    const char *in, *out;
+    int64_t start, end, axis, step;
+} slice_row;
+
+static const slice_row slices[] = {
+    {"10,4", "f32[8,4]", 2, INT64_MAX, 0, 1},
+    {"10,4", "f32[3,4]", -3, INT64_MAX, 0, 1},
+    {"10,4", "f32[10,4]", 9, INT64_MIN, 0, -1},
+    {"10,4", "f32[5,4]", -1, -INT64_MAX, 0, -2},
+    {"10,4", "f32[0,4]", 7, 3, 0, 1},
+    {"N,4", "f32[N,3]", 1, 100, 1, 1},
+    {"N,4", "f32[N - 1,4]", 1, INT64_MAX, 0, 1},
+    {"N,4", "f32[1,4]", 0, 1, 0, 1},
+    {"N,4", "f32[N - 1,4]", 0, -1, 0, 1},
+    {"N,4", "f32[1,4]", -1, INT64_MAX, 0, 1},
+};
+
+START_TEST(slice_resolves) {
+    const slice_row *r = &slices[_i];
+    pb *g = g_node(pb_new(), mk_node("Slice", "x,a,b,c,d", "y"));
+    g_init(g, mk_i64("a", NULL, 1, &r->start));
+    g_init(g, mk_i64("b", NULL, 1, &r->end));
+    g_init(g, mk_i64("c", NULL, 1, &r->axis));
+    g_init(g, mk_i64("d", NULL, 1, &r->step));
+    g_in(g, "x", 1, r->in);
+    imported *i = import_with(mk_model(g_out(g, "y"), 13), NULL);
+    ck_assert_str_eq(type_of(i, 0), r->out);
+    done(i);
+}
+END_TEST
+
+/* A size used as data: y = x * cast(shape(x)[0]) */
+START_TEST(sizes_become_data_when_wanted) {
+    const int64_t zero = 0;
+    const int64_t dims[] = {3, 2};
+    const float x[] = {1, 2, 3, 4, 5, 6}, want[] = {3, 6, 9, 12, 15, 18};
+    pb *g = pb_new();
+    g_node(g, mk_node("Shape", "x", "s"));
+    g_node(g, mk_node("Gather", "s,zero", "n"));
+    g_node(g, at_int(mk_node("Cast", "n", "f"), "to", 1));
+    g_node(g, mk_node("Mul", "x,f", "y"));
+    g_init(g, mk_i64("zero", "", 1, &zero));
+    g_in(g, "x", 1, "N,2");
+    expect(import_with(mk_model(g_out(g, "y"), 13), NULL), 2, dims, x, 6, want);
+}
+END_TEST
+
+/* floor(H * 1.5) by way of floats, as exporters compute the size of a resize */
+START_TEST(float_arithmetic_on_sizes) {
+    const float scale = 1.5f;
+    const int64_t two = 2;
+    pb *g = pb_new();
+    g_node(g, mk_node("Shape", "x", "s"));
+    g_node(g, at_int(mk_node("Cast", "s", "f"), "to", 1));
+    g_node(g, mk_node("Mul", "f,scale", "m"));
+    g_node(g, mk_node("Floor", "m", "fl"));
+    g_node(g, at_int(mk_node("Cast", "fl", "t"), "to", 7));
+    g_node(g, mk_node("Div", "t,two", "h"));
+    g_node(g, mk_node("ConstantOfShape", "h", "y"));
+    g_init(g, mk_tensor("scale", 1, "", &scale, 4));
+    g_init(g, mk_i64("two", "", 1, &two));
+    g_in(g, "x", 1, "5,8");
+    imported *i = import_with(mk_model(g_out(g, "y"), 13), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[3,6]");
+    done(i);
+}
+END_TEST
+
+START_TEST(shape_overrides_bind_symbols) {
+    tn_shape_override o = {.input = "x", .rank = 2, .dims = {8, -1}};
+    tn_import_options opts = {.shapes = &o, .n_shapes = 1};
+    pb *g = g_node(pb_new(), mk_node("Add", "x,z", "y"));
+    g_in(g_in(g, "x", 1, "N,M"), "z", 1, "N,1");
+    imported *i = import_with(mk_model(g_out(g, "y"), 13), &opts);
+    ck_assert_str_eq(type_of(i, 0), "f32[8,M]");
+    done(i);
+    o.rank = 3;
+    i = import_with(model1(mk_node("Relu", "x", "y"), "N,M", NULL, 13), &opts);
+    ck_assert_int_eq((int)i->r.status, TN_E_ARGUMENT);
+    done(i);
+    o = (tn_shape_override){.input = "nobody", .rank = 1, .dims = {1}};
+    i = import_with(model1(mk_node("Relu", "x", "y"), "N,M", NULL, 13), &opts);
+    ck_assert_int_eq((int)i->r.status, TN_E_ARGUMENT);
+    done(i);
+}
+END_TEST
+
+START_TEST(inputs_can_be_fixed) {
+    const int64_t axes[] = {1}, dims[] = {2, 2};
+    const float x[] = {1, 2, 3, 4}, want[] = {3, 7};
+    tn_const_input c = {.input = "axes", .dtype = TN_I64, .rank = 1, .dims = {1}, .data = axes};
+    tn_import_options opts = {.constants = &c, .n_constants = 1};
+    for (int fixed = 0; fixed < 2; fixed++) {
+        pb *g = g_node(pb_new(), at_int(mk_node("ReduceSum", "x,axes", "y"), "keepdims", 0));
+        g_in(g_in(g, "x", 1, "2,2"), "axes", 7, "1");
+        imported *i = import_with(mk_model(g_out(g, "y"), 13), fixed ? &opts : NULL);
+        if (fixed) {
+            expect(i, 2, dims, x, 2, want);
+        } else {
+            ck_assert_int_eq((int)i->r.status, TN_E_UNSUPPORTED);
+            done(i);
+        }
+    }
+}
+END_TEST
+
+/* ---- opsets
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+static const int64_t d22[] = {1, 2, 2};
+
+START_TEST(softmax_flattens_before_13) {
+    const float x[] = {0, 0, 0, 0}, flat[] = {0.25f, 0.25f, 0.25f, 0.25f}, last[] = {0.5f, 0.5f, 0.5f, 0.5f};
+    expect(import_with(model1(mk_node("Softmax", "x", "y"), "1,2,2", NULL, 12), NULL), 3, d22, x, 4, flat);
+    expect(import_with(model1(mk_node("Softmax", "x", "y"), "1,2,2", NULL, 13), NULL), 3, d22, x, 4, last);
+}
+END_TEST
+
+START_TEST(clip_bounds_move_to_inputs) {
+    const float x[] = {-1, 0.25f, 0.75f, 2}, want[] = {0, 0.25f, 0.5f, 0.5f}, lo = 0, hi = 0.5f;
+    pb *old = at_float(at_float(mk_node("Clip", "x", "y"), "min", 0), "max", 0.5f);
+    expect(import_with(model1(old, "1,2,2", NULL, 10), NULL), 3, d22, x, 4, want);
+    pb *g = g_node(pb_new(), mk_node("Clip", "x,lo,hi", "y"));
+    g_init(g_init(g, mk_tensor("lo", 1, "", &lo, 4)), mk_tensor("hi", 1, "", &hi, 4));
+    g_in(g, "x", 1, "1,2,2");
+    expect(import_with(mk_model(g_out(g, "y"), 13), NULL), 3, d22, x, 4, want);
+}
+END_TEST
+
+START_TEST(pad_and_axes_move_to_inputs) {
+    const float x[] = {1, 2, 3, 4}, want[] = {3, 7};
+    const int64_t axis = 2, pads[] = {0, 0, 0, 0, 0, 1};
+    pb *old = at_int(at_ints(mk_node("ReduceSum", "x", "y"), "axes", "-1"), "keepdims", 0);
+    expect(import_with(model1(old, "1,2,2", NULL, 12), NULL), 3, d22, x, 2, want);
+    pb *now = at_int(mk_node("ReduceSum", "x,a", "y"), "keepdims", 0);
+    expect(import_with(model1(now, "1,2,2", mk_i64("a", NULL, 1, &axis), 13), NULL), 3, d22, x, 2, want);
+    const float padded[] = {1, 2, 0, 3, 4, 0};
+    expect(import_with(model1(at_ints(mk_node("Pad", "x", "y"), "pads", "0,0,0,0,0,1"), "1,2,2", NULL, 10), NULL), 3,
+           d22, x, 6, padded);
+    expect(import_with(model1(mk_node("Pad", "x,p", "y"), "1,2,2", mk_i64("p", NULL, 6, pads), 13), NULL), 3, d22, x, 6,
+           padded);
+}
+END_TEST
+
+START_TEST(auto_pad_becomes_pads) {
+    const float w[9] = {1, 1, 1, 1, 1, 1, 1, 1, 1};
+    pb *node = at_ints(at_str(mk_node("Conv", "x,w", "y"), "auto_pad", "SAME_UPPER"), "strides", "2,2");
+    imported *i = import_with(model1(node, "1,1,5,6", mk_tensor("w", 1, "1,1,3,3", w, sizeof w), 11), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[1,1,3,3]");
+    const tn_attrs_conv *a = tn_node_attrs(i->g, tn_val_def(i->g, tn_graph_output(i->g, 0)));
+    const int64_t pads[] = {1, 0, 1, 1};
+    ck_assert_uint_eq(a->pads.n, 4);
+    ck_assert_mem_eq(a->pads.p, pads, sizeof pads);
+    done(i);
+    node = at_ints(at_str(mk_node("Conv", "x,w", "y"), "auto_pad", "SAME_UPPER"), "strides", "2,2");
+    i = import_with(model1(node, "1,1,H,6", mk_tensor("w", 1, "1,1,3,3", w, sizeof w), 11), NULL);
+    ck_assert_int_eq((int)i->r.status, TN_E_UNSUPPORTED); /* the pads depend on H */
+    done(i);
+    node = at_str(mk_node("Conv", "x,w", "y"), "auto_pad", "SAME_LOWER");
+    i = import_with(model1(node, "1,1,H,6", mk_tensor("w", 1, "1,1,3,3", w, sizeof w), 11), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[1,1,H,6]");
+    done(i);
+}
+END_TEST
+
+/* ---- einsum against sums written out
+ * ---------------------------------------------------------------------------------------------- */
+
+typedef struct einsum_row {
+    const char *eq, *dims;
+    size_t rank;
+    int64_t shape[3];
+    size_t n;
+    float want[8];
+} einsum_row;
+
+/* x = 1, 2, 3, ... and w = [[1, 2], [3, 4]] */
+static const einsum_row einsums[] = {
+    {"ij,jk->ik", "2,2", 2, {2, 2}, 4, {7, 10, 15, 22}},
+    {"ij,jk", "2,2", 2, {2, 2}, 4, {7, 10, 15, 22}},
+    {"ij,kj->ki", "2,2", 2, {2, 2}, 4, {5, 11, 11, 25}},
+    {"ij,ij->", "2,2", 2, {2, 2}, 1, {30}},
+    {"ij,ij->ij", "2,2", 2, {2, 2}, 4, {1, 4, 9, 16}},
+    {"ii,jk->i", "2,2", 2, {2, 2}, 2, {10, 40}},
+    {"...i,ij->...j", "1,2,2", 3, {1, 2, 2}, 4, {7, 10, 15, 22}},
+    {"bij,jk->bk", "1,2,2", 3, {1, 2, 2}, 2, {22, 32}},
+    {"i,jk->ijk", "2", 1, {2}, 8, {1, 2, 3, 4, 2, 4, 6, 8}},
+};
+
+START_TEST(einsum_matches) {
+    const einsum_row *r = &einsums[_i];
+    const float w[] = {1, 2, 3, 4}, x[] = {1, 2, 3, 4};
+    pb *node = at_str(mk_node("Einsum", "x,w", "y"), "equation", r->eq);
+    expect(import_with(model1(node, r->dims, mk_tensor("w", 1, "2,2", w, sizeof w), 12), NULL), r->rank, r->shape, x,
+           r->n, r->want);
+}
+END_TEST
+
+/* ---- functions, branches, order
+ * --------------------------------------------------------------------------------------------------- */
+
+static pb *mk_function(const char *name, pb *node) {
+    pb *f = pb_str(pb_str(pb_str(pb_new(), 1, name), 4, "a"), 5, "b");
+    pb_sub(f, 7, node);
+    pb_sub(f, 9, mk_opset("", 17));
+    return pb_str(f, 10, "local");
+}
+
+static pb *call(const char *name, const char *in, const char *out) {
+    return pb_str(mk_node(name, in, out), 7, "local");
+}
+
+START_TEST(functions_are_inlined_with_their_attributes) {
+    const float x[] = {-1, 2, -3, 4}, want[] = {-0.25f, 2, -0.75f, 4};
+    pb *leaky = pb_sub(mk_node("LeakyRelu", "a", "b"), 5, pb_str(mk_attr("alpha", 1), 21, "slope"));
+    pb *m = model1(pb_str(at_float(call("Leaky", "x", "y"), "slope", 0.25f), 3, "act"), "1,2,2", NULL, 17);
+    pb_sub(pb_sub(m, 25, mk_function("Leaky", leaky)), 8, mk_opset("local", 1));
+    imported *i = import_with(m, NULL);
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    tn_node n = tn_val_def(i->g, tn_graph_output(i->g, 0));
+    ck_assert_str_eq(tn_loc_at(i->g, tn_node_loc(i->g, n), 0), "act/LeakyRelu(b)");
+    expect(i, 3, d22, x, 4, want);
+}
+END_TEST
+
+START_TEST(recursive_functions_are_refused) {
+    pb *m = model1(call("Loop", "x", "y"), "1,2,2", NULL, 17);
+    pb_sub(pb_sub(m, 25, mk_function("Loop", call("Loop", "a", "b"))), 8, mk_opset("local", 1));
+    imported *i = import_with(m, NULL);
+    ck_assert_int_eq((int)i->r.status, TN_E_UNSUPPORTED);
+    done(i);
+}
+END_TEST
+
+static pb *branch(const char *op, const char *out) {
+    return g_out(g_node(pb_new(), mk_node(op, "x", out)), out);
+}
+
+START_TEST(branches) {
+    const float x[] = {-1, 2, -3, 4}, neg[] = {1, -2, 3, -4};
+    const uint8_t no = 0;
+    pb *g = pb_new();
+    g_node(g, at_graph(at_graph(mk_node("If", "c", "y"), "then_branch", branch("Relu", "a")), "else_branch",
+                       branch("Neg", "b")));
+    g_init(g, mk_tensor("c", 9, "", &no, 1));
+    g_in(g, "x", 1, "1,2,2");
+    imported *i = import_with(mk_model(g_out(g, "y"), 17), NULL);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 0); /* a constant condition leaves one branch */
+    expect(i, 3, d22, x, 4, neg);
+    g = pb_new();
+    g_node(g, at_graph(at_graph(mk_node("If", "c", "y"), "then_branch", branch("Relu", "a")), "else_branch",
+                       branch("Neg", "b")));
+    g_in(g_in(g, "x", 1, "1,2,2"), "c", 9, "");
+    i = import_with(mk_model(g_out(g, "y"), 17), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[1,2,2]");
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 1);
+    done(i);
+}
+END_TEST
+
+START_TEST(nodes_may_be_in_any_order) {
+    const float x[] = {-1, 2, -3, 4}, want[] = {-1, 0, -3, 0};
+    pb *g = pb_new();
+    g_node(g, mk_node("Neg", "r", "y"));
+    g_node(g, mk_node("Relu", "n", "r"));
+    g_node(g, mk_node("Neg", "x", "n"));
+    g_in(g, "x", 1, "1,2,2");
+    expect(import_with(mk_model(g_out(g, "y"), 13), NULL), 3, d22, x, 4, want);
+    g = g_node(g_node(pb_new(), mk_node("Add", "x,b", "a")), mk_node("Neg", "a", "b"));
+    g_in(g, "x", 1, "1");
+    imported *i = import_with(mk_model(g_out(g, "b"), 13), NULL);
+    ck_assert_int_eq((int)i->r.status, TN_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(i->r.message, "cycle"));
+    done(i);
+}
+END_TEST
+
+/* ---- errors
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct error_row {
+    const char *op, *domain, *name;
+    int64_t opset;
+    tn_status status;
+    const char *says[4];
+} error_row;
+
+static const error_row errors[] = {
+    {"Frobnicate", "", "layer7", 13, TN_E_UNSUPPORTED, {"layer7", "Frobnicate", "opset 13", "plugin"}},
+    {"Frobnicate", "", "", 13, TN_E_UNSUPPORTED, {"Frobnicate(y)", "ai.onnx"}},
+    {"Relu", "com.example", "layer7", 13, TN_E_FORMAT, {"layer7", "com.example.Relu", "opset"}},
+    {"Gelu", "", "layer7", 13, TN_E_UNSUPPORTED, {"Gelu", "opset 13", "20 and later", "version_converter"}},
+    {"Relu", "", "", 6, TN_E_UNSUPPORTED, {"opset 6", "version_converter"}},
+    {"Cast", "", "c", 13, TN_E_UNSUPPORTED, {"c: ", "element type"}},
+};
+
+START_TEST(errors_name_op_domain_opset_and_node) {
+    const error_row *r = &errors[_i];
+    pb *n = mk_node(r->op, "x", "y");
+    if (*r->domain) pb_str(n, 7, r->domain);
+    if (*r->name) pb_str(n, 3, r->name);
+    imported *i = import_with(model1(n, "2", NULL, r->opset), NULL);
+    ck_assert_ptr_null(i->g);
+    ck_assert_int_eq((int)i->r.status, (int)r->status);
+    for (size_t k = 0; k < 4 && r->says[k]; k++)
+        ck_assert_msg(strstr(i->r.message, r->says[k]) != NULL, "'%s' lacks '%s'", i->r.message, r->says[k]);
+    done(i);
+}
+END_TEST
+
+START_TEST(undefined_names_are_errors) {
+    imported *i = import_with(model1(mk_node("Add", "x,nowhere", "y"), "2", NULL, 13), NULL);
+    ck_assert_int_eq((int)i->r.status, TN_E_FORMAT);
+    ck_assert_ptr_nonnull(strstr(i->r.message, "nowhere"));
+    done(i);
+    i = import_with(model1(mk_node("Relu", "x", "z"), "2", NULL, 13), NULL);
+    ck_assert_int_eq((int)i->r.status, TN_E_FORMAT);
+    done(i);
+}
+END_TEST
+
+START_TEST(outputs_may_be_inputs_or_constants) {
+    const float w[] = {1, 2};
+    pb *g = g_init(pb_new(), mk_tensor("w", 1, "2", w, sizeof w));
+    g_in(g, "x", 1, "N");
+    imported *i = import_with(mk_model(g_out(g_out(g, "x"), "w"), 13), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[N]");
+    ck_assert_str_eq(type_of(i, 1), "f32[2]");
+    done(i);
+}
+END_TEST
+
+#define LOOP(t, fn, rows) tcase_add_loop_test(t, fn, 0, (int)(sizeof rows / sizeof *rows))
+
+int main(void) {
+    Suite *s = suite_create("onnx_import");
+    TCase *t = tcase_create("import");
+    tcase_add_test(t, flattening_by_shape_disappears);
+    LOOP(t, reshape_resolves, reshapes);
+    LOOP(t, slice_resolves, slices);
+    tcase_add_test(t, sizes_become_data_when_wanted);
+    tcase_add_test(t, float_arithmetic_on_sizes);
+    tcase_add_test(t, shape_overrides_bind_symbols);
+    tcase_add_test(t, inputs_can_be_fixed);
+    tcase_add_test(t, softmax_flattens_before_13);
+    tcase_add_test(t, clip_bounds_move_to_inputs);
+    tcase_add_test(t, pad_and_axes_move_to_inputs);
+    tcase_add_test(t, auto_pad_becomes_pads);
+    LOOP(t, einsum_matches, einsums);
+    tcase_add_test(t, functions_are_inlined_with_their_attributes);
+    tcase_add_test(t, recursive_functions_are_refused);
+    tcase_add_test(t, branches);
+    tcase_add_test(t, nodes_may_be_in_any_order);
+    LOOP(t, errors_name_op_domain_opset_and_node, errors);
+    tcase_add_test(t, undefined_names_are_errors);
+    tcase_add_test(t, outputs_may_be_inputs_or_constants);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
