@@ -34,6 +34,8 @@ typedef struct bench {
     size_t n_in, n_out;
     tn_tensor in[BENCH_MAX], out[BENCH_MAX];
     tn_eval_opts opts;
+    uint32_t wild; /* not 0: a seed; inputs get symbolic types and shapes that may not fit, and every outcome but a
+                      crash is fine */
 } bench;
 
 static inline void bench_diag(void *user, const tn_diag *d) {
@@ -84,10 +86,42 @@ static inline tn_val bench_input_as(bench *b, const char *name, tn_type type, si
     return x;
 }
 
+static inline uint32_t bench_random(bench *b) {
+    b->wild = b->wild * 1664525u + 1013904223u;
+    return b->wild >> 16;
+}
+
+/* An input whose sizes are all symbols (some shared, some constant) and whose tensor's sizes are near dims. */
+static inline tn_val bench_wild_input(bench *b, const char *name, tn_dtype t, size_t rank, const int64_t *dims) {
+    static const char *const symbols[] = {"A", "B", "C", "D"};
+    tn_dim d[TN_MAX_RANK];
+    int64_t size[TN_MAX_RANK], n = 1;
+    for (size_t k = 0; k < rank; k++) {
+        uint32_t how = bench_random(b) % 8;
+        size[k] = how < 5 ? dims[k] : how == 5 ? dims[k] + 1 : how == 6 && dims[k] > 1 ? dims[k] - 1 : 1;
+        d[k] = bench_random(b) % 8 == 0   ? tn_dim_sym(b->g, symbols[bench_random(b) % 4])
+               : bench_random(b) % 4 == 0 ? tn_dim_const(b->g, size[k])
+                                          : tn_dim_fresh(b->g, "s");
+        n *= size[k];
+    }
+    double *v = malloc((size_t)n * sizeof *v + 1);
+    for (int64_t k = 0; k < n; k++) v[k] = (double)(bench_random(b) % 9) - 3;
+    tn_val x = bench_input_as(b, name, tn_type_make(b->g, t, rank, d), rank, size, v);
+    free(v);
+    return x;
+}
+
 static inline tn_val bench_input(bench *b, tn_dtype t, size_t rank, const int64_t *dims, const double *v) {
     char name[16];
     snprintf(name, sizeof name, "x%zu", b->n_in);
+    if (b->wild) return bench_wild_input(b, name, t, rank, dims);
     return bench_input_as(b, name, tn_type_const(b->g, t, rank, dims), rank, dims, v);
+}
+
+/* Whether the type rule refused the node: an error unless the bench is wild. */
+static inline bool bench_refused(const bench *b, tn_node n) {
+    ck_assert_msg(n.i != 0 || b->wild, "%s", b->message);
+    return n.i == 0;
 }
 
 static inline tn_val bench_op(bench *b, tn_op op, const void *attrs, size_t n, const tn_val *in) {
@@ -110,7 +144,10 @@ static inline tn_status bench_try(bench *b, size_t n, const tn_val *vals) {
 
 static inline void bench_eval(bench *b, size_t n, const tn_val *vals) {
     tn_status s = bench_try(b, n, vals);
-    ck_assert_msg(s == TN_OK, "%s: %s", tn_status_text(s), b->message);
+    if (b->wild)
+        ck_assert_msg(s == TN_OK || s == TN_E_ARGUMENT || s == TN_E_TYPE, "%s: %s", tn_status_text(s), b->message);
+    else
+        ck_assert_msg(s == TN_OK, "%s: %s", tn_status_text(s), b->message);
 }
 
 static inline double bench_get(const tn_tensor *t, int64_t k) {
@@ -138,6 +175,7 @@ static inline double bench_rounded(const bench *b, size_t out, double want, doub
 static inline void bench_expect(bench *b, size_t out, size_t rank, const int64_t *dims, const double *want,
                                 double tol) {
     const tn_tensor *t = &b->out[out];
+    if (b->wild) return;
     ck_assert_uint_lt(out, b->n_out);
     ck_assert_uint_eq(t->rank, rank);
     for (size_t k = 0; k < rank; k++) ck_assert_int_eq(t->dims[k], dims[k]);
@@ -179,20 +217,47 @@ static inline tn_val bench_noise_input(bench *b, tn_dtype t, size_t rank, const 
     return x;
 }
 
-/* main() of a suite: TEST_MAIN("name", test_a, test_b, ...) */
-#define TEST_MAIN(name, ...)                                                                                           \
-    int main(void) {                                                                                                   \
-        const TTest *tests[] = {__VA_ARGS__};                                                                          \
-        Suite *s = suite_create(name);                                                                                 \
-        TCase *c = tcase_create(name);                                                                                 \
-        tcase_set_timeout(c, 120);                                                                                     \
-        for (size_t k = 0; k < sizeof tests / sizeof *tests; k++) tcase_add_test(c, tests[k]);                         \
-        suite_add_tcase(s, c);                                                                                         \
-        SRunner *r = srunner_create(s);                                                                                \
-        srunner_run_all(r, CK_ENV);                                                                                    \
-        int failed = srunner_ntests_failed(r);                                                                         \
-        srunner_free(r);                                                                                               \
-        return failed != 0;                                                                                            \
+/* An allocator that fails after `left` allocations (negative: never) and counts live bytes. */
+typedef struct heap {
+    long left;
+    size_t live, peak;
+} heap;
+
+static inline void *heap_alloc(void *user, void *p, size_t old_size, size_t size) {
+    heap *h = user;
+    if (size == 0) {
+        free(p);
+        h->live -= p ? old_size : 0;
+        return NULL;
     }
+    if (h->left == 0) return NULL;
+    if (h->left > 0) h->left--;
+    void *q = realloc(p, size);
+    h->live += size - (p ? old_size : 0);
+    h->peak = h->live > h->peak ? h->live : h->peak;
+    return q;
+}
+
+/* Evaluates the bench's graph again and again, failing the n-th allocation for every n: always TN_E_MEMORY, never a
+ * leak or a crash, until it succeeds. */
+static inline void bench_starve(bench *b) {
+    heap h = {.left = -1};
+    tn_env env = {.alloc = heap_alloc, .alloc_user = &h};
+    size_t n_out = tn_graph_output_count(b->g);
+    for (long n = 0;; n++) {
+        tn_tensor out[BENCH_MAX] = {{0}};
+        h.left = n;
+        ck_assert_int_lt(n, 10000);
+        tn_status s = tn_eval_graph(&env, b->g, b->in, b->n_in, out, n_out, &b->opts);
+        h.left = -1;
+        for (size_t k = 0; k < n_out; k++) {
+            if (s != TN_OK) ck_assert_ptr_null(out[k].data);
+            tn_tensor_free(&env, &out[k]);
+        }
+        ck_assert_uint_eq(h.live, 0);
+        if (s == TN_OK) return;
+        ck_assert_int_eq(s, TN_E_MEMORY);
+    }
+}
 
 #endif

@@ -23,12 +23,36 @@ START_TEST(test_case_wide) {
 }
 END_TEST
 
+START_TEST(test_case_out_of_memory) {
+    bench b;
+    bench_open(&b);
+    cases[_i].run(&b);
+    bench_starve(&b);
+    bench_close(&b);
+}
+END_TEST
+
+/* Symbolic types, and shapes at run time that may contradict what the op needs: an error, never a crash. */
+START_TEST(test_case_with_wrong_shapes) {
+    for (uint32_t seed = 1; seed <= 30; seed++) {
+        bench b;
+        bench_open(&b);
+        b.wild = seed * 7919u;
+        b.opts.wide = seed % 2;
+        cases[_i].run(&b);
+        bench_close(&b);
+    }
+}
+END_TEST
+
 int main(void) {
     int n = (int)(sizeof cases / sizeof *cases);
     Suite *s = suite_create("eval_onnx");
     TCase *c = tcase_create("cases");
     tcase_add_loop_test(c, test_case, 0, n);
     tcase_add_loop_test(c, test_case_wide, 0, n);
+    tcase_add_loop_test(c, test_case_out_of_memory, 0, n);
+    tcase_add_loop_test(c, test_case_with_wrong_shapes, 0, n);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);
