@@ -189,7 +189,7 @@ bool tn_parse_num(tn_parser *p, double *v) {
 
 bool tn_parse_dim(tn_parser *p, tn_dim *d) {
     const char *end = NULL;
-    tn_parse_skip(p);
+    tn_parse_mark(p); /* for sizes that overflow */
     *d = (tn_dim){0};
     if (p->failed) return false;
     *d = tn_dim_parse(p->g, p->s, &end);
