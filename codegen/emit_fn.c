@@ -94,7 +94,8 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
         tn_ix v = n_axes ? tn_ix_var(e->ix, c[k].name, extent, divisor, false) : tn_ix_const(e->ix, 0);
         if (last && f->vec > 1) v = tn_ix_add(e->ix, v, f->lane);
         tn_delinearise(e, d, n_axes, v, at);
-        for (uint32_t a = 0; a < n_axes; ++a) out[axes[a]] = at[a];
+        for (uint32_t a = 0; a < n_axes; ++a) /* an axis of size 1 has one coordinate, as in broadcast operands */
+            out[axes[a]] = tn_dim_equal_const(e->g, dims[axes[a]], 1) ? tn_ix_const(e->ix, 0) : at[a];
     }
     if (seen != (1u << rank) - 1) {
         tn_emit_fail(e, TN_E_INTERNAL, "the coordinates do not cover every axis");

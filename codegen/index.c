@@ -24,7 +24,7 @@ int64_t tn_sat_mul(int64_t a, int64_t b) {
     return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
 }
 
-int64_t tn_gcd(int64_t a, int64_t b) {
+int64_t tn_ix_gcd(int64_t a, int64_t b) {
     a = a < 0 ? -a : a;
     b = b < 0 ? -b : b;
     while (b) {
@@ -368,7 +368,7 @@ int64_t tn_ix_divisor(const tn_ix_pool *p, tn_ix a) {
     if (!a.i) return 1;
     int64_t d = 0;
     const tn_ix_node *n = &p->node[a.i];
-    for (uint32_t i = 0; i < n->n; ++i) d = tn_gcd(d, tn_ix_term_divisor(p, p->term + n->first + i));
+    for (uint32_t i = 0; i < n->n; ++i) d = tn_ix_gcd(d, tn_ix_term_divisor(p, p->term + n->first + i));
     return d;
 }
 

@@ -59,6 +59,6 @@ tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a);
 
 int64_t tn_sat_add(int64_t a, int64_t b);
 int64_t tn_sat_mul(int64_t a, int64_t b);
-int64_t tn_gcd(int64_t a, int64_t b);
+int64_t tn_ix_gcd(int64_t a, int64_t b);
 
 #endif
