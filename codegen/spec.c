@@ -137,6 +137,10 @@ static void put_attrs(writer *w, tn_node n) {
         TN_OPS(OP)
 #undef OP
     };
+#define NAME(S) put_attrs_##S,
+    static const printer all[] = {TN_ATTRS(NAME)}; /* also those that no op has yet */
+#undef NAME
+    (void)all;
     const tn_op op = tn_node_op(w->g, n);
     if (op == TN_OP_CONST) { /* the name does not matter */
         tn_attrs_const a = *TN_ATTRS_OF(w->g, n, const);
