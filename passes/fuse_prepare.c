@@ -68,6 +68,88 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_erase(g, n);
 }
 
+/* ---- reshapes behind anchors ---- */
+
+static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
+    size_t rank = tn_val_rank(g, a);
+    bool same = rank == tn_val_rank(g, b);
+    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, a, k).i == tn_val_dim(g, b, k).i;
+    return same;
+}
+
+/* True if v broadcasts the same to the dims of a and of b: a scalar, or a vector along a last axis that both have. */
+static bool broadcasts_alike(const tn_graph *g, tn_val v, tn_val a, tn_val b) {
+    size_t ra = tn_val_rank(g, a), rb = tn_val_rank(g, b);
+    if (tn_val_rank(g, v) == 0) return true;
+    return tn_val_rank(g, v) == 1 && ra && rb && tn_val_dim(g, a, ra - 1).i == tn_val_dim(g, b, rb - 1).i;
+}
+
+/* For op(reshape(u), ...) = x: u, if u comes from an anchor, nothing else uses it, and the other operands can take u's
+ * dims. */
+static tn_val sinkable(const tn_graph *g, tn_node n, const bool *anchored, uint32_t n_nodes) {
+    tn_val x = tn_node_result(g, n, 0);
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+        tn_val v = tn_node_input(g, n, k);
+        if (!tn_is_op(g, v, TN_OP_RESHAPE) || !tn_val_has_one_use(g, v) || !same_dims(g, v, x)) continue;
+        tn_val u = tn_node_input(g, tn_val_def(g, v), 0);
+        tn_node def = tn_val_def(g, u);
+        bool fits = def.i && def.i < n_nodes && anchored[def.i] && tn_val_has_one_use(g, u);
+        for (size_t j = 0; fits && j < tn_node_input_count(g, n); j++) {
+            tn_val w = tn_node_input(g, n, j);
+            fits = w.i && (same_dims(g, w, x) || broadcasts_alike(g, w, x, u));
+        }
+        if (fits) return u;
+    }
+    return (tn_val){0};
+}
+
+/* op(reshape(u), r) -> reshape(op(u, reshape(r))), so that op can join the anchor before it. */
+static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) {
+    tn_val in[3] = {{0}, {0}, {0}}, x = tn_node_result(g, n, 0);
+    size_t count = tn_node_input_count(g, n);
+    if (count > 3 || !tn_pass_may_rewrite(ctx, "sink_reshape")) return (tn_node){0};
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    for (size_t k = 0; k < count; k++) {
+        tn_val w = tn_node_input(g, n, k);
+        bool is_u = tn_is_op(g, w, TN_OP_RESHAPE) && tn_node_input(g, tn_val_def(g, w), 0).i == u.i;
+        in[k] = is_u                 ? u
+                : same_dims(g, w, x) ? tn_emit_reshape(g, w, tn_val_rank(g, u), tn_type_dims(g, tn_val_type(g, u)))
+                                     : w;
+    }
+    tn_val y = tn_emit1(g, tn_node_op(g, n), tn_node_attrs(g, n), count, in);
+    tn_replace(g, x, tn_emit_reshape(g, y, tn_val_rank(g, x), tn_type_dims(g, tn_val_type(g, x))));
+    tn_erase(g, n);
+    return tn_val_def(g, y);
+}
+
+/* Values that come from an anchor through elementwise ops of its shape are marked on the way. */
+static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx) {
+    const tn_env *env = tn_graph_env(g);
+    uint32_t n_nodes = tn_graph_node_limit(g) * 3 + 1; /* room for the nodes made here */
+    bool *anchored = tn_alloc(env, n_nodes * sizeof *anchored);
+    if (!anchored) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
+        next = tn_node_next(g, n);
+        if (tn_op_is(tn_node_op(g, n), TN_T_ANCHOR)) anchored[n.i] = true;
+        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || n.i >= n_nodes) continue;
+        tn_val u = sinkable(g, n, anchored, n_nodes);
+        if (u.i) {
+            tn_node now = sink_reshape(g, ctx, n, u);
+            if (now.i && now.i < n_nodes) anchored[now.i] = true;
+            continue;
+        }
+        for (size_t k = 0; k < tn_node_input_count(g, n) && !anchored[n.i]; k++) {
+            tn_node def = tn_val_def(g, tn_node_input(g, n, k));
+            anchored[n.i] = def.i && def.i < n_nodes && anchored[def.i] &&
+                            same_dims(g, tn_node_input(g, n, k), tn_node_result(g, n, 0));
+        }
+    }
+    tn_free(env, anchored, n_nodes * sizeof *anchored);
+    return tn_graph_status(g);
+}
+
+/* ---- concats that extend each other ---- */
+
 static bool starts_with(const tn_graph *g, tn_node n, tn_node prefix) {
     size_t count = tn_node_input_count(g, prefix);
     if (TN_ATTRS_OF(g, n, axis)->axis != TN_ATTRS_OF(g, prefix, axis)->axis || count >= tn_node_input_count(g, n))
@@ -81,9 +163,7 @@ static bool starts_with(const tn_graph *g, tn_node n, tn_node prefix) {
  * part of only one.  `seen` holds the concats so far. */
 static void extend_concat(tn_graph *g, tn_pass_ctx *ctx, tn_node n, const tn_node *seen, size_t n_seen) {
     tn_node best = {0};
-    tn_val first = tn_node_input(g, n, 0);
     for (size_t k = n_seen; k-- > 0;) {
-        if (tn_node_input(g, seen[k], 0).i != first.i && tn_node_result(g, seen[k], 0).i != first.i) continue;
         if (!starts_with(g, n, seen[k])) continue;
         if (!best.i || tn_node_input_count(g, seen[k]) > tn_node_input_count(g, best)) best = seen[k];
     }
@@ -162,7 +242,8 @@ tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
         if (composite && tn_node_op(g, n) == TN_OP_NONE)
             next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
     }
-    tn_status s = nest_concats(g, ctx);
+    tn_status s = sink_reshapes(g, ctx);
+    if (s == TN_OK) s = nest_concats(g, ctx);
     for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
         prev = tn_node_prev(g, n);
         tn_fuse_erase_dead(g, n);

@@ -214,23 +214,30 @@ static tn_status place_reshape(tn_graph *g, tn_views *v, tn_node n) {
 
 /* ---- operands of tensor-core kernels --------------------------------------------------------------------------- */
 
+enum { COPY_BYTES = 1 << 18 }; /* smaller operands are cheaper to load slowly than to copy first */
+
 /* Asynchronous copies move 16 bytes: the first element, and every step but the innermost, must be a multiple of that.
  */
-static bool aligned(tn_graph *g, const tn_views *v, tn_val x) {
-    const tn_view *w = &v->of[x.i];
-    size_t rank = rank_of(g, x);
+static bool aligned(tn_graph *g, tn_val x, tn_dim offset, const tn_dim *strides) {
     const tn_dim *dims = dims_of(g, x);
-    if (tn_is_dense(g, rank, dims, w->strides) && tn_dim_equal_const(g, w->offset, 0)) return true;
     int64_t bits = (int64_t)tn_dtype_bits(tn_val_dtype(g, x));
-    if ((tn_dim_divisor(g, w->offset) * bits) % 128) return false;
+    if ((tn_dim_divisor(g, offset) * bits) % 128) return false;
     bool inner = true;
-    for (size_t k = rank; k-- > 0;) {
+    for (size_t k = rank_of(g, x); k-- > 0;) {
         if (tn_dim_equal_const(g, dims[k], 1)) continue;
-        if (inner ? !tn_dim_equal_const(g, w->strides[k], 1) : (tn_dim_divisor(g, w->strides[k]) * bits) % 128)
-            return false;
+        if (inner ? !tn_dim_equal_const(g, strides[k], 1) : (tn_dim_divisor(g, strides[k]) * bits) % 128) return false;
         inner = false;
     }
     return true;
+}
+
+/* True if x is off its alignment, a copy would not be, and x is large enough for that to matter. */
+static bool wants_copy(tn_graph *g, const tn_views *v, tn_val x) {
+    const tn_view *w = &v->of[x.i];
+    tn_dim dense[TN_MAX_RANK];
+    if (tn_hint_bytes(g, x) < COPY_BYTES || aligned(g, x, w->offset, w->strides)) return false;
+    tn_dense_strides(g, rank_of(g, x), dims_of(g, x), dense);
+    return aligned(g, x, tn_dim_const(g, 0), dense);
 }
 
 static tn_status align_operands(tn_graph *g, tn_views *v, tn_node n) {
@@ -244,7 +251,7 @@ static tn_status align_operands(tn_graph *g, tn_views *v, tn_node n) {
             tn_val arg = tn_node_input(g, inner, k);
             if (tn_val_arg_of(g, arg).i != r.i) continue;
             size_t slot = tn_val_index(g, arg);
-            if (aligned(g, v, tn_node_input(g, n, slot))) continue;
+            if (!wants_copy(g, v, tn_node_input(g, n, slot))) continue;
             tn_status s = copy_operand(g, v, n, slot);
             if (s != TN_OK) return s;
         }
