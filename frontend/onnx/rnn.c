@@ -1,0 +1,316 @@
+/* rnn.c: RNN, GRU and LSTM.
+ *
+ * The input's share of all gates is one matmul over the whole sequence; what remains a step is the recurrent matmul and
+ * the cell. Short sequences of known length are unrolled, others become a `loop` over time. */
+#include "frontend/onnx/import.h"
+
+#include <string.h>
+#include <strings.h>
+
+enum { UNROLL = 32, MAX_GATES = 4 };
+
+typedef struct cell cell;
+struct cell {
+    tn_oi *x;
+    size_t gates;
+    tn_val (*step)(const cell *c, tn_val in, tn_val h, tn_val *state);
+    tn_val r;       /* recurrent weights, transposed: [H, gates*H] */
+    tn_val bias_r;  /* [gates*H], or none; GRU and LSTM keep it apart from the input's */
+    tn_val peep[3]; /* LSTM's i, o, f: [H] or none */
+    const char *act[3];
+    double alpha[3], beta[3], clip;
+    tn_dim hidden;
+    bool lstm, linear_before_reset, input_forget;
+};
+
+/* ---- activations
+ * ------------------------------------------------------------------------------------------------------------ */
+
+typedef struct act_row {
+    const char *name;
+    tn_op op; /* NONE: made of others */
+    double alpha, beta;
+} act_row;
+
+static const act_row act_rows[] = {
+    {"Sigmoid", TN_OP_SIGMOID, 0, 0},
+    {"Tanh", TN_OP_TANH, 0, 0},
+    {"Relu", TN_OP_RELU, 0, 0},
+    {"Softsign", TN_OP_SOFTSIGN, 0, 0},
+    {"Softplus", TN_OP_SOFTPLUS, 0, 0},
+    {"LeakyRelu", TN_OP_LEAKY_RELU, 0.01, 0},
+    {"Elu", TN_OP_ELU, 1, 0},
+    {"HardSigmoid", TN_OP_HARD_SIGMOID, 0.2, 0.5},
+    {"ThresholdedRelu", TN_OP_THRESHOLDED_RELU, 1, 0},
+    {"Affine", TN_OP_NONE, 1, 0},
+    {"ScaledTanh", TN_OP_NONE, 1, 1},
+};
+
+static const act_row *act_find(const char *name) {
+    for (size_t k = 0; k < sizeof act_rows / sizeof *act_rows; k++)
+        if (!strcasecmp(act_rows[k].name, name)) return &act_rows[k];
+    return NULL;
+}
+
+static tn_val activate(const cell *c, size_t k, tn_val v) {
+    tn_graph *g = c->x->g;
+    const act_row *row = act_find(c->act[k]);
+    if (c->clip > 0) v = tn_build_clamp(g, v, (tn_attrs_clamp){-c->clip, c->clip});
+    if (!row) return v;
+    if (row->op != TN_OP_NONE) {
+        tn_attrs_activation a = {.alpha = c->alpha[k], .beta = c->beta[k]};
+        bool plain = row->alpha == 0 && row->beta == 0;
+        return tn_emit1(g, row->op, plain ? NULL : &a, 1, &v);
+    }
+    if (row->name[0] == 'A') /* alpha v + beta */
+        return tn_build_scalar(g, TN_OP_ADD, tn_build_scalar(g, TN_OP_MUL, v, c->alpha[k]), c->beta[k]);
+    v = tn_build_tanh(g, tn_build_scalar(g, TN_OP_MUL, v, c->beta[k]));
+    return tn_build_scalar(g, TN_OP_MUL, v, c->alpha[k]);
+}
+
+/* Names and parameters of the activations of direction d; lists are packed in order of use. */
+static bool read_activations(tn_oi *x, cell *c, size_t n, size_t d, const char *const *defaults) {
+    const TnOnnx__AttributeProto *a = tn_oi_attr(x, "activations");
+    const float *alpha, *beta;
+    size_t n_alpha = tn_oi_nums(x, "activation_alpha", &alpha), n_beta = tn_oi_nums(x, "activation_beta", &beta);
+    size_t at_alpha = 0, at_beta = 0;
+    for (size_t k = 0; k < (d + 1) * n; k++) {
+        const char *name = defaults[k % n];
+        if (a && k < a->n_strings) name = tn_intern_n(x->g, (const char *)a->strings[k].data, a->strings[k].len);
+        const act_row *row = name ? act_find(name) : NULL;
+        if (!row) {
+            tn_oi_fail(x, TN_E_UNSUPPORTED, "", "activation '%s'", name ? name : "");
+            return false;
+        }
+        bool has_alpha = row->alpha != 0, has_beta = row->beta != 0 || !strcmp(row->name, "Affine");
+        double p = has_alpha && at_alpha < n_alpha ? (double)alpha[at_alpha] : row->alpha;
+        double q = has_beta && at_beta < n_beta ? (double)beta[at_beta] : row->beta;
+        at_alpha += has_alpha;
+        at_beta += has_beta;
+        if (k < d * n) continue;
+        c->act[k - d * n] = row->name;
+        c->alpha[k - d * n] = p;
+        c->beta[k - d * n] = q;
+    }
+    return true;
+}
+
+/* ---- cells
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Columns k*H .. (k+1)*H of v's last axis. */
+static tn_val gate(const cell *c, tn_val v, size_t k) {
+    tn_graph *g = c->x->g;
+    return tn_build_slice_axis(g, v, -1, tn_dim_mul(g, c->hidden, tn_dim_const(g, (int64_t)k)), c->hidden);
+}
+
+static tn_val recurrent(const cell *c, tn_val h) {
+    tn_val v = tn_build_matmul(c->x->g, h, c->r, (tn_attrs_matmul){0});
+    return c->bias_r.i ? tn_build_add(c->x->g, v, c->bias_r) : v;
+}
+
+static tn_val rnn_step(const cell *c, tn_val in, tn_val h, tn_val *state) {
+    (void)state;
+    return activate(c, 0, tn_build_add(c->x->g, in, recurrent(c, h)));
+}
+
+/* z and r gates, then the candidate; h' = (1 - z) candidate + z h */
+static tn_val gru_step(const cell *c, tn_val in, tn_val h, tn_val *state) {
+    tn_graph *g = c->x->g;
+    tn_val rec = recurrent(c, h), part;
+    (void)state;
+    tn_val z = activate(c, 0, tn_build_add(g, gate(c, in, 0), gate(c, rec, 0)));
+    tn_val r = activate(c, 0, tn_build_add(g, gate(c, in, 1), gate(c, rec, 1)));
+    if (c->linear_before_reset) {
+        part = tn_build_mul(g, r, gate(c, rec, 2));
+    } else {
+        part = tn_build_matmul(g, tn_build_mul(g, r, h), gate(c, c->r, 2), (tn_attrs_matmul){0});
+        if (c->bias_r.i) part = tn_build_add(g, part, gate(c, c->bias_r, 2));
+    }
+    tn_val n = activate(c, 1, tn_build_add(g, gate(c, in, 2), part));
+    tn_val keep = tn_build_mul(g, z, h);
+    return tn_build_add(g, tn_build_mul(g, tn_build_scalar_left(g, TN_OP_SUB, 1, z), n), keep);
+}
+
+static tn_val peek(const cell *c, size_t k, tn_val v, tn_val state) {
+    if (!c->peep[k].i) return v;
+    return tn_build_add(c->x->g, v, tn_build_mul(c->x->g, c->peep[k], state));
+}
+
+/* Gates in ONNX's order: input, output, forget, candidate. */
+static tn_val lstm_step(const cell *c, tn_val in, tn_val h, tn_val *state) {
+    tn_graph *g = c->x->g;
+    tn_val v = tn_build_add(g, in, recurrent(c, h));
+    tn_val i = activate(c, 0, peek(c, 0, gate(c, v, 0), *state));
+    tn_val f =
+        c->input_forget ? tn_build_scalar_left(g, TN_OP_SUB, 1, i) : activate(c, 0, peek(c, 2, gate(c, v, 2), *state));
+    tn_val n = activate(c, 1, gate(c, v, 3));
+    *state = tn_build_add(g, tn_build_mul(g, f, *state), tn_build_mul(g, i, n));
+    tn_val o = activate(c, 0, peek(c, 1, gate(c, v, 1), *state));
+    cell plain = *c;
+    plain.clip = 0; /* clipping is for the inputs of gates */
+    return tn_build_mul(g, o, activate(&plain, 2, *state));
+}
+
+/* ---- over time
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct sequence {
+    tn_val in;   /* the input's share of the gates: [T, B, gates*H] */
+    tn_val lens; /* [B, 1] i64, or none */
+    tn_dim steps;
+    bool reverse;
+} sequence;
+
+/* One step at time t (a constant or i64[]): past the end of a sequence the states stay and the output is 0. */
+static tn_val masked_step(const cell *c, const sequence *s, tn_val in, tn_val t, tn_val *h, tn_val *state) {
+    tn_graph *g = c->x->g;
+    tn_val old_state = *state, y = c->step(c, in, *h, state);
+    if (!s->lens.i) return *h = y;
+    tn_val valid = tn_build_lt(g, t, s->lens);
+    *h = tn_build_select(g, valid, y, *h);
+    if (c->lstm) *state = tn_build_select(g, valid, *state, old_state);
+    return tn_build_select(g, valid, y, tn_const_num(g, tn_val_dtype(g, y), 0));
+}
+
+static tn_val unrolled(const cell *c, const sequence *s, int64_t steps, tn_val *h, tn_val *state) {
+    tn_graph *g = c->x->g;
+    tn_val y[UNROLL];
+    for (int64_t k = 0; k < steps; k++) {
+        int64_t t = s->reverse ? steps - 1 - k : k;
+        tn_val in = tn_build_squeeze(g, tn_build_slice_axis(g, s->in, 0, tn_dim_const(g, t), tn_dim_const(g, 1)), 0);
+        tn_val now = s->lens.i ? tn_build_reshape_to(g, tn_const_ints(g, TN_I64, 1, &t), 0, NULL) : (tn_val){0};
+        y[t] = tn_build_unsqueeze(g, masked_step(c, s, in, now, h, state), 0);
+    }
+    return tn_build_concat(g, (size_t)steps, y, 0);
+}
+
+static tn_val size_value(tn_oi *x, tn_dim d) {
+    tn_oi_sym *s = tn_oi_sym_new(x, TN_I64, 0, NULL);
+    if (!s) return (tn_val){0};
+    s->d[0] = d;
+    return tn_oi_materialise(x, s, NULL);
+}
+
+/* The body takes the step's number, a condition that stays true, and the states. */
+static tn_val looped(const cell *c, const sequence *s, tn_val *h, tn_val *state) {
+    tn_oi *x = c->x;
+    tn_graph *g = x->g;
+    tn_val trips = size_value(x, s->steps), last = tn_build_scalar(g, TN_OP_SUB, trips, 1);
+    size_t carried = c->lstm ? 2 : 1;
+    tn_region r = tn_region_new(g);
+    tn_val i = tn_region_add_arg(g, r, tn_type_make(g, TN_I64, 0, NULL), "step");
+    tn_val on = tn_region_add_arg(g, r, tn_type_make(g, TN_BOOL, 0, NULL), "on"), st = {0};
+    tn_val hh = tn_region_add_arg(g, r, tn_val_type(g, *h), "h");
+    if (c->lstm) st = tn_region_add_arg(g, r, tn_val_type(g, *state), "c");
+    tn_cursor outer = tn_get_cursor(g), at = tn_cursor_end(g, r);
+    at.loc = outer.loc;
+    tn_set_cursor(g, at);
+    tn_val t = s->reverse ? tn_build_sub(g, last, i) : i;
+    tn_val in = tn_build_gather(g, s->in, t, (tn_attrs_axis){.axis = 0});
+    tn_val y = masked_step(c, s, in, t, &hh, &st);
+    tn_val yields[] = {on, hh, c->lstm ? st : y, y};
+    tn_emit(g, TN_OP_YIELD, NULL, 2 + carried, yields);
+    tn_set_cursor(g, outer);
+    tn_attrs_loop a = {.carried = (int64_t)carried, .trips = s->steps};
+    tn_val ins[] = {trips, {0}, *h, *state};
+    tn_node n = tn_emit_regions(g, TN_OP_LOOP, &a, 2 + carried, ins, 1, &r);
+    if (!n.i) return (tn_val){0};
+    *h = tn_node_result(g, n, 0);
+    if (c->lstm) *state = tn_node_result(g, n, 1);
+    y = tn_node_result(g, n, carried);
+    if (!s->reverse) return y;
+    tn_dim starts[3], sizes[3]; /* steps ran backward in time */
+    const int64_t steps[] = {-1, 1, 1};
+    for (size_t k = 0; k < 3; k++) {
+        sizes[k] = tn_val_dim(g, y, k);
+        starts[k] = k ? tn_dim_const(g, 0) : tn_dim_sub(g, sizes[0], tn_dim_const(g, 1));
+    }
+    return tn_build_slice(g, y, (tn_attrs_slice){.starts = {starts, 3}, .sizes = {sizes, 3}, .steps = {steps, 3}});
+}
+
+/* ---- the op
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
+
+/* Direction d of an input with a leading axis of directions, without that axis. */
+static tn_val direction(tn_oi *x, tn_val v, int64_t d) {
+    tn_graph *g = x->g;
+    if (!v.i) return v;
+    return tn_build_squeeze(g, tn_build_slice_axis(g, v, 0, tn_dim_const(g, d), tn_dim_const(g, 1)), 0);
+}
+
+static tn_val initial(tn_oi *x, tn_val given, int64_t d, tn_dtype t, tn_dim batch, tn_dim hidden) {
+    const tn_dim dims[] = {batch, hidden};
+    return given.i ? direction(x, given, d) : tn_build_full(x->g, t, 2, dims, 0);
+}
+
+static bool setup(tn_oi *x, cell *c, int64_t d, tn_val *bias_w) {
+    static const char *const defaults[][3] = {{"Tanh"}, {"Sigmoid", "Tanh"}, {"Sigmoid", "Tanh", "Tanh"}};
+    tn_graph *g = x->g;
+    const char *op = x->node->op_type;
+    size_t kind = op[0] == 'R' ? 0 : op[0] == 'G' ? 1 : 2;
+    c->gates = kind == 0 ? 1 : kind + 2;
+    c->step = kind == 0 ? rnn_step : kind == 1 ? gru_step : lstm_step;
+    c->lstm = kind == 2;
+    c->clip = tn_oi_num(x, "clip", 0);
+    c->linear_before_reset = tn_oi_int(x, "linear_before_reset", 0);
+    c->input_forget = tn_oi_int(x, "input_forget", 0);
+    c->r = tn_build_swap_axes(g, direction(x, tn_oi_need(x, 2), d), 0, 1);
+    tn_val b = direction(x, tn_oi_in(x, 3), d), p = c->lstm ? direction(x, tn_oi_in(x, 7), d) : (tn_val){0};
+    if (tn_oi_failed(x)) return false;
+    c->hidden = tn_val_dim(g, c->r, 0);
+    tn_dim half = tn_dim_mul(g, c->hidden, tn_dim_const(g, (int64_t)c->gates));
+    *bias_w = b.i ? tn_build_slice_axis(g, b, 0, tn_dim_const(g, 0), half) : b;
+    c->bias_r = b.i ? tn_build_slice_axis(g, b, 0, half, half) : b;
+    for (size_t k = 0; k < 3; k++) c->peep[k] = p.i ? gate(c, p, k) : p;
+    return read_activations(x, c, kind + 1, (size_t)d, defaults[kind]) && !tn_oi_failed(x);
+}
+
+/* Stacks the directions' results along a new axis. */
+static tn_val stack(tn_oi *x, size_t n, tn_val *v, int64_t axis) {
+    for (size_t k = 0; k < n; k++) v[k] = tn_build_unsqueeze(x->g, v[k], axis);
+    return tn_build_concat(x->g, n, v, axis);
+}
+
+void tn_oi_op_rnn(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5), c0 = {0};
+    const char *way = tn_oi_str(x, "direction", "forward");
+    bool both = !strcmp(way, "bidirectional"), batch_first = tn_oi_int(x, "layout", 0);
+    size_t n = both ? 2 : 1;
+    if (!strcmp(x->node->op_type, "LSTM")) c0 = tn_oi_in(x, 6);
+    if (tn_oi_failed(x)) return;
+    if (tn_val_rank(g, v) != 3 || tn_val_rank(g, w) != 3 || !tn_dim_equal_const(g, tn_val_dim(g, w, 0), (int64_t)n)) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "input and weight must be 3-D, with %zu directions in the weight", n);
+        return;
+    }
+    if (batch_first) {
+        v = tn_build_swap_axes(g, v, 0, 1);
+        if (h0.i) h0 = tn_build_swap_axes(g, h0, 0, 1);
+        if (c0.i) c0 = tn_build_swap_axes(g, c0, 0, 1);
+    }
+    tn_dim batch = tn_val_dim(g, v, 1);
+    tn_val y[2], h[2], s[2] = {{0}, {0}};
+    for (size_t d = 0; d < n && !tn_oi_failed(x); d++) {
+        cell c = {.x = x};
+        tn_val bias;
+        if (!setup(x, &c, (int64_t)d, &bias)) return;
+        sequence q = {.steps = tn_val_dim(g, v, 0), .reverse = d == 1 || !strcmp(way, "reverse")};
+        q.in = tn_build_linear(g, v, direction(x, w, (int64_t)d), bias);
+        if (lens.i) q.lens = tn_build_unsqueeze(g, tn_build_cast_to(g, lens, TN_I64), 1);
+        h[d] = initial(x, h0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);
+        if (c.lstm) s[d] = initial(x, c0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);
+        int64_t steps;
+        bool known = tn_dim_is_const(g, q.steps, &steps) && steps >= 1 && steps <= UNROLL;
+        if (!tn_oi_failed(x)) y[d] = known ? unrolled(&c, &q, steps, &h[d], &s[d]) : looped(&c, &q, &h[d], &s[d]);
+    }
+    if (tn_oi_failed(x)) return;
+    tn_oi_out(x, 1, stack(x, n, h, batch_first ? 1 : 0)); /* [D, B, H] or [B, D, H] */
+    if (s[0].i) tn_oi_out(x, 2, stack(x, n, s, batch_first ? 1 : 0));
+    tn_val all = stack(x, n, y, 1); /* [T, D, B, H] */
+    const int64_t perm[] = {2, 0, 1, 3};
+    tn_oi_out(x, 0, batch_first ? tn_build_permute(g, all, 4, perm) : all);
+}
