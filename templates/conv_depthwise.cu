@@ -27,11 +27,11 @@ constexpr int IN_H = (TH - 1) * TN_STRIDE_H + (R - 1) * TN_DILATION_H + 1; // in
 constexpr int IN_W = (TW - 1) * TN_STRIDE_W + (S - 1) * TN_DILATION_W + 1;
 
 // The tap that reads input position `in` of the patch for output position `out`; -1 if none does.
-constexpr int tap_of(int in, int out, int stride, int dilation, int taps) {
+TN_DEV constexpr int tap_of(int in, int out, int stride, int dilation, int taps) {
     const int d = in - out * stride;
     return d >= 0 && d % dilation == 0 && d / dilation < taps ? d / dilation : -1;
 }
-constexpr bool any_tap(int in, int outs, int stride, int dilation, int taps) {
+TN_DEV constexpr bool any_tap(int in, int outs, int stride, int dilation, int taps) {
     for (int o = 0; o < outs; o++)
         if (tap_of(in, o, stride, dilation, taps) >= 0) return true;
     return false;

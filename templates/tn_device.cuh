@@ -2,11 +2,11 @@
 //
 // It includes nothing: NVRTC compiles it in a few milliseconds.  Each PTX instruction that a template needs is one small
 // function, here or in tn_mma.cuh; templates themselves hold no assembler.  Under TN_HOST those functions come from
-// tests/kernels/host_shim.h instead, which runs a block on the CPU.
+// tests/kernels/host/host_shim.h instead, which runs a block on the CPU.
 #pragma once
 
 #ifdef TN_HOST
-#include "host_shim.h"
+#include <host_shim.h> // angle brackets: not part of a generated source
 #define TN_DEV static inline
 #define TN_UNROLL
 #else

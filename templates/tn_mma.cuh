@@ -6,7 +6,7 @@
 #include "tn_device.cuh"
 
 #ifdef TN_HOST
-#include "host_mma.h"
+#include <host_mma.h>
 #else
 
 // The block's dynamic shared memory.

@@ -14,7 +14,7 @@ constexpr int A_ROW = BM + 4, B_ROW = BN + 4, SLOT = BK * (A_ROW + B_ROW); // in
 // Loads a tile of SIDE x BK elements in vectors of VEC along k (KMAJOR) or along the side.
 //     load(row, col, x)   row, col of the tile: (side, k) if KMAJOR, else (k, side); gives zeros outside
 template <int SIDE, int VEC, bool KMAJOR> struct tn_simt_loader {
-    static constexpr int COLS = (KMAJOR ? BK : SIDE) / VEC, TOTAL = SIDE * BK / VEC;
+    static constexpr int WIDTH = VEC, COLS = (KMAJOR ? BK : SIDE) / VEC, TOTAL = SIDE * BK / VEC;
     static constexpr int N = (TOTAL + THREADS - 1) / THREADS;
     static_assert((KMAJOR ? BK : SIDE) % VEC == 0, "a row holds whole vectors");
     float held[N][VEC];
@@ -52,10 +52,10 @@ TN_DEV void tn_simt_product(A &a, B &b, const LoadA &load_a, const LoadB &load_b
                             float (&acc)[TM][TN]) {
     const int tx = (int)threadIdx.x % TX, ty = (int)threadIdx.x / TX;
     const auto fetch_a = [&](int kt) {
-        a.fetch([&](int row, int col, auto &x) { load_a(kt * BK, row, col, x); });
+        a.fetch([&](int row, int col, float(&x)[A::WIDTH]) { load_a(kt * BK, row, col, x); });
     };
     const auto fetch_b = [&](int kt) {
-        b.fetch([&](int row, int col, auto &x) { load_b(kt * BK, row, col, x); });
+        b.fetch([&](int row, int col, float(&x)[B::WIDTH]) { load_b(kt * BK, row, col, x); });
     };
     TN_UNROLL
     for (int i = 0; i < TM; i++)

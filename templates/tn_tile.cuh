@@ -26,7 +26,7 @@ constexpr bool WIDE = sizeof(tn_elem) == 4;          // tf32
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
 
 // How many of the warps stand along m.
-constexpr int tn_warps_m() {
+TN_DEV constexpr int tn_warps_m() {
     int m = BM, n = BN, along = 1;
     for (int w = TN_WARPS; w > 1; w /= 2) {
         if ((m > n && m > 16) || n <= 16) {
