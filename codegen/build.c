@@ -20,6 +20,7 @@ static size_t options_for(const char *arch, char arch_option[64], const char *o[
     snprintf(arch_option, 64, "--gpu-architecture=%s", arch);
     o[n++] = arch_option;
     o[n++] = "--std=c++17";
+    o[n++] = "--diag-suppress=177"; /* unused functions of shared headers */
     o[n++] = "-minimal";
     o[n++] = "-lineinfo";
     o[n++] = "--ptxas-options=-v"; /* registers and spills come from the log */
