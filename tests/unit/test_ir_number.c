@@ -1,0 +1,154 @@
+/* Number conversion: every code of the small floats, rounding to nearest even against neighbours found by search, integers
+ * and packed nibbles. */
+#include <check.h>
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/ir.h"
+
+static const struct {
+    tn_dtype t;
+    int exp_bits, man_bits;
+    bool has_inf;
+} formats[] = {{TN_F16, 5, 10, true}, {TN_BF16, 8, 7, true}, {TN_F8E4M3, 4, 3, false}, {TN_F8E5M2, 5, 2, true}};
+
+/* The value of a code by the definition of the format. */
+static double by_definition(int f, uint32_t code) {
+    int bias = (1 << (formats[f].exp_bits - 1)) - 1, mb = formats[f].man_bits, eb = formats[f].exp_bits;
+    uint32_t man = code & ((1u << mb) - 1), exp = code >> mb & ((1u << eb) - 1);
+    double sign = code >> (mb + eb) & 1 ? -1.0 : 1.0;
+    if (formats[f].has_inf && exp == (1u << eb) - 1) return man ? (double)NAN : sign * (double)INFINITY;
+    if (!formats[f].has_inf && exp == (1u << eb) - 1 && man == (1u << mb) - 1) return (double)NAN;
+    if (exp == 0) return sign * ldexp((double)man, 1 - bias - mb);
+    return sign * ldexp((double)(man | 1u << mb), (int)exp - bias - mb);
+}
+
+static double load(tn_dtype t, uint32_t code) { return tn_load_num(t, &(uint16_t){(uint16_t)code}, 0); }
+
+static uint32_t store(tn_dtype t, double v) {
+    uint16_t out = 0;
+    tn_store_num(t, &out, 0, v);
+    return out;
+}
+
+START_TEST(every_code_reads_as_defined_and_comes_back) {
+    int f = _i;
+    uint32_t codes = 1u << tn_dtype_bits(formats[f].t);
+    for (uint32_t c = 0; c < codes; c++) {
+        double want = by_definition(f, c), got = load(formats[f].t, c);
+        if (isnan(want)) {
+            ck_assert_msg(isnan(got), "code %x", c);
+            ck_assert_msg(isnan(load(formats[f].t, store(formats[f].t, got))), "code %x", c);
+            continue;
+        }
+        ck_assert_msg(got == want && signbit(got) == signbit(want), "code %x is %a, not %a", c, got, want);
+        ck_assert_msg(store(formats[f].t, got) == c, "code %x becomes %x", c, store(formats[f].t, got));
+    }
+}
+END_TEST
+
+/* Between two neighbouring codes: nearest wins, the middle goes to the even code. */
+START_TEST(rounds_to_nearest_even) {
+    int f = _i;
+    tn_dtype t = formats[f].t;
+    for (uint32_t c = 0; isfinite(by_definition(f, c + 1)); c++) {
+        double a = by_definition(f, c), b = by_definition(f, c + 1), mid = a + (b - a) / 2;
+        ck_assert_uint_eq(store(t, mid), c % 2 ? c + 1 : c);
+        ck_assert_uint_eq(store(t, nextafter(mid, a)), c);
+        ck_assert_uint_eq(store(t, nextafter(mid, b)), c + 1);
+        ck_assert_uint_eq(store(t, -nextafter(mid, b)), (c + 1) | 1u << (tn_dtype_bits(t) - 1));
+    }
+}
+END_TEST
+
+START_TEST(beyond_the_range) {
+    ck_assert_uint_eq(store(TN_F16, 65519.0), 0x7bff);
+    ck_assert_uint_eq(store(TN_F16, 65520.0), 0x7c00);
+    ck_assert_uint_eq(store(TN_F16, -1e300), 0xfc00);
+    ck_assert_uint_eq(store(TN_BF16, (double)FLT_MAX), 0x7f80);
+    ck_assert_uint_eq(store(TN_F8E5M2, 61439.0), 0x7b);
+    ck_assert_uint_eq(store(TN_F8E5M2, 61440.0), 0x7c);
+    ck_assert_uint_eq(store(TN_F8E4M3, 448.0), 0x7e);
+    ck_assert_uint_eq(store(TN_F8E4M3, 464.0), 0x7e); /* tie: to the even code */
+    ck_assert_uint_eq(store(TN_F8E4M3, 464.1), 0x7f); /* no infinity: NaN */
+    ck_assert_uint_eq(store(TN_F8E4M3, -(double)INFINITY), 0xff);
+    ck_assert_uint_eq(store(TN_F16, 1e-310), 0);
+    ck_assert_uint_eq(store(TN_F16, -0.0), 0x8000);
+}
+END_TEST
+
+START_TEST(integers_clamp_floats_and_wrap_integers) {
+    int8_t b = 0;
+    uint8_t u = 0;
+    int64_t l = 0;
+    uint64_t ul = 0;
+    tn_store_num(TN_I8, &b, 0, 300.7);
+    ck_assert_int_eq(b, 127);
+    tn_store_num(TN_I8, &b, 0, -2.9);
+    ck_assert_int_eq(b, -2);
+    tn_store_num(TN_I8, &b, 0, (double)NAN);
+    ck_assert_int_eq(b, 0);
+    tn_store_int(TN_I8, &b, 0, 200);
+    ck_assert_int_eq(b, -56);
+    tn_store_num(TN_U8, &u, 0, -5);
+    ck_assert_int_eq(u, 0);
+    tn_store_num(TN_I64, &l, 0, 1e30);
+    ck_assert(l == INT64_MAX);
+    tn_store_num(TN_U64, &ul, 0, 18446744073709549568.0);
+    ck_assert(ul == 18446744073709549568u && tn_load_num(TN_U64, &ul, 0) == 18446744073709549568.0);
+    bool t = false;
+    tn_store_num(TN_BOOL, &t, 0, 0.25);
+    ck_assert(t);
+    ck_assert_int_eq(tn_load_int(TN_F32, &(float){-7.9f}, 0), -7);
+    ck_assert_int_eq(tn_load_int(TN_F16, &(uint16_t){0x7c00}, 0) == INT64_MAX, 1);
+    float f = 0;
+    tn_store_int(TN_F32, &f, 0, (1ll << 53) + (1ll << 29) + 1); /* through a double this would round down */
+    ck_assert(f == 9007200328482816.0f);
+}
+END_TEST
+
+START_TEST(nibbles_are_packed_low_first) {
+    uint8_t p[3] = {0, 0, 0xa0};
+    for (int64_t i = 0; i < 5; i++) tn_store_int(TN_I4, p, (uint64_t)i, i - 3);
+    ck_assert_mem_eq(p, ((uint8_t[]){0xed, 0x0f, 0xa1}), 3); /* the neighbour of the last one stays */
+    for (int64_t i = 0; i < 5; i++) ck_assert_int_eq(tn_load_int(TN_I4, p, (uint64_t)i), i - 3);
+    ck_assert_int_eq(tn_load_int(TN_U4, p, 0), 13);
+    tn_store_num(TN_I4, p, 0, -100);
+    tn_store_num(TN_U4, p, 1, 99);
+    ck_assert_int_eq(tn_load_int(TN_I4, p, 0), -8);
+    ck_assert_int_eq(tn_load_int(TN_U4, p, 1), 15);
+    ck_assert_uint_eq(tn_dtype_bytes(TN_I4, 5), 3);
+    ck_assert_uint_eq(tn_dtype_bytes(TN_F64, UINT64_MAX / 4), SIZE_MAX);
+}
+END_TEST
+
+START_TEST(dtype_names_parse_back) {
+    for (unsigned t = TN_DTYPE_NONE + 1; t < TN_DTYPE_COUNT; t++) {
+        const char *s = tn_dtype_text((tn_dtype)t);
+        ck_assert_int_eq(tn_dtype_parse(s, strlen(s)), t);
+    }
+    ck_assert_int_eq(tn_dtype_parse("f3", 2), TN_DTYPE_NONE);
+    ck_assert_str_eq(tn_dtype_text((tn_dtype)77), "?");
+    ck_assert_str_eq(tn_status_text((tn_status)777), "unknown status");
+    ck_assert_int_eq(tn_status_exit_code(TN_E_IO), 4);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("numbers");
+    TCase *t = tcase_create("numbers");
+    tcase_add_loop_test(t, every_code_reads_as_defined_and_comes_back, 0, 4);
+    tcase_add_loop_test(t, rounds_to_nearest_even, 0, 4);
+    tcase_add_test(t, beyond_the_range);
+    tcase_add_test(t, integers_clamp_floats_and_wrap_integers);
+    tcase_add_test(t, nibbles_are_packed_low_first);
+    tcase_add_test(t, dtype_names_parse_back);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? 1 : 0;
+}
