@@ -71,7 +71,8 @@ static void free_device_memory(tn_cuda_context *x) {
 void tn_cuda_context_free(tn_context *c) {
     tn_cuda_context *x = c->cuda;
     if (!x) return;
-    if (x->dev && tn_cuda_enter(x->cu, x->dev->ctx) == TN_OK) {
+    bool entered = x->dev && tn_cuda_enter(x->cu, x->dev->ctx) == TN_OK;
+    if (x->dev) { /* even where the GPU's context is lost, what is the host's is freed */
         x->cu->cuCtxSynchronize();
         for (tn_cuda_state *s = x->states, *next; s; s = next) {
             next = s->next;
@@ -80,8 +81,8 @@ void tn_cuda_context_free(tn_context *c) {
         if (x->lt) x->dev->lt->cublasLtDestroy(x->lt);
         if (x->stream) x->cu->cuStreamDestroy(x->stream);
         free_device_memory(x);
-        tn_cuda_leave(x->cu);
     }
+    if (entered) tn_cuda_leave(x->cu);
     tn_free(c->env, x->retired, x->n_retired * sizeof *x->retired);
     if (x->dev) tn_plan_device_release(c->plan, x->dev);
     tn_free(c->env, x, sizeof *x);

@@ -128,12 +128,11 @@ static tn_status upload_weights(tn_plan *p, tn_plan_device *d) {
  * --------------------------------------------------------------------------------------------------------------- */
 
 static void close_device(const tn_plan *p, tn_plan_device *d) {
-    if (d->ctx && tn_cuda_enter(d->cu, d->ctx) == TN_OK) {
-        for (size_t k = 0; d->modules && k < d->n_modules; k++)
-            if (d->modules[k]) d->cu->cuModuleUnload(d->modules[k]);
-        if (d->weights) d->cu->cuMemFree(d->weights);
-        tn_cuda_leave(d->cu);
-    }
+    bool entered = d->ctx && tn_cuda_enter(d->cu, d->ctx) == TN_OK;
+    for (size_t k = 0; d->modules && k < d->n_modules; k++)
+        if (d->modules[k]) d->cu->cuModuleUnload(d->modules[k]);
+    if (d->weights) d->cu->cuMemFree(d->weights);
+    if (entered) tn_cuda_leave(d->cu);
     if (d->retained) d->cu->cuDevicePrimaryCtxRelease(d->info.device);
     tn_free(p->env, d->modules, (d->n_modules + 1) * sizeof *d->modules);
     if (d->arch) {

@@ -1,0 +1,624 @@
+/* mock_cuda.c: a CUDA driver and a cuBLASLt for tests on machines without a GPU: see mock_cuda.h.  Loaded through
+ * TENON_LIBCUDA and TENON_LIBCUBLASLT.  Single-threaded but for allocation counts. */
+#include <cublasLt.h>
+#include <cuda.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/mock_cuda.h"
+
+#define API __attribute__((visibility("default")))
+enum { MAX_ARGS = 16, MAX_NODES = 64, SEMAPHORES = 64 << 10 };
+
+static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90};
+
+API mock_cuda *mock_cuda_get(void) {
+    return &m;
+}
+
+static void violate(const char *what) {
+    if (!m.violation[0]) snprintf(m.violation, sizeof m.violation, "%s", what);
+}
+
+/* True if this call is to fail. */
+static bool fails(const char *call) {
+    if (!m.fail_call || strcmp(m.fail_call, call)) return false;
+    return m.fail_skip-- == 0;
+}
+#define FAIL_POINT(call)                                                                                               \
+    if (fails(#call)) return (CUresult)m.fail_code
+
+/* ---- functions, nodes, graphs, streams
+ * ------------------------------------------------------------------------------- */
+
+typedef struct function {
+    char name[64];
+    int n_args;
+    int smem;
+} function;
+
+typedef struct matmul {
+    const float *a, *b, *c, *bias;
+    float *d;
+    float beta;
+    long m, n, k, lda, ldb, ldc, ldd;
+    bool ta, tb, relu;
+} matmul;
+
+typedef struct node {
+    const function *fn; /* NULL: lt */
+    uint64_t args[MAX_ARGS];
+    bool pdl, cluster;
+    matmul lt;
+} node;
+
+typedef struct graph {
+    size_t n;
+    node nodes[MAX_NODES];
+} graph;
+
+typedef struct exec {
+    graph *of; /* for finding nodes */
+    graph copy;
+} exec;
+
+typedef struct stream {
+    graph *capture;
+    CUgraphNode last;
+} stream;
+
+static stream default_stream;
+static CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+static int global_captures;
+
+static stream *stream_of(CUstream s) {
+    return s ? (stream *)(void *)s : &default_stream;
+}
+
+static void record(const char *name, bool pdl, bool cluster) {
+    size_t used = strlen(m.ran);
+    snprintf(m.ran + used, sizeof m.ran - used, "%s%s%s%s", used ? " " : "", name, pdl ? "+p" : "",
+             cluster ? "+c" : "");
+}
+
+static const function functions[] = {{"k_mul", 4, 0}, {"k_inc", 3, 0}, {"k_ws", 4, 0}, {"k_big", 3, 100 << 10}};
+
+static void run_matmul(const matmul *l) {
+    for (long j = 0; j < l->n; j++)
+        for (long i = 0; i < l->m; i++) {
+            float sum = l->bias ? l->bias[i] : 0;
+            if (l->beta != 0) sum += l->beta * l->c[i + j * l->ldc];
+            for (long p = 0; p < l->k; p++)
+                sum += (l->ta ? l->a[p + i * l->lda] : l->a[i + p * l->lda]) *
+                       (l->tb ? l->b[j + p * l->ldb] : l->b[p + j * l->ldb]);
+            l->d[i + j * l->ldd] = l->relu && sum < 0 ? 0 : sum;
+        }
+}
+
+static void run_node(const node *x) {
+    if (!x->fn) {
+        record("lt", false, false);
+        run_matmul(&x->lt);
+        return;
+    }
+    record(x->fn->name, x->pdl, x->cluster);
+    bool ws = !strcmp(x->fn->name, "k_ws"), mul = !strcmp(x->fn->name, "k_mul");
+    const uint64_t *a = x->args + (ws ? 1 : 0);
+    const float *in = (const float *)(uintptr_t)a[0];
+    float *out = (float *)(uintptr_t)a[mul ? 2 : 1];
+    size_t n = (size_t)a[mul ? 3 : 2];
+    for (size_t i = 0; i < n; i++)
+        out[i] = mul ? in[i] * ((const float *)(uintptr_t)a[1])[i % 4] : ws ? in[i] * 2 : in[i] + 1;
+    if (!ws) return;
+    char *bytes = (char *)(uintptr_t)x->args[0];
+    for (int i = 0; i < SEMAPHORES; i++)
+        if (bytes[i]) violate("semaphores are not zero");
+    memset(bytes + SEMAPHORES, 0x55, 1024);
+}
+
+static CUresult submit(CUstream to, const node *x) {
+    stream *s = stream_of(to);
+    if (!s->capture) {
+        run_node(x);
+        return CUDA_SUCCESS;
+    }
+    if (s->capture->n == MAX_NODES) return CUDA_ERROR_UNKNOWN;
+    s->capture->nodes[s->capture->n++] = *x;
+    s->last = (CUgraphNode)(void *)&s->capture->nodes[s->capture->n - 1];
+    return CUDA_SUCCESS;
+}
+
+/* Calls that a capture in global mode forbids unless the thread said otherwise. */
+static bool unsafe(const char *call) {
+    if (!global_captures || thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED) return false;
+    violate(call);
+    return true;
+}
+
+/* ---- the driver
+ * -------------------------------------------------------------------------------------------------------- */
+
+#define CU(name, version, optional) static __typeof__(name) mock_##name __attribute__((unused));
+#include "runtime/cuda_fns.def"
+#undef CU
+
+static CUresult mock_cuInit(unsigned flags) {
+    (void)flags;
+    FAIL_POINT(cuInit);
+    return m.device_count ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
+}
+static CUresult mock_cuDriverGetVersion(int *v) {
+    return *v = m.driver_version, CUDA_SUCCESS;
+}
+static CUresult mock_cuGetErrorName(CUresult r, const char **s) {
+    *s = r == CUDA_ERROR_OUT_OF_MEMORY   ? "CUDA_ERROR_OUT_OF_MEMORY"
+         : r == CUDA_ERROR_LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED"
+                                         : "CUDA_ERROR_MOCK";
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuGetErrorString(CUresult r, const char **s) {
+    (void)r;
+    return *s = "as the test asked", CUDA_SUCCESS;
+}
+static CUresult mock_cuDeviceGetCount(int *n) {
+    return *n = m.device_count, CUDA_SUCCESS;
+}
+static CUresult mock_cuDeviceGet(CUdevice *d, int k) {
+    return *d = k, CUDA_SUCCESS;
+}
+static CUresult mock_cuDeviceGetName(char *s, int n, CUdevice d) {
+    (void)d;
+    return snprintf(s, (size_t)n, "Mock GPU"), CUDA_SUCCESS;
+}
+static CUresult mock_cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) {
+    (void)d;
+    *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? m.cc / 10
+         : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? m.cc % 10
+                                                             : 132;
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuDeviceTotalMem(size_t *n, CUdevice d) {
+    (void)d;
+    return *n = (size_t)1 << 30, CUDA_SUCCESS;
+}
+static CUresult mock_cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
+    (void)d;
+    FAIL_POINT(cuDevicePrimaryCtxRetain);
+    m.retained++;
+    return *c = (CUcontext)(void *)&m, CUDA_SUCCESS;
+}
+static CUresult mock_cuDevicePrimaryCtxRelease(CUdevice d) {
+    (void)d;
+    return m.retained--, CUDA_SUCCESS;
+}
+static CUresult mock_cuCtxPushCurrent(CUcontext c) {
+    (void)c;
+    FAIL_POINT(cuCtxPushCurrent);
+    return m.context_depth++, CUDA_SUCCESS;
+}
+static CUresult mock_cuCtxPopCurrent(CUcontext *c) {
+    return *c = NULL, m.context_depth--, CUDA_SUCCESS;
+}
+static CUresult mock_cuCtxSynchronize(void) {
+    m.syncs++;
+    if (global_captures) return violate("cuCtxSynchronize during a capture"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuModuleLoadDataEx(CUmodule *mod, const void *p, unsigned n, CUjit_option *o, void **v) {
+    (void)n, (void)o, (void)v;
+    FAIL_POINT(cuModuleLoadDataEx);
+    m.module_loads++, m.live_modules++;
+    return *mod = (CUmodule)(uintptr_t)p, CUDA_SUCCESS;
+}
+static CUresult mock_cuModuleUnload(CUmodule mod) {
+    (void)mod;
+    return m.live_modules--, CUDA_SUCCESS;
+}
+static CUresult mock_cuModuleGetFunction(CUfunction *f, CUmodule mod, const char *name) {
+    (void)mod;
+    for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
+        if (!strcmp(functions[k].name, name)) return *f = (CUfunction)(uintptr_t)&functions[k], CUDA_SUCCESS;
+    return CUDA_ERROR_NOT_FOUND;
+}
+static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f) {
+    (void)a, (void)f;
+    return *v = 0, CUDA_SUCCESS;
+}
+static CUresult mock_cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
+    (void)f, (void)a, (void)v;
+    FAIL_POINT(cuFuncSetAttribute);
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuFuncGetParamInfo(CUfunction f, size_t k, size_t *offset, size_t *size) {
+    if (k) return CUDA_ERROR_INVALID_VALUE;
+    return *offset = 0, *size = 8 * (size_t)((const function *)(void *)f)->n_args, CUDA_SUCCESS;
+}
+static CUresult mock_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, CUfunction f, int b, size_t s) {
+    (void)f, (void)b, (void)s;
+    return *n = 1, CUDA_SUCCESS;
+}
+
+static node kernel_node(CUfunction f, void **params) {
+    node x = {.fn = (const function *)(void *)f};
+    memcpy(x.args, params[0], 8 * (size_t)x.fn->n_args);
+    return x;
+}
+static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
+    (void)extra;
+    FAIL_POINT(cuLaunchKernelEx);
+    node x = kernel_node(f, params);
+    for (unsigned k = 0; k < c->numAttrs; k++) {
+        x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        x.cluster |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+    }
+    if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
+    if (!stream_of(c->hStream)->capture) m.launches++;
+    return submit(c->hStream, &x);
+}
+
+static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
+    FAIL_POINT(cuMemAlloc);
+    if (unsafe("cuMemAlloc")) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    void *q = aligned_alloc(512, (n + 511) / 512 * 512);
+    if (!q) return CUDA_ERROR_OUT_OF_MEMORY;
+    memset(q, 0xAA, n); /* never zero by luck */
+    m.allocs++, m.live_allocs++;
+    return *p = (CUdeviceptr)(uintptr_t)q, CUDA_SUCCESS;
+}
+static CUresult mock_cuMemFree(CUdeviceptr p) {
+    free((void *)(uintptr_t)p);
+    return m.frees++, m.live_allocs--, CUDA_SUCCESS;
+}
+static CUresult mock_cuMemGetInfo(size_t *a, size_t *b) {
+    return *a = *b = (size_t)1 << 30, CUDA_SUCCESS;
+}
+static CUresult mock_cuMemcpyHtoD(CUdeviceptr d, const void *s, size_t n) {
+    FAIL_POINT(cuMemcpyHtoD);
+    return memcpy((void *)(uintptr_t)d, s, n), CUDA_SUCCESS;
+}
+static CUresult mock_cuMemcpyDtoH(void *d, CUdeviceptr s, size_t n) {
+    return memcpy(d, (void *)(uintptr_t)s, n), CUDA_SUCCESS;
+}
+static CUresult mock_cuMemcpyDtoD(CUdeviceptr d, CUdeviceptr s, size_t n) {
+    return memmove((void *)(uintptr_t)d, (void *)(uintptr_t)s, n), CUDA_SUCCESS;
+}
+static CUresult mock_cuMemcpyHtoDAsync(CUdeviceptr d, const void *s, size_t n, CUstream x) {
+    return (void)x, mock_cuMemcpyHtoD(d, s, n);
+}
+static CUresult mock_cuMemcpyDtoHAsync(void *d, CUdeviceptr s, size_t n, CUstream x) {
+    return (void)x, mock_cuMemcpyDtoH(d, s, n);
+}
+static CUresult mock_cuMemcpyDtoDAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream x) {
+    return (void)x, mock_cuMemcpyDtoD(d, s, n);
+}
+static CUresult mock_cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n) {
+    return memset((void *)(uintptr_t)d, v, n), CUDA_SUCCESS;
+}
+static CUresult mock_cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream x) {
+    (void)x;
+    FAIL_POINT(cuMemsetD8Async);
+    return mock_cuMemsetD8(d, v, n);
+}
+static CUresult mock_cuMemsetD32Async(CUdeviceptr d, unsigned v, size_t n, CUstream x) {
+    (void)x;
+    for (size_t k = 0; k < n; k++) ((unsigned *)(uintptr_t)d)[k] = v;
+    return CUDA_SUCCESS;
+}
+
+static CUresult mock_cuStreamCreate(CUstream *s, unsigned flags) {
+    (void)flags;
+    FAIL_POINT(cuStreamCreate);
+    m.live_streams++;
+    return *s = (CUstream)calloc(1, sizeof(stream)), CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamDestroy(CUstream s) {
+    return free(s), m.live_streams--, CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamSynchronize(CUstream s) {
+    m.syncs++;
+    if (stream_of(s)->capture) return violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    FAIL_POINT(cuStreamSynchronize);
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamWaitEvent(CUstream s, CUevent e, unsigned f) {
+    return (void)s, (void)e, (void)f, CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *st) {
+    return *st = stream_of(s)->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) {
+    FAIL_POINT(cuStreamBeginCapture);
+    m.live_graphs++;
+    global_captures += mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+    return stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
+    *g = (CUgraph)(void *)stream_of(s)->capture;
+    stream_of(s)->capture = NULL;
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *st, cuuint64_t *id, CUgraph *g,
+                                            const CUgraphNode **deps, const CUgraphEdgeData **edges, size_t *n) {
+    (void)id, (void)g;
+    stream *x = stream_of(s);
+    *st = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    *deps = &x->last;
+    *edges = NULL;
+    *n = x->capture->n ? 1 : 0;
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
+    CUstreamCaptureMode old = thread_mode;
+    thread_mode = *mode;
+    return *mode = old, CUDA_SUCCESS;
+}
+static CUresult mock_cuEventCreate(CUevent *e, unsigned f) {
+    (void)f;
+    FAIL_POINT(cuEventCreate);
+    return *e = (CUevent)calloc(1, 8), m.live_events++, CUDA_SUCCESS;
+}
+static CUresult mock_cuEventDestroy(CUevent e) {
+    return free(e), m.live_events--, CUDA_SUCCESS;
+}
+static CUresult mock_cuEventRecord(CUevent e, CUstream s) {
+    return (void)e, (void)s, CUDA_SUCCESS;
+}
+static CUresult mock_cuEventSynchronize(CUevent e) {
+    return (void)e, m.syncs++, CUDA_SUCCESS;
+}
+static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
+    return (void)a, (void)b, *ms = 0.5f, CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphCreate(CUgraph *g, unsigned f) {
+    return (void)f, m.live_graphs++, *g = (CUgraph)calloc(1, sizeof(graph)), CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphDestroy(CUgraph g) {
+    return free(g), m.live_graphs--, CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long f) {
+    (void)f;
+    FAIL_POINT(cuGraphInstantiateWithFlags);
+    exec *x = calloc(1, sizeof *x);
+    x->of = (graph *)(void *)g;
+    x->copy = *x->of;
+    m.instantiations++, m.live_execs++;
+    return *e = (CUgraphExec)(void *)x, CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphExecDestroy(CUgraphExec e) {
+    return free(e), m.live_execs--, CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphExecKernelNodeSetParams(CUgraphExec e, CUgraphNode at, const CUDA_KERNEL_NODE_PARAMS *p) {
+    exec *x = (exec *)(void *)e;
+    FAIL_POINT(cuGraphExecKernelNodeSetParams);
+    size_t k = (size_t)((node *)(void *)at - x->of->nodes);
+    if (k >= x->copy.n || x->copy.nodes[k].fn != (const function *)(void *)p->func)
+        return violate("wrong node"), CUDA_ERROR_INVALID_VALUE;
+    node fresh = kernel_node(p->func, p->kernelParams);
+    memcpy(x->copy.nodes[k].args, fresh.args, sizeof fresh.args);
+    return m.set_params++, CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
+    (void)s;
+    FAIL_POINT(cuGraphLaunch);
+    m.graph_launches++;
+    exec *x = (exec *)(void *)e;
+    for (size_t k = 0; k < x->copy.n; k++) run_node(&x->copy.nodes[k]);
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphUpload(CUgraphExec e, CUstream s) {
+    return (void)e, (void)s, CUDA_SUCCESS;
+}
+
+static CUresult mock_cuTensorMapEncodeTiled(CUtensorMap *t, CUtensorMapDataType d, cuuint32_t r, void *p,
+                                            const cuuint64_t *a, const cuuint64_t *b, const cuuint32_t *c,
+                                            const cuuint32_t *e, CUtensorMapInterleave i, CUtensorMapSwizzle s,
+                                            CUtensorMapL2promotion l, CUtensorMapFloatOOBfill f) {
+    (void)t, (void)d, (void)r, (void)p, (void)a, (void)b, (void)c, (void)e, (void)i, (void)s, (void)l, (void)f;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+static CUresult mock_cuTensorMapEncodeIm2col(CUtensorMap *t, CUtensorMapDataType d, cuuint32_t r, void *p,
+                                             const cuuint64_t *a, const cuuint64_t *b, const int *lo, const int *hi,
+                                             cuuint32_t ch, cuuint32_t px, const cuuint32_t *e, CUtensorMapInterleave i,
+                                             CUtensorMapSwizzle s, CUtensorMapL2promotion l,
+                                             CUtensorMapFloatOOBfill f) {
+    (void)t, (void)d, (void)r, (void)p, (void)a, (void)b, (void)lo, (void)hi, (void)ch, (void)px, (void)e, (void)i,
+        (void)s;
+    (void)l, (void)f;
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+typedef void (*any_fn)(void);
+static const struct {
+    const char *name;
+    int version;
+    any_fn fn;
+} entries[] = {
+#define CU(name, version, optional) {#name, version, (any_fn)mock_##name},
+#include "runtime/cuda_fns.def"
+#undef CU
+};
+
+API CUresult cuGetProcAddress(const char *name, void **fn, int version, cuuint64_t flags,
+                              CUdriverProcAddressQueryResult *found) {
+    (void)flags, (void)found;
+    for (size_t k = 0; k < sizeof entries / sizeof *entries; k++) {
+        if (strcmp(entries[k].name, name) || version > m.driver_version) continue;
+        memcpy(fn, &entries[k].fn, sizeof *fn);
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_NOT_FOUND;
+}
+
+API CUresult cuDriverGetVersion(int *v) {
+    return mock_cuDriverGetVersion(v);
+}
+
+API void *mock_stream(void) {
+    return calloc(1, sizeof(stream));
+}
+API void *mock_capture(void *s, int begin) {
+    stream *x = s;
+    void *g = x->capture;
+    if (begin) {
+        x->capture = calloc(1, sizeof(graph));
+        global_captures++;
+        return NULL;
+    }
+    x->capture = NULL;
+    global_captures--;
+    return g;
+}
+API void mock_run_graph(void *g) {
+    graph *x = g;
+    for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k]);
+}
+
+/* ---- cuBLASLt
+ * -------------------------------------------------------------------------------------------------------------- */
+
+typedef struct layout {
+    uint64_t rows, cols;
+    int64_t ld;
+} layout;
+typedef struct desc {
+    int32_t trans_a, trans_b, epilogue;
+    const float *bias;
+} desc;
+
+static cublasStatus_t make(void **out, size_t size) {
+    m.live_lt++;
+    return *out = calloc(1, size), CUBLAS_STATUS_SUCCESS;
+}
+static cublasStatus_t drop(void *p) {
+    return free(p), m.live_lt--, CUBLAS_STATUS_SUCCESS;
+}
+
+API size_t cublasLtGetVersion(void) {
+    return 130000;
+}
+API const char *cublasLtGetStatusName(cublasStatus_t s) {
+    return s == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "?";
+}
+API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
+    return make((void **)h, 1);
+}
+API cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) {
+    return drop(h);
+}
+API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t c, cudaDataType_t s) {
+    (void)c, (void)s;
+    return make((void **)d, sizeof(desc));
+}
+API cublasStatus_t cublasLtMatmulDescDestroy(const cublasLtMatmulDesc_t d) {
+    return drop(d);
+}
+API cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a,
+                                                  const void *v, size_t n) {
+    desc *x = (desc *)(void *)d;
+    void *to = a == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&x->trans_a
+               : a == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&x->trans_b
+               : a == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&x->epilogue
+               : a == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&x->bias
+                                                        : NULL;
+    if (!to) return CUBLAS_STATUS_INVALID_VALUE;
+    return memcpy(to, v, n), CUBLAS_STATUS_SUCCESS;
+}
+API cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t rows, uint64_t cols,
+                                              int64_t ld) {
+    (void)t;
+    cublasStatus_t s = make((void **)l, sizeof(layout));
+    *(layout *)(void *)*l = (layout){rows, cols, ld};
+    return s;
+}
+API cublasStatus_t cublasLtMatrixLayoutDestroy(const cublasLtMatrixLayout_t l) {
+    return drop(l);
+}
+API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a,
+                                                    const void *v, size_t n) {
+    return (void)l, (void)a, (void)v, (void)n, CUBLAS_STATUS_SUCCESS;
+}
+API cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
+    return make((void **)p, 1);
+}
+API cublasStatus_t cublasLtMatmulPreferenceDestroy(const cublasLtMatmulPreference_t p) {
+    return drop(p);
+}
+API cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                        cublasLtMatmulPreferenceAttributes_t a, const void *v,
+                                                        size_t n) {
+    return (void)p, (void)a, (void)v, (void)n, CUBLAS_STATUS_SUCCESS;
+}
+API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
+                                                  cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                                  cublasLtMatrixLayout_t e, cublasLtMatmulPreference_t p, int cap,
+                                                  cublasLtMatmulHeuristicResult_t r[], int *n) {
+    (void)h, (void)d, (void)a, (void)b, (void)c, (void)e, (void)p;
+    memset(r, 0, sizeof *r);
+    r->state = CUBLAS_STATUS_SUCCESS;
+    r->workspaceSize = 1000;
+    m.heuristics++;
+    return *n = cap > 0, CUBLAS_STATUS_SUCCESS;
+}
+API cublasStatus_t cublasLtMatmulAlgoGetIds(cublasLtHandle_t h, cublasComputeType_t c, cudaDataType_t s,
+                                            cudaDataType_t a, cudaDataType_t b, cudaDataType_t x, cudaDataType_t y,
+                                            int cap, int *ids, int *n) {
+    (void)h, (void)c, (void)s, (void)a, (void)b, (void)x, (void)y, (void)cap, (void)ids;
+    return *n = 0, CUBLAS_STATUS_SUCCESS;
+}
+API cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t h, cublasComputeType_t c, cudaDataType_t s, cudaDataType_t a,
+                                          cudaDataType_t b, cudaDataType_t x, cudaDataType_t y, int id,
+                                          cublasLtMatmulAlgo_t *algo) {
+    (void)h, (void)c, (void)s, (void)a, (void)b, (void)x, (void)y, (void)id, (void)algo;
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+}
+/* Algorithms whose first word is 7 are known. */
+API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
+                                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t e,
+                                           const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *r) {
+    (void)h, (void)d, (void)a, (void)b, (void)c, (void)e;
+    r->workspaceSize = 2000;
+    return algo->data[0] == 7 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+API cublasStatus_t cublasLtMatmulAlgoCapGetAttribute(const cublasLtMatmulAlgo_t *x, cublasLtMatmulAlgoCapAttributes_t a,
+                                                     void *v, size_t n, size_t *w) {
+    return (void)x, (void)a, (void)v, (void)n, (void)w, CUBLAS_STATUS_NOT_SUPPORTED;
+}
+API cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *x, cublasLtMatmulAlgoConfigAttributes_t a,
+                                                        const void *v, size_t n) {
+    return (void)x, (void)a, (void)v, (void)n, CUBLAS_STATUS_NOT_SUPPORTED;
+}
+API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *x,
+                                                        cublasLtMatmulAlgoConfigAttributes_t a, void *v, size_t n,
+                                                        size_t *w) {
+    return (void)x, (void)a, (void)v, (void)n, (void)w, CUBLAS_STATUS_NOT_SUPPORTED;
+}
+API cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t cd, const void *alpha, const void *A,
+                                  cublasLtMatrixLayout_t la, const void *B, cublasLtMatrixLayout_t lb, const void *beta,
+                                  const void *C, cublasLtMatrixLayout_t lc, void *D, cublasLtMatrixLayout_t ld,
+                                  const cublasLtMatmulAlgo_t *algo, void *ws, size_t ws_size, cudaStream_t s) {
+    const layout *a = (const layout *)(void *)la, *b = (const layout *)(void *)lb, *c = (const layout *)(void *)lc,
+                 *d = (const layout *)(void *)ld;
+    const desc *x = (const desc *)(void *)cd;
+    (void)h, (void)alpha, (void)algo;
+    if (ws_size) memset(ws, 0x77, ws_size);
+    node n = {.lt = {.a = A,
+                     .b = B,
+                     .c = C,
+                     .d = D,
+                     .beta = *(const float *)beta,
+                     .m = (long)d->rows,
+                     .n = (long)d->cols,
+                     .lda = a->ld,
+                     .ldb = b->ld,
+                     .ldc = c->ld,
+                     .ldd = d->ld,
+                     .ta = x->trans_a != CUBLAS_OP_N,
+                     .tb = x->trans_b != CUBLAS_OP_N,
+                     .relu = x->epilogue & CUBLASLT_EPILOGUE_RELU,
+                     .bias = x->epilogue & CUBLASLT_EPILOGUE_BIAS ? x->bias : NULL}};
+    n.lt.k = (long)(n.lt.ta ? a->rows : a->cols);
+    if (!stream_of((CUstream)s)->capture) m.launches++;
+    return submit((CUstream)s, &n) == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}

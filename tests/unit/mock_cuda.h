@@ -1,0 +1,33 @@
+/* mock_cuda.h: what a test can set and see of the mock driver and cuBLASLt (mock_cuda.c).
+ *
+ * "Device" memory is host memory.  Kernels are known by name and compute something simple, so that results can be
+ * checked: k_mul {x, w, y, n}: y[i] = x[i] * w[i % 4] k_inc {x, y, n}:    y[i] = x[i] + 1 k_ws  {ws, x, y, n}: y[i] = 2
+ * * x[i], and the first 64 KiB of ws must be zero; it dirties the rest */
+#ifndef TENON_TEST_MOCK_CUDA_H
+#define TENON_TEST_MOCK_CUDA_H
+
+typedef struct mock_cuda {
+    /* settings */
+    int driver_version, device_count, cc;
+    const char *fail_call; /* this function fails ... */
+    int fail_skip;         /* ... after so many calls ... */
+    int fail_code;         /* ... with this CUresult */
+    /* counts */
+    int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
+    /* objects alive: 0 once everything is freed */
+    int live_allocs, live_modules, live_streams, live_graphs, live_execs, live_events, live_lt, retained;
+    int context_depth;
+    /* a rule of the driver that was broken; empty if none */
+    char violation[128];
+    /* what ran, in order: names, "+p" after one that may overlap its predecessor, "+c" after one in clusters */
+    char ran[4096];
+} mock_cuda;
+
+typedef mock_cuda *(*mock_cuda_get_fn)(void); /* exported as mock_cuda_get */
+/* exported as mock_capture: begins or ends the capture of a stream in global mode as an application would; NULL begins,
+ * and the graph that ending returns can be run with mock_run_graph */
+typedef void *(*mock_stream_fn)(void);
+typedef void *(*mock_capture_fn)(void *stream, int begin);
+typedef void (*mock_run_graph_fn)(void *graph);
+
+#endif
