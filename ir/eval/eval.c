@@ -366,8 +366,8 @@ tn_status tn_run_region(tn_run *r, tn_region region, tn_slot *args, size_t n_arg
 
 /* ---- the public calls -------------------------------------------------------------------------------------------- */
 
-/* Checks a caller's tensor against a value's type, binds symbols, and makes a slot of it. */
-static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_tensor *t, tn_slot *out) {
+/* Checks a caller's tensor against a value's type and binds the symbols that it tells. */
+static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_tensor *t) {
     tn_type type = tn_val_type(r->g, v);
     tn_dtype want = tn_type_dtype(r->g, type);
     char text[160], name[120];
@@ -381,11 +381,11 @@ static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_
     tn_type_print(r->g, type, text, sizeof text);
     bool wide_f64 = r->opts.wide && t->dtype == TN_F64 && tn_dtype_is_float(want);
     if (t->dtype != want && !wide_f64)
-        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s is %s but must be %s", name, tn_dtype_text(t->dtype), text);
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s is %s but must be %s", name, tn_dtype_text(t->dtype), text);
     if (t->rank != tn_type_rank(r->g, type))
-        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has rank %u but must be %s", name, t->rank, text);
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has rank %u but must be %s", name, t->rank, text);
     if (!tn_ev_shape_fits(t->rank, t->dims))
-        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has a size that is negative or overflows", name);
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has a size that is negative or overflows", name);
     if (!tn_run_unify(r, type, t, &axis, &status)) {
         if (status != TN_OK) return status;
         int64_t v2 = 0;
@@ -394,13 +394,13 @@ static tn_status take(tn_run *r, tn_val v, const char *what, size_t k, const tn_
             return tn_fail(r->env, TN_E_ARGUMENT, name, "",
                            "%s has size %lld on axis %zu but must be %s, which is %lld there", name,
                            (long long)t->dims[axis], axis, text, (long long)v2);
-        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has size %lld on axis %zu, outside the range of %s", name,
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has size %lld on axis %zu, outside the range of %s", name,
                        (long long)t->dims[axis], axis, text);
     }
     size_t need = tn_dtype_bytes(t->dtype, (uint64_t)tn_tensor_numel(t));
     if (need && (!t->data || t->bytes < need))
-        return tn_fail(r->env, TN_E_ARGUMENT, name, "", "%s has %zu bytes, too few for its shape", name, t->bytes);
-    return tn_slot_import(r, t, out);
+        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has %zu bytes, too few for its shape", name, t->bytes);
+    return TN_OK;
 }
 
 /* Exports results; on failure frees those that it allocated. */
@@ -433,11 +433,9 @@ static tn_status run_and_give(tn_run *r, tn_region region, const char *what, con
     tn_dtype *dtypes = tn_alloc(r->env, d_bytes ? d_bytes : 1);
     tn_status status = slots && dtypes ? TN_OK : tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
     /* Two rounds: a later argument may tell the symbol that an earlier one's size is made of. */
-    for (int round = 0; round < 2; round++)
-        for (size_t k = 0; status == TN_OK && k < n_in; k++) {
-            tn_slot_drop(r, &slots[k]);
-            status = take(r, tn_region_arg(r->g, region, k), what, k, &in[k], &slots[k]);
-        }
+    for (size_t k = 0; status == TN_OK && k < 2 * n_in; k++)
+        status = fit(r, tn_region_arg(r->g, region, k % n_in), what, k % n_in, &in[k % n_in]);
+    for (size_t k = 0; status == TN_OK && k < n_in; k++) status = tn_slot_import(r, &in[k], &slots[k]);
     for (size_t k = 0; status == TN_OK && k < n_out; k++) dtypes[k] = tn_val_dtype(r->g, tn_node_input(r->g, end, k));
     if (status == TN_OK) {
         status = tn_run_region(r, region, slots, n_in, slots + n_in, n_out);
@@ -488,11 +486,13 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
     tn_dtype dtypes[MAX_RESULTS];
     if (n_in != tn_node_input_count(r->g, n) || n_out != tn_node_result_count(r->g, n) || n_out > MAX_RESULTS)
         return tn_run_fail(r, n, TN_E_ARGUMENT, "is given %zu operands and %zu results", n_in, n_out);
+    for (size_t k = 0; k < 2 * n_in; k++) {
+        tn_val v = tn_node_input(r->g, n, k % n_in);
+        if (v.i) TN_TRY(fit(r, v, "operand", k % n_in, &in[k % n_in]));
+    }
     for (size_t k = 0; k < n_in; k++) {
         tn_val v = tn_node_input(r->g, n, k);
-        if (!v.i) continue;
-        tn_slot_drop(r, &r->slots[v.i]); /* one value may be several operands */
-        TN_TRY(take(r, v, "operand", k, &in[k], &r->slots[v.i]));
+        if (v.i && r->slots[v.i].t.dtype == TN_DTYPE_NONE) TN_TRY(tn_slot_import(r, &in[k], &r->slots[v.i]));
     }
     for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++)
         TN_TRY(take_captured(r, tn_node_subregion(r->g, n, k), n));

@@ -80,6 +80,24 @@ START_TEST(test_callers_buffer) {
 }
 END_TEST
 
+/* Data from a file mapping may lie at any address. */
+START_TEST(test_unaligned_input) {
+    bench b;
+    char bytes[9];
+    tn_tensor out = {0};
+    bench_open(&b);
+    tn_val x = bench_input(&b, TN_F32, 1, DIMS(2), NUMS(3, 4)), y = tn_unary(b.g, TN_OP_NEG, x);
+    memcpy(bytes + 1, b.in[0].data, 8);
+    tn_tensor in = b.in[0];
+    in.data = bytes + 1;
+    tn_graph_set_outputs(b.g, 1, &y, NULL);
+    ck_assert_int_eq(tn_eval_graph(&b.env, b.g, &in, 1, &out, 1, NULL), TN_OK);
+    ck_assert_float_eq(((float *)out.data)[1], -4);
+    tn_tensor_free(&b.env, &out);
+    bench_close(&b);
+}
+END_TEST
+
 /* Two symbols that must agree, and do not when the graph runs: an error that names the layer. */
 START_TEST(test_open_equalities_are_checked) {
     bench b;
@@ -369,6 +387,7 @@ int main(void) {
     tcase_add_test(c, test_contradicting_shapes);
     tcase_add_test(c, test_wrong_inputs);
     tcase_add_test(c, test_callers_buffer);
+    tcase_add_test(c, test_unaligned_input);
     tcase_add_test(c, test_open_equalities_are_checked);
     tcase_add_loop_test(c, test_bad_indices, 0, 9);
     tcase_add_test(c, test_kernel_and_region);
