@@ -18,6 +18,7 @@ static bool merging(tn_graph *g, tn_val fine, tn_val coarse, merge *out) {
     for (size_t j = 0; j < out->n; j++) {
         tn_dim product = tn_dim_const(g, 1), want = tn_val_dim(g, coarse, j);
         out->first[j] = k;
+        if (product.i == want.i && k < rank && tn_val_dim(g, fine, k).i == want.i) k++; /* a one for a one */
         while (product.i != want.i && k < rank) product = tn_dim_mul(g, product, tn_val_dim(g, fine, k++));
         if (product.i != want.i) return false;
     }
