@@ -513,24 +513,54 @@ static bool duplicate(tn_fusion *f, tn_node y, const users *us) {
     return true;
 }
 
+/* True if every use of y outside the group stands behind the group's place, so that the group may compute y. */
+static bool needed_after(const tn_fusion *f, tn_node y, uint32_t group) {
+    for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
+        const tn_fuse_node *x = info(f, tn_use_node(f->g, u));
+        if (x->group != group && x->pos <= f->group[group].place) return false;
+    }
+    return true;
+}
+
+static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
+    return gr->n_out < 4 && gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES &&
+           gr->n_members < TN_FUSE_MAX_MEMBERS;
+}
+
+/* Makes y a further result of a map over the same shape that reads one of y's operands too.  y stands before that map
+ * and is needed only after it, so neither can depend on the other. */
+static bool join_sibling(tn_fusion *f, tn_node y) {
+    for (size_t k = 0; k < tn_node_input_count(f->g, y); k++) {
+        tn_val v = tn_node_input(f->g, y, k);
+        if (!v.i || tn_is_const(f->g, v) || !is_stored(f, v)) continue;
+        for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
+            uint32_t group = info(f, tn_use_node(f->g, u))->group;
+            tn_fuse_group *gr = &f->group[group];
+            if (!group || gr->anchor.i || gr->place < info(f, y)->pos || !same_dims(f->g, gr->root, result(f, y)) ||
+                !has_room(f, y, gr) || !needed_after(f, y, group))
+                continue;
+            if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
+            gr->n_in += operand_count(f, y);
+            gr->n_out++;
+            info(f, y)->evals = tn_hint_numel(f->g, result(f, y));
+            add_member(f, y, group);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Makes y a further result of a map that computes from it at the same indices. */
 static bool join_as_result(tn_fusion *f, tn_node y, const users *us) {
     for (uint32_t k = 0; k < us->n; k++) {
         tn_fuse_group *gr = &f->group[us->group[k]];
         pull p;
-        if (gr->anchor.i || gr->n_out >= 4 || !same_dims(f->g, gr->root, result(f, y))) continue;
-        bool late = true;
-        for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
-            const tn_fuse_node *x = info(f, tn_use_node(f->g, u));
-            late = late && (x->group == us->group[k] || x->pos > gr->place);
-        }
-        if (!late) {
+        if (gr->anchor.i || !has_room(f, y, gr) || !same_dims(f->g, gr->root, result(f, y))) continue;
+        if (!needed_after(f, y, us->group[k])) {
             refuse(f, "fuse_result", y, us->group[k], "it is needed before that kernel runs");
             continue;
         }
-        if (gr->n_in + operand_count(f, y) + gr->n_out + 1 > TN_FUSE_MAX_VALUES || !try_pull(f, y, us->group[k], &p) ||
-            p.path != 0)
-            continue;
+        if (!try_pull(f, y, us->group[k], &p) || p.path != 0) continue;
         if (!tn_pass_may_rewrite(f->ctx, "fuse_result")) return false;
         do_pull(f, y, &p);
         gr->n_out++;
@@ -553,7 +583,7 @@ static void place_node(tn_fusion *f, tn_node y) {
         add_member(f, y, us.group[0]);
     } else if (view) {
         info(f, y)->kind = TN_FUSE_VIEW;
-    } else if (!duplicate(f, y, &us) && !join_as_result(f, y, &us)) {
+    } else if (!duplicate(f, y, &us) && !join_as_result(f, y, &us) && !join_sibling(f, y)) {
         new_group(f, y, false);
     }
 }

@@ -77,16 +77,21 @@ static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
     return same;
 }
 
-/* True if v broadcasts the same to the dims of a and of b: a scalar, or a vector along a last axis that both have. */
-static bool broadcasts_alike(const tn_graph *g, tn_val v, tn_val a, tn_val b) {
-    size_t ra = tn_val_rank(g, a), rb = tn_val_rank(g, b);
-    if (tn_val_rank(g, v) == 0) return true;
-    return tn_val_rank(g, v) == 1 && ra && rb && tn_val_dim(g, a, ra - 1).i == tn_val_dim(g, b, rb - 1).i;
+/* w broadcasts to the dims of x, which is u reshaped.  The number of last axes of u that w's axes cover, so that w
+ * reshaped to those broadcasts to u alike; SIZE_MAX if there is none. */
+static size_t covered_axes(tn_graph *g, tn_val w, tn_val x, tn_val u) {
+    size_t rank = tn_val_rank(g, w), rx = tn_val_rank(g, x), ru = tn_val_rank(g, u), n = 0;
+    if (rank > rx) return SIZE_MAX;
+    for (size_t k = 0; k < rank; k++)
+        if (tn_val_dim(g, w, k).i != tn_val_dim(g, x, rx - rank + k).i) return SIZE_MAX;
+    tn_dim want = tn_type_numel(g, tn_val_type(g, w)), have = tn_dim_const(g, 1);
+    while (have.i != want.i && n < ru) have = tn_dim_mul(g, have, tn_val_dim(g, u, ru - ++n));
+    return have.i == want.i ? n : SIZE_MAX;
 }
 
 /* For op(reshape(u), ...) = x: u, if u comes from an anchor, nothing else uses it, and the other operands can take u's
  * dims. */
-static tn_val sinkable(const tn_graph *g, tn_node n, const bool *anchored, uint32_t n_nodes) {
+static tn_val sinkable(tn_graph *g, tn_node n, const bool *anchored, uint32_t n_nodes) {
     tn_val x = tn_node_result(g, n, 0);
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
         tn_val v = tn_node_input(g, n, k);
@@ -96,7 +101,7 @@ static tn_val sinkable(const tn_graph *g, tn_node n, const bool *anchored, uint3
         bool fits = def.i && def.i < n_nodes && anchored[def.i] && tn_val_has_one_use(g, u);
         for (size_t j = 0; fits && j < tn_node_input_count(g, n); j++) {
             tn_val w = tn_node_input(g, n, j);
-            fits = w.i && (same_dims(g, w, x) || broadcasts_alike(g, w, x, u));
+            fits = w.i && covered_axes(g, w, x, u) != SIZE_MAX;
         }
         if (fits) return u;
     }
@@ -111,10 +116,9 @@ static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) 
     tn_set_cursor(g, tn_cursor_before(g, n));
     for (size_t k = 0; k < count; k++) {
         tn_val w = tn_node_input(g, n, k);
+        size_t axes = covered_axes(g, w, x, u), skip = tn_val_rank(g, u) - axes;
         bool is_u = tn_is_op(g, w, TN_OP_RESHAPE) && tn_node_input(g, tn_val_def(g, w), 0).i == u.i;
-        in[k] = is_u                 ? u
-                : same_dims(g, w, x) ? tn_emit_reshape(g, w, tn_val_rank(g, u), tn_type_dims(g, tn_val_type(g, u)))
-                                     : w;
+        in[k] = is_u ? u : tn_emit_reshape(g, w, axes, tn_type_dims(g, tn_val_type(g, u)) + skip);
     }
     tn_val y = tn_emit1(g, tn_node_op(g, n), tn_node_attrs(g, n), count, in);
     tn_replace(g, x, tn_emit_reshape(g, y, tn_val_rank(g, x), tn_type_dims(g, tn_val_type(g, x))));
