@@ -43,20 +43,18 @@ tn_op_info tn_op_info_of(tn_op op) {
 }
 
 const char *tn_op_text(tn_op op) {
-    static const char *const texts[TN_OP_COUNT] = {
-        [TN_OP_NONE] = "none",
+    static const char *const texts[TN_OP_COUNT] = {[TN_OP_NONE] = "none",
 #define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = text,
-        TN_OPS(OP)
+                                                   TN_OPS(OP)
 #undef OP
     };
     return (unsigned)op < TN_OP_COUNT ? texts[op] : "none";
 }
 
 uint32_t tn_op_traits(tn_op op) {
-    static const uint32_t traits_of[TN_OP_COUNT] = {
-        [TN_OP_NONE] = 0,
+    static const uint32_t traits_of[TN_OP_COUNT] = {[TN_OP_NONE] = 0,
 #define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = (traits),
-        TN_OPS(OP)
+                                                    TN_OPS(OP)
 #undef OP
     };
     return (unsigned)op < TN_OP_COUNT ? traits_of[op] : 0;
@@ -70,18 +68,25 @@ tn_op tn_op_parse(const char *s, size_t n) {
     return TN_OP_NONE;
 }
 
-/* ---- fields ---------------------------------------------------------------------------------------------------------------- */
+/* ---- fields
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* Lists share one layout: a pointer and a count.  Reads both through the list's own type. */
 static const void *list_of(const tn_field *f, const void *p, uint32_t *n, size_t *elem) {
 #define LIST(kind, T)                                                                                                  \
-    case TN_FIELD_##kind: *n = ((const tn_##kind *)p)->n; *elem = sizeof(T); return ((const tn_##kind *)p)->p;
+    case TN_FIELD_##kind:                                                                                              \
+        *n = ((const tn_##kind *)p)->n;                                                                                \
+        *elem = sizeof(T);                                                                                             \
+        return ((const tn_##kind *)p)->p;
     switch (f->kind) {
         LIST(ints, int64_t)
         LIST(nums, double)
         LIST(dims, tn_dim)
         LIST(strs, const char *)
-    default: *n = 0; *elem = 0; return NULL;
+    default:
+        *n = 0;
+        *elem = 0;
+        return NULL;
     }
 #undef LIST
 }
@@ -99,9 +104,13 @@ static void set_list(const tn_field *f, void *p, const void *data, uint32_t n) {
 #undef LIST
 }
 
-static bool is_list(const tn_field *f) { return f->kind >= TN_FIELD_ints && f->kind <= TN_FIELD_strs; }
+static bool is_list(const tn_field *f) {
+    return f->kind >= TN_FIELD_ints && f->kind <= TN_FIELD_strs;
+}
 
-static const char *text_or_empty(const char *s) { return s ? s : ""; }
+static const char *text_or_empty(const char *s) {
+    return s ? s : "";
+}
 
 /* Bytes of a scalar field that decide whether two are equal (strings apart). */
 static size_t scalar_size(const tn_field *f) {
@@ -126,7 +135,8 @@ bool tn_field_is_default(const tn_field *f, const void *attrs) {
     return !memcmp(p, zeros, scalar_size(f));
 }
 
-/* ---- copies ------------------------------------------------------------------------------------------------------------------ */
+/* ---- copies
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 void tn_attrs_flat(tn_op op, const void *attrs, tn_any_attrs *out) {
     tn_op_info info = tn_op_info_of(op);
@@ -165,8 +175,10 @@ const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs) {
     for (size_t k = 0; k < info.attrs.n_fields; k++) {
         const tn_field *f = &info.attrs.fields[k];
         void *p = (char *)&flat + f->offset;
-        if (f->kind == TN_FIELD_str) *(tn_attr_str *)p = tn_intern(g, *(tn_attr_str *)p);
-        else if (is_list(f) && !copy_list(g, f, p)) return NULL;
+        if (f->kind == TN_FIELD_str)
+            *(tn_attr_str *)p = tn_intern(g, *(tn_attr_str *)p);
+        else if (is_list(f) && !copy_list(g, f, p))
+            return NULL;
     }
     void *copy = tn_graph_alloc(g, info.attrs.size);
     if (!copy || !tn_graph_ok(g)) return NULL;
@@ -174,7 +186,8 @@ const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs) {
     return copy;
 }
 
-/* ---- comparison, hash ---------------------------------------------------------------------------------------------------------- */
+/* ---- comparison, hash
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static bool same_field(const tn_field *f, const void *a, const void *b) {
     uint32_t na = 0, nb = 0;
@@ -186,7 +199,8 @@ static bool same_field(const tn_field *f, const void *a, const void *b) {
     if (na != nb) return false;
     if (f->kind != TN_FIELD_strs) return !na || !memcmp(pa, pb, na * elem);
     for (uint32_t i = 0; i < na; i++)
-        if (strcmp(text_or_empty(((const char *const *)pa)[i]), text_or_empty(((const char *const *)pb)[i]))) return false;
+        if (strcmp(text_or_empty(((const char *const *)pa)[i]), text_or_empty(((const char *const *)pb)[i])))
+            return false;
     return true;
 }
 
@@ -200,8 +214,12 @@ bool tn_attrs_equal(tn_op op, const void *a, const void *b) {
     return true;
 }
 
-static uint64_t mix(uint64_t h, uint64_t x) { return XXH3_64bits_withSeed(&x, sizeof x, h); }
-static uint64_t mix_str(uint64_t h, const char *s) { return XXH3_64bits_withSeed(text_or_empty(s), strlen(text_or_empty(s)), h); }
+static uint64_t mix(uint64_t h, uint64_t x) {
+    return XXH3_64bits_withSeed(&x, sizeof x, h);
+}
+static uint64_t mix_str(uint64_t h, const char *s) {
+    return XXH3_64bits_withSeed(text_or_empty(s), strlen(text_or_empty(s)), h);
+}
 
 static uint64_t hash_field(tn_graph *g, const tn_field *f, const void *p, uint64_t h) {
     uint32_t n = 0;

@@ -1,8 +1,8 @@
 /* bind.c: giving a symbol a value, an expression or a narrower range, throughout the graph.
  *
- * Every dim that depends on the symbol is built again from its operands, so that it is canonical under what is now known;
- * then types and attributes are mapped, and the types of all nodes are inferred again in order, because a rule may say
- * more about sizes that it now knows (and refuse what it could not refuse before). */
+ * Every dim that depends on the symbol is built again from its operands, so that it is canonical under what is now
+ * known; then types and attributes are mapped, and the types of all nodes are inferred again in order, because a rule
+ * may say more about sizes that it now knows (and refuse what it could not refuse before). */
 #include <string.h>
 
 #include "ir/internal.h"
@@ -10,11 +10,13 @@
 typedef struct rebinding {
     tn_graph *g;
     uint32_t n_dims, n_types;
-    tn_dim *dims;   /* by old handle */
+    tn_dim *dims; /* by old handle */
     tn_type *types;
 } rebinding;
 
-static tn_dim mapped(const rebinding *m, tn_dim d) { return d.i < m->n_dims ? m->dims[d.i] : d; }
+static tn_dim mapped(const rebinding *m, tn_dim d) {
+    return d.i < m->n_dims ? m->dims[d.i] : d;
+}
 
 /* Operands come before the expressions that use them.  True if any dim changed. */
 static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
@@ -23,8 +25,10 @@ static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
     for (uint32_t i = 1; i < m->n_dims && tn_graph_ok(g); i++) {
         const tn_dim_rec r = g->dims.p[i];
         m->dims[i] = (tn_dim){i};
-        if (i == sym.i) m->dims[i] = with;
-        else if (r.kind > TN_DIM_SYM && (g->dims.p[i].touched = g->dims.p[r.lhs.i].touched || g->dims.p[r.rhs.i].touched))
+        if (i == sym.i)
+            m->dims[i] = with;
+        else if (r.kind > TN_DIM_SYM &&
+                 (g->dims.p[i].touched = g->dims.p[r.lhs.i].touched || g->dims.p[r.rhs.i].touched))
             m->dims[i] = tn_dim_binary(g, r.kind, m->dims[r.lhs.i], m->dims[r.rhs.i]);
         changed = changed || m->dims[i].i != i;
     }
@@ -127,7 +131,8 @@ static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
 
 static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
     if (d.i == sym.i) return true;
-    return tn_dim_kind_of(g, d) > TN_DIM_SYM && (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
+    return tn_dim_kind_of(g, d) > TN_DIM_SYM &&
+           (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
 }
 
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
@@ -142,7 +147,8 @@ tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi) {
     if (!tn_graph_ok(g)) return;
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || lo > hi) {
-        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a range needs a symbol and a lower bound that is not above the upper");
+        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
+                      "a range needs a symbol and a lower bound that is not above the upper");
         return;
     }
     tn_dim_rec *r = &g->dims.p[sym.i];

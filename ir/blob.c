@@ -19,7 +19,9 @@ struct tn_blob_rec {
     atomic_bool hashed;
 };
 
-void tn_blob_retain(tn_blob_rec *b) { atomic_fetch_add(&b->refs, 1); }
+void tn_blob_retain(tn_blob_rec *b) {
+    atomic_fetch_add(&b->refs, 1);
+}
 
 void tn_blob_drop(tn_blob_rec *b) {
     if (!b || atomic_fetch_sub(&b->refs, 1) != 1) return;
@@ -77,7 +79,9 @@ tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*releas
     return h;
 }
 
-static tn_blob_rec *blob_rec(const tn_graph *g, tn_blob b) { return b.i && b.i < g->blobs.n ? g->blobs.p[b.i] : NULL; }
+static tn_blob_rec *blob_rec(const tn_graph *g, tn_blob b) {
+    return b.i && b.i < g->blobs.n ? g->blobs.p[b.i] : NULL;
+}
 
 const void *tn_blob_data(const tn_graph *g, tn_blob b) {
     const tn_blob_rec *r = blob_rec(g, b);
@@ -99,7 +103,8 @@ uint64_t tn_blob_hash(tn_graph *g, tn_blob b) {
     return atomic_load(&r->hash);
 }
 
-/* ---- constant nodes -------------------------------------------------------------------------------------------------------- */
+/* ---- constant nodes
+ * -------------------------------------------------------------------------------------------------------- */
 
 tn_val tn_const(tn_graph *g, tn_type t, tn_blob data, const char *name) {
     const tn_attrs_const attrs = {name, data, tn_type_dtype(g, t), {tn_type_dims(g, t), (uint32_t)tn_type_rank(g, t)}};

@@ -4,7 +4,8 @@
 
 #include "ir/internal.h"
 
-/* ---- clone -------------------------------------------------------------------------------------------------------------- */
+/* ---- clone
+ * -------------------------------------------------------------------------------------------------------------- */
 
 #define COPY(vec)                                                                                                      \
     (TN_RESERVE(to, vec, from->vec.n - to->vec.n) &&                                                                   \
@@ -81,9 +82,12 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
     return NULL;
 }
 
-/* ---- hash ---------------------------------------------------------------------------------------------------------------- */
+/* ---- hash
+ * ---------------------------------------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t h, uint64_t x) { return XXH3_64bits_withSeed(&x, sizeof x, h); }
+static uint64_t mix(uint64_t h, uint64_t x) {
+    return XXH3_64bits_withSeed(&x, sizeof x, h);
+}
 
 typedef struct hasher {
     tn_graph *g;
@@ -91,7 +95,9 @@ typedef struct hasher {
     uint32_t n;
 } hasher;
 
-static uint64_t hash_type(const tn_graph *g, tn_type t) { return t.i < g->types.n ? g->types.p[t.i].hash : 0; }
+static uint64_t hash_type(const tn_graph *g, tn_type t) {
+    return t.i < g->types.n ? g->types.p[t.i].hash : 0;
+}
 
 /* Attributes without those that only name things. */
 static uint64_t hash_attrs(hasher *s, tn_node n) {

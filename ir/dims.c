@@ -1,22 +1,34 @@
 /* dims.c: storage of dims: interning, bounds, the structural order, symbols, and evaluation.
  *
- * Canonical form.  An atom is a symbol, a floordiv, ceildiv, mod, min or max (or a sum inside a product that would be too
- * large to expand).  A monomial is a left-nested MUL of atoms in order; a term is a monomial or MUL(monomial, CONST); a sum
- * is a left-nested ADD of terms in order with the constant last.  The order looks at structure and names only, never at
- * handles, so that equal expressions print alike in every graph. */
+ * Canonical form.  An atom is a symbol, a floordiv, ceildiv, mod, min or max (or a sum inside a product that would be
+ * too large to expand).  A monomial is a left-nested MUL of atoms in order; a term is a monomial or MUL(monomial,
+ * CONST); a sum is a left-nested ADD of terms in order with the constant last.  The order looks at structure and names
+ * only, never at handles, so that equal expressions print alike in every graph. */
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "ir/internal.h"
 
-static const tn_dim_rec *dim_rec(const tn_graph *g, tn_dim d) { return &g->dims.p[d.i < g->dims.n ? d.i : 0]; }
+static const tn_dim_rec *dim_rec(const tn_graph *g, tn_dim d) {
+    return &g->dims.p[d.i < g->dims.n ? d.i : 0];
+}
 
-tn_dim_kind tn_dim_kind_of(const tn_graph *g, tn_dim d) { return dim_rec(g, d)->kind; }
-tn_dim tn_dim_lhs(const tn_graph *g, tn_dim d) { return dim_rec(g, d)->lhs; }
-tn_dim tn_dim_rhs(const tn_graph *g, tn_dim d) { return dim_rec(g, d)->rhs; }
-const char *tn_dim_name(const tn_graph *g, tn_dim d) { return dim_rec(g, d)->name; }
-uint64_t tn_dim_hash(const tn_graph *g, tn_dim d) { return dim_rec(g, d)->hash; }
+tn_dim_kind tn_dim_kind_of(const tn_graph *g, tn_dim d) {
+    return dim_rec(g, d)->kind;
+}
+tn_dim tn_dim_lhs(const tn_graph *g, tn_dim d) {
+    return dim_rec(g, d)->lhs;
+}
+tn_dim tn_dim_rhs(const tn_graph *g, tn_dim d) {
+    return dim_rec(g, d)->rhs;
+}
+const char *tn_dim_name(const tn_graph *g, tn_dim d) {
+    return dim_rec(g, d)->name;
+}
+uint64_t tn_dim_hash(const tn_graph *g, tn_dim d) {
+    return dim_rec(g, d)->hash;
+}
 
 bool tn_dim_is_const(const tn_graph *g, tn_dim d, int64_t *v) {
     const tn_dim_rec *r = dim_rec(g, d);
@@ -29,9 +41,12 @@ bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v) {
     return tn_dim_is_const(g, d, &x) && x == v;
 }
 
-/* ---- arithmetic on bounds ---------------------------------------------------------------------------------------------- */
+/* ---- arithmetic on bounds
+ * ---------------------------------------------------------------------------------------------- */
 
-static bool infinite(int64_t a) { return a == INT64_MIN || a == INT64_MAX; }
+static bool infinite(int64_t a) {
+    return a == INT64_MIN || a == INT64_MAX;
+}
 
 int64_t tn_bound_add(int64_t a, int64_t b, bool lower) {
     int64_t sum = 0;
@@ -48,7 +63,9 @@ int64_t tn_bound_mul(int64_t a, int64_t b) {
     return product;
 }
 
-int64_t tn_floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+int64_t tn_floor_div(int64_t a, int64_t b) {
+    return a / b - (a % b < 0);
+}
 
 int64_t tn_gcd(int64_t a, int64_t b) {
     uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
@@ -60,8 +77,12 @@ int64_t tn_gcd(int64_t a, int64_t b) {
     return x > INT64_MAX ? 1 : (int64_t)x;
 }
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t least(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+static int64_t most(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
 
 /* floor(a / b) of bounds, b > 0. */
 static int64_t bound_div(int64_t a, int64_t b) {
@@ -128,7 +149,8 @@ void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi) {
     *hi = r->kind == TN_DIM_NONE ? INT64_MAX : r->hi;
 }
 
-/* ---- interning --------------------------------------------------------------------------------------------------------------- */
+/* ---- interning
+ * --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct dim_key {
     const tn_graph *g;
@@ -146,28 +168,38 @@ static bool same_dim(const void *user, uint32_t h) {
 }
 
 tn_dim tn_dim_overflow(tn_graph *g) {
-    tn_graph_fail(g, TN_E_TYPE, (tn_node){0}, "use smaller sizes", "a size does not fit in 64 bits or is too complicated");
+    tn_graph_fail(g, TN_E_TYPE, (tn_node){0}, "use smaller sizes",
+                  "a size does not fit in 64 bits or is too complicated");
     return (tn_dim){0};
 }
 
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name) {
     const tn_dim_rec *a = dim_rec(g, lhs), *b = dim_rec(g, rhs);
-    const uint64_t parts[] = {(uint64_t)kind, a->hash, b->hash, (uint64_t)value, name ? XXH3_64bits(name, strlen(name)) : 0};
+    const uint64_t parts[] = {(uint64_t)kind, a->hash, b->hash, (uint64_t)value,
+                              name ? XXH3_64bits(name, strlen(name)) : 0};
     const dim_key key = {g, kind, lhs, rhs, value, name};
     uint64_t hash = XXH3_64bits(parts, sizeof parts);
     uint32_t h = tn_table_find(&g->dim_table, hash, same_dim, &key);
     if (h) return (tn_dim){h};
-    uint32_t depth = 1 + (a->depth > b->depth ? a->depth : b->depth);
+    uint32_t depth = 1 + (a->depth > b->depth ? a->depth : b->depth), size = 1 + a->size + b->size;
     if (!tn_graph_ok(g)) return (tn_dim){0};
-    if (depth > TN_DIM_DEPTH) return tn_dim_overflow(g);
+    if (depth > TN_DIM_DEPTH || size > TN_DIM_SIZE) return tn_dim_overflow(g);
     if (!TN_RESERVE(g, dims, 1)) return (tn_dim){0};
     if (!tn_table_add(g->env, &g->dim_table, hash, g->dims.n)) {
         tn_graph_oom(g);
         return (tn_dim){0};
     }
     tn_dim d = {g->dims.n++};
-    g->dims.p[d.i] = (tn_dim_rec){
-        .kind = kind, .lhs = lhs, .rhs = rhs, .value = value, .name = name, .lo = 1, .hi = INT64_MAX, .hash = hash, .depth = depth};
+    g->dims.p[d.i] = (tn_dim_rec){.kind = kind,
+                                  .lhs = lhs,
+                                  .rhs = rhs,
+                                  .value = value,
+                                  .name = name,
+                                  .lo = 1,
+                                  .hi = INT64_MAX,
+                                  .hash = hash,
+                                  .depth = depth,
+                                  .size = size};
     tn_dim_set_bounds(g, d);
     return d;
 }
@@ -176,7 +208,9 @@ tn_dim tn_dim_const(tn_graph *g, int64_t v) {
     return tn_graph_ok(g) ? tn_dim_intern(g, TN_DIM_CONST, (tn_dim){0}, (tn_dim){0}, v, NULL) : (tn_dim){0};
 }
 
-/* ---- symbols --------------------------------------------------------------------------------------------------------------------- */
+/* ---- symbols
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool find_sym(const tn_graph *g, const char *name) {
     const uint64_t parts[] = {TN_DIM_SYM, 0, 0, 0, XXH3_64bits(name, strlen(name))};
@@ -221,10 +255,16 @@ int64_t tn_dim_hint(const tn_graph *g, tn_dim sym) {
     return r->kind == TN_DIM_SYM ? r->value : 0;
 }
 
-size_t tn_sym_count(const tn_graph *g) { return g->syms.n; }
-tn_dim tn_sym_at(const tn_graph *g, size_t k) { return k < g->syms.n ? g->syms.p[k] : (tn_dim){0}; }
+size_t tn_sym_count(const tn_graph *g) {
+    return g->syms.n;
+}
+tn_dim tn_sym_at(const tn_graph *g, size_t k) {
+    return k < g->syms.n ? g->syms.p[k] : (tn_dim){0};
+}
 
-/* ---- order ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- order
+ * -------------------------------------------------------------------------------------------------------------------------
+ */
 
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b) {
     if (a.i == b.i) return 0;
@@ -236,7 +276,8 @@ int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b) {
     return c ? c : tn_dim_compare(g, x->rhs, y->rhs);
 }
 
-/* ---- divisor, evaluation --------------------------------------------------------------------------------------------------------- */
+/* ---- divisor, evaluation
+ * --------------------------------------------------------------------------------------------------------- */
 
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d) {
     const tn_dim_rec *r = dim_rec(g, d);
@@ -265,9 +306,12 @@ static bool apply(tn_dim_kind kind, int64_t a, int64_t b, int64_t *out) {
     if (b == 0 || (a == INT64_MIN && b == -1)) return false;
     int64_t q = a / b, r = a % b;
     bool down = r != 0 && (r < 0) != (b < 0); /* truncation went up */
-    if (kind == TN_DIM_FLOORDIV) *out = q - down;
-    else if (kind == TN_DIM_CEILDIV) *out = q + (r != 0 && !down);
-    else *out = down ? r + b : r;
+    if (kind == TN_DIM_FLOORDIV)
+        *out = q - down;
+    else if (kind == TN_DIM_CEILDIV)
+        *out = q + (r != 0 && !down);
+    else
+        *out = down ? r + b : r;
     return kind == TN_DIM_FLOORDIV || kind == TN_DIM_CEILDIV || kind == TN_DIM_MOD;
 }
 

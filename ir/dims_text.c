@@ -20,7 +20,8 @@ static bool is_function(const char *s, size_t n, tn_dim_kind *kind) {
     return false;
 }
 
-/* ---- printing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- printing
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void print(tn_out *o, const tn_graph *g, tn_dim d, int level);
 
@@ -67,19 +68,25 @@ static void print_sum(tn_out *o, const tn_graph *g, tn_dim d) {
 static void print_symbol(tn_out *o, const char *name) {
     tn_dim_kind kind = TN_DIM_NONE;
     size_t n = strlen(name);
-    if (n && tn_ident_length(name) == n && !is_function(name, n, &kind)) tn_out_put(o, name, n);
-    else tn_out_quoted(o, name);
+    if (n && tn_ident_length(name) == n && !is_function(name, n, &kind))
+        tn_out_put(o, name, n);
+    else
+        tn_out_quoted(o, name);
 }
 
 static void print(tn_out *o, const tn_graph *g, tn_dim d, int level) {
     int64_t v = 0;
     tn_dim_kind kind = tn_dim_kind_of(g, d);
-    int own = kind == TN_DIM_ADD ? SUM
-              : kind == TN_DIM_MUL || kind == TN_DIM_FLOORDIV || kind == TN_DIM_MOD ? PRODUCT : PRIMARY;
+    int own = kind == TN_DIM_ADD                                                    ? SUM
+              : kind == TN_DIM_MUL || kind == TN_DIM_FLOORDIV || kind == TN_DIM_MOD ? PRODUCT
+                                                                                    : PRIMARY;
     if (own < level) tn_out_str(o, "(");
     switch (kind) {
     case TN_DIM_NONE: tn_out_str(o, "?"); break;
-    case TN_DIM_CONST: tn_dim_is_const(g, d, &v); tn_out_fmt(o, "%lld", (long long)v); break;
+    case TN_DIM_CONST:
+        tn_dim_is_const(g, d, &v);
+        tn_out_fmt(o, "%lld", (long long)v);
+        break;
     case TN_DIM_SYM: print_symbol(o, tn_dim_name(g, d)); break;
     case TN_DIM_ADD: print_sum(o, g, d); break;
     case TN_DIM_MUL:
@@ -94,7 +101,9 @@ static void print(tn_out *o, const tn_graph *g, tn_dim d, int level) {
     if (own < level) tn_out_str(o, ")");
 }
 
-void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d) { print(o, g, d, SUM); }
+void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d) {
+    print(o, g, d, SUM);
+}
 
 size_t tn_dim_print(const tn_graph *g, tn_dim d, char *buf, size_t size) {
     tn_out o = tn_out_fixed(buf, size);
@@ -102,7 +111,9 @@ size_t tn_dim_print(const tn_graph *g, tn_dim d, char *buf, size_t size) {
     return o.n;
 }
 
-/* ---- parsing -------------------------------------------------------------------------------------------------------------------- */
+/* ---- parsing
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct dim_parser {
     tn_graph *g;
@@ -159,12 +170,15 @@ static bool parse_quoted(dim_parser *p, char *buf, size_t size) {
         char c = *s;
         if (c == '\\') {
             c = *++s;
-            if (c == 'n') c = '\n';
-            else if (c == 't') c = '\t';
+            if (c == 'n')
+                c = '\n';
+            else if (c == 't')
+                c = '\t';
             else if (c == 'x' && hex_digit(s[1]) >= 0 && hex_digit(s[2]) >= 0) {
                 c = (char)(hex_digit(s[1]) * 16 + hex_digit(s[2]));
                 s += 2;
-            } else if (c != '"' && c != '\\') return false;
+            } else if (c != '"' && c != '\\')
+                return false;
         }
         if (!c || n + 1 >= size) return false;
         buf[n++] = c;
@@ -209,7 +223,10 @@ static tn_dim parse_unary(dim_parser *p) {
 static tn_dim parse_product(dim_parser *p) {
     tn_dim d = parse_unary(p);
     while (d.i) {
-        tn_dim_kind kind = accept(p, "*") ? TN_DIM_MUL : accept(p, "//") ? TN_DIM_FLOORDIV : accept(p, "%") ? TN_DIM_MOD : TN_DIM_NONE;
+        tn_dim_kind kind = accept(p, "*")    ? TN_DIM_MUL
+                           : accept(p, "//") ? TN_DIM_FLOORDIV
+                           : accept(p, "%")  ? TN_DIM_MOD
+                                             : TN_DIM_NONE;
         if (kind == TN_DIM_NONE) break;
         tn_dim rhs = parse_unary(p);
         d = rhs.i ? tn_dim_binary(p->g, kind, d, rhs) : rhs;
@@ -234,7 +251,8 @@ tn_dim tn_dim_parse(tn_graph *g, const char *s, const char **end) {
     dim_parser p = {g, s, 0};
     tn_status before = g->status;
     tn_dim d = before == TN_OK ? parse_sum(&p) : (tn_dim){0};
-    if (before == TN_OK && g->status != TN_E_MEMORY) g->status = TN_OK; /* what overflows is a bad number, not a bad graph */
+    if (before == TN_OK && g->status != TN_E_MEMORY)
+        g->status = TN_OK; /* what overflows is a bad number, not a bad graph */
     if (end) *end = p.s;
     return d;
 }

@@ -1,7 +1,7 @@
 /* divide.c: floordiv, ceildiv, mod, min and max of dims, simplified by divisibility and bounds.
  *
  * Division first takes out what divides exactly, so that (a*c + b) / c becomes a + b / c; then common factors, nested
- * divisions and bounds settle the rest.  ceildiv becomes a floordiv where the divisor is known to be positive.  Division
+ * divisions and bounds settle the rest.  ceildiv becomes a floordiv where the divisor is known to be positive. Division
  * by a constant 0 is kept as it stands; evaluating it fails. */
 #include <string.h>
 
@@ -13,7 +13,9 @@ static tn_dim atom(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     return tn_graph_ok(g) ? tn_dim_intern(g, kind, a, b, 0, NULL) : NONE;
 }
 
-static tn_dim negate(tn_graph *g, tn_dim a) { return tn_dim_mul(g, a, tn_dim_const(g, -1)); }
+static tn_dim negate(tn_graph *g, tn_dim a) {
+    return tn_dim_mul(g, a, tn_dim_const(g, -1));
+}
 
 static bool never_zero(const tn_graph *g, tn_dim d) {
     int64_t lo = 0, hi = 0;
@@ -41,7 +43,8 @@ static bool within(tn_graph *g, tn_dim a, tn_dim b) {
     return lo > 0;
 }
 
-/* ---- dividing by a constant c > 1 -------------------------------------------------------------------------------------------- */
+/* ---- dividing by a constant c > 1
+ * -------------------------------------------------------------------------------------------- */
 
 /* p's terms: multiples of c go to q (divided by c), what is left to r.  The constant leaves a rest in [0, c). */
 static bool split(tn_graph *g, const tn_poly *p, int64_t c, tn_poly *q, tn_poly *r) {
@@ -59,8 +62,10 @@ static int64_t common(const tn_poly *p, int64_t c, int64_t *constant) {
     *constant = 0;
     for (size_t k = 0; k < p->n; k++) {
         tn_term t = tn_poly_terms(p)[k];
-        if (t.mono.i) c = tn_gcd(c, t.coef);
-        else *constant = t.coef;
+        if (t.mono.i)
+            c = tn_gcd(c, t.coef);
+        else
+            *constant = t.coef;
     }
     return c;
 }
@@ -121,7 +126,8 @@ static bool reduce(tn_graph *g, const tn_poly *p, int64_t c, tn_poly *r, bool *a
         if (rest < 0) rest += c;
         if (!rest) continue;
         tn_dim mono = t.mono;
-        bool inner = tn_dim_kind_of(g, mono) == TN_DIM_MOD && tn_dim_is_const(g, tn_dim_rhs(g, mono), &d) && d && d % c == 0;
+        bool inner =
+            tn_dim_kind_of(g, mono) == TN_DIM_MOD && tn_dim_is_const(g, tn_dim_rhs(g, mono), &d) && d && d % c == 0;
         if (!inner) {
             if (!tn_poly_push(g, r, rest, mono)) return false;
             continue;
@@ -151,7 +157,8 @@ static tn_dim mod_const(tn_graph *g, tn_dim a, int64_t c) {
     if (!tn_poly_of(g, a, &p) || !reduce(g, &p, c, &r, &again)) goto done;
     tn_dim rest = tn_poly_build(g, &r);
     int64_t by = common(&r, c, &constant);
-    if (again) d = tn_dim_mod(g, rest, tn_dim_const(g, c));
+    if (again)
+        d = tn_dim_mod(g, rest, tn_dim_const(g, c));
     else if (by > 1) { /* (by * x + k) mod (by * m) = by * ((x + k / by) mod m) + k mod by */
         divide_all(&r, by);
         d = tn_dim_mod(g, tn_poly_build(g, &r), tn_dim_const(g, c / by));
@@ -167,7 +174,8 @@ done:
     return d;
 }
 
-/* ---- dividing by an expression ------------------------------------------------------------------------------------------------- */
+/* ---- dividing by an expression
+ * ------------------------------------------------------------------------------------------------- */
 
 /* Takes out of p all terms that b, of one term, divides; their quotients go to q. */
 static bool take_multiples(tn_graph *g, tn_poly *p, tn_term b, tn_poly *q) {
@@ -178,7 +186,8 @@ static bool take_multiples(tn_graph *g, tn_poly *p, tn_term b, tn_poly *q) {
         bool safe = b.coef != -1 || t[k].coef != INT64_MIN;
         if (safe && t[k].mono.i && t[k].coef % b.coef == 0 && tn_mono_divide(g, t[k].mono, b.mono, &mono)) {
             if (!tn_poly_push(g, q, t[k].coef / b.coef, mono)) return false;
-        } else t[n++] = t[k];
+        } else
+            t[n++] = t[k];
     }
     p->n = n;
     return tn_graph_ok(g) && tn_poly_sort(g, q);
@@ -242,9 +251,12 @@ typedef struct division {
 static bool reduce_division(tn_graph *g, tn_dim a, tn_dim b, division *d) {
     tn_poly p = {0}, q = {0}, pb = {0}, even = {0};
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &pb);
-    if (ok && pb.n == 1) ok = take_multiples(g, &p, tn_poly_terms(&pb)[0], &q);
-    else if (ok && tn_poly_of(g, a, &even) && divide_even(g, &even, &pb, &q)) p.n = 0;
-    else q.n = 0;
+    if (ok && pb.n == 1)
+        ok = take_multiples(g, &p, tn_poly_terms(&pb)[0], &q);
+    else if (ok && tn_poly_of(g, a, &even) && divide_even(g, &even, &pb, &q))
+        p.n = 0;
+    else
+        q.n = 0;
     ok = ok && tn_graph_ok(g);
     if (ok) {
         d->quotient = tn_poly_build(g, &q);
@@ -305,12 +317,16 @@ tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
     if (!reduce_division(g, a, b, &d)) return NONE;
     if (tn_dim_equal_const(g, d.rest, 0)) return d.rest;
     tn_dim rest = d.rest;
-    if (tn_dim_is_const(g, d.by, NULL)) rest = tn_dim_mod(g, d.rest, d.by);
-    else if (!within(g, d.rest, d.by)) rest = atom(g, TN_DIM_MOD, d.rest, d.by);
+    if (tn_dim_is_const(g, d.by, NULL))
+        rest = tn_dim_mod(g, d.rest, d.by);
+    else if (!within(g, d.rest, d.by))
+        rest = atom(g, TN_DIM_MOD, d.rest, d.by);
     return tn_dim_mul(g, rest, d.factor);
 }
 
-/* ---- min, max --------------------------------------------------------------------------------------------------------------------- */
+/* ---- min, max
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { MANY = 24 }; /* operands that are compared with each other; more are only nested */
 
@@ -356,8 +372,12 @@ static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     return d;
 }
 
-tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b) { return extremum(g, TN_DIM_MIN, a, b); }
-tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) { return extremum(g, TN_DIM_MAX, a, b); }
+tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b) {
+    return extremum(g, TN_DIM_MIN, a, b);
+}
+tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) {
+    return extremum(g, TN_DIM_MAX, a, b);
+}
 
 tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b) {
     switch (k) {

@@ -1,5 +1,5 @@
-/* file.c: graphs in files: FILE.tn with FILE.tnw beside it when there are large constants, each written to a temporary file
- * and renamed, so that no reader ever sees half of one. */
+/* file.c: graphs in files: FILE.tn with FILE.tnw beside it when there are large constants, each written to a temporary
+ * file and renamed, so that no reader ever sees half of one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,10 +25,12 @@ static const char *base_name(const char *path) {
 }
 
 static tn_status io_error(const tn_env *env, const char *path, const char *what) {
-    return tn_fail(env, TN_E_IO, path, "check that the folder exists, is writable and has room", "%s: %s", what, strerror(errno));
+    return tn_fail(env, TN_E_IO, path, "check that the folder exists, is writable and has room", "%s: %s", what,
+                   strerror(errno));
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct writer {
     FILE *f;
@@ -67,14 +69,16 @@ tn_status tn_write_file(const tn_graph *g, const char *path) {
     char side[PATH_SIZE], *text = NULL;
     size_t size = 0;
     writer w = {0};
-    if (!side_path(path, side)) return tn_fail(g->env, TN_E_ARGUMENT, path, "use a shorter path", "the path is too long");
+    if (!side_path(path, side))
+        return tn_fail(g->env, TN_E_ARGUMENT, path, "use a shorter path", "the path is too long");
     tn_status st = begin(g->env, &w, side);
     if (st == TN_OK) st = tn_print_weights(g, put, &w);
     if (st == TN_OK && w.n == 0) { /* no large constants: no side file, nor an old one that would be taken for ours */
         fclose(w.f);
         remove(w.path);
         remove(side);
-    } else st = end(g->env, &w, side, st);
+    } else
+        st = end(g->env, &w, side, st);
     if (st == TN_OK) st = tn_print(g, base_name(side), &text, &size);
     if (st != TN_OK) return st;
     st = begin(g->env, &w, path);
@@ -84,7 +88,8 @@ tn_status tn_write_file(const tn_graph *g, const char *path) {
     return st;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reading
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct mapping {
     void *p; /* NULL where the file is empty or missing */

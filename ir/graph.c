@@ -8,7 +8,8 @@
 
 enum { CHUNK_SIZE = 64 * 1024 };
 
-/* ---- arena ---------------------------------------------------------------------------------------------------------------- */
+/* ---- arena
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void *arena_take(tn_chunk *c, size_t size) {
     void *p = (char *)(c + 1) + c->used;
@@ -44,7 +45,8 @@ void *tn_graph_alloc(tn_graph *g, size_t size) {
     return arena_take(fresh, size);
 }
 
-/* ---- strings ---------------------------------------------------------------------------------------------------------------- */
+/* ---- strings
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct str_key {
     const tn_graph *g;
@@ -75,9 +77,13 @@ const char *tn_intern_n(tn_graph *g, const char *s, size_t n) {
     return copy;
 }
 
-const char *tn_intern(tn_graph *g, const char *s) { return s ? tn_intern_n(g, s, strlen(s)) : ""; }
+const char *tn_intern(tn_graph *g, const char *s) {
+    return s ? tn_intern_n(g, s, strlen(s)) : "";
+}
 
-/* ---- life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 tn_graph *tn_graph_new(const tn_env *env) {
     tn_graph *g = tn_alloc(env, sizeof *g);
@@ -128,8 +134,12 @@ void tn_graph_free(tn_graph *g) {
     tn_free(g->env, g, sizeof *g);
 }
 
-const tn_env *tn_graph_env(const tn_graph *g) { return g->env; }
-tn_status tn_graph_status(const tn_graph *g) { return g->status; }
+const tn_env *tn_graph_env(const tn_graph *g) {
+    return g->env;
+}
+tn_status tn_graph_status(const tn_graph *g) {
+    return g->status;
+}
 
 tn_status tn_graph_oom(tn_graph *g) {
     if (g->status == TN_OK) {
@@ -152,7 +162,8 @@ tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hin
     return tn_fail(g->env, code, tn_loc_text(g, l, loc, sizeof loc), hint, "%s", message);
 }
 
-/* ---- metadata ------------------------------------------------------------------------------------------------------------------ */
+/* ---- metadata
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 void tn_graph_set_meta(tn_graph *g, const char *key, const char *value) {
     const char *k = tn_intern(g, key), *v = tn_intern(g, value);
@@ -165,7 +176,9 @@ void tn_graph_set_meta(tn_graph *g, const char *key, const char *value) {
     if (TN_RESERVE(g, metas, 1)) g->metas.p[g->metas.n++] = (tn_meta_rec){k, v};
 }
 
-size_t tn_graph_meta_count(const tn_graph *g) { return g->metas.n; }
+size_t tn_graph_meta_count(const tn_graph *g) {
+    return g->metas.n;
+}
 
 void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **value) {
     bool in = k < g->metas.n;
@@ -173,20 +186,33 @@ void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **v
     if (value) *value = in ? g->metas.p[k].value : "";
 }
 
-/* ---- the function ------------------------------------------------------------------------------------------------------------ */
+/* ---- the function
+ * ------------------------------------------------------------------------------------------------------------ */
 
-tn_region tn_graph_body(const tn_graph *g) { return g->body; }
-const char *tn_graph_name(const tn_graph *g) { return g->name; }
+tn_region tn_graph_body(const tn_graph *g) {
+    return g->body;
+}
+const char *tn_graph_name(const tn_graph *g) {
+    return g->name;
+}
 
 void tn_graph_set_name(tn_graph *g, const char *name) {
     const char *s = tn_intern(g, name);
     if (tn_graph_ok(g)) g->name = s;
 }
 
-tn_val tn_graph_add_input(tn_graph *g, const char *name, tn_type t) { return tn_region_add_arg(g, g->body, t, name); }
-size_t tn_graph_input_count(const tn_graph *g) { return tn_region_arg_count(g, g->body); }
-tn_val tn_graph_input(const tn_graph *g, size_t k) { return tn_region_arg(g, g->body, k); }
-const char *tn_graph_input_name(const tn_graph *g, size_t k) { return tn_val_name(g, tn_graph_input(g, k)); }
+tn_val tn_graph_add_input(tn_graph *g, const char *name, tn_type t) {
+    return tn_region_add_arg(g, g->body, t, name);
+}
+size_t tn_graph_input_count(const tn_graph *g) {
+    return tn_region_arg_count(g, g->body);
+}
+tn_val tn_graph_input(const tn_graph *g, size_t k) {
+    return tn_region_arg(g, g->body, k);
+}
+const char *tn_graph_input_name(const tn_graph *g, size_t k) {
+    return tn_val_name(g, tn_graph_input(g, k));
+}
 
 static tn_node return_of(const tn_graph *g) {
     tn_node n = tn_region_last(g, g->body);
@@ -205,8 +231,12 @@ tn_status tn_graph_set_outputs(tn_graph *g, size_t n, const tn_val *vals, const 
     return g->status;
 }
 
-size_t tn_graph_output_count(const tn_graph *g) { return tn_node_input_count(g, return_of(g)); }
-tn_val tn_graph_output(const tn_graph *g, size_t k) { return tn_node_input(g, return_of(g), k); }
+size_t tn_graph_output_count(const tn_graph *g) {
+    return tn_node_input_count(g, return_of(g));
+}
+tn_val tn_graph_output(const tn_graph *g, size_t k) {
+    return tn_node_input(g, return_of(g), k);
+}
 
 const char *tn_graph_output_name(const tn_graph *g, size_t k) {
     tn_node n = return_of(g);
@@ -215,7 +245,9 @@ const char *tn_graph_output_name(const tn_graph *g, size_t k) {
     return k < a->names.n ? a->names.p[k] : "";
 }
 
-/* ---- regions ------------------------------------------------------------------------------------------------------------------- */
+/* ---- regions
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static const tn_region_rec *region_rec(const tn_graph *g, tn_region r) {
     return &g->regions.p[r.i < g->regions.n ? r.i : 0];
@@ -250,29 +282,57 @@ tn_val tn_region_add_arg(tn_graph *g, tn_region r, tn_type t, const char *name) 
     return v;
 }
 
-size_t tn_region_arg_count(const tn_graph *g, tn_region r) { return region_rec(g, r)->n_args; }
+size_t tn_region_arg_count(const tn_graph *g, tn_region r) {
+    return region_rec(g, r)->n_args;
+}
 
 tn_val tn_region_arg(const tn_graph *g, tn_region r, size_t k) {
     const tn_region_rec *rec = region_rec(g, r);
     return k < rec->n_args ? rec->args[k] : (tn_val){0};
 }
 
-tn_node tn_region_first(const tn_graph *g, tn_region r) { return region_rec(g, r)->first; }
-tn_node tn_region_last(const tn_graph *g, tn_region r) { return region_rec(g, r)->last; }
-tn_node tn_region_owner(const tn_graph *g, tn_region r) { return region_rec(g, r)->owner; }
+tn_node tn_region_first(const tn_graph *g, tn_region r) {
+    return region_rec(g, r)->first;
+}
+tn_node tn_region_last(const tn_graph *g, tn_region r) {
+    return region_rec(g, r)->last;
+}
+tn_node tn_region_owner(const tn_graph *g, tn_region r) {
+    return region_rec(g, r)->owner;
+}
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
-static const tn_node_rec *node_rec(const tn_graph *g, tn_node n) { return &g->nodes.p[n.i < g->nodes.n ? n.i : 0]; }
+static const tn_node_rec *node_rec(const tn_graph *g, tn_node n) {
+    return &g->nodes.p[n.i < g->nodes.n ? n.i : 0];
+}
 
-tn_op tn_node_op(const tn_graph *g, tn_node n) { return node_rec(g, n)->op; }
-tn_node tn_node_next(const tn_graph *g, tn_node n) { return node_rec(g, n)->next; }
-tn_node tn_node_prev(const tn_graph *g, tn_node n) { return node_rec(g, n)->prev; }
-tn_region tn_node_region(const tn_graph *g, tn_node n) { return node_rec(g, n)->region; }
-size_t tn_node_input_count(const tn_graph *g, tn_node n) { return node_rec(g, n)->n_in; }
-size_t tn_node_result_count(const tn_graph *g, tn_node n) { return node_rec(g, n)->n_results; }
-size_t tn_node_subregion_count(const tn_graph *g, tn_node n) { return node_rec(g, n)->n_sub; }
-tn_loc tn_node_loc(const tn_graph *g, tn_node n) { return node_rec(g, n)->loc; }
+tn_op tn_node_op(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->op;
+}
+tn_node tn_node_next(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->next;
+}
+tn_node tn_node_prev(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->prev;
+}
+tn_region tn_node_region(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->region;
+}
+size_t tn_node_input_count(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->n_in;
+}
+size_t tn_node_result_count(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->n_results;
+}
+size_t tn_node_subregion_count(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->n_sub;
+}
+tn_loc tn_node_loc(const tn_graph *g, tn_node n) {
+    return node_rec(g, n)->loc;
+}
 
 tn_val tn_node_input(const tn_graph *g, tn_node n, size_t k) {
     const tn_node_rec *r = node_rec(g, n);
@@ -299,25 +359,45 @@ void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l) {
     if (n.i && n.i < g->nodes.n && l.i < g->locs.n) g->nodes.p[n.i].loc = l;
 }
 
-uint32_t tn_graph_node_limit(const tn_graph *g) { return g->nodes.n; }
-uint32_t tn_graph_val_limit(const tn_graph *g) { return g->vals.n; }
+uint32_t tn_graph_node_limit(const tn_graph *g) {
+    return g->nodes.n;
+}
+uint32_t tn_graph_val_limit(const tn_graph *g) {
+    return g->vals.n;
+}
 
-/* ---- values ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * -------------------------------------------------------------------------------------------------------------------------
+ */
 
-static const tn_val_rec *val_rec(const tn_graph *g, tn_val v) { return &g->vals.p[v.i < g->vals.n ? v.i : 0]; }
+static const tn_val_rec *val_rec(const tn_graph *g, tn_val v) {
+    return &g->vals.p[v.i < g->vals.n ? v.i : 0];
+}
 
-tn_type tn_val_type(const tn_graph *g, tn_val v) { return val_rec(g, v)->type; }
-tn_dtype tn_val_dtype(const tn_graph *g, tn_val v) { return tn_type_dtype(g, tn_val_type(g, v)); }
-size_t tn_val_rank(const tn_graph *g, tn_val v) { return tn_type_rank(g, tn_val_type(g, v)); }
+tn_type tn_val_type(const tn_graph *g, tn_val v) {
+    return val_rec(g, v)->type;
+}
+tn_dtype tn_val_dtype(const tn_graph *g, tn_val v) {
+    return tn_type_dtype(g, tn_val_type(g, v));
+}
+size_t tn_val_rank(const tn_graph *g, tn_val v) {
+    return tn_type_rank(g, tn_val_type(g, v));
+}
 
 tn_dim tn_val_dim(const tn_graph *g, tn_val v, size_t axis) {
     tn_type t = tn_val_type(g, v);
     return axis < tn_type_rank(g, t) ? tn_type_dims(g, t)[axis] : (tn_dim){0};
 }
 
-tn_node tn_val_def(const tn_graph *g, tn_val v) { return val_rec(g, v)->def; }
-size_t tn_val_index(const tn_graph *g, tn_val v) { return val_rec(g, v)->index; }
-tn_region tn_val_arg_of(const tn_graph *g, tn_val v) { return val_rec(g, v)->arg_of; }
+tn_node tn_val_def(const tn_graph *g, tn_val v) {
+    return val_rec(g, v)->def;
+}
+size_t tn_val_index(const tn_graph *g, tn_val v) {
+    return val_rec(g, v)->index;
+}
+tn_region tn_val_arg_of(const tn_graph *g, tn_val v) {
+    return val_rec(g, v)->arg_of;
+}
 
 const char *tn_val_name(const tn_graph *g, tn_val v) {
     const char *s = val_rec(g, v)->name;
@@ -329,7 +409,9 @@ void tn_val_set_name(tn_graph *g, tn_val v, const char *name) {
     if (tn_graph_ok(g) && v.i && v.i < g->vals.n) g->vals.p[v.i].name = s;
 }
 
-/* ---- uses ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- uses
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 size_t tn_val_use_count(const tn_graph *g, tn_val v) {
     size_t n = 0;
@@ -342,12 +424,20 @@ bool tn_val_has_one_use(const tn_graph *g, tn_val v) {
     return u.i && !tn_use_next(g, u).i;
 }
 
-tn_use tn_val_first_use(const tn_graph *g, tn_val v) { return (tn_use){val_rec(g, v)->first_use}; }
+tn_use tn_val_first_use(const tn_graph *g, tn_val v) {
+    return (tn_use){val_rec(g, v)->first_use};
+}
 
-static const tn_slot_rec *slot_rec(const tn_graph *g, tn_use u) { return &g->slots.p[u.i < g->slots.n ? u.i : 0]; }
+static const tn_slot_rec *slot_rec(const tn_graph *g, tn_use u) {
+    return &g->slots.p[u.i < g->slots.n ? u.i : 0];
+}
 
-tn_use tn_use_next(const tn_graph *g, tn_use u) { return (tn_use){slot_rec(g, u)->next}; }
-tn_node tn_use_node(const tn_graph *g, tn_use u) { return slot_rec(g, u)->node; }
+tn_use tn_use_next(const tn_graph *g, tn_use u) {
+    return (tn_use){slot_rec(g, u)->next};
+}
+tn_node tn_use_node(const tn_graph *g, tn_use u) {
+    return slot_rec(g, u)->node;
+}
 
 size_t tn_use_slot(const tn_graph *g, tn_use u) {
     tn_node n = tn_use_node(g, u);

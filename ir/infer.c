@@ -8,8 +8,10 @@ static void operand_text(const tn_infer_ctx *c, char *buf, size_t size) {
     tn_out o = tn_out_fixed(buf, size);
     for (size_t k = 0; k < c->n_in && o.n < size; k++) {
         tn_out_str(&o, k ? ", " : "");
-        if (c->in[k].i) tn_out_type(&o, c->g, tn_val_type(c->g, c->in[k]));
-        else tn_out_str(&o, "absent");
+        if (c->in[k].i)
+            tn_out_type(&o, c->g, tn_val_type(c->g, c->in[k]));
+        else
+            tn_out_str(&o, "absent");
     }
 }
 

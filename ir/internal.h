@@ -10,7 +10,8 @@
 
 #include "ir/ir.h"
 
-/* ---- type rules ------------------------------------------------------------------------------------------------------ */
+/* ---- type rules
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* What a type rule sees.  in[k] is none for absent optional operands; the first `lo` operands of the op's row are
  * present and n_in is within the row's arity.  attrs is the op's attribute struct, never NULL, and its strings are
@@ -35,13 +36,18 @@ tn_rule_fn tn_op_rule(tn_op op); /* types.c: built from ops.def */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-tn_status tn_infer_error(tn_infer_ctx *c, const char *fmt, ...);
+tn_status
+tn_infer_error(tn_infer_ctx *c, const char *fmt, ...);
 
-/* ---- tables of handles -------------------------------------------------------------------------------------------------- */
+/* ---- tables of handles
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Open addressing from a 64-bit hash to handles; the caller compares what the handles stand for. */
 typedef struct tn_table {
-    struct tn_table_slot { uint64_t hash; uint32_t handle; } *slots;
+    struct tn_table_slot {
+        uint64_t hash;
+        uint32_t handle;
+    } * slots;
     size_t cap, n; /* cap is 0 or a power of two */
 } tn_table;
 
@@ -51,14 +57,18 @@ uint32_t tn_table_find(const tn_table *t, uint64_t hash, bool (*same)(const void
 bool tn_table_add(const tn_env *env, tn_table *t, uint64_t hash, uint32_t handle); /* false when out of memory */
 void tn_table_free(const tn_env *env, tn_table *t);
 
-/* ---- records -------------------------------------------------------------------------------------------------------------- */
+/* ---- records
+ * -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_chunk {
     struct tn_chunk *next;
     size_t size, used; /* of the bytes behind this header */
 } tn_chunk;
 
-typedef struct tn_str_rec { const char *s; size_t n; } tn_str_rec;
+typedef struct tn_str_rec {
+    const char *s;
+    size_t n;
+} tn_str_rec;
 
 typedef struct tn_dim_rec {
     tn_dim_kind kind;
@@ -68,6 +78,7 @@ typedef struct tn_dim_rec {
     int64_t lo, hi; /* inclusive; INT64_MIN / INT64_MAX: unknown */
     uint64_t hash;  /* of the structure, independent of handles */
     uint32_t depth; /* levels of operands below */
+    uint32_t size;  /* nodes of the tree that it is when written out */
     bool listed;    /* SYM: in tn_graph.syms */
     bool touched;   /* scratch of bind.c: depends on the symbol being bound */
 } tn_dim_rec;
@@ -92,9 +103,9 @@ typedef struct tn_node_rec {
     tn_region region;
     tn_node prev, next;
     tn_loc loc;
-    uint32_t slot, n_in;      /* operands: slots[slot .. slot + n_in) */
+    uint32_t slot, n_in;        /* operands: slots[slot .. slot + n_in) */
     uint32_t result, n_results; /* vals[result .. result + n_results) */
-    uint32_t sub, n_sub;      /* owned[sub .. sub + n_sub) */
+    uint32_t sub, n_sub;        /* owned[sub .. sub + n_sub) */
     const void *attrs;
 } tn_node_rec;
 
@@ -107,7 +118,7 @@ typedef struct tn_slot_rec {
 
 typedef struct tn_val_rec {
     tn_type type;
-    tn_node def;     /* one of def and arg_of is set, neither once erased */
+    tn_node def; /* one of def and arg_of is set, neither once erased */
     tn_region arg_of;
     uint32_t index;
     uint32_t first_use, last_use;
@@ -117,11 +128,13 @@ typedef struct tn_val_rec {
 typedef struct tn_region_rec {
     tn_node owner, first, last;
     uint32_t n_args, cap_args;
-    tn_val *args; /* in the arena */
+    tn_val *args;    /* in the arena */
     uint32_t height; /* levels of regions nested below */
 } tn_region_rec;
 
-typedef struct tn_meta_rec { const char *key, *value; } tn_meta_rec;
+typedef struct tn_meta_rec {
+    const char *key, *value;
+} tn_meta_rec;
 
 /* A growable array: T *p with n entries in use and room for cap. */
 #define TN_VEC(T)                                                                                                      \
@@ -141,9 +154,9 @@ struct tn_graph {
     tn_cursor cursor;
     tn_trace_fn trace;
     void *trace_user;
-    tn_loc infer_loc;    /* whose types are being inferred, for tn_infer_error */
-    const char *where;   /* while parsing: position in the text; else NULL */
-    unsigned fresh;      /* number of the next fresh symbol */
+    tn_loc infer_loc;  /* whose types are being inferred, for tn_infer_error */
+    const char *where; /* while parsing: position in the text; else NULL */
+    unsigned fresh;    /* number of the next fresh symbol */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_dim_rec) dims;
     TN_VEC(tn_dim) syms;
@@ -171,9 +184,12 @@ tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 /* Infers n's result types again.  Results in use keep their type (sticky TN_E_TYPE if they cannot) unless `force`. */
 tn_status tn_node_retype(tn_graph *g, tn_node n, bool force);
 
-static inline bool tn_graph_ok(const tn_graph *g) { return g->status == TN_OK; }
+static inline bool tn_graph_ok(const tn_graph *g) {
+    return g->status == TN_OK;
+}
 
-/* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows ----------------------------------------- */
+/* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows
+ * ----------------------------------------- */
 
 typedef struct tn_out {
     const tn_env *env;
@@ -194,23 +210,27 @@ size_t tn_ident_length(const char *s);        /* of the [A-Za-z_][A-Za-z0-9_.]* 
 void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d);
 void tn_out_type(tn_out *o, const tn_graph *g, tn_type t);
 
-/* ---- strings and locations ----------------------------------------------------------------------------------------------- */
+/* ---- strings and locations
+ * ----------------------------------------------------------------------------------------------- */
 
 /* The set of n names, in order, without doubles and empty names. */
 tn_loc tn_loc_of(tn_graph *g, const char *const *layers, uint32_t n);
 /* "a, b" of a loc set, preceded by the parser's position if there is one. */
 const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 
-/* ---- blobs ------------------------------------------------------------------------------------------------------------------ */
+/* ---- blobs
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 void tn_blob_retain(tn_blob_rec *b);
 void tn_blob_drop(tn_blob_rec *b);
 
-/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides and compares ----------------------------------------- */
+/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides and compares
+ * ----------------------------------------- */
 
 enum {
-    TN_POLY_TERMS = 512,  /* longer sums are refused, larger products stay unexpanded */
-    TN_DIM_DEPTH = 1024,  /* deeper expressions are refused, so that recursion over them is bounded */
+    TN_POLY_TERMS = 512, /* longer sums are refused, larger products stay unexpanded */
+    TN_DIM_DEPTH = 1024, /* deeper or larger expressions are refused, so that recursion over them is bounded */
+    TN_DIM_SIZE = 1 << 16,
     TN_POLY_INLINE = 12
 };
 
@@ -228,12 +248,14 @@ typedef struct tn_poly {
     tn_term few[TN_POLY_INLINE];
 } tn_poly;
 
-static inline tn_term *tn_poly_terms(const tn_poly *p) { return p->heap ? p->heap : (tn_term *)p->few; }
-bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                      /* sets p to d's terms */
-bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono);   /* unordered; tn_poly_sort afterwards */
+static inline tn_term *tn_poly_terms(const tn_poly *p) {
+    return p->heap ? p->heap : (tn_term *)p->few;
+}
+bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                    /* sets p to d's terms */
+bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono); /* unordered; tn_poly_sort afterwards */
 bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
-bool tn_poly_sort(tn_graph *g, tn_poly *p);                              /* makes p canonical */
-tn_dim tn_poly_build(tn_graph *g, const tn_poly *p);                     /* p is canonical */
+bool tn_poly_sort(tn_graph *g, tn_poly *p);          /* makes p canonical */
+tn_dim tn_poly_build(tn_graph *g, const tn_poly *p); /* p is canonical */
 void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *hi);
 void tn_poly_free(tn_graph *g, tn_poly *p);
 /* The product of two monomials; none (sticky) on failure only if neither is none. */
@@ -247,8 +269,8 @@ int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* The interned node as it is; callers have made it canonical. */
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
-tn_dim tn_dim_overflow(tn_graph *g); /* sticky TN_E_TYPE, returns none */
-void tn_dim_set_bounds(tn_graph *g, tn_dim d); /* from the operands' bounds */
+tn_dim tn_dim_overflow(tn_graph *g);                       /* sticky TN_E_TYPE, returns none */
+void tn_dim_set_bounds(tn_graph *g, tn_dim d);             /* from the operands' bounds */
 uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
 
@@ -258,7 +280,8 @@ int64_t tn_bound_mul(int64_t a, int64_t b);
 int64_t tn_floor_div(int64_t a, int64_t b); /* b > 0 */
 int64_t tn_gcd(int64_t a, int64_t b);       /* of magnitudes; 0 only of zeros */
 
-/* ---- attributes: field tables generated from ops.def --------------------------------------------------------------------------- */
+/* ---- attributes: field tables generated from ops.def
+ * --------------------------------------------------------------------------- */
 
 typedef enum tn_field_kind {
     TN_FIELD_int,

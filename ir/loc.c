@@ -52,7 +52,9 @@ tn_loc tn_loc_of(tn_graph *g, const char *const *layers, uint32_t n) {
     return l;
 }
 
-static const tn_loc_rec *loc_rec(const tn_graph *g, tn_loc l) { return &g->locs.p[l.i < g->locs.n ? l.i : 0]; }
+static const tn_loc_rec *loc_rec(const tn_graph *g, tn_loc l) {
+    return &g->locs.p[l.i < g->locs.n ? l.i : 0];
+}
 
 tn_loc tn_loc_make(tn_graph *g, const char *layer) {
     const char *s = tn_intern(g, layer);
@@ -75,7 +77,9 @@ tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b) {
     return l.i ? l : a;
 }
 
-size_t tn_loc_count(const tn_graph *g, tn_loc l) { return loc_rec(g, l)->n; }
+size_t tn_loc_count(const tn_graph *g, tn_loc l) {
+    return loc_rec(g, l)->n;
+}
 
 const char *tn_loc_at(const tn_graph *g, tn_loc l, size_t k) {
     const tn_loc_rec *r = loc_rec(g, l);

@@ -17,7 +17,8 @@ void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user) {
     g->trace_user = user;
 }
 
-/* ---- links -------------------------------------------------------------------------------------------------------------- */
+/* ---- links
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void link_use(tn_graph *g, uint32_t slot, tn_val v) {
     tn_slot_rec *s = &g->slots.p[slot];
@@ -26,8 +27,10 @@ static void link_use(tn_graph *g, uint32_t slot, tn_val v) {
     if (!v.i) return;
     tn_val_rec *rec = &g->vals.p[v.i];
     s->prev = rec->last_use;
-    if (rec->last_use) g->slots.p[rec->last_use].next = slot;
-    else rec->first_use = slot;
+    if (rec->last_use)
+        g->slots.p[rec->last_use].next = slot;
+    else
+        rec->first_use = slot;
     rec->last_use = slot;
 }
 
@@ -35,10 +38,14 @@ static void unlink_use(tn_graph *g, uint32_t slot) {
     tn_slot_rec *s = &g->slots.p[slot];
     if (!s->val.i) return;
     tn_val_rec *rec = &g->vals.p[s->val.i];
-    if (s->prev) g->slots.p[s->prev].next = s->next;
-    else rec->first_use = s->next;
-    if (s->next) g->slots.p[s->next].prev = s->prev;
-    else rec->last_use = s->prev;
+    if (s->prev)
+        g->slots.p[s->prev].next = s->next;
+    else
+        rec->first_use = s->next;
+    if (s->next)
+        g->slots.p[s->next].prev = s->prev;
+    else
+        rec->last_use = s->prev;
     s->val = (tn_val){0};
     s->prev = s->next = 0;
 }
@@ -49,26 +56,37 @@ static void link_node(tn_graph *g, tn_node n, tn_region r, tn_node before) {
     rec->region = r;
     rec->next = before;
     rec->prev = before.i ? g->nodes.p[before.i].prev : reg->last;
-    if (rec->prev.i) g->nodes.p[rec->prev.i].next = n;
-    else reg->first = n;
-    if (before.i) g->nodes.p[before.i].prev = n;
-    else reg->last = n;
+    if (rec->prev.i)
+        g->nodes.p[rec->prev.i].next = n;
+    else
+        reg->first = n;
+    if (before.i)
+        g->nodes.p[before.i].prev = n;
+    else
+        reg->last = n;
 }
 
 static void unlink_node(tn_graph *g, tn_node n) {
     tn_node_rec *rec = &g->nodes.p[n.i];
     tn_region_rec *reg = &g->regions.p[rec->region.i];
-    if (rec->prev.i) g->nodes.p[rec->prev.i].next = rec->next;
-    else reg->first = rec->next;
-    if (rec->next.i) g->nodes.p[rec->next.i].prev = rec->prev;
-    else reg->last = rec->prev;
+    if (rec->prev.i)
+        g->nodes.p[rec->prev.i].next = rec->next;
+    else
+        reg->first = rec->next;
+    if (rec->next.i)
+        g->nodes.p[rec->next.i].prev = rec->prev;
+    else
+        reg->last = rec->prev;
     if (g->cursor.before.i == n.i) g->cursor.before = rec->next;
     rec->prev = rec->next = (tn_node){0};
 }
 
-/* ---- cursor ----------------------------------------------------------------------------------------------------------------- */
+/* ---- cursor
+ * ----------------------------------------------------------------------------------------------------------------- */
 
-tn_cursor tn_get_cursor(const tn_graph *g) { return g->cursor; }
+tn_cursor tn_get_cursor(const tn_graph *g) {
+    return g->cursor;
+}
 
 tn_cursor tn_set_cursor(tn_graph *g, tn_cursor c) {
     tn_cursor old = g->cursor;
@@ -80,7 +98,9 @@ tn_cursor tn_cursor_before(const tn_graph *g, tn_node n) {
     return (tn_cursor){tn_node_region(g, n), n, tn_node_loc(g, n)};
 }
 
-tn_cursor tn_cursor_end(const tn_graph *g, tn_region r) { return (tn_cursor){r, {0}, g->cursor.loc}; }
+tn_cursor tn_cursor_end(const tn_graph *g, tn_region r) {
+    return (tn_cursor){r, {0}, g->cursor.loc};
+}
 
 /* The node to insert before: none means at the end. */
 static tn_node insertion_point(const tn_graph *g, tn_cursor c) {
@@ -94,7 +114,9 @@ static bool cursor_is_valid(const tn_graph *g, tn_cursor c) {
     return !c.before.i || (tn_node_op(g, c.before) != TN_OP_NONE && tn_node_region(g, c.before).i == c.region.i);
 }
 
-/* ---- emit --------------------------------------------------------------------------------------------------------------------- */
+/* ---- emit
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool check_regions(tn_graph *g, tn_op op, size_t n, const tn_region *regions, uint32_t *height) {
     *height = 0;
@@ -103,7 +125,8 @@ static bool check_regions(tn_graph *g, tn_op op, size_t n, const tn_region *regi
                     !g->regions.p[regions[k].i].owner.i && regions[k].i != g->cursor.region.i;
         for (size_t j = 0; fits && j < k; j++) fits = regions[j].i != regions[k].i;
         if (!fits) {
-            tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "%s: region %zu is not a detached region", tn_op_text(op), k);
+            tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "%s: region %zu is not a detached region", tn_op_text(op),
+                          k);
             return false;
         }
         uint32_t h = g->regions.p[regions[k].i].height + 1;
@@ -229,10 +252,15 @@ tn_val tn_emit1(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const
     return tn_node_result(g, tn_emit(g, op, attrs, n_inputs, inputs), 0);
 }
 
-tn_val tn_unary(tn_graph *g, tn_op op, tn_val a) { return tn_emit1(g, op, NULL, 1, &a); }
-tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b) { return tn_emit1(g, op, NULL, 2, (tn_val[]){a, b}); }
+tn_val tn_unary(tn_graph *g, tn_op op, tn_val a) {
+    return tn_emit1(g, op, NULL, 1, &a);
+}
+tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b) {
+    return tn_emit1(g, op, NULL, 2, (tn_val[]){a, b});
+}
 
-/* ---- replace, set_input ------------------------------------------------------------------------------------------------------- */
+/* ---- replace, set_input
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool is_live_val(const tn_graph *g, tn_val v) {
     return v.i && v.i < g->vals.n && (g->vals.p[v.i].def.i || g->vals.p[v.i].arg_of.i);
@@ -254,8 +282,10 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to) {
     for (uint32_t s = f->first_use; s; s = g->slots.p[s].next) g->slots.p[s].val = to;
     if (f->first_use) {
         g->slots.p[f->first_use].prev = t->last_use;
-        if (t->last_use) g->slots.p[t->last_use].next = f->first_use;
-        else t->first_use = f->first_use;
+        if (t->last_use)
+            g->slots.p[t->last_use].next = f->first_use;
+        else
+            t->first_use = f->first_use;
         t->last_use = f->last_use;
         f->first_use = f->last_use = 0;
     }
@@ -307,7 +337,8 @@ tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v) {
     return TN_OK;
 }
 
-/* ---- erase, move ------------------------------------------------------------------------------------------------------------------ */
+/* ---- erase, move
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static void erase_region(tn_graph *g, tn_region r);
 
@@ -342,8 +373,7 @@ static void erase_region(tn_graph *g, tn_region r) {
 
 tn_status tn_erase(tn_graph *g, tn_node n) {
     if (!tn_graph_ok(g)) return g->status;
-    if (tn_node_op(g, n) == TN_OP_NONE)
-        return tn_graph_fail(g, TN_E_ARGUMENT, n, "", "erase: the node does not exist");
+    if (tn_node_op(g, n) == TN_OP_NONE) return tn_graph_fail(g, TN_E_ARGUMENT, n, "", "erase: the node does not exist");
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i)
             return tn_graph_fail(g, TN_E_ARGUMENT, n, "", "erase: result %zu of %s is still used", k,

@@ -1,9 +1,9 @@
 /* number.c: one element of any dtype as a double or an int64.
  *
  * Floats round to nearest, ties to even, straight from the double (no rounding twice).  What exceeds the range becomes
- * infinity, or NaN in f8e4m3, which has no infinity (ONNX float8e4m3fn).  Floats become integers by truncation, clamped to
- * the range, NaN as 0; integers become narrower ones by dropping high bits.  4-bit elements are packed two a byte, low
- * nibble first. */
+ * infinity, or NaN in f8e4m3, which has no infinity (ONNX float8e4m3fn).  Floats become integers by truncation, clamped
+ * to the range, NaN as 0; integers become narrower ones by dropping high bits.  4-bit elements are packed two a byte,
+ * low nibble first. */
 #include <math.h>
 #include <string.h>
 

@@ -34,7 +34,9 @@ void tn_out_put(tn_out *o, const char *s, size_t n) {
     o->n += n;
 }
 
-void tn_out_str(tn_out *o, const char *s) { tn_out_put(o, s, strlen(s)); }
+void tn_out_str(tn_out *o, const char *s) {
+    tn_out_put(o, s, strlen(s));
+}
 
 void tn_out_fmt(tn_out *o, const char *fmt, ...) {
     char text[128];
@@ -49,11 +51,16 @@ void tn_out_quoted(tn_out *o, const char *s) {
     tn_out_str(o, "\"");
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
-        if (c == '"' || c == '\\') tn_out_fmt(o, "\\%c", c);
-        else if (c == '\n') tn_out_str(o, "\\n");
-        else if (c == '\t') tn_out_str(o, "\\t");
-        else if (c < 0x20 || c == 0x7f) tn_out_fmt(o, "\\x%02x", c);
-        else tn_out_put(o, s, 1);
+        if (c == '"' || c == '\\')
+            tn_out_fmt(o, "\\%c", c);
+        else if (c == '\n')
+            tn_out_str(o, "\\n");
+        else if (c == '\t')
+            tn_out_str(o, "\\t");
+        else if (c < 0x20 || c == 0x7f)
+            tn_out_fmt(o, "\\x%02x", c);
+        else
+            tn_out_put(o, s, 1);
     }
     tn_out_str(o, "\"");
 }

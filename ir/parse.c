@@ -1,7 +1,7 @@
 /* parse.c: the parser of the text form (text.h): header, function, regions and nodes.
  *
- * Types are inferred again from operands and attributes; a stated type that differs is an error.  Names are visible from
- * their definition to the end of their region.  A parsed graph has been verified. */
+ * Types are inferred again from operands and attributes; a stated type that differs is an error.  Names are visible
+ * from their definition to the end of their region.  A parsed graph has been verified. */
 #include <stdio.h>
 #include <string.h>
 
@@ -44,7 +44,8 @@ static void *grown(tn_parser *p, void *data, uint32_t n, size_t elem) {
     return more;
 }
 
-/* ---- names of values ------------------------------------------------------------------------------------------------------ */
+/* ---- names of values
+ * ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t *bucket(module *m, name n) {
     uint64_t h = ((uint64_t)(uintptr_t)n.s + n.number * (uint64_t)0x632be59b) * 0x9e3779b97f4a7c15u;
@@ -96,8 +97,10 @@ static bool parse_name(tn_parser *p, name *n) {
     } else {
         if (*p->s == '"') {
             if (!tn_parse_string(p, &n->s)) return false;
-        } else if (tn_parse_word(p, "a value's name", &s, &len)) n->s = tn_intern_n(p->g, s, len);
-        else return false;
+        } else if (tn_parse_word(p, "a value's name", &s, &len))
+            n->s = tn_intern_n(p->g, s, len);
+        else
+            return false;
         if (!*n->s) return tn_parse_graph_ok(p) && tn_parse_error(p, "a value's name is empty");
         if (*p->s == '!') {
             p->s++;
@@ -118,12 +121,15 @@ static bool parse_use(module *m, tn_val *v) {
     const char *at = p->s;
     if (!parse_name(p, &n)) return false;
     const definition *d = lookup(m, n);
-    if (!d) return tn_parse_error(p, "value %.*s is not defined before its use", (int)(p->s - at < 80 ? p->s - at : 80), at);
+    if (!d)
+        return tn_parse_error(p, "value %.*s is not defined before its use", (int)(p->s - at < 80 ? p->s - at : 80),
+                              at);
     *v = d->val;
     return true;
 }
 
-/* ---- arguments and regions -------------------------------------------------------------------------------------------------- */
+/* ---- arguments and regions
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool parse_node(module *m, tn_region r, bool *ended);
 
@@ -134,7 +140,8 @@ static bool parse_args(module *m, tn_region r) {
     for (bool first = true; !tn_parse_accept(p, ")"); first = false) {
         name n;
         tn_type t;
-        if ((!first && !tn_parse_expect(p, ",")) || !parse_name(p, &n) || !tn_parse_expect(p, ":") || !tn_parse_type(p, &t))
+        if ((!first && !tn_parse_expect(p, ",")) || !parse_name(p, &n) || !tn_parse_expect(p, ":") ||
+            !tn_parse_type(p, &t))
             return false;
         tn_val v = tn_region_add_arg(p->g, r, t, n.s);
         if (!tn_parse_graph_ok(p) || !define(m, n, v)) return false;
@@ -173,7 +180,9 @@ static bool parse_region(module *m, tn_region *r) {
     return ok;
 }
 
-/* ---- nodes ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct parsed_node {
     unsigned line, column;
@@ -188,7 +197,8 @@ typedef struct parsed_node {
 } parsed_node;
 
 #define PUSH(p, n, list, count, value_)                                                                                \
-    ((n)->list = grown((p), (n)->list, (n)->count, sizeof *(n)->list), !(p)->failed && ((n)->list[(n)->count++] = (value_), true))
+    ((n)->list = grown((p), (n)->list, (n)->count, sizeof *(n)->list),                                                 \
+     !(p)->failed && ((n)->list[(n)->count++] = (value_), true))
 
 static bool parse_results(tn_parser *p, parsed_node *n) {
     if (!tn_parse_peek(p, "%")) return !p->failed;
@@ -205,7 +215,8 @@ static bool parse_op(tn_parser *p, tn_op *op) {
     tn_parse_skip(p);
     *op = tn_op_parse(p->s, tn_ident_length(p->s));
     if (*op == TN_OP_NONE && tn_ident_length(p->s))
-        return tn_parse_error(p, "there is no op '%.*s'", (int)(tn_ident_length(p->s) < 64 ? tn_ident_length(p->s) : 64), p->s);
+        return tn_parse_error(p, "there is no op '%.*s'",
+                              (int)(tn_ident_length(p->s) < 64 ? tn_ident_length(p->s) : 64), p->s);
     return tn_parse_word(p, "an op", &s, &len);
 }
 
@@ -315,7 +326,8 @@ static bool parse_node(module *m, tn_region r, bool *ended) {
     return tn_parse_graph_ok(p) && finish_node(m, &n, node);
 }
 
-/* ---- header and function ------------------------------------------------------------------------------------------------------- */
+/* ---- header and function
+ * ------------------------------------------------------------------------------------------------------- */
 
 static bool parse_bound(tn_parser *p, int64_t *v) {
     if (tn_parse_accept_word(p, "inf")) return *v = INT64_MAX, true;
@@ -328,7 +340,8 @@ static bool parse_symbol(tn_parser *p) {
     tn_dim d;
     int64_t lo = 0, hi = 0, hint = 0;
     if (!tn_parse_dim(p, &d)) return false;
-    if (tn_dim_kind_of(p->g, d) != TN_DIM_SYM) return tn_parse_error(p, "a symbol's name is expected, not an expression");
+    if (tn_dim_kind_of(p->g, d) != TN_DIM_SYM)
+        return tn_parse_error(p, "a symbol's name is expected, not an expression");
     if (tn_parse_accept_word(p, "in")) {
         if (!tn_parse_expect(p, "[") || !parse_bound(p, &lo) || !tn_parse_expect(p, ",") || !parse_bound(p, &hi) ||
             !tn_parse_expect(p, "]"))
@@ -353,7 +366,8 @@ static bool parse_header(tn_parser *p) {
             tn_graph_set_meta(p->g, key, value);
         } else if (tn_parse_accept_word(p, "symbol")) {
             if (!parse_symbol(p)) return false;
-        } else return tn_parse_graph_ok(p);
+        } else
+            return tn_parse_graph_ok(p);
     }
 }
 
@@ -391,7 +405,8 @@ static bool parse_function(module *m) {
         if (!tn_parse_word(p, "the function's name", &s, &n)) return false;
         tn_graph_set_name(p->g, tn_intern_n(p->g, s, n));
     }
-    if (!parse_args(m, p->g->body) || !parse_outputs(m) || !tn_parse_expect(p, "{") || !parse_nodes(m, p->g->body)) return false;
+    if (!parse_args(m, p->g->body) || !parse_outputs(m) || !tn_parse_expect(p, "{") || !parse_nodes(m, p->g->body))
+        return false;
     tn_parse_skip(p);
     return p->s == p->end || tn_parse_expected(p, "the end of the text");
 }
@@ -424,7 +439,8 @@ static tn_status parse_module(module *m, const char *text, size_t size) {
         snprintf(p->where, sizeof p->where, "%.255s", p->source);
         if (st == TN_OK) st = tn_verify(g);
         g->where = NULL;
-    } else tn_graph_oom(g);
+    } else
+        tn_graph_oom(g);
     release(m, copy, size + 1);
     return st;
 }
@@ -433,7 +449,8 @@ tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size
                    size_t weights_size, bool copy, tn_status *status) {
     module m = {.p = {.source = source ? source : "", .weights = weights, .weights_size = weights_size, .copy = copy}};
     m.p.g = tn_graph_new(env);
-    tn_status st = m.p.g ? parse_module(&m, text, size) : tn_fail(env, TN_E_MEMORY, source, "", "out of memory while parsing");
+    tn_status st =
+        m.p.g ? parse_module(&m, text, size) : tn_fail(env, TN_E_MEMORY, source, "", "out of memory while parsing");
     if (status) *status = st;
     if (st == TN_OK) return m.p.g;
     tn_graph_free(m.p.g);

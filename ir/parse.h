@@ -1,7 +1,8 @@
-/* parse.h: what the parser's files share: the scanner, errors with positions, and the reading of attributes and constants.
+/* parse.h: what the parser's files share: the scanner, errors with positions, and the reading of attributes and
+ * constants.
  *
- * The text is outside input.  It is scanned in a terminated copy; every reader returns false after the first error, which
- * has then been reported with line, column, what was expected and what was found. */
+ * The text is outside input.  It is scanned in a terminated copy; every reader returns false after the first error,
+ * which has then been reported with line, column, what was expected and what was found. */
 #ifndef TENON_IR_PARSE_H
 #define TENON_IR_PARSE_H
 
@@ -19,11 +20,16 @@ typedef struct tn_parser {
     const char *weights;
     size_t weights_size;
     bool copy;
-    struct tn_parsed_blob { uint64_t offset; tn_blob blob; size_t size; } *blobs; /* already made of the side file's bytes */
+    struct tn_parsed_blob {
+        uint64_t offset;
+        tn_blob blob;
+        size_t size;
+    } * blobs; /* already made of the side file's bytes */
     size_t n_blobs, cap_blobs;
 } tn_parser;
 
-/* ---- scanning (parse_scan.c) ------------------------------------------------------------------------------------------------ */
+/* ---- scanning (parse_scan.c)
+ * ------------------------------------------------------------------------------------------------ */
 
 /* Reports the first error, at the present position; returns false. */
 #if defined(__GNUC__)
@@ -33,11 +39,11 @@ bool tn_parse_error(tn_parser *p, const char *fmt, ...);
 bool tn_parse_expected(tn_parser *p, const char *what); /* "expected WHAT, found ..." */
 void tn_parse_skip(tn_parser *p);                       /* blanks and comments */
 bool tn_parse_peek(tn_parser *p, const char *token);
-bool tn_parse_accept(tn_parser *p, const char *token);      /* punctuation */
-bool tn_parse_accept_word(tn_parser *p, const char *word);  /* a whole identifier */
+bool tn_parse_accept(tn_parser *p, const char *token);     /* punctuation */
+bool tn_parse_accept_word(tn_parser *p, const char *word); /* a whole identifier */
 bool tn_parse_expect(tn_parser *p, const char *token);
 bool tn_parse_word(tn_parser *p, const char *what, const char **s, size_t *n); /* an identifier */
-bool tn_parse_string(tn_parser *p, const char **s);     /* "...", interned */
+bool tn_parse_string(tn_parser *p, const char **s);                            /* "...", interned */
 bool tn_parse_int(tn_parser *p, int64_t *v);
 bool tn_parse_uint(tn_parser *p, uint64_t *v);
 bool tn_parse_num(tn_parser *p, double *v);
@@ -47,7 +53,8 @@ void tn_parse_mark(tn_parser *p); /* sets where */
 /* Turns a failure of the graph (out of memory, inference), which has been reported, into the parser's. */
 bool tn_parse_graph_ok(tn_parser *p);
 
-/* ---- attributes and constants (parse_value.c) ------------------------------------------------------------------------------- */
+/* ---- attributes and constants (parse_value.c)
+ * ------------------------------------------------------------------------------- */
 
 /* Reads {name=value, ...} if it is there. */
 bool tn_parse_attrs(tn_parser *p, tn_op op, tn_any_attrs *attrs);

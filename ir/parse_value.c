@@ -5,7 +5,8 @@
 
 enum { MAX_LIST = 1 << 20 };
 
-/* ---- attributes ------------------------------------------------------------------------------------------------------------- */
+/* ---- attributes
+ * ------------------------------------------------------------------------------------------------------------- */
 
 /* One element of a list into *elem. */
 static bool parse_item(tn_parser *p, tn_field_kind kind, void *elem) {
@@ -36,10 +37,14 @@ static bool parse_list(tn_parser *p, tn_field_kind kind, void *field) {
         }
         if ((n && !tn_parse_expect(p, ",")) || !parse_item(p, kind, data + n++ * elem)) return false;
     }
-    if (kind == TN_FIELD_ints) *(tn_ints *)field = (tn_ints){(const void *)data, n};
-    else if (kind == TN_FIELD_nums) *(tn_nums *)field = (tn_nums){(const void *)data, n};
-    else if (kind == TN_FIELD_dims) *(tn_dims *)field = (tn_dims){(const void *)data, n};
-    else *(tn_strs *)field = (tn_strs){(const void *)data, n};
+    if (kind == TN_FIELD_ints)
+        *(tn_ints *)field = (tn_ints){(const void *)data, n};
+    else if (kind == TN_FIELD_nums)
+        *(tn_nums *)field = (tn_nums){(const void *)data, n};
+    else if (kind == TN_FIELD_dims)
+        *(tn_dims *)field = (tn_dims){(const void *)data, n};
+    else
+        *(tn_strs *)field = (tn_strs){(const void *)data, n};
     return true;
 }
 
@@ -77,19 +82,22 @@ bool tn_parse_attrs(tn_parser *p, tn_op op, tn_any_attrs *attrs) {
         const char *s = NULL;
         size_t n = 0, k = 0;
         if ((!first && !tn_parse_expect(p, ",")) || !tn_parse_word(p, "an attribute's name", &s, &n)) return false;
-        while (k < info.attrs.n_fields && (strlen(info.attrs.fields[k].name) != n || memcmp(info.attrs.fields[k].name, s, n) != 0))
+        while (k < info.attrs.n_fields &&
+               (strlen(info.attrs.fields[k].name) != n || memcmp(info.attrs.fields[k].name, s, n) != 0))
             k++;
         if (k == info.attrs.n_fields || !strcmp(info.attrs.name, "none"))
             return tn_parse_error(p, "%s has no attribute '%.*s'", info.text, (int)(n < 64 ? n : 64), s);
         if (given >> k & 1) return tn_parse_error(p, "attribute %s is given twice", info.attrs.fields[k].name);
         given |= (uint64_t)1 << k;
-        if (!tn_parse_expect(p, "=") || !parse_field(p, &info.attrs.fields[k], (char *)attrs + info.attrs.fields[k].offset))
+        if (!tn_parse_expect(p, "=") ||
+            !parse_field(p, &info.attrs.fields[k], (char *)attrs + info.attrs.fields[k].offset))
             return false;
     }
     return true;
 }
 
-/* ---- constants ------------------------------------------------------------------------------------------------------------------ */
+/* ---- constants
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* A number in the type's own terms: integers exactly, and within its range. */
 static bool parse_element(tn_parser *p, tn_dtype t, void *data, uint64_t i) {
@@ -103,7 +111,8 @@ static bool parse_element(tn_parser *p, tn_dtype t, void *data, uint64_t i) {
             if (digit < 0) break;
             v = v << 4 | (uint64_t)digit;
         }
-        if (s == p->s || s - p->s > 16 || bits < 8 || (bits < 64 && v >> bits)) return tn_parse_expected(p, "the bits of an element");
+        if (s == p->s || s - p->s > 16 || bits < 8 || (bits < 64 && v >> bits))
+            return tn_parse_expected(p, "the bits of an element");
         p->s = s;
         for (size_t k = 0; k < bits / 8; k++) ((uint8_t *)data)[i * (bits / 8) + k] = (uint8_t)(v >> (8 * k) & 255);
         return tn_parse_expect(p, ")");
@@ -120,7 +129,8 @@ static bool parse_element(tn_parser *p, tn_dtype t, void *data, uint64_t i) {
         int64_t v = 0;
         if (!tn_parse_int(p, &v)) return false;
         tn_store_int(t, data, i, v);
-        if (tn_load_int(t, data, i) != v) return tn_parse_error(p, "%lld does not fit in %s", (long long)v, tn_dtype_text(t));
+        if (tn_load_int(t, data, i) != v)
+            return tn_parse_error(p, "%lld does not fit in %s", (long long)v, tn_dtype_text(t));
     } else {
         double v = 0;
         if (!tn_parse_num(p, &v)) return false;
@@ -140,8 +150,10 @@ static bool parse_splat(tn_parser *p, tn_dtype t, uint64_t n, void *data) {
     if (!tn_parse_expect(p, "(") || !parse_element(p, t, data, 0) || !tn_parse_expect(p, ")")) return false;
     size_t elem = tn_dtype_bits(t) / 8;
     for (uint64_t i = 1; i < n; i++) {
-        if (elem) memcpy((char *)data + i * elem, data, elem);
-        else tn_store_int(t, data, i, tn_load_int(t, data, 0));
+        if (elem)
+            memcpy((char *)data + i * elem, data, elem);
+        else
+            tn_store_int(t, data, i, tn_load_int(t, data, 0));
     }
     return true;
 }
@@ -180,7 +192,8 @@ static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
         p->blobs = more;
         p->cap_blobs = cap;
     }
-    *b = p->copy ? tn_blob_copy(p->g, p->weights + offset, size) : tn_blob_borrow(p->g, p->weights + offset, size, NULL, NULL);
+    *b = p->copy ? tn_blob_copy(p->g, p->weights + offset, size)
+                 : tn_blob_borrow(p->g, p->weights + offset, size, NULL, NULL);
     if (!tn_parse_graph_ok(p)) return false;
     p->blobs[p->n_blobs++] = (struct tn_parsed_blob){offset, *b, size};
     return true;
@@ -204,7 +217,8 @@ static bool fill(tn_parser *p, const tn_parsed_const *c, tn_parser at, tn_type t
     size_t size = tn_dtype_bytes(dtype, n);
     void *data = NULL;
     if (!c->elements) return side_blob(p, c->offset, size, b);
-    if (c->splat && (n == 0 || size > TN_SPLAT_BYTES)) return tn_parse_error(p, "splat makes 1 to %d bytes", TN_SPLAT_BYTES);
+    if (c->splat && (n == 0 || size > TN_SPLAT_BYTES))
+        return tn_parse_error(p, "splat makes 1 to %d bytes", TN_SPLAT_BYTES);
     if (!c->splat && n > (uint64_t)(p->end - c->elements)) return tn_parse_error(p, "fewer elements than the type has");
     *b = tn_blob_new(p->g, size, &data);
     if (!tn_parse_graph_ok(p)) return false;
@@ -242,7 +256,8 @@ bool tn_parse_const(tn_parser *p, tn_val *v) {
                !tn_parse_uint(p, &c.offset) || !tn_parse_expect(p, "}")) {
         return tn_parse_expected(p, "[elements], splat(element) or {offset=N}");
     }
-    if (!tn_parse_expect(p, ":") || !tn_parse_type(p, &t) || !element_count(p, t, &n) || !fill(p, &c, at, t, n, &b)) return false;
+    if (!tn_parse_expect(p, ":") || !tn_parse_type(p, &t) || !element_count(p, t, &n) || !fill(p, &c, at, t, n, &b))
+        return false;
     *v = tn_const(p->g, t, b, c.name);
     return tn_parse_graph_ok(p);
 }

@@ -5,7 +5,8 @@
 
 enum { MAX_DEGREE = 64 };
 
-/* ---- monomials ------------------------------------------------------------------------------------------------------------- */
+/* ---- monomials
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static size_t degree(const tn_graph *g, tn_dim mono) {
     size_t n = 1;
@@ -54,15 +55,19 @@ bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient) {
     size_t nx = tn_mono_atoms(g, a, x, MAX_DEGREE), ny = tn_mono_atoms(g, b, y, MAX_DEGREE), j = 0, n = 0;
     if (nx > MAX_DEGREE || ny > nx) return false;
     for (size_t i = 0; i < nx; i++) {
-        if (j < ny && x[i].i == y[j].i) j++;
-        else rest[n++] = x[i];
+        if (j < ny && x[i].i == y[j].i)
+            j++;
+        else
+            rest[n++] = x[i];
     }
     if (j < ny) return false;
     *quotient = tn_mono_build(g, rest, n);
     return n == 0 || quotient->i != 0;
 }
 
-/* ---- sums ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- sums
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 void tn_poly_free(tn_graph *g, tn_poly *p) {
     tn_free(g->env, p->heap, p->cap * sizeof *p->heap);
@@ -162,8 +167,10 @@ tn_dim tn_poly_build(tn_graph *g, const tn_poly *p) {
     for (size_t k = 0; k < p->n && tn_graph_ok(g); k++) {
         tn_term t = tn_poly_terms(p)[k];
         tn_dim d = t.mono;
-        if (!d.i) d = tn_dim_const(g, t.coef);
-        else if (t.coef != 1) d = tn_dim_intern(g, TN_DIM_MUL, t.mono, tn_dim_const(g, t.coef), 0, NULL);
+        if (!d.i)
+            d = tn_dim_const(g, t.coef);
+        else if (t.coef != 1)
+            d = tn_dim_intern(g, TN_DIM_MUL, t.mono, tn_dim_const(g, t.coef), 0, NULL);
         sum = k ? tn_dim_intern(g, TN_DIM_ADD, sum, d, 0, NULL) : d;
     }
     return tn_graph_ok(g) ? sum : (tn_dim){0};
@@ -182,7 +189,8 @@ void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *h
     }
 }
 
-/* ---- add, sub, mul ---------------------------------------------------------------------------------------------------------------- */
+/* ---- add, sub, mul
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static tn_dim combine(tn_graph *g, tn_dim a, tn_dim b, int64_t scale) {
     tn_poly p = {0}, q = {0};
@@ -218,6 +226,17 @@ static void fold_to_atom(tn_graph *g, tn_dim d, tn_poly *p) {
     tn_poly_push(g, p, 1, d);
 }
 
+/* Some monomial holds a sum that was not expanded: what it is multiplied by is not expanded either. */
+static bool has_sum_atom(const tn_graph *g, const tn_poly *p) {
+    for (size_t k = 0; k < p->n; k++)
+        for (tn_dim m = tn_poly_terms(p)[k].mono; m.i;) {
+            bool product = tn_dim_kind_of(g, m) == TN_DIM_MUL;
+            if (tn_dim_kind_of(g, product ? tn_dim_rhs(g, m) : m) == TN_DIM_ADD) return true;
+            m = product ? tn_dim_lhs(g, m) : (tn_dim){0};
+        }
+    return false;
+}
+
 tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
     tn_poly p = {0}, q = {0}, product = {0};
     int64_t x = 0, y = 0, z = 0;
@@ -225,7 +244,8 @@ tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
     if (tn_dim_is_const(g, a, &x) && tn_dim_is_const(g, b, &y))
         return __builtin_mul_overflow(x, y, &z) ? tn_dim_overflow(g) : tn_dim_const(g, z);
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q);
-    if (ok && p.n * q.n > TN_POLY_TERMS) {
+    bool constant = tn_dim_is_const(g, a, NULL) || tn_dim_is_const(g, b, NULL);
+    if (ok && !constant && (p.n * q.n > TN_POLY_TERMS || has_sum_atom(g, &p) || has_sum_atom(g, &q))) {
         fold_to_atom(g, a, &p);
         fold_to_atom(g, b, &q);
     }

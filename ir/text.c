@@ -14,7 +14,8 @@ typedef struct printer {
     uint64_t *offsets; /* by blob handle, in the side file; UINT64_MAX: not there */
 } printer;
 
-/* ---- names of values -------------------------------------------------------------------------------------------------------- */
+/* ---- names of values
+ * -------------------------------------------------------------------------------------------------------- */
 
 typedef struct numbering {
     const tn_graph *g;
@@ -45,8 +46,10 @@ static void number_val(numbering *s, tn_val v) {
     uint64_t hash = (uint64_t)(uintptr_t)name * 0x9e3779b97f4a7c15u;
     hash ^= hash >> 32;
     uint32_t first = tn_table_find(&s->first, hash, same_name, &key);
-    if (first) s->names[v.i].number = ++s->count[first];
-    else if (!tn_table_add(s->g->env, &s->first, hash, v.i)) s->failed = true;
+    if (first)
+        s->names[v.i].number = ++s->count[first];
+    else if (!tn_table_add(s->g->env, &s->first, hash, v.i))
+        s->failed = true;
 }
 
 static void number_region(numbering *s, tn_region r) {
@@ -68,22 +71,26 @@ static bool number_all(const tn_graph *g, name_of *names) {
 }
 
 static void out_word(tn_out *o, const char *s) {
-    if (*s && tn_ident_length(s) == strlen(s)) tn_out_str(o, s);
-    else tn_out_quoted(o, s);
+    if (*s && tn_ident_length(s) == strlen(s))
+        tn_out_str(o, s);
+    else
+        tn_out_quoted(o, s);
 }
 
 static void out_val(printer *p, tn_val v) {
     const char *name = tn_val_name(p->g, v);
     uint32_t number = p->names ? p->names[v.i].number : *name ? 0 : v.i;
     tn_out_str(&p->o, "%");
-    if (!*name) tn_out_fmt(&p->o, "%u", number);
+    if (!*name)
+        tn_out_fmt(&p->o, "%u", number);
     else {
         out_word(&p->o, name);
         if (number) tn_out_fmt(&p->o, "!%u", number);
     }
 }
 
-/* ---- constants ------------------------------------------------------------------------------------------------------------------ */
+/* ---- constants
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 typedef enum form { INLINE, SPLAT, SIDE } form;
 
@@ -133,11 +140,15 @@ static void out_const(printer *p, const tn_attrs_const *a) {
     }
 }
 
-/* ---- nodes ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void out_region(printer *p, tn_region r, int indent);
 
-static void newline(printer *p, int indent) { tn_out_fmt(&p->o, "\n%*s", indent * 2, ""); }
+static void newline(printer *p, int indent) {
+    tn_out_fmt(&p->o, "\n%*s", indent * 2, "");
+}
 
 static void out_args(printer *p, tn_region r) {
     tn_out_str(&p->o, "(");
@@ -158,8 +169,10 @@ static void out_operands(printer *p, tn_node n) {
     for (size_t k = 0; k < count; k++) {
         tn_val v = tn_node_input(p->g, n, k);
         if (k) tn_out_str(&p->o, ", ");
-        if (v.i) out_val(p, v);
-        else tn_out_str(&p->o, "_");
+        if (v.i)
+            out_val(p, v);
+        else
+            tn_out_str(&p->o, "_");
     }
     if (parens) tn_out_str(&p->o, ")");
 }
@@ -184,8 +197,10 @@ static void out_node(printer *p, tn_node n, int indent) {
     }
     tn_out_str(&p->o, tn_op_text(op));
     out_operands(p, n);
-    if (op == TN_OP_CONST) out_const(p, TN_ATTRS_OF(g, n, const));
-    else if (op != TN_OP_RETURN) tn_out_attrs(&p->o, g, op, tn_node_attrs(g, n)); /* return's names are in the header */
+    if (op == TN_OP_CONST)
+        out_const(p, TN_ATTRS_OF(g, n, const));
+    else if (op != TN_OP_RETURN)
+        tn_out_attrs(&p->o, g, op, tn_node_attrs(g, n)); /* return's names are in the header */
     for (size_t k = 0; k < results; k++) {
         tn_out_str(&p->o, k ? ", " : " : ");
         tn_out_type(&p->o, g, tn_val_type(g, tn_node_result(g, n, k)));
@@ -211,12 +226,17 @@ static void out_region(printer *p, tn_region r, int indent) {
     }
 }
 
-/* ---- module ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- module
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 static void out_bound(tn_out *o, int64_t v) {
-    if (v == INT64_MAX) tn_out_str(o, "inf");
-    else if (v == INT64_MIN) tn_out_str(o, "-inf");
-    else tn_out_fmt(o, "%lld", (long long)v);
+    if (v == INT64_MAX)
+        tn_out_str(o, "inf");
+    else if (v == INT64_MIN)
+        tn_out_str(o, "-inf");
+    else
+        tn_out_fmt(o, "%lld", (long long)v);
 }
 
 static void out_header(printer *p, const char *side) {
@@ -273,12 +293,13 @@ static void out_function(printer *p) {
     tn_out_str(&p->o, "\n}\n");
 }
 
-/* ---- the side file ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the side file
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct layout {
     const tn_graph *g;
-    uint64_t *offsets; /* by blob handle */
-    uint64_t at;       /* end of the last blob */
+    uint64_t *offsets;                                       /* by blob handle */
+    uint64_t at;                                             /* end of the last blob */
     tn_status (*write)(void *user, const void *p, size_t n); /* NULL: only lay out */
     void *user;
 } layout;
@@ -321,7 +342,9 @@ tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, con
     return st;
 }
 
-/* ---- entry points ------------------------------------------------------------------------------------------------------------------- */
+/* ---- entry points
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *size) {
     layout l = {.g = g};
@@ -335,11 +358,13 @@ tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *siz
     if (st == TN_OK && p.names && number_all(g, p.names)) {
         out_header(&p, l.at ? side : NULL);
         out_function(&p);
-    } else p.o.failed = true;
+    } else
+        p.o.failed = true;
     tn_free(g->env, p.names, names_size);
     tn_free(g->env, l.offsets, g->blobs.n * sizeof *l.offsets);
     if (st == TN_OK && p.o.failed) st = tn_fail(g->env, TN_E_MEMORY, "", "", "out of memory while printing");
-    char *exact = st == TN_OK ? tn_realloc(g->env, p.o.p, p.o.cap, p.o.n + 1) : NULL; /* the caller frees *size + 1 bytes */
+    char *exact =
+        st == TN_OK ? tn_realloc(g->env, p.o.p, p.o.cap, p.o.n + 1) : NULL; /* the caller frees *size + 1 bytes */
     if (!exact) {
         tn_free(g->env, p.o.p, p.o.cap);
         return st == TN_OK ? tn_fail(g->env, TN_E_MEMORY, "", "", "out of memory while printing") : st;

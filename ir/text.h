@@ -16,8 +16,8 @@
  *       return %4
  *     }
  *
- * A value is %name, %"any name", %name!2 (the third value of that debugging name) or %12 (unnamed).  A comment is // to the end
- * of the line, except inside a dim, where // divides. */
+ * A value is %name, %"any name", %name!2 (the third value of that debugging name) or %12 (unnamed).  A comment is // to
+ * the end of the line, except inside a dim, where // divides. */
 #ifndef TENON_IR_TEXT_H
 #define TENON_IR_TEXT_H
 

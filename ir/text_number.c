@@ -35,11 +35,16 @@ void tn_out_element(tn_out *o, tn_dtype t, const void *data, uint64_t i) {
     uint8_t is[TN_ELEM_BYTES] = {0}, back[TN_ELEM_BYTES] = {0};
     size_t bytes = tn_dtype_bytes(t, 1);
     uint64_t bits = 0;
-    if (tn_dtype_bits(t) < 8) is[0] = (uint8_t)((uint64_t)tn_load_int(t, data, i) & 15);
-    else memcpy(is, (const char *)data + i * bytes, bytes);
-    if (t == TN_U64) tn_out_fmt(o, "%" PRIu64, (uint64_t)tn_load_int(t, data, i));
-    else if (t == TN_BOOL && is[0] <= 1) tn_out_str(o, is[0] ? "true" : "false");
-    else if (tn_dtype_is_int(t)) tn_out_fmt(o, "%" PRId64, tn_load_int(t, data, i));
+    if (tn_dtype_bits(t) < 8)
+        is[0] = (uint8_t)((uint64_t)tn_load_int(t, data, i) & 15);
+    else
+        memcpy(is, (const char *)data + i * bytes, bytes);
+    if (t == TN_U64)
+        tn_out_fmt(o, "%" PRIu64, (uint64_t)tn_load_int(t, data, i));
+    else if (t == TN_BOOL && is[0] <= 1)
+        tn_out_str(o, is[0] ? "true" : "false");
+    else if (tn_dtype_is_int(t))
+        tn_out_fmt(o, "%" PRId64, tn_load_int(t, data, i));
     else {
         double v = tn_load_num(t, data, i);
         for (int digits = t == TN_F64 ? 6 : 2; digits <= 17 && t != TN_BOOL; digits++) {
@@ -54,19 +59,25 @@ void tn_out_element(tn_out *o, tn_dtype t, const void *data, uint64_t i) {
     }
 }
 
-/* ---- attributes ------------------------------------------------------------------------------------------------------------ */
+/* ---- attributes
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void out_list(tn_out *o, const tn_graph *g, const tn_field *f, const void *p) {
     uint32_t n = f->kind == TN_FIELD_ints   ? ((const tn_ints *)p)->n
                  : f->kind == TN_FIELD_nums ? ((const tn_nums *)p)->n
-                 : f->kind == TN_FIELD_dims ? ((const tn_dims *)p)->n : ((const tn_strs *)p)->n;
+                 : f->kind == TN_FIELD_dims ? ((const tn_dims *)p)->n
+                                            : ((const tn_strs *)p)->n;
     tn_out_str(o, "[");
     for (uint32_t k = 0; k < n; k++) {
         if (k) tn_out_str(o, ",");
-        if (f->kind == TN_FIELD_ints) tn_out_fmt(o, "%" PRId64, ((const tn_ints *)p)->p[k]);
-        else if (f->kind == TN_FIELD_nums) tn_out_num(o, ((const tn_nums *)p)->p[k]);
-        else if (f->kind == TN_FIELD_dims) tn_out_dim(o, g, ((const tn_dims *)p)->p[k]);
-        else tn_out_quoted(o, ((const tn_strs *)p)->p[k] ? ((const tn_strs *)p)->p[k] : "");
+        if (f->kind == TN_FIELD_ints)
+            tn_out_fmt(o, "%" PRId64, ((const tn_ints *)p)->p[k]);
+        else if (f->kind == TN_FIELD_nums)
+            tn_out_num(o, ((const tn_nums *)p)->p[k]);
+        else if (f->kind == TN_FIELD_dims)
+            tn_out_dim(o, g, ((const tn_dims *)p)->p[k]);
+        else
+            tn_out_quoted(o, ((const tn_strs *)p)->p[k] ? ((const tn_strs *)p)->p[k] : "");
     }
     tn_out_str(o, "]");
 }

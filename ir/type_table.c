@@ -14,15 +14,17 @@ typedef struct type_key {
 static bool same_type(const void *user, uint32_t h) {
     const type_key *k = user;
     const tn_type_rec *r = &k->g->types.p[h];
-    return r->dtype == k->dtype && r->rank == k->rank && (!k->rank || !memcmp(r->dims, k->dims, k->rank * sizeof *k->dims));
+    return r->dtype == k->dtype && r->rank == k->rank &&
+           (!k->rank || !memcmp(r->dims, k->dims, k->rank * sizeof *k->dims));
 }
 
 tn_type tn_type_make(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims) {
     uint64_t hash = XXH3_64bits(&(uint64_t[]){(uint64_t)t, rank}, 16);
     if (!tn_graph_ok(g)) return (tn_type){0};
     if ((int)t <= TN_DTYPE_NONE || t >= TN_DTYPE_COUNT || rank > TN_MAX_RANK) {
-        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a type of dtype %s and rank %zu cannot be (the limit is rank %d)",
-                      tn_dtype_text(t), rank, TN_MAX_RANK);
+        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
+                      "a type of dtype %s and rank %zu cannot be (the limit is rank %d)", tn_dtype_text(t), rank,
+                      TN_MAX_RANK);
         return (tn_type){0};
     }
     for (size_t k = 0; k < rank; k++) {
@@ -53,16 +55,24 @@ tn_type tn_type_const(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims)
     return tn_type_make(g, t, rank, d);
 }
 
-static const tn_type_rec *type_rec(const tn_graph *g, tn_type t) { return &g->types.p[t.i < g->types.n ? t.i : 0]; }
+static const tn_type_rec *type_rec(const tn_graph *g, tn_type t) {
+    return &g->types.p[t.i < g->types.n ? t.i : 0];
+}
 
 tn_type tn_type_with_dtype(tn_graph *g, tn_type type, tn_dtype t) {
     const tn_type_rec r = *type_rec(g, type);
     return r.dtype == t ? type : tn_type_make(g, t, r.rank, r.dims);
 }
 
-tn_dtype tn_type_dtype(const tn_graph *g, tn_type t) { return type_rec(g, t)->dtype; }
-size_t tn_type_rank(const tn_graph *g, tn_type t) { return type_rec(g, t)->rank; }
-const tn_dim *tn_type_dims(const tn_graph *g, tn_type t) { return type_rec(g, t)->dims; }
+tn_dtype tn_type_dtype(const tn_graph *g, tn_type t) {
+    return type_rec(g, t)->dtype;
+}
+size_t tn_type_rank(const tn_graph *g, tn_type t) {
+    return type_rec(g, t)->rank;
+}
+const tn_dim *tn_type_dims(const tn_graph *g, tn_type t) {
+    return type_rec(g, t)->dims;
+}
 
 tn_dim tn_type_numel(tn_graph *g, tn_type t) {
     const tn_type_rec r = *type_rec(g, t);

@@ -1,24 +1,27 @@
 /* verify.c: checks every invariant of a graph and reports each violation with its layer.
  *
- * Inference interns types and dims, which changes nothing that can be observed: that is why a const graph is verified by
- * way of a non-const pointer. */
+ * Inference interns types and dims, which changes nothing that can be observed: that is why a const graph is verified
+ * by way of a non-const pointer. */
 #include <stdio.h>
 #include <string.h>
 
 #include "ir/internal.h"
 
-enum { MAX_REPORTS = 20, FEW = 32 };
+enum { MAX_REPORTS = 20 };
+static const uint32_t ENDED = UINT32_MAX;
 
 typedef struct checker {
     tn_graph *g;
-    uint32_t *seen; /* by value handle: 1 while the value is visible, 2 once its region has ended */
+    uint32_t *seen; /* by value handle: 0 before its definition, `kernel` + 1 of its region while visible, then ENDED */
+    uint32_t kernel; /* innermost kernel around the node being checked; 0: none */
     size_t n_bad;
 } checker;
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4)))
 #endif
-static void bad(checker *c, tn_node n, const char *fmt, ...) {
+static void
+bad(checker *c, tn_node n, const char *fmt, ...) {
     char message[512], loc[512];
     va_list args;
     if (c->n_bad++ >= MAX_REPORTS) return;
@@ -29,7 +32,8 @@ static void bad(checker *c, tn_node n, const char *fmt, ...) {
             tn_op_text(tn_node_op(c->g, n)), n.i, message);
 }
 
-/* ---- use lists and links ------------------------------------------------------------------------------------------------ */
+/* ---- use lists and links
+ * ------------------------------------------------------------------------------------------------ */
 
 static void check_operand_link(checker *c, tn_node n, uint32_t slot, size_t k) {
     const tn_graph *g = c->g;
@@ -65,7 +69,8 @@ static void check_use_counts(checker *c) {
     if (uses != operands) bad(c, (tn_node){0}, "%zu uses are listed but there are %zu operands", uses, operands);
 }
 
-/* ---- types ------------------------------------------------------------------------------------------------------------------ */
+/* ---- types
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* Equal handles, or dims that are known to be equal under what is known now. */
 static bool same_type(tn_graph *g, tn_type a, tn_type b) {
@@ -91,7 +96,8 @@ static void check_types(checker *c, tn_node n) {
         const tn_region *subs = &g->owned.p[r.n_sub ? r.sub : 0];
         if (tn_infer(g, r.op, r.attrs, r.n_in, in, r.n_sub, subs, types, cap, &count) != TN_OK)
             bad(c, n, "its operands or attributes do not fit");
-        else if (count != r.n_results) bad(c, n, "has %u results but should have %zu", r.n_results, count);
+        else if (count != r.n_results)
+            bad(c, n, "has %u results but should have %zu", r.n_results, count);
         for (uint32_t k = 0; k < r.n_results && k < count; k++) {
             char is[256], should[256];
             if (same_type(g, g->vals.p[r.result + k].type, types[k])) continue;
@@ -104,7 +110,8 @@ static void check_types(checker *c, tn_node n) {
     tn_free(g->env, types, cap * sizeof *types);
 }
 
-/* ---- regions ------------------------------------------------------------------------------------------------------------------ */
+/* ---- regions
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static void check_region(checker *c, tn_region r, tn_node owner);
 
@@ -129,7 +136,7 @@ static void check_results(checker *c, tn_node n) {
     for (uint32_t k = 0; k < r->n_results; k++) {
         const tn_val_rec *v = &g->vals.p[r->result + k];
         if (v->def.i != n.i || v->index != k || v->arg_of.i) bad(c, n, "result %u does not know its node", k);
-        c->seen[r->result + k] = 1;
+        c->seen[r->result + k] = c->kernel + 1;
     }
 }
 
@@ -140,13 +147,18 @@ static void check_node(checker *c, tn_node n, tn_region r) {
     for (uint32_t k = 0; k < rec.n_in; k++) {
         check_operand_link(c, n, rec.slot + k, k);
         tn_val v = g->slots.p[rec.slot + k].val;
-        if (v.i && v.i < g->vals.n && c->seen[v.i] != 1)
+        if (v.i && v.i < g->vals.n && c->seen[v.i] != c->kernel + 1)
             bad(c, n, "operand %u (value %u, \"%s\") is %s", k, v.i, tn_val_name(g, v),
-                c->seen[v.i] ? "defined in a region that has ended" : "used before it is defined");
+                !c->seen[v.i]           ? "used before it is defined"
+                : c->seen[v.i] == ENDED ? "defined in a region that has ended"
+                                        : "not defined within the kernel that uses it");
     }
     if (tn_op_is(rec.op, TN_T_TERMINATOR) && rec.next.i) bad(c, n, "ends a region but is not its last node");
     if (rec.op == TN_OP_RETURN && r.i != g->body.i) bad(c, n, "return stands outside the function's body");
+    uint32_t outer = c->kernel;
+    if (rec.op == TN_OP_KERNEL) c->kernel = n.i;
     for (uint32_t k = 0; k < rec.n_sub; k++) check_region(c, g->owned.p[rec.sub + k], n);
+    c->kernel = outer;
     if (rec.op == TN_OP_KERNEL) check_kernel(c, n);
     check_types(c, n);
     check_results(c, n);
@@ -156,7 +168,7 @@ static void check_node(checker *c, tn_node n, tn_region r) {
 static void set_visible(checker *c, tn_region r, uint32_t mark) {
     const tn_graph *g = c->g;
     for (size_t k = 0; k < tn_region_arg_count(g, r); k++) c->seen[tn_region_arg(g, r, k).i] = mark;
-    if (mark == 1) return;
+    if (mark != ENDED) return;
     TN_FOR_NODES(g, r, n)
     for (size_t k = 0; k < tn_node_result_count(g, n); k++) c->seen[tn_node_result(g, n, k).i] = mark;
 }
@@ -170,7 +182,7 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
         if (tn_val_arg_of(g, v).i != r.i || tn_val_index(g, v) != k)
             bad(c, owner, "argument %zu of a region does not know its region", k);
     }
-    set_visible(c, r, 1);
+    set_visible(c, r, c->kernel + 1);
     TN_FOR_NODES(g, r, n) {
         if (tn_node_op(g, n) == TN_OP_NONE || tn_node_prev(g, n).i != last.i) {
             bad(c, n, "a region's list of nodes is broken");
@@ -182,14 +194,15 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
     if (tn_region_last(g, r).i != last.i) bad(c, last, "is not its region's last node");
     tn_op end = tn_node_op(g, last);
     if (end != (owner.i ? TN_OP_YIELD : TN_OP_RETURN))
-        bad(c, last.i ? last : owner, "the %s must end with %s", owner.i ? "region" : "function", owner.i ? "yield" : "return");
-    set_visible(c, r, 2);
+        bad(c, last.i ? last : owner, "the %s must end with %s", owner.i ? "region" : "function",
+            owner.i ? "yield" : "return");
+    set_visible(c, r, ENDED);
 }
 
 tn_status tn_verify(const tn_graph *graph) {
     tn_graph *g = (tn_graph *)(uintptr_t)graph;
     if (!tn_graph_ok(g)) return g->status;
-    checker c = {g, tn_alloc(g->env, g->vals.n * sizeof *c.seen), 0};
+    checker c = {g, tn_alloc(g->env, g->vals.n * sizeof *c.seen), 0, 0};
     size_t size = g->vals.n * sizeof *c.seen;
     if (!c.seen) return tn_graph_oom(g);
     check_region(&c, g->body, (tn_node){0});

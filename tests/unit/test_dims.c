@@ -1,5 +1,5 @@
-/* Dims: canonical forms, simplification, bounds, text and binding.  The randomised tests compare what the library makes of
- * an expression with a direct evaluation of the expression as it was written. */
+/* Dims: canonical forms, simplification, bounds, text and binding.  The randomised tests compare what the library makes
+ * of an expression with a direct evaluation of the expression as it was written. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,10 +24,13 @@ static uint64_t rnd(void) {
     return seed >> 33;
 }
 
-static int64_t pick(int64_t lo, int64_t hi) { return lo + (int64_t)(rnd() % (uint64_t)(hi - lo + 1)); }
+static int64_t pick(int64_t lo, int64_t hi) {
+    return lo + (int64_t)(rnd() % (uint64_t)(hi - lo + 1));
+}
 
 static written *random_expression(int depth) {
-    static const tn_dim_kind kinds[] = {TN_DIM_ADD, TN_DIM_ADD, TN_DIM_MUL, TN_DIM_FLOORDIV, TN_DIM_CEILDIV, TN_DIM_MOD, TN_DIM_MIN, TN_DIM_MAX};
+    static const tn_dim_kind kinds[] = {TN_DIM_ADD,     TN_DIM_ADD, TN_DIM_MUL, TN_DIM_FLOORDIV,
+                                        TN_DIM_CEILDIV, TN_DIM_MOD, TN_DIM_MIN, TN_DIM_MAX};
     written *w = calloc(1, sizeof *w);
     if (depth == 0 || rnd() % 5 == 0) {
         w->kind = rnd() % 2 ? TN_DIM_SYM : TN_DIM_CONST;
@@ -37,7 +40,8 @@ static written *random_expression(int depth) {
     }
     w->kind = kinds[rnd() % (sizeof kinds / sizeof *kinds)];
     w->a = random_expression(depth - 1);
-    w->b = random_expression(w->kind == TN_DIM_FLOORDIV || w->kind == TN_DIM_MOD || w->kind == TN_DIM_CEILDIV ? depth / 2 : depth - 1);
+    w->b = random_expression(
+        w->kind == TN_DIM_FLOORDIV || w->kind == TN_DIM_MOD || w->kind == TN_DIM_CEILDIV ? depth / 2 : depth - 1);
     return w;
 }
 
@@ -55,7 +59,9 @@ static tn_dim build(tn_graph *g, const written *w) {
     return tn_dim_binary(g, w->kind, a, build(g, w->b));
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static int64_t floor_div(int64_t a, int64_t b) {
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
 /* False where a divisor is 0. */
 static bool value_of(const written *w, const int64_t *syms, int64_t *out) {
@@ -71,9 +77,12 @@ static bool value_of(const written *w, const int64_t *syms, int64_t *out) {
     default: break;
     }
     if (b == 0) return false;
-    if (w->kind == TN_DIM_FLOORDIV) *out = floor_div(a, b);
-    else if (w->kind == TN_DIM_CEILDIV) *out = -floor_div(-a, b);
-    else *out = a - floor_div(a, b) * b;
+    if (w->kind == TN_DIM_FLOORDIV)
+        *out = floor_div(a, b);
+    else if (w->kind == TN_DIM_CEILDIV)
+        *out = -floor_div(-a, b);
+    else
+        *out = a - floor_div(a, b) * b;
     return true;
 }
 
@@ -99,7 +108,8 @@ START_TEST(random_expressions_keep_their_value) {
             }
             if (!value_of(w, syms, &want)) continue; /* undefined as written */
             bool ok = tn_dim_eval(g, d, b, N_SYMS, &got);
-            ck_assert_msg(ok && got == want, "round %d: %s is %lld, should be %lld", round, text, (long long)got, (long long)want);
+            ck_assert_msg(ok && got == want, "round %d: %s is %lld, should be %lld", round, text, (long long)got,
+                          (long long)want);
             ck_assert_msg(lo <= want && want <= hi, "round %d: %s = %lld is outside [%lld, %lld]", round, text,
                           (long long)want, (long long)lo, (long long)hi);
             ck_assert_msg(divisor == 0 ? want == 0 : want % divisor == 0, "round %d: %lld does not divide %s", round,
@@ -221,7 +231,14 @@ START_TEST(dims_print_in_canonical_order) {
 }
 END_TEST
 
-static const char *const wrong[] = {"", "+", "N +", "(N", "min(N", "min(N,", "min(N H)", "99999999999999999999", "\"", "\"abc", "N*", "3 //", ")", "9223372036854775807 + 1", "\"\\q\""};
+static const char *const wrong[] = {"",         "+",
+                                    "N +",      "(N",
+                                    "min(N",    "min(N,",
+                                    "min(N H)", "99999999999999999999",
+                                    "\"",       "\"abc",
+                                    "N*",       "3 //",
+                                    ")",        "9223372036854775807 + 1",
+                                    "\"\\q\""};
 
 START_TEST(bad_text_is_refused_and_not_sticky) {
     tn_graph *g = tn_graph_new(NULL);
@@ -320,6 +337,20 @@ START_TEST(large_products_stay_bounded) {
 }
 END_TEST
 
+/* Sharing lets a few operations make an expression that is exponentially long when written out. */
+START_TEST(expressions_that_explode_are_refused) {
+    tn_graph *g = tn_graph_new(NULL);
+    tn_dim a = tn_dim_sym(g, "N"), b = tn_dim_sym(g, "H");
+    for (int64_t k = 0; k < 60 && tn_graph_status(g) == TN_OK; k++) {
+        tn_dim c = tn_dim_max(g, tn_dim_add(g, a, b), tn_dim_mul(g, b, tn_dim_const(g, k + 2)));
+        b = tn_dim_min(g, tn_dim_add(g, b, tn_dim_const(g, k)), tn_dim_mul(g, a, tn_dim_const(g, 2)));
+        a = c;
+    }
+    ck_assert_int_eq(tn_graph_status(g), TN_E_TYPE);
+    tn_graph_free(g);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("dims");
     TCase *t = tcase_create("dims");
@@ -335,6 +366,7 @@ int main(void) {
     tcase_add_test(t, symbols_are_listed_once_and_leave_when_bound);
     tcase_add_test(t, operands_of_sums_are_left_nested);
     tcase_add_test(t, large_products_stay_bounded);
+    tcase_add_test(t, expressions_that_explode_are_refused);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_ENV);

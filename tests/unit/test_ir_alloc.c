@@ -1,5 +1,6 @@
-/* Running out of memory at any moment: the n-th allocation fails for n = 1, 2, ... until all succeed.  Nothing may crash or leak,
- * sizes given back must be those that were asked for, and the failure must be reported as one of memory. */
+/* Running out of memory at any moment: the n-th allocation fails for n = 1, 2, ... until all succeed.  Nothing may
+ * crash or leak, sizes given back must be those that were asked for, and the failure must be reported as one of memory.
+ */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,8 @@ START_TEST(any_allocation_may_fail) {
         f = (failing){.fail_at = n};
         tn_status st = work(&env, path);
         ck_assert_msg(f.live == 0 && f.bytes == 0, "failing allocation %zu leaks %zu blocks", n, f.live);
-        ck_assert_msg(st == (n <= total ? TN_E_MEMORY : TN_OK), "failing allocation %zu of %zu gives status %d", n, total, st);
+        ck_assert_msg(st == (n <= total ? TN_E_MEMORY : TN_OK), "failing allocation %zu of %zu gives status %d", n,
+                      total, st);
     }
     remove(path);
     remove(side);

@@ -18,7 +18,9 @@ static void on_diag(void *user, const tn_diag *d) {
     if (l->n++ == 0) snprintf(l->first, sizeof l->first, "%s: %s", d->loc, d->message);
 }
 
-static tn_type f32(tn_graph *g, int64_t n) { return tn_type_const(g, TN_F32, 1, &n); }
+static tn_type f32(tn_graph *g, int64_t n) {
+    return tn_type_const(g, TN_F32, 1, &n);
+}
 
 static uint64_t seed;
 
@@ -27,7 +29,8 @@ static uint32_t rnd(uint32_t n) {
     return (uint32_t)(seed >> 33) % n;
 }
 
-/* ---- random mutation -------------------------------------------------------------------------------------------------------- */
+/* ---- random mutation
+ * -------------------------------------------------------------------------------------------------------- */
 
 static tn_val random_visible(tn_graph *g, tn_node before) {
     tn_val pool[512];
@@ -75,13 +78,15 @@ static void mutate(tn_graph *g) {
         if (inner && tn_node_result_count(g, n)) tn_replace(g, tn_node_result(g, n, 0), random_visible(g, n));
         break;
     case 4:
-        if (tn_node_input_count(g, n)) tn_set_input(g, n, rnd((uint32_t)tn_node_input_count(g, n)), random_visible(g, n));
+        if (tn_node_input_count(g, n))
+            tn_set_input(g, n, rnd((uint32_t)tn_node_input_count(g, n)), random_visible(g, n));
         break;
     case 5:
         if (inner && !tn_val_first_use(g, tn_node_result(g, n, 0)).i) tn_erase(g, n);
         break;
     default: /* a node nobody uses may stand anywhere later */
-        if (inner && !tn_val_first_use(g, tn_node_result(g, n, 0)).i) tn_move_before(g, n, tn_cursor_end(g, tn_graph_body(g)));
+        if (inner && !tn_val_first_use(g, tn_node_result(g, n, 0)).i)
+            tn_move_before(g, n, tn_cursor_end(g, tn_graph_body(g)));
     }
 }
 
@@ -110,7 +115,8 @@ START_TEST(random_mutations_keep_every_invariant) {
 }
 END_TEST
 
-/* ---- the mutators one by one ------------------------------------------------------------------------------------------------ */
+/* ---- the mutators one by one
+ * ------------------------------------------------------------------------------------------------ */
 
 START_TEST(uses_follow_replace_and_set_input) {
     tn_graph *g = tn_graph_new(NULL);
@@ -279,7 +285,25 @@ START_TEST(values_do_not_leave_their_region) {
 }
 END_TEST
 
-/* ---- provenance, metadata, hash ------------------------------------------------------------------------------------------------- */
+START_TEST(kernels_use_their_arguments_only) {
+    diags l = {.n = 0};
+    tn_env env = {.diag = on_diag, .diag_user = &l};
+    tn_graph *g = tn_graph_new(&env);
+    tn_val x = tn_graph_add_input(g, "x", f32(g, 4)), y = tn_graph_add_input(g, "y", f32(g, 4));
+    emit_kernel(g, x);
+    tn_node k = tn_region_last(g, tn_graph_body(g));
+    tn_val out = tn_node_result(g, k, 0);
+    tn_graph_set_outputs(g, 1, &out, NULL);
+    ck_assert_int_eq(tn_verify(g), TN_OK);
+    tn_set_input(g, tn_region_first(g, tn_node_subregion(g, k, 0)), 0, y);
+    ck_assert_int_eq(tn_verify(g), TN_E_VERIFY);
+    ck_assert_msg(strstr(l.first, "not defined within the kernel") != NULL, "%s", l.first);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* ---- provenance, metadata, hash
+ * ------------------------------------------------------------------------------------------------- */
 
 START_TEST(locations_are_sets) {
     tn_graph *g = tn_graph_new(NULL);
@@ -326,7 +350,9 @@ START_TEST(the_hash_ignores_names_and_sees_content) {
 END_TEST
 
 static int released;
-static void on_release(void *user) { released += *(int *)user; }
+static void on_release(void *user) {
+    released += *(int *)user;
+}
 
 START_TEST(clones_share_borrowed_constants) {
     static float w[4] = {1, 2, 3, 4};
@@ -370,8 +396,10 @@ START_TEST(binding_reinfers_types_and_refuses_what_no_longer_fits) {
         tn_val z = tn_binary(g, TN_OP_ADD, x, y);
         tn_graph_set_outputs(g, 1, &z, NULL);
         ck_assert_int_eq(tn_dim_bind(g, n, tn_dim_const(g, k ? 3 : 4)), k ? TN_E_TYPE : TN_OK);
-        if (!k) ck_assert_int_eq(tn_verify(g), TN_OK);
-        else ck_assert_msg(strstr(l.first, "sum: add") == l.first, "%s", l.first);
+        if (!k)
+            ck_assert_int_eq(tn_verify(g), TN_OK);
+        else
+            ck_assert_msg(strstr(l.first, "sum: add") == l.first, "%s", l.first);
         tn_graph_free(g);
     }
 }
@@ -404,6 +432,7 @@ int main(void) {
     tcase_add_test(t, the_cursor_places_and_stamps);
     tcase_add_test(t, the_verifier_sees_uses_before_definitions);
     tcase_add_test(t, values_do_not_leave_their_region);
+    tcase_add_test(t, kernels_use_their_arguments_only);
     tcase_add_test(t, locations_are_sets);
     tcase_add_test(t, the_hash_ignores_names_and_sees_content);
     tcase_add_test(t, clones_share_borrowed_constants);

@@ -1,5 +1,5 @@
-/* Number conversion: every code of the small floats, rounding to nearest even against neighbours found by search, integers
- * and packed nibbles. */
+/* Number conversion: every code of the small floats, rounding to nearest even against neighbours found by search,
+ * integers and packed nibbles. */
 #include <check.h>
 #include <float.h>
 #include <math.h>
@@ -25,7 +25,9 @@ static double by_definition(int f, uint32_t code) {
     return sign * ldexp((double)(man | 1u << mb), (int)exp - bias - mb);
 }
 
-static double load(tn_dtype t, uint32_t code) { return tn_load_num(t, &(uint16_t){(uint16_t)code}, 0); }
+static double load(tn_dtype t, uint32_t code) {
+    return tn_load_num(t, &(uint16_t){(uint16_t)code}, 0);
+}
 
 static uint32_t store(tn_dtype t, double v) {
     uint16_t out = 0;

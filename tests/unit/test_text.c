@@ -1,5 +1,5 @@
-/* The text form: every op, attribute kind and constant form survives print -> parse -> print; errors say where and why; no
- * damaged text crashes the parser. */
+/* The text form: every op, attribute kind and constant form survives print -> parse -> print; errors say where and why;
+ * no damaged text crashes the parser. */
 #include <check.h>
 #include <math.h>
 #include <stdio.h>
@@ -54,12 +54,15 @@ static char *round_trip(const char *text) {
     return first;
 }
 
-/* ---- every op -------------------------------------------------------------------------------------------------------------- */
+/* ---- every op
+ * -------------------------------------------------------------------------------------------------------------- */
 
-/* Lines for ops that need more than elementwise operands.  %x f32[N,4,8,8], %v f32[4], %i i64[3], %b bool[N,4,8,8], %c bool[] */
+/* Lines for ops that need more than elementwise operands.  %x f32[N,4,8,8], %v f32[4], %i i64[3], %b bool[N,4,8,8], %c
+ * bool[] */
 static const char *const lines[] = {
     "const \"w \\\"q\\\"\" [1, 2] : f32[2]",
-    "kernel(%x) {anchor=\"map\", name=\"k\"} : f32[N,4,8,8] loc(\"a\", \"b\\n\") { ^(%p: f32[N,4,8,8]): %q = relu %p yield %q }",
+    "kernel(%x) {anchor=\"map\", name=\"k\"} : f32[N,4,8,8] loc(\"a\", \"b\\n\") { ^(%p: f32[N,4,8,8]): %q = relu %p "
+    "yield %q }",
     "if %c { ^(): %p = relu %x yield %p } { ^(): yield %x }",
     "loop(%t, %c, %x) {carried=1} { ^(%n: i64[], %m: bool[], %p: f32[N,4,8,8]): %q = relu %p yield %m, %q }",
     "barrier %x",
@@ -85,7 +88,8 @@ static const char *const lines[] = {
     "gather %x, %i {axis=1}",
     "gather_elements %x, %e {axis=3}",
     "gather_nd %x, %d",
-    "resize %x {sizes=[N,4,16,16], scales=[1,1,2,2], mode=\"linear\", coords=\"half_pixel\", cubic_a=-0.75, antialias=false}",
+    "resize %x {sizes=[N,4,16,16], scales=[1,1,2,2], mode=\"linear\", coords=\"half_pixel\", cubic_a=-0.75, "
+    "antialias=false}",
     "iota {dtype=i64, dims=[N, 3], axis=1} : i64[N,3]",
     "trilu %x {upper=true}",
     "reduce_sum %x {axes=[2,3], keepdims=true}",
@@ -115,8 +119,10 @@ static const char *const lines[] = {
 
 static void add_line(char *text, size_t size, const char *line, int k, bool named) {
     size_t n = strlen(text);
-    if (named) snprintf(text + n, size - n, "  %%%d = %s\n", k, line);
-    else snprintf(text + n, size - n, "  %s\n", line);
+    if (named)
+        snprintf(text + n, size - n, "  %%%d = %s\n", k, line);
+    else
+        snprintf(text + n, size - n, "  %s\n", line);
 }
 
 static bool in_lines(const char *op) {
@@ -128,9 +134,11 @@ static bool in_lines(const char *op) {
 
 START_TEST(every_op_round_trips) {
     static char text[1 << 16];
-    strcpy(text, "symbol N in [1, 64] hint 8\nmeta \"k\\t\" = \"v\"\n"
-                 "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
-                 "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3]) -> (%out: f32[N,4,8,8]) {\n");
+    strcpy(
+        text,
+        "symbol N in [1, 64] hint 8\nmeta \"k\\t\" = \"v\"\n"
+        "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
+        "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3]) -> (%out: f32[N,4,8,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);
     add_line(text, sizeof text, "%s0, %s1 = split %x {axis=1, sizes=[1, 3]} : f32[N,1,8,8], f32[N,3,8,8]", 0, false);
@@ -159,11 +167,13 @@ START_TEST(every_op_round_trips) {
 }
 END_TEST
 
-/* ---- names, numbers, constants -------------------------------------------------------------------------------------------- */
+/* ---- names, numbers, constants
+ * -------------------------------------------------------------------------------------------- */
 
 START_TEST(names_are_kept_and_made_unique) {
     last_diag l;
-    tn_graph *g = parse("func @\"a b\"(%\"12\": f32[2], %x: f32[2]) -> (%\"out/1\": f32[2]) { %7 = neg %x return %7 }", &l);
+    tn_graph *g =
+        parse("func @\"a b\"(%\"12\": f32[2], %x: f32[2]) -> (%\"out/1\": f32[2]) { %7 = neg %x return %7 }", &l);
     ck_assert_msg(g != NULL, "%s", l.text);
     tn_set_cursor(g, tn_cursor_end(g, tn_graph_body(g)));
     for (int k = 0; k < 3; k++) tn_val_set_name(g, tn_unary(g, TN_OP_ABS, tn_graph_input(g, 0)), "x");
@@ -186,7 +196,8 @@ START_TEST(constants_of_every_dtype_round_trip_bit_for_bit) {
             tn_graph *g = tn_graph_new(NULL);
             unsigned char bytes[128];
             size_t n = tn_dtype_bytes((tn_dtype)t, (uint64_t)size);
-            for (size_t k = 0; k < n; k++) bytes[k] = (unsigned char)(t == TN_BOOL ? k % 2 : (k * 151 + t * 31 + 200) % 256);
+            for (size_t k = 0; k < n; k++)
+                bytes[k] = (unsigned char)(t == TN_BOOL ? k % 2 : (k * 151 + t * 31 + 200) % 256);
             tn_val c = tn_const(g, tn_type_const(g, (tn_dtype)t, 1, (int64_t[]){size}), tn_blob_copy(g, bytes, n), "c");
             ck_assert_int_eq(tn_graph_set_outputs(g, 1, &c, NULL), TN_OK);
             char *text = print(g);
@@ -203,10 +214,12 @@ START_TEST(constants_of_every_dtype_round_trip_bit_for_bit) {
 END_TEST
 
 START_TEST(special_floats_round_trip) {
-    static const uint32_t bits[] = {0x7fc00000, 0xffc00000, 0x7fc00001, 0x7f800000, 0xff800000, 0x80000000, 1, 0x7f7fffff, 0x3dcccccd};
+    static const uint32_t bits[] = {0x7fc00000, 0xffc00000, 0x7fc00001, 0x7f800000, 0xff800000,
+                                    0x80000000, 1,          0x7f7fffff, 0x3dcccccd};
     size_t n = sizeof bits / sizeof *bits;
     tn_graph *g = tn_graph_new(NULL);
-    tn_val c = tn_const(g, tn_type_const(g, TN_F32, 1, (int64_t[]){(int64_t)n}), tn_blob_copy(g, bits, sizeof bits), NULL);
+    tn_val c =
+        tn_const(g, tn_type_const(g, TN_F32, 1, (int64_t[]){(int64_t)n}), tn_blob_copy(g, bits, sizeof bits), NULL);
     tn_graph_set_outputs(g, 1, &c, NULL);
     char *text = print(g);
     last_diag l;
@@ -229,7 +242,8 @@ static tn_graph *graph_with_weights(void) {
     tn_val a = tn_const(g, tn_type_const(g, TN_F32, 1, (int64_t[]){1000}), b, "a");
     tn_val shared = tn_const(g, tn_type_const(g, TN_F32, 2, (int64_t[]){10, 100}), b, "shared");
     tn_val c = tn_const(g, tn_type_const(g, TN_F32, 1, (int64_t[]){17}), tn_blob_copy(g, w + 3, 68), "c");
-    tn_val ones = tn_const(g, tn_type_const(g, TN_I8, 1, (int64_t[]){17}), tn_blob_copy(g, "11111111111111111", 17), "ones");
+    tn_val ones =
+        tn_const(g, tn_type_const(g, TN_I8, 1, (int64_t[]){17}), tn_blob_copy(g, "11111111111111111", 17), "ones");
     tn_graph_set_outputs(g, 4, (tn_val[]){a, shared, c, ones}, NULL);
     ck_assert_int_eq(tn_graph_status(g), TN_OK);
     return g;
@@ -273,15 +287,18 @@ START_TEST(large_constants_go_to_the_side_file) {
 END_TEST
 
 START_TEST(symbols_of_any_name_round_trip) {
-    char *text = round_trip("symbol \"batch size\" in [0, inf] hint 4\nfunc @f(%x: f32[\"batch size\" * 2 + 1, \"max\"]) -> f32[1 + "
-                            "2*\"batch size\",\"max\"] { return %x }");
+    char *text = round_trip(
+        "symbol \"batch size\" in [0, inf] hint 4\nfunc @f(%x: f32[\"batch size\" * 2 + 1, \"max\"]) -> f32[1 + "
+        "2*\"batch size\",\"max\"] { return %x }");
     ck_assert(strstr(text, "symbol \"batch size\" in [0, inf] hint 4\n") != NULL);
     ck_assert(strstr(text, "f32[\"batch size\"*2 + 1,\"max\"]") != NULL);
     free(text);
 }
 END_TEST
 
-/* ---- errors ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- errors
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *text, *message;
@@ -332,14 +349,16 @@ START_TEST(nesting_is_bounded) {
 }
 END_TEST
 
-/* ---- damaged text ------------------------------------------------------------------------------------------------------------------ */
+/* ---- damaged text
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static const char *const sample =
     "symbol N in [1, 64] hint 8\nmeta \"a\" = \"b\"\n"
     "func @main(%x: f32[N,3,(N + 1)//2,min(N, 8)], %c: bool[]) -> (%y: f32[N,3,(N + 1)//2,min(N, 8)]) {\n"
     "  %w = const \"w\" [1, nan, bits(0x7fc00001), -3.5e2] : f32[4]\n"
     "  %s = const splat(0.5) : f16[32]\n"
-    "  %1, %2 = split %x {axis=1, sizes=[1,2]} : f32[N,1,(N + 1)//2,min(N, 8)], f32[N,2,(N + 1)//2,min(N, 8)] loc(\"p\", \"q\")\n"
+    "  %1, %2 = split %x {axis=1, sizes=[1,2]} : f32[N,1,(N + 1)//2,min(N, 8)], f32[N,2,(N + 1)//2,min(N, 8)] "
+    "loc(\"p\", \"q\")\n"
     "  %3 = if %c { ^(): %4 = relu %x yield %4 } { ^(): yield %x }\n"
     "  %5 = layer_norm %3, _, _ {axis=3, eps=1e-5}\n"
     "  return %5\n}\n";
@@ -357,18 +376,19 @@ START_TEST(damaged_text_never_crashes) {
         int edits = round % 4 + 1;
         for (int e = 0; e < edits; e++) {
             seed = seed * 6364136223846793005u + 1442695040888963407u;
-            size_t at = (size_t)(seed >> 33) % size, from = (size_t)(seed >> 13) % size, len = (size_t)(seed >> 45) % 12;
+            size_t at = (size_t)(seed >> 33) % size, from = (size_t)(seed >> 13) % size,
+                   len = (size_t)(seed >> 45) % 12;
             if (len > size - at) len = size - at;
             if (len > size - from) len = size - from;
             switch (seed >> 60) {
             case 0:
             case 1: text[at] = (char)(seed >> 24); break;
             case 2:
-            case 3: size = at + 1; break;                                             /* cut */
+            case 3: size = at + 1; break; /* cut */
             case 4:
             case 5: memmove(text + at, text + at + len, size - at - len), size -= len; break; /* drop */
             case 6:
-            case 7: memmove(text + at, text + from, len); break;                      /* copy */
+            case 7: memmove(text + at, text + from, len); break; /* copy */
             default: text[at] = bytes[(size_t)(seed >> 24) % (sizeof bytes - 1)];
             }
             if (!size) size = 1;
