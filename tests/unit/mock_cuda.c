@@ -66,6 +66,7 @@ typedef struct exec {
 
 typedef struct stream {
     graph *capture;
+    bool global; /* the capture's mode */
     CUgraphNode last;
 } stream;
 
@@ -331,12 +332,15 @@ static CUresult mock_cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *st) 
 static CUresult mock_cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) {
     FAIL_POINT(cuStreamBeginCapture);
     m.live_graphs++;
-    global_captures += mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+    stream_of(s)->global = mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+    global_captures += stream_of(s)->global;
     return stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
     *g = (CUgraph)(void *)stream_of(s)->capture;
     stream_of(s)->capture = NULL;
+    global_captures -= stream_of(s)->global;
+    stream_of(s)->global = false;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *st, cuuint64_t *id, CUgraph *g,
