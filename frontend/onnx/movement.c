@@ -534,3 +534,37 @@ void tn_oi_op_pad(tn_oi *x) {
                          (tn_attrs_pad){.before = {before, m}, .after = {after, m}, .mode = mode, .value = value});
     tn_oi_out(x, 0, v);
 }
+
+/* Each axis is cut or padded around its centre; odd remainders go to the end. */
+void tn_oi_op_center_crop_pad(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val v = tn_oi_need(x, 0);
+    const tn_oi_sym *s = tn_oi_need_dims(x, 1, "the shape");
+    size_t rank = tn_val_rank(g, v), n = rank;
+    int64_t axes[TN_MAX_RANK];
+    tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK], before[TN_MAX_RANK], after[TN_MAX_RANK];
+    tn_dim zero = tn_dim_const(g, 0), two = tn_dim_const(g, 2);
+    for (size_t k = 0; k < rank; k++) axes[k] = (int64_t)k;
+    if (!s || (tn_oi_attr(x, "axes") && !tn_oi_axes(x, SIZE_MAX, rank, &n, axes))) return;
+    if (s->n != n) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "%u sizes for %zu axes", s->n, n);
+        return;
+    }
+    for (size_t k = 0; k < rank; k++) {
+        starts[k] = before[k] = after[k] = zero;
+        sizes[k] = tn_val_dim(g, v, k);
+    }
+    for (size_t k = 0; k < n; k++) {
+        size_t a = (size_t)axes[k];
+        tn_dim less = tn_dim_max(g, tn_dim_sub(g, sizes[a], s->d[k]), zero);
+        tn_dim more = tn_dim_max(g, tn_dim_sub(g, s->d[k], sizes[a]), zero);
+        starts[a] = tn_dim_floordiv(g, less, two);
+        before[a] = tn_dim_floordiv(g, more, two);
+        after[a] = tn_dim_sub(g, more, before[a]);
+        sizes[a] = tn_dim_sub(g, sizes[a], less);
+    }
+    uint32_t m = (uint32_t)rank;
+    v = tn_build_slice(g, v, (tn_attrs_slice){.starts = {starts, m}, .sizes = {sizes, m}});
+    v = tn_build_pad(g, v, (tn_attrs_pad){.before = {before, m}, .after = {after, m}, .mode = "constant"});
+    tn_oi_out(x, 0, v);
+}
