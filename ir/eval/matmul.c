@@ -6,8 +6,9 @@ typedef struct side {
     const tn_tensor *t;
     int64_t strides[TN_MAX_RANK]; /* of the batch axes, in elements, 0 where broadcast */
     int64_t numel;                /* of one matrix */
-    int64_t held;                 /* the matrix that `data` holds; -1: none */
-    double *data;
+    int64_t held;                 /* the matrix that `f` or `i` holds; -1: none */
+    double *f;
+    int64_t *i;
 } side;
 
 /* Strides of the batch axes of an operand, aligned with the result's. */
@@ -20,24 +21,26 @@ static bool batch_strides(const tn_tensor *t, const tn_tensor *y, int64_t *strid
     return true;
 }
 
-static const double *hold(side *s, int64_t at) {
-    if (s->held != at) tn_ev_load_f(s->t, at, 1, (size_t)s->numel, s->data);
+/* Converts the matrix at element `at`, unless it is the one that is held already. */
+static void hold(side *s, int64_t at) {
+    if (s->held == at) return;
+    if (s->f)
+        tn_ev_load_f(s->t, at, 1, (size_t)s->numel, s->f);
+    else
+        tn_ev_load_i(s->t, at, 1, (size_t)s->numel, s->i);
     s->held = at;
-    return s->data;
 }
 
-static void int_matmul(const tn_ev *c, int64_t m, int64_t n, int64_t k, int64_t at_a, int64_t at_b, int64_t at_y) {
-    const tn_attrs_matmul *a = c->attrs;
+static void int_gemm(const tn_attrs_matmul *at, int64_t m, int64_t n, int64_t k, const int64_t *a, const int64_t *b,
+                     int64_t *y) {
+    memset(y, 0, (size_t)(m * n) * sizeof *y);
     for (int64_t i = 0; i < m; i++)
-        for (int64_t j = 0; j < n; j++) {
-            uint64_t sum = 0;
-            for (int64_t p = 0; p < k; p++) {
-                int64_t x = tn_ev_get_i(&c->in[0], at_a + (a->trans_a ? p * m + i : i * k + p));
-                int64_t z = tn_ev_get_i(&c->in[1], at_b + (a->trans_b ? j * k + p : p * n + j));
-                sum += (uint64_t)x * (uint64_t)z;
+        for (int64_t p = 0; p < k; p++) {
+            uint64_t x = (uint64_t)(at->trans_a ? a[p * m + i] : a[i * k + p]);
+            for (int64_t j = 0; j < n; j++) {
+                uint64_t z = (uint64_t)(at->trans_b ? b[j * k + p] : b[p * n + j]);
+                y[i * n + j] = (int64_t)((uint64_t)y[i * n + j] + x * z);
             }
-            int64_t v = (int64_t)sum;
-            tn_ev_store_i(&c->out[0], at_y + i * n + j, 1, 1, &v);
         }
 }
 
@@ -54,12 +57,17 @@ tn_status tn_ev_matmul(tn_ev *c) {
     if (!batch_strides(ta, y, a.strides) || !batch_strides(tb, y, b.strides))
         return tn_ev_fail(c, TN_E_TYPE, "the batch sizes do not broadcast");
     bool floats = tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32;
-    double *out = floats && !fast ? tn_ev_scratch(c, m * n, sizeof(double)) : NULL;
-    if (floats && !fast) {
-        a.data = tn_ev_scratch(c, a.numel, sizeof(double));
-        b.data = tn_ev_scratch(c, b.numel, sizeof(double));
+    void *pa = NULL, *pb = NULL, *out = NULL; /* double and int64_t have one size */
+    if (!fast) {
+        pa = tn_ev_scratch(c, a.numel, 8);
+        pb = tn_ev_scratch(c, b.numel, 8);
+        out = tn_ev_scratch(c, m * n, 8);
     }
-    tn_status status = !floats || fast || (a.data && b.data && out) ? TN_OK : tn_ev_no_memory(c);
+    a.f = floats ? pa : NULL;
+    b.f = floats ? pb : NULL;
+    a.i = floats ? NULL : pa;
+    b.i = floats ? NULL : pb;
+    tn_status status = fast || (pa && pb && out) ? TN_OK : tn_ev_no_memory(c);
     int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], at_y = 0;
     memcpy(strides[0], a.strides, sizeof a.strides);
     memcpy(strides[1], b.strides, sizeof b.strides);
@@ -71,16 +79,20 @@ tn_status tn_ev_matmul(tn_ev *c) {
             if (fast) {
                 tn_ev_sgemm(at->trans_a, at->trans_b, m, n, k, (const float *)ta->data + at_a, da[1],
                             (const float *)tb->data + at_b, db[1], false, (float *)y->data + at_y, n);
-            } else if (floats) {
-                tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, hold(&a, at_a), da[1], hold(&b, at_b), db[1], false, out,
-                           n);
+                continue;
+            }
+            hold(&a, at_a);
+            hold(&b, at_b);
+            if (floats) {
+                tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, a.f, da[1], b.f, db[1], false, out, n);
                 tn_ev_store_f(y, at_y, 1, (size_t)(m * n), out);
             } else {
-                int_matmul(c, m, n, k, at_a, at_b, at_y);
+                int_gemm(at, m, n, k, a.i, b.i, out);
+                tn_ev_store_i(y, at_y, 1, (size_t)(m * n), out);
             }
         }
-    tn_ev_drop(c, a.data, a.numel, sizeof(double));
-    tn_ev_drop(c, b.data, b.numel, sizeof(double));
-    tn_ev_drop(c, out, m * n, sizeof(double));
+    tn_ev_drop(c, pa, a.numel, 8);
+    tn_ev_drop(c, pb, b.numel, 8);
+    tn_ev_drop(c, out, m * n, 8);
     return status;
 }

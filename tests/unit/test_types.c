@@ -241,6 +241,53 @@ START_TEST(test_casts_and_limits) {
 }
 END_TEST
 
+/* A region of one argument that yields it n times, and whatever else. */
+static tn_region region_of(bench *b, const tn_type *args, size_t n_args, size_t n_yields, const size_t *yields) {
+    tn_region r = tn_region_new(b->g);
+    tn_val vals[4], out[4];
+    for (size_t k = 0; k < n_args; k++) vals[k] = tn_region_add_arg(b->g, r, args[k], "a");
+    for (size_t k = 0; k < n_yields; k++) out[k] = vals[yields[k]];
+    tn_cursor former = tn_set_cursor(b->g, tn_cursor_end(b->g, r));
+    ck_assert_uint_ne(tn_emit(b->g, TN_OP_YIELD, NULL, n_yields, out).i, 0);
+    tn_set_cursor(b->g, former);
+    return r;
+}
+
+static void expect_regions_refused(bench *b, tn_op op, const void *attrs, size_t n, const tn_val *vals,
+                                   size_t n_regions, const tn_region *regions, const char *text) {
+    tn_type types[8];
+    size_t n_types = 0;
+    b->message[0] = 0;
+    ck_assert_int_eq(tn_infer(b->g, op, attrs, n, vals, n_regions, regions, types, 8, &n_types), TN_E_TYPE);
+    ck_assert_msg(strstr(b->message, text) != NULL, "\"%s\" does not say \"%s\"", b->message, text);
+}
+
+START_TEST(test_regions) {
+    bench b;
+    bench_open(&b);
+    tn_val x = in(&b, "f32[N,4]"), c = in(&b, "bool[]"), trips = in(&b, "i64[]"), none = {0};
+    tn_type fx = tn_val_type(b.g, x), i64 = tn_val_type(b.g, trips), bit = tn_val_type(b.g, c);
+    tn_region one = region_of(&b, &fx, 1, 1, (size_t[]){0});
+    expect_regions_refused(&b, TN_OP_KERNEL, NULL, 0, NULL, 1, &one, "0 operands but its region takes 1");
+    expect_regions_refused(&b, TN_OP_KERNEL, NULL, 1, V(trips), 1, &one, "operand 0 is i64[]");
+    expect_regions_refused(&b, TN_OP_IF, NULL, 1, V(x), 1, &one, "condition");
+    expect_regions_refused(&b, TN_OP_IF, NULL, 1, V(c), 1, &one, "1 regions; it needs 2");
+    tn_attrs_loop a = {.carried = 1, .trips = tn_dim_sym(b.g, "T")};
+    tn_region body = region_of(&b, (tn_type[]){i64, bit, fx}, 3, 3, (size_t[]){1, 2, 2});
+    expect_regions_refused(&b, TN_OP_LOOP, &a, 2, V(trips, c), 1, &body, "2 operands");
+    expect_regions_refused(&b, TN_OP_LOOP, &a, 3, V(c, c, x), 1, &body, "trip count must be a i64 scalar");
+    expect_regions_refused(&b, TN_OP_LOOP, &(tn_attrs_loop){.carried = 1}, 3, V(trips, none, x), 1, &body, "not set");
+    tn_region wrong = region_of(&b, (tn_type[]){i64, bit, fx}, 3, 2, (size_t[]){1, 0});
+    expect_regions_refused(&b, TN_OP_LOOP, &a, 3, V(trips, c, x), 1, &wrong, "result 0 is f32[N,4]");
+    tn_node n = tn_emit_regions(b.g, TN_OP_LOOP, &a, 3, V(trips, none, x), 1, &body);
+    expect_type(&b, n, 0, "f32[N,4]");
+    expect_type(&b, n, 1, "f32[T,N,4]");
+    n = tn_emit_regions(b.g, TN_OP_KERNEL, NULL, 1, &x, 1, &one);
+    expect_type(&b, n, 0, "f32[N,4]");
+    bench_close(&b);
+}
+END_TEST
+
 /* Random attributes never crash a rule, whatever they hold. */
 START_TEST(test_arbitrary_attributes) {
     static const int64_t wild[] = {
@@ -344,6 +391,7 @@ int main(void) {
     tcase_add_test(c, test_movement);
     tcase_add_test(c, test_reductions_and_norms);
     tcase_add_test(c, test_casts_and_limits);
+    tcase_add_test(c, test_regions);
     tcase_add_loop_test(c, test_arbitrary_attributes, 0, 5);
     suite_add_tcase(s, c);
     SRunner *r = srunner_create(s);
