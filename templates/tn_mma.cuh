@@ -94,7 +94,7 @@ TN_DEV int tn_cluster_rank() {
     return (int)r;
 }
 TN_DEV void tn_cluster_sync() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\n\tbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
 }
 // 16 bytes of shared memory of another block of the cluster, at the address that the caller's own copy has.
 TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {

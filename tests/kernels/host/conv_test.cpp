@@ -42,7 +42,7 @@ int main() {
     const host_dim grid = {(unsigned)((PIXELS + BM - 1) / BM * ((TN_N + BN - 1) / BN) * TN_GROUPS), 1, TN_SPLITK};
     const int cluster = TN_SPLITK;
 #endif
-    host::run(grid, cluster, THREADS, [&] { TN_KERNEL(args); });
+    host::run(grid, cluster, {THREADS, 1, 1}, [&] { TN_KERNEL(args); });
     int bad = 0;
     for (int m = 0; m < PIXELS; m++)
         for (int o = 0; o < OUT; o++) {

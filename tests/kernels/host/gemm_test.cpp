@@ -28,7 +28,7 @@ int main() {
         }
     tn_args args = {ea, eb, c.data()};
     const unsigned blocks = (unsigned)((n + GRID_N - 1) / GRID_N * ((m + GRID_M - 1) / GRID_M) * batch);
-    host::run({blocks, 1, CLUSTER}, CLUSTER, THREADS, [&] { TN_KERNEL(args); });
+    host::run({blocks, 1, CLUSTER}, CLUSTER, {THREADS, 1, 1}, [&] { TN_KERNEL(args); });
     int bad = 0;
     for (int i = 0; i < batch; i++)
         for (int j = 0; j < m; j++)

@@ -1,6 +1,7 @@
 // host_mma.h: the meaning of tn_mma.cuh's instructions on the CPU.  Asynchronous copies land only when they are waited for.
 #pragma once
 
+#define HOST_HAS_MMA
 #define TN_DYNAMIC_SMEM(name) unsigned char *const name = host_self().block->smem
 
 inline tn_bits16 tn_ldg16(const void *p) { return *(const tn_bits16 *)p; }

@@ -31,6 +31,10 @@ inline void enter() {
 inline host_thread &host_self() { return host::current->thread; }
 inline host_block &host_block_of(int rank) { return host::blocks[(size_t)rank]; }
 inline host_barrier &host_cluster_barrier() { return host::cluster_barrier; }
+inline host_ranges &host_memory() {
+    static host_ranges m;
+    return m;
+}
 inline void host_yield() { swapcontext(&host::current->context, &host::scheduler); }
 inline void host_error(const char *what) {
     const host_thread &t = host_self();
@@ -40,7 +44,8 @@ inline void host_error(const char *what) {
 
 namespace host {
 // One cluster: `size` blocks along z, whose first has this index.
-inline void run_cluster(host_dim first, int size, int threads, std::mt19937 &random) {
+inline void run_cluster(host_dim first, int size, host_dim grid, host_dim dim, std::mt19937 &random) {
+    const int threads = (int)(dim.x * dim.y * dim.z);
     const size_t smem = 232448;
     blocks.resize((size_t)size);
     memories.resize((size_t)size);
@@ -51,13 +56,16 @@ inline void run_cluster(host_dim first, int size, int threads, std::mt19937 &ran
         host_block &block = blocks[(size_t)b];
         memset(&block, 0, sizeof block);
         block.index = {first.x, first.y, first.z + (unsigned)b};
+        block.dim = dim;
+        block.grid = grid;
         block.smem = (unsigned char *)(((uintptr_t)memories[(size_t)b].data() + 127) / 128 * 128);
         block.barrier = {threads, 0, 0};
         for (int t = 0; t < threads; t++) {
             fiber &f = fibers[(size_t)(b * threads + t)];
             f.stack.resize(64 << 10);
             f.done = false;
-            f.thread.tid = {(unsigned)t, 0, 0};
+            f.thread.tid = {(unsigned)t % dim.x, (unsigned)t / dim.x % dim.y, (unsigned)t / (dim.x * dim.y)};
+            f.thread.linear = t;
             f.thread.lane = t % 32;
             f.thread.rank = b;
             f.thread.block = &block;
@@ -86,11 +94,11 @@ inline void run_cluster(host_dim first, int size, int threads, std::mt19937 &ran
     }
 }
 
-inline void run(host_dim grid, int cluster, int threads, std::function<void()> kernel) {
+inline void run(host_dim grid, int cluster, host_dim block, std::function<void()> kernel) {
     std::mt19937 random(1);
     body = std::move(kernel);
     for (unsigned z = 0; z < grid.z; z += (unsigned)cluster)
         for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) run_cluster({x, y, z}, cluster, threads, random);
+            for (unsigned x = 0; x < grid.x; x++) run_cluster({x, y, z}, cluster, grid, block, random);
 }
 } // namespace host

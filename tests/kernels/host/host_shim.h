@@ -13,8 +13,10 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
+#define __shared__ static // blocks run one after another
 #define __launch_bounds__(...)
 #define __grid_constant__
+#define __shared__ static // one block at a time: clusters use dynamic shared memory
 
 struct host_dim { unsigned x, y, z; };
 
@@ -37,7 +39,7 @@ struct host_barrier { // of a block or a cluster
 enum { HOST_MAX_GROUPS = 64, HOST_MAX_COPIES = 4096 };
 
 struct host_block {
-    host_dim index;
+    host_dim index, dim, grid;
     unsigned char *smem;
     host_barrier barrier;
     host_warp warps[32];
@@ -45,7 +47,7 @@ struct host_block {
 
 struct host_thread {
     host_dim tid;
-    int lane, rank; // lane of the warp; block of the cluster
+    int linear, lane, rank; // thread of the block, lane of the warp, block of the cluster
     host_block *block;
     bool waited;
     host_copy copies[HOST_MAX_COPIES]; // in flight, oldest first
@@ -58,8 +60,22 @@ host_barrier &host_cluster_barrier();
 void host_yield();
 [[noreturn]] void host_error(const char *what);
 
+// An access of global memory: it must be aligned and lie in one of the ranges that the test has declared (none: anywhere).
+struct host_range { const char *from, *to; };
+struct host_ranges { host_range r[64]; int n; };
+host_ranges &host_memory();
+inline void host_check_access(const void *p, int bytes) {
+    if ((uintptr_t)p % (uintptr_t)bytes) host_error("misaligned access");
+    const host_ranges &m = host_memory();
+    for (int i = 0; i < m.n; i++)
+        if ((const char *)p >= m.r[i].from && (const char *)p + bytes <= m.r[i].to) return;
+    if (m.n) host_error("access outside every tensor");
+}
+
 #define threadIdx (host_self().tid)
 #define blockIdx (host_self().block->index)
+#define blockDim (host_self().block->dim)
+#define gridDim (host_self().block->grid)
 
 inline void host_arrive(host_barrier &b) {
     const unsigned round = b.passed;
@@ -74,7 +90,7 @@ inline void host_arrive(host_barrier &b) {
 // Runs op(lanes) once all 32 lanes of the warp are here; lanes[i] is lane i's `mine`.
 template <class T, class Op> void host_warp_op(T &mine, const Op &op) {
     host_thread &t = host_self();
-    host_warp &w = t.block->warps[t.tid.x / 32];
+    host_warp &w = t.block->warps[t.linear / 32];
     w.lane[t.lane] = &mine;
     const unsigned round = w.passed;
     if (++w.arrived == 32) {
@@ -148,3 +164,14 @@ template <class T> T host_shuffle(T v, int source) {
 }
 template <class T> T tn_shuffle_xor(T v, int lanes) { return host_shuffle(v, host_self().lane ^ lanes); }
 template <class T> T tn_shuffle_up(T v, int lanes) { return host_shuffle(v, host_self().lane - lanes); }
+template <class T> T tn_shuffle_last(T v) { return host_shuffle(v, 31); }
+inline unsigned long long tn_double_bits(double d) {
+    unsigned long long u;
+    memcpy(&u, &d, 8);
+    return u;
+}
+inline double tn_bits_double(unsigned long long u) {
+    double d;
+    memcpy(&d, &u, 8);
+    return d;
+}

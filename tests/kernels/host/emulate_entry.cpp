@@ -1,0 +1,9 @@
+// emulate_entry.cpp: a variant's whole source (-DVARIANT) as a shared library that runs it on the CPU.
+#include "host_shim.h"
+#include VARIANT
+#include "host_run.h"
+
+extern "C" void emulate_launch(const void *args, const unsigned *grid, const unsigned *block, unsigned cluster) {
+    host::run({grid[0], grid[1], grid[2]}, (int)cluster, {block[0], block[1], block[2]},
+              [&] { TN_KERNEL(*(const tn_args *)args); });
+}
