@@ -5,7 +5,7 @@
 /* ---- sizes at the hint shapes ---------------------------------------------------------------------------------- */
 
 double tn_hint_eval(const tn_graph *g, tn_dim d) {
-    enum { CAP = 256 };
+    enum { CAP = 256, UNHINTED = 32 };
     int64_t v = 1;
     if (tn_dim_is_const(g, d, &v)) return (double)v;
     tn_binding b[CAP];
@@ -14,7 +14,8 @@ double tn_hint_eval(const tn_graph *g, tn_dim d) {
         tn_dim s = tn_sym_at(g, k);
         int64_t hint = tn_dim_hint(g, s), lo, hi;
         tn_dim_bounds(g, s, &lo, &hi);
-        b[k] = (tn_binding){tn_dim_name(g, s), hint > 0 ? hint : lo > 1 ? lo : 1};
+        int64_t usual = hi < UNHINTED ? hi : lo > UNHINTED ? lo : UNHINTED;
+        b[k] = (tn_binding){tn_dim_name(g, s), hint > 0 ? hint : usual};
     }
     return tn_dim_eval(g, d, b, n, &v) && v > 0 ? (double)v : 1.0;
 }

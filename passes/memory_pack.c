@@ -15,8 +15,9 @@ enum { UNIT = 256 };
 
 typedef struct item {
     uint32_t block;
-    tn_dim unit;      /* E */
-    int64_t size, at; /* in multiples of E, rounded up to UNIT */
+    tn_dim e;         /* E */
+    int64_t c;        /* size = c * E */
+    int64_t size, at; /* in units U */
     double hint;
     uint32_t start;
 } item;
@@ -27,27 +28,25 @@ static bool meet(const tn_block *a, const tn_block *b) {
 
 static int by_size(const void *pa, const void *pb) {
     const item *a = pa, *b = pb;
-    if (a->unit.i != b->unit.i) return a->unit.i < b->unit.i ? -1 : 1;
+    if (a->e.i != b->e.i) return a->e.i < b->e.i ? -1 : 1;
     if (a->hint > b->hint || a->hint < b->hint) return a->hint > b->hint ? -1 : 1;
     if (a->start != b->start) return a->start < b->start ? -1 : 1;
     return a->block < b->block ? -1 : a->block > b->block;
 }
 
-/* size = unit * constant; the constant is rounded up. */
+/* size = e * c with the largest c. */
 static void split_size(tn_graph *g, const tn_block *b, item *it) {
-    int64_t c = tn_dim_divisor(g, b->size);
-    it->unit = c > 0 ? tn_dim_floordiv(g, b->size, tn_dim_const(g, c)) : tn_dim_const(g, 1);
-    if (c > 0 && tn_dim_mul(g, it->unit, tn_dim_const(g, c)).i != b->size.i) {
-        it->unit = b->size;
-        c = 1;
+    it->c = tn_dim_divisor(g, b->size);
+    it->e = it->c > 0 ? tn_dim_floordiv(g, b->size, tn_dim_const(g, it->c)) : tn_dim_const(g, 1);
+    if (it->c > 0 && tn_dim_mul(g, it->e, tn_dim_const(g, it->c)).i != b->size.i) {
+        it->e = b->size;
+        it->c = 1;
     }
-    if (c > INT64_MAX - UNIT) c = INT64_MAX - UNIT;
-    it->size = (c + UNIT - 1) / UNIT * UNIT;
     it->hint = b->hint;
     it->start = b->start;
 }
 
-/* The lowest offset of item k that clears all items before it that live at the same time.  `taken` is scratch. */
+/* The lowest offset of item k that clears all items before it that live at the same time.  */
 static int64_t lowest_fit(const tn_block *blocks, const item *items, size_t first, size_t k) {
     int64_t at = 0;
     for (bool moved = true; moved;) {
@@ -62,17 +61,62 @@ static int64_t lowest_fit(const tn_block *blocks, const item *items, size_t firs
     return at;
 }
 
+static int64_t gcd(int64_t a, int64_t b) {
+    while (b) {
+        int64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+/* Packs items [first, end) in units of q * E; returns the height in units. */
+static int64_t pack_units(const tn_block *blocks, item *items, size_t first, size_t end, int64_t q) {
+    int64_t height = 0;
+    for (size_t k = first; k < end; k++) {
+        items[k].size = items[k].c / q + (items[k].c % q != 0);
+        items[k].at = lowest_fit(blocks, items, first, k);
+        if (items[k].at + items[k].size > height) height = items[k].at + items[k].size;
+    }
+    return height;
+}
+
+static tn_dim unit_bytes(tn_graph *g, tn_dim e, int64_t q) {
+    tn_dim unit = tn_dim_const(g, UNIT), bytes = tn_dim_mul(g, e, tn_dim_const(g, q));
+    return tn_dim_mul(g, tn_dim_ceildiv(g, bytes, unit), unit);
+}
+
+/* q is the sizes' common divisor, which wastes up to 255 bytes a unit, or 256, which wastes up to 255 * E a block:
+ * whichever is smaller at the hint shapes. */
+static tn_dim pack_class(tn_graph *g, const tn_block *blocks, item *items, size_t first, size_t end, tn_dim base,
+                         tn_dim *offsets) {
+    int64_t q = 0;
+    for (size_t k = first; k < end; k++) q = gcd(items[k].c, q);
+    if (q <= 0) q = 1;
+    int64_t height = pack_units(blocks, items, first, end, q);
+    tn_dim unit = unit_bytes(g, items[first].e, q);
+    if (q % UNIT) {
+        double fine = (double)height * tn_hint_eval(g, unit);
+        int64_t coarse = pack_units(blocks, items, first, end, UNIT);
+        tn_dim whole = unit_bytes(g, items[first].e, UNIT);
+        if ((double)coarse * tn_hint_eval(g, whole) <= fine) {
+            height = coarse;
+            unit = whole;
+        } else {
+            pack_units(blocks, items, first, end, q);
+        }
+    }
+    for (size_t k = first; k < end; k++)
+        offsets[items[k].block] = tn_dim_add(g, base, tn_dim_mul(g, unit, tn_dim_const(g, items[k].at)));
+    return tn_dim_add(g, base, tn_dim_mul(g, unit, tn_dim_const(g, height)));
+}
+
 static tn_dim pack_classes(tn_graph *g, const tn_block *blocks, item *items, size_t n, tn_dim *offsets) {
     tn_dim base = tn_dim_const(g, 0);
     for (size_t first = 0, end; first < n; first = end) {
-        int64_t height = 0;
-        for (end = first; end < n && items[end].unit.i == items[first].unit.i; end++) {
-            items[end].at = lowest_fit(blocks, items, first, end);
-            if (items[end].at + items[end].size > height) height = items[end].at + items[end].size;
+        for (end = first; end < n && items[end].e.i == items[first].e.i; end++) {
         }
-        for (size_t k = first; k < end; k++)
-            offsets[items[k].block] = tn_dim_add(g, base, tn_dim_mul(g, items[k].unit, tn_dim_const(g, items[k].at)));
-        base = tn_dim_add(g, base, tn_dim_mul(g, items[first].unit, tn_dim_const(g, height)));
+        base = pack_class(g, blocks, items, first, end, base, offsets);
     }
     return base;
 }
@@ -126,7 +170,7 @@ static tn_status pack(tn_graph *g, tn_block *blocks, size_t n, item *items, slot
     for (size_t k = 0; k < n; k++) {
         items[k].block = (uint32_t)k;
         split_size(g, &blocks[k], &items[k]);
-        one_class = one_class && items[k].unit.i == items[0].unit.i;
+        one_class = one_class && items[k].e.i == items[0].e.i;
     }
     qsort(items, n, sizeof *items, by_size);
     *total = pack_classes(g, blocks, items, n, offsets);
