@@ -6,7 +6,7 @@
  * Positions are processed in chunks that bound the unrolled matrix.  Depthwise convolution loops directly. */
 #include "ir/eval/window.h"
 
-enum { COL_ELEMENTS = 1 << 22 }; /* of the unrolled matrix: 32 MiB */
+enum { COL_ELEMENTS = 1 << 22 }; /* of the unrolled matrix and the products: 32 MiB */
 
 typedef struct conv {
     tn_window w;
@@ -45,7 +45,7 @@ static void free_conv(tn_ev *c, conv *v) {
     tn_ev_drop(c, v->bias, v->groups * v->og, sizeof(double));
 }
 
-/* Columns that fit the bound on the unrolled matrix. */
+/* Columns that fit the bound; rows: of all matrices that are held. */
 static int64_t chunk_of(int64_t rows, int64_t positions) {
     int64_t n = COL_ELEMENTS / (rows ? rows : 1);
     n = n < 64 ? 64 : n;
@@ -101,7 +101,7 @@ static void unroll(const tn_ev *c, const tn_window *w, int64_t base, int64_t p0,
 
 static tn_status conv_gemm(tn_ev *c, const conv *v) {
     const tn_window *w = &v->w;
-    int64_t positions = tn_volume(w->y.size), rows = v->cg * v->k, chunk = chunk_of(rows, positions);
+    int64_t positions = tn_volume(w->y.size), rows = v->cg * v->k, chunk = chunk_of(rows + v->og, positions);
     double *col = tn_ev_scratch(c, rows * chunk, sizeof *col), *y = tn_ev_scratch(c, v->og * chunk, sizeof *y);
     tn_status status = col && y ? TN_OK : tn_ev_no_memory(c);
     for (int64_t b = 0; status == TN_OK && b < w->x.n * v->groups; b++) {
