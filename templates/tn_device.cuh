@@ -9,9 +9,11 @@
 #include <host_shim.h> // angle brackets: not part of a generated source
 #define TN_DEV static inline
 #define TN_UNROLL
+#define TN_CHECK_ACCESS(p, bytes) host_check_access(p, bytes)
 #else
 #define TN_DEV static __device__ __forceinline__
 #define TN_UNROLL _Pragma("unroll")
+#define TN_CHECK_ACCESS(p, bytes) ((void)0)
 #endif
 
 // ---- storage types ---------------------------------------------------------------------------------------------------
@@ -216,24 +218,74 @@ template <typename T, int N> struct tn_pack {
 
 template <int BYTES> struct tn_access; // the access of that many bytes
 template <> struct tn_access<16> {
-    TN_DEV void load(void *d, const void *s) { *(tn_bits16 *)d = *(const tn_bits16 *)s; }
-    TN_DEV void load_const(void *d, const void *s) { *(tn_bits16 *)d = tn_ldg16(s); }
+    TN_DEV void load(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 16);
+        *(tn_bits16 *)d = *(const tn_bits16 *)s;
+    }
+    TN_DEV void load_const(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 16);
+        *(tn_bits16 *)d = tn_ldg16(s);
+    }
+    TN_DEV void store(void *d, const void *s) {
+        TN_CHECK_ACCESS(d, 16);
+        *(tn_bits16 *)d = *(const tn_bits16 *)s;
+    }
 };
 template <> struct tn_access<8> {
-    TN_DEV void load(void *d, const void *s) { *(tn_bits8 *)d = *(const tn_bits8 *)s; }
-    TN_DEV void load_const(void *d, const void *s) { *(tn_bits8 *)d = tn_ldg8(s); }
+    TN_DEV void load(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 8);
+        *(tn_bits8 *)d = *(const tn_bits8 *)s;
+    }
+    TN_DEV void load_const(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 8);
+        *(tn_bits8 *)d = tn_ldg8(s);
+    }
+    TN_DEV void store(void *d, const void *s) {
+        TN_CHECK_ACCESS(d, 8);
+        *(tn_bits8 *)d = *(const tn_bits8 *)s;
+    }
 };
 template <> struct tn_access<4> {
-    TN_DEV void load(void *d, const void *s) { *(unsigned *)d = *(const unsigned *)s; }
-    TN_DEV void load_const(void *d, const void *s) { *(unsigned *)d = tn_ldg4(s); }
+    TN_DEV void load(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 4);
+        *(unsigned *)d = *(const unsigned *)s;
+    }
+    TN_DEV void load_const(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 4);
+        *(unsigned *)d = tn_ldg4(s);
+    }
+    TN_DEV void store(void *d, const void *s) {
+        TN_CHECK_ACCESS(d, 4);
+        *(unsigned *)d = *(const unsigned *)s;
+    }
 };
 template <> struct tn_access<2> {
-    TN_DEV void load(void *d, const void *s) { *(unsigned short *)d = *(const unsigned short *)s; }
-    TN_DEV void load_const(void *d, const void *s) { *(unsigned short *)d = tn_ldg2(s); }
+    TN_DEV void load(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 2);
+        *(unsigned short *)d = *(const unsigned short *)s;
+    }
+    TN_DEV void load_const(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 2);
+        *(unsigned short *)d = tn_ldg2(s);
+    }
+    TN_DEV void store(void *d, const void *s) {
+        TN_CHECK_ACCESS(d, 2);
+        *(unsigned short *)d = *(const unsigned short *)s;
+    }
 };
 template <> struct tn_access<1> {
-    TN_DEV void load(void *d, const void *s) { *(unsigned char *)d = *(const unsigned char *)s; }
-    TN_DEV void load_const(void *d, const void *s) { *(unsigned char *)d = tn_ldg1(s); }
+    TN_DEV void load(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 1);
+        *(unsigned char *)d = *(const unsigned char *)s;
+    }
+    TN_DEV void load_const(void *d, const void *s) {
+        TN_CHECK_ACCESS(s, 1);
+        *(unsigned char *)d = tn_ldg1(s);
+    }
+    TN_DEV void store(void *d, const void *s) {
+        TN_CHECK_ACCESS(d, 1);
+        *(unsigned char *)d = *(const unsigned char *)s;
+    }
 };
 
 #define TN_ACCESS_BYTES(A, T) ((A) * (int)sizeof(T) >= 16 ? 16 : (A) * (int)sizeof(T))
@@ -258,11 +310,14 @@ template <int N, int A, typename T> TN_DEV tn_pack<T, N> tn_load_const(const T *
 template <int A, typename T, int N> TN_DEV void tn_store(T *p, const tn_pack<T, N> &x) {
     constexpr int B = TN_ACCESS_BYTES(A, T);
     TN_UNROLL
-    for (int i = 0; i < N * (int)sizeof(T) / B; ++i) tn_access<B>::load((char *)p + i * B, (const char *)x.v + i * B);
+    for (int i = 0; i < N * (int)sizeof(T) / B; ++i) tn_access<B>::store((char *)p + i * B, (const char *)x.v + i * B);
 }
 
 // One element as register value; `if` reads only where ok holds and gives 0 elsewhere.
-template <typename T> TN_DEV typename tn_reg<T>::type tn_get(const T *p) { return tn_to_reg(*p); }
+template <typename T> TN_DEV typename tn_reg<T>::type tn_get(const T *p) {
+    TN_CHECK_ACCESS(p, (int)sizeof(T));
+    return tn_to_reg(*p);
+}
 template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const(const T *p) {
     T v;
     tn_access<(int)sizeof(T)>::load_const(&v, p);
@@ -274,14 +329,19 @@ template <typename T> TN_DEV typename tn_reg<T>::type tn_get_if(bool ok, const T
 template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const_if(bool ok, const T *p) {
     return ok ? tn_get_const(p) : (typename tn_reg<T>::type)0;
 }
-template <typename T> TN_DEV void tn_put(T *p, typename tn_reg<T>::type v) { tn_from_reg(*p, v); }
+template <typename T> TN_DEV void tn_put(T *p, typename tn_reg<T>::type v) {
+    TN_CHECK_ACCESS(p, (int)sizeof(T));
+    tn_from_reg(*p, v);
+}
 
 // 4-bit elements, two a byte, low nibble first; i counts elements.
 TN_DEV signed char tn_get_i4(const unsigned char *p, long long i) {
+    TN_CHECK_ACCESS(p + (i >> 1), 1);
     const int v = (p[i >> 1] >> ((i & 1) * 4)) & 15;
     return (signed char)(v >= 8 ? v - 16 : v);
 }
 TN_DEV unsigned char tn_get_u4(const unsigned char *p, long long i) {
+    TN_CHECK_ACCESS(p + (i >> 1), 1);
     return (unsigned char)((p[i >> 1] >> ((i & 1) * 4)) & 15);
 }
 
