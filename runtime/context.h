@@ -10,7 +10,7 @@
 
 /* The first bytes of the workspace hold the semaphores of split reductions: zero when a kernel starts, and each kernel
  * leaves them zero.  What follows is undefined.  The runtime clears them once, when it gets the memory. */
-enum { TN_WORKSPACE_SEMAPHORES = 64 << 10, TN_MEMORY_ALIGN = 256, TN_MAX_STATES = 64 };
+enum { TN_WORKSPACE_SEMAPHORES = 64 << 10, TN_MAX_STATES = 64 };
 
 /* One step at one shape. */
 typedef struct tn_step_state {

@@ -132,7 +132,7 @@ static uint32_t operand_alignment(const tn_cuda_state *s, const TnPlan__Step *st
 
 static tn_status make_lt(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
     const TnPlan__Lt *m = t->step->lt;
-    size_t limit = m->workspace ? (size_t)m->workspace : TN_LT_WORKSPACE;
+    size_t limit = m->workspace > TN_LT_WORKSPACE ? (size_t)m->workspace : TN_LT_WORKSPACE;
     tn_status st = tn_lt_create(c->cuda->dev->lt, c->cuda->lt, m, s->table, c->plan->pb->n_dims, t->text, &t->lt);
     if (st == TN_OK) st = tn_lt_choose(&t->lt, m, operand_alignment(s, t->step), limit, t->text);
     if (st != TN_OK) return st;
@@ -364,8 +364,7 @@ static uint64_t address(const tn_context *c, const tn_cuda_state *s, const TnPla
     switch (p->space) {
     case TN_PLAN__PLACE__SPACE__INPUT: return (uintptr_t)io[p->index] + offset;
     case TN_PLAN__PLACE__SPACE__OUTPUT: return (uintptr_t)io[pb->n_inputs + p->index] + offset;
-    case TN_PLAN__PLACE__SPACE__CONST:
-        return x->dev->weights + (pb->consts[p->index]->offset - x->dev->weights_base) + offset;
+    case TN_PLAN__PLACE__SPACE__CONST: return x->dev->consts[p->index] + offset;
     default: return x->memory + s->arena_offset + offset;
     }
 }

@@ -93,35 +93,38 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
 /* ---- weights
  * ----------------------------------------------------------------------------------------------------------- */
 
-/* The run of the weights blob that some step reads; false if none does. */
-static bool weights_range(const TnPlan__Plan *pb, const TnPlan__Arch *a, uint64_t *lo, uint64_t *hi) {
-    *lo = UINT64_MAX;
-    *hi = 0;
+/* Gives every constant that some step reads its offset in device memory (plus 1 in consts, so that 0 means unused) and
+ * returns the bytes they need.  They are laid out anew, since the file need not align them as kernels want. */
+static size_t lay_out_weights(const TnPlan__Plan *pb, tn_plan_device *d) {
+    const TnPlan__Arch *a = d->arch;
+    size_t size = 0;
     for (size_t i = 0; i < a->n_steps; i++) {
         for (size_t k = 0; k < a->steps[i]->n_args; k++) {
             const TnPlan__Arg *arg = a->steps[i]->args[k];
             if (arg->kind != TN_PLAN__ARG__KIND__PLACE || arg->place->space != TN_PLAN__PLACE__SPACE__CONST) continue;
-            const TnPlan__Const *c = pb->consts[arg->place->index];
-            if (c->offset < *lo) *lo = c->offset;
-            if (c->offset + c->size > *hi) *hi = c->offset + c->size;
+            CUdeviceptr *at = &d->consts[arg->place->index];
+            if (*at) continue;
+            *at = size + 1;
+            size += (pb->consts[arg->place->index]->size + TN_MEMORY_ALIGN - 1) / TN_MEMORY_ALIGN * TN_MEMORY_ALIGN;
         }
     }
-    return *lo < *hi;
+    return size;
 }
 
 static tn_status upload_weights(tn_plan *p, tn_plan_device *d) {
-    enum { ALIGN = 256 };
     const void *data;
-    size_t size;
-    uint64_t lo, hi;
-    if (!weights_range(p->pb, d->arch, &lo, &hi)) return TN_OK;
-    lo = lo / ALIGN * ALIGN;
-    tn_status st = tn_plan_blob(p, p->pb->weights, &data, &size);
-    if (st != TN_OK) return st;
-    d->weights_base = lo;
-    st = TN_CU(d->cu, cuMemAlloc(&d->weights, (size_t)(hi - lo)), "weights");
-    if (st != TN_OK) return st;
-    return TN_CU(d->cu, cuMemcpyHtoD(d->weights, (const char *)data + lo, (size_t)(hi - lo)), "weights");
+    size_t blob_size, size = lay_out_weights(p->pb, d);
+    if (!size) return TN_OK;
+    tn_status st = tn_plan_blob(p, p->pb->weights, &data, &blob_size);
+    if (st == TN_OK) st = TN_CU(d->cu, cuMemAlloc(&d->weights, size), "weights");
+    for (size_t k = 0; st == TN_OK && k < p->pb->n_consts; k++) {
+        const TnPlan__Const *c = p->pb->consts[k];
+        if (!d->consts[k]) continue;
+        d->consts[k] += d->weights - 1;
+        if (c->size)
+            st = TN_CU(d->cu, cuMemcpyHtoD(d->consts[k], (const char *)data + c->offset, (size_t)c->size), c->name);
+    }
+    return st;
 }
 
 /* ---- life
@@ -135,6 +138,7 @@ static void close_device(const tn_plan *p, tn_plan_device *d) {
     if (entered) tn_cuda_leave(d->cu);
     if (d->retained) d->cu->cuDevicePrimaryCtxRelease(d->info.device);
     tn_free(p->env, d->modules, (d->n_modules + 1) * sizeof *d->modules);
+    tn_free(p->env, d->consts, (p->pb->n_consts + 1) * sizeof *d->consts);
     if (d->arch) {
         tn_free(p->env, d->functions, (d->arch->n_kernels + 1) * sizeof *d->functions);
         tn_free(p->env, d->step_text, (d->arch->n_steps + 1) * sizeof *d->step_text);
@@ -149,7 +153,8 @@ static tn_status allocate(const tn_plan *p, tn_plan_device *d) {
     d->modules = tn_alloc(p->env, (d->n_modules + 1) * sizeof *d->modules);
     d->functions = tn_alloc(p->env, (d->arch->n_kernels + 1) * sizeof *d->functions);
     d->step_text = tn_alloc(p->env, (d->arch->n_steps + 1) * sizeof *d->step_text);
-    if (d->modules && d->functions && d->step_text) return TN_OK;
+    d->consts = tn_alloc(p->env, (p->pb->n_consts + 1) * sizeof *d->consts);
+    if (d->modules && d->functions && d->step_text && d->consts) return TN_OK;
     return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
 }
 

@@ -7,7 +7,7 @@
 #include "runtime/cuda.h"
 #include "runtime/plan.h"
 
-enum { TN_STEP_TEXT = 256 };
+enum { TN_STEP_TEXT = 256, TN_MEMORY_ALIGN = 256 /* of every block of device memory, in bytes */ };
 
 typedef struct tn_plan_device {
     struct tn_plan_device *next;
@@ -23,8 +23,8 @@ typedef struct tn_plan_device {
     CUmodule *modules;     /* parallel to the plan's blobs; NULL where a blob is not a cubin of this architecture */
     CUfunction *functions; /* parallel to arch->kernels */
     char (*step_text)[TN_STEP_TEXT]; /* parallel to arch->steps, for messages */
-    CUdeviceptr weights; /* the constants of the plan from byte `weights_base` of the weights blob on; 0: none */
-    uint64_t weights_base;
+    CUdeviceptr weights;             /* the constants that steps read, each aligned to TN_MEMORY_ALIGN; 0: none */
+    CUdeviceptr *consts;             /* parallel to the plan's constants: addresses; 0: not read by any step */
 } tn_plan_device;
 
 /* The architecture of a plan that runs on compute capability cc (90 for 9.0): code for exactly that one ("sm_90a"

@@ -107,6 +107,7 @@ static void run_node(const node *x) {
     record(x->fn->name, x->pdl, x->cluster);
     bool ws = !strcmp(x->fn->name, "k_ws"), mul = !strcmp(x->fn->name, "k_mul");
     const uint64_t *a = x->args + (ws ? 1 : 0);
+    if (mul && a[1] % 256) violate("weights are not aligned");
     const float *in = (const float *)(uintptr_t)a[0];
     float *out = (float *)(uintptr_t)a[mul ? 2 : 1];
     size_t n = (size_t)a[mul ? 3 : 2];

@@ -437,6 +437,25 @@ START_TEST(callers_scratch) {
 }
 END_TEST
 
+/* Constants lie anywhere in the file and aligned in device memory. */
+START_TEST(weights_alignment) {
+    sample s;
+    sample_init(&s);
+    sample_two_steps(&s);
+    s.konst.offset = 64; /* 1 2 3 4 as well */
+    s.konst.size = 64;
+    tn_plan *p = load(&s);
+    tn_context *c = open_context(p, (tn_context_options){0});
+    buffers b = make_buffers(3);
+    ck_assert_int_eq(set_rows(c, 3), TN_OK);
+    enqueue_right(c, &b);
+    free_buffers(&b);
+    tn_context_free(c);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
 START_TEST(contexts_share) {
     tn_plan *p = model();
     tn_context *a = open_context(p, (tn_context_options){0});
@@ -856,6 +875,7 @@ int main(void) {
                                   host_data,
                                   callers_capture,
                                   callers_scratch,
+                                  weights_alignment,
                                   contexts_share,
                                   workspace_and_products,
                                   products_on_callers_buffers,
