@@ -37,7 +37,8 @@ tn_status tn_graph_status(const tn_graph *g); /* the sticky status */
 __attribute__((format(printf, 5, 6)))
 #endif
 tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const char *fmt, ...);
-/* A deep copy that shares constant blobs by reference count. */
+/* A deep copy in which all handles mean the same; shares constant blobs by reference count.  NULL when out of memory or if g
+ * has failed. */
 tn_graph *tn_graph_clone(const tn_graph *g);
 /* Bytes from the graph's arena: zeroed, aligned to 16, live until the graph is freed.  NULL (sticky) when out of memory. */
 void *tn_graph_alloc(tn_graph *g, size_t size);
@@ -91,14 +92,16 @@ bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v);
 void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
-/* A symbol's range and the value that tuning assumes (0: none given). */
+/* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute of the
+ * graph again; it should only get narrower, since what a wider one would have kept apart may already be one. */
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi);
 void tn_dim_set_hint(tn_graph *g, tn_dim sym, int64_t typical);
 int64_t tn_dim_hint(const tn_graph *g, tn_dim sym);
 /* Symbols of the graph, in order of first appearance. */
 size_t tn_sym_count(const tn_graph *g);
 tn_dim tn_sym_at(const tn_graph *g, size_t k);
-/* Replaces a symbol by an expression in every type and attribute of the graph. */
+/* Replaces a symbol by an expression in every type and attribute of the graph and infers all types again; sticky TN_E_TYPE, with
+ * the layer's name, where that no longer fits. */
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
 
 /* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
@@ -219,7 +222,7 @@ size_t tn_node_result_count(const tn_graph *g, tn_node n);
 tn_val tn_node_result(const tn_graph *g, tn_node n, size_t k);
 size_t tn_node_subregion_count(const tn_graph *g, tn_node n);
 tn_region tn_node_subregion(const tn_graph *g, tn_node n, size_t k);
-const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL */
+const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are its strings */
 tn_loc tn_node_loc(const tn_graph *g, tn_node n);
 uint32_t tn_graph_node_limit(const tn_graph *g); /* handles 1..limit-1 exist; erased ones have op NONE */
 uint32_t tn_graph_val_limit(const tn_graph *g);
