@@ -222,7 +222,7 @@ size_t tn_node_result_count(const tn_graph *g, tn_node n);
 tn_val tn_node_result(const tn_graph *g, tn_node n, size_t k);
 size_t tn_node_subregion_count(const tn_graph *g, tn_node n);
 tn_region tn_node_subregion(const tn_graph *g, tn_node n, size_t k);
-const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are its strings */
+const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are a live node's strings */
 tn_loc tn_node_loc(const tn_graph *g, tn_node n);
 uint32_t tn_graph_node_limit(const tn_graph *g); /* handles 1..limit-1 exist; erased ones have op NONE */
 uint32_t tn_graph_val_limit(const tn_graph *g);
