@@ -84,9 +84,11 @@ static bool both_filters(const tn_match *m, tn_filter *big, tn_filter *small, ov
 }
 
 static const char *aligned(const tn_match *m) {
+    tn_val x = tn_node_input(m->g, tn_val_def(m->g, m->v[TN_Y]), 0);
+    if (x.i != tn_node_input(m->g, tn_val_def(m->g, m->v[TN_Z]), 0).i) return ""; /* not parallel branches */
     tn_filter big, small;
     overlay o;
-    return both_filters(m, &big, &small, &o) ? NULL : "the convolutions differ in input, stride, groups or centre";
+    return both_filters(m, &big, &small, &o) ? NULL : "the parallel convolutions differ in stride, groups or centre";
 }
 
 static tn_val merge_convs(tn_match *m) {
@@ -122,6 +124,7 @@ static bool identity_filter(const tn_match *m, tn_filter *f, overlay *o) {
 }
 
 static const char *identity_fits(const tn_match *m) {
+    if (tn_node_input(m->g, tn_val_def(m->g, m->v[TN_Y]), 0).i != m->v[TN_X].i) return ""; /* not parallel branches */
     tn_filter f;
     overlay o;
     if (!identity_filter(m, &f, &o)) return "the identity is no kernel of this convolution";

@@ -105,37 +105,42 @@ static const char *one_by_one(const tn_match *m) {
 /* ---- matmul with a transposed operand
  * -------------------------------------------------------------------------------------- */
 
-static bool swaps_last_two(tn_perm p) {
-    if (p.n < 2) return false;
-    for (uint32_t k = 0; k + 2 < p.n; k++)
-        if (p.p[k] != k) return false;
-    return p.p[p.n - 1] == p.n - 2 && p.p[p.n - 2] == p.n - 1;
-}
-
+/* The innermost axis of what is transposed becomes the rows: the flag does that, and what is left of the transpose
+ * keeps the innermost axis in place (nothing is left if it only swapped the last two). */
 static bool transposed_operand(const tn_match *m, size_t slot) {
     tn_val v = tn_node_input(m->g, m->root, slot);
-    return tn_is_op(m->g, v, TN_OP_TRANSPOSE) && swaps_last_two(tn_perm_of(m->g, tn_val_def(m->g, v)));
+    tn_perm p = tn_perm_of(m->g, tn_val_def(m->g, v));
+    return p.n >= 2 && p.p[p.n - 2] == p.n - 1;
 }
 
 static const char *left_swapped(const tn_match *m) {
-    return transposed_operand(m, 0) ? NULL : "the transpose does not swap the last two axes only";
+    return transposed_operand(m, 0) ? NULL : "the transpose does not make rows of the last axis";
 }
 
 static const char *right_swapped(const tn_match *m) {
-    return transposed_operand(m, 1) ? NULL : "the transpose does not swap the last two axes only";
+    return transposed_operand(m, 1) ? NULL : "the transpose does not make rows of the last axis";
+}
+
+static tn_val without_swap(tn_match *m, size_t slot) {
+    tn_node transpose = tn_val_def(m->g, tn_node_input(m->g, m->root, slot));
+    tn_perm p = tn_perm_of(m->g, transpose);
+    int64_t last = p.p[p.n - 1];
+    p.p[p.n - 1] = p.p[p.n - 2];
+    p.p[p.n - 2] = last;
+    return tn_emit_transpose(m->g, tn_node_input(m->g, transpose, 0), p);
 }
 
 static tn_val take_left(tn_match *m) {
     tn_attrs_matmul a = *TN_ATTRS_OF(m->g, m->root, matmul);
     a.trans_a = !a.trans_a;
-    tn_val in[2] = {m->v[TN_X], m->v[TN_Y]};
+    tn_val in[2] = {without_swap(m, 0), m->v[TN_Y]};
     return tn_emit1(m->g, TN_OP_MATMUL, &a, 2, in);
 }
 
 static tn_val take_right(tn_match *m) {
     tn_attrs_matmul a = *TN_ATTRS_OF(m->g, m->root, matmul);
     a.trans_b = !a.trans_b;
-    tn_val in[2] = {m->v[TN_X], m->v[TN_Y]};
+    tn_val in[2] = {m->v[TN_X], without_swap(m, 1)};
     return tn_emit1(m->g, TN_OP_MATMUL, &a, 2, in);
 }
 
