@@ -70,13 +70,9 @@ static void randomise(const tn_spec *s, const tn_spec_tensor *t, void *data, int
     }
 }
 
-/* The operand's own bytes if it is a constant whose values matter. */
+/* A constant operand's own bytes: kernels may have them as literals, and integer ones are indices. */
 static const void *const_values(const tn_spec *s, uint32_t k) {
-    tn_val v = tn_node_input(s->g, s->kernel, k);
-    double splat;
-    if (!s->in[k].is_const || !tn_const_data(s->g, v)) return NULL;
-    if (tn_dtype_is_float(s->in[k].dtype) && tn_const_splat(s->g, v, &splat)) return NULL;
-    return tn_const_data(s->g, v);
+    return s->in[k].is_const ? tn_const_data(s->g, tn_node_input(s->g, s->kernel, k)) : NULL;
 }
 
 static tn_status describe(const tn_spec *s, const tn_spec_tensor *t, tn_tune_tensor *out) {
