@@ -74,8 +74,7 @@ tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_
     return tn_emit1(g, TN_OP_BATCH_NORM, &at, 5, (const tn_val[]){x, scale, bias, mean, var});
 }
 
-/* ---- conveniences
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 void tn_build_layer(tn_graph *g, const char *name) {
     tn_cursor c = tn_get_cursor(g);

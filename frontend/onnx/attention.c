@@ -154,8 +154,7 @@ void tn_oi_op_attention(tn_oi *x) {
     if (!tn_oi_failed(x)) tn_oi_out(x, 0, merged ? merge_heads(x, y) : y);
 }
 
-/* ---- rotary embedding
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- rotary embedding -------------------------------------------------------------------------------------------- */
 
 static tn_val cut(tn_oi *x, tn_val v, int64_t from, int64_t size, int64_t step) {
     tn_graph *g = x->g;

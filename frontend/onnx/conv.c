@@ -193,8 +193,7 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_conv_transpose(x->g, v, weight, bias, a));
 }
 
-/* ---- pools
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- pools ------------------------------------------------------------------------------------------------------- */
 
 static bool pool_window(tn_oi *x, window *w, tn_attrs_pool *a) {
     size_t rank = tn_oi_rank(x, 0);

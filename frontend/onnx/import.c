@@ -13,8 +13,7 @@ enum {
 };
 #define MAX_DIM ((int64_t)1 << 40) /* a larger declared dim is read as unknown */
 
-/* ---- the op table
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the op table ------------------------------------------------------------------------------------------------ */
 
 enum { LAST = 1 << 20 };
 
@@ -37,8 +36,7 @@ const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t ve
     return NULL;
 }
 
-/* ---- opsets and functions
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- opsets and functions ---------------------------------------------------------------------------------------- */
 
 /* The version of a domain that the model (or the function being inlined) imports; 0 if it does not. */
 static int64_t opset_of(const tn_oi *x, const char *domain) {
@@ -140,9 +138,7 @@ bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_v
     return !tn_oi_failed(x);
 }
 
-/* ---- nodes
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 /* The user's name of a node: its own, or what it is and makes; below the name of the function call it was inlined from.
  */
@@ -221,8 +217,7 @@ static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
     }
 }
 
-/* ---- inputs and outputs
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- inputs and outputs ------------------------------------------------------------------------------------------ */
 
 /* A dim_param as a symbol's name: letters, digits and underscores, not starting with a digit. */
 static tn_dim symbol(tn_oi *x, const char *param) {
@@ -421,9 +416,7 @@ static void check_model(tn_oi *x) {
                   MAX_OPSET);
 }
 
-/* ---- public calls
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- public calls ------------------------------------------------------------------------------------------------ */
 
 static tn_graph *import_message(tn_onnx_message *m, const tn_import_options *opts, tn_status *status) {
     tn_oi x = {.env = m->env, .m = m, .model = (const TnOnnx__ModelProto *)m->msg, .opts = opts};

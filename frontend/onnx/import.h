@@ -56,8 +56,7 @@ struct tn_oi_row {
     tn_op op; /* a parameter of fn */
 };
 
-/* ---- inputs
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- inputs ------------------------------------------------------------------------------------------------------ */
 
 size_t tn_oi_input_count(const tn_oi *x);
 bool tn_oi_has(const tn_oi *x, size_t k); /* input k is given (not absent, not "") */
@@ -77,8 +76,7 @@ const tn_oi_sym *tn_oi_need_dims(tn_oi *x, size_t k, const char *what);
 bool tn_oi_const_ints(tn_oi *x, size_t k, size_t cap, int64_t *v, size_t *n);
 bool tn_oi_const_nums(tn_oi *x, size_t k, size_t cap, double *v, size_t *n);
 
-/* ---- attributes (references of functions to their caller's attributes are followed)
- * ------------------------------------ */
+/* ---- attributes (references of functions to their caller's attributes are followed) ------------------------------ */
 
 const TnOnnx__AttributeProto *tn_oi_attr(const tn_oi *x, const char *name); /* NULL if not given */
 int64_t tn_oi_int(const tn_oi *x, const char *name, int64_t otherwise);
@@ -92,8 +90,7 @@ int64_t tn_oi_axis(tn_oi *x, int64_t axis, size_t rank);
  * Normalised to the given rank, duplicates refused. */
 bool tn_oi_axes(tn_oi *x, size_t k, size_t rank, size_t *n, int64_t *axes);
 
-/* ---- results
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 bool tn_oi_wants(const tn_oi *x, size_t k); /* somebody may use output k */
 void tn_oi_out(tn_oi *x, size_t k, tn_val v);
@@ -105,8 +102,7 @@ void tn_oi_forward(tn_oi *x, size_t k, size_t j);
 __attribute__((format(printf, 4, 5))) void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...);
 bool tn_oi_failed(const tn_oi *x);
 
-/* ---- contents (symbolic.c)
- * ----------------------------------------------------------------------------------------------- */
+/* ---- contents (symbolic.c) --------------------------------------------------------------------------------------- */
 
 void *tn_oi_alloc(tn_oi *x, size_t size); /* zeroed, until the import ends; NULL (sticky) when out of memory */
 bool tn_oi_sym_dtype(tn_dtype t);         /* contents of this dtype are followed */
@@ -126,8 +122,7 @@ const tn_oi_sym *tn_oi_sym_select(tn_oi *x, const tn_oi_sym *c, const tn_oi_sym 
 const tn_oi_sym *tn_oi_sym_cast(tn_oi *x, const tn_oi_sym *a, tn_dtype t);
 const tn_oi_sym *tn_oi_sym_reduce(tn_oi *x, tn_op op, const tn_oi_sym *a, size_t n, const int64_t *axes, bool keepdims);
 
-/* ---- shared by op functions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- shared by op functions -------------------------------------------------------------------------------------- */
 
 /* Dim arithmetic with constants at hand. */
 static inline tn_dim tn_oi_k(tn_oi *x, int64_t v) {
@@ -143,8 +138,7 @@ tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weigh
 /* Product of dims from..to-1 of v. */
 tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to);
 
-/* ---- import.c
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- import.c ---------------------------------------------------------------------------------------------------- */
 
 const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t version);
 bool tn_oi_domain_is_onnx(const char *domain);

@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- gathers
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- gathers ----------------------------------------------------------------------------------------------------- */
 
 static const tn_oi_sym *gather_sym(tn_oi *x) {
     const tn_oi_sym *s = tn_oi_sym_of(x, 0), *idx = tn_oi_sym_of(x, 1);
@@ -71,8 +70,7 @@ void tn_oi_op_compress(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_gather(g, v, tn_const_ints(g, TN_I64, m, idx), (tn_attrs_axis){.axis = axis}));
 }
 
-/* ---- generators
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- generators -------------------------------------------------------------------------------------------------- */
 
 void tn_oi_op_constant_of_shape(tn_oi *x) {
     tn_graph *g = x->g;
@@ -193,8 +191,7 @@ void tn_oi_op_eye_like(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_cast_to(g, on, t));
 }
 
-/* ---- comparisons with indices
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- comparisons with indices ------------------------------------------------------------------------------------ */
 
 /* on where `hot` (which gets a new axis) equals the index along that axis, of size `depth`, else off. */
 static tn_val one_hot(tn_oi *x, tn_val hot, int64_t axis, tn_dim depth, tn_val on, tn_val off) {

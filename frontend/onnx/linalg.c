@@ -47,8 +47,7 @@ void tn_oi_op_gemm(tn_oi *x) {
     tn_oi_out(x, 0, v);
 }
 
-/* ---- Einsum
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Einsum ------------------------------------------------------------------------------------------------------ */
 
 /* An operand: one label an axis.  Axes of an ellipsis have labels below 'A', counted from the last. */
 typedef struct term {

@@ -110,8 +110,7 @@ void tn_oi_op_dynamic_quantize(tn_oi *x) {
     tn_oi_out(x, 2, zero);
 }
 
-/* ---- integer products
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- integer products -------------------------------------------------------------------------------------------- */
 
 /* Operand k minus the zero point in operand z, as int32.  One zero point a row of a (axis -2), a column of b (axis -1),
  * or an output channel of a weight (axis 0). */

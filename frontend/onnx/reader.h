@@ -83,8 +83,7 @@ tn_status tn_onnx_open(tn_onnx_message *m, const tn_env *env, const char *source
                        const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size);
 void tn_onnx_close(tn_onnx_message *m);
 
-/* ---- tensors
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 /* A decoded tensor.  `data` points into `file` (borrowed; take a reference to keep it), into the caller's memory or the
  * message, or to `owned` (freed by tn_onnx_tensor_release).  4-bit types are packed, low nibble first. */

@@ -23,8 +23,7 @@ struct cell {
     bool lstm, linear_before_reset, input_forget;
 };
 
-/* ---- activations
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 typedef struct act_row {
     const char *name;
@@ -95,9 +94,7 @@ static bool read_activations(tn_oi *x, cell *c, size_t n, size_t d, const char *
     return true;
 }
 
-/* ---- cells
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- cells ------------------------------------------------------------------------------------------------------- */
 
 /* Columns k*H .. (k+1)*H of v's last axis. */
 static tn_val gate(const cell *c, tn_val v, size_t k) {
@@ -153,9 +150,7 @@ static tn_val lstm_step(const cell *c, tn_val in, tn_val h, tn_val *state) {
     return tn_build_mul(g, o, activate(&plain, 2, *state));
 }
 
-/* ---- over time
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- over time --------------------------------------------------------------------------------------------------- */
 
 typedef struct sequence {
     tn_val in;   /* the input's share of the gates: [T, B, gates*H] */
@@ -231,9 +226,7 @@ static tn_val looped(const cell *c, const sequence *s, tn_val *h, tn_val *state)
     return tn_build_slice(g, y, (tn_attrs_slice){.starts = {starts, 3}, .sizes = {sizes, 3}, .steps = {steps, 3}});
 }
 
-/* ---- the op
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the op ------------------------------------------------------------------------------------------------------ */
 
 /* Direction d of an input with a leading axis of directions, without that axis. */
 static tn_val direction(tn_oi *x, tn_val v, int64_t d) {

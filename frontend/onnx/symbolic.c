@@ -59,8 +59,7 @@ bool tn_oi_sym_is_const(const tn_oi *x, const tn_oi_sym *s) {
     return true;
 }
 
-/* ---- contents as data
- * --------------------------------------------------------------------------------------------------- */
+/* ---- contents as data -------------------------------------------------------------------------------------------- */
 
 /* The value of a dim as i64[1]: element d of 0, 1, 2, ..., which is index arithmetic and costs nothing; sums and
  * products that may be negative are computed from their parts. */
@@ -116,8 +115,7 @@ tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name) {
     return tn_build_cast_to(g, v, s->dtype);
 }
 
-/* ---- movement
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- movement ---------------------------------------------------------------------------------------------------- */
 
 /* Steps a multi-index of `shape` in row-major order. */
 static void advance(size_t rank, const int64_t *shape, int64_t *i) {
@@ -166,8 +164,7 @@ static bool common_shape(const tn_oi_sym *a, const tn_oi_sym *b, size_t *rank, i
     return true;
 }
 
-/* ---- arithmetic
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- arithmetic -------------------------------------------------------------------------------------------------- */
 
 static bool fits(tn_dtype t, int64_t v) {
     return t != TN_I32 || (v >= INT32_MIN && v <= INT32_MAX);

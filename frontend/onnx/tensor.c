@@ -57,8 +57,7 @@ const char *tn_onnx_dtype_name(int32_t t) {
     return r ? r->name : t == TN_ONNX_UNDEFINED ? "UNDEFINED" : "unknown";
 }
 
-/* ---- external data
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- external data ----------------------------------------------------------------------------------------------- */
 
 typedef struct tn_onnx_external {
     struct tn_onnx_external *next;
@@ -170,8 +169,7 @@ static tn_status external_bytes(tn_onnx_message *m, const TnOnnx__TensorProto *t
     return TN_OK;
 }
 
-/* ---- decoding
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- decoding ---------------------------------------------------------------------------------------------------- */
 
 /* Where a dtype's elements lie when they are not raw. */
 static size_t typed_count(const TnOnnx__TensorProto *t) {
@@ -297,8 +295,7 @@ tn_blob tn_onnx_tensor_blob(tn_graph *g, const tn_onnx_tensor *t) {
     return b;
 }
 
-/* ---- test data
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- test data --------------------------------------------------------------------------------------------------- */
 
 tn_status tn_read_tensor_pb(const tn_env *env, const char *path, tn_host_tensor *out) {
     *out = (tn_host_tensor){.dtype = TN_DTYPE_NONE};

@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- memory of the import
- * ------------------------------------------------------------------------------------------------ */
+/* ---- memory of the import ---------------------------------------------------------------------------------------- */
 
 typedef struct tn_oi_chunk {
     struct tn_oi_chunk *next;
@@ -42,8 +41,7 @@ void tn_oi_free_all(tn_oi *x) {
     x->chunks = NULL;
 }
 
-/* ---- scopes
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- scopes ------------------------------------------------------------------------------------------------------ */
 
 /* A scope is a small chained hash table whose entries live as long as the import; keys are interned names. */
 enum { MIN_BUCKETS = 16 };
@@ -100,8 +98,7 @@ tn_oi_value *tn_oi_define(tn_oi *x, const char *name) {
     return v;
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static tn_val emit_initialiser(tn_oi *x, const tn_oi_value *v) {
     tn_onnx_tensor t;
@@ -159,9 +156,7 @@ const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v) {
     return v->sym;
 }
 
-/* ---- inputs
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- inputs ------------------------------------------------------------------------------------------------------ */
 
 size_t tn_oi_input_count(const tn_oi *x) {
     return x->node->n_input;
@@ -268,9 +263,7 @@ bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v) {
     return false;
 }
 
-/* ---- attributes
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
 static const TnOnnx__AttributeProto *attr_in(size_t n, TnOnnx__AttributeProto **attrs, const char *name) {
     for (size_t k = 0; k < n; k++)
@@ -353,9 +346,7 @@ bool tn_oi_axes(tn_oi *x, size_t k, size_t rank, size_t *n, int64_t *axes) {
     return true;
 }
 
-/* ---- results
- * ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 bool tn_oi_wants(const tn_oi *x, size_t k) {
     return k < x->node->n_output && *x->node->output[k];

@@ -85,3 +85,18 @@ save("external", [N("Add", ["x", "e"], ["y"])], [("x", T.FLOAT, [4])], ["y"], [b
 save("attention", [N("RotaryEmbedding", ["x", "t", "t"], ["q"], num_heads=2), N("Attention", ["q", "q", "x", "m"], ["a"], q_num_heads=2, kv_num_heads=2, is_causal=1),
                    N("RMSNormalization", ["a", "v"], ["n"]), N("Gelu", ["n"], ["y"], approximate="tanh")],
      [("x", T.FLOAT, [1, "S", 8]), ("m", T.BOOL, ["S", "S"]), ("t", T.FLOAT, [1, "S", 2])], ["y"], [f32("v", 8)], opset=23)
+save("rnn", [N("LSTM", ["x", "w", "r", "b"], ["a", "h", "c"], hidden_size=2, direction="reverse"), N("Squeeze", ["a", "ax"], ["q"]),
+             N("GRU", ["q", "gw", "gr"], ["g", "gh"], hidden_size=2, linear_before_reset=1), N("Identity", ["g"], ["y"])],
+     [("x", T.FLOAT, ["T", 1, 3])], ["y", "c", "gh"],
+     [f32("w", 1, 8, 3), f32("r", 1, 8, 2), f32("b", 1, 16), f32("gw", 1, 6, 2), f32("gr", 1, 6, 2), i64("ax", 1)])
+save("misc", [N("SoftmaxCrossEntropyLoss", ["x", "t", "w"], ["l", "lp"], ignore_index=1), N("CenterCropPad", ["lp", "sz"], ["p"]),
+              N("HannWindow", ["n"], ["hw"]), N("AffineGrid", ["th", "gs"], ["ag"]), N("Compress", ["p", "cond"], ["cp"], axis=0),
+              N("Hardmax", ["cp"], ["y"]), N("ReverseSequence", ["p", "len"], ["rs"]), N("EyeLike", ["p"], ["e"]),
+              N("LpPool", ["im"], ["lpp"], kernel_shape=[2, 2]), N("ConvTranspose", ["im", "im"], ["ct"], output_shape=[9, 9], strides=[2, 2])],
+     [("x", T.FLOAT, [3, 4]), ("t", T.INT64, [3])], ["y", "l", "hw", "ag", "rs", "e", "lpp", "ct"],
+     [f32("w", 4), i64("sz", 5, 3), nh.from_array(np.int64(8), "n"), f32("th", 1, 2, 3), i64("gs", 1, 1, 2, 3),
+      nh.from_array(np.array([True, False, True]), "cond"), i64("len", 2, 1, 3), f32("im", 1, 1, 4, 4)], opset=20)
+save("qlinear", [N("QLinearConv", ["q", "s", "z", "k", "s", "z", "s", "z"], ["a"]), N("QLinearMatMul", ["m", "s", "z", "m", "s", "z", "s", "z"], ["b"]),
+                 N("ConvInteger", ["q", "k"], ["c"]), N("Cast", ["a"], ["y"], to=T.FLOAT), N("DequantizeLinear", ["b", "s"], ["w"])],
+     [("q", T.UINT8, [1, 1, 4, 4]), ("m", T.UINT8, [2, 2])], ["y", "w", "c"],
+     [nh.from_array(np.float32(0.1), "s"), nh.from_array(np.uint8(3), "z"), nh.from_array(np.ones((1, 1, 2, 2), np.uint8), "k")])

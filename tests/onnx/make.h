@@ -73,8 +73,7 @@ static inline void pb_names(pb *b, int field, const char *list) {
     }
 }
 
-/* ---- ONNX messages
- * --------------------------------------------------------------------------------------------------- */
+/* ---- ONNX messages ----------------------------------------------------------------------------------------------- */
 
 /* TensorProto with raw data; dims as "2,3". */
 static inline pb *mk_tensor(const char *name, int dtype, const char *dims, const void *data, size_t bytes) {

@@ -67,8 +67,7 @@ static pb *model1(pb *node, const char *dims, pb *init, int64_t opset) {
     return mk_model(g_out(g, "y"), opset);
 }
 
-/* ---- shape arithmetic
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- shape arithmetic -------------------------------------------------------------------------------------------- */
 
 /* y = reshape(x, concat(shape(x)[0:1], [-1])), the way exporters write a flattening */
 START_TEST(flattening_by_shape_disappears) {
@@ -227,8 +226,7 @@ START_TEST(inputs_can_be_fixed) {
 }
 END_TEST
 
-/* ---- opsets
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- opsets ------------------------------------------------------------------------------------------------------ */
 
 static const int64_t d22[] = {1, 2, 2};
 
@@ -286,8 +284,7 @@ START_TEST(auto_pad_becomes_pads) {
 }
 END_TEST
 
-/* ---- einsum against sums written out
- * ---------------------------------------------------------------------------------------------- */
+/* ---- einsum against sums written out ----------------------------------------------------------------------------- */
 
 typedef struct einsum_row {
     const char *eq, *dims;
@@ -319,8 +316,7 @@ START_TEST(einsum_matches) {
 }
 END_TEST
 
-/* ---- functions, branches, order
- * --------------------------------------------------------------------------------------------------- */
+/* ---- functions, branches, order ---------------------------------------------------------------------------------- */
 
 static pb *mk_function(const char *name, pb *node) {
     pb *f = pb_str(pb_str(pb_str(pb_new(), 1, name), 4, "a"), 5, "b");
@@ -398,9 +394,147 @@ START_TEST(nodes_may_be_in_any_order) {
 }
 END_TEST
 
-/* ---- errors
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- recurrent ops: the loop over time computes what the unrolled steps compute ---------------------------------- */
+
+typedef struct rnn_row {
+    const char *op, *direction;
+    int gates;
+    int lens; /* give sequence lengths */
+} rnn_row;
+
+static const rnn_row rnns[] = {{"RNN", "forward", 1, 0},  {"RNN", "reverse", 1, 1},
+                               {"GRU", "forward", 3, 1},  {"GRU", "bidirectional", 3, 0},
+                               {"LSTM", "forward", 4, 0}, {"LSTM", "bidirectional", 4, 1}};
+
+static pb *recurrent(const rnn_row *r, const char *dims) {
+    float w[512];
+    const int d = strcmp(r->direction, "bidirectional") ? 1 : 2, h = 2;
+    const int32_t lens[] = {5, 2};
+    char text[64];
+    for (int k = 0; k < 512; k++) w[k] = (float)((k * 7) % 11 - 5) / 10;
+    pb *g = pb_new(), *n = mk_node(r->op, r->lens ? "x,w,r,b,lens" : "x,w,r,b", "y");
+    g_node(g, at_str(at_int(n, "hidden_size", h), "direction", r->direction));
+    snprintf(text, sizeof text, "%d,%d,3", d, r->gates * h);
+    g_init(g, mk_tensor("w", 1, text, w, (size_t)(d * r->gates * h * 3) * 4));
+    snprintf(text, sizeof text, "%d,%d,%d", d, r->gates * h, h);
+    g_init(g, mk_tensor("r", 1, text, w + 100, (size_t)(d * r->gates * h * h) * 4));
+    snprintf(text, sizeof text, "%d,%d", d, 2 * r->gates * h);
+    g_init(g, mk_tensor("b", 1, text, w + 200, (size_t)(d * 2 * r->gates * h) * 4));
+    if (r->lens) g_init(g, mk_tensor("lens", 6, "2", lens, sizeof lens));
+    g_in(g, "x", 1, dims);
+    return mk_model(g_out(g, "y"), 14);
+}
+
+/* Evaluates a graph with one f32 input; the caller frees nothing: `want` gets output 0. */
+static size_t outcome(imported *i, size_t rank, const int64_t *dims, float *x, float *want, size_t cap) {
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    tn_tensor in = {.dtype = TN_F32, .rank = (uint32_t)rank, .data = x, .bytes = 4}, out = {.dtype = TN_DTYPE_NONE};
+    for (size_t k = 0; k < rank; k++) {
+        in.dims[k] = dims[k];
+        in.bytes *= (size_t)dims[k];
+    }
+    ck_assert_msg(tn_eval_graph(&i->env, i->g, &in, 1, &out, 1, NULL) == TN_OK, "%s", i->r.message);
+    size_t n = (size_t)tn_tensor_numel(&out);
+    ck_assert_uint_le(n, cap);
+    memcpy(want, out.data, n * sizeof *want);
+    tn_tensor_free(NULL, &out);
+    return n;
+}
+
+START_TEST(loop_over_time_equals_unrolled) {
+    const rnn_row *r = &rnns[_i];
+    float x[30], want[40];
+    const int64_t dims[] = {5, 2, 3};
+    bool moves = false;
+    for (int k = 0; k < 30; k++) x[k] = (float)((k * 5) % 13 - 6) / 6;
+    imported *u = import_with(recurrent(r, "5,2,3"), NULL), *l = import_with(recurrent(r, "T,2,3"), NULL);
+    ck_assert_msg(u->g && l->g, "%s%s", u->r.message, l->r.message);
+    ck_assert_uint_eq(nodes_of(u, TN_OP_LOOP), 0);
+    ck_assert_uint_ge(nodes_of(l, TN_OP_LOOP), 1);
+    size_t n = outcome(u, 3, dims, x, want, 40);
+    for (size_t k = 0; k < n; k++) moves |= fabsf(want[k]) > 0.01f;
+    ck_assert(moves);
+    done(u);
+    expect(l, 3, dims, x, n, want);
+}
+END_TEST
+
+/* ---- com.microsoft: equal to the standard ops they stand for ----------------------------------------------------- */
+
+static pb *ms(pb *node) {
+    return pb_str(node, 7, "com.microsoft");
+}
+
+/* Case k as the fused op (fused) or as standard ops. */
+static pb *contrib(int k, bool fused) {
+    pb *g = pb_new();
+    switch (k) {
+    case 0:
+        if (fused) {
+            g_node(g, ms(at_float(mk_node("SkipLayerNormalization", "x,w,s,b,c", "y"), "epsilon", 1e-3f)));
+        } else {
+            g_node(g, mk_node("Add", "x,w", "t"));
+            g_node(g, mk_node("Add", "t,c", "u"));
+            g_node(g, at_float(mk_node("LayerNormalization", "u,s,b", "y"), "epsilon", 1e-3f));
+        }
+        break;
+    case 1:
+        if (fused) {
+            g_node(g, ms(at_int(at_float(mk_node("FusedMatMul", "x,w", "y"), "alpha", 0.5f), "transB", 1)));
+        } else {
+            g_node(g, at_ints(mk_node("Transpose", "w", "t"), "perm", "1,0"));
+            g_node(g, mk_node("MatMul", "x,t", "u"));
+            g_node(g, mk_node("Mul", "u,half", "y"));
+        }
+        break;
+    case 2:
+        g_node(g, fused ? ms(mk_node("BiasGelu", "x,s", "y")) : mk_node("Add", "x,s", "t"));
+        if (!fused) g_node(g, mk_node("Gelu", "t", "y"));
+        break;
+    case 3:
+        g_node(g, fused ? ms(mk_node("FastGelu", "x,s", "y")) : mk_node("Add", "x,s", "t"));
+        if (!fused) g_node(g, at_str(mk_node("Gelu", "t", "y"), "approximate", "tanh"));
+        break;
+    default:
+        g_node(g, fused ? ms(at_float(mk_node("QuickGelu", "x", "y"), "alpha", 2)) : mk_node("Add", "x,x", "t"));
+        if (!fused) {
+            g_node(g, mk_node("Sigmoid", "t", "u"));
+            g_node(g, mk_node("Mul", "x,u", "y"));
+        }
+        break;
+    }
+    const float w[] = {1, -1, 2, 0.5f}, half = 0.5f, s[] = {1.5f, 0.25f};
+    g_init(g_init(g, mk_tensor("w", 1, "2,2", w, sizeof w)), mk_tensor("half", 1, "", &half, 4));
+    g_init(g_init(g_init(g, mk_tensor("s", 1, "2", s, 8)), mk_tensor("b", 1, "2", w, 8)),
+           mk_tensor("c", 1, "2", w + 2, 8));
+    g_in(g, "x", 1, "2,2");
+    return pb_sub(mk_model(g_out(g, "y"), 20), 8, mk_opset("com.microsoft", 1));
+}
+
+START_TEST(contrib_ops_equal_standard_ops) {
+    float x[] = {-1, 0.5f, 2, -3}, want[4];
+    const int64_t dims[] = {2, 2};
+    imported *i = import_with(contrib(_i, false), NULL);
+    ck_assert_uint_eq(outcome(i, 2, dims, x, want, 4), 4);
+    done(i);
+    expect(import_with(contrib(_i, true), NULL), 2, dims, x, 4, want);
+}
+END_TEST
+
+/* com.microsoft.FusedConv: relu(conv(x) + z) */
+START_TEST(fused_conv) {
+    const int64_t dims[] = {1, 1, 1, 4};
+    const float x[] = {1, -2, 3, -4}, w[] = {2, 0.5f}, z[] = {0, 10, -20}, want[] = {1, 7.5f, 0};
+    pb *g = pb_new();
+    g_node(g, ms(at_str(mk_node("FusedConv", "x,w,,z", "y"), "activation", "Relu")));
+    g_init(g_init(g, mk_tensor("w", 1, "1,1,1,2", w, sizeof w)), mk_tensor("z", 1, "1,1,1,3", z, sizeof z));
+    g_in(g, "x", 1, "1,1,1,4");
+    pb *m = pb_sub(mk_model(g_out(g, "y"), 13), 8, mk_opset("com.microsoft", 1));
+    expect(import_with(m, NULL), 4, dims, x, 3, want);
+}
+END_TEST
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 typedef struct error_row {
     const char *op, *domain, *name;
@@ -475,6 +609,9 @@ int main(void) {
     tcase_add_test(t, recursive_functions_are_refused);
     tcase_add_test(t, branches);
     tcase_add_test(t, nodes_may_be_in_any_order);
+    LOOP(t, loop_over_time_equals_unrolled, rnns);
+    tcase_add_loop_test(t, contrib_ops_equal_standard_ops, 0, 5);
+    tcase_add_test(t, fused_conv);
     LOOP(t, errors_name_op_domain_opset_and_node, errors);
     tcase_add_test(t, undefined_names_are_errors);
     tcase_add_test(t, outputs_may_be_inputs_or_constants);

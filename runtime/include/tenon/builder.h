@@ -99,8 +99,7 @@ tn_status tn_build_split(tn_graph *g, tn_val x, int64_t axis, size_t n, const tn
 /* Normalises x with statistics that are given (inference): all of shape [C] where C = x's dim `axis`. */
 tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_val mean, tn_val var, tn_attrs_norm at);
 
-/* ---- conveniences
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 /* From here on, nodes carry this layer name in diagnostics, profiles and generated sources. */
 void tn_build_layer(tn_graph *g, const char *name);
