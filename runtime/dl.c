@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Libraries stay mapped once opened: those of CUDA keep threads and thread-local data that do not survive unloading. */
 static void *open_one(const char *path, char *why, size_t why_size) {
-    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     const char *error = lib ? NULL : dlerror();
     if (error && !why[0]) snprintf(why, why_size, "%s", error);
     return lib;
