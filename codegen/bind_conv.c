@@ -28,7 +28,8 @@ static void plan_input(const tn_spec *s, plan *p) {
 
 static bool make_plan(const tn_spec *s, plan *p) {
     *p = (plan){0};
-    if (!tn_window_of(s, &p->w)) return false;
+    tn_contraction pointwise; /* gemm_mma does those without pixel arithmetic */
+    if (tn_contraction_of(s, &pointwise) || !tn_window_of(s, &p->w)) return false;
     const tn_window *w = &p->w;
     if (!tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x)) return false;
     plan_input(s, p);

@@ -70,9 +70,12 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double resident = fmax(1, fmin(floor(65536 / (regs * threads)), 1536 / threads));
     const double per_sm = ceil(blocks / arch->sms), waves = ceil(per_sm / resident);
     const double issue = per_sm * warps * per_thread / 4;
+    /* a warp's access touches 32 / CB separate stretches of memory, each at least a 32-byte sector */
+    const double bytes = cb * vec * (double)tn_problem_get(p, "ELT"), stretches = fmax(1, 32 / cb) * fmax(1, bytes / 128);
+    const double sectors = fmax(1, 32 / bytes), lsu = per_sm * warps * (in + tw * th * 2) * stretches * 1.5;
     const double path = waves * (2200 + r * 300 + per_thread * 1.6);
-    const double segment = cb * vec * (double)tn_problem_get(p, "ELT") < 64 ? 1.5 : 1;
-    return 0.8 + fmax(fmax(issue, path) / 1700, s->bytes * segment / (arch->dram_gbs * 1e3) * 0.8);
+    const double dram = s->bytes * sectors / (arch->dram_gbs * 1e3) * 0.8;
+    return 0.8 + fmax(fmax(issue, lsu), path) / 1700 + 0.2 * fmax(issue, lsu) / 1700 + dram;
 }
 
 const tn_binding_ops tn_bind_conv_depthwise = {"conv_depthwise", accepts, emit, cost};

@@ -50,6 +50,9 @@ static double occupancy(const tn_arch *arch, const tn_tile_model *t) {
     return fmax(1, floor(fit));
 }
 
+/* Time of two resources that are used at the same time. */
+static double both(double a, double b) { return fmax(a, b) + 0.2 * fmin(a, b); }
+
 double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     const double tiles = ceil(t->m / t->bm) * ceil(t->n / t->bn) * t->batch, blocks = tiles * t->splitk;
     const double k_tiles = fmax(1, ceil(ceil(t->k * t->elt / t->kbytes) / t->splitk)); /* of one block */
@@ -67,7 +70,7 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     if (t->gather_a > 0) gather += t->bm * t->kbytes / t->elt / t->gather_a * 14 / 128;
     if (t->gather_b > 0) gather += t->bn * t->kbytes / t->elt / t->gather_b * 14 / 128;
     const double l2 = (t->bm + t->bn) * t->kbytes / fmin(64, arch->l2_gbs * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
-    const double busy = fmax(fmax(mma, reads + fills), fmax(l2, gather));
+    const double busy = both(fmax(mma, gather), fmax(reads + fills, l2));
 
     /* the critical path of one block */
     const double steps = t->kbytes / 32, own = products / (peak / 4 * fmin(4, t->warps));
@@ -76,6 +79,10 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     if (t->splitk > 1) ends += 900 + 60 * t->splitk;
     if (t->gather_a > 0) ends += 300 * (t->stages - 1);
 
-    const double cycles = fmax(per_sm * k_tiles * busy, waves * k_tiles * path) + waves * ends;
-    return LAUNCH_US + fmax(cycles / CLOCK_MHZ, t->unique_bytes / (arch->dram_gbs * 1e3) * 0.7);
+    /* Bounds do not overlap perfectly, which also separates candidates that share the dominant one. */
+    const double cycles = both(per_sm * k_tiles * busy, waves * k_tiles * path) + waves * ends;
+    const double us = both(cycles / CLOCK_MHZ, t->unique_bytes / (arch->dram_gbs * 1e3) * 0.7);
+    /* Pipelines of other than the usual depth rarely win or lose by much: rank them after the other tile shapes. */
+    const double usual = t->kbytes > 64 ? 3 : 4;
+    return LAUNCH_US + us * (1 + 0.03 * fabs(t->stages - usual)) * (t->shared_epilogue ? 1 : 1.03);
 }

@@ -14,10 +14,11 @@
 //! knob    EPI     0 1
 //! require BM * BN <= WARPS * 4096 && BM * BN >= WARPS * 512 && BM * BN <= 32768
 //! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || BM * (BN + 8) * 4 <= SMEM_MAX)
+//! require STAGES * KBYTES >= 192 && STAGES * KBYTES <= 512
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
 //! require B_KMAJOR || BN * ELT / 16 <= WARPS * 32
 //! require SPLITK == 1 || (CC >= 90 && EPI == 1)
-//! require STAGES == 2 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
+//! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -1,7 +1,7 @@
 /* emulate.h: runs a variant on the CPU and compares it with the reference; for tests of templates and bindings.
  *
- * The variant's source is compiled by a C++ compiler against tests/kernels/host, which gives CUDA's vocabulary to fibers, and
- * runs on random inputs in the spec's strides at the hint shapes.  Outputs lie between guard zones. */
+ * The variant's source is compiled by a C++ compiler against tests/kernels/host, which gives CUDA's vocabulary to
+ * fibers, and runs on random inputs in the spec's strides at the hint shapes.  Outputs lie between guard zones. */
 #ifndef TENON_TEST_EMULATE_H
 #define TENON_TEST_EMULATE_H
 
@@ -110,7 +110,7 @@ static inline void emulate(const tn_env *env, const tn_spec *s, const tn_variant
     for (uint32_t k = 0; k < s->n_out; k++) bo[k] = emu_buffer_new(s, &s->out[k]);
     void *lib = emu_library(env, v, why, why_size);
     if (!lib) return;
-    void (*launch)(const void *, const unsigned *, const unsigned *, unsigned);
+    unsigned (*launch)(const void *, const unsigned *, const unsigned *, unsigned);
     *(void **)&launch = dlsym(lib, "emulate_launch");
     for (uint32_t k = 0; k < v->n_args; k++) {
         const tn_arg *a = &v->args[k];
@@ -122,8 +122,9 @@ static inline void emulate(const tn_env *env, const tn_spec *s, const tn_variant
     unsigned grid[3];
     for (int k = 0; k < 3; k++) grid[k] = v->grid[k].i ? (unsigned)tn_spec_hint(s, v->grid[k]) : 1;
     const unsigned block[3] = {v->block[0], v->block[1] ? v->block[1] : 1, v->block[2] ? v->block[2] : 1};
-    launch(args, grid, block, v->cluster[2] > 1 ? v->cluster[2] : 1);
+    const unsigned conflicts = launch(args, grid, block, v->cluster[2] > 1 ? v->cluster[2] : 1);
     why[0] = 0;
+    if (conflicts) snprintf(why, why_size, "%u bank conflicts", conflicts);
     for (uint32_t k = 0; k < s->n_out && !why[0]; k++) {
         const tn_spec_tensor *t = &s->out[k];
         const int64_t n = emu_numel(s, t);

@@ -20,7 +20,8 @@ static void on_diag(void *user, const tn_diag *d) {
 }
 static const tn_env env = {.diag = on_diag};
 
-/* ---- graphs ------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs
+ * ------------------------------------------------------------------------------------------------------------- */
 
 static tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
     int64_t n = 1;
@@ -33,7 +34,7 @@ static tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
 
 typedef struct conv_case {
     int64_t n, c, h, w, o, k, stride, pad, groups;
-    bool bias, relu, residual;
+    bool bias, relu, residual, scaled; /* scaled: x * s[n, c, 1, 1], as squeeze-and-excitation does */
 } conv_case;
 
 static tn_graph *conv_graph(const conv_case *c) {
@@ -42,6 +43,10 @@ static tn_graph *conv_graph(const conv_case *c) {
     const tn_dim dims[] = {images, tn_dim_const(g, c->c), tn_dim_const(g, c->h), tn_dim_const(g, c->w)};
     tn_val x = tn_graph_add_input(g, "x", tn_type_make(g, TN_F32, 4, dims));
     tn_val in[3] = {x, weight(g, 4, (int64_t[]){c->o, c->c / c->groups, c->k, c->k})};
+    if (c->scaled) {
+        const tn_dim sd[] = {images, dims[1], tn_dim_const(g, 1), tn_dim_const(g, 1)};
+        in[0] = tn_binary(g, TN_OP_MUL, x, tn_graph_add_input(g, "s", tn_type_make(g, TN_F32, 4, sd)));
+    }
     if (c->bias) in[2] = weight(g, 1, &c->o);
     const int64_t s[2] = {c->stride, c->stride}, p[4] = {c->pad, c->pad, c->pad, c->pad}, d[2] = {1, 1};
     const tn_attrs_conv a = {
@@ -78,7 +83,8 @@ static tn_graph *gemm_graph(const gemm_case *c) {
     return g;
 }
 
-/* ---- from a graph to the variants of its heavy kernel -------------------------------------------------------------------- */
+/* ---- from a graph to the variants of its heavy kernel
+ * -------------------------------------------------------------------- */
 
 typedef struct result {
     tn_graph *g;

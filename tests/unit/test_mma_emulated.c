@@ -28,18 +28,19 @@ static void run(tn_graph *g, const tn_pass_options *o, const char *tpl, double t
 #define GEMM(...) gemm_graph(&(gemm_case){__VA_ARGS__})
 
 /*                               n  c   h   w   o  k  s  p  g  bias   relu   residual */
-TEST(conv_3x3, CONV(             1, 16, 9,  10, 24, 3, 1, 1, 1, true,  true,  true), &half, "conv_mma", 4e-3, 4)
-TEST(conv_strided, CONV(         2, 24, 11, 12, 40, 3, 2, 1, 1, false, true,  false), &half, "conv_mma", 4e-3, 3)
-TEST(conv_strided_1x1, CONV(     1, 64, 8,  8,  40, 1, 2, 0, 1, true,  false, false), &half, "conv_mma", 4e-3, 3)
-TEST(conv_grouped, CONV(         1, 32, 7,  7,  64, 3, 1, 1, 4, true,  true,  false), &brain, "conv_mma", 3e-2, 3)
-TEST(conv_stem, CONV(            1, 3,  18, 20, 32, 7, 2, 3, 1, true,  true,  false), &half, "conv_mma", 4e-3, 3)
-TEST(conv_odd_channels, CONV(    0, 5,  9,  9,  13, 3, 1, 1, 1, true,  true,  false), &half, "conv_mma", 4e-3, 3)
-TEST(conv_tf32, CONV(            1, 12, 9,  9,  20, 3, 1, 1, 1, true,  true,  true), &tf32, "conv_mma", 5e-3, 3)
-TEST(conv_f32, CONV(             1, 6,  9,  9,  20, 3, 1, 1, 2, true,  true,  true), &full, "conv_simt", 2e-4, 4)
-TEST(conv_pointwise, CONV(       1, 64, 5,  7,  48, 1, 1, 0, 1, true,  true,  true), &half, "gemm_mma", 4e-3, 4)
-TEST(depthwise_3x3, CONV(        2, 24, 9,  11, 24, 3, 1, 1, 24, true, true,  false), &half, "conv_depthwise", 4e-3, 4)
-TEST(depthwise_strided, CONV(    0, 16, 12, 11, 16, 5, 2, 2, 16, true, false, false), &full, "conv_depthwise", 2e-4, 4)
-TEST(depthwise_multiplier, CONV( 1, 8,  7,  7,  16, 3, 1, 1, 8, false, true,  false), &half, "conv_depthwise", 4e-3, 3)
+TEST(conv_3x3, CONV(             1, 16, 9,  10, 24, 3, 1, 1, 1, true,  true,  true, false), &half, "conv_mma", 4e-3, 4)
+TEST(conv_strided, CONV(         2, 24, 11, 12, 40, 3, 2, 1, 1, false, true,  false, false), &half, "conv_mma", 4e-3, 3)
+TEST(conv_strided_1x1, CONV(     1, 64, 8,  8,  40, 1, 2, 0, 1, true,  false, false, false), &half, "conv_mma", 4e-3, 3)
+TEST(conv_grouped, CONV(         1, 32, 7,  7,  64, 3, 1, 1, 4, true,  true,  false, false), &brain, "conv_mma", 3e-2, 3)
+TEST(conv_stem, CONV(            1, 3,  18, 20, 32, 7, 2, 3, 1, true,  true,  false, false), &half, "conv_mma", 4e-3, 3)
+TEST(conv_odd_channels, CONV(    0, 5,  9,  9,  13, 3, 1, 1, 1, true,  true,  false, false), &half, "conv_mma", 4e-3, 3)
+TEST(conv_tf32, CONV(            1, 12, 9,  9,  20, 3, 1, 1, 1, true,  true,  true, false), &tf32, "conv_mma", 5e-3, 3)
+TEST(conv_f32, CONV(             1, 6,  9,  9,  20, 3, 1, 1, 2, true,  true,  true, false), &full, "conv_simt", 2e-4, 4)
+TEST(conv_pointwise, CONV(       1, 64, 5,  7,  48, 1, 1, 0, 1, true,  true,  true, false), &half, "gemm_mma", 4e-3, 4)
+TEST(conv_scaled, CONV(          2, 24, 6,  7,  40, 1, 1, 0, 1, true,  false, true, true), &half, "gemm_mma", 4e-3, 3)
+TEST(depthwise_3x3, CONV(        2, 24, 9,  11, 24, 3, 1, 1, 24, true, true,  false, false), &half, "conv_depthwise", 4e-3, 4)
+TEST(depthwise_strided, CONV(    0, 16, 12, 11, 16, 5, 2, 2, 16, true, false, false, false), &full, "conv_depthwise", 2e-4, 4)
+TEST(depthwise_multiplier, CONV( 1, 8,  7,  7,  16, 3, 1, 1, 8, false, true,  false, false), &half, "conv_depthwise", 4e-3, 3)
 /*                         batch m   n   k    ta     tb     weight gelu */
 TEST(gemm_weight, GEMM(    1,    70, 48, 136, false, false, true,  true), &half, "gemm_mma", 4e-3, 5)
 TEST(gemm_tall, GEMM(      3,    20, 48, 64,  false, true,  true,  true), &half, "gemm_mma", 4e-3, 3)
@@ -58,7 +59,7 @@ int main(void) {
         const TTest *test;
     } tests[] = {
 #define ROW(name) {#name, name}
-        ROW(conv_3x3),      ROW(conv_strided),         ROW(conv_strided_1x1), ROW(conv_grouped),      ROW(conv_stem),
+        ROW(conv_scaled), ROW(conv_3x3),      ROW(conv_strided),         ROW(conv_strided_1x1), ROW(conv_grouped),      ROW(conv_stem),
         ROW(conv_odd_channels), ROW(conv_tf32),        ROW(conv_f32),         ROW(conv_pointwise),    ROW(depthwise_3x3),
         ROW(depthwise_strided), ROW(depthwise_multiplier), ROW(gemm_weight),  ROW(gemm_tall),         ROW(gemm_batched),
         ROW(gemm_trans_a),  ROW(gemm_odd),             ROW(gemm_tf32),        ROW(gemm_f32),          ROW(gemv_row),

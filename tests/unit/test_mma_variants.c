@@ -41,7 +41,7 @@ static void check(tn_graph *g, const tn_pass_options *o, const char *arch, const
     release(&r);
 }
 
-static const conv_case layer = {1, 64, 56, 56, 64, 3, 1, 1, 1, true, true, true};
+static const conv_case layer = {1, 64, 56, 56, 64, 3, 1, 1, 1, true, true, true, false};
 
 START_TEST(convolution) { check(conv_graph(&layer), &half, "sm_90a", "conv_mma", 4); }
 END_TEST
@@ -60,23 +60,23 @@ START_TEST(convolution_dynamic_batch) {
 }
 END_TEST
 START_TEST(stem) {
-    check(conv_graph(&(conv_case){1, 3, 224, 224, 64, 7, 2, 3, 1, true, true, false}), &half, "sm_90a", "conv_mma", 2);
+    check(conv_graph(&(conv_case){1, 3, 224, 224, 64, 7, 2, 3, 1, true, true, false, false}), &half, "sm_90a", "conv_mma", 2);
 }
 END_TEST
 START_TEST(grouped) {
-    check(conv_graph(&(conv_case){1, 128, 28, 28, 128, 3, 1, 1, 4, true, true, false}), &half, "sm_90a", "conv_mma", 2);
+    check(conv_graph(&(conv_case){1, 128, 28, 28, 128, 3, 1, 1, 4, true, true, false, false}), &half, "sm_90a", "conv_mma", 2);
 }
 END_TEST
 START_TEST(pointwise) {
-    check(conv_graph(&(conv_case){1, 256, 14, 14, 1024, 1, 1, 0, 1, true, true, true}), &half, "sm_90a", "gemm_mma", 2);
+    check(conv_graph(&(conv_case){1, 256, 14, 14, 1024, 1, 1, 0, 1, true, true, true, false}), &half, "sm_90a", "gemm_mma", 2);
 }
 END_TEST
 START_TEST(depthwise) {
-    check(conv_graph(&(conv_case){1, 96, 56, 56, 96, 3, 2, 1, 96, true, true, false}), &half, "sm_90a", "conv_depthwise", 4);
+    check(conv_graph(&(conv_case){1, 96, 56, 56, 96, 3, 2, 1, 96, true, true, false, false}), &half, "sm_90a", "conv_depthwise", 4);
 }
 END_TEST
 START_TEST(depthwise_multiplier) {
-    check(conv_graph(&(conv_case){0, 32, 56, 56, 64, 5, 1, 2, 32, false, false, false}), &full, "sm_90a", "conv_depthwise", 2);
+    check(conv_graph(&(conv_case){0, 32, 56, 56, 64, 5, 1, 2, 32, false, false, false, false}), &full, "sm_90a", "conv_depthwise", 2);
 }
 END_TEST
 

@@ -60,11 +60,6 @@ struct host_matrices {
     const unsigned char *row;
     unsigned out[4];
 };
-// Bytes of shared-memory banks that the eight rows of one ldmatrix phase hit twice; counted for the tests.
-inline long &host_bank_conflicts() {
-    static long n = 0;
-    return n;
-}
 template <bool TRANS> void host_ldmatrix(unsigned addr, unsigned (&r)[4]) {
     host_matrices x = {host_smem_at(addr, 16), {}};
     host_warp_op(x, [](host_matrices **l) {

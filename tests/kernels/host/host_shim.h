@@ -13,7 +13,6 @@
 #define __global__
 #define __device__
 #define __forceinline__ inline
-#define __shared__ static // blocks run one after another
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __shared__ static // one block at a time: clusters use dynamic shared memory
@@ -76,6 +75,12 @@ inline void host_check_access(const void *p, int bytes) {
 #define blockIdx (host_self().block->index)
 #define blockDim (host_self().block->dim)
 #define gridDim (host_self().block->grid)
+
+// How often two of the eight rows that one phase of ldmatrix reads lay in the same shared-memory banks.
+inline unsigned &host_bank_conflicts() {
+    static unsigned n = 0;
+    return n;
+}
 
 inline void host_arrive(host_barrier &b) {
     const unsigned round = b.passed;
