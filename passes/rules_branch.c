@@ -98,7 +98,8 @@ static tn_val merge_convs(tn_match *m) {
     double *w = widened(&big), *bias = tn_alloc(tn_graph_env(m->g), (size_t)big.outs * sizeof *bias);
     if (!w || !bias) {
         tn_graph_fail(m->g, TN_E_MEMORY, m->root, "", "out of memory while merging branches");
-        if (w) tn_free(tn_graph_env(m->g), w, (size_t)(big.first * big.second * big.spatial) * sizeof *w);
+        tn_free(tn_graph_env(m->g), w, (size_t)(big.first * big.second * big.spatial) * sizeof *w);
+        tn_free(tn_graph_env(m->g), bias, (size_t)big.outs * sizeof *bias);
         return (tn_val){0};
     }
     uint64_t n = (uint64_t)(small.first * small.second * small.spatial);
