@@ -236,10 +236,14 @@ tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
     tn_emitter *e = f->e;
     tn_ref r = {"", lane && f->vec > 1};
     const tn_node def = tn_val_def(e->g, v);
-    bool again = false;
-    for (uint32_t k = 0; k < f->n_memo; ++k) again |= f->memo[k].val.i == v.i;
-    if (again) snprintf(r.text, sizeof r.text, "v%u_%u", tn_spec_number(e->s, v), f->n_names++);
-    else snprintf(r.text, sizeof r.text, "v%u", tn_spec_number(e->s, v));
+    const uint32_t number = tn_spec_number(e->s, v);
+    const bool again = number >= 8 * sizeof f->named || (f->named[number / 8] >> number % 8 & 1);
+    if (again) {
+        snprintf(r.text, sizeof r.text, "v%u_%u", number, f->n_names++);
+    } else {
+        snprintf(r.text, sizeof r.text, "v%u", number);
+        f->named[number / 8] = (uint8_t)(f->named[number / 8] | 1u << number % 8);
+    }
     char layer[64] = "";
     if (def.i) {
         tn_loc_print(e->g, tn_node_loc(e->g, def), layer, sizeof layer);

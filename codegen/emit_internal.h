@@ -76,6 +76,7 @@ typedef struct tn_fn {
     tn_ref pred[64];      /* C bools; 0: true */
     uint32_t n_pred;
     uint32_t n_names;
+    uint8_t named[256];   /* bit k: the plain name v<k> is taken */
     tn_val acc;           /* the value that is given: the anchor's result */
     uint32_t n_acc;
     tn_ix acc_c[TN_MAX_RANK];

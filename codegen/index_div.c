@@ -122,7 +122,8 @@ static tn_ix make_atom(tn_ix_pool *p, int kind, tn_ix a, tn_ix b) {
         r.lo = alo == INT64_MIN ? alo : alo < 0 ? floor_div(alo, blo) : bhi == INT64_MAX ? 0 : alo / bhi;
         r.hi = ahi == INT64_MAX ? ahi : ahi < 0 ? 0 : ahi / blo;
         const tn_ix top = tn_ix_max(p, a);
-        if (top.i) r.extent = tn_ix_add(p, tn_ix_div(p, top, b), tn_ix_const(p, 1));
+        /* a quotient of dims alone is its own largest value: it needs no extent, and asking for one would not end */
+        if (top.i && top.i != a.i) r.extent = tn_ix_add(p, tn_ix_div(p, top, b), tn_ix_const(p, 1));
         int64_t c, d = tn_ix_divisor(p, a); /* a/c is a multiple of d/c when c | d | a */
         if (tn_ix_is_const(p, b, &c) && d && d % c == 0) r.divisor = d / c;
     } else {
