@@ -1,7 +1,10 @@
 /* tenon.h: load a plan and run it.  This is all that an application which only runs models needs (libtenon_rt).
  *
  * Threads: a tn_plan is immutable and may be shared; a tn_context belongs to one thread at a time; contexts of one plan
- * share its weights and kernels.  No call here compiles a kernel. */
+ * share its weights and kernels.  No call here compiles a kernel.
+ *
+ * The driver (libcuda.so.1) and cuBLASLt are opened when a CUDA context first needs them; $TENON_LIBCUDA and
+ * $TENON_LIBCUBLASLT name other files. */
 #ifndef TENON_TENON_H
 #define TENON_TENON_H
 
@@ -16,7 +19,8 @@ typedef struct tn_context tn_context;
 
 typedef enum tn_device { TN_CUDA, TN_CPU } tn_device;
 
-/* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text ("N", "2*N + 1"). */
+/* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text: "N", "2*N + 1".
+ */
 typedef struct tn_tensor_desc {
     const char *name;
     tn_dtype dtype;
@@ -25,8 +29,11 @@ typedef struct tn_tensor_desc {
     const char *dim_text[TN_MAX_RANK];
 } tn_tensor_desc;
 
-/* Maps a plan file and checks its checksum and version.  NULL on failure with *status set (status may be NULL).
- * Errors: E_IO, E_FORMAT (damaged or of another version: the message names both), E_MEMORY. */
+/* Maps a plan file and checks its version, its manifest and the manifest's checksum; the bytes of weights and kernels
+ * are checked against theirs when a context first uses them.  The file must not be changed while it is loaded.  NULL on
+ * failure with *status set (status may be NULL).
+ * Errors: E_IO, E_FORMAT (damaged or of another version: the message
+ * names both), E_MEMORY. */
 tn_plan *tn_plan_load(const tn_env *env, const char *path, tn_status *status);
 /* The same from memory; the bytes must be 16-byte aligned and outlive the plan. */
 tn_plan *tn_plan_load_memory(const tn_env *env, const void *data, size_t size, tn_status *status);
@@ -41,9 +48,9 @@ const char *tn_plan_arch(const tn_plan *p, size_t k);
 
 typedef struct tn_context_options {
     tn_device device;
-    int cuda_device;      /* ordinal; its primary context is retained */
-    bool no_cuda_graph;   /* launch kernel by kernel */
-    bool no_pdl;          /* never use programmatic dependent launch */
+    int cuda_device;    /* ordinal; its primary context is retained */
+    bool no_cuda_graph; /* launch kernel by kernel */
+    bool no_pdl;        /* never use programmatic dependent launch */
 } tn_context_options;
 
 /* opts NULL: CUDA device 0.  Uploads the weights and loads the kernels on the plan's first context of a device.
@@ -56,25 +63,32 @@ void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims);
 /* The shape of output k for the current input shapes. */
 tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
-/* Bytes of scratch memory for the current shapes, and the caller's own memory for it (256-byte aligned device memory that
- * stays valid until replaced; NULL returns to the context's own allocation). */
+/* Bytes of scratch memory for the current shapes, and the caller's own memory for it (256-byte aligned device memory
+ * that stays valid until replaced; NULL returns to the context's own allocation). */
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes);
 tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
 
-/* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers, densely
- * packed, 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or synchronised, and
- * the call may be captured into a CUDA graph.  CPU contexts take host pointers, ignore stream and return when done. */
+/* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers,
+ * densely packed, 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
+ * synchronised (until a shape that needs more scratch memory moves it), and the call may be captured into a CUDA graph,
+ * which stays valid as long as the context and scratch memory given to it.  All inferences of a context use one scratch
+ * memory: enqueue them on one stream, or order them. CPU contexts take host pointers, ignore stream and return when
+ * done. Errors: E_ARGUMENT (a NULL or misaligned pointer, a shape not given, scratch memory too small), E_MEMORY,
+ * E_CUDA (names kernel and layers; a failure while a kernel runs may be reported by any later call). */
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream);
 /* Convenience: host pointers in and out, copies, runs and waits. */
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs);
 
 /* Timing of the current shapes, on data the call makes itself (CUDA only). */
-typedef struct tn_kernel_time { const char *name; double us; } tn_kernel_time;
+typedef struct tn_kernel_time {
+    const char *name;
+    double us;
+} tn_kernel_time;
 typedef struct tn_bench_result {
     double median_us, p10_us, p90_us; /* one inference */
     uint32_t runs;
-    size_t kernel_count;              /* entries of kernels, owned by the context until the next call */
-    const tn_kernel_time *kernels;    /* each kernel replayed alone, microseconds */
+    size_t kernel_count;           /* entries of kernels, owned by the context until the next call */
+    const tn_kernel_time *kernels; /* each kernel replayed alone, microseconds */
 } tn_bench_result;
 tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out);
 
