@@ -16,8 +16,8 @@ static void compile(const tn_nvrtc *rtc, const tn_variant *v, const char *arch, 
     tn_cache *cache = tn_cache_open(&env, ""); /* none */
     tn_build_source(&env, rtc, cache, arch, v->symbol, text, size, &bin);
     if (getenv("TENON_TEST_VERBOSE"))
-        printf("%s %-95s cost %7.2f regs %3u spill %3u smem %6u\n", arch, v->text, v->cost_us, bin.registers, bin.spill_bytes,
-               v->smem);
+        printf("%s %-80s cost %7.2f regs %3u spill %3u smem %6u, %4.0f ms\n", arch, v->text, v->cost_us, bin.registers, bin.spill_bytes,
+               v->smem, bin.ms);
     ck_assert_msg(bin.status == TN_OK, "%s on %s: %s", v->text, arch, bin.error);
     ck_assert_msg(!best || bin.spill_bytes == 0, "%s on %s spills %u bytes", v->text, arch, bin.spill_bytes);
     tn_kernel_bin_free(&env, &bin);
