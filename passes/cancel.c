@@ -31,8 +31,7 @@ typedef struct plan {
     uint32_t twin_cap;
 } plan;
 
-/* ---- what things cost
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what things cost -------------------------------------------------------------------------------------------- */
 
 /* Symbols count with their hint; 1 where there is none. */
 static int64_t dim_size(const tn_graph *g, tn_dim d) {
@@ -74,8 +73,7 @@ static int64_t price(const plan *c, tn_val v) {
     return bits / 8 + 64;
 }
 
-/* ---- the cut
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the cut ----------------------------------------------------------------------------------------------------- */
 
 static bool is_transpose(const plan *c, tn_node n, tn_perm p) {
     return tn_node_op(c->g, n) == TN_OP_TRANSPOSE && tn_perm_equal(tn_perm_of(c->g, n), p);
@@ -149,8 +147,7 @@ static void build_cut(plan *c) {
     }
 }
 
-/* ---- carrying it out
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- carrying it out --------------------------------------------------------------------------------------------- */
 
 static void set_twin(plan *c, tn_val v, tn_val twin) {
     if (v.i >= c->twin_cap) {
@@ -267,8 +264,7 @@ static bool improve(tn_graph *g, tn_pass_ctx *ctx, tn_region r, tn_perm p) {
     return changed;
 }
 
-/* ---- the pass
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
 
 /* The permutations that occur in a region, a permutation and its inverse once. */
 static size_t permutations(const tn_graph *g, tn_region r, tn_perm *perms) {

@@ -18,17 +18,13 @@ static bool has_kernel(tn_op op) {
 }
 
 static void expand_node(tn_graph *g, tn_node n) {
-    enum { MAX_RESULTS = 64 };
-    tn_val vals[MAX_RESULTS];
     size_t count = tn_node_result_count(g, n);
-    if (count == 0 || count > MAX_RESULTS) return;
-    tn_status s = tn_expand(g, n, vals);
-    if (s != TN_OK) {
-        tn_graph_fail(g, s, n, "", "%s cannot be expanded into core ops", tn_op_text(tn_node_op(g, n)));
-        return;
-    }
-    for (size_t k = 0; k < count; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
-    if (tn_graph_status(g) == TN_OK) tn_erase(g, n);
+    tn_val *vals = tn_alloc(tn_graph_env(g), (count + 1) * sizeof *vals);
+    tn_status s = vals ? tn_expand(g, n, vals) : TN_E_MEMORY;
+    if (s != TN_OK) tn_graph_fail(g, s, n, "", "%s cannot be expanded into core ops", tn_op_text(tn_node_op(g, n)));
+    for (size_t k = 0; s == TN_OK && k < count; k++) s = tn_replace(g, tn_node_result(g, n, k), vals[k]);
+    if (s == TN_OK) tn_erase(g, n);
+    tn_free(tn_graph_env(g), vals, (count + 1) * sizeof *vals);
 }
 
 static void expand_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {

@@ -13,7 +13,7 @@
 #include <string.h>
 #include "passes/rule.h"
 
-enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256 };
+enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256, MAX_REAP = 256 };
 
 typedef struct variant {
     const tn_rule *rule;
@@ -256,9 +256,10 @@ static void push_region(engine *e, tn_region r) {
 /* ---- rewriting ------------------------------------------------------------------------------------------------------
  */
 
-void tn_reap(tn_graph *g, tn_val v) {
+/* Chains longer than MAX_REAP are left to dce: the depth of the recursion is bounded. */
+static void reap(tn_graph *g, tn_val v, int depth) {
     tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
-    if (!n.i || tn_op_is(tn_node_op(g, n), TN_T_EFFECT)) return;
+    if (!n.i || depth == MAX_REAP || tn_op_is(tn_node_op(g, n), TN_T_EFFECT)) return;
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return;
     enum { KEEP = 16 };
@@ -266,9 +267,14 @@ void tn_reap(tn_graph *g, tn_val v) {
     size_t count = tn_node_input_count(g, n), kept = count < KEEP ? count : KEEP;
     for (size_t k = 0; k < kept; k++) ops[k] = tn_node_input(g, n, k);
     if (tn_erase(g, n) != TN_OK) return;
-    for (size_t k = 0; k < kept; k++) /* a value may stand in the list twice and be gone after the first */
-        if (ops[k].i && tn_val_def(g, ops[k]).i && tn_node_op(g, tn_val_def(g, ops[k])) != TN_OP_NONE)
-            tn_reap(g, ops[k]);
+    for (size_t k = 0; k < kept; k++) { /* a value may stand in the list twice and be gone after the first */
+        tn_node def = ops[k].i ? tn_val_def(g, ops[k]) : (tn_node){0};
+        if (def.i && tn_node_op(g, def) != TN_OP_NONE) reap(g, ops[k], depth + 1);
+    }
+}
+
+void tn_reap(tn_graph *g, tn_val v) {
+    reap(g, v, 0);
 }
 
 /* The provenance of a rewrite: the root's and that of inner nodes which the rewrite leaves without users. */

@@ -66,8 +66,7 @@ static tn_val emit_merged(const tn_filter *big, double *w, const double *bias) {
     return tn_filter_emit(big, big->x, c, bias);
 }
 
-/* ---- conv + conv
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- conv + conv ------------------------------------------------------------------------------------------------- */
 
 /* TN_Y and TN_Z are the convolutions; puts the one with the larger kernel first. */
 static bool both_filters(const tn_match *m, tn_filter *big, tn_filter *small, overlay *o) {
@@ -116,8 +115,7 @@ static tn_val merge_convs(tn_match *m) {
     return y;
 }
 
-/* ---- conv + identity
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- conv + identity --------------------------------------------------------------------------------------------- */
 
 static bool identity_filter(const tn_match *m, tn_filter *f, overlay *o) {
     return tn_filter_of(m->g, tn_val_def(m->g, m->v[TN_Y]), f) && f->x.i == m->v[TN_X].i &&
@@ -149,8 +147,7 @@ static tn_val add_identity(tn_match *m) {
     return emit_merged(&f, w, NULL);
 }
 
-/* ---- a shift on another branch moves to the convolution
- * ---------------------------------------------------------------------- */
+/* ---- a shift on another branch moves to the convolution ---------------------------------------------------------- */
 
 static const char *shift_is_bias(const tn_match *m) {
     tn_filter f;

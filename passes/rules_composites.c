@@ -3,8 +3,7 @@
 #include "passes/util.h"
 #include "passes/rule.h"
 
-/* ---- reductions
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- reductions -------------------------------------------------------------------------------------------------- */
 
 static const tn_attrs_reduce *reduce_of(const tn_match *m, tn_var var) {
     return TN_ATTRS_OF(m->g, tn_val_def(m->g, m->v[var]), reduce);
@@ -26,8 +25,7 @@ static const char *one_axis(const tn_match *m, tn_var var) {
     return a->keepdims && a->axes.n == 1 ? NULL : "the sum does not run over one kept axis";
 }
 
-/* ---- norms
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 /* TN_A: the mean, TN_B: the mean of squares, TN_C: eps. */
 static const char *both_trailing(const tn_match *m) {
@@ -122,8 +120,7 @@ static tn_val layer_norm_affine(tn_match *m) {
     return tn_emit1(m->g, TN_OP_LAYER_NORM, &a, 3, in);
 }
 
-/* ---- softmax
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
 /* TN_A: the maximum, TN_B: the sum. */
 static const char *same_axis(const tn_match *m) {

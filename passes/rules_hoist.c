@@ -39,7 +39,7 @@ static tn_dim product(tn_graph *g, tn_val v, size_t first, size_t end) {
 static bool range_before_reshape(tn_graph *g, tn_val x, tn_val y, range r, range *out) {
     size_t rx = tn_val_rank(g, x), ry = tn_val_rank(g, y);
     int64_t d, dx;
-    if (!tn_static_dim(g, y, r.axis, &d)) return false;
+    if (!tn_static_dim(g, y, r.axis, &d) || d < 1) return false;
     tn_dim inner = product(g, y, r.axis + 1, ry), outer = product(g, y, 0, r.axis);
     for (size_t b = 0; b < rx; b++) {
         if (!tn_static_dim(g, x, b, &dx) || dx % d) continue;
@@ -71,8 +71,7 @@ static tn_val emit_range(tn_graph *g, tn_val x, range r) {
     return tn_emit1(g, TN_OP_SLICE, &a, 1, &x);
 }
 
-/* ---- slice(reshape(x)) = reshape(slice(x))
- * ------------------------------------------------------------------------------ */
+/* ---- slice(reshape(x)) = reshape(slice(x)) ----------------------------------------------------------------------- */
 
 static bool before_reshape(const tn_match *m, range *out) {
     range r;
@@ -91,8 +90,7 @@ static tn_val slice_before_reshape(tn_match *m) {
     return tn_emit_reshape(m->g, emit_range(m->g, m->v[TN_X], r), tn_type_rank(m->g, t), tn_type_dims(m->g, t));
 }
 
-/* ---- slice(transpose(reshape(x))): the transpose steps aside if the slice then passes the reshape
- * ------------------------- */
+/* ---- slice(transpose(reshape(x))): the transpose steps aside if the slice then passes the reshape ---------------- */
 
 static bool before_transpose(const tn_match *m, range *r) {
     range unused;

@@ -19,8 +19,7 @@ static void free_channels(tn_match *m, double *p, int64_t n) {
     tn_free(tn_graph_env(m->g), p, (size_t)n * sizeof *p);
 }
 
-/* ---- after: mul(filter, c), add(filter, c)
- * --------------------------------------------------------------------------- */
+/* ---- after: mul(filter, c), add(filter, c) ----------------------------------------------------------------------- */
 
 /* TN_Y is the convolution or matmul, TN_C the constant. */
 static const char *scales_outputs(const tn_match *m) {
@@ -58,8 +57,7 @@ static tn_val shift_outputs(tn_match *m) {
     return y;
 }
 
-/* ---- before: filter(mul(x, c)), conv(add(x, c))
- * ------------------------------------------------------------------------ */
+/* ---- before: filter(mul(x, c)), conv(add(x, c)) ------------------------------------------------------------------ */
 
 /* TN_X is what the multiplication or addition reads, TN_C the constant; the root is the filter. */
 static const char *scales_inputs(const tn_match *m) {
@@ -92,25 +90,26 @@ static tn_val shift_inputs(tn_match *m) {
     tn_graph *g = m->g;
     tn_filter f;
     tn_filter_of(g, m->root, &f);
-    double *t = tn_alloc(tn_graph_env(g), (size_t)f.outs * sizeof *t);
-    if (!t) {
+    double *shift = channels(m, m->v[TN_C], f.ins), *t = tn_alloc(tn_graph_env(g), (size_t)f.outs * sizeof *t);
+    tn_val y = {0};
+    if (shift && t) {
+        uint64_t n = (uint64_t)(f.first * f.second * f.spatial);
+        for (int64_t o = 0; o < f.outs; o++) t[o] = tn_filter_bias(&f, o);
+        for (uint64_t e = 0; e < n; e++) {
+            int64_t o, i;
+            tn_filter_channels(&f, e, &o, &i);
+            t[o] += tn_const_get(g, f.w, e) * shift[i];
+        }
+        y = tn_filter_emit(&f, m->v[TN_X], f.w, t);
+    } else {
         tn_graph_fail(g, TN_E_MEMORY, m->root, "", "out of memory while folding a shift");
-        return (tn_val){0};
     }
-    uint64_t n = (uint64_t)(f.first * f.second * f.spatial);
-    for (int64_t o = 0; o < f.outs; o++) t[o] = tn_filter_bias(&f, o);
-    for (uint64_t e = 0; e < n; e++) {
-        int64_t o, i;
-        tn_filter_channels(&f, e, &o, &i);
-        t[o] += tn_const_get(g, f.w, e) * tn_channel_num(g, m->v[TN_C], i);
-    }
-    tn_val y = tn_filter_emit(&f, m->v[TN_X], f.w, t);
+    free_channels(m, shift, f.ins);
     free_channels(m, t, f.outs);
     return y;
 }
 
-/* ---- normal form
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- normal form ------------------------------------------------------------------------------------------------- */
 
 /* (x + c) * d becomes x * d + c * d only where x * d then disappears. */
 static const char *scale_disappears(const tn_match *m) {

@@ -47,8 +47,7 @@ static const char *dims_equal_static(const tn_match *m) {
     return unchanged(m) ? NULL : "";
 }
 
-/* ---- broadcasts that elementwise ops do anyway
- * ------------------------------------------------------------------------ */
+/* ---- broadcasts that elementwise ops do anyway ------------------------------------------------------------------- */
 
 /* Do the operands other than `skip`, with `in` in its place, still broadcast to every axis of the result? */
 static bool covered(const tn_graph *g, tn_node n, size_t skip, tn_val in) {

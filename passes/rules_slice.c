@@ -25,6 +25,17 @@ static const char *whole_slice(const tn_match *m) {
     return tn_same_type(m->g, m->v[TN_X], root_value(m)) ? NULL : "";
 }
 
+/* Steps are bounded; their product must be as well. */
+static const char *steps_stay_small(const tn_match *m) {
+    const tn_attrs_slice *in = tn_node_attrs(m->g, tn_val_def(m->g, tn_node_input(m->g, m->root, 0)));
+    const tn_attrs_slice *out = tn_node_attrs(m->g, m->root);
+    for (uint32_t k = 0; k < out->starts.n; k++) {
+        int64_t step = tn_ints_get(in->steps, k, 1) * tn_ints_get(out->steps, k, 1);
+        if (step > INT32_MAX || step < -INT32_MAX) return "the steps multiply beyond 32 bits";
+    }
+    return NULL;
+}
+
 /* slice(slice(x)): starts add up in units of the inner step. */
 static tn_val slice_of_slice(tn_match *m) {
     tn_graph *g = m->g;
@@ -209,8 +220,10 @@ static tn_val split_slices(tn_match *m) {
     return m->out[0];
 }
 
-/* ---- gathers with constant indices
- * ------------------------------------------------------------------------------------ */
+/* ---- gathers with constant indices ------------------------------------------------------------------------------- */
+
+/* No index of a real tensor is larger; keeps sums inside 63 bits. */
+#define FAR ((int64_t)1 << 40)
 
 /* First index and count if the indices are i, i+1, ...; negative ones count from the end. */
 static bool consecutive(const tn_match *m, int64_t *first, int64_t *count) {
@@ -219,6 +232,7 @@ static bool consecutive(const tn_match *m, int64_t *first, int64_t *count) {
     int64_t n;
     if (tn_val_rank(g, idx) > 1 || !tn_static_numel(g, idx, &n) || n < 1) return false;
     *first = tn_const_get_int(g, idx, 0);
+    if (n > FAR || *first > FAR || *first < -FAR) return false;
     *count = n;
     for (int64_t k = 1; k < n; k++)
         if (tn_const_get_int(g, idx, (uint64_t)k) != *first + k) return false;
@@ -250,7 +264,7 @@ static tn_val gather_slice(tn_match *m) {
 static const tn_rule slice[] = {
     /*   name            match                              becomes             when                exactness */
     RULE(slice_whole,    OP(SLICE, X),                      X,                  whole_slice,        EXACT),
-    RULE(slice_slice,    OP(SLICE, OP(SLICE, X)),           FN(slice_of_slice), NULL,               EXACT),
+    RULE(slice_slice,    OP(SLICE, OP(SLICE, X)),           FN(slice_of_slice), steps_stay_small,   EXACT),
     RULE(slice_concat,   OP(SLICE, NODE(CONCAT)),           FN(slice_operand),  reads_one_operand,  EXACT),
     RULE(pad_none,       OP(PAD, X),                        X,                  no_padding,         EXACT),
     RULE(pad_pad,        OP(PAD, ONCE(PAD, X)),             FN(pad_of_pad),     pads_add_up,        EXACT),

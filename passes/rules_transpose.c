@@ -2,8 +2,7 @@
 #include "passes/util.h"
 #include "passes/rule.h"
 
-/* ---- past reshapes
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- past reshapes ----------------------------------------------------------------------------------------------- */
 
 /* How `fine` becomes `coarse` by merging neighbouring axes: axis k of coarse is the product of axes first[k] .. first[k
  * + 1] - 1 of fine. */
@@ -68,8 +67,7 @@ static tn_val split_first(tn_match *m) {
     return tn_emit_transpose(g, tn_emit_reshape(g, m->v[TN_X], q.n, dims), q);
 }
 
-/* ---- matmul(flatten(transpose x), w) = matmul(flatten(x), w with its rows permuted)
- * ------------------------------------- */
+/* ---- matmul(flatten(transpose x), w) = matmul(flatten(x), w with its rows permuted) ------------------------------ */
 
 /* TN_X: before the transpose, TN_Y: its result, TN_Z: flattened to [N, K]; the root is the matmul. */
 static const char *flattens_features(const tn_match *m) {

@@ -8,8 +8,7 @@ static tn_val root_value(const tn_match *m) {
     return tn_node_result(m->g, m->root, 0);
 }
 
-/* ---- pad into conv and pools
- * -------------------------------------------------------------------------------------------- */
+/* ---- pad into conv and pools ------------------------------------------------------------------------------------- */
 
 /* The spatial axes of a layout: first and how many. */
 static void spatial_axes(const tn_graph *g, tn_val x, const char *layout, size_t *first, size_t *count) {
@@ -34,7 +33,7 @@ static bool spatial_pads(const tn_match *m, int64_t *amounts) {
         int64_t b, e;
         if (!tn_dim_is_const(g, a->before.p[k], &b) || !tn_dim_is_const(g, a->after.p[k], &e)) return false;
         bool spatial = k >= first && k < first + count;
-        if (b < 0 || e < 0 || (!spatial && (b || e))) return false;
+        if (b < 0 || e < 0 || b > 1 << 24 || e > 1 << 24 || (!spatial && (b || e))) return false;
         if (spatial) {
             amounts[k - first] = b;
             amounts[k - first + count] = e;
@@ -102,8 +101,7 @@ static const char *one_by_one(const tn_match *m) {
     return all_are(a->kernel, 1) && all_are(a->strides, 1) && all_are(a->pads, 0) ? NULL : "";
 }
 
-/* ---- matmul with a transposed operand
- * -------------------------------------------------------------------------------------- */
+/* ---- matmul with a transposed operand ---------------------------------------------------------------------------- */
 
 /* The innermost axis of what is transposed becomes the rows: the flag does that, and what is left of the transpose
  * keeps the innermost axis in place (nothing is left if it only swapped the last two). */
@@ -144,8 +142,7 @@ static tn_val take_right(tn_match *m) {
     return tn_emit1(m->g, TN_OP_MATMUL, &a, 2, in);
 }
 
-/* ---- resize
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- resize ------------------------------------------------------------------------------------------------------ */
 
 static const char *resizes_nothing(const tn_match *m) {
     const tn_attrs_resize *a = tn_node_attrs(m->g, m->root);

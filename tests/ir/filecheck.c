@@ -81,8 +81,7 @@ static void fail(state *s, const test_case *c, int line, const char *what, const
     s->failures++;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static char *read_file(const char *path) {
     FILE *f = fopen(path, "rb");
@@ -116,8 +115,7 @@ static const directive *find(const test_case *c, const char *kind) {
     return NULL;
 }
 
-/* ---- options of RUN
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- options of RUN ---------------------------------------------------------------------------------------------- */
 
 static void parse_run(const char *run, tn_pass_options *o, char *passes, size_t size) {
     char buf[400], *save = NULL;
@@ -140,8 +138,7 @@ static void parse_run(const char *run, tn_pass_options *o, char *passes, size_t 
     }
 }
 
-/* ---- matching
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- matching ---------------------------------------------------------------------------------------------------- */
 
 /* Expectation -> POSIX extended regular expression. */
 static void to_regex(const char *s, char *out, size_t size) {
@@ -282,8 +279,7 @@ static void check_values(state *s, const test_case *c, const tn_env *env, tn_gra
     }
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static void run_case(state *s, test_case *c) {
     const directive *run = find(c, "RUN");
