@@ -26,8 +26,7 @@ int tn_status_exit_code(tn_status s) {
     return (unsigned)s < TN_STATUS_COUNT ? codes[s] : 1;
 }
 
-/* ---- dtypes
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- dtypes ------------------------------------------------------------------------------------------------------ */
 
 static const struct {
     const char *text;
@@ -74,8 +73,7 @@ size_t tn_dtype_bytes(tn_dtype t, uint64_t n) {
     return bits == 0 ? 0 : bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes;
 }
 
-/* ---- allocation
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- allocation -------------------------------------------------------------------------------------------------- */
 
 static void *env_alloc(const tn_env *env, void *p, size_t old_size, size_t size) {
     if (env && env->alloc) return env->alloc(env->alloc_user, p, old_size, size);
@@ -100,8 +98,7 @@ void tn_free(const tn_env *env, void *p, size_t size) {
     if (p) env_alloc(env, p, size ? size : 1, 0);
 }
 
-/* ---- diagnostics
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- diagnostics ------------------------------------------------------------------------------------------------- */
 
 static void send(const tn_env *env, tn_severity severity, tn_status code, const char *loc, const char *hint,
                  const char *fmt, va_list args) {

@@ -57,8 +57,7 @@ void tn_context_free(tn_context *c) {
     tn_plan_release(p);
 }
 
-/* ---- shapes
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------------------------------ */
 
 tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims) {
     if (input >= n_inputs(c))
@@ -91,8 +90,7 @@ tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, 
     return TN_OK;
 }
 
-/* ---- memory
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes) {
     *bytes = 0;
@@ -105,8 +103,7 @@ tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes) {
     return tn_cuda_set_scratch(c, memory, bytes);
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static tn_status check_pointer(const tn_context *c, const TnPlan__Tensor *t, const void *p, uintptr_t align) {
     if (!p && tn_shape_bytes(t, c->table) > 0)

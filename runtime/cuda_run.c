@@ -8,8 +8,7 @@
 
 #include "runtime/context.h"
 
-/* ---- launching
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- launching --------------------------------------------------------------------------------------------------- */
 
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     tn_step_state *t = &s->steps[k];
@@ -34,8 +33,7 @@ tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream) {
     return st;
 }
 
-/* ---- the graph
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
 
 /* The node that a launch has just added to the capture: the stream's only dependency. */
 static tn_status last_node(const tn_cuda_context *x, CUgraphNode *node) {
@@ -145,8 +143,7 @@ tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream)
     return TN_CU(x->cu, cuGraphLaunch(s->exec, stream), "");
 }
 
-/* ---- host data
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- host data --------------------------------------------------------------------------------------------------- */
 
 static tn_status copies(tn_context *c, const void *const *inputs, void *const *outputs) {
     const TnPlan__Plan *pb = c->plan->pb;

@@ -18,8 +18,7 @@ static bool add_aligned(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, mask, &a) && !__builtin_add_overflow(a & ~mask, b, out);
 }
 
-/* ---- context
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- context ----------------------------------------------------------------------------------------------------- */
 
 tn_status tn_cuda_context_new(tn_context *c) {
     tn_cuda_context *x = c->cuda = tn_alloc(c->env, sizeof *x);
@@ -89,8 +88,7 @@ void tn_cuda_context_free(tn_context *c) {
     c->cuda = NULL;
 }
 
-/* ---- a new state
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- a new state ------------------------------------------------------------------------------------------------- */
 
 static bool is_io(const TnPlan__Place *p) {
     return p->space == TN_PLAN__PLACE__SPACE__INPUT || p->space == TN_PLAN__PLACE__SPACE__OUTPUT;
@@ -277,8 +275,7 @@ static tn_status find_or_make(tn_context *c, tn_cuda_state **out) {
     return TN_OK;
 }
 
-/* ---- scratch memory
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- scratch memory ---------------------------------------------------------------------------------------------- */
 
 /* Lets go of the context's memory: at once, or with the context if a graph that the caller captured may still use it.
  */
@@ -354,8 +351,7 @@ tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes) {
     return TN_OK;
 }
 
-/* ---- arguments
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static uint64_t address(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p, const void *const *io) {
     const TnPlan__Plan *pb = c->plan->pb;

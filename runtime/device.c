@@ -52,8 +52,7 @@ static bool needs_lt(const TnPlan__Arch *a) {
     return false;
 }
 
-/* ---- kernels
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 static tn_status load_module(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
     const void *cubin;
@@ -90,8 +89,7 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-/* ---- weights
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
 
 /* Gives every constant that some step reads its offset in device memory (plus 1 in consts, so that 0 means unused) and
  * returns the bytes they need.  They are laid out anew, since the file need not align them as kernels want. */
@@ -127,8 +125,7 @@ static tn_status upload_weights(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static void close_device(const tn_plan *p, tn_plan_device *d) {
     bool entered = d->ctx && tn_cuda_enter(d->cu, d->ctx) == TN_OK;

@@ -62,8 +62,7 @@ static void arena_destroy(tn_pb_arena *a) {
     tn_free(a->env, a, sizeof *a);
 }
 
-/* ---- descriptions of inputs and outputs
- * ------------------------------------------------------------------------------ */
+/* ---- descriptions of inputs and outputs -------------------------------------------------------------------------- */
 
 static const char *dim_text(tn_plan *p, uint32_t d) {
     char buf[256];
@@ -91,8 +90,7 @@ static tn_tensor_desc *describe(tn_plan *p, TnPlan__Tensor *const *t, size_t n) 
     return out;
 }
 
-/* ---- loading
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 static tn_status no_memory(const tn_plan *p, const char *name) {
     return tn_fail(p->env, TN_E_MEMORY, name, "", "out of memory loading the plan");
@@ -237,8 +235,7 @@ void tn_plan_free(tn_plan *p) {
     if (p) tn_plan_release(p);
 }
 
-/* ---- queries
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- queries ----------------------------------------------------------------------------------------------------- */
 
 size_t tn_plan_input_count(const tn_plan *p) {
     return p->pb->n_inputs;

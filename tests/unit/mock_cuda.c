@@ -30,8 +30,7 @@ static bool fails(const char *call) {
 #define FAIL_POINT(call)                                                                                               \
     if (fails(#call)) return (CUresult)m.fail_code
 
-/* ---- functions, nodes, graphs, streams
- * ------------------------------------------------------------------------------- */
+/* ---- functions, nodes, graphs, streams --------------------------------------------------------------------------- */
 
 typedef struct function {
     char name[64];
@@ -139,8 +138,7 @@ static bool unsafe(const char *call) {
     return true;
 }
 
-/* ---- the driver
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the driver -------------------------------------------------------------------------------------------------- */
 
 #define CU(name, version, optional) static __typeof__(name) mock_##name __attribute__((unused));
 #include "runtime/cuda_fns.def"
@@ -480,8 +478,7 @@ API void mock_run_graph(void *g) {
     for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k]);
 }
 
-/* ---- cuBLASLt
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- cuBLASLt ---------------------------------------------------------------------------------------------------- */
 
 typedef struct layout {
     uint64_t rows, cols;

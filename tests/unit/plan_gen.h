@@ -56,8 +56,7 @@ static inline tn_env sample_env(sample_log *log) {
     return (tn_env){.alloc = sample_alloc, .alloc_user = log, .diag = sample_diag, .diag_user = log};
 }
 
-/* ---- IR
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- IR ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct sample_bytes {
     char *p;
@@ -93,8 +92,7 @@ static inline void sample_ir(sample_bytes *text, sample_bytes *weights) {
     tn_graph_free(g);
 }
 
-/* ---- the manifest
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the manifest ------------------------------------------------------------------------------------------------ */
 
 /* Room for a manifest's messages; field names as in plan.proto. */
 typedef struct sample {

@@ -11,8 +11,7 @@
 #include "runtime/plan_format.h"
 #include "tests/unit/plan_gen.h"
 
-/* ---- loading what is damaged
- * ---------------------------------------------------------------------------------------------- */
+/* ---- loading what is damaged ------------------------------------------------------------------------------------- */
 
 /* A copy of exactly `size` bytes, so that reading past the end is seen by the sanitizer. */
 static void *exact_copy(const void *data, size_t size) {
@@ -215,8 +214,7 @@ START_TEST(hostile) {
 }
 END_TEST
 
-/* ---- manifests that contradict themselves
- * ---------------------------------------------------------------------------------- */
+/* ---- manifests that contradict themselves ------------------------------------------------------------------------ */
 
 static char refusal[1024];
 
@@ -319,8 +317,7 @@ START_TEST(other_version) {
 }
 END_TEST
 
-/* ---- files
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static char folder[64];
 

@@ -119,8 +119,7 @@ static void enqueue_right(tn_context *c, buffers *b) {
     ck_assert_msg(sample_right(b->x, b->y, b->n), "ran: %s", mock->ran);
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static void refuse(tn_plan *p, int device, tn_status want, const char *words) {
     tn_status st;
@@ -214,8 +213,7 @@ START_TEST(argument_count) {
 }
 END_TEST
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 START_TEST(first_run_then_graph) {
     tn_plan *p = model();
@@ -480,8 +478,7 @@ START_TEST(contexts_share) {
 }
 END_TEST
 
-/* ---- workspace and matrix products
- * ----------------------------------------------------------------------------------------------- */
+/* ---- workspace and matrix products ------------------------------------------------------------------------------- */
 
 static char algo_bytes[64];
 
@@ -633,8 +630,7 @@ START_TEST(clusters) {
 }
 END_TEST
 
-/* ---- mistakes of the caller
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- mistakes of the caller -------------------------------------------------------------------------------------- */
 
 START_TEST(wrong_shapes) {
     for (int device = TN_CUDA; device <= TN_CPU; device++) {
