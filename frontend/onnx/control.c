@@ -14,7 +14,7 @@ static void dense_of_sparse(tn_oi *x, const TnOnnx__SparseTensorProto *sp) {
         return;
     }
     for (size_t k = 0; k < sp->n_dims; k++)
-        if (sp->dims[k] < 0 || (sp->dims[k] && n > ((int64_t)1 << 31) / sp->dims[k])) {
+        if (sp->dims[k] < 0 || (sp->dims[k] && n > ((int64_t)1 << 26) / sp->dims[k])) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "a sparse tensor of a shape that is too large");
             return;
         } else

@@ -12,13 +12,27 @@ void tn_oi_op_unary(tn_oi *x) {
         tn_oi_out(x, 0, tn_unary(x->g, x->row->op, tn_oi_need(x, 0)));
 }
 
+/* Operand 1.  Up to opset 6, `axis` said which axis of operand 0 its first axis meets: the axes after it become
+ * explicit. */
+static tn_val second(tn_oi *x, tn_val a) {
+    tn_val b = tn_oi_need(x, 1);
+    tn_dim dims[TN_MAX_RANK];
+    size_t ra = tn_val_rank(x->g, a), rb = tn_val_rank(x->g, b);
+    if (x->opset >= 7 || !tn_oi_attr(x, "axis") || !rb || tn_oi_failed(x)) return b;
+    size_t axis = (size_t)tn_oi_axis(x, tn_oi_int(x, "axis", 0), ra);
+    if (axis + rb >= ra) return b;
+    for (size_t k = axis; k < ra; k++)
+        dims[k - axis] = k - axis < rb ? tn_val_dim(x->g, b, k - axis) : tn_dim_const(x->g, 1);
+    return tn_build_reshape_to(x->g, b, ra - axis, dims);
+}
+
 void tn_oi_op_binary(tn_oi *x) {
     const tn_oi_sym *s = tn_oi_sym_binary(x, x->row->op, tn_oi_sym_of(x, 0), tn_oi_sym_of(x, 1));
-    if (s) {
+    if (s && x->opset >= 7) {
         tn_oi_out_sym(x, 0, s);
         return;
     }
-    tn_val a = tn_oi_need(x, 0), b = tn_oi_need(x, 1);
+    tn_val a = tn_oi_need(x, 0), b = second(x, a);
     tn_oi_out(x, 0, tn_binary(x->g, x->row->op, a, b));
 }
 
@@ -44,7 +58,7 @@ void tn_oi_op_mean(tn_oi *x) {
 
 /* The result has the base's dtype; a floating exponent of an integer base is computed in the exponent's dtype. */
 void tn_oi_op_pow(tn_oi *x) {
-    tn_val a = tn_oi_need(x, 0), b = tn_oi_need(x, 1);
+    tn_val a = tn_oi_need(x, 0), b = second(x, a);
     tn_dtype ta = tn_val_dtype(x->g, a), tb = tn_val_dtype(x->g, b);
     if (ta != tb && tn_dtype_is_int(ta) && tn_dtype_is_float(tb)) {
         tn_val r = tn_build_pow(x->g, tn_build_cast_to(x->g, a, tb), b);
@@ -219,8 +233,14 @@ void tn_oi_op_clip(tn_oi *x) {
     tn_oi_out(x, 0, v);
 }
 
-/* Opset 6 and before is not read, so slope broadcasts to x the NumPy way. */
+/* Up to opset 6 a slope of several numbers is one a channel; later it broadcasts to x the NumPy way. */
 void tn_oi_op_prelu(tn_oi *x) {
     tn_val v = tn_oi_need(x, 0), slope = tn_oi_need(x, 1);
+    size_t rank = tn_val_rank(x->g, v);
+    if (x->opset < 7 && rank > 2 && tn_val_rank(x->g, slope) == 1) {
+        tn_dim dims[TN_MAX_RANK];
+        for (size_t k = 1; k < rank; k++) dims[k - 1] = k == 1 ? tn_val_dim(x->g, slope, 0) : tn_dim_const(x->g, 1);
+        slope = tn_build_reshape_to(x->g, slope, rank - 1, dims);
+    }
     tn_oi_out(x, 0, tn_build_prelu(x->g, v, slope));
 }

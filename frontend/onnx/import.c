@@ -6,10 +6,10 @@
 #include <string.h>
 
 enum {
-    MIN_OPSET = 7,
+    MIN_OPSET = 6,
     MAX_OPSET = 27,
     MAX_INLINE_DEPTH = 48,
-    MAX_NODES = 4 << 20 /* imported nodes, counting every inlined call: stops exponential nests of functions */
+    MAX_NODES = 1 << 20 /* imported nodes, counting every inlined call: stops exponential nests of functions */
 };
 #define MAX_DIM ((int64_t)1 << 40) /* a larger declared dim is read as unknown */
 

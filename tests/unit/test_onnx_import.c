@@ -248,6 +248,13 @@ START_TEST(clip_bounds_move_to_inputs) {
 }
 END_TEST
 
+START_TEST(broadcasting_along_an_axis_in_opset_6) {
+    const float w[] = {10, 20}, x[] = {1, 2, 3, 4}, want[] = {11, 12, 23, 24};
+    pb *node = at_int(at_int(mk_node("Add", "x,w", "y"), "broadcast", 1), "axis", 1);
+    expect(import_with(model1(node, "1,2,2", mk_tensor("w", 1, "2", w, sizeof w), 6), NULL), 3, d22, x, 4, want);
+}
+END_TEST
+
 START_TEST(pad_and_axes_move_to_inputs) {
     const float x[] = {1, 2, 3, 4}, want[] = {3, 7};
     const int64_t axis = 2, pads[] = {0, 0, 0, 0, 0, 1};
@@ -548,7 +555,7 @@ static const error_row errors[] = {
     {"Frobnicate", "", "", 13, TN_E_UNSUPPORTED, {"Frobnicate(y)", "ai.onnx"}},
     {"Relu", "com.example", "layer7", 13, TN_E_FORMAT, {"layer7", "com.example.Relu", "opset"}},
     {"Gelu", "", "layer7", 13, TN_E_UNSUPPORTED, {"Gelu", "opset 13", "20 and later", "version_converter"}},
-    {"Relu", "", "", 6, TN_E_UNSUPPORTED, {"opset 6", "version_converter"}},
+    {"Relu", "", "", 5, TN_E_UNSUPPORTED, {"opset 5", "version_converter"}},
     {"Cast", "", "c", 13, TN_E_UNSUPPORTED, {"c: ", "element type"}},
 };
 
@@ -603,6 +610,7 @@ int main(void) {
     tcase_add_test(t, softmax_flattens_before_13);
     tcase_add_test(t, clip_bounds_move_to_inputs);
     tcase_add_test(t, pad_and_axes_move_to_inputs);
+    tcase_add_test(t, broadcasting_along_an_axis_in_opset_6);
     tcase_add_test(t, auto_pad_becomes_pads);
     LOOP(t, einsum_matches, einsums);
     tcase_add_test(t, functions_are_inlined_with_their_attributes);

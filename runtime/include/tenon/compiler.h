@@ -38,7 +38,7 @@ typedef struct tn_import_options {
     bool ignore_unknown; /* reserved for listing every unsupported node instead of stopping at the first */
 } tn_import_options;
 
-/* Reads an ONNX model (opsets 7 to 27; external data is found beside the file and mapped).  Errors name node, op, domain and
+/* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op, domain and
  * opset.  NULL on failure with *status set. */
 tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status);
 /* The same from memory; base_dir is where external data is looked for (NULL: external data is an error). */
