@@ -8,7 +8,8 @@
 #include "passes/util.h"
 #include "passes/views.h"
 
-enum { NO_BLOCK = UINT32_MAX, ARENA_ALIGN = 256, CALLER_ALIGN = 16 };
+#define NO_BLOCK UINT32_MAX
+enum { ARENA_ALIGN = 256, CALLER_ALIGN = 16 };
 
 typedef struct planner {
     tn_graph *g;

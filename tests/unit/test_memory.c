@@ -188,6 +188,37 @@ START_TEST(checker_finds_overlap) {
 }
 END_TEST
 
+/* An allocator that fails the n-th call: each step fails cleanly, or not at all. */
+static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
+    int *left = user;
+    (void)old_size;
+    if (!size) {
+        free(p);
+        return NULL;
+    }
+    return (*left)-- > 0 ? realloc(p, size) : NULL;
+}
+
+START_TEST(out_of_memory) {
+    bool done = false;
+    for (int n = 0; n < 6000 && !done; n += n < 100 ? 1 : 17) {
+        int left = 1 << 30;
+        tn_env env = {.alloc = failing_alloc, .alloc_user = &left};
+        tn_graph *g = gen_graph(&env, 11, 30, true);
+        ck_assert(g != NULL);
+        ck_assert_int_eq(gen_run(&env, g, "fuse", NULL), TN_OK);
+        left = n;
+        tn_memory m;
+        tn_status s = tn_plan_memory(g, &m);
+        ck_assert(s == TN_OK || s == TN_E_MEMORY);
+        done = s == TN_OK;
+        if (done) tn_memory_free(g, &m);
+        tn_graph_free(g);
+    }
+    ck_assert(done);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("memory");
     TCase *tc = tcase_create("memory");
@@ -201,6 +232,7 @@ int main(void) {
     tcase_add_test(tc, transposed_is_not_in_place);
     tcase_add_test(tc, outputs_are_copied);
     tcase_add_test(tc, slots_of_two_symbols);
+    tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, checker_finds_overlap);
     suite_add_tcase(suite, tc);
     SRunner *r = srunner_create(suite);

@@ -115,6 +115,34 @@ START_TEST(tf32_is_a_tag) {
 }
 END_TEST
 
+/* An allocator that fails the n-th call. */
+static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
+    int *left = user;
+    (void)old_size;
+    if (!size) {
+        free(p);
+        return NULL;
+    }
+    return (*left)-- > 0 ? realloc(p, size) : NULL;
+}
+
+START_TEST(out_of_memory) {
+    bool done = false;
+    for (int n = 0; n < 6000 && !done; n += n < 100 ? 1 : 17) {
+        int left = 1 << 30;
+        tn_env env = {.alloc = failing_alloc, .alloc_user = &left};
+        tn_graph *g = gen_graph(&env, 11, 30, true);
+        ck_assert(g != NULL);
+        left = n;
+        tn_status s = gen_run(&env, g, "precision", &half_);
+        ck_assert(s == TN_OK || s == TN_E_MEMORY);
+        done = s == TN_OK;
+        tn_graph_free(g);
+    }
+    ck_assert(done);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("precision");
     TCase *tc = tcase_create("precision");
@@ -123,6 +151,7 @@ int main(void) {
     tcase_add_test(tc, bfloat);
     tcase_add_test(tc, large_constant_stays);
     tcase_add_test(tc, norms_stay);
+    tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, others_untouched);
     tcase_add_test(tc, tf32_is_a_tag);
     suite_add_tcase(suite, tc);
