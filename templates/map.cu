@@ -4,6 +4,7 @@
 //! knob    VEC     1 2 4 8 16
 //! knob    ITEMS   1 2 4
 //! require VEC == 1 || (N % VEC == 0 && VEC <= VEC_MAX)
+//! require VEC >= VEC_MIN
 //! require ITEMS == 1 || N >= BLOCK * VEC * ITEMS * SMS
 #include "tn_device.cuh"
 #include "tn_math.cuh"

@@ -6,7 +6,7 @@
  * results are compared with the reference.  What is missing, NVRTC or the compiler, is skipped with a line that says so.
  *
  * By default a variant is chosen while it shows a knob value not yet seen of its template.  TENON_KERNELS_ALL=1: all variants and
- * architectures.  `test_kernels print FILE.tn` prints the headers of the best variants. */
+ * architectures; TENON_KERNELS=NAME: only files with NAME in their name.  `test_kernels print FILE.tn` prints the headers of the best variants. */
 #include <check.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -228,7 +228,7 @@ static void open_host(void) {
     snprintf(work, sizeof work, "/tmp/tenon_kernels_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(work));
     char cmd[1024];
-    snprintf(cmd, sizeof cmd, "c++ -std=c++17 -O1 -fPIC -w -c -o %s/engine.o %s/host/host_engine.cpp", work, DIR_KERNELS);
+    snprintf(cmd, sizeof cmd, "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -fkeep-inline-functions -w -c -o %s/engine.o %s/host/host_engine.cpp", work, DIR_KERNELS);
     ck_assert_msg(system(cmd) == 0, "the CPU engine does not compile: %s", cmd);
 }
 
@@ -251,7 +251,7 @@ static void *build_host(const tn_variant *v, run_fn *run) {
     fclose(f);
     snprintf(path, sizeof path, "%s/v%d.so", work, number++);
     snprintf(cmd, sizeof cmd,
-             "c++ -std=c++17 -O1 -fPIC -shared -w -DTN_HOST '-DTEMPLATE=\"%s.cu\"' -I%s -I%s/templates -I%s/host -o %s "
+             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -shared -w -DTN_HOST '-DTEMPLATE=\"%s.cu\"' -I%s -I%s/templates -I%s/host -o %s "
              "%s/host/host_variant.cpp %s/engine.o",
              v->tpl->name, work, TENON_SOURCE_DIR, DIR_KERNELS, path, DIR_KERNELS, work);
     ck_assert_msg(system(cmd) == 0, "%s does not compile for the CPU\n%s", v->text, v->header);
@@ -292,13 +292,14 @@ static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buff
 /* ---- NVRTC --------------------------------------------------------------------------------------------------------------------------- */
 
 static tn_nvrtc *rtc;
+static tn_cache *no_cache;
 
 static void compile(const tn_variant *v, const char *arch) {
     char *text;
     size_t size;
     tn_kernel_bin bin = {0};
     ck_assert(tn_variant_source(&env, v, &text, &size) == TN_OK);
-    tn_build_source(&env, rtc, NULL, arch, v->symbol, text, size, &bin);
+    tn_build_source(&env, rtc, no_cache, arch, v->symbol, text, size, &bin);
     ck_assert_msg(bin.status == TN_OK, "%s does not compile for %s: %s\n%s", v->text, arch, bin.error, v->header);
     ck_assert_msg(bin.size > 0, "%s: no code", v->text);
     tn_kernel_bin_free(&env, &bin);
@@ -389,6 +390,7 @@ static void find_files(void) {
     for (struct dirent *e; (e = readdir(d)) && n_files < 64;) {
         const char *dot = strrchr(e->d_name, '.');
         if (!dot || strcmp(dot, ".tn") != 0) continue;
+        if (getenv("TENON_KERNELS") && !strstr(e->d_name, getenv("TENON_KERNELS"))) continue;
         char path[512];
         snprintf(path, sizeof path, "%s/%s", DIR_KERNELS, e->d_name);
         files[n_files++] = strdup(path);
@@ -397,6 +399,7 @@ static void find_files(void) {
 }
 
 START_TEST(kernels_of_a_file) {
+    no_cache = tn_cache_open(&env, "");
     if (tn_nvrtc_open(&env, &rtc) != TN_OK) printf("skipped: NVRTC cannot be opened, so kernels are not compiled for GPUs\n");
     messages[0] = 0;
     open_host();
@@ -404,6 +407,7 @@ START_TEST(kernels_of_a_file) {
     printf("%s: %u variants compiled, %u run on the CPU\n", strrchr(files[_i], '/') + 1, n_compiled, n_run);
     close_host();
     tn_nvrtc_close(rtc);
+    tn_cache_close(no_cache);
 }
 END_TEST
 
