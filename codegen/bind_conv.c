@@ -31,6 +31,7 @@ static bool make_plan(const tn_spec *s, plan *p) {
     tn_contraction pointwise; /* gemm_mma does those without pixel arithmetic */
     if (tn_contraction_of(s, &pointwise) || !tn_window_of(s, &p->w)) return false;
     const tn_window *w = &p->w;
+    if (w->groups > 1 && w->c == 1) return false; /* depthwise: a tensor-core tile would be almost empty */
     if (!tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x)) return false;
     plan_input(s, p);
     return tn_operand_plan(s, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, true, &p->filter) &&

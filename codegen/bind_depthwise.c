@@ -73,7 +73,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     /* a warp's access touches 32 / CB separate stretches of memory, each at least a 32-byte sector */
     const double bytes = cb * vec * (double)tn_problem_get(p, "ELT"), stretches = fmax(1, 32 / cb) * fmax(1, bytes / 128);
     const double sectors = fmax(1, 32 / bytes), lsu = per_sm * warps * (in + tw * th * 2) * stretches * 1.5;
-    const double path = waves * (2200 + r * 300 + per_thread * 1.6);
+    const double path = waves * (1200 + r * 80 + per_thread * 1.6);
     const double dram = s->bytes * sectors / (arch->dram_gbs * 1e3) * 0.8;
     return 0.8 + fmax(fmax(issue, lsu), path) / 1700 + 0.2 * fmax(issue, lsu) / 1700 + dram;
 }
