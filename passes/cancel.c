@@ -94,9 +94,10 @@ static bool wants_transposed(const plan *c, tn_node n) {
     return is_transpose(c, n, c->p) && !gives_transposed(c, n);
 }
 
-static uint32_t consumer_side(const plan *c, tn_node user) {
+static uint32_t consumer_side(const plan *c, tn_use use) {
+    tn_node user = tn_use_node(c->g, use);
     if (tn_node_region(c->g, user).i != c->region.i) return TN_CUT_S;
-    if (flexible(c, user)) return c->var[user.i];
+    if (flexible(c, user)) return tn_permutes_operand(c->g, user, tn_use_slot(c->g, use)) ? c->var[user.i] : TN_CUT_S;
     return wants_transposed(c, user) ? TN_CUT_T : TN_CUT_S;
 }
 
@@ -118,7 +119,7 @@ static void add_value(plan *c, tn_val v) {
     tn_cut_edge_add(&c->cut, from, to_t, cost);
     tn_cut_edge_add(&c->cut, to_s, from, cost);
     for (tn_use u = tn_val_first_use(c->g, v); u.i; u = tn_use_next(c->g, u)) {
-        uint32_t side = consumer_side(c, tn_use_node(c->g, u));
+        uint32_t side = consumer_side(c, u);
         if (side == TN_CUT_T)
             transposed_user = true;
         else
@@ -189,7 +190,10 @@ static void rebuild(plan *c, tn_node n) {
     size_t count = tn_node_input_count(g, n);
     tn_permuted kind = tn_permutable(g, n, c->p);
     tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
-    for (size_t k = 0; k < count; k++) in[k] = transposed(c, tn_node_input(g, n, k));
+    for (size_t k = 0; k < count; k++) {
+        in[k] = tn_node_input(g, n, k);
+        if (tn_permutes_operand(g, n, k)) in[k] = transposed(c, in[k]);
+    }
     tn_val y = tn_emit_permuted(g, n, c->p, count, in);
     tn_val plain = kind == TN_FOLLOWS && y.i ? tn_emit_transpose(g, y, c->inverse) : y;
     tn_set_cursor(g, former);

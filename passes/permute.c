@@ -43,11 +43,15 @@ static tn_permuted reduced(const tn_attrs_reduce *a, tn_perm p) {
     return TN_SAME;
 }
 
+bool tn_permutes_operand(const tn_graph *g, tn_node n, size_t k) {
+    return k == 0 || tn_node_op(g, n) != TN_OP_BATCH_NORM;
+}
+
 static bool ranks_fit(const tn_graph *g, tn_node n, tn_perm p) {
     if (tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE)) return tn_val_rank(g, tn_node_result(g, n, 0)) == p.n;
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
         tn_val v = tn_node_input(g, n, k);
-        if (!v.i || tn_val_rank(g, v) != p.n) return false;
+        if (!v.i || (tn_permutes_operand(g, n, k) && tn_val_rank(g, v) != p.n)) return false;
     }
     return tn_node_input_count(g, n) > 0;
 }
@@ -63,6 +67,7 @@ tn_permuted tn_permutable(const tn_graph *g, tn_node n, tn_perm p) {
     case TN_OP_PAD:
     case TN_OP_SOFTMAX:
     case TN_OP_LOG_SOFTMAX:
+    case TN_OP_BATCH_NORM:
     case TN_OP_LRN: return TN_FOLLOWS;
     case TN_OP_BROADCAST: return tn_val_rank(g, tn_node_result(g, n, 0)) == p.n ? TN_FOLLOWS : TN_FIXED;
     case TN_OP_RESIZE: return TN_ATTRS_OF(g, n, resize)->roi.n == 0 ? TN_FOLLOWS : TN_FIXED;
@@ -128,6 +133,11 @@ tn_val tn_emit_permuted(tn_graph *g, tn_node n, tn_perm p, size_t n_inputs, cons
     }
     case TN_OP_LRN: {
         tn_attrs_lrn a = *TN_ATTRS_OF(g, n, lrn);
+        a.axis = renamed(p, a.axis);
+        return tn_emit1(g, op, &a, n_inputs, in);
+    }
+    case TN_OP_BATCH_NORM: {
+        tn_attrs_norm a = *TN_ATTRS_OF(g, n, norm);
         a.axis = renamed(p, a.axis);
         return tn_emit1(g, op, &a, n_inputs, in);
     }

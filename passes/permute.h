@@ -12,6 +12,8 @@ typedef enum tn_permuted {
 } tn_permuted;
 
 tn_permuted tn_permutable(const tn_graph *g, tn_node n, tn_perm p);
+/* Is operand k of such a node transposed with it?  (The parameters of a batch norm are not.) */
+bool tn_permutes_operand(const tn_graph *g, tn_node n, size_t k);
 /* Emits the node over operands that are already transposed. */
 tn_val tn_emit_permuted(tn_graph *g, tn_node n, tn_perm p, size_t n_inputs, const tn_val *inputs);
 

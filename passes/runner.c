@@ -38,11 +38,12 @@ struct tn_pass_ctx {
  * plain shapes layout, cancel       transposes around every convolution, then as few of them as possible; cancel also
  * runs first, so that the model's own transposes do not stand between two convolutions precision            after
  * layout: casts sit beside heavy ops and do not separate transposes that cancel canon fold cse dce   casts and
- * transposes of weights are folded into the weights expand               composites without a kernel become core ops,
- * which the last round cleans up fuse                 sees only what will run */
-#define CLEAN "canon,fold,cse,dce"
-#define BEFORE CLEAN ",recognise,affine,fold,cancel,"
-#define AFTER "precision," CLEAN ",expand," CLEAN ",fuse"
+ * transposes of weights are folded into the weights expand               composites without a kernel become core ops:
+ * after cancel, which renames one axis of a composite where the expansion has reshapes in its way; the last round
+ * cleans up fuse                 sees only what will run */
+#define CLEAN "canon,fold,cse,dce,"
+#define BEFORE CLEAN "recognise,affine,fold,cancel,"
+#define AFTER "precision," CLEAN "expand," CLEAN "fuse"
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
     return opts && !opts->nhwc ? BEFORE AFTER : BEFORE "layout,fold,cancel," AFTER;
