@@ -13,7 +13,7 @@
 #include "tenon/compiler.h"
 
 static char log_text[4096];
-static void on_diag(void *user, const tn_diag *d) {
+static inline void on_diag(void *user, const tn_diag *d) {
     (void)user;
     size_t n = strlen(log_text);
     snprintf(log_text + n, sizeof log_text - n, "%s: %s\n", d->loc, d->message);
@@ -23,7 +23,7 @@ static const tn_env env = {.diag = on_diag};
 /* ---- graphs
  * ------------------------------------------------------------------------------------------------------------- */
 
-static tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
+static inline tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
     int64_t n = 1;
     for (size_t k = 0; k < rank; k++) n *= dims[k];
     float *p;
@@ -37,7 +37,7 @@ typedef struct conv_case {
     bool bias, relu, residual, scaled; /* scaled: x * s[n, c, 1, 1], as squeeze-and-excitation does */
 } conv_case;
 
-static tn_graph *conv_graph(const conv_case *c) {
+static inline tn_graph *conv_graph(const conv_case *c) {
     tn_graph *g = tn_graph_new(&env);
     const tn_dim images = c->n ? tn_dim_const(g, c->n) : tn_dim_sym(g, "N");
     const tn_dim dims[] = {images, tn_dim_const(g, c->c), tn_dim_const(g, c->h), tn_dim_const(g, c->w)};
@@ -61,12 +61,36 @@ static tn_graph *conv_graph(const conv_case *c) {
     return g;
 }
 
+/* Two convolutions into one concatenation and a third one that reads a slice of it: strided results and operands. */
+static inline tn_graph *views_graph(void) {
+    tn_graph *g = tn_graph_new(&env);
+    tn_val x = tn_graph_add_input(g, "x", tn_type_const(g, TN_F32, 4, (int64_t[]){2, 16, 6, 7}));
+    const int64_t p1[4] = {1, 1, 1, 1};
+    const tn_attrs_conv one = {.groups = 1, .layout = tn_intern(g, "nchw")};
+    const tn_attrs_conv three = {.pads = {p1, 4}, .groups = 1, .layout = tn_intern(g, "nchw")};
+    tn_val parts[2] = {
+        tn_emit1(g, TN_OP_CONV, &one, 2, (tn_val[]){x, weight(g, 4, (int64_t[]){24, 16, 1, 1})}),
+        tn_emit1(g, TN_OP_CONV, &three, 2, (tn_val[]){x, weight(g, 4, (int64_t[]){40, 16, 3, 3})}),
+    };
+    for (int k = 0; k < 2; k++) parts[k] = tn_unary(g, TN_OP_RELU, parts[k]);
+    const tn_attrs_axis axis = {.axis = 1};
+    tn_val all = tn_emit1(g, TN_OP_CONCAT, &axis, 2, parts);
+    tn_dim starts[4], sizes[4];
+    const int64_t start[4] = {0, 16, 0, 0}, size[4] = {2, 32, 6, 7}, step[4] = {1, 1, 1, 1};
+    for (int k = 0; k < 4; k++) starts[k] = tn_dim_const(g, start[k]), sizes[k] = tn_dim_const(g, size[k]);
+    const tn_attrs_slice slice = {.starts = {starts, 4}, .sizes = {sizes, 4}, .steps = {step, 4}};
+    tn_val part = tn_emit1(g, TN_OP_SLICE, &slice, 1, &all);
+    tn_val y = tn_emit1(g, TN_OP_CONV, &three, 2, (tn_val[]){part, weight(g, 4, (int64_t[]){8, 32, 3, 3})});
+    tn_graph_set_outputs(g, 2, (tn_val[]){y, all}, (const char *const[]){"y", "all"});
+    return g;
+}
+
 typedef struct gemm_case {
     int64_t batch, m, n, k; /* m 0: dynamic */
     bool trans_a, trans_b, weight, gelu;
 } gemm_case;
 
-static tn_graph *gemm_graph(const gemm_case *c) {
+static inline tn_graph *gemm_graph(const gemm_case *c) {
     tn_graph *g = tn_graph_new(&env);
     const tn_dim m = c->m ? tn_dim_const(g, c->m) : tn_dim_sym(g, "M"), k = tn_dim_const(g, c->k);
     const tn_dim a[] = {tn_dim_const(g, c->batch), c->trans_a ? k : m, c->trans_a ? m : k};
@@ -94,25 +118,37 @@ typedef struct result {
     size_t n;
 } result;
 
-static result candidates(tn_graph *g, const tn_pass_options *o, const char *arch, size_t cap) {
+/* Of the which-th kernel with an anchor (the last one if there are fewer; *more says whether others follow). */
+static inline result candidates_of(tn_graph *g, const tn_pass_options *o, const char *arch, size_t cap, size_t which,
+                            bool *more) {
     result r = {.g = g};
     log_text[0] = 0;
     tn_pass_ctx *ctx = tn_pass_ctx_new(&env, o);
     ck_assert_msg(tn_run_passes(g, NULL, ctx) == TN_OK, "%s", log_text);
     tn_pass_ctx_free(ctx);
     ck_assert_msg(tn_plan_memory(g, &r.mem) == TN_OK, "%s", log_text);
+    tn_node kernel = {0};
+    size_t seen = 0;
     TN_FOR_NODES(g, tn_graph_body(g), n) {
         if (tn_node_op(g, n) != TN_OP_KERNEL || !strcmp(TN_ATTRS_OF(g, n, kernel)->anchor, "map")) continue;
-        ck_assert(r.spec == NULL);
-        ck_assert_msg(tn_spec_make(g, n, &r.mem, &r.spec) == TN_OK, "%s", log_text);
+        if (seen++ <= which) kernel = n;
     }
-    ck_assert(r.spec != NULL);
+    ck_assert(kernel.i != 0);
+    *more = seen > which + 1;
+    ck_assert_msg(tn_spec_make(g, kernel, &r.mem, &r.spec) == TN_OK, "%s", log_text);
     ck_assert_msg(tn_enumerate(r.spec, tn_arch_find(arch), cap, &r.v, &r.n) == TN_OK, "%s\n%s", log_text, r.spec->text);
     ck_assert(r.n > 0);
     return r;
 }
 
-static void release(result *r) {
+static inline result candidates(tn_graph *g, const tn_pass_options *o, const char *arch, size_t cap) {
+    bool more;
+    result r = candidates_of(g, o, arch, cap, 0, &more);
+    ck_assert(!more);
+    return r;
+}
+
+static inline void release(result *r) {
     for (size_t k = 0; k < r->n; k++) tn_variant_free(&env, &r->v[k]);
     tn_free(&env, r->v, r->n * sizeof *r->v);
     tn_spec_free(r->spec);

@@ -52,6 +52,30 @@ TEST(gemm_f32, GEMM(       2,    65, 33, 77,  true,  false, false, false), &full
 TEST(gemv_row, GEMM(       1,    1,  77, 520, false, true,  true,  true), &half, "gemv", 4e-3, 4)
 TEST(gemv_rows, GEMM(      1,    6,  30, 264, false, true,  true,  false), &full, "gemv", 2e-4, 3)
 
+/* Batch axes that broadcast against each other: a is [2, 1, m, k], b is [3, k, n]. */
+START_TEST(gemm_mixed_batch) {
+    tn_graph *g = tn_graph_new(&env);
+    tn_val in[2] = {tn_graph_add_input(g, "a", tn_type_const(g, TN_F32, 4, (int64_t[]){2, 1, 20, 24})),
+                    tn_graph_add_input(g, "b", tn_type_const(g, TN_F32, 3, (int64_t[]){3, 24, 16}))};
+    tn_val y = tn_emit1(g, TN_OP_MATMUL, NULL, 2, in);
+    tn_graph_set_outputs(g, 1, &y, (const char *const[]){"y"});
+    run(g, &half, "gemm_mma", 4e-3, 2);
+}
+END_TEST
+
+START_TEST(views) {
+    bool more = true;
+    for (size_t which = 0; more; which++) {
+        result r = candidates_of(views_graph(), &half, "sm_90a", 8, which, &more);
+        char why[4096];
+        if (getenv("TENON_TEST_VERBOSE")) puts(r.spec->text);
+        emulate(&env, r.spec, &r.v[0], 4e-3, why, sizeof why);
+        ck_assert_msg(!why[0], "%s: %s\n%s", r.v[0].text, why, r.spec->text);
+        release(&r);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("mma_emulated");
     const struct {
@@ -59,7 +83,7 @@ int main(void) {
         const TTest *test;
     } tests[] = {
 #define ROW(name) {#name, name}
-        ROW(conv_scaled), ROW(conv_3x3),      ROW(conv_strided),         ROW(conv_strided_1x1), ROW(conv_grouped),      ROW(conv_stem),
+        ROW(conv_scaled), ROW(views), ROW(gemm_mixed_batch), ROW(conv_3x3),      ROW(conv_strided),         ROW(conv_strided_1x1), ROW(conv_grouped),      ROW(conv_stem),
         ROW(conv_odd_channels), ROW(conv_tf32),        ROW(conv_f32),         ROW(conv_pointwise),    ROW(depthwise_3x3),
         ROW(depthwise_strided), ROW(depthwise_multiplier), ROW(gemm_weight),  ROW(gemm_tall),         ROW(gemm_batched),
         ROW(gemm_trans_a),  ROW(gemm_odd),             ROW(gemm_tf32),        ROW(gemm_f32),          ROW(gemv_row),
