@@ -54,6 +54,31 @@ static bool constant_like(const tn_graph *g, tn_val v) {
     return tn_is_const(g, v) || tn_const_splat(g, v, &(double){0});
 }
 
+/* Smallest and largest magnitude of a constant's elements other than zero. */
+static void magnitudes(const tn_graph *g, tn_val c, double *lo, double *hi) {
+    int64_t n = 0;
+    *lo = INFINITY;
+    *hi = 0;
+    tn_static_numel(g, c, &n);
+    for (int64_t k = 0; k < n; k++) {
+        double v = fabs(tn_const_get(g, c, (uint64_t)k));
+        if (v != 0 && v < *lo) *lo = v;
+        if (v > *hi) *hi = v;
+    }
+}
+
+/* x * c * d may be representable where c * d is not. */
+static const char *product_in_range(const tn_match *m) {
+    tn_dtype t = tn_val_dtype(m->g, root_value(m));
+    double clo, chi, dlo, dhi;
+    bool narrow = t != TN_F32 && t != TN_F64 && t != TN_BF16;
+    if (!tn_dtype_is_float(t)) return NULL;
+    magnitudes(m->g, m->v[TN_C], &clo, &chi);
+    magnitudes(m->g, m->v[TN_D], &dlo, &dhi);
+    bool fits = chi * dhi <= (narrow ? 448 : 1e37) && clo * dlo >= (narrow ? 6.2e-5 : 1e-37);
+    return fits ? NULL : "the product of the constants may overflow or vanish";
+}
+
 /* Negated constants are left to folding: sub_const makes them. */
 static const char *y_varies(const tn_match *m) {
     return tn_is_const(m->g, m->v[TN_Y]) ? "" : NULL;
@@ -158,7 +183,7 @@ static const tn_rule arith[] = {
     RULE(neg_mul_const,    OP(NEG, ONCE(MUL, X, CONSTANT(C))),           OP(MUL, X, OP(NEG, VAR(C))),    signed_numbers,   EXACT),
     RULE(sub_const,        OP(SUB, X, CONSTANT(C)),                      OP(ADD, X, OP(NEG, VAR(C))),    signed_numbers,   EXACT),
     RULE(add_add_const,    OP(ADD, ONCE(ADD, X, CONSTANT(C)), CONSTANT(D)), OP(ADD, X, OP(ADD, VAR(C), VAR(D))), NULL,     FLOAT_RELAXED),
-    RULE(mul_mul_const,    OP(MUL, ONCE(MUL, X, CONSTANT(C)), CONSTANT(D)), OP(MUL, X, OP(MUL, VAR(C), VAR(D))), NULL,     FLOAT_RELAXED),
+    RULE(mul_mul_const,    OP(MUL, ONCE(MUL, X, CONSTANT(C)), CONSTANT(D)), OP(MUL, X, OP(MUL, VAR(C), VAR(D))), product_in_range, FLOAT_RELAXED),
     RULE(div_pow2,         OP(DIV, X, SPLAT(C)),                         FN(mul_by_reciprocal),          reciprocal_exact, EXACT),
     RULE(div_const,        OP(DIV, X, SPLAT(C)),                         FN(mul_by_reciprocal),          divisor_plain,    RELAXED),
     RULE(one_div,          OP(DIV, NUM(1), X),                           OP(RECIP, X),                   floats,           EXACT),
