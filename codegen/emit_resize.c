@@ -66,7 +66,8 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
     }
     tn_text *o = tn_fn_text(f, x.lane);
     const uint32_t id = f->n_names++;
-    tn_text_add(o, "const float first%u = tn_floor(%s - %.9gf) + 1;\n", id, x.text, support);
+    const tn_ref width = tn_fn_literal(f, TN_F32, support, 0), tight = tn_fn_literal(f, TN_F32, shrink, 0);
+    tn_text_add(o, "const float first%u = tn_floor(%s - %s) + 1;\n", id, x.text, width.text);
     t->n = count;
     for (uint32_t k = 0; k < count; ++k) {
         char at[64];
@@ -77,8 +78,8 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
         snprintf(w->text, sizeof w->text, "w%u_%u", id, k);
         tn_text_add(o, "%sfloat %s = ", a->exclude_outside || shrink < 1 ? "" : "const ", w->text);
         if (a->exclude_outside) tn_text_add(o, "%s < 0 || %s > %s - 1 ? 0.0f : ", at, at, n_in);
-        if (cubic) tn_text_add(o, "tn_kernel_cubic((%s - %s) * %.9gf, %.9gf);\n", at, x.text, shrink, A);
-        else tn_text_add(o, "tn_kernel_linear((%s - %s) * %.9gf);\n", at, x.text, shrink);
+        if (cubic) tn_text_add(o, "tn_kernel_cubic((%s - %s) * %s, %s);\n", at, x.text, tight.text, tn_fn_literal(f, TN_F32, A, 0).text);
+        else tn_text_add(o, "tn_kernel_linear((%s - %s) * %s);\n", at, x.text, tight.text);
     }
     if (!a->exclude_outside && shrink >= 1) return;
     tn_text_add(o, "const float sum%u = ", id);
@@ -111,7 +112,7 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
     }
     const tn_expr n_in = tn_fn_expr(f, tn_ix_dim(e->ix, in), true), n_out = tn_fn_expr(f, tn_ix_dim(e->ix, out), true);
     char factor[1200];
-    if (scale > 0) snprintf(factor, sizeof factor, near || crop ? "%.17g" : "%.9gf", scale);
+    if (scale > 0) snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, near || crop ? TN_F64 : TN_F32, scale, 0).text);
     else snprintf(factor, sizeof factor, "(%s)%s / (%s)%s", type, n_out.text, type, n_in.text);
     const tn_ref x = source(f, a, k, tn_val_rank(e->g, vx), o, factor, n_in.text, n_out.text, type);
     if (crop) {

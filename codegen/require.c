@@ -60,6 +60,12 @@ static val name(parser *s) {
         if (!accept(s, ")")) return fail(s, "expected ) after min or max");
         return min_of(a, b, id[1] == 'a');
     }
+    if (!strcmp(id, "hint")) { /* of what varies: the value that tuning assumes */
+        if (!accept(s, "(")) return fail(s, "expected ( after hint");
+        const val a = ternary(s);
+        if (!accept(s, ")")) return fail(s, "expected ) after hint");
+        return fixed(a.value);
+    }
     val v;
     if (!s->lookup(s->user, id, &v)) return fail(s, "unknown name");
     return v;

@@ -3,7 +3,7 @@
 //! kernel  arg_reduce  y[row] = position of the best of x[row, :]
 //! knob    BLOCK  128 256
 //! knob    TPR    1 8 32
-//! require TPR == 1 || TPR < COLS * 2
+//! require TPR == 1 || TPR < hint(COLS) * 2
 #include "tn_device.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -6,8 +6,8 @@
 //! knob    VEC    1 2 4 8
 //! require BX * BY >= 64 && BX * BY <= 1024
 //! require VEC == 1 || (INNER % VEC == 0 && VEC <= VEC_MAX)
-//! require BY == 1 || BY * 2 <= ROWS
-//! require BX == 32 || BX * VEC <= INNER
+//! require BY == 1 || BY * 2 <= hint(ROWS)
+//! require BX == 32 || BX * VEC <= hint(INNER)
 #include "tn_device.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

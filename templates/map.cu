@@ -5,7 +5,7 @@
 //! knob    ITEMS   1 2 4
 //! require VEC == 1 || (N % VEC == 0 && VEC <= VEC_MAX)
 //! require VEC >= VEC_MIN
-//! require ITEMS == 1 || N >= BLOCK * VEC * ITEMS * SMS
+//! require ITEMS == 1 || hint(N) >= BLOCK * VEC * ITEMS * SMS
 #include "tn_device.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -5,8 +5,8 @@
 //! knob    BN     16 32 64 128
 //! knob    T      1 2 4
 //! require BM * BN / (T * T) >= 64 && BM * BN / (T * T) <= 512
-//! require BM == 16 || BM < 2 * M
-//! require BN == 16 || BN < 2 * N
+//! require BM == 16 || BM < 2 * hint(M)
+//! require BN == 16 || BN < 2 * hint(N)
 #include "tn_device.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

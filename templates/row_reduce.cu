@@ -5,8 +5,8 @@
 //! knob    VEC    1 2 4 8
 //! require TPR <= 32 || TPR == BLOCK
 //! require VEC == 1 || (COLS % VEC == 0 && VEC <= VEC_MAX)
-//! require TPR == 1 || TPR * VEC < COLS * 2
-//! require TPR > 1 || COLS <= 4096 || ROWS >= 65536
+//! require TPR == 1 || TPR * VEC < hint(COLS) * 2
+//! require TPR > 1 || hint(COLS) <= 4096 || hint(ROWS) >= 65536
 #include "tn_device.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -7,7 +7,7 @@
 //! knob    REGS   0 1
 //! require TPR <= 32 || TPR == BLOCK
 //! require VEC == 1 || (COLS % VEC == 0 && VEC <= VEC_MAX)
-//! require TPR == 1 || TPR * VEC < COLS * 2
+//! require TPR == 1 || TPR * VEC < hint(COLS) * 2
 //! require REGS == 0 || STATIC
 //! require REGS == 0 || (COLS + TPR * VEC - 1) / (TPR * VEC) * VEC <= 64
 #include "tn_device.cuh"

@@ -367,7 +367,7 @@ struct tn_min_op {
 // Over groups of WIDTH neighbouring lanes (a power of two up to 32); every lane gets the result.
 template <typename Op, int WIDTH, typename T> TN_DEV T tn_warp_reduce(T v) {
     TN_UNROLL
-    for (int d = WIDTH / 2; d > 0; d >>= 1) v = Op::apply(v, tn_shuffle_xor(v, d));
+    for (int d = WIDTH / 2; d > 0; d >>= 1) v = Op::apply(v, (T)tn_shuffle_xor(v, d));
     return v;
 }
 // Over a block of THREADS threads in x; every thread gets the result.  scratch: THREADS / 32 elements of shared memory,
