@@ -50,7 +50,9 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double vec = (double)tn_knob_get(t, knobs, "VEC"), items = (double)tn_knob_get(t, knobs, "ITEMS"),
                  block = (double)tn_knob_get(t, knobs, "BLOCK"), n = (double)tn_problem_get(p, "N");
     const double wide = (double)tn_problem_get(p, "VEC_MAX"), share = vec / wide;
-    const double efficiency = 0.45 + 0.47 * (share > 1 ? 1 : share); /* narrow accesses cost issue slots */
+    tn_turn turn;
+    const bool strided = tn_find_turn(s, &turn); /* reads or writes jump */
+    const double efficiency = strided ? 0.25 : 0.45 + 0.47 * (share > 1 ? 1 : share); /* narrow accesses cost issue slots */
     /* too few threads: prefer more of them over wider ones */
     return tn_cost_us(arch, &(tn_load_model){.blocks = n / (block * vec * items), .threads = block, .bytes = s->bytes,
                                              .flops = s->flops * 4, .tflops = arch->f32_tflops, .mem_efficiency = efficiency,

@@ -170,10 +170,11 @@ static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
     return r;
 }
 
-bool tn_spec_epilogue_ok(const tn_spec *s) {
+bool tn_spec_epilogue_ok(const tn_spec *s) { return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s)); }
+
+bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
     tn_variant v = {0};
     tn_coord c[TN_MAX_RANK];
-    const tn_val of = tn_spec_anchor_result(s);
     if (!of.i) return false;
     tn_emitter *e = dry_emitter(s, &v);
     const uint32_t n = all_axes(s, of, c), one = 1;
