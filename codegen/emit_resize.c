@@ -13,38 +13,50 @@ typedef struct axis_taps {
     tn_ref weight[MAX_TAPS]; /* empty text: 1 */
 } axis_taps;
 
-static bool is(const char *s, const char *name) { return s && !strcmp(s, name); }
+static bool is(const char *s, const char *name) {
+    return s && !strcmp(s, name);
+}
 
 /* Nearest upsampling by a whole factor is a quotient, which later folds into other index arithmetic. */
 static bool whole_factor(tn_fn *f, const tn_attrs_resize *a, tn_ix o, tn_dim in, tn_dim out, double scale, tn_ix *at) {
     tn_graph *g = f->e->g;
     const tn_dim q = tn_dim_floordiv(g, out, in);
     int64_t s;
-    if (scale > 0) s = (int64_t)scale;
-    else if (!tn_dim_is_const(g, q, &s)) return false;
+    if (scale > 0)
+        s = (int64_t)scale;
+    else if (!tn_dim_is_const(g, q, &s))
+        return false;
     if (s < 1 || (scale > 0 && (double)s != scale) || tn_dim_mul(g, in, tn_dim_const(g, s)).i != out.i) return false;
     const bool half = !a->coords || !*a->coords || is(a->coords, "half_pixel") || is(a->coords, "half_pixel_symmetric");
-    const bool rounds = !a->nearest || !*a->nearest || is(a->nearest, "round_prefer_floor") || is(a->nearest, "round_prefer_ceil");
+    const bool rounds =
+        !a->nearest || !*a->nearest || is(a->nearest, "round_prefer_floor") || is(a->nearest, "round_prefer_ceil");
     if (!(half && rounds) && !(is(a->coords, "asymmetric") && is(a->nearest, "floor"))) return false;
     *at = tn_ix_div(f->e->ix, o, tn_ix_const(f->e->ix, s));
     return true;
 }
 
 /* float or double variable: the sampled coordinate. */
-static tn_ref source(tn_fn *f, const tn_attrs_resize *a, size_t k, size_t rank, tn_ix o, const char *scale, const char *n_in,
-                     const char *n_out, const char *type) {
+static tn_ref source(tn_fn *f, const tn_attrs_resize *a, size_t k, size_t rank, tn_ix o, const char *scale,
+                     const char *n_in, const char *n_out, const char *type) {
     const tn_expr x = tn_fn_expr(f, o, true);
-    char call[900];
     const double start = a->roi.n == 2 * rank ? a->roi.p[k] : 0, end = a->roi.n == 2 * rank ? a->roi.p[rank + k] : 1;
-    if (is(a->coords, "align_corners")) snprintf(call, sizeof call, "tn_resize_align_corners<%s>(%s, %s, %s)", type, x.text, scale, n_in);
-    else if (is(a->coords, "asymmetric")) snprintf(call, sizeof call, "tn_resize_asymmetric<%s>(%s, %s)", type, x.text, scale);
-    else if (is(a->coords, "pytorch_half_pixel")) snprintf(call, sizeof call, "tn_resize_pytorch<%s>(%s, %s, %s)", type, x.text, scale, n_in);
-    else if (is(a->coords, "half_pixel_symmetric")) snprintf(call, sizeof call, "tn_resize_symmetric<%s>(%s, %s, %s, %s)", type, x.text, scale, n_in, n_out);
-    else if (is(a->coords, "tf_crop_and_resize")) snprintf(call, sizeof call, "tn_resize_crop<%s>(%s, %s, %s, %.17g, %.17g)", type, x.text, scale, n_in, start, end);
-    else snprintf(call, sizeof call, "tn_resize_half_pixel<%s>(%s, %s)", type, x.text, scale);
     tn_ref r = {"", tn_ix_is_per_lane(f->e->ix, o) && f->vec > 1};
+    tn_text *out = tn_fn_text(f, r.lane);
     snprintf(r.text, sizeof r.text, "x%u", f->n_names++);
-    tn_text_add(tn_fn_text(f, r.lane), "const %s %s = %s;\n", type, r.text, call);
+    tn_text_add(out, "const %s %s = ", type, r.text);
+    if (is(a->coords, "align_corners"))
+        tn_text_add(out, "tn_resize_align_corners<%s>(%s, %s, %s)", type, x.text, scale, n_in);
+    else if (is(a->coords, "asymmetric"))
+        tn_text_add(out, "tn_resize_asymmetric<%s>(%s, %s)", type, x.text, scale);
+    else if (is(a->coords, "pytorch_half_pixel"))
+        tn_text_add(out, "tn_resize_pytorch<%s>(%s, %s, %s)", type, x.text, scale, n_in);
+    else if (is(a->coords, "half_pixel_symmetric"))
+        tn_text_add(out, "tn_resize_symmetric<%s>(%s, %s, %s, %s)", type, x.text, scale, n_in, n_out);
+    else if (is(a->coords, "tf_crop_and_resize"))
+        tn_text_add(out, "tn_resize_crop<%s>(%s, %s, %s, %.17g, %.17g)", type, x.text, scale, n_in, start, end);
+    else
+        tn_text_add(out, "tn_resize_half_pixel<%s>(%s, %s)", type, x.text, scale);
+    tn_text_add(out, ";\n");
     return r;
 }
 
@@ -54,8 +66,8 @@ static tn_ix tap_index(tn_fn *f, const char *x, const char *n_in, tn_dim in, boo
     return tn_fn_index_var(f, "i", text, tn_ix_dim(f->e->ix, in), lane);
 }
 
-static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x, const char *n_in, tn_dim in, double scale,
-                        axis_taps *t) {
+static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x, const char *n_in, tn_dim in,
+                        double scale, axis_taps *t) {
     const bool cubic = is(a->mode, "cubic");
     const double A = a->cubic_a != 0 ? a->cubic_a : -0.75, shrink = a->antialias && scale > 0 && scale < 1 ? scale : 1;
     const double support = (cubic ? 2 : 1) / shrink;
@@ -78,8 +90,11 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
         snprintf(w->text, sizeof w->text, "w%u_%u", id, k);
         tn_text_add(o, "%sfloat %s = ", a->exclude_outside || shrink < 1 ? "" : "const ", w->text);
         if (a->exclude_outside) tn_text_add(o, "%s < 0 || %s > %s - 1 ? 0.0f : ", at, at, n_in);
-        if (cubic) tn_text_add(o, "tn_kernel_cubic((%s - %s) * %s, %s);\n", at, x.text, tight.text, tn_fn_literal(f, TN_F32, A, 0).text);
-        else tn_text_add(o, "tn_kernel_linear((%s - %s) * %s);\n", at, x.text, tight.text);
+        if (cubic)
+            tn_text_add(o, "tn_kernel_cubic((%s - %s) * %s, %s);\n", at, x.text, tight.text,
+                        tn_fn_literal(f, TN_F32, A, 0).text);
+        else
+            tn_text_add(o, "tn_kernel_linear((%s - %s) * %s);\n", at, x.text, tight.text);
     }
     if (!a->exclude_outside && shrink >= 1) return;
     tn_text_add(o, "const float sum%u = ", id);
@@ -105,15 +120,18 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
     const char *type = near || crop ? "double" : "float";
     int64_t ci, co;
     double scale = given;
-    if (scale == 0 && tn_dim_is_const(e->g, in, &ci) && tn_dim_is_const(e->g, out, &co) && ci > 0) scale = (double)co / (double)ci;
+    if (scale == 0 && tn_dim_is_const(e->g, in, &ci) && tn_dim_is_const(e->g, out, &co) && ci > 0)
+        scale = (double)co / (double)ci;
     if (a->antialias && scale == 0) {
         tn_fn_failed(f, n, "antialiasing needs a scale that is known at compile time");
         return;
     }
     const tn_expr n_in = tn_fn_expr(f, tn_ix_dim(e->ix, in), true), n_out = tn_fn_expr(f, tn_ix_dim(e->ix, out), true);
     char factor[1200];
-    if (scale > 0) snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, near || crop ? TN_F64 : TN_F32, scale, 0).text);
-    else snprintf(factor, sizeof factor, "(%s)%s / (%s)%s", type, n_out.text, type, n_in.text);
+    if (scale > 0)
+        snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, near || crop ? TN_F64 : TN_F32, scale, 0).text);
+    else
+        snprintf(factor, sizeof factor, "(%s)%s / (%s)%s", type, n_out.text, type, n_in.text);
     const tn_ref x = source(f, a, k, tn_val_rank(e->g, vx), o, factor, n_in.text, n_out.text, type);
     if (crop) {
         char text[700];
@@ -129,8 +147,10 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
         interpolate(f, n, a, single, n_in.text, in, scale, t);
         return;
     }
-    const char *round = is(a->nearest, "floor") ? "floor" : is(a->nearest, "ceil") ? "ceil"
-                        : is(a->nearest, "round_prefer_ceil") ? "prefer_ceil" : "prefer_floor";
+    const char *round = is(a->nearest, "floor")               ? "floor"
+                        : is(a->nearest, "ceil")              ? "ceil"
+                        : is(a->nearest, "round_prefer_ceil") ? "prefer_ceil"
+                                                              : "prefer_floor";
     char text[100];
     snprintf(text, sizeof text, "tn_nearest_%s(%s)", round, x.text);
     t->index[0] = tap_index(f, text, n_in.text, in, x.lane);
@@ -176,8 +196,10 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         if (ok != pred) tn_text_add(&text, "%s ? ", f->pred[ok].text);
         tn_text_add(&text, whole ? "(%s)tn_to_i64(%s)" : "(%s)(%s)", tn_register_type(type), sum.p ? sum.p : "0");
         if (ok != pred)
-            tn_text_add(&text, " : %s", tn_fn_literal(f, type, TN_ATTRS_OF(e->g, n, resize)->extrapolation,
-                                                      (int64_t)TN_ATTRS_OF(e->g, n, resize)->extrapolation).text);
+            tn_text_add(&text, " : %s",
+                        tn_fn_literal(f, type, TN_ATTRS_OF(e->g, n, resize)->extrapolation,
+                                      (int64_t)TN_ATTRS_OF(e->g, n, resize)->extrapolation)
+                            .text);
         out = tn_fn_define(f, y, out.lane || f->pred[ok].lane, text.p ? text.p : "0");
         tn_text_free(&text);
     }

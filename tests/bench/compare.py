@@ -132,12 +132,15 @@ def main():
     ap.add_argument("--modes", default="eager,compile")
     ap.add_argument("--seconds", type=float, default=1)
     ap.add_argument("--tune-seconds", type=float, default=60)
+    ap.add_argument("--keep", type=pathlib.Path, help="keep models and plans in this folder")
     ap.add_argument("--out", type=pathlib.Path)
     a = ap.parse_args()
     rows = []
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {a.precision}, {time.strftime('%Y-%m-%d')}")
     print(f"{'model':<18}{'batch':>6} {'what':<10}{'ms':>9}{'ready s':>9}{'cosine':>11}  notes")
     with tempfile.TemporaryDirectory() as folder:
+        folder = a.keep or folder
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
         for name in a.models.split(","):
             for batch in map(int, a.batches.split(",")):
                 jobs = [(m, lambda m=m: peer(name, m, batch, a.precision, a.seconds)) for m in a.modes.split(",") if m]
