@@ -245,8 +245,45 @@ static bool fold_quotient(tn_ix_pool *p, tn_ix_poly *s) {
     return false;
 }
 
+/* k*b*((a/b)%c) + k*(a%b) is k*(a%(b*c)): neighbouring axes of a longer index become one. */
+static bool fold_remainder(tn_ix_pool *p, tn_ix_poly *s) {
+    for (uint32_t i = 0; i < s->n; ++i) {
+        for (uint32_t j = 0; j < TN_IX_FACTORS && s->t[i].f[j]; ++j) {
+            const tn_ix_atom low = p->atom[s->t[i].f[j]].pub;
+            if (low.kind != TN_IX_MOD) continue;
+            const tn_ix_term term = s->t[i];
+            const tn_ix q = tn_ix_div(p, low.a, low.b);
+            uint32_t rest[TN_IX_FACTORS] = {0};
+            for (uint32_t k = 0, n = 0; k < TN_IX_FACTORS; ++k)
+                if (k != j) rest[n++] = term.f[k];
+            tn_ix_poly b;
+            tn_ix_get(p, low.b, &b);
+            if (b.n != 1 || !q.i) continue;
+            for (uint32_t m = 1; m < p->n_atom; ++m) {
+                const tn_ix_atom high = p->atom[m].pub;
+                if (high.kind != TN_IX_MOD || high.a.i != q.i) continue;
+                uint32_t f[TN_IX_FACTORS], both[TN_IX_FACTORS], with[TN_IX_FACTORS] = {m};
+                int64_t want;
+                if (!join_factors(b.t[0].f, rest, both) || !join_factors(both, with, f) || __builtin_mul_overflow(b.t[0].k, term.k, &want))
+                    continue;
+                uint32_t u = 0;
+                while (u < s->n && !(compare_factors(s->t[u].f, f) == 0 && s->t[u].k == want)) ++u;
+                if (u == s->n) continue;
+                tn_ix_poly folded = *s, whole;
+                tn_ix_get(p, tn_ix_mod(p, low.a, tn_ix_mul(p, low.b, high.b)), &whole);
+                if (p->failed || !add_term(&folded, -term.k, term.f) || !add_term(&folded, -want, f) ||
+                    !tn_ix_poly_add(&folded, &whole, term.k, rest))
+                    continue;
+                *s = folded;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static tn_ix finish(tn_ix_pool *p, tn_ix_poly *s) {
-    for (int guard = 0; guard < 32 && fold_quotient(p, s); ++guard) {}
+    for (int guard = 0; guard < 32 && (fold_quotient(p, s) || fold_remainder(p, s)); ++guard) {}
     return tn_ix_intern(p, s);
 }
 

@@ -1,0 +1,47 @@
+// reduce_sum_mul_add_sqrt_48214c54: row_reduce BLOCK=128 TPR=32 VEC=1
+//
+//   reduce_sum
+//   %0 : f32[5,33] strides [33,1] align 16
+//   %1 : f32[5,1] strides [1,1] align 16
+//   %2 = mul %0, %0 : f32[5,33]
+//   %3 = reduce_sum %2 axes=[1] keepdims : f32[5,1]
+//   %4 = add %3, %1 : f32[5,1]
+//   %5 = sqrt %4 : f32[5,1]
+//   yield %5
+//   out %5 strides [1,1] align 16
+#pragma once
+#define TN_KERNEL reduce_sum_mul_add_sqrt_48214c54
+typedef int tn_index;
+
+#define TN_BLOCK 128
+#define TN_TPR 32
+#define TN_VEC 1
+#define TN_ROWS 5
+#define TN_COLS 33
+#define TN_VEC_MAX 4
+#define TN_INNER 1
+
+struct tn_args {
+    const float *in0;
+    const float *in1;
+    float *out0;
+};
+
+typedef float tn_val;
+typedef float tn_acc;
+typedef tn_sum_op tn_combine;
+#define TN_FINISH(acc) (acc)
+
+TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x)[1]) {
+    const float v0 = tn_get(args.in0 + (row * 33 + col));
+    const float v2 = v0 * v0; // mul
+    x[0] = v2;
+}
+
+TN_DEV void tn_epilogue(const tn_args &args, tn_index row, const float (&acc)[1]) {
+    const float v1 = tn_get(args.in1 + (row));
+    const float v4 = acc[0] + v1; // add
+    const float v5 = tn_sqrt(v4); // sqrt
+    tn_put(args.out0 + (row), (float)v5);
+}
+

@@ -1,0 +1,109 @@
+/* Generated headers are kept in tests/golden/: a change of code generation shows as a difference there.
+ * TENON_UPDATE_GOLDEN=1 writes them anew. */
+#include <unistd.h>
+
+#include "kernel_cases.h"
+
+typedef struct golden { const char *file, *func, *tpl, *knobs; } golden;
+
+static const golden cases[] = {
+    {"elementwise.tn", "relu_add", "map", "BLOCK=256 VEC=4 ITEMS=1"},
+    {"elementwise.tn", "half", "map", "BLOCK=256 VEC=8 ITEMS=1"},
+    {"elementwise.tn", "constants", "map", "BLOCK=128 VEC=1 ITEMS=1"},
+    {"movement.tn", "from_nhwc", "transpose", "TILE=32 ROWS=8"},
+    {"movement.tn", "pad_direct", "map", "BLOCK=128 VEC=8 ITEMS=1"},
+    {"movement.tn", "concat_wide", "map", "BLOCK=128 VEC=8 ITEMS=1"},
+    {"movement.tn", "gather_inner", "map", "BLOCK=128 VEC=2 ITEMS=1"},
+    {"movement.tn", "upsample_add", "map", "BLOCK=128 VEC=8 ITEMS=1"},
+    {"movement.tn", "space_to_depth", "map", "BLOCK=128 VEC=1 ITEMS=1"},
+    {"reduce.tn", "norm2", "row_reduce", "BLOCK=128 TPR=32 VEC=1"},
+    {"reduce.tn", "pool_all", "col_reduce", "BX=32 BY=4 VEC=2"},
+    {"rows.tn", "masked", "softmax", "BLOCK=128 TPR=8 VEC=1 REGS=1"},
+    {"rows.tn", "plain_norm", "norm", "BLOCK=128 TPR=8 VEC=4 REGS=1"},
+    {"windows.tn", "max_pool_nhwc", "pool", "BLOCK=128 VEC=8"},
+    {"windows.tn", "conv", "conv_direct", "BLOCK=128 OC=4"},
+    {"matmul.tn", "heads", "matmul_direct", "BM=16 BN=16 T=1"},
+    {"symbolic.tn", "image", "map", "BLOCK=256 VEC=1 ITEMS=1"},
+    {"symbolic.tn", "flatten", "map", "BLOCK=256 VEC=4 ITEMS=1"},
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+static const golden *wanted;
+static bool found;
+
+static void check_case(const fused *f, tn_node kernel, const char *file) {
+    (void)file;
+    if (found || strcmp(tn_graph_name(f->g), wanted->func) != 0) return;
+    tn_spec *s;
+    tn_variant v;
+    ck_assert_msg(tn_spec_make(f->g, kernel, &f->m, &s) == TN_OK, "%s", messages);
+    ck_assert_msg(tn_variant_make(s, tn_arch_find("sm_90a"), wanted->tpl, wanted->knobs, &v) == TN_OK, "%s: %s", wanted->func, messages);
+    char path[512];
+    snprintf(path, sizeof path, TENON_SOURCE_DIR "/tests/golden/%s_%s.cuh", wanted->func, wanted->tpl);
+    if (getenv("TENON_UPDATE_GOLDEN")) {
+        FILE *out = fopen(path, "w");
+        ck_assert_msg(out != NULL, "%s cannot be written", path);
+        fputs(v.header, out);
+        fclose(out);
+    }
+    char *kept = read_text(path);
+    ck_assert_msg(!strcmp(kept, v.header), "%s differs (TENON_UPDATE_GOLDEN=1 accepts it); now:\n%s", path, v.header);
+    free(kept);
+    found = true;
+    tn_variant_free(&env, &v);
+    tn_spec_free(s);
+}
+
+START_TEST(header_is_as_kept) {
+    char path[512];
+    wanted = &cases[_i];
+    snprintf(path, sizeof path, "%s/%s", DIR_KERNELS, wanted->file);
+    for_cases(path, check_case);
+    ck_assert_msg(found, "%s has no function %s", wanted->file, wanted->func);
+}
+END_TEST
+
+/* Layers, values and symbols may be called anything: equal kernels have equal specs, different ones do not. */
+static char first_text[4096], first_name[64];
+static uint32_t n_specs, n_equal;
+static void collect(const fused *f, tn_node kernel, const char *file) {
+    (void)file;
+    tn_spec *s;
+    ck_assert(tn_spec_make(f->g, kernel, &f->m, &s) == TN_OK);
+    if (!n_specs++) {
+        snprintf(first_text, sizeof first_text, "%s", s->text);
+        snprintf(first_name, sizeof first_name, "%s", s->name);
+    } else n_equal += !strcmp(first_text, s->text) && !strcmp(first_name, s->name);
+    tn_spec_free(s);
+}
+
+START_TEST(specs_are_canonical) {
+    char path[] = "/tmp/tenon_specs_XXXXXX";
+    const int fd = mkstemp(path);
+    FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+    ck_assert_ptr_nonnull(out);
+    fputs("func @a(%x: f32[N,8], %y: f32[8]) -> f32[N,8] {\n %0 = add %x, %y : f32[N,8] loc(\"one\")\n return %0\n}\n// -----\n"
+          "func @b(%p: f32[M,8], %q: f32[8]) -> f32[M,8] {\n %r = add %p, %q : f32[M,8] loc(\"two\")\n return %r\n}\n// -----\n"
+          "func @c(%p: f32[M,4], %q: f32[4]) -> f32[M,4] {\n %r = add %p, %q : f32[M,4]\n return %r\n}\n",
+          out);
+    fclose(out);
+    n_specs = n_equal = 0;
+    for_cases(path, collect);
+    unlink(path);
+    ck_assert_uint_eq(n_specs, 3);
+    ck_assert_uint_eq(n_equal, 1);
+}
+END_TEST
+
+int main(void) {
+    TCase *t = tcase_create("golden");
+    tcase_add_loop_test(t, header_is_as_kept, 0, N_CASES);
+    tcase_add_test(t, specs_are_canonical);
+    Suite *s = suite_create("golden");
+    suite_add_tcase(s, t);
+    SRunner *sr = srunner_create(s);
+    srunner_run_all(sr, CK_ENV);
+    const int failed = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failed ? 1 : 0;
+}
