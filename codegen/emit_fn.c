@@ -182,7 +182,7 @@ uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
     lane = (lane || (pred && f->pred[pred].lane)) && f->vec > 1;
     snprintf(r->text, sizeof r->text, "ok%u", f->n_names++);
     r->lane = lane;
-    if (pred) tn_text_add(tn_fn_text(f, lane), "const bool %s = %s && (%s);\n", r->text, f->pred[pred].text, condition);
+    if (pred) tn_text_add(tn_fn_text(f, lane), "const bool %s = %s && %s;\n", r->text, f->pred[pred].text, condition);
     else tn_text_add(tn_fn_text(f, lane), "const bool %s = %s;\n", r->text, condition);
     return f->n_pred++;
 }
@@ -198,6 +198,20 @@ uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
     const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
     char text[1100];
     snprintf(text, sizeof text, "%s < %s", x.text, y.text);
+    return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
+}
+
+uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
+    const int less = tn_ix_less(f->e->ix, a, b);
+    if (less < 0) return pred;
+    if (less > 0) {
+        *never = true;
+        return pred;
+    }
+    tn_ix_simplify_less(f->e->ix, &a, &b); /* a < b and a >= b lose the same lanes */
+    const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
+    char text[1100];
+    snprintf(text, sizeof text, "%s >= %s", x.text, y.text);
     return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
 }
 

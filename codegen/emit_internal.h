@@ -111,7 +111,9 @@ typedef struct tn_expr { char text[512]; } tn_expr;
 tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested);
 /* pred && a < b: the number of the combined predicate; *never is set if it cannot hold. */
 uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never);
-/* pred && not other condition given as C text. */
+/* pred && a >= b. */
+uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never);
+/* pred && a condition given as C text that binds tighter than &&. */
 uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane);
 tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer);
 /* const R v<number> = text;   with a comment naming the op and layer. */

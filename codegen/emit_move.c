@@ -71,7 +71,6 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     const tn_attrs_pad *a = TN_ATTRS_OF(e->g, n, pad);
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const bool fill = !a->mode || !*a->mode || !strcmp(a->mode, "constant");
-    const tn_ix zero = tn_ix_const(e->ix, 0);
     tn_ix in[TN_MAX_RANK];
     uint32_t ok = pred;
     bool never = false;
@@ -79,9 +78,10 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         const tn_ix dim = tn_ix_dim(e->ix, tn_val_dim(e->g, x, k));
         in[k] = tn_ix_sub(e->ix, c[k], tn_ix_dim(e->ix, a->before.p[k]));
         if (tn_dim_equal_const(e->g, a->before.p[k], 0) && tn_dim_equal_const(e->g, a->after.p[k], 0)) continue;
-        if (fill) { /* 0 <= in < dim */
-            ok = tn_fn_less(f, ok, tn_ix_sub(e->ix, zero, in[k]), tn_ix_const(e->ix, 1), &never);
-            ok = tn_fn_less(f, ok, in[k], dim, &never);
+        if (fill) { /* before <= c < before + dim */
+            const tn_ix before = tn_ix_dim(e->ix, a->before.p[k]);
+            ok = tn_fn_at_least(f, ok, c[k], before, &never);
+            ok = tn_fn_less(f, ok, c[k], tn_ix_add(e->ix, before, dim), &never);
         } else {
             const tn_expr i = tn_fn_expr(f, in[k], false), d = tn_fn_expr(f, dim, false);
             char text[1100];
@@ -114,7 +114,7 @@ static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         const tn_ix end = tn_ix_add(e->ix, start, tn_ix_dim(e->ix, tn_val_dim(e->g, x, axis)));
         bool never = false;
         uint32_t ok = tn_fn_less(f, pred, c[axis], end, &never);
-        if (!never) ok = tn_fn_less(f, ok, tn_ix_sub(e->ix, start, c[axis]), tn_ix_const(e->ix, 1), &never);
+        if (!never) ok = tn_fn_at_least(f, ok, c[axis], start, &never);
         in[axis] = tn_ix_sub(e->ix, c[axis], start);
         start = end;
         if (never) continue;

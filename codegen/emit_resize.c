@@ -186,6 +186,10 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
             out.lane |= t[k].weight[which].lane;
         }
         const tn_ref v = tn_fn_value(f, x, at, ok);
+        if (product == 1 && !sum.n && ok == pred) { /* an element itself */
+            tn_free(e->env, t, TN_MAX_RANK * sizeof *t);
+            return v;
+        }
         out.lane |= v.lane;
         tn_text_add(&sum, "%s", v.text);
     }

@@ -168,10 +168,10 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
     tn_ix base;
     const uint32_t access = lane_pred ? 0 : tn_fn_access(f, t, offset, &base);
     if (f->vec > 1 && access > 1) { /* a pack before the loop */
-        const tn_expr x = tn_fn_expr(f, base, false);
+        const tn_expr x = tn_fn_expr(f, base, true);
         const uint32_t id = f->n_names++;
         char fetch[700];
-        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + (%s))", t->is_const ? "_const" : "", f->vec, access, k,
+        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + %s)", t->is_const ? "_const" : "", f->vec, access, k,
                  x.text);
         if (pred) {
             tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", tn_storage_type(t->dtype), f->vec, number, id);
@@ -180,11 +180,11 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
         snprintf(text, sizeof text, same_storage(t->dtype) ? "p%u_%u[lane]" : "tn_to_reg(p%u_%u[lane])", number, id);
         return tn_fn_define(f, v, true, text);
     }
-    const tn_expr x = tn_fn_expr(f, offset, false);
+    const tn_expr x = tn_fn_expr(f, offset, true);
     const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
     const char *how = t->is_const ? "_const" : "";
-    if (pred) snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + (%s))", how, f->pred[pred].text, k, x.text);
-    else snprintf(text, sizeof text, "tn_get%s(args.in%u + (%s))", how, k, x.text);
+    if (pred) snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
+    else snprintf(text, sizeof text, "tn_get%s(args.in%u + %s)", how, k, x.text);
     return tn_fn_define(f, v, lane, text);
 }
 
@@ -332,12 +332,12 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c) {
     }
     const uint32_t access = tn_fn_access(f, t, offset, &base);
     if (f->vec > 1 && access > 1) {
-        const tn_expr x = tn_fn_expr(f, base, false);
+        const tn_expr x = tn_fn_expr(f, base, true);
         tn_text_add(&f->head, "tn_pack<%s, %u> y%u;\n", tn_storage_type(t->dtype), f->vec, k);
         tn_text_add(&f->body, same_storage(t->dtype) ? "y%u[lane] = %s;\n" : "tn_from_reg(y%u[lane], %s);\n", k, v.text);
-        tn_text_add(&f->tail, "tn_store<%u>(args.out%u + (%s), y%u);\n", access, k, x.text, k);
+        tn_text_add(&f->tail, "tn_store<%u>(args.out%u + %s, y%u);\n", access, k, x.text, k);
         return;
     }
-    const tn_expr x = tn_fn_expr(f, offset, false);
-    tn_text_add(tn_fn_text(f, f->vec > 1), "tn_put(args.out%u + (%s), (%s)%s);\n", k, x.text, tn_register_type(t->dtype), v.text);
+    const tn_expr x = tn_fn_expr(f, offset, true);
+    tn_text_add(tn_fn_text(f, f->vec > 1), "tn_put(args.out%u + %s, %s);\n", k, x.text, v.text);
 }

@@ -2,7 +2,7 @@
  *
  * With b = one term, every rule is an identity of floor division:
  *     (b*q + r) / b = q + r / b                 (b*q + r) % b = r % b
- *     (A + r) / c   = A / c                     (A + r) % c   = A % c + r        g | A, g | c, 0 <= r < g
+ *     (A + r) / b   = A / b                     (A + r) % b   = A % b + r        g | A, g | b, 0 <= r < g
  *     (x / y) / b   = x / (y*b)                 (x % (b*z)) / b = (x / b) % z    (x % (b*z)) % b = x % b */
 #include "codegen/index_internal.h"
 
@@ -161,7 +161,7 @@ tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
         tn_ix_bounds(p, r, &lo, &hi);
         if (lo >= 0) return tn_ix_add(p, q, tn_ix_div(p, r, b));
     }
-    if (const_b && split_low(p, a, c, &g, &high, &low)) return tn_ix_div(p, high, b);
+    if (split_low(p, a, tn_ix_divisor(p, b), &g, &high, &low)) return tn_ix_div(p, high, b);
     if (const_b && (g = tn_ix_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
         return tn_ix_div(p, q, tn_ix_const(p, c / g));
     if (one_atom(p, a, &at) && at.kind == TN_IX_DIV) return tn_ix_div(p, at.a, tn_ix_mul(p, at.b, b));
@@ -185,7 +185,7 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
         if (lo >= 0) return tn_ix_mod(p, r, b);
     }
     if (const_b && tn_ix_divisor(p, a) % c == 0) return tn_ix_const(p, 0);
-    if (const_b && split_low(p, a, c, &g, &high, &low)) return tn_ix_add(p, tn_ix_mod(p, high, b), low);
+    if (split_low(p, a, tn_ix_divisor(p, b), &g, &high, &low)) return tn_ix_add(p, tn_ix_mod(p, high, b), low);
     if (const_b && (g = tn_ix_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
         return tn_ix_mul(p, tn_ix_const(p, g), tn_ix_mod(p, q, tn_ix_const(p, c / g)));
     if (one_atom(p, a, &at) && at.kind == TN_IX_MOD && split_exact(p, at.b, b, &q, &r) && is_const_value(p, r, 0))

@@ -31,7 +31,7 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q3 = i / 192;
     tn_pack<tn_half, 8> p0_4 = {};
     if (ok2) p0_4 = tn_load<8, 8>(args.in0 + (r1 * 8 + q3 * 64));
-    const bool ok5 = 8 - r1 < 1;
+    const bool ok5 = r1 >= 8;
     tn_pack<tn_half, 8> p1_6 = {};
     if (ok5) p1_6 = tn_load<8, 8>(args.in1 + (r1 * 8 + q3 * 128 - 64));
     tn_pack<tn_half, 8> y0;

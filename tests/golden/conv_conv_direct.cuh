@@ -68,7 +68,7 @@ TN_DEV void tn_load_w(const tn_args &args, tn_index c, tn_index d, tn_index h, t
 }
 
 TN_DEV void tn_load_bias(const tn_args &args, tn_index oc, float (&x)[4]) {
-    const tn_pack<float, 4> p2_0 = tn_load<4, 4>(args.in2 + (oc));
+    const tn_pack<float, 4> p2_0 = tn_load<4, 4>(args.in2 + oc);
     TN_UNROLL
     for (int lane = 0; lane < 4; ++lane) {
         const float v2 = p2_0[lane];
@@ -80,7 +80,7 @@ TN_DEV void tn_epilogue(const tn_args &args, tn_index n, tn_index d, tn_index h,
     TN_UNROLL
     for (int lane = 0; lane < 4; ++lane) {
         const float v4 = tn_max(acc[lane], (float)0); // relu
-        tn_put(args.out0 + (lane * 20 + n * 160 + h * 4 + w + oc * 20), (float)v4);
+        tn_put(args.out0 + (lane * 20 + n * 160 + h * 4 + w + oc * 20), v4);
     }
 }
 

@@ -32,16 +32,16 @@ struct tn_args {
 #define TN_D2 ((tn_index)args.d2)
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
-    const tn_index q3 = i / 4;
-    const tn_index r4 = q3 % TN_D2;
+    const tn_index q0 = i / (TN_D0 * TN_D2 * 4);
+    const tn_index q1 = i / 4;
+    const tn_index r2 = q1 % (TN_D0 * TN_D2);
+    tn_pack<float, 4> y0;
     TN_UNROLL
     for (int lane = 0; lane < 4; ++lane) {
-        const tn_index q0 = (lane + i) / (TN_D0 * TN_D2 * 4);
-        const tn_index q1 = (lane + i) / (TN_D2 * 4);
-        const tn_index r2 = q1 % TN_D0;
-        const float v0 = tn_get(args.in0 + (TN_D0 * TN_D2 * lane + TN_D0 * TN_D2 * q0 * 4 + TN_D2 * r2 + r4));
+        const float v0 = tn_get(args.in0 + (TN_D0 * TN_D2 * lane + TN_D0 * TN_D2 * q0 * 4 + r2));
         const float v1 = tn_max(v0, (float)0); // relu
-        tn_put(args.out0 + (TN_D2 * q1 * 4 + lane + r4 * 4), (float)v1);
+        y0[lane] = v1;
     }
+    tn_store<4>(args.out0 + (q1 * 4), y0);
 }
 

@@ -33,6 +33,6 @@ TN_DEV void tn_load_x(const tn_args &args, tn_index b, tn_index r, tn_index c, f
 TN_DEV void tn_epilogue(const tn_args &args, tn_index b, tn_index r, tn_index c, const float (&acc)[1]) {
     const float v1 = tn_get(args.in1 + (b * 1188 + r * 36 + c));
     const float v3 = acc[0] + v1; // add
-    tn_put(args.out0 + (b * 1188 + r * 36 + c), (float)v3);
+    tn_put(args.out0 + (b * 1188 + r * 36 + c), v3);
 }
 

@@ -28,12 +28,12 @@ struct tn_args {
 };
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
-    const tn_pack<tn_half, 8> p0_0 = tn_load<8, 8>(args.in0 + (i));
+    const tn_pack<tn_half, 8> p0_0 = tn_load<8, 8>(args.in0 + i);
     const tn_index r1 = i % 32;
-    const tn_pack<tn_half, 8> p1_2 = tn_load<8, 8>(args.in1 + (r1));
+    const tn_pack<tn_half, 8> p1_2 = tn_load<8, 8>(args.in1 + r1);
     const tn_index q3 = i / 32;
     const tn_index r4 = q3 % 16;
-    const float v2 = tn_get(args.in2 + (r4));
+    const float v2 = tn_get(args.in2 + r4);
     tn_pack<tn_half, 8> y0;
     TN_UNROLL
     for (int lane = 0; lane < 8; ++lane) {
@@ -44,6 +44,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v5 = tn_gelu(v4); // gelu
         tn_from_reg(y0[lane], v5);
     }
-    tn_store<8>(args.out0 + (i), y0);
+    tn_store<8>(args.out0 + i, y0);
 }
 

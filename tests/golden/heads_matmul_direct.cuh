@@ -49,6 +49,6 @@ TN_DEV void tn_load_b(const tn_args &args, tn_index b, tn_index n, tn_index k, f
 TN_DEV void tn_epilogue(const tn_args &args, tn_index b, tn_index m, tn_index n, const float (&acc)[1]) {
     const tn_index r0 = b % 4;
     const tn_index q1 = b / 4;
-    tn_put(args.out0 + (r0 * 9 + q1 * 324 + m * 36 + n), (float)acc[0]);
+    tn_put(args.out0 + (r0 * 9 + q1 * 324 + m * 36 + n), acc[0]);
 }
 

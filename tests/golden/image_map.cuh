@@ -39,8 +39,8 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q2 = i / 3;
     const tn_index r3 = q2 % (TN_D0 * TN_D2);
     const float v0 = tn_get(args.in0 + (TN_D0 * TN_D2 * r0 + TN_D0 * TN_D2 * q1 * 3 + r3));
-    const float v1 = tn_get(args.in1 + (r0));
+    const float v1 = tn_get(args.in1 + r0);
     const float v2 = v0 - v1; // sub
-    tn_put(args.out0 + (i), (float)v2);
+    tn_put(args.out0 + i, v2);
 }
 

@@ -43,6 +43,6 @@ TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x
 }
 
 TN_DEV void tn_epilogue(const tn_args &args, tn_index row, tn_index col, const float (&acc)[1]) {
-    tn_put(args.out0 + (row * 8 + col), (float)acc[0]);
+    tn_put(args.out0 + (row * 8 + col), acc[0]);
 }
 

@@ -39,9 +39,9 @@ TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x
 }
 
 TN_DEV void tn_epilogue(const tn_args &args, tn_index row, const float (&acc)[1]) {
-    const float v1 = tn_get(args.in1 + (row));
+    const float v1 = tn_get(args.in1 + row);
     const float v4 = acc[0] + v1; // add
     const float v5 = tn_sqrt(v4); // sqrt
-    tn_put(args.out0 + (row), (float)v5);
+    tn_put(args.out0 + row, v5);
 }
 

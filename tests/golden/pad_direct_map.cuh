@@ -23,12 +23,12 @@ struct tn_args {
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q0 = i / 64;
-    const bool ok1 = 1 - q0 < 1;
-    const bool ok2 = ok1 && (q0 - 1 < 4);
+    const bool ok1 = q0 >= 1;
+    const bool ok2 = ok1 && q0 < 5;
     const tn_index q3 = i / 8;
     const tn_index r4 = q3 % 8;
-    const bool ok5 = ok2 && (1 - r4 < 1);
-    const bool ok6 = ok5 && (r4 - 1 < 6);
+    const bool ok5 = ok2 && r4 >= 1;
+    const bool ok6 = ok5 && r4 < 7;
     tn_pack<tn_half, 8> p0_7 = {};
     if (ok6) p0_7 = tn_load<8, 8>(args.in0 + (r4 * 8 + q0 * 48 - 56));
     tn_pack<tn_half, 8> y0;

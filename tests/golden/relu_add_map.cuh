@@ -28,11 +28,11 @@ struct tn_args {
 };
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
-    const tn_pack<float, 4> p0_0 = tn_load<4, 4>(args.in0 + (i));
-    const tn_pack<float, 4> p1_1 = tn_load<4, 4>(args.in1 + (i));
+    const tn_pack<float, 4> p0_0 = tn_load<4, 4>(args.in0 + i);
+    const tn_pack<float, 4> p1_1 = tn_load<4, 4>(args.in1 + i);
     const tn_index q2 = i / 8;
     const tn_index r3 = q2 % 6;
-    const float v2 = tn_get(args.in2 + (r3));
+    const float v2 = tn_get(args.in2 + r3);
     tn_pack<float, 4> y0;
     TN_UNROLL
     for (int lane = 0; lane < 4; ++lane) {
@@ -43,6 +43,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v5 = tn_max(v4, (float)0); // relu
         y0[lane] = v5;
     }
-    tn_store<4>(args.out0 + (i), y0);
+    tn_store<4>(args.out0 + i, y0);
 }
 

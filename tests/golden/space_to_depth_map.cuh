@@ -34,6 +34,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index r7 = q6 % 2;
     const float v0 = tn_get(args.in0 + (r1 * 2 + q2 * 16 + r3 * 64 + r5 + r7 * 8));
     const float v3 = -v0; // neg
-    tn_put(args.out0 + (i), (float)v3);
+    tn_put(args.out0 + i, v3);
 }
 

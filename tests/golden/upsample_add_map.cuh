@@ -30,16 +30,15 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q2 = i / 32;
     const tn_index r3 = q2 % 4;
     const tn_pack<tn_half, 8> p0_4 = tn_load<8, 8>(args.in0 + (r0 + q1 * 64 + r3 * 16));
-    const tn_pack<tn_half, 8> p1_5 = tn_load<8, 8>(args.in1 + (i));
+    const tn_pack<tn_half, 8> p1_5 = tn_load<8, 8>(args.in1 + i);
     tn_pack<tn_half, 8> y0;
     TN_UNROLL
     for (int lane = 0; lane < 8; ++lane) {
         const float v0 = tn_to_reg(p0_4[lane]);
-        const float v2 = (float)(v0); // resize
         const float v1 = tn_to_reg(p1_5[lane]);
-        const float v3 = v2 + v1; // add
+        const float v3 = v0 + v1; // add
         tn_from_reg(y0[lane], v3);
     }
-    tn_store<8>(args.out0 + (i), y0);
+    tn_store<8>(args.out0 + i, y0);
 }
 
