@@ -288,6 +288,7 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     tn_variant *v = e->v;
     const tn_env *env = e->env;
     tn_text header = {.env = env};
+    if (e->status == TN_OK && tn_graph_status(e->g) != TN_OK) e->status = tn_graph_status(e->g); /* reported already */
     if (e->status == TN_OK && tn_ix_failed(e->ix))
         tn_emit_fail(e, TN_E_UNSUPPORTED, "an index expression is too complex or memory ran out");
     if (e->status == TN_OK && !e->dry) {

@@ -95,10 +95,71 @@ START_TEST(specs_are_canonical) {
 }
 END_TEST
 
+/* ---- out of memory ------------------------------------------------------------------------------------------------------------ */
+
+static long allowed; /* allocations until one fails; negative: none fails */
+
+static void *failing(void *user, void *p, size_t old_size, size_t size) {
+    (void)user, (void)old_size;
+    if (!size) {
+        free(p);
+        return NULL;
+    }
+    if (allowed == 0) return NULL;
+    if (allowed > 0) --allowed;
+    return realloc(p, size);
+}
+
+static const tn_env scarce = {.alloc = failing, .diag = on_diag};
+
+/* The n-th allocation of making a spec and a variant fails: an error comes back, nothing leaks (under ASan), nothing crashes. */
+START_TEST(memory_runs_out) {
+    static const char text[] = "func @f(%x: f16[N,8,16], %s: f16[16], %r: f16[N,16,8]) -> f16[N,16,8] {\n"
+                               "  %0 = softmax %x {axis=2} : f16[N,8,16]\n  %1 = mul %0, %s : f16[N,8,16]\n"
+                               "  %2 = transpose %1 {perm=[0,2,1]} : f16[N,16,8]\n  %3 = add %2, %r : f16[N,16,8]\n  return %3\n}\n";
+    bool done = false;
+    for (long n = 0; !done; ++n) {
+        ck_assert_int_lt(n, 5000);
+        allowed = -1;
+        tn_status st;
+        tn_graph *g = tn_parse(&scarce, "f", text, sizeof text - 1, NULL, 0, true, &st);
+        ck_assert_ptr_nonnull(g);
+        const tn_pass_options opts = {.compute = TN_F32};
+        tn_pass_ctx *ctx = tn_pass_ctx_new(&scarce, &opts);
+        ck_assert(tn_run_passes(g, "fuse", ctx) == TN_OK);
+        tn_pass_ctx_free(ctx);
+        TN_FOR_NODES(g, tn_graph_body(g), node) {
+            if (tn_node_op(g, node) != TN_OP_KERNEL) continue;
+            tn_spec *s;
+            tn_variant v = {0};
+            allowed = n;
+            st = tn_spec_make(g, node, NULL, &s);
+            if (st == TN_OK) {
+                tn_variant *all;
+                size_t count;
+                st = tn_enumerate(s, tn_arch_find("sm_90a"), 2, &all, &count);
+                if (st == TN_OK) {
+                    for (size_t k = 0; k < count; ++k) tn_variant_free(&scarce, &all[k]);
+                    tn_free(&scarce, all, count * sizeof *all);
+                }
+                tn_spec_free(s);
+            }
+            done = st == TN_OK && allowed > 0;
+            tn_variant_free(&scarce, &v);
+            break;
+        }
+        allowed = -1;
+        tn_graph_free(g);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *t = tcase_create("golden");
     tcase_add_loop_test(t, header_is_as_kept, 0, N_CASES);
     tcase_add_test(t, specs_are_canonical);
+    tcase_add_test(t, memory_runs_out);
+    tcase_set_timeout(t, 120);
     Suite *s = suite_create("golden");
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
