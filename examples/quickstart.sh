@@ -15,7 +15,7 @@ trap 'rm -rf "$out"' EXIT
 say() { printf '\n$ %s\n' "$*"; "$@"; }
 say "$tenon" compile examples/digits/digits.onnx -o "$out/digits.plan" --target sm_90a --no-gpu --precision fp16
 say "$tenon" inspect "$out/digits.plan"
-say "$tenon" inspect "$out/digits.plan" --kernel 0 --source
+say "$tenon" inspect "$out/digits.plan" --kernel 1 --source
 say "$tenon" run "$out/digits.plan" --device cpu --input image=examples/digits/digit_7.npy --output "$out"
 python3 - "$out/logits.npy" <<'PY'
 import struct, sys

@@ -145,21 +145,51 @@ static void print_one(const view *v, size_t index, const TnPlan__Step *s) {
 
 /* ---- sources and machine code ---- */
 
-/* Prints a stored source; the shared headers are only named unless all is set. */
+/* One section of a stored source: from its marker line to the next. */
+typedef struct section {
+    const char *name, *text;
+    size_t name_size, size;
+} section;
+
+static bool next_section(const char **at, const char *end, section *s) {
+    const size_t mark = strlen(TN_SOURCE_MARK);
+    if ((size_t)(end - *at) < mark || memcmp(*at, TN_SOURCE_MARK, mark)) return false;
+    const char *nl = memchr(*at, '\n', (size_t)(end - *at));
+    if (!nl) return false;
+    s->name = *at + mark;
+    s->name_size = (size_t)(nl - s->name);
+    s->text = *at = nl + 1;
+    while (*at < end && ((size_t)(end - *at) < mark || memcmp(*at, TN_SOURCE_MARK, mark))) {
+        nl = memchr(*at, '\n', (size_t)(end - *at));
+        *at = nl ? nl + 1 : end;
+    }
+    s->size = (size_t)(*at - s->text);
+    return true;
+}
+
+static bool is_shared(const section *s) {
+    return s->name_size > 4 && !memcmp(s->name + s->name_size - 4, ".cuh", 4) &&
+           strncmp(s->name, "tn_variant.cuh", s->name_size) != 0;
+}
+
+static bool is_blank(const section *s) {
+    size_t k = 0;
+    while (k < s->size && (s->text[k] == '\n' || s->text[k] == ' ')) k++;
+    return k == s->size;
+}
+
+/* Prints a stored source; the headers that all kernels share are only named unless all is set. */
 static void print_source(const char *text, size_t size, bool all) {
-    bool shown = true;
-    const char *end = text + size;
-    for (const char *line = text; line < end;) {
-        const char *nl = memchr(line, '\n', (size_t)(end - line));
-        size_t n = nl ? (size_t)(nl - line) + 1 : (size_t)(end - line);
-        if (!strncmp(line, TN_SOURCE_MARK, strlen(TN_SOURCE_MARK))) {
-            size_t len = n - (nl ? 1 : 0);
-            shown =
-                all || !(len > 4 && !memcmp(line + len - 4, ".cuh", 4)) || strstr(line, "tn_variant.cuh") == line + 5;
-            if (!shown) printf("%.*s (the same for every kernel; --full shows it)\n", (int)len, line);
-        }
-        if (shown) fwrite(line, 1, n, stdout);
-        line += n;
+    const char *at = text, *end = text + size;
+    section s;
+    if (all) {
+        fwrite(text, 1, size, stdout);
+        return;
+    }
+    while (next_section(&at, end, &s)) {
+        if (is_blank(&s)) continue;
+        printf(TN_SOURCE_MARK "%.*s%s\n", (int)s.name_size, s.name, is_shared(&s) ? " (shared; --full shows it)" : "");
+        if (!is_shared(&s)) fwrite(s.text, 1, s.size, stdout);
     }
 }
 
