@@ -51,23 +51,48 @@ static bool find_data(const char *model, char *out, size_t size) {
     return is_dir(set);
 }
 
-static tn_status read_set(cli *c, const char *dir, const char *stem, size_t n, tn_host_tensor *out) {
-    for (size_t k = 0; k < n; k++) {
+enum { MAX_IO = 256 };
+
+/* Reads STEM_0.pb, STEM_1.pb, ... until one is missing. */
+static tn_status read_set(cli *c, const char *dir, const char *stem, size_t *n, tn_host_tensor out[MAX_IO]) {
+    for (*n = 0; *n < MAX_IO; ++*n) {
         char path[1300];
-        snprintf(path, sizeof path, "%s/%s_%zu.pb", dir, stem, k);
-        tn_status st = tn_read_tensor_pb(&c->env, path, &out[k]);
+        snprintf(path, sizeof path, "%s/%s_%zu.pb", dir, stem, *n);
+        if (access(path, R_OK)) return TN_OK;
+        tn_status st = tn_read_tensor_pb(&c->env, path, &out[*n]);
         if (st != TN_OK) return st;
+    }
+    return TN_OK;
+}
+
+static void free_set(cli *c, tn_host_tensor t[MAX_IO]) {
+    for (size_t k = 0; k < MAX_IO; k++) cli_free_tensor(c, &t[k]);
+}
+
+/* The recorded inputs in the order of the model's: by name where the files have names, else by position. */
+static tn_status order_inputs(cli *c, const cli_model *m, const char *dir, const tn_host_tensor *file, size_t n,
+                              tn_host_tensor *in) {
+    for (size_t k = 0; k < cli_model_inputs(m); k++) {
+        const char *name = cli_model_input(m, k)->name;
+        size_t at = 0;
+        while (at < n && strcmp(file[at].name, name)) at++;
+        if (at == n && n == cli_model_inputs(m)) at = k;
+        if (at == n) return tn_fail(&c->env, TN_E_IO, dir, "", "holds no input_N.pb for input %s", name);
+        in[k] = file[at];
     }
     return TN_OK;
 }
 
 /* Compares all outputs of one data set; prints a line each unless the result is a document. */
 static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_options *o, check_result *r) {
-    enum { MAX_IO = 256 };
-    tn_host_tensor in[MAX_IO] = {{.name = ""}}, want[MAX_IO] = {{.name = ""}}, got[MAX_IO] = {{.name = ""}};
-    size_t n_in = cli_model_inputs(m), n_out = cli_model_outputs(m);
-    tn_status st = read_set(c, dir, "input", n_in, in);
-    if (st == TN_OK) st = read_set(c, dir, "output", n_out, want);
+    tn_host_tensor file[MAX_IO] = {{.name = ""}}, in[MAX_IO], want[MAX_IO] = {{.name = ""}},
+                   got[MAX_IO] = {{.name = ""}};
+    size_t n_in = 0, n_want = 0, n_out = cli_model_outputs(m);
+    tn_status st = read_set(c, dir, "input", &n_in, file);
+    if (st == TN_OK) st = order_inputs(c, m, dir, file, n_in, in);
+    if (st == TN_OK) st = read_set(c, dir, "output", &n_want, want);
+    if (st == TN_OK && n_want < n_out)
+        st = tn_fail(&c->env, TN_E_IO, dir, "", "holds %zu of %zu recorded outputs", n_want, n_out);
     if (st == TN_OK) st = cli_model_run(m, in, got);
     for (size_t k = 0; st == TN_OK && k < n_out; k++) {
         cli_diff d;
@@ -88,9 +113,34 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
             printf("  %-24.60s max error %.3g  cosine %.7f  %s%s\n", cli_model_output(m, k)->name, d.max_abs, d.cosine,
                    *why ? "WRONG: " : "ok", why);
     }
-    for (size_t k = 0; k < MAX_IO; k++)
-        cli_free_tensor(c, &in[k]), cli_free_tensor(c, &want[k]), cli_free_tensor(c, &got[k]);
+    free_set(c, file);
+    free_set(c, want);
+    free_set(c, got);
     return st;
+}
+
+/* Opens a model that takes sizes or axes as inputs: small integer inputs become constants with their recorded values.
+ */
+static cli_model *open_fixed(cli *c, const char *model, const check_options *o, const char *set, int *rc) {
+    tn_host_tensor file[MAX_IO] = {{.name = ""}};
+    tn_const_input fixed[MAX_IO];
+    compile_setup setup = *o->setup;
+    size_t n = 0;
+    cli_model *m = NULL;
+    tn_status st = read_set(c, set, "input", &n, file);
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
+        const tn_host_tensor *h = &file[k];
+        if (!tn_dtype_is_int(h->dtype) || h->rank > 1 || cli_numel(h) > 64 || !*h->name) continue;
+        tn_const_input *f = &fixed[setup.import.n_constants++];
+        *f = (tn_const_input){.input = h->name, .dtype = h->dtype, .rank = h->rank, .data = h->data};
+        memcpy(f->dims, h->dims, sizeof f->dims);
+    }
+    setup.import.constants = fixed;
+    setup.options.targets = o->setup->options.targets ? setup.targets : NULL;
+    setup.import.shapes = setup.shapes;
+    if (st == TN_OK && setup.import.n_constants) m = cli_open_model(c, model, o->device, &setup, rc);
+    free_set(c, file);
+    return m;
 }
 
 int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
@@ -103,6 +153,11 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
             c, tn_fail(&c->env, TN_E_IO, model, "name the folder with --data", "no test_data_set_0 beside the model"));
     int rc = 0;
     cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
+    if (!m && o->fix_inputs && rc == tn_status_exit_code(TN_E_UNSUPPORTED)) {
+        snprintf(set, sizeof set, "%s/test_data_set_0", data);
+        m = open_fixed(c, model, o, set, &rc);
+        if (m) rc = 0;
+    }
     if (!m) return rc;
     for (size_t k = 0;; k++) {
         snprintf(set, sizeof set, "%s/test_data_set_%zu", data, k);
@@ -143,7 +198,7 @@ int cmd_check(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
     char *device = NULL, *suite = NULL, *filter = NULL;
     double rtol = -1, atol = -1;
-    int jobs = 1;
+    int jobs = 1, fix_inputs = 0;
     check_options o = {0};
     char *data = NULL;
     const struct poptOption options[] = {
@@ -151,6 +206,8 @@ int cmd_check(cli *c, int argc, const char **argv) {
         {"data", 0, POPT_ARG_STRING, &data, 0, "folder of test_data_set_N (default: the model's)", "DIR"},
         {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every */model.onnx below DIR", "DIR"},
         {"filter", 0, POPT_ARG_STRING, &filter, 0, "only tests of the suite whose name holds TEXT", "TEXT"},
+        {"fix-inputs", 0, POPT_ARG_NONE, &fix_inputs, 0,
+         "a model that needs the values of sizes or axes to compile gets the recorded ones as constants", NULL},
         {"jobs", 0, POPT_ARG_INT, &jobs, 0, "tests of the suite at a time (default 1)", "N"},
         {"rtol", 0, POPT_ARG_DOUBLE, &rtol, 0, "relative tolerance", "R"},
         {"atol", 0, POPT_ARG_DOUBLE, &atol, 0, "absolute tolerance", "A"},
@@ -167,7 +224,12 @@ int cmd_check(cli *c, int argc, const char **argv) {
     if (one == (suite != NULL)) {
         rc = cli_usage(c, "check takes one model, or --suite DIR (tenon check --help)");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
-        o = (check_options){.device = device ? device : "cuda", .data = data, .rtol = rtol, .atol = atol, .setup = &s};
+        o = (check_options){.device = device ? device : "cuda",
+                            .data = data,
+                            .rtol = rtol,
+                            .atol = atol,
+                            .setup = &s,
+                            .fix_inputs = fix_inputs || suite};
         rc = one ? check_one(c, args[0], &o) : check_suite(c, suite, filter, jobs < 1 ? 1 : jobs, &o);
     }
     poptFreeContext(ctx);

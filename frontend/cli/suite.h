@@ -8,6 +8,7 @@ typedef struct check_options {
     const char *device, *data;
     double rtol, atol;
     const compile_setup *setup;
+    bool fix_inputs; /* sizes and axes that are inputs become constants where that is needed to compile */
 } check_options;
 
 typedef struct check_result {
