@@ -91,6 +91,9 @@ typedef struct compile_setup {
 /* Turns the options into the library's; false (and *rc) on a usage error. */
 bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc);
 
+/* Parses NAME=1x3x224x224 ("?" leaves a dim as it is); name receives NAME and must outlive out. */
+bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc);
+
 /* ---- tensors ---- */
 /* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */
 tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out);
@@ -116,7 +119,7 @@ bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double r
 /* ---- running a model on any device ---- */
 typedef struct cli_model cli_model;
 /* A plan file or a model (.onnx, .tn), compiled in memory when it is a model.  device "cpu" runs models by reference
- * evaluation of the optimised graph. */
+ * evaluation of the optimised graph, "reference" of the graph as it was imported. */
 cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc);
 size_t cli_model_inputs(const cli_model *m);
 size_t cli_model_outputs(const cli_model *m);

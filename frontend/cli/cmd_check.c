@@ -20,6 +20,7 @@ static const char help[] =
     "examples:\n"
     "  tenon check squeezenet.onnx --device cpu\n"
     "  tenon check resnet50.onnx --data testdata --device cuda --precision fp16 --rtol 0.02 --atol 0.002\n"
+    "  tenon check yunet_dynamic.onnx --random --at input=1x3x320x320 --at input=1x3x256x448\n"
     "  tenon check --suite onnx/backend/test/data/node --device cpu\n";
 
 /* What the options leave out, by the precision of the compilation or of the output itself, whichever is coarser. */
@@ -32,6 +33,12 @@ static void default_tolerance(tn_precision p, tn_dtype out, double *rtol, double
     if (out == TN_BF16) p = TN_PREC_BF16;
     if (*rtol < 0) *rtol = table[p][0];
     if (*atol < 0) *atol = table[p][1];
+}
+
+void check_tolerance(const check_options *o, tn_dtype t, double *rtol, double *atol) {
+    *rtol = o->rtol;
+    *atol = o->atol;
+    default_tolerance(o->setup->options.precision, t, rtol, atol);
 }
 
 static bool is_dir(const char *path) {
@@ -97,8 +104,8 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
     for (size_t k = 0; st == TN_OK && k < n_out; k++) {
         cli_diff d;
         char why[400] = "";
-        double rtol = o->rtol, atol = o->atol;
-        default_tolerance(o->setup->options.precision, want[k].dtype, &rtol, &atol);
+        double rtol, atol;
+        check_tolerance(o, want[k].dtype, &rtol, &atol);
         bool same = cli_compare(&got[k], &want[k], rtol, atol, &d, why, sizeof why);
         if (same && d.bad)
             snprintf(why, sizeof why, "%llu of %llu elements differ, first at %llu: %.9g, recorded %.9g",
@@ -198,7 +205,8 @@ int cmd_check(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
     char *device = NULL, *suite = NULL, *filter = NULL;
     double rtol = -1, atol = -1;
-    int jobs = 1, fix_inputs = 0;
+    int jobs = 1, fix_inputs = 0, random = 0;
+    const char **at = NULL;
     check_options o = {0};
     char *data = NULL;
     const struct poptOption options[] = {
@@ -206,6 +214,9 @@ int cmd_check(cli *c, int argc, const char **argv) {
         {"data", 0, POPT_ARG_STRING, &data, 0, "folder of test_data_set_N (default: the model's)", "DIR"},
         {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every */model.onnx below DIR", "DIR"},
         {"filter", 0, POPT_ARG_STRING, &filter, 0, "only tests of the suite whose name holds TEXT", "TEXT"},
+        {"random", 0, POPT_ARG_NONE, &random, 0,
+         "random inputs, against the reference evaluation of the imported graph", NULL},
+        {"at", 0, POPT_ARG_ARGV, &at, 0, "with --random: one run at this shape (may be repeated)", "NAME=1x3x480x640"},
         {"fix-inputs", 0, POPT_ARG_NONE, &fix_inputs, 0,
          "a model that needs the values of sizes or axes to compile gets the recorded ones as constants", NULL},
         {"jobs", 0, POPT_ARG_INT, &jobs, 0, "tests of the suite at a time (default 1)", "N"},
@@ -230,7 +241,9 @@ int cmd_check(cli *c, int argc, const char **argv) {
                             .atol = atol,
                             .setup = &s,
                             .fix_inputs = fix_inputs || suite};
-        rc = one ? check_one(c, args[0], &o) : check_suite(c, suite, filter, jobs < 1 ? 1 : jobs, &o);
+        rc = one && random ? check_random(c, args[0], at, &o)
+             : one         ? check_one(c, args[0], &o)
+                           : check_suite(c, suite, filter, jobs < 1 ? 1 : jobs, &o);
     }
     poptFreeContext(ctx);
     return rc;

@@ -46,10 +46,10 @@ static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
     return st;
 }
 
-static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s) {
+static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s, bool as_imported) {
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
-    if (m->g) st = optimise(m->c, m->g, s);
+    if (m->g && !as_imported) st = optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
     m->n_in = tn_graph_input_count(m->g);
     m->n_out = tn_graph_output_count(m->g);
@@ -87,13 +87,14 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
 }
 
 cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc) {
-    if (strcmp(device, "cpu") && strcmp(device, "cuda"))
+    bool reference = !strcmp(device, "reference"), cpu = !strcmp(device, "cpu");
+    if (!reference && !cpu && strcmp(device, "cuda"))
         return *rc = cli_usage(c, "--device %s: use cuda or cpu", device), NULL;
     cli_model *m = tn_alloc(&c->env, sizeof *m);
     if (!m) return *rc = cli_exit(c, TN_E_MEMORY), NULL;
     m->c = c;
     bool model = cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
-    tn_status st = model && !strcmp(device, "cpu") ? open_cpu(m, path, s) : open_plan(m, path, device, s);
+    tn_status st = reference || (model && cpu) ? open_cpu(m, path, s, reference) : open_plan(m, path, device, s);
     if (st == TN_OK) return m;
     *rc = cli_exit(c, st);
     cli_close_model(m);

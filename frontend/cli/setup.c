@@ -18,7 +18,7 @@ static bool parse_precision(cli *c, const char *text, tn_precision *out, int *rc
 }
 
 /* NAME=1x3x224x224; "?" or "-1" leaves a dim as it is; input names may hold '=' and ':' but dims do not. */
-static bool parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc) {
+bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc) {
     const char *eq = strrchr(text, '=');
     size_t n = eq ? (size_t)(eq - text) : 0;
     if (!n || n >= 128) return *rc = cli_usage(c, "--shape %s: write NAME=1x3x224x224", text), false;
@@ -57,7 +57,7 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
     }
     for (size_t k = 0; a->shapes && a->shapes[k]; k++) {
         if (k == CLI_MAX_SHAPES) return *rc = cli_usage(c, "too many --shape options"), false;
-        if (!parse_shape(c, a->shapes[k], s->names[k], &s->shapes[k], rc)) return false;
+        if (!cli_parse_shape(c, a->shapes[k], s->names[k], &s->shapes[k], rc)) return false;
         s->import.n_shapes = k + 1;
     }
     s->import.shapes = s->shapes;

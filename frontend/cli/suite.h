@@ -20,6 +20,12 @@ typedef struct check_result {
 
 /* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain. */
 int check_model(cli *c, const char *model, const check_options *o, check_result *r);
+/* Random inputs instead of recorded ones: the model on the device against the reference evaluation, in float32, of the
+ * graph as it was imported; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
+ * 1). */
+int check_random(cli *c, const char *model, const char *const *at, const check_options *o);
+/* The tolerances that the options leave out, for an output of dtype t. */
+void check_tolerance(const check_options *o, tn_dtype t, double *rtol, double *atol);
 /* Table by operator, failures with reasons, and the line "N passed, N failed, N skipped". */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 

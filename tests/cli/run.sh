@@ -57,6 +57,14 @@ expect "check on the cpu" 0 'passed on cpu' "$tenon" check "$digits/digits.onnx"
 expect "check fp16 on the cpu" 0 'passed on cpu' "$tenon" check "$digits/digits.onnx" --device cpu --precision fp16 --atol 0.1
 expect "check json" 0 '"passed":.*true' "$tenon" check "$digits/digits.onnx" --device cpu --json
 expect "tolerances matter" 1 'WRONG' "$tenon" check "$digits/digits.onnx" --device cpu --precision fp16 --rtol 0 --atol 1e-9
+expect "check on random inputs" 0 'passed on cpu' "$tenon" check "$digits/digits.onnx" --device cpu --random --at image=3x1x20x20 --at image=1x1x20x20
+expect "check at a shape that does not fit" 7 'image' "$tenon" check "$digits/digits.onnx" --device cpu --random --at image=3x1x20
+mkdir -p "$work/suite/test_digits_a" "$work/suite/test_digits_broken"
+for t in a broken; do cp -r "$digits/digits.onnx" "$work/suite/test_digits_$t/model.onnx"; cp -r "$digits/test_data_set_0" "$work/suite/test_digits_$t/"; done
+cp "$digits/test_data_set_0/input_0.pb" "$work/suite/test_digits_broken/test_data_set_0/output_0.pb"
+expect "suite" 1 '^1 passed, 1 failed, 0 skipped$' "$tenon" check --suite "$work/suite" --device cpu
+expect "suite names failures" 1 'FAILED +test_digits_broken: output logits' "$tenon" check --suite "$work/suite" --device cpu
+expect "suite filter" 0 '^1 passed, 0 failed, 0 skipped$' "$tenon" check --suite "$work/suite" --device cpu --filter digits_a
 expect "run a model" 0 'logits: f32 1x10' "$tenon" run "$digits/digits.onnx" --device cpu --input "image=$digits/digit_3.npy"
 expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json
 expect "opt prints text" 0 'func @' "$tenon" opt "$digits/digits.onnx" --passes=canon,dce
