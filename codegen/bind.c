@@ -8,7 +8,9 @@ void tn_launch_1d(const tn_spec *s, tn_variant *v, tn_dim n, int64_t per_block, 
     v->block[1] = v->block[2] = 1;
 }
 
-bool tn_anchor_is(const tn_spec *s, tn_op op) { return s->anchor.i && tn_node_op(s->g, s->anchor) == op; }
+bool tn_anchor_is(const tn_spec *s, tn_op op) {
+    return s->anchor.i && tn_node_op(s->g, s->anchor) == op;
+}
 
 tn_dim tn_anchor_dim(const tn_spec *s, size_t input, size_t axis) {
     return tn_val_dim(s->g, tn_node_input(s->g, s->anchor, input), axis);

@@ -1,11 +1,12 @@
-/* bind_direct.c: pooling and the direct kernels of convolution, transposed convolution and matmul: what computes any shape,
- * layout, grouping and dtype. */
+/* bind_direct.c: pooling and the direct kernels of convolution, transposed convolution and matmul: what computes any
+ * shape, layout, grouping and dtype. */
 #include "codegen/bind.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- windows: batch, channels and up to three spatial axes ----------------------------------------------------------------- */
+/* ---- windows: batch, channels and up to three spatial axes
+ * ----------------------------------------------------------------- */
 
 typedef struct window {
     tn_val x, w, bias, y;
@@ -15,9 +16,12 @@ typedef struct window {
     tn_dim in[3], out[3];
 } window;
 
-static int64_t at(tn_ints v, uint32_t k, int64_t missing) { return k < v.n ? v.p[k] : missing; }
+static int64_t at(tn_ints v, uint32_t k, int64_t missing) {
+    return k < v.n ? v.p[k] : missing;
+}
 
-static void set_window(const tn_spec *s, window *w, const char *layout, tn_ints strides, tn_ints pads, tn_ints dilations) {
+static void set_window(const tn_spec *s, window *w, const char *layout, tn_ints strides, tn_ints pads,
+                       tn_ints dilations) {
     w->x = tn_spec_anchor_input(s, 0);
     w->y = tn_spec_anchor_result(s);
     w->nhwc = layout && !strcmp(layout, "nhwc");
@@ -41,7 +45,8 @@ static void set_window(const tn_spec *s, window *w, const char *layout, tn_ints 
 }
 
 /* Coordinates (lead, d, h, w, last) over a tensor whose spatial axes stand as in x. */
-static void coords(const window *w, tn_coord c[5], const char *lead, uint32_t lead_axis, const char *last, uint32_t last_axis) {
+static void coords(const window *w, tn_coord c[5], const char *lead, uint32_t lead_axis, const char *last,
+                   uint32_t last_axis) {
     static const char *const names[3] = {"d", "h", "w"};
     c[0] = (tn_coord){lead, lead_axis, 1, 0};
     for (uint32_t k = 0; k < 3; ++k) {
@@ -81,12 +86,14 @@ static void launch(const tn_spec *s, const window *w, tn_variant *v, int64_t per
 }
 
 static double threads_of(const tn_spec *s, const window *w) {
-    double n = (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, 0)) * (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, w->channel));
+    double n = (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, 0)) *
+               (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, w->channel));
     for (uint32_t k = 0; k < 3; ++k) n *= (double)tn_spec_hint(s, w->out[k]);
     return n;
 }
 
-/* ---- pooling ------------------------------------------------------------------------------------------------------------------ */
+/* ---- pooling
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static bool pool_window(const tn_spec *s, window *w) {
     *w = (window){.groups = 1};
@@ -135,16 +142,23 @@ static double pool_cost(const tn_spec *s, const tn_arch *arch, const tn_problem 
     const double vec = tn_knob_of("pool", knobs, "VEC"), block = tn_knob_of("pool", knobs, "BLOCK");
     const double taps = (double)(w.kernel[0] * w.kernel[1] * w.kernel[2]);
     const double share = w.nhwc ? vec / (double)tn_problem_get(p, "VEC_MAX") : 0.5;
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(threads_of(s, &w) / vec / block), .threads = block, .bytes = s->bytes,
-                                             .flops = s->flops * (6 + 12 / vec), .tflops = arch->f32_tflops, .mem_efficiency = 0.4 + 0.4 * share,
-                                             .math_efficiency = 0.4, .latency_us = 0.6 + taps * 0.015 + vec * 0.02});
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(threads_of(s, &w) / vec / block),
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = s->flops * (6 + 12 / vec),
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.4 + 0.4 * share,
+                                             .math_efficiency = 0.4,
+                                             .latency_us = 0.6 + taps * 0.015 + vec * 0.02});
 }
 
 const tn_binding_ops tn_bind_pool = {"pool", pool_accepts, pool_emit, pool_cost};
 
-/* ---- convolution and transposed convolution --------------------------------------------------------------------------------------- */
+/* ---- convolution and transposed convolution
+ * --------------------------------------------------------------------------------------- */
 
-/* The weight's axes 0 and `channel` are output and input channels of conv, input and output channels of conv_transpose. */
+/* The weight's axes 0 and `channel` are output and input channels of conv, input and output channels of conv_transpose.
+ */
 static bool conv_window(const tn_spec *s, window *w, tn_op op) {
     *w = (window){0};
     if (!tn_anchor_is(s, op)) return false;
@@ -161,8 +175,8 @@ static bool conv_window(const tn_spec *s, window *w, tn_op op) {
     w->bias = tn_spec_anchor_input(s, 2);
     for (uint32_t k = 0; k < w->spatial; ++k)
         if (!tn_dim_is_const(s->g, tn_val_dim(s->g, w->w, w->first + k), &w->kernel[3 - w->spatial + k])) return false;
-    return tn_spec_prologue_ok(s, w->x) && tn_spec_prologue_ok(s, w->w) && (!w->bias.i || tn_spec_prologue_ok(s, w->bias)) &&
-           tn_spec_epilogue_ok(s);
+    return tn_spec_prologue_ok(s, w->x) && tn_spec_prologue_ok(s, w->w) &&
+           (!w->bias.i || tn_spec_prologue_ok(s, w->bias)) && tn_spec_epilogue_ok(s);
 }
 
 static void conv_problem(const tn_spec *s, const window *w, tn_problem *p) {
@@ -174,14 +188,17 @@ static void conv_problem(const tn_spec *s, const window *w, tn_problem *p) {
     tn_problem_add_int(p, "HAS_BIAS", w->bias.i != 0);
 }
 
-static void conv_emit_all(tn_emitter *e, const tn_spec *s, const window *w, const tn_problem *p, tn_variant *v, bool transposed) {
+static void conv_emit_all(tn_emitter *e, const tn_spec *s, const window *w, const tn_problem *p, tn_variant *v,
+                          bool transposed) {
     const uint32_t oc = (uint32_t)tn_knob_get(v->tpl, v->knob, "OC");
     const tn_dtype t = tn_val_dtype(s->g, w->x);
     tn_coord x[5], f[5], y[5];
     coords(w, x, "n", 0, "c", w->channel);
     coords(w, y, "n", 0, "oc", w->channel);
-    if (transposed) coords(w, f, "c", 0, "oc", w->channel);
-    else coords(w, f, "c", w->channel, "oc", 0);
+    if (transposed)
+        coords(w, f, "c", 0, "oc", w->channel);
+    else
+        coords(w, f, "c", w->channel, "oc", 0);
     tn_emit_problem(e, p);
     tn_emit_reg_type(e, "tn_val", t);
     tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
@@ -226,15 +243,21 @@ static tn_status transpose_emit(const tn_spec *s, const tn_arch *arch, const tn_
     return tn_emitter_finish(e);
 }
 
-static double direct_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs, const char *t, tn_op op) {
+static double direct_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs,
+                          const char *t, tn_op op) {
     window w;
     if (!conv_window(s, &w, op)) return 1e9;
     const double oc = tn_knob_of(t, knobs, "OC"), block = tn_knob_of(t, knobs, "BLOCK");
     const double taps = (double)(w.kernel[0] * w.kernel[1] * w.kernel[2]) * (double)tn_problem_get(p, "CG");
     /* two loads and their address arithmetic for every multiplication; x is shared by oc of them */
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(threads_of(s, &w) / oc / block), .threads = block, .bytes = s->bytes,
-                                             .flops = s->flops, .tflops = arch->f32_tflops, .mem_efficiency = 0.5,
-                                             .math_efficiency = 0.02 + 0.012 * oc, .latency_us = 1 + taps * (0.02 + 0.004 * oc)});
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(threads_of(s, &w) / oc / block),
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = s->flops,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.02 + 0.012 * oc,
+                                             .latency_us = 1 + taps * (0.02 + 0.004 * oc)});
 }
 
 static double conv_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
@@ -246,9 +269,12 @@ static double transpose_cost(const tn_spec *s, const tn_arch *arch, const tn_pro
 }
 
 const tn_binding_ops tn_bind_conv_direct = {"conv_direct", conv_accepts, conv_emit, conv_cost};
-const tn_binding_ops tn_bind_conv_transpose_direct = {"conv_transpose_direct", transpose_accepts, transpose_emit, transpose_cost};
+const tn_binding_ops tn_bind_conv_transpose_direct = {"conv_transpose_direct", transpose_accepts, transpose_emit,
+                                                      transpose_cost};
 
-/* ---- matmul ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct product {
     tn_graph *g;
@@ -261,8 +287,12 @@ typedef struct product {
 static bool find_product(const tn_spec *s, product *q) {
     if (!tn_anchor_is(s, TN_OP_MATMUL)) return false;
     const tn_attrs_matmul *a = TN_ATTRS_OF(s->g, s->anchor, matmul);
-    *q = (product){.g = s->g, .a = tn_spec_anchor_input(s, 0), .b = tn_spec_anchor_input(s, 1), .y = tn_spec_anchor_result(s),
-                   .trans_a = a->trans_a, .trans_b = a->trans_b};
+    *q = (product){.g = s->g,
+                   .a = tn_spec_anchor_input(s, 0),
+                   .b = tn_spec_anchor_input(s, 1),
+                   .y = tn_spec_anchor_result(s),
+                   .trans_a = a->trans_a,
+                   .trans_b = a->trans_b};
     q->ra = (uint32_t)tn_val_rank(s->g, q->a);
     q->rb = (uint32_t)tn_val_rank(s->g, q->b);
     q->ry = (uint32_t)tn_val_rank(s->g, q->y);
@@ -319,10 +349,12 @@ static tn_status matmul_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     product q;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (find_product(s, &q)) {
-        const int64_t bm = tn_knob_get(v->tpl, v->knob, "BM"), bn = tn_knob_get(v->tpl, v->knob, "BN"), t = tn_knob_get(v->tpl, v->knob, "T");
+        const int64_t bm = tn_knob_get(v->tpl, v->knob, "BM"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
+                      t = tn_knob_get(v->tpl, v->knob, "T");
         const tn_dtype type = tn_val_dtype(s->g, q.a);
         const tn_coord y[3] = {{"b", 0, q.ry - 2, 0}, {"m", q.ry - 2, 1, 0}, {"n", q.ry - 1, 1, 0}};
-        const tn_param a[3] = {{"b", q.batch, 0}, {"m", q.m, 0}, {"k", q.k, 0}}, b[3] = {{"b", q.batch, 0}, {"n", q.n, 0}, {"k", q.k, 0}};
+        const tn_param a[3] = {{"b", q.batch, 0}, {"m", q.m, 0}, {"k", q.k, 0}},
+                       b[3] = {{"b", q.batch, 0}, {"n", q.n, 0}, {"k", q.k, 0}};
         const uint32_t one = 1;
         tn_emit_problem(e, p);
         tn_emit_reg_type(e, "tn_val", type);
@@ -330,19 +362,27 @@ static tn_status matmul_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
         tn_emit_load_at(e, "tn_load_a", q.a, a, 3, a_coords, &q, 1);
         tn_emit_load_at(e, "tn_load_b", q.b, b, 3, b_coords, &q, 1);
         tn_emit_epilogue(e, "tn_epilogue", q.y, y, 3, &one, 1);
-        tn_dim tiles = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.m, tn_dim_const(s->g, bm)), tn_dim_ceildiv(s->g, q.n, tn_dim_const(s->g, bn)));
+        tn_dim tiles = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.m, tn_dim_const(s->g, bm)),
+                                  tn_dim_ceildiv(s->g, q.n, tn_dim_const(s->g, bn)));
         tn_launch_1d(s, v, tn_dim_mul(s->g, tiles, q.batch), 1, (uint32_t)(bm * bn / (t * t)));
     }
     return tn_emitter_finish(e);
 }
 
 static double matmul_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
-    const double bm = tn_knob_of("matmul_direct", knobs, "BM"), bn = tn_knob_of("matmul_direct", knobs, "BN"), t = tn_knob_of("matmul_direct", knobs, "T");
-    const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"), k = (double)tn_problem_get(p, "K");
+    const double bm = tn_knob_of("matmul_direct", knobs, "BM"), bn = tn_knob_of("matmul_direct", knobs, "BN"),
+                 t = tn_knob_of("matmul_direct", knobs, "T");
+    const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
+                 k = (double)tn_problem_get(p, "K");
     const double tiles = ceil(m / bm) * ceil(n / bn), full = m * n / (tiles * bm * bn);
-    return tn_cost_us(arch, &(tn_load_model){.blocks = tiles * (double)tn_problem_get(p, "BATCH"), .threads = bm * bn / (t * t), .bytes = s->bytes,
-                                             .flops = s->flops / full, .tflops = arch->f32_tflops, .mem_efficiency = 0.5,
-                                             .math_efficiency = 0.04 * t + 0.02, .latency_us = 1 + ceil(k / 16) * (0.5 + 0.02 * t * t)});
+    return tn_cost_us(arch, &(tn_load_model){.blocks = tiles * (double)tn_problem_get(p, "BATCH"),
+                                             .threads = bm * bn / (t * t),
+                                             .bytes = s->bytes,
+                                             .flops = s->flops / full,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.04 * t + 0.02,
+                                             .latency_us = 1 + ceil(k / 16) * (0.5 + 0.02 * t * t)});
 }
 
 const tn_binding_ops tn_bind_matmul_direct = {"matmul_direct", matmul_accepts, matmul_emit, matmul_cost};

@@ -36,7 +36,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
 }
 
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    const uint32_t block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK"), vec = (uint32_t)tn_knob_get(v->tpl, v->knob, "VEC");
+    const uint32_t block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK"),
+                   vec = (uint32_t)tn_knob_get(v->tpl, v->knob, "VEC");
     const int64_t items = tn_knob_get(v->tpl, v->knob, "ITEMS");
     tn_emitter *e = tn_emitter_new(s, arch, v);
     tn_emit_problem(e, p);
@@ -52,11 +53,17 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double wide = (double)tn_problem_get(p, "VEC_MAX"), share = vec / wide;
     tn_turn turn;
     const bool strided = tn_find_turn(s, &turn); /* reads or writes jump */
-    const double efficiency = strided ? 0.25 : 0.45 + 0.47 * (share > 1 ? 1 : share); /* narrow accesses cost issue slots */
+    const double efficiency =
+        strided ? 0.25 : 0.45 + 0.47 * (share > 1 ? 1 : share); /* narrow accesses cost issue slots */
     /* too few threads: prefer more of them over wider ones */
-    return tn_cost_us(arch, &(tn_load_model){.blocks = n / (block * vec * items), .threads = block, .bytes = s->bytes,
-                                             .flops = s->flops * 4, .tflops = arch->f32_tflops, .mem_efficiency = efficiency,
-                                             .math_efficiency = 0.5, .latency_us = 0.5 + 0.08 * (items - 1) + 0.0002 * block + 0.01 * vec});
+    return tn_cost_us(arch, &(tn_load_model){.blocks = n / (block * vec * items),
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = s->flops * 4,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = efficiency,
+                                             .math_efficiency = 0.5,
+                                             .latency_us = 0.5 + 0.08 * (items - 1) + 0.0002 * block + 0.01 * vec});
 }
 
 const tn_binding_ops tn_bind_map = {"map", accepts, emit, cost};

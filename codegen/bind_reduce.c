@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-/* ---- what they share: rows of kept axes, columns of reduced ones ------------------------------------------------------ */
+/* ---- what they share: rows of kept axes, columns of reduced ones
+ * ------------------------------------------------------ */
 
 typedef struct rows {
     tn_val x, y;
@@ -20,8 +21,10 @@ static void set_rows(const tn_spec *s, rows *r) {
     for (uint32_t k = 0; k < r->rank; ++k) {
         const tn_dim d = tn_val_dim(s->g, r->x, k);
         const bool in = r->reduced >> k & 1;
-        if (in) r->n_cols = tn_dim_mul(s->g, r->n_cols, d);
-        else r->n_rows = tn_dim_mul(s->g, r->n_rows, d);
+        if (in)
+            r->n_cols = tn_dim_mul(s->g, r->n_cols, d);
+        else
+            r->n_rows = tn_dim_mul(s->g, r->n_rows, d);
         if (!tn_dim_equal_const(s->g, d, 1)) r->inner = in;
     }
 }
@@ -35,8 +38,12 @@ static bool reduce_rows(const tn_spec *s, rows *r) {
     return tn_spec_prologue_ok(s, r->x) && tn_spec_epilogue_ok(s);
 }
 
-static tn_coord row_coord(const rows *r) { return tn_coord_axes("row", ~r->reduced & ((1u << r->rank) - 1)); }
-static tn_coord col_coord(const rows *r) { return tn_coord_axes("col", r->reduced); }
+static tn_coord row_coord(const rows *r) {
+    return tn_coord_axes("row", ~r->reduced & ((1u << r->rank) - 1));
+}
+static tn_coord col_coord(const rows *r) {
+    return tn_coord_axes("col", r->reduced);
+}
 
 static tn_coord result_coord(const tn_spec *s, const rows *r) {
     return (tn_coord){"row", 0, (uint32_t)tn_val_rank(s->g, r->y), 0};
@@ -58,17 +65,25 @@ static void emit_types(tn_emitter *e, const tn_spec *s, const rows *r) {
 static void emit_combine(tn_emitter *e, const tn_spec *s, const rows *r) {
     const tn_op op = tn_node_op(s->g, s->anchor);
     const tn_dtype t = tn_val_dtype(s->g, r->x);
-    const char *combine = op == TN_OP_REDUCE_MAX ? "max" : op == TN_OP_REDUCE_MIN ? "min" : op == TN_OP_REDUCE_PROD ? "prod" : "sum";
+    const char *combine = op == TN_OP_REDUCE_MAX    ? "max"
+                          : op == TN_OP_REDUCE_MIN  ? "min"
+                          : op == TN_OP_REDUCE_PROD ? "prod"
+                                                    : "sum";
     const bool own = op == TN_OP_REDUCE_MAX || op == TN_OP_REDUCE_MIN; /* no wider accumulator */
     tn_emit_reg_type(e, "tn_val", t);
-    if (own) tn_emit_reg_type(e, "tn_acc", t);
-    else tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
+    if (own)
+        tn_emit_reg_type(e, "tn_acc", t);
+    else
+        tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
     tn_emit_line(e, "typedef tn_%s_op tn_combine;", combine);
-    if (op == TN_OP_REDUCE_MEAN) tn_emit_line(e, "#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)");
-    else tn_emit_line(e, "#define TN_FINISH(acc) (acc)");
+    if (op == TN_OP_REDUCE_MEAN)
+        tn_emit_line(e, "#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)");
+    else
+        tn_emit_line(e, "#define TN_FINISH(acc) (acc)");
 }
 
-/* ---- row_reduce ------------------------------------------------------------------------------------------------------------ */
+/* ---- row_reduce
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static bool row_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     rows r;
@@ -102,28 +117,40 @@ static tn_status row_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 }
 
 /* Rows of threads over data whose innermost axis is reduced (inner) or kept. */
-static double rows_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, double block, double tpr, double vec, double passes) {
+static double rows_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, double block, double tpr,
+                        double vec, double passes) {
     const double n_rows = (double)tn_problem_get(p, "ROWS"), cols = (double)tn_problem_get(p, "COLS");
     const bool inner = tn_problem_get(p, "INNER") != 0;
     const double trips = ceil(cols / (tpr * vec));
-    /* neighbours of a warp read neighbouring elements if several threads share an inner row or one has an outer row each */
-    double efficiency = inner ? (tpr >= 8 ? 0.85 : tpr >= 4 ? 0.5 : 0.15 + 0.05 * vec) : (tpr == 1 ? 0.8 : 0.6 / tpr + 0.05);
+    /* neighbours of a warp read neighbouring elements if several threads share an inner row or one has an outer row
+     * each */
+    double efficiency = inner ? (tpr >= 8   ? 0.85
+                                 : tpr >= 4 ? 0.5
+                                            : 0.15 + 0.05 * vec)
+                              : (tpr == 1 ? 0.8 : 0.6 / tpr + 0.05);
     if (inner && tpr >= 8) efficiency *= vec * 2 >= (double)tn_problem_get(p, "VEC_MAX") ? 1 : 0.7;
     if (!inner && vec > 1) efficiency *= 0.5;
     const double idle = cols < tpr * vec ? cols / (tpr * vec) : 1;
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n_rows * tpr / block), .threads = block, .bytes = s->bytes * (0.7 + 0.3 * passes),
-                                             .flops = s->flops * 3, .tflops = arch->f32_tflops, .mem_efficiency = efficiency * (0.3 + 0.7 * idle),
-                                             .math_efficiency = 0.4, .latency_us = 0.5 + passes * trips * 0.18 + (tpr > 32 ? 0.15 : 0)});
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n_rows * tpr / block),
+                                             .threads = block,
+                                             .bytes = s->bytes * (0.7 + 0.3 * passes),
+                                             .flops = s->flops * 3,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = efficiency * (0.3 + 0.7 * idle),
+                                             .math_efficiency = 0.4,
+                                             .latency_us = 0.5 + passes * trips * 0.18 + (tpr > 32 ? 0.15 : 0)});
 }
 
 static double row_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const char *t = "row_reduce";
-    return rows_cost(s, arch, p, tn_knob_of(t, knobs, "BLOCK"), tn_knob_of(t, knobs, "TPR"), tn_knob_of(t, knobs, "VEC"), 1);
+    return rows_cost(s, arch, p, tn_knob_of(t, knobs, "BLOCK"), tn_knob_of(t, knobs, "TPR"),
+                     tn_knob_of(t, knobs, "VEC"), 1);
 }
 
 const tn_binding_ops tn_bind_row_reduce = {"row_reduce", row_accepts, row_emit, row_cost};
 
-/* ---- col_reduce: reduced axes are neighbours and the innermost axis is kept ----------------------------------------------------- */
+/* ---- col_reduce: reduced axes are neighbours and the innermost axis is kept
+ * ----------------------------------------------------- */
 
 typedef struct columns {
     uint32_t first, n; /* reduced axes */
@@ -178,17 +205,25 @@ static tn_status col_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 static double col_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const char *t = "col_reduce";
     const double bx = tn_knob_of(t, knobs, "BX"), by = tn_knob_of(t, knobs, "BY"), vec = tn_knob_of(t, knobs, "VEC");
-    const double inner = (double)tn_problem_get(p, "INNER"), outer = (double)tn_problem_get(p, "OUTER"), n = (double)tn_problem_get(p, "ROWS");
+    const double inner = (double)tn_problem_get(p, "INNER"), outer = (double)tn_problem_get(p, "OUTER"),
+                 n = (double)tn_problem_get(p, "ROWS");
     const double tiles = ceil(inner / (bx * vec)), full = inner / (tiles * bx * vec);
     const double share = vec / (double)tn_problem_get(p, "VEC_MAX");
-    return tn_cost_us(arch, &(tn_load_model){.blocks = tiles * outer, .threads = bx * by, .bytes = s->bytes, .flops = s->flops * 3,
-                                             .tflops = arch->f32_tflops, .mem_efficiency = (0.5 + 0.4 * (share > 1 ? 1 : share)) * (0.3 + 0.7 * full),
-                                             .math_efficiency = 0.4, .latency_us = 0.5 + ceil(n / by) * 0.18 + (by > 1 ? 0.1 + 0.02 * by : 0)});
+    return tn_cost_us(arch,
+                      &(tn_load_model){.blocks = tiles * outer,
+                                       .threads = bx * by,
+                                       .bytes = s->bytes,
+                                       .flops = s->flops * 3,
+                                       .tflops = arch->f32_tflops,
+                                       .mem_efficiency = (0.5 + 0.4 * (share > 1 ? 1 : share)) * (0.3 + 0.7 * full),
+                                       .math_efficiency = 0.4,
+                                       .latency_us = 0.5 + ceil(n / by) * 0.18 + (by > 1 ? 0.1 + 0.02 * by : 0)});
 }
 
 const tn_binding_ops tn_bind_col_reduce = {"col_reduce", col_accepts, col_emit, col_cost};
 
-/* ---- arg_max, arg_min --------------------------------------------------------------------------------------------------------------- */
+/* ---- arg_max, arg_min
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static bool arg_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};
@@ -227,12 +262,15 @@ static tn_status arg_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 }
 
 static double arg_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
-    return rows_cost(s, arch, p, tn_knob_of("arg_reduce", knobs, "BLOCK"), tn_knob_of("arg_reduce", knobs, "TPR"), 1, 1);
+    return rows_cost(s, arch, p, tn_knob_of("arg_reduce", knobs, "BLOCK"), tn_knob_of("arg_reduce", knobs, "TPR"), 1,
+                     1);
 }
 
 const tn_binding_ops tn_bind_arg_reduce = {"arg_reduce", arg_accepts, arg_emit, arg_cost};
 
-/* ---- cumsum ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- cumsum
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool scan_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};

@@ -18,8 +18,10 @@ static bool set_rows(const tn_spec *s, rows *r, uint32_t mask) {
     r->n_rows = r->n_cols = tn_dim_const(s->g, 1);
     for (uint32_t k = 0; k < r->rank; ++k) {
         const tn_dim d = tn_val_dim(s->g, r->x, k);
-        if (mask >> k & 1) r->n_cols = tn_dim_mul(s->g, r->n_cols, d);
-        else r->n_rows = tn_dim_mul(s->g, r->n_rows, d);
+        if (mask >> k & 1)
+            r->n_cols = tn_dim_mul(s->g, r->n_cols, d);
+        else
+            r->n_rows = tn_dim_mul(s->g, r->n_rows, d);
         if (!tn_dim_equal_const(s->g, d, 1)) r->inner = mask >> k & 1;
     }
     return tn_spec_prologue_ok(s, r->x) && tn_spec_epilogue_ok(s);
@@ -52,8 +54,10 @@ static void emit_rows(tn_emitter *e, const tn_spec *s, const rows *r, tn_variant
     tn_launch_1d(s, v, r->n_rows, block / tpr, (uint32_t)block);
 }
 
-static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs, const char *t, double passes) {
-    const double block = tn_knob_of(t, knobs, "BLOCK"), tpr = tn_knob_of(t, knobs, "TPR"), vec = tn_knob_of(t, knobs, "VEC");
+static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs, const char *t,
+                      double passes) {
+    const double block = tn_knob_of(t, knobs, "BLOCK"), tpr = tn_knob_of(t, knobs, "TPR"),
+                 vec = tn_knob_of(t, knobs, "VEC");
     const bool regs = tn_knob_of(t, knobs, "REGS") != 0, inner = tn_problem_get(p, "INNER") != 0;
     const double n_rows = (double)tn_problem_get(p, "ROWS"), cols = (double)tn_problem_get(p, "COLS");
     const double chunks = ceil(cols / (tpr * vec)), held = chunks * vec;
@@ -62,13 +66,20 @@ static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     const double idle = cols / (chunks * tpr * vec);
     const double reads = regs ? 1 : 0.6 + 0.4 * passes; /* later passes hit the caches */
     const double resident = held > 32 && regs ? 0.7 : 1;
-    const double latency = 0.7 + (regs ? chunks * 0.03 + 0.5 : passes * chunks * 0.3) + (tpr > 32 ? 0.3 : 0.0) + held * 0.005;
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n_rows * tpr / block), .threads = block, .bytes = s->bytes * reads, .flops = s->flops * 2,
-                                             .tflops = arch->f32_tflops, .mem_efficiency = efficiency * (0.3 + 0.7 * idle) * resident,
-                                             .math_efficiency = 0.35, .latency_us = latency});
+    const double latency =
+        0.7 + (regs ? chunks * 0.03 + 0.5 : passes * chunks * 0.3) + (tpr > 32 ? 0.3 : 0.0) + held * 0.005;
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n_rows * tpr / block),
+                                             .threads = block,
+                                             .bytes = s->bytes * reads,
+                                             .flops = s->flops * 2,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = efficiency * (0.3 + 0.7 * idle) * resident,
+                                             .math_efficiency = 0.35,
+                                             .latency_us = latency});
 }
 
-/* ---- softmax ------------------------------------------------------------------------------------------------------------------ */
+/* ---- softmax
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static bool softmax_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};
@@ -101,14 +112,17 @@ static double softmax_cost(const tn_spec *s, const tn_arch *arch, const tn_probl
 
 const tn_binding_ops tn_bind_softmax = {"softmax", softmax_accepts, softmax_emit, softmax_cost};
 
-/* ---- norms ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- norms
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 /* A scale or bias must not vary along the rows. */
 static bool trailing(const tn_spec *s, tn_val v, const rows *r) {
     if (!v.i) return true;
     const uint32_t rank = (uint32_t)tn_val_rank(s->g, v);
     for (uint32_t k = 0; k < rank; ++k)
-        if (!(r->mask >> (r->rank - rank + k) & 1) && !tn_dim_equal_const(s->g, tn_val_dim(s->g, v, k), 1)) return false;
+        if (!(r->mask >> (r->rank - rank + k) & 1) && !tn_dim_equal_const(s->g, tn_val_dim(s->g, v, k), 1))
+            return false;
     return tn_spec_prologue_ok(s, v);
 }
 
@@ -132,7 +146,8 @@ static bool norm_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     return true;
 }
 
-static void emit_param(tn_emitter *e, const tn_spec *s, const rows *r, tn_val v, const char *type, const char *fn, uint32_t vec) {
+static void emit_param(tn_emitter *e, const tn_spec *s, const rows *r, tn_val v, const char *type, const char *fn,
+                       uint32_t vec) {
     tn_coord c[2];
     coords(r, c);
     if (!v.i) return;

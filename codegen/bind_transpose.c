@@ -3,7 +3,9 @@
 
 #include <math.h>
 
-static bool unit(const tn_spec *s, tn_val v, uint32_t axis) { return tn_dim_equal_const(s->g, tn_val_dim(s->g, v, axis), 1); }
+static bool unit(const tn_spec *s, tn_val v, uint32_t axis) {
+    return tn_dim_equal_const(s->g, tn_val_dim(s->g, v, axis), 1);
+}
 
 /* Splits the axes of y = transpose(x): c are the innermost ones that stay together, r those that x has innermost. */
 static bool split_axes(const tn_spec *s, tn_node n, tn_turn *t) {
@@ -13,7 +15,7 @@ static bool split_axes(const tn_spec *s, tn_node n, tn_turn *t) {
     for (uint32_t k = 0; k < rank; ++k) place[perm.p[k]] = k; /* where an axis of x stands in y */
     t->y = tn_node_result(s->g, n, 0);
     for (uint32_t k = 0; k < rank; ++k) {
-        if (!unit(s, x, k)) inner = k; /* of x */
+        if (!unit(s, x, k)) inner = k;   /* of x */
         if (!unit(s, t->y, k)) last = k; /* of y */
     }
     if (inner == rank || place[inner] == last) return false;
@@ -34,7 +36,7 @@ static bool split_axes(const tn_spec *s, tn_node n, tn_turn *t) {
 bool tn_find_turn(const tn_spec *s, tn_turn *t) {
     if (s->anchor.i) return false;
     TN_FOR_NODES(s->g, s->region, n)
-        if (tn_node_op(s->g, n) == TN_OP_TRANSPOSE && split_axes(s, n, t)) return true;
+    if (tn_node_op(s->g, n) == TN_OP_TRANSPOSE && split_axes(s, n, t)) return true;
     return false;
 }
 
@@ -73,10 +75,16 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
 
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double tile = tn_knob_of("transpose", knobs, "TILE"), rows = tn_knob_of("transpose", knobs, "ROWS");
-    const double r = (double)tn_problem_get(p, "R"), c = (double)tn_problem_get(p, "C"), b = (double)tn_problem_get(p, "B");
+    const double r = (double)tn_problem_get(p, "R"), c = (double)tn_problem_get(p, "C"),
+                 b = (double)tn_problem_get(p, "B");
     const double tiles = ceil(r / tile) * ceil(c / tile), full = r * c / (tiles * tile * tile);
-    return tn_cost_us(arch, &(tn_load_model){.blocks = tiles * b, .threads = 32 * rows, .bytes = s->bytes, .flops = s->flops * 4,
-                                             .tflops = arch->f32_tflops, .mem_efficiency = 0.65 * (0.1 + 0.9 * full), .math_efficiency = 0.5,
+    return tn_cost_us(arch, &(tn_load_model){.blocks = tiles * b,
+                                             .threads = 32 * rows,
+                                             .bytes = s->bytes,
+                                             .flops = s->flops * 4,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.65 * (0.1 + 0.9 * full),
+                                             .math_efficiency = 0.5,
                                              .latency_us = 0.8 + 0.02 * tile * tile / (32 * rows)});
 }
 

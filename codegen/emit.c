@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- text --------------------------------------------------------------------------------------------------------------- */
+/* ---- text
+ * --------------------------------------------------------------------------------------------------------------- */
 
 void tn_text_put(tn_text *t, const char *s, size_t n) {
     if (t->failed) return;
@@ -31,15 +32,18 @@ static void add_list(tn_text *t, const char *fmt, va_list ap) {
     va_list again;
     va_copy(again, ap);
     const int n = vsnprintf(small, sizeof small, fmt, ap);
-    if (n >= 0 && (size_t)n < sizeof small) tn_text_put(t, small, (size_t)n);
-    else if (n < 0) t->failed = true;
+    if (n >= 0 && (size_t)n < sizeof small)
+        tn_text_put(t, small, (size_t)n);
+    else if (n < 0)
+        t->failed = true;
     else {
         char *big = tn_alloc(t->env, (size_t)n + 1);
         if (big) {
             vsnprintf(big, (size_t)n + 1, fmt, again);
             tn_text_put(t, big, (size_t)n);
             tn_free(t->env, big, (size_t)n + 1);
-        } else t->failed = true;
+        } else
+            t->failed = true;
     }
     va_end(again);
 }
@@ -57,7 +61,8 @@ void tn_text_free(tn_text *t) {
     t->n = t->cap = 0;
 }
 
-/* ---- types ---------------------------------------------------------------------------------------------------------------- */
+/* ---- types
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *storage, *reg;
@@ -83,14 +88,22 @@ static const struct {
     [TN_BOOL] = {"tn_bool", "bool", 1},
 };
 
-const char *tn_storage_type(tn_dtype t) { return types[t].storage; }
-const char *tn_register_type(tn_dtype t) { return types[t].reg; }
-uint32_t tn_dtype_size(tn_dtype t) { return types[t].size; }
+const char *tn_storage_type(tn_dtype t) {
+    return types[t].storage;
+}
+const char *tn_register_type(tn_dtype t) {
+    return types[t].reg;
+}
+uint32_t tn_dtype_size(tn_dtype t) {
+    return types[t].size;
+}
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------- */
+/* ---- life
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
-/* True if every offset into the spec's tensors fits 31 bits.  A symbol without an upper bound is taken to keep it so: the
- * runtime refuses tensors above 2^31 elements for such plans. */
+/* True if every offset into the spec's tensors fits 31 bits.  A symbol without an upper bound is taken to keep it so:
+ * the runtime refuses tensors above 2^31 elements for such plans. */
 static bool fits_31_bits(const tn_spec *s, const tn_spec_tensor *t) {
     int64_t last = 0;
     for (uint32_t k = 0; k < t->rank; ++k) {
@@ -119,7 +132,9 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
     return e;
 }
 
-tn_ix_pool *tn_emitter_pool(tn_emitter *e) { return e ? e->ix : NULL; }
+tn_ix_pool *tn_emitter_pool(tn_emitter *e) {
+    return e ? e->ix : NULL;
+}
 
 void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
     if (!e || e->status != TN_OK) return;
@@ -134,7 +149,9 @@ void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
     tn_fail(e->env, code, where, "", "kernel %s: %s", e->s->name, what);
 }
 
-bool tn_emit_ok(const tn_emitter *e) { return e && e->status == TN_OK && !tn_ix_failed(e->ix); }
+bool tn_emit_ok(const tn_emitter *e) {
+    return e && e->status == TN_OK && !tn_ix_failed(e->ix);
+}
 
 uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
     for (uint32_t k = 0; k < e->n_dims; ++k)
@@ -147,11 +164,13 @@ uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
     return e->n_dims++;
 }
 
-/* ---- constants, types, lines --------------------------------------------------------------------------------------------------- */
+/* ---- constants, types, lines
+ * --------------------------------------------------------------------------------------------------- */
 
 void tn_emit_define(tn_emitter *e, const char *name, int64_t value) {
     if (!tn_emit_ok(e)) return;
-    tn_text_add(&e->defines, "#define TN_%s %" PRId64 "%s\n", name, value, value > INT32_MAX || value < -INT32_MAX ? "LL" : "");
+    tn_text_add(&e->defines, "#define TN_%s %" PRId64 "%s\n", name, value,
+                value > INT32_MAX || value < -INT32_MAX ? "LL" : "");
 }
 
 static const char *dim_name(void *user, uint32_t atom) {
@@ -159,9 +178,9 @@ static const char *dim_name(void *user, uint32_t atom) {
     tn_ix_atom a;
     tn_ix_atom_get(e->ix, atom, &a);
     if (a.kind != TN_IX_DIM) return "?";
-    static const char *const names[TN_MAX_ARGS] = {
-        "TN_D0",  "TN_D1",  "TN_D2",  "TN_D3",  "TN_D4",  "TN_D5",  "TN_D6",  "TN_D7",  "TN_D8",  "TN_D9",
-        "TN_D10", "TN_D11", "TN_D12", "TN_D13", "TN_D14", "TN_D15", "TN_D16", "TN_D17", "TN_D18", "TN_D19"};
+    static const char *const names[TN_MAX_ARGS] = {"TN_D0",  "TN_D1",  "TN_D2",  "TN_D3",  "TN_D4",  "TN_D5",  "TN_D6",
+                                                   "TN_D7",  "TN_D8",  "TN_D9",  "TN_D10", "TN_D11", "TN_D12", "TN_D13",
+                                                   "TN_D14", "TN_D15", "TN_D16", "TN_D17", "TN_D18", "TN_D19"};
     const uint32_t k = tn_emit_dim_arg(e, a.dim);
     if (k < TN_MAX_ARGS && names[k]) return names[k];
     tn_emit_fail(e, TN_E_UNSUPPORTED, "too many symbolic dims");
@@ -186,12 +205,16 @@ void tn_emit_problem(tn_emitter *e, const tn_problem *p) {
     const tn_template *t = e->v->tpl;
     for (uint32_t k = 0; k < t->n_knobs; ++k) tn_emit_define(e, t->knobs[k].name, e->v->knob[k]);
     for (uint32_t k = 0; k < p->n; ++k) {
-        if (p->c[k].dim.i) tn_emit_define_dim(e, p->c[k].name, p->c[k].dim);
-        else tn_emit_define(e, p->c[k].name, p->c[k].value);
+        if (p->c[k].dim.i)
+            tn_emit_define_dim(e, p->c[k].name, p->c[k].dim);
+        else
+            tn_emit_define(e, p->c[k].name, p->c[k].value);
     }
 }
 
-void tn_emit_type(tn_emitter *e, const char *name, tn_dtype t) { tn_emit_line(e, "typedef %s %s;", tn_storage_type(t), name); }
+void tn_emit_type(tn_emitter *e, const char *name, tn_dtype t) {
+    tn_emit_line(e, "typedef %s %s;", tn_storage_type(t), name);
+}
 void tn_emit_reg_type(tn_emitter *e, const char *name, tn_dtype t) {
     tn_emit_line(e, "typedef %s %s;", tn_register_type(t), name);
 }
@@ -209,7 +232,8 @@ void tn_emit_workspace(tn_emitter *e, tn_dim bytes) {
     if (tn_emit_ok(e)) e->workspace = bytes;
 }
 
-/* ---- the header ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the header
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static void add_arg(tn_variant *v, tn_arg_kind kind, uint32_t index, tn_dim d) {
     if (v->n_args < TN_MAX_ARGS) v->args[v->n_args++] = (tn_arg){kind, index, d};
@@ -234,7 +258,8 @@ static void write_args(tn_emitter *e, tn_text *t) {
     v->n_args = 0;
     tn_text_add(t, "struct tn_args {\n");
     for (uint32_t k = 0; k < s->n_in; ++k) {
-        tn_text_add(t, "    const %s *in%u;%s\n", tn_storage_type(s->in[k].dtype), k, s->in[k].is_const ? " // constant" : "");
+        tn_text_add(t, "    const %s *in%u;%s\n", tn_storage_type(s->in[k].dtype), k,
+                    s->in[k].is_const ? " // constant" : "");
         add_arg(v, TN_ARG_IN, k, none);
     }
     for (uint32_t k = 0; k < s->n_out; ++k) {
@@ -321,7 +346,8 @@ void tn_variant_free(const tn_env *env, tn_variant *v) {
     v->header = NULL;
 }
 
-/* ---- problem constants --------------------------------------------------------------------------------------------------------------- */
+/* ---- problem constants
+ * --------------------------------------------------------------------------------------------------------------- */
 
 void tn_problem_add(const tn_spec *s, tn_problem *p, const char *name, tn_dim d) {
     if (p->n == TN_MAX_CONSTS) return;

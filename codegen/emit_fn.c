@@ -47,9 +47,12 @@ void tn_fn_end(tn_fn *f, const char *signature) {
     tn_free(e->env, f->atom, f->n_atom * sizeof *f->atom);
 }
 
-tn_text *tn_fn_text(tn_fn *f, bool lane) { return lane && f->vec > 1 ? &f->body : &f->head; }
+tn_text *tn_fn_text(tn_fn *f, bool lane) {
+    return lane && f->vec > 1 ? &f->body : &f->head;
+}
 
-/* ---- coordinates ------------------------------------------------------------------------------------------------------ */
+/* ---- coordinates
+ * ------------------------------------------------------------------------------------------------------ */
 
 tn_ix tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_ix *c) {
     tn_ix r = tn_ix_const(e->ix, 0);
@@ -74,8 +77,8 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
     uint32_t seen = 0;
     for (uint32_t k = 0; k < n; ++k) {
         uint32_t axes[TN_MAX_RANK], n_axes = 0;
-        const uint32_t mask = c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES
-                                                        : ((1u << c[k].n_axes) - 1) << c[k].axis;
+        const uint32_t mask =
+            c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES : ((1u << c[k].n_axes) - 1) << c[k].axis;
         tn_dim d[TN_MAX_RANK];
         tn_ix extent = tn_ix_const(e->ix, 1), at[TN_MAX_RANK];
         if (mask >> rank) {
@@ -104,7 +107,8 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
     return tn_emit_ok(e);
 }
 
-/* ---- expressions --------------------------------------------------------------------------------------------------------- */
+/* ---- expressions
+ * --------------------------------------------------------------------------------------------------------- */
 
 static const char *atom_name(void *user, uint32_t atom) {
     tn_fn *f = user;
@@ -154,7 +158,8 @@ static void materialise(tn_fn *f, tn_ix a) {
 tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested) {
     tn_expr x = {"0"};
     if (!tn_emit_ok(f->e)) return x;
-    if (++f->depth > 200) tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is nested too deeply");
+    if (++f->depth > 200)
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is nested too deeply");
     else {
         materialise(f, a);
         if (tn_ix_print(f->e->ix, a, nested, atom_name, f, x.text, sizeof x.text) >= sizeof x.text)
@@ -171,7 +176,8 @@ tn_ix tn_fn_index_var(tn_fn *f, const char *stem, const char *text, tn_ix extent
     return tn_ix_var(f->e->ix, name, extent, 1, lane && f->vec > 1);
 }
 
-/* ---- predicates ------------------------------------------------------------------------------------------------------------ */
+/* ---- predicates
+ * ------------------------------------------------------------------------------------------------------------ */
 
 uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
     if (f->n_pred == sizeof f->pred / sizeof *f->pred) {
@@ -182,8 +188,10 @@ uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
     lane = (lane || (pred && f->pred[pred].lane)) && f->vec > 1;
     snprintf(r->text, sizeof r->text, "ok%u", f->n_names++);
     r->lane = lane;
-    if (pred) tn_text_add(tn_fn_text(f, lane), "const bool %s = %s && %s;\n", r->text, f->pred[pred].text, condition);
-    else tn_text_add(tn_fn_text(f, lane), "const bool %s = %s;\n", r->text, condition);
+    if (pred)
+        tn_text_add(tn_fn_text(f, lane), "const bool %s = %s && %s;\n", r->text, f->pred[pred].text, condition);
+    else
+        tn_text_add(tn_fn_text(f, lane), "const bool %s = %s;\n", r->text, condition);
     return f->n_pred++;
 }
 
@@ -215,7 +223,9 @@ uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) 
     return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 tn_ref tn_fn_failed(tn_fn *f, tn_node at, const char *why) {
     tn_emit_fail(f->e, TN_E_UNSUPPORTED, "%s: %s", at.i ? tn_op_text(tn_node_op(f->e->g, at)) : "value", why);
@@ -225,16 +235,23 @@ tn_ref tn_fn_failed(tn_fn *f, tn_node at, const char *why) {
 tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer) {
     (void)f;
     tn_ref r = {"0", false};
-    if (t == TN_BOOL) snprintf(r.text, sizeof r.text, "%s", num != 0 ? "true" : "false");
+    if (t == TN_BOOL)
+        snprintf(r.text, sizeof r.text, "%s", num != 0 ? "true" : "false");
     else if (tn_dtype_is_int(t)) {
         const char *suffix = t == TN_U64 ? "ULL" : t == TN_I64 ? "LL" : t == TN_U32 ? "u" : "";
-        if (t == TN_I64 && integer == INT64_MIN) snprintf(r.text, sizeof r.text, "(-%lldLL - 1)", (long long)INT64_MAX);
-        else if (t == TN_I32 && integer == INT32_MIN) snprintf(r.text, sizeof r.text, "(-2147483647 - 1)");
-        else if (t == TN_U64) snprintf(r.text, sizeof r.text, "%" PRIu64 "%s", (uint64_t)integer, suffix);
-        else if (t == TN_I64 || t == TN_I32 || t == TN_U32) snprintf(r.text, sizeof r.text, "(%" PRId64 "%s)", integer, suffix);
-        else snprintf(r.text, sizeof r.text, "(%s)(%" PRId64 ")", tn_register_type(t), integer);
+        if (t == TN_I64 && integer == INT64_MIN)
+            snprintf(r.text, sizeof r.text, "(-%lldLL - 1)", (long long)INT64_MAX);
+        else if (t == TN_I32 && integer == INT32_MIN)
+            snprintf(r.text, sizeof r.text, "(-2147483647 - 1)");
+        else if (t == TN_U64)
+            snprintf(r.text, sizeof r.text, "%" PRIu64 "%s", (uint64_t)integer, suffix);
+        else if (t == TN_I64 || t == TN_I32 || t == TN_U32)
+            snprintf(r.text, sizeof r.text, "(%" PRId64 "%s)", integer, suffix);
+        else
+            snprintf(r.text, sizeof r.text, "(%s)(%" PRId64 ")", tn_register_type(t), integer);
     } else if (isnan(num) || isinf(num)) {
-        snprintf(r.text, sizeof r.text, "(%s)(%sTN_%s)", tn_register_type(t), num < 0 ? "-" : "", isnan(num) ? "NAN" : "INF");
+        snprintf(r.text, sizeof r.text, "(%s)(%sTN_%s)", tn_register_type(t), num < 0 ? "-" : "",
+                 isnan(num) ? "NAN" : "INF");
     } else {
         char digits[40];
         snprintf(digits, sizeof digits, t == TN_F64 ? "%.17g" : "%.9g", num);
@@ -244,7 +261,9 @@ tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer) {
     return r;
 }
 
-tn_ref tn_fn_dead(tn_fn *f, tn_dtype t) { return tn_fn_literal(f, t, 0, 0); }
+tn_ref tn_fn_dead(tn_fn *f, tn_dtype t) {
+    return tn_fn_literal(f, t, 0, 0);
+}
 
 tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
     tn_emitter *e = f->e;
@@ -265,12 +284,14 @@ tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
             if (*p == '\\' || *p == '\n' || *p == '?') *p = '/';
     }
     tn_text_add(tn_fn_text(f, r.lane), "const %s %s = %s;", tn_register_type(tn_val_dtype(e->g, v)), r.text, text);
-    if (def.i) tn_text_add(tn_fn_text(f, r.lane), " // %s%s%s", tn_op_text(tn_node_op(e->g, def)), layer[0] ? " " : "", layer);
+    if (def.i)
+        tn_text_add(tn_fn_text(f, r.lane), " // %s%s%s", tn_op_text(tn_node_op(e->g, def)), layer[0] ? " " : "", layer);
     tn_text_add(tn_fn_text(f, r.lane), "\n");
     return r;
 }
 
-/* ---- tensors in memory --------------------------------------------------------------------------------------------------------------- */
+/* ---- tensors in memory
+ * --------------------------------------------------------------------------------------------------------------- */
 
 tn_ix tn_tensor_offset(tn_emitter *e, const tn_spec_tensor *t, const tn_ix *c) {
     tn_ix o = tn_ix_const(e->ix, 0);

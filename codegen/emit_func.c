@@ -7,7 +7,8 @@
 /* "static __device__ R fn(const tn_args &args, tn_index a, tn_index b" without the closing parenthesis. */
 static void signature(char *buf, size_t size, const char *ret, const char *fn, const tn_coord *c, uint32_t n) {
     size_t len = (size_t)snprintf(buf, size, "TN_DEV %s %s(const tn_args &args", ret, fn);
-    for (uint32_t k = 0; k < n && len < size; ++k) len += (size_t)snprintf(buf + len, size - len, ", tn_index %s", c[k].name);
+    for (uint32_t k = 0; k < n && len < size; ++k)
+        len += (size_t)snprintf(buf + len, size - len, ", tn_index %s", c[k].name);
 }
 
 static void close_signature(char *buf, size_t size, const char *tail) {
@@ -32,7 +33,8 @@ void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, 
     tn_emit_load_like(e, fn, val, val, c, n, vec);
 }
 
-void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n, uint32_t vec) {
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,
+                       uint32_t vec) {
     tn_fn f;
     tn_ix at[TN_MAX_RANK], own[TN_MAX_RANK];
     if (!tn_fn_begin(&f, e, vec)) return;
@@ -41,8 +43,8 @@ void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, c
     finish_load(&f, fn, val, c, n, ok ? own : NULL);
 }
 
-void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords, void *user,
-                     uint32_t vec) {
+void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords,
+                     void *user, uint32_t vec) {
     tn_fn f;
     tn_ix at[TN_MAX_RANK], param[TN_MAX_RANK];
     tn_coord c[TN_MAX_RANK];
@@ -58,9 +60,12 @@ void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *
     finish_load(&f, fn, val, c, n, at);
 }
 
-/* ---- epilogues ------------------------------------------------------------------------------------------------------------- */
+/* ---- epilogues
+ * ------------------------------------------------------------------------------------------------------------- */
 
-tn_val tn_spec_anchor_result(const tn_spec *s) { return s->anchor.i ? tn_node_result(s->g, s->anchor, 0) : (tn_val){0}; }
+tn_val tn_spec_anchor_result(const tn_spec *s) {
+    return s->anchor.i ? tn_node_result(s->g, s->anchor, 0) : (tn_val){0};
+}
 tn_val tn_spec_anchor_input(const tn_spec *s, size_t k) {
     return s->anchor.i && k < tn_node_input_count(s->g, s->anchor) ? tn_node_input(s->g, s->anchor, k) : (tn_val){0};
 }
@@ -106,12 +111,15 @@ static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
         if (!from || find_place(p, n, y)) continue;
         place *to = &p[n];
         to->v = y;
-        if (tn_op_is(op, TN_T_ELEMENTWISE) || op == TN_OP_BITCAST || op == TN_OP_BARRIER || op == TN_OP_TRILU) memcpy(to->c, from->c, sizeof to->c);
+        if (tn_op_is(op, TN_T_ELEMENTWISE) || op == TN_OP_BITCAST || op == TN_OP_BARRIER || op == TN_OP_TRILU)
+            memcpy(to->c, from->c, sizeof to->c);
         else if (op == TN_OP_TRANSPOSE) {
             const tn_ints perm = TN_ATTRS_OF(g, node, perm)->perm;
             for (uint32_t k = 0; k < perm.n; ++k) to->c[k] = from->c[perm.p[k]];
-        } else if (op == TN_OP_RESHAPE) tn_reshape_coords(e, y, x, from->c, to->c);
-        else continue;
+        } else if (op == TN_OP_RESHAPE)
+            tn_reshape_coords(e, y, x, from->c, to->c);
+        else
+            continue;
         ++n;
     }
     return n;
@@ -133,12 +141,15 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
         memcpy(f.acc_c, at, sizeof at);
         const uint32_t places = propagate(e, of, at, p);
         const tn_ix *where[TN_MAX_ARGS];
-        for (uint32_t k = 0; k < e->s->n_out; ++k) { /* all reads come before the first write: results may overlie operands */
+        for (uint32_t k = 0; k < e->s->n_out;
+             ++k) { /* all reads come before the first write: results may overlie operands */
             const tn_val y = e->s->out[k].arg;
             const place *q = find_place(p, places, y);
             where[k] = q ? q->c : at;
-            if (!q && !same_dims(e->g, y, of)) tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
-            else tn_fn_value(&f, y, where[k], 0);
+            if (!q && !same_dims(e->g, y, of))
+                tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
+            else
+                tn_fn_value(&f, y, where[k], 0);
         }
         for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k) tn_fn_store(&f, k, where[k]);
     }
@@ -155,7 +166,9 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
     }
 }
 
-/* ---- dry runs -------------------------------------------------------------------------------------------------------------------- */
+/* ---- dry runs
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 static tn_emitter *dry_emitter(const tn_spec *s, tn_variant *v) {
     tn_emitter *e = tn_emitter_new(s, NULL, v);
@@ -170,7 +183,9 @@ static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
     return r;
 }
 
-bool tn_spec_epilogue_ok(const tn_spec *s) { return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s)); }
+bool tn_spec_epilogue_ok(const tn_spec *s) {
+    return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+}
 
 bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
     tn_variant v = {0};
@@ -191,7 +206,9 @@ bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
     return tn_emitter_finish(e) == TN_OK;
 }
 
-/* ---- plain operands -------------------------------------------------------------------------------------------------------------------- */
+/* ---- plain operands
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Walks from val to a region input; false if something on the way is not plain movement. */
 static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
@@ -206,7 +223,8 @@ static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
     return false;
 }
 
-static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec, uint32_t *in) {
+static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
+                       uint32_t *in) {
     tn_fn f, g;
     tn_ix at[TN_MAX_RANK], base;
     char head[512];
@@ -236,7 +254,8 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     return access;
 }
 
-uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec, uint32_t *in) {
+uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
+                        uint32_t *in) {
     return tn_emit_ok(e) ? offset(e, fn, val, c, n, vec, in) : 0;
 }
 
@@ -248,7 +267,9 @@ uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uin
     return tn_emitter_finish(e) == TN_OK ? access : 0;
 }
 
-/* ---- maps ---------------------------------------------------------------------------------------------------------------------------------- */
+/* ---- maps
+ * ----------------------------------------------------------------------------------------------------------------------------------
+ */
 
 void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
     tn_fn f;
@@ -260,11 +281,14 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
     if (!at) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     for (uint32_t k = 0; at && k < s->n_out; ++k) {
         if (k == 0) {
-            for (uint32_t a = 0; a < s->out[0].rank; ++a) extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, s->out[0].dims[a]));
+            for (uint32_t a = 0; a < s->out[0].rank; ++a)
+                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, s->out[0].dims[a]));
         } else { /* the same number of elements, or the map does not fit this kernel */
             tn_ix other = tn_ix_const(e->ix, 1);
-            for (uint32_t a = 0; a < s->out[k].rank; ++a) other = tn_ix_mul(e->ix, other, tn_ix_dim(e->ix, s->out[k].dims[a]));
-            if (other.i != extent.i) tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
+            for (uint32_t a = 0; a < s->out[k].rank; ++a)
+                other = tn_ix_mul(e->ix, other, tn_ix_dim(e->ix, s->out[k].dims[a]));
+            if (other.i != extent.i)
+                tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
         }
     }
     if (at && tn_emit_ok(e)) {

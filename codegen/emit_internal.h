@@ -4,7 +4,8 @@
 
 #include "codegen/emit.h"
 
-/* ---- growing text ---------------------------------------------------------------------------------------------------- */
+/* ---- growing text
+ * ---------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_text {
     const tn_env *env;
@@ -20,7 +21,8 @@ void tn_text_add(tn_text *t, const char *fmt, ...);
 void tn_text_put(tn_text *t, const char *s, size_t n);
 void tn_text_free(tn_text *t);
 
-/* ---- the emitter --------------------------------------------------------------------------------------------------------- */
+/* ---- the emitter
+ * --------------------------------------------------------------------------------------------------------- */
 
 struct tn_emitter {
     const tn_spec *s;
@@ -30,12 +32,12 @@ struct tn_emitter {
     tn_variant *v;
     tn_ix_pool *ix;
     tn_status status;
-    bool dry; /* only tests whether something can be generated: reports nothing */
-    bool wide;                    /* tn_index is long long */
+    bool dry;  /* only tests whether something can be generated: reports nothing */
+    bool wide; /* tn_index is long long */
     tn_text defines, lines, functions;
-    tn_dim dims[TN_MAX_ARGS];     /* args.d<k> */
+    tn_dim dims[TN_MAX_ARGS]; /* args.d<k> */
     uint32_t n_dims;
-    uint32_t n_tables;            /* constants emitted as device arrays */
+    uint32_t n_tables; /* constants emitted as device arrays */
     tn_dim workspace;
 };
 
@@ -50,7 +52,8 @@ uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d);
 /* Number of a value in the region's canonical order: arguments first, then results. */
 uint32_t tn_spec_number(const tn_spec *s, tn_val v);
 
-/* ---- one function being generated ---------------------------------------------------------------------------------------- */
+/* ---- one function being generated
+ * ---------------------------------------------------------------------------------------- */
 
 typedef struct tn_ref { /* a computed value: a C expression without operators */
     char text[56];
@@ -67,17 +70,17 @@ typedef struct tn_memo {
 typedef struct tn_fn {
     tn_emitter *e;
     uint32_t vec;
-    tn_ix lane;           /* variable 0 <= lane < vec; none if vec is 1 */
+    tn_ix lane;               /* variable 0 <= lane < vec; none if vec is 1 */
     tn_text head, body, tail; /* before, in and after the loop over lanes */
     tn_memo *memo;
     uint32_t n_memo, cap_memo;
-    char (*atom)[20];     /* names of materialised quotients and remainders, by atom */
+    char (*atom)[20]; /* names of materialised quotients and remainders, by atom */
     uint32_t n_atom;
-    tn_ref pred[64];      /* C bools; 0: true */
+    tn_ref pred[64]; /* C bools; 0: true */
     uint32_t n_pred;
     uint32_t n_names;
-    uint8_t named[256];   /* bit k: the plain name v<k> is taken */
-    tn_val acc;           /* the value that is given: the anchor's result */
+    uint8_t named[256]; /* bit k: the plain name v<k> is taken */
+    tn_val acc;         /* the value that is given: the anchor's result */
     uint32_t n_acc;
     tn_ix acc_c[TN_MAX_RANK];
     uint32_t depth;
@@ -107,7 +110,9 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in);
 /* Building statements.  `lane` says whether it belongs into the loop. */
 tn_text *tn_fn_text(tn_fn *f, bool lane);
 /* The expression as C text in a static-size buffer of the caller; quotients in it get names first. */
-typedef struct tn_expr { char text[512]; } tn_expr;
+typedef struct tn_expr {
+    char text[512];
+} tn_expr;
 tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested);
 /* pred && a < b: the number of the combined predicate; *never is set if it cannot hold. */
 uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never);

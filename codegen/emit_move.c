@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const tn_dim *dims_of(const tn_emitter *e, tn_val v) { return tn_type_dims(e->g, tn_val_type(e->g, v)); }
+static const tn_dim *dims_of(const tn_emitter *e, tn_val v) {
+    return tn_type_dims(e->g, tn_val_type(e->g, v));
+}
 
-/* ---- ops that only change coordinates -------------------------------------------------------------------------------------- */
+/* ---- ops that only change coordinates
+ * -------------------------------------------------------------------------------------- */
 
 /* Reshape axis group by axis group: groups of equal products keep their expressions small. */
 void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix *in) {
@@ -20,8 +23,10 @@ void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix 
         tn_dim px = one, py = one;
         do { /* the smallest group whose products agree; everything that is left if none does */
             const bool take_x = i < nx && (j >= ny || i == i0 || tn_spec_hint(e->s, px) <= tn_spec_hint(e->s, py));
-            if (take_x) px = tn_dim_mul(e->g, px, dx[i++]);
-            else py = tn_dim_mul(e->g, py, dy[j++]);
+            if (take_x)
+                px = tn_dim_mul(e->g, px, dx[i++]);
+            else
+                py = tn_dim_mul(e->g, py, dy[j++]);
         } while (px.i != py.i && (i < nx || j < ny));
         if (px.i != py.i) { /* symbolic products that do not compare: one group of all axes */
             i = j = 0;
@@ -50,7 +55,8 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
         const tn_attrs_slice *a = TN_ATTRS_OF(e->g, n, slice);
         for (size_t k = 0; k < r; ++k) {
             const int64_t step = k < a->steps.n ? a->steps.p[k] : 1;
-            in[k] = tn_ix_add(e->ix, tn_ix_dim(e->ix, a->starts.p[k]), tn_ix_mul(e->ix, c[k], tn_ix_const(e->ix, step)));
+            in[k] =
+                tn_ix_add(e->ix, tn_ix_dim(e->ix, a->starts.p[k]), tn_ix_mul(e->ix, c[k], tn_ix_const(e->ix, step)));
         }
         return true;
     }
@@ -58,7 +64,9 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
     }
 }
 
-/* ---- pad ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- pad
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static tn_ref choose(tn_fn *f, tn_val y, uint32_t ok, tn_ref yes, tn_ref no) {
     char text[200];
@@ -94,11 +102,14 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     if (never) return value;
     if (ok == pred) return tn_fn_value(f, x, in, pred);
     const tn_ref v = tn_fn_value(f, x, in, ok);
-    if (fill && a->value == 0 && !tn_val_def(e->g, x).i && strncmp(v.text, "v", 1) == 0) return v; /* loads give 0 where !ok */
+    if (fill && a->value == 0 && !tn_val_def(e->g, x).i && strncmp(v.text, "v", 1) == 0)
+        return v; /* loads give 0 where !ok */
     return choose(f, y, ok, v, value);
 }
 
-/* ---- concat ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- concat
+ * -----------------------------------------------------------------------------------------------------------------------
+ */
 
 static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     tn_emitter *e = f->e;
@@ -125,7 +136,9 @@ static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return have ? out : tn_fn_dead(f, tn_val_dtype(e->g, y));
 }
 
-/* ---- gathers ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- gathers
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 /* The element of an index tensor at coordinates c as a coordinate of an axis with that many elements. */
 static tn_ix index_at(tn_fn *f, tn_val indices, const tn_ix *c, tn_dim dim, uint32_t pred) {
@@ -141,7 +154,8 @@ static tn_ix index_at(tn_fn *f, tn_val indices, const tn_ix *c, tn_dim dim, uint
 static tn_ref gather(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), indices = tn_node_input(e->g, n, 1);
-    const size_t axis = (size_t)TN_ATTRS_OF(e->g, n, axis)->axis, r = tn_val_rank(e->g, x), ri = tn_val_rank(e->g, indices);
+    const size_t axis = (size_t)TN_ATTRS_OF(e->g, n, axis)->axis, r = tn_val_rank(e->g, x),
+                 ri = tn_val_rank(e->g, indices);
     tn_ix in[TN_MAX_RANK];
     for (size_t k = 0; k < axis; ++k) in[k] = c[k];
     in[axis] = index_at(f, indices, c + axis, tn_val_dim(e->g, x, axis), pred);
@@ -165,20 +179,24 @@ static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     const size_t b = (size_t)TN_ATTRS_OF(e->g, n, gather_nd)->batch_dims;
     const size_t r = tn_val_rank(e->g, x), ri = tn_val_rank(e->g, indices);
     int64_t len;
-    if (!tn_dim_is_const(e->g, tn_val_dim(e->g, indices, ri - 1), &len)) return tn_fn_failed(f, n, "index length is symbolic");
+    if (!tn_dim_is_const(e->g, tn_val_dim(e->g, indices, ri - 1), &len))
+        return tn_fn_failed(f, n, "index length is symbolic");
     tn_ix in[TN_MAX_RANK], at[TN_MAX_RANK];
     for (size_t k = 0; k + 1 < ri; ++k) at[k] = c[k];
     for (size_t k = 0; k < r; ++k) {
-        if (k < b) in[k] = c[k];
+        if (k < b)
+            in[k] = c[k];
         else if (k < b + (size_t)len) {
             at[ri - 1] = tn_ix_const(e->ix, (int64_t)(k - b));
             in[k] = index_at(f, indices, at, tn_val_dim(e->g, x, k), pred);
-        } else in[k] = c[k - b - (size_t)len + ri - 1];
+        } else
+            in[k] = c[k - b - (size_t)len + ri - 1];
     }
     return tn_fn_value(f, x, in, pred);
 }
 
-/* ---- generators and masks -------------------------------------------------------------------------------------------------------------- */
+/* ---- generators and masks
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static tn_ref iota(tn_fn *f, tn_node n, const tn_ix *c) {
     tn_emitter *e = f->e;
@@ -186,8 +204,10 @@ static tn_ref iota(tn_fn *f, tn_node n, const tn_ix *c) {
     const tn_val y = tn_node_result(e->g, n, 0);
     const tn_expr x = tn_fn_expr(f, c[a->axis], true);
     char text[600];
-    if (a->dtype == TN_I4 || a->dtype == TN_U4) snprintf(text, sizeof text, "tn_wrap_%s(%s)", tn_dtype_text(a->dtype), x.text);
-    else snprintf(text, sizeof text, "(%s)%s", tn_register_type(a->dtype), x.text);
+    if (a->dtype == TN_I4 || a->dtype == TN_U4)
+        snprintf(text, sizeof text, "tn_wrap_%s(%s)", tn_dtype_text(a->dtype), x.text);
+    else
+        snprintf(text, sizeof text, "(%s)%s", tn_register_type(a->dtype), x.text);
     return tn_fn_define(f, y, tn_ix_is_per_lane(e->ix, c[a->axis]), text);
 }
 
@@ -212,23 +232,31 @@ static tn_ref trilu(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
 
 static tn_ref bitcast(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     static const char *const to_bits[TN_DTYPE_COUNT] = {
-        [TN_F64] = "tn_double_bits", [TN_F32] = "tn_float_bits",     [TN_F16] = "tn_float_to_half",
+        [TN_F64] = "tn_double_bits",    [TN_F32] = "tn_float_bits",       [TN_F16] = "tn_float_to_half",
         [TN_BF16] = "tn_float_to_bf16", [TN_F8E4M3] = "tn_float_to_e4m3", [TN_F8E5M2] = "tn_float_to_e5m2"};
-    static const char *const from_bits[TN_DTYPE_COUNT] = {
-        [TN_F64] = "tn_bits_double((unsigned long long)%s)", [TN_F32] = "tn_bits_float((unsigned)%s)",
-        [TN_F16] = "tn_half_to_float((unsigned short)%s)",   [TN_BF16] = "tn_bits_float((unsigned)(unsigned short)%s << 16)",
-        [TN_F8E4M3] = "tn_e4m3_to_float((unsigned char)%s)", [TN_F8E5M2] = "tn_e5m2_to_float((unsigned char)%s)",
-        [TN_I4] = "tn_wrap_i4(%s)",                          [TN_U4] = "tn_wrap_u4(%s)"};
+    static const char *const from_bits[TN_DTYPE_COUNT] = {[TN_F64] = "tn_bits_double((unsigned long long)%s)",
+                                                          [TN_F32] = "tn_bits_float((unsigned)%s)",
+                                                          [TN_F16] = "tn_half_to_float((unsigned short)%s)",
+                                                          [TN_BF16] =
+                                                              "tn_bits_float((unsigned)(unsigned short)%s << 16)",
+                                                          [TN_F8E4M3] = "tn_e4m3_to_float((unsigned char)%s)",
+                                                          [TN_F8E5M2] = "tn_e5m2_to_float((unsigned char)%s)",
+                                                          [TN_I4] = "tn_wrap_i4(%s)",
+                                                          [TN_U4] = "tn_wrap_u4(%s)"};
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const tn_dtype a = tn_val_dtype(e->g, x), b = tn_val_dtype(e->g, y);
     const tn_ref v = tn_fn_value(f, x, c, pred);
     char bits[100], text[200];
-    if (to_bits[a]) snprintf(bits, sizeof bits, "%s(%s)", to_bits[a], v.text);
-    else snprintf(bits, sizeof bits, "%s", v.text);
+    if (to_bits[a])
+        snprintf(bits, sizeof bits, "%s(%s)", to_bits[a], v.text);
+    else
+        snprintf(bits, sizeof bits, "%s", v.text);
     const char *form = from_bits[b], *hole = form ? strstr(form, "%s") : NULL;
-    if (hole) snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - form), form, bits, hole + 2);
-    else snprintf(text, sizeof text, "(%s)%s", tn_register_type(b), bits);
+    if (hole)
+        snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - form), form, bits, hole + 2);
+    else
+        snprintf(text, sizeof text, "(%s)%s", tn_register_type(b), bits);
     return tn_fn_define(f, y, v.lane, text);
 }
 

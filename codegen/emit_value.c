@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- formulas ---------------------------------------------------------------------------------------------------------- */
+/* ---- formulas
+ * ---------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *f, *i, *b;
@@ -52,24 +53,34 @@ static void expand(tn_fn *f, tn_node n, const char *formula, const tn_ref *in, t
             continue;
         }
         ++p;
-        if (*p == 'T') tn_text_add(out, "%s", tn_register_type(type));
-        else if (*p >= 'a' && *p <= 'c') tn_text_add(out, "%s", in[*p - 'a'].text);
-        else tn_text_add(out, "%s", tn_fn_literal(f, TN_F64, num[*p - 'x'], 0).text);
+        if (*p == 'T')
+            tn_text_add(out, "%s", tn_register_type(type));
+        else if (*p >= 'a' && *p <= 'c')
+            tn_text_add(out, "%s", in[*p - 'a'].text);
+        else
+            tn_text_add(out, "%s", tn_fn_literal(f, TN_F64, num[*p - 'x'], 0).text);
     }
 }
 
 static void cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to) {
     const bool floats = tn_dtype_is_float(from);
     const char *reg = tn_register_type(to);
-    if (to == TN_BOOL) tn_text_add(out, "%s != 0", x);
-    else if (to == TN_F8E4M3) tn_text_add(out, "tn_round_e4m3((float)%s)", x);
-    else if (to == TN_F8E5M2) tn_text_add(out, "tn_round_e5m2((float)%s)", x);
+    if (to == TN_BOOL)
+        tn_text_add(out, "%s != 0", x);
+    else if (to == TN_F8E4M3)
+        tn_text_add(out, "tn_round_e4m3((float)%s)", x);
+    else if (to == TN_F8E5M2)
+        tn_text_add(out, "tn_round_e5m2((float)%s)", x);
     else if (to == TN_I4 || to == TN_U4)
         tn_text_add(out, floats ? "tn_wrap_%s(tn_to_i64(%s))" : "tn_wrap_%s((long long)%s)", tn_dtype_text(to), x);
-    else if (tn_dtype_is_float(to)) tn_text_add(out, "(%s)%s", reg, x);
-    else if (floats && to == TN_U64) tn_text_add(out, "tn_to_u64(%s)", x);
-    else if (floats) tn_text_add(out, "(%s)tn_to_i64(%s)", reg, x);
-    else tn_text_add(out, "(%s)%s", reg, x);
+    else if (tn_dtype_is_float(to))
+        tn_text_add(out, "(%s)%s", reg, x);
+    else if (floats && to == TN_U64)
+        tn_text_add(out, "tn_to_u64(%s)", x);
+    else if (floats)
+        tn_text_add(out, "(%s)tn_to_i64(%s)", reg, x);
+    else
+        tn_text_add(out, "(%s)%s", reg, x);
 }
 
 /* What formulas.def cannot say; false if op is not one of these. */
@@ -85,19 +96,25 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
     case TN_OP_IS_INF: {
         const tn_attrs_activation *a = TN_ATTRS_OF(g, n, activation);
         const char *x = in[0].text;
-        if (!tn_dtype_is_float(from)) tn_text_add(out, "false");
-        else tn_text_add(out, "(%s && %s == TN_INF) || (%s && %s == -TN_INF)", a->alpha != 0 ? "true" : "false", x,
-                         a->beta != 0 ? "true" : "false", x);
+        if (!tn_dtype_is_float(from))
+            tn_text_add(out, "false");
+        else
+            tn_text_add(out, "(%s && %s == TN_INF) || (%s && %s == -TN_INF)", a->alpha != 0 ? "true" : "false", x,
+                        a->beta != 0 ? "true" : "false", x);
         return true;
     }
     case TN_OP_POW: { /* the exponent may have another dtype */
         const tn_dtype et = tn_val_dtype(g, tn_node_input(g, n, 1));
         if (!strcmp(tn_register_type(et), tn_register_type(type))) return false;
         const char *t = tn_register_type(type);
-        if (tn_dtype_is_float(et) && tn_dtype_is_float(type)) tn_text_add(out, "(%s)tn_pow((double)%s, (double)%s)", t, in[0].text, in[1].text);
-        else if (tn_dtype_is_float(type)) tn_text_add(out, "tn_pow(%s, (%s)%s)", in[0].text, t, in[1].text);
-        else if (tn_dtype_is_float(et)) tn_text_add(out, "(%s)tn_to_i64(tn_pow((double)%s, (double)%s))", t, in[0].text, in[1].text);
-        else tn_text_add(out, "(%s)tn_pow((long long)%s, (long long)%s)", t, in[0].text, in[1].text);
+        if (tn_dtype_is_float(et) && tn_dtype_is_float(type))
+            tn_text_add(out, "(%s)tn_pow((double)%s, (double)%s)", t, in[0].text, in[1].text);
+        else if (tn_dtype_is_float(type))
+            tn_text_add(out, "tn_pow(%s, (%s)%s)", in[0].text, t, in[1].text);
+        else if (tn_dtype_is_float(et))
+            tn_text_add(out, "(%s)tn_to_i64(tn_pow((double)%s, (double)%s))", t, in[0].text, in[1].text);
+        else
+            tn_text_add(out, "(%s)tn_pow((long long)%s, (long long)%s)", t, in[0].text, in[1].text);
         return true;
     }
     default: return false;
@@ -130,7 +147,9 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     tn_text t = {.env = e->env};
     if (!special(f, n, in, from, type, &t)) {
         const tn_dtype kind = op == TN_OP_SELECT ? type : from;
-        const char *formula = kind == TN_BOOL ? formulas[op].b : tn_dtype_is_float(kind) ? formulas[op].f : formulas[op].i;
+        const char *formula = kind == TN_BOOL           ? formulas[op].b
+                              : tn_dtype_is_float(kind) ? formulas[op].f
+                                                        : formulas[op].i;
         if (!formula) {
             tn_text_free(&t);
             return tn_fn_failed(f, n, "has no formula for this dtype");
@@ -145,9 +164,13 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return r;
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------------------------------- */
+/* ---- inputs
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
-static bool same_storage(tn_dtype t) { return !strcmp(tn_storage_type(t), tn_register_type(t)); }
+static bool same_storage(tn_dtype t) {
+    return !strcmp(tn_storage_type(t), tn_register_type(t));
+}
 
 /* `pred ? text : fill` where there is a predicate. */
 static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred) {
@@ -160,9 +183,11 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
     if (t->dtype == TN_I4 || t->dtype == TN_U4) {
         const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
         const tn_expr x = tn_fn_expr(f, offset, false);
-        if (pred) snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text,
-                           tn_dtype_text(t->dtype), k, x.text, tn_register_type(t->dtype));
-        else snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", tn_dtype_text(t->dtype), k, x.text);
+        if (pred)
+            snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text,
+                     tn_dtype_text(t->dtype), k, x.text, tn_register_type(t->dtype));
+        else
+            snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", tn_dtype_text(t->dtype), k, x.text);
         return tn_fn_define(f, v, lane, text);
     }
     tn_ix base;
@@ -171,24 +196,30 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
         const tn_expr x = tn_fn_expr(f, base, true);
         const uint32_t id = f->n_names++;
         char fetch[700];
-        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + %s)", t->is_const ? "_const" : "", f->vec, access, k,
-                 x.text);
+        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + %s)", t->is_const ? "_const" : "", f->vec, access,
+                 k, x.text);
         if (pred) {
             tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", tn_storage_type(t->dtype), f->vec, number, id);
             tn_text_add(&f->head, "if (%s) p%u_%u = %s;\n", f->pred[pred].text, number, id, fetch);
-        } else tn_text_add(&f->head, "const tn_pack<%s, %u> p%u_%u = %s;\n", tn_storage_type(t->dtype), f->vec, number, id, fetch);
+        } else
+            tn_text_add(&f->head, "const tn_pack<%s, %u> p%u_%u = %s;\n", tn_storage_type(t->dtype), f->vec, number, id,
+                        fetch);
         snprintf(text, sizeof text, same_storage(t->dtype) ? "p%u_%u[lane]" : "tn_to_reg(p%u_%u[lane])", number, id);
         return tn_fn_define(f, v, true, text);
     }
     const tn_expr x = tn_fn_expr(f, offset, true);
     const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
     const char *how = t->is_const ? "_const" : "";
-    if (pred) snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
-    else snprintf(text, sizeof text, "tn_get%s(args.in%u + %s)", how, k, x.text);
+    if (pred)
+        snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
+    else
+        snprintf(text, sizeof text, "tn_get%s(args.in%u + %s)", how, k, x.text);
     return tn_fn_define(f, v, lane, text);
 }
 
-/* ---- constants -------------------------------------------------------------------------------------------------------------------- */
+/* ---- constants
+ * --------------------------------------------------------------------------------------------------------------------
+ */
 
 enum { MAX_TABLE = 4096 };
 
@@ -215,7 +246,10 @@ static tn_ref table(tn_fn *f, tn_val v, const tn_ix *c) {
     for (int64_t k = 0; k < n; ++k) {
         const double num = tn_dtype_is_int(t) ? 0 : tn_const_get(g, v, (uint64_t)k);
         const tn_ref r = tn_fn_literal(f, t, num, tn_dtype_is_int(t) ? tn_const_get_int(g, v, (uint64_t)k) : 0);
-        tn_text_add(&e->lines, "%s%s", k ? ", " : "", isnan(num) ? "0" : isinf(num) ? (num < 0 ? "-1e999" : "1e999") : r.text);
+        tn_text_add(&e->lines, "%s%s", k ? ", " : "",
+                    isnan(num)   ? "0"
+                    : isinf(num) ? (num < 0 ? "-1e999" : "1e999")
+                                 : r.text);
     }
     tn_text_add(&e->lines, "};\n");
     const tn_ix at = tn_linearise(e, tn_type_dims(g, tn_val_type(g, v)), tn_val_rank(g, v), c);
@@ -232,7 +266,9 @@ static tn_ref constant(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     return table(f, v, c);
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * --------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred) {
     for (uint32_t k = 0; k < f->n_memo; ++k) {
@@ -301,7 +337,9 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     return r;
 }
 
-/* ---- stores ----------------------------------------------------------------------------------------------------------------------------- */
+/* ---- stores
+ * -----------------------------------------------------------------------------------------------------------------------------
+ */
 
 static void store_nibbles(tn_fn *f, uint32_t k, const tn_spec_tensor *t, tn_ix offset, const char *value) {
     tn_emitter *e = f->e;
@@ -334,7 +372,8 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c) {
     if (f->vec > 1 && access > 1) {
         const tn_expr x = tn_fn_expr(f, base, true);
         tn_text_add(&f->head, "tn_pack<%s, %u> y%u;\n", tn_storage_type(t->dtype), f->vec, k);
-        tn_text_add(&f->body, same_storage(t->dtype) ? "y%u[lane] = %s;\n" : "tn_from_reg(y%u[lane], %s);\n", k, v.text);
+        tn_text_add(&f->body, same_storage(t->dtype) ? "y%u[lane] = %s;\n" : "tn_from_reg(y%u[lane], %s);\n", k,
+                    v.text);
         tn_text_add(&f->tail, "tn_store<%u>(args.out%u + %s, y%u);\n", access, k, x.text, k);
         return;
     }

@@ -20,16 +20,19 @@ static const tn_binding_ops *const bindings[] = {
 };
 enum { N_BINDINGS = sizeof bindings / sizeof *bindings };
 
-/* ---- cost ------------------------------------------------------------------------------------------------------------- */
+/* ---- cost
+ * ------------------------------------------------------------------------------------------------------------- */
 
 double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
     const double threads = m->threads > 32 ? m->threads : 32;
     double resident = floor(2048 / threads); /* blocks on one SM */
-    if (m->smem > 0 && resident > floor(arch->smem_sm / (m->smem + 1024))) resident = floor(arch->smem_sm / (m->smem + 1024));
+    if (m->smem > 0 && resident > floor(arch->smem_sm / (m->smem + 1024)))
+        resident = floor(arch->smem_sm / (m->smem + 1024));
     if (resident > 32) resident = 32;
     if (resident < 1) resident = 1;
     const double blocks = m->blocks > 1 ? m->blocks : 1, slots = resident * arch->sms;
-    const double waves = ceil(blocks / slots), balance = blocks / (waves * slots); /* < 1 when the last wave is not full */
+    const double waves = ceil(blocks / slots),
+                 balance = blocks / (waves * slots); /* < 1 when the last wave is not full */
     const double busy = blocks < arch->sms ? blocks / arch->sms : blocks < slots ? 1 : balance;
     /* bandwidth needs loads in flight: about 512 threads a SM saturate it */
     const double in_flight = blocks * threads / (512.0 * arch->sms);
@@ -40,7 +43,8 @@ double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
     return launch + (mem > math ? mem : math) + waves * m->latency_us;
 }
 
-/* ---- requires ----------------------------------------------------------------------------------------------------------- */
+/* ---- requires
+ * ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct scope {
     const tn_spec *s;
@@ -50,7 +54,9 @@ typedef struct scope {
     const int64_t *knob;
 } scope;
 
-static tn_known fixed(int64_t v) { return (tn_known){v, v, v, v < 0 ? -v : v}; }
+static tn_known fixed(int64_t v) {
+    return (tn_known){v, v, v, v < 0 ? -v : v};
+}
 
 static bool lookup(void *user, const char *name, tn_known *out) {
     const scope *c = user;
@@ -69,10 +75,14 @@ static bool lookup(void *user, const char *name, tn_known *out) {
         }
         return true;
     }
-    if (!strcmp(name, "CC")) *out = fixed(c->arch->cc);
-    else if (!strcmp(name, "SMS")) *out = fixed(c->arch->sms);
-    else if (!strcmp(name, "SMEM_MAX")) *out = fixed(c->arch->smem_block);
-    else return false;
+    if (!strcmp(name, "CC"))
+        *out = fixed(c->arch->cc);
+    else if (!strcmp(name, "SMS"))
+        *out = fixed(c->arch->sms);
+    else if (!strcmp(name, "SMEM_MAX"))
+        *out = fixed(c->arch->smem_block);
+    else
+        return false;
     return true;
 }
 
@@ -81,12 +91,14 @@ static tn_status satisfied(scope *c, bool *ok) {
     for (uint32_t k = 0; k < c->t->n_requires && *ok; ++k) {
         const char *error;
         if (!tn_require(c->t->requires_[k], lookup, c, ok, &error))
-            return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", c->t->requires_[k], error);
+            return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", c->t->requires_[k],
+                           error);
     }
     return TN_OK;
 }
 
-/* ---- candidates --------------------------------------------------------------------------------------------------------------- */
+/* ---- candidates
+ * --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct candidate {
     const tn_binding_ops *b;
@@ -122,9 +134,12 @@ static int by_cost(const void *a, const void *b) {
 }
 
 /* Every knob assignment of one template, as a mixed-radix counter. */
-static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p, uint32_t index, list *l) {
+static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p,
+                             uint32_t index, list *l) {
     const tn_template *t = tn_template_find(b->name);
-    if (!t) return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "", "templates.def names a template that is not in templates/");
+    if (!t)
+        return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "",
+                       "templates.def names a template that is not in templates/");
     uint32_t at[TN_MAX_KNOBS] = {0};
     for (;;) {
         candidate c = {.b = b, .t = t, .problem = index, .order = (uint32_t)l->n};
@@ -143,8 +158,8 @@ static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_bin
     }
 }
 
-static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_template *t, const tn_problem *p, const int64_t *knob,
-                      double cost, tn_variant *v) {
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_template *t,
+                      const tn_problem *p, const int64_t *knob, double cost, tn_variant *v) {
     *v = (tn_variant){.tpl = t, .cost_us = cost};
     memcpy(v->knob, knob, t->n_knobs * sizeof *knob);
     const tn_status st = b->emit(s, arch, p, v);
@@ -180,12 +195,16 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_var
     if (st == TN_OK && !v) st = TN_E_MEMORY;
     size_t made = 0;
     for (size_t k = 0; st == TN_OK && k < l.n && made < want; ++k) {
-        const tn_status one = emit(s, arch, l.c[k].b, l.c[k].t, &problems[l.c[k].problem], l.c[k].knob, l.c[k].cost, &v[made]);
-        if (one == TN_OK) ++made;
-        else if (one == TN_E_MEMORY) st = one; /* any other failure was reported and costs one candidate */
+        const tn_status one =
+            emit(s, arch, l.c[k].b, l.c[k].t, &problems[l.c[k].problem], l.c[k].knob, l.c[k].cost, &v[made]);
+        if (one == TN_OK)
+            ++made;
+        else if (one == TN_E_MEMORY)
+            st = one; /* any other failure was reported and costs one candidate */
     }
     if (st == TN_OK && !made)
-        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated", s->name);
+        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated",
+                     s->name);
     tn_free(env, problems, N_BINDINGS * sizeof *problems);
     tn_free(env, l.c, l.cap * sizeof *l.c);
     if (st == TN_OK) {
@@ -217,7 +236,8 @@ static bool parse_knobs(const tn_template *t, const char *text, int64_t *knob) {
             }
             if (!found) return false;
             p = end;
-        } else p += len;
+        } else
+            p += len;
         if (*p && *p != ' ') return false;
     }
     return seen == (1u << t->n_knobs) - 1;
@@ -234,14 +254,16 @@ tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl
     for (size_t k = 0; k < N_BINDINGS; ++k)
         if (!strcmp(bindings[k]->name, tpl)) b = bindings[k];
     if (!t || !b) return tn_fail(env, TN_E_ARGUMENT, where, "", "there is no template %s", tpl);
-    if (!parse_knobs(t, knobs, knob)) return tn_fail(env, TN_E_ARGUMENT, where, "", "template %s has no variant \"%s\"", tpl, knobs);
+    if (!parse_knobs(t, knobs, knob))
+        return tn_fail(env, TN_E_ARGUMENT, where, "", "template %s has no variant \"%s\"", tpl, knobs);
     tn_problem *p = tn_alloc(env, sizeof *p);
     if (!p) return TN_E_MEMORY;
     tn_status st = TN_OK;
     bool ok = b->accepts(s, arch, p);
     scope sc = {s, arch, t, p, knob};
     if (ok) st = satisfied(&sc, &ok);
-    if (st == TN_OK && !ok) st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
+    if (st == TN_OK && !ok)
+        st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
     if (st == TN_OK) st = emit(s, arch, b, t, p, knob, b->cost(s, arch, p, knob), out);
     tn_free(env, p, sizeof *p);
     return st;

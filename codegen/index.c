@@ -35,7 +35,8 @@ int64_t tn_ix_gcd(int64_t a, int64_t b) {
     return a;
 }
 
-/* ---- pool --------------------------------------------------------------------------------------------------------- */
+/* ---- pool ---------------------------------------------------------------------------------------------------------
+ */
 
 tn_ix_pool *tn_ix_pool_new(tn_graph *g) {
     const tn_env *env = tn_graph_env(g);
@@ -57,7 +58,9 @@ void tn_ix_pool_free(tn_ix_pool *p) {
     tn_free(env, p, sizeof *p);
 }
 
-bool tn_ix_failed(const tn_ix_pool *p) { return !p || p->failed; }
+bool tn_ix_failed(const tn_ix_pool *p) {
+    return !p || p->failed;
+}
 
 tn_ix tn_ix_fail(tn_ix_pool *p) {
     p->failed = true;
@@ -156,7 +159,8 @@ tn_ix tn_ix_intern(tn_ix_pool *p, const tn_ix_poly *a) {
     return (tn_ix){p->n_node++};
 }
 
-/* ---- sums and products ------------------------------------------------------------------------------------------------ */
+/* ---- sums and products
+ * ------------------------------------------------------------------------------------------------ */
 
 static int compare_factors(const uint32_t *a, const uint32_t *b) {
     if (!a[0] || !b[0]) return a[0] ? -1 : b[0] ? 1 : 0; /* the constant last */
@@ -264,7 +268,8 @@ static bool fold_remainder(tn_ix_pool *p, tn_ix_poly *s) {
                 if (high.kind != TN_IX_MOD || high.a.i != q.i) continue;
                 uint32_t f[TN_IX_FACTORS], both[TN_IX_FACTORS], with[TN_IX_FACTORS] = {m};
                 int64_t want;
-                if (!join_factors(b.t[0].f, rest, both) || !join_factors(both, with, f) || __builtin_mul_overflow(b.t[0].k, term.k, &want))
+                if (!join_factors(b.t[0].f, rest, both) || !join_factors(both, with, f) ||
+                    __builtin_mul_overflow(b.t[0].k, term.k, &want))
                     continue;
                 uint32_t u = 0;
                 while (u < s->n && !(compare_factors(s->t[u].f, f) == 0 && s->t[u].k == want)) ++u;
@@ -283,7 +288,8 @@ static bool fold_remainder(tn_ix_pool *p, tn_ix_poly *s) {
 }
 
 static tn_ix finish(tn_ix_pool *p, tn_ix_poly *s) {
-    for (int guard = 0; guard < 32 && (fold_quotient(p, s) || fold_remainder(p, s)); ++guard) {}
+    for (int guard = 0; guard < 32 && (fold_quotient(p, s) || fold_remainder(p, s)); ++guard) {
+    }
     return tn_ix_intern(p, s);
 }
 
@@ -296,8 +302,12 @@ static tn_ix combine(tn_ix_pool *p, tn_ix a, tn_ix b, int64_t k) {
     return finish(p, &s);
 }
 
-tn_ix tn_ix_add(tn_ix_pool *p, tn_ix a, tn_ix b) { return combine(p, a, b, 1); }
-tn_ix tn_ix_sub(tn_ix_pool *p, tn_ix a, tn_ix b) { return combine(p, a, b, -1); }
+tn_ix tn_ix_add(tn_ix_pool *p, tn_ix a, tn_ix b) {
+    return combine(p, a, b, 1);
+}
+tn_ix tn_ix_sub(tn_ix_pool *p, tn_ix a, tn_ix b) {
+    return combine(p, a, b, -1);
+}
 
 tn_ix tn_ix_mul(tn_ix_pool *p, tn_ix a, tn_ix b) {
     if (!a.i || !b.i || p->failed) return (tn_ix){0};
@@ -309,7 +319,8 @@ tn_ix tn_ix_mul(tn_ix_pool *p, tn_ix a, tn_ix b) {
     return finish(p, &s);
 }
 
-/* ---- atoms -------------------------------------------------------------------------------------------------------------- */
+/* ---- atoms
+ * -------------------------------------------------------------------------------------------------------------- */
 
 tn_ix tn_ix_const(tn_ix_pool *p, int64_t v) {
     tn_ix_poly s = {.n = v != 0};
@@ -362,7 +373,9 @@ tn_ix tn_ix_dim(tn_ix_pool *p, tn_dim d) {
     return dim_atom(p, d);
 }
 
-void tn_ix_atom_get(const tn_ix_pool *p, uint32_t atom, tn_ix_atom *out) { *out = p->atom[atom].pub; }
+void tn_ix_atom_get(const tn_ix_pool *p, uint32_t atom, tn_ix_atom *out) {
+    *out = p->atom[atom].pub;
+}
 
 uint32_t tn_ix_atoms(const tn_ix_pool *p, tn_ix a, uint32_t *atoms, uint32_t cap) {
     uint32_t n = 0;
@@ -377,7 +390,8 @@ uint32_t tn_ix_atoms(const tn_ix_pool *p, tn_ix a, uint32_t *atoms, uint32_t cap
     return n;
 }
 
-/* ---- questions ------------------------------------------------------------------------------------------------------------ */
+/* ---- questions
+ * ------------------------------------------------------------------------------------------------------------ */
 
 bool tn_ix_is_const(const tn_ix_pool *p, tn_ix a, int64_t *v) {
     if (!a.i) return false;
@@ -393,7 +407,9 @@ void tn_ix_bounds(const tn_ix_pool *p, tn_ix a, int64_t *lo, int64_t *hi) {
     *hi = a.i ? p->node[a.i].hi : INT64_MAX;
 }
 
-bool tn_ix_is_per_lane(const tn_ix_pool *p, tn_ix a) { return a.i && p->node[a.i].per_lane; }
+bool tn_ix_is_per_lane(const tn_ix_pool *p, tn_ix a) {
+    return a.i && p->node[a.i].per_lane;
+}
 
 int64_t tn_ix_term_divisor(const tn_ix_pool *p, const tn_ix_term *t) {
     int64_t d = t->k < 0 ? -t->k : t->k;
@@ -416,7 +432,8 @@ static bool depends(const tn_ix_pool *p, tn_ix a, uint32_t atom) {
         for (uint32_t j = 0; j < TN_IX_FACTORS && t->f[j]; ++j) {
             const tn_ix_atom *at = &p->atom[t->f[j]].pub;
             if (t->f[j] == atom) return true;
-            if ((at->kind == TN_IX_DIV || at->kind == TN_IX_MOD) && (depends(p, at->a, atom) || depends(p, at->b, atom)))
+            if ((at->kind == TN_IX_DIV || at->kind == TN_IX_MOD) &&
+                (depends(p, at->a, atom) || depends(p, at->b, atom)))
                 return true;
         }
     }
@@ -436,7 +453,8 @@ bool tn_ix_affine(tn_ix_pool *p, tn_ix a, tn_ix var, int64_t *k, tn_ix *rest) {
     return rest->i && !depends(p, *rest, v.t[0].f[0]);
 }
 
-/* ---- printing --------------------------------------------------------------------------------------------------------------- */
+/* ---- printing
+ * --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct out {
     char *buf;
@@ -467,8 +485,10 @@ size_t tn_ix_print(const tn_ix_pool *p, tn_ix a, bool nested, tn_ix_name_fn name
     for (uint32_t step = 0; step < s.n; ++step) {
         const uint32_t i = step == 0 ? first : step <= first ? step - 1 : step;
         int64_t k = s.t[i].k;
-        if (step) put(&o, k < 0 ? " - " : " + ");
-        else if (k < 0) put(&o, "-");
+        if (step)
+            put(&o, k < 0 ? " - " : " + ");
+        else if (k < 0)
+            put(&o, "-");
         k = k < 0 ? -k : k;
         bool open = false;
         for (uint32_t j = 0; j < TN_IX_FACTORS && s.t[i].f[j]; ++j) {

@@ -12,7 +12,9 @@
 
 #include "ir/ir.h"
 
-typedef struct { uint32_t i; } tn_ix; /* handle 0: none (also after a failure) */
+typedef struct {
+    uint32_t i;
+} tn_ix; /* handle 0: none (also after a failure) */
 
 typedef struct tn_ix_pool tn_ix_pool;
 

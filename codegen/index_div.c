@@ -28,8 +28,10 @@ static bool exact_term(const tn_ix_term *t, const tn_ix_term *d, tn_ix_term *q) 
     *q = (tn_ix_term){.k = t->k / d->k};
     uint32_t n = 0, j = 0;
     for (uint32_t i = 0; i < TN_IX_FACTORS && t->f[i]; ++i) {
-        if (j < TN_IX_FACTORS && d->f[j] == t->f[i]) ++j;
-        else q->f[n++] = t->f[i];
+        if (j < TN_IX_FACTORS && d->f[j] == t->f[i])
+            ++j;
+        else
+            q->f[n++] = t->f[i];
     }
     return j == TN_IX_FACTORS || !d->f[j];
 }
@@ -51,7 +53,8 @@ static bool split_exact(tn_ix_pool *p, tn_ix a, tn_ix b, tn_ix *q, tn_ix *r) {
     for (uint32_t i = 0; i < s.n; ++i) {
         if (exact_term(&s.t[i], &d, &t)) {
             if (!push(&sq, t)) return false;
-        } else if (!push(&sr, s.t[i])) return false;
+        } else if (!push(&sr, s.t[i]))
+            return false;
     }
     if (!sq.n) return false;
     *q = tn_ix_intern(p, &sq);
@@ -80,7 +83,8 @@ static bool split_low(tn_ix_pool *p, tn_ix a, int64_t c, int64_t *g, tn_ix *high
                 if (rem < 0) rem += d;
                 ok = (rem == 0 || push(&lo, (tn_ix_term){.k = rem})) &&
                      (s.t[i].k == rem || push(&hi, (tn_ix_term){.k = s.t[i].k - rem}));
-            } else ok = push(tn_ix_term_divisor(p, &s.t[i]) % d == 0 ? &hi : &lo, s.t[i]);
+            } else
+                ok = push(tn_ix_term_divisor(p, &s.t[i]) % d == 0 ? &hi : &lo, s.t[i]);
         }
         if (!ok || !lo.n || !hi.n) continue;
         *low = tn_ix_intern(p, &lo);
@@ -105,7 +109,9 @@ static bool divide_coefficients(tn_ix_pool *p, tn_ix a, int64_t g, tn_ix *out) {
     return out->i != 0;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+static int64_t floor_div(int64_t a, int64_t b) {
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
 
 static tn_ix make_atom(tn_ix_pool *p, int kind, tn_ix a, tn_ix b) {
     for (uint32_t i = 1; i < p->n_atom; ++i) {
@@ -193,9 +199,11 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
     return make_atom(p, TN_IX_MOD, a, b);
 }
 
-/* ---- comparisons --------------------------------------------------------------------------------------------------- */
+/* ---- comparisons ---------------------------------------------------------------------------------------------------
+ */
 
-/* Replaces every variable, quotient and remainder by its largest (up) or smallest (!up) value; what is left are dims. */
+/* Replaces every variable, quotient and remainder by its largest (up) or smallest (!up) value; what is left are dims.
+ */
 static tn_ix extreme(tn_ix_pool *p, tn_ix a, bool up) {
     for (int guard = 0; guard < 64 && a.i; ++guard) {
         tn_ix_poly s;
@@ -218,7 +226,8 @@ static tn_ix extreme(tn_ix_pool *p, tn_ix a, bool up) {
         if ((t.k > 0) == up) {
             if (!at.extent.i) return (tn_ix){0};
             value = tn_ix_sub(p, at.extent, tn_ix_const(p, 1));
-        } else value = tn_ix_const(p, at.lo);
+        } else
+            value = tn_ix_const(p, at.lo);
         tn_ix_poly only = {.n = 1};
         only.t[0] = t;
         for (uint32_t j = which; j + 1 < TN_IX_FACTORS; ++j) only.t[0].f[j] = only.t[0].f[j + 1];
@@ -231,7 +240,9 @@ static tn_ix extreme(tn_ix_pool *p, tn_ix a, bool up) {
     return (tn_ix){0};
 }
 
-tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a) { return extreme(p, a, true); }
+tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a) {
+    return extreme(p, a, true);
+}
 
 int tn_ix_less(tn_ix_pool *p, tn_ix a, tn_ix b) {
     if (!a.i || !b.i || p->failed) return 0;

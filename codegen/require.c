@@ -16,8 +16,12 @@ typedef struct parser {
 
 typedef tn_known val;
 
-static val fixed(int64_t v) { return (val){v, v, v, v < 0 ? -v : v}; }
-static bool is_fixed(val a) { return a.lo == a.hi; }
+static val fixed(int64_t v) {
+    return (val){v, v, v, v < 0 ? -v : v};
+}
+static bool is_fixed(val a) {
+    return a.lo == a.hi;
+}
 static val ternary(parser *s);
 
 static val fail(parser *s, const char *why) {
@@ -87,15 +91,18 @@ static val primary(parser *s) {
         int64_t n = 0;
         for (; isdigit((unsigned char)*s->p); ++s->p) n = tn_sat_add(tn_sat_mul(n, 10), *s->p - '0');
         v = fixed(n);
-    } else if (isalpha((unsigned char)*s->p) || *s->p == '_') v = name(s);
-    else v = fail(s, "expected a number, a name or (");
+    } else if (isalpha((unsigned char)*s->p) || *s->p == '_')
+        v = name(s);
+    else
+        v = fail(s, "expected a number, a name or (");
     --s->depth;
     return v;
 }
 
 static val multiply(val a, val b) {
     val r = {tn_sat_mul(a.value, b.value), 0, 0, tn_sat_mul(a.divisor, b.divisor)};
-    const int64_t c[4] = {tn_sat_mul(a.lo, b.lo), tn_sat_mul(a.lo, b.hi), tn_sat_mul(a.hi, b.lo), tn_sat_mul(a.hi, b.hi)};
+    const int64_t c[4] = {tn_sat_mul(a.lo, b.lo), tn_sat_mul(a.lo, b.hi), tn_sat_mul(a.hi, b.lo),
+                          tn_sat_mul(a.hi, b.hi)};
     r.lo = r.hi = c[0];
     for (int k = 1; k < 4; ++k) {
         if (c[k] < r.lo) r.lo = c[k];
@@ -121,10 +128,14 @@ static val divide(parser *s, val a, val b, bool mod) {
 static val product(parser *s) {
     val a = primary(s);
     for (;;) {
-        if (accept(s, "*")) a = multiply(a, primary(s));
-        else if (accept(s, "/")) a = divide(s, a, primary(s), false);
-        else if (accept(s, "%")) a = divide(s, a, primary(s), true);
-        else return a;
+        if (accept(s, "*"))
+            a = multiply(a, primary(s));
+        else if (accept(s, "/"))
+            a = divide(s, a, primary(s), false);
+        else if (accept(s, "%"))
+            a = divide(s, a, primary(s), true);
+        else
+            return a;
     }
 }
 
@@ -134,8 +145,12 @@ static val sum(parser *s) {
         const bool minus = accept(s, "-");
         if (!minus && !accept(s, "+")) return a;
         const val b = product(s);
-        if (minus) a = (val){a.value - b.value, tn_sat_add(a.lo, tn_sat_mul(b.hi, -1)), tn_sat_add(a.hi, tn_sat_mul(b.lo, -1)), tn_ix_gcd(a.divisor, b.divisor)};
-        else a = (val){a.value + b.value, tn_sat_add(a.lo, b.lo), tn_sat_add(a.hi, b.hi), tn_ix_gcd(a.divisor, b.divisor)};
+        if (minus)
+            a = (val){a.value - b.value, tn_sat_add(a.lo, tn_sat_mul(b.hi, -1)), tn_sat_add(a.hi, tn_sat_mul(b.lo, -1)),
+                      tn_ix_gcd(a.divisor, b.divisor)};
+        else
+            a = (val){a.value + b.value, tn_sat_add(a.lo, b.lo), tn_sat_add(a.hi, b.hi),
+                      tn_ix_gcd(a.divisor, b.divisor)};
         if (is_fixed(a)) a = fixed(a.lo);
     }
 }
@@ -144,17 +159,26 @@ static val compare(parser *s) {
     val a = sum(s);
     for (;;) { /* true only if true for all values */
         val b;
-        if (accept(s, "<=")) a = fixed((b = sum(s), a.hi <= b.lo && a.hi != INT64_MAX));
-        else if (accept(s, ">=")) a = fixed((b = sum(s), a.lo >= b.hi && b.hi != INT64_MAX));
-        else if (accept(s, "==")) a = fixed((b = sum(s), is_fixed(a) && is_fixed(b) && a.lo == b.lo));
-        else if (accept(s, "!=")) a = fixed((b = sum(s), a.hi < b.lo || a.lo > b.hi));
-        else if (accept(s, "<")) a = fixed((b = sum(s), a.hi < b.lo));
-        else if (accept(s, ">")) a = fixed((b = sum(s), a.lo > b.hi));
-        else return a;
+        if (accept(s, "<="))
+            a = fixed((b = sum(s), a.hi <= b.lo && a.hi != INT64_MAX));
+        else if (accept(s, ">="))
+            a = fixed((b = sum(s), a.lo >= b.hi && b.hi != INT64_MAX));
+        else if (accept(s, "=="))
+            a = fixed((b = sum(s), is_fixed(a) && is_fixed(b) && a.lo == b.lo));
+        else if (accept(s, "!="))
+            a = fixed((b = sum(s), a.hi < b.lo || a.lo > b.hi));
+        else if (accept(s, "<"))
+            a = fixed((b = sum(s), a.hi < b.lo));
+        else if (accept(s, ">"))
+            a = fixed((b = sum(s), a.lo > b.hi));
+        else
+            return a;
     }
 }
 
-static bool truth(val a) { return a.lo > 0 || a.hi < 0; }
+static bool truth(val a) {
+    return a.lo > 0 || a.hi < 0;
+}
 
 static val both(parser *s) {
     val a = compare(s);

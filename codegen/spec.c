@@ -1,7 +1,8 @@
 /* spec.c: the canonical text of a fused kernel, its hash and name, and its work.
  *
- * Two kernels with equal text compute the same function on tensors of the same dtype, shape, strides and alignment, whatever
- * the layers, values and symbols are called: the text numbers values in region order and calls symbols s0, s1, ... */
+ * Two kernels with equal text compute the same function on tensors of the same dtype, shape, strides and alignment,
+ * whatever the layers, values and symbols are called: the text numbers values in region order and calls symbols s0, s1,
+ * ... */
 #include "codegen/emit_internal.h"
 
 #include <ctype.h>
@@ -20,7 +21,8 @@ typedef struct writer {
     uint32_t n_sym;
 } writer;
 
-/* ---- dims and types with canonical symbols ------------------------------------------------------------------------------ */
+/* ---- dims and types with canonical symbols
+ * ------------------------------------------------------------------------------ */
 
 static uint32_t sym_number(writer *w, tn_dim d) {
     for (uint32_t k = 0; k < w->n_sym; ++k)
@@ -34,14 +36,18 @@ static uint32_t sym_number(writer *w, tn_dim d) {
 }
 
 static void put_dim(writer *w, tn_dim d) {
-    static const char *const names[] = {[TN_DIM_ADD] = "+",       [TN_DIM_MUL] = "*",       [TN_DIM_FLOORDIV] = "floordiv",
-                                        [TN_DIM_CEILDIV] = "ceildiv", [TN_DIM_MOD] = "mod", [TN_DIM_MIN] = "min",
-                                        [TN_DIM_MAX] = "max"};
+    static const char *const names[] = {
+        [TN_DIM_ADD] = "+",           [TN_DIM_MUL] = "*",   [TN_DIM_FLOORDIV] = "floordiv",
+        [TN_DIM_CEILDIV] = "ceildiv", [TN_DIM_MOD] = "mod", [TN_DIM_MIN] = "min",
+        [TN_DIM_MAX] = "max"};
     int64_t v;
     const tn_dim_kind k = d.i ? tn_dim_kind_of(w->g, d) : TN_DIM_NONE;
-    if (k == TN_DIM_NONE) tn_text_add(&w->t, "?");
-    else if (tn_dim_is_const(w->g, d, &v)) tn_text_add(&w->t, "%" PRId64, v);
-    else if (k == TN_DIM_SYM) tn_text_add(&w->t, "s%" PRIu32, sym_number(w, d));
+    if (k == TN_DIM_NONE)
+        tn_text_add(&w->t, "?");
+    else if (tn_dim_is_const(w->g, d, &v))
+        tn_text_add(&w->t, "%" PRId64, v);
+    else if (k == TN_DIM_SYM)
+        tn_text_add(&w->t, "s%" PRIu32, sym_number(w, d));
     else {
         tn_text_add(&w->t, "(");
         put_dim(w, tn_dim_lhs(w->g, d));
@@ -65,7 +71,8 @@ static void put_type(writer *w, tn_type t) {
     put_dims(w, (uint32_t)tn_type_rank(w->g, t), tn_type_dims(w->g, t));
 }
 
-/* ---- attributes: every field that is not its default ------------------------------------------------------------------------ */
+/* ---- attributes: every field that is not its default
+ * ------------------------------------------------------------------------ */
 
 static void put_int(writer *w, const char *name, int64_t v) {
     if (v) tn_text_add(&w->t, " %s=%" PRId64, name, v);
@@ -148,10 +155,13 @@ static void put_attrs(writer *w, tn_node n) {
         a.dims = (tn_dims){0};
         a.dtype = TN_DTYPE_NONE;
         put_attrs_const(w, &a);
-    } else if (of[op]) of[op](w, tn_node_attrs(w->g, n));
+    } else if (of[op])
+        of[op](w, tn_node_attrs(w->g, n));
 }
 
-/* ---- the text --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the text
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 uint32_t tn_spec_number(const tn_spec *s, tn_val v) {
     const tn_node def = tn_val_def(s->g, v);
@@ -190,8 +200,10 @@ static void put_region(writer *w) {
         tn_text_add(&w->t, "%s%s", results ? " = " : "", tn_op_text(tn_node_op(s->g, n)));
         for (size_t k = 0; k < tn_node_input_count(s->g, n); ++k) {
             const tn_val x = tn_node_input(s->g, n, k);
-            if (x.i) tn_text_add(&w->t, "%s%%%" PRIu32, k ? ", " : " ", tn_spec_number(s, x));
-            else tn_text_add(&w->t, "%s-", k ? ", " : " ");
+            if (x.i)
+                tn_text_add(&w->t, "%s%%%" PRIu32, k ? ", " : " ", tn_spec_number(s, x));
+            else
+                tn_text_add(&w->t, "%s-", k ? ", " : " ");
         }
         put_attrs(w, n);
         for (size_t k = 0; k < results; ++k) {
@@ -215,7 +227,8 @@ static void put_region(writer *w) {
     }
 }
 
-/* ---- name and work ------------------------------------------------------------------------------------------------------------------ */
+/* ---- name and work
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static void make_name(tn_spec *s) {
     char stem[48] = "";
@@ -227,7 +240,8 @@ static void make_name(tn_spec *s) {
         const tn_op op = tn_node_op(s->g, node);
         if (op == TN_OP_CONST || op == TN_OP_YIELD || node.i == s->anchor.i) continue;
         const char *text = tn_op_text(op);
-        if (count == 3 || n + strlen(text) + 1 > 36) ++left_out;
+        if (count == 3 || n + strlen(text) + 1 > 36)
+            ++left_out;
         else {
             n += (size_t)snprintf(stem + n, sizeof stem - n, "%s%s", n ? "_" : "", text);
             ++count;
@@ -287,7 +301,9 @@ static double elements_read(const tn_spec *s, const tn_spec_tensor *t) {
     for (tn_use u = tn_val_first_use(s->g, t->arg); u.i; u = tn_use_next(s->g, u)) {
         const tn_node n = tn_use_node(s->g, u);
         const tn_op op = tn_node_op(s->g, n);
-        const bool picks = op == TN_OP_SLICE || ((op == TN_OP_GATHER || op == TN_OP_GATHER_ELEMENTS || op == TN_OP_GATHER_ND) && tn_use_slot(s->g, u) == 0);
+        const bool picks =
+            op == TN_OP_SLICE ||
+            ((op == TN_OP_GATHER || op == TN_OP_GATHER_ELEMENTS || op == TN_OP_GATHER_ND) && tn_use_slot(s->g, u) == 0);
         picked += picks ? numel(s, tn_node_result(s->g, n, 0)) : all;
     }
     return picked < all ? picked : all;
@@ -299,7 +315,9 @@ static void measure(tn_spec *s) {
     for (uint32_t k = 0; k < s->n_out; ++k) s->bytes += numel(s, s->out[k].arg) * tn_dtype_bits(s->out[k].dtype) / 8;
 }
 
-/* ---- construction ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- construction
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 /* Layout of a value: its placement, or dense and well aligned where there is none yet. */
 static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val inside, tn_spec_tensor *t) {
@@ -324,8 +342,8 @@ static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val 
 
 /* An op that a consumer's load cannot compute. */
 static bool is_heavy(tn_op op) {
-    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_TERMINATOR) && op != TN_OP_CONST && op != TN_OP_BITCAST &&
-           op != TN_OP_BARRIER && op != TN_OP_RESIZE;
+    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_TERMINATOR) && op != TN_OP_CONST &&
+           op != TN_OP_BITCAST && op != TN_OP_BARRIER && op != TN_OP_RESIZE;
 }
 
 /* The node that the kernel's attribute names; whatever it says, a heavy op is the anchor. */
@@ -368,7 +386,8 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     const tn_node yield = tn_region_last(g, s->region);
     const size_t n_in = tn_region_arg_count(g, s->region), n_out = yield.i ? tn_node_input_count(g, yield) : 0;
     if (n_in + n_out + 1 > TN_MAX_ARGS || !n_out || n_in != tn_node_input_count(g, kernel))
-        return give_up(s, tn_fail(env, TN_E_UNSUPPORTED, where, "", "a kernel with %zu operands and %zu results", n_in, n_out));
+        return give_up(
+            s, tn_fail(env, TN_E_UNSUPPORTED, where, "", "a kernel with %zu operands and %zu results", n_in, n_out));
     s->in = tn_alloc(env, n_in ? n_in * sizeof *s->in : 1);
     s->out = tn_alloc(env, n_out * sizeof *s->out);
     if (s->in) s->n_in = (uint32_t)n_in;

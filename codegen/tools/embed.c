@@ -8,7 +8,8 @@
  *     //! knob    NAME  value ...       what the tuner varies
  *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made
  *
- * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with file:line. */
+ * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with file:line.
+ */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -44,8 +45,10 @@ static int n_files;
 static void die(const char *path, int line, const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    if (line) fprintf(stderr, "%s:%d: error: ", path, line);
-    else fprintf(stderr, "%s: error: ", path);
+    if (line)
+        fprintf(stderr, "%s:%d: error: ", path, line);
+    else
+        fprintf(stderr, "%s: error: ", path);
     vfprintf(stderr, fmt, ap);
     fputc('\n', stderr);
     va_end(ap);
@@ -75,7 +78,8 @@ static void read_file(file *f, const char *path) {
     f->is_template = strcmp(dot, ".cu") == 0;
 }
 
-/* ---- //! lines -------------------------------------------------------------------------------------------------------- */
+/* ---- //! lines
+ * -------------------------------------------------------------------------------------------------------- */
 
 static bool is_name(const char *s) {
     if (!isalpha((unsigned char)*s) && *s != '_') return false;
@@ -110,7 +114,8 @@ static void parse_require(file *f, int line, const char *rest) {
     for (const char *p = rest; *p; ++p) {
         open += (*p == '(') - (*p == ')');
         if (open < 0) break;
-        if (!isalnum((unsigned char)*p) && !strchr(" \t_+-*/%<>=!&|?:(),", *p)) die(f->path, line, "'%c' in an expression", *p);
+        if (!isalnum((unsigned char)*p) && !strchr(" \t_+-*/%<>=!&|?:(),", *p))
+            die(f->path, line, "'%c' in an expression", *p);
     }
     if (open) die(f->path, line, "parentheses do not match");
     strcpy(f->requires_[f->n_requires++], rest);
@@ -123,18 +128,22 @@ static void parse_line(file *f, int line, char *text) {
     if (*rest) *rest++ = 0;
     while (*rest == ' ' || *rest == '\t') ++rest;
     for (size_t n = strlen(rest); n && isspace((unsigned char)rest[n - 1]); --n) rest[n - 1] = 0;
-    if (!strcmp(p, "knob")) parse_knob(f, line, rest);
-    else if (!strcmp(p, "require")) parse_require(f, line, rest);
+    if (!strcmp(p, "knob"))
+        parse_knob(f, line, rest);
+    else if (!strcmp(p, "require"))
+        parse_require(f, line, rest);
     else if (!strcmp(p, "kernel")) {
         const size_t n = strcspn(rest, " \t");
         if (f->has_kernel) die(f->path, line, "a second kernel line");
-        if (strlen(f->stem) != n || strncmp(rest, f->stem, n)) die(f->path, line, "the kernel must be named as the file: %s", f->stem);
+        if (strlen(f->stem) != n || strncmp(rest, f->stem, n))
+            die(f->path, line, "the kernel must be named as the file: %s", f->stem);
         rest += n;
         while (*rest == ' ' || *rest == '\t') ++rest;
         if (!*rest || strlen(rest) >= sizeof f->summary) die(f->path, line, "the kernel needs a summary of one line");
         strcpy(f->summary, rest);
         f->has_kernel = true;
-    } else die(f->path, line, "//! %s: expected kernel, knob or require", p);
+    } else
+        die(f->path, line, "//! %s: expected kernel, knob or require", p);
 }
 
 static void parse_template(file *f) {
@@ -153,7 +162,8 @@ static void parse_template(file *f) {
     if (!f->has_kernel) die(f->path, 1, "no //! kernel line");
 }
 
-/* ---- hashes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- hashes
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static uint64_t fnv(uint64_t h, const char *p, size_t n) {
     for (size_t k = 0; k < n; ++k) h = (h ^ (unsigned char)p[k]) * 0x100000001b3u;
@@ -167,7 +177,8 @@ static uint64_t hash_file(file *f, uint64_t h) {
     for (const char *p = f->text; *p; ++line) {
         const size_t n = strcspn(p, "\n");
         char name[128];
-        if (sscanf(p, "#include \"%127[^\"\n]\"", name) == 1 && strcmp(name, "tn_variant.cuh") && strncmp(name, "host_", 5)) {
+        if (sscanf(p, "#include \"%127[^\"\n]\"", name) == 1 && strcmp(name, "tn_variant.cuh") &&
+            strncmp(name, "host_", 5)) {
             int k = 0;
             while (k < n_files && strcmp(files[k].name, name)) ++k;
             if (k == n_files) die(f->path, line, "includes \"%s\", which is not in templates/", name);
@@ -179,7 +190,9 @@ static uint64_t hash_file(file *f, uint64_t h) {
     return h;
 }
 
-/* ---- output ------------------------------------------------------------------------------------------------------------------- */
+/* ---- output
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void put_string(FILE *out, const char *s) {
     fputc('"', out);
@@ -208,13 +221,16 @@ static void put_template(FILE *out, int k) {
         fprintf(out, "}}");
     }
     fprintf(out, "%s}, .n_requires = %d, .requires_ = ", f->n_knobs ? "" : "{0}", f->n_requires);
-    if (f->n_requires) fprintf(out, "requires_%d},\n", k);
-    else fprintf(out, "NULL},\n");
+    if (f->n_requires)
+        fprintf(out, "requires_%d},\n", k);
+    else
+        fprintf(out, "NULL},\n");
 }
 
 static void write_all(FILE *out) {
     int templates = 0, headers = 0;
-    fprintf(out, "/* Made by tn_embed from templates/; do not edit. */\n#include \"codegen/codegen.h\"\n#include <string.h>\n\n");
+    fprintf(out, "/* Made by tn_embed from templates/; do not edit. */\n#include \"codegen/codegen.h\"\n#include "
+                 "<string.h>\n\n");
     for (int k = 0; k < n_files; ++k) put_text(out, k);
     for (int k = 0; k < n_files; ++k) {
         if (!files[k].is_template || !files[k].n_requires) continue;
@@ -239,10 +255,14 @@ static void write_all(FILE *out) {
         if (!files[k].is_template) fprintf(out, "%stext_%d", n++ ? ", " : "", k);
     fprintf(out, "};\n\nsize_t tn_template_count(void) { return %d; }\n", templates);
     fprintf(out, "const tn_template *tn_template_at(size_t k) { return k < %d ? &templates[k] : NULL; }\n", templates);
-    fprintf(out, "const tn_template *tn_template_find(const char *name) {\n    for (size_t k = 0; k < %d; ++k)\n"
-                 "        if (!strcmp(templates[k].name, name)) return &templates[k];\n    return NULL;\n}\n", templates);
-    fprintf(out, "size_t tn_template_headers(const char *const **names, const char *const **texts) {\n"
-                 "    *names = header_names;\n    *texts = header_texts;\n    return %d;\n}\n", headers);
+    fprintf(out,
+            "const tn_template *tn_template_find(const char *name) {\n    for (size_t k = 0; k < %d; ++k)\n"
+            "        if (!strcmp(templates[k].name, name)) return &templates[k];\n    return NULL;\n}\n",
+            templates);
+    fprintf(out,
+            "size_t tn_template_headers(const char *const **names, const char *const **texts) {\n"
+            "    *names = header_names;\n    *texts = header_texts;\n    return %d;\n}\n",
+            headers);
 }
 
 int main(int argc, char **argv) {

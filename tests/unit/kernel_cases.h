@@ -1,4 +1,5 @@
-/* kernel_cases.h: the cases of tests/kernels/: files of text IR, functions separated by lines "// -----", each fused and placed. */
+/* kernel_cases.h: the cases of tests/kernels/: files of text IR, functions separated by lines "// -----", each fused
+ * and placed. */
 #ifndef TENON_TESTS_KERNEL_CASES_H
 #define TENON_TESTS_KERNEL_CASES_H
 
@@ -32,7 +33,8 @@ static void on_diag(void *user, const tn_diag *d) {
 }
 static const tn_env env = {.diag = on_diag};
 
-/* ---- cases --------------------------------------------------------------------------------------------------------------- */
+/* ---- cases
+ * --------------------------------------------------------------------------------------------------------------- */
 
 static char *read_text(const char *path) {
     FILE *f = fopen(path, "rb");
@@ -87,7 +89,7 @@ static void for_cases(const char *path, void (*each)(const fused *f, tn_node ker
         fused f;
         fuse(name, p, size, &f);
         TN_FOR_NODES(f.g, tn_graph_body(f.g), n)
-            if (tn_node_op(f.g, n) == TN_OP_KERNEL) each(&f, n, name);
+        if (tn_node_op(f.g, n) == TN_OP_KERNEL) each(&f, n, name);
         unfuse(&f);
         p += size + (end ? strlen("// -----") : 0);
     }

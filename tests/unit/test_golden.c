@@ -4,7 +4,9 @@
 
 #include "kernel_cases.h"
 
-typedef struct golden { const char *file, *func, *tpl, *knobs; } golden;
+typedef struct golden {
+    const char *file, *func, *tpl, *knobs;
+} golden;
 
 static const golden cases[] = {
     {"elementwise.tn", "relu_add", "map", "BLOCK=256 VEC=4 ITEMS=1"},
@@ -37,7 +39,8 @@ static void check_case(const fused *f, tn_node kernel, const char *file) {
     tn_spec *s;
     tn_variant v;
     ck_assert_msg(tn_spec_make(f->g, kernel, &f->m, &s) == TN_OK, "%s", messages);
-    ck_assert_msg(tn_variant_make(s, tn_arch_find("sm_90a"), wanted->tpl, wanted->knobs, &v) == TN_OK, "%s: %s", wanted->func, messages);
+    ck_assert_msg(tn_variant_make(s, tn_arch_find("sm_90a"), wanted->tpl, wanted->knobs, &v) == TN_OK, "%s: %s",
+                  wanted->func, messages);
     char path[512];
     snprintf(path, sizeof path, TENON_SOURCE_DIR "/tests/golden/%s_%s.cuh", wanted->func, wanted->tpl);
     if (getenv("TENON_UPDATE_GOLDEN")) {
@@ -73,7 +76,8 @@ static void collect(const fused *f, tn_node kernel, const char *file) {
     if (!n_specs++) {
         snprintf(first_text, sizeof first_text, "%s", s->text);
         snprintf(first_name, sizeof first_name, "%s", s->name);
-    } else n_equal += !strcmp(first_text, s->text) && !strcmp(first_name, s->name);
+    } else
+        n_equal += !strcmp(first_text, s->text) && !strcmp(first_name, s->name);
     tn_spec_free(s);
 }
 
@@ -82,8 +86,10 @@ START_TEST(specs_are_canonical) {
     const int fd = mkstemp(path);
     FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
     ck_assert_ptr_nonnull(out);
-    fputs("func @a(%x: f32[N,8], %y: f32[8]) -> f32[N,8] {\n %0 = add %x, %y : f32[N,8] loc(\"one\")\n return %0\n}\n// -----\n"
-          "func @b(%p: f32[M,8], %q: f32[8]) -> f32[M,8] {\n %r = add %p, %q : f32[M,8] loc(\"two\")\n return %r\n}\n// -----\n"
+    fputs("func @a(%x: f32[N,8], %y: f32[8]) -> f32[N,8] {\n %0 = add %x, %y : f32[N,8] loc(\"one\")\n return "
+          "%0\n}\n// -----\n"
+          "func @b(%p: f32[M,8], %q: f32[8]) -> f32[M,8] {\n %r = add %p, %q : f32[M,8] loc(\"two\")\n return "
+          "%r\n}\n// -----\n"
           "func @c(%p: f32[M,4], %q: f32[4]) -> f32[M,4] {\n %r = add %p, %q : f32[M,4]\n return %r\n}\n",
           out);
     fclose(out);
@@ -95,7 +101,8 @@ START_TEST(specs_are_canonical) {
 }
 END_TEST
 
-/* ---- out of memory ------------------------------------------------------------------------------------------------------------ */
+/* ---- out of memory
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static long allowed; /* allocations until one fails; negative: none fails */
 
@@ -112,11 +119,13 @@ static void *failing(void *user, void *p, size_t old_size, size_t size) {
 
 static const tn_env scarce = {.alloc = failing, .diag = on_diag};
 
-/* The n-th allocation of making a spec and a variant fails: an error comes back, nothing leaks (under ASan), nothing crashes. */
+/* The n-th allocation of making a spec and a variant fails: an error comes back, nothing leaks (under ASan), nothing
+ * crashes. */
 START_TEST(memory_runs_out) {
-    static const char text[] = "func @f(%x: f16[N,8,16], %s: f16[16], %r: f16[N,16,8]) -> f16[N,16,8] {\n"
-                               "  %0 = softmax %x {axis=2} : f16[N,8,16]\n  %1 = mul %0, %s : f16[N,8,16]\n"
-                               "  %2 = transpose %1 {perm=[0,2,1]} : f16[N,16,8]\n  %3 = add %2, %r : f16[N,16,8]\n  return %3\n}\n";
+    static const char text[] =
+        "func @f(%x: f16[N,8,16], %s: f16[16], %r: f16[N,16,8]) -> f16[N,16,8] {\n"
+        "  %0 = softmax %x {axis=2} : f16[N,8,16]\n  %1 = mul %0, %s : f16[N,8,16]\n"
+        "  %2 = transpose %1 {perm=[0,2,1]} : f16[N,16,8]\n  %3 = add %2, %r : f16[N,16,8]\n  return %3\n}\n";
     bool done = false;
     for (long n = 0; !done; ++n) {
         ck_assert_int_lt(n, 5000);

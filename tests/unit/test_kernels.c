@@ -1,12 +1,14 @@
-/* Every template over its knobs: the kernels of tests/kernels/ (all .tn files there) are fused, specified, enumerated, and their
- * variants compiled and run.
+/* Every template over its knobs: the kernels of tests/kernels/ (all .tn files there) are fused, specified, enumerated,
+ * and their variants compiled and run.
  *
- * NVRTC compiles each chosen variant for one of sm_80, sm_89, sm_90a and sm_100 in turn.  A C++ compiler builds it for the CPU
- * (tests/kernels/host/: threads are fibers, accesses of global memory are checked for alignment and bounds), and
- * results are compared with the reference.  What is missing, NVRTC or the compiler, is skipped with a line that says so.
+ * NVRTC compiles each chosen variant for one of sm_80, sm_89, sm_90a and sm_100 in turn.  A C++ compiler builds it for
+ * the CPU (tests/kernels/host/: threads are fibers, accesses of global memory are checked for alignment and bounds),
+ * and results are compared with the reference.  What is missing, NVRTC or the compiler, is skipped with a line that
+ * says so.
  *
- * By default a variant is chosen while it shows a knob value not yet seen of its template.  TENON_KERNELS_ALL=1: all variants and
- * architectures; TENON_KERNELS=NAME: only files with NAME in their name.  `test_kernels print FILE.tn` prints the headers of the best variants. */
+ * By default a variant is chosen while it shows a knob value not yet seen of its template.  TENON_KERNELS_ALL=1: all
+ * variants and architectures; TENON_KERNELS=NAME: only files with NAME in their name.  `test_kernels print FILE.tn`
+ * prints the headers of the best variants. */
 #include <check.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,9 +24,12 @@
 #include "runtime/nvrtc_loader.h"
 #include "kernel_cases.h"
 
-/* ---- which variants -------------------------------------------------------------------------------------------------------- */
+/* ---- which variants
+ * -------------------------------------------------------------------------------------------------------- */
 
-typedef struct seen { char what[96]; } seen;
+typedef struct seen {
+    char what[96];
+} seen;
 static seen *covered;
 static size_t n_covered;
 
@@ -52,7 +57,8 @@ static bool elsewhere(const char *tpl) {
     return false;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- buffers
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 enum { GUARD = 256 };
 
@@ -79,9 +85,13 @@ static void fill_random(tn_tensor *t) {
     const int64_t n = tn_tensor_numel(t);
     for (int64_t i = 0; i < n; ++i) {
         const int r = (int)(next_random() % 65) - 32;
-        if (t->dtype == TN_BOOL) tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
-        else if (tn_dtype_is_float(t->dtype)) tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0);
-        else tn_store_int(t->dtype, t->data, (uint64_t)i, t->dtype == TN_U8 || t->dtype == TN_U4 || t->dtype >= TN_U64 ? (r + 32) % 4 : r % 4);
+        if (t->dtype == TN_BOOL)
+            tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
+        else if (tn_dtype_is_float(t->dtype))
+            tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0);
+        else
+            tn_store_int(t->dtype, t->data, (uint64_t)i,
+                         t->dtype == TN_U8 || t->dtype == TN_U4 || t->dtype >= TN_U64 ? (r + 32) % 4 : r % 4);
     }
 }
 
@@ -114,8 +124,11 @@ static void scatter(buffer *b) {
     const tn_dtype t = b->dense.dtype;
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t at = (uint64_t)element(b, i);
-        if (tn_dtype_bits(t) == 4) tn_store_int(t, b->p, at, tn_load_int(t, b->dense.data, (uint64_t)i));
-        else memcpy(b->p + at * tn_dtype_size(t), (char *)b->dense.data + (uint64_t)i * tn_dtype_size(t), tn_dtype_size(t));
+        if (tn_dtype_bits(t) == 4)
+            tn_store_int(t, b->p, at, tn_load_int(t, b->dense.data, (uint64_t)i));
+        else
+            memcpy(b->p + at * tn_dtype_size(t), (char *)b->dense.data + (uint64_t)i * tn_dtype_size(t),
+                   tn_dtype_size(t));
     }
 }
 
@@ -140,7 +153,8 @@ static void compare(const fused *f, const tn_variant *v, const buffer *b, const 
         const uint64_t at = (uint64_t)element(b, i);
         if (!tn_dtype_is_float(t)) {
             const int64_t got = tn_load_int(t, b->p, at), w = tn_load_int(want->dtype, want->data, (uint64_t)i);
-            ck_assert_msg(got == w, "%s: output %u[%lld] is %lld, not %lld", v->text, k, (long long)i, (long long)got, (long long)w);
+            ck_assert_msg(got == w, "%s: output %u[%lld] is %lld, not %lld", v->text, k, (long long)i, (long long)got,
+                          (long long)w);
             continue;
         }
         const double got = tn_load_num(t, b->p, at), w = tn_load_num(want->dtype, want->data, (uint64_t)i);
@@ -149,7 +163,9 @@ static void compare(const fused *f, const tn_variant *v, const buffer *b, const 
     }
 }
 
-/* ---- the CPU --------------------------------------------------------------------------------------------------------------------- */
+/* ---- the CPU
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static char work[64]; /* temporary folder; empty: no C++ compiler */
 
@@ -161,7 +177,10 @@ static void open_host(void) {
     snprintf(work, sizeof work, "/tmp/tenon_kernels_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(work));
     char cmd[1024];
-    snprintf(cmd, sizeof cmd, "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -fkeep-inline-functions -w -c -o %s/engine.o %s/host/host_engine.cpp", work, DIR_KERNELS);
+    snprintf(cmd, sizeof cmd,
+             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -fkeep-inline-functions -w -c -o %s/engine.o "
+             "%s/host/host_engine.cpp",
+             work, DIR_KERNELS);
     ck_assert_msg(system(cmd) == 0, "the CPU engine does not compile: %s", cmd);
 }
 
@@ -172,7 +191,8 @@ static void close_host(void) {
     if (system(cmd) != 0) printf("%s was not removed\n", work);
 }
 
-typedef void (*run_fn)(const unsigned grid[3], int cluster, int threads, const void *args, const void *const *ranges, int n);
+typedef void (*run_fn)(const unsigned grid[3], int cluster, int threads, const void *args, const void *const *ranges,
+                       int n);
 
 static void *build_host(const tn_variant *v, run_fn *run) {
     char path[128], cmd[1500];
@@ -184,7 +204,8 @@ static void *build_host(const tn_variant *v, run_fn *run) {
     fclose(f);
     snprintf(path, sizeof path, "%s/v%d.so", work, number++);
     snprintf(cmd, sizeof cmd,
-             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -shared -w -DTN_HOST '-DTEMPLATE=\"%s.cu\"' -I%s -I%s/templates -I%s/host -o %s "
+             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -shared -w -DTN_HOST '-DTEMPLATE=\"%s.cu\"' -I%s "
+             "-I%s/templates -I%s/host -o %s "
              "%s/host/host_variant.cpp %s/engine.o",
              v->tpl->name, work, TENON_SOURCE_DIR, DIR_KERNELS, path, DIR_KERNELS, work);
     ck_assert_msg(system(cmd) == 0, "%s does not compile for the CPU\n%s", v->text, v->header);
@@ -196,7 +217,8 @@ static void *build_host(const tn_variant *v, run_fn *run) {
     return lib;
 }
 
-static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buffer *in, buffer *out, const tn_tensor *want) {
+static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buffer *in, buffer *out,
+                     const tn_tensor *want) {
     uint64_t args[TN_MAX_ARGS];
     const void *ranges[2 * TN_MAX_ARGS];
     int n_ranges = 0;
@@ -222,7 +244,9 @@ static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buff
     dlclose(lib);
 }
 
-/* ---- NVRTC --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- NVRTC
+ * ---------------------------------------------------------------------------------------------------------------------------
+ */
 
 static tn_nvrtc *rtc;
 static tn_cache *no_cache;
@@ -239,7 +263,9 @@ static void compile(const tn_variant *v, const char *arch) {
     tn_free(&env, text, size + 1);
 }
 
-/* ---- one kernel ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- one kernel
+ * ------------------------------------------------------------------------------------------------------------------------
+ */
 
 static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
 static unsigned turn, n_run, n_compiled;
@@ -258,14 +284,17 @@ static void check_kernel(const fused *f, tn_node kernel, const char *file) {
     for (uint32_t k = 0; k < s->n_in; ++k) {
         make_buffer(f, &s->in[k], &in[k]);
         const void *data = tn_const_data(f->g, tn_node_input(f->g, kernel, k));
-        if (data) memcpy(in[k].dense.data, data, in[k].dense.bytes);
-        else fill_random(&in[k].dense);
+        if (data)
+            memcpy(in[k].dense.data, data, in[k].dense.bytes);
+        else
+            fill_random(&in[k].dense);
         scatter(&in[k]);
         tin[k] = in[k].dense;
     }
     for (uint32_t k = 0; k < s->n_out; ++k) make_buffer(f, &s->out[k], &out[k]);
     const tn_eval_opts opts = {.wide = true, .symbols = f->b, .n_symbols = f->n_b};
-    ck_assert_msg(tn_eval_region(&env, f->g, s->region, tin, s->n_in, want, s->n_out, &opts) == TN_OK, "%s: %s", s->name, messages);
+    ck_assert_msg(tn_eval_region(&env, f->g, s->region, tin, s->n_in, want, s->n_out, &opts) == TN_OK, "%s: %s",
+                  s->name, messages);
     const char *last = "";
     for (size_t k = 0; k < n; ++k) {
         const bool first = strcmp(last, v[k].tpl->name) != 0 && !elsewhere(v[k].tpl->name);
@@ -296,7 +325,9 @@ static void check_kernel(const fused *f, tn_node kernel, const char *file) {
     tn_spec_free(s);
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------------------------------ */
+/* ---- files
+ * ------------------------------------------------------------------------------------------------------------------------------
+ */
 
 static char *files[64];
 static int n_files;
@@ -317,7 +348,8 @@ static void find_files(void) {
 
 START_TEST(kernels_of_a_file) {
     no_cache = tn_cache_open(&env, "");
-    if (tn_nvrtc_open(&env, &rtc) != TN_OK) printf("skipped: NVRTC cannot be opened, so kernels are not compiled for GPUs\n");
+    if (tn_nvrtc_open(&env, &rtc) != TN_OK)
+        printf("skipped: NVRTC cannot be opened, so kernels are not compiled for GPUs\n");
     messages[0] = 0;
     open_host();
     for_cases(files[_i], check_kernel);
@@ -343,7 +375,8 @@ static void print_kernel(const fused *f, tn_node kernel, const char *file) {
         printf("// %zu variants\n\n", n);
         for (size_t k = 0; k < n; ++k) tn_variant_free(&env, &v[k]);
         tn_free(&env, v, n * sizeof *v);
-    } else printf("// %s: %s\n%s\n", s->name, messages, s->text);
+    } else
+        printf("// %s: %s\n%s\n", s->name, messages, s->text);
     tn_spec_free(s);
 }
 
