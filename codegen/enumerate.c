@@ -133,6 +133,27 @@ static int by_cost(const void *a, const void *b) {
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
+static size_t count_template(const candidate *c, size_t n, const tn_template *t) {
+    size_t count = 0;
+    for (size_t k = 0; k < n; ++k) count += c[k].t == t;
+    return count;
+}
+
+/* The model errs more between templates than within one: of the first `want` places, up to half go to the best
+ * candidates of templates that would otherwise be left out. */
+static void spread(list *l, size_t want) {
+    for (size_t k = want; k < l->n; ++k) {
+        if (count_template(l->c, want, l->c[k].t)) continue;
+        size_t place = want; /* the last one whose template keeps another */
+        while (place > (want + 1) / 2 && count_template(l->c, want, l->c[place - 1].t) < 2) --place;
+        if (place <= (want + 1) / 2) break;
+        const candidate lost = l->c[place - 1];
+        l->c[place - 1] = l->c[k];
+        l->c[k] = lost;
+    }
+    qsort(l->c, want, sizeof *l->c, by_cost);
+}
+
 /* Every knob assignment of one template, as a mixed-radix counter. */
 static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p,
                              uint32_t index, list *l) {
@@ -191,6 +212,7 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_var
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", s->name);
     if (l.n) qsort(l.c, l.n, sizeof *l.c, by_cost);
     const size_t want = cap && cap < l.n ? cap : l.n;
+    if (want < l.n) spread(&l, want);
     tn_variant *v = st == TN_OK ? tn_alloc(env, l.n * sizeof *v) : NULL;
     if (st == TN_OK && !v) st = TN_E_MEMORY;
     size_t made = 0;
