@@ -315,7 +315,8 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     tn_text header = {.env = env};
     if (e->status == TN_OK && tn_graph_status(e->g) != TN_OK) e->status = tn_graph_status(e->g); /* reported already */
     if (e->status == TN_OK && tn_ix_failed(e->ix))
-        tn_emit_fail(e, TN_E_UNSUPPORTED, "an index expression is too complex or memory ran out");
+        tn_emit_fail(e, tn_ix_no_memory(e->ix) ? TN_E_MEMORY : TN_E_UNSUPPORTED, "%s",
+                     tn_ix_no_memory(e->ix) ? "out of memory" : "an index expression is too complex");
     if (e->status == TN_OK && !e->dry) {
         snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
         describe(v, v->text, sizeof v->text);

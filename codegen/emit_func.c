@@ -176,6 +176,13 @@ static tn_emitter *dry_emitter(const tn_spec *s, tn_variant *v) {
     return e;
 }
 
+/* Whether the trial worked.  That memory ran out is the graph's sticky failure: it must not read as "cannot". */
+static bool dry_worked(const tn_spec *s, tn_emitter *e) {
+    const tn_status st = tn_emitter_finish(e);
+    if (st == TN_E_MEMORY) tn_graph_fail(s->g, st, s->kernel, "", "out of memory");
+    return st == TN_OK;
+}
+
 static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
     static const char *const names[TN_MAX_RANK] = {"a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"};
     const uint32_t r = (uint32_t)tn_val_rank(s->g, v);
@@ -194,7 +201,7 @@ bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
     tn_emitter *e = dry_emitter(s, &v);
     const uint32_t n = all_axes(s, of, c), one = 1;
     tn_emit_epilogue(e, "f", of, c, n, &one, 1);
-    return tn_emitter_finish(e) == TN_OK;
+    return dry_worked(s, e);
 }
 
 bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
@@ -203,7 +210,7 @@ bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
     if (!val.i) return false;
     tn_emitter *e = dry_emitter(s, &v);
     tn_emit_load(e, "f", val, c, all_axes(s, val, c), 1);
-    return tn_emitter_finish(e) == TN_OK;
+    return dry_worked(s, e);
 }
 
 /* ---- plain operands
@@ -262,9 +269,8 @@ uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coor
 uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec, uint32_t *in) {
     tn_variant v = {0};
     tn_emitter *e = dry_emitter(s, &v);
-    if (!e) return 0;
-    const uint32_t access = tn_emit_ok(e) ? offset(e, NULL, val, c, n, vec, in) : 0;
-    return tn_emitter_finish(e) == TN_OK ? access : 0;
+    const uint32_t access = e && tn_emit_ok(e) ? offset(e, NULL, val, c, n, vec, in) : 0;
+    return dry_worked(s, e) ? access : 0;
 }
 
 /* ---- maps

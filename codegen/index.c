@@ -62,6 +62,10 @@ bool tn_ix_failed(const tn_ix_pool *p) {
     return !p || p->failed;
 }
 
+bool tn_ix_no_memory(const tn_ix_pool *p) {
+    return !p || p->no_memory;
+}
+
 tn_ix tn_ix_fail(tn_ix_pool *p) {
     p->failed = true;
     return (tn_ix){0};
@@ -74,7 +78,7 @@ static bool reserve(tn_ix_pool *p, void **array, uint32_t *cap, uint32_t n, uint
     while (want < n + more) want *= 2;
     void *grown = tn_realloc(p->env, *array, *cap * size, want * size);
     if (!grown) {
-        p->failed = true;
+        p->failed = p->no_memory = true;
         return false;
     }
     *array = grown;
@@ -101,7 +105,7 @@ static bool rehash(tn_ix_pool *p) {
     const uint32_t n = p->n_slot ? p->n_slot * 2 : 256;
     uint32_t *slot = tn_alloc(p->env, n * sizeof *slot);
     if (!slot) {
-        p->failed = true;
+        p->failed = p->no_memory = true;
         return false;
     }
     for (uint32_t i = 1; i < p->n_node; ++i) {

@@ -20,6 +20,7 @@ typedef struct tn_ix_pool tn_ix_pool;
 
 tn_ix_pool *tn_ix_pool_new(tn_graph *g); /* NULL: out of memory */
 void tn_ix_pool_free(tn_ix_pool *p);
+bool tn_ix_no_memory(const tn_ix_pool *p);
 bool tn_ix_failed(const tn_ix_pool *p); /* out of memory or too complex: everything since is none */
 
 tn_ix tn_ix_const(tn_ix_pool *p, int64_t v);

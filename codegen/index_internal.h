@@ -35,7 +35,7 @@ typedef struct tn_ix_node { /* an interned polynomial */
 struct tn_ix_pool {
     tn_graph *g;
     const tn_env *env;
-    bool failed;
+    bool failed, no_memory; /* the second implies the first */
     tn_ix_atom_rec *atom; /* index 0 unused */
     uint32_t n_atom, cap_atom;
     tn_ix_node *node; /* index 0 unused */

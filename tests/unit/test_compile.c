@@ -1,0 +1,260 @@
+/* test_compile.c: the compile driver without a GPU: cuBLASLt matching, plans from models, cancelling, running out of
+ * memory. */
+#include <check.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "codegen/lt_match.h"
+#include "passes/pass.h"
+#include "runtime/nvrtc_loader.h"
+#include "tenon/compiler.h"
+
+#define DIGITS TENON_SOURCE_DIR "/examples/digits/"
+
+/* ---- cuBLASLt ---- */
+
+typedef struct lt_case {
+    const char *name, *passes, *text;
+    bool matches, bias, residual, relu;
+    int64_t m, n, k; /* as the library sees them */
+} lt_case;
+
+#define FUNC(args, out, body) "func @main(" args ") -> (%y: " out ") {\n" body "}\n"
+
+static const lt_case lt_cases[] = {
+    {"matmul", "fuse", FUNC("%x: f16[8,64], %w: f16[64,32]", "f16[8,32]", "%y = matmul %x, %w\n return %y\n"), true,
+     false, false, false, 32, 8, 64},
+    {"linear with bias and relu", "fuse",
+     FUNC("%x: f16[8,64], %w: f16[32,64], %b: f16[32]", "f16[8,32]",
+          "%0 = matmul %x, %w {trans_b=true}\n %1 = add %0, %b\n %y = relu %1\n return %y\n"),
+     true, true, false, true, 32, 8, 64},
+    {"batch axes join the rows", "fuse",
+     FUNC("%x: f32[4,8,64], %w: f32[64,32]", "f32[4,8,32]", "%y = matmul %x, %w\n return %y\n"), true, false, false,
+     false, 32, 32, 64},
+    {"pointwise convolution with residual", "fuse",
+     FUNC("%x: f16[2,7,7,64], %w: f16[32,1,1,64], %b: f16[32], %r: f16[2,7,7,32]", "f16[2,7,7,32]",
+          "%0 = conv %x, %w, %b {strides=[1,1], pads=[0,0,0,0], dilations=[1,1], groups=1, layout=\"nhwc\"}\n"
+          " %1 = add %0, %r\n %y = relu %1\n return %y\n"),
+     true, true, true, true, 32, 98, 64},
+    {"a 3x3 convolution is none", "fuse",
+     FUNC("%x: f16[2,7,7,64], %w: f16[32,3,3,64]", "f16[2,7,7,32]",
+          "%y = conv %x, %w {strides=[1,1], pads=[1,1,1,1], dilations=[1,1], groups=1, layout=\"nhwc\"}\n return %y\n"),
+     false, false, false, false, 0, 0, 0},
+    {"a strided pointwise convolution is none", "fuse",
+     FUNC("%x: f16[2,8,8,64], %w: f16[32,1,1,64]", "f16[2,4,4,32]",
+          "%y = conv %x, %w {strides=[2,2], pads=[0,0,0,0], dilations=[1,1], groups=1, layout=\"nhwc\"}\n return %y\n"),
+     false, false, false, false, 0, 0, 0},
+    {"silu is no epilogue", "fuse",
+     FUNC("%x: f16[8,64], %w: f16[64,32]", "f16[8,32]", "%0 = matmul %x, %w\n %y = silu %0\n return %y\n"), false,
+     false, false, false, 0, 0, 0},
+    {"nothing follows relu", "fuse",
+     FUNC("%x: f16[8,64], %w: f16[64,32], %b: f16[32]", "f16[8,32]",
+          "%0 = matmul %x, %w\n %1 = relu %0\n %y = add %1, %b\n return %y\n"),
+     false, false, false, false, 0, 0, 0},
+    {"a column bias is none", "fuse",
+     FUNC("%x: f16[8,64], %w: f16[64,32], %b: f16[8,1]", "f16[8,32]",
+          "%0 = matmul %x, %w\n %y = add %0, %b\n return %y\n"),
+     false, false, false, false, 0, 0, 0},
+};
+
+static tn_node first_kernel(tn_graph *g) {
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (tn_node_op(g, n) == TN_OP_KERNEL) return n;
+    return (tn_node){0};
+}
+
+static void check_const(tn_graph *g, tn_dim d, int64_t want) {
+    int64_t v = -1;
+    ck_assert(tn_dim_is_const(g, d, &v));
+    ck_assert_int_eq(v, want);
+}
+
+START_TEST(lt_matches) {
+    const lt_case *c = &lt_cases[_i];
+    tn_status s;
+    tn_graph *g = tn_parse(NULL, c->name, c->text, strlen(c->text), NULL, 0, true, &s);
+    ck_assert_msg(g != NULL, "%s: %s", c->name, tn_status_text(s));
+    tn_pass_options o = {.compute = TN_F32, .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
+    ck_assert_int_eq(tn_run_passes(g, c->passes, ctx), TN_OK);
+    tn_memory mem = {0};
+    ck_assert_int_eq(tn_plan_memory(g, &mem), TN_OK);
+    tn_spec *spec = NULL;
+    ck_assert_int_eq(tn_spec_make(g, first_kernel(g), &mem, &spec), TN_OK);
+    tn_lt_call call;
+    ck_assert_msg(tn_lt_match(spec, &call) == c->matches, "%s", c->name);
+    if (c->matches) {
+        check_const(g, call.m, c->m);
+        check_const(g, call.n, c->n);
+        check_const(g, call.k, c->k);
+        ck_assert_int_eq(call.has_bias, c->bias);
+        ck_assert_int_eq(call.beta == 1.0f, c->residual);
+        ck_assert_int_eq(call.relu, c->relu);
+    }
+    tn_spec_free(spec);
+    tn_memory_free(g, &mem);
+    tn_pass_ctx_free(ctx);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* ---- whole compilations ---- */
+
+static char cache[64];
+static const char *const target[] = {"sm_90a"};
+
+static bool no_nvrtc(void) {
+    tn_nvrtc *rtc = NULL;
+    bool missing = tn_nvrtc_open(NULL, &rtc) != TN_OK;
+    tn_nvrtc_close(rtc);
+    if (missing) printf("skipped: NVRTC is not there\n");
+    return missing;
+}
+
+static void make_cache(void) {
+    strcpy(cache, "/tmp/tenon-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(cache));
+}
+
+static void remove_cache(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", cache);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static char last_error[400];
+
+static void keep_error(void *user, const tn_diag *d) {
+    (void)user;
+    if (d->severity == TN_ERROR) snprintf(last_error, sizeof last_error, "%s: %s", d->loc, d->message);
+}
+
+static tn_status compile(const tn_env *env, tn_precision p, void **data, size_t *size) {
+    tn_status s;
+    *data = NULL;
+    tn_graph *g = tn_import_onnx(env, DIGITS "digits.onnx", NULL, &s);
+    tn_compile_options o = {
+        .targets = target, .n_targets = 1, .precision = p, .no_gpu = true, .cache_dir = cache, .threads = 2};
+    if (g) s = tn_compile_memory(g, &o, data, size);
+    tn_graph_free(g);
+    return s;
+}
+
+START_TEST(plans_compute_what_was_recorded) {
+    static const double tolerance[] = {1e-3, 1e-3, 0.1, 0.8};
+    tn_host_tensor in, want;
+    void *data;
+    size_t size;
+    tn_status s;
+    if (no_nvrtc()) return;
+    const tn_env env = {.diag = keep_error};
+    ck_assert_msg(compile(&env, (tn_precision)_i, &data, &size) == TN_OK, "%s", last_error);
+    ck_assert_int_eq(tn_read_tensor_pb(NULL, DIGITS "test_data_set_0/input_0.pb", &in), TN_OK);
+    ck_assert_int_eq(tn_read_tensor_pb(NULL, DIGITS "test_data_set_0/output_0.pb", &want), TN_OK);
+    tn_plan *plan = tn_plan_load_memory(NULL, data, size, &s);
+    ck_assert_ptr_nonnull(plan);
+    ck_assert_str_eq(tn_plan_arch(plan, 0), "sm_90a");
+    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_CPU}, &s);
+    ck_assert_ptr_nonnull(ctx);
+    ck_assert_int_eq(tn_context_set_shape(ctx, 0, in.rank, in.dims), TN_OK);
+    float got[100];
+    ck_assert_uint_eq(want.bytes, sizeof got);
+    const void *pi[] = {in.data};
+    void *po[] = {got};
+    ck_assert_int_eq(tn_context_run(ctx, pi, po), TN_OK);
+    for (int k = 0; k < 100; k++)
+        ck_assert_double_eq_tol((double)got[k], (double)((float *)want.data)[k], tolerance[_i]);
+    tn_context_free(ctx);
+    tn_plan_free(plan);
+    tn_free(NULL, data, size);
+    tn_free(NULL, in.data, in.bytes);
+    tn_free(NULL, want.data, want.bytes);
+}
+END_TEST
+
+static bool stop_at(void *user, const tn_progress *p) {
+    (void)p;
+    int *left = user;
+    return --*left > 0;
+}
+
+START_TEST(cancelling_leaves_nothing) {
+    if (no_nvrtc()) return;
+    for (int k = 1; k < 6; k++) {
+        int left = k;
+        tn_env env = {.progress = stop_at, .progress_user = &left};
+        void *data;
+        size_t size;
+        ck_assert_int_eq(compile(&env, TN_FP32, &data, &size), TN_E_CANCELLED);
+        ck_assert_ptr_null(data);
+    }
+}
+END_TEST
+
+/* Fails the n-th allocation and counts what is live. */
+typedef struct failing {
+    atomic_long left, live;
+} failing;
+
+static void *fail_alloc(void *user, void *p, size_t old_size, size_t size) {
+    failing *f = user;
+    (void)old_size;
+    if (size == 0) {
+        if (p) atomic_fetch_sub(&f->live, 1);
+        free(p);
+        return NULL;
+    }
+    if (atomic_fetch_sub(&f->left, 1) == 1) return NULL;
+    void *q = realloc(p, size);
+    if (q && !p) atomic_fetch_add(&f->live, 1);
+    return q;
+}
+
+START_TEST(running_out_of_memory) {
+    if (no_nvrtc()) return;
+    failing f;
+    tn_env env = {.alloc = fail_alloc, .alloc_user = &f, .diag = keep_error};
+    long total = 1 << 30;
+    for (long n = 0; n < total;
+         n += 1 + total / 150) { /* n = 0: nothing fails, and the number of allocations is learnt */
+        void *data;
+        size_t size;
+        if (n == 0) total = 1 << 30;
+        atomic_store(&f.left, n == 0 ? 1 << 30 : n);
+        atomic_store(&f.live, 0);
+        tn_status s = compile(&env, TN_FP16, &data, &size);
+        if (n == 0) total = (1 << 30) - atomic_load(&f.left);
+        if (n == 0)
+            ck_assert_int_eq(s, TN_OK);
+        else
+            ck_assert_msg(s == TN_E_MEMORY || s == TN_OK, "allocation %ld of %ld: %s (%s)", n, total, tn_status_text(s),
+                          last_error);
+        if (s == TN_OK) tn_free(&env, data, size);
+        ck_assert_msg(atomic_load(&f.live) == 0, "allocation %ld of %ld: %ld blocks leak", n, total,
+                      atomic_load(&f.live));
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("compile");
+    TCase *t = tcase_create("cublaslt");
+    tcase_add_loop_test(t, lt_matches, 0, (int)(sizeof lt_cases / sizeof *lt_cases));
+    suite_add_tcase(s, t);
+    t = tcase_create("digits");
+    tcase_set_timeout(t, 240);
+    tcase_add_checked_fixture(t, make_cache, remove_cache);
+    tcase_add_loop_test(t, plans_compute_what_was_recorded, 0, 4);
+    tcase_add_test(t, cancelling_leaves_nothing);
+    tcase_add_test(t, running_out_of_memory);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
