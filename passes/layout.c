@@ -3,8 +3,9 @@
  * Each NCHW convolution, transposed convolution and pool becomes transpose -> the op in NHWC -> transpose back, with
  * the weight transposed to (out, spatial, in).  Nothing is decided here about neighbours: `cancel` removes the pairs
  * that meet and sinks the rest, `fold` transposes the constants.  Where channels or all spatial axes have size 1 the
- * transpose moves no byte, and a reshape says so. */
-#include "passes/pass.h"
+ * transpose moves no byte, and a reshape says so.  Convolutions of an image's few channels are packed on the way
+ * (pack.h). */
+#include "passes/pack.h"
 #include "passes/util.h"
 
 static bool unit(const tn_graph *g, tn_val v, size_t axis) {
@@ -60,6 +61,8 @@ static void to_nhwc(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     for (size_t k = 0; k < count && k < 3; k++) in[k] = tn_node_input(g, n, k);
     in[0] = move_channels(g, in[0], true);
     if (in[1].i) in[1] = move_channels(g, in[1], true);
+    tn_pack_ints hold;
+    if (tn_node_op(g, n) == TN_OP_CONV && tn_graph_status(g) == TN_OK) tn_pack_width(g, ctx, &attrs.conv, in, &hold);
     tn_val v = tn_emit1(g, tn_node_op(g, n), &attrs, count, in);
     if (tn_graph_status(g) != TN_OK) return;
     tn_replace(g, tn_node_result(g, n, 0), move_channels(g, v, false));
