@@ -1,5 +1,6 @@
-/* bind_conv.c: NHWC convolution on templates/conv_mma.cu. */
+/* bind_conv.c: NHWC convolution on templates/conv_mma.cu and templates/conv_wgmma.cu. */
 #include "codegen/contraction.h"
+#include "codegen/wgmma.h"
 #include "codegen/window.h"
 
 #include <string.h>
@@ -67,7 +68,7 @@ static void emit_input(tn_emitter *e, const tn_spec *s, const plan *p) {
     tn_emit_define_dim(e, "XS_W", t->strides[w->x_w.axis]);
 }
 
-static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
@@ -77,10 +78,20 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_type(e, "tn_elem", w->dtype);
         emit_input(e, s, &pl);
         tn_emit_operand(e, &pl.filter, 'B', w->filter, none, w->f_o, w->f_k);
-        tn_emit_finish(e, s, w->out, w->bias, none, w->o_m, w->o_n, tn_tile_epilogue_vec(p, v));
-        tn_tile_launch(s, v, w->m, tn_dim_const(s->g, w->n), tn_dim_const(s->g, w->groups));
+        const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
+        const tn_dim n = tn_dim_const(s->g, w->n), k = tn_dim_const(s->g, w->r * w->s * w->c);
+        const tn_dim groups = tn_dim_const(s->g, w->groups);
+        tn_emit_finish(e, s, w->out, w->bias, none, w->o_m, w->o_n, vec);
+        if (wgmma)
+            tn_wgmma_launch(e, s, v, w->m, n, k, groups);
+        else
+            tn_tile_launch(s, v, w->m, n, groups);
     }
     return tn_emitter_finish(e);
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, false);
 }
 
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
@@ -93,3 +104,20 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_conv_mma = {"conv_mma", accepts, emit, cost};
+
+/* ---- templates/conv_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
+
+static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    return arch->wgmma && accepts(s, arch, p) && tn_problem_get(p, "ELT") == 2 && tn_problem_get(p, "X_ASYNC") &&
+           tn_problem_get(p, "B_ASYNC") && tn_problem_get(p, "GROUPS") == 1;
+}
+
+static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, true);
+}
+
+static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    return tn_wgmma_cost(arch, p, "conv_wgmma", knobs, s->bytes);
+}
+
+const tn_binding_ops tn_bind_conv_wgmma = {"conv_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};

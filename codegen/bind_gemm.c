@@ -1,5 +1,6 @@
-/* bind_gemm.c: matmul and pointwise convolution on templates/gemm_mma.cu. */
+/* bind_gemm.c: matmul and pointwise convolution on templates/gemm_mma.cu and templates/gemm_wgmma.cu. */
 #include "codegen/contraction.h"
+#include "codegen/wgmma.h"
 
 typedef struct plan {
     tn_contraction c;
@@ -30,7 +31,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     return true;
 }
 
-static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
@@ -40,10 +41,18 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
-        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, tn_tile_epilogue_vec(p, v));
-        tn_tile_launch(s, v, c->m, c->n, c->batch);
+        const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
+        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
+        if (wgmma)
+            tn_wgmma_launch(e, s, v, c->m, c->n, c->k, c->batch);
+        else
+            tn_tile_launch(s, v, c->m, c->n, c->batch);
     }
     return tn_emitter_finish(e);
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, false);
 }
 
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
@@ -56,3 +65,20 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
+
+/* ---- templates/gemm_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
+
+static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    return arch->wgmma && accepts(s, arch, p) && tn_problem_get(p, "ELT") == 2 && tn_problem_get(p, "A_ASYNC") &&
+           tn_problem_get(p, "B_ASYNC");
+}
+
+static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, true);
+}
+
+static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    return tn_wgmma_cost(arch, p, "gemm_wgmma", knobs, s->bytes);
+}
+
+const tn_binding_ops tn_bind_gemm_wgmma = {"gemm_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};

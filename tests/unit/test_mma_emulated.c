@@ -52,6 +52,15 @@ TEST(gemm_f32, GEMM(       2,    65, 33, 77,  true,  false, false, false), &full
 TEST(gemv_row, GEMM(       1,    1,  77, 520, false, true,  true,  true), &half, "gemv", 4e-3, 4)
 TEST(gemv_rows, GEMM(      1,    6,  30, 264, false, true,  true,  false), &full, "gemv", 2e-4, 3)
 
+/* wgmma: a row of positions at a time (C a multiple of 64) and across them; operands along k and across it. */
+TEST(wgmma_conv, CONV(           2, 64, 9,  10, 72, 3, 1, 1, 1, true,  true,  true, false), &half, "conv_wgmma", 4e-3, 12)
+TEST(wgmma_conv_narrow, CONV(    1, 24, 11, 12, 136, 3, 2, 1, 1, false, true,  false, false), &brain, "conv_wgmma", 3e-2, 6)
+TEST(wgmma_conv_strided, CONV(   0, 128, 18, 16, 96, 1, 2, 0, 1, true, false, false, false), &half, "conv_wgmma", 4e-3, 5)
+TEST(wgmma_conv_pointwise, CONV( 1, 256, 9, 11, 200, 1, 1, 0, 1, true, true,  true, false), &half, "gemm_wgmma", 4e-3, 8)
+TEST(wgmma_gemm, GEMM(           1,    70, 192, 264, false, false, true,  true), &half, "gemm_wgmma", 4e-3, 8)
+TEST(wgmma_gemm_batched, GEMM(   2,    40, 24, 136, false, true,  false, false), &brain, "gemm_wgmma", 3e-2, 4)
+TEST(wgmma_gemm_trans_a, GEMM(   2,    136, 72, 80,  true,  false, false, false), &half, "gemm_wgmma", 4e-3, 4)
+
 /* Batch axes that broadcast against each other: a is [2, 1, m, k], b is [3, k, n]. */
 START_TEST(gemm_mixed_batch) {
     tn_graph *g = tn_graph_new(&env);
@@ -87,7 +96,8 @@ int main(void) {
         ROW(conv_odd_channels), ROW(conv_tf32),        ROW(conv_f32),         ROW(conv_pointwise),    ROW(depthwise_3x3),
         ROW(depthwise_strided), ROW(depthwise_multiplier), ROW(gemm_weight),  ROW(gemm_tall),         ROW(gemm_batched),
         ROW(gemm_trans_a),  ROW(gemm_odd),             ROW(gemm_tf32),        ROW(gemm_f32),          ROW(gemv_row),
-        ROW(gemv_rows)};
+        ROW(gemv_rows),     ROW(wgmma_conv),           ROW(wgmma_conv_narrow), ROW(wgmma_conv_strided), ROW(wgmma_conv_pointwise),
+        ROW(wgmma_gemm),    ROW(wgmma_gemm_batched),   ROW(wgmma_gemm_trans_a)};
     const bool can = system("c++ --version > /dev/null 2>&1") == 0;
     if (!can) {
         puts("skipped: no C++ compiler");

@@ -45,6 +45,28 @@ static const conv_case layer = {1, 64, 56, 56, 64, 3, 1, 1, 1, true, true, true,
 
 START_TEST(convolution) { check(conv_graph(&layer), &half, "sm_90a", "conv_mma", 4); }
 END_TEST
+START_TEST(convolution_wgmma) { check(conv_graph(&layer), &half, "sm_90a", "conv_wgmma", 6); }
+END_TEST
+START_TEST(gemm_wgmma) {
+    check(gemm_graph(&(gemm_case){1, 384, 768, 768, false, false, true, true}), &brain, "sm_90a", "gemm_wgmma", 6);
+}
+END_TEST
+/* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole chunks. */
+START_TEST(wgmma_elsewhere) {
+    const struct {
+        const char *arch;
+        const tn_pass_options *o;
+        int64_t channels;
+    } cases[] = {{"sm_80", &half, 64}, {"sm_89", &half, 64}, {"sm_100", &half, 64}, {"sm_90a", &tf32, 64}, {"sm_90a", &half, 60}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        conv_case c = layer;
+        c.c = cases[k].channels;
+        result r = candidates(conv_graph(&c), cases[k].o, cases[k].arch, 0);
+        ck_assert_uint_eq(count(&r, "conv_wgmma") + count(&r, "gemm_wgmma"), 0);
+        release(&r);
+    }
+}
+END_TEST
 START_TEST(convolution_tf32) { check(conv_graph(&layer), &tf32, "sm_90a", "conv_mma", 3); }
 END_TEST
 START_TEST(convolution_float32) { check(conv_graph(&layer), &full, "sm_90a", "conv_simt", 3); }
@@ -105,6 +127,9 @@ int main(void) {
     TCase *t = tcase_create("templates");
     tcase_set_timeout(t, 240);
     tcase_add_test(t, convolution);
+    tcase_add_test(t, convolution_wgmma);
+    tcase_add_test(t, gemm_wgmma);
+    tcase_add_test(t, wgmma_elsewhere);
     tcase_add_test(t, convolution_tf32);
     tcase_add_test(t, convolution_float32);
     tcase_add_test(t, convolution_older_arch);

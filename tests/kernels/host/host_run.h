@@ -52,13 +52,13 @@ inline void run_cluster(host_dim first, int size, host_dim grid, host_dim dim, s
     fibers.resize((size_t)(size * threads));
     cluster_barrier = {size * threads, 0, 0};
     for (int b = 0; b < size; b++) {
-        memories[(size_t)b].assign(smem + 128, 0xff); // unwritten memory reads as NaN
+        memories[(size_t)b].assign(smem + 1024, 0xff); // unwritten memory reads as NaN
         host_block &block = blocks[(size_t)b];
         memset(&block, 0, sizeof block);
         block.index = {first.x, first.y, first.z + (unsigned)b};
         block.dim = dim;
         block.grid = grid;
-        block.smem = (unsigned char *)(((uintptr_t)memories[(size_t)b].data() + 127) / 128 * 128);
+        block.smem = (unsigned char *)(((uintptr_t)memories[(size_t)b].data() + 1023) / 1024 * 1024);
         block.barrier = {threads, 0, 0};
         for (int t = 0; t < threads; t++) {
             fiber &f = fibers[(size_t)(b * threads + t)];

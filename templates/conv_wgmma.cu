@@ -1,0 +1,124 @@
+// conv_wgmma.cu: NHWC convolution (1-D or 2-D) as implicit GEMM on Hopper's warpgroup tensor cores, f16 or bf16.
+//
+// As conv_mma.cu with whole 16-byte chunks of channels: m is the output pixel, n the output channel, a row of the A tile a pixel's
+// window.  The order of k is free as long as both operands agree: where a slot holds channels of a single window position
+// (C a multiple of 64), all rows share one offset, and positions run fastest, so that the windows' overlap is read again soon.
+// Which positions of its window lie inside the image is a bit mask a pixel, made once.
+//
+//! kernel  conv_wgmma  implicit-GEMM convolution on warpgroup tensor cores, NHWC (sm_90a)
+//! knob    BM          64 128 192 256
+//! knob    BN          32 64 96 128 256
+//! knob    STAGES      3 4 6 8
+//! knob    WARPGROUPS  1 2 3
+//! knob    SPLITK      1 2 4 8
+//! require BM % (64 * WARPGROUPS) == 0 || (BM == 64 && WARPGROUPS == 2 && BN >= 128)
+//! require (BM * BN <= WARPGROUPS * 8192 || (BM * BN == 32768 && WARPGROUPS == 2)) && BM * BN >= WARPGROUPS * 2048
+//! require BM != 192 || WARPGROUPS == 3
+//! require STAGES * (BM + BN) * 128 <= SMEM_MAX && BM * (BN + 8) * 4 <= SMEM_MAX
+//! require STAGES < 8 || (BM == 64 && BN <= 64)
+//! require STAGES == 3 || STAGES * SPLITK * 64 <= K + SPLITK * 128
+//! require SPLITK == 1 || SPLITK * 128 <= K
+//! require R * S <= 32
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_wgmma_tile.cuh"
+
+constexpr bool WHOLE = TN_C % BK == 0; // a slot's channels belong to one position
+constexpr int POSITIONS = TN_R * TN_S;
+
+struct window { // where a chunk stands: position of the filter and channel
+    int position, c;
+    TN_MEMBER window(int kt, int col) {
+        if (WHOLE) {
+            const int block = kt / POSITIONS;
+            position = kt - block * POSITIONS;
+            c = block * BK + col;
+        } else {
+            position = (kt * BK + col) / TN_C;
+            c = kt * BK + col - position * TN_C;
+        }
+    }
+    TN_MEMBER int r() const { return position / TN_S; }
+    TN_MEMBER int s() const { return position % TN_S; }
+};
+
+// The A operand: windows of the input.
+struct window_loader {
+    typedef tn_panel_copy<BM, true> copy;
+    const tn_elem *corner[copy::N]; // may point outside: only dereferenced where the position is inside
+    unsigned inside[copy::N];       // bit p: position p is
+
+    TN_MEMBER window_loader(const tn_args &args, int m0) {
+        TN_UNROLL
+        for (int i = 0; i < copy::N; i++) {
+            const int m = m0 + copy::row(i), row = m / (int)TN_OW, n = row / (int)TN_OH;
+            const int y = (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H, x = (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W;
+            corner[i] = TN_X(args) + ((long long)n * TN_XS_N + (long long)y * TN_XS_H + (long long)x * TN_XS_W);
+            unsigned columns = 0;
+            inside[i] = 0;
+            TN_UNROLL
+            for (int s = 0; s < TN_S; s++) columns |= (unsigned)((unsigned)(x + s * TN_DILATION_W) < (unsigned)TN_W) << s;
+            TN_UNROLL
+            for (int r = 0; r < TN_R; r++)
+                if ((unsigned)(y + r * TN_DILATION_H) < (unsigned)TN_H) inside[i] |= columns << (r * TN_S);
+            if (m >= (int)TN_M) inside[i] = 0;
+        }
+    }
+
+    TN_MEMBER void issue(int kt, unsigned tile) {
+        const window w(kt, copy::k(0));
+        const tn_index shift = w.r() * TN_DILATION_H * TN_XS_H + w.s() * TN_DILATION_W * TN_XS_W + w.c;
+        TN_UNROLL
+        for (int i = 0; i < copy::N; i++) {
+            if (!copy::has(i)) continue;
+            const bool ok = (WHOLE || w.position < POSITIONS) && (inside[i] >> w.position & 1);
+            tn_cp_async16(copy::address(tile, i), corner[i] + shift, ok);
+        }
+    }
+};
+
+// The B operand.
+struct filter_loader {
+    typedef tn_panel_copy<BN, true> copy;
+    const tn_args &args;
+    int n0;
+    TN_MEMBER filter_loader(const tn_args &args, int n0) : args(args), n0(n0) {}
+
+    TN_MEMBER void issue(int kt, unsigned tile) {
+        const window w(kt, copy::k(0));
+        const int k = w.position * TN_C + w.c;
+        TN_UNROLL
+        for (int i = 0; i < copy::N; i++) {
+            if (!copy::has(i)) continue;
+            const int n = n0 + copy::row(i);
+            tn_cp_async16(copy::address(tile, i), TN_B(args) + tn_offset_b(args, 0, n, k), n < TN_N && (WHOLE || k < TN_K));
+        }
+    }
+};
+
+struct pixel_sink {
+    const tn_args &args;
+    int m0, n0;
+    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+        m += m0;
+        n += n0;
+        if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, n, x);
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, tn_resident()) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_RELEASE();
+    TN_SWIZZLED_SMEM(memory);
+    const unsigned smem = tn_smem_addr(memory);
+    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = (TN_N + BN - 1) / BN;
+    int tm, tn, k0, k1;
+    tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
+    tn_split_range((TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
+
+    window_loader la(args, tm * BM);
+    filter_loader lb(args, tn * BN);
+    float acc[MI][ACC];
+    tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
+    tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
+}

@@ -1,0 +1,63 @@
+// gemm_wgmma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on Hopper's warpgroup tensor cores, f16 or bf16.
+//
+// As gemm_mma.cu, for operands that come in 16-byte chunks straight from memory, along k or along m / n.
+//
+//! kernel  gemm_wgmma  warpgroup tensor-core GEMM with fused epilogue (sm_90a)
+//! knob    BM          64 128 192 256
+//! knob    BN          32 64 96 128 256
+//! knob    STAGES      3 4 6 8
+//! knob    WARPGROUPS  1 2 3
+//! knob    SPLITK      1 2 4 8
+//! require BM % (64 * WARPGROUPS) == 0 || (BM == 64 && WARPGROUPS == 2 && BN >= 128)
+//! require (BM * BN <= WARPGROUPS * 8192 || (BM * BN == 32768 && WARPGROUPS == 2)) && BM * BN >= WARPGROUPS * 2048
+//! require BM != 192 || WARPGROUPS == 3
+//! require STAGES * (BM + BN) * 128 <= SMEM_MAX && BM * (BN + 8) * 4 <= SMEM_MAX
+//! require B_KMAJOR || BN % 64 == 0
+//! require STAGES < 8 || (BM == 64 && BN <= 64)
+//! require STAGES == 3 || STAGES * SPLITK * 64 <= K_HINT + SPLITK * 128
+//! require SPLITK == 1 || SPLITK * 128 <= K_HINT
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_wgmma_tile.cuh"
+
+struct operand_a {
+    static constexpr bool KMAJOR = TN_A_KMAJOR;
+    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+        return TN_A(args) + tn_offset_a(args, TN_A_BATCH(b), row, col);
+    }
+};
+
+struct operand_b {
+    static constexpr bool KMAJOR = TN_B_KMAJOR;
+    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+        return TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), row, col);
+    }
+};
+
+struct tile_sink {
+    const tn_args &args;
+    int b, m0, n0;
+    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+        m += m0;
+        n += n0;
+        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
+    }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, tn_resident()) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_RELEASE();
+    TN_SWIZZLED_SMEM(memory);
+    const unsigned smem = tn_smem_addr(memory);
+    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = ((int)TN_N + BN - 1) / BN;
+    const int b = (int)blockIdx.x / (tiles_m * tiles_n);
+    int tm, tn, k0, k1;
+    tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
+    tn_split_range(((int)TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
+
+    tn_panel_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
+    tn_panel_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
+    float acc[MI][ACC];
+    tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
+    tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, b, tm * BM, tn * BN});
+}

@@ -1,0 +1,144 @@
+// tn_wgmma_tile.cuh: the machinery that the wgmma templates share: one block computes a BM x BN tile of C = A * B^T.
+//
+// Shared memory holds STAGES slots (SLOTS of them are used), each with a tile of A and one of B for 64 elements of k (128 bytes),
+// swizzled as wgmma reads them (tn_wgmma.cuh).  Every thread copies its chunks with cp.async and takes part in a warpgroup's products.  Step kt:
+//
+//     copies of tile kt have landed; barrier
+//     start the products of tile kt                      they run in the background
+//     start the copies of tile kt + STAGES - 2           into the slot of tile kt - 2, whose products everyone has waited for
+//     wait for the products of tile kt - 1
+//
+// so that the tensor cores have the next tile's products queued while the last one's run.  Weights of the first slots are
+// requested before TN_WAIT().  The warpgroups stand along m, 64 rows or a multiple each; those beyond BM / 64 stand along n.
+// Split-K as in tn_tile.cuh: a cluster's blocks add up their partial tiles through distributed shared memory.
+#pragma once
+#include "tn_wgmma.cuh"
+#include "tn_split.cuh"
+
+constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, WARPGROUPS = TN_WARPGROUPS;
+constexpr int THREADS = 128 * WARPGROUPS;
+constexpr int BK = 64, CHUNK = 8; // elements of k a slot, of 16 bytes
+constexpr int GROUPS_M = WARPGROUPS < BM / 64 ? WARPGROUPS : BM / 64, GROUPS_N = WARPGROUPS / GROUPS_M;
+constexpr int WM = BM / GROUPS_M, WN = BN / GROUPS_N; // a warpgroup's tile
+constexpr int MI = WM / 64, ACC = WN / 2;             // in wgmmas; accumulators a thread of each
+static_assert(GROUPS_M * GROUPS_N == WARPGROUPS && WM % 64 == 0 && STAGES >= 3, "the warpgroups do not tile the block");
+
+constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
+constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
+
+// Blocks that fit on a multiprocessor: what the compiler may spend registers for.
+TN_DEV constexpr int tn_resident() {
+    const int slots = TN_SLOTS * SLOT_BYTES, tile = BM * (BN + 8) * 4, smem = (slots > tile ? slots : tile) + 1024;
+    const int regs = MI * ACC <= 32 ? 80 : MI * ACC <= 64 ? 128 : 168;
+    const int by_smem = 233472 / smem, by_regs = 65536 / (regs * THREADS);
+    const int fit = by_smem < by_regs ? by_smem : by_regs;
+    return fit < 1 ? 1 : fit;
+}
+
+// A tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k, as one thread copies it: a fixed chunk of every STEP-th row.
+template <int SIDE, bool KMAJOR> struct tn_panel_copy {
+    static constexpr int STEP = THREADS / 8, N = (SIDE + STEP - 1) / STEP;
+    TN_DEV int row(int i) { return (int)threadIdx.x / 8 + i * STEP; }
+    TN_DEV int chunk() { return (int)threadIdx.x % 8; }
+    TN_DEV bool has(int i) { return SIDE % STEP == 0 || row(i) < SIDE; }
+    // of the chunk's first element, relative to the tile
+    TN_DEV int side(int i) { return KMAJOR ? row(i) : row(i) / 64 * 64 + chunk() * CHUNK; }
+    TN_DEV int k(int i) { return KMAJOR ? chunk() * CHUNK : row(i) % 64; }
+    TN_DEV unsigned address(unsigned tile, int i) { return tn_panel_chunk(tile, row(i), chunk()); }
+};
+
+// The loader of a matrix operand.  Op gives KMAJOR and
+//     const tn_elem *at(args, b, row, col)    address of a whole chunk; (row, col) is (m or n, k) if KMAJOR, else (k, m or n)
+// `side` is the tile's first m or n, `extent` its bound, `depth` that of k.
+template <class Op, int SIDE> struct tn_panel_loader {
+    typedef tn_panel_copy<SIDE, Op::KMAJOR> copy;
+    const tn_args &args;
+    int b, side, extent, depth;
+
+    TN_MEMBER tn_panel_loader(const tn_args &args, int b, int side, int extent, int depth)
+        : args(args), b(b), side(side), extent(extent), depth(depth) {}
+
+    TN_MEMBER void issue(int kt, unsigned tile) {
+        TN_UNROLL
+        for (int i = 0; i < copy::N; i++) {
+            if (!copy::has(i)) continue;
+            const int x = side + copy::side(i), k = kt * BK + copy::k(i);
+            const tn_elem *from = Op::KMAJOR ? Op::at(args, b, x, k) : Op::at(args, b, k, x);
+            tn_cp_async16(copy::address(tile, i), from, x < extent && k < depth);
+        }
+    }
+};
+
+struct tn_warpgroup_at {
+    int m, n; // of the warpgroup's tile in the block's
+    TN_MEMBER tn_warpgroup_at()
+        : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 / GROUPS_M * WN) {}
+};
+
+// acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
+template <class LoadA, class LoadB>
+TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, float (&acc)[MI][ACC]) {
+    const tn_warpgroup_at at;
+    if (!TN_B_CONST) TN_WAIT();
+    TN_UNROLL
+    for (int s = 0; s < STAGES - 2; s++)
+        if (k0 + s < k1) lb.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES + A_BYTES));
+    if (TN_B_CONST) TN_WAIT();
+    TN_UNROLL
+    for (int s = 0; s < STAGES - 2; s++) {
+        if (k0 + s < k1) la.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES));
+        tn_cp_async_commit(); // the first group also holds B's tiles
+    }
+    TN_UNROLL
+    for (int i = 0; i < MI; i++)
+        TN_UNROLL
+        for (int j = 0; j < ACC; j++) acc[i][j] = 0.0f;
+
+    int slot = 0, fill = STAGES - 2;
+    for (int kt = k0; kt < k1; kt++) {
+        tn_cp_async_wait<STAGES - 3>();
+        tn_fence_wgmma_operands();
+        __syncthreads();
+        const unsigned now = smem + (unsigned)(slot * SLOT_BYTES), next = smem + (unsigned)(fill * SLOT_BYTES);
+        const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
+        const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
+        tn_wgmma_fence();
+        TN_UNROLL
+        for (int ks = 0; ks < BK / 16; ks++)
+            TN_UNROLL
+            for (int i = 0; i < MI; i++)
+                tn_wgmma<!A_KMAJOR, !B_KMAJOR>(acc[i], tn_wgmma_step<A_KMAJOR>(a, ks) + (unsigned)(i * TN_PANEL >> 4),
+                                               tn_wgmma_step<B_KMAJOR>(b, ks), tn_elem());
+        tn_wgmma_commit();
+        if (kt + STAGES - 2 < k1) {
+            la.issue(kt + STAGES - 2, next);
+            lb.issue(kt + STAGES - 2, next + A_BYTES);
+        }
+        tn_cp_async_commit();
+        tn_wgmma_wait<1>();
+        slot = slot + 1 == STAGES ? 0 : slot + 1;
+        fill = fill + 1 == STAGES ? 0 : fill + 1;
+    }
+    tn_wgmma_wait<0>();
+    tn_cp_async_wait<0>();
+    TN_UNROLL
+    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc[i]);
+}
+
+// Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.
+template <int VEC, class Sink>
+TN_DEV void tn_wgmma_finish(const float (&acc)[MI][ACC], unsigned smem, const Sink &sink) {
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK> partial;
+    const tn_warpgroup_at at;
+    const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
+    __syncthreads(); // the slots are free
+    TN_UNROLL
+    for (int i = 0; i < MI; i++)
+        TN_UNROLL
+        for (int j = 0; j < ACC / 4; j++)
+            TN_UNROLL
+            for (int h = 0; h < 2; h++)
+                tn_sts8(partial::at(smem, at.m + i * 64 + warp * 16 + h * 8 + g, at.n + j * 8 + t * 2),
+                        tn_float_bits(acc[i][j * 4 + h * 2]), tn_float_bits(acc[i][j * 4 + h * 2 + 1]));
+    partial::template finish<VEC>(smem, sink);
+}
