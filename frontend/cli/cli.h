@@ -47,9 +47,12 @@ json_object *cli_json_add_array(json_object *o, const char *key);
 /* ---- options ---- */
 /* Parses argv with popt: `usage` is the synopsis after the command's name, `help` the paragraphs and examples that
  * --help adds.  Returns false when the command is over (help shown or a usage error): then *rc is its exit code.
- * Positional arguments are left in *args (NULL-terminated, owned by *ctx; poptFreeContext when done). */
+ * Positional arguments are left in *args (NULL-terminated, owned by *ctx; cli_end when done). */
 bool cli_parse(cli *c, const char *command, int argc, const char **argv, const struct poptOption *options,
                const char *usage, const char *help, poptContext *ctx, const char ***args, int *rc);
+/* Frees the context and every string that popt stored through the options' pointers. */
+void cli_end(poptContext ctx, const struct poptOption *options);
+
 /* Options that compile, tune, check and run on models share. */
 typedef struct compile_args {
     char *target, *precision, *cache, *lockfile, *passes;

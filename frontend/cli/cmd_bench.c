@@ -88,6 +88,6 @@ int cmd_bench(cli *c, int argc, const char **argv) {
         tn_context_free(x);
         tn_plan_free(p);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

@@ -245,6 +245,6 @@ int cmd_check(cli *c, int argc, const char **argv) {
              : one         ? check_one(c, args[0], &o)
                            : check_suite(c, suite, filter, jobs < 1 ? 1 : jobs, &o);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

@@ -70,6 +70,6 @@ int cmd_compile(cli *c, int argc, const char **argv) {
         cli_clear_bar(c);
         rc = st == TN_OK ? report(c, out, t1 - t0, t2 - t1) : cli_exit(c, st);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

@@ -362,6 +362,6 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
         if (st != TN_OK) rc = cli_exit(c, st);
     }
     tn_plan_free(v.plan);
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

@@ -106,6 +106,6 @@ int cmd_opt(cli *c, int argc, const char **argv) {
         tn_graph_free(g);
         rc = cli_exit(c, st);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

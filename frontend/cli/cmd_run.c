@@ -135,6 +135,6 @@ int cmd_run(cli *c, int argc, const char **argv) {
         for (size_t k = 0; k < MAX_IO; k++) cli_free_tensor(c, &in[k]), cli_free_tensor(c, &out[k]);
         cli_close_model(m);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

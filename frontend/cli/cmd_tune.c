@@ -63,6 +63,6 @@ int cmd_tune(cli *c, int argc, const char **argv) {
         rc = cli_exit(c, retune(c, args[0], out ? out : args[0], &s));
         if (!rc && !c->json && !c->quiet) printf("tuned %s\n", out ? out : args[0]);
     }
-    poptFreeContext(ctx);
+    cli_end(ctx, options);
     return rc;
 }

@@ -165,7 +165,22 @@ bool cli_parse(cli *c, const char *command, int argc, const char **argv, const s
         *args = poptGetArgs(*ctx);
         return true;
     }
-    poptFreeContext(*ctx);
+    cli_end(*ctx, options);
     *ctx = NULL;
     return false;
+}
+
+void cli_end(poptContext ctx, const struct poptOption *options) {
+    for (const struct poptOption *o = options; o->longName || o->shortName || o->arg; o++) {
+        if ((o->argInfo & POPT_ARG_MASK) == POPT_ARG_STRING) {
+            free(*(char **)o->arg);
+            *(char **)o->arg = NULL;
+        } else if ((o->argInfo & POPT_ARG_MASK) == POPT_ARG_ARGV) {
+            char **list = *(char ***)o->arg;
+            for (size_t k = 0; list && list[k]; k++) free(list[k]);
+            free(list);
+            *(char ***)o->arg = NULL;
+        }
+    }
+    poptFreeContext(ctx);
 }
