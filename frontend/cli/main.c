@@ -42,7 +42,9 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[1], commands[k].name)) {
             int rc = commands[k].run(&c, argc - 1, (const char **)(argv + 1));
             cli_clear_bar(&c);
-            return cli_interrupted() ? 130 : rc;
+            if (!cli_interrupted()) return rc;
+            fputs("tenon: interrupted; nothing half-written is left\n", stderr);
+            return 130;
         }
     return cli_usage(&c, "there is no command \"%s\" (tenon --help lists them)", argv[1]);
 }

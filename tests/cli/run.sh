@@ -103,6 +103,8 @@ if [ $have_nvrtc = 0 ]; then
     echo "skipped: compiling plans (NVRTC is not there)"
 else
     expect "compile" 0 'sm_90a' "$tenon" compile "$digits/digits.onnx" -o "$work/d.plan" --target sm_80,sm_90a --no-gpu --precision fp16 --emit-c "$work/digits"
+    expect "interrupted" 130 'interrupted' timeout --foreground --preserve-status -s INT 0.4 "$tenon" compile "$digits/digits.onnx" -o "$work/i.plan" --target sm_80,sm_86,sm_89,sm_90a,sm_100,sm_120 --no-gpu --cache ''
+    absent "interrupted" "$work/i.plan"
     expect "inspect" 0 'untuned' "$tenon" inspect "$work/d.plan"
     expect "inspect json" 0 '"kernels"' "$tenon" inspect "$work/d.plan" --json
     expect "inspect a kernel" 0 'candidates:' "$tenon" inspect "$work/d.plan" --kernel 0
