@@ -51,7 +51,8 @@ static bool choose(const tn_variant *v, const char *file, bool first) {
 
 /* Those of the tensor cores have tests of their own (test_mma_variants). */
 static bool elsewhere(const char *tpl) {
-    static const char *const names[] = {"gemm_mma", "conv_mma", "gemv", "conv_depthwise", "gemm_simt", "conv_simt"};
+    static const char *const names[] = {"gemm_mma", "conv_mma",       "gemm_wgmma", "conv_wgmma",
+                                        "gemv",     "conv_depthwise", "gemm_simt",  "conv_simt"};
     for (size_t k = 0; k < sizeof names / sizeof *names; ++k)
         if (!strcmp(names[k], tpl)) return true;
     return false;
