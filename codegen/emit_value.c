@@ -62,15 +62,15 @@ static void expand(tn_fn *f, tn_node n, const char *formula, const tn_ref *in, t
     }
 }
 
-static void cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to) {
+static void cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate) {
     const bool floats = tn_dtype_is_float(from);
     const char *reg = tn_register_type(to);
     if (to == TN_BOOL)
         tn_text_add(out, "%s != 0", x);
     else if (to == TN_F8E4M3)
-        tn_text_add(out, "tn_round_e4m3((float)%s)", x);
+        tn_text_add(out, saturate ? "tn_round_e4m3(tn_saturate((float)%s, 448.0f))" : "tn_round_e4m3((float)%s)", x);
     else if (to == TN_F8E5M2)
-        tn_text_add(out, "tn_round_e5m2((float)%s)", x);
+        tn_text_add(out, saturate ? "tn_round_e5m2(tn_saturate((float)%s, 57344.0f))" : "tn_round_e5m2((float)%s)", x);
     else if (to == TN_I4 || to == TN_U4)
         tn_text_add(out, floats ? "tn_wrap_%s(tn_to_i64(%s))" : "tn_wrap_%s((long long)%s)", tn_dtype_text(to), x);
     else if (tn_dtype_is_float(to))
@@ -87,7 +87,7 @@ static void cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to) {
 static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dtype type, tn_text *out) {
     const tn_graph *g = f->e->g;
     switch (tn_node_op(g, n)) {
-    case TN_OP_CAST: cast_text(out, in[0].text, from, type); return true;
+    case TN_OP_CAST: cast_text(out, in[0].text, from, type, TN_ATTRS_OF(g, n, cast)->saturate); return true;
     case TN_OP_GELU: {
         const char *mode = TN_ATTRS_OF(g, n, activation)->approximate;
         tn_text_add(out, "tn_gelu%s(%s)", mode && !strcmp(mode, "tanh") ? "_tanh" : "", in[0].text);

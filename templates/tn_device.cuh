@@ -163,28 +163,31 @@ TN_DEV float tn_e4m3_to_float(unsigned char b) {
     const float f = tn_half_to_float((unsigned short)((b & 0x7f) << 7)) * 256.0f;
     return (b & 0x80) ? -f : f;
 }
-TN_DEV unsigned char tn_float_to_e4m3(float f) { // to nearest even, saturating at 448
+TN_DEV unsigned char tn_float_to_e4m3(float f) { // to nearest even; NaN beyond 448
     const unsigned sign = (tn_float_bits(f) >> 24) & 0x80u, u = tn_float_bits(f) & 0x7fffffffu;
     if (u > 0x7f800000u) return (unsigned char)(sign | 0x7fu);
     const float a = tn_bits_float(u);
     unsigned code;
     if (a < 0.015625f) code = (unsigned)(int)rintf(a * 512.0f); // subnormal: steps of 2^-9
     else code = ((u + 0x7ffffu + ((u >> 20) & 1u)) >> 20) - (120u << 3);
-    if (a > 464.0f || code > 0x7eu) code = 0x7eu;
+    if (a > 464.0f || code > 0x7eu) code = 0x7fu;
     return (unsigned char)(sign | code);
 }
 TN_DEV float tn_e5m2_to_float(unsigned char b) { return tn_half_to_float((unsigned short)(b << 8)); }
-TN_DEV unsigned char tn_float_to_e5m2(float f) { // to nearest even, saturating at 57344
+TN_DEV unsigned char tn_float_to_e5m2(float f) { // to nearest even; infinity beyond 57344
     const unsigned sign = (tn_float_bits(f) >> 24) & 0x80u, u = tn_float_bits(f) & 0x7fffffffu;
     if (u > 0x7f800000u) return (unsigned char)(sign | 0x7fu);
     const float a = tn_bits_float(u);
     unsigned code;
     if (a < 6.103515625e-05f) code = (unsigned)(int)rintf(a * 65536.0f); // subnormal: steps of 2^-16
-    else if (a >= 61440.0f) code = 0x7bu;
+    else if (a >= 61440.0f) code = 0x7cu;
     else code = ((u + 0xfffffu + ((u >> 21) & 1u)) >> 21) - (112u << 2);
-    if (code > 0x7bu) code = 0x7bu;
+    if (code > 0x7cu) code = 0x7cu;
     return (unsigned char)(sign | code);
 }
+
+// What a saturating cast does before it rounds; NaN stays.
+TN_DEV float tn_saturate(float f, float largest) { return f > largest ? largest : f < -largest ? -largest : f; }
 
 // The register type of each storage type, and conversion both ways.
 template <typename T> struct tn_reg { typedef T type; };
