@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ./.ci/install-deps
+[ ! -d .cache/cuda ] || export CUDA_HOME=$PWD/.cache/cuda
 build=${TENON_BUILD:-build}
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
 ninja -C "$build" tenon_cli | tail -n 1

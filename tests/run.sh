@@ -21,6 +21,7 @@ while [ $# -gt 0 ]; do
 done
 
 ./.ci/install-deps
+[ ! -d .cache/cuda ] || export CUDA_HOME=$PWD/.cache/cuda
 if [ -z "${TENON_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
     TENON_TEST_DATA=$(cd ../shared/data && pwd)
     export TENON_TEST_DATA
