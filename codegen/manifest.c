@@ -187,26 +187,29 @@ TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
     return out;
 }
 
-TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
+void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m) {
     enum { EPILOGUE_DEFAULT = 1, EPILOGUE_RELU = 2, EPILOGUE_BIAS = 4 }; /* cublasLtEpilogue_t */
-    TnPlan__Lt *out = tn_manifest_alloc(mf, sizeof *out);
-    if (!out) return NULL;
-    tn_plan__lt__init(out);
-    out->m = tn_manifest_dim(mf, c->m), out->n = tn_manifest_dim(mf, c->n);
-    out->k = tn_manifest_dim(mf, c->k), out->batch = tn_manifest_dim(mf, c->batch);
-    out->trans_a = c->trans_a, out->trans_b = c->trans_b;
-    out->type_a = (uint32_t)c->type_a, out->type_b = (uint32_t)c->type_b;
-    out->type_c = (uint32_t)c->type_c, out->type_d = (uint32_t)c->type_d;
-    out->lda = tn_manifest_dim(mf, c->lda), out->ldb = tn_manifest_dim(mf, c->ldb);
-    out->ldc = tn_manifest_dim(mf, c->ldc), out->ldd = tn_manifest_dim(mf, c->ldd);
-    out->stride_a = tn_manifest_dim(mf, c->stride_a), out->stride_b = tn_manifest_dim(mf, c->stride_b);
-    out->stride_c = tn_manifest_dim(mf, c->stride_c), out->stride_d = tn_manifest_dim(mf, c->stride_d);
+    tn_plan__lt__init(m);
+    m->m = dim(user, c->m), m->n = dim(user, c->n), m->k = dim(user, c->k), m->batch = dim(user, c->batch);
+    m->lda = dim(user, c->lda), m->ldb = dim(user, c->ldb), m->ldc = dim(user, c->ldc), m->ldd = dim(user, c->ldd);
+    m->stride_a = dim(user, c->stride_a), m->stride_b = dim(user, c->stride_b);
+    m->stride_c = dim(user, c->stride_c), m->stride_d = dim(user, c->stride_d);
+    m->type_a = (uint32_t)c->type_a, m->type_b = (uint32_t)c->type_b;
+    m->type_c = (uint32_t)c->type_c, m->type_d = (uint32_t)c->type_d;
+    m->trans_a = c->trans_a, m->trans_b = c->trans_b, m->tf32 = c->tf32;
+    m->has_bias = c->has_bias, m->beta = c->beta;
     uint32_t e = (c->has_bias ? EPILOGUE_BIAS : 0) | (c->relu ? EPILOGUE_RELU : 0);
-    out->epilogue = e ? e : EPILOGUE_DEFAULT;
-    out->has_bias = c->has_bias;
-    out->tf32 = c->tf32;
-    out->beta = c->beta;
-    out->workspace = UINT64_C(32) << 20;
+    m->epilogue = e ? e : EPILOGUE_DEFAULT;
+    m->workspace = UINT64_C(32) << 20;
+}
+
+static uint32_t manifest_dim(void *user, tn_dim d) {
+    return tn_manifest_dim(user, d);
+}
+
+TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
+    TnPlan__Lt *out = tn_manifest_alloc(mf, sizeof *out);
+    if (out) tn_lt_message(c, manifest_dim, mf, out);
     return out;
 }
 

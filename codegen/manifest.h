@@ -29,6 +29,8 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v);
 /* One argument of a kernel node's launch. */
 TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
+/* The same for any dim table: dim(user, d) returns d's index in it. */
+void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);
 /* The step's common part: name, layers, grid and args are filled by the caller's kind. */
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
 
