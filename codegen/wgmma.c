@@ -48,15 +48,14 @@ void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, tn_variant *v, tn_dim m, t
 /* ---- cost ---- */
 
 #define CLOCK_MHZ 1700.0
-#define WGMMA_SHARE 0.8  /* what wgmma reaches of the tensor cores' peak */
-#define L2_SHARE 1.13    /* of the nominal bandwidth */
-#define L2_LATENCY 385.0 /* cycles a slot takes to arrive, beyond what its predecessors cover */
-#define LAUNCH_US 0.8    /* a step of a chain of dependent launches */
+#define WGMMA_SHARE 0.95 /* what wgmma reaches of the tensor cores' peak */
+#define L2_SHARE 1.3     /* of the nominal bandwidth */
+#define LAUNCH_US 0.5    /* a step of a chain of dependent launches, less what its ends overlap */
 #define USUAL_STAGES 6.0
 
 /* Time of two resources that are used at the same time. */
 static double both(double a, double b) {
-    return fmax(a, b) + 0.03 * fmin(a, b);
+    return fmax(a, b) + 0.07 * fmin(a, b);
 }
 
 double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, const int64_t *knobs, double bytes) {
@@ -81,15 +80,13 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     const double copied = (bm + bn) * ROW_BYTES;
     const double l2 = copied / fmin(64, arch->l2_gbs * L2_SHARE * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
     const double read = bm / 64 * 4 * (groups_n * 64 + bn) * 32; /* by the wgmmas of 16 elements of k */
-    const double issue = copied / 16 * 6 / 128;                  /* 6 instructions a chunk, 4 warps a cycle */
+    const double issue = copied / 16 * 18 / 128;                 /* 18 instructions a chunk, 4 warps a cycle */
     const double busy = both(mma, fmax(fmax(l2, issue), (read + copied) / 128));
 
-    /* the critical path of one block */
-    const double path = fmax(mma, L2_LATENCY / (stages - 2));
-    const double ends = L2_LATENCY + 870 + 13 * acc + (splitk > 1 ? 1700 + 220 * splitk : 0);
+    /* Ends of a block, which the blocks beside it cover in part: first slots, epilogue, adding up. */
+    const double ends = 1370 + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0);
 
-    const double cycles =
-        both(per_sm * k_tiles * busy, waves * k_tiles * path) + waves * ends * (0.65 + 0.35 * together);
-    const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 0.87);
-    return LAUNCH_US + us * (1 + 0.025 * fabs(stages - USUAL_STAGES));
+    const double cycles = both(per_sm * busy, waves * mma) * k_tiles + waves * ends * (0.78 + 0.22 * together);
+    const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 0.84);
+    return LAUNCH_US + us * (1 + 0.033 * fabs(stages - USUAL_STAGES));
 }

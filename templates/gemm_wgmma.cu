@@ -8,9 +8,9 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
-//! require BM % (64 * WARPGROUPS) == 0 || (BM == 64 && WARPGROUPS == 2 && BN >= 128)
-//! require (BM * BN <= WARPGROUPS * 8192 || (BM * BN == 32768 && WARPGROUPS == 2)) && BM * BN >= WARPGROUPS * 2048
-//! require BM != 192 || WARPGROUPS == 3
+//! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
+//! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
+//! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 <= SMEM_MAX && BM * (BN + 8) * 4 <= SMEM_MAX
 //! require B_KMAJOR || BN % 64 == 0
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
