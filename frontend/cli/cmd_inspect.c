@@ -203,9 +203,9 @@ static tn_status source_of(const view *v, const TnPlan__Step *s, const char **te
 }
 
 static tn_status show_ptx(const view *v, const TnPlan__Step *s) {
-    const char *text;
+    const char *text = NULL;
     char *copy, *ptx;
-    size_t size, n;
+    size_t size = 0, n = 0;
     tn_nvrtc *rtc = NULL;
     tn_status st = source_of(v, s, &text, &size);
     if (st == TN_OK) st = tn_nvrtc_open(&v->c->env, &rtc);
@@ -342,8 +342,8 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
         rc = cli_exit(c, st);
     if (v.plan) v.pb = tn_plan_manifest(v.plan);
     if (v.plan && find_arch(&v, arch, &rc)) {
-        size_t index = 0, size;
-        const char *text;
+        size_t index = 0, size = 0;
+        const char *text = NULL;
         const TnPlan__Step *s = kernel ? find_step(&v, kernel, &index, &rc) : NULL;
         if (!kernel && c->json)
             print_doc(&v);
