@@ -258,7 +258,8 @@ uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {
     tn_graph *g = s->g;
     const int64_t bm = knob(v, "BM"), bn = knob(v, "BN"), split = knob(v, "SPLITK");
-    const int64_t slots = knob(v, "STAGES") * (bm + bn) * knob(v, "KBYTES"), c = knob(v, "EPI") ? bm * (bn + 8) * 4 : 0;
+    const int64_t slots = knob(v, "STAGES") * (bm + bn) * knob(v, "KBYTES");
+    const int64_t partials = knob(v, "EPI") * knob(v, "SLICES"), c = partials * bm * (bn + 8) * 4;
     const tn_dim tiles =
         tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, bn)));
     v->grid[0] = tn_dim_mul(g, tiles, batch);

@@ -52,7 +52,7 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);
 
-/* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI).
+/* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI SLICES).
  * Vector width of the epilogue; block, grid, cluster and shared memory. */
 uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v);
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch);
@@ -65,9 +65,9 @@ void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
  * ---------------------------------------------------------------------------------------------- */
 
 typedef struct tn_tile_model {
-    double m, n, k, batch;        /* problem (k: of one group) */
-    double bm, bn, kbytes, elt;   /* tile; bytes of an element */
-    double stages, warps, splitk; /* pipeline */
+    double m, n, k, batch;                /* problem (k: of one group) */
+    double bm, bn, kbytes, elt;           /* tile; bytes of an element */
+    double stages, warps, splitk, slices; /* pipeline */
     bool shared_epilogue;
     double gather_a, gather_b; /* elements of a register-staged load; 0: cp.async */
     double flops_cycle;        /* per SM at full rate; 0: tensor cores for elt */

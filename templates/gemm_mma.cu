@@ -7,18 +7,22 @@
 //! kernel  gemm_mma  tensor-core GEMM with fused prologue and epilogue
 //! knob    BM      16 32 64 128 256
 //! knob    BN      32 64 128 256
-//! knob    KBYTES  64 128
+//! knob    KBYTES  64 128 256
 //! knob    STAGES  2 3 4 5
 //! knob    WARPS   2 4 8
 //! knob    SPLITK  1 2 4 8
 //! knob    EPI     0 1
-//! require BM * BN <= WARPS * 4096 && BM * BN >= WARPS * 512 && BM * BN <= 32768
-//! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || BM * (BN + 8) * 4 <= SMEM_MAX)
-//! require STAGES * KBYTES >= 192 && STAGES * KBYTES <= 512
+//! knob    SLICES  1 2 4
+//! require SPLITK == 1 || (CC >= 90 && EPI == 1)
+//! require SLICES == 1 || EPI == 1
+//! require WARPS >= SLICES * 2 || (WARPS == 4 && SLICES == 4)
+//! require STAGES * KBYTES >= 192 && STAGES * KBYTES <= (SLICES == 1 ? 512 : 1024)
+//! require KBYTES >= SLICES * 32 && (KBYTES <= 128 || SLICES > 1)
+//! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
+//! require BM * BN * SLICES <= WARPS * 4096 && BM * BN * SLICES >= WARPS * 512 && BM * BN <= (SLICES == 1 ? 32768 : 4096)
+//! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || SLICES * BM * (BN + 8) * 4 <= SMEM_MAX)
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
 //! require B_KMAJOR || BN * ELT / 16 <= WARPS * 32
-//! require SPLITK == 1 || (CC >= 90 && EPI == 1)
-//! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

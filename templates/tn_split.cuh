@@ -3,21 +3,47 @@
 // Split-K protocol: the SPLITK blocks of a cluster each hold a partial BM x BN tile of floats in their own shared memory at one
 // and the same address.  After a cluster barrier, block r adds rows r*BM/SPLITK ... of all partial tiles in rank order
 // (so the sum does not depend on timing), reading the others' through distributed shared memory, and hands them to the
-// epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.
+// epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.  Where the
+// groups of warps of a block have a partial tile each (SLICES), these are added up first.
 #pragma once
 #include "tn_mma.cuh"
 #include "tn_finish.cuh"
 
-template <int ROWS, int COLS, int THREADS, int SPLIT> struct tn_partial_tile {
+template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1> struct tn_partial_tile {
     // In floats: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
     static constexpr int STRIDE = COLS + 8;
     static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
 
-    TN_DEV unsigned at(unsigned smem, int m, int n) { return smem + (unsigned)((m * STRIDE + n) * 4); }
+    TN_DEV unsigned at(unsigned smem, int slice, int m, int n) {
+        return smem + (unsigned)(((slice * ROWS + m) * STRIDE + n) * 4);
+    }
+
+    TN_DEV unsigned at(unsigned smem, int m, int n) { return at(smem, 0, m, n); }
+
+    // Four elements: the sum over the slices.
+    TN_DEV tn_bits16 sum(unsigned smem, int m, int n) {
+        tn_bits16 p = tn_lds16(at(smem, 0, m, n));
+        TN_UNROLL
+        for (int s = 1; s < SLICES; s++) {
+            const tn_bits16 q = tn_lds16(at(smem, s, m, n));
+            p.x = tn_float_bits(tn_bits_float(p.x) + tn_bits_float(q.x));
+            p.y = tn_float_bits(tn_bits_float(p.y) + tn_bits_float(q.y));
+            p.z = tn_float_bits(tn_bits_float(p.z) + tn_bits_float(q.z));
+            p.w = tn_float_bits(tn_bits_float(p.w) + tn_bits_float(q.w));
+        }
+        return p;
+    }
 
     // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time.
     template <int VEC, class Sink> TN_DEV void finish(unsigned smem, const Sink &sink) {
         constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH; // read at least 16 bytes
+        if (SPLIT > 1 && SLICES > 1) {
+            __syncthreads();
+            for (int i = (int)threadIdx.x; i < ROWS * COLS / 4; i += THREADS) {
+                const int m = i / (COLS / 4), n = i % (COLS / 4) * 4;
+                tn_sts16(at(smem, 0, m, n), sum(smem, m, n));
+            }
+        }
         if (SPLIT > 1) tn_cluster_sync();
         else __syncthreads();
         const int first = SPLIT > 1 ? tn_cluster_rank() * (ROWS / SPLIT) : 0;
@@ -28,8 +54,8 @@ template <int ROWS, int COLS, int THREADS, int SPLIT> struct tn_partial_tile {
             for (int w = 0; w < WIDTH; w += 4) {
                 TN_UNROLL
                 for (int r = 0; r < SPLIT; r++) {
-                    const unsigned addr = at(smem, m, n + w);
-                    const tn_bits16 p = SPLIT > 1 ? tn_cluster_lds16(addr, r) : tn_lds16(addr);
+                    const tn_bits16 p =
+                        SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n + w), r) : sum(smem, m, n + w);
                     x[w] = r ? x[w] + tn_bits_float(p.x) : tn_bits_float(p.x);
                     x[w + 1] = r ? x[w + 1] + tn_bits_float(p.y) : tn_bits_float(p.y);
                     x[w + 2] = r ? x[w + 2] + tn_bits_float(p.z) : tn_bits_float(p.z);

@@ -10,25 +10,27 @@
 // issues cp.async (`issue`) or loads registers before the computation (`issue`) and stores them after it (`land`): operands with a
 // fused prologue or without 16-byte chunks go that way.  Weights of the first slots are requested before TN_WAIT().
 //
-// Warps form a WARPS_M x WARPS_N grid made by halving the longer side of the warp tile.  Split-K: SPLITK blocks of a
+// Warps form SLICES groups, each a WARPS_M x WARPS_N grid made by halving the longer side of the warp tile.  Every group computes
+// the whole tile over its share of each slot's mma steps, so that a slot takes less time where the tile alone would leave
+// the tensor cores waiting; the groups' partial tiles are added up in shared memory, in order.  Split-K: SPLITK blocks of a
 // cluster each sum a part of k; then block r adds up rows r*BM/SPLITK ... of all partial tiles, in rank order, through distributed
 // shared memory, and runs the epilogue on them.  Nothing has to be zeroed and the order of additions is fixed.
 #pragma once
 #include "tn_mma.cuh"
 #include "tn_split.cuh"
 
-constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK;
+constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, SLICES = TN_SLICES;
 constexpr int THREADS = 32 * TN_WARPS;
 constexpr int CHUNK = 16 / (int)sizeof(tn_elem);     // elements a chunk
 constexpr int BK = TN_KBYTES / (int)sizeof(tn_elem); // elements of k a stage
-constexpr int KSTEPS = TN_KBYTES / 32;               // mma steps a stage
+constexpr int KSTEPS = TN_KBYTES / 32 / SLICES;      // mma steps a stage and group of warps
 constexpr bool WIDE = sizeof(tn_elem) == 4;          // tf32
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
 
 // How many of the warps stand along m.
 TN_DEV constexpr int tn_warps_m() {
     int m = BM, n = BN, along = 1;
-    for (int w = TN_WARPS; w > 1; w /= 2) {
+    for (int w = TN_WARPS / TN_SLICES; w > 1; w /= 2) {
         if ((m > n && m > 16) || n <= 16) {
             m /= 2;
             along *= 2;
@@ -38,7 +40,7 @@ TN_DEV constexpr int tn_warps_m() {
     }
     return along;
 }
-constexpr int WARPS_M = tn_warps_m(), WARPS_N = TN_WARPS / WARPS_M;
+constexpr int WARPS_M = tn_warps_m(), WARPS_N = TN_WARPS / SLICES / WARPS_M;
 constexpr int WM = BM / WARPS_M, WN = BN / WARPS_N; // the warp's tile
 constexpr int MI = WM / 16, NI = WN / 8;            // in mma tiles
 static_assert(WM % 16 == 0 && WN % 16 == 0, "warp tile too small");
@@ -172,8 +174,10 @@ TN_DEV void tn_fragment_b(unsigned tile, int n, int ks, unsigned (&r)[4]) {
 }
 
 struct tn_warp_at {
-    int m, n; // of the warp's tile in the block's
-    TN_MEMBER tn_warp_at() : m((int)threadIdx.x / 32 / WARPS_N * WM), n((int)threadIdx.x / 32 % WARPS_N * WN) {}
+    int slice, m, n; // the warp's group; its tile in the block's
+    TN_MEMBER tn_warp_at()
+        : slice((int)threadIdx.x / 32 / (WARPS_M * WARPS_N)), m((int)threadIdx.x / 32 / WARPS_N % WARPS_M * WM),
+          n((int)threadIdx.x / 32 % WARPS_N * WN) {}
 };
 
 // acc += the product of one slot's tiles.  Fragments of step ks + 1 are requested before the products of step ks.
@@ -183,9 +187,9 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
     for (int ks = -1; ks < KSTEPS; ks++) {
         if (ks + 1 < KSTEPS) {
             TN_UNROLL
-            for (int i = 0; i < MI; i++) tn_fragment_a(a_tile, at.m + i * 16, ks + 1, a[(ks + 1) & 1][i]);
+            for (int i = 0; i < MI; i++) tn_fragment_a(a_tile, at.m + i * 16, at.slice * KSTEPS + ks + 1, a[(ks + 1) & 1][i]);
             TN_UNROLL
-            for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, ks + 1, b[(ks + 1) & 1][j]);
+            for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, at.slice * KSTEPS + ks + 1, b[(ks + 1) & 1][j]);
         }
         if (ks < 0) continue;
         TN_UNROLL
@@ -275,10 +279,11 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[M
     }
 }
 
-// Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the cluster's partial tiles.
+// Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the groups' and the cluster's
+// partial tiles.
 template <int VEC, class Sink>
 TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK> partial;
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, SLICES> partial;
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
@@ -288,7 +293,7 @@ TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const
         for (int j = 0; j < NI; j++)
             TN_UNROLL
             for (int h = 0; h < 2; h++)
-                tn_sts8(partial::at(smem, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
+                tn_sts8(partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
                         tn_float_bits(acc[i][j][h * 2]), tn_float_bits(acc[i][j][h * 2 + 1]));
     partial::template finish<VEC>(smem, sink);
 }
