@@ -19,60 +19,68 @@
 
 enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 48 };
 
-/* ---- the device as codegen sees it -------------------------------------------------------------------------------------- */
+/* ---- the device as codegen sees it
+ * -------------------------------------------------------------------------------------- */
 
 typedef struct tn_arch {
-    const char *name;      /* "sm_90a" */
-    int cc;                /* 90 */
+    const char *name; /* "sm_90a" */
+    int cc;           /* 90 */
     int sms;
-    int smem_block;        /* bytes a block may use after opting in */
+    int smem_block; /* bytes a block may use after opting in */
     int smem_sm;
     int regs_sm;
     double dram_gbs, l2_gbs, l2_mb;
     double f32_tflops, f16_tflops; /* dense: FMA pipes; tensor cores */
     bool pdl, wgmma;
 } tn_arch;
-const tn_arch *tn_arch_find(const char *name); /* NULL if unknown; table in codegen/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120 */
+const tn_arch *
+tn_arch_find(const char *name); /* NULL if unknown; table in codegen/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120 */
 size_t tn_arch_count(void);
 const tn_arch *tn_arch_at(size_t k);
 
-/* ---- specs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- specs
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_spec_tensor {
-    tn_val arg;                   /* the region's argument, or the yielded value */
+    tn_val arg; /* the region's argument, or the yielded value */
     tn_dtype dtype;
     uint32_t rank;
     tn_dim dims[TN_MAX_RANK], strides[TN_MAX_RANK]; /* strides in elements */
-    uint32_t align;               /* bytes */
-    bool is_const;                /* weights: no predecessor writes it, so it may be loaded before TN_WAIT() */
+    uint32_t align;                                 /* bytes */
+    bool is_const; /* weights: no predecessor writes it, so it may be loaded before TN_WAIT() */
 } tn_spec_tensor;
 
 typedef struct tn_spec {
     tn_graph *g;
     tn_node kernel;
     tn_region region;
-    tn_node anchor;               /* the region's anchor node; none for a map kernel */
+    tn_node anchor; /* the region's anchor node; none for a map kernel */
     uint32_t n_in, n_out;
     tn_spec_tensor *in, *out;
-    char *text;                   /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
-    uint64_t hash[2];             /* XXH3-128 of text */
-    char name[64];                /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
-    double flops, bytes;          /* at the hint shapes; for roofline and cost */
+    char *text;          /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
+    uint64_t hash[2];    /* XXH3-128 of text */
+    char name[64];       /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
+    double flops, bytes; /* at the hint shapes; for roofline and cost */
 } tn_spec;
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);
 void tn_spec_free(tn_spec *s);
 
-/* ---- templates -------------------------------------------------------------------------------------------------------------- */
+/* ---- templates
+ * -------------------------------------------------------------------------------------------------------------- */
 
-typedef struct tn_knob { const char *name; uint32_t n; int64_t values[TN_MAX_KNOB_VALUES]; } tn_knob;
+typedef struct tn_knob {
+    const char *name;
+    uint32_t n;
+    int64_t values[TN_MAX_KNOB_VALUES];
+} tn_knob;
 
 /* Read from a template's //! lines at build time (codegen/tools/embed.c). */
 typedef struct tn_template {
-    const char *name;             /* file stem */
+    const char *name; /* file stem */
     const char *summary;
-    const char *source;           /* the file's text */
-    uint64_t hash;                /* of the file and of every header it includes */
+    const char *source; /* the file's text */
+    uint64_t hash;      /* of the file and of every header it includes */
     uint32_t n_knobs;
     tn_knob knobs[TN_MAX_KNOBS];
     uint32_t n_requires;
@@ -86,26 +94,37 @@ size_t tn_template_headers(const char *const **names, const char *const **texts)
 
 /* Problem constants of a spec under a template: the names that `require` lines, knobs and the generated header share.
  * A dynamic constant has value = its hint and dim set. */
-typedef struct tn_const_def { const char *name; int64_t value; tn_dim dim; /* none: static */ } tn_const_def;
-typedef struct tn_problem { uint32_t n; tn_const_def c[TN_MAX_CONSTS]; } tn_problem;
+typedef struct tn_const_def {
+    const char *name;
+    int64_t value;
+    tn_dim dim; /* none: static */
+} tn_const_def;
+typedef struct tn_problem {
+    uint32_t n;
+    tn_const_def c[TN_MAX_CONSTS];
+} tn_problem;
 
 typedef enum tn_arg_kind { TN_ARG_IN, TN_ARG_OUT, TN_ARG_WORKSPACE, TN_ARG_DIM } tn_arg_kind;
-typedef struct tn_arg { tn_arg_kind kind; uint32_t index; tn_dim dim; } tn_arg;
+typedef struct tn_arg {
+    tn_arg_kind kind;
+    uint32_t index;
+    tn_dim dim;
+} tn_arg;
 
 typedef struct tn_variant {
     const tn_template *tpl;
-    int64_t knob[TN_MAX_KNOBS];   /* values, parallel to tpl->knobs */
-    char *header;                 /* text of tn_variant.cuh */
-    char symbol[80];              /* entry point: what TN_KERNEL expands to */
+    int64_t knob[TN_MAX_KNOBS]; /* values, parallel to tpl->knobs */
+    char *header;               /* text of tn_variant.cuh */
+    char symbol[80];            /* entry point: what TN_KERNEL expands to */
     uint32_t n_args;
     tn_arg args[TN_MAX_ARGS];
     tn_dim grid[3];
     uint32_t block[3];
-    uint32_t cluster[3];          /* 0: none */
-    uint32_t smem;                /* dynamic shared memory, bytes */
-    tn_dim workspace;             /* bytes, none: 0; zeroed by the kernel's own protocol, never assumed zero */
-    double cost_us;               /* predicted at the hint shapes */
-    char text[160];               /* "map BLOCK=256 VEC=8" */
+    uint32_t cluster[3]; /* 0: none */
+    uint32_t smem;       /* dynamic shared memory, bytes */
+    tn_dim workspace;    /* bytes, none: 0; zeroed by the kernel's own protocol, never assumed zero */
+    double cost_us;      /* predicted at the hint shapes */
+    char text[160];      /* "map BLOCK=256 VEC=8" */
 } tn_variant;
 void tn_variant_free(const tn_env *env, tn_variant *v);
 
@@ -120,8 +139,9 @@ typedef struct tn_binding_ops {
     double (*cost)(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs);
 } tn_binding_ops;
 
-/* All variants of a spec for an arch, cheapest predicted cost first; at most `cap` (0: all).  Every spec has at least one
- * variant: otherwise TN_E_INTERNAL names the kernel's layers.  Freed by the caller, each with tn_variant_free, the array with tn_free. */
+/* All variants of a spec for an arch, cheapest predicted cost first; at most `cap` (0: all), of which near-duplicates
+ * are the last to be taken.  Every spec has at least one variant: otherwise TN_E_INTERNAL names the kernel's layers.
+ * Freed by the caller, each with tn_variant_free, the array with tn_free. */
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_variant **out, size_t *n);
 /* One variant from a template and named knob values, for lockfiles and tests. */
 tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl, const char *knobs, tn_variant *out);

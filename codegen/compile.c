@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TUNED_CANDIDATES = 24, UNTUNED_CANDIDATES = 4, PROGRESS_MS = 100 };
+enum { TUNED_CANDIDATES = 14, UNTUNED_CANDIDATES = 4, PROGRESS_MS = 100 };
 
 typedef struct build_job {
     tn_work *w;
@@ -132,12 +132,27 @@ static void build_candidate(tn_compilation *c, tn_candidate *x) {
     }
 }
 
+/* Past the deadline a spec that has a kernel needs no other. */
+static bool too_late(tn_compilation *c, tn_work *w) {
+    if (!c->tuning || tn_now() < c->deadline) return false;
+    pthread_mutex_lock(&c->mutex);
+    bool has_kernel = w->has_kernel;
+    pthread_mutex_unlock(&c->mutex);
+    return has_kernel;
+}
+
 static void run_build(void *arg) {
     build_job *j = arg;
     tn_compilation *c = j->w->owner;
-    build_candidate(c, &j->w->c[j->k]);
+    const double start = tn_now();
+    if (!too_late(c, j->w))
+        build_candidate(c, &j->w->c[j->k]);
+    else
+        snprintf(j->w->c[j->k].note, sizeof j->w->c[j->k].note, "not built before the deadline");
     pthread_mutex_lock(&c->mutex);
+    c->build_s += tn_now() - start;
     j->w->pending--;
+    if (j->w->c[j->k].bin.cubin) j->w->has_kernel = true;
     c->built++;
     pthread_cond_broadcast(&c->built_one);
     pthread_mutex_unlock(&c->mutex);
@@ -245,7 +260,9 @@ static tn_status start_all_builds(tn_compilation *c) {
 }
 
 static tn_status tune_work(tn_compilation *c, tn_work *w) {
+    const double start = tn_now();
     tn_status s = wait_builds(c, w);
+    c->waiting_s += tn_now() - start;
     if (s != TN_OK) return s;
     if (w->from_cache && !w->c[w->winner].out) {
         w->chosen = true;
@@ -285,21 +302,35 @@ static void free_works(tn_compilation *c) {
     }
 }
 
+/* Where the time went. */
+static void report_times(const tn_compilation *c) {
+    const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
+    tn_report(c->env, TN_NOTE, TN_OK, c->arch->name,
+              "after %.1f s: listing candidates took %.1f s, waiting for builds %.1f s (%llu builds, %.1f s of all "
+              "threads), references %.1f s, first runs %.1f s, timing %.1f s",
+              tn_now() - c->start, c->candidates_s, c->waiting_s, (unsigned long long)c->built, c->build_s,
+              i ? i->reference_s : 0, i ? i->check_s : 0, i ? i->race_s : 0);
+}
+
 static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->arch = arch;
     c->tuning = c->tuner && c->opts->tune_seconds >= 0 && !strcmp(tn_tuner_get_info(c->tuner)->arch, arch->name);
     c->built = c->to_build = 0;
+    c->build_s = c->candidates_s = c->waiting_s = 0;
     c->deadline = c->tuning ? tn_now() + (c->opts->tune_seconds > 0 ? c->opts->tune_seconds : 60) : 0;
     tn_status s = TN_OK;
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
         if (!is_distinct(c, k)) continue;
         c->works[k].spec = c->nodes[k].spec;
+        const double start = tn_now();
         s = make_candidates(c, &c->works[k], arch);
+        c->candidates_s += tn_now() - start;
         if (s == TN_OK) s = check_cancel(c, "plan", c->nodes[k].spec->name, k, c->n_nodes);
     }
     if (s == TN_OK) s = c->tuning ? choose_tuned(c) : choose_untuned(c);
     tn_pool_cancel(c->pool);
     tn_pool_wait(c->pool, -1);
+    if (s == TN_OK) report_times(c);
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
         if (is_distinct(c, k)) s = tn_lockfile_add(c->lock, c->nodes[k].spec->hash, arch->name, &c->works[k]);
     if (s == TN_OK) s = tn_plan_add_arch(c);
@@ -331,7 +362,7 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
     if (!o->no_gpu) {
         tn_status s = tn_tuner_open(c->env, o->cuda_device, &c->tuner);
         if (s != TN_OK) {
-            tn_report(c->env, TN_NOTE, s, "", "--no-gpu --target sm_90a compiles without a GPU");
+            tn_report(c->env, TN_WARNING, s, "", "without a GPU, name the target: --no-gpu --target sm_90a");
             return s;
         }
     } else if (!o->n_targets) {

@@ -41,11 +41,13 @@ typedef struct tn_compilation {
     char options_text[64], nvrtc_text[16];
     const char *precision;
     double start, deadline;
+    double candidates_s, waiting_s; /* seconds spent: enumerating; waiting for builds while nothing else was to do */
     bool cancelled, past_deadline;
 
     pthread_mutex_t mutex; /* guards works[].pending, built, to_build */
     pthread_cond_t built_one;
     uint64_t built, to_build;
+    double build_s; /* of all threads together */
 
     tn_manifest *mf;
     tn_plan_writer *writer;

@@ -3,6 +3,7 @@
 #include "codegen/emit.h"
 #include "codegen/require.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -86,13 +87,28 @@ static bool lookup(void *user, const char *name, tn_known *out) {
     return true;
 }
 
-static tn_status satisfied(scope *c, bool *ok) {
+/* The first knob (TN_MAX_KNOBS: none) that an expression names. */
+static uint32_t first_knob(const tn_template *t, const char *expr) {
+    uint32_t first = TN_MAX_KNOBS;
+    for (const char *p = expr; *p;) {
+        size_t len = 0;
+        while (isalnum((unsigned char)p[len]) || p[len] == '_') ++len;
+        for (uint32_t k = 0; len && k < t->n_knobs && k < first; ++k)
+            if (strlen(t->knobs[k].name) == len && !strncmp(t->knobs[k].name, p, len)) first = k;
+        p += len ? len : 1;
+    }
+    return first;
+}
+
+/* *skip: where not satisfied, a knob before which no knob can change that. */
+static tn_status satisfied(scope *c, bool *ok, uint32_t *skip) {
     *ok = true;
     for (uint32_t k = 0; k < c->t->n_requires && *ok; ++k) {
         const char *error;
         if (!tn_require(c->t->requires_[k], lookup, c, ok, &error))
             return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", c->t->requires_[k],
                            error);
+        if (!*ok) *skip = first_knob(c->t, c->t->requires_[k]);
     }
     return TN_OK;
 }
@@ -154,7 +170,8 @@ static void spread(list *l, size_t want) {
     qsort(l->c, want, sizeof *l->c, by_cost);
 }
 
-/* Every knob assignment of one template, as a mixed-radix counter. */
+/* Every knob assignment of one template, as a mixed-radix counter; a require that fails skips all assignments that
+ * differ only in knobs before the ones it names. */
 static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p,
                              uint32_t index, list *l) {
     const tn_template *t = tn_template_find(b->name);
@@ -166,16 +183,17 @@ static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_bin
         candidate c = {.b = b, .t = t, .problem = index, .order = (uint32_t)l->n};
         for (uint32_t k = 0; k < t->n_knobs; ++k) c.knob[k] = t->knobs[k].values[at[k]];
         bool ok;
+        uint32_t k = 0;
         scope sc = {s, arch, t, p, c.knob};
-        const tn_status st = satisfied(&sc, &ok);
+        const tn_status st = satisfied(&sc, &ok, &k);
         if (st != TN_OK) return st;
         if (ok) {
             c.cost = b->cost(s, arch, p, c.knob);
             if (isfinite(c.cost) && !push(l, &c)) return TN_E_MEMORY;
         }
-        uint32_t k = 0;
+        for (uint32_t j = 0; j < k && j < t->n_knobs; ++j) at[j] = 0;
         while (k < t->n_knobs && ++at[k] == t->knobs[k].n) at[k++] = 0;
-        if (k == t->n_knobs) return TN_OK;
+        if (k >= t->n_knobs) return TN_OK;
     }
 }
 
@@ -190,6 +208,29 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_op
 
 static void where_of(const tn_spec *s, char *buf, size_t size) {
     tn_loc_print(s->g, tn_node_loc(s->g, s->kernel), buf, size);
+}
+
+/* Assignments of one template that differ in one knob only are usually about as fast as each other. */
+static bool alike(const candidate *a, const candidate *b) {
+    uint32_t differ = 0;
+    for (uint32_t k = 0; a->t == b->t && k < a->t->n_knobs; ++k) differ += a->knob[k] != b->knob[k];
+    return a->t == b->t && differ < 2;
+}
+
+/* Moves `cap` candidates of the sorted list to its front, in order: the cheapest of those that are unlike each other,
+ * then the cheapest of the rest. */
+static void select_diverse(list *l, size_t cap) {
+    size_t n = 0;
+    for (size_t k = 0; k < l->n && n < cap; ++k) {
+        bool fresh = true;
+        for (size_t j = 0; j < n && fresh; ++j) fresh = !alike(&l->c[j], &l->c[k]);
+        if (!fresh) continue;
+        const candidate c = l->c[k];
+        memmove(&l->c[n + 1], &l->c[n], (k - n) * sizeof c);
+        l->c[n++] = c;
+    }
+    if (n < cap) n = cap;
+    qsort(l->c, n < l->n ? n : l->n, sizeof *l->c, by_cost);
 }
 
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_variant **out, size_t *n) {
@@ -208,9 +249,11 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_var
         p->n = 0;
         if (bindings[k]->accepts(s, arch, p)) st = assignments(s, arch, bindings[k], p, n_problems++, &l);
     }
+    if (st == TN_OK) st = tn_graph_status(s->g); /* accepts() makes dims: out of memory is not "cannot compute" */
     if (st == TN_OK && !l.n)
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", s->name);
     if (l.n) qsort(l.c, l.n, sizeof *l.c, by_cost);
+    if (cap && cap < l.n) select_diverse(&l, cap);
     const size_t want = cap && cap < l.n ? cap : l.n;
     if (want < l.n) spread(&l, want);
     tn_variant *v = st == TN_OK ? tn_alloc(env, l.n * sizeof *v) : NULL;
@@ -283,7 +326,8 @@ tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl
     tn_status st = TN_OK;
     bool ok = b->accepts(s, arch, p);
     scope sc = {s, arch, t, p, knob};
-    if (ok) st = satisfied(&sc, &ok);
+    uint32_t skip = 0;
+    if (ok) st = satisfied(&sc, &ok, &skip);
     if (st == TN_OK && !ok)
         st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
     if (st == TN_OK) st = emit(s, arch, b, t, p, knob, b->cost(s, arch, p, knob), out);

@@ -37,7 +37,8 @@ typedef struct tn_work {
     size_t n, cap;
     size_t winner; /* index, valid once chosen */
     bool chosen, from_cache, tuned;
-    uint32_t pending; /* builds not finished; guarded by the compiler's lock */
+    uint32_t pending; /* builds not finished; this and has_kernel are guarded by the compiler's lock */
+    bool has_kernel;  /* one candidate is built */
     void *owner;      /* the compilation, for build jobs */
 } tn_work;
 
@@ -48,6 +49,7 @@ typedef struct tn_tuner_info {
     char arch[16]; /* "sm_90a" */
     int cc, sms;
     bool has_lt;
+    double reference_s, check_s, race_s; /* spent in tn_tuner_run so far: inputs and reference, first runs, timing */
 } tn_tuner_info;
 
 /* Opens device `ordinal`.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a warning: candidates are then templates

@@ -30,6 +30,7 @@ static tn_status load_checker(tn_tuner *t) {
     if (s == TN_OK) s = TN_CU(t->cu, cuModuleGetFunction(&t->compare, t->checker, "tn_check_compare"), "check.cu");
     if (s == TN_OK) s = TN_CU(t->cu, cuModuleGetFunction(&t->erase, t->checker, "tn_check_erase"), "check.cu");
     if (s == TN_OK) s = TN_CU(t->cu, cuModuleGetFunction(&t->count, t->checker, "tn_check_count"), "check.cu");
+    if (s == TN_OK) s = TN_CU(t->cu, cuModuleGetFunction(&t->step, t->checker, "tn_check_step"), "check.cu");
     tn_kernel_bin_free(t->env, &bin);
     if (source) tn_free(t->env, source, size + 1);
     tn_cache_close(cache);

@@ -36,7 +36,8 @@ struct tn_tuner {
     CUstream stream;
     CUevent start, stop;
     CUmodule checker;
-    CUfunction fill, compare, erase, count;
+    CUfunction fill, compare, erase, count, step;
+    double step_us; /* of tn_check_step in a chain of its own; 0: not measured yet */
     CUdeviceptr result, workspace;
     tn_cublaslt *lt; /* NULL: not there */
     cublasLtHandle_t lt_handle;

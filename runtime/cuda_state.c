@@ -173,7 +173,9 @@ static bool uses_workspace(const TnPlan__Step *s) {
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     uint64_t *args = s->args;
-    bool after_kernel = false; /* only a kernel of ours may be overlapped: it waits for its own predecessors */
+    /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
+     * (cuBLASLt's) was launched after they had ended. */
+    bool after_kernel = false;
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
         t->step = arch->steps[k];
@@ -190,7 +192,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         if (st != TN_OK) return st;
         if (!t->runs) continue;
         t->launch.pdl = c->cuda->pdl && after_kernel && !t->is_lt;
-        after_kernel = !t->is_lt;
+        after_kernel = true;
     }
     return TN_OK;
 }

@@ -1,5 +1,5 @@
 // check.cu: what the tuner runs beside candidates: it fills buffers with a pattern, compares an output with the float64
-// reference, and counts guard bytes that a candidate overwrote.  No variants: compiled once an architecture.
+// reference, counts guard bytes that a candidate overwrote, and stands between candidates while they are timed.  No variants: compiled once an architecture.
 //! kernel  check   guard patterns and comparison with the reference; not a candidate
 #include "tn_device.cuh"
 
@@ -104,4 +104,10 @@ extern "C" __global__ void tn_check_count(const unsigned *p, long long words, un
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < words; i += (long long)gridDim.x * blockDim.x)
         n += p[i] != pattern;
     if (n) atomicAdd(count, n);
+}
+
+// A step of the chain in which candidates are timed: the least that a kernel of ours does.
+extern "C" __global__ void tn_check_step() {
+    TN_RELEASE();
+    TN_WAIT();
 }
