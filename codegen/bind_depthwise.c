@@ -71,7 +71,8 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double per_sm = ceil(blocks / arch->sms), waves = ceil(per_sm / resident);
     const double issue = per_sm * warps * per_thread / 4;
     /* a warp's access touches 32 / CB separate stretches of memory, each at least a 32-byte sector */
-    const double bytes = cb * vec * (double)tn_problem_get(p, "ELT"), stretches = fmax(1, 32 / cb) * fmax(1, bytes / 128);
+    const double bytes = cb * vec * (double)tn_problem_get(p, "ELT"),
+                 stretches = fmax(1, 32 / cb) * fmax(1, bytes / 128);
     const double sectors = fmax(1, 32 / bytes), lsu = per_sm * warps * (in + tw * th * 2) * stretches * 1.5;
     const double path = waves * (1200 + r * 80 + per_thread * 1.6);
     const double dram = s->bytes * sectors / (arch->dram_gbs * 1e3) * 0.8;

@@ -108,7 +108,8 @@ static double gemm_cost(const tn_spec *s, const tn_arch *arch, const tn_problem 
 
 static bool conv_plan(const tn_spec *s, tn_window *w, tn_operand *filter) {
     tn_contraction pointwise; /* gemm_simt does those */
-    if (tn_contraction_of(s, &pointwise) || !tn_window_of(s, w) || w->dtype != TN_F32 || !tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x) ||
+    if (tn_contraction_of(s, &pointwise) || !tn_window_of(s, w) || w->dtype != TN_F32 || !tn_finish_ok(s, w->bias) ||
+        !tn_spec_prologue_ok(s, w->x) ||
         !tn_operand_plan(s, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, true, filter) || !filter->kmajor)
         return false;
     filter->async = false;

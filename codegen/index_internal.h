@@ -36,7 +36,7 @@ struct tn_ix_pool {
     tn_graph *g;
     const tn_env *env;
     bool failed, no_memory; /* the second implies the first */
-    tn_ix_atom_rec *atom; /* index 0 unused */
+    tn_ix_atom_rec *atom;   /* index 0 unused */
     uint32_t n_atom, cap_atom;
     tn_ix_node *node; /* index 0 unused */
     uint32_t n_node, cap_node;

@@ -18,13 +18,27 @@
 
 typedef struct tn_graph tn_graph;
 
-typedef struct { uint32_t i; } tn_val;
-typedef struct { uint32_t i; } tn_node;
-typedef struct { uint32_t i; } tn_region;
-typedef struct { uint32_t i; } tn_type;
-typedef struct { uint32_t i; } tn_dim;
-typedef struct { uint32_t i; } tn_loc;  /* a set of the user's layer names */
-typedef struct { uint32_t i; } tn_blob; /* constant bytes */
+typedef struct {
+    uint32_t i;
+} tn_val;
+typedef struct {
+    uint32_t i;
+} tn_node;
+typedef struct {
+    uint32_t i;
+} tn_region;
+typedef struct {
+    uint32_t i;
+} tn_type;
+typedef struct {
+    uint32_t i;
+} tn_dim;
+typedef struct {
+    uint32_t i;
+} tn_loc; /* a set of the user's layer names */
+typedef struct {
+    uint32_t i;
+} tn_blob; /* constant bytes */
 
 /* ---- graph ------------------------------------------------------------------------------------------------------ */
 
@@ -36,11 +50,13 @@ tn_status tn_graph_status(const tn_graph *g); /* the sticky status */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const char *fmt, ...);
-/* A deep copy in which all handles mean the same; shares constant blobs by reference count.  NULL when out of memory or if g
- * has failed. */
+tn_status
+tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const char *fmt, ...);
+/* A deep copy in which all handles mean the same; shares constant blobs by reference count.  NULL when out of memory or
+ * if g has failed. */
 tn_graph *tn_graph_clone(const tn_graph *g);
-/* Bytes from the graph's arena: zeroed, aligned to 16, live until the graph is freed.  NULL (sticky) when out of memory. */
+/* Bytes from the graph's arena: zeroed, aligned to 16, live until the graph is freed.  NULL (sticky) when out of
+ * memory. */
 void *tn_graph_alloc(tn_graph *g, size_t size);
 /* The interned copy of a string; equal strings are equal pointers. */
 const char *tn_intern(tn_graph *g, const char *s);
@@ -53,7 +69,8 @@ void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **v
 
 /* ---- dims: interned integer expressions --------------------------------------------------------------------------
  * Canonical form: sums of products with constant coefficients in a fixed order; floordiv, ceildiv, mod, min and max
- * are simplified where bounds or divisibility allow it.  floordiv rounds toward minus infinity, mod has the sign of the divisor. */
+ * are simplified where bounds or divisibility allow it.  floordiv rounds toward minus infinity, mod has the sign of the
+ * divisor. */
 
 typedef enum tn_dim_kind {
     TN_DIM_NONE,
@@ -69,7 +86,7 @@ typedef enum tn_dim_kind {
 } tn_dim_kind;
 
 tn_dim tn_dim_const(tn_graph *g, int64_t v);
-tn_dim tn_dim_sym(tn_graph *g, const char *name); /* >= 1 unless tn_dim_set_range says otherwise */
+tn_dim tn_dim_sym(tn_graph *g, const char *name);   /* >= 1 unless tn_dim_set_range says otherwise */
 tn_dim tn_dim_fresh(tn_graph *g, const char *stem); /* a new symbol: "stem_7" */
 tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b);
 tn_dim tn_dim_add(tn_graph *g, tn_dim a, tn_dim b);
@@ -85,27 +102,30 @@ tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b);
 tn_dim_kind tn_dim_kind_of(const tn_graph *g, tn_dim d);
 tn_dim tn_dim_lhs(const tn_graph *g, tn_dim d);
 tn_dim tn_dim_rhs(const tn_graph *g, tn_dim d);
-const char *tn_dim_name(const tn_graph *g, tn_dim d);         /* symbol's name or NULL */
+const char *tn_dim_name(const tn_graph *g, tn_dim d);          /* symbol's name or NULL */
 bool tn_dim_is_const(const tn_graph *g, tn_dim d, int64_t *v); /* v may be NULL */
 bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v);
 /* Inclusive bounds known for d; INT64_MIN / INT64_MAX where unknown. */
 void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
-/* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute of the
- * graph again; it should only get narrower, since what a wider one would have kept apart may already be one. */
+/* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute
+ * of the graph again; it should only get narrower, since what a wider one would have kept apart may already be one. */
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi);
 void tn_dim_set_hint(tn_graph *g, tn_dim sym, int64_t typical);
 int64_t tn_dim_hint(const tn_graph *g, tn_dim sym);
 /* Symbols of the graph, in order of first appearance. */
 size_t tn_sym_count(const tn_graph *g);
 tn_dim tn_sym_at(const tn_graph *g, size_t k);
-/* Replaces a symbol by an expression in every type and attribute of the graph and infers all types again; sticky TN_E_TYPE, with
- * the layer's name, where that no longer fits. */
+/* Replaces a symbol by an expression in every type and attribute of the graph and infers all types again; sticky
+ * TN_E_TYPE, with the layer's name, where that no longer fits. */
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
 
 /* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
-typedef struct tn_binding { const char *name; int64_t value; } tn_binding;
+typedef struct tn_binding {
+    const char *name;
+    int64_t value;
+} tn_binding;
 /* Evaluates d; false if a symbol is unbound or a divisor is 0. */
 bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int64_t *out);
 /* Prints d ("N*64 + 1") into buf, always terminated; returns the length it needs. */
@@ -124,12 +144,25 @@ tn_dim tn_type_numel(tn_graph *g, tn_type t);
 bool tn_type_is_static(const tn_graph *g, tn_type t);
 size_t tn_type_print(const tn_graph *g, tn_type t, char *buf, size_t size); /* "f32[N,3,224,224]" */
 
-/* ---- ops and attributes (generated from ops.def) ------------------------------------------------------------------ */
+/* ---- ops and attributes (generated from ops.def) ------------------------------------------------------------------
+ */
 
-typedef struct tn_ints { const int64_t *p; uint32_t n; } tn_ints;
-typedef struct tn_nums { const double *p; uint32_t n; } tn_nums;
-typedef struct tn_dims { const tn_dim *p; uint32_t n; } tn_dims;
-typedef struct tn_strs { const char *const *p; uint32_t n; } tn_strs;
+typedef struct tn_ints {
+    const int64_t *p;
+    uint32_t n;
+} tn_ints;
+typedef struct tn_nums {
+    const double *p;
+    uint32_t n;
+} tn_nums;
+typedef struct tn_dims {
+    const tn_dim *p;
+    uint32_t n;
+} tn_dims;
+typedef struct tn_strs {
+    const char *const *p;
+    uint32_t n;
+} tn_strs;
 
 /* Field kinds of attribute structs: the C type of each. */
 typedef int64_t tn_attr_int;
@@ -165,30 +198,34 @@ typedef enum tn_op {
 
 /* Traits of ops. */
 enum {
-    TN_T_ELEMENTWISE = 1 << 0,  /* result[i] depends on operands[i] only, with NumPy broadcasting */
-    TN_T_COMMUTATIVE = 1 << 1,  /* first two operands may be swapped */
+    TN_T_ELEMENTWISE = 1 << 0, /* result[i] depends on operands[i] only, with NumPy broadcasting */
+    TN_T_COMMUTATIVE = 1 << 1, /* first two operands may be swapped */
     TN_T_ASSOCIATIVE = 1 << 2,
-    TN_T_MOVEMENT = 1 << 3,     /* result elements are operand elements (or a fill value) */
-    TN_T_REDUCTION = 1 << 4,    /* attrs are tn_attrs_reduce */
-    TN_T_COMPOSITE = 1 << 5,    /* has an expansion into core ops (ir/expand.c) */
-    TN_T_ANCHOR = 1 << 6,       /* may own a fused region */
-    TN_T_EFFECT = 1 << 7,       /* never erased or merged */
-    TN_T_TERMINATOR = 1 << 8,   /* ends a region */
-    TN_T_REGIONS = 1 << 9,      /* owns nested regions */
-    TN_T_RANDOM = 1 << 10,      /* two equal nodes differ: no CSE, no folding */
-    TN_T_COMPARE = 1 << 11,     /* elementwise with bool result */
-    TN_T_IDEMPOTENT = 1 << 12   /* f(f(x)) = f(x) */
+    TN_T_MOVEMENT = 1 << 3,   /* result elements are operand elements (or a fill value) */
+    TN_T_REDUCTION = 1 << 4,  /* attrs are tn_attrs_reduce */
+    TN_T_COMPOSITE = 1 << 5,  /* has an expansion into core ops (ir/expand.c) */
+    TN_T_ANCHOR = 1 << 6,     /* may own a fused region */
+    TN_T_EFFECT = 1 << 7,     /* never erased or merged */
+    TN_T_TERMINATOR = 1 << 8, /* ends a region */
+    TN_T_REGIONS = 1 << 9,    /* owns nested regions */
+    TN_T_RANDOM = 1 << 10,    /* two equal nodes differ: no CSE, no folding */
+    TN_T_COMPARE = 1 << 11,   /* elementwise with bool result */
+    TN_T_IDEMPOTENT = 1 << 12 /* f(f(x)) = f(x) */
 };
 
 const char *tn_op_text(tn_op op);
 tn_op tn_op_parse(const char *s, size_t n);
 uint32_t tn_op_traits(tn_op op);
-static inline bool tn_op_is(tn_op op, uint32_t trait) { return (tn_op_traits(op) & trait) != 0; }
-/* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by content). */
+static inline bool tn_op_is(tn_op op, uint32_t trait) {
+    return (tn_op_traits(op) & trait) != 0;
+}
+/* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by content).
+ */
 bool tn_attrs_equal(tn_op op, const void *a, const void *b);
 uint64_t tn_attrs_hash(tn_graph *g, tn_op op, const void *attrs);
 
-/* ---- regions, nodes, values ---------------------------------------------------------------------------------------- */
+/* ---- regions, nodes, values ----------------------------------------------------------------------------------------
+ */
 
 tn_region tn_graph_body(const tn_graph *g); /* the function's region */
 const char *tn_graph_name(const tn_graph *g);
@@ -209,7 +246,7 @@ tn_val tn_region_add_arg(tn_graph *g, tn_region r, tn_type t, const char *name);
 size_t tn_region_arg_count(const tn_graph *g, tn_region r);
 tn_val tn_region_arg(const tn_graph *g, tn_region r, size_t k);
 tn_node tn_region_first(const tn_graph *g, tn_region r);
-tn_node tn_region_last(const tn_graph *g, tn_region r); /* the terminator once the region is complete */
+tn_node tn_region_last(const tn_graph *g, tn_region r);  /* the terminator once the region is complete */
 tn_node tn_region_owner(const tn_graph *g, tn_region r); /* none for the function's body */
 
 tn_op tn_node_op(const tn_graph *g, tn_node n); /* TN_OP_NONE once erased */
@@ -222,7 +259,8 @@ size_t tn_node_result_count(const tn_graph *g, tn_node n);
 tn_val tn_node_result(const tn_graph *g, tn_node n, size_t k);
 size_t tn_node_subregion_count(const tn_graph *g, tn_node n);
 tn_region tn_node_subregion(const tn_graph *g, tn_node n, size_t k);
-const void *tn_node_attrs(const tn_graph *g, tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are a live node's strings */
+const void *tn_node_attrs(const tn_graph *g,
+                          tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are a live node's strings */
 tn_loc tn_node_loc(const tn_graph *g, tn_node n);
 uint32_t tn_graph_node_limit(const tn_graph *g); /* handles 1..limit-1 exist; erased ones have op NONE */
 uint32_t tn_graph_val_limit(const tn_graph *g);
@@ -243,13 +281,16 @@ size_t tn_val_use_count(const tn_graph *g, tn_val v); /* O(uses) */
 bool tn_val_has_one_use(const tn_graph *g, tn_val v);
 
 /* Iterates uses: for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) */
-typedef struct { uint32_t i; } tn_use;
+typedef struct {
+    uint32_t i;
+} tn_use;
 tn_use tn_val_first_use(const tn_graph *g, tn_val v);
 tn_use tn_use_next(const tn_graph *g, tn_use u);
 tn_node tn_use_node(const tn_graph *g, tn_use u);
 size_t tn_use_slot(const tn_graph *g, tn_use u);
 
-/* ---- the cursor and the four mutators ------------------------------------------------------------------------------- */
+/* ---- the cursor and the four mutators -------------------------------------------------------------------------------
+ */
 
 /* Where tn_emit inserts, and the provenance it stamps. */
 typedef struct tn_cursor {
@@ -259,8 +300,8 @@ typedef struct tn_cursor {
 } tn_cursor;
 
 tn_cursor tn_get_cursor(const tn_graph *g);
-tn_cursor tn_set_cursor(tn_graph *g, tn_cursor c);          /* returns the former one */
-tn_cursor tn_cursor_before(const tn_graph *g, tn_node n);   /* region and loc of n */
+tn_cursor tn_set_cursor(tn_graph *g, tn_cursor c);        /* returns the former one */
+tn_cursor tn_cursor_before(const tn_graph *g, tn_node n); /* region and loc of n */
 tn_cursor tn_cursor_end(const tn_graph *g, tn_region r);
 
 /* Appends a node at the cursor.  attrs points to the op's attribute struct (copied deeply; NULL: all zero); regions are
@@ -278,14 +319,16 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to);
 tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v);
 /* Removes a node whose results have no uses, and its regions. */
 tn_status tn_erase(tn_graph *g, tn_node n);
-/* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks dominance. */
+/* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks dominance.
+ */
 void tn_move_before(tn_graph *g, tn_node n, tn_cursor at);
 
 /* A trace callback sees every mutation: 'e' emit, 'r' replace, 's' set input, 'x' erase. */
 typedef void (*tn_trace_fn)(void *user, const tn_graph *g, char what, tn_node n, tn_val from, tn_val to);
 void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user);
 
-/* ---- provenance -------------------------------------------------------------------------------------------------------- */
+/* ---- provenance
+ * -------------------------------------------------------------------------------------------------------- */
 
 tn_loc tn_loc_make(tn_graph *g, const char *layer);
 tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b); /* union */
@@ -295,7 +338,8 @@ const char *tn_loc_at(const tn_graph *g, tn_loc l, size_t k);
 size_t tn_loc_print(const tn_graph *g, tn_loc l, char *buf, size_t size);
 void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l);
 
-/* ---- constants ------------------------------------------------------------------------------------------------------------ */
+/* ---- constants
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* Bytes of a constant.  A borrowed blob calls release(user) when the last graph that shares it is freed. */
 tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size);
@@ -324,14 +368,15 @@ void tn_store_num(tn_dtype t, void *data, uint64_t i, double v);
 int64_t tn_load_int(tn_dtype t, const void *data, uint64_t i);
 void tn_store_int(tn_dtype t, void *data, uint64_t i, int64_t v);
 
-/* ---- expansion, verification, text ---------------------------------------------------------------------------------------- */
+/* ---- expansion, verification, text
+ * ---------------------------------------------------------------------------------------- */
 
 /* Emits the core-op expansion of a composite node before it and returns the values for its results (vals has room for
  * all of them).  TN_E_UNSUPPORTED if op is not composite. */
 tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals);
 
-/* Result types of an op, as tn_emit would infer them.  types has room for `results` entries.  Reports and returns TN_E_TYPE
- * when operands do not fit (not sticky); *n_results is set. */
+/* Result types of an op, as tn_emit would infer them.  types has room for `results` entries.  Reports and returns
+ * TN_E_TYPE when operands do not fit (not sticky); *n_results is set. */
 tn_status tn_infer(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs, size_t n_regions,
                    const tn_region *regions, tn_type *types, size_t cap, size_t *n_results);
 
@@ -339,16 +384,16 @@ tn_status tn_infer(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, co
  * with its layer name; returns TN_E_VERIFY if there was one. */
 tn_status tn_verify(const tn_graph *g);
 
-/* Text form.  Constants up to TN_PRINT_INLINE elements are printed inline, larger ones by reference to `side`, the name of a
- * side file that tn_print_weights writes.  The caller frees the text with tn_free(env, text, *size + 1). */
+/* Text form.  Constants up to TN_PRINT_INLINE elements are printed inline, larger ones by reference to `side`, the name
+ * of a side file that tn_print_weights writes.  The caller frees the text with tn_free(env, text, *size + 1). */
 enum { TN_PRINT_INLINE = 16 };
 tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *size);
 /* One node, for messages; truncated to fit. */
 size_t tn_print_node(const tn_graph *g, tn_node n, char *buf, size_t size);
 /* The bytes of the constants that the text refers to: blobs at 64-byte aligned offsets in order of first appearance. */
 tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, const void *p, size_t n), void *user);
-/* Parses a module.  `weights` are the side file's bytes (NULL, 0 if the text refers to none); they are borrowed and must
- * outlive the graph unless copy is set.  `source` names the text in diagnostics. */
+/* Parses a module.  `weights` are the side file's bytes (NULL, 0 if the text refers to none); they are borrowed and
+ * must outlive the graph unless copy is set.  `source` names the text in diagnostics. */
 tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size_t size, const void *weights,
                    size_t weights_size, bool copy, tn_status *status);
 /* File forms: FILE.tn with FILE.tnw beside it when there are large constants.  Written atomically. */

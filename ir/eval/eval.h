@@ -6,8 +6,9 @@
  * reductions by them give NaN if an operand is NaN.
  *
  * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the
- * layer, never a crash.  An evaluation only reads the graph: several threads may evaluate the same one as long as nobody
- * changes it.  Matrix products run on as many threads as OpenBLAS is set to use; all else runs on the caller's. */
+ * layer, never a crash.  An evaluation only reads the graph: several threads may evaluate the same one as long as
+ * nobody changes it.  Matrix products run on as many threads as OpenBLAS is set to use; all else runs on the caller's.
+ */
 #ifndef TENON_EVAL_H
 #define TENON_EVAL_H
 

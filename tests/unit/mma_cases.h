@@ -120,7 +120,7 @@ typedef struct result {
 
 /* Of the which-th kernel with an anchor (the last one if there are fewer; *more says whether others follow). */
 static inline result candidates_of(tn_graph *g, const tn_pass_options *o, const char *arch, size_t cap, size_t which,
-                            bool *more) {
+                                   bool *more) {
     result r = {.g = g};
     log_text[0] = 0;
     tn_pass_ctx *ctx = tn_pass_ctx_new(&env, o);

@@ -24,7 +24,7 @@ static const model_row models[] = {
     {"det_fastestdet", 89, 0.2},
     {"policy_go1", 6, 5e-3},
     {"attn_mnist_pgd_medium", 14, 5e-3},
-    {"deeploy_tinyvit", 59, 5e-3},
+    {"deeploy_tinyvit", 65, 5e-3},
     {"light_resnet50", 58, 5e-3},
     {"light_squeezenet", 33, 5e-3},
     {"light_inception_v1", 74, 5e-3},

@@ -16,8 +16,8 @@ static void compile(const tn_nvrtc *rtc, const tn_variant *v, const char *arch, 
     tn_cache *cache = tn_cache_open(&env, ""); /* none */
     tn_build_source(&env, rtc, cache, arch, v->symbol, text, size, &bin);
     if (getenv("TENON_TEST_VERBOSE"))
-        printf("%s %-80s cost %7.2f regs %3u spill %3u smem %6u, %4.0f ms\n", arch, v->text, v->cost_us, bin.registers, bin.spill_bytes,
-               v->smem, bin.ms);
+        printf("%s %-80s cost %7.2f regs %3u spill %3u smem %6u, %4.0f ms\n", arch, v->text, v->cost_us, bin.registers,
+               bin.spill_bytes, v->smem, bin.ms);
     ck_assert_msg(bin.status == TN_OK, "%s on %s: %s", v->text, arch, bin.error);
     ck_assert_msg(!best || bin.spill_bytes == 0, "%s on %s spills %u bytes", v->text, arch, bin.spill_bytes);
     tn_kernel_bin_free(&env, &bin);
@@ -43,21 +43,30 @@ static void check(tn_graph *g, const tn_pass_options *o, const char *arch, const
 
 static const conv_case layer = {1, 64, 56, 56, 64, 3, 1, 1, 1, true, true, true, false};
 
-START_TEST(convolution) { check(conv_graph(&layer), &half, "sm_90a", "conv_mma", 4); }
+START_TEST(convolution) {
+    check(conv_graph(&layer), &half, "sm_90a", "conv_mma", 4);
+}
 END_TEST
-START_TEST(convolution_wgmma) { check(conv_graph(&layer), &half, "sm_90a", "conv_wgmma", 6); }
+START_TEST(convolution_wgmma) {
+    check(conv_graph(&layer), &half, "sm_90a", "conv_wgmma", 6);
+}
 END_TEST
 START_TEST(gemm_wgmma) {
     check(gemm_graph(&(gemm_case){1, 384, 768, 768, false, false, true, true}), &brain, "sm_90a", "gemm_wgmma", 6);
 }
 END_TEST
-/* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole chunks. */
+/* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole chunks.
+ */
 START_TEST(wgmma_elsewhere) {
     const struct {
         const char *arch;
         const tn_pass_options *o;
         int64_t channels;
-    } cases[] = {{"sm_80", &half, 64}, {"sm_89", &half, 64}, {"sm_100", &half, 64}, {"sm_90a", &tf32, 64}, {"sm_90a", &half, 60}};
+    } cases[] = {{"sm_80", &half, 64},
+                 {"sm_89", &half, 64},
+                 {"sm_100", &half, 64},
+                 {"sm_90a", &tf32, 64},
+                 {"sm_90a", &half, 60}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         conv_case c = layer;
         c.c = cases[k].channels;
@@ -67,13 +76,21 @@ START_TEST(wgmma_elsewhere) {
     }
 }
 END_TEST
-START_TEST(convolution_tf32) { check(conv_graph(&layer), &tf32, "sm_90a", "conv_mma", 3); }
+START_TEST(convolution_tf32) {
+    check(conv_graph(&layer), &tf32, "sm_90a", "conv_mma", 3);
+}
 END_TEST
-START_TEST(convolution_float32) { check(conv_graph(&layer), &full, "sm_90a", "conv_simt", 3); }
+START_TEST(convolution_float32) {
+    check(conv_graph(&layer), &full, "sm_90a", "conv_simt", 3);
+}
 END_TEST
-START_TEST(convolution_older_arch) { check(conv_graph(&layer), &half, "sm_80", "conv_mma", 2); }
+START_TEST(convolution_older_arch) {
+    check(conv_graph(&layer), &half, "sm_80", "conv_mma", 2);
+}
 END_TEST
-START_TEST(convolution_newer_arch) { check(conv_graph(&layer), &half, "sm_100", "conv_mma", 2); }
+START_TEST(convolution_newer_arch) {
+    check(conv_graph(&layer), &half, "sm_100", "conv_mma", 2);
+}
 END_TEST
 START_TEST(convolution_dynamic_batch) {
     conv_case c = layer;
@@ -82,23 +99,28 @@ START_TEST(convolution_dynamic_batch) {
 }
 END_TEST
 START_TEST(stem) {
-    check(conv_graph(&(conv_case){1, 3, 224, 224, 64, 7, 2, 3, 1, true, true, false, false}), &half, "sm_90a", "conv_mma", 2);
+    check(conv_graph(&(conv_case){1, 3, 224, 224, 64, 7, 2, 3, 1, true, true, false, false}), &half, "sm_90a",
+          "conv_mma", 2);
 }
 END_TEST
 START_TEST(grouped) {
-    check(conv_graph(&(conv_case){1, 128, 28, 28, 128, 3, 1, 1, 4, true, true, false, false}), &half, "sm_90a", "conv_mma", 2);
+    check(conv_graph(&(conv_case){1, 128, 28, 28, 128, 3, 1, 1, 4, true, true, false, false}), &half, "sm_90a",
+          "conv_mma", 2);
 }
 END_TEST
 START_TEST(pointwise) {
-    check(conv_graph(&(conv_case){1, 256, 14, 14, 1024, 1, 1, 0, 1, true, true, true, false}), &half, "sm_90a", "gemm_mma", 2);
+    check(conv_graph(&(conv_case){1, 256, 14, 14, 1024, 1, 1, 0, 1, true, true, true, false}), &half, "sm_90a",
+          "gemm_mma", 2);
 }
 END_TEST
 START_TEST(depthwise) {
-    check(conv_graph(&(conv_case){1, 96, 56, 56, 96, 3, 2, 1, 96, true, true, false, false}), &half, "sm_90a", "conv_depthwise", 4);
+    check(conv_graph(&(conv_case){1, 96, 56, 56, 96, 3, 2, 1, 96, true, true, false, false}), &half, "sm_90a",
+          "conv_depthwise", 4);
 }
 END_TEST
 START_TEST(depthwise_multiplier) {
-    check(conv_graph(&(conv_case){0, 32, 56, 56, 64, 5, 1, 2, 32, false, false, false, false}), &full, "sm_90a", "conv_depthwise", 2);
+    check(conv_graph(&(conv_case){0, 32, 56, 56, 64, 5, 1, 2, 32, false, false, false, false}), &full, "sm_90a",
+          "conv_depthwise", 2);
 }
 END_TEST
 

@@ -12,15 +12,13 @@ typedef struct fixture {
     tn_val x, y;
 } fixture;
 
-static void on_diag(void *user, const tn_diag *d)
-{
+static void on_diag(void *user, const tn_diag *d) {
     fixture *f = user;
     size_t n = strlen(f->diag);
     snprintf(f->diag + n, sizeof f->diag - n, "[%s] %s\n", d->loc, d->message);
 }
 
-static fixture *start(tn_dtype t)
-{
+static fixture *start(tn_dtype t) {
     fixture *f = calloc(1, sizeof *f);
     ck_assert_ptr_nonnull(f);
     f->env = (tn_env){.diag = on_diag, .diag_user = f};
@@ -32,21 +30,18 @@ static fixture *start(tn_dtype t)
     return f;
 }
 
-static void returns(fixture *f, tn_val v)
-{
+static void returns(fixture *f, tn_val v) {
     const char *name = "out";
     ck_assert_int_eq(tn_graph_set_outputs(f->g, 1, &v, &name), TN_OK);
 }
 
-static void stop(fixture *f)
-{
+static void stop(fixture *f) {
     tn_graph_free(f->g);
     free(f);
 }
 
 /* Applies one table; returns how often `rule` fired. */
-static uint32_t apply(fixture *f, tn_rules set, const tn_pass_options *opts, const char *rule, uint32_t *refused)
-{
+static uint32_t apply(fixture *f, tn_rules set, const tn_pass_options *opts, const char *rule, uint32_t *refused) {
     const tn_rules *sets[] = {&set};
     const tn_rule_count *counts;
     uint32_t fired = 0;
@@ -65,21 +60,22 @@ static uint32_t apply(fixture *f, tn_rules set, const tn_pass_options *opts, con
     return fired;
 }
 
-static tn_op op_of_output(const fixture *f)
-{
+static tn_op op_of_output(const fixture *f) {
     tn_node n = tn_val_def(f->g, tn_graph_output(f->g, 0));
     return n.i ? tn_node_op(f->g, n) : TN_OP_NONE;
 }
 
-/* ---- matching ----------------------------------------------------------------------------------------------------- */
+/* ---- matching -----------------------------------------------------------------------------------------------------
+ */
 
-static const tn_rule nested[] = {RULE(nested, OP(ADD, OP(MUL, OP(NEG, X), NUM(2)), OP(ABS, Y)), OP(SUB, X, Y), NULL, EXACT)};
+static const tn_rule nested[] = {
+    RULE(nested, OP(ADD, OP(MUL, OP(NEG, X), NUM(2)), OP(ABS, Y)), OP(SUB, X, Y), NULL, EXACT)};
 
-START_TEST(commutative_variants_at_every_level)
-{
+START_TEST(commutative_variants_at_every_level) {
     for (int order = 0; order < 4; order++) {
         fixture *f = start(TN_F32);
-        tn_val two = tn_const_num(f->g, TN_F32, 2), a = tn_unary(f->g, TN_OP_NEG, f->x), b = tn_unary(f->g, TN_OP_ABS, f->y);
+        tn_val two = tn_const_num(f->g, TN_F32, 2), a = tn_unary(f->g, TN_OP_NEG, f->x),
+               b = tn_unary(f->g, TN_OP_ABS, f->y);
         tn_val m = order & 1 ? tn_binary(f->g, TN_OP_MUL, two, a) : tn_binary(f->g, TN_OP_MUL, a, two);
         returns(f, order & 2 ? tn_binary(f->g, TN_OP_ADD, b, m) : tn_binary(f->g, TN_OP_ADD, m, b));
         ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(nested), NULL, "nested", NULL), 1);
@@ -94,8 +90,7 @@ END_TEST
 
 static const tn_rule twice[] = {RULE(twice, OP(SUB, X, X), OP(NEG, X), NULL, EXACT)};
 
-START_TEST(a_variable_stands_for_one_value)
-{
+START_TEST(a_variable_stands_for_one_value) {
     fixture *f = start(TN_F32);
     returns(f, tn_binary(f->g, TN_OP_SUB, f->x, f->y));
     ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(twice), NULL, "twice", NULL), 0);
@@ -109,8 +104,7 @@ END_TEST
 
 static const tn_rule once[] = {RULE(once, OP(ABS, ONCE(NEG, X)), OP(ABS, X), NULL, EXACT)};
 
-START_TEST(once_needs_a_single_use)
-{
+START_TEST(once_needs_a_single_use) {
     fixture *f = start(TN_F32);
     tn_val n = tn_unary(f->g, TN_OP_NEG, f->x);
     returns(f, tn_binary(f->g, TN_OP_ADD, tn_unary(f->g, TN_OP_ABS, n), n));
@@ -121,8 +115,7 @@ END_TEST
 
 static const tn_rule zero[] = {RULE(zero, OP(ADD, X, NUM(0)), X, NULL, EXACT)};
 
-START_TEST(numbers_keep_the_sign_of_zero)
-{
+START_TEST(numbers_keep_the_sign_of_zero) {
     fixture *f = start(TN_F32);
     returns(f, tn_binary(f->g, TN_OP_ADD, f->x, tn_const_num(f->g, TN_F32, -0.0)));
     ck_assert_uint_eq(apply(f, (tn_rules)TN_RULES(zero), NULL, "zero", NULL), 0);
@@ -130,17 +123,16 @@ START_TEST(numbers_keep_the_sign_of_zero)
 }
 END_TEST
 
-/* ---- guards --------------------------------------------------------------------------------------------------------- */
+/* ---- guards ---------------------------------------------------------------------------------------------------------
+ */
 
-static const char *never(const tn_match *m)
-{
+static const char *never(const tn_match *m) {
     (void)m;
     return "not today";
 }
 static const tn_rule refused[] = {RULE(refused, OP(NEG, OP(NEG, X)), X, never, EXACT)};
 
-START_TEST(a_refused_rule_changes_nothing_and_is_recorded)
-{
+START_TEST(a_refused_rule_changes_nothing_and_is_recorded) {
     fixture *f = start(TN_F32);
     tn_cursor at = tn_get_cursor(f->g);
     at.loc = tn_loc_make(f->g, "layer7");
@@ -164,16 +156,15 @@ START_TEST(a_refused_rule_changes_nothing_and_is_recorded)
 }
 END_TEST
 
-/* ---- replacements ----------------------------------------------------------------------------------------------------- */
+/* ---- replacements
+ * ----------------------------------------------------------------------------------------------------- */
 
-static tn_val wrong_type(tn_match *m)
-{
+static tn_val wrong_type(tn_match *m) {
     return tn_const_num(m->g, TN_I64, 3);
 }
 static const tn_rule wrong[] = {RULE(wrong, OP(NEG, X), FN(wrong_type), NULL, EXACT)};
 
-START_TEST(a_replacement_of_another_type_is_refused_by_name)
-{
+START_TEST(a_replacement_of_another_type_is_refused_by_name) {
     fixture *f = start(TN_F32);
     returns(f, tn_unary(f->g, TN_OP_NEG, f->x));
     uint64_t hash = tn_graph_hash(f->g);
@@ -184,16 +175,14 @@ START_TEST(a_replacement_of_another_type_is_refused_by_name)
 }
 END_TEST
 
-static tn_val emits_and_refuses(tn_match *m)
-{
+static tn_val emits_and_refuses(tn_match *m) {
     tn_unary(m->g, TN_OP_EXP, m->v[TN_X]);
     m->why = "too late";
     return (tn_val){0};
 }
 static const tn_rule late[] = {RULE(late, OP(NEG, X), FN(emits_and_refuses), NULL, EXACT)};
 
-START_TEST(refusing_after_emitting_is_refused_by_name)
-{
+START_TEST(refusing_after_emitting_is_refused_by_name) {
     fixture *f = start(TN_F32);
     returns(f, tn_unary(f->g, TN_OP_NEG, f->x));
     uint64_t hash = tn_graph_hash(f->g);
@@ -206,8 +195,7 @@ END_TEST
 
 static const tn_rule one[] = {RULE(one, OP(MUL, X, NUM(1)), X, NULL, EXACT)};
 
-START_TEST(a_narrower_replacement_is_broadcast)
-{
+START_TEST(a_narrower_replacement_is_broadcast) {
     fixture *f = start(TN_F32);
     int64_t dims[2] = {3, 4};
     float ones[12];
@@ -224,8 +212,7 @@ END_TEST
 
 static const tn_rule fuse[] = {RULE(fuse, OP(NEG, ONCE(SUB, X, Y)), OP(SUB, Y, X), NULL, EXACT)};
 
-START_TEST(provenance_of_all_matched_nodes_is_joined)
-{
+START_TEST(provenance_of_all_matched_nodes_is_joined) {
     fixture *f = start(TN_F32);
     tn_cursor at = tn_get_cursor(f->g);
     at.loc = tn_loc_make(f->g, "first");
@@ -241,13 +228,13 @@ START_TEST(provenance_of_all_matched_nodes_is_joined)
 }
 END_TEST
 
-/* ---- termination, budgets, numerics ----------------------------------------------------------------------------------------- */
+/* ---- termination, budgets, numerics
+ * ----------------------------------------------------------------------------------------- */
 
 static const tn_rule cycle[] = {RULE(to_sub, OP(ADD, X, Y), OP(SUB, X, OP(NEG, Y)), NULL, EXACT),
                                 RULE(to_add, OP(SUB, X, OP(NEG, Y)), OP(ADD, X, Y), NULL, EXACT)};
 
-START_TEST(rules_that_undo_each_other_are_stopped_and_named)
-{
+START_TEST(rules_that_undo_each_other_are_stopped_and_named) {
     fixture *f = start(TN_F32);
     returns(f, tn_binary(f->g, TN_OP_ADD, f->x, f->y));
     uint32_t n = apply(f, (tn_rules)TN_RULES(cycle), NULL, "to_sub", NULL);
@@ -261,8 +248,7 @@ END_TEST
 
 static const tn_rule negs[] = {RULE(exp_to_abs, OP(EXP, X), OP(ABS, X), NULL, EXACT)};
 
-START_TEST(stop_after_bounds_the_rewrites_exactly)
-{
+START_TEST(stop_after_bounds_the_rewrites_exactly) {
     for (uint32_t limit = 1; limit <= 5; limit++) {
         fixture *f = start(TN_F32);
         tn_val v = f->x;
@@ -279,8 +265,7 @@ static const tn_rule modes[] = {RULE(exact, OP(NEG, X), OP(ABS, X), NULL, EXACT)
                                 RULE(relaxed, OP(RELU, X), OP(ABS, X), NULL, RELAXED),
                                 RULE(mixed, OP(SIGN, X), OP(ABS, X), NULL, FLOAT_RELAXED)};
 
-static uint32_t fires(tn_dtype t, tn_op op, tn_numerics mode, const char *rule)
-{
+static uint32_t fires(tn_dtype t, tn_op op, tn_numerics mode, const char *rule) {
     fixture *f = start(t);
     returns(f, tn_unary(f->g, op, f->x));
     tn_pass_options o = {.numerics = mode};
@@ -289,8 +274,7 @@ static uint32_t fires(tn_dtype t, tn_op op, tn_numerics mode, const char *rule)
     return n;
 }
 
-START_TEST(numerics_decide_which_rules_run)
-{
+START_TEST(numerics_decide_which_rules_run) {
     ck_assert_uint_eq(fires(TN_F32, TN_OP_NEG, TN_NUMERICS_EXACT, "exact"), 1);
     ck_assert_uint_eq(fires(TN_F32, TN_OP_RELU, TN_NUMERICS_EXACT, "relaxed"), 0);
     ck_assert_uint_eq(fires(TN_F32, TN_OP_RELU, TN_NUMERICS_RELAXED, "relaxed"), 1);
@@ -301,8 +285,7 @@ START_TEST(numerics_decide_which_rules_run)
 }
 END_TEST
 
-int main(void)
-{
+int main(void) {
     Suite *s = suite_create("rules");
     TCase *t = tcase_create("engine");
     tcase_add_test(t, commutative_variants_at_every_level);

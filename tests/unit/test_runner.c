@@ -7,18 +7,18 @@
 #include <unistd.h>
 #include "passes/pass.h"
 
-typedef struct log_ { char text[8000]; } log_;
+typedef struct log_ {
+    char text[8000];
+} log_;
 
-static void on_diag(void *user, const tn_diag *d)
-{
+static void on_diag(void *user, const tn_diag *d) {
     log_ *l = user;
     size_t n = strlen(l->text);
     snprintf(l->text + n, sizeof l->text - n, "%s: %s; %s\n", d->loc, d->message, d->hint);
 }
 
 /* relu(relu(x + 0)) */
-static tn_graph *sample(const tn_env *env)
-{
+static tn_graph *sample(const tn_env *env) {
     tn_graph *g = tn_graph_new(env);
     int64_t dims[1] = {4};
     if (!g) return NULL;
@@ -30,8 +30,7 @@ static tn_graph *sample(const tn_env *env)
     return g;
 }
 
-START_TEST(unknown_names_list_the_known_ones)
-{
+START_TEST(unknown_names_list_the_known_ones) {
     log_ l = {""};
     tn_env env = {.diag = on_diag, .diag_user = &l};
     tn_graph *g = sample(&env);
@@ -46,8 +45,7 @@ START_TEST(unknown_names_list_the_known_ones)
 }
 END_TEST
 
-START_TEST(reports_say_what_changed)
-{
+START_TEST(reports_say_what_changed) {
     tn_env env = {0};
     tn_graph *g = sample(&env);
     tn_pass_ctx *ctx = tn_pass_ctx_new(&env, NULL);
@@ -65,8 +63,7 @@ START_TEST(reports_say_what_changed)
 }
 END_TEST
 
-START_TEST(every_name_of_the_standard_pipeline_is_a_pass)
-{
+START_TEST(every_name_of_the_standard_pipeline_is_a_pass) {
     for (int nhwc = 0; nhwc < 2; nhwc++) {
         tn_pass_options o = {.nhwc = nhwc != 0};
         char buf[1000], *save = NULL;
@@ -81,8 +78,7 @@ START_TEST(every_name_of_the_standard_pipeline_is_a_pass)
 }
 END_TEST
 
-START_TEST(dumps_and_prints)
-{
+START_TEST(dumps_and_prints) {
     char dir[] = "/tmp/tn_runner_XXXXXX", path[100], *text = NULL;
     size_t size = 0;
     ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -113,12 +109,14 @@ START_TEST(dumps_and_prints)
 }
 END_TEST
 
-/* ---- failing allocations: no crash, a status, and a reproducer once a pass has begun --------------------------------------- */
+/* ---- failing allocations: no crash, a status, and a reproducer once a pass has begun
+ * --------------------------------------- */
 
-typedef struct failing { long countdown; } failing;
+typedef struct failing {
+    long countdown;
+} failing;
 
-static void *fail_once(void *user, void *p, size_t old_size, size_t size)
-{
+static void *fail_once(void *user, void *p, size_t old_size, size_t size) {
     failing *f = user;
     (void)old_size;
     if (size == 0) {
@@ -129,38 +127,37 @@ static void *fail_once(void *user, void *p, size_t old_size, size_t size)
     return realloc(p, size);
 }
 
-/* Something for every pass: batch norm behind a convolution, transposes that meet, a spelled-out silu and layer norm. */
-static const char rich[] =
-    "func @main(%x: f32[1,4,4,2], %y: f32[3,4]) -> (f32[1,4,4,2], f32[3,4]) {\n"
-    "  %w = const [1, 2, 3, 4] : f32[2,2,1,1]\n"
-    "  %s = const [2, 1] : f32[2]\n"
-    "  %v = const [3, 0.5] : f32[2]\n"
-    "  %t = transpose %x {perm=[0,3,1,2]}\n"
-    "  %c = conv %t, %w\n"
-    "  %n = batch_norm %c, %s, %s, %s, %v {axis=1, eps=1}\n"
-    "  %k = concat %n, %n {axis=1}\n"
-    "  %a, %b = split %k {axis=1, sizes=[2,2]}\n"
-    "  %g = sigmoid %a\n"
-    "  %h = mul %g, %b\n"
-    "  %p = conv %h, %w\n"
-    "  %q = conv %h, %w, %s\n"
-    "  %pq = add %p, %q\n"
-    "  %u = transpose %pq {perm=[0,2,3,1]}\n"
-    "  %two = const [2] : f32[]\n"
-    "  %eps = const [0.125] : f32[]\n"
-    "  %e1 = mul %two, %eps\n"
-    "  %m = reduce_mean %y {axes=[1], keepdims=true}\n"
-    "  %d = sub %y, %m\n"
-    "  %d2 = pow %d, %two\n"
-    "  %va = reduce_mean %d2 {axes=[1], keepdims=true}\n"
-    "  %ve = add %va, %e1\n"
-    "  %st = sqrt %ve\n"
-    "  %ln = div %d, %st\n"
-    "  return %u, %ln\n"
-    "}\n";
+/* Something for every pass: batch norm behind a convolution, transposes that meet, a spelled-out silu and layer norm.
+ */
+static const char rich[] = "func @main(%x: f32[1,4,4,2], %y: f32[3,4]) -> (f32[1,4,4,2], f32[3,4]) {\n"
+                           "  %w = const [1, 2, 3, 4] : f32[2,2,1,1]\n"
+                           "  %s = const [2, 1] : f32[2]\n"
+                           "  %v = const [3, 0.5] : f32[2]\n"
+                           "  %t = transpose %x {perm=[0,3,1,2]}\n"
+                           "  %c = conv %t, %w\n"
+                           "  %n = batch_norm %c, %s, %s, %s, %v {axis=1, eps=1}\n"
+                           "  %k = concat %n, %n {axis=1}\n"
+                           "  %a, %b = split %k {axis=1, sizes=[2,2]}\n"
+                           "  %g = sigmoid %a\n"
+                           "  %h = mul %g, %b\n"
+                           "  %p = conv %h, %w\n"
+                           "  %q = conv %h, %w, %s\n"
+                           "  %pq = add %p, %q\n"
+                           "  %u = transpose %pq {perm=[0,2,3,1]}\n"
+                           "  %two = const [2] : f32[]\n"
+                           "  %eps = const [0.125] : f32[]\n"
+                           "  %e1 = mul %two, %eps\n"
+                           "  %m = reduce_mean %y {axes=[1], keepdims=true}\n"
+                           "  %d = sub %y, %m\n"
+                           "  %d2 = pow %d, %two\n"
+                           "  %va = reduce_mean %d2 {axes=[1], keepdims=true}\n"
+                           "  %ve = add %va, %e1\n"
+                           "  %st = sqrt %ve\n"
+                           "  %ln = div %d, %st\n"
+                           "  return %u, %ln\n"
+                           "}\n";
 
-START_TEST(any_allocation_may_fail)
-{
+START_TEST(any_allocation_may_fail) {
     char dir[] = "/tmp/tn_runner_XXXXXX", path[100], side[101];
     ck_assert_ptr_nonnull(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/bad.tn", dir);
@@ -199,8 +196,7 @@ START_TEST(any_allocation_may_fail)
 }
 END_TEST
 
-int main(void)
-{
+int main(void) {
     Suite *s = suite_create("runner");
     TCase *t = tcase_create("runner");
     tcase_set_timeout(t, 120);

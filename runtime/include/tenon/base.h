@@ -82,9 +82,9 @@ typedef enum tn_dtype {
         TN_DTYPE_COUNT
 } tn_dtype;
 
-const char *tn_dtype_text(tn_dtype t);           /* "f32"; "?" for none */
+const char *tn_dtype_text(tn_dtype t);            /* "f32"; "?" for none */
 tn_dtype tn_dtype_parse(const char *s, size_t n); /* TN_DTYPE_NONE if unknown */
-unsigned tn_dtype_bits(tn_dtype t);              /* 4-bit types report 4 and are packed two a byte, low nibble first */
+unsigned tn_dtype_bits(tn_dtype t);               /* 4-bit types report 4 and are packed two a byte, low nibble first */
 bool tn_dtype_is_float(tn_dtype t);
 bool tn_dtype_is_int(tn_dtype t); /* signed or unsigned integer, not bool */
 /* Bytes that n elements of t occupy, packed; SIZE_MAX on overflow. */
@@ -109,7 +109,8 @@ typedef struct tn_progress {
     double elapsed_s, eta_s;
 } tn_progress;
 
-/* The caller's environment.  Zero-initialise for malloc, silence and no progress.  Must outlive all objects made with it. */
+/* The caller's environment.  Zero-initialise for malloc, silence and no progress.  Must outlive all objects made with
+ * it. */
 typedef struct tn_env {
     /* realloc semantics: p NULL allocates, size 0 frees and returns NULL; NULL otherwise means out of memory. */
     void *(*alloc)(void *user, void *p, size_t old_size, size_t size);
@@ -125,16 +126,19 @@ typedef struct tn_env {
 void *tn_alloc(const tn_env *env, size_t size);                                 /* zeroed */
 void *tn_realloc(const tn_env *env, void *p, size_t old_size, size_t new_size); /* new tail not zeroed */
 void tn_free(const tn_env *env, void *p, size_t size);
-/* Sends a diagnostic (printf format, no trailing newline) and returns code, so that "return tn_fail(...)" reads well. */
+/* Sends a diagnostic (printf format, no trailing newline) and returns code, so that "return tn_fail(...)" reads well.
+ */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-tn_status tn_report(const tn_env *env, tn_severity severity, tn_status code, const char *loc, const char *fmt, ...);
+tn_status
+tn_report(const tn_env *env, tn_severity severity, tn_status code, const char *loc, const char *fmt, ...);
 /* As tn_report with TN_ERROR and a hint ("" for none). */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif
-tn_status tn_fail(const tn_env *env, tn_status code, const char *loc, const char *hint, const char *fmt, ...);
+tn_status
+tn_fail(const tn_env *env, tn_status code, const char *loc, const char *hint, const char *fmt, ...);
 
 #ifdef __cplusplus
 }

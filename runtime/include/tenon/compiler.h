@@ -1,6 +1,7 @@
 /* compiler.h: build or import a graph and compile it into a plan (libtenon).
  *
- * Threads: a graph belongs to one thread at a time; tn_compile uses threads of its own and returns when they are gone. */
+ * Threads: a graph belongs to one thread at a time; tn_compile uses threads of its own and returns when they are gone.
+ */
 #ifndef TENON_COMPILER_H
 #define TENON_COMPILER_H
 
@@ -11,7 +12,8 @@
 extern "C" {
 #endif
 
-/* ---- import ---------------------------------------------------------------------------------------------------------- */
+/* ---- import
+ * ---------------------------------------------------------------------------------------------------------- */
 
 /* Fixes an input's shape: NAME, rank, dims (-1 leaves a dim as it is). */
 typedef struct tn_shape_override {
@@ -20,8 +22,9 @@ typedef struct tn_shape_override {
     int64_t dims[TN_MAX_RANK];
 } tn_shape_override;
 
-/* Fixes an input's value: it becomes a constant and is no input of the graph any more.  For models that take sizes, axes or
- * paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is copied. */
+/* Fixes an input's value: it becomes a constant and is no input of the graph any more.  For models that take sizes,
+ * axes or paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is copied.
+ */
 typedef struct tn_const_input {
     const char *input;
     tn_dtype dtype;
@@ -38,8 +41,8 @@ typedef struct tn_import_options {
     bool ignore_unknown; /* reserved for listing every unsupported node instead of stopping at the first */
 } tn_import_options;
 
-/* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op, domain and
- * opset.  NULL on failure with *status set. */
+/* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
+ * domain and opset.  NULL on failure with *status set. */
 tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status);
 /* The same from memory; base_dir is where external data is looked for (NULL: external data is an error). */
 tn_graph *tn_import_onnx_memory(const tn_env *env, const void *data, size_t size, const char *base_dir,
@@ -58,7 +61,8 @@ typedef struct tn_host_tensor {
 } tn_host_tensor;
 tn_status tn_read_tensor_pb(const tn_env *env, const char *path, tn_host_tensor *out);
 
-/* ---- compile ----------------------------------------------------------------------------------------------------------- */
+/* ---- compile
+ * ----------------------------------------------------------------------------------------------------------- */
 
 typedef enum tn_precision { TN_FP32, TN_PREC_TF32, TN_FP16, TN_PREC_BF16 } tn_precision;
 
@@ -66,14 +70,14 @@ typedef struct tn_compile_options {
     const char *const *targets; /* "sm_90a", ...; NULL: the GPU of this machine */
     size_t n_targets;
     tn_precision precision;
-    bool exact;                 /* only rewrites that keep results bit for bit */
-    bool no_gpu;                /* choose by the cost model, do not look for a GPU */
+    bool exact;  /* only rewrites that keep results bit for bit */
+    bool no_gpu; /* choose by the cost model, do not look for a GPU */
     int cuda_device;
-    double tune_seconds;        /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
-    uint32_t threads;           /* compile threads; 0: all cores */
-    const char *cache_dir;      /* NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": no cache */
-    const char *lockfile;       /* winners to use (and to write if absent); NULL: none */
-    const char *passes;         /* comma-separated pass names instead of the standard pipeline; NULL: standard */
+    double tune_seconds;   /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
+    uint32_t threads;      /* compile threads; 0: all cores */
+    const char *cache_dir; /* NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": no cache */
+    const char *lockfile;  /* winners to use (and to write if absent); NULL: none */
+    const char *passes;    /* comma-separated pass names instead of the standard pipeline; NULL: standard */
 
 } tn_compile_options;
 

@@ -1,19 +1,28 @@
-// host_mma.h: the meaning of tn_mma.cuh's instructions on the CPU.  Asynchronous copies land only when they are waited for.
+// host_mma.h: the meaning of tn_mma.cuh's instructions on the CPU.  Asynchronous copies land only when they are waited
+// for.
 #pragma once
 
 #define HOST_HAS_MMA
 #define TN_DYNAMIC_SMEM(name) unsigned char *const name = host_self().block->smem
 
-inline tn_bits16 tn_ldg16(const void *p) { return *(const tn_bits16 *)p; }
-inline tn_bits8 tn_ldg8(const void *p) { return *(const tn_bits8 *)p; }
+inline tn_bits16 tn_ldg16(const void *p) {
+    return *(const tn_bits16 *)p;
+}
+inline tn_bits8 tn_ldg8(const void *p) {
+    return *(const tn_bits8 *)p;
+}
 
 enum { HOST_SMEM = 232448 };
 inline unsigned char *host_smem_at(host_block &b, unsigned addr, unsigned size) {
     if (addr % size || addr + size > HOST_SMEM) host_error("shared-memory access is misaligned or out of range");
     return b.smem + addr;
 }
-inline unsigned char *host_smem_at(unsigned addr, unsigned size) { return host_smem_at(*host_self().block, addr, size); }
-inline unsigned tn_smem_addr(const void *p) { return (unsigned)((const unsigned char *)p - host_self().block->smem); }
+inline unsigned char *host_smem_at(unsigned addr, unsigned size) {
+    return host_smem_at(*host_self().block, addr, size);
+}
+inline unsigned tn_smem_addr(const void *p) {
+    return (unsigned)((const unsigned char *)p - host_self().block->smem);
+}
 
 inline void tn_cp_async16(unsigned dst, const void *src, bool ok) {
     host_thread &t = host_self();
@@ -31,8 +40,10 @@ template <int N> void tn_cp_async_wait() {
     if (t.n_groups <= N) return;
     const int done = t.n_groups - N, end = t.group_end[done - 1];
     for (int i = 0; i < end; i++) {
-        if (t.copies[i].from) memcpy(t.copies[i].to, t.copies[i].from, 16);
-        else memset(t.copies[i].to, 0, 16);
+        if (t.copies[i].from)
+            memcpy(t.copies[i].to, t.copies[i].from, 16);
+        else
+            memset(t.copies[i].to, 0, 16);
     }
     memmove(t.copies, t.copies + end, sizeof(host_copy) * (size_t)(t.n_copies - end));
     t.n_copies -= end;
@@ -40,7 +51,9 @@ template <int N> void tn_cp_async_wait() {
     t.n_groups -= done;
 }
 
-inline void tn_sts16(unsigned addr, tn_bits16 v) { memcpy(host_smem_at(addr, 16), &v, 16); }
+inline void tn_sts16(unsigned addr, tn_bits16 v) {
+    memcpy(host_smem_at(addr, 16), &v, 16);
+}
 inline void tn_sts8(unsigned addr, unsigned x, unsigned y) {
     memcpy(host_smem_at(addr, 8), &x, 4);
     memcpy(host_smem_at(addr, 8) + 4, &y, 4);
@@ -82,8 +95,12 @@ template <bool TRANS> void host_ldmatrix(unsigned addr, unsigned (&r)[4]) {
     });
     memcpy(r, x.out, sizeof r);
 }
-inline void tn_ldmatrix4(unsigned addr, unsigned (&r)[4]) { host_ldmatrix<false>(addr, r); }
-inline void tn_ldmatrix4_trans(unsigned addr, unsigned (&r)[4]) { host_ldmatrix<true>(addr, r); }
+inline void tn_ldmatrix4(unsigned addr, unsigned (&r)[4]) {
+    host_ldmatrix<false>(addr, r);
+}
+inline void tn_ldmatrix4_trans(unsigned addr, unsigned (&r)[4]) {
+    host_ldmatrix<true>(addr, r);
+}
 
 struct host_mma {
     float *c;
@@ -91,7 +108,8 @@ struct host_mma {
     unsigned b[2];
 };
 // K = 16 (PER 2 elements a register) or 8 (PER 1); get(register, j) is element j as float.
-template <int PER, class Get> void host_mma_op(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, Get get) {
+template <int PER, class Get>
+void host_mma_op(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, Get get) {
     host_mma x = {c, a, {b0, b1}};
     host_warp_op(x, [&](host_mma **l) {
         constexpr int HALF = 4 * PER; // k elements a register column of the quad covers
@@ -120,10 +138,16 @@ inline void tn_mma_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsi
 inline void tn_mma_tf32(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     host_mma_op<1>(c, a, b0, b1, [](unsigned u, int) { return tn_bits_float(u & ~0x1fffu); });
 }
-inline unsigned tn_round_tf32(unsigned f) { return (f + 0x1000u) & ~0x1fffu; }
+inline unsigned tn_round_tf32(unsigned f) {
+    return (f + 0x1000u) & ~0x1fffu;
+}
 
-inline int tn_cluster_rank() { return host_self().rank; }
-inline void tn_cluster_sync() { host_arrive(host_cluster_barrier()); }
+inline int tn_cluster_rank() {
+    return host_self().rank;
+}
+inline void tn_cluster_sync() {
+    host_arrive(host_cluster_barrier());
+}
 inline tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
     tn_bits16 v;
     memcpy(&v, host_smem_at(host_block_of(rank), addr, 16), 16);

@@ -28,17 +28,26 @@ inline void enter() {
 }
 } // namespace host
 
-inline host_thread &host_self() { return host::current->thread; }
-inline host_block &host_block_of(int rank) { return host::blocks[(size_t)rank]; }
-inline host_barrier &host_cluster_barrier() { return host::cluster_barrier; }
+inline host_thread &host_self() {
+    return host::current->thread;
+}
+inline host_block &host_block_of(int rank) {
+    return host::blocks[(size_t)rank];
+}
+inline host_barrier &host_cluster_barrier() {
+    return host::cluster_barrier;
+}
 inline host_ranges &host_memory() {
     static host_ranges m;
     return m;
 }
-inline void host_yield() { swapcontext(&host::current->context, &host::scheduler); }
+inline void host_yield() {
+    swapcontext(&host::current->context, &host::scheduler);
+}
 inline void host_error(const char *what) {
     const host_thread &t = host_self();
-    fprintf(stderr, "block (%u,%u,%u) thread %u: %s\n", t.block->index.x, t.block->index.y, t.block->index.z, t.tid.x, what);
+    fprintf(stderr, "block (%u,%u,%u) thread %u: %s\n", t.block->index.x, t.block->index.y, t.block->index.z, t.tid.x,
+            what);
     exit(2);
 }
 

@@ -1,8 +1,9 @@
 // host_shim.h: CUDA's vocabulary for templates compiled by a C++ compiler (TN_HOST).
 //
-// A cluster's threads run as fibers on one CPU thread.  A fiber runs until it meets a barrier or a warp-wide instruction and
-// continues when all its partners have arrived, so results do not depend on the machine; the order of fibers changes from
-// round to round to bring missing barriers to light.  The functions here are the leaves that tn_device.cuh has on a device.
+// A cluster's threads run as fibers on one CPU thread.  A fiber runs until it meets a barrier or a warp-wide
+// instruction and continues when all its partners have arrived, so results do not depend on the machine; the order of
+// fibers changes from round to round to bring missing barriers to light.  The functions here are the leaves that
+// tn_device.cuh has on a device.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -17,7 +18,9 @@
 #define __grid_constant__
 #define __shared__ static // one block at a time: clusters use dynamic shared memory
 
-struct host_dim { unsigned x, y, z; };
+struct host_dim {
+    unsigned x, y, z;
+};
 
 struct host_copy { // a cp.async that has not landed
     unsigned char *to;
@@ -59,9 +62,15 @@ host_barrier &host_cluster_barrier();
 void host_yield();
 [[noreturn]] void host_error(const char *what);
 
-// An access of global memory: it must be aligned and lie in one of the ranges that the test has declared (none: anywhere).
-struct host_range { const char *from, *to; };
-struct host_ranges { host_range r[64]; int n; };
+// An access of global memory: it must be aligned and lie in one of the ranges that the test has declared (none:
+// anywhere).
+struct host_range {
+    const char *from, *to;
+};
+struct host_ranges {
+    host_range r[64];
+    int n;
+};
 host_ranges &host_memory();
 inline void host_check_access(const void *p, int bytes) {
     if ((uintptr_t)p % (uintptr_t)bytes) host_error("misaligned access");
@@ -107,7 +116,9 @@ template <class T, class Op> void host_warp_op(T &mine, const Op &op) {
     while (w.passed == round) host_yield();
 }
 
-inline void __syncthreads() { host_arrive(host_self().block->barrier); }
+inline void __syncthreads() {
+    host_arrive(host_self().block->barrier);
+}
 
 inline void TN_RELEASE() {}
 inline void TN_WAIT() {
@@ -156,20 +167,35 @@ struct tn_bits16;
 struct tn_bits8;
 tn_bits16 tn_ldg16(const void *p);
 tn_bits8 tn_ldg8(const void *p);
-inline unsigned tn_ldg4(const void *p) { return *(const unsigned *)p; }
-inline unsigned short tn_ldg2(const void *p) { return *(const unsigned short *)p; }
-inline unsigned char tn_ldg1(const void *p) { return *(const unsigned char *)p; }
+inline unsigned tn_ldg4(const void *p) {
+    return *(const unsigned *)p;
+}
+inline unsigned short tn_ldg2(const void *p) {
+    return *(const unsigned short *)p;
+}
+inline unsigned char tn_ldg1(const void *p) {
+    return *(const unsigned char *)p;
+}
 
 template <class T> T host_shuffle(T v, int source) {
-    struct { T in, out; int from; } x = {v, v, source};
+    struct {
+        T in, out;
+        int from;
+    } x = {v, v, source};
     host_warp_op(x, [](auto **l) {
         for (int i = 0; i < 32; i++) l[i]->out = l[l[i]->from < 0 ? i : l[i]->from]->in;
     });
     return x.out;
 }
-template <class T> T tn_shuffle_xor(T v, int lanes) { return host_shuffle(v, host_self().lane ^ lanes); }
-template <class T> T tn_shuffle_up(T v, int lanes) { return host_shuffle(v, host_self().lane - lanes); }
-template <class T> T tn_shuffle_last(T v) { return host_shuffle(v, 31); }
+template <class T> T tn_shuffle_xor(T v, int lanes) {
+    return host_shuffle(v, host_self().lane ^ lanes);
+}
+template <class T> T tn_shuffle_up(T v, int lanes) {
+    return host_shuffle(v, host_self().lane - lanes);
+}
+template <class T> T tn_shuffle_last(T v) {
+    return host_shuffle(v, 31);
+}
 inline unsigned long long tn_double_bits(double d) {
     unsigned long long u;
     memcpy(&u, &d, 8);

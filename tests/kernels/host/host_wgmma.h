@@ -1,7 +1,7 @@
 // host_wgmma.h: the meaning of tn_wgmma.cuh's instructions on the CPU.
 //
-// Products are computed when they are issued, from what shared memory holds then; when they are waited for, their operands must still
-// be the same, since the tensor cores may read them at any time in between.
+// Products are computed when they are issued, from what shared memory holds then; when they are waited for, their
+// operands must still be the same, since the tensor cores may read them at any time in between.
 #pragma once
 #include <vector>
 
@@ -95,10 +95,12 @@ void host_wgmma_op(float (&d)[ACC], unsigned long long a, unsigned long long b, 
         tiles.insert(tiles.end(), {a, b, (unsigned long long)N, (unsigned long long)(TRANS_A | TRANS_B << 1)});
     });
 }
-template <bool TRANS_A, bool TRANS_B, int ACC> void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_half) {
+template <bool TRANS_A, bool TRANS_B, int ACC>
+void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_half) {
     host_wgmma_op<TRANS_A, TRANS_B>(d, a, b, [](unsigned short u) { return tn_half_to_float(u); });
 }
-template <bool TRANS_A, bool TRANS_B, int ACC> void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_bf16) {
+template <bool TRANS_A, bool TRANS_B, int ACC>
+void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_bf16) {
     host_wgmma_op<TRANS_A, TRANS_B>(d, a, b, [](unsigned short u) { return tn_bits_float((unsigned)u << 16); });
 }
 
