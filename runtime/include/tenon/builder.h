@@ -28,6 +28,7 @@ extern "C" {
  * Lists of (name, ID) or (name, ID, attribute struct); tests check that they cover ops.def. */
 
 /* tn_val tn_build_NAME(g, x): elementwise, result type as x's. */
+/* clang-format off */
 #define TN_BUILD_UNARY(B)                                                                                              \
     B(barrier, BARRIER)                                                                                                \
     B(neg, NEG)                                                                                                        \
@@ -72,6 +73,7 @@ extern "C" {
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \
     B(conv, CONV, conv)                                                                                                \
     B(conv_transpose, CONV_TRANSPOSE, conv_transpose) B(layer_norm, LAYER_NORM, norm) B(group_norm, GROUP_NORM, norm)
+/* clang-format on */
 
 #define TN_B(name, ID) tn_val tn_build_##name(tn_graph *g, tn_val x);
 TN_BUILD_UNARY(TN_B)
