@@ -10,11 +10,6 @@
 
 enum { TUNED_CANDIDATES = 14, UNTUNED_CANDIDATES = 4, PROGRESS_MS = 100 };
 
-typedef struct build_job {
-    tn_work *w;
-    size_t k;
-} build_job;
-
 static tn_status check_cancel(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
     double elapsed = tn_now() - c->start;
     double eta = done && total > done ? elapsed / (double)done * (double)(total - done) : -1;
@@ -142,34 +137,34 @@ static bool too_late(tn_compilation *c, tn_work *w) {
 }
 
 static void run_build(void *arg) {
-    build_job *j = arg;
-    tn_compilation *c = j->w->owner;
+    tn_candidate *x = arg;
+    tn_work *w = x->work;
+    tn_compilation *c = w->owner;
     const double start = tn_now();
-    if (!too_late(c, j->w))
-        build_candidate(c, &j->w->c[j->k]);
+    if (!too_late(c, w))
+        build_candidate(c, x);
     else
-        snprintf(j->w->c[j->k].note, sizeof j->w->c[j->k].note, "not built before the deadline");
+        snprintf(x->note, sizeof x->note, "not built before the deadline");
     pthread_mutex_lock(&c->mutex);
     c->build_s += tn_now() - start;
-    j->w->pending--;
-    if (j->w->c[j->k].bin.cubin) j->w->has_kernel = true;
+    w->pending--;
+    if (x->bin.cubin) w->has_kernel = true;
     c->built++;
     pthread_cond_broadcast(&c->built_one);
     pthread_mutex_unlock(&c->mutex);
-    tn_free(c->env, j, sizeof *j);
 }
 
+/* The candidate itself is the job, so that a cancelled queue has nothing to free. */
 static tn_status start_build(tn_compilation *c, tn_work *w, size_t k) {
-    if (w->c[k].is_lt || w->c[k].out || w->c[k].bin.cubin) return TN_OK;
-    build_job *j = tn_alloc(c->env, sizeof *j);
-    if (!j) return TN_E_MEMORY;
-    *j = (build_job){w, k};
+    tn_candidate *x = &w->c[k];
+    if (x->is_lt || x->out || x->bin.cubin) return TN_OK;
+    x->work = w;
     w->owner = c;
     pthread_mutex_lock(&c->mutex);
     w->pending++;
     c->to_build++;
     pthread_mutex_unlock(&c->mutex);
-    return tn_pool_add(c->pool, run_build, j);
+    return tn_pool_add(c->pool, run_build, x);
 }
 
 /* Waits until w's builds are done (w NULL: all), showing progress. */
@@ -340,18 +335,20 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
 
 /* ---- the whole ---- */
 
+tn_pass_options tn_compile_passes(const tn_compile_options *o) {
+    static const tn_dtype compute[] = {
+        [TN_FP32] = TN_F32, [TN_PREC_TF32] = TN_F32, [TN_FP16] = TN_F16, [TN_PREC_BF16] = TN_BF16};
+    return (tn_pass_options){.compute = compute[o->precision],
+                             .tf32 = o->precision == TN_PREC_TF32,
+                             .numerics = o->exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
+                             .check_ranges = true,
+                             .nhwc = true};
+}
+
 static tn_status run_passes(tn_compilation *c) {
-    const tn_compile_options *o = c->opts;
-    tn_precision p = o->precision;
-    tn_pass_options po = {.compute = p == TN_FP16        ? TN_F16
-                                     : p == TN_PREC_BF16 ? TN_BF16
-                                                         : TN_F32,
-                          .tf32 = p == TN_PREC_TF32,
-                          .numerics = o->exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
-                          .check_ranges = true,
-                          .nhwc = true};
+    const tn_pass_options po = tn_compile_passes(c->opts);
     tn_pass_ctx *ctx = tn_pass_ctx_new(c->env, &po);
-    tn_status s = ctx ? tn_run_passes(c->g, o->passes, ctx) : TN_E_MEMORY;
+    tn_status s = ctx ? tn_run_passes(c->g, c->opts->passes, ctx) : TN_E_MEMORY;
     tn_pass_ctx_free(ctx);
     return s == TN_OK ? tn_plan_memory(c->g, &c->mem) : s;
 }

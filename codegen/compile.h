@@ -56,6 +56,9 @@ typedef struct tn_compilation {
     size_t n_const_offsets;
 } tn_compilation;
 
+/* The passes' options that a compilation with these options uses. */
+tn_pass_options tn_compile_passes(const tn_compile_options *o);
+
 /* plan_build.c: the plan's messages. */
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);
 /* Adds the current arch with the winners of all works. */

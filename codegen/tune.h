@@ -14,6 +14,7 @@
 enum { TN_LT_ALGO_BYTES = 64, TN_CANDIDATE_TEXT = 200 };
 
 typedef struct tn_candidate {
+    struct tn_work *work; /* whose candidate it is, for build jobs; set when the list is complete */
     bool is_lt;
     tn_variant v;  /* templates */
     tn_lt_call lt; /* cuBLASLt */

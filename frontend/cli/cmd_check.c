@@ -35,10 +35,17 @@ static void default_tolerance(tn_precision p, tn_dtype out, double *rtol, double
     if (*atol < 0) *atol = table[p][1];
 }
 
-void check_tolerance(const check_options *o, tn_dtype t, double *rtol, double *atol) {
-    *rtol = o->rtol;
-    *atol = o->atol;
-    default_tolerance(o->setup->options.precision, t, rtol, atol);
+bool check_tensor(const check_options *o, const tn_host_tensor *got, const tn_host_tensor *want, cli_diff *d, char *why,
+                  size_t size) {
+    double rtol = o->rtol, atol = o->atol;
+    *why = 0;
+    default_tolerance(o->setup->options.precision, want->dtype, &rtol, &atol);
+    if (!cli_compare(got, want, rtol, atol, d, why, size)) return false;
+    if (d->bad)
+        snprintf(why, size, "%llu of %llu elements differ, first at %llu: %.9g, wanted %.9g",
+                 (unsigned long long)d->bad, (unsigned long long)d->n, (unsigned long long)d->first_bad, d->got,
+                 d->want);
+    return true;
 }
 
 static bool is_dir(const char *path) {
@@ -103,14 +110,8 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
     if (st == TN_OK) st = cli_model_run(m, in, got);
     for (size_t k = 0; st == TN_OK && k < n_out; k++) {
         cli_diff d;
-        char why[400] = "";
-        double rtol, atol;
-        check_tolerance(o, want[k].dtype, &rtol, &atol);
-        bool same = cli_compare(&got[k], &want[k], rtol, atol, &d, why, sizeof why);
-        if (same && d.bad)
-            snprintf(why, sizeof why, "%llu of %llu elements differ, first at %llu: %.9g, recorded %.9g",
-                     (unsigned long long)d.bad, (unsigned long long)d.n, (unsigned long long)d.first_bad, d.got,
-                     d.want);
+        char why[400];
+        bool same = check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
         if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
         if (same && d.cosine < r->cosine) r->cosine = d.cosine;
         if (*why && !*r->why)

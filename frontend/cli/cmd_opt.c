@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "passes/pass.h"
+#include "codegen/compile.h"
 
 static const char help[] =
     "Runs passes over a graph (.onnx or .tn) and prints it as text.  Without --passes it runs the standard pipeline.\n"
@@ -83,19 +83,12 @@ int cmd_opt(cli *c, int argc, const char **argv) {
     } else if (!args || !args[0] || args[1]) {
         rc = cli_usage(c, "opt takes one graph (tenon opt --help)");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
-        tn_precision p = s.options.precision;
-        tn_pass_options o = {.compute = p == TN_FP16        ? TN_F16
-                                        : p == TN_PREC_BF16 ? TN_BF16
-                                                            : TN_F32,
-                             .tf32 = p == TN_PREC_TF32,
-                             .numerics = a.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
-                             .check_ranges = true,
-                             .nhwc = true,
-                             .print_changed = print_changed != 0,
-                             .dump_dir = dump,
-                             .stop_after_rewrite = stop_after > 0 ? (uint32_t)stop_after : 0,
-                             .reproducer = reproducer,
-                             .out = stderr};
+        tn_pass_options o = tn_compile_passes(&s.options);
+        o.print_changed = print_changed != 0;
+        o.dump_dir = dump;
+        o.stop_after_rewrite = stop_after > 0 ? (uint32_t)stop_after : 0;
+        o.reproducer = reproducer;
+        o.out = stderr;
         tn_status st;
         tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
         tn_pass_ctx *pc = g ? tn_pass_ctx_new(&c->env, &o) : NULL;

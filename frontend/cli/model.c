@@ -2,8 +2,8 @@
 #include "frontend/cli/cli.h"
 
 #include <string.h>
+#include "codegen/compile.h"
 #include "ir/eval/eval.h"
-#include "passes/pass.h"
 
 enum { MAX_IO = 256 };
 
@@ -32,14 +32,7 @@ static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, 
 }
 
 static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
-    tn_precision p = s->options.precision;
-    tn_pass_options o = {.compute = p == TN_FP16        ? TN_F16
-                                    : p == TN_PREC_BF16 ? TN_BF16
-                                                        : TN_F32,
-                         .tf32 = p == TN_PREC_TF32,
-                         .numerics = s->options.exact ? TN_NUMERICS_EXACT : TN_NUMERICS_RELAXED,
-                         .check_ranges = true,
-                         .nhwc = true};
+    const tn_pass_options o = tn_compile_passes(&s->options);
     tn_pass_ctx *ctx = tn_pass_ctx_new(&c->env, &o);
     tn_status st = ctx ? tn_run_passes(g, s->options.passes, ctx) : TN_E_MEMORY;
     tn_pass_ctx_free(ctx);

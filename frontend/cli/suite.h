@@ -24,8 +24,10 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
  * graph as it was imported; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
  * 1). */
 int check_random(cli *c, const char *model, const char *const *at, const check_options *o);
-/* The tolerances that the options leave out, for an output of dtype t. */
-void check_tolerance(const check_options *o, tn_dtype t, double *rtol, double *atol);
+/* Compares one output within the options' tolerances (or the defaults for its precision).  why is "" if it agrees, else
+ * says what differs; false if dtypes or shapes do, and d is zero then. */
+bool check_tensor(const check_options *o, const tn_host_tensor *got, const tn_host_tensor *want, cli_diff *d, char *why,
+                  size_t size);
 /* Table by operator, failures with reasons, and the line "N passed, N failed, N skipped". */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 

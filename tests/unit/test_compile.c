@@ -182,19 +182,6 @@ static bool stop_at(void *user, const tn_progress *p) {
     return --*left > 0;
 }
 
-START_TEST(cancelling_leaves_nothing) {
-    if (no_nvrtc()) return;
-    for (int k = 1; k < 6; k++) {
-        int left = k;
-        tn_env env = {.progress = stop_at, .progress_user = &left};
-        void *data;
-        size_t size;
-        ck_assert_int_eq(compile(&env, TN_FP32, &data, &size), TN_E_CANCELLED);
-        ck_assert_ptr_null(data);
-    }
-}
-END_TEST
-
 /* Fails the n-th allocation and counts what is live. */
 typedef struct failing {
     atomic_long left, live;
@@ -213,6 +200,28 @@ static void *fail_alloc(void *user, void *p, size_t old_size, size_t size) {
     if (q && !p) atomic_fetch_add(&f->live, 1);
     return q;
 }
+
+/* Cancelled at every step in turn, also while builds wait in the queue. */
+START_TEST(cancelling_leaves_nothing) {
+    if (no_nvrtc()) return;
+    tn_status s = TN_E_CANCELLED;
+    for (int k = 1; s != TN_OK; k++) {
+        int left = k;
+        failing f = {.left = 1 << 30};
+        tn_env env = {.alloc = fail_alloc, .alloc_user = &f, .progress = stop_at, .progress_user = &left};
+        void *data;
+        size_t size;
+        s = compile(&env, TN_FP32, &data, &size);
+        if (s == TN_OK)
+            tn_free(&env, data, size);
+        else
+            ck_assert_ptr_null(data);
+        ck_assert_msg(s == TN_OK || s == TN_E_CANCELLED, "step %d: %s", k, tn_status_text(s));
+        ck_assert_msg(atomic_load(&f.live) == 0, "step %d: %ld blocks leak", k, atomic_load(&f.live));
+        ck_assert_int_lt(k, 1000);
+    }
+}
+END_TEST
 
 START_TEST(running_out_of_memory) {
     if (no_nvrtc()) return;
