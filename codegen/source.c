@@ -90,7 +90,9 @@ static void expand(unit *u, const char *file, const char *text) {
             }
             expand(u, name, inner);
             puts_line(u, TN_SOURCE_MARK, file);
-        } else if (n < 12 || memcmp(line, "#pragma once", 12)) {
+        } else if (n >= 12 && !memcmp(line, "#pragma once", 12)) {
+            put(u, "\n", 1); /* lines keep their numbers */
+        } else {
             put(u, line, n);
             put(u, "\n", 1);
         }

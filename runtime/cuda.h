@@ -15,6 +15,7 @@ enum { TN_CUDA_DRIVER_NEEDED = 12000 };
 typedef struct tn_cuda {
     const tn_env *env;
     void *lib;
+    bool emulated;      /* runtime/emu/driver.c: images are sources, there are no graphs */
     int driver_version; /* 13000 for 13.0 */
     int device_count;
 #define CU(name, version, optional) __typeof__(name) *name;

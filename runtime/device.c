@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/emu/driver.h"
 #include "runtime/launch.h"
 
 /* "sm_90a" -> 90 and 'a'; false if the name is not of that form. */
@@ -52,9 +53,41 @@ static bool needs_lt(const TnPlan__Arch *a) {
     return false;
 }
 
+/* The architecture whose code runs on this device. */
+static tn_status pick_arch(const tn_plan *p, tn_plan_device *d) {
+    size_t k = tn_arch_pick(p->pb, d->info.cc);
+    if (k == p->pb->n_archs && d->cu->emulated && k) k = 0;
+    if (k == p->pb->n_archs) return no_arch(p, &d->info);
+    d->arch = p->pb->archs[k];
+    if (d->cu->emulated && needs_lt(d->arch))
+        return tn_fail(p->env, TN_E_UNSUPPORTED, "", "compile the model with --no-gpu, which chooses kernels only",
+                       "the plan calls cuBLASLt, which is not emulated");
+    return TN_OK;
+}
+
 /* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
+/* The blob that the device makes a module of. */
+static uint32_t module_blob(const tn_plan_device *d, const TnPlan__Kernel *k) {
+    return d->cu->emulated ? k->source : k->cubin;
+}
+
+static tn_status load_source(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
+    const void *text;
+    size_t size;
+    if (k->source >= d->n_modules)
+        return tn_fail(p->env, TN_E_UNSUPPORTED, k->name, "compile the plan again", "the plan holds no source to emulate");
+    tn_status st = tn_plan_blob(p, k->source, &text, &size);
+    char *copy = st == TN_OK ? tn_alloc(p->env, size + 1) : NULL;
+    if (!copy) return st == TN_OK ? tn_fail(p->env, TN_E_MEMORY, k->name, "", "out of memory") : st;
+    memcpy(copy, text, size);
+    st = TN_CU(d->cu, cuModuleLoadDataEx(&d->modules[k->source], copy, 0, NULL, NULL), k->name);
+    tn_free(p->env, copy, size + 1);
+    return st;
+}
+
 static tn_status load_module(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
+    if (d->cu->emulated) return load_source(p, d, k);
     const void *cubin;
     size_t size;
     char log[1024] = "";
@@ -74,9 +107,9 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     tn_status st = TN_OK;
     for (size_t i = 0; st == TN_OK && i < a->n_kernels; i++) {
         const TnPlan__Kernel *k = a->kernels[i];
-        if (!d->modules[k->cubin]) st = load_module(p, d, k);
-        if (st == TN_OK)
-            st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[k->cubin], k->name), k->name);
+        const uint32_t blob = module_blob(d, k);
+        if (blob >= d->n_modules || !d->modules[blob]) st = load_module(p, d, k);
+        if (st == TN_OK) st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[blob], k->name), k->name);
     }
     for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
     for (size_t i = 0; st == TN_OK && i < a->n_steps; i++) {
@@ -167,19 +200,13 @@ static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-static tn_status open_device(tn_plan *p, int ordinal, tn_plan_device **out) {
+static tn_status open_device(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
     tn_plan_device *d = tn_alloc(p->env, sizeof *d);
     if (!d) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
     d->env = p->env;
-    tn_status st = tn_cuda_open(p->env, &d->cu);
+    tn_status st = emulated ? tn_emu_driver_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
     if (st == TN_OK) st = tn_cuda_device_info(d->cu, ordinal, &d->info);
-    if (st == TN_OK) {
-        size_t k = tn_arch_pick(p->pb, d->info.cc);
-        if (k == p->pb->n_archs)
-            st = no_arch(p, &d->info);
-        else
-            d->arch = p->pb->archs[k];
-    }
+    if (st == TN_OK) st = pick_arch(p, d);
     if (st == TN_OK && needs_lt(d->arch)) st = tn_cublaslt_open(p->env, &d->lt);
     if (st == TN_OK) st = allocate(p, d);
     if (st == TN_OK) st = fill_device(p, d);
@@ -192,12 +219,12 @@ static tn_status open_device(tn_plan *p, int ordinal, tn_plan_device **out) {
 }
 
 /* Contexts made at the same time load once: device_mutex is held while one of them does. */
-tn_status tn_plan_device_acquire(tn_plan *p, int ordinal, tn_plan_device **out) {
+tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
     tn_status st = TN_OK;
     pthread_mutex_lock(&p->device_mutex);
     tn_plan_device *d = p->devices;
-    while (d && d->info.ordinal != ordinal) d = d->next;
-    if (!d && (st = open_device(p, ordinal, &d)) == TN_OK) {
+    while (d && (d->info.ordinal != ordinal || d->cu->emulated != emulated)) d = d->next;
+    if (!d && (st = open_device(p, emulated, ordinal, &d)) == TN_OK) {
         d->next = p->devices;
         p->devices = d;
     }

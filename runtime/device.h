@@ -32,8 +32,8 @@ typedef struct tn_plan_device {
  * pb->n_archs if there is none. */
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
 
-/* Opens the plan on a GPU, or shares what another context opened.  Errors as tn_context_new. */
-tn_status tn_plan_device_acquire(tn_plan *p, int ordinal, tn_plan_device **out);
+/* Opens the plan on a GPU or on the emulated one, or shares what another context opened.  Errors as tn_context_new. */
+tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out);
 void tn_plan_device_release(tn_plan *p, tn_plan_device *d);
 
 #endif

@@ -13,7 +13,7 @@
 #include "tn_variant.cuh"
 
 extern "C" __global__ void __launch_bounds__(TN_BX *TN_BY) TN_KERNEL(const __grid_constant__ tn_args args) {
-    __shared__ tn_acc part[TN_BY > 1 ? TN_BY * TN_BX * TN_VEC : 1];
+    TN_SHARED(tn_acc, part, [TN_BY > 1 ? TN_BY * TN_BX * TN_VEC : 1]);
     TN_RELEASE();
     TN_WAIT();
     const int tx = (int)threadIdx.x % TN_BX, ty = (int)threadIdx.x / TN_BX;

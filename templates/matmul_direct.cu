@@ -15,7 +15,8 @@
 #define TN_THREADS (TN_BM * TN_BN / (TN_T * TN_T))
 
 extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    __shared__ tn_val a[TN_BK][TN_BM + 1], b[TN_BK][TN_BN + 1];
+    TN_SHARED(tn_val, a, [TN_BK][TN_BM + 1]);
+    TN_SHARED(tn_val, b, [TN_BK][TN_BN + 1]);
     TN_RELEASE();
     TN_WAIT();
     const tn_index tiles_m = (TN_M + TN_BM - 1) / TN_BM, tiles_n = (TN_N + TN_BN - 1) / TN_BN;

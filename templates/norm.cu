@@ -40,7 +40,7 @@ TN_DEV void tn_finish_row(const tn_args &args, tn_index row, tn_index col, const
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    __shared__ tn_acc scratch[TN_BLOCK / 32];
+    TN_SHARED(tn_acc, scratch, [TN_BLOCK / 32]);
     TN_RELEASE();
     TN_WAIT();
     const int lane = (int)threadIdx.x % TN_TPR;

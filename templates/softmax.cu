@@ -15,7 +15,7 @@
 #include "tn_variant.cuh"
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    __shared__ tn_acc scratch[TN_BLOCK / 32];
+    TN_SHARED(tn_acc, scratch, [TN_BLOCK / 32]);
     TN_RELEASE();
     TN_WAIT();
     const int lane = (int)threadIdx.x % TN_TPR;

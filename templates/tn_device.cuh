@@ -1,19 +1,28 @@
 // tn_device.cuh: the types and functions that every template may use.
 //
-// It includes nothing: NVRTC compiles it in a few milliseconds.  Each PTX instruction that a template needs is one small
-// function, here or in tn_mma.cuh; templates themselves hold no assembler.  Under TN_HOST those functions come from
-// tests/kernels/host/host_shim.h instead, which runs a block on the CPU.
+// It includes nothing: NVRTC compiles it in a few milliseconds.  Templates hold no assembler: each PTX instruction is one
+// small function, here, in tn_mma.cuh, tn_wgmma.cuh or tn_async.cuh, with two bodies: the instruction, and under TN_HOST
+// what it means on the CPU (tn_emu.h).
 #pragma once
 
 #ifdef TN_HOST
-#include <host_shim.h> // angle brackets: not part of a generated source
-#define TN_DEV static inline
+#define TN_DEV static inline __attribute__((always_inline))
+#define TN_MEMBER __attribute__((always_inline))
 #define TN_UNROLL
-#define TN_CHECK_ACCESS(p, bytes) host_check_access(p, bytes)
 #else
 #define TN_DEV static __device__ __forceinline__
+#define TN_MEMBER __device__ __forceinline__
 #define TN_UNROLL _Pragma("unroll")
-#define TN_CHECK_ACCESS(p, bytes) ((void)0)
+#endif
+
+// An array in shared memory: TN_SHARED(float, tile, [32][33]).
+#ifdef TN_HOST
+#define TN_SHARED(type, name, ...)                                                                                     \
+    typedef type tn_shared_##name __VA_ARGS__;                                                                         \
+    tn_shared_##name &name = *(tn_shared_##name *)tn_emu->shared_variable(                                             \
+        tn_emu_self, #name, __COUNTER__, sizeof(tn_shared_##name), alignof(tn_shared_##name))
+#else
+#define TN_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
 #endif
 
 // ---- storage types ---------------------------------------------------------------------------------------------------
@@ -31,99 +40,158 @@ struct alignas(8) tn_bits8 { unsigned x, y; };
 
 // ---- leaf functions: one instruction each ------------------------------------------------------------------------------
 
-#ifndef TN_HOST
-
 // Lets the next kernel of the stream become resident, and waits until the previous one has finished and its writes are seen.
-#if __CUDA_ARCH__ >= 900
-TN_DEV void TN_RELEASE() { asm volatile("griddepcontrol.launch_dependents;"); }
-TN_DEV void TN_WAIT() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-#else
-TN_DEV void TN_RELEASE() {}
-TN_DEV void TN_WAIT() {}
+TN_DEV void TN_RELEASE() {
+#ifdef TN_HOST
+    tn_emu->grid_release(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
 #endif
+}
+TN_DEV void TN_WAIT() {
+#ifdef TN_HOST
+    tn_emu->grid_wait(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
 
 TN_DEV float tn_bits_float(unsigned u) { return __uint_as_float(u); }
 TN_DEV unsigned tn_float_bits(float f) { return __float_as_uint(f); }
+TN_DEV unsigned long long tn_double_bits(double d) { return (unsigned long long)__double_as_longlong(d); }
+TN_DEV double tn_bits_double(unsigned long long u) { return __longlong_as_double((long long)u); }
 
 TN_DEV float tn_half_to_float(unsigned short h) {
+#ifdef TN_HOST
+    const unsigned sign = (unsigned)(h & 0x8000u) << 16, e = (h >> 10) & 31u, m = h & 1023u;
+    if (e == 31) return tn_bits_float(m ? 0x7fffffffu : sign | 0x7f800000u);
+    if (e) return tn_bits_float(sign | (e + 112) << 23 | m << 13);
+    const float f = (float)m * 5.9604644775390625e-8f; // subnormal: steps of 2^-24
+    return sign ? -f : f;
+#else
     float f;
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
     return f;
+#endif
 }
 TN_DEV unsigned short tn_float_to_half(float f) {
+#ifdef TN_HOST
+    const unsigned u = tn_float_bits(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
+    if (a > 0x7f800000u) return 0x7fffu;
+    if (a >= 0x477ff000u) return (unsigned short)(sign | 0x7c00u);
+    if (a < 0x38800000u) return (unsigned short)(sign | (unsigned)(int)rintf(fabsf(f) * 16777216.0f));
+    return (unsigned short)(sign | ((a + 0xfffu + ((a >> 13) & 1u) - (112u << 23)) >> 13));
+#else
     unsigned short h;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
     return h;
+#endif
 }
 TN_DEV unsigned short tn_float_to_bf16(float f) {
+#ifdef TN_HOST
+    const unsigned u = tn_float_bits(f);
+    if ((u & 0x7fffffffu) > 0x7f800000u) return 0x7fffu;
+    return (unsigned short)((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+#else
     unsigned short h;
     asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
     return h;
+#endif
 }
 // Two at a time: lo in the low half of the result.
 TN_DEV unsigned tn_floats_to_half2(float lo, float hi) {
+#ifdef TN_HOST
+    return tn_float_to_half(lo) | (unsigned)tn_float_to_half(hi) << 16;
+#else
     unsigned r;
     asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
     return r;
+#endif
 }
 TN_DEV unsigned tn_floats_to_bf16x2(float lo, float hi) {
+#ifdef TN_HOST
+    return tn_float_to_bf16(lo) | (unsigned)tn_float_to_bf16(hi) << 16;
+#else
     unsigned r;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
     return r;
+#endif
+}
+
+// The larger and the smaller of two; NaN if one is NaN.
+TN_DEV float tn_max_nan(float a, float b) {
+#ifdef TN_HOST
+    if (a != a || b != b) return tn_bits_float(0x7fffffffu);
+    return a == b ? tn_bits_float(tn_float_bits(a) & tn_float_bits(b)) : a > b ? a : b; // +0 is above -0
+#else
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+#endif
+}
+TN_DEV float tn_min_nan(float a, float b) {
+#ifdef TN_HOST
+    if (a != a || b != b) return tn_bits_float(0x7fffffffu);
+    return a == b ? tn_bits_float(tn_float_bits(a) | tn_float_bits(b)) : a < b ? a : b;
+#else
+    float r;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+#endif
 }
 
 // Loads through the read-only path: only for memory that no kernel writes (weights).
 TN_DEV tn_bits16 tn_ldg16(const void *p) {
+#ifdef TN_HOST
+    return *(const tn_bits16 *)p;
+#else
     tn_bits16 v;
     asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
     return v;
+#endif
 }
 TN_DEV tn_bits8 tn_ldg8(const void *p) {
+#ifdef TN_HOST
+    return *(const tn_bits8 *)p;
+#else
     tn_bits8 v;
     asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
     return v;
+#endif
 }
 TN_DEV unsigned tn_ldg4(const void *p) {
+#ifdef TN_HOST
+    return *(const unsigned *)p;
+#else
     unsigned v;
     asm("ld.global.nc.u32 %0, [%1];" : "=r"(v) : "l"(p));
     return v;
+#endif
 }
 TN_DEV unsigned short tn_ldg2(const void *p) {
+#ifdef TN_HOST
+    return *(const unsigned short *)p;
+#else
     unsigned short v;
     asm("ld.global.nc.u16 %0, [%1];" : "=h"(v) : "l"(p));
     return v;
+#endif
 }
 TN_DEV unsigned char tn_ldg1(const void *p) {
+#ifdef TN_HOST
+    return *(const unsigned char *)p;
+#else
     unsigned v;
     asm("ld.global.nc.u8 %0, [%1];" : "=r"(v) : "l"(p));
     return (unsigned char)v;
+#endif
 }
 
 // The whole warp takes part in these.
-TN_DEV float tn_shuffle_xor(float v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-TN_DEV double tn_shuffle_xor(double v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-TN_DEV int tn_shuffle_xor(int v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-TN_DEV unsigned tn_shuffle_xor(unsigned v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-TN_DEV long long tn_shuffle_xor(long long v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
-TN_DEV unsigned long long tn_shuffle_xor(unsigned long long v, int lanes) {
-    return __shfl_xor_sync(0xffffffffu, v, lanes);
-}
-TN_DEV float tn_shuffle_up(float v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-TN_DEV double tn_shuffle_up(double v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-TN_DEV int tn_shuffle_up(int v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-TN_DEV unsigned tn_shuffle_up(unsigned v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-TN_DEV long long tn_shuffle_up(long long v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-TN_DEV unsigned long long tn_shuffle_up(unsigned long long v, int lanes) {
-    return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes);
-}
-
+template <typename T> TN_DEV T tn_shuffle_xor(T v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
+template <typename T> TN_DEV T tn_shuffle_up(T v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
 // The value of lane 31.
 template <typename T> TN_DEV T tn_shuffle_last(T v) { return __shfl_sync(0xffffffffu, v, 31); }
-
-TN_DEV unsigned long long tn_double_bits(double d) { return (unsigned long long)__double_as_longlong(d); }
-TN_DEV double tn_bits_double(unsigned long long u) { return __longlong_as_double((long long)u); }
-
-#endif // TN_HOST
 
 // ---- constants ------------------------------------------------------------------------------------------------------------
 
@@ -136,14 +204,6 @@ template <typename T> struct tn_limits;
         TN_DEV T lowest() { return (T)(LO); }                                                                          \
         TN_DEV T highest() { return (T)(HI); }                                                                         \
     };
-#undef TN_DEV
-#ifdef TN_HOST
-#define TN_DEV static inline
-#define TN_MEMBER
-#else
-#define TN_DEV static __device__ __forceinline__
-#define TN_MEMBER __device__ __forceinline__
-#endif
 TN_LIMITS(float, -TN_INF, TN_INF)
 TN_LIMITS(double, -(double)TN_INF, (double)TN_INF)
 TN_LIMITS(signed char, -128, 127)
@@ -222,71 +282,56 @@ template <typename T, int N> struct tn_pack {
 template <int BYTES> struct tn_access; // the access of that many bytes
 template <> struct tn_access<16> {
     TN_DEV void load(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 16);
         *(tn_bits16 *)d = *(const tn_bits16 *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 16);
         *(tn_bits16 *)d = tn_ldg16(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        TN_CHECK_ACCESS(d, 16);
         *(tn_bits16 *)d = *(const tn_bits16 *)s;
     }
 };
 template <> struct tn_access<8> {
     TN_DEV void load(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 8);
         *(tn_bits8 *)d = *(const tn_bits8 *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 8);
         *(tn_bits8 *)d = tn_ldg8(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        TN_CHECK_ACCESS(d, 8);
         *(tn_bits8 *)d = *(const tn_bits8 *)s;
     }
 };
 template <> struct tn_access<4> {
     TN_DEV void load(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 4);
         *(unsigned *)d = *(const unsigned *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 4);
         *(unsigned *)d = tn_ldg4(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        TN_CHECK_ACCESS(d, 4);
         *(unsigned *)d = *(const unsigned *)s;
     }
 };
 template <> struct tn_access<2> {
     TN_DEV void load(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 2);
         *(unsigned short *)d = *(const unsigned short *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 2);
         *(unsigned short *)d = tn_ldg2(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        TN_CHECK_ACCESS(d, 2);
         *(unsigned short *)d = *(const unsigned short *)s;
     }
 };
 template <> struct tn_access<1> {
     TN_DEV void load(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 1);
         *(unsigned char *)d = *(const unsigned char *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
-        TN_CHECK_ACCESS(s, 1);
         *(unsigned char *)d = tn_ldg1(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        TN_CHECK_ACCESS(d, 1);
         *(unsigned char *)d = *(const unsigned char *)s;
     }
 };
@@ -318,7 +363,6 @@ template <int A, typename T, int N> TN_DEV void tn_store(T *p, const tn_pack<T, 
 
 // One element as register value; `if` reads only where ok holds and gives 0 elsewhere.
 template <typename T> TN_DEV typename tn_reg<T>::type tn_get(const T *p) {
-    TN_CHECK_ACCESS(p, (int)sizeof(T));
     return tn_to_reg(*p);
 }
 template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const(const T *p) {
@@ -333,18 +377,15 @@ template <typename T> TN_DEV typename tn_reg<T>::type tn_get_const_if(bool ok, c
     return ok ? tn_get_const(p) : (typename tn_reg<T>::type)0;
 }
 template <typename T> TN_DEV void tn_put(T *p, typename tn_reg<T>::type v) {
-    TN_CHECK_ACCESS(p, (int)sizeof(T));
     tn_from_reg(*p, v);
 }
 
 // 4-bit elements, two a byte, low nibble first; i counts elements.
 TN_DEV signed char tn_get_i4(const unsigned char *p, long long i) {
-    TN_CHECK_ACCESS(p + (i >> 1), 1);
     const int v = (p[i >> 1] >> ((i & 1) * 4)) & 15;
     return (signed char)(v >= 8 ? v - 16 : v);
 }
 TN_DEV unsigned char tn_get_u4(const unsigned char *p, long long i) {
-    TN_CHECK_ACCESS(p + (i >> 1), 1);
     return (unsigned char)((p[i >> 1] >> ((i & 1) * 4)) & 15);
 }
 

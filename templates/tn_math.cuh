@@ -3,21 +3,8 @@
 #pragma once
 #include "tn_device.cuh"
 
-#ifndef TN_HOST
-TN_DEV float tn_max(float a, float b) {
-    float r;
-    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
-TN_DEV float tn_min(float a, float b) {
-    float r;
-    asm("min.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
-    return r;
-}
-#else
-TN_DEV float tn_max(float a, float b) { return a != a || a > b ? a : b; }
-TN_DEV float tn_min(float a, float b) { return a != a || a < b ? a : b; }
-#endif
+TN_DEV float tn_max(float a, float b) { return tn_max_nan(a, b); }
+TN_DEV float tn_min(float a, float b) { return tn_min_nan(a, b); }
 TN_DEV double tn_max(double a, double b) { return a != a || a > b ? a : b; }
 TN_DEV double tn_min(double a, double b) { return a != a || a < b ? a : b; }
 template <typename T> TN_DEV T tn_max(T a, T b) { return a > b ? a : b; }

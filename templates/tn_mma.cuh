@@ -1,103 +1,194 @@
 // tn_mma.cuh: tensor-core, asynchronous-copy, shared-memory and cluster instructions, one small function each.
 //
-// Shared memory is addressed by 32-bit byte addresses (tn_smem_addr).  Under TN_HOST the same functions come from
-// host_mma.h, which gives them the meaning that the PTX manual defines, so that whole templates run on the CPU.
+// Shared memory is addressed by 32-bit byte addresses (tn_smem_addr).
 #pragma once
 #include "tn_device.cuh"
 
-#ifdef TN_HOST
-#include <host_mma.h>
-#else
-
 // The block's dynamic shared memory.
+#ifdef TN_HOST
+#define TN_DYNAMIC_SMEM(name) unsigned char *const name = (unsigned char *)tn_emu->shared_dynamic(tn_emu_self, 128)
+#else
 #define TN_DYNAMIC_SMEM(name) extern __shared__ __align__(128) unsigned char name[]
+#endif
 
-TN_DEV unsigned tn_smem_addr(const void *p) { return (unsigned)__cvta_generic_to_shared(p); }
+TN_DEV unsigned tn_smem_addr(const void *p) {
+#ifdef TN_HOST
+    return tn_emu->shared_address(tn_emu_self, p);
+#else
+    return (unsigned)__cvta_generic_to_shared(p);
+#endif
+}
 
 // Copies 16 bytes from global to shared memory in the background; writes zeros instead where !ok (src is not read then).
 TN_DEV void tn_cp_async16(unsigned dst, const void *src, bool ok) {
+#ifdef TN_HOST
+    tn_emu->cp_async(tn_emu_self, dst, src, 16, ok ? 16 : 0);
+#else
     asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(ok ? 16 : 0)
                  : "memory");
+#endif
 }
-TN_DEV void tn_cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+TN_DEV void tn_cp_async_commit() {
+#ifdef TN_HOST
+    tn_emu->cp_async_commit(tn_emu_self);
+#else
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
 // Waits until at most N of this thread's newest groups are still in flight.
-template <int N> TN_DEV void tn_cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+template <int N> TN_DEV void tn_cp_async_wait() {
+#ifdef TN_HOST
+    tn_emu->cp_async_wait(tn_emu_self, N);
+#else
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+#endif
+}
 
 TN_DEV void tn_sts16(unsigned addr, tn_bits16 v) {
+#ifdef TN_HOST
+    *(tn_bits16 *)(tn_emu_self->shared + addr) = v;
+#else
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(addr), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");
+#endif
 }
 TN_DEV void tn_sts8(unsigned addr, unsigned x, unsigned y) {
+#ifdef TN_HOST
+    const tn_bits8 v = {x, y};
+    *(tn_bits8 *)(tn_emu_self->shared + addr) = v;
+#else
     asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(addr), "r"(x), "r"(y) : "memory");
+#endif
 }
 TN_DEV tn_bits16 tn_lds16(unsigned addr) {
+#ifdef TN_HOST
+    return *(const tn_bits16 *)(tn_emu_self->shared + addr);
+#else
     tn_bits16 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                  : "r"(addr)
                  : "memory");
     return v;
+#endif
 }
 TN_DEV unsigned tn_lds4(unsigned addr) {
+#ifdef TN_HOST
+    return *(const unsigned *)(tn_emu_self->shared + addr);
+#else
     unsigned v;
     asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(addr) : "memory");
     return v;
+#endif
 }
 
 // Four 8x8 matrices of 16-bit elements: lanes 8i..8i+7 give the addresses of matrix i's rows; lane l receives elements
 // 2(l%4), 2(l%4)+1 of row l/4 of matrix i in r[i] (of the transposed matrix with _trans).
 TN_DEV void tn_ldmatrix4(unsigned addr, unsigned (&r)[4]) {
+#ifdef TN_HOST
+    unsigned x[4];
+    tn_emu->ldmatrix(tn_emu_self, addr, 4, 0, x);
+    for (int i = 0; i < 4; i++) r[i] = x[i];
+#else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(addr)
                  : "memory");
+#endif
 }
 TN_DEV void tn_ldmatrix4_trans(unsigned addr, unsigned (&r)[4]) {
+#ifdef TN_HOST
+    unsigned x[4];
+    tn_emu->ldmatrix(tn_emu_self, addr, 4, 1, x);
+    for (int i = 0; i < 4; i++) r[i] = x[i];
+#else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(addr)
                  : "memory");
+#endif
 }
+
+#ifdef TN_HOST
+TN_DEV void tn_host_mma(tn_emu_elem type, int k, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    unsigned d[4] = {tn_float_bits(c[0]), tn_float_bits(c[1]), tn_float_bits(c[2]), tn_float_bits(c[3])};
+    const unsigned x[4] = {a[0], a[1], a[2], a[3]}, y[2] = {b0, b1};
+    tn_emu->mma(tn_emu_self, type, type, k, d, x, y);
+    for (int i = 0; i < 4; i++) c[i] = tn_bits_float(d[i]);
+}
+#endif
 
 // c += a (16 x K) * b (K x 8), float32 accumulation.  K = 16 for 16-bit elements, 8 for tf32: 32 bytes either way.  With
 // g = lane / 4 and t = lane % 4: c[0], c[1] are (g, 2t), (g, 2t+1) and c[2], c[3] the same of row g + 8.
 TN_DEV void tn_mma_f16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#ifdef TN_HOST
+    tn_host_mma(TN_EMU_F16, 16, c, a, b0, b1);
+#else
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
         "%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
 }
 TN_DEV void tn_mma_bf16(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#ifdef TN_HOST
+    tn_host_mma(TN_EMU_BF16, 16, c, a, b0, b1);
+#else
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, "
         "%2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
 }
 TN_DEV void tn_mma_tf32(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#ifdef TN_HOST
+    tn_host_mma(TN_EMU_TF32, 8, c, a, b0, b1);
+#else
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
         "%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
 }
 // Rounds the bits of a float32 to tf32 (to nearest, ties away).
 TN_DEV unsigned tn_round_tf32(unsigned f) {
+#ifdef TN_HOST
+    if ((f & 0x7fffffffu) > 0x7f800000u) return 0x7fffffffu;
+    return (f + 0x1000u) & ~0x1fffu;
+#else
     unsigned r;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(f)));
     return r;
+#endif
 }
 
 // Thread-block clusters (sm_90 and later; elsewhere a cluster is one block).
-#if __CUDA_ARCH__ >= 900
 TN_DEV int tn_cluster_rank() {
+#ifdef TN_HOST
+    return (int)tn_emu_self->rank;
+#elif __CUDA_ARCH__ >= 900
     unsigned r;
     asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
     return (int)r;
+#else
+    return 0;
+#endif
 }
 TN_DEV void tn_cluster_sync() {
+#ifdef TN_HOST
+    tn_emu->cluster_arrive(tn_emu_self);
+    tn_emu->cluster_wait(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
     asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+#else
+    __syncthreads();
+#endif
 }
 // 16 bytes of shared memory of another block of the cluster, at the address that the caller's own copy has.
 TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
+#ifdef TN_HOST
+    return *(const tn_bits16 *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank);
+#elif __CUDA_ARCH__ >= 900
     unsigned remote;
     tn_bits16 v;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(addr), "r"(rank));
@@ -106,14 +197,11 @@ TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
                  : "r"(remote)
                  : "memory");
     return v;
-}
 #else
-TN_DEV int tn_cluster_rank() { return 0; }
-TN_DEV void tn_cluster_sync() { __syncthreads(); }
-TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int) { return tn_lds16(addr); }
+    (void)rank;
+    return tn_lds16(addr);
 #endif
-
-#endif // TN_HOST
+}
 
 // ---- 16 bytes of elements from registers ---------------------------------------------------------------------------------
 

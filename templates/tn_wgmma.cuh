@@ -5,7 +5,6 @@
 // swizzle: panels of rows of 128 bytes, whose 16-byte chunk c of row r stands at chunk c ^ (r % 8), 1024-byte aligned.
 //   K-major:   a row is an m or n and holds 64 elements along k.
 //   otherwise: a row is a k and holds 64 elements along m or n; the panels of 64 k follow each other along m or n.
-// Under TN_HOST the same functions come from host_wgmma.h.
 #pragma once
 #include "tn_mma.cuh"
 
@@ -27,28 +26,66 @@ template <bool KMAJOR> TN_DEV unsigned long long tn_wgmma_step(unsigned long lon
     return tile + (unsigned long long)(steps * (KMAJOR ? 32 : 16 * TN_PANEL_ROW) >> 4);
 }
 
-#ifdef TN_HOST
-#include <host_wgmma.h>
-#else
-
 // The block's dynamic shared memory, aligned for the swizzle.
+#ifdef TN_HOST
+#define TN_SWIZZLED_SMEM(name) unsigned char *const name = (unsigned char *)tn_emu->shared_dynamic(tn_emu_self, 1024)
+#else
 #define TN_SWIZZLED_SMEM(name) extern __shared__ __align__(1024) unsigned char name[]
+#endif
 
 // Makes this thread's earlier writes of shared memory, copies that it has waited for included, visible to wgmma (after a barrier).
-TN_DEV void tn_fence_wgmma_operands() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+TN_DEV void tn_fence_wgmma_operands() {
+#ifdef TN_HOST
+    tn_emu->fence(tn_emu_self, TN_EMU_FENCE_PROXY_ASYNC);
+#else
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
 // Orders accesses of accumulator registers before the wgmmas that follow.
-TN_DEV void tn_wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-TN_DEV void tn_wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+TN_DEV void tn_wgmma_fence() {
+#ifdef TN_HOST
+    tn_emu->wgmma_fence(tn_emu_self);
+#else
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+TN_DEV void tn_wgmma_commit() {
+#ifdef TN_HOST
+    tn_emu->wgmma_commit(tn_emu_self);
+#else
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
 // Waits until at most N of the warpgroup's newest groups are still running.
-template <int N> TN_DEV void tn_wgmma_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+template <int N> TN_DEV void tn_wgmma_wait() {
+#ifdef TN_HOST
+    tn_emu->wgmma_wait(tn_emu_self, N);
+#else
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+#endif
+}
 // Keeps the compiler from moving uses of the accumulators across a wait or a fence.
 template <int N> TN_DEV void tn_wgmma_pin(float (&d)[N]) {
+#ifdef TN_HOST
+    (void)d;
+#else
     TN_UNROLL
     for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
+#endif
 }
 
 // d += A (64 x 16) * B (16 x 2N).  With g = lane / 4 and t = lane % 4 of warp w: d[4j], d[4j+1] are row 16w + g, columns 8j + 2t
 // and 8j + 2t + 1; d[4j+2], d[4j+3] the same of row g + 8.
+#ifdef TN_HOST
+template <bool TRANS_A, bool TRANS_B, int ACC>
+TN_DEV void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_half) {
+    tn_emu->wgmma(tn_emu_self, TN_EMU_F16, TN_EMU_F16, 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A, TRANS_B);
+}
+template <bool TRANS_A, bool TRANS_B, int ACC>
+TN_DEV void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_bf16) {
+    tn_emu->wgmma(tn_emu_self, TN_EMU_BF16, TN_EMU_BF16, 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A, TRANS_B);
+}
+#else
 #define TN_REGS10(t) "%" #t "0,%" #t "1,%" #t "2,%" #t "3,%" #t "4,%" #t "5,%" #t "6,%" #t "7,%" #t "8,%" #t "9,"
 #define TN_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define TN_D16(i) TN_D4(i), TN_D4(i + 4), TN_D4(i + 8), TN_D4(i + 12)
@@ -90,4 +127,4 @@ template <int N> TN_DEV void tn_wgmma_pin(float (&d)[N]) {
 TN_WGMMA_SHAPES(tn_half, "f16")
 TN_WGMMA_SHAPES(tn_bf16, "bf16")
 
-#endif // TN_HOST
+#endif

@@ -9,7 +9,7 @@
 
 // The result is [b, r, c] with c innermost; the operand is innermost along r.
 extern "C" __global__ void __launch_bounds__(32 * TN_ROWS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    __shared__ tn_val tile[TN_TILE][TN_TILE + 1];
+    TN_SHARED(tn_val, tile, [TN_TILE][TN_TILE + 1]);
     TN_RELEASE();
     TN_WAIT();
     const tn_index tiles_r = (TN_R + TN_TILE - 1) / TN_TILE, tiles_c = (TN_C + TN_TILE - 1) / TN_TILE;

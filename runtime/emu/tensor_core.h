@@ -7,7 +7,7 @@
  * NULL for c stands for zeros (wgmma with scale-d 0); c == d is allowed. k: the instruction's, at most 32 bytes' worth
  * of elements (f16 and bf16: 8 or 16, tf32: 4 or 8, 8-bit: 16 or 32). Longer sums are chains of instructions, and
  * rounded at every link. m, n: any; outputs do not depend on each other. NaN results are 0x7fffffff (0x7fff in half
- * precision).  No allocation, no state, 12 KB of stack; any thread. */
+ * precision).  No allocation, no state, 32 KB of stack; any thread. */
 #ifndef TENON_RUNTIME_EMU_TENSOR_CORE_H
 #define TENON_RUNTIME_EMU_TENSOR_CORE_H
 

@@ -1,0 +1,316 @@
+/* engine.h: what the files of the emulator share.  engine.c schedules threads; memory.c checks accesses; sync.c has
+ * barriers, warps and mbarriers; async.c copies in the background; matrix.c the matrix instructions; module.c builds
+ * kernels; driver.c is a CUDA driver made of all this.
+ *
+ * Order of events.  Every thread has a vector clock: seen[u] is the newest time of thread u whose events this thread
+ * knows to be over, and `own` its own time, which advances whenever it publishes (at barriers).  Shared memory keeps,
+ * for every four bytes, the last write and a few reads with their times; an access that conflicts with an event that
+ * it has not seen is a race (FastTrack's rule, Flanagan and Freund 2009).  Background copies are agents with clocks of
+ * their own. */
+#ifndef TENON_EMU_ENGINE_H
+#define TENON_EMU_ENGINE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <ucontext.h>
+
+#include "runtime/emu/emu.h"
+#include "templates/tn_emu.h"
+
+enum {
+    EMU_WARP = 32,
+    EMU_MAX_THREADS = 1024,
+    EMU_MAX_CLUSTER = 16,
+    EMU_SMEM_MAX = 227 << 10,
+    EMU_SMEM_SPACE = 260 << 10, /* dynamic part, then static variables with gaps */
+    EMU_GAP = 64,
+    EMU_STACK = 192 << 10,
+    EMU_BARRIERS = 16,
+    EMU_VARIABLES = 64,
+    EMU_AGENTS = 64,       /* of bulk copies */
+    EMU_TENSOR_CORES = 64, /* of warpgroups */
+    EMU_SLOTS = 4,         /* warp-wide instructions under way in one warp, under different masks */
+};
+
+typedef struct emu_run emu_run;
+typedef struct emu_block emu_block;
+typedef struct emu_thread emu_thread;
+
+typedef struct emu_clock {
+    uint32_t refs;
+    struct emu_clock *next_free;
+    uint32_t at[]; /* threads of the cluster, then agents */
+} emu_clock;
+
+typedef struct emu_event {
+    uint32_t time, pc;
+    uint16_t who;
+    uint8_t bytes; /* a bit for each of the four; 0: no event */
+} emu_event;
+enum { EMU_READERS = 3 };
+typedef struct emu_cell {
+    emu_event write, read[EMU_READERS];
+} emu_cell;
+
+/* State of a byte of shared memory. */
+enum { EMU_NONE, EMU_UNWRITTEN, EMU_IN_FLIGHT, EMU_READY };
+
+typedef struct emu_copy { /* a cp.async that has not landed */
+    uint32_t dst, bytes, src_bytes, pc;
+    const char *src;
+} emu_copy;
+
+struct emu_thread {
+    tn_emu_view view; /* first: the kernel holds a pointer to it */
+    emu_run *run;
+    emu_block *block;
+    sigjmp_buf jump;
+    ucontext_t context;
+    char *stack;
+    bool made, done, depends; /* depends: has passed griddepcontrol.wait */
+    const uint32_t *wait;     /* blocked while *wait == wait_value; NULL: runnable */
+    uint32_t wait_value;
+    const char *wait_for;
+    const void *wait_pc;
+    const char *file; /* of the last __syncthreads */
+    int line;
+    uint32_t warp; /* of the block */
+    bool cluster_arrived;
+    uint32_t cluster_round;
+    uint32_t id, own; /* in the cluster */
+    emu_clock *seen;
+    uint32_t fenced;       /* own time of the last proxy fence */
+    emu_clock *fence_seen; /* what was known then; NULL: none */
+    emu_copy *copies;
+    size_t n_copies, cap_copies;
+    size_t *groups; /* ends of committed groups in copies */
+    size_t n_groups, cap_groups;
+};
+
+typedef struct emu_barrier {
+    uint32_t round, expected, n;
+    uint16_t *who; /* threads that have arrived, ids in the cluster */
+    emu_clock *released;
+} emu_barrier;
+
+typedef struct emu_slot { /* a warp-wide instruction that lanes arrive at */
+    uint32_t round, mask, arrived;
+    tn_emu_warp_op *op;
+    const void *pc;
+    void *lane[EMU_WARP];
+} emu_slot;
+
+typedef struct emu_mbarrier {
+    struct emu_mbarrier *next;
+    uint32_t address, count, pending, phase;
+    int64_t bytes; /* still expected */
+    emu_clock *gathered, *released;
+} emu_mbarrier;
+
+typedef struct emu_variable {
+    const char *name;
+    uint32_t at, bytes;
+} emu_variable;
+
+/* Products that wgmma has started. */
+typedef struct emu_product {
+    struct emu_product *next;
+    tn_emu_elem a_type, b_type;
+    int n, k, trans_a, trans_b, scale_d;
+    unsigned long long a, b;
+    unsigned *d[128]; /* each thread's accumulators */
+    emu_thread *thread[128];
+    uint32_t *a_regs; /* 64 x k elements as bits, or NULL */
+    emu_clock *issued;
+    uint32_t group, time, pc;
+} emu_product;
+typedef struct emu_accumulator { /* registers that products under way own: d holds NaN until they are waited for */
+    struct emu_accumulator *next;
+    unsigned *d;
+    int n;
+    unsigned value[128];
+} emu_accumulator;
+typedef struct emu_warpgroup {
+    uint32_t round, n;
+    void (*op)(emu_run *, struct emu_warpgroup *); /* what they arrive for */
+    void *thread[128];
+    emu_product *first, **last;
+    uint32_t group; /* the open one */
+    emu_accumulator *accumulators;
+} emu_warpgroup;
+
+struct emu_block {
+    tn_emu_uint3 index;
+    uint32_t rank;
+    emu_thread *threads; /* n_threads of the run */
+    unsigned char *smem, *state;
+    emu_cell *cells;
+    emu_variable variables[EMU_VARIABLES];
+    uint32_t used; /* bytes of the space in use */
+    emu_barrier barriers[EMU_BARRIERS];
+    emu_slot slots[EMU_MAX_THREADS / EMU_WARP][EMU_SLOTS];
+    emu_warpgroup groups[EMU_MAX_THREADS / 128];
+    emu_mbarrier *mbarriers;
+};
+
+/* A bulk copy that has not been done. */
+typedef struct emu_bulk {
+    struct emu_bulk *next;
+    void (*land)(emu_run *, struct emu_bulk *);
+    emu_thread *thread; /* that issued it */
+    emu_clock *seen;    /* what it knew */
+    uint32_t own;
+    uint32_t group; /* of stores: the thread's bulk group */
+    uint32_t pc;
+    /* what to copy */
+    const void *map;
+    int coords[5], offsets[3], rank;
+    bool im2col, is_store;
+    char *global;
+    uint32_t shared, bytes, mbarrier, multicast;
+} emu_bulk;
+
+struct emu_run {
+    const tn_env *env;
+    tn_emu_kernel *kernel;
+    const tn_emu_launch *launch;
+    tn_emu_report *report;
+    emu_block *blocks;                               /* of one cluster */
+    uint32_t n_blocks, n_threads, n_warps, n_events; /* threads of a block; clock entries */
+    emu_thread *threads;                             /* of the cluster */
+    emu_thread *current;                             /* NULL: the scheduler runs */
+    emu_barrier cluster_barrier;
+    emu_bulk *bulk, **bulk_last;
+    uint32_t agent_time[EMU_AGENTS + EMU_TENSOR_CORES], next_agent;
+    emu_clock *free_clocks;
+    uint32_t base; /* times of earlier clusters are below */
+    const tn_emu_range *last_range;
+    uint64_t steps, max_steps, random;
+    uint32_t bank_conflicts, turn; /* turn: of the scheduler */
+    bool failed, out_of_memory;
+    sigjmp_buf home;
+    ucontext_t home_context;
+    char *stacks;
+    size_t stacks_size;
+};
+
+/* The thread of a view. */
+static inline emu_thread *emu_of(tn_emu_view *v) {
+    return (emu_thread *)(void *)v;
+}
+
+/* engine.c */
+const tn_emu_api *emu_api(void);
+void emu_grid_release(tn_emu_view *);
+void emu_grid_wait(tn_emu_view *);
+void emu_misuse(tn_emu_view *, const char *what);
+void emu_yield(emu_thread *t);
+/* Blocks until *word is no longer value. */
+void emu_wait(emu_thread *t, const uint32_t *word, uint32_t value, const char *for_what, const void *pc);
+/* Lets all others go on first: for instructions that are called until something has happened. */
+void emu_wait_a_turn(emu_thread *t);
+/* Ends the launch: reports and does not return to the kernel.  pc NULL: the current instruction is unknown. */
+_Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char *format, ...);
+void emu_step(emu_run *r);
+uint64_t emu_random(emu_run *r);
+/* "thread (3,0,0) of block (0,0,0)" */
+const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size);
+
+/* memory.c */
+void emu_access(tn_emu_view *, const void *p, unsigned bytes, int write, int aligned, const void *pc);
+/* Checks an access of global memory. */
+void emu_global(emu_thread *t, const void *p, unsigned bytes, bool write, const void *pc);
+/* An event in shared memory by `who` at `time`, knowing `seen`; checks state and races. */
+void emu_shared_event(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, bool write, uint32_t who, uint32_t time,
+                      const emu_clock *seen, uint32_t pc);
+/* An access of block b's shared memory by thread t; the bytes themselves. */
+void *emu_shared_access(emu_thread *t, emu_block *b, uint32_t at, unsigned bytes, bool write, bool aligned,
+                        const void *pc);
+void emu_set_state(emu_block *b, uint32_t at, uint32_t bytes, int state);
+void *emu_shared_of(tn_emu_view *, unsigned address, unsigned rank);
+void *emu_shared_variable(tn_emu_view *, const char *name, int id, unsigned bytes, unsigned align);
+void *emu_shared_dynamic(tn_emu_view *, unsigned align);
+unsigned emu_shared_address(tn_emu_view *, const void *p);
+unsigned long long emu_atomic(tn_emu_view *, void *p, tn_emu_type, tn_emu_atomic_op, unsigned long long v,
+                              unsigned long long compare);
+/* "tile + 12 bytes" for a shared-memory address. */
+const char *emu_shared_name(const emu_block *b, uint32_t at, char *buf, size_t size);
+uint32_t emu_pc(const emu_run *r, const void *pc);
+
+/* sync.c */
+emu_clock *emu_clock_new(emu_run *r);
+emu_clock *emu_clock_ref(emu_clock *c);
+void emu_clock_drop(emu_run *r, emu_clock *c); /* NULL allowed */
+/* into := max(into, from) with who at time; makes it own memory first if shared. NULL from: nothing. */
+void emu_clock_join(emu_run *r, emu_clock **into, const emu_clock *from);
+void emu_clock_set(emu_run *r, emu_clock **into, uint32_t who, uint32_t time);
+void emu_sync_block(tn_emu_view *, const char *file, int line);
+void emu_barrier_api(tn_emu_view *, unsigned id, unsigned threads, int arrive_only);
+void emu_cluster_arrive(tn_emu_view *);
+void emu_cluster_wait(tn_emu_view *);
+void emu_sync_warp(tn_emu_view *, unsigned mask);
+/* Runs op once all lanes of the mask are here. */
+void emu_warp_at(emu_thread *t, uint32_t mask, void *mine, tn_emu_warp_op *op, const void *pc, const char *what);
+void emu_warp(tn_emu_view *, unsigned mask, void *mine, tn_emu_warp_op *op);
+/* After a thread has ended: others may have waited for it alone. */
+void emu_thread_ended(emu_thread *t);
+void emu_fence(tn_emu_view *, tn_emu_fence kind);
+/* A use of an mbarrier: it must have been initialised, and the user must know. */
+emu_mbarrier *emu_mbarrier_use(emu_thread *t, emu_block *b, uint32_t address, const void *pc);
+/* One arrival that publishes what `seen` knows. */
+void emu_mbarrier_count(emu_run *r, emu_mbarrier *m, unsigned count, const void *pc);
+_Noreturn void emu_no_memory(emu_run *r);
+void emu_mbarrier_init(tn_emu_view *, unsigned address, unsigned count);
+void emu_mbarrier_invalidate(tn_emu_view *, unsigned address);
+void emu_mbarrier_arrive(tn_emu_view *, unsigned address, unsigned rank, unsigned count, unsigned expect_bytes);
+void emu_mbarrier_expect(tn_emu_view *, unsigned address, unsigned bytes);
+int emu_mbarrier_test(tn_emu_view *, unsigned address, unsigned parity);
+void emu_mbarrier_wait(tn_emu_view *, unsigned address, unsigned parity);
+/* Bytes have landed: by an agent with this clock. */
+void emu_mbarrier_landed(emu_run *r, emu_block *b, uint32_t address, uint32_t bytes, const emu_clock *seen,
+                         uint32_t pc);
+void emu_block_forget(emu_run *r, emu_block *b); /* mbarriers and barriers of a finished block */
+
+/* async.c */
+void emu_cp_async(tn_emu_view *, unsigned dst, const void *src, unsigned bytes, unsigned src_bytes);
+void emu_cp_async_commit(tn_emu_view *);
+void emu_cp_async_wait(tn_emu_view *, unsigned newest);
+void emu_cp_async_arrive(tn_emu_view *, unsigned mbarrier);
+void emu_bulk_load(tn_emu_view *, unsigned dst, const void *src, unsigned bytes, unsigned mbarrier);
+void emu_bulk_store(tn_emu_view *, void *dst, unsigned src, unsigned bytes);
+void emu_tma_load(tn_emu_view *, unsigned dst, const void *map, const int *coords, int rank,
+                  const unsigned short *offsets, unsigned mbarrier, unsigned multicast);
+void emu_tma_store(tn_emu_view *, const void *map, const int *coords, int rank, unsigned src);
+void emu_bulk_commit(tn_emu_view *);
+void emu_bulk_wait(tn_emu_view *, unsigned newest, int read_only);
+/* Does one copy that is under way; false: there is none. */
+bool emu_bulk_land(emu_run *r);
+
+/* matrix.c */
+void emu_ldmatrix(tn_emu_view *, unsigned address, int n, int trans, unsigned *regs);
+void emu_stmatrix(tn_emu_view *, unsigned address, int n, int trans, const unsigned *regs);
+void emu_mma(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int k, unsigned *c, const unsigned *a,
+             const unsigned *b);
+void emu_wgmma(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int n, unsigned *d, const unsigned *a_regs,
+               unsigned long long a, unsigned long long b, int scale_d, int trans_a, int trans_b);
+void emu_wgmma_fence(tn_emu_view *);
+void emu_wgmma_commit(tn_emu_view *);
+void emu_wgmma_wait(tn_emu_view *, unsigned newest);
+void emu_warpgroups_forget(emu_run *r, emu_block *b);
+
+/* module.c */
+struct tn_emu_kernel {
+    tn_emu_module *module;
+    const tn_emu_entry *entry;
+    tn_emu_view **self; /* the library's variable */
+    const char *image;  /* of the library, [image, image_end) */
+    const char *image_end;
+    char name[160];
+};
+const tn_env *tn_emu_module_env(const tn_emu_module *m);
+/* "conv_mma.cu:80, from tn_tile.cuh:12": the source lines of an instruction. */
+const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t size);
+
+#define EMU_PC() __builtin_return_address(0)
+
+#endif

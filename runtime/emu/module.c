@@ -1,0 +1,401 @@
+/* module.c: from a kernel's source to a library for the CPU, by the host's C++ compiler.
+ *
+ * A module has a folder of its own under $TMPDIR with tn_emu.h, the source (every "//// file" marker turned into a
+ * #line, so that messages and debuggers name the template's lines) and the library.  It is compiled without debug
+ * information; a report that needs a line compiles it once more with -g, which does not change the code.
+ *
+ *     TENON_CXX, CXX      the compiler; c++ if not set
+ *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel
+ *     TENON_EMU_KEEP=1    keep the folders */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "runtime/emu/engine.h"
+#include "runtime/emu/module.h"
+
+extern char **environ;
+extern const char tn_emu_header[]; /* the text of templates/tn_emu.h */
+
+enum { MAX_KERNELS = 64, MAX_WORDS = 64, MAX_FILES = 64 };
+
+struct tn_emu_module {
+    const tn_env *env;
+    char name[160], dir[512];
+    pid_t pid; /* of the compiler; 0: not started or done */
+    bool started, compiled, with_lines;
+    void *lib;
+    tn_emu_kernel kernels[MAX_KERNELS];
+    size_t n_kernels;
+};
+
+const tn_env *tn_emu_module_env(const tn_emu_module *m) {
+    return m->env;
+}
+
+/* ---- the source ---------------------------------------------------------------------------------------------------
+ */
+
+/* Where each file of a source has got to, for its next #line. */
+typedef struct place {
+    const char *name;
+    size_t length;
+    int line;
+} place;
+
+/* Prints the source with #lines in place of markers. */
+static void print_source(FILE *f, const char *source, size_t size) {
+    static const char mark[] = "//// ";
+    place files[MAX_FILES];
+    size_t n_files = 0, current = MAX_FILES;
+    for (const char *p = source, *end = source + size; p < end;) {
+        const char *q = memchr(p, '\n', (size_t)(end - p));
+        size_t n = q ? (size_t)(q - p) : (size_t)(end - p);
+        if (n > sizeof mark - 1 && !memcmp(p, mark, sizeof mark - 1)) {
+            const char *name = p + sizeof mark - 1;
+            size_t length = n - (sizeof mark - 1), k = 0;
+            while (k < n_files && (files[k].length != length || memcmp(files[k].name, name, length))) k++;
+            if (k == n_files && n_files < MAX_FILES) files[n_files++] = (place){name, length, 0};
+            if (k < n_files) {
+                if (files[k].line) files[k].line++; /* the #include that led away */
+                fprintf(f, "#line %d \"%.*s\"\n", files[k].line + 1, (int)length, name);
+                current = k;
+            }
+        } else {
+            fwrite(p, 1, n, f);
+            fputc('\n', f);
+            if (current < n_files) files[current].line++;
+        }
+        p += n + 1;
+    }
+}
+
+static bool name_char(char c) {
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* The function's name after "__global__": the identifier before a parenthesis that is no attribute. */
+static size_t kernel_name(const char *p, const char *end, const char **name) {
+    while (p < end && *p != ';' && *p != '{') {
+        if (!name_char(*p)) {
+            p++;
+            continue;
+        }
+        const char *from = p;
+        while (p < end && name_char(*p)) p++;
+        size_t n = (size_t)(p - from);
+        while (p < end && (*p == ' ' || *p == '\n')) p++;
+        if (p == end || *p != '(') continue;
+        if (n != 17 || memcmp(from, "__launch_bounds__", 17)) {
+            *name = from;
+            return n;
+        }
+        int depth = 0;
+        do {
+            depth += *p == '(' ? 1 : *p == ')' ? -1 : 0;
+            p++;
+        } while (p < end && depth);
+    }
+    return 0;
+}
+
+static void print_entries(FILE *f, const char *source, size_t size) {
+    static const char word[] = "__global__";
+    const char *end = source + size;
+    for (const char *p = source; (p = memmem(p, (size_t)(end - p), word, sizeof word - 1));) {
+        const char *name;
+        p += sizeof word - 1;
+        size_t n = kernel_name(p, end, &name);
+        if (n) fprintf(f, "TN_EMU_KERNEL(%.*s)\n", (int)n, name);
+    }
+}
+
+static tn_status write_file(tn_emu_module *m, const char *file, const char *text, size_t size, bool is_source) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", m->dir, file);
+    FILE *f = fopen(path, "w");
+    if (!f) return tn_fail(m->env, TN_E_IO, m->name, "", "%s cannot be written: %s", path, strerror(errno));
+    if (is_source) {
+        fprintf(f, "#define TN_HOST 1\n#include \"tn_emu.h\"\n");
+        print_source(f, text, size);
+        fprintf(f, "#line 1 \"entries\"\n");
+        print_entries(f, text, size);
+    } else
+        fwrite(text, 1, size, f);
+    bool ok = !ferror(f);
+    ok = fclose(f) == 0 && ok;
+    return ok ? TN_OK : tn_fail(m->env, TN_E_IO, m->name, "is the disk full?", "%s cannot be written", path);
+}
+
+/* ---- the compiler -------------------------------------------------------------------------------------------------
+ */
+
+static const char *compiler(void) {
+    const char *c = getenv("TENON_CXX");
+    if (!c || !*c) c = getenv("CXX");
+    return c && *c ? c : "c++";
+}
+
+static size_t split_words(char *text, char **words, size_t n) {
+    for (char *save = NULL, *w = strtok_r(text, " ", &save); w && n < MAX_WORDS - 1; w = strtok_r(NULL, " ", &save))
+        words[n++] = w;
+    return n;
+}
+
+/* Starts the compiler in the module's folder: kernel.cpp to `library`, messages to `log`. */
+static int spawn(const tn_emu_module *m, bool lines, const char *library, const char *log, pid_t *pid) {
+    char cxx[256], more[512], out[560], in[560], log_path[560], *words[MAX_WORDS];
+    snprintf(cxx, sizeof cxx, "%s", compiler());
+    snprintf(more, sizeof more, "%s", getenv("TENON_EMU_FLAGS") ? getenv("TENON_EMU_FLAGS") : "");
+    snprintf(out, sizeof out, "%s/%s", m->dir, library);
+    snprintf(in, sizeof in, "%s/kernel.cpp", m->dir);
+    snprintf(log_path, sizeof log_path, "%s/%s", m->dir, log);
+    size_t n = split_words(cxx, words, 0);
+    static const char *const flags[] = {"-std=c++17",
+                                        "-O1",
+                                        "-fsanitize=thread",
+                                        "-fPIC",
+                                        "-shared",
+                                        "-nostdlib",
+                                        "-fno-exceptions",
+                                        "-fno-rtti",
+                                        "-w",
+                                        "-fno-strict-aliasing",
+                                        "-fvisibility=hidden"};
+    for (size_t k = 0; k < sizeof flags / sizeof *flags; k++) words[n++] = (char *)(uintptr_t)flags[k];
+    if (lines) words[n++] = (char *)(uintptr_t) "-g";
+    n = split_words(more, words, n);
+    char o[] = "-o", lm[] = "-lm";
+    words[n < MAX_WORDS - 5 ? n++ : n] = o;
+    words[n++] = out;
+    words[n++] = in;
+    words[n++] = lm;
+    words[n] = NULL;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 1, log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    int rc = posix_spawnp(pid, words[0], &actions, NULL, words, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    return rc;
+}
+
+static bool reap(pid_t pid, bool block, bool *ok) {
+    int status;
+    pid_t got;
+    do got = waitpid(pid, &status, block ? 0 : WNOHANG);
+    while (got < 0 && errno == EINTR);
+    if (got == 0) return false;
+    *ok = got == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    return true;
+}
+
+tn_status tn_emu_start(tn_emu_module *m) {
+    if (m->started) return TN_OK;
+    m->started = true;
+    int rc = spawn(m, false, "kernel.so", "log", &m->pid);
+    if (rc == 0) return TN_OK;
+    m->pid = 0;
+    return tn_fail(m->env, TN_E_NO_LIBRARY, m->name, "install g++ or clang++, or name one in TENON_CXX",
+                   "running kernels on the CPU takes a C++ compiler, and '%s' does not start: %s", compiler(),
+                   strerror(rc));
+}
+
+bool tn_emu_started(const tn_emu_module *m) {
+    return m->started;
+}
+
+bool tn_emu_ready(tn_emu_module *m) {
+    if (!m->pid) return true;
+    if (!reap(m->pid, false, &m->compiled)) return false;
+    m->pid = 0;
+    return true;
+}
+
+/* The compiler's first error, or the end of what it said. */
+static void first_error(const tn_emu_module *m, char *out, size_t size) {
+    char path[600], line[600];
+    snprintf(path, sizeof path, "%s/log", m->dir);
+    snprintf(out, size, "it says nothing");
+    FILE *f = fopen(path, "r");
+    if (!f) return;
+    while (fgets(line, sizeof line, f)) {
+        line[strcspn(line, "\n")] = 0;
+        snprintf(out, size, "%.500s", line);
+        if (strstr(line, "error")) break;
+    }
+    fclose(f);
+}
+
+static tn_status load_library(tn_emu_module *m) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/kernel.so", m->dir);
+    m->lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!m->lib)
+        return tn_fail(m->env, TN_E_COMPILE, m->name, "", "the emulated kernel cannot be loaded: %s", dlerror());
+    const tn_emu_api **table = dlsym(m->lib, "tn_emu");
+    if (!table) return tn_fail(m->env, TN_E_INTERNAL, m->name, "", "the emulated kernel has no table");
+    *table = emu_api();
+    return TN_OK;
+}
+
+static tn_status finish(tn_emu_module *m) {
+    if (m->lib) return TN_OK;
+    tn_status st = tn_emu_start(m);
+    if (st != TN_OK) return st;
+    if (m->pid) reap(m->pid, true, &m->compiled);
+    m->pid = 0;
+    if (m->compiled) return load_library(m);
+    char why[560];
+    first_error(m, why, sizeof why);
+    return tn_fail(m->env, TN_E_COMPILE, m->name, "TENON_EMU_KEEP=1 keeps the source",
+                   "the C++ compiler does not accept the kernel: %s", why);
+}
+
+/* ---- kernels ------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct image_search {
+    uintptr_t base, end;
+} image_search;
+
+static int find_image(struct dl_phdr_info *info, size_t size, void *arg) {
+    image_search *s = arg;
+    (void)size;
+    if (info->dlpi_addr != s->base) return 0;
+    for (int k = 0; k < info->dlpi_phnum; k++) {
+        uintptr_t end = s->base + info->dlpi_phdr[k].p_vaddr + info->dlpi_phdr[k].p_memsz;
+        if (info->dlpi_phdr[k].p_type == PT_LOAD && end > s->end) s->end = end;
+    }
+    return 1;
+}
+
+tn_status tn_emu_get(tn_emu_module *m, const char *entry, tn_emu_kernel **out) {
+    tn_status st = finish(m);
+    if (st != TN_OK) return st;
+    for (size_t k = 0; k < m->n_kernels; k++)
+        if (!strcmp(m->kernels[k].name, entry)) return *out = &m->kernels[k], TN_OK;
+    char symbol[200];
+    snprintf(symbol, sizeof symbol, "tn_emu_entry_%.160s", entry);
+    const tn_emu_entry *e = dlsym(m->lib, symbol);
+    if (!e || m->n_kernels == MAX_KERNELS)
+        return tn_fail(m->env, TN_E_ARGUMENT, m->name, "", "the source has no kernel '%s'", entry);
+    tn_emu_kernel *x = &m->kernels[m->n_kernels++];
+    struct link_map *map = NULL;
+    image_search s = {0, 0};
+    if (dlinfo(m->lib, RTLD_DI_LINKMAP, &map) == 0 && map) {
+        s.base = map->l_addr;
+        dl_iterate_phdr(find_image, &s);
+    }
+    *x = (tn_emu_kernel){.module = m,
+                         .entry = e,
+                         .self = dlsym(m->lib, "tn_emu_self"),
+                         .image = (const char *)s.base,
+                         .image_end = (const char *)s.end};
+    snprintf(x->name, sizeof x->name, "%s", entry);
+    *out = x;
+    return TN_OK;
+}
+
+/* ---- lines --------------------------------------------------------------------------------------------------------
+ */
+
+/* "path/tn_tile.cuh:88 (discriminator 2)" -> "tn_tile.cuh:88" */
+static void shorten(char *line) {
+    line[strcspn(line, " \n")] = 0;
+    char *slash = strrchr(line, '/');
+    if (slash) memmove(line, slash + 1, strlen(slash + 1) + 1);
+}
+
+/* addr2line's answer: inlined places, innermost first.  The template is the outermost of them. */
+static bool ask(const char *path, unsigned long offset, char *buf, size_t size) {
+    char command[700], line[512], inner[512] = "", outer[512] = "";
+    snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%lx 2>/dev/null", path, offset);
+    FILE *f = popen(command, "r");
+    if (!f) return false;
+    while (fgets(line, sizeof line, f)) {
+        shorten(line);
+        if (strchr(line, '?') || strstr(line, "tn_emu.h") || !strcmp(line, "entries:1")) continue;
+        if (!*inner) memcpy(inner, line, sizeof line);
+        memcpy(outer, line, sizeof line);
+    }
+    pclose(f);
+    if (!*outer) return false;
+    if (strcmp(inner, outer))
+        snprintf(buf, size, "%s (in %s)", outer, inner);
+    else
+        snprintf(buf, size, "%s", outer);
+    return true;
+}
+
+const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t size) {
+    tn_emu_module *m = k->module;
+    const unsigned long offset = (unsigned long)((const char *)pc - k->image);
+    char path[600];
+    snprintf(buf, size, "%s+0x%lx", k->name, offset);
+    if (!m->with_lines) {
+        pid_t pid;
+        bool ok = false;
+        if (spawn(m, true, "lines.so", "lines.log", &pid) == 0) reap(pid, true, &ok);
+        m->with_lines = true;
+    }
+    snprintf(path, sizeof path, "%s/lines.so", m->dir);
+    if (access(path, R_OK) == 0) ask(path, offset - 1, buf, size); /* pc is where the call returns to */
+    return buf;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
+
+static void remove_dir(const char *dir) {
+    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log", "lines.log", "tn_emu.h"};
+    char path[600];
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[k]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+tn_status tn_emu_load(const tn_env *env, const char *name, const char *source, size_t size, tn_emu_module **out) {
+    tn_emu_module *m = tn_alloc(env, sizeof *m);
+    if (!m) return tn_fail(env, TN_E_MEMORY, name, "", "out of memory");
+    m->env = env;
+    snprintf(m->name, sizeof m->name, "%s", name);
+    const char *tmp = getenv("TMPDIR");
+    int n = snprintf(m->dir, sizeof m->dir, "%s/tenon-emu-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    tn_status st = TN_OK;
+    if (n < 0 || (size_t)n >= sizeof m->dir || !mkdtemp(m->dir)) {
+        st = tn_fail(env, TN_E_IO, name, "set TMPDIR", "no folder for the emulated kernel: %s", strerror(errno));
+        tn_free(env, m, sizeof *m);
+        return st;
+    }
+    st = write_file(m, "tn_emu.h", tn_emu_header, strlen(tn_emu_header), false);
+    if (st == TN_OK) st = write_file(m, "kernel.cpp", source, size, true);
+    if (st == TN_OK)
+        *out = m;
+    else
+        tn_emu_unload(m);
+    return st;
+}
+
+void tn_emu_unload(tn_emu_module *m) {
+    if (!m) return;
+    if (m->pid) {
+        bool ok;
+        kill(m->pid, SIGTERM);
+        reap(m->pid, true, &ok);
+    }
+    if (m->lib) dlclose(m->lib);
+    if (!getenv("TENON_EMU_KEEP")) remove_dir(m->dir);
+    tn_free(m->env, m, sizeof *m);
+}
