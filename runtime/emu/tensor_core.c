@@ -1,23 +1,33 @@
 /* tensor_core.c: the arithmetic of Hopper's tensor-core instructions.
  *
  * The model of one floating-point instruction, for one element of d:
- *   1. Every operand is taken as significand * 2^exponent with 1 <= significand < 2; zeros and subnormals keep the
- * format's least exponent and their leading zeros.  Products are exact: significands multiply (1 <= p < 4, not
- * normalised), exponents add.
- *   2. top = the largest exponent of all nonzero products and the nonzero c, at least -133.
- *   3. Each product and c are cut (towards zero) after F bits below 2^top and summed exactly.
- *   4. The sum is cut to float32: towards zero, subnormals kept, beyond the largest float infinite.  Whatever becomes
- * zero is +0. All k elements take part in one such sum: an instruction has no inner order.  F = 25. wgmma on fp8: F =
- * 13, and step 4 keeps 13 bits after the leading one. mma.sync on fp8 is no instruction of this chip.  ptxas (13.0)
- * widens the operands to f16 and emits two f16 products, the first of the k with k % 4 < 2 onto zero, the second of the
- * others onto that, and an ordinary addition of c (to nearest). Half-precision accumulators: c is f16 and step 4 rounds
- * to nearest even. NaN in, infinity times zero, and infinities of both signs give the NaN 0x7fffffff (0x7fff);
- * otherwise infinities win. s8 and u8: exact, modulo 2^32.
  *
- * How it was found: block length, F and the rounding as in MMA-Sim (Xie et al., arXiv:2511.10909); the floor -133, the
- * sign of zeros, the range of exponents and the fp8 sequence from an H200's answers to crafted tiles (spread exponents,
- * cancellation, over- and underflow, specials).  On 500 million of them no bit differed; tests/unit/data/
- * tensor_core_cases.txt keeps some.
+ * 1. Every operand is significand * 2^exponent with 1 <= significand < 2; subnormals keep the format's least exponent
+ * and their leading zeros.  Products are exact: significands multiply (below 4, not normalised), exponents add.
+ *
+ * 2. top is the largest exponent of all nonzero products and a nonzero c, and at least -133.
+ *
+ * 3. Every product and c are cut, towards zero, F = 25 bits after 2^top, and summed exactly.  All k elements take part
+ * in this one sum: an instruction has no inner order.
+ *
+ * 4. The sum is cut to float32, towards zero; subnormals are kept; beyond the largest float it is infinite.  Whatever
+ *    becomes zero is +0.
+ *
+ * NaN among the operands, infinity times zero, and infinities of both signs give the NaN 0x7fffffff; otherwise
+ * infinities win.  With accumulators in half precision c is f16, step 4 rounds to nearest even, and NaN is 0x7fff.
+ *
+ * wgmma on fp8: F = 13, and step 4 keeps 13 bits after the leading one.
+ *
+ * mma.sync on fp8 is no instruction of this chip.  ptxas (13.0) widens the operands to f16 and emits two f16 products,
+ * of the k with k % 4 < 2 onto zero and of the others onto that, and an ordinary addition of c (to nearest, subnormals
+ * kept).
+ *
+ * s8 and u8: exact, modulo 2^32.
+ *
+ * How it was found: block length, F and rounding are those of MMA-Sim (Xie et al., arXiv:2511.10909); the floor -133,
+ * the sign of zeros, the range of exponents and the fp8 sequence come from an H200's answers to crafted tiles (spread
+ * exponents, cancellation, over- and underflow, specials).  In 500 million elements no bit differed;
+ * tests/unit/data/tensor_core_cases.txt keeps some of them.
  *
  * The implementation: sum_exactly() is the model, element by element.  sum_fast() computes eight columns at a time with
  * floats where that is the same: products of two significands of at most 11 bits are exact in float, scaling by powers

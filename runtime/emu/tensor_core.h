@@ -2,12 +2,16 @@
  * states the model.
  *
  * One call is one instruction: d[i][j] = c[i][j] + sum over k of a[i][k] * b[j][k].
- *     a: m x k, b: n x k, row-major, raw bits (uint16_t for f16 and bf16, uint32_t for tf32, whose low 13 bits are
- * ignored, uint8_t for 8-bit types).  ta and tb are the same, or both fp8, or both integer. c, d: m x n, row-major;
- * NULL for c stands for zeros (wgmma with scale-d 0); c == d is allowed. k: the instruction's, at most 32 bytes' worth
- * of elements (f16 and bf16: 8 or 16, tf32: 4 or 8, 8-bit: 16 or 32). Longer sums are chains of instructions, and
- * rounded at every link. m, n: any; outputs do not depend on each other. NaN results are 0x7fffffff (0x7fff in half
- * precision).  No allocation, no state, 32 KB of stack; any thread. */
+ *
+ * a is m x k, b is n x k, row-major, raw bits: uint16_t for f16 and bf16, uint32_t for tf32 (whose low 13 bits are
+ * ignored), uint8_t for 8-bit types.  ta and tb are the same, or both fp8, or both integer.
+ *
+ * c and d are m x n, row-major.  NULL for c stands for zeros (wgmma with scale-d 0); c == d is allowed.
+ *
+ * k is the instruction's: 8 or 16 for f16 and bf16, 4 or 8 for tf32, 16 or 32 for 8-bit types.  Longer sums are chains
+ * of instructions, rounded at every link.  m and n: any; outputs do not depend on each other.
+ *
+ * NaN results are 0x7fffffff (0x7fff in half precision).  No allocation, no state, 32 KB of stack; any thread. */
 #ifndef TENON_RUNTIME_EMU_TENSOR_CORE_H
 #define TENON_RUNTIME_EMU_TENSOR_CORE_H
 
