@@ -82,6 +82,13 @@ static _Noreturn void bad_state(emu_run *r, emu_block *b, uint32_t at, uint32_t 
     uint32_t k = at;
     while (k + 1 < at + bytes && b->state[k] == EMU_READY) k++;
     emu_shared_name(b, k, name, sizeof name);
+    const emu_variable *before = NULL; /* the variable that ends here */
+    for (int i = 0; i < EMU_VARIABLES; i++)
+        if (b->variables[i].name && b->variables[i].at <= k && (!before || b->variables[i].at > before->at))
+            before = &b->variables[i];
+    if (b->state[k] == EMU_NONE && before)
+        emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc, "%s %u bytes of shared memory %u bytes into '%s', which has %u",
+                  write ? "writes" : "reads", bytes, at - before->at, before->name, before->bytes);
     if (b->state[k] == EMU_NONE)
         emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc,
                   "%s %u bytes of shared memory at %u, outside what the block has (%u bytes)",

@@ -6,7 +6,8 @@
  *
  *     TENON_CXX, CXX      the compiler; c++ if not set
  *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel
- *     TENON_EMU_KEEP=1    keep the folders */
+ *     TENON_EMU_PATCH     "FILE:LINE:TEXT": TEXT stands in place of that line of the source, to try a change or to
+ * prove that a test would notice it TENON_EMU_KEEP=1    keep the folders */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -51,6 +52,15 @@ typedef struct place {
     int line;
 } place;
 
+/* The text that replaces this line, or NULL. */
+static const char *patch_of(const place *at) {
+    const char *p = getenv("TENON_EMU_PATCH");
+    if (!p || strncmp(p, at->name, at->length) || p[at->length] != ':') return NULL;
+    char *end;
+    long line = strtol(p + at->length + 1, &end, 10);
+    return line == at->line && *end == ':' ? end + 1 : NULL;
+}
+
 /* Prints the source with #lines in place of markers. */
 static void print_source(FILE *f, const char *source, size_t size) {
     static const char mark[] = "//// ";
@@ -70,9 +80,13 @@ static void print_source(FILE *f, const char *source, size_t size) {
                 current = k;
             }
         } else {
-            fwrite(p, 1, n, f);
-            fputc('\n', f);
             if (current < n_files) files[current].line++;
+            const char *patch = current < n_files ? patch_of(&files[current]) : NULL;
+            if (patch)
+                fputs(patch, f);
+            else
+                fwrite(p, 1, n, f);
+            fputc('\n', f);
         }
         p += n + 1;
     }

@@ -136,7 +136,8 @@ void emu_barrier_api(tn_emu_view *v, unsigned id, unsigned threads, int arrive_o
     if (id >= EMU_BARRIERS) emu_fault(r, TN_EMU_MISUSE, pc, "uses barrier %u of 16", id);
     uint32_t expected = threads ? threads : r->n_threads;
     if (expected > r->n_threads || (threads && threads % EMU_WARP))
-        emu_fault(r, TN_EMU_MISUSE, pc, "expects %u threads at barrier %u; the block has %u", expected, id, r->n_threads);
+        emu_fault(r, TN_EMU_MISUSE, pc, "expects %u threads at barrier %u; the block has %u", expected, id,
+                  r->n_threads);
     emu_barrier *b = &t->block->barriers[id];
     if (!arrive_only) {
         wait_at(t, b, expected, "a named barrier", pc);
