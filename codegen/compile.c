@@ -119,7 +119,10 @@ static tn_status make_candidates(tn_compilation *c, tn_work *w, const tn_arch *a
 
 static void build_candidate(tn_compilation *c, tn_candidate *x) {
     x->bin.status = tn_variant_source(c->env, &x->v, &x->source, &x->source_size);
-    if (x->bin.status == TN_OK)
+    if (x->bin.status == TN_OK && c->opts->sources_only) {
+        x->bin.cubin = tn_alloc(c->env, x->bin.size = 1); /* stands for the machine code that is missing */
+        if (!x->bin.cubin) x->bin.status = TN_E_MEMORY;
+    } else if (x->bin.status == TN_OK)
         tn_build_source(c->env, c->nvrtc, c->cache, c->arch->name, x->v.symbol, x->source, x->source_size, &x->bin);
     if (x->bin.status != TN_OK) {
         x->out = true;
@@ -356,6 +359,8 @@ static tn_status run_passes(tn_compilation *c) {
 static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n) {
     const tn_compile_options *o = c->opts;
     *n = 0;
+    if (o->sources_only && !o->no_gpu)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "set no_gpu", "sources without machine code cannot be tuned");
     if (!o->no_gpu) {
         tn_status s = tn_tuner_open(c->env, o->cuda_device, &c->tuner);
         if (s != TN_OK) {
@@ -387,9 +392,9 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
 
 static tn_status prepare(tn_compilation *c) {
     const tn_compile_options *o = c->opts;
-    tn_status s = tn_nvrtc_open(c->env, &c->nvrtc);
+    tn_status s = o->sources_only ? TN_OK : tn_nvrtc_open(c->env, &c->nvrtc);
     if (s != TN_OK) return s;
-    snprintf(c->nvrtc_text, sizeof c->nvrtc_text, "%d.%d", c->nvrtc->major, c->nvrtc->minor);
+    if (c->nvrtc) snprintf(c->nvrtc_text, sizeof c->nvrtc_text, "%d.%d", c->nvrtc->major, c->nvrtc->minor);
     c->cache = tn_cache_open(c->env, o->cache_dir);
     c->pool = tn_pool_new(c->env, o->threads);
     if (!c->cache || !c->pool) return TN_E_MEMORY;

@@ -145,6 +145,19 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
     return mf->consts.n;
 }
 
+/* Bytes from element 0 of a value to the end of its last one, where it lies. */
+static tn_dim extent(const tn_manifest *mf, tn_val v) {
+    tn_graph *g = mf->g;
+    const tn_placement *p = &mf->mem->of[v.i];
+    tn_dim elements = tn_dim_const(g, 1);
+    for (uint32_t k = 0; k < p->rank; k++) {
+        tn_dim steps = tn_dim_max(g, tn_dim_sub(g, tn_val_dim(g, v, k), tn_dim_const(g, 1)), tn_dim_const(g, 0));
+        elements = tn_dim_add(g, elements, tn_dim_mul(g, steps, p->strides[k]));
+    }
+    tn_dim bits = tn_dim_mul(g, elements, tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
+    return tn_dim_ceildiv(g, bits, tn_dim_const(g, 8));
+}
+
 TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     TnPlan__Place *out = tn_manifest_alloc(mf, sizeof *out);
     if (!out) return NULL;
@@ -162,6 +175,7 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
     }
     out->offset = tn_manifest_dim(mf, p->offset);
+    out->bytes = tn_manifest_dim(mf, extent(mf, v));
     return out;
 }
 

@@ -7,12 +7,55 @@
 #include <string.h>
 
 #include "runtime/context.h"
+#include "runtime/emu/driver.h"
+
+/* ---- the emulated device ----------------------------------------------------------------------------------------- */
+
+static const char *place_name(const TnPlan__Plan *pb, const TnPlan__Place *p) {
+    switch (p->space) {
+    case TN_PLAN__PLACE__SPACE__INPUT: return pb->inputs[p->index]->name;
+    case TN_PLAN__PLACE__SPACE__OUTPUT: return pb->outputs[p->index]->name;
+    case TN_PLAN__PLACE__SPACE__CONST: return pb->consts[p->index]->name;
+    default: return "an activation";
+    }
+}
+
+/* Tells the emulator what a launch may touch: each argument's own bytes.  The caller frees *out after the launch. */
+static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, tn_emu_range **out) {
+    size_t n = 0;
+    tn_emu_range *r = *out = tn_alloc(c->env, (t->step->n_args + 1) * sizeof *r);
+    if (!r) return tn_fail(c->env, TN_E_MEMORY, t->text, "", "out of memory");
+    for (size_t k = 0; k < t->step->n_args; k++) {
+        const TnPlan__Arg *a = t->step->args[k];
+        const void *at = (const void *)(uintptr_t)t->args[k];
+        if (a->kind == TN_PLAN__ARG__KIND__WORKSPACE)
+            r[n++] = (tn_emu_range){at, s->workspace, true, false, "the workspace"};
+        if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
+        const TnPlan__Place *p = a->place;
+        if (!p->bytes) return TN_OK; /* a plan that does not say: all device memory */
+        const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
+        const bool read_only = is_const || p->space == TN_PLAN__PLACE__SPACE__INPUT;
+        const size_t bytes = (size_t)s->table[p->bytes];
+        r[n++] = (tn_emu_range){at, bytes, !read_only, !is_const, place_name(c->plan->pb, p)};
+    }
+    tn_emu_driver_ranges(r, n);
+    return TN_OK;
+}
+
+static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, CUstream stream) {
+    tn_emu_range *ranges = NULL;
+    tn_status st = tell_ranges(c, s, t, &ranges);
+    if (st == TN_OK) st = tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
+    tn_free(c->env, ranges, (t->step->n_args + 1) * sizeof *ranges);
+    return st;
+}
 
 /* ---- launching --------------------------------------------------------------------------------------------------- */
 
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     tn_step_state *t = &s->steps[k];
     if (!t->runs) return TN_OK;
+    if (!t->is_lt && c->cuda->cu->emulated) return launch_emulated(c, s, t, stream);
     if (!t->is_lt) return tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
     const uint64_t *a = t->args;
     tn_lt_buffers b = {

@@ -29,7 +29,7 @@ tn_status tn_cuda_context_new(tn_context *c) {
     x->epoch = 1;
     /* Without the newer capture query, programmatic edges can neither be captured nor read back. */
     bool edges = x->cu->cuStreamGetCaptureInfo != NULL;
-    x->graphs = !c->opts.no_cuda_graph && edges;
+    x->graphs = !c->opts.no_cuda_graph && edges; /* an emulated device has neither */
     x->pdl = !c->opts.no_pdl && edges && x->dev->info.cc >= 90;
     st = tn_cuda_enter(x->cu, x->dev->ctx);
     if (st != TN_OK) return st;

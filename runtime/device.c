@@ -76,7 +76,8 @@ static tn_status load_source(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel
     const void *text;
     size_t size;
     if (k->source >= d->n_modules)
-        return tn_fail(p->env, TN_E_UNSUPPORTED, k->name, "compile the plan again", "the plan holds no source to emulate");
+        return tn_fail(p->env, TN_E_UNSUPPORTED, k->name, "compile the plan again",
+                       "the plan holds no source to emulate");
     tn_status st = tn_plan_blob(p, k->source, &text, &size);
     char *copy = st == TN_OK ? tn_alloc(p->env, size + 1) : NULL;
     if (!copy) return st == TN_OK ? tn_fail(p->env, TN_E_MEMORY, k->name, "", "out of memory") : st;

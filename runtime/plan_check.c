@@ -111,7 +111,8 @@ static tn_status check_place(const checker *c, const TnPlan__Place *p) {
     default: return bad(c, "unknown memory space %d", (int)p->space);
     }
     if (p->index >= limit) return bad(c, "an argument names buffer %" PRIu32 " of %zu", p->index, limit);
-    return check_dims(c, &p->offset, 1, "an argument's offset");
+    tn_status st = check_dims(c, &p->offset, 1, "an argument's offset");
+    return st == TN_OK ? check_dims(c, &p->bytes, 1, "an argument's extent") : st;
 }
 
 static tn_status check_arg(const checker *c, const TnPlan__Arg *a) {

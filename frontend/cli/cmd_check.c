@@ -211,7 +211,8 @@ int cmd_check(cli *c, int argc, const char **argv) {
     check_options o = {0};
     char *data = NULL;
     const struct poptOption options[] = {
-        {"device", 'd', POPT_ARG_STRING, &device, 0, "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
+        {"device", 'd', POPT_ARG_STRING, &device, 0,
+         "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
         {"data", 0, POPT_ARG_STRING, &data, 0, "folder of test_data_set_N (default: the model's)", "DIR"},
         {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every */model.onnx below DIR", "DIR"},
         {"filter", 0, POPT_ARG_STRING, &filter, 0, "only tests of the suite whose name holds TEXT", "TEXT"},

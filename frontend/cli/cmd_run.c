@@ -101,7 +101,8 @@ int cmd_run(cli *c, int argc, const char **argv) {
     char *dir = NULL, *device = NULL;
     const char **inputs = NULL;
     const struct poptOption options[] = {
-        {"device", 'd', POPT_ARG_STRING, &device, 0, "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
+        {"device", 'd', POPT_ARG_STRING, &device, 0,
+         "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
         {"input", 'i', POPT_ARG_ARGV, &inputs, 0, "an input's data (may be repeated)", "NAME=FILE|random"},
         {"output", 'o', POPT_ARG_STRING, &dir, 0, "write every output as DIR/NAME.npy", "DIR"},
         COMPILE_OPTIONS(&a),

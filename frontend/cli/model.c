@@ -58,7 +58,7 @@ static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s
 /* Kernels for the emulated GPU: chosen by the cost model, since time there says nothing. */
 static void emulate(tn_compile_options *o) {
     static const char *const target[] = {"sm_90a"};
-    o->no_gpu = true;
+    o->no_gpu = o->sources_only = true;
     if (o->n_targets == 0) o->targets = target, o->n_targets = 1;
 }
 

@@ -72,13 +72,13 @@ typedef struct tn_compile_options {
     tn_precision precision;
     bool exact;  /* only rewrites that keep results bit for bit */
     bool no_gpu; /* choose by the cost model, do not look for a GPU */
+    bool sources_only; /* no machine code, only sources: for TN_EMU; takes no NVRTC.  With no_gpu */
     int cuda_device;
     double tune_seconds;   /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
     uint32_t threads;      /* compile threads; 0: all cores */
     const char *cache_dir; /* NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": no cache */
     const char *lockfile;  /* winners to use (and to write if absent); NULL: none */
     const char *passes;    /* comma-separated pass names instead of the standard pipeline; NULL: standard */
-
 } tn_compile_options;
 
 /* Compiles g (consumed: changed by the passes, still owned by the caller) and writes the plan to path atomically. */

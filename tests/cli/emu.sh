@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Whole models with every kernel executed on the CPU: emu.sh TENON SOURCE_DIR
+# Exit code 77: there is no C++ compiler.
+set -uo pipefail
+tenon=$1 source=$2
+if ! ${TENON_CXX:-c++} --version >/dev/null 2>&1; then
+    echo "skipped: there is no C++ compiler"
+    exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export TENON_CACHE=$work/cache
+failed=0
+
+expect() { # name, command...
+    local name=$1; shift
+    if "$@" >"$work/out" 2>&1; then echo "ok    $name"; else echo "WRONG $name"; sed 's/^/      /' "$work/out"; failed=1; fi
+}
+
+digit() { # device options...
+    "$tenon" run "$source/examples/digits/digits.onnx" --input image="$source/examples/digits/digit_7.npy" "$@" |
+        tee "$work/digit" | grep -q 'at 7)' || { cat "$work/digit"; return 1; }
+}
+expect "the digit model" digit --device emu
+expect "the digit model in fp16, without NVRTC" env TENON_LIBNVRTC=/nonexistent \
+    "$tenon" check "$source/examples/digits/digits.onnx" --device emu --precision fp16
+
+# A plan made for a GPU runs here too, and in any order of blocks and warps.
+plan() {
+    "$tenon" compile "$source/examples/digits/digits.onnx" -o "$work/digits.plan" --no-gpu --target sm_80 -q &&
+        TENON_EMU_SEED=$1 "$tenon" run "$work/digits.plan" --device emu \
+            --input image="$source/examples/digits/digit_7.npy" | grep -q 'at 7)'
+}
+if "$tenon" compile "$source/examples/digits/digits.onnx" -o "$work/x.plan" --no-gpu --target sm_80 -q 2>/dev/null; then
+    expect "a plan for sm_80" plan 0
+    expect "shuffled" plan 12345
+else
+    echo "skipped: NVRTC is not there, so no plan for a GPU is made"
+fi
+
+# A broken kernel is reported with its line and its layer.
+broken() {
+    local line
+    line=$(grep -n '__syncthreads();' "$source/templates/tn_device.cuh" | head -1 | cut -d: -f1)
+    ! TENON_EMU_PATCH="tn_device.cuh:$line:" "$tenon" run "$work/softmax.tn" --device emu >"$work/report" 2>&1 &&
+        grep -q 'softmax.cu:[0-9]* (in tn_device.cuh:' "$work/report" && grep -Eq 'race|uninitialised' "$work/report" ||
+        { cat "$work/report"; return 1; }
+}
+cat >"$work/softmax.tn" <<'TN'
+func @main(%x: f32[3,3000]) -> (%y: f32[3,3000]) {
+  %y = softmax %x {axis=1}
+  return %y
+}
+TN
+expect "a missing barrier is reported" broken
+
+data=${TENON_TEST_DATA:-}
+for model in cnn_mnist8 policy_go1 attn_mnist_pgd_medium deeploy_tinyvit cnn_squeezenet_fp16; do
+    if [ ! -f "$data/models/$model.onnx" ]; then
+        echo "skipped: $model: no test data"
+        continue
+    fi
+    for precision in fp32 fp16; do
+        expect "$model in $precision" "$tenon" check "$data/models/$model.onnx" --device emu --precision $precision
+    done
+done
+exit $failed
