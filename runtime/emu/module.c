@@ -5,7 +5,8 @@
  * information; a report that needs a line compiles it once more with -g, which does not change the code.
  *
  *     TENON_CXX, CXX      the compiler; c++ if not set
- *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel
+ *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel in a debugger; "-fsanitize=undefined
+ *                         -fsanitize-undefined-trap-on-error"; "-fsanitize=address" with libasan preloaded
  *     TENON_EMU_PATCH     "FILE:LINE:TEXT": TEXT stands in place of that line of the source, to try a change or to
  * prove that a test would notice it TENON_EMU_KEEP=1    keep the folders */
 #include <dlfcn.h>
@@ -175,7 +176,6 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
     size_t n = split_words(cxx, words, 0);
     static const char *const flags[] = {"-std=c++17",
                                         "-O1",
-                                        "-fsanitize=thread",
                                         "-fPIC",
                                         "-shared",
                                         "-nostdlib",
@@ -185,6 +185,8 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
                                         "-fno-strict-aliasing",
                                         "-fvisibility=hidden"};
     for (size_t k = 0; k < sizeof flags / sizeof *flags; k++) words[n++] = (char *)(uintptr_t)flags[k];
+    /* the two exclude each other; with the address sanitizer, our own checks of plain accesses are off */
+    if (!strstr(more, "-fsanitize=address")) words[n++] = (char *)(uintptr_t) "-fsanitize=thread";
     if (lines) words[n++] = (char *)(uintptr_t) "-g";
     n = split_words(more, words, n);
     char o[] = "-o", lm[] = "-lm";
