@@ -308,7 +308,7 @@ struct tn_emu_kernel {
     char name[160];
 };
 const tn_env *tn_emu_module_env(const tn_emu_module *m);
-/* "conv_mma.cu:80, from tn_tile.cuh:12": the source lines of an instruction. */
+/* "conv_mma.cu:80 > tn_tile.cuh:12": the source lines of an instruction, from the template inwards. */
 const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t size);
 
 #define EMU_PC() __builtin_return_address(0)

@@ -332,25 +332,21 @@ static void shorten(char *line) {
     if (slash) memmove(line, slash + 1, strlen(slash + 1) + 1);
 }
 
-/* addr2line's answer: inlined places, innermost first.  The template is the outermost of them. */
+/* addr2line's answer is a line for each inlined call, innermost first; told from the template inwards. */
 static bool ask(const char *path, unsigned long offset, char *buf, size_t size) {
-    char command[700], line[512], inner[512] = "", outer[512] = "";
+    char command[700], line[512], chain[512] = "", longer[512];
     snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%lx 2>/dev/null", path, offset);
     FILE *f = popen(command, "r");
     if (!f) return false;
     while (fgets(line, sizeof line, f)) {
         shorten(line);
-        if (strchr(line, '?') || strstr(line, "tn_emu.h") || !strcmp(line, "entries:1")) continue;
-        if (!*inner) memcpy(inner, line, sizeof line);
-        memcpy(outer, line, sizeof line);
+        if (strchr(line, '?') || strstr(line, "tn_emu.h") || strstr(line, "entries:")) continue;
+        int n = snprintf(longer, sizeof longer, "%s%s%s", line, *chain ? " > " : "", chain);
+        if (n > 0 && (size_t)n < sizeof longer) memcpy(chain, longer, sizeof longer);
     }
     pclose(f);
-    if (!*outer) return false;
-    if (strcmp(inner, outer))
-        snprintf(buf, size, "%s (in %s)", outer, inner);
-    else
-        snprintf(buf, size, "%s", outer);
-    return true;
+    if (*chain) snprintf(buf, size, "%s", chain);
+    return *chain != 0;
 }
 
 const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t size) {
