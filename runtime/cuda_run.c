@@ -42,11 +42,21 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
     return TN_OK;
 }
 
-static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, CUstream stream) {
+/* Shows how far an inference is; an emulated one can take minutes. */
+static tn_status emulation_goes_on(const tn_context *c, const tn_cuda_state *s, size_t k) {
+    const tn_progress p = {
+        .phase = "emulate", .item = s->steps[k].text, .done = k, .total = s->n_steps, .elapsed_s = 0, .eta_s = -1};
+    if (!c->env || !c->env->progress || c->env->progress(c->env->progress_user, &p)) return TN_OK;
+    return tn_fail(c->env, TN_E_CANCELLED, "", "", "cancelled before step %zu of %zu", k, s->n_steps);
+}
+
+static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, size_t k, CUstream stream) {
+    const tn_step_state *t = &s->steps[k];
     tn_emu_range *ranges = NULL;
-    tn_status st = tell_ranges(c, s, t, &ranges);
+    tn_status st = emulation_goes_on(c, s, k);
+    if (st == TN_OK) st = tell_ranges(c, s, t, &ranges);
     if (st == TN_OK) st = tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
-    tn_free(c->env, ranges, (t->step->n_args + 1) * sizeof *ranges);
+    if (ranges) tn_free(c->env, ranges, (t->step->n_args + 1) * sizeof *ranges);
     return st;
 }
 
@@ -55,7 +65,7 @@ static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, const tn
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     tn_step_state *t = &s->steps[k];
     if (!t->runs) return TN_OK;
-    if (!t->is_lt && c->cuda->cu->emulated) return launch_emulated(c, s, t, stream);
+    if (!t->is_lt && c->cuda->cu->emulated) return launch_emulated(c, s, k, stream);
     if (!t->is_lt) return tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
     const uint64_t *a = t->args;
     tn_lt_buffers b = {

@@ -31,7 +31,9 @@ enum { MAX_KERNELS = 64, MAX_WORDS = 64, MAX_FILES = 64 };
 
 struct tn_emu_module {
     const tn_env *env;
-    char name[160], dir[512];
+    char name[160], dir[512]; /* dir: gone once the library is loaded, and made again for a report */
+    char *source;
+    size_t size;
     pid_t pid; /* of the compiler; 0: not started or done */
     bool started, compiled, with_lines;
     void *lib;
@@ -150,6 +152,34 @@ static tn_status write_file(tn_emu_module *m, const char *file, const char *text
     return ok ? TN_OK : tn_fail(m->env, TN_E_IO, m->name, "is the disk full?", "%s cannot be written", path);
 }
 
+/* ---- the folder ----------------------------------------------------------------------------------------------------
+ */
+
+static void remove_dir(tn_emu_module *m) {
+    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log", "lines.log", "tn_emu.h"};
+    char path[600];
+    if (!*m->dir || getenv("TENON_EMU_KEEP")) return;
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        snprintf(path, sizeof path, "%s/%s", m->dir, files[k]);
+        unlink(path);
+    }
+    rmdir(m->dir);
+    *m->dir = 0;
+}
+
+static tn_status make_dir(tn_emu_module *m) {
+    if (*m->dir) return TN_OK;
+    const char *tmp = getenv("TMPDIR");
+    int n = snprintf(m->dir, sizeof m->dir, "%s/tenon-emu-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (n < 0 || (size_t)n >= sizeof m->dir || !mkdtemp(m->dir)) {
+        *m->dir = 0;
+        return tn_fail(m->env, TN_E_IO, m->name, "set TMPDIR", "no folder for the emulated kernel: %s",
+                       strerror(errno));
+    }
+    tn_status st = write_file(m, "tn_emu.h", tn_emu_header, strlen(tn_emu_header), false);
+    return st == TN_OK ? write_file(m, "kernel.cpp", m->source, m->size, true) : st;
+}
+
 /* ---- the compiler -------------------------------------------------------------------------------------------------
  */
 
@@ -218,6 +248,8 @@ static bool reap(pid_t pid, bool block, bool *ok) {
 tn_status tn_emu_start(tn_emu_module *m) {
     if (m->started) return TN_OK;
     m->started = true;
+    tn_status st = make_dir(m);
+    if (st != TN_OK) return st;
     int rc = spawn(m, false, "kernel.so", "log", &m->pid);
     if (rc == 0) return TN_OK;
     m->pid = 0;
@@ -261,6 +293,7 @@ static tn_status load_library(tn_emu_module *m) {
     const tn_emu_api **table = dlsym(m->lib, "tn_emu");
     if (!table) return tn_fail(m->env, TN_E_INTERNAL, m->name, "", "the emulated kernel has no table");
     *table = emu_api();
+    remove_dir(m); /* an interrupted program leaves nothing behind */
     return TN_OK;
 }
 
@@ -270,6 +303,7 @@ static tn_status finish(tn_emu_module *m) {
     if (st != TN_OK) return st;
     if (m->pid) reap(m->pid, true, &m->compiled);
     m->pid = 0;
+    if (!*m->dir) return tn_fail(m->env, TN_E_IO, m->name, "", "the emulated kernel could not be built");
     if (m->compiled) return load_library(m);
     char why[560];
     first_error(m, why, sizeof why);
@@ -357,7 +391,7 @@ const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t s
     if (!m->with_lines) {
         pid_t pid;
         bool ok = false;
-        if (spawn(m, true, "lines.so", "lines.log", &pid) == 0) reap(pid, true, &ok);
+        if (make_dir(m) == TN_OK && spawn(m, true, "lines.so", "lines.log", &pid) == 0) reap(pid, true, &ok);
         m->with_lines = true;
     }
     snprintf(path, sizeof path, "%s/lines.so", m->dir);
@@ -368,36 +402,20 @@ const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t s
 /* ---- life ---------------------------------------------------------------------------------------------------------
  */
 
-static void remove_dir(const char *dir) {
-    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log", "lines.log", "tn_emu.h"};
-    char path[600];
-    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[k]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
-
 tn_status tn_emu_load(const tn_env *env, const char *name, const char *source, size_t size, tn_emu_module **out) {
     tn_emu_module *m = tn_alloc(env, sizeof *m);
     if (!m) return tn_fail(env, TN_E_MEMORY, name, "", "out of memory");
     m->env = env;
-    snprintf(m->name, sizeof m->name, "%s", name);
-    const char *tmp = getenv("TMPDIR");
-    int n = snprintf(m->dir, sizeof m->dir, "%s/tenon-emu-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    tn_status st = TN_OK;
-    if (n < 0 || (size_t)n >= sizeof m->dir || !mkdtemp(m->dir)) {
-        st = tn_fail(env, TN_E_IO, name, "set TMPDIR", "no folder for the emulated kernel: %s", strerror(errno));
+    m->size = size;
+    m->source = tn_alloc(env, size + 1);
+    if (!m->source) {
         tn_free(env, m, sizeof *m);
-        return st;
+        return tn_fail(env, TN_E_MEMORY, name, "", "out of memory");
     }
-    st = write_file(m, "tn_emu.h", tn_emu_header, strlen(tn_emu_header), false);
-    if (st == TN_OK) st = write_file(m, "kernel.cpp", source, size, true);
-    if (st == TN_OK)
-        *out = m;
-    else
-        tn_emu_unload(m);
-    return st;
+    memcpy(m->source, source, size);
+    snprintf(m->name, sizeof m->name, "%s", name);
+    *out = m;
+    return TN_OK;
 }
 
 void tn_emu_unload(tn_emu_module *m) {
@@ -408,6 +426,7 @@ void tn_emu_unload(tn_emu_module *m) {
         reap(m->pid, true, &ok);
     }
     if (m->lib) dlclose(m->lib);
-    if (!getenv("TENON_EMU_KEEP")) remove_dir(m->dir);
+    remove_dir(m);
+    tn_free(m->env, m->source, m->size + 1);
     tn_free(m->env, m, sizeof *m);
 }
