@@ -159,7 +159,7 @@ tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
     tn_ix q, r, high, low;
     tn_ix_atom at;
     if (is_const_value(p, b, 1) || is_const_value(p, a, 0)) return a;
-    if (is_const_value(p, b, 0)) return tn_ix_fail(p);
+    if (is_const_value(p, b, 0)) return b; /* an axis of extent 0 has no coordinates: the value is never used */
     const bool const_b = tn_ix_is_const(p, b, &c);
     if (const_b && tn_ix_is_const(p, a, &x)) return tn_ix_const(p, floor_div(x, c));
     if (in_range(p, a, b)) return tn_ix_const(p, 0);
@@ -182,7 +182,7 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
     tn_ix q, r, high, low;
     tn_ix_atom at;
     if (is_const_value(p, b, 1) || is_const_value(p, a, 0)) return tn_ix_const(p, 0);
-    if (is_const_value(p, b, 0)) return tn_ix_fail(p);
+    if (is_const_value(p, b, 0)) return b;
     const bool const_b = tn_ix_is_const(p, b, &c);
     if (const_b && tn_ix_is_const(p, a, &x)) return tn_ix_const(p, x - floor_div(x, c) * c);
     if (in_range(p, a, b)) return a;

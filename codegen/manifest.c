@@ -149,11 +149,14 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
 static tn_dim extent(const tn_manifest *mf, tn_val v) {
     tn_graph *g = mf->g;
     const tn_placement *p = &mf->mem->of[v.i];
-    tn_dim elements = tn_dim_const(g, 1);
+    tn_dim one = tn_dim_const(g, 1), elements = one, any = one;
     for (uint32_t k = 0; k < p->rank; k++) {
-        tn_dim steps = tn_dim_max(g, tn_dim_sub(g, tn_val_dim(g, v, k), tn_dim_const(g, 1)), tn_dim_const(g, 0));
+        tn_dim d = tn_val_dim(g, v, k);
+        tn_dim steps = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
         elements = tn_dim_add(g, elements, tn_dim_mul(g, steps, p->strides[k]));
+        any = tn_dim_mul(g, any, tn_dim_min(g, d, one)); /* 0 if the value has no elements */
     }
+    elements = tn_dim_mul(g, elements, any);
     tn_dim bits = tn_dim_mul(g, elements, tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
     return tn_dim_ceildiv(g, bits, tn_dim_const(g, 8));
 }

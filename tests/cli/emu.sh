@@ -54,6 +54,20 @@ func @main(%x: f32[3,3000]) -> (%y: f32[3,3000]) {
 TN
 expect "a missing barrier is reported" broken
 
+# Tensors without elements: kernels that have nothing to do, and a sum of nothing.
+cat >"$work/empty.tn" <<'TN'
+func @main(%x: f32[3,0,5]) -> (%y: f32[3,5,0], %z: f32[3,5]) {
+  %y = transpose %x {perm=[0,2,1]}
+  %z = reduce_sum %x {axes=[1], keepdims=false}
+  return %y, %z
+}
+TN
+empty() {
+    "$tenon" run "$work/empty.tn" --device emu >"$work/empty" 2>&1 && ! grep -q error "$work/empty" &&
+        grep -q 'z: f32 3x5  min 0  max 0' "$work/empty" || { cat "$work/empty"; return 1; }
+}
+expect "tensors without elements" empty
+
 data=${TENON_TEST_DATA:-}
 for model in cnn_mnist8 policy_go1 attn_mnist_pgd_medium deeploy_tinyvit cnn_squeezenet_fp16; do
     if [ ! -f "$data/models/$model.onnx" ]; then
