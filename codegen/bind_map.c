@@ -19,11 +19,11 @@ static int64_t widest(const tn_spec *s) {
     return 16 / size > 2 ? 16 / size : 2;
 }
 
-/* 4-bit results are written two at a time. */
-static bool packed(const tn_spec *s) {
-    for (uint32_t k = 0; k < s->n_out; ++k)
-        if (tn_dtype_bits(s->out[k].dtype) == 4) return true;
-    return false;
+/* How many results are of 4 bits, which are written two at a time. */
+static uint32_t packed(const tn_spec *s) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < s->n_out; ++k) n += tn_dtype_bits(s->out[k].dtype) == 4;
+    return n;
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -32,6 +32,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "N", tn_spec_product(s, s->out[0].arg, 0, TN_MAX_RANK));
     tn_problem_add_int(p, "VEC_MAX", widest(s));
     tn_problem_add_int(p, "VEC_MIN", packed(s) ? 2 : 1);
+    tn_problem_add_int(p, "ODD_PAIRS", packed(s) == s->n_out); /* the last pair may hold one element */
     return true;
 }
 

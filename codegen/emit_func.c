@@ -298,11 +298,16 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
         }
     }
     if (at && tn_emit_ok(e)) {
-        tn_ix i = tn_ix_var(e->ix, "i", extent, vec, false);
+        /* Bytes of two 4-bit numbers are written whole: of an odd number of them the last holds one. */
+        const bool odd = vec == 2 && tn_dtype_bits(s->out[0].dtype) == 4 && tn_ix_divisor(e->ix, extent) % 2;
+        const tn_ix last = odd ? tn_ix_add(e->ix, extent, tn_ix_const(e->ix, 1)) : extent;
+        tn_ix i = tn_ix_var(e->ix, "i", last, vec, false);
         if (vec > 1) i = tn_ix_add(e->ix, i, f.lane);
+        bool never = false;
+        if (odd) f.guard = tn_fn_less(&f, 0, i, extent, &never);
         for (uint32_t k = 0; k < s->n_out; ++k) { /* all reads come before the first write */
             tn_delinearise(e, s->out[k].dims, s->out[k].rank, i, at[k]);
-            tn_fn_value(&f, s->out[k].arg, at[k], 0);
+            tn_fn_value(&f, s->out[k].arg, at[k], f.guard);
         }
         for (uint32_t k = 0; k < s->n_out && tn_emit_ok(e); ++k) tn_fn_store(&f, k, at[k]);
     }

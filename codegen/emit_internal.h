@@ -70,6 +70,7 @@ typedef struct tn_memo {
 typedef struct tn_fn {
     tn_emitter *e;
     uint32_t vec;
+    uint32_t guard;           /* predicate of lanes that exist, where the last vector is not full; 0: all do */
     tn_ix lane;               /* variable 0 <= lane < vec; none if vec is 1 */
     tn_text head, body, tail; /* before, in and after the loop over lanes */
     tn_memo *memo;

@@ -341,31 +341,39 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
  * -----------------------------------------------------------------------------------------------------------------------------
  */
 
-static void store_nibbles(tn_fn *f, uint32_t k, const tn_spec_tensor *t, tn_ix offset, const char *value) {
+/* Where a thread's first pair of 4-bit elements stands; false if they are not whole pairs. */
+static bool pairs_at(tn_fn *f, tn_ix offset, tn_ix *base) {
+    tn_emitter *e = f->e;
+    int64_t step, at;
+    if (f->guard && tn_ix_is_const(e->ix, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
+    return f->vec >= 2 && f->vec % 2 == 0 && tn_ix_affine(e->ix, offset, f->lane, &step, base) && step == 1 &&
+           !tn_ix_is_per_lane(e->ix, *base) && tn_ix_divisor(e->ix, *base) % 2 == 0;
+}
+
+static void store_nibbles(tn_fn *f, uint32_t k, tn_ix offset, const char *value) {
     tn_emitter *e = f->e;
     tn_ix base;
-    int64_t step;
-    if (f->vec < 2 || f->vec % 2 || !tn_ix_affine(e->ix, offset, f->lane, &step, &base) || step != 1 ||
-        tn_ix_is_per_lane(e->ix, base) || tn_ix_divisor(e->ix, base) % 2) {
+    if (!pairs_at(f, offset, &base)) {
         tn_emit_fail(e, TN_E_UNSUPPORTED, "4-bit results need an even number of contiguous elements a thread");
         return;
     }
-    (void)t;
+    char kept[sizeof f->pred->text + 16] = "";
+    if (f->guard) snprintf(kept, sizeof kept, "!%s ? 0 : ", f->pred[f->guard].text);
     const tn_expr x = tn_fn_expr(f, base, true);
     tn_text_add(&f->head, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / 2, k);
-    tn_text_add(&f->body, "y%u[lane / 2] |= (unsigned char)((%s & 15) << (lane %% 2 * 4));\n", k, value);
+    tn_text_add(&f->body, "y%u[lane / 2] |= (unsigned char)(%s(%s & 15) << (lane %% 2 * 4));\n", k, kept, value);
     tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / 2, y%u);\n", k, x.text, k);
 }
 
 void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c) {
     tn_emitter *e = f->e;
     const tn_spec_tensor *t = &e->s->out[k];
-    const tn_ref v = tn_fn_value(f, t->arg, c, 0);
+    const tn_ref v = tn_fn_value(f, t->arg, c, f->guard);
     if (!tn_emit_ok(e)) return;
     const tn_ix offset = tn_tensor_offset(e, t, c);
     tn_ix base;
     if (t->dtype == TN_I4 || t->dtype == TN_U4) {
-        store_nibbles(f, k, t, offset, v.text);
+        store_nibbles(f, k, offset, v.text);
         return;
     }
     const uint32_t access = tn_fn_access(f, t, offset, &base);
