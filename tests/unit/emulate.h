@@ -1,20 +1,17 @@
-/* emulate.h: runs a variant on the CPU and compares it with the reference; for tests of templates and bindings.
- *
- * The variant's source is compiled by a C++ compiler against tests/kernels/host, which gives CUDA's vocabulary to
- * fibers, and runs on random inputs in the spec's strides at the hint shapes.  Outputs lie between guard zones. */
+/* emulate.h: runs a variant on the emulated device and compares it with the reference; for tests of templates and
+ * bindings.  Inputs are random, in the spec's strides at the hint shapes; outputs lie between guard zones. */
 #ifndef TENON_TEST_EMULATE_H
 #define TENON_TEST_EMULATE_H
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "codegen/build.h"
 #include "codegen/emit.h"
 #include "ir/eval/eval.h"
+#include "runtime/emu/emu.h"
 
 enum { EMU_GUARD = 256, EMU_MAX = 32 };
 
@@ -48,40 +45,6 @@ static inline emu_buffer emu_buffer_new(const tn_spec *s, const tn_spec_tensor *
     return b;
 }
 
-/* Compiles the variant into a library; NULL if there is no compiler or it fails (*why says). */
-static inline void *emu_library(const tn_env *env, const tn_variant *v, char *why, size_t why_size) {
-    char dir[] = "/tmp/tenon-emulate-XXXXXX", cmd[2048], path[128];
-    char *text;
-    size_t size;
-    if (!mkdtemp(dir) || tn_variant_source(env, v, &text, &size) != TN_OK) return NULL;
-    snprintf(path, sizeof path, "%s/variant.cu", dir);
-    FILE *f = fopen(path, "wb");
-    if (!f) return NULL;
-    fwrite(text, 1, size, f);
-    fclose(f);
-    tn_free(env, text, size + 1);
-    const char *h = TENON_SOURCE_DIR "/tests/kernels/host";
-    snprintf(cmd, sizeof cmd,
-             "c++ -std=c++17 -O1 -w -shared -fPIC -fno-gnu-unique -DTN_HOST -DVARIANT='\"%s\"' -I%s -o %s/v.so "
-             "%s/emulate_entry.cpp > %s/log 2>&1",
-             path, h, dir, h, dir);
-    void *lib = NULL;
-    if (system(cmd) == 0) {
-        snprintf(path, sizeof path, "%s/v.so", dir);
-        lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (!lib) snprintf(why, why_size, "%s", dlerror());
-    } else {
-        snprintf(path, sizeof path, "%s/log", dir);
-        f = fopen(path, "rb");
-        const size_t n = f ? fread(why, 1, why_size - 1, f) : 0;
-        why[n] = 0;
-        if (f) fclose(f);
-    }
-    snprintf(cmd, sizeof cmd, "rm -rf %s", dir);
-    if (!getenv("TENON_TEST_KEEP") && system(cmd) != 0) return lib;
-    return lib;
-}
-
 /* Runs the variant; "" in why if every output is within tolerance * (|want| + rms(want)) of the reference. */
 static inline void emulate(const tn_env *env, const tn_spec *s, const tn_variant *v, double tolerance, char *why,
                            size_t why_size) {
@@ -108,23 +71,49 @@ static inline void emulate(const tn_env *env, const tn_spec *s, const tn_variant
     const tn_eval_opts wide = {.wide = true};
     if (tn_eval_region(env, s->g, s->region, in, s->n_in, out, s->n_out, &wide) != TN_OK) return;
     for (uint32_t k = 0; k < s->n_out; k++) bo[k] = emu_buffer_new(s, &s->out[k]);
-    void *lib = emu_library(env, v, why, why_size);
-    if (!lib) return;
-    unsigned (*launch)(const void *, const unsigned *, const unsigned *, unsigned);
-    *(void **)&launch = dlsym(lib, "emulate_launch");
+    tn_emu_range ranges[2 * EMU_MAX + 1];
+    size_t n_ranges = 0;
+    void *workspace = NULL;
     for (uint32_t k = 0; k < v->n_args; k++) {
         const tn_arg *a = &v->args[k];
-        args[k] = a->kind == TN_ARG_IN    ? (uint64_t)(uintptr_t)bi[a->index].data
-                  : a->kind == TN_ARG_OUT ? (uint64_t)(uintptr_t)bo[a->index].data
-                  : a->kind == TN_ARG_DIM ? (uint64_t)tn_spec_hint(s, a->dim)
-                                          : (uint64_t)(uintptr_t)calloc(1, 16 << 20); /* workspace */
+        if (a->kind == TN_ARG_IN) {
+            args[k] = (uint64_t)(uintptr_t)bi[a->index].data;
+            ranges[n_ranges++] =
+                (tn_emu_range){bi[a->index].data, bi[a->index].span, false, !s->in[a->index].is_const, "an input"};
+        } else if (a->kind == TN_ARG_OUT) {
+            args[k] = (uint64_t)(uintptr_t)bo[a->index].data;
+            ranges[n_ranges++] = (tn_emu_range){bo[a->index].data, bo[a->index].span, true, true, "an output"};
+        } else if (a->kind == TN_ARG_DIM) {
+            args[k] = (uint64_t)tn_spec_hint(s, a->dim);
+        } else {
+            workspace = calloc(1, 16 << 20);
+            args[k] = (uint64_t)(uintptr_t)workspace;
+            ranges[n_ranges++] = (tn_emu_range){workspace, 16 << 20, true, false, "the workspace"};
+        }
     }
-    unsigned grid[3];
-    for (int k = 0; k < 3; k++) grid[k] = v->grid[k].i ? (unsigned)tn_spec_hint(s, v->grid[k]) : 1;
-    const unsigned block[3] = {v->block[0], v->block[1] ? v->block[1] : 1, v->block[2] ? v->block[2] : 1};
-    const unsigned conflicts = launch(args, grid, block, v->cluster[2] > 1 ? v->cluster[2] : 1);
+    char *text;
+    size_t size;
+    tn_emu_module *module = NULL;
+    tn_emu_kernel *kernel;
+    tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
+    if (tn_variant_source(env, v, &text, &size) != TN_OK) return;
+    tn_status st = tn_emu_load(env, v->text, text, size, &module);
+    if (st == TN_OK) st = tn_emu_get(module, v->symbol, &kernel);
+    tn_free(env, text, size + 1);
+    const void *params[] = {args};
+    tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .n_ranges = n_ranges, .seed = 1};
+    for (int k = 0; k < 3; ++k) {
+        l.grid[k] = v->grid[k].i ? (uint32_t)tn_spec_hint(s, v->grid[k]) : 1;
+        l.block[k] = v->block[k] ? v->block[k] : 1;
+        l.cluster[k] = v->cluster[k];
+    }
+    if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);
+    tn_emu_unload(module);
+    free(workspace);
     why[0] = 0;
-    if (conflicts) snprintf(why, why_size, "%u bank conflicts", conflicts);
+    if (st != TN_OK) snprintf(why, why_size, "%s", tn_status_text(st));
+    if (rep.fault) snprintf(why, why_size, "%s", rep.text);
+    if (rep.bank_conflicts) snprintf(why, why_size, "%u bank conflicts", rep.bank_conflicts);
     for (uint32_t k = 0; k < s->n_out && !why[0]; k++) {
         const tn_spec_tensor *t = &s->out[k];
         const int64_t n = emu_numel(s, t);
@@ -146,7 +135,6 @@ static inline void emulate(const tn_env *env, const tn_spec *s, const tn_variant
     }
     for (uint32_t k = 0; k < s->n_in; k++) tn_tensor_free(env, &in[k]), free(bi[k].base);
     for (uint32_t k = 0; k < s->n_out; k++) tn_tensor_free(env, &out[k]), free(bo[k].base);
-    dlclose(lib);
 }
 
 #endif

@@ -1,9 +1,8 @@
 /* Every template over its knobs: the kernels of tests/kernels/ (all .tn files there) are fused, specified, enumerated,
  * and their variants compiled and run.
  *
- * NVRTC compiles each chosen variant for one of sm_80, sm_89, sm_90a and sm_100 in turn.  A C++ compiler builds it for
- * the CPU (tests/kernels/host/: threads are fibers, accesses of global memory are checked for alignment and bounds),
- * and results are compared with the reference.  What is missing, NVRTC or the compiler, is skipped with a line that
+ * NVRTC compiles each chosen variant for one of sm_80, sm_89, sm_90a and sm_100 in turn.  The emulated device executes
+ * it, and results are compared with the reference.  What is missing, NVRTC or the compiler, is skipped with a line that
  * says so.
  *
  * By default a variant is chosen while it shows a knob value not yet seen of its template.  TENON_KERNELS_ALL=1: all
@@ -11,18 +10,19 @@
  * prints the headers of the best variants. */
 #include <check.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "codegen/build.h"
 #include "codegen/emit.h"
 #include "ir/eval/eval.h"
+#include "runtime/emu/emu.h"
 #include "runtime/nvrtc_loader.h"
 #include "kernel_cases.h"
+
+static unsigned n_run;
 
 /* ---- which variants
  * -------------------------------------------------------------------------------------------------------- */
@@ -168,61 +168,19 @@ static void compare(const fused *f, const tn_variant *v, const buffer *b, const 
  * ---------------------------------------------------------------------------------------------------------------------
  */
 
-static char work[64]; /* temporary folder; empty: no C++ compiler */
+static bool has_compiler;
 
 static void open_host(void) {
-    if (system("c++ --version > /dev/null 2>&1") != 0) {
-        printf("skipped: no C++ compiler, so kernels are not run on the CPU\n");
-        return;
-    }
-    snprintf(work, sizeof work, "/tmp/tenon_kernels_XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(work));
-    char cmd[1024];
-    snprintf(cmd, sizeof cmd,
-             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -fkeep-inline-functions -w -c -o %s/engine.o "
-             "%s/host/host_engine.cpp",
-             work, DIR_KERNELS);
-    ck_assert_msg(system(cmd) == 0, "the CPU engine does not compile: %s", cmd);
-}
-
-static void close_host(void) {
-    char cmd[256];
-    if (!work[0]) return;
-    snprintf(cmd, sizeof cmd, "rm -rf %s", work);
-    if (system(cmd) != 0) printf("%s was not removed\n", work);
-}
-
-typedef void (*run_fn)(const unsigned grid[3], int cluster, int threads, const void *args, const void *const *ranges,
-                       int n);
-
-static void *build_host(const tn_variant *v, run_fn *run) {
-    char path[128], cmd[1500];
-    static int number;
-    snprintf(path, sizeof path, "%s/tn_variant.cuh", work);
-    FILE *f = fopen(path, "w");
-    ck_assert_ptr_nonnull(f);
-    fputs(v->header, f);
-    fclose(f);
-    snprintf(path, sizeof path, "%s/v%d.so", work, number++);
-    snprintf(cmd, sizeof cmd,
-             "c++ -std=c++17 -O1 -fPIC -fvisibility=hidden -shared -w -DTN_HOST '-DTEMPLATE=\"%s.cu\"' -I%s "
-             "-I%s/templates -I%s/host -o %s "
-             "%s/host/host_variant.cpp %s/engine.o",
-             v->tpl->name, work, TENON_SOURCE_DIR, DIR_KERNELS, path, DIR_KERNELS, work);
-    ck_assert_msg(system(cmd) == 0, "%s does not compile for the CPU\n%s", v->text, v->header);
-    void *lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    ck_assert_msg(lib != NULL, "%s: %s", v->text, dlerror());
-    *(void **)run = dlsym(lib, "host_kernel_run");
-    ck_assert_ptr_nonnull(*(void **)run);
-    unlink(path);
-    return lib;
+    has_compiler = system("c++ --version > /dev/null 2>&1") == 0;
+    if (!has_compiler) printf("skipped: no C++ compiler, so kernels are not run on the CPU\n");
 }
 
 static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buffer *in, buffer *out,
                      const tn_tensor *want) {
     uint64_t args[TN_MAX_ARGS];
-    const void *ranges[2 * TN_MAX_ARGS];
-    int n_ranges = 0;
+    tn_emu_range ranges[TN_MAX_ARGS];
+    const void *params[] = {args};
+    tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = n_run};
     for (uint32_t k = 0; k < s->n_out; ++k) memset(out[k].block, 0xa5, out[k].bytes + 3 * GUARD);
     for (uint32_t k = 0; k < v->n_args; ++k) {
         const tn_arg *a = &v->args[k];
@@ -231,18 +189,29 @@ static void run_host(const fused *f, const tn_spec *s, const tn_variant *v, buff
             continue;
         }
         ck_assert_msg(a->kind != TN_ARG_WORKSPACE, "%s wants a workspace", v->text);
-        const buffer *b = a->kind == TN_ARG_IN ? &in[a->index] : &out[a->index];
+        const bool is_in = a->kind == TN_ARG_IN;
+        const buffer *b = is_in ? &in[a->index] : &out[a->index];
         args[k] = (uint64_t)(uintptr_t)b->p;
-        ranges[n_ranges++] = b->p;
-        ranges[n_ranges++] = b->p + b->bytes;
+        ranges[l.n_ranges++] = (tn_emu_range){b->p, b->bytes, !is_in, !is_in || !s->in[a->index].is_const,
+                                              is_in ? "an input" : "an output"};
     }
-    unsigned grid[3];
-    for (int k = 0; k < 3; ++k) grid[k] = (unsigned)value_of(f, v->grid[k]);
-    run_fn run;
-    void *lib = build_host(v, &run);
-    run(grid, 1, (int)(v->block[0] * v->block[1] * v->block[2]), args, ranges, n_ranges / 2);
+    for (int k = 0; k < 3; ++k) {
+        l.grid[k] = (uint32_t)value_of(f, v->grid[k]);
+        l.block[k] = v->block[k] ? v->block[k] : 1;
+        l.cluster[k] = v->cluster[k];
+    }
+    char *text;
+    size_t size;
+    tn_emu_module *module;
+    tn_emu_kernel *kernel;
+    tn_emu_report rep;
+    ck_assert(tn_variant_source(&env, v, &text, &size) == TN_OK);
+    ck_assert_msg(tn_emu_load(&env, v->text, text, size, &module) == TN_OK, "%s", messages);
+    tn_free(&env, text, size + 1);
+    ck_assert_msg(tn_emu_get(module, v->symbol, &kernel) == TN_OK, "%s: %s\n%s", v->text, messages, v->header);
+    ck_assert_msg(tn_emu_run(kernel, &l, &rep) == TN_OK && !rep.fault, "%s: %s%s", v->text, rep.text, messages);
+    tn_emu_unload(module);
     for (uint32_t k = 0; k < s->n_out; ++k) compare(f, v, &out[k], &want[k], k);
-    dlclose(lib);
 }
 
 /* ---- NVRTC
@@ -269,7 +238,7 @@ static void compile(const tn_variant *v, const char *arch) {
  */
 
 static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
-static unsigned turn, n_run, n_compiled;
+static unsigned turn, n_compiled;
 
 static void check_kernel(const fused *f, tn_node kernel, const char *file) {
     tn_spec *s;
@@ -307,7 +276,7 @@ static void check_kernel(const fused *f, tn_node kernel, const char *file) {
             ++turn;
             ++n_compiled;
         }
-        if (work[0]) {
+        if (has_compiler) {
             run_host(f, s, &v[k], in, out, want);
             ++n_run;
         }
@@ -355,7 +324,6 @@ START_TEST(kernels_of_a_file) {
     open_host();
     for_cases(files[_i], check_kernel);
     printf("%s: %u variants compiled, %u run on the CPU\n", strrchr(files[_i], '/') + 1, n_compiled, n_run);
-    close_host();
     tn_nvrtc_close(rtc);
     tn_cache_close(no_cache);
 }
