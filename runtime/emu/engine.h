@@ -121,7 +121,7 @@ typedef struct emu_product {
     unsigned *d[128]; /* each thread's accumulators */
     emu_thread *thread[128];
     uint32_t *a_regs; /* 64 x k elements as bits, or NULL */
-    emu_clock *issued;
+    emu_clock *issued[4], *issued_all; /* what each warp knew, and what every one of them did */
     uint32_t group, time, pc;
 } emu_product;
 typedef struct emu_accumulator { /* registers that products under way own: d holds NaN until they are waited for */

@@ -230,7 +230,8 @@ static void read_operand(emu_run *r, const emu_product *p, emu_thread *reader, b
         for (uint32_t i = 0; i < k; i++) {
             const uint32_t at = operand_at(is_b ? p->b : p->a, trans, bytes, x, i);
             if (trans ? x * (uint32_t)bytes % 4 == 0 : i * (uint32_t)bytes % 4 == 0) { /* a granule once */
-                emu_shared_event(r, reader->block, at, 4, false, agent_of(r, reader), p->time, p->issued, p->pc);
+                const emu_clock *known = is_b ? p->issued_all : p->issued[x / 16];     /* a warp reads its rows of A */
+                emu_shared_event(r, reader->block, at, 4, false, agent_of(r, reader), p->time, known, p->pc);
                 check_fenced(r, p, reader, at);
             }
             memcpy(out + (x * k + i) * (uint32_t)bytes, reader->block->smem + at, (size_t)bytes);
@@ -294,7 +295,8 @@ static void issue_op(emu_run *r, emu_warpgroup *g) {
     *p = first->p;
     p->next = NULL;
     p->group = g->group;
-    p->issued = NULL;
+    memset(p->issued, 0, sizeof p->issued);
+    p->issued_all = NULL;
     p->a_regs = NULL;
     if (first->a_regs) {
         p->a_regs = malloc(WGMMA_M * 32);
@@ -307,12 +309,19 @@ static void issue_op(emu_run *r, emu_warpgroup *g) {
         p->d[i] = x->d;
         p->thread[i] = x->t;
         take(r, g, x->d, p->n / 2);
-        emu_clock_join(r, &p->issued, x->t->seen);
-        emu_clock_set(r, &p->issued, x->t->id, x->t->own++);
+        emu_clock_join(r, &p->issued[i / EMU_WARP], x->t->seen);
+        emu_clock_set(r, &p->issued[i / EMU_WARP], x->t->id, x->t->own++);
         for (int j = 0; p->a_regs && j < 4; j++) {
             const int row = i / 32 * 16 + i % 32 / 4 + j % 2 * 8, at = i % 4 * 4 + j / 2 * 16;
             memcpy((unsigned char *)p->a_regs + row * 32 + at, &x->a_regs[j], 4);
         }
+    }
+    p->issued_all = emu_clock_new(r);
+    for (uint32_t i = 0; i < r->n_events; i++) {
+        uint32_t least = p->issued[0]->at[i];
+        for (int w = 1; w < 4; w++)
+            if (p->issued[w]->at[i] < least) least = p->issued[w]->at[i];
+        p->issued_all->at[i] = least;
     }
     if (!g->last) g->last = &g->first;
     *g->last = p;
@@ -350,7 +359,8 @@ void emu_wgmma_commit(tn_emu_view *v) {
 }
 
 static void free_product(emu_run *r, emu_product *p) {
-    emu_clock_drop(r, p->issued);
+    for (int w = 0; w < 4; w++) emu_clock_drop(r, p->issued[w]);
+    emu_clock_drop(r, p->issued_all);
     free(p->a_regs);
     free(p);
 }

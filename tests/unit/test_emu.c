@@ -188,12 +188,12 @@ static const tn_env env = {.diag = keep};
 
 /* The headers that templates share, then the kernel as test.cu. */
 static char *source_of(const emu_case *c) {
-    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh"};
+    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh", "tn_wgmma.cuh"};
     const char *const *names, *const *texts;
     size_t n = tn_template_headers(&names, &texts), size = 0;
     char *text = NULL;
     FILE *f = open_memstream(&text, &size);
-    for (size_t w = 0; w < 2; w++)
+    for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++)
         for (size_t k = 0; k < n; k++) {
             if (strcmp(names[k], wanted[w])) continue;
             fprintf(f, "//// %s\n", names[k]);
@@ -303,6 +303,62 @@ START_TEST(results) {
 }
 END_TEST
 
+/* A product of two tiles of ones: 64 in every place.  The macros stand for the lines that a case leaves out. */
+#define WGMMA(FENCE, BARRIER, AFTER, WAIT)                                                                             \
+    "TN_SWIZZLED_SMEM(m);\nconst unsigned a = tn_smem_addr(m), b = a + TN_PANEL;\n"                                    \
+    "const tn_bits16 ones = {0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u};\n"                                   \
+    "for (int i = threadIdx.x; i < 64 * 8; i += 128) tn_sts16(tn_panel_chunk(a, i / 8, i % 8), ones);\n"               \
+    "for (int i = threadIdx.x; i < 32 * 8; i += 128) tn_sts16(tn_panel_chunk(b, i / 8, i % 8), ones);\n" FENCE         \
+    "\n" BARRIER "\nfloat d[16];\nfor (int i = 0; i < 16; i++) d[i] = 0;\ntn_wgmma_fence();\n"                         \
+    "for (int k = 0; k < 4; k++) tn_wgmma<false, false>(d, tn_wgmma_step<true>(tn_wgmma_tile(a), k), "                 \
+    "tn_wgmma_step<true>(tn_wgmma_tile(b), k), tn_half());\ntn_wgmma_commit();\n" AFTER "\n" WAIT                      \
+    "\nout[threadIdx.x] = d[threadIdx.x % 16];\ntn_wgmma_wait<0>();"
+
+static const emu_case products[] = {
+    {"a product", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", "tn_wgmma_wait<0>();"), TN_EMU_OK, 0, "",
+     128, 1, 0, 16384, 0},
+    {"without the proxy fence", WGMMA("", "__syncthreads();", "", "tn_wgmma_wait<0>();"), TN_EMU_RACE, 11,
+     "with no fence.proxy.async since then", 128, 1, 0, 16384, 0},
+    {"without the barrier", WGMMA("tn_fence_wgmma_operands();", "", "", "tn_wgmma_wait<0>();"), TN_EMU_RACE, 11,
+     "with no barrier between", 128, 1, 0, 16384, 0},
+    {"over its operands",
+     WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "if (threadIdx.x == 5) tn_sts16(a, ones);",
+           "tn_wgmma_wait<0>();"),
+     TN_EMU_RACE, 11, "thread (5,0,0) of block (0,0,0) has written at test.cu:13", 128, 1, 0, 16384, 0},
+    {"in half a warpgroup",
+     WGMMA("tn_fence_wgmma_operands();", "__syncthreads();\nif (threadIdx.x >= 64) return;", "", "tn_wgmma_wait<0>();"),
+     TN_EMU_DIVERGENT, 0, "wait for a warpgroup's instruction", 128, 1, 0, 16384, 0},
+    {"with too few threads", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", "tn_wgmma_wait<0>();"),
+     TN_EMU_MISUSE, 0, "is not whole", 64, 1, 0, 16384, 0},
+};
+
+START_TEST(planted_products) {
+    const emu_case *c = &products[_i];
+    tn_emu_report rep;
+    float out[N];
+    char place[32];
+    if (no_compiler()) return;
+    run(c, false, &rep, out);
+    ck_assert_msg(rep.fault == c->fault && strstr(rep.text, c->says), "%s: %s", c->name, rep.text);
+    snprintf(place, sizeof place, ": test.cu:%d", c->line);
+    ck_assert_msg(!c->line || strstr(rep.text, place), "%s: the report does not name%s: %s", c->name, place, rep.text);
+    for (int i = 0; c->fault == TN_EMU_OK && i < 128; i++) ck_assert_double_eq((double)out[i], 64.0);
+}
+END_TEST
+
+START_TEST(products_arrive_when_they_are_waited_for) {
+    const emu_case early = {
+        "early", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", ""), TN_EMU_OK, 0, "", 128, 1, 0, 16384,
+        0};
+    tn_emu_report rep;
+    float out[N];
+    if (no_compiler()) return;
+    run(&early, false, &rep, out);
+    ck_assert_msg(rep.fault == TN_EMU_OK, "%s", rep.text);
+    for (int i = 0; i < 128; i++) ck_assert(isnan(out[i]));
+}
+END_TEST
+
 START_TEST(impossible_launches) {
     const emu_case c = {"nothing", "", TN_EMU_OK, 0, "", 32, 1, 0, 0, 0};
     tn_emu_module *m;
@@ -350,6 +406,8 @@ int main(void) {
     TCase *t = tcase_create("emu");
     tcase_set_timeout(t, 60);
     tcase_add_loop_test(t, planted, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_loop_test(t, planted_products, 0, (int)(sizeof products / sizeof *products));
+    tcase_add_test(t, products_arrive_when_they_are_waited_for);
     tcase_add_test(t, activations_wait_for_the_previous_kernel);
     tcase_add_test(t, results);
     tcase_add_test(t, impossible_launches);
