@@ -18,6 +18,7 @@ typedef int tn_index;
 #define TN_N 64
 #define TN_VEC_MAX 4
 #define TN_VEC_MIN 1
+#define TN_ODD_PAIRS 0
 
 struct tn_args {
     const float *in0;

@@ -19,6 +19,7 @@ typedef int tn_index;
 #define TN_N (TN_D0 * TN_D1 * TN_D2 * 4)
 #define TN_VEC_MAX 4
 #define TN_VEC_MIN 1
+#define TN_ODD_PAIRS 0
 
 struct tn_args {
     const float *in0;

@@ -19,6 +19,7 @@ typedef int tn_index;
 #define TN_N 1024
 #define TN_VEC_MAX 8
 #define TN_VEC_MIN 1
+#define TN_ODD_PAIRS 0
 
 struct tn_args {
     const tn_half *in0;

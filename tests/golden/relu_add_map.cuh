@@ -19,6 +19,7 @@ typedef int tn_index;
 #define TN_N 192
 #define TN_VEC_MAX 4
 #define TN_VEC_MIN 1
+#define TN_ODD_PAIRS 0
 
 struct tn_args {
     const float *in0;
