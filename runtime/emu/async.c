@@ -83,38 +83,182 @@ void emu_cp_async_arrive(tn_emu_view *v, unsigned mbarrier) {
 /* ---- bulk copies --------------------------------------------------------------------------------------------------
  */
 
-static emu_bulk *enqueue(emu_thread *t, void (*land)(emu_run *, emu_bulk *), const void *pc) {
-    emu_run *r = t->run;
-    emu_bulk *b = calloc(1, sizeof *b);
-    if (!b) emu_no_memory(r);
-    b->land = land;
-    b->thread = t;
-    b->seen = emu_clock_ref(t->seen);
-    b->own = t->own++;
-    b->pc = emu_pc(r, pc);
-    *r->bulk_last = b;
-    r->bulk_last = &b->next;
-    return b;
+static void free_bulk(emu_run *r, emu_bulk *c) {
+    emu_clock_drop(r, c->seen);
+    free(c);
 }
 
-/* What the agent of this copy knows: all that its thread did, if a proxy fence or nothing stands between. */
-static emu_clock *agent_clock(emu_run *r, const emu_bulk *b, uint32_t *who, uint32_t *time) {
-    uint32_t agent = r->next_agent++ % EMU_AGENTS;
-    emu_clock *c = emu_clock_new(r);
-    memcpy(c->at, b->seen->at, r->n_events * sizeof *c->at);
-    c->at[b->thread->id] = b->own;
-    *who = r->n_blocks * r->n_threads + agent;
-    *time = ++r->agent_time[agent];
+/* The events of a copy in the shared memory of one block. */
+static void shared_event(emu_run *r, const emu_bulk *c, emu_block *b) {
+    emu_shared_event(r, b, c->shared, c->bytes, !c->is_store, c->who, c->time, c->seen, c->pc);
+}
+
+/* What threads have written must have been made visible to the async proxy. */
+static void check_fenced(emu_run *r, const emu_bulk *c) {
+    const emu_block *b = c->thread->block;
+    for (uint32_t at = c->shared; at < c->shared + c->bytes; at += 4) {
+        const emu_event *w = &b->cells[at / 4].write;
+        if (!w->bytes || w->who >= r->n_blocks * r->n_threads || w->time <= r->base) continue;
+        if (w->time <= r->threads[w->who].fenced) continue;
+        if (c->thread->fence_seen && w->time <= c->thread->fence_seen->at[w->who]) continue;
+        char name[160], line[400];
+        emu_fault(r, TN_EMU_RACE, r->kernel->image + c->pc,
+                  "stores %s in the background, written at %s with no fence.proxy.async since then",
+                  emu_shared_name(b, at, name, sizeof name),
+                  emu_line(r->kernel, r->kernel->image + w->pc, line, sizeof line));
+    }
+}
+
+static bool goes_to(const emu_bulk *c, const emu_block *b) {
+    return c->multicast >> b->rank & 1;
+}
+
+emu_bulk *emu_bulk_start(emu_thread *t, const emu_bulk *what, const void *pc) {
+    emu_run *r = t->run;
+    emu_bulk *c = malloc(sizeof *c);
+    if (!c) emu_no_memory(r);
+    *c = *what;
+    const uint32_t agent = r->next_agent++ % EMU_AGENTS;
+    c->next = NULL;
+    c->thread = t;
+    c->who = r->n_blocks * r->n_threads + agent;
+    c->time = ++r->agent_time[agent];
+    c->pc = emu_pc(r, pc);
+    c->group = t->bulk_group;
+    c->seen = emu_clock_ref(t->seen);
+    *r->bulk_last = c; /* from here on it is freed with the run */
+    r->bulk_last = &c->next;
+    emu_clock_set(r, &c->seen, t->id, t->own++);
+    if (c->is_store) {
+        shared_event(r, c, t->block);
+        check_fenced(r, c);
+        return c;
+    }
+    for (uint32_t k = 0; k < r->n_blocks; k++) {
+        emu_block *b = &r->blocks[k];
+        if (!goes_to(c, b)) continue;
+        emu_mbarrier_use(t, b, c->mbarrier, pc);
+        shared_event(r, c, b);
+        emu_set_state(b, c->shared, c->bytes, EMU_IN_FLIGHT);
+    }
     return c;
 }
 
+static void plain_copy(emu_thread *t, const emu_bulk *what, const void *pc) {
+    emu_run *r = t->run;
+    emu_step(r);
+    if (what->shared % 16 || (uintptr_t)what->global % 16 || what->bytes % 16 || !what->bytes)
+        emu_fault(r, TN_EMU_MISALIGNED, pc, "copies %u bytes between %p and shared memory at %u", what->bytes,
+                  (void *)what->global, what->shared);
+    emu_global(t, what->global, what->bytes, what->is_store, pc);
+    emu_bulk_start(t, what, pc);
+}
+
+void emu_bulk_load(tn_emu_view *v, unsigned dst, const void *src, unsigned bytes, unsigned mbarrier) {
+    const emu_bulk c = {.shared = dst,
+                        .global = (char *)(uintptr_t)src,
+                        .bytes = bytes,
+                        .mbarrier = mbarrier,
+                        .multicast = 1u << v->rank};
+    plain_copy(emu_of(v), &c, EMU_PC());
+}
+
+void emu_bulk_store(tn_emu_view *v, void *dst, unsigned src, unsigned bytes) {
+    const emu_bulk c = {.is_store = true, .shared = src, .global = dst, .bytes = bytes};
+    plain_copy(emu_of(v), &c, EMU_PC());
+}
+
+void emu_bulk_commit(tn_emu_view *v) {
+    emu_thread *t = emu_of(v);
+    emu_step(t->run);
+    t->bulk_group++;
+}
+
+static bool waits_for(const emu_thread *t, const emu_bulk *c, unsigned newest) {
+    return c->is_store && c->thread == t && c->group + newest < t->bulk_group;
+}
+
+/* Reading and writing are one here, so both kinds of wait are the same. */
+void emu_bulk_wait(tn_emu_view *v, unsigned newest, int read_only) {
+    emu_thread *t = emu_of(v);
+    emu_run *r = t->run;
+    (void)read_only;
+    emu_step(r);
+    for (const emu_bulk *c = r->bulk; c;) {
+        if (!waits_for(t, c, newest)) {
+            c = c->next;
+            continue;
+        }
+        emu_wait(t, &r->landings, r->landings, "its bulk stores", EMU_PC());
+        c = r->bulk;
+    }
+    for (emu_bulk **at = &t->stores; *at;) {
+        emu_bulk *c = *at;
+        if (!waits_for(t, c, newest)) {
+            at = &c->next;
+            continue;
+        }
+        emu_clock_set(r, &t->seen, c->who, c->time);
+        *at = c->next;
+        free_bulk(r, c);
+    }
+}
+
+void emu_bulk_forget(emu_run *r, emu_thread *t) {
+    while (t->stores) {
+        emu_bulk *c = t->stores;
+        t->stores = c->next;
+        free_bulk(r, c);
+    }
+}
+
+static void check_alive(emu_run *r, const emu_bulk *c, const emu_block *b) {
+    for (uint32_t i = 0; i < r->n_threads; i++)
+        if (!b->threads[i].done) return;
+    emu_fault(r, TN_EMU_MISUSE, r->kernel->image + c->pc,
+              "starts a bulk copy that block %u of the cluster does not wait for before it ends", b->rank);
+}
+
+static void land_load(emu_run *r, const emu_bulk *c, emu_block *b) {
+    check_alive(r, c, b);
+    shared_event(r, c, b);
+    if (c->is_tensor)
+        emu_tensor_walk(r, c, b, emu_element_load);
+    else
+        memcpy(b->smem + c->shared, c->global, c->bytes);
+    emu_set_state(b, c->shared, c->bytes, EMU_READY);
+    emu_clock *news = NULL; /* the copy, and nothing else that its thread did */
+    emu_clock_set(r, &news, c->who, c->time);
+    emu_mbarrier_landed(r, b, c->mbarrier, c->bytes, news, c->pc);
+    emu_clock_drop(r, news);
+}
+
+static void land_store(emu_run *r, const emu_bulk *c) {
+    emu_block *b = c->thread->block;
+    check_alive(r, c, b);
+    shared_event(r, c, b);
+    if (c->is_tensor)
+        emu_tensor_walk(r, c, b, emu_element_store);
+    else
+        memcpy(c->global, b->smem + c->shared, c->bytes);
+}
+
 bool emu_bulk_land(emu_run *r) {
-    emu_bulk *b = r->bulk;
-    if (!b) return false;
-    r->bulk = b->next;
+    emu_bulk *c = r->bulk;
+    if (!c) return false;
+    if (c->is_store)
+        land_store(r, c);
+    else
+        for (uint32_t k = 0; k < r->n_blocks; k++)
+            if (goes_to(c, &r->blocks[k])) land_load(r, c, &r->blocks[k]);
+    r->bulk = c->next;
     if (!r->bulk) r->bulk_last = &r->bulk;
-    b->land(r, b);
-    emu_clock_drop(r, b->seen);
-    free(b);
+    r->landings++;
+    if (!c->is_store) {
+        free_bulk(r, c);
+        return true;
+    }
+    c->next = c->thread->stores;
+    c->thread->stores = c;
     return true;
 }

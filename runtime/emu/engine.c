@@ -338,6 +338,8 @@ static void prepare_thread(emu_run *r, emu_block *b, emu_thread *t, uint32_t i, 
     t->fence_seen = NULL;
     t->seen = emu_clock_ref(start);
     t->n_copies = t->n_groups = 0;
+    t->bulk_group = 0;
+    emu_bulk_forget(r, t);
     t->view.thread = (tn_emu_uint3){i % l->block[0], i / l->block[0] % l->block[1], i / l->block[0] / l->block[1]};
     t->view.block = b->index;
     t->view.lane = i % EMU_WARP;
@@ -463,6 +465,7 @@ static void release(emu_run *r) {
         emu_thread *t = &r->threads[i];
         emu_clock_drop(r, t->seen);
         emu_clock_drop(r, t->fence_seen);
+        emu_bulk_forget(r, t);
         free(t->copies);
         free(t->groups);
     }

@@ -85,6 +85,8 @@ struct emu_thread {
     size_t n_copies, cap_copies;
     size_t *groups; /* ends of committed groups in copies */
     size_t n_groups, cap_groups;
+    uint32_t bulk_group;     /* the open group of bulk stores */
+    struct emu_bulk *stores; /* its bulk stores that are done and that it has not waited for */
 };
 
 typedef struct emu_barrier {
@@ -120,7 +122,7 @@ typedef struct emu_product {
     unsigned long long a, b;
     unsigned *d[128]; /* each thread's accumulators */
     emu_thread *thread[128];
-    uint32_t *a_regs; /* 64 x k elements as bits, or NULL */
+    uint32_t *a_regs;                  /* 64 x k elements as bits, or NULL */
     emu_clock *issued[4], *issued_all; /* what each warp knew, and what every one of them did */
     uint32_t group, time, pc;
 } emu_product;
@@ -156,18 +158,17 @@ struct emu_block {
 /* A bulk copy that has not been done. */
 typedef struct emu_bulk {
     struct emu_bulk *next;
-    void (*land)(emu_run *, struct emu_bulk *);
     emu_thread *thread; /* that issued it */
     emu_clock *seen;    /* what it knew */
-    uint32_t own;
-    uint32_t group; /* of stores: the thread's bulk group */
+    uint32_t who, time; /* the agent that does it */
     uint32_t pc;
     /* what to copy */
-    const void *map;
-    int coords[5], offsets[3], rank;
-    bool im2col, is_store;
-    char *global;
-    uint32_t shared, bytes, mbarrier, multicast;
+    bool is_store, is_tensor, im2col;
+    uint32_t group;                              /* of stores: the thread's bulk group */
+    uint32_t shared, bytes, mbarrier, multicast; /* multicast: blocks of the cluster that get a load */
+    char *global;                                /* of plain copies */
+    uint64_t map[16];                            /* of tensor copies: emu_tensor_map */
+    int coords[5], offsets[3];
 } emu_bulk;
 
 struct emu_run {
@@ -181,6 +182,7 @@ struct emu_run {
     emu_thread *current;                             /* NULL: the scheduler runs */
     emu_barrier cluster_barrier;
     emu_bulk *bulk, **bulk_last;
+    uint32_t landings; /* counts bulk copies done */
     uint32_t agent_time[EMU_AGENTS + EMU_TENSOR_CORES], next_agent;
     emu_clock *free_clocks;
     uint32_t base; /* times of earlier clusters are below */
@@ -285,6 +287,16 @@ void emu_bulk_commit(tn_emu_view *);
 void emu_bulk_wait(tn_emu_view *, unsigned newest, int read_only);
 /* Does one copy that is under way; false: there is none. */
 bool emu_bulk_land(emu_run *r);
+/* Queues a copy; the copy's fields that tell what to copy are taken from `what`. */
+emu_bulk *emu_bulk_start(emu_thread *t, const emu_bulk *what, const void *pc);
+void emu_bulk_forget(emu_run *r, emu_thread *t); /* stores that nobody waited for */
+
+/* tma.c */
+/* What is done with each element of a box: `shared` of block b, `global` or NULL where the box leaves the tensor. */
+typedef void emu_element_fn(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t shared, char *global);
+void emu_tensor_walk(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn *each);
+/* A copy between a box and shared memory, and the check of its addresses. */
+emu_element_fn emu_element_load, emu_element_store, emu_element_check;
 
 /* matrix.c */
 void emu_ldmatrix(tn_emu_view *, unsigned address, int n, int trans, unsigned *regs);
