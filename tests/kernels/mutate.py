@@ -292,6 +292,11 @@ def users(files):
 
 # ---- running -----------------------------------------------------------------------------------------------------------
 
+# What a loop that makes one round too many does to arrays in registers is undefined; here it traps.  Variables start
+# with a pattern that is no number of use.
+FLAGS = "-fsanitize=bounds -fsanitize-undefined-trap-on-error -ftrivial-auto-var-init=pattern"
+ENDLESS = 15.0  # seconds; a variant takes less than one
+
 # How a mutant was noticed: the emulator's faults, a wrong result, or what a broken kernel does to its host.
 FAULTS = [
     ("does not compile", r"does not compile|:\d+: (fatal )?error: |cannot be loaded"),
@@ -306,37 +311,83 @@ FAULTS = [
     ("misuse", r"\bmisuse: "),
 ]
 
-Case = namedtuple("Case", "template name")
+Case = namedtuple("Case", "template name variant")
 Outcome = namedtuple("Outcome", "mutant state how case seconds detail")  # state: killed, survived, invalid
 
 
-class Matrix:
-    """The program kernel_matrix: its cases, and runs of one case with or without a mutant.  `others`: for a template
-    that it does not run, a test program that does."""
+class Reach:
+    """Guesses which variants execute a line: templates that name a function that leads to it, and variants in which
+    the knobs that are spoken of just before the line are not at their least."""
 
-    def __init__(self, program, others, seconds, seed):
-        self.program, self.others, self.seconds = program, others, seconds
-        self.env = dict(os.environ, TENON_EMU_STEPS=os.environ.get("TENON_EMU_STEPS", "200000000"))
-        self.env.pop("TENON_EMU_PATCH", None)
-        if seed:
-            self.env["TENON_EMU_SEED"] = str(seed)
+    def __init__(self, files):
+        self.text = {f: open(os.path.join(TEMPLATES, f), encoding="utf-8").read() for f in files}
+        self.functions = {}                  # file: a name for every offset
+        self.mentions = defaultdict(set)     # function: the identifiers of its bodies
+        for f, text in self.text.items():
+            code = blank(text)
+            self.functions[f] = enclosing_functions(code)
+            for m in re.finditer(r"\b[A-Za-z_]\w*", code):
+                owner = self.functions[f][m.start()]
+                if owner and f.endswith(".cuh"):
+                    self.mentions[owner].add(m.group(0))
+        self.words = {f: set(re.findall(r"\b[A-Za-z_]\w*", blank(t))) for f, t in self.text.items()}
+
+    def templates(self, m, users_of):
+        """Those of users_of that call the mutant's function; all if none does (generated code may)."""
+        if m.file.endswith(".cu"):
+            return users_of
+        offset = sum(len(l) + 1 for l in self.text[m.file].split("\n")[:m.line - 1]) + len(m.old) - 1
+        leads, new = set(), {self.functions[m.file][offset]} - {None}
+        while new:
+            leads |= new
+            new = {f for f, names in self.mentions.items() if names & leads} - leads
+        return [t for t in users_of if self.words.get(t + ".cu", set()) & leads] or users_of
+
+    def score(self, m):
+        """A key for variants: those that are more likely to get to the line come first."""
+        before = self.text[m.file].split("\n")[max(0, m.line - 8):m.line]
+        spoken = {w[3:] if w.startswith("TN_") else w for l in before for w in re.findall(r"\b[A-Z][A-Z_]+\b", l)}
+        spoken |= {w + "K" for w in spoken}
+
+        def key(case):
+            knobs = dict(k.split("=") for k in case.variant.split()[1:])
+            return -sum(k in spoken and int(v) > 1 for k, v in knobs.items())
+
+        return key
+
+
+class Matrix:
+    """The program kernel_matrix: the variants that it would execute, and runs of one with or without a mutant.
+    `others`: for a template that it does not run, a test program that does.  `listing`: a file that keeps the list."""
+
+    def __init__(self, program, others, listing):
+        self.program, self.others = program, others
         self.lock = threading.Lock()
+        self.env = dict(os.environ)
+        self.env.pop("TENON_EMU_PATCH", None)
+        self.env.setdefault("TENON_EMU_FLAGS", FLAGS)
         self.cases = defaultdict(list)
-        for line in self.call([program, "--list"], None, 60)[1].splitlines():
-            words = line.split()
-            if len(words) >= 2:
-                self.cases[words[0]].append(Case(words[0], words[1]))
-        for template, other in others.items():
-            self.cases[template].append(Case(template, os.path.basename(other)))
         self.baseline = {}  # case: passes without a mutant
         self.cost = {}      # case: seconds
+        if listing and os.path.exists(listing):
+            text = open(listing, encoding="utf-8").read()
+        else:
+            text = self.call([program, "--list", "--verbose"], None, 300)[1]
+            if listing:
+                open(listing, "w", encoding="utf-8").write(text)
+        for line in text.splitlines():
+            name, variant = line.split(None, 1)
+            self.cases[variant.split()[0]].append(Case(variant.split()[0], name, variant))
+        for template, other in others.items():
+            self.cases[template].append(Case(template, os.path.basename(other), ""))
+        for queue in self.cases.values():  # unlike ones first
+            queue.sort(key=lambda c: hashlib.sha1(repr(c).encode()).digest())
 
     def call(self, words, patch, timeout):
         """Exit code (None: it took too long) and output; whole process groups end."""
         env = self.env if patch is None else dict(self.env, TENON_EMU_PATCH=patch)
         with tempfile.TemporaryDirectory(prefix="tenon-mutant-") as tmp:
-            env = dict(env, TMPDIR=tmp)
-            p = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            p = subprocess.Popen(words, env=dict(env, TMPDIR=tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                  stdin=subprocess.DEVNULL, start_new_session=True)
             try:
                 out = p.communicate(timeout=timeout)[0]
@@ -346,24 +397,29 @@ class Matrix:
                 out = p.communicate()[0]
                 return None, out.decode("utf-8", "replace")
 
-    def run(self, case, patch, timeout):
+    def run(self, case, patch):
         start = time.monotonic()
-        words = [self.program, "--template", case.template, "--case", case.name]
-        rc, out = self.call([self.others[case.template]] if case.template in self.others else words, patch, timeout)
-        return rc, out, time.monotonic() - start
+        if case.template in self.others:
+            words = [self.others[case.template]]
+        else:
+            words = [self.program, "--no-nvrtc", "--template", case.template, "--case", case.name,
+                     "--variant", case.variant]
+        rc, out = self.call(words, patch, ENDLESS)
+        if rc == 0:
+            with self.lock:
+                self.cost[case] = time.monotonic() - start
+        return rc, out
 
     def passes(self, case):
-        """Without a mutant, within the time that a mutant gets."""
+        """Without a mutant."""
         with self.lock:
             known = self.baseline.get(case)
         if known is None:
-            rc, out, seconds = self.run(case, None, self.seconds)
-            known = rc == 0
+            known = self.run(case, None)[0] == 0
             if not known:
-                print(f"warning: {case.template} {case.name} fails without a mutant and proves nothing",
-                      file=sys.stderr)
+                print(f"warning: {case.name} {case.variant} fails without a mutant and proves nothing", file=sys.stderr)
             with self.lock:
-                self.baseline[case], self.cost[case] = known, seconds
+                self.baseline[case] = known
         return known
 
 
@@ -373,6 +429,8 @@ def classify(rc, out):
     for how, pattern in FAULTS:
         if re.search(pattern, out):
             return how
+    if rc == -signal.SIGILL:
+        return "register index"
     return "crash" if rc < 0 else "wrong result"
 
 
@@ -381,33 +439,31 @@ class Search:
 
     def __init__(self, matrix, templates_of, seconds):
         self.matrix, self.templates_of, self.seconds = matrix, templates_of, seconds
+        self.reach = Reach(all_files())
         self.lock = threading.Lock()
         self.killers = defaultdict(list)  # file: (line, case), newest last
 
     def order(self, m):
-        queues = [list(self.matrix.cases[t]) for t in self.templates_of[m.file]]
         with self.lock:
-            known = sorted(self.killers[m.file], key=lambda k: abs(k[0] - m.line))
-            cost = dict(self.matrix.cost)
-        out = list(dict.fromkeys(c for _, c in known))[:6]
-        for q in queues:
-            q.sort(key=lambda c: cost.get(c, 0.0))
-        for k in range(max(map(len, queues), default=0)):  # one case of each template in turn
-            out += [q[k] for q in queues if k < len(q)]
-        return list(dict.fromkeys(out))
+            near = sorted(self.killers[m.file], key=lambda k: abs(k[0] - m.line))
+        out = list(dict.fromkeys(c for _, c in near))[:8]
+        queues = [self.matrix.cases[t] for t in self.reach.templates(m, self.templates_of[m.file])]
+        likely = [sorted(q, key=self.reach.score(m)) for q in queues]
+        for k in range(max(map(len, queues), default=0)):  # one of each template in turn, a likely one and any
+            out += [q[k] for q in likely + queues if k < len(q)]
+        out = list(dict.fromkeys(out))
+        with self.matrix.lock:
+            return sorted(out, key=lambda c: self.matrix.cost.get(c, 0) > 1.5)  # the dear ones last
 
     def judge(self, m):
         start, tried, broken = time.monotonic(), 0, None
         cases = self.order(m)
         for case in cases:
-            left = self.seconds - (time.monotonic() - start)
-            if left <= 0:
+            if time.monotonic() - start > self.seconds:
                 break
-            rc, out, seconds = self.matrix.run(case, f"{m.file}:{m.line}:{m.text}", max(left, 5.0))
+            rc, out = self.matrix.run(case, f"{m.file}:{m.line}:{m.text}")
             tried += 1
             if rc == 0:
-                with self.lock:
-                    self.matrix.cost.setdefault(case, seconds)
                 continue
             how = classify(rc, out)
             if how == "does not compile":
@@ -417,15 +473,16 @@ class Search:
                 continue
             with self.lock:
                 self.killers[m.file].append((m.line, case))
-            return Outcome(m, "killed", how, f"{case.template} {case.name}", time.monotonic() - start, first_words(out))
+            return Outcome(m, "killed", how, f"{case.name} {case.variant}", time.monotonic() - start, first_words(out))
         seconds = time.monotonic() - start
         if broken is not None:
             return Outcome(m, "invalid", "does not compile", "", seconds, first_words(broken))
-        return Outcome(m, "survived", f"{tried} of {len(cases)} cases" if cases else "no case executes it", "", seconds, "")
+        return Outcome(m, "survived", f"{tried} of {len(cases)} variants" if cases else "no case executes it", "", seconds, "")
 
 
 def first_words(out):
     lines = [l.strip() for l in out.splitlines() if l.strip()]
+    lines = [l for l in lines if l.startswith("FAILED")] or lines
     bad = [l for l in lines if re.search("|".join(p for _, p in FAULTS), l)] or lines[-1:]
     return bad[0][:300] if bad else ""
 
@@ -497,7 +554,7 @@ def main():
     p.add_argument("--list", action="store_true", help="print the mutants and run nothing")
     p.add_argument("--sample", type=int, help="only so many, none of them listed in mutants.txt")
     p.add_argument("--seed", type=int, default=1, help="of the sample")
-    p.add_argument("--emu-seed", type=int, default=0, help="order of blocks and warps (default: as they are)")
+    p.add_argument("--variants", metavar="FILE", help="file that keeps the list of variants for the next time")
     p.add_argument("--seconds", type=float, default=60, help="at most for one mutant (default 60)")
     p.add_argument("--results", help="file of results: those in it are taken over, new ones are added")
     p.add_argument("--verbose", action="store_true", help="a line for each mutant")
@@ -531,7 +588,7 @@ def main():
         for line in open(a.results, encoding="utf-8"):
             r = json.loads(line)
             saved[r["key"]] = r
-    matrix = Matrix(os.path.abspath(a.matrix), dict(o.split("=", 1) for o in a.program), a.seconds, a.emu_seed)
+    matrix = Matrix(os.path.abspath(a.matrix), dict(o.split("=", 1) for o in a.program), a.variants)
     if not matrix.cases:
         print(f"error: {a.matrix} --list gives no cases", file=sys.stderr)
         return 2
