@@ -67,6 +67,7 @@ struct emu_thread {
     sigjmp_buf jump;
     ucontext_t context;
     char *stack;
+    bool registers_fenced;    /* wgmma.fence since it was last given accumulators back */
     bool made, done, depends; /* depends: has passed griddepcontrol.wait */
     const uint32_t *wait;     /* blocked while *wait == wait_value; NULL: runnable */
     uint32_t wait_value;

@@ -306,6 +306,8 @@ static void issue_op(emu_run *r, emu_warpgroup *g) {
         const wgmma *x = g->thread[i];
         if (x->p.a != p->a || x->p.b != p->b || x->p.n != p->n || x->p.scale_d != p->scale_d)
             emu_fault(r, TN_EMU_MISUSE, x->pc, "gives wgmma other operands than the rest of its warpgroup");
+        if (!x->t->registers_fenced && !accumulator(g, x->d))
+            emu_fault(r, TN_EMU_MISUSE, x->pc, "starts a wgmma on registers, with no wgmma.fence since it had them");
         p->d[i] = x->d;
         p->thread[i] = x->t;
         take(r, g, x->d, p->n / 2);
@@ -346,6 +348,7 @@ void emu_wgmma(tn_emu_view *v, tn_emu_elem a_type, tn_emu_elem b_type, int n, un
 }
 
 void emu_wgmma_fence(tn_emu_view *v) {
+    emu_of(v)->registers_fenced = true;
     emu_step(emu_of(v)->run);
 }
 
@@ -414,6 +417,8 @@ static void wait_op(emu_run *r, emu_warpgroup *g) {
         free_product(r, p);
     }
     give_back(g);
+    for (int i = 0; i < WG; i++)
+        if (!g->accumulators) ((const emu_wait_arg *)g->thread[i])->t->registers_fenced = false;
     if (any) learn(r, g);
 }
 

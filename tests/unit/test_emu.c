@@ -304,15 +304,16 @@ START_TEST(results) {
 END_TEST
 
 /* A product of two tiles of ones: 64 in every place.  The macros stand for the lines that a case leaves out. */
-#define WGMMA(FENCE, BARRIER, AFTER, WAIT)                                                                             \
+#define WGMMA_(FENCE, BARRIER, REGISTERS, AFTER, WAIT)                                                                 \
     "TN_SWIZZLED_SMEM(m);\nconst unsigned a = tn_smem_addr(m), b = a + TN_PANEL;\n"                                    \
     "const tn_bits16 ones = {0x3c003c00u, 0x3c003c00u, 0x3c003c00u, 0x3c003c00u};\n"                                   \
     "for (int i = threadIdx.x; i < 64 * 8; i += 128) tn_sts16(tn_panel_chunk(a, i / 8, i % 8), ones);\n"               \
     "for (int i = threadIdx.x; i < 32 * 8; i += 128) tn_sts16(tn_panel_chunk(b, i / 8, i % 8), ones);\n" FENCE         \
-    "\n" BARRIER "\nfloat d[16];\nfor (int i = 0; i < 16; i++) d[i] = 0;\ntn_wgmma_fence();\n"                         \
+    "\n" BARRIER "\nfloat d[16];\nfor (int i = 0; i < 16; i++) d[i] = 0;\n" REGISTERS "\n"                             \
     "for (int k = 0; k < 4; k++) tn_wgmma<false, false>(d, tn_wgmma_step<true>(tn_wgmma_tile(a), k), "                 \
     "tn_wgmma_step<true>(tn_wgmma_tile(b), k), tn_half());\ntn_wgmma_commit();\n" AFTER "\n" WAIT                      \
     "\nout[threadIdx.x] = d[threadIdx.x % 16];\ntn_wgmma_wait<0>();"
+#define WGMMA(FENCE, BARRIER, AFTER, WAIT) WGMMA_(FENCE, BARRIER, "tn_wgmma_fence();", AFTER, WAIT)
 
 static const emu_case products[] = {
     {"a product", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", "tn_wgmma_wait<0>();"), TN_EMU_OK, 0, "",
@@ -321,6 +322,9 @@ static const emu_case products[] = {
      "with no fence.proxy.async since then", 128, 1, 0, 16384, 0},
     {"without the barrier", WGMMA("tn_fence_wgmma_operands();", "", "", "tn_wgmma_wait<0>();"), TN_EMU_RACE, 11,
      "with no barrier between", 128, 1, 0, 16384, 0},
+    {"without the fence of its registers",
+     WGMMA_("tn_fence_wgmma_operands();", "__syncthreads();", "", "", "tn_wgmma_wait<0>();"), TN_EMU_MISUSE, 11,
+     "with no wgmma.fence since it had them", 128, 1, 0, 16384, 0},
     {"over its operands",
      WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "if (threadIdx.x == 5) tn_sts16(a, ones);",
            "tn_wgmma_wait<0>();"),
