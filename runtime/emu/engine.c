@@ -328,7 +328,7 @@ static void run_cluster(emu_run *r) {
 static void prepare_thread(emu_run *r, emu_block *b, emu_thread *t, uint32_t i, emu_clock *start) {
     const tn_emu_launch *l = r->launch;
     t->block = b;
-    t->done = t->depends = t->cluster_arrived = false;
+    t->done = t->depends = t->cluster_arrived = t->registers_fenced = false;
     t->wait = NULL;
     t->wait_pc = NULL;
     t->own = r->base + 1;
