@@ -34,6 +34,7 @@ TN_DEV void tn_mbarrier_arrive(unsigned bar) {
 #else
     unsigned long long state;
     asm volatile("mbarrier.arrive.shared::cta.b64 %0, [%1];" : "=l"(state) : "r"(bar) : "memory");
+    (void)state;
 #endif
 }
 // Arrives when all earlier cp.async of this thread have landed; counts as one of the expected arrivals.
