@@ -258,7 +258,10 @@ static void judge(program *p, const micro_case *c, const void *data, size_t n) {
         verdict = "  DIFFERS", p->different++;
     printf("%-28s %8zu  %016llx%s\n", c->name, n, (unsigned long long)hash, verdict);
     fflush(stdout);
-    if (p->write) fprintf(p->write, "%-28s %8zu  %016llx\n", c->name, n, (unsigned long long)hash);
+    if (p->write) {
+        fprintf(p->write, "%-28s %8zu  %016llx\n", c->name, n, (unsigned long long)hash);
+        fflush(p->write); /* a kernel that hangs loses no results */
+    }
     if (p->dump) dump(p, c->name, data, n);
 }
 
