@@ -118,11 +118,9 @@ const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size) {
 
 static void go_home(emu_run *r, int value) {
 #ifdef EMU_SWAPCONTEXT
-    (void)value;
-    setcontext(&r->home_context);
-#else
-    siglongjmp(r->home, value);
+    if (r->current) setcontext(&r->home_context);
 #endif
+    siglongjmp(r->home, value);
 }
 
 _Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char *format, ...) {
@@ -287,20 +285,8 @@ static bool all_done(const emu_run *r) {
 
 /* Lands one background copy; a fault in it comes back here. */
 static bool land(emu_run *r) {
-    bool landed = false;
-#ifdef EMU_SWAPCONTEXT
-    volatile bool back = false;
-    getcontext(&r->home_context);
-    if (back) return true;
-    back = true;
-    landed = emu_bulk_land(r);
-#else
-    if (!sigsetjmp(r->home, 0))
-        landed = emu_bulk_land(r);
-    else
-        landed = true;
-#endif
-    return landed;
+    if (sigsetjmp(r->home, 0)) return true;
+    return emu_bulk_land(r);
 }
 
 static void run_cluster(emu_run *r) {
