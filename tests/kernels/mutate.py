@@ -315,6 +315,11 @@ Case = namedtuple("Case", "template name variant")
 Outcome = namedtuple("Outcome", "mutant state how case seconds detail")  # state: killed, survived, invalid
 
 
+# Functions that only generated code calls, and the cases in which it does.
+GENERATED = [(r"tn_wrap_index", r"gather|scatter"), (r"tn_edge|tn_wrap|tn_reflect", r"pad|resize"),
+             (r"tn_resize_index", r"resize"), (r"tn_load|tn_store|tn_finish", r"")]
+
+
 class Reach:
     """Guesses which variants execute a line: templates that name a function that leads to it, and variants in which
     the knobs that are spoken of just before the line are not at their least."""
@@ -332,12 +337,16 @@ class Reach:
                     self.mentions[owner].add(m.group(0))
         self.words = {f: set(re.findall(r"\b[A-Za-z_]\w*", blank(t))) for f, t in self.text.items()}
 
+    def function(self, m):
+        before = "\n".join(self.text[m.file].split("\n")[:m.line - 1])
+        inside = self.functions[m.file][len(before) + 1:len(before) + 1 + len(m.old)]
+        return next((f for f in inside if f), None)
+
     def templates(self, m, users_of):
         """Those of users_of that call the mutant's function; all if none does (generated code may)."""
         if m.file.endswith(".cu"):
             return users_of
-        offset = sum(len(l) + 1 for l in self.text[m.file].split("\n")[:m.line - 1]) + len(m.old) - 1
-        leads, new = set(), {self.functions[m.file][offset]} - {None}
+        leads, new = set(), {self.function(m)} - {None}
         while new:
             leads |= new
             new = {f for f, names in self.mentions.items() if names & leads} - leads
@@ -348,17 +357,19 @@ class Reach:
         before = self.text[m.file].split("\n")[max(0, m.line - 8):m.line]
         spoken = {w[3:] if w.startswith("TN_") else w for l in before for w in re.findall(r"\b[A-Z][A-Z_]+\b", l)}
         spoken |= {w + "K" for w in spoken}
+        named = next((c for f, c in GENERATED if re.fullmatch(f, self.function(m) or "")), "")
 
         def key(case):
             knobs = dict(k.split("=") for k in case.variant.split()[1:])
-            return -sum(k in spoken and int(v) > 1 for k, v in knobs.items())
+            unlikely = named and not re.search(named, case.name)
+            return unlikely, not case.name.startswith("edges:"), -sum(k in spoken and int(v) > 1 for k, v in knobs.items())
 
         return key
 
 
 class Matrix:
     """The program kernel_matrix: the variants that it would execute, and runs of one with or without a mutant.
-    `others`: for a template that it does not run, a test program that does.  `listing`: a file that keeps the list."""
+    `others`: for a template or header, a test program of its own.  `listing`: a file that keeps the list."""
 
     def __init__(self, program, others, listing):
         self.program, self.others = program, others
@@ -437,8 +448,8 @@ def classify(rc, out):
 class Search:
     """Finds for each mutant a case that fails; remembers which cases noticed its neighbours."""
 
-    def __init__(self, matrix, templates_of, seconds):
-        self.matrix, self.templates_of, self.seconds = matrix, templates_of, seconds
+    def __init__(self, matrix, templates_of):
+        self.matrix, self.templates_of = matrix, templates_of
         self.reach = Reach(all_files())
         self.lock = threading.Lock()
         self.killers = defaultdict(list)  # file: (line, case), newest last
@@ -446,7 +457,8 @@ class Search:
     def order(self, m):
         with self.lock:
             near = sorted(self.killers[m.file], key=lambda k: abs(k[0] - m.line))
-        out = list(dict.fromkeys(c for _, c in near))[:8]
+        out = self.matrix.cases[m.file.rsplit(".", 1)[0]][:1] if m.file.endswith(".cuh") else []
+        out = out + list(dict.fromkeys(c for _, c in near))[:8]
         queues = [self.matrix.cases[t] for t in self.reach.templates(m, self.templates_of[m.file])]
         likely = [sorted(q, key=self.reach.score(m)) for q in queues]
         for k in range(max(map(len, queues), default=0)):  # one of each template in turn, a likely one and any
@@ -455,11 +467,11 @@ class Search:
         with self.matrix.lock:
             return sorted(out, key=lambda c: self.matrix.cost.get(c, 0) > 1.5)  # the dear ones last
 
-    def judge(self, m):
+    def judge(self, m, seconds):
         start, tried, broken = time.monotonic(), 0, None
         cases = self.order(m)
         for case in cases:
-            if time.monotonic() - start > self.seconds:
+            if time.monotonic() - start > seconds:
                 break
             rc, out = self.matrix.run(case, f"{m.file}:{m.line}:{m.text}")
             tried += 1
@@ -545,8 +557,8 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog="\n".join(__doc__.split("\n")[2:]),
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--matrix", help="the program kernel_matrix")
-    p.add_argument("--program", action="append", default=[], metavar="TEMPLATE=PROGRAM",
-                   help="the test of a template that kernel_matrix does not run (may be repeated)")
+    p.add_argument("--program", action="append", default=[], metavar="FILE=PROGRAM",
+                   help="a test of its own that this template or header has (may be repeated)")
     p.add_argument("--template", action="append", help="mutate this file only, a template or a header (may be repeated)")
     p.add_argument("--kind", action="append", help="only this kind of mutants (may be repeated)")
     p.add_argument("--line", type=int, help="only this line")
@@ -592,7 +604,7 @@ def main():
     if not matrix.cases:
         print(f"error: {a.matrix} --list gives no cases", file=sys.stderr)
         return 2
-    search = Search(matrix, users(files), a.seconds)
+    search = Search(matrix, users(files))
     lock = threading.Lock()
     start = time.monotonic()
     done = [0]
@@ -602,7 +614,7 @@ def main():
         if r and (r["state"] == "killed"):
             o = Outcome(m, r["state"], r["how"], r["case"], r["seconds"], r["detail"])
         else:
-            o = search.judge(m)
+            o = search.judge(m, a.seconds / 4 if m.key in equivalent else a.seconds)
             if a.results:
                 with lock, open(a.results, "a", encoding="utf-8") as f:
                     f.write(json.dumps(dict(key=m.key, state=o.state, how=o.how, case=o.case, seconds=o.seconds,

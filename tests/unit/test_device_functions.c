@@ -1,0 +1,120 @@
+/* test_device_functions.c: the index functions of tn_device.cuh and tn_math.cuh, executed on the CPU over every index
+ * near and beyond a small axis; wrong indices of a model, which the reference refuses, among them. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/codegen.h"
+#include "runtime/emu/emu.h"
+
+enum { LOW = -30, COUNT = 64, AXES = 6, FUNCTIONS = 5 }; /* indices LOW ... LOW + COUNT - 1, axes of 1 ... AXES */
+
+static char message[2000];
+static void keep(void *user, const tn_diag *d) {
+    (void)user;
+    snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
+}
+static const tn_env env = {.diag = keep};
+
+static const char body[] = "extern \"C\" __global__ void test(long long *out, int low) {\n"
+                           "    const long long i = (long long)threadIdx.x + low, n = blockIdx.x + 1;\n"
+                           "    long long *at = out + (blockIdx.x * blockDim.x + threadIdx.x) * 5;\n"
+                           "    at[0] = tn_wrap_index(i, n);\n"
+                           "    at[1] = tn_edge(i, n);\n"
+                           "    at[2] = tn_wrap(i, n);\n"
+                           "    at[3] = tn_reflect(i, n);\n"
+                           "    at[4] = tn_resize_index<long long>((float)i, n);\n"
+                           "}\n";
+
+/* The headers without includes and pragmas, then the kernel; lines keep their numbers. */
+static char *source(size_t *size) {
+    static const char *const wanted[] = {"tn_device.cuh", "tn_math.cuh"};
+    const char *const *names, *const *texts;
+    const size_t n = tn_template_headers(&names, &texts);
+    char *text = NULL;
+    FILE *f = open_memstream(&text, size);
+    for (size_t w = 0; w < 2; w++)
+        for (size_t k = 0; k < n; k++) {
+            if (strcmp(names[k], wanted[w]) != 0) continue;
+            fprintf(f, "//// %s\n", names[k]);
+            for (const char *line = texts[k]; *line;) {
+                const size_t length = strcspn(line, "\n");
+                if (strncmp(line, "#include", 8) != 0 && strncmp(line, "#pragma", 7) != 0) fwrite(line, 1, length, f);
+                fputc('\n', f);
+                line += length + (line[length] == '\n');
+            }
+        }
+    fprintf(f, "//// test.cu\n%s", body);
+    fclose(f);
+    return text;
+}
+
+/* What each means, for an index and an axis, by counting. */
+static long long clamped(long long i, long long n) {
+    while (i < 0) i++;
+    while (i >= n) i--;
+    return i;
+}
+static long long wrapped(long long i, long long n) {
+    while (i < 0) i += n;
+    while (i >= n) i -= n;
+    return i;
+}
+static long long reflected(long long i, long long n) {
+    long long at = 0, step = n > 1 ? 1 : 0; /* walk from 0 and turn at both ends */
+    for (long long k = i < 0 ? -i : i; k > 0; k--) {
+        at += step;
+        if (at == n - 1) step = n > 1 ? -1 : 0;
+        if (at == 0) step = n > 1 ? 1 : 0;
+    }
+    return at;
+}
+
+START_TEST(indices) {
+    if (system("c++ --version > /dev/null 2>&1") != 0) {
+        printf("skipped: there is no C++ compiler\n");
+        return;
+    }
+    size_t size;
+    char *text = source(&size);
+    tn_emu_module *m;
+    tn_emu_kernel *kernel;
+    tn_emu_report rep;
+    long long *out = calloc((size_t)AXES * COUNT * FUNCTIONS, sizeof *out);
+    const int low = LOW;
+    const void *params[] = {&out, &low};
+    const tn_emu_range range = {out, (size_t)AXES * COUNT * FUNCTIONS * sizeof *out, true, false, "out"};
+    const tn_emu_launch l = {
+        .grid = {AXES, 1, 1}, .block = {COUNT, 1, 1}, .params = params, .ranges = &range, .n_ranges = 1};
+    ck_assert_msg(tn_emu_load(&env, "functions", text, size, &m) == TN_OK, "%s", message);
+    ck_assert_msg(tn_emu_get(m, "test", &kernel) == TN_OK, "%s", message);
+    ck_assert_int_eq(tn_emu_run(kernel, &l, &rep), TN_OK);
+    ck_assert_msg(rep.fault == TN_EMU_OK, "%s", rep.text);
+    for (int n = 1; n <= AXES; n++)
+        for (int k = 0; k < COUNT; k++) {
+            const long long i = LOW + k, *got = out + ((n - 1) * COUNT + k) * FUNCTIONS;
+            const long long want[FUNCTIONS] = {clamped(i < 0 ? i + n : i, n), clamped(i, n), wrapped(i, n),
+                                               reflected(i, n), clamped(i, n)};
+            for (int f = 0; f < FUNCTIONS; f++)
+                ck_assert_msg(got[f] == want[f], "function %d of index %lld on an axis of %d gives %lld, not %lld", f,
+                              i, n, got[f], want[f]);
+        }
+    tn_emu_unload(m);
+    free(out);
+    free(text);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("device_functions");
+    TCase *t = tcase_create("device_functions");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, indices);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    const int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
