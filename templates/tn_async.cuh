@@ -282,7 +282,10 @@ template <int N> TN_DEV void tn_bulk_wait_read() {
 #endif
 }
 
-// Tensor copies of boxes at coordinates c, innermost dimension first.  One overload for each number of dimensions.
+// Tensor copies of boxes at coordinates c, innermost dimension first.  c[0] is a multiple of 16 bytes, and a store's
+// coordinates are not negative; a store writes whole 16-byte chunks, so that the rows of its tensor are padded to those.
+// With a swizzle, rows of a box are as far apart in shared memory as the swizzle is wide.  One overload for each number
+// of dimensions.
 #define TN_TMA_COORDS1 "r"(c[0])
 #define TN_TMA_COORDS2 TN_TMA_COORDS1, "r"(c[1])
 #define TN_TMA_COORDS3 TN_TMA_COORDS2, "r"(c[2])

@@ -160,13 +160,16 @@ extern "C" {
 #define TN_EMU_MATH2(name)                                                                                             \
     float name##f(float, float);                                                                                       \
     double name(double, double);
-TN_EMU_MATH1(fabs)
-TN_EMU_MATH1(floor) TN_EMU_MATH1(ceil) TN_EMU_MATH1(rint) TN_EMU_MATH1(sqrt) TN_EMU_MATH1(exp) TN_EMU_MATH1(expm1)
-    TN_EMU_MATH1(exp2) TN_EMU_MATH1(log) TN_EMU_MATH1(log2) TN_EMU_MATH1(log1p) TN_EMU_MATH1(sin) TN_EMU_MATH1(cos)
-        TN_EMU_MATH1(tan) TN_EMU_MATH1(asin) TN_EMU_MATH1(acos) TN_EMU_MATH1(atan) TN_EMU_MATH1(sinh) TN_EMU_MATH1(cosh)
-            TN_EMU_MATH1(tanh) TN_EMU_MATH1(asinh) TN_EMU_MATH1(acosh) TN_EMU_MATH1(atanh) TN_EMU_MATH1(erf)
-                TN_EMU_MATH1(erfc) TN_EMU_MATH1(trunc) TN_EMU_MATH1(round) TN_EMU_MATH2(fmod) TN_EMU_MATH2(pow)
-                    TN_EMU_MATH2(fmin) TN_EMU_MATH2(fmax) TN_EMU_MATH2(atan2) float fmaf(float, float, float);
+// clang-format off
+TN_EMU_MATH1(fabs) TN_EMU_MATH1(floor) TN_EMU_MATH1(ceil) TN_EMU_MATH1(rint) TN_EMU_MATH1(sqrt)
+TN_EMU_MATH1(exp) TN_EMU_MATH1(expm1) TN_EMU_MATH1(exp2) TN_EMU_MATH1(log) TN_EMU_MATH1(log2)
+TN_EMU_MATH1(log1p) TN_EMU_MATH1(sin) TN_EMU_MATH1(cos) TN_EMU_MATH1(tan) TN_EMU_MATH1(asin)
+TN_EMU_MATH1(acos) TN_EMU_MATH1(atan) TN_EMU_MATH1(sinh) TN_EMU_MATH1(cosh) TN_EMU_MATH1(tanh)
+TN_EMU_MATH1(asinh) TN_EMU_MATH1(acosh) TN_EMU_MATH1(atanh) TN_EMU_MATH1(erf) TN_EMU_MATH1(erfc)
+TN_EMU_MATH1(trunc) TN_EMU_MATH1(round)
+TN_EMU_MATH2(fmod) TN_EMU_MATH2(pow) TN_EMU_MATH2(fmin) TN_EMU_MATH2(fmax) TN_EMU_MATH2(atan2)
+    // clang-format on
+    float fmaf(float, float, float);
 double fma(double, double, double);
 }
 

@@ -153,8 +153,7 @@ TN_DEV void tn_mma_tf32(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsi
 // Rounds the bits of a float32 to tf32 (to nearest, ties away).
 TN_DEV unsigned tn_round_tf32(unsigned f) {
 #ifdef TN_HOST
-    if ((f & 0x7fffffffu) > 0x7f800000u) return 0x7fffffffu;
-    return (f + 0x1000u) & ~0x1fffu;
+    return ((f & 0x7fffffffu) > 0x7f800000u ? f : f + 0x1000u) & ~0x1fffu; // NaNs are cut
 #else
     unsigned r;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(__uint_as_float(f)));

@@ -90,13 +90,13 @@ static void free_bulk(emu_run *r, emu_bulk *c) {
 
 /* The events of a copy in the shared memory of one block. */
 static void shared_event(emu_run *r, const emu_bulk *c, emu_block *b) {
-    emu_shared_event(r, b, c->shared, c->bytes, !c->is_store, c->who, c->time, c->seen, c->pc);
+    emu_shared_event(r, b, c->shared, c->span, !c->is_store, c->who, c->time, c->seen, c->pc);
 }
 
 /* What threads have written must have been made visible to the async proxy. */
 static void check_fenced(emu_run *r, const emu_bulk *c) {
     const emu_block *b = c->thread->block;
-    for (uint32_t at = c->shared; at < c->shared + c->bytes; at += 4) {
+    for (uint32_t at = c->shared; at < c->shared + c->span; at += 4) {
         const emu_event *w = &b->cells[at / 4].write;
         if (!w->bytes || w->who >= r->n_blocks * r->n_threads || w->time <= r->base) continue;
         if (w->time <= r->threads[w->who].fenced) continue;
@@ -139,7 +139,7 @@ emu_bulk *emu_bulk_start(emu_thread *t, const emu_bulk *what, const void *pc) {
         if (!goes_to(c, b)) continue;
         emu_mbarrier_use(t, b, c->mbarrier, pc);
         shared_event(r, c, b);
-        emu_set_state(b, c->shared, c->bytes, EMU_IN_FLIGHT);
+        emu_set_state(b, c->shared, c->span, EMU_IN_FLIGHT);
     }
     return c;
 }
@@ -157,6 +157,7 @@ static void plain_copy(emu_thread *t, const emu_bulk *what, const void *pc) {
 void emu_bulk_load(tn_emu_view *v, unsigned dst, const void *src, unsigned bytes, unsigned mbarrier) {
     const emu_bulk c = {.shared = dst,
                         .global = (char *)(uintptr_t)src,
+                        .span = bytes,
                         .bytes = bytes,
                         .mbarrier = mbarrier,
                         .multicast = 1u << v->rank};
@@ -164,7 +165,7 @@ void emu_bulk_load(tn_emu_view *v, unsigned dst, const void *src, unsigned bytes
 }
 
 void emu_bulk_store(tn_emu_view *v, void *dst, unsigned src, unsigned bytes) {
-    const emu_bulk c = {.is_store = true, .shared = src, .global = dst, .bytes = bytes};
+    const emu_bulk c = {.is_store = true, .shared = src, .span = bytes, .bytes = bytes, .global = dst};
     plain_copy(emu_of(v), &c, EMU_PC());
 }
 
@@ -226,7 +227,7 @@ static void land_load(emu_run *r, const emu_bulk *c, emu_block *b) {
         emu_tensor_walk(r, c, b, emu_element_load);
     else
         memcpy(b->smem + c->shared, c->global, c->bytes);
-    emu_set_state(b, c->shared, c->bytes, EMU_READY);
+    emu_set_state(b, c->shared, c->span, EMU_READY);
     emu_clock *news = NULL; /* the copy, and nothing else that its thread did */
     emu_clock_set(r, &news, c->who, c->time);
     emu_mbarrier_landed(r, b, c->mbarrier, c->bytes, news, c->pc);

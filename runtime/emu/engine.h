@@ -165,10 +165,11 @@ typedef struct emu_bulk {
     uint32_t pc;
     /* what to copy */
     bool is_store, is_tensor, im2col;
-    uint32_t group;                              /* of stores: the thread's bulk group */
-    uint32_t shared, bytes, mbarrier, multicast; /* multicast: blocks of the cluster that get a load */
-    char *global;                                /* of plain copies */
-    uint64_t map[16];                            /* of tensor copies: emu_tensor_map */
+    uint32_t group;                      /* of stores: the thread's bulk group */
+    uint32_t shared, span;               /* of shared memory; a box's rows may have gaps between them */
+    uint32_t bytes, mbarrier, multicast; /* multicast: blocks of the cluster that get a load */
+    char *global;                        /* of plain copies */
+    uint64_t map[16];                    /* of tensor copies: emu_tensor_map */
     int coords[5], offsets[3];
 } emu_bulk;
 

@@ -3,7 +3,8 @@
  * A box is walked row by row, a row being the elements along the innermost dimension (channels of an im2col map).
  * Tiled: the rows of a box of at most five dimensions.  im2col: `pixels` positions of a bounding box, walked with the
  * element strides as steps, W first; each is moved by the instruction's offsets.  Rows follow each other in shared
- * memory without gaps; a swizzle exchanges 16-byte chunks by address bits. */
+ * memory without gaps, or are as far apart as the swizzle is wide; it exchanges 16-byte chunks by address bits.  What
+ * the manuals leave open is as an H200 does it (tests/kernels/micro). */
 #include <string.h>
 
 #include "runtime/emu/engine.h"
@@ -152,15 +153,28 @@ static uint32_t box_bytes(const emu_tensor_map *m) {
     return n;
 }
 
+/* Bytes from one row to the next in shared memory. */
+static uint32_t row_pitch(const emu_tensor_map *m, uint32_t elements) {
+    return m->swizzle ? 16u << m->swizzle : elements * type_bytes((CUtensorMapDataType)m->type);
+}
+
+/* Bytes from the box's first in shared memory to behind its last, before they are swizzled. */
+static uint32_t box_span(const emu_tensor_map *m) {
+    const uint32_t n = m->im2col ? m->channels : box_count(m, 0);
+    return box_bytes(m) / (n * type_bytes((CUtensorMapDataType)m->type)) * row_pitch(m, n);
+}
+
 static uint32_t swizzled(const emu_tensor_map *m, uint32_t at) {
     return m->swizzle ? at ^ ((at >> 7 & ((1u << m->swizzle) - 1)) << 4) : at;
 }
 
-/* One row: x[0] is its first element's coordinate. */
+/* One row: x[0] is its first element's coordinate.  A store writes 16-byte chunks: also the bytes behind the tensor's
+ * row in the chunk where that ends. */
 static void walk_row(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn *each, const int64_t *x, uint32_t n,
                      uint32_t at) {
     const emu_tensor_map *m = map_of(c);
     const uint32_t bytes = type_bytes((CUtensorMapDataType)m->type);
+    const int64_t chunk = c->is_store ? 16 / bytes : 1, end = (m->last[0] + chunk) / chunk * chunk;
     bool inside = true;
     char *row = (char *)(uintptr_t)m->address;
     for (int i = 1; i < m->rank; i++) {
@@ -169,20 +183,19 @@ static void walk_row(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn
     }
     for (uint32_t j = 0; j < n; j++) {
         const int64_t e = x[0] + j;
-        each(r, c, b, swizzled(m, at + j * bytes),
-             inside && e >= 0 && e <= m->last[0] ? row + (uint64_t)e * bytes : NULL);
+        each(r, c, b, swizzled(m, at + j * bytes), inside && e >= 0 && e < end ? row + (uint64_t)e * bytes : NULL);
     }
 }
 
 static void walk_tile(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn *each) {
     const emu_tensor_map *m = map_of(c);
-    const uint32_t n = box_count(m, 0), row_bytes = n * type_bytes((CUtensorMapDataType)m->type);
+    const uint32_t n = box_count(m, 0), pitch = row_pitch(m, n);
     uint32_t i[MAX_RANK] = {0}, at = c->shared;
     for (;;) {
         int64_t x[MAX_RANK];
         for (int k = 0; k < m->rank; k++) x[k] = (int64_t)c->coords[k] + i[k] * m->element_strides[k];
         walk_row(r, c, b, each, x, n, at);
-        at += row_bytes;
+        at += pitch;
         int k = 1;
         while (k < m->rank && ++i[k] == box_count(m, k)) i[k++] = 0;
         if (k >= m->rank) return;
@@ -192,14 +205,14 @@ static void walk_tile(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_f
 static void walk_pixels(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn *each) {
     const emu_tensor_map *m = map_of(c);
     const int spatial = m->rank - 2;
-    const uint32_t row_bytes = m->channels * type_bytes((CUtensorMapDataType)m->type);
+    const uint32_t pitch = row_pitch(m, m->channels);
     int64_t p[MAX_RANK];
     for (int k = 0; k < m->rank; k++) p[k] = c->coords[k];
     for (uint32_t i = 0; i < m->pixels; i++) {
         int64_t x[MAX_RANK];
         memcpy(x, p, sizeof x);
         for (int k = 0; k < spatial; k++) x[k + 1] += c->offsets[k];
-        walk_row(r, c, b, each, x, m->channels, c->shared + i * row_bytes);
+        walk_row(r, c, b, each, x, m->channels, c->shared + i * pitch);
         int k = 1;
         while (k <= spatial) {
             p[k] += m->element_strides[k];
@@ -215,16 +228,17 @@ void emu_tensor_walk(emu_run *r, const emu_bulk *c, emu_block *b, emu_element_fn
     (map_of(c)->im2col ? walk_pixels : walk_tile)(r, c, b, each);
 }
 
-/* What a load makes of an element: some types are rounded on the way. */
+/* What a load makes of an element: tf32 is rounded on the way, to even, and its NaNs become one.  Denormals stay, also
+ * where the type's name says that they are flushed. */
 static void convert(const emu_tensor_map *m, unsigned char *e) {
     const CUtensorMapDataType t = (CUtensorMapDataType)m->type;
-    const bool tf32 = t == CU_TENSOR_MAP_DATA_TYPE_TFLOAT32 || t == CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ,
-               flush = t == CU_TENSOR_MAP_DATA_TYPE_FLOAT32_FTZ || t == CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ;
-    if (!tf32 && !flush) return;
     uint32_t u;
+    if (t != CU_TENSOR_MAP_DATA_TYPE_TFLOAT32 && t != CU_TENSOR_MAP_DATA_TYPE_TFLOAT32_FTZ) return;
     memcpy(&u, e, 4);
-    if (flush && !(u & 0x7f800000u)) u &= 0x80000000u;
-    if (tf32 && (u & 0x7f800000u) != 0x7f800000u) u = (u + 0xfffu + (u >> 13 & 1)) & ~0x1fffu;
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        u = 0x7fffe000u;
+    else
+        u = (u + 0xfffu + (u >> 13 & 1)) & ~0x1fffu;
     memcpy(e, &u, 4);
 }
 
@@ -238,8 +252,7 @@ void emu_element_load(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t shar
         convert(m, to);
         return;
     }
-    memset(to, m->nan_fill ? 0xff : 0, bytes);
-    if (m->nan_fill) to[bytes - 1] = 0x7f;
+    for (uint32_t i = 0; i < bytes; i++) to[i] = !m->nan_fill ? 0 : i % 2 ? 0x7f : 0xf7; /* a NaN of any type */
 }
 
 void emu_element_store(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t shared, char *global) {
@@ -268,9 +281,17 @@ static void start(emu_thread *t, emu_bulk *c, const void *map, const int *coords
         emu_fault(r, TN_EMU_MISUSE, pc, "uses %s of %d dimensions as %s of %d", m->im2col ? "an im2col map" : "a map",
                   m->rank, c->im2col ? "an im2col map" : "a map", rank);
     if (c->shared % 128) emu_fault(r, TN_EMU_MISALIGNED, pc, "has a TMA box in shared memory at %u", c->shared);
+    const int inner = coords[0] * (int)type_bytes((CUtensorMapDataType)m->type);
+    if (inner % 16) /* not in the manuals: an H200 calls it an illegal instruction */
+        emu_fault(r, TN_EMU_MISALIGNED, pc,
+                  "has a TMA box at %d bytes of the innermost dimension, not a multiple of 16", inner);
+    for (int k = 0; c->is_store && k < rank; k++)
+        if (coords[k] < 0) /* nor this */
+            emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc, "stores a TMA box at coordinate %d of dimension %d", coords[k], k);
     memcpy(c->coords, coords, (size_t)rank * sizeof *coords);
     c->is_tensor = true;
     c->bytes = box_bytes(m);
+    c->span = box_span(m);
     const emu_bulk *queued = emu_bulk_start(t, c, pc);
     emu_tensor_walk(r, queued, t->block, emu_element_check);
 }

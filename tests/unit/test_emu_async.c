@@ -69,6 +69,12 @@ static const async_case cases[] = {
      "writes 'in'"},
     {"a box of other rank", START "const int c3[3] = {0, 0, 0};\nif (i == 0) tn_tma_load(at, &map, c3, b);\n",
      TN_EMU_MISUSE, "of 2 dimensions as a map of 3"},
+    {"a box at an odd coordinate", START "const int c8[2] = {4, 0};\nif (i == 0) tn_tma_load(at, &map, c8, b);\n",
+     TN_EMU_MISALIGNED, "8 bytes of the innermost dimension"},
+    {"a store at a negative coordinate",
+     FILL FENCE BARRIER "const int minus[2] = {0, -1};\n"
+                        "if (i == 0) { tn_tma_store(&map, minus, at); tn_bulk_commit(); tn_bulk_wait<0>(); }\n",
+     TN_EMU_OUT_OF_BOUNDS, "coordinate -1 of dimension 1"},
     {"a box at an odd place", START "if (i == 0) tn_tma_load(at + 16, &map, c, b);\n", TN_EMU_MISALIGNED,
      "shared memory at 16"},
     {"what is no map",

@@ -70,8 +70,8 @@ typedef struct tn_compile_options {
     const char *const *targets; /* "sm_90a", ...; NULL: the GPU of this machine */
     size_t n_targets;
     tn_precision precision;
-    bool exact;  /* only rewrites that keep results bit for bit */
-    bool no_gpu; /* choose by the cost model, do not look for a GPU */
+    bool exact;        /* only rewrites that keep results bit for bit */
+    bool no_gpu;       /* choose by the cost model, do not look for a GPU */
     bool sources_only; /* no machine code, only sources: for TN_EMU; takes no NVRTC.  With no_gpu */
     int cuda_device;
     double tune_seconds;   /* deadline for tuning; 0: 60 s; < 0: do not time candidates */

@@ -17,8 +17,8 @@ extern "C" {
 typedef struct tn_plan tn_plan;
 typedef struct tn_context tn_context;
 
-/* TN_CPU evaluates the plan's graph by the reference.  TN_EMU executes the plan's kernels on the CPU, as a GPU would and
- * with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging. */
+/* TN_CPU evaluates the plan's graph by the reference.  TN_EMU executes the plan's kernels on the CPU, as a GPU would
+ * and with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging. */
 typedef enum tn_device { TN_CUDA, TN_CPU, TN_EMU } tn_device;
 
 /* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text: "N", "2*N + 1".
@@ -55,9 +55,9 @@ typedef struct tn_context_options {
     bool no_pdl;        /* never use programmatic dependent launch */
 } tn_context_options;
 
-/* opts NULL: CUDA device 0.  TN_EMU takes the plan's sm_90a kernels, or its first architecture's.  Uploads the weights and loads the kernels on the plan's first context of a device.
- * Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names the GPU's and the plan's architectures), E_NO_LIBRARY
- * (cuBLASLt is needed and missing), E_CUDA, E_MEMORY. */
+/* opts NULL: CUDA device 0.  TN_EMU takes the plan's sm_90a kernels, or its first architecture's.  Uploads the weights
+ * and loads the kernels on the plan's first context of a device. Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names
+ * the GPU's and the plan's architectures), E_NO_LIBRARY (cuBLASLt is needed and missing), E_CUDA, E_MEMORY. */
 tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status *status);
 void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 

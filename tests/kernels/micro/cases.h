@@ -82,10 +82,14 @@ typedef struct micro_case {
 #define SW64 CU_TENSOR_MAP_SWIZZLE_64B
 #define SW128 CU_TENSOR_MAP_SWIZZLE_128B
 
-/* 40 x 37 elements: inside, over each edge and corner, far outside. */
-#define BOXES2 .n = 6, .coords = {0, 0, 8, 5, 24, 30, -5, -3, 39, 36, 100, -50}
+/* 40 x 37 elements: inside, over each edge and corner, far outside.  The innermost coordinate is a multiple of 16
+ * bytes, and stores have none below 0: an H200 takes no other ("illegal instruction"). */
+#define BOXES2 .n = 6, .coords = {0, 0, 16, 5, 32, 30, -16, -3, 32, 36, 112, -50}
 #define TILE2(TYPE, W, H, ...)                                                                                         \
     .type = TYPE, .rank = 2, .dims = {40, 37}, .box = {W, H}, .steps = {1, 1}, BOXES2, __VA_ARGS__
+#define STORE2(TYPE, COLUMNS, W, H, ...)                                                                               \
+    .type = TYPE, .rank = 2, .dims = {COLUMNS, 37}, .box = {W, H}, .steps = {1, 1}, .store = true, .n = 4,             \
+    .coords = {0, 0, 16, 5, 32, 30, 112, 50}, __VA_ARGS__
 
 static const micro_case cases[] = {
     PLAIN("values", half_to_float, 8, 128, 0, G_NONE, T_U32, 0, 65536 * 4),
@@ -139,7 +143,7 @@ static const micro_case cases[] = {
     WG(bf16, T_BF16, 256, "_ta_tb"),
     WG1(bf16, T_BF16, 64, "", G_SPECIAL, "_special"),
     BOX("tma_1d", "tma_load1", .type = U16, .rank = 1, .dims = {1000}, .box = {64}, .steps = {1}, .n = 5,
-        .coords = {0, 13, 960, -7, 2000}),
+        .coords = {0, 16, 960, -8, 2000}),
     BOX("tma_2d_u8", "tma_load2", TILE2(U8, 32, 8, .nan = false)),
     BOX("tma_2d_u16", "tma_load2", TILE2(U16, 24, 9, .nan = false)),
     BOX("tma_2d_u32", "tma_load2", TILE2(U32, 12, 7, .nan = false)),
@@ -163,13 +167,13 @@ static const micro_case cases[] = {
     BOX("tma_tf32_ftz", "tma_load2", TILE2(TF32_FTZ, 16, 8, .nan = false)),
     BOX("tma_steps", "tma_load2", .type = U16, .rank = 2, .dims = {40, 37}, .box = {16, 15}, .steps = {1, 2}, BOXES2),
     BOX("tma_steps_swizzle", "tma_load3", .type = U16, .rank = 3, .dims = {64, 11, 9}, .box = {64, 7, 8},
-        .steps = {1, 3, 4}, .swizzle = SW128, .n = 4, .coords = {0, 0, 0, 0, 5, 3, 32, -2, -1, -9, 8, 4}),
+        .steps = {1, 3, 4}, .swizzle = SW128, .n = 4, .coords = {0, 0, 0, 0, 5, 3, 32, -2, -1, -16, 8, 4}),
     BOX("tma_3d", "tma_load3", .type = U16, .rank = 3, .dims = {24, 9, 7}, .box = {16, 4, 3}, .steps = {1, 1, 1},
-        .n = 4, .coords = {0, 0, 0, 8, 5, 4, 16, 7, 6, -3, -2, -1}),
+        .n = 4, .coords = {0, 0, 0, 8, 5, 4, 16, 7, 6, -8, -2, -1}),
     BOX("tma_4d", "tma_load4", .type = U32, .rank = 4, .dims = {12, 5, 4, 3}, .box = {8, 3, 2, 2},
-        .steps = {1, 1, 1, 1}, .n = 3, .coords = {0, 0, 0, 0, 4, 2, 3, 1, -1, -1, -1, -1}),
+        .steps = {1, 1, 1, 1}, .n = 3, .coords = {0, 0, 0, 0, 4, 2, 3, 1, -4, -1, -1, -1}),
     BOX("tma_5d", "tma_load5", .type = U8, .rank = 5, .dims = {32, 5, 4, 3, 3}, .box = {16, 3, 2, 2, 2},
-        .steps = {1, 1, 1, 1, 1}, .n = 3, .coords = {0, 0, 0, 0, 0, 16, 3, 2, 2, 2, -4, -1, 0, -1, 1}),
+        .steps = {1, 1, 1, 1, 1}, .n = 3, .coords = {0, 0, 0, 0, 0, 16, 3, 2, 2, 2, -16, -1, 0, -1, 1}),
     BOX("tma_im2col3", "tma_im2col3", .type = U16, .rank = 3, .dims = {24, 13, 3}, .steps = {1, 1, 1}, .im2col = true,
         .lower = {-1}, .upper = {-1}, .channels = 16, .pixels = 20, .n = 4,
         .coords = {0, -1, 0, 0, 8, 3, 1, 2, 0, 5, 2, 1, 16, 0, 0, 1}),
@@ -201,9 +205,18 @@ static const micro_case cases[] = {
                        .n = 8,
                        .coords = {0, 0, 0, 16, 0, 24, 32, -4}}},
     BOX("tma_store1", "tma_store1", .type = U16, .rank = 1, .dims = {1000}, .box = {64}, .steps = {1}, .store = true,
-        .n = 4, .coords = {0, 77, 960, -7}),
-    BOX("tma_store2", "tma_store2", TILE2(U16, 64, 12, .swizzle = SW128, .store = true)),
-    BOX("tma_store2_plain", "tma_store2", TILE2(U8, 16, 12, .padding = 8, .store = true)),
+        .n = 4, .coords = {0, 72, 960, 1008}),
+    BOX("tma_store1_edge", "tma_store1", .type = U16, .rank = 1, .dims = {1003}, .box = {64}, .steps = {1},
+        .store = true, .n = 2, .coords = {984, 1000}),
+    BOX("tma_store2", "tma_store2", STORE2(U16, 40, 64, 12, .swizzle = SW128)),
+    BOX("tma_store2_narrow", "tma_store2", STORE2(U16, 40, 32, 12, .swizzle = SW128)),
+    BOX("tma_store2_narrow64", "tma_store2", STORE2(U16, 40, 16, 12, .swizzle = SW64)),
+    BOX("tma_store2_steps", "tma_store2", .type = U16, .rank = 2, .dims = {40, 37}, .box = {32, 11}, .steps = {1, 2},
+        .store = true, .n = 3, .coords = {0, 0, 16, 5, 32, 30}),
+    BOX("tma_store2_u8", "tma_store2", STORE2(U8, 33, 16, 12, .padding = 30)),
+    BOX("tma_store2_u16", "tma_store2", STORE2(U16, 37, 16, 12, .padding = 30)),
+    BOX("tma_store2_f32", "tma_store2", STORE2(F32, 34, 8, 12, .padding = 30)),
+    BOX("tma_store2_f64", "tma_store2", STORE2(F64, 33, 4, 12, .padding = 30)),
     BOX("tma_store3", "tma_store3", .type = F32, .rank = 3, .dims = {24, 9, 7}, .box = {16, 4, 3}, .steps = {1, 1, 1},
         .swizzle = SW64, .store = true, .n = 3, .coords = {0, 0, 0, 8, 5, 4, 16, 7, 6}),
     BOX("tma_store4", "tma_store4", .type = U32, .rank = 4, .dims = {12, 5, 4, 3}, .box = {8, 3, 2, 2},

@@ -149,6 +149,12 @@ static uint32_t box_bytes(const box_case *b) {
     return n;
 }
 
+/* Of shared memory that a box takes: rows are as far apart as the swizzle is wide. */
+static uint32_t box_span(const box_case *b) {
+    const uint32_t row = type_bytes(b->type) * (b->im2col ? b->channels : b->box[0]);
+    return b->swizzle ? box_bytes(b) / row * (16u << b->swizzle) : box_bytes(b);
+}
+
 static tn_status encode(program *p, const box_case *b, CUdeviceptr tensor, CUtensorMap *map, const char *name) {
     cuuint64_t dims[5], strides[5];
     for (int i = 0; i < b->rank; i++) dims[i] = b->dims[i];
@@ -205,9 +211,10 @@ static tn_status launch(program *p, const micro_case *c, buffers *m) {
     tn_status st = find_kernel(p, c, &f);
     if (st != TN_OK) return st;
     CUtensorMap map;
-    int n = c->box ? c->box->n : 0, bytes = c->box ? (int)box_bytes(c->box) : 0;
+    int n = c->box ? c->box->n : 0, bytes = c->box ? (int)box_bytes(c->box) : 0,
+        span = c->box ? (int)box_span(c->box) : 0;
     if (c->box) st = encode(p, c->box, m->tensor, &map, c->name);
-    void *plain[] = {&m->in, &m->out}, *boxed[] = {&map, &m->in, &m->out, &n, &bytes};
+    void *plain[] = {&m->in, &m->out}, *boxed[] = {&map, &m->in, &m->out, &n, &bytes, &span};
     CUlaunchAttribute cluster = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
     cluster.value.clusterDim.x = c->cluster;
     cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
@@ -270,7 +277,7 @@ static bool run_case(program *p, const micro_case *c) {
     buffers m = {.in_bytes = c->in[0].bytes + c->in[1].bytes, .out_bytes = c->out_bytes, .tensor_bytes = 256};
     if (c->box) {
         m.in_bytes = sizeof c->box->coords;
-        m.out_bytes = (size_t)c->box->n * box_bytes(c->box);
+        m.out_bytes = (size_t)c->box->n * box_span(c->box);
         m.tensor_bytes = box_strides(c->box, strides);
     }
     if (!m.in_bytes) m.in_bytes = 4;
@@ -340,44 +347,56 @@ static void head_of_table(program *p) {
             p->device.name, p->device.driver_version / 1000, p->device.driver_version % 1000 / 10, date);
 }
 
-int main(int argc, const char **argv) {
-    const tn_env env = {.diag = report};
-    program p = {.env = &env};
-    const char *device = "emu", *write = NULL, *only = NULL;
-    int arch = 0;
-    const struct poptOption options[] = {
-        {"device", 'd', POPT_ARG_STRING, &device, 0, "emu or cuda", "DEVICE"},
-        {"write", 'w', POPT_ARG_STRING, &write, 0, "store the hashes", "TABLE"},
-        {"compare", 'c', POPT_ARG_STRING, &p.compare, 0, "tell which hashes differ from a table's", "TABLE"},
-        {"dump", 0, POPT_ARG_STRING, &p.dump, 0, "store outputs in an existing folder", "DIR"},
-        {"only", 0, POPT_ARG_STRING, &only, 0, "kernels whose name contains TEXT", "TEXT"},
-        {"compile-only", 0, POPT_ARG_INT, &arch, 0, "compile for compute capability CC (90) and run nothing", "CC"},
+typedef struct options {
+    char *device, *write, *compare, *dump, *only; /* popt's, freed by main */
+    int arch;
+} options;
+
+/* -1: run; otherwise the exit code. */
+static int parse(options *o, int argc, const char **argv) {
+    const struct poptOption table[] = {
+        {"device", 'd', POPT_ARG_STRING, &o->device, 0, "emu (the default) or cuda", "DEVICE"},
+        {"write", 'w', POPT_ARG_STRING, &o->write, 0, "store the hashes", "TABLE"},
+        {"compare", 'c', POPT_ARG_STRING, &o->compare, 0, "tell which hashes differ from a table's", "TABLE"},
+        {"dump", 0, POPT_ARG_STRING, &o->dump, 0, "store outputs in an existing folder", "DIR"},
+        {"only", 0, POPT_ARG_STRING, &o->only, 0, "kernels whose name contains TEXT", "TEXT"},
+        {"compile-only", 0, POPT_ARG_INT, &o->arch, 0, "compile for compute capability CC (90) and run nothing", "CC"},
         POPT_AUTOHELP POPT_TABLEEND};
-    poptContext args = poptGetContext("micro_kernels", argc, argv, options, 0);
+    poptContext args = poptGetContext("micro_kernels", argc, argv, table, 0);
     const int rc = poptGetNextOpt(args);
-    if (rc < -1 || poptGetArg(args)) {
-        fprintf(stderr, "%s; see --help\n", rc < -1 ? poptStrerror(rc) : "no arguments are taken");
+    const bool bad = rc < -1 || poptGetArg(args);
+    if (bad) fprintf(stderr, "%s; see --help\n", rc < -1 ? poptStrerror(rc) : "no arguments are taken");
+    poptFreeContext(args);
+    if (bad || !o->compare) return bad ? 2 : -1;
+    FILE *f = fopen(o->compare, "r");
+    if (!f) {
+        fprintf(stderr, "%s cannot be read\n", o->compare);
         return 2;
     }
-    if (arch) return compile_only(&p, arch);
-    if (p.compare) {
-        FILE *f = fopen(p.compare, "r");
-        if (!f) {
-            fprintf(stderr, "%s cannot be read\n", p.compare);
-            return 77;
-        }
-        fclose(f);
-    }
-    int failed = open_device(&p, !strcmp(device, "emu")) != TN_OK;
-    if (!failed && write) failed = !(p.write = fopen(write, "w"));
-    if (p.write) head_of_table(&p);
+    fclose(f);
+    return -1;
+}
+
+static int run_all(program *p, const options *o) {
+    int failed = open_device(p, !o->device || !strcmp(o->device, "emu")) != TN_OK;
+    if (!failed && o->write) failed = !(p->write = fopen(o->write, "w"));
+    if (p->write) head_of_table(p);
     for (size_t k = 0; !failed && k < N_CASES; k++)
-        if (!only || strstr(cases[k].name, only)) run_case(&p, &cases[k]);
-    if (p.write) failed |= fclose(p.write) != 0;
-    if (!failed && p.compare)
-        printf("%d micro-kernels, %d differ, %d failed, %d not in the table\n", p.run, p.different, p.failed,
-               p.unknown);
-    if (p.cu) close_device(&p);
-    poptFreeContext(args);
-    return failed || p.different || p.failed || p.unknown;
+        if (!o->only || strstr(cases[k].name, o->only)) run_case(p, &cases[k]);
+    if (p->write) failed |= fclose(p->write) != 0;
+    if (!failed && p->compare)
+        printf("%d micro-kernels, %d differ, %d failed, %d not in the table\n", p->run, p->different, p->failed,
+               p->unknown);
+    if (p->cu) close_device(p);
+    return failed || p->different || p->failed || p->unknown;
+}
+
+int main(int argc, const char **argv) {
+    const tn_env env = {.diag = report};
+    options o = {.arch = 0};
+    int rc = parse(&o, argc, argv);
+    program p = {.env = &env, .dump = o.dump, .compare = o.compare};
+    if (rc < 0) rc = o.arch ? compile_only(&p, o.arch) : run_all(&p, &o);
+    free(o.device), free(o.write), free(o.compare), free(o.dump), free(o.only);
+    return rc;
 }
