@@ -47,7 +47,7 @@ struct window { // where a chunk stands: position of the filter and channel
 struct window_loader {
     typedef tn_panel_copy<BM, true> copy;
     const tn_elem *corner[copy::N]; // may point outside: only dereferenced where the position is inside
-    unsigned inside[copy::N];       // bit p: position p is
+    unsigned inside[copy::N];       // bit p: position p is; none behind the last
 
     TN_MEMBER window_loader(const tn_args &args, int m0) {
         TN_UNROLL
@@ -72,8 +72,7 @@ struct window_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            const bool ok = (WHOLE || w.position < POSITIONS) && (inside[i] >> w.position & 1);
-            tn_cp_async16(copy::address(tile, i), corner[i] + shift, ok);
+            tn_cp_async16(copy::address(tile, i), corner[i] + shift, inside[i] >> w.position & 1);
         }
     }
 };

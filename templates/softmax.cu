@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         for (int i = 0; i < TN_VEC; ++i) {
             const tn_acc shifted = v[c][i] - top, e = tn_exp(shifted);
             v[c][i] = TN_LOG ? shifted : e;
-            if ((c * TN_TPR + lane) * TN_VEC < TN_COLS) sum += e;
+            sum += e; // columns behind the end are -inf and add 0
         }
     }
     sum = tn_row_reduce<tn_sum_op, TN_TPR, TN_BLOCK>(sum, scratch);

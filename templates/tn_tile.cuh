@@ -251,7 +251,7 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, flo
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         fill = fill + 1 == STAGES ? 0 : fill + 1;
     }
-    tn_cp_async_wait<0>();
+    // no copy is under way: tiles behind the last were not requested
 }
 
 // ---- from accumulators to the epilogue --------------------------------------------------------------------------------------------

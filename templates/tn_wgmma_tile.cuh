@@ -119,8 +119,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         fill = fill + 1 == STAGES ? 0 : fill + 1;
     }
-    tn_wgmma_wait<0>();
-    tn_cp_async_wait<0>();
+    tn_wgmma_wait<0>(); // and no copy is under way: tiles behind the last were not requested
     TN_UNROLL
     for (int i = 0; i < MI; i++) tn_wgmma_pin(acc[i]);
 }

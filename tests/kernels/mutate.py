@@ -392,8 +392,14 @@ class Matrix:
             self.cases[variant.split()[0]].append(Case(variant.split()[0], name, variant))
         for template, other in others.items():
             self.cases[template].append(Case(template, os.path.basename(other), ""))
-        for queue in self.cases.values():  # unlike ones first
+        for template, queue in self.cases.items():  # one variant of every case, then the next
             queue.sort(key=lambda c: hashlib.sha1(repr(c).encode()).digest())
+            turn = defaultdict(int)
+            ranked = []
+            for c in queue:
+                ranked.append((turn[c.name], c))
+                turn[c.name] += 1
+            self.cases[template] = [c for _, c in sorted(ranked, key=lambda r: r[0])]
 
     def call(self, words, patch, timeout):
         """Exit code (None: it took too long) and output; whole process groups end."""
