@@ -8,7 +8,8 @@
  *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel in a debugger; "-fsanitize=undefined
  *                         -fsanitize-undefined-trap-on-error"; "-fsanitize=address" with libasan preloaded
  *     TENON_EMU_PATCH     "FILE:LINE:TEXT": TEXT stands in place of that line of the source, to try a change or to
- * prove that a test would notice it TENON_EMU_KEEP=1    keep the folders */
+ *                         prove that a test would notice it
+ *     TENON_EMU_KEEP=1    keep the folders */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -195,6 +196,15 @@ static size_t split_words(char *text, char **words, size_t n) {
     return n;
 }
 
+/* Products and sums are then contracted as NVRTC does it; without, results differ from a GPU's by a rounding. */
+static bool has_fma(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_cpu_supports("fma");
+#else
+    return false; /* needs no flag, where there is one */
+#endif
+}
+
 /* Starts the compiler in the module's folder: kernel.cpp to `library`, messages to `log`. */
 static int spawn(const tn_emu_module *m, bool lines, const char *library, const char *log, pid_t *pid) {
     char cxx[256], more[512], out[560], in[560], log_path[560], *words[MAX_WORDS];
@@ -213,10 +223,13 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
                                         "-fno-rtti",
                                         "-w",
                                         "-fno-strict-aliasing",
-                                        "-fvisibility=hidden"};
+                                        "-fvisibility=hidden",
+                                        "-ffp-contract=fast",
+                                        "-fexpensive-optimizations"};
     for (size_t k = 0; k < sizeof flags / sizeof *flags; k++) words[n++] = (char *)(uintptr_t)flags[k];
     /* the two exclude each other; with the address sanitizer, our own checks of plain accesses are off */
     if (!strstr(more, "-fsanitize=address")) words[n++] = (char *)(uintptr_t) "-fsanitize=thread";
+    if (has_fma()) words[n++] = (char *)(uintptr_t) "-mfma";
     if (lines) words[n++] = (char *)(uintptr_t) "-g";
     n = split_words(more, words, n);
     char o[] = "-o", lm[] = "-lm";
