@@ -16,7 +16,7 @@ static char log_text[4096];
 static inline void on_diag(void *user, const tn_diag *d) {
     (void)user;
     size_t n = strlen(log_text);
-    snprintf(log_text + n, sizeof log_text - n, "%s: %s\n", d->loc, d->message);
+    snprintf(log_text + n, sizeof log_text - n, "%s%s%s\n", d->loc, *d->loc ? ": " : "", d->message);
 }
 static const tn_env env = {.diag = on_diag};
 

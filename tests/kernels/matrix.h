@@ -1,0 +1,98 @@
+/* matrix.h: the parts of kernel_matrix.
+ *
+ *     cases.c    graphs whose kernels are run
+ *     problem.c  one kernel with sizes, inputs, the float64 reference and the comparison with it
+ *     on_emu.c   a variant on the emulated device
+ *     on_gpu.c   a variant on a GPU
+ *     perf.c     variants of large cases, timed on a GPU beside cuBLASLt
+ *     matrix.c   the program: which variants are run, what that covers */
+#ifndef TENON_TEST_MATRIX_H
+#define TENON_TEST_MATRIX_H
+
+#include "codegen/build.h"
+#include "codegen/emit.h"
+#include "ir/eval/eval.h"
+#include "tests/kernels/bound.h"
+
+/* Graphs report to this environment; its messages since the log was emptied. */
+extern const tn_env *const matrix_env;
+extern char *const matrix_log;
+/* Something is wrong with the tests themselves. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2), noreturn))
+#endif
+void die(const char *format, ...);
+
+/* ---- cases.c ------------------------------------------------------------------------------------------------------
+ */
+
+/* kind: the precision, or "text" for a function of a .tn file, which has its own dtypes. */
+typedef void case_fn(tn_graph *g, const tn_memory *m, tn_node kernel, const char *name, const char *kind);
+/* Every kernel of every case, or of the one called `only` (NAME/KIND; NULL: all). */
+void each_case(bool large, const char *only, case_fn *f);
+
+/* ---- problem.c ----------------------------------------------------------------------------------------------------
+ */
+
+enum { GUARD = 256 };
+
+typedef struct buffer {
+    char *block, *p; /* p: element 0, with GUARD bytes of a pattern on either side */
+    size_t bytes;
+    uint32_t misalign; /* of p from 256 bytes */
+    int64_t dims[TN_MAX_RANK], strides[TN_MAX_RANK];
+    tn_tensor dense;
+} buffer;
+
+typedef struct problem { /* a spec with a value for every symbol */
+    tn_graph *g;
+    tn_spec *s;
+    tn_binding b[32];
+    size_t n_b;
+    const char *name, *kind;
+    buffer in[TN_MAX_ARGS], out[TN_MAX_ARGS];
+    tn_tensor want[TN_MAX_ARGS], scale[TN_MAX_ARGS]; /* scale: the same of the inputs' magnitudes */
+    bound_model model;
+} problem;
+
+/* p: g, s, name and kind are set. */
+void problem_prepare(problem *p);
+void problem_release(problem *p);
+int64_t problem_value(const problem *p, tn_dim d);
+/* The pattern into all outputs. */
+void problem_poison(problem *p);
+/* False: an output is further from the reference than its bound, or a guard was written; `why` says which. */
+bool problem_judge(const problem *p, char *why, size_t size);
+
+/* ---- devices ------------------------------------------------------------------------------------------------------
+ */
+
+typedef struct outcome {
+    uint64_t steps; /* of the emulated device */
+    uint32_t bank_conflicts;
+    double seconds;
+    char why[2400]; /* "": it ran, and the problem's outputs hold its results */
+} outcome;
+
+/* `seed`: of the order of blocks and warps. */
+void run_on_emu(problem *p, const tn_variant *v, const char *text, size_t size, uint64_t seed, outcome *o);
+
+typedef struct gpu gpu;
+/* NULL: there is none; the log says why. */
+gpu *gpu_open(void);
+void gpu_close(gpu *d); /* NULL allowed */
+const char *gpu_name(const gpu *d);
+const tn_arch *gpu_arch(const gpu *d);
+void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, outcome *o);
+
+/* ---- perf.c -------------------------------------------------------------------------------------------------------
+ */
+
+/* Prints a line for each of the `top` variants of each template that the cost model likes best, for every large case,
+ * fastest first.  Returns an exit code: 1 if one is wrong, 77 if there is no GPU. */
+int perf_run(const char *templates, const char *only, unsigned top);
+
+/* True if `list` (names separated by commas; NULL: all) has the template. */
+bool wanted_template(const char *list, const tn_template *t);
+
+#endif

@@ -1,0 +1,61 @@
+/* on_emu.c: a variant on the emulated device. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/pool.h"
+#include "runtime/emu/emu.h"
+#include "tests/kernels/matrix.h"
+
+/* False: it wants what no case gives. */
+static bool make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint64_t *args, tn_emu_range *ranges) {
+    for (uint32_t k = 0; k < v->n_args; ++k) {
+        const tn_arg *a = &v->args[k];
+        if (a->kind == TN_ARG_WORKSPACE) return false;
+        if (a->kind == TN_ARG_DIM) {
+            args[k] = (uint64_t)problem_value(p, a->dim);
+            continue;
+        }
+        const bool is_in = a->kind == TN_ARG_IN;
+        const buffer *b = is_in ? &p->in[a->index] : &p->out[a->index];
+        args[k] = (uint64_t)(uintptr_t)b->p;
+        ranges[l->n_ranges++] = (tn_emu_range){b->p, b->bytes, !is_in, !is_in || !p->s->in[a->index].is_const,
+                                               is_in ? "an input" : "an output"};
+    }
+    for (int k = 0; k < 3; ++k) {
+        l->grid[k] = v->grid[k].i ? (uint32_t)problem_value(p, v->grid[k]) : 1;
+        l->block[k] = v->block[k] ? v->block[k] : 1;
+        l->cluster[k] = v->cluster[k];
+    }
+    return true;
+}
+
+void run_on_emu(problem *p, const tn_variant *v, const char *text, size_t size, uint64_t seed, outcome *o) {
+    uint64_t args[TN_MAX_ARGS];
+    tn_emu_range ranges[TN_MAX_ARGS];
+    const void *params[] = {args};
+    tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = seed};
+    tn_emu_module *module = NULL;
+    tn_emu_kernel *kernel;
+    tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
+    memset(o, 0, sizeof *o);
+    if (!make_launch(p, v, &l, args, ranges)) {
+        snprintf(o->why, sizeof o->why, "wants a workspace, which no case gives");
+        return;
+    }
+    problem_poison(p);
+    *matrix_log = 0;
+    const double start = tn_now();
+    tn_status st = tn_emu_load(matrix_env, v->text, text, size, &module);
+    if (st == TN_OK) st = tn_emu_get(module, v->symbol, &kernel);
+    if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);
+    tn_emu_unload(module);
+    o->seconds = tn_now() - start;
+    o->steps = rep.steps;
+    o->bank_conflicts = rep.bank_conflicts;
+    if (st != TN_OK)
+        snprintf(o->why, sizeof o->why, "%s", matrix_log);
+    else if (rep.fault)
+        snprintf(o->why, sizeof o->why, "%s", rep.text);
+    else if (rep.bank_conflicts)
+        snprintf(o->why, sizeof o->why, "ldmatrix has %u bank conflicts", rep.bank_conflicts);
+}

@@ -1,0 +1,107 @@
+/* on_gpu.c: a variant on a GPU, with the same bytes around its buffers as on the emulated device. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/pool.h"
+#include "runtime/cuda.h"
+#include "runtime/launch.h"
+#include "tests/kernels/matrix.h"
+
+struct gpu {
+    tn_cuda *cu;
+    tn_device_info info;
+    const tn_arch *arch;
+    CUcontext context;
+};
+
+gpu *gpu_open(void) {
+    gpu *d = calloc(1, sizeof *d);
+    tn_status s = d ? tn_cuda_open(matrix_env, &d->cu) : TN_E_MEMORY;
+    if (s == TN_OK) s = tn_cuda_device_info(d->cu, 0, &d->info);
+    if (s == TN_OK) s = TN_CU(d->cu, cuDevicePrimaryCtxRetain(&d->context, d->info.device), d->info.name);
+    if (s == TN_OK) s = tn_cuda_enter(d->cu, d->context);
+    for (size_t k = 0; s == TN_OK && k < tn_arch_count(); k++)
+        if (tn_arch_at(k)->cc == d->info.cc) d->arch = tn_arch_at(k);
+    if (d && d->arch) return d;
+    gpu_close(d);
+    return NULL;
+}
+
+void gpu_close(gpu *d) {
+    if (!d) return;
+    if (d->context) {
+        tn_cuda_leave(d->cu);
+        d->cu->cuDevicePrimaryCtxRelease(d->info.device);
+    }
+    tn_cuda_close(d->cu);
+    free(d);
+}
+
+const char *gpu_name(const gpu *d) {
+    return d->info.name;
+}
+
+const tn_arch *gpu_arch(const gpu *d) {
+    return d->arch;
+}
+
+/* A buffer's copy on the device: `at` is the guard before it. */
+typedef struct twin {
+    buffer *host;
+    CUdeviceptr block, at;
+} twin;
+
+static size_t guarded(const buffer *b) {
+    return b->bytes + 2 * GUARD;
+}
+
+static tn_status upload(gpu *d, buffer *b, twin *t) {
+    t->host = b;
+    tn_status s = TN_CU(d->cu, cuMemAlloc(&t->block, guarded(b) + GUARD), "");
+    t->at = t->block + b->misalign; /* GUARD is a multiple of 256, as what cuMemAlloc gives */
+    return s == TN_OK ? TN_CU(d->cu, cuMemcpyHtoD(t->at, b->p - GUARD, guarded(b)), "") : s;
+}
+
+static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, const twin *in,
+                        const twin *out) {
+    uint64_t args[TN_MAX_ARGS];
+    tn_launch l = {.smem = v->smem};
+    CUmodule module = NULL;
+    for (uint32_t k = 0; k < v->n_args; ++k) {
+        const tn_arg *a = &v->args[k];
+        args[k] = a->kind == TN_ARG_DIM ? (uint64_t)problem_value(p, a->dim)
+                                        : (a->kind == TN_ARG_IN ? in : out)[a->index].at + GUARD;
+    }
+    for (int k = 0; k < 3; ++k) {
+        l.grid[k] = v->grid[k].i ? (uint32_t)problem_value(p, v->grid[k]) : 1;
+        l.block[k] = v->block[k] ? v->block[k] : 1;
+        l.cluster[k] = v->cluster[k];
+    }
+    tn_status s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
+    if (s == TN_OK) s = TN_CU(d->cu, cuModuleGetFunction(&l.fn, module, v->symbol), v->text);
+    if (s == TN_OK) s = tn_launch_prepare(d->cu, l.fn, v->smem, v->cluster, v->n_args * sizeof *args, v->text);
+    if (s == TN_OK) s = tn_launch_kernel(d->cu, &l, args, NULL, v->text);
+    if (s == TN_OK) s = TN_CU(d->cu, cuCtxSynchronize(), v->text);
+    if (module) d->cu->cuModuleUnload(module);
+    return s;
+}
+
+void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, outcome *o) {
+    twin in[TN_MAX_ARGS] = {{0}}, out[TN_MAX_ARGS] = {{0}};
+    const tn_spec *spec = p->s;
+    tn_status s = TN_OK;
+    memset(o, 0, sizeof *o);
+    problem_poison(p);
+    *matrix_log = 0;
+    const double start = tn_now();
+    for (uint32_t k = 0; s == TN_OK && k < spec->n_in; k++) s = upload(d, &p->in[k], &in[k]);
+    for (uint32_t k = 0; s == TN_OK && k < spec->n_out; k++) s = upload(d, &p->out[k], &out[k]);
+    if (s == TN_OK) s = launch(d, p, v, bin, in, out);
+    for (uint32_t k = 0; s == TN_OK && k < spec->n_out; k++)
+        s = TN_CU(d->cu, cuMemcpyDtoH(p->out[k].p - GUARD, out[k].at, guarded(&p->out[k])), v->text);
+    for (uint32_t k = 0; k < spec->n_in; k++) d->cu->cuMemFree(in[k].block);
+    for (uint32_t k = 0; k < spec->n_out; k++) d->cu->cuMemFree(out[k].block);
+    o->seconds = tn_now() - start;
+    if (s != TN_OK) snprintf(o->why, sizeof o->why, "%s", matrix_log);
+}

@@ -1,0 +1,162 @@
+/* problem.c: one kernel with a size for every symbol: inputs, the float64 reference, and the comparison with it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/kernels/matrix.h"
+
+enum { PATTERN = 0xa5 };
+
+int64_t problem_value(const problem *p, tn_dim d) {
+    int64_t v = 0;
+    if (!tn_dim_eval(p->g, d, p->b, p->n_b, &v)) die("%s: a dim has no value", p->name);
+    return v;
+}
+
+static unsigned next_random(void) {
+    static unsigned s = 12345;
+    s = s * 1664525u + 1013904223u;
+    return s >> 8;
+}
+
+static void fill_random(tn_tensor *t) {
+    const int64_t n = tn_tensor_numel(t);
+    for (int64_t i = 0; i < n; ++i) {
+        const int r = (int)(next_random() % 65) - 32;
+        if (t->dtype == TN_BOOL)
+            tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
+        else if (tn_dtype_is_float(t->dtype))
+            tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0);
+        else
+            tn_store_int(t->dtype, t->data, (uint64_t)i,
+                         t->dtype == TN_U8 || t->dtype == TN_U4 || t->dtype >= TN_U64 ? (r + 32) % 4 : r % 4);
+    }
+}
+
+/* Element i of a strided buffer (row-major index i). */
+static int64_t element(const buffer *b, int64_t i) {
+    int64_t at = 0;
+    for (uint32_t k = b->dense.rank; k-- > 0; i /= b->dims[k]) at += i % b->dims[k] * b->strides[k];
+    return at;
+}
+
+static size_t block_bytes(const buffer *b) {
+    return b->bytes + 4 * GUARD;
+}
+
+static void make_buffer(const problem *p, const tn_spec_tensor *t, buffer *b) {
+    int64_t span = 1;
+    for (uint32_t k = 0; k < t->rank; ++k) {
+        b->dims[k] = problem_value(p, t->dims[k]);
+        b->strides[k] = problem_value(p, t->strides[k]);
+        if (b->dims[k] > 1) span += (b->dims[k] - 1) * b->strides[k];
+    }
+    if (tn_tensor_new(matrix_env, t->dtype, t->rank, b->dims, &b->dense) != TN_OK) die("out of memory");
+    b->bytes = tn_dtype_bytes(t->dtype, (uint64_t)span);
+    b->misalign = t->align < 256 ? t->align : 0; /* aligned as promised and no better */
+    b->block = malloc(block_bytes(b));
+    if (!b->block) die("out of memory");
+    memset(b->block, PATTERN, block_bytes(b));
+    b->p = b->block + GUARD;
+    b->p += (256 - (uintptr_t)b->p % 256) % 256 + b->misalign;
+}
+
+static void scatter(buffer *b) {
+    const int64_t n = tn_tensor_numel(&b->dense);
+    const tn_dtype t = b->dense.dtype;
+    for (int64_t i = 0; i < n; ++i) {
+        const uint64_t at = (uint64_t)element(b, i);
+        if (tn_dtype_bits(t) == 4)
+            tn_store_int(t, b->p, at, tn_load_int(t, b->dense.data, (uint64_t)i));
+        else
+            memcpy(b->p + at * tn_dtype_size(t), (char *)b->dense.data + (uint64_t)i * tn_dtype_size(t),
+                   tn_dtype_size(t));
+    }
+}
+
+static void magnitude(tn_tensor *t) {
+    for (int64_t i = 0; tn_dtype_is_float(t->dtype) && i < tn_tensor_numel(t); i++)
+        tn_store_num(t->dtype, t->data, (uint64_t)i, fabs(tn_load_num(t->dtype, t->data, (uint64_t)i)));
+}
+
+/* Inputs, reference, and the reference of the inputs' magnitudes, which says how large the terms of sums are. */
+void problem_prepare(problem *p) {
+    tn_tensor in[TN_MAX_ARGS];
+    const tn_spec *s = p->s;
+    for (uint32_t k = 0; k < s->n_in; ++k) {
+        make_buffer(p, &s->in[k], &p->in[k]);
+        const void *data = tn_const_data(p->g, tn_node_input(p->g, s->kernel, k));
+        if (data)
+            memcpy(p->in[k].dense.data, data, p->in[k].dense.bytes);
+        else
+            fill_random(&p->in[k].dense);
+        scatter(&p->in[k]);
+        in[k] = p->in[k].dense;
+    }
+    for (uint32_t k = 0; k < s->n_out; ++k) make_buffer(p, &s->out[k], &p->out[k]);
+    const tn_eval_opts opts = {.wide = true, .symbols = p->b, .n_symbols = p->n_b};
+    if (tn_eval_region(matrix_env, p->g, s->region, in, s->n_in, p->want, s->n_out, &opts) != TN_OK)
+        die("%s: the reference fails", p->name);
+    for (uint32_t k = 0; k < s->n_in; ++k) magnitude(&p->in[k].dense);
+    if (tn_eval_region(matrix_env, p->g, s->region, in, s->n_in, p->scale, s->n_out, &opts) != TN_OK)
+        die("%s: the reference fails on magnitudes", p->name);
+    p->model = bound_model_of(s, p->b, p->n_b, !strcmp(p->kind, "tf32"));
+}
+
+void problem_release(problem *p) {
+    for (uint32_t k = 0; k < p->s->n_in; ++k) {
+        tn_tensor_free(matrix_env, &p->in[k].dense);
+        free(p->in[k].block);
+    }
+    for (uint32_t k = 0; k < p->s->n_out; ++k) {
+        tn_tensor_free(matrix_env, &p->out[k].dense);
+        tn_tensor_free(matrix_env, &p->want[k]);
+        tn_tensor_free(matrix_env, &p->scale[k]);
+        free(p->out[k].block);
+    }
+}
+
+static bool guards_are_whole(const buffer *b) {
+    for (const char *q = b->block; q < b->p; q++)
+        if (*q != (char)PATTERN) return false;
+    for (const char *q = b->p + b->bytes; q < b->block + block_bytes(b); q++)
+        if (*q != (char)PATTERN) return false;
+    return true;
+}
+
+/* False: `why` says what is wrong with output k. */
+static bool judge_output(const problem *p, uint32_t k, char *why, size_t size) {
+    const buffer *b = &p->out[k];
+    const tn_dtype t = b->dense.dtype;
+    const tn_tensor *want = &p->want[k];
+    const double rms = bound_rms(want);
+    for (int64_t i = 0, n = tn_tensor_numel(&b->dense); i < n; ++i) {
+        const uint64_t at = (uint64_t)element(b, i);
+        if (!tn_dtype_is_float(t)) {
+            const int64_t got = tn_load_int(t, b->p, at), w = tn_load_int(want->dtype, want->data, (uint64_t)i);
+            if (got == w) continue;
+            snprintf(why, size, "output %u[%lld] is %lld, not %lld", k, (long long)i, (long long)got, (long long)w);
+            return false;
+        }
+        const double got = tn_load_num(t, b->p, at), w = tn_load_num(want->dtype, want->data, (uint64_t)i);
+        const double bound =
+            bound_of(&p->model, t, w, tn_load_num(p->scale[k].dtype, p->scale[k].data, (uint64_t)i), rms);
+        if (got == w || (isnan(got) && isnan(w)) || fabs(got - w) <= bound) continue;
+        snprintf(why, size, "output %u[%lld] is %.9g, not %.9g: off by %.3g, the bound is %.3g", k, (long long)i, got,
+                 w, fabs(got - w), bound);
+        return false;
+    }
+    if (guards_are_whole(b)) return true;
+    snprintf(why, size, "output %u: the guard zone was written", k);
+    return false;
+}
+
+void problem_poison(problem *p) {
+    for (uint32_t k = 0; k < p->s->n_out; ++k) memset(p->out[k].block, PATTERN, block_bytes(&p->out[k]));
+}
+
+bool problem_judge(const problem *p, char *why, size_t size) {
+    for (uint32_t k = 0; k < p->s->n_out; ++k)
+        if (!judge_output(p, k, why, size)) return false;
+    return true;
+}
