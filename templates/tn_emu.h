@@ -114,6 +114,8 @@ typedef struct tn_emu_api {
     /* griddepcontrol */
     void (*grid_release)(tn_emu_view *);
     void (*grid_wait)(tn_emu_view *);
+    /* The kernel has taken that many more branches. */
+    void (*branches)(tn_emu_view *, unsigned n, const void *pc);
     /* Ends the launch with a report. */
     void (*misuse)(tn_emu_view *, const char *what);
 } tn_emu_api;
@@ -133,7 +135,11 @@ typedef struct tn_emu_entry {
 #ifdef TN_HOST
 
 // Code of the emulator itself, which looks at all lanes: its accesses are not checked.
-#define TN_EMU_QUIET __attribute__((no_sanitize("thread"), visibility("hidden")))
+#ifdef __clang__
+#define TN_EMU_QUIET __attribute__((no_sanitize("thread", "coverage"), visibility("hidden")))
+#else
+#define TN_EMU_QUIET __attribute__((no_sanitize("thread"), no_sanitize_coverage, visibility("hidden")))
+#endif
 #define TN_EMU_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Set by the engine: the functions once, the view at every switch.
@@ -408,9 +414,48 @@ extern "C" TN_EMU_QUIET void __tsan_read_range(void *p, unsigned long n) {
 extern "C" TN_EMU_QUIET void __tsan_write_range(void *p, unsigned long n) {
     tn_emu->access(tn_emu_self, p, (unsigned)n, 1, 0, __builtin_return_address(0));
 }
+#ifdef __clang__
+// Clang copies structs with these, __tsan_ or not by its version, and does not say how they should be aligned.
+TN_EMU_QUIET inline void tn_emu_range(const void *p, unsigned long n, int write, const void *pc) {
+    if (n && !tn_emu_unchecked(p, tn_emu_self)) tn_emu->access(tn_emu_self, p, (unsigned)n, write, 0, pc);
+}
+extern "C" __attribute__((noinline)) TN_EMU_QUIET void *memmove(void *to, const void *from, unsigned long n) {
+    tn_emu_range(from, n, 0, __builtin_return_address(0));
+    tn_emu_range(to, n, 1, __builtin_return_address(0));
+    char *t = (char *)to;
+    const char *f = (const char *)from;
+    for (unsigned long i = 0; i < n; i++) {
+        const unsigned long k = t < f ? i : n - 1 - i;
+        *(volatile char *)(t + k) = f[k]; // volatile: no call of memmove
+    }
+    return to;
+}
+extern "C" __attribute__((noinline)) TN_EMU_QUIET void *memset(void *to, int value, unsigned long n) {
+    tn_emu_range(to, n, 1, __builtin_return_address(0));
+    for (unsigned long i = 0; i < n; i++) ((volatile char *)to)[i] = (char)value;
+    return to;
+}
+extern "C" __attribute__((alias("memmove"), visibility("hidden"))) void *memcpy(void *, const void *, unsigned long);
+extern "C" __attribute__((alias("memmove"), visibility("hidden"))) void *__tsan_memmove(void *, const void *,
+                                                                                        unsigned long);
+extern "C" __attribute__((alias("memmove"), visibility("hidden"))) void *__tsan_memcpy(void *, const void *,
+                                                                                       unsigned long);
+extern "C" __attribute__((alias("memset"), visibility("hidden"))) void *__tsan_memset(void *, int, unsigned long);
+#endif
 extern "C" TN_EMU_QUIET void __tsan_init() {}
 extern "C" TN_EMU_QUIET void __tsan_func_entry(void *) {}
 extern "C" TN_EMU_QUIET void __tsan_func_exit(void *) {}
+
+// ---- what -fsanitize-coverage=trace-pc calls ----
+// Every branch, so that a loop that touches no memory comes to the limit of steps, too.
+#if defined(__clang__) || __GNUC__ >= 12
+static unsigned tn_emu_branches;
+extern "C" TN_EMU_QUIET void __sanitizer_cov_trace_pc() {
+    if (!(++tn_emu_branches % 4096)) tn_emu->branches(tn_emu_self, 4096, __builtin_return_address(0));
+}
+#else // it would count its own branches
+__asm__(".text\n.globl __sanitizer_cov_trace_pc\n.hidden __sanitizer_cov_trace_pc\n__sanitizer_cov_trace_pc:\n\tret");
+#endif
 
 #endif /* TN_HOST */
 #endif

@@ -51,7 +51,7 @@ typedef struct tn_emu_launch {
     const tn_emu_range *ranges;
     size_t n_ranges;
     uint64_t seed;      /* 0: blocks and warps in order */
-    uint64_t max_steps; /* memory accesses and synchronising instructions in all; 0: 2^40 */
+    uint64_t max_steps; /* memory accesses, branches and synchronising instructions in all; 0: 2^38 */
 } tn_emu_launch;
 
 typedef struct tn_emu_report {

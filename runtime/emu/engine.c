@@ -59,6 +59,7 @@ static const tn_emu_api api = {
     .wgmma_wait = emu_wgmma_wait,
     .grid_release = emu_grid_release,
     .grid_wait = emu_grid_wait,
+    .branches = emu_branches,
     .misuse = emu_misuse,
 };
 
@@ -140,9 +141,18 @@ _Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char 
     abort(); /* not reached */
 }
 
+static void count_steps(emu_run *r, uint32_t n, const void *pc) {
+    r->steps += n;
+    if (r->steps > r->max_steps)
+        emu_fault(r, TN_EMU_ENDLESS, pc, "has made no end within %llu steps", (unsigned long long)r->max_steps);
+}
+
 void emu_step(emu_run *r) {
-    if (++r->steps > r->max_steps)
-        emu_fault(r, TN_EMU_ENDLESS, NULL, "has made no end within %llu steps", (unsigned long long)r->max_steps);
+    count_steps(r, 1, NULL);
+}
+
+void emu_branches(tn_emu_view *v, unsigned n, const void *pc) {
+    count_steps(emu_of(v)->run, n, pc);
 }
 
 uint64_t emu_random(emu_run *r) { /* xorshift64* (Vigna) */
@@ -509,7 +519,7 @@ tn_status tn_emu_run(tn_emu_kernel *k, const tn_emu_launch *l, tn_emu_report *re
     r.n_blocks = 1;
     for (int a = 0; a < 3; a++) r.n_blocks *= l->cluster[a] ? l->cluster[a] : 1;
     r.n_events = r.n_blocks * r.n_threads + EMU_AGENTS + EMU_TENSOR_CORES;
-    r.max_steps = l->max_steps ? l->max_steps : 1ull << 40;
+    r.max_steps = l->max_steps ? l->max_steps : 1ull << 38;
     r.random = l->seed | 1ull << 63;
     r.bulk_last = &r.bulk;
     bool ok = allocate(&r);

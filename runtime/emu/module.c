@@ -225,7 +225,8 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
                                         "-fno-strict-aliasing",
                                         "-fvisibility=hidden",
                                         "-ffp-contract=fast",
-                                        "-fexpensive-optimizations"};
+                                        "-fexpensive-optimizations",
+                                        "-fsanitize-coverage=trace-pc"};
     for (size_t k = 0; k < sizeof flags / sizeof *flags; k++) words[n++] = (char *)(uintptr_t)flags[k];
     /* the two exclude each other; with the address sanitizer, our own checks of plain accesses are off */
     if (!strstr(more, "-fsanitize=address")) words[n++] = (char *)(uintptr_t) "-fsanitize=thread";

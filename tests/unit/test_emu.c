@@ -170,6 +170,8 @@ static const emu_case cases[] = {
 
     /* the end */
     {"makes no end", "while (atomicAdd((unsigned *)out, 0u) < 5u) {}", TN_EMU_ENDLESS, 0, "no end", 32, 1, 0, 0, 0},
+    {"computes without an end", "unsigned k = threadIdx.x | 1u;\nwhile (k != n) k = k * 5u + 2u;\nout[0] = k;",
+     TN_EMU_ENDLESS, 2, "no end", 32, 1, 0, 0, 0},
     {"waits for another block's flag",
      "unsigned *flag = (unsigned *)out;\nif (blockIdx.x == 0 && threadIdx.x == 0) atomicExch(flag, 7u);\n"
      "if (threadIdx.x == 0)\nwhile (atomicAdd(flag, 0u) != 7u) {}",
