@@ -122,6 +122,7 @@ typedef struct tn_variant {
     uint32_t block[3];
     uint32_t cluster[3]; /* 0: none */
     uint32_t smem;       /* dynamic shared memory, bytes */
+    bool wide;           /* its indices have 64 bits */
     tn_dim workspace;    /* bytes, none: 0; zeroed by the kernel's own protocol, never assumed zero */
     double cost_us;      /* predicted at the hint shapes */
     char text[160];      /* "map BLOCK=256 VEC=8" */

@@ -1,5 +1,6 @@
 /* emit.c: the emitter's life: defines, types, argument struct, and the header that is put together from them. */
 #include "codegen/emit_internal.h"
+#include "runtime/plan_format.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -103,7 +104,7 @@ uint32_t tn_dtype_size(tn_dtype t) {
  */
 
 /* True if every offset into the spec's tensors fits 31 bits.  A symbol without an upper bound is taken to keep it so:
- * the runtime refuses tensors above 2^31 elements for such plans. */
+ * the runtime refuses larger tensors (TnPlan__Step.reach). */
 static bool fits_31_bits(const tn_spec *s, const tn_spec_tensor *t) {
     int64_t last = 0;
     for (uint32_t k = 0; k < t->rank; ++k) {
@@ -116,7 +117,7 @@ static bool fits_31_bits(const tn_spec *s, const tn_spec_tensor *t) {
         if (hi > 0 && (__builtin_mul_overflow(hi - 1, shi, &step) || __builtin_add_overflow(last, step, &last)))
             return false;
     }
-    return last < INT32_MAX - 65536;
+    return last < TN_INDEX32_END;
 }
 
 tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v) {
@@ -321,6 +322,7 @@ tn_status tn_emitter_finish(tn_emitter *e) {
         snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
         describe(v, v->text, sizeof v->text);
         v->workspace = e->workspace;
+        v->wide = e->wide;
         write_header(e, &header);
         if (header.failed || e->defines.failed || e->lines.failed || e->functions.failed)
             tn_emit_fail(e, TN_E_MEMORY, "out of memory");

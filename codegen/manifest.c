@@ -1,5 +1,6 @@
 /* manifest.c: see manifest.h. */
 #include "codegen/manifest.h"
+#include "runtime/plan_format.h"
 
 #include <string.h>
 
@@ -145,8 +146,8 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
     return mf->consts.n;
 }
 
-/* Bytes from element 0 of a value to the end of its last one, where it lies. */
-static tn_dim extent(const tn_manifest *mf, tn_val v) {
+/* Elements from the first of a value to behind its last, where it lies. */
+static tn_dim span(const tn_manifest *mf, tn_val v) {
     tn_graph *g = mf->g;
     const tn_placement *p = &mf->mem->of[v.i];
     tn_dim one = tn_dim_const(g, 1), elements = one, any = one;
@@ -156,9 +157,31 @@ static tn_dim extent(const tn_manifest *mf, tn_val v) {
         elements = tn_dim_add(g, elements, tn_dim_mul(g, steps, p->strides[k]));
         any = tn_dim_mul(g, any, tn_dim_min(g, d, one)); /* 0 if the value has no elements */
     }
-    elements = tn_dim_mul(g, elements, any);
-    tn_dim bits = tn_dim_mul(g, elements, tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
+    return tn_dim_mul(g, elements, any);
+}
+
+/* The same in bytes. */
+static tn_dim extent(const tn_manifest *mf, tn_val v) {
+    tn_graph *g = mf->g;
+    tn_dim bits = tn_dim_mul(g, span(mf, v), tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
     return tn_dim_ceildiv(g, bits, tn_dim_const(g, 8));
+}
+
+/* The larger of `most` and the value's span, if that may be more than 32-bit indices reach. */
+static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
+    int64_t lo, hi;
+    const tn_dim n = span(mf, v);
+    tn_dim_bounds(mf->g, n, &lo, &hi);
+    return hi < TN_INDEX32_END ? most : tn_dim_max(mf->g, most, n);
+}
+
+uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
+    tn_dim most = tn_dim_const(mf->g, 0);
+    for (size_t k = 0; k < tn_node_input_count(mf->g, kernel); k++)
+        most = larger_reach(mf, most, tn_node_input(mf->g, kernel, k));
+    for (size_t k = 0; k < tn_node_result_count(mf->g, kernel); k++)
+        most = larger_reach(mf, most, tn_node_result(mf->g, kernel, k));
+    return tn_manifest_dim(mf, most);
 }
 
 TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {

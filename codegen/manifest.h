@@ -26,6 +26,8 @@ uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d);
 size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims);
 /* Where a value lives; constants are entered on first use. */
 TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v);
+/* The dim of TnPlan__Step.reach. */
+uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel);
 /* One argument of a kernel node's launch. */
 TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);

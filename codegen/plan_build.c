@@ -82,6 +82,7 @@ static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_v
         s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
     for (; s->n_grid < 3; s->n_grid++) s->grid[s->n_grid] = tn_manifest_dim(c->mf, v->grid[s->n_grid]);
     s->workspace = tn_manifest_dim(c->mf, v->workspace);
+    if (!v->wide) s->reach = tn_manifest_reach(c->mf, cn->node);
 }
 
 /* The launch of a node whose spec equals another's: the same kernel with this node's own dims. */

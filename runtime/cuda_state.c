@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/context.h"
+#include "runtime/plan_format.h"
 
 static tn_status no_memory(const tn_context *c) {
     return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
@@ -148,6 +149,11 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
         return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again", "impossible workspace size %" PRId64,
                        workspace);
     if ((size_t)workspace > s->workspace) s->workspace = (size_t)workspace;
+    if (s->table[t->step->reach] > TN_INDEX32_END)
+        return tn_fail(c->env, TN_E_UNSUPPORTED, t->text,
+                       "compile the model for this shape: it then counts with 64 bits",
+                       "a tensor of %" PRId64 " elements is more than a kernel compiled for any shape can count",
+                       s->table[t->step->reach]);
     t->launch.fn = c->cuda->dev->functions[t->step->kernel];
     t->launch.smem = k->smem;
     t->runs = true;

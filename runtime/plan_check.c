@@ -147,6 +147,7 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, const TnPlan__Ste
     c->where = s->n_layers ? s->layers[0] : s->name;
     for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s->args[k]);
     if (st == TN_OK) st = check_dims(c, &s->workspace, 1, "a workspace");
+    if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
     if (st != TN_OK) return st;
     if (s->what_case == TN_PLAN__STEP__WHAT_LT) return check_lt(c, s);
     if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return bad(c, "a step does nothing");

@@ -176,6 +176,41 @@ START_TEST(plans_compute_what_was_recorded) {
 }
 END_TEST
 
+/* A kernel compiled for any N counts with 32 bits; a tensor that is larger is refused before anything is touched. */
+START_TEST(too_large_for_32_bits) {
+    static const char text[] = "func @relu(%x: f32[N,64]) -> f32[N,64] {\n  %0 = relu %x : f32[N,64]\n  return %0\n}\n";
+    static _Alignas(256) float x[2][64 * 3];
+    const tn_env env = {.diag = keep_error};
+    const tn_compile_options o = {
+        .targets = target, .n_targets = 1, .no_gpu = true, .sources_only = true, .cache_dir = cache, .threads = 1};
+    tn_status s;
+    void *data;
+    size_t size;
+    tn_graph *g = tn_parse(&env, "relu", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_ptr_nonnull(g);
+    ck_assert_msg(tn_compile_memory(g, &o, &data, &size) == TN_OK, "%s", last_error);
+    tn_graph_free(g);
+    tn_plan *plan = tn_plan_load_memory(&env, data, size, &s);
+    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_EMU}, &s);
+    if (!ctx) { /* no C++ compiler */
+        ck_assert_int_eq(s, TN_E_NO_LIBRARY);
+    } else {
+        const void *in[] = {x[0]};
+        void *out[] = {x[1]};
+        ck_assert_int_eq(tn_context_set_shape(ctx, 0, 2, (const int64_t[]){INT64_C(1) << 25, 64}), TN_OK);
+        ck_assert_int_eq(tn_context_enqueue(ctx, in, out, NULL), TN_E_UNSUPPORTED);
+        ck_assert_msg(strstr(last_error, "2147483648 elements") != NULL, "%s", last_error);
+        ck_assert_int_eq(tn_context_set_shape(ctx, 0, 2, (const int64_t[]){3, 64}), TN_OK);
+        x[0][7] = 5, x[0][8] = -5, x[1][8] = 1;
+        ck_assert_msg(tn_context_run(ctx, in, out) == TN_OK, "%s", last_error);
+        ck_assert(x[1][7] == 5 && x[1][8] == 0); /* NOLINT: exact */
+    }
+    tn_context_free(ctx);
+    tn_plan_free(plan);
+    tn_free(&env, data, size);
+}
+END_TEST
+
 static bool stop_at(void *user, const tn_progress *p) {
     (void)p;
     int *left = user;
@@ -258,6 +293,7 @@ int main(void) {
     tcase_set_timeout(t, 240);
     tcase_add_checked_fixture(t, make_cache, remove_cache);
     tcase_add_loop_test(t, plans_compute_what_was_recorded, 0, 4);
+    tcase_add_test(t, too_large_for_32_bits);
     tcase_add_test(t, cancelling_leaves_nothing);
     tcase_add_test(t, running_out_of_memory);
     suite_add_tcase(s, t);
