@@ -124,13 +124,24 @@ static void to_cache(const tn_env *env, tn_cache *cache, const char *key, const 
     tn_free(env, data, size);
 }
 
+/* Everything that the machine code follows from: not the names of the layers (codegen/emit.c), which another export of
+ * the same model calls otherwise. */
+static void cache_key(const tn_nvrtc *nvrtc, const char *arch, const char *source, size_t size, char *key, size_t n) {
+    static const char mark[] = "\n// layers: ";
+    const char *names = strstr(source, mark), *end = source + size;
+    const char *after = names ? names + sizeof mark - 1 + strcspn(names + sizeof mark - 1, "\n") : end;
+    const size_t before = names ? (size_t)(names - source) + sizeof mark - 1 : size;
+    const XXH128_hash_t h = XXH3_128bits(source, before), i = XXH3_128bits(after, (size_t)(end - after));
+    snprintf(key, n, "%s|%d.%d|%016llx%016llx|%016llx%016llx|lineinfo", arch, nvrtc->major, nvrtc->minor,
+             (unsigned long long)h.high64, (unsigned long long)h.low64, (unsigned long long)i.high64,
+             (unsigned long long)i.low64);
+}
+
 void tn_build_source(const tn_env *env, const tn_nvrtc *nvrtc, tn_cache *cache, const char *arch, const char *name,
                      const char *source, size_t size, tn_kernel_bin *out) {
     memset(out, 0, sizeof *out);
-    XXH128_hash_t h = XXH3_128bits(source, size);
-    char key[160];
-    snprintf(key, sizeof key, "%s|%d.%d|%016llx%016llx|lineinfo", arch, nvrtc->major, nvrtc->minor,
-             (unsigned long long)h.high64, (unsigned long long)h.low64);
+    char key[192];
+    cache_key(nvrtc, arch, source, size, key, sizeof key);
     if (from_cache(env, cache, key, out)) return;
     double t0 = tn_now();
     compile_now(env, nvrtc, arch, name, source, out);
