@@ -30,7 +30,7 @@ void emu_cp_async(tn_emu_view *v, unsigned dst, const void *src, unsigned bytes,
         emu_fault(r, TN_EMU_MISUSE, pc, "copies %u of %u bytes with cp.async", src_bytes, bytes);
     if (dst % bytes || (src_bytes && (uintptr_t)src % bytes))
         emu_fault(r, TN_EMU_MISALIGNED, pc, "copies %u bytes from %p to shared memory at %u", bytes, src, dst);
-    if (src_bytes) emu_global(t, src, src_bytes, false, pc);
+    if (src_bytes) emu_global(t, src, src_bytes, EMU_READ, pc);
     emu_shared_event(r, t->block, dst, bytes, true, t->id, t->own, t->seen, emu_pc(r, pc));
     emu_set_state(t->block, dst, bytes, EMU_IN_FLIGHT);
     if (!grow((void **)&t->copies, &t->cap_copies, t->n_copies, sizeof *t->copies)) emu_no_memory(r);
@@ -150,7 +150,7 @@ static void plain_copy(emu_thread *t, const emu_bulk *what, const void *pc) {
     if (what->shared % 16 || (uintptr_t)what->global % 16 || what->bytes % 16 || !what->bytes)
         emu_fault(r, TN_EMU_MISALIGNED, pc, "copies %u bytes between %p and shared memory at %u", what->bytes,
                   (void *)what->global, what->shared);
-    emu_global(t, what->global, what->bytes, what->is_store, pc);
+    emu_global(t, what->global, what->bytes, what->is_store ? EMU_WRITE : EMU_READ, pc);
     emu_bulk_start(t, what, pc);
 }
 

@@ -8,7 +8,7 @@
  *     accesses outside every range, of the wrong alignment, or of a range that may only be read
  *     activations touched before griddepcontrol.wait
  *     shared memory that is read uninitialised or while a copy into it is under way
- *     races in shared memory: two threads, at least one writing, no barrier between
+ *     races: two threads, at least one writing, no barrier between; in global memory only what follows a write
  *     barriers that not all threads reach, and warp-wide instructions that not all lanes reach
  *     kernels that make no end within a number of steps
  *

@@ -111,9 +111,21 @@ const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size) {
         snprintf(buf, size, agent < EMU_AGENTS ? "a bulk copy" : "a warpgroup's wgmma");
         return buf;
     }
-    const tn_emu_view *v = &r->threads[who].view;
-    snprintf(buf, size, "thread (%u,%u,%u) of block (%u,%u,%u)", v->thread.x, v->thread.y, v->thread.z, v->block.x,
-             v->block.y, v->block.z);
+    return emu_who_of(r, r->cluster, who, buf, size);
+}
+
+/* Where block i of a cluster lies in the grid. */
+static tn_emu_uint3 block_at(const tn_emu_launch *l, uint64_t cluster, uint32_t i) {
+    uint32_t c[3], per[3];
+    for (int a = 0; a < 3; a++) c[a] = l->cluster[a] ? l->cluster[a] : 1, per[a] = l->grid[a] / c[a];
+    return (tn_emu_uint3){(uint32_t)(cluster % per[0]) * c[0] + i % c[0],
+                          (uint32_t)(cluster / per[0] % per[1]) * c[1] + i / c[0] % c[1],
+                          (uint32_t)(cluster / per[0] / per[1]) * c[2] + i / c[0] / c[1]};
+}
+
+const char *emu_who_of(const emu_run *r, uint32_t cluster, uint32_t who, char *buf, size_t size) {
+    const tn_emu_uint3 t = r->threads[who].view.thread, b = block_at(r->launch, cluster, who / r->n_threads);
+    snprintf(buf, size, "thread (%u,%u,%u) of block (%u,%u,%u)", t.x, t.y, t.z, b.x, b.y, b.z);
     return buf;
 }
 
@@ -354,17 +366,13 @@ static void prepare_block(emu_run *r, emu_block *b) {
 
 /* Cluster number k of the grid; its blocks are neighbours. */
 static void prepare_cluster(emu_run *r, uint64_t k) {
-    const tn_emu_launch *l = r->launch;
-    uint32_t c[3], per[3];
-    for (int a = 0; a < 3; a++) c[a] = l->cluster[a] ? l->cluster[a] : 1, per[a] = l->grid[a] / c[a];
-    const uint32_t at[3] = {(uint32_t)(k % per[0]), (uint32_t)(k / per[0] % per[1]), (uint32_t)(k / per[0] / per[1])};
+    r->cluster = (uint32_t)k;
     emu_clock *start = emu_clock_new(r);
     for (uint32_t i = 0; i < r->n_events; i++) start->at[i] = r->base;
     for (uint32_t i = 0; i < r->n_blocks; i++) {
         emu_block *b = &r->blocks[i];
         b->rank = i;
-        b->index =
-            (tn_emu_uint3){at[0] * c[0] + i % c[0], at[1] * c[1] + i / c[0] % c[1], at[2] * c[2] + i / c[0] / c[1]};
+        b->index = block_at(r->launch, k, i);
         prepare_block(r, b);
         for (uint32_t t = 0; t < r->n_threads; t++) prepare_thread(r, b, &b->threads[t], t, start);
     }
@@ -436,7 +444,7 @@ static bool allocate(emu_run *r) {
     r->stacks_size = (size_t)n * EMU_STACK;
     r->stacks = mmap(NULL, r->stacks_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (r->stacks == MAP_FAILED) r->stacks = NULL;
-    if (!r->blocks || !r->threads || !r->cluster_barrier.who || !r->stacks) return false;
+    if (!r->blocks || !r->threads || !r->cluster_barrier.who || !r->stacks || !emu_written_new(r)) return false;
     const tn_emu_launch *l = r->launch;
     for (uint32_t i = 0; i < n; i++) {
         emu_thread *t = &r->threads[i];
@@ -481,6 +489,7 @@ static void release(emu_run *r) {
         free(b->cells);
     }
     emu_clock_drop(r, r->cluster_barrier.released);
+    emu_written_free(r);
     free(r->cluster_barrier.who);
     free(r->blocks);
     free(r->threads);

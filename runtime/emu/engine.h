@@ -52,6 +52,12 @@ typedef struct emu_cell {
     emu_event write, read[EMU_READERS];
 } emu_cell;
 
+/* The last write of four bytes of global memory. */
+typedef struct emu_written {
+    emu_event event;
+    uint32_t cluster;
+} emu_written;
+
 /* State of a byte of shared memory. */
 enum { EMU_NONE, EMU_UNWRITTEN, EMU_IN_FLIGHT, EMU_READY };
 
@@ -187,8 +193,11 @@ struct emu_run {
     uint32_t landings; /* counts bulk copies done */
     uint32_t agent_time[EMU_AGENTS + EMU_TENSOR_CORES], next_agent;
     emu_clock *free_clocks;
-    uint32_t base; /* times of earlier clusters are below */
+    uint32_t base;    /* times of earlier clusters are below */
+    uint32_t cluster; /* which of the grid's is running */
     const tn_emu_range *last_range;
+    emu_written **written; /* of each range; NULL: nothing */
+    bool orders;           /* has used atomics on global memory, which may order its blocks */
     uint64_t steps, max_steps, random;
     uint32_t bank_conflicts, turn; /* turn: of the scheduler */
     bool failed, out_of_memory;
@@ -197,6 +206,11 @@ struct emu_run {
     char *stacks;
     size_t stacks_size;
 };
+
+/* True if `who`, knowing `seen`, knows nothing of an event in any of these bytes. */
+static inline bool emu_unordered(const emu_event *e, uint8_t bytes, uint32_t who, const emu_clock *seen) {
+    return (e->bytes & bytes) && e->who != who && e->time > seen->at[e->who];
+}
 
 /* The thread of a view. */
 static inline emu_thread *emu_of(tn_emu_view *v) {
@@ -220,11 +234,18 @@ void emu_step(emu_run *r);
 uint64_t emu_random(emu_run *r);
 /* "thread (3,0,0) of block (0,0,0)" */
 const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size);
+/* The same of any cluster. */
+const char *emu_who_of(const emu_run *r, uint32_t cluster, uint32_t who, char *buf, size_t size);
+
+/* global.c */
+typedef enum emu_how { EMU_READ, EMU_WRITE, EMU_ATOMIC } emu_how;
+/* Checks an access of global memory. */
+void emu_global(emu_thread *t, const void *p, unsigned bytes, emu_how how, const void *pc);
+bool emu_written_new(emu_run *r); /* false: no memory */
+void emu_written_free(emu_run *r);
 
 /* memory.c */
 void emu_access(tn_emu_view *, const void *p, unsigned bytes, int write, int aligned, const void *pc);
-/* Checks an access of global memory. */
-void emu_global(emu_thread *t, const void *p, unsigned bytes, bool write, const void *pc);
 /* An event in shared memory by `who` at `time`, knowing `seen`; checks state and races. */
 void emu_shared_event(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, bool write, uint32_t who, uint32_t time,
                       const emu_clock *seen, uint32_t pc);

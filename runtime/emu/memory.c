@@ -1,5 +1,4 @@
-/* memory.c: checks of memory accesses: bounds, alignment, permission; in shared memory also initialisation and races.
- */
+/* memory.c: checks of plain accesses and atomics; in shared memory bounds, alignment, initialisation and races. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,56 +6,6 @@
 
 uint32_t emu_pc(const emu_run *r, const void *pc) {
     return (uint32_t)((const char *)pc - r->kernel->image);
-}
-
-/* ---- global memory ------------------------------------------------------------------------------------------------
- */
-
-static bool inside(const tn_emu_range *g, const char *p, unsigned bytes) {
-    const char *at = g->at;
-    return p >= at && (size_t)(p - at) <= g->bytes && bytes <= g->bytes - (size_t)(p - at);
-}
-
-static const tn_emu_range *find_range(emu_run *r, const char *p, unsigned bytes) {
-    if (r->last_range && inside(r->last_range, p, bytes)) return r->last_range;
-    for (size_t k = 0; k < r->launch->n_ranges; k++)
-        if (inside(&r->launch->ranges[k], p, bytes)) return r->last_range = &r->launch->ranges[k];
-    return NULL;
-}
-
-/* Bytes between p and a range; 0: inside. */
-static size_t distance(const tn_emu_range *g, const char *p) {
-    const char *at = g->at;
-    return p < at ? (size_t)(at - p) : (size_t)(p - at) > g->bytes ? (size_t)(p - at) - g->bytes : 0;
-}
-
-static _Noreturn void out_of_bounds(emu_run *r, const char *p, unsigned bytes, bool write, const void *pc) {
-    const tn_emu_range *near = NULL;
-    for (size_t k = 0; k < r->launch->n_ranges; k++) {
-        const tn_emu_range *g = &r->launch->ranges[k];
-        if (!near || distance(g, p) < distance(near, p)) near = g;
-    }
-    const char *verb = write ? "writes" : "reads";
-    if (!near || distance(near, p) > 1 << 20)
-        emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc, "%s %u bytes at %p, which lie in no tensor", verb, bytes,
-                  (const void *)p);
-    emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc, "%s %u bytes at offset %lld of '%s', which has %zu bytes", verb, bytes,
-              (long long)(p - (const char *)near->at), near->name ? near->name : "memory", near->bytes);
-}
-
-void emu_global(emu_thread *t, const void *p, unsigned bytes, bool write, const void *pc) {
-    emu_run *r = t->run;
-    const tn_emu_range *g = find_range(r, p, bytes);
-    if (!g) {
-        const char *c = p;
-        if (!write && c >= r->kernel->image && c < r->kernel->image_end) return; /* constant tables */
-        out_of_bounds(r, p, bytes, write, pc);
-    }
-    if (write && !g->writable)
-        emu_fault(r, TN_EMU_READ_ONLY, pc, "writes '%s', which is an input", g->name ? g->name : "memory");
-    if (g->activation && !t->depends)
-        emu_fault(r, TN_EMU_TOO_EARLY, pc, "%s '%s' before griddepcontrol.wait", write ? "writes" : "reads",
-                  g->name ? g->name : "memory");
 }
 
 /* ---- shared memory ------------------------------------------------------------------------------------------------
@@ -109,10 +58,6 @@ static _Noreturn void race(emu_run *r, emu_block *b, uint32_t at, bool write, ui
               emu_who(r, who, c, sizeof c), write ? "writes" : "reads");
 }
 
-static bool unordered(const emu_event *e, uint8_t bytes, uint32_t who, const emu_clock *seen) {
-    return (e->bytes & bytes) && e->who != who && e->time > seen->at[e->who];
-}
-
 static void note_read(emu_run *r, emu_cell *c, emu_event e, const emu_clock *seen) {
     emu_event *slot = NULL;
     for (int k = 0; k < EMU_READERS; k++) {
@@ -139,13 +84,13 @@ void emu_shared_event(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, boo
         uint32_t from = word * 4 < at ? at - word * 4 : 0, to = word * 4 + 4 > at + bytes ? at + bytes - word * 4 : 4;
         uint8_t mask = (uint8_t)((1u << to) - (1u << from));
         const emu_event e = {time, pc, (uint16_t)who, mask};
-        if (unordered(&c->write, mask, who, seen)) race(r, b, word * 4 + from, write, who, &c->write, true, pc);
+        if (emu_unordered(&c->write, mask, who, seen)) race(r, b, word * 4 + from, write, who, &c->write, true, pc);
         if (!write) {
             note_read(r, c, e, seen);
             continue;
         }
         for (int k = 0; k < EMU_READERS; k++) {
-            if (unordered(&c->read[k], mask, who, seen))
+            if (emu_unordered(&c->read[k], mask, who, seen))
                 race(r, b, word * 4 + from, write, who, &c->read[k], false, pc);
             c->read[k].bytes &= (uint8_t)~mask;
         }
@@ -245,7 +190,7 @@ void emu_access(tn_emu_view *v, const void *p, unsigned bytes, int write, int al
     emu_step(r);
     if (aligned && (uintptr_t)p % bytes)
         emu_fault(r, TN_EMU_MISALIGNED, pc, "%s %u bytes at %p", write ? "writes" : "reads", bytes, p);
-    emu_global(t, p, bytes, write, pc);
+    emu_global(t, p, bytes, write ? EMU_WRITE : EMU_READ, pc);
 }
 
 /* ---- atomics ------------------------------------------------------------------------------------------------------
@@ -295,7 +240,7 @@ unsigned long long emu_atomic(tn_emu_view *v_, void *p, tn_emu_type type, tn_emu
         for (uint32_t k = at; k < at + bytes; k++)
             if (t->block->state[k] != EMU_READY) bad_state(r, t->block, at, bytes, true, pc);
     } else
-        emu_global(t, p, bytes, true, pc);
+        emu_global(t, p, bytes, EMU_ATOMIC, pc);
     switch (type) {
     case TN_EMU_U32: ATOMIC_INT(uint32_t, uint32_t) break;
     case TN_EMU_S32: ATOMIC_INT(int32_t, uint32_t) break;

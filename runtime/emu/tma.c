@@ -263,8 +263,8 @@ void emu_element_store(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t sha
 void emu_element_check(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t shared, char *global) {
     (void)b, (void)shared;
     if (global)
-        emu_global(c->thread, global, type_bytes((CUtensorMapDataType)map_of(c)->type), c->is_store,
-                   r->kernel->image + c->pc);
+        emu_global(c->thread, global, type_bytes((CUtensorMapDataType)map_of(c)->type),
+                   c->is_store ? EMU_WRITE : EMU_READ, r->kernel->image + c->pc);
 }
 
 /* ---- instructions ---------------------------------------------------------------------------------------------------

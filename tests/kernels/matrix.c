@@ -1,7 +1,7 @@
 /* matrix.c: every template over its knobs and dtypes, on small awkward shapes.
  *
- *     kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--all] [--no-nvrtc]
- *                   [--list] [--verbose]
+ *     kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
+ *                   [--no-nvrtc] [--list] [--verbose]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -10,9 +10,10 @@
  * held against the float64 reference within an error bound that follows from the ops, the dtypes and the length of the
  * sums (bound.h).  Where nothing runs on a GPU, NVRTC compiles each variant for one of the four architectures in turn.
  *
- * By default a variant is taken if it shows something not yet seen of its template: a pair of knob values, or a knob
- * value with a dtype.  --all takes all and compiles for every architecture.  The table at the end says how many
- * assignments are legal for some case, how many were executed, and what that covers.
+ * --cover says which variants are taken: those that show something not yet seen of their template, which is a pair of
+ * knob values or a knob value with a dtype (pairs, the default); also those with an assignment of knobs not yet seen
+ * (knobs); or all, for every case.  The table at the end says how many assignments are legal for some case, how many
+ * variants were executed, and what that covers.
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
@@ -29,7 +30,8 @@ enum { SLOTS = 1 << 17, MAX_TEMPLATES = 64 };
 
 static struct {
     const char *template, *only, *variant; /* --template, --case, --variant */
-    bool all, list, verbose, on_emu;
+    enum { PAIRS, KNOBS, ALL } cover;      /* --cover */
+    bool list, verbose, on_emu;
     gpu *gpu; /* NULL: not wanted */
     tn_nvrtc *rtc;
     tn_cache *cache;
@@ -81,7 +83,9 @@ static bool shows_something(coverage *c, const tn_spec *s, const tn_variant *v, 
     char all[200] = "";
     for (uint32_t i = 0; i < t->n_knobs; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
-    c->legal += note(c, "assignment%s", all);
+    const bool assignment = note(c, "assignment%s", all);
+    c->legal += assignment;
+    news |= run.cover == ALL || (run.cover == KNOBS && assignment);
     for (uint32_t i = 0; i < t->n_knobs; i++) {
         const bool typed = note(c, "%u=%lld %s", i, (long long)v->knob[i], kind);
         c->facts += typed;
@@ -122,11 +126,11 @@ static bool compile_for(const problem *p, const tn_variant *v, const char *text,
 
 static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
 
-/* Through NVRTC for one architecture, another one each time, or for all; those that take Hopper only for Hopper. */
+/* Through NVRTC for one architecture, another one each time; those that take Hopper only for Hopper. */
 static void compile(const problem *p, const tn_variant *v, const char *text, size_t size) {
     const bool hopper = strstr(v->tpl->name, "wgmma") != NULL;
     for (unsigned a = 0; run.rtc && a < 4; ++a) {
-        if (hopper ? strcmp(archs[a], "sm_90a") != 0 : !run.all && a != run.turn % 4) continue;
+        if (hopper ? strcmp(archs[a], "sm_90a") != 0 : a != run.turn % 4) continue;
         tn_kernel_bin bin;
         compile_for(p, v, text, size, archs[a], &bin);
         tn_kernel_bin_free(matrix_env, &bin);
@@ -184,7 +188,7 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
 static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
     coverage *c = coverage_of(v->tpl);
     const bool news = shows_something(c, p->s, v, p->kind);
-    if (run.variant ? strcmp(run.variant, v->text) != 0 : !news && !run.all) return;
+    if (run.variant ? strcmp(run.variant, v->text) != 0 : !news) return;
     char *text;
     size_t size;
     if (tn_variant_source(matrix_env, v, &text, &size) != TN_OK) die("%s has no source", v->text);
@@ -271,8 +275,8 @@ static void print_table(double seconds) {
 }
 
 static const char usage[] =
-    "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--all]\n"
-    "                     [--no-nvrtc] [--list] [--verbose]\n"
+    "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
+    "                     [--cover pairs|knobs|all] [--no-nvrtc] [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
 /* False: an exit code is in *rc. */
@@ -295,12 +299,12 @@ static bool open_devices(const char *device, bool nvrtc, int *rc) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, ALL, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
     static const struct option options[] = {{"device", 1, NULL, DEVICE},
                                             {"template", 1, NULL, TEMPLATE},
                                             {"case", 1, NULL, CASE},
                                             {"variant", 1, NULL, VARIANT},
-                                            {"all", 0, NULL, ALL},
+                                            {"cover", 1, NULL, COVER},
                                             {"no-nvrtc", 0, NULL, NO_NVRTC},
                                             {"perf", 0, NULL, PERF},
                                             {"top", 1, NULL, TOP},
@@ -308,7 +312,7 @@ int main(int argc, char **argv) {
                                             {"verbose", 0, NULL, VERBOSE},
                                             {0}};
     bool nvrtc = true, perf = false;
-    const char *device = "emu";
+    const char *device = "emu", *cover = "pairs";
     char name[64];
     run.top = 4;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (o) {
@@ -316,7 +320,7 @@ int main(int argc, char **argv) {
         case TEMPLATE: run.template = optarg; break;
         case CASE: run.only = optarg; break;
         case VARIANT: run.variant = optarg; break;
-        case ALL: run.all = true; break;
+        case COVER: cover = optarg; break;
         case NO_NVRTC: nvrtc = false; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -324,6 +328,11 @@ int main(int argc, char **argv) {
         case VERBOSE: run.verbose = true; break;
         default: fputs(usage, stderr); return 2;
         }
+    if (strcmp(cover, "pairs") && strcmp(cover, "knobs") && strcmp(cover, "all")) {
+        fprintf(stderr, "--cover takes pairs, knobs or all, not '%s'\n", cover);
+        return 2;
+    }
+    run.cover = *cover == 'p' ? PAIRS : *cover == 'k' ? KNOBS : ALL;
     for (const char *p = run.template; p && *p; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if (!tn_template_find(name)) die("there is no template '%s'", name);

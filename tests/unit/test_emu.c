@@ -163,6 +163,23 @@ static const emu_case cases[] = {
      "0).x);\ntn_cluster_sync();",
      TN_EMU_RACE, 4, "", 32, 2, 2, 512, 0},
 
+    /* races in global memory */
+    {"two threads write one element", "out[threadIdx.x / 2] = 1;", TN_EMU_RACE, 1,
+     "writes 'out' at offset 0, which thread (0,0,0) of block (0,0,0) has written", 32, 1, 0, 0, 0},
+    {"two blocks write one element", "out[threadIdx.x] = 1;", TN_EMU_RACE, 1, "thread (0,0,0) of block (0,0,0)", 32, 2,
+     0, 0, 0},
+    {"one block after a barrier", "out[threadIdx.x] = 1;\n__syncthreads();\nout[31 - threadIdx.x] = 2;", TN_EMU_OK, 0,
+     "", 32, 1, 0, 0, 0},
+    {"reads what another block has written",
+     "out[blockIdx.x * 32 + threadIdx.x] = 1;\nif (blockIdx.x) out[64] = out[0];", TN_EMU_RACE, 2,
+     "reads 'out' at offset 0", 32, 2, 0, 0, 0},
+    {"a cluster's blocks after its barrier",
+     "out[blockIdx.x * 32 + threadIdx.x] = 1;\ntn_cluster_sync();\nout[(blockIdx.x ^ 1) * 32 + threadIdx.x] = 2;",
+     TN_EMU_OK, 0, "", 32, 2, 2, 0, 0},
+    {"a cluster's blocks without it",
+     "out[blockIdx.x * 32 + threadIdx.x] = 1;\n__syncthreads();\nout[(blockIdx.x ^ 1) * 32 + threadIdx.x] = 2;",
+     TN_EMU_RACE, 0, "and nothing orders the two", 32, 2, 2, 0, 0},
+
     /* the previous kernel */
     {"waits for the previous kernel", "TN_WAIT();\nout[threadIdx.x] = in[threadIdx.x];", TN_EMU_OK, 0, "", 32, 1, 0, 0,
      0},
