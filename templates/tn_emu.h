@@ -2,7 +2,8 @@
  *
  * The engine fills a tn_emu_api and hands it to the kernel's library; every function takes the view of the running
  * thread.  Plain loads and stores are seen by the engine because the library is compiled with -fsanitize=thread, whose
- * callbacks are defined at the end of this file.  Included by the engine (C) and by kernels (C++, TN_HOST). */
+ * callbacks are linked into it (runtime/emu/linked/hooks.c).  Included by the engine (C) and by kernels (C++, TN_HOST).
+ */
 #ifndef TN_EMU_H
 #define TN_EMU_H
 
@@ -377,48 +378,10 @@ template <auto F, class... A> constexpr tn_emu_entry tn_emu_entry_of(void (*)(A.
     TN_EMU_EXPORT const tn_emu_entry tn_emu_entry_##name;                                                              \
     const tn_emu_entry tn_emu_entry_##name = tn_emu_entry_of<name>(name);
 
-// ---- what -fsanitize=thread calls ----
-// The thread's own stack and the emulator's own variables are not checked.
-TN_EMU_QUIET inline bool tn_emu_unchecked(const void *p, const tn_emu_view *self) {
-    const unsigned long at = (unsigned long)p;
-    return at - (unsigned long)self->stack < self->stack_size || at - (unsigned long)self < sizeof *self ||
-           p == &tn_emu_self || p == &tn_emu || at - (unsigned long)tn_emu < sizeof *tn_emu;
-}
-#define TN_EMU_ACCESS(name, bytes, write, aligned)                                                                     \
-    extern "C" __attribute__((noinline)) TN_EMU_QUIET void __tsan_##name(void *p) {                                    \
-        tn_emu_view *const self = tn_emu_self;                                                                         \
-        if (tn_emu_unchecked(p, self)) return;                                                                         \
-        tn_emu->access(self, p, bytes, write, aligned, __builtin_return_address(0));                                   \
-    }
-TN_EMU_ACCESS(read1, 1, 0, 1)
-TN_EMU_ACCESS(read2, 2, 0, 1)
-TN_EMU_ACCESS(read4, 4, 0, 1)
-TN_EMU_ACCESS(read8, 8, 0, 1)
-TN_EMU_ACCESS(read16, 16, 0, 1)
-TN_EMU_ACCESS(write1, 1, 1, 1)
-TN_EMU_ACCESS(write2, 2, 1, 1)
-TN_EMU_ACCESS(write4, 4, 1, 1)
-TN_EMU_ACCESS(write8, 8, 1, 1)
-TN_EMU_ACCESS(write16, 16, 1, 1)
-TN_EMU_ACCESS(unaligned_read2, 2, 0, 0)
-TN_EMU_ACCESS(unaligned_read4, 4, 0, 0)
-TN_EMU_ACCESS(unaligned_read8, 8, 0, 0)
-TN_EMU_ACCESS(unaligned_read16, 16, 0, 0)
-TN_EMU_ACCESS(unaligned_write2, 2, 1, 0)
-TN_EMU_ACCESS(unaligned_write4, 4, 1, 0)
-TN_EMU_ACCESS(unaligned_write8, 8, 1, 0)
-TN_EMU_ACCESS(unaligned_write16, 16, 1, 0)
-extern "C" TN_EMU_QUIET void __tsan_read_range(void *p, unsigned long n) {
-    tn_emu->access(tn_emu_self, p, (unsigned)n, 0, 0, __builtin_return_address(0));
-}
-extern "C" TN_EMU_QUIET void __tsan_write_range(void *p, unsigned long n) {
-    tn_emu->access(tn_emu_self, p, (unsigned)n, 1, 0, __builtin_return_address(0));
-}
 #ifdef __clang__
 // Clang copies structs with these, __tsan_ or not by its version, and does not say how they should be aligned.
-TN_EMU_QUIET inline void tn_emu_range(const void *p, unsigned long n, int write, const void *pc) {
-    if (n && !tn_emu_unchecked(p, tn_emu_self)) tn_emu->access(tn_emu_self, p, (unsigned)n, write, 0, pc);
-}
+extern "C" __attribute__((visibility("hidden"))) void tn_emu_range(const void *p, unsigned long n, int write,
+                                                                   const void *pc);
 extern "C" __attribute__((noinline)) TN_EMU_QUIET void *memmove(void *to, const void *from, unsigned long n) {
     tn_emu_range(from, n, 0, __builtin_return_address(0));
     tn_emu_range(to, n, 1, __builtin_return_address(0));
@@ -441,20 +404,6 @@ extern "C" __attribute__((alias("memmove"), visibility("hidden"))) void *__tsan_
 extern "C" __attribute__((alias("memmove"), visibility("hidden"))) void *__tsan_memcpy(void *, const void *,
                                                                                        unsigned long);
 extern "C" __attribute__((alias("memset"), visibility("hidden"))) void *__tsan_memset(void *, int, unsigned long);
-#endif
-extern "C" TN_EMU_QUIET void __tsan_init() {}
-extern "C" TN_EMU_QUIET void __tsan_func_entry(void *) {}
-extern "C" TN_EMU_QUIET void __tsan_func_exit(void *) {}
-
-// ---- what -fsanitize-coverage=trace-pc calls ----
-// Every branch, so that a loop that touches no memory comes to the limit of steps, too.
-#if defined(__clang__) || __GNUC__ >= 12
-static unsigned tn_emu_branches;
-extern "C" TN_EMU_QUIET void __sanitizer_cov_trace_pc() {
-    if (!(++tn_emu_branches % 4096)) tn_emu->branches(tn_emu_self, 4096, __builtin_return_address(0));
-}
-#else // it would count its own branches
-__asm__(".text\n.globl __sanitizer_cov_trace_pc\n.hidden __sanitizer_cov_trace_pc\n__sanitizer_cov_trace_pc:\n\tret");
 #endif
 
 #endif /* TN_HOST */

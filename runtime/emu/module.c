@@ -1,8 +1,10 @@
 /* module.c: from a kernel's source to a library for the CPU, by the host's C++ compiler.
  *
- * A module has a folder of its own under $TMPDIR with tn_emu.h, the source (every "//// file" marker turned into a
- * #line, so that messages and debuggers name the template's lines) and the library.  It is compiled without debug
- * information; a report that needs a line compiles it once more with -g, which does not change the code.
+ * A module has a folder of its own under $TMPDIR with tn_emu.h, the object file of the sanitizers' hooks, the source
+ * (every
+ * "//// file" marker turned into a #line, so that messages and debuggers name the template's lines) and the library. It
+ * is compiled without debug information; a report that needs a line compiles it once more with -g, which does not
+ * change the code.
  *
  *     TENON_CXX, CXX      the compiler; c++ if not set
  *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel in a debugger; "-fsanitize=undefined
@@ -26,9 +28,11 @@
 #include "runtime/emu/module.h"
 
 extern char **environ;
-extern const char tn_emu_header[]; /* the text of templates/tn_emu.h */
+/* templates/tn_emu.h, and the object file of linked/hooks.c. */
+extern const unsigned char tn_emu_header[], tn_emu_hooks[];
+extern const unsigned long tn_emu_header_size, tn_emu_hooks_size;
 
-enum { MAX_KERNELS = 64, MAX_WORDS = 64, MAX_FILES = 64 };
+enum { MAX_KERNELS = 64, MAX_WORDS = 64, OWN_WORDS = 8, MAX_FILES = 64 };
 
 struct tn_emu_module {
     const tn_env *env;
@@ -136,7 +140,7 @@ static void print_entries(FILE *f, const char *source, size_t size) {
     }
 }
 
-static tn_status write_file(tn_emu_module *m, const char *file, const char *text, size_t size, bool is_source) {
+static tn_status write_file(tn_emu_module *m, const char *file, const void *text, size_t size, bool is_source) {
     char path[600];
     snprintf(path, sizeof path, "%s/%s", m->dir, file);
     FILE *f = fopen(path, "w");
@@ -157,7 +161,8 @@ static tn_status write_file(tn_emu_module *m, const char *file, const char *text
  */
 
 static void remove_dir(tn_emu_module *m) {
-    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log", "lines.log", "tn_emu.h"};
+    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log",
+                                        "lines.log",  "tn_emu.h",  "hooks.o"};
     char path[600];
     if (!*m->dir || getenv("TENON_EMU_KEEP")) return;
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
@@ -177,7 +182,8 @@ static tn_status make_dir(tn_emu_module *m) {
         return tn_fail(m->env, TN_E_IO, m->name, "set TMPDIR", "no folder for the emulated kernel: %s",
                        strerror(errno));
     }
-    tn_status st = write_file(m, "tn_emu.h", tn_emu_header, strlen(tn_emu_header), false);
+    tn_status st = write_file(m, "tn_emu.h", tn_emu_header, tn_emu_header_size, false);
+    if (st == TN_OK) st = write_file(m, "hooks.o", tn_emu_hooks, tn_emu_hooks_size, false);
     return st == TN_OK ? write_file(m, "kernel.cpp", m->source, m->size, true) : st;
 }
 
@@ -191,7 +197,8 @@ static const char *compiler(void) {
 }
 
 static size_t split_words(char *text, char **words, size_t n) {
-    for (char *save = NULL, *w = strtok_r(text, " ", &save); w && n < MAX_WORDS - 1; w = strtok_r(NULL, " ", &save))
+    for (char *save = NULL, *w = strtok_r(text, " ", &save); w && n < MAX_WORDS - OWN_WORDS;
+         w = strtok_r(NULL, " ", &save))
         words[n++] = w;
     return n;
 }
@@ -207,11 +214,12 @@ static bool has_fma(void) {
 
 /* Starts the compiler in the module's folder: kernel.cpp to `library`, messages to `log`. */
 static int spawn(const tn_emu_module *m, bool lines, const char *library, const char *log, pid_t *pid) {
-    char cxx[256], more[512], out[560], in[560], log_path[560], *words[MAX_WORDS];
+    char cxx[256], more[512], out[560], in[560], hooks[560], log_path[560], *words[MAX_WORDS];
     snprintf(cxx, sizeof cxx, "%s", compiler());
     snprintf(more, sizeof more, "%s", getenv("TENON_EMU_FLAGS") ? getenv("TENON_EMU_FLAGS") : "");
     snprintf(out, sizeof out, "%s/%s", m->dir, library);
     snprintf(in, sizeof in, "%s/kernel.cpp", m->dir);
+    snprintf(hooks, sizeof hooks, "%s/hooks.o", m->dir);
     snprintf(log_path, sizeof log_path, "%s/%s", m->dir, log);
     size_t n = split_words(cxx, words, 0);
     static const char *const flags[] = {"-std=c++17",
@@ -234,9 +242,10 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
     if (lines) words[n++] = (char *)(uintptr_t) "-g";
     n = split_words(more, words, n);
     char o[] = "-o", lm[] = "-lm";
-    words[n < MAX_WORDS - 5 ? n++ : n] = o;
+    words[n++] = o;
     words[n++] = out;
     words[n++] = in;
+    words[n++] = hooks;
     words[n++] = lm;
     words[n] = NULL;
     posix_spawn_file_actions_t actions;
