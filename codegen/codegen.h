@@ -142,8 +142,10 @@ typedef struct tn_binding_ops {
 
 /* All variants of a spec for an arch, cheapest predicted cost first; at most `cap` (0: all), of which near-duplicates
  * are the last to be taken.  Every spec has at least one variant: otherwise TN_E_INTERNAL names the kernel's layers.
- * Freed by the caller, each with tn_variant_free, the array with tn_free. */
-tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_variant **out, size_t *n);
+ * With `only`, the variants of that template (NULL: of all), of which there may be none.  Freed by the caller, each
+ * with tn_variant_free, the array with tn_free. */
+tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
+                       size_t *n);
 /* One variant from a template and named knob values, for lockfiles and tests. */
 tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl, const char *knobs, tn_variant *out);
 

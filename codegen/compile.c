@@ -88,7 +88,7 @@ static bool recall(tn_compilation *c, tn_work *w, const tn_arch *arch, const tn_
 static tn_status add_variants(tn_compilation *c, tn_work *w, const tn_arch *arch) {
     tn_variant *v = NULL;
     size_t n = 0;
-    tn_status s = tn_enumerate(w->spec, arch, c->tuning ? TUNED_CANDIDATES : UNTUNED_CANDIDATES, &v, &n);
+    tn_status s = tn_enumerate(w->spec, arch, NULL, c->tuning ? TUNED_CANDIDATES : UNTUNED_CANDIDATES, &v, &n);
     if (s != TN_OK) return s;
     size_t k = 0;
     for (; k < n; k++) {

@@ -233,7 +233,8 @@ static void select_diverse(list *l, size_t cap) {
     qsort(l->c, n < l->n ? n : l->n, sizeof *l->c, by_cost);
 }
 
-tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_variant **out, size_t *n) {
+tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
+                       size_t *n) {
     const tn_env *env = tn_graph_env(s->g);
     list l = {.env = env};
     tn_status st = TN_OK;
@@ -245,19 +246,20 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_var
     tn_problem *problems = tn_alloc(env, N_BINDINGS * sizeof *problems);
     if (!problems) return TN_E_MEMORY;
     for (size_t k = 0; k < N_BINDINGS && st == TN_OK; ++k) {
+        if (only && strcmp(bindings[k]->name, only->name) != 0) continue;
         tn_problem *p = &problems[n_problems];
         p->n = 0;
         if (bindings[k]->accepts(s, arch, p)) st = assignments(s, arch, bindings[k], p, n_problems++, &l);
     }
     if (st == TN_OK) st = tn_graph_status(s->g); /* accepts() makes dims: out of memory is not "cannot compute" */
-    if (st == TN_OK && !l.n)
+    if (st == TN_OK && !l.n && !only)
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", s->name);
     if (l.n) qsort(l.c, l.n, sizeof *l.c, by_cost);
     if (cap && cap < l.n) select_diverse(&l, cap);
     const size_t want = cap && cap < l.n ? cap : l.n;
     if (want < l.n) spread(&l, want);
-    tn_variant *v = st == TN_OK ? tn_alloc(env, l.n * sizeof *v) : NULL;
-    if (st == TN_OK && !v) st = TN_E_MEMORY;
+    tn_variant *v = st == TN_OK && l.n ? tn_alloc(env, l.n * sizeof *v) : NULL;
+    if (st == TN_OK && l.n && !v) st = TN_E_MEMORY;
     size_t made = 0;
     for (size_t k = 0; st == TN_OK && k < l.n && made < want; ++k) {
         const tn_status one =
@@ -267,12 +269,12 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, size_t cap, tn_var
         else if (one == TN_E_MEMORY)
             st = one; /* any other failure was reported and costs one candidate */
     }
-    if (st == TN_OK && !made)
+    if (st == TN_OK && l.n && !made)
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated",
                      s->name);
     tn_free(env, problems, N_BINDINGS * sizeof *problems);
     tn_free(env, l.c, l.cap * sizeof *l.c);
-    if (st == TN_OK) {
+    if (st == TN_OK && made) {
         tn_variant *fit = tn_realloc(env, v, l.n * sizeof *v, made * sizeof *v);
         *out = fit ? fit : v;
         *n = made;

@@ -10,10 +10,15 @@
  * held against the float64 reference within an error bound that follows from the ops, the dtypes and the length of the
  * sums (bound.h).  Where nothing runs on a GPU, NVRTC compiles each variant for one of the four architectures in turn.
  *
- * --cover says which variants are taken: those that show something not yet seen of their template, which is a pair of
- * knob values or a knob value with a dtype (pairs, the default); also those with an assignment of knobs not yet seen
- * (knobs); or all, for every case.  The table at the end says how many assignments are legal for some case, how many
- * variants were executed, and what that covers.
+ * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
+ * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  knobs: also one with every legal
+ * assignment of knobs; the dtypes that it is legal for take turns.  types: every assignment with all dtypes that it is
+ * legal for.  all: every assignment for every case.  The table at the end says how many assignments are legal for some
+ * case, how many variants were executed, and what that covers.  NVRTC compiles those of `pairs` only.
+ *
+ * Kernels are compiled for the emulated device without optimization, unless TENON_EMU_FLAGS says otherwise: that takes
+ * half the time, and checks more accesses.  Where results are compared with a GPU's, FMAs are contracted as they are
+ * there.
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
@@ -26,11 +31,14 @@
 #include "runtime/nvrtc_loader.h"
 #include "tests/kernels/matrix.h"
 
-enum { SLOTS = 1 << 17, MAX_TEMPLATES = 64 };
+enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64 };
+typedef enum cover { PAIRS, KNOBS, TYPES, ALL, N_COVERS } cover;
+static const char *const cover_names[] = {"pairs", "knobs", "types", "all"};
 
 static struct {
     const char *template, *only, *variant; /* --template, --case, --variant */
-    enum { PAIRS, KNOBS, ALL } cover;      /* --cover */
+    cover cover;
+    bool plans; /* this visit of the cases only counts what is legal */
     bool list, verbose, on_emu;
     gpu *gpu; /* NULL: not wanted */
     tn_nvrtc *rtc;
@@ -42,10 +50,15 @@ static struct {
 /* ---- coverage -----------------------------------------------------------------------------------------------------
  */
 
+typedef struct fact {
+    uint64_t hash; /* 0: an empty slot */
+    unsigned times;
+} fact;
+
 typedef struct coverage {
     const tn_template *t;
-    uint64_t *seen; /* hashes of facts that some executed variant shows, and of legal assignments; SLOTS */
-    size_t legal, executed, compiled, facts, cases;
+    fact *facts; /* what executed variants show, and what is legal; SLOTS */
+    size_t legal, executed, compiled, shown, cases;
     double seconds;
     uint64_t steps;
 } coverage;
@@ -54,49 +67,69 @@ static coverage table[MAX_TEMPLATES];
 static coverage *coverage_of(const tn_template *t) {
     coverage *c = table;
     while (c->t && c->t != t) c++;
-    if (!c->t) c->seen = calloc(SLOTS, sizeof *c->seen);
+    if (!c->t) c->facts = calloc(SLOTS, sizeof *c->facts);
+    if (!c->facts) die("out of memory");
     c->t = t;
     return c;
 }
 
-/* True if the fact is new. */
-static bool note(coverage *c, const char *format, ...) {
-    char text[256];
+static uint64_t hash_of(const char *text) {
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
+    return h | 1;
+}
+
+static fact *find(coverage *c, const char *format, ...) {
+    char text[512];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    uint64_t h = 0xcbf29ce484222325u;
-    for (const char *p = text; *p; p++) h = (h ^ (unsigned char)*p) * 0x100000001b3u;
-    h |= 1; /* 0: an empty slot */
+    const uint64_t h = hash_of(text);
     size_t at = h % SLOTS;
-    while (c->seen[at] && c->seen[at] != h) at = (at + 1) % SLOTS;
-    const bool news = !c->seen[at];
-    c->seen[at] = h;
-    return news;
+    while (c->facts[at].hash && c->facts[at].hash != h) at = (at + 1) % SLOTS;
+    c->facts[at].hash = h;
+    return &c->facts[at];
 }
 
-/* What the variant shows that none before it did; counts it as a legal assignment. */
-static bool shows_something(coverage *c, const tn_spec *s, const tn_variant *v, const char *kind) {
-    const tn_template *t = v->tpl;
-    bool news = note(c, "case %s %s", s->text, kind); /* each spec runs at least once a template */
-    char all[200] = "";
-    for (uint32_t i = 0; i < t->n_knobs; i++)
-        snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
-    const bool assignment = note(c, "assignment%s", all);
-    c->legal += assignment;
-    news |= run.cover == ALL || (run.cover == KNOBS && assignment);
-    for (uint32_t i = 0; i < t->n_knobs; i++) {
-        const bool typed = note(c, "%u=%lld %s", i, (long long)v->knob[i], kind);
-        c->facts += typed;
+/* How often the fact was noted before. */
+#define note(...) (find(__VA_ARGS__)->times++)
+
+/* Of the first input and of the first output, where they differ. */
+static void dtypes_of(const tn_spec *s, char *out, size_t size) {
+    const tn_dtype to = s->out[0].dtype, from = s->n_in ? s->in[0].dtype : to;
+    snprintf(out, size, "%s%s%s", tn_dtype_text(from), from == to ? "" : ">", from == to ? "" : tn_dtype_text(to));
+}
+
+/* Does the variant show what none before it did? */
+static bool shows_something(coverage *c, const tn_spec *s, const tn_variant *v, const char *dtypes) {
+    bool news = !note(c, "spec %s", s->text);
+    for (uint32_t i = 0; i < v->tpl->n_knobs; i++) {
+        const bool typed = !note(c, "%u=%lld %s", i, (long long)v->knob[i], dtypes);
+        c->shown += typed;
         news |= typed;
         for (uint32_t j = 0; j < i; j++) {
-            const bool pair = note(c, "%u=%lld %u=%lld", i, (long long)v->knob[i], j, (long long)v->knob[j]);
-            c->facts += pair;
+            const bool pair = !note(c, "%u=%lld %u=%lld", i, (long long)v->knob[i], j, (long long)v->knob[j]);
+            c->shown += pair;
             news |= pair;
         }
     }
     return news;
+}
+
+/* Is it this variant's turn to execute its assignment of knobs? */
+static bool is_due(coverage *c, const tn_variant *v, const char *dtypes) {
+    char all[200] = "";
+    for (uint32_t i = 0; i < v->tpl->n_knobs; i++)
+        snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
+    if (run.plans) {
+        if (!note(c, "planned%s %s", all, dtypes)) find(c, "dtypes of%s", all)->times++;
+        return false;
+    }
+    if (note(c, "assignment%s %s", all, dtypes)) return run.cover == ALL;
+    const unsigned turn = note(c, "turn of%s", all), turns = find(c, "dtypes of%s", all)->times;
+    c->legal += turn == 0;
+    return run.cover >= TYPES || (run.cover == KNOBS && turn == hash_of(all) / 2 % turns);
 }
 
 /* ---- one variant --------------------------------------------------------------------------------------------------
@@ -187,13 +220,19 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
 
 static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
     coverage *c = coverage_of(v->tpl);
-    const bool news = shows_something(c, p->s, v, p->kind);
-    if (run.variant ? strcmp(run.variant, v->text) != 0 : !news) return;
-    char *text;
+    char dtypes[32], *text;
     size_t size;
+    dtypes_of(p->s, dtypes, sizeof dtypes);
+    const bool due = is_due(c, v, dtypes), news = !run.plans && shows_something(c, p->s, v, dtypes);
+    if (run.plans || (run.variant ? strcmp(run.variant, v->text) != 0 : !news && !due)) return;
+    if (run.list) {
+        if (run.verbose) printf("%s/%s %s %s\n", p->name, p->kind, dtypes, v->text);
+        return;
+    }
+    if (!p->ready) problem_prepare(p);
     if (tn_variant_source(matrix_env, v, &text, &size) != TN_OK) die("%s has no source", v->text);
     if (run.verbose) printf("%s %s %s\n", p->name, p->kind, v->text), fflush(stdout);
-    if (!run.gpu) compile(p, v, text, size);
+    if (!run.gpu && (news || run.variant)) compile(p, v, text, size);
     if (can_execute) execute(p, v, text, size);
     tn_free(matrix_env, text, size + 1);
 }
@@ -218,6 +257,22 @@ static bool can_execute(void) {
     return has_compiler;
 }
 
+static void check_template(problem *p, const tn_template *t, const tn_arch *arch) {
+    tn_variant *v;
+    size_t n;
+    if (tn_enumerate(p->s, arch, t, 0, &v, &n) != TN_OK) die("%s: no variants\n%s", p->name, p->s->text);
+    coverage *c = coverage_of(t);
+    if (n && !run.plans && !note(c, "case %s/%s", p->name, p->kind)) {
+        c->cases++;
+        if (run.list && !run.verbose) printf("%s %s/%s\n", t->name, p->name, p->kind);
+    }
+    for (size_t k = 0; k < n; ++k) {
+        try_variant(p, &v[k], can_execute());
+        tn_variant_free(matrix_env, &v[k]);
+    }
+    tn_free(matrix_env, v, n * sizeof *v);
+}
+
 static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const char *name, const char *kind) {
     problem p = {.g = g, .name = name, .kind = kind};
     const tn_arch *arch = run.gpu ? gpu_arch(run.gpu) : tn_arch_find("sm_90a");
@@ -229,28 +284,9 @@ static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const 
         tn_dim_bounds(g, d, &lo, &hi);
         p.b[p.n_b++] = (tn_binding){tn_dim_name(g, d), lo > 3 + (int64_t)k ? lo : 3 + (int64_t)k};
     }
-    tn_variant *v;
-    size_t n;
-    if (tn_enumerate(p.s, arch, 0, &v, &n) != TN_OK) die("%s: no variants\n%s", name, p.s->text);
-    bool any = false;
-    for (size_t k = 0; k < n; ++k) {
-        if (!wanted_template(run.template, v[k].tpl)) continue;
-        coverage *c = coverage_of(v[k].tpl);
-        if (note(c, "listed %s %s", name, kind)) {
-            c->cases++;
-            if (run.list && !run.verbose) printf("%s %s/%s\n", v[k].tpl->name, name, kind);
-        }
-        if (run.list) {
-            if (run.verbose && shows_something(c, p.s, &v[k], kind)) printf("%s/%s %s\n", name, kind, v[k].text);
-            continue;
-        }
-        if (!any) problem_prepare(&p);
-        any = true;
-        try_variant(&p, &v[k], can_execute());
-    }
-    for (size_t k = 0; k < n; ++k) tn_variant_free(matrix_env, &v[k]);
-    tn_free(matrix_env, v, n * sizeof *v);
-    if (any) problem_release(&p);
+    for (size_t k = 0; k < tn_template_count(); k++)
+        if (wanted_template(run.template, tn_template_at(k))) check_template(&p, tn_template_at(k), arch);
+    if (p.ready) problem_release(&p);
     tn_spec_free(p.s);
 }
 
@@ -262,8 +298,9 @@ static void print_table(double seconds) {
            "steps", "seconds");
     size_t legal = 0, executed = 0, compiled = 0;
     for (const coverage *c = table; c->t; c++) {
+        if (!c->cases) continue;
         printf("%-22s %6zu %7zu %9zu %9zu %8zu %12llu %8.1f\n", c->t->name, c->cases, c->legal, c->executed,
-               c->compiled, c->facts, (unsigned long long)c->steps, c->seconds);
+               c->compiled, c->shown, (unsigned long long)c->steps, c->seconds);
         legal += c->legal, executed += c->executed, compiled += c->compiled;
     }
     printf("%zu assignments of knobs are legal for some case; %zu variants executed%s%s, %zu compiled by NVRTC%s; %u "
@@ -276,7 +313,7 @@ static void print_table(double seconds) {
 
 static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
-    "                     [--cover pairs|knobs|all] [--no-nvrtc] [--list] [--verbose]\n"
+    "                     [--cover pairs|knobs|types|all] [--no-nvrtc] [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
 /* False: an exit code is in *rc. */
@@ -290,7 +327,10 @@ static bool open_devices(const char *device, bool nvrtc, int *rc) {
     run.on_emu = !cuda;
     run.cache = tn_cache_open(matrix_env, "");
     if (nvrtc && !run.list && tn_nvrtc_open(matrix_env, &run.rtc) != TN_OK) run.rtc = NULL;
-    if (emu) return true;
+    if (emu) {
+        setenv("TENON_EMU_FLAGS", "-O0", 0);
+        return true;
+    }
     run.gpu = run.rtc ? gpu_open() : NULL;
     if (run.gpu) return true;
     fprintf(stderr, "skipped: %s", *matrix_log ? matrix_log : "a GPU's kernels need NVRTC\n");
@@ -328,11 +368,11 @@ int main(int argc, char **argv) {
         case VERBOSE: run.verbose = true; break;
         default: fputs(usage, stderr); return 2;
         }
-    if (strcmp(cover, "pairs") && strcmp(cover, "knobs") && strcmp(cover, "all")) {
-        fprintf(stderr, "--cover takes pairs, knobs or all, not '%s'\n", cover);
+    while (run.cover < N_COVERS && strcmp(cover, cover_names[run.cover]) != 0) run.cover++;
+    if (run.cover == N_COVERS) {
+        fprintf(stderr, "--cover takes pairs, knobs, types or all, not '%s'\n", cover);
         return 2;
     }
-    run.cover = *cover == 'p' ? PAIRS : *cover == 'k' ? KNOBS : ALL;
     for (const char *p = run.template; p && *p; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if (!tn_template_find(name)) die("there is no template '%s'", name);
@@ -341,6 +381,9 @@ int main(int argc, char **argv) {
     int rc;
     const double start = tn_now();
     if (open_devices(device, nvrtc, &rc)) {
+        run.plans = run.cover == KNOBS;
+        if (run.plans) each_case(false, run.only, check_kernel);
+        run.plans = false;
         each_case(false, run.only, check_kernel);
         if (!run.list) print_table(tn_now() - start);
         rc = run.failed != 0;
@@ -348,6 +391,6 @@ int main(int argc, char **argv) {
     gpu_close(run.gpu);
     tn_nvrtc_close(run.rtc);
     tn_cache_close(run.cache);
-    for (coverage *c = table; c->t; c++) free(c->seen);
+    for (coverage *c = table; c->t; c++) free(c->facts);
     return rc;
 }

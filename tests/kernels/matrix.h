@@ -50,6 +50,7 @@ typedef struct problem { /* a spec with a value for every symbol */
     tn_binding b[32];
     size_t n_b;
     const char *name, *kind;
+    bool ready; /* prepared */
     buffer in[TN_MAX_ARGS], out[TN_MAX_ARGS];
     tn_tensor want[TN_MAX_ARGS], scale[TN_MAX_ARGS]; /* scale: the same of the inputs' magnitudes */
     bound_model model;

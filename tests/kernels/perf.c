@@ -84,7 +84,7 @@ static void time_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const c
     size_t n;
     *matrix_log = 0;
     if (tn_spec_make(g, kernel, m, &w.spec) != TN_OK) die("%s: no spec", name);
-    if (tn_enumerate(w.spec, perf.arch, 0, &v, &n) != TN_OK) die("%s: no variants", name);
+    if (tn_enumerate(w.spec, perf.arch, NULL, 0, &v, &n) != TN_OK) die("%s: no variants", name);
     choose(&w, v, n);
     tn_lt_call lt;
     if (w.n && !perf.templates && tn_lt_match(w.spec, &lt)) tn_tuner_lt_candidates(perf.tuner, &w, &lt);

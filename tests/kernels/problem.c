@@ -101,6 +101,7 @@ void problem_prepare(problem *p) {
     if (tn_eval_region(matrix_env, p->g, s->region, in, s->n_in, p->scale, s->n_out, &opts) != TN_OK)
         die("%s: the reference fails on magnitudes", p->name);
     p->model = bound_model_of(s, p->b, p->n_b, !strcmp(p->kind, "tf32"));
+    p->ready = true;
 }
 
 void problem_release(problem *p) {

@@ -146,7 +146,7 @@ START_TEST(memory_runs_out) {
             if (st == TN_OK) {
                 tn_variant *all;
                 size_t count;
-                st = tn_enumerate(s, tn_arch_find("sm_90a"), 2, &all, &count);
+                st = tn_enumerate(s, tn_arch_find("sm_90a"), NULL, 2, &all, &count);
                 if (st == TN_OK) {
                     for (size_t k = 0; k < count; ++k) tn_variant_free(&scarce, &all[k]);
                     tn_free(&scarce, all, count * sizeof *all);
