@@ -226,7 +226,7 @@ static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
     const bool due = is_due(c, v, dtypes), news = !run.plans && shows_something(c, p->s, v, dtypes);
     if (run.plans || (run.variant ? strcmp(run.variant, v->text) != 0 : !news && !due)) return;
     if (run.list) {
-        if (run.verbose) printf("%s/%s %s %s\n", p->name, p->kind, dtypes, v->text);
+        if (run.verbose) printf("%s/%s %s\n", p->name, p->kind, v->text);
         return;
     }
     if (!p->ready) problem_prepare(p);
