@@ -136,7 +136,8 @@ static inline result candidates_of(tn_graph *g, const tn_pass_options *o, const 
     ck_assert(kernel.i != 0);
     *more = seen > which + 1;
     ck_assert_msg(tn_spec_make(g, kernel, &r.mem, &r.spec) == TN_OK, "%s", log_text);
-    ck_assert_msg(tn_enumerate(r.spec, tn_arch_find(arch), NULL, cap, &r.v, &r.n) == TN_OK, "%s\n%s", log_text, r.spec->text);
+    ck_assert_msg(tn_enumerate(r.spec, tn_arch_find(arch), NULL, cap, &r.v, &r.n) == TN_OK, "%s\n%s", log_text,
+                  r.spec->text);
     ck_assert(r.n > 0);
     return r;
 }
