@@ -1,7 +1,7 @@
 /* matrix.c: every template over its knobs and dtypes, on small awkward shapes.
  *
  *     kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
- *                   [--no-nvrtc] [--list] [--verbose]
+ *                   [--shard I/N] [--no-nvrtc] [--list] [--verbose]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -14,7 +14,8 @@
  * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  knobs: also one with every legal
  * assignment of knobs; the dtypes that it is legal for take turns.  types: every assignment with all dtypes that it is
  * legal for.  all: every assignment for every case.  The table at the end says how many assignments are legal for some
- * case, how many variants were executed, and what that covers.  NVRTC compiles those of `pairs` only.
+ * case, how many variants were executed, and what that covers.  NVRTC compiles those of `pairs` only.  --shard takes
+ * every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it has done.
  *
  * Kernels are compiled for the emulated device without optimization, unless TENON_EMU_FLAGS says otherwise: that takes
  * half the time, and checks more accesses.  Where results are compared with a GPU's, FMAs are contracted as they are
@@ -22,6 +23,7 @@
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +46,15 @@ static struct {
     tn_nvrtc *rtc;
     tn_cache *cache;
     unsigned failed, turn, top;
-    size_t alike, both; /* variants whose results are the same bits on both devices; that ran on both */
+    unsigned shard, shards, chosen; /* chosen: variants before sharding */
+    size_t alike, both;             /* variants whose results are the same bits on both devices; that ran on both */
 } run;
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal) {
+    interrupted = signal;
+}
 
 /* ---- coverage -----------------------------------------------------------------------------------------------------
  */
@@ -136,6 +145,7 @@ static bool is_due(coverage *c, const tn_variant *v, const char *dtypes) {
  */
 
 static void wrong(const problem *p, const tn_variant *v, const char *format, ...) {
+    if (interrupted) return; /* the signal may have ended the compiler, too */
     char text[2600];
     va_list args;
     va_start(args, format);
@@ -219,12 +229,14 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
 }
 
 static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
+    if (interrupted) return;
     coverage *c = coverage_of(v->tpl);
     char dtypes[32], *text;
     size_t size;
     dtypes_of(p->s, dtypes, sizeof dtypes);
     const bool due = is_due(c, v, dtypes), news = !run.plans && shows_something(c, p->s, v, dtypes);
     if (run.plans || (run.variant ? strcmp(run.variant, v->text) != 0 : !news && !due)) return;
+    if (run.chosen++ % run.shards != run.shard) return;
     if (run.list) {
         if (run.verbose) printf("%s/%s %s\n", p->name, p->kind, v->text);
         return;
@@ -308,12 +320,13 @@ static void print_table(double seconds) {
            "%.0f s\n",
            legal, executed, run.gpu ? " on " : "", run.gpu ? gpu_name(run.gpu) : "", compiled,
            run.rtc ? "" : " (skipped)", run.failed, seconds);
+    if (interrupted) printf("interrupted: the rest was not executed\n");
     if (run.both) printf("%zu of %zu variants gave the same bits on both devices\n", run.alike, run.both);
 }
 
 static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
-    "                     [--cover pairs|knobs|types|all] [--no-nvrtc] [--list] [--verbose]\n"
+    "                     [--cover pairs|knobs|types|all] [--shard I/N] [--no-nvrtc] [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
 /* False: an exit code is in *rc. */
@@ -339,20 +352,14 @@ static bool open_devices(const char *device, bool nvrtc, int *rc) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {{"device", 1, NULL, DEVICE},
-                                            {"template", 1, NULL, TEMPLATE},
-                                            {"case", 1, NULL, CASE},
-                                            {"variant", 1, NULL, VARIANT},
-                                            {"cover", 1, NULL, COVER},
-                                            {"no-nvrtc", 0, NULL, NO_NVRTC},
-                                            {"perf", 0, NULL, PERF},
-                                            {"top", 1, NULL, TOP},
-                                            {"list", 0, NULL, LIST},
-                                            {"verbose", 0, NULL, VERBOSE},
-                                            {0}};
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {
+        {"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE}, {"case", 1, NULL, CASE},
+        {"variant", 1, NULL, VARIANT},   {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
+        {"no-nvrtc", 0, NULL, NO_NVRTC}, {"perf", 0, NULL, PERF},         {"top", 1, NULL, TOP},
+        {"list", 0, NULL, LIST},         {"verbose", 0, NULL, VERBOSE},   {0}};
     bool nvrtc = true, perf = false;
-    const char *device = "emu", *cover = "pairs";
+    const char *device = "emu", *cover = "pairs", *shard = "0/1";
     char name[64];
     run.top = 4;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (o) {
@@ -361,6 +368,7 @@ int main(int argc, char **argv) {
         case CASE: run.only = optarg; break;
         case VARIANT: run.variant = optarg; break;
         case COVER: cover = optarg; break;
+        case SHARD: shard = optarg; break;
         case NO_NVRTC: nvrtc = false; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -373,11 +381,18 @@ int main(int argc, char **argv) {
         fprintf(stderr, "--cover takes pairs, knobs, types or all, not '%s'\n", cover);
         return 2;
     }
+    char rest;
+    if (sscanf(shard, "%u/%u%c", &run.shard, &run.shards, &rest) != 2 || run.shard >= run.shards) {
+        fprintf(stderr, "--shard takes I/N with I from 0 to N - 1, not '%s'\n", shard);
+        return 2;
+    }
     for (const char *p = run.template; p && *p; p += strcspn(p, ","), p += *p == ',') {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if (!tn_template_find(name)) die("there is no template '%s'", name);
     }
     if (perf) return perf_run(run.template, run.only, run.top);
+    signal(SIGINT, interrupt);
+    signal(SIGTERM, interrupt);
     int rc;
     const double start = tn_now();
     if (open_devices(device, nvrtc, &rc)) {
@@ -386,7 +401,7 @@ int main(int argc, char **argv) {
         run.plans = false;
         each_case(false, run.only, check_kernel);
         if (!run.list) print_table(tn_now() - start);
-        rc = run.failed != 0;
+        rc = interrupted ? 128 + interrupted : run.failed != 0;
     }
     gpu_close(run.gpu);
     tn_nvrtc_close(run.rtc);
