@@ -1,28 +1,29 @@
 /* conv.c: convolution and transposed convolution as matrix products over unrolled windows (im2col), in double.
  *
- *     conv            Y[O/g, P] = W[O/g, C/g*K] * col[C/g*K, P]      P output positions, K kernel positions
+ *     conv, NCHW      Y[O/g, P] = W[O/g, C/g*K] * col[C/g*K, P]      P output positions, K kernel positions
+ *     conv, NHWC      Y[P, O/g] = row[P, K*C/g] * W[O/g, K*C/g]^T    all loads and stores are runs of channels
  *     conv_transpose  col[O/g*K, P] = W[C/g, O/g*K]^T * X[C/g, P]    P input positions; col is then added into Y
  *
  * Positions are processed in chunks that bound the unrolled matrix.  Depthwise convolution loops directly. */
 #include "ir/eval/window.h"
 
-enum { COL_ELEMENTS = 1 << 22 }; /* of the unrolled matrix and the products: 32 MiB */
+enum { COL_ELEMENTS = 1 << 18 }; /* of the unrolled matrix and the products: 2 MiB stay in L2 */
 
 typedef struct conv {
     tn_window w;
     int64_t groups, cg, og, k; /* channels a group of x and y; kernel positions */
-    double *weight;            /* [O, C/g, K], or [C, O/g, K] if transposed */
+    double *weight;            /* [O, C/g, K], or [C, O/g, K] if transposed; [O, K, C/g] in NHWC */
     double *bias;              /* [O] or NULL */
 } conv;
 
-/* The weight as double, [rows, cols, K] whatever the layout. */
-static tn_status load_weight(tn_ev *c, conv *v, int64_t rows, int64_t cols, bool nhwc) {
+/* The weight as double, [rows, cols, K], from [rows, K, cols] if `permute`. */
+static tn_status load_weight(tn_ev *c, conv *v, int64_t rows, int64_t cols, bool permute) {
     const tn_tensor *t = &c->in[1];
     int64_t n = rows * cols * v->k;
     v->weight = tn_ev_scratch(c, n, sizeof(double));
     if (!v->weight) return tn_ev_no_memory(c);
-    if (!nhwc) tn_ev_load_f(t, 0, 1, (size_t)n, v->weight);
-    for (int64_t r = 0; nhwc && r < rows; r++)
+    if (!permute) tn_ev_load_f(t, 0, 1, (size_t)n, v->weight);
+    for (int64_t r = 0; permute && r < rows; r++)
         for (int64_t q = 0; q < cols; q++)
             tn_ev_load_f(t, r * cols * v->k + q, cols, (size_t)v->k, v->weight + (r * cols + q) * v->k);
     return TN_OK;
@@ -126,6 +127,61 @@ static tn_status conv_gemm(tn_ev *c, const conv *v) {
     return status;
 }
 
+/* One row of the unrolled matrix: what the window at output position p sees of a group's channels, 0 outside. */
+static void unroll_window(const tn_ev *c, const conv *v, int64_t base, int64_t p, double *out) {
+    const tn_window *w = &v->w;
+    const int64_t run = w->kernel[2] * v->cg, d = w->dilation[2];
+    const int64_t od = p / w->y.size[2] / w->y.size[1], oh = p / w->y.size[2] % w->y.size[1], ow = p % w->y.size[2];
+    const int64_t start = ow * w->stride[2] - w->before[2];
+    int64_t lo = start >= 0 ? 0 : (-start + d - 1) / d; /* taps [lo, hi) fall on the row */
+    int64_t hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / d + 1;
+    if (hi > w->kernel[2]) hi = w->kernel[2];
+    for (int64_t kd = 0; kd < w->kernel[0]; kd++)
+        for (int64_t kh = 0; kh < w->kernel[1]; kh++, out += run) {
+            const int64_t id = od * w->stride[0] - w->before[0] + kd * w->dilation[0];
+            const int64_t ih = oh * w->stride[1] - w->before[1] + kh * w->dilation[1];
+            const bool inside = id >= 0 && id < w->x.size[0] && ih >= 0 && ih < w->x.size[1] && lo < hi;
+            if (!inside || lo > 0 || hi < w->kernel[2]) memset(out, 0, (size_t)run * sizeof *out);
+            if (!inside) continue;
+            const int64_t at = base + ((id * w->x.size[1] + ih) * w->x.size[2] + start + lo * d) * w->x.step;
+            if (d == 1 && v->groups == 1) /* neighbours in memory too */
+                tn_ev_load_f(&c->in[0], at, 1, (size_t)((hi - lo) * v->cg), out + lo * v->cg);
+            else
+                for (int64_t k = lo; k < hi; k++)
+                    tn_ev_load_f(&c->in[0], at + (k - lo) * d * w->x.step, 1, (size_t)v->cg, out + k * v->cg);
+        }
+}
+
+static tn_status conv_rows(tn_ev *c, const conv *v) {
+    const tn_window *w = &v->w;
+    int64_t positions = tn_volume(w->y.size), cols = v->k * v->cg, chunk = chunk_of(cols + v->og, positions);
+    double *row = tn_ev_scratch(c, cols * chunk, sizeof *row), *y = tn_ev_scratch(c, v->og * chunk, sizeof *y);
+    tn_status status = row && y ? TN_OK : tn_ev_no_memory(c);
+    for (int64_t b = 0; status == TN_OK && b < w->x.n * v->groups; b++) {
+        const int64_t g = b % v->groups, x0 = b / v->groups * w->x.batch_stride + g * v->cg;
+        const int64_t y0 = b / v->groups * w->y.batch_stride + g * v->og;
+        const double *bias = v->bias ? v->bias + g * v->og : NULL;
+        for (int64_t p = 0; p < positions; p += chunk) {
+            const int64_t n = positions - p < chunk ? positions - p : chunk;
+            if (is_pointwise(w) && v->groups == 1)
+                tn_ev_load_f(&c->in[0], x0 + p * v->cg, 1, (size_t)(n * v->cg), row);
+            else
+                for (int64_t k = 0; k < n; k++) unroll_window(c, v, x0, p + k, row + k * cols);
+            for (int64_t k = 0; bias && k < n; k++) memcpy(y + k * v->og, bias, (size_t)v->og * sizeof *y);
+            tn_ev_gemm(false, true, n, v->og, cols, row, cols, v->weight + g * v->og * cols, cols, bias != NULL, y,
+                       v->og);
+            if (v->groups == 1)
+                tn_ev_store_f(&c->out[0], y0 + p * v->og, 1, (size_t)(n * v->og), y);
+            else
+                for (int64_t k = 0; k < n; k++)
+                    tn_ev_store_f(&c->out[0], y0 + (p + k) * w->y.step, 1, (size_t)v->og, y + k * v->og);
+        }
+    }
+    tn_ev_drop(c, row, cols * chunk, sizeof *row);
+    tn_ev_drop(c, y, v->og * chunk, sizeof *y);
+    return status;
+}
+
 /* Adds one tap of a channel plane, times `weight`, to the output plane. */
 static void add_tap(const tn_window *w, const double *x, const int64_t tap[3], double weight, double *y) {
     int64_t s = w->stride[2], start = tap[2] * w->dilation[2] - w->before[2];
@@ -196,9 +252,12 @@ tn_status tn_ev_conv(tn_ev *c) {
     tn_window_init(&v.w, &c->in[0], &c->out[0], a->layout, a->strides, a->pads, a->dilations);
     TN_TRY(conv_geometry(c, &v, a->layout, a->groups, false, NULL));
     if (tn_tensor_numel(&c->out[0]) == 0) return TN_OK;
-    tn_status status = load_weight(c, &v, v.groups * v.og, v.cg, tn_is_nhwc(a->layout));
+    tn_status status = load_weight(c, &v, v.groups * v.og, v.cg, false);
     if (status == TN_OK) status = load_bias(c, &v);
-    if (status == TN_OK) status = v.cg == 1 && v.groups > 1 ? conv_depthwise(c, &v) : conv_gemm(c, &v);
+    if (status == TN_OK)
+        status = v.cg == 1 && v.groups > 1 ? conv_depthwise(c, &v)
+                 : tn_is_nhwc(a->layout)   ? conv_rows(c, &v)
+                                           : conv_gemm(c, &v);
     free_conv(c, &v);
     return status;
 }

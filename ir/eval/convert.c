@@ -159,7 +159,7 @@ void tn_ev_convert(tn_tensor *dst, const tn_tensor *src) {
     int64_t n = tn_tensor_numel(src);
     if (dst->dtype == src->dtype) {
         size_t bytes = tn_dtype_bytes(src->dtype, (uint64_t)n);
-        if (bytes) memcpy(dst->data, src->data, bytes);
+        if (bytes && dst->data != src->data) memcpy(dst->data, src->data, bytes);
         return;
     }
     bool floats = tn_dtype_is_float(src->dtype);

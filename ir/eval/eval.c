@@ -30,14 +30,15 @@ tn_status tn_slot_new(tn_run *r, tn_dtype storage, size_t rank, const int64_t *d
     out->t = (tn_tensor){.dtype = storage, .rank = (uint32_t)rank};
     if (rank) memcpy(out->t.dims, dims, rank * sizeof *dims);
     out->t.bytes = tn_dtype_bytes(storage, (uint64_t)tn_tensor_numel(&out->t));
-    out->buffer = tn_realloc(r->env, NULL, 0, sizeof(tn_buffer) + 64 + out->t.bytes);
+    const size_t bytes = out->t.bytes ? out->t.bytes : 1;
+    out->t.data = tn_realloc(r->env, NULL, 0, bytes);
+    out->buffer = out->t.data ? tn_alloc(r->env, sizeof *out->buffer) : NULL;
     if (!out->buffer) {
+        if (out->t.data) tn_free(r->env, out->t.data, bytes);
         *out = (tn_slot){0};
         return tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
     }
-    out->buffer->refs = 1;
-    out->buffer->bytes = out->t.bytes;
-    out->t.data = (char *)out->buffer + sizeof(tn_buffer);
+    *out->buffer = (tn_buffer){.refs = 1, .bytes = bytes, .data = out->t.data};
     return TN_OK;
 }
 
@@ -47,7 +48,10 @@ tn_slot tn_slot_share(const tn_slot *s) {
 }
 
 void tn_slot_drop(tn_run *r, tn_slot *s) {
-    if (s->buffer && --s->buffer->refs == 0) tn_free(r->env, s->buffer, sizeof(tn_buffer) + 64 + s->buffer->bytes);
+    if (s->buffer && --s->buffer->refs == 0) {
+        if (s->buffer->data) tn_free(r->env, s->buffer->data, s->buffer->bytes);
+        tn_free(r->env, s->buffer, sizeof *s->buffer);
+    }
     *s = (tn_slot){0};
 }
 
@@ -63,7 +67,7 @@ tn_status tn_slot_import(tn_run *r, const tn_tensor *t, tn_slot *out) {
     return TN_OK;
 }
 
-tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out) {
+tn_status tn_slot_export(tn_run *r, tn_slot *s, tn_dtype t, tn_tensor *out) {
     tn_tensor o = {.dtype = r->opts.wide && tn_dtype_is_float(t) ? TN_F64 : t, .rank = s->t.rank};
     memcpy(o.dims, s->t.dims, sizeof o.dims);
     o.bytes = tn_dtype_bytes(o.dtype, (uint64_t)tn_tensor_numel(&o));
@@ -72,6 +76,12 @@ tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out
             return tn_fail(r->env, TN_E_ARGUMENT, "", "", "an output needs %zu bytes but its buffer has %zu", o.bytes,
                            out->bytes);
         o.data = out->data;
+    } else if (s->buffer && s->buffer->refs == 1 && s->t.dtype == o.dtype &&
+               s->buffer->bytes == (o.bytes ? o.bytes : 1)) {
+        o.data = s->buffer->data;
+        s->buffer->data = NULL;
+        *out = o;
+        return TN_OK;
     } else {
         o.data = tn_alloc(r->env, o.bytes ? o.bytes : 1);
         if (!o.data) return tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
@@ -241,6 +251,35 @@ static tn_status new_result(tn_run *r, tn_node n, size_t k, tn_slot *out) {
     return tn_slot_new(r, tn_ev_storage(&r->opts, tn_type_dtype(r->g, type)), rank, dims, out);
 }
 
+static bool dies_with(const tn_run *r, tn_val v, tn_node n) {
+    for (uint32_t k = r->head[n.i]; k; k = r->next[k])
+        if (k == v.i) return true;
+    return false;
+}
+
+/* An elementwise result takes the place of an operand that nobody needs afterwards: fresh memory costs more than the
+ * arithmetic.  False: none can give it. */
+static bool take_place(tn_run *r, tn_node n, tn_slot *out) {
+    if (!tn_op_is(tn_node_op(r->g, n), TN_T_ELEMENTWISE)) return false;
+    const tn_val y = tn_node_result(r->g, n, 0);
+    const tn_dtype storage = tn_ev_storage(&r->opts, tn_val_dtype(r->g, y));
+    for (size_t k = 0; k < tn_node_input_count(r->g, n); k++) {
+        const tn_val v = tn_node_input(r->g, n, k);
+        const tn_slot *x = v.i ? &r->slots[v.i] : NULL;
+        if (!x || !x->buffer || x->buffer->refs != 1 || x->t.dtype != storage || !dies_with(r, v, n)) continue;
+        const tn_type type = tn_val_type(r->g, y);
+        bool fits = x->t.rank == tn_type_rank(r->g, type);
+        for (size_t i = 0; fits && i < x->t.rank; i++) {
+            int64_t d;
+            fits = tn_run_dim(r, tn_type_dims(r->g, type)[i], &d) && d == x->t.dims[i];
+        }
+        if (!fits) continue;
+        *out = tn_slot_share(x);
+        return true;
+    }
+    return false;
+}
+
 /* Operands and results of a node are few: room for most on the stack. */
 enum { FEW = 16 };
 
@@ -260,7 +299,7 @@ static tn_status run_function(tn_run *r, tn_node n, tn_ev_fn fn) {
             status = tn_run_fail(r, n, TN_E_INTERNAL, "operand %zu has no value yet", k);
     }
     for (size_t k = 0; status == TN_OK && k < n_out; k++) {
-        status = new_result(r, n, k, &s[k]);
+        if (n_out > 1 || !take_place(r, n, &s[k])) status = new_result(r, n, k, &s[k]);
         t[n_in + k] = s[k].t;
     }
     if (status == TN_OK) {

@@ -54,6 +54,11 @@ tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tenso
 /* Evaluates a node whose operands are all constants and whose result types are static. */
 tn_status tn_eval_const_node(const tn_env *env, tn_graph *g, tn_node n, tn_tensor *out, size_t n_out);
 
+/* Between begin and its end matrix products use no threads but their caller's: for callers with many threads of their
+ * own, where OpenBLAS's would only wait for each other.  Holds for all OpenBLAS calls of the process.  Thread-safe; may
+ * be nested. */
+void tn_eval_single_threaded(bool begin);
+
 /* A tensor with fresh zeroed data; dims are checked for overflow. */
 tn_status tn_tensor_new(const tn_env *env, tn_dtype t, size_t rank, const int64_t *dims, tn_tensor *out);
 void tn_tensor_free(const tn_env *env, tn_tensor *t);

@@ -11,6 +11,7 @@ enum { TN_RUN_MAX_DEPTH = 64 };
 typedef struct tn_buffer {
     uint32_t refs;
     size_t bytes;
+    void *data; /* allocated as a tn_tensor's */
 } tn_buffer;
 
 /* A value: `t` leads into `buffer`, or into memory that is borrowed (operands of the call, constants) if that is NULL.
@@ -43,8 +44,9 @@ void tn_run_free(tn_run *r);
 tn_status tn_slot_new(tn_run *r, tn_dtype storage, size_t rank, const int64_t *dims, tn_slot *out);
 /* A storage form of a caller's tensor: borrowed where the dtype is the storage dtype already. */
 tn_status tn_slot_import(tn_run *r, const tn_tensor *t, tn_slot *out);
-/* Copies a value to a caller's tensor, in dtype t (f64 for floats in wide mode). */
-tn_status tn_slot_export(tn_run *r, const tn_slot *s, tn_dtype t, tn_tensor *out);
+/* A value as a caller's tensor, in dtype t (f64 for floats in wide mode): copied, or handed over if nobody else has it
+ * and the caller brings no memory. */
+tn_status tn_slot_export(tn_run *r, tn_slot *s, tn_dtype t, tn_tensor *out);
 tn_slot tn_slot_share(const tn_slot *s);
 void tn_slot_drop(tn_run *r, tn_slot *s);
 
