@@ -15,7 +15,7 @@ typedef struct cached_head {
 
 enum { MAX_OPTIONS = 8 };
 
-static size_t options_for(const char *arch, char arch_option[64], const char *o[MAX_OPTIONS]) {
+static size_t options_for(const tn_nvrtc *nvrtc, const char *arch, char arch_option[64], const char *o[MAX_OPTIONS]) {
     size_t n = 0;
     snprintf(arch_option, 64, "--gpu-architecture=%s", arch);
     o[n++] = arch_option;
@@ -23,7 +23,8 @@ static size_t options_for(const char *arch, char arch_option[64], const char *o[
     o[n++] = "--diag-suppress=177"; /* unused functions of shared headers */
     o[n++] = "-minimal";
     o[n++] = "-lineinfo";
-    o[n++] = "--ptxas-options=-v"; /* registers and spills come from the log */
+    if (nvrtc->major >= 13) o[n++] = "--no-cache"; /* a hit in NVRTC's own cache has no log */
+    o[n++] = "--ptxas-options=-v";                 /* registers and spills come from the log */
     return n;
 }
 
@@ -66,7 +67,7 @@ static void compile_now(const tn_env *env, const tn_nvrtc *n, const char *arch, 
     nvrtcProgram prog;
     const char *o[MAX_OPTIONS];
     char arch_option[64], file[100];
-    size_t n_options = options_for(arch, arch_option, o), log_size = 0;
+    size_t n_options = options_for(n, arch, arch_option, o), log_size = 0;
     snprintf(file, sizeof file, "%s.cu", name);
     nvrtcResult r = n->nvrtcCreateProgram(&prog, source, file, 0, NULL, NULL);
     if (r != NVRTC_SUCCESS) {
@@ -160,7 +161,7 @@ tn_status tn_build_ptx(const tn_env *env, const tn_nvrtc *n, const char *arch, c
     char arch_option[64], virtual_arch[32];
     const char *o[MAX_OPTIONS];
     snprintf(virtual_arch, sizeof virtual_arch, "compute_%s", strncmp(arch, "sm_", 3) ? arch : arch + 3);
-    size_t n_options = options_for(virtual_arch, arch_option, o) - 1; /* no ptxas here */
+    size_t n_options = options_for(n, virtual_arch, arch_option, o) - 1; /* no ptxas here */
     nvrtcResult r = n->nvrtcCreateProgram(&prog, source, name, 0, NULL, NULL);
     if (r != NVRTC_SUCCESS) return tn_nvrtc_check(env, n, r, "nvrtcCreateProgram", name);
     r = n->nvrtcCompileProgram(prog, (int)n_options, o);
