@@ -1,5 +1,6 @@
-/* compile.h: the state of one tn_compile call, shared by compile.c (choosing kernels) and plan_build.c (writing the
- * plan). */
+/* compile.h: the state of one tn_compile call, shared by the files that list candidates, build, tune and write the
+ * plan.
+ */
 #ifndef TENON_COMPILE_H
 #define TENON_COMPILE_H
 
@@ -41,13 +42,14 @@ typedef struct tn_compilation {
     char options_text[64], nvrtc_text[16];
     const char *precision;
     double start, deadline;
-    double candidates_s, waiting_s; /* seconds spent: enumerating; waiting for builds while nothing else was to do */
+    double candidates_s, waiting_s; /* seconds spent: enumerating; waiting for jobs while nothing else was to do */
     bool cancelled, past_deadline;
 
-    pthread_mutex_t mutex; /* guards works[].pending, built, to_build */
+    tn_env job_env; /* for jobs: the caller's without progress, which belongs to the thread that called tn_compile */
+    pthread_mutex_t mutex; /* guards works[].pending and .has_kernel, and what follows */
     pthread_cond_t built_one;
     uint64_t built, to_build;
-    double build_s; /* of all threads together */
+    double build_s, reference_s; /* of all threads together */
 
     tn_manifest *mf;
     tn_plan_writer *writer;
@@ -58,6 +60,28 @@ typedef struct tn_compilation {
 
 /* The passes' options that a compilation with these options uses. */
 tn_pass_options tn_compile_passes(const tn_compile_options *o);
+
+/* compile.c */
+bool tn_is_distinct(const tn_compilation *c, size_t k); /* node k is the first with its spec */
+/* Shows progress; TN_E_CANCELLED once the caller wants no more. */
+tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total);
+/* The candidate that stands first and is built; false if none is. */
+bool tn_choose_first(tn_work *w);
+tn_status tn_no_candidate(tn_compilation *c, const tn_work *w); /* the error */
+
+/* compile_list.c: w->spec and w->owner are set. */
+tn_status tn_list_candidates(tn_compilation *c, tn_work *w);
+void tn_remember(tn_compilation *c, const tn_work *w); /* the tuned work, in the cache */
+
+/* compile_build.c: jobs; `first`: before all others.  References read the graph, which nobody may change then. */
+tn_status tn_start_build(tn_compilation *c, tn_work *w, size_t k, bool first);
+tn_status tn_start_reference(tn_compilation *c, tn_work *w);
+/* Waits for w's jobs (w NULL: for all builds), showing progress. */
+tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w);
+
+/* compile_tune.c: starts the first builds of a work that is listed; when all are, chooses every work's winner. */
+tn_status tn_start_tuning(tn_compilation *c, tn_work *w);
+tn_status tn_choose_tuned(tn_compilation *c);
 
 /* plan_build.c: the plan's messages. */
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);

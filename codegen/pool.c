@@ -118,15 +118,25 @@ static bool grow(tn_pool *p) {
     return true;
 }
 
-tn_status tn_pool_add(tn_pool *p, void (*fn)(void *arg), void *arg) {
+static tn_status add(tn_pool *p, job j, bool first) {
     pthread_mutex_lock(&p->lock);
     bool ok = p->n < p->cap || grow(p);
     if (ok) {
-        p->jobs[(p->head + p->n++) % p->cap] = (job){fn, arg};
+        if (first) p->head = (p->head + p->cap - 1) % p->cap;
+        p->jobs[(p->head + (first ? 0 : p->n)) % p->cap] = j;
+        p->n++;
         pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);
     return ok ? TN_OK : TN_E_MEMORY;
+}
+
+tn_status tn_pool_add(tn_pool *p, void (*fn)(void *arg), void *arg) {
+    return add(p, (job){fn, arg}, false);
+}
+
+tn_status tn_pool_add_first(tn_pool *p, void (*fn)(void *arg), void *arg) {
+    return add(p, (job){fn, arg}, true);
 }
 
 bool tn_pool_wait(tn_pool *p, double seconds) {

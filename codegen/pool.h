@@ -15,6 +15,8 @@ tn_pool *tn_pool_new(const tn_env *env, uint32_t threads);
 void tn_pool_free(tn_pool *p);
 uint32_t tn_pool_threads(const tn_pool *p);
 tn_status tn_pool_add(tn_pool *p, void (*fn)(void *arg), void *arg);
+/* Before all others that have not started. */
+tn_status tn_pool_add_first(tn_pool *p, void (*fn)(void *arg), void *arg);
 /* Waits until no job is queued or running, or until `seconds` have passed (< 0: no limit); true when idle. */
 bool tn_pool_wait(tn_pool *p, double seconds);
 /* Drops jobs that have not started. */

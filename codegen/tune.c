@@ -13,7 +13,7 @@
 #include "codegen/tune_internal.h"
 
 enum { MAX_CALLS = 48, ROUNDS = 3 };
-static const double KEEP = 1.3; /* beyond this factor of the best a candidate leaves */
+static const double KEEP = 1.3, HOPELESS = 8; /* beyond this factor of the best a candidate leaves: timed; cold */
 
 tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
     if (w->n == w->cap) {
@@ -45,7 +45,6 @@ typedef struct runner {
     tn_launch launch;
     uint64_t args[TN_MAX_COPIES][TN_MAX_ARGS]; /* by copy of the weights */
     tn_lt_op op;
-    double first_us; /* of the checked run */
 } runner;
 
 /* A cuBLASLt call's message at the hint shapes, over a dim table of its own. */
@@ -196,7 +195,7 @@ static tn_status check(runner *r) {
         tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
         return device_error(r, "in its first run");
     }
-    r->first_us = elapsed_us(t);
+    r->c->us = r->c->cold_us = elapsed_us(t);
     s = tn_tune_data_judge(t, r->d, &r->c->max_abs, &r->c->max_rel, why, sizeof why);
     if (s == TN_OK && *why) disqualify(r->c, why);
     return s;
@@ -310,22 +309,29 @@ static tn_status race(tn_tuner *t, const tn_tune_data *d, tn_candidate *c, int r
     return s;
 }
 
+/* First runs of those that have had none: cold, one call, and so only good for dropping the hopeless. */
 static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double deadline) {
     double best = 0;
     for (size_t k = 0; k < w->n; k++) {
         tn_candidate *c = &w->c[k];
         if (c->out || (!c->is_lt && !c->bin.cubin)) continue;
-        if (best > 0 && tn_now() > deadline) {
+        if (c->cold_us == 0 && best > 0 && tn_now() > deadline) {
             disqualify(c, "the deadline passed before it was tried");
             continue;
         }
-        runner r = {.t = t, .d = d, .c = c};
-        tn_status s = open_runner(&r) ? check(&r) : TN_OK;
-        close_runner(&r);
-        if (s != TN_OK) return s;
-        if (c->out) continue;
-        c->us = r.first_us; /* cold, one call: only good for dropping the hopeless */
-        if (best == 0 || c->us < best) best = c->us;
+        if (c->cold_us == 0) {
+            runner r = {.t = t, .d = d, .c = c};
+            const tn_status s = open_runner(&r) ? check(&r) : TN_OK;
+            close_runner(&r);
+            if (s != TN_OK) return s;
+        }
+        if (!c->out && (best == 0 || c->cold_us < best)) best = c->cold_us;
+    }
+    for (size_t k = 0; k < w->n; k++) {
+        tn_candidate *c = &w->c[k];
+        if (c->out || c->cold_us <= HOPELESS * best) continue;
+        c->out = true;
+        snprintf(c->note, sizeof c->note, "%.2f x the best, left after its first run", c->cold_us / best);
     }
     return TN_OK;
 }
@@ -335,7 +341,6 @@ static tn_status race_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double
     tn_status s = time_step(t);
     if (s == TN_OK) s = check_all(t, d, w, deadline);
     const double checked = tn_now();
-    if (s == TN_OK) drop_slow(w, 8, -1);
     for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
         for (size_t k = 0; s == TN_OK && k < w->n; k++)
             if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(t, d, &w->c[k], round);
@@ -346,22 +351,47 @@ static tn_status race_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double
     return s;
 }
 
-tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline) {
+/* ---- one work ---- */
+
+struct tn_tuning {
+    tn_tuner *t;
+    tn_work *w;
     tn_tune_data d;
-    *t->last_error = 0;
+};
+
+/* Reports what a call on the device left, for which no candidate is to blame. */
+static tn_status reported(const tn_tuning *x, tn_status s) {
+    if (s != TN_OK && *x->t->last_error) tn_fail(x->t->env, s, x->w->spec->name, "", "%s", x->t->last_error);
+    return s;
+}
+
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, tn_tuning **out) {
     const double start = tn_now();
-    tn_status s = tn_tune_data_make(t, w->spec, &d);
-    t->info.reference_s += tn_now() - start;
-    if (s == TN_E_UNSUPPORTED) return TN_OK; /* cannot be tuned at this shape: the cost model's choice stands */
-    if (s == TN_OK) s = race_all(t, &d, w, deadline);
-    tn_tune_data_free(t, &d);
-    if (s != TN_OK && *t->last_error) tn_fail(t->env, s, w->spec->name, "", "%s", t->last_error);
-    double best = best_time(w);
-    for (size_t k = 0; s == TN_OK && k < w->n && !w->chosen; k++)
+    tn_tuning *x = *out = tn_alloc(t->env, sizeof *x);
+    if (!x) return TN_E_MEMORY;
+    *x = (tn_tuning){.t = t, .w = w};
+    *t->last_error = 0;
+    const tn_status s = reported(x, tn_tune_data_make(t, w->spec, r, &x->d));
+    t->info.upload_s += tn_now() - start;
+    if (s != TN_OK) tn_free(t->env, x, sizeof *x), *out = NULL;
+    return s;
+}
+
+tn_status tn_tuning_race(tn_tuning *x, double deadline) {
+    *x->t->last_error = 0;
+    return reported(x, race_all(x->t, &x->d, x->w, deadline));
+}
+
+void tn_tuning_end(tn_tuning *x) {
+    if (!x) return;
+    tn_work *w = x->w;
+    const double best = best_time(w);
+    for (size_t k = 0; k < w->n && !w->chosen; k++)
         if (!w->c[k].out && w->c[k].us > 0 && w->c[k].us == best) {
             w->winner = k;
             w->chosen = w->tuned = true;
             snprintf(w->c[k].note, sizeof w->c[k].note, "winner");
         }
-    return s;
+    tn_tune_data_free(x->t, &x->d);
+    tn_free(x->t->env, x, sizeof *x);
 }

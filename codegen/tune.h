@@ -2,7 +2,9 @@
  *
  * A candidate is a template variant or a cuBLASLt call.  The tuner runs each on random data between guard zones,
  * compares with the float64 reference (ir/eval, wide) and only then times it.  One tuner uses one device from one
- * thread. */
+ * thread; references may be made on others.
+ *
+ *     tn_reference_make -> tn_tuning_begin -> tn_tuning_race, again when more candidates are built -> tn_tuning_end */
 #ifndef TENON_TUNE_H
 #define TENON_TUNE_H
 
@@ -24,7 +26,9 @@ typedef struct tn_candidate {
     char text[TN_CANDIDATE_TEXT]; /* "conv_mma BM=128 ..." or "cublasLt tile=... stages=..." */
     char note[TN_CANDIDATE_TEXT]; /* why it is out; "winner" */
     double predicted_us, us;      /* us 0: not timed */
+    double cold_us;               /* of its first run, which was checked */
     double max_abs, max_rel;      /* against the reference; < 0: not checked */
+    bool wanted;                  /* templates: worth building (search.c) */
     bool out;                     /* disqualified */
     char *source;                 /* templates: what was compiled */
     size_t source_size;
@@ -38,19 +42,24 @@ typedef struct tn_work {
     size_t n, cap;
     size_t winner; /* index, valid once chosen */
     bool chosen, from_cache, tuned;
-    uint32_t pending; /* builds not finished; this and has_kernel are guarded by the compiler's lock */
+    uint32_t pending; /* jobs not finished; this and has_kernel are guarded by the compiler's lock */
     bool has_kernel;  /* one candidate is built */
-    void *owner;      /* the compilation, for build jobs */
+    void *owner;      /* the compilation, for jobs */
+    struct tn_reference *reference;
+    tn_status reference_status;
+    struct tn_tuning *tuning; /* while its candidates race */
 } tn_work;
 
 typedef struct tn_tuner tn_tuner;
+typedef struct tn_reference tn_reference; /* inputs of a spec and the results that it must give, on the host */
+typedef struct tn_tuning tn_tuning;       /* a work on the device */
 
 typedef struct tn_tuner_info {
     char gpu[128], driver[32], cublaslt[32];
     char arch[16]; /* "sm_90a" */
     int cc, sms;
     bool has_lt;
-    double reference_s, check_s, race_s; /* spent in tn_tuner_run so far: inputs and reference, first runs, timing */
+    double upload_s, check_s, race_s; /* spent so far: inputs and references to the device, first runs, timing */
 } tn_tuner_info;
 
 /* Opens device `ordinal`.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a warning: candidates are then templates
@@ -61,10 +70,29 @@ const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
 
 /* Appends the cuBLASLt heuristic's best algorithms for a matched call to the work's candidates. */
 tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call);
-/* Checks and times the work's candidates (built already) until `deadline` (tn_now seconds) and fills us, max_abs,
- * max_rel, out and note of each; sets w->winner to the fastest right one.  Errors of single candidates only disqualify
- * them; an error returned here is one of the device or of memory. */
-tn_status tn_tuner_run(tn_tuner *t, tn_work *w, double deadline);
+
+/* TN_E_UNSUPPORTED: too large to be tried at the hint shapes.  May run on any thread while nobody changes the spec's
+ * graph. */
+tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out);
+void tn_reference_free(tn_reference *r); /* NULL allowed */
+/* About what a reference of s occupies while it is made. */
+size_t tn_reference_bytes(const tn_spec *s);
+
+/* Puts the work's data on the device; the reference is not needed afterwards. */
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, tn_tuning **out);
+/* Checks the candidates that are built and not checked yet, then times them beside those still in the race, until
+ * `deadline` (tn_now seconds); fills us, cold_us, max_abs, max_rel, out and note of each.  Errors of single candidates
+ * only disqualify them; an error returned here is one of the device or of memory. */
+tn_status tn_tuning_race(tn_tuning *x, double deadline);
+/* Sets w->winner to the fastest right candidate, if there is one, and frees x (NULL allowed). */
+void tn_tuning_end(tn_tuning *x);
+
+/* search.c: marks as wanted the candidates to build and judge first: of each template that may win the best predicted,
+ * then the best predicted of all; `most` together.  Returns how many. */
+size_t tn_search_first(tn_work *w, size_t most);
+/* Marks up to `most` others that should be within `factor` of the fastest so far, by their predictions and by how far
+ * off those of the candidates most like them were.  Returns how many. */
+size_t tn_search_more(tn_work *w, size_t most, double factor);
 
 void tn_candidate_free(const tn_env *env, tn_candidate *c);
 /* A new zeroed candidate at the end of w->c, or NULL when out of memory. */

@@ -1,11 +1,12 @@
-/* tune_internal.h: the tuner's parts: device and checker (tune_device.c), data of one spec (tune_data.c), judging
- * (tune.c). */
+/* tune_internal.h: the tuner's parts: device and checker (tune_device.c), data of one spec on the host (reference.c)
+ * and on the device (tune_data.c), judging (tune.c). */
 #ifndef TENON_TUNE_INTERNAL_H
 #define TENON_TUNE_INTERNAL_H
 
 #include "codegen/emit.h"
 #include "codegen/pool.h"
 #include "codegen/tune.h"
+#include "ir/eval/eval.h"
 #include "runtime/cublaslt.h"
 #include "runtime/cuda.h"
 #include "runtime/launch.h"
@@ -44,15 +45,33 @@ struct tn_tuner {
     tn_tuner_info info;
 };
 
+/* A tensor of the spec at the hint shapes. */
+typedef struct tn_placed {
+    tn_dtype dtype;
+    uint32_t rank;
+    int64_t dims[TN_MAX_RANK], strides[TN_MAX_RANK], numel;
+    size_t span; /* bytes from its first element to its last */
+} tn_placed;
+/* TN_E_UNSUPPORTED: too large to try. */
+tn_status tn_place(const tn_spec *s, const tn_spec_tensor *t, tn_placed *out);
+
+struct tn_reference {
+    const tn_env *env;
+    uint32_t n_in, n_out;
+    tn_placed in[TN_MAX_ARGS], out[TN_MAX_ARGS];
+    void *data[TN_MAX_ARGS];     /* inputs, with their strides */
+    tn_tensor want[TN_MAX_ARGS]; /* results: dense, f64 */
+    double scale[TN_MAX_ARGS];   /* of their errors: the root mean square of what is finite */
+};
+
 /* One tensor of the spec on the device. */
 typedef struct tn_tune_tensor {
-    CUdeviceptr base;    /* with guards before and after */
-    size_t span, stride; /* bytes of one copy; from copy to copy (inputs that are weights) */
+    tn_placed at;
+    CUdeviceptr base; /* with guards before and after */
+    size_t stride;    /* bytes from copy to copy (inputs that are weights) */
     uint32_t copies;
-    int64_t dims[TN_MAX_RANK], strides[TN_MAX_RANK];
     CUdeviceptr want; /* outputs: the reference as doubles, dense */
     double scale, tolerance;
-    int64_t numel;
 } tn_tune_tensor;
 
 typedef struct tn_tune_data {
@@ -62,9 +81,7 @@ typedef struct tn_tune_data {
     uint32_t copies; /* of the weights, to time with cold ones */
 } tn_tune_data;
 
-/* tune_data.c: inputs (random, guarded), the reference, outputs (guarded).  flops of the reference are bounded by the
- * spec's. */
-tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, tn_tune_data *d);
+tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_reference *r, tn_tune_data *d);
 void tn_tune_data_free(tn_tuner *t, tn_tune_data *d);
 /* Patterns over all outputs and guards before a checked run. */
 tn_status tn_tune_data_poison(tn_tuner *t, const tn_tune_data *d);

@@ -78,6 +78,17 @@ static void print(const tn_work *w, const char *name, const char *kind) {
     fflush(stdout);
 }
 
+static tn_status tune(tn_work *w) {
+    tn_reference *r;
+    tn_tuning *x = NULL;
+    tn_status st = tn_reference_make(matrix_env, w->spec, &r);
+    if (st == TN_OK) st = tn_tuning_begin(perf.tuner, w, r, &x);
+    if (st == TN_OK) st = tn_tuning_race(x, tn_now() + 20);
+    tn_tuning_end(x);
+    tn_reference_free(r);
+    return st;
+}
+
 static void time_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const char *name, const char *kind) {
     tn_work w = {0};
     tn_variant *v;
@@ -91,7 +102,7 @@ static void time_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const c
     for (size_t k = 0; k < w.n; k++)
         if (!w.c[k].is_lt && tn_pool_add(perf.pool, build, &w.c[k]) != TN_OK) die("out of memory");
     tn_pool_wait(perf.pool, -1);
-    if (w.n && tn_tuner_run(perf.tuner, &w, tn_now() + 20) != TN_OK) {
+    if (w.n && tune(&w) != TN_OK) {
         printf("FAILED %s/%s: %s\n", name, kind, matrix_log);
         perf.wrong++;
     }

@@ -1,8 +1,14 @@
 /* mock_cuda.h: what a test can set and see of the mock driver and cuBLASLt (mock_cuda.c).
  *
  * "Device" memory is host memory.  Kernels are known by name and compute something simple, so that results can be
- * checked: k_mul {x, w, y, n}: y[i] = x[i] * w[i % 4] k_inc {x, y, n}:    y[i] = x[i] + 1 k_ws  {ws, x, y, n}: y[i] = 2
- * * x[i], and the first 64 KiB of ws must be zero; it dirties the rest */
+ * checked:
+ *
+ *     k_mul {x, w, y, n}    y[i] = x[i] * w[i % 4]
+ *     k_inc {x, y, n}       y[i] = x[i] + 1
+ *     k_ws  {ws, x, y, n}   y[i] = 2 * x[i], and the first 64 KiB of ws must be zero; it dirties the rest
+ *
+ * Other kernels do nothing, where a test allows them; the tuner, whose checker is one of them, then finds every result
+ * right. */
 #ifndef TENON_TEST_MOCK_CUDA_H
 #define TENON_TEST_MOCK_CUDA_H
 
@@ -12,6 +18,8 @@ typedef struct mock_cuda {
     const char *fail_call; /* this function fails ... */
     int fail_skip;         /* ... after so many calls ... */
     int fail_code;         /* ... with this CUresult */
+    int other_kernels;     /* modules have every function that they are asked for */
+    int wrong;             /* so many of the tuner's checks find a wrong result */
     /* counts */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
     /* objects alive: 0 once everything is freed */

@@ -158,6 +158,32 @@ START_TEST(pool_runs_every_job_once) {
 }
 END_TEST
 
+typedef struct mark {
+    atomic_int *turn;
+    int seen;
+} mark;
+
+static void take_turn(void *arg) {
+    mark *m = arg;
+    m->seen = atomic_fetch_add(m->turn, 1);
+}
+
+START_TEST(pool_takes_first_jobs_first) {
+    atomic_int turn = 0, slept = 0;
+    mark m[200];
+    tn_pool *p = tn_pool_new(NULL, 1);
+    tn_pool_add(p, slow, &slept); /* keeps the thread busy while the others queue up, around the end of the ring */
+    for (int k = 0; k < 200; k++) {
+        m[k] = (mark){.turn = &turn};
+        ck_assert_int_eq((k % 2 ? tn_pool_add_first : tn_pool_add)(p, take_turn, &m[k]), TN_OK);
+    }
+    ck_assert(tn_pool_wait(p, -1));
+    tn_pool_free(p);
+    for (int k = 0; k < 200; k += 2) ck_assert_int_gt(m[k].seen, k < 2 ? -1 : m[k - 2].seen); /* in order */
+    ck_assert_int_lt(m[199].seen, m[198].seen);
+}
+END_TEST
+
 START_TEST(pool_cancels_what_has_not_started) {
     atomic_int n = 0;
     tn_pool *p = tn_pool_new(NULL, 2);
@@ -181,6 +207,7 @@ int main(void) {
     suite_add_tcase(s, t);
     t = tcase_create("pool");
     tcase_add_test(t, pool_runs_every_job_once);
+    tcase_add_test(t, pool_takes_first_jobs_first);
     tcase_add_test(t, pool_cancels_what_has_not_started);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);

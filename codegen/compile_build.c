@@ -1,0 +1,99 @@
+/* compile_build.c: jobs on the pool's threads: builds of candidates, and references.
+ *
+ * Past the deadline a spec that has a kernel is given no other. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/compile.h"
+
+enum { PROGRESS_MS = 100 };
+
+static void build_candidate(tn_compilation *c, tn_candidate *x) {
+    x->bin.status = tn_variant_source(c->env, &x->v, &x->source, &x->source_size);
+    if (x->bin.status == TN_OK && c->opts->sources_only) {
+        x->bin.cubin = tn_alloc(c->env, x->bin.size = 1); /* stands for the machine code that is missing */
+        if (!x->bin.cubin) x->bin.status = TN_E_MEMORY;
+    } else if (x->bin.status == TN_OK)
+        tn_build_source(c->env, c->nvrtc, c->cache, c->arch->name, x->v.symbol, x->source, x->source_size, &x->bin);
+    if (x->bin.status != TN_OK) {
+        x->out = true;
+        snprintf(x->note, sizeof x->note, "does not compile: %.150s", x->bin.error);
+    }
+}
+
+static bool too_late(tn_compilation *c, tn_work *w) {
+    if (!c->tuning || tn_now() < c->deadline) return false;
+    pthread_mutex_lock(&c->mutex);
+    bool has_kernel = w->has_kernel;
+    pthread_mutex_unlock(&c->mutex);
+    return has_kernel;
+}
+
+static void run_build(void *arg) {
+    tn_candidate *x = arg;
+    tn_work *w = x->work;
+    tn_compilation *c = w->owner;
+    const double start = tn_now();
+    if (!too_late(c, w))
+        build_candidate(c, x);
+    else
+        snprintf(x->note, sizeof x->note, "not built before the deadline");
+    pthread_mutex_lock(&c->mutex);
+    c->build_s += tn_now() - start;
+    w->pending--;
+    w->has_kernel |= x->bin.cubin != NULL;
+    c->built++;
+    pthread_cond_broadcast(&c->built_one);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+/* The candidate itself is the job, so that a cancelled queue has nothing to free. */
+tn_status tn_start_build(tn_compilation *c, tn_work *w, size_t k, bool first) {
+    tn_candidate *x = &w->c[k];
+    if (x->is_lt || x->out || x->bin.cubin) return TN_OK;
+    x->work = w;
+    pthread_mutex_lock(&c->mutex);
+    w->pending++;
+    c->to_build++;
+    pthread_mutex_unlock(&c->mutex);
+    return (first ? tn_pool_add_first : tn_pool_add)(c->pool, run_build, x);
+}
+
+static void run_reference(void *arg) {
+    tn_work *w = arg;
+    tn_compilation *c = w->owner;
+    const double start = tn_now();
+    w->reference_status = tn_reference_make(&c->job_env, w->spec, &w->reference);
+    pthread_mutex_lock(&c->mutex);
+    c->reference_s += tn_now() - start;
+    w->pending--;
+    pthread_cond_broadcast(&c->built_one);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+tn_status tn_start_reference(tn_compilation *c, tn_work *w) {
+    pthread_mutex_lock(&c->mutex);
+    w->pending++;
+    pthread_mutex_unlock(&c->mutex);
+    return tn_pool_add_first(c->pool, run_reference, w);
+}
+
+tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w) {
+    const double start = tn_now();
+    for (;;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += PROGRESS_MS * 1000000L;
+        if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+        pthread_mutex_lock(&c->mutex);
+        bool done = w ? w->pending == 0 : c->built == c->to_build;
+        if (!done) pthread_cond_timedwait(&c->built_one, &c->mutex, &until);
+        done = w ? w->pending == 0 : c->built == c->to_build;
+        uint64_t built = c->built, total = c->to_build;
+        pthread_mutex_unlock(&c->mutex);
+        tn_status s = tn_compile_progress(c, c->tuning ? "tune" : "compile", w ? w->spec->name : "", built, total);
+        if (s == TN_OK && !done) continue;
+        c->waiting_s += tn_now() - start;
+        return s;
+    }
+}

@@ -1,0 +1,74 @@
+/* compile_list.c: the candidates of one spec: its winner where a lockfile or the cache knows it, else variants and
+ * cuBLASLt's algorithms. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/compile.h"
+
+enum { TUNED_CANDIDATES = 24, UNTUNED_CANDIDATES = 4 };
+
+static void record_key(const tn_compilation *c, const tn_work *w, char *key, size_t size) {
+    const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
+    snprintf(key, size, "%s|%s|%s|%d|%s|%s|%s|%s|%016llx|%016llx%016llx", TENON_VERSION, c->arch->name,
+             i ? i->gpu : "untuned", i ? i->sms : 0, i ? i->driver : "", c->nvrtc_text, i ? i->cublaslt : "",
+             c->options_text, (unsigned long long)c->templates_hash, (unsigned long long)w->spec->hash[0],
+             (unsigned long long)w->spec->hash[1]);
+}
+
+/* True if the winner is known already, from the lockfile or from the cache. */
+static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
+    const char *line = tn_lockfile_find(c->lock, w->spec->hash, c->arch->name);
+    if (line) {
+        if (tn_record_read(c->env, w, c->arch, lt, line)) return w->from_cache = true;
+        tn_report(c->env, TN_WARNING, TN_E_FORMAT, w->spec->name,
+                  "the lockfile's winner does not exist any more: \"%.80s\"", line);
+    }
+    if (!c->tuning) return false;
+    char key[512];
+    void *text;
+    size_t size;
+    record_key(c, w, key, sizeof key);
+    if (!tn_cache_get(c->cache, "tune", key, &text, &size)) return false;
+    w->from_cache = w->tuned = tn_record_read(c->env, w, c->arch, lt, text);
+    tn_free(c->env, text, size);
+    return w->from_cache;
+}
+
+static tn_status add_variants(tn_compilation *c, tn_work *w) {
+    tn_variant *v = NULL;
+    size_t n = 0;
+    tn_status s = tn_enumerate(w->spec, c->arch, NULL, c->tuning ? TUNED_CANDIDATES : UNTUNED_CANDIDATES, &v, &n);
+    if (s != TN_OK) return s;
+    size_t k = 0;
+    for (; k < n; k++) {
+        tn_candidate *x = tn_work_add(c->env, w);
+        if (!x) break;
+        x->v = v[k];
+        x->predicted_us = v[k].cost_us;
+        x->max_abs = x->max_rel = -1;
+        snprintf(x->text, sizeof x->text, "%s", v[k].text);
+    }
+    s = k == n ? TN_OK : TN_E_MEMORY;
+    for (; k < n; k++) tn_variant_free(c->env, &v[k]);
+    tn_free(c->env, v, n * sizeof *v);
+    return s;
+}
+
+tn_status tn_list_candidates(tn_compilation *c, tn_work *w) {
+    tn_lt_call lt;
+    bool has_lt = tn_lt_match(w->spec, &lt);
+    if (recall(c, w, has_lt ? &lt : NULL)) return TN_OK;
+    tn_status s = add_variants(c, w);
+    if (s == TN_OK && has_lt && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
+        s = tn_tuner_lt_candidates(c->tuner, w, &lt);
+    return s;
+}
+
+void tn_remember(tn_compilation *c, const tn_work *w) {
+    char key[512], *text;
+    size_t size;
+    record_key(c, w, key, sizeof key);
+    if (tn_record_write(c->env, w, &text, &size) != TN_OK) return;
+    tn_cache_put(c->cache, "tune", key, text, size - 1);
+    tn_free(c->env, text, size);
+}

@@ -1,0 +1,165 @@
+/* compile_tune.c: tunes the specs of an architecture on the device, as a pipeline.
+ *
+ * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
+ * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
+ * References are made a few specs ahead.  At the deadline nothing more is built for a spec that has a kernel, and
+ * untimed specs take the cost model's choice. */
+#include <stdio.h>
+#include <string.h>
+
+#include "codegen/compile.h"
+#include "ir/eval/eval.h"
+
+enum { FIRST = 5, MORE = 3, OPEN = 4, AHEAD = 8 };
+static const double WORTH = 1.15;                 /* a candidate is built if it should come this close to the fastest */
+static const size_t REFERENCES = (size_t)2 << 30; /* bytes */
+
+typedef struct pipeline {
+    tn_compilation *c;
+    tn_work *open[OPEN]; /* raced once; more candidates are being built */
+    size_t n_open;
+    size_t referenced; /* works before this one have had their references started */
+    size_t bytes;      /* of references that are not freed yet */
+} pipeline;
+
+static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < w->n; k++)
+        if (w->c[k].wanted) s = tn_start_build(c, w, k, first);
+    return s;
+}
+
+tn_status tn_start_tuning(tn_compilation *c, tn_work *w) {
+    if (w->from_cache) return tn_start_build(c, w, w->winner, false);
+    tn_search_first(w, FIRST);
+    return start_wanted(c, w, false);
+}
+
+/* Those of the next few works, as far as memory allows. */
+static tn_status start_references(pipeline *p, size_t at) {
+    tn_compilation *c = p->c;
+    tn_status s = TN_OK;
+    for (; s == TN_OK && p->referenced < c->n_nodes && p->referenced < at + AHEAD; p->referenced++) {
+        tn_work *w = &c->works[p->referenced];
+        if (!tn_is_distinct(c, p->referenced) || w->from_cache) continue;
+        const size_t bytes = tn_reference_bytes(w->spec);
+        if (p->referenced > at && p->bytes + bytes > REFERENCES) break;
+        p->bytes += bytes;
+        s = tn_start_reference(c, w);
+    }
+    return s;
+}
+
+static void drop_reference(pipeline *p, tn_work *w) {
+    p->bytes -= tn_reference_bytes(w->spec);
+    tn_reference_free(w->reference);
+    w->reference = NULL;
+}
+
+/* ---- the end of a work ---- */
+
+/* Whatever builds, in the cost model's order. */
+static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
+    while (!tn_choose_first(w)) {
+        if (!tn_search_more(w, 1, 1)) return tn_no_candidate(c, w);
+        tn_status s = start_wanted(c, w, true);
+        if (s == TN_OK) s = tn_wait_jobs(c, w);
+        if (s != TN_OK) return s;
+    }
+    return TN_OK;
+}
+
+static tn_status close_work(tn_compilation *c, tn_work *w) {
+    tn_tuning_end(w->tuning);
+    w->tuning = NULL;
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].is_lt && !w->c[k].wanted && !*w->c[k].note)
+            snprintf(w->c[k].note, sizeof w->c[k].note, "not built: others should be faster");
+    if (!w->chosen) return choose_untimed(c, w);
+    tn_remember(c, w);
+    return TN_OK;
+}
+
+/* ---- races ---- */
+
+static bool has_right_one(const tn_work *w) {
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > 0) return true;
+    return false;
+}
+
+static tn_status race_again(pipeline *p) {
+    tn_compilation *c = p->c;
+    tn_work *w = p->open[0];
+    memmove(p->open, p->open + 1, --p->n_open * sizeof *p->open);
+    tn_status s;
+    do {
+        s = tn_wait_jobs(c, w);
+        if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
+        if (s != TN_OK || has_right_one(w) || tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) break;
+        s = start_wanted(c, w, true);
+    } while (s == TN_OK);
+    return s == TN_OK ? close_work(c, w) : s;
+}
+
+/* To the device; where there is no room, once the works that are there are done. */
+static tn_status begin(pipeline *p, tn_work *w) {
+    tn_status s = tn_tuning_begin(p->c->tuner, w, w->reference, &w->tuning);
+    if (s == TN_OK || !p->n_open) return s;
+    for (s = TN_OK; s == TN_OK && p->n_open;) s = race_again(p);
+    return s == TN_OK ? tn_tuning_begin(p->c->tuner, w, w->reference, &w->tuning) : s;
+}
+
+static tn_status race_first(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_status s = begin(p, w);
+    drop_reference(p, w);
+    if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
+    if (s != TN_OK) return s;
+    if (tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) return close_work(c, w);
+    s = start_wanted(c, w, true);
+    if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
+    p->open[p->n_open++] = w;
+    return s;
+}
+
+static tn_status tune_work(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_status s = tn_wait_jobs(c, w);
+    if (s != TN_OK) return s;
+    if (w->from_cache) {
+        w->chosen = !w->c[w->winner].out;
+        return w->chosen ? TN_OK : tn_no_candidate(c, w);
+    }
+    if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
+    const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */
+    if (w->reference_status != TN_OK && !untunable) return w->reference_status;
+    drop_reference(p, w);
+    return close_work(c, w);
+}
+
+static tn_status tune_all(tn_compilation *c) {
+    pipeline p = {.c = c};
+    tn_status s = TN_OK;
+    size_t done = 0;
+    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+        if (!tn_is_distinct(c, k)) continue;
+        if (tn_now() > c->deadline && !c->past_deadline) {
+            c->past_deadline = true;
+            tn_report(c->env, TN_NOTE, TN_OK, "",
+                      "tuning stopped at its deadline after %zu specs: the cost model chose the others", done);
+        }
+        s = start_references(&p, k);
+        if (s == TN_OK) s = tune_work(&p, &c->works[k]);
+        done++;
+    }
+    while (s == TN_OK && p.n_open) s = race_again(&p);
+    return s;
+}
+
+tn_status tn_choose_tuned(tn_compilation *c) {
+    tn_eval_single_threaded(true);
+    const tn_status s = tune_all(c);
+    tn_eval_single_threaded(false);
+    return s;
+}

@@ -1,0 +1,313 @@
+/* test_tune.c: tuning without a GPU: which candidates are built, the reference, and whole tuned compilations on the
+ * mock driver, where every kernel does nothing and is found right unless the test says otherwise. */
+#include <check.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "codegen/tune_internal.h"
+#include "passes/pass.h"
+#include "runtime/nvrtc_loader.h"
+#include "tenon/compiler.h"
+#include "tenon/tenon.h"
+#include "tests/unit/mock_cuda.h"
+
+/* ---- search ---- */
+
+static const tn_template template_a = {.name = "a", .n_knobs = 2}, template_b = {.name = "b", .n_knobs = 1},
+                         template_c = {.name = "c", .n_knobs = 1};
+
+static tn_candidate candidate(const tn_template *t, double predicted, int64_t knob0, int64_t knob1) {
+    return (tn_candidate){.v = {.tpl = t, .knob = {knob0, knob1}}, .predicted_us = predicted};
+}
+
+static void check_wanted(const tn_work *w, const char *want) {
+    for (size_t k = 0; k < w->n; k++)
+        ck_assert_msg(w->c[k].wanted == (want[k] == '1'), "candidate %zu, where %s are wanted", k, want);
+}
+
+START_TEST(first_the_best_of_each_template) {
+    tn_candidate c[] = {candidate(&template_a, 1.0, 1, 1),
+                        candidate(&template_a, 1.1, 1, 2),
+                        candidate(&template_a, 1.2, 2, 1),
+                        candidate(&template_b, 3.0, 1, 0),
+                        candidate(&template_b, 3.1, 2, 0),
+                        candidate(&template_c, 9.0, 1, 0),
+                        {.is_lt = true}};
+    tn_work w = {.c = c, .n = 7};
+    ck_assert_uint_eq(tn_search_first(&w, 3), 3); /* c is predicted too far off, cuBLASLt is not built */
+    check_wanted(&w, "1101000");
+    for (size_t k = 0; k < w.n; k++) c[k].wanted = false;
+    ck_assert_uint_eq(tn_search_first(&w, 100), 6);
+    check_wanted(&w, "1111110");
+}
+END_TEST
+
+START_TEST(then_what_measurements_promise) {
+    tn_candidate c[] = {
+        candidate(&template_a, 1.0, 1, 1), candidate(&template_a, 1.1, 2, 2), candidate(&template_a, 1.2, 1, 3),
+        candidate(&template_a, 1.3, 2, 3), candidate(&template_a, 1.4, 2, 4), candidate(&template_b, 1.5, 1, 0),
+        candidate(&template_b, 1.5, 2, 0), candidate(&template_c, 1.6, 1, 0), {.is_lt = true, .us = 2.0}};
+    tn_work w = {.c = c, .n = 9};
+    c[0].wanted = c[1].wanted = c[5].wanted = true;
+    c[0].us = 3.0; /* knobs 1, x: three times slower than predicted */
+    c[1].us = 1.1; /* knobs 2, x: as predicted, and the fastest */
+    c[5].us = 30, c[5].out = true;
+    ck_assert_uint_eq(tn_search_more(&w, 5, 1.2), 1); /* 1.3; 1.4, 3.6 and 30 are too slow; of c nothing is known */
+    check_wanted(&w, "110101000");
+    ck_assert_uint_eq(tn_search_more(&w, 5, 1.3), 1);
+    check_wanted(&w, "110111000");
+    ck_assert_uint_eq(tn_search_more(&w, 5, 1.3), 0);
+}
+END_TEST
+
+START_TEST(next_the_best_predicted_while_nothing_works) {
+    tn_candidate c[] = {candidate(&template_a, 1.0, 1, 1), candidate(&template_a, 1.1, 2, 2),
+                        candidate(&template_b, 1.2, 1, 0)};
+    tn_work w = {.c = c, .n = 3};
+    c[0].wanted = c[0].out = true;
+    ck_assert_uint_eq(tn_search_more(&w, 1, 1.2), 1);
+    check_wanted(&w, "110");
+    c[1].out = true;
+    ck_assert_uint_eq(tn_search_more(&w, 5, 1.2), 1);
+    ck_assert_uint_eq(tn_search_more(&w, 5, 1.2), 0);
+}
+END_TEST
+
+/* ---- reference ---- */
+
+static tn_spec *spec_of(const char *text, tn_graph **g, tn_memory *mem) {
+    tn_status s;
+    *g = tn_parse(NULL, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(*g != NULL, "%s", tn_status_text(s));
+    tn_pass_options o = {.compute = TN_F32, .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
+    ck_assert_int_eq(tn_run_passes(*g, "fuse", ctx), TN_OK);
+    ck_assert_int_eq(tn_plan_memory(*g, mem), TN_OK);
+    tn_pass_ctx_free(ctx);
+    tn_spec *spec = NULL;
+    TN_FOR_NODES(*g, tn_graph_body(*g), n) {
+        if (tn_node_op(*g, n) == TN_OP_KERNEL && !spec) ck_assert_int_eq(tn_spec_make(*g, n, mem, &spec), TN_OK);
+    }
+    ck_assert_ptr_nonnull(spec);
+    return spec;
+}
+
+START_TEST(reference_is_the_sum_in_double) {
+    enum { M = 3, N = 5, K = 70 };
+    tn_graph *g;
+    tn_memory mem = {0};
+    tn_spec *s = spec_of("func @main(%x: f32[3,70], %w: f32[70,5]) -> (%y: f32[3,5]) {\n"
+                         " %0 = matmul %x, %w\n %y = relu %0\n return %y\n}\n",
+                         &g, &mem);
+    tn_reference *r;
+    ck_assert_int_eq(tn_reference_make(NULL, s, &r), TN_OK);
+    ck_assert_uint_eq(r->n_in, 2);
+    ck_assert_uint_eq(r->in[0].span, M * K * 4);
+    ck_assert_int_eq(r->out[0].numel, M * N);
+    const float *x = r->data[0], *w = r->data[1];
+    double squares = 0;
+    for (int i = 0; i < M; i++)
+        for (int j = 0; j < N; j++) {
+            double sum = 0;
+            for (int k = 0; k < K; k++) {
+                ck_assert_float_le(fabsf(x[i * K + k]), 1);
+                sum += (double)x[i * K + k] * (double)w[k * N + j];
+            }
+            sum = sum > 0 ? sum : 0;
+            squares += sum * sum;
+            ck_assert_double_eq_tol(((double *)r->want[0].data)[i * N + j], sum, 1e-12);
+        }
+    ck_assert_double_gt(squares, 0);
+    ck_assert_double_eq_tol(r->scale[0], sqrt(squares / (M * N)), 1e-12);
+    ck_assert_uint_ge(tn_reference_bytes(s), M * K * 4 + M * N * sizeof(double));
+    tn_reference_free(r);
+    tn_spec_free(s);
+    tn_memory_free(g, &mem);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* ---- whole compilations on the mock ---- */
+
+static char cache[64];
+static mock_cuda *mock;
+static atomic_long live;
+static char errors[2000];
+static int steps_left;
+
+static void *count_alloc(void *user, void *p, size_t old_size, size_t size) {
+    (void)user, (void)old_size;
+    if (size == 0) {
+        if (p) atomic_fetch_sub(&live, 1);
+        free(p);
+        return NULL;
+    }
+    void *q = realloc(p, size);
+    if (q && !p) atomic_fetch_add(&live, 1);
+    return q;
+}
+
+static void keep_errors(void *user, const tn_diag *d) {
+    (void)user;
+    const size_t used = strlen(errors);
+    if (d->severity == TN_ERROR) snprintf(errors + used, sizeof errors - used, "%s: %s\n", d->loc, d->message);
+}
+
+static bool count_steps(void *user, const tn_progress *p) {
+    (void)user, (void)p;
+    return --steps_left != 0;
+}
+
+static const tn_env env = {.alloc = count_alloc, .diag = keep_errors, .progress = count_steps};
+
+static void make_cache(void) {
+    strcpy(cache, "/tmp/tenon-test-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(cache));
+}
+
+static void remove_cache(void) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", cache);
+    ck_assert_int_eq(system(command), 0);
+}
+
+static bool no_nvrtc(void) {
+    tn_nvrtc *rtc = NULL;
+    const bool missing = tn_nvrtc_open(NULL, &rtc) != TN_OK;
+    tn_nvrtc_close(rtc);
+    if (missing) printf("skipped: NVRTC is not there\n");
+    return missing;
+}
+
+/* Each test runs in a process of its own, so that the mock starts afresh. */
+static void use_mock(void) {
+    void *lib = dlopen(TENON_MOCK_CUDA, RTLD_NOW);
+    ck_assert_msg(lib != NULL, "%s", dlerror());
+    mock_cuda_get_fn get;
+    *(void **)&get = dlsym(lib, "mock_cuda_get");
+    mock = get();
+    mock->other_kernels = 1;
+    setenv("TENON_LIBCUDA", TENON_MOCK_CUDA, 1);
+    setenv("TENON_LIBCUBLASLT", TENON_MOCK_CUDA, 1);
+}
+
+/* The digit classifier, tuned; winners are looked for each time, machine code comes from the cache. */
+static tn_status compile(double seconds, size_t *size) {
+    tn_status s;
+    void *data = NULL;
+    char command[128];
+    snprintf(command, sizeof command, "rm -f %s/tune-*", cache);
+    ck_assert_int_eq(system(command), 0);
+    *errors = 0;
+    tn_graph *g = tn_import_onnx(&env, TENON_SOURCE_DIR "/examples/digits/digits.onnx", NULL, &s);
+    if (!g) return s;
+    const tn_compile_options o = {.precision = TN_FP16, .cache_dir = cache, .threads = 2, .tune_seconds = seconds};
+    s = tn_compile_memory(g, &o, &data, size);
+    if (s == TN_OK) {
+        tn_status loaded;
+        tn_plan *plan = tn_plan_load_memory(&env, data, *size, &loaded);
+        ck_assert_int_eq(loaded, TN_OK);
+        tn_plan_free(plan);
+        tn_free(&env, data, *size);
+    }
+    tn_graph_free(g);
+    ck_assert_int_eq(atomic_load(&live), 0);
+    ck_assert_int_eq(mock->live_allocs, 0);
+    ck_assert_int_eq(mock->live_modules, 0);
+    ck_assert_int_eq(mock->live_streams, 0);
+    ck_assert_int_eq(mock->live_graphs, 0);
+    ck_assert_int_eq(mock->live_execs, 0);
+    ck_assert_int_eq(mock->live_events, 0);
+    ck_assert_int_eq(mock->live_lt, 0);
+    ck_assert_int_eq(mock->retained, 0);
+    ck_assert_str_eq(mock->violation, "");
+    return s;
+}
+
+START_TEST(tunes_every_spec) {
+    size_t size;
+    if (no_nvrtc()) return;
+    ck_assert_msg(compile(60, &size) == TN_OK, "%s", errors);
+    ck_assert_int_gt(mock->graph_launches, 100);
+    const int loads = mock->module_loads;
+    mock->wrong = 8; /* more than are built at first: the search goes on */
+    ck_assert_msg(compile(60, &size) == TN_OK, "%s", errors);
+    ck_assert_int_gt(mock->module_loads, loads);
+    ck_assert_int_eq(mock->wrong, 0);
+}
+END_TEST
+
+START_TEST(names_the_layer_where_nothing_is_right) {
+    size_t size;
+    if (no_nvrtc()) return;
+    mock->wrong = 1 << 30;
+    ck_assert_int_eq(compile(60, &size), TN_E_COMPILE);
+    ck_assert_msg(strstr(errors, "conv1") != NULL, "%s", errors);
+}
+END_TEST
+
+START_TEST(keeps_its_deadline) {
+    size_t size;
+    if (no_nvrtc()) return;
+    ck_assert_msg(compile(1e-6, &size) == TN_OK, "%s", errors);
+}
+END_TEST
+
+/* A device without room for one spec more finishes those that are there first. */
+START_TEST(lives_with_a_full_device) {
+    size_t size;
+    int done = 0;
+    if (no_nvrtc()) return;
+    for (int k = 0; k < 80; k++) {
+        mock->fail_call = "cuMemAlloc";
+        mock->fail_skip = k;
+        mock->fail_code = CUDA_ERROR_OUT_OF_MEMORY;
+        const tn_status s = compile(60, &size);
+        ck_assert_msg(s == TN_OK || strlen(errors) > 0, "allocation %d: no error is told", k);
+        done += s == TN_OK && mock->fail_skip < 0;
+    }
+    ck_assert_int_gt(done, 0);
+}
+END_TEST
+
+START_TEST(cancelling_leaves_nothing) {
+    size_t size;
+    if (no_nvrtc()) return;
+    for (int k = 1; k < 200; k += 1 + k / 8) {
+        steps_left = k;
+        const tn_status s = compile(60, &size);
+        ck_assert_msg(s == TN_OK || s == TN_E_CANCELLED, "step %d: %s", k, tn_status_text(s));
+        if (s == TN_OK) return;
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("tune");
+    TCase *t = tcase_create("search");
+    tcase_add_test(t, first_the_best_of_each_template);
+    tcase_add_test(t, then_what_measurements_promise);
+    tcase_add_test(t, next_the_best_predicted_while_nothing_works);
+    tcase_add_test(t, reference_is_the_sum_in_double);
+    suite_add_tcase(s, t);
+    t = tcase_create("mock");
+    tcase_set_timeout(t, 240);
+    tcase_add_unchecked_fixture(t, make_cache, remove_cache);
+    tcase_add_checked_fixture(t, use_mock, NULL);
+    tcase_add_test(t, tunes_every_spec);
+    tcase_add_test(t, names_the_layer_where_nothing_is_right);
+    tcase_add_test(t, keeps_its_deadline);
+    tcase_add_test(t, lives_with_a_full_device);
+    tcase_add_test(t, cancelling_leaves_nothing);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
