@@ -62,13 +62,13 @@ static tn_known fixed(int64_t v) {
 static bool lookup(void *user, const char *name, tn_known *out) {
     const scope *c = user;
     for (uint32_t k = 0; k < c->t->n_knobs; ++k)
-        if (!strcmp(c->t->knobs[k].name, name)) {
+        if (*c->t->knobs[k].name == *name && !strcmp(c->t->knobs[k].name, name)) {
             *out = fixed(c->knob[k]);
             return true;
         }
     for (uint32_t k = 0; k < c->p->n; ++k) {
         const tn_const_def *d = &c->p->c[k];
-        if (strcmp(d->name, name)) continue;
+        if (*d->name != *name || strcmp(d->name, name) != 0) continue;
         *out = fixed(d->value);
         if (d->dim.i) {
             tn_dim_bounds(c->s->g, d->dim, &out->lo, &out->hi);

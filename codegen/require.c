@@ -30,7 +30,8 @@ static val fail(parser *s, const char *why) {
 }
 
 static bool accept(parser *s, const char *token) {
-    while (isspace((unsigned char)*s->p)) ++s->p;
+    while (*s->p == ' ' || *s->p == '\t') ++s->p;
+    if (*s->p != *token) return false; /* nearly always: each level of precedence asks for its operators */
     const size_t n = strlen(token);
     if (strncmp(s->p, token, n)) return false;
     if (n == 1 && (*token == '<' || *token == '>' || *token == '!') && s->p[1] == '=') return false;
