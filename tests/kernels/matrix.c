@@ -1,7 +1,7 @@
 /* matrix.c: every template over its knobs and dtypes, on small awkward shapes.
  *
  *     kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
- *                   [--shard I/N] [--no-nvrtc] [--list] [--verbose]
+ *                   [--turn N] [--shard I/N] [--no-nvrtc] [--list] [--verbose]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -12,10 +12,12 @@
  *
  * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
  * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  knobs: also one with every legal
- * assignment of knobs; the dtypes that it is legal for take turns.  types: every assignment with all dtypes that it is
- * legal for.  all: every assignment for every case.  The table at the end says how many assignments are legal for some
- * case, how many variants were executed, and what that covers.  NVRTC compiles those of `pairs` only.  --shard takes
- * every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it has done.
+ * assignment of knobs; the dtypes that it is legal for take turns, and --turn N (or TENON_MATRIX_TURN, which
+ * tests/run.sh sets to the number of commits) moves all on by N, so that runs with N, N + 1, ... come to execute what
+ * `types` does. types: every assignment with all dtypes that it is legal for.  all: every assignment for every case.
+ * The table at the end says how many assignments are legal for some case, how many variants were executed, and what
+ * that covers.  NVRTC compiles those of `pairs` only.  --shard takes every Nth of them, from the Ith (0 to N - 1) on.
+ * Interrupted, it prints the table of what it has done.
  *
  * Kernels are compiled for the emulated device without optimization, unless TENON_EMU_FLAGS says otherwise: that takes
  * half the time, and checks more accesses.  Where results are compared with a GPU's, FMAs are contracted as they are
@@ -28,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "codegen/pool.h"
 #include "runtime/nvrtc_loader.h"
@@ -37,18 +40,28 @@ enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64 };
 typedef enum cover { PAIRS, KNOBS, TYPES, ALL, N_COVERS } cover;
 static const char *const cover_names[] = {"pairs", "knobs", "types", "all"};
 
+/* The cases are visited to count the dtypes of each assignment (for `knobs`), to choose variants, and to execute them.
+ */
+typedef enum phase { COUNT, CHOOSE, EXECUTE } phase;
+
 static struct {
     const char *template, *only, *variant; /* --template, --case, --variant */
     cover cover;
-    bool plans; /* this visit of the cases only counts what is legal */
+    phase phase;
     bool list, verbose, on_emu;
     gpu *gpu; /* NULL: not wanted */
     tn_nvrtc *rtc;
     tn_cache *cache;
-    unsigned failed, turn, top;
-    unsigned shard, shards, chosen; /* chosen: variants before sharding */
-    size_t alike, both;             /* variants whose results are the same bits on both devices; that ran on both */
+    unsigned failed, arch, top, turn; /* arch: the next one for NVRTC; turn: of the dtypes */
+    unsigned shard, shards, matched;  /* matched: variants before sharding */
+    unsigned char *picks;             /* of each variant visited, in order: EXECUTED, SHOWS */
+    size_t n_picks, cap_picks, at, chosen, done;
+    double start;
+    bool on_terminal;
+    size_t alike, both; /* variants whose results are the same bits on both devices; that ran on both */
 } run;
+
+enum { EXECUTED = 1, SHOWS = 2 }; /* SHOWS: something not yet seen, so NVRTC compiles it */
 
 static volatile sig_atomic_t interrupted;
 
@@ -131,14 +144,14 @@ static bool is_due(coverage *c, const tn_variant *v, const char *dtypes) {
     char all[200] = "";
     for (uint32_t i = 0; i < v->tpl->n_knobs; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
-    if (run.plans) {
+    if (run.phase == COUNT) {
         if (!note(c, "planned%s %s", all, dtypes)) find(c, "dtypes of%s", all)->times++;
         return false;
     }
     if (note(c, "assignment%s %s", all, dtypes)) return run.cover == ALL;
     const unsigned turn = note(c, "turn of%s", all), turns = find(c, "dtypes of%s", all)->times;
     c->legal += turn == 0;
-    return run.cover >= TYPES || (run.cover == KNOBS && turn == hash_of(all) / 2 % turns);
+    return run.cover >= TYPES || (run.cover == KNOBS && turn == (hash_of(all) / 2 + run.turn) % turns);
 }
 
 /* ---- one variant --------------------------------------------------------------------------------------------------
@@ -173,12 +186,12 @@ static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
 static void compile(const problem *p, const tn_variant *v, const char *text, size_t size) {
     const bool hopper = strstr(v->tpl->name, "wgmma") != NULL;
     for (unsigned a = 0; run.rtc && a < 4; ++a) {
-        if (hopper ? strcmp(archs[a], "sm_90a") != 0 : a != run.turn % 4) continue;
+        if (hopper ? strcmp(archs[a], "sm_90a") != 0 : a != run.arch % 4) continue;
         tn_kernel_bin bin;
         compile_for(p, v, text, size, archs[a], &bin);
         tn_kernel_bin_free(matrix_env, &bin);
     }
-    run.turn++;
+    run.arch++;
 }
 
 static void judge(problem *p, const tn_variant *v, outcome *o, const char *device) {
@@ -228,25 +241,57 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
     coverage_of(v->tpl)->executed++;
 }
 
-static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
-    if (interrupted) return;
+static void pick(unsigned char what) {
+    if (run.n_picks == run.cap_picks) {
+        run.cap_picks = run.cap_picks ? 2 * run.cap_picks : 1024;
+        run.picks = realloc(run.picks, run.cap_picks);
+        if (!run.picks) die("out of memory");
+    }
+    run.picks[run.n_picks++] = what;
+    run.chosen += what != 0;
+}
+
+static void choose(const problem *p, const tn_variant *v) {
     coverage *c = coverage_of(v->tpl);
-    char dtypes[32], *text;
-    size_t size;
+    char dtypes[32];
     dtypes_of(p->s, dtypes, sizeof dtypes);
-    const bool due = is_due(c, v, dtypes), news = !run.plans && shows_something(c, p->s, v, dtypes);
-    if (run.plans || (run.variant ? strcmp(run.variant, v->text) != 0 : !news && !due)) return;
-    if (run.chosen++ % run.shards != run.shard) return;
-    if (run.list) {
-        if (run.verbose) printf("%s/%s %s\n", p->name, p->kind, v->text);
+    const bool due = is_due(c, v, dtypes);
+    if (run.phase == COUNT) return;
+    const bool news = shows_something(c, p->s, v, dtypes);
+    const bool matches = run.variant ? strcmp(run.variant, v->text) == 0 : news || due;
+    if (!matches || run.matched++ % run.shards != run.shard) {
+        pick(0);
         return;
     }
+    pick(news || run.variant ? EXECUTED | SHOWS : EXECUTED);
+    if (run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, v->text);
+}
+
+static void show_progress(const tn_variant *v) {
+    if (!run.on_terminal) return;
+    const double seconds = tn_now() - run.start;
+    fprintf(stderr, "\r\033[K%zu of %zu variants, %s", run.done, run.chosen, v->tpl->name);
+    if (run.done) fprintf(stderr, ", about %.0f s left", seconds / (double)run.done * (double)(run.chosen - run.done));
+}
+
+static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
+    char *text;
+    size_t size;
+    if (interrupted) return;
+    if (run.phase != EXECUTE) {
+        choose(p, v);
+        return;
+    }
+    const unsigned char what = run.picks[run.at++];
+    if (!what) return;
+    show_progress(v);
     if (!p->ready) problem_prepare(p);
     if (tn_variant_source(matrix_env, v, &text, &size) != TN_OK) die("%s has no source", v->text);
     if (run.verbose) printf("%s %s %s\n", p->name, p->kind, v->text), fflush(stdout);
-    if (!run.gpu && (news || run.variant)) compile(p, v, text, size);
+    if (!run.gpu && (what & SHOWS)) compile(p, v, text, size);
     if (can_execute) execute(p, v, text, size);
     tn_free(matrix_env, text, size + 1);
+    run.done++;
 }
 
 /* ---- one kernel ---------------------------------------------------------------------------------------------------
@@ -274,7 +319,7 @@ static void check_template(problem *p, const tn_template *t, const tn_arch *arch
     size_t n;
     if (tn_enumerate(p->s, arch, t, 0, &v, &n) != TN_OK) die("%s: no variants\n%s", p->name, p->s->text);
     coverage *c = coverage_of(t);
-    if (n && !run.plans && !note(c, "case %s/%s", p->name, p->kind)) {
+    if (n && run.phase == CHOOSE && !note(c, "case %s/%s", p->name, p->kind)) {
         c->cases++;
         if (run.list && !run.verbose) printf("%s %s/%s\n", t->name, p->name, p->kind);
     }
@@ -326,7 +371,7 @@ static void print_table(double seconds) {
 
 static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
-    "                     [--cover pairs|knobs|types|all] [--shard I/N] [--no-nvrtc] [--list] [--verbose]\n"
+    "                     [--cover pairs|knobs|types|all] [--turn N] [--shard I/N] [--no-nvrtc] [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
 /* False: an exit code is in *rc. */
@@ -352,16 +397,25 @@ static bool open_devices(const char *device, bool nvrtc, int *rc) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {
-        {"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE}, {"case", 1, NULL, CASE},
-        {"variant", 1, NULL, VARIANT},   {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
-        {"no-nvrtc", 0, NULL, NO_NVRTC}, {"perf", 0, NULL, PERF},         {"top", 1, NULL, TOP},
-        {"list", 0, NULL, LIST},         {"verbose", 0, NULL, VERBOSE},   {0}};
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {{"device", 1, NULL, DEVICE},
+                                            {"template", 1, NULL, TEMPLATE},
+                                            {"case", 1, NULL, CASE},
+                                            {"variant", 1, NULL, VARIANT},
+                                            {"cover", 1, NULL, COVER},
+                                            {"shard", 1, NULL, SHARD},
+                                            {"turn", 1, NULL, TURN},
+                                            {"no-nvrtc", 0, NULL, NO_NVRTC},
+                                            {"perf", 0, NULL, PERF},
+                                            {"top", 1, NULL, TOP},
+                                            {"list", 0, NULL, LIST},
+                                            {"verbose", 0, NULL, VERBOSE},
+                                            {0}};
     bool nvrtc = true, perf = false;
     const char *device = "emu", *cover = "pairs", *shard = "0/1";
     char name[64];
     run.top = 4;
+    if (getenv("TENON_MATRIX_TURN")) run.turn = (unsigned)strtoul(getenv("TENON_MATRIX_TURN"), NULL, 10);
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (o) {
         case DEVICE: device = optarg; break;
         case TEMPLATE: run.template = optarg; break;
@@ -369,6 +423,7 @@ int main(int argc, char **argv) {
         case VARIANT: run.variant = optarg; break;
         case COVER: cover = optarg; break;
         case SHARD: shard = optarg; break;
+        case TURN: run.turn = (unsigned)strtoul(optarg, NULL, 10); break;
         case NO_NVRTC: nvrtc = false; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
@@ -394,18 +449,19 @@ int main(int argc, char **argv) {
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
     int rc;
-    const double start = tn_now();
+    run.start = tn_now();
+    run.on_terminal = isatty(2);
     if (open_devices(device, nvrtc, &rc)) {
-        run.plans = run.cover == KNOBS;
-        if (run.plans) each_case(false, run.only, check_kernel);
-        run.plans = false;
-        each_case(false, run.only, check_kernel);
-        if (!run.list) print_table(tn_now() - start);
+        for (run.phase = run.cover == KNOBS ? COUNT : CHOOSE; run.phase <= (run.list ? CHOOSE : EXECUTE); run.phase++)
+            each_case(false, run.only, check_kernel);
+        if (run.on_terminal) fprintf(stderr, "\r\033[K");
+        if (!run.list) print_table(tn_now() - run.start);
         rc = interrupted ? 128 + interrupted : run.failed != 0;
     }
     gpu_close(run.gpu);
     tn_nvrtc_close(run.rtc);
     tn_cache_close(run.cache);
     for (coverage *c = table; c->t; c++) free(c->facts);
+    free(run.picks);
     return rc;
 }
