@@ -6,13 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "codegen/build.h"
 #include "codegen/lt_match.h"
 #include "passes/pass.h"
-#include "runtime/nvrtc_loader.h"
 #include "tenon/compiler.h"
+#include "tests/unit/compile_env.h"
 
 #define DIGITS TENON_SOURCE_DIR "/examples/digits/"
 
@@ -105,27 +104,7 @@ END_TEST
 
 /* ---- whole compilations ---- */
 
-static char cache[64];
 static const char *const target[] = {"sm_90a"};
-
-static bool no_nvrtc(void) {
-    tn_nvrtc *rtc = NULL;
-    bool missing = tn_nvrtc_open(NULL, &rtc) != TN_OK;
-    tn_nvrtc_close(rtc);
-    if (missing) printf("skipped: NVRTC is not there\n");
-    return missing;
-}
-
-static void make_cache(void) {
-    strcpy(cache, "/tmp/tenon-test-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(cache));
-}
-
-static void remove_cache(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", cache);
-    ck_assert_int_eq(system(command), 0);
-}
 
 static char last_error[400];
 

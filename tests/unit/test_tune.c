@@ -1,20 +1,17 @@
 /* test_tune.c: tuning without a GPU: which candidates are built, the reference, and whole tuned compilations on the
  * mock driver, where every kernel does nothing and is found right unless the test says otherwise. */
 #include <check.h>
-#include <dlfcn.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "codegen/tune_internal.h"
 #include "passes/pass.h"
-#include "runtime/nvrtc_loader.h"
 #include "tenon/compiler.h"
-#include "tenon/tenon.h"
-#include "tests/unit/mock_cuda.h"
+#include "tests/unit/compile_env.h"
+#include "tests/unit/mock_runtime.h"
 
 /* ---- search ---- */
 
@@ -134,8 +131,6 @@ END_TEST
 
 /* ---- whole compilations on the mock ---- */
 
-static char cache[64];
-static mock_cuda *mock;
 static atomic_long live;
 static char errors[2000];
 static int steps_left;
@@ -165,44 +160,12 @@ static bool count_steps(void *user, const tn_progress *p) {
 
 static const tn_env env = {.alloc = count_alloc, .diag = keep_errors, .progress = count_steps};
 
-static void make_cache(void) {
-    strcpy(cache, "/tmp/tenon-test-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(cache));
-}
-
-static void remove_cache(void) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", cache);
-    ck_assert_int_eq(system(command), 0);
-}
-
-static bool no_nvrtc(void) {
-    tn_nvrtc *rtc = NULL;
-    const bool missing = tn_nvrtc_open(NULL, &rtc) != TN_OK;
-    tn_nvrtc_close(rtc);
-    if (missing) printf("skipped: NVRTC is not there\n");
-    return missing;
-}
-
-/* Each test runs in a process of its own, so that the mock starts afresh. */
-static void use_mock(void) {
-    void *lib = dlopen(TENON_MOCK_CUDA, RTLD_NOW);
-    ck_assert_msg(lib != NULL, "%s", dlerror());
-    mock_cuda_get_fn get;
-    *(void **)&get = dlsym(lib, "mock_cuda_get");
-    mock = get();
-    mock->other_kernels = 1;
-    setenv("TENON_LIBCUDA", TENON_MOCK_CUDA, 1);
-    setenv("TENON_LIBCUBLASLT", TENON_MOCK_CUDA, 1);
-}
-
 /* The digit classifier, tuned; winners are looked for each time, machine code comes from the cache. */
 static tn_status compile(double seconds, size_t *size) {
     tn_status s;
     void *data = NULL;
-    char command[128];
-    snprintf(command, sizeof command, "rm -f %s/tune-*", cache);
-    ck_assert_int_eq(system(command), 0);
+    remove_from_cache("tune-*");
+    mock->other_kernels = 1;
     *errors = 0;
     tn_graph *g = tn_import_onnx(&env, TENON_SOURCE_DIR "/examples/digits/digits.onnx", NULL, &s);
     if (!g) return s;
@@ -217,15 +180,7 @@ static tn_status compile(double seconds, size_t *size) {
     }
     tn_graph_free(g);
     ck_assert_int_eq(atomic_load(&live), 0);
-    ck_assert_int_eq(mock->live_allocs, 0);
-    ck_assert_int_eq(mock->live_modules, 0);
-    ck_assert_int_eq(mock->live_streams, 0);
-    ck_assert_int_eq(mock->live_graphs, 0);
-    ck_assert_int_eq(mock->live_execs, 0);
-    ck_assert_int_eq(mock->live_events, 0);
-    ck_assert_int_eq(mock->live_lt, 0);
-    ck_assert_int_eq(mock->retained, 0);
-    ck_assert_str_eq(mock->violation, "");
+    check_all_freed();
     return s;
 }
 
@@ -298,7 +253,7 @@ int main(void) {
     t = tcase_create("mock");
     tcase_set_timeout(t, 240);
     tcase_add_unchecked_fixture(t, make_cache, remove_cache);
-    tcase_add_checked_fixture(t, use_mock, NULL);
+    tcase_add_checked_fixture(t, setup, NULL);
     tcase_add_test(t, tunes_every_spec);
     tcase_add_test(t, names_the_layer_where_nothing_is_right);
     tcase_add_test(t, keeps_its_deadline);
