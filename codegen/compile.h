@@ -46,7 +46,7 @@ typedef struct tn_compilation {
     bool cancelled, past_deadline;
 
     tn_env job_env; /* for jobs: the caller's without progress, which belongs to the thread that called tn_compile */
-    pthread_mutex_t mutex; /* guards works[].pending and .has_kernel, and what follows */
+    pthread_mutex_t mutex; /* guards works[].pending and what follows */
     pthread_cond_t built_one;
     uint64_t built, to_build;
     double build_s, reference_s; /* of all threads together */

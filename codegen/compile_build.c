@@ -1,6 +1,6 @@
 /* compile_build.c: jobs on the pool's threads: builds of candidates, and references.
  *
- * Past the deadline a spec that has a kernel is given no other. */
+ * Past the deadline each spec is given one kernel, and no reference. */
 #include <stdio.h>
 #include <string.h>
 
@@ -21,12 +21,8 @@ static void build_candidate(tn_compilation *c, tn_candidate *x) {
     }
 }
 
-static bool too_late(tn_compilation *c, tn_work *w) {
-    if (!c->tuning || tn_now() < c->deadline) return false;
-    pthread_mutex_lock(&c->mutex);
-    bool has_kernel = w->has_kernel;
-    pthread_mutex_unlock(&c->mutex);
-    return has_kernel;
+static bool too_late(const tn_compilation *c, const tn_candidate *x) {
+    return c->tuning && tn_now() > c->deadline && x != &x->work->c[x->work->must];
 }
 
 static void run_build(void *arg) {
@@ -34,14 +30,13 @@ static void run_build(void *arg) {
     tn_work *w = x->work;
     tn_compilation *c = w->owner;
     const double start = tn_now();
-    if (!too_late(c, w))
+    if (!too_late(c, x))
         build_candidate(c, x);
     else
         snprintf(x->note, sizeof x->note, "not built before the deadline");
     pthread_mutex_lock(&c->mutex);
     c->build_s += tn_now() - start;
     w->pending--;
-    w->has_kernel |= x->bin.cubin != NULL;
     c->built++;
     pthread_cond_broadcast(&c->built_one);
     pthread_mutex_unlock(&c->mutex);
@@ -63,7 +58,8 @@ static void run_reference(void *arg) {
     tn_work *w = arg;
     tn_compilation *c = w->owner;
     const double start = tn_now();
-    w->reference_status = tn_reference_make(&c->job_env, w->spec, &w->reference);
+    w->reference_status =
+        start < c->deadline ? tn_reference_make(&c->job_env, w->spec, &w->reference) : TN_E_UNSUPPORTED;
     pthread_mutex_lock(&c->mutex);
     c->reference_s += tn_now() - start;
     w->pending--;

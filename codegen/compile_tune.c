@@ -2,8 +2,7 @@
  *
  * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
  * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
- * References are made a few specs ahead.  At the deadline nothing more is built for a spec that has a kernel, and
- * untimed specs take the cost model's choice. */
+ * References are made a few specs ahead.  Past the deadline a spec that has not raced takes the cost model's choice. */
 #include <stdio.h>
 #include <string.h>
 
@@ -30,8 +29,9 @@ static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
 }
 
 tn_status tn_start_tuning(tn_compilation *c, tn_work *w) {
-    if (w->from_cache) return tn_start_build(c, w, w->winner, false);
+    if (w->from_cache) return tn_start_build(c, w, w->must = w->winner, false);
     tn_search_first(w, FIRST);
+    while (w->must + 1 < w->n && !w->c[w->must].wanted) w->must++;
     return start_wanted(c, w, false);
 }
 
@@ -58,11 +58,11 @@ static void drop_reference(pipeline *p, tn_work *w) {
 
 /* ---- the end of a work ---- */
 
-/* Whatever builds, in the cost model's order. */
+/* The first that builds, in the cost model's order. */
 static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
-    while (!tn_choose_first(w)) {
-        if (!tn_search_more(w, 1, 1)) return tn_no_candidate(c, w);
-        tn_status s = start_wanted(c, w, true);
+    for (w->must = 0; !tn_choose_first(w); w->must++) {
+        if (w->must == w->n) return tn_no_candidate(c, w);
+        tn_status s = tn_start_build(c, w, w->must, true);
         if (s == TN_OK) s = tn_wait_jobs(c, w);
         if (s != TN_OK) return s;
     }

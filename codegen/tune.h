@@ -42,8 +42,8 @@ typedef struct tn_work {
     size_t n, cap;
     size_t winner; /* index, valid once chosen */
     bool chosen, from_cache, tuned;
-    uint32_t pending; /* jobs not finished; this and has_kernel are guarded by the compiler's lock */
-    bool has_kernel;  /* one candidate is built */
+    uint32_t pending; /* jobs not finished; guarded by the compiler's lock */
+    size_t must;      /* the candidate that is built even past the deadline */
     void *owner;      /* the compilation, for jobs */
     struct tn_reference *reference;
     tn_status reference_status;

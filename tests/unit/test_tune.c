@@ -1,6 +1,7 @@
 /* test_tune.c: tuning without a GPU: which candidates are built, the reference, and whole tuned compilations on the
  * mock driver, where every kernel does nothing and is found right unless the test says otherwise. */
 #include <check.h>
+#include <dirent.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -169,7 +170,7 @@ static tn_status compile(double seconds, size_t *size) {
     *errors = 0;
     tn_graph *g = tn_import_onnx(&env, TENON_SOURCE_DIR "/examples/digits/digits.onnx", NULL, &s);
     if (!g) return s;
-    const tn_compile_options o = {.precision = TN_FP16, .cache_dir = cache, .threads = 2, .tune_seconds = seconds};
+    const tn_compile_options o = {.precision = TN_FP16, .cache_dir = cache, .threads = 8, .tune_seconds = seconds};
     s = tn_compile_memory(g, &o, &data, size);
     if (s == TN_OK) {
         tn_status loaded;
@@ -206,10 +207,25 @@ START_TEST(names_the_layer_where_nothing_is_right) {
 }
 END_TEST
 
+static int cubins_in_cache(void) {
+    int n = 0;
+    DIR *d = opendir(cache);
+    for (struct dirent *e; d && (e = readdir(d));) n += !strncmp(e->d_name, "cubin-", 6);
+    if (d) closedir(d);
+    return n;
+}
+
+/* Past the deadline one kernel of each spec is built, and nothing runs. */
 START_TEST(keeps_its_deadline) {
     size_t size;
     if (no_nvrtc()) return;
+    remove_from_cache("*");
     ck_assert_msg(compile(1e-6, &size) == TN_OK, "%s", errors);
+    const int late = cubins_in_cache();
+    ck_assert_int_eq(mock->graph_launches, 0);
+    ck_assert_msg(compile(60, &size) == TN_OK, "%s", errors);
+    ck_assert_int_gt(late, 0);
+    ck_assert_int_ge(cubins_in_cache(), 4 * late);
 }
 END_TEST
 
