@@ -104,10 +104,10 @@ static tn_status race_again(pipeline *p) {
 
 /* To the device; where there is no room, once the works that are there are done. */
 static tn_status begin(pipeline *p, tn_work *w) {
-    tn_status s = tn_tuning_begin(p->c->tuner, w, w->reference, &w->tuning);
+    tn_status s = tn_tuning_begin(p->c->tuner, w, w->reference, p->n_open > 0, &w->tuning);
     if (s == TN_OK || !p->n_open) return s;
     for (s = TN_OK; s == TN_OK && p->n_open;) s = race_again(p);
-    return s == TN_OK ? tn_tuning_begin(p->c->tuner, w, w->reference, &w->tuning) : s;
+    return s == TN_OK ? tn_tuning_begin(p->c->tuner, w, w->reference, false, &w->tuning) : s;
 }
 
 static tn_status race_first(pipeline *p, tn_work *w) {
@@ -119,7 +119,7 @@ static tn_status race_first(pipeline *p, tn_work *w) {
     if (tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) return close_work(c, w);
     s = start_wanted(c, w, true);
     if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
-    p->open[p->n_open++] = w;
+    if (s == TN_OK) p->open[p->n_open++] = w;
     return s;
 }
 

@@ -365,13 +365,13 @@ static tn_status reported(const tn_tuning *x, tn_status s) {
     return s;
 }
 
-tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, tn_tuning **out) {
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out) {
     const double start = tn_now();
     tn_tuning *x = *out = tn_alloc(t->env, sizeof *x);
     if (!x) return TN_E_MEMORY;
     *x = (tn_tuning){.t = t, .w = w};
     *t->last_error = 0;
-    const tn_status s = reported(x, tn_tune_data_make(t, w->spec, r, &x->d));
+    const tn_status made = tn_tune_data_make(t, w->spec, r, &x->d), s = quiet ? made : reported(x, made);
     t->info.upload_s += tn_now() - start;
     if (s != TN_OK) tn_free(t->env, x, sizeof *x), *out = NULL;
     return s;

@@ -78,8 +78,9 @@ void tn_reference_free(tn_reference *r); /* NULL allowed */
 /* About what a reference of s occupies while it is made. */
 size_t tn_reference_bytes(const tn_spec *s);
 
-/* Puts the work's data on the device; the reference is not needed afterwards. */
-tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, tn_tuning **out);
+/* Puts the work's data on the device; the reference is not needed afterwards.  quiet: the caller will try again, so an
+ * error is not told. */
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out);
 /* Checks the candidates that are built and not checked yet, then times them beside those still in the race, until
  * `deadline` (tn_now seconds); fills us, cold_us, max_abs, max_rel, out and note of each.  Errors of single candidates
  * only disqualify them; an error returned here is one of the device or of memory. */

@@ -82,7 +82,7 @@ static tn_status tune(tn_work *w) {
     tn_reference *r;
     tn_tuning *x = NULL;
     tn_status st = tn_reference_make(matrix_env, w->spec, &r);
-    if (st == TN_OK) st = tn_tuning_begin(perf.tuner, w, r, &x);
+    if (st == TN_OK) st = tn_tuning_begin(perf.tuner, w, r, false, &x);
     if (st == TN_OK) st = tn_tuning_race(x, tn_now() + 20);
     tn_tuning_end(x);
     tn_reference_free(r);

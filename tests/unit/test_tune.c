@@ -132,7 +132,8 @@ END_TEST
 
 /* ---- whole compilations on the mock ---- */
 
-static atomic_long live;
+static atomic_long live, allocs; /* blocks alive; allocations so far */
+static long failing_alloc;       /* the one that fails; 0: none */
 static char errors[2000];
 static int steps_left;
 
@@ -143,6 +144,7 @@ static void *count_alloc(void *user, void *p, size_t old_size, size_t size) {
         free(p);
         return NULL;
     }
+    if (atomic_fetch_add(&allocs, 1) + 1 == failing_alloc) return NULL;
     void *q = realloc(p, size);
     if (q && !p) atomic_fetch_add(&live, 1);
     return q;
@@ -239,10 +241,25 @@ START_TEST(lives_with_a_full_device) {
         mock->fail_skip = k;
         mock->fail_code = CUDA_ERROR_OUT_OF_MEMORY;
         const tn_status s = compile(60, &size);
-        ck_assert_msg(s == TN_OK || strlen(errors) > 0, "allocation %d: no error is told", k);
+        ck_assert_msg((s == TN_OK) == !*errors, "allocation %d: %s, but told is \"%s\"", k, tn_status_text(s), errors);
         done += s == TN_OK && mock->fail_skip < 0;
     }
     ck_assert_int_gt(done, 0);
+}
+END_TEST
+
+START_TEST(running_out_of_memory) {
+    size_t size;
+    if (no_nvrtc()) return;
+    ck_assert_int_eq(compile(60, &size), TN_OK);
+    const long total = atomic_load(&allocs);
+    for (long n = 1; n < total; n += 1 + total / 30) {
+        atomic_store(&allocs, 0);
+        failing_alloc = n;
+        const tn_status s = compile(60, &size);
+        ck_assert_msg(s == TN_OK || s == TN_E_MEMORY, "allocation %ld of %ld: %s (%s)", n, total, tn_status_text(s),
+                      errors);
+    }
 }
 END_TEST
 
@@ -275,6 +292,7 @@ int main(void) {
     tcase_add_test(t, keeps_its_deadline);
     tcase_add_test(t, lives_with_a_full_device);
     tcase_add_test(t, cancelling_leaves_nothing);
+    tcase_add_test(t, running_out_of_memory);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
