@@ -1,8 +1,10 @@
 /* nvrtc_loader.c: see nvrtc_loader.h. */
 #include "runtime/nvrtc_loader.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/dl.h"
 
@@ -25,8 +27,17 @@ static tn_status load(const tn_env *env, tn_nvrtc *rtc) {
     return tn_nvrtc_check(env, rtc, rtc->nvrtcVersion(&rtc->major, &rtc->minor), "nvrtcVersion", "");
 }
 
+/* NVRTC 13.0 reads beyond a buffer where the working directory has been removed. */
+static bool is_nowhere(void) {
+    char dir[4096];
+    return !getcwd(dir, sizeof dir) && errno == ENOENT;
+}
+
 tn_status tn_nvrtc_open(const tn_env *env, tn_nvrtc **out) {
     *out = NULL;
+    if (is_nowhere())
+        return tn_fail(env, TN_E_IO, "", "change to a folder that exists",
+                       "NVRTC needs a working directory, and this one has been removed");
     tn_nvrtc *rtc = tn_alloc(env, sizeof *rtc);
     if (!rtc) return tn_fail(env, TN_E_MEMORY, "", "", "out of memory");
     rtc->env = env;

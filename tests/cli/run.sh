@@ -50,6 +50,9 @@ done
 expect "bad shape" 2 'write NAME=' "$tenon" opt "$digits/digits.onnx" --shape 1x3
 expect "bad precision" 2 'use fp32' "$tenon" opt "$digits/digits.onnx" --precision fp7
 expect "unknown target" 2 'unknown architecture' "$tenon" compile "$digits/digits.onnx" -o "$work/x.plan" --no-gpu --target sm_1
+mkdir "$work/gone"
+expect "a working directory that is gone" 4 'has been removed' bash -c 'cd "$1" && rmdir "$1" && shift && "$@"' - "$work/gone" "$(realpath "$tenon")" compile "$(realpath "$digits/digits.onnx")" -o "$work/x.plan" --no-gpu --target sm_90a --cache ""
+absent "a working directory that is gone" "$work/x.plan"
 absent "unknown target" "$work/x.plan"
 
 # ---- the reference, without a GPU
