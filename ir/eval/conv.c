@@ -55,16 +55,22 @@ static int64_t chunk_of(int64_t rows, int64_t positions) {
 
 /* ---- convolution ------------------------------------------------------------------------------------------------- */
 
+/* The k in [0, n) for which start + k * step is in [0, size): [*lo, *hi), empty if *lo >= *hi. */
+static void clip(int64_t start, int64_t step, int64_t size, int64_t n, int64_t *lo, int64_t *hi) {
+    *lo = start >= 0 ? 0 : (-start + step - 1) / step;
+    *hi = start >= size ? 0 : (size - 1 - start) / step + 1;
+    *lo = *lo > n ? n : *lo;
+    *hi = *hi > n ? n : *hi;
+}
+
 /* One run of output positions (od, oh, from..from+n) under one tap: out[j] = x at the tap, 0 outside. */
 static void unroll_run(const tn_ev *c, const tn_window *w, int64_t base, const int64_t tap[3], int64_t od, int64_t oh,
                        int64_t from, int64_t n, double *out) {
     int64_t d = od * w->stride[0] - w->before[0] + tap[0] * w->dilation[0];
     int64_t h = oh * w->stride[1] - w->before[1] + tap[1] * w->dilation[1];
     int64_t start = from * w->stride[2] - w->before[2] + tap[2] * w->dilation[2], s = w->stride[2];
-    int64_t lo = start >= 0 ? 0 : (-start + s - 1) / s; /* first j inside the row */
-    int64_t hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / s + 1;
-    lo = lo > n ? n : lo;
-    hi = hi > n ? n : hi;
+    int64_t lo, hi; /* the j inside the row */
+    clip(start, s, w->x.size[2], n, &lo, &hi);
     if (d < 0 || d >= w->x.size[0] || h < 0 || h >= w->x.size[1] || hi <= lo) {
         memset(out, 0, (size_t)n * sizeof *out);
         return;
@@ -133,9 +139,8 @@ static void unroll_window(const tn_ev *c, const conv *v, int64_t base, int64_t p
     const int64_t run = w->kernel[2] * v->cg, d = w->dilation[2];
     const int64_t od = p / w->y.size[2] / w->y.size[1], oh = p / w->y.size[2] % w->y.size[1], ow = p % w->y.size[2];
     const int64_t start = ow * w->stride[2] - w->before[2];
-    int64_t lo = start >= 0 ? 0 : (-start + d - 1) / d; /* taps [lo, hi) fall on the row */
-    int64_t hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / d + 1;
-    if (hi > w->kernel[2]) hi = w->kernel[2];
+    int64_t lo, hi; /* the taps that fall on the row */
+    clip(start, d, w->x.size[2], w->kernel[2], &lo, &hi);
     for (int64_t kd = 0; kd < w->kernel[0]; kd++)
         for (int64_t kh = 0; kh < w->kernel[1]; kh++, out += run) {
             const int64_t id = od * w->stride[0] - w->before[0] + kd * w->dilation[0];
@@ -185,9 +190,8 @@ static tn_status conv_rows(tn_ev *c, const conv *v) {
 /* Adds one tap of a channel plane, times `weight`, to the output plane. */
 static void add_tap(const tn_window *w, const double *x, const int64_t tap[3], double weight, double *y) {
     int64_t s = w->stride[2], start = tap[2] * w->dilation[2] - w->before[2];
-    int64_t lo = start >= 0 ? 0 : (-start + s - 1) / s,
-            hi = start >= w->x.size[2] ? 0 : (w->x.size[2] - 1 - start) / s + 1;
-    if (hi > w->y.size[2]) hi = w->y.size[2];
+    int64_t lo, hi;
+    clip(start, s, w->x.size[2], w->y.size[2], &lo, &hi);
     for (int64_t od = 0; od < w->y.size[0]; od++)
         for (int64_t oh = 0; oh < w->y.size[1]; oh++) {
             int64_t d = od * w->stride[0] - w->before[0] + tap[0] * w->dilation[0];
