@@ -1,6 +1,5 @@
 /* compile.h: the state of one tn_compile call, shared by the files that list candidates, build, tune and write the
- * plan.
- */
+ * plan. */
 #ifndef TENON_COMPILE_H
 #define TENON_COMPILE_H
 

@@ -2,7 +2,6 @@
  *
  * Past the deadline each spec is given one kernel, and no reference. */
 #include <stdio.h>
-#include <string.h>
 
 #include "codegen/compile.h"
 

@@ -45,7 +45,6 @@ static tn_status add_variants(tn_compilation *c, tn_work *w) {
         if (!x) break;
         x->v = v[k];
         x->predicted_us = v[k].cost_us;
-        x->max_abs = x->max_rel = -1;
         snprintf(x->text, sizeof x->text, "%s", v[k].text);
     }
     s = k == n ? TN_OK : TN_E_MEMORY;

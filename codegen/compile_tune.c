@@ -82,12 +82,6 @@ static tn_status close_work(tn_compilation *c, tn_work *w) {
 
 /* ---- races ---- */
 
-static bool has_right_one(const tn_work *w) {
-    for (size_t k = 0; k < w->n; k++)
-        if (!w->c[k].out && w->c[k].us > 0) return true;
-    return false;
-}
-
 static tn_status race_again(pipeline *p) {
     tn_compilation *c = p->c;
     tn_work *w = p->open[0];
@@ -96,7 +90,7 @@ static tn_status race_again(pipeline *p) {
     do {
         s = tn_wait_jobs(c, w);
         if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
-        if (s != TN_OK || has_right_one(w) || tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) break;
+        if (s != TN_OK || tn_best_us(w) > 0 || tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) break;
         s = start_wanted(c, w, true);
     } while (s == TN_OK);
     return s == TN_OK ? close_work(c, w) : s;

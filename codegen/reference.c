@@ -4,11 +4,9 @@
  * reference is the region evaluated in float64.  A large layer takes a second of one core, so the compiler makes these
  * beside the builds; nothing here touches the device or changes the graph. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "codegen/tune_internal.h"
-#include "ir/eval/eval.h"
 
 static uint64_t next_random(uint64_t *x) { /* xorshift64*, Vigna 2016 */
     *x ^= *x >> 12, *x ^= *x << 25, *x ^= *x >> 27;

@@ -56,9 +56,7 @@ static double expected_us(const tn_work *w, const tn_candidate *c) {
 }
 
 size_t tn_search_more(tn_work *w, size_t most, double factor) {
-    double best = 0;
-    for (size_t k = 0; k < w->n; k++)
-        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
+    const double best = tn_best_us(w);
     size_t n = 0;
     for (; n < most; n++) {
         tn_candidate *next = NULL;

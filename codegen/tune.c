@@ -28,6 +28,13 @@ tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
     return &w->c[w->n++];
 }
 
+double tn_best_us(const tn_work *w) {
+    double best = 0;
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
+    return best;
+}
+
 void tn_candidate_free(const tn_env *env, tn_candidate *c) {
     if (c->v.tpl) tn_variant_free(env, &c->v);
     if (c->source) tn_free(env, c->source, c->source_size + 1);
@@ -276,15 +283,8 @@ static tn_status time_candidate(runner *r, uint32_t calls, uint32_t replays, dou
     return TN_OK;
 }
 
-static double best_time(const tn_work *w) {
-    double best = 0;
-    for (size_t k = 0; k < w->n; k++)
-        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
-    return best;
-}
-
 static void drop_slow(tn_work *w, double factor, int round) {
-    double best = best_time(w);
+    double best = tn_best_us(w);
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].out && w->c[k].us > factor * best) {
             w->c[k].out = true;
@@ -385,7 +385,7 @@ tn_status tn_tuning_race(tn_tuning *x, double deadline) {
 void tn_tuning_end(tn_tuning *x) {
     if (!x) return;
     tn_work *w = x->w;
-    const double best = best_time(w);
+    const double best = tn_best_us(w);
     for (size_t k = 0; k < w->n && !w->chosen; k++)
         if (!w->c[k].out && w->c[k].us > 0 && w->c[k].us == best) {
             w->winner = k;

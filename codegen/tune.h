@@ -95,6 +95,8 @@ size_t tn_search_first(tn_work *w, size_t most);
  * off those of the candidates most like them were.  Returns how many. */
 size_t tn_search_more(tn_work *w, size_t most, double factor);
 
+/* Microseconds of the fastest right candidate so far; 0: there is none. */
+double tn_best_us(const tn_work *w);
 void tn_candidate_free(const tn_env *env, tn_candidate *c);
 /* A new zeroed candidate at the end of w->c, or NULL when out of memory. */
 tn_candidate *tn_work_add(const tn_env *env, tn_work *w);
