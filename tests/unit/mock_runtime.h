@@ -119,6 +119,15 @@ static inline void enqueue_right(tn_context *c, buffers *b) {
     ck_assert_msg(sample_right(b->x, b->y, b->n), "ran: %s", mock->ran);
 }
 
+/* An exit code. */
+static inline int run_suite(Suite *s) {
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
+
 /* Runs the tests; an exit code. */
 static inline int run_all(const char *suite, const TTest *const *tests, size_t n) {
     Suite *s = suite_create(suite);
@@ -127,11 +136,7 @@ static inline int run_all(const char *suite, const TTest *const *tests, size_t n
     tcase_set_timeout(t, 60);
     for (size_t k = 0; k < n; k++) tcase_add_test(t, tests[k]);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }
 
 #endif

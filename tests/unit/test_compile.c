@@ -2,7 +2,6 @@
  * memory. */
 #include <check.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,25 +218,6 @@ static bool stop_at(void *user, const tn_progress *p) {
     (void)p;
     int *left = user;
     return --*left > 0;
-}
-
-/* Fails the n-th allocation and counts what is live. */
-typedef struct failing {
-    atomic_long left, live;
-} failing;
-
-static void *fail_alloc(void *user, void *p, size_t old_size, size_t size) {
-    failing *f = user;
-    (void)old_size;
-    if (size == 0) {
-        if (p) atomic_fetch_sub(&f->live, 1);
-        free(p);
-        return NULL;
-    }
-    if (atomic_fetch_sub(&f->left, 1) == 1) return NULL;
-    void *q = realloc(p, size);
-    if (q && !p) atomic_fetch_add(&f->live, 1);
-    return q;
 }
 
 /* Cancelled at every step in turn, also while builds wait in the queue. */

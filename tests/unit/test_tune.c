@@ -3,7 +3,6 @@
 #include <check.h>
 #include <dirent.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,23 +131,9 @@ END_TEST
 
 /* ---- whole compilations on the mock ---- */
 
-static atomic_long live, allocs; /* blocks alive; allocations so far */
-static long failing_alloc;       /* the one that fails; 0: none */
+static failing heap;
 static char errors[2000];
 static int steps_left;
-
-static void *count_alloc(void *user, void *p, size_t old_size, size_t size) {
-    (void)user, (void)old_size;
-    if (size == 0) {
-        if (p) atomic_fetch_sub(&live, 1);
-        free(p);
-        return NULL;
-    }
-    if (atomic_fetch_add(&allocs, 1) + 1 == failing_alloc) return NULL;
-    void *q = realloc(p, size);
-    if (q && !p) atomic_fetch_add(&live, 1);
-    return q;
-}
 
 static void keep_errors(void *user, const tn_diag *d) {
     (void)user;
@@ -161,7 +146,7 @@ static bool count_steps(void *user, const tn_progress *p) {
     return --steps_left != 0;
 }
 
-static const tn_env env = {.alloc = count_alloc, .diag = keep_errors, .progress = count_steps};
+static const tn_env env = {.alloc = fail_alloc, .alloc_user = &heap, .diag = keep_errors, .progress = count_steps};
 
 /* The digit classifier, tuned; winners are looked for each time, machine code comes from the cache. */
 static tn_status compile(double seconds, size_t *size) {
@@ -182,7 +167,7 @@ static tn_status compile(double seconds, size_t *size) {
         tn_free(&env, data, *size);
     }
     tn_graph_free(g);
-    ck_assert_int_eq(atomic_load(&live), 0);
+    ck_assert_int_eq(atomic_load(&heap.live), 0);
     check_all_freed();
     return s;
 }
@@ -252,10 +237,9 @@ START_TEST(running_out_of_memory) {
     size_t size;
     if (no_nvrtc()) return;
     ck_assert_int_eq(compile(60, &size), TN_OK);
-    const long total = atomic_load(&allocs);
+    const long total = -atomic_load(&heap.left); /* nothing fails below 1 */
     for (long n = 1; n < total; n += 1 + total / 30) {
-        atomic_store(&allocs, 0);
-        failing_alloc = n;
+        atomic_store(&heap.left, n);
         const tn_status s = compile(60, &size);
         ck_assert_msg(s == TN_OK || s == TN_E_MEMORY, "allocation %ld of %ld: %s (%s)", n, total, tn_status_text(s),
                       errors);
@@ -294,9 +278,5 @@ int main(void) {
     tcase_add_test(t, cancelling_leaves_nothing);
     tcase_add_test(t, running_out_of_memory);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }
