@@ -6,7 +6,7 @@
 #include "codegen/codegen.h"
 #include "runtime/nvrtc_loader.h"
 
-/* Starts each line that says which file the following lines come from. */
+/* Starts each line that says where the following lines come from: FILE:LINE. */
 #define TN_SOURCE_MARK "//// "
 
 /* The self-contained source of a variant; *size excludes the terminating zero; freed with tn_free(env, *text, *size +

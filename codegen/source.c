@@ -37,10 +37,10 @@ static void put(unit *u, const char *s, size_t n) {
     u->text[u->n] = 0;
 }
 
-static void puts_line(unit *u, const char *a, const char *b) {
-    put(u, a, strlen(a));
-    put(u, b, strlen(b));
-    put(u, "\n", 1);
+static void mark(unit *u, const char *file, unsigned line) {
+    char text[128];
+    const int n = snprintf(text, sizeof text, TN_SOURCE_MARK "%s:%u\n", file, line);
+    put(u, text, (size_t)n);
 }
 
 static const char *find_header(const unit *u, const char *name) {
@@ -77,8 +77,9 @@ static bool include_line(const char *line, size_t n, char *name, size_t size) {
 
 static void expand(unit *u, const char *file, const char *text) {
     if (u->status != TN_OK || seen(u, text)) return;
-    puts_line(u, TN_SOURCE_MARK, file);
-    for (const char *line = text; *line && u->status == TN_OK;) {
+    mark(u, file, 1);
+    unsigned number = 1;
+    for (const char *line = text; *line && u->status == TN_OK; number++) {
         size_t n = strcspn(line, "\n");
         char name[64];
         if (include_line(line, n, name, sizeof name)) {
@@ -89,7 +90,7 @@ static void expand(unit *u, const char *file, const char *text) {
                 return;
             }
             expand(u, name, inner);
-            puts_line(u, TN_SOURCE_MARK, file);
+            mark(u, file, number + 1);
         } else if (n >= 12 && !memcmp(line, "#pragma once", 12)) {
             put(u, "\n", 1); /* lines keep their numbers */
         } else {

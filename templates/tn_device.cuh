@@ -38,6 +38,15 @@ struct tn_u4x2 { unsigned char bits; };
 struct alignas(16) tn_bits16 { unsigned x, y, z, w; };
 struct alignas(8) tn_bits8 { unsigned x, y; };
 
+// The same as one access.
+#ifdef TN_HOST
+typedef unsigned __int128 tn_word16; // not a struct, whose copy some compilers take for one of bytes
+typedef unsigned long long tn_word8;
+#else
+typedef tn_bits16 tn_word16;
+typedef tn_bits8 tn_word8;
+#endif
+
 // ---- leaf functions: one instruction each ------------------------------------------------------------------------------
 
 // Lets the next kernel of the stream become resident, and waits until the previous one has finished and its writes are seen.
@@ -143,7 +152,7 @@ TN_DEV float tn_min_nan(float a, float b) {
 // Loads through the read-only path: only for memory that no kernel writes (weights).
 TN_DEV tn_bits16 tn_ldg16(const void *p) {
 #ifdef TN_HOST
-    return *(const tn_bits16 *)p;
+    return __builtin_bit_cast(tn_bits16, *(const tn_word16 *)p);
 #else
     tn_bits16 v;
     asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
@@ -152,7 +161,7 @@ TN_DEV tn_bits16 tn_ldg16(const void *p) {
 }
 TN_DEV tn_bits8 tn_ldg8(const void *p) {
 #ifdef TN_HOST
-    return *(const tn_bits8 *)p;
+    return __builtin_bit_cast(tn_bits8, *(const tn_word8 *)p);
 #else
     tn_bits8 v;
     asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
@@ -282,24 +291,24 @@ template <typename T, int N> struct tn_pack {
 template <int BYTES> struct tn_access; // the access of that many bytes
 template <> struct tn_access<16> {
     TN_DEV void load(void *d, const void *s) {
-        *(tn_bits16 *)d = *(const tn_bits16 *)s;
+        *(tn_word16 *)d = *(const tn_word16 *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
         *(tn_bits16 *)d = tn_ldg16(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        *(tn_bits16 *)d = *(const tn_bits16 *)s;
+        *(tn_word16 *)d = *(const tn_word16 *)s;
     }
 };
 template <> struct tn_access<8> {
     TN_DEV void load(void *d, const void *s) {
-        *(tn_bits8 *)d = *(const tn_bits8 *)s;
+        *(tn_word8 *)d = *(const tn_word8 *)s;
     }
     TN_DEV void load_const(void *d, const void *s) {
         *(tn_bits8 *)d = tn_ldg8(s);
     }
     TN_DEV void store(void *d, const void *s) {
-        *(tn_bits8 *)d = *(const tn_bits8 *)s;
+        *(tn_word8 *)d = *(const tn_word8 *)s;
     }
 };
 template <> struct tn_access<4> {

@@ -46,7 +46,7 @@ template <int N> TN_DEV void tn_cp_async_wait() {
 
 TN_DEV void tn_sts16(unsigned addr, tn_bits16 v) {
 #ifdef TN_HOST
-    *(tn_bits16 *)(tn_emu_self->shared + addr) = v;
+    *(tn_word16 *)(tn_emu_self->shared + addr) = __builtin_bit_cast(tn_word16, v);
 #else
     asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(addr), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
                  : "memory");
@@ -55,14 +55,14 @@ TN_DEV void tn_sts16(unsigned addr, tn_bits16 v) {
 TN_DEV void tn_sts8(unsigned addr, unsigned x, unsigned y) {
 #ifdef TN_HOST
     const tn_bits8 v = {x, y};
-    *(tn_bits8 *)(tn_emu_self->shared + addr) = v;
+    *(tn_word8 *)(tn_emu_self->shared + addr) = __builtin_bit_cast(tn_word8, v);
 #else
     asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(addr), "r"(x), "r"(y) : "memory");
 #endif
 }
 TN_DEV tn_bits16 tn_lds16(unsigned addr) {
 #ifdef TN_HOST
-    return *(const tn_bits16 *)(tn_emu_self->shared + addr);
+    return __builtin_bit_cast(tn_bits16, *(const tn_word16 *)(tn_emu_self->shared + addr));
 #else
     tn_bits16 v;
     asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -186,7 +186,7 @@ TN_DEV void tn_cluster_sync() {
 // 16 bytes of shared memory of another block of the cluster, at the address that the caller's own copy has.
 TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
 #ifdef TN_HOST
-    return *(const tn_bits16 *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank);
+    return __builtin_bit_cast(tn_bits16, *(const tn_word16 *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank));
 #elif __CUDA_ARCH__ >= 900
     unsigned remote;
     tn_bits16 v;

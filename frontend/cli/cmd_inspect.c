@@ -148,7 +148,7 @@ static void print_one(const view *v, size_t index, const TnPlan__Step *s) {
 /* One section of a stored source: from its marker line to the next. */
 typedef struct section {
     const char *name, *text;
-    size_t name_size, size;
+    size_t name_size, size; /* the name's: without ":LINE" */
 } section;
 
 static bool next_section(const char **at, const char *end, section *s) {
@@ -157,7 +157,8 @@ static bool next_section(const char **at, const char *end, section *s) {
     const char *nl = memchr(*at, '\n', (size_t)(end - *at));
     if (!nl) return false;
     s->name = *at + mark;
-    s->name_size = (size_t)(nl - s->name);
+    const char *colon = memchr(s->name, ':', (size_t)(nl - s->name));
+    s->name_size = (size_t)((colon ? colon : nl) - s->name);
     s->text = *at = nl + 1;
     while (*at < end && ((size_t)(end - *at) < mark || memcmp(*at, TN_SOURCE_MARK, mark))) {
         nl = memchr(*at, '\n', (size_t)(end - *at));

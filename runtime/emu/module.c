@@ -1,10 +1,9 @@
 /* module.c: from a kernel's source to a library for the CPU, by the host's C++ compiler.
  *
  * A module has a folder of its own under $TMPDIR with tn_emu.h, the object file of the sanitizers' hooks, the source
- * (every
- * "//// file" marker turned into a #line, so that messages and debuggers name the template's lines) and the library. It
- * is compiled without debug information; a report that needs a line compiles it once more with -g, which does not
- * change the code.
+ * (every "//// FILE:LINE" marker turned into a #line, so that messages and debuggers name the template's lines) and the
+ * library. It is compiled without debug information; a report that needs a line compiles it once more with -g, which
+ * does not change the code.
  *
  *     TENON_CXX, CXX      the compiler; c++ if not set
  *     TENON_EMU_FLAGS     more flags, as words: "-O0 -g" to step through a kernel in a debugger; "-fsanitize=undefined
@@ -32,7 +31,7 @@ extern char **environ;
 extern const unsigned char tn_emu_header[], tn_emu_hooks[];
 extern const unsigned long tn_emu_header_size, tn_emu_hooks_size;
 
-enum { MAX_KERNELS = 64, MAX_WORDS = 64, OWN_WORDS = 8, MAX_FILES = 64 };
+enum { MAX_KERNELS = 64, MAX_WORDS = 64, OWN_WORDS = 8 };
 
 struct tn_emu_module {
     const tn_env *env;
@@ -53,48 +52,47 @@ const tn_env *tn_emu_module_env(const tn_emu_module *m) {
 /* ---- the source ---------------------------------------------------------------------------------------------------
  */
 
-/* Where each file of a source has got to, for its next #line. */
+/* Where a line of a source comes from. */
 typedef struct place {
     const char *name;
-    size_t length;
-    int line;
+    int length; /* of the name; 0: from nowhere */
+    long line;
 } place;
 
 /* The text that replaces this line, or NULL. */
 static const char *patch_of(const place *at) {
     const char *p = getenv("TENON_EMU_PATCH");
-    if (!p || strncmp(p, at->name, at->length) || p[at->length] != ':') return NULL;
+    if (!p || !at->length || strncmp(p, at->name, (size_t)at->length) || p[at->length] != ':') return NULL;
     char *end;
     long line = strtol(p + at->length + 1, &end, 10);
     return line == at->line && *end == ':' ? end + 1 : NULL;
 }
 
+/* Of a marker line's text: FILE:LINE. */
+static place place_of(const char *p, size_t n) {
+    const char *colon = memrchr(p, ':', n);
+    const size_t length = colon ? (size_t)(colon - p) : n;
+    return (place){p, (int)length, colon ? strtol(colon + 1, NULL, 10) : 1};
+}
+
 /* Prints the source with #lines in place of markers. */
 static void print_source(FILE *f, const char *source, size_t size) {
     static const char mark[] = "//// ";
-    place files[MAX_FILES];
-    size_t n_files = 0, current = MAX_FILES;
+    place at = {NULL, 0, 0};
     for (const char *p = source, *end = source + size; p < end;) {
         const char *q = memchr(p, '\n', (size_t)(end - p));
         size_t n = q ? (size_t)(q - p) : (size_t)(end - p);
         if (n > sizeof mark - 1 && !memcmp(p, mark, sizeof mark - 1)) {
-            const char *name = p + sizeof mark - 1;
-            size_t length = n - (sizeof mark - 1), k = 0;
-            while (k < n_files && (files[k].length != length || memcmp(files[k].name, name, length))) k++;
-            if (k == n_files && n_files < MAX_FILES) files[n_files++] = (place){name, length, 0};
-            if (k < n_files) {
-                if (files[k].line) files[k].line++; /* the #include that led away */
-                fprintf(f, "#line %d \"%.*s\"\n", files[k].line + 1, (int)length, name);
-                current = k;
-            }
+            at = place_of(p + sizeof mark - 1, n - (sizeof mark - 1));
+            fprintf(f, "#line %ld \"%.*s\"\n", at.line, at.length, at.name);
         } else {
-            if (current < n_files) files[current].line++;
-            const char *patch = current < n_files ? patch_of(&files[current]) : NULL;
+            const char *patch = patch_of(&at);
             if (patch)
                 fputs(patch, f);
             else
                 fwrite(p, 1, n, f);
             fputc('\n', f);
+            at.line++;
         }
         p += n + 1;
     }

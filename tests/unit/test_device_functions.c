@@ -37,7 +37,7 @@ static char *source(size_t *size) {
     for (size_t w = 0; w < 2; w++)
         for (size_t k = 0; k < n; k++) {
             if (strcmp(names[k], wanted[w]) != 0) continue;
-            fprintf(f, "//// %s\n", names[k]);
+            fprintf(f, "//// %s:1\n", names[k]);
             for (const char *line = texts[k]; *line;) {
                 const size_t length = strcspn(line, "\n");
                 if (strncmp(line, "#include", 8) != 0 && strncmp(line, "#pragma", 7) != 0) fwrite(line, 1, length, f);
@@ -45,7 +45,7 @@ static char *source(size_t *size) {
                 line += length + (line[length] == '\n');
             }
         }
-    fprintf(f, "//// test.cu\n%s", body);
+    fprintf(f, "//// test.cu:1\n%s", body);
     fclose(f);
     return text;
 }

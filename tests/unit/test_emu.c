@@ -40,7 +40,7 @@ static const emu_case cases[] = {
     {"writes an input", "const int i = threadIdx.x;\n((float *)in)[i] = 1;", TN_EMU_READ_ONLY, 2, "writes 'in'", 32, 1,
      0, 0, 0},
     {"a vector that is not aligned",
-     "const int i = threadIdx.x;\n*(tn_bits16 *)(out + 4 * i) = *(const tn_bits16 *)(in + 4 * i + 1);",
+     "const int i = threadIdx.x;\n*(tn_word16 *)(out + 4 * i) = *(const tn_word16 *)(in + 4 * i + 1);",
      TN_EMU_MISALIGNED, 2, "reads 16 bytes", 32, 1, 0, 0, 0},
     {"a store that is not aligned",
      "const int i = threadIdx.x;\n*(tn_bits8 *)(out + 2 * i + 1) = *(const tn_bits8 *)(in + 2 * i);", TN_EMU_MISALIGNED,
@@ -215,7 +215,7 @@ static char *source_of(const emu_case *c) {
     for (size_t w = 0; w < sizeof wanted / sizeof *wanted; w++)
         for (size_t k = 0; k < n; k++) {
             if (strcmp(names[k], wanted[w])) continue;
-            fprintf(f, "//// %s\n", names[k]);
+            fprintf(f, "//// %s:1\n", names[k]);
             for (const char *line = texts[k]; *line;) {
                 size_t length = strcspn(line, "\n");
                 if (line[0] != '#' || (!strstr(line, "#include") && strncmp(line, "#pragma", 7)) ||
@@ -226,7 +226,7 @@ static char *source_of(const emu_case *c) {
             }
         }
     fprintf(f,
-            "extern \"C\" __global__ void test(const float *in, float *out, int n) {\n//// test.cu\n%s\n//// end\n}\n",
+            "extern \"C\" __global__ void test(const float *in, float *out, int n) {\n//// test.cu:1\n%s\n//// end:1\n}\n",
             c->body);
     fclose(f);
     return text;
