@@ -140,10 +140,28 @@ typedef struct tn_binding_ops {
     double (*cost)(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs);
 } tn_binding_ops;
 
+/* A variant that is not generated yet. */
+typedef struct tn_choice {
+    const tn_template *tpl;
+    int64_t knob[TN_MAX_KNOBS];
+    double cost_us;
+    uint32_t binding, order; /* enumerate.c's; order: as made, ties keep it */
+} tn_choice;
+typedef struct tn_choices tn_choices;
+
 /* All variants of a spec for an arch, cheapest predicted cost first; at most `cap` (0: all), of which near-duplicates
  * are the last to be taken.  Every spec has at least one variant: otherwise TN_E_INTERNAL names the kernel's layers.
- * With `only`, the variants of that template (NULL: of all), of which there may be none.  Freed by the caller, each
- * with tn_variant_free, the array with tn_free. */
+ * With `only`, the variants of that template (NULL: of all), of which there may be none.  Valid as long as the spec. */
+tn_status tn_choices_new(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_choices **out);
+void tn_choices_free(tn_choices *l); /* NULL allowed */
+size_t tn_choices_count(const tn_choices *l);
+const tn_choice *tn_choices_at(const tn_choices *l, size_t k);
+/* Generates one; freed with tn_variant_free. */
+tn_status tn_choice_make(const tn_choices *l, size_t k, tn_variant *out);
+/* "map BLOCK=256 VEC=8" */
+void tn_knobs_text(const tn_template *t, const int64_t *knob, char *buf, size_t size);
+/* The same, all of them generated; one that cannot be was reported and is left out.  Freed by the caller, each with
+ * tn_variant_free, the array with tn_free. */
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
                        size_t *n);
 /* One variant from a template and named knob values, for lockfiles and tests. */

@@ -303,10 +303,10 @@ static void write_header(tn_emitter *e, tn_text *t) {
     if (e->functions.n) tn_text_put(t, e->functions.p, e->functions.n);
 }
 
-static void describe(const tn_variant *v, char *buf, size_t size) {
-    size_t n = (size_t)snprintf(buf, size, "%s", v->tpl->name);
-    for (uint32_t k = 0; k < v->tpl->n_knobs && n < size; ++k)
-        n += (size_t)snprintf(buf + n, size - n, " %s=%" PRId64, v->tpl->knobs[k].name, v->knob[k]);
+void tn_knobs_text(const tn_template *t, const int64_t *knob, char *buf, size_t size) {
+    size_t n = (size_t)snprintf(buf, size, "%s", t->name);
+    for (uint32_t k = 0; k < t->n_knobs && n < size; ++k)
+        n += (size_t)snprintf(buf + n, size - n, " %s=%" PRId64, t->knobs[k].name, knob[k]);
 }
 
 tn_status tn_emitter_finish(tn_emitter *e) {
@@ -320,7 +320,7 @@ tn_status tn_emitter_finish(tn_emitter *e) {
                      tn_ix_no_memory(e->ix) ? "out of memory" : "an index expression is too complex");
     if (e->status == TN_OK && !e->dry) {
         snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
-        describe(v, v->text, sizeof v->text);
+        tn_knobs_text(v->tpl, v->knob, v->text, sizeof v->text);
         v->workspace = e->workspace;
         v->wide = e->wide;
         write_header(e, &header);

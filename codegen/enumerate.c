@@ -116,25 +116,19 @@ static tn_status satisfied(scope *c, bool *ok, uint32_t *skip) {
 /* ---- candidates
  * --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct candidate {
-    const tn_binding_ops *b;
-    const tn_template *t;
-    uint32_t problem; /* index into problems */
-    int64_t knob[TN_MAX_KNOBS];
-    double cost;
-    uint32_t order; /* as made: ties keep it */
-} candidate;
-
-typedef struct list {
-    const tn_env *env;
-    candidate *c;
+struct tn_choices {
+    const tn_spec *s;
+    const tn_arch *arch;
+    tn_problem problem[N_BINDINGS];
+    tn_choice *c;
     size_t n, cap;
-} list;
+    size_t want; /* the first ones, which were selected */
+};
 
-static bool push(list *l, const candidate *c) {
+static bool push(tn_choices *l, const tn_choice *c) {
     if (l->n == l->cap) {
         const size_t cap = l->cap ? l->cap * 2 : 64;
-        candidate *p = tn_realloc(l->env, l->c, l->cap * sizeof *p, cap * sizeof *p);
+        tn_choice *p = tn_realloc(tn_graph_env(l->s->g), l->c, l->cap * sizeof *p, cap * sizeof *p);
         if (!p) return false;
         l->c = p;
         l->cap = cap;
@@ -144,26 +138,26 @@ static bool push(list *l, const candidate *c) {
 }
 
 static int by_cost(const void *a, const void *b) {
-    const candidate *x = a, *y = b;
-    if (x->cost != y->cost) return x->cost < y->cost ? -1 : 1;
+    const tn_choice *x = a, *y = b;
+    if (x->cost_us != y->cost_us) return x->cost_us < y->cost_us ? -1 : 1;
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static size_t count_template(const candidate *c, size_t n, const tn_template *t) {
+static size_t count_template(const tn_choice *c, size_t n, const tn_template *t) {
     size_t count = 0;
-    for (size_t k = 0; k < n; ++k) count += c[k].t == t;
+    for (size_t k = 0; k < n; ++k) count += c[k].tpl == t;
     return count;
 }
 
 /* The model errs more between templates than within one: of the first `want` places, up to half go to the best
  * candidates of templates that would otherwise be left out. */
-static void spread(list *l, size_t want) {
+static void spread(tn_choices *l, size_t want) {
     for (size_t k = want; k < l->n; ++k) {
-        if (count_template(l->c, want, l->c[k].t)) continue;
+        if (count_template(l->c, want, l->c[k].tpl)) continue;
         size_t place = want; /* the last one whose template keeps another */
-        while (place > (want + 1) / 2 && count_template(l->c, want, l->c[place - 1].t) < 2) --place;
+        while (place > (want + 1) / 2 && count_template(l->c, want, l->c[place - 1].tpl) < 2) --place;
         if (place <= (want + 1) / 2) break;
-        const candidate lost = l->c[place - 1];
+        const tn_choice lost = l->c[place - 1];
         l->c[place - 1] = l->c[k];
         l->c[k] = lost;
     }
@@ -172,24 +166,26 @@ static void spread(list *l, size_t want) {
 
 /* Every knob assignment of one template, as a mixed-radix counter; a require that fails skips all assignments that
  * differ only in knobs before the ones it names. */
-static tn_status assignments(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_problem *p,
-                             uint32_t index, list *l) {
+static tn_status assignments(tn_choices *l, uint32_t binding) {
+    const tn_spec *s = l->s;
+    const tn_binding_ops *b = bindings[binding];
+    const tn_problem *p = &l->problem[binding];
     const tn_template *t = tn_template_find(b->name);
     if (!t)
         return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "",
                        "templates.def names a template that is not in templates/");
     uint32_t at[TN_MAX_KNOBS] = {0};
     for (;;) {
-        candidate c = {.b = b, .t = t, .problem = index, .order = (uint32_t)l->n};
+        tn_choice c = {.tpl = t, .binding = binding, .order = (uint32_t)l->n};
         for (uint32_t k = 0; k < t->n_knobs; ++k) c.knob[k] = t->knobs[k].values[at[k]];
         bool ok;
         uint32_t k = 0;
-        scope sc = {s, arch, t, p, c.knob};
+        scope sc = {s, l->arch, t, p, c.knob};
         const tn_status st = satisfied(&sc, &ok, &k);
         if (st != TN_OK) return st;
         if (ok) {
-            c.cost = b->cost(s, arch, p, c.knob);
-            if (isfinite(c.cost) && !push(l, &c)) return TN_E_MEMORY;
+            c.cost_us = b->cost(s, l->arch, p, c.knob);
+            if (isfinite(c.cost_us) && !push(l, &c)) return TN_E_MEMORY;
         }
         for (uint32_t j = 0; j < k && j < t->n_knobs; ++j) at[j] = 0;
         while (k < t->n_knobs && ++at[k] == t->knobs[k].n) at[k++] = 0;
@@ -211,21 +207,21 @@ static void where_of(const tn_spec *s, char *buf, size_t size) {
 }
 
 /* Assignments of one template that differ in one knob only are usually about as fast as each other. */
-static bool alike(const candidate *a, const candidate *b) {
+static bool alike(const tn_choice *a, const tn_choice *b) {
     uint32_t differ = 0;
-    for (uint32_t k = 0; a->t == b->t && k < a->t->n_knobs; ++k) differ += a->knob[k] != b->knob[k];
-    return a->t == b->t && differ < 2;
+    for (uint32_t k = 0; a->tpl == b->tpl && k < a->tpl->n_knobs; ++k) differ += a->knob[k] != b->knob[k];
+    return a->tpl == b->tpl && differ < 2;
 }
 
 /* Moves `cap` candidates of the sorted list to its front, in order: the cheapest of those that are unlike each other,
  * then the cheapest of the rest. */
-static void select_diverse(list *l, size_t cap) {
+static void select_diverse(tn_choices *l, size_t cap) {
     size_t n = 0;
     for (size_t k = 0; k < l->n && n < cap; ++k) {
         bool fresh = true;
         for (size_t j = 0; j < n && fresh; ++j) fresh = !alike(&l->c[j], &l->c[k]);
         if (!fresh) continue;
-        const candidate c = l->c[k];
+        const tn_choice c = l->c[k];
         memmove(&l->c[n + 1], &l->c[n], (k - n) * sizeof c);
         l->c[n++] = c;
     }
@@ -233,55 +229,97 @@ static void select_diverse(list *l, size_t cap) {
     qsort(l->c, n < l->n ? n : l->n, sizeof *l->c, by_cost);
 }
 
+void tn_choices_free(tn_choices *l) {
+    if (!l) return;
+    const tn_env *env = tn_graph_env(l->s->g);
+    tn_free(env, l->c, l->cap * sizeof *l->c);
+    tn_free(env, l, sizeof *l);
+}
+
+size_t tn_choices_count(const tn_choices *l) {
+    return l->want;
+}
+
+const tn_choice *tn_choices_at(const tn_choices *l, size_t k) {
+    return &l->c[k];
+}
+
+static tn_status fill(tn_choices *l, const tn_template *only, size_t cap) {
+    const tn_env *env = tn_graph_env(l->s->g);
+    tn_status st = TN_OK;
+    for (uint32_t k = 0; k < N_BINDINGS && st == TN_OK; ++k) {
+        if (only && strcmp(bindings[k]->name, only->name) != 0) continue;
+        if (bindings[k]->accepts(l->s, l->arch, &l->problem[k])) st = assignments(l, k);
+    }
+    if (st == TN_OK) st = tn_graph_status(l->s->g); /* accepts() makes dims: out of memory is not "cannot compute" */
+    if (st == TN_OK && !l->n && !only) {
+        char where[128];
+        where_of(l->s, where, sizeof where);
+        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", l->s->name);
+    }
+    if (l->n) qsort(l->c, l->n, sizeof *l->c, by_cost);
+    if (cap && cap < l->n) select_diverse(l, cap);
+    l->want = cap && cap < l->n ? cap : l->n;
+    if (l->want < l->n) spread(l, l->want);
+    return st;
+}
+
+tn_status tn_choices_new(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_choices **out) {
+    tn_choices *l = tn_alloc(tn_graph_env(s->g), sizeof *l);
+    *out = NULL;
+    if (!l) return TN_E_MEMORY;
+    l->s = s;
+    l->arch = arch;
+    const tn_status st = fill(l, only, cap);
+    if (st == TN_OK)
+        *out = l;
+    else
+        tn_choices_free(l);
+    return st;
+}
+
+tn_status tn_choice_make(const tn_choices *l, size_t k, tn_variant *out) {
+    const tn_choice *c = &l->c[k];
+    return emit(l->s, l->arch, bindings[c->binding], c->tpl, &l->problem[c->binding], c->knob, c->cost_us, out);
+}
+
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
                        size_t *n) {
     const tn_env *env = tn_graph_env(s->g);
-    list l = {.env = env};
-    tn_status st = TN_OK;
-    uint32_t n_problems = 0;
-    char where[128];
-    where_of(s, where, sizeof where);
+    tn_choices *l;
     *out = NULL;
     *n = 0;
-    tn_problem *problems = tn_alloc(env, N_BINDINGS * sizeof *problems);
-    if (!problems) return TN_E_MEMORY;
-    for (size_t k = 0; k < N_BINDINGS && st == TN_OK; ++k) {
-        if (only && strcmp(bindings[k]->name, only->name) != 0) continue;
-        tn_problem *p = &problems[n_problems];
-        p->n = 0;
-        if (bindings[k]->accepts(s, arch, p)) st = assignments(s, arch, bindings[k], p, n_problems++, &l);
+    tn_status st = tn_choices_new(s, arch, only, cap, &l);
+    if (st != TN_OK || !l->n) {
+        if (st == TN_OK) tn_choices_free(l);
+        return st;
     }
-    if (st == TN_OK) st = tn_graph_status(s->g); /* accepts() makes dims: out of memory is not "cannot compute" */
-    if (st == TN_OK && !l.n && !only)
-        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", s->name);
-    if (l.n) qsort(l.c, l.n, sizeof *l.c, by_cost);
-    if (cap && cap < l.n) select_diverse(&l, cap);
-    const size_t want = cap && cap < l.n ? cap : l.n;
-    if (want < l.n) spread(&l, want);
-    tn_variant *v = st == TN_OK && l.n ? tn_alloc(env, l.n * sizeof *v) : NULL;
-    if (st == TN_OK && l.n && !v) st = TN_E_MEMORY;
+    tn_variant *v = tn_alloc(env, l->want * sizeof *v);
+    if (!v) st = TN_E_MEMORY;
     size_t made = 0;
-    for (size_t k = 0; st == TN_OK && k < l.n && made < want; ++k) {
-        const tn_status one =
-            emit(s, arch, l.c[k].b, l.c[k].t, &problems[l.c[k].problem], l.c[k].knob, l.c[k].cost, &v[made]);
+    for (size_t k = 0; st == TN_OK && k < l->n && made < l->want; ++k) {
+        const tn_status one = tn_choice_make(l, k, &v[made]);
         if (one == TN_OK)
             ++made;
         else if (one == TN_E_MEMORY)
             st = one; /* any other failure was reported and costs one candidate */
     }
-    if (st == TN_OK && l.n && !made)
+    if (st == TN_OK && !made) {
+        char where[128];
+        where_of(s, where, sizeof where);
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated",
                      s->name);
-    tn_free(env, problems, N_BINDINGS * sizeof *problems);
-    tn_free(env, l.c, l.cap * sizeof *l.c);
-    if (st == TN_OK && made) {
-        tn_variant *fit = tn_realloc(env, v, l.n * sizeof *v, made * sizeof *v);
+    }
+    const size_t want = l->want;
+    tn_choices_free(l);
+    if (st == TN_OK) {
+        tn_variant *fit = tn_realloc(env, v, want * sizeof *v, made * sizeof *v);
         *out = fit ? fit : v;
         *n = made;
         return TN_OK;
     }
     for (size_t k = 0; v && k < made; ++k) tn_variant_free(env, &v[k]);
-    tn_free(env, v, l.n * sizeof *v);
+    tn_free(env, v, want * sizeof *v);
     return st;
 }
 
