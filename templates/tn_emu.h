@@ -141,6 +141,7 @@ typedef struct tn_emu_entry {
 #else
 #define TN_EMU_QUIET __attribute__((no_sanitize("thread"), no_sanitize_coverage, visibility("hidden")))
 #endif
+#define TN_EMU_LEAF static inline __attribute__((always_inline))
 #define TN_EMU_EXPORT extern "C" __attribute__((visibility("default")))
 
 // Set by the engine: the functions once, the view at every switch.
@@ -180,16 +181,16 @@ TN_EMU_MATH2(fmod) TN_EMU_MATH2(pow) TN_EMU_MATH2(fmin) TN_EMU_MATH2(fmax) TN_EM
 double fma(double, double, double);
 }
 
-inline unsigned __float_as_uint(float f) {
+TN_EMU_LEAF unsigned __float_as_uint(float f) {
     return __builtin_bit_cast(unsigned, f);
 }
-inline float __uint_as_float(unsigned u) {
+TN_EMU_LEAF float __uint_as_float(unsigned u) {
     return __builtin_bit_cast(float, u);
 }
-inline long long __double_as_longlong(double d) {
+TN_EMU_LEAF long long __double_as_longlong(double d) {
     return __builtin_bit_cast(long long, d);
 }
-inline double __longlong_as_double(long long l) {
+TN_EMU_LEAF double __longlong_as_double(long long l) {
     return __builtin_bit_cast(double, l);
 }
 
@@ -385,11 +386,16 @@ extern "C" __attribute__((visibility("hidden"))) void tn_emu_range(const void *p
 extern "C" __attribute__((noinline)) TN_EMU_QUIET void *memmove(void *to, const void *from, unsigned long n) {
     tn_emu_range(from, n, 0, __builtin_return_address(0));
     tn_emu_range(to, n, 1, __builtin_return_address(0));
+    typedef unsigned long word __attribute__((aligned(1)));
     char *t = (char *)to;
     const char *f = (const char *)from;
-    for (unsigned long i = 0; i < n; i++) {
-        const unsigned long k = t < f ? i : n - 1 - i;
-        *(volatile char *)(t + k) = f[k]; // volatile: no call of memmove
+    const bool forward = t <= f || t >= f + n;
+    unsigned long i = 0;
+    for (; forward && i + sizeof(word) <= n; i += sizeof(word))
+        *(volatile word *)(t + i) = *(const word *)(f + i); // volatile: no call of memmove
+    for (; i < n; i++) {
+        const unsigned long k = forward ? i : n - 1 - i;
+        *(volatile char *)(t + k) = f[k];
     }
     return to;
 }

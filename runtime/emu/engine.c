@@ -9,15 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define EMU_SWAPCONTEXT 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define EMU_SWAPCONTEXT 1
-#endif
-#endif
 
 static const tn_emu_api api = {
     .abi = TN_EMU_ABI,
@@ -181,17 +172,38 @@ static void fiber(unsigned low, unsigned high) {
     for (;;) {
         t->run->kernel->entry->call(t->run->launch->params);
         t->done = true;
+        t->block->living[t->warp] &= ~(1u << t->view.lane);
         t->wait_pc = NULL;
         emu_thread_ended(t);
         emu_yield(t);
     }
 }
 
+static bool can_run(const emu_thread *t) {
+    return !t->done && (!t->wait || *t->wait != t->wait_value);
+}
+
+/* Makes t the running thread. */
+static void enter(emu_run *r, emu_thread *t) {
+    r->current = t;
+    *r->kernel->self = &t->view;
+}
+
 void emu_yield(emu_thread *t) {
+    emu_run *r = t->run;
 #ifdef EMU_SWAPCONTEXT
-    swapcontext(&t->context, &t->run->home_context);
+    swapcontext(&t->context, &r->home_context);
 #else
-    if (!sigsetjmp(t->jump, 0)) siglongjmp(t->run->home, 1);
+    if (sigsetjmp(t->jump, 0)) return;
+    /* straight to the next lane, as the scheduler would go on */
+    const emu_thread *end = t->block->threads + r->n_threads;
+    for (emu_thread *next = t + 1; next < end && next->warp == t->warp; next++) {
+        if (!can_run(next)) continue;
+        if (!next->made) break;
+        enter(r, next);
+        siglongjmp(next->jump, 1);
+    }
+    siglongjmp(r->home, 1);
 #endif
 }
 
@@ -220,8 +232,7 @@ static void make_fiber(emu_thread *t) {
 
 /* Runs a thread until it waits, yields or ends. */
 static void resume(emu_run *r, emu_thread *t) {
-    r->current = t;
-    *r->kernel->self = &t->view;
+    enter(r, t);
 #ifdef EMU_SWAPCONTEXT
     if (!t->made) make_fiber(t);
     swapcontext(&r->home_context, &t->context);
@@ -237,10 +248,6 @@ static void resume(emu_run *r, emu_thread *t) {
 
 /* ---- the scheduler --------------------------------------------------------------------------------------------------
  */
-
-static bool can_run(const emu_thread *t) {
-    return !t->done && (!t->wait || *t->wait != t->wait_value);
-}
 
 /* Runs a warp's lanes in turn until none can go on; true if any could. */
 static bool run_warp(emu_run *r, emu_thread *lanes, uint32_t n) {
@@ -343,7 +350,8 @@ static void prepare_thread(emu_run *r, emu_block *b, emu_thread *t, uint32_t i, 
     t->fenced = 0;
     emu_clock_drop(r, t->seen);
     emu_clock_drop(r, t->fence_seen);
-    t->fence_seen = NULL;
+    emu_clock_drop(r, t->cluster_seen);
+    t->fence_seen = t->cluster_seen = NULL;
     t->seen = emu_clock_ref(start);
     t->n_copies = t->n_groups = 0;
     t->bulk_group = 0;
@@ -357,11 +365,15 @@ static void prepare_thread(emu_run *r, emu_block *b, emu_thread *t, uint32_t i, 
 }
 
 static void prepare_block(emu_run *r, emu_block *b) {
-    b->used = r->launch->smem;
     memset(b->variables, 0, sizeof b->variables);
-    memset(b->state, EMU_NONE, EMU_SMEM_SPACE);
+    memset(b->state, EMU_NONE, b->used); /* of the block before */
+    b->used = r->launch->smem;
     memset(b->state, EMU_UNWRITTEN, r->launch->smem);
     memset(b->smem, 0xff, r->launch->smem);
+    for (uint32_t w = 0; w < r->n_warps; w++) {
+        const uint32_t left = r->n_threads - w * EMU_WARP;
+        b->living[w] = left < EMU_WARP ? (1u << left) - 1 : 0xffffffffu;
+    }
 }
 
 /* Cluster number k of the grid; its blocks are neighbours. */
@@ -383,8 +395,10 @@ static void prepare_cluster(emu_run *r, uint64_t k) {
 static void finish_cluster(emu_run *r) {
     uint32_t newest = r->base;
     for (uint32_t i = 0; i < r->n_blocks; i++) {
-        emu_block_forget(r, &r->blocks[i]);
-        emu_warpgroups_forget(r, &r->blocks[i]);
+        emu_block *b = &r->blocks[i];
+        emu_block_forget(r, b);
+        emu_warpgroups_forget(r, b);
+        if (b->used > r->space->rooms[i].used) r->space->rooms[i].used = b->used;
     }
     for (uint32_t i = 0; i < r->n_blocks * r->n_threads; i++)
         if (r->threads[i].own > newest) newest = r->threads[i].own;
@@ -423,17 +437,17 @@ static void run_clusters(emu_run *r) {
 /* ---- launches -------------------------------------------------------------------------------------------------------
  */
 
-static bool allocate_block(emu_run *r, emu_block *b, emu_thread *threads) {
+static bool allocate_block(emu_run *r, emu_block *b, const emu_room *room, emu_thread *threads) {
     b->threads = threads;
-    b->smem = aligned_alloc(1024, EMU_SMEM_SPACE);
-    b->state = malloc(EMU_SMEM_SPACE);
-    b->cells = calloc(EMU_SMEM_SPACE / 4, sizeof *b->cells);
+    b->smem = room->smem;
+    b->state = room->state;
+    b->cells = room->cells;
     for (int k = 0; k < EMU_BARRIERS; k++) {
         b->barriers[k].who = malloc(r->n_threads * sizeof *b->barriers[k].who);
         if (!b->barriers[k].who) return false;
     }
     for (size_t k = 0; k < sizeof b->groups / sizeof *b->groups; k++) b->groups[k].last = &b->groups[k].first;
-    return b->smem && b->state && b->cells;
+    return true;
 }
 
 static bool allocate(emu_run *r) {
@@ -441,16 +455,16 @@ static bool allocate(emu_run *r) {
     r->blocks = calloc(r->n_blocks, sizeof *r->blocks);
     r->threads = calloc(n, sizeof *r->threads);
     r->cluster_barrier.who = malloc(n * sizeof *r->cluster_barrier.who);
+    r->space = emu_space_take(n, r->n_blocks);
+    if (!r->blocks || !r->threads || !r->cluster_barrier.who || !r->space || !emu_written_new(r)) return false;
+    r->stacks = r->space->stacks;
     r->stacks_size = (size_t)n * EMU_STACK;
-    r->stacks = mmap(NULL, r->stacks_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (r->stacks == MAP_FAILED) r->stacks = NULL;
-    if (!r->blocks || !r->threads || !r->cluster_barrier.who || !r->stacks || !emu_written_new(r)) return false;
     const tn_emu_launch *l = r->launch;
     for (uint32_t i = 0; i < n; i++) {
         emu_thread *t = &r->threads[i];
         t->run = r;
         t->id = i;
-        t->stack = r->stacks + (size_t)i * EMU_STACK;
+        t->stack = r->space->stacks + (size_t)i * EMU_STACK;
         t->view.stack = t->stack;
         t->view.stack_size = EMU_STACK;
         t->view.block_dim = (tn_emu_uint3){l->block[0], l->block[1], l->block[2]};
@@ -460,7 +474,7 @@ static bool allocate(emu_run *r) {
         t->view.cluster_size = r->n_blocks;
     }
     for (uint32_t i = 0; i < r->n_blocks; i++)
-        if (!allocate_block(r, &r->blocks[i], r->threads + i * r->n_threads)) return false;
+        if (!allocate_block(r, &r->blocks[i], &r->space->rooms[i], r->threads + i * r->n_threads)) return false;
     return true;
 }
 
@@ -469,6 +483,7 @@ static void release(emu_run *r) {
         emu_thread *t = &r->threads[i];
         emu_clock_drop(r, t->seen);
         emu_clock_drop(r, t->fence_seen);
+        emu_clock_drop(r, t->cluster_seen);
         emu_bulk_forget(r, t);
         free(t->copies);
         free(t->groups);
@@ -484,16 +499,13 @@ static void release(emu_run *r) {
         emu_block_forget(r, b);
         emu_warpgroups_forget(r, b);
         for (int k = 0; k < EMU_BARRIERS; k++) free(b->barriers[k].who);
-        free(b->smem);
-        free(b->state);
-        free(b->cells);
     }
     emu_clock_drop(r, r->cluster_barrier.released);
     emu_written_free(r);
     free(r->cluster_barrier.who);
     free(r->blocks);
     free(r->threads);
-    if (r->stacks) munmap(r->stacks, r->stacks_size);
+    emu_space_give(r->space);
     while (r->free_clocks) {
         emu_clock *c = r->free_clocks;
         r->free_clocks = c->next_free;

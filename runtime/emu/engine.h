@@ -1,6 +1,6 @@
 /* engine.h: what the files of the emulator share.  engine.c schedules threads; memory.c checks accesses; sync.c has
- * barriers, warps and mbarriers; async.c copies in the background; matrix.c the matrix instructions; module.c builds
- * kernels; driver.c is a CUDA driver made of all this.
+ * barriers, warps and mbarriers; space.c the memory of all this; async.c copies in the background; matrix.c the matrix
+ * instructions; module.c builds kernels; driver.c is a CUDA driver made of all this.
  *
  * Order of events.  Every thread has a vector clock: seen[u] is the newest time of thread u whose events this thread
  * knows to be over, and `own` its own time, which advances whenever it publishes (at barriers).  Shared memory keeps,
@@ -16,6 +16,14 @@
 
 #include "runtime/emu/emu.h"
 #include "templates/tn_emu.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define EMU_SWAPCONTEXT 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define EMU_SWAPCONTEXT 1
+#endif
+#endif
 
 enum {
     EMU_WARP = 32,
@@ -52,6 +60,18 @@ typedef struct emu_cell {
     emu_event write, read[EMU_READERS];
 } emu_cell;
 
+/* Shared memory of a block, a state for each byte, a cell for each word. */
+typedef struct emu_room {
+    unsigned char *smem, *state;
+    emu_cell *cells;
+    uint32_t used; /* bytes that a launch had */
+} emu_room;
+typedef struct emu_space {
+    char *stacks;
+    size_t stacks_size;
+    emu_room rooms[EMU_MAX_CLUSTER];
+} emu_space;
+
 /* The last write of four bytes of global memory. */
 typedef struct emu_written {
     emu_event event;
@@ -59,7 +79,7 @@ typedef struct emu_written {
 } emu_written;
 
 /* State of a byte of shared memory. */
-enum { EMU_NONE, EMU_UNWRITTEN, EMU_IN_FLIGHT, EMU_READY };
+enum { EMU_NONE, EMU_UNWRITTEN, EMU_IN_FLIGHT, EMU_READY }; /* EMU_NONE: 0 */
 
 typedef struct emu_copy { /* a cp.async that has not landed */
     uint32_t dst, bytes, src_bytes, pc;
@@ -84,7 +104,8 @@ struct emu_thread {
     uint32_t warp; /* of the block */
     bool cluster_arrived;
     uint32_t cluster_round;
-    uint32_t id, own; /* in the cluster */
+    emu_clock *cluster_seen; /* what it knew when it arrived */
+    uint32_t id, own;        /* in the cluster */
     emu_clock *seen;
     uint32_t fenced;       /* own time of the last proxy fence */
     emu_clock *fence_seen; /* what was known then; NULL: none */
@@ -158,6 +179,7 @@ struct emu_block {
     uint32_t used; /* bytes of the space in use */
     emu_barrier barriers[EMU_BARRIERS];
     emu_slot slots[EMU_MAX_THREADS / EMU_WARP][EMU_SLOTS];
+    uint32_t living[EMU_MAX_THREADS / EMU_WARP]; /* lanes that have not ended */
     emu_warpgroup groups[EMU_MAX_THREADS / 128];
     emu_mbarrier *mbarriers;
 };
@@ -203,7 +225,8 @@ struct emu_run {
     bool failed, out_of_memory;
     sigjmp_buf home;
     ucontext_t home_context;
-    char *stacks;
+    emu_space *space;
+    const char *stacks;
     size_t stacks_size;
 };
 
@@ -236,6 +259,11 @@ uint64_t emu_random(emu_run *r);
 const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size);
 /* The same of any cluster. */
 const char *emu_who_of(const emu_run *r, uint32_t cluster, uint32_t who, char *buf, size_t size);
+
+/* space.c */
+/* For so many threads and blocks; no cell has an event.  NULL: no memory. */
+emu_space *emu_space_take(uint32_t n_threads, uint32_t n_blocks);
+void emu_space_give(emu_space *s); /* NULL allowed */
 
 /* global.c */
 typedef enum emu_how { EMU_READ, EMU_WRITE, EMU_ATOMIC } emu_how;

@@ -19,6 +19,16 @@ static const tn_emu_range *find_range(emu_run *r, const char *p, unsigned bytes)
     return NULL;
 }
 
+/* Parameters of the kernel, which lie in constant memory on a GPU. */
+static bool is_parameter(const emu_run *r, const char *p, unsigned bytes) {
+    const tn_emu_entry *e = r->kernel->entry;
+    for (unsigned k = 0; k < e->n_params; k++) {
+        const char *at = r->launch->params[k];
+        if (p >= at && p + bytes <= at + e->param_bytes[k]) return true;
+    }
+    return false;
+}
+
 /* Bytes between p and a range; 0: inside. */
 static size_t distance(const tn_emu_range *g, const char *p) {
     const char *at = g->at;
@@ -83,7 +93,8 @@ void emu_global(emu_thread *t, const void *p, unsigned bytes, emu_how how, const
     const tn_emu_range *g = find_range(r, p, bytes);
     if (!g) {
         const char *c = p;
-        if (!write && c >= r->kernel->image && c < r->kernel->image_end) return; /* constant tables */
+        const bool table = c >= r->kernel->image && c < r->kernel->image_end; /* of constants */
+        if (!write && (table || is_parameter(r, c, bytes))) return;
         out_of_bounds(r, p, bytes, write, pc);
     }
     if (write && !g->writable)

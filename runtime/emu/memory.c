@@ -71,14 +71,25 @@ static void note_read(emu_run *r, emu_cell *c, emu_event e, const emu_clock *see
     *slot = e;
 }
 
+/* May these bytes be written, or read? */
+static inline bool allows(const unsigned char *state, uint32_t bytes, bool write) {
+    static const unsigned char ready[16] = {EMU_READY, EMU_READY, EMU_READY, EMU_READY, EMU_READY, EMU_READY,
+                                            EMU_READY, EMU_READY, EMU_READY, EMU_READY, EMU_READY, EMU_READY,
+                                            EMU_READY, EMU_READY, EMU_READY, EMU_READY};
+    if (bytes == 4 && !memcmp(state, ready, 4)) return true; /* the common sizes at once */
+    if (bytes == 16 && !memcmp(state, ready, 16)) return true;
+    for (uint32_t k = 0; k < bytes; k++)
+        if (write ? state[k] == EMU_NONE : state[k] != EMU_READY) return false;
+    return true;
+}
+
 void emu_shared_event(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, bool write, uint32_t who, uint32_t time,
                       const emu_clock *seen, uint32_t pc) {
     const void *where = r->kernel->image + pc;
     if (at >= EMU_SMEM_SPACE || bytes > EMU_SMEM_SPACE - at)
         emu_fault(r, TN_EMU_OUT_OF_BOUNDS, where, "%s %u bytes of shared memory at %u", write ? "writes" : "reads",
                   bytes, at);
-    for (uint32_t k = at; k < at + bytes; k++)
-        if (write ? b->state[k] == EMU_NONE : b->state[k] != EMU_READY) bad_state(r, b, at, bytes, write, where);
+    if (!allows(b->state + at, bytes, write)) bad_state(r, b, at, bytes, write, where);
     for (uint32_t word = at / 4; word <= (at + bytes - 1) / 4; word++) {
         emu_cell *c = &b->cells[word];
         uint32_t from = word * 4 < at ? at - word * 4 : 0, to = word * 4 + 4 > at + bytes ? at + bytes - word * 4 : 4;

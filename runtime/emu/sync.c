@@ -158,6 +158,8 @@ void emu_cluster_arrive(tn_emu_view *v) {
     emu_step(r);
     if (t->cluster_arrived) emu_fault(r, TN_EMU_MISUSE, EMU_PC(), "arrives at the cluster's barrier twice");
     t->cluster_arrived = true;
+    emu_clock_drop(r, t->cluster_seen);
+    t->cluster_seen = emu_clock_ref(t->seen);
     t->cluster_round = b->round;
     b->who[b->n++] = (uint16_t)t->id;
     if (b->n < r->n_blocks * r->n_threads) return;
@@ -176,20 +178,21 @@ void emu_cluster_wait(tn_emu_view *v) {
     if (r->cluster_barrier.round == t->cluster_round)
         emu_wait(t, &r->cluster_barrier.round, t->cluster_round, "the cluster's barrier", EMU_PC());
     t->cluster_arrived = false;
-    acquire(r, t, r->cluster_barrier.released);
+    if (t->seen == t->cluster_seen) { /* has learned nothing since: knows exactly this now, and shares it */
+        emu_clock_drop(r, t->seen);
+        t->seen = emu_clock_ref(r->cluster_barrier.released);
+    } else
+        acquire(r, t, r->cluster_barrier.released);
+    emu_clock_drop(r, t->cluster_seen);
+    t->cluster_seen = NULL;
 }
 
 /* ---- warps --------------------------------------------------------------------------------------------------------
  */
 
-/* Lanes of the mask that exist and have not ended. */
+/* Lanes of the mask that have not ended. */
 static uint32_t living(const emu_thread *t, uint32_t mask) {
-    const emu_run *r = t->run;
-    const uint32_t first = t->warp * EMU_WARP;
-    uint32_t alive = 0;
-    for (uint32_t i = 0; i < EMU_WARP && first + i < r->n_threads; i++)
-        if (!t->block->threads[first + i].done) alive |= 1u << i;
-    return alive & mask;
+    return t->block->living[t->warp] & mask;
 }
 
 static emu_slot *warp_slots(emu_thread *t) {
