@@ -26,7 +26,7 @@ if [ -z "${TENON_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
     TENON_TEST_DATA=$(cd ../shared/data && pwd)
     export TENON_TEST_DATA
 fi
-# Which dtypes the kernels' assignments of knobs are executed with (tests/kernels/matrix.c)
+# Which dtypes the kernels' assignments of knobs are compiled with by NVRTC (tests/kernels/matrix.c)
 TENON_MATRIX_TURN=${TENON_MATRIX_TURN:-$(git rev-list --count HEAD 2>/dev/null || echo 0)}
 export TENON_MATRIX_TURN
 echo "test data: ${TENON_TEST_DATA:-none (model tests are skipped)}"

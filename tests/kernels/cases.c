@@ -107,6 +107,7 @@ typedef struct named_gemm {
 
 static const named_conv convs[] = {
     /*                        n   c   h   w   o   k  s  p  g   bias   relu   residual scaled */
+    {"conv_small", {1, 16, 5, 6, 24, 3, 1, 1, 1, true, true, true, false}},
     {"conv_3x3", {1, 16, 9, 10, 24, 3, 1, 1, 1, true, true, true, false}},
     {"conv_strided", {2, 24, 11, 12, 40, 3, 2, 1, 1, false, true, false, false}},
     {"conv_strided_1x1", {1, 64, 8, 8, 40, 1, 2, 0, 1, true, false, false, false}},
@@ -117,7 +118,9 @@ static const named_conv convs[] = {
     {"conv_two_groups", {1, 6, 9, 9, 20, 3, 1, 1, 2, true, true, true, false}},
     {"conv_pointwise", {1, 64, 5, 7, 48, 1, 1, 0, 1, true, true, true, false}},
     {"conv_scaled", {2, 24, 6, 7, 40, 1, 1, 0, 1, true, false, true, true}},
-    {"conv_deep", {1, 136, 5, 5, 72, 3, 1, 1, 1, false, false, false, false}},
+    {"conv_deep", {1, 48, 5, 5, 24, 3, 1, 1, 1, false, false, false, false}},
+    {"conv_deeper", {1, 80, 5, 5, 24, 3, 1, 1, 1, true, false, false, false}},
+    {"conv_deepest", {1, 136, 4, 5, 40, 3, 1, 1, 1, false, true, false, false}},
     {"depthwise_3x3", {2, 24, 9, 11, 24, 3, 1, 1, 24, true, true, false, false}},
     {"depthwise_strided", {0, 16, 12, 11, 16, 5, 2, 2, 16, true, false, false, false}},
     {"depthwise_multiplier", {1, 8, 7, 7, 16, 3, 1, 1, 8, false, true, false, false}},
@@ -125,6 +128,7 @@ static const named_conv convs[] = {
     {"conv_rows", {2, 64, 9, 10, 72, 3, 1, 1, 1, true, true, true, false}},
     {"conv_narrow", {1, 24, 11, 12, 136, 3, 2, 1, 1, false, true, false, false}},
     {"conv_batch", {0, 128, 18, 16, 96, 1, 2, 0, 1, true, false, false, false}},
+    {"conv_pointwise_deep", {1, 256, 5, 7, 72, 1, 1, 0, 1, true, true, true, false}},
     {"conv_pointwise_wide", {1, 256, 9, 11, 200, 1, 1, 0, 1, true, true, true, false}},
 };
 
@@ -136,9 +140,11 @@ static const named_gemm gemms[] = {
     {"gemm_trans_a", {2, 40, 24, 72, true, false, false, false}},
     {"gemm_odd", {2, 0, 33, 77, false, false, false, false}},
     {"gemm_prime", {1, 131, 67, 37, false, true, true, false}},
+    {"gemm_deep", {1, 17, 9, 528, false, false, true, false}},
     {"gemm_long", {1, 17, 9, 1040, false, false, true, false}},
     {"gemv_row", {1, 1, 77, 520, false, true, true, true}},
     {"gemv_rows", {1, 6, 30, 264, false, true, true, false}},
+    {"gemm_longest", {1, 5, 24, 2056, false, true, true, false}},
     {"gemv_column", {1, 3, 136, 2056, false, true, true, false}},
     {"gemm_wide", {1, 70, 192, 264, false, false, true, true}},
     {"gemm_wide_batched", {2, 40, 24, 136, false, true, false, false}},

@@ -1,27 +1,29 @@
 /* matrix.c: every template over its knobs and dtypes, on small awkward shapes.
  *
- *     kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
- *                   [--turn N] [--shard I/N] [--no-nvrtc] [--list] [--verbose]
+ *     kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
+ *                   [--turn N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
  * are fused and specified, and their variants enumerated.  A variant is executed on the emulated device (in an order of
  * blocks and warps of its own), on the GPU, or on both, whose results are then also compared with each other.  They are
  * held against the float64 reference within an error bound that follows from the ops, the dtypes and the length of the
- * sums (bound.h).  Where nothing runs on a GPU, NVRTC compiles each variant for one of the four architectures in turn.
+ * sums (bound.h).  nvrtc executes nothing: NVRTC compiles what is legal for each --arch (otherwise sm_80, sm_89,
+ * sm_90a, sm_100).
  *
  * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
- * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  knobs: also one with every legal
- * assignment of knobs; the dtypes that it is legal for take turns, and --turn N (or TENON_MATRIX_TURN, which
- * tests/run.sh sets to the number of commits) moves all on by N, so that runs with N, N + 1, ... come to execute what
- * `types` does. types: every assignment with all dtypes that it is legal for.  all: every assignment for every case.
- * The table at the end says how many assignments are legal for some case, how many variants were executed, and what
- * that covers.  NVRTC compiles those of `pairs` only.  --shard takes every Nth of them, from the Ith (0 to N - 1) on.
- * Interrupted, it prints the table of what it has done.
+ * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  types: also one with every legal
+ * assignment of knobs and all dtypes that it is legal for.  knobs: only one of those dtypes, which take turns: --turn N
+ * (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so that runs with N,
+ * N + 1, ... come to take what `types` does.  all: every assignment for every case.  The table at the end says how many
+ * assignments are legal for some case, how many variants were executed or compiled, and what that covers.  --shard
+ * takes every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it has done.
  *
- * Kernels are compiled for the emulated device without optimization, unless TENON_EMU_FLAGS says otherwise: that takes
- * half the time, and checks more accesses.  Where results are compared with a GPU's, FMAs are contracted as they are
- * there.
+ * The variants of a kernel that are taken from one template are compiled together (batch.c), which takes a third of the
+ * time.  For the emulated device they are compiled without optimization, unless TENON_EMU_FLAGS says otherwise: that
+ * takes half the time, and checks more accesses; clang takes half the time of gcc (TENON_CXX).  Where results are
+ * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and about one
+ * in sixteen also as Tenon does it; with --optimize, all.
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
@@ -36,7 +38,7 @@
 #include "runtime/nvrtc_loader.h"
 #include "tests/kernels/matrix.h"
 
-enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64 };
+enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64, BATCH = 32 };
 typedef enum cover { PAIRS, KNOBS, TYPES, ALL, N_COVERS } cover;
 static const char *const cover_names[] = {"pairs", "knobs", "types", "all"};
 
@@ -48,20 +50,19 @@ static struct {
     const char *template, *only, *variant; /* --template, --case, --variant */
     cover cover;
     phase phase;
-    bool list, verbose, on_emu;
+    bool list, verbose, optimize, on_emu, on_nvrtc;
+    const char *archs; /* --arch */
+    const tn_arch *target;
     gpu *gpu; /* NULL: not wanted */
     tn_nvrtc *rtc;
-    tn_cache *cache;
-    unsigned failed, arch, top, turn; /* arch: the next one for NVRTC; turn: of the dtypes */
-    unsigned shard, shards, matched;  /* matched: variants before sharding */
-    unsigned char *picks;             /* of each variant visited, in order: EXECUTED, SHOWS */
+    unsigned failed, top, turn;      /* turn: of the dtypes */
+    unsigned shard, shards, matched; /* matched: variants before sharding */
+    bool *picks;                     /* of each variant visited, in order */
     size_t n_picks, cap_picks, at, chosen, done;
     double start;
     bool on_terminal;
     size_t alike, both; /* variants whose results are the same bits on both devices; that ran on both */
 } run;
-
-enum { EXECUTED = 1, SHOWS = 2 }; /* SHOWS: something not yet seen, so NVRTC compiles it */
 
 static volatile sig_atomic_t interrupted;
 
@@ -80,7 +81,7 @@ typedef struct fact {
 typedef struct coverage {
     const tn_template *t;
     fact *facts; /* what executed variants show, and what is legal; SLOTS */
-    size_t legal, executed, compiled, shown, cases;
+    size_t legal, executed, compiled, optimized, shown, cases;
     double seconds;
     uint64_t steps;
 } coverage;
@@ -124,7 +125,7 @@ static void dtypes_of(const tn_spec *s, char *out, size_t size) {
 }
 
 /* Does the variant show what none before it did? */
-static bool shows_something(coverage *c, const tn_spec *s, const tn_variant *v, const char *dtypes) {
+static bool shows_something(coverage *c, const tn_spec *s, const tn_choice *v, const char *dtypes) {
     bool news = !note(c, "spec %s", s->text);
     for (uint32_t i = 0; i < v->tpl->n_knobs; i++) {
         const bool typed = !note(c, "%u=%lld %s", i, (long long)v->knob[i], dtypes);
@@ -139,9 +140,10 @@ static bool shows_something(coverage *c, const tn_spec *s, const tn_variant *v, 
     return news;
 }
 
-/* Is it this variant's turn to execute its assignment of knobs? */
-static bool is_due(coverage *c, const tn_variant *v, const char *dtypes) {
-    char all[200] = "";
+/* Is it this variant's turn to stand for its assignment of knobs? */
+static bool is_due(coverage *c, const tn_choice *v, const char *dtypes) {
+    char all[200];
+    snprintf(all, sizeof all, " %s", run.target->name);
     for (uint32_t i = 0; i < v->tpl->n_knobs; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
     if (run.phase == COUNT) {
@@ -169,29 +171,13 @@ static void wrong(const problem *p, const tn_variant *v, const char *format, ...
     fflush(stdout);
 }
 
-/* Compiles for an arch; the caller frees the result. */
-static bool compile_for(const problem *p, const tn_variant *v, const char *text, size_t size, const char *arch,
-                        tn_kernel_bin *bin) {
-    memset(bin, 0, sizeof *bin);
-    tn_build_source(matrix_env, run.rtc, run.cache, arch, v->symbol, text, size, bin);
+/* As Tenon compiles it, for the target; the caller frees the result. */
+static bool build(const problem *p, const tn_variant *v, tn_kernel_bin *bin) {
     coverage_of(v->tpl)->compiled++;
-    if (bin->status == TN_OK && bin->size > 0) return true;
-    wrong(p, v, "does not compile for %s: %s", arch, bin->error);
+    coverage_of(v->tpl)->optimized++;
+    if (nvrtc_build(run.rtc, run.target, v, bin)) return true;
+    wrong(p, v, "does not compile for %s: %s", run.target->name, bin->error);
     return false;
-}
-
-static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
-
-/* Through NVRTC for one architecture, another one each time; those that take Hopper only for Hopper. */
-static void compile(const problem *p, const tn_variant *v, const char *text, size_t size) {
-    const bool hopper = strstr(v->tpl->name, "wgmma") != NULL;
-    for (unsigned a = 0; run.rtc && a < 4; ++a) {
-        if (hopper ? strcmp(archs[a], "sm_90a") != 0 : a != run.arch % 4) continue;
-        tn_kernel_bin bin;
-        compile_for(p, v, text, size, archs[a], &bin);
-        tn_kernel_bin_free(matrix_env, &bin);
-    }
-    run.arch++;
 }
 
 static void judge(problem *p, const tn_variant *v, outcome *o, const char *device) {
@@ -205,23 +191,23 @@ static void judge(problem *p, const tn_variant *v, outcome *o, const char *devic
                o->bank_conflicts, v->cost_us);
 }
 
-static void execute_on_gpu(problem *p, const tn_variant *v, const char *text, size_t size) {
+static void execute_on_gpu(problem *p, const tn_variant *v) {
     outcome o;
     tn_kernel_bin bin;
-    if (compile_for(p, v, text, size, gpu_arch(run.gpu)->name, &bin)) {
+    if (build(p, v, &bin)) {
         run_on_gpu(run.gpu, p, v, &bin, &o);
         judge(p, v, &o, "GPU");
     }
     tn_kernel_bin_free(matrix_env, &bin);
 }
 
-/* On the devices that are wanted; the outputs of both are compared bit for bit. */
-static void execute(problem *p, const tn_variant *v, const char *text, size_t size) {
+/* On the devices that are wanted; the outputs of both are compared bit for bit.  symbol: in the module. */
+static void execute(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol) {
     char *kept[TN_MAX_ARGS] = {NULL};
     outcome o;
     const uint32_t n = p->s->n_out;
     if (run.on_emu) {
-        run_on_emu(p, v, text, size, coverage_of(v->tpl)->executed, &o);
+        run_on_emu(p, v, module, symbol, coverage_of(v->tpl)->executed, &o);
         judge(p, v, &o, "emulated");
         for (uint32_t k = 0; run.gpu && k < n; k++) {
             kept[k] = malloc(p->out[k].bytes + 1);
@@ -229,7 +215,7 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
             memcpy(kept[k], p->out[k].p, p->out[k].bytes);
         }
     }
-    if (run.gpu) execute_on_gpu(p, v, text, size);
+    if (run.gpu) execute_on_gpu(p, v);
     if (run.gpu && run.on_emu) {
         bool same = true;
         for (uint32_t k = 0; k < n; k++) same &= !memcmp(kept[k], p->out[k].p, p->out[k].bytes);
@@ -241,57 +227,117 @@ static void execute(problem *p, const tn_variant *v, const char *text, size_t si
     coverage_of(v->tpl)->executed++;
 }
 
-static void pick(unsigned char what) {
-    if (run.n_picks == run.cap_picks) {
-        run.cap_picks = run.cap_picks ? 2 * run.cap_picks : 1024;
-        run.picks = realloc(run.picks, run.cap_picks);
-        if (!run.picks) die("out of memory");
+/* ---- a batch of variants of one template and kernel ---------------------------------------------------------------
+ */
+
+static void execute_batch(problem *p, tn_variant *const *v, size_t n) {
+    char symbol[100];
+    const double start = tn_now();
+    tn_emu_module *module = run.on_emu ? emu_compile(v, n) : NULL;
+    coverage_of(v[0]->tpl)->seconds += tn_now() - start;
+    if (run.on_emu && !module) {
+        if (n == 1) wrong(p, v[0], "emulated: %s", matrix_log);
+        for (size_t k = 0; n > 1 && k < n; k++) execute_batch(p, &v[k], 1); /* which one is it? */
+        return;
     }
-    run.picks[run.n_picks++] = what;
-    run.chosen += what != 0;
+    for (size_t k = 0; k < n && !interrupted; k++) {
+        batch_symbol(v, n, k, symbol, sizeof symbol);
+        execute(p, v[k], module, symbol);
+    }
+    tn_emu_unload(module);
 }
 
-static void choose(const problem *p, const tn_variant *v) {
+static void build_only(const problem *p, const tn_variant *v) {
+    tn_kernel_bin bin;
+    build(p, v, &bin);
+    tn_kernel_bin_free(matrix_env, &bin);
+}
+
+static void compile_batch(const problem *p, tn_variant *const *v, size_t n) {
+    const double start = tn_now();
+    coverage *c = coverage_of(v[0]->tpl);
+    const unsigned failed = run.failed;
+    const size_t before = c->compiled;
+    if (!run.optimize && nvrtc_accepts(run.rtc, run.target, v, n)) {
+        c->compiled += n - 1; /* the last is counted below */
+        if (before / 16 == (before + n) / 16)
+            c->compiled++;
+        else
+            build_only(p, v[n - 1]);
+    } else {
+        for (size_t k = 0; k < n && !interrupted; k++) build_only(p, v[k]);
+        if (!run.optimize && run.failed == failed)
+            wrong(p, v[0], "its batch does not compile for %s", run.target->name);
+    }
+    c->seconds += tn_now() - start;
+}
+
+static void show_progress(const tn_template *t) {
+    if (!run.on_terminal) return;
+    const double seconds = tn_now() - run.start;
+    fprintf(stderr, "\r\033[K%s%s%zu of %zu variants, %s", run.on_nvrtc ? run.target->name : "",
+            run.on_nvrtc ? ": " : "", run.done, run.chosen, t->name);
+    if (run.done) fprintf(stderr, ", about %.0f s left", seconds / (double)run.done * (double)(run.chosen - run.done));
+}
+
+static void take(problem *p, tn_variant *const *v, size_t n) {
+    if (!n || interrupted) return;
+    show_progress(v[0]->tpl);
+    for (size_t k = 0; run.verbose && k < n; k++) printf("%s %s %s\n", p->name, p->kind, v[k]->text);
+    if (run.on_nvrtc)
+        compile_batch(p, v, n);
+    else {
+        if (!p->ready) problem_prepare(p);
+        execute_batch(p, v, n);
+    }
+    run.done += n;
+}
+
+/* The variants that were picked, BATCH at a time. */
+static void take_picked(problem *p, const tn_choices *all) {
+    tn_variant v[BATCH], *batch[BATCH];
+    const size_t n = tn_choices_count(all);
+    size_t in = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (run.picks[run.at++] && !interrupted) {
+            if (tn_choice_make(all, k, &v[in]) != TN_OK) die("%s: a variant cannot be generated", p->name);
+            batch[in] = &v[in];
+            in++;
+        }
+        if (in < BATCH && k + 1 < n) continue;
+        take(p, batch, in);
+        while (in) tn_variant_free(matrix_env, batch[--in]);
+    }
+}
+
+/* ---- choosing -----------------------------------------------------------------------------------------------------
+ */
+
+static void pick(bool picked) {
+    if (run.n_picks == run.cap_picks) {
+        run.cap_picks = run.cap_picks ? 2 * run.cap_picks : 1024;
+        run.picks = realloc(run.picks, run.cap_picks * sizeof *run.picks);
+        if (!run.picks) die("out of memory");
+    }
+    run.picks[run.n_picks++] = picked;
+    run.chosen += picked;
+}
+
+static void choose(const problem *p, const tn_choice *v) {
     coverage *c = coverage_of(v->tpl);
-    char dtypes[32];
+    char dtypes[32], text[160];
     dtypes_of(p->s, dtypes, sizeof dtypes);
     const bool due = is_due(c, v, dtypes);
     if (run.phase == COUNT) return;
     const bool news = shows_something(c, p->s, v, dtypes);
-    const bool matches = run.variant ? strcmp(run.variant, v->text) == 0 : news || due;
+    tn_knobs_text(v->tpl, v->knob, text, sizeof text);
+    const bool matches = run.variant ? strcmp(run.variant, text) == 0 : news || due;
     if (!matches || run.matched++ % run.shards != run.shard) {
-        pick(0);
+        pick(false);
         return;
     }
-    pick(news || run.variant ? EXECUTED | SHOWS : EXECUTED);
-    if (run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, v->text);
-}
-
-static void show_progress(const tn_variant *v) {
-    if (!run.on_terminal) return;
-    const double seconds = tn_now() - run.start;
-    fprintf(stderr, "\r\033[K%zu of %zu variants, %s", run.done, run.chosen, v->tpl->name);
-    if (run.done) fprintf(stderr, ", about %.0f s left", seconds / (double)run.done * (double)(run.chosen - run.done));
-}
-
-static void try_variant(problem *p, const tn_variant *v, bool can_execute) {
-    char *text;
-    size_t size;
-    if (interrupted) return;
-    if (run.phase != EXECUTE) {
-        choose(p, v);
-        return;
-    }
-    const unsigned char what = run.picks[run.at++];
-    if (!what) return;
-    show_progress(v);
-    if (!p->ready) problem_prepare(p);
-    if (tn_variant_source(matrix_env, v, &text, &size) != TN_OK) die("%s has no source", v->text);
-    if (run.verbose) printf("%s %s %s\n", p->name, p->kind, v->text), fflush(stdout);
-    if (!run.gpu && (what & SHOWS)) compile(p, v, text, size);
-    if (can_execute) execute(p, v, text, size);
-    tn_free(matrix_env, text, size + 1);
-    run.done++;
+    pick(true);
+    if (run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);
 }
 
 /* ---- one kernel ---------------------------------------------------------------------------------------------------
@@ -304,35 +350,22 @@ bool wanted_template(const char *list, const tn_template *t) {
     return !list;
 }
 
-static bool can_execute(void) {
-    static int has_compiler = -1;
-    if (!run.on_emu) return true;
-    if (has_compiler < 0) {
-        has_compiler = system("c++ --version > /dev/null 2>&1") == 0;
-        if (!has_compiler && !run.list) printf("skipped: no C++ compiler, so nothing is executed\n");
-    }
-    return has_compiler;
-}
-
-static void check_template(problem *p, const tn_template *t, const tn_arch *arch) {
-    tn_variant *v;
-    size_t n;
-    if (tn_enumerate(p->s, arch, t, 0, &v, &n) != TN_OK) die("%s: no variants\n%s", p->name, p->s->text);
+static void check_template(problem *p, const tn_template *t) {
+    tn_choices *all;
+    if (tn_choices_new(p->s, run.target, t, 0, &all) != TN_OK) die("%s: no variants\n%s", p->name, p->s->text);
+    const size_t n = tn_choices_count(all);
     coverage *c = coverage_of(t);
     if (n && run.phase == CHOOSE && !note(c, "case %s/%s", p->name, p->kind)) {
         c->cases++;
         if (run.list && !run.verbose) printf("%s %s/%s\n", t->name, p->name, p->kind);
     }
-    for (size_t k = 0; k < n; ++k) {
-        try_variant(p, &v[k], can_execute());
-        tn_variant_free(matrix_env, &v[k]);
-    }
-    tn_free(matrix_env, v, n * sizeof *v);
+    for (size_t k = 0; k < n && run.phase != EXECUTE; ++k) choose(p, tn_choices_at(all, k));
+    if (run.phase == EXECUTE && !interrupted) take_picked(p, all);
+    tn_choices_free(all);
 }
 
 static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const char *name, const char *kind) {
     problem p = {.g = g, .name = name, .kind = kind};
-    const tn_arch *arch = run.gpu ? gpu_arch(run.gpu) : tn_arch_find("sm_90a");
     *matrix_log = 0;
     if (tn_spec_make(g, kernel, m, &p.s) != TN_OK) die("%s: no spec", name);
     for (size_t k = 0; k < tn_sym_count(g) && k < 32; ++k) {
@@ -342,7 +375,7 @@ static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const 
         p.b[p.n_b++] = (tn_binding){tn_dim_name(g, d), lo > 3 + (int64_t)k ? lo : 3 + (int64_t)k};
     }
     for (size_t k = 0; k < tn_template_count(); k++)
-        if (wanted_template(run.template, tn_template_at(k))) check_template(&p, tn_template_at(k), arch);
+        if (wanted_template(run.template, tn_template_at(k))) check_template(&p, tn_template_at(k));
     if (p.ready) problem_release(&p);
     tn_spec_free(p.s);
 }
@@ -353,68 +386,94 @@ static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const 
 static void print_table(double seconds) {
     printf("%-22s %6s %7s %9s %9s %8s %12s %8s\n", "template", "cases", "legal", "executed", "compiled", "facts",
            "steps", "seconds");
-    size_t legal = 0, executed = 0, compiled = 0;
+    size_t legal = 0, executed = 0, compiled = 0, optimized = 0;
     for (const coverage *c = table; c->t; c++) {
         if (!c->cases) continue;
         printf("%-22s %6zu %7zu %9zu %9zu %8zu %12llu %8.1f\n", c->t->name, c->cases, c->legal, c->executed,
                c->compiled, c->shown, (unsigned long long)c->steps, c->seconds);
-        legal += c->legal, executed += c->executed, compiled += c->compiled;
+        legal += c->legal, executed += c->executed, compiled += c->compiled, optimized += c->optimized;
     }
-    printf("%zu assignments of knobs are legal for some case; %zu variants executed%s%s, %zu compiled by NVRTC%s; %u "
-           "failed; "
-           "%.0f s\n",
-           legal, executed, run.gpu ? " on " : "", run.gpu ? gpu_name(run.gpu) : "", compiled,
-           run.rtc ? "" : " (skipped)", run.failed, seconds);
-    if (interrupted) printf("interrupted: the rest was not executed\n");
+    printf("%zu assignments of knobs are legal for some case%s; ", legal, run.on_nvrtc ? " and architecture" : "");
+    if (run.on_nvrtc)
+        printf("%zu variants compiled by NVRTC, %zu of them with all optimizations", compiled, optimized);
+    else
+        printf("%zu variants executed%s%s", executed, run.gpu ? " on " : "", run.gpu ? gpu_name(run.gpu) : "");
+    printf("; %u failed; %.0f s\n", run.failed, seconds);
+    if (interrupted) printf("interrupted: the rest was not taken\n");
     if (run.both) printf("%zu of %zu variants gave the same bits on both devices\n", run.alike, run.both);
 }
 
 static const char usage[] =
-    "usage: kernel_matrix [--device emu|cuda|both] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
-    "                     [--cover pairs|knobs|types|all] [--turn N] [--shard I/N] [--no-nvrtc] [--list] [--verbose]\n"
+    "usage: kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
+    "                     [--cover pairs|knobs|types|all] [--turn N] [--shard I/N] [--arch NAME,...] [--optimize]\n"
+    "                     [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
-/* False: an exit code is in *rc. */
-static bool open_devices(const char *device, bool nvrtc, int *rc) {
-    const bool emu = !strcmp(device, "emu"), cuda = !strcmp(device, "cuda"), both = !strcmp(device, "both");
-    *rc = 2;
-    if (!emu && !cuda && !both) {
-        fprintf(stderr, "there is no device '%s'\n%s", device, usage);
-        return false;
-    }
-    run.on_emu = !cuda;
-    run.cache = tn_cache_open(matrix_env, "");
-    if (nvrtc && !run.list && tn_nvrtc_open(matrix_env, &run.rtc) != TN_OK) run.rtc = NULL;
-    if (emu) {
-        setenv("TENON_EMU_FLAGS", "-O0", 0);
-        return true;
-    }
-    run.gpu = run.rtc ? gpu_open() : NULL;
-    if (run.gpu) return true;
-    fprintf(stderr, "skipped: %s", *matrix_log ? matrix_log : "a GPU's kernels need NVRTC\n");
+static bool skip(int *rc, const char *why) {
+    fprintf(stderr, "skipped: %s", *matrix_log ? matrix_log : why);
     *rc = 77;
     return false;
 }
 
+/* False: an exit code is in *rc. */
+static bool open_devices(const char *device, int *rc) {
+    const bool emu = !strcmp(device, "emu"), cuda = !strcmp(device, "cuda"), both = !strcmp(device, "both");
+    run.on_nvrtc = !strcmp(device, "nvrtc");
+    run.on_emu = emu || both;
+    *rc = 2;
+    if (!emu && !cuda && !both && !run.on_nvrtc) {
+        fprintf(stderr, "there is no device '%s'\n%s", device, usage);
+        return false;
+    }
+    if (run.list) return true;
+    if (run.on_emu && !emu_has_compiler()) return skip(rc, "there is no C++ compiler\n");
+    if (emu) {
+        setenv("TENON_EMU_FLAGS", "-O0", 0);
+        return true;
+    }
+    if (tn_nvrtc_open(matrix_env, &run.rtc) != TN_OK) return skip(rc, "");
+    if (run.on_nvrtc) return true;
+    run.gpu = gpu_open();
+    return run.gpu || skip(rc, "there is no GPU that Tenon knows\n");
+}
+
+static void visit_target(const tn_arch *target) {
+    run.target = target;
+    run.n_picks = run.at = run.chosen = run.done = run.matched = 0;
+    run.start = tn_now();
+    for (run.phase = run.cover == KNOBS ? COUNT : CHOOSE; run.phase <= (run.list ? CHOOSE : EXECUTE); run.phase++)
+        each_case(false, run.only, check_kernel);
+    if (run.on_terminal) fprintf(stderr, "\r\033[K");
+}
+
+static void visit_targets(void) {
+    if (!run.on_nvrtc) {
+        visit_target(run.gpu ? gpu_arch(run.gpu) : tn_arch_find("sm_90a"));
+        return;
+    }
+    for (const char *p = run.archs; *p; p += strcspn(p, ","), p += *p == ',') {
+        char name[32];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
+        const tn_arch *target = tn_arch_find(name);
+        if (!target) die("there is no architecture '%s'", name);
+        visit_target(target);
+    }
+}
+
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, NO_NVRTC, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {{"device", 1, NULL, DEVICE},
-                                            {"template", 1, NULL, TEMPLATE},
-                                            {"case", 1, NULL, CASE},
-                                            {"variant", 1, NULL, VARIANT},
-                                            {"cover", 1, NULL, COVER},
-                                            {"shard", 1, NULL, SHARD},
-                                            {"turn", 1, NULL, TURN},
-                                            {"no-nvrtc", 0, NULL, NO_NVRTC},
-                                            {"perf", 0, NULL, PERF},
-                                            {"top", 1, NULL, TOP},
-                                            {"list", 0, NULL, LIST},
-                                            {"verbose", 0, NULL, VERBOSE},
-                                            {0}};
-    bool nvrtc = true, perf = false;
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, ARCH, OPTIMIZE, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {{"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE},
+                                            {"case", 1, NULL, CASE},         {"variant", 1, NULL, VARIANT},
+                                            {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
+                                            {"turn", 1, NULL, TURN},         {"arch", 1, NULL, ARCH},
+                                            {"optimize", 0, NULL, OPTIMIZE}, {"perf", 0, NULL, PERF},
+                                            {"top", 1, NULL, TOP},           {"list", 0, NULL, LIST},
+                                            {"verbose", 0, NULL, VERBOSE},   {0}};
+    bool perf = false;
     const char *device = "emu", *cover = "pairs", *shard = "0/1";
     char name[64];
     run.top = 4;
+    run.archs = "sm_80,sm_89,sm_90a,sm_100";
     if (getenv("TENON_MATRIX_TURN")) run.turn = (unsigned)strtoul(getenv("TENON_MATRIX_TURN"), NULL, 10);
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (o) {
         case DEVICE: device = optarg; break;
@@ -424,7 +483,8 @@ int main(int argc, char **argv) {
         case COVER: cover = optarg; break;
         case SHARD: shard = optarg; break;
         case TURN: run.turn = (unsigned)strtoul(optarg, NULL, 10); break;
-        case NO_NVRTC: nvrtc = false; break;
+        case ARCH: run.archs = optarg; break;
+        case OPTIMIZE: run.optimize = true; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
         case LIST: run.list = true; break;
@@ -449,18 +509,17 @@ int main(int argc, char **argv) {
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
     int rc;
-    run.start = tn_now();
+    const double start = tn_now();
     run.on_terminal = isatty(2);
-    if (open_devices(device, nvrtc, &rc)) {
-        for (run.phase = run.cover == KNOBS ? COUNT : CHOOSE; run.phase <= (run.list ? CHOOSE : EXECUTE); run.phase++)
-            each_case(false, run.only, check_kernel);
-        if (run.on_terminal) fprintf(stderr, "\r\033[K");
-        if (!run.list) print_table(tn_now() - run.start);
+    if (open_devices(device, &rc)) {
+        tn_eval_single_threaded(true); /* small references: threads would spin in vain */
+        visit_targets();
+        tn_eval_single_threaded(false);
+        if (!run.list) print_table(tn_now() - start);
         rc = interrupted ? 128 + interrupted : run.failed != 0;
     }
     gpu_close(run.gpu);
     tn_nvrtc_close(run.rtc);
-    tn_cache_close(run.cache);
     for (coverage *c = table; c->t; c++) free(c->facts);
     free(run.picks);
     return rc;

@@ -2,8 +2,10 @@
  *
  *     cases.c    graphs whose kernels are run
  *     problem.c  one kernel with sizes, inputs, the float64 reference and the comparison with it
- *     on_emu.c   a variant on the emulated device
+ *     batch.c    many variants as one source
+ *     on_emu.c   variants on the emulated device
  *     on_gpu.c   a variant on a GPU
+ *     on_nvrtc.c variants through NVRTC, for any architecture
  *     perf.c     variants of large cases, timed on a GPU beside cuBLASLt
  *     matrix.c   the program: which variants are run, what that covers */
 #ifndef TENON_TEST_MATRIX_H
@@ -12,6 +14,7 @@
 #include "codegen/build.h"
 #include "codegen/emit.h"
 #include "ir/eval/eval.h"
+#include "runtime/emu/emu.h"
 #include "tests/kernels/bound.h"
 
 /* Graphs report to this environment; its messages since the log was emptied. */
@@ -65,6 +68,14 @@ void problem_poison(problem *p);
 /* False: an output is further from the reference than its bound, or a guard was written; `why` says which. */
 bool problem_judge(const problem *p, char *why, size_t size);
 
+/* ---- batch.c ------------------------------------------------------------------------------------------------------
+ */
+
+/* The sources of n variants of one template as one, whose kernels have the names that batch_symbol gives; freed with
+ * free(). */
+char *batch_source(tn_variant *const *v, size_t n, size_t *size);
+void batch_symbol(tn_variant *const *v, size_t n, size_t k, char *out, size_t size);
+
 /* ---- devices ------------------------------------------------------------------------------------------------------
  */
 
@@ -75,8 +86,16 @@ typedef struct outcome {
     char why[2400]; /* "": it ran, and the problem's outputs hold its results */
 } outcome;
 
-/* `seed`: of the order of blocks and warps. */
-void run_on_emu(problem *p, const tn_variant *v, const char *text, size_t size, uint64_t seed, outcome *o);
+bool emu_has_compiler(void);
+/* Variants of one template, compiled together.  NULL: the log says why not. */
+tn_emu_module *emu_compile(tn_variant *const *v, size_t n);
+/* The kernel `symbol` of a module.  `seed`: of the order of blocks and warps. */
+void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol, uint64_t seed, outcome *o);
+
+/* As Tenon compiles it; bin->error says why it does not; tn_kernel_bin_free(matrix_env, bin) in either case. */
+bool nvrtc_build(const tn_nvrtc *rtc, const tn_arch *arch, const tn_variant *v, tn_kernel_bin *bin);
+/* Does NVRTC compile n variants of one template?  With few optimizations, in a third of the time. */
+bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *v, size_t n);
 
 typedef struct gpu gpu;
 /* NULL: there is none; the log says why. */

@@ -420,8 +420,7 @@ class Matrix:
         if case.template in self.others:
             words = [self.others[case.template]]
         else:
-            words = [self.program, "--no-nvrtc", "--template", case.template, "--case", case.name,
-                     "--variant", case.variant]
+            words = [self.program, "--template", case.template, "--case", case.name, "--variant", case.variant]
         rc, out = self.call(words, patch, ENDLESS)
         if rc == 0:
             with self.lock:

@@ -1,9 +1,9 @@
 /* on_emu.c: a variant on the emulated device. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "codegen/pool.h"
-#include "runtime/emu/emu.h"
 #include "tests/kernels/matrix.h"
 
 /* False: it wants what no case gives. */
@@ -29,12 +29,30 @@ static bool make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint6
     return true;
 }
 
-void run_on_emu(problem *p, const tn_variant *v, const char *text, size_t size, uint64_t seed, outcome *o) {
+bool emu_has_compiler(void) {
+    return system("${TENON_CXX:-${CXX:-c++}} --version > /dev/null 2>&1") == 0;
+}
+
+tn_emu_module *emu_compile(tn_variant *const *v, size_t n) {
+    size_t size;
+    char symbol[100], *text = batch_source(v, n, &size);
+    tn_emu_module *module = NULL;
+    tn_emu_kernel *kernel;
+    *matrix_log = 0;
+    batch_symbol(v, n, 0, symbol, sizeof symbol);
+    tn_status st = tn_emu_load(matrix_env, v[0]->text, text, size, &module);
+    if (st == TN_OK) st = tn_emu_get(module, symbol, &kernel);
+    free(text);
+    if (st == TN_OK) return module;
+    tn_emu_unload(module);
+    return NULL;
+}
+
+void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol, uint64_t seed, outcome *o) {
     uint64_t args[TN_MAX_ARGS];
     tn_emu_range ranges[TN_MAX_ARGS];
     const void *params[] = {args};
     tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = seed};
-    tn_emu_module *module = NULL;
     tn_emu_kernel *kernel;
     tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
     memset(o, 0, sizeof *o);
@@ -45,10 +63,8 @@ void run_on_emu(problem *p, const tn_variant *v, const char *text, size_t size, 
     problem_poison(p);
     *matrix_log = 0;
     const double start = tn_now();
-    tn_status st = tn_emu_load(matrix_env, v->text, text, size, &module);
-    if (st == TN_OK) st = tn_emu_get(module, v->symbol, &kernel);
+    tn_status st = tn_emu_get(module, symbol, &kernel);
     if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);
-    tn_emu_unload(module);
     o->seconds = tn_now() - start;
     o->steps = rep.steps;
     o->bank_conflicts = rep.bank_conflicts;
