@@ -9,7 +9,10 @@
 #include "tests/kernels/matrix.h"
 
 void batch_symbol(tn_variant *const *v, size_t n, size_t k, char *out, size_t size) {
-    snprintf(out, size, n == 1 ? "%s" : "%s_%zu", v[k]->symbol, k);
+    if (n == 1)
+        snprintf(out, size, "%s", v[k]->symbol);
+    else
+        snprintf(out, size, "%s_%u", v[k]->symbol, (unsigned)k);
 }
 
 /* Calls each(f, line, length) for the lines of a text. */
