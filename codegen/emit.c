@@ -62,6 +62,17 @@ void tn_text_free(tn_text *t) {
     t->n = t->cap = 0;
 }
 
+char *tn_text_take(tn_text *t) {
+    char *p = t->failed ? NULL : tn_realloc(t->env, t->p, t->cap, t->n + 1);
+    if (!p) {
+        tn_text_free(t);
+        return NULL;
+    }
+    p[t->n] = 0;
+    *t = (tn_text){.env = t->env};
+    return p;
+}
+
 /* ---- types
  * ---------------------------------------------------------------------------------------------------------------- */
 
@@ -324,17 +335,11 @@ tn_status tn_emitter_finish(tn_emitter *e) {
         v->workspace = e->workspace;
         v->wide = e->wide;
         write_header(e, &header);
-        if (header.failed || e->defines.failed || e->lines.failed || e->functions.failed)
-            tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+        header.failed |= e->defines.failed || e->lines.failed || e->functions.failed;
+        v->header = tn_text_take(&header); /* freed by tn_variant_free with its length */
+        if (!v->header) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     }
     const tn_status st = e->status;
-    if (st == TN_OK && !e->dry) {
-        /* freed by tn_variant_free with its length */
-        v->header = tn_realloc(env, header.p, header.cap, header.n + 1);
-        if (!v->header) v->header = header.p;
-        header.p = NULL;
-    }
-    if (header.p) tn_text_free(&header);
     tn_text_free(&e->defines);
     tn_text_free(&e->lines);
     tn_text_free(&e->functions);

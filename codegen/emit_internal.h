@@ -20,6 +20,8 @@ __attribute__((format(printf, 2, 3)))
 void tn_text_add(tn_text *t, const char *fmt, ...);
 void tn_text_put(tn_text *t, const char *s, size_t n);
 void tn_text_free(tn_text *t);
+/* The text in a block of just its length and a zero; t is empty then.  NULL: out of memory. */
+char *tn_text_take(tn_text *t);
 
 /* ---- the emitter
  * --------------------------------------------------------------------------------------------------------- */

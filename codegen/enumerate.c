@@ -312,12 +312,13 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template 
     }
     const size_t want = l->want;
     tn_choices_free(l);
-    if (st == TN_OK) {
-        tn_variant *fit = tn_realloc(env, v, want * sizeof *v, made * sizeof *v);
-        *out = fit ? fit : v;
+    tn_variant *fit = st == TN_OK ? tn_realloc(env, v, want * sizeof *v, made * sizeof *v) : NULL;
+    if (fit) {
+        *out = fit;
         *n = made;
         return TN_OK;
     }
+    if (st == TN_OK) st = TN_E_MEMORY;
     for (size_t k = 0; v && k < made; ++k) tn_variant_free(env, &v[k]);
     tn_free(env, v, want * sizeof *v);
     return st;

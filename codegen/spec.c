@@ -402,15 +402,11 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     }
     writer w = {.g = g, .s = s, .t = {.env = env}};
     put_region(&w);
-    if (w.t.failed) {
-        tn_text_free(&w.t);
-        return give_up(s, TN_E_MEMORY);
-    }
-    const XXH128_hash_t h = XXH3_128bits(w.t.p, w.t.n);
+    s->text = tn_text_take(&w.t);
+    if (!s->text) return give_up(s, TN_E_MEMORY);
+    const XXH128_hash_t h = XXH3_128bits(s->text, strlen(s->text));
     s->hash[0] = h.low64;
     s->hash[1] = h.high64;
-    s->text = tn_realloc(env, w.t.p, w.t.cap, w.t.n + 1);
-    if (!s->text) s->text = w.t.p;
     make_name(s);
     measure(s);
     *out = s;
