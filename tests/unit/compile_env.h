@@ -1,10 +1,9 @@
-/* compile_env.h: what tests of whole compilations share: a cache folder of their own, allocations that fail, and
- * whether NVRTC is there. */
+/* compile_env.h: what tests of whole compilations share: a cache folder of their own, and whether NVRTC is
+ * there. */
 #ifndef TENON_TEST_COMPILE_ENV_H
 #define TENON_TEST_COMPILE_ENV_H
 
 #include <check.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,25 +35,6 @@ static inline bool no_nvrtc(void) {
     tn_nvrtc_close(rtc);
     if (missing) printf("skipped: NVRTC is not there\n");
     return missing;
-}
-
-/* Fails the n-th allocation and counts what is live. */
-typedef struct failing {
-    atomic_long left, live;
-} failing;
-
-static inline void *fail_alloc(void *user, void *p, size_t old_size, size_t size) {
-    failing *f = user;
-    (void)old_size;
-    if (size == 0) {
-        if (p) atomic_fetch_sub(&f->live, 1);
-        free(p);
-        return NULL;
-    }
-    if (atomic_fetch_sub(&f->left, 1) == 1) return NULL;
-    void *q = realloc(p, size);
-    if (q && !p) atomic_fetch_add(&f->live, 1);
-    return q;
 }
 
 #endif

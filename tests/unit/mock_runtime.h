@@ -7,6 +7,7 @@
 
 #include "tests/unit/mock_cuda.h"
 #include "tests/unit/plan_gen.h"
+#include "tests/unit/suite.h"
 
 static mock_cuda *mock;
 static sample_log log_;
@@ -117,15 +118,6 @@ static inline void enqueue_right(tn_context *c, buffers *b) {
     memset(b->y, 0xFF, b->n * sizeof(float));
     ck_assert_msg(enqueue(c, b, NULL) == TN_OK, "%s", log_.text);
     ck_assert_msg(sample_right(b->x, b->y, b->n), "ran: %s", mock->ran);
-}
-
-/* An exit code. */
-static inline int run_suite(Suite *s) {
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
 }
 
 /* Runs the tests; an exit code. */

@@ -2,8 +2,8 @@
 #include "ir/eval/eval.h"
 #include "tenon/builder.h"
 #include "tenon/compiler.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,9 +188,5 @@ int main(void) {
     tcase_add_test(t, errors_are_sticky_and_name_the_layer);
     tcase_add_test(t, bad_arguments);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

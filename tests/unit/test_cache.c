@@ -1,5 +1,4 @@
 /* test_cache.c: the cache folder and the thread pool of the compile driver. */
-#include <check.h>
 #include <dirent.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 
 #include "codegen/cache.h"
 #include "codegen/pool.h"
+#include "tests/unit/suite.h"
 
 static char dir[256];
 
@@ -210,9 +210,5 @@ int main(void) {
     tcase_add_test(t, pool_takes_first_jobs_first);
     tcase_add_test(t, pool_cancels_what_has_not_started);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -2,7 +2,6 @@
  *
  * Launches are smaller than the buffers, so that grid-stride loops make several rounds; ranges end where buffers end.
  */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "codegen/codegen.h"
 #include "codegen/tune_internal.h"
 #include "runtime/emu/emu.h"
+#include "tests/unit/suite.h"
 
 enum { WORDS = 1000, PATTERN = 0x7fc5a5a5 };
 
@@ -210,9 +210,5 @@ int main(void) {
     tcase_add_test(t, compares);
     tcase_add_test(t, knows_every_type);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

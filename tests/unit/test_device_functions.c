@@ -1,12 +1,12 @@
 /* test_device_functions.c: the index functions of tn_device.cuh and tn_math.cuh, executed on the CPU over every index
  * near and beyond a small axis; wrong indices of a model, which the reference refuses, among them. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codegen/codegen.h"
 #include "runtime/emu/emu.h"
+#include "tests/unit/suite.h"
 
 enum { LOW = -30, COUNT = 64, AXES = 6, FUNCTIONS = 5 }; /* indices LOW ... LOW + COUNT - 1, axes of 1 ... AXES */
 
@@ -112,9 +112,5 @@ int main(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, indices);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    const int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

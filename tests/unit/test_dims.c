@@ -1,11 +1,11 @@
 /* Dims: canonical forms, simplification, bounds, text and binding.  The randomised tests compare what the library makes
  * of an expression with a direct evaluation of the expression as it was written. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ir/ir.h"
+#include "tests/unit/suite.h"
 
 enum { N_SYMS = 4, N_BINDINGS = 40 };
 static const char *const names[N_SYMS] = {"N", "H", "W", "K"};
@@ -368,9 +368,5 @@ int main(void) {
     tcase_add_test(t, large_products_stay_bounded);
     tcase_add_test(t, expressions_that_explode_are_refused);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -2,7 +2,6 @@
  * right.
  *
  * Kernels are short sources of two lines and more; a report must name the fault, the line and what the case says. */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "codegen/codegen.h"
 #include "runtime/emu/emu.h"
+#include "tests/unit/suite.h"
 
 enum { N = 256, GUARD = 64 };
 
@@ -225,9 +225,10 @@ static char *source_of(const emu_case *c) {
                 line += length + (line[length] == '\n');
             }
         }
-    fprintf(f,
-            "extern \"C\" __global__ void test(const float *in, float *out, int n) {\n//// test.cu:1\n%s\n//// end:1\n}\n",
-            c->body);
+    fprintf(
+        f,
+        "extern \"C\" __global__ void test(const float *in, float *out, int n) {\n//// test.cu:1\n%s\n//// end:1\n}\n",
+        c->body);
     fclose(f);
     return text;
 }
@@ -436,9 +437,5 @@ int main(void) {
     tcase_add_test(t, impossible_launches);
     tcase_add_test(t, what_does_not_compile);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

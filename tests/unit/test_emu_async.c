@@ -1,6 +1,5 @@
 /* test_emu_async.c: bulk copies and TMA on the emulated device: what they may not do is planted once, and tensor maps
  * are refused as the driver refuses them.  What they copy is compared with a GPU by tests/kernels/micro. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 #include "codegen/build.h"
 #include "runtime/emu/emu.h"
 #include "runtime/emu/tma.h"
+#include "tests/unit/suite.h"
 
 enum { BYTES = 4096, THREADS = 64 };
 
@@ -183,9 +183,5 @@ int main(void) {
     tcase_add_loop_test(t, planted, 0, (int)(sizeof cases / sizeof *cases));
     tcase_add_test(t, refused_maps);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -2,6 +2,7 @@
  */
 #include "ir/eval/internal.h"
 #include "semantics.h"
+#include "tests/unit/suite.h"
 
 /* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
@@ -400,9 +401,5 @@ int main(void) {
     tcase_add_loop_test(c, test_out_of_memory, 0, 2);
     tcase_add_test(c, test_values_are_freed_at_their_last_use);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

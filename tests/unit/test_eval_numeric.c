@@ -1,5 +1,6 @@
 /* Numeric properties of the reference evaluation: layouts, naive loops, rounding, wrapping, 4-bit values, NaN. */
 #include "semantics.h"
+#include "tests/unit/suite.h"
 
 /* ---- convolution: against seven plain loops, in both layouts ----------------------------------------------------- */
 
@@ -348,9 +349,5 @@ int main(void) {
     tcase_add_loop_test(c, test_bitcast, 0, 2);
     tcase_add_test(c, test_empty);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

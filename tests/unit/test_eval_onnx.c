@@ -1,5 +1,6 @@
 /* Every op against numbers from onnxruntime and onnx.reference (data/eval_cases.inc, written by gen_eval_cases.py). */
 #include "semantics.h"
+#include "tests/unit/suite.h"
 
 #include "data/eval_cases.inc"
 
@@ -54,9 +55,5 @@ int main(void) {
     tcase_add_loop_test(c, test_case_out_of_memory, 0, n);
     tcase_add_loop_test(c, test_case_with_wrong_shapes, 0, n);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,6 +1,7 @@
 /* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes too.
  */
 #include "semantics.h"
+#include "tests/unit/suite.h"
 
 /* x has dims [2, 8, 4, 6]; parameters are vectors of length `params`. */
 typedef struct item {
@@ -139,9 +140,5 @@ int main(void) {
     tcase_add_test(c, test_coverage);
     tcase_add_test(c, test_core_op_is_refused);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

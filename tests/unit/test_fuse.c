@@ -1,8 +1,9 @@
 /* Fusion keeps every bit of the results, leaves only kernels and views in the body, one anchor a kernel, and fuses what
  * it should. */
-#include <check.h>
 #include "passes/fuse.h"
+#include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
+#include "tests/unit/suite.h"
 
 static gen_log log_;
 static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
@@ -138,33 +139,19 @@ START_TEST(regions_are_refused) {
 }
 END_TEST
 
-/* An allocator that fails the n-th call: fusion fails cleanly. */
-typedef struct failing {
-    int left;
-} failing;
-
-static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
-    failing *f = user;
-    (void)old_size;
-    if (!size) {
-        free(p);
-        return NULL;
-    }
-    return f->left-- > 0 ? realloc(p, size) : NULL;
-}
-
 START_TEST(out_of_memory) {
     bool done = false;
     for (int n = 0; n < 4000 && !done; n += n < 200 ? 1 : 23) {
-        failing f = {1 << 30};
-        tn_env env = {.alloc = failing_alloc, .alloc_user = &f};
+        failing f = {.for_good = true};
+        tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
         tn_graph *g = gen_graph(&env, 7, 20, true);
         ck_assert(g != NULL);
-        f.left = n;
+        fail_at(&f, n + 1);
         tn_status s = gen_run(&env, g, "layout,fuse", NULL);
         ck_assert(s == TN_OK || s == TN_E_MEMORY);
         done = s == TN_OK;
         tn_graph_free(g);
+        ck_assert_int_eq(f.live, 0);
     }
     ck_assert(done);
 }
@@ -184,9 +171,5 @@ int main(void) {
     tcase_add_test(tc, regions_are_refused);
     tcase_add_test(tc, out_of_memory);
     suite_add_tcase(suite, tc);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -1,8 +1,8 @@
 /* Whole models through the standard pipeline, in f32 and f16: how many kernels they become, memory plans checked on
  * tags, and the fused graph's results against the recorded outputs. */
 #include "tests/onnx/case.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include "passes/memory.h"
 #include "tests/unit/graph_gen.h"
 
@@ -142,9 +142,5 @@ int main(void) {
     tcase_add_loop_test(tc, f16, 0, n);
     tcase_add_loop_test(tc, bf16, 0, n);
     suite_add_tcase(suite, tc);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include "kernel_cases.h"
+#include "tests/unit/failing.h"
+#include "tests/unit/suite.h"
 
 typedef struct golden {
     const char *file, *func, *tpl, *knobs;
@@ -104,23 +106,10 @@ END_TEST
 /* ---- out of memory
  * ------------------------------------------------------------------------------------------------------------ */
 
-static long allowed; /* allocations until one fails; negative: none fails */
+static failing heap = {.for_good = true};
+static const tn_env scarce = {.alloc = fail_alloc, .alloc_user = &heap, .diag = on_diag};
 
-static void *failing(void *user, void *p, size_t old_size, size_t size) {
-    (void)user, (void)old_size;
-    if (!size) {
-        free(p);
-        return NULL;
-    }
-    if (allowed == 0) return NULL;
-    if (allowed > 0) --allowed;
-    return realloc(p, size);
-}
-
-static const tn_env scarce = {.alloc = failing, .diag = on_diag};
-
-/* The n-th allocation of making a spec and a variant fails: an error comes back, nothing leaks (under ASan), nothing
- * crashes. */
+/* The n-th allocation of making a spec and a variant fails: an error comes back, nothing leaks, nothing crashes. */
 START_TEST(memory_runs_out) {
     static const char text[] =
         "func @f(%x: f16[N,8,16], %s: f16[16], %r: f16[N,16,8]) -> f16[N,16,8] {\n"
@@ -129,7 +118,6 @@ START_TEST(memory_runs_out) {
     bool done = false;
     for (long n = 0; !done; ++n) {
         ck_assert_int_lt(n, 5000);
-        allowed = -1;
         tn_status st;
         tn_graph *g = tn_parse(&scarce, "f", text, sizeof text - 1, NULL, 0, true, &st);
         ck_assert_ptr_nonnull(g);
@@ -141,7 +129,7 @@ START_TEST(memory_runs_out) {
             if (tn_node_op(g, node) != TN_OP_KERNEL) continue;
             tn_spec *s;
             tn_variant v = {0};
-            allowed = n;
+            fail_at(&heap, n + 1);
             st = tn_spec_make(g, node, NULL, &s);
             if (st == TN_OK) {
                 tn_variant *all;
@@ -153,12 +141,13 @@ START_TEST(memory_runs_out) {
                 }
                 tn_spec_free(s);
             }
-            done = st == TN_OK && allowed > 0;
+            done = st == TN_OK && !heap.failed;
             tn_variant_free(&scarce, &v);
             break;
         }
-        allowed = -1;
         tn_graph_free(g);
+        ck_assert_int_eq(heap.live, 0);
+        fail_at(&heap, 0);
     }
 }
 END_TEST
@@ -171,9 +160,5 @@ int main(void) {
     tcase_set_timeout(t, 120);
     Suite *s = suite_create("golden");
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,42 +1,17 @@
 /* Running out of memory at any moment: the n-th allocation fails for n = 1, 2, ... until all succeed.  Nothing may
  * crash or leak, sizes given back must be those that were asked for, and the failure must be reported as one of memory.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ir/ir.h"
+#include "tests/unit/failing.h"
+#include "tests/unit/suite.h"
 
-typedef struct failing {
-    size_t calls, fail_at; /* fail_at 0: never */
-    size_t live, bytes;
-    size_t memory_errors;
-} failing;
-
-/* The size stands in front of each block, so that what is given back can be checked. */
-static void *fail_alloc(void *user, void *p, size_t old_size, size_t size) {
-    failing *f = user;
-    size_t *block = p ? (size_t *)p - 2 : NULL;
-    if (p && block[0] != old_size) abort();
-    if (!size) {
-        if (p) f->live--, f->bytes -= old_size;
-        free(block);
-        return NULL;
-    }
-    if (++f->calls == f->fail_at) return NULL;
-    size_t *q = realloc(block, size + 2 * sizeof *q);
-    if (!q) return NULL;
-    q[0] = size;
-    f->bytes += size - (p ? old_size : 0);
-    if (!p) f->live++;
-    return q + 2;
-}
-
-static void on_diag(void *user, const tn_diag *d) {
-    failing *f = user;
-    f->memory_errors += d->code == TN_E_MEMORY;
+static void keep_quiet(void *user, const tn_diag *d) {
+    (void)user, (void)d;
 }
 
 static const char *const sample =
@@ -100,17 +75,17 @@ START_TEST(any_allocation_may_fail) {
     snprintf(path, sizeof path, "%s/m.tn", dir);
     snprintf(side, sizeof side, "%s/m.tnw", dir);
     failing f = {0};
-    const tn_env env = {.alloc = fail_alloc, .alloc_user = &f, .diag = on_diag, .diag_user = &f};
+    const tn_env env = {.alloc = fail_alloc, .alloc_user = &f, .diag = keep_quiet};
     ck_assert_int_eq(work(&env, path), TN_OK);
-    ck_assert_uint_eq(f.live, 0);
-    ck_assert_uint_eq(f.bytes, 0);
-    size_t total = f.calls;
-    ck_assert_uint_gt(total, 50);
-    for (size_t n = 1; n <= total + 1; n++) {
-        f = (failing){.fail_at = n};
+    ck_assert_int_eq(f.live, 0);
+    ck_assert_int_eq(f.bytes, 0);
+    const long total = f.calls;
+    ck_assert_int_gt(total, 50);
+    for (long n = 1; n <= total + 1; n++) {
+        fail_at(&f, n);
         tn_status st = work(&env, path);
-        ck_assert_msg(f.live == 0 && f.bytes == 0, "failing allocation %zu leaks %zu blocks", n, f.live);
-        ck_assert_msg(st == (n <= total ? TN_E_MEMORY : TN_OK), "failing allocation %zu of %zu gives status %d", n,
+        ck_assert_msg(f.live == 0 && f.bytes == 0, "failing allocation %ld leaks %ld blocks", n, (long)f.live);
+        ck_assert_msg(st == (n <= total ? TN_E_MEMORY : TN_OK), "failing allocation %ld of %ld gives status %d", n,
                       total, st);
     }
     remove(path);
@@ -125,9 +100,5 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_test(t, any_allocation_may_fail);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,5 +1,4 @@
 /* The graph: emitting, use lists under random mutation, the verifier, cloning, hashing, provenance, constants. */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +6,7 @@
 #include <time.h>
 
 #include "ir/ir.h"
+#include "tests/unit/suite.h"
 
 typedef struct diags {
     char first[1200];
@@ -440,9 +440,5 @@ int main(void) {
     tcase_add_test(t, binding_reinfers_types_and_refuses_what_no_longer_fits);
     tcase_add_test(t, building_is_linear);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,12 +1,12 @@
 /* Number conversion: every code of the small floats, rounding to nearest even against neighbours found by search,
  * integers and packed nibbles. */
-#include <check.h>
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ir/ir.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     tn_dtype t;
@@ -148,9 +148,5 @@ int main(void) {
     tcase_add_test(t, nibbles_are_packed_low_first);
     tcase_add_test(t, dtype_names_parse_back);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,6 +1,6 @@
 /* NHWC convolutions and pools compute what the NCHW ones did, in 1-D, 2-D and 3-D, grouped and transposed. */
-#include <check.h>
 #include "tests/unit/graph_gen.h"
+#include "tests/unit/suite.h"
 
 static gen_log log_;
 static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
@@ -91,9 +91,5 @@ int main(void) {
     tcase_add_test(tc, transposed);
     tcase_add_test(tc, pools);
     suite_add_tcase(suite, tc);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

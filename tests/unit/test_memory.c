@@ -1,7 +1,8 @@
 /* Memory plans of random graphs hold on tags for several shapes; chosen cases share what they should. */
-#include <check.h>
 #include "passes/memory.h"
+#include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
+#include "tests/unit/suite.h"
 
 static gen_log log_;
 static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
@@ -188,32 +189,22 @@ START_TEST(checker_finds_overlap) {
 }
 END_TEST
 
-/* An allocator that fails the n-th call: each step fails cleanly, or not at all. */
-static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
-    int *left = user;
-    (void)old_size;
-    if (!size) {
-        free(p);
-        return NULL;
-    }
-    return (*left)-- > 0 ? realloc(p, size) : NULL;
-}
-
 START_TEST(out_of_memory) {
     bool done = false;
     for (int n = 0; n < 6000 && !done; n += n < 100 ? 1 : 17) {
-        int left = 1 << 30;
-        tn_env env = {.alloc = failing_alloc, .alloc_user = &left};
+        failing f = {.for_good = true};
+        tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
         tn_graph *g = gen_graph(&env, 11, 30, true);
         ck_assert(g != NULL);
         ck_assert_int_eq(gen_run(&env, g, "fuse", NULL), TN_OK);
-        left = n;
+        fail_at(&f, n + 1);
         tn_memory m;
         tn_status s = tn_plan_memory(g, &m);
         ck_assert(s == TN_OK || s == TN_E_MEMORY);
         done = s == TN_OK;
         if (done) tn_memory_free(g, &m);
         tn_graph_free(g);
+        ck_assert_int_eq(f.live, 0);
     }
     ck_assert(done);
 }
@@ -235,9 +226,5 @@ int main(void) {
     tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, checker_finds_overlap);
     suite_add_tcase(suite, tc);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

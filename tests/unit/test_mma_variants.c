@@ -1,6 +1,7 @@
 /* Kernels of matmul and convolution: the right templates accept them, and what they generate compiles without spilling.
  * NVRTC is used where it can be opened; without it the generated text is still checked. */
 #include "tests/unit/mma_cases.h"
+#include "tests/unit/suite.h"
 
 static size_t count(const result *r, const char *tpl) {
     size_t n = 0;
@@ -169,9 +170,5 @@ int main(void) {
     tcase_add_test(t, vector);
     Suite *s = suite_create("mma_variants");
     suite_add_tcase(s, t);
-    SRunner *sr = srunner_create(s);
-    srunner_run_all(sr, CK_ENV);
-    const int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

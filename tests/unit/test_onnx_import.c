@@ -1,8 +1,7 @@
 /* The ONNX importer: shape arithmetic on symbols, differences between opsets, functions, branches, errors. */
 #include "tests/onnx/case.h"
 #include "tests/onnx/make.h"
-
-#include <check.h>
+#include "tests/unit/suite.h"
 
 typedef struct imported {
     tn_env env;
@@ -624,9 +623,5 @@ int main(void) {
     tcase_add_test(t, undefined_names_are_errors);
     tcase_add_test(t, outputs_may_be_inputs_or_constants);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

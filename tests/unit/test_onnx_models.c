@@ -1,7 +1,6 @@
 /* Whole models: import, verify, and compare the reference's results with recorded outputs. */
 #include "tests/onnx/case.h"
-
-#include <check.h>
+#include "tests/unit/suite.h"
 
 typedef struct model_row {
     const char *name;
@@ -59,9 +58,5 @@ int main(void) {
     tcase_set_timeout(t, 250);
     tcase_add_loop_test(t, model_matches_recorded_outputs, 0, (int)(sizeof models / sizeof *models));
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -1,8 +1,9 @@
 /* The ONNX reader: tensor encodings, external data, and damaged files. */
 #include "tests/onnx/case.h"
 #include "tests/onnx/make.h"
+#include "tests/unit/failing.h"
+#include "tests/unit/suite.h"
 
-#include <check.h>
 #include <sys/stat.h>
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
@@ -331,38 +332,20 @@ END_TEST
 
 /* ---- running out of memory --------------------------------------------------------------------------------------- */
 
-typedef struct failing {
-    size_t count, fail_at;
-    long live;
-} failing;
-
-static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
-    failing *f = user;
-    (void)old_size;
-    if (!size) {
-        if (p) f->live--;
-        free(p);
-        return NULL;
-    }
-    if (++f->count == f->fail_at) return NULL;
-    if (!p) f->live++;
-    return realloc(p, size);
-}
-
 START_TEST(every_failing_allocation_is_handled) {
     pb *m = rich_model();
-    for (size_t at = 1;; at++) {
-        failing f = {.fail_at = at};
-        tn_env env = {.alloc = failing_alloc, .alloc_user = &f};
+    for (long at = 1;; at++) {
+        failing f = {.left = at};
+        tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
         tn_status st;
         tn_graph *g = tn_import_onnx_memory(&env, m->p, m->n, NULL, NULL, &st);
-        bool done = f.count < at;
-        if (!g) ck_assert_msg(st == TN_E_MEMORY, "allocation %zu: status %d", at, (int)st);
+        bool done = f.calls < at;
+        if (!g) ck_assert_msg(st == TN_E_MEMORY, "allocation %ld: status %d", at, (int)st);
         tn_graph_free(g);
-        ck_assert_msg(f.live == 0, "allocation %zu: %ld blocks leaked", at, f.live);
+        ck_assert_msg(f.live == 0, "allocation %ld: %ld blocks leaked", at, (long)f.live);
         if (done) {
             ck_assert_ptr_nonnull(g);
-            ck_assert_uint_gt(at, 20);
+            ck_assert_int_gt(at, 20);
             break;
         }
     }
@@ -386,9 +369,5 @@ int main(void) {
     tcase_add_test(t, not_a_model);
     tcase_add_test(t, every_failing_allocation_is_handled);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

@@ -10,6 +10,7 @@
 #include "runtime/dims.h"
 #include "runtime/plan_format.h"
 #include "tests/unit/plan_gen.h"
+#include "tests/unit/suite.h"
 
 /* ---- loading what is damaged ------------------------------------------------------------------------------------- */
 
@@ -513,9 +514,5 @@ int main(void) {
     tcase_set_timeout(t, 250);
     for (size_t k = 0; k < sizeof tests / sizeof *tests; k++) tcase_add_test(t, tests[k]);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

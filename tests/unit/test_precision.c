@@ -1,6 +1,7 @@
 /* 16-bit storage stays within its rounding of the f32 results; what would overflow or vanish stays f32. */
-#include <check.h>
+#include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
+#include "tests/unit/suite.h"
 
 static gen_log log_;
 static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
@@ -115,29 +116,19 @@ START_TEST(tf32_is_a_tag) {
 }
 END_TEST
 
-/* An allocator that fails the n-th call. */
-static void *failing_alloc(void *user, void *p, size_t old_size, size_t size) {
-    int *left = user;
-    (void)old_size;
-    if (!size) {
-        free(p);
-        return NULL;
-    }
-    return (*left)-- > 0 ? realloc(p, size) : NULL;
-}
-
 START_TEST(out_of_memory) {
     bool done = false;
     for (int n = 0; n < 6000 && !done; n += n < 100 ? 1 : 17) {
-        int left = 1 << 30;
-        tn_env env = {.alloc = failing_alloc, .alloc_user = &left};
+        failing f = {.for_good = true};
+        tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
         tn_graph *g = gen_graph(&env, 11, 30, true);
         ck_assert(g != NULL);
-        left = n;
+        fail_at(&f, n + 1);
         tn_status s = gen_run(&env, g, "precision", &half_);
         ck_assert(s == TN_OK || s == TN_E_MEMORY);
         done = s == TN_OK;
         tn_graph_free(g);
+        ck_assert_int_eq(f.live, 0);
     }
     ck_assert(done);
 }
@@ -155,9 +146,5 @@ int main(void) {
     tcase_add_test(tc, others_untouched);
     tcase_add_test(tc, tf32_is_a_tag);
     suite_add_tcase(suite, tc);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

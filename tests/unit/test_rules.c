@@ -1,9 +1,9 @@
 /* test_rules.c: the rewrite engine, with rule tables of its own. */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "passes/rule.h"
+#include "tests/unit/suite.h"
 
 typedef struct fixture {
     char diag[4000];
@@ -301,9 +301,5 @@ int main(void) {
     tcase_add_test(t, stop_after_bounds_the_rewrites_exactly);
     tcase_add_test(t, numerics_decide_which_rules_run);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,11 +1,11 @@
 /* test_runner.c: the pass runner: names, reports, dumps, failures. */
-#include <check.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "passes/pass.h"
+#include "tests/unit/suite.h"
 
 typedef struct log_ {
     char text[8000];
@@ -206,9 +206,5 @@ int main(void) {
     tcase_add_test(t, dumps_and_prints);
     tcase_add_test(t, any_allocation_may_fail);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

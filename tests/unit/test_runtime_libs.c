@@ -4,6 +4,7 @@
 #include "runtime/cublaslt.h"
 #include "runtime/nvrtc_loader.h"
 #include "tests/unit/plan_gen.h"
+#include "tests/unit/suite.h"
 
 START_TEST(nvrtc) {
     sample_log log;
@@ -117,9 +118,5 @@ int main(void) {
     tcase_set_timeout(t, 60);
     for (size_t k = 0; k < sizeof tests / sizeof *tests; k++) tcase_add_test(t, tests[k]);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }

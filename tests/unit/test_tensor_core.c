@@ -1,6 +1,5 @@
 /* The emulated tensor-core arithmetic: bit for bit what an H200 answered (data/tensor_core_cases.txt), and what must
  * hold of any such sum. */
-#include <check.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "runtime/emu/tensor_core.h"
+#include "tests/unit/suite.h"
 
 enum { M = 19, N = 11, N_TYPES = 7 };
 
@@ -335,9 +335,5 @@ int main(void) {
     tcase_add_loop_test(t, scaling_by_powers_of_two_is_exact, 0, 2);
     tcase_add_loop_test(t, integers_are_exact_and_wrap, 0, 8);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

@@ -1,6 +1,5 @@
 /* The text form: every op, attribute kind and constant form survives print -> parse -> print; errors say where and why;
  * no damaged text crashes the parser. */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 #include <unistd.h>
 
 #include "ir/ir.h"
+#include "tests/unit/suite.h"
 
 typedef struct last_diag {
     char text[1200];
@@ -423,9 +423,5 @@ int main(void) {
     tcase_add_test(t, nesting_is_bounded);
     tcase_add_test(t, damaged_text_never_crashes);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? 1 : 0;
+    return run_suite(s);
 }

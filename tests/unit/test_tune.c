@@ -1,6 +1,5 @@
 /* test_tune.c: tuning without a GPU: which candidates are built, the reference, and whole tuned compilations on the
  * mock driver, where every kernel does nothing and is found right unless the test says otherwise. */
-#include <check.h>
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include "passes/pass.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"
+#include "tests/unit/failing.h"
 #include "tests/unit/mock_runtime.h"
 
 /* ---- search ---- */

@@ -1,5 +1,6 @@
 /* Type rules: result types with symbolic sizes, and refusals that say what is wrong. */
 #include "semantics.h"
+#include "tests/unit/suite.h"
 
 static tn_val input_of(bench *b, tn_dtype t, size_t rank, const tn_dim *dims) {
     char name[16];
@@ -394,9 +395,5 @@ int main(void) {
     tcase_add_test(c, test_regions);
     tcase_add_loop_test(c, test_arbitrary_attributes, 0, 5);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return run_suite(s);
 }
