@@ -2,6 +2,7 @@
  * file and renamed, so that no reader ever sees half of one. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -124,17 +125,50 @@ static void unmap(mapping *m) {
     if (m->p) munmap(m->p, m->size);
 }
 
-tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status) {
+/* A side file, mapped as long as a constant lies in it: graphs may be read that do not fit into memory twice. */
+typedef struct side_file {
+    const tn_env *env;
+    mapping map;
+    atomic_size_t refs;
+} side_file;
+
+static void retain(void *user) {
+    side_file *f = user;
+    atomic_fetch_add(&f->refs, 1);
+}
+
+static void release(void *user) {
+    side_file *f = user;
+    if (atomic_fetch_sub(&f->refs, 1) != 1) return;
+    unmap(&f->map);
+    tn_free(f->env, f, sizeof *f);
+}
+
+static side_file *open_side(const tn_env *env, const char *path, tn_status *st) {
     char side[PATH_SIZE];
-    mapping text = {0}, weights = {0};
+    side_file *f = tn_alloc(env, sizeof *f);
+    if (!f) {
+        *st = tn_fail(env, TN_E_MEMORY, path, "", "out of memory");
+        return NULL;
+    }
+    f->env = env;
+    atomic_init(&f->refs, 1);
+    *st = side_path(path, side) ? map_file(env, side, false, &f->map) : TN_OK;
+    return f;
+}
+
+tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status) {
+    mapping text = {0};
     tn_graph *g = NULL;
     tn_status st = map_file(env, path, true, &text);
-    if (st == TN_OK && side_path(path, side)) st = map_file(env, side, false, &weights);
-    if (st == TN_OK)
-        g = tn_parse(env, path, text.p ? text.p : "", text.size, weights.found ? (weights.p ? weights.p : "") : NULL,
-                     weights.size, true, &st);
+    side_file *f = st == TN_OK ? open_side(env, path, &st) : NULL;
+    if (st == TN_OK) {
+        const char *bytes = f->map.p ? f->map.p : "";
+        const tn_side side = {f->map.found ? bytes : NULL, f->map.size, false, retain, release, f};
+        g = tn_parse_side(env, path, text.p ? text.p : "", text.size, &side, &st);
+    }
     unmap(&text);
-    unmap(&weights);
+    if (f) release(f);
     if (status) *status = st;
     return g;
 }

@@ -396,7 +396,9 @@ tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, con
  * must outlive the graph unless copy is set.  `source` names the text in diagnostics. */
 tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size_t size, const void *weights,
                    size_t weights_size, bool copy, tn_status *status);
-/* File forms: FILE.tn with FILE.tnw beside it when there are large constants.  Written atomically. */
+/* File forms: FILE.tn with FILE.tnw beside it when there are large constants.  Written atomically.  The side file is
+ * mapped, not read, until the last graph with a constant of it is freed: it may be replaced or removed meanwhile, but
+ * not be changed in place. */
 tn_status tn_write_file(const tn_graph *g, const char *path);
 tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status);
 /* A hash of structure, types, attributes and constants, independent of handles and names. */

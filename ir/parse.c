@@ -445,9 +445,9 @@ static tn_status parse_module(module *m, const char *text, size_t size) {
     return st;
 }
 
-tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size_t size, const void *weights,
-                   size_t weights_size, bool copy, tn_status *status) {
-    module m = {.p = {.source = source ? source : "", .weights = weights, .weights_size = weights_size, .copy = copy}};
+tn_graph *tn_parse_side(const tn_env *env, const char *source, const char *text, size_t size, const tn_side *side,
+                        tn_status *status) {
+    module m = {.p = {.source = source ? source : "", .side = *side}};
     m.p.g = tn_graph_new(env);
     tn_status st =
         m.p.g ? parse_module(&m, text, size) : tn_fail(env, TN_E_MEMORY, source, "", "out of memory while parsing");
@@ -455,4 +455,9 @@ tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size
     if (st == TN_OK) return m.p.g;
     tn_graph_free(m.p.g);
     return NULL;
+}
+
+tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size_t size, const void *weights,
+                   size_t weights_size, bool copy, tn_status *status) {
+    return tn_parse_side(env, source, text, size, &(tn_side){.p = weights, .size = weights_size, .copy = copy}, status);
 }

@@ -17,9 +17,7 @@ typedef struct tn_parser {
     bool failed;
     tn_status status; /* of the failure */
     char where[320];  /* "source:line:column" of the node being read, for errors of type inference */
-    const char *weights;
-    size_t weights_size;
-    bool copy;
+    tn_side side;
     struct tn_parsed_blob {
         uint64_t offset;
         tn_blob blob;

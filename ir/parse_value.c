@@ -181,10 +181,10 @@ static bool skip_elements(tn_parser *p, const char *close) {
 static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
     for (size_t k = 0; k < p->n_blobs; k++)
         if (p->blobs[k].offset == offset && p->blobs[k].size == size) return *b = p->blobs[k].blob, true;
-    if (!p->weights) return tn_parse_error(p, "a constant lies in a side file of weights, which was not given");
-    if (offset > p->weights_size || size > p->weights_size - offset)
+    if (!p->side.p) return tn_parse_error(p, "a constant lies in a side file of weights, which was not given");
+    if (offset > p->side.size || size > p->side.size - offset)
         return tn_parse_error(p, "a constant of %zu bytes at offset %llu lies outside the side file of %zu bytes", size,
-                              (unsigned long long)offset, p->weights_size);
+                              (unsigned long long)offset, p->side.size);
     if (p->n_blobs == p->cap_blobs) {
         size_t cap = p->cap_blobs ? p->cap_blobs * 2 : 64;
         void *more = tn_realloc(p->g->env, p->blobs, p->cap_blobs * sizeof *p->blobs, cap * sizeof *p->blobs);
@@ -192,8 +192,9 @@ static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
         p->blobs = more;
         p->cap_blobs = cap;
     }
-    *b = p->copy ? tn_blob_copy(p->g, p->weights + offset, size)
-                 : tn_blob_borrow(p->g, p->weights + offset, size, NULL, NULL);
+    const char *at = p->side.p + offset;
+    if (p->side.retain) p->side.retain(p->side.owner);
+    *b = p->side.copy ? tn_blob_copy(p->g, at, size) : tn_blob_borrow(p->g, at, size, p->side.release, p->side.owner);
     if (!tn_parse_graph_ok(p)) return false;
     p->blobs[p->n_blobs++] = (struct tn_parsed_blob){offset, *b, size};
     return true;

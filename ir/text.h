@@ -38,4 +38,16 @@ double tn_read_num(const char *s, char **end);
 /* The attributes of op that are not default, as "{a=1, b=[2,3]}"; nothing if there are none. */
 void tn_out_attrs(tn_out *o, const tn_graph *g, tn_op op, const void *attrs);
 
+/* The bytes of a side file.  Constants that are not copied keep `owner` alive: retain and release are called for each
+ * (NULL: the bytes outlive all graphs). */
+typedef struct tn_side {
+    const char *p;
+    size_t size;
+    bool copy;
+    void (*retain)(void *owner), (*release)(void *owner);
+    void *owner;
+} tn_side;
+tn_graph *tn_parse_side(const tn_env *env, const char *source, const char *text, size_t size, const tn_side *side,
+                        tn_status *status);
+
 #endif

@@ -249,6 +249,31 @@ static tn_graph *graph_with_weights(void) {
     return g;
 }
 
+/* The side file is mapped: neither its end nor that of the graph that was read first takes the constants away. */
+START_TEST(constants_outlive_their_file) {
+    char dir[] = "/tmp/tenon-text-XXXXXX", path[64], side[64];
+    ck_assert(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/m.tn", dir);
+    snprintf(side, sizeof side, "%s/m.tnw", dir);
+    tn_graph *g = graph_with_weights();
+    ck_assert_int_eq(tn_write_file(g, path), TN_OK);
+    tn_status st = TN_OK;
+    tn_graph *h = tn_read_file(NULL, path, &st);
+    ck_assert_int_eq(st, TN_OK);
+    ck_assert_int_eq(tn_write_file(h, path), TN_OK); /* over the file that it lies in */
+    remove(path);
+    remove(side);
+    ck_assert_int_eq(rmdir(dir), 0);
+    tn_graph *copy = tn_graph_clone(h);
+    tn_graph_free(h);
+    ck_assert_ptr_nonnull(copy);
+    ck_assert_uint_eq(tn_graph_hash(g), tn_graph_hash(copy));
+    ck_assert(tn_const_get(copy, tn_graph_output(copy, 1), 999) == 999.0);
+    tn_graph_free(copy);
+    tn_graph_free(g);
+}
+END_TEST
+
 START_TEST(large_constants_go_to_the_side_file) {
     char dir[] = "/tmp/tenon-text-XXXXXX", path[64], side[64];
     ck_assert(mkdtemp(dir) != NULL);
@@ -418,6 +443,7 @@ int main(void) {
     tcase_add_test(t, constants_of_every_dtype_round_trip_bit_for_bit);
     tcase_add_test(t, special_floats_round_trip);
     tcase_add_test(t, large_constants_go_to_the_side_file);
+    tcase_add_test(t, constants_outlive_their_file);
     tcase_add_test(t, symbols_of_any_name_round_trip);
     tcase_add_loop_test(t, errors_say_where_and_what, 0, sizeof wrong / sizeof *wrong);
     tcase_add_test(t, nesting_is_bounded);
