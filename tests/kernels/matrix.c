@@ -22,8 +22,8 @@
  * The variants of a kernel that are taken from one template are compiled together (batch.c), which takes a third of the
  * time.  For the emulated device they are compiled without optimization, unless TENON_EMU_FLAGS says otherwise: that
  * takes half the time, and checks more accesses; clang takes half the time of gcc (TENON_CXX).  Where results are
- * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and about one
- * in sixteen also as Tenon does it; with --optimize, all.
+ * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and one variant
+ * of each large batch also as Tenon does it; with --optimize, all.
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
