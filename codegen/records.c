@@ -1,72 +1,30 @@
 /* records.c: see records.h. */
 #include "codegen/records.h"
 
+#include "codegen/text.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-typedef struct text {
-    const tn_env *env;
-    char *p;
-    size_t n, cap;
-    bool failed;
-} text;
-
-#if defined(__GNUC__)
-__attribute__((format(printf, 2, 3)))
-#endif
-static void
-add(text *t, const char *fmt, ...) {
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int need = vsnprintf(NULL, 0, fmt, ap);
-    va_end(ap);
-    if (!t->failed && t->cap < t->n + (size_t)need + 1) {
-        size_t cap = 2 * (t->n + (size_t)need + 1);
-        char *p = tn_realloc(t->env, t->p, t->cap, cap);
-        if (p)
-            t->p = p, t->cap = cap;
-        else
-            t->failed = true;
-    }
-    if (!t->failed) t->n += (size_t)vsnprintf(t->p + t->n, t->cap - t->n, fmt, again);
-    va_end(again);
-}
-
-static void add_line(text *t, const tn_candidate *c, bool winner) {
-    add(t, "%s%.9g %.9g %.9g %.9g %s ", winner ? "*" : "", c->us, c->predicted_us, c->max_abs, c->max_rel,
-        c->is_lt ? "lt" : "kernel");
-    if (!c->algo_size) add(t, "-");
-    for (uint32_t k = 0; k < c->algo_size; k++) add(t, "%02x", c->algo[k]);
-    add(t, " %s|%s\n", c->text, c->note);
-}
-
-static tn_status finish(text *t, char **out, size_t *size) {
-    if (t->failed) {
-        tn_free(t->env, t->p, t->cap);
-        return TN_E_MEMORY;
-    }
-    char *fit = tn_realloc(t->env, t->p, t->cap, t->n + 1);
-    if (!fit) {
-        tn_free(t->env, t->p, t->cap);
-        return TN_E_MEMORY;
-    }
-    *out = fit;
-    *size = t->n + 1;
-    return TN_OK;
+static void add_line(tn_text *t, const tn_candidate *c, bool winner) {
+    tn_text_add(t, "%s%.9g %.9g %.9g %.9g %s ", winner ? "*" : "", c->us, c->predicted_us, c->max_abs, c->max_rel,
+                c->is_lt ? "lt" : "kernel");
+    if (!c->algo_size) tn_text_add(t, "-");
+    for (uint32_t k = 0; k < c->algo_size; k++) tn_text_add(t, "%02x", c->algo[k]);
+    tn_text_add(t, " %s|%s\n", c->text, c->note);
 }
 
 tn_status tn_record_write(const tn_env *env, const tn_work *w, char **out, size_t *size) {
-    text t = {.env = env};
-    add(&t, "%s", "");
+    tn_text t = {.env = env};
     for (size_t k = 0; k < w->n; k++) add_line(&t, &w->c[k], w->chosen && k == w->winner);
-    return finish(&t, out, size);
+    *size = t.n + 1;
+    *out = tn_text_take(&t);
+    return *out ? TN_OK : TN_E_MEMORY;
 }
 
 static bool parse_algo(const char *s, size_t n, tn_candidate *c) {
@@ -225,16 +183,16 @@ tn_status tn_lockfile_add(tn_lockfile *l, const uint64_t hash[2], const char *ar
     if (!l->path || !w->chosen || tn_lockfile_find(l, hash, arch)) return TN_OK;
     tn_candidate c = w->c[w->winner];
     c.us = 0; /* times vary between runs, the winner should not */
-    text t = {.env = l->env};
+    tn_text t = {.env = l->env};
     add_line(&t, &c, true);
     if (t.failed) {
-        tn_free(l->env, t.p, t.cap);
+        tn_text_free(&t);
         return TN_E_MEMORY;
     }
     char key[56];
     make_key(key, hash, arch);
     tn_status s = add_entry(l, key, strlen(key), t.p, t.n - 1);
-    tn_free(l->env, t.p, t.cap);
+    tn_text_free(&t);
     l->changed = true;
     return s;
 }

@@ -4,6 +4,7 @@
  * hashes and the plan stores has every `#include "x"` replaced by x's text at its first occurrence and dropped
  * afterwards, between marker lines, so that a stored source can be recompiled without anything else. */
 #include "codegen/build.h"
+#include "codegen/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,35 +14,11 @@ enum { MAX_FILES = 32 };
 typedef struct unit {
     const tn_env *env;
     const tn_variant *v;
-    char *text;
-    size_t n, cap;
+    tn_text text;
     const char *seen[MAX_FILES];
     size_t n_seen;
     tn_status status;
 } unit;
-
-static void put(unit *u, const char *s, size_t n) {
-    if (u->status != TN_OK) return;
-    if (u->cap - u->n <= n) {
-        size_t cap = (u->n + n + 1) * 2;
-        char *text = tn_realloc(u->env, u->text, u->cap, cap);
-        if (!text) {
-            u->status = TN_E_MEMORY;
-            return;
-        }
-        u->text = text;
-        u->cap = cap;
-    }
-    memcpy(u->text + u->n, s, n);
-    u->n += n;
-    u->text[u->n] = 0;
-}
-
-static void mark(unit *u, const char *file, unsigned line) {
-    char text[128];
-    const int n = snprintf(text, sizeof text, TN_SOURCE_MARK "%s:%u\n", file, line);
-    put(u, text, (size_t)n);
-}
 
 static const char *find_header(const unit *u, const char *name) {
     const char *const *names, *const *texts;
@@ -77,7 +54,7 @@ static bool include_line(const char *line, size_t n, char *name, size_t size) {
 
 static void expand(unit *u, const char *file, const char *text) {
     if (u->status != TN_OK || seen(u, text)) return;
-    mark(u, file, 1);
+    tn_text_add(&u->text, TN_SOURCE_MARK "%s:1\n", file);
     unsigned number = 1;
     for (const char *line = text; *line && u->status == TN_OK; number++) {
         size_t n = strcspn(line, "\n");
@@ -90,32 +67,27 @@ static void expand(unit *u, const char *file, const char *text) {
                 return;
             }
             expand(u, name, inner);
-            mark(u, file, number + 1);
+            tn_text_add(&u->text, TN_SOURCE_MARK "%s:%u\n", file, number + 1);
         } else if (n >= 12 && !memcmp(line, "#pragma once", 12)) {
-            put(u, "\n", 1); /* lines keep their numbers */
+            tn_text_put(&u->text, "\n", 1); /* lines keep their numbers */
         } else {
-            put(u, line, n);
-            put(u, "\n", 1);
+            tn_text_put(&u->text, line, n);
+            tn_text_put(&u->text, "\n", 1);
         }
         line += n + (line[n] == '\n');
     }
 }
 
 tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size) {
-    unit u = {.env = env, .v = v, .status = TN_OK};
+    unit u = {.env = env, .v = v, .text = {.env = env}, .status = TN_OK};
     char file[80];
     snprintf(file, sizeof file, "%s.cu", v->tpl->name);
     expand(&u, file, v->tpl->source);
     if (u.status != TN_OK) {
-        tn_free(env, u.text, u.cap);
+        tn_text_free(&u.text);
         return u.status;
     }
-    char *fit = tn_realloc(env, u.text, u.cap, u.n + 1);
-    if (!fit) {
-        tn_free(env, u.text, u.cap);
-        return TN_E_MEMORY;
-    }
-    *text = fit;
-    *size = u.n;
-    return TN_OK;
+    *size = u.text.n;
+    *text = tn_text_take(&u.text);
+    return *text ? TN_OK : TN_E_MEMORY;
 }
