@@ -332,12 +332,9 @@ static void choose(const problem *p, const tn_choice *v) {
     const bool news = shows_something(c, p->s, v, dtypes);
     tn_knobs_text(v->tpl, v->knob, text, sizeof text);
     const bool matches = run.variant ? strcmp(run.variant, text) == 0 : news || due;
-    if (!matches || run.matched++ % run.shards != run.shard) {
-        pick(false);
-        return;
-    }
-    pick(true);
-    if (run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);
+    const bool picked = matches && run.matched++ % run.shards == run.shard;
+    pick(picked);
+    if (picked && run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);
 }
 
 /* ---- one kernel ---------------------------------------------------------------------------------------------------

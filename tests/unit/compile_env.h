@@ -1,5 +1,4 @@
-/* compile_env.h: what tests of whole compilations share: a cache folder of their own, and whether NVRTC is
- * there. */
+/* compile_env.h: what tests of whole compilations share: a cache folder of their own, and whether NVRTC is there. */
 #ifndef TENON_TEST_COMPILE_ENV_H
 #define TENON_TEST_COMPILE_ENV_H
 

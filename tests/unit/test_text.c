@@ -249,21 +249,37 @@ static tn_graph *graph_with_weights(void) {
     return g;
 }
 
+/* graph_with_weights() in a folder of its own, as written and as read back. */
+typedef struct in_files {
+    char dir[32], path[64], side[64];
+    tn_graph *written, *read;
+} in_files;
+
+static in_files write_and_read(void) {
+    in_files f = {.dir = "/tmp/tenon-text-XXXXXX"};
+    ck_assert(mkdtemp(f.dir) != NULL);
+    snprintf(f.path, sizeof f.path, "%s/m.tn", f.dir);
+    snprintf(f.side, sizeof f.side, "%s/m.tnw", f.dir);
+    f.written = graph_with_weights();
+    ck_assert_int_eq(tn_write_file(f.written, f.path), TN_OK);
+    tn_status st = TN_OK;
+    f.read = tn_read_file(NULL, f.path, &st);
+    ck_assert_int_eq(st, TN_OK);
+    return f;
+}
+
+static void remove_files(const in_files *f) {
+    remove(f->path);
+    remove(f->side);
+    ck_assert_int_eq(rmdir(f->dir), 0); /* no temporary file is left */
+}
+
 /* The side file is mapped: neither its end nor that of the graph that was read first takes the constants away. */
 START_TEST(constants_outlive_their_file) {
-    char dir[] = "/tmp/tenon-text-XXXXXX", path[64], side[64];
-    ck_assert(mkdtemp(dir) != NULL);
-    snprintf(path, sizeof path, "%s/m.tn", dir);
-    snprintf(side, sizeof side, "%s/m.tnw", dir);
-    tn_graph *g = graph_with_weights();
-    ck_assert_int_eq(tn_write_file(g, path), TN_OK);
-    tn_status st = TN_OK;
-    tn_graph *h = tn_read_file(NULL, path, &st);
-    ck_assert_int_eq(st, TN_OK);
-    ck_assert_int_eq(tn_write_file(h, path), TN_OK); /* over the file that it lies in */
-    remove(path);
-    remove(side);
-    ck_assert_int_eq(rmdir(dir), 0);
+    const in_files f = write_and_read();
+    tn_graph *g = f.written, *h = f.read;
+    ck_assert_int_eq(tn_write_file(h, f.path), TN_OK); /* over the file that it lies in */
+    remove_files(&f);
     tn_graph *copy = tn_graph_clone(h);
     tn_graph_free(h);
     ck_assert_ptr_nonnull(copy);
@@ -275,15 +291,9 @@ START_TEST(constants_outlive_their_file) {
 END_TEST
 
 START_TEST(large_constants_go_to_the_side_file) {
-    char dir[] = "/tmp/tenon-text-XXXXXX", path[64], side[64];
-    ck_assert(mkdtemp(dir) != NULL);
-    snprintf(path, sizeof path, "%s/m.tn", dir);
-    snprintf(side, sizeof side, "%s/m.tnw", dir);
-    tn_graph *g = graph_with_weights();
-    ck_assert_int_eq(tn_write_file(g, path), TN_OK);
+    const in_files f = write_and_read();
+    tn_graph *g = f.written, *h = f.read;
     tn_status st = TN_OK;
-    tn_graph *h = tn_read_file(NULL, path, &st);
-    ck_assert_int_eq(st, TN_OK);
     ck_assert_uint_eq(tn_graph_hash(g), tn_graph_hash(h));
     ck_assert(tn_const_get(h, tn_graph_output(h, 0), 999) == 999.0);
     char *text = NULL;
@@ -293,21 +303,19 @@ START_TEST(large_constants_go_to_the_side_file) {
     ck_assert(strstr(text, "const \"shared\" {offset=0}") != NULL);
     ck_assert(strstr(text, "const \"c\" {offset=4032}") != NULL); /* 4000 rounded up to 64 */
     ck_assert(strstr(text, "const \"ones\" splat(49) : i8[17]") != NULL);
-    ck_assert_int_eq(access(side, R_OK), 0);
+    ck_assert_int_eq(access(f.side, R_OK), 0);
     last_diag l;
     ck_assert(parse(text, &l) == NULL); /* weights are missing */
     free(text);
     tn_graph_free(h);
-    ck_assert_int_eq(truncate(side, 4050), 0);
-    ck_assert(tn_read_file(NULL, path, &st) == NULL);
+    ck_assert_int_eq(truncate(f.side, 4050), 0);
+    ck_assert(tn_read_file(NULL, f.path, &st) == NULL);
     ck_assert_int_eq(st, TN_E_FORMAT);
     ck_assert(tn_read_file(NULL, "/nonexistent.tn", &st) == NULL);
     ck_assert_int_eq(st, TN_E_IO);
     ck_assert_int_eq(tn_write_file(g, "/nonexistent/m.tn"), TN_E_IO);
     tn_graph_free(g);
-    remove(path);
-    remove(side);
-    ck_assert_int_eq(rmdir(dir), 0); /* no temporary file is left */
+    remove_files(&f);
 }
 END_TEST
 
