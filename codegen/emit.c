@@ -75,6 +75,10 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
     for (uint32_t k = 0; k < s->n_in; ++k) e->wide |= !fits_31_bits(s, &s->in[k]);
     for (uint32_t k = 0; k < s->n_out; ++k) e->wide |= !fits_31_bits(s, &s->out[k]);
     if (!e->ix) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    /* symbols in the order of the operands, not of their names: see tn_spec's text */
+    for (uint32_t k = 0; e->ix && k < s->n_in; ++k)
+        for (uint32_t j = 0; j < s->in[k].rank; ++j)
+            if (tn_dim_kind_of(s->g, s->in[k].dims[j]) == TN_DIM_SYM) tn_ix_dim(e->ix, s->in[k].dims[j]);
     return e;
 }
 

@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -35,6 +36,52 @@ static uint32_t sym_number(writer *w, tn_dim d) {
     return w->n_sym++;
 }
 
+static void put_dim(writer *w, tn_dim d);
+
+/* Operands of a sum or product of sums or products; false if there are more than `cap`. */
+static bool collect(const writer *w, tn_dim d, tn_dim_kind k, tn_dim *out, uint32_t *n, uint32_t cap) {
+    if (tn_dim_kind_of(w->g, d) == k)
+        return collect(w, tn_dim_lhs(w->g, d), k, out, n, cap) && collect(w, tn_dim_rhs(w->g, d), k, out, n, cap);
+    if (*n == cap) return false;
+    out[(*n)++] = d;
+    return true;
+}
+
+typedef struct operand {
+    bool number;
+    char *text;
+} operand;
+
+static int by_text(const void *a, const void *b) {
+    const operand *x = a, *y = b;
+    return x->number != y->number ? (int)x->number - (int)y->number : strcmp(x->text, y->text);
+}
+
+/* A sum or product with its operands in the order of their canonical text: dims have them in the order of the symbols'
+ * names. */
+static bool put_chain(writer *w, tn_dim d, tn_dim_kind k, const char *sign) {
+    enum { CAP = 16 };
+    tn_dim dims[CAP];
+    operand o[CAP] = {{0}};
+    uint32_t n = 0;
+    if (!collect(w, d, k, dims, &n, CAP)) return false;
+    for (uint32_t i = 0; i < n; ++i) {
+        tn_text whole = w->t;
+        w->t = (tn_text){.env = whole.env};
+        put_dim(w, dims[i]);
+        o[i] = (operand){tn_dim_is_const(w->g, dims[i], NULL), tn_text_take(&w->t)};
+        w->t = whole;
+        w->t.failed |= !o[i].text;
+    }
+    if (!w->t.failed) qsort(o, n, sizeof *o, by_text);
+    for (uint32_t i = 1; i < n; ++i) tn_text_put(&w->t, "(", 1);
+    for (uint32_t i = 0; i < n && !w->t.failed; ++i)
+        i ? tn_text_add(&w->t, " %s %s)", sign, o[i].text) : tn_text_add(&w->t, "%s", o[i].text);
+    for (uint32_t i = 0; i < n; ++i)
+        if (o[i].text) tn_free(w->t.env, o[i].text, strlen(o[i].text) + 1);
+    return true;
+}
+
 static void put_dim(writer *w, tn_dim d) {
     static const char *const names[] = {
         [TN_DIM_ADD] = "+",           [TN_DIM_MUL] = "*",   [TN_DIM_FLOORDIV] = "floordiv",
@@ -48,7 +95,7 @@ static void put_dim(writer *w, tn_dim d) {
         tn_text_add(&w->t, "%" PRId64, v);
     else if (k == TN_DIM_SYM)
         tn_text_add(&w->t, "s%" PRIu32, sym_number(w, d));
-    else {
+    else if ((k != TN_DIM_ADD && k != TN_DIM_MUL) || !put_chain(w, d, k, names[k])) {
         tn_text_add(&w->t, "(");
         put_dim(w, tn_dim_lhs(w->g, d));
         tn_text_add(&w->t, " %s ", names[k]);
@@ -180,9 +227,17 @@ static void put_layout(writer *w, const tn_spec_tensor *t) {
     tn_text_add(&w->t, " align %" PRIu32, t->align);
 }
 
+/* Symbols that are sizes of operands have the first numbers, so that none depends on the order within a sum. */
+static void number_symbols(writer *w) {
+    for (uint32_t k = 0; k < w->s->n_in; ++k)
+        for (uint32_t j = 0; j < w->s->in[k].rank; ++j)
+            if (tn_dim_kind_of(w->g, w->s->in[k].dims[j]) == TN_DIM_SYM) sym_number(w, w->s->in[k].dims[j]);
+}
+
 static void put_region(writer *w) {
     const tn_spec *s = w->s;
     uint32_t number = s->n_in;
+    number_symbols(w);
     tn_text_add(&w->t, "%s\n", s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : "map");
     for (uint32_t k = 0; k < s->n_in; ++k) {
         double splat;

@@ -24,8 +24,8 @@ typedef int tn_index;
 struct tn_args {
     const float *in0;
     float *out0;
-    long long d0; // H
-    long long d1; // N
+    long long d0; // N
+    long long d1; // H
     long long d2; // W
 };
 #define TN_D0 ((tn_index)args.d0)
@@ -33,13 +33,13 @@ struct tn_args {
 #define TN_D2 ((tn_index)args.d2)
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
-    const tn_index q0 = i / (TN_D0 * TN_D2 * 4);
+    const tn_index q0 = i / (TN_D1 * TN_D2 * 4);
     const tn_index q1 = i / 4;
-    const tn_index r2 = q1 % (TN_D0 * TN_D2);
+    const tn_index r2 = q1 % (TN_D1 * TN_D2);
     tn_pack<float, 4> y0;
     TN_UNROLL
     for (int lane = 0; lane < 4; ++lane) {
-        const float v0 = tn_get(args.in0 + (TN_D0 * TN_D2 * lane + TN_D0 * TN_D2 * q0 * 4 + r2));
+        const float v0 = tn_get(args.in0 + (TN_D1 * TN_D2 * lane + TN_D1 * TN_D2 * q0 * 4 + r2));
         const float v1 = tn_max(v0, (float)0); // relu
         y0[lane] = v1;
     }

@@ -26,8 +26,8 @@ struct tn_args {
     const float *in0;
     const float *in1;
     float *out0;
-    long long d0; // H
-    long long d1; // N
+    long long d0; // N
+    long long d1; // H
     long long d2; // W
 };
 #define TN_D0 ((tn_index)args.d0)
@@ -36,10 +36,10 @@ struct tn_args {
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index r0 = i % 3;
-    const tn_index q1 = i / (TN_D0 * TN_D2 * 3);
+    const tn_index q1 = i / (TN_D1 * TN_D2 * 3);
     const tn_index q2 = i / 3;
-    const tn_index r3 = q2 % (TN_D0 * TN_D2);
-    const float v0 = tn_get(args.in0 + (TN_D0 * TN_D2 * r0 + TN_D0 * TN_D2 * q1 * 3 + r3));
+    const tn_index r3 = q2 % (TN_D1 * TN_D2);
+    const float v0 = tn_get(args.in0 + (TN_D1 * TN_D2 * r0 + TN_D1 * TN_D2 * q1 * 3 + r3));
     const float v1 = tn_get(args.in1 + r0);
     const float v2 = v0 - v1; // sub
     tn_put(args.out0 + i, v2);
