@@ -13,13 +13,16 @@
  * 1). */
 tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size);
 
+enum { TN_ADVICE = 256 };
+
 typedef struct tn_kernel_bin {
     void *cubin;
     size_t size;
-    uint32_t registers, static_smem, local_bytes, spill_bytes;
-    double ms; /* 0 on a cache hit */
+    uint32_t registers, static_smem, local_bytes, spill_bytes; /* of the kernel called as the source */
+    char advice[TN_ADVICE]; /* the assembler's, on what makes the kernel slow; "" if none */
+    double ms;              /* 0 on a cache hit */
     tn_status status;
-    char error[512]; /* first lines of the compiler's log when it failed */
+    char error[512]; /* the compiler's first error when it failed */
 } tn_kernel_bin;
 
 /* Compiles a source for an arch ("sm_90a"), through the cache.  Thread-safe.  Compile errors are in out->status and

@@ -55,6 +55,10 @@ bool tn_is_distinct(const tn_compilation *c, size_t k) {
 
 /* ---- choosing ---- */
 
+static void layers_of(const tn_compilation *c, const tn_work *w, char *buf, size_t size) {
+    tn_loc_print(c->g, tn_node_loc(c->g, w->spec->kernel), buf, size);
+}
+
 bool tn_choose_first(tn_work *w) {
     for (size_t k = 0; k < w->n && !w->chosen; k++)
         if (!w->c[k].out && !w->c[k].is_lt && w->c[k].bin.cubin) {
@@ -70,7 +74,7 @@ tn_status tn_no_candidate(tn_compilation *c, const tn_work *w) {
     const char *why = "no candidate exists";
     for (size_t k = 0; k < w->n; k++)
         if (*w->c[k].note) why = w->c[k].note;
-    tn_loc_print(c->g, tn_node_loc(c->g, w->spec->kernel), loc, sizeof loc);
+    layers_of(c, w, loc, sizeof loc);
     return tn_fail(c->env, TN_E_COMPILE, loc, "please report this with the model and `tenon opt MODEL`",
                    "no kernel works for %s on %s (%zu candidates; the last: %s)", w->spec->name, c->arch->name, w->n,
                    why);
@@ -121,6 +125,36 @@ static void report_times(const tn_compilation *c) {
         i ? i->upload_s : 0, i ? i->check_s : 0, i ? i->race_s : 0);
 }
 
+/* Of each template the first candidate that does not compile is a warning. */
+static void report_failed_builds(const tn_compilation *c) {
+    uint64_t warned = 0;
+    for (size_t k = 0; k < c->n_nodes; k++)
+        for (size_t j = 0; j < c->works[k].n; j++) {
+            const tn_candidate *x = &c->works[k].c[j];
+            if (x->bin.status != TN_E_COMPILE) continue;
+            char loc[256];
+            size_t t = 0;
+            while (t + 1 < tn_template_count() && tn_template_at(t) != x->v.tpl) t++;
+            const uint64_t bit = UINT64_C(1) << t % 64;
+            layers_of(c, &c->works[k], loc, sizeof loc);
+            tn_report(c->env, warned & bit ? TN_NOTE : TN_WARNING, TN_E_COMPILE, loc,
+                      "%s does not compile for %s and is left out: %s", x->text, c->arch->name, x->bin.error);
+            warned |= bit;
+        }
+}
+
+/* What the assembler says of kernels that go into the plan. */
+static void report_advice(const tn_compilation *c) {
+    for (size_t k = 0; k < c->n_nodes; k++) {
+        const tn_work *w = &c->works[k];
+        if (!w->chosen || !*w->c[w->winner].bin.advice) continue;
+        char loc[256];
+        layers_of(c, w, loc, sizeof loc);
+        tn_report(c->env, TN_WARNING, TN_OK, loc, "kernel %s (%s) may be slow on %s: %s", w->spec->name,
+                  w->c[w->winner].text, c->arch->name, w->c[w->winner].bin.advice);
+    }
+}
+
 static tn_status list_candidates(tn_compilation *c) {
     const double start = tn_now();
     tn_status s = TN_OK;
@@ -147,7 +181,8 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     if (s == TN_OK) s = c->tuning ? tn_choose_tuned(c) : choose_untuned(c);
     tn_pool_cancel(c->pool);
     tn_pool_wait(c->pool, -1);
-    if (s == TN_OK) report_times(c);
+    report_failed_builds(c);
+    if (s == TN_OK) report_advice(c), report_times(c);
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
         if (tn_is_distinct(c, k)) s = tn_lockfile_add(c->lock, c->nodes[k].spec->hash, arch->name, &c->works[k]);
     if (s == TN_OK) s = tn_plan_add_arch(c);

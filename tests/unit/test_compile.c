@@ -156,30 +156,6 @@ START_TEST(plans_compute_what_was_recorded) {
 }
 END_TEST
 
-/* The same kernel of layers with other names comes from the cache; another kernel does not. */
-START_TEST(cubins_do_not_depend_on_names) {
-    static const char *const sources[] = {
-        "// k\n// layers: conv1\nextern \"C\" __global__ void k(float *p) { *p = 1; }\n",
-        "// k\n// layers: a much longer name\nextern \"C\" __global__ void k(float *p) { *p = 1; }\n",
-        "// k\n// layers: conv1\nextern \"C\" __global__ void k(float *p) { *p = 2; }\n",
-        "// j\n// layers: conv1\nextern \"C\" __global__ void k(float *p) { *p = 1; }\n",
-        "// k\nextern \"C\" __global__ void k(float *p) { *p = 1; }\n"};
-    if (no_nvrtc()) return;
-    tn_nvrtc *rtc;
-    ck_assert_int_eq(tn_nvrtc_open(NULL, &rtc), TN_OK);
-    tn_cache *c = tn_cache_open(NULL, cache);
-    for (size_t k = 0; k < sizeof sources / sizeof *sources; k++) {
-        tn_kernel_bin b;
-        tn_build_source(NULL, rtc, c, "sm_90a", "k", sources[k], strlen(sources[k]), &b);
-        ck_assert_msg(b.status == TN_OK && b.size > 0, "%s", b.error);
-        ck_assert_msg((b.ms > 0) == (k != 1), "source %zu %s", k, b.ms > 0 ? "was compiled" : "came from the cache");
-        tn_kernel_bin_free(NULL, &b);
-    }
-    tn_cache_close(c);
-    tn_nvrtc_close(rtc);
-}
-END_TEST
-
 /* A kernel compiled for any N counts with 32 bits; a tensor that is larger is refused before anything is touched. */
 START_TEST(too_large_for_32_bits) {
     static const char text[] = "func @relu(%x: f32[N,64]) -> f32[N,64] {\n  %0 = relu %x : f32[N,64]\n  return %0\n}\n";
@@ -278,7 +254,6 @@ int main(void) {
     tcase_add_checked_fixture(t, make_cache, remove_cache);
     tcase_add_loop_test(t, plans_compute_what_was_recorded, 0, 4);
     tcase_add_test(t, too_large_for_32_bits);
-    tcase_add_test(t, cubins_do_not_depend_on_names);
     tcase_add_test(t, cancelling_leaves_nothing);
     tcase_add_test(t, running_out_of_memory);
     suite_add_tcase(s, t);

@@ -1,0 +1,90 @@
+/* mock_nvrtc.c: see mock_nvrtc.h.  Loaded through TENON_LIBNVRTC; any thread may compile. */
+#include <nvrtc.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/mock_nvrtc.h"
+
+#define API __attribute__((visibility("default")))
+
+static mock_nvrtc m = {.major = 13, .minor = 0};
+
+API mock_nvrtc *mock_nvrtc_get(void);
+mock_nvrtc *mock_nvrtc_get(void) {
+    return &m;
+}
+
+struct _nvrtcProgram {
+    bool broken, slow;
+    char name[128], log[1000];
+};
+static const char machine_code[] = "machine code";
+
+API nvrtcResult nvrtcVersion(int *major, int *minor) {
+    return *major = m.major, *minor = m.minor, NVRTC_SUCCESS;
+}
+API const char *nvrtcGetErrorString(nvrtcResult r) {
+    return r == NVRTC_SUCCESS ? "NVRTC_SUCCESS" : "NVRTC_ERROR_COMPILATION";
+}
+API nvrtcResult nvrtcGetNumSupportedArchs(int *n) {
+    return *n = 0, NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetSupportedArchs(int *archs) {
+    return (void)archs, NVRTC_SUCCESS;
+}
+
+API nvrtcResult nvrtcCreateProgram(nvrtcProgram *p, const char *source, const char *name, int n, const char *const *h,
+                                   const char *const *names) {
+    (void)n, (void)h, (void)names;
+    *p = calloc(1, sizeof **p);
+    if (!*p) return NVRTC_ERROR_OUT_OF_MEMORY;
+    (*p)->broken = m.broken && strstr(source, m.broken);
+    (*p)->slow = m.slow && strstr(source, m.slow);
+    snprintf((*p)->name, sizeof(*p)->name, "%.*s", (int)strcspn(name, "."), name);
+    return NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcDestroyProgram(nvrtcProgram *p) {
+    free(*p);
+    return *p = NULL, NVRTC_SUCCESS;
+}
+
+API nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int n, const char *const *options) {
+    (void)n, (void)options;
+    if (p->broken) {
+        atomic_fetch_add(&m.failed, 1);
+        snprintf(p->log, sizeof p->log,
+                 "%s.cu(3): warning #177-D: unused\n%s.cu(7): error: as the test asked\n    x = ;\n        ^\n",
+                 p->name, p->name);
+        return NVRTC_ERROR_COMPILATION;
+    }
+    atomic_fetch_add(&m.compiled, 1);
+    snprintf(p->log, sizeof p->log,
+             "ptxas info    : (C7519) warpgroup.arrive is injected to allow use of registers in GMMA\n%s"
+             "ptxas info    : 8 bytes gmem\nptxas info    : Compiling entry function '%s' for 'sm_90a'\n"
+             "ptxas info    : Function properties for %s\n"
+             "ptxas         .     16 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads\n"
+             "ptxas info    : Used 42 registers, used 1 barriers, 1024 bytes smem\n",
+             p->slow ? "ptxas info    : (C7511) Potential Performance Loss: instructions are serialized\n" : "",
+             p->name, p->name);
+    return NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetProgramLogSize(nvrtcProgram p, size_t *n) {
+    return *n = strlen(p->log) + 1, NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetProgramLog(nvrtcProgram p, char *log) {
+    return strcpy(log, p->log), NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetCUBINSize(nvrtcProgram p, size_t *n) {
+    return (void)p, *n = sizeof machine_code, NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetCUBIN(nvrtcProgram p, char *code) {
+    return (void)p, memcpy(code, machine_code, sizeof machine_code), NVRTC_SUCCESS;
+}
+API nvrtcResult nvrtcGetPTXSize(nvrtcProgram p, size_t *n) {
+    return nvrtcGetCUBINSize(p, n);
+}
+API nvrtcResult nvrtcGetPTX(nvrtcProgram p, char *code) {
+    return nvrtcGetCUBIN(p, code);
+}
