@@ -77,9 +77,10 @@ void tn_fn_end(tn_fn *f, const char *signature); /* appends the function to e->f
 bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *out);
 /* The value of v at coordinates c (rank of v), evaluated where predicate pred holds. */
 tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred);
-/* Movement ops, in emit_move.c and emit_resize.c. */
+/* Movement ops, in emit_move.c, emit_resize.c and emit_sample.c. */
 tn_ref tn_fn_move(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
 tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
+tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
 /* Stores value v of output k at coordinates c. */
 void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c);
 /* Row-major index of c in dims, and back. */

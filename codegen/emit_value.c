@@ -309,6 +309,7 @@ static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     if (op == TN_OP_CONST) return constant(f, v, c, pred);
     if (op == TN_OP_BARRIER) return tn_fn_value(f, tn_node_input(g, n, 0), c, pred);
     if (op == TN_OP_RESIZE) return tn_fn_resize(f, n, c, pred);
+    if (op == TN_OP_GRID_SAMPLE) return tn_fn_grid_sample(f, n, c, pred);
     if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST) return tn_fn_move(f, n, c, pred);
     if (tn_op_is(op, TN_T_ELEMENTWISE)) return elementwise(f, n, c, pred);
     return tn_fn_failed(f, n, "cannot be computed inside another kernel");

@@ -13,6 +13,40 @@ static uint64_t next_random(uint64_t *x) { /* xorshift64*, Vigna 2016 */
     return *x * UINT64_C(2685821657736338717);
 }
 
+/* The smallest extent of x's axes from..to-1. */
+static int64_t least_extent(const tn_spec *s, tn_val x, size_t from, size_t to) {
+    int64_t least = INT64_MAX;
+    for (size_t k = from; k < to; k++) {
+        int64_t d = tn_spec_hint(s, tn_val_dim(s->g, x, k));
+        if (d < least) least = d;
+    }
+    return least;
+}
+
+/* What bounds operand `slot` of n as an index; 0: it is none. */
+static int64_t indexed_extent(const tn_spec *s, tn_node n, size_t slot) {
+    tn_graph *g = s->g;
+    tn_op op = tn_node_op(g, n);
+    if (slot != (op == TN_OP_ROI_ALIGN ? 2u : 1u)) return 0;
+    tn_val x = tn_node_input(g, n, 0), i = tn_node_input(g, n, 1);
+    size_t axis = 0, count = 1;
+    int64_t len = 0;
+    switch (op) {
+    case TN_OP_GATHER:
+    case TN_OP_GATHER_ELEMENTS: axis = (size_t)TN_ATTRS_OF(g, n, axis)->axis; break;
+    case TN_OP_SCATTER_ELEMENTS: axis = (size_t)TN_ATTRS_OF(g, n, scatter)->axis; break;
+    case TN_OP_GATHER_ND:
+    case TN_OP_SCATTER_ND:
+        if (op == TN_OP_GATHER_ND) axis = (size_t)TN_ATTRS_OF(g, n, gather_nd)->batch_dims;
+        if (!tn_dim_is_const(g, tn_val_dim(g, i, tn_val_rank(g, i) - 1), &len)) return 1;
+        count = (size_t)len;
+        break;
+    case TN_OP_ROI_ALIGN: break;
+    default: return 0;
+    }
+    return least_extent(s, x, axis, axis + count);
+}
+
 /* Exclusive bound of the values that an integer input may take: the extent of what it indexes, followed through casts
  * and movement. */
 static int64_t index_bound(const tn_spec *s, tn_val v, int depth) {
@@ -20,12 +54,9 @@ static int64_t index_bound(const tn_spec *s, tn_val v, int depth) {
     for (tn_use u = tn_val_first_use(s->g, v); u.i && depth < 8; u = tn_use_next(s->g, u)) {
         tn_node n = tn_use_node(s->g, u);
         tn_op op = tn_node_op(s->g, n);
-        if ((op == TN_OP_GATHER || op == TN_OP_GATHER_ELEMENTS) && tn_use_slot(s->g, u) == 1) {
-            tn_dim d = tn_val_dim(s->g, tn_node_input(s->g, n, 0), (size_t)TN_ATTRS_OF(s->g, n, axis)->axis);
-            int64_t extent = tn_spec_hint(s, d);
+        int64_t extent = indexed_extent(s, n, tn_use_slot(s->g, u));
+        if (extent) {
             if (extent < bound || bound == 4) bound = extent;
-        } else if (op == TN_OP_GATHER_ND && tn_use_slot(s->g, u) == 1) {
-            bound = 1;
         } else if (op == TN_OP_CAST || tn_op_is(op, TN_T_MOVEMENT)) {
             int64_t inner = index_bound(s, tn_node_result(s->g, n, 0), depth + 1);
             if (inner != 4) bound = inner;

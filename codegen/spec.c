@@ -344,7 +344,10 @@ static double node_flops(const tn_spec *s, tn_node n) {
     case TN_OP_LOG_SOFTMAX: return 12 * out;
     case TN_OP_LAYER_NORM:
     case TN_OP_RMS_NORM: return 8 * out;
-    case TN_OP_RESIZE: return 8 * out;
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE: return 8 * out;
+    case TN_OP_ROI_ALIGN: return 40 * out;
+    case TN_OP_TOP_K: return 8 * numel(s, x);
     default: return tn_op_is(op, TN_T_REDUCTION) || op == TN_OP_ARG_MAX || op == TN_OP_ARG_MIN ? numel(s, x) : out;
     }
 }
@@ -397,8 +400,8 @@ static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val 
 
 /* An op that a consumer's load cannot compute. */
 static bool is_heavy(tn_op op) {
-    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_TERMINATOR) && op != TN_OP_CONST &&
-           op != TN_OP_BITCAST && op != TN_OP_BARRIER && op != TN_OP_RESIZE;
+    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_SAMPLE | TN_T_TERMINATOR) && op != TN_OP_CONST &&
+           op != TN_OP_BITCAST && op != TN_OP_BARRIER;
 }
 
 /* The node that the kernel's attribute names; whatever it says, a heavy op is the anchor. */

@@ -188,7 +188,6 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
     tn_dim x[TN_MAX_RANK], idx[TN_MAX_RANK], dims[2 * TN_MAX_RANK];
     TN_TRY(tn_infer_require(c, 2));
     TN_TRY(tn_infer_int(c, 1));
-    if (a->reduction && *a->reduction) return tn_infer_error(c, "takes no reduction");
     size_t r = dims_of(c, 0, x), ri = dims_of(c, 1, idx), n = 0;
     int64_t b = a->batch_dims, len = 0;
     if (b < 0 || (uint64_t)b >= r || (uint64_t)b >= ri)

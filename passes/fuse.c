@@ -52,7 +52,9 @@ static prologue prologue_of(tn_op op) {
     case TN_OP_CUMSUM: return ANYTHING;
     case TN_OP_MAX_POOL:
     case TN_OP_AVG_POOL:
-    case TN_OP_RESIZE: return CHEAP_ONLY;
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE:
+    case TN_OP_ROI_ALIGN: return CHEAP_ONLY;
     default: return LOADS_ONLY;
     }
 }
@@ -376,7 +378,9 @@ static double evals_by(const tn_fusion *f, tn_node y, tn_node u) {
         for (uint32_t i = 0; i < k.n; i++) window *= (double)k.p[i];
         return window;
     }
-    case TN_OP_RESIZE: return 4 * tn_hint_numel(g, result(f, u));
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE:
+    case TN_OP_ROI_ALIGN: return 4 * tn_hint_numel(g, result(f, u));
     case TN_OP_CONCAT:
     case TN_OP_PAD: return info(f, u)->evals * n / tn_hint_numel(g, result(f, u));
     default: return info(f, u)->kind == TN_FUSE_ANCHOR ? n : info(f, u)->evals;

@@ -31,14 +31,15 @@ typedef enum policy {
 } policy;
 
 static const uint8_t policies[TN_OP_COUNT] = {
-    [TN_OP_MATMUL] = LOW,       [TN_OP_CONV] = LOW,         [TN_OP_CONV_TRANSPOSE] = LOW, [TN_OP_AVG_POOL] = LOW,
-    [TN_OP_SOFTMAX] = SELF,     [TN_OP_LOG_SOFTMAX] = SELF, [TN_OP_LAYER_NORM] = SELF,    [TN_OP_RMS_NORM] = SELF,
-    [TN_OP_GROUP_NORM] = INNER, [TN_OP_BATCH_NORM] = INNER, [TN_OP_LRN] = INNER,          [TN_OP_EXP] = WIDE,
-    [TN_OP_LOG] = WIDE,         [TN_OP_POW] = WIDE,         [TN_OP_SQRT] = WIDE,          [TN_OP_RSQRT] = WIDE,
-    [TN_OP_RECIP] = WIDE,       [TN_OP_SIN] = WIDE,         [TN_OP_COS] = WIDE,           [TN_OP_TAN] = WIDE,
-    [TN_OP_REDUCE_SUM] = WIDE,  [TN_OP_REDUCE_MEAN] = WIDE, [TN_OP_REDUCE_PROD] = WIDE,   [TN_OP_CUMSUM] = WIDE,
-    [TN_OP_SOFTPLUS] = WIDE,    [TN_OP_SINH] = WIDE,        [TN_OP_COSH] = WIDE,          [TN_OP_IOTA] = WIDE,
-    [TN_OP_BITCAST] = KEEP,     [TN_OP_IF] = KEEP,          [TN_OP_LOOP] = KEEP,          [TN_OP_KERNEL] = KEEP,
+    [TN_OP_MATMUL] = LOW,       [TN_OP_CONV] = LOW,          [TN_OP_CONV_TRANSPOSE] = LOW, [TN_OP_AVG_POOL] = LOW,
+    [TN_OP_SOFTMAX] = SELF,     [TN_OP_LOG_SOFTMAX] = SELF,  [TN_OP_LAYER_NORM] = SELF,    [TN_OP_RMS_NORM] = SELF,
+    [TN_OP_GROUP_NORM] = INNER, [TN_OP_BATCH_NORM] = INNER,  [TN_OP_LRN] = INNER,          [TN_OP_EXP] = WIDE,
+    [TN_OP_LOG] = WIDE,         [TN_OP_POW] = WIDE,          [TN_OP_SQRT] = WIDE,          [TN_OP_RSQRT] = WIDE,
+    [TN_OP_RECIP] = WIDE,       [TN_OP_SIN] = WIDE,          [TN_OP_COS] = WIDE,           [TN_OP_TAN] = WIDE,
+    [TN_OP_REDUCE_SUM] = WIDE,  [TN_OP_REDUCE_MEAN] = WIDE,  [TN_OP_REDUCE_PROD] = WIDE,   [TN_OP_CUMSUM] = WIDE,
+    [TN_OP_SOFTPLUS] = WIDE,    [TN_OP_SINH] = WIDE,         [TN_OP_COSH] = WIDE,          [TN_OP_IOTA] = WIDE,
+    [TN_OP_TOP_K] = WIDE,       [TN_OP_GRID_SAMPLE] = INNER, [TN_OP_ROI_ALIGN] = INNER,    [TN_OP_BITCAST] = KEEP,
+    [TN_OP_IF] = KEEP,          [TN_OP_LOOP] = KEEP,         [TN_OP_KERNEL] = KEEP,
 };
 
 /* What evaluating a graph for its ranges may cost. */
@@ -133,6 +134,9 @@ static bool computes_wide(const lowering *l, tn_node n) {
     if (op == TN_OP_CAST && !is_f32(g, tn_node_input(g, n, 0)))
         return !fits_low(l, tn_val_dtype(g, tn_node_input(g, n, 0)));
     if (op == TN_OP_DIV && !tn_is_const(g, tn_node_input(g, n, 1))) return true;
+    if ((op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_SCATTER_ND) &&
+        !tn_str_is(TN_ATTRS_OF(g, n, scatter)->reduction, ""))
+        return true; /* many to one: sums and products */
     if (op == TN_OP_PAD && l->dtype == TN_F16 && fabs(TN_ATTRS_OF(g, n, pad)->value) > 65504 &&
         isfinite(TN_ATTRS_OF(g, n, pad)->value))
         return true;

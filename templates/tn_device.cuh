@@ -446,6 +446,39 @@ TN_DEV long long tn_wrap_index(long long i, long long n) {
     i = i < 0 ? i + n : i;
     return i < 0 ? 0 : i >= n ? n - 1 : i;
 }
+TN_DEV long long tn_clamp_index(long long i, long long n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+// Whether an index, negative ones counted from the end, is inside.
+TN_DEV bool tn_has_index(long long i, long long n) { return i >= -n && i < n; }
+// Of a word that is not 0.
+TN_DEV int tn_lowest_bit(unsigned m) {
+#ifdef TN_HOST
+    return __builtin_ctz(m);
+#else
+    return __ffs((int)m) - 1;
+#endif
+}
+TN_DEV int tn_bit_count(unsigned m) {
+#ifdef TN_HOST
+    return __builtin_popcount(m);
+#else
+    return __popc(m);
+#endif
+}
+// A product that no addition is fused with.
+TN_DEV float tn_mul_rn(float a, float b) {
+#ifdef TN_HOST
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+TN_DEV double tn_mul_rn(double a, double b) {
+#ifdef TN_HOST
+    return a * b;
+#else
+    return __dmul_rn(a, b);
+#endif
+}
 TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Over the TPR threads that share a row: neighbouring lanes of a warp, or the whole block (TPR == BLOCK).

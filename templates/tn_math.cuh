@@ -165,3 +165,39 @@ TN_DEV float tn_kernel_cubic(float d, float a) {
     if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
     return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0.0f;
 }
+
+// ---- grid_sample: a coordinate of -1..1 on an axis of n elements, and what the elements around it weigh ---------------------
+
+enum tn_padding { TN_PAD_ZEROS, TN_PAD_BORDER, TN_PAD_REFLECTION };
+
+template <typename F> TN_DEV F tn_grid_reflect(F x, F lo, F hi) { // mirrored at lo and hi as often as it takes
+    if (x >= lo && x <= hi) return x;
+    const F span = hi - lo, d = x < lo ? lo - x : x - hi;
+    if (!(span > 0)) return lo;
+    const F turns = tn_floor(d / span), rest = d - turns * span;
+    const bool odd = turns - 2 * tn_floor(turns / 2) != 0;
+    return (x < lo) != odd ? lo + rest : hi - rest;
+}
+template <bool ALIGN, tn_padding PAD, typename F> TN_DEV F tn_grid_coordinate(F g, F n) {
+    const F x = ALIGN ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
+    if (PAD == TN_PAD_REFLECTION) return x;
+    return x < -3 ? -3 : x > n + 2 ? n + 2 : x; // beyond that all taps are the same: keeps infinity out of the weights
+}
+template <typename F, typename I> TN_DEV bool tn_grid_inside(F at, I n) { return at >= 0 && at <= (F)(n - 1); }
+// The element that stands at a whole coordinate; never outside the axis.
+template <bool ALIGN, tn_padding PAD, typename I, typename F> TN_DEV I tn_grid_index(F at, I n) {
+    if (PAD == TN_PAD_REFLECTION) at = tn_grid_reflect(at, ALIGN ? (F)0 : (F)-0.5, (F)n - (ALIGN ? (F)1 : (F)0.5));
+    return !(at > 0) ? (I)0 : at >= (F)(n - 1) ? n - 1 : (I)at;
+}
+template <typename F> TN_DEV F tn_grid_linear(F d) {
+    d = 1 - tn_abs(d);
+    return d < 0 ? 0 : d;
+}
+template <typename F> TN_DEV F tn_grid_cubic(F d) { // Keys' kernel with A = -0.75
+    const F a = (F)-0.75;
+    d = tn_abs(d);
+    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d >= 2 ? 0 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+}
+// What weighs nothing does not count, whatever it is.
+template <typename F> TN_DEV F tn_grid_tap(F weight, F x) { return weight == 0 ? 0 : weight * x; }

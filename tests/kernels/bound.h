@@ -39,7 +39,10 @@ static inline double bound_ulps(tn_op op) {
     case TN_OP_ACOSH:
     case TN_OP_ATANH: return 4;
     case TN_OP_POW: return 8;
-    case TN_OP_RESIZE: return 48; /* coordinates are float32: their rounding grows with the extent, times the slope */
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE:
+    case TN_OP_ROI_ALIGN:
+        return 48; /* coordinates are float32: their rounding grows with the extent, times the slope */
     case TN_OP_SOFTMAX:
     case TN_OP_GELU:
     case TN_OP_SIGMOID:

@@ -309,6 +309,64 @@ resize("cubic_antialias", (3, 2), "cubic", "half_pixel", antialias=1)
 resize("cubic_antialias_exclude", (3, 2), "cubic", "half_pixel", antialias=1, exclude_outside=1)
 resize("crop", (3, 4), "linear", "tf_crop_and_resize", roi=[0, 0, 0.2, 0.1, 1, 1, 0.8, 1.3], extrapolation_value=7.5)
 
+# ---- indexing by data -----------------------------------------------------------------------------------------------------
+# Scatters: negative indices, duplicates, and more indices than x has rows.
+for red in ("none", "add", "mul", "min", "max"):
+    sx, su = noise(3, 4), noise(5, 4)
+    si = rng.integers(-3, 3, (5, 4)).astype(np.int64)
+    at = f'.reduction = "{red}"' if red != "none" else ".axis = 0"
+    case(f"scatter_elements_{red}", "SCATTER_ELEMENTS", [sx, si, su], run("ScatterElements", {"axis": 0, "reduction": red}, [sx, si, su], 18), "scatter", at)
+    ni = rng.integers(-2, 2, (6, 2)).astype(np.int64)
+    nx, nu = noise(2, 2, 3), noise(6, 3)
+    at = f'.reduction = "{red}"' if red != "none" else ".axis = 0"
+    case(f"scatter_nd_{red}", "SCATTER_ND", [nx, ni, nu], run("ScatterND", {"reduction": red}, [nx, ni, nu], 18), "scatter", at)
+sx, si, su = rng.integers(-90, 90, (3, 4)).astype(np.int32), np.array([[2, 0], [-1, 1]], np.int64), np.array([[7, 8], [9, 10]], np.int32)
+case("scatter_elements_inner", "SCATTER_ELEMENTS", [sx, si, su], run("ScatterElements", {"axis": 1}, [sx, si, su], 18), "scatter", ".axis = 1", tol=0)
+case("scatter_elements_i32_mul", "SCATTER_ELEMENTS", [sx, si, su], run("ScatterElements", {"axis": 1, "reduction": "mul"}, [sx, si, su], 18), "scatter", '.axis = 1, .reduction = "mul"', tol=0)
+ni, nu = np.array([[[1], [0]], [[-1], [1]]], np.int64), rng.integers(0, 99, (2, 2, 4)).astype(np.int32)
+case("scatter_nd_slices", "SCATTER_ND", [sx, ni, nu], run("ScatterND", {"reduction": "add"}, [sx, ni, nu], 18), "scatter", '.reduction = "add"', tol=0)
+
+tied = np.array([[[1, -2], [3, 0.5], [1, -0.0], [3, 0], [-5, 0.5]], [[0, 1], [7, 1], [7, 1], [0, 1], [7, 2]]], np.float32)
+for largest in (0, 1):
+    for axis, k in ((1, 3), (2, 2), (0, 1)):
+        w = run("TopK", {"axis": axis, "largest": largest}, [tied, np.array([k], np.int64)], 11, 2)[1]
+        case(f"top_k_{axis}_{largest}", "TOP_K", [tied], w, "top_k", f".axis = {axis}, .k = tn_dim_const(b->g, {k}), .smallest = {'false' if largest else 'true'}", tol=0)
+ti = rng.integers(-5, 5, (3, 9)).astype(np.int64)
+case("top_k_i64", "TOP_K", [ti], run("TopK", {"axis": 1}, [ti, np.array([9], np.int64)], 11, 2)[1], "top_k", ".axis = 1, .k = tn_dim_const(b->g, 9)", tol=0)
+
+
+# Coordinates far outside, at the border and between elements.
+def grid_case(name, x, grid, mode, padding, align, reference=False):
+    kw = dict(mode=mode, padding_mode=padding, align_corners=align)
+    w = run("GridSample", kw, [x, grid], 20, reference=reference)
+    at = f'.mode = "{mode}", .padding = "{padding}", .align_corners = {["false", "true"][align]}'
+    case("grid_sample_" + name, "GRID_SAMPLE", [x, grid], w, "grid_sample", at)
+
+
+gx = noise(2, 2, 4, 5)
+gg = np.concatenate([noise(2, 3, 2, 2, lo=-1.1, hi=1.1), noise(2, 2, 2, 2, lo=-4, hi=4)], 1)
+vx, vg = noise(1, 2, 3, 4, 2), noise(1, 2, 2, 3, 3, lo=-1.6, hi=1.6)
+for padding in ("zeros", "border", "reflection"):
+    for align in (0, 1):
+        for mode in ("linear", "nearest", "cubic"):
+            grid_case(f"{mode}_{padding}_{align}", gx, gg, mode, padding, align)
+        for mode in ("linear", "nearest"):
+            grid_case(f"volume_{mode}_{padding}_{align}", vx, vg, mode, padding, align)
+grid_case("line", noise(2, 2, 5), noise(2, 4, 1, lo=-1.3, hi=1.3), "linear", "zeros", 0, True)
+far = np.array([[[[np.inf, 0], [-np.inf, np.inf], [1e30, -1e30]]]], np.float32)
+grid_case("far_border", gx[:1, :1], np.array([[[[9, 0], [-9, 9], [1e6, -1e6]]]], np.float32), "linear", "border", 0)
+case("grid_sample_infinite", "GRID_SAMPLE", [gx[:1, :1], far], np.zeros((1, 1, 1, 3), np.float32), "grid_sample", "0")
+
+rx = noise(2, 2, 7, 6)
+rois = np.array([[0.3, 1.2, 4.4, 5.9], [-3, -2, 2.5, 3], [3, 3, 3.2, 3.1], [1, 0, 9, 12]], np.float32)
+rb = np.array([0, 1, 1, 0], np.int64)
+for mode in ("avg", "max"):
+    for coords in ("half_pixel", "output_half_pixel"):
+        for ratio in (0, 2):
+            kw = dict(mode=mode, coordinate_transformation_mode=coords, output_height=3, output_width=2, sampling_ratio=ratio, spatial_scale=0.7)
+            at = f'.height = 3, .width = 2, .sampling = {ratio}, .scale = {float(np.float32(0.7))!r}, .mode = "{mode}", .half_pixel = {"true" if coords == "half_pixel" else "false"}'
+            case(f"roi_align_{mode}_{coords}_{ratio}", "ROI_ALIGN", [rx, rois, rb], run("RoiAlign", kw, [rx, rois, rb], 16, reference=mode == "max"), "roi_align", at)
+
 with open(os.path.join(HERE, "data", "eval_cases.inc"), "w") as f:
     f.write("/* Written by gen_eval_cases.py: do not edit. */\n/* clang-format off */\n")
     for _, text in cases:

@@ -116,15 +116,25 @@ START_TEST(test_open_equalities_are_checked) {
 }
 END_TEST
 
+static const tn_op indexing[] = {TN_OP_GATHER, TN_OP_GATHER_ELEMENTS, TN_OP_GATHER_ND, TN_OP_SCATTER_ELEMENTS,
+                                 TN_OP_SCATTER_ND};
+enum { N_INDEXING = sizeof indexing / sizeof *indexing };
+
 START_TEST(test_bad_indices) {
     static const double index[] = {3, -4, 1e9};
+    static const union {
+        tn_attrs_axis axis;
+        tn_attrs_gather_nd nd;
+        tn_attrs_scatter scatter;
+    } zero;
+    const tn_op op = indexing[_i % N_INDEXING];
     bench b;
     bench_open(&b);
-    tn_val x = bench_input(&b, TN_F32, 2, DIMS(3, 2), NULL), i = bench_input(&b, TN_I64, 2, DIMS(1, 1), &index[_i / 3]);
-    tn_op ops[] = {TN_OP_GATHER, TN_OP_GATHER_ELEMENTS, TN_OP_GATHER_ND};
-    tn_attrs_axis a = {0};
-    tn_attrs_gather_nd nd = {0};
-    tn_val y = bench_op(&b, ops[_i % 3], _i % 3 == 2 ? (void *)&nd : (void *)&a, 2, (tn_val[]){x, i});
+    tn_val x = bench_input(&b, TN_F32, 2, DIMS(3, 2), NULL),
+           i = bench_input(&b, TN_I64, 2, DIMS(1, 1), &index[_i / N_INDEXING]);
+    tn_val u = bench_input(&b, TN_F32, 2, op == TN_OP_SCATTER_ND ? DIMS(1, 2) : DIMS(1, 1), NULL);
+    const size_t n_in = op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_SCATTER_ND ? 3 : 2;
+    tn_val y = bench_op(&b, op, &zero, n_in, (tn_val[]){x, i, u});
     ck_assert_int_eq(bench_try(&b, 1, &y), TN_E_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(b.message, "out of range"));
     bench_close(&b);
@@ -390,7 +400,7 @@ int main(void) {
     tcase_add_test(c, test_callers_buffer);
     tcase_add_test(c, test_unaligned_input);
     tcase_add_test(c, test_open_equalities_are_checked);
-    tcase_add_loop_test(c, test_bad_indices, 0, 9);
+    tcase_add_loop_test(c, test_bad_indices, 0, 3 * N_INDEXING);
     tcase_add_test(c, test_kernel_and_region);
     tcase_add_loop_test(c, test_if, 0, 2);
     tcase_add_test(c, test_loop);

@@ -26,6 +26,8 @@ static const golden cases[] = {
     {"rows.tn", "plain_norm", "norm", "BLOCK=128 TPR=8 VEC=4 REGS=1"},
     {"windows.tn", "max_pool_nhwc", "pool", "BLOCK=128 VEC=8"},
     {"windows.tn", "conv", "conv_direct", "BLOCK=128 OC=4"},
+    {"index.tn", "scatter_nd", "scatter", "BLOCK=128 ITEMS=1"},
+    {"index.tn", "grid_cubic", "map", "BLOCK=128 VEC=1 ITEMS=1"},
     {"matmul.tn", "heads", "matmul_direct", "BM=16 BN=16 T=1"},
     {"symbolic.tn", "image", "map", "BLOCK=256 VEC=1 ITEMS=1"},
     {"symbolic.tn", "flatten", "map", "BLOCK=256 VEC=4 ITEMS=1"},

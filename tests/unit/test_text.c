@@ -88,6 +88,11 @@ static const char *const lines[] = {
     "gather %x, %i {axis=1}",
     "gather_elements %x, %e {axis=3}",
     "gather_nd %x, %d",
+    "scatter_elements %x, %e, %y {axis=3, reduction=\"add\"}",
+    "scatter_nd %x, %d, %z {reduction=\"max\"}",
+    "top_k %x {axis=1, k=2, smallest=true} : i64[N,2,8,8]",
+    "grid_sample %x, %g {mode=\"cubic\", padding=\"border\", align_corners=true}",
+    "roi_align %x, %r, %j {height=2, width=3, sampling=2, scale=0.5, mode=\"max\", half_pixel=true}",
     "resize %x {sizes=[N,4,16,16], scales=[1,1,2,2], mode=\"linear\", coords=\"half_pixel\", cubic_a=-0.75, "
     "antialias=false}",
     "iota {dtype=i64, dims=[N, 3], axis=1} : i64[N,3]",
@@ -138,7 +143,8 @@ START_TEST(every_op_round_trips) {
         text,
         "symbol N in [1, 64] hint 8\nmeta \"k\\t\" = \"v\"\n"
         "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
-        "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3]) -> (%out: f32[N,4,8,8]) {\n");
+        "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3], "
+        "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7]) -> (%out: f32[N,4,8,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);
     add_line(text, sizeof text, "%s0, %s1 = split %x {axis=1, sizes=[1, 3]} : f32[N,1,8,8], f32[N,3,8,8]", 0, false);

@@ -194,6 +194,44 @@ START_TEST(test_movement) {
 }
 END_TEST
 
+START_TEST(test_indexing_by_data) {
+    bench b;
+    bench_open(&b);
+    tn_dim c2 = tn_dim_const(b.g, 2), c5 = tn_dim_const(b.g, 5);
+    tn_val x = in(&b, "f32[N,4,6]"), i = in(&b, "i64[N,9,6]"), u = in(&b, "f32[N,9,6]");
+    tn_attrs_scatter add = {.axis = 1, .reduction = "add"}, nd = {0};
+    expect_type(&b, EMIT(&b, SCATTER_ELEMENTS, &add, x, i, u), 0, "f32[N,4,6]");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, in(&b, "f32[N,9,6]"), u), "integer");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, i, in(&b, "f16[N,9,6]")), "f16");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, i, in(&b, "f32[N,8,6]")), "indices is 9", "8");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, in(&b, "i64[N,9,7]"), in(&b, "f32[N,9,7]")), "7", "above x's 6");
+    REFUSED(&b, SCATTER_ELEMENTS, (&(tn_attrs_scatter){.reduction = "sum"}), V(x, i, u), "\"sum\"");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(in(&b, "bool[N,4,6]"), i, in(&b, "bool[N,9,6]")), "bool");
+    expect_type(&b, EMIT(&b, SCATTER_ND, &nd, x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7,6]")), 0, "f32[N,4,6]");
+    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,4]"), in(&b, "f32[M,7]")), "length 4");
+    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7]")), "rank 2; 3");
+    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7,5]")), "updates is 5", "6");
+    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,K]"), u), "symbolic");
+    expect_type(&b, EMIT(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c2}), x), 0, "i64[N,2,6]");
+    REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c5}), V(x), "k is 5", "size 4");
+    REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 3, .k = c2}), V(x), "axis 3");
+    REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1}), V(x), "k is not set");
+    tn_val image = in(&b, "f16[N,C,H,W]");
+    tn_attrs_grid_sample cubic = {.mode = "cubic"};
+    expect_type(&b, EMIT(&b, GRID_SAMPLE, &cubic, image, in(&b, "f32[N,P,Q,2]")), 0, "f16[N,C,P,Q]");
+    REFUSED(&b, GRID_SAMPLE, &cubic, V(image, in(&b, "f32[N,P,Q,3]")), "last size is 3; it must be 2");
+    REFUSED(&b, GRID_SAMPLE, &cubic, V(image, in(&b, "f32[N,P,2]")), "same rank");
+    REFUSED(&b, GRID_SAMPLE, (&(tn_attrs_grid_sample){.mode = "bicubic"}), V(image, in(&b, "f32[N,P,Q,2]")), "bicubic");
+    tn_attrs_roi_align roi = {.height = 3, .width = 2, .scale = 1};
+    expect_type(&b, EMIT(&b, ROI_ALIGN, &roi, image, in(&b, "f16[R,4]"), in(&b, "i64[R]")), 0, "f16[R,C,3,2]");
+    REFUSED(&b, ROI_ALIGN, &roi, V(image, in(&b, "f16[R,5]"), in(&b, "i64[R]")), "5", "4");
+    REFUSED(&b, ROI_ALIGN, &roi, V(image, in(&b, "f16[7,4]"), in(&b, "i64[8]")), "7", "8");
+    REFUSED(&b, ROI_ALIGN, (&(tn_attrs_roi_align){.width = 2}), V(image, in(&b, "f16[R,4]"), in(&b, "i64[R]")),
+            "0 x 2");
+    bench_close(&b);
+}
+END_TEST
+
 START_TEST(test_reductions_and_norms) {
     const int64_t axes[] = {1, 2}, unsorted[] = {2, 1}, far[] = {3};
     bench b;
@@ -329,6 +367,9 @@ START_TEST(test_arbitrary_attributes) {
                 tn_attrs_norm norm;
                 tn_attrs_depth depth;
                 tn_attrs_gather_nd nd;
+                tn_attrs_scatter scatter;
+                tn_attrs_top_k top_k;
+                tn_attrs_roi_align roi;
                 tn_attrs_iota iota;
                 char bytes[512];
             } a = {.bytes = {0}};
@@ -367,6 +408,11 @@ START_TEST(test_arbitrary_attributes) {
             case TN_OP_GROUP_NORM: a.norm = (tn_attrs_norm){.axis = ints[0], .groups = ints[1]}; break;
             case TN_OP_SPACE_TO_DEPTH:
             case TN_OP_DEPTH_TO_SPACE: a.depth = (tn_attrs_depth){.block = ints[0]}; break;
+            case TN_OP_SCATTER_ELEMENTS: a.scatter = (tn_attrs_scatter){.axis = ints[0]}; break;
+            case TN_OP_TOP_K: a.top_k = (tn_attrs_top_k){.axis = ints[0], .k = dims[0]}; break;
+            case TN_OP_ROI_ALIGN:
+                a.roi = (tn_attrs_roi_align){.height = ints[0], .width = ints[1], .sampling = ints[2]};
+                break;
             case TN_OP_GATHER_ND: a.nd = (tn_attrs_gather_nd){.batch_dims = ints[0]}; break;
             case TN_OP_IOTA: a.iota = (tn_attrs_iota){.dtype = TN_I32, .dims = {dims, n[0]}, .axis = ints[0]}; break;
             case TN_OP_CONCAT:
@@ -390,6 +436,7 @@ int main(void) {
     tcase_add_test(c, test_windows);
     tcase_add_test(c, test_matmul);
     tcase_add_test(c, test_movement);
+    tcase_add_test(c, test_indexing_by_data);
     tcase_add_test(c, test_reductions_and_norms);
     tcase_add_test(c, test_casts_and_limits);
     tcase_add_test(c, test_regions);

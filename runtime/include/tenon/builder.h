@@ -50,6 +50,7 @@ extern "C" {
 #define TN_BUILD_UNARY_ATTRS(B)                                                                                        \
     B(cast, CAST, cast)                                                                                                \
     B(bitcast, BITCAST, cast)                                                                                          \
+    B(top_k, TOP_K, top_k)                                                                                             \
     B(clamp, CLAMP, clamp) B(is_inf, IS_INF, activation) B(reshape, RESHAPE, shape) B(transpose, TRANSPOSE, perm)      \
         B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)               \
             B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)    \
@@ -67,10 +68,14 @@ extern "C" {
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
     B(gather, GATHER, axis)                                                                                            \
     B(gather_elements, GATHER_ELEMENTS, axis)                                                                          \
+    B(grid_sample, GRID_SAMPLE, grid_sample)                                                                           \
     B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \
+    B(scatter_elements, SCATTER_ELEMENTS, scatter)                                                                     \
+    B(scatter_nd, SCATTER_ND, scatter)                                                                                 \
+    B(roi_align, ROI_ALIGN, roi_align)                                                                                 \
     B(conv, CONV, conv)                                                                                                \
     B(conv_transpose, CONV_TRANSPOSE, conv_transpose) B(layer_norm, LAYER_NORM, norm) B(group_norm, GROUP_NORM, norm)
 /* clang-format on */

@@ -1,0 +1,133 @@
+/* types_index.c: type rules of ops that address elements by data: scatters, top_k, grid_sample, roi_align. */
+#include <string.h>
+
+#include "ir/infer.h"
+
+static bool one_of(const char *s, const char *const *names) {
+    if (!s || !*s) return true; /* unset: the default */
+    for (; *names; names++)
+        if (!strcmp(s, *names)) return true;
+    return false;
+}
+
+/* Refuses d > limit where that holds for every value of the symbols. */
+static tn_status at_most(tn_infer_ctx *c, tn_dim d, const char *what, tn_dim limit, const char *what_limit) {
+    int64_t lo = 0, hi = 0;
+    tn_dim_bounds(c->g, tn_dim_sub(c->g, limit, d), &lo, &hi);
+    if (hi >= 0) return TN_OK;
+    return tn_infer_error(c, "%s is %s, above %s %s", what, TN_DIM_TEXT(c, d), what_limit, TN_DIM_TEXT(c, limit));
+}
+
+/* ---- scatters ---------------------------------------------------------------------------------------------------- */
+
+static tn_status scatter_operands(tn_infer_ctx *c) {
+    static const char *const reductions[] = {"add", "mul", "min", "max", NULL};
+    const tn_attrs_scatter *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 3));
+    TN_TRY(tn_infer_int(c, 1));
+    TN_TRY(tn_infer_same_dtype(c, 0, 2));
+    if (!one_of(a->reduction, reductions)) return tn_infer_error(c, "reduction \"%s\" is unknown", a->reduction);
+    if (a->reduction && *a->reduction) TN_TRY(tn_infer_number(c, 0));
+    if (tn_dtype_bits(tn_infer_dtype(c, 0)) < 8)
+        return tn_infer_error(c, "takes no %s", tn_dtype_text(tn_infer_dtype(c, 0)));
+    return TN_OK;
+}
+
+tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
+    const tn_attrs_scatter *a = c->attrs;
+    TN_TRY(scatter_operands(c));
+    size_t r = tn_infer_rank(c, 0);
+    TN_TRY(tn_infer_axis(c, a->axis, r));
+    if (tn_infer_rank(c, 1) != r || tn_infer_rank(c, 2) != r)
+        return tn_infer_error(c, "x, the indices and the updates must have one rank");
+    for (size_t k = 0; k < r; k++) {
+        tn_dim i = tn_infer_dim(c, 1, k);
+        TN_TRY(tn_infer_equal(c, i, "a size of the indices", tn_infer_dim(c, 2, k), "the updates'"));
+        if (k != (size_t)a->axis) TN_TRY(at_most(c, i, "a size of the indices", tn_infer_dim(c, 0, k), "x's"));
+    }
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
+
+tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
+    TN_TRY(scatter_operands(c));
+    size_t r = tn_infer_rank(c, 0), ri = tn_infer_rank(c, 1), ru = tn_infer_rank(c, 2);
+    int64_t len = 0;
+    if (((const tn_attrs_scatter *)c->attrs)->axis) return tn_infer_error(c, "takes no axis");
+    if (!ri || !tn_dim_is_const(c->g, tn_infer_dim(c, 1, ri - 1), &len))
+        return tn_infer_error(c, "the length of an index cannot be symbolic");
+    if (len < 1 || (uint64_t)len > r)
+        return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu", (long long)len, r);
+    if (ru != ri - 1 + r - (size_t)len)
+        return tn_infer_error(c, "the updates have rank %zu; %zu is needed", ru, ri - 1 + r - (size_t)len);
+    for (size_t k = 0; k < ru; k++) {
+        bool index = k + 1 < ri;
+        tn_dim want = index ? tn_infer_dim(c, 1, k) : tn_infer_dim(c, 0, (size_t)len + k - (ri - 1));
+        TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 2, k), "a size of the updates", want, index ? "the indices'" : "x's"));
+    }
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
+
+/* ---- top_k ------------------------------------------------------------------------------------------------------- */
+
+tn_status tn_rule_top_k(tn_infer_ctx *c) {
+    const tn_attrs_top_k *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
+    TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_number(c, 0));
+    size_t r = tn_infer_rank(c, 0);
+    TN_TRY(tn_infer_axis(c, a->axis, r));
+    if (tn_dtype_bits(tn_infer_dtype(c, 0)) < 8)
+        return tn_infer_error(c, "takes no %s", tn_dtype_text(tn_infer_dtype(c, 0)));
+    if (!a->k.i) return tn_infer_error(c, "k is not set");
+    memcpy(dims, tn_type_dims(c->g, tn_infer_type(c, 0)), r * sizeof *dims);
+    TN_TRY(at_most(c, a->k, "k", dims[a->axis], "the axis' size"));
+    dims[a->axis] = a->k;
+    return tn_infer_put(c, TN_I64, r, dims);
+}
+
+/* ---- grid_sample, roi_align -------------------------------------------------------------------------------------- */
+
+tn_status tn_rule_grid_sample(tn_infer_ctx *c) {
+    static const char *const modes[] = {"linear", "nearest", "cubic", NULL};
+    static const char *const paddings[] = {"zeros", "border", "reflection", NULL};
+    const tn_attrs_grid_sample *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
+    TN_TRY(tn_infer_require(c, 2));
+    TN_TRY(tn_infer_number(c, 0));
+    TN_TRY(tn_infer_float(c, 1));
+    size_t r = tn_infer_rank(c, 0);
+    if (!one_of(a->mode, modes)) return tn_infer_error(c, "mode \"%s\" is unknown", a->mode);
+    if (!one_of(a->padding, paddings)) return tn_infer_error(c, "padding \"%s\" is unknown", a->padding);
+    if (r < 3 || tn_infer_rank(c, 1) != r)
+        return tn_infer_error(c, "x must be [N,C,...] with an axis or more to sample, and the grid of the same rank");
+    if (tn_dims_relation(c->g, tn_infer_dim(c, 1, r - 1), tn_dim_const(c->g, (int64_t)r - 2)) != TN_DIMS_SAME)
+        return tn_infer_error(c, "the grid's last size is %s; it must be %zu, one coordinate an axis of x",
+                              TN_DIM_TEXT(c, tn_infer_dim(c, 1, r - 1)), r - 2);
+    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 0), "x's batch", tn_infer_dim(c, 1, 0), "the grid's"));
+    dims[0] = tn_infer_dim(c, 0, 0);
+    dims[1] = tn_infer_dim(c, 0, 1);
+    for (size_t k = 2; k < r; k++) dims[k] = tn_infer_dim(c, 1, k - 1);
+    return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
+}
+
+tn_status tn_rule_roi_align(tn_infer_ctx *c) {
+    static const char *const modes[] = {"avg", "max", NULL};
+    const tn_attrs_roi_align *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 3));
+    TN_TRY(tn_infer_float(c, 0));
+    TN_TRY(tn_infer_float(c, 1));
+    TN_TRY(tn_infer_int(c, 2));
+    if (!one_of(a->mode, modes)) return tn_infer_error(c, "mode \"%s\" is unknown", a->mode);
+    if (a->height < 1 || a->width < 1 || a->sampling < 0 || a->height > TN_ATTR_MAX || a->width > TN_ATTR_MAX ||
+        a->sampling > 1 << 15)
+        return tn_infer_error(c, "an output of %lld x %lld with %lld samples", (long long)a->height,
+                              (long long)a->width, (long long)a->sampling);
+    if (tn_infer_rank(c, 0) != 4 || tn_infer_rank(c, 1) != 2 || tn_infer_rank(c, 2) != 1)
+        return tn_infer_error(c, "x must be [N,C,H,W], the regions [R,4] and the batch indices [R]");
+    tn_dim n = tn_infer_dim(c, 1, 0);
+    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 1, 1), "the regions' last size", tn_dim_const(c->g, 4),
+                          "the number of coordinates"));
+    TN_TRY(tn_infer_equal(c, n, "the number of regions", tn_infer_dim(c, 2, 0), "that of batch indices"));
+    const tn_dim dims[] = {n, tn_infer_dim(c, 0, 1), tn_dim_const(c->g, a->height), tn_dim_const(c->g, a->width)};
+    return tn_infer_put(c, tn_infer_dtype(c, 0), 4, dims);
+}
