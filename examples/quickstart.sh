@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-./.ci/install-deps
+./.ci/install-deps build
 [ ! -d .cache/cuda ] || export CUDA_HOME=$PWD/.cache/cuda
 build=${TENON_BUILD:-build}
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
@@ -25,3 +25,4 @@ logits = struct.unpack("<10f", raw[-40:])
 print("\nthe digit is a", logits.index(max(logits)))
 sys.exit(logits.index(max(logits)) != 7)
 PY
+[ ! -d .cache/cuda ] || printf '\nNVRTC is in .cache/cuda: export CUDA_HOME=%q before calling %s yourself\n' "$CUDA_HOME" "$tenon"

@@ -16,8 +16,9 @@ typedef struct tn_cublaslt {
 #undef LT
 } tn_cublaslt;
 
-/* Opens $TENON_LIBCUBLASLT if set; otherwise libcublasLt.so.13, .12 or .so by the loader's search, in $CUDA_HOME/lib64,
- * $CUDA_PATH/lib64 and /usr/local/cuda/lib64.  E_NO_LIBRARY names what was looked for.  `env` must outlive the table.
+/* Opens $TENON_LIBCUBLASLT if set; otherwise libcublasLt.so.13, .12 or .so by the loader's search, in lib64 and
+ * lib below $CUDA_HOME, $CUDA_PATH and /usr/local/cuda.  E_NO_LIBRARY names what was looked for.  `env` must outlive
+ * the table.
  */
 tn_status tn_cublaslt_open(const tn_env *env, tn_cublaslt **out);
 void tn_cublaslt_close(tn_cublaslt *lt); /* NULL allowed */

@@ -2,6 +2,8 @@
 #include "runtime/dl.h"
 
 #include <dlfcn.h>
+#include <limits.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,16 @@ static void *open_one(const char *path, char *why, size_t why_size) {
 }
 
 static void *open_in(const char *dir, const char *sub, const char *name, char *why, size_t why_size) {
-    char path[1024];
+    char path[PATH_MAX];
     if (!dir || !dir[0]) return NULL;
     int n = snprintf(path, sizeof path, "%s%s/%s", dir, sub, name);
     return n > 0 && (size_t)n < sizeof path ? open_one(path, why, why_size) : NULL;
+}
+
+/* A toolkit keeps its libraries in lib64, NVIDIA's wheels in lib. */
+static void *open_below(const char *home, const char *name, char *why, size_t why_size) {
+    void *lib = open_in(home, "/lib64", name, why, why_size);
+    return lib ? lib : open_in(home, "/lib", name, why, why_size);
 }
 
 void *tn_dl_open(const char *override, const char *const *names, char *why, size_t why_size) {
@@ -26,12 +34,30 @@ void *tn_dl_open(const char *override, const char *const *names, char *why, size
     if (override && override[0]) return open_one(override, why, why_size);
     for (const char *const *name = names; *name; name++) {
         void *lib = open_one(*name, why, why_size);
-        if (!lib) lib = open_in(getenv("CUDA_HOME"), "/lib64", *name, why, why_size);
-        if (!lib) lib = open_in(getenv("CUDA_PATH"), "/lib64", *name, why, why_size);
-        if (!lib) lib = open_in("/usr/local/cuda", "/lib64", *name, why, why_size);
+        if (!lib) lib = open_below(getenv("CUDA_HOME"), *name, why, why_size);
+        if (!lib) lib = open_below(getenv("CUDA_PATH"), *name, why, why_size);
+        if (!lib) lib = open_below("/usr/local/cuda", *name, why, why_size);
         if (lib) return lib;
     }
     return NULL;
+}
+
+static bool open_in_folder_of(const char *file, const char *name) {
+    char dir[PATH_MAX], why[1] = "";
+    const char *slash = strrchr(file, '/');
+    if (!slash || (size_t)(slash - file) >= sizeof dir) return false;
+    memcpy(dir, file, (size_t)(slash - file));
+    dir[slash - file] = '\0';
+    void *lib = open_in(dir, "", name, why, sizeof why);
+    if (lib) dlclose(lib); /* it stays mapped */
+    return lib;
+}
+
+bool tn_dl_open_beside(void *lib, const char *name) {
+    const struct link_map *map = NULL;
+    char real[PATH_MAX];
+    if (dlinfo(lib, RTLD_DI_LINKMAP, &map) || !map) return false;
+    return open_in_folder_of(map->l_name, name) || (realpath(map->l_name, real) && open_in_folder_of(real, name));
 }
 
 const char *tn_dl_fill(void *lib, const tn_dl_symbol *symbols, size_t n, void *table) {

@@ -2,6 +2,7 @@
 #include "runtime/nvrtc_loader.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,14 @@ static const tn_dl_symbol symbols[] = {
 #undef NVRTC
 };
 
+/* NVRTC opens its builtins by their bare name, which the loader does not look for in NVRTC's own folder.  Where they
+ * are not beside it, they may still be in the loader's search path. */
+static void open_builtins(const tn_nvrtc *rtc) {
+    char name[64];
+    snprintf(name, sizeof name, "libnvrtc-builtins.so.%d.%d", rtc->major, rtc->minor);
+    tn_dl_open_beside(rtc->lib, name);
+}
+
 static tn_status load(const tn_env *env, tn_nvrtc *rtc) {
     static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", NULL};
     static const char *const hint =
@@ -24,7 +33,9 @@ static tn_status load(const tn_env *env, tn_nvrtc *rtc) {
     const char *missing = tn_dl_fill(rtc->lib, symbols, sizeof symbols / sizeof *symbols, rtc);
     if (missing)
         return tn_fail(env, TN_E_NO_COMPILER, "", hint, "the NVRTC that was found is too old: it has no %s", missing);
-    return tn_nvrtc_check(env, rtc, rtc->nvrtcVersion(&rtc->major, &rtc->minor), "nvrtcVersion", "");
+    tn_status st = tn_nvrtc_check(env, rtc, rtc->nvrtcVersion(&rtc->major, &rtc->minor), "nvrtcVersion", "");
+    if (st == TN_OK) open_builtins(rtc);
+    return st;
 }
 
 /* NVRTC 13.0 reads beyond a buffer where the working directory has been removed. */

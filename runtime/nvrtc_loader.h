@@ -16,8 +16,8 @@ typedef struct tn_nvrtc {
 #undef NVRTC
 } tn_nvrtc;
 
-/* Opens $TENON_LIBNVRTC if set; otherwise libnvrtc.so.13, .12 or .so by the loader's search, in $CUDA_HOME/lib64,
- * $CUDA_PATH/lib64 and /usr/local/cuda/lib64.  E_NO_COMPILER names what was looked for and how to install it.  `env`
+/* Opens $TENON_LIBNVRTC if set; otherwise libnvrtc.so.13, .12 or .so by the loader's search, in lib64 and lib below
+ * $CUDA_HOME, $CUDA_PATH and /usr/local/cuda.  E_NO_COMPILER names what was looked for and how to install it.  `env`
  * must outlive the table. */
 tn_status tn_nvrtc_open(const tn_env *env, tn_nvrtc **out);
 void tn_nvrtc_close(tn_nvrtc *rtc); /* NULL allowed */
