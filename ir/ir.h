@@ -16,6 +16,10 @@
 
 #include "tenon/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef struct tn_graph tn_graph;
 
 typedef struct {
@@ -177,7 +181,7 @@ typedef tn_dims tn_attr_dims;
 typedef tn_strs tn_attr_strs;
 typedef tn_blob tn_attr_blob;
 
-#include "ir/ops.def" /* defines TN_ATTRS(S), TN_OPS(OP) and TN_ATTRS_<struct>(F) */
+#include "ops.def" /* defines TN_ATTRS(S), TN_OPS(OP) and TN_ATTRS_<struct>(F) */
 
 #define TN_FIELD(kind, name) tn_attr_##kind name;
 #define TN_STRUCT(name)                                                                                                \
@@ -405,4 +409,7 @@ tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status);
 /* A hash of structure, types, attributes and constants, independent of handles and names. */
 uint64_t tn_graph_hash(tn_graph *g);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

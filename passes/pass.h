@@ -7,7 +7,11 @@
 #define TENON_PASS_H
 
 #include <stdio.h>
-#include "ir/ir.h"
+#include "../ir/ir.h" /* relative: the installed headers lie below tenon/ */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef enum tn_numerics { TN_NUMERICS_RELAXED, TN_NUMERICS_EXACT } tn_numerics;
 
@@ -61,4 +65,7 @@ size_t tn_near_misses(const tn_pass_ctx *ctx, const tn_near_miss **misses);
 bool tn_pass_may_rewrite(tn_pass_ctx *ctx, const char *rule);
 void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_node at, const char *why);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -20,7 +20,11 @@
 #ifndef TENON_RULE_H
 #define TENON_RULE_H
 
-#include "passes/pass.h"
+#include "pass.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 typedef struct tn_pat tn_pat;
 typedef struct tn_match tn_match;
@@ -137,4 +141,7 @@ bool tn_pass_has_budget(const tn_pass_ctx *ctx);
 #define TRAIT(t) TN_P(.kind = TN_PAT_TRAIT, .traits = TN_T_##t)
 #define FN(f) TN_P(.kind = TN_PAT_FN, .fn = f)
 
+#ifdef __cplusplus
+}
+#endif
 #endif
