@@ -118,6 +118,7 @@ static tn_status map_file(const tn_env *env, const char *path, bool required, ma
     tn_status st = ok ? TN_OK : tn_fail(env, TN_E_IO, path, "check the path", "cannot be read: %s", strerror(errno));
     if (!ok) *m = (mapping){0};
     close(fd);
+    if (ok && env && env->reads) env->reads(env->reads_user, path);
     return st;
 }
 

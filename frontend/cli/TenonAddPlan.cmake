@@ -3,13 +3,29 @@
 # Compiles MODEL into NAME.plan at build time and defines the static library NAME: link it, include "NAME.h" and call
 # NAME_plan() and NAME_run().  With TARGETS no GPU is needed (the cost model chooses; `tenon tune` finishes a plan on a
 # device); without TARGETS the plan is tuned on this machine's GPU.
+#
+# The plan is compiled again when the model or a file of its weights changes.  A MODEL that the build itself makes must be
+# known as GENERATED before this call.  A project needs C or C++.
+cmake_policy(PUSH)
+cmake_policy(VERSION 3.21)
+
 function(tenon_add_plan name model)
-  cmake_parse_arguments(arg "" "PRECISION" "TARGETS;SHAPES;OPTIONS" ${ARGN})
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION" "TARGETS;SHAPES;OPTIONS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tenon_add_plan(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
-  get_filename_component(model ${model} ABSOLUTE)
-  set(dir ${CMAKE_CURRENT_BINARY_DIR}/${name}_plan)
+  if(NOT name MATCHES "^[A-Za-z_][A-Za-z0-9_]*$" OR name MATCHES "^tn(_|$)")
+    message(FATAL_ERROR "tenon_add_plan(${name}): the name must be a C identifier that does not begin with tn_")
+  endif()
+  get_filename_component(model "${model}" ABSOLUTE)
+  get_source_file_property(generated "${model}" GENERATED)
+  if(NOT generated AND (NOT EXISTS "${model}" OR IS_DIRECTORY "${model}"))
+    message(FATAL_ERROR "tenon_add_plan(${name}): there is no model ${model}")
+  endif()
+
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}_plan")
+  set(plan "${dir}/${name}.plan")
+  set(source "${dir}/${name}.c")
   set(options ${arg_OPTIONS})
   if(arg_TARGETS)
     list(JOIN arg_TARGETS "," targets)
@@ -21,15 +37,21 @@ function(tenon_add_plan name model)
   foreach(shape ${arg_SHAPES})
     list(APPEND options --shape ${shape})
   endforeach()
-  file(MAKE_DIRECTORY ${dir})
+  file(MAKE_DIRECTORY "${dir}")
   add_custom_command(
-    OUTPUT ${dir}/${name}.plan ${dir}/${name}.c ${dir}/${name}.h
-    COMMAND Tenon::tenon_cli compile ${model} -o ${dir}/${name}.plan --emit-c ${dir}/${name} ${options}
-    DEPENDS ${model} Tenon::tenon_cli
+    OUTPUT "${plan}" "${source}" "${dir}/${name}.h"
+    COMMAND Tenon::tenon_cli compile "${model}" -o "${plan}" --emit-c "${dir}/${name}" --depfile "${plan}.d" ${options}
+    DEPENDS "${model}" Tenon::tenon_cli
+    DEPFILE "${plan}.d"
     COMMENT "Compiling ${model} with tenon"
     VERBATIM)
-  add_library(${name} STATIC ${dir}/${name}.c)
-  set_source_files_properties(${dir}/${name}.c PROPERTIES OBJECT_DEPENDS ${dir}/${name}.plan)
-  target_include_directories(${name} PUBLIC ${dir})
+  add_library(${name} STATIC "${source}")
+  if(NOT CMAKE_C_COMPILER_LOADED) # the source is C++ as well
+    set_source_files_properties("${source}" PROPERTIES LANGUAGE CXX)
+  endif()
+  set_source_files_properties("${source}" PROPERTIES OBJECT_DEPENDS "${plan}")
+  target_include_directories(${name} PUBLIC "${dir}")
   target_link_libraries(${name} PUBLIC Tenon::tenon_rt)
 endfunction()
+
+cmake_policy(POP)

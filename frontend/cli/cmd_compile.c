@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include "codegen/pool.h"
+#include "frontend/cli/depfile.h"
 #include "frontend/cli/emit_c.h"
 
 static const char help[] =
@@ -41,11 +42,14 @@ static int report(cli *c, const char *path, double import_s, double compile_s) {
 
 int cmd_compile(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
-    char *out = NULL, *emit_c = NULL;
+    char *out = NULL, *emit_c = NULL, *depfile_path = NULL;
+    depfile inputs = {0};
     const struct poptOption options[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the plan to write", "PLAN"},
         {"emit-c", 0, POPT_ARG_STRING, &emit_c, 0, "also write PREFIX.h and PREFIX.c that link the plan into a program",
          "PREFIX"},
+        {"depfile", 0, POPT_ARG_STRING, &depfile_path, 0, "also write the files that the model was read from, for make",
+         "FILE"},
         COMPILE_OPTIONS(&a),
         POPT_TABLEEND,
     };
@@ -61,10 +65,13 @@ int cmd_compile(cli *c, int argc, const char **argv) {
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         tn_status st;
         double t0 = tn_now();
+        cli_depfile_begin(c, &inputs);
         tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
         double t1 = tn_now();
         if (g) st = tn_compile(g, &s.options, out);
         if (st == TN_OK && emit_c) st = cli_emit_c(c, out, emit_c);
+        if (st == TN_OK && depfile_path) st = cli_depfile_write(c, &inputs, out, depfile_path);
+        cli_depfile_end(c, &inputs);
         double t2 = tn_now();
         tn_graph_free(g);
         cli_clear_bar(c);

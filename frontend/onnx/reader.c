@@ -35,6 +35,7 @@ tn_onnx_file *tn_onnx_file_map(const tn_env *env, const char *path, tn_status *s
         *status = tn_fail(env, TN_E_IO, path, "", "cannot map: %s", strerror(errno));
     } else {
         close(fd);
+        if (env && env->reads) env->reads(env->reads_user, path);
         return f;
     }
     if (fd >= 0) close(fd);

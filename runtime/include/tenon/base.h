@@ -120,6 +120,9 @@ typedef struct tn_env {
     /* Return false to cancel: the call in progress then returns TN_E_CANCELLED and leaves nothing half-written. */
     bool (*progress)(void *user, const tn_progress *p);
     void *progress_user;
+    /* Told of every file that an import reads: the model, its external data, its side file. */
+    void (*reads)(void *user, const char *path);
+    void *reads_user;
 } tn_env;
 
 /* Helpers for code that is given a tn_env (NULL is allowed everywhere and means the zero tn_env). */
