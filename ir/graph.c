@@ -153,6 +153,7 @@ tn_status tn_graph_oom(tn_graph *g) {
 tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const char *fmt, ...) {
     if (g->status != TN_OK) return g->status;
     g->status = code;
+    if (g->on_trial && code != TN_E_MEMORY) return code;
     char message[1024], loc[512];
     va_list args;
     va_start(args, fmt);

@@ -17,6 +17,7 @@ static void operand_text(const tn_infer_ctx *c, char *buf, size_t size) {
 
 tn_status tn_infer_error(tn_infer_ctx *c, const char *fmt, ...) {
     char message[768], operands[512], loc[512];
+    if (c->g->on_trial) return TN_E_TYPE;
     va_list args;
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);

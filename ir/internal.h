@@ -157,6 +157,7 @@ struct tn_graph {
     tn_loc infer_loc;  /* whose types are being inferred, for tn_infer_error */
     const char *where; /* while parsing: position in the text; else NULL */
     unsigned fresh;    /* number of the next fresh symbol */
+    bool on_trial;     /* failures are not reported: tn_trial_end undoes them */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_dim_rec) dims;
     TN_VEC(tn_dim) syms;

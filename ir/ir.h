@@ -328,6 +328,15 @@ tn_status tn_erase(tn_graph *g, tn_node n);
  */
 void tn_move_before(tn_graph *g, tn_node n, tn_cursor at);
 
+/* Work on trial.  Between begin and end an op that does not fit is neither reported nor sticky (running out of memory
+ * is); only tn_emit and what calls it may be used.  tn_trial_end returns whether all fitted and `keep` was set; else
+ * the nodes emitted since are erased again and the graph is as it was.  Trials do not nest. */
+typedef struct tn_trial {
+    uint32_t first_node;
+} tn_trial;
+tn_trial tn_trial_begin(tn_graph *g);
+bool tn_trial_end(tn_graph *g, tn_trial t, bool keep);
+
 /* A trace callback sees every mutation: 'e' emit, 'r' replace, 's' set input, 'x' erase. */
 typedef void (*tn_trace_fn)(void *user, const tn_graph *g, char what, tn_node n, tn_val from, tn_val to);
 void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user);

@@ -1,4 +1,4 @@
-/* mutate.c: the four mutators (emit, replace, set_input, erase), moving, and the cursor.
+/* mutate.c: the four mutators (emit, replace, set_input, erase), trials, moving, and the cursor.
  *
  * They keep three structures in step: the doubly linked list of a region's nodes, the use lists (operand slots linked
  * per value, in order of creation), and the result types. */
@@ -257,6 +257,23 @@ tn_val tn_unary(tn_graph *g, tn_op op, tn_val a) {
 }
 tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b) {
     return tn_emit1(g, op, NULL, 2, (tn_val[]){a, b});
+}
+
+/* ---- trials ------------------------------------------------------------------------------------------------------ */
+
+tn_trial tn_trial_begin(tn_graph *g) {
+    g->on_trial = true;
+    return (tn_trial){g->nodes.n};
+}
+
+bool tn_trial_end(tn_graph *g, tn_trial t, bool keep) {
+    g->on_trial = false;
+    if (g->status == TN_E_MEMORY) return false;
+    if (g->status == TN_OK && keep) return true;
+    g->status = TN_OK;
+    for (uint32_t i = g->nodes.n; i-- > t.first_node;) /* users before what they use */
+        if (tn_node_op(g, (tn_node){i}) != TN_OP_NONE) tn_erase(g, (tn_node){i});
+    return false;
 }
 
 /* ---- replace, set_input

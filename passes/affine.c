@@ -1,7 +1,7 @@
 /* affine.c: batch norms, scales and shifts by constants disappear into the weights of the convolution or matmul next to
  * them.
  *
- * All rules are RELAXED: they round other intermediate values than the model did.  Weights are computed in double and
+ * No rule is exact: they round other intermediate values than the model did.  Weights are computed in double and
  * rounded once.  The rules are in rules_norm.c (batch norms), rules_scale.c (scales and shifts) and rules_branch.c
  * (parallel branches). */
 #include "passes/rule.h"

@@ -1,4 +1,5 @@
 /* filter.c: see filter.h. */
+#include <math.h>
 #include "passes/filter.h"
 #include "passes/util.h"
 
@@ -92,6 +93,7 @@ tn_val tn_filter_scaled(const tn_filter *f, const double *out_scale, const doubl
         if (out_scale) v *= out_scale[o];
         if (in_scale) v *= in_scale[i];
         tn_store_num(t, bytes, e, v);
+        if (!isfinite(tn_load_num(t, bytes, e))) return (tn_val){0};
     }
     return tn_const(g, tn_val_type(g, f->w), blob, TN_ATTRS_OF(g, tn_val_def(g, f->w), const)->name);
 }
@@ -103,7 +105,8 @@ double tn_filter_bias(const tn_filter *f, int64_t o) {
 tn_val tn_filter_emit(const tn_filter *f, tn_val x, tn_val w, const double *bias) {
     tn_graph *g = f->g;
     tn_val b = f->b;
-    if (bias) b = tn_emit_const_f64(g, tn_val_dtype(g, w), 1, &f->outs, bias, NULL);
+    if (w.i && bias) b = tn_emit_const_f64(g, tn_val_dtype(g, w), 1, &f->outs, bias, NULL);
+    if (!w.i || (bias && !b.i)) return (tn_val){0};
     tn_val in[3] = {x, w, b};
     bool third = !f->matmul && b.i;
     tn_val y = tn_emit1(g, tn_node_op(g, f->node), tn_node_attrs(g, f->node), third ? 3 : 2, in);

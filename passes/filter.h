@@ -26,9 +26,11 @@ void tn_filter_channels(const tn_filter *f, uint64_t e, int64_t *out, int64_t *i
 bool tn_per_channel(const tn_graph *g, tn_val c, size_t rank, size_t axis, int64_t n);
 /* Its number for channel i. */
 double tn_channel_num(const tn_graph *g, tn_val c, int64_t i);
-/* A constant of w's dtype: element e is w[e] * out_scale[o] * in_scale[i]; NULL scales are 1.  Rounded once. */
+/* A constant of w's dtype: element e is w[e] * out_scale[o] * in_scale[i]; NULL scales are 1.  Rounded once.  None if
+ * an element would not be finite. */
 tn_val tn_filter_scaled(const tn_filter *f, const double *out_scale, const double *in_scale);
-/* The node again with weights w and the bias: the node's own for a NULL bias, else outs numbers. */
+/* The node again with weights w and the bias: the node's own for a NULL bias, else outs numbers.  None if w is none or
+ * a number would not be finite. */
 tn_val tn_filter_emit(const tn_filter *f, tn_val x, tn_val w, const double *bias);
 /* The present bias of channel o. */
 double tn_filter_bias(const tn_filter *f, int64_t o);

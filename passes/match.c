@@ -6,19 +6,28 @@
  * and operands back on it, and sweeps repeat until one fires nothing, which makes the fixpoint independent of how far a
  * pattern reaches.
  *
- * Invariants: nothing is mutated before pattern, guard and budget agree; a replacement has the root's type (a narrower
- * one is broadcast to it) or the rule is switched off and reported; every chain of rewrites that grew out of one node
+ * Invariants: nothing is mutated before pattern, guard and budget agree; a replacement is built on trial, and a type
+ * error in it refuses the rule; it has the root's type (a narrower one is broadcast to it) or the rule is switched off
+ * and reported; every chain of rewrites that grew out of one node
  * is bounded by MAX_CHAIN, and the rules of a longer one are named. */
 #include <math.h>
 #include <string.h>
+#include "passes/util.h"
 #include "passes/rule.h"
 
 enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256, MAX_REAP = 256 };
 
+/* What a rule's variants share. */
+typedef struct rule_state {
+    const tn_rule *rule;
+    bool off;         /* it broke a rule of the engine */
+    uint32_t refused; /* without a reason for the user */
+} rule_state;
+
 typedef struct variant {
     const tn_rule *rule;
     uint32_t swaps;
-    bool *off; /* shared by a rule's variants: it broke a rule of the engine */
+    rule_state *state;
 } variant;
 
 /* What the engine knows about a node, by handle. */
@@ -36,7 +45,7 @@ typedef struct engine {
     variant *variants; /* by root op, in table order within an op */
     size_t n_variants;
     size_t start[TN_OP_COUNT + 1];
-    bool *off;
+    rule_state *rules;
     size_t n_rules;
     node_info *info;
     size_t info_cap;
@@ -67,10 +76,6 @@ static bool root_may_be(const tn_pat *p, tn_op op) {
     return p->op == op;
 }
 
-static bool enabled(const engine *e, const tn_rule *r) {
-    return r->exactness != RELAXED || tn_pass_opts(e->ctx)->numerics == TN_NUMERICS_RELAXED;
-}
-
 /* Walks all variants of all rules for all ops; stores them where `into` is set.  Returns their number. */
 static size_t list_variants(engine *e, size_t n, const tn_rules *const *sets, variant *into) {
     size_t count = 0;
@@ -80,11 +85,12 @@ static size_t list_variants(engine *e, size_t n, const tn_rules *const *sets, va
         for (size_t s = 0; s < n; s++) {
             for (size_t k = 0; k < sets[s]->n; k++, id++) {
                 const tn_rule *r = &sets[s]->rule[k];
-                if (!enabled(e, r) || !root_may_be(r->match, (tn_op)op)) continue;
+                e->rules[id].rule = r;
+                if (!root_may_be(r->match, (tn_op)op)) continue;
                 uint32_t swaps = count_swaps(r->match);
                 if (swaps > MAX_SWAPS) swaps = MAX_SWAPS;
                 for (uint32_t v = 0; v < 1u << swaps; v++, count++)
-                    if (into) into[count] = (variant){r, v, &e->off[id]};
+                    if (into) into[count] = (variant){r, v, &e->rules[id]};
             }
         }
     }
@@ -94,8 +100,8 @@ static size_t list_variants(engine *e, size_t n, const tn_rules *const *sets, va
 
 static bool prepare(engine *e, size_t n, const tn_rules *const *sets) {
     for (size_t s = 0; s < n; s++) e->n_rules += sets[s]->n;
-    e->off = tn_alloc(e->env, (e->n_rules + 1) * sizeof *e->off);
-    if (!e->off) return false;
+    e->rules = tn_alloc(e->env, (e->n_rules + 1) * sizeof *e->rules);
+    if (!e->rules) return false;
     e->n_variants = list_variants(e, n, sets, NULL);
     e->variants = tn_alloc(e->env, (e->n_variants + 1) * sizeof *e->variants);
     if (!e->variants) return false;
@@ -104,7 +110,9 @@ static bool prepare(engine *e, size_t n, const tn_rules *const *sets) {
 }
 
 static void dispose(engine *e) {
-    tn_free(e->env, e->off, (e->n_rules + 1) * sizeof *e->off);
+    for (size_t k = 0; e->rules && k < e->n_rules; k++)
+        if (e->rules[k].refused) tn_pass_count_refused(e->ctx, e->rules[k].rule->name, e->rules[k].refused);
+    tn_free(e->env, e->rules, (e->n_rules + 1) * sizeof *e->rules);
     tn_free(e->env, e->variants, (e->n_variants + 1) * sizeof *e->variants);
     tn_free(e->env, e->info, e->info_cap * sizeof *e->info);
     tn_free(e->env, e->stack, e->stack_cap * sizeof *e->stack);
@@ -132,7 +140,7 @@ static bool match_num(const tn_graph *g, const tn_pat *p, tn_val v) {
     if (!tn_const_splat(g, v, &num)) return false;
     if (p->kind == TN_PAT_SPLAT) return true;
     if (p->kind == TN_PAT_NUM) return num == p->num && signbit(num) == signbit(p->num);
-    return fabs(num - p->num) <= 1e-3 * fabs(p->num);
+    return tn_is_near(num, p->num);
 }
 
 static bool match_kids(matcher *t, const tn_pat *p, tn_node n) {
@@ -194,13 +202,44 @@ static bool match_root(const variant *r, tn_match *m, tn_node n) {
     return tn_node_result_count(m->g, n) == 0 || bind(m, r->rule->match->var, tn_node_result(m->g, n, 0));
 }
 
-/* Does a float take part?  Decides whether a FLOAT_RELAXED rule counts as relaxed. */
+/* ---- what keeps a matched rule from firing --------------------------------------------------------------------------
+ */
+
+/* Does a float take part? */
 static bool touches_float(const tn_match *m) {
     if (tn_node_result_count(m->g, m->root) && tn_dtype_is_float(tn_val_dtype(m->g, tn_node_result(m->g, m->root, 0))))
         return true;
     for (int k = 1; k < TN_VARS; k++)
         if (m->v[k].i && tn_dtype_is_float(tn_val_dtype(m->g, m->v[k]))) return true;
     return false;
+}
+
+static bool holds_for_dtype(const tn_rule *r, const tn_match *m) {
+    tn_val v = m->v[TN_X].i ? m->v[TN_X] : tn_node_input(m->g, m->root, 0);
+    return !v.i || (r->dtypes & TN_SET(tn_val_dtype(m->g, v)));
+}
+
+/* Only elementwise: the original's values are what the user computes from the operands by hand, so that a step behind
+ * it falls where she expects.  Sums and products of many terms promise no such thing. */
+static bool only_elementwise(const tn_match *m) {
+    for (uint32_t k = 0; k < m->n_nodes; k++)
+        if (!tn_op_is(tn_node_op(m->g, m->nodes[k]), TN_T_ELEMENTWISE)) return false;
+    return true;
+}
+
+static bool step_behind(const tn_match *m) {
+    return only_elementwise(m) && tn_reaches_step(m->g, tn_node_result(m->g, m->root, 0));
+}
+
+/* Null: fire.  "": a condition that is part of the pattern. */
+static const char *refusal(const tn_rule *r, const tn_match *m) {
+    if (!holds_for_dtype(r, m)) return "it does not hold for this dtype";
+    const char *why = r->guard ? r->guard(m) : NULL;
+    if (why || r->bound == TN_EXACT || !touches_float(m)) return why;
+    if (m->opts->numerics == TN_NUMERICS_EXACT) return "numerics are exact";
+    if (r->bound != TN_ZERO_SIGN && step_behind(m))
+        return "a rounding, comparison or conversion behind it would tell the results apart";
+    return NULL;
 }
 
 /* ---- the worklist ---------------------------------------------------------------------------------------------------
@@ -306,25 +345,6 @@ static tn_val build(tn_match *m, const tn_pat *p) {
     }
 }
 
-/* Symbolic sizes that may differ are taken to agree, as the type rules of ops do. */
-static bool may_broadcast(const tn_graph *g, tn_dim from, tn_dim to) {
-    int64_t a, b;
-    return from.i == to.i || !tn_dim_is_const(g, from, &a) || a == 1 || !tn_dim_is_const(g, to, &b);
-}
-
-/* v with the wanted type: itself, or a broadcast of it; none if that cannot be. */
-static tn_val fit(tn_graph *g, tn_val v, tn_type want) {
-    tn_type have = tn_val_type(g, v);
-    if (have.i == want.i) return v;
-    size_t r = tn_type_rank(g, want), s = tn_type_rank(g, have);
-    if (tn_type_dtype(g, have) != tn_type_dtype(g, want) || s > r) return (tn_val){0};
-    const tn_dim *to = tn_type_dims(g, want), *from = tn_type_dims(g, have);
-    for (size_t k = 0; k < s; k++)
-        if (!may_broadcast(g, from[k], to[r - s + k])) return (tn_val){0};
-    tn_attrs_shape attrs = {.dims = {to, (uint32_t)r}};
-    return tn_emit1(g, TN_OP_BROADCAST, &attrs, 1, &v);
-}
-
 static void report_chain(engine *e, const tn_rule *r, tn_node n) {
     char loc[128], names[256] = "";
     size_t len = 0;
@@ -346,18 +366,19 @@ static void report_chain(engine *e, const tn_rule *r, tn_node n) {
 }
 
 /* A rule that breaks the engine's contract is switched off for this run, and the user hears which. */
-static bool broken_rule(engine *e, const variant *r, const tn_match *m, uint32_t first_new, const char *what) {
+static void broken_rule(engine *e, const variant *r, const tn_match *m, const char *what) {
     char loc[128];
     tn_loc_print(e->g, tn_node_loc(e->g, m->root), loc, sizeof loc);
     tn_report(e->env, TN_WARNING, TN_E_INTERNAL, loc, "internal error: rule %s %s; it is ignored from here on",
               r->rule->name, what);
-    *r->off = true;
-    for (uint32_t i = tn_graph_node_limit(e->g); i-- > first_new;) {
-        tn_node n = {i};
-        if (tn_node_op(e->g, n) != TN_OP_NONE && tn_node_result_count(e->g, n))
-            tn_reap(e->g, tn_node_result(e->g, n, 0));
-    }
-    return false;
+    r->state->off = true;
+}
+
+static void refused(engine *e, const variant *r, const tn_match *m, const char *why) {
+    if (why[0])
+        tn_pass_refused(e->ctx, r->rule->name, e->g, m->root, why);
+    else
+        r->state->refused++;
 }
 
 /* Puts the replacements in place of the root's results and queues what changed. */
@@ -394,9 +415,42 @@ static void install(engine *e, const variant *r, tn_match *m, uint32_t first_new
         tn_reap(g, operands[k]);
         push(e, def);
         for (size_t i = 0; tn_node_op(g, def) != TN_OP_NONE && i < tn_node_result_count(g, def); i++)
-            push_users(e, tn_node_result(g, def, i));
+            if (tn_val_has_one_use(g, tn_node_result(g, def, i))) push_users(e, tn_node_result(g, def, i));
     }
     for (uint32_t i = limit; i-- > first_new;) push(e, (tn_node){i});
+}
+
+/* The replacement of each result, in m->out; false if one is missing or of another type. */
+static bool build_all(const variant *r, tn_match *m) {
+    tn_graph *g = m->g;
+    tn_val first = build(m, r->rule->becomes);
+    if (first.i) m->out[0] = first;
+    for (size_t k = 0; k < tn_node_result_count(g, m->root); k++) {
+        if (m->out[k].i) m->out[k] = tn_fit(g, m->out[k], tn_val_type(g, tn_node_result(g, m->root, k)));
+        if (!m->out[k].i) return false;
+    }
+    return true;
+}
+
+/* Builds the replacement on trial; false, and the graph as it was, if something does not fit. */
+static bool try_build(engine *e, const variant *r, tn_match *m) {
+    tn_graph *g = e->g;
+    tn_cursor at = tn_cursor_before(g, m->root);
+    at.loc = joined_loc(m);
+    tn_cursor former = tn_set_cursor(g, at);
+    tn_trial trial = tn_trial_begin(g);
+    bool complete = build_all(r, m);
+    bool typed = tn_graph_status(g) == TN_OK;
+    bool ok = tn_trial_end(g, trial, complete);
+    tn_set_cursor(g, former);
+    if (ok || tn_graph_status(g) != TN_OK) return ok;
+    if (!typed)
+        refused(e, r, m, "its replacement does not fit here");
+    else if (m->why)
+        refused(e, r, m, m->why);
+    else
+        broken_rule(e, r, m, "made a value of another type");
+    return false;
 }
 
 static bool rewrite(engine *e, const variant *r, tn_match *m) {
@@ -412,27 +466,8 @@ static bool rewrite(engine *e, const variant *r, tn_match *m) {
     }
     if (!tn_pass_has_budget(e->ctx)) return false;
     uint32_t first_new = tn_graph_node_limit(g);
-    tn_cursor at = tn_cursor_before(g, m->root);
-    at.loc = joined_loc(m);
-    tn_cursor former = tn_set_cursor(g, at);
     m->out = out;
-    tn_val first = build(m, r->rule->becomes);
-    if (first.i) out[0] = first;
-    bool ok = out[0].i != 0;
-    for (size_t k = 0; ok && k < n_out; k++) {
-        out[k] = out[k].i ? fit(g, out[k], tn_val_type(g, tn_node_result(g, m->root, k))) : out[k];
-        ok = out[k].i != 0;
-    }
-    tn_set_cursor(g, former);
-    if (tn_graph_status(g) != TN_OK) return false;
-    if (!ok && m->why && tn_graph_node_limit(g) == first_new) {
-        if (m->why[0]) tn_pass_refused(e->ctx, r->rule->name, g, m->root, m->why);
-        return false;
-    }
-    if (!ok)
-        return broken_rule(e, r, m, first_new,
-                           m->why ? "emitted nodes before it refused" : "made a value of another type");
-    if (!tn_pass_may_rewrite(e->ctx, r->rule->name)) return false;
+    if (!try_build(e, r, m) || !tn_pass_may_rewrite(e->ctx, r->rule->name)) return false;
     install(e, r, m, first_new);
     e->fired++;
     return true;
@@ -443,15 +478,12 @@ static void visit(engine *e, tn_node n) {
     tn_match m = {.g = e->g, .opts = tn_pass_opts(e->ctx)};
     for (size_t k = e->start[op]; k < e->start[op + 1]; k++) {
         const variant *r = &e->variants[k];
-        if (*r->off || !match_root(r, &m, n)) continue;
-        if (r->rule->exactness == FLOAT_RELAXED && m.opts->numerics == TN_NUMERICS_EXACT && touches_float(&m)) continue;
-        const char *why = r->rule->guard ? r->rule->guard(&m) : NULL;
-        if (why) {
-            if (why[0]) tn_pass_refused(e->ctx, r->rule->name, e->g, n, why);
-            continue;
-        }
-        if (rewrite(e, r, &m)) return;
-        if (tn_graph_status(e->g) != TN_OK) return;
+        if (r->state->off || !match_root(r, &m, n)) continue;
+        const char *why = refusal(r->rule, &m);
+        if (why)
+            refused(e, r, &m, why);
+        else if (rewrite(e, r, &m) || tn_graph_status(e->g) != TN_OK)
+            return;
     }
 }
 

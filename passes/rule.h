@@ -1,20 +1,22 @@
 /* rule.h: rewrite rules as declarations, and the engine that applies them.
  *
- * A rule is one row: name, pattern, replacement, guard, exactness.
+ * A rule is one row: name, pattern, replacement, dtypes, guard, exactness.
  *
  *     static const tn_rule rules[] = {
- *         RULE(mul_one,   OP(MUL, X, NUM(1)),          X,               NULL,     EXACT),
- *         RULE(recip_sqrt, OP(RECIP, OP(SQRT, X)),     OP(RSQRT, X),    NULL,     RELAXED),
- *         RULE(conv_pad,  OP(CONV, OP(PAD, X), W, OPT(B)), FN(pads),    zero_pad, EXACT),
+ *         RULE(mul_one,   OP(MUL, X, NUM(1)),          X,               ANY,    NULL,     EXACT),
+ *         RULE(recip_sqrt, OP(RECIP, OP(SQRT, X)),     OP(RSQRT, X),    FLOATS, NULL,     ULPS(2)),
+ *         RULE(conv_pad,  OP(CONV, OP(PAD, X), W, OPT(B)), FN(pads),    ANY,    zero_pad, EXACT),
  *     };
  *     const tn_rules tn_rules_example = TN_RULES(rules);
  *
  * Patterns and replacements are static nested compound literals.  To add a rule: a row in the table of its family
- * (rules_*.c), and a case in tests/ir/<pass>/ that fires it and one that it must leave alone (a test fails without
- * both).
+ * (rules_*.c), and a case in tests/ir/<pass>/ that fires it and one that its guard refuses (a test fails without
+ * both).  Another test builds graphs from the pattern for every dtype, with zeros of both signs, infinities, NaN and
+ * extremes among the inputs, and holds the rule to its dtypes and its exactness.
  *
  * The engine (match.c) expands the variants of commutative patterns when it prepares a table, tries rules in table
- * order, changes nothing before pattern, guard and callback have agreed, and works to a fixpoint.
+ * order, changes nothing before pattern, guard and callback have agreed, builds the replacement on trial, and works to
+ * a fixpoint.
  *
  * Include this header last: its pattern words are short macros. */
 #ifndef TENON_RULE_H
@@ -36,7 +38,7 @@ typedef enum tn_var { TN_NO_VAR, TN_X, TN_Y, TN_Z, TN_W, TN_A, TN_B, TN_C, TN_D,
  * conditions that are part of the pattern.  Must not change the graph. */
 typedef const char *(*tn_guard_fn)(const tn_match *m);
 /* Builds the replacement and returns it (nodes go before the root).  For a root with several results it fills m->out as
- * well.  May still refuse by returning none with m->why set, if it has emitted nothing yet. */
+ * well.  May still refuse by returning none with m->why set; what it has emitted is taken back. */
 typedef tn_val (*tn_build_fn)(tn_match *m);
 
 typedef enum tn_pat_kind {
@@ -45,7 +47,7 @@ typedef enum tn_pat_kind {
     TN_PAT_CONST, /* a constant */
     TN_PAT_SPLAT, /* a constant (or broadcast of one) whose elements are all equal */
     TN_PAT_NUM,   /* the same with that number, sign of zero included */
-    TN_PAT_NEAR,  /* the same within 0.1%: for constants that exporters print in float16 */
+    TN_PAT_NEAR,  /* the same to five digits, or rounded to f16 or bf16 as some exporters do (tn_is_near) */
     TN_PAT_OP,    /* result of an op with these operands; operands past the last kid must be absent */
     TN_PAT_NODE,  /* result of an op, whatever its operands */
     TN_PAT_TRAIT, /* result of any op with all of these traits */
@@ -66,14 +68,25 @@ struct tn_pat {
     const tn_pat *kid[TN_PAT_KIDS];
 };
 
-/* FLOAT_RELAXED: exact on integers, relaxed as soon as a float takes part. */
-typedef enum tn_exactness { EXACT, RELAXED, FLOAT_RELAXED } tn_exactness;
+/* What a rule promises; for integers and bools every rule is exact.  The bounds are distances from the exact value of
+ * the original (computed in f64), in units of the last place of the dtype, at least of its smallest normal; they hold
+ * where nothing overflows, becomes subnormal or is invalid on the original's way.  NaN stays NaN (any NaN), and what an
+ * infinite operand gives stays what it is. */
+typedef enum tn_bound {
+    TN_EXACT,      /* the same bits, always */
+    TN_ZERO_SIGN,  /* the same numbers; a zero may have another sign */
+    TN_ULPS,       /* within so many units of the result */
+    TN_OF_LARGEST, /* within so many units of the largest number among operands, intermediate values and results */
+    TN_FINITE      /* the same, for finite operands only */
+} tn_bound;
 
 typedef struct tn_rule {
     const char *name;
     const tn_pat *match, *becomes;
+    uint32_t dtypes; /* set of those for which it holds: of X, or of the root's first operand if X is unbound */
     tn_guard_fn guard;
-    tn_exactness exactness;
+    tn_bound bound;
+    double ulps;
 } tn_rule;
 
 typedef struct tn_rules {
@@ -114,10 +127,30 @@ bool tn_pass_has_budget(const tn_pass_ctx *ctx);
 /* ---- the words of patterns ------------------------------------------------------------------------------------------
  */
 
-#define RULE(name_, match_, becomes_, guard_, exactness_)                                                              \
-    { #name_, match_, becomes_, guard_, exactness_ }
+#define RULE(name_, match_, becomes_, dtypes_, guard_, ...)                                                            \
+    { #name_, match_, becomes_, dtypes_, guard_, __VA_ARGS__ }
 #define TN_RULES(table)                                                                                                \
     { table, sizeof(table) / sizeof((table)[0]) }
+
+/* exactness */
+#define EXACT TN_EXACT, 0
+#define ZERO_SIGN TN_ZERO_SIGN, 0
+#define ULPS(n) TN_ULPS, n
+#define OF_LARGEST(n) TN_OF_LARGEST, n
+#define FINITE(n) TN_FINITE, n
+
+/* sets of dtypes */
+#define TN_SET(t) (1u << (t))
+#define WIDE_FLOATS (TN_SET(TN_F64) | TN_SET(TN_F32))
+#define FLOATS (WIDE_FLOATS | TN_SET(TN_F16) | TN_SET(TN_BF16) | TN_SET(TN_F8E4M3) | TN_SET(TN_F8E5M2))
+#define FLOATS_16 (WIDE_FLOATS | TN_SET(TN_F16) | TN_SET(TN_BF16)) /* of 16 bits or more */
+#define SIGNED_INTS (TN_SET(TN_I64) | TN_SET(TN_I32) | TN_SET(TN_I16) | TN_SET(TN_I8) | TN_SET(TN_I4))
+#define INTS (SIGNED_INTS | TN_SET(TN_U64) | TN_SET(TN_U32) | TN_SET(TN_U16) | TN_SET(TN_U8) | TN_SET(TN_U4))
+#define LONG_INTS (TN_SET(TN_I64) | TN_SET(TN_U64)) /* what the reference computes in double is not exact for them */
+#define BOOLS TN_SET(TN_BOOL)
+#define NUMBERS (FLOATS | INTS)
+#define SIGNED (FLOATS | SIGNED_INTS)
+#define ANY (NUMBERS | BOOLS)
 
 #define TN_P(...) (&(const tn_pat){__VA_ARGS__})
 #define VAR(v) TN_P(.kind = TN_PAT_VAR, .var = TN_##v)

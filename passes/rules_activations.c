@@ -1,5 +1,4 @@
 /* rules_activations.c: activation functions in their expansions. */
-#include <math.h>
 #include "passes/util.h"
 #include "passes/rule.h"
 
@@ -44,13 +43,13 @@ static tn_val hard_sigmoid_consts(tn_match *m) {
 
 static const char *sixth_and_half(const tn_match *m) {
     const tn_attrs_activation *a = TN_ATTRS_OF(m->g, tn_val_def(m->g, m->v[TN_Y]), activation);
-    return fabs(a->alpha - 1.0 / 6) < 1e-4 && a->beta == 0.5 ? NULL : "alpha is not 1/6 or beta is not 1/2";
+    return tn_is_near(a->alpha, 1.0 / 6) && a->beta == 0.5 ? NULL : "alpha is not 1/6 or beta is not 1/2";
 }
 
 static const char *slope_below_one(const tn_match *m) {
     double c = 0;
     tn_const_splat(m->g, m->v[TN_C], &c);
-    return c > 0 && c < 1 && tn_is_float(m->g, m->v[TN_X]) ? NULL : "the slope is not between 0 and 1";
+    return c > 0 && c < 1 ? NULL : "the slope is not between 0 and 1";
 }
 
 static tn_val leaky_relu(tn_match *m) {
@@ -68,23 +67,23 @@ static tn_val leaky_relu(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule activations[] = {
-    /*   name                match                                                          becomes                when             exactness */
-    RULE(sigmoid,            OP(RECIP, OP(ADD, OP(EXP, OP(NEG, X)), NUM(1))),               OP(SIGMOID, X),        NULL,            RELAXED),
-    RULE(softplus,           OP(LOG, OP(ADD, OP(EXP, X), NUM(1))),                          OP(SOFTPLUS, X),       NULL,            RELAXED),
-    RULE(softsign,           OP(DIV, X, OP(ADD, OP(ABS, X), NUM(1))),                       OP(SOFTSIGN, X),       NULL,            RELAXED),
-    RULE(silu,               OP(MUL, X, OP(SIGMOID, X)),                                    OP(SILU, X),           NULL,            RELAXED),
-    RULE(mish,               OP(MUL, X, OP(TANH, OP(SOFTPLUS, X))),                         OP(MISH, X),           NULL,            RELAXED),
-    RULE(gelu_half_last,     OP(MUL, OP(MUL, X, ERF_TERM), NUM(0.5)),                       FN(gelu_exact),        NULL,            RELAXED),
-    RULE(gelu_half_first,    OP(MUL, OP(MUL, X, NUM(0.5)), ERF_TERM),                       FN(gelu_exact),        NULL,            RELAXED),
-    RULE(gelu_half_inner,    OP(MUL, X, OP(MUL, ERF_TERM, NUM(0.5))),                       FN(gelu_exact),        NULL,            RELAXED),
-    RULE(gelu_tanh_last,     OP(MUL, OP(MUL, X, TANH_TERM), NUM(0.5)),                      FN(gelu_tanh),         NULL,            RELAXED),
-    RULE(gelu_tanh_first,    OP(MUL, OP(MUL, X, NUM(0.5)), TANH_TERM),                      FN(gelu_tanh),         NULL,            RELAXED),
-    RULE(gelu_tanh_inner,    OP(MUL, X, OP(MUL, TANH_TERM, NUM(0.5))),                      FN(gelu_tanh),         NULL,            RELAXED),
-    RULE(hard_sigmoid_six,   OP(MUL, LET(Y, CLAMP, OP(ADD, X, NUM(3))), NEAR(1.0 / 6)),     FN(hard_sigmoid_sixth), zero_to_six,    RELAXED),
-    RULE(hard_sigmoid_one,   OP(CLAMP, OP(ADD, OP(MUL, X, SPLAT(C)), SPLAT(D))),            FN(hard_sigmoid_consts), zero_to_one,   RELAXED),
-    RULE(hard_swish,         OP(MUL, X, LET(Y, HARD_SIGMOID, X)),                           OP(HARD_SWISH, X),     sixth_and_half,  RELAXED),
-    RULE(hard_swish_last,    OP(MUL, OP(MUL, X, LET(Y, CLAMP, OP(ADD, X, NUM(3)))), NEAR(1.0 / 6)), OP(HARD_SWISH, X), zero_to_six, RELAXED),
-    RULE(leaky_relu,         OP(MAX, X, OP(MUL, X, SPLAT(C))),                              FN(leaky_relu),        slope_below_one, RELAXED),
+    /*   name              match                                                                  becomes                  dtypes     when             exactness */
+    RULE(sigmoid,          OP(RECIP, OP(ADD, OP(EXP, OP(NEG, X)), NUM(1))),                       OP(SIGMOID, X),          FLOATS,    NULL,            ULPS(3)),
+    RULE(softplus,         OP(LOG, OP(ADD, OP(EXP, X), NUM(1))),                                  OP(SOFTPLUS, X),         FLOATS,    NULL,            OF_LARGEST(3)),
+    RULE(softsign,         OP(DIV, X, OP(ADD, OP(ABS, X), NUM(1))),                               OP(SOFTSIGN, X),         FLOATS,    NULL,            ULPS(3)),
+    RULE(silu,             OP(MUL, X, OP(SIGMOID, X)),                                            OP(SILU, X),             FLOATS,    NULL,            ULPS(3)),
+    RULE(mish,             OP(MUL, X, OP(TANH, OP(SOFTPLUS, X))),                                 OP(MISH, X),             FLOATS,    NULL,            ULPS(3)),
+    RULE(gelu_half_last,   OP(MUL, OP(MUL, X, ERF_TERM), NUM(0.5)),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_half_first,  OP(MUL, OP(MUL, X, NUM(0.5)), ERF_TERM),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_half_inner,  OP(MUL, X, OP(MUL, ERF_TERM, NUM(0.5))),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_last,   OP(MUL, OP(MUL, X, TANH_TERM), NUM(0.5)),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_first,  OP(MUL, OP(MUL, X, NUM(0.5)), TANH_TERM),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_inner,  OP(MUL, X, OP(MUL, TANH_TERM, NUM(0.5))),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(hard_sigmoid_six, OP(MUL, LET(Y, CLAMP, OP(ADD, X, NUM(3))), NEAR(1.0 / 6)),             FN(hard_sigmoid_sixth),  FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(hard_sigmoid_one, OP(CLAMP, OP(ADD, OP(MUL, X, SPLAT(C)), SPLAT(D))),                    FN(hard_sigmoid_consts), FLOATS,    zero_to_one,     OF_LARGEST(3)),
+    RULE(hard_swish,       OP(MUL, X, LET(Y, HARD_SIGMOID, X)),                                   OP(HARD_SWISH, X),       FLOATS,    sixth_and_half,  OF_LARGEST(4)),
+    RULE(hard_swish_last,  OP(MUL, OP(MUL, X, LET(Y, CLAMP, OP(ADD, X, NUM(3)))), NEAR(1.0 / 6)), OP(HARD_SWISH, X),       FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(leaky_relu,       OP(MAX, X, OP(MUL, X, SPLAT(C))),                                      FN(leaky_relu),          FLOATS,    slope_below_one, ULPS(3)),
 };
 /* clang-format on */
 

@@ -112,6 +112,7 @@ static tn_val merge_convs(tn_match *m) {
     for (int64_t k = 0; k < big.outs; k++) bias[k] = tn_filter_bias(&big, k) + tn_filter_bias(&small, k);
     tn_val y = emit_merged(&big, w, big.b.i || small.b.i ? bias : NULL);
     tn_free(tn_graph_env(m->g), bias, (size_t)big.outs * sizeof *bias);
+    if (!y.i) m->why = "a weight would not be finite";
     return y;
 }
 
@@ -144,7 +145,9 @@ static tn_val add_identity(tn_match *m) {
         double one = m->v[TN_C].i ? tn_channel_num(m->g, m->v[TN_C], k) : 1;
         w[big_index(&f, &o, k, k % f.second, pos)] += one;
     }
-    return emit_merged(&f, w, NULL);
+    tn_val y = emit_merged(&f, w, NULL);
+    if (!y.i) m->why = "a weight would not be finite";
+    return y;
 }
 
 /* ---- a shift on another branch moves to the convolution ---------------------------------------------------------- */
@@ -159,12 +162,11 @@ static const char *shift_is_bias(const tn_match *m) {
 
 /* clang-format off */
 static const tn_rule branch_fold[] = {
-    /*   name                 match                                                  becomes            when           exactness */
-    RULE(conv_plus_conv,      OP(ADD, CONV_Y, LET_NODE_ONCE(Z, CONV)),               FN(merge_convs),   aligned,       RELAXED),
-    RULE(conv_plus_scaled,    OP(ADD, CONV_Y, ONCE(MUL, X, CONSTANT(C))),            FN(add_identity),  identity_fits, RELAXED),
-    RULE(conv_plus_shifted,   OP(ADD, CONV_Y, ONCE(ADD, Z, CONSTANT(C))),
-                              OP(ADD, OP(ADD, VAR(Y), VAR(C)), Z),                                      shift_is_bias, RELAXED),
-    RULE(conv_plus_input,     OP(ADD, CONV_Y, X),                                    FN(add_identity),  identity_fits, RELAXED),
+    /*   name               match                                       becomes                              dtypes  when           exactness */
+    RULE(conv_plus_conv,    OP(ADD, CONV_Y, LET_NODE_ONCE(Z, CONV)),    FN(merge_convs),                     FLOATS, aligned,       FINITE(8)),
+    RULE(conv_plus_scaled,  OP(ADD, CONV_Y, ONCE(MUL, X, CONSTANT(C))), FN(add_identity),                    FLOATS, identity_fits, FINITE(8)),
+    RULE(conv_plus_shifted, OP(ADD, CONV_Y, ONCE(ADD, Z, CONSTANT(C))), OP(ADD, OP(ADD, VAR(Y), VAR(C)), Z), FLOATS, shift_is_bias, FINITE(8)),
+    RULE(conv_plus_input,   OP(ADD, CONV_Y, X),                         FN(add_identity),                    FLOATS, identity_fits, FINITE(8)),
 };
 /* clang-format on */
 

@@ -15,7 +15,7 @@ typedef struct bounds {
 static bool bounds_of(const tn_graph *g, tn_node n, bounds *b) {
     const tn_attrs_clamp *a = tn_node_attrs(g, n);
     *b = tn_node_op(g, n) == TN_OP_RELU ? (bounds){0, INFINITY} : (bounds){a->lo, a->hi};
-    return b->lo <= b->hi;
+    return b->lo <= b->hi && b->lo < INFINITY && b->hi > -INFINITY;
 }
 
 static double clamped(double x, bounds b) {
@@ -44,10 +44,20 @@ static tn_val bounded(tn_match *m) {
     return tn_emit_clamp(m->g, m->v[TN_X], max ? c : -INFINITY, max ? INFINITY : c);
 }
 
+/* Integers take the next integer inside the bounds, and what is past their range wraps. */
+static bool holds(tn_dtype t, double v) {
+    double bits = tn_dtype_bits(t), top = TN_SET(t) & SIGNED_INTS ? ldexp(1, (int)bits - 1) : ldexp(1, (int)bits);
+    double least = TN_SET(t) & SIGNED_INTS ? -top : 0;
+    if (tn_dtype_is_float(t)) return isinf(v) || fabs(v) <= tn_limits_of(t).largest;
+    return isinf(v) || (v == floor(v) && v >= least && v < top && fabs(v) < 0x1p53);
+}
+
 static const char *both_bounded(const tn_match *m) {
     bounds inner, outer;
+    tn_dtype t = tn_val_dtype(m->g, m->v[TN_X]);
     if (!bounds_of(m->g, m->root, &outer) || !bounds_of(m->g, inner_node(m), &inner)) return "bounds are out of order";
-    return NULL;
+    bool fit = holds(t, inner.lo) && holds(t, inner.hi) && holds(t, outer.lo) && holds(t, outer.hi);
+    return fit ? NULL : "a bound is no number of the dtype";
 }
 
 static tn_val merge(tn_match *m) {
@@ -70,15 +80,15 @@ static const char *unbounded(const tn_match *m) {
 
 /* clang-format off */
 static const tn_rule clamp[] = {
-    /*   name           match                          becomes       when           exactness */
-    RULE(clamp_none,    OP(CLAMP, X),                  X,            unbounded,     EXACT),
-    RULE(clamp_relu,    OP(CLAMP, X),                  OP(RELU, X),  zero_to_inf,   FLOAT_RELAXED),
-    RULE(max_zero,      OP(MAX, X, NUM(0)),            OP(RELU, X),  NULL,          FLOAT_RELAXED),
-    RULE(max_const,     OP(MAX, X, SPLAT(C)),          FN(bounded),  representable, FLOAT_RELAXED),
-    RULE(min_const,     OP(MIN, X, SPLAT(C)),          FN(bounded),  representable, FLOAT_RELAXED),
-    RULE(clamp_clamp,   OP(CLAMP, OP(CLAMP, X)),       FN(merge),    both_bounded,  EXACT),
-    RULE(relu_clamp,    OP(RELU, OP(CLAMP, X)),        FN(merge),    both_bounded,  FLOAT_RELAXED),
-    RULE(clamp_of_relu, OP(CLAMP, OP(RELU, X)),        FN(merge),    both_bounded,  FLOAT_RELAXED),
+    /*   name           match                    becomes      dtypes   when           exactness */
+    RULE(clamp_none,    OP(CLAMP, X),            X,           NUMBERS, unbounded,     EXACT),
+    RULE(clamp_relu,    OP(CLAMP, X),            OP(RELU, X), NUMBERS, zero_to_inf,   ZERO_SIGN),
+    RULE(max_zero,      OP(MAX, X, NUM(0)),      OP(RELU, X), NUMBERS, NULL,          ZERO_SIGN),
+    RULE(max_const,     OP(MAX, X, SPLAT(C)),    FN(bounded), NUMBERS, representable, ZERO_SIGN),
+    RULE(min_const,     OP(MIN, X, SPLAT(C)),    FN(bounded), NUMBERS, representable, ZERO_SIGN),
+    RULE(clamp_clamp,   OP(CLAMP, OP(CLAMP, X)), FN(merge),   NUMBERS, both_bounded,  ZERO_SIGN),
+    RULE(relu_clamp,    OP(RELU, OP(CLAMP, X)),  FN(merge),   NUMBERS, both_bounded,  ZERO_SIGN),
+    RULE(clamp_of_relu, OP(CLAMP, OP(RELU, X)),  FN(merge),   NUMBERS, both_bounded,  ZERO_SIGN),
 };
 /* clang-format on */
 

@@ -165,18 +165,17 @@ static tn_val log_of_softmax(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule norms[] = {
-    /*   name                match                                                            becomes               when              exactness */
-    RULE(layer_norm,         OP(MUL, CENTRED, INV_STD),                                       FN(layer_norm),       both_trailing,    RELAXED),
-    RULE(layer_norm_gain,    OP(ADD, OP(MUL, X, GAIN), OP(SUB, CONSTANT(F), OP(MUL, VAR(A), VAR(W)))),
-                                                                                              FN(layer_norm_affine), scale_fits,      RELAXED),
-    RULE(layer_norm_scale,   OP(MUL, LET_ONCE(Y, LAYER_NORM, X), CONSTANT(C)),                FN(with_scale),       param_fits,       RELAXED),
-    RULE(layer_norm_bias,    OP(ADD, LET_ONCE(Y, LAYER_NORM, X, OPT(W)), CONSTANT(C)),        FN(with_bias),        param_fits,       RELAXED),
-    RULE(rms_norm,           OP(MUL, X, INV_RMS),                                             FN(rms_norm),         squares_trailing, RELAXED),
-    RULE(rms_norm_scale,     OP(MUL, LET_ONCE(Y, RMS_NORM, X), CONSTANT(C)),                  FN(with_scale),       param_fits,       RELAXED),
-    RULE(softmax,            OP(DIV, LET(E, EXP, SHIFTED), LET(B, REDUCE_SUM, VAR(E))),       FN(softmax),          same_axis,        RELAXED),
-    RULE(softmax_unshifted,  OP(DIV, LET(E, EXP, X), LET(B, REDUCE_SUM, VAR(E))),             FN(softmax),          sum_axis,         RELAXED),
-    RULE(log_softmax,        OP(SUB, SHIFTED, OP(LOG, LET(B, REDUCE_SUM, OP(EXP, VAR(D))))),  FN(log_softmax),      same_axis,        RELAXED),
-    RULE(log_of_softmax,     OP(LOG, LET(Y, SOFTMAX, X)),                                     FN(log_of_softmax),   NULL,             RELAXED),
+    /*   name               match                                                                     becomes                dtypes  when              exactness */
+    RULE(layer_norm,        OP(MUL, CENTRED, INV_STD),                                                FN(layer_norm),        FLOATS, both_trailing,    OF_LARGEST(64)),
+    RULE(layer_norm_gain,   OP(ADD, OP(MUL, X, GAIN), OP(SUB, CONSTANT(F), OP(MUL, VAR(A), VAR(W)))), FN(layer_norm_affine), FLOATS, scale_fits,       FINITE(64)),
+    RULE(layer_norm_scale,  OP(MUL, LET_ONCE(Y, LAYER_NORM, X), CONSTANT(C)),                         FN(with_scale),        FLOATS, param_fits,       ULPS(4)),
+    RULE(layer_norm_bias,   OP(ADD, LET_ONCE(Y, LAYER_NORM, X, OPT(W)), CONSTANT(C)),                 FN(with_bias),         FLOATS, param_fits,       OF_LARGEST(4)),
+    RULE(rms_norm,          OP(MUL, X, INV_RMS),                                                      FN(rms_norm),          FLOATS, squares_trailing, OF_LARGEST(64)),
+    RULE(rms_norm_scale,    OP(MUL, LET_ONCE(Y, RMS_NORM, X), CONSTANT(C)),                           FN(with_scale),        FLOATS, param_fits,       ULPS(4)),
+    RULE(softmax,           OP(DIV, LET(E, EXP, SHIFTED), LET(B, REDUCE_SUM, VAR(E))),                FN(softmax),           FLOATS, same_axis,        ULPS(8)),
+    RULE(softmax_unshifted, OP(DIV, LET(E, EXP, X), LET(B, REDUCE_SUM, VAR(E))),                      FN(softmax),           FLOATS, sum_axis,         FINITE(8)),
+    RULE(log_softmax,       OP(SUB, SHIFTED, OP(LOG, LET(B, REDUCE_SUM, OP(EXP, VAR(D))))),           FN(log_softmax),       FLOATS, same_axis,        OF_LARGEST(8)),
+    RULE(log_of_softmax,    OP(LOG, LET(Y, SOFTMAX, X)),                                              FN(log_of_softmax),    FLOATS, NULL,             OF_LARGEST(8)),
 };
 /* clang-format on */
 

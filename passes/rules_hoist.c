@@ -113,9 +113,9 @@ static tn_val slice_before_transpose(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule hoist[] = {
-    /*   name              match                                                        becomes                     when              exactness */
-    RULE(slice_reshape,    OP(SLICE, LET(Y, RESHAPE, X)),                               FN(slice_before_reshape),   range_of_operand, EXACT),
-    RULE(slice_transpose,  OP(SLICE, LET(Z, TRANSPOSE, LET(Y, RESHAPE, X))),            FN(slice_before_transpose), passes_reshape,   EXACT),
+    /*   name             match                                             becomes                     dtypes  when              exactness */
+    RULE(slice_reshape,   OP(SLICE, LET(Y, RESHAPE, X)),                    FN(slice_before_reshape),   ANY,    range_of_operand, EXACT),
+    RULE(slice_transpose, OP(SLICE, LET(Z, TRANSPOSE, LET(Y, RESHAPE, X))), FN(slice_before_transpose), ANY,    passes_reshape,   EXACT),
 };
 /* clang-format on */
 

@@ -62,7 +62,6 @@ static void affine_free(const tn_match *m, affine *a) {
 
 static tn_val out_of_memory(tn_match *m) {
     tn_graph_fail(m->g, TN_E_MEMORY, m->root, "", "out of memory while folding a batch norm");
-    m->why = "";
     return (tn_val){0};
 }
 
@@ -74,6 +73,7 @@ static tn_val fold_into_filter(tn_match *m) {
     for (int64_t k = 0; k < a.n; k++) a.t[k] += a.s[k] * tn_filter_bias(&f, k);
     tn_val y = tn_filter_emit(&f, f.x, tn_filter_scaled(&f, a.s, NULL), a.t);
     affine_free(m, &a);
+    if (!y.i) m->why = "a weight would not be finite";
     return y;
 }
 
@@ -88,16 +88,18 @@ static tn_val mul_add(tn_match *m) {
     tn_dtype t = tn_val_dtype(g, x);
     tn_val s = tn_emit_const_f64(g, t, rank, dims, a.s, NULL), d = tn_emit_const_f64(g, t, rank, dims, a.t, NULL);
     affine_free(m, &a);
+    if (!s.i || !d.i) m->why = "a factor would not be finite";
+    if (m->why) return (tn_val){0};
     return tn_binary(g, TN_OP_ADD, tn_binary(g, TN_OP_MUL, x, s), d);
 }
 
 /* clang-format off */
 static const tn_rule norm_fold[] = {
-    /*   name               match                                                    becomes               when          exactness */
-    RULE(conv_norm,         OP(BATCH_NORM, NODE(CONV), X, Y, Z, W),                  FN(fold_into_filter), after_filter, RELAXED),
-    RULE(conv_transpose_norm, OP(BATCH_NORM, NODE(CONV_TRANSPOSE), X, Y, Z, W),      FN(fold_into_filter), after_filter, RELAXED),
-    RULE(matmul_norm,       OP(BATCH_NORM, NODE(MATMUL), X, Y, Z, W),                FN(fold_into_filter), after_filter, RELAXED),
-    RULE(norm_mul_add,      NODE(BATCH_NORM),                                        FN(mul_add),          constants,    RELAXED),
+    /*   name                 match                                             becomes               dtypes  when          exactness */
+    RULE(conv_norm,           OP(BATCH_NORM, NODE(CONV), X, Y, Z, W),           FN(fold_into_filter), FLOATS, after_filter, FINITE(8)),
+    RULE(conv_transpose_norm, OP(BATCH_NORM, NODE(CONV_TRANSPOSE), X, Y, Z, W), FN(fold_into_filter), FLOATS, after_filter, FINITE(8)),
+    RULE(matmul_norm,         OP(BATCH_NORM, NODE(MATMUL), X, Y, Z, W),         FN(fold_into_filter), FLOATS, after_filter, FINITE(8)),
+    RULE(norm_mul_add,        NODE(BATCH_NORM),                                 FN(mul_add),          FLOATS, constants,    FINITE(8)),
 };
 /* clang-format on */
 

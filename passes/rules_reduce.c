@@ -47,17 +47,17 @@ static tn_val merged_reduce(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule reduce[] = {
-    /*   name              match                                     becomes               when                   exactness */
-    RULE(max_units,        NODE(REDUCE_MAX),                         FN(operand_reshaped), only_unit_axes,        EXACT),
-    RULE(min_units,        NODE(REDUCE_MIN),                         FN(operand_reshaped), only_unit_axes,        EXACT),
-    RULE(prod_units,       NODE(REDUCE_PROD),                        FN(operand_reshaped), only_unit_axes,        EXACT),
-    RULE(sum_units,        NODE(REDUCE_SUM),                         FN(operand_reshaped), only_unit_axes,        FLOAT_RELAXED), /* 0 + -0 is 0 */
-    RULE(mean_units,       NODE(REDUCE_MEAN),                        FN(operand_reshaped), only_unit_axes,        FLOAT_RELAXED),
-    RULE(sum_sum,          OP(REDUCE_SUM, ONCE(REDUCE_SUM, X)),      FN(merged_reduce),    both_or_neither_keep,  FLOAT_RELAXED),
-    RULE(mean_mean,        OP(REDUCE_MEAN, ONCE(REDUCE_MEAN, X)),    FN(merged_reduce),    both_or_neither_keep,  RELAXED),
-    RULE(prod_prod,        OP(REDUCE_PROD, ONCE(REDUCE_PROD, X)),    FN(merged_reduce),    both_or_neither_keep,  FLOAT_RELAXED),
-    RULE(max_max,          OP(REDUCE_MAX, ONCE(REDUCE_MAX, X)),      FN(merged_reduce),    both_or_neither_keep,  EXACT),
-    RULE(min_min,          OP(REDUCE_MIN, ONCE(REDUCE_MIN, X)),      FN(merged_reduce),    both_or_neither_keep,  EXACT),
+    /*   name        match                                  becomes               dtypes   when                  exactness */
+    RULE(max_units,  NODE(REDUCE_MAX),                      FN(operand_reshaped), NUMBERS, only_unit_axes,       EXACT),
+    RULE(min_units,  NODE(REDUCE_MIN),                      FN(operand_reshaped), NUMBERS, only_unit_axes,       EXACT),
+    RULE(prod_units, NODE(REDUCE_PROD),                     FN(operand_reshaped), NUMBERS, only_unit_axes,       EXACT),
+    RULE(sum_units,  NODE(REDUCE_SUM),                      FN(operand_reshaped), NUMBERS, only_unit_axes,       ZERO_SIGN), /* 0 + -0 is 0 */
+    RULE(mean_units, NODE(REDUCE_MEAN),                     FN(operand_reshaped), NUMBERS, only_unit_axes,       ZERO_SIGN),
+    RULE(sum_sum,    OP(REDUCE_SUM, ONCE(REDUCE_SUM, X)),   FN(merged_reduce),    NUMBERS, both_or_neither_keep, OF_LARGEST(16)),
+    RULE(mean_mean,  OP(REDUCE_MEAN, ONCE(REDUCE_MEAN, X)), FN(merged_reduce),    FLOATS,  both_or_neither_keep, OF_LARGEST(16)),
+    RULE(prod_prod,  OP(REDUCE_PROD, ONCE(REDUCE_PROD, X)), FN(merged_reduce),    INTS,    both_or_neither_keep, EXACT),
+    RULE(max_max,    OP(REDUCE_MAX, ONCE(REDUCE_MAX, X)),   FN(merged_reduce),    NUMBERS, both_or_neither_keep, EXACT),
+    RULE(min_min,    OP(REDUCE_MIN, ONCE(REDUCE_MIN, X)),   FN(merged_reduce),    NUMBERS, both_or_neither_keep, EXACT),
 };
 /* clang-format on */
 

@@ -19,6 +19,12 @@ static void free_channels(tn_match *m, double *p, int64_t n) {
     tn_free(tn_graph_env(m->g), p, (size_t)n * sizeof *p);
 }
 
+/* Refuses where the filter could not be made. */
+static tn_val finite(tn_match *m, tn_val filter) {
+    if (!filter.i) m->why = "a weight would not be finite";
+    return filter;
+}
+
 /* ---- after: mul(filter, c), add(filter, c) ----------------------------------------------------------------------- */
 
 /* TN_Y is the convolution or matmul, TN_C the constant. */
@@ -43,7 +49,7 @@ static tn_val scale_outputs(tn_match *m) {
     tn_val y = tn_filter_emit(&f, f.x, tn_filter_scaled(&f, s, NULL), t);
     free_channels(m, s, f.outs);
     if (t) free_channels(m, t, f.outs);
-    return y;
+    return finite(m, y);
 }
 
 static tn_val shift_outputs(tn_match *m) {
@@ -54,7 +60,7 @@ static tn_val shift_outputs(tn_match *m) {
     for (int64_t k = 0; k < f.outs; k++) t[k] += tn_filter_bias(&f, k);
     tn_val y = tn_filter_emit(&f, f.x, f.w, t);
     free_channels(m, t, f.outs);
-    return y;
+    return finite(m, y);
 }
 
 /* ---- before: filter(mul(x, c)), conv(add(x, c)) ------------------------------------------------------------------ */
@@ -76,7 +82,7 @@ static tn_val scale_inputs(tn_match *m) {
     if (!s) return (tn_val){0};
     tn_val y = tn_filter_emit(&f, m->v[TN_X], tn_filter_scaled(&f, NULL, s), NULL);
     free_channels(m, s, f.ins);
-    return y;
+    return finite(m, y);
 }
 
 static const char *shifts_inputs(const tn_match *m) {
@@ -106,7 +112,7 @@ static tn_val shift_inputs(tn_match *m) {
     }
     free_channels(m, shift, f.ins);
     free_channels(m, t, f.outs);
-    return y;
+    return finite(m, y);
 }
 
 /* ---- normal form ------------------------------------------------------------------------------------------------- */
@@ -131,18 +137,17 @@ static const char *scale_disappears(const tn_match *m) {
 
 /* clang-format off */
 static const tn_rule scale_fold[] = {
-    /*   name                match                                                   becomes            when             exactness */
-    RULE(conv_scale,         OP(MUL, CONV_Y, CONSTANT(C)),                           FN(scale_outputs), scales_outputs,  RELAXED),
-    RULE(conv_shift,         OP(ADD, CONV_Y, CONSTANT(C)),                           FN(shift_outputs), scales_outputs,  RELAXED),
-    RULE(conv_transpose_scale, OP(MUL, CONV_TRANSPOSE_Y, CONSTANT(C)),               FN(scale_outputs), scales_outputs,  RELAXED),
-    RULE(conv_transpose_shift, OP(ADD, CONV_TRANSPOSE_Y, CONSTANT(C)),               FN(shift_outputs), scales_outputs,  RELAXED),
-    RULE(matmul_scale,       OP(MUL, MATMUL_Y, CONSTANT(C)),                         FN(scale_outputs), scales_outputs,  RELAXED),
-    RULE(scale_conv,         OP(CONV, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)),         FN(scale_inputs),  scales_inputs,   RELAXED),
-    RULE(shift_conv,         OP(CONV, ONCE(ADD, X, CONSTANT(C)), W, OPT(B)),         FN(shift_inputs),  shifts_inputs,   RELAXED),
-    RULE(scale_conv_transpose, OP(CONV_TRANSPOSE, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)), FN(scale_inputs), scales_inputs, RELAXED),
-    RULE(scale_matmul,       OP(MATMUL, ONCE(MUL, X, CONSTANT(C)), W),               FN(scale_inputs),  scales_inputs,   RELAXED),
-    RULE(mul_of_add,         OP(MUL, ONCE(ADD, X, CONSTANT(C)), CONSTANT(D)),
-                             OP(ADD, OP(MUL, X, VAR(D)), OP(MUL, VAR(C), VAR(D))),                      scale_disappears, RELAXED),
+    /*   name                  match                                                     becomes            dtypes  when              exactness */
+    RULE(conv_scale,           OP(MUL, CONV_Y, CONSTANT(C)),                             FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
+    RULE(conv_shift,           OP(ADD, CONV_Y, CONSTANT(C)),                             FN(shift_outputs), FLOATS, scales_outputs,   FINITE(8)),
+    RULE(conv_transpose_scale, OP(MUL, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
+    RULE(conv_transpose_shift, OP(ADD, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(shift_outputs), FLOATS, scales_outputs,   FINITE(8)),
+    RULE(matmul_scale,         OP(MUL, MATMUL_Y, CONSTANT(C)),                           FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
+    RULE(scale_conv,           OP(CONV, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)),           FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
+    RULE(shift_conv,           OP(CONV, ONCE(ADD, X, CONSTANT(C)), W, OPT(B)),           FN(shift_inputs),  FLOATS, shifts_inputs,    FINITE(8)),
+    RULE(scale_conv_transpose, OP(CONV_TRANSPOSE, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)), FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
+    RULE(scale_matmul,         OP(MATMUL, ONCE(MUL, X, CONSTANT(C)), W),                 FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
+    RULE(mul_of_add,           OP(MUL, ONCE(ADD, X, CONSTANT(C)), CONSTANT(D)),          OP(ADD, OP(MUL, X, VAR(D)), OP(MUL, VAR(C), VAR(D))), FLOATS, scale_disappears, FINITE(8)),
 };
 /* clang-format on */
 

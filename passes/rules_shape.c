@@ -70,6 +70,7 @@ static bool find_implied(const tn_match *m, size_t *slot) {
     for (size_t k = 0; n > 1 && k < n; k++) {
         tn_val v = tn_node_input(m->g, m->root, k);
         if (!tn_is_op(m->g, v, TN_OP_BROADCAST)) continue;
+        if (k == 0 && tn_node_op(m->g, m->root) == TN_OP_PRELU) continue; /* only its slope broadcasts */
         if (!covered(m->g, m->root, k, tn_node_input(m->g, tn_val_def(m->g, v), 0))) continue;
         *slot = k;
         return true;
@@ -95,16 +96,16 @@ static tn_val without_broadcast(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule shape[] = {
-    /*   name                match                                   becomes                when               exactness */
-    RULE(reshape_same,       OP(RESHAPE, X),                         X,                     unchanged,         EXACT),
-    RULE(reshape_reshape,    OP(RESHAPE, OP(RESHAPE, X)),            FN(again),             NULL,              EXACT),
-    RULE(transpose_same,     OP(TRANSPOSE, X),                       X,                     identity_perm,     EXACT),
-    RULE(transpose_transpose, OP(TRANSPOSE, OP(TRANSPOSE, X)),       FN(compose),           NULL,              EXACT),
-    RULE(transpose_units,    OP(TRANSPOSE, X),                       FN(reshape_to_root),   moves_units_only,  EXACT),
-    RULE(broadcast_same,     OP(BROADCAST, X),                       X,                     unchanged,         EXACT),
-    RULE(broadcast_broadcast, OP(BROADCAST, OP(BROADCAST, X)),       FN(again),             NULL,              EXACT),
-    RULE(broadcast_units,    OP(BROADCAST, X),                       FN(reshape_to_root),   dims_equal_static, EXACT),
-    RULE(broadcast_implied,  TRAIT(ELEMENTWISE),                     FN(without_broadcast), broadcast_implied, EXACT),
+    /*   name                 match                            becomes                dtypes  when               exactness */
+    RULE(reshape_same,        OP(RESHAPE, X),                  X,                     ANY,    unchanged,         EXACT),
+    RULE(reshape_reshape,     OP(RESHAPE, OP(RESHAPE, X)),     FN(again),             ANY,    NULL,              EXACT),
+    RULE(transpose_same,      OP(TRANSPOSE, X),                X,                     ANY,    identity_perm,     EXACT),
+    RULE(transpose_transpose, OP(TRANSPOSE, OP(TRANSPOSE, X)), FN(compose),           ANY,    NULL,              EXACT),
+    RULE(transpose_units,     OP(TRANSPOSE, X),                FN(reshape_to_root),   ANY,    moves_units_only,  EXACT),
+    RULE(broadcast_same,      OP(BROADCAST, X),                X,                     ANY,    unchanged,         EXACT),
+    RULE(broadcast_broadcast, OP(BROADCAST, OP(BROADCAST, X)), FN(again),             ANY,    NULL,              EXACT),
+    RULE(broadcast_units,     OP(BROADCAST, X),                FN(reshape_to_root),   ANY,    dims_equal_static, EXACT),
+    RULE(broadcast_implied,   TRAIT(ELEMENTWISE),              FN(without_broadcast), ANY,    broadcast_implied, EXACT),
 };
 /* clang-format on */
 

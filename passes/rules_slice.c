@@ -262,17 +262,17 @@ static tn_val gather_slice(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule slice[] = {
-    /*   name            match                              becomes             when                exactness */
-    RULE(slice_whole,    OP(SLICE, X),                      X,                  whole_slice,        EXACT),
-    RULE(slice_slice,    OP(SLICE, OP(SLICE, X)),           FN(slice_of_slice), steps_stay_small,   EXACT),
-    RULE(slice_concat,   OP(SLICE, NODE(CONCAT)),           FN(slice_operand),  reads_one_operand,  EXACT),
-    RULE(pad_none,       OP(PAD, X),                        X,                  no_padding,         EXACT),
-    RULE(pad_pad,        OP(PAD, ONCE(PAD, X)),             FN(pad_of_pad),     pads_add_up,        EXACT),
-    RULE(concat_one,     NODE(CONCAT),                      FN(operand0),       one_operand,        EXACT),
-    RULE(concat_concat,  NODE(CONCAT),                      FN(flat_concat),    nested_concat,      EXACT),
-    RULE(concat_slices,  NODE(CONCAT),                      FN(sliced_value),   pieces_in_order,    EXACT),
-    RULE(split_slices,   OP(SPLIT, X),                      FN(split_slices),   NULL,               EXACT),
-    RULE(gather_range,   OP(GATHER, X, CONSTANT(C)),        FN(gather_slice),   plain_range,        EXACT),
+    /*   name           match                       becomes             dtypes  when               exactness */
+    RULE(slice_whole,   OP(SLICE, X),               X,                  ANY,    whole_slice,       EXACT),
+    RULE(slice_slice,   OP(SLICE, OP(SLICE, X)),    FN(slice_of_slice), ANY,    steps_stay_small,  EXACT),
+    RULE(slice_concat,  OP(SLICE, NODE(CONCAT)),    FN(slice_operand),  ANY,    reads_one_operand, EXACT),
+    RULE(pad_none,      OP(PAD, X),                 X,                  ANY,    no_padding,        EXACT),
+    RULE(pad_pad,       OP(PAD, ONCE(PAD, X)),      FN(pad_of_pad),     ANY,    pads_add_up,       EXACT),
+    RULE(concat_one,    NODE(CONCAT),               FN(operand0),       ANY,    one_operand,       EXACT),
+    RULE(concat_concat, NODE(CONCAT),               FN(flat_concat),    ANY,    nested_concat,     EXACT),
+    RULE(concat_slices, NODE(CONCAT),               FN(sliced_value),   ANY,    pieces_in_order,   EXACT),
+    RULE(split_slices,  OP(SPLIT, X),               FN(split_slices),   ANY,    NULL,              EXACT),
+    RULE(gather_range,  OP(GATHER, X, CONSTANT(C)), FN(gather_slice),   ANY,    plain_range,       EXACT),
 };
 /* clang-format on */
 

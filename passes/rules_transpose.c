@@ -72,14 +72,15 @@ static tn_val split_first(tn_match *m) {
 /* TN_X: before the transpose, TN_Y: its result, TN_Z: flattened to [N, K]; the root is the matmul. */
 static const char *flattens_features(const tn_match *m) {
     tn_graph *g = m->g;
-    int64_t k;
+    int64_t k, flat = 1, features;
     tn_val y = m->v[TN_Y], z = m->v[TN_Z];
     if (tn_val_rank(g, z) != 2 || tn_val_rank(g, m->v[TN_W]) != 2) return "";
     if (TN_ATTRS_OF(g, m->root, matmul)->trans_a) return "";
     if (tn_perm_of(g, tn_val_def(g, y)).p[0] != 0) return "the transpose moves the rows";
     if (tn_val_dim(g, z, 0).i != tn_val_dim(g, y, 0).i) return "the reshape does not keep the rows";
     for (size_t a = 1; a < tn_val_rank(g, y); a++)
-        if (!tn_static_dim(g, y, a, &k)) return "a flattened axis is symbolic";
+        if (!tn_static_dim(g, y, a, &k) || k < 1 || (flat *= k) > INT32_MAX) return "a flattened axis is symbolic";
+    if (!tn_static_dim(g, z, 1, &features) || features != flat) return "the reshape does not flatten the rest";
     return tn_val_rank(g, y) < TN_MAX_RANK ? NULL : "";
 }
 
@@ -107,10 +108,10 @@ static tn_val permute_weights(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule transpose[] = {
-    /*   name                match                                                                  becomes              when               exactness */
-    RULE(transpose_merge,    OP(TRANSPOSE, ONCE(RESHAPE, X)),                                       FN(transpose_first), merges_axes,       EXACT),
-    RULE(split_transpose,    OP(RESHAPE, LET_ONCE(Y, TRANSPOSE, X)),                                FN(split_first),     splits_axes,       EXACT),
-    RULE(matmul_flattened,   OP(MATMUL, LET(Z, RESHAPE, LET(Y, TRANSPOSE, X)), CONSTANT(W)),        FN(permute_weights), flattens_features, RELAXED),
+    /*   name              match                                                           becomes              dtypes  when               exactness */
+    RULE(transpose_merge,  OP(TRANSPOSE, ONCE(RESHAPE, X)),                                FN(transpose_first), ANY,    merges_axes,       EXACT),
+    RULE(split_transpose,  OP(RESHAPE, LET_ONCE(Y, TRANSPOSE, X)),                         FN(split_first),     ANY,    splits_axes,       EXACT),
+    RULE(matmul_flattened, OP(MATMUL, LET(Z, RESHAPE, LET(Y, TRANSPOSE, X)), CONSTANT(W)), FN(permute_weights), FLOATS, flattens_features, OF_LARGEST(8)),
 };
 /* clang-format on */
 

@@ -154,15 +154,15 @@ static const char *resizes_nothing(const tn_match *m) {
 
 /* clang-format off */
 static const tn_rule window[] = {
-    /*   name               match                                        becomes             when               exactness */
-    RULE(pad_conv,          OP(CONV, OP(PAD, X), W, OPT(B)),             FN(conv_with_pads), zero_spatial_pad,  EXACT),
-    RULE(pad_avg_pool,      OP(AVG_POOL, OP(PAD, X)),                    FN(pool_with_pads), zero_pad_counted,  EXACT),
-    RULE(pad_max_pool,      OP(MAX_POOL, OP(PAD, X)),                    FN(pool_with_pads), minus_inf_pad,     EXACT),
-    RULE(max_pool_one,      OP(MAX_POOL, X),                             X,                  one_by_one,        EXACT),
-    RULE(avg_pool_one,      OP(AVG_POOL, X),                             X,                  one_by_one,        EXACT),
-    RULE(matmul_trans_a,    OP(MATMUL, OP(TRANSPOSE, X), Y),             FN(take_left),      left_swapped,      EXACT),
-    RULE(matmul_trans_b,    OP(MATMUL, X, OP(TRANSPOSE, Y)),             FN(take_right),     right_swapped,     EXACT),
-    RULE(resize_same,       OP(RESIZE, X),                               X,                  resizes_nothing,   EXACT),
+    /*   name            match                            becomes             dtypes                       when              exactness */
+    RULE(pad_conv,       OP(CONV, OP(PAD, X), W, OPT(B)), FN(conv_with_pads), NUMBERS,                     zero_spatial_pad, FINITE(1)), /* 0 times an infinite weight is NaN */
+    RULE(pad_avg_pool,   OP(AVG_POOL, OP(PAD, X)),        FN(pool_with_pads), NUMBERS,                     zero_pad_counted, EXACT),
+    RULE(pad_max_pool,   OP(MAX_POOL, OP(PAD, X)),        FN(pool_with_pads), FLOATS & ~TN_SET(TN_F8E4M3), minus_inf_pad,    EXACT),
+    RULE(max_pool_one,   OP(MAX_POOL, X),                 X,                  NUMBERS & ~LONG_INTS,        one_by_one,       EXACT),
+    RULE(avg_pool_one,   OP(AVG_POOL, X),                 X,                  FLOATS,                      one_by_one,       ZERO_SIGN),
+    RULE(matmul_trans_a, OP(MATMUL, OP(TRANSPOSE, X), Y), FN(take_left),      NUMBERS,                     left_swapped,     EXACT),
+    RULE(matmul_trans_b, OP(MATMUL, X, OP(TRANSPOSE, Y)), FN(take_right),     NUMBERS,                     right_swapped,    EXACT),
+    RULE(resize_same,    OP(RESIZE, X),                   X,                  NUMBERS & ~LONG_INTS,        resizes_nothing,  EXACT),
 };
 /* clang-format on */
 

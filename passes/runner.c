@@ -138,9 +138,13 @@ bool tn_pass_may_rewrite(tn_pass_ctx *ctx, const char *rule) {
     return true;
 }
 
+void tn_pass_count_refused(tn_pass_ctx *ctx, const char *rule, uint32_t n) {
+    tn_rule_count *c = n ? count_of(ctx, rule) : NULL;
+    if (c) c->refused += n;
+}
+
 void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_node at, const char *why) {
-    tn_rule_count *c = count_of(ctx, rule);
-    if (c) c->refused++;
+    tn_pass_count_refused(ctx, rule, 1);
     if (ctx->n_misses >= MAX_MISSES) return;
     tn_near_miss miss = {rule, why, ""};
     tn_loc_print(g, tn_node_loc(g, at), miss.loc, sizeof miss.loc);

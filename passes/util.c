@@ -1,4 +1,5 @@
 /* util.c: see util.h. */
+#include <math.h>
 #include <string.h>
 #include "passes/util.h"
 
@@ -42,6 +43,113 @@ int64_t tn_ints_get(tn_ints list, size_t k, int64_t def) {
     return k < list.n ? list.p[k] : def;
 }
 
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+
+tn_float_limits tn_limits_of(tn_dtype t) {
+    switch (t) {
+    case TN_F64: return (tn_float_limits){0x1p-52, 0x1p-1022, 0x1.fffffffffffffp1023};
+    case TN_F32: return (tn_float_limits){0x1p-23, 0x1p-126, 0x1.fffffep127};
+    case TN_F16: return (tn_float_limits){0x1p-10, 0x1p-14, 65504};
+    case TN_BF16: return (tn_float_limits){0x1p-7, 0x1p-126, 0x1.fep127};
+    case TN_F8E4M3: return (tn_float_limits){0x1p-3, 0x1p-6, 448};
+    case TN_F8E5M2: return (tn_float_limits){0x1p-2, 0x1p-14, 57344};
+    default: return (tn_float_limits){0, 0, 0};
+    }
+}
+
+static double rounded(tn_dtype t, double v) {
+    uint64_t bits = 0;
+    tn_store_num(t, &bits, 0, v);
+    return tn_load_num(t, &bits, 0);
+}
+
+bool tn_is_near(double num, double ideal) {
+    return fabs(num - ideal) <= 2.1e-5 * fabs(ideal) || num == rounded(TN_F16, ideal) || num == rounded(TN_BF16, ideal);
+}
+
+static bool never_negative(const tn_graph *g, tn_val v, int depth) {
+    enum { MAX_DEPTH = 8 };
+    double c;
+    if (tn_const_splat(g, v, &c)) return c > 0 || (c == 0 && !signbit(c));
+    tn_node n = tn_val_def(g, v);
+    if (!n.i || depth == MAX_DEPTH) return false;
+    tn_val a = tn_node_input(g, n, 0), b = tn_node_input(g, n, 1);
+    switch (tn_node_op(g, n)) {
+    case TN_OP_ABS:
+    case TN_OP_EXP:
+    case TN_OP_SIGMOID: return tn_is_float(g, a);
+    case TN_OP_MUL:
+        if (a.i == b.i) return tn_is_float(g, a);
+        return tn_is_float(g, a) && never_negative(g, a, depth + 1) && never_negative(g, b, depth + 1);
+    case TN_OP_ADD:
+    case TN_OP_DIV: return tn_is_float(g, a) && never_negative(g, a, depth + 1) && never_negative(g, b, depth + 1);
+    case TN_OP_REDUCE_SUM:
+    case TN_OP_REDUCE_MEAN: return tn_is_float(g, a) && never_negative(g, a, depth + 1);
+    case TN_OP_RESHAPE:
+    case TN_OP_BROADCAST:
+    case TN_OP_TRANSPOSE:
+    case TN_OP_SLICE: return never_negative(g, a, depth + 1);
+    default: return false;
+    }
+}
+
+bool tn_never_negative(const tn_graph *g, tn_val v) {
+    return never_negative(g, v, 0);
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+static bool is_step(const tn_graph *g, tn_node n) {
+    switch (tn_node_op(g, n)) {
+    case TN_OP_FLOOR:
+    case TN_OP_CEIL:
+    case TN_OP_ROUND:
+    case TN_OP_SIGN:
+    case TN_OP_MOD:
+    case TN_OP_FMOD:
+    case TN_OP_THRESHOLDED_RELU:
+    case TN_OP_ARG_MAX:
+    case TN_OP_ARG_MIN:
+    case TN_OP_BITCAST:
+    case TN_OP_YIELD: /* leaves a region: what reads it there is not followed */
+    case TN_OP_IF:
+    case TN_OP_LOOP: return true;
+    case TN_OP_CAST: {
+        tn_dtype to = TN_ATTRS_OF(g, n, cast)->to;
+        return !tn_dtype_is_float(to) || tn_dtype_bits(to) <= 8;
+    }
+    default: return tn_op_is(tn_node_op(g, n), TN_T_COMPARE);
+    }
+}
+
+static bool carries(tn_op op) {
+    return tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_REDUCTION) || op == TN_OP_BARRIER ||
+           op == TN_OP_CUMSUM || op == TN_OP_MAX_POOL || op == TN_OP_RESIZE || op == TN_OP_SPLIT ||
+           op == TN_OP_SPACE_TO_DEPTH || op == TN_OP_DEPTH_TO_SPACE;
+}
+
+bool tn_reaches_step(const tn_graph *g, tn_val v) {
+    enum { MAX_SEEN = 256 };
+    tn_val seen[MAX_SEEN] = {v};
+    for (size_t n = 1, at = 0; at < n; at++) {
+        for (tn_use u = tn_val_first_use(g, seen[at]); u.i; u = tn_use_next(g, u)) {
+            tn_node user = tn_use_node(g, u);
+            if (is_step(g, user)) return true;
+            if (!carries(tn_node_op(g, user))) continue;
+            for (size_t k = 0; k < tn_node_result_count(g, user); k++) {
+                tn_val r = tn_node_result(g, user, k);
+                size_t i = 0;
+                while (i < n && seen[i].i != r.i) i++;
+                if (i == MAX_SEEN) return true;
+                if (i == n) seen[n++] = r;
+            }
+        }
+    }
+    return false;
+}
+
+/* ---- builders ---------------------------------------------------------------------------------------------------- */
+
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs) {
     return tn_emit1(g, tn_node_op(g, n), tn_node_attrs(g, n), n_inputs, inputs);
 }
@@ -63,6 +171,14 @@ tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims)
     if (has_dims(g, v, rank, dims)) return v;
     tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
     return tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
+}
+
+tn_val tn_fit(tn_graph *g, tn_val v, tn_type want) {
+    tn_type have = tn_val_type(g, v);
+    size_t rank = tn_type_rank(g, want);
+    if (have.i == want.i) return v;
+    if (tn_type_dtype(g, have) != tn_type_dtype(g, want) || tn_type_rank(g, have) > rank) return (tn_val){0};
+    return tn_emit_broadcast(g, v, rank, tn_type_dims(g, want));
 }
 
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p) {
@@ -97,7 +213,10 @@ tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *di
     void *bytes = NULL;
     tn_blob blob = tn_blob_new(g, tn_dtype_bytes(t, n), &bytes);
     if (!bytes && n) return (tn_val){0};
-    for (uint64_t i = 0; i < n; i++) tn_store_num(t, bytes, i, data[i]);
+    for (uint64_t i = 0; i < n; i++) {
+        tn_store_num(t, bytes, i, data[i]);
+        if (!isfinite(tn_load_num(t, bytes, i))) return (tn_val){0};
+    }
     return tn_const(g, tn_type_const(g, t, rank, dims), blob, name);
 }
 

@@ -13,11 +13,25 @@ typedef struct tn_perm {
 bool tn_is_const(const tn_graph *g, tn_val v);        /* defined by `const` */
 bool tn_is_op(const tn_graph *g, tn_val v, tn_op op); /* first result of a node of this op */
 bool tn_is_float(const tn_graph *g, tn_val v);
+/* A float dtype's unit in the last place of 1, its smallest normal and its largest number; zeros for other dtypes. */
+typedef struct tn_float_limits {
+    double eps, smallest, largest;
+} tn_float_limits;
+tn_float_limits tn_limits_of(tn_dtype t);
+/* Is num the number that a model means by `ideal`: to five digits, or its rounding to f16 or bf16? */
+bool tn_is_near(double num, double ideal);
+/* Is v never negative, nor -0 (NaN it may be)?  False where nothing is known. */
+bool tn_never_negative(const tn_graph *g, tn_val v);
 bool tn_same_type(const tn_graph *g, tn_val a, tn_val b);
 bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size);
 /* Number of elements of a value with a static shape; false otherwise or past 2^62. */
 bool tn_static_numel(const tn_graph *g, tn_val v, int64_t *n);
 bool tn_str_is(const char *s, const char *want); /* NULL counts as "" */
+
+/* Does v reach an op that tells neighbouring numbers apart (rounding, comparison, conversion to integers or 8-bit
+ * floats), through elementwise ops, movements and reductions?  A difference in v's last place may then be a whole step
+ * in what the user sees.  Also true where too many ops are in between to say. */
+bool tn_reaches_step(const tn_graph *g, tn_val v);
 
 /* An attribute list's element, or `def` where the list is left out. */
 int64_t tn_ints_get(tn_ints list, size_t k, int64_t def);
@@ -26,12 +40,14 @@ int64_t tn_ints_get(tn_ints list, size_t k, int64_t def);
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs);
 tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); /* v itself if nothing changes */
 tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims);
+/* v with the wanted type: itself, or a broadcast of it; none if dtype or rank do not allow it. */
+tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
 /* Transposes; returns v for the identity. */
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p);
 /* Unit-step slice along one axis. */
 tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim size);
 tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi);
-/* A constant of this float dtype and shape from doubles, each rounded once. */
+/* A constant of this float dtype and shape from doubles, each rounded once; none if one of them is not finite then. */
 tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims, const double *data,
                          const char *name);
 

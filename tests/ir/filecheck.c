@@ -2,7 +2,8 @@
  *
  *     // RUN: passes=canon,dce numerics=exact     options: nhwc, compute=f16, tf32, stop-after=N
  *     // FIRES: mul_one                           the rule fires in this case
- *     // REFUSES: add_zero                        the rule does not fire in this case
+ *     // REFUSES: add_zero                        the rule's pattern matches, and its guard, dtypes or exactness refuse
+ *     // LEAVES: add_zero                         the rule's pattern does not match
  *     // WHY: has a second use                    some recorded near miss says so
  *     func @main(%x: f32[4]) -> f32[4] { ... }
  *     // CHECK: relu                              these lines appear in this order
@@ -14,7 +15,8 @@
  *
  * {{...}} in an expectation is a POSIX extended regular expression; runs of blanks match any run.  Beside the text,
  * every case is evaluated before and after the passes on random inputs; outputs must agree (bit for bit with
- * numerics=exact). With --coverage it fails if some rewrite rule is fired by no case or refused by none. */
+ * numerics=exact). With --coverage it fails if some rewrite rule is fired by no case, or has a guard that refuses in
+ * none. */
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +45,7 @@ typedef struct test_case {
 } test_case;
 
 typedef struct coverage {
-    const char *rule;
+    const tn_rule *rule;
     bool fired, refused;
 } coverage;
 
@@ -67,12 +69,12 @@ static void list_rules(state *s) {
 #undef TN_RULE_TABLE
     for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)
         for (size_t k = 0; k < tables[t]->n && s->n_rules < MAX_RULES; k++)
-            s->rules[s->n_rules++] = (coverage){tables[t]->rule[k].name, false, false};
+            s->rules[s->n_rules++] = (coverage){&tables[t]->rule[k], false, false};
 }
 
 static coverage *find_rule(state *s, const char *name) {
     for (size_t k = 0; k < s->n_rules; k++)
-        if (!strcmp(s->rules[k].rule, name)) return &s->rules[k];
+        if (!strcmp(s->rules[k].rule->name, name)) return &s->rules[k];
     return NULL;
 }
 
@@ -234,24 +236,32 @@ static void check_text(state *s, const test_case *c, tn_graph *g) {
     tn_free(NULL, text, size + 1);
 }
 
+/* What one FIRES, REFUSES or LEAVES directive misses; NULL if it holds. */
+static const char *check_rule(state *s, const directive *d, const tn_rule_count *counts, size_t n) {
+    tn_rule_count count = {0};
+    coverage *cov = find_rule(s, d->arg);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(counts[i].rule, d->arg)) count = counts[i];
+    if (!strcmp(d->kind, "FIRES")) { /* passes count by names that are no rules, too */
+        if (cov) cov->fired = true;
+        return count.fired ? NULL : "rule did not fire";
+    }
+    if (!cov) return "no such rule";
+    if (count.fired) return "rule fired";
+    if (!strcmp(d->kind, "LEAVES")) return count.refused ? "the pattern matches: say REFUSES" : NULL;
+    cov->refused = true;
+    return count.refused ? NULL : "the pattern does not match, so that nothing was refused";
+}
+
 static void check_rules(state *s, const test_case *c, const tn_pass_ctx *ctx) {
     const tn_rule_count *counts;
     size_t n = tn_rule_counts(ctx, &counts);
     for (size_t k = 0; k < c->n; k++) {
-        bool fires = !strcmp(c->d[k].kind, "FIRES"), refuses = !strcmp(c->d[k].kind, "REFUSES");
-        if (!fires && !refuses) continue;
-        uint32_t fired = 0;
-        for (size_t i = 0; i < n; i++)
-            if (!strcmp(counts[i].rule, c->d[k].arg)) fired = counts[i].fired;
-        coverage *cov = find_rule(s, c->d[k].arg);
-        if (fires && !fired)
-            fail(s, c, c->d[k].line, "rule did not fire", c->d[k].arg);
-        else if (refuses && fired)
-            fail(s, c, c->d[k].line, "rule fired", c->d[k].arg);
-        else if (cov)
-            *(fires ? &cov->fired : &cov->refused) = true;
-        else if (refuses)
-            fail(s, c, c->d[k].line, "no such rule", c->d[k].arg);
+        const directive *d = &c->d[k];
+        if (strcmp(d->kind, "FIRES") != 0 && strcmp(d->kind, "REFUSES") != 0 && strcmp(d->kind, "LEAVES") != 0)
+            continue;
+        const char *what = check_rule(s, d, counts, n);
+        if (what) fail(s, c, d->line, what, d->arg);
     }
 }
 
@@ -352,9 +362,10 @@ int main(int argc, char **argv) {
     list_rules(s);
     for (int k = coverage ? 2 : 1; k < argc; k++) run_file(s, argv[k]);
     for (size_t k = 0; coverage && k < s->n_rules; k++) {
-        if (s->rules[k].fired && s->rules[k].refused) continue;
-        printf("rule %s: %s%s\n", s->rules[k].rule, s->rules[k].fired ? "" : "no case fires it; ",
-               s->rules[k].refused ? "" : "no case checks that it leaves something alone");
+        bool refused = s->rules[k].refused || !s->rules[k].rule->guard;
+        if (s->rules[k].fired && refused) continue;
+        printf("rule %s: %s%s\n", s->rules[k].rule->name, s->rules[k].fired ? "" : "no case fires it; ",
+               refused ? "" : "no case makes its guard refuse");
         s->failures++;
     }
     printf("%d cases, %d failures\n", s->cases, s->failures);
