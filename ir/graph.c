@@ -260,11 +260,34 @@ tn_region tn_region_new(tn_graph *g) {
     return (tn_region){g->regions.n++};
 }
 
+/* The axis on which a type cannot be, since its size is negative or the elements up to it overflow; the rank: none. */
+static size_t impossible_axis(const tn_graph *g, tn_type t) {
+    int64_t bytes = (int64_t)(tn_dtype_bits(tn_type_dtype(g, t)) + 7) / 8;
+    size_t k = 0;
+    for (; k < tn_type_rank(g, t); k++) {
+        int64_t v = 1, lo = 0, hi = 0;
+        tn_dim_bounds(g, tn_type_dims(g, t)[k], &lo, &hi);
+        if (hi < 0) break;
+        if (!tn_dim_is_const(g, tn_type_dims(g, t)[k], &v) || v == 0) continue;
+        if (bytes > INT64_MAX / 4 / v) break;
+        bytes *= v;
+    }
+    return k;
+}
+
 tn_val tn_region_add_arg(tn_graph *g, tn_region r, tn_type t, const char *name) {
     const char *s = tn_intern(g, name);
     if (!tn_graph_ok(g)) return (tn_val){0};
     if (!r.i || r.i >= g->regions.n || !t.i || t.i >= g->types.n) {
         tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "argument '%s' has no region or no type", s);
+        return (tn_val){0};
+    }
+    const size_t bad = impossible_axis(g, t);
+    if (bad < tn_type_rank(g, t)) {
+        char text[160];
+        tn_type_print(g, t, text, sizeof text);
+        tn_graph_fail(g, TN_E_TYPE, (tn_node){0}, "",
+                      "'%s' cannot be %s: its size on axis %zu is negative or too large", s, text, bad);
         return (tn_val){0};
     }
     tn_region_rec *rec = &g->regions.p[r.i];

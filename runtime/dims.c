@@ -25,8 +25,8 @@ tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
 }
 
 void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi) {
-    *lo = sym->lo == INT64_MIN || (sym->lo == 0 && sym->hi == 0) ? 1 : sym->lo;
-    *hi = sym->lo == 0 && sym->hi == 0 ? INT64_MAX : sym->hi;
+    *lo = sym->lo == INT64_MIN ? 1 : sym->lo;
+    *hi = sym->hi;
 }
 
 void tn_dims_hints(size_t n, TnPlan__Dim *const *dims, int64_t *table) {

@@ -16,7 +16,7 @@ void tn_dims_hints(size_t n, TnPlan__Dim *const *dims, int64_t *table);
 /* Solves entry d == value for the one symbol in d that `known` (parallel to dims) does not mark, where d is built from
  * + and * with known operands.  True if that gave a new symbol its value. */
 bool tn_dims_solve(size_t n, TnPlan__Dim *const *dims, uint32_t d, int64_t value, int64_t *table, bool *known);
-/* A symbol's range with what the file leaves out filled in. */
+/* A symbol's range; 1 upward where it has no lower end. */
 void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi);
 /* Prints entry d ("2*N + 1") into buf, always terminated. */
 void tn_dims_print(size_t n, TnPlan__Dim *const *dims, uint32_t d, char *buf, size_t size);

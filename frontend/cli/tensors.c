@@ -28,10 +28,12 @@ tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims,
     memset(out, 0, sizeof *out);
     if (rank > TN_MAX_RANK) return tn_fail(&c->env, TN_E_TYPE, "", "", "rank %u is above %d", rank, TN_MAX_RANK);
     uint64_t n = 1;
+    bool empty = false; /* whatever its other sizes */
+    for (uint32_t k = 0; k < rank; k++) empty |= dims[k] == 0;
     for (uint32_t k = 0; k < rank; k++) {
-        if (dims[k] < 0 || (dims[k] && n > (UINT64_C(1) << 40) / (uint64_t)dims[k]))
+        if (dims[k] < 0 || (!empty && n > (UINT64_C(1) << 40) / (uint64_t)dims[k]))
             return tn_fail(&c->env, TN_E_TYPE, "", "", "a tensor of this shape cannot be held");
-        n *= (uint64_t)dims[k];
+        n *= empty ? 0 : (uint64_t)dims[k];
         out->dims[k] = dims[k];
     }
     out->dtype = t;

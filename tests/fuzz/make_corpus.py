@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the seed models of the ONNX fuzz target to corpus/onnx: tiny models that reach every family of importer rows.
+"""Writes seeds of the fuzz targets: to corpus/onnx tiny models that reach every family of importer rows, to corpus/tensors
+tensors of every kind of file.
 
     python3 tests/fuzz/make_corpus.py        (needs the onnx package; the results are committed)
 """
+import io
 import pathlib
 
 import numpy as np
@@ -100,3 +102,19 @@ save("qlinear", [N("QLinearConv", ["q", "s", "z", "k", "s", "z", "s", "z"], ["a"
                  N("ConvInteger", ["q", "k"], ["c"]), N("Cast", ["a"], ["y"], to=T.FLOAT), N("DequantizeLinear", ["b", "s"], ["w"])],
      [("q", T.UINT8, [1, 1, 4, 4]), ("m", T.UINT8, [2, 2])], ["y", "w", "c"],
      [nh.from_array(np.float32(0.1), "s"), nh.from_array(np.uint8(3), "z"), nh.from_array(np.ones((1, 1, 2, 2), np.uint8), "k")])
+
+# ---- fuzz_tensors: a letter for the kind of file in front ----
+tensors = pathlib.Path(__file__).parent / "corpus" / "tensors"
+tensors.mkdir(parents=True, exist_ok=True)
+for name, t in (("f32", np.float32), ("f16", np.float16), ("i64", np.int64), ("bool", np.bool_), ("u8", np.uint8)):
+    array = np.arange(6).reshape(2, 3).astype(t)
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    (tensors / f"npy_{name}").write_bytes(b"n" + buffer.getvalue())
+    (tensors / f"pb_{name}").write_bytes(b"p" + nh.from_array(array, name).SerializeToString())
+for name, t, v in (("floats", T.FLOAT, [1, 2]), ("halves", T.FLOAT16, [1, 2]), ("bf16", T.BFLOAT16, [1, 2]), ("f8", T.FLOAT8E4M3FN, [1, 2]),
+                   ("i4", T.INT4, [1, 2]), ("u32", T.UINT32, [1, 2]), ("f64", T.DOUBLE, [1, 2]), ("bools", T.BOOL, [1, 0]), ("text", T.STRING, [b"a", b"b"])):
+    (tensors / f"pb_typed_{name}").write_bytes(b"p" + h.make_tensor(name, t, [2], v).SerializeToString())
+model = (out / "external.onnx").read_bytes()
+(tensors / "external").write_bytes(b"e" + len(model).to_bytes(2, "little") + model + np.arange(4, dtype=np.float32).tobytes())
+(tensors / "regress_empty_and_huge").write_bytes(b"p" + onnx.TensorProto(data_type=T.FLOAT, dims=[0, 2**60], name="x").SerializeToString())

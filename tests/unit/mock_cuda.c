@@ -99,6 +99,7 @@ static void run_matmul(const matmul *l) {
 }
 
 static void run_node(const node *x) {
+    if (m.idle) return;
     if (!x->fn) {
         record("lt", false, false);
         run_matmul(&x->lt);
@@ -268,6 +269,7 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
 static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
     FAIL_POINT(cuMemAlloc);
     if (unsafe("cuMemAlloc")) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (m.memory && n > m.memory) return CUDA_ERROR_OUT_OF_MEMORY;
     void *q = aligned_alloc(512, (n + 511) / 512 * 512);
     if (!q) return CUDA_ERROR_OUT_OF_MEMORY;
     memset(q, 0xAA, n); /* never zero by luck */

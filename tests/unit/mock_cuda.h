@@ -20,6 +20,8 @@ typedef struct mock_cuda {
     int fail_code;         /* ... with this CUresult */
     int other_kernels;     /* modules have every function that they are asked for */
     int wrong;             /* so many of the tuner's checks find a wrong result */
+    int idle;              /* kernels and products do nothing: their arguments may be nonsense */
+    unsigned long memory;  /* bytes that one allocation may have; 0: no limit */
     /* counts */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
     /* objects alive: 0 once everything is freed */

@@ -159,6 +159,7 @@ START_TEST(solved_symbols) {
     sample_two_steps(&s);
     uint32_t m = sample_dim(&s, TN_PLAN__DIM__KIND__SYM, 0, 0, 0);
     s.dim[m].name = (char *)(uintptr_t) "M";
+    s.dim[m].lo = 1, s.dim[m].hi = INT64_MAX;
     uint32_t two = sample_dim(&s, TN_PLAN__DIM__KIND__CONST, 2, 0, 0);
     uint32_t twice = sample_dim(&s, TN_PLAN__DIM__KIND__MUL, 0, two, D_N);
     uint32_t first = sample_dim(&s, TN_PLAN__DIM__KIND__ADD, 0, twice, D_ONE);
