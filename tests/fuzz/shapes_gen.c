@@ -1,0 +1,364 @@
+/* shapes_gen.c: random graphs in which symbols meet: broadcasting between unlike ones, products and quotients in
+ * reshapes, windows over symbolic sizes, slices to symbolic ends. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "passes/pass.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/shapes.h"
+
+enum { MAX_VALUES = 40 };
+
+const char *const shapes_symbols[SHAPES_SYMBOLS] = {"SA", "SB", "SC"};
+
+typedef struct builder {
+    tn_graph *g;
+    uint64_t seed;
+    tn_val v[MAX_VALUES];
+    bool exact[MAX_VALUES]; /* no rounding so far: comparisons and indices of it are sure */
+    size_t n;
+} builder;
+
+static size_t below(builder *b, size_t n) {
+    return fuzz_below(&b->seed, n);
+}
+
+static tn_dim num(builder *b, int64_t v) {
+    return tn_dim_const(b->g, v);
+}
+
+/* Mostly a late value. */
+static size_t any(builder *b) {
+    return below(b, 3) ? b->n - 1 - below(b, b->n < 4 ? b->n : 4) : below(b, b->n);
+}
+
+/* A value of the dtype of v[k]; at worst that one. */
+static size_t other(builder *b, size_t k) {
+    for (int tries = 0; tries < 8; tries++) {
+        const size_t o = any(b);
+        if (tn_val_dtype(b->g, b->v[o]) == tn_val_dtype(b->g, b->v[k])) return o;
+    }
+    return k;
+}
+
+/* Emits where the type rules allow it. */
+static void emit(builder *b, tn_op op, const void *attrs, size_t n, const tn_val *in, bool exact) {
+    tn_type types[4];
+    size_t n_results = 0;
+    for (size_t k = 0; k < n; k++)
+        if (!in[k].i) return;
+    if (tn_infer(b->g, op, attrs, n, in, 0, NULL, types, 4, &n_results) != TN_OK) return;
+    const tn_node node = tn_emit(b->g, op, attrs, n, in);
+    for (size_t k = 0; node.i && k < n_results && b->n < MAX_VALUES; k++) {
+        b->exact[b->n] = exact;
+        b->v[b->n++] = tn_node_result(b->g, node, k);
+    }
+}
+
+static size_t rank_of(const builder *b, size_t k) {
+    return tn_val_rank(b->g, b->v[k]);
+}
+static tn_dim dim_of(const builder *b, size_t k, size_t axis) {
+    return tn_val_dim(b->g, b->v[k], axis);
+}
+
+/* A constant of small numbers with few digits. */
+static tn_val weights(builder *b, tn_dtype t, size_t rank, const int64_t *dims) {
+    int64_t n = 1;
+    for (size_t k = 0; k < rank; k++) n *= dims[k];
+    if (n > 4096) return (tn_val){0};
+    void *data = calloc((size_t)n + 1, 8);
+    for (int64_t k = 0; data && k < n; k++)
+        tn_store_num(t, data, (uint64_t)k, ((double)below(b, 9) - 4) / (tn_dtype_is_float(t) ? 4 : 1));
+    const tn_blob blob = tn_blob_copy(b->g, data, tn_dtype_bytes(t, (uint64_t)n));
+    free(data);
+    return tn_const(b->g, tn_type_const(b->g, t, rank, dims), blob, NULL);
+}
+
+/* ---- ops --------------------------------------------------------------------------------------------------------- */
+
+static void unary(builder *b, size_t k) {
+    static const tn_op exact[] = {TN_OP_NEG, TN_OP_ABS, TN_OP_RELU},
+                       rounding[] = {TN_OP_TANH, TN_OP_SIGMOID, TN_OP_GELU};
+    if (below(b, 2) || !tn_dtype_is_float(tn_val_dtype(b->g, b->v[k])))
+        emit(b, exact[below(b, 3)], NULL, 1, &b->v[k], b->exact[k]);
+    else
+        emit(b, rounding[below(b, 3)], NULL, 1, &b->v[k], false);
+}
+
+static void binary(builder *b, size_t k) {
+    static const tn_op ops[] = {TN_OP_ADD, TN_OP_SUB, TN_OP_MUL, TN_OP_MIN, TN_OP_MAX, TN_OP_ADD};
+    const size_t o = other(b, k);
+    const tn_val in[2] = {b->v[k], b->v[o]};
+    emit(b, ops[below(b, 6)], NULL, 2, in, b->exact[k] && b->exact[o]);
+}
+
+static void choose(builder *b, size_t k) {
+    const size_t o = other(b, k), p = other(b, k);
+    const tn_val pair[2] = {b->v[k], b->v[o]};
+    const size_t n = b->n;
+    if (!b->exact[k] || !b->exact[o]) return;
+    emit(b, below(b, 2) ? TN_OP_LT : TN_OP_EQ, NULL, 2, pair, true);
+    if (b->n == n) return;
+    const tn_val in[3] = {b->v[n], b->v[p], b->v[o]};
+    emit(b, TN_OP_SELECT, NULL, 3, in, b->exact[p]);
+}
+
+static void transpose(builder *b, size_t k) {
+    int64_t perm[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k);
+    for (size_t i = 0; i < rank; i++) perm[i] = (int64_t)i;
+    for (size_t i = rank; i > 1; i--) {
+        const size_t j = below(b, i);
+        const int64_t t = perm[i - 1];
+        perm[i - 1] = perm[j];
+        perm[j] = t;
+    }
+    const tn_attrs_perm a = {.perm = {perm, (uint32_t)rank}};
+    emit(b, TN_OP_TRANSPOSE, &a, 1, &b->v[k], b->exact[k]);
+}
+
+/* Merges two axes, splits one, drops one, adds one, or anything with the same number of elements. */
+static void reshape(builder *b, size_t k) {
+    tn_dim d[TN_MAX_RANK + 2];
+    size_t rank = rank_of(b, k), n = 0;
+    const size_t axis = below(b, rank), what = below(b, 6);
+    for (size_t i = 0; i < rank; i++) {
+        const tn_dim x = dim_of(b, k, i);
+        if (what == 0 && i == axis && i + 1 < rank) {
+            d[n++] = tn_dim_mul(b->g, x, dim_of(b, k, ++i));
+        } else if (what == 1 && i == axis) {
+            d[n++] = tn_dim_floordiv(b->g, x, num(b, 2));
+            d[n++] = num(b, 2);
+        } else if (what == 2 && i == axis) {
+            continue; /* its size has to be 1 */
+        } else if (what == 3 && i == axis) {
+            d[n++] = num(b, 1);
+            d[n++] = x;
+        } else if (what == 4 && i == axis) {
+            const tn_dim s = tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]);
+            d[n++] = s;
+            d[n++] = tn_dim_floordiv(b->g, x, tn_dim_max(b->g, s, num(b, 1)));
+        } else {
+            d[n++] = x;
+        }
+    }
+    if (what == 5) {
+        d[0] =
+            below(b, 2) ? tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]) : num(b, 1 + (int64_t)below(b, 4));
+        d[1] =
+            tn_dim_floordiv(b->g, tn_type_numel(b->g, tn_val_type(b->g, b->v[k])), tn_dim_max(b->g, d[0], num(b, 1)));
+        n = 2;
+    }
+    const tn_attrs_shape a = {.dims = {d, (uint32_t)n}};
+    if (n <= TN_MAX_RANK) emit(b, TN_OP_RESHAPE, &a, 1, &b->v[k], b->exact[k]);
+}
+
+static void broadcast(builder *b, size_t k) {
+    tn_dim d[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k), more = rank < 4 ? below(b, 2) : 0;
+    for (size_t i = 0; i < rank + more; i++) {
+        const bool free = i < more || tn_dim_equal_const(b->g, dim_of(b, k, i - more), 1) || below(b, 4) == 0;
+        d[i] = !free         ? dim_of(b, k, i - more)
+               : below(b, 2) ? tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)])
+                             : num(b, 1 + (int64_t)below(b, 4));
+    }
+    const tn_attrs_shape a = {.dims = {d, (uint32_t)(rank + more)}};
+    emit(b, TN_OP_BROADCAST, &a, 1, &b->v[k], b->exact[k]);
+}
+
+static void slice(builder *b, size_t k) {
+    tn_dim start[TN_MAX_RANK], size[TN_MAX_RANK];
+    int64_t steps[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k), axis = below(b, rank);
+    for (size_t i = 0; i < rank; i++) start[i] = num(b, 0), size[i] = dim_of(b, k, i), steps[i] = 1;
+    const tn_dim d = size[axis], one = num(b, 1);
+    switch (below(b, 5)) {
+    case 0:
+        start[axis] = num(b, (int64_t)below(b, 3));
+        size[axis] = tn_dim_sub(b->g, d, start[axis]);
+        break;
+    case 1: size[axis] = num(b, (int64_t)below(b, 5)); break;
+    case 2:
+        steps[axis] = -1;
+        start[axis] = tn_dim_sub(b->g, d, one);
+        break;
+    case 3:
+        steps[axis] = 2;
+        size[axis] = tn_dim_ceildiv(b->g, d, num(b, 2));
+        break;
+    default: size[axis] = tn_dim_min(b->g, d, tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]));
+    }
+    const tn_attrs_slice a = {{start, (uint32_t)rank}, {size, (uint32_t)rank}, {steps, (uint32_t)rank}};
+    emit(b, TN_OP_SLICE, &a, 1, &b->v[k], b->exact[k]);
+}
+
+static void pad(builder *b, size_t k) {
+    static const char *const modes[] = {"constant", "constant", "reflect", "edge", "wrap"};
+    tn_dim before[TN_MAX_RANK], after[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k), axis = below(b, rank);
+    for (size_t i = 0; i < rank; i++) before[i] = after[i] = num(b, 0);
+    before[axis] = num(b, (int64_t)below(b, 3));
+    after[axis] =
+        below(b, 4) ? num(b, (int64_t)below(b, 4) - 1) : tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]);
+    const tn_attrs_pad a = {{before, (uint32_t)rank}, {after, (uint32_t)rank}, modes[below(b, 5)], 1};
+    emit(b, TN_OP_PAD, &a, 1, &b->v[k], b->exact[k]);
+}
+
+static void concat(builder *b, size_t k) {
+    tn_val in[3] = {b->v[k], b->v[other(b, k)], b->v[other(b, k)]};
+    const tn_attrs_axis a = {.axis = (int64_t)below(b, rank_of(b, k))};
+    emit(b, TN_OP_CONCAT, &a, 2 + below(b, 2), in, false);
+}
+
+static void split(builder *b, size_t k) {
+    const size_t axis = below(b, rank_of(b, k));
+    const tn_dim d = dim_of(b, k, axis),
+                 first = below(b, 2) ? num(b, 1 + (int64_t)below(b, 2)) : tn_dim_floordiv(b->g, d, num(b, 2));
+    const tn_dim sizes[2] = {first, tn_dim_sub(b->g, d, first)};
+    const tn_attrs_split a = {(int64_t)axis, {sizes, 2}};
+    emit(b, TN_OP_SPLIT, &a, 1, &b->v[k], b->exact[k]);
+}
+
+static void reduce(builder *b, size_t k) {
+    static const tn_op ops[] = {TN_OP_REDUCE_SUM, TN_OP_REDUCE_MAX, TN_OP_REDUCE_MIN, TN_OP_REDUCE_MEAN,
+                                TN_OP_REDUCE_PROD};
+    const tn_op op = ops[below(b, 5)];
+    int64_t axes[TN_MAX_RANK];
+    tn_attrs_reduce a = {.axes = {axes, 0}, .keepdims = below(b, 2) != 0};
+    for (size_t i = 0; i < rank_of(b, k); i++)
+        if (below(b, 2)) axes[a.axes.n++] = (int64_t)i;
+    emit(b, op, &a, 1, &b->v[k], b->exact[k] && (op == TN_OP_REDUCE_MAX || op == TN_OP_REDUCE_MIN));
+}
+
+static void along_axis(builder *b, size_t k) {
+    const int64_t axis = (int64_t)below(b, rank_of(b, k));
+    const tn_attrs_axis a = {.axis = axis};
+    const tn_attrs_norm norm = {.axis = axis, .eps = 1e-3};
+    const tn_attrs_cumsum sum = {.axis = axis, .exclusive = below(b, 2), .reverse = below(b, 2)};
+    const tn_attrs_arg arg = {.axis = axis, .keepdims = below(b, 2), .last = below(b, 2)};
+    switch (below(b, 6)) {
+    case 0: emit(b, TN_OP_SOFTMAX, &a, 1, &b->v[k], false); break;
+    case 1: emit(b, TN_OP_LOG_SOFTMAX, &a, 1, &b->v[k], false); break;
+    case 2: emit(b, TN_OP_LAYER_NORM, &norm, 1, &b->v[k], false); break;
+    case 3: emit(b, TN_OP_RMS_NORM, &norm, 1, &b->v[k], false); break;
+    case 4: emit(b, TN_OP_CUMSUM, &sum, 1, &b->v[k], false); break;
+    default:
+        if (b->exact[k]) emit(b, TN_OP_ARG_MAX, &arg, 1, &b->v[k], true);
+    }
+}
+
+static void matmul(builder *b, size_t k) {
+    const tn_attrs_matmul a = {.trans_a = below(b, 4) == 0, .trans_b = below(b, 2)};
+    const size_t rank = rank_of(b, k);
+    int64_t dims[2] = {0, 1 + (int64_t)below(b, 6)};
+    tn_val in[2] = {b->v[k], b->v[other(b, k)]};
+    if (rank && !a.trans_a && tn_dim_is_const(b->g, dim_of(b, k, rank - 1), &dims[0]) && below(b, 2)) {
+        const tn_attrs_matmul plain = {0};
+        in[1] = weights(b, tn_val_dtype(b->g, b->v[k]), 2, dims);
+        emit(b, TN_OP_MATMUL, &plain, 2, in, false);
+    } else {
+        emit(b, TN_OP_MATMUL, &a, 2, in, false);
+    }
+}
+
+static void window(builder *b, size_t k) {
+    int64_t kernel[3], strides[3], pads[6], dilations[3], channels;
+    const size_t rank = rank_of(b, k), n = rank - 2;
+    if (rank < 3 || rank > 4) return;
+    for (size_t i = 0; i < n; i++) {
+        kernel[i] = 1 + (int64_t)below(b, 3);
+        strides[i] = 1 + (int64_t)below(b, 2);
+        dilations[i] = 1 + (below(b, 4) == 0);
+        pads[i] = pads[n + i] = (int64_t)below(b, (size_t)kernel[i]);
+    }
+    const tn_ints s = {strides, (uint32_t)n}, p = {pads, 2 * (uint32_t)n}, l = {dilations, (uint32_t)n};
+    const size_t what = below(b, 3);
+    if (what < 2) {
+        const tn_attrs_pool a = {.kernel = {kernel, (uint32_t)n},
+                                 .strides = s,
+                                 .pads = p,
+                                 .ceil_mode = below(b, 3) == 0,
+                                 .count_pad = below(b, 2)};
+        emit(b, what ? TN_OP_MAX_POOL : TN_OP_AVG_POOL, &a, 1, &b->v[k], what && b->exact[k]);
+    } else if (tn_dim_is_const(b->g, dim_of(b, k, 1), &channels) && channels > 0 && channels < 9) {
+        const bool depthwise = below(b, 3) == 0;
+        const int64_t dims[4] = {depthwise ? channels : 1 + (int64_t)below(b, 5), depthwise ? 1 : channels, kernel[0],
+                                 kernel[n - 1]};
+        const tn_attrs_conv a = {.strides = s, .pads = p, .dilations = l, .groups = depthwise ? channels : 1};
+        const tn_val in[2] = {b->v[k], weights(b, tn_val_dtype(b->g, b->v[k]), rank, dims)};
+        emit(b, TN_OP_CONV, &a, 2, in, false);
+    }
+}
+
+/* Rows 0 and -1, which are there in every table that has a row. */
+static void gather(builder *b, size_t k) {
+    const int64_t ends[2] = {0, -1}, n = 1 + (int64_t)below(b, 2);
+    const tn_attrs_axis a = {.axis = (int64_t)below(b, rank_of(b, k))};
+    const tn_val in[2] = {
+        b->v[k], tn_const(b->g, tn_type_const(b->g, TN_I64, 1, &n), tn_blob_copy(b->g, ends, (size_t)n * 8), NULL)};
+    emit(b, TN_OP_GATHER, &a, 2, in, b->exact[k]);
+}
+
+static void resize(builder *b, size_t k) {
+    static const char *const modes[] = {"nearest", "linear"};
+    tn_dim sizes[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k), axis = below(b, rank);
+    for (size_t i = 0; i < rank; i++)
+        sizes[i] = i == axis ? tn_dim_mul(b->g, dim_of(b, k, i), num(b, 2)) : dim_of(b, k, i);
+    const tn_attrs_resize a = {
+        .sizes = {sizes, (uint32_t)rank}, .mode = modes[below(b, 2)], .coords = "asymmetric", .nearest = "floor"};
+    emit(b, TN_OP_RESIZE, &a, 1, &b->v[k], false);
+}
+
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
+
+static tn_dim input_size(builder *b) {
+    static const int64_t sizes[] = {1, 1, 2, 3, 4, 8};
+    const tn_dim s = tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]);
+    switch (below(b, 8)) {
+    case 0:
+    case 1:
+    case 2: return num(b, sizes[below(b, 6)]);
+    case 3: return below(b, 2) ? tn_dim_mul(b->g, s, num(b, 2)) : tn_dim_add(b->g, s, num(b, 1));
+    default: return s;
+    }
+}
+
+static void inputs(builder *b) {
+    static const char *const names[] = {"x", "y", "z"};
+    const tn_dtype t = below(b, 6) ? TN_F32 : TN_I32;
+    for (size_t k = 0, n = 2 + below(b, 2); k < n; k++) {
+        tn_dim d[4];
+        const size_t rank = 1 + below(b, 4);
+        for (size_t i = 0; i < rank; i++) d[i] = input_size(b);
+        b->exact[b->n] = true;
+        b->v[b->n++] = tn_graph_add_input(b->g, names[k], tn_type_make(b->g, below(b, 5) ? t : TN_F32, rank, d));
+    }
+}
+
+tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
+    static void (*const makers[])(builder *, size_t) = {
+        unary,  binary, binary, binary, choose,     transpose,  reshape, reshape, broadcast, slice,  slice,  pad,
+        concat, split,  reduce, reduce, along_axis, along_axis, matmul,  matmul,  window,    window, gather, resize};
+    builder b = {.g = tn_graph_new(env), .seed = seed};
+    if (!b.g) return NULL;
+    for (int k = 0; k < SHAPES_SYMBOLS; k++) tn_dim_set_range(b.g, tn_dim_sym(b.g, shapes_symbols[k]), 0, INT64_MAX);
+    inputs(&b);
+    const size_t n_inputs = b.n, want = n_inputs + 2 + below(&b, 7);
+    for (int tries = 0; tries < 60 && b.n < want; tries++) {
+        const size_t k = any(&b);
+        if (rank_of(&b, k)) makers[below(&b, sizeof makers / sizeof *makers)](&b, k);
+    }
+    const tn_val outs[2] = {b.v[b.n - 1], b.v[n_inputs + below(&b, b.n - n_inputs)]};
+    const char *const names[2] = {"a", "b"};
+    if (n_values) *n_values = (int)(b.n - n_inputs);
+    if (output == SHAPES_ALL)
+        tn_graph_set_outputs(b.g, b.n > n_inputs + 1 ? 2 : 1, outs, names);
+    else
+        tn_graph_set_outputs(b.g, 1, &b.v[n_inputs + (size_t)output], names);
+    tn_pass_ctx *ctx = tn_pass_ctx_new(env, NULL);
+    if (ctx) tn_run_passes(b.g, "dce", ctx);
+    tn_pass_ctx_free(ctx);
+    return b.g;
+}

@@ -1,0 +1,296 @@
+/* shapes_run.c: see shapes.h. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/eval/eval.h"
+#include "runtime/plan.h"
+#include "tenon/compiler.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/shapes.h"
+
+enum { MAX_IO = 8, MAX_ELEMENTS = 20000 };
+
+static char message[300]; /* of the last error */
+
+static void on_diag(void *user, const tn_diag *d) {
+    (void)user;
+    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s", d->message);
+}
+
+static const tn_env env = {.diag = on_diag};
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static void
+fault(shapes_result *r, const int64_t *at, const char *fmt, ...) {
+    if (r->fault.what[0]) return;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(r->fault.what, sizeof r->fault.what, fmt, args);
+    va_end(args);
+    for (int k = 0; k < SHAPES_SYMBOLS; k++) r->fault.at[k] = at ? at[k] : -1;
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+/* Drops what is stated of results: they are inferred from the operands. */
+char *shapes_text(tn_graph *g) {
+    char *p = NULL, *out = NULL;
+    size_t n = 0, size = 0;
+    if (tn_print(g, NULL, &p, &n) != TN_OK) return NULL;
+    FILE *f = open_memstream(&out, &size);
+    for (char *line = p, *next; f && *line; line = next) {
+        next = strchr(line, '\n');
+        next = next ? next + 1 : line + strlen(line);
+        const char *stop = next, *at;
+        if (!strncmp(line, "func", 4) && (at = strstr(line, " -> ")) && at < next)
+            fprintf(f, "%.*s {\n", (int)(at - line), line);
+        else {
+            if (!memmem(line, (size_t)(next - line), " = const ", 9) &&
+                (at = memmem(line, (size_t)(next - line), " : ", 3)))
+                stop = at;
+            fprintf(f, "%.*s%s", (int)(stop - line), line, stop < next ? "\n" : "");
+        }
+    }
+    if (f) fclose(f);
+    tn_free(tn_graph_env(g), p, n + 1);
+    return out;
+}
+
+/* The text with numbers in place of symbols. */
+static char *bound_text(const char *text, const int64_t *at) {
+    char *out = NULL;
+    size_t size;
+    FILE *f = open_memstream(&out, &size);
+    for (const char *p = text; f && *p;) {
+        int k = 0;
+        if (!strncmp(p, "symbol ", 7)) {
+            p = strchr(p, '\n') ? strchr(p, '\n') + 1 : p + strlen(p);
+            continue;
+        }
+        while (k < SHAPES_SYMBOLS && strncmp(p, shapes_symbols[k], 2)) k++;
+        if (k < SHAPES_SYMBOLS)
+            fprintf(f, "%lld", (long long)at[k]), p += 2;
+        else
+            fputc(*p++, f);
+    }
+    if (f) fclose(f);
+    return out;
+}
+
+/* ---- data -------------------------------------------------------------------------------------------------------- */
+
+typedef struct io {
+    tn_tensor in[MAX_IO], want[MAX_IO], got[MAX_IO];
+    size_t n_in, n_out;
+} io;
+
+static void release(io *x) {
+    for (size_t k = 0; k < MAX_IO; k++) {
+        tn_tensor_free(&env, &x->in[k]);
+        tn_tensor_free(&env, &x->want[k]);
+        tn_tensor_free(&env, &x->got[k]);
+    }
+}
+
+static bool static_dims(const tn_graph *g, tn_val v, int64_t *dims) {
+    for (size_t i = 0; i < tn_val_rank(g, v); i++)
+        if (!tn_dim_is_const(g, tn_val_dim(g, v, i), &dims[i])) return false;
+    return true;
+}
+
+/* Numbers whose sums and products have few digits. */
+static bool make_inputs(const tn_graph *g, io *x, uint64_t seed) {
+    x->n_in = tn_graph_input_count(g);
+    x->n_out = tn_graph_output_count(g);
+    for (size_t k = 0; k < x->n_in; k++) {
+        int64_t dims[TN_MAX_RANK];
+        const tn_val v = tn_graph_input(g, k);
+        if (!static_dims(g, v, dims) ||
+            tn_tensor_new(&env, tn_val_dtype(g, v), tn_val_rank(g, v), dims, &x->in[k]) != TN_OK)
+            return false;
+        const double unit = tn_dtype_is_float(x->in[k].dtype) ? 0.5 : 1;
+        for (int64_t i = 0; i < tn_tensor_numel(&x->in[k]); i++)
+            tn_store_num(x->in[k].dtype, x->in[k].data, (uint64_t)i, unit * ((double)fuzz_below(&seed, 9) - 4));
+    }
+    return true;
+}
+
+static bool is_small(const tn_graph *g) {
+    for (uint32_t k = 1; k < tn_graph_val_limit(g); k++) {
+        int64_t dims[TN_MAX_RANK], n = 1;
+        const tn_val v = {k};
+        if (!tn_val_type(g, v).i || !static_dims(g, v, dims)) continue;
+        for (size_t i = 0; i < tn_val_rank(g, v); i++) n = dims[i] > MAX_ELEMENTS ? MAX_ELEMENTS + 1 : n * dims[i];
+        if (n > MAX_ELEMENTS) return false;
+    }
+    return true;
+}
+
+static bool same(const tn_tensor *got, const tn_tensor *want, char *why, size_t size) {
+    for (int64_t i = 0; i < tn_tensor_numel(want); i++) {
+        const double a = tn_load_num(got->dtype, got->data, (uint64_t)i),
+                     b = tn_load_num(want->dtype, want->data, (uint64_t)i);
+        const bool ok = isnan(b) ? isnan(a) : a == b || fabs(a - b) <= 1e-3 * (1 + fabs(b));
+        if (ok) continue;
+        snprintf(why, size, "element %lld is %g and should be %g", (long long)i, a, b);
+        return false;
+    }
+    return true;
+}
+
+/* ---- one shape --------------------------------------------------------------------------------------------------- */
+
+typedef struct device {
+    const char *name;
+    tn_context *c;
+} device;
+
+/* Runs at x->in's shapes.  False where it is refused; results are in x->got. */
+static bool run_on(const device *d, io *x, const tn_plan *p) {
+    const void *in[MAX_IO];
+    void *out[MAX_IO];
+    for (size_t k = 0; k < x->n_in; k++) {
+        in[k] = x->in[k].data;
+        if (tn_context_set_shape(d->c, k, x->in[k].rank, x->in[k].dims) != TN_OK) return false;
+    }
+    for (size_t k = 0; k < x->n_out; k++) {
+        int64_t dims[TN_MAX_RANK];
+        uint32_t rank;
+        tn_tensor_free(&env, &x->got[k]);
+        if (tn_context_output_shape(d->c, k, &rank, dims) != TN_OK) return false;
+        if (tn_tensor_new(&env, tn_plan_output(p, k)->dtype, rank, dims, &x->got[k]) != TN_OK) return false;
+        memset(x->got[k].data, 0x5a, x->got[k].bytes);
+        out[k] = x->got[k].data;
+    }
+    return tn_context_run(d->c, in, out) == TN_OK;
+}
+
+static void judge(shapes_result *r, const device *d, io *x, const tn_plan *p, const int64_t *at) {
+    char why[120];
+    *message = 0;
+    if (!run_on(d, x, p)) {
+        fault(r, at, "%s refuses a legal shape: %s", d->name, message);
+        return;
+    }
+    for (size_t k = 0; k < x->n_out; k++) {
+        const tn_tensor *got = &x->got[k], *want = &x->want[k];
+        if (got->dtype != want->dtype || got->rank != want->rank ||
+            memcmp(got->dims, want->dims, got->rank * sizeof *got->dims))
+            fault(r, at, "%s gives output %zu another shape", d->name, k);
+        else if (!same(got, want, why, sizeof why))
+            fault(r, at, "%s is wrong: output %zu: %s", d->name, k, why);
+    }
+}
+
+/* The inputs' shapes at which the text is illegal, from its header, which is legal. */
+static tn_graph *header_only(const char *text) {
+    const size_t header = strcspn(text, "{");
+    char *copy = NULL;
+    tn_status st;
+    if (asprintf(&copy, "%.*s{\n  return\n}\n", (int)header, text) < 0) return NULL;
+    tn_graph *g = tn_parse(&env, "header", copy, strlen(copy), NULL, 0, true, &st);
+    free(copy);
+    return g;
+}
+
+static void run_illegal(shapes_result *r, const char *text, const device *d, size_t n, const tn_plan *p,
+                        const int64_t *at, uint64_t seed) {
+    char rule[200];
+    io x = {.n_in = 0};
+    snprintf(rule, sizeof rule, "%s", message);
+    tn_graph *g = header_only(text);
+    if (g && make_inputs(g, &x, seed)) {
+        x.n_out = tn_plan_output_count(p);
+        for (size_t k = 0; k < n; k++)
+            if (run_on(&d[k], &x, p)) fault(r, at, "%s runs an illegal shape: %s", d[k].name, rule);
+        r->illegal++;
+    } else {
+        r->skipped++;
+    }
+    release(&x);
+    tn_graph_free(g);
+}
+
+static void run_at(shapes_result *r, const char *symbolic, const device *d, size_t n, const tn_plan *p,
+                   const int64_t *at, uint64_t seed) {
+    tn_status st;
+    char *text = bound_text(symbolic, at);
+    *message = 0;
+    tn_graph *g = text ? tn_parse(&env, "bound", text, strlen(text), NULL, 0, true, &st) : NULL;
+    io x = {.n_in = 0};
+    if (!g) {
+        if (text) run_illegal(r, text, d, n, p, at, seed);
+    } else if (!is_small(g) || !make_inputs(g, &x, seed) ||
+               tn_eval_graph(&env, g, x.in, x.n_in, x.want, x.n_out, NULL) != TN_OK) {
+        r->skipped++; /* too large, or an index beyond a table */
+    } else {
+        r->legal++;
+        for (size_t k = 0; k < n; k++) judge(r, &d[k], &x, p, at);
+    }
+    release(&x);
+    tn_graph_free(g);
+    free(text);
+}
+
+/* ---- one graph --------------------------------------------------------------------------------------------------- */
+
+static void draw(int64_t *at, int round, uint64_t *seed) {
+    static const int64_t sizes[] = {0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 9, 16, 17}, first[] = {4, 1, 0, 2};
+    for (int k = 0; k < SHAPES_SYMBOLS; k++)
+        at[k] = round < 4 ? first[round] : sizes[fuzz_below(seed, sizeof sizes / sizeof *sizes)];
+    const size_t what = fuzz_below(seed, 4), i = fuzz_below(seed, SHAPES_SYMBOLS), j = fuzz_below(seed, SHAPES_SYMBOLS);
+    if (round >= 4 && what < 2) at[i] = at[j];
+    if (round >= 4 && what == 2) at[i] = 1;
+}
+
+static tn_plan *compile(shapes_result *r, const char *text, void **data, size_t *size) {
+    static const char *const targets[] = {"sm_90a"};
+    const tn_compile_options opts = {.targets = targets,
+                                     .n_targets = 1,
+                                     .no_gpu = true,
+                                     .sources_only = true,
+                                     .tune_seconds = -1,
+                                     .threads = 1,
+                                     .cache_dir = ""};
+    tn_status st;
+    tn_plan *p = NULL;
+    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    if (!g) {
+        fault(r, NULL, "the text does not parse: %s", message);
+    } else if (tn_compile_memory(g, &opts, data, size) != TN_OK) {
+        fault(r, NULL, "does not compile: %s", message);
+    } else if (!(p = tn_plan_load_memory(&env, *data, *size, &st))) {
+        fault(r, NULL, "the plan does not load: %s", message);
+    }
+    tn_graph_free(g);
+    return p;
+}
+
+void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
+    static const tn_device kinds[] = {TN_CPU, TN_EMU};
+    void *data = NULL;
+    size_t size = 0;
+    device d[] = {{"cpu", NULL}, {"emu", NULL}};
+    tn_plan *p = compile(r, text, &data, &size);
+    tn_status st;
+    for (int k = 0; p && k < 2; k++) {
+        const tn_context_options opts = {.device = kinds[k]};
+        d[k].c = tn_context_new(p, &opts, &st);
+        if (!d[k].c) fault(r, NULL, "no context on %s: %s", d[k].name, message);
+    }
+    r->compiled = p != NULL;
+    if (p && tn_plan_manifest(p)->n_archs) r->kernels = (int)tn_plan_manifest(p)->archs[0]->n_steps;
+    for (int round = 0; d[0].c && d[1].c && round < SHAPES_BINDINGS && !r->fault.what[0]; round++) {
+        int64_t at[SHAPES_SYMBOLS];
+        draw(at, round, &seed);
+        run_at(r, text, d, 2, p, at, seed + (uint64_t)round);
+    }
+    for (int k = 0; k < 2; k++) tn_context_free(d[k].c);
+    tn_plan_free(p);
+    if (data) tn_free(&env, data, size);
+}
