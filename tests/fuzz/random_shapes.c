@@ -35,14 +35,18 @@ typedef struct job {
     uint64_t seed;
 } job;
 
-/* A fault without its numbers and names. */
+/* A fault without its numbers, names and types. */
 static void kind_of(const char *what, char *out, size_t size) {
+    static const char letters[] = "#0123456789[],-";
     size_t n = 0;
-    for (; *what && n + 1 < size; what++) {
-        const bool digit = *what >= '0' && *what <= '9';
-        if (digit && n && out[n - 1] == '#') continue;
-        if (*what == '(' || (!strncmp(what, "element", 7) && n)) break;
-        out[n++] = *what == 'S' && what[1] >= 'A' && what[1] <= 'C' ? '#' : digit ? '#' : *what;
+    while (*what && *what != '(' && n + 2 < size) {
+        size_t k = strspn(what, letters + 1);
+        if (*what == 'f' || *what == 'i') k = strspn(what + 1, letters + 1) ? 1 + strspn(what + 1, letters + 1) : 0;
+        if (*what == 'S' && what[1] >= 'A' && what[1] <= 'C') k = 2;
+        if (*what == ',' || *what == '-' || *what == ']') k = 0;
+        if (k && (!n || out[n - 1] != '#')) out[n++] = '#';
+        what += k;
+        if (!k) out[n++] = *what++;
     }
     out[n] = 0;
 }

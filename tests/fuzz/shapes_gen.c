@@ -27,6 +27,19 @@ static tn_dim num(builder *b, int64_t v) {
     return tn_dim_const(b->g, v);
 }
 
+/* A symbol that is a size of some input, which tells it; 3 where there is none. */
+static tn_dim symbol(builder *b) {
+    tn_dim found = num(b, 3);
+    size_t n = 0;
+    for (size_t k = 0; k < tn_graph_input_count(b->g); k++) {
+        const tn_val v = tn_graph_input(b->g, k);
+        for (size_t i = 0; i < tn_val_rank(b->g, v); i++)
+            if (tn_dim_kind_of(b->g, tn_val_dim(b->g, v, i)) == TN_DIM_SYM && below(b, ++n) == 0)
+                found = tn_val_dim(b->g, v, i);
+    }
+    return found;
+}
+
 /* Mostly a late value. */
 static size_t any(builder *b) {
     return below(b, 3) ? b->n - 1 - below(b, b->n < 4 ? b->n : 4) : below(b, b->n);
@@ -62,17 +75,29 @@ static tn_dim dim_of(const builder *b, size_t k, size_t axis) {
     return tn_val_dim(b->g, b->v[k], axis);
 }
 
-/* A constant of small numbers with few digits. */
-static tn_val weights(builder *b, tn_dtype t, size_t rank, const int64_t *dims) {
+/* One of -4 to 4 quarters an element: as numbers, or, since the text keeps large constants elsewhere, as a function of
+ * the position. */
+static tn_val weights(builder *b, size_t rank, const int64_t *dims) {
     int64_t n = 1;
+    float data[TN_PRINT_INLINE];
     for (size_t k = 0; k < rank; k++) n *= dims[k];
-    if (n > 4096) return (tn_val){0};
-    void *data = calloc((size_t)n + 1, 8);
-    for (int64_t k = 0; data && k < n; k++)
-        tn_store_num(t, data, (uint64_t)k, ((double)below(b, 9) - 4) / (tn_dtype_is_float(t) ? 4 : 1));
-    const tn_blob blob = tn_blob_copy(b->g, data, tn_dtype_bytes(t, (uint64_t)n));
-    free(data);
-    return tn_const(b->g, tn_type_const(b->g, t, rank, dims), blob, NULL);
+    if (n <= TN_PRINT_INLINE) {
+        for (int64_t k = 0; k < n; k++) data[k] = ((float)below(b, 9) - 4) / 4;
+        return tn_const(b->g, tn_type_const(b->g, TN_F32, rank, dims),
+                        tn_blob_copy(b->g, data, (size_t)n * sizeof *data), NULL);
+    }
+    tn_dim d[4];
+    for (size_t k = 0; k < rank; k++) d[k] = num(b, dims[k]);
+    tn_val at = tn_const_num(b->g, TN_F32, (double)below(b, 5));
+    for (size_t k = 0; k < rank; k++) {
+        const tn_attrs_iota a = {.dtype = TN_F32, .dims = {d, (uint32_t)rank}, .axis = (int64_t)k};
+        const tn_val i = tn_emit1(b->g, TN_OP_IOTA, &a, 0, NULL);
+        at = tn_binary(b->g, TN_OP_ADD, at,
+                       tn_binary(b->g, TN_OP_MUL, i, tn_const_num(b->g, TN_F32, 2 * (double)k + 1)));
+    }
+    at = tn_binary(b->g, TN_OP_FMOD, at, tn_const_num(b->g, TN_F32, 9));
+    at = tn_binary(b->g, TN_OP_SUB, at, tn_const_num(b->g, TN_F32, 4));
+    return tn_binary(b->g, TN_OP_MUL, at, tn_const_num(b->g, TN_F32, 0.25));
 }
 
 /* ---- ops --------------------------------------------------------------------------------------------------------- */
@@ -136,7 +161,7 @@ static void reshape(builder *b, size_t k) {
             d[n++] = num(b, 1);
             d[n++] = x;
         } else if (what == 4 && i == axis) {
-            const tn_dim s = tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]);
+            const tn_dim s = symbol(b);
             d[n++] = s;
             d[n++] = tn_dim_floordiv(b->g, x, tn_dim_max(b->g, s, num(b, 1)));
         } else {
@@ -144,8 +169,7 @@ static void reshape(builder *b, size_t k) {
         }
     }
     if (what == 5) {
-        d[0] =
-            below(b, 2) ? tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]) : num(b, 1 + (int64_t)below(b, 4));
+        d[0] = below(b, 2) ? symbol(b) : num(b, 1 + (int64_t)below(b, 4));
         d[1] =
             tn_dim_floordiv(b->g, tn_type_numel(b->g, tn_val_type(b->g, b->v[k])), tn_dim_max(b->g, d[0], num(b, 1)));
         n = 2;
@@ -159,9 +183,7 @@ static void broadcast(builder *b, size_t k) {
     const size_t rank = rank_of(b, k), more = rank < 4 ? below(b, 2) : 0;
     for (size_t i = 0; i < rank + more; i++) {
         const bool free = i < more || tn_dim_equal_const(b->g, dim_of(b, k, i - more), 1) || below(b, 4) == 0;
-        d[i] = !free         ? dim_of(b, k, i - more)
-               : below(b, 2) ? tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)])
-                             : num(b, 1 + (int64_t)below(b, 4));
+        d[i] = !free ? dim_of(b, k, i - more) : below(b, 2) ? symbol(b) : num(b, 1 + (int64_t)below(b, 4));
     }
     const tn_attrs_shape a = {.dims = {d, (uint32_t)(rank + more)}};
     emit(b, TN_OP_BROADCAST, &a, 1, &b->v[k], b->exact[k]);
@@ -187,7 +209,7 @@ static void slice(builder *b, size_t k) {
         steps[axis] = 2;
         size[axis] = tn_dim_ceildiv(b->g, d, num(b, 2));
         break;
-    default: size[axis] = tn_dim_min(b->g, d, tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]));
+    default: size[axis] = tn_dim_min(b->g, d, symbol(b));
     }
     const tn_attrs_slice a = {{start, (uint32_t)rank}, {size, (uint32_t)rank}, {steps, (uint32_t)rank}};
     emit(b, TN_OP_SLICE, &a, 1, &b->v[k], b->exact[k]);
@@ -199,8 +221,7 @@ static void pad(builder *b, size_t k) {
     const size_t rank = rank_of(b, k), axis = below(b, rank);
     for (size_t i = 0; i < rank; i++) before[i] = after[i] = num(b, 0);
     before[axis] = num(b, (int64_t)below(b, 3));
-    after[axis] =
-        below(b, 4) ? num(b, (int64_t)below(b, 4) - 1) : tn_dim_sym(b->g, shapes_symbols[below(b, SHAPES_SYMBOLS)]);
+    after[axis] = below(b, 4) ? num(b, (int64_t)below(b, 4) - 1) : symbol(b);
     const tn_attrs_pad a = {{before, (uint32_t)rank}, {after, (uint32_t)rank}, modes[below(b, 5)], 1};
     emit(b, TN_OP_PAD, &a, 1, &b->v[k], b->exact[k]);
 }
@@ -253,9 +274,10 @@ static void matmul(builder *b, size_t k) {
     const size_t rank = rank_of(b, k);
     int64_t dims[2] = {0, 1 + (int64_t)below(b, 6)};
     tn_val in[2] = {b->v[k], b->v[other(b, k)]};
-    if (rank && !a.trans_a && tn_dim_is_const(b->g, dim_of(b, k, rank - 1), &dims[0]) && below(b, 2)) {
+    if (rank && !a.trans_a && tn_val_dtype(b->g, b->v[k]) == TN_F32 &&
+        tn_dim_is_const(b->g, dim_of(b, k, rank - 1), &dims[0]) && dims[0] > 0 && dims[0] < 50 && below(b, 2)) {
         const tn_attrs_matmul plain = {0};
-        in[1] = weights(b, tn_val_dtype(b->g, b->v[k]), 2, dims);
+        in[1] = weights(b, 2, dims);
         emit(b, TN_OP_MATMUL, &plain, 2, in, false);
     } else {
         emit(b, TN_OP_MATMUL, &a, 2, in, false);
@@ -265,7 +287,7 @@ static void matmul(builder *b, size_t k) {
 static void window(builder *b, size_t k) {
     int64_t kernel[3], strides[3], pads[6], dilations[3], channels;
     const size_t rank = rank_of(b, k), n = rank - 2;
-    if (rank < 3 || rank > 4) return;
+    if (rank < 3 || rank > 4 || tn_val_dtype(b->g, b->v[k]) != TN_F32) return;
     for (size_t i = 0; i < n; i++) {
         kernel[i] = 1 + (int64_t)below(b, 3);
         strides[i] = 1 + (int64_t)below(b, 2);
@@ -286,7 +308,7 @@ static void window(builder *b, size_t k) {
         const int64_t dims[4] = {depthwise ? channels : 1 + (int64_t)below(b, 5), depthwise ? 1 : channels, kernel[0],
                                  kernel[n - 1]};
         const tn_attrs_conv a = {.strides = s, .pads = p, .dilations = l, .groups = depthwise ? channels : 1};
-        const tn_val in[2] = {b->v[k], weights(b, tn_val_dtype(b->g, b->v[k]), rank, dims)};
+        const tn_val in[2] = {b->v[k], weights(b, rank, dims)};
         emit(b, TN_OP_CONV, &a, 2, in, false);
     }
 }
