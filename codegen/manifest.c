@@ -1,5 +1,6 @@
 /* manifest.c: see manifest.h. */
 #include "codegen/manifest.h"
+#include "passes/views.h"
 #include "runtime/plan_format.h"
 
 #include <string.h>
@@ -97,6 +98,7 @@ static const TnPlan__Dim__Kind dim_kinds[] = {
     [TN_DIM_MUL] = TN_PLAN__DIM__KIND__MUL,         [TN_DIM_FLOORDIV] = TN_PLAN__DIM__KIND__FLOORDIV,
     [TN_DIM_CEILDIV] = TN_PLAN__DIM__KIND__CEILDIV, [TN_DIM_MOD] = TN_PLAN__DIM__KIND__MOD,
     [TN_DIM_MIN] = TN_PLAN__DIM__KIND__MIN,         [TN_DIM_MAX] = TN_PLAN__DIM__KIND__MAX,
+    [TN_DIM_BCAST] = TN_PLAN__DIM__KIND__BCAST,
 };
 
 uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
@@ -150,14 +152,12 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
 static tn_dim span(const tn_manifest *mf, tn_val v) {
     tn_graph *g = mf->g;
     const tn_placement *p = &mf->mem->of[v.i];
-    tn_dim one = tn_dim_const(g, 1), elements = one, any = one;
-    for (uint32_t k = 0; k < p->rank; k++) {
-        tn_dim d = tn_val_dim(g, v, k);
-        tn_dim steps = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
-        elements = tn_dim_add(g, elements, tn_dim_mul(g, steps, p->strides[k]));
-        any = tn_dim_mul(g, any, tn_dim_min(g, d, one)); /* 0 if the value has no elements */
-    }
-    return tn_dim_mul(g, elements, any);
+    tn_type t = tn_val_type(g, v);
+    tn_dim one = tn_dim_const(g, 1), elements = one;
+    if (tn_is_dense(g, p->rank, tn_type_dims(g, t), p->strides)) return tn_type_numel(g, t);
+    for (uint32_t k = 0; k < p->rank; k++) /* an empty axis takes a step back: never beyond the block it is a view of */
+        elements = tn_dim_add(g, elements, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), p->strides[k]));
+    return tn_dim_max(g, elements, tn_dim_const(g, 0));
 }
 
 /* The same in bytes. */
@@ -253,6 +253,13 @@ TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
     return out;
 }
 
+static char **layers(tn_manifest *mf, tn_loc loc, size_t *n) {
+    *n = tn_loc_count(mf->g, loc);
+    char **out = tn_manifest_alloc(mf, (*n + 1) * sizeof *out);
+    for (size_t k = 0; out && k < *n; k++) out[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
+    return out;
+}
+
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel) {
     TnPlan__Step *out = tn_manifest_alloc(mf, sizeof *out);
     if (!out) return NULL;
@@ -261,10 +268,7 @@ TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel
     out->name = tn_manifest_str(mf, s->name);
     out->spec = tn_manifest_str(mf, s->text);
     out->anchor = tn_manifest_str(mf, s->anchor.i ? tn_op_text(tn_node_op(mf->g, s->anchor)) : "map");
-    out->n_layers = tn_loc_count(mf->g, loc);
-    out->layers = tn_manifest_alloc(mf, (out->n_layers + 1) * sizeof *out->layers);
-    for (size_t k = 0; out->layers && k < out->n_layers; k++)
-        out->layers[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
+    out->layers = layers(mf, loc, &out->n_layers);
     out->flops = s->flops;
     out->bytes = s->bytes;
     out->max_abs_error = out->max_rel_error = -1;
@@ -299,6 +303,28 @@ static void fill_consts(tn_manifest *mf, const uint64_t *offsets, TnPlan__Plan *
     }
 }
 
+static TnPlan__Condition *condition(tn_manifest *mf, const tn_condition *c) {
+    TnPlan__Condition *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__condition__init(out);
+    out->rel = (TnPlan__Condition__Rel)c->rel;
+    out->a = tn_manifest_dim(mf, c->a);
+    out->b = tn_manifest_dim(mf, c->b);
+    out->what = tn_manifest_str(mf, c->what);
+    out->layers = layers(mf, c->loc, &out->n_layers);
+    return out;
+}
+
+static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
+    size_t n = tn_condition_count(mf->g);
+    plan->n_conditions = n;
+    plan->conditions = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->conditions);
+    for (size_t k = 0; plan->conditions && k < n; k++) {
+        tn_condition c = tn_condition_at(mf->g, k);
+        plan->conditions[k] = condition(mf, &c);
+    }
+}
+
 tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
     size_t n_in = tn_graph_input_count(mf->g), n_out = tn_graph_output_count(mf->g);
     plan->inputs = tn_manifest_alloc(mf, (n_in + 1) * sizeof *plan->inputs);
@@ -310,6 +336,7 @@ tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnP
     for (size_t k = 0; plan->outputs && k < n_out; k++)
         plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
     fill_consts(mf, const_offsets, plan);
+    fill_conditions(mf, plan);
     plan->arena_size = tn_manifest_dim(mf, mf->mem->arena_size);
     plan->n_dims = mf->dims.n;
     plan->dims = mf->dims.p;

@@ -240,7 +240,8 @@ static void add_meta(tn_compilation *c) {
 }
 
 tn_status tn_plan_end(tn_compilation *c) {
-    tn_status s = add_weights(c);
+    tn_status s = tn_graph_collect_conditions(c->g); /* what fused kernels assume, too */
+    if (s == TN_OK) s = add_weights(c);
     if (s == TN_OK) s = add_ir(c);
     if (s != TN_OK) return s;
     add_meta(c);

@@ -84,9 +84,8 @@ static bool put_chain(writer *w, tn_dim d, tn_dim_kind k, const char *sign) {
 
 static void put_dim(writer *w, tn_dim d) {
     static const char *const names[] = {
-        [TN_DIM_ADD] = "+",           [TN_DIM_MUL] = "*",   [TN_DIM_FLOORDIV] = "floordiv",
-        [TN_DIM_CEILDIV] = "ceildiv", [TN_DIM_MOD] = "mod", [TN_DIM_MIN] = "min",
-        [TN_DIM_MAX] = "max"};
+        [TN_DIM_ADD] = "+",   [TN_DIM_MUL] = "*",   [TN_DIM_FLOORDIV] = "floordiv", [TN_DIM_CEILDIV] = "ceildiv",
+        [TN_DIM_MOD] = "mod", [TN_DIM_MIN] = "min", [TN_DIM_MAX] = "max",           [TN_DIM_BCAST] = "bcast"};
     int64_t v;
     const tn_dim_kind k = d.i ? tn_dim_kind_of(w->g, d) : TN_DIM_NONE;
     if (k == TN_DIM_NONE)

@@ -114,6 +114,10 @@ static void unlist(tn_graph *g, tn_dim sym) {
         }
 }
 
+static tn_dim map_one(const void *user, tn_dim d) {
+    return mapped(user, d);
+}
+
 static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
     rebinding m = {g, g->dims.n, g->types.n, NULL, NULL};
     m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
@@ -123,6 +127,7 @@ static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
     if (tn_graph_ok(g) && map_dims(&m, sym, with) && tn_graph_ok(g)) {
         map_types(&m);
         if (tn_graph_ok(g)) infer_region(&m, g->body);
+        if (tn_graph_ok(g)) tn_conditions_map(g, map_one, &m);
     }
     tn_free(g->env, m.dims, m.n_dims * sizeof *m.dims);
     tn_free(g->env, m.types, m.n_types * sizeof *m.types);

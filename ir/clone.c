@@ -57,6 +57,7 @@ static void own_body(tn_graph *to) {
         to->metas.p[i].key = tn_intern(to, to->metas.p[i].key);
         to->metas.p[i].value = tn_intern(to, to->metas.p[i].value);
     }
+    for (uint32_t i = 0; i < to->conds.n; i++) to->conds.p[i].what = tn_intern(to, to->conds.p[i].what);
 }
 
 tn_graph *tn_graph_clone(const tn_graph *from) {
@@ -64,8 +65,8 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
     bool ok = COPY(dims) && COPY(syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) && COPY(regions) &&
-              COPY(owned) && COPY(metas) && copy_table(to, &to->dim_table, &from->dim_table) &&
-              copy_table(to, &to->type_table, &from->type_table);
+              COPY(owned) && COPY(metas) && COPY(conds) && copy_table(to, &to->dim_table, &from->dim_table) &&
+              copy_table(to, &to->type_table, &from->type_table) && copy_table(to, &to->cond_table, &from->cond_table);
     if (ok) {
         own_dims_and_types(to);
         own_body(to);
@@ -74,6 +75,7 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
         to->body = from->body;
         to->cursor = from->cursor;
         to->fresh = from->fresh;
+        to->collected = from->collected;
         ok = COPY(blobs);
         for (uint32_t i = 1; ok && i < to->blobs.n; i++) tn_blob_retain(to->blobs.p[i]);
     }
@@ -138,6 +140,10 @@ uint64_t tn_graph_hash(tn_graph *g) {
     for (uint32_t k = 0; k < g->syms.n; k++) { /* ranges decide what may be assumed; their order does not matter */
         const tn_dim_rec *r = &g->dims.p[g->syms.p[k].i];
         h += mix(mix(mix(r->hash, (uint64_t)r->lo), (uint64_t)r->hi), (uint64_t)r->value);
+    }
+    for (uint32_t k = 0; k < g->conds.n; k++) {
+        const tn_condition *c = &g->conds.p[k];
+        h += mix(mix((uint64_t)c->rel, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
     }
     tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
     return h;

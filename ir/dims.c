@@ -1,9 +1,9 @@
 /* dims.c: storage of dims: interning, bounds, the structural order, symbols, and evaluation.
  *
- * Canonical form.  An atom is a symbol, a floordiv, ceildiv, mod, min or max (or a sum inside a product that would be
- * too large to expand).  A monomial is a left-nested MUL of atoms in order; a term is a monomial or MUL(monomial,
- * CONST); a sum is a left-nested ADD of terms in order with the constant last.  The order looks at structure and names
- * only, never at handles, so that equal expressions print alike in every graph. */
+ * Canonical form.  An atom is a symbol, a floordiv, ceildiv, mod, min, max or bcast (or a sum inside a product that
+ * would be too large to expand).  A monomial is a left-nested MUL of atoms in order; a term is a monomial or
+ * MUL(monomial, CONST); a sum is a left-nested ADD of terms in order with the constant last.  The order looks at
+ * structure and names only, never at handles, so that equal expressions print alike in every graph. */
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -95,6 +95,18 @@ static int64_t bound_ceil(int64_t a, int64_t b) {
     return infinite(a) ? a : tn_floor_div(a, b) + (a % b != 0);
 }
 
+/* Bounds of a / b by `divide`, where b >= 0; a division by 0 gives 0. */
+static void divided_bounds(const tn_dim_rec *a, const tn_dim_rec *b, int64_t (*divide)(int64_t, int64_t),
+                           tn_dim_rec *r) {
+    int64_t from = most(b->lo, 1), to = most(b->hi, 1);
+    if (b->lo < 0) return;
+    r->lo = least(divide(a->lo, from), divide(a->lo, to));
+    r->hi = most(divide(a->hi, from), divide(a->hi, to));
+    if (b->lo > 0) return;
+    r->lo = least(r->lo, 0);
+    r->hi = most(r->hi, 0);
+}
+
 void tn_dim_set_bounds(tn_graph *g, tn_dim d) {
     tn_dim_rec *r = &g->dims.p[d.i];
     const tn_dim_rec a = *dim_rec(g, r->lhs), b = *dim_rec(g, r->rhs);
@@ -114,21 +126,17 @@ void tn_dim_set_bounds(tn_graph *g, tn_dim d) {
         r->hi = most(most(p, q), most(s, t));
         break;
     }
-    case TN_DIM_FLOORDIV:
-        if (b.lo < 1) break;
-        r->lo = least(bound_div(a.lo, b.lo), bound_div(a.lo, b.hi));
-        r->hi = most(bound_div(a.hi, b.lo), bound_div(a.hi, b.hi));
-        break;
-    case TN_DIM_CEILDIV:
-        if (b.lo < 1) break;
-        r->lo = least(bound_ceil(a.lo, b.lo), bound_ceil(a.lo, b.hi));
-        r->hi = most(bound_ceil(a.hi, b.lo), bound_ceil(a.hi, b.hi));
-        break;
+    case TN_DIM_FLOORDIV: divided_bounds(&a, &b, bound_div, r); break;
+    case TN_DIM_CEILDIV: divided_bounds(&a, &b, bound_ceil, r); break;
     case TN_DIM_MOD:
-        if (b.lo < 1) break;
+        if (b.lo < 0) break;
         r->lo = 0;
-        r->hi = infinite(b.hi) ? b.hi : b.hi - 1;
+        r->hi = infinite(b.hi) ? b.hi : most(b.hi - 1, 0);
         if (a.lo >= 0) r->hi = least(r->hi, a.hi);
+        break;
+    case TN_DIM_BCAST:
+        r->lo = a.lo > 1 ? a.lo : b.lo > 1 ? b.lo : least(a.lo, b.lo);
+        r->hi = most(a.hi, b.hi);
         break;
     case TN_DIM_MIN:
         r->lo = least(a.lo, b.lo);
@@ -195,7 +203,7 @@ tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int6
                                   .rhs = rhs,
                                   .value = value,
                                   .name = name,
-                                  .lo = 1,
+                                  .lo = 0,
                                   .hi = INT64_MAX,
                                   .hash = hash,
                                   .depth = depth,
@@ -287,6 +295,7 @@ int64_t tn_dim_divisor(const tn_graph *g, tn_dim d) {
     case TN_DIM_ADD:
     case TN_DIM_MIN:
     case TN_DIM_MAX:
+    case TN_DIM_BCAST:
     case TN_DIM_MOD: return tn_gcd(tn_dim_divisor(g, r->lhs), tn_dim_divisor(g, r->rhs));
     case TN_DIM_MUL:
         if (!__builtin_mul_overflow(tn_dim_divisor(g, r->lhs), tn_dim_divisor(g, r->rhs), &product)) return product;
@@ -301,9 +310,11 @@ static bool apply(tn_dim_kind kind, int64_t a, int64_t b, int64_t *out) {
     case TN_DIM_MUL: return !__builtin_mul_overflow(a, b, out);
     case TN_DIM_MIN: *out = least(a, b); return true;
     case TN_DIM_MAX: *out = most(a, b); return true;
+    case TN_DIM_BCAST: *out = a == 1 ? b : a; return true;
     default: break;
     }
-    if (b == 0 || (a == INT64_MIN && b == -1)) return false;
+    if (b == 0) return *out = 0, true;
+    if (a == INT64_MIN && b == -1) return false;
     int64_t q = a / b, r = a % b;
     bool down = r != 0 && (r < 0) != (b < 0); /* truncation went up */
     if (kind == TN_DIM_FLOORDIV)

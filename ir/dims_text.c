@@ -1,4 +1,4 @@
-/* dims_text.c: dims as text: + - * // % with the usual precedence, min(a,b), max(a,b), ceildiv(a,b).
+/* dims_text.c: dims as text: + - * // % with the usual precedence, min(a,b), max(a,b), bcast(a,b), ceildiv(a,b).
  * A symbol whose name is not an identifier, or is one of these words, is quoted. */
 #include <string.h>
 
@@ -9,7 +9,11 @@ enum { MAX_PARENS = 64, SUM = 1, PRODUCT = 2, PRIMARY = 3 };
 static const struct {
     const char *text;
     tn_dim_kind kind;
-} functions[] = {{"min", TN_DIM_MIN}, {"max", TN_DIM_MAX}, {"ceildiv", TN_DIM_CEILDIV}, {"floordiv", TN_DIM_FLOORDIV}};
+} functions[] = {{"min", TN_DIM_MIN},
+                 {"max", TN_DIM_MAX},
+                 {"ceildiv", TN_DIM_CEILDIV},
+                 {"floordiv", TN_DIM_FLOORDIV},
+                 {"bcast", TN_DIM_BCAST}};
 
 static bool is_function(const char *s, size_t n, tn_dim_kind *kind) {
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
@@ -97,6 +101,7 @@ static void print(tn_out *o, const tn_graph *g, tn_dim d, int level) {
     case TN_DIM_CEILDIV: print_call(o, g, d, "ceildiv"); break;
     case TN_DIM_MIN: print_call(o, g, d, "min"); break;
     case TN_DIM_MAX: print_call(o, g, d, "max"); break;
+    case TN_DIM_BCAST: print_call(o, g, d, "bcast"); break;
     }
     if (own < level) tn_out_str(o, ")");
 }

@@ -1,8 +1,9 @@
-/* divide.c: floordiv, ceildiv, mod, min and max of dims, simplified by divisibility and bounds.
+/* divide.c: floordiv, ceildiv and mod of dims, simplified by divisibility and bounds.
  *
  * Division first takes out what divides exactly, so that (a*c + b) / c becomes a + b / c; then common factors, nested
- * divisions and bounds settle the rest.  ceildiv becomes a floordiv where the divisor is known to be positive. Division
- * by a constant 0 is kept as it stands; evaluating it fails. */
+ * divisions and bounds settle the rest.  ceildiv becomes a floordiv where the divisor is known to be positive.  A
+ * divisor that may be 0 is treated as if it were not: what is left of a division by 0 is 0, and no tensor has elements
+ * there. */
 #include <string.h>
 
 #include "ir/internal.h"
@@ -17,21 +18,11 @@ static tn_dim negate(tn_graph *g, tn_dim a) {
     return tn_dim_mul(g, a, tn_dim_const(g, -1));
 }
 
-static bool never_zero(const tn_graph *g, tn_dim d) {
+/* Of one sign, as far as it is not 0. */
+static bool has_sign(const tn_graph *g, tn_dim d) {
     int64_t lo = 0, hi = 0;
     tn_dim_bounds(g, d, &lo, &hi);
-    return lo > 0 || hi < 0;
-}
-
-/* Bounds of a - b, without making that expression. */
-static void difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi) {
-    tn_poly p = {0}, q = {0};
-    *lo = INT64_MIN;
-    *hi = INT64_MAX;
-    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, -1, NONE) && tn_poly_sort(g, &p))
-        tn_poly_bounds(g, &p, lo, hi);
-    tn_poly_free(g, &p);
-    tn_poly_free(g, &q);
+    return lo >= 0 || hi <= 0;
 }
 
 /* 0 <= a < b for every value of the symbols. */
@@ -39,7 +30,7 @@ static bool within(tn_graph *g, tn_dim a, tn_dim b) {
     int64_t lo = 0, hi = 0;
     tn_dim_bounds(g, a, &lo, &hi);
     if (lo < 0) return false;
-    difference(g, b, a, &lo, &hi);
+    tn_dim_difference(g, b, a, &lo, &hi);
     return lo > 0;
 }
 
@@ -209,7 +200,7 @@ static bool divide_even(tn_graph *g, tn_poly *p, const tn_poly *b, tn_poly *q) {
     return p->n == 0 && tn_graph_ok(g) && tn_poly_sort(g, q);
 }
 
-/* The factor that every term of p and b shares: constants, and atoms that are always positive. */
+/* The factor that every term of p and b shares: constants, and atoms that are never negative. */
 static tn_term shared_factor(tn_graph *g, const tn_poly *p, const tn_poly *b) {
     tn_dim atoms[16];
     tn_term first = tn_poly_terms(b)[0];
@@ -221,7 +212,7 @@ static tn_term shared_factor(tn_graph *g, const tn_poly *p, const tn_poly *b) {
     for (size_t j = 0; j < n && n <= 16; j++) {
         int64_t lo = 0, hi = 0;
         tn_dim_bounds(g, atoms[j], &lo, &hi);
-        tn_dim bigger = lo > 0 ? tn_mono_mul(g, mono, atoms[j]) : NONE, rest = NONE;
+        tn_dim bigger = lo >= 0 ? tn_mono_mul(g, mono, atoms[j]) : NONE, rest = NONE;
         bool in_all = bigger.i != 0;
         for (size_t k = 0; in_all && k < p->n + b->n; k++) {
             tn_term t = k < p->n ? tn_poly_terms(p)[k] : tn_poly_terms(b)[k - p->n];
@@ -241,13 +232,26 @@ static bool strip(tn_graph *g, tn_poly *p, tn_term factor) {
     return tn_poly_sort(g, p);
 }
 
+void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b) {
+    tn_poly p = {0}, q = {0};
+    if (tn_poly_of(g, *a, &p) && tn_poly_of(g, *b, &q) && p.n && q.n) {
+        tn_term f = shared_factor(g, &p, &q);
+        if (strip(g, &p, f) && strip(g, &q, f)) {
+            *a = tn_poly_build(g, &p);
+            *b = tn_poly_build(g, &q);
+        }
+    }
+    tn_poly_free(g, &p);
+    tn_poly_free(g, &q);
+}
+
 typedef struct division {
     tn_dim quotient; /* what divides exactly */
     tn_dim rest, by; /* still to be divided, both without the shared factor */
     tn_dim factor;   /* the shared factor */
 } division;
 
-/* a = quotient * b + factor * rest, b = factor * by.  b is never 0. */
+/* a = quotient * b + factor * rest, b = factor * by, where b is not 0. */
 static bool reduce_division(tn_graph *g, tn_dim a, tn_dim b, division *d) {
     tn_poly p = {0}, q = {0}, pb = {0}, even = {0};
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &pb);
@@ -280,12 +284,13 @@ tn_dim tn_dim_floordiv(tn_graph *g, tn_dim a, tn_dim b) {
     if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
     if (tn_dim_is_const(g, b, &c)) {
         if (c == 1) return a;
-        if (c == 0 || c == INT64_MIN) return atom(g, TN_DIM_FLOORDIV, a, b);
+        if (c == 0) return b;
+        if (c == INT64_MIN) return atom(g, TN_DIM_FLOORDIV, a, b);
         if (c < 0) return tn_dim_floordiv(g, negate(g, a), tn_dim_const(g, -c));
         if (tn_dim_is_const(g, a, &x)) return tn_dim_const(g, tn_floor_div(x, c));
         return floordiv_const(g, a, c);
     }
-    if (!never_zero(g, b)) return atom(g, TN_DIM_FLOORDIV, a, b);
+    if (!has_sign(g, b)) return atom(g, TN_DIM_FLOORDIV, a, b);
     if (!reduce_division(g, a, b, &d)) return NONE;
     if (tn_dim_equal_const(g, d.rest, 0) || within(g, d.rest, d.by)) return d.quotient;
     bool settled = tn_dim_is_const(g, d.by, NULL);
@@ -297,7 +302,7 @@ tn_dim tn_dim_ceildiv(tn_graph *g, tn_dim a, tn_dim b) {
     int64_t lo = 0, hi = 0;
     if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
     tn_dim_bounds(g, b, &lo, &hi);
-    if (lo > 0) return tn_dim_floordiv(g, tn_dim_sub(g, tn_dim_add(g, a, b), tn_dim_const(g, 1)), b);
+    if (lo >= 0) return tn_dim_floordiv(g, tn_dim_sub(g, tn_dim_add(g, a, b), tn_dim_const(g, 1)), b);
     if (hi < 0 && lo > INT64_MIN) return tn_dim_ceildiv(g, negate(g, a), negate(g, b));
     return atom(g, TN_DIM_CEILDIV, a, b);
 }
@@ -309,11 +314,12 @@ tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
     if (tn_dim_is_const(g, b, &c)) {
         if (c > 0 && tn_dim_is_const(g, a, &x)) return tn_dim_const(g, x % c + (x % c < 0 ? c : 0));
         if (c == 1 || c == -1) return tn_dim_const(g, 0);
-        if (c == 0 || c == INT64_MIN) return atom(g, TN_DIM_MOD, a, b);
+        if (c == 0) return b;
+        if (c == INT64_MIN) return atom(g, TN_DIM_MOD, a, b);
         if (c < 0) return negate(g, tn_dim_mod(g, negate(g, a), tn_dim_const(g, -c)));
         return mod_const(g, a, c);
     }
-    if (!never_zero(g, b)) return atom(g, TN_DIM_MOD, a, b);
+    if (!has_sign(g, b)) return atom(g, TN_DIM_MOD, a, b);
     if (!reduce_division(g, a, b, &d)) return NONE;
     if (tn_dim_equal_const(g, d.rest, 0)) return d.rest;
     tn_dim rest = d.rest;
@@ -324,60 +330,8 @@ tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
     return tn_dim_mul(g, rest, d.factor);
 }
 
-/* ---- min, max
- * ---------------------------------------------------------------------------------------------------------------------
+/* ---- any kind -----------------------------------------------------------------------------------------------------
  */
-
-enum { MANY = 24 }; /* operands that are compared with each other; more are only nested */
-
-static size_t flatten(const tn_graph *g, tn_dim_kind kind, tn_dim d, tn_dim *v, size_t n) {
-    for (; tn_dim_kind_of(g, d) == kind; d = tn_dim_lhs(g, d)) {
-        if (n < MANY) v[n] = tn_dim_rhs(g, d);
-        n++;
-    }
-    if (n < MANY) v[n] = d;
-    return n + 1;
-}
-
-static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
-    tn_dim v[MANY];
-    if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
-    if (a.i == b.i) return a;
-    size_t n = flatten(g, kind, b, v, flatten(g, kind, a, v, 0)), kept = 0;
-    if (n > MANY) return atom(g, kind, a, b);
-    for (size_t i = 0; i < n; i++) { /* drop v[i] where another operand always decides; of two equals the later stays */
-        bool useless = false;
-        for (size_t j = 0; j < n && !useless; j++) {
-            int64_t lo = 0, hi = 0;
-            if (j == i || !v[j].i) continue;
-            difference(g, v[i], v[j], &lo, &hi);
-            useless = kind == TN_DIM_MIN ? lo >= 0 : hi <= 0;
-        }
-        if (useless) v[i] = NONE;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (v[i].i) v[kept++] = v[i];
-    for (size_t i = 1; i < kept; i++) { /* in order, constants last */
-        tn_dim x = v[i];
-        size_t j = i;
-        for (; j > 0; j--) {
-            bool cx = tn_dim_is_const(g, x, NULL), cj = tn_dim_is_const(g, v[j - 1], NULL);
-            if (cx != cj ? cx : tn_dim_compare(g, v[j - 1], x) <= 0) break;
-            v[j] = v[j - 1];
-        }
-        v[j] = x;
-    }
-    tn_dim d = v[0];
-    for (size_t i = 1; i < kept; i++) d = atom(g, kind, d, v[i]);
-    return d;
-}
-
-tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b) {
-    return extremum(g, TN_DIM_MIN, a, b);
-}
-tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) {
-    return extremum(g, TN_DIM_MAX, a, b);
-}
 
 tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b) {
     switch (k) {
@@ -388,6 +342,7 @@ tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b) {
     case TN_DIM_MOD: return tn_dim_mod(g, a, b);
     case TN_DIM_MIN: return tn_dim_min(g, a, b);
     case TN_DIM_MAX: return tn_dim_max(g, a, b);
+    case TN_DIM_BCAST: return tn_dim_bcast(g, a, b);
     default: return NONE;
     }
 }

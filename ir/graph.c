@@ -122,11 +122,13 @@ void tn_graph_free(tn_graph *g) {
     FREE(regions);
     FREE(owned);
     FREE(metas);
+    FREE(conds);
 #undef FREE
     tn_table_free(g->env, &g->str_table);
     tn_table_free(g->env, &g->dim_table);
     tn_table_free(g->env, &g->type_table);
     tn_table_free(g->env, &g->loc_table);
+    tn_table_free(g->env, &g->cond_table);
     for (tn_chunk *c = g->chunks, *next; c; c = next) {
         next = c->next;
         tn_free(g->env, c, sizeof *c + c->size);

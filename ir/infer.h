@@ -2,7 +2,7 @@
  *
  * A rule reads its operands from the tn_infer_ctx, refuses what cannot be right with tn_infer_error, and appends its
  * result types with tn_infer_put.  Dims are symbolic: a rule refuses a shape only where it is provably wrong, and what
- * stays open (two symbols that must agree) is checked again when the graph runs with real sizes. */
+ * stays open (two symbols that must agree) it states with tn_infer_need, which makes it a condition of the graph. */
 #ifndef TENON_IR_INFER_H
 #define TENON_IR_INFER_H
 
@@ -41,10 +41,10 @@ static inline int64_t tn_ints_at(tn_ints a, size_t k, int64_t def) {
 typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_relation;
 /* What is known about a = b for every value of the symbols. */
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);
-/* The dim that NumPy broadcasting makes of a and b; none if they can never be broadcast.  Where neither is 1 and they
- * are not known to be equal, they are taken to be equal: a constant above 1 wins over a symbol, else the first is
- * taken. */
-tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b);
+/* Whether the relation holds for every value of the symbols (SAME), for some or for none. */
+tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b);
+/* Refuses what can never hold ("<what>: A and B differ"); what can not be proved is a condition of the graph. */
+tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_dim a, tn_dim b, const char *what);
 /* Broadcasts `dims` (of *rank, room for TN_MAX_RANK) with operand k's dims. */
 tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k);
 

@@ -158,6 +158,8 @@ struct tn_graph {
     const char *where; /* while parsing: position in the text; else NULL */
     unsigned fresh;    /* number of the next fresh symbol */
     bool on_trial;     /* failures are not reported: tn_trial_end undoes them */
+    bool collecting;   /* what type rules need becomes conditions */
+    bool collected;    /* ... and has at least once */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_dim_rec) dims;
     TN_VEC(tn_dim) syms;
@@ -170,7 +172,8 @@ struct tn_graph {
     TN_VEC(tn_region_rec) regions;
     TN_VEC(tn_region) owned;
     TN_VEC(tn_meta_rec) metas;
-    tn_table str_table, dim_table, type_table, loc_table;
+    TN_VEC(tn_condition) conds;                                       /* no zero entry */
+    tn_table str_table, dim_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
 };
 
 /* Returns the array with room for `more` entries behind the n in use, or p unchanged (sticky) when out of memory. */
@@ -182,6 +185,8 @@ void *tn_vec_grow(tn_graph *g, void *p, uint32_t n, uint32_t *cap, size_t size, 
 
 tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 
+/* What n's result types should be; `types` has room for cap. */
+tn_status tn_node_infer(tn_graph *g, tn_node n, tn_type *types, size_t cap, size_t *count);
 /* Infers n's result types again.  Results in use keep their type (sticky TN_E_TYPE if they cannot) unless `force`. */
 tn_status tn_node_retype(tn_graph *g, tn_node n, bool force);
 
@@ -225,7 +230,7 @@ const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 void tn_blob_retain(tn_blob_rec *b);
 void tn_blob_drop(tn_blob_rec *b);
 
-/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides and compares
+/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides, extremum.c compares
  * ----------------------------------------- */
 
 enum {
@@ -255,7 +260,8 @@ static inline tn_term *tn_poly_terms(const tn_poly *p) {
 bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                    /* sets p to d's terms */
 bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono); /* unordered; tn_poly_sort afterwards */
 bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
-bool tn_poly_sort(tn_graph *g, tn_poly *p);          /* makes p canonical */
+bool tn_poly_sort(tn_graph *g, tn_poly *p);          /* makes p canonical but for min and max (tn_poly_settle) */
+bool tn_poly_settle(tn_graph *g, tn_poly *p);        /* combines the min and max of a sorted sum with its other terms */
 tn_dim tn_poly_build(tn_graph *g, const tn_poly *p); /* p is canonical */
 void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *hi);
 void tn_poly_free(tn_graph *g, tn_poly *p);
@@ -270,10 +276,18 @@ int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* The interned node as it is; callers have made it canonical. */
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
-tn_dim tn_dim_overflow(tn_graph *g);                       /* sticky TN_E_TYPE, returns none */
-void tn_dim_set_bounds(tn_graph *g, tn_dim d);             /* from the operands' bounds */
+tn_dim tn_dim_overflow(tn_graph *g);                /* sticky TN_E_TYPE, returns none */
+void tn_dim_set_bounds(tn_graph *g, tn_dim d);      /* from the operands' bounds */
+bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
+/* Divides both by what they share: constants, and factors that are never negative. */
+void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
+/* Bounds of a - b, without making that expression. */
+void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi);
 uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
+
+/* Replaces the dims of all conditions, dropping what is known then. */
+tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user);
 
 /* Arithmetic on bounds, where INT64_MIN and INT64_MAX stand for infinity; and division rounding down. */
 int64_t tn_bound_add(int64_t a, int64_t b, bool lower);

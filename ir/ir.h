@@ -72,9 +72,11 @@ size_t tn_graph_meta_count(const tn_graph *g);
 void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **value);
 
 /* ---- dims: interned integer expressions --------------------------------------------------------------------------
- * Canonical form: sums of products with constant coefficients in a fixed order; floordiv, ceildiv, mod, min and max
- * are simplified where bounds or divisibility allow it.  floordiv rounds toward minus infinity, mod has the sign of the
- * divisor. */
+ * Canonical form: sums of products with constant coefficients in a fixed order; floordiv, ceildiv, mod, min, max and
+ * bcast are simplified where bounds or divisibility allow it.  floordiv rounds toward minus infinity, mod has the sign
+ * of the divisor; both are 0 where the divisor is 0, which only happens where a tensor is empty: what cancels is
+ * cancelled all the same (N*6 // N is 6).  bcast(a, b) is the size that broadcasting makes of a and b: b where a is 1,
+ * else a.  It is only asked for where one of them is 1 or both are equal, so that it commutes. */
 
 typedef enum tn_dim_kind {
     TN_DIM_NONE,
@@ -86,11 +88,12 @@ typedef enum tn_dim_kind {
     TN_DIM_CEILDIV,
     TN_DIM_MOD,
     TN_DIM_MIN,
-    TN_DIM_MAX
+    TN_DIM_MAX,
+    TN_DIM_BCAST
 } tn_dim_kind;
 
 tn_dim tn_dim_const(tn_graph *g, int64_t v);
-tn_dim tn_dim_sym(tn_graph *g, const char *name);   /* >= 1 unless tn_dim_set_range says otherwise */
+tn_dim tn_dim_sym(tn_graph *g, const char *name);   /* >= 0 unless tn_dim_set_range says more */
 tn_dim tn_dim_fresh(tn_graph *g, const char *stem); /* a new symbol: "stem_7" */
 tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b);
 tn_dim tn_dim_add(tn_graph *g, tn_dim a, tn_dim b);
@@ -101,8 +104,9 @@ tn_dim tn_dim_ceildiv(tn_graph *g, tn_dim a, tn_dim b);
 tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b);
 tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b);
 tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b);
+tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b);
 
-/* The expression's root: kind, operands (binary kinds; n-ary ADD/MUL/MIN/MAX are left-nested), value, name. */
+/* The expression's root: kind, operands (binary kinds; n-ary ADD/MUL/MIN/MAX/BCAST are left-nested), value, name. */
 tn_dim_kind tn_dim_kind_of(const tn_graph *g, tn_dim d);
 tn_dim tn_dim_lhs(const tn_graph *g, tn_dim d);
 tn_dim tn_dim_rhs(const tn_graph *g, tn_dim d);
@@ -130,11 +134,47 @@ typedef struct tn_binding {
     const char *name;
     int64_t value;
 } tn_binding;
-/* Evaluates d; false if a symbol is unbound or a divisor is 0. */
+/* Evaluates d; false if a symbol is unbound or a value does not fit in 64 bits. */
 bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int64_t *out);
 /* Prints d ("N*64 + 1") into buf, always terminated; returns the length it needs. */
 size_t tn_dim_print(const tn_graph *g, tn_dim d, char *buf, size_t size);
 tn_dim tn_dim_parse(tn_graph *g, const char *s, const char **end); /* none on a syntax error (not sticky) */
+
+/* ---- conditions ---------------------------------------------------------------------------------------------------
+ * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked
+ * wherever shapes are bound.  They outlive the nodes that need them: passes may rewrite these. */
+
+typedef enum tn_rel {
+    TN_REL_EQUAL,    /* a = b */
+    TN_REL_BCAST,    /* a = b, or one of them is 1 */
+    TN_REL_BCAST_TO, /* a = b, or a is 1 */
+    TN_REL_AT_LEAST, /* a >= b */
+    TN_REL_MULTIPLE, /* b divides a */
+    TN_REL_COUNT
+} tn_rel;
+
+typedef struct tn_condition {
+    tn_rel rel;
+    tn_dim a, b;
+    const char *what; /* interned: "matmul: the inner sizes" */
+    tn_loc loc;       /* the layers that need it */
+} tn_condition;
+
+const char *tn_rel_text(tn_rel rel); /* its word in the text form */
+bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b);
+/* Records a condition of the layer at the cursor (or of `loc`): nothing where it can be proved or is there already,
+ * sticky TN_E_TYPE where it can never hold. */
+tn_status tn_graph_require(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what);
+tn_status tn_graph_require_at(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what, tn_loc loc);
+/* Records what the nodes that are there now assume (not those inside branches and loops).  The pass runner calls it
+ * before its first pass. */
+tn_status tn_graph_collect_conditions(tn_graph *g);
+/* The size that broadcasting makes of a and b, and what it needs of them.  Sizes too long to be kept side by side must
+ * be equal: each layer of a model that broadcasts them would double them. */
+tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need);
+bool tn_graph_has_conditions(const tn_graph *g); /* they have been collected before */
+size_t tn_condition_count(const tn_graph *g);
+tn_condition tn_condition_at(const tn_graph *g, size_t k);
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */
 

@@ -310,19 +310,25 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to) {
     return TN_OK;
 }
 
-tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
+tn_status tn_node_infer(tn_graph *g, tn_node n, tn_type *types, size_t cap, size_t *count) {
     const tn_node_rec rec = g->nodes.p[n.i];
     const tn_region *subs = &g->owned.p[rec.n_sub ? rec.sub : 0];
+    tn_val few[FEW] = {{0}}, *in = rec.n_in <= FEW ? few : tn_alloc(g->env, rec.n_in * sizeof *in);
+    *count = 0;
+    if (!in) return tn_graph_oom(g);
+    for (uint32_t k = 0; k < rec.n_in; k++) in[k] = g->slots.p[rec.slot + k].val;
+    g->infer_loc = rec.loc;
+    tn_status st = tn_infer(g, rec.op, rec.attrs, rec.n_in, in, rec.n_sub, subs, types, cap, count);
+    if (in != few) tn_free(g->env, in, rec.n_in * sizeof *in);
+    return st;
+}
+
+tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
+    const tn_node_rec rec = g->nodes.p[n.i];
     size_t cap = rec.n_results + 1, count = 0;
-    tn_val *in = tn_alloc(g->env, rec.n_in * sizeof *in);
     tn_type *types = tn_alloc(g->env, cap * sizeof *types);
-    tn_status st = in && types ? TN_OK : tn_graph_oom(g);
-    if (st == TN_OK) {
-        for (uint32_t k = 0; k < rec.n_in; k++) in[k] = g->slots.p[rec.slot + k].val;
-        g->infer_loc = rec.loc;
-        st = tn_infer(g, rec.op, rec.attrs, rec.n_in, in, rec.n_sub, subs, types, cap, &count);
-        if (st != TN_OK && g->status == TN_OK) g->status = st;
-    }
+    tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
+    if (st != TN_OK && g->status == TN_OK) g->status = st;
     for (uint32_t k = 0; st == TN_OK && k < rec.n_results; k++) {
         tn_val_rec *v = &g->vals.p[rec.result + k];
         if (count == rec.n_results && (force || v->type.i == types[k].i || !v->first_use)) continue;
@@ -330,7 +336,6 @@ tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
                            tn_op_text(rec.op));
     }
     for (uint32_t k = 0; st == TN_OK && k < rec.n_results; k++) g->vals.p[rec.result + k].type = types[k];
-    tn_free(g->env, in, rec.n_in * sizeof *in);
     tn_free(g->env, types, cap * sizeof *types);
     return st;
 }

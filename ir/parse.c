@@ -356,6 +356,24 @@ static bool parse_symbol(tn_parser *p) {
     return tn_parse_graph_ok(p);
 }
 
+/* require equal(K, L) "matmul: the inner sizes" loc("fc") */
+static bool parse_condition(tn_parser *p) {
+    tn_dim a, b;
+    const char *s = NULL, *what = "";
+    size_t n = 0;
+    parsed_node layers = {0};
+    tn_rel rel = TN_REL_EQUAL;
+    if (!tn_parse_word(p, "a relation such as equal", &s, &n)) return false;
+    while (rel < TN_REL_COUNT && (strlen(tn_rel_text(rel)) != n || memcmp(tn_rel_text(rel), s, n) != 0)) rel++;
+    if (rel == TN_REL_COUNT)
+        return tn_parse_error(p, "there is no relation '%.*s' between sizes", (int)(n < 64 ? n : 64), s);
+    if (!tn_parse_expect(p, "(") || !tn_parse_dim(p, &a) || !tn_parse_expect(p, ",") || !tn_parse_dim(p, &b) ||
+        !tn_parse_expect(p, ")") || !tn_parse_string(p, &what) || !parse_loc(p, &layers))
+        return false;
+    tn_graph_require_at(p->g, rel, a, b, what, tn_loc_of(p->g, layers.layers, layers.n_layers));
+    return tn_parse_graph_ok(p);
+}
+
 static bool parse_header(tn_parser *p) {
     const char *key = NULL, *value = NULL;
     for (;;) {
@@ -366,6 +384,8 @@ static bool parse_header(tn_parser *p) {
             tn_graph_set_meta(p->g, key, value);
         } else if (tn_parse_accept_word(p, "symbol")) {
             if (!parse_symbol(p)) return false;
+        } else if (tn_parse_accept_word(p, "require")) {
+            if (!parse_condition(p)) return false;
         } else
             return tn_parse_graph_ok(p);
     }

@@ -195,7 +195,8 @@ void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *h
 static tn_dim combine(tn_graph *g, tn_dim a, tn_dim b, int64_t scale) {
     tn_poly p = {0}, q = {0};
     tn_dim d = {0};
-    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, scale, d) && tn_poly_sort(g, &p))
+    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, scale, d) &&
+        tn_poly_sort(g, &p) && tn_poly_settle(g, &p))
         d = tn_poly_build(g, &p);
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
@@ -251,7 +252,8 @@ tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
     }
     for (size_t k = 0; ok && k < q.n; k++)
         ok = tn_poly_push_scaled(g, &product, &p, tn_poly_terms(&q)[k].coef, tn_poly_terms(&q)[k].mono);
-    tn_dim d = ok && tn_poly_sort(g, &product) ? tn_poly_build(g, &product) : (tn_dim){0};
+    tn_dim d =
+        ok && tn_poly_sort(g, &product) && tn_poly_settle(g, &product) ? tn_poly_build(g, &product) : (tn_dim){0};
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
     tn_poly_free(g, &product);

@@ -259,7 +259,7 @@ static void out_header(printer *p, const char *side) {
     for (size_t k = 0; k < tn_sym_count(g); k++) {
         int64_t lo = 0, hi = 0, hint = tn_dim_hint(g, tn_sym_at(g, k));
         tn_dim_bounds(g, tn_sym_at(g, k), &lo, &hi);
-        if (lo == 1 && hi == INT64_MAX && !hint) continue;
+        if (lo == 0 && hi == INT64_MAX && !hint) continue;
         tn_out_str(o, "symbol ");
         tn_out_dim(o, g, tn_sym_at(g, k));
         tn_out_str(o, " in [");
@@ -269,6 +269,22 @@ static void out_header(printer *p, const char *side) {
         tn_out_str(o, "]");
         if (hint) tn_out_fmt(o, " hint %lld", (long long)hint);
         tn_out_str(o, "\n");
+    }
+}
+
+/* require equal(K, L) "matmul: the inner sizes" loc("fc") */
+static void out_conditions(printer *p) {
+    const tn_graph *g = p->g;
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        tn_condition c = tn_condition_at(g, k);
+        tn_out_fmt(&p->o, "require %s(", tn_rel_text(c.rel));
+        tn_out_dim(&p->o, g, c.a);
+        tn_out_str(&p->o, ", ");
+        tn_out_dim(&p->o, g, c.b);
+        tn_out_str(&p->o, ") ");
+        tn_out_quoted(&p->o, c.what);
+        out_loc(p, c.loc);
+        tn_out_str(&p->o, "\n");
     }
 }
 
@@ -357,6 +373,7 @@ tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *siz
     p.offsets = l.offsets;
     if (st == TN_OK && p.names && number_all(g, p.names)) {
         out_header(&p, l.at ? side : NULL);
+        out_conditions(&p);
         out_function(&p);
     } else
         p.o.failed = true;

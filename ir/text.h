@@ -2,7 +2,8 @@
  *
  *     weights "model.tnw"                                  the side file of large constants
  *     meta "producer" = "pytorch 2.4"
- *     symbol N in [1, 64] hint 8                           only where range or hint differ from [1, inf]
+ *     symbol N in [1, 64] hint 8                           only where range or hint differ from [0, inf]
+ *     require equal(K, L) "matmul: the inner sizes" loc("fc")   a condition between sizes, checked when they are bound
  *     func @main(%x: f32[N,3,224,224]) -> (%prob: f32[N,1000]) {
  *       %w = const "conv1.weight" {offset=0} : f32[64,3,7,7]      also: [1, 2.5]  splat(0)
  *       %0 = conv %x, %w {strides=[2,2], pads=[3,3,3,3]} : f32[N,64,112,112] loc("/conv1/Conv")

@@ -1,5 +1,6 @@
 /* types.c: the table of type rules, what rules share, and the rules of structure and elementwise ops.
  * Movement ops are in types_move.c; reductions, contractions, windows and norms in types_contract.c. */
+#include <stdio.h>
 #include <string.h>
 
 #include "ir/infer.h"
@@ -29,30 +30,6 @@ const char *tn_infer_type_text(const tn_infer_ctx *c, tn_type t, char buf[160]) 
     return buf;
 }
 
-tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b) {
-    if (a.i == b.i) return TN_DIMS_SAME;
-    int64_t lo = INT64_MIN, hi = INT64_MAX;
-    tn_dim d = tn_dim_sub(g, a, b);
-    if (!d.i) return TN_DIMS_MAYBE;
-    tn_dim_bounds(g, d, &lo, &hi);
-    if (lo == 0 && hi == 0) return TN_DIMS_SAME;
-    return lo > 0 || hi < 0 ? TN_DIMS_DIFFERENT : TN_DIMS_MAYBE;
-}
-
-tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b) {
-    if (a.i == b.i || tn_dim_equal_const(g, b, 1)) return a;
-    if (tn_dim_equal_const(g, a, 1)) return b;
-    int64_t va = 0, vb = 0, lo_a = 0, lo_b = 0, hi = 0;
-    bool ca = tn_dim_is_const(g, a, &va), cb = tn_dim_is_const(g, b, &vb);
-    if (ca && cb) return va == vb ? a : (tn_dim){0};
-    tn_dim_bounds(g, a, &lo_a, &hi);
-    tn_dim_bounds(g, b, &lo_b, &hi);
-    if (lo_a >= 2 && lo_b >= 2 && tn_dims_relation(g, a, b) == TN_DIMS_DIFFERENT) return (tn_dim){0};
-    if (ca) return a;
-    if (cb) return b;
-    return lo_b >= 2 && lo_a < 2 ? b : a;
-}
-
 tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k) {
     size_t r = tn_infer_rank(c, k), n = r > *rank ? r : *rank;
     tn_dim out[TN_MAX_RANK];
@@ -64,11 +41,11 @@ tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t
             out[n - 1 - i] = tn_infer_dim(c, k, r - 1 - i);
         else {
             tn_dim a = dims[*rank - 1 - i], b = tn_infer_dim(c, k, r - 1 - i);
-            out[n - 1 - i] = tn_dims_broadcast(c->g, a, b);
-            if (!out[n - 1 - i].i)
-                return tn_infer_error(
-                    c, "operand %zu is %s, which does not broadcast: its size %s meets %s on axis -%zu", k,
-                    TN_TYPE_TEXT(c, tn_infer_type(c, k)), TN_DIM_TEXT(c, b), TN_DIM_TEXT(c, a), i + 1);
+            char what[48];
+            snprintf(what, sizeof what, "the sizes on axis -%zu", i + 1);
+            tn_rel need;
+            out[n - 1 - i] = tn_dims_broadcast(c->g, a, b, &need);
+            TN_TRY(tn_infer_need(c, need, a, b, what));
         }
     }
     memcpy(dims, out, n * sizeof *out);
@@ -86,6 +63,7 @@ tn_status tn_infer_put(tn_infer_ctx *c, tn_dtype t, size_t rank, const tn_dim *d
         if (!dims[k].i) return tn_infer_error(c, "the result's size on axis %zu is not set", k);
         tn_dim_bounds(c->g, dims[k], &lo, &hi);
         if (hi < 0) return tn_infer_error(c, "the result's size on axis %zu would be %s", k, TN_DIM_TEXT(c, dims[k]));
+        if (lo < 0) TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_const(c->g, 0), "a size of the result"));
         if (!tn_dim_is_const(c->g, dims[k], &v)) continue;
         if (v > 0 && bytes > INT64_MAX / 4 / v)
             return tn_infer_error(c, "the result is too large: its size overflows on axis %zu", k);
@@ -146,8 +124,11 @@ tn_status tn_infer_ints(tn_infer_ctx *c, const char *name, tn_ints list, size_t 
 }
 
 tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b, const char *what_b) {
-    if (tn_dims_relation(c->g, a, b) != TN_DIMS_DIFFERENT) return TN_OK;
-    return tn_infer_error(c, "%s is %s but %s is %s", what_a, TN_DIM_TEXT(c, a), what_b, TN_DIM_TEXT(c, b));
+    char what[128];
+    if (tn_dims_relation(c->g, a, b) == TN_DIMS_DIFFERENT)
+        return tn_infer_error(c, "%s is %s but %s is %s", what_a, TN_DIM_TEXT(c, a), what_b, TN_DIM_TEXT(c, b));
+    snprintf(what, sizeof what, "%s and %s", what_a, what_b);
+    return tn_infer_need(c, TN_REL_EQUAL, a, b, what);
 }
 
 /* ---- structure --------------------------------------------------------------------------------------------------- */
@@ -215,6 +196,9 @@ static tn_status join_types(tn_infer_ctx *c, size_t k, tn_type a, tn_type b) {
     bool fit = tn_type_dtype(c->g, a) == tn_type_dtype(c->g, b) && rank == tn_type_rank(c->g, b);
     for (size_t i = 0; fit && i < rank; i++)
         fit = tn_dims_relation(c->g, tn_type_dims(c->g, a)[i], tn_type_dims(c->g, b)[i]) != TN_DIMS_DIFFERENT;
+    for (size_t i = 0; fit && i < rank; i++)
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_type_dims(c->g, a)[i], tn_type_dims(c->g, b)[i],
+                             "a size of a result in both branches"));
     if (fit) return tn_infer_put_type(c, a);
     return tn_infer_error(c, "result %zu is %s in one branch and %s in the other", k, TN_TYPE_TEXT(c, a),
                           TN_TYPE_TEXT(c, b));
@@ -392,7 +376,7 @@ tn_status tn_rule_prelu(tn_infer_ctx *c) {
     if (rs > r) return tn_infer_error(c, "the slope has rank %zu but x has rank %zu", rs, r);
     for (size_t k = 0; k < rs; k++) {
         tn_dim d = tn_infer_dim(c, 1, k), x = tn_infer_dim(c, 0, r - rs + k);
-        if (!tn_dim_equal_const(c->g, d, 1)) TN_TRY(tn_infer_equal(c, d, "a size of the slope", x, "x's"));
+        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, d, x, "a size of the slope and x's"));
     }
     return like_first(c);
 }

@@ -38,6 +38,8 @@ tn_status tn_rule_arg(tn_infer_ctx *c) {
     TN_TRY(tn_infer_axis(c, a->axis, tn_infer_rank(c, 0)));
     if (tn_dim_equal_const(c->g, tn_infer_dim(c, 0, (size_t)a->axis), 0))
         return tn_infer_error(c, "axis %lld is empty", (long long)a->axis);
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, (size_t)a->axis), tn_dim_const(c->g, 1),
+                         "the axis must not be empty"));
     return put_reduced(c, TN_I64, 1u << a->axis, a->keepdims);
 }
 
@@ -72,12 +74,15 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, ka, kb) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "%s times %s: the inner sizes %s and %s differ", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
                               TN_TYPE_TEXT(c, tn_infer_type(c, 1)), TN_DIM_TEXT(c, ka), TN_DIM_TEXT(c, kb));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, ka, kb, "the inner sizes"));
     for (size_t k = 0; k + 2 < r; k++) { /* k counts batch axes from the right */
         tn_dim da = k + 2 < ra ? tn_infer_dim(c, 0, ra - 3 - k) : tn_dim_const(c->g, 1);
         tn_dim db = k + 2 < rb ? tn_infer_dim(c, 1, rb - 3 - k) : tn_dim_const(c->g, 1);
-        dims[r - 3 - k] = tn_dims_broadcast(c->g, da, db);
-        if (!dims[r - 3 - k].i)
+        if (tn_rel_decide(c->g, TN_REL_BCAST, da, db) == TN_DIMS_DIFFERENT)
             return tn_infer_error(c, "batch sizes %s and %s do not broadcast", TN_DIM_TEXT(c, da), TN_DIM_TEXT(c, db));
+        tn_rel need;
+        dims[r - 3 - k] = tn_dims_broadcast(c->g, da, db, &need);
+        TN_TRY(tn_infer_need(c, need, da, db, "the batch sizes"));
     }
     dims[r - 2] = m;
     dims[r - 1] = n;
@@ -127,6 +132,7 @@ static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, t
     if (hi < 0)
         return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s",
                               TN_DIM_TEXT(c, ext), k, TN_DIM_TEXT(c, padded));
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, padded, ext, "the padded input and what the kernel spans"));
     if (!ceil_mode) {
         *out = tn_dim_add(g, tn_dim_floordiv(g, room, s), one);
         return TN_OK;
@@ -153,6 +159,7 @@ static tn_status groups_of(tn_infer_ctx *c, int64_t groups, tn_dim channels, con
     if (tn_dim_is_const(c->g, tn_dim_mod(c->g, channels, tn_dim_const(c->g, *out)), &v) && v != 0)
         return tn_infer_error(c, "%s %s is not divisible by the %lld groups", what, TN_DIM_TEXT(c, channels),
                               (long long)*out);
+    TN_TRY(tn_infer_need(c, TN_REL_MULTIPLE, channels, tn_dim_const(c->g, *out), what));
     return TN_OK;
 }
 
@@ -182,6 +189,7 @@ tn_status tn_rule_conv(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, in, wants) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in),
                               TN_DIM_TEXT(c, wants));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, in, wants, "x's channels and the weight's"));
     TN_TRY(bias_of(c, out));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = out;
@@ -216,6 +224,7 @@ tn_status tn_rule_conv_transpose(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, in, tn_infer_dim(c, 1, 0)) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in),
                               TN_DIM_TEXT(c, tn_infer_dim(c, 1, 0)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, in, tn_infer_dim(c, 1, 0), "x's channels and the weight's"));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
     TN_TRY(bias_of(c, dims[w.channel]));
@@ -260,7 +269,7 @@ static tn_status channel_param(tn_infer_ctx *c, size_t k, tn_dim channels) {
     if (tn_dims_relation(c->g, tn_infer_dim(c, k, 0), channels) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "operand %zu has %s elements but x has %s channels", k,
                               TN_DIM_TEXT(c, tn_infer_dim(c, k, 0)), TN_DIM_TEXT(c, channels));
-    return TN_OK;
+    return tn_infer_need(c, TN_REL_EQUAL, tn_infer_dim(c, k, 0), channels, "a parameter's length and x's channels");
 }
 
 /* A parameter of a norm over trailing axes: broadcasts to x. */
@@ -270,7 +279,10 @@ static tn_status trailing_param(tn_infer_ctx *c, size_t k) {
     size_t r = tn_infer_rank(c, 0), rk = tn_infer_rank(c, k);
     for (size_t i = 0; rk <= r && i < rk; i++) {
         tn_dim d = tn_infer_dim(c, k, i), x = tn_infer_dim(c, 0, r - rk + i);
-        if (!tn_dim_equal_const(c->g, d, 1) && tn_dims_relation(c->g, d, x) == TN_DIMS_DIFFERENT) rk = r + 1;
+        if (tn_rel_decide(c->g, TN_REL_BCAST_TO, d, x) == TN_DIMS_DIFFERENT)
+            rk = r + 1;
+        else
+            TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, d, x, "a parameter's size and x's"));
     }
     if (rk <= r) return TN_OK;
     return tn_infer_error(c, "operand %zu is %s, which does not broadcast to x, %s", k,

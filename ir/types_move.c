@@ -30,7 +30,8 @@ tn_status tn_rule_reshape(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, tn_type_numel(c->g, x), tn_type_numel(c->g, c->out[0])) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "%s cannot become %s: the numbers of elements differ", TN_TYPE_TEXT(c, x),
                               TN_TYPE_TEXT(c, c->out[0]));
-    return TN_OK;
+    return tn_infer_need(c, TN_REL_EQUAL, tn_type_numel(c->g, x), tn_type_numel(c->g, c->out[0]),
+                         "the numbers of elements before and after");
 }
 
 tn_status tn_rule_transpose(tn_infer_ctx *c) {
@@ -59,13 +60,10 @@ tn_status tn_rule_expand(tn_infer_ctx *c) {
     TN_TRY(tn_infer_put(c, tn_infer_dtype(c, 0), n, a->dims.p));
     for (size_t k = 0; k < r; k++) {
         tn_dim d = a->dims.p[n - r + k];
-        if (!tn_dim_equal_const(c->g, x[k], 1) && tn_dims_relation(c->g, x[k], d) == TN_DIMS_DIFFERENT) {
-            int64_t lo = 0, hi = 0;
-            tn_dim_bounds(c->g, x[k], &lo, &hi);
-            if (lo > 1 || tn_dim_is_const(c->g, x[k], NULL))
-                return tn_infer_error(c, "%s does not broadcast to %s on axis %zu",
-                                      TN_TYPE_TEXT(c, tn_infer_type(c, 0)), TN_TYPE_TEXT(c, c->out[0]), n - r + k);
-        }
+        if (tn_rel_decide(c->g, TN_REL_BCAST_TO, x[k], d) == TN_DIMS_DIFFERENT)
+            return tn_infer_error(c, "%s does not broadcast to %s on axis %zu", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
+                                  TN_TYPE_TEXT(c, c->out[0]), n - r + k);
+        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, x[k], d, "a size and the one that it is broadcast to"));
     }
     return TN_OK;
 }
@@ -82,13 +80,24 @@ static tn_status slice_axis(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim start, t
     int64_t lo = 0, hi = 0;
     tn_dim one = tn_dim_const(g, 1);
     tn_dim_bounds(g, size, &lo, &hi);
-    if (lo < 1) return TN_OK; /* may be empty: nothing is read then */
+    if (hi < 1) return TN_OK; /* empty: nothing is read */
     tn_dim last = tn_dim_add(g, start, tn_dim_mul(g, tn_dim_sub(g, size, one), tn_dim_const(g, step)));
     tn_dim top = tn_dim_sub(g, x, one);
-    if (surely_negative(g, start) || surely_negative(g, last) || surely_negative(g, tn_dim_sub(g, top, start)) ||
-        surely_negative(g, tn_dim_sub(g, top, last)))
+    if (lo >= 1 && (surely_negative(g, start) || surely_negative(g, last) ||
+                    surely_negative(g, tn_dim_sub(g, top, start)) || surely_negative(g, tn_dim_sub(g, top, last))))
         return tn_infer_error(c, "axis %zu has %s elements; start %s, size %s, step %lld reach outside it", k,
                               TN_DIM_TEXT(c, x), TN_DIM_TEXT(c, start), TN_DIM_TEXT(c, size), (long long)step);
+    /* The end towards which the steps go lies beyond the other; of an empty result nothing is read, wherever they lie.
+     */
+    tn_dim read = lo >= 1 ? one : tn_dim_min(g, size, one), zero = tn_dim_const(g, 0);
+    tn_dim ends[] = {step > 0 ? start : last, tn_dim_sub(g, top, step > 0 ? last : start)};
+    for (size_t e = 0; e < 2; e++) {
+        int64_t least = 0, most = 0;
+        tn_dim_bounds(g, ends[e], &least, &most);
+        if (least < 0)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_dim_mul(g, ends[e], read), zero,
+                                 "how far a slice stays inside its operand"));
+    }
     return TN_OK;
 }
 
@@ -126,6 +135,9 @@ tn_status tn_rule_pad(tn_infer_ctx *c) {
         int64_t v = 0, n = 0;
         if (!constant && tn_dim_is_const(c->g, dims[k], &n) && n == 0 && tn_dim_is_const(c->g, sum, &v) && v > 0)
             return tn_infer_error(c, "axis %zu is empty: there is nothing to pad it with", k);
+        if (!constant && !tn_dim_equal_const(c->g, sum, 0))
+            TN_TRY(
+                tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_const(c->g, 1), "the padded axis must not be empty"));
         dims[k] = tn_dim_add(c->g, dims[k], sum);
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
@@ -148,8 +160,10 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
             else if (tn_dims_relation(c->g, dims[i], d) == TN_DIMS_DIFFERENT)
                 return tn_infer_error(c, "operand %zu is %s on axis %zu but operand 0 is %s", k, TN_DIM_TEXT(c, d), i,
                                       TN_DIM_TEXT(c, dims[i]));
-            else if (tn_dim_is_const(c->g, d, NULL))
-                dims[i] = d;
+            else {
+                TN_TRY(tn_infer_need(c, TN_REL_EQUAL, d, dims[i], "the sizes of two operands off the axis"));
+                if (tn_dim_is_const(c->g, d, NULL)) dims[i] = d;
+            }
         }
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
@@ -180,6 +194,8 @@ tn_status tn_rule_gather_elements(tn_infer_ctx *c) {
         if (k != (size_t)a->axis && surely_negative(c->g, tn_dim_sub(c->g, tn_infer_dim(c, 0, k), idx[k])))
             return tn_infer_error(c, "axis %zu of the indices is %s, above x's %s", k, TN_DIM_TEXT(c, idx[k]),
                                   TN_DIM_TEXT(c, tn_infer_dim(c, 0, k)));
+        else if (k != (size_t)a->axis)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k), idx[k], "x's size and the indices'"));
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, idx);
 }
 
@@ -244,6 +260,10 @@ tn_status tn_rule_resize(tn_infer_ctx *c) {
         if (tn_dim_is_const(c->g, tn_infer_dim(c, 0, k), &n) && n == 0 && tn_dim_is_const(c->g, a->sizes.p[k], &m) &&
             m > 0)
             return tn_infer_error(c, "axis %zu is empty: it cannot be resized to %lld", k, (long long)m);
+        if (tn_infer_dim(c, 0, k).i != a->sizes.p[k].i)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k),
+                                 tn_dim_min(c->g, a->sizes.p[k], tn_dim_const(c->g, 1)),
+                                 "an empty axis cannot be resized"));
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, a->sizes.p);
 }
@@ -267,6 +287,7 @@ static tn_status divide(tn_infer_ctx *c, tn_dim *d, tn_dim by, const char *what)
     int64_t v = 0;
     if (tn_dim_is_const(c->g, tn_dim_mod(c->g, *d, by), &v) && v != 0)
         return tn_infer_error(c, "%s %s is not divisible by %s", what, TN_DIM_TEXT(c, *d), TN_DIM_TEXT(c, by));
+    TN_TRY(tn_infer_need(c, TN_REL_MULTIPLE, *d, by, what));
     *d = tn_dim_floordiv(c->g, *d, by);
     return TN_OK;
 }

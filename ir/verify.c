@@ -87,14 +87,10 @@ static void check_types(checker *c, tn_node n) {
     tn_graph *g = c->g;
     const tn_node_rec r = g->nodes.p[n.i];
     size_t count = 0, cap = r.n_results + 1;
-    tn_val *in = tn_alloc(g->env, r.n_in * sizeof *in);
     tn_type *types = tn_alloc(g->env, cap * sizeof *types);
-    if (!in || !types) tn_graph_oom(g);
-    for (uint32_t k = 0; in && k < r.n_in; k++) in[k] = g->slots.p[r.slot + k].val;
-    g->infer_loc = r.loc;
+    if (!types) tn_graph_oom(g);
     if (tn_graph_ok(g)) {
-        const tn_region *subs = &g->owned.p[r.n_sub ? r.sub : 0];
-        if (tn_infer(g, r.op, r.attrs, r.n_in, in, r.n_sub, subs, types, cap, &count) != TN_OK)
+        if (tn_node_infer(g, n, types, cap, &count) != TN_OK)
             bad(c, n, "its operands or attributes do not fit");
         else if (count != r.n_results)
             bad(c, n, "has %u results but should have %zu", r.n_results, count);
@@ -106,7 +102,6 @@ static void check_types(checker *c, tn_node n) {
             bad(c, n, "result %u has type %s but should have %s", k, is, should);
         }
     }
-    tn_free(g->env, in, r.n_in * sizeof *in);
     tn_free(g->env, types, cap * sizeof *types);
 }
 

@@ -14,7 +14,7 @@ tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
         return tn_fail(env, TN_E_FORMAT, "", "", "the plan's dim 0 is not the constant 0");
     for (size_t k = 0; k < n; k++) {
         const TnPlan__Dim *d = dims[k];
-        if ((int)d->kind < TN_PLAN__DIM__KIND__CONST || (int)d->kind > TN_PLAN__DIM__KIND__MAX)
+        if ((int)d->kind < TN_PLAN__DIM__KIND__CONST || (int)d->kind > TN_PLAN__DIM__KIND__BCAST)
             return tn_fail(env, TN_E_FORMAT, "", "", "dim %zu of the plan has unknown kind %d", k, (int)d->kind);
         if (is_binary(d) && (d->a >= k || d->b >= k))
             return tn_fail(env, TN_E_FORMAT, "", "", "dim %zu of the plan uses a dim that does not come before it", k);
@@ -25,7 +25,7 @@ tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
 }
 
 void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi) {
-    *lo = sym->lo == INT64_MIN ? 1 : sym->lo;
+    *lo = sym->lo < 0 ? 0 : sym->lo; /* a size */
     *hi = sym->hi;
 }
 
@@ -34,7 +34,7 @@ void tn_dims_hints(size_t n, TnPlan__Dim *const *dims, int64_t *table) {
         if (dims[k]->kind != TN_PLAN__DIM__KIND__SYM) continue;
         int64_t lo, hi;
         tn_dims_range(dims[k], &lo, &hi);
-        table[k] = dims[k]->hint ? dims[k]->hint : lo;
+        table[k] = dims[k]->hint ? dims[k]->hint : lo > 1 || hi < 1 ? lo : 1;
     }
 }
 
@@ -44,16 +44,18 @@ static int64_t floordiv(int64_t a, int64_t b) {
     return a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q;
 }
 
-/* False on overflow or division by zero. */
+/* False on overflow.  What is divided by 0 is 0: no tensor has elements there. */
 static bool apply(TnPlan__Dim__Kind kind, int64_t a, int64_t b, int64_t *out) {
     switch (kind) {
     case TN_PLAN__DIM__KIND__ADD: return !__builtin_add_overflow(a, b, out);
     case TN_PLAN__DIM__KIND__MUL: return !__builtin_mul_overflow(a, b, out);
     case TN_PLAN__DIM__KIND__MIN: return *out = a < b ? a : b, true;
     case TN_PLAN__DIM__KIND__MAX: return *out = a > b ? a : b, true;
+    case TN_PLAN__DIM__KIND__BCAST: return *out = a == 1 ? b : a, true;
     default: break;
     }
-    if (b == 0 || (a == INT64_MIN && b == -1)) return false;
+    if (b == 0) return *out = 0, true;
+    if (a == INT64_MIN && b == -1) return false;
     int64_t q = floordiv(a, b);
     bool exact = a % b == 0;
     if (kind == TN_PLAN__DIM__KIND__FLOORDIV) return *out = q, true;
@@ -77,8 +79,8 @@ tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, in
         } else if (!apply(d->kind, table[d->a], table[d->b], &table[k])) {
             char text[256];
             tn_dims_print(n, dims, (uint32_t)k, text, sizeof text);
-            return tn_fail(env, TN_E_ARGUMENT, "", "give smaller shapes",
-                           "%s overflows or divides by zero at these shapes", text);
+            return tn_fail(env, TN_E_ARGUMENT, "", "give smaller shapes", "%s does not fit in 64 bits at these shapes",
+                           text);
         }
     }
     return TN_OK;
@@ -136,11 +138,10 @@ static void put(text *t, const char *s) {
 
 static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, bool inner, text *t) {
     static const char *const infix[] = {[TN_PLAN__DIM__KIND__ADD] = " + ", [TN_PLAN__DIM__KIND__MUL] = "*"};
-    static const char *const prefix[] = {[TN_PLAN__DIM__KIND__FLOORDIV] = "floordiv",
-                                         [TN_PLAN__DIM__KIND__CEILDIV] = "ceildiv",
-                                         [TN_PLAN__DIM__KIND__MOD] = "mod",
-                                         [TN_PLAN__DIM__KIND__MIN] = "min",
-                                         [TN_PLAN__DIM__KIND__MAX] = "max"};
+    static const char *const prefix[] = {
+        [TN_PLAN__DIM__KIND__FLOORDIV] = "floordiv", [TN_PLAN__DIM__KIND__CEILDIV] = "ceildiv",
+        [TN_PLAN__DIM__KIND__MOD] = "mod",           [TN_PLAN__DIM__KIND__MIN] = "min",
+        [TN_PLAN__DIM__KIND__MAX] = "max",           [TN_PLAN__DIM__KIND__BCAST] = "bcast"};
     const TnPlan__Dim *x = dims[d];
     char number[32];
     if (!depth || t->used + 1 >= t->size) {

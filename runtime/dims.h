@@ -9,7 +9,7 @@
 /* Checks kinds, operand order and names.  E_FORMAT. */
 tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims);
 /* table[k] must hold the value of every entry k that is a symbol; fills in all others.  E_ARGUMENT if a symbol is out
- * of its range, an intermediate overflows 64 bits or something is divided by zero. */
+ * of its range or an intermediate does not fit in 64 bits.  What is divided by 0 is 0. */
 tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, int64_t *table);
 /* Sets every symbol to its hint (what tuning assumes; its lower bound or 1 if it has none). */
 void tn_dims_hints(size_t n, TnPlan__Dim *const *dims, int64_t *table);

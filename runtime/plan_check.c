@@ -165,6 +165,20 @@ static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
     return st;
 }
 
+static tn_status check_conditions(checker *c) {
+    for (size_t k = 0; k < c->pb->n_conditions; k++) {
+        const TnPlan__Condition *x = c->pb->conditions[k];
+        const uint32_t sides[] = {x->a, x->b};
+        c->where = x->what;
+        if ((int)x->rel < TN_PLAN__CONDITION__REL__EQUAL || (int)x->rel > TN_PLAN__CONDITION__REL__MULTIPLE)
+            return bad(c, "a condition has unknown relation %d", (int)x->rel);
+        tn_status st = check_dims(c, sides, 2, "a condition");
+        if (st != TN_OK) return st;
+    }
+    c->where = "";
+    return TN_OK;
+}
+
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size) {
     checker c = {env, pb, file_size, ""};
     tn_status st = tn_dims_check(env, pb->n_dims, pb->dims);
@@ -173,6 +187,7 @@ tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file
     if (st == TN_OK) st = check_blob_index(&c, pb->ir, true, "the IR");
     if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
     if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
+    if (st == TN_OK) st = check_conditions(&c);
     if (st == TN_OK) st = check_consts(&c);
     if (st == TN_OK) st = check_dims(&c, &pb->arena_size, 1, "the arena");
     for (size_t k = 0; st == TN_OK && k < pb->n_archs; k++) st = check_arch(&c, pb->archs[k]);

@@ -70,6 +70,51 @@ static void solve(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool
     }
 }
 
+static bool holds(TnPlan__Condition__Rel rel, int64_t a, int64_t b) {
+    switch (rel) {
+    case TN_PLAN__CONDITION__REL__EQUAL: return a == b;
+    case TN_PLAN__CONDITION__REL__BCAST: return a == b || a == 1 || b == 1;
+    case TN_PLAN__CONDITION__REL__BCAST_TO: return a == b || a == 1;
+    case TN_PLAN__CONDITION__REL__AT_LEAST: return a >= b;
+    case TN_PLAN__CONDITION__REL__MULTIPLE: return b == 0 || b == -1 || a % b == 0;
+    default: return false;
+    }
+}
+
+/* "N = 5", or "5" of a constant. */
+static void size_text(const tn_plan *p, uint32_t d, const int64_t *table, char *buf, size_t size) {
+    char text[160] = "";
+    if (p->pb->dims[d]->kind != TN_PLAN__DIM__KIND__CONST)
+        tn_dims_print(p->pb->n_dims, p->pb->dims, d, text, sizeof text);
+    snprintf(buf, size, "%s%s%" PRId64, text, *text ? " = " : "", table[d]);
+}
+
+static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
+    size_t used = 0;
+    buf[0] = '\0';
+    for (size_t k = 0; k < c->n_layers && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", c->layers[k]);
+}
+
+static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const int64_t *table) {
+    static const char *const forms[] = {"differ", "do not broadcast", "do not broadcast", "do not fit",
+                                        "do not divide evenly"};
+    char a[TEXT], b[TEXT], loc[TEXT];
+    size_text(p, c->a, table, a, sizeof a);
+    size_text(p, c->b, table, b, sizeof b);
+    layers_text(c, loc, sizeof loc);
+    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s and %s %s", c->what, a, b,
+                   forms[c->rel]);
+}
+
+static tn_status check_conditions(const tn_plan *p, const int64_t *table) {
+    for (size_t k = 0; k < p->pb->n_conditions; k++) {
+        const TnPlan__Condition *c = p->pb->conditions[k];
+        if (!holds(c->rel, table[c->a], table[c->b])) return violated(p, c, table);
+    }
+    return TN_OK;
+}
+
 tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
     const TnPlan__Plan *pb = p->pb;
     memset(known, 0, pb->n_dims * sizeof *known);
@@ -83,6 +128,7 @@ tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *tabl
             if (table[t->dims[k]] != inputs[i].d[k]) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
         if (tn_shape_bytes(t, table) > PTRDIFF_MAX) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
     }
+    if (st == TN_OK) st = check_conditions(p, table);
     for (size_t i = 0; st == TN_OK && i < pb->n_outputs; i++)
         if (tn_shape_bytes(pb->outputs[i], table) > PTRDIFF_MAX)
             return tn_fail(p->env, TN_E_ARGUMENT, pb->outputs[i]->name, "give smaller shapes",

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum {
     MIN_OPSET = 6,
@@ -219,17 +220,21 @@ static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
 
 /* ---- inputs and outputs ------------------------------------------------------------------------------------------ */
 
-/* A dim_param as a symbol's name: letters, digits and underscores, not starting with a digit. */
+/* What exporters write for a size that they do not know: equal words do not mean equal sizes. */
+static bool names_nothing(const char *param) {
+    static const char *const words[] = {"", "?", "_", "-1", "None"};
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (!strcmp(param, words[k])) return true;
+    return false;
+}
+
+/* Equal dim_params are one symbol, whatever they are made of; a hash stands for one that is too long to print. */
 static tn_dim symbol(tn_oi *x, const char *param) {
-    char buf[64];
-    size_t n = 0;
-    if (*param >= '0' && *param <= '9') buf[n++] = '_';
-    for (; *param && n + 1 < sizeof buf; param++) {
-        bool plain =
-            (*param >= 'a' && *param <= 'z') || (*param >= 'A' && *param <= 'Z') || (*param >= '0' && *param <= '9');
-        buf[n++] = plain ? *param : '_';
-    }
-    buf[n] = 0;
+    enum { LONGEST = 200 };
+    char buf[32];
+    size_t n = strlen(param);
+    if (n <= LONGEST) return tn_dim_sym(x->g, param);
+    snprintf(buf, sizeof buf, "dim_%016llx", (unsigned long long)XXH3_64bits(param, n));
     return tn_dim_sym(x->g, buf);
 }
 
@@ -245,7 +250,7 @@ static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *
         if (d->dim_value >= 0 && d->dim_value <= MAX_DIM) return tn_dim_const(x->g, d->dim_value);
         break;
     case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM:
-        if (*d->dim_param) return symbol(x, d->dim_param);
+        if (!names_nothing(d->dim_param)) return symbol(x, d->dim_param);
         break;
     default: break;
     }

@@ -188,9 +188,12 @@ tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b) {
     if (a.i == b.i || tn_dim_equal_const(g, b, 1)) return a;
     if (tn_dim_equal_const(g, a, 1)) return b;
     int64_t p = 0, q = 0;
-    bool ca = tn_dim_is_const(g, a, &p), cb = tn_dim_is_const(g, b, &q);
-    if (ca && cb) tn_oi_fail(x, TN_E_TYPE, "", "sizes %lld and %lld do not broadcast", (long long)p, (long long)q);
-    return ca ? a : b;
+    if (tn_dim_is_const(g, a, &p) && tn_dim_is_const(g, b, &q))
+        tn_oi_fail(x, TN_E_TYPE, "", "sizes %lld and %lld do not broadcast", (long long)p, (long long)q);
+    tn_rel need;
+    tn_dim d = tn_dims_broadcast(g, a, b, &need);
+    if (!tn_oi_failed(x)) tn_graph_require(g, need, a, b, "the sizes to broadcast");
+    return d;
 }
 
 void tn_oi_op_expand(tn_oi *x) {

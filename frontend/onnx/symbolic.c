@@ -61,6 +61,11 @@ bool tn_oi_sym_is_const(const tn_oi *x, const tn_oi_sym *s) {
 
 /* ---- contents as data -------------------------------------------------------------------------------------------- */
 
+/* floor(a / b): mod has the sign of b, so that what is divided comes out even. */
+static tn_val floor_quotient(tn_graph *g, tn_val a, tn_val b) {
+    return tn_binary(g, TN_OP_DIV, tn_binary(g, TN_OP_SUB, a, tn_binary(g, TN_OP_MOD, a, b)), b);
+}
+
 /* The value of a dim as i64[1]: element d of 0, 1, 2, ..., which is index arithmetic and costs nothing; sums and
  * products that may be negative are computed from their parts. */
 static tn_val dim_value(tn_oi *x, tn_dim d, unsigned depth) {
@@ -72,23 +77,30 @@ static tn_val dim_value(tn_oi *x, tn_dim d, unsigned depth) {
         tn_dim one = tn_dim_const(g, 1), size = tn_dim_add(g, d, one);
         return tn_build_slice_axis(g, tn_build_iota(g, TN_I64, 1, &size, 0), 0, d, one);
     }
-    tn_op op = TN_OP_NONE;
-    switch (tn_dim_kind_of(g, d)) {
-    case TN_DIM_ADD: op = TN_OP_ADD; break;
-    case TN_DIM_MUL: op = TN_OP_MUL; break;
-    case TN_DIM_MIN: op = TN_OP_MIN; break;
-    case TN_DIM_MAX: op = TN_OP_MAX; break;
-    default: break;
-    }
-    if (op == TN_OP_NONE || depth > 64) {
+    if (depth > 64) {
         char text[128];
         tn_dim_print(g, d, text, sizeof text);
         tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input shapes with --shape",
-                   "the size %s is used as data and may be negative", text);
+                   "the size %s is used as data and is too complicated", text);
         return (tn_val){0};
     }
     tn_val a = dim_value(x, tn_dim_lhs(g, d), depth + 1), b = dim_value(x, tn_dim_rhs(g, d), depth + 1);
-    return a.i && b.i ? tn_binary(g, op, a, b) : (tn_val){0};
+    if (!a.i || !b.i) return (tn_val){0};
+    switch (tn_dim_kind_of(g, d)) {
+    case TN_DIM_ADD: return tn_binary(g, TN_OP_ADD, a, b);
+    case TN_DIM_MUL: return tn_binary(g, TN_OP_MUL, a, b);
+    case TN_DIM_MIN: return tn_binary(g, TN_OP_MIN, a, b);
+    case TN_DIM_MAX: return tn_binary(g, TN_OP_MAX, a, b);
+    case TN_DIM_MOD: return tn_binary(g, TN_OP_MOD, a, b);
+    case TN_DIM_FLOORDIV: return floor_quotient(g, a, b);
+    case TN_DIM_CEILDIV: return tn_unary(g, TN_OP_NEG, floor_quotient(g, tn_unary(g, TN_OP_NEG, a), b));
+    case TN_DIM_BCAST: {
+        tn_val one = dim_value(x, tn_dim_const(g, 1), depth + 1);
+        tn_val in[] = {one.i ? tn_binary(g, TN_OP_EQ, a, one) : one, b, a};
+        return one.i ? tn_emit1(g, TN_OP_SELECT, NULL, 3, in) : one;
+    }
+    default: return (tn_val){0};
+    }
 }
 
 tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name) {
@@ -206,22 +218,39 @@ static bool binary_const(tn_op op, int64_t a, int64_t b, int64_t *r) {
     }
 }
 
-/* Truth of a comparison when bounds decide it. */
+static bool huge(const tn_oi *x, tn_dim d) {
+    int64_t v = 0;
+    return tn_dim_is_const(x->g, d, &v) && (v > ((int64_t)1 << 40) || v < -((int64_t)1 << 40));
+}
+
+/* 1 where d > 0, else 0. */
+static tn_dim is_positive(tn_graph *g, tn_dim d) {
+    return tn_dim_min(g, tn_dim_max(g, d, tn_dim_const(g, 0)), tn_dim_const(g, 1));
+}
+
+/* Truth of a comparison, which bounds mostly make a constant. */
 static tn_dim compare_dims(tn_oi *x, tn_op op, tn_dim a, tn_dim b) {
-    int64_t lo = INT64_MIN, hi = INT64_MAX;
-    int yes = -1;
-    tn_dim_bounds(x->g, tn_dim_sub(x->g, a, b), &lo, &hi);
-    if (a.i == b.i) lo = hi = 0;
+    tn_graph *g = x->g;
+    tn_dim one = tn_dim_const(g, 1), above = is_positive(g, tn_dim_sub(g, a, b)),
+           below = is_positive(g, tn_dim_sub(g, b, a));
     switch (op) {
-    case TN_OP_EQ: yes = lo == 0 && hi == 0 ? 1 : lo > 0 || hi < 0 ? 0 : -1; break;
-    case TN_OP_NE: yes = lo == 0 && hi == 0 ? 0 : lo > 0 || hi < 0 ? 1 : -1; break;
-    case TN_OP_LT: yes = hi < 0 ? 1 : lo >= 0 ? 0 : -1; break;
-    case TN_OP_LE: yes = hi <= 0 ? 1 : lo > 0 ? 0 : -1; break;
-    case TN_OP_GT: yes = lo > 0 ? 1 : hi <= 0 ? 0 : -1; break;
-    case TN_OP_GE: yes = lo >= 0 ? 1 : hi < 0 ? 0 : -1; break;
-    default: break;
+    case TN_OP_EQ: return tn_dim_sub(g, one, tn_dim_add(g, above, below));
+    case TN_OP_NE: return tn_dim_add(g, above, below);
+    case TN_OP_LT: return below;
+    case TN_OP_LE: return tn_dim_sub(g, one, above);
+    case TN_OP_GT: return above;
+    case TN_OP_GE: return tn_dim_sub(g, one, below);
+    default: return (tn_dim){0};
     }
-    return yes < 0 ? (tn_dim){0} : tn_dim_const(x->g, yes);
+}
+
+/* c ? a : b of a c that is 0 or 1. */
+static tn_dim choose_dim(tn_oi *x, tn_dim c, tn_dim a, tn_dim b) {
+    tn_graph *g = x->g;
+    if (a.i == b.i || tn_dim_equal_const(g, c, 1)) return a;
+    if (tn_dim_equal_const(g, c, 0)) return b;
+    if (huge(x, a) || huge(x, b)) return (tn_dim){0};
+    return tn_dim_add(g, b, tn_dim_mul(g, c, tn_dim_sub(g, a, b)));
 }
 
 /* Integer division truncates: max(floor, 0) + min(ceil, 0), of which the bounds mostly leave one term. */
@@ -230,15 +259,10 @@ static tn_dim truncating_div(tn_oi *x, tn_dim a, tn_dim b) {
     int64_t lo, hi, blo, bhi;
     tn_dim_bounds(g, a, &lo, &hi);
     tn_dim_bounds(g, b, &blo, &bhi);
-    if (blo < 1) return (tn_dim){0};
+    if (blo < 0) return (tn_dim){0};
     if (lo >= 0) return tn_dim_floordiv(g, a, b);
     tn_dim zero = tn_dim_const(g, 0);
     return tn_dim_add(g, tn_dim_max(g, tn_dim_floordiv(g, a, b), zero), tn_dim_min(g, tn_dim_ceildiv(g, a, b), zero));
-}
-
-static bool huge(const tn_oi *x, tn_dim d) {
-    int64_t v = 0;
-    return tn_dim_is_const(x->g, d, &v) && (v > ((int64_t)1 << 40) || v < -((int64_t)1 << 40));
 }
 
 static tn_dim binary_dims(tn_oi *x, tn_op op, tn_dtype t, tn_dim a, tn_dim b) {
@@ -254,10 +278,12 @@ static tn_dim binary_dims(tn_oi *x, tn_op op, tn_dtype t, tn_dim a, tn_dim b) {
     case TN_OP_MIN: return tn_dim_min(g, a, b);
     case TN_OP_MAX: return tn_dim_max(g, a, b);
     case TN_OP_DIV: return truncating_div(x, a, b);
+    case TN_OP_AND: return t == TN_BOOL ? tn_dim_min(g, a, b) : (tn_dim){0};
+    case TN_OP_OR: return t == TN_BOOL ? tn_dim_max(g, a, b) : (tn_dim){0};
     case TN_OP_MOD:
     case TN_OP_FMOD:
         tn_dim_bounds(g, b, &lo, &hi);
-        if (lo < 1) return (tn_dim){0};
+        if (lo < 0) return (tn_dim){0};
         tn_dim_bounds(g, a, &lo, &hi);
         return lo >= 0 || op == TN_OP_MOD ? tn_dim_mod(g, a, b) : (tn_dim){0};
     default: return compare_dims(x, op, a, b);
@@ -327,8 +353,8 @@ const tn_oi_sym *tn_oi_sym_unary(tn_oi *x, tn_op op, const tn_oi_sym *a) {
             r->f[k] = rounded(a->dtype, v);
         } else if (op == TN_OP_NEG && !huge(x, a->d[k])) {
             r->d[k] = tn_dim_sub(x->g, tn_dim_const(x->g, 0), a->d[k]);
-        } else if (op == TN_OP_NOT && tn_oi_sym_int(x, a, k, &i)) {
-            r->d[k] = tn_dim_const(x->g, !i);
+        } else if (op == TN_OP_NOT) {
+            r->d[k] = tn_dim_sub(x->g, tn_dim_const(x->g, 1), a->d[k]);
         } else if (op == TN_OP_ABS && tn_oi_sym_int(x, a, k, &i) && i != INT64_MIN) {
             r->d[k] = tn_dim_const(x->g, i < 0 ? -i : i);
         } else {
@@ -348,12 +374,12 @@ const tn_oi_sym *tn_oi_sym_select(tn_oi *x, const tn_oi_sym *c, const tn_oi_sym 
         !(c = stretch(x, c, rank, shape)))
         return NULL;
     for (size_t k = 0; k < r->n; k++) {
-        int64_t yes;
-        if (!tn_oi_sym_int(x, c, k, &yes)) return NULL;
-        if (r->f)
+        int64_t yes = 0;
+        bool known = tn_oi_sym_int(x, c, k, &yes);
+        if (r->f && known)
             r->f[k] = (yes ? a : b)->f[k];
-        else
-            r->d[k] = (yes ? a : b)->d[k];
+        else if (r->f || !(r->d[k] = choose_dim(x, c->d[k], a->d[k], b->d[k])).i)
+            return NULL;
     }
     return r;
 }
@@ -369,7 +395,9 @@ static bool cast_element(tn_oi *x, const tn_oi_sym *a, size_t k, tn_oi_sym *r) {
             return true;
         }
         r->d[k] = a->d[k];
-        return r->dtype != TN_BOOL;
+        if (r->dtype == TN_BOOL && a->dtype != TN_BOOL) /* true where it is not 0 */
+            r->d[k] = compare_dims(x, TN_OP_NE, a->d[k], tn_dim_const(x->g, 0));
+        return r->d[k].i != 0;
     }
     if (a->d) {
         r->f[k] = rounded(r->dtype, (double)v);

@@ -85,3 +85,19 @@ bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_
     }
     return true;
 }
+
+/* Conditions on symbols that no input tells concern what only the data decides: the ops check those. */
+tn_status tn_run_check_conditions(const tn_run *r) {
+    for (size_t k = 0; k < tn_condition_count(r->g); k++) {
+        tn_condition c = tn_condition_at(r->g, k);
+        int64_t a = 0, b = 0;
+        if (!tn_run_dim(r, c.a, &a) || !tn_run_dim(r, c.b, &b) || tn_rel_holds(c.rel, a, b)) continue;
+        char loc[512], left[96], right[96];
+        tn_loc_print(r->g, c.loc, loc, sizeof loc);
+        tn_dim_print(r->g, c.a, left, sizeof left);
+        tn_dim_print(r->g, c.b, right, sizeof right);
+        return tn_fail(r->env, TN_E_TYPE, loc, "give inputs whose sizes fit together",
+                       "%s: %s = %lld and %s = %lld do not fit", c.what, left, (long long)a, right, (long long)b);
+    }
+    return TN_OK;
+}

@@ -474,6 +474,7 @@ static tn_status run_and_give(tn_run *r, tn_region region, const char *what, con
     /* Two rounds: a later argument may tell the symbol that an earlier one's size is made of. */
     for (size_t k = 0; status == TN_OK && k < 2 * n_in; k++)
         status = fit(r, tn_region_arg(r->g, region, k % n_in), what, k % n_in, &in[k % n_in]);
+    if (status == TN_OK) status = tn_run_check_conditions(r);
     for (size_t k = 0; status == TN_OK && k < n_in; k++) status = tn_slot_import(r, &in[k], &slots[k]);
     for (size_t k = 0; status == TN_OK && k < n_out; k++) dtypes[k] = tn_val_dtype(r->g, tn_node_input(r->g, end, k));
     if (status == TN_OK) {
@@ -500,6 +501,7 @@ tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region region, const
 tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, size_t n_in, tn_tensor *out, size_t n_out,
                         const tn_eval_opts *opts) {
     TN_TRY(tn_graph_status(g));
+    if (!tn_graph_has_conditions(g)) TN_TRY(tn_graph_collect_conditions(g));
     return tn_eval_region(env, g, tn_graph_body(g), in, n_in, out, n_out, opts);
 }
 

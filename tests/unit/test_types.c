@@ -57,8 +57,8 @@ START_TEST(test_broadcasting) {
     bench_open(&b);
     expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N,1,5]"), in(&b, "f32[4,1]")), 0, "f32[N,4,5]");
     expect_type(&b, EMIT(&b, MUL, NULL, in(&b, "i64[]"), in(&b, "i64[2,H]")), 0, "i64[2,H]");
-    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[7]")), 0, "f32[7]"); /* N is 1 or 7 */
-    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[M]")), 0, "f32[N]"); /* taken to be equal */
+    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[7]")), 0, "f32[7]");
+    expect_type(&b, EMIT(&b, ADD, NULL, in(&b, "f32[N]"), in(&b, "f32[M]")), 0, "f32[bcast(M, N)]");
     expect_type(&b, EMIT(&b, LT, NULL, in(&b, "f16[N,2]"), in(&b, "f16[2]")), 0, "bool[N,2]");
     expect_type(&b, EMIT(&b, SELECT, NULL, in(&b, "bool[N,1]"), in(&b, "f32[3]"), in(&b, "f32[]")), 0, "f32[N,3]");
     expect_type(&b, EMIT(&b, POW, NULL, in(&b, "f32[N]"), in(&b, "i64[]")), 0, "f32[N]");

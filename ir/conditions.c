@@ -1,0 +1,225 @@
+/* conditions.c: what must hold between sizes for a graph to be right.
+ *
+ * A type rule that needs a relation between symbols which it cannot prove states it with tn_infer_need.  While the
+ * graph collects, the statement becomes a condition: it names the layer that needs it, outlives that layer's node, and
+ * is checked wherever shapes are bound, before anything is computed.  Conditions are kept in their simplest form and
+ * each once; what can be proved is not kept, what can never hold is an error.
+ *
+ * Branches of If and bodies of Loop are left out: what they need only matters if they run, and whoever inlines them
+ * makes their nodes the graph's. */
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "ir/infer.h"
+
+static const char *const names[TN_REL_COUNT] = {[TN_REL_EQUAL] = "equal",
+                                                [TN_REL_BCAST] = "broadcast",
+                                                [TN_REL_BCAST_TO] = "broadcast_to",
+                                                [TN_REL_AT_LEAST] = "at_least",
+                                                [TN_REL_MULTIPLE] = "multiple"};
+
+const char *tn_rel_text(tn_rel rel) {
+    return rel >= 0 && rel < TN_REL_COUNT ? names[rel] : "";
+}
+
+bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b) {
+    switch (rel) {
+    case TN_REL_EQUAL: return a == b;
+    case TN_REL_BCAST: return a == b || a == 1 || b == 1;
+    case TN_REL_BCAST_TO: return a == b || a == 1;
+    case TN_REL_AT_LEAST: return a >= b;
+    case TN_REL_MULTIPLE: return b == 0 || b == -1 || a % b == 0;
+    case TN_REL_COUNT: break;
+    }
+    return false;
+}
+
+/* ---- proving ----------------------------------------------------------------------------------------------------- */
+
+tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    if (a.i == b.i) return TN_DIMS_SAME;
+    tn_dim_strip(g, &a, &b); /* N*6 and N*5 would only be equal where both are 0 */
+    tn_dim_difference(g, a, b, &lo, &hi);
+    if (lo == 0 && hi == 0) return TN_DIMS_SAME;
+    return lo > 0 || hi < 0 ? TN_DIMS_DIFFERENT : TN_DIMS_MAYBE;
+}
+
+static tn_relation at_least(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    tn_dim_difference(g, a, b, &lo, &hi);
+    return lo >= 0 ? TN_DIMS_SAME : hi < 0 ? TN_DIMS_DIFFERENT : TN_DIMS_MAYBE;
+}
+
+static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t rest = 0, v = 0;
+    if (tn_dim_is_const(g, b, &v) && tn_dim_divisor(g, a) % (v ? v : 1) == 0) return TN_DIMS_SAME;
+    if (!tn_dim_is_const(g, tn_dim_mod(g, a, b), &rest)) return TN_DIMS_MAYBE;
+    return rest ? TN_DIMS_DIFFERENT : TN_DIMS_SAME;
+}
+
+/* The weakest relation between a and b that says the same under what is known; operands in a fixed order. */
+static void simplify(const tn_graph *g, tn_rel *rel, tn_dim *a, tn_dim *b) {
+    if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *a)) {
+        tn_dim swap = *a;
+        *a = *b;
+        *b = swap;
+    }
+    if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *b)) *rel = TN_REL_BCAST_TO;
+    if (*rel == TN_REL_BCAST_TO && tn_dim_never_one(g, *a)) *rel = TN_REL_EQUAL;
+    if ((*rel == TN_REL_EQUAL || *rel == TN_REL_BCAST) && tn_dim_compare(g, *a, *b) > 0) {
+        tn_dim swap = *a;
+        *a = *b;
+        *b = swap;
+    }
+}
+
+tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+    simplify(g, &rel, &a, &b);
+    switch (rel) {
+    case TN_REL_EQUAL: return tn_dims_relation(g, a, b);
+    case TN_REL_BCAST:
+        if (tn_dim_equal_const(g, a, 1) || tn_dim_equal_const(g, b, 1)) return TN_DIMS_SAME;
+        return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+    case TN_REL_BCAST_TO:
+        if (tn_dim_equal_const(g, a, 1)) return TN_DIMS_SAME;
+        return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+    case TN_REL_AT_LEAST: return at_least(g, a, b);
+    case TN_REL_MULTIPLE: return multiple(g, a, b);
+    case TN_REL_COUNT: break;
+    }
+    return TN_DIMS_MAYBE;
+}
+
+tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need) {
+    enum { LARGEST = 40 };
+    uint32_t size_a = a.i ? g->dims.p[a.i].size : 0, size_b = b.i ? g->dims.p[b.i].size : 0;
+    *need = TN_REL_BCAST;
+    if (size_a + size_b <= LARGEST || tn_rel_decide(g, TN_REL_BCAST, a, b) != TN_DIMS_MAYBE)
+        return tn_dim_bcast(g, a, b);
+    *need = TN_REL_EQUAL;
+    return size_a <= size_b ? a : b;
+}
+
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
+
+bool tn_graph_has_conditions(const tn_graph *g) {
+    return g->collected;
+}
+
+size_t tn_condition_count(const tn_graph *g) {
+    return g->conds.n;
+}
+
+tn_condition tn_condition_at(const tn_graph *g, size_t k) {
+    return k < g->conds.n ? g->conds.p[k] : (tn_condition){0};
+}
+
+typedef struct key {
+    const tn_graph *g;
+    tn_rel rel;
+    tn_dim a, b;
+} key;
+
+static bool same_condition(const void *user, uint32_t h) {
+    const key *k = user;
+    const tn_condition *c = &k->g->conds.p[h - 1];
+    return c->rel == k->rel && c->a.i == k->a.i && c->b.i == k->b.i;
+}
+
+static bool add(tn_graph *g, tn_condition c) {
+    const uint64_t parts[] = {(uint64_t)c.rel, tn_dim_hash(g, c.a), tn_dim_hash(g, c.b)};
+    const key k = {g, c.rel, c.a, c.b};
+    uint64_t hash = XXH3_64bits(parts, sizeof parts);
+    if (tn_table_find(&g->cond_table, hash, same_condition, &k)) return true;
+    if (!TN_RESERVE(g, conds, 1)) return false;
+    if (!tn_table_add(g->env, &g->cond_table, hash, g->conds.n + 1)) return tn_graph_oom(g), false;
+    g->conds.p[g->conds.n++] = c;
+    return true;
+}
+
+/* "K and L must be equal" with the dims as they stand. */
+static void say(const tn_graph *g, const tn_condition *c, char *buf, size_t size) {
+    static const char *const forms[TN_REL_COUNT] = {[TN_REL_EQUAL] = "%s and %s differ",
+                                                    [TN_REL_BCAST] = "%s and %s do not broadcast",
+                                                    [TN_REL_BCAST_TO] = "%s does not broadcast to %s",
+                                                    [TN_REL_AT_LEAST] = "%s is below %s",
+                                                    [TN_REL_MULTIPLE] = "%s is not divisible by %s"};
+    char a[96], b[96];
+    tn_dim_print(g, c->a, a, sizeof a);
+    tn_dim_print(g, c->b, b, sizeof b);
+    snprintf(buf, size, forms[c->rel], a, b); /* NOLINT: one of the five above */
+}
+
+static tn_status never(tn_graph *g, const tn_condition *c) {
+    char text[256], loc[512];
+    say(g, c, text, sizeof text);
+    g->status = tn_fail(g->env, TN_E_TYPE, tn_loc_text(g, c->loc, loc, sizeof loc), "", "%s: %s", c->what, text);
+    return g->status;
+}
+
+tn_status tn_graph_require_at(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what, tn_loc loc) {
+    if (!tn_graph_ok(g)) return g->status;
+    if (!a.i || !b.i || rel < 0 || rel >= TN_REL_COUNT)
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a condition needs a relation and two sizes");
+    simplify(g, &rel, &a, &b);
+    tn_condition c = {rel, a, b, tn_intern(g, what), loc};
+    tn_relation known = tn_rel_decide(g, rel, a, b);
+    if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT) return never(g, &c);
+    if (tn_graph_ok(g) && known == TN_DIMS_MAYBE) add(g, c);
+    return g->status;
+}
+
+tn_status tn_graph_require(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what) {
+    return tn_graph_require_at(g, rel, a, b, what, tn_get_cursor(g).loc);
+}
+
+tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
+    uint32_t n = g->conds.n;
+    tn_table_free(g->env, &g->cond_table);
+    g->conds.n = 0; /* each is taken out before its place can be filled again */
+    for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {
+        tn_condition c = g->conds.p[k];
+        tn_graph_require_at(g, c.rel, map(user, c.a), map(user, c.b), c.what, c.loc);
+    }
+    return g->status;
+}
+
+/* ---- what type rules state --------------------------------------------------------------------------------------- */
+
+tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_dim a, tn_dim b, const char *what) {
+    if (!a.i || !b.i) return c->g->status == TN_OK ? tn_infer_error(c, "%s: a size is not set", what) : c->g->status;
+    tn_relation known = tn_rel_decide(c->g, rel, a, b);
+    if (known == TN_DIMS_SAME) return TN_OK;
+    tn_condition condition = {rel, a, b, what, {0}};
+    char text[256];
+    if (known == TN_DIMS_DIFFERENT) {
+        say(c->g, &condition, text, sizeof text);
+        return tn_infer_error(c, "%s: %s", what, text);
+    }
+    if (!c->g->collecting) return TN_OK;
+    snprintf(text, sizeof text, "%s: %s", tn_op_text(c->op), what);
+    return tn_graph_require_at(c->g, rel, a, b, text, c->g->infer_loc);
+}
+
+static void collect(tn_graph *g, tn_region r) {
+    TN_FOR_NODES(g, r, n) {
+        size_t count = 0, cap = tn_node_result_count(g, n) + 1;
+        if (tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, 0)); /* kernels hold no kernels */
+        tn_type *types = tn_alloc(g->env, cap * sizeof *types);
+        tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
+        tn_free(g->env, types, cap * sizeof *types);
+        if (st != TN_OK && tn_graph_ok(g)) g->status = st;
+        if (!tn_graph_ok(g)) return;
+    }
+}
+
+tn_status tn_graph_collect_conditions(tn_graph *g) {
+    if (!tn_graph_ok(g)) return g->status;
+    g->collecting = true;
+    collect(g, g->body);
+    g->collecting = false;
+    g->collected = true;
+    return g->status;
+}

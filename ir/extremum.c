@@ -1,0 +1,221 @@
+/* extremum.c: min, max and bcast of dims, and what sums do with them.
+ *
+ * Operands that never decide are dropped, nested ones are flattened, and signs go outside (max(-N, -1) is -min(N, 1)).
+ * In a sum, A - min(A, B) becomes max(0, A - B), which is how the size of a slice that was cut to its axis becomes
+ * short again and gets tight bounds; the constant of a sum goes into its first min or max (max(N - 1, 0) + 1 is
+ * max(N, 1)). */
+#include <string.h>
+
+#include "ir/internal.h"
+
+static const tn_dim NONE = {0};
+
+enum { MANY = 24, STEPS = 16 }; /* operands that are compared with each other; more are only nested */
+
+static tn_dim atom(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
+    return tn_graph_ok(g) ? tn_dim_intern(g, kind, a, b, 0, NULL) : NONE;
+}
+
+void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi) {
+    tn_poly p = {0}, q = {0};
+    *lo = INT64_MIN;
+    *hi = INT64_MAX;
+    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, -1, NONE) &&
+        tn_poly_sort(g, &p) && tn_poly_settle(g, &p))
+        tn_poly_bounds(g, &p, lo, hi);
+    tn_poly_free(g, &p);
+    tn_poly_free(g, &q);
+}
+
+/* ---- operands ---------------------------------------------------------------------------------------------------- */
+
+/* The operands of a nest of one kind; returns how many there are, of which the first MANY are written. */
+static size_t flatten(const tn_graph *g, tn_dim_kind kind, tn_dim d, tn_dim *v, size_t n) {
+    for (; tn_dim_kind_of(g, d) == kind; d = tn_dim_lhs(g, d)) {
+        if (n < MANY) v[n] = tn_dim_rhs(g, d);
+        n++;
+    }
+    if (n < MANY) v[n] = d;
+    return n + 1;
+}
+
+/* The operands that are left as left-nested atoms, in order, constants last. */
+static tn_dim nest(tn_graph *g, tn_dim_kind kind, tn_dim *v, size_t n) {
+    for (size_t i = 1; i < n; i++) {
+        tn_dim x = v[i];
+        size_t j = i;
+        for (; j > 0; j--) {
+            bool cx = tn_dim_is_const(g, x, NULL), cj = tn_dim_is_const(g, v[j - 1], NULL);
+            if (cx != cj ? cx : tn_dim_compare(g, v[j - 1], x) <= 0) break;
+            v[j] = v[j - 1];
+        }
+        v[j] = x;
+    }
+    tn_dim d = v[0];
+    for (size_t i = 1; i < n; i++) d = atom(g, kind, d, v[i]);
+    return d;
+}
+
+static size_t pack(tn_dim *v, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (v[i].i) v[kept++] = v[i];
+    return kept;
+}
+
+/* ---- min, max ---------------------------------------------------------------------------------------------------- */
+
+/* The first term of a sum has a negative coefficient. */
+static bool is_negative(tn_graph *g, tn_dim d) {
+    tn_poly p = {0};
+    bool negative = tn_poly_of(g, d, &p) && p.n && tn_poly_terms(&p)[0].coef < 0;
+    tn_poly_free(g, &p);
+    return negative;
+}
+
+static bool all_negative(tn_graph *g, const tn_dim *v, size_t n) {
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        int64_t c = 0;
+        bool constant = tn_dim_is_const(g, v[i], &c);
+        if (constant ? c == INT64_MIN : !is_negative(g, v[i])) return false;
+        any = any || !constant;
+    }
+    return any;
+}
+
+static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
+    tn_dim v[MANY], minus_one = tn_dim_const(g, -1);
+    if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
+    if (a.i == b.i) return a;
+    size_t n = flatten(g, kind, b, v, flatten(g, kind, a, v, 0));
+    if (n > MANY) return atom(g, kind, a, b);
+    for (size_t i = 0; i < n; i++) { /* drop v[i] where another operand always decides; of two equals the later stays */
+        bool useless = false;
+        for (size_t j = 0; j < n && !useless; j++) {
+            int64_t lo = 0, hi = 0;
+            if (j == i || !v[j].i) continue;
+            tn_dim_difference(g, v[i], v[j], &lo, &hi);
+            useless = kind == TN_DIM_MIN ? lo >= 0 : hi <= 0;
+        }
+        if (useless) v[i] = NONE;
+    }
+    n = pack(v, n);
+    if (n < 2 || !all_negative(g, v, n)) return nest(g, kind, v, n);
+    kind = kind == TN_DIM_MIN ? TN_DIM_MAX : TN_DIM_MIN;
+    for (size_t i = 0; i < n; i++) v[i] = tn_dim_mul(g, v[i], minus_one);
+    return tn_graph_ok(g) ? tn_dim_mul(g, nest(g, kind, v, n), minus_one) : NONE;
+}
+
+tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b) {
+    return extremum(g, TN_DIM_MIN, a, b);
+}
+tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) {
+    return extremum(g, TN_DIM_MAX, a, b);
+}
+
+/* ---- sums that hold them ----------------------------------------------------------------------------------------- */
+
+static bool is_extremum(const tn_graph *g, tn_dim d) {
+    tn_dim_kind kind = tn_dim_kind_of(g, d);
+    return kind == TN_DIM_MIN || kind == TN_DIM_MAX;
+}
+
+/* min or max of all operands of m, each less `by`. */
+static tn_dim shifted(tn_graph *g, tn_dim m, tn_dim by) {
+    tn_dim_kind kind = tn_dim_kind_of(g, m);
+    tn_dim v[MANY], d = NONE;
+    size_t n = flatten(g, kind, m, v, 0);
+    if (n > MANY) return NONE;
+    for (size_t i = 0; i < n; i++) {
+        tn_dim x = tn_dim_sub(g, v[i], by);
+        d = i ? extremum(g, kind, d, x) : x;
+    }
+    return d;
+}
+
+static size_t unknowns(const tn_poly *p) {
+    size_t n = 0;
+    for (size_t k = 0; k < p->n; k++) n += tn_poly_terms(p)[k].mono.i != 0;
+    return n;
+}
+
+/* p with c*(a + b) in place of its term k, whose coefficient is c. */
+static bool replaced(tn_graph *g, const tn_poly *p, size_t k, tn_dim a, tn_dim b, tn_poly *out) {
+    tn_poly q = {0};
+    int64_t coef = tn_poly_terms(p)[k].coef;
+    out->n = 0;
+    bool ok = tn_poly_of(g, a, &q) && tn_poly_push_scaled(g, out, &q, coef, NONE) && tn_poly_of(g, b, &q) &&
+              tn_poly_push_scaled(g, out, &q, coef, NONE);
+    for (size_t i = 0; ok && i < p->n; i++)
+        if (i != k) ok = tn_poly_push(g, out, tn_poly_terms(p)[i].coef, tn_poly_terms(p)[i].mono);
+    tn_poly_free(g, &q);
+    return ok && tn_poly_sort(g, out);
+}
+
+/* c*ext(A, B) + rest = c*ext(0, B - A) + (rest + c*A), where rest + c*A has fewer unknowns than rest. */
+static bool absorb(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
+    tn_dim m = tn_poly_terms(p)[k].mono, v[MANY], zero = tn_dim_const(g, 0);
+    size_t n = flatten(g, tn_dim_kind_of(g, m), m, v, 0), before = unknowns(p) - 1;
+    for (size_t i = 0; n <= MANY && i < n && tn_graph_ok(g); i++) {
+        if (tn_dim_is_const(g, v[i], NULL) || !replaced(g, p, k, v[i], zero, q) || unknowns(q) >= before) continue;
+        tn_dim rest = shifted(g, m, v[i]);
+        return rest.i && replaced(g, p, k, v[i], rest, q);
+    }
+    return false;
+}
+
+/* c*ext(A, B) + x = c*ext(A + c*x, B + c*x) of a constant x and c = 1 or -1. */
+static bool push_constant(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
+    tn_term t = tn_poly_terms(p)[k], last = tn_poly_terms(p)[p->n - 1];
+    int64_t by = 0;
+    if (last.mono.i || (t.coef != 1 && t.coef != -1) || __builtin_mul_overflow(last.coef, -t.coef, &by)) return false;
+    tn_dim moved = shifted(g, t.mono, tn_dim_const(g, by));
+    if (!moved.i || !replaced(g, p, k, moved, tn_dim_const(g, 0), q)) return false;
+    return tn_poly_push(g, q, -last.coef, NONE) && tn_poly_sort(g, q);
+}
+
+static bool settle_once(tn_graph *g, tn_poly *p, tn_poly *q) {
+    for (size_t k = 0; k < p->n && p->n > 1; k++)
+        if (is_extremum(g, tn_poly_terms(p)[k].mono) && absorb(g, p, k, q)) return true;
+    for (size_t k = 0; k < p->n && p->n > 1; k++)
+        if (is_extremum(g, tn_poly_terms(p)[k].mono)) return push_constant(g, p, k, q);
+    return false;
+}
+
+bool tn_poly_settle(tn_graph *g, tn_poly *p) {
+    tn_poly q = {0};
+    for (int step = 0; step < STEPS && settle_once(g, p, &q); step++) {
+        tn_poly swap = *p;
+        *p = q;
+        q = swap;
+    }
+    tn_poly_free(g, &q);
+    return tn_graph_ok(g);
+}
+
+/* ---- bcast ------------------------------------------------------------------------------------------------------- */
+
+/* Never 1: whatever else it is broadcast with has its size, or is 1. */
+bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
+    int64_t v = 0, lo = 0, hi = 0;
+    tn_dim_bounds(g, d, &lo, &hi);
+    return tn_dim_is_const(g, d, &v) ? v != 1 : lo > 1 || hi < 1 || tn_dim_divisor(g, d) > 1;
+}
+
+tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b) {
+    tn_dim v[MANY];
+    if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
+    if (a.i == b.i || tn_dim_equal_const(g, b, 1)) return a;
+    if (tn_dim_equal_const(g, a, 1)) return b;
+    size_t n = flatten(g, TN_DIM_BCAST, b, v, flatten(g, TN_DIM_BCAST, a, v, 0));
+    if (n > MANY) return atom(g, TN_DIM_BCAST, a, b);
+    for (size_t i = 0; i < n; i++) /* a constant before others, so that the simplest form of a size wins */
+        if (tn_dim_is_const(g, v[i], NULL) && tn_dim_never_one(g, v[i])) return v[i];
+    for (size_t i = 0; i < n; i++)
+        if (tn_dim_never_one(g, v[i])) return v[i];
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < i; j++)
+            if (v[j].i == v[i].i) v[i] = NONE;
+    return nest(g, TN_DIM_BCAST, v, pack(v, n));
+}
