@@ -276,9 +276,8 @@ int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* The interned node as it is; callers have made it canonical. */
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
-tn_dim tn_dim_overflow(tn_graph *g);                /* sticky TN_E_TYPE, returns none */
-void tn_dim_set_bounds(tn_graph *g, tn_dim d);      /* from the operands' bounds */
-bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
+tn_dim tn_dim_overflow(tn_graph *g);           /* sticky TN_E_TYPE, returns none */
+void tn_dim_set_bounds(tn_graph *g, tn_dim d); /* from the operands' bounds */
 /* Divides both by what they share: constants, and factors that are never negative. */
 void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
 /* Bounds of a - b, without making that expression. */

@@ -115,6 +115,7 @@ bool tn_dim_is_const(const tn_graph *g, tn_dim d, int64_t *v); /* v may be NULL 
 bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v);
 /* Inclusive bounds known for d; INT64_MIN / INT64_MAX where unknown. */
 void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
+bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
 /* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute

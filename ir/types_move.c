@@ -169,6 +169,16 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
 }
 
+/* An index needs an element to point to. */
+static tn_status has_elements(tn_infer_ctx *c, tn_dim d, size_t rank, const tn_dim *indices) {
+    tn_dim one = tn_dim_const(c->g, 1), any = one;
+    int64_t lo = 0, hi = 0;
+    tn_dim_bounds(c->g, d, &lo, &hi);
+    if (lo >= 1) return TN_OK;
+    for (size_t k = 0; k < rank; k++) any = tn_dim_mul(c->g, any, tn_dim_min(c->g, indices[k], one));
+    return tn_infer_need(c, TN_REL_AT_LEAST, d, any, "the axis that is indexed has no elements");
+}
+
 tn_status tn_rule_gather(tn_infer_ctx *c) {
     const tn_attrs_axis *a = c->attrs;
     tn_dim x[TN_MAX_RANK], idx[TN_MAX_RANK], dims[2 * TN_MAX_RANK];
@@ -176,6 +186,7 @@ tn_status tn_rule_gather(tn_infer_ctx *c) {
     TN_TRY(tn_infer_int(c, 1));
     size_t r = dims_of(c, 0, x), ri = dims_of(c, 1, idx), n = 0;
     TN_TRY(tn_infer_axis(c, a->axis, r));
+    TN_TRY(has_elements(c, x[a->axis], ri, idx));
     for (size_t k = 0; k < (size_t)a->axis; k++) dims[n++] = x[k];
     for (size_t k = 0; k < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)a->axis + 1; k < r; k++) dims[n++] = x[k];
@@ -190,6 +201,7 @@ tn_status tn_rule_gather_elements(tn_infer_ctx *c) {
     size_t r = tn_infer_rank(c, 0), ri = dims_of(c, 1, idx);
     TN_TRY(tn_infer_axis(c, a->axis, r));
     if (ri != r) return tn_infer_error(c, "the indices have rank %zu but x has rank %zu", ri, r);
+    TN_TRY(has_elements(c, tn_infer_dim(c, 0, (size_t)a->axis), ri, idx));
     for (size_t k = 0; k < r; k++)
         if (k != (size_t)a->axis && surely_negative(c->g, tn_dim_sub(c->g, tn_infer_dim(c, 0, k), idx[k])))
             return tn_infer_error(c, "axis %zu of the indices is %s, above x's %s", k, TN_DIM_TEXT(c, idx[k]),
@@ -213,6 +225,7 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
     if (len < 1 || (uint64_t)len > r - (size_t)b)
         return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu with %lld batch dims",
                               (long long)len, r, (long long)b);
+    for (size_t k = 0; k < (size_t)len; k++) TN_TRY(has_elements(c, x[(size_t)b + k], ri, idx));
     for (size_t k = 0; k < (size_t)b; k++) TN_TRY(tn_infer_equal(c, x[k], "a batch size of x", idx[k], "the indices'"));
     for (size_t k = 0; k + 1 < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)b + (size_t)len; k < r; k++) dims[n++] = x[k];

@@ -69,6 +69,43 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_erase(g, n);
 }
 
+/* ---- broadcasts that only the shapes decide ---- */
+
+/* Operand k of n with the dims `to` on its axes from..end, where a size may turn out to be 1: codegen reads all other
+ * operands at the result's coordinates. */
+static void stretch_operand(tn_graph *g, tn_node n, size_t k, size_t axes, const tn_dim *to) {
+    tn_val v = tn_node_input(g, n, k);
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = tn_val_rank(g, v);
+    bool any = false;
+    for (size_t i = 0; i < rank; i++) {
+        dims[i] = tn_val_dim(g, v, i);
+        if (i >= axes || dims[i].i == to[i].i || tn_dim_equal_const(g, dims[i], 1) || tn_dim_never_one(g, dims[i]))
+            continue;
+        dims[i] = to[i];
+        any = true;
+    }
+    if (!any) return;
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
+    tn_val wide = tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
+    if (wide.i) tn_set_input(g, n, k, wide);
+}
+
+/* Operands of elementwise ops and norms follow the last axes of the result, those of a matmul its batch axes. */
+static void stretch_operands(tn_graph *g, tn_node n) {
+    tn_op op = tn_node_op(g, n);
+    bool norm = op == TN_OP_LAYER_NORM || op == TN_OP_RMS_NORM, matmul = op == TN_OP_MATMUL;
+    if (!norm && !matmul && !tn_op_is(op, TN_T_ELEMENTWISE)) return;
+    tn_type out = tn_val_type(g, tn_node_result(g, n, 0));
+    size_t rank = tn_type_rank(g, out);
+    for (size_t k = norm ? 1 : 0; k < tn_node_input_count(g, n); k++) {
+        tn_val v = tn_node_input(g, n, k);
+        size_t r = v.i ? tn_val_rank(g, v) : 0;
+        if (v.i && r && r <= rank) stretch_operand(g, n, k, matmul ? r - 2 : r, tn_type_dims(g, out) + (rank - r));
+    }
+}
+
 /* ---- reshapes behind anchors ---- */
 
 static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
@@ -221,6 +258,7 @@ static tn_status expand(tn_graph *g, tn_node n) {
 
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
+    stretch_operands(g, n);
     if (op == TN_OP_IF || op == TN_OP_LOOP)
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n,
                              "run the model with --device cpu, or make the condition a constant",
