@@ -157,7 +157,7 @@ static tn_ix index_at(tn_fn *f, tn_val indices, const tn_ix *c, tn_dim dim, uint
     const tn_ix extent = tn_ix_dim(e->ix, dim);
     const tn_expr d = tn_fn_expr(f, extent, false);
     char text[700];
-    snprintf(text, sizeof text, "(tn_index)tn_wrap_index((long long)%s, %s)", v.text, d.text);
+    snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
     return tn_fn_index_var(f, "at", text, extent, v.lane);
 }
 

@@ -479,6 +479,13 @@ TN_DEV double tn_mul_rn(double a, double b) {
     return __dmul_rn(a, b);
 #endif
 }
+// The same of an index that comes from the model's data, where one outside is an error.  A GPU cannot report it.
+TN_DEV long long tn_data_index(long long i, long long n) {
+#ifdef TN_HOST
+    if (n > 0 && (i < -n || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
+#endif
+    return tn_wrap_index(i, n);
+}
 TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Over the TPR threads that share a row: neighbouring lanes of a warp, or the whole block (TPR == BLOCK).

@@ -24,7 +24,7 @@ typedef struct tn_emu_view {
     unsigned long stack_size;
 } tn_emu_view;
 
-enum { TN_EMU_ABI = 1, TN_EMU_MAX_PARAMS = 16 };
+enum { TN_EMU_ABI = 2, TN_EMU_MAX_PARAMS = 16 };
 
 /* Runs once all lanes of a mask are there; lane[i] is what lane i passed, NULL outside the mask. */
 typedef void tn_emu_warp_op(void *const lane[32], unsigned mask);
@@ -119,6 +119,7 @@ typedef struct tn_emu_api {
     void (*branches)(tn_emu_view *, unsigned n, const void *pc);
     /* Ends the launch with a report. */
     void (*misuse)(tn_emu_view *, const char *what);
+    void (*bad_index)(tn_emu_view *, long long i, long long n); /* an index from the data, outside its axis */
 } tn_emu_api;
 
 /* One for each kernel of a library: "tn_emu_entry_" + its name. */

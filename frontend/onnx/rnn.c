@@ -268,6 +268,19 @@ static tn_val stack(tn_oi *x, size_t n, tn_val *v, int64_t axis) {
     return tn_build_concat(x->g, n, v, axis);
 }
 
+/* The lengths as i64, looked up in the table 0, 1, ..., steps, so that one outside it is noticed like any other index
+ * that the data gives (a negative one would count from the table's end). */
+static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
+    tn_graph *g = x->g;
+    tn_attrs_axis axis = {0};
+    int64_t none = 0;
+    tn_dim size = tn_dim_add(g, steps, tn_dim_const(g, 1));
+    tn_val n = tn_build_cast_to(g, lens, TN_I64), zero = tn_const_ints(g, TN_I64, 1, &none);
+    tn_val outside = tn_build_reshape_to(g, size_value(x, size), 1, (tn_dim[]){tn_dim_const(g, 1)});
+    tn_val at = tn_build_select(g, tn_build_lt(g, n, zero), outside, n);
+    return tn_emit1(g, TN_OP_GATHER, &axis, 2, (tn_val[]){tn_build_iota(g, TN_I64, 1, &size, 0), at});
+}
+
 void tn_oi_op_rnn(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5), c0 = {0};
@@ -293,7 +306,7 @@ void tn_oi_op_rnn(tn_oi *x) {
         if (!setup(x, &c, (int64_t)d, &bias)) return;
         sequence q = {.steps = tn_val_dim(g, v, 0), .reverse = d == 1 || !strcmp(way, "reverse")};
         q.in = tn_build_linear(g, v, direction(x, w, (int64_t)d), bias);
-        if (lens.i) q.lens = tn_build_unsqueeze(g, tn_build_cast_to(g, lens, TN_I64), 1);
+        if (lens.i) q.lens = tn_build_unsqueeze(g, checked_lengths(x, lens, q.steps), 1);
         h[d] = initial(x, h0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);
         if (c.lstm) s[d] = initial(x, c0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);
         int64_t steps;

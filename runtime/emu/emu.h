@@ -31,7 +31,8 @@ typedef enum tn_emu_fault {
     TN_EMU_RACE,
     TN_EMU_DIVERGENT, /* a barrier or warp-wide instruction that some threads do not reach */
     TN_EMU_ENDLESS,
-    TN_EMU_MISUSE, /* an instruction used against its rules */
+    TN_EMU_MISUSE,    /* an instruction used against its rules */
+    TN_EMU_BAD_INDEX, /* an index from the data that the model may not use; a GPU clamps it */
 } tn_emu_fault;
 
 /* Memory that a launch may touch. */

@@ -52,6 +52,7 @@ static const tn_emu_api api = {
     .grid_wait = emu_grid_wait,
     .branches = emu_branches,
     .misuse = emu_misuse,
+    .bad_index = emu_bad_index,
 };
 
 const tn_emu_api *emu_api(void) {
@@ -76,6 +77,10 @@ void emu_misuse(tn_emu_view *v, const char *what) {
     emu_fault(emu_of(v)->run, TN_EMU_MISUSE, EMU_PC(), "%s", what);
 }
 
+void emu_bad_index(tn_emu_view *v, long long i, long long n) {
+    emu_fault(emu_of(v)->run, TN_EMU_BAD_INDEX, EMU_PC(), "is given index %lld of an axis of %lld elements", i, n);
+}
+
 /* ---- reports ------------------------------------------------------------------------------------------------------
  */
 
@@ -90,6 +95,7 @@ static const char *const fault_names[] = {
     [TN_EMU_DIVERGENT] = "divergent barrier",
     [TN_EMU_ENDLESS] = "kernel without an end",
     [TN_EMU_MISUSE] = "misuse",
+    [TN_EMU_BAD_INDEX] = "index out of range",
 };
 
 const char *tn_emu_fault_name(tn_emu_fault f) {

@@ -246,6 +246,7 @@ void emu_grid_release(tn_emu_view *);
 void emu_grid_wait(tn_emu_view *);
 void emu_branches(tn_emu_view *, unsigned n, const void *pc);
 void emu_misuse(tn_emu_view *, const char *what);
+void emu_bad_index(tn_emu_view *, long long i, long long n);
 void emu_yield(emu_thread *t);
 /* Blocks until *word is no longer value. */
 void emu_wait(emu_thread *t, const uint32_t *word, uint32_t value, const char *for_what, const void *pc);
