@@ -17,7 +17,7 @@
 #include "ir/ir.h"
 #include "passes/memory.h"
 
-enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 48 };
+enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96 };
 
 /* ---- the device as codegen sees it
  * -------------------------------------------------------------------------------------- */

@@ -128,13 +128,9 @@ static const char *dim_name(void *user, uint32_t atom) {
     tn_ix_atom a;
     tn_ix_atom_get(e->ix, atom, &a);
     if (a.kind != TN_IX_DIM) return "?";
-    static const char *const names[TN_MAX_ARGS] = {"TN_D0",  "TN_D1",  "TN_D2",  "TN_D3",  "TN_D4",  "TN_D5",  "TN_D6",
-                                                   "TN_D7",  "TN_D8",  "TN_D9",  "TN_D10", "TN_D11", "TN_D12", "TN_D13",
-                                                   "TN_D14", "TN_D15", "TN_D16", "TN_D17", "TN_D18", "TN_D19"};
-    const uint32_t k = tn_emit_dim_arg(e, a.dim);
-    if (k < TN_MAX_ARGS && names[k]) return names[k];
-    tn_emit_fail(e, TN_E_UNSUPPORTED, "too many symbolic dims");
-    return "0";
+    char name[16];
+    snprintf(name, sizeof name, "TN_D%u", tn_emit_dim_arg(e, a.dim));
+    return tn_intern(e->g, name);
 }
 
 void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d) {
@@ -146,7 +142,7 @@ void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d) {
     }
     char text[512];
     if (tn_ix_print(e->ix, tn_ix_dim(e->ix, d), true, dim_name, e, text, sizeof text) >= sizeof text)
-        tn_emit_fail(e, TN_E_UNSUPPORTED, "dim %s is too long an expression", name);
+        snprintf(text, sizeof text, "TN_D%u", tn_emit_dim_arg(e, d)); /* an argument that the host computes */
     tn_text_add(&e->defines, "#define TN_%s %s\n", name, text);
 }
 

@@ -135,8 +135,8 @@ static bool atom_room(tn_fn *f, uint32_t atom) {
 
 /* Declares the quotients and remainders that a is made of. */
 static void materialise(tn_fn *f, tn_ix a) {
-    uint32_t atoms[128];
-    const uint32_t n = tn_ix_atoms(f->e->ix, a, atoms, 128);
+    uint32_t atoms[TN_IX_ATOMS];
+    const uint32_t n = tn_ix_atoms(f->e->ix, a, atoms, TN_IX_ATOMS);
     for (uint32_t k = 0; k < n && tn_emit_ok(f->e); ++k) {
         tn_ix_atom at;
         tn_ix_atom_get(f->e->ix, atoms[k], &at);
@@ -155,6 +155,18 @@ static void materialise(tn_fn *f, tn_ix a) {
     }
 }
 
+/* A variable for an expression that does not fit into x. */
+static void name_long(tn_fn *f, tn_ix a, tn_expr *x) {
+    char text[8192];
+    if (tn_ix_print(f->e->ix, a, false, atom_name, f, text, sizeof text) >= sizeof text) {
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is too long");
+        return;
+    }
+    snprintf(x->text, sizeof x->text, "i%u", f->n_names++);
+    tn_text_add(tn_fn_text(f, f->vec > 1 && tn_ix_is_per_lane(f->e->ix, a)), "const tn_index %s = %s;\n", x->text,
+                text);
+}
+
 tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested) {
     tn_expr x = {"0"};
     if (!tn_emit_ok(f->e)) return x;
@@ -162,8 +174,7 @@ tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested) {
         tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is nested too deeply");
     else {
         materialise(f, a);
-        if (tn_ix_print(f->e->ix, a, nested, atom_name, f, x.text, sizeof x.text) >= sizeof x.text)
-            tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is too long");
+        if (tn_ix_print(f->e->ix, a, nested, atom_name, f, x.text, sizeof x.text) >= sizeof x.text) name_long(f, a, &x);
     }
     --f->depth;
     return x;

@@ -37,19 +37,9 @@ void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix 
     }
 }
 
-/* Where an axis of size d is read for coordinate c of the axis of size `to` that it is broadcast to.  If only the
- * shapes tell whether d is 1, a factor that is 0 then and 1 otherwise keeps the coordinate in place. */
-static tn_ix stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_ix c) {
-    tn_graph *g = e->g;
-    if (d.i == to.i || tn_dim_never_one(g, d)) return c;
-    if (tn_dim_equal_const(g, d, 1)) return tn_ix_const(e->ix, 0);
-    tn_dim one = tn_dim_const(g, 1), more = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
-    return tn_ix_mul(e->ix, c, tn_ix_dim(e->ix, tn_dim_min(g, more, one)));
-}
-
 bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
-    const size_t r = tn_val_rank(e->g, x), ry = tn_val_rank(e->g, y);
+    const size_t r = tn_val_rank(e->g, x);
     switch (tn_node_op(e->g, n)) {
     case TN_OP_RESHAPE: tn_reshape_coords(e, x, y, c, in); return true;
     case TN_OP_TRANSPOSE: {
@@ -57,10 +47,7 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
         for (uint32_t k = 0; k < perm.n; ++k) in[perm.p[k]] = c[k];
         return true;
     }
-    case TN_OP_BROADCAST:
-        for (size_t k = 0; k < r; ++k)
-            in[k] = stretched(e, tn_val_dim(e->g, x, k), tn_val_dim(e->g, y, ry - r + k), c[ry - r + k]);
-        return true;
+    case TN_OP_BROADCAST: tn_broadcast_coords(e, x, y, c, in); return true;
     case TN_OP_SLICE: {
         const tn_attrs_slice *a = TN_ATTRS_OF(e->g, n, slice);
         for (size_t k = 0; k < r; ++k) {

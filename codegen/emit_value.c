@@ -122,10 +122,20 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
 }
 
 /* Coordinates of operand v under NumPy broadcasting to the result's coordinates. */
+/* Where an axis of size d is read for coordinate c of the axis of size `to` that it is broadcast to.  If only the
+ * shapes tell whether d is 1, a factor that is 0 then and 1 otherwise keeps the coordinate in place. */
+static tn_ix stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_ix c) {
+    tn_graph *g = e->g;
+    if (tn_dim_equal_const(g, d, 1)) return tn_ix_const(e->ix, 0);
+    if (d.i == to.i || tn_dim_never_one(g, d)) return c;
+    tn_dim one = tn_dim_const(g, 1), more = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
+    return tn_ix_mul(e->ix, c, tn_ix_dim(e->ix, tn_dim_min(g, more, one)));
+}
+
 void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out) {
     const size_t r = tn_val_rank(e->g, v), n = tn_val_rank(e->g, result);
     for (size_t k = 0; k < r; ++k)
-        out[k] = tn_dim_equal_const(e->g, tn_val_dim(e->g, v, k), 1) ? tn_ix_const(e->ix, 0) : c[n - r + k];
+        out[k] = stretched(e, tn_val_dim(e->g, v, k), tn_val_dim(e->g, result, n - r + k), c[n - r + k]);
 }
 
 static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {

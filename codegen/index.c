@@ -297,12 +297,66 @@ static tn_ix finish(tn_ix_pool *p, tn_ix_poly *s) {
     return tn_ix_intern(p, s);
 }
 
+/* ---- expressions that grow too long ---- */
+
+static tn_ix dim_atom(tn_ix_pool *p, tn_dim d);
+
+/* The factors of a term that are no dims, in place; returns the product of the others and the coefficient. */
+static tn_dim take_dims(tn_ix_pool *p, tn_ix_term *t) {
+    tn_dim d = tn_dim_const(p->g, t->k);
+    uint32_t n = 0;
+    for (uint32_t j = 0; j < TN_IX_FACTORS && t->f[j]; ++j) {
+        const tn_ix_atom *at = &p->atom[t->f[j]].pub;
+        if (at->kind == TN_IX_DIM)
+            d = tn_dim_mul(p->g, d, at->dim);
+        else
+            t->f[n++] = t->f[j];
+    }
+    while (n < TN_IX_FACTORS) t->f[n++] = 0;
+    return d;
+}
+
+/* a with one atom for what dims contribute to the coefficient of each product of other atoms. */
+static bool compress(tn_ix_pool *p, tn_ix a, tn_ix_poly *out) {
+    tn_ix_poly s;
+    tn_ix_get(p, a, &s);
+    out->n = 0;
+    for (uint32_t i = 0; i < s.n; ++i) {
+        tn_dim d = take_dims(p, &s.t[i]);
+        for (uint32_t j = s.n - 1; j > i; --j) {
+            tn_ix_term other = s.t[j];
+            const tn_dim more = take_dims(p, &other);
+            if (compare_factors(other.f, s.t[i].f) != 0) continue;
+            d = tn_dim_add(p->g, d, more);
+            s.t[j] = s.t[--s.n];
+        }
+        int64_t v;
+        tn_ix_poly coefficient;
+        if (!d.i) return false;
+        tn_ix_get(p, tn_dim_is_const(p->g, d, &v) ? tn_ix_const(p, v) : dim_atom(p, d), &coefficient);
+        if (p->failed || !tn_ix_poly_add(out, &coefficient, 1, s.t[i].f)) return false;
+    }
+    return true;
+}
+
+static bool sum_into(tn_ix_poly *s, const tn_ix_poly *t, int64_t k) {
+    return tn_ix_poly_add(s, t, k, no_factors);
+}
+
+static bool product_into(tn_ix_poly *s, const tn_ix_poly *x, const tn_ix_poly *y) {
+    s->n = 0;
+    for (uint32_t i = 0; i < y->n; ++i)
+        if (!tn_ix_poly_add(s, x, y->t[i].k, y->t[i].f)) return false;
+    return true;
+}
+
 static tn_ix combine(tn_ix_pool *p, tn_ix a, tn_ix b, int64_t k) {
     if (!a.i || !b.i || p->failed) return (tn_ix){0};
     tn_ix_poly s, t;
     tn_ix_get(p, a, &s);
     tn_ix_get(p, b, &t);
-    if (!tn_ix_poly_add(&s, &t, k, no_factors)) return tn_ix_fail(p);
+    if (!sum_into(&s, &t, k) && (!compress(p, a, &s) || !compress(p, b, &t) || !sum_into(&s, &t, k)))
+        return tn_ix_fail(p);
     return finish(p, &s);
 }
 
@@ -315,11 +369,11 @@ tn_ix tn_ix_sub(tn_ix_pool *p, tn_ix a, tn_ix b) {
 
 tn_ix tn_ix_mul(tn_ix_pool *p, tn_ix a, tn_ix b) {
     if (!a.i || !b.i || p->failed) return (tn_ix){0};
-    tn_ix_poly x, y, s = {0};
+    tn_ix_poly x, y, s;
     tn_ix_get(p, a, &x);
     tn_ix_get(p, b, &y);
-    for (uint32_t i = 0; i < y.n; ++i)
-        if (!tn_ix_poly_add(&s, &x, y.t[i].k, y.t[i].f)) return tn_ix_fail(p);
+    if (!product_into(&s, &x, &y) && (!compress(p, a, &x) || !compress(p, b, &y) || !product_into(&s, &x, &y)))
+        return tn_ix_fail(p);
     return finish(p, &s);
 }
 
@@ -365,12 +419,25 @@ static tn_ix dim_atom(tn_ix_pool *p, tn_dim d) {
     return tn_ix_of_atom(p, tn_ix_atom_new(p, &a));
 }
 
+/* Few enough terms and factors to multiply with others. */
+static bool is_short(const tn_graph *g, tn_dim d) {
+    enum { TERMS = 6, DEGREE = 4 };
+    uint32_t terms = 1;
+    for (;; d = tn_dim_lhs(g, d), ++terms) {
+        const bool sum = tn_dim_kind_of(g, d) == TN_DIM_ADD;
+        uint32_t degree = 1;
+        for (tn_dim m = sum ? tn_dim_rhs(g, d) : d; tn_dim_kind_of(g, m) == TN_DIM_MUL; m = tn_dim_lhs(g, m)) ++degree;
+        if (degree > DEGREE || terms > TERMS) return false;
+        if (!sum) return true;
+    }
+}
+
 tn_ix tn_ix_dim(tn_ix_pool *p, tn_dim d) {
     if (!d.i) return tn_ix_fail(p);
     int64_t v;
     if (tn_dim_is_const(p->g, d, &v)) return tn_ix_const(p, v);
     const tn_dim_kind k = tn_dim_kind_of(p->g, d);
-    if (k == TN_DIM_ADD || k == TN_DIM_MUL) {
+    if ((k == TN_DIM_ADD || k == TN_DIM_MUL) && is_short(p->g, d)) {
         const tn_ix a = tn_ix_dim(p, tn_dim_lhs(p->g, d)), b = tn_ix_dim(p, tn_dim_rhs(p->g, d));
         return k == TN_DIM_ADD ? tn_ix_add(p, a, b) : tn_ix_mul(p, a, b);
     }

@@ -5,6 +5,9 @@
  * Expressions are interned, so equal ones have equal handles.  Delinearising an index and linearising it again folds
  * back to the index, which is how adjacent axes collapse without code of their own.
  *
+ * What dims alone make up becomes one atom, which the host computes, where it would be too long: so every expression
+ * over symbolic sizes can be written, if perhaps not simplified.
+ *
  * Expressions stand for coordinates: non-negative wherever they are used unguarded, so that C's division is floor
  * division; a negative value occurs only where a predicate guards the access. */
 #ifndef TENON_CODEGEN_INDEX_H
@@ -17,6 +20,12 @@ typedef struct {
 } tn_ix; /* handle 0: none (also after a failure) */
 
 typedef struct tn_ix_pool tn_ix_pool;
+
+enum {
+    TN_IX_TERMS = 32,
+    TN_IX_FACTORS = 6,
+    TN_IX_ATOMS = TN_IX_TERMS * TN_IX_FACTORS
+}; /* the most in one expression */
 
 tn_ix_pool *tn_ix_pool_new(tn_graph *g); /* NULL: out of memory */
 void tn_ix_pool_free(tn_ix_pool *p);

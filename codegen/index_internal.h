@@ -4,8 +4,6 @@
 
 #include "codegen/index.h"
 
-enum { TN_IX_TERMS = 24, TN_IX_FACTORS = 4 };
-
 /* k x product of atoms; f is sorted, unused slots (at the end) are 0. */
 typedef struct tn_ix_term {
     int64_t k;

@@ -179,12 +179,13 @@ static tn_status has_elements(tn_infer_ctx *c, tn_dim d, size_t rank, const tn_d
     return tn_infer_need(c, TN_REL_AT_LEAST, d, any, "the axis that is indexed has no elements");
 }
 
-/* Constant indices say how long the axis must be. */
-static tn_status constant_indices(tn_infer_ctx *c, tn_dim d) {
+/* Constant indices say how long the axis must be; *known is set if there are some. */
+static tn_status constant_indices(tn_infer_ctx *c, tn_dim d, bool *known) {
     enum { MANY = 1 << 16 };
     int64_t least = 0, most = -1, n = 0;
     tn_type t = tn_infer_type(c, 1);
     if (!tn_const_data(c->g, c->in[1]) || !tn_dim_is_const(c->g, tn_type_numel(c->g, t), &n) || n > MANY) return TN_OK;
+    *known = true;
     for (int64_t k = 0; k < n; k++) {
         int64_t i = tn_const_get_int(c->g, c->in[1], (uint64_t)k);
         least = i < least ? i : least;
@@ -205,8 +206,9 @@ tn_status tn_rule_gather(tn_infer_ctx *c) {
     TN_TRY(tn_infer_int(c, 1));
     size_t r = dims_of(c, 0, x), ri = dims_of(c, 1, idx), n = 0;
     TN_TRY(tn_infer_axis(c, a->axis, r));
-    TN_TRY(has_elements(c, x[a->axis], ri, idx));
-    TN_TRY(constant_indices(c, x[a->axis]));
+    bool known = false;
+    TN_TRY(constant_indices(c, x[a->axis], &known));
+    if (!known) TN_TRY(has_elements(c, x[a->axis], ri, idx));
     for (size_t k = 0; k < (size_t)a->axis; k++) dims[n++] = x[k];
     for (size_t k = 0; k < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)a->axis + 1; k < r; k++) dims[n++] = x[k];

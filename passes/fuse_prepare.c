@@ -69,20 +69,19 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_erase(g, n);
 }
 
-/* ---- broadcasts that only the shapes decide ---- */
+/* ---- batches that only the shapes broadcast ---- */
 
-/* Operand k of n with the dims `to` on its axes from..end, where a size may turn out to be 1: codegen reads all other
- * operands at the result's coordinates. */
-static void stretch_operand(tn_graph *g, tn_node n, size_t k, size_t axes, const tn_dim *to) {
-    tn_val v = tn_node_input(g, n, k);
+/* matmul(a, b) -> matmul(broadcast(a), b) where only the shapes tell whether a batch size of a is 1: the kernels know
+ * batches that are the result's, or 1. */
+static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
+    tn_val v = tn_node_input(g, n, k), out = tn_node_result(g, n, 0);
     tn_dim dims[TN_MAX_RANK];
-    size_t rank = tn_val_rank(g, v);
+    size_t rank = tn_val_rank(g, v), wider = tn_val_rank(g, out) - rank;
     bool any = false;
     for (size_t i = 0; i < rank; i++) {
-        dims[i] = tn_val_dim(g, v, i);
-        if (i >= axes || dims[i].i == to[i].i || tn_dim_equal_const(g, dims[i], 1) || tn_dim_never_one(g, dims[i]))
-            continue;
-        dims[i] = to[i];
+        tn_dim d = dims[i] = tn_val_dim(g, v, i);
+        if (i + 2 >= rank || d.i == tn_val_dim(g, out, wider + i).i || tn_dim_equal_const(g, d, 1)) continue;
+        dims[i] = tn_val_dim(g, out, wider + i);
         any = true;
     }
     if (!any) return;
@@ -90,20 +89,6 @@ static void stretch_operand(tn_graph *g, tn_node n, size_t k, size_t axes, const
     tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
     tn_val wide = tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
     if (wide.i) tn_set_input(g, n, k, wide);
-}
-
-/* Operands of elementwise ops and norms follow the last axes of the result, those of a matmul its batch axes. */
-static void stretch_operands(tn_graph *g, tn_node n) {
-    tn_op op = tn_node_op(g, n);
-    bool norm = op == TN_OP_LAYER_NORM || op == TN_OP_RMS_NORM, matmul = op == TN_OP_MATMUL;
-    if (!norm && !matmul && !tn_op_is(op, TN_T_ELEMENTWISE)) return;
-    tn_type out = tn_val_type(g, tn_node_result(g, n, 0));
-    size_t rank = tn_type_rank(g, out);
-    for (size_t k = norm ? 1 : 0; k < tn_node_input_count(g, n); k++) {
-        tn_val v = tn_node_input(g, n, k);
-        size_t r = v.i ? tn_val_rank(g, v) : 0;
-        if (v.i && r && r <= rank) stretch_operand(g, n, k, matmul ? r - 2 : r, tn_type_dims(g, out) + (rank - r));
-    }
 }
 
 /* ---- reshapes behind anchors ---- */
@@ -258,7 +243,6 @@ static tn_status expand(tn_graph *g, tn_node n) {
 
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
-    stretch_operands(g, n);
     if (op == TN_OP_IF || op == TN_OP_LOOP)
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n,
                              "run the model with --device cpu, or make the condition a constant",
@@ -267,6 +251,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
         tn_erase(g, n);
     } else if (op == TN_OP_MATMUL) {
+        for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
         absorb_transposes(g, ctx, n);
     } else if (tn_op_is(op, TN_T_COMPOSITE) && !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_ANCHOR)) {
         return expand(g, n);

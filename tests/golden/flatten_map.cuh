@@ -1,4 +1,4 @@
-// relu_transpose_d5e8f5d5: map BLOCK=256 VEC=4 ITEMS=1
+// relu_transpose_1bacd326: map BLOCK=256 VEC=4 ITEMS=1
 //
 //   map
 //   %0 : f32[s0,4,s1,s2] strides [((s1 * s2) * 4),(s1 * s2),s2,1] align 16
@@ -6,11 +6,11 @@
 //   %2 = transpose %1 perm=[0,2,3,1] : f32[s0,s1,s2,4]
 //   yield %2
 //   out %2 strides [((s1 * s2) * 4),(s2 * 4),4,1] align 16
-//   s0 from 1 typically 0
-//   s1 from 1 typically 0
-//   s2 from 1 typically 0
+//   s0 from 0 typically 0
+//   s1 from 0 typically 0
+//   s2 from 0 typically 0
 #pragma once
-#define TN_KERNEL relu_transpose_d5e8f5d5
+#define TN_KERNEL relu_transpose_1bacd326
 typedef int tn_index;
 
 #define TN_BLOCK 256

@@ -31,7 +31,7 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q0 = i / 2;
     const tn_index r1 = q0 % 6;
     const int v1 = tn_get(args.in1 + r1);
-    const tn_index at2 = (tn_index)tn_wrap_index((long long)v1, 9);
+    const tn_index at2 = (tn_index)tn_data_index((long long)v1, 9);
     const tn_index q3 = i / 12;
     const tn_pack<tn_half, 2> p0_4 = tn_load<2, 2>(args.in0 + (q3 * 18 + at2 * 2));
     const tn_pack<tn_half, 2> p2_5 = tn_load<2, 2>(args.in2 + 0);

@@ -1,4 +1,4 @@
-// sub_transpose_76381b65: map BLOCK=256 VEC=1 ITEMS=1
+// sub_transpose_9735d49b: map BLOCK=256 VEC=1 ITEMS=1
 //
 //   map
 //   %0 : f32[s0,3,s1,s2] strides [((s1 * s2) * 3),(s1 * s2),s2,1] align 16
@@ -7,11 +7,11 @@
 //   %3 = transpose %2 perm=[0,2,3,1] : f32[s0,s1,s2,3]
 //   yield %3
 //   out %3 strides [((s1 * s2) * 3),(s2 * 3),3,1] align 16
-//   s0 from 1 typically 0
-//   s1 from 1 typically 0
-//   s2 from 1 typically 0
+//   s0 from 0 typically 0
+//   s1 from 0 typically 0
+//   s2 from 0 typically 0
 #pragma once
-#define TN_KERNEL sub_transpose_76381b65
+#define TN_KERNEL sub_transpose_9735d49b
 typedef int tn_index;
 
 #define TN_BLOCK 256
