@@ -1,6 +1,7 @@
 /* conv.c: convolutions and pools.  The IR has explicit pads only, so auto_pad is resolved here. */
 #include "frontend/onnx/import.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Limits that keep the arithmetic on sizes and attributes within 64 bits. */
@@ -10,7 +11,9 @@ enum { SPATIAL = TN_MAX_RANK - 2, MAX_ATTR = 1 << 20 };
 typedef struct window {
     size_t n; /* spatial axes */
     int64_t kernel[SPATIAL], strides[SPATIAL], dilations[SPATIAL], pads[2 * SPATIAL];
-    bool ok;
+    tn_dim before[SPATIAL],
+        after[SPATIAL]; /* pads that depend on the input's size: of the input, which then has none */
+    bool sized;         /* there are such pads */
 } window;
 
 /* A list of n numbers, or the default for each. */
@@ -30,22 +33,39 @@ static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_
     return true;
 }
 
-/* Pads that make the output ceil(in / stride): a constant where the size is known, or divisible by the stride. */
-static bool same_pads(tn_oi *x, window *w, size_t k, tn_dim in, bool upper) {
-    int64_t size = 0, total, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, stride = w->strides[k];
-    if (tn_dim_is_const(x->g, in, &size) && size <= MAX_DIM) {
-        total = ((size + stride - 1) / stride - 1) * stride + extent - size;
-    } else if (tn_dim_divisor(x->g, in) % stride == 0) {
-        total = extent - stride;
-    } else {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape",
-                   "auto_pad with a stride of %lld needs a known size on axis %zu", (long long)stride, k);
-        return false;
+/* Pads that make the output ceil(in / stride): constants where the size is known, or divisible by the stride. */
+static void same_pads(tn_oi *x, window *w, size_t k, tn_dim in, bool upper) {
+    tn_graph *g = x->g;
+    int64_t total = 0, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, stride = w->strides[k];
+    tn_dim s = tn_dim_const(g, stride),
+           covered = tn_dim_mul(g, tn_dim_sub(g, tn_dim_ceildiv(g, in, s), tn_dim_const(g, 1)), s);
+    tn_dim all = tn_dim_add(g, tn_dim_sub(g, covered, in), tn_dim_const(g, extent));
+    if (tn_dim_divisor(g, in) % stride == 0) all = tn_dim_const(g, extent - stride); /* also of an empty axis */
+    all = tn_dim_max(g, all, tn_dim_const(g, 0));
+    if (tn_dim_is_const(g, all, &total)) {
+        w->pads[k] = upper ? total / 2 : total - total / 2;
+        w->pads[w->n + k] = total - w->pads[k];
+        return;
     }
-    if (total < 0) total = 0;
-    w->pads[k] = upper ? total / 2 : total - total / 2;
-    w->pads[w->n + k] = total - w->pads[k];
-    return true;
+    tn_dim less = tn_dim_floordiv(g, all, tn_dim_const(g, 2)), more = tn_dim_sub(g, all, less);
+    w->before[k] = upper ? less : more;
+    w->after[k] = upper ? more : less;
+    w->pads[k] = w->pads[w->n + k] = 0;
+    w->sized = true;
+}
+
+/* v with the pads that depend on its size. */
+static tn_val pad_sized(tn_oi *x, tn_val v, const window *w, double value) {
+    tn_graph *g = x->g;
+    tn_dim before[TN_MAX_RANK], after[TN_MAX_RANK], zero = tn_dim_const(g, 0);
+    uint32_t rank = (uint32_t)w->n + 2;
+    if (!w->sized) return v;
+    for (size_t k = 0; k < rank; k++) {
+        before[k] = k >= 2 && w->before[k - 2].i ? w->before[k - 2] : zero;
+        after[k] = k >= 2 && w->after[k - 2].i ? w->after[k - 2] : zero;
+    }
+    tn_attrs_pad a = {.before = {before, rank}, .after = {after, rank}, .mode = "constant", .value = value};
+    return tn_emit1(g, TN_OP_PAD, &a, 1, &v);
 }
 
 /* Reads strides, dilations and pads of a node whose kernel size is already in w->kernel. */
@@ -58,8 +78,8 @@ static bool read_window(tn_oi *x, window *w) {
     bool upper = !strcmp(how, "SAME_UPPER");
     if (!strcmp(how, "VALID")) memset(w->pads, 0, sizeof w->pads);
     for (size_t k = 0; (upper || !strcmp(how, "SAME_LOWER")) && k < n; k++)
-        if (!same_pads(x, w, k, tn_oi_dim(x, 0, 2 + k), upper)) return false;
-    return true;
+        same_pads(x, w, k, tn_oi_dim(x, 0, 2 + k), upper);
+    return !tn_oi_failed(x);
 }
 
 /* The kernel of a convolution is the trailing dims of its weight, input k. */
@@ -100,7 +120,7 @@ static tn_val crop(tn_oi *x, tn_val v, window *w) {
 tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight) {
     window w = {0};
     if (!conv_window(x, k_weight, &w)) return (tn_val){0};
-    v = crop(x, v, &w);
+    v = pad_sized(x, crop(x, v, &w), &w, 0);
     tn_attrs_conv a = {.strides = ints(w.strides, w.n),
                        .pads = ints(w.pads, 2 * w.n),
                        .dilations = ints(w.dilations, w.n),
@@ -142,12 +162,26 @@ void tn_oi_op_fused_conv(tn_oi *x) {
     tn_oi_out(x, 0, v);
 }
 
-/* output_shape and auto_pad fix the total padding: stride (in - 1) + output_padding + extent - out. */
+/* before = half of stride (in - 1) + rest, which is what the whole result has too much. */
+static void cut_later(tn_oi *x, window *w, size_t k, int64_t rest, bool upper) {
+    tn_graph *g = x->g;
+    tn_dim steps = tn_dim_sub(g, tn_oi_dim(x, 0, 2 + k), tn_dim_const(g, 1));
+    tn_dim total = tn_dim_add(g, tn_dim_mul(g, steps, tn_dim_const(g, w->strides[k])), tn_dim_const(g, rest));
+    tn_dim half = tn_dim_floordiv(g, total, tn_dim_const(g, 2));
+    w->before[k] = upper ? half : tn_dim_sub(g, total, half);
+    w->pads[k] = w->pads[w->n + k] = 0;
+    w->sized = true;
+}
+
+/* output_shape and auto_pad fix the total padding: stride (in - 1) + output_padding + extent - out.  Where output_shape
+ * is given and the input's size is not known, the padding is cut off the result: w->before and `shape`. */
 static bool transposed_pads(tn_oi *x, window *w, int64_t *more) {
     const int64_t *shape;
     size_t n = tn_oi_ints(x, "output_shape", &shape);
     const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
     bool upper = !strcmp(how, "SAME_UPPER"), same = upper || !strcmp(how, "SAME_LOWER");
+    memset(w->before, 0, sizeof w->before);
+    w->sized = false;
     if (!n && !same) return true;
     if (n && n != w->n && n != w->n + 2) {
         tn_oi_fail(x, TN_E_FORMAT, "", "output_shape has %zu numbers; %zu are wanted", n, w->n);
@@ -157,12 +191,15 @@ static bool transposed_pads(tn_oi *x, window *w, int64_t *more) {
     for (size_t k = 0; k < w->n; k++) {
         int64_t size = 0, extent = (w->kernel[k] - 1) * w->dilations[k] + 1, total;
         if (n) {
-            bool sane = shape[k] >= 0 && shape[k] <= MAX_DIM;
-            if (!sane || !tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size) || size > MAX_DIM) {
-                tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape",
-                           "output_shape needs a known input size");
+            if (shape[k] < 0 || shape[k] > MAX_DIM) {
+                tn_oi_fail(x, TN_E_FORMAT, "", "output_shape is %lld on axis %zu", (long long)shape[k], 2 + k);
                 return false;
             }
+            if (!tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size)) {
+                cut_later(x, w, k, extent + more[k] - shape[k], upper);
+                continue;
+            }
+            if (size > MAX_DIM) size = MAX_DIM;
             total = w->strides[k] * (size - 1) + more[k] + extent - shape[k];
         } else {
             total = extent + more[k] - w->strides[k];
@@ -190,7 +227,13 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
                                  .output_pads = ints(more, w.n),
                                  .groups = tn_oi_int(x, "group", 1),
                                  .layout = "nchw"};
-    tn_oi_out(x, 0, tn_build_conv_transpose(x->g, v, weight, bias, a));
+    v = tn_build_conv_transpose(x->g, v, weight, bias, a);
+    const int64_t *shape;
+    size_t n = tn_oi_ints(x, "output_shape", &shape);
+    for (size_t k = 0; w.sized && k < w.n && !tn_oi_failed(x); k++)
+        if (w.before[k].i)
+            v = tn_build_slice_axis(x->g, v, (int64_t)k + 2, w.before[k], tn_dim_const(x->g, shape[n - w.n + k]));
+    tn_oi_out(x, 0, v);
 }
 
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
@@ -215,6 +258,26 @@ static bool pool_window(tn_oi *x, window *w, tn_attrs_pool *a) {
     return true;
 }
 
+/* What a maximum never is, unless nothing else is there. */
+static double lowest(tn_dtype t) {
+    if (tn_dtype_is_float(t)) return -INFINITY;
+    return t == TN_I8    ? INT8_MIN
+           : t == TN_I16 ? INT16_MIN
+           : t == TN_I32 ? INT32_MIN
+           : t == TN_I64 ? (double)INT64_MIN
+                         : 0;
+}
+
+/* How much of each window lies inside the input: the mean of ones that are padded with zeros. */
+static tn_val share_inside(tn_oi *x, tn_val v, const window *w, tn_attrs_pool a) {
+    tn_graph *g = x->g;
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = w->n + 2;
+    for (size_t k = 0; k < rank; k++) dims[k] = k < 2 ? tn_dim_const(g, 1) : tn_val_dim(g, v, k);
+    tn_val ones = tn_build_broadcast_to(g, tn_const_num(g, tn_val_dtype(g, v), 1), rank, dims);
+    return tn_build_avg_pool(g, pad_sized(x, ones, w, 0), a);
+}
+
 void tn_oi_op_pool(tn_oi *x) {
     window w = {0};
     tn_attrs_pool a;
@@ -223,8 +286,12 @@ void tn_oi_op_pool(tn_oi *x) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "remove the use of the indices", "the Indices output");
         return;
     }
-    tn_val v = tn_oi_need(x, 0);
-    tn_oi_out(x, 0, tn_emit1(x->g, x->row->op, &a, 1, &v));
+    bool max = x->row->op == TN_OP_MAX_POOL, uneven = w.sized && !max && !a.count_pad;
+    tn_val in = tn_oi_need(x, 0), v = pad_sized(x, in, &w, max ? lowest(tn_val_dtype(x->g, in)) : 0);
+    if (w.sized) a.count_pad = true; /* what was padded is input now */
+    v = tn_emit1(x->g, x->row->op, &a, 1, &v);
+    if (uneven) v = tn_build_div(x->g, v, share_inside(x, in, &w, a));
+    tn_oi_out(x, 0, v);
 }
 
 static tn_val root(tn_oi *x, tn_val v, double p) {
@@ -250,7 +317,7 @@ void tn_oi_op_lp_pool(tn_oi *x) {
         return;
     }
     a.count_pad = true;
-    tn_val v = tn_build_avg_pool(x->g, power(x, tn_oi_need(x, 0), p), a);
+    tn_val v = tn_build_avg_pool(x->g, pad_sized(x, power(x, tn_oi_need(x, 0), p), &w, 0), a);
     tn_oi_out(x, 0, root(x, tn_build_scalar(x->g, TN_OP_MUL, v, count), p));
 }
 
