@@ -25,7 +25,7 @@ tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
 }
 
 void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi) {
-    *lo = sym->lo < 0 ? 0 : sym->lo; /* a size */
+    *lo = sym->lo == INT64_MIN ? 0 : sym->lo;
     *hi = sym->hi;
 }
 

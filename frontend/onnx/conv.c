@@ -68,6 +68,18 @@ static tn_val pad_sized(tn_oi *x, tn_val v, const window *w, double value) {
     return tn_emit1(g, TN_OP_PAD, &a, 1, &v);
 }
 
+/* v, whose sizes are ceil(in / stride) in a roundabout way, with sizes that say so: equal ones compare equal. */
+static tn_val with_same_sizes(tn_oi *x, tn_val v, const window *w) {
+    tn_dim dims[TN_MAX_RANK];
+    if (!w->sized || !v.i) return v;
+    for (size_t k = 0; k < w->n + 2; k++) {
+        dims[k] = tn_val_dim(x->g, v, k);
+        if (k >= 2 && w->before[k - 2].i)
+            dims[k] = tn_dim_ceildiv(x->g, tn_oi_dim(x, 0, k), tn_dim_const(x->g, w->strides[k - 2]));
+    }
+    return tn_build_reshape_to(x->g, v, w->n + 2, dims);
+}
+
 /* Reads strides, dilations and pads of a node whose kernel size is already in w->kernel. */
 static bool read_window(tn_oi *x, window *w) {
     size_t n = w->n;
@@ -126,7 +138,7 @@ tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weigh
                        .dilations = ints(w.dilations, w.n),
                        .groups = tn_oi_int(x, "group", 1),
                        .layout = "nchw"};
-    return tn_build_conv(x->g, v, weight, bias, a);
+    return with_same_sizes(x, tn_build_conv(x->g, v, weight, bias, a), &w);
 }
 
 void tn_oi_op_conv(tn_oi *x) {
@@ -291,7 +303,7 @@ void tn_oi_op_pool(tn_oi *x) {
     if (w.sized) a.count_pad = true; /* what was padded is input now */
     v = tn_emit1(x->g, x->row->op, &a, 1, &v);
     if (uneven) v = tn_build_div(x->g, v, share_inside(x, in, &w, a));
-    tn_oi_out(x, 0, v);
+    tn_oi_out(x, 0, with_same_sizes(x, v, &w));
 }
 
 static tn_val root(tn_oi *x, tn_val v, double p) {
@@ -318,7 +330,7 @@ void tn_oi_op_lp_pool(tn_oi *x) {
     }
     a.count_pad = true;
     tn_val v = tn_build_avg_pool(x->g, pad_sized(x, power(x, tn_oi_need(x, 0), p), &w, 0), a);
-    tn_oi_out(x, 0, root(x, tn_build_scalar(x->g, TN_OP_MUL, v, count), p));
+    tn_oi_out(x, 0, with_same_sizes(x, root(x, tn_build_scalar(x->g, TN_OP_MUL, v, count), p), &w));
 }
 
 static size_t spatial_axes(tn_oi *x, tn_val v, int64_t *axes) {

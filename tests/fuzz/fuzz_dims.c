@@ -26,13 +26,15 @@ typedef struct program {
     int64_t lo[SYMBOLS], hi[SYMBOLS];
 } program;
 
-/* A node from its operands; false where it has no value: a division by 0, or more than 64 bits. */
+/* A node from its operands; false where it has no value: a division by 0, sizes that do not
+ * broadcast, or more than 64 bits. */
 static bool apply(tn_dim_kind kind, int64_t a, int64_t b, int64_t *out) {
     switch (kind) {
     case TN_DIM_ADD: return !__builtin_add_overflow(a, b, out);
     case TN_DIM_MUL: return !__builtin_mul_overflow(a, b, out);
     case TN_DIM_MIN: return *out = a < b ? a : b, true;
     case TN_DIM_MAX: return *out = a > b ? a : b, true;
+    case TN_DIM_BCAST: return *out = a == 1 ? b : a, a == b || a == 1 || b == 1;
     default: break;
     }
     if (b == 0 || (a == INT64_MIN && b == -1)) return false;
@@ -62,7 +64,7 @@ static bool value_of(const program *p, const int64_t *symbols, int64_t *out) {
 /* Runs the program; false where the dim overflows, which is an error and not a value. */
 static bool build(tn_graph *g, program *p, const uint8_t *data, size_t size) {
     static const tn_dim_kind kinds[] = {TN_DIM_ADD, TN_DIM_MUL, TN_DIM_FLOORDIV, TN_DIM_CEILDIV,
-                                        TN_DIM_MOD, TN_DIM_MIN, TN_DIM_MAX,      TN_DIM_ADD};
+                                        TN_DIM_MOD, TN_DIM_MIN, TN_DIM_MAX,      TN_DIM_BCAST};
     for (size_t at = 0; at < size && p->n < MAX_NODES; at++) {
         const uint8_t c = data[at];
         written w = {TN_DIM_CONST, (c & 0x3f) - 16, 0, 0};
