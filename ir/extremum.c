@@ -78,7 +78,8 @@ static bool all_negative(tn_graph *g, const tn_dim *v, size_t n) {
     for (size_t i = 0; i < n; i++) {
         int64_t c = 0;
         bool constant = tn_dim_is_const(g, v[i], &c);
-        if (constant ? c == INT64_MIN : !is_negative(g, v[i])) return false;
+        if (constant ? c == INT64_MIN || c == INT64_MAX : !is_negative(g, v[i]))
+            return false; /* these stand for infinity */
         any = any || !constant;
     }
     return any;
