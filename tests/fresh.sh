@@ -2,23 +2,24 @@
 # Runs the README's first commands on a fresh machine: a minimal Debian, made with debootstrap in a temporary folder, that
 # holds a clone of HEAD and neither CUDA nor a compiler.
 #
-# usage: tests/fresh.sh [--user] [--all]
-#   --user   as a user with sudo instead of root
-#   --all    tests/run.sh too, not only examples/quickstart.sh
+# usage: tests/fresh.sh [--user] [COMMAND...]
+#   --user    as a user with sudo instead of root
+#   COMMAND   default: ./examples/quickstart.sh; also ./tests/run.sh
 # Packages come from this machine's apt mirror and wheels by this machine's pip configuration.  Needs root (installs
 # debootstrap where it is missing); exits 77 with the reason where this machine cannot make such a root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-user=root commands=(./examples/quickstart.sh)
-for option in "$@"; do
-    case "$option" in
+user=root commands=()
+for argument in "$@"; do
+    case "$argument" in
     --user) user=tester ;;
-    --all) commands=(./tests/run.sh "${commands[@]}") ;;
     -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) echo "fresh.sh: unknown option $option (see --help)" >&2; exit 2 ;;
+    -*) echo "fresh.sh: unknown option $argument (see --help)" >&2; exit 2 ;;
+    *) commands+=("$argument") ;;
     esac
 done
+[ ${#commands[@]} != 0 ] || commands=(./examples/quickstart.sh)
 
 skip() { echo "fresh.sh skipped: $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "it takes root"

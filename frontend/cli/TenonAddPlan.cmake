@@ -50,6 +50,7 @@ function(tenon_add_plan name model)
     set_source_files_properties("${source}" PROPERTIES LANGUAGE CXX)
   endif()
   set_source_files_properties("${source}" PROPERTIES OBJECT_DEPENDS "${plan}")
+  target_compile_options(${name} PRIVATE -w) # the project's warnings are about its own sources
   target_include_directories(${name} PUBLIC "${dir}")
   target_link_libraries(${name} PUBLIC Tenon::tenon_rt)
 endfunction()

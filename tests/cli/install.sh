@@ -90,6 +90,7 @@ if [ -e "$lib/libtenon.so" ]; then
     mkdir so
     mv "$lib"/libtenon*.so* so
 fi
+gcc -std=c11 "$src"/examples/*.c "${cflags[@]}" -fsyntax-only
 gcc -std=c11 app.c "${cflags[@]}" "${static[@]}" -o static_c
 g++ -std=c++17 app.cpp "${cflags[@]}" "${static[@]}" -o static_cpp
 run ./static_c
