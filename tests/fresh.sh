@@ -45,7 +45,7 @@ for scheme in http https; do
 done
 
 root=$(mktemp -d)
-trap 'umount "$root/proc" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
+trap 'umount "$root/proc" "$root/dev/pts" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
 chmod 755 "$root"
 echo "== $suite from $mirror"
 packages=ca-certificates
@@ -75,7 +75,9 @@ fi
 git clone -q --no-hardlinks . "$root$home/tenon"
 chroot "$root" chown -R $user: "$home/tenon"
 echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io" # it is gone in minutes anyway
+echo "127.0.0.1 localhost $(hostname)" >"$root/etc/hosts"
 mount -t proc proc "$root/proc"
+mount -t devpts devpts "$root/dev/pts"
 
 for command in "${commands[@]}"; do
     echo "== $command as $user"

@@ -9,7 +9,8 @@ fail() { echo "FAILED: $*"; cat "$work/out"; exit 1; }
 
 mkdir -p "$work/repo/.ci" "$work/bin" "$work/toolkit/lib64" "$work/toolkit/include/crt" "$work/toolkit/include/nv"
 cp "$src/.ci/install-deps" "$work/repo/.ci"
-for f in cuda.h nvrtc.h cuda_fp16.h cublasLt.h crt/host_defines.h nv/target; do : >"$work/toolkit/include/$f"; done
+for f in nvrtc.h cuda_fp16.h cublasLt.h crt/host_defines.h nv/target; do : >"$work/toolkit/include/$f"; done
+echo '#define CUDA_VERSION 13000' >"$work/toolkit/include/cuda.h"
 : >"$work/toolkit/lib64/libnvrtc.so.13"
 for tool in bash dirname grep cat rm mkdir ln mv env; do ln -s "$(command -v $tool)" "$work/bin/$tool"; done
 stand_in() { # NAME BODY
@@ -53,13 +54,15 @@ rm "$work/bin/dpkg-query"
 run 0
 says 'this is neither Debian nor Ubuntu; needed are: gcc'
 
-# A toolkit that lacks one of the headers, or NVRTC, is none; python3 has no venv until its package is installed
+# A toolkit that lacks one of the headers or NVRTC, or is older, is none; python3 has no venv until its package is installed
 stand_in dpkg-query '[ "${!#}" != python3-venv ] && echo "install ok installed"'
 stand_in python3 'echo "python3 $*" >>"$CALLS"; exit 1'
-for part in include/nv/target lib64/libnvrtc.so.13; do
+echo '#define CUDA_VERSION 11080' >"$work/old.h"
+for part in include/nv/target lib64/libnvrtc.so.13 include/cuda.h; do
     mv "$work/toolkit/$part" "$work/part"
+    [ $part != include/cuda.h ] || cp "$work/old.h" "$work/toolkit/$part"
     run 1 TENON_NO_INSTALL=1
-    says "no CUDA toolkit with NVRTC and cuBLAS in $work/toolkit"
+    says "no CUDA 12 or 13 with NVRTC and cuBLAS in $work/toolkit"
     mv "$work/part" "$work/toolkit/$part"
 done
 rm "$work/toolkit/include/nv/target"
