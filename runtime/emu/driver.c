@@ -12,6 +12,7 @@
 
 #include "runtime/emu/driver.h"
 #include "runtime/emu/engine.h"
+#include "runtime/emu/folder.h"
 #include "runtime/emu/module.h"
 #include "runtime/emu/tma.h"
 
@@ -478,6 +479,7 @@ tn_status tn_emu_driver_open(const tn_env *env, tn_cuda **out) {
     tn_cuda *cu = tn_alloc(env, sizeof *cu);
     *out = cu;
     if (!cu) return tn_fail(env, TN_E_MEMORY, "", "", "out of memory");
+    tn_emu_folder_sweep();
     *cu = (tn_cuda){
         .env = env,
         .driver_version = 13000,

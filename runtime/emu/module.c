@@ -1,6 +1,6 @@
 /* module.c: from a kernel's source to a library for the CPU, by the host's C++ compiler.
  *
- * A module has a folder of its own under $TMPDIR with tn_emu.h, the object file of the sanitizers' hooks, the source
+ * A module has a folder of its own (folder.h) with tn_emu.h, the object file of the sanitizers' hooks, the source
  * (every "//// FILE:LINE" marker turned into a #line, so that messages and debuggers name the template's lines) and the
  * library. It is compiled without debug information; a report that needs a line compiles it once more with -g, which
  * does not change the code.
@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "runtime/emu/engine.h"
+#include "runtime/emu/folder.h"
 #include "runtime/emu/module.h"
 
 extern char **environ;
@@ -35,7 +36,8 @@ enum { MAX_KERNELS = 64, MAX_WORDS = 64, OWN_WORDS = 8 };
 
 struct tn_emu_module {
     const tn_env *env;
-    char name[160], dir[512]; /* dir: gone once the library is loaded, and made again for a report */
+    char name[160];
+    tn_emu_folder folder; /* gone once the library is loaded, and made again for a report */
     char *source;
     size_t size;
     pid_t pid; /* of the compiler; 0: not started or done */
@@ -140,7 +142,7 @@ static void print_entries(FILE *f, const char *source, size_t size) {
 
 static tn_status write_file(tn_emu_module *m, const char *file, const void *text, size_t size, bool is_source) {
     char path[600];
-    snprintf(path, sizeof path, "%s/%s", m->dir, file);
+    snprintf(path, sizeof path, "%s/%s", m->folder.path, file);
     FILE *f = fopen(path, "w");
     if (!f) return tn_fail(m->env, TN_E_IO, m->name, "", "%s cannot be written: %s", path, strerror(errno));
     if (is_source) {
@@ -158,28 +160,11 @@ static tn_status write_file(tn_emu_module *m, const char *file, const void *text
 /* ---- the folder ----------------------------------------------------------------------------------------------------
  */
 
-static void remove_dir(tn_emu_module *m) {
-    static const char *const files[] = {"kernel.cpp", "kernel.so", "lines.so", "log",
-                                        "lines.log",  "tn_emu.h",  "hooks.o"};
-    char path[600];
-    if (!*m->dir || getenv("TENON_EMU_KEEP")) return;
-    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
-        snprintf(path, sizeof path, "%s/%s", m->dir, files[k]);
-        unlink(path);
-    }
-    rmdir(m->dir);
-    *m->dir = 0;
-}
-
 static tn_status make_dir(tn_emu_module *m) {
-    if (*m->dir) return TN_OK;
-    const char *tmp = getenv("TMPDIR");
-    int n = snprintf(m->dir, sizeof m->dir, "%s/tenon-emu-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-    if (n < 0 || (size_t)n >= sizeof m->dir || !mkdtemp(m->dir)) {
-        *m->dir = 0;
+    if (*m->folder.path) return TN_OK;
+    if (!tn_emu_folder_make(&m->folder))
         return tn_fail(m->env, TN_E_IO, m->name, "set TMPDIR", "no folder for the emulated kernel: %s",
                        strerror(errno));
-    }
     tn_status st = write_file(m, "tn_emu.h", tn_emu_header, tn_emu_header_size, false);
     if (st == TN_OK) st = write_file(m, "hooks.o", tn_emu_hooks, tn_emu_hooks_size, false);
     return st == TN_OK ? write_file(m, "kernel.cpp", m->source, m->size, true) : st;
@@ -210,15 +195,34 @@ static bool has_fma(void) {
 #endif
 }
 
+/* The compiler's environment: its own temporary files lie in the module's folder too, and go with it. */
+typedef struct environment {
+    char **vars, tmpdir[sizeof "TMPDIR=" + sizeof(tn_emu_folder)];
+    size_t bytes;
+} environment;
+
+static bool make_environment(const tn_emu_module *m, environment *e) {
+    size_t n = 0, used = 0;
+    while (environ[n]) n++;
+    e->bytes = (n + 2) * sizeof *e->vars;
+    e->vars = tn_alloc(m->env, e->bytes);
+    if (!e->vars) return false;
+    for (size_t k = 0; k < n; k++)
+        if (strncmp(environ[k], "TMPDIR=", 7)) e->vars[used++] = environ[k];
+    snprintf(e->tmpdir, sizeof e->tmpdir, "TMPDIR=%s", m->folder.path);
+    e->vars[used] = e->tmpdir;
+    return true;
+}
+
 /* Starts the compiler in the module's folder: kernel.cpp to `library`, messages to `log`. */
 static int spawn(const tn_emu_module *m, bool lines, const char *library, const char *log, pid_t *pid) {
     char cxx[256], more[512], out[560], in[560], hooks[560], log_path[560], *words[MAX_WORDS];
     snprintf(cxx, sizeof cxx, "%s", compiler());
     snprintf(more, sizeof more, "%s", getenv("TENON_EMU_FLAGS") ? getenv("TENON_EMU_FLAGS") : "");
-    snprintf(out, sizeof out, "%s/%s", m->dir, library);
-    snprintf(in, sizeof in, "%s/kernel.cpp", m->dir);
-    snprintf(hooks, sizeof hooks, "%s/hooks.o", m->dir);
-    snprintf(log_path, sizeof log_path, "%s/%s", m->dir, log);
+    snprintf(out, sizeof out, "%s/%s", m->folder.path, library);
+    snprintf(in, sizeof in, "%s/kernel.cpp", m->folder.path);
+    snprintf(hooks, sizeof hooks, "%s/hooks.o", m->folder.path);
+    snprintf(log_path, sizeof log_path, "%s/%s", m->folder.path, log);
     size_t n = split_words(cxx, words, 0);
     static const char *const flags[] = {"-std=c++17",
                                         "-O1",
@@ -251,7 +255,14 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, 1, log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
-    int rc = posix_spawnp(pid, words[0], &actions, NULL, words, environ);
+    posix_spawnattr_t group; /* of its own, so that all parts of the compiler end together */
+    posix_spawnattr_init(&group);
+    posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setpgroup(&group, 0);
+    environment e;
+    int rc = make_environment(m, &e) ? posix_spawnp(pid, words[0], &actions, &group, words, e.vars) : ENOMEM;
+    tn_free(m->env, e.vars, e.bytes);
+    posix_spawnattr_destroy(&group);
     posix_spawn_file_actions_destroy(&actions);
     return rc;
 }
@@ -293,7 +304,7 @@ bool tn_emu_ready(tn_emu_module *m) {
 /* The compiler's first error, or the end of what it said. */
 static void first_error(const tn_emu_module *m, char *out, size_t size) {
     char path[600], line[600];
-    snprintf(path, sizeof path, "%s/log", m->dir);
+    snprintf(path, sizeof path, "%s/log", m->folder.path);
     snprintf(out, size, "it says nothing");
     FILE *f = fopen(path, "r");
     if (!f) return;
@@ -307,14 +318,14 @@ static void first_error(const tn_emu_module *m, char *out, size_t size) {
 
 static tn_status load_library(tn_emu_module *m) {
     char path[600];
-    snprintf(path, sizeof path, "%s/kernel.so", m->dir);
+    snprintf(path, sizeof path, "%s/kernel.so", m->folder.path);
     m->lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!m->lib)
         return tn_fail(m->env, TN_E_COMPILE, m->name, "", "the emulated kernel cannot be loaded: %s", dlerror());
     const tn_emu_api **table = dlsym(m->lib, "tn_emu");
     if (!table) return tn_fail(m->env, TN_E_INTERNAL, m->name, "", "the emulated kernel has no table");
     *table = emu_api();
-    remove_dir(m); /* an interrupted program leaves nothing behind */
+    tn_emu_folder_remove(&m->folder); /* an interrupted program leaves nothing behind */
     return TN_OK;
 }
 
@@ -324,7 +335,7 @@ static tn_status finish(tn_emu_module *m) {
     if (st != TN_OK) return st;
     if (m->pid) reap(m->pid, true, &m->compiled);
     m->pid = 0;
-    if (!*m->dir) return tn_fail(m->env, TN_E_IO, m->name, "", "the emulated kernel could not be built");
+    if (!*m->folder.path) return tn_fail(m->env, TN_E_IO, m->name, "", "the emulated kernel could not be built");
     if (m->compiled) return load_library(m);
     char why[560];
     first_error(m, why, sizeof why);
@@ -415,7 +426,7 @@ const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t s
         if (make_dir(m) == TN_OK && spawn(m, true, "lines.so", "lines.log", &pid) == 0) reap(pid, true, &ok);
         m->with_lines = true;
     }
-    snprintf(path, sizeof path, "%s/lines.so", m->dir);
+    snprintf(path, sizeof path, "%s/lines.so", m->folder.path);
     if (access(path, R_OK) == 0) ask(path, offset - 1, buf, size); /* pc is where the call returns to */
     return buf;
 }
@@ -443,11 +454,11 @@ void tn_emu_unload(tn_emu_module *m) {
     if (!m) return;
     if (m->pid) {
         bool ok;
-        kill(m->pid, SIGTERM);
+        kill(-m->pid, SIGKILL);
         reap(m->pid, true, &ok);
     }
     if (m->lib) dlclose(m->lib);
-    remove_dir(m);
+    tn_emu_folder_remove(&m->folder);
     tn_free(m->env, m->source, m->size + 1);
     tn_free(m->env, m, sizeof *m);
 }

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Ctrl-C and its like leave nothing behind: no outputs, no temporary files, no processes.
+# usage: interrupt.sh TENON SOURCE_DIR
+# Exit code 77: there is no C++ compiler.
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+${TENON_CXX:-c++} --version >/dev/null 2>&1 || { echo "skipped: there is no C++ compiler"; exit 77; }
+mkdir tmp
+export TMPDIR=$work/tmp TENON_CACHE=
+model=$digits/digits.onnx
+
+# stop SIGNAL SECONDS COMMAND...: its exit code; the compilers that it started are given time to end too
+stop() {
+    local signal=$1 after=$2 pid
+    shift 2
+    "$@" >out 2>&1 &
+    pid=$!
+    sleep "$after"
+    kill -"$signal" $pid 2>/dev/null
+    wait $pid
+}
+empty() { # NAME: nothing in the temporary folder, soon
+    local k
+    count=$((count + 1))
+    for k in 1 2 3 4 5 6 7 8; do
+        [ -z "$(ls -A tmp)" ] && return
+        sleep 0.25
+    done
+    failed "$1: left in the temporary folder: $(ls -A tmp | tr '\n' ' ')"
+}
+
+for signal in INT TERM HUP; do
+    for after in 0.1 0.4 0.9; do
+        [ $signal = INT ] || [ $after = 0.4 ] || continue
+        stop $signal $after "$tenon" check "$model" --device emu
+        rc=$?
+        count=$((count + 1))
+        [ $rc = 130 ] || [ $rc = 0 ] || failed "SIG$signal after $after s: exit code $rc: $(cat out)"
+        grep -q 'error' out && failed "SIG$signal after $after s: complains about what it caused: $(cat out)"
+        empty "SIG$signal after $after s"
+    done
+done
+mkdir -p suite/test_a suite/test_b
+for t in a b; do cp "$model" suite/test_$t/model.onnx; cp -r "$digits/test_data_set_0" suite/test_$t/; done
+stop INT 0.4 "$tenon" check --suite suite --device emu --jobs 2
+empty "a suite"
+
+# what was killed is removed by whoever comes next, and what is in use is not
+stop KILL 0.3 "$tenon" check "$model" --device emu
+"$tenon" check "$model" --device emu >first 2>&1 &
+first=$!
+"$tenon" check "$model" --device emu >second 2>&1
+rc=$?
+wait $first || rc=$?
+holds "two at a time do not disturb each other" test $rc = 0
+empty "killed"
+finish
