@@ -2,13 +2,13 @@
 #include "codegen/cache.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <xxhash.h>
+
+#include "ir/output.h"
 
 enum { PATH_SIZE = 1024 };
 static const char MAGIC[8] = "TNCACHE1";
@@ -115,17 +115,15 @@ bool tn_cache_get(tn_cache *c, const char *kind, const char *key, void **data, s
 
 void tn_cache_put(tn_cache *c, const char *kind, const char *key, const void *data, size_t size) {
     if (!*c->dir) return;
-    char path[PATH_SIZE], temp[PATH_SIZE + 16];
+    char path[PATH_SIZE];
     entry_path(c, kind, key, path);
-    snprintf(temp, sizeof temp, "%s.XXXXXX", path);
-    int fd = mkstemp(temp);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "wb");
-    if (!f) return; /* a cache that cannot be written costs time only */
+    tn_output o;
+    if (tn_output_begin(NULL, path, &o) != TN_OK) return; /* a cache that cannot be written costs time only */
     size_t key_size = strlen(key);
     entry_head h = {.key_size = key_size, .size = size, .hash = entry_hash(key, data, size)};
     memcpy(h.magic, MAGIC, sizeof MAGIC);
-    bool ok = fwrite(&h, sizeof h, 1, f) == 1 && fwrite(key, 1, key_size, f) == key_size &&
-              (size == 0 || fwrite(data, 1, size, f) == size);
-    ok = fclose(f) == 0 && ok;
-    if (!ok || rename(temp, path)) unlink(temp);
+    fwrite(&h, sizeof h, 1, o.f);
+    fwrite(key, 1, key_size, o.f);
+    if (size) fwrite(data, 1, size, o.f);
+    tn_output_end(&o, TN_OK);
 }

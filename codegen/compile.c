@@ -216,7 +216,7 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
     if (o->sources_only && !o->no_gpu)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "set no_gpu", "sources without machine code cannot be tuned");
     if (!o->no_gpu) {
-        tn_status s = tn_tuner_open(c->env, o->cuda_device, &c->tuner);
+        tn_status s = tn_tuner_open(c->env, o->cuda_device, o->cache_dir, &c->tuner);
         if (s != TN_OK) {
             tn_report(c->env, TN_WARNING, s, "", "without a GPU, name the target: --no-gpu --target sm_90a");
             return s;

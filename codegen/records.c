@@ -2,6 +2,7 @@
 #include "codegen/records.h"
 
 #include "codegen/text.h"
+#include "ir/output.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void add_line(tn_text *t, const tn_candidate *c, bool winner) {
     tn_text_add(t, "%s%.9g %.9g %.9g %.9g %s ", winner ? "*" : "", c->us, c->predicted_us, c->max_abs, c->max_rel,
@@ -204,22 +204,12 @@ static int by_key(const void *a, const void *b) {
 tn_status tn_lockfile_save(tn_lockfile *l) {
     if (!l->path || !l->changed) return TN_OK;
     qsort(l->e, l->n, sizeof *l->e, by_key);
-    size_t size = strlen(l->path) + 16;
-    char *temp = tn_alloc(l->env, size);
-    if (!temp) return TN_E_MEMORY;
-    snprintf(temp, size, "%s.XXXXXX", l->path);
-    int fd = mkstemp(temp);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    bool ok = f != NULL;
-    if (f) {
-        fputs("# tenon lockfile: spec hash, architecture, winner (see `tenon compile --help`)\n", f);
-        for (size_t k = 0; k < l->n; k++) fprintf(f, "%s %s\n", l->e[k].key, l->e[k].line);
-        ok = !ferror(f);
-        ok = fclose(f) == 0 && ok && rename(temp, l->path) == 0;
-        if (!ok) unlink(temp);
-    }
-    tn_free(l->env, temp, size);
-    return ok ? TN_OK : tn_fail(l->env, TN_E_IO, l->path, "", "cannot be written: %s", strerror(errno));
+    tn_output o;
+    tn_status s = tn_output_begin(l->env, l->path, &o);
+    if (s != TN_OK) return s;
+    fputs("# tenon lockfile: spec hash, architecture, winner (see `tenon compile --help`)\n", o.f);
+    for (size_t k = 0; k < l->n; k++) fprintf(o.f, "%s %s\n", l->e[k].key, l->e[k].line);
+    return tn_output_end(&o, s);
 }
 
 void tn_lockfile_free(tn_lockfile *l) {

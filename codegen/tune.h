@@ -62,9 +62,9 @@ typedef struct tn_tuner_info {
     double upload_s, check_s, race_s; /* spent so far: inputs and references to the device, first runs, timing */
 } tn_tuner_info;
 
-/* Opens device `ordinal`.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a warning: candidates are then templates
- * only. */
-tn_status tn_tuner_open(const tn_env *env, int ordinal, tn_tuner **out);
+/* Opens device `ordinal`; cache_dir as in tn_compile_options.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a
+ * warning: candidates are then templates only. */
+tn_status tn_tuner_open(const tn_env *env, int ordinal, const char *cache_dir, tn_tuner **out);
 void tn_tuner_close(tn_tuner *t);
 const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
 

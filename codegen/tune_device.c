@@ -10,7 +10,7 @@ static void keep_error(void *user, const tn_diag *d) {
     if (d->severity == TN_ERROR) snprintf(t->last_error, sizeof t->last_error, "%s", d->message);
 }
 
-static tn_status load_checker(tn_tuner *t) {
+static tn_status load_checker(tn_tuner *t, const char *cache_dir) {
     const tn_template *tpl = tn_template_find("check");
     tn_nvrtc *rtc = NULL;
     tn_variant v = {.tpl = tpl};
@@ -19,7 +19,7 @@ static tn_status load_checker(tn_tuner *t) {
     tn_kernel_bin bin = {0};
     if (!tpl) return tn_fail(t->env, TN_E_INTERNAL, "check.cu", "", "the checker's template is not embedded");
     tn_status s = tn_nvrtc_open(t->env, &rtc);
-    tn_cache *cache = s == TN_OK ? tn_cache_open(t->env, NULL) : NULL;
+    tn_cache *cache = s == TN_OK ? tn_cache_open(t->env, cache_dir) : NULL;
     if (s == TN_OK) s = cache ? tn_variant_source(t->env, &v, &source, &size) : TN_E_MEMORY;
     if (s == TN_OK) {
         tn_build_source(t->env, rtc, cache, t->info.arch, "check", source, size, &bin);
@@ -75,7 +75,7 @@ static tn_status open_device(tn_tuner *t, int ordinal) {
     return s;
 }
 
-tn_status tn_tuner_open(const tn_env *env, int ordinal, tn_tuner **out) {
+tn_status tn_tuner_open(const tn_env *env, int ordinal, const char *cache_dir, tn_tuner **out) {
     tn_tuner *t = tn_alloc(env, sizeof *t);
     if (!t) return TN_E_MEMORY;
     t->env = env;
@@ -83,7 +83,7 @@ tn_status tn_tuner_open(const tn_env *env, int ordinal, tn_tuner **out) {
     t->quiet.diag = keep_error;
     t->quiet.diag_user = t;
     tn_status s = open_device(t, ordinal);
-    if (s == TN_OK) s = load_checker(t);
+    if (s == TN_OK) s = load_checker(t, cache_dir);
     if (s == TN_OK) {
         open_lt(t);
         t->cu->env = &t->quiet; /* from here on a failing call disqualifies a candidate, or tune.c reports it */

@@ -1,5 +1,5 @@
-/* file.c: graphs in files: FILE.tn with FILE.tnw beside it when there are large constants, each written to a temporary
- * file and renamed, so that no reader ever sees half of one. */
+/* file.c: graphs in files: FILE.tn with FILE.tnw beside it when there are large constants.  Where FILE.tn is a symbolic
+ * link, the side file lies beside what it leads to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -9,15 +9,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ir/output.h"
 #include "ir/text.h"
-
-enum { PATH_SIZE = 4096 };
 
 /* "dir/model.tn" -> "dir/model.tnw"; anything else gets ".tnw" appended. */
 static bool side_path(const char *path, char *out) {
     size_t n = strlen(path);
     bool tn = n > 3 && !strcmp(path + n - 3, ".tn");
-    return snprintf(out, PATH_SIZE, "%s%s", path, tn ? "w" : ".tnw") < PATH_SIZE;
+    return snprintf(out, TN_PATH_SIZE, "%s%s", path, tn ? "w" : ".tnw") < TN_PATH_SIZE;
+}
+
+bool tn_side_path(const char *path, char out[TN_PATH_SIZE]) {
+    char target[TN_PATH_SIZE];
+    if (!tn_follow_links(path, target)) return false;
+    return side_path(target, out);
 }
 
 static const char *base_name(const char *path) {
@@ -25,68 +30,49 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-static tn_status io_error(const tn_env *env, const char *path, const char *what) {
-    return tn_fail(env, TN_E_IO, path, "check that the folder exists, is writable and has room", "%s: %s", what,
-                   strerror(errno));
-}
-
 /* ---- writing
  * ---------------------------------------------------------------------------------------------------------------- */
 
-typedef struct writer {
-    FILE *f;
-    uint64_t n; /* bytes written */
-    char path[PATH_SIZE];
-} writer;
-
 static tn_status put(void *user, const void *p, size_t n) {
-    writer *w = user;
-    w->n += n;
-    return n == 0 || fwrite(p, 1, n, w->f) == n ? TN_OK : TN_E_IO;
+    return n == 0 || fwrite(p, 1, n, user) == n ? TN_OK : TN_E_IO;
 }
 
-static tn_status begin(const tn_env *env, writer *w, const char *path) {
-    w->n = 0;
-    w->f = NULL;
-    if (snprintf(w->path, sizeof w->path, "%s.tmp%ld", path, (long)getpid()) >= (int)sizeof w->path)
-        return tn_fail(env, TN_E_ARGUMENT, path, "use a shorter path", "the path is too long");
-    w->f = fopen(w->path, "wb");
-    return w->f ? TN_OK : io_error(env, path, "cannot be written");
+static tn_status count(void *user, const void *p, size_t n) {
+    (void)p;
+    *(uint64_t *)user += n;
+    return TN_OK;
 }
 
-/* Closes the temporary file; puts it in its place, or removes it if st is a failure. */
-static tn_status end(const tn_env *env, writer *w, const char *path, tn_status st) {
-    if (!w->f) return st;
-    bool ok = st == TN_OK && fflush(w->f) == 0;
-    ok = fclose(w->f) == 0 && ok;
-    ok = ok && rename(w->path, path) == 0;
-    if (ok) return TN_OK;
-    if (st == TN_OK || st == TN_E_IO) st = io_error(env, path, "cannot be written");
-    remove(w->path);
-    return st;
+static tn_status write_side(const tn_graph *g, const char *side) {
+    uint64_t n = 0;
+    tn_status st = tn_print_weights(g, count, &n);
+    if (st == TN_OK && n == 0) { /* no large constants: no side file, nor an old one that would be taken for ours */
+        remove(side);
+        return TN_OK;
+    }
+    tn_output o;
+    if (st == TN_OK) st = tn_output_begin(g->env, side, &o);
+    return st == TN_OK ? tn_output_end(&o, tn_print_weights(g, put, o.f)) : st;
+}
+
+tn_status tn_write_commented(const tn_graph *g, const char *path, const char *comment) {
+    char side[TN_PATH_SIZE], *text = NULL;
+    size_t size = 0;
+    tn_output o;
+    tn_status st = tn_output_begin(g->env, path, &o);
+    if (st != TN_OK) return st;
+    if (!side_path(o.path, side))
+        st = tn_fail(g->env, TN_E_ARGUMENT, path, "use a shorter path", "the path is too long");
+    if (st == TN_OK && !o.stream) st = write_side(g, side); /* a stream has no place beside it */
+    if (st == TN_OK) st = tn_print(g, o.stream ? "weights.tnw" : base_name(side), &text, &size);
+    if (comment) fprintf(o.f, "// %s\n", comment);
+    if (text) st = put(o.f, text, size);
+    if (text) tn_free(g->env, text, size + 1);
+    return tn_output_end(&o, st);
 }
 
 tn_status tn_write_file(const tn_graph *g, const char *path) {
-    char side[PATH_SIZE], *text = NULL;
-    size_t size = 0;
-    writer w = {0};
-    if (!side_path(path, side))
-        return tn_fail(g->env, TN_E_ARGUMENT, path, "use a shorter path", "the path is too long");
-    tn_status st = begin(g->env, &w, side);
-    if (st == TN_OK) st = tn_print_weights(g, put, &w);
-    if (st == TN_OK && w.n == 0) { /* no large constants: no side file, nor an old one that would be taken for ours */
-        fclose(w.f);
-        remove(w.path);
-        remove(side);
-    } else
-        st = end(g->env, &w, side, st);
-    if (st == TN_OK) st = tn_print(g, base_name(side), &text, &size);
-    if (st != TN_OK) return st;
-    st = begin(g->env, &w, path);
-    if (st == TN_OK) st = put(&w, text, size);
-    st = end(g->env, &w, path, st);
-    tn_free(g->env, text, size + 1);
-    return st;
+    return tn_write_commented(g, path, NULL);
 }
 
 /* ---- reading
@@ -146,7 +132,7 @@ static void release(void *user) {
 }
 
 static side_file *open_side(const tn_env *env, const char *path, tn_status *st) {
-    char side[PATH_SIZE];
+    char side[TN_PATH_SIZE];
     side_file *f = tn_alloc(env, sizeof *f);
     if (!f) {
         *st = tn_fail(env, TN_E_MEMORY, path, "", "out of memory");
@@ -155,6 +141,7 @@ static side_file *open_side(const tn_env *env, const char *path, tn_status *st) 
     f->env = env;
     atomic_init(&f->refs, 1);
     *st = side_path(path, side) ? map_file(env, side, false, &f->map) : TN_OK;
+    if (*st == TN_OK && !f->map.found && tn_side_path(path, side)) *st = map_file(env, side, false, &f->map);
     return f;
 }
 

@@ -51,4 +51,7 @@ typedef struct tn_side {
 tn_graph *tn_parse_side(const tn_env *env, const char *source, const char *text, size_t size, const tn_side *side,
                         tn_status *status);
 
+/* tn_write_file, with a first line of comment (NULL: none). */
+tn_status tn_write_commented(const tn_graph *g, const char *path, const char *comment);
+
 #endif

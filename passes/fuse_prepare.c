@@ -245,7 +245,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
     if (op == TN_OP_IF || op == TN_OP_LOOP)
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n,
-                             "run the model with --device cpu, or make the condition a constant",
+                             op == TN_OP_IF ? "run the model with --device cpu, or make the condition a constant"
+                                            : "run the model with --device cpu, or make the trip count a constant",
                              "%s cannot be compiled for a GPU yet", tn_op_text(op));
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));

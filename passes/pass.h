@@ -24,6 +24,7 @@ typedef struct tn_pass_options {
     bool print_changed;          /* print the graph to `out` after each pass that changed it */
     const char *dump_dir;        /* write NN-pass.tn after each pass; NULL: no */
     uint32_t stop_after_rewrite; /* rules fire at most this often in all (bisection); 0: no limit */
+    bool no_rewrites;            /* rules never fire */
     const char *reproducer;      /* file for the input of a failing pass under a "// passes: ..." header; NULL: none */
     FILE *out;                   /* for print_changed; NULL: nothing is printed */
 } tn_pass_options;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "ir/text.h"
 #include "passes/rule.h"
 
 #define PASS(name, summary) tn_status tn_pass_##name(tn_graph *g, tn_pass_ctx *ctx);
@@ -127,6 +129,7 @@ static tn_rule_count *count_of(tn_pass_ctx *ctx, const char *rule) {
 }
 
 bool tn_pass_has_budget(const tn_pass_ctx *ctx) {
+    if (ctx->opts.no_rewrites) return false;
     return ctx->opts.stop_after_rewrite == 0 || ctx->rewrites < ctx->opts.stop_after_rewrite;
 }
 
@@ -161,33 +164,13 @@ void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_n
 /* ---- reproducer, dumps ----------------------------------------------------------------------------------------------
  */
 
-static tn_status write_bytes(void *user, const void *p, size_t n) {
-    return fwrite(p, 1, n, user) == n ? TN_OK : TN_E_IO;
-}
-
-static const char *base_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
-/* The graph that a pass was given, under a header that says which pass; constants beside it in PATHw. */
+/* The graph that a pass was given, under a header that says which pass. */
 static tn_status write_reproducer(const tn_graph *g, const char *path, const char *pass) {
-    char side[1024];
-    if ((size_t)snprintf(side, sizeof side, "%sw", path) >= sizeof side)
-        return tn_fail(tn_graph_env(g), TN_E_ARGUMENT, path, "use a shorter path", "the reproducer's path is too long");
-    char *text = NULL;
-    size_t size = 0;
-    tn_status s = tn_print(g, base_name(side), &text, &size);
-    if (s != TN_OK) return s;
-    FILE *f = fopen(path, "wb"), *w = fopen(side, "wb");
-    bool ok = f && w && fprintf(f, "// passes: %s\n", pass) > 0 && fwrite(text, 1, size, f) == size;
-    ok = ok && tn_print_weights(g, write_bytes, w) == TN_OK;
-    if (f) ok = fclose(f) == 0 && ok;
-    if (w) ok = fclose(w) == 0 && ok;
-    tn_free(tn_graph_env(g), text, size + 1);
-    if (!ok) return tn_fail(tn_graph_env(g), TN_E_IO, path, "", "the reproducer cannot be written");
-    tn_report(tn_graph_env(g), TN_NOTE, TN_OK, path, "wrote the input of the failing pass %s", pass);
-    return TN_OK;
+    char comment[128];
+    snprintf(comment, sizeof comment, "passes: %s", pass);
+    tn_status s = tn_write_commented(g, path, comment);
+    if (s == TN_OK) tn_report(tn_graph_env(g), TN_NOTE, TN_OK, path, "wrote the input of the failing pass %s", pass);
+    return s;
 }
 
 static tn_status print_graph(const tn_graph *g, const char *pass, FILE *out) {

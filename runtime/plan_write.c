@@ -2,13 +2,13 @@
 #include "runtime/plan_write.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY /* the hash state on the stack */
 #include <xxhash.h>
 
+#include "ir/output.h"
 #include "runtime/plan_format.h"
 
 typedef struct entry {
@@ -143,31 +143,18 @@ uint32_t tn_plan_add_copy(tn_plan_writer *w, const void *data, size_t size, size
 
 /* Where bytes go, in order. */
 typedef struct sink {
-    const tn_env *env;
-    const char *path; /* for messages */
-    int fd;           /* -1: memory */
+    FILE *f; /* NULL: memory */
     uint8_t *memory;
     uint64_t at;
 } sink;
 
 static tn_status emit(void *user, const void *p, size_t n) {
     sink *s = user;
-    const uint8_t *bytes = p;
-    if (s->fd < 0) {
+    if (!s->f)
         memcpy(s->memory + s->at, p, n);
-        s->at += n;
-        return TN_OK;
-    }
-    while (n) {
-        ssize_t done = write(s->fd, bytes, n);
-        if (done < 0 && errno == EINTR) continue;
-        if (done <= 0)
-            return tn_fail(s->env, TN_E_IO, s->path, "check free space and quota", "the plan cannot be written: %s",
-                           strerror(errno));
-        bytes += done;
-        n -= (size_t)done;
-        s->at += (uint64_t)done;
-    }
+    else if (n && fwrite(p, 1, n, s->f) != n)
+        return TN_E_IO;
+    s->at += n;
     return TN_OK;
 }
 
@@ -249,7 +236,7 @@ tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **dat
     *data = NULL;
     *size = 0;
     tn_status st = make_layout(w, plan, &l);
-    sink s = {.env = w->env, .path = "", .fd = -1};
+    sink s = {0};
     if (st == TN_OK) {
         s.memory = tn_alloc(w->env, (size_t)l.header.file_size);
         st = s.memory ? emit_plan(w, &l, &s) : tn_fail(w->env, TN_E_MEMORY, "", "", "out of memory writing the plan");
@@ -264,42 +251,22 @@ tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **dat
     return st;
 }
 
-/* A new file beside path, on the same file system so that rename is atomic. */
-static int open_temporary(const char *path, char *temp, size_t size) {
-    for (unsigned k = 0; k < 100; k++) {
-        snprintf(temp, size, "%s.%ld.%u.tmp", path, (long)getpid(), k);
-        int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST) return fd;
-    }
-    return -1;
-}
-
-static tn_status write_file(tn_plan_writer *w, const layout *l, const char *path, char *temp, size_t temp_size) {
-    sink s = {.env = w->env, .path = path, .fd = open_temporary(path, temp, temp_size)};
-    if (s.fd < 0)
-        return tn_fail(w->env, TN_E_IO, path, "check that the folder exists and may be written",
-                       "the plan cannot be created: %s", strerror(errno));
-    tn_status st = emit_plan(w, l, &s);
-    if (st == TN_OK && fsync(s.fd) != 0 && errno != EINVAL)
-        st = tn_fail(w->env, TN_E_IO, path, "check free space and quota", "the plan cannot be written: %s",
-                     strerror(errno));
-    if (close(s.fd) != 0 && st == TN_OK)
-        st = tn_fail(w->env, TN_E_IO, path, "check free space and quota", "the plan cannot be written: %s",
-                     strerror(errno));
-    if (st == TN_OK && rename(temp, path) != 0)
-        st = tn_fail(w->env, TN_E_IO, path, "", "the plan cannot be moved into place: %s", strerror(errno));
-    if (st != TN_OK) unlink(temp);
-    return st;
+/* To the disk, so that a plan that is there is whole after a power failure too; streams have none. */
+static tn_status sync_file(FILE *f) {
+    bool ok = fflush(f) == 0 && (fsync(fileno(f)) == 0 || errno == EINVAL || errno == EROFS);
+    return ok ? TN_OK : TN_E_IO;
 }
 
 tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, const char *path) {
     layout l;
-    size_t temp_size = strlen(path) + 64;
-    char *temp = tn_alloc(w->env, temp_size);
+    tn_output o;
     tn_status st = make_layout(w, plan, &l);
-    if (st == TN_OK && !temp) st = tn_fail(w->env, TN_E_MEMORY, path, "", "out of memory writing the plan");
-    if (st == TN_OK) st = write_file(w, &l, path, temp, temp_size);
+    if (st == TN_OK && (st = tn_output_begin(w->env, path, &o)) == TN_OK) {
+        sink s = {.f = o.f};
+        st = emit_plan(w, &l, &s);
+        if (st == TN_OK) st = sync_file(o.f);
+        st = tn_output_end(&o, st);
+    }
     free_layout(w, &l);
-    tn_free(w->env, temp, temp_size);
     return st;
 }

@@ -91,8 +91,10 @@ if [ $sanitizer = 1 ] && command -v compute-sanitizer >/dev/null; then
         sanitize+=("$plans/squeezenet.plan")
     fi
     for plan in "${sanitize[@]}"; do
+        sizes=()
+        [ "$(basename "$plan")" = digits.plan ] && sizes=(--shape image=3x1x20x20)
         for tool in memcheck racecheck; do
-            if text=$(compute-sanitizer --tool $tool --error-exitcode 9 "$tenon" run "$plan" -q 2>&1); then
+            if text=$(compute-sanitizer --tool $tool --error-exitcode 9 "$tenon" run "$plan" "${sizes[@]}" -q 2>&1); then
                 echo "compute-sanitizer $tool $(basename "$plan"): clean: $(tail -n 1 <<<"$text")"
             else
                 echo "compute-sanitizer $tool $(basename "$plan"): FAILED"

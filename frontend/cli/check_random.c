@@ -1,27 +1,40 @@
 /* check_random.c: tenon check --random: a compiled model against the reference, without recorded data. */
+#include <math.h>
 #include <string.h>
 
 #include "frontend/cli/suite.h"
 
 enum { MAX_IO = 256 };
 
+/* Sizes that --at does not give are 1. */
 static tn_status make_inputs(cli *c, const cli_model *m, const tn_shape_override *at, tn_host_tensor *in) {
-    for (size_t k = 0; k < cli_model_inputs(m); k++) {
-        tn_tensor_desc d = *cli_model_input(m, k);
-        if (at && !strcmp(at->input, d.name)) {
-            if (at->rank != d.rank)
-                return tn_fail(&c->env, TN_E_TYPE, d.name, "", "has rank %u, --at gives %u dims", d.rank, at->rank);
-            memcpy(d.dims, at->dims, sizeof d.dims);
-        }
-        tn_status st = cli_random_tensor(c, &d, 1, 17 + k, &in[k]);
-        if (st != TN_OK) return st;
+    const tn_tensor_desc *desc[MAX_IO];
+    size_t n = cli_model_inputs(m);
+    for (size_t k = 0; k < n; k++) desc[k] = cli_model_input(m, k);
+    cli_sizes *z = cli_sizes_new(c, desc, n);
+    tn_status st = !z ? TN_E_MEMORY : at ? cli_sizes_give_shape(z, at) : TN_OK;
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
+        tn_tensor_desc d = *desc[k];
+        st = cli_sizes_get(z, k, 1, d.dims);
+        if (st == TN_OK) st = cli_random_tensor(c, &d, 17 + k, &in[k]);
     }
-    return TN_OK;
+    cli_sizes_free(z);
+    return st;
+}
+
+static json_object *as_json(const char *at, const char *output, const cli_diff *d, const char *why) {
+    json_object *o = json_object_new_object();
+    cli_json_add_string(o, "at", at);
+    cli_json_add_string(o, "output", output);
+    cli_json_add_number(o, "max_abs_error", d ? d->max_abs : NAN);
+    cli_json_add_number(o, "cosine", d ? d->cosine : NAN);
+    cli_json_add_string(o, "why", why);
+    return o;
 }
 
 /* One shape: 0 agreed, 1 differed, else an exit code. */
 static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *text, const tn_shape_override *at,
-                       const check_options *o) {
+                       const check_options *o, json_object *runs) {
     tn_host_tensor in[MAX_IO] = {{.name = ""}}, want[MAX_IO] = {{.name = ""}}, got[MAX_IO] = {{.name = ""}};
     int rc = 0;
     tn_status st = make_inputs(c, ref, at, in);
@@ -31,11 +44,16 @@ static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *text, c
     for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
         cli_diff d;
         char why[400];
-        check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
+        bool same = check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
         if (*why) rc = 1;
         cli_clear_bar(c);
-        printf("  %-28s %-20.60s max error %.3g  cosine %.7f  %s%s\n", text, cli_model_output(m, k)->name, d.max_abs,
-               d.cosine, *why ? "WRONG: " : "ok", why);
+        if (runs)
+            json_object_array_add(runs, as_json(text, cli_model_output(m, k)->name, same ? &d : NULL, why));
+        else if (!same)
+            printf("  %-28s %-20.60s WRONG: %s\n", text, cli_model_output(m, k)->name, why);
+        else
+            printf("  %-28s %-20.60s max error %.3g  cosine %.7f  %s%s\n", text, cli_model_output(m, k)->name,
+                   d.max_abs, d.cosine, *why ? "WRONG: " : "ok", why);
     }
     for (size_t k = 0; k < MAX_IO; k++)
         cli_free_tensor(c, &in[k]), cli_free_tensor(c, &want[k]), cli_free_tensor(c, &got[k]);
@@ -46,6 +64,8 @@ int check_random(cli *c, const char *model, const char *const *at, const check_o
     int rc = 0;
     compile_setup plain = *o->setup;
     plain.options.precision = TN_FP32;
+    json_object *doc = c->json ? json_object_new_object() : NULL;
+    json_object *runs = doc ? cli_json_add_array(doc, "runs") : NULL;
     cli_model *ref = cli_open_model(c, model, "reference", &plain, &rc);
     cli_model *m = ref ? cli_open_model(c, model, o->device, o->setup, &rc) : NULL;
     for (size_t k = 0; m && rc <= 1 && (k == 0 || (at && at[k])); k++) {
@@ -53,10 +73,18 @@ int check_random(cli *c, const char *model, const char *const *at, const check_o
         tn_shape_override shape;
         bool given = at && at[k];
         if (given && !cli_parse_shape(c, at[k], name, &shape, &rc)) break;
-        int one = check_shape(c, ref, m, given ? at[k] : "random", given ? &shape : NULL, o);
+        int one = check_shape(c, ref, m, given ? at[k] : "random", given ? &shape : NULL, o, runs);
         if (one > rc) rc = one;
     }
-    if (m && rc <= 1) printf("%s: %s on %s\n", model, rc ? "FAILED" : "passed", o->device);
+    if (m && rc <= 1 && doc) {
+        cli_json_add_string(doc, "model", model);
+        cli_json_add_string(doc, "device", o->device);
+        cli_json_add_bool(doc, "passed", rc == 0);
+        cli_print_json(c, doc);
+    } else {
+        json_object_put(doc);
+        if (m && rc <= 1) printf("%s: %s on %s\n", model, rc ? "FAILED" : "passed", o->device);
+    }
     cli_close_model(m);
     cli_close_model(ref);
     return rc;

@@ -19,7 +19,11 @@ typedef struct cli {
     bool json, quiet, verbose;
     bool bar_shown;
     double last_drawn;
-    int errors; /* diagnostics of severity error so far */
+    int errors;   /* diagnostics of severity error so far */
+    char **reads; /* the files that were read so far */
+    size_t n_reads;
+    bool printed;             /* a JSON document is on stdout */
+    json_object *json_errors; /* with --json: the errors so far */
 } cli;
 
 #define COMMAND(name, what) int cmd_##name(cli *c, int argc, const char **argv);
@@ -29,6 +33,9 @@ typedef struct cli {
 /* ---- terminal ---- */
 void cli_init(cli *c);
 void cli_clear_bar(cli *c);
+/* signals.c: from here on Ctrl-C asks the work to stop; a forked child must call it again. */
+void cli_watch_signals(void);
+void cli_unwatch_signals(void); /* before a child becomes another program */
 bool cli_interrupted(void);
 /* Prints "tenon: message" as an error and returns the exit code 2. */
 #if defined(__GNUC__)
@@ -36,8 +43,10 @@ __attribute__((format(printf, 2, 3)))
 #endif
 int cli_usage(cli *c, const char *fmt, ...);
 int cli_exit(cli *c, tn_status s); /* the exit code for a status */
-/* JSON on json-c: prints and releases; numbers that JSON cannot hold become null; added values belong to the object. */
-void cli_print_json(json_object *doc);
+/* json.c: prints and releases; numbers that JSON cannot hold become null; added values belong to the object. */
+void cli_print_json(cli *c, json_object *doc);
+void cli_json_error(cli *c, const char *where, const char *message, const char *hint);
+void cli_json_end(cli *c, int rc); /* prints the errors where a command that failed has printed no document */
 json_object *cli_json_number(double v);
 void cli_json_add_number(json_object *o, const char *key, double v);
 void cli_json_add_string(json_object *o, const char *key, const char *s);
@@ -90,6 +99,7 @@ typedef struct compile_setup {
     tn_shape_override shapes[CLI_MAX_SHAPES];
     char target_text[256];
     char names[CLI_MAX_SHAPES][128];
+    const char *compiles; /* an option that only compiling heeds, if one is given */
 } compile_setup;
 /* Turns the options into the library's; false (and *rc) on a usage error. */
 bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc);
@@ -100,9 +110,8 @@ bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override
 /* ---- tensors ---- */
 /* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */
 tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out);
-/* Random data: floats uniform in [-1, 1], integers in [0, 4), bools; shape from the description, -1 dims become `fill`.
- */
-tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, int64_t fill, uint64_t seed, tn_host_tensor *out);
+/* Random data of the description's shape: floats uniform in [-1, 1], integers in [0, 4), bools. */
+tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, uint64_t seed, tn_host_tensor *out);
 tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims, tn_host_tensor *out);
 void cli_free_tensor(cli *c, tn_host_tensor *t);
 tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t);
@@ -119,11 +128,38 @@ typedef struct cli_diff {
 bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, cli_diff *d,
                  char *message, size_t size);
 
+/* ---- sizes of symbolic inputs (sizes.c) ---- */
+typedef struct cli_sizes cli_sizes;
+/* Nothing is given yet.  The descriptions must outlive it.  NULL when out of memory. */
+cli_sizes *cli_sizes_new(cli *c, const tn_tensor_desc *const *in, size_t n);
+void cli_sizes_free(cli_sizes *z);
+/* An input's shape, -1 where a dim is not given; `from` (a file, an option) names it in messages.  E_TYPE if it does
+ * not fit the input or what is known. */
+tn_status cli_sizes_give(cli_sizes *z, size_t input, uint32_t rank, const int64_t *dims, const char *from);
+tn_status cli_sizes_give_shape(cli_sizes *z, const tn_shape_override *o); /* E_ARGUMENT: no such input */
+/* All --shape options, which must say every size. */
+tn_status cli_sizes_give_shapes(cli_sizes *z, const compile_setup *s);
+/* An input's dims.  A symbol that nobody gave is `otherwise`, or an error if that is negative. */
+tn_status cli_sizes_get(cli_sizes *z, size_t input, int64_t otherwise, int64_t dims[TN_MAX_RANK]);
+
+/* ---- output files (output.c) ---- */
+/* "-" is the standard output. */
+const char *cli_output_path(const char *path);
+/* The path leads to a device, a pipe or the standard output: nothing can be read back from there. */
+bool cli_is_stream(const char *path);
+/* Notes a file that is read, as tn_env.reads; imports do so themselves. */
+void cli_reads(void *c, const char *path);
+/* Refuses paths (NULL: none) of which one is a file that was read, or that are one file; and the standard output where
+ * --json wants it. */
+tn_status cli_may_write(cli *c, const char *const *paths, size_t n);
+
 /* ---- running a model on any device ---- */
 typedef struct cli_model cli_model;
-/* A plan file or a model (.onnx, .tn), compiled in memory when it is a model.  device "cpu" runs models by reference
+/* A plan file or a model (.onnx, .tn), compiled in memory when it is a model; options that compile are an error on a
+ * plan.  device "cpu" runs models by reference
  * evaluation of the optimised graph, "reference" of the graph as it was imported. */
 cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc);
+bool cli_is_model(const char *path); /* .onnx or .tn */
 size_t cli_model_inputs(const cli_model *m);
 size_t cli_model_outputs(const cli_model *m);
 const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k);

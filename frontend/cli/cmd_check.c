@@ -112,12 +112,15 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
         cli_diff d;
         char why[400];
         bool same = check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
+        r->compared += same;
         if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
         if (same && d.cosine < r->cosine) r->cosine = d.cosine;
         if (*why && !*r->why)
             snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
         cli_clear_bar(c);
-        if (!r->silent)
+        if (!r->silent && !same)
+            printf("  %-24.60s WRONG: %s\n", cli_model_output(m, k)->name, why);
+        else if (!r->silent)
             printf("  %-24.60s max error %.3g  cosine %.7f  %s%s\n", cli_model_output(m, k)->name, d.max_abs, d.cosine,
                    *why ? "WRONG: " : "ok", why);
     }
@@ -191,10 +194,10 @@ static int check_one(cli *c, const char *model, const check_options *o) {
         cli_json_add_string(doc, "model", model);
         cli_json_add_string(doc, "device", o->device);
         cli_json_add_bool(doc, "passed", rc == 0);
-        cli_json_add_number(doc, "max_abs_error", r.max_abs);
-        cli_json_add_number(doc, "cosine", r.cosine);
+        cli_json_add_number(doc, "max_abs_error", r.compared ? r.max_abs : NAN);
+        cli_json_add_number(doc, "cosine", r.compared ? r.cosine : NAN);
         cli_json_add_string(doc, "why", r.why);
-        cli_print_json(doc);
+        cli_print_json(c, doc);
     } else {
         printf("%s: %s on %s (%d data set%s)\n", model, rc ? "FAILED" : "passed", o->device, r.sets,
                r.sets == 1 ? "" : "s");

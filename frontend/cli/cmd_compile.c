@@ -1,6 +1,7 @@
 /* cmd_compile.c: tenon compile MODEL -o PLAN. */
 #include "frontend/cli/cli.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 #include "codegen/pool.h"
@@ -11,26 +12,29 @@ static const char help[] =
     "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
     "With a GPU, candidates are checked against the reference and timed until --tune-seconds have passed; without one\n"
     "(--no-gpu) the cost model chooses, kernels are still compiled, and `tenon tune` finishes the plan on a device.\n"
-    "The plan is written atomically: on an error or Ctrl-C no file is left.\n\n"
+    "The plan is written atomically: on an error or Ctrl-C no file is left.  -o - is the standard output.\n\n"
     "examples:\n"
     "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
     "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n";
 
+/* Of a stream there is nothing to look at, and it may be the standard output. */
 static int report(cli *c, const char *path, double import_s, double compile_s) {
     tn_status s;
-    tn_plan *p = tn_plan_load(&c->env, path, &s);
-    if (!p) return cli_exit(c, s);
+    bool stream = cli_is_stream(path);
+    if (stream && !c->json) return 0;
+    tn_plan *p = stream ? NULL : tn_plan_load(&c->env, path, &s);
+    if (!p && !stream) return cli_exit(c, s);
     struct stat st = {0};
     stat(path, &st);
     if (c->json) {
         json_object *doc = json_object_new_object(), *archs = cli_json_add_array(doc, "archs");
         cli_json_add_string(doc, "plan", path);
-        cli_json_add_number(doc, "bytes", (double)st.st_size);
+        cli_json_add_number(doc, "bytes", p ? (double)st.st_size : NAN);
         cli_json_add_number(doc, "import_s", import_s);
         cli_json_add_number(doc, "compile_s", compile_s);
-        for (size_t k = 0; tn_plan_arch(p, k); k++)
+        for (size_t k = 0; p && tn_plan_arch(p, k); k++)
             json_object_array_add(archs, json_object_new_string(tn_plan_arch(p, k)));
-        cli_print_json(doc);
+        cli_print_json(c, doc);
     } else if (!c->quiet) {
         printf("%s: %.1f MB for", path, (double)st.st_size / 1e6);
         for (size_t k = 0; tn_plan_arch(p, k); k++) printf(" %s", tn_plan_arch(p, k));
@@ -43,7 +47,6 @@ static int report(cli *c, const char *path, double import_s, double compile_s) {
 int cmd_compile(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
     char *out = NULL, *emit_c = NULL, *depfile_path = NULL;
-    depfile inputs = {0};
     const struct poptOption options[] = {
         {"output", 'o', POPT_ARG_STRING, &out, 0, "the plan to write", "PLAN"},
         {"emit-c", 0, POPT_ARG_STRING, &emit_c, 0, "also write PREFIX.h and PREFIX.c that link the plan into a program",
@@ -58,24 +61,30 @@ int cmd_compile(cli *c, int argc, const char **argv) {
     int rc = 0;
     if (!cli_parse(c, "compile", argc, argv, options, "MODEL -o PLAN [options]", help, &ctx, &args, &rc)) return rc;
     compile_setup s;
+    char header[1100], source[1100];
+    const char *plan = cli_output_path(out);
+    snprintf(header, sizeof header, "%s.h", emit_c ? emit_c : "");
+    snprintf(source, sizeof source, "%s.c", emit_c ? emit_c : "");
+    const char *const outputs[] = {plan, a.lockfile, emit_c ? header : NULL, emit_c ? source : NULL, depfile_path};
     if (!args || !args[0] || args[1]) {
         rc = cli_usage(c, "compile takes one model (tenon compile --help)");
     } else if (!out) {
         rc = cli_usage(c, "compile needs -o PLAN");
+    } else if (emit_c && cli_is_stream(plan)) {
+        rc = cli_usage(c, "--emit-c needs a plan in a file");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         tn_status st;
         double t0 = tn_now();
-        cli_depfile_begin(c, &inputs);
         tn_graph *g = tn_import_file(&c->env, args[0], &s.import, &st);
         double t1 = tn_now();
-        if (g) st = tn_compile(g, &s.options, out);
-        if (st == TN_OK && emit_c) st = cli_emit_c(c, out, emit_c);
-        if (st == TN_OK && depfile_path) st = cli_depfile_write(c, &inputs, out, depfile_path);
-        cli_depfile_end(c, &inputs);
+        if (g) st = cli_may_write(c, outputs, sizeof outputs / sizeof *outputs);
+        if (g && st == TN_OK) st = tn_compile(g, &s.options, plan);
+        if (st == TN_OK && emit_c) st = cli_emit_c(c, plan, emit_c);
+        if (st == TN_OK && depfile_path) st = cli_depfile_write(c, plan, depfile_path);
         double t2 = tn_now();
         tn_graph_free(g);
         cli_clear_bar(c);
-        rc = st == TN_OK ? report(c, out, t1 - t0, t2 - t1) : cli_exit(c, st);
+        rc = st == TN_OK ? report(c, plan, t1 - t0, t2 - t1) : cli_exit(c, st);
     }
     cli_end(ctx, options);
     return rc;

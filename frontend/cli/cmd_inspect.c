@@ -1,8 +1,11 @@
 /* cmd_inspect.c: tenon inspect PLAN: what a plan holds, kernel by kernel. */
 #include "frontend/cli/cli.h"
 
+#include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "codegen/build.h"
@@ -26,6 +29,7 @@ typedef struct view {
     tn_plan *plan;
     const TnPlan__Plan *pb;
     const TnPlan__Arch *arch;
+    bool full; /* sources: the shared headers too */
 } view;
 
 /* The least time the step could take on its architecture, microseconds. */
@@ -180,17 +184,18 @@ static bool is_blank(const section *s) {
 }
 
 /* Prints a stored source; the headers that all kernels share are only named unless all is set. */
-static void print_source(const char *text, size_t size, bool all) {
+static void print_source(FILE *f, const char *text, size_t size, bool all) {
     const char *at = text, *end = text + size;
     section s;
     if (all) {
-        fwrite(text, 1, size, stdout);
+        fwrite(text, 1, size, f);
         return;
     }
     while (next_section(&at, end, &s)) {
         if (is_blank(&s)) continue;
-        printf(TN_SOURCE_MARK "%.*s%s\n", (int)s.name_size, s.name, is_shared(&s) ? " (shared; --full shows it)" : "");
-        if (!is_shared(&s)) fwrite(s.text, 1, s.size, stdout);
+        fprintf(f, TN_SOURCE_MARK "%.*s%s\n", (int)s.name_size, s.name,
+                is_shared(&s) ? " (shared; --full shows it)" : "");
+        if (!is_shared(&s)) fwrite(s.text, 1, s.size, f);
     }
 }
 
@@ -203,7 +208,15 @@ static tn_status source_of(const view *v, const TnPlan__Step *s, const char **te
     return st;
 }
 
-static tn_status show_ptx(const view *v, const TnPlan__Step *s) {
+static tn_status show_source(const view *v, const TnPlan__Step *s, FILE *f) {
+    const char *text = NULL;
+    size_t size = 0;
+    tn_status st = source_of(v, s, &text, &size);
+    if (st == TN_OK) print_source(f, text, size, v->full);
+    return st;
+}
+
+static tn_status show_ptx(const view *v, const TnPlan__Step *s, FILE *f) {
     const char *text = NULL;
     char *copy, *ptx;
     size_t size = 0, n = 0;
@@ -215,14 +228,33 @@ static tn_status show_ptx(const view *v, const TnPlan__Step *s) {
     if (copy) {
         memcpy(copy, text, size);
         st = tn_build_ptx(&v->c->env, rtc, v->arch->name, s->name, copy, &ptx, &n);
-        if (st == TN_OK) fputs(ptx, stdout), tn_free(&v->c->env, ptx, n);
+        if (st == TN_OK) fputs(ptx, f), tn_free(&v->c->env, ptx, n);
         tn_free(&v->c->env, copy, size + 1);
     }
     tn_nvrtc_close(rtc);
     return copy ? st : TN_E_MEMORY;
 }
 
-static tn_status show_sass(const view *v, const TnPlan__Step *s) {
+/* The disassembler reads the code from memory: nothing lies on a disk. */
+static void disassemble(int code, int out) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", code);
+    cli_unwatch_signals();
+    dup2(out, STDOUT_FILENO);
+    execlp("cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
+    execlp("nvdisasm", "nvdisasm", path, (char *)NULL);
+    execl("/usr/local/cuda/bin/cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
+    execl("/usr/local/cuda/bin/nvdisasm", "nvdisasm", path, (char *)NULL);
+    _exit(127);
+}
+
+static void copy_text(int from, FILE *f) {
+    char buf[4096];
+    for (ssize_t n; (n = read(from, buf, sizeof buf)) > 0 || (n < 0 && errno == EINTR);)
+        if (n > 0) fwrite(buf, 1, (size_t)n, f);
+}
+
+static tn_status show_sass(const view *v, const TnPlan__Step *s, FILE *f) {
     const TnPlan__Kernel *k = kernel_of(v, s);
     const void *data;
     size_t size;
@@ -230,28 +262,45 @@ static tn_status show_sass(const view *v, const TnPlan__Step *s) {
         return tn_fail(&v->c->env, TN_E_UNSUPPORTED, s->name, "", "this step is a cuBLASLt call: it has no code here");
     tn_status st = tn_plan_blob(v->plan, k->cubin, &data, &size);
     if (st != TN_OK) return st;
-    char path[] = "/tmp/tenon-XXXXXX";
-    int fd = mkstemp(path);
-    bool ok = fd >= 0 && write(fd, data, size) == (ssize_t)size;
-    if (fd >= 0) close(fd);
+    int code = memfd_create("tenon", 0), out[2] = {-1, -1}, status = -1;
+    bool ok = code >= 0 && write(code, data, size) == (ssize_t)size && pipe(out) == 0;
     fflush(stdout);
     pid_t pid = ok ? fork() : -1;
-    if (pid == 0) {
-        execlp("cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
-        execlp("nvdisasm", "nvdisasm", path, (char *)NULL);
-        execl("/usr/local/cuda/bin/cuobjdump", "cuobjdump", "--dump-sass", path, (char *)NULL);
-        execl("/usr/local/cuda/bin/nvdisasm", "nvdisasm", path, (char *)NULL);
-        _exit(127);
-    }
-    int status = -1;
-    if (pid > 0) waitpid(pid, &status, 0);
-    if (fd >= 0) unlink(path);
+    if (pid == 0) disassemble(code, out[1]);
+    if (ok) close(out[1]);
+    if (pid > 0) copy_text(out[0], f), waitpid(pid, &status, 0);
+    if (ok) close(out[0]);
+    if (code >= 0) close(code);
     if (status == 0) return TN_OK;
     return tn_fail(&v->c->env, TN_E_NO_LIBRARY, "cuobjdump", "install the CUDA toolkit's binary utilities",
                    "machine code needs cuobjdump or nvdisasm on the PATH");
 }
 
+/* A text goes to stdout, or into a document under its kind. */
+static tn_status show_text(const view *v, const TnPlan__Step *s, const char *kind,
+                           tn_status (*show)(const view *, const TnPlan__Step *, FILE *)) {
+    if (!v->c->json) return show(v, s, stdout);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = open_memstream(&text, &size);
+    tn_status st = f ? show(v, s, f) : TN_E_MEMORY;
+    if (f) fclose(f);
+    if (st == TN_OK) {
+        json_object *o = json_object_new_object();
+        cli_json_add_string(o, "name", s->name);
+        cli_json_add_string(o, kind, text);
+        cli_print_json(v->c, o);
+    }
+    free(text);
+    return st;
+}
+
 /* ---- json ---- */
+
+/* A time that was not taken is null. */
+static double measured(double us) {
+    return us > 0 ? us : NAN;
+}
 
 static json_object *step_json(const view *v, const TnPlan__Step *s, bool candidates) {
     char choice[300];
@@ -262,12 +311,12 @@ static json_object *step_json(const view *v, const TnPlan__Step *s, bool candida
     for (size_t j = 0; j < s->n_layers; j++) json_object_array_add(layers, json_object_new_string(s->layers[j]));
     cli_json_add_string(o, "anchor", s->anchor);
     cli_json_add_string(o, "choice", choice);
-    cli_json_add_number(o, "us", s->us);
-    cli_json_add_number(o, "roofline_us", roofline_us(v, s));
+    cli_json_add_number(o, "us", measured(s->us));
+    cli_json_add_number(o, "roofline_us", measured(roofline_us(v, s)));
     cli_json_add_number(o, "flops", s->flops);
     cli_json_add_number(o, "bytes", s->bytes);
-    cli_json_add_number(o, "max_abs_error", s->max_abs_error);
-    cli_json_add_number(o, "max_rel_error", s->max_rel_error);
+    cli_json_add_number(o, "max_abs_error", s->max_abs_error < 0 ? NAN : s->max_abs_error);
+    cli_json_add_number(o, "max_rel_error", s->max_rel_error < 0 ? NAN : s->max_rel_error);
     if (k) {
         cli_json_add_number(o, "registers", k->registers);
         cli_json_add_number(o, "smem", k->smem + k->static_smem);
@@ -277,8 +326,8 @@ static json_object *step_json(const view *v, const TnPlan__Step *s, bool candida
     for (size_t j = 0; list && j < s->n_candidates; j++) {
         json_object *e = json_object_new_object();
         cli_json_add_string(e, "text", s->candidates[j]->text);
-        cli_json_add_number(e, "us", s->candidates[j]->us);
-        cli_json_add_number(e, "predicted_us", s->candidates[j]->predicted_us);
+        cli_json_add_number(e, "us", measured(s->candidates[j]->us));
+        cli_json_add_number(e, "predicted_us", measured(s->candidates[j]->predicted_us));
         cli_json_add_string(e, "note", s->candidates[j]->note);
         json_object_array_add(list, e);
     }
@@ -294,7 +343,7 @@ static void print_doc(const view *v) {
     cli_json_add_string(doc, "tuned_on", v->arch->tuned_on);
     list = cli_json_add_array(doc, "kernels");
     for (size_t k = 0; k < v->arch->n_steps; k++) json_object_array_add(list, step_json(v, v->arch->steps[k], false));
-    cli_print_json(doc);
+    cli_print_json(v->c, doc);
 }
 
 /* ---- the command ---- */
@@ -333,7 +382,7 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
     const char **args;
     int rc = 0;
     if (!cli_parse(c, "inspect", argc, argv, options, "PLAN [options]", help, &ctx, &args, &rc)) return rc;
-    view v = {.c = c};
+    view v = {.c = c, .full = full != 0};
     tn_status st = TN_OK;
     if (!args || !args[0] || args[1])
         rc = cli_usage(c, "inspect takes one plan (tenon inspect --help)");
@@ -343,22 +392,21 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
         rc = cli_exit(c, st);
     if (v.plan) v.pb = tn_plan_manifest(v.plan);
     if (v.plan && find_arch(&v, arch, &rc)) {
-        size_t index = 0, size = 0;
-        const char *text = NULL;
+        size_t index = 0;
         const TnPlan__Step *s = kernel ? find_step(&v, kernel, &index, &rc) : NULL;
         if (!kernel && c->json)
             print_doc(&v);
         else if (!kernel)
             print_all(&v);
         else if (s && ptx)
-            st = show_ptx(&v, s);
+            st = show_text(&v, s, "ptx", show_ptx);
         else if (s && sass)
-            st = show_sass(&v, s);
-        else if (s && source && (st = source_of(&v, s, &text, &size)) == TN_OK)
-            print_source(text, size, full);
-        else if (s && !source && c->json)
-            cli_print_json(step_json(&v, s, true));
-        else if (s && !source)
+            st = show_text(&v, s, "sass", show_sass);
+        else if (s && source)
+            st = show_text(&v, s, "source", show_source);
+        else if (s && c->json)
+            cli_print_json(c, step_json(&v, s, true));
+        else if (s)
             print_one(&v, index, s);
         if (st != TN_OK) rc = cli_exit(c, st);
     }

@@ -7,12 +7,14 @@
 #include <sys/stat.h>
 
 static const char help[] =
-    "Runs one inference.  Inputs come from files (.npy, .pb, .bin) or are random (the default for inputs not named; a\n"
-    "symbolic dim of a random input is 1 unless --shape fixes it).  --output DIR writes every output as DIR/NAME.npy.\n"
-    "`run` of a plan never compiles; `run` of a model compiles it in memory first.\n\n"
+    "Runs one inference.  Inputs come from files (.npy, .pb, .bin) or are random (the default for inputs not named).\n"
+    "Symbolic sizes come from --shape and from the files; what one input says holds for all.  --output DIR writes "
+    "every\n"
+    "output as DIR/NAME.npy, -o - the only output to the standard output.  `run` of a plan never compiles; `run` of a\n"
+    "model compiles it in memory first.\n\n"
     "examples:\n"
     "  tenon run digits.plan --device cpu --input image=digit_7.npy --output out\n"
-    "  tenon run model.onnx --input ids=ids.npy --input mask=random\n";
+    "  tenon run model.onnx --input ids=ids.npy --input mask=random --shape mask=1x128\n";
 
 enum { MAX_IO = 256 };
 
@@ -24,10 +26,9 @@ static void file_name(const char *dir, const char *name, char *out, size_t size)
     snprintf(out + k, size - k, ".npy");
 }
 
-static tn_status read_inputs(cli *c, cli_model *m, const char **specs, const compile_setup *s, tn_host_tensor *in,
-                             int *rc) {
+/* The file (or "random") of each input; false on a usage error. */
+static bool find_files(cli *c, const cli_model *m, const char **specs, const char *file[MAX_IO], int *rc) {
     size_t n = cli_model_inputs(m);
-    const char *file[MAX_IO] = {NULL};
     for (; specs && *specs; specs++) {
         const char *eq = strrchr(*specs, '=');
         size_t len = eq ? (size_t)(eq - *specs) : 0, k = 0;
@@ -39,20 +40,46 @@ static tn_status read_inputs(cli *c, cli_model *m, const char **specs, const com
             for (size_t i = 0, p = 0; i < n && p < sizeof names; i++)
                 p += (size_t)snprintf(names + p, sizeof names - p, "%s%s", i ? ", " : "", cli_model_input(m, i)->name);
             *rc = cli_usage(c, "--input %s: write NAME=FILE or NAME=random; the inputs are %s", *specs, names);
-            return TN_E_ARGUMENT;
+            return false;
         }
-        file[k] = eq + 1;
+        file[k] = strcmp(eq + 1, "random") ? eq + 1 : NULL;
     }
-    for (size_t k = 0; k < n; k++) {
+    return true;
+}
+
+static bool has_shape(const char *file) {
+    return file && !cli_has_suffix(file, ".bin");
+}
+
+/* Files that say their own shape come first, then those and the random inputs that need to be told. */
+static tn_status read_inputs(cli *c, const cli_model *m, const char *const *file, cli_sizes *z, tn_host_tensor *in) {
+    size_t n = cli_model_inputs(m);
+    tn_status st = TN_OK;
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
+        if (!has_shape(file[k])) continue;
+        st = cli_read_tensor(c, file[k], cli_model_input(m, k), &in[k]);
+        if (st == TN_OK) st = cli_sizes_give(z, k, in[k].rank, in[k].dims, file[k]);
+    }
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
         tn_tensor_desc d = *cli_model_input(m, k);
-        for (size_t j = 0; j < s->import.n_shapes; j++)
-            if (!strcmp(s->shapes[j].input, d.name) && s->shapes[j].rank == d.rank)
-                memcpy(d.dims, s->shapes[j].dims, sizeof d.dims);
-        tn_status st = file[k] && strcmp(file[k], "random") ? cli_read_tensor(c, file[k], &d, &in[k])
-                                                            : cli_random_tensor(c, &d, 1, 1 + k, &in[k]);
-        if (st != TN_OK) return *rc = cli_exit(c, st), st;
+        if (has_shape(file[k])) continue;
+        st = cli_sizes_get(z, k, -1, d.dims);
+        if (st == TN_OK)
+            st = file[k] ? cli_read_tensor(c, file[k], &d, &in[k]) : cli_random_tensor(c, &d, 1 + k, &in[k]);
     }
-    return TN_OK;
+    return st;
+}
+
+static tn_status make_inputs(cli *c, const cli_model *m, const char *const *file, const compile_setup *s, bool is_plan,
+                             tn_host_tensor *in) {
+    const tn_tensor_desc *desc[MAX_IO];
+    for (size_t k = 0; k < cli_model_inputs(m); k++) desc[k] = cli_model_input(m, k);
+    cli_sizes *z = cli_sizes_new(c, desc, cli_model_inputs(m));
+    tn_status st = z ? TN_OK : TN_E_MEMORY;
+    if (st == TN_OK && is_plan) st = cli_sizes_give_shapes(z, s); /* a model was imported with them */
+    if (st == TN_OK) st = read_inputs(c, m, file, z, in);
+    cli_sizes_free(z);
+    return st;
 }
 
 static void show(const tn_host_tensor *t, const char *name) {
@@ -83,17 +110,51 @@ static json_object *as_json(const tn_host_tensor *t, const char *name) {
     return o;
 }
 
-static int write_outputs(cli *c, cli_model *m, const tn_host_tensor *out, const char *dir) {
+static tn_status write_outputs(cli *c, cli_model *m, const tn_host_tensor *out, const char *dir) {
     if (mkdir(dir, 0777) && errno != EEXIST)
-        return cli_exit(c, tn_fail(&c->env, TN_E_IO, dir, "", "cannot be made: %s", strerror(errno)));
+        return tn_fail(&c->env, TN_E_IO, dir, "", "cannot be made: %s", strerror(errno));
     for (size_t k = 0; k < cli_model_outputs(m); k++) {
         char path[1024];
+        const char *const paths[] = {path};
         file_name(dir, cli_model_output(m, k)->name, path, sizeof path);
-        tn_status st = cli_write_npy(c, path, &out[k]);
-        if (st != TN_OK) return cli_exit(c, st);
+        tn_status st = cli_may_write(c, paths, 1);
+        if (st == TN_OK) st = cli_write_npy(c, path, &out[k]);
+        if (st != TN_OK) return st;
         if (!c->json && !c->quiet) printf("wrote %s\n", path);
     }
-    return 0;
+    return TN_OK;
+}
+
+static void show_outputs(cli *c, cli_model *m, const tn_host_tensor *out) {
+    json_object *doc = c->json ? json_object_new_object() : NULL;
+    json_object *list = doc ? cli_json_add_array(doc, "outputs") : NULL;
+    for (size_t k = 0; k < cli_model_outputs(m); k++) {
+        if (doc)
+            json_object_array_add(list, as_json(&out[k], cli_model_output(m, k)->name));
+        else if (!c->quiet)
+            show(&out[k], cli_model_output(m, k)->name);
+    }
+    if (doc) cli_print_json(c, doc);
+}
+
+static tn_status run_model(cli *c, cli_model *m, const char *const *file, const compile_setup *s, const char *path,
+                           const char *dir) {
+    tn_host_tensor in[MAX_IO] = {{.name = ""}}, out[MAX_IO] = {{.name = ""}};
+    bool to_stdout = dir && !strcmp(dir, "-");
+    tn_status st = TN_OK;
+    if (to_stdout && (c->json || cli_model_outputs(m) != 1))
+        st = tn_fail(&c->env, TN_E_ARGUMENT, "-o -", "give a folder",
+                     c->json ? "--json wants the standard output for itself" : "there are several outputs");
+    if (st == TN_OK) st = make_inputs(c, m, file, s, !cli_is_model(path), in);
+    if (st == TN_OK) st = cli_model_run(m, in, out);
+    cli_clear_bar(c);
+    if (st == TN_OK && to_stdout)
+        st = cli_write_npy(c, cli_output_path(dir), &out[0]);
+    else if (st == TN_OK && dir)
+        st = write_outputs(c, m, out, dir);
+    if (st == TN_OK && !to_stdout) show_outputs(c, m, out);
+    for (size_t k = 0; k < MAX_IO; k++) cli_free_tensor(c, &in[k]), cli_free_tensor(c, &out[k]);
+    return st;
 }
 
 int cmd_run(cli *c, int argc, const char **argv) {
@@ -118,24 +179,9 @@ int cmd_run(cli *c, int argc, const char **argv) {
         rc = cli_usage(c, "run takes one plan or model (tenon run --help)");
     else if (cli_compile_setup(c, &a, &s, &rc))
         m = cli_open_model(c, args[0], device ? device : "cuda", &s, &rc);
-    if (m) {
-        tn_host_tensor in[MAX_IO] = {{.name = ""}}, out[MAX_IO] = {{.name = ""}};
-        tn_status st = read_inputs(c, m, inputs, &s, in, &rc);
-        if (st == TN_OK && (st = cli_model_run(m, in, out)) != TN_OK) rc = cli_exit(c, st);
-        cli_clear_bar(c);
-        json_object *doc = c->json && st == TN_OK ? json_object_new_object() : NULL;
-        json_object *list = doc ? cli_json_add_array(doc, "outputs") : NULL;
-        for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
-            if (doc)
-                json_object_array_add(list, as_json(&out[k], cli_model_output(m, k)->name));
-            else if (!c->quiet)
-                show(&out[k], cli_model_output(m, k)->name);
-        }
-        if (doc) cli_print_json(doc);
-        if (st == TN_OK && dir) rc = write_outputs(c, m, out, dir);
-        for (size_t k = 0; k < MAX_IO; k++) cli_free_tensor(c, &in[k]), cli_free_tensor(c, &out[k]);
-        cli_close_model(m);
-    }
+    const char *file[MAX_IO] = {NULL};
+    if (m && find_files(c, m, inputs, file, &rc)) rc = cli_exit(c, run_model(c, m, file, &s, args[0], dir));
+    cli_close_model(m);
     cli_end(ctx, options);
     return rc;
 }

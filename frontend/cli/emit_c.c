@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/output.h"
 #include "runtime/plan.h"
 
 static const char *c_type(tn_dtype t) {
@@ -281,36 +282,28 @@ static void source(FILE *f, const char *name, const char *plan) {
 }
 
 /* Opens PREFIX.SUFFIX; path has room for PATH_MAX characters. */
-static FILE *open_file(cli *c, const char *prefix, const char *suffix, char *path, tn_status *s) {
-    int n = snprintf(path, PATH_MAX, "%s.%s", prefix, suffix);
-    FILE *f = n > 0 && n < PATH_MAX ? fopen(path, "w") : NULL;
-    if (n >= PATH_MAX) errno = ENAMETOOLONG;
-    if (!f) *s = tn_fail(&c->env, TN_E_IO, prefix, "", "%s.%s cannot be written: %s", prefix, suffix, strerror(errno));
-    return f;
-}
-
-static tn_status close_file(cli *c, FILE *f, const char *path) {
-    bool ok = !ferror(f);
-    ok = fclose(f) == 0 && ok;
-    if (ok) return TN_OK;
-    remove(path);
-    return tn_fail(&c->env, TN_E_IO, path, "", "cannot be written: %s", strerror(errno));
+static tn_status open_file(cli *c, const char *prefix, const char *suffix, char *path, tn_output *o) {
+    if (snprintf(path, PATH_MAX, "%s.%s", prefix, suffix) >= PATH_MAX)
+        return tn_fail(&c->env, TN_E_ARGUMENT, prefix, "use a shorter path", "the path is too long");
+    return tn_output_begin(&c->env, path, o);
 }
 
 static tn_status emit(cli *c, const tn_plan *p, const char *plan, const char *prefix, const char *name) {
     char path[PATH_MAX];
+    tn_output o;
     emitter e = {.p = p, .name = name};
     tn_status s = collect(&e, &c->env);
-    if (s == TN_OK && (e.f = open_file(c, prefix, "h", path, &s))) {
+    if (s == TN_OK && (s = open_file(c, prefix, "h", path, &o)) == TN_OK) {
+        e.f = o.f;
         header(&e);
-        s = close_file(c, e.f, path);
+        s = tn_output_end(&o, s);
     }
     release(&e.in);
     release(&e.out);
     release(&e.dim);
-    if (s == TN_OK && (e.f = open_file(c, prefix, "c", path, &s))) {
-        source(e.f, name, plan);
-        s = close_file(c, e.f, path);
+    if (s == TN_OK && (s = open_file(c, prefix, "c", path, &o)) == TN_OK) {
+        source(o.f, name, plan);
+        s = tn_output_end(&o, s);
     }
     return s;
 }

@@ -1,6 +1,7 @@
 /* main.c: the tenon command: dispatch and the top-level help. */
 #include "frontend/cli/cli.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct command {
@@ -23,9 +24,7 @@ static void help(FILE *f) {
         fprintf(f, "  %3d %s\n", tn_status_exit_code((tn_status)s), tn_status_text((tn_status)s));
 }
 
-int main(int argc, char **argv) {
-    cli c = {0};
-    cli_init(&c);
+static int run(cli *c, int argc, char **argv) {
     if (argc < 2) {
         help(stderr);
         return 2;
@@ -40,11 +39,25 @@ int main(int argc, char **argv) {
     }
     for (int k = 0; k < N_COMMANDS; k++)
         if (!strcmp(argv[1], commands[k].name)) {
-            int rc = commands[k].run(&c, argc - 1, (const char **)(argv + 1));
-            cli_clear_bar(&c);
+            int rc = commands[k].run(c, argc - 1, (const char **)(argv + 1));
+            cli_clear_bar(c);
             if (!cli_interrupted()) return rc;
-            fputs("tenon: interrupted; nothing half-written is left\n", stderr);
+            static const char text[] = "interrupted; nothing half-written is left";
+            fprintf(stderr, "tenon: %s\n", text);
+            cli_json_error(c, "", text, "");
             return 130;
         }
-    return cli_usage(&c, "there is no command \"%s\" (tenon --help lists them)", argv[1]);
+    return cli_usage(c, "there is no command \"%s\" (tenon --help lists them)", argv[1]);
+}
+
+int main(int argc, char **argv) {
+    cli c = {0};
+    cli_init(&c);
+    for (int k = 1; k < argc && strcmp(argv[k], "--"); k++)
+        if (!strcmp(argv[k], "--json")) c.json = true; /* known before the options are read, which may fail */
+    int rc = run(&c, argc, argv);
+    cli_json_end(&c, rc);
+    for (size_t k = 0; k < c.n_reads; k++) free(c.reads[k]);
+    free(c.reads);
+    return rc;
 }

@@ -31,10 +31,24 @@ static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, 
     }
 }
 
+static bool has_control_flow(const tn_graph *g) {
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (tn_node_op(g, n) == TN_OP_IF || tn_node_op(g, n) == TN_OP_LOOP) return true;
+    return false;
+}
+
+/* The passes of a compilation.  What is left of ifs and loops then is evaluated as it is: kernels have none. */
 static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
+    static const char last[] = ",fuse";
     const tn_pass_options o = tn_compile_passes(&s->options);
+    char names[512];
     tn_pass_ctx *ctx = tn_pass_ctx_new(&c->env, &o);
-    tn_status st = ctx ? tn_run_passes(g, s->options.passes, ctx) : TN_E_MEMORY;
+    if (!ctx) return TN_E_MEMORY;
+    snprintf(names, sizeof names, "%s", tn_standard_pipeline(&o));
+    bool fuse = !s->options.passes && cli_has_suffix(names, last);
+    if (fuse) names[strlen(names) - strlen(last)] = 0;
+    tn_status st = tn_run_passes(g, fuse ? names : s->options.passes, ctx);
+    if (st == TN_OK && fuse && !has_control_flow(g)) st = tn_run_passes(g, last + 1, ctx);
     tn_pass_ctx_free(ctx);
     return st;
 }
@@ -65,7 +79,7 @@ static void emulate(tn_compile_options *o) {
 static tn_status open_plan(cli_model *m, const char *path, const char *device, const compile_setup *s) {
     tn_status st = TN_OK;
     const tn_env *env = &m->c->env;
-    if (cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn")) {
+    if (cli_is_model(path)) {
         tn_graph *g = tn_import_file(env, path, &s->import, &st);
         tn_compile_options o = s->options;
         if (!strcmp(device, "emu")) emulate(&o);
@@ -74,6 +88,7 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
         if (st == TN_OK) m->plan = tn_plan_load_memory(env, m->plan_bytes, m->plan_size, &st);
     } else {
         m->plan = tn_plan_load(env, path, &st);
+        cli_reads(m->c, path);
     }
     if (!m->plan) return st;
     tn_context_options o = {.device = !strcmp(device, "cpu")   ? TN_CPU
@@ -98,7 +113,12 @@ cli_model *cli_open_model(cli *c, const char *path, const char *device, const co
     cli_model *m = tn_alloc(&c->env, sizeof *m);
     if (!m) return *rc = cli_exit(c, TN_E_MEMORY), NULL;
     m->c = c;
-    bool model = cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
+    bool model = cli_is_model(path);
+    if (!model && s->compiles) {
+        *rc = cli_usage(c, "%s: %s is compiled already; give the option to `tenon compile MODEL`", s->compiles, path);
+        cli_close_model(m);
+        return NULL;
+    }
     tn_status st = reference || (model && cpu) ? open_cpu(m, path, s, reference) : open_plan(m, path, device, s);
     if (st == TN_OK) return m;
     *rc = cli_exit(c, st);
@@ -116,6 +136,9 @@ void cli_close_model(cli_model *m) {
     tn_free(env, m, sizeof *m);
 }
 
+bool cli_is_model(const char *path) {
+    return cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
+}
 size_t cli_model_inputs(const cli_model *m) {
     return m->n_in;
 }

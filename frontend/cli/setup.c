@@ -61,6 +61,13 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         s->import.n_shapes = k + 1;
     }
     s->import.shapes = s->shapes;
+    s->compiles = a->target      ? "--target"
+                  : a->precision ? "--precision"
+                  : a->passes    ? "--passes"
+                  : a->lockfile  ? "--lockfile"
+                  : a->exact     ? "--exact"
+                  : a->no_gpu    ? "--no-gpu"
+                                 : NULL;
     o->no_gpu = a->no_gpu != 0;
     o->exact = a->exact != 0;
     o->threads = a->threads > 0 ? (uint32_t)a->threads : 0;

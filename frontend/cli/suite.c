@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,9 +72,9 @@ static void run_child(cli *parent, const char *dir, const test *t, const check_o
     c.terminal = false;
     c.env.diag = child_diag;
     c.env.diag_user = why;
-    c.env.progress = NULL;
-    c.errors = 1; /* the parent prints */
-    signal(SIGINT, SIG_DFL);
+    c.env.progress_user = &c; /* draws nothing there, but ends the work on Ctrl-C */
+    c.errors = 1;             /* the parent prints */
+    cli_watch_signals();
     alarm(TEST_SECONDS);
     snprintf(model, sizeof model, "%s/%s/model.onnx", dir, t->name);
     snprintf(data, sizeof data, "%s/%s", dir, t->name);
@@ -104,8 +105,16 @@ static bool start(cli *c, const char *dir, test *t, const check_options *o) {
 
 static void finish(test *t) {
     int status = 0;
-    for (ssize_t k; t->got + 1 < sizeof t->why && (k = read(t->fd, t->why + t->got, sizeof t->why - 1 - t->got)) > 0;)
-        t->got += (size_t)k;
+    bool told = false;
+    for (ssize_t k = 1; k > 0;) {
+        struct pollfd p = {.fd = t->fd, .events = POLLIN};
+        if (poll(&p, 1, 100) > 0) {
+            k = t->got + 1 < sizeof t->why ? read(t->fd, t->why + t->got, sizeof t->why - 1 - t->got) : 0;
+            if (k > 0) t->got += (size_t)k;
+        } else if (cli_interrupted() && !told) {
+            told = kill(t->pid, SIGTERM) == 0;
+        }
+    }
     close(t->fd);
     while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
     }
@@ -146,6 +155,11 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
     size_t n = 0, count[3] = {0}, started = 0, done = 0;
     test *t = list_tests(c, dir, filter, &n);
     if (!t) return tn_status_exit_code(TN_E_IO);
+    if (n == 0) {
+        free(t);
+        return cli_exit(c, tn_fail(&c->env, TN_E_IO, dir, "name a folder whose folders hold a model.onnx each",
+                                   "no tests%s%s are there", filter ? " with a name like " : "", filter ? filter : ""));
+    }
     while (done < n && !cli_interrupted()) {
         while (started < n && started - done < (size_t)jobs && start(c, dir, &t[started], o)) started++;
         if (started == done) break;
@@ -155,6 +169,8 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
         tn_progress p = {.phase = "check", .item = t[done - 1].name, .done = done, .total = n, .eta_s = -1};
         c->env.progress(c, &p);
     }
+    for (size_t i = done; i < started; i++) kill(t[i].pid, SIGTERM); /* interrupted: they clean up and end */
+    for (size_t i = done; i < started; i++) waitpid(t[i].pid, NULL, 0);
     cli_clear_bar(c);
     if (c->json) {
         json_object *doc = json_object_new_object(), *list = cli_json_add_array(doc, "tests");
@@ -167,7 +183,7 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
             json_object_array_add(list, e);
         }
         for (int k = 0; k < 3; k++) cli_json_add_number(doc, names[k], (double)count[k]);
-        cli_print_json(doc);
+        cli_print_json(c, doc);
     } else {
         for (size_t i = 0; i < done; i++)
             if (t[i].verdict != PASSED)

@@ -13,9 +13,9 @@ typedef struct check_options {
 
 typedef struct check_result {
     bool silent;
-    int sets;
-    double max_abs, cosine;
-    char why[400]; /* "" when everything agreed */
+    int sets, compared;     /* data sets; outputs of the right type */
+    double max_abs, cosine; /* the worst of those */
+    char why[400];          /* "" when everything agreed */
 } check_result;
 
 /* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain. */

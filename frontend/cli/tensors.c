@@ -6,6 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/output.h"
+
+bool cli_has_suffix(const char *s, const char *suffix) {
+    size_t n = strlen(s), m = strlen(suffix);
+    return n >= m && !strcmp(s + n - m, suffix);
+}
+
 uint64_t cli_numel(const tn_host_tensor *t) {
     uint64_t n = 1;
     for (uint32_t k = 0; k < t->rank; k++) n *= (uint64_t)t->dims[k];
@@ -150,17 +157,15 @@ tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
         m += (size_t)snprintf(shape + m, sizeof shape - m, "%lld, ", (long long)t->dims[k]);
     int n = snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
     int padded = (10 + n + 1 + 63) / 64 * 64 - 10;
-    FILE *f = fopen(path, "wb");
-    if (!f) {
-        s = tn_fail(&c->env, TN_E_IO, path, "", "cannot be written: %s", strerror(errno));
-    } else {
-        size_t bytes = tn_dtype_bytes(wide.dtype, cli_numel(&wide));
+    tn_output o;
+    s = tn_output_begin(&c->env, path, &o);
+    if (s == TN_OK) {
         unsigned char pre[10] = {
             0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
-        bool ok = fwrite(pre, 1, 10, f) == 10 && fprintf(f, "%-*s\n", padded - 1, head) == padded &&
-                  fwrite(wide.data, 1, bytes, f) == bytes;
-        ok = fclose(f) == 0 && ok;
-        if (!ok) remove(path), s = tn_fail(&c->env, TN_E_IO, path, "", "cannot be written: %s", strerror(errno));
+        fwrite(pre, 1, 10, o.f);
+        fprintf(o.f, "%-*s\n", padded - 1, head);
+        fwrite(wide.data, 1, tn_dtype_bytes(wide.dtype, cli_numel(&wide)), o.f);
+        s = tn_output_end(&o, s);
     }
     if (wide.data != t->data) cli_free_tensor(c, &wide);
     return s;
@@ -181,7 +186,7 @@ tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expect
         s = tn_fail(&c->env, TN_E_ARGUMENT, path, "use .npy or .pb", "raw bytes have no shape of their own here");
     } else {
         int64_t dims[TN_MAX_RANK];
-        for (uint32_t k = 0; k < expected->rank; k++) dims[k] = expected->dims[k] < 0 ? 1 : expected->dims[k];
+        memcpy(dims, expected->dims, sizeof dims);
         s = cli_new_tensor(c, expected->dtype, expected->rank, dims, out);
         if (s == TN_OK && tn_dtype_bytes(out->dtype, cli_numel(out)) != size) {
             s = tn_fail(&c->env, TN_E_TYPE, path, "", "holds %zu bytes, input %s needs %zu", size, expected->name,
@@ -202,10 +207,8 @@ static uint64_t next_random(uint64_t *state) { /* splitmix64, Steele et al. 2014
     return z ^ (z >> 31);
 }
 
-tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, int64_t fill, uint64_t seed, tn_host_tensor *out) {
-    int64_t dims[TN_MAX_RANK];
-    for (uint32_t k = 0; k < d->rank; k++) dims[k] = d->dims[k] < 0 ? fill : d->dims[k];
-    tn_status s = cli_new_tensor(c, d->dtype, d->rank, dims, out);
+tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, uint64_t seed, tn_host_tensor *out) {
+    tn_status s = cli_new_tensor(c, d->dtype, d->rank, d->dims, out);
     for (uint64_t i = 0, n = s == TN_OK ? cli_numel(out) : 0; i < n; i++) {
         uint64_t r = next_random(&seed);
         if (tn_dtype_is_float(d->dtype))

@@ -1,25 +1,11 @@
-/* term.c: diagnostics, the progress bar, Ctrl-C, and option parsing. */
+/* term.c: diagnostics, the progress bar, and option parsing. */
 #include "frontend/cli/cli.h"
 
-#include <math.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The only mutable state of the process: what the signal handler may touch. */
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int sig) {
-    if (interrupted) _exit(128 + sig); /* the second Ctrl-C does not wait */
-    interrupted = 1;
-}
-
-bool cli_interrupted(void) {
-    return interrupted != 0;
-}
 
 void cli_clear_bar(cli *c) {
     if (c->bar_shown) fputs("\r\033[K", stderr);
@@ -34,7 +20,11 @@ static void on_diag(void *user, const tn_diag *d) {
     cli *c = user;
     static const char *const names[] = {"note", "warning", "error"};
     static const char *const codes[] = {"\033[36m", "\033[33m", "\033[31m"};
-    if (d->severity == TN_ERROR) c->errors++;
+    if (cli_interrupted()) return; /* what fails now fails because of it */
+    if (d->severity == TN_ERROR) {
+        c->errors++;
+        cli_json_error(c, d->loc, d->message, d->hint);
+    }
     if (c->quiet && d->severity != TN_ERROR) return;
     if (!c->verbose && d->severity == TN_NOTE) return;
     cli_clear_bar(c);
@@ -62,7 +52,7 @@ static bool on_progress(void *user, const tn_progress *p) {
         if (*p->item) fprintf(stderr, "  %.60s", p->item);
         fflush(stderr);
     }
-    return !interrupted;
+    return !cli_interrupted();
 }
 
 void cli_init(cli *c) {
@@ -72,63 +62,32 @@ void cli_init(cli *c) {
     c->env.diag_user = c;
     c->env.progress = on_progress;
     c->env.progress_user = c;
-    struct sigaction sa = {.sa_handler = on_signal};
-    sigaction(SIGINT, &sa, NULL);
-    sigaction(SIGTERM, &sa, NULL);
+    c->env.reads = cli_reads;
+    c->env.reads_user = c;
+    cli_watch_signals();
+}
+
+static void print_error(cli *c, const char *message) {
+    cli_clear_bar(c);
+    c->errors++;
+    cli_json_error(c, "", message, "");
+    fprintf(stderr, "tenon: %serror%s: %s\n", paint(c, "\033[31m"), paint(c, "\033[0m"), message);
 }
 
 int cli_usage(cli *c, const char *fmt, ...) {
+    char message[2048];
     va_list ap;
     va_start(ap, fmt);
-    cli_clear_bar(c);
-    fprintf(stderr, "tenon: %serror%s: ", paint(c, "\033[31m"), paint(c, "\033[0m"));
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
+    print_error(c, message);
     return tn_status_exit_code(TN_E_ARGUMENT);
 }
 
 int cli_exit(cli *c, tn_status s) {
     /* a failure that no diagnostic has explained still says something */
-    if (s != TN_OK && !c->errors) {
-        cli_clear_bar(c);
-        fprintf(stderr, "tenon: %serror%s: %s\n", paint(c, "\033[31m"), paint(c, "\033[0m"), tn_status_text(s));
-    }
+    if (s != TN_OK && !c->errors && !cli_interrupted()) print_error(c, tn_status_text(s));
     return tn_status_exit_code(s);
-}
-
-void cli_print_json(json_object *doc) {
-    puts(json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
-    json_object_put(doc);
-}
-
-json_object *cli_json_number(double v) {
-    if (!isfinite(v)) return NULL; /* prints null: JSON has no such numbers */
-    return v == floor(v) && fabs(v) < 9e15 ? json_object_new_int64((int64_t)v) : json_object_new_double(v);
-}
-
-void cli_json_add_number(json_object *o, const char *key, double v) {
-    json_object_object_add(o, key, cli_json_number(v));
-}
-
-void cli_json_add_string(json_object *o, const char *key, const char *s) {
-    json_object_object_add(o, key, json_object_new_string(s ? s : ""));
-}
-
-void cli_json_add_bool(json_object *o, const char *key, bool v) {
-    json_object_object_add(o, key, json_object_new_boolean(v));
-}
-
-json_object *cli_json_add_array(json_object *o, const char *key) {
-    json_object *a = json_object_new_array();
-    json_object_object_add(o, key, a);
-    return a;
-}
-
-bool cli_has_suffix(const char *s, const char *suffix) {
-    size_t n = strlen(s), m = strlen(suffix);
-    return n >= m && !strcmp(s + n - m, suffix);
 }
 
 bool cli_parse(cli *c, const char *command, int argc, const char **argv, const struct poptOption *options,
@@ -153,7 +112,7 @@ bool cli_parse(cli *c, const char *command, int argc, const char **argv, const s
     *ctx = poptGetContext(name, argc, argv, table, 0);
     poptSetOtherOptionHelp(*ctx, usage);
     int e = poptGetNextOpt(*ctx);
-    c->json = json, c->quiet = quiet, c->verbose = verbose;
+    c->json = c->json || json, c->quiet = quiet, c->verbose = verbose;
     if (show_help) {
         poptPrintHelp(*ctx, stdout, 0);
         printf("\n%s", help);

@@ -1,6 +1,7 @@
 /* control.c: constants, identities, and branches. */
 #include "frontend/onnx/value.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- constants --------------------------------------------------------------------------------------------------- */
@@ -131,6 +132,76 @@ static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub) {
     return r;
 }
 
+/* Adds the symbols of d to a list of names; cut to fit. */
+static void add_symbols(const tn_graph *g, tn_dim d, char *buf, size_t size) {
+    char text[64];
+    size_t used = strlen(buf);
+    if (tn_dim_kind_of(g, d) > TN_DIM_SYM) {
+        add_symbols(g, tn_dim_lhs(g, d), buf, size);
+        add_symbols(g, tn_dim_rhs(g, d), buf, size);
+    } else if (tn_dim_kind_of(g, d) == TN_DIM_SYM) {
+        tn_dim_print(g, d, text, sizeof text);
+        const char *at = strstr(buf, text);
+        const size_t n = strlen(text);
+        if (!at || (at > buf && at[-1] != ' ') || (at[n] && at[n] != ','))
+            snprintf(buf + used, size - used, "%s%s", used ? ", " : "", text);
+    }
+}
+
+/* Adds the names of the sizes that v is computed from; false if it depends on data too.  Sizes come as indices into
+ * 0, 1, 2, ... (symbolic.c). */
+static bool add_sizes(const tn_graph *g, tn_val v, char *buf, size_t size, unsigned depth) {
+    tn_node n = tn_val_def(g, v);
+    if (!n.i || depth > 32 || tn_node_subregion_count(g, n)) return false;
+    if (tn_node_op(g, n) == TN_OP_IOTA) {
+        add_symbols(g, tn_val_dim(g, v, 0), buf, size);
+        return true;
+    }
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+        tn_val in = tn_node_input(g, n, k);
+        if (in.i && !add_sizes(g, in, buf, size, depth + 1)) return false;
+    }
+    return true;
+}
+
+/* The type that a region yields k-th. */
+static tn_type yielded(const tn_graph *g, tn_region r, size_t k) {
+    tn_node last = tn_region_last(g, r);
+    return last.i && k < tn_node_input_count(g, last) ? tn_val_type(g, tn_node_input(g, last, k)) : (tn_type){0};
+}
+
+static bool can_be_equal(const tn_graph *g, tn_type a, tn_type b) {
+    size_t rank = tn_type_rank(g, a);
+    if (tn_type_dtype(g, a) != tn_type_dtype(g, b) || rank != tn_type_rank(g, b)) return false;
+    for (size_t k = 0; k < rank; k++) {
+        int64_t va, vb;
+        if (tn_dim_is_const(g, tn_type_dims(g, a)[k], &va) && tn_dim_is_const(g, tn_type_dims(g, b)[k], &vb) &&
+            va != vb)
+            return false;
+    }
+    return true;
+}
+
+/* Says what would decide between branches of different types. */
+static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, const TnOnnx__GraphProto *yes) {
+    const tn_graph *g = x->g;
+    for (size_t k = 0; k < x->node->n_output; k++) {
+        tn_type a = yielded(g, r[0], k), b = yielded(g, r[1], k);
+        if (!a.i || !b.i || can_be_equal(g, a, b)) continue;
+        char ta[128], tb[128], sizes[256] = "", hint[400];
+        tn_type_print(g, a, ta, sizeof ta);
+        tn_type_print(g, b, tb, sizeof tb);
+        if (add_sizes(g, cond, sizes, sizeof sizes, 0) && *sizes)
+            snprintf(hint, sizeof hint, "the condition depends on the size of %s: give it with --shape", sizes);
+        else
+            snprintf(hint, sizeof hint, "a result has one type: make the condition a constant, or the types equal");
+        tn_oi_fail(x, TN_E_TYPE, hint, "output '%s' is %s if the condition holds and %s if not",
+                   *x->node->output[k] ? x->node->output[k] : yes->output[k]->name, ta, tb);
+        return false;
+    }
+    return true;
+}
+
 /* A known condition takes one branch; otherwise both become regions. */
 void tn_oi_op_if(tn_oi *x) {
     tn_graph *g = x->g;
@@ -153,7 +224,7 @@ void tn_oi_op_if(tn_oi *x) {
     tn_region r[2];
     r[0] = branch(x, yes->g);
     r[1] = branch(x, no->g);
-    if (tn_oi_failed(x)) return;
+    if (tn_oi_failed(x) || !branches_fit(x, c, r, yes->g)) return;
     tn_node node = tn_emit_regions(g, TN_OP_IF, NULL, 1, &c, 2, r);
     for (size_t k = 0; node.i && k < x->node->n_output; k++) tn_oi_out(x, k, tn_node_result(g, node, k));
 }

@@ -37,21 +37,29 @@ const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t ve
     return NULL;
 }
 
+bool tn_oi_versions(const char *domain, const char *name, int *since, int *until) {
+    *since = *until = 0;
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        if (strcmp(rows[k].name, name) || tn_oi_domain_is_onnx(rows[k].domain) != tn_oi_domain_is_onnx(domain))
+            continue;
+        if (!*since || rows[k].since < *since) *since = rows[k].since;
+        if (rows[k].until > *until) *until = rows[k].until < LAST ? rows[k].until : MAX_OPSET;
+    }
+    return *since != 0;
+}
+
 /* ---- opsets and functions ---------------------------------------------------------------------------------------- */
 
-/* The version of a domain that the model (or the function being inlined) imports; 0 if it does not. */
-static int64_t opset_of(const tn_oi *x, const char *domain) {
-    const tn_oi_frame *f = x->frame;
-    size_t n = f && f->function->n_opset_import ? f->function->n_opset_import : x->model->n_opset_import;
-    TnOnnx__OperatorSetIdProto **o =
-        f && f->function->n_opset_import ? f->function->opset_import : x->model->opset_import;
+int64_t tn_oi_opset_of(const tn_oi *x, const TnOnnx__FunctionProto *f, const char *domain) {
+    size_t n = f && f->n_opset_import ? f->n_opset_import : x->model->n_opset_import;
+    TnOnnx__OperatorSetIdProto **o = f && f->n_opset_import ? f->opset_import : x->model->opset_import;
     for (size_t k = 0; k < n; k++)
         if (!strcmp(o[k]->domain, domain) || (tn_oi_domain_is_onnx(domain) && tn_oi_domain_is_onnx(o[k]->domain)))
             return o[k]->version;
     return 0;
 }
 
-static const TnOnnx__FunctionProto *find_function(const tn_oi *x, const TnOnnx__NodeProto *n) {
+const TnOnnx__FunctionProto *tn_oi_find_function(const tn_oi *x, const TnOnnx__NodeProto *n) {
     for (size_t k = 0; k < x->model->n_functions; k++) {
         const TnOnnx__FunctionProto *f = x->model->functions[k];
         if (!strcmp(f->name, n->op_type) && !strcmp(f->domain, n->domain) && !strcmp(f->overload, n->overload))
@@ -155,41 +163,18 @@ static const char *label_of(tn_oi *x, const TnOnnx__NodeProto *n) {
     return s ? s : "";
 }
 
-static void unsupported(tn_oi *x) {
-    const TnOnnx__NodeProto *n = x->node;
-    int since = 0, until = 0;
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
-        if (!strcmp(rows[k].name, n->op_type) &&
-            tn_oi_domain_is_onnx(rows[k].domain) == tn_oi_domain_is_onnx(n->domain)) {
-            if (!since || rows[k].since < since) since = rows[k].since;
-            if (rows[k].until > until) until = rows[k].until;
-        }
-    if (!x->opset)
-        tn_oi_fail(x, TN_E_FORMAT, "add the domain to the model's opset_import",
-                   "the model imports no opset of domain '%s'", n->domain);
-    else if (since)
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the model to another opset with onnx.version_converter",
-                   "no importer for this version of the op (there is one for %d and later, up to %d)", since,
-                   until < LAST ? until : MAX_OPSET);
-    else
-        tn_oi_fail(
-            x, TN_E_UNSUPPORTED,
-            "export it from other ops, give it a body as a model-local function, or replace the node by a plugin",
-            "no importer for this op of domain '%s'", *n->domain ? n->domain : "ai.onnx");
-}
-
 static void import_node(tn_oi *x, const TnOnnx__NodeProto *n) {
     x->node = n;
     const char *label = label_of(x, n);
     tn_cursor c = tn_get_cursor(x->g);
     c.loc = tn_loc_make(x->g, label);
     tn_set_cursor(x->g, c);
-    x->opset = opset_of(x, n->domain);
+    x->opset = tn_oi_opset_of(x, x->frame ? x->frame->function : NULL, n->domain);
     if (++x->nodes > MAX_NODES) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d nodes after inlining functions", MAX_NODES);
         return;
     }
-    const TnOnnx__FunctionProto *f = find_function(x, n);
+    const TnOnnx__FunctionProto *f = tn_oi_find_function(x, n);
     if (f) {
         inline_function(x, f, label);
         return;
@@ -198,7 +183,7 @@ static void import_node(tn_oi *x, const TnOnnx__NodeProto *n) {
     if (x->row)
         x->row->fn(x);
     else
-        unsupported(x);
+        tn_oi_unknown(x);
 }
 
 static bool cancelled(tn_oi *x, size_t done, size_t total, const char *item) {
@@ -294,27 +279,58 @@ static tn_type input_type(tn_oi *x, const TnOnnx__ValueInfoProto *v) {
     return (tn_type){0};
 }
 
-/* Given sizes of symbolic dims hold wherever the symbol occurs. */
-static void bind_overrides(tn_oi *x) {
-    for (size_t k = 0; x->opts && k < x->opts->n_shapes; k++) {
-        const tn_shape_override *o = &x->opts->shapes[k];
-        tn_oi_value *v = o->input ? tn_oi_find_value(x, o->input) : NULL;
-        if (!v || !v->val.i) {
-            tn_oi_fail(x, TN_E_ARGUMENT, "list the model's inputs with: tenon inspect MODEL",
-                       "a shape is given for '%s', which is not an input", o->input ? o->input : "");
-            return;
+/* "x: f32[n,3], y: ..." of a graph's inputs; cut to fit. */
+static void list_inputs(const tn_graph *g, char *buf, size_t size) {
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < tn_graph_input_count(g) && n < size; k++) {
+        tn_val v = tn_graph_input(g, k);
+        n += (size_t)snprintf(buf + n, size - n, "%s%s: %s[", k ? ", " : "", tn_graph_input_name(g, k),
+                              tn_dtype_text(tn_val_dtype(g, v)));
+        for (size_t i = 0; i < tn_val_rank(g, v) && n < size; i++) {
+            char dim[48];
+            tn_dim_print(g, tn_val_dim(g, v, i), dim, sizeof dim);
+            n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? "," : "", dim);
         }
-        for (size_t i = 0; i < o->rank && i < tn_val_rank(x->g, v->val); i++) {
-            tn_dim d = tn_val_dim(x->g, v->val, i);
-            if (o->dims[i] < 0 || tn_dim_equal_const(x->g, d, o->dims[i])) continue;
-            if (tn_dim_kind_of(x->g, d) == TN_DIM_SYM)
-                tn_dim_bind(x->g, d, tn_dim_const(x->g, o->dims[i]));
-            else
-                tn_oi_fail(x, TN_E_ARGUMENT, "",
-                           "the shapes given disagree: dim %zu of '%s' shares its symbol with another input", i,
-                           o->input);
-        }
+        if (n < size) n += (size_t)snprintf(buf + n, size - n, "]");
     }
+}
+
+static tn_status give_shape(tn_graph *g, tn_val v, const tn_shape_override *o) {
+    if (o->rank != tn_val_rank(g, v))
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "give one number a dimension (-1 keeps the model's)",
+                             "input '%s' has rank %zu; the shape given for it has %u", o->input, tn_val_rank(g, v),
+                             o->rank);
+    for (size_t k = 0; k < o->rank; k++) {
+        tn_dim d = tn_val_dim(g, v, k);
+        char text[64];
+        if (o->dims[k] < 0 || tn_dim_equal_const(g, d, o->dims[k])) continue;
+        tn_dim_print(g, d, text, sizeof text);
+        if (tn_dim_kind_of(g, d) != TN_DIM_SYM)
+            return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "inputs whose dims have one name have one size",
+                                 "dim %zu of input '%s' is %s; the shape given for it says %lld", k, o->input, text,
+                                 (long long)o->dims[k]);
+        tn_dim_bind(g, d, tn_dim_const(g, o->dims[k]));
+    }
+    return tn_graph_status(g);
+}
+
+/* Given sizes of symbolic dims hold wherever the symbol occurs. */
+static tn_status give_shapes(tn_graph *g, const tn_import_options *opts) {
+    for (size_t k = 0; opts && k < opts->n_shapes; k++) {
+        const char *name = opts->shapes[k].input ? opts->shapes[k].input : "";
+        size_t i = 0;
+        while (i < tn_graph_input_count(g) && strcmp(tn_graph_input_name(g, i), name)) i++;
+        char inputs[600];
+        if (i == tn_graph_input_count(g)) {
+            list_inputs(g, inputs, sizeof inputs);
+            return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "name an input",
+                                 "a shape is given for '%s', but the inputs are %s", name, inputs);
+        }
+        tn_status s = give_shape(g, tn_graph_input(g, i), &opts->shapes[k]);
+        if (s != TN_OK) return s;
+    }
+    return tn_graph_status(g);
 }
 
 static const tn_const_input *constant_of(const tn_oi *x, const char *name) {
@@ -363,7 +379,7 @@ static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
         tn_oi_value *v = t.i ? tn_oi_define(x, in->name) : NULL;
         if (v) v->val = tn_graph_add_input(x->g, in->name, t);
     }
-    bind_overrides(x);
+    if (!tn_oi_failed(x)) give_shapes(x->g, x->opts);
 }
 
 static void import_outputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
@@ -411,7 +427,7 @@ static void check_model(tn_oi *x) {
                    "the file holds no graph%s", x->model->graph ? " with an opset" : "");
         return;
     }
-    int64_t v = opset_of(x, "");
+    int64_t v = tn_oi_opset_of(x, NULL, "");
     if (v && v < MIN_OPSET)
         tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the model with onnx.version_converter",
                    "the model is of opset %lld; %d to %d are supported", (long long)v, MIN_OPSET, MAX_OPSET);
@@ -493,12 +509,11 @@ tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_op
     if (!status) status = &ignored;
     size_t n = strlen(path);
     if (n > 3 && !strcmp(path + n - 3, ".tn")) {
-        if (opts && opts->n_shapes) {
-            *status = tn_fail(env, TN_E_ARGUMENT, path, "edit the shapes in the text",
-                              "shapes cannot be given for a .tn file");
-            return NULL;
-        }
-        return tn_read_file(env, path, status);
+        tn_graph *g = tn_read_file(env, path, status);
+        if (g) *status = give_shapes(g, opts);
+        if (!g || *status == TN_OK) return g;
+        tn_graph_free(g);
+        return NULL;
     }
     return tn_import_onnx(env, path, opts, status);
 }

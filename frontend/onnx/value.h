@@ -40,4 +40,12 @@ const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
  */
 const uint32_t *tn_oi_order(tn_oi *x, size_t *n, TnOnnx__NodeProto **nodes);
 
+/* The version of a domain that a function's body (f NULL: the model) imports; 0 if it does not. */
+int64_t tn_oi_opset_of(const tn_oi *x, const TnOnnx__FunctionProto *f, const char *domain);
+const TnOnnx__FunctionProto *tn_oi_find_function(const tn_oi *x, const TnOnnx__NodeProto *call);
+/* The opset versions for which an op has importers; false if there are none. */
+bool tn_oi_versions(const char *domain, const char *name, int *since, int *until);
+/* The current node has no importer: an error for it, and for every other operator of the model that has none. */
+void tn_oi_unknown(tn_oi *x);
+
 #endif

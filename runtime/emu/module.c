@@ -257,8 +257,11 @@ static int spawn(const tn_emu_module *m, bool lines, const char *library, const 
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     posix_spawnattr_t group; /* of its own, so that all parts of the compiler end together */
     posix_spawnattr_init(&group);
-    posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setpgroup(&group, 0);
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_setsigmask(&group, &none);
     environment e;
     int rc = make_environment(m, &e) ? posix_spawnp(pid, words[0], &actions, &group, words, e.vars) : ENOMEM;
     tn_free(m->env, e.vars, e.bytes);

@@ -40,6 +40,17 @@ for signal in INT TERM HUP; do
         empty "SIG$signal after $after s"
     done
 done
+# NVRTC has a handler of its own while it compiles
+if have_nvrtc; then
+    for after in 0.1 0.15 0.2 0.25 0.3 0.4; do
+        stop INT $after "$tenon" compile "$model" -o i.plan --target sm_80,sm_86,sm_89,sm_90a,sm_100,sm_120 --no-gpu
+        rc=$?
+        count=$((count + 1))
+        [ $rc = 130 ] && grep -q interrupted out || failed "compiling, after $after s: exit code $rc: $(cat out)"
+        absent "compiling, after $after s" i.plan
+        empty "compiling, after $after s"
+    done
+fi
 mkdir -p suite/test_a suite/test_b
 for t in a b; do cp "$model" suite/test_$t/model.onnx; cp -r "$digits/test_data_set_0" suite/test_$t/; done
 stop INT 0.4 "$tenon" check --suite suite --device emu --jobs 2

@@ -1,41 +1,9 @@
 #!/usr/bin/env bash
 # The tenon command from outside: what it prints, its exit codes, and that errors leave nothing behind.
 # usage: run.sh TENON SOURCE_DIR
-set -uo pipefail
-tenon=$1 src=$2
-digits=$src/examples/digits
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export TENON_CACHE=$work/cache NO_COLOR=1
-fails=0 count=0
-
-# expect NAME CODE PATTERN COMMAND...: exit code and a pattern in the output (stdout and stderr)
-expect() {
-    local name=$1 code=$2 pattern=$3 out rc
-    shift 3
-    out=$("$@" 2>&1 </dev/null)
-    rc=$?
-    count=$((count + 1))
-    if [ "$rc" != "$code" ] || ! grep -Eq -- "$pattern" <<<"$out"; then
-        fails=$((fails + 1))
-        printf 'FAILED %s: exit code %s (want %s), output lacks /%s/:\n%s\n' "$name" "$rc" "$code" "$pattern" "$out"
-    fi
-}
-absent() { # NAME FILE...: no such files (and no temporary ones beside them)
-    local name=$1
-    shift
-    count=$((count + 1))
-    for f in "$@"; do
-        if compgen -G "$f*" >/dev/null; then
-            fails=$((fails + 1))
-            echo "FAILED $name: $(echo "$f"*) was left behind"
-        fi
-    done
-}
-
-have_nvrtc=1
-"$tenon" compile "$digits/digits.onnx" -o "$work/probe.plan" --target sm_90a --no-gpu -q 2>/dev/null
-[ $? = 10 ] && have_nvrtc=0
+. "$(dirname "$0")/lib.sh"
+nvrtc=1
+have_nvrtc || nvrtc=0
 
 # ---- usage
 expect "no command" 2 'usage: tenon COMMAND' "$tenon"
@@ -69,7 +37,7 @@ expect "suite" 1 '^1 passed, 1 failed, 0 skipped$' "$tenon" check --suite "$work
 expect "suite names failures" 1 'FAILED +test_digits_broken: output logits' "$tenon" check --suite "$work/suite" --device cpu
 expect "suite filter" 0 '^1 passed, 0 failed, 0 skipped$' "$tenon" check --suite "$work/suite" --device cpu --filter digits_a
 expect "run a model" 0 'logits: f32 1x10' "$tenon" run "$digits/digits.onnx" --device cpu --input "image=$digits/digit_3.npy"
-expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json
+expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json --shape image=1x1x20x20
 expect "opt prints text" 0 'func @' "$tenon" opt "$digits/digits.onnx" --passes=canon,dce
 expect "opt lists passes" 0 'canon' "$tenon" opt --list
 expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --passes=frob
@@ -102,7 +70,7 @@ expect "no NVRTC" 10 'NVRTC|nvrtc' env TENON_LIBNVRTC=/nonexistent/libnvrtc.so "
 absent "no NVRTC" "$work/n.plan"
 
 # ---- plans
-if [ $have_nvrtc = 0 ]; then
+if [ $nvrtc = 0 ]; then
     echo "skipped: compiling plans (NVRTC is not there)"
 else
     expect "compile" 0 'sm_90a' "$tenon" compile "$digits/digits.onnx" -o "$work/d.plan" --target sm_80,sm_90a --no-gpu --precision fp16 --emit-c "$work/digits"
@@ -132,5 +100,4 @@ else
     fi
 fi
 
-echo "$((count - fails)) passed, $fails failed"
-[ $fails = 0 ]
+finish

@@ -116,7 +116,7 @@ static void time_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const c
 int perf_run(const char *templates, const char *only, unsigned top) {
     perf.templates = templates;
     perf.top = top;
-    if (tn_nvrtc_open(matrix_env, &perf.rtc) != TN_OK || tn_tuner_open(matrix_env, 0, &perf.tuner) != TN_OK) {
+    if (tn_nvrtc_open(matrix_env, &perf.rtc) != TN_OK || tn_tuner_open(matrix_env, 0, "", &perf.tuner) != TN_OK) {
         fprintf(stderr, "skipped: times need a GPU and NVRTC: %s", matrix_log);
         tn_nvrtc_close(perf.rtc);
         return 77;

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Sizes and options that are given are used or refused; sizes that nobody gave are errors.
+# usage: sizes.sh TENON SOURCE_DIR
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+make_model() { python3 "$src/tests/cli/make_model.py" "$1" "$1.onnx"; }
+make_model shared # x: f32[n,3], y: f32[n,3]
+cat >both.tn <<'TN'
+func @main(%x: f32[n,3], %y: f32[2*n + 1]) -> (%z: f32[n,3], %w: f32[2*n + 1]) {
+  %z = neg %x
+  %w = neg %y
+  return %z, %w
+}
+TN
+python3 - <<'PY'
+def npy(name, shape):
+    n = 1
+    for d in shape: n *= d
+    head = "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }" % (tuple(shape),)
+    head += " " * (118 - len(head) - 1) + "\n"
+    open(name, "wb").write(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode() + b"\0" * 4 * n)
+npy("x4.npy", [4, 3]); npy("y9.npy", [9]); npy("y8.npy", [8]); npy("flat.npy", [12])
+open("x4.bin", "wb").write(b"\0" * 48)
+PY
+run() { "$tenon" run "$@" --device cpu; }
+
+# models: a symbol told by one input holds for all, through files and through expressions
+expect "nobody says how large" 2 'nobody says how large n is.*x: f32\[n,3\], y: f32\[n,3\]' run shared.onnx
+expect "the hint names the option" 2 '--shape x=nx3, with numbers' run shared.onnx
+expect "one shape is enough" 0 'z: f32 5x3' run shared.onnx -s x=5x3
+expect "one file is enough" 0 'z: f32 4x3' run shared.onnx -i y=x4.npy
+expect "raw bytes need a size" 2 'nobody says how large n is' run shared.onnx -i x=x4.bin
+expect "raw bytes of a known size" 0 'z: f32 4x3' run shared.onnx -i x=x4.bin -s y=4x3
+expect "through an expression" 0 'w: f32 11' run both.tn -s x=5x3
+expect "and back" 0 'z: f32 4x3' run both.tn -i y=y9.npy
+expect "no such size" 7 'y' run both.tn -i y=y8.npy -s x=4x3
+expect "files that disagree" 7 'x4.npy: dim 0 of input x is given as 4, but is 5' run shared.onnx -i x=x4.npy -s y=5x3
+expect "a file of another rank" 7 'flat.npy: 1 dims for input x, which has 2' run shared.onnx -i x=flat.npy
+expect "a shape for nothing" 2 "a shape is given for 'nosuch', but the inputs are x: f32\[n,3\]" run shared.onnx -s nosuch=1
+expect "a shape of another rank" 2 'rank' run shared.onnx -s x=5
+expect "a fixed dim of text" 2 "dim 1 of input 'x' is 3" run both.tn -s x=5x4
+expect "shapes that disagree" 2 "dim 0 of input 'y' is 5; the shape given for it says 6" run shared.onnx -s x=5x3 -s y=6x3
+expect "-1 keeps a model's dim" 2 'nobody says how large n' run shared.onnx -s x=-1x3
+expect "shapes of text compile" 0 'f32\[5,3\].*f32\[11\]' "$tenon" opt both.tn -s x=5x3 --passes=
+expect "check: nothing but ones" 0 'passed' "$tenon" check shared.onnx --random --device cpu
+expect "check: --at for one input" 0 'passed' "$tenon" check shared.onnx --random --device cpu --at y=7x3
+expect "check: --at for nothing" 2 'no input' "$tenon" check shared.onnx --random --device cpu --at nosuch=7x3
+expect "check --suite of nothing" 4 'no tests' "$tenon" check --suite "$work" --device cpu
+expect "check --suite of no such name" 4 'no tests with a name like zebra' bash -c "mkdir -p s/test_a && cp shared.onnx s/test_a/model.onnx && '$tenon' check --suite s --filter zebra --device cpu"
+
+if have_nvrtc; then
+    "$tenon" compile shared.onnx -o p.plan --target sm_90a --no-gpu -q
+    expect "plan: nobody says how large" 2 'nobody says how large n is.*x: f32\[n,3\], y: f32\[n,3\]' run p.plan
+    expect "plan: one shape" 0 'z: f32 5x3' run p.plan -s x=5x3
+    expect "plan: one file" 0 'z: f32 4x3' run p.plan -i y=x4.npy
+    expect "plan: a shape for nothing" 2 'nosuch.*the inputs are x' run p.plan -s nosuch=1
+    expect "plan: a shape of another rank" 7 '1 dims for input x, which has 2' run p.plan -s x=5
+    expect "plan: -1" 2 'no size' run p.plan -s x=-1x3
+    expect "plan: a dim that is fixed" 7 'given as 4, but is 3' run p.plan -s x=5x4
+    expect "plan: shapes that disagree" 7 'given as 6, but is 5' run p.plan -s x=5x3 -s y=6x3
+    for o in --precision=fp16 --target=sm_80 --exact --passes=canon --lockfile=l; do
+        expect "plan: $o" 2 "${o%%=*}: .*compiled already.*tenon compile" run p.plan $o -s x=5x3
+        expect "plan: check $o" 2 "${o%%=*}: .*compiled already" "$tenon" check p.plan $o --data "$digits" --device cpu
+    done
+fi
+finish
