@@ -3,6 +3,7 @@
  * Candidates come from compile_list.c, builds run on the pool's threads (compile_build.c), and this thread tunes
  * (compile_tune.c) or takes the cost model's choice. */
 #include "codegen/compile.h"
+#include "runtime/plan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -217,10 +218,7 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "set no_gpu", "sources without machine code cannot be tuned");
     if (!o->no_gpu) {
         tn_status s = tn_tuner_open(c->env, o->cuda_device, o->cache_dir, &c->tuner);
-        if (s != TN_OK) {
-            tn_report(c->env, TN_WARNING, s, "", "without a GPU, name the target: --no-gpu --target sm_90a");
-            return s;
-        }
+        if (s != TN_OK) return s;
     } else if (!o->n_targets) {
         return tn_fail(c->env, TN_E_ARGUMENT, "", "--target sm_90a, say", "without a GPU the target must be named");
     }
@@ -289,8 +287,9 @@ static tn_status compile(tn_compilation *c) {
     if (s == TN_OK) s = tn_compile_progress(c, "rewrite", "", 0, 0);
     if (s == TN_OK) s = run_passes(c);
     if (s == TN_OK) s = make_specs(c);
-    if (s == TN_OK) s = tn_plan_begin(c, n);
+    if (s == TN_OK) s = tn_plan_begin(c, n + (c->old ? tn_plan_manifest(c->old)->n_archs : 0));
     for (size_t k = 0; s == TN_OK && k < n; k++) s = compile_arch(c, arch[k]);
+    if (s == TN_OK && c->old) s = tn_plan_keep_archs(c);
     if (s == TN_OK) s = tn_plan_end(c);
     if (s == TN_OK) s = tn_lockfile_save(c->lock);
     return s;
@@ -304,13 +303,18 @@ static void begin(tn_compilation *c, tn_graph *g, const tn_compile_options *opts
     pthread_cond_init(&c->built_one, NULL);
 }
 
-tn_status tn_compile(tn_graph *g, const tn_compile_options *opts, const char *path) {
+tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path) {
     tn_compilation c;
     begin(&c, g, opts);
+    c.old = old;
     tn_status s = compile(&c);
     if (s == TN_OK) s = tn_plan_write(c.writer, &c.plan, path);
     finish(&c);
     return s;
+}
+
+tn_status tn_compile(tn_graph *g, const tn_compile_options *opts, const char *path) {
+    return tn_compile_again(g, opts, NULL, path);
 }
 
 tn_status tn_compile_memory(tn_graph *g, const tn_compile_options *opts, void **data, size_t *size) {

@@ -50,6 +50,7 @@ typedef struct tn_compilation {
     uint64_t built, to_build;
     double build_s, reference_s; /* of all threads together */
 
+    tn_plan *old; /* whose architectures are kept; NULL: none */
     tn_manifest *mf;
     tn_plan_writer *writer;
     TnPlan__Plan plan;
@@ -59,6 +60,11 @@ typedef struct tn_compilation {
 
 /* The passes' options that a compilation with these options uses. */
 tn_pass_options tn_compile_passes(const tn_compile_options *o);
+
+/* tn_compile for a plan's own graph, which keeps what the plan holds for other architectures.  `old` outlives the
+ * graph.
+ */
+tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path);
 
 /* compile.c */
 bool tn_is_distinct(const tn_compilation *c, size_t k); /* node k is the first with its spec */
@@ -86,6 +92,8 @@ tn_status tn_choose_tuned(tn_compilation *c);
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);
 /* Adds the current arch with the winners of all works. */
 tn_status tn_plan_add_arch(tn_compilation *c);
+/* keep_archs.c: adds the architectures of c->old that c does not compile for. */
+tn_status tn_plan_keep_archs(tn_compilation *c);
 /* Weights, IR, inputs, outputs. */
 tn_status tn_plan_end(tn_compilation *c);
 

@@ -133,7 +133,7 @@ size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims) {
     return mf->dims.n;
 }
 
-static uint32_t enter_const(tn_manifest *mf, tn_node n) {
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n) {
     if (!reserve(mf, &mf->const_index, n.i, sizeof(uint32_t))) return 0;
     uint32_t *slot = &((uint32_t *)mf->const_index.p)[n.i];
     if (*slot) return *slot - 1;
@@ -195,7 +195,7 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     case TN_SPACE_OUTPUT: out->space = TN_PLAN__PLACE__SPACE__OUTPUT; break;
     case TN_SPACE_CONST:
         out->space = TN_PLAN__PLACE__SPACE__CONST;
-        out->index = enter_const(mf, (tn_node){p->index});
+        out->index = tn_manifest_const(mf, (tn_node){p->index});
         break;
     case TN_SPACE_ARENA:
     case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;

@@ -36,6 +36,8 @@ void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), v
 /* The step's common part: name, layers, grid and args are filled by the caller's kind. */
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
 
+/* The index of a constant (entered on first use). */
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n);
 /* The constants entered so far, in order; their const nodes. */
 size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes);
 

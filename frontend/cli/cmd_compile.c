@@ -81,6 +81,8 @@ int cmd_compile(cli *c, int argc, const char **argv) {
         if (g && st == TN_OK) st = tn_compile(g, &s.options, plan);
         if (st == TN_OK && emit_c) st = cli_emit_c(c, plan, emit_c);
         if (st == TN_OK && depfile_path) st = cli_depfile_write(c, plan, depfile_path);
+        if (st == TN_E_NO_DEVICE)
+            tn_report(&c->env, TN_WARNING, st, "", "without a GPU, name the target: --no-gpu --target sm_90a");
         double t2 = tn_now();
         tn_graph_free(g);
         cli_clear_bar(c);

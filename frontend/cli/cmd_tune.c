@@ -2,23 +2,26 @@
 #include "frontend/cli/cli.h"
 
 #include <string.h>
+#include "codegen/compile.h"
 #include "runtime/plan.h"
 
 static const char help[] = "Tunes a plan's kernels on this machine's GPU: the fused graph inside the plan is taken as "
                            "it is, candidates are made\n"
-                           "for the GPU's architecture, checked against the reference and timed. The result replaces "
-                           "PLAN, or goes to -o FILE.\n\n"
+                           "for the GPU's architecture, checked against the reference and timed.  What the plan holds "
+                           "for other architectures\n"
+                           "stays.  The result replaces PLAN, or goes to -o FILE.\n\n"
                            "examples:\n"
                            "  tenon tune model.plan --tune-seconds 30\n"
                            "  tenon tune model.plan -o model-h200.plan --lockfile model.lock\n";
 
+/* The graph's constants lie in the plan. */
 static tn_status graph_of(cli *c, tn_plan *p, const char *path, tn_graph **g) {
     const TnPlan__Plan *pb = tn_plan_manifest(p);
     const void *ir, *weights = NULL;
     size_t ir_size, weights_size = 0;
     tn_status s = tn_plan_blob(p, pb->ir, &ir, &ir_size);
     if (s == TN_OK && pb->weights != TN_NO_BLOB) s = tn_plan_blob(p, pb->weights, &weights, &weights_size);
-    if (s == TN_OK) *g = tn_parse(&c->env, path, ir, ir_size, weights, weights_size, true, &s);
+    if (s == TN_OK) *g = tn_parse(&c->env, path, ir, ir_size, weights, weights_size, false, &s);
     return s;
 }
 
@@ -32,12 +35,23 @@ static tn_status retune(cli *c, const char *path, const char *out, compile_setup
                            : !strcmp(precision, "bf16") ? TN_PREC_BF16
                            : !strcmp(precision, "tf32") ? TN_PREC_TF32
                                                         : TN_FP32;
+    s->options.exact = strstr(tn_plan_manifest(p)->options, " exact") != NULL;
     s->options.passes = ""; /* the graph is fused already */
     st = graph_of(c, p, path, &g);
-    tn_plan_free(p);
-    if (st == TN_OK) st = tn_compile(g, &s->options, out);
+    if (st == TN_OK) st = tn_compile_again(g, &s->options, p, out);
     tn_graph_free(g);
+    tn_plan_free(p);
     return st;
+}
+
+static void report(cli *c, const char *path) {
+    if (c->json) {
+        json_object *doc = json_object_new_object();
+        cli_json_add_string(doc, "plan", path);
+        cli_print_json(c, doc);
+    } else if (!c->quiet && !cli_is_stream(path)) {
+        printf("tuned %s\n", path);
+    }
 }
 
 int cmd_tune(cli *c, int argc, const char **argv) {
@@ -60,8 +74,13 @@ int cmd_tune(cli *c, int argc, const char **argv) {
     if (!args || !args[0] || args[1]) {
         rc = cli_usage(c, "tune takes one plan (tenon tune --help)");
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
-        rc = cli_exit(c, retune(c, args[0], out ? out : args[0], &s));
-        if (!rc && !c->json && !c->quiet) printf("tuned %s\n", out ? out : args[0]);
+        const char *to = out ? cli_output_path(out) : args[0];
+        const char *const outputs[] = {a.lockfile, cli_is_stream(to) ? to : NULL};
+        cli_reads(c, args[0]);
+        tn_status st = cli_may_write(c, outputs, 2);
+        if (st == TN_OK) st = retune(c, args[0], to, &s);
+        rc = cli_exit(c, st);
+        if (!rc) report(c, to);
     }
     cli_end(ctx, options);
     return rc;

@@ -9,12 +9,17 @@ mkdir tmp
 export TMPDIR=$work/tmp TENON_CACHE=
 model=$digits/digits.onnx
 
+# A shell's background job begins with SIGINT ignored: the signal counts once the command waits for it.
+listens() { # PID
+    grep -q '^tenon' "/proc/$1/comm" 2>/dev/null && grep -q 'SigBlk:.*[2367abef]$' "/proc/$1/status" 2>/dev/null
+}
 # stop SIGNAL SECONDS COMMAND...: its exit code; the compilers that it started are given time to end too
 stop() {
     local signal=$1 after=$2 pid
     shift 2
     "$@" >out 2>&1 &
     pid=$!
+    while kill -0 $pid 2>/dev/null && ! listens $pid; do sleep 0.01; done
     sleep "$after"
     kill -"$signal" $pid 2>/dev/null
     wait $pid

@@ -18,6 +18,14 @@ API mock_cuda *mock_cuda_get(void) {
     return &m;
 }
 
+/* For programs that know nothing of the mock: a device of this compute capability, with every kernel. */
+__attribute__((constructor)) static void from_environment(void) {
+    const char *cc = getenv("MOCK_CUDA_CC");
+    if (!cc) return;
+    m.cc = atoi(cc);
+    m.other_kernels = 1;
+}
+
 static void violate(const char *what) {
     if (!m.violation[0]) snprintf(m.violation, sizeof m.violation, "%s", what);
 }

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# tenon tune keeps what a plan holds for other architectures, and its options.  The GPU is a mock that runs nothing, so nothing is timed.
+# usage: tune.sh TENON SOURCE_DIR MOCK_CUDA     Exit code 77: NVRTC is not there.
+. "$(dirname "$0")/lib.sh"
+mock=$(realpath "$3")
+cd "$work" || exit 1
+have_nvrtc || { echo "skipped: NVRTC is not there"; exit 77; }
+tune() { # CC ARGUMENT...
+    MOCK_CUDA_CC=$1 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$tenon" tune "${@:2}" --tune-seconds 0
+}
+ledger() { "$tenon" inspect "$1" --arch "$2" --json; }
+digit() { "$tenon" run "$1" --device emu -i "image=$digits/digit_$2.npy"; }
+
+"$tenon" compile "$digits/digits.onnx" -o p.plan --target sm_80,sm_90a --no-gpu --precision fp16 --exact -q
+cp p.plan before.plan
+expect "tune for an architecture that is there" 0 'tuned p.plan' tune 80 p.plan
+for arch in sm_80 sm_90a; do same "the ledger of $arch" <(ledger p.plan $arch) <(ledger before.plan $arch); done
+expect "the options stay" 0 'precision=fp16 exact' grep -ao 'precision=fp16 exact' p.plan
+for n in 0 4 7; do same "a digit by the kernels for sm_90a" <(digit p.plan $n) <(digit before.plan $n); done
+expect "tune for one that is not" 0 'tuned q.plan' tune 100 p.plan -o q.plan
+expect "it is added" 0 'sm_100.*sm_80.*sm_90a|sm_100.*sm_90a.*sm_80' bash -c "'$tenon' inspect q.plan | grep ^arch | tr '\n' ' '"
+same "and the others stay" <(ledger q.plan sm_90a) <(ledger p.plan sm_90a)
+same "with their machine code" <("$tenon" inspect q.plan --arch sm_80 --kernel 1 --source --full) <("$tenon" inspect p.plan --arch sm_80 --kernel 1 --source --full)
+
+# constants in the text, constants in the weights, and sizes that are expressions
+cat >s.tn <<'TN'
+func @main(%x: f32[n,40]) -> (%y: f32[n,2*n], %z: f32[n,40]) {
+  %a = const [2] : f32[1]
+  %w = const splat(0.5) : f32[40,40]
+  %b = matmul %x, %w
+  %z = mul %b, %a
+  %t = transpose %z {perm=[1,0]}
+  %m = matmul %x, %t
+  %y = concat %m, %m {axis=1}
+  return %y, %z
+}
+TN
+"$tenon" compile s.tn -o s.plan --target sm_80,sm_90a --no-gpu -q
+cp s.plan t.plan
+expect "tune a plan with symbols" 0 '' tune 80 t.plan -q
+for n in 1 7 33; do
+    same "at $n" <("$tenon" run t.plan --device emu -s x=${n}x40) <("$tenon" run s.plan --device emu -s x=${n}x40)
+    expect "at $n it runs" 0 "y: f32 ${n}x$((2 * n)) " "$tenon" run t.plan --device emu -s x=${n}x40
+done
+expect "a lockfile that is the plan" 2 'not overwritten' tune 80 t.plan --lockfile t.plan
+expect "without a GPU" 9 'libcuda' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan
+lacks "no hint at options that tune has not" 'no-gpu' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan
+finish
