@@ -62,11 +62,12 @@ static bool name_temporary(tn_output *o, unsigned k) {
     return errno = ENAMETOOLONG, false;
 }
 
-/* A new file without a name; with one where the file system wants it. */
+/* A new file without a name; with one where the file system wants it, or where /proc, which gives it one later, is not
+ * there. */
 static int open_apart(tn_output *o) {
     const char *slash = strrchr(o->path, '/');
     snprintf(o->temp, sizeof o->temp, "%.*s", slash ? (int)(slash - o->path) + 1 : 2, slash ? o->path : "./");
-    int fd = open(o->temp, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    int fd = access("/proc/self/fd", X_OK) ? -1 : open(o->temp, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
     *o->temp = 0;
     if (fd >= 0) return fd;
     for (unsigned k = 0; k < MAX_TRIES; k++) {

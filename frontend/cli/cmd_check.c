@@ -2,6 +2,7 @@
 #include "frontend/cli/cli.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,8 @@ static cli_model *open_fixed(cli *c, const char *model, const check_options *o, 
 int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
     char data[1024], set[1200];
     r->cosine = 1;
+    if (access(model, R_OK))
+        return cli_exit(c, tn_fail(&c->env, TN_E_IO, model, "", "cannot be read: %s", strerror(errno)));
     if (o->data)
         snprintf(data, sizeof data, "%s", o->data);
     else if (!find_data(model, data, sizeof data))

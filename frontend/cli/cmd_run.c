@@ -18,7 +18,7 @@ static const char help[] =
 
 enum { MAX_IO = 256 };
 
-/* Output names may hold '/' and other characters that file names should not. */
+/* Output names may hold '/' and other characters that file names should not; two that become equal get numbers. */
 static void file_name(const char *dir, const char *name, char *out, size_t size) {
     int n = snprintf(out, size, "%s/", dir);
     size_t k = n < 0 ? 0 : (size_t)n;
@@ -110,13 +110,24 @@ static json_object *as_json(const tn_host_tensor *t, const char *name) {
     return o;
 }
 
+static void output_path(const cli_model *m, size_t k, const char *dir, char *out, size_t size) {
+    char other[1024];
+    file_name(dir, cli_model_output(m, k)->name, out, size);
+    for (size_t j = 0; j < cli_model_outputs(m); j++) {
+        file_name(dir, cli_model_output(m, j)->name, other, sizeof other);
+        if (j == k || strcmp(out, other)) continue;
+        snprintf(out + strlen(out) - strlen(".npy"), size - strlen(out), "-%zu.npy", k);
+        return;
+    }
+}
+
 static tn_status write_outputs(cli *c, cli_model *m, const tn_host_tensor *out, const char *dir) {
     if (mkdir(dir, 0777) && errno != EEXIST)
         return tn_fail(&c->env, TN_E_IO, dir, "", "cannot be made: %s", strerror(errno));
     for (size_t k = 0; k < cli_model_outputs(m); k++) {
         char path[1024];
         const char *const paths[] = {path};
-        file_name(dir, cli_model_output(m, k)->name, path, sizeof path);
+        output_path(m, k, dir, path, sizeof path);
         tn_status st = cli_may_write(c, paths, 1);
         if (st == TN_OK) st = cli_write_npy(c, path, &out[k]);
         if (st != TN_OK) return st;

@@ -430,7 +430,7 @@ static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_t
         int64_t v2 = 0;
         bool known = tn_run_dim(r, tn_type_dims(r->g, type)[axis], &v2);
         if (known)
-            return tn_fail(r->env, TN_E_ARGUMENT, name, "",
+            return tn_fail(r->env, TN_E_ARGUMENT, "", "",
                            "%s has size %lld on axis %zu but must be %s, which is %lld there", name,
                            (long long)t->dims[axis], axis, text, (long long)v2);
         return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has size %lld on axis %zu, outside the range of %s", name,

@@ -57,6 +57,16 @@ mkdir out
 "$tenon" run m.onnx --device cpu -i "image=$digits/digit_7.npy" -o out -q
 same "the output of run" out.npy out/logits.npy
 
+cat >alike.tn <<'TN'
+func @main(%x: f32[2]) -> (%"a/b": f32[2], %"a:b": f32[2]) {
+  %"a/b" = neg %x
+  %"a:b" = abs %x
+  return %"a/b", %"a:b"
+}
+TN
+"$tenon" run alike.tn --device cpu -o alike -q
+holds "two outputs of one name as a file" test "$(ls alike | wc -l)" = 2
+
 # ---- inputs are not overwritten
 mkdir dump
 ln m.onnx hard

@@ -37,6 +37,9 @@ lacks "no prefix twice" '([a-z_]+): \1: ' "$tenon" run if_shapes.onnx --device c
 
 expect "but for compile" 9 'name the target: --no-gpu --target' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" compile shared.onnx -o x.plan
 
+expect "a model that is not there" 4 'nowhere.onnx: cannot be read: No such file' "$tenon" check nowhere.onnx --device cpu
+lacks "the input is named once" 'input "?y"?.*input "?y' "$tenon" check shared.onnx --random --device cpu --at x=2x4
+
 # ---- no rewrites
 python3 - "$tenon" "$digits/digits.onnx" <<'PY'
 import json, subprocess, sys
