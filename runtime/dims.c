@@ -126,6 +126,8 @@ bool tn_dims_solve(size_t n, TnPlan__Dim *const *dims, uint32_t d, int64_t value
     return false;
 }
 
+enum { SUM = 1, PRODUCT = 2, CALL = 3 }; /* how tightly a form binds */
+
 typedef struct text {
     char *p;
     size_t size, used;
@@ -136,12 +138,32 @@ static void put(text *t, const char *s) {
     t->p[t->used] = '\0';
 }
 
-static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, bool inner, text *t) {
-    static const char *const infix[] = {[TN_PLAN__DIM__KIND__ADD] = " + ", [TN_PLAN__DIM__KIND__MUL] = "*"};
-    static const char *const prefix[] = {
-        [TN_PLAN__DIM__KIND__FLOORDIV] = "floordiv", [TN_PLAN__DIM__KIND__CEILDIV] = "ceildiv",
-        [TN_PLAN__DIM__KIND__MOD] = "mod",           [TN_PLAN__DIM__KIND__MIN] = "min",
-        [TN_PLAN__DIM__KIND__MAX] = "max",           [TN_PLAN__DIM__KIND__BCAST] = "bcast"};
+static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, int level, text *t);
+
+/* -1 times something, or a constant below 0: prints what is behind the sign. */
+static bool print_negative(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, text *t) {
+    const TnPlan__Dim *x = dims[d];
+    const TnPlan__Dim *factor = x->kind == TN_PLAN__DIM__KIND__MUL ? dims[x->b] : x;
+    char number[32];
+    if (factor->kind != TN_PLAN__DIM__KIND__CONST || factor->value >= 0 || factor->value == INT64_MIN) return false;
+    put(t, " - ");
+    if (x != factor) print(dims, x->a, depth - 1, PRODUCT, t);
+    if (x == factor || factor->value != -1) {
+        snprintf(number, sizeof number, "%s%" PRId64, x == factor ? "" : "*", -factor->value);
+        put(t, number);
+    }
+    return true;
+}
+
+/* As ir/ prints them: + * // % with the usual precedence, the others as calls. */
+static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, int level, text *t) {
+    static const struct {
+        const char *name;
+        int level;
+    } forms[] = {[TN_PLAN__DIM__KIND__ADD] = {" + ", SUM},          [TN_PLAN__DIM__KIND__MUL] = {"*", PRODUCT},
+                 [TN_PLAN__DIM__KIND__FLOORDIV] = {"//", PRODUCT},  [TN_PLAN__DIM__KIND__MOD] = {"%", PRODUCT},
+                 [TN_PLAN__DIM__KIND__CEILDIV] = {"ceildiv", CALL}, [TN_PLAN__DIM__KIND__MIN] = {"min", CALL},
+                 [TN_PLAN__DIM__KIND__MAX] = {"max", CALL},         [TN_PLAN__DIM__KIND__BCAST] = {"bcast", CALL}};
     const TnPlan__Dim *x = dims[d];
     char number[32];
     if (!depth || t->used + 1 >= t->size) {
@@ -151,20 +173,22 @@ static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, bool inn
         put(t, number);
     } else if (x->kind == TN_PLAN__DIM__KIND__SYM) {
         put(t, x->name);
-    } else if (x->kind == TN_PLAN__DIM__KIND__ADD || x->kind == TN_PLAN__DIM__KIND__MUL) {
-        bool brackets = inner && x->kind == TN_PLAN__DIM__KIND__ADD;
-        put(t, brackets ? "(" : "");
-        print(dims, x->a, depth - 1, x->kind == TN_PLAN__DIM__KIND__MUL, t);
-        put(t, infix[x->kind]);
-        print(dims, x->b, depth - 1, x->kind == TN_PLAN__DIM__KIND__MUL, t);
-        put(t, brackets ? ")" : "");
-    } else {
-        put(t, prefix[x->kind]);
+    } else if (forms[x->kind].level == CALL) {
+        put(t, forms[x->kind].name);
         put(t, "(");
-        print(dims, x->a, depth - 1, false, t);
+        print(dims, x->a, depth - 1, SUM, t);
         put(t, ", ");
-        print(dims, x->b, depth - 1, false, t);
+        print(dims, x->b, depth - 1, SUM, t);
         put(t, ")");
+    } else {
+        const int own = forms[x->kind].level;
+        put(t, own < level ? "(" : "");
+        print(dims, x->a, depth - 1, own, t);
+        if (own != SUM || !print_negative(dims, x->b, depth, t)) {
+            put(t, forms[x->kind].name);
+            print(dims, x->b, depth - 1, own == SUM ? PRODUCT : CALL, t);
+        }
+        put(t, own < level ? ")" : "");
     }
 }
 
@@ -173,5 +197,5 @@ void tn_dims_print(size_t n, TnPlan__Dim *const *dims, uint32_t d, char *buf, si
     if (!size) return;
     buf[0] = '\0';
     text t = {buf, size, 0};
-    if (d < n) print(dims, d, DEPTH, false, &t);
+    if (d < n) print(dims, d, DEPTH, SUM, &t);
 }
