@@ -59,7 +59,8 @@ static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
     return rest ? TN_DIMS_DIFFERENT : TN_DIMS_SAME;
 }
 
-/* The weakest relation between a and b that says the same under what is known; operands in a fixed order. */
+/* The weakest relation between a and b that says the same under what is known; operands in a fixed order,
+ * constants last. */
 static void simplify(const tn_graph *g, tn_rel *rel, tn_dim *a, tn_dim *b) {
     if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *a)) {
         tn_dim swap = *a;
@@ -68,7 +69,8 @@ static void simplify(const tn_graph *g, tn_rel *rel, tn_dim *a, tn_dim *b) {
     }
     if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *b)) *rel = TN_REL_BCAST_TO;
     if (*rel == TN_REL_BCAST_TO && tn_dim_never_one(g, *a)) *rel = TN_REL_EQUAL;
-    if ((*rel == TN_REL_EQUAL || *rel == TN_REL_BCAST) && tn_dim_compare(g, *a, *b) > 0) {
+    bool swaps = *rel == TN_REL_EQUAL || *rel == TN_REL_BCAST, constant = tn_dim_is_const(g, *a, NULL);
+    if (swaps && (constant || (!tn_dim_is_const(g, *b, NULL) && tn_dim_compare(g, *a, *b) > 0))) {
         tn_dim swap = *a;
         *a = *b;
         *b = swap;

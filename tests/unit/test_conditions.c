@@ -1,0 +1,181 @@
+/* test_conditions.c: what type rules cannot prove about sizes: which conditions they state, how these are printed,
+ * settled and refused, and that a plan checks them before anything runs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ir/ir.h"
+#include "tenon/compiler.h"
+#include "tenon/tenon.h"
+#include "tests/unit/suite.h"
+
+static char message[1024];
+
+static void keep(void *user, const tn_diag *d) {
+    (void)user;
+    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
+}
+
+static const tn_env env = {.diag = keep};
+
+/* The graph of the text, its conditions collected; NULL where it is refused. */
+static tn_graph *collected(const char *text) {
+    tn_status st;
+    message[0] = 0;
+    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    if (g) ck_assert_msg(tn_graph_collect_conditions(g) == TN_OK, "%s", message);
+    return g;
+}
+
+static char *printed(const tn_graph *g) {
+    char *text = NULL;
+    size_t size = 0;
+    ck_assert_int_eq(tn_print(g, NULL, &text, &size), TN_OK);
+    return text;
+}
+
+/* ---- which ------------------------------------------------------------------------------------------------------- */
+
+static const struct row {
+    const char *args, *body, *want; /* want: the relation and its operands; NULL: no condition */
+} rows[] = {
+    {"%x: f32[N,4], %y: f32[M,4]", "%z = add %x, %y", "broadcast(M, N)"},
+    {"%x: f32[N,4], %y: f32[7,4]", "%z = add %x, %y", "broadcast_to(N, 7)"},
+    {"%x: f32[2*N,4], %y: f32[7*M,4]", "%z = add %x, %y", "equal(M*7, N*2)"}, /* neither is ever 1 */
+    {"%x: f32[N,4], %y: f32[N,4]", "%z = add %x, %y", NULL},
+    {"%x: f32[N,4], %y: f32[1,4]", "%z = add %x, %y", NULL},
+    {"%c: bool[N], %x: f32[M], %y: f32[M]", "%z = select %c, %x, %y", "broadcast(M, N)"},
+    {"%x: f32[N,3], %y: f32[M]", "%z = prelu %x, %y", "broadcast_to(M, 3)"},
+    {"%x: f32[2,K], %y: f32[L,3]", "%z = matmul %x, %y", "equal(K, L)"},
+    {"%x: f32[B,2,3], %y: f32[C,3,4]", "%z = matmul %x, %y", "broadcast(B, C)"},
+    {"%x: f32[N,3], %y: f32[M,2]", "%z = concat %x, %y {axis=1}", "equal(M, N)"},
+    {"%x: f32[N]", "%z = reshape %x {dims=[N//4,4]}", "equal(N, N//4*4)"},
+    {"%x: f32[N,3]", "%z = reshape %x {dims=[3]}", "equal(N*3, 3)"},
+    {"%x: f32[N]", "%z = broadcast %x {dims=[5,8]}", "broadcast_to(N, 8)"},
+    {"%x: f32[N]", "%z, %w = split %x {axis=0, sizes=[3,4]}", "equal(N, 7)"},
+    {"%x: f32[N]", "%z = slice %x {starts=[2], sizes=[3], steps=[1]}", "at_least(N - 5, 0)"},
+    {"%t: f32[T,3], %i: i64[N]", "%z = gather %t, %i {axis=0}", "at_least(T, min(N, 1))"},
+    {"%t: f32[T,3], %i: i64[N,3]", "%z = gather_elements %t, %i {axis=1}", "at_least(T, N)"},
+    {"%x: f32[1,C,8,8], %w: f32[4,3,3,3]", "%z = conv %x, %w", "equal(C, 3)"},
+    {"%x: f32[1,4,H,8]", "%z = max_pool %x {kernel=[3,3]}", "at_least(H, 3)"},
+    {"%x: f32[1,C,8]", "%z = group_norm %x {groups=4, eps=1e-5}", "multiple(C, 4)"},
+    {"%x: f32[N,4]", "%z = arg_max %x {axis=0}", "at_least(N, 1)"},
+    {"%x: f32[N]", "%z = pad %x {before=[2], after=[0], mode=\"reflect\"}", "at_least(N, 1)"},
+    {"%x: f32[N]", "%z = pad %x {before=[-2], after=[0]}", "at_least(N - 2, 0)"},
+    {"%x: f32[1,4,2*H,W]", "%z = space_to_depth %x {block=2}", "multiple(W, 2)"},
+    {"%x: f32[2,D], %s: f32[E]", "%z = layer_norm %x, %s {axis=1, eps=1e-5}", "broadcast_to(E, D)"},
+};
+
+static void text_of(const struct row *r, char *out, size_t size) {
+    snprintf(out, size, "func @main(%s) {\n  %s loc(\"the layer\")\n  return %%z\n}\n", r->args, r->body);
+}
+
+START_TEST(rules_state_what_they_need) {
+    char text[512], line[256];
+    text_of(&rows[_i], text, sizeof text);
+    tn_graph *g = collected(text);
+    ck_assert_msg(g != NULL, "%s: %s", rows[_i].body, message);
+    char *out = printed(g);
+    snprintf(line, sizeof line, "require %s \"", rows[_i].want ? rows[_i].want : "");
+    ck_assert_msg((strstr(out, rows[_i].want ? line : "require ") != NULL) == (rows[_i].want != NULL), "%s gives\n%s",
+                  rows[_i].body, out);
+    if (rows[_i].want) ck_assert_ptr_nonnull(strstr(out, "loc(\"the layer\")\n"));
+    /* it reads back, and stays what it is */
+    tn_graph *again = collected(out);
+    ck_assert_msg(again != NULL, "%s", message);
+    ck_assert_uint_eq(tn_condition_count(again), tn_condition_count(g));
+    ck_assert_uint_eq(tn_graph_hash(again), tn_graph_hash(g));
+    tn_graph_free(again);
+    free(out);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* ---- settled by what becomes known --------------------------------------------------------------------------------
+ */
+
+START_TEST(conditions_outlive_their_nodes) {
+    tn_graph *g =
+        collected("func @main(%x: f32[2,K], %y: f32[L,3]) {\n  %z = matmul %x, %y\n  %w = relu %x\n  return %w\n}\n");
+    ck_assert_ptr_nonnull(g);
+    tn_erase(g, tn_region_first(g, tn_graph_body(g)));
+    ck_assert_uint_eq(tn_condition_count(g), 1);
+    tn_graph *copy = tn_graph_clone(g);
+    ck_assert_uint_eq(tn_condition_count(copy), 1);
+    ck_assert_int_eq(tn_dim_bind(copy, tn_dim_sym(copy, "L"), tn_dim_sym(copy, "K")), TN_OK);
+    ck_assert_uint_eq(tn_condition_count(copy), 0); /* K = K */
+    tn_graph_free(copy);
+    ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "K"), tn_dim_const(g, 5)), TN_OK);
+    ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "L"), tn_dim_const(g, 6)), TN_E_TYPE);
+    ck_assert_msg(strstr(message, "inner sizes") && strstr(message, "5") && strstr(message, "6"), "%s", message);
+    tn_graph_free(g);
+}
+END_TEST
+
+START_TEST(what_only_empty_tensors_would_satisfy_is_refused) {
+    ck_assert_ptr_null(collected("func @main(%x: f32[N,6]) {\n  %z = reshape %x {dims=[N,5]}\n  return %z\n}\n"));
+    ck_assert_ptr_nonnull(strstr(message, "cannot become"));
+    ck_assert_ptr_null(collected("func @main(%x: f32[2*N], %y: f32[3*N]) {\n  %z = add %x, %y\n  return %z\n}\n"));
+    ck_assert_ptr_null(collected("require equal(4, 5) \"sizes\"\nfunc @main(%x: f32[N]) {\n  return %x\n}\n"));
+    ck_assert_ptr_null(collected("require like(N, 5) \"sizes\"\nfunc @main(%x: f32[N]) {\n  return %x\n}\n"));
+    ck_assert_ptr_nonnull(strstr(message, "relation"));
+}
+END_TEST
+
+/* ---- in a plan ----------------------------------------------------------------------------------------------------
+ */
+
+static tn_status run_at(const char *body, const int64_t x[2], const int64_t y[2], float *out) {
+    static const char *const target = "sm_90a";
+    const tn_compile_options opts = {
+        .targets = &target, .n_targets = 1, .no_gpu = true, .sources_only = true, .tune_seconds = -1, .cache_dir = ""};
+    float a[64], b[64];
+    const void *in[] = {a, b};
+    void *outs[] = {out}, *data;
+    size_t size;
+    tn_status st;
+    for (int k = 0; k < 64; k++) a[k] = (float)k, b[k] = (float)(100 * k);
+    tn_graph *g = collected(body);
+    ck_assert_msg(g && tn_compile_memory(g, &opts, &data, &size) == TN_OK, "%s", message);
+    tn_graph_free(g);
+    tn_plan *p = tn_plan_load_memory(&env, data, size, &st);
+    ck_assert_msg(p != NULL, "%s", message);
+    tn_context *c = tn_context_new(p, &(tn_context_options){.device = TN_CPU}, &st);
+    ck_assert_msg(c != NULL, "%s", message);
+    st = tn_context_set_shape(c, 0, 2, x);
+    if (st == TN_OK) st = tn_context_set_shape(c, 1, 2, y);
+    if (st == TN_OK) st = tn_context_run(c, in, outs);
+    tn_context_free(c);
+    tn_plan_free(p);
+    tn_free(&env, data, size);
+    return st;
+}
+
+START_TEST(a_plan_checks_them_before_it_runs) {
+    static const char *const add = "func @main(%x: f32[N,H], %y: f32[M,W]) -> (%z: f32[bcast(N, M),bcast(H, W)]) {\n"
+                                   "  %z = add %x, %y loc(\"residual\")\n  return %z\n}\n";
+    float out[64] = {-1};
+    ck_assert_msg(run_at(add, (int64_t[]){2, 3}, (int64_t[]){1, 3}, out) == TN_OK, "%s", message);
+    for (int k = 0; k < 6; k++) ck_assert_float_eq(out[k], (float)(k + 100 * (k % 3)));
+    ck_assert_msg(run_at(add, (int64_t[]){1, 3}, (int64_t[]){2, 1}, out) == TN_OK, "%s", message);
+    for (int k = 0; k < 6; k++) ck_assert_float_eq(out[k], (float)(k % 3 + 100 * (k / 3)));
+    ck_assert_msg(run_at(add, (int64_t[]){0, 3}, (int64_t[]){1, 3}, out) == TN_OK, "%s", message);
+    out[0] = -1;
+    ck_assert_int_eq(run_at(add, (int64_t[]){2, 3}, (int64_t[]){2, 4}, out), TN_E_TYPE);
+    ck_assert_float_eq(out[0], -1); /* nothing has run */
+    ck_assert_msg(strstr(message, "residual: add") && strstr(message, "H = 3") && strstr(message, "W = 4"), "%s",
+                  message);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("conditions");
+    TCase *t = tcase_create("conditions");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, rules_state_what_they_need, 0, (int)(sizeof rows / sizeof *rows));
+    tcase_add_test(t, conditions_outlive_their_nodes);
+    tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
+    tcase_add_test(t, a_plan_checks_them_before_it_runs);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
