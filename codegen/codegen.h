@@ -55,6 +55,7 @@ typedef struct tn_spec {
     tn_node kernel;
     tn_region region;
     tn_node anchor; /* the region's anchor node; none for a map kernel */
+    tn_dtype loose; /* values of this dtype may be held in f32 between loads and stores */
     uint32_t n_in, n_out;
     tn_spec_tensor *in, *out;
     char *text;          /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
@@ -65,6 +66,11 @@ typedef struct tn_spec {
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);
 void tn_spec_free(tn_spec *s);
+/* True if v must be rounded to its dtype in a register before the region computes on it. */
+bool tn_spec_rounds(const tn_spec *s, tn_val v);
+/* True if the region turns floats into something by steps: rounds them to a narrower dtype or to integers, or compares
+ * them.  Where a float32 sum falls to the other side of an edge than the exact one, the result is a step away. */
+bool tn_spec_steps(const tn_spec *s);
 
 /* ---- templates
  * -------------------------------------------------------------------------------------------------------------- */

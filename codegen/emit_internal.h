@@ -93,6 +93,10 @@ void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix 
 /* Through reshape, transpose, broadcast and slice: the operand's coordinates.  False for other ops. */
 bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in);
 
+/* round.c: the function that rounds to a narrow dtype (NULL: none), and a cast's expression. */
+const char *tn_round_function(tn_dtype t);
+void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate, bool rounds);
+
 /* Building statements.  `lane` says whether it belongs into the loop. */
 tn_text *tn_fn_text(tn_fn *f, bool lane);
 /* The expression as C text in a static-size buffer of the caller; quotients in it get names first. */

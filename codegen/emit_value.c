@@ -62,32 +62,14 @@ static void expand(tn_fn *f, tn_node n, const char *formula, const tn_ref *in, t
     }
 }
 
-static void cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate) {
-    const bool floats = tn_dtype_is_float(from);
-    const char *reg = tn_register_type(to);
-    if (to == TN_BOOL)
-        tn_text_add(out, "%s != 0", x);
-    else if (to == TN_F8E4M3)
-        tn_text_add(out, saturate ? "tn_round_e4m3(tn_saturate((float)%s, 448.0f))" : "tn_round_e4m3((float)%s)", x);
-    else if (to == TN_F8E5M2)
-        tn_text_add(out, saturate ? "tn_round_e5m2(tn_saturate((float)%s, 57344.0f))" : "tn_round_e5m2((float)%s)", x);
-    else if (to == TN_I4 || to == TN_U4)
-        tn_text_add(out, floats ? "tn_wrap_%s(tn_to_i64(%s))" : "tn_wrap_%s((long long)%s)", tn_dtype_text(to), x);
-    else if (tn_dtype_is_float(to))
-        tn_text_add(out, "(%s)%s", reg, x);
-    else if (floats && to == TN_U64)
-        tn_text_add(out, "tn_to_u64(%s)", x);
-    else if (floats)
-        tn_text_add(out, "(%s)tn_to_i64(%s)", reg, x);
-    else
-        tn_text_add(out, "(%s)%s", reg, x);
-}
-
 /* What formulas.def cannot say; false if op is not one of these. */
 static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dtype type, tn_text *out) {
     const tn_graph *g = f->e->g;
     switch (tn_node_op(g, n)) {
-    case TN_OP_CAST: cast_text(out, in[0].text, from, type, TN_ATTRS_OF(g, n, cast)->saturate); return true;
+    case TN_OP_CAST:
+        tn_cast_text(out, in[0].text, from, type, TN_ATTRS_OF(g, n, cast)->saturate,
+                     tn_spec_rounds(f->e->s, tn_node_result(g, n, 0)));
+        return true;
     case TN_OP_GELU: {
         const char *mode = TN_ATTRS_OF(g, n, activation)->approximate;
         tn_text_add(out, "tn_gelu%s(%s)", mode && !strcmp(mode, "tanh") ? "_tanh" : "", in[0].text);
@@ -138,6 +120,20 @@ void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c,
         out[k] = stretched(e, tn_val_dim(e->g, v, k), tn_val_dim(e->g, result, n - r + k), c[n - r + k]);
 }
 
+/* Where an element exists only under a condition, its operands are 0 elsewhere: no divisor. */
+static bool guard_divisor(tn_fn *f, tn_node n, uint32_t pred, tn_ref *in) {
+    const tn_op op = tn_node_op(f->e->g, n);
+    if (!pred || (op != TN_OP_DIV && op != TN_OP_MOD && op != TN_OP_FMOD)) return false;
+    const tn_dtype t = tn_val_dtype(f->e->g, tn_node_input(f->e->g, n, 1));
+    if (!tn_dtype_is_int(t) || t == TN_BOOL) return false;
+    const bool lane = in[1].lane || f->pred[pred].lane;
+    const uint32_t id = f->n_names++;
+    tn_text_add(tn_fn_text(f, lane), "const %s d%u = %s ? %s : (%s)1;\n", tn_register_type(t), id, f->pred[pred].text,
+                in[1].text, tn_register_type(t));
+    snprintf(in[1].text, sizeof in[1].text, "d%u", id);
+    return lane;
+}
+
 static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val y = tn_node_result(e->g, n, 0);
@@ -153,6 +149,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         in[k] = tn_fn_value(f, x, ck, pred);
         lane |= in[k].lane;
     }
+    lane |= guard_divisor(f, n, pred, in);
     const tn_dtype from = tn_val_dtype(e->g, tn_node_input(e->g, n, 0)), type = tn_val_dtype(e->g, y);
     tn_text t = {.env = e->env};
     if (!special(f, n, in, from, type, &t)) {
@@ -164,9 +161,11 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
             tn_text_free(&t);
             return tn_fn_failed(f, n, "has no formula for this dtype");
         }
-        if (type == TN_I4 || type == TN_U4) tn_text_add(&t, "tn_wrap_%s(", tn_dtype_text(type));
+        const bool nibble = type == TN_I4 || type == TN_U4, rounds = tn_spec_rounds(e->s, y);
+        if (nibble) tn_text_add(&t, "tn_wrap_%s(", tn_dtype_text(type));
+        if (rounds) tn_text_add(&t, "%s(", tn_round_function(type));
         expand(f, n, formula, in, from == TN_BOOL && op != TN_OP_SELECT ? TN_BOOL : kind, &t);
-        if (type == TN_I4 || type == TN_U4) tn_text_add(&t, ")");
+        if (nibble || rounds) tn_text_add(&t, ")");
     }
     if (t.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     const tn_ref r = tn_fn_define(f, y, lane, t.p ? t.p : "0");
@@ -304,6 +303,14 @@ static void remember(tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t p
     if (rank) memcpy(m->c, c, rank * sizeof *c);
 }
 
+/* r, which was computed for v, as v must be held. */
+static tn_ref rounded(tn_fn *f, tn_val v, tn_ref r) {
+    if (!tn_spec_rounds(f->e->s, v)) return r;
+    char text[100];
+    snprintf(text, sizeof text, "%s(%s)", tn_round_function(tn_val_dtype(f->e->g, v)), r.text);
+    return tn_fn_define(f, v, r.lane, text);
+}
+
 static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     tn_emitter *e = f->e;
     tn_graph *g = e->g;
@@ -318,9 +325,9 @@ static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     const tn_op op = tn_node_op(g, n);
     if (op == TN_OP_CONST) return constant(f, v, c, pred);
     if (op == TN_OP_BARRIER) return tn_fn_value(f, tn_node_input(g, n, 0), c, pred);
-    if (op == TN_OP_RESIZE) return tn_fn_resize(f, n, c, pred);
-    if (op == TN_OP_GRID_SAMPLE) return tn_fn_grid_sample(f, n, c, pred);
-    if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST) return tn_fn_move(f, n, c, pred);
+    if (op == TN_OP_RESIZE) return rounded(f, v, tn_fn_resize(f, n, c, pred));
+    if (op == TN_OP_GRID_SAMPLE) return rounded(f, v, tn_fn_grid_sample(f, n, c, pred));
+    if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST) return rounded(f, v, tn_fn_move(f, n, c, pred));
     if (tn_op_is(op, TN_T_ELEMENTWISE)) return elementwise(f, n, c, pred);
     return tn_fn_failed(f, n, "cannot be computed inside another kernel");
 }
@@ -330,17 +337,19 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     const tn_ref none = {"0", false};
     if (!tn_emit_ok(e)) return none;
     const size_t rank = tn_val_rank(e->g, v);
-    if (v.i == f->acc.i && f->acc.i) {
-        if (rank == f->n_acc && !memcmp(c, f->acc_c, rank * sizeof *c)) {
-            tn_ref r = {"acc[0]", f->vec > 1};
-            if (f->vec > 1) snprintf(r.text, sizeof r.text, "acc[lane]");
-            return r;
-        }
+    const bool is_acc = v.i == f->acc.i && f->acc.i;
+    if (is_acc && (rank != f->n_acc || memcmp(c, f->acc_c, rank * sizeof *c)))
         return tn_fn_failed(f, tn_val_def(e->g, v), "its result is used at more than one place");
-    }
     const tn_memo *m = find(f, v, c, rank, pred);
     if (!m && pred) m = find(f, v, c, rank, 0); /* what is computed unconditionally serves as well */
     if (m) return m->ref;
+    if (is_acc) {
+        tn_ref r = {"acc[0]", f->vec > 1};
+        if (f->vec > 1) snprintf(r.text, sizeof r.text, "acc[lane]");
+        r = rounded(f, v, r);
+        remember(f, v, c, rank, 0, r);
+        return r;
+    }
     if (++f->depth > 400) return tn_fn_failed(f, tn_val_def(e->g, v), "nested too deeply");
     const tn_ref r = compute(f, v, c, pred);
     --f->depth;

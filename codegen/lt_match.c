@@ -140,7 +140,7 @@ static bool epilogue(const tn_spec *s, tn_lt_call *c, tn_dim cols) {
     bool residual = false;
     for (int step = 0; step < 16; step++) {
         tn_node u = only_user(s, v);
-        if (!u.i) return false;
+        if (!u.i || tn_spec_rounds(s, v)) return false; /* its epilogue is computed in f32 */
         tn_op op = tn_node_op(s->g, u);
         if (op == TN_OP_YIELD) {
             if (residual && s->in[c->c.index].dtype != c->type_d) return false;

@@ -1,8 +1,9 @@
 /* reference.c: what candidates of one spec are given and what they must give, on the host.
  *
  * Inputs are random (constants that are not one repeated number keep their values, integer constants always); the
- * reference is the region evaluated in float64.  A large layer takes a second of one core, so the compiler makes these
- * beside the builds; nothing here touches the device or changes the graph. */
+ * reference is the region evaluated in float64, or, if it has steps, rounded after every op as kernels round.  A large
+ * layer takes a second of one core, so the compiler makes these beside the builds; nothing here touches the device or
+ * changes the graph. */
 #include <math.h>
 #include <string.h>
 
@@ -65,11 +66,24 @@ static int64_t index_bound(const tn_spec *s, tn_val v, int depth) {
     return bound;
 }
 
+/* True if an integer input divides: 0 is no divisor. */
+static bool divides(const tn_spec *s, tn_val v, int depth) {
+    for (tn_use u = tn_val_first_use(s->g, v); u.i && depth < 8; u = tn_use_next(s->g, u)) {
+        tn_node n = tn_use_node(s->g, u);
+        tn_op op = tn_node_op(s->g, n);
+        if ((op == TN_OP_DIV || op == TN_OP_MOD || op == TN_OP_FMOD) && tn_use_slot(s->g, u) == 1) return true;
+        if ((op == TN_OP_CAST || tn_op_is(op, TN_T_MOVEMENT)) && divides(s, tn_node_result(s->g, n, 0), depth + 1))
+            return true;
+    }
+    return false;
+}
+
 /* Large tensors repeat one block, whose odd length no extent of a network divides: drawing numbers takes most of the
  * time. */
 static void randomise(const tn_spec *s, const tn_spec_tensor *t, void *data, int64_t n, uint64_t *seed) {
     enum { BLOCK = 65521 };
     const int64_t bound = t->dtype == TN_BOOL ? 2 : index_bound(s, t->arg, 0);
+    const bool divisor = tn_dtype_is_int(t->dtype) && divides(s, t->arg, 0);
     const size_t size = tn_dtype_bits(t->dtype) / 8;
     const int64_t drawn = size && n > BLOCK ? BLOCK : n;
     for (int64_t i = 0; i < drawn; i++) {
@@ -77,7 +91,7 @@ static void randomise(const tn_spec *s, const tn_spec_tensor *t, void *data, int
         if (tn_dtype_is_float(t->dtype))
             tn_store_num(t->dtype, data, (uint64_t)i, (double)(r >> 11) * 0x1p-52 - 1.0);
         else
-            tn_store_int(t->dtype, data, (uint64_t)i, bound > 0 ? (int64_t)(r % (uint64_t)bound) : 0);
+            tn_store_int(t->dtype, data, (uint64_t)i, bound > 0 ? (int64_t)(r % (uint64_t)bound) + divisor : 0);
     }
     for (int64_t i = drawn; i < n; i += BLOCK)
         memcpy((char *)data + (size_t)i * size, data, (size_t)(n - i < BLOCK ? n - i : BLOCK) * size);
@@ -182,7 +196,8 @@ static tn_status evaluate(tn_reference *r, const tn_spec *s, const tn_tensor *in
         const tn_dim sym = tn_sym_at(s->g, k);
         bind[n_bind++] = (tn_binding){tn_dim_name(s->g, sym), tn_spec_hint(s, sym)};
     }
-    const tn_eval_opts opts = {.wide = true, .symbols = bind, .n_symbols = n_bind};
+    const tn_eval_opts opts = {
+        .wide = !tn_spec_steps(s), .loose = s->loose, .total = true, .symbols = bind, .n_symbols = n_bind};
     tn_status st = tn_eval_region(r->env, s->g, s->region, in, s->n_in, out, s->n_out, &opts);
     if (st != TN_OK) return st;
     for (uint32_t k = 0; k < s->n_out; k++) {

@@ -237,7 +237,9 @@ static void put_region(writer *w) {
     const tn_spec *s = w->s;
     uint32_t number = s->n_in;
     number_symbols(w);
-    tn_text_add(&w->t, "%s\n", s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : "map");
+    tn_text_add(&w->t, "%s", s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : "map");
+    put_dtype(w, "loose", s->loose);
+    tn_text_add(&w->t, "\n");
     for (uint32_t k = 0; k < s->n_in; ++k) {
         double splat;
         tn_text_add(&w->t, "%%%" PRIu32 " : ", k);
@@ -439,7 +441,10 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
         return tn_fail(env, TN_E_INTERNAL, where, "", "only kernel nodes have a spec");
     tn_spec *s = tn_alloc(env, sizeof *s);
     if (!s) return TN_E_MEMORY;
-    *s = (tn_spec){.g = g, .kernel = kernel, .region = tn_node_subregion(g, kernel, 0)};
+    *s = (tn_spec){.g = g,
+                   .kernel = kernel,
+                   .region = tn_node_subregion(g, kernel, 0),
+                   .loose = TN_ATTRS_OF(g, kernel, kernel)->loose};
     const tn_node yield = tn_region_last(g, s->region);
     const size_t n_in = tn_region_arg_count(g, s->region), n_out = yield.i ? tn_node_input_count(g, yield) : 0;
     if (n_in + n_out + 1 > TN_MAX_ARGS || !n_out || n_in != tn_node_input_count(g, kernel))

@@ -72,6 +72,7 @@ typedef struct tn_tune_tensor {
     uint32_t copies;
     CUdeviceptr want; /* outputs: the reference as doubles, dense */
     double scale, tolerance;
+    uint64_t may_step; /* elements that may differ by more */
 } tn_tune_tensor;
 
 typedef struct tn_tune_data {

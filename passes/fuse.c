@@ -192,6 +192,16 @@ static bool leads_to_softmax(const tn_fusion *f, tn_node x) {
     return false;
 }
 
+/* True if x scales the product of a 16-bit matmul down: f16 must not store it before. */
+static bool shrinks_product(const tn_fusion *f, tn_node x, tn_node matmul) {
+    const tn_graph *g = f->g;
+    double by = 1;
+    if (tn_val_dtype(g, result(f, matmul)) != TN_F16) return false;
+    tn_op op = op_of(f, x);
+    if ((op != TN_OP_MUL && op != TN_OP_DIV) || !tn_const_splat(g, tn_node_input(g, x, 1), &by)) return false;
+    return op == TN_OP_MUL ? by > -1 && by < 1 : by < -1 || by > 1;
+}
+
 /* Checks the group's invariant as if x were its last member, and counts the results it would then have.  *early is a
  * user that stands before x. */
 static bool results_with(const tn_fusion *f, uint32_t group, tn_node x, uint32_t *n_out, tn_val *early) {
@@ -232,7 +242,7 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
     tn_fuse_group *gr = &f->group[group];
     tn_op anchor = op_of(f, gr->anchor);
     tn_val early;
-    if (anchor == TN_OP_MATMUL && leads_to_softmax(f, x))
+    if (anchor == TN_OP_MATMUL && leads_to_softmax(f, x) && !shrinks_product(f, x, gr->anchor))
         return refuse(f, "fuse_epilogue", x, group, "the softmax that follows computes it while it loads");
     if (!results_with(f, group, x, &n_out, &early)) {
         char why[96];
@@ -624,13 +634,19 @@ static tn_status fuse(tn_fusion *f) {
     return s == TN_OK ? tn_fuse_build(f) : s;
 }
 
+/* What the precision pass stores in 16 bits need not be rounded between the ops of one kernel. */
+static tn_dtype loose_dtype(const tn_pass_options *o) {
+    const bool narrow = o->compute == TN_F16 || o->compute == TN_BF16;
+    return narrow && o->numerics == TN_NUMERICS_RELAXED ? o->compute : TN_DTYPE_NONE;
+}
+
 tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
     tn_cursor saved = tn_get_cursor(g);
     tn_status s = tn_fuse_prepare(g, ctx);
     if (s != TN_OK) return s;
     const tn_env *env = tn_graph_env(g);
     size_t n = tn_graph_node_limit(g) + 1;
-    tn_fusion f = {.g = g, .ctx = ctx, .n_nodes = (uint32_t)n};
+    tn_fusion f = {.g = g, .ctx = ctx, .n_nodes = (uint32_t)n, .loose = loose_dtype(tn_pass_opts(ctx))};
     f.node = tn_alloc(env, n * sizeof *f.node);
     f.order = tn_alloc(env, n * sizeof *f.order);
     f.group = tn_alloc(env, n * sizeof *f.group);

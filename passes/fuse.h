@@ -74,6 +74,7 @@ typedef struct tn_fusion {
     tn_fuse_group *group;
     uint32_t n_groups; /* including group 0, which is none */
     uint32_t n_paths;
+    tn_dtype loose; /* of every kernel */
 } tn_fusion;
 
 /* Replaces every group by its kernel, in place order. */

@@ -51,7 +51,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                     tn_load_x(args, n, d, h, w, c, x);
                     tn_load_w(args, c, kd, kh, kw, oc - group * TN_OG, f);
                     TN_UNROLL
-                    for (int j = 0; j < TN_OC; ++j) acc[j] += (tn_acc)x[0] * (tn_acc)f[j];
+                    for (int j = 0; j < TN_OC; ++j) acc[j] = tn_mad((tn_acc)x[0], (tn_acc)f[j], acc[j]);
                 }
             }
         }
@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     tn_bias bias[TN_OC];
     tn_load_bias(args, oc, bias);
     TN_UNROLL
-    for (int j = 0; j < TN_OC; ++j) acc[j] += (tn_acc)bias[j];
+    for (int j = 0; j < TN_OC; ++j) acc[j] = tn_add(acc[j], (tn_acc)bias[j]);
 #endif
     tn_val y[TN_OC];
     TN_UNROLL

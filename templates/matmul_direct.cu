@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_
             for (int i = 0; i < TN_T; ++i) {
                 TN_UNROLL
                 for (int j = 0; j < TN_T; ++j)
-                    acc[i][j] += (tn_acc)a[k][i * (TN_BM / TN_T) + tm] * (tn_acc)b[k][j * (TN_BN / TN_T) + tn];
+                    acc[i][j] = tn_mad((tn_acc)a[k][i * (TN_BM / TN_T) + tm], (tn_acc)b[k][j * (TN_BN / TN_T) + tn], acc[i][j]);
             }
         }
         __syncthreads();

@@ -22,14 +22,14 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         TN_UNROLL
         for (int d = 1; d < TN_TPR; d <<= 1) {
             const tn_acc left = (tn_acc)tn_shuffle_up(sum, d);
-            if (lane >= d) sum = sum + left;
+            if (lane >= d) sum = tn_add(sum, left);
         }
         tn_acc left = TN_TPR == 1 ? (tn_acc)0 : (tn_acc)tn_shuffle_up(sum, 1);
         if (lane == 0) left = (tn_acc)0;
         if (ok) {
-            const tn_val y[1] = {(tn_val)(before + (TN_EXCLUSIVE ? left : sum))};
+            const tn_val y[1] = {(tn_val)tn_add(before, TN_EXCLUSIVE ? left : sum)};
             tn_epilogue(args, row, col, y);
         }
-        before = before + (TN_TPR == 1 ? sum : (tn_acc)tn_shuffle_last(sum));
+        before = tn_add(before, TN_TPR == 1 ? sum : (tn_acc)tn_shuffle_last(sum));
     }
 }

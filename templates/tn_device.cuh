@@ -398,15 +398,49 @@ TN_DEV unsigned char tn_get_u4(const unsigned char *p, long long i) {
     return (unsigned char)((p[i >> 1] >> ((i & 1) * 4)) & 15);
 }
 
+// ---- arithmetic ------------------------------------------------------------------------------------------------------------
+
+// Integers wrap to their width: computed without a sign, where C++ defines that.
+template <typename T> TN_DEV T tn_add(T a, T b) { return (T)((unsigned long long)a + (unsigned long long)b); }
+template <typename T> TN_DEV T tn_sub(T a, T b) { return (T)((unsigned long long)a - (unsigned long long)b); }
+template <typename T> TN_DEV T tn_mul(T a, T b) { return (T)((unsigned long long)a * (unsigned long long)b); }
+TN_DEV float tn_add(float a, float b) { return a + b; }
+TN_DEV double tn_add(double a, double b) { return a + b; }
+
+// A step of a sum of products, in one rounding where the machine has that.
+template <typename T> TN_DEV T tn_mad(T a, T b, T c) { return tn_add(tn_mul(a, b), c); }
+TN_DEV float tn_mad(float a, float b, float c) { return a * b + c; }
+TN_DEV double tn_mad(double a, double b, double c) { return a * b + c; }
+
+// A product that is rounded before anything is added to it, as the graph has it: the compiler makes no FMA of it.
+TN_DEV float tn_mul(float a, float b) {
+#ifdef TN_HOST
+    float p = a * b;
+    TN_EMU_ROUNDED(p);
+    return p;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+TN_DEV double tn_mul(double a, double b) {
+#ifdef TN_HOST
+    double p = a * b;
+    TN_EMU_ROUNDED(p);
+    return p;
+#else
+    return __dmul_rn(a, b);
+#endif
+}
+
 // ---- reductions ------------------------------------------------------------------------------------------------------------
 
 struct tn_sum_op {
     template <typename T> TN_DEV T identity() { return (T)0; }
-    template <typename T> TN_DEV T apply(T a, T b) { return (T)(a + b); }
+    template <typename T> TN_DEV T apply(T a, T b) { return tn_add(a, b); }
 };
 struct tn_prod_op {
     template <typename T> TN_DEV T identity() { return (T)1; }
-    template <typename T> TN_DEV T apply(T a, T b) { return (T)(a * b); }
+    template <typename T> TN_DEV T apply(T a, T b) { return tn_mul(a, b); }
 };
 struct tn_max_op { // NaN wins
     template <typename T> TN_DEV T identity() { return tn_limits<T>::lowest(); }

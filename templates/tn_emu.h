@@ -144,6 +144,14 @@ typedef struct tn_emu_entry {
 #endif
 #define TN_EMU_LEAF static inline __attribute__((always_inline))
 #define TN_EMU_EXPORT extern "C" __attribute__((visibility("default")))
+// The compiler must have x as it stands: a product in it is rounded.
+#if defined(__x86_64__)
+#define TN_EMU_ROUNDED(x) __asm__("" : "+x"(x))
+#elif defined(__aarch64__)
+#define TN_EMU_ROUNDED(x) __asm__("" : "+w"(x))
+#else
+#define TN_EMU_ROUNDED(x) __asm__("" : "+m"(x))
+#endif
 
 // Set by the engine: the functions once, the view at every switch.
 TN_EMU_EXPORT const tn_emu_api *tn_emu;

@@ -1,5 +1,5 @@
 // tn_math.cuh: the functions that formulas.def uses, for float and double, and for integers what C leaves undefined.
-// Floats give NaN for NaN; integers wrap; x / 0 is 0.
+// Floats give NaN for NaN; integers wrap; x / 0 is 0, which the emulator reports.
 #pragma once
 #include "tn_device.cuh"
 
@@ -59,15 +59,22 @@ TN_DEV double tn_mod(double a, double b) {
 // ---- integers ---------------------------------------------------------------------------------------------------------
 
 #define TN_IS_SIGNED(T) ((T)-1 < (T)0)
-template <typename T> TN_DEV T tn_abs(T x) { return TN_IS_SIGNED(T) && x < (T)0 ? (T)(0 - x) : x; }
+template <typename T> TN_DEV T tn_neg(T x) { return tn_sub((T)0, x); }
+template <typename T> TN_DEV T tn_abs(T x) { return TN_IS_SIGNED(T) && x < (T)0 ? tn_neg(x) : x; }
 template <typename T> TN_DEV T tn_sign(T x) { return (T)((x > (T)0) - (TN_IS_SIGNED(T) && x < (T)0)); }
+template <typename T> TN_DEV bool tn_is_zero_divisor(T b) {
+#ifdef TN_HOST
+    if (b == (T)0) tn_emu->misuse(tn_emu_self, "an integer is divided by zero");
+#endif
+    return b == (T)0;
+}
 template <typename T> TN_DEV T tn_div(T a, T b) {
-    if (b == (T)0) return (T)0;
-    if (TN_IS_SIGNED(T) && b == (T)-1) return (T)(0 - a);
+    if (tn_is_zero_divisor(b)) return (T)0;
+    if (TN_IS_SIGNED(T) && b == (T)-1) return tn_neg(a);
     return (T)(a / b);
 }
 template <typename T> TN_DEV T tn_fmod(T a, T b) {
-    if (b == (T)0 || (TN_IS_SIGNED(T) && b == (T)-1)) return (T)0;
+    if (tn_is_zero_divisor(b) || (TN_IS_SIGNED(T) && b == (T)-1)) return (T)0;
     return (T)(a % b);
 }
 template <typename T> TN_DEV T tn_mod(T a, T b) {
@@ -110,17 +117,28 @@ TN_DEV long long tn_to_i64(float x) {
 }
 TN_DEV unsigned long long tn_to_u64(float x) { return tn_to_u64((double)x); }
 template <typename T> TN_DEV T tn_clamp_int(T x, double lo, double hi) {
-    const bool u = !TN_IS_SIGNED(T);
-    const T l = u ? (T)tn_to_u64(ceil(lo)) : (T)tn_to_i64(ceil(lo)), h = u ? (T)tn_to_u64(floor(hi)) : (T)tn_to_i64(floor(hi));
-    if (lo > (double)tn_limits<T>::lowest() && x < l) return l;
-    return hi < (double)tn_limits<T>::highest() && x > h ? h : x;
+    if (TN_IS_SIGNED(T)) {
+        const long long v = (long long)x, l = tn_to_i64(ceil(lo)), h = tn_to_i64(floor(hi));
+        return (T)(v < l ? l : v > h ? h : v);
+    }
+    const unsigned long long v = (unsigned long long)x, l = tn_to_u64(ceil(fmax(lo, 0.0))), h = tn_to_u64(floor(fmax(hi, 0.0)));
+    return (T)(v < l ? l : v > h ? h : v);
 }
 // The low four bits.
 TN_DEV signed char tn_wrap_i4(long long v) { return (signed char)((int)(v & 15) - ((v & 8) ? 16 : 0)); }
 TN_DEV unsigned char tn_wrap_u4(long long v) { return (unsigned char)(v & 15); }
-// A value after a trip through an 8-bit float.
+// A value after a trip through a narrower float.
+TN_DEV float tn_round_f16(float x) { return tn_half_to_float(tn_float_to_half(x)); }
+TN_DEV float tn_round_bf16(float x) { return tn_bits_float((unsigned)tn_float_to_bf16(x) << 16); }
 TN_DEV float tn_round_e4m3(float x) { return tn_e4m3_to_float(tn_float_to_e4m3(x)); }
 TN_DEV float tn_round_e5m2(float x) { return tn_e5m2_to_float(tn_float_to_e5m2(x)); }
+// A float that rounds to a narrower one as x itself does: cut off, with the last bit set if that was not exact.
+TN_DEV float tn_to_odd(double x) {
+    float f = (float)x;
+    unsigned u = tn_float_bits(f);
+    if (fabs((double)f) > fabs(x)) --u;
+    return (double)f == x || x != x ? f : tn_bits_float(u | 1u);
+}
 
 // Indices that pads and resizes compute.
 template <typename I> TN_DEV I tn_edge(I i, I n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }

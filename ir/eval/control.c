@@ -11,12 +11,31 @@ static void free_slots(tn_run *r, tn_slot *s, size_t n) {
     tn_free(r->env, s, (n ? n : 1) * sizeof(tn_slot));
 }
 
+/* A value of v's dtype as it is held now. */
+static tn_status restore(tn_run *r, tn_val v, tn_slot *s) {
+    tn_slot now;
+    tn_dtype t = tn_ev_storage(&r->opts, tn_val_dtype(r->g, v));
+    if (s->t.dtype == t) return TN_OK;
+    TN_TRY(tn_slot_new(r, t, s->t.rank, s->t.dims, &now));
+    if (tn_tensor_numel(&now.t) > 0) tn_ev_convert(&now.t, &s->t);
+    tn_slot_drop(r, s);
+    *s = now;
+    return TN_OK;
+}
+
 tn_status tn_run_kernel(tn_run *r, tn_node n) {
     size_t n_in = tn_node_input_count(r->g, n), n_out = tn_node_result_count(r->g, n);
     tn_slot *s = new_slots(r, n_in + n_out);
-    if (!s) return tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
-    for (size_t k = 0; k < n_in; k++) s[k] = tn_slot_share(&r->slots[tn_node_input(r->g, n, k).i]);
-    tn_status status = tn_run_region(r, tn_node_subregion(r->g, n, 0), s, n_in, s + n_in, n_out);
+    const tn_dtype outside = r->opts.loose;
+    tn_status status = s ? TN_OK : tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
+    r->opts.loose = TN_ATTRS_OF(r->g, n, kernel)->loose;
+    for (size_t k = 0; status == TN_OK && k < n_in; k++) {
+        s[k] = tn_slot_share(&r->slots[tn_node_input(r->g, n, k).i]);
+        status = restore(r, tn_node_input(r->g, n, k), &s[k]);
+    }
+    if (status == TN_OK) status = tn_run_region(r, tn_node_subregion(r->g, n, 0), s, n_in, s + n_in, n_out);
+    r->opts.loose = outside;
+    for (size_t k = 0; status == TN_OK && k < n_out; k++) status = restore(r, tn_node_result(r->g, n, k), &s[n_in + k]);
     if (status == TN_OK) status = tn_run_results(r, n, s + n_in, n_out);
     free_slots(r, s, n_in + n_out);
     return status;

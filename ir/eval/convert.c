@@ -170,6 +170,9 @@ void tn_ev_convert(tn_tensor *dst, const tn_tensor *src) {
         if (floats) {
             tn_ev_load_f(src, at, 1, m, f);
             tn_ev_store_f(dst, at, 1, m, f);
+        } else if (src->dtype == TN_U64 && dst->dtype == TN_F32) { /* straight: a double between would round twice */
+            for (size_t k = 0; k < m; k++)
+                ((float *)dst->data)[at + (int64_t)k] = (float)((const uint64_t *)src->data)[at + (int64_t)k];
         } else if (src->dtype == TN_U64 && tn_dtype_is_float(dst->dtype)) {
             tn_ev_load_f(src, at, 1, m, f);
             tn_ev_store_f(dst, at, 1, m, f);

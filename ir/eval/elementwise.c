@@ -175,7 +175,8 @@ static void run_f(tn_ev *c, fn_f f, const params *p, const tn_walk *w) {
     }
 }
 
-static void run_i(tn_ev *c, fn_i f, const params *p, const tn_walk *w) {
+static tn_status run_i(tn_ev *c, fn_i f, const params *p, const tn_walk *w) {
+    bool divides = (c->op == TN_OP_DIV || c->op == TN_OP_MOD || c->op == TN_OP_FMOD) && !c->opts->total;
     int64_t a[BLOCK], b[BLOCK], y[BLOCK];
     size_t o = c->n_in;
     if (o < 2) memset(b, 0, sizeof b);
@@ -183,9 +184,14 @@ static void run_i(tn_ev *c, fn_i f, const params *p, const tn_walk *w) {
         size_t n = w->inner - at < BLOCK ? (size_t)(w->inner - at) : BLOCK;
         tn_ev_load_i(&c->in[0], w->at[0] + at * w->step[0], w->step[0], n, a);
         if (o > 1) tn_ev_load_i(&c->in[1], w->at[1] + at * w->step[1], w->step[1], n, b);
+        for (size_t k = 0; divides && k < n; k++)
+            if (b[k] == 0)
+                return tn_ev_fail(c, TN_E_ARGUMENT, "an integer is divided by zero: element %lld of the divisor is 0",
+                                  (long long)(w->at[1] + (at + (int64_t)k) * w->step[1]));
         f(y, a, b, n, p);
         tn_ev_store_i(&c->out[0], w->at[o] + at * w->step[o], w->step[o], n, y);
     }
+    return TN_OK;
 }
 
 tn_status tn_ev_elementwise(tn_ev *c) {
@@ -202,7 +208,7 @@ tn_status tn_ev_elementwise(tn_ev *c) {
         if (floats)
             run_f(c, r->f, &p, &w);
         else
-            run_i(c, r->i, &p, &w);
+            TN_TRY(run_i(c, r->i, &p, &w));
     }
     return TN_OK;
 }
@@ -233,6 +239,14 @@ static void saturate(tn_dtype t, double *v, size_t n) {
     for (size_t k = 0; k < n; k++) v[k] = v[k] > top ? top : v[k] < -top ? -top : v[k];
 }
 
+/* To values of dtype t, which y holds in a wider one. */
+static void round_to(tn_dtype t, double *v, size_t n) {
+    uint64_t room[BLOCK];
+    tn_tensor narrow = {.dtype = t, .rank = 1, .dims = {(int64_t)n}, .data = room, .bytes = sizeof room};
+    tn_ev_store_f(&narrow, 0, 1, n, v);
+    tn_ev_load_f(&narrow, 0, 1, n, v);
+}
+
 tn_status tn_ev_cast(tn_ev *c) {
     const tn_attrs_cast *a = c->attrs;
     const tn_tensor *x = &c->in[0];
@@ -240,7 +254,8 @@ tn_status tn_ev_cast(tn_ev *c) {
     int64_t n = tn_tensor_numel(x);
     if (n != tn_tensor_numel(y)) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     bool clip = a->saturate && (a->to == TN_F8E4M3 || a->to == TN_F8E5M2);
-    if (!clip) {
+    bool held_wider = tn_dtype_is_float(a->to) && y->dtype != a->to && !a->loose;
+    if (!clip && !held_wider) {
         if (n) tn_ev_convert(y, x);
         return TN_OK;
     }
@@ -248,7 +263,8 @@ tn_status tn_ev_cast(tn_ev *c) {
         double v[BLOCK];
         size_t m = n - at < BLOCK ? (size_t)(n - at) : BLOCK;
         tn_ev_load_f(x, at, 1, m, v);
-        saturate(a->to, v, m);
+        if (clip) saturate(a->to, v, m);
+        if (held_wider) round_to(a->to, v, m);
         tn_ev_store_f(y, at, 1, m, v);
     }
     return TN_OK;

@@ -2,8 +2,9 @@
  *
  * It is the constant folder, the oracle that kernels are judged by, and the executor where there is no GPU.  Float ops
  * compute in double and round once to the value's dtype; sums accumulate in double; integers wrap to their width.
- * Conversions float -> integer truncate toward zero into 64 bits (saturating, NaN gives 0) and then wrap.  min, max and
- * reductions by them give NaN if an operand is NaN.
+ * Conversions float -> integer truncate toward zero into 64 bits (saturating, NaN gives 0) and then wrap, which is what
+ * ONNX Runtime gives on x86 wherever that is defined.  An integer divided by zero is an error.  min, max and reductions
+ * by them give NaN if an operand is NaN.
  *
  * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the
  * layer, never a crash.  An evaluation only reads the graph: several threads may evaluate the same one as long as
@@ -25,14 +26,16 @@ typedef struct tn_tensor {
 } tn_tensor;
 
 typedef struct tn_eval_opts {
-    bool
-        wide; /* keep every float value as f64 and never round to its dtype: the float64 reference.  Results are f64. */
-    bool fast; /* f32 matmul may accumulate in f32 (BLAS sgemm, which is twice as fast); ignored in wide mode */
+    bool wide; /* keep every float value as f64 and round only where a cast says so: the float64 reference.  Results are
+                  f64. */
+    tn_dtype loose; /* hold floats of this dtype in f32, as a kernel with that attribute does in registers */
+    bool total;     /* an integer divided by zero is 0, as on a GPU */
+    bool fast;      /* f32 matmul may accumulate in f32 (BLAS sgemm, which is twice as fast); ignored in wide mode */
     /* Values of symbols that the operands' shapes do not tell. */
     const tn_binding *symbols;
     size_t n_symbols;
     /* Sees every value once it is computed (NULL: none); the tensor lives during the call only and holds 4-bit values
-     * unpacked. */
+     * unpacked.  In wide mode it may change the elements of floats that are not of dtype f64. */
     void (*on_value)(void *user, tn_val v, const tn_tensor *t);
     void *user;
 } tn_eval_opts;

@@ -1,9 +1,9 @@
 /* internal.h: what the evaluator's files share.
  *
- * Inside, every tensor has a storage dtype that is at least a byte wide: i4 is held as i8, u4 as u8, and in wide mode
- * every float as f64 (tn_ev_storage).  An op's function (a row of eval.def) reads c->in and fills c->out, whose data
- * the driver (eval.c) has allocated for the shapes that the types give; it must check the operands' shapes where memory
- * safety depends on them, because symbolic types leave some equalities open. */
+ * Inside, every tensor has a storage dtype that is at least a byte wide: i4 is held as i8, u4 as u8, in wide mode every
+ * float as f64, and in a loose kernel its dtype as f32 (tn_ev_storage).  An op's function (a row of eval.def) reads
+ * c->in and fills c->out, whose data the driver (eval.c) has allocated for the shapes that the types give; it must
+ * check the operands' shapes where memory safety depends on them, because symbolic types leave some equalities open. */
 #ifndef TENON_EVAL_INTERNAL_H
 #define TENON_EVAL_INTERNAL_H
 

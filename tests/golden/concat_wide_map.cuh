@@ -41,7 +41,7 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v0 = tn_to_reg(p0_4[lane]);
         const float v1 = tn_to_reg(p1_6[lane]);
         const float v2 = ok5 ? v1 : v0; // concat
-        const float v3 = v2 * tn_sigmoid(v2); // silu
+        const float v3 = tn_mul(v2, tn_sigmoid(v2)); // silu
         tn_from_reg(y0[lane], v3);
     }
     tn_store<8>(args.out0 + (q0 * 8), y0);

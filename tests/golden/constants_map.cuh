@@ -28,7 +28,7 @@ struct tn_args {
 
 TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const float v0 = tn_get(args.in0 + i);
-    const float v3 = v0 * 0.5f; // mul
+    const float v3 = tn_mul(v0, 0.5f); // mul
     const tn_index r0 = i % 16;
     const float v1 = tn_get_const(args.in1 + r0);
     const float v4 = v3 + v1; // add

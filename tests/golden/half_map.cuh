@@ -40,8 +40,8 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     for (int lane = 0; lane < 8; ++lane) {
         const float v0 = tn_to_reg(p0_0[lane]);
         const float v1 = tn_to_reg(p1_2[lane]);
-        const float v3 = v0 * v1; // mul
-        const float v4 = v3 + v2; // add
+        const float v3 = tn_round_f16(tn_mul(v0, v1)); // mul
+        const float v4 = tn_round_f16(v3 + v2); // add
         const float v5 = tn_gelu(v4); // gelu
         tn_from_reg(y0[lane], v5);
     }

@@ -35,10 +35,10 @@ typedef float tn_acc;
 
 TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x)[1]) {
     const float v0 = tn_get(args.in0 + (row * 8 + col));
-    const float v3 = v0 * 0.25f; // mul
+    const float v3 = tn_round_f16(tn_mul(v0, 0.25f)); // mul
     const tn_index q0 = row / 32;
     const float v1 = tn_get(args.in1 + (q0 * 8 + col));
-    const float v4 = v3 + v1; // add
+    const float v4 = tn_round_f16(v3 + v1); // add
     x[0] = v4;
 }
 

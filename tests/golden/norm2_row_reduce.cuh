@@ -34,7 +34,7 @@ typedef tn_sum_op tn_combine;
 
 TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x)[1]) {
     const float v0 = tn_get(args.in0 + (row * 33 + col));
-    const float v2 = v0 * v0; // mul
+    const float v2 = tn_mul(v0, v0); // mul
     x[0] = v2;
 }
 

@@ -72,8 +72,9 @@ tn_status tn_compare_graphs(const tn_env *env, tn_graph *before, tn_graph *after
     snprintf(why, size, "cannot be evaluated");
     if (n_in > MAX_IO || n_out > MAX_IO) return TN_E_ARGUMENT;
     tn_status s = make_inputs(env, before, in, o->seed);
-    if (s == TN_OK) s = tn_eval_graph(env, before, in, n_in, a, n_out, NULL);
-    if (s == TN_OK) s = tn_eval_graph(env, after, in, n_in, b, n_out, NULL);
+    const tn_eval_opts opts = {.total = true}; /* a random divisor may be 0 */
+    if (s == TN_OK) s = tn_eval_graph(env, before, in, n_in, a, n_out, &opts);
+    if (s == TN_OK) s = tn_eval_graph(env, after, in, n_in, b, n_out, &opts);
     for (size_t k = 0; s == TN_OK && k < n_out; k++) s = compare(&a[k], &b[k], k, o, why, size);
     for (size_t k = 0; k < MAX_IO; k++) {
         tn_tensor_free(env, &in[k]);

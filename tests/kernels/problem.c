@@ -94,7 +94,7 @@ void problem_prepare(problem *p) {
         in[k] = p->in[k].dense;
     }
     for (uint32_t k = 0; k < s->n_out; ++k) make_buffer(p, &s->out[k], &p->out[k]);
-    const tn_eval_opts opts = {.wide = true, .symbols = p->b, .n_symbols = p->n_b};
+    const tn_eval_opts opts = {.wide = true, .total = true, .symbols = p->b, .n_symbols = p->n_b};
     if (tn_eval_region(matrix_env, p->g, s->region, in, s->n_in, p->want, s->n_out, &opts) != TN_OK)
         die("%s: the reference fails", p->name);
     for (uint32_t k = 0; k < s->n_in; ++k) magnitude(&p->in[k].dense);

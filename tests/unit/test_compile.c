@@ -21,44 +21,53 @@ typedef struct lt_case {
     const char *name, *passes, *text;
     bool matches, bias, residual, relu;
     int64_t m, n, k; /* as the library sees them */
+    tn_numerics exact;
 } lt_case;
 
 #define FUNC(args, out, body) "func @main(" args ") -> (%y: " out ") {\n" body "}\n"
 
 static const lt_case lt_cases[] = {
     {"matmul", "fuse", FUNC("%x: f16[8,64], %w: f16[64,32]", "f16[8,32]", "%y = matmul %x, %w\n return %y\n"), true,
-     false, false, false, 32, 8, 64},
+     false, false, false, 32, 8, 64, TN_NUMERICS_RELAXED},
     {"linear with bias and relu", "fuse",
      FUNC("%x: f16[8,64], %w: f16[32,64], %b: f16[32]", "f16[8,32]",
           "%0 = matmul %x, %w {trans_b=true}\n %1 = add %0, %b\n %y = relu %1\n return %y\n"),
-     true, true, false, true, 32, 8, 64},
+     true, true, false, true, 32, 8, 64, TN_NUMERICS_RELAXED},
     {"batch axes join the rows", "fuse",
      FUNC("%x: f32[4,8,64], %w: f32[64,32]", "f32[4,8,32]", "%y = matmul %x, %w\n return %y\n"), true, false, false,
-     false, 32, 32, 64},
+     false, 32, 32, 64, TN_NUMERICS_RELAXED},
     {"pointwise convolution with residual", "fuse",
      FUNC("%x: f16[2,7,7,64], %w: f16[32,1,1,64], %b: f16[32], %r: f16[2,7,7,32]", "f16[2,7,7,32]",
           "%0 = conv %x, %w, %b {strides=[1,1], pads=[0,0,0,0], dilations=[1,1], groups=1, layout=\"nhwc\"}\n"
           " %1 = add %0, %r\n %y = relu %1\n return %y\n"),
-     true, true, true, true, 32, 98, 64},
+     true, true, true, true, 32, 98, 64, TN_NUMERICS_RELAXED},
     {"a 3x3 convolution is none", "fuse",
      FUNC("%x: f16[2,7,7,64], %w: f16[32,3,3,64]", "f16[2,7,7,32]",
           "%y = conv %x, %w {strides=[1,1], pads=[1,1,1,1], dilations=[1,1], groups=1, layout=\"nhwc\"}\n return %y\n"),
-     false, false, false, false, 0, 0, 0},
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
     {"a strided pointwise convolution is none", "fuse",
      FUNC("%x: f16[2,8,8,64], %w: f16[32,1,1,64]", "f16[2,4,4,32]",
           "%y = conv %x, %w {strides=[2,2], pads=[0,0,0,0], dilations=[1,1], groups=1, layout=\"nhwc\"}\n return %y\n"),
-     false, false, false, false, 0, 0, 0},
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
     {"silu is no epilogue", "fuse",
      FUNC("%x: f16[8,64], %w: f16[64,32]", "f16[8,32]", "%0 = matmul %x, %w\n %y = silu %0\n return %y\n"), false,
-     false, false, false, 0, 0, 0},
+     false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
     {"nothing follows relu", "fuse",
      FUNC("%x: f16[8,64], %w: f16[64,32], %b: f16[32]", "f16[8,32]",
           "%0 = matmul %x, %w\n %1 = relu %0\n %y = add %1, %b\n return %y\n"),
-     false, false, false, false, 0, 0, 0},
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
+    {"a product that is rounded before its bias is none", "fuse",
+     FUNC("%x: f16[8,64], %w: f16[64,32], %b: f16[32]", "f16[8,32]",
+          "%0 = matmul %x, %w\n %y = add %0, %b\n return %y\n"),
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_EXACT},
+    {"a product that a cast rounds is none", "fuse",
+     FUNC("%x: f32[8,64], %w: f32[64,32]", "f32[8,32]",
+          "%0 = matmul %x, %w\n %1 = cast %0 {to=f16}\n %y = cast %1 {to=f32}\n return %y\n"),
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
     {"a column bias is none", "fuse",
      FUNC("%x: f16[8,64], %w: f16[64,32], %b: f16[8,1]", "f16[8,32]",
           "%0 = matmul %x, %w\n %y = add %0, %b\n return %y\n"),
-     false, false, false, false, 0, 0, 0},
+     false, false, false, false, 0, 0, 0, TN_NUMERICS_RELAXED},
 };
 
 static tn_node first_kernel(tn_graph *g) {
@@ -78,7 +87,7 @@ START_TEST(lt_matches) {
     tn_status s;
     tn_graph *g = tn_parse(NULL, c->name, c->text, strlen(c->text), NULL, 0, true, &s);
     ck_assert_msg(g != NULL, "%s: %s", c->name, tn_status_text(s));
-    tn_pass_options o = {.compute = TN_F32, .nhwc = true};
+    tn_pass_options o = {.compute = TN_F16, .nhwc = true, .numerics = c->exact};
     tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
     ck_assert_int_eq(tn_run_passes(g, c->passes, ctx), TN_OK);
     tn_memory mem = {0};

@@ -170,6 +170,7 @@ END_TEST
 START_TEST(test_integers_wrap) {
     bench b;
     bench_open(&b);
+    b.opts.total = true;
     tn_val x = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(127, -128, 100, -1)),
            y = bench_input(&b, TN_I8, 1, DIMS(4), NUMS(1, -1, 100, 0));
     tn_val u = bench_input(&b, TN_U8, 1, DIMS(3), NUMS(250, 3, 7)),
@@ -185,6 +186,22 @@ START_TEST(test_integers_wrap) {
     bench_expect(&b, 4, 1, DIMS(3), NUMS(4, 8, 7), 0);
     bench_expect(&b, 5, 1, DIMS(3), NUMS(240, 254, 7), 0);
     bench_expect(&b, 6, 1, DIMS(3), NUMS(25, 0, 0), 0);
+    bench_close(&b);
+}
+END_TEST
+
+/* Unless asked to do as a GPU does, the reference refuses what has no value. */
+START_TEST(test_integer_divided_by_zero) {
+    static const tn_op ops[] = {TN_OP_DIV, TN_OP_MOD, TN_OP_FMOD};
+    tn_tensor out[1] = {{0}};
+    bench b;
+    bench_open(&b);
+    tn_val x = bench_input(&b, TN_I32, 1, DIMS(2), NUMS(7, 8)), y = bench_input(&b, TN_I32, 1, DIMS(2), NUMS(2, 0));
+    tn_val v = tn_binary(b.g, ops[_i], x, y);
+    tn_graph_set_outputs(b.g, 1, &v, NULL);
+    ck_assert_int_eq(tn_eval_graph(&b.env, b.g, b.in, b.n_in, out, 1, NULL), TN_E_ARGUMENT);
+    ck_assert_int_eq(tn_eval_graph(&b.env, b.g, b.in, b.n_in, out, 1, &(tn_eval_opts){.total = true}), TN_OK);
+    tn_tensor_free(&b.env, out);
     bench_close(&b);
 }
 END_TEST
@@ -340,6 +357,7 @@ int main(void) {
     tcase_add_test(c, test_rounding);
     tcase_add_test(c, test_wide_does_not_round);
     tcase_add_test(c, test_integers_wrap);
+    tcase_add_loop_test(c, test_integer_divided_by_zero, 0, 3);
     tcase_add_test(c, test_big_integers);
     tcase_add_test(c, test_int4);
     tcase_add_test(c, test_clamp);

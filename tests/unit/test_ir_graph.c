@@ -58,7 +58,7 @@ static void emit_kernel(tn_graph *g, tn_val x) {
     tn_val y = tn_unary(g, TN_OP_NEG, a);
     tn_emit(g, TN_OP_YIELD, NULL, 1, &y);
     tn_set_cursor(g, at);
-    tn_emit_regions(g, TN_OP_KERNEL, &(tn_attrs_kernel){"map", "k"}, 1, &x, 1, &r);
+    tn_emit_regions(g, TN_OP_KERNEL, &(tn_attrs_kernel){.anchor = "map", .name = "k"}, 1, &x, 1, &r);
 }
 
 static void mutate(tn_graph *g) {
