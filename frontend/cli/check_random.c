@@ -33,9 +33,10 @@ static json_object *as_json(const char *at, const char *output, const cli_diff *
 }
 
 /* One shape: 0 agreed, 1 differed, else an exit code. */
-static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *text, const tn_shape_override *at,
-                       const check_options *o, json_object *runs) {
+static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *model, const char *text,
+                       const tn_shape_override *at, const check_options *o, json_object *runs) {
     tn_host_tensor in[MAX_IO] = {{.name = ""}}, want[MAX_IO] = {{.name = ""}}, got[MAX_IO] = {{.name = ""}};
+    check_margin margin = {.model = model, .in = in, .n_in = cli_model_inputs(m), .n_out = cli_model_outputs(m)};
     int rc = 0;
     tn_status st = make_inputs(c, ref, at, in);
     if (st == TN_OK) st = cli_model_run(ref, in, want);
@@ -43,8 +44,8 @@ static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *text, c
     if (st != TN_OK) rc = cli_exit(c, st);
     for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
         cli_diff d;
-        char why[400];
-        bool same = check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
+        char why[400], excuse[96];
+        bool same = check_tensor(c, o, &margin, k, &got[k], &want[k], &d, why, sizeof why);
         if (*why) rc = 1;
         cli_clear_bar(c);
         if (runs)
@@ -52,9 +53,10 @@ static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *text, c
         else if (!same)
             printf("  %-28s %-20.60s WRONG: %s\n", text, cli_model_output(m, k)->name, why);
         else
-            printf("  %-28s %-20.60s max error %.3g  cosine %.7f  %s%s\n", text, cli_model_output(m, k)->name,
-                   d.max_abs, d.cosine, *why ? "WRONG: " : "ok", why);
+            printf("  %-28s %-20.60s max error %.3g  cosine %.7f  %s%s%s\n", text, cli_model_output(m, k)->name,
+                   d.max_abs, d.cosine, *why ? "WRONG: " : "ok", why, check_excuse(&d, excuse, sizeof excuse));
     }
+    check_margin_free(c, &margin);
     for (size_t k = 0; k < MAX_IO; k++)
         cli_free_tensor(c, &in[k]), cli_free_tensor(c, &want[k]), cli_free_tensor(c, &got[k]);
     return rc;
@@ -73,7 +75,7 @@ int check_random(cli *c, const char *model, const char *const *at, const check_o
         tn_shape_override shape;
         bool given = at && at[k];
         if (given && !cli_parse_shape(c, at[k], name, &shape, &rc)) break;
-        int one = check_shape(c, ref, m, given ? at[k] : "random", given ? &shape : NULL, o, runs);
+        int one = check_shape(c, ref, m, model, given ? at[k] : "random", given ? &shape : NULL, o, runs);
         if (one > rc) rc = one;
     }
     if (m && rc <= 1 && doc) {

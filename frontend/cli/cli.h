@@ -123,10 +123,13 @@ typedef struct cli_diff {
     double max_abs, max_rel, cosine;
     uint64_t n, bad, first_bad; /* elements outside atol + rtol * |want| */
     double got, want;           /* at first_bad */
+    uint64_t lost;              /* of those, infinite or NaN where a finite number is wanted */
+    uint64_t excused;           /* right by their spread only */
 } cli_diff;
-/* False if dtypes or shapes differ (then only the message is set). */
-bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, cli_diff *d,
-                 char *message, size_t size);
+/* False if dtypes or shapes differ (then only the message is set).  spread: what is allowed besides, an element each;
+ * NULL: nothing. */
+bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, const double *spread,
+                 cli_diff *d, char *message, size_t size);
 
 /* ---- sizes of symbolic inputs (sizes.c) ---- */
 typedef struct cli_sizes cli_sizes;
@@ -155,6 +158,8 @@ tn_status cli_may_write(cli *c, const char *const *paths, size_t n);
 
 /* ---- running a model on any device ---- */
 typedef struct cli_model cli_model;
+/* Runs the passes that a compilation runs. */
+tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s);
 /* A plan file or a model (.onnx, .tn), compiled in memory when it is a model; options that compile are an error on a
  * plan.  device "cpu" runs models by reference
  * evaluation of the optimised graph, "reference" of the graph as it was imported. */

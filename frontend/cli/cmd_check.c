@@ -17,37 +17,17 @@ static const char help[] =
     "--suite runs every */model.onnx below DIR, each in a process of its own, and prints a table by operator.\n"
     "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never "
     "falls\n"
-    "back to the CPU.  Default tolerances: fp32 1e-3/1e-5, tf32 2e-2/2e-3, fp16 2e-2/2e-3, bf16 1e-1/1e-2.\n\n"
+    "back to the CPU.\n"
+    "Default tolerances: fp32 1e-3/1e-5, tf32 2e-2/2e-3, fp16 2e-2/2e-3, bf16 1e-1/1e-2.  In fp16 and bf16 an element\n"
+    "outside them is right within the change that rounding explains: the largest in eight evaluations in float64 with\n"
+    "every value that is held in 16 bits disturbed by up to four unit roundoffs.  A result of which more than a "
+    "quarter\n"
+    "needs that is wrong.\n\n"
     "examples:\n"
     "  tenon check squeezenet.onnx --device cpu\n"
     "  tenon check resnet50.onnx --data testdata --device cuda --precision fp16 --rtol 0.02 --atol 0.002\n"
     "  tenon check yunet_dynamic.onnx --random --at input=1x3x320x320 --at input=1x3x256x448\n"
     "  tenon check --suite onnx/backend/test/data/node --device cpu\n";
-
-/* What the options leave out, by the precision of the compilation or of the output itself, whichever is coarser. */
-static void default_tolerance(tn_precision p, tn_dtype out, double *rtol, double *atol) {
-    static const double table[][2] = {[TN_FP32] = {1e-3, 1e-5},
-                                      [TN_PREC_TF32] = {2e-2, 2e-3},
-                                      [TN_FP16] = {2e-2, 2e-3},
-                                      [TN_PREC_BF16] = {1e-1, 1e-2}};
-    if (out == TN_F16 && p == TN_FP32) p = TN_FP16;
-    if (out == TN_BF16) p = TN_PREC_BF16;
-    if (*rtol < 0) *rtol = table[p][0];
-    if (*atol < 0) *atol = table[p][1];
-}
-
-bool check_tensor(const check_options *o, const tn_host_tensor *got, const tn_host_tensor *want, cli_diff *d, char *why,
-                  size_t size) {
-    double rtol = o->rtol, atol = o->atol;
-    *why = 0;
-    default_tolerance(o->setup->options.precision, want->dtype, &rtol, &atol);
-    if (!cli_compare(got, want, rtol, atol, d, why, size)) return false;
-    if (d->bad)
-        snprintf(why, size, "%llu of %llu elements differ, first at %llu: %.9g, wanted %.9g",
-                 (unsigned long long)d->bad, (unsigned long long)d->n, (unsigned long long)d->first_bad, d->got,
-                 d->want);
-    return true;
-}
 
 static bool is_dir(const char *path) {
     struct stat st;
@@ -99,10 +79,12 @@ static tn_status order_inputs(cli *c, const cli_model *m, const char *dir, const
 }
 
 /* Compares all outputs of one data set; prints a line each unless the result is a document. */
-static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_options *o, check_result *r) {
+static tn_status check_set(cli *c, cli_model *m, const char *model, const char *dir, const check_options *o,
+                           check_result *r) {
     tn_host_tensor file[MAX_IO] = {{.name = ""}}, in[MAX_IO], want[MAX_IO] = {{.name = ""}},
                    got[MAX_IO] = {{.name = ""}};
     size_t n_in = 0, n_want = 0, n_out = cli_model_outputs(m);
+    check_margin margin = {.model = model, .in = in, .n_in = cli_model_inputs(m), .n_out = n_out};
     tn_status st = read_set(c, dir, "input", &n_in, file);
     if (st == TN_OK) st = order_inputs(c, m, dir, file, n_in, in);
     if (st == TN_OK) st = read_set(c, dir, "output", &n_want, want);
@@ -111,8 +93,8 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
     if (st == TN_OK) st = cli_model_run(m, in, got);
     for (size_t k = 0; st == TN_OK && k < n_out; k++) {
         cli_diff d;
-        char why[400];
-        bool same = check_tensor(o, &got[k], &want[k], &d, why, sizeof why);
+        char why[400], excuse[96];
+        bool same = check_tensor(c, o, &margin, k, &got[k], &want[k], &d, why, sizeof why);
         r->compared += same;
         if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
         if (same && d.cosine < r->cosine) r->cosine = d.cosine;
@@ -122,9 +104,10 @@ static tn_status check_set(cli *c, cli_model *m, const char *dir, const check_op
         if (!r->silent && !same)
             printf("  %-24.60s WRONG: %s\n", cli_model_output(m, k)->name, why);
         else if (!r->silent)
-            printf("  %-24.60s max error %.3g  cosine %.7f  %s%s\n", cli_model_output(m, k)->name, d.max_abs, d.cosine,
-                   *why ? "WRONG: " : "ok", why);
+            printf("  %-24.60s max error %.3g  cosine %.7f  %s%s%s\n", cli_model_output(m, k)->name, d.max_abs,
+                   d.cosine, *why ? "WRONG: " : "ok", why, check_excuse(&d, excuse, sizeof excuse));
     }
+    check_margin_free(c, &margin);
     free_set(c, file);
     free_set(c, want);
     free_set(c, got);
@@ -177,7 +160,7 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
         snprintf(set, sizeof set, "%s/test_data_set_%zu", data, k);
         if (!is_dir(set)) break;
         r->sets++;
-        tn_status st = check_set(c, m, set, o, r);
+        tn_status st = check_set(c, m, model, set, o, r);
         if (st != TN_OK) {
             rc = cli_exit(c, st);
             break;

@@ -37,8 +37,8 @@ static bool has_control_flow(const tn_graph *g) {
     return false;
 }
 
-/* The passes of a compilation.  What is left of ifs and loops then is evaluated as it is: kernels have none. */
-static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
+/* What is left of ifs and loops is evaluated as it is: kernels have none. */
+tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s) {
     static const char last[] = ",fuse";
     const tn_pass_options o = tn_compile_passes(&s->options);
     char names[512];
@@ -56,7 +56,7 @@ static tn_status optimise(cli *c, tn_graph *g, const compile_setup *s) {
 static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s, bool as_imported) {
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
-    if (m->g && !as_imported) st = optimise(m->c, m->g, s);
+    if (m->g && !as_imported) st = cli_optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
     m->n_in = tn_graph_input_count(m->g);
     m->n_out = tn_graph_output_count(m->g);

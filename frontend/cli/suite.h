@@ -24,10 +24,25 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
  * graph as it was imported; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
  * 1). */
 int check_random(cli *c, const char *model, const char *const *at, const check_options *o);
-/* Compares one output within the options' tolerances (or the defaults for its precision).  why is "" if it agrees, else
- * says what differs; false if dtypes or shapes do, and d is zero then. */
-bool check_tensor(const check_options *o, const tn_host_tensor *got, const tn_host_tensor *want, cli_diff *d, char *why,
-                  size_t size);
+/* What rounding may do to the outputs of one run: found when it is first needed. */
+enum { CHECK_MAX_IO = 256 };
+typedef struct check_margin {
+    const char *model;
+    const tn_host_tensor *in;
+    size_t n_in, n_out;
+    bool tried;
+    double *spread[CHECK_MAX_IO];
+    uint64_t count[CHECK_MAX_IO];
+} check_margin;
+void check_margin_free(cli *c, check_margin *m);
+
+/* Compares output k within the options' tolerances, or the defaults for its precision and what rounding explains.  why
+ * is
+ * "" if it agrees, else says what differs; false if dtypes or shapes do, and d is zero then. */
+bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, const tn_host_tensor *got,
+                  const tn_host_tensor *want, cli_diff *d, char *why, size_t size);
+/* " (3 of 80 elements only within what rounding explains)", or "". */
+const char *check_excuse(const cli_diff *d, char *buf, size_t size);
 /* Table by operator, failures with reasons, and the line "N passed, N failed, N skipped". */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 

@@ -219,8 +219,8 @@ tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, uint64_t seed, tn_h
     return s;
 }
 
-bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, cli_diff *d,
-                 char *message, size_t size) {
+bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, const double *spread,
+                 cli_diff *d, char *message, size_t size) {
     memset(d, 0, sizeof *d);
     bool same = got->rank == want->rank && got->dtype == want->dtype;
     for (uint32_t k = 0; same && k < got->rank; k++) same = got->dims[k] == want->dims[k];
@@ -243,10 +243,11 @@ bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double r
         else if (isinf(g) || isinf(w))
             bad = g != w, e = bad ? INFINITY : 0;
         else
-            bad = e > atol + rtol * fabs(w), dot += g * w, gg += g * g, ww += w * w;
+            bad = e > atol + rtol * fabs(w) + (spread ? spread[i] : 0), dot += g * w, gg += g * g, ww += w * w;
         if (e > d->max_abs) d->max_abs = e;
         if (fabs(w) > 0 && e / fabs(w) > d->max_rel) d->max_rel = e / fabs(w);
         if (bad && !d->bad++) d->first_bad = i, d->got = g, d->want = w;
+        d->lost += bad && !isfinite(g) && isfinite(w);
     }
     d->cosine = gg > 0 && ww > 0 ? dot / sqrt(gg * ww) : (gg == ww ? 1 : 0);
     return true;
