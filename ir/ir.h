@@ -256,7 +256,8 @@ enum {
     TN_T_RANDOM = 1 << 10,     /* two equal nodes differ: no CSE, no folding */
     TN_T_COMPARE = 1 << 11,    /* elementwise with bool result */
     TN_T_IDEMPOTENT = 1 << 12, /* f(f(x)) = f(x) */
-    TN_T_SAMPLE = 1 << 13      /* result elements are weighted sums of a few operand elements: any map computes them */
+    TN_T_SAMPLE = 1 << 13,     /* result elements are weighted sums of a few operand elements: any map computes them */
+    TN_T_DYNAMIC = 1 << 14     /* the size of its result depends on data: attribute `count` is a symbol for it */
 };
 
 const char *tn_op_text(tn_op op);

@@ -67,6 +67,36 @@ tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
+/* ---- sizes that depend on data ----------------------------------------------------------------------------------- */
+
+tn_status tn_rule_nonzero(tn_infer_ctx *c) {
+    const tn_attrs_nonzero *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 1));
+    if (tn_infer_rank(c, 0) != 1) return tn_infer_error(c, "x has rank %zu; it must be a vector", tn_infer_rank(c, 0));
+    if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM)
+        return tn_infer_error(c, "the number of positions must be a symbol");
+    return tn_infer_put(c, TN_I64, 1, &a->count);
+}
+
+/* Boxes [B,N,4], scores [B,C,N], scalars; the result holds batch, class and box of each that is kept. */
+tn_status tn_rule_nms(tn_infer_ctx *c) {
+    const tn_attrs_nms *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 4));
+    TN_TRY(tn_infer_int(c, 2));
+    for (size_t k = 0; k < c->n_in; k++) {
+        if (!tn_infer_has(c, k)) continue;
+        if (k != 2) TN_TRY(tn_infer_float(c, k));
+        if (tn_infer_rank(c, k) != (k < 2 ? 3 : 0)) return tn_infer_error(c, "operand %zu has a wrong rank", k);
+    }
+    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 2), "the boxes' last size", tn_dim_const(c->g, 4),
+                          "the number of coordinates"));
+    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 0), "the boxes' batch", tn_infer_dim(c, 1, 0), "the scores'"));
+    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 1), "the number of boxes", tn_infer_dim(c, 1, 2), "that of scores"));
+    if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM)
+        return tn_infer_error(c, "the number of boxes kept must be a symbol");
+    return tn_infer_put(c, TN_I64, 2, (const tn_dim[]){a->count, tn_dim_const(c->g, 3)});
+}
+
 /* ---- top_k ------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_top_k(tn_infer_ctx *c) {

@@ -243,11 +243,14 @@ static tn_status expand(tn_graph *g, tn_node n) {
 
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
-    if (op == TN_OP_IF || op == TN_OP_LOOP)
-        return tn_graph_fail(g, TN_E_UNSUPPORTED, n,
-                             op == TN_OP_IF ? "run the model with --device cpu, or make the condition a constant"
-                                            : "run the model with --device cpu, or make the trip count a constant",
-                             "%s cannot be compiled for a GPU yet", tn_op_text(op));
+    if (op == TN_OP_IF || op == TN_OP_LOOP || tn_op_is(op, TN_T_DYNAMIC))
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
+                             op == TN_OP_IF ? "%s: a condition that only a run knows, on branches that a GPU cannot "
+                                              "both compute, cannot be compiled for a GPU yet"
+                             : op == TN_OP_LOOP ? "%s: a number of iterations that only a run knows cannot be compiled "
+                                                  "for a GPU yet"
+                                                : "%s: a size that depends on data cannot be compiled for a GPU yet",
+                             tn_op_text(op));
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
         tn_erase(g, n);

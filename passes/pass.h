@@ -21,6 +21,7 @@ typedef struct tn_pass_options {
     bool check_ranges; /* f16: measure magnitudes on random inputs and keep f32 what f16 cannot hold */
     tn_numerics numerics;
     bool nhwc;                   /* convolutions in NHWC (the standard pipeline sets it) */
+    bool reference;              /* for the reference: branches stay, and nothing is wrapped into kernels */
     bool print_changed;          /* print the graph to `out` after each pass that changed it */
     const char *dump_dir;        /* write NN-pass.tn after each pass; NULL: no */
     uint32_t stop_after_rewrite; /* rules fire at most this often in all (bisection); 0: no limit */
@@ -59,6 +60,8 @@ size_t tn_pass_count(void);
 const char *tn_pass_name(size_t k);
 const char *tn_pass_summary(size_t k);
 const char *tn_standard_pipeline(const tn_pass_options *opts);
+/* Whether only the reference can run the graph as it is: it has branches, loops or sizes that depend on data. */
+bool tn_needs_reference(const tn_graph *g);
 size_t tn_pass_reports(const tn_pass_ctx *ctx, const tn_pass_report **reports);
 size_t tn_rule_counts(const tn_pass_ctx *ctx, const tn_rule_count **counts);
 size_t tn_near_misses(const tn_pass_ctx *ctx, const tn_near_miss **misses);

@@ -34,6 +34,7 @@ struct tn_pass_ctx {
 };
 
 /* Why this order:
+ *   branch               what stood in branches is seen by all that follows
  *   canon fold cse dce   importers emit what the model says; everything after sees one spelling of it
  *   recognise            needs the canonical spelling, and must see norms and softmax before affine takes their
  * constants affine               folds batch norms and scales while convolutions are still float32 NCHW: one rounding,
@@ -45,10 +46,13 @@ struct tn_pass_ctx {
  * cleans up fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
-#define AFTER "precision," CLEAN "expand," CLEAN "fuse"
+#define AFTER "precision," CLEAN "expand," CLEAN
+#define LAYOUT "layout,fold,cancel,"
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
-    return opts && !opts->nhwc ? BEFORE AFTER : BEFORE "layout,fold,cancel," AFTER;
+    static const char *const pipelines[2][2] = {{"branch," BEFORE AFTER "fuse", "branch," BEFORE LAYOUT AFTER "fuse"},
+                                                {BEFORE AFTER, BEFORE LAYOUT AFTER}};
+    return pipelines[opts && opts->reference][!opts || opts->nhwc];
 }
 
 size_t tn_pass_count(void) {

@@ -31,24 +31,12 @@ static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, 
     }
 }
 
-static bool has_control_flow(const tn_graph *g) {
-    TN_FOR_NODES(g, tn_graph_body(g), n)
-    if (tn_node_op(g, n) == TN_OP_IF || tn_node_op(g, n) == TN_OP_LOOP) return true;
-    return false;
-}
-
-/* What is left of ifs and loops is evaluated as it is: kernels have none. */
+/* The passes of a compilation; kernels are not made of what only the reference can evaluate. */
 tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s) {
-    static const char last[] = ",fuse";
-    const tn_pass_options o = tn_compile_passes(&s->options);
-    char names[512];
+    tn_pass_options o = tn_compile_passes(&s->options);
+    o.reference = tn_needs_reference(g);
     tn_pass_ctx *ctx = tn_pass_ctx_new(&c->env, &o);
-    if (!ctx) return TN_E_MEMORY;
-    snprintf(names, sizeof names, "%s", tn_standard_pipeline(&o));
-    bool fuse = !s->options.passes && cli_has_suffix(names, last);
-    if (fuse) names[strlen(names) - strlen(last)] = 0;
-    tn_status st = tn_run_passes(g, fuse ? names : s->options.passes, ctx);
-    if (st == TN_OK && fuse && !has_control_flow(g)) st = tn_run_passes(g, last + 1, ctx);
+    tn_status st = ctx ? tn_run_passes(g, s->options.passes, ctx) : TN_E_MEMORY;
     tn_pass_ctx_free(ctx);
     return st;
 }

@@ -48,26 +48,57 @@ void tn_oi_op_gather_nd(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_gather_nd(x->g, v, i, (tn_attrs_gather_nd){.batch_dims = tn_oi_int(x, "batch_dims", 0)}));
 }
 
-/* A constant condition selects constant positions: a gather. */
+/* Positions in a vector where it is not 0; how many there are only a run knows. */
+static tn_val positions(tn_oi *x, tn_val v) {
+    tn_attrs_nonzero a = {.count = tn_dim_fresh(x->g, "count")};
+    return tn_build_nonzero(x->g, v, a);
+}
+
+static tn_val flat(tn_oi *x, tn_val v) {
+    tn_dim all = tn_type_numel(x->g, tn_val_type(x->g, v));
+    return tn_build_reshape_to(x->g, v, 1, &all);
+}
+
+/* Slices at the positions of a condition, which may be shorter than the axis: a gather.  The positions of a constant
+ * condition are constants. */
 void tn_oi_op_compress(tn_oi *x) {
     tn_graph *g = x->g;
     int64_t keep[TN_OI_MAX_SYM], idx[TN_OI_MAX_SYM];
     size_t n = 0, m = 0;
-    tn_val v = tn_oi_need(x, 0);
-    if (!tn_oi_const_ints(x, 1, TN_OI_MAX_SYM, keep, &n)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "make it a constant", "the condition depends on the data");
-        return;
-    }
-    for (size_t k = 0; k < n; k++)
-        if (keep[k]) idx[m++] = (int64_t)k;
-    int64_t axis = 0;
-    if (tn_oi_attr(x, "axis")) {
-        axis = tn_oi_axis(x, tn_oi_int(x, "axis", 0), tn_val_rank(g, v));
+    tn_val v = tn_oi_need(x, 0), at;
+    if (tn_oi_const_ints(x, 1, TN_OI_MAX_SYM, keep, &n)) {
+        for (size_t k = 0; k < n; k++)
+            if (keep[k]) idx[m++] = (int64_t)k;
+        at = tn_const_ints(g, TN_I64, m, idx);
     } else {
-        tn_dim all = tn_type_numel(g, tn_val_type(g, v));
-        v = tn_build_reshape_to(g, v, 1, &all);
+        at = positions(x, tn_oi_need(x, 1));
     }
-    tn_oi_out(x, 0, tn_build_gather(g, v, tn_const_ints(g, TN_I64, m, idx), (tn_attrs_axis){.axis = axis}));
+    int64_t axis = 0;
+    if (tn_oi_attr(x, "axis"))
+        axis = tn_oi_axis(x, tn_oi_int(x, "axis", 0), tn_val_rank(g, v));
+    else
+        v = flat(x, v);
+    tn_oi_out(x, 0, tn_build_gather(g, v, at, (tn_attrs_axis){.axis = axis}));
+}
+
+/* [rank, count]: the coordinates of the flat positions. */
+void tn_oi_op_nonzero(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val v = tn_oi_need(x, 0), rows[TN_MAX_RANK];
+    size_t rank = tn_val_rank(g, v);
+    if (!rank) tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the positions of a scalar");
+    if (tn_oi_failed(x)) return;
+    tn_val at = positions(x, flat(x, v));
+    tn_dim row[] = {tn_dim_const(g, 1), tn_val_dim(g, at, 0)};
+    for (size_t k = rank; k-- > 0 && !tn_oi_failed(x);) {
+        tn_oi_sym *size = tn_oi_sym_new(x, TN_I64, 0, NULL);
+        if (!size) return;
+        size->d[0] = tn_val_dim(g, v, k);
+        tn_val n = tn_oi_materialise(x, size, NULL), here = k ? tn_build_mod(g, at, n) : at;
+        rows[k] = tn_build_reshape_to(g, here, 2, row);
+        if (k) at = tn_build_div(g, at, n);
+    }
+    tn_oi_out(x, 0, tn_build_concat(g, rank, rows, 0));
 }
 
 /* ---- generators -------------------------------------------------------------------------------------------------- */
@@ -267,18 +298,30 @@ void tn_oi_op_trilu(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_trilu(x->g, v, k, (tn_attrs_trilu){.upper = tn_oi_int(x, "upper", 1)}));
 }
 
+/* An axis that only a run knows: the sums along each, of which it takes one. */
 void tn_oi_op_cumsum(tn_oi *x) {
+    tn_graph *g = x->g;
     int64_t axis = 0;
     size_t n = 0;
-    tn_val v = tn_oi_need(x, 0);
-    if (!tn_oi_const_ints(x, 1, 1, &axis, &n) || n != 1) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "make the axis a constant", "the axis is not constant");
+    tn_val v = tn_oi_need(x, 0), all[TN_MAX_RANK];
+    size_t rank = tn_val_rank(g, v);
+    tn_attrs_cumsum a = {.exclusive = tn_oi_int(x, "exclusive", 0), .reverse = tn_oi_int(x, "reverse", 0)};
+    if (tn_oi_const_ints(x, 1, 1, &axis, &n) && n == 1) {
+        a.axis = tn_oi_axis(x, axis, rank);
+        if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_build_cumsum(g, v, a));
         return;
     }
-    tn_attrs_cumsum a = {.axis = tn_oi_axis(x, axis, tn_val_rank(x->g, v)),
-                         .exclusive = tn_oi_int(x, "exclusive", 0),
-                         .reverse = tn_oi_int(x, "reverse", 0)};
-    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_build_cumsum(x->g, v, a));
+    if (rank + 1 > TN_MAX_RANK) tn_oi_fail(x, TN_E_UNSUPPORTED, "make the axis a constant", "the axis is not constant");
+    tn_val which = tn_build_reshape_to(g, tn_oi_need(x, 1), 0, NULL);
+    if (tn_oi_failed(x)) return;
+    tn_dim dims[TN_MAX_RANK + 1] = {tn_dim_const(g, 1)};
+    for (size_t k = 0; k < rank; k++) dims[k + 1] = tn_val_dim(g, v, k);
+    for (size_t k = 0; k < rank; k++) {
+        a.axis = (int64_t)k;
+        all[k] = tn_build_reshape_to(g, tn_build_cumsum(g, v, a), rank + 1, dims);
+    }
+    tn_val stack = tn_build_concat(g, rank, all, 0);
+    tn_oi_out(x, 0, tn_build_gather(g, stack, which, (tn_attrs_axis){.axis = 0}));
 }
 
 /* The first lens[b] elements of each sequence reversed: element t comes from lens[b] - 1 - t. */

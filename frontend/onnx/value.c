@@ -166,7 +166,7 @@ bool tn_oi_has(const tn_oi *x, size_t k) {
     return k < x->node->n_input && *x->node->input[k];
 }
 
-static tn_oi_value *input(tn_oi *x, size_t k) {
+tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k) {
     if (!tn_oi_has(x, k) || tn_oi_failed(x)) return NULL;
     tn_oi_value *v = tn_oi_find_value(x, x->node->input[k]);
     if (!v)
@@ -178,7 +178,7 @@ static tn_oi_value *input(tn_oi *x, size_t k) {
 }
 
 tn_val tn_oi_in(tn_oi *x, size_t k) {
-    tn_oi_value *v = input(x, k);
+    tn_oi_value *v = tn_oi_input_value(x, k);
     return v ? tn_oi_value_val(x, v) : (tn_val){0};
 }
 
@@ -190,12 +190,12 @@ tn_val tn_oi_need(tn_oi *x, size_t k) {
 }
 
 const tn_oi_sym *tn_oi_sym_of(tn_oi *x, size_t k) {
-    tn_oi_value *v = input(x, k);
+    tn_oi_value *v = tn_oi_input_value(x, k);
     return v ? tn_oi_value_sym(x, v) : NULL;
 }
 
 tn_dtype tn_oi_dtype(tn_oi *x, size_t k) {
-    tn_oi_value *v = input(x, k);
+    tn_oi_value *v = tn_oi_input_value(x, k);
     if (!v) return TN_DTYPE_NONE;
     if (v->val.i) return tn_val_dtype(x->g, v->val);
     if (v->sym) return v->sym->dtype;
@@ -203,7 +203,7 @@ tn_dtype tn_oi_dtype(tn_oi *x, size_t k) {
 }
 
 size_t tn_oi_rank(tn_oi *x, size_t k) {
-    tn_oi_value *v = input(x, k);
+    tn_oi_value *v = tn_oi_input_value(x, k);
     if (!v) return 0;
     if (v->val.i) return tn_val_rank(x->g, v->val);
     if (v->sym) return v->sym->rank;
@@ -212,7 +212,7 @@ size_t tn_oi_rank(tn_oi *x, size_t k) {
 }
 
 tn_dim tn_oi_dim(tn_oi *x, size_t k, size_t axis) {
-    tn_oi_value *v = input(x, k);
+    tn_oi_value *v = tn_oi_input_value(x, k);
     if (!v || axis >= tn_oi_rank(x, k)) return (tn_dim){0};
     if (v->val.i) return tn_val_dim(x->g, v->val, axis);
     return tn_dim_const(x->g, v->sym ? v->sym->shape[axis] : v->init->dims[axis]);
@@ -366,19 +366,22 @@ void tn_oi_out_sym(tn_oi *x, size_t k, const tn_oi_sym *s) {
     if (r) r->sym = s;
 }
 
-void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v) {
-    if (!tn_oi_wants(x, k) || tn_oi_failed(x)) return;
-    tn_oi_value *r = tn_oi_define(x, x->node->output[k]);
-    if (!r) return;
-    const char *name = r->name;
-    tn_oi_value *next = r->next;
+tn_oi_value *tn_oi_define_as(tn_oi *x, const char *name, const tn_oi_value *v) {
+    tn_oi_value *r = tn_oi_define(x, name);
+    if (!r) return NULL;
+    const tn_oi_value own = *r;
     *r = *v;
-    r->name = name;
-    r->next = next;
+    r->name = own.name;
+    r->next = own.next;
+    return r;
+}
+
+void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v) {
+    if (tn_oi_wants(x, k) && !tn_oi_failed(x)) tn_oi_define_as(x, x->node->output[k], v);
 }
 
 void tn_oi_forward(tn_oi *x, size_t k, size_t j) {
-    tn_oi_value *v = input(x, j);
+    tn_oi_value *v = tn_oi_input_value(x, j);
     if (v) {
         tn_oi_out_value(x, k, v);
     } else if (!tn_oi_failed(x)) {

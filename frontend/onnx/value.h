@@ -1,4 +1,4 @@
-/* value.h: the importer's name table; private to value.c and import.c. */
+/* value.h: the importer's name table; private to value.c, import.c, control.c and loop.c. */
 #ifndef TENON_ONNX_VALUE_H
 #define TENON_ONNX_VALUE_H
 
@@ -33,6 +33,10 @@ tn_oi_scope *tn_oi_scope_new(tn_oi *x, tn_oi_scope *parent);
 tn_oi_value *tn_oi_find_value(const tn_oi *x, const char *name);
 /* A new value of the current scope, shadowing one of the same name. */
 tn_oi_value *tn_oi_define(tn_oi *x, const char *name);
+/* The same, with what v has. */
+tn_oi_value *tn_oi_define_as(tn_oi *x, const char *name, const tn_oi_value *v);
+/* The value that is input k of the current node; NULL if it is absent, or nowhere defined (an error). */
+tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k);
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v);
 const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
 /* Positions of the nodes in an order in which every value is defined before its uses; NULL (an error) if there is a

@@ -104,7 +104,9 @@ static tn_status iterate(tn_run *r, tn_node n, int64_t i, tn_slot *state, size_t
     if (!s) return tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
     tn_status status = scalar(r, TN_I64, i, &s[0]);
     for (size_t k = 0; status == TN_OK && k < carried + 1; k++) s[1 + k] = tn_slot_share(&state[k]);
+    const size_t n_bind = r->n_bind; /* sizes that depend on data hold for one iteration */
     if (status == TN_OK) status = tn_run_region(r, tn_node_subregion(r->g, n, 0), s, n_args, s + n_args, n_yields);
+    r->n_bind = n_bind;
     for (size_t k = 0; status == TN_OK && k < carried + 1; k++) {
         tn_slot_drop(r, &state[k]);
         state[k] = tn_slot_share(&s[n_args + k]);

@@ -280,6 +280,18 @@ static bool take_place(tn_run *r, tn_node n, tn_slot *out) {
     return false;
 }
 
+/* The data says how large a result is: its symbol gets that value. */
+static tn_status learn_count(tn_run *r, tn_ev *c) {
+    tn_dim symbol = {0};
+    int64_t count = 0, known;
+    TN_TRY(tn_ev_count(c, &symbol, &count));
+    const char *name = tn_dim_name(r->g, symbol);
+    if (!tn_run_dim(r, symbol, &known)) return tn_run_bind(r, name, count);
+    if (known == count) return TN_OK;
+    return tn_run_fail(r, c->node, TN_E_ARGUMENT, "%s is %lld, but the data makes it %lld", name, (long long)known,
+                       (long long)count);
+}
+
 /* Operands and results of a node are few: room for most on the stack. */
 enum { FEW = 16 };
 
@@ -298,25 +310,24 @@ static tn_status run_function(tn_run *r, tn_node n, tn_ev_fn fn) {
         if (v.i && t[k].dtype == TN_DTYPE_NONE)
             status = tn_run_fail(r, n, TN_E_INTERNAL, "operand %zu has no value yet", k);
     }
+    tn_ev c = {.env = r->env,
+               .opts = &r->opts,
+               .g = r->g,
+               .node = n,
+               .op = tn_node_op(r->g, n),
+               .attrs = tn_node_attrs(r->g, n),
+               .n_in = n_in,
+               .n_out = n_out,
+               .in = t,
+               .out = t ? t + n_in : NULL};
+    if (status == TN_OK && tn_op_is(c.op, TN_T_DYNAMIC)) status = learn_count(r, &c);
     for (size_t k = 0; status == TN_OK && k < n_out; k++) {
         if (n_out > 1 || !take_place(r, n, &s[k])) status = new_result(r, n, k, &s[k]);
         t[n_in + k] = s[k].t;
     }
-    if (status == TN_OK) {
-        tn_ev c = {.env = r->env,
-                   .opts = &r->opts,
-                   .g = r->g,
-                   .node = n,
-                   .op = tn_node_op(r->g, n),
-                   .attrs = tn_node_attrs(r->g, n),
-                   .n_in = n_in,
-                   .n_out = n_out,
-                   .in = t,
-                   .out = t + n_in,
-                   .bind = r->bind,
-                   .n_bind = r->n_bind};
-        status = fn(&c);
-    }
+    c.bind = r->bind;
+    c.n_bind = r->n_bind;
+    if (status == TN_OK) status = fn(&c);
     for (size_t k = 0; status == TN_OK && k < n_out; k++)
         wrap_nibbles(tn_val_dtype(r->g, tn_node_result(r->g, n, k)), &s[k].t);
     if (status == TN_OK) status = tn_run_results(r, n, s, n_out);

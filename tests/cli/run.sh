@@ -44,6 +44,23 @@ expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --
 expect "opt writes a file" 0 '' "$tenon" opt "$digits/digits.onnx" -o "$work/d.tn"
 expect "opt reads it back" 0 'kernel' "$tenon" opt "$work/d.tn" --passes=
 
+# ---- what only the reference runs: lengths and sizes that depend on data
+trip='%t = cast %n {to=i64} : i64[]'
+loop='loop %t, _, %x {carried=1, trips=T} : f32[5] loc("/body/Loop") { ^(%i: i64[], %m: bool[], %p: f32[5]): %q = add %p, %x yield %m, %q }'
+echo "func @main(%x: f32[5], %n: u8[], %c: bool[]) -> (f32[5], i64[K]) { $trip
+  %0 = if %c : f32[5] loc(\"/If\") { ^(): %a = $loop yield %a } { ^(): yield %x }
+  %1 = nonzero %0 {count=K} : i64[K]
+  return %0, %1 }" >"$work/dynamic.tn"
+echo "func @main(%x: f32[5], %n: u8[]) -> f32[5] { $trip
+  %0 = $loop
+  return %0 }" >"$work/loop.tn"
+echo 'func @main(%x: f32[5]) -> i64[K] { %0 = nonzero %x {count=K} : i64[K] loc("/NonZero") return %0 }' >"$work/size.tn"
+expect "a loop in a branch on the cpu" 0 'passed on cpu' "$tenon" check "$work/dynamic.tn" --device cpu --random
+expect "a branch that no GPU computes" 6 '/If.*a condition that only a run knows' "$tenon" compile "$work/dynamic.tn" -o "$work/x.plan" --target sm_90a --no-gpu
+expect "a loop that no GPU computes" 6 '/body/Loop.*number of iterations' "$tenon" compile "$work/loop.tn" -o "$work/x.plan" --target sm_90a --no-gpu
+expect "a size that no GPU knows" 6 '/NonZero.*depends on data' "$tenon" compile "$work/size.tn" -o "$work/x.plan" --target sm_90a --no-gpu
+absent "what no GPU computes" "$work/x.plan"
+
 # ---- bad input
 head -c 20000 "$digits/digits.onnx" >"$work/short.onnx"
 expect "truncated model" 5 'short.onnx|truncated|damaged|ends' "$tenon" opt "$work/short.onnx"

@@ -367,6 +367,18 @@ for mode in ("avg", "max"):
             at = f'.height = 3, .width = 2, .sampling = {ratio}, .scale = {float(np.float32(0.7))!r}, .mode = "{mode}", .half_pixel = {"true" if coords == "half_pixel" else "false"}'
             case(f"roi_align_{mode}_{coords}_{ratio}", "ROI_ALIGN", [rx, rois, rb], run("RoiAlign", kw, [rx, rois, rb], 16, reference=mode == "max"), "roi_align", at)
 
+# Sizes that depend on data
+nz = np.array([0, 3, 0, 0, -1, 0.5], np.float32)
+count = '.count = tn_dim_sym(b->g, "K")'
+case("nonzero", "NONZERO", [nz], run("NonZero", {}, [nz], 13)[0][0], "nonzero", count, tol=0)
+case("nonzero_none", "NONZERO", [np.zeros(4, bool)], np.zeros(0, np.int64), "nonzero", count, tol=0)
+corner = noise(2, 6, 2, lo=0, hi=1)
+boxes, scores = np.concatenate([corner, corner + noise(2, 6, 2, lo=-0.6, hi=0.6)], 2), np.round(noise(2, 2, 6, lo=0, hi=1), 1)
+for name, most, iou, least, center in (("all", 9, 0.3, None, 0), ("few", 2, 0.1, 0.3, 0), ("center", 4, 0.2, 0.1, 1), ("zero", 0, 0.5, 0.0, 0)):
+    ins = [np.abs(boxes), scores, np.array(most, np.int64), np.array(iou, np.float32)] + ([np.array(least, np.float32)] if least is not None else [])
+    w = run("NonMaxSuppression", {"center_point_box": center}, [ins[0], scores] + [v.reshape(1) for v in ins[2:]], 11)
+    case("nms_" + name, "NMS", ins, w, "nms", count + (", .center = true" if center else ""), tol=0)
+
 with open(os.path.join(HERE, "data", "eval_cases.inc"), "w") as f:
     f.write("/* Written by gen_eval_cases.py: do not edit. */\n/* clang-format off */\n")
     for _, text in cases:

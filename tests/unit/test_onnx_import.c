@@ -383,6 +383,106 @@ START_TEST(branches) {
 }
 END_TEST
 
+/* y, all = Loop(n, go, x): doubles x in each iteration, and keeps row `i` of x; the condition is passed on. */
+static pb *doubling_body(void) {
+    pb *b = pb_new();
+    g_node(b, mk_node("Add", "v,v", "w"));
+    g_node(b, mk_node("Gather", "x,i", "row"));
+    g_node(b, mk_node("Identity", "c", "d"));
+    g_in(g_in(g_in(b, "i", 7, ""), "c", 9, ""), "v", 1, "2,2");
+    return g_out(g_out(g_out(b, "d"), "w"), "row");
+}
+
+static pb *doubling(const char *in, bool with_trips, int64_t trips) {
+    pb *g = g_node(pb_new(), at_graph(mk_node("Loop", in, "y,all"), "body", doubling_body()));
+    if (with_trips) g_init(g, mk_i64("n", "", 1, &trips));
+    g_in(g, "x", 1, "2,2");
+    return g;
+}
+
+START_TEST(loops_of_known_length_disappear) {
+    const float x[] = {1, 2, 3, 4}, y[] = {4, 8, 12, 16};
+    imported *i = import_with(mk_model(g_out(doubling("n,,x", true, 2), "all"), 17), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[2,2]");
+    ck_assert_uint_eq(nodes_of(i, TN_OP_LOOP), 0);
+    expect(i, 2, ((const int64_t[]){2, 2}), x, 4, x); /* rows 0 and 1 of x */
+    i = import_with(mk_model(g_out(doubling("n,,x", true, 2), "y"), 17), NULL);
+    expect(i, 2, ((const int64_t[]){2, 2}), x, 4, y);
+    i = import_with(mk_model(g_out(doubling("n,,x", true, 0), "y"), 17), NULL);
+    expect(i, 2, ((const int64_t[]){2, 2}), x, 4, x);
+    i = import_with(mk_model(g_out(doubling("n,,x", true, 0), "all"), 17), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[0,2]");
+    expect(i, 2, ((const int64_t[]){2, 2}), x, 0, NULL);
+}
+END_TEST
+
+/* while (i < 3): what decides is known in each iteration. */
+START_TEST(conditions_of_known_value_end_loops) {
+    const float x[] = {1, 2, 3, 4}, y[] = {16, 32, 48, 64};
+    const int64_t three = 3;
+    const uint8_t yes = 1;
+    pb *b = pb_new();
+    g_node(b, mk_node("Add", "v,v", "w"));
+    g_node(b, mk_node("Less", "i,three", "d"));
+    g_in(g_in(g_in(b, "i", 7, ""), "c", 9, ""), "v", 1, "2,2");
+    pb *g = g_node(pb_new(), at_graph(mk_node("Loop", ",go,x", "y"), "body", g_out(g_out(b, "d"), "w")));
+    g_init(g_init(g, mk_i64("three", "", 1, &three)), mk_tensor("go", 9, "", &yes, 1));
+    imported *i = import_with(mk_model(g_out(g_in(g, "x", 1, "2,2"), "y"), 17), NULL);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_LOOP), 0);
+    expect(i, 2, ((const int64_t[]){2, 2}), x, 4, y);
+}
+END_TEST
+
+START_TEST(loops_of_unknown_length_are_regions) {
+    const float x[] = {1, 2, 3, 4};
+    pb *g = doubling("n,,x", false, 0);
+    imported *i = import_with(mk_model(g_out(g_out(g_in(g, "n", 7, ""), "y"), "all"), 17), NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[2,2]");
+    ck_assert_uint_eq(nodes_of(i, TN_OP_LOOP), 1);
+    int64_t n = 2;
+    tn_tensor in[2] = {{.dtype = TN_F32, .rank = 2, .dims = {2, 2}, .data = (void *)(uintptr_t)x, .bytes = sizeof x},
+                       {.dtype = TN_I64, .data = &n, .bytes = sizeof n}},
+              out[2] = {{.dtype = TN_DTYPE_NONE}};
+    ck_assert_msg(tn_eval_graph(&i->env, i->g, in, 2, out, 2, NULL) == TN_OK, "%s", i->r.message);
+    ck_assert(tn_load_num(TN_F32, out[0].data, 3) == 16);
+    ck_assert_int_eq(out[1].dims[0], 2);
+    ck_assert(tn_load_num(TN_F32, out[1].data, 2) == 3);
+    for (int k = 0; k < 2; k++) tn_tensor_free(NULL, &out[k]);
+    done(i);
+}
+END_TEST
+
+START_TEST(bodies_must_fit_their_loops) {
+    pb *g = g_node(pb_new(), at_graph(mk_node("Loop", "n,,x,x", "y"), "body", doubling_body()));
+    imported *i = import_with(mk_model(g_out(g_in(g_in(g, "x", 1, "2,2"), "n", 7, ""), "y"), 17), NULL);
+    ck_assert_ptr_null(i->g);
+    ck_assert_ptr_nonnull(strstr(i->r.message, "does not fit its inputs"));
+    done(i);
+}
+END_TEST
+
+/* The sums along every axis, of which the axis takes one. */
+START_TEST(sums_along_an_axis_of_a_run) {
+    const float x[] = {1, 2, 3, 4}, along[3][4] = {{1, 2, 4, 6}, {1, 3, 3, 7}, {1, 3, 3, 7}};
+    for (int k = 0; k < 3; k++) {
+        int64_t axis = k == 2 ? -1 : k;
+        pb *g = g_node(pb_new(), mk_node("CumSum", "x,a", "y"));
+        imported *i = import_with(mk_model(g_out(g_in(g_in(g, "x", 1, "2,2"), "a", 7, ""), "y"), 14), NULL);
+        ck_assert_str_eq(type_of(i, 0), "f32[2,2]");
+        tn_tensor in[2] =
+            {{.dtype = TN_F32, .rank = 2, .dims = {2, 2}, .data = (void *)(uintptr_t)x, .bytes = sizeof x},
+             {.dtype = TN_I64, .data = &axis, .bytes = sizeof axis}},
+                  out = {.dtype = TN_DTYPE_NONE};
+        ck_assert_msg(tn_eval_graph(&i->env, i->g, in, 2, &out, 1, NULL) == TN_OK, "%s", i->r.message);
+        ck_assert_mem_eq(out.data, along[k], sizeof along[k]);
+        tn_tensor_free(NULL, &out);
+        axis = 2;
+        ck_assert_int_eq(tn_eval_graph(&i->env, i->g, in, 2, &out, 1, NULL), TN_E_ARGUMENT);
+        done(i);
+    }
+}
+END_TEST
+
 START_TEST(nodes_may_be_in_any_order) {
     const float x[] = {-1, 2, -3, 4}, want[] = {-1, 0, -3, 0};
     pb *g = pb_new();
@@ -615,6 +715,11 @@ int main(void) {
     tcase_add_test(t, functions_are_inlined_with_their_attributes);
     tcase_add_test(t, recursive_functions_are_refused);
     tcase_add_test(t, branches);
+    tcase_add_test(t, loops_of_known_length_disappear);
+    tcase_add_test(t, conditions_of_known_value_end_loops);
+    tcase_add_test(t, loops_of_unknown_length_are_regions);
+    tcase_add_test(t, bodies_must_fit_their_loops);
+    tcase_add_test(t, sums_along_an_axis_of_a_run);
     tcase_add_test(t, nodes_may_be_in_any_order);
     LOOP(t, loop_over_time_equals_unrolled, rnns);
     tcase_add_loop_test(t, contrib_ops_equal_standard_ops, 0, 5);

@@ -89,6 +89,8 @@ static const char *const lines[] = {
     "gather_elements %x, %e {axis=3}",
     "gather_nd %x, %d",
     "scatter_elements %x, %e, %y {axis=3, reduction=\"add\"}",
+    "nonzero %i {count=K} : i64[K]",
+    "nms %xb, %xs, %t, %f {center=true, count=L} : i64[L,3]",
     "scatter_nd %x, %d, %z {reduction=\"max\"}",
     "top_k %x {axis=1, k=2, smallest=true} : i64[N,2,8,8]",
     "grid_sample %x, %g {mode=\"cubic\", padding=\"border\", align_corners=true}",
@@ -144,7 +146,8 @@ START_TEST(every_op_round_trips) {
         "symbol N in [1, 64] hint 8\nmeta \"k\\t\" = \"v\"\n"
         "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
         "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3], "
-        "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7]) -> (%out: f32[N,4,8,8]) {\n");
+        "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7], %xb: f32[2,9,4], %xs: "
+        "f32[2,3,9], %f: f32[]) -> (%out: f32[N,4,8,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);
     add_line(text, sizeof text, "%s0, %s1 = split %x {axis=1, sizes=[1, 3]} : f32[N,1,8,8], f32[N,3,8,8]", 0, false);

@@ -216,6 +216,16 @@ START_TEST(test_indexing_by_data) {
     REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c5}), V(x), "k is 5", "size 4");
     REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 3, .k = c2}), V(x), "axis 3");
     REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1}), V(x), "k is not set");
+    tn_attrs_nonzero count = {.count = tn_dim_sym(b.g, "K")}, four = {.count = tn_dim_const(b.g, 4)};
+    expect_type(&b, EMIT(&b, NONZERO, &count, in(&b, "bool[N]")), 0, "i64[K]");
+    REFUSED(&b, NONZERO, &count, V(x), "rank 3; it must be a vector");
+    REFUSED(&b, NONZERO, &four, V(in(&b, "bool[N]")), "symbol");
+    tn_val boxes = in(&b, "f32[B,N,4]"), scores = in(&b, "f32[B,C,N]"), most = in(&b, "i64[]"), iou = in(&b, "f32[]");
+    tn_attrs_nms nms = {.count = count.count};
+    expect_type(&b, EMIT(&b, NMS, &nms, boxes, scores, most, iou), 0, "i64[K,3]");
+    REFUSED(&b, NMS, &nms, V(in(&b, "f32[B,N,5]"), scores, most, iou), "5", "coordinates is 4");
+    REFUSED(&b, NMS, &nms, V(in(&b, "f32[2,7,4]"), in(&b, "f32[2,1,8]"), most, iou), "7", "8");
+    REFUSED(&b, NMS, &nms, V(boxes, scores, in(&b, "i64[1]"), iou), "operand 2 has a wrong rank");
     tn_val image = in(&b, "f16[N,C,H,W]");
     tn_attrs_grid_sample cubic = {.mode = "cubic"};
     expect_type(&b, EMIT(&b, GRID_SAMPLE, &cubic, image, in(&b, "f32[N,P,Q,2]")), 0, "f16[N,C,P,Q]");

@@ -50,7 +50,7 @@ extern "C" {
 #define TN_BUILD_UNARY_ATTRS(B)                                                                                        \
     B(cast, CAST, cast)                                                                                                \
     B(bitcast, BITCAST, cast)                                                                                          \
-    B(top_k, TOP_K, top_k)                                                                                             \
+    B(nonzero, NONZERO, nonzero) B(top_k, TOP_K, top_k)                                                                \
     B(clamp, CLAMP, clamp) B(is_inf, IS_INF, activation) B(reshape, RESHAPE, shape) B(transpose, TRANSPOSE, perm)      \
         B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)               \
             B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)    \
@@ -106,6 +106,9 @@ tn_val tn_build_iota(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims, i
 tn_status tn_build_split(tn_graph *g, tn_val x, int64_t axis, size_t n, const tn_dim *sizes, tn_val *parts);
 /* Normalises x with statistics that are given (inference): all of shape [C] where C = x's dim `axis`. */
 tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_val mean, tn_val var, tn_attrs_norm at);
+
+/* Non-maximum suppression; most (i64), iou and score (f32, may be none) are scalars. */
+tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_val iou, tn_val score, tn_attrs_nms at);
 
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
