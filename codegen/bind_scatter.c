@@ -12,7 +12,17 @@ typedef struct plan {
     uint32_t rank, len;  /* axes of x, and how many of them make a row's number */
     uint32_t index_axes; /* of the indices, that number the updates */
     tn_dim rows, cols, count;
+    tn_dim rows_step, count_step; /* the first so many updates go to the first so many rows, and so on */
 } plan;
+
+/* Axes before the one that is indexed have the same coordinate in x and in the updates. */
+static void find_steps(const tn_spec *s, plan *p) {
+    const uint32_t axis = (uint32_t)TN_ATTRS_OF(s->g, s->anchor, scatter)->axis;
+    uint32_t same = 0;
+    while (same < axis && tn_val_dim(s->g, p->x, same).i == tn_val_dim(s->g, p->indices, same).i) ++same;
+    p->rows_step = tn_spec_product(s, p->x, same, p->rank - same);
+    p->count_step = tn_spec_product(s, p->indices, same, p->rank - same);
+}
 
 static bool find_plan(const tn_spec *s, plan *p) {
     const bool nd = tn_anchor_is(s, TN_OP_SCATTER_ND);
@@ -28,7 +38,9 @@ static bool find_plan(const tn_spec *s, plan *p) {
     p->len = (uint32_t)len;
     p->rows = tn_spec_product(s, p->x, 0, p->len);
     p->cols = tn_spec_product(s, p->x, p->len, p->rank - p->len);
-    p->count = tn_spec_product(s, p->indices, 0, p->index_axes);
+    p->count = p->count_step = tn_spec_product(s, p->indices, 0, p->index_axes);
+    p->rows_step = p->rows;
+    if (!nd) find_steps(s, p);
     return tn_spec_prologue_ok(s, p->x) && tn_spec_prologue_ok(s, p->indices) && tn_spec_prologue_ok(s, p->updates) &&
            tn_spec_epilogue_ok(s);
 }
@@ -39,7 +51,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     if (!find_plan(s, &q)) return false;
     tn_problem_add(s, p, "N", tn_dim_mul(s->g, q.rows, q.cols));
     tn_problem_add(s, p, "COLS", q.cols);
-    tn_problem_add(s, p, "UPDATES", q.count);
+    tn_problem_add(s, p, "ROWS_STEP", q.rows_step);
+    tn_problem_add(s, p, "UPDATES_STEP", q.count_step);
     return true;
 }
 
@@ -68,7 +81,7 @@ static void emit_target(tn_emitter *e, const plan *p) {
         char text[700];
         snprintf(text, sizeof text, "tn_has_index((long long)%s, %s)", v.text, d.text);
         ok = tn_fn_pred(&f, ok, text, false);
-        snprintf(text, sizeof text, "(tn_index)tn_wrap_index((long long)%s, %s)", v.text, d.text);
+        snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
         to[k] = tn_fn_index_var(&f, "at", text, extent, false);
     }
     if (tn_emit_ok(e)) {
@@ -120,11 +133,11 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return tn_emitter_finish(e);
 }
 
-/* Every block looks at every update. */
+/* Every block looks at every update that may go to its rows. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("scatter", knobs, "BLOCK"), items = tn_knob_of("scatter", knobs, "ITEMS");
     const double blocks = ceil((double)tn_problem_get(p, "N") / (block * items)),
-                 updates = (double)tn_problem_get(p, "UPDATES");
+                 updates = (double)tn_problem_get(p, "UPDATES_STEP");
     return tn_cost_us(arch, &(tn_load_model){.blocks = blocks,
                                              .threads = block,
                                              .bytes = s->bytes,

@@ -10,14 +10,6 @@ static bool one_of(const char *s, const char *const *names) {
     return false;
 }
 
-/* Refuses d > limit where that holds for every value of the symbols. */
-static tn_status at_most(tn_infer_ctx *c, tn_dim d, const char *what, tn_dim limit, const char *what_limit) {
-    int64_t lo = 0, hi = 0;
-    tn_dim_bounds(c->g, tn_dim_sub(c->g, limit, d), &lo, &hi);
-    if (hi >= 0) return TN_OK;
-    return tn_infer_error(c, "%s is %s, above %s %s", what, TN_DIM_TEXT(c, d), what_limit, TN_DIM_TEXT(c, limit));
-}
-
 /* ---- scatters ---------------------------------------------------------------------------------------------------- */
 
 static tn_status scatter_operands(tn_infer_ctx *c) {
@@ -43,7 +35,8 @@ tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
     for (size_t k = 0; k < r; k++) {
         tn_dim i = tn_infer_dim(c, 1, k);
         TN_TRY(tn_infer_equal(c, i, "a size of the indices", tn_infer_dim(c, 2, k), "the updates'"));
-        if (k != (size_t)a->axis) TN_TRY(at_most(c, i, "a size of the indices", tn_infer_dim(c, 0, k), "x's"));
+        if (k != (size_t)a->axis)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k), i, "a size of x and that of the indices"));
     }
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
@@ -110,9 +103,14 @@ tn_status tn_rule_top_k(tn_infer_ctx *c) {
         return tn_infer_error(c, "takes no %s", tn_dtype_text(tn_infer_dtype(c, 0)));
     if (!a->k.i) return tn_infer_error(c, "k is not set");
     memcpy(dims, tn_type_dims(c->g, tn_infer_type(c, 0)), r * sizeof *dims);
-    TN_TRY(at_most(c, a->k, "k", dims[a->axis], "the axis' size"));
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[a->axis], a->k, "the size of the axis and k"));
     dims[a->axis] = a->k;
     return tn_infer_put(c, TN_I64, r, dims);
+}
+
+/* An axis that is sampled. */
+static tn_status has_elements(tn_infer_ctx *c, tn_dim d) {
+    return tn_infer_need(c, TN_REL_AT_LEAST, d, tn_dim_const(c->g, 1), "the axis that is sampled has no elements");
 }
 
 /* ---- grid_sample, roi_align -------------------------------------------------------------------------------------- */
@@ -134,6 +132,7 @@ tn_status tn_rule_grid_sample(tn_infer_ctx *c) {
         return tn_infer_error(c, "the grid's last size is %s; it must be %zu, one coordinate an axis of x",
                               TN_DIM_TEXT(c, tn_infer_dim(c, 1, r - 1)), r - 2);
     TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 0), "x's batch", tn_infer_dim(c, 1, 0), "the grid's"));
+    for (size_t k = 2; k < r; k++) TN_TRY(has_elements(c, tn_infer_dim(c, 0, k)));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[1] = tn_infer_dim(c, 0, 1);
     for (size_t k = 2; k < r; k++) dims[k] = tn_infer_dim(c, 1, k - 1);
@@ -158,6 +157,8 @@ tn_status tn_rule_roi_align(tn_infer_ctx *c) {
     TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 1, 1), "the regions' last size", tn_dim_const(c->g, 4),
                           "the number of coordinates"));
     TN_TRY(tn_infer_equal(c, n, "the number of regions", tn_infer_dim(c, 2, 0), "that of batch indices"));
+    TN_TRY(has_elements(c, tn_infer_dim(c, 0, 2)));
+    TN_TRY(has_elements(c, tn_infer_dim(c, 0, 3)));
     const tn_dim dims[] = {n, tn_infer_dim(c, 0, 1), tn_dim_const(c->g, a->height), tn_dim_const(c->g, a->width)};
     return tn_infer_put(c, tn_infer_dtype(c, 0), 4, dims);
 }

@@ -48,26 +48,27 @@ static void select_results(tn_graph *g, tn_node n) {
     tn_erase(g, n);
 }
 
-/* Innermost first. */
-static void flatten(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
+/* Innermost first.  *any is set if one was flattened. */
+static void flatten(tn_graph *g, tn_pass_ctx *ctx, tn_region r, bool *any) {
     tn_node next;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
-        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) flatten(g, ctx, tn_node_subregion(g, n, k));
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) flatten(g, ctx, tn_node_subregion(g, n, k), any);
         if (tn_node_op(g, n) != TN_OP_IF) continue;
         const char *why = why_not(g, n);
-        if (why)
-            tn_pass_refused(ctx, "branch_select", g, n, why);
-        else if (tn_pass_may_rewrite(ctx, "branch_select"))
-            select_results(g, n);
+        if (why) tn_pass_refused(ctx, "branch_select", g, n, why);
+        if (why || !tn_pass_may_rewrite(ctx, "branch_select")) continue;
+        select_results(g, n);
+        *any = true;
     }
 }
 
 tn_status tn_pass_branch(tn_graph *g, tn_pass_ctx *ctx) {
     tn_cursor former = tn_get_cursor(g);
-    flatten(g, ctx, tn_graph_body(g));
+    bool any = false;
+    flatten(g, ctx, tn_graph_body(g), &any);
     tn_set_cursor(g, former);
-    return tn_graph_status(g);
+    return any ? tn_graph_collect_conditions(g) : tn_graph_status(g); /* what a branch needs, all need now */
 }
 
 bool tn_needs_reference(const tn_graph *g) {

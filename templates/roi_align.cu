@@ -50,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     for (int k = 0; k < 4; ++k) tn_load_roi(args, r, k, box[k]);
     tn_batch batch[1];
     tn_load_batch(args, r, batch);
-    const tn_index n = (tn_index)tn_clamp_index((long long)batch[0], TN_BATCH);
+    const tn_index n = (tn_index)tn_data_place((long long)batch[0], TN_BATCH);
     const tn_bins cols = tn_bins_of((tn_coordinate)box[0][0], (tn_coordinate)box[2][0], TN_OW);
     const tn_bins rows = tn_bins_of((tn_coordinate)box[1][0], (tn_coordinate)box[3][0], TN_OH);
     tn_acc sum = 0, best = 0;

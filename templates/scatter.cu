@@ -1,5 +1,5 @@
 // scatter.cu: x with updates written into it or combined with it.  A block owns BLOCK * ITEMS neighbouring elements of the
-// result and looks at all targets, so nothing is written twice, no atomics are needed, and updates of one element are
+// result and looks at all targets that may be among them (each UPDATES_STEP updates go to ROWS_STEP rows), so nothing is written twice, no atomics are needed, and updates of one element are
 // applied in the order in which they stand: results do not depend on timing, and the last of several wins without a
 // reduction.  A target that is out of range is -1 and belongs to no block.
 //! kernel  scatter  y[row, col] = combine(x[row, col], updates[u, col] for all u with target(u) = row)
@@ -32,19 +32,20 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         tn_load_x(args, row[i], col[i], x);
         acc[i] = (tn_acc)x[0];
     }
-    for (tn_index start = 0; start < TN_UPDATES; start += TN_BLOCK) { // the same trips for every thread
-        const tn_index mine = start + tid < TN_UPDATES ? tn_target(args, start + tid) : -1;
-        const unsigned hit = __ballot_sync(0xffffffffu, mine >= low && mine <= high);
+    const tn_index from = low / TN_ROWS_STEP * TN_UPDATES_STEP, to = (high / TN_ROWS_STEP + 1) * TN_UPDATES_STEP;
+    for (tn_index start = from; start < to; start += TN_BLOCK) { // the same trips for every thread
+        const tn_index mine = start + tid < to ? tn_target(args, start + tid) : -1;
+        const unsigned mask = __ballot_sync(0xffffffffu, mine >= low && mine <= high);
         target[tid] = mine;
-        if (tid % 32 == 0) hits[tid / 32] = hit;
+        if (tid % 32 == 0) hits[tid / 32] = mask;
         __syncthreads();
         for (int w = 0; w < TN_BLOCK / 32; ++w)
             for (unsigned m = hits[w]; m; m &= m - 1) {
                 const int k = w * 32 + tn_lowest_bit(m);
-                const tn_index to = target[k];
+                const tn_index hit = target[k];
                 TN_UNROLL
                 for (int i = 0; i < TN_ITEMS; ++i) {
-                    if (row[i] != to) continue;
+                    if (row[i] != hit) continue;
                     tn_val u[1];
                     tn_load_u(args, start + k, col[i], u);
                     acc[i] = TN_COMBINE(acc[i], (tn_acc)u[0]);

@@ -520,6 +520,13 @@ TN_DEV long long tn_data_index(long long i, long long n) {
 #endif
     return tn_wrap_index(i, n);
 }
+// The same of one that is never counted from the end.
+TN_DEV long long tn_data_place(long long i, long long n) {
+#ifdef TN_HOST
+    if (n > 0 && (i < 0 || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
+#endif
+    return tn_clamp_index(i, n);
+}
 TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 // Over the TPR threads that share a row: neighbouring lanes of a warp, or the whole block (TPR == BLOCK).

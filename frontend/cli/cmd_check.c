@@ -138,6 +138,30 @@ static cli_model *open_fixed(cli *c, const char *model, const check_options *o, 
     return m;
 }
 
+/* Opens the model for the sizes of one data set. */
+static cli_model *open_sized(cli *c, const char *model, const cli_model *any, const check_options *o, const char *set,
+                             int *rc) {
+    tn_host_tensor file[MAX_IO] = {{.name = ""}}, in[MAX_IO];
+    compile_setup setup = *o->setup;
+    size_t n = 0;
+    cli_model *m = NULL;
+    tn_status st = read_set(c, set, "input", &n, file);
+    if (st == TN_OK) st = order_inputs(c, any, set, file, n, in);
+    setup.options.targets = o->setup->options.targets ? setup.targets : NULL;
+    setup.import.shapes = setup.shapes;
+    for (size_t k = 0; st == TN_OK && k < cli_model_inputs(any) && setup.import.n_shapes < CLI_MAX_SHAPES; k++) {
+        tn_shape_override *s = &setup.shapes[setup.import.n_shapes++];
+        *s = (tn_shape_override){.input = cli_model_input(any, k)->name, .rank = in[k].rank};
+        memcpy(s->dims, in[k].dims, sizeof s->dims);
+    }
+    if (st == TN_OK)
+        m = cli_open_model(c, model, o->device, &setup, rc);
+    else
+        *rc = cli_exit(c, st);
+    free_set(c, file);
+    return m;
+}
+
 int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
     char data[1024], set[1200];
     r->cosine = 1;
@@ -160,7 +184,10 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
         snprintf(set, sizeof set, "%s/test_data_set_%zu", data, k);
         if (!is_dir(set)) break;
         r->sets++;
-        tn_status st = check_set(c, m, model, set, o, r);
+        cli_model *sized = cli_model_is_specialised(m) ? open_sized(c, model, m, o, set, &rc) : NULL;
+        if (rc) break;
+        tn_status st = check_set(c, sized ? sized : m, model, set, o, r);
+        cli_close_model(sized);
         if (st != TN_OK) {
             rc = cli_exit(c, st);
             break;

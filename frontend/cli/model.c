@@ -14,6 +14,7 @@ struct cli_model {
     size_t plan_size;
     tn_plan *plan;
     tn_context *ctx;
+    bool specialised;
     size_t n_in, n_out;
     tn_tensor_desc in[MAX_IO], out[MAX_IO];
     char text[2 * MAX_IO][TN_MAX_RANK][48];
@@ -31,6 +32,16 @@ static void describe_val(cli_model *m, tn_val v, const char *name, size_t slot, 
     }
 }
 
+/* Whether the importer chose a branch by typical sizes: the model is for no others then. */
+static bool is_specialised(const tn_graph *g) {
+    const char *key, *value;
+    for (size_t k = 0; g && k < tn_graph_meta_count(g); k++) {
+        tn_graph_meta(g, k, &key, &value);
+        if (!strcmp(key, "specialised")) return true;
+    }
+    return false;
+}
+
 /* The passes of a compilation; kernels are not made of what only the reference can evaluate. */
 tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s) {
     tn_pass_options o = tn_compile_passes(&s->options);
@@ -44,6 +55,7 @@ tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s) {
 static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s, bool as_imported) {
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
+    m->specialised = is_specialised(m->g);
     if (m->g && !as_imported) st = cli_optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
     m->n_in = tn_graph_input_count(m->g);
@@ -69,6 +81,7 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
     const tn_env *env = &m->c->env;
     if (cli_is_model(path)) {
         tn_graph *g = tn_import_file(env, path, &s->import, &st);
+        m->specialised = is_specialised(g);
         tn_compile_options o = s->options;
         if (!strcmp(device, "emu")) emulate(&o);
         if (g) st = tn_compile_memory(g, &o, &m->plan_bytes, &m->plan_size);
@@ -126,6 +139,9 @@ void cli_close_model(cli_model *m) {
 
 bool cli_is_model(const char *path) {
     return cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
+}
+bool cli_model_is_specialised(const cli_model *m) {
+    return m->specialised;
 }
 size_t cli_model_inputs(const cli_model *m) {
     return m->n_in;

@@ -202,6 +202,76 @@ static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, const TnOnnx
     return true;
 }
 
+static bool same_results(const tn_graph *g, const tn_region r[2]) {
+    tn_node a = tn_region_last(g, r[0]), b = tn_region_last(g, r[1]);
+    for (size_t k = 0; k < tn_node_input_count(g, a); k++)
+        if (tn_val_type(g, tn_node_input(g, a, k)).i != tn_val_type(g, tn_node_input(g, b, k)).i) return false;
+    return true;
+}
+
+static void drop_region(tn_graph *g, tn_region r) {
+    for (tn_node n = tn_region_last(g, r), prev; n.i; n = prev) {
+        prev = tn_node_prev(g, n);
+        tn_erase(g, n);
+    }
+}
+
+static bool take(tn_oi *x, const TnOnnx__GraphProto *sub) {
+    tn_oi_value *outs[MAX_RESULTS];
+    size_t n = 0;
+    if (!tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n)) return false;
+    for (size_t k = 0; k < n; k++) tn_oi_out_value(x, k, outs[k]);
+    return true;
+}
+
+/* The symbols of d with what they typically are; one that nobody told counts as 1, since what such conditions ask is
+ * mostly whether an axis can be squeezed. */
+static size_t typical_sizes(const tn_graph *g, tn_dim d, tn_binding *b, size_t n, size_t cap, int depth) {
+    tn_dim_kind kind = d.i ? tn_dim_kind_of(g, d) : TN_DIM_NONE;
+    if (kind == TN_DIM_NONE || kind == TN_DIM_CONST || depth > 64 || n == cap) return n;
+    if (kind == TN_DIM_SYM) {
+        int64_t hint = tn_dim_hint(g, d);
+        b[n] = (tn_binding){tn_dim_name(g, d), hint > 0 ? hint : 1};
+        return n + 1;
+    }
+    n = typical_sizes(g, tn_dim_lhs(g, d), b, n, cap, depth + 1);
+    return typical_sizes(g, tn_dim_rhs(g, d), b, n, cap, depth + 1);
+}
+
+/* The one value of the one symbol with which cond holds, among small ones; false if there are more, or other symbols.
+ * Requiring it is to require more than the condition, in words that say what to do. */
+static bool only_value(const tn_graph *g, tn_dim cond, const tn_binding *b, size_t n, int64_t *value) {
+    enum { LARGEST = 256 };
+    size_t hits = 0;
+    for (size_t k = 1; k < n; k++)
+        if (strcmp(b[k].name, b[0].name) != 0) return false;
+    for (int64_t v = 0, yes = 0; n && v <= LARGEST; v++) {
+        tn_binding one = {b[0].name, v};
+        if (!tn_dim_eval(g, cond, &one, 1, &yes)) return false;
+        hits += yes != 0;
+        if (yes) *value = v;
+    }
+    return hits == 1;
+}
+
+/* Branches of different types under a condition on sizes: the one for typical sizes is taken, and what decided it
+ * becomes a condition of the graph.  False: the sizes do not decide it. */
+static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, const TnOnnx__GraphProto *no) {
+    enum { CAP = 64 };
+    tn_graph *g = x->g;
+    tn_binding b[CAP];
+    int64_t v = 0, only = 0;
+    size_t n = typical_sizes(g, cond, b, 0, CAP, 0);
+    if (!tn_dim_eval(g, cond, b, n, &v)) return false;
+    const char *what = "the size that decides which branch is compiled in (--shape compiles the other)";
+    if (v && only_value(g, cond, b, n, &only))
+        tn_graph_require(g, TN_REL_EQUAL, tn_dim_sym(g, b[0].name), tn_dim_const(g, only), what);
+    else
+        tn_graph_require(g, TN_REL_EQUAL, cond, tn_dim_const(g, v), what);
+    tn_graph_set_meta(g, "specialised", "a branch was chosen by typical sizes");
+    return take(x, v ? yes : no);
+}
+
 /* A known condition takes one branch; otherwise both become regions. */
 void tn_oi_op_if(tn_oi *x) {
     tn_graph *g = x->g;
@@ -214,16 +284,24 @@ void tn_oi_op_if(tn_oi *x) {
     int64_t cond = 0;
     size_t n = 0;
     if (tn_oi_const_ints(x, 0, 1, &cond, &n) && n == 1) {
-        tn_oi_value *outs[MAX_RESULTS];
-        if (tn_oi_subgraph(x, cond ? yes->g : no->g, MAX_RESULTS, outs, &n))
-            for (size_t k = 0; k < n; k++) tn_oi_out_value(x, k, outs[k]);
+        take(x, cond ? yes->g : no->g);
         return;
     }
-    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL);
-    if (tn_oi_failed(x)) return;
+    const tn_oi_sym *sizes = tn_oi_sym_of(x, 0);
+    const tn_cursor at = tn_get_cursor(g);
     tn_region r[2];
     r[0] = branch(x, yes->g);
     r[1] = branch(x, no->g);
+    if (tn_oi_failed(x)) return;
+    if (sizes && sizes->d && sizes->n == 1 && !same_results(g, r)) {
+        drop_region(g, r[0]);
+        drop_region(g, r[1]);
+        tn_set_cursor(g, at);
+        if (specialise(x, sizes->d[0], yes->g, no->g) || tn_oi_failed(x)) return;
+        r[0] = branch(x, yes->g);
+        r[1] = branch(x, no->g);
+    }
+    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL);
     if (tn_oi_failed(x) || !branches_fit(x, c, r, yes->g)) return;
     tn_node node = tn_emit_regions(g, TN_OP_IF, NULL, 1, &c, 2, r);
     for (size_t k = 0; node.i && k < x->node->n_output; k++) tn_oi_out(x, k, tn_node_result(g, node, k));

@@ -1,4 +1,4 @@
-/* scatter.c: Scatter, ScatterElements, ScatterND and TopK. */
+/* scatter.c: Scatter, ScatterElements, ScatterND, TensorScatter and TopK. */
 #include "frontend/onnx/import.h"
 
 #include <string.h>
@@ -18,6 +18,36 @@ void tn_oi_op_scatter_elements(tn_oi *x) {
 void tn_oi_op_scatter_nd(tn_oi *x) {
     tn_val v = tn_oi_need(x, 0), i = tn_oi_need(x, 1), u = tn_oi_need(x, 2);
     tn_oi_out(x, 0, tn_build_scatter_nd(x->g, v, i, u, (tn_attrs_scatter){.reduction = reduction_of(x)}));
+}
+
+static tn_val size_value(tn_oi *x, tn_dim d) {
+    tn_oi_sym *s = tn_oi_sym_new(x, TN_I64, 0, NULL);
+    if (s) s->d[0] = d;
+    return s ? tn_oi_materialise(x, s, NULL) : (tn_val){0};
+}
+
+/* Slices of a cache from write_indices[batch] on are replaced: of the cache as [places before the axis, axis, what
+ * follows], those at (place, index). */
+void tn_oi_op_tensor_scatter(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val v = tn_oi_need(x, 0), u = tn_oi_need(x, 1), start = tn_oi_in(x, 2);
+    size_t rank = tn_val_rank(g, v), axis = (size_t)tn_oi_axis(x, tn_oi_int(x, "axis", -2), rank);
+    if (!tn_oi_failed(x) && (tn_val_rank(g, u) != rank || !axis))
+        tn_oi_fail(x, TN_E_FORMAT, "", "the cache and the update must have one rank, and the axis is not the batch");
+    if (tn_oi_failed(x)) return;
+    tn_dim full[TN_MAX_RANK], batch = tn_val_dim(g, u, 0), places = tn_oi_product(x, u, 1, axis);
+    tn_dim steps = tn_val_dim(g, u, axis), inner = tn_oi_product(x, u, axis + 1, rank), one = tn_dim_const(g, 1);
+    for (size_t k = 0; k < rank; k++) full[k] = tn_val_dim(g, v, k);
+    const tn_dim flat[] = {tn_oi_product(x, v, 0, axis), full[axis], tn_oi_product(x, v, axis + 1, rank)};
+    const tn_dim all = tn_dim_mul(g, batch, places), update[] = {all, steps, inner}, index[] = {all, steps, one},
+                 at[] = {batch, places, steps}, first[] = {batch, one, one};
+    tn_val to = tn_build_iota(g, TN_I64, 3, at, 2);
+    if (start.i) to = tn_build_add(g, to, tn_build_reshape_to(g, start, 3, first));
+    if (!strcmp(tn_oi_str(x, "mode", "linear"), "circular")) to = tn_build_mod(g, to, size_value(x, full[axis]));
+    const tn_val pair[] = {tn_build_iota(g, TN_I64, 3, index, 0), tn_build_reshape_to(g, to, 3, index)};
+    v = tn_build_scatter_nd(g, tn_build_reshape_to(g, v, 3, flat), tn_build_concat(g, 2, pair, 2),
+                            tn_build_reshape_to(g, u, 3, update), (tn_attrs_scatter){0});
+    tn_oi_out(x, 0, tn_build_reshape_to(g, v, rank, full));
 }
 
 /* k is an attribute up to opset 9, then an input; what is chosen is always sorted, which `sorted` = 0 allows. */

@@ -15,7 +15,8 @@ typedef int tn_index;
 #define TN_ITEMS 1
 #define TN_N 1280
 #define TN_COLS 64
-#define TN_UPDATES 9
+#define TN_ROWS_STEP 20
+#define TN_UPDATES_STEP 9
 
 struct tn_args {
     const float *in0;
@@ -41,10 +42,10 @@ TN_DEV void tn_load_u(const tn_args &args, tn_index u, tn_index col, float (&x)[
 TN_DEV tn_index tn_target(const tn_args &args, tn_index u) {
     const long long v1 = tn_get(args.in1 + (u * 2));
     const bool ok0 = tn_has_index((long long)v1, 4);
-    const tn_index at1 = (tn_index)tn_wrap_index((long long)v1, 4);
+    const tn_index at1 = (tn_index)tn_data_index((long long)v1, 4);
     const long long v1_2 = tn_get(args.in1 + (u * 2 + 1));
     const bool ok3 = ok0 && tn_has_index((long long)v1_2, 5);
-    const tn_index at4 = (tn_index)tn_wrap_index((long long)v1_2, 5);
+    const tn_index at4 = (tn_index)tn_data_index((long long)v1_2, 5);
     return ok3 ? at1 * 5 + at4 : -1;
 }
 

@@ -383,6 +383,47 @@ START_TEST(branches) {
 }
 END_TEST
 
+/* z = n == 1 ? squeeze(x) : x, of x [3,n,4] */
+static imported *squeeze_if_one(const char *axis, const tn_import_options *o) {
+    const int64_t one = 1, at = 1;
+    pb *yes = pb_new(), *no = pb_new(), *g = pb_new();
+    g_out(g_node(yes, mk_node("Squeeze", "x,at", "a")), "a");
+    g_out(g_node(no, mk_node("Identity", "x", "b")), "b");
+    g_node(g, mk_node("Shape", "x", "s"));
+    g_node(g, mk_node("Gather", "s,one", "n"));
+    g_node(g, mk_node("Equal", "n,one", "c"));
+    g_node(g, at_graph(at_graph(mk_node("If", "c", "z"), "then_branch", yes), "else_branch", no));
+    g_node(g, mk_node("Relu", "z", "y"));
+    g_init(g_init(g, mk_i64("one", "", 1, &one)), mk_i64("at", NULL, 1, &at));
+    g_in(g, "x", 1, axis);
+    return import_with(mk_model(g_out(g, "y"), 17), o);
+}
+
+START_TEST(branches_of_unlike_rank_are_decided_by_sizes) {
+    imported *i = squeeze_if_one("3,5,4", NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[3,5,4]");
+    done(i);
+    i = squeeze_if_one("3,n,4", NULL);
+    ck_assert_str_eq(type_of(i, 0), "f32[3,4]");
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 0);
+    float data[3 * 5 * 4] = {0};
+    for (int64_t n = 1; n <= 5; n += 4) {
+        tn_tensor x = {.dtype = TN_F32, .rank = 3, .dims = {3, n, 4}, .data = data, .bytes = sizeof data},
+                  y = {.dtype = TN_DTYPE_NONE};
+        tn_status s = tn_eval_graph(&i->env, i->g, &x, 1, &y, 1, NULL);
+        ck_assert_int_eq(s, n == 1 ? TN_OK : TN_E_TYPE);
+        if (s == TN_OK) tn_tensor_free(NULL, &y);
+    }
+    ck_assert_msg(strstr(i->r.message, "n = 5") && strstr(i->r.message, "decides which branch"), "%s", i->r.message);
+    done(i);
+    const tn_shape_override five = {.input = "x", .rank = 3, .dims = {3, 5, 4}};
+    const tn_import_options o = {.shapes = &five, .n_shapes = 1};
+    i = squeeze_if_one("3,n,4", &o);
+    ck_assert_str_eq(type_of(i, 0), "f32[3,5,4]");
+    done(i);
+}
+END_TEST
+
 /* y, all = Loop(n, go, x): doubles x in each iteration, and keeps row `i` of x; the condition is passed on. */
 static pb *doubling_body(void) {
     pb *b = pb_new();
@@ -715,6 +756,7 @@ int main(void) {
     tcase_add_test(t, functions_are_inlined_with_their_attributes);
     tcase_add_test(t, recursive_functions_are_refused);
     tcase_add_test(t, branches);
+    tcase_add_test(t, branches_of_unlike_rank_are_decided_by_sizes);
     tcase_add_test(t, loops_of_known_length_disappear);
     tcase_add_test(t, conditions_of_known_value_end_loops);
     tcase_add_test(t, loops_of_unknown_length_are_regions);
