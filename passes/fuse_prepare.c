@@ -247,8 +247,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
                              op == TN_OP_IF ? "%s: a condition that only a run knows, on branches that a GPU cannot "
                                               "both compute, cannot be compiled for a GPU yet"
-                             : op == TN_OP_LOOP ? "%s: a number of iterations that only a run knows cannot be compiled "
-                                                  "for a GPU yet"
+                             : op == TN_OP_LOOP ? "%s: a number of iterations that only a run knows (or above 1024) "
+                                                  "cannot be compiled for a GPU yet"
                                                 : "%s: a size that depends on data cannot be compiled for a GPU yet",
                              tn_op_text(op));
     if (op == TN_OP_BARRIER) {

@@ -480,7 +480,22 @@ TN_DEV long long tn_wrap_index(long long i, long long n) {
     i = i < 0 ? i + n : i;
     return i < 0 ? 0 : i >= n ? n - 1 : i;
 }
+// The same of an index that comes from the model's data, where one outside is an error.  A GPU cannot report it.
+TN_DEV long long tn_data_index(long long i, long long n) {
+#ifdef TN_HOST
+    if (n > 0 && (i < -n || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
+#endif
+    return tn_wrap_index(i, n);
+}
+// One that is never counted from the end.
 TN_DEV long long tn_clamp_index(long long i, long long n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+// The same of one that comes from the model's data.
+TN_DEV long long tn_data_place(long long i, long long n) {
+#ifdef TN_HOST
+    if (n > 0 && (i < 0 || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
+#endif
+    return tn_clamp_index(i, n);
+}
 // Whether an index, negative ones counted from the end, is inside.
 TN_DEV bool tn_has_index(long long i, long long n) { return i >= -n && i < n; }
 // Of a word that is not 0.
@@ -512,20 +527,6 @@ TN_DEV double tn_mul_rn(double a, double b) {
 #else
     return __dmul_rn(a, b);
 #endif
-}
-// The same of an index that comes from the model's data, where one outside is an error.  A GPU cannot report it.
-TN_DEV long long tn_data_index(long long i, long long n) {
-#ifdef TN_HOST
-    if (n > 0 && (i < -n || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
-#endif
-    return tn_wrap_index(i, n);
-}
-// The same of one that is never counted from the end.
-TN_DEV long long tn_data_place(long long i, long long n) {
-#ifdef TN_HOST
-    if (n > 0 && (i < 0 || i >= n)) tn_emu->bad_index(tn_emu_self, i, n);
-#endif
-    return tn_clamp_index(i, n);
 }
 TN_DEV int tn_ceil_div(int a, int b) { return (a + b - 1) / b; }
 

@@ -54,6 +54,18 @@ func @main(%x: f32[3,3000]) -> (%y: f32[3,3000]) {
 TN
 expect "a missing barrier is reported" broken
 
+# An index that leaves its axis is an error on both devices, whatever op it is for.
+refused() { # device, operator with operands %x f32[3,4], %i, %u and attributes
+    echo "func @main(%x: f32[3,4], %u: f32[2,4]) -> f32[3,4] { %i = const [0, 3] : i64[2,1]
+        %j = broadcast %i {dims=[2,4]} %y = $2 loc(\"/decoder/Scatter\") return %y }" >"$work/index.tn"
+    ! "$tenon" run "$work/index.tn" --device "$1" >"$work/report" 2>&1 && grep -q '/decoder/Scatter' "$work/report" &&
+        grep -Eq 'index 3 .*(3|out of range)' "$work/report" || { cat "$work/report"; return 1; }
+}
+for device in cpu emu; do
+    expect "scatter_elements out of range on $device" refused $device 'scatter_elements %x, %j, %u {axis=0, reduction="add"} : f32[3,4]'
+    expect "scatter_nd out of range on $device" refused $device 'scatter_nd %x, %i, %u : f32[3,4]'
+done
+
 # Tensors without elements: kernels that have nothing to do, and a sum of nothing.
 cat >"$work/empty.tn" <<'TN'
 func @main(%x: f32[3,0,5]) -> (%y: f32[3,5,0], %z: f32[3,5]) {

@@ -331,6 +331,10 @@ for largest in (0, 1):
     for axis, k in ((1, 3), (2, 2), (0, 1)):
         w = run("TopK", {"axis": axis, "largest": largest}, [tied, np.array([k], np.int64)], 11, 2)[1]
         case(f"top_k_{axis}_{largest}", "TOP_K", [tied], w, "top_k", f".axis = {axis}, .k = tn_dim_const(b->g, {k}), .smallest = {'false' if largest else 'true'}", tol=0)
+nans = np.array([[1, np.nan, 3, np.nan, np.inf, -np.inf]], np.float32)
+for largest in (0, 1):
+    w = run("TopK", {"axis": 1, "largest": largest}, [nans, np.array([6], np.int64)], 11, 2)[1]
+    case(f"top_k_nan_{largest}", "TOP_K", [nans], w, "top_k", f".axis = 1, .k = tn_dim_const(b->g, 6), .smallest = {'false' if largest else 'true'}", tol=0)
 ti = rng.integers(-5, 5, (3, 9)).astype(np.int64)
 case("top_k_i64", "TOP_K", [ti], run("TopK", {"axis": 1}, [ti, np.array([9], np.int64)], 11, 2)[1], "top_k", ".axis = 1, .k = tn_dim_const(b->g, 9)", tol=0)
 
