@@ -322,6 +322,53 @@ static void gather(builder *b, size_t k) {
     emit(b, TN_OP_GATHER, &a, 2, in, b->exact[k]);
 }
 
+/* Rows 0 and -1 of an axis get the rows -1 and 0, or are combined with them. */
+static void scatter(builder *b, size_t k) {
+    static const char *const reductions[] = {"", "add", "mul", "min", "max"};
+    const int64_t ends[2] = {0, -1}, swapped[2] = {-1, 0}, dims[2] = {2, 1};
+    const tn_attrs_axis first = {0};
+    const tn_attrs_scatter a = {.reduction = reductions[below(b, 5)]};
+    const tn_val at = tn_const(b->g, tn_type_const(b->g, TN_I64, 2, dims), tn_blob_copy(b->g, ends, 16), NULL),
+                 from = tn_const(b->g, tn_type_const(b->g, TN_I64, 1, dims), tn_blob_copy(b->g, swapped, 16), NULL),
+                 rows[2] = {b->v[k], from};
+    const bool moves = !*a.reduction || *a.reduction == 'm';
+    const size_t n = b->n;
+    emit(b, TN_OP_GATHER, &first, 2, rows, b->exact[k]);
+    if (b->n == n) return;
+    const tn_val in[3] = {b->v[k], at, b->v[n]};
+    emit(b, TN_OP_SCATTER_ND, &a, 3, in, b->exact[k] && moves && strcmp(a.reduction, "mul") != 0);
+}
+
+/* The best along an axis, as many as a symbol says. */
+static void top(builder *b, size_t k) {
+    const size_t axis = below(b, rank_of(b, k));
+    const tn_dim d = dim_of(b, k, axis), some = below(b, 2) ? symbol(b) : num(b, 1 + (int64_t)below(b, 3));
+    const tn_attrs_top_k a = {(int64_t)axis, below(b, 4) ? tn_dim_min(b->g, d, some) : d, below(b, 2)};
+    const tn_attrs_axis along = {(int64_t)axis};
+    const size_t n = b->n;
+    if (!b->exact[k]) return;
+    emit(b, TN_OP_TOP_K, &a, 1, &b->v[k], true);
+    if (b->n == n) return;
+    const tn_val in[2] = {b->v[k], b->v[n]};
+    emit(b, TN_OP_GATHER_ELEMENTS, &along, 2, in, true);
+}
+
+/* An image sampled at points of another size. */
+static void grid(builder *b, size_t k) {
+    static const char *const modes[] = {"linear", "cubic"}, *const paddings[] = {"zeros", "border", "reflection"};
+    if (rank_of(b, k) != 4 || tn_val_dtype(b->g, b->v[k]) != TN_F32) return;
+    const tn_dim d[4] = {dim_of(b, k, 0), symbol(b), num(b, 1 + (int64_t)below(b, 4)), num(b, 2)};
+    tn_val at = tn_const_num(b->g, TN_F32, -1.3);
+    for (int64_t axis = 0; axis < 4; axis++) {
+        const tn_attrs_iota i = {.dtype = TN_F32, .dims = {d, 4}, .axis = axis};
+        const tn_val step = tn_const_num(b->g, TN_F32, 0.21 + 0.13 * (double)axis);
+        at = tn_binary(b->g, TN_OP_ADD, at, tn_binary(b->g, TN_OP_MUL, tn_emit1(b->g, TN_OP_IOTA, &i, 0, NULL), step));
+    }
+    const tn_attrs_grid_sample a = {modes[below(b, 2)], paddings[below(b, 3)], below(b, 2)};
+    const tn_val in[2] = {b->v[k], at};
+    emit(b, TN_OP_GRID_SAMPLE, &a, 2, in, false);
+}
+
 static void resize(builder *b, size_t k) {
     static const char *const modes[] = {"nearest", "linear"};
     tn_dim sizes[TN_MAX_RANK];
@@ -361,8 +408,9 @@ static void inputs(builder *b) {
 
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
     static void (*const makers[])(builder *, size_t) = {
-        unary,  binary, binary, binary, choose,     transpose,  reshape, reshape, broadcast, slice,  slice,  pad,
-        concat, split,  reduce, reduce, along_axis, along_axis, matmul,  matmul,  window,    window, gather, resize};
+        unary,  binary, binary, binary, choose, transpose, reshape, reshape,    broadcast,
+        slice,  slice,  pad,    concat, split,  reduce,    reduce,  along_axis, along_axis,
+        matmul, matmul, window, window, gather, resize,    scatter, top,        grid};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
     for (int k = 0; k < SHAPES_SYMBOLS; k++) tn_dim_set_range(b.g, tn_dim_sym(b.g, shapes_symbols[k]), 0, INT64_MAX);
