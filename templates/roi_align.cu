@@ -24,7 +24,8 @@ TN_DEV tn_bins tn_bins_of(tn_coordinate from, tn_coordinate to, int count) {
 }
 
 TN_DEV tn_coordinate tn_sample(const tn_bins &b, int bin, int k) {
-    return b.start + (tn_coordinate)bin * b.size + ((tn_coordinate)k + (tn_coordinate)0.5) * b.size / (tn_coordinate)b.samples;
+    const tn_coordinate half = (tn_coordinate)k + (tn_coordinate)0.5;
+    return b.start + tn_mul_rn((tn_coordinate)bin, b.size) + tn_mul_rn(half, b.size) / (tn_coordinate)b.samples;
 }
 
 // The two elements around coordinate v of an axis of n, and the weight of the second; false: outside, all is 0.

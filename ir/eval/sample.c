@@ -110,7 +110,8 @@ tn_status tn_ev_grid_sample(tn_ev *c) {
 
 /* ---- roi_align --------------------------------------------------------------------------------------------------- */
 
-/* Coordinates are single precision, as ONNX Runtime's are: how many samples an adaptive region has depends on it. */
+/* Coordinates are single precision, as ONNX Runtime's are: how many samples an adaptive region has, and which lie
+ * outside the image, depends on it. */
 static double rounded(const tn_ev *c, double v) {
     return tn_val_dtype(c->g, tn_node_input(c->g, c->node, 1)) == TN_F64 ? v : (double)(float)v;
 }
@@ -142,8 +143,9 @@ static bool between(double v, int64_t n, int64_t at[2], double *w) {
     return true;
 }
 
-static double sample_of(const bins *b, int64_t bin, int64_t k) {
-    return b->start + (double)bin * b->size + ((double)k + 0.5) * b->size / (double)b->samples;
+static double sample_of(const tn_ev *c, const bins *b, int64_t bin, int64_t k) {
+    double at = rounded(c, b->start + rounded(c, (double)bin * b->size));
+    return rounded(c, at + rounded(c, rounded(c, ((double)k + 0.5) * b->size) / (double)b->samples));
 }
 
 /* Up to four weighted elements at (v, u) of a plane. */
@@ -163,7 +165,7 @@ static double bin_value(const tn_ev *c, int64_t plane, const bins *rows, int64_t
     double sum = 0, best = 0, p[4];
     for (int64_t v = 0; v < rows->samples; v++)
         for (int64_t u = 0; u < cols->samples; u++) {
-            corners(&c->in[0], plane, sample_of(rows, i, v), sample_of(cols, j, u), p);
+            corners(&c->in[0], plane, sample_of(c, rows, i, v), sample_of(c, cols, j, u), p);
             sum += p[0] + p[1] + p[2] + p[3];
             double top = p[0]; /* of the weighted corners, as the specification's reference has it */
             for (int k = 1; k < 4; k++) top = isnan(p[k]) || p[k] > top ? p[k] : top;
