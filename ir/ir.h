@@ -387,7 +387,9 @@ void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user);
  * -------------------------------------------------------------------------------------------------------- */
 
 tn_loc tn_loc_make(tn_graph *g, const char *layer);
-tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b); /* union */
+/* The union, cut to TN_LOC_LAYERS names: what merges from thousands of layers stays cheap. */
+enum { TN_LOC_LAYERS = 256 };
+tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b);
 size_t tn_loc_count(const tn_graph *g, tn_loc l);
 const char *tn_loc_at(const tn_graph *g, tn_loc l, size_t k);
 /* "a, b, c" cut to size with "... (+N)". */

@@ -61,18 +61,26 @@ tn_loc tn_loc_make(tn_graph *g, const char *layer) {
     return *s && tn_graph_ok(g) ? intern_loc(g, &s, 1) : (tn_loc){0};
 }
 
+static bool has_layer(const tn_loc_rec *r, const char *name) {
+    for (uint32_t k = 0; k < r->n; k++)
+        if (r->layers[k] == name) return true;
+    return false;
+}
+
 tn_loc tn_loc_join(tn_graph *g, tn_loc a, tn_loc b) {
     const tn_loc_rec ra = *loc_rec(g, a), rb = *loc_rec(g, b);
-    if (!rb.n || a.i == b.i) return a;
-    if (!ra.n) return b;
+    if (!rb.n || a.i == b.i || ra.n >= TN_LOC_LAYERS) return a;
+    if (!ra.n || !tn_graph_ok(g)) return ra.n ? a : b;
     const char **all = tn_alloc(g->env, (ra.n + (size_t)rb.n) * sizeof *all);
     if (!all) {
         tn_graph_oom(g);
         return a;
     }
+    uint32_t n = ra.n;
     memcpy(all, ra.layers, ra.n * sizeof *all);
-    memcpy(all + ra.n, rb.layers, rb.n * sizeof *all);
-    tn_loc l = tn_loc_of(g, all, ra.n + rb.n);
+    for (uint32_t k = 0; k < rb.n && n < TN_LOC_LAYERS; k++)
+        if (!has_layer(&ra, rb.layers[k])) all[n++] = rb.layers[k];
+    tn_loc l = n > ra.n ? intern_loc(g, all, n) : a;
     tn_free(g->env, all, (ra.n + (size_t)rb.n) * sizeof *all);
     return l.i ? l : a;
 }

@@ -347,9 +347,10 @@ tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v) {
     uint32_t slot = g->nodes.p[n.i].slot + (uint32_t)k;
     tn_val old = g->slots.p[slot].val;
     if (old.i == v.i) return TN_OK;
+    bool retype = !old.i || !v.i || tn_val_type(g, old).i != tn_val_type(g, v).i; /* types follow from types */
     unlink_use(g, slot);
     link_use(g, slot, v);
-    tn_status st = tn_node_retype(g, n, false);
+    tn_status st = retype ? tn_node_retype(g, n, false) : TN_OK;
     if (st != TN_OK) {
         unlink_use(g, slot);
         link_use(g, slot, old);

@@ -312,8 +312,14 @@ static bool pulled_by_user(const tn_fusion *f, tn_node n) {
     return !x->group || !is_contraction(op_of(f, f->group[x->group].anchor));
 }
 
+/* By node: the concat that claimed it as a writer, and the last one that was costed with it. */
+typedef struct claim {
+    bool taken;
+    uint32_t seen;
+} claim;
+
 /* Microseconds of keeping a concat as a view, and of computing it in a kernel. */
-static void concat_costs(const tn_fusion *f, tn_node n, const bool *claimed, double *view, double *kernel) {
+static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *view, double *kernel) {
     bool pulled = pulled_by_user(f, n);
     *view = 0;
     *kernel = pulled ? 0 : 1;
@@ -321,9 +327,8 @@ static void concat_costs(const tn_fusion *f, tn_node n, const bool *claimed, dou
         tn_val v = tn_node_input(f->g, n, k);
         tn_node w = writer(f, v);
         double copy = 2 * tn_hint_bytes(f->g, v) / BYTES_PER_US;
-        bool twice = false;
-        for (size_t j = 0; j < k; j++) twice |= tn_node_input(f->g, n, j).i == v.i;
-        bool fresh = w.i && !claimed[w.i] && !twice;
+        bool fresh = w.i && !claims[w.i].taken && claims[w.i].seen != n.i;
+        if (w.i) claims[w.i].seen = n.i;
         bool computed = fresh && info(f, w)->kind == TN_FUSE_PULL && !info(f, w)->group &&
                         tn_val_has_one_use(f->g, v) && op_of(f, w) != TN_OP_CONCAT;
         if (!fresh)
@@ -336,13 +341,13 @@ static void concat_costs(const tn_fusion *f, tn_node n, const bool *claimed, dou
 
 static tn_status choose_concats(tn_fusion *f) {
     const tn_env *env = tn_graph_env(f->g);
-    bool *claimed = tn_alloc(env, f->n_nodes * sizeof *claimed);
-    if (!claimed) return tn_graph_fail(f->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    claim *claims = tn_alloc(env, f->n_nodes * sizeof *claims);
+    if (!claims) return tn_graph_fail(f->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
     for (uint32_t p = f->n_order; p >= 1; p--) {
         tn_node n = {f->order[p]};
         if (op_of(f, n) != TN_OP_CONCAT) continue;
         double view, kernel;
-        concat_costs(f, n, claimed, &view, &kernel);
+        concat_costs(f, n, claims, &view, &kernel);
         bool too_many = operand_count(f, n) + 6 > TN_FUSE_MAX_VALUES;
         if (view > kernel && !too_many) {
             tn_pass_refused(f->ctx, "concat_view", f->g, n, "a kernel that gathers the operands moves fewer bytes");
@@ -352,10 +357,10 @@ static tn_status choose_concats(tn_fusion *f) {
         info(f, n)->kind = TN_FUSE_VIEW;
         for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
             tn_node w = writer(f, tn_node_input(f->g, n, k));
-            if (w.i) claimed[w.i] = true;
+            if (w.i) claims[w.i].taken = true;
         }
     }
-    tn_free(env, claimed, f->n_nodes * sizeof *claimed);
+    tn_free(env, claims, f->n_nodes * sizeof *claims);
     return TN_OK;
 }
 

@@ -20,8 +20,8 @@ enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256, MAX_REAP = 256 };
 /* What a rule's variants share. */
 typedef struct rule_state {
     const tn_rule *rule;
-    bool off;         /* it broke a rule of the engine */
-    uint32_t refused; /* without a reason for the user */
+    bool off; /* it broke a rule of the engine */
+    uint32_t skipped;
 } rule_state;
 
 typedef struct variant {
@@ -111,7 +111,7 @@ static bool prepare(engine *e, size_t n, const tn_rules *const *sets) {
 
 static void dispose(engine *e) {
     for (size_t k = 0; e->rules && k < e->n_rules; k++)
-        if (e->rules[k].refused) tn_pass_count_refused(e->ctx, e->rules[k].rule->name, e->rules[k].refused);
+        if (e->rules[k].skipped) tn_pass_skipped(e->ctx, e->rules[k].rule->name, e->rules[k].skipped);
     tn_free(e->env, e->rules, (e->n_rules + 1) * sizeof *e->rules);
     tn_free(e->env, e->variants, (e->n_variants + 1) * sizeof *e->variants);
     tn_free(e->env, e->info, e->info_cap * sizeof *e->info);
@@ -378,7 +378,7 @@ static void refused(engine *e, const variant *r, const tn_match *m, const char *
     if (why[0])
         tn_pass_refused(e->ctx, r->rule->name, e->g, m->root, why);
     else
-        r->state->refused++;
+        r->state->skipped++;
 }
 
 /* Puts the replacements in place of the root's results and queues what changed. */

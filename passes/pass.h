@@ -34,6 +34,7 @@ typedef struct tn_pass_options {
 typedef struct tn_rule_count {
     const char *rule;
     uint32_t fired, refused;
+    uint32_t skipped; /* refused for a condition that is part of the pattern: nothing that a user would ask about */
 } tn_rule_count;
 typedef struct tn_near_miss {
     const char *rule, *why;
@@ -68,8 +69,7 @@ size_t tn_near_misses(const tn_pass_ctx *ctx, const tn_near_miss **misses);
 /* For passes and rules: count a rewrite; false once --stop-after-rewrite is reached (then do not rewrite). */
 bool tn_pass_may_rewrite(tn_pass_ctx *ctx, const char *rule);
 void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_node at, const char *why);
-/* Counts refusals that have no reason for a user. */
-void tn_pass_count_refused(tn_pass_ctx *ctx, const char *rule, uint32_t n);
+void tn_pass_skipped(tn_pass_ctx *ctx, const char *rule, uint32_t n);
 
 #ifdef __cplusplus
 }

@@ -128,7 +128,7 @@ static tn_rule_count *count_of(tn_pass_ctx *ctx, const char *rule) {
     tn_rule_count *p = grow(ctx->env, ctx->counts, ctx->n_counts, &ctx->cap_counts, sizeof *p);
     if (!p) return NULL;
     ctx->counts = p;
-    ctx->counts[ctx->n_counts] = (tn_rule_count){rule, 0, 0};
+    ctx->counts[ctx->n_counts] = (tn_rule_count){.rule = rule};
     return &ctx->counts[ctx->n_counts++];
 }
 
@@ -145,13 +145,14 @@ bool tn_pass_may_rewrite(tn_pass_ctx *ctx, const char *rule) {
     return true;
 }
 
-void tn_pass_count_refused(tn_pass_ctx *ctx, const char *rule, uint32_t n) {
+void tn_pass_skipped(tn_pass_ctx *ctx, const char *rule, uint32_t n) {
     tn_rule_count *c = n ? count_of(ctx, rule) : NULL;
-    if (c) c->refused += n;
+    if (c) c->skipped += n;
 }
 
 void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_node at, const char *why) {
-    tn_pass_count_refused(ctx, rule, 1);
+    tn_rule_count *c = count_of(ctx, rule);
+    if (c) c->refused++;
     if (ctx->n_misses >= MAX_MISSES) return;
     tn_near_miss miss = {rule, why, ""};
     tn_loc_print(g, tn_node_loc(g, at), miss.loc, sizeof miss.loc);

@@ -26,7 +26,8 @@ if [ -z "${TENON_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
     TENON_TEST_DATA=$(cd ../shared/data && pwd)
     export TENON_TEST_DATA
 fi
-# Which dtypes the kernels' assignments of knobs are compiled with by NVRTC (tests/kernels/matrix.c)
+# Which dtypes the kernels' assignments of knobs are compiled with by NVRTC (tests/kernels/matrix.c), and which seeds the random
+# graphs and the rules' soundness test draw from (tests/ir)
 TENON_MATRIX_TURN=${TENON_MATRIX_TURN:-$(git rev-list --count HEAD 2>/dev/null || echo 0)}
 export TENON_MATRIX_TURN
 echo "test data: ${TENON_TEST_DATA:-none (model tests are skipped)}"

@@ -242,15 +242,16 @@ static const char *check_rule(state *s, const directive *d, const tn_rule_count 
     coverage *cov = find_rule(s, d->arg);
     for (size_t i = 0; i < n; i++)
         if (!strcmp(counts[i].rule, d->arg)) count = counts[i];
+    bool matched = count.refused || count.skipped;
     if (!strcmp(d->kind, "FIRES")) { /* passes count by names that are no rules, too */
         if (cov) cov->fired = true;
         return count.fired ? NULL : "rule did not fire";
     }
     if (!cov) return "no such rule";
     if (count.fired) return "rule fired";
-    if (!strcmp(d->kind, "LEAVES")) return count.refused ? "the pattern matches: say REFUSES" : NULL;
+    if (!strcmp(d->kind, "LEAVES")) return matched ? "the pattern matches: say REFUSES" : NULL;
     cov->refused = true;
-    return count.refused ? NULL : "the pattern does not match, so that nothing was refused";
+    return matched ? NULL : "the pattern does not match, so that nothing was refused";
 }
 
 static void check_rules(state *s, const test_case *c, const tn_pass_ctx *ctx) {

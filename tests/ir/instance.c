@@ -12,7 +12,7 @@
 #undef Z
 #undef W
 
-enum { MAX_SIZE = 16, MAX_INNER = 16 };
+enum { MAX_SIZE = 16, MAX_INNER = 64 };
 
 typedef struct maker {
     tn_graph *g;
@@ -21,8 +21,10 @@ typedef struct maker {
     tn_flavour constants;
     bool symbolic[MAX_SIZE]; /* sizes that are symbols in this graph */
     tn_val var[TN_VARS];
-    tn_val inner[MAX_INNER]; /* values of pattern nodes below the root */
+    tn_val inner[MAX_INNER]; /* values of pattern nodes below the root, or of an expression */
     size_t n_inner, n_inputs;
+    const tn_expression *free; /* operands are expressions */
+    uint32_t depth;
 } maker;
 
 /* The attributes of one node, with room for its lists. */
@@ -52,6 +54,7 @@ typedef struct attrs {
 } attrs;
 
 static tn_val build(maker *m, const tn_pat *p, tn_sizes s, tn_dtype t);
+static tn_val expression(maker *m, tn_sizes s, tn_dtype t);
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */
 
@@ -386,6 +389,7 @@ static tn_val constant(maker *m, tn_sizes s, tn_dtype t, bool splat) {
 static tn_val operand(maker *m, tn_sizes s, tn_dtype t) {
     char name[16];
     tn_dim dims[TN_MAX_RANK];
+    if (m->free && m->depth) return expression(m, s, t);
     if (chance(m, 10)) return constant(m, s, t, chance(m, 30));
     snprintf(name, sizeof name, "x%zu", m->n_inputs++);
     tn_dims d = sizes_attr(m, s, dims);
@@ -421,11 +425,19 @@ static tn_op op_with(maker *m, uint32_t traits) {
     return op;
 }
 
+static tn_dtype any_dtype(maker *m, uint32_t set) {
+    tn_dtype t;
+    do t = (tn_dtype)(1 + pick(m, TN_DTYPE_COUNT - 1));
+    while (!(set & TN_SET(t)));
+    return t;
+}
+
 /* The dtype of an operand; leaves of comparisons have the pattern's, conditions are bool. */
 static tn_dtype dtype_of(maker *m, tn_op op, size_t slot, tn_dtype t) {
     if (op == TN_OP_SELECT && slot == 0) return TN_BOOL;
     if (op == TN_OP_NOT) return TN_BOOL;
-    return tn_op_is(op, TN_T_COMPARE) || op == TN_OP_CAST ? m->t : t;
+    if (!tn_op_is(op, TN_T_COMPARE) && op != TN_OP_CAST) return t;
+    return m->free ? any_dtype(m, m->free->dtypes) : m->t;
 }
 
 static size_t arity(maker *m, const tn_pat *p, tn_op op) {
@@ -436,6 +448,7 @@ static size_t arity(maker *m, const tn_pat *p, tn_op op) {
     if (op == TN_OP_CONCAT) return 1 + pick(m, 3);
     if (op == TN_OP_BATCH_NORM) return 5;
     if (op == TN_OP_SELECT) return 3;
+    if (op == TN_OP_GATHER) return 2;
     for (size_t k = 0; k < 3; k++)
         if (op == two[k]) return op == TN_OP_MATMUL ? 2 : 2 + pick(m, 2);
     return tn_op_is(op, TN_T_COMMUTATIVE) || op == TN_OP_PRELU || op == TN_OP_SUB || op == TN_OP_DIV ||
@@ -452,7 +465,7 @@ static tn_val free_operand(maker *m, tn_op op, tn_sizes s, tn_dtype t, size_t sl
         tn_val c = constant(m, s, t, false);
         return slot == 4 && chance(m, 80) ? tn_random_const(m->r, m->g, TN_TAME, t, s.rank, s.d, true) : c;
     }
-    if (op == TN_OP_CONCAT) {
+    if (op == TN_OP_CONCAT && !m->free) {
         attrs a;
         if (slot && chance(m, 30)) return first;
         if (chance(m, 20)) { /* a concat of its own */
@@ -493,6 +506,7 @@ static tn_val node(maker *m, const tn_pat *p, tn_sizes s, tn_dtype t) {
     tn_val in[MAX_IN] = {{0}};
     attrs a;
     draw(m, op, s, &a);
+    if (m->free && op == TN_OP_CAST) a.of.cast.to = t;
     size_t n = arity(m, p, op), count = n;
     if ((op == TN_OP_CONV || op == TN_OP_CONV_TRANSPOSE || op == TN_OP_MAX_POOL || op == TN_OP_AVG_POOL) && s.rank < 3)
         return in[0];
@@ -512,9 +526,12 @@ static tn_val node(maker *m, const tn_pat *p, tn_sizes s, tn_dtype t) {
             reduce_attrs(m, &a);
         }
     }
-    if (op == TN_OP_GATHER && p->kid[1]->var) m->var[p->kid[1]->var] = in[1];
+    if (op == TN_OP_GATHER && p->kid[1] && p->kid[1]->var) m->var[p->kid[1]->var] = in[1];
     while (count && !in[count - 1].i) count--;
-    return tn_emit1(m->g, op, &a.of, count, in);
+    if (!m->free) return tn_emit1(m->g, op, &a.of, count, in);
+    tn_trial trial = tn_trial_begin(m->g);
+    tn_val v = tn_emit1(m->g, op, &a.of, count, in);
+    return tn_trial_end(m->g, trial, v.i != 0) ? v : (tn_val){0};
 }
 
 static tn_val build(maker *m, const tn_pat *p, tn_sizes s, tn_dtype t) {
@@ -551,6 +568,164 @@ tn_graph *tn_instance(const tn_env *env, const struct tn_pat *pattern, tn_dtype 
     for (size_t k = 0; def.i && k < tn_node_result_count(m.g, def) && n < 6; k++)
         outs[n++] = tn_node_result(m.g, def, k);
     if (m.n_inner > 1 && chance(&m, 12)) outs[n++] = m.inner[pick(&m, (uint32_t)m.n_inner - 1)]; /* a second use */
+    if (n) tn_graph_set_outputs(m.g, n, outs, NULL);
+    if (n && tn_graph_status(m.g) == TN_OK) return m.g;
+    tn_graph_free(m.g);
+    return NULL;
+}
+
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
+
+/* Ops of an expression, with the dtypes of their results. */
+static const struct choice {
+    tn_op op;
+    uint32_t dtypes;
+} choices[] = {
+    {TN_OP_NEG, NUMBERS},
+    {TN_OP_ABS, NUMBERS},
+    {TN_OP_RELU, NUMBERS},
+    {TN_OP_CLAMP, NUMBERS},
+    {TN_OP_CLAMP, NUMBERS},
+    {TN_OP_SIGN, NUMBERS},
+    {TN_OP_FLOOR, NUMBERS},
+    {TN_OP_CEIL, NUMBERS},
+    {TN_OP_ROUND, NUMBERS},
+    {TN_OP_EXP, FLOATS},
+    {TN_OP_LOG, FLOATS},
+    {TN_OP_SQRT, FLOATS},
+    {TN_OP_RSQRT, FLOATS},
+    {TN_OP_RECIP, FLOATS},
+    {TN_OP_TANH, FLOATS},
+    {TN_OP_ERF, FLOATS},
+    {TN_OP_SIGMOID, FLOATS},
+    {TN_OP_SILU, FLOATS},
+    {TN_OP_LEAKY_RELU, FLOATS},
+    {TN_OP_BIT_NOT, INTS},
+    {TN_OP_NOT, BOOLS},
+    {TN_OP_ADD, NUMBERS},
+    {TN_OP_ADD, NUMBERS},
+    {TN_OP_SUB, NUMBERS},
+    {TN_OP_SUB, NUMBERS},
+    {TN_OP_MUL, NUMBERS},
+    {TN_OP_MUL, NUMBERS},
+    {TN_OP_DIV, NUMBERS},
+    {TN_OP_MIN, NUMBERS},
+    {TN_OP_MAX, NUMBERS},
+    {TN_OP_MOD, NUMBERS},
+    {TN_OP_FMOD, NUMBERS},
+    {TN_OP_POW, NUMBERS},
+    {TN_OP_PRELU, NUMBERS},
+    {TN_OP_AND, INTS | BOOLS},
+    {TN_OP_OR, INTS | BOOLS},
+    {TN_OP_XOR, INTS | BOOLS},
+    {TN_OP_SHL, INTS},
+    {TN_OP_SHR, INTS},
+    {TN_OP_EQ, BOOLS},
+    {TN_OP_NE, BOOLS},
+    {TN_OP_LT, BOOLS},
+    {TN_OP_LE, BOOLS},
+    {TN_OP_GT, BOOLS},
+    {TN_OP_GE, BOOLS},
+    {TN_OP_IS_NAN, BOOLS},
+    {TN_OP_CAST, ANY},
+    {TN_OP_CAST, ANY},
+    {TN_OP_SELECT, ANY},
+    {TN_OP_RESHAPE, ANY},
+    {TN_OP_TRANSPOSE, ANY},
+    {TN_OP_TRANSPOSE, ANY},
+    {TN_OP_BROADCAST, ANY},
+    {TN_OP_SLICE, ANY},
+    {TN_OP_PAD, ANY},
+    {TN_OP_CONCAT, ANY},
+    {TN_OP_GATHER, ANY},
+    {TN_OP_REDUCE_MAX, NUMBERS},
+    {TN_OP_REDUCE_MIN, NUMBERS},
+    {TN_OP_REDUCE_SUM, NUMBERS},
+    {TN_OP_REDUCE_MEAN, NUMBERS},
+    {TN_OP_REDUCE_PROD, NUMBERS},
+    {TN_OP_SOFTMAX, FLOATS},
+    {TN_OP_LAYER_NORM, FLOATS},
+    {TN_OP_MATMUL, FLOATS},
+    {TN_OP_CONV, FLOATS},
+    {TN_OP_BATCH_NORM, FLOATS},
+    {TN_OP_MAX_POOL, NUMBERS},
+    {TN_OP_AVG_POOL, FLOATS},
+    {TN_OP_RESIZE, FLOATS},
+};
+
+static bool is_step(tn_op op) {
+    return tn_op_is(op, TN_T_COMPARE) || op == TN_OP_SIGN || op == TN_OP_FLOOR || op == TN_OP_CEIL ||
+           op == TN_OP_ROUND || op == TN_OP_MOD || op == TN_OP_FMOD || op == TN_OP_CAST || op == TN_OP_THRESHOLDED_RELU;
+}
+
+static bool is_contraction(tn_op op) {
+    if (op == TN_OP_REDUCE_MAX || op == TN_OP_REDUCE_MIN || op == TN_OP_MAX_POOL) return false;
+    return tn_op_is(op, TN_T_ANCHOR | TN_T_REDUCTION) || op == TN_OP_BATCH_NORM || op == TN_OP_RESIZE;
+}
+
+static bool allowed(const maker *m, tn_op op) {
+    return (m->free->steps || !is_step(op)) && (m->free->contractions || !is_contraction(op));
+}
+
+static bool pattern_allowed(const maker *m, const tn_pat *p) {
+    if (p->kind == TN_PAT_TRAIT) return false;
+    if ((p->kind == TN_PAT_OP || p->kind == TN_PAT_NODE) && !allowed(m, p->op)) return false;
+    for (int k = 0; k < TN_PAT_KIDS && p->kid[k]; k++)
+        if (!pattern_allowed(m, p->kid[k])) return false;
+    return true;
+}
+
+/* What some rule rewrites, with expressions for its operands; none where that does not type. */
+static tn_val rewritable(maker *m, tn_sizes s, tn_dtype t) {
+#define TN_RULE_TABLE(name) &tn_rules_##name,
+    const tn_rules *const tables[] = {TN_RULE_TABLES(TN_RULE_TABLE)};
+#undef TN_RULE_TABLE
+    const tn_rules *table = tables[pick(m, sizeof tables / sizeof tables[0])];
+    const tn_pat *p = table->rule[pick(m, (uint32_t)table->n)].match;
+    if (!pattern_allowed(m, p)) return (tn_val){0};
+    memset(m->var, 0, sizeof m->var);
+    return build(m, p, s, t);
+}
+
+static tn_val made_before(maker *m, tn_sizes s, tn_dtype t) {
+    tn_val found = {0};
+    for (size_t k = 0, seen = 0; k < m->n_inner; k++) {
+        tn_sizes have = sizes_of(m->g, m->inner[k]);
+        bool fits =
+            tn_val_dtype(m->g, m->inner[k]) == t && have.rank == s.rank && !memcmp(have.d, s.d, s.rank * sizeof s.d[0]);
+        if (fits && pick(m, (uint32_t)++seen) == 0) found = m->inner[k];
+    }
+    return found;
+}
+
+static tn_val expression(maker *m, tn_sizes s, tn_dtype t) {
+    tn_val v = chance(m, 30) ? made_before(m, s, t) : (tn_val){0};
+    if (v.i) return v;
+    uint32_t depth = m->depth;
+    const struct choice *c;
+    do c = &choices[pick(m, sizeof choices / sizeof choices[0])];
+    while (!(c->dtypes & TN_SET(t)) || !allowed(m, c->op));
+    m->depth = m->n_inner + 8 < MAX_INNER ? depth - 1 : 0;
+    tn_pat p = {.kind = TN_PAT_NODE, .op = c->op};
+    v = chance(m, 35) ? rewritable(m, s, t) : node(m, &p, s, t);
+    if (!v.i || tn_val_dtype(m->g, v) != t) {
+        m->depth = 0;
+        v = operand(m, s, t);
+    }
+    m->depth = depth;
+    if (v.i && m->n_inner < MAX_INNER) m->inner[m->n_inner++] = v;
+    return v;
+}
+
+tn_graph *tn_random_expression(const tn_env *env, const tn_expression *what, tn_random *r) {
+    maker m = {.g = tn_graph_new(env), .r = r, .free = what, .depth = what->depth, .constants = what->constants};
+    if (!m.g) return NULL;
+    enum { MAX_OUT = 8 };
+    tn_val outs[MAX_OUT];
+    size_t n = 0;
+    for (int k = 0; k < 2; k++) expression(&m, random_sizes(&m), any_dtype(&m, what->dtypes));
+    for (size_t k = m.n_inner; k-- > 0 && n < MAX_OUT;) /* what nothing else uses, and a value that something does */
+        if (!tn_val_first_use(m.g, m.inner[k]).i || chance(&m, 5)) outs[n++] = m.inner[k];
     if (n) tn_graph_set_outputs(m.g, n, outs, NULL);
     if (n && tn_graph_status(m.g) == TN_OK) return m.g;
     tn_graph_free(m.g);
