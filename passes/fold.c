@@ -59,18 +59,16 @@ static const char *name_for(const tn_graph *g, tn_node n) {
     return name && name[0] ? name : NULL;
 }
 
-static void fold_node(tn_graph *g, tn_node n) {
-    tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
+static void fold_node(tn_graph *g, tn_folder *folder, tn_node n) {
     tn_tensor out[MAX_OUT] = {{0}};
     size_t count = tn_node_result_count(g, n);
-    quiet.diag = NULL; /* what cannot be evaluated (an index out of range) is left, and reported when it runs */
-    if (tn_eval_const_node(&quiet, g, n, out, count) != TN_OK) return;
+    if (tn_folder_eval(folder, n, out, count) != TN_OK) return;
     tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
     for (size_t k = 0; k < count; k++) {
         tn_val old = tn_node_result(g, n, k);
         tn_val c = tn_const(g, tn_val_type(g, old), tn_blob_copy(g, out[k].data, out[k].bytes), name_for(g, n));
         if (c.i) tn_replace(g, old, c);
-        tn_tensor_free(&quiet, &out[k]);
+        tn_tensor_free(tn_graph_env(g), &out[k]);
     }
     tn_set_cursor(g, former);
     if (tn_graph_status(g) == TN_OK) tn_reap(g, tn_node_result(g, n, 0));
@@ -101,7 +99,7 @@ static bool branch_known(const tn_graph *g, tn_node n) {
     return true;
 }
 
-static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
+static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_region r) {
     tn_node next;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
@@ -112,14 +110,22 @@ static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
             next = before.i ? tn_node_next(g, before) : tn_region_first(g, r);
         } else if (foldable(g, n)) {
             if (!tn_pass_may_rewrite(ctx, "fold")) return;
-            fold_node(g, n);
+            fold_node(g, folder, n);
         } else if (tn_node_op(g, n) != TN_OP_KERNEL) {
-            for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) fold_region(g, ctx, tn_node_subregion(g, n, k));
+            for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
+                fold_region(g, ctx, folder, tn_node_subregion(g, n, k));
         }
     }
 }
 
 tn_status tn_pass_fold(tn_graph *g, tn_pass_ctx *ctx) {
-    fold_region(g, ctx, tn_graph_body(g));
+    tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
+    quiet.diag = NULL; /* what cannot be evaluated (an index out of range) is left, and reported when it runs */
+    tn_folder *folder = tn_folder_new(&quiet, g);
+    if (folder)
+        fold_region(g, ctx, folder, tn_graph_body(g));
+    else
+        tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while folding constants");
+    tn_folder_free(folder);
     return tn_graph_status(g);
 }

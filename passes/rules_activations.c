@@ -67,23 +67,25 @@ static tn_val leaky_relu(tn_match *m) {
 
 /* clang-format off */
 static const tn_rule activations[] = {
-    /*   name              match                                                                  becomes                  dtypes     when             exactness */
-    RULE(sigmoid,          OP(RECIP, OP(ADD, OP(EXP, OP(NEG, X)), NUM(1))),                       OP(SIGMOID, X),          FLOATS,    NULL,            ULPS(3)),
-    RULE(softplus,         OP(LOG, OP(ADD, OP(EXP, X), NUM(1))),                                  OP(SOFTPLUS, X),         FLOATS,    NULL,            OF_LARGEST(3)),
-    RULE(softsign,         OP(DIV, X, OP(ADD, OP(ABS, X), NUM(1))),                               OP(SOFTSIGN, X),         FLOATS,    NULL,            ULPS(3)),
-    RULE(silu,             OP(MUL, X, OP(SIGMOID, X)),                                            OP(SILU, X),             FLOATS,    NULL,            ULPS(3)),
-    RULE(mish,             OP(MUL, X, OP(TANH, OP(SOFTPLUS, X))),                                 OP(MISH, X),             FLOATS,    NULL,            ULPS(3)),
-    RULE(gelu_half_last,   OP(MUL, OP(MUL, X, ERF_TERM), NUM(0.5)),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(gelu_half_first,  OP(MUL, OP(MUL, X, NUM(0.5)), ERF_TERM),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(gelu_half_inner,  OP(MUL, X, OP(MUL, ERF_TERM, NUM(0.5))),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(gelu_tanh_last,   OP(MUL, OP(MUL, X, TANH_TERM), NUM(0.5)),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(gelu_tanh_first,  OP(MUL, OP(MUL, X, NUM(0.5)), TANH_TERM),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(gelu_tanh_inner,  OP(MUL, X, OP(MUL, TANH_TERM, NUM(0.5))),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
-    RULE(hard_sigmoid_six, OP(MUL, LET(Y, CLAMP, OP(ADD, X, NUM(3))), NEAR(1.0 / 6)),             FN(hard_sigmoid_sixth),  FLOATS_16, zero_to_six,     OF_LARGEST(3)),
-    RULE(hard_sigmoid_one, OP(CLAMP, OP(ADD, OP(MUL, X, SPLAT(C)), SPLAT(D))),                    FN(hard_sigmoid_consts), FLOATS,    zero_to_one,     OF_LARGEST(3)),
-    RULE(hard_swish,       OP(MUL, X, LET(Y, HARD_SIGMOID, X)),                                   OP(HARD_SWISH, X),       FLOATS,    sixth_and_half,  OF_LARGEST(4)),
-    RULE(hard_swish_last,  OP(MUL, OP(MUL, X, LET(Y, CLAMP, OP(ADD, X, NUM(3)))), NEAR(1.0 / 6)), OP(HARD_SWISH, X),       FLOATS_16, zero_to_six,     OF_LARGEST(3)),
-    RULE(leaky_relu,       OP(MAX, X, OP(MUL, X, SPLAT(C))),                                      FN(leaky_relu),          FLOATS,    slope_below_one, ULPS(3)),
+    /*   name                   match                                                                  becomes                  dtypes     when             exactness */
+    RULE(sigmoid,               OP(RECIP, OP(ADD, OP(EXP, OP(NEG, X)), NUM(1))),                       OP(SIGMOID, X),          FLOATS,    NULL,            ULPS(3)),
+    RULE(softplus,              OP(LOG, OP(ADD, OP(EXP, X), NUM(1))),                                  OP(SOFTPLUS, X),         FLOATS,    NULL,            OF_LARGEST(3)),
+    RULE(softsign,              OP(DIV, X, OP(ADD, OP(ABS, X), NUM(1))),                               OP(SOFTSIGN, X),         FLOATS,    NULL,            ULPS(3)),
+    RULE(silu,                  OP(MUL, X, OP(SIGMOID, X)),                                            OP(SILU, X),             FLOATS,    NULL,            ULPS(3)),
+    RULE(mish,                  OP(MUL, X, OP(TANH, OP(SOFTPLUS, X))),                                 OP(MISH, X),             FLOATS,    NULL,            ULPS(3)),
+    RULE(gelu_half_last,        OP(MUL, OP(MUL, X, ERF_TERM), NUM(0.5)),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_half_first,       OP(MUL, OP(MUL, X, NUM(0.5)), ERF_TERM),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_half_inner,       OP(MUL, X, OP(MUL, ERF_TERM, NUM(0.5))),                               FN(gelu_exact),          FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_last,        OP(MUL, OP(MUL, X, TANH_TERM), NUM(0.5)),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_first,       OP(MUL, OP(MUL, X, NUM(0.5)), TANH_TERM),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(gelu_tanh_inner,       OP(MUL, X, OP(MUL, TANH_TERM, NUM(0.5))),                              FN(gelu_tanh),           FLOATS_16, NULL,            OF_LARGEST(4)),
+    RULE(hard_sigmoid_six,      OP(MUL, LET(Y, CLAMP, OP(ADD, X, NUM(3))), NEAR(1.0 / 6)),             FN(hard_sigmoid_sixth),  FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(hard_sigmoid_over_six, OP(DIV, LET(Y, CLAMP, OP(ADD, X, NUM(3))), NUM(6)),                    FN(hard_sigmoid_sixth),  FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(hard_sigmoid_one,      OP(CLAMP, OP(ADD, OP(MUL, X, SPLAT(C)), SPLAT(D))),                    FN(hard_sigmoid_consts), FLOATS,    zero_to_one,     OF_LARGEST(3)),
+    RULE(hard_swish,            OP(MUL, X, LET(Y, HARD_SIGMOID, X)),                                   OP(HARD_SWISH, X),       FLOATS,    sixth_and_half,  OF_LARGEST(4)),
+    RULE(hard_swish_last,       OP(MUL, OP(MUL, X, LET(Y, CLAMP, OP(ADD, X, NUM(3)))), NEAR(1.0 / 6)), OP(HARD_SWISH, X),       FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(hard_swish_over_six,   OP(DIV, OP(MUL, X, LET(Y, CLAMP, OP(ADD, X, NUM(3)))), NUM(6)),        OP(HARD_SWISH, X),       FLOATS_16, zero_to_six,     OF_LARGEST(3)),
+    RULE(leaky_relu,            OP(MAX, X, OP(MUL, X, SPLAT(C))),                                      FN(leaky_relu),          FLOATS,    slope_below_one, ULPS(3)),
 };
 /* clang-format on */
 

@@ -23,10 +23,18 @@ static const char *reciprocal_exact(const tn_match *m) {
     return fabs(1 / c) >= t.smallest && fabs(1 / c) <= t.largest ? NULL : "the reciprocal may be subnormal";
 }
 
+/* What is computed in 16 bits holds 3, but not a third: rounding the reciprocal would spoil what is exact now. */
+static bool reciprocal_rounds(const tn_match *m, double c) {
+    tn_dtype low = m->opts->compute;
+    bool lowered = (low == TN_F16 || low == TN_BF16) && tn_val_dtype(m->g, m->v[TN_X]) == TN_F32;
+    return lowered && tn_holds(low, c) && !tn_holds(low, 1 / c);
+}
+
 static const char *divisor_plain(const tn_match *m) {
     double c;
     if (!tn_const_splat(m->g, m->v[TN_C], &c)) return "";
-    return isfinite(c) && fabs(c) > 1e-4 && fabs(c) < 1e4 ? NULL : "the reciprocal may overflow or vanish";
+    if (!isfinite(c) || fabs(c) <= 1e-4 || fabs(c) >= 1e4) return "the reciprocal may overflow or vanish";
+    return reciprocal_rounds(m, c) ? "the reciprocal would be rounded to 16 bits" : NULL;
 }
 
 static bool has_sign(tn_dtype t) {
@@ -140,8 +148,7 @@ static const char *inner_lossless(const tn_match *m) {
 static tn_val mul_by_reciprocal(tn_match *m) {
     double c = 1;
     tn_const_splat(m->g, m->v[TN_C], &c);
-    tn_val r = tn_const_num(m->g, tn_val_dtype(m->g, root_value(m)), 1 / c);
-    return tn_binary(m->g, TN_OP_MUL, m->v[TN_X], r);
+    return tn_emit_quotient(m->g, m->v[TN_X], c);
 }
 
 static tn_val swap_operands(tn_match *m) {

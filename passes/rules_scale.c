@@ -1,4 +1,5 @@
 /* rules_scale.c: multiplications and additions of per-channel constants before and after convolutions and matmuls. */
+#include <math.h>
 #include <string.h>
 #include "passes/filter.h"
 #include "passes/util.h"
@@ -20,7 +21,7 @@ static void free_channels(tn_match *m, double *p, int64_t n) {
 }
 
 /* Refuses where the filter could not be made. */
-static tn_val finite(tn_match *m, tn_val filter) {
+static tn_val made(tn_match *m, tn_val filter) {
     if (!filter.i) m->why = "a weight would not be finite";
     return filter;
 }
@@ -49,7 +50,7 @@ static tn_val scale_outputs(tn_match *m) {
     tn_val y = tn_filter_emit(&f, f.x, tn_filter_scaled(&f, s, NULL), t);
     free_channels(m, s, f.outs);
     if (t) free_channels(m, t, f.outs);
-    return finite(m, y);
+    return made(m, y);
 }
 
 static tn_val shift_outputs(tn_match *m) {
@@ -60,7 +61,7 @@ static tn_val shift_outputs(tn_match *m) {
     for (int64_t k = 0; k < f.outs; k++) t[k] += tn_filter_bias(&f, k);
     tn_val y = tn_filter_emit(&f, f.x, f.w, t);
     free_channels(m, t, f.outs);
-    return finite(m, y);
+    return made(m, y);
 }
 
 /* ---- before: filter(mul(x, c)), conv(add(x, c)) ------------------------------------------------------------------ */
@@ -82,7 +83,7 @@ static tn_val scale_inputs(tn_match *m) {
     if (!s) return (tn_val){0};
     tn_val y = tn_filter_emit(&f, m->v[TN_X], tn_filter_scaled(&f, NULL, s), NULL);
     free_channels(m, s, f.ins);
-    return finite(m, y);
+    return made(m, y);
 }
 
 static const char *shifts_inputs(const tn_match *m) {
@@ -112,7 +113,7 @@ static tn_val shift_inputs(tn_match *m) {
     }
     free_channels(m, shift, f.ins);
     free_channels(m, t, f.outs);
-    return finite(m, y);
+    return made(m, y);
 }
 
 /* ---- normal form ------------------------------------------------------------------------------------------------- */
@@ -131,23 +132,49 @@ static const char *scale_disappears(const tn_match *m) {
     return fits ? NULL : "";
 }
 
+static bool reads_as_filter(const tn_match *m, tn_val v) {
+    tn_filter f;
+    if (!tn_val_has_one_use(m->g, v)) return false;
+    tn_use u = tn_val_first_use(m->g, v);
+    return tn_use_slot(m->g, u) == 0 && tn_filter_of(m->g, tn_use_node(m->g, u), &f);
+}
+
+/* x / c becomes a product only where that then disappears in the weights: elsewhere dividing is exact and costs nothing
+ * beside the memory traffic. */
+static const char *quotient_disappears(const tn_match *m) {
+    tn_filter f;
+    double c;
+    tn_val x = m->v[TN_X];
+    if (!tn_const_splat(m->g, m->v[TN_C], &c) || !isfinite(c) || fabs(c) <= 1e-4 || fabs(c) >= 1e4) return "";
+    if (reads_as_filter(m, tn_node_result(m->g, m->root, 0))) return NULL;
+    return tn_val_def(m->g, x).i && tn_val_has_one_use(m->g, x) && tn_filter_of(m->g, tn_val_def(m->g, x), &f) ? NULL
+                                                                                                               : "";
+}
+
+static tn_val quotient(tn_match *m) {
+    double c = 1;
+    tn_const_splat(m->g, m->v[TN_C], &c);
+    return tn_emit_quotient(m->g, m->v[TN_X], c);
+}
+
 #define CONV_Y LET_NODE(Y, CONV)
 #define CONV_TRANSPOSE_Y LET_NODE(Y, CONV_TRANSPOSE)
 #define MATMUL_Y LET_NODE(Y, MATMUL)
 
 /* clang-format off */
 static const tn_rule scale_fold[] = {
-    /*   name                  match                                                     becomes            dtypes  when              exactness */
-    RULE(conv_scale,           OP(MUL, CONV_Y, CONSTANT(C)),                             FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
-    RULE(conv_shift,           OP(ADD, CONV_Y, CONSTANT(C)),                             FN(shift_outputs), FLOATS, scales_outputs,   FINITE(8)),
-    RULE(conv_transpose_scale, OP(MUL, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
-    RULE(conv_transpose_shift, OP(ADD, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(shift_outputs), FLOATS, scales_outputs,   FINITE(8)),
-    RULE(matmul_scale,         OP(MUL, MATMUL_Y, CONSTANT(C)),                           FN(scale_outputs), FLOATS, scales_outputs,   FINITE(8)),
-    RULE(scale_conv,           OP(CONV, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)),           FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
-    RULE(shift_conv,           OP(CONV, ONCE(ADD, X, CONSTANT(C)), W, OPT(B)),           FN(shift_inputs),  FLOATS, shifts_inputs,    FINITE(8)),
-    RULE(scale_conv_transpose, OP(CONV_TRANSPOSE, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)), FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
-    RULE(scale_matmul,         OP(MATMUL, ONCE(MUL, X, CONSTANT(C)), W),                 FN(scale_inputs),  FLOATS, scales_inputs,    FINITE(8)),
+    /*   name                  match                                                     becomes            dtypes       when                 exactness */
+    RULE(conv_scale,           OP(MUL, CONV_Y, CONSTANT(C)),                             FN(scale_outputs), FLOATS,      scales_outputs,      FINITE(8)),
+    RULE(conv_shift,           OP(ADD, CONV_Y, CONSTANT(C)),                             FN(shift_outputs), FLOATS,      scales_outputs,      FINITE(8)),
+    RULE(conv_transpose_scale, OP(MUL, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(scale_outputs), FLOATS,      scales_outputs,      FINITE(8)),
+    RULE(conv_transpose_shift, OP(ADD, CONV_TRANSPOSE_Y, CONSTANT(C)),                   FN(shift_outputs), FLOATS,      scales_outputs,      FINITE(8)),
+    RULE(matmul_scale,         OP(MUL, MATMUL_Y, CONSTANT(C)),                           FN(scale_outputs), FLOATS,      scales_outputs,      FINITE(8)),
+    RULE(scale_conv,           OP(CONV, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)),           FN(scale_inputs),  FLOATS,      scales_inputs,       FINITE(8)),
+    RULE(shift_conv,           OP(CONV, ONCE(ADD, X, CONSTANT(C)), W, OPT(B)),           FN(shift_inputs),  FLOATS,      shifts_inputs,       FINITE(8)),
+    RULE(scale_conv_transpose, OP(CONV_TRANSPOSE, ONCE(MUL, X, CONSTANT(C)), W, OPT(B)), FN(scale_inputs),  FLOATS,      scales_inputs,       FINITE(8)),
+    RULE(scale_matmul,         OP(MATMUL, ONCE(MUL, X, CONSTANT(C)), W),                 FN(scale_inputs),  FLOATS,      scales_inputs,       FINITE(8)),
     RULE(mul_of_add,           OP(MUL, ONCE(ADD, X, CONSTANT(C)), CONSTANT(D)),          OP(ADD, OP(MUL, X, VAR(D)), OP(MUL, VAR(C), VAR(D))), FLOATS, scale_disappears, FINITE(8)),
+    RULE(div_scale,            OP(DIV, X, SPLAT(C)),                                     FN(quotient),      WIDE_FLOATS, quotient_disappears, OF_LARGEST(3)),
 };
 /* clang-format on */
 

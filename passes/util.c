@@ -63,6 +63,10 @@ static double rounded(tn_dtype t, double v) {
     return tn_load_num(t, &bits, 0);
 }
 
+bool tn_holds(tn_dtype t, double num) {
+    return rounded(t, num) == num;
+}
+
 bool tn_is_near(double num, double ideal) {
     return fabs(num - ideal) <= 2.1e-5 * fabs(ideal) || num == rounded(TN_F16, ideal) || num == rounded(TN_BF16, ideal);
 }
@@ -199,6 +203,10 @@ tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim si
     uint32_t n = (uint32_t)rank;
     tn_attrs_slice a = {.starts = {starts, n}, .sizes = {sizes, n}, .steps = {steps, n}};
     return tn_emit1(g, TN_OP_SLICE, &a, 1, &v);
+}
+
+tn_val tn_emit_quotient(tn_graph *g, tn_val x, double c) {
+    return tn_binary(g, TN_OP_MUL, x, tn_const_num(g, tn_val_dtype(g, x), 1 / c));
 }
 
 tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi) {

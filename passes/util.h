@@ -18,6 +18,8 @@ typedef struct tn_float_limits {
     double eps, smallest, largest;
 } tn_float_limits;
 tn_float_limits tn_limits_of(tn_dtype t);
+/* Does the dtype hold num exactly? */
+bool tn_holds(tn_dtype t, double num);
 /* Is num the number that a model means by `ideal`: to five digits, or its rounding to f16 or bf16? */
 bool tn_is_near(double num, double ideal);
 /* Is v never negative, nor -0 (NaN it may be)?  False where nothing is known. */
@@ -46,6 +48,8 @@ tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p);
 /* Unit-step slice along one axis. */
 tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim size);
+/* x * (1 / c), c a number. */
+tn_val tn_emit_quotient(tn_graph *g, tn_val x, double c);
 tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi);
 /* A constant of this float dtype and shape from doubles, each rounded once; none if one of them is not finite then. */
 tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims, const double *data,

@@ -566,22 +566,78 @@ tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tenso
     return status;
 }
 
-tn_status tn_eval_const_node(const tn_env *env, tn_graph *g, tn_node n, tn_tensor *out, size_t n_out) {
-    size_t n_in = tn_node_input_count(g, n), bytes = n_in * sizeof(tn_tensor);
-    tn_tensor *in = tn_alloc(env, bytes ? bytes : 1);
-    tn_status status = in ? TN_OK : tn_fail(env, TN_E_MEMORY, "", "", "out of memory");
-    for (size_t k = 0; status == TN_OK && k < n_in; k++) {
-        tn_val v = tn_node_input(g, n, k);
-        const void *data = v.i ? tn_const_data(g, v) : NULL;
-        if (!v.i) continue;
-        tn_type t = tn_val_type(g, v);
-        in[k] = (tn_tensor){
-            .dtype = tn_type_dtype(g, t), .rank = (uint32_t)tn_type_rank(g, t), .data = (void *)(uintptr_t)data};
-        for (size_t i = 0; i < in[k].rank; i++) tn_dim_is_const(g, tn_type_dims(g, t)[i], &in[k].dims[i]);
-        in[k].bytes = tn_dtype_bytes(in[k].dtype, (uint64_t)tn_tensor_numel(&in[k]));
-        if (!data && in[k].bytes) status = TN_E_ARGUMENT; /* not a constant: no diagnostic, folding just asks */
+/* ---- folding ----------------------------------------------------------------------------------------------------- */
+
+struct tn_folder {
+    tn_run r; /* empty between nodes; its arrays have room for more than the graph has */
+};
+
+tn_folder *tn_folder_new(const tn_env *env, tn_graph *g) {
+    tn_folder *f = tn_alloc(env, sizeof *f);
+    if (f) f->r = (tn_run){.env = env, .g = g, .started = now(), .reported = now()};
+    return f;
+}
+
+void tn_folder_free(tn_folder *f) {
+    if (!f) return;
+    const tn_env *env = f->r.env;
+    tn_run_free(&f->r);
+    tn_free(env, f, sizeof *f);
+}
+
+/* p with room for `want` elements, the new ones zero; or NULL and p as it was. */
+static void *widened(const tn_env *env, void *p, uint32_t have, uint32_t want, size_t size) {
+    char *q = tn_realloc(env, p, have * size, want * size);
+    if (q) memset(q + have * size, 0, (want - have) * size);
+    return q;
+}
+
+/* Slots for all values; of the lives only `head`, all zero: a single node's operands do not die with it. */
+static tn_status make_room(tn_run *r) {
+    uint32_t vals = tn_graph_val_limit(r->g), nodes = tn_graph_node_limit(r->g);
+    if (vals > r->n_vals) {
+        uint32_t want = vals + vals / 2 + 64;
+        tn_slot *p = widened(r->env, r->slots, r->n_vals, want, sizeof *p);
+        if (!p) return TN_E_MEMORY;
+        r->slots = p;
+        r->n_vals = want;
     }
-    if (status == TN_OK) status = tn_eval_node(env, g, n, in, n_in, out, n_out, NULL);
-    tn_free(env, in, bytes ? bytes : 1);
+    if (nodes > r->n_nodes) {
+        uint32_t want = nodes + nodes / 2 + 64;
+        uint32_t *p = widened(r->env, r->head, r->n_nodes, want, sizeof *p);
+        if (!p) return TN_E_MEMORY;
+        r->head = p;
+        r->n_nodes = want;
+    }
+    return TN_OK;
+}
+
+/* The bytes of a constant, borrowed; TN_E_ARGUMENT without a diagnostic if v is none: folding just asks. */
+static tn_status constant_tensor(const tn_graph *g, tn_val v, tn_tensor *out) {
+    const void *data = tn_const_data(g, v);
+    tn_type t = tn_val_type(g, v);
+    *out = (tn_tensor){
+        .dtype = tn_type_dtype(g, t), .rank = (uint32_t)tn_type_rank(g, t), .data = (void *)(uintptr_t)data};
+    for (size_t i = 0; i < out->rank; i++) tn_dim_is_const(g, tn_type_dims(g, t)[i], &out->dims[i]);
+    out->bytes = tn_dtype_bytes(out->dtype, (uint64_t)tn_tensor_numel(out));
+    return data || !out->bytes ? TN_OK : TN_E_ARGUMENT;
+}
+
+tn_status tn_folder_eval(tn_folder *f, tn_node n, tn_tensor *out, size_t n_out) {
+    tn_run *r = &f->r;
+    tn_graph *g = r->g;
+    size_t n_in = tn_node_input_count(g, n), bytes = n_in * sizeof(tn_tensor);
+    if (tn_node_subregion_count(g, n)) return TN_E_UNSUPPORTED;
+    tn_tensor *in = tn_alloc(r->env, bytes ? bytes : 1);
+    tn_status status = in ? make_room(r) : TN_E_MEMORY;
+    if (status == TN_E_MEMORY) tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
+    for (size_t k = 0; status == TN_OK && k < n_in; k++)
+        if (tn_node_input(g, n, k).i) status = constant_tensor(g, tn_node_input(g, n, k), &in[k]);
+    if (status == TN_OK) status = eval_node(r, n, in, n_in, out, n_out);
+    for (size_t k = 0; r->slots && k < n_in; k++)
+        if (tn_node_input(g, n, k).i < r->n_vals) tn_slot_drop(r, &r->slots[tn_node_input(g, n, k).i]);
+    for (size_t k = 0; r->slots && k < tn_node_result_count(g, n); k++)
+        if (tn_node_result(g, n, k).i < r->n_vals) tn_slot_drop(r, &r->slots[tn_node_result(g, n, k).i]);
+    tn_free(r->env, in, bytes ? bytes : 1);
     return status;
 }

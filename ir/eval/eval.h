@@ -54,8 +54,12 @@ tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region r, const tn_t
  * regions capture must be constants. */
 tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
                        size_t n_out, const tn_eval_opts *opts);
-/* Evaluates a node whose operands are all constants and whose result types are static. */
-tn_status tn_eval_const_node(const tn_env *env, tn_graph *g, tn_node n, tn_tensor *out, size_t n_out);
+/* Evaluates nodes whose operands are all constants and whose result types are static, one after the other, while the
+ * graph changes: what one costs does not depend on the graph's size.  env must live as long as the folder. */
+typedef struct tn_folder tn_folder;
+tn_folder *tn_folder_new(const tn_env *env, tn_graph *g); /* NULL when out of memory */
+void tn_folder_free(tn_folder *f);                        /* NULL allowed */
+tn_status tn_folder_eval(tn_folder *f, tn_node n, tn_tensor *out, size_t n_out);
 
 /* Between begin and its end matrix products use no threads but their caller's: for callers with many threads of their
  * own, where OpenBLAS's would only wait for each other.  Holds for all OpenBLAS calls of the process.  Thread-safe; may

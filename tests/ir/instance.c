@@ -487,6 +487,11 @@ static tn_val free_operand(maker *m, tn_op op, tn_sizes s, tn_dtype t, size_t sl
     return operand(m, s, t);
 }
 
+static int64_t axis_size(maker *m, tn_val v, size_t axis) {
+    tn_sizes s = sizes_of(m->g, v);
+    return axis < s.rank ? s.d[axis] : 0;
+}
+
 /* Weights and the like, which are mostly constant. */
 static bool is_parameter(tn_op op, size_t slot) {
     return slot && (op == TN_OP_CONV || op == TN_OP_CONV_TRANSPOSE || op == TN_OP_MATMUL || op == TN_OP_BATCH_NORM ||
@@ -516,7 +521,7 @@ static tn_val node(maker *m, const tn_pat *p, tn_sizes s, tn_dtype t) {
         if (k == 2 && want.rank == 1 && (op == TN_OP_CONV || op == TN_OP_CONV_TRANSPOSE))
             want.d[0] = outputs_of(m, op, &a, in[1]);
         if (op == TN_OP_GATHER && k == 1)
-            in[k] = indices(m, a.in.rank ? a.in.d[a.of.axis.axis] : 0);
+            in[k] = indices(m, axis_size(m, in[0], (size_t)a.of.axis.axis));
         else
             in[k] = p->kind == TN_PAT_OP ? described(m, p->kid[k], op, k, want, dt)
                                          : free_operand(m, op, want, dt, k, in[0]);
@@ -675,6 +680,13 @@ static bool pattern_allowed(const maker *m, const tn_pat *p) {
     return true;
 }
 
+/* Whether a pattern sums products: the reference does so in double, which is not exact for any integers. */
+static bool multiplies(const tn_pat *p) {
+    bool does = p->op == TN_OP_MATMUL || p->op == TN_OP_CONV || p->op == TN_OP_CONV_TRANSPOSE;
+    for (int k = 0; k < TN_PAT_KIDS && p->kid[k]; k++) does |= multiplies(p->kid[k]);
+    return does;
+}
+
 /* What some rule rewrites, with expressions for its operands; none where that does not type. */
 static tn_val rewritable(maker *m, tn_sizes s, tn_dtype t) {
 #define TN_RULE_TABLE(name) &tn_rules_##name,
@@ -682,7 +694,7 @@ static tn_val rewritable(maker *m, tn_sizes s, tn_dtype t) {
 #undef TN_RULE_TABLE
     const tn_rules *table = tables[pick(m, sizeof tables / sizeof tables[0])];
     const tn_pat *p = table->rule[pick(m, (uint32_t)table->n)].match;
-    if (!pattern_allowed(m, p)) return (tn_val){0};
+    if (!pattern_allowed(m, p) || (!tn_dtype_is_float(t) && multiplies(p))) return (tn_val){0};
     memset(m->var, 0, sizeof m->var);
     return build(m, p, s, t);
 }

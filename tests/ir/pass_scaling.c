@@ -127,7 +127,7 @@ static double run(const kind *c, uint32_t n) {
         tn_val all = c->concat ? tn_emit1(g, TN_OP_CONCAT, &axis, n, out) : (tn_val){0};
         tn_graph_set_outputs(g, c->concat ? 1 : n, c->concat ? &all : out, NULL);
         double start = cpu_ms();
-        if (tn_run_passes(g, "canon,cse,dce,fuse", ctx) == TN_OK) ms = cpu_ms() - start;
+        if (tn_run_passes(g, "canon,fold,cse,dce,fuse", ctx) == TN_OK) ms = cpu_ms() - start;
     }
     free(out);
     tn_pass_ctx_free(ctx);

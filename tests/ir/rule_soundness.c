@@ -29,6 +29,10 @@ static const struct seed {
                       "  %0 = slice %x {starts=[0,0], sizes=[1,6], steps=[1,1]}\n"
                       "  %1 = slice %x {starts=[1,0], sizes=[3,6], steps=[1,1]}\n"
                       "  %2 = concat %0, %1 {axis=0}\n  return %2\n}\n"},
+    {"div_scale", "func @main(%x: T[1,2,3,3]) -> (T[1,2,3,3], T[1,2,3,3]) {\n"
+                  "  %w = const [1, 2, 3, -4] : T[2,2,1,1]\n  %c = const [7] : T[]\n  %0 = div %x, %c\n"
+                  "  %1 = conv %0, %w {groups=1}\n  %2 = conv %x, %w {groups=1}\n  %3 = div %2, %c\n"
+                  "  return %1, %3\n}\n"},
     {"mul_of_add", "func @main(%x: T[4,6]) -> T[4,6] {\n"
                    "  %c = const [0.5] : T[]\n  %d = const [3] : T[]\n  %0 = mul %x, %c\n  %1 = add %0, %d\n"
                    "  %2 = mul %1, %d\n  return %2\n}\n"},
@@ -360,7 +364,7 @@ static tn_graph *seed_graph(const tn_env *env, const char *text, tn_dtype t) {
     size_t n = 0;
     tn_status st;
     for (; *text && n + 16 < sizeof buf; text++) {
-        bool here = *text == 'T' && (text[-1] == ' ');
+        bool here = *text == 'T' && (text[-1] == ' ' || text[-1] == '(');
         n += (size_t)snprintf(buf + n, sizeof buf - n, "%.*s", here ? 8 : 1, here ? tn_dtype_text(t) : text);
     }
     return tn_parse(env, "seed", buf, n, NULL, 0, true, &st);

@@ -268,18 +268,27 @@ END_TEST
 
 /* ---- single nodes ------------------------------------------------------------------------------------------------ */
 
-START_TEST(test_const_node) {
+START_TEST(test_folded_nodes) {
     bench b;
     tn_tensor out = {0};
     bench_open(&b);
     tn_val p = tn_const_ints(b.g, TN_I64, 3, DIMS(1, 2, 3)), q = tn_const_ints(b.g, TN_I64, 1, DIMS(10));
     tn_val s = tn_binary(b.g, TN_OP_MUL, p, q), x = bench_input(&b, TN_I64, 1, DIMS(3), NULL),
            t = tn_binary(b.g, TN_OP_ADD, s, x);
-    ck_assert_int_eq(tn_eval_const_node(&b.env, b.g, tn_val_def(b.g, s), &out, 1), TN_OK);
+    tn_folder *f = tn_folder_new(&b.env, b.g);
+    ck_assert_ptr_nonnull(f);
+    ck_assert_int_eq(tn_folder_eval(f, tn_val_def(b.g, s), &out, 1), TN_OK);
     ck_assert_int_eq(((int64_t *)out.data)[2], 30);
     tn_tensor_free(&b.env, &out);
-    ck_assert_int_ne(tn_eval_const_node(&b.env, b.g, tn_val_def(b.g, t), &out, 1), TN_OK);
+    ck_assert_int_ne(tn_folder_eval(f, tn_val_def(b.g, t), &out, 1), TN_OK);
     ck_assert_ptr_null(out.data);
+    for (int64_t k = 0; k < 300; k++) { /* the graph grows beyond the folder's first room */
+        tn_val u = tn_binary(b.g, TN_OP_ADD, p, tn_const_ints(b.g, TN_I64, 1, &k));
+        ck_assert_int_eq(tn_folder_eval(f, tn_val_def(b.g, u), &out, 1), TN_OK);
+        ck_assert_int_eq(((int64_t *)out.data)[2], 3 + k);
+        tn_tensor_free(&b.env, &out);
+    }
+    tn_folder_free(f);
     bench_close(&b);
 }
 END_TEST
@@ -405,7 +414,7 @@ int main(void) {
     tcase_add_loop_test(c, test_if, 0, 2);
     tcase_add_test(c, test_loop);
     tcase_add_test(c, test_loop_that_never_runs);
-    tcase_add_test(c, test_const_node);
+    tcase_add_test(c, test_folded_nodes);
     tcase_add_test(c, test_watch);
     tcase_add_test(c, test_cancel);
     tcase_add_loop_test(c, test_out_of_memory, 0, 2);
