@@ -27,13 +27,18 @@ tn_status tn_infer_error(tn_infer_ctx *c, const char *fmt, ...) {
                    tn_op_text(c->op), message, c->n_in ? " (operands " : "", operands, c->n_in ? ")" : "");
 }
 
+/* Of an op that takes any number of operands, only a loop's trip count and condition may be absent. */
+static bool may_be_absent(const tn_infer_ctx *c, const tn_op_info *info, size_t k) {
+    return info->hi >= 0 ? k >= (size_t)info->lo : c->op == TN_OP_LOOP && k < 2;
+}
+
 static tn_status check_operands(tn_infer_ctx *c) {
     const tn_op_info info = tn_op_info_of(c->op);
     if (c->n_in < (size_t)info.lo) return tn_infer_error(c, "takes at least %d operands, has %zu", info.lo, c->n_in);
     if (info.hi >= 0 && c->n_in > (size_t)info.hi)
         return tn_infer_error(c, "takes at most %d operands, has %zu", info.hi, c->n_in);
     for (size_t k = 0; k < c->n_in; k++) {
-        if (!c->in[k].i && k < (size_t)info.lo) return tn_infer_error(c, "operand %zu is absent", k);
+        if (!c->in[k].i && !may_be_absent(c, &info, k)) return tn_infer_error(c, "operand %zu is absent", k);
         if (c->in[k].i && !tn_val_type(c->g, c->in[k]).i) return tn_infer_error(c, "operand %zu is no value", k);
     }
     if (c->n_regions && !(info.traits & TN_T_REGIONS)) return tn_infer_error(c, "takes no regions");

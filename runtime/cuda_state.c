@@ -106,12 +106,19 @@ static uint64_t space_size(const tn_context *c, const tn_cuda_state *s, const Tn
     }
 }
 
+/* Whether a place lies in its buffer; one without bytes, such as a part of an empty tensor, is never touched. */
+static bool is_inside(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p) {
+    const int64_t offset = s->table[p->offset], bytes = s->table[p->bytes]; /* entry 0 stands for unknown, and is 0 */
+    const uint64_t size = space_size(c, s, p);
+    if (p->bytes && bytes == 0) return true;
+    return offset >= 0 && bytes >= 0 && (uint64_t)offset <= size && (uint64_t)bytes <= size - (uint64_t)offset;
+}
+
 static tn_status check_places(const tn_context *c, const tn_cuda_state *s, const tn_step_state *t) {
     for (size_t k = 0; k < t->step->n_args; k++) {
         const TnPlan__Arg *a = t->step->args[k];
         if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
-        int64_t offset = s->table[a->place->offset];
-        if (offset < 0 || (uint64_t)offset > space_size(c, s, a->place))
+        if (!is_inside(c, s, a->place))
             return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again",
                            "argument %zu lies outside its buffer", k);
     }

@@ -2,7 +2,7 @@
  * the reference and the emulated device.  For each kind of fault the smallest graph is printed.
  *
  *     tn_random_shapes [COUNT [FIRST [JOBS]]]
- *     tn_random_shapes --text FILE [SEED]       one text */
+ *     tn_random_shapes --text FILE...       graphs as text, at more shapes */
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -152,25 +152,36 @@ static void print_fault(const report *rep) {
     printf(": %s\n%s\n", f->what, rep->text);
 }
 
-static int run_file(const char *path, uint64_t seed) {
+static int run_file(const char *path) {
+    enum { SEEDS = 5 };
     static char text[1 << 16];
     static report rep;
     FILE *f = fopen(path, "r");
-    if (!f) return 2;
+    if (!f) return fprintf(stderr, "%s cannot be read\n", path), 2;
     text[fread(text, 1, sizeof text - 1, f)] = 0;
     fclose(f);
-    run_text(text, seed, &rep);
-    printf("%d legal shapes, %d illegal ones, %d without a verdict, %d kernels\n", rep.r.legal, rep.r.illegal,
-           rep.r.skipped, rep.r.kernels);
-    if (rep.r.fault.what[0]) print_fault(&rep);
-    return rep.r.fault.what[0] != 0;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        run_text(text, seed, &rep);
+        printf("%s: %d legal shapes, %d illegal ones, %d without a verdict\n", path, rep.r.legal, rep.r.illegal,
+               rep.r.skipped);
+        if (!rep.r.fault.what[0]) continue;
+        print_fault(&rep);
+        return 1;
+    }
+    return 0;
+}
+
+static int run_files(int n, char **paths) {
+    int rc = 0;
+    for (int k = 0; k < n; k++) rc |= run_file(paths[k]);
+    return rc;
 }
 
 int main(int argc, char **argv) {
     static kind kinds[MAX_KINDS];
     static job jobs[MAX_JOBS];
     static report rep;
-    if (argc > 2 && !strcmp(argv[1], "--text")) return run_file(argv[2], argc > 3 ? strtoull(argv[3], NULL, 10) : 1);
+    if (argc > 2 && !strcmp(argv[1], "--text")) return run_files(argc - 2, argv + 2);
     const uint64_t count = argc > 1 ? strtoull(argv[1], NULL, 10) : 100,
                    first = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
     const size_t n_jobs = argc > 3 ? strtoul(argv[3], NULL, 10) % (MAX_JOBS + 1) : 1;

@@ -37,7 +37,7 @@ fault(shapes_result *r, const int64_t *at, const char *fmt, ...) {
 
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
-/* Drops what is stated of results: they are inferred from the operands. */
+/* Drops what is stated of results, and conditions: both are inferred from the operands. */
 char *shapes_text(tn_graph *g) {
     char *p = NULL, *out = NULL;
     size_t n = 0, size = 0;
@@ -47,6 +47,7 @@ char *shapes_text(tn_graph *g) {
         next = strchr(line, '\n');
         next = next ? next + 1 : line + strlen(line);
         const char *stop = next, *at;
+        if (!strncmp(line, "require ", 8)) continue;
         if (!strncmp(line, "func", 4) && (at = strstr(line, " -> ")) && at < next)
             fprintf(f, "%.*s {\n", (int)(at - line), line);
         else {

@@ -360,6 +360,7 @@ static const struct {
     {"func @f(%x: f32[2]) { return %x %0 = neg %x }", "expected '}' behind the region's last node"},
     {"func @f(%x: f32[2]) { %0 = neg %x }", "the function must end with return"},
     {"func @f(%x: f32[1,1,1,1,1,1,1,1,1]) { return %x }", "rank is above the limit of 8"},
+    {"func @f(%x: f32[4]) { return _ }", "return: operand 0 is absent"},
     {"func @f(%x: f32[4,-2]) { return %x }", "'x' cannot be f32[4,-2]: its size on axis 1 is negative or too large"},
     {"func @f(%x: f32[4611686018427387904,4]) { return %x }", "its size on axis 0 is negative or too large"},
     {"func @f() { %0 = const [1, 2, 3] : f32[2] return %0 }", "expected ']', found ','"},
