@@ -122,6 +122,7 @@ static tn_ix make_atom(tn_ix_pool *p, int kind, tn_ix a, tn_ix b) {
     tn_ix_bounds(p, a, &alo, &ahi);
     tn_ix_bounds(p, b, &blo, &bhi);
     if (blo < 1) blo = 1;
+    if (bhi < blo) bhi = blo; /* an extent that is surely 0: the value is never used */
     tn_ix_atom_rec r = {.divisor = 1};
     if (kind == TN_IX_DIV) {
         r.pub.kind = TN_IX_DIV;
