@@ -139,6 +139,7 @@ uint64_t tn_graph_hash(tn_graph *g) {
     uint64_t h = hash_region(&s, g->body, 0);
     for (uint32_t k = 0; k < g->syms.n; k++) { /* ranges decide what may be assumed; their order does not matter */
         const tn_dim_rec *r = &g->dims.p[g->syms.p[k].i];
+        if (r->lo == 0 && r->hi == INT64_MAX && !r->value) continue; /* nothing is assumed, and it may be in no use */
         h += mix(mix(mix(r->hash, (uint64_t)r->lo), (uint64_t)r->hi), (uint64_t)r->value);
     }
     for (uint32_t k = 0; k < g->conds.n; k++) {
