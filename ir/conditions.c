@@ -77,7 +77,7 @@ static void simplify(const tn_graph *g, tn_rel *rel, tn_dim *a, tn_dim *b) {
     }
 }
 
-tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     simplify(g, &rel, &a, &b);
     switch (rel) {
     case TN_REL_EQUAL: return tn_dims_relation(g, a, b);
@@ -92,6 +92,12 @@ tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     case TN_REL_COUNT: break;
     }
     return TN_DIMS_MAYBE;
+}
+
+tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+    tn_asking ask = tn_ask_begin(g);
+    tn_relation known = decide(g, rel, a, b);
+    return tn_ask_failed(g, ask) ? TN_DIMS_MAYBE : known;
 }
 
 tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need) {

@@ -181,6 +181,19 @@ tn_dim tn_dim_overflow(tn_graph *g) {
     return (tn_dim){0};
 }
 
+tn_asking tn_ask_begin(tn_graph *g) {
+    tn_asking a = {g->status, g->on_trial};
+    g->on_trial = true;
+    return a;
+}
+
+bool tn_ask_failed(tn_graph *g, tn_asking a) {
+    bool failed = g->status != a.status;
+    g->on_trial = a.on_trial;
+    if (failed && g->status != TN_E_MEMORY) g->status = a.status;
+    return failed;
+}
+
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name) {
     const tn_dim_rec *a = dim_rec(g, lhs), *b = dim_rec(g, rhs);
     const uint64_t parts[] = {(uint64_t)kind, a->hash, b->hash, (uint64_t)value,

@@ -20,9 +20,11 @@ void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi
     tn_poly p = {0}, q = {0};
     *lo = INT64_MIN;
     *hi = INT64_MAX;
+    tn_asking ask = tn_ask_begin(g);
     if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, -1, NONE) &&
         tn_poly_sort(g, &p) && tn_poly_settle(g, &p))
         tn_poly_bounds(g, &p, lo, hi);
+    tn_ask_failed(g, ask);
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
 }
@@ -186,7 +188,10 @@ static bool settle_once(tn_graph *g, tn_poly *p, tn_poly *q) {
 
 bool tn_poly_settle(tn_graph *g, tn_poly *p) {
     tn_poly q = {0};
-    for (int step = 0; step < STEPS && settle_once(g, p, &q); step++) {
+    for (int step = 0; step < STEPS; step++) {
+        tn_asking ask = tn_ask_begin(g);
+        bool changed = settle_once(g, p, &q);
+        if (tn_ask_failed(g, ask) || !changed) break; /* another form of a sum may not fit where the sum does */
         tn_poly swap = *p;
         *p = q;
         q = swap;

@@ -278,6 +278,13 @@ int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
 tn_dim tn_dim_overflow(tn_graph *g);           /* sticky TN_E_TYPE, returns none */
 void tn_dim_set_bounds(tn_graph *g, tn_dim d); /* from the operands' bounds */
+/* What is only asked of sizes may overflow: no error of the graph.  The second returns whether it did. */
+typedef struct tn_asking {
+    tn_status status;
+    bool on_trial;
+} tn_asking;
+tn_asking tn_ask_begin(tn_graph *g);
+bool tn_ask_failed(tn_graph *g, tn_asking a);
 /* Divides both by what they share: constants, and factors that are never negative. */
 void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
 /* Bounds of a - b, without making that expression. */
