@@ -119,9 +119,11 @@ tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) {
 
 /* ---- sums that hold them ----------------------------------------------------------------------------------------- */
 
+/* Short enough to be looked at in every sum that holds it. */
 static bool is_extremum(const tn_graph *g, tn_dim d) {
+    enum { LARGEST = 40 };
     tn_dim_kind kind = tn_dim_kind_of(g, d);
-    return kind == TN_DIM_MIN || kind == TN_DIM_MAX;
+    return (kind == TN_DIM_MIN || kind == TN_DIM_MAX) && g->dims.p[d.i].size <= LARGEST;
 }
 
 /* min or max of all operands of m, each less `by`. */
