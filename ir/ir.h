@@ -173,6 +173,8 @@ tn_status tn_graph_collect_conditions(tn_graph *g);
 /* The size that broadcasting makes of a and b, and what it needs of them.  Sizes too long to be kept side by side must
  * be equal: each layer of a model that broadcasts them would double them. */
 tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need);
+/* Gives hints to symbols without one where the conditions do not hold at what these count as otherwise (typical.c). */
+void tn_graph_choose_hints(tn_graph *g);
 bool tn_graph_has_conditions(const tn_graph *g); /* they have been collected before */
 size_t tn_condition_count(const tn_graph *g);
 tn_condition tn_condition_at(const tn_graph *g, size_t k);

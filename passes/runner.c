@@ -285,6 +285,7 @@ tn_status tn_run_passes(tn_graph *g, const char *names, tn_pass_ctx *ctx) {
     if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     s = tn_verify(g);
     if (s == TN_OK) s = tn_graph_collect_conditions(g);
+    if (s == TN_OK) tn_graph_choose_hints(g);
     if (s != TN_OK) return s;
     r.hash = tn_graph_hash(g);
     return each_name(names, run_name, &r);

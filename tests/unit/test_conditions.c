@@ -122,6 +122,31 @@ START_TEST(what_only_empty_tensors_would_satisfy_is_refused) {
 }
 END_TEST
 
+static const struct hint_row {
+    const char *body;
+    int64_t n, m; /* hints of N and M; 0: none is needed */
+} hint_rows[] = {
+    {"func @main(%x: f32[N,M]) {\n  %y = relu %x\n  return %y\n}\n", 0, 0},
+    {"func @main(%x: f32[N,4], %y: f32[M,4]) {\n  %z = add %x, %y\n  return %z\n}\n", 0, 0},
+    {"func @main(%x: f32[N,M]) {\n  %y = reshape %x {dims=[N//4,4,M]}\n  return %y\n}\n", 4, 0},
+    {"func @main(%x: f32[2,N], %y: f32[5,M]) {\n  %z = matmul %x, %y\n  return %z\n}\n", 5, 0},
+    {"func @main(%x: f32[1,1,N,M]) {\n  %y = max_pool %x {kernel=[3,5]}\n  return %y\n}\n", 3, 5},
+    {"func @main(%x: f32[N], %y: f32[M]) {\n  %a = slice %x {starts=[6], sizes=[2], steps=[1]}\n"
+     "  %b = broadcast %y {dims=[N]}\n  return %a, %b\n}\n",
+     8, 0},
+};
+
+START_TEST(hints_are_sizes_at_which_the_graph_runs) {
+    const struct hint_row *r = &hint_rows[_i];
+    tn_graph *g = collected(r->body);
+    ck_assert_msg(g != NULL, "%s", message);
+    tn_graph_choose_hints(g);
+    ck_assert_int_eq(tn_dim_hint(g, tn_dim_sym(g, "N")), r->n);
+    ck_assert_int_eq(tn_dim_hint(g, tn_dim_sym(g, "M")), r->m);
+    tn_graph_free(g);
+}
+END_TEST
+
 /* ---- in a plan ----------------------------------------------------------------------------------------------------
  */
 
@@ -175,6 +200,7 @@ int main(void) {
     tcase_add_loop_test(t, rules_state_what_they_need, 0, (int)(sizeof rows / sizeof *rows));
     tcase_add_test(t, conditions_outlive_their_nodes);
     tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
+    tcase_add_loop_test(t, hints_are_sizes_at_which_the_graph_runs, 0, (int)(sizeof hint_rows / sizeof *hint_rows));
     tcase_add_test(t, a_plan_checks_them_before_it_runs);
     suite_add_tcase(s, t);
     return run_suite(s);

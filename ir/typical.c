@@ -1,0 +1,93 @@
+/* typical.c: sizes at which a graph can be tried: its symbols' hints, chosen where nobody gave one.
+ *
+ * A symbol without a hint counts as 1 (or its lower bound).  Where the graph's conditions do not hold at those sizes,
+ * others are looked for: what a condition says outright, then one size for all, then one symbol after the other, each
+ * time to the size that leaves the fewest conditions open.  Hints are only set if all conditions hold then. */
+#include "ir/internal.h"
+
+enum { CAP = 64, ROUNDS = 3 };
+
+static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 224, 256, 512};
+enum { N_SIZES = sizeof sizes / sizeof *sizes };
+
+typedef struct trial {
+    tn_graph *g;
+    size_t n;
+    tn_binding at[CAP];
+    tn_dim sym[CAP];
+    bool free[CAP];
+} trial;
+
+static size_t open_conditions(const trial *t) {
+    size_t open = 0;
+    for (size_t k = 0; k < tn_condition_count(t->g); k++) {
+        tn_condition c = tn_condition_at(t->g, k);
+        int64_t a = 0, b = 0;
+        open += !tn_dim_eval(t->g, c.a, t->at, t->n, &a) || !tn_dim_eval(t->g, c.b, t->at, t->n, &b) ||
+                !tn_rel_holds(c.rel, a, b);
+    }
+    return open;
+}
+
+static bool in_range(const trial *t, size_t k, int64_t v) {
+    int64_t lo = 0, hi = 0;
+    tn_dim_bounds(t->g, t->sym[k], &lo, &hi);
+    return lo <= v && v <= hi;
+}
+
+/* "K must be 5" */
+static void take_what_is_said(trial *t) {
+    for (size_t k = 0; k < tn_condition_count(t->g); k++) {
+        tn_condition c = tn_condition_at(t->g, k);
+        int64_t v = 0;
+        if (c.rel != TN_REL_EQUAL || !tn_dim_is_const(t->g, c.b, &v) || v < 1) continue;
+        for (size_t s = 0; s < t->n; s++)
+            if (t->sym[s].i == c.a.i && t->free[s] && in_range(t, s, v)) t->at[s].value = v;
+    }
+}
+
+static bool one_for_all(trial *t) {
+    trial best = *t;
+    for (size_t j = 0; j < N_SIZES; j++) {
+        for (size_t s = 0; s < t->n; s++)
+            if (t->free[s] && in_range(t, s, sizes[j])) best.at[s].value = sizes[j];
+        if (open_conditions(&best)) continue;
+        *t = best;
+        return true;
+    }
+    return false;
+}
+
+static bool one_by_one(trial *t) {
+    size_t open = open_conditions(t);
+    for (int round = 0; round < ROUNDS && open; round++)
+        for (size_t s = 0; s < t->n && open; s++) {
+            int64_t best = t->at[s].value;
+            for (size_t j = 0; j < N_SIZES && t->free[s]; j++) {
+                if (!in_range(t, s, sizes[j])) continue;
+                t->at[s].value = sizes[j];
+                size_t now = open_conditions(t);
+                if (now < open) open = now, best = sizes[j];
+            }
+            t->at[s].value = best;
+        }
+    return !open;
+}
+
+void tn_graph_choose_hints(tn_graph *g) {
+    trial t = {.g = g, .n = tn_sym_count(g)};
+    if (!tn_graph_ok(g) || t.n > CAP || !tn_condition_count(g)) return;
+    for (size_t k = 0; k < t.n; k++) {
+        int64_t lo = 0, hi = 0, hint = 0;
+        t.sym[k] = tn_sym_at(g, k);
+        tn_dim_bounds(g, t.sym[k], &lo, &hi);
+        hint = tn_dim_hint(g, t.sym[k]);
+        t.free[k] = hint <= 0;
+        t.at[k] = (tn_binding){tn_dim_name(g, t.sym[k]), hint > 0 ? hint : lo > 1 ? lo : 1};
+    }
+    if (!open_conditions(&t)) return;
+    take_what_is_said(&t);
+    if (open_conditions(&t) && !one_by_one(&t) && !one_for_all(&t)) return;
+    for (size_t k = 0; k < t.n; k++)
+        if (t.free[k] && t.at[k].value > 1) tn_dim_set_hint(g, t.sym[k], t.at[k].value);
+}
