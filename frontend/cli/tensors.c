@@ -164,7 +164,7 @@ tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
             0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
         fwrite(pre, 1, 10, o.f);
         fprintf(o.f, "%-*s\n", padded - 1, head);
-        fwrite(wide.data, 1, tn_dtype_bytes(wide.dtype, cli_numel(&wide)), o.f);
+        if (wide.data) fwrite(wide.data, 1, tn_dtype_bytes(wide.dtype, cli_numel(&wide)), o.f);
         s = tn_output_end(&o, s);
     }
     if (wide.data != t->data) cli_free_tensor(c, &wide);

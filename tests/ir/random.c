@@ -54,9 +54,10 @@ static double infinite(tn_random *r) {
 
 static int64_t special_int(tn_random *r, tn_dtype t) {
     unsigned bits = tn_dtype_bits(t);
-    int64_t top = (int64_t)(UINT64_C(1) << (bits - 1)); /* the sign bit; stores wrap */
-    const int64_t nums[] = {0, 1, -1, 2, -2, top, top - 1, top + 1, top / 2, -top / 2 - 1, 3, 7};
-    return nums[tn_pick(r, sizeof nums / sizeof nums[0])];
+    uint64_t top = UINT64_C(1) << (bits - 1); /* the sign bit; stores wrap */
+    const uint64_t nums[] = {0, 1, UINT64_MAX, 2, UINT64_MAX - 1, top, top - 1, top + 1, top / 2, 0 - top / 2 - 1,
+                             3, 7};
+    return (int64_t)nums[tn_pick(r, sizeof nums / sizeof nums[0])];
 }
 
 /* Quiet NaNs only: C's pow of a signalling one is NaN even to the power 0. */
