@@ -76,7 +76,9 @@ static void emit_combine(tn_emitter *e, const tn_spec *s, const rows *r) {
     else
         tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
     tn_emit_line(e, "typedef tn_%s_op tn_combine;", combine);
-    if (op == TN_OP_REDUCE_MEAN)
+    if (op == TN_OP_REDUCE_MEAN && !tn_dtype_is_float(t)) /* of nothing it is 0 */
+        tn_emit_line(e, "#define TN_FINISH(acc) tn_div((acc), (tn_acc)TN_COLS)");
+    else if (op == TN_OP_REDUCE_MEAN)
         tn_emit_line(e, "#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)");
     else
         tn_emit_line(e, "#define TN_FINISH(acc) (acc)");

@@ -247,8 +247,15 @@ static void reduce(builder *b, size_t k) {
     const tn_op op = ops[below(b, 5)];
     int64_t axes[TN_MAX_RANK];
     tn_attrs_reduce a = {.axes = {axes, 0}, .keepdims = below(b, 2) != 0};
+    const tn_attrs_clamp one = {.lo = -1, .hi = 1};
     for (size_t i = 0; i < rank_of(b, k); i++)
         if (below(b, 2)) axes[a.axes.n++] = (int64_t)i;
+    if (op == TN_OP_REDUCE_PROD) { /* of what cannot overflow on the way to a factor of 0 */
+        const size_t n = b->n;
+        emit(b, TN_OP_CLAMP, &one, 1, &b->v[k], b->exact[k]);
+        if (b->n == n) return;
+        k = n;
+    }
     emit(b, op, &a, 1, &b->v[k], b->exact[k] && (op == TN_OP_REDUCE_MAX || op == TN_OP_REDUCE_MIN));
 }
 
