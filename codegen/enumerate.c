@@ -185,6 +185,7 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
         if (st != TN_OK) return st;
         if (ok) {
             c.cost_us = b->cost(s, l->arch, p, c.knob);
+            if (isnan(c.cost_us)) c.cost_us = 0; /* 0 / 0: there is nothing to do */
             if (isfinite(c.cost_us) && !push(l, &c)) return TN_E_MEMORY;
         }
         for (uint32_t j = 0; j < k && j < t->n_knobs; ++j) at[j] = 0;

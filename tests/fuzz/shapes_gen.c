@@ -395,7 +395,7 @@ static tn_dim input_size(builder *b) {
     switch (below(b, 8)) {
     case 0:
     case 1:
-    case 2: return num(b, sizes[below(b, 6)]);
+    case 2: return num(b, below(b, 12) ? sizes[below(b, 6)] : 0);
     case 3: return below(b, 2) ? tn_dim_mul(b->g, s, num(b, 2)) : tn_dim_add(b->g, s, num(b, 1));
     default: return s;
     }
