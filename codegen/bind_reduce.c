@@ -77,7 +77,7 @@ static void emit_combine(tn_emitter *e, const tn_spec *s, const rows *r) {
         tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
     tn_emit_line(e, "typedef tn_%s_op tn_combine;", combine);
     if (op == TN_OP_REDUCE_MEAN && !tn_dtype_is_float(t)) /* of nothing it is 0 */
-        tn_emit_line(e, "#define TN_FINISH(acc) tn_div((acc), (tn_acc)TN_COLS)");
+        tn_emit_line(e, "#define TN_FINISH(acc) (TN_COLS ? tn_div((acc), (tn_acc)TN_COLS) : (tn_acc)0)");
     else if (op == TN_OP_REDUCE_MEAN)
         tn_emit_line(e, "#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)");
     else

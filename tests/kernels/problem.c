@@ -19,10 +19,19 @@ static unsigned next_random(void) {
     return s >> 8;
 }
 
-static void fill_random(tn_tensor *t) {
+/* An integer divides as it is: it is never 0. */
+static bool divides(const tn_spec *s, tn_val v) {
+    for (tn_use u = tn_val_first_use(s->g, v); u.i; u = tn_use_next(s->g, u)) {
+        const tn_op op = tn_node_op(s->g, tn_use_node(s->g, u));
+        if (tn_use_slot(s->g, u) == 1 && (op == TN_OP_DIV || op == TN_OP_MOD || op == TN_OP_FMOD)) return true;
+    }
+    return false;
+}
+
+static void fill_random(tn_tensor *t, bool divisor) {
     const int64_t n = tn_tensor_numel(t);
     for (int64_t i = 0; i < n; ++i) {
-        const int r = (int)(next_random() % 65) - 32;
+        const int any = (int)(next_random() % 65) - 32, r = divisor && any % 4 == 0 ? 1 : any;
         if (t->dtype == TN_BOOL)
             tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
         else if (tn_dtype_is_float(t->dtype))
@@ -89,7 +98,7 @@ void problem_prepare(problem *p) {
         if (data)
             memcpy(p->in[k].dense.data, data, p->in[k].dense.bytes);
         else
-            fill_random(&p->in[k].dense);
+            fill_random(&p->in[k].dense, tn_dtype_is_int(s->in[k].dtype) && divides(s, s->in[k].arg));
         scatter(&p->in[k]);
         in[k] = p->in[k].dense;
     }
