@@ -17,7 +17,7 @@
 #include "ir/ir.h"
 #include "passes/memory.h"
 
-enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96 };
+enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96, TN_MAX_SYMS = 64 };
 
 /* ---- the device as codegen sees it
  * -------------------------------------------------------------------------------------- */
@@ -50,6 +50,12 @@ typedef struct tn_spec_tensor {
     bool is_const; /* weights: no predecessor writes it, so it may be loaded before TN_WAIT() */
 } tn_spec_tensor;
 
+/* Values of a spec's symbols, in the order in which its text numbers them. */
+typedef struct tn_shape {
+    size_t n;
+    tn_binding b[TN_MAX_SYMS];
+} tn_shape;
+
 typedef struct tn_spec {
     tn_graph *g;
     tn_node kernel;
@@ -58,10 +64,12 @@ typedef struct tn_spec {
     tn_dtype loose; /* values of this dtype may be held in f32 between loads and stores */
     uint32_t n_in, n_out;
     tn_spec_tensor *in, *out;
-    char *text;          /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
-    uint64_t hash[2];    /* XXH3-128 of text */
-    char name[64];       /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
-    double flops, bytes; /* at the hint shapes; for roofline and cost */
+    char *text;       /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
+    uint64_t hash[2]; /* XXH3-128 of text */
+    char name[64];    /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
+    tn_dim sym[TN_MAX_SYMS];
+    tn_shape typical;    /* of its symbols: what speed is judged at */
+    double flops, bytes; /* at the typical shape; for roofline and cost */
 } tn_spec;
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);
@@ -71,6 +79,13 @@ bool tn_spec_rounds(const tn_spec *s, tn_val v);
 /* True if the region turns floats into something by steps: rounds them to a narrower dtype or to integers, or compares
  * them.  Where a float32 sum falls to the other side of an edge than the exact one, the result is a step away. */
 bool tn_spec_steps(const tn_spec *s);
+/* A dim at a shape; 1 where it has no value. */
+int64_t tn_shape_value(const tn_spec *s, const tn_shape *shape, tn_dim d);
+double tn_spec_flops(const tn_spec *s, const tn_shape *shape);
+/* Shapes that a kernel of s must be right at (judged.c): the typical one, then others that differ in kind and are
+ * small. Returns how many; 1 for a spec without symbols. */
+enum { TN_MAX_SHAPES = 12 };
+size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]);
 
 /* ---- templates
  * -------------------------------------------------------------------------------------------------------------- */

@@ -82,7 +82,7 @@ tn_status tn_no_candidate(tn_compilation *c, const tn_work *w) {
 }
 
 /* The best predicted candidate that compiles, rank by rank. */
-static tn_status choose_untuned(tn_compilation *c) {
+static tn_status choose_by_rank(tn_compilation *c) {
     for (size_t rank = 0;; rank++) {
         bool any = false;
         for (size_t k = 0; k < c->n_nodes; k++) {
@@ -96,11 +96,23 @@ static tn_status choose_untuned(tn_compilation *c) {
         if (s != TN_OK) return s;
         for (size_t k = 0; k < c->n_nodes; k++)
             if (tn_is_distinct(c, k)) tn_choose_first(&c->works[k]);
-        if (!any) break;
+        if (!any) return TN_OK;
     }
-    for (size_t k = 0; k < c->n_nodes; k++)
-        if (tn_is_distinct(c, k) && !c->works[k].chosen) return tn_no_candidate(c, &c->works[k]);
-    return TN_OK;
+}
+
+static tn_status choose_untuned(tn_compilation *c) {
+    tn_status s = choose_by_rank(c);
+    bool again = false;
+    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+        tn_work *w = &c->works[k];
+        if (!tn_is_distinct(c, k) || w->chosen || !w->from_cache) continue;
+        s = tn_relist_candidates(c, w); /* a lockfile's winner that does not compile */
+        again = true;
+    }
+    if (s == TN_OK && again) s = choose_by_rank(c);
+    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
+        if (tn_is_distinct(c, k) && !c->works[k].chosen) s = tn_no_candidate(c, &c->works[k]);
+    return s;
 }
 
 /* ---- one architecture ---- */
@@ -156,6 +168,13 @@ static void report_advice(const tn_compilation *c) {
     }
 }
 
+/* Without spaces: records.h. */
+static void set_versions(tn_compilation *c) {
+    const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
+    snprintf(c->versions, sizeof c->versions, "tenon=%s-%016llx,nvrtc=%s,cublaslt=%s,driver=%s", TENON_VERSION,
+             (unsigned long long)c->templates_hash, c->nvrtc_text, i ? i->cublaslt : "", i ? i->driver : "");
+}
+
 static tn_status list_candidates(tn_compilation *c) {
     const double start = tn_now();
     tn_status s = TN_OK;
@@ -185,7 +204,8 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     report_failed_builds(c);
     if (s == TN_OK) report_advice(c), report_times(c);
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
-        if (tn_is_distinct(c, k)) s = tn_lockfile_add(c->lock, c->nodes[k].spec->hash, arch->name, &c->works[k]);
+        if (tn_is_distinct(c, k))
+            s = tn_lockfile_add(c->lock, c->nodes[k].spec->hash, arch->name, &c->works[k], c->versions);
     if (s == TN_OK) s = tn_plan_add_arch(c);
     free_works(c);
     return s;
@@ -252,6 +272,7 @@ static tn_status prepare(tn_compilation *c) {
     if (!c->cache || !c->pool) return TN_E_MEMORY;
     for (size_t k = 0; k < tn_template_count(); k++)
         c->templates_hash = c->templates_hash * 31 + tn_template_at(k)->hash;
+    set_versions(c);
     static const char *const precisions[] = {"fp32", "tf32", "fp16", "bf16"};
     snprintf(c->options_text, sizeof c->options_text, "precision=%s%s", precisions[o->precision],
              o->exact ? " exact" : "");

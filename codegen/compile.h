@@ -39,6 +39,7 @@ typedef struct tn_compilation {
     tn_pool *pool;
     uint64_t templates_hash;
     char options_text[64], nvrtc_text[16];
+    char versions[160]; /* of what makes and judges kernels, for records */
     const char *precision;
     double start, deadline;
     double candidates_s, waiting_s; /* seconds spent: enumerating; waiting for jobs while nothing else was to do */
@@ -76,6 +77,8 @@ tn_status tn_no_candidate(tn_compilation *c, const tn_work *w); /* the error */
 
 /* compile_list.c: w->spec and w->owner are set. */
 tn_status tn_list_candidates(tn_compilation *c, tn_work *w);
+/* Again, whatever records say: their winner is no good. */
+tn_status tn_relist_candidates(tn_compilation *c, tn_work *w);
 void tn_remember(tn_compilation *c, const tn_work *w); /* the tuned work, in the cache */
 
 /* compile_build.c: jobs; `first`: before all others.  References read the graph, which nobody may change then. */

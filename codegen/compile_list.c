@@ -7,19 +7,29 @@
 
 enum { TUNED_CANDIDATES = 24, UNTUNED_CANDIDATES = 4 };
 
+/* What a record must fit; of others of the driver, NVRTC and cuBLASLt it is found, but not trusted. */
 static void record_key(const tn_compilation *c, const tn_work *w, char *key, size_t size) {
     const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
-    snprintf(key, size, "%s|%s|%s|%d|%s|%s|%s|%s|%016llx|%016llx%016llx", TENON_VERSION, c->arch->name,
-             i ? i->gpu : "untuned", i ? i->sms : 0, i ? i->driver : "", c->nvrtc_text, i ? i->cublaslt : "",
-             c->options_text, (unsigned long long)c->templates_hash, (unsigned long long)w->spec->hash[0],
-             (unsigned long long)w->spec->hash[1]);
+    snprintf(key, size, "%s|%s|%s|%d|%s|%016llx|%016llx%016llx|2", TENON_VERSION, c->arch->name, i ? i->gpu : "untuned",
+             i ? i->sms : 0, c->options_text, (unsigned long long)c->templates_hash,
+             (unsigned long long)w->spec->hash[0], (unsigned long long)w->spec->hash[1]);
+}
+
+static bool read_record(tn_compilation *c, tn_work *w, const tn_lt_call *lt, const char *text) {
+    w->from_cache = tn_record_read(c->env, w, c->arch, lt, text);
+    if (!w->from_cache) return false;
+    tn_candidate *x = &w->c[w->winner];
+    const bool by_us = tn_record_is_by(text, c->versions);
+    if (!by_us) x->max_abs = x->max_rel = -1;
+    w->untrusted = c->tuning && x->max_abs < 0; /* or never judged, since there was no GPU */
+    return true;
 }
 
 /* True if the winner is known already, from the lockfile or from the cache. */
 static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
     const char *line = tn_lockfile_find(c->lock, w->spec->hash, c->arch->name);
     if (line) {
-        if (tn_record_read(c->env, w, c->arch, lt, line)) return w->from_cache = true;
+        if (read_record(c, w, lt, line)) return true;
         tn_report(c->env, TN_WARNING, TN_E_FORMAT, w->spec->name,
                   "the lockfile's winner does not exist any more: \"%.80s\"", line);
     }
@@ -29,9 +39,9 @@ static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
     size_t size;
     record_key(c, w, key, sizeof key);
     if (!tn_cache_get(c->cache, "tune", key, &text, &size)) return false;
-    w->from_cache = w->tuned = tn_record_read(c->env, w, c->arch, lt, text);
+    w->tuned = read_record(c, w, lt, text);
     tn_free(c->env, text, size);
-    return w->from_cache;
+    return w->tuned;
 }
 
 static tn_status add_variants(tn_compilation *c, tn_work *w) {
@@ -56,18 +66,26 @@ static tn_status add_variants(tn_compilation *c, tn_work *w) {
 tn_status tn_list_candidates(tn_compilation *c, tn_work *w) {
     tn_lt_call lt;
     bool has_lt = tn_lt_match(w->spec, &lt);
-    if (recall(c, w, has_lt ? &lt : NULL)) return TN_OK;
+    if (!w->rejected && recall(c, w, has_lt ? &lt : NULL)) return TN_OK;
     tn_status s = add_variants(c, w);
     if (s == TN_OK && has_lt && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
         s = tn_tuner_lt_candidates(c->tuner, w, &lt);
     return s;
 }
 
+tn_status tn_relist_candidates(tn_compilation *c, tn_work *w) {
+    while (w->n) tn_candidate_free(c->env, &w->c[--w->n]);
+    w->from_cache = w->untrusted = w->tuned = w->chosen = false;
+    w->rejected = true;
+    w->must = w->winner = 0;
+    return tn_list_candidates(c, w);
+}
+
 void tn_remember(tn_compilation *c, const tn_work *w) {
     char key[512], *text;
     size_t size;
     record_key(c, w, key, sizeof key);
-    if (tn_record_write(c->env, w, &text, &size) != TN_OK) return;
+    if (tn_record_write(c->env, w, c->versions, &text, &size) != TN_OK) return;
     tn_cache_put(c->cache, "tune", key, text, size - 1);
     tn_free(c->env, text, size);
 }

@@ -41,7 +41,7 @@ static tn_status start_references(pipeline *p, size_t at) {
     tn_status s = TN_OK;
     for (; s == TN_OK && p->referenced < c->n_nodes && p->referenced < at + AHEAD; p->referenced++) {
         tn_work *w = &c->works[p->referenced];
-        if (!tn_is_distinct(c, p->referenced) || w->from_cache) continue;
+        if (!tn_is_distinct(c, p->referenced) || (w->from_cache && !w->untrusted)) continue;
         const size_t bytes = tn_reference_bytes(w->spec);
         if (p->referenced > at && p->bytes + bytes > REFERENCES) break;
         p->bytes += bytes;
@@ -117,14 +117,57 @@ static tn_status race_first(pipeline *p, tn_work *w) {
     return s;
 }
 
+/* ---- winners of records ---- */
+
+/* Lists and builds what a record's winner kept away. */
+static tn_status list_afresh(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_report(c->env, TN_NOTE, TN_OK, w->spec->name, "the winner of a former compilation, %s, is not taken: %s",
+              w->c[w->winner].text, w->c[w->winner].note);
+    tn_status s = TN_OK;
+    if (!w->untrusted) { /* it was not judged, so there is no reference */
+        p->bytes += tn_reference_bytes(w->spec);
+        s = tn_start_reference(c, w);
+    }
+    if (s == TN_OK) s = tn_relist_candidates(c, w);
+    if (s == TN_OK) s = tn_start_tuning(c, w);
+    return s == TN_OK ? tn_wait_jobs(c, w) : s;
+}
+
+/* Compares the winner, which others have chosen, with its reference. */
+static tn_status judge_winner(pipeline *p, tn_work *w) {
+    tn_status s = begin(p, w);
+    if (s == TN_OK) s = tn_tuning_check(w->tuning, w->winner);
+    w->chosen = s == TN_OK && !w->c[w->winner].out;
+    tn_tuning_end(w->tuning);
+    w->tuning = NULL;
+    if (w->chosen && w->tuned) tn_remember(p->c, w); /* as chosen by these versions */
+    return s;
+}
+
+/* Chooses the winner that a record names; w->chosen says whether it is one. */
+static tn_status recall_winner(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_candidate *x = &w->c[w->winner];
+    if (x->out) return TN_OK;
+    w->chosen = true;
+    if (!w->untrusted) return TN_OK;
+    if (w->reference_status == TN_OK && tn_now() < c->deadline) return judge_winner(p, w);
+    if (w->reference_status != TN_OK && w->reference_status != TN_E_UNSUPPORTED) return w->reference_status;
+    return tn_report(c->env, TN_NOTE, TN_OK, w->spec->name, "%s, chosen by other versions, could not be judged",
+                     x->text);
+}
+
 static tn_status tune_work(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
     tn_status s = tn_wait_jobs(c, w);
-    if (s != TN_OK) return s;
-    if (w->from_cache) {
-        w->chosen = !w->c[w->winner].out;
-        return w->chosen ? TN_OK : tn_no_candidate(c, w);
+    if (s == TN_OK && w->from_cache) {
+        s = recall_winner(p, w);
+        if (w->untrusted && (s != TN_OK || w->chosen)) drop_reference(p, w);
+        if (s != TN_OK || w->chosen) return s;
+        s = list_afresh(p, w);
     }
+    if (s != TN_OK) return s;
     if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
     const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */
     if (w->reference_status != TN_OK && !untunable) return w->reference_status;

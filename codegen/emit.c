@@ -321,17 +321,5 @@ tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n) 
 }
 
 int64_t tn_spec_hint(const tn_spec *s, tn_dim d) {
-    tn_graph *g = s->g;
-    int64_t v;
-    if (tn_dim_is_const(g, d, &v)) return v;
-    tn_binding b[64];
-    size_t n = 0;
-    for (size_t k = 0; k < tn_sym_count(g) && n < 64; ++k) {
-        const tn_dim sym = tn_sym_at(g, k);
-        int64_t lo, hi, hint = tn_dim_hint(g, sym);
-        tn_dim_bounds(g, sym, &lo, &hi);
-        if (hint <= 0) hint = lo > 1 ? lo : 1;
-        b[n++] = (tn_binding){tn_dim_name(g, sym), hint};
-    }
-    return tn_dim_eval(g, d, b, n, &v) ? v : 1;
+    return tn_shape_value(s, &s->typical, d);
 }

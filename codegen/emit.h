@@ -135,7 +135,7 @@ int64_t tn_problem_get(const tn_problem *p, const char *name); /* value (hint if
 int64_t tn_knob_get(const tn_template *t, const int64_t *knobs, const char *name);
 /* Product of dims axis .. axis+n-1 of val. */
 tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n);
-/* A dim at the hint shapes (symbols without hint count as 1). */
+/* A dim at the typical shape. */
 int64_t tn_spec_hint(const tn_spec *s, tn_dim d);
 
 /* ---- cost

@@ -19,8 +19,25 @@ static void add_line(tn_text *t, const tn_candidate *c, bool winner) {
     tn_text_add(t, " %s|%s\n", c->text, c->note);
 }
 
-tn_status tn_record_write(const tn_env *env, const tn_work *w, char **out, size_t *size) {
+static void add_versions(tn_text *t, const char *versions) {
+    tn_text_add(t, "@%s ", versions);
+}
+
+/* Past the versions, if there are any. */
+static const char *lines_of(const char *text) {
+    if (*text != '@') return text;
+    const char *end = strchr(text, ' ');
+    return end ? end + 1 : "";
+}
+
+bool tn_record_is_by(const char *text, const char *versions) {
+    const size_t n = strlen(versions);
+    return *text == '@' && !strncmp(text + 1, versions, n) && text[n + 1] == ' ';
+}
+
+tn_status tn_record_write(const tn_env *env, const tn_work *w, const char *versions, char **out, size_t *size) {
     tn_text t = {.env = env};
+    add_versions(&t, versions);
     for (size_t k = 0; k < w->n; k++) add_line(&t, &w->c[k], w->chosen && k == w->winner);
     *size = t.n + 1;
     *out = tn_text_take(&t);
@@ -78,8 +95,9 @@ static bool revive(tn_work *w, const tn_arch *arch, const tn_lt_call *lt, tn_can
     return tn_variant_make(w->spec, arch, tpl, c->text[n] ? c->text + n + 1 : "", &c->v) == TN_OK;
 }
 
-bool tn_record_read(const tn_env *env, tn_work *w, const tn_arch *arch, const tn_lt_call *lt, const char *s) {
+bool tn_record_read(const tn_env *env, tn_work *w, const tn_arch *arch, const tn_lt_call *lt, const char *text) {
     bool found = false;
+    const char *s = lines_of(text);
     while (*s) {
         size_t n = strcspn(s, "\n");
         tn_candidate *c = tn_work_add(env, w);
@@ -179,19 +197,27 @@ const char *tn_lockfile_find(const tn_lockfile *l, const uint64_t hash[2], const
     return NULL;
 }
 
-tn_status tn_lockfile_add(tn_lockfile *l, const uint64_t hash[2], const char *arch, const tn_work *w) {
-    if (!l->path || !w->chosen || tn_lockfile_find(l, hash, arch)) return TN_OK;
+static void remove_entry(tn_lockfile *l, const char *key) {
+    for (size_t k = l->n; k-- > 0;) {
+        if (strcmp(l->e[k].key, key) != 0) continue;
+        tn_free(l->env, l->e[k].line, l->e[k].size);
+        l->e[k] = l->e[--l->n];
+    }
+}
+
+tn_status tn_lockfile_add(tn_lockfile *l, const uint64_t hash[2], const char *arch, const tn_work *w,
+                          const char *versions) {
+    char key[56];
+    make_key(key, hash, arch);
+    if (!l->path || !w->chosen) return TN_OK;
+    if (w->rejected) remove_entry(l, key);
+    if (tn_lockfile_find(l, hash, arch)) return TN_OK;
     tn_candidate c = w->c[w->winner];
     c.us = 0; /* times vary between runs, the winner should not */
     tn_text t = {.env = l->env};
+    add_versions(&t, versions);
     add_line(&t, &c, true);
-    if (t.failed) {
-        tn_text_free(&t);
-        return TN_E_MEMORY;
-    }
-    char key[56];
-    make_key(key, hash, arch);
-    tn_status s = add_entry(l, key, strlen(key), t.p, t.n - 1);
+    tn_status s = t.failed ? TN_E_MEMORY : add_entry(l, key, strlen(key), t.p, t.n - 1);
     tn_text_free(&t);
     l->changed = true;
     return s;

@@ -4,6 +4,7 @@
  * whatever the layers, values and symbols are called: the text numbers values in region order and calls symbols s0, s1,
  * ... */
 #include "codegen/emit_internal.h"
+#include "passes/util.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -12,13 +13,11 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { MAX_SYMS = 64 };
-
 typedef struct writer {
     tn_graph *g;
     const tn_spec *s;
     tn_text t;
-    tn_dim sym[MAX_SYMS]; /* in order of first appearance */
+    tn_dim sym[TN_MAX_SYMS]; /* in order of first appearance */
     uint32_t n_sym;
 } writer;
 
@@ -28,7 +27,7 @@ typedef struct writer {
 static uint32_t sym_number(writer *w, tn_dim d) {
     for (uint32_t k = 0; k < w->n_sym; ++k)
         if (w->sym[k].i == d.i) return k;
-    if (w->n_sym == MAX_SYMS) {
+    if (w->n_sym == TN_MAX_SYMS) {
         w->t.failed = true;
         return 0;
     }
@@ -310,29 +309,35 @@ static void make_name(tn_spec *s) {
     snprintf(s->name, sizeof s->name, "%s_%08" PRIx32, stem, (uint32_t)(s->hash[1] >> 32));
 }
 
-static double numel(const tn_spec *s, tn_val v) {
+int64_t tn_shape_value(const tn_spec *s, const tn_shape *shape, tn_dim d) {
+    int64_t v;
+    if (tn_dim_is_const(s->g, d, &v)) return v;
+    return tn_dim_eval(s->g, d, shape->b, shape->n, &v) ? v : 1;
+}
+
+static double numel(const tn_spec *s, const tn_shape *at, tn_val v) {
     double n = 1;
-    for (size_t k = 0; k < tn_val_rank(s->g, v); ++k) n *= (double)tn_spec_hint(s, tn_val_dim(s->g, v, k));
+    for (size_t k = 0; k < tn_val_rank(s->g, v); ++k) n *= (double)tn_shape_value(s, at, tn_val_dim(s->g, v, k));
     return n;
 }
 
-static double node_flops(const tn_spec *s, tn_node n) {
+static double node_flops(const tn_spec *s, const tn_shape *at, tn_node n) {
     tn_graph *g = s->g;
     const tn_op op = tn_node_op(g, n);
     if (op == TN_OP_CONST || op == TN_OP_YIELD || tn_op_is(op, TN_T_MOVEMENT) || !tn_node_result_count(g, n)) return 0;
-    const double out = numel(s, tn_node_result(g, n, 0));
+    const double out = numel(s, at, tn_node_result(g, n, 0));
     const tn_val x = tn_node_input(g, n, 0);
     switch (op) {
     case TN_OP_MATMUL: {
         const size_t r = tn_val_rank(g, x);
         const bool t = TN_ATTRS_OF(g, n, matmul)->trans_a;
-        return r ? 2 * out * (double)tn_spec_hint(s, tn_val_dim(g, x, r >= 2 && t ? r - 2 : r - 1)) : 0;
+        return r ? 2 * out * (double)tn_shape_value(s, at, tn_val_dim(g, x, r >= 2 && t ? r - 2 : r - 1)) : 0;
     }
     case TN_OP_CONV:
     case TN_OP_CONV_TRANSPOSE: {
         const tn_val w = tn_node_input(g, n, 1);
-        const double taps = numel(s, w) / (double)tn_spec_hint(s, tn_val_dim(g, w, 0));
-        return 2 * taps * (op == TN_OP_CONV ? out : numel(s, x));
+        const double taps = numel(s, at, w) / (double)tn_shape_value(s, at, tn_val_dim(g, w, 0));
+        return 2 * taps * (op == TN_OP_CONV ? out : numel(s, at, x));
     }
     case TN_OP_MAX_POOL:
     case TN_OP_AVG_POOL: {
@@ -348,14 +353,14 @@ static double node_flops(const tn_spec *s, tn_node n) {
     case TN_OP_RESIZE:
     case TN_OP_GRID_SAMPLE: return 8 * out;
     case TN_OP_ROI_ALIGN: return 40 * out;
-    case TN_OP_TOP_K: return 8 * numel(s, x);
-    default: return tn_op_is(op, TN_T_REDUCTION) || op == TN_OP_ARG_MAX || op == TN_OP_ARG_MIN ? numel(s, x) : out;
+    case TN_OP_TOP_K: return 8 * numel(s, at, x);
+    default: return tn_op_is(op, TN_T_REDUCTION) || op == TN_OP_ARG_MAX || op == TN_OP_ARG_MIN ? numel(s, at, x) : out;
     }
 }
 
 /* Elements of an input that can be read: all, or as many as its consumers produce where those only pick. */
 static double elements_read(const tn_spec *s, const tn_spec_tensor *t) {
-    const double all = numel(s, t->arg);
+    const double all = numel(s, &s->typical, t->arg);
     double picked = 0;
     for (tn_use u = tn_val_first_use(s->g, t->arg); u.i; u = tn_use_next(s->g, u)) {
         const tn_node n = tn_use_node(s->g, u);
@@ -363,15 +368,22 @@ static double elements_read(const tn_spec *s, const tn_spec_tensor *t) {
         const bool picks =
             op == TN_OP_SLICE ||
             ((op == TN_OP_GATHER || op == TN_OP_GATHER_ELEMENTS || op == TN_OP_GATHER_ND) && tn_use_slot(s->g, u) == 0);
-        picked += picks ? numel(s, tn_node_result(s->g, n, 0)) : all;
+        picked += picks ? numel(s, &s->typical, tn_node_result(s->g, n, 0)) : all;
     }
     return picked < all ? picked : all;
 }
 
+double tn_spec_flops(const tn_spec *s, const tn_shape *shape) {
+    double sum = 0;
+    TN_FOR_NODES(s->g, s->region, n) sum += node_flops(s, shape, n);
+    return sum;
+}
+
 static void measure(tn_spec *s) {
-    TN_FOR_NODES(s->g, s->region, n) s->flops += node_flops(s, n);
+    s->flops = tn_spec_flops(s, &s->typical);
     for (uint32_t k = 0; k < s->n_in; ++k) s->bytes += elements_read(s, &s->in[k]) * tn_dtype_bits(s->in[k].dtype) / 8;
-    for (uint32_t k = 0; k < s->n_out; ++k) s->bytes += numel(s, s->out[k].arg) * tn_dtype_bits(s->out[k].dtype) / 8;
+    for (uint32_t k = 0; k < s->n_out; ++k)
+        s->bytes += numel(s, &s->typical, s->out[k].arg) * tn_dtype_bits(s->out[k].dtype) / 8;
 }
 
 /* ---- construction
@@ -470,6 +482,10 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     s->hash[0] = h.low64;
     s->hash[1] = h.high64;
     make_name(s);
+    memcpy(s->sym, w.sym, sizeof s->sym);
+    s->typical.n = w.n_sym;
+    for (uint32_t k = 0; k < w.n_sym; ++k)
+        s->typical.b[k] = (tn_binding){tn_dim_name(g, w.sym[k]), tn_typical_size(g, w.sym[k])};
     measure(s);
     *out = s;
     return TN_OK;

@@ -1,4 +1,5 @@
-/* tune.c: judges the candidates of one spec: first whether each is right, then which is fastest.
+/* tune.c: judges the candidates of one spec: first whether each is right, at every shape that it is judged at, then
+ * which is fastest at the typical one.
  *
  * Timing replays a CUDA graph of several calls that rotate over copies of the weights (a network's own weights are cold
  * when a kernel starts, its activations are not).  Between calls stands a kernel that does nothing but keep the launch
@@ -42,6 +43,13 @@ void tn_candidate_free(const tn_env *env, tn_candidate *c) {
     memset(c, 0, sizeof *c);
 }
 
+struct tn_tuning {
+    tn_tuner *t;
+    tn_work *w;
+    size_t n;
+    tn_tune_data d[TN_MAX_SHAPES]; /* the typical shape first */
+};
+
 /* ---- one runnable candidate ---- */
 
 typedef struct runner {
@@ -54,9 +62,10 @@ typedef struct runner {
     tn_lt_op op;
 } runner;
 
-/* A cuBLASLt call's message at the hint shapes, over a dim table of its own. */
+/* A cuBLASLt call's message at a shape, over a dim table of its own. */
 typedef struct lt_message {
     const tn_spec *s;
+    const tn_shape *shape;
     TnPlan__Lt m;
     int64_t dims[16];
     size_t n;
@@ -64,12 +73,12 @@ typedef struct lt_message {
 
 static uint32_t lt_dim(void *user, tn_dim d) {
     lt_message *l = user;
-    l->dims[l->n] = tn_spec_hint(l->s, d);
+    l->dims[l->n] = tn_shape_value(l->s, l->shape, d);
     return (uint32_t)l->n++;
 }
 
-static void lt_message_make(const tn_spec *s, const tn_lt_call *c, lt_message *l) {
-    *l = (lt_message){.s = s};
+static void lt_message_make(const tn_spec *s, const tn_shape *shape, const tn_lt_call *c, lt_message *l) {
+    *l = (lt_message){.s = s, .shape = shape};
     tn_lt_message(c, lt_dim, l, &l->m);
 }
 
@@ -78,7 +87,7 @@ tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call
     lt_message l;
     tn_lt_op op = {0};
     cublasLtMatmulHeuristicResult_t found[CAP];
-    lt_message_make(w->spec, call, &l);
+    lt_message_make(w->spec, &w->spec->typical, call, &l);
     if (tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, w->spec->name, &op) != TN_OK) return TN_OK;
     size_t n = tn_lt_heuristic(&op, 16, TN_LT_WORKSPACE, found, CAP);
     tn_status s = TN_OK;
@@ -106,7 +115,11 @@ static void disqualify(tn_candidate *c, const char *why) {
         if (*p == '\n' || *p == '|') *p = ' ';
 }
 
-static bool open_kernel(runner *r) {
+static int64_t value(const runner *r, tn_dim d) {
+    return tn_shape_value(r->d->s, &r->d->shape, d);
+}
+
+static bool load_kernel(runner *r) {
     const tn_variant *v = &r->c->v;
     tn_tuner *t = r->t;
     const tn_cuda *cu = t->cu;
@@ -114,38 +127,57 @@ static bool open_kernel(runner *r) {
         cu->cuModuleGetFunction(&r->launch.fn, r->module, v->symbol) != CUDA_SUCCESS)
         return disqualify(r->c, "the driver does not load it"), false;
     for (int k = 0; k < 3; k++) {
-        r->launch.grid[k] = v->grid[k].i ? (uint32_t)tn_spec_hint(r->d->s, v->grid[k]) : 1;
         r->launch.block[k] = v->block[k] ? v->block[k] : 1;
         r->launch.cluster[k] = v->cluster[k];
     }
     r->launch.smem = v->smem;
     r->launch.pdl = t->dev.cc >= 90;
-    if (v->workspace.i && tn_spec_hint(r->d->s, v->workspace) > TN_TUNE_WORKSPACE)
-        return disqualify(r->c, "wants too much workspace"), false;
     if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, v->n_args * sizeof(uint64_t), r->d->s->name) != TN_OK)
         return disqualify(r->c, t->last_error), false;
-    for (uint32_t copy = 0; copy < r->d->copies; copy++)
-        for (uint32_t k = 0; k < v->n_args; k++)
-            r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)tn_spec_hint(r->d->s, v->args[k].dim)
-                                                             : tn_tune_address(t, r->d, &v->args[k], copy);
     return true;
 }
 
-static bool open_lt_op(runner *r) {
+/* The launch at the shape of d. */
+static bool place_kernel(runner *r) {
+    const tn_variant *v = &r->c->v;
+    for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
+    if (v->workspace.i && value(r, v->workspace) > TN_TUNE_WORKSPACE)
+        return disqualify(r->c, "wants too much workspace"), false;
+    for (uint32_t copy = 0; copy < r->d->copies; copy++)
+        for (uint32_t k = 0; k < v->n_args; k++)
+            r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)value(r, v->args[k].dim)
+                                                             : tn_tune_address(r->t, r->d, &v->args[k], copy);
+    return true;
+}
+
+/* At the typical shape with its own algorithm; at others as a plan does, which falls back to cuBLASLt's choice. */
+static bool place_lt_op(runner *r, bool typical) {
     lt_message l;
     tn_tuner *t = r->t;
-    lt_message_make(r->d->s, &r->c->lt, &l);
-    if (!t->lt || tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, r->d->s->name, &r->op) != TN_OK)
+    const char *name = r->d->s->name;
+    lt_message_make(r->d->s, &r->d->shape, &r->c->lt, &l);
+    tn_lt_destroy(&r->op);
+    if (!t->lt || tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, name, &r->op) != TN_OK)
         return disqualify(r->c, "cuBLASLt does not take the call"), false;
     cublasLtMatmulAlgo_t algo;
     memcpy(&algo, r->c->algo, sizeof algo);
-    if (!r->c->algo_size || tn_lt_try(&r->op, &algo, TN_TUNE_WORKSPACE, NULL) != TN_OK)
+    l.m.algo.data = r->c->algo;
+    l.m.algo.len = r->c->algo_size;
+    l.m.algo_text = r->c->text;
+    if (typical ? !r->c->algo_size || tn_lt_try(&r->op, &algo, TN_TUNE_WORKSPACE, NULL) != TN_OK
+                : tn_lt_choose(&r->op, &l.m, 16, TN_TUNE_WORKSPACE, name) != TN_OK)
         return disqualify(r->c, "cuBLASLt refuses the algorithm"), false;
     return true;
 }
 
+/* Ready to run at d; typical: d is the shape at which it was listed. */
+static bool place(runner *r, const tn_tune_data *d, bool typical) {
+    r->d = d;
+    return r->c->is_lt ? place_lt_op(r, typical) : place_kernel(r);
+}
+
 static bool open_runner(runner *r) {
-    return r->c->is_lt ? open_lt_op(r) : open_kernel(r);
+    return (r->c->is_lt || load_kernel(r)) && place(r, r->d, true);
 }
 
 static void close_runner(runner *r) {
@@ -186,9 +218,19 @@ static double elapsed_us(tn_tuner *t) {
 
 /* ---- correctness ---- */
 
-static tn_status check(runner *r) {
+/* "batch=1, seq=129: " for messages; "" where nothing is symbolic. */
+static void shape_text(const tn_shape *shape, char *buf, size_t size) {
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < shape->n && n < size; k++)
+        n += (size_t)snprintf(buf + n, size - n, "%s%.20s=%lld%s", k ? ", " : "at ", shape->b[k].name,
+                              (long long)shape->b[k].value, k + 1 == shape->n ? ": " : "");
+}
+
+/* One run and its results. */
+static tn_status check_here(runner *r, double *us) {
     tn_tuner *t = r->t;
-    char why[TN_CANDIDATE_TEXT];
+    char why[TN_CANDIDATE_TEXT], where[TN_CANDIDATE_TEXT / 2], both[2 * TN_CANDIDATE_TEXT];
     tn_status s = tn_tune_data_poison(t, r->d);
     if (s != TN_OK) return s;
     *t->last_error = 0;
@@ -202,9 +244,25 @@ static tn_status check(runner *r) {
         tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
         return device_error(r, "in its first run");
     }
-    r->c->us = r->c->cold_us = elapsed_us(t);
+    *us = elapsed_us(t);
     s = tn_tune_data_judge(t, r->d, &r->c->max_abs, &r->c->max_rel, why, sizeof why);
-    if (s == TN_OK && *why) disqualify(r->c, why);
+    if (s != TN_OK || !*why) return s;
+    shape_text(&r->d->shape, where, sizeof where);
+    snprintf(both, sizeof both, "%s%s", where, why);
+    return disqualify(r->c, both), TN_OK;
+}
+
+/* At every shape; the typical one, where it is timed, is the first. */
+static tn_status check(tn_tuning *x, tn_candidate *c) {
+    runner r = {.t = x->t, .d = &x->d[0], .c = c};
+    double elsewhere;
+    tn_status s = TN_OK;
+    c->max_abs = c->max_rel = 0;
+    if (open_runner(&r)) s = check_here(&r, &c->cold_us);
+    c->us = c->cold_us;
+    for (size_t k = 1; s == TN_OK && !c->out && k < x->n; k++)
+        if (place(&r, &x->d[k], false)) s = check_here(&r, &elsewhere);
+    close_runner(&r);
     return s;
 }
 
@@ -310,7 +368,8 @@ static tn_status race(tn_tuner *t, const tn_tune_data *d, tn_candidate *c, int r
 }
 
 /* First runs of those that have had none: cold, one call, and so only good for dropping the hopeless. */
-static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double deadline) {
+static tn_status check_all(tn_tuning *x, double deadline) {
+    tn_work *w = x->w;
     double best = 0;
     for (size_t k = 0; k < w->n; k++) {
         tn_candidate *c = &w->c[k];
@@ -320,9 +379,7 @@ static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, doubl
             continue;
         }
         if (c->cold_us == 0) {
-            runner r = {.t = t, .d = d, .c = c};
-            const tn_status s = open_runner(&r) ? check(&r) : TN_OK;
-            close_runner(&r);
+            const tn_status s = check(x, c);
             if (s != TN_OK) return s;
         }
         if (!c->out && (best == 0 || c->cold_us < best)) best = c->cold_us;
@@ -336,14 +393,17 @@ static tn_status check_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, doubl
     return TN_OK;
 }
 
-static tn_status race_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double deadline) {
+static tn_status race_all(tn_tuning *x, double deadline) {
+    tn_tuner *t = x->t;
+    tn_work *w = x->w;
     const double start = tn_now();
     tn_status s = time_step(t);
-    if (s == TN_OK) s = check_all(t, d, w, deadline);
+    if (s == TN_OK) s = check_all(x, deadline);
     const double checked = tn_now();
     for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
         for (size_t k = 0; s == TN_OK && k < w->n; k++)
-            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(t, d, &w->c[k], round);
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline))
+                s = race(t, &x->d[0], &w->c[k], round);
         if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
     }
     t->info.check_s += checked - start;
@@ -353,16 +413,15 @@ static tn_status race_all(tn_tuner *t, const tn_tune_data *d, tn_work *w, double
 
 /* ---- one work ---- */
 
-struct tn_tuning {
-    tn_tuner *t;
-    tn_work *w;
-    tn_tune_data d;
-};
-
 /* Reports what a call on the device left, for which no candidate is to blame. */
 static tn_status reported(const tn_tuning *x, tn_status s) {
     if (s != TN_OK && *x->t->last_error) tn_fail(x->t->env, s, x->w->spec->name, "", "%s", x->t->last_error);
     return s;
+}
+
+static void close_tuning(tn_tuning *x) {
+    while (x->n) tn_tune_data_free(x->t, &x->d[--x->n]);
+    tn_free(x->t->env, x, sizeof *x);
 }
 
 tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out) {
@@ -371,15 +430,26 @@ tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool q
     if (!x) return TN_E_MEMORY;
     *x = (tn_tuning){.t = t, .w = w};
     *t->last_error = 0;
-    const tn_status made = tn_tune_data_make(t, w->spec, r, &x->d), s = quiet ? made : reported(x, made);
+    tn_status s = TN_OK;
+    for (; s == TN_OK && x->n < r->n; x->n += s == TN_OK)
+        s = tn_tune_data_make(t, w->spec, &r->of[x->n], x->n ? &x->d[0] : NULL, &x->d[x->n]);
+    if (!quiet) reported(x, s);
     t->info.upload_s += tn_now() - start;
-    if (s != TN_OK) tn_free(t->env, x, sizeof *x), *out = NULL;
+    if (s != TN_OK) close_tuning(x), *out = NULL;
+    return s;
+}
+
+tn_status tn_tuning_check(tn_tuning *x, size_t k) {
+    *x->t->last_error = 0;
+    const double us = x->w->c[k].us; /* as the record says */
+    const tn_status s = reported(x, check(x, &x->w->c[k]));
+    x->w->c[k].us = us;
     return s;
 }
 
 tn_status tn_tuning_race(tn_tuning *x, double deadline) {
     *x->t->last_error = 0;
-    return reported(x, race_all(x->t, &x->d, x->w, deadline));
+    return reported(x, race_all(x, deadline));
 }
 
 void tn_tuning_end(tn_tuning *x) {
@@ -392,6 +462,5 @@ void tn_tuning_end(tn_tuning *x) {
             w->chosen = w->tuned = true;
             snprintf(w->c[k].note, sizeof w->c[k].note, "winner");
         }
-    tn_tune_data_free(x->t, &x->d);
-    tn_free(x->t->env, x, sizeof *x);
+    close_tuning(x);
 }

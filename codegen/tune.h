@@ -42,6 +42,8 @@ typedef struct tn_work {
     size_t n, cap;
     size_t winner; /* index, valid once chosen */
     bool chosen, from_cache, tuned;
+    bool untrusted;   /* from_cache, but by other versions: judged before it is chosen */
+    bool rejected;    /* the record's winner was wrong */
     uint32_t pending; /* jobs not finished; guarded by the compiler's lock */
     size_t must;      /* the candidate that is built even past the deadline */
     void *owner;      /* the compilation, for jobs */
@@ -71,7 +73,7 @@ const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
 /* Appends the cuBLASLt heuristic's best algorithms for a matched call to the work's candidates. */
 tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call);
 
-/* TN_E_UNSUPPORTED: too large to be tried at the hint shapes.  May run on any thread while nobody changes the spec's
+/* TN_E_UNSUPPORTED: too large to be tried at the typical shape.  May run on any thread while nobody changes the spec's
  * graph. */
 tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out);
 void tn_reference_free(tn_reference *r); /* NULL allowed */
@@ -81,11 +83,13 @@ size_t tn_reference_bytes(const tn_spec *s);
 /* Puts the work's data on the device; the reference is not needed afterwards.  quiet: the caller will try again, so an
  * error is not told. */
 tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out);
+/* Checks candidate k alone, which is out if it is not right. */
+tn_status tn_tuning_check(tn_tuning *x, size_t k);
 /* Checks the candidates that are built and not checked yet, then times them beside those still in the race, until
  * `deadline` (tn_now seconds); fills us, cold_us, max_abs, max_rel, out and note of each.  Errors of single candidates
  * only disqualify them; an error returned here is one of the device or of memory. */
 tn_status tn_tuning_race(tn_tuning *x, double deadline);
-/* Sets w->winner to the fastest right candidate, if there is one, and frees x (NULL allowed). */
+/* Sets w->winner to the fastest right candidate, if there is one and none was chosen, and frees x (NULL allowed). */
 void tn_tuning_end(tn_tuning *x);
 
 /* search.c: marks as wanted the candidates to build and judge first: of each template that may win the best predicted,

@@ -32,7 +32,7 @@ static bool uses_tf32(const tn_spec *s) {
 
 /* Bounds of |got - want| / (|want| + rms(want)) by the result's type and what is rounded on the way to it: rounding
  * plus float32 accumulation of rounded operands.  A wrong index or a missed element is of the order of 1. */
-static double tolerance(const tn_spec *s, tn_dtype t) {
+double tn_tolerance(const tn_spec *s, tn_dtype t) {
     const bool tf32 = uses_tf32(s);
     double most = tolerance_of(t, tf32);
     TN_FOR_NODES(s->g, s->region, n)
@@ -51,12 +51,12 @@ static uint64_t may_step(const tn_spec *s, int64_t numel) {
 }
 
 /* Fills one input on the device. */
-static tn_status upload(tn_tuner *t, const tn_reference *r, uint32_t k, tn_tune_tensor *d) {
+static tn_status upload(tn_tuner *t, const tn_case *c, uint32_t k, tn_tune_tensor *d) {
     const size_t bytes = 2 * TN_GUARD + d->copies * d->stride;
     tn_status s = TN_CU(t->cu, cuMemAlloc(&d->base, bytes), "tuning input");
     if (s == TN_OK) s = TN_CU(t->cu, cuMemsetD8(d->base, 0xff, bytes), "tuning input"); /* NaN around inputs */
-    for (uint32_t c = 0; s == TN_OK && d->at.numel > 0 && c < d->copies; c++)
-        s = TN_CU(t->cu, cuMemcpyHtoD(d->base + TN_GUARD + c * d->stride, r->data[k], d->at.span), "tuning input");
+    for (uint32_t j = 0; s == TN_OK && d->at.numel > 0 && j < d->copies; j++)
+        s = TN_CU(t->cu, cuMemcpyHtoD(d->base + TN_GUARD + j * d->stride, c->data[k], d->at.span), "tuning input");
     return s;
 }
 
@@ -66,53 +66,63 @@ static void describe(const tn_placed *at, tn_tune_tensor *out) {
     out->copies = 1;
 }
 
-static tn_status make_inputs(tn_tuner *t, const tn_reference *r, tn_tune_data *d) {
-    const tn_spec *s = d->s;
+/* So many that the L2 cache does not hold them. */
+static uint32_t copies_of_weights(const tn_tuner *t, const tn_spec *s, const tn_case *c) {
     size_t weights = 0;
+    for (uint32_t k = 0; k < s->n_in; k++)
+        if (s->in[k].is_const) weights += c->in[k].span;
+    const size_t l2 = t->dev.l2_bytes > 0 ? (size_t)t->dev.l2_bytes : (size_t)40 << 20;
+    const size_t copies = weights < (64 << 10) ? 1 : 2 * l2 / weights + 1;
+    return copies < TN_MAX_COPIES ? (uint32_t)copies : TN_MAX_COPIES;
+}
+
+static tn_status make_inputs(tn_tuner *t, const tn_case *c, const tn_tune_data *first, tn_tune_data *d) {
+    const tn_spec *s = d->s;
     tn_status st = TN_OK;
-    for (uint32_t k = 0; k < s->n_in; k++) {
-        describe(&r->in[k], &d->in[k]);
-        if (s->in[k].is_const) weights += r->in[k].span;
-    }
-    size_t l2 = t->dev.l2_bytes > 0 ? (size_t)t->dev.l2_bytes : (size_t)40 << 20;
-    d->copies = weights < (64 << 10) ? 1 : (uint32_t)(2 * l2 / weights + 1);
-    if (d->copies > TN_MAX_COPIES) d->copies = TN_MAX_COPIES;
+    d->copies = first ? 1 : copies_of_weights(t, s, c);
     for (uint32_t k = 0; st == TN_OK && k < s->n_in; k++) {
-        if (s->in[k].is_const) d->in[k].copies = d->copies;
-        st = upload(t, r, k, &d->in[k]);
+        tn_tune_tensor *x = &d->in[k];
+        describe(&c->in[k], x);
+        x->shared = first && c->shared[k];
+        if (s->in[k].is_const) x->copies = d->copies;
+        if (x->shared)
+            x->base = first->in[k].base;
+        else
+            st = upload(t, c, k, x);
     }
     return st;
 }
 
-static tn_status make_outputs(tn_tuner *t, const tn_reference *r, tn_tune_data *d) {
+static tn_status make_outputs(tn_tuner *t, const tn_case *c, tn_tune_data *d) {
     tn_status st = TN_OK;
     for (uint32_t k = 0; st == TN_OK && k < d->s->n_out; k++) {
         tn_tune_tensor *o = &d->out[k];
-        describe(&r->out[k], o);
-        o->scale = r->scale[k];
-        o->tolerance = tolerance(d->s, d->s->out[k].dtype);
-        o->may_step = may_step(d->s, r->out[k].numel);
+        describe(&c->out[k], o);
+        o->scale = c->scale[k];
+        o->tolerance = tn_tolerance(d->s, d->s->out[k].dtype);
+        o->may_step = may_step(d->s, c->out[k].numel);
         const size_t bytes = (size_t)o->at.numel * sizeof(double);
         st = TN_CU(t->cu, cuMemAlloc(&o->want, bytes + 16), "reference");
-        if (st == TN_OK && bytes) st = TN_CU(t->cu, cuMemcpyHtoD(o->want, r->want[k].data, bytes), "reference");
+        if (st == TN_OK && bytes) st = TN_CU(t->cu, cuMemcpyHtoD(o->want, c->want[k].data, bytes), "reference");
         if (st == TN_OK) st = TN_CU(t->cu, cuMemAlloc(&o->base, 2 * TN_GUARD + o->stride), "tuning output");
     }
     return st;
 }
 
-tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_reference *r, tn_tune_data *d) {
-    *d = (tn_tune_data){.s = s, .n_in = s->n_in, .n_out = s->n_out};
+tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_case *c, const tn_tune_data *first,
+                            tn_tune_data *d) {
+    *d = (tn_tune_data){.s = s, .shape = c->shape, .n_in = s->n_in, .n_out = s->n_out};
     d->in = tn_alloc(t->env, (s->n_in + 1) * sizeof *d->in);
     d->out = tn_alloc(t->env, (s->n_out + 1) * sizeof *d->out);
-    tn_status st = d->in && d->out ? make_inputs(t, r, d) : TN_E_MEMORY;
-    if (st == TN_OK) st = make_outputs(t, r, d);
+    tn_status st = d->in && d->out ? make_inputs(t, c, first, d) : TN_E_MEMORY;
+    if (st == TN_OK) st = make_outputs(t, c, d);
     if (st != TN_OK) tn_tune_data_free(t, d);
     return st;
 }
 
 void tn_tune_data_free(tn_tuner *t, tn_tune_data *d) {
     for (uint32_t k = 0; d->in && k < d->n_in; k++)
-        if (d->in[k].base) t->cu->cuMemFree(d->in[k].base);
+        if (d->in[k].base && !d->in[k].shared) t->cu->cuMemFree(d->in[k].base);
     for (uint32_t k = 0; d->out && k < d->n_out; k++) {
         if (d->out[k].base) t->cu->cuMemFree(d->out[k].base);
         if (d->out[k].want) t->cu->cuMemFree(d->out[k].want);
@@ -202,7 +212,6 @@ static tn_status judge_one(tn_tuner *t, const tn_tune_data *d, uint32_t k, tn_ch
 
 tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why,
                              size_t size) {
-    *max_abs = *max_rel = 0;
     *why = 0;
     for (uint32_t k = 0; k < d->n_out; k++) {
         tn_check_result r;

@@ -20,8 +20,7 @@ void tn_fuse_erase_dead(tn_graph *g, tn_node n);
  * concatenations that extend another one built on it, no dead nodes. */
 tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
 
-/* Elements or expressions at the hint shapes: a symbol without hint counts as 32, or the nearest that its
- * range allows. */
+/* Elements or expressions at the typical sizes. */
 double tn_hint_eval(const tn_graph *g, tn_dim d);
 double tn_hint_numel(const tn_graph *g, tn_val v);
 double tn_hint_bytes(const tn_graph *g, tn_val v);

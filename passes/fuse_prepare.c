@@ -5,17 +5,14 @@
 /* ---- sizes at the hint shapes ---------------------------------------------------------------------------------- */
 
 double tn_hint_eval(const tn_graph *g, tn_dim d) {
-    enum { CAP = 256, UNHINTED = 32 };
+    enum { CAP = 256 };
     int64_t v = 1;
     if (tn_dim_is_const(g, d, &v)) return (double)v;
     tn_binding b[CAP];
     size_t n = tn_sym_count(g) < CAP ? tn_sym_count(g) : CAP;
     for (size_t k = 0; k < n; k++) {
         tn_dim s = tn_sym_at(g, k);
-        int64_t hint = tn_dim_hint(g, s), lo, hi;
-        tn_dim_bounds(g, s, &lo, &hi);
-        int64_t usual = hi < UNHINTED ? hi : lo > UNHINTED ? lo : UNHINTED;
-        b[k] = (tn_binding){tn_dim_name(g, s), hint > 0 ? hint : usual};
+        b[k] = (tn_binding){tn_dim_name(g, s), tn_typical_size(g, s)};
     }
     return tn_dim_eval(g, d, b, n, &v) && v > 0 ? (double)v : 1.0;
 }

@@ -257,14 +257,20 @@ static node kernel_node(CUfunction f, void **params) {
     if (x.fn->n_args) memcpy(x.args, params[0], 8 * (size_t)x.fn->n_args);
     return x;
 }
+/* view: a tn_check_view, whose 18th word counts elements; result: a tn_check_result, whose third counts those off. */
+static void check_result(const int64_t view[18], uint64_t *result) {
+    m.checks++;
+    if (m.wrong > 0)
+        m.wrong--;
+    else if (!m.wrong_size || view[17] != m.wrong_size)
+        return;
+    result[2] = 1;
+}
 static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
     (void)extra;
     FAIL_POINT(cuLaunchKernelEx);
     node x = kernel_node(f, params);
-    if (x.fn == &compare && m.wrong > 0) { /* params[4]: of a tn_check_result, whose third word counts what is off */
-        m.wrong--;
-        (*(uint64_t **)params[4])[2] = 1;
-    }
+    if (x.fn == &compare) check_result(*(const int64_t(*)[18])params[0], *(uint64_t **)params[4]);
     for (unsigned k = 0; k < c->numAttrs; k++) {
         x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         x.cluster |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;

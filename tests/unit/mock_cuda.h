@@ -22,7 +22,9 @@ typedef struct mock_cuda {
     int wrong;             /* so many of the tuner's checks find a wrong result */
     int idle;              /* kernels and products do nothing: their arguments may be nonsense */
     unsigned long memory;  /* bytes that one allocation may have; 0: no limit */
+    long wrong_size;       /* and every one of a result of so many elements; 0: none */
     /* counts */
+    int checks; /* of results by the tuner */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
     /* objects alive: 0 once everything is freed */
     int live_allocs, live_modules, live_streams, live_graphs, live_execs, live_events, live_lt, retained;

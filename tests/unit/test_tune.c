@@ -11,6 +11,7 @@
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/failing.h"
+#include "tests/unit/mock_nvrtc.h"
 #include "tests/unit/mock_runtime.h"
 
 /* ---- search ---- */
@@ -103,10 +104,11 @@ START_TEST(reference_is_the_sum_in_double) {
                          &g, &mem);
     tn_reference *r;
     ck_assert_int_eq(tn_reference_make(NULL, s, &r), TN_OK);
-    ck_assert_uint_eq(r->n_in, 2);
-    ck_assert_uint_eq(r->in[0].span, M * K * 4);
-    ck_assert_int_eq(r->out[0].numel, M * N);
-    const float *x = r->data[0], *w = r->data[1];
+    ck_assert_uint_eq(r->n, 1); /* nothing is symbolic */
+    const tn_case *c = &r->of[0];
+    ck_assert_uint_eq(c->in[0].span, M * K * 4);
+    ck_assert_int_eq(c->out[0].numel, M * N);
+    const float *x = c->data[0], *w = c->data[1];
     double squares = 0;
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++) {
@@ -117,10 +119,10 @@ START_TEST(reference_is_the_sum_in_double) {
             }
             sum = sum > 0 ? sum : 0;
             squares += sum * sum;
-            ck_assert_double_eq_tol(((double *)r->want[0].data)[i * N + j], sum, 1e-12);
+            ck_assert_double_eq_tol(((double *)c->want[0].data)[i * N + j], sum, 1e-12);
         }
     ck_assert_double_gt(squares, 0);
-    ck_assert_double_eq_tol(r->scale[0], sqrt(squares / (M * N)), 1e-12);
+    ck_assert_double_eq_tol(c->scale[0], sqrt(squares / (M * N)), 1e-12);
     ck_assert_uint_ge(tn_reference_bytes(s), M * K * 4 + M * N * sizeof(double));
     tn_reference_free(r);
     tn_spec_free(s);
@@ -131,14 +133,18 @@ END_TEST
 
 /* ---- whole compilations on the mock ---- */
 
+static mock_nvrtc *rtc;
 static failing heap;
-static char errors[2000];
+static char errors[2000], notes[600];
 static int steps_left;
+static bool no_gpu;
 
 static void keep_errors(void *user, const tn_diag *d) {
     (void)user;
     const size_t used = strlen(errors);
     if (d->severity == TN_ERROR) snprintf(errors + used, sizeof errors - used, "%s: %s\n", d->loc, d->message);
+    if (d->severity == TN_NOTE && strstr(d->message, "former compilation"))
+        snprintf(notes, sizeof notes, "%s", d->message);
 }
 
 static bool count_steps(void *user, const tn_progress *p) {
@@ -148,16 +154,24 @@ static bool count_steps(void *user, const tn_progress *p) {
 
 static const tn_env env = {.alloc = fail_alloc, .alloc_user = &heap, .diag = keep_errors, .progress = count_steps};
 
-/* The digit classifier, tuned; winners are looked for each time, machine code comes from the cache. */
-static tn_status compile(double seconds, size_t *size) {
+/* Machine code comes from a compiler that takes no time. */
+static void setup_all(void) {
+    mock_nvrtc_get_fn get;
+    void *lib = dlopen(TENON_MOCK_NVRTC, RTLD_NOW);
+    ck_assert_msg(lib != NULL, "%s", dlerror());
+    *(void **)&get = dlsym(lib, "mock_nvrtc_get");
+    rtc = get();
+    setenv("TENON_LIBNVRTC", TENON_MOCK_NVRTC, 1);
+    setup();
+}
+
+/* Compiles, tunes and frees g; NULL: *s says why there is none. */
+static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile, size_t *size) {
     tn_status s;
     void *data = NULL;
-    remove_from_cache("tune-*");
     mock->other_kernels = 1;
-    *errors = 0;
-    tn_graph *g = tn_import_onnx(&env, TENON_SOURCE_DIR "/examples/digits/digits.onnx", NULL, &s);
-    if (!g) return s;
-    const tn_compile_options o = {.precision = TN_FP16, .cache_dir = cache, .threads = 8, .tune_seconds = seconds};
+    const tn_compile_options o = {
+        .precision = TN_FP16, .cache_dir = cache, .threads = 8, .tune_seconds = seconds, .lockfile = lockfile};
     s = tn_compile_memory(g, &o, &data, size);
     if (s == TN_OK) {
         tn_status loaded;
@@ -172,9 +186,26 @@ static tn_status compile(double seconds, size_t *size) {
     return s;
 }
 
+/* The digit classifier; winners are looked for each time, machine code comes from the cache. */
+static tn_status compile(double seconds, size_t *size) {
+    tn_status s;
+    remove_from_cache("tune-*");
+    *errors = 0;
+    tn_graph *g = tn_import_onnx(&env, TENON_SOURCE_DIR "/examples/digits/digits.onnx", NULL, &s);
+    return g ? compile_graph(g, seconds, NULL, size) : s;
+}
+
+static tn_status compile_text(const char *text, const char *lockfile) {
+    tn_status s;
+    size_t size;
+    *errors = *notes = 0;
+    tn_graph *g = tn_parse(&env, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(g != NULL, "%s", errors);
+    return compile_graph(g, 60, lockfile, &size);
+}
+
 START_TEST(tunes_every_spec) {
     size_t size;
-    if (no_nvrtc()) return;
     ck_assert_msg(compile(60, &size) == TN_OK, "%s", errors);
     ck_assert_int_gt(mock->graph_launches, 100);
     const int loads = mock->module_loads;
@@ -187,10 +218,120 @@ END_TEST
 
 START_TEST(names_the_layer_where_nothing_is_right) {
     size_t size;
-    if (no_nvrtc()) return;
     mock->wrong = 1 << 30;
     ck_assert_int_eq(compile(60, &size), TN_E_COMPILE);
     ck_assert_msg(strstr(errors, "conv1") != NULL, "%s", errors);
+}
+END_TEST
+
+static const char symbolic[] = "symbol N in [0, 5000] hint 64\n"
+                               "func @main(%x: f32[N,8]) -> (%y: f32[N,8]) {\n"
+                               "  %0 = relu %x loc(\"/act\")\n  %y = neg %0\n  return %y\n}\n";
+
+/* Each candidate is compared at every shape before it may win; one that is wrong at any of them loses. */
+START_TEST(judges_every_shape) {
+    static const long rows[] = {64, 1, 7, 129, 31}; /* the typical shape, and others */
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    const int checks = mock->checks, candidates = mock->module_loads; /* loaded to be checked, then to be timed */
+    ck_assert_int_gt(candidates, 0);
+    ck_assert_int_ge(checks, 5 * 5); /* five candidates at least, at five shapes */
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        char where[40];
+        remove_from_cache("tune-*");
+        mock->wrong_size = rows[k] * 8;
+        ck_assert_int_eq(compile_text(symbolic, NULL), TN_E_COMPILE);
+        snprintf(where, sizeof where, "at N=%ld: wrong", rows[k]);
+        ck_assert_msg(strstr(errors, where) && strstr(errors, "/act"), "%s", errors);
+    }
+    remove_from_cache("tune-*");
+    mock->wrong_size = 12345;
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+}
+END_TEST
+
+/* A winner by the same versions is taken as it is; by others it is judged again, and tuned afresh where it is wrong. */
+START_TEST(judges_winners_by_other_versions) {
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    const int tuned = mock->checks, timed = mock->graph_launches;
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    ck_assert_int_eq(mock->checks, tuned);
+    rtc->minor = 9;
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    const int judged = mock->checks - tuned;
+    ck_assert_int_ge(judged, 5); /* at every shape */
+    ck_assert_int_lt(judged, tuned);
+    ck_assert_int_eq(mock->graph_launches, timed);
+    ck_assert_str_eq(notes, "");
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors); /* now it is by these versions */
+    ck_assert_int_eq(mock->checks, tuned + judged);
+    mock->driver_version += 1000;
+    mock->wrong = 1;
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    ck_assert_int_eq(mock->wrong, 0);
+    ck_assert_msg(strstr(notes, "is not taken: at N=64: wrong") != NULL, "%s", notes);
+    ck_assert_int_ge(mock->checks, 2 * tuned + judged);
+    ck_assert_int_gt(mock->graph_launches, timed);
+}
+END_TEST
+
+/* The same of lockfiles, also of one that was written without a GPU, and of lines without versions. */
+START_TEST(judges_winners_of_lockfiles) {
+    char path[100], command[300];
+    snprintf(path, sizeof path, "%s/lock", cache);
+    remove_from_cache("[tl]*"); /* records and lockfiles */
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    const int tuned = mock->checks;
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    ck_assert_int_eq(mock->checks, tuned);
+    snprintf(command, sizeof command, "sed -i 's/ @[^ ]* / /' %s && grep -q '^[0-9a-f]* sm_90a \\*0 ' %s", path, path);
+    ck_assert_int_eq(system(command), 0); /* as they were written before */
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    const int judged = mock->checks - tuned;
+    ck_assert_int_ge(judged, 5);
+    ck_assert_int_lt(judged, tuned);
+    mock->wrong = 1;
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    ck_assert_msg(strstr(notes, "is not taken") != NULL, "%s", notes);
+    const int again = mock->checks;
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    ck_assert_int_eq(mock->checks, again); /* the new winner has taken the place of the wrong one */
+}
+END_TEST
+
+/* The text of a lockfile's only winner, which its source has too. */
+static void read_winner(const char *path, char winner[200]) {
+    char line[1500];
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) {
+        const char *text = strstr(line, " - ");
+        if (*line != '#' && text) snprintf(winner, 200, "%.*s", (int)strcspn(text + 3, "|"), text + 3);
+    }
+    fclose(f);
+}
+
+/* A winner that does not compile any more is no error, with and without a GPU. */
+START_TEST(winners_that_do_not_compile) {
+    char path[100], winner[200] = "";
+    snprintf(path, sizeof path, "%s/lock", cache);
+    remove_from_cache("[tl]*"); /* records and lockfiles */
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    read_winner(path, winner);
+    ck_assert_msg(!strncmp(winner, "map BLOCK=", 10), "%s", winner);
+    remove_from_cache("cubin-*");
+    rtc->broken = winner;
+    ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
+    ck_assert_msg(strstr(notes, "is not taken: does not compile") != NULL, "%s", notes);
+    remove_from_cache("cubin-*");
+    no_gpu = true;
+    ck_assert_msg(compile_text(symbolic, path) == TN_OK, "%s", errors);
+    no_gpu = false;
+    rtc->broken = "//// map.cu";                           /* no other template has this kernel */
+    ck_assert_int_eq(compile_text(symbolic, path), TN_OK); /* the cache has it */
+    remove_from_cache("cubin-*");
+    ck_assert_int_eq(compile_text(symbolic, path), TN_E_COMPILE);
 }
 END_TEST
 
@@ -205,7 +346,6 @@ static int cubins_in_cache(void) {
 /* Past the deadline one kernel of each spec is built, and nothing runs. */
 START_TEST(keeps_its_deadline) {
     size_t size;
-    if (no_nvrtc()) return;
     remove_from_cache("*");
     ck_assert_msg(compile(1e-6, &size) == TN_OK, "%s", errors);
     const int late = cubins_in_cache();
@@ -220,7 +360,6 @@ END_TEST
 START_TEST(lives_with_a_full_device) {
     size_t size;
     int done = 0;
-    if (no_nvrtc()) return;
     for (int k = 0; k < 80; k++) {
         mock->fail_call = "cuMemAlloc";
         mock->fail_skip = k;
@@ -235,7 +374,6 @@ END_TEST
 
 START_TEST(running_out_of_memory) {
     size_t size;
-    if (no_nvrtc()) return;
     ck_assert_int_eq(compile(60, &size), TN_OK);
     const long total = -atomic_load(&heap.left); /* nothing fails below 1 */
     for (long n = 1; n < total; n += 1 + total / 30) {
@@ -249,7 +387,6 @@ END_TEST
 
 START_TEST(cancelling_leaves_nothing) {
     size_t size;
-    if (no_nvrtc()) return;
     for (int k = 1; k < 200; k += 1 + k / 8) {
         steps_left = k;
         const tn_status s = compile(60, &size);
@@ -270,9 +407,13 @@ int main(void) {
     t = tcase_create("mock");
     tcase_set_timeout(t, 240);
     tcase_add_unchecked_fixture(t, make_cache, remove_cache);
-    tcase_add_checked_fixture(t, setup, NULL);
+    tcase_add_checked_fixture(t, setup_all, NULL);
     tcase_add_test(t, tunes_every_spec);
     tcase_add_test(t, names_the_layer_where_nothing_is_right);
+    tcase_add_test(t, judges_every_shape);
+    tcase_add_test(t, judges_winners_by_other_versions);
+    tcase_add_test(t, judges_winners_of_lockfiles);
+    tcase_add_test(t, winners_that_do_not_compile);
     tcase_add_test(t, keeps_its_deadline);
     tcase_add_test(t, lives_with_a_full_device);
     tcase_add_test(t, cancelling_leaves_nothing);

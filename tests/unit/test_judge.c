@@ -1,0 +1,448 @@
+/* test_judge.c: what kernels are judged by: the shapes, the values, and that generated kernels pass.
+ *
+ * With TENON_JUDGE_MODELS=FOLDER the last test takes the models of that folder too (tests/onnx's, say), which takes
+ * long. */
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/build.h"
+#include "codegen/tune_internal.h"
+#include "passes/pass.h"
+#include "runtime/emu/emu.h"
+#include "tenon/compiler.h"
+#include "tests/unit/suite.h"
+
+/* ---- specs of a text ---- */
+
+typedef struct kernels {
+    tn_graph *g;
+    tn_memory mem;
+    tn_spec *s; /* of the first kernel */
+} kernels;
+
+static void fuse(kernels *k) {
+    const tn_pass_options o = {.compute = TN_F32, .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
+    ck_assert_int_eq(tn_run_passes(k->g, "fuse", ctx), TN_OK);
+    ck_assert_int_eq(tn_plan_memory(k->g, &k->mem), TN_OK);
+    tn_pass_ctx_free(ctx);
+}
+
+static kernels open_text(const char *text) {
+    tn_status st;
+    kernels k = {.g = tn_parse(NULL, "test", text, strlen(text), NULL, 0, true, &st)};
+    ck_assert_msg(k.g != NULL, "%s: %s", tn_status_text(st), text);
+    fuse(&k);
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), n) {
+        if (tn_node_op(k.g, n) == TN_OP_KERNEL && !k.s) ck_assert_int_eq(tn_spec_make(k.g, n, &k.mem, &k.s), TN_OK);
+    }
+    ck_assert_ptr_nonnull(k.s);
+    return k;
+}
+
+static void close_kernels(kernels *k) {
+    tn_spec_free(k->s);
+    tn_memory_free(k->g, &k->mem);
+    tn_graph_free(k->g);
+}
+
+#define FUNC(args, outs, body) "func @main(" args ") -> (" outs ") {\n" body "}\n"
+
+/* ---- shapes ---- */
+
+static int64_t value_of(const tn_shape *s, const char *name) {
+    for (size_t k = 0; k < s->n; k++)
+        if (!strcmp(s->b[k].name, name)) return s->b[k].value;
+    ck_abort_msg("no symbol %s", name);
+    return 0;
+}
+
+static bool has_value(const tn_shape *s, size_t n, const char *name, bool (*is)(int64_t v)) {
+    for (size_t k = 0; k < n; k++)
+        if (is(value_of(&s[k], name))) return true;
+    return false;
+}
+
+static bool is_one(int64_t v) {
+    return v == 1;
+}
+static bool is_odd(int64_t v) {
+    return v > 1 && v < 32 && v % 2;
+}
+static bool is_more_than_a_tile(int64_t v) {
+    return v > 64 && v % 2;
+}
+static bool is_large(int64_t v) {
+    return v > 200;
+}
+static bool is_nothing(int64_t v) {
+    return v == 0;
+}
+
+START_TEST(shapes_of_every_kind) {
+    kernels k = open_text("symbol M in [0, 5000]\n" FUNC(
+        "%x: f32[N,M,8]", "%y: f32[M,N,8]", "%0 = relu %x\n%y = transpose %0 {perm=[1,0,2]}\nreturn %y\n"));
+    tn_shape s[TN_MAX_SHAPES];
+    const size_t n = tn_judged_shapes(k.s, s);
+    bool (*const kinds[])(int64_t) = {is_one, is_odd, is_more_than_a_tile, is_large};
+    ck_assert_int_eq(value_of(&s[0], "N"), 32); /* typical comes first */
+    for (size_t j = 0; j < 4; j++) {
+        ck_assert_msg(has_value(s, n, "N", kinds[j]), "kind %zu of N", j);
+        ck_assert_msg(has_value(s, n, "M", kinds[j]), "kind %zu of M", j);
+    }
+    ck_assert(has_value(s, n, "M", is_nothing)); /* which its range allows */
+    for (size_t j = 0; j < n; j++) {
+        ck_assert_int_le(value_of(&s[j], "M"), 5000);
+        for (size_t i = 0; i < j; i++) ck_assert(memcmp(&s[i], &s[j], sizeof s[i]) != 0);
+    }
+    close_kernels(&k);
+}
+END_TEST
+
+START_TEST(shapes_within_ranges) {
+    static const char *const text[] = {
+        "symbol N in [3, 9] hint 4\n" FUNC("%x: f32[N,8]", "%y: f32[N,8]", "%y = relu %x\nreturn %y\n"),
+        "symbol N in [700, 800]\n" FUNC("%x: f32[N,8]", "%y: f32[N,8]", "%y = relu %x\nreturn %y\n")};
+    static const int64_t bounds[][2] = {{3, 9}, {700, 800}};
+    for (int t = 0; t < 2; t++) {
+        kernels k = open_text(text[t]);
+        tn_shape s[TN_MAX_SHAPES];
+        const size_t n = tn_judged_shapes(k.s, s);
+        ck_assert_uint_ge(n, 2);
+        for (size_t j = 0; j < n; j++) {
+            ck_assert_int_ge(value_of(&s[j], "N"), bounds[t][0]);
+            ck_assert_int_le(value_of(&s[j], "N"), bounds[t][1]);
+        }
+        close_kernels(&k);
+    }
+}
+END_TEST
+
+/* Sizes that do not exist are not proposed: N-6 elements of each row, a window of five. */
+START_TEST(shapes_that_can_be_bound) {
+    kernels k = open_text(FUNC("%x: f32[2,N,4]", "%y: f32[2,N-6,4]",
+                               "%0 = slice %x {starts=[0,6,0], sizes=[2,N-6,4], steps=[1,1,1]}\n"
+                               "%y = relu %0\nreturn %y\n"));
+    tn_shape s[TN_MAX_SHAPES];
+    const size_t n = tn_judged_shapes(k.s, s);
+    ck_assert_uint_ge(n, 3);
+    for (size_t j = 0; j < n; j++) ck_assert_int_ge(value_of(&s[j], "N"), 6);
+    close_kernels(&k);
+}
+END_TEST
+
+START_TEST(shapes_stay_cheap) {
+    kernels k = open_text("symbol N in [1, 100000] hint 64\n" FUNC(
+        "%x: f32[N,4096], %w: f32[4096,4096]", "%y: f32[N,4096]", "%y = matmul %x, %w\nreturn %y\n"));
+    tn_shape s[TN_MAX_SHAPES];
+    const size_t n = tn_judged_shapes(k.s, s);
+    ck_assert_uint_ge(n, 3);
+    for (size_t j = 1; j < n; j++) ck_assert_double_le(tn_spec_flops(k.s, &s[j]), tn_spec_flops(k.s, &s[0]) / 2);
+    close_kernels(&k);
+    k = open_text(FUNC("%x: f32[8,16]", "%y: f32[8,16]", "%y = relu %x\nreturn %y\n"));
+    ck_assert_uint_eq(tn_judged_shapes(k.s, s), 1);
+    close_kernels(&k);
+}
+END_TEST
+
+/* ---- values ---- */
+
+typedef struct bounds {
+    int64_t lo, hi;
+    bool has_lo, has_hi; /* the type's own */
+} bounds;
+
+static bounds bounds_of(const tn_case *c, uint32_t k) {
+    const tn_placed *p = &c->in[k];
+    bounds b = {INT64_MAX, INT64_MIN, false, false};
+    for (int64_t i = 0; i < p->numel; i++) {
+        const int64_t v = tn_load_int(p->dtype, c->data[k], (uint64_t)i);
+        if (v < b.lo) b.lo = v;
+        if (v > b.hi) b.hi = v;
+    }
+    return b;
+}
+
+static tn_reference *reference(const kernels *k) {
+    tn_reference *r;
+    ck_assert_int_eq(tn_reference_make(NULL, k->s, &r), TN_OK);
+    return r;
+}
+
+typedef struct value_case {
+    const char *what, *text;
+    uint32_t in; /* the input that is looked at, at the typical shape */
+    int64_t lo, hi;
+} value_case;
+
+static const value_case value_cases[] = {
+    {"u8", FUNC("%x: u8[4096]", "%y: u8[4096]", "%y = max %x, %x\nreturn %y\n"), 0, 0, 255},
+    {"i8", FUNC("%x: i8[4096]", "%y: i8[4096]", "%y = abs %x\nreturn %y\n"), 0, -128, 127},
+    {"i8 to float", FUNC("%x: i8[4096]", "%y: f32[4096]", "%y = cast %x {to=f32}\nreturn %y\n"), 0, -128, 127},
+    {"bool", FUNC("%x: bool[256]", "%y: bool[256]", "%y = not %x\nreturn %y\n"), 0, 0, 1},
+    {"i32 exact", FUNC("%x: i32[4096]", "%y: i32[4096]", "%y = neg %x\nreturn %y\n"), 0, INT32_MIN, INT32_MAX},
+    {"i64 exact", FUNC("%x: i64[4096]", "%y: bool[4096]", "%0 = neg %x\n%y = lt %x, %0\nreturn %y\n"), 0, INT64_MIN,
+     INT64_MAX},
+    {"i32 to float", FUNC("%x: i32[4096]", "%y: f32[4096]", "%y = cast %x {to=f32}\nreturn %y\n"), 0, -100, 100},
+    {"an index", FUNC("%x: f32[10,4], %i: i64[512]", "%y: f32[512,4]", "%y = gather %x, %i {axis=0}\nreturn %y\n"), 1,
+     -10, 9},
+    {"an unsigned index through a cast",
+     FUNC("%x: f32[10,4], %i: u8[512]", "%y: f32[512,4]",
+          "%0 = cast %i {to=i64}\n%y = gather %x, %0 {axis=0}\nreturn %y\n"),
+     0, 0, 9},
+    {"an index that is computed",
+     FUNC("%x: f32[10,4], %i: i64[512]", "%y: f32[512,4]", "%0 = add %i, %i\n%y = gather %x, %0 {axis=0}\nreturn %y\n"),
+     0, 0, 3},
+    {"a shift", FUNC("%x: i32[512], %n: i32[512]", "%y: i32[512]", "%y = shl %x, %n\nreturn %y\n"), 1, 0, 3},
+    {"overflow on the way", /* exp(255) is infinite in f32, and its inverse is not in double */
+     FUNC("%x: u8[512]", "%y: f32[512]",
+          "%0 = cast %x {to=f32}\n%1 = exp %0\n%2 = mul %1, %1\n%y = div %2, %1\nreturn %y\n"),
+     0, 0, 3},
+};
+
+START_TEST(integers_that_users_feed) {
+    const value_case *c = &value_cases[_i];
+    kernels k = open_text(c->text);
+    tn_reference *r = reference(&k);
+    const bounds b = bounds_of(&r->of[0], c->in);
+    ck_assert_msg(b.lo == c->lo && b.hi == c->hi, "%s: %lld to %lld, not %lld to %lld", c->what, (long long)b.lo,
+                  (long long)b.hi, (long long)c->lo, (long long)c->hi);
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+/* Results at every shape, against sums made here. */
+START_TEST(references_at_every_shape) {
+    enum { K = 24, N = 5 };
+    kernels k = open_text("symbol M in [0, 100000]\n" FUNC("%x: f32[M,24], %w: f32[24,5]", "%y: f32[M,5]",
+                                                           "%0 = matmul %x, %w\n%y = relu %0\nreturn %y\n"));
+    tn_reference *r = reference(&k);
+    bool nothing = false;
+    ck_assert_uint_ge(r->n, 5);
+    for (size_t j = 0; j < r->n; j++) {
+        const tn_case *c = &r->of[j];
+        const float *x = c->data[0], *w = c->data[1];
+        const double *want = c->want[0].data;
+        const int64_t m = value_of(&c->shape, "M");
+        nothing |= m == 0;
+        ck_assert_int_eq(c->out[0].numel, m * N);
+        ck_assert_int_eq(c->shared[1], j > 0); /* one copy of what is the same at every shape */
+        for (int64_t i = 0; i < m; i++)
+            for (int64_t o = 0; o < N; o++) {
+                double sum = 0;
+                for (int64_t t = 0; t < K; t++) sum += (double)x[i * K + t] * (double)w[t * N + o];
+                ck_assert_double_eq_tol(want[i * N + o], sum > 0 ? sum : 0, 1e-12);
+            }
+    }
+    ck_assert(nothing);
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+/* ---- kernels ---- */
+
+typedef struct tally {
+    int kernels, cases, skipped, wrong;
+} tally;
+
+enum { MOST_ELEMENTS = 20000 };
+static const double MOST_FLOPS = 4e5;
+
+/* "" or what is wrong with a result. */
+static void compare(const tn_spec *s, const tn_case *c, uint32_t k, const void *got, char *why, size_t size) {
+    const tn_placed *p = &c->out[k];
+    const double tol = tn_tolerance(s, p->dtype);
+    for (int64_t i = 0; i < p->numel; i++) {
+        int64_t at = 0, rest = i;
+        for (uint32_t d = p->rank; d-- > 0; rest /= p->dims[d]) at += rest % p->dims[d] * p->strides[d];
+        const double g = tn_load_num(p->dtype, got, (uint64_t)at), w = ((const double *)c->want[k].data)[i];
+        if (g == w || (isnan(g) && isnan(w)) || fabs(g - w) <= tol * (fabs(w) + c->scale[k])) continue;
+        snprintf(why, size, "result %u[%lld] is %.9g, not %.9g", k, (long long)i, g, w);
+        return;
+    }
+}
+
+/* Runs a variant at one case. */
+static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kernel, const tn_case *c, char *why,
+                     size_t size) {
+    static _Alignas(256) unsigned char ws[1 << 20];
+    uint64_t args[TN_MAX_ARGS];
+    void *in[TN_MAX_ARGS] = {NULL}, *out[TN_MAX_ARGS] = {NULL};
+    tn_emu_range ranges[TN_MAX_ARGS];
+    const void *params[] = {args};
+    tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = 1};
+    tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
+    memset(ws, 0, sizeof ws);
+    *why = 0;
+    for (uint32_t k = 0; k < s->n_in; k++) {
+        in[k] = aligned_alloc(256, (c->in[k].span + 256) / 256 * 256);
+        memcpy(in[k], c->data[k], c->in[k].span);
+    }
+    for (uint32_t k = 0; k < s->n_out; k++) {
+        out[k] = aligned_alloc(256, (c->out[k].span + 256) / 256 * 256);
+        memset(out[k], 0xc5, c->out[k].span);
+    }
+    for (uint32_t k = 0; k < v->n_args; k++) {
+        const tn_arg *a = &v->args[k];
+        if (a->kind == TN_ARG_DIM) {
+            args[k] = (uint64_t)tn_shape_value(s, &c->shape, a->dim);
+            continue;
+        }
+        const bool is_in = a->kind == TN_ARG_IN, is_ws = a->kind == TN_ARG_WORKSPACE;
+        void *at = is_ws ? ws : is_in ? in[a->index] : out[a->index];
+        const size_t bytes = is_ws ? sizeof ws : is_in ? c->in[a->index].span : c->out[a->index].span;
+        args[k] = (uint64_t)(uintptr_t)at;
+        ranges[l.n_ranges++] =
+            (tn_emu_range){at, bytes, !is_in, !is_in || !s->in[a->index].is_const, is_in ? "an input" : "an output"};
+    }
+    bool launched = true;
+    for (int k = 0; k < 3; k++) {
+        l.grid[k] = v->grid[k].i ? (uint32_t)tn_shape_value(s, &c->shape, v->grid[k]) : 1;
+        l.block[k] = v->block[k] ? v->block[k] : 1;
+        l.cluster[k] = v->cluster[k];
+        launched &= l.grid[k] > 0;
+    }
+    if (launched && tn_emu_run(kernel, &l, &rep) != TN_OK) snprintf(why, size, "does not run");
+    if (rep.fault) snprintf(why, size, "%.700s", rep.text);
+    for (uint32_t k = 0; k < s->n_out && !*why; k++) compare(s, c, k, out[k], why, size);
+    for (uint32_t k = 0; k < s->n_in; k++) free(in[k]);
+    for (uint32_t k = 0; k < s->n_out; k++) free(out[k]);
+    return !*why;
+}
+
+static bool is_small(const tn_spec *s, const tn_case *c) {
+    int64_t n = 0;
+    for (uint32_t k = 0; k < s->n_in + s->n_out; k++) n += k < s->n_in ? c->in[k].numel : c->out[k - s->n_in].numel;
+    return n <= MOST_ELEMENTS && tn_spec_flops(s, &c->shape) <= MOST_FLOPS;
+}
+
+static void judge_spec(const tn_spec *s, const char *name, tally *t) {
+    tn_reference *r;
+    tn_variant *v = NULL;
+    size_t n = 0, size;
+    char *source, why[800];
+    tn_emu_module *module;
+    tn_emu_kernel *kernel;
+    const tn_status st = tn_reference_make(NULL, s, &r);
+    if (st == TN_E_UNSUPPORTED) {
+        t->skipped++;
+        return;
+    }
+    ck_assert_msg(st == TN_OK, "%s: no reference: %s", name, s->text);
+    bool any = false;
+    for (size_t j = 0; j < r->n; j++) any |= is_small(s, &r->of[j]);
+    if (!any) t->skipped++;
+    if (any && tn_enumerate(s, tn_arch_find("sm_90a"), NULL, 1, &v, &n) == TN_OK) {
+        ck_assert_int_eq(tn_variant_source(NULL, &v[0], &source, &size), TN_OK);
+        ck_assert_int_eq(tn_emu_load(NULL, v[0].text, source, size, &module), TN_OK);
+        ck_assert_msg(tn_emu_get(module, v[0].symbol, &kernel) == TN_OK, "%s: %s", name, v[0].text);
+        t->kernels++;
+        for (size_t j = 0; j < r->n; j++) {
+            char shape[400] = "";
+            if (!is_small(s, &r->of[j])) continue;
+            for (size_t k = 0, at = 0; k < r->of[j].shape.n && at < sizeof shape; k++)
+                at += (size_t)snprintf(shape + at, sizeof shape - at, " %s=%lld", r->of[j].shape.b[k].name,
+                                       (long long)r->of[j].shape.b[k].value);
+            t->cases++;
+            if (run_case(s, &v[0], kernel, &r->of[j], why, sizeof why)) continue;
+            printf("%s, %s: %s at%s: %s\n%s", name, s->name, v[0].text, shape, why, s->text);
+            t->wrong++;
+            break;
+        }
+        tn_emu_unload(module);
+        tn_free(NULL, source, size + 1);
+        tn_variant_free(NULL, &v[0]);
+        tn_free(NULL, v, sizeof *v);
+    }
+    tn_reference_free(r);
+}
+
+static void judge_graph(kernels *k, const char *name, tally *t) {
+    TN_FOR_NODES(k->g, tn_graph_body(k->g), n) {
+        if (tn_node_op(k->g, n) != TN_OP_KERNEL) continue;
+        tn_spec *s;
+        ck_assert_int_eq(tn_spec_make(k->g, n, &k->mem, &s), TN_OK);
+        judge_spec(s, name, t);
+        tn_spec_free(s);
+    }
+}
+
+static const char *const symbolic[] = {
+    FUNC("%x: u8[N,M], %z: u8[M]", "%y: f16[N,M]",
+         "%0 = sub %x, %z\n%1 = cast %0 {to=f16}\n%2 = cast %x {to=f16}\n%y = add %1, %2\nreturn %y\n"),
+    FUNC("%x: i8[N,7], %i: i32[M]", "%y: i8[N,M]", "%0 = gather %x, %i {axis=1}\n%y = neg %0\nreturn %y\n"),
+    FUNC("%x: i64[N,M], %z: i64[N,M]", "%y: i64[N,M]", "%0 = div %x, %z\n%y = mul %0, %z\nreturn %y\n"),
+    FUNC("%x: i32[N,M]", "%y: i32[N]", "%y = reduce_max %x {axes=[1]}\nreturn %y\n"),
+    FUNC("%x: f32[N,M]", "%y: f32[N,M]", "%y = softmax %x {axis=1}\nreturn %y\n"),
+    FUNC("%x: f16[N,24], %w: f16[24,M]", "%y: f16[N,M]", "%0 = matmul %x, %w\n%y = relu %0\nreturn %y\n"),
+    FUNC("%x: f32[N,M,3], %z: f32[N,M,5]", "%y: f32[M,N,8]",
+         "%0 = concat %x, %z {axis=2}\n%1 = tanh %0\n%y = transpose %1 {perm=[1,0,2]}\nreturn %y\n"),
+    FUNC("%x: f32[2,N,M,3], %w: f32[4,3,3,3]", "%y: f32[2,N,M,4]",
+         "%y = conv %x, %w {strides=[1,1], pads=[1,1,1,1], dilations=[1,1], groups=1, layout=\"nhwc\"}\nreturn %y\n"),
+};
+
+START_TEST(kernels_pass) {
+    if (system("${TENON_CXX:-${CXX:-c++}} --version > /dev/null 2>&1")) {
+        printf("skipped: there is no C++ compiler\n");
+        return;
+    }
+    setenv("TENON_EMU_FLAGS", "-O0", 0);
+    tally t = {0, 0, 0, 0};
+    kernels k = open_text(symbolic[_i]);
+    judge_graph(&k, "text", &t);
+    close_kernels(&k);
+    ck_assert_int_eq(t.skipped + t.wrong, 0);
+    ck_assert_int_ge(t.cases, 4);
+}
+END_TEST
+
+static bool is_model(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && !strcmp(dot, ".onnx") && strncmp(name, "illegal_", 8) != 0;
+}
+
+START_TEST(kernels_of_models_pass) {
+    const char *folder = getenv("TENON_JUDGE_MODELS"), *only = getenv("TENON_JUDGE_ONLY");
+    tally t = {0, 0, 0, 0};
+    DIR *d = folder ? opendir(folder) : NULL;
+    setenv("TENON_EMU_FLAGS", "-O0", 0);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[600];
+        tn_status st;
+        if (!is_model(e->d_name) || (only && !strstr(e->d_name, only))) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        kernels k = {.g = tn_import_onnx(NULL, path, NULL, &st)};
+        if (!k.g) continue;
+        const tn_pass_options o = {.compute = TN_F32, .nhwc = true};
+        tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
+        const bool ok = tn_run_passes(k.g, NULL, ctx) == TN_OK && tn_plan_memory(k.g, &k.mem) == TN_OK;
+        tn_pass_ctx_free(ctx);
+        if (ok) judge_graph(&k, e->d_name, &t);
+        close_kernels(&k);
+    }
+    if (d) closedir(d);
+    if (d) printf("%d kernels at %d shapes, %d wrong, %d are too large\n", t.kernels, t.cases, t.wrong, t.skipped);
+    ck_assert_int_eq(t.wrong, 0);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("judge");
+    TCase *t = tcase_create("judge");
+    tcase_set_timeout(t, getenv("TENON_JUDGE_MODELS") ? 7200 : 120);
+    tcase_add_test(t, shapes_of_every_kind);
+    tcase_add_test(t, shapes_within_ranges);
+    tcase_add_test(t, shapes_that_can_be_bound);
+    tcase_add_test(t, shapes_stay_cheap);
+    tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
+    tcase_add_test(t, references_at_every_shape);
+    tcase_add_loop_test(t, kernels_pass, 0, (int)(sizeof symbolic / sizeof *symbolic));
+    tcase_add_test(t, kernels_of_models_pass);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
