@@ -14,6 +14,7 @@
 #ifndef TENON_CODEGEN_H
 #define TENON_CODEGEN_H
 
+#include "codegen/require.h"
 #include "ir/ir.h"
 #include "passes/memory.h"
 
@@ -104,8 +105,9 @@ typedef struct tn_template {
     uint64_t hash;      /* of the file and of every header it includes */
     uint32_t n_knobs;
     tn_knob knobs[TN_MAX_KNOBS];
-    uint32_t n_requires;
-    const char *const *requires_; /* C-like integer expressions over knobs and problem constants */
+    uint32_t n_requires, n_names;
+    const tn_requirement *requires_;
+    const char *const *names; /* of problem constants, CC, SMS and SMEM_MAX in requires, numbered after the knobs */
 } tn_template;
 size_t tn_template_count(void);
 const tn_template *tn_template_at(size_t k);

@@ -1,9 +1,7 @@
 /* enumerate.c: all candidates of a spec: templates whose binding accepts it, times the knob values that satisfy the
  * template's requires, ranked by predicted cost. */
 #include "codegen/emit.h"
-#include "codegen/require.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -47,68 +45,60 @@ double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
 /* ---- requires
  * ----------------------------------------------------------------------------------------------------------- */
 
-typedef struct scope {
-    const tn_spec *s;
-    const tn_arch *arch;
-    const tn_template *t;
-    const tn_problem *p;
-    const int64_t *knob;
-} scope;
-
 static tn_known fixed(int64_t v) {
     return (tn_known){v, v, v, v < 0 ? -v : v};
 }
 
-static bool lookup(void *user, const char *name, tn_known *out) {
-    const scope *c = user;
-    for (uint32_t k = 0; k < c->t->n_knobs; ++k)
-        if (*c->t->knobs[k].name == *name && !strcmp(c->t->knobs[k].name, name)) {
-            *out = fixed(c->knob[k]);
-            return true;
-        }
-    for (uint32_t k = 0; k < c->p->n; ++k) {
-        const tn_const_def *d = &c->p->c[k];
-        if (*d->name != *name || strcmp(d->name, name) != 0) continue;
+static bool lookup(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const char *name, tn_known *out) {
+    for (uint32_t k = 0; k < p->n; ++k) {
+        const tn_const_def *d = &p->c[k];
+        if (strcmp(d->name, name) != 0) continue;
         *out = fixed(d->value);
         if (d->dim.i) {
-            tn_dim_bounds(c->s->g, d->dim, &out->lo, &out->hi);
-            out->divisor = tn_dim_divisor(c->s->g, d->dim);
+            tn_dim_bounds(s->g, d->dim, &out->lo, &out->hi);
+            out->divisor = tn_dim_divisor(s->g, d->dim);
         }
         return true;
     }
     if (!strcmp(name, "CC"))
-        *out = fixed(c->arch->cc);
+        *out = fixed(arch->cc);
     else if (!strcmp(name, "SMS"))
-        *out = fixed(c->arch->sms);
+        *out = fixed(arch->sms);
     else if (!strcmp(name, "SMEM_MAX"))
-        *out = fixed(c->arch->smem_block);
+        *out = fixed(arch->smem_block);
     else
         return false;
     return true;
 }
 
-/* The first knob (TN_MAX_KNOBS: none) that an expression names. */
-static uint32_t first_knob(const tn_template *t, const char *expr) {
-    uint32_t first = TN_MAX_KNOBS;
-    for (const char *p = expr; *p;) {
-        size_t len = 0;
-        while (isalnum((unsigned char)p[len]) || p[len] == '_') ++len;
-        for (uint32_t k = 0; len && k < t->n_knobs && k < first; ++k)
-            if (strlen(t->knobs[k].name) == len && !strncmp(t->knobs[k].name, p, len)) first = k;
-        p += len ? len : 1;
-    }
-    return first;
+/* What a template's requires may name: knobs, which differ between candidates, and then what does not. */
+typedef struct scope {
+    const tn_spec *s;
+    const tn_template *t;
+    tn_known names[TN_MAX_KNOBS + TN_REQUIRE_NAMES];
+} scope;
+
+static tn_status open_scope(const tn_spec *s, const tn_arch *arch, const tn_template *t, const tn_problem *p,
+                            scope *out) {
+    out->s = s;
+    out->t = t;
+    for (uint32_t k = 0; k < t->n_names; ++k)
+        if (!lookup(s, arch, p, t->names[k], &out->names[t->n_knobs + k]))
+            return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, t->name, "", "a require names %s, which is unknown",
+                           t->names[k]);
+    return TN_OK;
 }
 
 /* *skip: where not satisfied, a knob before which no knob can change that. */
-static tn_status satisfied(scope *c, bool *ok, uint32_t *skip) {
+static tn_status satisfied(scope *c, const int64_t *knob, bool *ok, uint32_t *skip) {
     *ok = true;
+    for (uint32_t k = 0; k < c->t->n_knobs; ++k) c->names[k] = fixed(knob[k]);
     for (uint32_t k = 0; k < c->t->n_requires && *ok; ++k) {
-        const char *error;
-        if (!tn_require(c->t->requires_[k], lookup, c, ok, &error))
-            return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", c->t->requires_[k],
-                           error);
-        if (!*ok) *skip = first_knob(c->t, c->t->requires_[k]);
+        const tn_requirement *r = &c->t->requires_[k];
+        const char *error = tn_require(r, c->names, ok);
+        if (error)
+            return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", r->text, error);
+        if (!*ok) *skip = r->first_knob;
     }
     return TN_OK;
 }
@@ -175,13 +165,14 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
         return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "",
                        "templates.def names a template that is not in templates/");
     uint32_t at[TN_MAX_KNOBS] = {0};
-    for (;;) {
+    scope sc;
+    tn_status st = open_scope(s, l->arch, t, p, &sc);
+    while (st == TN_OK) {
         tn_choice c = {.tpl = t, .binding = binding, .order = (uint32_t)l->n};
         for (uint32_t k = 0; k < t->n_knobs; ++k) c.knob[k] = t->knobs[k].values[at[k]];
         bool ok;
         uint32_t k = 0;
-        scope sc = {s, l->arch, t, p, c.knob};
-        const tn_status st = satisfied(&sc, &ok, &k);
+        st = satisfied(&sc, c.knob, &ok, &k);
         if (st != TN_OK) return st;
         if (ok) {
             c.cost_us = b->cost(s, l->arch, p, c.knob);
@@ -192,6 +183,7 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
         while (k < t->n_knobs && ++at[k] == t->knobs[k].n) at[k++] = 0;
         if (k >= t->n_knobs) return TN_OK;
     }
+    return st;
 }
 
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_template *t,
@@ -367,9 +359,10 @@ tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl
     if (!p) return TN_E_MEMORY;
     tn_status st = TN_OK;
     bool ok = b->accepts(s, arch, p);
-    scope sc = {s, arch, t, p, knob};
+    scope sc;
     uint32_t skip = 0;
-    if (ok) st = satisfied(&sc, &ok, &skip);
+    if (ok) st = open_scope(s, arch, t, p, &sc);
+    if (ok && st == TN_OK) st = satisfied(&sc, knob, &ok, &skip);
     if (st == TN_OK && !ok)
         st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
     if (st == TN_OK) st = emit(s, arch, b, t, p, knob, b->cost(s, arch, p, knob), out);

@@ -6,7 +6,8 @@
  *
  *     //! kernel  NAME  summary         once; NAME is the file's stem
  *     //! knob    NAME  value ...       what the tuner varies
- *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made
+ *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made.
+ *                                       Becomes code for codegen/require.c (expression.c)
  *
  * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with file:line.
  */
@@ -18,6 +19,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "codegen/tools/expression.h"
 
 enum { MAX_FILES = 128, MAX_KNOBS = 12, MAX_VALUES = 16, MAX_REQUIRES = 32, MAX_DEPTH = 16 }; /* as codegen.h */
 
@@ -35,7 +38,12 @@ typedef struct file {
     char stem[64], summary[256];
     int n_knobs, n_requires;
     knob knobs[MAX_KNOBS];
-    char requires_[MAX_REQUIRES][256];
+    struct {
+        int line;
+        char text[256];
+    } requires_[MAX_REQUIRES];
+    int n_names; /* other than knobs, in requires */
+    char names[TN_REQUIRE_NAMES][64];
     int depth; /* while hashing, against include cycles */
 } file;
 
@@ -105,20 +113,12 @@ static void parse_knob(file *f, int line, char *rest) {
     if (!k->n) die(f->path, line, "knob %s has no values", name);
 }
 
-/* Parentheses and characters of an expression; names are checked when candidates are made. */
 static void parse_require(file *f, int line, const char *rest) {
-    int open = 0;
     if (f->n_requires == MAX_REQUIRES) die(f->path, line, "more than %d require lines", MAX_REQUIRES);
-    if (strlen(rest) >= sizeof f->requires_[0]) die(f->path, line, "require is too long");
+    if (strlen(rest) >= sizeof f->requires_[0].text) die(f->path, line, "require is too long");
     if (!*rest) die(f->path, line, "require needs an expression");
-    for (const char *p = rest; *p; ++p) {
-        open += (*p == '(') - (*p == ')');
-        if (open < 0) break;
-        if (!isalnum((unsigned char)*p) && !strchr(" \t_+-*/%<>=!&|?:(),", *p))
-            die(f->path, line, "'%c' in an expression", *p);
-    }
-    if (open) die(f->path, line, "parentheses do not match");
-    strcpy(f->requires_[f->n_requires++], rest);
+    f->requires_[f->n_requires].line = line;
+    strcpy(f->requires_[f->n_requires++].text, rest);
 }
 
 static void parse_line(file *f, int line, char *text) {
@@ -209,6 +209,52 @@ static void put_text(FILE *out, int k) { /* numbers: string literals may not be 
     fprintf(out, "0};\n");
 }
 
+/* Knobs come first; other names, whose values the program knows, are numbered as they appear. */
+static int number_of(void *user, const char *name) {
+    file *f = user;
+    for (int k = 0; k < f->n_knobs; ++k)
+        if (!strcmp(f->knobs[k].name, name)) return k;
+    for (int k = 0; k < f->n_names; ++k)
+        if (!strcmp(f->names[k], name)) return f->n_knobs + k;
+    if (f->n_names == TN_REQUIRE_NAMES) return -1;
+    snprintf(f->names[f->n_names], sizeof f->names[0], "%s", name);
+    return f->n_knobs + f->n_names++;
+}
+
+static int first_knob(const file *f, const expression *e) {
+    int first = MAX_KNOBS;
+    for (int k = 0; k < e->n; ++k)
+        if (e->code[k].op == TN_RQ_NAME && e->code[k].v < f->n_knobs && e->code[k].v < first) first = (int)e->code[k].v;
+    return first;
+}
+
+static void put_requires(FILE *out, int k) {
+    static const char *const ops[] = {
+#define RQ(id, n) #id,
+        TN_REQUIRE_OPS(RQ)
+#undef RQ
+    };
+    static expression e[MAX_REQUIRES];
+    file *f = &files[k];
+    for (int i = 0; i < f->n_requires; ++i) {
+        expression_compile(f->requires_[i].text, number_of, f, &e[i]);
+        if (e[i].error) die(f->path, f->requires_[i].line, "%s", e[i].error);
+        fprintf(out, "static const tn_require_step code_%d_%d[] = {", k, i);
+        for (int j = 0; j < e[i].n; ++j)
+            fprintf(out, "%s{TN_RQ_%s, %lld}", j ? ", " : "", ops[e[i].code[j].op], (long long)e[i].code[j].v);
+        fprintf(out, "};\n");
+    }
+    fprintf(out, "static const tn_requirement requires_%d[] = {\n", k);
+    for (int i = 0; i < f->n_requires; ++i) {
+        fprintf(out, "    {");
+        put_string(out, f->requires_[i].text);
+        fprintf(out, ", code_%d_%d, %d, %d},\n", k, i, e[i].n, first_knob(f, &e[i]));
+    }
+    fprintf(out, "};\nstatic const char *const names_%d[] = {", k);
+    for (int i = 0; i < f->n_names; ++i) fprintf(out, "\"%s\", ", f->names[i]);
+    fprintf(out, "NULL};\n");
+}
+
 static void put_template(FILE *out, int k) {
     file *f = &files[k];
     fprintf(out, "    {.name = \"%s\", .summary = ", f->stem);
@@ -220,11 +266,11 @@ static void put_template(FILE *out, int k) {
         for (int j = 0; j < f->knobs[i].n; ++j) fprintf(out, "%s%lld", j ? ", " : "", f->knobs[i].values[j]);
         fprintf(out, "}}");
     }
-    fprintf(out, "%s}, .n_requires = %d, .requires_ = ", f->n_knobs ? "" : "{0}", f->n_requires);
+    fprintf(out, "%s}", f->n_knobs ? "" : "{0}");
     if (f->n_requires)
-        fprintf(out, "requires_%d},\n", k);
-    else
-        fprintf(out, "NULL},\n");
+        fprintf(out, ", .n_requires = %d, .requires_ = requires_%d, .n_names = %d, .names = names_%d", f->n_requires, k,
+                f->n_names, k);
+    fprintf(out, "},\n");
 }
 
 static void write_all(FILE *out) {
@@ -232,15 +278,8 @@ static void write_all(FILE *out) {
     fprintf(out, "/* Made by tn_embed from templates/; do not edit. */\n#include \"codegen/codegen.h\"\n#include "
                  "<string.h>\n\n");
     for (int k = 0; k < n_files; ++k) put_text(out, k);
-    for (int k = 0; k < n_files; ++k) {
-        if (!files[k].is_template || !files[k].n_requires) continue;
-        fprintf(out, "static const char *const requires_%d[] = {", k);
-        for (int i = 0; i < files[k].n_requires; ++i) {
-            if (i) fprintf(out, ", ");
-            put_string(out, files[k].requires_[i]);
-        }
-        fprintf(out, "};\n");
-    }
+    for (int k = 0; k < n_files; ++k)
+        if (files[k].n_requires) put_requires(out, k);
     fprintf(out, "\nstatic const tn_template templates[] = {\n");
     for (int k = 0; k < n_files; ++k)
         if (files[k].is_template) {
