@@ -12,7 +12,9 @@ struct tn_blob_rec {
     atomic_uint refs;
     const void *data;
     size_t size;
-    size_t own; /* bytes allocated with this record; 0: borrowed */
+    size_t own;    /* bytes allocated with this record; 0: not here */
+    void *adopted; /* a block of the environment's that belongs to it, or NULL */
+    size_t adopted_bytes;
     void (*release)(void *user);
     void *user;
     _Atomic uint64_t hash;
@@ -26,6 +28,7 @@ void tn_blob_retain(tn_blob_rec *b) {
 void tn_blob_drop(tn_blob_rec *b) {
     if (!b || atomic_fetch_sub(&b->refs, 1) != 1) return;
     if (b->release) b->release(b->user);
+    if (b->adopted) tn_free(b->env, b->adopted, b->adopted_bytes);
     tn_free(b->env, b, sizeof *b + b->own);
 }
 
@@ -63,6 +66,19 @@ tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size) {
     tn_blob b = tn_blob_new(g, size, &to);
     if (to && size) memcpy(to, data, size);
     return b;
+}
+
+tn_blob tn_blob_adopt(tn_graph *g, void *data, size_t size, size_t allocated) {
+    tn_blob_rec *b = NULL;
+    tn_blob h = add(g, 0, &b);
+    if (!b) {
+        tn_free(g->env, data, allocated);
+        return h;
+    }
+    b->data = b->adopted = data;
+    b->size = size;
+    b->adopted_bytes = allocated;
+    return h;
 }
 
 tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user) {

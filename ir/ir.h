@@ -404,6 +404,8 @@ void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l);
 /* Bytes of a constant.  A borrowed blob calls release(user) when the last graph that shares it is freed. */
 tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size);
 tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user);
+/* Takes over a block of `allocated` bytes of the graph's environment, also where this fails. */
+tn_blob tn_blob_adopt(tn_graph *g, void *data, size_t size, size_t allocated);
 /* Uninitialised bytes for the caller to fill through *data before the blob is first read. */
 tn_blob tn_blob_new(tn_graph *g, size_t size, void **data);
 const void *tn_blob_data(const tn_graph *g, tn_blob b);

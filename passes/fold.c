@@ -66,9 +66,10 @@ static void fold_node(tn_graph *g, tn_folder *folder, tn_node n) {
     tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
     for (size_t k = 0; k < count; k++) {
         tn_val old = tn_node_result(g, n, k);
-        tn_val c = tn_const(g, tn_val_type(g, old), tn_blob_copy(g, out[k].data, out[k].bytes), name_for(g, n));
+        const size_t bytes = out[k].bytes;
+        tn_val c =
+            tn_const(g, tn_val_type(g, old), tn_blob_adopt(g, out[k].data, bytes, bytes ? bytes : 1), name_for(g, n));
         if (c.i) tn_replace(g, old, c);
-        tn_tensor_free(tn_graph_env(g), &out[k]);
     }
     tn_set_cursor(g, former);
     if (tn_graph_status(g) == TN_OK) tn_reap(g, tn_node_result(g, n, 0));

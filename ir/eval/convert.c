@@ -121,6 +121,13 @@ void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const dou
         uint8_t *p = (uint8_t *)t->data + at;
         LOOP(p[k] = src[k] != 0, p[S] = src[k] != 0);
     }
+    case TN_F16:
+    case TN_BF16:
+        if (stride == 1)
+            tn_ev_narrow_f64(t->dtype, src, (uint16_t *)t->data + at, n);
+        else
+            for (size_t k = 0; k < n; k++) tn_store_num(t->dtype, t->data, (uint64_t)(at + S), src[k]);
+        return;
     case TN_I4:
     case TN_U4:
         for (size_t k = 0; k < n; k++)
@@ -160,6 +167,10 @@ void tn_ev_convert(tn_tensor *dst, const tn_tensor *src) {
     if (dst->dtype == src->dtype) {
         size_t bytes = tn_dtype_bytes(src->dtype, (uint64_t)n);
         if (bytes && dst->data != src->data) memcpy(dst->data, src->data, bytes);
+        return;
+    }
+    if (src->dtype == TN_F32 && (dst->dtype == TN_F16 || dst->dtype == TN_BF16)) { /* a model's weights */
+        tn_ev_narrow_f32(dst->dtype, src->data, dst->data, (size_t)n);
         return;
     }
     bool floats = tn_dtype_is_float(src->dtype);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/eval/internal.h"
 #include "ir/ir.h"
 #include "tests/unit/suite.h"
 
@@ -138,10 +139,51 @@ START_TEST(dtype_names_parse_back) {
 }
 END_TEST
 
+/* Blocks round as single elements do: every code, what lies between two of them, a bit more and less than that, and
+ * what is no number.  From floats and from doubles. */
+START_TEST(blocks_round_as_elements) {
+    static const double special[] = {0,       -0.0,     INFINITY,        -INFINITY, (double)NAN, 1e-300,   -1e-300,
+                                     5e-324,  1e300,    -1e300,          65519.99,  65520,       3.4e38,   3.5e38,
+                                     0x1p-25, -0x1p-25, 0x1.0000001p-25, 0x1p-134,  0x1.8p-134,  -0x1p-149};
+    enum { CODES = 65536, EACH = 8, N_SPECIAL = sizeof special / sizeof *special, N = CODES * EACH + N_SPECIAL };
+    const tn_dtype t = _i ? TN_BF16 : TN_F16;
+    double *d = malloc(N * sizeof *d);
+    float *f = malloc(N * sizeof *f);
+    uint16_t *from_d = malloc(N * sizeof *from_d), *from_f = malloc(N * sizeof *from_f);
+    for (uint32_t c = 0; c < CODES; c++) {
+        const double v = load(t, c), middle = (v + load(t, c + 1)) / 2;
+        const double all[EACH] = {v,
+                                  middle,
+                                  middle * (1 + 0x1p-52),
+                                  middle * (1 - 0x1p-53),
+                                  middle * (1 + 0x1p-23),
+                                  middle * (1 - 0x1p-24),
+                                  v * (1 + 0x1p-52),
+                                  v * 1.1};
+        memcpy(&d[EACH * c], all, sizeof all);
+    }
+    memcpy(&d[CODES * EACH], special, sizeof special);
+    for (int k = 0; k < N; k++) f[k] = (float)d[k];
+    tn_ev_narrow_f64(t, d, from_d, N);
+    tn_ev_narrow_f32(t, f, from_f, N);
+    for (int k = 0; k < N; k++) {
+        ck_assert_msg(from_d[k] == store(t, d[k]), "%a becomes %04x, not %04x", d[k], from_d[k], store(t, d[k]));
+        ck_assert_msg(from_f[k] == store(t, (double)f[k]), "%a becomes %04x", (double)f[k], from_f[k]);
+    }
+    for (int n = 0; n < 40; n++) { /* ends of blocks: nothing behind them is written */
+        from_f[n] = 0xabcd;
+        tn_ev_narrow_f32(t, f + 1000, from_f, (size_t)n);
+        ck_assert_uint_eq(from_f[n], 0xabcd);
+    }
+    free(d), free(f), free(from_d), free(from_f);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("numbers");
     TCase *t = tcase_create("numbers");
     tcase_add_loop_test(t, every_code_reads_as_defined_and_comes_back, 0, 4);
+    tcase_add_loop_test(t, blocks_round_as_elements, 0, 2);
     tcase_add_loop_test(t, rounds_to_nearest_even, 0, 4);
     tcase_add_test(t, beyond_the_range);
     tcase_add_test(t, integers_clamp_floats_and_wrap_integers);
