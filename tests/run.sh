@@ -36,12 +36,12 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=0
 
-# configure_and_build DIR [cmake options]
+# configure_and_build DIR [cmake options]: everything, or what $targets names
 configure_and_build() {
     local dir=$1; shift
     echo "== build $dir: $*"
     cmake -S . -B "$dir" -G Ninja -DTENON_WERROR=ON "$@" >"$log" || { cat "$log"; exit 1; }
-    ninja -C "$dir" -j "$jobs" >"$log" 2>&1 || { grep -E -A8 'error|FAILED|warning' "$log" | head -80; exit 1; }
+    ninja -C "$dir" -j "$jobs" ${targets:-} >"$log" 2>&1 || { grep -E -A8 'error|FAILED|warning' "$log" | head -80; exit 1; }
 }
 
 # run_tests DIR [ctest options]: prints the closing lines, and the whole log of what failed
@@ -59,6 +59,9 @@ if [ $quick = 0 ]; then
     configure_and_build "$build-asan" -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=RelWithDebInfo \
         -DTENON_SANITIZE=address,undefined
     run_tests "$build-asan" -LE slow
+    targets="tests/test_threads tests/test_cache" configure_and_build "$build-tsan" -DCMAKE_C_COMPILER=gcc \
+        -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTENON_SANITIZE=thread
+    run_tests "$build-tsan" -R '^test_(threads|cache)$'
     configure_and_build "$build-clang" -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
 fi
 if command -v clang-format >/dev/null; then

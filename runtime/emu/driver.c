@@ -23,14 +23,15 @@ typedef struct allocation {
 
 struct CUmod_st {
     tn_emu_module *module;
+    pthread_mutex_t running; /* one launch at a time: a library knows one current thread.  Before driver.mutex */
     struct CUmod_st *next;
-    struct CUfunc_st *functions;
+    struct CUfunc_st *functions; /* guarded by driver.mutex */
 };
 
 struct CUfunc_st {
     struct CUmod_st *module;
     struct CUfunc_st *next;
-    tn_emu_kernel *kernel; /* NULL until the first launch */
+    tn_emu_kernel *kernel; /* NULL until the first launch; guarded by the module's `running` */
     char name[160];
 };
 
@@ -188,6 +189,7 @@ static CUresult module_load(CUmodule *out, const void *image, unsigned n, CUjit_
         free(m);
         return CUDA_ERROR_INVALID_SOURCE;
     }
+    pthread_mutex_init(&m->running, NULL);
     pthread_mutex_lock(&driver.mutex);
     m->next = driver.modules;
     driver.modules = m;
@@ -211,6 +213,7 @@ static CUresult module_unload(CUmodule m) {
         free(f);
     }
     tn_emu_unload(m->module);
+    pthread_mutex_destroy(&m->running);
     free(m);
     return CUDA_SUCCESS;
 }
@@ -220,9 +223,11 @@ static CUresult get_function(CUfunction *out, CUmodule m, const char *name) {
     struct CUfunc_st *f = calloc(1, sizeof *f);
     if (!f) return CUDA_ERROR_OUT_OF_MEMORY;
     f->module = m;
+    snprintf(f->name, sizeof f->name, "%s", name);
+    pthread_mutex_lock(&driver.mutex);
     f->next = m->functions;
     m->functions = f;
-    snprintf(f->name, sizeof f->name, "%s", name);
+    pthread_mutex_unlock(&driver.mutex);
     *out = f;
     return CUDA_SUCCESS;
 }
@@ -274,8 +279,6 @@ static CUresult prepare(CUfunction f) {
 
 static CUresult launch(const CUlaunchConfig *c, CUfunction f, void **params, void **extra) {
     (void)extra;
-    CUresult r = prepare(f);
-    if (r != CUDA_SUCCESS) return r;
     tn_emu_launch l = {.grid = {c->gridDimX, c->gridDimY, c->gridDimZ},
                        .block = {c->blockDimX, c->blockDimY, c->blockDimZ},
                        .smem = c->sharedMemBytes,
@@ -295,8 +298,13 @@ static CUresult launch(const CUlaunchConfig *c, CUfunction f, void **params, voi
     mine.ranges = NULL;
     if (!l.ranges) return CUDA_ERROR_OUT_OF_MEMORY;
     tn_emu_report rep;
-    tn_status st = tn_emu_run(f->kernel, &l, &rep);
+    tn_status st = TN_OK;
+    pthread_mutex_lock(&f->module->running);
+    const CUresult r = prepare(f);
+    if (r == CUDA_SUCCESS) st = tn_emu_run(f->kernel, &l, &rep);
+    pthread_mutex_unlock(&f->module->running);
     free(all);
+    if (r != CUDA_SUCCESS) return r;
     if (st != TN_OK) return st == TN_E_MEMORY ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_ERROR_INVALID_VALUE;
     if (!rep.fault) return CUDA_SUCCESS;
     snprintf(mine.text, sizeof mine.text, "%s", rep.text);

@@ -17,9 +17,9 @@
 #include "runtime/emu/emu.h"
 #include "templates/tn_emu.h"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) && !defined(EMU_SWAPCONTEXT)
 #define EMU_SWAPCONTEXT 1
-#elif defined(__has_feature)
+#elif defined(__has_feature) && !defined(EMU_SWAPCONTEXT)
 #if __has_feature(address_sanitizer)
 #define EMU_SWAPCONTEXT 1
 #endif
