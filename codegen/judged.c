@@ -53,11 +53,23 @@ static bool sizes_exist(const tn_spec *s, const tn_shape *shape, uint32_t rank, 
     return true;
 }
 
+/* By the graph's conditions on the sizes that the shape has. */
+static bool conditions_hold(const tn_spec *s, const tn_shape *shape) {
+    for (size_t k = 0; k < tn_condition_count(s->g); ++k) {
+        const tn_condition c = tn_condition_at(s->g, k);
+        int64_t a, b;
+        if (tn_dim_eval(s->g, c.a, shape->b, shape->n, &a) && tn_dim_eval(s->g, c.b, shape->b, shape->n, &b) &&
+            !tn_rel_holds(c.rel, a, b))
+            return false;
+    }
+    return true;
+}
+
 /* Can the shape be bound, by all that is known of the spec's sizes?  Adds up the elements of tensors that it sizes. */
 static bool is_bindable(const tn_spec *s, const tn_shape *shape, double *elements) {
     double n;
     *elements = 0;
-    if (!in_range(s, shape)) return false;
+    if (!in_range(s, shape) || !conditions_hold(s, shape)) return false;
     for (uint32_t k = 0; k < s->n_in + s->n_out; ++k) {
         const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
         double steps;
@@ -120,12 +132,28 @@ static void add_first(const tn_spec *s, const way w[WAYS], size_t empty, tn_shap
     }
 }
 
+/* Where conditions leave few shapes: the first few of small sizes. */
+static void search(const tn_spec *s, tn_shape *out, size_t *n) {
+    static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 64};
+    enum { N_SIZES = sizeof sizes / sizeof *sizes, MOST_TRIES = 20000, ENOUGH = 3 };
+    tn_shape shape = s->typical;
+    for (size_t t = 1; t < MOST_TRIES && *n < ENOUGH; ++t) {
+        size_t rest = t;
+        for (size_t k = 0; k < shape.n; ++k, rest /= N_SIZES) shape.b[k].value = sizes[rest % N_SIZES];
+        if (rest) return;
+        add(s, &shape, out, n);
+    }
+}
+
 size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]) {
-    size_t n = 1;
+    double elements;
+    size_t n = is_bindable(s, &s->typical, &elements) ? 1 : 0;
     out[0] = s->typical;
-    if (!s->typical.n) return n;
+    if (!s->typical.n) return 1;
     for (size_t k = 0; k < N_KINDS; ++k) add_first(s, kinds[k], SIZE_MAX, out, &n);
     add_largest(s, out, &n);
     for (size_t empty = 0; empty < s->typical.n; ++empty) add_first(s, kinds[1], empty, out, &n);
+    if (n == 0) search(s, out, &n);
+    if (n == 0) out[n++] = s->typical;
     return n;
 }

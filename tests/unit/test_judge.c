@@ -134,6 +134,36 @@ START_TEST(shapes_that_can_be_bound) {
 }
 END_TEST
 
+/* What the graph assumes of its sizes holds at every shape: N*M elements are 16, A and B are equal. */
+START_TEST(shapes_keep_conditions) {
+    kernels k = open_text(FUNC("%x: f32[N,M], %a: f32[A,4], %b: f32[4,B]", "%y: f32[4,4], %z: f32[4,4]",
+                               "%0 = transpose %x {perm=[1,0]}\n%1 = reshape %0 {dims=[4,4]}\n%y = relu %1\n"
+                               "%z = matmul %b, %a\nreturn %y, %z\n"));
+    tn_shape s[TN_MAX_SHAPES];
+    int seen = 0;
+    ck_assert_uint_ge(tn_condition_count(k.g), 2);
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), n) {
+        if (tn_node_op(k.g, n) != TN_OP_KERNEL) continue;
+        tn_spec *spec;
+        ck_assert_int_eq(tn_spec_make(k.g, n, &k.mem, &spec), TN_OK);
+        const size_t found = tn_judged_shapes(spec, s);
+        ck_assert_uint_ge(found, 1);
+        for (size_t j = 0; j < found; j++) {
+            ck_assert_uint_eq(s[j].n, 2);
+            const int64_t one = s[j].b[0].value, two = s[j].b[1].value;
+            if (!strcmp(s[j].b[0].name, "N") || !strcmp(s[j].b[0].name, "M"))
+                ck_assert_int_eq(one * two, 16);
+            else
+                ck_assert_int_eq(one, two);
+        }
+        seen++;
+        tn_spec_free(spec);
+    }
+    ck_assert_int_eq(seen, 2);
+    close_kernels(&k);
+}
+END_TEST
+
 START_TEST(shapes_stay_cheap) {
     kernels k = open_text("symbol N in [1, 100000] hint 64\n" FUNC(
         "%x: f32[N,4096], %w: f32[4096,4096]", "%y: f32[N,4096]", "%y = matmul %x, %w\nreturn %y\n"));
@@ -438,6 +468,7 @@ int main(void) {
     tcase_add_test(t, shapes_of_every_kind);
     tcase_add_test(t, shapes_within_ranges);
     tcase_add_test(t, shapes_that_can_be_bound);
+    tcase_add_test(t, shapes_keep_conditions);
     tcase_add_test(t, shapes_stay_cheap);
     tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
     tcase_add_test(t, references_at_every_shape);
