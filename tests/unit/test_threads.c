@@ -1,13 +1,14 @@
-/* test_threads.c: many threads that enqueue through contexts of one plan, on the emulated device and on the CPU: each
- * gets the bits that one thread gets.  To be run with -DTENON_SANITIZE=thread as well.
+/* test_threads.c: many threads that enqueue through contexts of one plan, on the emulated device, on the CPU and on a
+ * GPU where there is one: each gets the bits that one thread gets.  To be run with -DTENON_SANITIZE=thread as well.
  *
- *     TENON_THREADS_ENQUEUES=100000   so many on the emulated device; else a few thousand */
+ *     TENON_THREADS_ENQUEUES=100000   so many on each device; else a few thousand */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cuda.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/suite.h"
@@ -31,11 +32,15 @@ static void keep_error(void *user, const tn_diag *d) {
 
 static const tn_env env = {.diag = keep_error};
 
+/* The driver, on GPUs alone. */
+static tn_cuda *cu;
+static CUcontext gpu;
+
 static tn_plan *compile(void **data, size_t *size) {
     static const char *const target[] = {"sm_90a"};
-    const tn_compile_options o = {
-        .targets = target, .n_targets = 1, .no_gpu = true, .sources_only = true, .cache_dir = "", .threads = 4};
+    tn_compile_options o = {.cache_dir = "", .threads = 4, .tune_seconds = 5};
     tn_status s;
+    if (!cu) o.targets = target, o.n_targets = 1, o.no_gpu = true, o.sources_only = true;
     tn_graph *g = tn_parse(&env, "test", text, strlen(text), NULL, 0, true, &s);
     ck_assert_msg(g != NULL, "%s", last_error);
     ck_assert_msg(tn_compile_memory(g, &o, data, size) == TN_OK, "%s", last_error);
@@ -66,10 +71,41 @@ typedef struct worker {
     tn_status status;
 } worker;
 
-static tn_status enqueue(tn_context *c, buffers *b) {
+/* A thread's own: where its context's device reads and writes, and the stream. */
+typedef struct place {
+    CUdeviceptr on_gpu;
+    CUstream stream;
+} place;
+
+static tn_status place_open(place *p) {
+    *p = (place){0};
+    tn_status s = cu ? tn_cuda_enter(cu, gpu) : TN_OK;
+    if (cu && s == TN_OK) s = TN_CU(cu, cuMemAlloc(&p->on_gpu, sizeof(buffers)), "buffers");
+    if (cu && s == TN_OK) s = TN_CU(cu, cuStreamCreate(&p->stream, CU_STREAM_NON_BLOCKING), "stream");
+    return s;
+}
+
+static void place_close(place *p) {
+    if (!cu) return;
+    if (p->stream) cu->cuStreamDestroy(p->stream);
+    if (p->on_gpu) cu->cuMemFree(p->on_gpu);
+    tn_cuda_leave(cu);
+}
+
+static tn_status enqueue_at(tn_context *c, buffers *b, CUstream stream) {
     const void *in[] = {b->x, b->s};
     void *out[] = {b->y, b->z};
-    return tn_context_enqueue(c, in, out, NULL);
+    return tn_context_enqueue(c, in, out, stream);
+}
+
+/* Inputs and outputs travel on the stream of the kernels; returns when the outputs are in *b. */
+static tn_status enqueue(tn_context *c, const place *p, buffers *b) {
+    if (!cu) return enqueue_at(c, b, NULL);
+    tn_status s = TN_CU(cu, cuMemcpyHtoDAsync(p->on_gpu, b, sizeof *b, p->stream), "to the GPU");
+    if (s == TN_OK) s = enqueue_at(c, (buffers *)(uintptr_t)p->on_gpu, p->stream);
+    if (s == TN_OK) s = TN_CU(cu, cuMemcpyDtoHAsync(b, p->on_gpu, sizeof *b, p->stream), "from the GPU");
+    if (s == TN_OK) s = TN_CU(cu, cuStreamSynchronize(p->stream), "stream");
+    return s;
 }
 
 /* Every thread has rows of its own number and a context of its own; now and then it binds other sizes. */
@@ -81,18 +117,21 @@ static void *work(void *arg) {
     atomic_fetch_add(w->ready, 1);
     while (atomic_load(w->ready) < THREADS) {
     }
+    place p;
     tn_context *c = tn_context_new(w->plan, &(tn_context_options){.device = w->device}, &w->status);
+    if (w->status == TN_OK) w->status = place_open(&p);
     for (int k = 0; c && w->status == TN_OK && k < w->enqueues; k++) {
         if (k % 64 == 63) {
             w->status = tn_context_set_shape(c, 0, 2, fewer);
-            if (w->status == TN_OK) w->status = enqueue(c, b);
+            if (w->status == TN_OK) w->status = enqueue(c, &p, b);
         }
         if (w->status == TN_OK && (k == 0 || k % 64 == 63)) w->status = tn_context_set_shape(c, 0, 2, dims);
         memset(b->y, 0xff, sizeof b->y);
         memset(b->z, 0xff, sizeof b->z);
-        if (w->status == TN_OK) w->status = enqueue(c, b);
+        if (w->status == TN_OK) w->status = enqueue(c, &p, b);
         w->wrong += memcmp(b->y, w->want[w->which].y, sizeof b->y) || memcmp(b->z, w->want[w->which].z, sizeof b->z);
     }
+    if (c) place_close(&p);
     tn_context_free(c);
     free(b);
     return NULL;
@@ -106,6 +145,7 @@ static int enqueues_of(tn_device d) {
 static void run_threads(tn_device device) {
     void *data = NULL;
     size_t size = 0;
+    place here;
     tn_plan *plan = compile(&data, &size), *alone = tn_plan_load_memory(&env, data, size, &(tn_status){TN_OK});
     tn_status s;
     tn_context *c = tn_context_new(alone, &(tn_context_options){.device = device}, &s);
@@ -115,11 +155,11 @@ static void run_threads(tn_device device) {
         static buffers want[THREADS];
         static worker w[THREADS];
         atomic_int ready = 0;
-        ck_assert_msg(s == TN_OK, "%s", last_error);
+        ck_assert_msg(s == TN_OK && place_open(&here) == TN_OK, "%s", last_error);
         ck_assert_int_eq(tn_context_set_shape(c, 0, 2, (const int64_t[]){ROWS, COLS}), TN_OK);
         for (int k = 0; k < THREADS; k++) {
             fill(&want[k], k);
-            ck_assert_msg(enqueue(c, &want[k]) == TN_OK, "%s", last_error);
+            ck_assert_msg(enqueue(c, &here, &want[k]) == TN_OK, "%s", last_error);
             for (int j = 0; j < k; j++) ck_assert(memcmp(want[j].y, want[k].y, sizeof want[j].y) != 0);
         }
         for (int k = 0; k < THREADS; k++)
@@ -136,6 +176,7 @@ static void run_threads(tn_device device) {
             ck_assert_msg(w[k].wrong == 0, "thread %d: %d of %d enqueues gave other bits", k, w[k].wrong,
                           w[k].enqueues);
         }
+        place_close(&here);
     }
     tn_context_free(c);
     tn_plan_free(alone);
@@ -153,12 +194,27 @@ START_TEST(on_the_cpu) {
 }
 END_TEST
 
+START_TEST(on_a_gpu) {
+    tn_device_info info;
+    if (tn_cuda_open(&env, &cu) == TN_E_NO_DEVICE) {
+        printf("skipped: %s\n", last_error);
+        return;
+    }
+    ck_assert_msg(tn_cuda_device_info(cu, 0, &info) == TN_OK, "%s", last_error);
+    ck_assert_int_eq(TN_CU(cu, cuDevicePrimaryCtxRetain(&gpu, info.device), ""), TN_OK);
+    run_threads(TN_CUDA);
+    cu->cuDevicePrimaryCtxRelease(info.device);
+    tn_cuda_close(cu);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("threads");
     TCase *t = tcase_create("threads");
     tcase_set_timeout(t, 3000);
     tcase_add_test(t, on_the_emulated_device);
     tcase_add_test(t, on_the_cpu);
+    tcase_add_test(t, on_a_gpu);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
