@@ -19,6 +19,7 @@
  * and what a model already stores in 16 bits (a request for f32 does not widen a f16 model). */
 #include <math.h>
 #include <string.h>
+#include "ir/eval/eval.h"
 #include "passes/fuse.h"
 #include "passes/precision.h"
 #include "passes/ranges.h"
@@ -95,12 +96,7 @@ static bool const_is_wide(const lowering *l, tn_val v) {
     if (!p) return false;
     if (tn_const_splat(l->g, v, &num) && num != 0 && fabs(num) < smallest) return true;
     size_t n = tn_blob_size(l->g, TN_ATTRS_OF(l->g, tn_val_def(l->g, v), const)->data) / sizeof(float);
-    for (size_t k = 0; k < n; k++) {
-        float x;
-        memcpy(&x, p + k * sizeof x, sizeof x);
-        if (overflows(l, (double)x)) return true;
-    }
-    return false;
+    return tn_max_abs(TN_F32, p, n, true) >= overflow(l);
 }
 
 /* v in the form asked for, cast at the cursor when it is first needed. */

@@ -59,16 +59,7 @@ static double flops_of(const tn_graph *g, const tn_binding *b, size_t n) {
 static void on_value(void *user, tn_val v, const tn_tensor *t) {
     measurement *m = user;
     if (v.i >= m->n || !tn_dtype_is_float(t->dtype)) return;
-    double best = 0;
-    int64_t n = tn_tensor_numel(t);
-    if (t->dtype == TN_F32) {
-        const float *p = t->data;
-        for (int64_t i = 0; i < n; i++)
-            if ((double)fabsf(p[i]) > best) best = (double)fabsf(p[i]);
-    } else {
-        for (int64_t i = 0; i < n; i++) best = fmax(best, fabs(tn_load_num(t->dtype, t->data, (uint64_t)i)));
-    }
-    m->max_abs[v.i] = best;
+    m->max_abs[v.i] = tn_max_abs(t->dtype, t->data, (size_t)tn_tensor_numel(t), false);
 }
 
 static void fill(tn_tensor *t, uint64_t *x) {

@@ -8,7 +8,8 @@
  *
  * Everything outside - operand shapes, indices in the data - is checked: bad data gives a diagnostic that names the
  * layer, never a crash.  An evaluation only reads the graph: several threads may evaluate the same one as long as
- * nobody changes it.  Matrix products run on as many threads as OpenBLAS is set to use; all else runs on the caller's.
+ * nobody changes it.  Matrix products, and conversions of millions of floats, run on as many threads as OpenBLAS is set
+ * to use; all else runs on the caller's.
  */
 #ifndef TENON_EVAL_H
 #define TENON_EVAL_H
@@ -61,8 +62,11 @@ tn_folder *tn_folder_new(const tn_env *env, tn_graph *g); /* NULL when out of me
 void tn_folder_free(tn_folder *f);                        /* NULL allowed */
 tn_status tn_folder_eval(tn_folder *f, tn_node n, tn_tensor *out, size_t n_out);
 
-/* Between begin and its end matrix products use no threads but their caller's: for callers with many threads of their
- * own, where OpenBLAS's would only wait for each other.  Holds for all OpenBLAS calls of the process.  Thread-safe; may
+/* The largest magnitude of n floats of dtype t, of the finite ones if so asked; NaNs do not count; 0 of none. */
+double tn_max_abs(tn_dtype t, const void *data, size_t n, bool finite);
+
+/* Between begin and its end evaluations use no threads but their caller's: for callers with many threads of their own,
+ * where OpenBLAS's would only wait for each other.  Holds for all OpenBLAS calls of the process.  Thread-safe; may
  * be nested. */
 void tn_eval_single_threaded(bool begin);
 

@@ -1,6 +1,5 @@
 /* gemm.c: dense matrix products: OpenBLAS where the build has it, else blocked loops. */
 #include <limits.h>
-#include <pthread.h>
 
 #include "ir/eval/internal.h"
 
@@ -64,21 +63,4 @@ void tn_ev_sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float 
         BLAS_CALL(cblas_sgemm);
     else
         own_sgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
-}
-
-/* OpenBLAS's setting is the process's, so this state is too: the first caller's setting comes back with the last. */
-void tn_eval_single_threaded(bool begin) {
-#ifdef TN_HAVE_OPENBLAS
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static int users, former;
-    pthread_mutex_lock(&lock);
-    if (begin && users++ == 0) {
-        former = openblas_get_num_threads();
-        openblas_set_num_threads(1);
-    } else if (!begin && --users == 0)
-        openblas_set_num_threads(former);
-    pthread_mutex_unlock(&lock);
-#else
-    (void)begin;
-#endif
 }

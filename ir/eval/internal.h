@@ -74,10 +74,16 @@ void tn_ev_drop(tn_ev *c, void *p, int64_t n, size_t size);
 /* n elements from element `at`, `stride` elements apart, as double / int64 (u64 by its bits). */
 void tn_ev_load_f(const tn_tensor *t, int64_t at, int64_t stride, size_t n, double *dst);
 void tn_ev_load_i(const tn_tensor *t, int64_t at, int64_t stride, size_t n, int64_t *dst);
-/* n elements from element `at` on, rounded or wrapped to the tensor's dtype.  store_f truncates for integers. */
 /* Rounds n floats or doubles to f16 or bf16, as tn_store_num does. */
 void tn_ev_narrow_f32(tn_dtype to, const float *src, uint16_t *dst, size_t n);
 void tn_ev_narrow_f64(tn_dtype to, const double *src, uint16_t *dst, size_t n);
+
+/* Calls fn on disjoint parts of 0..n-1 that cover it, long ones on several threads; returns when all are done.  `part`
+ * is below TN_EV_THREADS and differs from call to call of fn. */
+enum { TN_EV_THREADS = 16 };
+typedef void tn_ev_part(void *arg, unsigned part, size_t from, size_t n);
+void tn_ev_parallel(size_t n, tn_ev_part *fn, void *arg);
+/* n elements from element `at` on, rounded or wrapped to the tensor's dtype.  store_f truncates for integers. */
 void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const double *src);
 void tn_ev_store_i(tn_tensor *t, int64_t at, int64_t stride, size_t n, const int64_t *src);
 int64_t tn_ev_f_to_i(double v, bool is_unsigned);

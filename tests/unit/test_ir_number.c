@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/eval/eval.h"
 #include "ir/eval/internal.h"
 #include "ir/ir.h"
 #include "tests/unit/suite.h"
@@ -179,11 +180,47 @@ START_TEST(blocks_round_as_elements) {
 }
 END_TEST
 
+/* Millions of numbers are shared among threads: each is rounded, none twice, and the largest is found in any part. */
+START_TEST(long_arrays_are_shared_among_threads) {
+    enum { N = (5 << 20) + 77 };
+    float *f = malloc(N * sizeof *f);
+    uint16_t *h = malloc((N + 1) * sizeof *h);
+    for (int k = 0; k < N; k++) f[k] = (float)(k % 4096) / 64 - 32;
+    h[N] = 0xabcd;
+    if (_i) tn_eval_single_threaded(true);
+    tn_ev_narrow_f32(TN_F16, f, h, N);
+    for (int k = 0; k < N; k++)
+        if (h[k] != store(TN_F16, (double)f[k])) ck_abort_msg("element %d is %04x", k, h[k]);
+    ck_assert_uint_eq(h[N], 0xabcd);
+    for (int k = 5; k + 2 < N; k += N / 7) {
+        const float former = f[k];
+        f[k] = -1e30f;
+        ck_assert(tn_max_abs(TN_F32, f, N, true) == (double)1e30f);
+        f[k + 1] = -INFINITY, f[k + 2] = NAN;
+        ck_assert(tn_max_abs(TN_F32, f, N, true) == (double)1e30f && tn_max_abs(TN_F32, f, N, false) == INFINITY);
+        f[k] = f[k + 1] = f[k + 2] = former;
+    }
+    if (_i) tn_eval_single_threaded(false);
+    free(f), free(h);
+}
+END_TEST
+
+START_TEST(magnitudes_of_other_floats) {
+    const double d[] = {1, -3, INFINITY, NAN};
+    const uint16_t h[] = {0x3c00, 0xfbff, 0x7c00, 0xfe00};
+    ck_assert(tn_max_abs(TN_F64, d, 4, true) == 3 && tn_max_abs(TN_F64, d, 4, false) == INFINITY);
+    ck_assert(tn_max_abs(TN_F16, h, 4, true) == 65504 && tn_max_abs(TN_F16, h, 4, false) == INFINITY);
+    ck_assert(tn_max_abs(TN_F32, NULL, 0, false) == 0 && tn_max_abs(TN_F64, d + 3, 1, false) == 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("numbers");
     TCase *t = tcase_create("numbers");
     tcase_add_loop_test(t, every_code_reads_as_defined_and_comes_back, 0, 4);
     tcase_add_loop_test(t, blocks_round_as_elements, 0, 2);
+    tcase_add_loop_test(t, long_arrays_are_shared_among_threads, 0, 2);
+    tcase_add_test(t, magnitudes_of_other_floats);
     tcase_add_loop_test(t, rounds_to_nearest_even, 0, 4);
     tcase_add_test(t, beyond_the_range);
     tcase_add_test(t, integers_clamp_floats_and_wrap_integers);

@@ -1,5 +1,8 @@
-/* narrow.c: blocks of floats to 16 bits, as tn_store_num rounds them, without branches: compilers turn the loops into
- * vector instructions, of which those that the processor has are chosen when the program starts. */
+/* bulk.c: what is done to all floats of a model: rounding to 16 bits, as tn_store_num does, and the largest magnitude.
+ *
+ * Loops without branches, which compilers turn into vector instructions, of which those that the processor has are
+ * chosen when the program starts; long arrays are shared among threads (threads.c). */
+#include <math.h>
 #include <string.h>
 
 #include "ir/eval/internal.h"
@@ -75,10 +78,59 @@ VECTORS static void narrow_bf16_wide(const double *src, uint16_t *dst, size_t n)
     for (size_t k = 0; k < n; k++) dst[k] = to_bf16(to_odd(src[k]));
 }
 
+typedef struct narrowing {
+    tn_dtype to;
+    const float *src;
+    uint16_t *dst;
+} narrowing;
+
+static void narrow_some(void *arg, unsigned part, size_t from, size_t n) {
+    const narrowing *a = arg;
+    (void)part;
+    (a->to == TN_F16 ? narrow_f16 : narrow_bf16)(a->src + from, a->dst + from, n);
+}
+
 void tn_ev_narrow_f32(tn_dtype to, const float *src, uint16_t *dst, size_t n) {
-    (to == TN_F16 ? narrow_f16 : narrow_bf16)(src, dst, n);
+    tn_ev_parallel(n, narrow_some, &(narrowing){to, src, dst});
 }
 
 void tn_ev_narrow_f64(tn_dtype to, const double *src, uint16_t *dst, size_t n) {
     (to == TN_F16 ? narrow_f16_wide : narrow_bf16_wide)(src, dst, n);
+}
+
+/* ---- magnitudes ---- */
+
+/* The bits of floats without their sign are ordered as the floats are; those up to `limit` count. */
+VECTORS static uint32_t most_f32(const float *src, size_t n, uint32_t limit) {
+    uint32_t most = 0;
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t a = bits_of(src[k]) & 0x7fffffffu, x = select(mask(a <= limit), a, 0);
+        most = x > most ? x : most;
+    }
+    return most;
+}
+
+typedef struct magnitude {
+    const float *src;
+    uint32_t limit, most[TN_EV_THREADS];
+} magnitude;
+
+static void most_of_some(void *arg, unsigned part, size_t from, size_t n) {
+    magnitude *a = arg;
+    a->most[part] = most_f32(a->src + from, n, a->limit);
+}
+
+double tn_max_abs(tn_dtype t, const void *data, size_t n, bool finite) {
+    double most = 0;
+    if (t == TN_F32) {
+        magnitude a = {.src = data, .limit = finite ? 0x7f7fffffu : 0x7f800000u};
+        tn_ev_parallel(n, most_of_some, &a);
+        for (unsigned k = 0; k < TN_EV_THREADS; k++) most = fmax(most, (double)from_bits(a.most[k]));
+        return most;
+    }
+    for (size_t k = 0; k < n; k++) {
+        const double x = fabs(tn_load_num(t, data, k));
+        if (x > most && !(finite && isinf(x))) most = x;
+    }
+    return most;
 }
