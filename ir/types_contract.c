@@ -119,6 +119,15 @@ static tn_dim extent(tn_graph *g, tn_dim kernel, int64_t dilation) {
     return tn_dim_add(g, tn_dim_mul(g, tn_dim_sub(g, kernel, one), tn_dim_const(g, dilation)), one);
 }
 
+static tn_status window_fits(tn_infer_ctx *c, size_t k, tn_dim padded, tn_dim span) {
+    int64_t lo = 0, hi = 0;
+    tn_dim_bounds(c->g, tn_dim_sub(c->g, padded, span), &lo, &hi);
+    if (hi < 0)
+        return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s",
+                              TN_DIM_TEXT(c, span), k, TN_DIM_TEXT(c, padded));
+    return tn_infer_need(c, TN_REL_AT_LEAST, padded, span, "the padded input and what the kernel spans");
+}
+
 /* The number of window positions on spatial axis k; refuses a window that can never fit. */
 static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, tn_ints strides, tn_ints pads,
                            tn_ints dilations, size_t n, bool ceil_mode, tn_dim *out) {
@@ -127,12 +136,8 @@ static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, t
     tn_dim ext = extent(g, kernel, tn_ints_at(dilations, k, 1)), s = tn_dim_const(g, stride), one = tn_dim_const(g, 1);
     tn_dim padded = tn_dim_add(g, x, tn_dim_const(g, before + after));
     tn_dim room = tn_dim_sub(g, padded, ext);
-    int64_t lo = 0, hi = 0;
-    tn_dim_bounds(g, room, &lo, &hi);
-    if (hi < 0)
-        return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s",
-                              TN_DIM_TEXT(c, ext), k, TN_DIM_TEXT(c, padded));
-    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, padded, ext, "the padded input and what the kernel spans"));
+    if (ext.i != one.i)
+        TN_TRY(window_fits(c, k, padded, ext)); /* one element has as many positions as there are, also 0 */
     if (!ceil_mode) {
         *out = tn_dim_add(g, tn_dim_floordiv(g, room, s), one);
         return TN_OK;

@@ -102,6 +102,7 @@ static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
 static size_t covered_axes(tn_graph *g, tn_val w, tn_val x, tn_val u) {
     size_t rank = tn_val_rank(g, w), rx = tn_val_rank(g, x), ru = tn_val_rank(g, u), n = 0;
     if (rank > rx) return SIZE_MAX;
+    if (same_dims(g, w, x)) return ru; /* units in front too: the first operand of prelu does not broadcast */
     for (size_t k = 0; k < rank; k++)
         if (tn_val_dim(g, w, k).i != tn_val_dim(g, x, rx - rank + k).i) return SIZE_MAX;
     tn_dim want = tn_type_numel(g, tn_val_type(g, w)), have = tn_dim_const(g, 1);
