@@ -131,14 +131,11 @@ tn_status tn_rule_pad(tn_infer_ctx *c) {
     bool constant = !a->mode || !*a->mode || !strcmp(a->mode, "constant");
     for (size_t k = 0; k < r; k++) {
         if (!a->before.p[k].i || !a->after.p[k].i) return tn_infer_error(c, "the pad on axis %zu is not set", k);
-        tn_dim sum = tn_dim_add(c->g, a->before.p[k], a->after.p[k]);
-        int64_t v = 0, n = 0;
-        if (!constant && tn_dim_is_const(c->g, dims[k], &n) && n == 0 && tn_dim_is_const(c->g, sum, &v) && v > 0)
-            return tn_infer_error(c, "axis %zu is empty: there is nothing to pad it with", k);
-        if (!constant && !tn_dim_equal_const(c->g, sum, 0))
-            TN_TRY(
-                tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_const(c->g, 1), "the padded axis must not be empty"));
-        dims[k] = tn_dim_add(c->g, dims[k], sum);
+        tn_dim size = tn_dim_add(c->g, dims[k], tn_dim_add(c->g, a->before.p[k], a->after.p[k]));
+        if (!constant && size.i != dims[k].i)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_min(c->g, size, tn_dim_const(c->g, 1)),
+                                 "an empty axis has nothing to pad it with"));
+        dims[k] = size;
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
 }

@@ -142,8 +142,8 @@ TN_DEV float tn_to_odd(double x) {
 
 // Indices that pads and resizes compute.
 template <typename I> TN_DEV I tn_edge(I i, I n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
-template <typename I> TN_DEV I tn_wrap(I i, I n) {
-    const I m = i % n;
+template <typename I> TN_DEV I tn_wrap(I i, I n) { // of no elements nothing is read, yet the index may be computed
+    const I m = n > 0 ? i % n : 0;
     return m < 0 ? m + n : m;
 }
 template <typename I> TN_DEV I tn_reflect(I i, I n) { // mirrored at the first and last element, which are not repeated
