@@ -67,7 +67,7 @@ static tn_ix tap_index(tn_fn *f, const char *x, const char *n_in, tn_dim in, boo
 }
 
 static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x, const char *n_in, tn_dim in,
-                        double scale, axis_taps *t) {
+                        double scale, const char *type, axis_taps *t) {
     const bool cubic = is(a->mode, "cubic");
     const double A = a->cubic_a != 0 ? a->cubic_a : -0.75, shrink = a->antialias && scale > 0 && scale < 1 ? scale : 1;
     const double support = (cubic ? 2 : 1) / shrink;
@@ -78,8 +78,9 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
     }
     tn_text *o = tn_fn_text(f, x.lane);
     const uint32_t id = f->n_names++;
-    const tn_ref width = tn_fn_literal(f, TN_F32, support, 0), tight = tn_fn_literal(f, TN_F32, shrink, 0);
-    tn_text_add(o, "const float first%u = tn_floor(%s - %s) + 1;\n", id, x.text, width.text);
+    const tn_dtype real = is(type, "double") ? TN_F64 : TN_F32;
+    const tn_ref width = tn_fn_literal(f, real, support, 0), tight = tn_fn_literal(f, real, shrink, 0);
+    tn_text_add(o, "const %s first%u = tn_floor(%s - %s) + 1;\n", type, id, x.text, width.text);
     t->n = count;
     for (uint32_t k = 0; k < count; ++k) {
         char at[64];
@@ -88,19 +89,24 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
         tn_ref *w = &t->weight[k];
         *w = (tn_ref){"", x.lane};
         snprintf(w->text, sizeof w->text, "w%u_%u", id, k);
-        tn_text_add(o, "%sfloat %s = ", a->exclude_outside || shrink < 1 ? "" : "const ", w->text);
-        if (a->exclude_outside) tn_text_add(o, "%s < 0 || %s > %s - 1 ? 0.0f : ", at, at, n_in);
+        tn_text_add(o, "%s%s %s = ", a->exclude_outside || shrink < 1 ? "" : "const ", type, w->text);
+        if (a->exclude_outside) tn_text_add(o, "%s < 0 || %s > %s - 1 ? 0 : ", at, at, n_in);
         if (cubic)
-            tn_text_add(o, "tn_kernel_cubic((%s - %s) * %s, %s);\n", at, x.text, tight.text,
-                        tn_fn_literal(f, TN_F32, A, 0).text);
+            tn_text_add(o, "tn_cubic_weight<%s>((%s - %s) * %s, %s);\n", type, at, x.text, tight.text,
+                        tn_fn_literal(f, real, A, 0).text);
         else
-            tn_text_add(o, "tn_kernel_linear((%s - %s) * %s);\n", at, x.text, tight.text);
+            tn_text_add(o, "tn_linear_weight<%s>((%s - %s) * %s);\n", type, at, x.text, tight.text);
     }
     if (!a->exclude_outside && shrink >= 1) return;
-    tn_text_add(o, "const float sum%u = ", id);
+    tn_text_add(o, "const %s sum%u = ", type, id);
     for (uint32_t k = 0; k < count; ++k) tn_text_add(o, "%sw%u_%u", k ? " + " : "", id, k);
     tn_text_add(o, ";\n");
     for (uint32_t k = 0; k < count; ++k) tn_text_add(o, "w%u_%u /= sum%u == 0 ? 1 : sum%u;\n", id, k, id, id);
+}
+
+/* The C type of weights and of what they are multiplied with. */
+static const char *weight_type(const tn_graph *g, tn_val x) {
+    return tn_val_dtype(g, x) == TN_F64 ? "double" : "float";
 }
 
 /* Taps of axis k; *ok gains the condition that the coordinate lies inside (crop only). */
@@ -117,7 +123,7 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
         return;
     }
     if (near && whole_factor(f, a, o, in, out, given, &t->index[0])) return;
-    const char *type = near || crop ? "double" : "float";
+    const char *weights = weight_type(e->g, vx), *type = near || crop ? "double" : weights;
     int64_t ci, co;
     double scale = given;
     if (scale == 0 && tn_dim_is_const(e->g, in, &ci) && tn_dim_is_const(e->g, out, &co) && ci > 0)
@@ -129,7 +135,7 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
     const tn_expr n_in = tn_fn_expr(f, tn_ix_dim(e->ix, in), true), n_out = tn_fn_expr(f, tn_ix_dim(e->ix, out), true);
     char factor[1200];
     if (scale > 0)
-        snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, near || crop ? TN_F64 : TN_F32, scale, 0).text);
+        snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, is(type, "double") ? TN_F64 : TN_F32, scale, 0).text);
     else
         snprintf(factor, sizeof factor, "(%s)%s / (%s)%s", type, n_out.text, type, n_in.text);
     const tn_ref x = source(f, a, k, tn_val_rank(e->g, vx), o, factor, n_in.text, n_out.text, type);
@@ -142,9 +148,9 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
         tn_ref single = x;
         if (crop) {
             snprintf(single.text, sizeof single.text, "x%u", f->n_names++);
-            tn_text_add(tn_fn_text(f, x.lane), "const float %s = (float)%s;\n", single.text, x.text);
+            tn_text_add(tn_fn_text(f, x.lane), "const %s %s = (%s)%s;\n", weights, single.text, weights, x.text);
         }
-        interpolate(f, n, a, single, n_in.text, in, scale, t);
+        interpolate(f, n, a, single, n_in.text, in, scale, weights, t);
         return;
     }
     const char *round = is(a->nearest, "floor")               ? "floor"
@@ -178,12 +184,14 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         tn_ix at[TN_MAX_RANK];
         uint32_t rest = p;
         if (p) tn_text_add(&sum, " + ");
+        bool weighs = false;
         for (size_t k = rank; k-- > 0; rest /= t[k].n) {
-            const uint32_t which = rest % t[k].n;
-            at[k] = t[k].index[which];
-            if (!t[k].weight[which].text[0]) continue;
-            tn_text_add(&sum, "%s * ", t[k].weight[which].text);
-            out.lane |= t[k].weight[which].lane;
+            const tn_ref *w = &t[k].weight[rest % t[k].n];
+            at[k] = t[k].index[rest % t[k].n];
+            if (!w->text[0]) continue;
+            tn_text_add(&sum, weighs ? " * %s" : "tn_tap(%s", w->text);
+            weighs = true;
+            out.lane |= w->lane;
         }
         const tn_ref v = tn_fn_value(f, x, at, ok);
         if (product == 1 && !sum.n && ok == pred) { /* an element itself */
@@ -191,7 +199,10 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
             return v;
         }
         out.lane |= v.lane;
-        tn_text_add(&sum, "%s", v.text);
+        if (weighs)
+            tn_text_add(&sum, ", (%s)%s)", weight_type(e->g, x), v.text);
+        else
+            tn_text_add(&sum, "%s", v.text);
     }
     if (sum.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     if (tn_emit_ok(e)) {

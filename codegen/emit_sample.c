@@ -59,7 +59,10 @@ static void taps_of(tn_fn *f, const sampling *s, tn_ref g, tn_dim dim, axis_taps
         if (s->near)
             tn_text_add(o, "1;\n");
         else
-            tn_text_add(o, "tn_grid_%s(first%u + %u - g%u);\n", s->cubic ? "cubic" : "linear", id, k, id);
+            tn_text_add(o,
+                        s->cubic ? "tn_cubic_weight<%s>(first%u + %u - g%u, -0.75);\n"
+                                 : "tn_linear_weight<%s>(first%u + %u - g%u);\n",
+                        s->type, id, k, id);
     }
 }
 
@@ -100,7 +103,7 @@ static void add_tap(tn_fn *f, tn_val x, const tn_ix *c, const axis_taps *t, size
     else if (s->near)
         tn_text_add(sum, "(%s == 0 ? 0 : %s)", weight, v.text);
     else
-        tn_text_add(sum, "tn_grid_tap(%s, (%s)%s)", weight, s->type, v.text);
+        tn_text_add(sum, "tn_tap(%s, (%s)%s)", weight, s->type, v.text);
 }
 
 tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {

@@ -67,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                 for (int k = 0; k < 4; ++k) {
                     tn_val x[1];
                     tn_load_x(args, n, c, row[k >> 1], col[k & 1], x);
-                    const tn_acc p = (tn_acc)(k & 2 ? wr : 1 - wr) * (tn_acc)(k & 1 ? wc : 1 - wc) * (tn_acc)x[0];
+                    const tn_acc p = tn_tap((tn_acc)(k & 2 ? wr : 1 - wr) * (tn_acc)(k & 1 ? wc : 1 - wc), (tn_acc)x[0]);
                     sum += p;
                     top = k ? tn_max(top, p) : p;
                 }

@@ -177,14 +177,20 @@ template <typename F> TN_DEV F tn_nearest_prefer_ceil(F x) { return tn_floor(x +
 template <typename I, typename F> TN_DEV I tn_resize_index(F x, I n) { // to the nearest element that is there
     return x <= 0 ? (I)0 : x >= (F)(n - 1) ? n - 1 : (I)x;
 }
-TN_DEV float tn_kernel_linear(float d) { return tn_max(1.0f - fabsf(d), 0.0f); }
-TN_DEV float tn_kernel_cubic(float d, float a) {
-    d = fabsf(d);
-    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-    return d < 2 ? ((a * d - 5 * a) * d + 8 * a) * d - 4 * a : 0.0f;
+// What an element at distance d weighs: a triangle, or Keys' cubic convolution with parameter a.
+template <typename F> TN_DEV F tn_linear_weight(F d) {
+    d = 1 - tn_abs(d);
+    return d < 0 ? 0 : d;
 }
+template <typename F> TN_DEV F tn_cubic_weight(F d, F a) {
+    d = tn_abs(d);
+    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
+    return d >= 2 ? 0 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+}
+// What weighs nothing does not count, whatever it is: which neighbour has weight 0 at a whole coordinate is arbitrary.
+template <typename F> TN_DEV F tn_tap(F weight, F x) { return weight == 0 ? 0 : weight * x; }
 
-// ---- grid_sample: a coordinate of -1..1 on an axis of n elements, and what the elements around it weigh ---------------------
+// ---- grid_sample: a coordinate of -1..1 on an axis of n elements ------------------------------------------------------------
 
 enum tn_padding { TN_PAD_ZEROS, TN_PAD_BORDER, TN_PAD_REFLECTION };
 
@@ -207,15 +213,3 @@ template <bool ALIGN, tn_padding PAD, typename I, typename F> TN_DEV I tn_grid_i
     if (PAD == TN_PAD_REFLECTION) at = tn_grid_reflect(at, ALIGN ? (F)0 : (F)-0.5, (F)n - (ALIGN ? (F)1 : (F)0.5));
     return !(at > 0) ? (I)0 : at >= (F)(n - 1) ? n - 1 : (I)at;
 }
-template <typename F> TN_DEV F tn_grid_linear(F d) {
-    d = 1 - tn_abs(d);
-    return d < 0 ? 0 : d;
-}
-template <typename F> TN_DEV F tn_grid_cubic(F d) { // Keys' kernel with A = -0.75
-    const F a = (F)-0.75;
-    d = tn_abs(d);
-    if (d <= 1) return ((a + 2) * d - (a + 3)) * d * d + 1;
-    return d >= 2 ? 0 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
-}
-// What weighs nothing does not count, whatever it is.
-template <typename F> TN_DEV F tn_grid_tap(F weight, F x) { return weight == 0 ? 0 : weight * x; }

@@ -148,6 +148,11 @@ static double sample_of(const tn_ev *c, const bins *b, int64_t bin, int64_t k) {
     return rounded(c, at + rounded(c, rounded(c, ((double)k + 0.5) * b->size) / (double)b->samples));
 }
 
+/* What weighs nothing does not count, whatever it is. */
+static double weighted(double weight, double x) {
+    return weight == 0 ? 0 : weight * x;
+}
+
 /* Up to four weighted elements at (v, u) of a plane. */
 static void corners(const tn_tensor *x, int64_t plane, double v, double u, double p[4]) {
     int64_t h = x->dims[2], w = x->dims[3], row[2], col[2];
@@ -155,9 +160,9 @@ static void corners(const tn_tensor *x, int64_t plane, double v, double u, doubl
     bool inside = between(v, h, row, &wr);
     inside = between(u, w, col, &wc) && inside;
     for (int k = 0; k < 4; k++)
-        p[k] = !inside ? 0
-                       : (k & 2 ? wr : 1 - wr) * (k & 1 ? wc : 1 - wc) *
-                             tn_ev_get_f(x, (plane * h + row[k >> 1]) * w + col[k & 1]);
+        p[k] = inside ? weighted((k & 2 ? wr : 1 - wr) * (k & 1 ? wc : 1 - wc),
+                                 tn_ev_get_f(x, (plane * h + row[k >> 1]) * w + col[k & 1]))
+                      : 0;
 }
 
 static double bin_value(const tn_ev *c, int64_t plane, const bins *rows, int64_t i, const bins *cols, int64_t j) {

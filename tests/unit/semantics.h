@@ -158,7 +158,7 @@ static inline double bench_get(const tn_tensor *t, int64_t k) {
 /* |got - want| <= tol * (1 + |want|), NaN equals NaN. */
 static inline bool bench_close_to(double got, double want, double tol) {
     if (isnan(want) || isnan(got)) return isnan(want) && isnan(got);
-    return got == want || fabs(got - want) <= tol * (1 + fabs(want));
+    return got == want || (isfinite(want) && fabs(got - want) <= tol * (1 + fabs(want)));
 }
 
 /* `want` as the value's dtype holds it; *tol grows to its precision where the evaluation is wide and did not round. */
