@@ -208,13 +208,18 @@ START_TEST(on_a_gpu) {
 }
 END_TEST
 
+/* CK_RUN_CASE=cuda runs one alone. */
+static void add_case(Suite *s, const char *name, const TTest *test) {
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 3000);
+    tcase_add_test(t, test);
+    suite_add_tcase(s, t);
+}
+
 int main(void) {
     Suite *s = suite_create("threads");
-    TCase *t = tcase_create("threads");
-    tcase_set_timeout(t, 3000);
-    tcase_add_test(t, on_the_emulated_device);
-    tcase_add_test(t, on_the_cpu);
-    tcase_add_test(t, on_a_gpu);
-    suite_add_tcase(s, t);
+    add_case(s, "emu", on_the_emulated_device);
+    add_case(s, "cpu", on_the_cpu);
+    add_case(s, "cuda", on_a_gpu);
     return run_suite(s);
 }
