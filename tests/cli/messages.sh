@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 cd "$work" || exit 1
 for m in unknown if if_shapes shared; do python3 "$src/tests/cli/make_model.py" $m $m.onnx; done
-reports=${TENON_TEST_DATA:-/nonexistent}/reports
+reports=$src/tests/onnx/reports
 
 # ---- all unknown operators at once
 "$tenon" opt unknown.onnx >unknown 2>&1
@@ -24,10 +24,8 @@ expect "and is checked there" 0 'passed' "$tenon" check if.onnx --device cpu --r
 expect "and in kernels, which compute both branches" 0 'y: f32 2x3' "$tenon" run if.onnx --device emu -s x=2x3
 expect "branches of two types" 7 "/choose: .*output 'y' is f32\[2,3\] if the condition holds and f32\[3,2\] if not" "$tenon" run if_shapes.onnx --device cpu -s x=2x3
 expect "branches that fit" 0 'y: f32 3x3' "$tenon" run if_shapes.onnx --device cpu -s x=3x3
-if [ -d "$reports" ]; then
-    expect "sizes that decide" 0 'passed on cpu \(2 data sets\)' "$tenon" check "$reports/if_rank_dynamic.onnx" --device cpu
-    expect "two data sets" 0 'passed' "$tenon" check "$reports/if_runtime_same_shape.onnx" --device cpu
-fi
+expect "sizes that decide" 0 'passed on cpu \(2 data sets\)' "$tenon" check "$reports/if_rank_dynamic.onnx" --device cpu
+expect "two data sets" 0 'passed' "$tenon" check "$reports/if_runtime_same_shape.onnx" --device cpu
 
 # ---- hints
 lacks "no tenon inspect MODEL" 'inspect' "$tenon" run shared.onnx -s nosuch=1 --device cpu

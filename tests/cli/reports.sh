@@ -1,48 +1,75 @@
-#!/bin/bash
-# reports.sh TENON DEVICE [PRECISION...]: checks every model of $TENON_TEST_DATA/reports (default ../shared/data/reports).
+#!/usr/bin/env bash
+# reports.sh TENON DEVICE [PRECISION...]: checks the models of tests/onnx/reports, and those of $TENON_TEST_DATA/reports
+# (default ../shared/data/reports) that are not among them, against their recorded outputs.
 #
-# A model fails if it gives a wrong result, or if it must be refused and is not.  reports_rounding.txt lists what 16 bits (or
-# float32) cannot give, each with its reason: those must be wrong, or the line is out of date.  A model that is refused
-# though it is legal is counted, and a failure with STRICT=1.
+# tests/onnx/reports/expected.txt lists what may come out otherwise, each with its reason: that must come out, or the line
+# is out of date.  REPORTS_JOBS models run at a time.  With TENON_MATRIX_TURN=N on the device `emu` each model is checked in
+# one of the precisions, which moves on with N.  Exit code 77: `emu` has no C++ compiler.
+set -uo pipefail
+
+# "PRECISION NAME VERDICT: why" of one model; VERDICT is passed, FAILED or a kind of expected.txt
+check_one() { # PRECISION MODEL
+    local precision=$1 name kind= why= out rc verdict
+    name=$(basename "$2" .onnx)
+    read -r kind why < <(awk -v name="$name" -v device="$device" -v precision="$precision" '$1 == name {
+        n = split($2, at, ",")
+        for (k = 1; k <= n; k++)
+            if (at[k] == "*" || at[k] == device || at[k] == precision || at[k] == device "/" precision) {
+                $1 = $2 = ""; print substr($0, 3); exit
+            }
+    }' "$expected")
+    out=$("$tenon" check "$2" --device "$device" --precision "$precision" 2>&1 </dev/null)
+    rc=$?
+    case ${kind:-right}/$rc in
+    right/0) verdict=passed ;;
+    illegal/[27] | illegal/14 | values/[01] | refused/6 | wrong/1) verdict=$kind ;;
+    *) verdict=FAILED why="${kind:+listed as $kind, but }exit code $rc: $(grep -E 'WRONG|error' <<<"$out" | head -3 | tr '\n' ' ' | cut -c1-600)" ;;
+    esac
+    printf '%s %s %s: %s\n' "$precision" "$name" "$verdict" "$why"
+}
+if [ "$1" = --one ]; then
+    shift
+    check_one "$@"
+    exit
+fi
+
 here=$(cd "$(dirname "$0")" && pwd)
-tenon=$1 device=$2
+copy=$here/../onnx/reports full=${TENON_TEST_DATA:-$here/../../../shared/data}/reports
+export tenon=$1 device=$2 expected=$copy/expected.txt
 shift 2
 [ $# -gt 0 ] || set -- fp32 fp16 bf16
-data=${TENON_TEST_DATA:-$here/../../../shared/data}/reports
-[ -d "$data" ] || { echo "skipped: no $data"; exit 77; }
+if [ "$device" = emu ] && ! ${TENON_CXX:-c++} --version >/dev/null 2>&1; then
+    echo "skipped: there is no C++ compiler"
+    exit 77
+fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
-reason() { # NAME PRECISION
-    awk -v name="$1" -v here="$2" -v there="$device/$2" '$1 == name {
-        n = split($2, at, ",")
-        for (k = 1; k <= n; k++) if (at[k] == here || at[k] == there) { $1 = $2 = ""; print substr($0, 3) }
-    }' "$here/reports_rounding.txt"
-}
-
-bad=0
-for precision; do
-    passed=0 listed=0 refused=0
-    for model in "$data"/*.onnx; do
-        name=$(basename "$model" .onnx)
-        why=$(reason "$name" "$precision")
-        out=$("$tenon" check "$model" --device "$device" --precision "$precision" 2>&1 </dev/null)
-        rc=$?
-        case $name in illegal_*) legal=0 ;; *) legal=1 ;; esac
-        if [ $legal = 0 ]; then
-            if [ $rc = 0 ] || [ $rc -ge 124 ]; then
-                echo "$precision $name: must be refused (exit code $rc)"; bad=$((bad + 1))
-            else passed=$((passed + 1)); fi
-        elif [ -n "$why" ] && [ $rc = 1 ]; then
-            echo "$precision $name: wrong as listed: $why"; listed=$((listed + 1))
-        elif [ -n "$why" ]; then
-            echo "$precision $name: reports_rounding.txt lists it, but its exit code is $rc"; bad=$((bad + 1))
-        elif [ $rc = 0 ]; then
-            passed=$((passed + 1))
-        elif [ $rc = 1 ] || [ $rc -ge 124 ] || [ "${STRICT:-0}" = 1 ]; then
-            echo "$precision $name: exit code $rc"; echo "$out" | grep -E 'WRONG|error' | head -3; bad=$((bad + 1))
-        else
-            refused=$((refused + 1))
-        fi
-    done
-    echo "$device $precision: $passed passed, $listed wrong as listed, $refused not supported"
+models=("$copy"/*.onnx)
+for model in "$full"/*.onnx; do
+    [ ! -e "$model" ] || [ -e "$copy/$(basename "$model")" ] || models+=("$model")
 done
-[ $bad = 0 ] || { echo "$bad failures"; exit 1; }
+for ((k = 0; k < ${#models[@]}; k++)); do
+    if [ "$device" = emu ] && [ -n "${TENON_MATRIX_TURN:-}" ]; then
+        turn=$(((k + TENON_MATRIX_TURN) % $# + 1))
+        printf '%s\0%s\0' "${!turn}" "${models[k]}"
+    else
+        for precision; do printf '%s\0%s\0' "$precision" "${models[k]}"; done
+    fi
+done >"$work/todo"
+TENON_CACHE= xargs -0 -n 2 -P "${REPORTS_JOBS:-$(nproc)}" "$0" --one <"$work/todo" | sort >"$work/done"
+
+bad=$(grep -c ' FAILED: ' "$work/done")
+grep -vE ' (passed|illegal): ' "$work/done"
+for name in $(sed '/^#/d' "$expected" | awk 'NF { print $1 }' | sort -u); do
+    [ -e "$copy/$name.onnx" ] || { echo "expected.txt lists $name, which is not there"; bad=$((bad + 1)); }
+done
+for precision; do
+    printf '%s %s:' "$device" "$precision"
+    awk -v p="$precision" '$1 == p { sub(":", "", $3); n[$3]++ } END {
+        k = split("passed illegal values refused wrong FAILED", kinds)
+        for (i = 1; i <= k; i++) if (n[kinds[i]]) printf " %d %s", n[kinds[i]], kinds[i]; print "" }' "$work/done"
+done
+pairs=$(tr -cd '\0' <"$work/todo" | wc -c)
+[ "$(wc -l <"$work/done")" = $((pairs / 2)) ] || { echo "some models left no verdict"; bad=$((bad + 1)); }
+[ "$bad" = 0 ] || { echo "$bad failures"; exit 1; }

@@ -49,6 +49,8 @@ expect "check --suite of nothing" 4 'no tests' "$tenon" check --suite "$work" --
 expect "check --suite of no such name" 4 'no tests with a name like zebra' bash -c "mkdir -p s/test_a && cp shared.onnx s/test_a/model.onnx && '$tenon' check --suite s --filter zebra --device cpu"
 
 if have_nvrtc; then
+    expect "a map with symbolic height and width compiles" 0 '^$' "$tenon" compile -q --no-gpu --target sm_80,sm_89,sm_90a,sm_100 \
+        "$src/tests/onnx/reports/attention_over_symbolic_image.tn" -o image.plan
     "$tenon" compile shared.onnx -o p.plan --target sm_90a --no-gpu -q
     expect "plan: nobody says how large" 2 'nobody says how large n is.*x: f32\[n,3\], y: f32\[n,3\]' run p.plan
     expect "plan: one shape" 0 'z: f32 5x3' run p.plan -s x=5x3

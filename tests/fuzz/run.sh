@@ -32,9 +32,7 @@ for path in sys.argv[2:]:
             open(f"{sys.argv[1]}/{path.replace('/', '_')}_{k}", "w").write(text + "\n")
 PY
     seeds+=("$work/seeds") ;;
-onnx) # small models, where there are some
-    reports=${TENON_TEST_DATA:-../shared/data}/reports
-    [ ! -d "$reports" ] || seeds+=("$reports") ;;
+onnx) seeds+=(tests/onnx/reports) ;; # small models
 esac
 case $target in dims) longest=128 ;; text | tensors) longest=4096 ;; *) longest=16384 ;; esac
 
