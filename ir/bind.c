@@ -18,6 +18,15 @@ static tn_dim mapped(const rebinding *m, tn_dim d) {
     return d.i < m->n_dims ? m->dims[d.i] : d;
 }
 
+/* Its factors are multiplied at once, as they were. */
+static tn_dim map_product(const rebinding *m, tn_dim d) {
+    tn_dim factors[TN_MONO_DEGREE + 1];
+    size_t n = tn_mono_atoms(m->g, d, factors, TN_MONO_DEGREE + 1);
+    if (n > TN_MONO_DEGREE + 1) return tn_dim_overflow(m->g);
+    for (size_t k = 0; k < n; k++) factors[k] = m->dims[factors[k].i];
+    return tn_dim_product(m->g, factors, n);
+}
+
 /* Operands come before the expressions that use them.  True if any dim changed. */
 static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
     tn_graph *g = m->g;
@@ -29,7 +38,8 @@ static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
             m->dims[i] = with;
         else if (r.kind > TN_DIM_SYM &&
                  (g->dims.p[i].touched = g->dims.p[r.lhs.i].touched || g->dims.p[r.rhs.i].touched))
-            m->dims[i] = tn_dim_binary(g, r.kind, m->dims[r.lhs.i], m->dims[r.rhs.i]);
+            m->dims[i] = r.kind == TN_DIM_MUL ? map_product(m, (tn_dim){i})
+                                              : tn_dim_binary(g, r.kind, m->dims[r.lhs.i], m->dims[r.rhs.i]);
         changed = changed || m->dims[i].i != i;
     }
     return changed;

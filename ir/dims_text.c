@@ -214,27 +214,44 @@ static tn_dim parse_primary(dim_parser *p) {
     return tn_dim_sym(p->g, name);
 }
 
-static tn_dim parse_unary(dim_parser *p) {
-    bool negative = false;
+/* Signs and a primary; *sign takes the signs, but for that of a number. */
+static tn_dim parse_factor(dim_parser *p, int64_t *sign) {
     for (skip_space(p); *p->s == '-'; skip_space(p)) {
         p->s++;
-        negative = !negative;
-        if (negative && *p->s >= '0' && *p->s <= '9') return parse_number(p, true);
+        if (*p->s >= '0' && *p->s <= '9') return parse_number(p, true);
+        *sign = -*sign;
     }
-    tn_dim d = parse_primary(p);
-    return d.i && negative ? tn_dim_mul(p->g, d, tn_dim_const(p->g, -1)) : d;
+    return parse_primary(p);
+}
+
+/* What * connects is multiplied at once (tn_dim_product), then by its signs. */
+static tn_dim parse_factors(dim_parser *p, tn_dim first) {
+    enum { MOST = TN_MONO_DEGREE + 1 }; /* and a coefficient */
+    tn_dim factors[MOST] = {first};
+    int64_t sign = 1;
+    size_t n = first.i ? 1 : 0;
+    do {
+        tn_dim d = parse_factor(p, &sign);
+        if (!d.i || n == MOST) return (tn_dim){0};
+        factors[n++] = d;
+    } while (accept(p, "*"));
+    tn_dim d = tn_dim_product(p->g, factors, n);
+    return sign < 0 ? tn_dim_mul(p->g, d, tn_dim_const(p->g, sign)) : d;
 }
 
 static tn_dim parse_product(dim_parser *p) {
-    tn_dim d = parse_unary(p);
+    tn_dim d = parse_factors(p, (tn_dim){0});
     while (d.i) {
-        tn_dim_kind kind = accept(p, "*")    ? TN_DIM_MUL
-                           : accept(p, "//") ? TN_DIM_FLOORDIV
-                           : accept(p, "%")  ? TN_DIM_MOD
-                                             : TN_DIM_NONE;
+        if (accept(p, "*")) {
+            d = parse_factors(p, d);
+            continue;
+        }
+        tn_dim_kind kind = accept(p, "//") ? TN_DIM_FLOORDIV : accept(p, "%") ? TN_DIM_MOD : TN_DIM_NONE;
         if (kind == TN_DIM_NONE) break;
-        tn_dim rhs = parse_unary(p);
-        d = rhs.i ? tn_dim_binary(p->g, kind, d, rhs) : rhs;
+        int64_t sign = 1;
+        tn_dim by = parse_factor(p, &sign);
+        if (sign < 0) by = tn_dim_mul(p->g, by, tn_dim_const(p->g, sign));
+        d = by.i ? tn_dim_binary(p->g, kind, d, by) : by;
     }
     return d;
 }

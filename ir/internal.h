@@ -237,7 +237,8 @@ enum {
     TN_POLY_TERMS = 512, /* longer sums are refused, larger products stay unexpanded */
     TN_DIM_DEPTH = 1024, /* deeper or larger expressions are refused, so that recursion over them is bounded */
     TN_DIM_SIZE = 1 << 16,
-    TN_POLY_INLINE = 12
+    TN_POLY_INLINE = 12,
+    TN_MONO_DEGREE = 64
 };
 
 /* coef * mono, where mono is a product of atoms in canonical order (left-nested MUL); none for the constant term. */
@@ -262,7 +263,10 @@ bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono); /* unorde
 bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
 bool tn_poly_sort(tn_graph *g, tn_poly *p);          /* makes p canonical but for min and max (tn_poly_settle) */
 bool tn_poly_settle(tn_graph *g, tn_poly *p);        /* combines the min and max of a sorted sum with its other terms */
-tn_dim tn_poly_build(tn_graph *g, const tn_poly *p); /* p is canonical */
+tn_dim tn_poly_build(tn_graph *g, const tn_poly *p); /* p is canonical, but that sums in monomials may be few */
+/* The product of dims that are multiplied together: expanded, or all sums in it kept.  Which of the two depends on all
+ * factors, not on their order; two by two they might be grouped. */
+tn_dim tn_dim_product(tn_graph *g, const tn_dim *factors, size_t n);
 void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *hi);
 void tn_poly_free(tn_graph *g, tn_poly *p);
 /* The product of two monomials; none (sticky) on failure only if neither is none. */

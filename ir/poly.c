@@ -3,8 +3,6 @@
 
 #include "ir/internal.h"
 
-enum { MAX_DEGREE = 64 };
-
 /* ---- monomials
  * ------------------------------------------------------------------------------------------------------------- */
 
@@ -39,10 +37,11 @@ tn_dim tn_mono_build(tn_graph *g, const tn_dim *atoms, size_t n) {
 }
 
 tn_dim tn_mono_mul(tn_graph *g, tn_dim a, tn_dim b) {
-    tn_dim x[MAX_DEGREE], y[MAX_DEGREE], all[2 * MAX_DEGREE];
+    tn_dim x[TN_MONO_DEGREE], y[TN_MONO_DEGREE], all[2 * TN_MONO_DEGREE];
     if (!a.i || !b.i) return a.i ? a : b;
-    size_t nx = tn_mono_atoms(g, a, x, MAX_DEGREE), ny = tn_mono_atoms(g, b, y, MAX_DEGREE), i = 0, j = 0, n = 0;
-    if (nx + ny > MAX_DEGREE) return tn_dim_overflow(g);
+    size_t nx = tn_mono_atoms(g, a, x, TN_MONO_DEGREE), ny = tn_mono_atoms(g, b, y, TN_MONO_DEGREE), i = 0, j = 0,
+           n = 0;
+    if (nx + ny > TN_MONO_DEGREE) return tn_dim_overflow(g);
     while (i < nx || j < ny) {
         bool first = j == ny || (i < nx && tn_dim_compare(g, x[i], y[j]) <= 0);
         all[n++] = first ? x[i++] : y[j++];
@@ -51,9 +50,9 @@ tn_dim tn_mono_mul(tn_graph *g, tn_dim a, tn_dim b) {
 }
 
 bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient) {
-    tn_dim x[MAX_DEGREE], y[MAX_DEGREE], rest[MAX_DEGREE];
-    size_t nx = tn_mono_atoms(g, a, x, MAX_DEGREE), ny = tn_mono_atoms(g, b, y, MAX_DEGREE), j = 0, n = 0;
-    if (nx > MAX_DEGREE || ny > nx) return false;
+    tn_dim x[TN_MONO_DEGREE], y[TN_MONO_DEGREE], rest[TN_MONO_DEGREE];
+    size_t nx = tn_mono_atoms(g, a, x, TN_MONO_DEGREE), ny = tn_mono_atoms(g, b, y, TN_MONO_DEGREE), j = 0, n = 0;
+    if (nx > TN_MONO_DEGREE || ny > nx) return false;
     for (size_t i = 0; i < nx; i++) {
         if (j < ny && x[i].i == y[j].i)
             j++;
@@ -161,17 +160,41 @@ bool tn_poly_sort(tn_graph *g, tn_poly *p) {
     return true;
 }
 
+static tn_dim scaled(tn_graph *g, tn_dim mono, int64_t coef) {
+    if (!mono.i) return tn_dim_const(g, coef);
+    return coef == 1 ? mono : tn_dim_intern(g, TN_DIM_MUL, mono, tn_dim_const(g, coef), 0, NULL);
+}
+
+/* The monomial holds a sum that was not expanded. */
+static bool has_sum(const tn_graph *g, tn_dim mono) {
+    for (; tn_dim_kind_of(g, mono) == TN_DIM_MUL; mono = tn_dim_lhs(g, mono))
+        if (tn_dim_kind_of(g, tn_dim_rhs(g, mono)) == TN_DIM_ADD) return true;
+    return tn_dim_kind_of(g, mono) == TN_DIM_ADD;
+}
+
+/* A monomial of which a division took factors: sums that are left may have few enough terms now. */
+static tn_dim settled(tn_graph *g, tn_dim mono) {
+    tn_dim atoms[TN_MONO_DEGREE];
+    if (!has_sum(g, mono)) return mono;
+    size_t n = tn_mono_atoms(g, mono, atoms, TN_MONO_DEGREE);
+    return n <= TN_MONO_DEGREE ? tn_dim_product(g, atoms, n) : tn_dim_overflow(g);
+}
+
 tn_dim tn_poly_build(tn_graph *g, const tn_poly *p) {
     tn_dim sum = {0};
+    bool as_it_stands = true;
     if (!p->n) return tn_dim_const(g, 0);
     for (size_t k = 0; k < p->n && tn_graph_ok(g); k++) {
         tn_term t = tn_poly_terms(p)[k];
-        tn_dim d = t.mono;
-        if (!d.i)
-            d = tn_dim_const(g, t.coef);
-        else if (t.coef != 1)
-            d = tn_dim_intern(g, TN_DIM_MUL, t.mono, tn_dim_const(g, t.coef), 0, NULL);
-        sum = k ? tn_dim_intern(g, TN_DIM_ADD, sum, d, 0, NULL) : d;
+        tn_dim mono = settled(g, t.mono);
+        as_it_stands = as_it_stands && mono.i == t.mono.i;
+        if (as_it_stands) {
+            tn_dim d = scaled(g, mono, t.coef);
+            sum = k ? tn_dim_intern(g, TN_DIM_ADD, sum, d, 0, NULL) : d;
+        } else {
+            tn_dim c = tn_dim_const(g, t.coef), d = mono.i ? tn_dim_mul(g, mono, c) : c;
+            sum = k ? tn_dim_add(g, sum, d) : d;
+        }
     }
     return tn_graph_ok(g) ? sum : (tn_dim){0};
 }
@@ -220,42 +243,66 @@ tn_dim tn_dim_sub(tn_graph *g, tn_dim a, tn_dim b) {
     return combine(g, a, b, -1);
 }
 
-/* A sum as one term, the sum itself standing as an atom. */
-static void fold_to_atom(tn_graph *g, tn_dim d, tn_poly *p) {
-    if (p->n <= 1) return;
-    tn_poly_free(g, p);
-    tn_poly_push(g, p, 1, d);
-}
-
-/* Some monomial holds a sum that was not expanded: what it is multiplied by is not expanded either. */
-static bool has_sum_atom(const tn_graph *g, const tn_poly *p) {
-    for (size_t k = 0; k < p->n; k++)
-        for (tn_dim m = tn_poly_terms(p)[k].mono; m.i;) {
-            bool product = tn_dim_kind_of(g, m) == TN_DIM_MUL;
-            if (tn_dim_kind_of(g, product ? tn_dim_rhs(g, m) : m) == TN_DIM_ADD) return true;
-            m = product ? tn_dim_lhs(g, m) : (tn_dim){0};
-        }
-    return false;
-}
-
-tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
+/* The sum of the products of their terms. */
+static tn_dim expanded(tn_graph *g, tn_dim a, tn_dim b) {
     tn_poly p = {0}, q = {0}, product = {0};
-    int64_t x = 0, y = 0, z = 0;
-    if (!tn_graph_ok(g) || !a.i || !b.i) return (tn_dim){0};
-    if (tn_dim_is_const(g, a, &x) && tn_dim_is_const(g, b, &y))
-        return __builtin_mul_overflow(x, y, &z) ? tn_dim_overflow(g) : tn_dim_const(g, z);
+    tn_dim d = {0};
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q);
-    bool constant = tn_dim_is_const(g, a, NULL) || tn_dim_is_const(g, b, NULL);
-    if (ok && !constant && (p.n * q.n > TN_POLY_TERMS || has_sum_atom(g, &p) || has_sum_atom(g, &q))) {
-        fold_to_atom(g, a, &p);
-        fold_to_atom(g, b, &q);
-    }
     for (size_t k = 0; ok && k < q.n; k++)
         ok = tn_poly_push_scaled(g, &product, &p, tn_poly_terms(&q)[k].coef, tn_poly_terms(&q)[k].mono);
-    tn_dim d =
-        ok && tn_poly_sort(g, &product) && tn_poly_settle(g, &product) ? tn_poly_build(g, &product) : (tn_dim){0};
+    if (ok && tn_poly_sort(g, &product) && tn_poly_settle(g, &product)) d = tn_poly_build(g, &product);
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
     tn_poly_free(g, &product);
     return d;
+}
+
+/* One term, in which sums stand as atoms. */
+static tn_dim unexpanded(tn_graph *g, const tn_dim *factors, size_t n) {
+    tn_term product = {1, {0}};
+    for (size_t k = 0; k < n && tn_graph_ok(g); k++) {
+        tn_term t = tn_dim_kind_of(g, factors[k]) == TN_DIM_ADD ? (tn_term){1, factors[k]} : term_of(g, factors[k]);
+        if (__builtin_mul_overflow(product.coef, t.coef, &product.coef)) return tn_dim_overflow(g);
+        product.mono = tn_mono_mul(g, product.mono, t.mono);
+    }
+    if (!tn_graph_ok(g)) return (tn_dim){0};
+    return product.coef ? scaled(g, product.mono, product.coef) : tn_dim_const(g, 0);
+}
+
+/* How many terms a sum has; *nested is set where one of them holds a sum. */
+static size_t terms_of(const tn_graph *g, tn_dim d, bool *nested) {
+    size_t n = 1;
+    for (; tn_dim_kind_of(g, d) == TN_DIM_ADD; d = tn_dim_lhs(g, d), n++)
+        *nested = *nested || has_sum(g, tn_dim_rhs(g, d));
+    *nested = *nested || has_sum(g, d);
+    return n;
+}
+
+/* Too many terms to be expanded, or a factor holds a product that had: what it is multiplied by is not expanded either.
+ */
+static bool stays_product(const tn_graph *g, const tn_dim *factors, size_t n) {
+    size_t terms = 1, unknown = 0;
+    bool nested = false;
+    for (size_t k = 0; k < n; k++) {
+        terms *= terms_of(g, factors[k], &nested);
+        if (terms > TN_POLY_TERMS) terms = TN_POLY_TERMS + 1;
+        unknown += !tn_dim_is_const(g, factors[k], NULL);
+    }
+    return unknown > 1 && (nested || terms > TN_POLY_TERMS);
+}
+
+tn_dim tn_dim_product(tn_graph *g, const tn_dim *factors, size_t n) {
+    if (!tn_graph_ok(g) || !n) return (tn_dim){0};
+    if (stays_product(g, factors, n)) return unexpanded(g, factors, n);
+    tn_dim d = factors[0];
+    for (size_t k = 1; k < n && d.i; k++) d = factors[k].i ? expanded(g, d, factors[k]) : factors[k];
+    return d;
+}
+
+tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t x = 0, y = 0, z = 0;
+    if (!tn_graph_ok(g) || !a.i || !b.i) return (tn_dim){0};
+    if (tn_dim_is_const(g, a, &x) && tn_dim_is_const(g, b, &y))
+        return __builtin_mul_overflow(x, y, &z) ? tn_dim_overflow(g) : tn_dim_const(g, z);
+    return tn_dim_product(g, (tn_dim[]){a, b}, 2);
 }

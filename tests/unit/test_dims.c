@@ -355,6 +355,47 @@ START_TEST(large_products_stay_bounded) {
 }
 END_TEST
 
+static tn_dim random_sum(tn_graph *g) {
+    char name[2] = "A";
+    tn_dim sum = tn_dim_const(g, pick(-1, 2));
+    for (int64_t k = pick(1, 12); k > 0; k--) {
+        name[0] = (char)pick('A', 'P');
+        sum = tn_dim_add(g, sum, tn_dim_mul(g, tn_dim_sym(g, name), tn_dim_const(g, pick(1, 3))));
+    }
+    return sum;
+}
+
+/* Products that are too large to be expanded, grouped in any way, with factors taken out again, are what their text
+ * says: in the same graph and in another. */
+START_TEST(products_of_sums_read_back_as_themselves) {
+    enum { PARTS = 6 };
+    static char text[1 << 19], again[1 << 19];
+    int kept = 0;
+    for (int round = 0; round < 400; round++) {
+        tn_graph *g = tn_graph_new(NULL), *h = tn_graph_new(NULL);
+        tn_dim part[PARTS];
+        seed = (uint64_t)round + 3;
+        for (int k = 0; k < PARTS; k++) part[k] = random_sum(g);
+        for (int k = 0; k < 5; k++) {
+            const int i = (int)pick(0, PARTS - 1), j = (int)pick(0, PARTS - 1);
+            static const tn_dim_kind kinds[] = {TN_DIM_MUL, TN_DIM_MUL, TN_DIM_MUL, TN_DIM_FLOORDIV, TN_DIM_ADD};
+            tn_dim d = tn_dim_binary(g, kinds[pick(0, 4)], part[i], part[j]);
+            if (tn_graph_status(g) != TN_OK) break;
+            part[i] = d;
+            if (tn_dim_print(g, d, text, sizeof text) >= sizeof text) break;
+            tn_dim same = tn_dim_parse(g, text, NULL), other = tn_dim_parse(h, text, NULL);
+            ck_assert_msg(same.i == d.i, "round %d: %s does not read back as itself", round, text);
+            ck_assert(tn_dim_print(h, other, again, sizeof again) < sizeof again);
+            ck_assert_msg(!strcmp(again, text), "round %d: %s reads back as %s", round, text, again);
+            kept += strstr(text, ")*(") != NULL;
+        }
+        tn_graph_free(g);
+        tn_graph_free(h);
+    }
+    ck_assert_int_gt(kept, 100);
+}
+END_TEST
+
 /* Sharing lets a few operations make an expression that is exponentially long when written out. */
 START_TEST(expressions_that_explode_are_refused) {
     tn_graph *g = tn_graph_new(NULL);
@@ -374,6 +415,7 @@ int main(void) {
     TCase *t = tcase_create("dims");
     tcase_set_timeout(t, 120);
     tcase_add_test(t, random_expressions_keep_their_value);
+    tcase_add_test(t, products_of_sums_read_back_as_themselves);
     tcase_add_test(t, binding_agrees_with_evaluation);
     tcase_add_loop_test(t, equal_expressions_are_one_handle, 0, sizeof equal / sizeof *equal);
     tcase_add_loop_test(t, dims_print_in_canonical_order, 0, sizeof printed / sizeof *printed);
