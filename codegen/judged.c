@@ -65,17 +65,28 @@ static bool conditions_hold(const tn_spec *s, const tn_shape *shape) {
     return true;
 }
 
-/* Can the shape be bound, by all that is known of the spec's sizes?  Adds up the elements of tensors that it sizes. */
+/* What a tensor lies in, in elements: a part of a larger one spans all that is between its first and its last. */
+static double span_of(const tn_spec *s, const tn_shape *shape, const tn_spec_tensor *t) {
+    double last = 0;
+    for (uint32_t k = 0; k < t->rank; ++k) {
+        const double size = (double)tn_shape_value(s, shape, t->dims[k]);
+        if (size < 1) return 0;
+        last += (size - 1) * (double)tn_shape_value(s, shape, t->strides[k]);
+    }
+    return last + 1;
+}
+
+/* Can the shape be bound, by all that is known of the spec's sizes?  Adds up the elements that tensors lie in which it
+ * sizes. */
 static bool is_bindable(const tn_spec *s, const tn_shape *shape, double *elements) {
-    double n;
+    double n, steps;
     *elements = 0;
     if (!in_range(s, shape) || !conditions_hold(s, shape)) return false;
     for (uint32_t k = 0; k < s->n_in + s->n_out; ++k) {
         const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
-        double steps;
         if (!sizes_exist(s, shape, t->rank, t->dims, &n) || !sizes_exist(s, shape, t->rank, t->strides, &steps))
             return false;
-        *elements += n;
+        if (n > 0 || steps > 0) *elements += span_of(s, shape, t);
     }
     TN_FOR_NODES(s->g, s->region, node) {
         for (size_t k = 0; k < tn_node_result_count(s->g, node); ++k) {

@@ -134,6 +134,28 @@ START_TEST(shapes_that_can_be_bound) {
 }
 END_TEST
 
+/* A part of a tensor is as dear as what lies between its first and its last element: P sizes the whole alone. */
+START_TEST(shapes_of_a_part) {
+    kernels k =
+        open_text(FUNC("%x: f32[N,1,4], %y: f32[N,P,4]", "%z: f32[N,P+1,4]",
+                       "%0 = softmax %x {axis=2}\n%1 = softmax %y {axis=2}\n%z = concat %0, %1 {axis=1}\nreturn %z\n"));
+    tn_shape s[TN_MAX_SHAPES];
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), node) {
+        tn_spec *spec;
+        if (tn_node_op(k.g, node) != TN_OP_KERNEL) continue;
+        ck_assert_int_eq(tn_spec_make(k.g, node, &k.mem, &spec), TN_OK);
+        for (size_t j = tn_judged_shapes(spec, s); j-- > 0;)
+            for (uint32_t i = 0; i < spec->n_out; i++) {
+                tn_placed at;
+                ck_assert_int_eq(tn_place(spec, &s[j], &spec->out[i], &at), TN_OK);
+                ck_assert_uint_lt(at.span, 8 << 20);
+            }
+        tn_spec_free(spec);
+    }
+    close_kernels(&k);
+}
+END_TEST
+
 /* What the graph assumes of its sizes holds at every shape: N*M elements are 16, A and B are equal. */
 START_TEST(shapes_keep_conditions) {
     kernels k = open_text(FUNC("%x: f32[N,M], %a: f32[A,4], %b: f32[4,B]", "%y: f32[4,4], %z: f32[4,4]",
@@ -468,6 +490,7 @@ int main(void) {
     tcase_add_test(t, shapes_of_every_kind);
     tcase_add_test(t, shapes_within_ranges);
     tcase_add_test(t, shapes_that_can_be_bound);
+    tcase_add_test(t, shapes_of_a_part);
     tcase_add_test(t, shapes_keep_conditions);
     tcase_add_test(t, shapes_stay_cheap);
     tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
