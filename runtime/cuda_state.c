@@ -110,7 +110,7 @@ static uint64_t space_size(const tn_context *c, const tn_cuda_state *s, const Tn
 static bool is_inside(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p) {
     const int64_t offset = s->table[p->offset], bytes = s->table[p->bytes];
     const uint64_t size = space_size(c, s, p);
-    if (bytes == 0 && (p->bytes || size == 0)) return true; /* entry 0 stands for unknown, or for surely none */
+    if (bytes == 0) return true;
     return offset >= 0 && bytes >= 0 && (uint64_t)offset <= size && (uint64_t)bytes <= size - (uint64_t)offset;
 }
 
