@@ -1,22 +1,19 @@
 /* signals.c: Ctrl-C and its like.
  *
- * A thread waits for them and every other thread blocks them: while NVRTC compiles, it has handlers of its own in their
- * place, which end the process with a code of their own or crash.  Threads that libraries started before main (the pool
- * of OpenBLAS) are made to block them by a signal whose handler changes the mask that it returns to.  The first Ctrl-C
+ * A thread waits for them and every other thread blocks them: they are blocked before the initialisers of libraries
+ * run, which may start threads (the pool of OpenBLAS).  While NVRTC compiles, it ignores them for a moment, which drops
+ * one that the thread has not taken yet, and then has handlers in place that end the process with a code of their own:
+ * the command has a signal() that leaves these alone, and libraries find it before the C library's.  The first Ctrl-C
  * asks all work to stop, the second does not wait. */
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <time.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include "frontend/cli/cli.h"
 
 /* The only mutable state of the process. */
-static atomic_int interrupted, told;
+static atomic_int interrupted;
 
 bool cli_interrupted(void) {
     return atomic_load(&interrupted) != 0;
@@ -37,27 +34,19 @@ static sigset_t watched(void) {
     return set;
 }
 
-static void block_here(int sig, siginfo_t *info, void *context) {
-    ucontext_t *c = context;
+static void block(void) {
     const sigset_t set = watched();
-    (void)sig, (void)info;
-    for (int s = 1; s < 32; s++)
-        if (sigismember(&set, s) == 1) sigaddset(&c->uc_sigmask, s);
-    atomic_fetch_add(&told, 1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
-static void block_everywhere(void) {
-    struct sigaction sa = {.sa_sigaction = block_here, .sa_flags = SA_SIGINFO | SA_RESTART};
-    DIR *d = opendir("/proc/self/task");
-    int n = 0;
-    atomic_store(&told, 0);
-    if (d) sigaction(SIGRTMIN, &sa, NULL);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        pid_t id = (pid_t)atoi(e->d_name);
-        if (id > 0 && id != gettid() && tgkill(getpid(), id, SIGRTMIN) == 0) n++;
-    }
-    if (d) closedir(d);
-    for (int k = 0; k < 100 && atomic_load(&told) < n; k++) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+/* Runs before the initialisers of shared libraries. */
+__attribute__((section(".preinit_array"), used)) static void (*const first)(void) = block;
+
+__sighandler_t signal(int sig, __sighandler_t handler) {
+    const sigset_t set = watched();
+    struct sigaction sa = {.sa_handler = handler, .sa_flags = SA_RESTART}, old;
+    if (sigismember(&set, sig) == 1) return SIG_DFL;
+    return sigaction(sig, &sa, &old) == 0 ? old.sa_handler : SIG_ERR;
 }
 
 static void *watch(void *arg) {
@@ -70,8 +59,7 @@ static void *watch(void *arg) {
 void cli_watch_signals(void) {
     const sigset_t set = watched();
     pthread_t thread;
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    block_everywhere();
+    block(); /* a child has the mask of the thread that forked it */
     if (pthread_create(&thread, NULL, watch, NULL) == 0) {
         pthread_detach(thread);
         return;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Ctrl-C and its like leave nothing behind: no outputs, no temporary files, no processes.
-# usage: interrupt.sh TENON SOURCE_DIR
+# usage: interrupt.sh TENON SOURCE_DIR MOCK_NVRTC
 # Exit code 77: there is no C++ compiler.
 . "$(dirname "$0")/lib.sh"
+mock=$(realpath "$3")
 cd "$work" || exit 1
 ${TENON_CXX:-c++} --version >/dev/null 2>&1 || { echo "skipped: there is no C++ compiler"; exit 77; }
 mkdir tmp
@@ -45,7 +46,14 @@ for signal in INT TERM HUP; do
         empty "SIG$signal after $after s"
     done
 done
-# NVRTC has a handler of its own while it compiles
+# NVRTC has a handler of its own while it compiles: at its worst moments, and at some
+for when in before within; do
+    for k in 1 2 3 4 5 6 7 8; do
+        expect "a signal $when the handler's time, $k" 130 'interrupted' env MOCK_NVRTC_INTERRUPT=$when TENON_LIBNVRTC="$mock" \
+            "$tenon" compile "$model" -o i.plan --target sm_90a --no-gpu
+    done
+done
+rm -f i.plan # of one that was done when the signal was taken
 if have_nvrtc; then
     for after in 0.1 0.15 0.2 0.25 0.3 0.4; do
         stop INT $after "$tenon" compile "$model" -o i.plan --target sm_80,sm_86,sm_89,sm_90a,sm_100,sm_120 --no-gpu

@@ -1,9 +1,11 @@
 /* mock_nvrtc.c: see mock_nvrtc.h.  Loaded through TENON_LIBNVRTC; any thread may compile. */
 #include <nvrtc.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/unit/mock_nvrtc.h"
 
@@ -50,8 +52,27 @@ API nvrtcResult nvrtcDestroyProgram(nvrtcProgram *p) {
     return *p = NULL, NVRTC_SUCCESS;
 }
 
+static void ends_the_process(int sig) {
+    (void)sig;
+    _exit(4);
+}
+
+/* What NVRTC 13.0 does while it compiles, and a Ctrl-C (MOCK_NVRTC_INTERRUPT) at its worst moments: one that is ignored
+ * before anyone takes it, one that finds the handler. */
+static void interrupt_here(const char *when) {
+    static atomic_flag once = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set(&once)) return;
+    if (!strcmp(when, "before")) kill(getpid(), SIGINT);
+    if (signal(SIGINT, SIG_IGN) != SIG_IGN) signal(SIGINT, ends_the_process);
+    signal(SIGTERM, ends_the_process);
+    if (!strcmp(when, "within")) kill(getpid(), SIGINT), usleep(100000);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
+
 API nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int n, const char *const *options) {
     (void)n, (void)options;
+    if (getenv("MOCK_NVRTC_INTERRUPT")) interrupt_here(getenv("MOCK_NVRTC_INTERRUPT"));
     if (p->broken) {
         atomic_fetch_add(&m.failed, 1);
         snprintf(p->log, sizeof p->log,
