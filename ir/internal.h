@@ -261,9 +261,9 @@ static inline tn_term *tn_poly_terms(const tn_poly *p) {
 bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                    /* sets p to d's terms */
 bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono); /* unordered; tn_poly_sort afterwards */
 bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
-bool tn_poly_sort(tn_graph *g, tn_poly *p);          /* makes p canonical but for min and max (tn_poly_settle) */
-bool tn_poly_settle(tn_graph *g, tn_poly *p);        /* combines the min and max of a sorted sum with its other terms */
-tn_dim tn_poly_build(tn_graph *g, const tn_poly *p); /* p is canonical, but that sums in monomials may be few */
+bool tn_poly_sort(tn_graph *g, tn_poly *p);    /* makes p canonical but for min and max (tn_poly_settle) */
+bool tn_poly_settle(tn_graph *g, tn_poly *p);  /* combines the min and max of a sorted sum with its other terms */
+tn_dim tn_poly_build(tn_graph *g, tn_poly *p); /* settles p, which is sorted; sums in its monomials may be few */
 /* The product of dims that are multiplied together: expanded, or all sums in it kept.  Which of the two depends on all
  * factors, not on their order; two by two they might be grouped. */
 tn_dim tn_dim_product(tn_graph *g, const tn_dim *factors, size_t n);

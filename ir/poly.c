@@ -180,9 +180,10 @@ static tn_dim settled(tn_graph *g, tn_dim mono) {
     return n <= TN_MONO_DEGREE ? tn_dim_product(g, atoms, n) : tn_dim_overflow(g);
 }
 
-tn_dim tn_poly_build(tn_graph *g, const tn_poly *p) {
+tn_dim tn_poly_build(tn_graph *g, tn_poly *p) {
     tn_dim sum = {0};
     bool as_it_stands = true;
+    if (!tn_poly_settle(g, p)) return sum;
     if (!p->n) return tn_dim_const(g, 0);
     for (size_t k = 0; k < p->n && tn_graph_ok(g); k++) {
         tn_term t = tn_poly_terms(p)[k];
@@ -218,8 +219,7 @@ void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *h
 static tn_dim combine(tn_graph *g, tn_dim a, tn_dim b, int64_t scale) {
     tn_poly p = {0}, q = {0};
     tn_dim d = {0};
-    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, scale, d) &&
-        tn_poly_sort(g, &p) && tn_poly_settle(g, &p))
+    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, scale, d) && tn_poly_sort(g, &p))
         d = tn_poly_build(g, &p);
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
@@ -250,7 +250,7 @@ static tn_dim expanded(tn_graph *g, tn_dim a, tn_dim b) {
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q);
     for (size_t k = 0; ok && k < q.n; k++)
         ok = tn_poly_push_scaled(g, &product, &p, tn_poly_terms(&q)[k].coef, tn_poly_terms(&q)[k].mono);
-    if (ok && tn_poly_sort(g, &product) && tn_poly_settle(g, &product)) d = tn_poly_build(g, &product);
+    if (ok && tn_poly_sort(g, &product)) d = tn_poly_build(g, &product);
     tn_poly_free(g, &p);
     tn_poly_free(g, &q);
     tn_poly_free(g, &product);
