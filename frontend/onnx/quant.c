@@ -102,7 +102,9 @@ void tn_oi_op_dynamic_quantize(tn_oi *x) {
     for (size_t k = 0; k < rank; k++) axes[k] = (int64_t)k;
     tn_val hi = tn_build_scalar(g, TN_OP_MAX, tn_build_reduce(g, TN_OP_REDUCE_MAX, v, rank, axes, false), 0);
     tn_val lo = tn_build_scalar(g, TN_OP_MIN, tn_build_reduce(g, TN_OP_REDUCE_MIN, v, rank, axes, false), 0);
-    tn_val scale = tn_build_scalar(g, TN_OP_DIV, tn_build_sub(g, hi, lo), 255);
+    tn_val range = tn_build_sub(g, hi, lo), one = tn_build_full(g, tn_val_dtype(g, v), 0, NULL, 1);
+    tn_val is_zero = tn_build_scalar(g, TN_OP_EQ, range, 0); /* of zeros the scale is 1, as in ONNX Runtime */
+    tn_val scale = tn_build_select(g, is_zero, one, tn_build_scalar(g, TN_OP_DIV, range, 255));
     tn_val zero = tn_build_round(g, tn_build_div(g, tn_build_neg(g, lo), scale));
     zero = tn_build_cast_to(g, tn_build_clamp(g, zero, (tn_attrs_clamp){0, 255}), TN_U8);
     tn_oi_out(x, 0, quantise(x, v, scale, zero, TN_U8));
