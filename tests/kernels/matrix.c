@@ -13,11 +13,12 @@
  *
  * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
  * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  types: also one with every legal
- * assignment of knobs and all dtypes that it is legal for.  knobs: only one of those dtypes, which take turns: --turn N
- * (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so that runs with N,
- * N + 1, ... come to take what `types` does.  all: every assignment for every case.  The table at the end says how many
- * assignments are legal for some case, how many variants were executed or compiled, and what that covers.  --shard
- * takes every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it has done.
+ * assignment of knobs and all dtypes that it is legal for, with nvrtc for each --arch.  knobs: only one of those, which
+ * take turns: --turn N (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so
+ * that runs with N, N + 1, ... come to take what `types` does.  all: every assignment for every case.  The table at the
+ * end says how many assignments are legal for some case, how many variants were executed or compiled, and what that
+ * covers.  --shard takes every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it
+ * has done.
  *
  * The variants of a kernel that are taken from one template are compiled together (batch.c), which takes a third of the
  * time.  For the emulated device they are compiled without optimization, unless TENON_EMU_FLAGS says otherwise: that
@@ -142,16 +143,15 @@ static bool shows_something(coverage *c, const tn_spec *s, const tn_choice *v, c
 
 /* Is it this variant's turn to stand for its assignment of knobs? */
 static bool is_due(coverage *c, const tn_choice *v, const char *dtypes) {
-    char all[200];
-    snprintf(all, sizeof all, " %s", run.target->name);
+    char all[200] = "";
     for (uint32_t i = 0; i < v->tpl->n_knobs; i++)
         snprintf(all + strlen(all), sizeof all - strlen(all), " %lld", (long long)v->knob[i]);
     if (run.phase == COUNT) {
-        if (!note(c, "planned%s %s", all, dtypes)) find(c, "dtypes of%s", all)->times++;
+        if (!note(c, "planned%s %s %s", all, dtypes, run.target->name)) find(c, "turns of%s", all)->times++;
         return false;
     }
-    if (note(c, "assignment%s %s", all, dtypes)) return run.cover == ALL;
-    const unsigned turn = note(c, "turn of%s", all), turns = find(c, "dtypes of%s", all)->times;
+    if (note(c, "assignment%s %s %s", all, dtypes, run.target->name)) return run.cover == ALL;
+    const unsigned turn = note(c, "turn of%s", all), turns = find(c, "turns of%s", all)->times;
     c->legal += turn == 0;
     return run.cover >= TYPES || (run.cover == KNOBS && turn == (hash_of(all) / 2 + run.turn) % turns);
 }
@@ -390,7 +390,7 @@ static void print_table(double seconds) {
                c->compiled, c->shown, (unsigned long long)c->steps, c->seconds);
         legal += c->legal, executed += c->executed, compiled += c->compiled, optimized += c->optimized;
     }
-    printf("%zu assignments of knobs are legal for some case%s; ", legal, run.on_nvrtc ? " and architecture" : "");
+    printf("%zu assignments of knobs are legal for some case; ", legal);
     if (run.on_nvrtc)
         printf("%zu variants compiled by NVRTC, %zu of them with all optimizations", compiled, optimized);
     else
@@ -434,27 +434,31 @@ static bool open_devices(const char *device, int *rc) {
     return run.gpu || skip(rc, "there is no GPU that Tenon knows\n");
 }
 
-static void visit_target(const tn_arch *target) {
+static void visit_target(const tn_arch *target, phase from, phase to) {
     run.target = target;
     run.n_picks = run.at = run.chosen = run.done = run.matched = 0;
     run.start = tn_now();
-    for (run.phase = run.cover == KNOBS ? COUNT : CHOOSE; run.phase <= (run.list ? CHOOSE : EXECUTE); run.phase++)
-        each_case(false, run.only, check_kernel);
+    for (run.phase = from; run.phase <= to; run.phase++) each_case(false, run.only, check_kernel);
     if (run.on_terminal) fprintf(stderr, "\r\033[K");
 }
 
-static void visit_targets(void) {
-    if (!run.on_nvrtc) {
-        visit_target(run.gpu ? gpu_arch(run.gpu) : tn_arch_find("sm_90a"));
-        return;
-    }
+static void visit_archs(phase from, phase to) {
     for (const char *p = run.archs; *p; p += strcspn(p, ","), p += *p == ',') {
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         const tn_arch *target = tn_arch_find(name);
         if (!target) die("there is no architecture '%s'", name);
-        visit_target(target);
+        visit_target(target, from, to);
     }
+}
+
+static void visit_targets(void) {
+    const phase last = run.list ? CHOOSE : EXECUTE;
+    if (run.on_nvrtc) {
+        if (run.cover == KNOBS) visit_archs(COUNT, COUNT);
+        visit_archs(CHOOSE, last);
+    } else
+        visit_target(run.gpu ? gpu_arch(run.gpu) : tn_arch_find("sm_90a"), run.cover == KNOBS ? COUNT : CHOOSE, last);
 }
 
 int main(int argc, char **argv) {
