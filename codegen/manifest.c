@@ -311,6 +311,8 @@ static TnPlan__Condition *condition(tn_manifest *mf, const tn_condition *c) {
     out->a = tn_manifest_dim(mf, c->a);
     out->b = tn_manifest_dim(mf, c->b);
     out->what = tn_manifest_str(mf, c->what);
+    out->of_a = tn_manifest_str(mf, c->of_a);
+    out->of_b = tn_manifest_str(mf, c->of_b);
     out->layers = layers(mf, c->loc, &out->n_layers);
     return out;
 }

@@ -57,7 +57,12 @@ static void own_body(tn_graph *to) {
         to->metas.p[i].key = tn_intern(to, to->metas.p[i].key);
         to->metas.p[i].value = tn_intern(to, to->metas.p[i].value);
     }
-    for (uint32_t i = 0; i < to->conds.n; i++) to->conds.p[i].what = tn_intern(to, to->conds.p[i].what);
+    for (uint32_t i = 0; i < to->conds.n; i++) {
+        tn_condition *c = &to->conds.p[i];
+        c->what = tn_intern(to, c->what);
+        c->of_a = tn_intern(to, c->of_a);
+        c->of_b = tn_intern(to, c->of_b);
+    }
 }
 
 tn_graph *tn_graph_clone(const tn_graph *from) {

@@ -13,6 +13,8 @@
 
 #include "ir/infer.h"
 
+enum { TEXT = 768 };
+
 static const char *const names[TN_REL_COUNT] = {[TN_REL_EQUAL] = "equal",
                                                 [TN_REL_BCAST] = "broadcast",
                                                 [TN_REL_BCAST_TO] = "broadcast_to",
@@ -59,27 +61,25 @@ static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
     return rest ? TN_DIMS_DIFFERENT : TN_DIMS_SAME;
 }
 
+static void swap(tn_condition *c) {
+    *c = (tn_condition){c->rel, c->b, c->a, c->what, c->of_b, c->of_a, c->loc};
+}
+
 /* The weakest relation between a and b that says the same under what is known; operands in a fixed order,
  * constants last. */
-static void simplify(const tn_graph *g, tn_rel *rel, tn_dim *a, tn_dim *b) {
-    if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *a)) {
-        tn_dim swap = *a;
-        *a = *b;
-        *b = swap;
-    }
-    if (*rel == TN_REL_BCAST && tn_dim_never_one(g, *b)) *rel = TN_REL_BCAST_TO;
-    if (*rel == TN_REL_BCAST_TO && tn_dim_never_one(g, *a)) *rel = TN_REL_EQUAL;
-    bool swaps = *rel == TN_REL_EQUAL || *rel == TN_REL_BCAST, constant = tn_dim_is_const(g, *a, NULL);
-    if (swaps && (constant || (!tn_dim_is_const(g, *b, NULL) && tn_dim_compare(g, *a, *b) > 0))) {
-        tn_dim swap = *a;
-        *a = *b;
-        *b = swap;
-    }
+static void simplify(const tn_graph *g, tn_condition *c) {
+    if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->a)) swap(c);
+    if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->b)) c->rel = TN_REL_BCAST_TO;
+    if (c->rel == TN_REL_BCAST_TO && tn_dim_never_one(g, c->a)) c->rel = TN_REL_EQUAL;
+    bool swaps = c->rel == TN_REL_EQUAL || c->rel == TN_REL_BCAST, constant = tn_dim_is_const(g, c->a, NULL);
+    if (swaps && (constant || (!tn_dim_is_const(g, c->b, NULL) && tn_dim_compare(g, c->a, c->b) > 0))) swap(c);
 }
 
 static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
-    simplify(g, &rel, &a, &b);
-    switch (rel) {
+    tn_condition c = {.rel = rel, .a = a, .b = b};
+    simplify(g, &c);
+    a = c.a, b = c.b;
+    switch (c.rel) {
     case TN_REL_EQUAL: return tn_dims_relation(g, a, b);
     case TN_REL_BCAST:
         if (tn_dim_equal_const(g, a, 1) || tn_dim_equal_const(g, b, 1)) return TN_DIMS_SAME;
@@ -147,40 +147,47 @@ static bool add(tn_graph *g, tn_condition c) {
     return true;
 }
 
-/* "K and L must be equal" with the dims as they stand. */
+void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size) {
+    static const struct {
+        const char *between, *after;
+    } forms[TN_REL_COUNT] = {[TN_REL_EQUAL] = {" and ", " differ"},
+                             [TN_REL_BCAST] = {" and ", " do not broadcast"},
+                             [TN_REL_BCAST_TO] = {" does not broadcast to ", ""},
+                             [TN_REL_AT_LEAST] = {" is below ", ""},
+                             [TN_REL_MULTIPLE] = {" is not divisible by ", ""}};
+    const char *of_a = c->of_a ? c->of_a : "", *of_b = c->of_b ? c->of_b : "";
+    snprintf(buf, size, "%s%s%s%s%s%s%s%s%s%s", of_a, *of_a ? " (" : "", a, *of_a ? ")" : "", forms[c->rel].between,
+             of_b, *of_b ? " (" : "", b, *of_b ? ")" : "", forms[c->rel].after);
+}
+
+/* With the dims as they stand. */
 static void say(const tn_graph *g, const tn_condition *c, char *buf, size_t size) {
-    static const char *const forms[TN_REL_COUNT] = {[TN_REL_EQUAL] = "%s and %s differ",
-                                                    [TN_REL_BCAST] = "%s and %s do not broadcast",
-                                                    [TN_REL_BCAST_TO] = "%s does not broadcast to %s",
-                                                    [TN_REL_AT_LEAST] = "%s is below %s",
-                                                    [TN_REL_MULTIPLE] = "%s is not divisible by %s"};
     char a[96], b[96];
     tn_dim_print(g, c->a, a, sizeof a);
     tn_dim_print(g, c->b, b, sizeof b);
-    snprintf(buf, size, forms[c->rel], a, b); /* NOLINT: one of the five above */
+    tn_condition_print(c, a, b, buf, size);
 }
 
 static tn_status never(tn_graph *g, const tn_condition *c) {
-    char text[256], loc[512];
+    char text[TEXT], loc[512];
     say(g, c, text, sizeof text);
     g->status = tn_fail(g->env, TN_E_TYPE, tn_loc_text(g, c->loc, loc, sizeof loc), "", "%s: %s", c->what, text);
     return g->status;
 }
 
-tn_status tn_graph_require_at(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what, tn_loc loc) {
+tn_status tn_graph_require(tn_graph *g, tn_condition c) {
     if (!tn_graph_ok(g)) return g->status;
-    if (!a.i || !b.i || rel < 0 || rel >= TN_REL_COUNT)
+    if (!c.a.i || !c.b.i || c.rel < 0 || c.rel >= TN_REL_COUNT)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a condition needs a relation and two sizes");
-    simplify(g, &rel, &a, &b);
-    tn_condition c = {rel, a, b, tn_intern(g, what), loc};
-    tn_relation known = tn_rel_decide(g, rel, a, b);
+    simplify(g, &c);
+    c.what = tn_intern(g, c.what);
+    c.of_a = tn_intern(g, c.of_a ? c.of_a : "");
+    c.of_b = tn_intern(g, c.of_b ? c.of_b : "");
+    if (!c.loc.i) c.loc = tn_get_cursor(g).loc;
+    tn_relation known = tn_rel_decide(g, c.rel, c.a, c.b);
     if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT) return never(g, &c);
     if (tn_graph_ok(g) && known == TN_DIMS_MAYBE) add(g, c);
     return g->status;
-}
-
-tn_status tn_graph_require(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what) {
-    return tn_graph_require_at(g, rel, a, b, what, tn_get_cursor(g).loc);
 }
 
 tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
@@ -189,26 +196,52 @@ tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim 
     g->conds.n = 0; /* each is taken out before its place can be filled again */
     for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {
         tn_condition c = g->conds.p[k];
-        tn_graph_require_at(g, c.rel, map(user, c.a), map(user, c.b), c.what, c.loc);
+        c.a = map(user, c.a);
+        c.b = map(user, c.b);
+        tn_graph_require(g, c);
     }
     return g->status;
 }
 
 /* ---- what type rules state --------------------------------------------------------------------------------------- */
 
-tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_dim a, tn_dim b, const char *what) {
-    if (!a.i || !b.i) return c->g->status == TN_OK ? tn_infer_error(c, "%s: a size is not set", what) : c->g->status;
-    tn_relation known = tn_rel_decide(c->g, rel, a, b);
-    if (known == TN_DIMS_SAME) return TN_OK;
-    tn_condition condition = {rel, a, b, what, {0}};
-    char text[256];
-    if (known == TN_DIMS_DIFFERENT) {
-        say(c->g, &condition, text, sizeof text);
-        return tn_infer_error(c, "%s: %s", what, text);
-    }
-    if (!c->g->collecting) return TN_OK;
-    snprintf(text, sizeof text, "%s: %s", tn_op_text(c->op), what);
-    return tn_graph_require_at(c->g, rel, a, b, text, c->g->infer_loc);
+const char *tn_infer_operand_text(const tn_infer_ctx *c, size_t k, char buf[96]) {
+    enum { CAP = 96 };
+    const char *name = k < c->n_in ? tn_val_name(c->g, c->in[k]) : "the result";
+    tn_node def = k < c->n_in ? tn_val_def(c->g, c->in[k]) : (tn_node){0};
+    if (!*name && def.i && tn_node_op(c->g, def) == TN_OP_CONST)
+        name = ((const tn_attrs_const *)tn_node_attrs(c->g, def))->name;
+    size_t n = name ? strlen(name) : 0;
+    if (!n)
+        snprintf(buf, CAP, "operand %zu", k);
+    else
+        snprintf(buf, CAP, "%s%s", n < CAP ? "" : "...", n < CAP ? name : name + n - (CAP - 4));
+    return buf;
+}
+
+static void whose(const tn_infer_ctx *c, const tn_size *s, char *buf, size_t size) {
+    if (s->of == TN_SIZE_AXIS)
+        snprintf(buf, size, "axis %zu of %s%s", s->axis, TN_OPERAND_TEXT(c, s->operand), s->text);
+    else if (s->of == TN_SIZE_ELEMENTS)
+        snprintf(buf, size, "the elements of %s", TN_OPERAND_TEXT(c, s->operand));
+    else
+        snprintf(buf, size, "%s", s->text);
+}
+
+tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
+    tn_condition need = {.rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc};
+    if (!a.d.i || !b.d.i) return c->g->status == TN_OK ? tn_infer_error(c, "a size is not set") : c->g->status;
+    tn_relation known = tn_rel_decide(c->g, rel, a.d, b.d);
+    if (known == TN_DIMS_SAME || (known == TN_DIMS_MAYBE && !c->g->collecting)) return TN_OK;
+    if (known == TN_DIMS_DIFFERENT && c->g->on_trial) return TN_E_TYPE;
+    char text[TEXT], of_a[256], of_b[256];
+    whose(c, &a, of_a, sizeof of_a);
+    whose(c, &b, of_b, sizeof of_b);
+    need.of_a = of_a;
+    need.of_b = of_b;
+    if (known == TN_DIMS_MAYBE) return tn_graph_require(c->g, need);
+    say(c->g, &need, text, sizeof text);
+    return tn_infer_error(c, "%s", text);
 }
 
 static void collect(tn_graph *g, tn_region r) {

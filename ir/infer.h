@@ -43,8 +43,27 @@ typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_r
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);
 /* Whether the relation holds for every value of the symbols (SAME), for some or for none. */
 tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b);
-/* Refuses what can never hold ("<what>: A and B differ"); what can not be proved is a condition of the graph. */
-tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_dim a, tn_dim b, const char *what);
+/* A size and whose it is, for a message: "axis 1 of x", "the elements of x", with a text behind it; or the text alone.
+ */
+typedef struct tn_size {
+    tn_dim d;
+    enum { TN_SIZE_TEXT, TN_SIZE_AXIS, TN_SIZE_ELEMENTS } of;
+    size_t operand, axis; /* TN_RESULT: the result's */
+    const char *text;
+} tn_size;
+#define TN_RESULT SIZE_MAX
+static inline tn_size tn_size_text(tn_dim d, const char *text) {
+    return (tn_size){d, TN_SIZE_TEXT, 0, 0, text};
+}
+static inline tn_size tn_size_axis(const tn_infer_ctx *c, size_t k, size_t axis) {
+    return (tn_size){tn_infer_dim(c, k, axis), TN_SIZE_AXIS, k, axis, ""};
+}
+/* Refuses what can never hold ("axis 1 of x (5) and axis 0 of w (3) differ"); what can not be proved is a condition of
+ * the graph. */
+tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b);
+/* "x", "operand 1", of a value without a name; the name's last bytes where it is long. */
+const char *tn_infer_operand_text(const tn_infer_ctx *c, size_t k, char buf[96]);
+#define TN_OPERAND_TEXT(c, k) tn_infer_operand_text((c), (k), (char[96]){0})
 /* Broadcasts `dims` (of *rank, room for TN_MAX_RANK) with operand k's dims. */
 tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k);
 
@@ -63,8 +82,6 @@ tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b);
 tn_status tn_infer_axis(tn_infer_ctx *c, int64_t axis, size_t rank);
 /* `list` is empty or has n elements, all in [lo, hi]. */
 tn_status tn_infer_ints(tn_infer_ctx *c, const char *name, tn_ints list, size_t n, int64_t lo, int64_t hi);
-/* Refuses a and b if they can never be equal: "<what_a> is A but <what_b> is B". */
-tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b, const char *what_b);
 /* Prints a dim or type for a message. */
 const char *tn_infer_dim_text(const tn_infer_ctx *c, tn_dim d, char buf[96]);
 const char *tn_infer_type_text(const tn_infer_ctx *c, tn_type t, char buf[160]);

@@ -157,16 +157,19 @@ typedef enum tn_rel {
 typedef struct tn_condition {
     tn_rel rel;
     tn_dim a, b;
-    const char *what; /* interned: "matmul: the inner sizes" */
-    tn_loc loc;       /* the layers that need it */
+    const char *what; /* interned: the op, or what for */
+    const char *of_a; /* interned: whose size a is ("axis 1 of x"), or "" */
+    const char *of_b;
+    tn_loc loc; /* the layers that need it */
 } tn_condition;
 
 const char *tn_rel_text(tn_rel rel); /* its word in the text form */
 bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b);
-/* Records a condition of the layer at the cursor (or of `loc`): nothing where it can be proved or is there already,
- * sticky TN_E_TYPE where it can never hold. */
-tn_status tn_graph_require(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what);
-tn_status tn_graph_require_at(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b, const char *what, tn_loc loc);
+/* "axis 1 of x (K = 5) and axis 0 of w (3) differ", with the sizes as texts. */
+void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size);
+/* Records a condition (of the layer at the cursor where it names none): nothing where it can be proved or is there
+ * already, sticky TN_E_TYPE where it can never hold. */
+tn_status tn_graph_require(tn_graph *g, tn_condition c);
 /* Records what the nodes that are there now assume (not those inside branches and loops).  The pass runner calls it
  * before its first pass. */
 tn_status tn_graph_collect_conditions(tn_graph *g);

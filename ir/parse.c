@@ -356,21 +356,25 @@ static bool parse_symbol(tn_parser *p) {
     return tn_parse_graph_ok(p);
 }
 
-/* require equal(K, L) "matmul: the inner sizes" loc("fc") */
+/* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */
 static bool parse_condition(tn_parser *p) {
-    tn_dim a, b;
-    const char *s = NULL, *what = "";
+    tn_condition c = {.rel = TN_REL_EQUAL, .what = ""};
+    const char *s = NULL;
     size_t n = 0;
     parsed_node layers = {0};
-    tn_rel rel = TN_REL_EQUAL;
     if (!tn_parse_word(p, "a relation such as equal", &s, &n)) return false;
-    while (rel < TN_REL_COUNT && (strlen(tn_rel_text(rel)) != n || memcmp(tn_rel_text(rel), s, n) != 0)) rel++;
-    if (rel == TN_REL_COUNT)
+    while (c.rel < TN_REL_COUNT && (strlen(tn_rel_text(c.rel)) != n || memcmp(tn_rel_text(c.rel), s, n) != 0)) c.rel++;
+    if (c.rel == TN_REL_COUNT)
         return tn_parse_error(p, "there is no relation '%.*s' between sizes", (int)(n < 64 ? n : 64), s);
-    if (!tn_parse_expect(p, "(") || !tn_parse_dim(p, &a) || !tn_parse_expect(p, ",") || !tn_parse_dim(p, &b) ||
-        !tn_parse_expect(p, ")") || !tn_parse_string(p, &what) || !parse_loc(p, &layers))
+    if (!tn_parse_expect(p, "(") || !tn_parse_dim(p, &c.a) || !tn_parse_expect(p, ",") || !tn_parse_dim(p, &c.b) ||
+        !tn_parse_expect(p, ")") || !tn_parse_string(p, &c.what))
         return false;
-    tn_graph_require_at(p->g, rel, a, b, what, tn_loc_of(p->g, layers.layers, layers.n_layers));
+    if (tn_parse_accept_word(p, "of") &&
+        (!tn_parse_string(p, &c.of_a) || !tn_parse_expect(p, ",") || !tn_parse_string(p, &c.of_b)))
+        return false;
+    if (!parse_loc(p, &layers)) return false;
+    c.loc = tn_loc_of(p->g, layers.layers, layers.n_layers);
+    tn_graph_require(p->g, c);
     return tn_parse_graph_ok(p);
 }
 

@@ -272,7 +272,7 @@ static void out_header(printer *p, const char *side) {
     }
 }
 
-/* require equal(K, L) "matmul: the inner sizes" loc("fc") */
+/* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */
 static void out_conditions(printer *p) {
     const tn_graph *g = p->g;
     for (size_t k = 0; k < tn_condition_count(g); k++) {
@@ -283,6 +283,12 @@ static void out_conditions(printer *p) {
         tn_out_dim(&p->o, g, c.b);
         tn_out_str(&p->o, ") ");
         tn_out_quoted(&p->o, c.what);
+        if (*c.of_a || *c.of_b) {
+            tn_out_str(&p->o, " of ");
+            tn_out_quoted(&p->o, c.of_a);
+            tn_out_str(&p->o, ", ");
+            tn_out_quoted(&p->o, c.of_b);
+        }
         out_loc(p, c.loc);
         tn_out_str(&p->o, "\n");
     }

@@ -30,6 +30,15 @@ const char *tn_infer_type_text(const tn_infer_ctx *c, tn_type t, char buf[160]) 
     return buf;
 }
 
+/* Whose size d is, that the operands before k have together on axis i from the right. */
+static tn_size broadcast_size(const tn_infer_ctx *c, tn_dim d, size_t k, size_t i) {
+    for (size_t j = 0; j < k; j++) {
+        size_t r = tn_infer_has(c, j) ? tn_infer_rank(c, j) : 0;
+        if (i < r && tn_infer_dim(c, j, r - 1 - i).i == d.i) return tn_size_axis(c, j, r - 1 - i);
+    }
+    return tn_size_text(d, "the operands before");
+}
+
 tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t k) {
     size_t r = tn_infer_rank(c, k), n = r > *rank ? r : *rank;
     tn_dim out[TN_MAX_RANK];
@@ -40,12 +49,10 @@ tn_status tn_infer_broadcast(tn_infer_ctx *c, tn_dim *dims, size_t *rank, size_t
         else if (i >= *rank)
             out[n - 1 - i] = tn_infer_dim(c, k, r - 1 - i);
         else {
-            tn_dim a = dims[*rank - 1 - i], b = tn_infer_dim(c, k, r - 1 - i);
-            char what[48];
-            snprintf(what, sizeof what, "the sizes on axis -%zu", i + 1);
+            tn_size a = broadcast_size(c, dims[*rank - 1 - i], k, i), b = tn_size_axis(c, k, r - 1 - i);
             tn_rel need;
-            out[n - 1 - i] = tn_dims_broadcast(c->g, a, b, &need);
-            TN_TRY(tn_infer_need(c, need, a, b, what));
+            out[n - 1 - i] = tn_dims_broadcast(c->g, a.d, b.d, &need);
+            TN_TRY(tn_infer_need(c, need, a, b));
         }
     }
     memcpy(dims, out, n * sizeof *out);
@@ -63,7 +70,9 @@ tn_status tn_infer_put(tn_infer_ctx *c, tn_dtype t, size_t rank, const tn_dim *d
         if (!dims[k].i) return tn_infer_error(c, "the result's size on axis %zu is not set", k);
         tn_dim_bounds(c->g, dims[k], &lo, &hi);
         if (hi < 0) return tn_infer_error(c, "the result's size on axis %zu would be %s", k, TN_DIM_TEXT(c, dims[k]));
-        if (lo < 0) TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_const(c->g, 0), "a size of the result"));
+        if (lo < 0)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, (tn_size){dims[k], TN_SIZE_AXIS, TN_RESULT, k, ""},
+                                 tn_size_text(tn_dim_const(c->g, 0), "")));
         if (!tn_dim_is_const(c->g, dims[k], &v)) continue;
         if (v > 0 && bytes > INT64_MAX / 4 / v)
             return tn_infer_error(c, "the result is too large: its size overflows on axis %zu", k);
@@ -121,14 +130,6 @@ tn_status tn_infer_ints(tn_infer_ctx *c, const char *name, tn_ints list, size_t 
             return tn_infer_error(c, "%s[%u] is %lld; it must lie in %lld..%lld", name, k, (long long)list.p[k],
                                   (long long)lo, (long long)hi);
     return TN_OK;
-}
-
-tn_status tn_infer_equal(tn_infer_ctx *c, tn_dim a, const char *what_a, tn_dim b, const char *what_b) {
-    char what[128];
-    if (tn_dims_relation(c->g, a, b) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "%s is %s but %s is %s", what_a, TN_DIM_TEXT(c, a), what_b, TN_DIM_TEXT(c, b));
-    snprintf(what, sizeof what, "%s and %s", what_a, what_b);
-    return tn_infer_need(c, TN_REL_EQUAL, a, b, what);
 }
 
 /* ---- structure --------------------------------------------------------------------------------------------------- */
@@ -197,8 +198,8 @@ static tn_status join_types(tn_infer_ctx *c, size_t k, tn_type a, tn_type b) {
     for (size_t i = 0; fit && i < rank; i++)
         fit = tn_dims_relation(c->g, tn_type_dims(c->g, a)[i], tn_type_dims(c->g, b)[i]) != TN_DIMS_DIFFERENT;
     for (size_t i = 0; fit && i < rank; i++)
-        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_type_dims(c->g, a)[i], tn_type_dims(c->g, b)[i],
-                             "a size of a result in both branches"));
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, (tn_size){tn_type_dims(c->g, a)[i], TN_SIZE_AXIS, TN_RESULT, i, ""},
+                             tn_size_text(tn_type_dims(c->g, b)[i], "that in the other branch")));
     if (fit) return tn_infer_put_type(c, a);
     return tn_infer_error(c, "result %zu is %s in one branch and %s in the other", k, TN_TYPE_TEXT(c, a),
                           TN_TYPE_TEXT(c, b));
@@ -375,8 +376,7 @@ tn_status tn_rule_prelu(tn_infer_ctx *c) {
     size_t r = tn_infer_rank(c, 0), rs = tn_infer_rank(c, 1);
     if (rs > r) return tn_infer_error(c, "the slope has rank %zu but x has rank %zu", rs, r);
     for (size_t k = 0; k < rs; k++) {
-        tn_dim d = tn_infer_dim(c, 1, k), x = tn_infer_dim(c, 0, r - rs + k);
-        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, d, x, "a size of the slope and x's"));
+        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, tn_size_axis(c, 1, k), tn_size_axis(c, 0, r - rs + k)));
     }
     return like_first(c);
 }

@@ -38,8 +38,8 @@ tn_status tn_rule_arg(tn_infer_ctx *c) {
     TN_TRY(tn_infer_axis(c, a->axis, tn_infer_rank(c, 0)));
     if (tn_dim_equal_const(c->g, tn_infer_dim(c, 0, (size_t)a->axis), 0))
         return tn_infer_error(c, "axis %lld is empty", (long long)a->axis);
-    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, (size_t)a->axis), tn_dim_const(c->g, 1),
-                         "the axis must not be empty"));
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, (size_t)a->axis),
+                         tn_size_text(tn_dim_const(c->g, 1), "")));
     return put_reduced(c, TN_I64, 1u << a->axis, a->keepdims);
 }
 
@@ -69,20 +69,18 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     if (ra < 2 || rb < 2)
         return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)",
                               ra, rb);
-    tn_dim m = tn_infer_dim(c, 0, ra - (a->trans_a ? 1 : 2)), ka = tn_infer_dim(c, 0, ra - (a->trans_a ? 2 : 1));
-    tn_dim n = tn_infer_dim(c, 1, rb - (a->trans_b ? 2 : 1)), kb = tn_infer_dim(c, 1, rb - (a->trans_b ? 1 : 2));
-    if (tn_dims_relation(c->g, ka, kb) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "%s times %s: the inner sizes %s and %s differ", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
-                              TN_TYPE_TEXT(c, tn_infer_type(c, 1)), TN_DIM_TEXT(c, ka), TN_DIM_TEXT(c, kb));
-    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, ka, kb, "the inner sizes"));
+    tn_dim m = tn_infer_dim(c, 0, ra - (a->trans_a ? 1 : 2)), n = tn_infer_dim(c, 1, rb - (a->trans_b ? 2 : 1));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, ra - (a->trans_a ? 2 : 1)),
+                         tn_size_axis(c, 1, rb - (a->trans_b ? 1 : 2))));
     for (size_t k = 0; k + 2 < r; k++) { /* k counts batch axes from the right */
-        tn_dim da = k + 2 < ra ? tn_infer_dim(c, 0, ra - 3 - k) : tn_dim_const(c->g, 1);
-        tn_dim db = k + 2 < rb ? tn_infer_dim(c, 1, rb - 3 - k) : tn_dim_const(c->g, 1);
-        if (tn_rel_decide(c->g, TN_REL_BCAST, da, db) == TN_DIMS_DIFFERENT)
-            return tn_infer_error(c, "batch sizes %s and %s do not broadcast", TN_DIM_TEXT(c, da), TN_DIM_TEXT(c, db));
+        if (k + 2 >= ra || k + 2 >= rb) {
+            dims[r - 3 - k] = tn_infer_dim(c, k + 2 < ra ? 0 : 1, r - 3 - k);
+            continue;
+        }
+        tn_size da = tn_size_axis(c, 0, ra - 3 - k), db = tn_size_axis(c, 1, rb - 3 - k);
         tn_rel need;
-        dims[r - 3 - k] = tn_dims_broadcast(c->g, da, db, &need);
-        TN_TRY(tn_infer_need(c, need, da, db, "the batch sizes"));
+        dims[r - 3 - k] = tn_dims_broadcast(c->g, da.d, db.d, &need);
+        TN_TRY(tn_infer_need(c, need, da, db));
     }
     dims[r - 2] = m;
     dims[r - 1] = n;
@@ -119,25 +117,19 @@ static tn_dim extent(tn_graph *g, tn_dim kernel, int64_t dilation) {
     return tn_dim_add(g, tn_dim_mul(g, tn_dim_sub(g, kernel, one), tn_dim_const(g, dilation)), one);
 }
 
-static tn_status window_fits(tn_infer_ctx *c, size_t k, tn_dim padded, tn_dim span) {
-    int64_t lo = 0, hi = 0;
-    tn_dim_bounds(c->g, tn_dim_sub(c->g, padded, span), &lo, &hi);
-    if (hi < 0)
-        return tn_infer_error(c, "the kernel spans %s on spatial axis %zu but the padded input has only %s",
-                              TN_DIM_TEXT(c, span), k, TN_DIM_TEXT(c, padded));
-    return tn_infer_need(c, TN_REL_AT_LEAST, padded, span, "the padded input and what the kernel spans");
-}
-
 /* The number of window positions on spatial axis k; refuses a window that can never fit. */
-static tn_status positions(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim kernel, tn_ints strides, tn_ints pads,
-                           tn_ints dilations, size_t n, bool ceil_mode, tn_dim *out) {
+static tn_status positions(tn_infer_ctx *c, const window *w, size_t k, tn_dim kernel, tn_ints strides, tn_ints pads,
+                           tn_ints dilations, bool ceil_mode, tn_dim *out) {
     tn_graph *g = c->g;
-    int64_t stride = tn_ints_at(strides, k, 1), before = tn_ints_at(pads, k, 0), after = tn_ints_at(pads, n + k, 0);
+    int64_t stride = tn_ints_at(strides, k, 1), before = tn_ints_at(pads, k, 0), after = tn_ints_at(pads, w->n + k, 0);
+    tn_dim x = tn_infer_dim(c, 0, w->first + k);
     tn_dim ext = extent(g, kernel, tn_ints_at(dilations, k, 1)), s = tn_dim_const(g, stride), one = tn_dim_const(g, 1);
     tn_dim padded = tn_dim_add(g, x, tn_dim_const(g, before + after));
     tn_dim room = tn_dim_sub(g, padded, ext);
-    if (ext.i != one.i)
-        TN_TRY(window_fits(c, k, padded, ext)); /* one element has as many positions as there are, also 0 */
+    const char *with_pads = before || after ? " with its padding" : "";
+    if (ext.i != one.i) /* one element has as many positions as there are, also 0 */
+        TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, (tn_size){padded, TN_SIZE_AXIS, 0, w->first + k, with_pads},
+                             tn_size_text(ext, "what the kernel spans")));
     if (!ceil_mode) {
         *out = tn_dim_add(g, tn_dim_floordiv(g, room, s), one);
         return TN_OK;
@@ -153,19 +145,14 @@ static tn_status bias_of(tn_infer_ctx *c, tn_dim channels) {
     if (tn_infer_rank(c, 2) != 1)
         return tn_infer_error(c, "the bias is %s; it must have rank 1", TN_TYPE_TEXT(c, tn_infer_type(c, 2)));
     TN_TRY(tn_infer_same_dtype(c, 0, 2));
-    return tn_infer_equal(c, tn_infer_dim(c, 2, 0), "the length of the bias", channels,
-                          "the number of output channels");
+    return tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, 0), tn_size_text(channels, "the output channels"));
 }
 
-static tn_status groups_of(tn_infer_ctx *c, int64_t groups, tn_dim channels, const char *what, int64_t *out) {
-    int64_t v = 0;
+static tn_status groups_of(tn_infer_ctx *c, int64_t groups, size_t operand, size_t axis, int64_t *out) {
     *out = groups ? groups : 1;
     if (*out < 1 || *out > TN_ATTR_MAX) return tn_infer_error(c, "groups is %lld", (long long)groups);
-    if (tn_dim_is_const(c->g, tn_dim_mod(c->g, channels, tn_dim_const(c->g, *out)), &v) && v != 0)
-        return tn_infer_error(c, "%s %s is not divisible by the %lld groups", what, TN_DIM_TEXT(c, channels),
-                              (long long)*out);
-    TN_TRY(tn_infer_need(c, TN_REL_MULTIPLE, channels, tn_dim_const(c->g, *out), what));
-    return TN_OK;
+    return tn_infer_need(c, TN_REL_MULTIPLE, tn_size_axis(c, operand, axis),
+                         tn_size_text(tn_dim_const(c->g, *out), "the number of groups"));
 }
 
 static tn_status conv_operands(tn_infer_ctx *c) {
@@ -187,20 +174,18 @@ tn_status tn_rule_conv(tn_infer_ctx *c) {
     TN_TRY(window_of(c, a->layout, &w));
     TN_TRY(window_attrs(c, w.n, a->strides, a->pads, a->dilations));
     TN_TRY(math_mode(c, a->math));
-    tn_dim in = tn_infer_dim(c, 0, w.channel), out = tn_infer_dim(c, 1, 0);
-    TN_TRY(groups_of(c, a->groups, in, "the number of channels", &groups));
-    TN_TRY(groups_of(c, a->groups, out, "the number of output channels", &groups));
+    tn_dim out = tn_infer_dim(c, 1, 0);
+    TN_TRY(groups_of(c, a->groups, 0, w.channel, &groups));
+    TN_TRY(groups_of(c, a->groups, 1, 0, &groups));
     tn_dim wants = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
-    if (tn_dims_relation(c->g, in, wants) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in),
-                              TN_DIM_TEXT(c, wants));
-    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, in, wants, "x's channels and the weight's"));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, w.channel),
+                         (tn_size){wants, TN_SIZE_AXIS, 1, w.channel, groups > 1 ? " times the groups" : ""}));
     TN_TRY(bias_of(c, out));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = out;
     for (size_t k = 0; k < w.n; k++)
-        TN_TRY(positions(c, k, tn_infer_dim(c, 0, w.first + k), tn_infer_dim(c, 1, w.first + k), a->strides, a->pads,
-                         a->dilations, w.n, false, &dims[w.first + k]));
+        TN_TRY(positions(c, &w, k, tn_infer_dim(c, 1, w.first + k), a->strides, a->pads, a->dilations, false,
+                         &dims[w.first + k]));
     return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
 }
 
@@ -224,12 +209,8 @@ tn_status tn_rule_conv_transpose(tn_infer_ctx *c) {
     TN_TRY(window_of(c, a->layout, &w));
     TN_TRY(window_attrs(c, w.n, a->strides, a->pads, a->dilations));
     TN_TRY(tn_infer_ints(c, "output_pads", a->output_pads, w.n, 0, TN_ATTR_MAX));
-    tn_dim in = tn_infer_dim(c, 0, w.channel);
-    TN_TRY(groups_of(c, a->groups, in, "the number of channels", &groups));
-    if (tn_dims_relation(c->g, in, tn_infer_dim(c, 1, 0)) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "x has %s channels but the weight wants %s", TN_DIM_TEXT(c, in),
-                              TN_DIM_TEXT(c, tn_infer_dim(c, 1, 0)));
-    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, in, tn_infer_dim(c, 1, 0), "x's channels and the weight's"));
+    TN_TRY(groups_of(c, a->groups, 0, w.channel, &groups));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, w.channel), tn_size_axis(c, 1, 0)));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
     TN_TRY(bias_of(c, dims[w.channel]));
@@ -250,8 +231,8 @@ tn_status tn_rule_pool(tn_infer_ctx *c) {
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = tn_infer_dim(c, 0, w.channel);
     for (size_t k = 0; k < w.n; k++)
-        TN_TRY(positions(c, k, tn_infer_dim(c, 0, w.first + k), tn_dim_const(c->g, a->kernel.p[k]), a->strides, a->pads,
-                         a->dilations, w.n, a->ceil_mode, &dims[w.first + k]));
+        TN_TRY(positions(c, &w, k, tn_dim_const(c->g, a->kernel.p[k]), a->strides, a->pads, a->dilations, a->ceil_mode,
+                         &dims[w.first + k]));
     return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
 }
 
@@ -266,15 +247,12 @@ tn_status tn_rule_softmax(tn_infer_ctx *c) {
 }
 
 /* A parameter of a norm: floating point of any width; rank 1 with the channels' length. */
-static tn_status channel_param(tn_infer_ctx *c, size_t k, tn_dim channels) {
+static tn_status channel_param(tn_infer_ctx *c, size_t k, size_t axis) {
     if (!tn_infer_has(c, k)) return TN_OK;
     TN_TRY(tn_infer_float(c, k));
     if (tn_infer_rank(c, k) != 1)
         return tn_infer_error(c, "operand %zu is %s; it must have rank 1", k, TN_TYPE_TEXT(c, tn_infer_type(c, k)));
-    if (tn_dims_relation(c->g, tn_infer_dim(c, k, 0), channels) == TN_DIMS_DIFFERENT)
-        return tn_infer_error(c, "operand %zu has %s elements but x has %s channels", k,
-                              TN_DIM_TEXT(c, tn_infer_dim(c, k, 0)), TN_DIM_TEXT(c, channels));
-    return tn_infer_need(c, TN_REL_EQUAL, tn_infer_dim(c, k, 0), channels, "a parameter's length and x's channels");
+    return tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, k, 0), tn_size_axis(c, 0, axis));
 }
 
 /* A parameter of a norm over trailing axes: broadcasts to x. */
@@ -287,7 +265,7 @@ static tn_status trailing_param(tn_infer_ctx *c, size_t k) {
         if (tn_rel_decide(c->g, TN_REL_BCAST_TO, d, x) == TN_DIMS_DIFFERENT)
             rk = r + 1;
         else
-            TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, d, x, "a parameter's size and x's"));
+            TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, tn_size_axis(c, k, i), tn_size_axis(c, 0, r - rk + i)));
     }
     if (rk <= r) return TN_OK;
     return tn_infer_error(c, "operand %zu is %s, which does not broadcast to x, %s", k,
@@ -303,9 +281,9 @@ tn_status tn_rule_norm(tn_infer_ctx *c) {
     int64_t axis = group ? 1 : a->axis, groups = 1;
     TN_TRY(tn_infer_axis(c, axis, r));
     if (!(a->eps >= 0)) return tn_infer_error(c, "eps is %g", a->eps);
-    if (group) TN_TRY(groups_of(c, a->groups, tn_infer_dim(c, 0, 1), "the number of channels", &groups));
+    if (group) TN_TRY(groups_of(c, a->groups, 0, 1, &groups));
     for (size_t k = 1; k < c->n_in; k++)
-        TN_TRY(batch || group ? channel_param(c, k, tn_infer_dim(c, 0, (size_t)axis)) : trailing_param(c, k));
+        TN_TRY(batch || group ? channel_param(c, k, (size_t)axis) : trailing_param(c, k));
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 

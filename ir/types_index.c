@@ -33,10 +33,9 @@ tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
     if (tn_infer_rank(c, 1) != r || tn_infer_rank(c, 2) != r)
         return tn_infer_error(c, "x, the indices and the updates must have one rank");
     for (size_t k = 0; k < r; k++) {
-        tn_dim i = tn_infer_dim(c, 1, k);
-        TN_TRY(tn_infer_equal(c, i, "a size of the indices", tn_infer_dim(c, 2, k), "the updates'"));
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, k), tn_size_axis(c, 2, k)));
         if (k != (size_t)a->axis)
-            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k), i, "a size of x and that of the indices"));
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
     }
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
@@ -54,8 +53,8 @@ tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
         return tn_infer_error(c, "the updates have rank %zu; %zu is needed", ru, ri - 1 + r - (size_t)len);
     for (size_t k = 0; k < ru; k++) {
         bool index = k + 1 < ri;
-        tn_dim want = index ? tn_infer_dim(c, 1, k) : tn_infer_dim(c, 0, (size_t)len + k - (ri - 1));
-        TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 2, k), "a size of the updates", want, index ? "the indices'" : "x's"));
+        tn_size want = index ? tn_size_axis(c, 1, k) : tn_size_axis(c, 0, (size_t)len + k - (ri - 1));
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, k), want));
     }
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
@@ -81,10 +80,10 @@ tn_status tn_rule_nms(tn_infer_ctx *c) {
         if (k != 2) TN_TRY(tn_infer_float(c, k));
         if (tn_infer_rank(c, k) != (k < 2 ? 3 : 0)) return tn_infer_error(c, "operand %zu has a wrong rank", k);
     }
-    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 2), "the boxes' last size", tn_dim_const(c->g, 4),
-                          "the number of coordinates"));
-    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 0), "the boxes' batch", tn_infer_dim(c, 1, 0), "the scores'"));
-    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 1), "the number of boxes", tn_infer_dim(c, 1, 2), "that of scores"));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 2),
+                         tn_size_text(tn_dim_const(c->g, 4), "the number of coordinates")));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 0), tn_size_axis(c, 1, 0)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 1), tn_size_axis(c, 1, 2)));
     if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM)
         return tn_infer_error(c, "the number of boxes kept must be a symbol");
     return tn_infer_put(c, TN_I64, 2, (const tn_dim[]){a->count, tn_dim_const(c->g, 3)});
@@ -103,14 +102,14 @@ tn_status tn_rule_top_k(tn_infer_ctx *c) {
         return tn_infer_error(c, "takes no %s", tn_dtype_text(tn_infer_dtype(c, 0)));
     if (!a->k.i) return tn_infer_error(c, "k is not set");
     memcpy(dims, tn_type_dims(c->g, tn_infer_type(c, 0)), r * sizeof *dims);
-    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[a->axis], a->k, "the size of the axis and k"));
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, (size_t)a->axis), tn_size_text(a->k, "k")));
     dims[a->axis] = a->k;
     return tn_infer_put(c, TN_I64, r, dims);
 }
 
 /* An axis that is sampled. */
-static tn_status has_elements(tn_infer_ctx *c, tn_dim d) {
-    return tn_infer_need(c, TN_REL_AT_LEAST, d, tn_dim_const(c->g, 1), "the axis that is sampled has no elements");
+static tn_status has_elements(tn_infer_ctx *c, size_t axis) {
+    return tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, axis), tn_size_text(tn_dim_const(c->g, 1), ""));
 }
 
 /* ---- grid_sample, roi_align -------------------------------------------------------------------------------------- */
@@ -131,8 +130,8 @@ tn_status tn_rule_grid_sample(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, tn_infer_dim(c, 1, r - 1), tn_dim_const(c->g, (int64_t)r - 2)) != TN_DIMS_SAME)
         return tn_infer_error(c, "the grid's last size is %s; it must be %zu, one coordinate an axis of x",
                               TN_DIM_TEXT(c, tn_infer_dim(c, 1, r - 1)), r - 2);
-    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 0, 0), "x's batch", tn_infer_dim(c, 1, 0), "the grid's"));
-    for (size_t k = 2; k < r; k++) TN_TRY(has_elements(c, tn_infer_dim(c, 0, k)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 0), tn_size_axis(c, 1, 0)));
+    for (size_t k = 2; k < r; k++) TN_TRY(has_elements(c, k));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[1] = tn_infer_dim(c, 0, 1);
     for (size_t k = 2; k < r; k++) dims[k] = tn_infer_dim(c, 1, k - 1);
@@ -154,11 +153,11 @@ tn_status tn_rule_roi_align(tn_infer_ctx *c) {
     if (tn_infer_rank(c, 0) != 4 || tn_infer_rank(c, 1) != 2 || tn_infer_rank(c, 2) != 1)
         return tn_infer_error(c, "x must be [N,C,H,W], the regions [R,4] and the batch indices [R]");
     tn_dim n = tn_infer_dim(c, 1, 0);
-    TN_TRY(tn_infer_equal(c, tn_infer_dim(c, 1, 1), "the regions' last size", tn_dim_const(c->g, 4),
-                          "the number of coordinates"));
-    TN_TRY(tn_infer_equal(c, n, "the number of regions", tn_infer_dim(c, 2, 0), "that of batch indices"));
-    TN_TRY(has_elements(c, tn_infer_dim(c, 0, 2)));
-    TN_TRY(has_elements(c, tn_infer_dim(c, 0, 3)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, 1),
+                         tn_size_text(tn_dim_const(c->g, 4), "the number of coordinates")));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, 0), tn_size_axis(c, 2, 0)));
+    TN_TRY(has_elements(c, 2));
+    TN_TRY(has_elements(c, 3));
     const tn_dim dims[] = {n, tn_infer_dim(c, 0, 1), tn_dim_const(c->g, a->height), tn_dim_const(c->g, a->width)};
     return tn_infer_put(c, tn_infer_dtype(c, 0), 4, dims);
 }

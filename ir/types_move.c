@@ -30,8 +30,8 @@ tn_status tn_rule_reshape(tn_infer_ctx *c) {
     if (tn_dims_relation(c->g, tn_type_numel(c->g, x), tn_type_numel(c->g, c->out[0])) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "%s cannot become %s: the numbers of elements differ", TN_TYPE_TEXT(c, x),
                               TN_TYPE_TEXT(c, c->out[0]));
-    return tn_infer_need(c, TN_REL_EQUAL, tn_type_numel(c->g, x), tn_type_numel(c->g, c->out[0]),
-                         "the numbers of elements before and after");
+    return tn_infer_need(c, TN_REL_EQUAL, (tn_size){tn_type_numel(c->g, x), TN_SIZE_ELEMENTS, 0, 0, ""},
+                         tn_size_text(tn_type_numel(c->g, c->out[0]), "those of the result"));
 }
 
 tn_status tn_rule_transpose(tn_infer_ctx *c) {
@@ -63,7 +63,8 @@ tn_status tn_rule_expand(tn_infer_ctx *c) {
         if (tn_rel_decide(c->g, TN_REL_BCAST_TO, x[k], d) == TN_DIMS_DIFFERENT)
             return tn_infer_error(c, "%s does not broadcast to %s on axis %zu", TN_TYPE_TEXT(c, tn_infer_type(c, 0)),
                                   TN_TYPE_TEXT(c, c->out[0]), n - r + k);
-        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, x[k], d, "a size and the one that it is broadcast to"));
+        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, tn_size_axis(c, 0, k),
+                             (tn_size){d, TN_SIZE_AXIS, TN_RESULT, n - r + k, ""}));
     }
     return TN_OK;
 }
@@ -77,6 +78,7 @@ static bool surely_negative(tn_graph *g, tn_dim d) {
 
 static tn_status slice_axis(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim start, tn_dim size, int64_t step) {
     tn_graph *g = c->g;
+    static const char inside[] = ": what lies between the slice and the end";
     int64_t lo = 0, hi = 0;
     tn_dim one = tn_dim_const(g, 1);
     tn_dim_bounds(g, size, &lo, &hi);
@@ -95,8 +97,9 @@ static tn_status slice_axis(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim start, t
         int64_t least = 0, most = 0;
         tn_dim_bounds(g, ends[e], &least, &most);
         if (least < 0)
-            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_dim_mul(g, ends[e], read), zero,
-                                 "how far a slice stays inside its operand"));
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST,
+                                 (tn_size){tn_dim_mul(g, ends[e], read), TN_SIZE_AXIS, 0, k, inside},
+                                 tn_size_text(zero, "")));
     }
     return TN_OK;
 }
@@ -133,8 +136,8 @@ tn_status tn_rule_pad(tn_infer_ctx *c) {
         if (!a->before.p[k].i || !a->after.p[k].i) return tn_infer_error(c, "the pad on axis %zu is not set", k);
         tn_dim size = tn_dim_add(c->g, dims[k], tn_dim_add(c->g, a->before.p[k], a->after.p[k]));
         if (!constant && size.i != dims[k].i)
-            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, dims[k], tn_dim_min(c->g, size, tn_dim_const(c->g, 1)),
-                                 "an empty axis has nothing to pad it with"));
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k),
+                                 tn_size_text(tn_dim_min(c->g, size, tn_dim_const(c->g, 1)), "what padding needs")));
         dims[k] = size;
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
@@ -143,6 +146,7 @@ tn_status tn_rule_pad(tn_infer_ctx *c) {
 tn_status tn_rule_concat(tn_infer_ctx *c) {
     const tn_attrs_axis *a = c->attrs;
     tn_dim dims[TN_MAX_RANK];
+    size_t of[TN_MAX_RANK] = {0}; /* the operands that they are from */
     TN_TRY(tn_infer_require(c, c->n_in));
     size_t r = dims_of(c, 0, dims);
     TN_TRY(tn_infer_axis(c, a->axis, r));
@@ -154,12 +158,10 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
             tn_dim d = tn_infer_dim(c, k, i);
             if (i == (size_t)a->axis)
                 dims[i] = tn_dim_add(c->g, dims[i], d);
-            else if (tn_dims_relation(c->g, dims[i], d) == TN_DIMS_DIFFERENT)
-                return tn_infer_error(c, "operand %zu is %s on axis %zu but operand 0 is %s", k, TN_DIM_TEXT(c, d), i,
-                                      TN_DIM_TEXT(c, dims[i]));
             else {
-                TN_TRY(tn_infer_need(c, TN_REL_EQUAL, d, dims[i], "the sizes of two operands off the axis"));
-                if (tn_dim_is_const(c->g, d, NULL)) dims[i] = d;
+                TN_TRY(tn_infer_need(c, TN_REL_EQUAL, (tn_size){dims[i], TN_SIZE_AXIS, of[i], i, ""},
+                                     tn_size_axis(c, k, i)));
+                if (tn_dim_is_const(c->g, d, NULL)) dims[i] = d, of[i] = k;
             }
         }
     }
@@ -167,19 +169,20 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
 }
 
 /* An index needs an element to point to. */
-static tn_status has_elements(tn_infer_ctx *c, tn_dim d, size_t rank, const tn_dim *indices) {
+static tn_status has_elements(tn_infer_ctx *c, size_t axis, size_t rank, const tn_dim *indices) {
     tn_dim one = tn_dim_const(c->g, 1), any = one;
     int64_t lo = 0, hi = 0;
-    tn_dim_bounds(c->g, d, &lo, &hi);
+    tn_dim_bounds(c->g, tn_infer_dim(c, 0, axis), &lo, &hi);
     if (lo >= 1) return TN_OK;
     for (size_t k = 0; k < rank; k++) any = tn_dim_mul(c->g, any, tn_dim_min(c->g, indices[k], one));
-    return tn_infer_need(c, TN_REL_AT_LEAST, d, any, "the axis that is indexed has no elements");
+    return tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, axis), tn_size_text(any, "what any index needs"));
 }
 
 /* Constant indices say how long the axis must be; *known is set if there are some. */
-static tn_status constant_indices(tn_infer_ctx *c, tn_dim d, bool *known) {
+static tn_status constant_indices(tn_infer_ctx *c, size_t axis, bool *known) {
     enum { MANY = 1 << 16 };
-    int64_t least = 0, most = -1, n = 0;
+    int64_t least = 0, most = -1, n = 0, size = 0;
+    tn_size x = tn_size_axis(c, 0, axis);
     tn_type t = tn_infer_type(c, 1);
     if (!tn_const_data(c->g, c->in[1]) || !tn_dim_is_const(c->g, tn_type_numel(c->g, t), &n) || n > MANY) return TN_OK;
     *known = true;
@@ -188,12 +191,14 @@ static tn_status constant_indices(tn_infer_ctx *c, tn_dim d, bool *known) {
         least = i < least ? i : least;
         most = i > most ? i : most;
     }
-    if (most < INT64_MAX)
-        TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, d, tn_dim_const(c->g, most + 1), "the axis and the indices"));
-    if (least > INT64_MIN)
-        TN_TRY(
-            tn_infer_need(c, TN_REL_AT_LEAST, d, tn_dim_const(c->g, -least), "the axis and the indices from its end"));
-    return TN_OK;
+    if (most == INT64_MAX || least == INT64_MIN) return TN_OK; /* no size has such an element: refused when it runs */
+    if (tn_dim_is_const(c->g, x.d, &size) && (most >= size || least < -size))
+        return tn_infer_error(c, "index %lld is out of range for axis %zu of %s, whose size is %lld",
+                              (long long)(most >= size ? most : least), axis, TN_OPERAND_TEXT(c, 0), (long long)size);
+    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, x,
+                         tn_size_text(tn_dim_const(c->g, most + 1), "what the largest index needs")));
+    return tn_infer_need(c, TN_REL_AT_LEAST, x,
+                         tn_size_text(tn_dim_const(c->g, -least), "what the lowest index needs"));
 }
 
 tn_status tn_rule_gather(tn_infer_ctx *c) {
@@ -204,8 +209,8 @@ tn_status tn_rule_gather(tn_infer_ctx *c) {
     size_t r = dims_of(c, 0, x), ri = dims_of(c, 1, idx), n = 0;
     TN_TRY(tn_infer_axis(c, a->axis, r));
     bool known = false;
-    TN_TRY(constant_indices(c, x[a->axis], &known));
-    if (!known) TN_TRY(has_elements(c, x[a->axis], ri, idx));
+    TN_TRY(constant_indices(c, (size_t)a->axis, &known));
+    if (!known) TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
     for (size_t k = 0; k < (size_t)a->axis; k++) dims[n++] = x[k];
     for (size_t k = 0; k < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)a->axis + 1; k < r; k++) dims[n++] = x[k];
@@ -220,13 +225,10 @@ tn_status tn_rule_gather_elements(tn_infer_ctx *c) {
     size_t r = tn_infer_rank(c, 0), ri = dims_of(c, 1, idx);
     TN_TRY(tn_infer_axis(c, a->axis, r));
     if (ri != r) return tn_infer_error(c, "the indices have rank %zu but x has rank %zu", ri, r);
-    TN_TRY(has_elements(c, tn_infer_dim(c, 0, (size_t)a->axis), ri, idx));
+    TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
     for (size_t k = 0; k < r; k++)
-        if (k != (size_t)a->axis && surely_negative(c->g, tn_dim_sub(c->g, tn_infer_dim(c, 0, k), idx[k])))
-            return tn_infer_error(c, "axis %zu of the indices is %s, above x's %s", k, TN_DIM_TEXT(c, idx[k]),
-                                  TN_DIM_TEXT(c, tn_infer_dim(c, 0, k)));
-        else if (k != (size_t)a->axis)
-            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k), idx[k], "x's size and the indices'"));
+        if (k != (size_t)a->axis)
+            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, idx);
 }
 
@@ -244,8 +246,9 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
     if (len < 1 || (uint64_t)len > r - (size_t)b)
         return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu with %lld batch dims",
                               (long long)len, r, (long long)b);
-    for (size_t k = 0; k < (size_t)len; k++) TN_TRY(has_elements(c, x[(size_t)b + k], ri, idx));
-    for (size_t k = 0; k < (size_t)b; k++) TN_TRY(tn_infer_equal(c, x[k], "a batch size of x", idx[k], "the indices'"));
+    for (size_t k = 0; k < (size_t)len; k++) TN_TRY(has_elements(c, (size_t)b + k, ri, idx));
+    for (size_t k = 0; k < (size_t)b; k++)
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
     for (size_t k = 0; k + 1 < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)b + (size_t)len; k < r; k++) dims[n++] = x[k];
     return tn_infer_put(c, tn_infer_dtype(c, 0), n, dims);
@@ -293,9 +296,9 @@ tn_status tn_rule_resize(tn_infer_ctx *c) {
             m > 0)
             return tn_infer_error(c, "axis %zu is empty: it cannot be resized to %lld", k, (long long)m);
         if (tn_infer_dim(c, 0, k).i != a->sizes.p[k].i)
-            TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_infer_dim(c, 0, k),
-                                 tn_dim_min(c->g, a->sizes.p[k], tn_dim_const(c->g, 1)),
-                                 "an empty axis cannot be resized"));
+            TN_TRY(tn_infer_need(
+                c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k),
+                tn_size_text(tn_dim_min(c->g, a->sizes.p[k], tn_dim_const(c->g, 1)), "what resizing needs")));
     }
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, a->sizes.p);
 }
@@ -314,12 +317,9 @@ static tn_status depth_dims(tn_infer_ctx *c, tn_dim dims[4], tn_dim *block) {
     return TN_OK;
 }
 
-/* d / by, refusing a constant that by does not divide. */
-static tn_status divide(tn_infer_ctx *c, tn_dim *d, tn_dim by, const char *what) {
-    int64_t v = 0;
-    if (tn_dim_is_const(c->g, tn_dim_mod(c->g, *d, by), &v) && v != 0)
-        return tn_infer_error(c, "%s %s is not divisible by %s", what, TN_DIM_TEXT(c, *d), TN_DIM_TEXT(c, by));
-    TN_TRY(tn_infer_need(c, TN_REL_MULTIPLE, *d, by, what));
+/* The size of x on an axis / by, refusing one that by does not divide. */
+static tn_status divide(tn_infer_ctx *c, tn_dim *d, size_t axis, tn_dim by) {
+    TN_TRY(tn_infer_need(c, TN_REL_MULTIPLE, tn_size_axis(c, 0, axis), tn_size_text(by, "")));
     *d = tn_dim_floordiv(c->g, *d, by);
     return TN_OK;
 }
@@ -327,8 +327,8 @@ static tn_status divide(tn_infer_ctx *c, tn_dim *d, tn_dim by, const char *what)
 tn_status tn_rule_space_to_depth(tn_infer_ctx *c) {
     tn_dim d[4], b;
     TN_TRY(depth_dims(c, d, &b));
-    TN_TRY(divide(c, &d[2], b, "height"));
-    TN_TRY(divide(c, &d[3], b, "width"));
+    TN_TRY(divide(c, &d[2], 2, b));
+    TN_TRY(divide(c, &d[3], 3, b));
     d[1] = tn_dim_mul(c->g, d[1], tn_dim_mul(c->g, b, b));
     return tn_infer_put(c, tn_infer_dtype(c, 0), 4, d);
 }
@@ -336,7 +336,7 @@ tn_status tn_rule_space_to_depth(tn_infer_ctx *c) {
 tn_status tn_rule_depth_to_space(tn_infer_ctx *c) {
     tn_dim d[4], b;
     TN_TRY(depth_dims(c, d, &b));
-    TN_TRY(divide(c, &d[1], tn_dim_mul(c->g, b, b), "the number of channels"));
+    TN_TRY(divide(c, &d[1], 1, tn_dim_mul(c->g, b, b)));
     d[2] = tn_dim_mul(c->g, d[2], b);
     d[3] = tn_dim_mul(c->g, d[3], b);
     return tn_infer_put(c, tn_infer_dtype(c, 0), 4, d);
@@ -354,5 +354,6 @@ tn_status tn_rule_split(tn_infer_ctx *c) {
         TN_TRY(tn_infer_put(c, tn_infer_dtype(c, 0), r, dims));
         sum = tn_dim_add(c->g, sum, a->sizes.p[k]);
     }
-    return tn_infer_equal(c, sum, "the sum of the sizes", tn_infer_dim(c, 0, (size_t)a->axis), "the axis");
+    return tn_infer_need(c, TN_REL_EQUAL, tn_size_text(sum, "the sum of the sizes"),
+                         tn_size_axis(c, 0, (size_t)a->axis));
 }

@@ -9,18 +9,18 @@
 
 enum { TEXT = 512 };
 
-/* "[N, 3, 224]" of a description. */
+/* "[N,3,224]" of a description. */
 static void expected_text(const tn_tensor_desc *d, char *buf, size_t size) {
     size_t used = (size_t)snprintf(buf, size, "[");
     for (uint32_t k = 0; k < d->rank && used < size; k++)
-        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", d->dim_text[k]);
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? "," : "", d->dim_text[k]);
     if (used < size) snprintf(buf + used, size - used, "]");
 }
 
 static void given_text(uint32_t rank, const int64_t *dims, char *buf, size_t size) {
     size_t used = (size_t)snprintf(buf, size, "[");
     for (uint32_t k = 0; k < rank && used < size; k++)
-        used += (size_t)snprintf(buf + used, size - used, "%s%" PRId64, k ? ", " : "", dims[k]);
+        used += (size_t)snprintf(buf + used, size - used, "%s%" PRId64, k ? "," : "", dims[k]);
     if (used < size) snprintf(buf + used, size - used, "]");
 }
 
@@ -28,10 +28,19 @@ static tn_status mismatch(const tn_plan *p, size_t input, uint32_t rank, const i
     char want[TEXT], got[TEXT];
     expected_text(&p->inputs[input], want, sizeof want);
     given_text(rank, dims, got, sizeof got);
-    return tn_fail(p->env, TN_E_TYPE, p->inputs[input].name,
-                   "give an input of the shape that the plan was compiled for",
-                   "input '%s' takes %s %s, but %s is given", p->inputs[input].name,
+    return tn_fail(p->env, TN_E_TYPE, "", "give an input of the shape that the plan was compiled for",
+                   "input '%s' takes %s%s, but %s is given", p->inputs[input].name,
                    tn_dtype_text(p->inputs[input].dtype), want, got);
+}
+
+/* An axis whose size the other inputs tell otherwise. */
+static tn_status contradicts(const tn_plan *p, size_t input, size_t axis, int64_t given, int64_t is) {
+    const tn_tensor_desc *d = &p->inputs[input];
+    char want[TEXT];
+    expected_text(d, want, sizeof want);
+    return tn_fail(p->env, TN_E_TYPE, "", "give inputs whose sizes fit together",
+                   "input '%s' takes %s%s: axis %zu is given as %" PRId64 ", but %s is %" PRId64, d->name,
+                   tn_dtype_text(d->dtype), want, axis, given, d->dim_text[axis], is);
 }
 
 tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
@@ -81,12 +90,13 @@ static bool holds(TnPlan__Condition__Rel rel, int64_t a, int64_t b) {
     }
 }
 
-/* "N = 5", or "5" of a constant. */
-static void size_text(const tn_plan *p, uint32_t d, const int64_t *table, char *buf, size_t size) {
+/* "axis 1 of x (N = 5)", with "5" of a constant. */
+static void size_text(const tn_plan *p, const char *of, uint32_t d, const int64_t *table, char *buf, size_t size) {
     char text[160] = "";
     if (p->pb->dims[d]->kind != TN_PLAN__DIM__KIND__CONST)
         tn_dims_print(p->pb->n_dims, p->pb->dims, d, text, sizeof text);
-    snprintf(buf, size, "%s%s%" PRId64, text, *text ? " = " : "", table[d]);
+    snprintf(buf, size, "%s%s%s%s%" PRId64 "%s", of, *of ? " (" : "", text, *text ? " = " : "", table[d],
+             *of ? ")" : "");
 }
 
 static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
@@ -97,14 +107,19 @@ static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
 }
 
 static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const int64_t *table) {
-    static const char *const forms[] = {"differ", "do not broadcast", "do not broadcast", "do not fit",
-                                        "do not divide evenly"};
+    static const struct {
+        const char *between, *after;
+    } forms[] = {[TN_PLAN__CONDITION__REL__EQUAL] = {" and ", " differ"},
+                 [TN_PLAN__CONDITION__REL__BCAST] = {" and ", " do not broadcast"},
+                 [TN_PLAN__CONDITION__REL__BCAST_TO] = {" does not broadcast to ", ""},
+                 [TN_PLAN__CONDITION__REL__AT_LEAST] = {" is below ", ""},
+                 [TN_PLAN__CONDITION__REL__MULTIPLE] = {" is not divisible by ", ""}};
     char a[TEXT], b[TEXT], loc[TEXT];
-    size_text(p, c->a, table, a, sizeof a);
-    size_text(p, c->b, table, b, sizeof b);
+    size_text(p, c->of_a, c->a, table, a, sizeof a);
+    size_text(p, c->of_b, c->b, table, b, sizeof b);
     layers_text(c, loc, sizeof loc);
-    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s and %s %s", c->what, a, b,
-                   forms[c->rel]);
+    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s%s%s%s", c->what, a,
+                   forms[c->rel].between, b, forms[c->rel].after);
 }
 
 static tn_status check_conditions(const tn_plan *p, const int64_t *table) {
@@ -125,7 +140,7 @@ tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *tabl
     for (size_t i = 0; st == TN_OK && i < pb->n_inputs; i++) {
         const TnPlan__Tensor *t = pb->inputs[i];
         for (size_t k = 0; k < t->n_dims; k++)
-            if (table[t->dims[k]] != inputs[i].d[k]) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
+            if (table[t->dims[k]] != inputs[i].d[k]) return contradicts(p, i, k, inputs[i].d[k], table[t->dims[k]]);
         if (tn_shape_bytes(t, table) > PTRDIFF_MAX) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
     }
     if (st == TN_OK) st = check_conditions(p, table);

@@ -264,10 +264,9 @@ static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, con
     size_t n = typical_sizes(g, cond, b, 0, CAP, 0);
     if (!tn_dim_eval(g, cond, b, n, &v)) return false;
     const char *what = "the size that decides which branch is compiled in (--shape compiles the other)";
-    if (v && only_value(g, cond, b, n, &only))
-        tn_graph_require(g, TN_REL_EQUAL, tn_dim_sym(g, b[0].name), tn_dim_const(g, only), what);
-    else
-        tn_graph_require(g, TN_REL_EQUAL, cond, tn_dim_const(g, v), what);
+    tn_condition c = {.rel = TN_REL_EQUAL, .a = cond, .b = tn_dim_const(g, v), .what = what};
+    if (v && only_value(g, cond, b, n, &only)) c.a = tn_dim_sym(g, b[0].name), c.b = tn_dim_const(g, only);
+    tn_graph_require(g, c);
     tn_graph_set_meta(g, "specialised", "a branch was chosen by typical sizes");
     return take(x, v ? yes : no);
 }

@@ -192,7 +192,8 @@ tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b) {
         tn_oi_fail(x, TN_E_TYPE, "", "sizes %lld and %lld do not broadcast", (long long)p, (long long)q);
     tn_rel need;
     tn_dim d = tn_dims_broadcast(g, a, b, &need);
-    if (!tn_oi_failed(x)) tn_graph_require(g, need, a, b, "the sizes to broadcast");
+    if (!tn_oi_failed(x))
+        tn_graph_require(g, (tn_condition){.rel = need, .a = a, .b = b, .what = "the sizes to broadcast"});
     return d;
 }
 

@@ -1,6 +1,8 @@
 /* bind.c: the symbols' values, learnt from shapes. */
 #include "ir/eval/run.h"
 
+#include <stdio.h>
+
 tn_status tn_run_bind(tn_run *r, const char *name, int64_t value) {
     if (r->n_bind == r->cap_bind) {
         size_t cap = r->cap_bind ? 2 * r->cap_bind : 16;
@@ -86,18 +88,25 @@ bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_
     return true;
 }
 
+/* "N = 5", or "5" of a constant. */
+static void size_text(const tn_graph *g, tn_dim d, int64_t v, char *buf, size_t size) {
+    char text[96] = "";
+    if (!tn_dim_is_const(g, d, NULL)) tn_dim_print(g, d, text, sizeof text);
+    snprintf(buf, size, "%s%s%lld", text, *text ? " = " : "", (long long)v);
+}
+
 /* Conditions on symbols that no input tells concern what only the data decides: the ops check those. */
 tn_status tn_run_check_conditions(const tn_run *r) {
     for (size_t k = 0; k < tn_condition_count(r->g); k++) {
         tn_condition c = tn_condition_at(r->g, k);
         int64_t a = 0, b = 0;
         if (!tn_run_dim(r, c.a, &a) || !tn_run_dim(r, c.b, &b) || tn_rel_holds(c.rel, a, b)) continue;
-        char loc[512], left[96], right[96];
+        char loc[512], left[128], right[128], text[768];
         tn_loc_print(r->g, c.loc, loc, sizeof loc);
-        tn_dim_print(r->g, c.a, left, sizeof left);
-        tn_dim_print(r->g, c.b, right, sizeof right);
-        return tn_fail(r->env, TN_E_TYPE, loc, "give inputs whose sizes fit together",
-                       "%s: %s = %lld and %s = %lld do not fit", c.what, left, (long long)a, right, (long long)b);
+        size_text(r->g, c.a, a, left, sizeof left);
+        size_text(r->g, c.b, b, right, sizeof right);
+        tn_condition_print(&c, left, right, text, sizeof text);
+        return tn_fail(r->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s", c.what, text);
     }
     return TN_OK;
 }

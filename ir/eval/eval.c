@@ -425,7 +425,7 @@ static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_t
     tn_status status = TN_OK;
     const char *own = tn_val_name(r->g, v);
     if (own && *own)
-        snprintf(name, sizeof name, "%s \"%s\"", what, own);
+        snprintf(name, sizeof name, "%s '%s'", what, own);
     else
         snprintf(name, sizeof name, "%s %zu", what, k);
     tn_type_print(r->g, type, text, sizeof text);
@@ -438,14 +438,16 @@ static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_t
         return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has a size that is negative or overflows", name);
     if (!tn_run_unify(r, type, t, &axis, &status)) {
         if (status != TN_OK) return status;
-        int64_t v2 = 0;
-        bool known = tn_run_dim(r, tn_type_dims(r->g, type)[axis], &v2);
-        if (known)
-            return tn_fail(r->env, TN_E_ARGUMENT, "", "",
-                           "%s has size %lld on axis %zu but must be %s, which is %lld there", name,
-                           (long long)t->dims[axis], axis, text, (long long)v2);
-        return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has size %lld on axis %zu, outside the range of %s", name,
-                       (long long)t->dims[axis], axis, text);
+        tn_dim d = tn_type_dims(r->g, type)[axis];
+        int64_t is = 0;
+        char dim[96];
+        tn_dim_print(r->g, d, dim, sizeof dim);
+        if (tn_run_dim(r, d, &is) && !tn_dim_is_const(r->g, d, NULL))
+            return tn_fail(r->env, TN_E_TYPE, "", "give inputs whose sizes fit together",
+                           "%s takes %s: axis %zu is given as %lld, but %s is %lld", name, text, axis,
+                           (long long)t->dims[axis], dim, (long long)is);
+        return tn_fail(r->env, TN_E_TYPE, "", "", "%s takes %s: axis %zu cannot be %lld", name, text, axis,
+                       (long long)t->dims[axis]);
     }
     size_t need = tn_dtype_bytes(t->dtype, (uint64_t)tn_tensor_numel(t));
     if (need && (!t->data || t->bytes < need))

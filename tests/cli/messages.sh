@@ -27,6 +27,49 @@ expect "branches that fit" 0 'y: f32 3x3' "$tenon" run if_shapes.onnx --device c
 expect "sizes that decide" 0 'passed on cpu \(2 data sets\)' "$tenon" check "$reports/if_rank_dynamic.onnx" --device cpu
 expect "two data sets" 0 'passed' "$tenon" check "$reports/if_runtime_same_shape.onnx" --device cpu
 
+# ---- sizes that do not fit: the tensors as the model calls them, their axes, both dims and both sizes, on both devices alike
+zeros() { # FILE AxBxC
+    python3 - "$@" <<'PY'
+import sys
+dims = [int(d) for d in sys.argv[2].split("x")]
+n = 1
+for d in dims: n *= d
+head = "{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }" % ", ".join(map(str, dims))
+open(sys.argv[1], "wb").write(b"\x93NUMPY\x01\x00\x76\x00" + head.ljust(117).encode() + b"\n" + b"\0" * 4 * n)
+PY
+}
+while IFS='|' read -r what sizes args body says; do
+    printf 'func @main(%s) {\n  %s loc("/net/layer")\n  return %%y\n}\n' "$args" "$body" >sizes.tn
+    given=() shapes=()
+    for size in $sizes; do
+        zeros "${size%=*}.npy" "${size#*=}"
+        given+=(-i "${size%=*}=${size%=*}.npy") shapes+=(-s "$size")
+    done
+    for device in cpu emu; do
+        expect "sizes: $what on $device" 7 "^tenon: error: ${says//[()+*]/.}\$" "$tenon" run sizes.tn --device $device "${given[@]}"
+    done
+    expect "sizes: $what, compiled for them" 7 "^tenon: error: /net/layer: .* \\(operands " "$tenon" run sizes.tn --device cpu "${shapes[@]}"
+done <<'LINES'
+matmul|x=2x3 w=4x5|%x: f32[N,K], %w: f32[L,M]|%y = matmul %x, %w|/net/layer: matmul: axis 1 of x (K = 3) and axis 0 of w (L = 4) differ
+a matmul's batch|x=2x4x3 w=5x3x4|%x: f32[B,N,3], %w: f32[C,3,M]|%y = matmul %x, %w|/net/layer: matmul: axis 0 of x (B = 2) and axis 0 of w (C = 5) do not broadcast
+concat|a=2x3 b=2x4|%a: f32[2,K], %b: f32[2,L]|%y = concat %a, %b {axis=0}|/net/layer: concat: axis 1 of a (K = 3) and axis 1 of b (L = 4) differ
+concat with a constant size|a=2x3 b=2x4|%a: f32[2,K], %b: f32[2,4]|%y = concat %a, %b {axis=0}|/net/layer: concat: axis 1 of a (K = 3) and axis 1 of b (4) differ
+add|a=5x3 b=7x3|%a: f32[N,3], %b: f32[M,3]|%y = add %a, %b|/net/layer: add: axis 0 of b (M = 7) and axis 0 of a (N = 5) do not broadcast
+add, another rank|a=2x5 b=3|%a: f32[2,N], %b: f32[M]|%y = add %a, %b|/net/layer: add: axis 0 of b (M = 3) and axis 1 of a (N = 5) do not broadcast
+reshape|x=3x6|%x: f32[N,6]|%y = reshape %x {dims=[2,6]}|/net/layer: reshape: the elements of x (N*6 = 18) and those of the result (12) differ
+gather|t=3x2|%t: f32[T,2]|%i = const [0, 4] : i64[2] %y = gather %t, %i {axis=0}|/net/layer: gather: axis 0 of t (T = 3) is below what the largest index needs (5)
+conv, channels|x=1x4x8x8|%x: f32[1,C,8,8], %w: f32[4,3,3,3]|%y = conv %x, %w|/net/layer: conv: axis 1 of x (C = 4) and axis 1 of w (3) differ
+conv, window|x=1x3x2x8|%x: f32[1,3,H,8], %w: f32[4,3,3,3]|%y = conv %x, %w|/net/layer: conv: axis 2 of x (H = 2) is below what the kernel spans (3)
+conv, padded window|x=1x3x0x8|%x: f32[1,3,H,8], %w: f32[4,3,3,3]|%y = conv %x, %w {pads=[1,0,0,0]}|/net/layer: conv: axis 2 of x with its padding (H + 1 = 1) is below what the kernel spans (3)
+conv, groups|x=1x8x3x3 w=3x4x3x3|%x: f32[1,8,3,3], %w: f32[O,4,3,3]|%y = conv %x, %w {groups=2}|/net/layer: conv: axis 0 of w (O = 3) is not divisible by the number of groups (2)
+a mask|s=2x5x5 m=1x3|%s: f32[B,T,T], %m: f32[1,S]|%y = add %s, %m|/net/layer: add: axis 1 of m (S = 3) and axis 2 of s (T = 5) do not broadcast
+split|x=6|%x: f32[N]|%y, %w = split %x {axis=0, sizes=[3,4]}|/net/layer: split: axis 0 of x (N = 6) and the sum of the sizes (7) differ
+LINES
+for device in cpu emu; do
+    expect "one name, two sizes, on $device" 7 "error: input 'b' takes f32.n,3.: axis 0 is given as 7, but n is 5\$" \
+        "$tenon" check "$reports/illegal_same_symbol.onnx" --device $device
+done
+
 # ---- hints
 lacks "no tenon inspect MODEL" 'inspect' "$tenon" run shared.onnx -s nosuch=1 --device cpu
 lacks "no options of compile for run" 'no-gpu --target|name the target' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" run if.onnx -s x=2x3

@@ -106,9 +106,9 @@ START_TEST(wrong_shapes) {
         tn_context *c = open_context(p, (tn_context_options){.device = (tn_device)device});
         int64_t dims[] = {3, 31, 2};
         ck_assert_int_eq(tn_context_set_shape(c, 0, 2, dims), TN_E_TYPE);
-        ck_assert_msg(strstr(log_.text, "input 'x' takes f32 [N, 32], but [3, 31] is given"), "%s", log_.text);
+        ck_assert_msg(strstr(log_.text, "input 'x' takes f32[N,32], but [3,31] is given"), "%s", log_.text);
         ck_assert_int_eq(tn_context_set_shape(c, 0, 3, dims), TN_E_TYPE);
-        ck_assert_msg(strstr(log_.text, "[3, 31, 2]"), "%s", log_.text);
+        ck_assert_msg(strstr(log_.text, "[3,31,2]"), "%s", log_.text);
         dims[0] = -1, dims[1] = SAMPLE_COLS;
         ck_assert_int_eq(tn_context_set_shape(c, 0, 2, dims), TN_E_TYPE);
         ck_assert_int_eq(tn_context_set_shape(c, 1, 2, dims), TN_E_ARGUMENT);

@@ -68,7 +68,7 @@ START_TEST(test_broadcasting) {
     REFUSED(&b, SHL, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]")), "integer");
     REFUSED(&b, AND, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]")), "bool or an integer");
     REFUSED(&b, SELECT, NULL, V(in(&b, "f32[2]"), in(&b, "f32[2]"), in(&b, "f32[2]")), "bool");
-    REFUSED(&b, PRELU, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[2]")), "slope");
+    REFUSED(&b, PRELU, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[2]")), "(2) does not broadcast to axis 1 of", "(3)");
     REFUSED(&b, EXP, NULL, V(in(&b, "i32[2]")), "floating point");
     REFUSED(&b, NOT, NULL, V(in(&b, "i32[2]")), "bool");
     bench_close(&b);
@@ -86,13 +86,15 @@ START_TEST(test_conv) {
     expect_type(&b, EMIT(&b, CONV, NULL, in(&b, "f16[N,C,L]"), in(&b, "f16[8,C,3]")), 0, "f16[N,8,L - 2]");
     tn_attrs_conv nhwc = {.layout = "nhwc", .groups = 4};
     expect_type(&b, EMIT(&b, CONV, &nhwc, in(&b, "f32[N,8,9,4]"), in(&b, "f32[12,3,3,1]")), 0, "f32[N,6,7,12]");
-    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,4,3,3]")), "conv",
-            "x has 3 channels but the weight wants 4");
-    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,2,9]"), in(&b, "f32[8,3,3,3]")), "spatial axis 0", "3", "2");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,4,3,3]")), "conv", "axis 1 of", "(3) and axis 1 of",
+            "(4) differ");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,2,9]"), in(&b, "f32[8,3,3,3]")), "axis 2 of",
+            "(2) is below what the kernel spans (3)", "3", "2");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9]"), in(&b, "f32[8,3,3,3]")), "ranks differ");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3]"), in(&b, "f32[8,3]")), "rank 2");
     REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f16[8,3,3,3]")), "f16");
-    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]"), in(&b, "f32[7]")), "bias", "7", "8");
+    REFUSED(&b, CONV, NULL, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]"), in(&b, "f32[7]")),
+            "(7) and the output channels (8)");
     a = (tn_attrs_conv){.strides = {bad, 1}};
     REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "strides has 1 elements; it needs 2");
     a = (tn_attrs_conv){.strides = {zero, 2}};
@@ -100,7 +102,8 @@ START_TEST(test_conv) {
     a = (tn_attrs_conv){.pads = {negative, 4}};
     REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "pads[0] is -1");
     a = (tn_attrs_conv){.groups = 2};
-    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,1,3,3]")), "3", "not divisible", "2 groups");
+    REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,1,3,3]")),
+            "(3) is not divisible by the number of groups (2)");
     a = (tn_attrs_conv){.layout = "nchw4"};
     REFUSED(&b, CONV, &a, V(in(&b, "f32[1,3,9,9]"), in(&b, "f32[8,3,3,3]")), "nchw4");
     bench_close(&b);
@@ -133,8 +136,9 @@ START_TEST(test_matmul) {
     tn_attrs_matmul t = {.trans_a = true, .trans_b = true};
     expect_type(&b, EMIT(&b, MATMUL, NULL, in(&b, "f32[N,1,T,64]"), in(&b, "f32[8,64,S]")), 0, "f32[N,8,T,S]");
     expect_type(&b, EMIT(&b, MATMUL, &t, in(&b, "f16[5,M]"), in(&b, "f16[7,5]")), 0, "f16[M,7]");
-    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[4,5]")), "inner sizes 3 and 4");
-    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,2,3]"), in(&b, "f32[3,3,5]")), "batch sizes 2 and 3");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,3]"), in(&b, "f32[4,5]")), "axis 1 of", "(3) and axis 0 of",
+            "(4) differ");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[2,2,3]"), in(&b, "f32[3,3,5]")), "axis 0 of", "do not broadcast");
     REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[3]"), in(&b, "f32[3,5]")), "rank");
     tn_attrs_matmul m = {.math = "f12"};
     REFUSED(&b, MATMUL, &m, V(in(&b, "f32[2,3]"), in(&b, "f32[3,5]")), "f12");
@@ -170,7 +174,8 @@ START_TEST(test_movement) {
     expect_type(&b, EMIT(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}}), x), 0, "f32[N,6,10]");
     REFUSED(&b, PAD, (&(tn_attrs_pad){.before = {pads, 3}, .after = {pads, 3}, .mode = "mirror"}), V(x), "mirror");
     expect_type(&b, EMIT(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), x, in(&b, "f32[N,M,6]")), 0, "f32[N,M + 4,6]");
-    REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[N,4,7]")), "operand 1 is 7 on axis 2");
+    REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[N,4,7]")), "axis 2 of", "(6) and axis 2 of",
+            "(7) differ");
     REFUSED(&b, CONCAT, (&(tn_attrs_axis){.axis = 3}), V(x, x), "axis 3");
     expect_type(&b, EMIT(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), x, in(&b, "i64[M,2]")), 0, "f32[N,M,2,6]");
     REFUSED(&b, GATHER, (&(tn_attrs_axis){.axis = 1}), V(x, in(&b, "f32[2]")), "integer");
@@ -184,8 +189,10 @@ START_TEST(test_movement) {
             "4");
     expect_type(&b, EMIT(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), in(&b, "f32[N,3,8,2*W]")), 0,
                 "f32[N,12,4,W]");
-    REFUSED(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,3,7,8]")), "height 7");
-    REFUSED(&b, DEPTH_TO_SPACE, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,6,7,8]")), "channels 6");
+    REFUSED(&b, SPACE_TO_DEPTH, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,3,7,8]")), "axis 2 of",
+            "(7) is not divisible by 2");
+    REFUSED(&b, DEPTH_TO_SPACE, (&(tn_attrs_depth){.block = 2}), V(in(&b, "f32[N,6,7,8]")),
+            "(6) is not divisible by 4");
     tn_dim to[] = {n, c4, c9};
     expect_type(&b, EMIT(&b, RESIZE, (&(tn_attrs_resize){.sizes = {to, 3}, .mode = "linear"}), x), 0, "f32[N,4,9]");
     REFUSED(&b, RESIZE, (&(tn_attrs_resize){.sizes = {to, 3}, .mode = "bicubic"}), V(x), "bicubic");
@@ -203,17 +210,18 @@ START_TEST(test_indexing_by_data) {
     expect_type(&b, EMIT(&b, SCATTER_ELEMENTS, &add, x, i, u), 0, "f32[N,4,6]");
     REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, in(&b, "f32[N,9,6]"), u), "integer");
     REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, i, in(&b, "f16[N,9,6]")), "f16");
-    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, i, in(&b, "f32[N,8,6]")), "indices is 9", "8");
-    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, in(&b, "i64[N,9,7]"), in(&b, "f32[N,9,7]")), "6 is below 7");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, i, in(&b, "f32[N,8,6]")), "axis 1 of", "(9) and axis 1 of", "(8) differ");
+    REFUSED(&b, SCATTER_ELEMENTS, &add, V(x, in(&b, "i64[N,9,7]"), in(&b, "f32[N,9,7]")), "axis 2 of",
+            "(6) is below axis 2 of", "(7)");
     REFUSED(&b, SCATTER_ELEMENTS, (&(tn_attrs_scatter){.reduction = "sum"}), V(x, i, u), "\"sum\"");
     REFUSED(&b, SCATTER_ELEMENTS, &add, V(in(&b, "bool[N,4,6]"), i, in(&b, "bool[N,9,6]")), "bool");
     expect_type(&b, EMIT(&b, SCATTER_ND, &nd, x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7,6]")), 0, "f32[N,4,6]");
     REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,4]"), in(&b, "f32[M,7]")), "length 4");
     REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7]")), "rank 2; 3");
-    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7,5]")), "updates is 5", "6");
+    REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,7,2]"), in(&b, "f32[M,7,5]")), "axis 2 of", "(5)", "6");
     REFUSED(&b, SCATTER_ND, &nd, V(x, in(&b, "i64[M,K]"), u), "symbolic");
     expect_type(&b, EMIT(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c2}), x), 0, "i64[N,2,6]");
-    REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c5}), V(x), "4 is below 5");
+    REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1, .k = c5}), V(x), "axis 1 of", "(4) is below k (5)");
     REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 3, .k = c2}), V(x), "axis 3");
     REFUSED(&b, TOP_K, (&(tn_attrs_top_k){.axis = 1}), V(x), "k is not set");
     tn_attrs_nonzero count = {.count = tn_dim_sym(b.g, "K")}, four = {.count = tn_dim_const(b.g, 4)};
@@ -223,7 +231,8 @@ START_TEST(test_indexing_by_data) {
     tn_val boxes = in(&b, "f32[B,N,4]"), scores = in(&b, "f32[B,C,N]"), most = in(&b, "i64[]"), iou = in(&b, "f32[]");
     tn_attrs_nms nms = {.count = count.count};
     expect_type(&b, EMIT(&b, NMS, &nms, boxes, scores, most, iou), 0, "i64[K,3]");
-    REFUSED(&b, NMS, &nms, V(in(&b, "f32[B,N,5]"), scores, most, iou), "5", "coordinates is 4");
+    REFUSED(&b, NMS, &nms, V(in(&b, "f32[B,N,5]"), scores, most, iou), "5",
+            "(5) and the number of coordinates (4) differ");
     REFUSED(&b, NMS, &nms, V(in(&b, "f32[2,7,4]"), in(&b, "f32[2,1,8]"), most, iou), "7", "8");
     REFUSED(&b, NMS, &nms, V(boxes, scores, in(&b, "i64[1]"), iou), "operand 2 has a wrong rank");
     tn_val image = in(&b, "f16[N,C,H,W]");
@@ -259,9 +268,9 @@ START_TEST(test_reductions_and_norms) {
     REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = 1}), V(in(&b, "i32[2,2]")), "floating point");
     REFUSED(&b, LAYER_NORM, (&(tn_attrs_norm){.axis = 2}), V(x, in(&b, "f32[5]")), "broadcast");
     REFUSED(&b, BATCH_NORM, (&(tn_attrs_norm){.axis = 1}),
-            V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "operand 4 has 6 elements",
-            "4 channels");
-    REFUSED(&b, GROUP_NORM, (&(tn_attrs_norm){.groups = 3}), V(x), "4", "3 groups");
+            V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "axis 0 of",
+            "(6) and axis 1 of", "(4)", "differ");
+    REFUSED(&b, GROUP_NORM, (&(tn_attrs_norm){.groups = 3}), V(x), "(4) is not divisible by the number of groups (3)");
     REFUSED(&b, LRN, (&(tn_attrs_lrn){.size = 0, .axis = 1}), V(x), "size is 0");
     REFUSED(&b, GELU, (&(tn_attrs_activation){.approximate = "fast"}), V(x), "fast");
     bench_close(&b);
