@@ -5,8 +5,8 @@
  * is checked wherever shapes are bound, before anything is computed.  Conditions are kept in their simplest form and
  * each once; what can be proved is not kept, what can never hold is an error.
  *
- * Branches of If and bodies of Loop are left out: what they need only matters if they run, and whoever inlines them
- * makes their nodes the graph's. */
+ * Layers that no output needs are left out.  So are branches of If and bodies of Loop: what they need only matters if
+ * they run, and whoever inlines them makes their nodes the graph's. */
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -244,10 +244,24 @@ tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
     return tn_infer_error(c, "%s", text);
 }
 
-static void collect(tn_graph *g, tn_region r) {
+/* Whether what stands behind n in r, and is needed, uses n. */
+static bool is_needed(const tn_graph *g, tn_region r, tn_node n, const bool *needed) {
+    if (tn_node_has_effect(g, n)) return true;
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++)
+        for (tn_use u = tn_val_first_use(g, tn_node_result(g, n, k)); u.i; u = tn_use_next(g, u)) {
+            tn_node user = tn_use_node(g, u);
+            while (user.i && tn_node_region(g, user).i != r.i) user = tn_region_owner(g, tn_node_region(g, user));
+            if (needed[user.i]) return true;
+        }
+    return false;
+}
+
+static void collect(tn_graph *g, tn_region r, bool *needed) {
+    for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
     TN_FOR_NODES(g, r, n) {
         size_t count = 0, cap = tn_node_result_count(g, n) + 1;
-        if (tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, 0)); /* kernels hold no kernels */
+        if (!needed[n.i]) continue;
+        if (tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, 0), needed); /* no kernels in those */
         tn_type *types = tn_alloc(g->env, cap * sizeof *types);
         tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
         tn_free(g->env, types, cap * sizeof *types);
@@ -258,9 +272,13 @@ static void collect(tn_graph *g, tn_region r) {
 
 tn_status tn_graph_collect_conditions(tn_graph *g) {
     if (!tn_graph_ok(g)) return g->status;
+    const size_t size = tn_graph_node_limit(g) * sizeof(bool);
+    bool *needed = tn_alloc(g->env, size);
+    if (!needed) return tn_graph_oom(g);
     g->collecting = true;
-    collect(g, g->body);
+    collect(g, g->body, needed);
     g->collecting = false;
     g->collected = true;
+    tn_free(g->env, needed, size);
     return g->status;
 }

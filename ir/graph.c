@@ -344,6 +344,12 @@ tn_node tn_node_next(const tn_graph *g, tn_node n) {
 tn_node tn_node_prev(const tn_graph *g, tn_node n) {
     return node_rec(g, n)->prev;
 }
+bool tn_node_has_effect(const tn_graph *g, tn_node n) {
+    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT)) return true;
+    for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) TN_FOR_NODES(g, tn_node_subregion(g, n, k), inner)
+    if (!tn_op_is(tn_node_op(g, inner), TN_T_TERMINATOR) && tn_node_has_effect(g, inner)) return true;
+    return false;
+}
 tn_region tn_node_region(const tn_graph *g, tn_node n) {
     return node_rec(g, n)->region;
 }

@@ -3,13 +3,6 @@
 
 tn_status tn_pass_dce(tn_graph *g, tn_pass_ctx *ctx);
 
-static bool has_effect(const tn_graph *g, tn_node n) {
-    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT)) return true;
-    for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) TN_FOR_NODES(g, tn_node_subregion(g, n, k), inner)
-    if (!tn_op_is(tn_node_op(g, inner), TN_T_TERMINATOR) && has_effect(g, inner)) return true;
-    return false;
-}
-
 static bool used(const tn_graph *g, tn_node n) {
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return true;
@@ -20,7 +13,7 @@ static void sweep(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     tn_node prev;
     for (tn_node n = tn_region_last(g, r); n.i; n = prev) {
         prev = tn_node_prev(g, n);
-        if (!used(g, n) && !has_effect(g, n)) {
+        if (!used(g, n) && !tn_node_has_effect(g, n)) {
             if (!tn_pass_may_rewrite(ctx, "dce") || tn_erase(g, n) != TN_OK) return;
             continue;
         }

@@ -98,10 +98,12 @@ END_TEST
  */
 
 START_TEST(conditions_outlive_their_nodes) {
-    tn_graph *g =
-        collected("func @main(%x: f32[2,K], %y: f32[L,3]) {\n  %z = matmul %x, %y\n  %w = relu %x\n  return %w\n}\n");
+    tn_graph *g = collected("func @main(%x: f32[2,K], %y: f32[L,3], %v: f32[2,3]) {\n  %z = matmul %x, %y\n"
+                            "  return %z\n}\n");
     ck_assert_ptr_nonnull(g);
-    tn_erase(g, tn_region_first(g, tn_graph_body(g)));
+    tn_node product = tn_region_first(g, tn_graph_body(g));
+    ck_assert_int_eq(tn_replace(g, tn_node_result(g, product, 0), tn_graph_input(g, 2)), TN_OK);
+    ck_assert_int_eq(tn_erase(g, product), TN_OK);
     ck_assert_uint_eq(tn_condition_count(g), 1);
     tn_graph *copy = tn_graph_clone(g);
     ck_assert_uint_eq(tn_condition_count(copy), 1);
@@ -111,6 +113,25 @@ START_TEST(conditions_outlive_their_nodes) {
     ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "K"), tn_dim_const(g, 5)), TN_OK);
     ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "L"), tn_dim_const(g, 6)), TN_E_TYPE);
     ck_assert_msg(strstr(message, "axis 1 of x (5) and axis 0 of y (6) differ") != NULL, "%s", message);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* What no output needs is erased before it could run. */
+START_TEST(layers_that_nobody_needs_need_nothing) {
+    tn_graph *g = collected("func @main(%x: f32[2,K], %y: f32[L,3], %c: bool[]) {\n"
+                            "  %z = matmul %x, %y\n  %a = relu %z\n  %b = exp %a\n"
+                            "  %w = relu %x\n  return %w\n}\n");
+    ck_assert_msg(g != NULL, "%s", message);
+    ck_assert_uint_eq(tn_condition_count(g), 0);
+    tn_graph_free(g);
+    g = collected("func @main(%x: f32[2,K], %y: f32[L,3], %c: bool[]) {\n"
+                  "  %z = matmul %x, %y\n"
+                  "  %r = if(%c) {\n    ^():\n    %a = relu %z\n    yield %a\n  } {\n    ^():\n    %b = exp %z\n    "
+                  "yield %b\n  }\n"
+                  "  return %r\n}\n");
+    ck_assert_msg(g != NULL, "%s", message);
+    ck_assert_uint_eq(tn_condition_count(g), 1); /* a branch uses it */
     tn_graph_free(g);
 }
 END_TEST
@@ -202,6 +223,7 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, rules_state_what_they_need, 0, (int)(sizeof rows / sizeof *rows));
     tcase_add_test(t, conditions_outlive_their_nodes);
+    tcase_add_test(t, layers_that_nobody_needs_need_nothing);
     tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
     tcase_add_loop_test(t, hints_are_sizes_at_which_the_graph_runs, 0, (int)(sizeof hint_rows / sizeof *hint_rows));
     tcase_add_test(t, a_plan_checks_them_before_it_runs);
