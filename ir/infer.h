@@ -82,6 +82,16 @@ tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b);
 tn_status tn_infer_axis(tn_infer_ctx *c, int64_t axis, size_t rank);
 /* `list` is empty or has n elements, all in [lo, hi]. */
 tn_status tn_infer_ints(tn_infer_ctx *c, const char *name, tn_ints list, size_t n, int64_t lo, int64_t hi);
+/* Some places of operand k hold indices of an axis of operand 0: every `step`-th from `first` on. */
+typedef struct tn_index_use {
+    size_t k, first, step, axis;
+    bool from_end; /* negative ones count from the end */
+} tn_index_use;
+/* While conditions are collected: constant indices must lie within the axis.  They are no part of the types: a constant
+ * may come to be, and in a branch that is not taken it is never used. */
+tn_status tn_infer_indices(tn_infer_ctx *c, const tn_index_use *use);
+/* It looks at operand k's data. */
+bool tn_infer_sees(const tn_infer_ctx *c, size_t k);
 /* Prints a dim or type for a message. */
 const char *tn_infer_dim_text(const tn_infer_ctx *c, tn_dim d, char buf[96]);
 const char *tn_infer_type_text(const tn_infer_ctx *c, tn_type t, char buf[160]);

@@ -315,7 +315,7 @@ const void *tn_node_attrs(const tn_graph *g,
                           tn_node n); /* tn_attrs_<struct> of the op; never NULL, nor are a live node's strings */
 tn_loc tn_node_loc(const tn_graph *g, tn_node n);
 bool tn_node_has_effect(const tn_graph *g, tn_node n); /* or a node in it has: stays although nobody uses it */
-uint32_t tn_graph_node_limit(const tn_graph *g); /* handles 1..limit-1 exist; erased ones have op NONE */
+uint32_t tn_graph_node_limit(const tn_graph *g);       /* handles 1..limit-1 exist; erased ones have op NONE */
 uint32_t tn_graph_val_limit(const tn_graph *g);
 
 #define TN_ATTRS_OF(g, n, name) ((const tn_attrs_##name *)tn_node_attrs((g), (n)))

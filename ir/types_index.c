@@ -1,4 +1,6 @@
-/* types_index.c: type rules of ops that address elements by data: scatters, top_k, grid_sample, roi_align. */
+/* types_index.c: type rules of ops that address elements by data: scatters, top_k, grid_sample, roi_align; and what
+ * constant indices need. */
+#include <stdio.h>
 #include <string.h>
 
 #include "ir/infer.h"
@@ -8,6 +10,43 @@ static bool one_of(const char *s, const char *const *names) {
     for (; *names; names++)
         if (!strcmp(s, *names)) return true;
     return false;
+}
+
+/* ---- constant indices -------------------------------------------------------------------------------------------- */
+
+static bool seen_count(const tn_infer_ctx *c, size_t k, int64_t *n) {
+    enum { MANY = 1 << 20 };
+    return c->g->collecting && tn_infer_has(c, k) && tn_const_data(c->g, c->in[k]) &&
+           tn_dim_is_const(c->g, tn_type_numel(c->g, tn_infer_type(c, k)), n) && *n <= MANY;
+}
+
+bool tn_infer_sees(const tn_infer_ctx *c, size_t k) {
+    int64_t n = 0;
+    return seen_count(c, k, &n);
+}
+
+static tn_status index_fits(tn_infer_ctx *c, const tn_index_use *use, int64_t i) {
+    char what[64];
+    const bool ever = i < 0 ? use->from_end && i > INT64_MIN : i < INT64_MAX;
+    const tn_dim least = tn_dim_const(c->g, !ever ? 0 : i < 0 ? -i : i + 1);
+    const tn_size axis = tn_size_axis(c, 0, use->axis);
+    if (!ever || tn_rel_decide(c->g, TN_REL_AT_LEAST, axis.d, least) == TN_DIMS_DIFFERENT)
+        return tn_infer_error(c, "index %lld is out of range for axis %zu of %s, whose size is %s", (long long)i,
+                              use->axis, TN_OPERAND_TEXT(c, 0), TN_DIM_TEXT(c, axis.d));
+    snprintf(what, sizeof what, "what index %lld needs", (long long)i);
+    return tn_infer_need(c, TN_REL_AT_LEAST, axis, tn_size_text(least, what));
+}
+
+tn_status tn_infer_indices(tn_infer_ctx *c, const tn_index_use *use) {
+    int64_t least = INT64_MAX, most = INT64_MIN, n = 0;
+    if (!seen_count(c, use->k, &n)) return TN_OK;
+    for (size_t k = use->first; k < (size_t)n; k += use->step) {
+        int64_t i = tn_const_get_int(c->g, c->in[use->k], (uint64_t)k);
+        least = i < least ? i : least;
+        most = i > most ? i : most;
+    }
+    if (most >= 0) TN_TRY(index_fits(c, use, most));
+    return least < 0 ? index_fits(c, use, least) : TN_OK;
 }
 
 /* ---- scatters ---------------------------------------------------------------------------------------------------- */
@@ -37,6 +76,7 @@ tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
         if (k != (size_t)a->axis)
             TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
     }
+    TN_TRY(tn_infer_indices(c, &(tn_index_use){1, 0, 1, (size_t)a->axis, true}));
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
@@ -56,6 +96,7 @@ tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
         tn_size want = index ? tn_size_axis(c, 1, k) : tn_size_axis(c, 0, (size_t)len + k - (ri - 1));
         TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, k), want));
     }
+    for (size_t k = 0; k < (size_t)len; k++) TN_TRY(tn_infer_indices(c, &(tn_index_use){1, k, (size_t)len, k, true}));
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
@@ -158,6 +199,7 @@ tn_status tn_rule_roi_align(tn_infer_ctx *c) {
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, 0), tn_size_axis(c, 2, 0)));
     TN_TRY(has_elements(c, 2));
     TN_TRY(has_elements(c, 3));
+    TN_TRY(tn_infer_indices(c, &(tn_index_use){2, 0, 1, 0, false}));
     const tn_dim dims[] = {n, tn_infer_dim(c, 0, 1), tn_dim_const(c->g, a->height), tn_dim_const(c->g, a->width)};
     return tn_infer_put(c, tn_infer_dtype(c, 0), 4, dims);
 }

@@ -178,29 +178,6 @@ static tn_status has_elements(tn_infer_ctx *c, size_t axis, size_t rank, const t
     return tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, axis), tn_size_text(any, "what any index needs"));
 }
 
-/* Constant indices say how long the axis must be; *known is set if there are some. */
-static tn_status constant_indices(tn_infer_ctx *c, size_t axis, bool *known) {
-    enum { MANY = 1 << 16 };
-    int64_t least = 0, most = -1, n = 0, size = 0;
-    tn_size x = tn_size_axis(c, 0, axis);
-    tn_type t = tn_infer_type(c, 1);
-    if (!tn_const_data(c->g, c->in[1]) || !tn_dim_is_const(c->g, tn_type_numel(c->g, t), &n) || n > MANY) return TN_OK;
-    *known = true;
-    for (int64_t k = 0; k < n; k++) {
-        int64_t i = tn_const_get_int(c->g, c->in[1], (uint64_t)k);
-        least = i < least ? i : least;
-        most = i > most ? i : most;
-    }
-    if (most == INT64_MAX || least == INT64_MIN) return TN_OK; /* no size has such an element: refused when it runs */
-    if (tn_dim_is_const(c->g, x.d, &size) && (most >= size || least < -size))
-        return tn_infer_error(c, "index %lld is out of range for axis %zu of %s, whose size is %lld",
-                              (long long)(most >= size ? most : least), axis, TN_OPERAND_TEXT(c, 0), (long long)size);
-    TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, x,
-                         tn_size_text(tn_dim_const(c->g, most + 1), "what the largest index needs")));
-    return tn_infer_need(c, TN_REL_AT_LEAST, x,
-                         tn_size_text(tn_dim_const(c->g, -least), "what the lowest index needs"));
-}
-
 tn_status tn_rule_gather(tn_infer_ctx *c) {
     const tn_attrs_axis *a = c->attrs;
     tn_dim x[TN_MAX_RANK], idx[TN_MAX_RANK], dims[2 * TN_MAX_RANK];
@@ -208,9 +185,8 @@ tn_status tn_rule_gather(tn_infer_ctx *c) {
     TN_TRY(tn_infer_int(c, 1));
     size_t r = dims_of(c, 0, x), ri = dims_of(c, 1, idx), n = 0;
     TN_TRY(tn_infer_axis(c, a->axis, r));
-    bool known = false;
-    TN_TRY(constant_indices(c, (size_t)a->axis, &known));
-    if (!known) TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
+    if (!tn_infer_sees(c, 1)) TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
+    TN_TRY(tn_infer_indices(c, &(tn_index_use){1, 0, 1, (size_t)a->axis, true}));
     for (size_t k = 0; k < (size_t)a->axis; k++) dims[n++] = x[k];
     for (size_t k = 0; k < ri; k++) dims[n++] = idx[k];
     for (size_t k = (size_t)a->axis + 1; k < r; k++) dims[n++] = x[k];
@@ -225,7 +201,8 @@ tn_status tn_rule_gather_elements(tn_infer_ctx *c) {
     size_t r = tn_infer_rank(c, 0), ri = dims_of(c, 1, idx);
     TN_TRY(tn_infer_axis(c, a->axis, r));
     if (ri != r) return tn_infer_error(c, "the indices have rank %zu but x has rank %zu", ri, r);
-    TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
+    if (!tn_infer_sees(c, 1)) TN_TRY(has_elements(c, (size_t)a->axis, ri, idx));
+    TN_TRY(tn_infer_indices(c, &(tn_index_use){1, 0, 1, (size_t)a->axis, true}));
     for (size_t k = 0; k < r; k++)
         if (k != (size_t)a->axis)
             TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
@@ -246,7 +223,11 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
     if (len < 1 || (uint64_t)len > r - (size_t)b)
         return tn_infer_error(c, "an index of length %lld does not fit x of rank %zu with %lld batch dims",
                               (long long)len, r, (long long)b);
-    for (size_t k = 0; k < (size_t)len; k++) TN_TRY(has_elements(c, (size_t)b + k, ri, idx));
+    for (size_t k = 0; k < (size_t)len; k++) {
+        const size_t axis = (size_t)b + k;
+        if (!tn_infer_sees(c, 1)) TN_TRY(has_elements(c, axis, ri, idx));
+        TN_TRY(tn_infer_indices(c, &(tn_index_use){1, k, (size_t)len, axis, true}));
+    }
     for (size_t k = 0; k < (size_t)b; k++)
         TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, k), tn_size_axis(c, 1, k)));
     for (size_t k = 0; k + 1 < ri; k++) dims[n++] = idx[k];

@@ -100,7 +100,7 @@ static bool branch_known(const tn_graph *g, tn_node n) {
     return true;
 }
 
-static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_region r) {
+static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_region r, bool *any) {
     tn_node next;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
@@ -108,25 +108,28 @@ static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_reg
             if (!tn_pass_may_rewrite(ctx, "if_const")) return;
             tn_node before = tn_node_prev(g, n);
             take_branch(g, n);
+            *any = true;
             next = before.i ? tn_node_next(g, before) : tn_region_first(g, r);
         } else if (foldable(g, n)) {
             if (!tn_pass_may_rewrite(ctx, "fold")) return;
             fold_node(g, folder, n);
+            *any = true;
         } else if (tn_node_op(g, n) != TN_OP_KERNEL) {
             for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
-                fold_region(g, ctx, folder, tn_node_subregion(g, n, k));
+                fold_region(g, ctx, folder, tn_node_subregion(g, n, k), any);
         }
     }
 }
 
 tn_status tn_pass_fold(tn_graph *g, tn_pass_ctx *ctx) {
     tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
-    quiet.diag = NULL; /* what cannot be evaluated (an index out of range) is left, and reported when it runs */
+    quiet.diag = NULL; /* what cannot be evaluated is left, and reported when it runs */
     tn_folder *folder = tn_folder_new(&quiet, g);
+    bool any = false;
     if (folder)
-        fold_region(g, ctx, folder, tn_graph_body(g));
+        fold_region(g, ctx, folder, tn_graph_body(g), &any);
     else
         tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while folding constants");
     tn_folder_free(folder);
-    return tn_graph_status(g);
+    return any ? tn_graph_collect_conditions(g) : tn_graph_status(g); /* indices may be known now; branches, taken */
 }

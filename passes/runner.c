@@ -226,6 +226,7 @@ static double now_ms(void) {
 static tn_status run_one(tn_graph *g, tn_pass_ctx *ctx, const struct pass *p, uint64_t *hash) {
     tn_graph *before = ctx->opts.reproducer ? tn_graph_clone(g) : NULL;
     uint32_t rewrites = ctx->rewrites;
+    const size_t conditions = tn_condition_count(g);
     double start = now_ms();
     tn_status s = p->run(g, ctx);
     if (s == TN_OK) s = tn_graph_status(g);
@@ -237,6 +238,7 @@ static tn_status run_one(tn_graph *g, tn_pass_ctx *ctx, const struct pass *p, ui
     } else {
         tn_report(ctx->env, TN_NOTE, s, p->name, "pass %s failed", p->name);
     }
+    if (s == TN_OK && tn_condition_count(g) != conditions) tn_graph_choose_hints(g);
     if (s != TN_OK && before) write_reproducer(before, ctx->opts.reproducer, p->name);
     tn_graph_free(before);
     if (s != TN_OK) return s;

@@ -57,7 +57,7 @@ concat with a constant size|a=2x3 b=2x4|%a: f32[2,K], %b: f32[2,4]|%y = concat %
 add|a=5x3 b=7x3|%a: f32[N,3], %b: f32[M,3]|%y = add %a, %b|/net/layer: add: axis 0 of b (M = 7) and axis 0 of a (N = 5) do not broadcast
 add, another rank|a=2x5 b=3|%a: f32[2,N], %b: f32[M]|%y = add %a, %b|/net/layer: add: axis 0 of b (M = 3) and axis 1 of a (N = 5) do not broadcast
 reshape|x=3x6|%x: f32[N,6]|%y = reshape %x {dims=[2,6]}|/net/layer: reshape: the elements of x (N*6 = 18) and those of the result (12) differ
-gather|t=3x2|%t: f32[T,2]|%i = const [0, 4] : i64[2] %y = gather %t, %i {axis=0}|/net/layer: gather: axis 0 of t (T = 3) is below what the largest index needs (5)
+gather|t=3x2|%t: f32[T,2]|%i = const [0, 4] : i64[2] %y = gather %t, %i {axis=0}|/net/layer: gather: axis 0 of t (T = 3) is below what index 4 needs (5)
 conv, channels|x=1x4x8x8|%x: f32[1,C,8,8], %w: f32[4,3,3,3]|%y = conv %x, %w|/net/layer: conv: axis 1 of x (C = 4) and axis 1 of w (3) differ
 conv, window|x=1x3x2x8|%x: f32[1,3,H,8], %w: f32[4,3,3,3]|%y = conv %x, %w|/net/layer: conv: axis 2 of x (H = 2) is below what the kernel spans (3)
 conv, padded window|x=1x3x0x8|%x: f32[1,3,H,8], %w: f32[4,3,3,3]|%y = conv %x, %w {pads=[1,0,0,0]}|/net/layer: conv: axis 2 of x with its padding (H + 1 = 1) is below what the kernel spans (3)

@@ -400,7 +400,8 @@ static tn_val operand(maker *m, tn_sizes s, tn_dtype t) {
 
 /* Consecutive or any indices, some negative. */
 static tn_val indices(maker *m, int64_t range) {
-    int64_t v[4], n = 1 + pick(m, 3), start = range > 0 ? pick(m, (uint32_t)range) : 0;
+    int64_t v[4], n = 1 + pick(m, range < 3 ? (uint32_t)(range > 0 ? range : 1) : 3);
+    int64_t start = range > n ? pick(m, (uint32_t)(range - n + 1)) : 0;
     bool plain = chance(m, 70), scalar = chance(m, 30);
     for (int64_t k = 0; k < n; k++)
         v[k] = (plain ? start + k : range > 0 ? (int64_t)pick(m, (uint32_t)range) : 0) - (chance(m, 20) ? range : 0);

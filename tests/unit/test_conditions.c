@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ir/ir.h"
+#include "passes/pass.h"
 #include "tenon/compiler.h"
 #include "tenon/tenon.h"
 #include "tests/unit/suite.h"
@@ -56,6 +57,15 @@ static const struct row {
     {"%x: f32[N]", "%z = slice %x {starts=[2], sizes=[3], steps=[1]}", "at_least(N - 5, 0)"},
     {"%t: f32[T,3], %i: i64[N]", "%z = gather %t, %i {axis=0}", "at_least(T, min(N, 1))"},
     {"%t: f32[T,3], %i: i64[N,3]", "%z = gather_elements %t, %i {axis=1}", "at_least(T, N)"},
+    {"%t: f32[T,3]", "%i = const [1, 4] : i64[2]\n  %z = gather %t, %i {axis=0}", "at_least(T, 5)"},
+    {"%t: f32[T,3]", "%i = const [1, -7] : i64[2]\n  %z = gather %t, %i {axis=0}", "at_least(T, 7)"},
+    {"%t: f32[T,3]", "%i = const [0, 5] : i64[2,1]\n  %z = gather_elements %t, %i {axis=0}", "at_least(T, 6)"},
+    {"%t: f32[2,T]", "%i = const [0, 5, 1, -2] : i64[2,2]\n  %z = gather_nd %t, %i", "at_least(T, 6)"},
+    {"%t: f32[2,T], %u: f32[2]", "%i = const [0, 5, 1, -2] : i64[2,2]\n  %z = scatter_nd %t, %i, %u", "at_least(T, 6)"},
+    {"%t: f32[T], %u: f32[1]", "%i = const [-3] : i64[1]\n  %z = scatter_elements %t, %i, %u", "at_least(T, 3)"},
+    {"%x: f32[T,1,4,4], %r: f32[1,4]", "%i = const [2] : i64[1]\n  %z = roi_align %x, %r, %i {height=1, width=1}",
+     "at_least(T, 3)"},
+    {"%t: f32[T,3]", "%i = const [] : i64[0]\n  %z = gather %t, %i {axis=0}", NULL},
     {"%x: f32[1,C,8,8], %w: f32[4,3,3,3]", "%z = conv %x, %w", "equal(C, 3)"},
     {"%x: f32[1,4,H,8]", "%z = max_pool %x {kernel=[3,3]}", "at_least(H, 3)"},
     {"%x: f32[1,C,8]", "%z = group_norm %x {groups=4, eps=1e-5}", "multiple(C, 4)"},
@@ -113,6 +123,45 @@ START_TEST(conditions_outlive_their_nodes) {
     ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "K"), tn_dim_const(g, 5)), TN_OK);
     ck_assert_int_eq(tn_dim_bind(g, tn_dim_sym(g, "L"), tn_dim_const(g, 6)), TN_E_TYPE);
     ck_assert_msg(strstr(message, "axis 1 of x (5) and axis 0 of y (6) differ") != NULL, "%s", message);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* An index that folding reveals says what is wrong with it. */
+static const struct index_row {
+    const char *args, *body, *want;
+} index_rows[] = {
+    {"%t: f32[4,3]", "%z = gather %t, %j {axis=0}", "index 6 is out of range for axis 0 of t, whose size is 4"},
+    {"%t: f32[3,N]", "%k = neg %j\n  %z = gather %t, %k {axis=0}",
+     "index -6 is out of range for axis 0 of t, whose size is 3"},
+    {"%t: f32[N,4], %i: i64[1]", "%z = gather %t, %j {axis=1}",
+     "index 6 is out of range for axis 1 of t, whose size is 4"},
+    {"%t: f32[4]", "%z = gather_elements %t, %j {axis=0}", "index 6 is out of range for axis 0"},
+    {"%t: f32[N,4]",
+     "%k = const [0, 0] : i64[2]\n  %l = concat %k, %j {axis=0}\n  %m = reshape %l {dims=[2,2]}\n"
+     "  %z = gather_nd %t, %m",
+     "index 4 is out of range for axis 1 of t, whose size is 4"},
+    {"%t: f32[4], %u: f32[2]", "%k = reshape %j {dims=[2,1]}\n  %z = scatter_nd %t, %k, %u", "index 6 is out of range"},
+    {"%t: f32[4], %u: f32[2]", "%z = scatter_elements %t, %j, %u", "index 6 is out of range for axis 0"},
+    {"%t: f32[9,1,4,4], %r: f32[2,4]", "%k = neg %j\n  %z = roi_align %t, %r, %k {height=1, width=1}",
+     "index -6 is out of range for axis 0"},
+};
+
+START_TEST(an_index_that_becomes_known_is_checked) {
+    const struct index_row *r = &index_rows[_i];
+    char text[512];
+    tn_status st;
+    snprintf(text, sizeof text,
+             "func @main(%s) {\n  %%i0 = const [3, 2] : i64[2]\n  %%j = add %%i0, %%i0\n  %s loc(\"the layer\")\n"
+             "  return %%z\n}\n",
+             r->args, r->body);
+    message[0] = 0;
+    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    ck_assert_msg(g != NULL, "%s", message);
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&env, NULL);
+    ck_assert_int_eq(tn_run_passes(g, NULL, ctx), TN_E_TYPE);
+    ck_assert_msg(strstr(message, r->want) && !strncmp(message, "the layer: ", 11), "%s", message);
+    tn_pass_ctx_free(ctx);
     tn_graph_free(g);
 }
 END_TEST
@@ -223,6 +272,7 @@ int main(void) {
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, rules_state_what_they_need, 0, (int)(sizeof rows / sizeof *rows));
     tcase_add_test(t, conditions_outlive_their_nodes);
+    tcase_add_loop_test(t, an_index_that_becomes_known_is_checked, 0, sizeof index_rows / sizeof *index_rows);
     tcase_add_test(t, layers_that_nobody_needs_need_nothing);
     tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
     tcase_add_loop_test(t, hints_are_sizes_at_which_the_graph_runs, 0, (int)(sizeof hint_rows / sizeof *hint_rows));
