@@ -18,7 +18,7 @@ static const tn_dl_symbol symbols[] = {
 typedef CUresult (*get_proc_fn)(const char *symbol, void **fn, int version, cuuint64_t flags,
                                 CUdriverProcAddressQueryResult *found);
 
-static const char *const install_hint = "install the NVIDIA driver, or run with the CPU device";
+static const char *const install_hint = "install the NVIDIA driver; the CPU device needs none";
 
 /* Returns the first required function that the driver lacks, or NULL. */
 static const char *fill(get_proc_fn get, tn_cuda *cu) {
@@ -63,7 +63,7 @@ static tn_status load(const tn_env *env, tn_cuda *cu) {
                        cu->driver_version % 1000 / 10, missing);
     CUresult r = cu->cuInit(0);
     if (r == CUDA_ERROR_NO_DEVICE)
-        return tn_fail(env, TN_E_NO_DEVICE, "", "check nvidia-smi and CUDA_VISIBLE_DEVICES, or run with the CPU device",
+        return tn_fail(env, TN_E_NO_DEVICE, "", "check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU device",
                        "the driver finds no GPU");
     if (r != CUDA_SUCCESS) {
         const char *name = NULL, *text = NULL;
@@ -74,7 +74,7 @@ static tn_status load(const tn_env *env, tn_cuda *cu) {
     }
     tn_status st = TN_CU(cu, cuDeviceGetCount(&cu->device_count), "");
     if (st == TN_OK && cu->device_count == 0)
-        st = tn_fail(env, TN_E_NO_DEVICE, "", "check nvidia-smi and CUDA_VISIBLE_DEVICES, or run with the CPU device",
+        st = tn_fail(env, TN_E_NO_DEVICE, "", "check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU device",
                      "the driver finds no GPU");
     return st;
 }

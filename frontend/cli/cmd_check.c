@@ -170,8 +170,9 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
     if (o->data)
         snprintf(data, sizeof data, "%s", o->data);
     else if (!find_data(model, data, sizeof data))
-        return cli_exit(
-            c, tn_fail(&c->env, TN_E_IO, model, "name the folder with --data", "no test_data_set_0 beside the model"));
+        return cli_exit(c,
+                        tn_fail(&c->env, TN_E_IO, model, "name the folder with --data, or check with --random inputs",
+                                "no test_data_set_0 beside the model"));
     int rc = 0;
     cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
     if (!m && o->fix_inputs && rc == tn_status_exit_code(TN_E_UNSUPPORTED)) {

@@ -358,8 +358,9 @@ static bool find_arch(view *v, const char *name, int *rc) {
 static const TnPlan__Step *find_step(const view *v, const char *key, size_t *index, int *rc) {
     char *end;
     size_t k = strtoul(key, &end, 10);
-    if (!*end && end != key && k < v->arch->n_steps) return *index = k, v->arch->steps[k];
-    for (k = 0; k < v->arch->n_steps; k++)
+    const bool number = !*end && end != key; /* no part of a name, which ends with a hash */
+    if (number && k < v->arch->n_steps) return *index = k, v->arch->steps[k];
+    for (k = 0; !number && k < v->arch->n_steps; k++)
         if (strstr(v->arch->steps[k]->name, key)) return *index = k, v->arch->steps[k];
     *rc = cli_usage(v->c, "--kernel %s: the plan has kernels 0 to %zu (tenon inspect PLAN lists them)", key,
                     v->arch->n_steps - 1);

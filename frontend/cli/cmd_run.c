@@ -39,7 +39,9 @@ static bool find_files(cli *c, const cli_model *m, const char **specs, const cha
             char names[512] = "";
             for (size_t i = 0, p = 0; i < n && p < sizeof names; i++)
                 p += (size_t)snprintf(names + p, sizeof names - p, "%s%s", i ? ", " : "", cli_model_input(m, i)->name);
-            *rc = cli_usage(c, "--input %s: write NAME=FILE or NAME=random; the inputs are %s", *specs, names);
+            *rc = eq ? cli_usage(c, "--input %s: there is no input '%.*s'; the inputs are %s", *specs, (int)len, *specs,
+                                 names)
+                     : cli_usage(c, "--input %s: write NAME=FILE or NAME=random; the inputs are %s", *specs, names);
             return false;
         }
         file[k] = strcmp(eq + 1, "random") ? eq + 1 : NULL;
@@ -93,8 +95,12 @@ static void show(const tn_host_tensor *t, const char *name) {
         if (v < lo) lo = v;
         sum += v;
     }
+    if (n == 0) {
+        printf("%s: %s %s  no elements\n", name, tn_dtype_text(t->dtype), shape);
+        return;
+    }
     printf("%s: %s %s  min %.6g  max %.6g (at %llu)  mean %.6g\n ", name, tn_dtype_text(t->dtype), shape, lo, hi,
-           (unsigned long long)arg, n ? sum / (double)n : 0);
+           (unsigned long long)arg, sum / (double)n);
     for (uint64_t i = 0; i < n && i < 10; i++) printf(" %.6g", tn_load_num(t->dtype, t->data, i));
     puts(n > 10 ? " ..." : "");
 }

@@ -1,6 +1,7 @@
 /* main.c: the tenon command: dispatch and the top-level help. */
 #include "frontend/cli/cli.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,6 +40,9 @@ static int run(cli *c, int argc, char **argv) {
     }
     for (int k = 0; k < N_COMMANDS; k++)
         if (!strcmp(argv[1], commands[k].name)) {
+            char name[64]; /* what the usage shows */
+            snprintf(name, sizeof name, "tenon %s", commands[k].name);
+            argv[1] = name;
             int rc = commands[k].run(c, argc - 1, (const char **)(argv + 1));
             cli_clear_bar(c);
             if (!cli_interrupted()) return rc;
@@ -57,6 +61,11 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[k], "--json")) c.json = true; /* known before the options are read, which may fail */
     int rc = run(&c, argc, argv);
     cli_json_end(&c, rc);
+    errno = 0;
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "tenon: error: the standard output cannot be written: %s\n", strerror(errno ? errno : EIO));
+        if (rc == 0) rc = tn_status_exit_code(TN_E_IO);
+    }
     for (size_t k = 0; k < c.n_reads; k++) free(c.reads[k]);
     free(c.reads);
     return rc;

@@ -67,7 +67,7 @@ tn_status cli_may_write(cli *c, const char *const *paths, size_t n) {
         if (cli_is_stream(paths[k])) continue;
         if (was_read(c, paths[k]))
             return tn_fail(&c->env, TN_E_ARGUMENT, paths[k], "name another file",
-                           "%s is read from here: it is not overwritten", c->reads[0]);
+                           "the model is read from it: it is not overwritten");
         for (size_t j = 0; j < k; j++)
             if (paths[j] && same_place(paths[k], paths[j]))
                 return tn_fail(&c->env, TN_E_ARGUMENT, paths[k], "name another file", "two outputs are one file");

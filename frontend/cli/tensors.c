@@ -31,6 +31,12 @@ void cli_free_tensor(cli *c, tn_host_tensor *t) {
     memset(t, 0, sizeof *t);
 }
 
+static tn_status cannot_be_held(cli *c, uint32_t rank, const int64_t *dims) {
+    char shape[160];
+    cli_shape_text(rank, dims, shape, sizeof shape);
+    return tn_fail(&c->env, TN_E_TYPE, "", "", "a tensor of shape %s cannot be held", shape);
+}
+
 tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims, tn_host_tensor *out) {
     memset(out, 0, sizeof *out);
     if (rank > TN_MAX_RANK) return tn_fail(&c->env, TN_E_TYPE, "", "", "rank %u is above %d", rank, TN_MAX_RANK);
@@ -39,7 +45,7 @@ tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims,
     for (uint32_t k = 0; k < rank; k++) empty |= dims[k] == 0;
     for (uint32_t k = 0; k < rank; k++) {
         if (dims[k] < 0 || (!empty && n > (UINT64_C(1) << 40) / (uint64_t)dims[k]))
-            return tn_fail(&c->env, TN_E_TYPE, "", "", "a tensor of this shape cannot be held");
+            return cannot_be_held(c, rank, dims);
         n *= empty ? 0 : (uint64_t)dims[k];
         out->dims[k] = dims[k];
     }

@@ -308,7 +308,7 @@ bool tn_emu_ready(tn_emu_module *m) {
 static void first_error(const tn_emu_module *m, char *out, size_t size) {
     char path[600], line[600];
     snprintf(path, sizeof path, "%s/log", m->folder.path);
-    snprintf(out, size, "it says nothing");
+    snprintf(out, size, "it says nothing; is there space in %s?", m->folder.path);
     FILE *f = fopen(path, "r");
     if (!f) return;
     while (fgets(line, sizeof line, f)) {

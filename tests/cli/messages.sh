@@ -81,6 +81,23 @@ expect "but for compile" 9 'name the target: --no-gpu --target' env TENON_LIBCUD
 expect "a model that is not there" 4 'nowhere.onnx: cannot be read: No such file' "$tenon" check nowhere.onnx --device cpu
 lacks "the input is named once" 'input "?y"?.*input "?y' "$tenon" check shared.onnx --random --device cpu --at x=2x4
 
+expect "no such input, though a file is given" 2 "there is no input 'z'; the inputs are x, y" "$tenon" run shared.onnx -i z=a.npy --device cpu
+expect "a size that no memory holds" 7 'shape 9999999999999x3 cannot be held' "$tenon" run shared.onnx -s x=9999999999999x3 --device cpu
+expect "a result without elements" 0 'z: f32 0x3  no elements' "$tenon" run shared.onnx -s x=0x3 --device cpu
+expect "the usage is what one types" 0 '^Usage: tenon run PLAN' "$tenon" run --help
+expect "an output that is read" 2 '^tenon: error: shared.onnx: the model is read from it' "$tenon" opt shared.onnx -o shared.onnx
+if [ -w /dev/full ]; then
+    for command in 'opt shared.onnx' 'run shared.onnx -s x=2x3 --device cpu' 'opt shared.onnx --json' 'run --help'; do
+        expect "a full standard output: $command" 4 'the standard output cannot be written: No space' bash -c "'$tenon' $command >/dev/full"
+    done
+fi
+if have_nvrtc; then
+    "$tenon" compile shared.onnx -o p.plan --target sm_90a --no-gpu -q
+    for k in 0 1 2 3 4 5 6 7 8 9; do # one of them is in the hash that a kernel's name ends with
+        expect "kernel $k of one" $((k ? 2 : 0)) "$([ $k = 0 ] && echo 'kernel  0' || echo "$k: the plan has kernels 0 to 0")" "$tenon" inspect p.plan --kernel $k
+    done
+fi
+
 # ---- no rewrites
 python3 - "$tenon" "$digits/digits.onnx" <<'PY'
 import json, subprocess, sys
