@@ -136,13 +136,46 @@ static bool same_condition(const void *user, uint32_t h) {
     return c->rel == k->rel && c->a.i == k->a.i && c->b.i == k->b.i;
 }
 
+/* A condition that pins a to a number. */
+static bool pins(const tn_graph *g, const tn_condition *c) {
+    return c->rel == TN_REL_EQUAL && tn_dim_is_const(g, c->b, NULL);
+}
+
+static bool pins_the_same(const void *user, uint32_t h) {
+    const key *k = user;
+    const tn_condition *c = &k->g->conds.p[h - 1];
+    return pins(k->g, c) && c->a.i == k->a.i;
+}
+
+/* One size cannot be two numbers: no shape would do. */
+static bool contradicts(tn_graph *g, const tn_condition *c, uint64_t hash) {
+    const key k = {g, c->rel, c->a, c->b};
+    const uint32_t h = tn_table_find(&g->cond_table, hash, pins_the_same, &k);
+    if (!h) return false;
+    char a[96], b[96], other[96], loc[512], layers[512];
+    const tn_condition *o = &g->conds.p[h - 1];
+    tn_dim_print(g, c->a, a, sizeof a);
+    tn_dim_print(g, c->b, b, sizeof b);
+    tn_dim_print(g, o->b, other, sizeof other);
+    tn_loc_text(g, c->loc, loc, sizeof loc);
+    tn_loc_text(g, o->loc, layers, sizeof layers);
+    g->status =
+        tn_fail(g->env, TN_E_TYPE, loc, "", "%s: %s%s%s%s cannot be %s: it must be %s for %s%s%s", c->what, c->of_a,
+                *c->of_a ? " (" : "", a, *c->of_a ? ")" : "", b, other, o->what, *layers ? " of " : "", layers);
+    return true;
+}
+
 static bool add(tn_graph *g, tn_condition c) {
     const uint64_t parts[] = {(uint64_t)c.rel, tn_dim_hash(g, c.a), tn_dim_hash(g, c.b)};
     const key k = {g, c.rel, c.a, c.b};
     uint64_t hash = XXH3_64bits(parts, sizeof parts);
     if (tn_table_find(&g->cond_table, hash, same_condition, &k)) return true;
+    const uint64_t pinned[] = {TN_REL_COUNT, tn_dim_hash(g, c.a)}, pin_hash = XXH3_64bits(pinned, sizeof pinned);
+    if (pins(g, &c) && contradicts(g, &c, pin_hash)) return false;
     if (!TN_RESERVE(g, conds, 1)) return false;
-    if (!tn_table_add(g->env, &g->cond_table, hash, g->conds.n + 1)) return tn_graph_oom(g), false;
+    if (!tn_table_add(g->env, &g->cond_table, hash, g->conds.n + 1) ||
+        (pins(g, &c) && !tn_table_add(g->env, &g->cond_table, pin_hash, g->conds.n + 1)))
+        return tn_graph_oom(g), false;
     g->conds.p[g->conds.n++] = c;
     return true;
 }

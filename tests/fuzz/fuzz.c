@@ -162,6 +162,7 @@ void fuzz_passes(const tn_env *env, tn_graph *g) {
     if (tn_verify(g) != TN_OK) fuzz_die("a graph that was read does not verify");
     if (!fuzz_is_small(g)) return;
     evaluate(env, g);
+    if (tn_graph_collect_conditions(g) != TN_OK) return; /* they contradict each other */
     static const tn_dtype computes[] = {TN_F32, TN_F16, TN_BF16};
     const uint32_t draw = tn_graph_val_limit(g);
     const tn_pass_options opts = {.compute = computes[draw % 3], .nhwc = draw & 1, .numerics = draw % 5 == 0};

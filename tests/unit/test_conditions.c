@@ -209,6 +209,24 @@ static const struct hint_row {
      8, 0},
 };
 
+/* No shape is left where one size would have to be two numbers: the graph is refused, with both layers. */
+START_TEST(contradictions_are_refused) {
+    static const char *const texts[] = {
+        "func @main(%x: f32[2,C,3], %s: f32[7], %b: f32[4], %m: f32[4], %v: f32[4]) {\n"
+        "  %0 = batch_norm %x, %s, %b, %m, %v {axis=1} loc(\"bn\")\n  return %0\n}\n",
+        "func @main(%x: f32[2,C], %v: f32[7,3], %w: f32[4,3]) {\n  %0 = matmul %x, %v loc(\"fc\")\n"
+        "  %1 = matmul %x, %w loc(\"bn\")\n  return %0, %1\n}\n"};
+    static const char *const want[] = {"C) cannot be 4: it must be 7 for batch_norm of bn",
+                                       "C) cannot be 4: it must be 7 for matmul of fc"};
+    tn_status st;
+    tn_graph *g = tn_parse(&env, "text", texts[_i], strlen(texts[_i]), NULL, 0, true, &st);
+    ck_assert_ptr_nonnull(g);
+    ck_assert_int_eq(tn_graph_collect_conditions(g), TN_E_TYPE);
+    ck_assert_msg(strstr(message, want[_i]) && !strncmp(message, "bn: ", 4), "%s", message);
+    tn_graph_free(g);
+}
+END_TEST
+
 START_TEST(hints_are_sizes_at_which_the_graph_runs) {
     const struct hint_row *r = &hint_rows[_i];
     tn_graph *g = collected(r->body);
@@ -274,6 +292,7 @@ int main(void) {
     tcase_add_test(t, conditions_outlive_their_nodes);
     tcase_add_loop_test(t, an_index_that_becomes_known_is_checked, 0, sizeof index_rows / sizeof *index_rows);
     tcase_add_test(t, layers_that_nobody_needs_need_nothing);
+    tcase_add_loop_test(t, contradictions_are_refused, 0, 2);
     tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
     tcase_add_loop_test(t, hints_are_sizes_at_which_the_graph_runs, 0, (int)(sizeof hint_rows / sizeof *hint_rows));
     tcase_add_test(t, a_plan_checks_them_before_it_runs);
