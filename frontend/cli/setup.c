@@ -50,6 +50,9 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         if (strlen(a->target) >= sizeof s->target_text) return *rc = cli_usage(c, "--target is too long"), false;
         strcpy(s->target_text, a->target);
         for (char *p = strtok(s->target_text, ","); p; p = strtok(NULL, ",")) {
+            bool again = false;
+            for (size_t k = 0; k < o->n_targets; k++) again |= !strcmp(s->targets[k], p);
+            if (again) continue;
             if (o->n_targets == CLI_MAX_TARGETS) return *rc = cli_usage(c, "too many targets"), false;
             s->targets[o->n_targets++] = p;
         }

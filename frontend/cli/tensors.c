@@ -126,7 +126,7 @@ static tn_status parse_npy(cli *c, const char *path, const char *data, size_t si
         const char *yes = strstr(order, "True");
         if (type == TN_DTYPE_NONE)
             s = tn_fail(&c->env, TN_E_UNSUPPORTED, path, "save it little-endian as a plain number type",
-                        "element type %.12s is not supported", v ? v : "?");
+                        "element type '%.*s' is not supported", v ? (int)strcspn(v + 1, "'") : 0, v ? v + 1 : "");
         else if (yes && comma && yes < comma)
             s = tn_fail(&c->env, TN_E_UNSUPPORTED, path, "np.save(np.ascontiguousarray(x))", "Fortran order");
     }

@@ -90,6 +90,35 @@ int cli_exit(cli *c, tn_status s) {
     return tn_status_exit_code(s);
 }
 
+/* Of the numbers that options take none is negative. */
+enum { MAX_NUMBERS = 32 };
+typedef struct number {
+    const struct poptOption *o;
+    double was;
+} number;
+
+static double number_of(const struct poptOption *o) {
+    return (o->argInfo & POPT_ARG_MASK) == POPT_ARG_INT ? *(int *)o->arg : *(double *)o->arg;
+}
+
+/* The options that take numbers, with their defaults; returns how many. */
+static size_t find_numbers(const struct poptOption *o, number *to, size_t n) {
+    for (; o->longName || o->shortName || o->arg; o++) {
+        const unsigned kind = o->argInfo & POPT_ARG_MASK;
+        if (kind == POPT_ARG_INCLUDE_TABLE)
+            n = find_numbers(o->arg, to, n);
+        else if ((kind == POPT_ARG_INT || kind == POPT_ARG_DOUBLE) && n < MAX_NUMBERS)
+            to[n++] = (number){o, number_of(o)};
+    }
+    return n;
+}
+
+static const char *negative(const number *numbers, size_t n) {
+    for (size_t k = 0; k < n; k++)
+        if (!(number_of(numbers[k].o) >= 0) && number_of(numbers[k].o) != numbers[k].was) return numbers[k].o->longName;
+    return NULL;
+}
+
 bool cli_parse(cli *c, const char *command, int argc, const char **argv, const struct poptOption *options,
                const char *usage, const char *help, poptContext *ctx, const char ***args, int *rc) {
     int show_help = 0, json = 0, quiet = 0, verbose = 0;
@@ -107,6 +136,8 @@ bool cli_parse(cli *c, const char *command, int argc, const char **argv, const s
         {NULL, 0, POPT_ARG_INCLUDE_TABLE, common, 0, "Common options:", NULL},
         POPT_TABLEEND,
     };
+    number numbers[MAX_NUMBERS];
+    const size_t n_numbers = find_numbers(options, numbers, 0);
     char name[64];
     snprintf(name, sizeof name, "tenon %s", command);
     *ctx = poptGetContext(name, argc, argv, table, 0);
@@ -119,6 +150,9 @@ bool cli_parse(cli *c, const char *command, int argc, const char **argv, const s
         *rc = 0;
     } else if (e < -1) {
         *rc = cli_usage(c, "%s: %s (tenon %s --help)", poptBadOption(*ctx, POPT_BADOPTION_NOALIAS), poptStrerror(e),
+                        command);
+    } else if (negative(numbers, n_numbers)) {
+        *rc = cli_usage(c, "--%s: the number must not be negative (tenon %s --help)", negative(numbers, n_numbers),
                         command);
     } else {
         *args = poptGetArgs(*ctx);

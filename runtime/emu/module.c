@@ -42,6 +42,7 @@ struct tn_emu_module {
     size_t size;
     pid_t pid; /* of the compiler; 0: not started or done */
     bool started, compiled, with_lines;
+    int error; /* why the compiler did not start: whoever started it ahead of time need not have listened */
     void *lib;
     tn_emu_kernel kernels[MAX_KERNELS];
     size_t n_kernels;
@@ -280,17 +281,21 @@ static bool reap(pid_t pid, bool block, bool *ok) {
     return true;
 }
 
+static tn_status no_compiler(const tn_emu_module *m) {
+    return tn_fail(m->env, TN_E_NO_LIBRARY, m->name, "install g++ or clang++, or name one in TENON_CXX",
+                   "running kernels on the CPU takes a C++ compiler, and '%s' does not start: %s", compiler(),
+                   strerror(m->error));
+}
+
 tn_status tn_emu_start(tn_emu_module *m) {
-    if (m->started) return TN_OK;
+    if (m->started) return m->error ? no_compiler(m) : TN_OK;
     m->started = true;
     tn_status st = make_dir(m);
     if (st != TN_OK) return st;
-    int rc = spawn(m, false, "kernel.so", "log", &m->pid);
-    if (rc == 0) return TN_OK;
+    m->error = spawn(m, false, "kernel.so", "log", &m->pid);
+    if (m->error == 0) return TN_OK;
     m->pid = 0;
-    return tn_fail(m->env, TN_E_NO_LIBRARY, m->name, "install g++ or clang++, or name one in TENON_CXX",
-                   "running kernels on the CPU takes a C++ compiler, and '%s' does not start: %s", compiler(),
-                   strerror(rc));
+    return no_compiler(m);
 }
 
 bool tn_emu_started(const tn_emu_module *m) {

@@ -86,6 +86,16 @@ expect "a size that no memory holds" 7 'shape 9999999999999x3 cannot be held' "$
 expect "a result without elements" 0 'z: f32 0x3  no elements' "$tenon" run shared.onnx -s x=0x3 --device cpu
 expect "the usage is what one types" 0 '^Usage: tenon run PLAN' "$tenon" run --help
 expect "an output that is read" 2 '^tenon: error: shared.onnx: the model is read from it' "$tenon" opt shared.onnx -o shared.onnx
+expect "a compiler that is not there" 14 "takes a C.. compiler, and '/nonexistent' does not start: No such file" env TENON_CXX=/nonexistent "$tenon" run shared.onnx -s x=2x3 --device emu
+for option in --threads=-3 --gpu=-1 --tune-seconds=-0.5 --tune-seconds=nan; do
+    expect "$option" 2 "error: ${option%=*}: the number must not be negative" "$tenon" run shared.onnx -s x=2x3 --device cpu $option
+done
+expect "and of a command's own" 2 'error: --jobs: the number must not' "$tenon" check --suite . --jobs=-1
+python3 - <<'PY'
+head = "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }"
+open("object.npy", "wb").write(b"\x93NUMPY\x01\x00\x76\x00" + head.ljust(117).encode() + b"\n" + b"\0" * 48)
+PY
+expect "a type that is not supported" 6 "object.npy: element type '\|O' is not supported\$" "$tenon" run shared.onnx -i x=object.npy --device cpu
 if [ -w /dev/full ]; then
     for command in 'opt shared.onnx' 'run shared.onnx -s x=2x3 --device cpu' 'opt shared.onnx --json' 'run --help'; do
         expect "a full standard output: $command" 4 'the standard output cannot be written: No space' bash -c "'$tenon' $command >/dev/full"
