@@ -23,6 +23,6 @@ double tn_knob_of(const char *tpl, const int64_t *knobs, const char *name) {
 
 const char *tn_acc_type(tn_dtype t) {
     if (tn_dtype_is_float(t)) return tn_register_type(t);
-    const bool u = t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4;
+    const bool u = tn_dtype_is_unsigned(t);
     return u ? "unsigned long long" : "long long";
 }

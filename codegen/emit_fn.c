@@ -272,6 +272,12 @@ tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer) {
     return r;
 }
 
+tn_ref tn_fn_number(tn_fn *f, tn_dtype t, double num) {
+    uint64_t word = 0;
+    tn_store_num(t, &word, 0, num);
+    return tn_fn_literal(f, t, num, tn_load_int(t, &word, 0));
+}
+
 tn_ref tn_fn_dead(tn_fn *f, tn_dtype t) {
     return tn_fn_literal(f, t, 0, 0);
 }

@@ -111,6 +111,7 @@ uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never);
 /* pred && a condition given as C text that binds tighter than &&. */
 uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane);
 tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer);
+tn_ref tn_fn_number(tn_fn *f, tn_dtype t, double num); /* of an integer type: what it becomes */
 /* const R v<number> = text;   with a comment naming the op and layer. */
 tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text);
 /* const tn_index <stem><k> = text;  as index variable with that extent. */

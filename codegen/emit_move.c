@@ -95,7 +95,7 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         }
     }
     const tn_dtype t = tn_val_dtype(e->g, y);
-    const tn_ref value = tn_fn_literal(f, t, a->value, (int64_t)a->value);
+    const tn_ref value = tn_fn_number(f, t, a->value);
     if (never) return value;
     if (ok == pred) return tn_fn_value(f, x, in, pred);
     const tn_ref v = tn_fn_value(f, x, in, ok);

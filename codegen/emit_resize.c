@@ -207,14 +207,13 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     if (sum.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     if (tn_emit_ok(e)) {
         tn_text text = {.env = e->env};
-        const bool whole = product > 1 && tn_dtype_is_int(type);
         if (ok != pred) tn_text_add(&text, "%s ? ", f->pred[ok].text);
-        tn_text_add(&text, whole ? "(%s)tn_to_i64(%s)" : "(%s)(%s)", tn_register_type(type), sum.p ? sum.p : "0");
+        if (product > 1 && tn_dtype_is_int(type))
+            tn_cast_text(&text, sum.p ? sum.p : "0", TN_F32, type, false, false);
+        else
+            tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p ? sum.p : "0");
         if (ok != pred)
-            tn_text_add(&text, " : %s",
-                        tn_fn_literal(f, type, TN_ATTRS_OF(e->g, n, resize)->extrapolation,
-                                      (int64_t)TN_ATTRS_OF(e->g, n, resize)->extrapolation)
-                            .text);
+            tn_text_add(&text, " : %s", tn_fn_number(f, type, TN_ATTRS_OF(e->g, n, resize)->extrapolation).text);
         out = tn_fn_define(f, y, out.lane || f->pred[ok].lane, text.p ? text.p : "0");
         tn_text_free(&text);
     }

@@ -124,8 +124,10 @@ tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     if (sum.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     if (tn_emit_ok(e)) {
         tn_text text = {.env = e->env};
-        const bool whole = !s.near && tn_dtype_is_int(type);
-        tn_text_add(&text, whole ? "(%s)tn_to_i64(%s)" : "(%s)(%s)", tn_register_type(type), sum.p);
+        if (!s.near && tn_dtype_is_int(type))
+            tn_cast_text(&text, sum.p ? sum.p : "0", TN_F32, type, false, false);
+        else
+            tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p);
         if (text.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
         out = tn_fn_define(f, y, lane, text.p ? text.p : "0");
         tn_text_free(&text);

@@ -94,7 +94,8 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
         else if (tn_dtype_is_float(type))
             tn_text_add(out, "tn_pow(%s, (%s)%s)", in[0].text, t, in[1].text);
         else if (tn_dtype_is_float(et))
-            tn_text_add(out, "(%s)tn_to_i64(tn_pow((double)%s, (double)%s))", t, in[0].text, in[1].text);
+            tn_text_add(out, "(%s)tn_to_%c64(tn_pow((double)%s, (double)%s))", t,
+                        tn_dtype_is_unsigned(type) ? 'u' : 'i', in[0].text, in[1].text);
         else
             tn_text_add(out, "(%s)tn_pow((long long)%s, (long long)%s)", t, in[0].text, in[1].text);
         return true;
@@ -236,9 +237,8 @@ static bool splat(tn_fn *f, tn_val v, tn_dtype t, tn_ref *out) {
     tn_graph *g = f->e->g;
     double num;
     if (!tn_const_splat(g, v, &num)) return false;
-    int64_t integer = 0;
-    if (tn_dtype_is_int(t)) integer = tn_const_data(g, v) ? tn_const_get_int(g, v, 0) : (int64_t)num;
-    *out = tn_fn_literal(f, t, num, integer);
+    const bool exact = tn_dtype_is_int(t) && tn_const_data(g, v);
+    *out = exact ? tn_fn_literal(f, t, num, tn_const_get_int(g, v, 0)) : tn_fn_number(f, t, num);
     return true;
 }
 

@@ -120,7 +120,7 @@ bool tn_spec_steps(const tn_spec *s) {
 
 void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate, bool rounds) {
     const bool floats = tn_dtype_is_float(from);
-    const char *reg = tn_register_type(to);
+    const char *reg = tn_register_type(to), *to_64_bits = tn_dtype_is_unsigned(to) ? "tn_to_u64" : "tn_to_i64";
     if (to == TN_BOOL)
         tn_text_add(out, "%s != 0", x);
     else if (round_functions[to]) {
@@ -133,15 +133,11 @@ void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool 
         else
             tn_text_add(out, "%s%s%s", single, x, close);
         if (rounds) tn_text_add(out, ")");
-    } else if (to == TN_I4 || to == TN_U4)
-        tn_text_add(out, "tn_wrap_%s((long long)%s%s%s)", tn_dtype_text(to),
-                    !floats       ? ""
-                    : to == TN_U4 ? "tn_to_u64("
-                                  : "tn_to_i64(",
-                    x, floats ? ")" : "");
-    else if (floats && tn_dtype_is_int(to)) { /* truncated to 64 bits, then wrapped */
-        const bool is_unsigned = to == TN_U64 || to == TN_U32 || to == TN_U16 || to == TN_U8;
-        tn_text_add(out, "(%s)tn_to_%c64(%s)", reg, is_unsigned ? 'u' : 'i', x);
+    } else if (to == TN_I4 || to == TN_U4) {
+        tn_text_add(out, floats ? "tn_wrap_%s((long long)%s(%s))" : "tn_wrap_%s((long long)%s%s)", tn_dtype_text(to),
+                    floats ? to_64_bits : "", x);
+    } else if (floats && tn_dtype_is_int(to)) {
+        tn_text_add(out, "(%s)%s(%s)", reg, to_64_bits, x);
     } else
         tn_text_add(out, "(%s)%s", reg, x);
 }

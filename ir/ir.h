@@ -428,6 +428,13 @@ bool tn_const_splat(const tn_graph *g, tn_val v, double *num);
 double tn_const_get(const tn_graph *g, tn_val v, uint64_t i);
 int64_t tn_const_get_int(const tn_graph *g, tn_val v, uint64_t i);
 
+/* The integer that a float becomes, here and in kernels (templates/tn_math.cuh): truncated, NaN 0, saturated where 64
+ * bits end (from -2^63 to 2^63 - 1, or 2^64 - 1 of unsigned types); narrower types keep the low bits. */
+static inline int64_t tn_float_to_int(double v, bool is_unsigned) {
+    if (v != v) return 0;
+    if (is_unsigned && v >= 0x1p63) return v >= 0x1p64 ? -1 : (int64_t)(uint64_t)v;
+    return v >= 0x1p63 ? INT64_MAX : v <= -0x1p63 ? INT64_MIN : (int64_t)v;
+}
 /* Number conversion with the rounding (to nearest even) that the hardware has. */
 double tn_load_num(tn_dtype t, const void *data, uint64_t i);
 void tn_store_num(tn_dtype t, void *data, uint64_t i, double v);

@@ -1,9 +1,8 @@
 /* number.c: one element of any dtype as a double or an int64.
  *
  * Floats round to nearest, ties to even, straight from the double (no rounding twice).  What exceeds the range becomes
- * infinity, or NaN in f8e4m3, which has no infinity (ONNX float8e4m3fn).  Floats become integers by truncation, clamped
- * to the range, NaN as 0; integers become narrower ones by dropping high bits.  4-bit elements are packed two a byte,
- * low nibble first. */
+ * infinity, or NaN in f8e4m3, which has no infinity (ONNX float8e4m3fn).  Floats become integers by tn_float_to_int;
+ * integers become narrower ones by dropping high bits.  4-bit elements are packed two a byte, low nibble first. */
 #include <math.h>
 #include <string.h>
 
@@ -60,20 +59,6 @@ static double decode(const small_float *f, uint32_t code) {
     double v = 0;
     memcpy(&v, &bits, sizeof v);
     return v;
-}
-
-static int64_t clamp_to_int(double v, double lo, double hi, int64_t min, int64_t max) {
-    if (v != v) return 0;
-    return v <= lo ? min : v >= hi ? max : (int64_t)v;
-}
-
-static uint64_t double_to_u64(double v) {
-    if (!(v > 0)) return 0;
-    return v >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)v;
-}
-
-static int64_t double_to_i64(double v) {
-    return clamp_to_int(v, -9223372036854775808.0, 9223372036854775808.0, INT64_MIN, INT64_MAX);
 }
 
 static unsigned nibble(const void *data, uint64_t i) {
@@ -163,7 +148,7 @@ int64_t tn_load_int(tn_dtype t, const void *data, uint64_t i) {
     case TN_U4: return (int64_t)nibble(data, i);
     case TN_DTYPE_NONE:
     case TN_DTYPE_COUNT: return 0;
-    default: return double_to_i64(tn_load_num(t, data, i));
+    default: return tn_float_to_int(tn_load_num(t, data, i), false);
     }
 }
 
@@ -175,17 +160,10 @@ void tn_store_num(tn_dtype t, void *data, uint64_t i, double v) {
     case TN_BF16: STORE(uint16_t, encode(&formats[t], v)); break;
     case TN_F8E4M3:
     case TN_F8E5M2: STORE(uint8_t, encode(&formats[t], v)); break;
-    case TN_I64: STORE(int64_t, double_to_i64(v)); break;
-    case TN_U64: STORE(uint64_t, double_to_u64(v)); break;
     case TN_BOOL: STORE(uint8_t, v != 0); break;
     case TN_DTYPE_NONE:
     case TN_DTYPE_COUNT: break;
-    default: {
-        unsigned bits = tn_dtype_bits(t);
-        bool is_signed = t == TN_I32 || t == TN_I16 || t == TN_I8 || t == TN_I4;
-        int64_t max = ((int64_t)1 << (is_signed ? bits - 1 : bits)) - 1, min = is_signed ? -max - 1 : 0;
-        tn_store_int(t, data, i, clamp_to_int(v, (double)min, (double)max, min, max));
-    }
+    default: tn_store_int(t, data, i, tn_float_to_int(v, tn_dtype_is_unsigned(t)));
     }
 }
 

@@ -57,6 +57,10 @@ bool tn_dtype_is_int(tn_dtype t) {
     return k == 'i' || k == 'u';
 }
 
+bool tn_dtype_is_unsigned(tn_dtype t) {
+    return dtypes[dtype_index(t)].kind == 'u';
+}
+
 tn_dtype tn_dtype_parse(const char *s, size_t n) {
     for (unsigned t = TN_DTYPE_NONE + 1; t < TN_DTYPE_COUNT; t++)
         if (strlen(dtypes[t].text) == n && !memcmp(dtypes[t].text, s, n)) return (tn_dtype)t;

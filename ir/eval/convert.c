@@ -22,14 +22,6 @@ static double bf16_to_double(uint16_t h) {
     return (double)f;
 }
 
-int64_t tn_ev_f_to_i(double v, bool is_unsigned) {
-    if (isnan(v)) return 0;
-    if (is_unsigned && v >= 0x1p63) return v >= 0x1p64 ? -1 : (int64_t)(uint64_t)v;
-    if (v >= 0x1p63) return INT64_MAX;
-    if (v <= -0x1p63) return INT64_MIN;
-    return (int64_t)v;
-}
-
 /* All dtypes that plain C types hold: X(dtype, C type). */
 #define INT_TYPES(X)                                                                                                   \
     X(I64, int64_t)                                                                                                    \
@@ -94,7 +86,7 @@ void tn_ev_load_i(const tn_tensor *t, int64_t at, int64_t stride, size_t n, int6
     default:
         for (size_t k = 0; k < n; k++)
             dst[k] = tn_dtype_is_float(t->dtype)
-                         ? tn_ev_f_to_i(tn_load_num(t->dtype, t->data, (uint64_t)(at + S)), false)
+                         ? tn_float_to_int(tn_load_num(t->dtype, t->data, (uint64_t)(at + S)), false)
                          : tn_load_int(t->dtype, t->data, (uint64_t)(at + S));
     }
 }
@@ -113,7 +105,7 @@ void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const dou
     case TN_##id: {                                                                                                    \
         T *p = (T *)t->data + at;                                                                                      \
         bool u = (T)-1 > 0;                                                                                            \
-        LOOP(p[k] = (T)tn_ev_f_to_i(src[k], u), p[S] = (T)tn_ev_f_to_i(src[k], u));                                    \
+        LOOP(p[k] = (T)tn_float_to_int(src[k], u), p[S] = (T)tn_float_to_int(src[k], u));                              \
     }
         INT_TYPES(X)
 #undef X
@@ -127,11 +119,6 @@ void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const dou
             tn_ev_narrow_f64(t->dtype, src, (uint16_t *)t->data + at, n);
         else
             for (size_t k = 0; k < n; k++) tn_store_num(t->dtype, t->data, (uint64_t)(at + S), src[k]);
-        return;
-    case TN_I4:
-    case TN_U4:
-        for (size_t k = 0; k < n; k++)
-            tn_store_int(t->dtype, t->data, (uint64_t)(at + S), tn_ev_f_to_i(src[k], t->dtype == TN_U4));
         return;
     default:
         for (size_t k = 0; k < n; k++) tn_store_num(t->dtype, t->data, (uint64_t)(at + S), src[k]);

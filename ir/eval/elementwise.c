@@ -72,7 +72,7 @@ static i64 ineg(i64 x) {
 }
 static i64 iclamp(i64 x, const params *p) {
     double least = p->u ? fmax(p->alpha, 0) : p->alpha, most = p->u ? fmax(p->beta, 0) : p->beta;
-    i64 lo = tn_ev_f_to_i(ceil(least), p->u), hi = tn_ev_f_to_i(floor(most), p->u);
+    i64 lo = tn_float_to_int(ceil(least), p->u), hi = tn_float_to_int(floor(most), p->u);
     return iless(x, lo, p->u) ? lo : iless(hi, x, p->u) ? hi : x;
 }
 
@@ -129,12 +129,8 @@ static const row rows[TN_OP_COUNT] = {
 
 /* ---- the loops --------------------------------------------------------------------------------------------------- */
 
-static bool is_unsigned(tn_dtype t) {
-    return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8 || t == TN_U4;
-}
-
 static params params_of(const tn_ev *c) {
-    params p = {.u = is_unsigned(c->in[0].dtype)};
+    params p = {.u = tn_dtype_is_unsigned(c->in[0].dtype)};
     if (c->op == TN_OP_CLAMP) {
         const tn_attrs_clamp *a = c->attrs;
         p.alpha = a->lo;

@@ -83,10 +83,10 @@ void tn_ev_narrow_f64(tn_dtype to, const double *src, uint16_t *dst, size_t n);
 enum { TN_EV_THREADS = 16 };
 typedef void tn_ev_part(void *arg, unsigned part, size_t from, size_t n);
 void tn_ev_parallel(size_t n, tn_ev_part *fn, void *arg);
-/* n elements from element `at` on, rounded or wrapped to the tensor's dtype.  store_f truncates for integers. */
+/* n elements from element `at` on, rounded or wrapped to the tensor's dtype.  store_f makes integers by
+ * tn_float_to_int. */
 void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const double *src);
 void tn_ev_store_i(tn_tensor *t, int64_t at, int64_t stride, size_t n, const int64_t *src);
-int64_t tn_ev_f_to_i(double v, bool is_unsigned);
 /* Copies `src` to `dst` (equal shapes) with conversion; 4-bit packing on either side. */
 void tn_ev_convert(tn_tensor *dst, const tn_tensor *src);
 static inline double tn_ev_get_f(const tn_tensor *t, int64_t at) {

@@ -10,10 +10,6 @@ typedef struct acc {
     int64_t *i;
 } acc;
 
-static bool is_unsigned(tn_dtype t) {
-    return t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8;
-}
-
 static double step_f(tn_op op, double a, double x) {
     switch (op) {
     case TN_OP_REDUCE_MAX: return isnan(x) || x > a ? x : a;
@@ -44,7 +40,7 @@ static int64_t start_i(tn_op op, tn_dtype t) {
     if (op != TN_OP_REDUCE_MAX && op != TN_OP_REDUCE_MIN) return 0;
     bool low = op == TN_OP_REDUCE_MAX;
     if (t == TN_BOOL) return !low;
-    if (is_unsigned(t)) return low ? 0 : (int64_t)(UINT64_MAX >> (64 - bits));
+    if (tn_dtype_is_unsigned(t)) return low ? 0 : (int64_t)(UINT64_MAX >> (64 - bits));
     int64_t top = (int64_t)(UINT64_MAX >> (65 - bits));
     return low ? -top - 1 : top;
 }
@@ -52,7 +48,7 @@ static int64_t start_i(tn_op op, tn_dtype t) {
 /* Folds one run of the operand into the accumulators, which advance by `step` (0: all into one). */
 static void fold_run(const tn_ev *c, acc a, int64_t to, int64_t step, int64_t from, int64_t from_step, int64_t count) {
     const tn_tensor *x = &c->in[0];
-    bool u = is_unsigned(x->dtype);
+    bool u = tn_dtype_is_unsigned(x->dtype);
     for (int64_t at = 0; at < count; at += BLOCK) {
         size_t n = count - at < BLOCK ? (size_t)(count - at) : BLOCK;
         double f[BLOCK];
@@ -92,6 +88,7 @@ tn_status tn_ev_reduce(tn_ev *c) {
     tn_tensor *y = &c->out[0];
     int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], n = tn_tensor_numel(y), reduced = result_strides(c, strides[0]);
     bool floats = tn_dtype_is_float(x->dtype);
+    const tn_dtype of = tn_val_dtype(c->g, tn_node_input(c->g, c->node, 0)); /* 4-bit elements stand in 8 bits in x */
     if (tn_tensor_numel(x) && tn_tensor_numel(x) != n * reduced) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     void *p = tn_ev_scratch(c, n, 8);
     if (!p) return tn_ev_no_memory(c);
@@ -100,7 +97,7 @@ tn_status tn_ev_reduce(tn_ev *c) {
         if (floats)
             a.f[k] = start_f(c->op);
         else
-            a.i[k] = start_i(c->op, x->dtype);
+            a.i[k] = start_i(c->op, of);
     }
     tn_ev_strides(x, strides[1]);
     tn_walk w;
@@ -110,7 +107,8 @@ tn_status tn_ev_reduce(tn_ev *c) {
         if (floats)
             a.f[k] /= (double)reduced;
         else if (reduced)
-            a.i[k] = is_unsigned(x->dtype) ? (int64_t)((uint64_t)a.i[k] / (uint64_t)reduced) : a.i[k] / reduced;
+            a.i[k] =
+                tn_dtype_is_unsigned(x->dtype) ? (int64_t)((uint64_t)a.i[k] / (uint64_t)reduced) : a.i[k] / reduced;
     }
     if (floats)
         tn_ev_store_f(y, 0, 1, (size_t)n, a.f);
@@ -126,7 +124,7 @@ tn_status tn_ev_arg(tn_ev *c) {
     const tn_tensor *x = &c->in[0];
     size_t axis = (size_t)a->axis;
     int64_t outer = tn_ev_product(x, 0, axis), n = x->dims[axis], inner = tn_ev_product(x, axis + 1, x->rank);
-    bool floats = tn_dtype_is_float(x->dtype), u = is_unsigned(x->dtype), max = c->op == TN_OP_ARG_MAX;
+    bool floats = tn_dtype_is_float(x->dtype), u = tn_dtype_is_unsigned(x->dtype), max = c->op == TN_OP_ARG_MAX;
     int64_t *y = c->out[0].data;
     if (outer * inner != tn_tensor_numel(&c->out[0])) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     if (n == 0 && outer * inner > 0) return tn_ev_fail(c, TN_E_ARGUMENT, "axis %zu is empty", axis);

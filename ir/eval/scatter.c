@@ -90,7 +90,7 @@ static tn_status reduce(tn_ev *c, const plan *p, tn_op op) {
     const tn_tensor *x = &c->in[0];
     tn_dtype t = x->dtype;
     int64_t n = tn_tensor_numel(x);
-    bool floats = tn_dtype_is_float(t), is_unsigned = t == TN_U64 || t == TN_U32 || t == TN_U16 || t == TN_U8;
+    bool floats = tn_dtype_is_float(t), is_unsigned = tn_dtype_is_unsigned(t);
     void *acc = tn_ev_scratch(c, n, 8);
     if (!acc) return tn_ev_no_memory(c);
     double *f = acc;

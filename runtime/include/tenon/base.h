@@ -87,6 +87,7 @@ tn_dtype tn_dtype_parse(const char *s, size_t n); /* TN_DTYPE_NONE if unknown */
 unsigned tn_dtype_bits(tn_dtype t);               /* 4-bit types report 4 and are packed two a byte, low nibble first */
 bool tn_dtype_is_float(tn_dtype t);
 bool tn_dtype_is_int(tn_dtype t); /* signed or unsigned integer, not bool */
+bool tn_dtype_is_unsigned(tn_dtype t);
 /* Bytes that n elements of t occupy, packed; SIZE_MAX on overflow. */
 size_t tn_dtype_bytes(tn_dtype t, uint64_t n);
 
