@@ -91,25 +91,26 @@ bool tn_spec_rounds(const tn_spec *s, tn_val v) {
     return !holds(t, from) && !(only_stored(g, v) && fits_float(from));
 }
 
+/* A float that the kernel computes, and may round otherwise than the reference: not one that it loads. */
+static bool is_computed(const tn_graph *g, tn_val v) {
+    while (v.i && tn_dtype_is_float(tn_val_dtype(g, v))) {
+        const tn_node n = tn_val_def(g, v);
+        if (!n.i || tn_node_op(g, n) == TN_OP_CONST) return false;
+        if (tn_node_input_count(g, n) != 1 || !tn_op_is(tn_node_op(g, n), TN_T_MOVEMENT)) return true;
+        v = tn_node_input(g, n, 0);
+    }
+    return false;
+}
+
 static bool steps(const tn_spec *s, tn_node n) {
     const tn_graph *g = s->g;
-    if (!tn_node_input_count(g, n) || !tn_node_result_count(g, n)) return false;
-    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
-    switch (tn_node_op(g, n)) {
-    case TN_OP_FLOOR:
-    case TN_OP_CEIL:
-    case TN_OP_ROUND:
-    case TN_OP_SIGN:
-    case TN_OP_MOD:
-    case TN_OP_FMOD: return tn_dtype_is_float(tn_val_dtype(g, y));
-    case TN_OP_CAST:
-        if (tn_dtype_is_float(tn_val_dtype(g, y))) break;
-        return tn_dtype_is_float(tn_val_dtype(g, x));
-    default:
-        if (x.i && tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) && tn_val_dtype(g, y) == TN_BOOL)
-            return tn_dtype_is_float(tn_val_dtype(g, x));
-    }
-    return tn_spec_rounds(s, y);
+    if (!tn_node_result_count(g, n)) return false;
+    const tn_val y = tn_node_result(g, n, 0);
+    const tn_op op = tn_node_op(g, n);
+    bool step = op == TN_OP_CAST ? !tn_dtype_is_float(tn_val_dtype(g, y)) : tn_op_is(op, TN_T_STEP), computed = false;
+    for (size_t k = 0; step && k < tn_node_input_count(g, n); k++)
+        computed = computed || is_computed(g, tn_node_input(g, n, k));
+    return computed || tn_spec_rounds(s, y);
 }
 
 bool tn_spec_steps(const tn_spec *s) {

@@ -262,7 +262,8 @@ enum {
     TN_T_COMPARE = 1 << 11,    /* elementwise with bool result */
     TN_T_IDEMPOTENT = 1 << 12, /* f(f(x)) = f(x) */
     TN_T_SAMPLE = 1 << 13,     /* result elements are weighted sums of a few operand elements: any map computes them */
-    TN_T_DYNAMIC = 1 << 14     /* the size of its result depends on data: attribute `count` is a symbol for it */
+    TN_T_DYNAMIC = 1 << 14,    /* the size of its result depends on data: attribute `count` is a symbol for it */
+    TN_T_STEP = 1 << 15 /* a float operand that changes a little may change the result by a step (casts: see to) */
 };
 
 const char *tn_op_text(tn_op op);

@@ -103,27 +103,12 @@ bool tn_never_negative(const tn_graph *g, tn_val v) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
+/* What reads a value behind a branch or a loop is not followed. */
 static bool is_step(const tn_graph *g, tn_node n) {
-    switch (tn_node_op(g, n)) {
-    case TN_OP_FLOOR:
-    case TN_OP_CEIL:
-    case TN_OP_ROUND:
-    case TN_OP_SIGN:
-    case TN_OP_MOD:
-    case TN_OP_FMOD:
-    case TN_OP_THRESHOLDED_RELU:
-    case TN_OP_ARG_MAX:
-    case TN_OP_ARG_MIN:
-    case TN_OP_BITCAST:
-    case TN_OP_YIELD: /* leaves a region: what reads it there is not followed */
-    case TN_OP_IF:
-    case TN_OP_LOOP: return true;
-    case TN_OP_CAST: {
-        tn_dtype to = TN_ATTRS_OF(g, n, cast)->to;
-        return !tn_dtype_is_float(to) || tn_dtype_bits(to) <= 8;
-    }
-    default: return tn_op_is(tn_node_op(g, n), TN_T_COMPARE);
-    }
+    const tn_op op = tn_node_op(g, n);
+    if (op != TN_OP_CAST) return tn_op_is(op, TN_T_STEP) || op == TN_OP_YIELD || op == TN_OP_IF || op == TN_OP_LOOP;
+    const tn_dtype to = TN_ATTRS_OF(g, n, cast)->to;
+    return !tn_dtype_is_float(to) || tn_dtype_bits(to) <= 8;
 }
 
 static bool carries(tn_op op) {
