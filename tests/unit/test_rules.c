@@ -175,17 +175,26 @@ static uint32_t fires_before(tn_op op, tn_op behind, const char *rule) {
     tn_val v = op == TN_OP_ADD ? tn_binary(f->g, op, f->x, tn_const_num(f->g, TN_F32, 0))
                                : tn_unary(f->g, op, tn_unary(f->g, op, f->x));
     v = tn_binary(f->g, TN_OP_MAX, tn_unary(f->g, TN_OP_EXP, v), f->y);
-    tn_attrs_cast to = {.to = TN_I32};
-    returns(f, behind == TN_OP_LT     ? tn_binary(f->g, behind, f->y, v)
-               : behind == TN_OP_CAST ? tn_emit1(f->g, behind, &to, 1, &v)
-                                      : tn_unary(f->g, behind, v));
+    const tn_attrs_cast to = {.to = TN_I32};
+    const tn_attrs_arg arg = {.axis = 0};
+    const tn_attrs_top_k top = {.k = tn_dim_const(f->g, 1)};
+    const void *attrs = behind == TN_OP_CAST      ? (const void *)&to
+                        : behind == TN_OP_ARG_MAX ? (const void *)&arg
+                        : behind == TN_OP_TOP_K   ? (const void *)&top
+                                                  : NULL;
+    const tn_val in[] = {v, f->y};
+    const bool two = behind == TN_OP_LT || behind == TN_OP_MOD;
+    const tn_val last = tn_emit1(f->g, behind, attrs, two ? 2 : 1, in);
+    ck_assert_uint_ne(last.i, 0);
+    returns(f, last);
     uint32_t n = apply(f, (tn_rules)TN_RULES(round_trip), NULL, rule, NULL);
     stop(f);
     return n;
 }
 
 START_TEST(a_step_behind_keeps_the_last_place) {
-    static const tn_op steps[] = {TN_OP_FLOOR, TN_OP_ROUND, TN_OP_LT, TN_OP_CAST, TN_OP_SIGN};
+    static const tn_op steps[] = {TN_OP_FLOOR, TN_OP_ROUND, TN_OP_LT,      TN_OP_CAST,
+                                  TN_OP_SIGN,  TN_OP_MOD,   TN_OP_ARG_MAX, TN_OP_TOP_K};
     for (size_t k = 0; k < sizeof steps / sizeof steps[0]; k++) {
         ck_assert_uint_eq(fires_before(TN_OP_RECIP, steps[k], "round_trip"), 0);
         ck_assert_uint_eq(fires_before(TN_OP_NEG, steps[k], "keeps"), 1);
