@@ -148,18 +148,26 @@ static tn_val batch_norm(expansion *e) {
     return add(e, y, channels(e, 2, axis));
 }
 
-/* The sum over neighbours, divided by their number, is an average pool that counts its padding. */
+/* The sum over neighbours, divided by their number, is an average pool that counts its padding.  A window does not fit
+ * into no channels and their padding: where there may be none, one more position is computed and cut off. */
 static tn_val lrn(expansion *e) {
     const tn_attrs_lrn *a = e->attrs;
     size_t axis = (size_t)a->axis, rank = tn_val_rank(e->g, e->x);
-    int64_t before = (a->size - 1) / 2;
-    tn_dim dims[4] = {extent(e, 0, axis), tn_dim_const(e->g, 1), tn_val_dim(e->g, e->x, axis),
-                      extent(e, axis + 1, rank)};
+    const tn_dim one = tn_dim_const(e->g, 1), zero = tn_dim_const(e->g, 0);
+    int64_t before = (a->size - 1) / 2, least, most;
+    tn_dim_bounds(e->g, tn_val_dim(e->g, e->x, axis), &least, &most);
+    const bool empty = least < 1;
+    tn_dim dims[4] = {extent(e, 0, axis), one, tn_val_dim(e->g, e->x, axis), extent(e, axis + 1, rank)};
     tn_attrs_pool pool = {.kernel = {(int64_t[]){a->size, 1}, 2},
-                          .pads = {(int64_t[]){before, 0, a->size - 1 - before, 0}, 4},
+                          .pads = {(int64_t[]){before, 0, a->size - 1 - before + empty, 0}, 4},
                           .count_pad = true};
     tn_val squares = reshape(e, mul(e, e->x, e->x), 4, dims);
     tn_val mean = tn_emit1(e->g, TN_OP_AVG_POOL, &pool, 1, &squares);
+    if (empty) {
+        tn_dim starts[4] = {zero, zero, zero, zero};
+        const tn_attrs_slice cut = {{starts, 4}, {dims, 4}, {(int64_t[]){1, 1, 1, 1}, 4}};
+        mean = tn_emit1(e->g, TN_OP_SLICE, &cut, 1, &mean);
+    }
     mean = reshape(e, mean, rank, tn_type_dims(e->g, tn_val_type(e->g, e->x)));
     tn_val base = add(e, mul(e, mean, num(e, a->alpha)), num(e, a->bias));
     return bin(e, TN_OP_DIV, e->x, bin(e, TN_OP_POW, base, num(e, a->beta)));

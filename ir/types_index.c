@@ -168,9 +168,12 @@ tn_status tn_rule_grid_sample(tn_infer_ctx *c) {
     if (!one_of(a->padding, paddings)) return tn_infer_error(c, "padding \"%s\" is unknown", a->padding);
     if (r < 3 || tn_infer_rank(c, 1) != r)
         return tn_infer_error(c, "x must be [N,C,...] with an axis or more to sample, and the grid of the same rank");
-    if (tn_dims_relation(c->g, tn_infer_dim(c, 1, r - 1), tn_dim_const(c->g, (int64_t)r - 2)) != TN_DIMS_SAME)
+    const tn_dim coordinates = tn_dim_const(c->g, (int64_t)r - 2);
+    if (tn_dims_relation(c->g, tn_infer_dim(c, 1, r - 1), coordinates) == TN_DIMS_DIFFERENT)
         return tn_infer_error(c, "the grid's last size is %s; it must be %zu, one coordinate an axis of x",
                               TN_DIM_TEXT(c, tn_infer_dim(c, 1, r - 1)), r - 2);
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, r - 1),
+                         tn_size_text(coordinates, "the axes of x to sample")));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 0), tn_size_axis(c, 1, 0)));
     for (size_t k = 2; k < r; k++) TN_TRY(has_elements(c, k));
     dims[0] = tn_infer_dim(c, 0, 0);

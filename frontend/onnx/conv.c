@@ -174,11 +174,16 @@ void tn_oi_op_fused_conv(tn_oi *x) {
     tn_oi_out(x, 0, v);
 }
 
-/* before = half of stride (in - 1) + rest, which is what the whole result has too much. */
-static void cut_later(tn_oi *x, window *w, size_t k, int64_t rest, bool upper) {
+/* before = half of stride (in - 1) + rest, which is what the whole result has too much; where a negative rest says that
+ * a small input may have too little, that much is appended. */
+static void cut_later(tn_oi *x, window *w, size_t k, int64_t rest, int64_t *more, bool upper) {
     tn_graph *g = x->g;
     tn_dim steps = tn_dim_sub(g, tn_oi_dim(x, 0, 2 + k), tn_dim_const(g, 1));
     tn_dim total = tn_dim_add(g, tn_dim_mul(g, steps, tn_dim_const(g, w->strides[k])), tn_dim_const(g, rest));
+    if (rest < 0) {
+        *more -= rest;
+        total = tn_dim_max(g, total, tn_dim_const(g, 0));
+    }
     tn_dim half = tn_dim_floordiv(g, total, tn_dim_const(g, 2));
     w->before[k] = upper ? half : tn_dim_sub(g, total, half);
     w->pads[k] = w->pads[w->n + k] = 0;
@@ -208,7 +213,7 @@ static bool transposed_pads(tn_oi *x, window *w, int64_t *more) {
                 return false;
             }
             if (!tn_dim_is_const(x->g, tn_oi_dim(x, 0, 2 + k), &size)) {
-                cut_later(x, w, k, extent + more[k] - shape[k], upper);
+                cut_later(x, w, k, extent + more[k] - shape[k], &more[k], upper);
                 continue;
             }
             if (size > MAX_DIM) size = MAX_DIM;

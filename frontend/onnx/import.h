@@ -101,6 +101,9 @@ void tn_oi_forward(tn_oi *x, size_t k, size_t j);
 /* An error at the current node.  `hint`: what the user can do. */
 __attribute__((format(printf, 4, 5))) void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...);
 bool tn_oi_failed(const tn_oi *x);
+/* What the node needs of two sizes beyond what the type rules of its parts say: refused where it never holds, else a
+ * condition.  The texts say whose they are: "axis 1 of the bias". */
+void tn_oi_fits(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b);
 
 /* ---- contents (symbolic.c) --------------------------------------------------------------------------------------- */
 

@@ -271,6 +271,19 @@ void tn_oi_op_arg(tn_oi *x) {
     if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_emit1(x->g, x->row->op, &a, 1, &v));
 }
 
+/* The axis with one element more, which no other one loses to: what has no elements has no maximum. */
+static tn_val never_empty(tn_graph *g, tn_val v, int64_t axis) {
+    tn_dim none[TN_MAX_RANK], more[TN_MAX_RANK];
+    const size_t rank = tn_val_rank(g, v);
+    const tn_dim zero = tn_dim_const(g, 0), one = tn_dim_const(g, 1);
+    int64_t least, most;
+    tn_dim_bounds(g, tn_val_dim(g, v, (size_t)axis), &least, &most);
+    if (least > 0) return v;
+    for (size_t k = 0; k < rank; k++) none[k] = zero, more[k] = (int64_t)k == axis ? one : zero;
+    const tn_attrs_pad a = {{none, (uint32_t)rank}, {more, (uint32_t)rank}, "constant", -INFINITY};
+    return tn_build_pad(g, v, a);
+}
+
 /* 1 at the first maximum along the axis; up to opset 12 over all axes from `axis` on. */
 void tn_oi_op_hardmax(tn_oi *x) {
     tn_graph *g = x->g;
@@ -287,7 +300,7 @@ void tn_oi_op_hardmax(tn_oi *x) {
         axis = 1;
     }
     tn_dtype t = tn_val_dtype(g, v);
-    tn_val top = tn_build_arg_max(g, v, (tn_attrs_arg){.axis = axis});
+    tn_val top = tn_build_arg_max(g, never_empty(g, v, axis), (tn_attrs_arg){.axis = axis});
     v = one_hot(x, top, axis, tn_val_dim(g, v, (size_t)axis), tn_const_num(g, t, 1), tn_const_num(g, t, 0));
     tn_oi_out(x, 0, tn_build_reshape_to(g, v, rank, full));
 }

@@ -4,6 +4,7 @@
  * the cell. Short sequences of known length are unrolled, others become a `loop` over time. */
 #include "frontend/onnx/import.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -281,18 +282,54 @@ static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
     return tn_emit1(g, TN_OP_GATHER, &axis, 2, (tn_val[]){tn_build_iota(g, TN_I64, 1, &size, 0), at});
 }
 
+/* Input k, where it is given, has these sizes; what only the shapes can tell is a condition. */
+static bool has_shape(tn_oi *x, size_t k, const char *name, size_t rank, const tn_dim *dims) {
+    tn_graph *g = x->g;
+    const tn_val v = tn_oi_in(x, k);
+    char what[64];
+    if (!v.i || tn_oi_failed(x)) return !tn_oi_failed(x);
+    if (tn_val_rank(g, v) != rank) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "%s has rank %zu; it must be %zu", name, tn_val_rank(g, v), rank);
+        return false;
+    }
+    for (size_t i = 0; i < rank; i++) {
+        snprintf(what, sizeof what, "axis %zu of %s", i, name);
+        tn_oi_fits(x, TN_REL_EQUAL, tn_val_dim(g, v, i), what, dims[i], "what the other inputs make it");
+    }
+    return !tn_oi_failed(x);
+}
+
+/* A size of 1 in place of another would broadcast, and further directions would be left out, without a word. */
+static bool fitting_shapes(tn_oi *x, int64_t directions, int64_t gates, bool batch_first) {
+    tn_graph *g = x->g;
+    const tn_dim n = tn_dim_const(g, directions), batch = tn_oi_dim(x, 0, batch_first ? 0 : 1);
+    const tn_dim inputs = tn_oi_dim(x, 0, 2), hidden = tn_oi_dim(x, 2, 2);
+    const tn_dim all = tn_dim_mul(g, hidden, tn_dim_const(g, gates)), two = tn_dim_const(g, 2);
+    const tn_dim state[] = {batch_first ? batch : n, batch_first ? n : batch, hidden};
+    return has_shape(x, 1, "the weight", 3, (tn_dim[]){n, all, inputs}) &&
+           has_shape(x, 2, "the recurrent weight", 3, (tn_dim[]){n, all, hidden}) &&
+           has_shape(x, 3, "the bias", 2, (tn_dim[]){n, tn_dim_mul(g, all, two)}) &&
+           has_shape(x, 4, "sequence_lens", 1, &batch) && has_shape(x, 5, "initial_h", 3, state) &&
+           (gates != 4 ||
+            (has_shape(x, 6, "initial_c", 3, state) &&
+             has_shape(x, 7, "the peepholes", 2, (tn_dim[]){n, tn_dim_mul(g, hidden, tn_dim_const(g, 3))})));
+}
+
 void tn_oi_op_rnn(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5), c0 = {0};
+    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), r = tn_oi_need(x, 2), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5),
+           c0 = {0};
     const char *way = tn_oi_str(x, "direction", "forward");
     bool both = !strcmp(way, "bidirectional"), batch_first = tn_oi_int(x, "layout", 0);
     size_t n = both ? 2 : 1;
-    if (!strcmp(x->node->op_type, "LSTM")) c0 = tn_oi_in(x, 6);
+    const char kind = x->node->op_type[0];
+    if (kind == 'L') c0 = tn_oi_in(x, 6);
     if (tn_oi_failed(x)) return;
-    if (tn_val_rank(g, v) != 3 || tn_val_rank(g, w) != 3 || !tn_dim_equal_const(g, tn_val_dim(g, w, 0), (int64_t)n)) {
-        tn_oi_fail(x, TN_E_FORMAT, "", "input and weight must be 3-D, with %zu directions in the weight", n);
+    if (tn_val_rank(g, v) != 3 || tn_val_rank(g, r) != 3) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "input and weights must be 3-D");
         return;
     }
+    if (!fitting_shapes(x, (int64_t)n, kind == 'R' ? 1 : kind == 'G' ? 3 : 4, batch_first)) return;
     if (batch_first) {
         v = tn_build_swap_axes(g, v, 0, 1);
         if (h0.i) h0 = tn_build_swap_axes(g, h0, 0, 1);

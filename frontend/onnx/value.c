@@ -393,6 +393,11 @@ bool tn_oi_failed(const tn_oi *x) {
     return tn_graph_status(x->g) != TN_OK;
 }
 
+void tn_oi_fits(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b) {
+    if (!tn_oi_failed(x))
+        tn_graph_require(x->g, (tn_condition){rel, a, b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b});
+}
+
 void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...) {
     char message[512];
     va_list ap;

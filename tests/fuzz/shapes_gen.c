@@ -320,6 +320,48 @@ static void window(builder *b, size_t k) {
     }
 }
 
+/* The same with a transposed convolution, and what normalises over channels or moves between them and the image. */
+static void transposed(builder *b, size_t k) {
+    int64_t kernel[2], strides[2], more[2], in_channels;
+    const size_t rank = rank_of(b, k), n = rank - 2;
+    if (rank < 3 || rank > 4 || tn_val_dtype(b->g, b->v[k]) != TN_F32) return;
+    if (!tn_dim_is_const(b->g, dim_of(b, k, 1), &in_channels) || in_channels < 1 || in_channels > 8) return;
+    for (size_t i = 0; i < n; i++) {
+        kernel[i] = 1 + (int64_t)below(b, 3);
+        strides[i] = 1 + (int64_t)below(b, 2);
+        more[i] = (int64_t)below(b, (size_t)strides[i]);
+    }
+    const int64_t dims[4] = {in_channels, 1 + (int64_t)below(b, 4), kernel[0], kernel[n - 1]};
+    const tn_attrs_conv_transpose a = {.strides = {strides, (uint32_t)n}, .output_pads = {more, (uint32_t)n}};
+    const tn_val in[2] = {b->v[k], weights(b, rank, dims)};
+    emit(b, TN_OP_CONV_TRANSPOSE, &a, 2, in, false);
+}
+
+static void channels(builder *b, size_t k) {
+    const size_t rank = rank_of(b, k);
+    const tn_attrs_lrn lrn = {
+        .size = 1 + (int64_t)below(b, 4), .alpha = 0.5, .beta = 0.75, .bias = 1, .axis = (int64_t)below(b, rank)};
+    const tn_attrs_norm groups = {.groups = 1 + (int64_t)below(b, 2), .eps = 1e-3};
+    const tn_attrs_depth depth = {.block = 2, .mode = below(b, 2) ? "DCR" : "CRD"};
+    switch (below(b, 4)) {
+    case 0: emit(b, TN_OP_LRN, &lrn, 1, &b->v[k], false); break;
+    case 1:
+        if (rank > 1) emit(b, TN_OP_GROUP_NORM, &groups, 1, &b->v[k], false);
+        break;
+    case 2: emit(b, TN_OP_SPACE_TO_DEPTH, &depth, 1, &b->v[k], b->exact[k]); break;
+    default: emit(b, TN_OP_DEPTH_TO_SPACE, &depth, 1, &b->v[k], b->exact[k]);
+    }
+}
+
+/* A triangle from a diagonal near the main one. */
+static void triangle(builder *b, size_t k) {
+    const int64_t diagonal = (int64_t)below(b, 5) - 2;
+    const tn_attrs_trilu a = {.upper = below(b, 2)};
+    const tn_val in[2] = {b->v[k],
+                          tn_const(b->g, tn_type_const(b->g, TN_I64, 0, NULL), tn_blob_copy(b->g, &diagonal, 8), NULL)};
+    if (rank_of(b, k) > 1) emit(b, TN_OP_TRILU, &a, 2, in, b->exact[k]);
+}
+
 /* Rows 0 and -1, which are there in every table that has a row. */
 static void gather(builder *b, size_t k) {
     const int64_t ends[2] = {0, -1}, n = 1 + (int64_t)below(b, 2);
@@ -415,9 +457,9 @@ static void inputs(builder *b) {
 
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
     static void (*const makers[])(builder *, size_t) = {
-        unary,  binary, binary, binary, choose, transpose, reshape, reshape,    broadcast,
-        slice,  slice,  pad,    concat, split,  reduce,    reduce,  along_axis, along_axis,
-        matmul, matmul, window, window, gather, resize,    scatter, top,        grid};
+        unary,  binary, binary, binary, choose,  transpose, reshape,    reshape,    broadcast, slice,
+        slice,  pad,    concat, split,  reduce,  reduce,    along_axis, along_axis, matmul,    matmul,
+        window, window, gather, resize, scatter, top,       grid,       transposed, channels,  triangle};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
     for (int k = 0; k < SHAPES_SYMBOLS; k++) tn_dim_set_range(b.g, tn_dim_sym(b.g, shapes_symbols[k]), 0, INT64_MAX);

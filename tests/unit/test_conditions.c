@@ -69,6 +69,7 @@ static const struct row {
     {"%x: f32[1,C,8,8], %w: f32[4,3,3,3]", "%z = conv %x, %w", "equal(C, 3)"},
     {"%x: f32[1,4,H,8]", "%z = max_pool %x {kernel=[3,3]}", "at_least(H, 3)"},
     {"%x: f32[1,C,8]", "%z = group_norm %x {groups=4, eps=1e-5}", "multiple(C, 4)"},
+    {"%x: f32[1,2,4,4], %y: f32[1,5,6,D]", "%z = grid_sample %x, %y", "equal(D, 2)"},
     {"%x: f32[N,4]", "%z = arg_max %x {axis=0}", "at_least(N, 1)"},
     {"%x: f32[N]", "%z = pad %x {before=[2], after=[0], mode=\"reflect\"}", "at_least(N, 1)"},
     {"%x: f32[N], %y: f32[M]", "%z = pad %x {before=[M], after=[0], mode=\"wrap\"}", "at_least(N, min(M + N, 1))"},

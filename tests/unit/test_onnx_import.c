@@ -606,6 +606,44 @@ START_TEST(loop_over_time_equals_unrolled) {
 }
 END_TEST
 
+/* Directions and batches of another size than the weights' and the input's would be left out or repeated. */
+START_TEST(states_must_fit_their_sequence) {
+    static const char *const dims[] = {"2,2,2", "1,1,2", "1,2,3", "2,2", "D,B,2"};
+    const float w[] = {.1f, .2f, .3f, .4f, .5f, .6f};
+    for (int k = 0; k < 5; k++) {
+        pb *g = g_node(pb_new(), at_int(mk_node("RNN", "x,w,r,,,h", "y"), "hidden_size", 2));
+        g_init(g_init(g, mk_tensor("w", 1, "1,2,3", w, sizeof w)), mk_tensor("r", 1, "1,2,2", w, 16));
+        imported *i = import_with(mk_model(g_out(g_in(g_in(g, "x", 1, "5,2,3"), "h", 1, dims[k]), "y"), 14), NULL);
+        ck_assert_int_eq(i->g != NULL, k == 4);
+        if (k < 4) ck_assert_msg(strstr(i->r.message, "initial_h") != NULL, "%s", i->r.message);
+        if (k == 4) ck_assert_uint_eq(tn_condition_count(i->g), 2);
+        done(i);
+    }
+}
+END_TEST
+
+/* ---- symbolic sizes whose extremes need care --------------------------------------------------------------------- */
+
+START_TEST(hardmax_of_no_elements) {
+    const float x[] = {1, 3, 3, -INFINITY, -INFINITY, -INFINITY}, want[] = {0, 1, 0, 1, 0, 0};
+    for (int64_t n = 0; n <= 3; n += 3) {
+        imported *i = import_with(model1(mk_node("Hardmax", "x", "y"), "2,N", NULL, 13), NULL);
+        expect(i, 2, (int64_t[]){2, n}, x, 2 * (size_t)n, want);
+    }
+}
+END_TEST
+
+/* A stride of 2 and a kernel of 2 make 2 N of N: 4 is what is left of 6, and more than 2, which gets a 0 behind it. */
+START_TEST(transposed_convolution_to_a_given_size) {
+    const float x[] = {1, 2, 3}, w[] = {1, 10}, cut[] = {10, 2, 20, 3}, more[] = {1, 10, 0, 0};
+    for (int64_t n = 1; n <= 3; n += 2) {
+        pb *node = at_ints(at_ints(mk_node("ConvTranspose", "x,w", "y"), "strides", "2"), "output_shape", "4");
+        pb *m = model1(node, "1,1,N", mk_tensor("w", 1, "1,1,2", w, sizeof w), 11);
+        expect(import_with(m, NULL), 3, (int64_t[]){1, 1, n}, x, 4, n == 1 ? more : cut);
+    }
+}
+END_TEST
+
 /* ---- com.microsoft: equal to the standard ops they stand for ----------------------------------------------------- */
 
 static pb *ms(pb *node) {
@@ -764,6 +802,9 @@ int main(void) {
     tcase_add_test(t, sums_along_an_axis_of_a_run);
     tcase_add_test(t, nodes_may_be_in_any_order);
     LOOP(t, loop_over_time_equals_unrolled, rnns);
+    tcase_add_test(t, states_must_fit_their_sequence);
+    tcase_add_test(t, hardmax_of_no_elements);
+    tcase_add_test(t, transposed_convolution_to_a_given_size);
     tcase_add_loop_test(t, contrib_ops_equal_standard_ops, 0, 5);
     tcase_add_test(t, fused_conv);
     LOOP(t, errors_name_op_domain_opset_and_node, errors);
