@@ -41,13 +41,22 @@ static tn_val bias_of(tn_oi *x, tn_val allowed, tn_dtype t) {
     return tn_build_select(x->g, allowed, tn_const_num(x->g, t, 0), tn_const_num(x->g, t, -INFINITY));
 }
 
-/* The mask as a summand; a mask shorter than the keys hides the rest. */
-static tn_val mask_bias(tn_oi *x, tn_val mask, tn_dim keys, tn_dtype t) {
+/* The mask as a summand of scores [B, H, queries, keys]; a mask shorter than the keys hides the rest.  A larger one
+ * would make more scores than there are. */
+static tn_val mask_bias(tn_oi *x, tn_val mask, tn_val scores, tn_dtype t) {
     tn_graph *g = x->g;
     size_t rank = tn_val_rank(g, mask);
+    if (rank > 4) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "attn_mask has rank %zu; it must be at most 4", rank);
+        return mask;
+    }
+    for (size_t k = 0; k + 1 < rank; k++)
+        tn_oi_fits(x, TN_REL_BCAST_TO, mask, k, "attn_mask", tn_val_dim(g, scores, 4 - rank + k), "the scores");
+    if (rank) tn_oi_fits(x, TN_REL_AT_LEAST, scores, 3, "the scores", tn_val_dim(g, mask, rank - 1), "attn_mask");
     if (tn_val_dtype(g, mask) == TN_BOOL) mask = bias_of(x, mask, t);
-    tn_dim last = rank ? tn_val_dim(g, mask, rank - 1) : keys, before[TN_MAX_RANK], after[TN_MAX_RANK];
-    if (last.i == keys.i || tn_dim_equal_const(g, last, 1)) return tn_build_cast_to(g, mask, t);
+    tn_dim keys = tn_val_dim(g, scores, 3), last = rank ? tn_val_dim(g, mask, rank - 1) : keys, before[TN_MAX_RANK],
+           after[TN_MAX_RANK];
+    if (last.i == keys.i || tn_oi_failed(x)) return tn_build_cast_to(g, mask, t);
     for (size_t k = 0; k < rank; k++) before[k] = after[k] = tn_dim_const(g, 0);
     after[rank - 1] = tn_dim_max(g, tn_dim_sub(g, keys, last), before[0]);
     tn_attrs_pad a = {
@@ -76,11 +85,13 @@ static tn_val plus(tn_oi *x, tn_val a, tn_val b) {
 }
 
 /* Sum of the masks that apply, or none. */
-static tn_val total_bias(tn_oi *x, tn_dim queries, tn_dim keys, tn_dtype t) {
+static tn_val total_bias(tn_oi *x, tn_val scores, tn_dtype t) {
     tn_graph *g = x->g;
+    const tn_dim queries = tn_val_dim(g, scores, 2), keys = tn_val_dim(g, scores, 3);
     tn_val mask = tn_oi_in(x, 3), nonpad = tn_oi_in(x, 6), bias = {0}, offset = {0}, lens = {0};
-    if (mask.i) bias = mask_bias(x, mask, keys, t);
+    if (mask.i) bias = mask_bias(x, mask, scores, t);
     if (nonpad.i) {
+        tn_oi_fits(x, TN_REL_EQUAL, nonpad, 0, "nonpad_kv_seqlen", tn_val_dim(g, scores, 0), "the batch");
         tn_dim dims[] = {tn_val_dim(g, nonpad, 0), tn_dim_const(g, 1), tn_dim_const(g, 1), tn_dim_const(g, 1)};
         lens = tn_build_reshape_to(g, tn_build_cast_to(g, nonpad, TN_I64), 4, dims);
     }
@@ -131,7 +142,7 @@ void tn_oi_op_attention(tn_oi *x) {
     tn_oi_out(x, 1, k);
     tn_oi_out(x, 2, v);
     tn_dtype t = tn_val_dtype(g, q);
-    tn_dim heads = tn_val_dim(g, q, 1), queries = tn_val_dim(g, q, 2), keys = tn_val_dim(g, k, 2);
+    tn_dim heads = tn_val_dim(g, q, 1);
     k = repeat_heads(x, k, heads);
     v = repeat_heads(x, v, heads);
     int64_t width = 0, mode = tn_oi_int(x, "qk_matmul_output_mode", 0);
@@ -144,7 +155,8 @@ void tn_oi_op_attention(tn_oi *x) {
     if (mode == 0) tn_oi_out(x, 3, s);
     if (cap > 0) s = tn_build_scalar(g, TN_OP_MUL, tn_build_tanh(g, tn_build_scalar(g, TN_OP_DIV, s, cap)), cap);
     if (mode == 1) tn_oi_out(x, 3, s);
-    tn_val bias = total_bias(x, queries, keys, t);
+    if (tn_oi_failed(x)) return;
+    tn_val bias = total_bias(x, s, t);
     if (bias.i) s = tn_build_add(g, s, bias);
     if (mode == 2) tn_oi_out(x, 3, s);
     tn_val p = tn_build_softmax(g, s, (tn_attrs_axis){.axis = 3});
@@ -169,10 +181,16 @@ static tn_val cut(tn_oi *x, tn_val v, int64_t from, int64_t size, int64_t step) 
 }
 
 /* A table of cosines or sines as [B, 1, S, half]: given so, or looked up by position. */
-static tn_val table(tn_oi *x, size_t k, tn_val positions) {
+static tn_val table(tn_oi *x, size_t k, tn_val positions, const tn_dim *angles) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_need(x, k);
     if (positions.i) v = tn_build_gather(g, v, positions, (tn_attrs_axis){.axis = 0});
+    if (tn_val_rank(g, v) != 3) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "a table of rank %zu; it must be %d", tn_oi_rank(x, k), positions.i ? 2 : 3);
+        return v;
+    }
+    for (size_t i = 0; i < 3; i++)
+        tn_oi_fits(x, i < 2 ? TN_REL_BCAST_TO : TN_REL_EQUAL, v, i, "a table of angles", angles[i], "what it turns");
     return tn_build_unsqueeze(g, v, 1);
 }
 
@@ -194,8 +212,10 @@ void tn_oi_op_rotary(tn_oi *x) {
                    (long long)size);
         return;
     }
-    tn_val cosine = table(x, 1, positions), sine = table(x, 2, positions);
     int64_t half = rotated / 2;
+    const tn_dim angles[] = {tn_val_dim(g, v, 0), tn_val_dim(g, v, 2), tn_dim_const(g, half)};
+    tn_val cosine = table(x, 1, positions, angles), sine = table(x, 2, positions, angles);
+    if (tn_oi_failed(x)) return;
     tn_val a = cut(x, v, 0, half, pairs ? 2 : 1), b = cut(x, v, pairs ? 1 : half, half, pairs ? 2 : 1);
     tn_val re = tn_build_sub(g, tn_build_mul(g, cosine, a), tn_build_mul(g, sine, b));
     tn_val im = tn_build_add(g, tn_build_mul(g, sine, a), tn_build_mul(g, cosine, b)), r;

@@ -102,8 +102,8 @@ void tn_oi_forward(tn_oi *x, size_t k, size_t j);
 __attribute__((format(printf, 4, 5))) void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...);
 bool tn_oi_failed(const tn_oi *x);
 /* What the node needs of two sizes beyond what the type rules of its parts say: refused where it never holds, else a
- * condition.  The texts say whose they are: "axis 1 of the bias". */
-void tn_oi_fits(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b);
+ * condition ("axis 1 of the bias (N = 3) and ..."). */
+void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b);
 
 /* ---- contents (symbolic.c) --------------------------------------------------------------------------------------- */
 

@@ -251,6 +251,7 @@ void tn_oi_op_one_hot(tn_oi *x) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "make the depth a constant", "the depth depends on the data");
     int64_t axis = tn_oi_axis(x, tn_oi_int(x, "axis", -1), tn_val_rank(g, idx) + 1);
     if (tn_oi_failed(x)) return;
+    if (tn_val_rank(g, values) == 1) tn_oi_fits(x, TN_REL_EQUAL, values, 0, "values", tn_dim_const(g, 2), "off and on");
     idx = tn_build_cast_to(g, idx, TN_I64);
     tn_dim one = tn_dim_const(g, 1);
     tn_val off = tn_build_reshape_to(g, tn_build_slice_axis(g, values, 0, tn_dim_const(g, 0), one), 0, NULL);

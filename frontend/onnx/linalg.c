@@ -37,12 +37,23 @@ void tn_oi_op_fused_matmul(tn_oi *x) {
 }
 
 /* alpha A' B' + beta C */
+/* C, which broadcasts to the product: a larger one would make a larger result. */
+static tn_val fitting(tn_oi *x, tn_val c, tn_val product) {
+    const size_t rank = tn_val_rank(x->g, c);
+    if (rank > 2) tn_oi_fail(x, TN_E_FORMAT, "", "C has rank %zu; it must be at most 2", rank);
+    for (size_t k = 0; k < rank && !tn_oi_failed(x); k++)
+        tn_oi_fits(x, TN_REL_BCAST_TO, c, k, "C", tn_val_dim(x->g, product, 2 - rank + k), "the product");
+    return c;
+}
+
 void tn_oi_op_gemm(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val a = tn_oi_need(x, 0), b = tn_oi_need(x, 1), c = tn_oi_in(x, 2);
     double alpha = tn_oi_num(x, "alpha", 1), beta = tn_oi_num(x, "beta", 1);
     tn_attrs_matmul at = {.trans_a = tn_oi_int(x, "transA", 0), .trans_b = tn_oi_int(x, "transB", 0)};
     tn_val v = scaled(x, tn_build_matmul(g, a, b, at), alpha);
+    if (tn_oi_failed(x)) return;
+    if (c.i) c = fitting(x, c, v);
     if (c.i && beta != 0) v = tn_build_add(g, v, scaled(x, c, beta));
     tn_oi_out(x, 0, v);
 }

@@ -15,6 +15,8 @@ static tn_val spread(tn_oi *x, tn_val p, tn_val v, int64_t axis, int64_t block) 
     axis = tn_oi_axis(x, axis, rank);
     if (tn_oi_failed(x)) return p;
     if (!block && pr == 1) {
+        tn_oi_fits(x, TN_REL_BCAST_TO, p, 0, "the scales or zero points", tn_val_dim(g, v, (size_t)axis),
+                   "what they are for");
         for (size_t k = 0; k < rank; k++) dims[k] = (int64_t)k == axis ? tn_val_dim(g, p, 0) : one;
         return tn_build_reshape_to(g, p, rank, dims);
     }

@@ -4,7 +4,6 @@
  * the cell. Short sequences of known length are unrolled, others become a `loop` over time. */
 #include "frontend/onnx/import.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -286,16 +285,12 @@ static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
 static bool has_shape(tn_oi *x, size_t k, const char *name, size_t rank, const tn_dim *dims) {
     tn_graph *g = x->g;
     const tn_val v = tn_oi_in(x, k);
-    char what[64];
     if (!v.i || tn_oi_failed(x)) return !tn_oi_failed(x);
     if (tn_val_rank(g, v) != rank) {
         tn_oi_fail(x, TN_E_FORMAT, "", "%s has rank %zu; it must be %zu", name, tn_val_rank(g, v), rank);
         return false;
     }
-    for (size_t i = 0; i < rank; i++) {
-        snprintf(what, sizeof what, "axis %zu of %s", i, name);
-        tn_oi_fits(x, TN_REL_EQUAL, tn_val_dim(g, v, i), what, dims[i], "what the other inputs make it");
-    }
+    for (size_t i = 0; i < rank; i++) tn_oi_fits(x, TN_REL_EQUAL, v, i, name, dims[i], "what the other inputs make it");
     return !tn_oi_failed(x);
 }
 

@@ -34,6 +34,8 @@ void tn_oi_op_tensor_scatter(tn_oi *x) {
     size_t rank = tn_val_rank(g, v), axis = (size_t)tn_oi_axis(x, tn_oi_int(x, "axis", -2), rank);
     if (!tn_oi_failed(x) && (tn_val_rank(g, u) != rank || !axis))
         tn_oi_fail(x, TN_E_FORMAT, "", "the cache and the update must have one rank, and the axis is not the batch");
+    for (size_t k = 0; k < rank && !tn_oi_failed(x); k++) /* what is flattened below would land in other rows */
+        tn_oi_fits(x, k == axis ? TN_REL_AT_LEAST : TN_REL_EQUAL, v, k, "the cache", tn_val_dim(g, u, k), "the update");
     if (tn_oi_failed(x)) return;
     tn_dim full[TN_MAX_RANK], batch = tn_val_dim(g, u, 0), places = tn_oi_product(x, u, 1, axis);
     tn_dim steps = tn_val_dim(g, u, axis), inner = tn_oi_product(x, u, axis + 1, rank), one = tn_dim_const(g, 1);

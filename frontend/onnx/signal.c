@@ -75,6 +75,7 @@ void tn_oi_op_affine_grid(tn_oi *x) {
         tn_oi_fail(x, TN_E_FORMAT, "", "a size of %u numbers and theta of rank %zu", s->n, tn_val_rank(g, theta));
         return;
     }
+    tn_oi_fits(x, TN_REL_EQUAL, theta, 0, "theta", s->d[0], "the batch of the size");
     const tn_dim *dims = s->d + 2;
     tn_dim full[4], points = tn_dim_const(g, 1), out[5] = {tn_val_dim(g, theta, 0)};
     for (size_t k = 0; k < n; k++) {

@@ -393,9 +393,12 @@ bool tn_oi_failed(const tn_oi *x) {
     return tn_graph_status(x->g) != TN_OK;
 }
 
-void tn_oi_fits(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b) {
-    if (!tn_oi_failed(x))
-        tn_graph_require(x->g, (tn_condition){rel, a, b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b});
+void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b) {
+    char of_a[96];
+    if (tn_oi_failed(x)) return;
+    snprintf(of_a, sizeof of_a, "axis %zu of %s", axis, name);
+    tn_condition c = {rel, tn_val_dim(x->g, v, axis), b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b};
+    tn_graph_require(x->g, c);
 }
 
 void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...) {

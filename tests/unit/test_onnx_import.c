@@ -622,6 +622,33 @@ START_TEST(states_must_fit_their_sequence) {
 }
 END_TEST
 
+/* What broadcasts only one way, or not at all: another size would make more or less than ONNX says. */
+static const struct one_way {
+    const char *op, *inputs, *dims[4];
+} one_ways[] = {
+    {"Gemm", "a,b,c", {"1,4", "4,3", "5,3"}},
+    {"Gemm", "a,b,c", {"2,4", "4,1", "3"}},
+    {"Attention", "a,b,c,d", {"1,2,1,4", "1,2,3,4", "1,2,3,4", "2,3"}},
+    {"Attention", "a,b,c,d", {"1,2,2,4", "1,2,1,4", "1,2,1,4", "2,3"}},
+    {"RotaryEmbedding", "a,b,c", {"1,2,1,4", "1,3,2", "1,3,2"}},
+    {"QuantizeLinear", "a,b", {"2,1", "3"}},
+    {"TensorScatter", "a,b", {"2,2,5,4", "2,1,3,4"}},
+    {"NegativeLogLikelihoodLoss", "a,b", {"2,3", "1"}},
+    {"SoftmaxCrossEntropyLoss", "a,b,c", {"2,3", "2", "2"}},
+};
+
+START_TEST(operands_of_sizes_that_do_not_fit_are_refused) {
+    static const char *const names[] = {"a", "b", "c", "d"};
+    const struct one_way *r = &one_ways[_i];
+    pb *g = g_node(pb_new(), mk_node(r->op, r->inputs, "y"));
+    for (int k = 0; k < 4 && r->dims[k]; k++) g_in(g, names[k], 1, r->dims[k]);
+    imported *i = import_with(mk_model(g_out(g, "y"), 24), NULL);
+    ck_assert_ptr_null(i->g);
+    ck_assert_int_eq((int)i->r.status, TN_E_TYPE);
+    done(i);
+}
+END_TEST
+
 /* ---- symbolic sizes whose extremes need care --------------------------------------------------------------------- */
 
 START_TEST(hardmax_of_no_elements) {
@@ -803,6 +830,7 @@ int main(void) {
     tcase_add_test(t, nodes_may_be_in_any_order);
     LOOP(t, loop_over_time_equals_unrolled, rnns);
     tcase_add_test(t, states_must_fit_their_sequence);
+    LOOP(t, operands_of_sizes_that_do_not_fit_are_refused, one_ways);
     tcase_add_test(t, hardmax_of_no_elements);
     tcase_add_test(t, transposed_convolution_to_a_given_size);
     tcase_add_loop_test(t, contrib_ops_equal_standard_ops, 0, 5);
