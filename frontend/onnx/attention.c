@@ -137,6 +137,7 @@ void tn_oi_op_attention(tn_oi *x) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "give the window as attn_mask", "a sliding window");
         return;
     }
+    tn_oi_fits(x, TN_REL_EQUAL, v, 1, "V", tn_val_dim(g, k, 1), "the heads of K");
     if (past_k.i) k = tn_build_concat(g, 2, (const tn_val[]){past_k, k}, 2);
     if (past_v.i) v = tn_build_concat(g, 2, (const tn_val[]){past_v, v}, 2);
     tn_oi_out(x, 1, k);

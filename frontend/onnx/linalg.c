@@ -121,6 +121,7 @@ static void diagonals(tn_oi *x, term *t) {
             }
             tn_dim dims[TN_MAX_RANK];
             for (size_t k = 0; k < t->n; k++) dims[k] = tn_val_dim(g, t->v, k);
+            tn_oi_fits(x, TN_REL_EQUAL, t->v, j, "an operand", dims[i], "the axis that has its label, too");
             tn_val a = tn_build_iota(g, TN_I64, t->n, dims, (int64_t)i),
                    b = tn_build_iota(g, TN_I64, t->n, dims, (int64_t)j);
             tn_val zero = tn_const_num(g, tn_val_dtype(g, t->v), 0);

@@ -116,6 +116,14 @@ void tn_oi_op_dynamic_quantize(tn_oi *x) {
 
 /* ---- integer products -------------------------------------------------------------------------------------------- */
 
+/* Zero points broadcast to their operand and never make it larger. */
+static void must_fit(tn_oi *x, tn_val zero, tn_val v) {
+    const size_t own = tn_val_rank(x->g, zero), rank = tn_val_rank(x->g, v);
+    if (own > rank) tn_oi_fail(x, TN_E_TYPE, "", "a zero point of rank %zu for an operand of rank %zu", own, rank);
+    for (size_t k = 0; k < own && !tn_oi_failed(x); k++)
+        tn_oi_fits(x, TN_REL_BCAST_TO, zero, k, "a zero point", tn_val_dim(x->g, v, rank - own + k), "its operand");
+}
+
 /* Operand k minus the zero point in operand z, as int32.  One zero point a row of a (axis -2), a column of b (axis -1),
  * or an output channel of a weight (axis 0). */
 static tn_val centred(tn_oi *x, size_t k, size_t z, int64_t axis) {
@@ -126,6 +134,7 @@ static tn_val centred(tn_oi *x, size_t k, size_t z, int64_t axis) {
         zero = spread(x, zero, v, axis, 0);
     else if (zero.i && tn_val_rank(g, zero) == 1)
         zero = tn_build_reshape_to(g, zero, 0, NULL);
+    if (zero.i) must_fit(x, zero, v);
     v = tn_build_cast_to(g, v, TN_I32);
     return zero.i ? tn_build_sub(g, v, tn_build_cast_to(g, zero, TN_I32)) : v;
 }

@@ -630,6 +630,9 @@ static const struct one_way {
     {"Gemm", "a,b,c", {"2,4", "4,1", "3"}},
     {"Attention", "a,b,c,d", {"1,2,1,4", "1,2,3,4", "1,2,3,4", "2,3"}},
     {"Attention", "a,b,c,d", {"1,2,2,4", "1,2,1,4", "1,2,1,4", "2,3"}},
+    {"Attention", "a,b,c", {"1,4,2,4", "1,2,3,4", "1,4,3,4"}}, /* as many heads of V as of K */
+    {"MatMulInteger", "a,b,c", {"1,4", "4,3", "5,1"}},
+    {"MatMulInteger", "a,b,,c", {"2,4", "4,3", "2,4,3"}},
     {"RotaryEmbedding", "a,b,c", {"1,2,1,4", "1,3,2", "1,3,2"}},
     {"QuantizeLinear", "a,b", {"2,1", "3"}},
     {"TensorScatter", "a,b", {"2,2,5,4", "2,1,3,4"}},
@@ -643,6 +646,15 @@ START_TEST(operands_of_sizes_that_do_not_fit_are_refused) {
     pb *g = g_node(pb_new(), mk_node(r->op, r->inputs, "y"));
     for (int k = 0; k < 4 && r->dims[k]; k++) g_in(g, names[k], 1, r->dims[k]);
     imported *i = import_with(mk_model(g_out(g, "y"), 24), NULL);
+    ck_assert_ptr_null(i->g);
+    ck_assert_int_eq((int)i->r.status, TN_E_TYPE);
+    done(i);
+}
+END_TEST
+
+START_TEST(a_diagonal_is_of_a_square) {
+    pb *node = at_str(mk_node("Einsum", "x", "y"), "equation", "ii->i");
+    imported *i = import_with(model1(node, "1,3", NULL, 13), NULL);
     ck_assert_ptr_null(i->g);
     ck_assert_int_eq((int)i->r.status, TN_E_TYPE);
     done(i);
@@ -830,6 +842,7 @@ int main(void) {
     tcase_add_test(t, nodes_may_be_in_any_order);
     LOOP(t, loop_over_time_equals_unrolled, rnns);
     tcase_add_test(t, states_must_fit_their_sequence);
+    tcase_add_test(t, a_diagonal_is_of_a_square);
     LOOP(t, operands_of_sizes_that_do_not_fit_are_refused, one_ways);
     tcase_add_test(t, hardmax_of_no_elements);
     tcase_add_test(t, transposed_convolution_to_a_given_size);
