@@ -3,7 +3,7 @@
 # usage: interrupt.sh TENON SOURCE_DIR MOCK_NVRTC
 # Exit code 77: there is no C++ compiler.
 . "$(dirname "$0")/lib.sh"
-mock=$(realpath "$3")
+mock=$(realpath "$3") || exit 1
 cd "$work" || exit 1
 ${TENON_CXX:-c++} --version >/dev/null 2>&1 || { echo "skipped: there is no C++ compiler"; exit 77; }
 mkdir tmp
@@ -42,7 +42,7 @@ for signal in INT TERM HUP; do
         rc=$?
         count=$((count + 1))
         [ $rc = 130 ] || [ $rc = 0 ] || failed "SIG$signal after $after s: exit code $rc: $(cat out)"
-        grep -q 'error' out && failed "SIG$signal after $after s: complains about what it caused: $(cat out)"
+        grep -q '^tenon: error' out && failed "SIG$signal after $after s: complains about what it caused: $(cat out)"
         empty "SIG$signal after $after s"
     done
 done
