@@ -14,11 +14,11 @@
  * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
  * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  types: also one with every legal
  * assignment of knobs and all dtypes that it is legal for, with nvrtc for each --arch.  knobs: only one of those, which
- * take turns: --turn N (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so
- * that runs with N, N + 1, ... come to take what `types` does.  all: every assignment for every case.  The table at the
- * end says how many assignments are legal for some case, how many variants were executed or compiled, and what that
- * covers.  --shard takes every Nth of them, from the Ith (0 to N - 1) on.  Interrupted, it prints the table of what it
- * has done.
+ * take turns (with nvrtc, half of the assignments rest each time): --turn N (or TENON_MATRIX_TURN, which tests/run.sh
+ * sets to the number of commits) moves all on by N, so that runs with N, N + 1, ... come to take what `types` does.
+ * all: every assignment for every case.  The table at the end says how many assignments are legal for some case, how
+ * many variants were executed or compiled, and what that covers.  --shard takes every Nth of them, from the Ith (0 to N
+ * - 1) on.  Interrupted, it prints the table of what it has done.
  *
  * The variants of a kernel that are taken from one template are compiled together (batch.c), which takes a third of the
  * time.  For the emulated device they are compiled without optimization, unless TENON_EMU_FLAGS says otherwise: that
@@ -151,7 +151,8 @@ static bool is_due(coverage *c, const tn_choice *v, const char *dtypes) {
         return false;
     }
     if (note(c, "assignment%s %s %s", all, dtypes, run.target->name)) return run.cover == ALL;
-    const unsigned turn = note(c, "turn of%s", all), turns = find(c, "turns of%s", all)->times;
+    const unsigned turn = note(c, "turn of%s", all);
+    const unsigned turns = find(c, "turns of%s", all)->times * (run.on_nvrtc ? 2 : 1); /* it rests in every other one */
     c->legal += turn == 0;
     return run.cover >= TYPES || (run.cover == KNOBS && turn == (hash_of(all) / 2 + run.turn) % turns);
 }
