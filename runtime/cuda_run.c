@@ -32,7 +32,6 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
             r[n++] = (tn_emu_range){at, s->workspace, true, false, "the workspace"};
         if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
         const TnPlan__Place *p = a->place;
-        if (!p->bytes) return TN_OK; /* a plan that does not say: all device memory */
         const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
         const bool read_only = is_const || p->space == TN_PLAN__PLACE__SPACE__INPUT;
         const size_t bytes = (size_t)s->table[p->bytes];
