@@ -105,11 +105,10 @@ typedef struct span {
 
 static span span_of_type(tn_dtype t) {
     const unsigned bits = tn_dtype_bits(t) < 64 ? tn_dtype_bits(t) : 63;
-    const bool is_signed = t == TN_I64 || t == TN_I32 || t == TN_I16 || t == TN_I8 || t == TN_I4;
     if (t == TN_BOOL) return (span){.lo = 0, .hi = 1};
     if (t == TN_I64) return (span){.lo = INT64_MIN, .hi = INT64_MAX};
     const int64_t half = (int64_t)(UINT64_C(1) << (bits - 1));
-    return is_signed ? (span){.lo = -half, .hi = half - 1} : (span){.lo = 0, .hi = half - 1 + half};
+    return tn_dtype_is_unsigned(t) ? (span){.lo = 0, .hi = half - 1 + half} : (span){.lo = -half, .hi = half - 1};
 }
 
 /* Does the region only move, compare and combine bits?  Sums may pass through wider registers, floats are rounded. */

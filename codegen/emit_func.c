@@ -1,5 +1,6 @@
 /* emit_func.c: the functions that templates call: loads with prologue, offsets, epilogues, maps. */
 #include "codegen/emit_internal.h"
+#include "passes/util.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -83,14 +84,6 @@ static const place *find_place(const place *p, uint32_t n, tn_val v) {
     return NULL;
 }
 
-static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
-    const size_t r = tn_val_rank(g, a);
-    if (r != tn_val_rank(g, b)) return false;
-    for (size_t k = 0; k < r; ++k)
-        if (tn_val_dim(g, a, k).i != tn_val_dim(g, b, k).i) return false;
-    return true;
-}
-
 /* Follows the anchor's result forward through elementwise ops, reshapes and transposes. */
 static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
     tn_graph *g = e->g;
@@ -106,7 +99,7 @@ static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
         for (size_t k = 0; k < tn_node_input_count(g, node) && !from; ++k) {
             x = tn_node_input(g, node, k);
             const place *q = find_place(p, n, x);
-            if (q && (!tn_op_is(op, TN_T_ELEMENTWISE) || same_dims(g, x, y))) from = q;
+            if (q && (!tn_op_is(op, TN_T_ELEMENTWISE) || tn_same_dims(g, x, y))) from = q;
         }
         if (!from || find_place(p, n, y)) continue;
         place *to = &p[n];
@@ -146,7 +139,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
             const tn_val y = e->s->out[k].arg;
             const place *q = find_place(p, places, y);
             where[k] = q ? q->c : at;
-            if (!q && !same_dims(e->g, y, of))
+            if (!q && !tn_same_dims(e->g, y, of))
                 tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
             else
                 tn_fn_value(&f, y, where[k], 0);

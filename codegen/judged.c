@@ -39,17 +39,13 @@ static bool in_range(const tn_spec *s, const tn_shape *shape) {
     return true;
 }
 
-/* Sizes of a type; false if one is negative or has no value.  *numel: 0 where none is symbolic. */
-static bool sizes_exist(const tn_spec *s, const tn_shape *shape, uint32_t rank, const tn_dim *dims, double *numel) {
-    bool symbolic = false;
-    *numel = 1;
+/* Sizes of a type; false if one is negative or has no value.  *symbolic is set if one is. */
+static bool sizes_exist(const tn_spec *s, const tn_shape *shape, uint32_t rank, const tn_dim *dims, bool *symbolic) {
     for (uint32_t k = 0; k < rank; ++k) {
         int64_t v;
-        symbolic |= !tn_dim_is_const(s->g, dims[k], NULL);
+        *symbolic |= !tn_dim_is_const(s->g, dims[k], NULL);
         if (!tn_dim_eval(s->g, dims[k], shape->b, shape->n, &v) || v < 0) return false;
-        *numel *= (double)v;
     }
-    if (!symbolic) *numel = 0;
     return true;
 }
 
@@ -79,19 +75,21 @@ static double span_of(const tn_spec *s, const tn_shape *shape, const tn_spec_ten
 /* Can the shape be bound, by all that is known of the spec's sizes?  Adds up the elements that tensors lie in which it
  * sizes. */
 static bool is_bindable(const tn_spec *s, const tn_shape *shape, double *elements) {
-    double n, steps;
     *elements = 0;
     if (!in_range(s, shape) || !conditions_hold(s, shape)) return false;
     for (uint32_t k = 0; k < s->n_in + s->n_out; ++k) {
         const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
-        if (!sizes_exist(s, shape, t->rank, t->dims, &n) || !sizes_exist(s, shape, t->rank, t->strides, &steps))
+        bool symbolic = false;
+        if (!sizes_exist(s, shape, t->rank, t->dims, &symbolic) ||
+            !sizes_exist(s, shape, t->rank, t->strides, &symbolic))
             return false;
-        if (n > 0 || steps > 0) *elements += span_of(s, shape, t);
+        if (symbolic) *elements += span_of(s, shape, t);
     }
     TN_FOR_NODES(s->g, s->region, node) {
         for (size_t k = 0; k < tn_node_result_count(s->g, node); ++k) {
             const tn_type t = tn_val_type(s->g, tn_node_result(s->g, node, k));
-            if (!sizes_exist(s, shape, (uint32_t)tn_type_rank(s->g, t), tn_type_dims(s->g, t), &n)) return false;
+            bool any = false;
+            if (!sizes_exist(s, shape, (uint32_t)tn_type_rank(s->g, t), tn_type_dims(s->g, t), &any)) return false;
         }
     }
     return true;

@@ -13,7 +13,7 @@
 
 #include "ir/infer.h"
 
-enum { TEXT = 768 };
+enum { TEXT = 768, SIZE_TEXT = 400 };
 
 static const char *const names[TN_REL_COUNT] = {[TN_REL_EQUAL] = "equal",
                                                 [TN_REL_BCAST] = "broadcast",
@@ -136,6 +136,14 @@ static bool same_condition(const void *user, uint32_t h) {
     return c->rel == k->rel && c->a.i == k->a.i && c->b.i == k->b.i;
 }
 
+/* "axis 1 of x (N)": a size and whose it is, where that is known. */
+static void put_size(char *buf, size_t size, const char *of, const char *text) {
+    if (of && *of)
+        snprintf(buf, size, "%s (%s)", of, text);
+    else
+        snprintf(buf, size, "%s", text);
+}
+
 /* A condition that pins a to a number. */
 static bool pins(const tn_graph *g, const tn_condition *c) {
     return c->rel == TN_REL_EQUAL && tn_dim_is_const(g, c->b, NULL);
@@ -152,16 +160,16 @@ static bool contradicts(tn_graph *g, const tn_condition *c, uint64_t hash) {
     const key k = {g, c->rel, c->a, c->b};
     const uint32_t h = tn_table_find(&g->cond_table, hash, pins_the_same, &k);
     if (!h) return false;
-    char a[96], b[96], other[96], loc[512], layers[512];
+    char a[96], b[96], other[96], whole[SIZE_TEXT], loc[512], layers[512];
     const tn_condition *o = &g->conds.p[h - 1];
     tn_dim_print(g, c->a, a, sizeof a);
     tn_dim_print(g, c->b, b, sizeof b);
     tn_dim_print(g, o->b, other, sizeof other);
     tn_loc_text(g, c->loc, loc, sizeof loc);
     tn_loc_text(g, o->loc, layers, sizeof layers);
-    g->status =
-        tn_fail(g->env, TN_E_TYPE, loc, "", "%s: %s%s%s%s cannot be %s: it must be %s for %s%s%s", c->what, c->of_a,
-                *c->of_a ? " (" : "", a, *c->of_a ? ")" : "", b, other, o->what, *layers ? " of " : "", layers);
+    put_size(whole, sizeof whole, c->of_a, a);
+    g->status = tn_fail(g->env, TN_E_TYPE, loc, "", "%s: %s cannot be %s: it must be %s for %s%s%s", c->what, whole, b,
+                        other, o->what, *layers ? " of " : "", layers);
     return true;
 }
 
@@ -188,9 +196,10 @@ void tn_condition_print(const tn_condition *c, const char *a, const char *b, cha
                              [TN_REL_BCAST_TO] = {" does not broadcast to ", ""},
                              [TN_REL_AT_LEAST] = {" is below ", ""},
                              [TN_REL_MULTIPLE] = {" is not divisible by ", ""}};
-    const char *of_a = c->of_a ? c->of_a : "", *of_b = c->of_b ? c->of_b : "";
-    snprintf(buf, size, "%s%s%s%s%s%s%s%s%s%s", of_a, *of_a ? " (" : "", a, *of_a ? ")" : "", forms[c->rel].between,
-             of_b, *of_b ? " (" : "", b, *of_b ? ")" : "", forms[c->rel].after);
+    char of_a[SIZE_TEXT], of_b[SIZE_TEXT];
+    put_size(of_a, sizeof of_a, c->of_a, a);
+    put_size(of_b, sizeof of_b, c->of_b, b);
+    snprintf(buf, size, "%s%s%s%s", of_a, forms[c->rel].between, of_b, forms[c->rel].after);
 }
 
 /* With the dims as they stand. */

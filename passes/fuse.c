@@ -111,15 +111,6 @@ static tn_val result(const tn_fusion *f, tn_node n) {
     return tn_node_result(f->g, n, 0);
 }
 
-static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
-    tn_type x = tn_val_type(g, a), y = tn_val_type(g, b);
-    size_t rank = tn_type_rank(g, x);
-    if (rank != tn_type_rank(g, y)) return false;
-    for (size_t k = 0; k < rank; k++)
-        if (tn_type_dims(g, x)[k].i != tn_type_dims(g, y)[k].i) return false;
-    return true;
-}
-
 bool tn_fuse_is_immediate(const tn_graph *g, tn_val v) {
     return tn_is_const(g, v) && tn_dim_equal_const(g, tn_type_numel((tn_graph *)(uintptr_t)g, tn_val_type(g, v)), 1);
 }
@@ -186,7 +177,7 @@ static bool leads_to_softmax(const tn_fusion *f, tn_node x) {
         tn_node u = tn_use_node(f->g, tn_val_first_use(f->g, v));
         tn_op op = op_of(f, u);
         if (op == TN_OP_SOFTMAX || op == TN_OP_LOG_SOFTMAX) return true;
-        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !same_dims(f->g, result(f, u), v)) return false;
+        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(f->g, result(f, u), v)) return false;
         v = result(f, u);
     }
     return false;
@@ -228,8 +219,8 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
         tn_val v = tn_node_input(f->g, x, k);
         tn_node def = v.i ? tn_val_def(f->g, v) : (tn_node){0};
         uint32_t group = def.i ? info(f, def)->group : 0;
-        if (!group || info(f, def)->path || !same_dims(f->g, v, result(f, x)) ||
-            !same_dims(f->g, v, f->group[group].root))
+        if (!group || info(f, def)->path || !tn_same_dims(f->g, v, result(f, x)) ||
+            !tn_same_dims(f->g, v, f->group[group].root))
             continue;
         if (!best || f->group[group].place > f->group[best].place) best = group;
     }
@@ -405,7 +396,7 @@ static double evals_by(const tn_fusion *f, tn_node y, tn_node u) {
 /* Uses that read y at the same indices count once. */
 static bool same_path(const tn_fusion *f, tn_node a, tn_node b) {
     return tn_op_is(op_of(f, a), TN_T_ELEMENTWISE) && tn_op_is(op_of(f, b), TN_T_ELEMENTWISE) &&
-           info(f, a)->path == info(f, b)->path && same_dims(f->g, result(f, a), result(f, b));
+           info(f, a)->path == info(f, b)->path && tn_same_dims(f->g, result(f, a), result(f, b));
 }
 
 /* What pulling y into one group would mean. */
@@ -467,7 +458,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     }
     tn_op op = op_of(f, y);
     bool follows = out->n_paths == 1 && tn_op_is(op_of(f, first), TN_T_ELEMENTWISE) &&
-                   same_dims(g, result(f, first), result(f, y));
+                   tn_same_dims(g, result(f, first), result(f, y));
     out->path = follows ? info(f, first)->path : UINT32_MAX;
     if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > FUNCTION || !operands_stored(f, y)))
         return refuse(f, "fuse_pull", y, group, "it is read at different indices");
@@ -555,7 +546,7 @@ static bool join_sibling(tn_fusion *f, tn_node y) {
         for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
             uint32_t group = info(f, tn_use_node(f->g, u))->group;
             tn_fuse_group *gr = &f->group[group];
-            if (!group || gr->anchor.i || gr->place < info(f, y)->pos || !same_dims(f->g, gr->root, result(f, y)) ||
+            if (!group || gr->anchor.i || gr->place < info(f, y)->pos || !tn_same_dims(f->g, gr->root, result(f, y)) ||
                 !has_room(f, y, gr) || !needed_after(f, y, group))
                 continue;
             if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
@@ -574,7 +565,7 @@ static bool join_as_result(tn_fusion *f, tn_node y, const users *us) {
     for (uint32_t k = 0; k < us->n; k++) {
         tn_fuse_group *gr = &f->group[us->group[k]];
         pull p;
-        if (gr->anchor.i || !has_room(f, y, gr) || !same_dims(f->g, gr->root, result(f, y))) continue;
+        if (gr->anchor.i || !has_room(f, y, gr) || !tn_same_dims(f->g, gr->root, result(f, y))) continue;
         if (!needed_after(f, y, us->group[k])) {
             refuse(f, "fuse_result", y, us->group[k], "it is needed before that kernel runs");
             continue;

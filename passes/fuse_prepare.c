@@ -90,19 +90,12 @@ static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
 
 /* ---- reshapes behind anchors ---- */
 
-static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
-    size_t rank = tn_val_rank(g, a);
-    bool same = rank == tn_val_rank(g, b);
-    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, a, k).i == tn_val_dim(g, b, k).i;
-    return same;
-}
-
 /* w broadcasts to the dims of x, which is u reshaped.  The number of last axes of u that w's axes cover, so that w
  * reshaped to those broadcasts to u alike; SIZE_MAX if there is none. */
 static size_t covered_axes(tn_graph *g, tn_val w, tn_val x, tn_val u) {
     size_t rank = tn_val_rank(g, w), rx = tn_val_rank(g, x), ru = tn_val_rank(g, u), n = 0;
     if (rank > rx) return SIZE_MAX;
-    if (same_dims(g, w, x)) return ru; /* units in front too: the first operand of prelu does not broadcast */
+    if (tn_same_dims(g, w, x)) return ru; /* units in front too: the first operand of prelu does not broadcast */
     for (size_t k = 0; k < rank; k++)
         if (tn_val_dim(g, w, k).i != tn_val_dim(g, x, rx - rank + k).i) return SIZE_MAX;
     tn_dim want = tn_type_numel(g, tn_val_type(g, w)), have = tn_dim_const(g, 1);
@@ -116,7 +109,7 @@ static tn_val sinkable(tn_graph *g, tn_node n, const bool *anchored, uint32_t n_
     tn_val x = tn_node_result(g, n, 0);
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
         tn_val v = tn_node_input(g, n, k);
-        if (!tn_is_op(g, v, TN_OP_RESHAPE) || !tn_val_has_one_use(g, v) || !same_dims(g, v, x)) continue;
+        if (!tn_is_op(g, v, TN_OP_RESHAPE) || !tn_val_has_one_use(g, v) || !tn_same_dims(g, v, x)) continue;
         tn_val u = tn_node_input(g, tn_val_def(g, v), 0);
         tn_node def = tn_val_def(g, u);
         bool fits = def.i && def.i < n_nodes && anchored[def.i] && tn_val_has_one_use(g, u);
@@ -166,7 +159,7 @@ static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx) {
         for (size_t k = 0; k < tn_node_input_count(g, n) && !anchored[n.i]; k++) {
             tn_node def = tn_val_def(g, tn_node_input(g, n, k));
             anchored[n.i] = def.i && def.i < n_nodes && anchored[def.i] &&
-                            same_dims(g, tn_node_input(g, n, k), tn_node_result(g, n, 0));
+                            tn_same_dims(g, tn_node_input(g, n, k), tn_node_result(g, n, 0));
         }
     }
     tn_free(env, anchored, n_nodes * sizeof *anchored);

@@ -74,14 +74,6 @@ static void find_lives(planner *p) {
 
 /* ---- results in place of operands ------------------------------------------------------------------------------ */
 
-static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
-    size_t rank = tn_val_rank(g, a);
-    if (rank != tn_val_rank(g, b)) return false;
-    for (size_t k = 0; k < rank; k++)
-        if (tn_val_dim(g, a, k).i != tn_val_dim(g, b, k).i) return false;
-    return true;
-}
-
 /* True if every use of v inside the region reads it at the index that is being written: elementwise ops of one shape,
  * up to the yield.  `budget` bounds the walk over shared subexpressions. */
 static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget) {
@@ -89,7 +81,7 @@ static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget)
         tn_node n = tn_use_node(g, u);
         if (--*budget < 0) return false;
         if (tn_node_op(g, n) == TN_OP_YIELD) continue;
-        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || !same_dims(g, tn_node_result(g, n, 0), shape))
+        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || !tn_same_dims(g, tn_node_result(g, n, 0), shape))
             return false;
         if (!read_in_step(g, tn_node_result(g, n, 0), shape, budget)) return false;
     }
@@ -120,7 +112,7 @@ static bool fits_in_place(const planner *p, tn_node kernel, size_t k, tn_val r) 
     const tn_graph *g = p->g;
     tn_val v = tn_node_input(g, kernel, k);
     int budget = 256;
-    return tn_val_dtype(g, v) == tn_val_dtype(g, r) && same_dims(g, v, r) && dies_here(p, kernel, k) &&
+    return tn_val_dtype(g, v) == tn_val_dtype(g, r) && tn_same_dims(g, v, r) && dies_here(p, kernel, k) &&
            read_in_step(g, tn_region_arg(g, tn_node_subregion(g, kernel, 0), k), r, &budget);
 }
 

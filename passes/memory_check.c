@@ -174,13 +174,6 @@ static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
     return TN_OK;
 }
 
-static bool same_dims(const tn_graph *g, tn_val a, tn_val b) {
-    size_t rank = tn_val_rank(g, a);
-    bool same = rank == tn_val_rank(g, b);
-    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, a, k).i == tn_val_dim(g, b, k).i;
-    return same;
-}
-
 /* True if what the kernel computes from operand `slot`, it computes elementwise in one shape. */
 static bool elementwise_only(const tn_graph *g, tn_node kernel, uint32_t slot) {
     enum { MAX = 1024 };
@@ -193,7 +186,7 @@ static bool elementwise_only(const tn_graph *g, tn_node kernel, uint32_t slot) {
         for (size_t k = 0; k < tn_node_input_count(g, x); k++)
             for (size_t i = 0; i < n; i++) hit |= tn_node_input(g, x, k).i == reached[i].i;
         if (!hit || tn_node_op(g, x) == TN_OP_YIELD) continue;
-        if (!tn_op_is(tn_node_op(g, x), TN_T_ELEMENTWISE) || !same_dims(g, tn_node_result(g, x, 0), reached[0]) ||
+        if (!tn_op_is(tn_node_op(g, x), TN_T_ELEMENTWISE) || !tn_same_dims(g, tn_node_result(g, x, 0), reached[0]) ||
             n == MAX)
             return false;
         reached[n++] = tn_node_result(g, x, 0);

@@ -20,6 +20,13 @@ bool tn_same_type(const tn_graph *g, tn_val a, tn_val b) {
     return tn_val_type(g, a).i == tn_val_type(g, b).i;
 }
 
+bool tn_same_dims(const tn_graph *g, tn_val a, tn_val b) {
+    const size_t rank = tn_val_rank(g, a);
+    bool same = rank == tn_val_rank(g, b);
+    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, a, k).i == tn_val_dim(g, b, k).i;
+    return same;
+}
+
 bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size) {
     return axis < tn_val_rank(g, v) && tn_dim_is_const(g, tn_val_dim(g, v, axis), size);
 }

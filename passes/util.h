@@ -25,6 +25,7 @@ bool tn_is_near(double num, double ideal);
 /* Is v never negative, nor -0 (NaN it may be)?  False where nothing is known. */
 bool tn_never_negative(const tn_graph *g, tn_val v);
 bool tn_same_type(const tn_graph *g, tn_val a, tn_val b);
+bool tn_same_dims(const tn_graph *g, tn_val a, tn_val b);
 bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size);
 /* Number of elements of a value with a static shape; false otherwise or past 2^62. */
 bool tn_static_numel(const tn_graph *g, tn_val v, int64_t *n);
