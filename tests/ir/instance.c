@@ -353,6 +353,7 @@ static tn_sizes beside(maker *m, tn_op op, const attrs *a, tn_val first, size_t 
                 outs = groups > 1 || chance(m, 60) ? c : 1 + pick(m, 4);
         if (slot == 2) return (tn_sizes){1, {0}}; /* filled in by the caller, who knows the weights */
         s = x;
+        if (x.rank < 2) return s; /* no batch and channels to have weights for: the type rule refuses it */
         s.d[0] = op == TN_OP_CONV ? outs : c;
         s.d[last ? x.rank - 1 : 1] = (op == TN_OP_CONV ? c : outs) / (groups ? groups : 1);
         for (size_t k = 0; k + 2 < x.rank; k++) s.d[first_spatial(l) + k] = a->b[k];
