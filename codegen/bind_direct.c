@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- windows: batch, channels and up to three spatial axes
- * ----------------------------------------------------------------- */
+/* ---- windows: batch, channels and up to three spatial axes ------------------------------------------------------- */
 
 typedef struct window {
     tn_val x, w, bias, y;
@@ -92,8 +91,7 @@ static double threads_of(const tn_spec *s, const window *w) {
     return n;
 }
 
-/* ---- pooling
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- pooling ----------------------------------------------------------------------------------------------------- */
 
 static bool pool_window(const tn_spec *s, window *w) {
     *w = (window){.groups = 1};
@@ -154,11 +152,10 @@ static double pool_cost(const tn_spec *s, const tn_arch *arch, const tn_problem 
 
 const tn_binding_ops tn_bind_pool = {"pool", pool_accepts, pool_emit, pool_cost};
 
-/* ---- convolution and transposed convolution
- * --------------------------------------------------------------------------------------- */
+/* ---- convolution and transposed convolution ---------------------------------------------------------------------- */
 
-/* The weight's axes 0 and `channel` are output and input channels of conv, input and output channels of conv_transpose.
- */
+/* The weight's axes 0 and `channel` are output and input channels of conv, input and output channels of
+ * conv_transpose. */
 static bool conv_window(const tn_spec *s, window *w, tn_op op) {
     *w = (window){0};
     if (!tn_anchor_is(s, op)) return false;
@@ -272,9 +269,7 @@ const tn_binding_ops tn_bind_conv_direct = {"conv_direct", conv_accepts, conv_em
 const tn_binding_ops tn_bind_conv_transpose_direct = {"conv_transpose_direct", transpose_accepts, transpose_emit,
                                                       transpose_cost};
 
-/* ---- matmul
- * -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 typedef struct product {
     tn_graph *g;

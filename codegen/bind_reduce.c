@@ -3,8 +3,7 @@
 
 #include <math.h>
 
-/* ---- what they share: rows of kept axes, columns of reduced ones
- * ------------------------------------------------------ */
+/* ---- what they share: rows of kept axes, columns of reduced ones ------------------------------------------------- */
 
 typedef struct rows {
     tn_val x, y;
@@ -84,8 +83,7 @@ static void emit_combine(tn_emitter *e, const tn_spec *s, const rows *r) {
         tn_emit_line(e, "#define TN_FINISH(acc) (acc)");
 }
 
-/* ---- row_reduce
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- row_reduce -------------------------------------------------------------------------------------------------- */
 
 static bool row_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     rows r;
@@ -151,8 +149,7 @@ static double row_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
 
 const tn_binding_ops tn_bind_row_reduce = {"row_reduce", row_accepts, row_emit, row_cost};
 
-/* ---- col_reduce: reduced axes are neighbours and the innermost axis is kept
- * ----------------------------------------------------- */
+/* ---- col_reduce: reduced axes are neighbours and the innermost axis is kept -------------------------------------- */
 
 typedef struct columns {
     uint32_t first, n; /* reduced axes */
@@ -224,8 +221,7 @@ static double col_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
 
 const tn_binding_ops tn_bind_col_reduce = {"col_reduce", col_accepts, col_emit, col_cost};
 
-/* ---- arg_max, arg_min
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- arg_max, arg_min -------------------------------------------------------------------------------------------- */
 
 static bool arg_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};
@@ -270,9 +266,7 @@ static double arg_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
 
 const tn_binding_ops tn_bind_arg_reduce = {"arg_reduce", arg_accepts, arg_emit, arg_cost};
 
-/* ---- cumsum
- * -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- cumsum ------------------------------------------------------------------------------------------------------ */
 
 static bool scan_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};

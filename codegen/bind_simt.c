@@ -9,8 +9,7 @@ typedef struct plan {
     tn_operand a, b;
 } plan;
 
-/* ---- launch and cost of tn_simt.cuh
- * ------------------------------------------------------------------------------------ */
+/* ---- launch and cost of tn_simt.cuh ------------------------------------------------------------------------------ */
 
 static int64_t knob(const tn_variant *v, const char *name) {
     return tn_knob_get(v->tpl, v->knob, name);
@@ -54,8 +53,7 @@ static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return 0.8 + fmax(fmax(issue, path) / 1700, s->bytes / (arch->dram_gbs * 1e3) * 0.7);
 }
 
-/* ---- matmul
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 static bool gemm_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
@@ -103,8 +101,7 @@ static double gemm_cost(const tn_spec *s, const tn_arch *arch, const tn_problem 
     return cost_of(s, arch, p, tn_template_find("gemm_simt"), knobs, (double)tn_problem_get(p, "A_VEC"));
 }
 
-/* ---- convolution
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- convolution ------------------------------------------------------------------------------------------------- */
 
 static bool conv_plan(const tn_spec *s, tn_window *w, tn_operand *filter) {
     tn_contraction pointwise; /* gemm_simt does those */

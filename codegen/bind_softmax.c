@@ -78,8 +78,7 @@ static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p
                                              .latency_us = latency});
 }
 
-/* ---- softmax
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
 static bool softmax_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};
@@ -112,9 +111,7 @@ static double softmax_cost(const tn_spec *s, const tn_arch *arch, const tn_probl
 
 const tn_binding_ops tn_bind_softmax = {"softmax", softmax_accepts, softmax_emit, softmax_cost};
 
-/* ---- norms
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 /* A scale or bias must not vary along the rows. */
 static bool trailing(const tn_spec *s, tn_val v, const rows *r) {

@@ -20,8 +20,7 @@
 
 enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96, TN_MAX_SYMS = 64 };
 
-/* ---- the device as codegen sees it
- * -------------------------------------------------------------------------------------- */
+/* ---- the device as codegen sees it ------------------------------------------------------------------------------- */
 
 typedef struct tn_arch {
     const char *name; /* "sm_90a" */
@@ -39,8 +38,7 @@ tn_arch_find(const char *name); /* NULL if unknown; table in codegen/arch.c: sm_
 size_t tn_arch_count(void);
 const tn_arch *tn_arch_at(size_t k);
 
-/* ---- specs
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- specs ------------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_spec_tensor {
     tn_val arg; /* the region's argument, or the yielded value */
@@ -88,8 +86,7 @@ double tn_spec_flops(const tn_spec *s, const tn_shape *shape);
 enum { TN_MAX_SHAPES = 12 };
 size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]);
 
-/* ---- templates
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- templates --------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_knob {
     const char *name;

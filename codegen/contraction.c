@@ -24,8 +24,7 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in) {
     return false;
 }
 
-/* ---- matmul
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 /* How the operand's batch axes follow the result's; false if that is not known before run time. */
 static bool map_batch(const tn_spec *s, tn_val v, tn_val out, tn_batch_map *map) {
@@ -71,8 +70,7 @@ static bool matmul(const tn_spec *s, tn_contraction *c) {
     return true;
 }
 
-/* ---- pointwise convolution
- * ------------------------------------------------------------------------------------------------- */
+/* ---- pointwise convolution --------------------------------------------------------------------------------------- */
 
 static bool all_are(tn_ints v, int64_t x) {
     for (uint32_t k = 0; k < v.n; k++)
@@ -119,8 +117,7 @@ bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
     return true;
 }
 
-/* ---- batch maps
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- batch maps -------------------------------------------------------------------------------------------------- */
 
 /* The operand's linear batch index as a sum over the result's batch axes that it has. */
 static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, tn_val out) {
@@ -156,8 +153,7 @@ void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c
     emit_map(e, s, 'B', c->b_map, c->b, c->out);
 }
 
-/* ---- operands
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- operands ---------------------------------------------------------------------------------------------------- */
 
 /* The coordinates in the order of the tile's storage. */
 static void storage_order(tn_coord batch, tn_coord side, tn_coord k, bool kmajor, tn_coord out[3]) {
@@ -221,8 +217,7 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
     tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, in);
 }
 
-/* ---- epilogue
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- epilogue ---------------------------------------------------------------------------------------------------- */
 
 bool tn_finish_ok(const tn_spec *s, tn_val bias) {
     return tn_spec_epilogue_ok(s) && (!bias.i || tn_spec_prologue_ok(s, bias));
@@ -243,8 +238,7 @@ void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {
     tn_problem_add_int(p, "ELT", tn_dtype_size(elem));
 }
 
-/* ---- launches of tn_tile.cuh
- * --------------------------------------------------------------------------------------------------- */
+/* ---- launches of tn_tile.cuh ------------------------------------------------------------------------------------- */
 
 static int64_t knob(const tn_variant *v, const char *name) {
     return tn_knob_get(v->tpl, v->knob, name);

@@ -37,8 +37,8 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
                      tn_operand *out);
 /* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST to the problem (L: "A" or "B"). */
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
-/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows kmajor.
- */
+/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows
+ * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k);
 /* True if val is one of the region's arguments; *in is its number. */
@@ -61,8 +61,7 @@ void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim 
  * `require` lines use to drop what cannot be fast, where the size itself may be dynamic. */
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
 
-/* ---- cost (cost_gemm.c)
- * ---------------------------------------------------------------------------------------------- */
+/* ---- cost (cost_gemm.c) ------------------------------------------------------------------------------------------ */
 
 typedef struct tn_tile_model {
     double m, n, k, batch;                /* problem (k: of one group) */

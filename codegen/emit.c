@@ -7,8 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- types
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *storage, *reg;
@@ -44,9 +43,7 @@ uint32_t tn_dtype_size(tn_dtype t) {
     return types[t].size;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 /* True if every offset into the spec's tensors fits 31 bits.  A symbol without an upper bound is taken to keep it so:
  * the runtime refuses larger tensors (TnPlan__Step.reach). */
@@ -114,8 +111,7 @@ uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
     return e->n_dims++;
 }
 
-/* ---- constants, types, lines
- * --------------------------------------------------------------------------------------------------- */
+/* ---- constants, types, lines ------------------------------------------------------------------------------------- */
 
 void tn_emit_define(tn_emitter *e, const char *name, int64_t value) {
     if (!tn_emit_ok(e)) return;
@@ -178,8 +174,7 @@ void tn_emit_workspace(tn_emitter *e, tn_dim bytes) {
     if (tn_emit_ok(e)) e->workspace = bytes;
 }
 
-/* ---- the header
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static void add_arg(tn_variant *v, tn_arg_kind kind, uint32_t index, tn_dim d) {
     if (v->n_args < TN_MAX_ARGS) v->args[v->n_args++] = (tn_arg){kind, index, d};
@@ -288,8 +283,7 @@ void tn_variant_free(const tn_env *env, tn_variant *v) {
     v->header = NULL;
 }
 
-/* ---- problem constants
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- problem constants ------------------------------------------------------------------------------------------- */
 
 void tn_problem_add(const tn_spec *s, tn_problem *p, const char *name, tn_dim d) {
     if (p->n == TN_MAX_CONSTS) return;

@@ -28,8 +28,7 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
 tn_status tn_emitter_finish(tn_emitter *e);
 tn_ix_pool *tn_emitter_pool(tn_emitter *e);
 
-/* ---- constants, types, verbatim lines
- * -------------------------------------------------------------------------------- */
+/* ---- constants, types, verbatim lines ---------------------------------------------------------------------------- */
 
 /* Defines TN_<name> for every problem constant (a dynamic one as an expression over args, so use it only where `args`
  * is in scope) and every knob of v->tpl. */
@@ -53,8 +52,7 @@ const char *tn_register_type(tn_dtype t);
 /* Bytes of one element in memory (4-bit types: 1). */
 uint32_t tn_dtype_size(tn_dtype t);
 
-/* ---- functions of coordinates
- * ------------------------------------------------------------------------------------------- */
+/* ---- functions of coordinates ------------------------------------------------------------------------------------ */
 
 /* One coordinate parameter of a generated function: `tn_index name` runs row-major over axes axis .. axis+n_axes-1 of
  * the value (the product of no axes is 1: a coordinate that is always 0).  Together the coordinates cover every axis
@@ -126,8 +124,7 @@ uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uin
  * output), vec at a time, and stores it:  __device__ void fn(const tn_args &args, tn_index i). */
 void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec);
 
-/* ---- problem constants (for accepts)
- * --------------------------------------------------------------------------------------- */
+/* ---- problem constants (for accepts) ----------------------------------------------------------------------------- */
 
 void tn_problem_add(const tn_spec *s, tn_problem *p, const char *name, tn_dim d);
 void tn_problem_add_int(tn_problem *p, const char *name, int64_t v);
@@ -138,8 +135,7 @@ tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n);
 /* A dim at the typical shape. */
 int64_t tn_spec_hint(const tn_spec *s, tn_dim d);
 
-/* ---- cost
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- cost -------------------------------------------------------------------------------------------------------- */
 
 /* Roofline with wave quantisation: microseconds of a launch of `blocks` blocks of `threads` threads that moves `bytes`
  * through DRAM and does `flops` on pipes of `tflops`, at efficiencies 0..1. */

@@ -51,8 +51,7 @@ tn_text *tn_fn_text(tn_fn *f, bool lane) {
     return lane && f->vec > 1 ? &f->body : &f->head;
 }
 
-/* ---- coordinates
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- coordinates ------------------------------------------------------------------------------------------------- */
 
 tn_ix tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_ix *c) {
     tn_ix r = tn_ix_const(e->ix, 0);
@@ -107,8 +106,7 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
     return tn_emit_ok(e);
 }
 
-/* ---- expressions
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
 
 static const char *atom_name(void *user, uint32_t atom) {
     tn_fn *f = user;
@@ -187,8 +185,7 @@ tn_ix tn_fn_index_var(tn_fn *f, const char *stem, const char *text, tn_ix extent
     return tn_ix_var(f->e->ix, name, extent, 1, lane && f->vec > 1);
 }
 
-/* ---- predicates
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- predicates -------------------------------------------------------------------------------------------------- */
 
 uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
     if (f->n_pred == sizeof f->pred / sizeof *f->pred) {
@@ -234,9 +231,7 @@ uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) 
     return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 tn_ref tn_fn_failed(tn_fn *f, tn_node at, const char *why) {
     tn_emit_fail(f->e, TN_E_UNSUPPORTED, "%s: %s", at.i ? tn_op_text(tn_node_op(f->e->g, at)) : "value", why);
@@ -307,8 +302,7 @@ tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
     return r;
 }
 
-/* ---- tensors in memory
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- tensors in memory ------------------------------------------------------------------------------------------- */
 
 tn_ix tn_tensor_offset(tn_emitter *e, const tn_spec_tensor *t, const tn_ix *c) {
     tn_ix o = tn_ix_const(e->ix, 0);

@@ -61,8 +61,7 @@ void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *
     finish_load(&f, fn, val, c, n, at);
 }
 
-/* ---- epilogues
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- epilogues --------------------------------------------------------------------------------------------------- */
 
 tn_val tn_spec_anchor_result(const tn_spec *s) {
     return s->anchor.i ? tn_node_result(s->g, s->anchor, 0) : (tn_val){0};
@@ -159,9 +158,7 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
     }
 }
 
-/* ---- dry runs
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- dry runs ---------------------------------------------------------------------------------------------------- */
 
 static tn_emitter *dry_emitter(const tn_spec *s, tn_variant *v) {
     tn_emitter *e = tn_emitter_new(s, NULL, v);
@@ -206,9 +203,7 @@ bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
     return dry_worked(s, e);
 }
 
-/* ---- plain operands
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- plain operands ---------------------------------------------------------------------------------------------- */
 
 /* Walks from val to a region input; false if something on the way is not plain movement. */
 static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
@@ -266,9 +261,7 @@ uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uin
     return dry_worked(s, e) ? access : 0;
 }
 
-/* ---- maps
- * ----------------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- maps -------------------------------------------------------------------------------------------------------- */
 
 void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
     tn_fn f;

@@ -5,8 +5,7 @@
 #include "codegen/emit.h"
 #include "codegen/text.h"
 
-/* ---- the emitter
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the emitter ------------------------------------------------------------------------------------------------- */
 
 struct tn_emitter {
     const tn_spec *s;
@@ -36,8 +35,7 @@ uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d);
 /* Number of a value in the region's canonical order: arguments first, then results. */
 uint32_t tn_spec_number(const tn_spec *s, tn_val v);
 
-/* ---- one function being generated
- * ---------------------------------------------------------------------------------------- */
+/* ---- one function being generated -------------------------------------------------------------------------------- */
 
 typedef struct tn_ref { /* a computed value: a C expression without operators */
     char text[56];

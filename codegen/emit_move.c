@@ -9,8 +9,7 @@ static const tn_dim *dims_of(const tn_emitter *e, tn_val v) {
     return tn_type_dims(e->g, tn_val_type(e->g, v));
 }
 
-/* ---- ops that only change coordinates
- * -------------------------------------------------------------------------------------- */
+/* ---- ops that only change coordinates ---------------------------------------------------------------------------- */
 
 /* Reshape axis group by axis group: groups of equal products keep their expressions small. */
 void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix *in) {
@@ -61,9 +60,7 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
     }
 }
 
-/* ---- pad
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- pad --------------------------------------------------------------------------------------------------------- */
 
 static tn_ref choose(tn_fn *f, tn_val y, uint32_t ok, tn_ref yes, tn_ref no) {
     char text[200];
@@ -104,9 +101,7 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return choose(f, y, ok, v, value);
 }
 
-/* ---- concat
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- concat ------------------------------------------------------------------------------------------------------ */
 
 static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     tn_emitter *e = f->e;
@@ -133,9 +128,7 @@ static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return have ? out : tn_fn_dead(f, tn_val_dtype(e->g, y));
 }
 
-/* ---- gathers
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- gathers ----------------------------------------------------------------------------------------------------- */
 
 /* The element of an index tensor at coordinates c as a coordinate of an axis with that many elements. */
 static tn_ix index_at(tn_fn *f, tn_val indices, const tn_ix *c, tn_dim dim, uint32_t pred) {
@@ -192,8 +185,7 @@ static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return tn_fn_value(f, x, in, pred);
 }
 
-/* ---- generators and masks
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- generators and masks ---------------------------------------------------------------------------------------- */
 
 static tn_ref iota(tn_fn *f, tn_node n, const tn_ix *c) {
     tn_emitter *e = f->e;

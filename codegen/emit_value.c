@@ -5,8 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- formulas
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- formulas ---------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *f, *i, *b;
@@ -174,9 +173,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return r;
 }
 
-/* ---- inputs
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- inputs ------------------------------------------------------------------------------------------------------ */
 
 static bool same_storage(tn_dtype t) {
     return !strcmp(tn_storage_type(t), tn_register_type(t));
@@ -227,9 +224,7 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
     return tn_fn_define(f, v, lane, text);
 }
 
-/* ---- constants
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- constants --------------------------------------------------------------------------------------------------- */
 
 enum { MAX_TABLE = 4096 };
 
@@ -275,9 +270,7 @@ static tn_ref constant(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     return table(f, v, c);
 }
 
-/* ---- values
- * --------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred) {
     for (uint32_t k = 0; k < f->n_memo; ++k) {
@@ -357,9 +350,7 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     return r;
 }
 
-/* ---- stores
- * -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- stores ------------------------------------------------------------------------------------------------------ */
 
 /* Where a thread's first pair of 4-bit elements stands; false if they are not whole pairs. */
 static bool pairs_at(tn_fn *f, tn_ix offset, tn_ix *base) {

@@ -19,8 +19,7 @@ static const tn_binding_ops *const bindings[] = {
 };
 enum { N_BINDINGS = sizeof bindings / sizeof *bindings };
 
-/* ---- cost
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- cost -------------------------------------------------------------------------------------------------------- */
 
 double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
     const double threads = m->threads > 32 ? m->threads : 32;
@@ -42,8 +41,7 @@ double tn_cost_us(const tn_arch *arch, const tn_load_model *m) {
     return launch + (mem > math ? mem : math) + waves * m->latency_us;
 }
 
-/* ---- requires
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- requires ---------------------------------------------------------------------------------------------------- */
 
 static tn_known fixed(int64_t v) {
     return (tn_known){v, v, v, v < 0 ? -v : v};
@@ -103,8 +101,7 @@ static tn_status satisfied(scope *c, const int64_t *knob, bool *ok, uint32_t *sk
     return TN_OK;
 }
 
-/* ---- candidates
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- candidates -------------------------------------------------------------------------------------------------- */
 
 struct tn_choices {
     const tn_spec *s;

@@ -200,11 +200,10 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
     return make_atom(p, TN_IX_MOD, a, b);
 }
 
-/* ---- comparisons ---------------------------------------------------------------------------------------------------
- */
+/* ---- comparisons ------------------------------------------------------------------------------------------------- */
 
-/* Replaces every variable, quotient and remainder by its largest (up) or smallest (!up) value; what is left are dims.
- */
+/* Replaces every variable, quotient and remainder by its largest (up) or smallest (!up) value; what is left are
+ * dims. */
 static tn_ix extreme(tn_ix_pool *p, tn_ix a, bool up) {
     for (int guard = 0; guard < 64 && a.i; ++guard) {
         tn_ix_poly s;

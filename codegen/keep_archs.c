@@ -16,8 +16,7 @@ typedef struct keeper {
     tn_status status;
 } keeper;
 
-/* ---- dims ----------------------------------------------------------------------------------------------------------
- */
+/* ---- dims -------------------------------------------------------------------------------------------------------- */
 
 static tn_dim dim_of(keeper *k, const TnPlan__Dim *d) {
     static const tn_dim_kind kinds[] = {
@@ -41,8 +40,7 @@ static uint32_t *dim_list(keeper *k, const uint32_t *old, size_t n) {
     return out;
 }
 
-/* ---- places --------------------------------------------------------------------------------------------------------
- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t size) {
     tn_blob b = TN_ATTRS_OF(g, n, const)->data;
@@ -84,8 +82,7 @@ static TnPlan__Arg **args(keeper *k, TnPlan__Arg *const *old, size_t n) {
     return out;
 }
 
-/* ---- kernels and steps ---------------------------------------------------------------------------------------------
- */
+/* ---- kernels and steps ------------------------------------------------------------------------------------------- */
 
 static uint32_t blob(keeper *k, uint32_t old, size_t align) {
     const void *data;
@@ -138,8 +135,7 @@ static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
     return out;
 }
 
-/* ---- all -----------------------------------------------------------------------------------------------------------
- */
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 static TnPlan__Arch *compiled(const tn_compilation *c, const char *name, size_t n) {
     for (size_t i = 0; i < n; i++)

@@ -1,7 +1,7 @@
 /* manifest.h: turns a fused graph, its placements and the chosen kernels into a plan's protobuf messages.
  *
- * Messages live in an arena of the manifest's own and die with it.  Dims are entered once each, operands before users.
- */
+ * Messages live in an arena of the manifest's own and die with it.  Dims are entered once each, operands before
+ * users. */
 #ifndef TENON_MANIFEST_H
 #define TENON_MANIFEST_H
 

@@ -177,8 +177,8 @@ static tn_status add_piece(void *user, const void *data, size_t n) {
     return TN_OK;
 }
 
-/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without data.
- */
+/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without
+ * data. */
 static tn_status add_printed(void *user, const void *data, size_t n) {
     const unsigned char *p = data;
     bool zero = n < 64;

@@ -1,7 +1,7 @@
 /* pool.h: a fixed set of threads that work through jobs in the order they were added.
  *
- * Jobs may be added from any thread, also from jobs.  The pool holds no results: a job writes where its argument says.
- */
+ * Jobs may be added from any thread, also from jobs.  The pool holds no results: a job writes where its argument
+ * says. */
 #ifndef TENON_POOL_H
 #define TENON_POOL_H
 

@@ -21,8 +21,7 @@ typedef struct writer {
     uint32_t n_sym;
 } writer;
 
-/* ---- dims and types with canonical symbols
- * ------------------------------------------------------------------------------ */
+/* ---- dims and types with canonical symbols ----------------------------------------------------------------------- */
 
 static uint32_t sym_number(writer *w, tn_dim d) {
     for (uint32_t k = 0; k < w->n_sym; ++k)
@@ -116,8 +115,7 @@ static void put_type(writer *w, tn_type t) {
     put_dims(w, (uint32_t)tn_type_rank(w->g, t), tn_type_dims(w->g, t));
 }
 
-/* ---- attributes: every field that is not its default
- * ------------------------------------------------------------------------ */
+/* ---- attributes: every field that is not its default ------------------------------------------------------------- */
 
 static void put_int(writer *w, const char *name, int64_t v) {
     if (v) tn_text_add(&w->t, " %s=%" PRId64, name, v);
@@ -204,9 +202,7 @@ static void put_attrs(writer *w, tn_node n) {
         of[op](w, tn_node_attrs(w->g, n));
 }
 
-/* ---- the text
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the text ---------------------------------------------------------------------------------------------------- */
 
 uint32_t tn_spec_number(const tn_spec *s, tn_val v) {
     const tn_node def = tn_val_def(s->g, v);
@@ -282,8 +278,7 @@ static void put_region(writer *w) {
     }
 }
 
-/* ---- name and work
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- name and work ----------------------------------------------------------------------------------------------- */
 
 static void make_name(tn_spec *s) {
     char stem[48] = "";
@@ -386,9 +381,7 @@ static void measure(tn_spec *s) {
         s->bytes += numel(s, &s->typical, s->out[k].arg) * tn_dtype_bits(s->out[k].dtype) / 8;
 }
 
-/* ---- construction
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- construction ------------------------------------------------------------------------------------------------ */
 
 /* Layout of a value: its placement, or dense and well aligned where there is none yet. */
 static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val inside, tn_spec_tensor *t) {

@@ -17,8 +17,8 @@ typedef struct tn_window {
     tn_coord o_m, o_n;           /* result: pixel, channel */
 } tn_window;
 
-/* False if the anchor is not such a convolution or has a size that is not static where it must be (filters, channels).
- */
+/* False if the anchor is not such a convolution or has a size that is not static where it must be (filters,
+ * channels). */
 bool tn_window_of(const tn_spec *s, tn_window *w);
 /* M N K BATCH(=groups) GROUPS C R S STRIDE_* PAD_* DILATION_* H W OH OW */
 void tn_window_constants(const tn_spec *s, const tn_window *w, tn_problem *p);

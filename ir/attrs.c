@@ -68,8 +68,7 @@ tn_op tn_op_parse(const char *s, size_t n) {
     return TN_OP_NONE;
 }
 
-/* ---- fields
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 /* Lists share one layout: a pointer and a count.  Reads both through the list's own type. */
 static const void *list_of(const tn_field *f, const void *p, uint32_t *n, size_t *elem) {
@@ -135,8 +134,7 @@ bool tn_field_is_default(const tn_field *f, const void *attrs) {
     return !memcmp(p, zeros, scalar_size(f));
 }
 
-/* ---- copies
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 void tn_attrs_flat(tn_op op, const void *attrs, tn_any_attrs *out) {
     tn_op_info info = tn_op_info_of(op);
@@ -186,8 +184,7 @@ const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs) {
     return copy;
 }
 
-/* ---- comparison, hash
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- comparison, hash -------------------------------------------------------------------------------------------- */
 
 static bool same_field(const tn_field *f, const void *a, const void *b) {
     uint32_t na = 0, nb = 0;

@@ -119,8 +119,7 @@ uint64_t tn_blob_hash(tn_graph *g, tn_blob b) {
     return atomic_load(&r->hash);
 }
 
-/* ---- constant nodes
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- constant nodes ---------------------------------------------------------------------------------------------- */
 
 tn_val tn_const(tn_graph *g, tn_type t, tn_blob data, const char *name) {
     const tn_attrs_const attrs = {name, data, tn_type_dtype(g, t), {tn_type_dims(g, t), (uint32_t)tn_type_rank(g, t)}};

@@ -41,8 +41,7 @@ bool tn_dim_equal_const(const tn_graph *g, tn_dim d, int64_t v) {
     return tn_dim_is_const(g, d, &x) && x == v;
 }
 
-/* ---- arithmetic on bounds
- * ---------------------------------------------------------------------------------------------- */
+/* ---- arithmetic on bounds ---------------------------------------------------------------------------------------- */
 
 static bool infinite(int64_t a) {
     return a == INT64_MIN || a == INT64_MAX;
@@ -157,8 +156,7 @@ void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi) {
     *hi = r->kind == TN_DIM_NONE ? INT64_MAX : r->hi;
 }
 
-/* ---- interning
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- interning --------------------------------------------------------------------------------------------------- */
 
 typedef struct dim_key {
     const tn_graph *g;
@@ -229,9 +227,7 @@ tn_dim tn_dim_const(tn_graph *g, int64_t v) {
     return tn_graph_ok(g) ? tn_dim_intern(g, TN_DIM_CONST, (tn_dim){0}, (tn_dim){0}, v, NULL) : (tn_dim){0};
 }
 
-/* ---- symbols
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
 static bool find_sym(const tn_graph *g, const char *name) {
     const uint64_t parts[] = {TN_DIM_SYM, 0, 0, 0, XXH3_64bits(name, strlen(name))};
@@ -283,9 +279,7 @@ tn_dim tn_sym_at(const tn_graph *g, size_t k) {
     return k < g->syms.n ? g->syms.p[k] : (tn_dim){0};
 }
 
-/* ---- order
- * -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b) {
     if (a.i == b.i) return 0;
@@ -297,8 +291,7 @@ int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b) {
     return c ? c : tn_dim_compare(g, x->rhs, y->rhs);
 }
 
-/* ---- divisor, evaluation
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- divisor, evaluation ----------------------------------------------------------------------------------------- */
 
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d) {
     const tn_dim_rec *r = dim_rec(g, d);

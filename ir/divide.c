@@ -34,8 +34,7 @@ static bool within(tn_graph *g, tn_dim a, tn_dim b) {
     return lo > 0;
 }
 
-/* ---- dividing by a constant c > 1
- * -------------------------------------------------------------------------------------------- */
+/* ---- dividing by a constant c > 1 -------------------------------------------------------------------------------- */
 
 /* p's terms: multiples of c go to q (divided by c), what is left to r.  The constant leaves a rest in [0, c). */
 static bool split(tn_graph *g, const tn_poly *p, int64_t c, tn_poly *q, tn_poly *r) {
@@ -165,8 +164,7 @@ done:
     return d;
 }
 
-/* ---- dividing by an expression
- * ------------------------------------------------------------------------------------------------- */
+/* ---- dividing by an expression ----------------------------------------------------------------------------------- */
 
 /* Takes out of p all terms that b, of one term, divides; their quotients go to q. */
 static bool take_multiples(tn_graph *g, tn_poly *p, tn_term b, tn_poly *q) {
@@ -330,8 +328,7 @@ tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
     return tn_dim_mul(g, rest, d.factor);
 }
 
-/* ---- any kind -----------------------------------------------------------------------------------------------------
- */
+/* ---- any kind ---------------------------------------------------------------------------------------------------- */
 
 tn_dim tn_dim_binary(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b) {
     switch (k) {

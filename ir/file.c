@@ -30,8 +30,7 @@ static const char *base_name(const char *path) {
     return slash ? slash + 1 : path;
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static tn_status put(void *user, const void *p, size_t n) {
     return n == 0 || fwrite(p, 1, n, user) == n ? TN_OK : TN_E_IO;
@@ -75,8 +74,7 @@ tn_status tn_write_file(const tn_graph *g, const char *path) {
     return tn_write_commented(g, path, NULL);
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct mapping {
     void *p; /* NULL where the file is empty or missing */

@@ -8,8 +8,7 @@
 
 enum { CHUNK_SIZE = 64 * 1024 };
 
-/* ---- arena
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- arena ------------------------------------------------------------------------------------------------------- */
 
 static void *arena_take(tn_chunk *c, size_t size) {
     void *p = (char *)(c + 1) + c->used;
@@ -45,8 +44,7 @@ void *tn_graph_alloc(tn_graph *g, size_t size) {
     return arena_take(fresh, size);
 }
 
-/* ---- strings
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------------------------------- */
 
 typedef struct str_key {
     const tn_graph *g;
@@ -81,9 +79,7 @@ const char *tn_intern(tn_graph *g, const char *s) {
     return s ? tn_intern_n(g, s, strlen(s)) : "";
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 tn_graph *tn_graph_new(const tn_env *env) {
     tn_graph *g = tn_alloc(env, sizeof *g);
@@ -165,8 +161,7 @@ tn_status tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hin
     return tn_fail(g->env, code, tn_loc_text(g, l, loc, sizeof loc), hint, "%s", message);
 }
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- metadata ---------------------------------------------------------------------------------------------------- */
 
 void tn_graph_set_meta(tn_graph *g, const char *key, const char *value) {
     const char *k = tn_intern(g, key), *v = tn_intern(g, value);
@@ -189,8 +184,7 @@ void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **v
     if (value) *value = in ? g->metas.p[k].value : "";
 }
 
-/* ---- the function
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the function ------------------------------------------------------------------------------------------------ */
 
 tn_region tn_graph_body(const tn_graph *g) {
     return g->body;
@@ -248,9 +242,7 @@ const char *tn_graph_output_name(const tn_graph *g, size_t k) {
     return k < a->names.n ? a->names.p[k] : "";
 }
 
-/* ---- regions
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 static const tn_region_rec *region_rec(const tn_graph *g, tn_region r) {
     return &g->regions.p[r.i < g->regions.n ? r.i : 0];
@@ -327,9 +319,7 @@ tn_node tn_region_owner(const tn_graph *g, tn_region r) {
     return region_rec(g, r)->owner;
 }
 
-/* ---- nodes
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 static const tn_node_rec *node_rec(const tn_graph *g, tn_node n) {
     return &g->nodes.p[n.i < g->nodes.n ? n.i : 0];
@@ -398,9 +388,7 @@ uint32_t tn_graph_val_limit(const tn_graph *g) {
     return g->vals.n;
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static const tn_val_rec *val_rec(const tn_graph *g, tn_val v) {
     return &g->vals.p[v.i < g->vals.n ? v.i : 0];
@@ -441,9 +429,7 @@ void tn_val_set_name(tn_graph *g, tn_val v, const char *name) {
     if (tn_graph_ok(g) && v.i && v.i < g->vals.n) g->vals.p[v.i].name = s;
 }
 
-/* ---- uses
- * -----------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- uses -------------------------------------------------------------------------------------------------------- */
 
 size_t tn_val_use_count(const tn_graph *g, tn_val v) {
     size_t n = 0;

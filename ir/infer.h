@@ -43,8 +43,8 @@ typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_r
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);
 /* Whether the relation holds for every value of the symbols (SAME), for some or for none. */
 tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b);
-/* A size and whose it is, for a message: "axis 1 of x", "the elements of x", with a text behind it; or the text alone.
- */
+/* A size and whose it is, for a message: "axis 1 of x", "the elements of x", with a text behind it; or the text
+ * alone. */
 typedef struct tn_size {
     tn_dim d;
     enum { TN_SIZE_TEXT, TN_SIZE_AXIS, TN_SIZE_ELEMENTS } of;

@@ -10,8 +10,7 @@
 
 #include "ir/ir.h"
 
-/* ---- type rules
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- type rules -------------------------------------------------------------------------------------------------- */
 
 /* What a type rule sees.  in[k] is none for absent optional operands; the first `lo` operands of the op's row are
  * present and n_in is within the row's arity.  attrs is the op's attribute struct, never NULL, and its strings are
@@ -39,8 +38,7 @@ __attribute__((format(printf, 2, 3)))
 tn_status
 tn_infer_error(tn_infer_ctx *c, const char *fmt, ...);
 
-/* ---- tables of handles
- * -------------------------------------------------------------------------------------------------- */
+/* ---- tables of handles ------------------------------------------------------------------------------------------- */
 
 /* Open addressing from a 64-bit hash to handles; the caller compares what the handles stand for. */
 typedef struct tn_table {
@@ -57,8 +55,7 @@ uint32_t tn_table_find(const tn_table *t, uint64_t hash, bool (*same)(const void
 bool tn_table_add(const tn_env *env, tn_table *t, uint64_t hash, uint32_t handle); /* false when out of memory */
 void tn_table_free(const tn_env *env, tn_table *t);
 
-/* ---- records
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------------------------------------------------- */
 
 typedef struct tn_chunk {
     struct tn_chunk *next;
@@ -194,8 +191,7 @@ static inline bool tn_graph_ok(const tn_graph *g) {
     return g->status == TN_OK;
 }
 
-/* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows
- * ----------------------------------------- */
+/* ---- text out: into a caller's buffer (cut to fit, always terminated) or one that grows -------------------------- */
 
 typedef struct tn_out {
     const tn_env *env;
@@ -216,22 +212,19 @@ size_t tn_ident_length(const char *s);        /* of the [A-Za-z_][A-Za-z0-9_.]* 
 void tn_out_dim(tn_out *o, const tn_graph *g, tn_dim d);
 void tn_out_type(tn_out *o, const tn_graph *g, tn_type t);
 
-/* ---- strings and locations
- * ----------------------------------------------------------------------------------------------- */
+/* ---- strings and locations --------------------------------------------------------------------------------------- */
 
 /* The set of n names, in order, without doubles and empty names. */
 tn_loc tn_loc_of(tn_graph *g, const char *const *layers, uint32_t n);
 /* "a, b" of a loc set, preceded by the parser's position if there is one. */
 const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 
-/* ---- blobs
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- blobs ------------------------------------------------------------------------------------------------------- */
 
 void tn_blob_retain(tn_blob_rec *b);
 void tn_blob_drop(tn_blob_rec *b);
 
-/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides, extremum.c compares
- * ----------------------------------------- */
+/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides, extremum.c compares ---------------------- */
 
 enum {
     TN_POLY_TERMS = 512, /* longer sums are refused, larger products stay unexpanded */
@@ -305,8 +298,7 @@ int64_t tn_bound_mul(int64_t a, int64_t b);
 int64_t tn_floor_div(int64_t a, int64_t b); /* b > 0 */
 int64_t tn_gcd(int64_t a, int64_t b);       /* of magnitudes; 0 only of zeros */
 
-/* ---- attributes: field tables generated from ops.def
- * --------------------------------------------------------------------------- */
+/* ---- attributes: field tables generated from ops.def ------------------------------------------------------------- */
 
 typedef enum tn_field_kind {
     TN_FIELD_int,

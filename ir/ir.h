@@ -194,8 +194,7 @@ tn_dim tn_type_numel(tn_graph *g, tn_type t);
 bool tn_type_is_static(const tn_graph *g, tn_type t);
 size_t tn_type_print(const tn_graph *g, tn_type t, char *buf, size_t size); /* "f32[N,3,224,224]" */
 
-/* ---- ops and attributes (generated from ops.def) ------------------------------------------------------------------
- */
+/* ---- ops and attributes (generated from ops.def) ----------------------------------------------------------------- */
 
 typedef struct tn_ints {
     const int64_t *p;
@@ -272,13 +271,12 @@ uint32_t tn_op_traits(tn_op op);
 static inline bool tn_op_is(tn_op op, uint32_t trait) {
     return (tn_op_traits(op) & trait) != 0;
 }
-/* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by content).
- */
+/* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by
+ * content). */
 bool tn_attrs_equal(tn_op op, const void *a, const void *b);
 uint64_t tn_attrs_hash(tn_graph *g, tn_op op, const void *attrs);
 
-/* ---- regions, nodes, values ----------------------------------------------------------------------------------------
- */
+/* ---- regions, nodes, values -------------------------------------------------------------------------------------- */
 
 tn_region tn_graph_body(const tn_graph *g); /* the function's region */
 const char *tn_graph_name(const tn_graph *g);
@@ -343,8 +341,7 @@ tn_use tn_use_next(const tn_graph *g, tn_use u);
 tn_node tn_use_node(const tn_graph *g, tn_use u);
 size_t tn_use_slot(const tn_graph *g, tn_use u);
 
-/* ---- the cursor and the four mutators -------------------------------------------------------------------------------
- */
+/* ---- the cursor and the four mutators ---------------------------------------------------------------------------- */
 
 /* Where tn_emit inserts, and the provenance it stamps. */
 typedef struct tn_cursor {
@@ -373,8 +370,8 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to);
 tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v);
 /* Removes a node whose results have no uses, and its regions. */
 tn_status tn_erase(tn_graph *g, tn_node n);
-/* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks dominance.
- */
+/* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks
+ * dominance. */
 void tn_move_before(tn_graph *g, tn_node n, tn_cursor at);
 
 /* Work on trial.  Between begin and end an op that does not fit is neither reported nor sticky (running out of memory
@@ -390,8 +387,7 @@ bool tn_trial_end(tn_graph *g, tn_trial t, bool keep);
 typedef void (*tn_trace_fn)(void *user, const tn_graph *g, char what, tn_node n, tn_val from, tn_val to);
 void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user);
 
-/* ---- provenance
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- provenance -------------------------------------------------------------------------------------------------- */
 
 tn_loc tn_loc_make(tn_graph *g, const char *layer);
 /* The union, cut to TN_LOC_LAYERS names: what merges from thousands of layers stays cheap. */
@@ -403,8 +399,7 @@ const char *tn_loc_at(const tn_graph *g, tn_loc l, size_t k);
 size_t tn_loc_print(const tn_graph *g, tn_loc l, char *buf, size_t size);
 void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l);
 
-/* ---- constants
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- constants --------------------------------------------------------------------------------------------------- */
 
 /* Bytes of a constant.  A borrowed blob calls release(user) when the last graph that shares it is freed. */
 tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size);
@@ -442,8 +437,7 @@ void tn_store_num(tn_dtype t, void *data, uint64_t i, double v);
 int64_t tn_load_int(tn_dtype t, const void *data, uint64_t i);
 void tn_store_int(tn_dtype t, void *data, uint64_t i, int64_t v);
 
-/* ---- expansion, verification, text
- * ---------------------------------------------------------------------------------------- */
+/* ---- expansion, verification, text ------------------------------------------------------------------------------- */
 
 /* Emits the core-op expansion of a composite node before it and returns the values for its results (vals has room for
  * all of them).  TN_E_UNSUPPORTED if op is not composite. */

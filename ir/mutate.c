@@ -17,8 +17,7 @@ void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user) {
     g->trace_user = user;
 }
 
-/* ---- links
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- links ------------------------------------------------------------------------------------------------------- */
 
 static void link_use(tn_graph *g, uint32_t slot, tn_val v) {
     tn_slot_rec *s = &g->slots.p[slot];
@@ -81,8 +80,7 @@ static void unlink_node(tn_graph *g, tn_node n) {
     rec->prev = rec->next = (tn_node){0};
 }
 
-/* ---- cursor
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- cursor ------------------------------------------------------------------------------------------------------ */
 
 tn_cursor tn_get_cursor(const tn_graph *g) {
     return g->cursor;
@@ -114,9 +112,7 @@ static bool cursor_is_valid(const tn_graph *g, tn_cursor c) {
     return !c.before.i || (tn_node_op(g, c.before) != TN_OP_NONE && tn_node_region(g, c.before).i == c.region.i);
 }
 
-/* ---- emit
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- emit -------------------------------------------------------------------------------------------------------- */
 
 static bool check_regions(tn_graph *g, tn_op op, size_t n, const tn_region *regions, uint32_t *height) {
     *height = 0;
@@ -276,8 +272,7 @@ bool tn_trial_end(tn_graph *g, tn_trial t, bool keep) {
     return false;
 }
 
-/* ---- replace, set_input
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- replace, set_input ------------------------------------------------------------------------------------------ */
 
 static bool is_live_val(const tn_graph *g, tn_val v) {
     return v.i && v.i < g->vals.n && (g->vals.p[v.i].def.i || g->vals.p[v.i].arg_of.i);
@@ -360,8 +355,7 @@ tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v) {
     return TN_OK;
 }
 
-/* ---- erase, move
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- erase, move ------------------------------------------------------------------------------------------------- */
 
 static void erase_region(tn_graph *g, tn_region r);
 

@@ -10,8 +10,7 @@
 
 enum { MAX_LINKS = 40, MAX_TRIES = 100 };
 
-/* ---- names ---------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 int tn_path_descriptor(const char *path) {
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
@@ -43,8 +42,7 @@ bool tn_follow_links(const char *path, char out[TN_PATH_SIZE]) {
     return errno = ELOOP, false;
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------------
- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static tn_status failed(const tn_output *o) {
     static const char *const hints[] = {"check that the folder exists and may be written", "free some space"};
@@ -118,8 +116,7 @@ tn_status tn_output_begin(const tn_env *env, const char *path, tn_output *o) {
     return st;
 }
 
-/* ---- ending --------------------------------------------------------------------------------------------------------
- */
+/* ---- ending ------------------------------------------------------------------------------------------------------ */
 
 /* Gives the unnamed file a name: its own, or a temporary one when something is there already. */
 static bool give_name(tn_output *o) {

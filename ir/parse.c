@@ -44,8 +44,7 @@ static void *grown(tn_parser *p, void *data, uint32_t n, size_t elem) {
     return more;
 }
 
-/* ---- names of values
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- names of values --------------------------------------------------------------------------------------------- */
 
 static uint32_t *bucket(module *m, name n) {
     uint64_t h = ((uint64_t)(uintptr_t)n.s + n.number * (uint64_t)0x632be59b) * 0x9e3779b97f4a7c15u;
@@ -128,8 +127,7 @@ static bool parse_use(module *m, tn_val *v) {
     return true;
 }
 
-/* ---- arguments and regions
- * -------------------------------------------------------------------------------------------------- */
+/* ---- arguments and regions --------------------------------------------------------------------------------------- */
 
 static bool parse_node(module *m, tn_region r, bool *ended);
 
@@ -180,9 +178,7 @@ static bool parse_region(module *m, tn_region *r) {
     return ok;
 }
 
-/* ---- nodes
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 typedef struct parsed_node {
     unsigned line, column;
@@ -326,8 +322,7 @@ static bool parse_node(module *m, tn_region r, bool *ended) {
     return tn_parse_graph_ok(p) && finish_node(m, &n, node);
 }
 
-/* ---- header and function
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- header and function ----------------------------------------------------------------------------------------- */
 
 static bool parse_bound(tn_parser *p, int64_t *v) {
     if (tn_parse_accept_word(p, "inf")) return *v = INT64_MAX, true;

@@ -26,8 +26,7 @@ typedef struct tn_parser {
     size_t n_blobs, cap_blobs;
 } tn_parser;
 
-/* ---- scanning (parse_scan.c)
- * ------------------------------------------------------------------------------------------------ */
+/* ---- scanning (parse_scan.c) ------------------------------------------------------------------------------------- */
 
 /* Reports the first error, at the present position; returns false. */
 #if defined(__GNUC__)
@@ -51,8 +50,7 @@ void tn_parse_mark(tn_parser *p); /* sets where */
 /* Turns a failure of the graph (out of memory, inference), which has been reported, into the parser's. */
 bool tn_parse_graph_ok(tn_parser *p);
 
-/* ---- attributes and constants (parse_value.c)
- * ------------------------------------------------------------------------------- */
+/* ---- attributes and constants (parse_value.c) -------------------------------------------------------------------- */
 
 /* Reads {name=value, ...} if it is there. */
 bool tn_parse_attrs(tn_parser *p, tn_op op, tn_any_attrs *attrs);

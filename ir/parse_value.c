@@ -5,8 +5,7 @@
 
 enum { MAX_LIST = 1 << 20 };
 
-/* ---- attributes
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
 /* One element of a list into *elem. */
 static bool parse_item(tn_parser *p, tn_field_kind kind, void *elem) {
@@ -96,8 +95,7 @@ bool tn_parse_attrs(tn_parser *p, tn_op op, tn_any_attrs *attrs) {
     return true;
 }
 
-/* ---- constants
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- constants --------------------------------------------------------------------------------------------------- */
 
 /* A number in the type's own terms: integers exactly, and within its range. */
 static bool parse_element(tn_parser *p, tn_dtype t, void *data, uint64_t i) {

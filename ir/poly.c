@@ -3,8 +3,7 @@
 
 #include "ir/internal.h"
 
-/* ---- monomials
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- monomials --------------------------------------------------------------------------------------------------- */
 
 static size_t degree(const tn_graph *g, tn_dim mono) {
     size_t n = 1;
@@ -64,9 +63,7 @@ bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient) {
     return n == 0 || quotient->i != 0;
 }
 
-/* ---- sums
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- sums -------------------------------------------------------------------------------------------------------- */
 
 void tn_poly_free(tn_graph *g, tn_poly *p) {
     tn_free(g->env, p->heap, p->cap * sizeof *p->heap);
@@ -213,8 +210,7 @@ void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *h
     }
 }
 
-/* ---- add, sub, mul
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- add, sub, mul ----------------------------------------------------------------------------------------------- */
 
 static tn_dim combine(tn_graph *g, tn_dim a, tn_dim b, int64_t scale) {
     tn_poly p = {0}, q = {0};
@@ -278,8 +274,8 @@ static size_t terms_of(const tn_graph *g, tn_dim d, bool *nested) {
     return n;
 }
 
-/* Too many terms to be expanded, or a factor holds a product that had: what it is multiplied by is not expanded either.
- */
+/* Too many terms to be expanded, or a factor holds a product that had: what it is multiplied by is not expanded
+ * either. */
 static bool stays_product(const tn_graph *g, const tn_dim *factors, size_t n) {
     size_t terms = 1, unknown = 0;
     bool nested = false;

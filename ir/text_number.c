@@ -59,8 +59,7 @@ void tn_out_element(tn_out *o, tn_dtype t, const void *data, uint64_t i) {
     }
 }
 
-/* ---- attributes
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- attributes -------------------------------------------------------------------------------------------------- */
 
 static void out_list(tn_out *o, const tn_graph *g, const tn_field *f, const void *p) {
     uint32_t n = f->kind == TN_FIELD_ints   ? ((const tn_ints *)p)->n

@@ -89,8 +89,8 @@ static tn_status slice_axis(tn_infer_ctx *c, size_t k, tn_dim x, tn_dim start, t
                     surely_negative(g, tn_dim_sub(g, top, start)) || surely_negative(g, tn_dim_sub(g, top, last))))
         return tn_infer_error(c, "axis %zu has %s elements; start %s, size %s, step %lld reach outside it", k,
                               TN_DIM_TEXT(c, x), TN_DIM_TEXT(c, start), TN_DIM_TEXT(c, size), (long long)step);
-    /* The end towards which the steps go lies beyond the other; of an empty result nothing is read, wherever they lie.
-     */
+    /* The end towards which the steps go lies beyond the other; of an empty result nothing is read, wherever they
+     * lie. */
     tn_dim read = lo >= 1 ? one : tn_dim_min(g, size, one), zero = tn_dim_const(g, 0);
     tn_dim ends[] = {step > 0 ? start : last, tn_dim_sub(g, top, step > 0 ? last : start)};
     for (size_t e = 0; e < 2; e++) {

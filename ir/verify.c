@@ -32,8 +32,7 @@ bad(checker *c, tn_node n, const char *fmt, ...) {
             tn_op_text(tn_node_op(c->g, n)), n.i, message);
 }
 
-/* ---- use lists and links
- * ------------------------------------------------------------------------------------------------ */
+/* ---- use lists and links ----------------------------------------------------------------------------------------- */
 
 static void check_operand_link(checker *c, tn_node n, uint32_t slot, size_t k) {
     const tn_graph *g = c->g;
@@ -69,8 +68,7 @@ static void check_use_counts(checker *c) {
     if (uses != operands) bad(c, (tn_node){0}, "%zu uses are listed but there are %zu operands", uses, operands);
 }
 
-/* ---- types
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- types ------------------------------------------------------------------------------------------------------- */
 
 /* Equal handles, or dims that are known to be equal under what is known now. */
 static bool same_type(tn_graph *g, tn_type a, tn_type b) {
@@ -105,8 +103,7 @@ static void check_types(checker *c, tn_node n) {
     tn_free(g->env, types, cap * sizeof *types);
 }
 
-/* ---- regions
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 static void check_region(checker *c, tn_region r, tn_node owner);
 

@@ -24,8 +24,8 @@ typedef struct table {
     uint32_t n, cap;
 } table;
 
-/* Operand k, the first two in the order of their handles where they commute bit for bit (min and max of zeros do not).
- */
+/* Operand k, the first two in the order of their handles where they commute bit for bit (min and max of zeros do
+ * not). */
 static void operands(const tn_graph *g, tn_node n, size_t k, tn_val *v) {
     *v = tn_node_input(g, n, k);
     tn_op op = tn_node_op(g, n);

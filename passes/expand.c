@@ -1,7 +1,7 @@
 /* expand.c: composites without a kernel of their own become core ops.
  *
- * Kept: elementwise composites (the code generator has a formula for each) and the row-wise ones that have a template.
- */
+ * Kept: elementwise composites (the code generator has a formula for each) and the row-wise ones that have a
+ * template. */
 #include "passes/util.h"
 #include "passes/rule.h"
 

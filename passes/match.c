@@ -55,8 +55,7 @@ typedef struct engine {
     bool oom;
 } engine;
 
-/* ---- preparation ----------------------------------------------------------------------------------------------------
- */
+/* ---- preparation ------------------------------------------------------------------------------------------------- */
 
 /* A commutative node whose kids differ: f(X, X) has one variant only. */
 static bool swappable(const tn_pat *p) {
@@ -118,8 +117,7 @@ static void dispose(engine *e) {
     tn_free(e->env, e->stack, e->stack_cap * sizeof *e->stack);
 }
 
-/* ---- matching -------------------------------------------------------------------------------------------------------
- */
+/* ---- matching ---------------------------------------------------------------------------------------------------- */
 
 typedef struct matcher {
     tn_match *m;
@@ -202,8 +200,7 @@ static bool match_root(const variant *r, tn_match *m, tn_node n) {
     return tn_node_result_count(m->g, n) == 0 || bind(m, r->rule->match->var, tn_node_result(m->g, n, 0));
 }
 
-/* ---- what keeps a matched rule from firing --------------------------------------------------------------------------
- */
+/* ---- what keeps a matched rule from firing ----------------------------------------------------------------------- */
 
 /* Does a float take part? */
 static bool touches_float(const tn_match *m) {
@@ -242,8 +239,7 @@ static const char *refusal(const tn_rule *r, const tn_match *m) {
     return NULL;
 }
 
-/* ---- the worklist ---------------------------------------------------------------------------------------------------
- */
+/* ---- the worklist ------------------------------------------------------------------------------------------------ */
 
 static node_info *info_of(engine *e, tn_node n) {
     if (n.i >= e->info_cap) {
@@ -292,8 +288,7 @@ static void push_region(engine *e, tn_region r) {
     }
 }
 
-/* ---- rewriting ------------------------------------------------------------------------------------------------------
- */
+/* ---- rewriting --------------------------------------------------------------------------------------------------- */
 
 /* Chains longer than MAX_REAP are left to dce: the depth of the recursion is bounded. */
 static void reap(tn_graph *g, tn_val v, int depth) {

@@ -2,8 +2,8 @@
  *
  * Two ways, the smaller at the hint shapes wins:
  *   classes   Blocks whose sizes are constant multiples of one expression E (E = 1 for static shapes, the batch size
- * for most dynamic models) are packed in units of E: largest first, each at the lowest offset that is free during its
- *             life.  Classes lie behind one another.
+ *             for most dynamic models) are packed in units of E: largest first, each at the lowest offset that is
+ *             free during its life.  Classes lie behind one another.
  *   slots     Blocks of any size share a slot when their lives do not meet; a slot is as large as the maximum of its
  *             blocks' expressions.
  * Either is right for all values of the symbols; nothing is proved by sampling. */

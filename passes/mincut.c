@@ -76,8 +76,8 @@ static void search(tn_cut *c, bool from_t) {
     }
 }
 
-/* Pushes one path of the level graph and returns what it carried.  The path is kept in `queue` as edges: no recursion.
- */
+/* Pushes one path of the level graph and returns what it carried.  The path is kept in `queue` as edges: no
+ * recursion. */
 static int64_t augment(tn_cut *c) {
     uint32_t depth = 0, v = TN_CUT_S;
     while (v != TN_CUT_T) {

@@ -7,8 +7,8 @@
  *
  *     x [N, H, W, C] -> pad -> [N, H, W', C'] -> reshape -> [N, H, W'/G, G C']        w [O, R, S, C] alike
  *
- * Zero filter columns meet pixels of the image, so an infinite pixel may make NaN where it did not: relaxed numerics.
- */
+ * Zero filter columns meet pixels of the image, so an infinite pixel may make NaN where it did not: relaxed
+ * numerics. */
 #include "passes/pack.h"
 #include "passes/util.h"
 

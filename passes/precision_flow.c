@@ -1,5 +1,5 @@
-/* precision_flow.c: see precision.h.  One walk against the order of the body: a value's flow is the least of its uses'.
- */
+/* precision_flow.c: see precision.h.  One walk against the order of the body: a value's flow is the least of its
+ * uses'. */
 #include "passes/precision.h"
 
 static bool is_f32(const tn_graph *g, tn_val v) {

@@ -124,8 +124,7 @@ TN_RULE_TABLES(TN_RULE_TABLE)
 /* Number of rewrites that may still happen before --stop-after-rewrite: false means none. */
 bool tn_pass_has_budget(const tn_pass_ctx *ctx);
 
-/* ---- the words of patterns ------------------------------------------------------------------------------------------
- */
+/* ---- the words of patterns --------------------------------------------------------------------------------------- */
 
 #define RULE(name_, match_, becomes_, dtypes_, guard_, ...)                                                            \
     { #name_, match_, becomes_, dtypes_, guard_, __VA_ARGS__ }

@@ -7,8 +7,7 @@
 #include "passes/util.h"
 #include "passes/rule.h"
 
-/* ---- guards ---------------------------------------------------------------------------------------------------------
- */
+/* ---- guards ------------------------------------------------------------------------------------------------------ */
 
 static tn_val root_value(const tn_match *m) {
     return tn_node_result(m->g, m->root, 0);
@@ -142,8 +141,7 @@ static const char *inner_lossless(const tn_match *m) {
     return holds(mid, from) ? NULL : "the inner cast rounds";
 }
 
-/* ---- callbacks ------------------------------------------------------------------------------------------------------
- */
+/* ---- callbacks --------------------------------------------------------------------------------------------------- */
 
 static tn_val mul_by_reciprocal(tn_match *m) {
     double c = 1;
@@ -164,8 +162,7 @@ static tn_val recast(tn_match *m) {
     return tn_emit_like(m->g, m->root, 1, &m->v[TN_X]);
 }
 
-/* ---- tables ---------------------------------------------------------------------------------------------------------
- */
+/* ---- tables ------------------------------------------------------------------------------------------------------ */
 
 /* clang-format off */
 static const tn_rule arith[] = {

@@ -14,8 +14,7 @@ static bool zero_dims(const tn_graph *g, tn_dims d) {
     return true;
 }
 
-/* ---- slices ---------------------------------------------------------------------------------------------------------
- */
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
 
 static const char *whole_slice(const tn_match *m) {
     const tn_attrs_slice *a = tn_node_attrs(m->g, m->root);
@@ -95,8 +94,7 @@ static tn_val slice_operand(tn_match *m) {
     return tn_emit1(g, TN_OP_SLICE, &a, 1, &in);
 }
 
-/* ---- pads -----------------------------------------------------------------------------------------------------------
- */
+/* ---- pads -------------------------------------------------------------------------------------------------------- */
 
 static const char *no_padding(const tn_match *m) {
     const tn_attrs_pad *a = tn_node_attrs(m->g, m->root);
@@ -140,8 +138,7 @@ static tn_val pad_of_pad(tn_match *m) {
     return tn_emit1(g, TN_OP_PAD, &a, 1, &m->v[TN_X]);
 }
 
-/* ---- concat, split --------------------------------------------------------------------------------------------------
- */
+/* ---- concat, split ----------------------------------------------------------------------------------------------- */
 
 enum { MAX_CONCAT = 256 };
 

@@ -37,13 +37,16 @@ struct tn_pass_ctx {
  *   branch               what stood in branches is seen by all that follows
  *   canon fold cse dce   importers emit what the model says; everything after sees one spelling of it
  *   recognise            needs the canonical spelling, and must see norms and softmax before affine takes their
- * constants affine               folds batch norms and scales while convolutions are still float32 NCHW: one rounding,
- * plain shapes layout, cancel       transposes around every convolution, then as few of them as possible; cancel also
- * runs first, so that the model's own transposes do not stand between two convolutions precision            after
- * layout: casts sit beside heavy ops and do not separate transposes that cancel canon fold cse dce   casts and
- * transposes of weights are folded into the weights expand               composites without a kernel become core ops:
- * after cancel, which renames one axis of a composite where the expansion has reshapes in its way; the last round
- * cleans up fuse                 sees only what will run */
+ *                        constants
+ *   affine               folds batch norms and scales while convolutions are still float32 NCHW: one rounding, plain
+ *                        shapes
+ *   layout, cancel       transposes around every convolution, then as few of them as possible; cancel also runs first,
+ *                        so that the model's own transposes do not stand between two convolutions
+ *   precision            after layout: casts sit beside heavy ops and do not separate transposes that cancel
+ *   canon fold cse dce   casts and transposes of weights are folded into the weights
+ *   expand               composites without a kernel become core ops: after cancel, which renames one axis of a
+ *                        composite where the expansion has reshapes in its way; the last round cleans up
+ *   fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
 #define AFTER "precision," CLEAN "expand," CLEAN
@@ -67,8 +70,7 @@ const char *tn_pass_summary(size_t k) {
     return k < N_PASSES ? passes[k].summary : "";
 }
 
-/* ---- the context ----------------------------------------------------------------------------------------------------
- */
+/* ---- the context ------------------------------------------------------------------------------------------------- */
 
 tn_pass_ctx *tn_pass_ctx_new(const tn_env *env, const tn_pass_options *opts) {
     tn_pass_ctx *ctx = tn_alloc(env, sizeof *ctx);
@@ -166,8 +168,7 @@ void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_n
     ctx->misses[ctx->n_misses++] = miss;
 }
 
-/* ---- reproducer, dumps ----------------------------------------------------------------------------------------------
- */
+/* ---- reproducer, dumps ------------------------------------------------------------------------------------------- */
 
 /* The graph that a pass was given, under a header that says which pass. */
 static tn_status write_reproducer(const tn_graph *g, const char *path, const char *pass) {
@@ -196,8 +197,7 @@ static tn_status dump_graph(const tn_graph *g, const char *dir, size_t number, c
     return tn_write_file(g, path);
 }
 
-/* ---- running --------------------------------------------------------------------------------------------------------
- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static const struct pass *find_pass(const char *name, size_t n) {
     for (size_t k = 0; k < N_PASSES; k++)

@@ -220,8 +220,7 @@ tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *di
     return tn_const(g, tn_type_const(g, t, rank, dims), blob, name);
 }
 
-/* ---- permutations ---------------------------------------------------------------------------------------------------
- */
+/* ---- permutations ------------------------------------------------------------------------------------------------ */
 
 tn_perm tn_perm_of(const tn_graph *g, tn_node transpose) {
     const tn_attrs_perm *a = tn_node_attrs(g, transpose);

@@ -216,8 +216,8 @@ static tn_status place_reshape(tn_graph *g, tn_views *v, tn_node n) {
 
 enum { COPY_BYTES = 1 << 18 }; /* smaller operands are cheaper to load slowly than to copy first */
 
-/* Asynchronous copies move 16 bytes: the first element, and every step but the innermost, must be a multiple of that.
- */
+/* Asynchronous copies move 16 bytes: the first element, and every step but the innermost, must be a multiple of
+ * that. */
 static bool aligned(tn_graph *g, tn_val x, tn_dim offset, const tn_dim *strides) {
     const tn_dim *dims = dims_of(g, x);
     int64_t bits = (int64_t)tn_dtype_bits(tn_val_dtype(g, x));

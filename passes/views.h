@@ -1,10 +1,11 @@
 /* views.h: which block of memory each value of a fused body lives in, and how (private to passes/).
  *
  * A block belongs to one value, its root: a graph input, a constant, a kernel's result, or a concat that is no operand
- * of another concat.  Every other value is a view of a root: offset and strides in elements. slice      reads out of
- * its operand's block reshape    reads its operand's block where strides allow concat     its operands are written
- * straight into its block: a kernel's result, a concat, or a reshape of those whose strides can be run backward is
- * *claimed* by the concat */
+ * of another concat.  Every other value is a view of a root: offset and strides in elements.
+ *   slice      reads out of its operand's block
+ *   reshape    reads its operand's block where strides allow
+ *   concat     its operands are written straight into its block: a kernel's result, a concat, or a reshape of those
+ *              whose strides can be run backward is *claimed* by the concat */
 #ifndef TENON_VIEWS_H
 #define TENON_VIEWS_H
 

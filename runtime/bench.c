@@ -117,9 +117,7 @@ static tn_status time_whole(bench *b, double seconds, tn_bench_result *out) {
     return TN_OK;
 }
 
-/* ---- steps
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 /* The step STEP_CALLS times on the context's stream; all but the first overlap their predecessor where the plan's
  * launch does. */

@@ -292,8 +292,8 @@ static tn_status find_or_make(tn_context *c, tn_cuda_state **out) {
 
 /* ---- scratch memory ---------------------------------------------------------------------------------------------- */
 
-/* Lets go of the context's memory: at once, or with the context if a graph that the caller captured may still use it.
- */
+/* Lets go of the context's memory: at once, or with the context if a graph that the caller captured may still use
+ * it. */
 static tn_status retire_memory(tn_context *c) {
     tn_cuda_context *x = c->cuda;
     if (x->memory && !x->memory_is_callers && x->captured) {

@@ -1,5 +1,5 @@
-/* device.h: a plan on one GPU: its kernels loaded and its weights uploaded, once, for all contexts of the plan there.
- */
+/* device.h: a plan on one GPU: its kernels loaded and its weights uploaded, once, for all contexts of the plan
+ * there. */
 #ifndef TENON_RUNTIME_DEVICE_H
 #define TENON_RUNTIME_DEVICE_H
 

@@ -15,8 +15,7 @@
 #include "runtime/dims.h"
 #include "runtime/plan_format.h"
 
-/* ---- the arena that the manifest and everything derived from it live in --------------------------------------------
- */
+/* ---- the arena that the manifest and everything derived from it live in ------------------------------------------ */
 
 typedef struct chunk {
     struct chunk *next;

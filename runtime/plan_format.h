@@ -1,5 +1,5 @@
-/* plan_format.h: the first 64 bytes of a plan file.  All numbers are little-endian, which every supported machine is.
- */
+/* plan_format.h: the first 64 bytes of a plan file.  All numbers are little-endian, which every supported machine
+ * is. */
 #ifndef TENON_RUNTIME_PLAN_FORMAT_H
 #define TENON_RUNTIME_PLAN_FORMAT_H
 

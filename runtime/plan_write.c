@@ -45,8 +45,7 @@ void tn_plan_writer_free(tn_plan_writer *w) {
     tn_free(w->env, w, sizeof *w);
 }
 
-/* ---- adding --------------------------------------------------------------------------------------------------------
- */
+/* ---- adding ------------------------------------------------------------------------------------------------------ */
 
 /* Calls fn on every run of bytes of an entry, zeros included; stops at the first failure. */
 static tn_status for_bytes(const entry *e, tn_status (*fn)(void *user, const void *p, size_t n), void *user) {
@@ -138,8 +137,7 @@ uint32_t tn_plan_add_copy(tn_plan_writer *w, const void *data, size_t size, size
     return k;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /* Where bytes go, in order. */
 typedef struct sink {

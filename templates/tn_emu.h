@@ -2,8 +2,8 @@
  *
  * The engine fills a tn_emu_api and hands it to the kernel's library; every function takes the view of the running
  * thread.  Plain loads and stores are seen by the engine because the library is compiled with -fsanitize=thread, whose
- * callbacks are linked into it (runtime/emu/linked/hooks.c).  Included by the engine (C) and by kernels (C++, TN_HOST).
- */
+ * callbacks are linked into it (runtime/emu/linked/hooks.c).  Included by the engine (C) and by kernels (C++,
+ * TN_HOST). */
 #ifndef TN_EMU_H
 #define TN_EMU_H
 
@@ -132,8 +132,7 @@ typedef struct tn_emu_entry {
 }
 #endif
 
-/* ---- the kernel's side
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the kernel's side ------------------------------------------------------------------------------------------- */
 #ifdef TN_HOST
 
 // Code of the emulator itself, which looks at all lanes: its accesses are not checked.

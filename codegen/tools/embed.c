@@ -9,8 +9,8 @@
  *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made.
  *                                       Becomes code for codegen/require.c (expression.c)
  *
- * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with file:line.
- */
+ * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with
+ * file:line. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -86,8 +86,7 @@ static void read_file(file *f, const char *path) {
     f->is_template = strcmp(dot, ".cu") == 0;
 }
 
-/* ---- //! lines
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- //! lines --------------------------------------------------------------------------------------------------- */
 
 static bool is_name(const char *s) {
     if (!isalpha((unsigned char)*s) && *s != '_') return false;
@@ -162,8 +161,7 @@ static void parse_template(file *f) {
     if (!f->has_kernel) die(f->path, 1, "no //! kernel line");
 }
 
-/* ---- hashes
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- hashes ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t fnv(uint64_t h, const char *p, size_t n) {
     for (size_t k = 0; k < n; ++k) h = (h ^ (unsigned char)p[k]) * 0x100000001b3u;
@@ -190,9 +188,7 @@ static uint64_t hash_file(file *f, uint64_t h) {
     return h;
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- output ------------------------------------------------------------------------------------------------------ */
 
 static void put_string(FILE *out, const char *s) {
     fputc('"', out);

@@ -114,8 +114,8 @@ static tn_status check_set(cli *c, cli_model *m, const char *model, const char *
     return st;
 }
 
-/* Opens a model that takes sizes or axes as inputs: small integer inputs become constants with their recorded values.
- */
+/* Opens a model that takes sizes or axes as inputs: small integer inputs become constants with their recorded
+ * values. */
 static cli_model *open_fixed(cli *c, const char *model, const check_options *o, const char *set, int *rc) {
     tn_host_tensor file[MAX_IO] = {{.name = ""}};
     tn_const_input fixed[MAX_IO];

@@ -1,5 +1,5 @@
-/* json.c: documents on json-c.  With --json a command prints one document, whatever happens: its result, or the errors.
- */
+/* json.c: documents on json-c.  With --json a command prints one document, whatever happens: its result, or the
+ * errors. */
 #include "frontend/cli/cli.h"
 
 #include <math.h>

@@ -40,8 +40,7 @@ void cli_sizes_free(cli_sizes *z) {
     tn_free(env, z, sizeof *z);
 }
 
-/* ---- expressions ---------------------------------------------------------------------------------------------------
- */
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
 
 static tn_dim dim_of(cli_sizes *z, size_t input, size_t axis) {
     const tn_tensor_desc *d = z->in[input];
@@ -89,8 +88,7 @@ static void settle(cli_sizes *z) {
     }
 }
 
-/* ---- giving --------------------------------------------------------------------------------------------------------
- */
+/* ---- giving ------------------------------------------------------------------------------------------------------ */
 
 /* "x: f32[n,3], y: f32[n]", cut to fit. */
 static void inputs_text(const cli_sizes *z, char *buf, size_t size) {

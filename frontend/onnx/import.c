@@ -1,5 +1,5 @@
-/* import.c: model -> graph.  Inputs, initialisers, the node loop, model-local functions, outputs, and the public calls.
- */
+/* import.c: model -> graph.  Inputs, initialisers, the node loop, model-local functions, outputs, and the public
+ * calls. */
 #include "frontend/onnx/value.h"
 
 #include <stdio.h>
@@ -149,8 +149,8 @@ bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_v
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
-/* The user's name of a node: its own, or what it is and makes; below the name of the function call it was inlined from.
- */
+/* The user's name of a node: its own, or what it is and makes; below the name of the function call it was inlined
+ * from. */
 static const char *label_of(tn_oi *x, const TnOnnx__NodeProto *n) {
     char buf[512];
     const char *at = x->frame ? x->frame->label : "";

@@ -42,8 +42,7 @@ enum {
 tn_dtype tn_onnx_dtype(int32_t data_type);         /* TN_DTYPE_NONE where Tenon has no such type */
 const char *tn_onnx_dtype_name(int32_t data_type); /* "FLOAT16"; "unknown" */
 
-/* ---- files --------------------------------------------------------------------------------------------------------
- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 /* The bytes of a mapped file (or the caller's memory, which is not shared).  Counted atomically, since blobs of clones
  * may be released from any thread. */
@@ -55,8 +54,7 @@ void tn_onnx_file_unref(void *f);
 const uint8_t *tn_onnx_file_data(const tn_onnx_file *f);
 size_t tn_onnx_file_size(const tn_onnx_file *f);
 
-/* ---- messages -------------------------------------------------------------------------------------------------------
- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 /* Rewrites a serialised message of type `desc`, checking nesting depth, bounds and wire types, dropping fields that the
  * schema does not know, and replacing long TensorProto.raw_data by its place in `data`.  The caller frees *out

@@ -40,8 +40,8 @@ tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k);
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v);
 const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
 /* Positions of the nodes in an order in which every value is defined before its uses; NULL (an error) if there is a
- * cycle. Nodes that others replace (by defining the same names again) are left out: *n becomes the length of the list.
- */
+ * cycle. Nodes that others replace (by defining the same names again) are left out: *n becomes the length of the
+ * list. */
 const uint32_t *tn_oi_order(tn_oi *x, size_t *n, TnOnnx__NodeProto **nodes);
 
 /* The version of a domain that a function's body (f NULL: the model) imports; 0 if it does not. */

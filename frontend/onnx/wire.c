@@ -71,8 +71,8 @@ static const uint8_t *get_varint(const uint8_t *p, const uint8_t *end, uint64_t 
     return NULL;
 }
 
-/* The end of a field's payload that starts at p; NULL when it overruns.  *body is where a byte string's content starts.
- */
+/* The end of a field's payload that starts at p; NULL when it overruns.  *body is where a byte string's content
+ * starts. */
 static const uint8_t *payload(const uint8_t *p, const uint8_t *end, unsigned wire, const uint8_t **body) {
     uint64_t v;
     *body = p;

@@ -5,8 +5,7 @@
 
 #include "ir/eval/internal.h"
 
-/* ---- nonzero: positions of what is not 0, in order ----------------------------------------------------------------
- */
+/* ---- nonzero: positions of what is not 0, in order --------------------------------------------------------------- */
 
 static bool is_set(const tn_tensor *x, int64_t at) {
     return tn_dtype_is_float(x->dtype) ? tn_ev_get_f(x, at) != 0 : tn_ev_get_i(x, at) != 0;
@@ -25,8 +24,7 @@ tn_status tn_ev_nonzero(tn_ev *c) {
     return TN_OK;
 }
 
-/* ---- nms: boxes by falling score, without those that overlap one that is kept -------------------------------------
- */
+/* ---- nms: boxes by falling score, without those that overlap one that is kept ------------------------------------ */
 
 /* Single precision throughout: whether two boxes overlap by just the threshold must be as elsewhere. */
 typedef struct box {
@@ -125,8 +123,7 @@ tn_status tn_ev_nms(tn_ev *c) {
     return nms(c, c->out[0].data, &total);
 }
 
-/* -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- how many there will be ---------------------------------------------------------------------------------------- */
 
 tn_status tn_ev_count(tn_ev *c, tn_dim *symbol, int64_t *count) {
     switch (c->op) {

@@ -57,8 +57,8 @@ static inline size_t tn_ev_size(tn_dtype t) {
 static inline int64_t tn_ev_ints_at(tn_ints a, size_t k, int64_t def) {
     return k < a.n ? a.p[k] : def;
 }
-/* Whether a shape is usable: no negative size, and the product of the sizes above 0 (so of any of them) times 64 fits.
- */
+/* Whether a shape is usable: no negative size, and the product of the sizes above 0 (so of any of them) times 64
+ * fits. */
 bool tn_ev_shape_fits(size_t rank, const int64_t *dims);
 /* Row-major strides in elements. */
 void tn_ev_strides(const tn_tensor *t, int64_t *strides);
@@ -125,8 +125,8 @@ bool tn_ev_broadcast_strides(const tn_tensor *t, const tn_tensor *out, int64_t *
 
 /* ---- gemm (gemm.c) ----------------------------------------------------------------------------------------------- */
 
-/* C[m,n] = A[m,k] * B[k,n] (+ C if accumulate), row-major with leading sizes; trans: the operand is stored transposed.
- */
+/* C[m,n] = A[m,k] * B[k,n] (+ C if accumulate), row-major with leading sizes; trans: the operand is stored
+ * transposed. */
 void tn_ev_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda,
                 const double *b, int64_t ldb, bool accumulate, double *c, int64_t ldc);
 void tn_ev_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,

@@ -14,8 +14,8 @@ typedef struct tn_buffer {
     void *data; /* allocated as a tn_tensor's */
 } tn_buffer;
 
-/* A value: `t` leads into `buffer`, or into memory that is borrowed (operands of the call, constants) if that is NULL.
- */
+/* A value: `t` leads into `buffer`, or into memory that is borrowed (operands of the call, constants) if that is
+ * NULL. */
 typedef struct tn_slot {
     tn_tensor t;
     tn_buffer *buffer;

@@ -8,8 +8,7 @@
 
 #include "runtime/emu/engine.h"
 
-/* ---- cp.async -----------------------------------------------------------------------------------------------------
- */
+/* ---- cp.async ---------------------------------------------------------------------------------------------------- */
 
 static bool grow(void **p, size_t *cap, size_t n, size_t size) {
     if (n < *cap) return true;
@@ -80,8 +79,7 @@ void emu_cp_async_arrive(tn_emu_view *v, unsigned mbarrier) {
     emu_mbarrier_count(r, m, 1, EMU_PC());
 }
 
-/* ---- bulk copies --------------------------------------------------------------------------------------------------
- */
+/* ---- bulk copies ------------------------------------------------------------------------------------------------- */
 
 static void free_bulk(emu_run *r, emu_bulk *c) {
     emu_clock_drop(r, c->seen);

@@ -65,8 +65,7 @@ void tn_emu_driver_ranges(const tn_emu_range *ranges, size_t n) {
     mine.n_ranges = n;
 }
 
-/* ---- device -------------------------------------------------------------------------------------------------------
- */
+/* ---- device ------------------------------------------------------------------------------------------------------ */
 
 static CUresult init(unsigned flags) {
     (void)flags;
@@ -165,8 +164,7 @@ static CUresult context_wait(void) {
     return CUDA_SUCCESS;
 }
 
-/* ---- modules ------------------------------------------------------------------------------------------------------
- */
+/* ---- modules ----------------------------------------------------------------------------------------------------- */
 
 /* As many compilers at work as there are cores; the oldest module that waits is next. */
 static void start_builds(void) {
@@ -247,8 +245,7 @@ static CUresult occupancy(int *n, CUfunction f, int threads, size_t smem) {
     return CUDA_SUCCESS;
 }
 
-/* ---- launches -----------------------------------------------------------------------------------------------------
- */
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t number(const char *name) {
     const char *text = getenv(name);
@@ -311,8 +308,7 @@ static CUresult launch(const CUlaunchConfig *c, CUfunction f, void **params, voi
     return CUDA_ERROR_LAUNCH_FAILED;
 }
 
-/* ---- memory -------------------------------------------------------------------------------------------------------
- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 enum { ALIGN = 256, GUARD = 4096 };
 
@@ -393,8 +389,7 @@ static CUresult set32_async(CUdeviceptr d, unsigned v, size_t n, CUstream q) {
     return CUDA_SUCCESS;
 }
 
-/* ---- streams, events, graphs --------------------------------------------------------------------------------------
- */
+/* ---- streams, events, graphs ------------------------------------------------------------------------------------- */
 
 static CUresult stream_new(CUstream *s, unsigned flags) {
     (void)flags;
@@ -480,8 +475,7 @@ static CUresult event_elapsed(float *ms, CUevent a, CUevent b) {
     return CUDA_SUCCESS;
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------
- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 tn_status tn_emu_driver_open(const tn_env *env, tn_cuda **out) {
     tn_cuda *cu = tn_alloc(env, sizeof *cu);

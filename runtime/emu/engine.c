@@ -59,8 +59,7 @@ const tn_emu_api *emu_api(void) {
     return &api;
 }
 
-/* ---- griddepcontrol and complaints of the kernel's own ------------------------------------------------------------
- */
+/* ---- griddepcontrol and complaints of the kernel's own ----------------------------------------------------------- */
 
 void emu_grid_release(tn_emu_view *v) {
     emu_step(emu_of(v)->run);
@@ -81,8 +80,7 @@ void emu_bad_index(tn_emu_view *v, long long i, long long n) {
     emu_fault(emu_of(v)->run, TN_EMU_BAD_INDEX, EMU_PC(), "is given index %lld of an axis of %lld elements", i, n);
 }
 
-/* ---- reports ------------------------------------------------------------------------------------------------------
- */
+/* ---- reports ----------------------------------------------------------------------------------------------------- */
 
 static const char *const fault_names[] = {
     [TN_EMU_OK] = "ok",
@@ -169,8 +167,7 @@ uint64_t emu_random(emu_run *r) { /* xorshift64* (Vigna) */
     return r->random * 2685821657736338717u;
 }
 
-/* ---- fibers ---------------------------------------------------------------------------------------------------------
- */
+/* ---- fibers ------------------------------------------------------------------------------------------------------ */
 
 /* A fiber runs one thread of block after block. */
 static void fiber(unsigned low, unsigned high) {
@@ -252,8 +249,7 @@ static void resume(emu_run *r, emu_thread *t) {
     r->current = NULL;
 }
 
-/* ---- the scheduler --------------------------------------------------------------------------------------------------
- */
+/* ---- the scheduler ----------------------------------------------------------------------------------------------- */
 
 /* Runs a warp's lanes in turn until none can go on; true if any could. */
 static bool run_warp(emu_run *r, emu_thread *lanes, uint32_t n) {
@@ -343,8 +339,7 @@ static void run_cluster(emu_run *r) {
     }
 }
 
-/* ---- clusters -------------------------------------------------------------------------------------------------------
- */
+/* ---- clusters ---------------------------------------------------------------------------------------------------- */
 
 static void prepare_thread(emu_run *r, emu_block *b, emu_thread *t, uint32_t i, emu_clock *start) {
     const tn_emu_launch *l = r->launch;
@@ -440,8 +435,7 @@ static void run_clusters(emu_run *r) {
     }
 }
 
-/* ---- launches -------------------------------------------------------------------------------------------------------
- */
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
 
 static bool allocate_block(emu_run *r, emu_block *b, const emu_room *room, emu_thread *threads) {
     b->threads = threads;

@@ -20,8 +20,7 @@ static int elem_bytes(tn_emu_elem e) {
     return e == TN_EMU_TF32 ? 4 : e == TN_EMU_F16 || e == TN_EMU_BF16 ? 2 : 1;
 }
 
-/* ---- ldmatrix, stmatrix -------------------------------------------------------------------------------------------
- */
+/* ---- ldmatrix, stmatrix ------------------------------------------------------------------------------------------ */
 
 typedef struct matrices {
     emu_thread *t;
@@ -98,8 +97,7 @@ void emu_stmatrix(tn_emu_view *v, unsigned address, int n, int trans, const unsi
     emu_warp_at(emu_of(v), 0xffffffffu, &x, store_op, EMU_PC(), "stmatrix");
 }
 
-/* ---- mma.sync m16n8k ----------------------------------------------------------------------------------------------
- */
+/* ---- mma.sync m16n8k --------------------------------------------------------------------------------------------- */
 
 typedef struct mma {
     tn_emu_elem a_type, b_type;
@@ -143,8 +141,7 @@ void emu_mma(tn_emu_view *v, tn_emu_elem a_type, tn_emu_elem b_type, int k, unsi
     emu_warp_at(emu_of(v), 0xffffffffu, &x, mma_op, EMU_PC(), "mma");
 }
 
-/* ---- wgmma --------------------------------------------------------------------------------------------------------
- */
+/* ---- wgmma ------------------------------------------------------------------------------------------------------- */
 
 enum { WG = 128, WGMMA_M = 64 };
 

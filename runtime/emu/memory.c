@@ -8,8 +8,7 @@ uint32_t emu_pc(const emu_run *r, const void *pc) {
     return (uint32_t)((const char *)pc - r->kernel->image);
 }
 
-/* ---- shared memory ------------------------------------------------------------------------------------------------
- */
+/* ---- shared memory ----------------------------------------------------------------------------------------------- */
 
 const char *emu_shared_name(const emu_block *b, uint32_t at, char *buf, size_t size) {
     for (int k = 0; k < EMU_VARIABLES; k++) {
@@ -163,8 +162,7 @@ unsigned emu_shared_address(tn_emu_view *v, const void *p) {
     return (unsigned)(c - t->block->smem);
 }
 
-/* ---- plain accesses -----------------------------------------------------------------------------------------------
- */
+/* ---- plain accesses ---------------------------------------------------------------------------------------------- */
 
 static bool in_block(const emu_block *b, const void *p) {
     return (const unsigned char *)p >= b->smem && (const unsigned char *)p < b->smem + EMU_SMEM_SPACE;
@@ -204,8 +202,7 @@ void emu_access(tn_emu_view *v, const void *p, unsigned bytes, int write, int al
     emu_global(t, p, bytes, write ? EMU_WRITE : EMU_READ, pc);
 }
 
-/* ---- atomics ------------------------------------------------------------------------------------------------------
- */
+/* ---- atomics ----------------------------------------------------------------------------------------------------- */
 
 #define ATOMIC_INT(T, w)                                                                                               \
     {                                                                                                                  \

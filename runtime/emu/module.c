@@ -52,8 +52,7 @@ const tn_env *tn_emu_module_env(const tn_emu_module *m) {
     return m->env;
 }
 
-/* ---- the source ---------------------------------------------------------------------------------------------------
- */
+/* ---- the source -------------------------------------------------------------------------------------------------- */
 
 /* Where a line of a source comes from. */
 typedef struct place {
@@ -158,8 +157,7 @@ static tn_status write_file(tn_emu_module *m, const char *file, const void *text
     return ok ? TN_OK : tn_fail(m->env, TN_E_IO, m->name, "is the disk full?", "%s cannot be written", path);
 }
 
-/* ---- the folder ----------------------------------------------------------------------------------------------------
- */
+/* ---- the folder -------------------------------------------------------------------------------------------------- */
 
 static tn_status make_dir(tn_emu_module *m) {
     if (*m->folder.path) return TN_OK;
@@ -171,8 +169,7 @@ static tn_status make_dir(tn_emu_module *m) {
     return st == TN_OK ? write_file(m, "kernel.cpp", m->source, m->size, true) : st;
 }
 
-/* ---- the compiler -------------------------------------------------------------------------------------------------
- */
+/* ---- the compiler ------------------------------------------------------------------------------------------------ */
 
 static const char *compiler(void) {
     const char *c = getenv("TENON_CXX");
@@ -351,8 +348,7 @@ static tn_status finish(tn_emu_module *m) {
                    "the C++ compiler does not accept the kernel: %s", why);
 }
 
-/* ---- kernels ------------------------------------------------------------------------------------------------------
- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 typedef struct image_search {
     uintptr_t base, end;
@@ -396,8 +392,7 @@ tn_status tn_emu_get(tn_emu_module *m, const char *entry, tn_emu_kernel **out) {
     return TN_OK;
 }
 
-/* ---- lines --------------------------------------------------------------------------------------------------------
- */
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
 
 /* "path/tn_tile.cuh:88 (discriminator 2)" -> "tn_tile.cuh:88" */
 static void shorten(char *line) {
@@ -439,8 +434,7 @@ const char *emu_line(const tn_emu_kernel *k, const void *pc, char *buf, size_t s
     return buf;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_emu_load(const tn_env *env, const char *name, const char *source, size_t size, tn_emu_module **out) {
     tn_emu_module *m = tn_alloc(env, sizeof *m);

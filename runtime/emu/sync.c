@@ -5,8 +5,7 @@
 
 #include "runtime/emu/engine.h"
 
-/* ---- clocks -------------------------------------------------------------------------------------------------------
- */
+/* ---- clocks ------------------------------------------------------------------------------------------------------ */
 
 _Noreturn void emu_no_memory(emu_run *r) {
     r->out_of_memory = true;
@@ -79,8 +78,7 @@ static void acquire(emu_run *r, emu_thread *t, emu_clock *c) {
     emu_clock_join(r, &t->seen, c);
 }
 
-/* ---- barriers -----------------------------------------------------------------------------------------------------
- */
+/* ---- barriers ---------------------------------------------------------------------------------------------------- */
 
 /* Completes a barrier at which all have arrived. */
 static void complete(emu_run *r, emu_barrier *b) {
@@ -187,8 +185,7 @@ void emu_cluster_wait(tn_emu_view *v) {
     t->cluster_seen = NULL;
 }
 
-/* ---- warps --------------------------------------------------------------------------------------------------------
- */
+/* ---- warps ------------------------------------------------------------------------------------------------------- */
 
 /* Lanes of the mask that have not ended. */
 static uint32_t living(const emu_thread *t, uint32_t mask) {
@@ -290,8 +287,7 @@ void emu_fence(tn_emu_view *v, tn_emu_fence kind) {
     t->fence_seen = emu_clock_ref(t->seen);
 }
 
-/* ---- mbarriers ----------------------------------------------------------------------------------------------------
- */
+/* ---- mbarriers --------------------------------------------------------------------------------------------------- */
 
 static emu_mbarrier *find_mbarrier(emu_run *r, emu_block *b, uint32_t address, const void *pc) {
     for (emu_mbarrier *m = b->mbarriers; m; m = m->next)

@@ -109,8 +109,7 @@ static inline float value(const format *f, uint32_t bits) {
            power_of_two(127 - bias(f));
 }
 
-/* ---- results -------------------------------------------------------------------------------------------------------
- */
+/* ---- results ----------------------------------------------------------------------------------------------------- */
 
 typedef struct rule {
     const format *a, *b, *c; /* as the products take them */
@@ -146,8 +145,7 @@ static uint32_t round_result(const rule *r, int64_t sum, int e) {
     return bits | (uint32_t)(sum < 0) << (r->c->exponent_bits + r->c->fraction_bits);
 }
 
-/* ---- one element ---------------------------------------------------------------------------------------------------
- */
+/* ---- one element ------------------------------------------------------------------------------------------------- */
 
 static int64_t cut(int64_t significand, int shift) {
     if (shift < 0) return significand << -shift;
@@ -189,8 +187,7 @@ static uint32_t sum_exactly(const rule *r, const uint32_t *a, const uint32_t *b,
     return round_result(r, sum, top - r->f);
 }
 
-/* ---- eight columns -------------------------------------------------------------------------------------------------
- */
+/* ---- eight columns ----------------------------------------------------------------------------------------------- */
 
 typedef struct a_rows {
     uint32_t bits[ROWS][TN_TC_MAX_K];
@@ -256,8 +253,7 @@ static void sum_group(const rule *r, const a_rows *a, int i, const b_cols *b, in
     for (int j = 0; j < COLS; j++) acc[j] = sum_exactly(r, &a->bits[i][first], &b->bits[j][first], acc[j]);
 }
 
-/* ---- whole instructions --------------------------------------------------------------------------------------------
- */
+/* ---- whole instructions ------------------------------------------------------------------------------------------ */
 
 static uint32_t load_bits(const void *p, int bytes, size_t i) {
     uint32_t v32;

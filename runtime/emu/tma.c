@@ -49,8 +49,7 @@ static bool is_float(CUtensorMapDataType t) {
             t != CU_TENSOR_MAP_DATA_TYPE_INT64);
 }
 
-/* ---- encoding -------------------------------------------------------------------------------------------------------
- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 /* What both kinds of map have; `inner` bytes of a row in shared memory. */
 static CUresult encode(emu_tensor_map *m, CUtensorMapDataType type, cuuint32_t rank, void *address,
@@ -134,8 +133,7 @@ CUresult emu_encode_im2col(CUtensorMap *map, CUtensorMapDataType type, cuuint32_
     return CUDA_SUCCESS;
 }
 
-/* ---- boxes ----------------------------------------------------------------------------------------------------------
- */
+/* ---- boxes ------------------------------------------------------------------------------------------------------- */
 
 static const emu_tensor_map *map_of(const emu_bulk *c) {
     return (const emu_tensor_map *)(const void *)c->map;
@@ -267,8 +265,7 @@ void emu_element_check(emu_run *r, const emu_bulk *c, emu_block *b, uint32_t sha
                    c->is_store ? EMU_WRITE : EMU_READ, r->kernel->image + c->pc);
 }
 
-/* ---- instructions ---------------------------------------------------------------------------------------------------
- */
+/* ---- instructions ------------------------------------------------------------------------------------------------ */
 
 static void start(emu_thread *t, emu_bulk *c, const void *map, const int *coords, int rank, const void *pc) {
     emu_run *r = t->run;

@@ -43,8 +43,8 @@ enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64, BATCH = 32 };
 typedef enum cover { PAIRS, KNOBS, TYPES, ALL, N_COVERS } cover;
 static const char *const cover_names[] = {"pairs", "knobs", "types", "all"};
 
-/* The cases are visited to count the dtypes of each assignment (for `knobs`), to choose variants, and to execute them.
- */
+/* The cases are visited to count the dtypes of each assignment (for `knobs`), to choose variants, and to execute
+ * them. */
 typedef enum phase { COUNT, CHOOSE, EXECUTE } phase;
 
 static struct {
@@ -71,8 +71,7 @@ static void interrupt(int signal) {
     interrupted = signal;
 }
 
-/* ---- coverage -----------------------------------------------------------------------------------------------------
- */
+/* ---- coverage ---------------------------------------------------------------------------------------------------- */
 
 typedef struct fact {
     uint64_t hash; /* 0: an empty slot */
@@ -157,8 +156,7 @@ static bool is_due(coverage *c, const tn_choice *v, const char *dtypes) {
     return run.cover >= TYPES || (run.cover == KNOBS && turn == (hash_of(all) / 2 + run.turn) % turns);
 }
 
-/* ---- one variant --------------------------------------------------------------------------------------------------
- */
+/* ---- one variant ------------------------------------------------------------------------------------------------- */
 
 static void wrong(const problem *p, const tn_variant *v, const char *format, ...) {
     if (interrupted) return; /* the signal may have ended the compiler, too */
@@ -228,8 +226,7 @@ static void execute(problem *p, const tn_variant *v, tn_emu_module *module, cons
     coverage_of(v->tpl)->executed++;
 }
 
-/* ---- a batch of variants of one template and kernel ---------------------------------------------------------------
- */
+/* ---- a batch of variants of one template and kernel -------------------------------------------------------------- */
 
 static void execute_batch(problem *p, tn_variant *const *v, size_t n) {
     char symbol[100];
@@ -311,8 +308,7 @@ static void take_picked(problem *p, const tn_choices *all) {
     }
 }
 
-/* ---- choosing -----------------------------------------------------------------------------------------------------
- */
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 static void pick(bool picked) {
     if (run.n_picks == run.cap_picks) {
@@ -338,8 +334,7 @@ static void choose(const problem *p, const tn_choice *v) {
     if (picked && run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);
 }
 
-/* ---- one kernel ---------------------------------------------------------------------------------------------------
- */
+/* ---- one kernel -------------------------------------------------------------------------------------------------- */
 
 bool wanted_template(const char *list, const tn_template *t) {
     const size_t n = strlen(t->name);
@@ -378,8 +373,7 @@ static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const 
     tn_spec_free(p.s);
 }
 
-/* ---- the program --------------------------------------------------------------------------------------------------
- */
+/* ---- the program ------------------------------------------------------------------------------------------------- */
 
 static void print_table(double seconds) {
     printf("%-22s %6s %7s %9s %9s %8s %12s %8s\n", "template", "cases", "legal", "executed", "compiled", "facts",

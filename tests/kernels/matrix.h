@@ -26,16 +26,14 @@ __attribute__((format(printf, 1, 2), noreturn))
 #endif
 void die(const char *format, ...);
 
-/* ---- cases.c ------------------------------------------------------------------------------------------------------
- */
+/* ---- cases.c ----------------------------------------------------------------------------------------------------- */
 
 /* kind: the precision, or "text" for a function of a .tn file, which has its own dtypes. */
 typedef void case_fn(tn_graph *g, const tn_memory *m, tn_node kernel, const char *name, const char *kind);
 /* Every kernel of every case, or of the one called `only` (NAME/KIND; NULL: all). */
 void each_case(bool large, const char *only, case_fn *f);
 
-/* ---- problem.c ----------------------------------------------------------------------------------------------------
- */
+/* ---- problem.c --------------------------------------------------------------------------------------------------- */
 
 enum { GUARD = 256 };
 
@@ -68,16 +66,14 @@ void problem_poison(problem *p);
 /* False: an output is further from the reference than its bound, or a guard was written; `why` says which. */
 bool problem_judge(const problem *p, char *why, size_t size);
 
-/* ---- batch.c ------------------------------------------------------------------------------------------------------
- */
+/* ---- batch.c ----------------------------------------------------------------------------------------------------- */
 
 /* The sources of n variants of one template as one, whose kernels have the names that batch_symbol gives; freed with
  * free(). */
 char *batch_source(tn_variant *const *v, size_t n, size_t *size);
 void batch_symbol(tn_variant *const *v, size_t n, size_t k, char *out, size_t size);
 
-/* ---- devices ------------------------------------------------------------------------------------------------------
- */
+/* ---- devices ----------------------------------------------------------------------------------------------------- */
 
 typedef struct outcome {
     uint64_t steps; /* of the emulated device */
@@ -105,8 +101,7 @@ const char *gpu_name(const gpu *d);
 const tn_arch *gpu_arch(const gpu *d);
 void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, outcome *o);
 
-/* ---- perf.c -------------------------------------------------------------------------------------------------------
- */
+/* ---- perf.c ------------------------------------------------------------------------------------------------------ */
 
 /* Prints a line for each of the `top` variants of each template that the cost model likes best, for every large case,
  * fastest first.  Returns an exit code: 1 if one is wrong, 77 if there is no GPU. */

@@ -1,5 +1,5 @@
-/* failing.h: an allocator that fails when it is told to, counts what is live, and checks the sizes that are given back.
- */
+/* failing.h: an allocator that fails when it is told to, counts what is live, and checks the sizes that are given
+ * back. */
 #ifndef TENON_TEST_FAILING_H
 #define TENON_TEST_FAILING_H
 

@@ -33,8 +33,7 @@ static void on_diag(void *user, const tn_diag *d) {
 }
 static const tn_env env = {.diag = on_diag};
 
-/* ---- cases
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
 
 static char *read_text(const char *path) {
     FILE *f = fopen(path, "rb");

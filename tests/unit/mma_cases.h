@@ -20,8 +20,7 @@ static inline void on_diag(void *user, const tn_diag *d) {
 }
 static const tn_env env = {.diag = on_diag};
 
-/* ---- graphs
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
 static inline tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
     int64_t n = 1;
@@ -107,8 +106,7 @@ static inline tn_graph *gemm_graph(const gemm_case *c) {
     return g;
 }
 
-/* ---- from a graph to the variants of its heavy kernel
- * -------------------------------------------------------------------- */
+/* ---- from a graph to the variants of its heavy kernel ------------------------------------------------------------ */
 
 typedef struct result {
     tn_graph *g;

@@ -1,7 +1,7 @@
 /* test_checker.c: templates/check.cu, with which the tuner judges candidates, executed on the CPU.
  *
- * Launches are smaller than the buffers, so that grid-stride loops make several rounds; ranges end where buffers end.
- */
+ * Launches are smaller than the buffers, so that grid-stride loops make several rounds; ranges end where buffers
+ * end. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -105,8 +105,7 @@ START_TEST(rules_state_what_they_need) {
 }
 END_TEST
 
-/* ---- settled by what becomes known --------------------------------------------------------------------------------
- */
+/* ---- settled by what becomes known ------------------------------------------------------------------------------- */
 
 START_TEST(conditions_outlive_their_nodes) {
     tn_graph *g = collected("func @main(%x: f32[2,K], %y: f32[L,3], %v: f32[2,3]) {\n  %z = matmul %x, %y\n"
@@ -239,8 +238,7 @@ START_TEST(hints_are_sizes_at_which_the_graph_runs) {
 }
 END_TEST
 
-/* ---- in a plan ----------------------------------------------------------------------------------------------------
- */
+/* ---- in a plan --------------------------------------------------------------------------------------------------- */
 
 static tn_status run_at(const char *body, const int64_t x[2], const int64_t y[2], float *out) {
     static const char *const target = "sm_90a";

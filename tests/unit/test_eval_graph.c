@@ -1,5 +1,5 @@
-/* The evaluator's driver: symbols from shapes, bad operands, regions, single nodes, cancelling, running out of memory.
- */
+/* The evaluator's driver: symbols from shapes, bad operands, regions, single nodes, cancelling, running out of
+ * memory. */
 #include "ir/eval/internal.h"
 #include "semantics.h"
 #include "tests/unit/suite.h"

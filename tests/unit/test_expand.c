@@ -1,5 +1,5 @@
-/* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes too.
- */
+/* Expansions of composite ops agree with their direct evaluation, in f64, f32, f16 and bf16, with symbolic sizes
+ * too. */
 #include "semantics.h"
 #include "tests/unit/suite.h"
 

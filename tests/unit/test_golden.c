@@ -105,8 +105,7 @@ START_TEST(specs_are_canonical) {
 }
 END_TEST
 
-/* ---- out of memory
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- out of memory ----------------------------------------------------------------------------------------------- */
 
 static failing heap = {.for_good = true};
 static const tn_env scarce = {.alloc = fail_alloc, .alloc_user = &heap, .diag = on_diag};

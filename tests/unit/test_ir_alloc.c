@@ -1,6 +1,6 @@
 /* Running out of memory at any moment: the n-th allocation fails for n = 1, 2, ... until all succeed.  Nothing may
- * crash or leak, sizes given back must be those that were asked for, and the failure must be reported as one of memory.
- */
+ * crash or leak, sizes given back must be those that were asked for, and the failure must be reported as one of
+ * memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

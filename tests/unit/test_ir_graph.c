@@ -29,8 +29,7 @@ static uint32_t rnd(uint32_t n) {
     return (uint32_t)(seed >> 33) % n;
 }
 
-/* ---- random mutation
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- random mutation --------------------------------------------------------------------------------------------- */
 
 static tn_val random_visible(tn_graph *g, tn_node before) {
     tn_val pool[512];
@@ -115,8 +114,7 @@ START_TEST(random_mutations_keep_every_invariant) {
 }
 END_TEST
 
-/* ---- the mutators one by one
- * ------------------------------------------------------------------------------------------------ */
+/* ---- the mutators one by one ------------------------------------------------------------------------------------- */
 
 START_TEST(uses_follow_replace_and_set_input) {
     tn_graph *g = tn_graph_new(NULL);
@@ -302,8 +300,7 @@ START_TEST(kernels_use_their_arguments_only) {
 }
 END_TEST
 
-/* ---- provenance, metadata, hash
- * ------------------------------------------------------------------------------------------------- */
+/* ---- provenance, metadata, hash ---------------------------------------------------------------------------------- */
 
 START_TEST(locations_are_sets) {
     tn_graph *g = tn_graph_new(NULL);

@@ -56,8 +56,8 @@ START_TEST(gemm_wgmma) {
     check(gemm_graph(&(gemm_case){1, 384, 768, 768, false, false, true, true}), &brain, "sm_90a", "gemm_wgmma", 6);
 }
 END_TEST
-/* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole chunks.
- */
+/* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole
+ * chunks. */
 START_TEST(wgmma_elsewhere) {
     const struct {
         const char *arch;

@@ -65,8 +65,7 @@ static tn_op op_of_output(const fixture *f) {
     return n.i ? tn_node_op(f->g, n) : TN_OP_NONE;
 }
 
-/* ---- matching -----------------------------------------------------------------------------------------------------
- */
+/* ---- matching ---------------------------------------------------------------------------------------------------- */
 
 static const tn_rule nested[] = {
     RULE(nested, OP(ADD, OP(MUL, OP(NEG, X), NUM(2)), OP(ABS, Y)), OP(SUB, X, Y), ANY, NULL, EXACT)};
@@ -123,8 +122,7 @@ START_TEST(numbers_keep_the_sign_of_zero) {
 }
 END_TEST
 
-/* ---- guards ---------------------------------------------------------------------------------------------------------
- */
+/* ---- guards ------------------------------------------------------------------------------------------------------ */
 
 static tn_val scalar_is_transposed(tn_match *m) {
     const int64_t perm[2] = {1, 0};
@@ -234,8 +232,7 @@ START_TEST(a_refused_rule_changes_nothing_and_is_recorded) {
 }
 END_TEST
 
-/* ---- replacements
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- replacements ------------------------------------------------------------------------------------------------ */
 
 static tn_val wrong_type(tn_match *m) {
     return tn_const_num(m->g, TN_I64, 3);
@@ -308,8 +305,7 @@ START_TEST(provenance_of_all_matched_nodes_is_joined) {
 }
 END_TEST
 
-/* ---- termination, budgets, numerics
- * ----------------------------------------------------------------------------------------- */
+/* ---- termination, budgets, numerics ------------------------------------------------------------------------------ */
 
 static const tn_rule cycle[] = {RULE(to_sub, OP(ADD, X, Y), OP(SUB, X, OP(NEG, Y)), ANY, NULL, EXACT),
                                 RULE(to_add, OP(SUB, X, OP(NEG, Y)), OP(ADD, X, Y), ANY, NULL, EXACT)};

@@ -109,8 +109,7 @@ START_TEST(dumps_and_prints) {
 }
 END_TEST
 
-/* ---- failing allocations: no crash, a status, and a reproducer once a pass has begun
- * --------------------------------------- */
+/* ---- failing allocations: no crash, a status, and a reproducer once a pass has begun ----------------------------- */
 
 typedef struct failing {
     long countdown;
@@ -127,8 +126,8 @@ static void *fail_once(void *user, void *p, size_t old_size, size_t size) {
     return realloc(p, size);
 }
 
-/* Something for every pass: batch norm behind a convolution, transposes that meet, a spelled-out silu and layer norm.
- */
+/* Something for every pass: batch norm behind a convolution, transposes that meet, a spelled-out silu and layer
+ * norm. */
 static const char rich[] = "func @main(%x: f32[1,4,4,2], %y: f32[3,4]) -> (f32[1,4,4,2], f32[3,4]) {\n"
                            "  %w = const [1, 2, 3, 4] : f32[2,2,1,1]\n"
                            "  %s = const [2, 1] : f32[2]\n"

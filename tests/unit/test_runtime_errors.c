@@ -1,5 +1,5 @@
-/* The runtime on a mock driver: what it refuses, and what every mistake of the caller and failure of the driver says.
- */
+/* The runtime on a mock driver: what it refuses, and what every mistake of the caller and failure of the driver
+ * says. */
 #include "tests/unit/mock_runtime.h"
 
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc); /* runtime/device.h, which needs <cuda.h> */
@@ -186,9 +186,7 @@ START_TEST(solved_symbols) {
 }
 END_TEST
 
-/* ---- failures
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 /* Opens, runs twice with different buffers, times; returns the first failure. */
 static tn_status use_everything(tn_plan *p) {

@@ -62,8 +62,7 @@ static double value(const struct type *t, uint32_t bits) {
     return v >> (t->exponent_bits + t->fraction_bits) & 1 ? -mag : mag;
 }
 
-/* ---- recorded cases ------------------------------------------------------------------------------------------------
- */
+/* ---- recorded cases ---------------------------------------------------------------------------------------------- */
 
 typedef struct recorded {
     tn_tc_instruction ins;
@@ -139,8 +138,7 @@ START_TEST(sums_are_those_of_an_h200) {
 }
 END_TEST
 
-/* ---- every kind of instruction -------------------------------------------------------------------------------------
- */
+/* ---- every kind of instruction ----------------------------------------------------------------------------------- */
 
 static const struct kind {
     tn_tc_instruction ins;

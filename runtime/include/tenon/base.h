@@ -130,8 +130,8 @@ typedef struct tn_env {
 void *tn_alloc(const tn_env *env, size_t size);                                 /* zeroed */
 void *tn_realloc(const tn_env *env, void *p, size_t old_size, size_t new_size); /* new tail not zeroed */
 void tn_free(const tn_env *env, void *p, size_t size);
-/* Sends a diagnostic (printf format, no trailing newline) and returns code, so that "return tn_fail(...)" reads well.
- */
+/* Sends a diagnostic (printf format, no trailing newline) and returns code, so that "return tn_fail(...)" reads
+ * well. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 5, 6)))
 #endif

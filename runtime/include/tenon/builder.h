@@ -8,11 +8,13 @@
  *     tn_graph *g = tn_graph_new(NULL);
  *     tn_dim dims[] = {tn_dim_sym(g, "N"), tn_dim_const(g, 784)};
  *     tn_val x = tn_graph_add_input(g, "x", tn_type_make(g, TN_F32, 2, dims));
- *     tn_build_layer(g, "fc1");                                         // names what follows in diagnostics and
- * profiles tn_val w = tn_build_const(g, "fc1.weight", TN_F32, 2, (int64_t[]){128, 784}, weights); tn_val b =
- * tn_build_const(g, "fc1.bias", TN_F32, 1, (int64_t[]){128}, bias); tn_val y = tn_build_relu(g, tn_build_linear(g, x,
- * w, b));         // f32[N,128] tn_build_outputs(g, 1, &y, (const char *[]){"y"}); if (tn_graph_status(g) == TN_OK)
- * tn_compile(g, NULL, "model.plan"); tn_graph_free(g);
+ *     tn_build_layer(g, "fc1");                        // names what follows in diagnostics and profiles
+ *     tn_val w = tn_build_const(g, "fc1.weight", TN_F32, 2, (int64_t[]){128, 784}, weights);
+ *     tn_val b = tn_build_const(g, "fc1.bias", TN_F32, 1, (int64_t[]){128}, bias);
+ *     tn_val y = tn_build_relu(g, tn_build_linear(g, x, w, b));                 // f32[N,128]
+ *     tn_build_outputs(g, 1, &y, (const char *[]){"y"});
+ *     if (tn_graph_status(g) == TN_OK) tn_compile(g, NULL, "model.plan");
+ *     tn_graph_free(g);
  *
  * Threads: as for tn_graph.  Attribute structs are those of ir/ir.h, copied by the call. */
 #ifndef TENON_BUILDER_H
@@ -30,54 +32,44 @@ extern "C" {
 /* tn_val tn_build_NAME(g, x): elementwise, result type as x's. */
 /* clang-format off */
 #define TN_BUILD_UNARY(B)                                                                                              \
-    B(barrier, BARRIER)                                                                                                \
-    B(neg, NEG)                                                                                                        \
-    B(abs, ABS) B(sign, SIGN) B(floor, FLOOR) B(ceil, CEIL) B(round, ROUND) B(sqrt, SQRT) B(rsqrt, RSQRT)              \
-        B(recip, RECIP) B(exp, EXP) B(log, LOG) B(sin, SIN) B(cos, COS) B(tan, TAN) B(asin, ASIN) B(acos, ACOS)        \
-            B(atan, ATAN) B(sinh, SINH) B(cosh, COSH) B(tanh, TANH) B(asinh, ASINH) B(acosh, ACOSH) B(atanh, ATANH)    \
-                B(erf, ERF) B(sigmoid, SIGMOID) B(softplus, SOFTPLUS) B(relu, RELU) B(not, NOT) B(bit_not, BIT_NOT)    \
-                    B(is_nan, IS_NAN) B(silu, SILU) B(hard_swish, HARD_SWISH) B(mish, MISH) B(softsign, SOFTSIGN)
+    B(barrier, BARRIER) B(neg, NEG) B(abs, ABS) B(sign, SIGN) B(floor, FLOOR) B(ceil, CEIL) B(round, ROUND)            \
+    B(sqrt, SQRT) B(rsqrt, RSQRT) B(recip, RECIP) B(exp, EXP) B(log, LOG) B(sin, SIN) B(cos, COS) B(tan, TAN)          \
+    B(asin, ASIN) B(acos, ACOS) B(atan, ATAN) B(sinh, SINH) B(cosh, COSH) B(tanh, TANH) B(asinh, ASINH)                \
+    B(acosh, ACOSH) B(atanh, ATANH) B(erf, ERF) B(sigmoid, SIGMOID) B(softplus, SOFTPLUS) B(relu, RELU) B(not, NOT)    \
+    B(bit_not, BIT_NOT) B(is_nan, IS_NAN) B(silu, SILU) B(hard_swish, HARD_SWISH) B(mish, MISH)                        \
+    B(softsign, SOFTSIGN)
 
-/* tn_val tn_build_NAME(g, a, b): elementwise with NumPy broadcasting; dtypes must be equal.  (gather's b are indices.)
- */
+/* tn_val tn_build_NAME(g, a, b): elementwise with NumPy broadcasting; dtypes must be equal.  (gather's b are
+ * indices.) */
 #define TN_BUILD_BINARY(B)                                                                                             \
-    B(add, ADD)                                                                                                        \
-    B(sub, SUB)                                                                                                        \
-    B(mul, MUL) B(div, DIV) B(mod, MOD) B(fmod, FMOD) B(pow, POW) B(min, MIN) B(max, MAX) B(prelu, PRELU) B(and, AND)  \
-        B(or, OR) B(xor, XOR) B(shl, SHL) B(shr, SHR) B(eq, EQ) B(ne, NE) B(lt, LT) B(le, LE) B(gt, GT) B(ge, GE)
+    B(add, ADD) B(sub, SUB) B(mul, MUL) B(div, DIV) B(mod, MOD) B(fmod, FMOD) B(pow, POW) B(min, MIN) B(max, MAX)      \
+    B(prelu, PRELU) B(and, AND) B(or, OR) B(xor, XOR) B(shl, SHL) B(shr, SHR) B(eq, EQ) B(ne, NE) B(lt, LT)            \
+    B(le, LE) B(gt, GT) B(ge, GE)
 
 /* tn_val tn_build_NAME(g, x, tn_attrs_ATTRS) */
 #define TN_BUILD_UNARY_ATTRS(B)                                                                                        \
-    B(cast, CAST, cast)                                                                                                \
-    B(bitcast, BITCAST, cast)                                                                                          \
-    B(nonzero, NONZERO, nonzero) B(top_k, TOP_K, top_k)                                                                \
+    B(cast, CAST, cast) B(bitcast, BITCAST, cast) B(nonzero, NONZERO, nonzero) B(top_k, TOP_K, top_k)                  \
     B(clamp, CLAMP, clamp) B(is_inf, IS_INF, activation) B(reshape, RESHAPE, shape) B(transpose, TRANSPOSE, perm)      \
-        B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)               \
-            B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)    \
-                B(reduce_min, REDUCE_MIN, reduce) B(reduce_prod, REDUCE_PROD, reduce) B(arg_max, ARG_MAX, arg)         \
-                    B(arg_min, ARG_MIN, arg) B(cumsum, CUMSUM, cumsum) B(max_pool, MAX_POOL, pool)                     \
-                        B(avg_pool, AVG_POOL, pool) B(softmax, SOFTMAX, axis) B(log_softmax, LOG_SOFTMAX, axis)        \
-                            B(lrn, LRN, lrn) B(gelu, GELU, activation) B(elu, ELU, activation)                         \
-                                B(selu, SELU, activation) B(celu, CELU, activation)                                    \
-                                    B(leaky_relu, LEAKY_RELU, activation) B(hard_sigmoid, HARD_SIGMOID, activation)    \
-                                        B(thresholded_relu, THRESHOLDED_RELU, activation)                              \
-                                            B(space_to_depth, SPACE_TO_DEPTH, depth)                                   \
-                                                B(depth_to_space, DEPTH_TO_SPACE, depth)
+    B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)                   \
+    B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)            \
+    B(reduce_min, REDUCE_MIN, reduce) B(reduce_prod, REDUCE_PROD, reduce) B(arg_max, ARG_MAX, arg)                     \
+    B(arg_min, ARG_MIN, arg) B(cumsum, CUMSUM, cumsum) B(max_pool, MAX_POOL, pool) B(avg_pool, AVG_POOL, pool)         \
+    B(softmax, SOFTMAX, axis) B(log_softmax, LOG_SOFTMAX, axis) B(lrn, LRN, lrn) B(gelu, GELU, activation)             \
+    B(elu, ELU, activation) B(selu, SELU, activation) B(celu, CELU, activation)                                        \
+    B(leaky_relu, LEAKY_RELU, activation) B(hard_sigmoid, HARD_SIGMOID, activation)                                    \
+    B(thresholded_relu, THRESHOLDED_RELU, activation) B(space_to_depth, SPACE_TO_DEPTH, depth)                         \
+    B(depth_to_space, DEPTH_TO_SPACE, depth)
 
 /* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's and rms_norm's b may be none. */
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
-    B(gather, GATHER, axis)                                                                                            \
-    B(gather_elements, GATHER_ELEMENTS, axis)                                                                          \
-    B(grid_sample, GRID_SAMPLE, grid_sample)                                                                           \
+    B(gather, GATHER, axis) B(gather_elements, GATHER_ELEMENTS, axis) B(grid_sample, GRID_SAMPLE, grid_sample)         \
     B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \
-    B(scatter_elements, SCATTER_ELEMENTS, scatter)                                                                     \
-    B(scatter_nd, SCATTER_ND, scatter)                                                                                 \
-    B(roi_align, ROI_ALIGN, roi_align)                                                                                 \
-    B(conv, CONV, conv)                                                                                                \
-    B(conv_transpose, CONV_TRANSPOSE, conv_transpose) B(layer_norm, LAYER_NORM, norm) B(group_norm, GROUP_NORM, norm)
+    B(scatter_elements, SCATTER_ELEMENTS, scatter) B(scatter_nd, SCATTER_ND, scatter)                                  \
+    B(roi_align, ROI_ALIGN, roi_align) B(conv, CONV, conv) B(conv_transpose, CONV_TRANSPOSE, conv_transpose)           \
+    B(layer_norm, LAYER_NORM, norm) B(group_norm, GROUP_NORM, norm)
 /* clang-format on */
 
 #define TN_B(name, ID) tn_val tn_build_##name(tn_graph *g, tn_val x);

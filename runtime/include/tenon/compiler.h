@@ -1,7 +1,7 @@
 /* compiler.h: build or import a graph and compile it into a plan (libtenon).
  *
- * Threads: a graph belongs to one thread at a time; tn_compile uses threads of its own and returns when they are gone.
- */
+ * Threads: a graph belongs to one thread at a time; tn_compile uses threads of its own and returns when they are
+ * gone. */
 #ifndef TENON_COMPILER_H
 #define TENON_COMPILER_H
 
@@ -12,8 +12,7 @@
 extern "C" {
 #endif
 
-/* ---- import
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- import ------------------------------------------------------------------------------------------------------ */
 
 /* Fixes an input's shape: NAME, rank, dims (-1 leaves a dim as it is). */
 typedef struct tn_shape_override {
@@ -23,8 +22,8 @@ typedef struct tn_shape_override {
 } tn_shape_override;
 
 /* Fixes an input's value: it becomes a constant and is no input of the graph any more.  For models that take sizes,
- * axes or paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is copied.
- */
+ * axes or paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is
+ * copied. */
 typedef struct tn_const_input {
     const char *input;
     tn_dtype dtype;
@@ -61,8 +60,7 @@ typedef struct tn_host_tensor {
 } tn_host_tensor;
 tn_status tn_read_tensor_pb(const tn_env *env, const char *path, tn_host_tensor *out);
 
-/* ---- compile
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- compile ----------------------------------------------------------------------------------------------------- */
 
 typedef enum tn_precision { TN_FP32, TN_PREC_TF32, TN_FP16, TN_PREC_BF16 } tn_precision;
 

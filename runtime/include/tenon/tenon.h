@@ -21,8 +21,8 @@ typedef struct tn_context tn_context;
  * and with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging. */
 typedef enum tn_device { TN_CUDA, TN_CPU, TN_EMU } tn_device;
 
-/* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text: "N", "2*N + 1".
- */
+/* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text: "N", "2*N +
+ * 1". */
 typedef struct tn_tensor_desc {
     const char *name;
     tn_dtype dtype;

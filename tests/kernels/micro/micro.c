@@ -42,8 +42,7 @@ static void report(void *user, const tn_diag *d) {
     fprintf(stderr, "%s%s%s\n", d->loc, *d->loc ? ": " : "", d->message);
 }
 
-/* ---- inputs ---------------------------------------------------------------------------------------------------------
- */
+/* ---- inputs ------------------------------------------------------------------------------------------------------ */
 
 static uint32_t next(uint64_t *state) { /* xorshift64* (Vigna) */
     *state ^= *state >> 12, *state ^= *state << 25, *state ^= *state >> 27;
@@ -78,8 +77,7 @@ static void generate(const gen *g, uint64_t *state, unsigned char *out) {
     }
 }
 
-/* ---- modules --------------------------------------------------------------------------------------------------------
- */
+/* ---- modules ----------------------------------------------------------------------------------------------------- */
 
 static tn_status load(program *p, size_t s) {
     tn_template tpl = {.name = sources[s].name, .source = sources[s].text};
@@ -119,8 +117,7 @@ static tn_status find_kernel(program *p, const micro_case *c, CUfunction *f) {
     return TN_E_INTERNAL;
 }
 
-/* ---- boxes ----------------------------------------------------------------------------------------------------------
- */
+/* ---- boxes ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t type_bytes(CUtensorMapDataType t) {
     return t == U8 ? 1 : t == U16 || t == F16 || t == BF16 ? 2 : t == F64 ? 8 : 4;
@@ -177,8 +174,7 @@ static tn_status encode(program *p, const box_case *b, CUdeviceptr tensor, CUten
                  name);
 }
 
-/* ---- one case -------------------------------------------------------------------------------------------------------
- */
+/* ---- one case ---------------------------------------------------------------------------------------------------- */
 
 typedef struct buffers {
     size_t in_bytes, out_bytes, tensor_bytes;
@@ -303,9 +299,7 @@ static bool run_case(program *p, const micro_case *c) {
     return st == TN_OK;
 }
 
-/* ---- the program
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the program ------------------------------------------------------------------------------------------------- */
 
 static tn_status open_device(program *p, bool emulated) {
     tn_status st = emulated ? tn_emu_driver_open(p->env, &p->cu) : tn_cuda_open(p->env, &p->cu);
