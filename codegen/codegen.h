@@ -14,9 +14,9 @@
 #ifndef TENON_CODEGEN_H
 #define TENON_CODEGEN_H
 
-#include "codegen/require.h"
+#include "codegen/bind/require.h"
 #include "ir/ir.h"
-#include "passes/memory.h"
+#include "passes/memory/memory.h"
 
 enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96, TN_MAX_SYMS = 64 };
 
@@ -33,8 +33,8 @@ typedef struct tn_arch {
     double f32_tflops, f16_tflops; /* dense: FMA pipes; tensor cores */
     bool pdl, wgmma;
 } tn_arch;
-const tn_arch *
-tn_arch_find(const char *name); /* NULL if unknown; table in codegen/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120 */
+const tn_arch *tn_arch_find(
+    const char *name); /* NULL if unknown; table in codegen/bind/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120 */
 size_t tn_arch_count(void);
 const tn_arch *tn_arch_at(size_t k);
 

@@ -3,7 +3,7 @@
  * Candidates come from compile_list.c, builds run on the pool's threads (compile_build.c), and this thread tunes
  * (compile_tune.c) or takes the cost model's choice. */
 #include "codegen/compile.h"
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,11 +6,11 @@
 #include <pthread.h>
 #include <time.h>
 
-#include "codegen/pool.h"
-#include "codegen/records.h"
-#include "codegen/tune.h"
-#include "passes/memory.h"
-#include "runtime/plan_write.h"
+#include "codegen/tune/pool.h"
+#include "codegen/tune/records.h"
+#include "codegen/tune/tune.h"
+#include "passes/memory/memory.h"
+#include "runtime/plan/write.h"
 #include "tenon/compiler.h"
 
 enum { TN_MAX_TARGETS = 16 };
@@ -91,11 +91,11 @@ tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w);
 tn_status tn_start_tuning(tn_compilation *c, tn_work *w);
 tn_status tn_choose_tuned(tn_compilation *c);
 
-/* plan_build.c: the plan's messages. */
+/* program/plan_build.c: the plan's messages. */
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);
 /* Adds the current arch with the winners of all works. */
 tn_status tn_plan_add_arch(tn_compilation *c);
-/* keep_archs.c: adds the architectures of c->old that c does not compile for. */
+/* program/keep_archs.c: adds the architectures of c->old that c does not compile for. */
 tn_status tn_plan_keep_archs(tn_compilation *c);
 /* Weights, IR, inputs, outputs. */
 tn_status tn_plan_end(tn_compilation *c);

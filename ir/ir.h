@@ -252,7 +252,7 @@ enum {
     TN_T_ASSOCIATIVE = 1 << 2,
     TN_T_MOVEMENT = 1 << 3,    /* result elements are operand elements (or a fill value) */
     TN_T_REDUCTION = 1 << 4,   /* attrs are tn_attrs_reduce */
-    TN_T_COMPOSITE = 1 << 5,   /* has an expansion into core ops (ir/expand.c) */
+    TN_T_COMPOSITE = 1 << 5,   /* has an expansion into core ops (ir/graph/expand.c) */
     TN_T_ANCHOR = 1 << 6,      /* may own a fused region */
     TN_T_EFFECT = 1 << 7,      /* never erased or merged */
     TN_T_TERMINATOR = 1 << 8,  /* ends a region */

@@ -2,7 +2,7 @@
  * them.
  *
  * No rule is exact: they round other intermediate values than the model did.  Weights are computed in double and
- * rounded once.  The rules are in rules_norm.c (batch norms), rules_scale.c (scales and shifts) and rules_branch.c
+ * rounded once.  The rules are in rules/norm.c (batch norms), rules/scale.c (scales and shifts) and rules/branch.c
  * (parallel branches). */
 #include "passes/rule.h"
 

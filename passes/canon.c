@@ -1,5 +1,5 @@
-/* canon.c: one spelling for everything.  The rules are in rules_arith.c, rules_clamp.c, rules_shape.c, rules_slice.c,
- * rules_hoist.c, rules_reduce.c and rules_window.c. */
+/* canon.c: one spelling for everything.  The rules are in rules/arith.c, rules/clamp.c, rules/shape.c, rules/slice.c,
+ * rules/hoist.c, rules/reduce.c and rules/window.c. */
 #include "passes/rule.h"
 
 tn_status tn_pass_canon(tn_graph *g, tn_pass_ctx *ctx);

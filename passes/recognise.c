@@ -1,5 +1,5 @@
-/* recognise.c: composites that a model spells out in core ops.  The rules are in rules_activations.c and
- * rules_composites.c; they expect canonical spelling (run canon and cse first) and none is exact: a composite rounds
+/* recognise.c: composites that a model spells out in core ops.  The rules are in rules/activations.c and
+ * rules/composites.c; they expect canonical spelling (run canon and cse first) and none is exact: a composite rounds
  * differently from its expansion. */
 #include "passes/rule.h"
 

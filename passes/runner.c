@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "ir/text.h"
+#include "ir/text/text.h"
 #include "passes/rule.h"
 
 #define PASS(name, summary) tn_status tn_pass_##name(tn_graph *g, tn_pass_ctx *ctx);

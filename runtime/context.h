@@ -1,12 +1,12 @@
-/* context.h: what the files of a tn_context share.  context.c is the public face; cuda_state.c prepares a shape,
- * cuda_run.c enqueues, bench.c times, cpu_run.c evaluates on the CPU. */
+/* context.h: what the files of a tn_context share.  context.c is the public face; cuda/state.c prepares a shape,
+ * cuda/run.c enqueues, cuda/bench.c times, cpu_run.c evaluates on the CPU. */
 #ifndef TENON_RUNTIME_CONTEXT_H
 #define TENON_RUNTIME_CONTEXT_H
 
-#include "runtime/device.h"
-#include "runtime/launch.h"
-#include "runtime/lt.h"
-#include "runtime/shape.h"
+#include "runtime/cuda/device.h"
+#include "runtime/cuda/launch.h"
+#include "runtime/cuda/lt.h"
+#include "runtime/plan/shape.h"
 
 /* The first bytes of the workspace hold the semaphores of split reductions: zero when a kernel starts, and each kernel
  * leaves them zero.  What follows is undefined.  The runtime clears them once, when it gets the memory. */
@@ -82,7 +82,7 @@ struct tn_context {
 /* Binds the current shapes if that has not been done. */
 tn_status tn_context_bind(tn_context *c);
 
-/* cuda_state.c */
+/* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);
 void tn_cuda_context_free(tn_context *c);
 /* The state of the current shapes, with memory and arguments ready for `io` (inputs then outputs).  capturing: the
@@ -96,7 +96,7 @@ tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
 tn_status tn_cuda_io_buffers(tn_context *c);
 
-/* cuda_run.c */
+/* cuda/run.c */
 tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);
 /* Launches one step directly; all steps in order. */
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);

@@ -7,7 +7,7 @@
  *     //! kernel  NAME  summary         once; NAME is the file's stem
  *     //! knob    NAME  value ...       what the tuner varies
  *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made.
- *                                       Becomes code for codegen/require.c (expression.c)
+ *                                       Becomes code for codegen/bind/require.c (expression.c)
  *
  * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with
  * file:line. */

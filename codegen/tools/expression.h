@@ -1,8 +1,8 @@
-/* expression.h: the text of a requirement to code (codegen/require.h), when Tenon is built. */
+/* expression.h: the text of a requirement to code (codegen/bind/require.h), when Tenon is built. */
 #ifndef TENON_TOOLS_EXPRESSION_H
 #define TENON_TOOLS_EXPRESSION_H
 
-#include "codegen/require.h"
+#include "codegen/bind/require.h"
 
 enum { EXPRESSION_STEPS = 128 };
 

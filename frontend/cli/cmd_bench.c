@@ -1,7 +1,7 @@
 /* cmd_bench.c: tenon bench PLAN: graph replay on random data, and each kernel alone. */
 #include "frontend/cli/cli.h"
 
-#include "codegen/pool.h"
+#include "codegen/tune/pool.h"
 
 static const char help[] = "Times a plan on the GPU: median, 10th and 90th percentile of CUDA-graph replays on random "
                            "inputs that stay on the\n"

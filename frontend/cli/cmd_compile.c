@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
-#include "codegen/pool.h"
+#include "codegen/tune/pool.h"
 #include "frontend/cli/depfile.h"
 #include "frontend/cli/emit_c.h"
 

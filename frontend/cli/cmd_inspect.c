@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "codegen/build.h"
-#include "runtime/plan.h"
+#include "codegen/tune/build.h"
+#include "runtime/plan/plan.h"
 
 static const char help[] =
     "Without --kernel: the plan's inputs, outputs, weights, and a line a kernel: layers, template and knobs, time when "

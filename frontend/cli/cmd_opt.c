@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "codegen/compile.h"
-#include "ir/output.h"
+#include "ir/text/output.h"
 
 static const char help[] =
     "Runs passes over a graph (.onnx or .tn) and prints it as text.  Without --passes it runs the standard pipeline.\n"

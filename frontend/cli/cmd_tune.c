@@ -3,7 +3,7 @@
 
 #include <string.h>
 #include "codegen/compile.h"
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 static const char help[] = "Tunes a plan's kernels on this machine's GPU: the fused graph inside the plan is taken as "
                            "it is, candidates are made\n"

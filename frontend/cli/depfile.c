@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "ir/output.h"
+#include "ir/text/output.h"
 
 /* As make reads it; backslashes count only before what is escaped.  False where it cannot be written. */
 static bool write_path(FILE *f, const char *path) {

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ir/output.h"
-#include "runtime/plan.h"
+#include "ir/text/output.h"
+#include "runtime/plan/plan.h"
 
 static const char *c_type(tn_dtype t) {
     static const char *const names[TN_DTYPE_COUNT] = {[TN_F64] = "double",

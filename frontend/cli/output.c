@@ -1,5 +1,5 @@
-/* output.c: where the commands may write; ir/output.h says how. */
-#include "ir/output.h"
+/* output.c: where the commands may write; ir/text/output.h says how. */
+#include "ir/text/output.h"
 
 #include <stdlib.h>
 #include <string.h>

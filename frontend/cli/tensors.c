@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ir/output.h"
+#include "ir/text/output.h"
 
 bool cli_has_suffix(const char *s, const char *suffix) {
     size_t n = strlen(s), m = strlen(suffix);

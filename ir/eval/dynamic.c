@@ -123,7 +123,7 @@ tn_status tn_ev_nms(tn_ev *c) {
     return nms(c, c->out[0].data, &total);
 }
 
-/* ---- how many there will be ---------------------------------------------------------------------------------------- */
+/* ---- how many there will be -------------------------------------------------------------------------------------- */
 
 tn_status tn_ev_count(tn_ev *c, tn_dim *symbol, int64_t *count) {
     switch (c->op) {

@@ -1,4 +1,4 @@
-/* norm.c: softmax and the normalisations, evaluated directly in double (ir/expand.c has their expansions). */
+/* norm.c: softmax and the normalisations, evaluated directly in double (ir/graph/expand.c has their expansions). */
 #include <math.h>
 
 #include "ir/eval/internal.h"

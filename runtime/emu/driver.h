@@ -2,7 +2,7 @@
 #ifndef TENON_EMU_DRIVER_H
 #define TENON_EMU_DRIVER_H
 
-#include "runtime/cuda.h"
+#include "runtime/cuda/cuda.h"
 #include "runtime/emu/emu.h"
 
 /* A tn_cuda that works on the CPU, closed with tn_cuda_close.  cuModuleLoadDataEx takes a kernel's source text,

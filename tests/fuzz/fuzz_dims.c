@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "codegen/manifest.h"
-#include "runtime/dims.h"
+#include "codegen/program/manifest.h"
+#include "runtime/plan/dims.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { MAX_NODES = 200, MAX_STACK = 32, SYMBOLS = 4, BINDINGS = 12 };

@@ -11,7 +11,7 @@
 #include <xxhash.h>
 
 #include "ir/eval/eval.h"
-#include "runtime/plan_format.h"
+#include "runtime/plan/format.h"
 #include "tenon/tenon.h"
 #include "tests/fuzz/wire.h"
 #include "tests/unit/mock_cuda.h"

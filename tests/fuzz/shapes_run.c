@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "ir/eval/eval.h"
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 #include "tenon/compiler.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/shapes.h"

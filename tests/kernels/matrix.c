@@ -35,8 +35,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "codegen/pool.h"
-#include "runtime/nvrtc_loader.h"
+#include "codegen/tune/pool.h"
+#include "runtime/cuda/nvrtc_loader.h"
 #include "tests/kernels/matrix.h"
 
 enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64, BATCH = 32 };

@@ -11,8 +11,8 @@
 #ifndef TENON_TEST_MATRIX_H
 #define TENON_TEST_MATRIX_H
 
-#include "codegen/build.h"
-#include "codegen/emit.h"
+#include "codegen/tune/build.h"
+#include "codegen/emit/emit.h"
 #include "ir/eval/eval.h"
 #include "runtime/emu/emu.h"
 #include "tests/kernels/bound.h"

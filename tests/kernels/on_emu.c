@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/pool.h"
+#include "codegen/tune/pool.h"
 #include "tests/kernels/matrix.h"
 
 /* False: it wants what no case gives. */

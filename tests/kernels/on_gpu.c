@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/pool.h"
-#include "runtime/cuda.h"
-#include "runtime/launch.h"
+#include "codegen/tune/pool.h"
+#include "runtime/cuda/cuda.h"
+#include "runtime/cuda/launch.h"
 #include "tests/kernels/matrix.h"
 
 struct gpu {

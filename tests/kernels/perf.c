@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/pool.h"
-#include "codegen/tune.h"
+#include "codegen/tune/pool.h"
+#include "codegen/tune/tune.h"
 #include "tests/kernels/matrix.h"
 
 static struct {

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/emit.h"
-#include "passes/memory.h"
+#include "codegen/emit/emit.h"
+#include "passes/memory/memory.h"
 
 #define DIR_KERNELS TENON_SOURCE_DIR "/tests/kernels"
 

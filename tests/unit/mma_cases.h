@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
-#include "codegen/emit.h"
-#include "passes/memory.h"
+#include "codegen/tune/build.h"
+#include "codegen/emit/emit.h"
+#include "passes/memory/memory.h"
 #include "tenon/compiler.h"
 
 static char log_text[4096];

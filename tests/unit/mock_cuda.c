@@ -152,7 +152,7 @@ static bool unsafe(const char *call) {
 /* ---- the driver -------------------------------------------------------------------------------------------------- */
 
 #define CU(name, version, optional) static __typeof__(name) mock_##name __attribute__((unused));
-#include "runtime/cuda_fns.def"
+#include "runtime/cuda/cuda_fns.def"
 #undef CU
 
 static CUresult mock_cuInit(unsigned flags) {
@@ -462,7 +462,7 @@ static const struct {
     any_fn fn;
 } entries[] = {
 #define CU(name, version, optional) {#name, version, (any_fn)mock_##name},
-#include "runtime/cuda_fns.def"
+#include "runtime/cuda/cuda_fns.def"
 #undef CU
 };
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "ir/ir.h"
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 enum { SAMPLE_COLS = 32 };
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
+#include "codegen/tune/build.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/mock_nvrtc.h"

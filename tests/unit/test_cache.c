@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "codegen/cache.h"
-#include "codegen/pool.h"
+#include "codegen/tune/cache.h"
+#include "codegen/tune/pool.h"
 #include "tests/unit/suite.h"
 
 static char dir[256];

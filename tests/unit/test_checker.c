@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
+#include "codegen/tune/build.h"
 #include "codegen/codegen.h"
-#include "codegen/tune_internal.h"
+#include "codegen/tune/internal.h"
 #include "runtime/emu/emu.h"
 #include "tests/unit/suite.h"
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
-#include "codegen/lt_match.h"
+#include "codegen/tune/build.h"
+#include "codegen/bind/lt_match.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"

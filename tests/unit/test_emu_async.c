@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
+#include "codegen/tune/build.h"
 #include "runtime/emu/emu.h"
 #include "runtime/emu/tma.h"
 #include "tests/unit/suite.h"

@@ -1,6 +1,6 @@
 /* Fusion keeps every bit of the results, leaves only kernels and views in the body, one anchor a kernel, and fuses what
  * it should. */
-#include "passes/fuse.h"
+#include "passes/fuse/fuse.h"
 #include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
 #include "tests/unit/suite.h"

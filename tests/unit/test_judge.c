@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/build.h"
-#include "codegen/tune_internal.h"
+#include "codegen/tune/build.h"
+#include "codegen/tune/internal.h"
 #include "passes/pass.h"
 #include "runtime/emu/emu.h"
 #include "tenon/compiler.h"

@@ -1,5 +1,5 @@
 /* Memory plans of random graphs hold on tags for several shapes; chosen cases share what they should. */
-#include "passes/memory.h"
+#include "passes/memory/memory.h"
 #include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
 #include "tests/unit/suite.h"

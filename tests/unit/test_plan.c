@@ -7,8 +7,8 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
-#include "runtime/dims.h"
-#include "runtime/plan_format.h"
+#include "runtime/plan/dims.h"
+#include "runtime/plan/format.h"
 #include "tests/unit/plan_gen.h"
 #include "tests/unit/suite.h"
 

@@ -2,7 +2,7 @@
  * says. */
 #include "tests/unit/mock_runtime.h"
 
-size_t tn_arch_pick(const TnPlan__Plan *pb, int cc); /* runtime/device.h, which needs <cuda.h> */
+size_t tn_arch_pick(const TnPlan__Plan *pb, int cc); /* runtime/cuda/device.h, which needs <cuda.h> */
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 

@@ -1,8 +1,8 @@
 /* The runtime on a real GPU: what the mock cannot show.  Direct launches, graph replay, patched nodes that keep their
  * cluster and overlap attributes, captures by the caller, cuBLASLt with its epilogues.  Skipped (exit 0, with the
  * reason) where there is no GPU; the kernels are compiled by NVRTC in any case, so that needs to be here. */
-#include "runtime/cuda.h"
-#include "runtime/nvrtc_loader.h"
+#include "runtime/cuda/cuda.h"
+#include "runtime/cuda/nvrtc_loader.h"
 #include "tests/unit/plan_gen.h"
 
 static const char source[] =

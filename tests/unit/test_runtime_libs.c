@@ -1,8 +1,8 @@
 /* NVRTC and cuBLASLt as libraries that may be missing, and contexts of one plan in many threads. */
 #include <pthread.h>
 
-#include "runtime/cublaslt.h"
-#include "runtime/nvrtc_loader.h"
+#include "runtime/cuda/cublaslt.h"
+#include "runtime/cuda/nvrtc_loader.h"
 #include "tests/unit/plan_gen.h"
 #include "tests/unit/suite.h"
 

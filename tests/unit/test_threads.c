@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/cuda.h"
+#include "runtime/cuda/cuda.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/suite.h"

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codegen/tune_internal.h"
+#include "codegen/tune/internal.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"
 #include "tests/unit/compile_env.h"

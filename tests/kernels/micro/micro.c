@@ -12,8 +12,8 @@
 #include <time.h>
 #include <xxhash.h>
 
-#include "codegen/build.h"
-#include "runtime/cuda.h"
+#include "codegen/tune/build.h"
+#include "runtime/cuda/cuda.h"
 #include "runtime/emu/driver.h"
 #include "tests/kernels/micro/cases.h"
 

@@ -1,0 +1,84 @@
+/* gemm.c: matmul and pointwise convolution on templates/gemm_mma.cu and templates/gemm_wgmma.cu. */
+#include "codegen/spec/contraction.h"
+#include "codegen/bind/wgmma.h"
+
+typedef struct plan {
+    tn_contraction c;
+    tn_operand a, b;
+} plan;
+
+static bool make_plan(const tn_spec *s, plan *p) {
+    if (!tn_contraction_of(s, &p->c)) return false;
+    const tn_contraction *c = &p->c;
+    return tn_finish_ok(s, c->bias) && tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) &&
+           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, c->trans_b, &p->b);
+}
+
+static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan pl;
+    if (!make_plan(s, &pl)) return false;
+    const tn_contraction *c = &pl.c;
+    if (c->dtype != TN_F16 && c->dtype != TN_BF16 && !(c->dtype == TN_F32 && c->tf32)) return false;
+    tn_problem_add(s, p, "M", c->m);
+    tn_problem_add(s, p, "N", c->n);
+    tn_problem_add(s, p, "K", c->k);
+    tn_problem_add_int(p, "K_HINT", tn_spec_hint(s, c->k));
+    tn_problem_add(s, p, "BATCH", c->batch);
+    tn_operand_constants(&pl.a, 'A', p);
+    tn_operand_constants(&pl.b, 'B', p);
+    tn_problem_add_int(p, "N_VEC", tn_dim_pow2(s, c->n, 8));
+    tn_arch_constants(arch, c->dtype, p);
+    return true;
+}
+
+static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
+    plan pl;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (make_plan(s, &pl)) {
+        const tn_contraction *c = &pl.c;
+        tn_emit_problem(e, p);
+        tn_emit_type(e, "tn_elem", c->dtype);
+        tn_emit_batch_maps(e, s, c);
+        tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
+        tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
+        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
+        if (wgmma)
+            tn_wgmma_launch(e, s, v, c->m, c->n, c->k, c->batch);
+        else
+            tn_tile_launch(s, v, c->m, c->n, c->batch);
+    }
+    return tn_emitter_finish(e);
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, false);
+}
+
+static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    tn_tile_model t = {0};
+    tn_tile_knobs(p, tn_template_find("gemm_mma"), knobs, &t);
+    t.gather_a = tn_problem_get(p, "A_ASYNC") ? 0 : (double)tn_problem_get(p, "A_VEC");
+    t.gather_b = tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
+    t.unique_bytes = s->bytes;
+    return tn_tile_cost(arch, &t);
+}
+
+const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
+
+/* ---- templates/gemm_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
+
+static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    return arch->wgmma && accepts(s, arch, p) && tn_problem_get(p, "ELT") == 2 && tn_problem_get(p, "A_ASYNC") &&
+           tn_problem_get(p, "B_ASYNC");
+}
+
+static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, true);
+}
+
+static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    return tn_wgmma_cost(arch, p, "gemm_wgmma", knobs, s->bytes);
+}
+
+const tn_binding_ops tn_bind_gemm_wgmma = {"gemm_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};

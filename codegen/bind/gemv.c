@@ -1,0 +1,89 @@
+/* gemv.c: products with few rows on templates/gemv.cu. */
+#include "codegen/spec/contraction.h"
+
+#include <math.h>
+
+enum { MAX_ROWS = 16 };
+
+typedef struct plan {
+    tn_contraction c;
+    tn_operand b;
+    int64_t m_max;
+} plan;
+
+static bool make_plan(const tn_spec *s, plan *p) {
+    if (!tn_contraction_of(s, &p->c)) return false;
+    const tn_contraction *c = &p->c;
+    int64_t lo;
+    tn_dim_bounds(s->g, c->m, &lo, &p->m_max);
+    return p->m_max <= MAX_ROWS && tn_finish_ok(s, c->bias) && tn_spec_prologue_ok(s, c->a) &&
+           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) && p->b.async && p->b.kmajor;
+}
+
+static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan pl;
+    if (!make_plan(s, &pl)) return false;
+    const tn_contraction *c = &pl.c;
+    if (c->dtype != TN_F16 && c->dtype != TN_BF16 && c->dtype != TN_F32) return false;
+    tn_problem_add(s, p, "M", c->m);
+    tn_problem_add(s, p, "N", c->n);
+    tn_problem_add(s, p, "K", c->k);
+    tn_problem_add_int(p, "K_HINT", tn_spec_hint(s, c->k));
+    tn_problem_add(s, p, "BATCH", c->batch);
+    tn_problem_add_int(p, "M_MAX", pl.m_max);
+    tn_problem_add_int(p, "A_VEC", pl.b.vec);
+    tn_operand_constants(&pl.b, 'B', p);
+    tn_arch_constants(arch, c->dtype, p);
+    return true;
+}
+
+static int64_t block_n(const tn_template *t, const int64_t *knobs) {
+    return tn_knob_get(t, knobs, "WARPS") / tn_knob_get(t, knobs, "KSPLIT") * tn_knob_get(t, knobs, "ROWS");
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    plan pl;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (make_plan(s, &pl)) {
+        const tn_contraction *c = &pl.c;
+        const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), rows = tn_knob_get(v->tpl, v->knob, "ROWS");
+        tn_emit_problem(e, p);
+        tn_emit_type(e, "tn_elem", c->dtype);
+        tn_emit_batch_maps(e, s, c);
+        tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3, pl.b.vec);
+        tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, 1);
+        const tn_dim per_block = tn_dim_const(s->g, block_n(v->tpl, v->knob));
+        v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->n, per_block), c->batch);
+        v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
+        v->block[0] = (uint32_t)warps * 32;
+        v->block[1] = v->block[2] = 1;
+        v->smem = (uint32_t)(warps * pl.m_max * rows * 4);
+    }
+    return tn_emitter_finish(e);
+}
+
+/* The weights' stream, limited by the bytes that the resident warps keep in flight (Little's law), and the issue slots
+ * of conversions and multiplications. */
+static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const tn_template *t = tn_template_find("gemv");
+    const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
+                 k = (double)tn_problem_get(p, "K");
+    const double elt = (double)tn_problem_get(p, "ELT"), batch = (double)tn_problem_get(p, "BATCH");
+    const double warps = (double)tn_knob_get(t, knobs, "WARPS"), rows = (double)tn_knob_get(t, knobs, "ROWS");
+    const double split = (double)tn_knob_get(t, knobs, "KSPLIT"), depth = (double)tn_knob_get(t, knobs, "DEPTH");
+    const double blocks = ceil(n / (double)block_n(t, knobs)) * batch, sms = fmin(blocks, arch->sms);
+    const double steps = ceil(k * elt / (512 * split * depth)); /* of one warp */
+    const double regs = 40 + rows * (depth * 8 + (double)tn_problem_get(p, "M_MAX"));
+    const double resident = fmin(fmin(64, floor(65536 / (regs * 32))), ceil(blocks / arch->sms) * warps);
+    const double in_flight = resident * rows * depth * 2 * 512;                    /* bytes an SM */
+    const double rate = fmin(in_flight / 900 * sms * 1.7e3, arch->dram_gbs * 1e3); /* bytes a microsecond */
+    const double waves = ceil(blocks * warps / (resident * arch->sms));
+    const double per_step = depth * (20 + rows * 8 + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));
+    const double issue = waves * resident / 4 * steps * per_step / 1700;
+    const double path = waves * (steps * fmax(600, per_step) + 900 + m * rows * 60) / 1700;
+    (void)s;
+    return 0.8 + fmax(fmax(n * k * elt * batch / rate, issue), path);
+}
+
+const tn_binding_ops tn_bind_gemv = {"gemv", accepts, emit, cost};

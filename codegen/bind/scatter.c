@@ -1,0 +1,151 @@
+/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu. */
+#include "codegen/bind/bind.h"
+#include "codegen/emit/internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* x as rows that updates go to: an element each (scatter_elements), or what an index of scatter_nd leaves open. */
+typedef struct plan {
+    tn_val x, indices, updates, y;
+    uint32_t rank, len;  /* axes of x, and how many of them make a row's number */
+    uint32_t index_axes; /* of the indices, that number the updates */
+    tn_dim rows, cols, count;
+    tn_dim rows_step, count_step; /* the first so many updates go to the first so many rows, and so on */
+} plan;
+
+/* Axes before the one that is indexed have the same coordinate in x and in the updates. */
+static void find_steps(const tn_spec *s, plan *p) {
+    const uint32_t axis = (uint32_t)TN_ATTRS_OF(s->g, s->anchor, scatter)->axis;
+    uint32_t same = 0;
+    while (same < axis && tn_val_dim(s->g, p->x, same).i == tn_val_dim(s->g, p->indices, same).i) ++same;
+    p->rows_step = tn_spec_product(s, p->x, same, p->rank - same);
+    p->count_step = tn_spec_product(s, p->indices, same, p->rank - same);
+}
+
+static bool find_plan(const tn_spec *s, plan *p) {
+    const bool nd = tn_anchor_is(s, TN_OP_SCATTER_ND);
+    if (!nd && !tn_anchor_is(s, TN_OP_SCATTER_ELEMENTS)) return false;
+    *p = (plan){.x = tn_spec_anchor_input(s, 0),
+                .indices = tn_spec_anchor_input(s, 1),
+                .updates = tn_spec_anchor_input(s, 2),
+                .y = tn_spec_anchor_result(s)};
+    p->rank = p->len = (uint32_t)tn_val_rank(s->g, p->x);
+    p->index_axes = (uint32_t)tn_val_rank(s->g, p->indices) - nd;
+    int64_t len = p->rank;
+    if (nd && !tn_dim_is_const(s->g, tn_val_dim(s->g, p->indices, p->index_axes), &len)) return false;
+    p->len = (uint32_t)len;
+    p->rows = tn_spec_product(s, p->x, 0, p->len);
+    p->cols = tn_spec_product(s, p->x, p->len, p->rank - p->len);
+    p->count = p->count_step = tn_spec_product(s, p->indices, 0, p->index_axes);
+    p->rows_step = p->rows;
+    if (!nd) find_steps(s, p);
+    return tn_spec_prologue_ok(s, p->x) && tn_spec_prologue_ok(s, p->indices) && tn_spec_prologue_ok(s, p->updates) &&
+           tn_spec_epilogue_ok(s);
+}
+
+static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan q;
+    (void)arch;
+    if (!find_plan(s, &q)) return false;
+    tn_problem_add(s, p, "N", tn_dim_mul(s->g, q.rows, q.cols));
+    tn_problem_add(s, p, "COLS", q.cols);
+    tn_problem_add(s, p, "ROWS_STEP", q.rows_step);
+    tn_problem_add(s, p, "UPDATES_STEP", q.count_step);
+    return true;
+}
+
+/* TN_DEV tn_index tn_target(args, u): the row that update u goes to; -1 if an index is out of range. */
+static void emit_target(tn_emitter *e, const plan *p) {
+    tn_graph *g = e->g;
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], to[TN_MAX_RANK];
+    const tn_dim *dims = tn_type_dims(g, tn_val_type(g, p->indices)), *x_dims = tn_type_dims(g, tn_val_type(g, p->x));
+    const bool nd = tn_anchor_is(e->s, TN_OP_SCATTER_ND);
+    const size_t axis = (size_t)TN_ATTRS_OF(g, e->s->anchor, scatter)->axis;
+    uint32_t ok = 0;
+    bool never = false;
+    if (!tn_fn_begin(&f, e, 1)) return;
+    tn_delinearise(e, dims, p->index_axes, tn_ix_var(e->ix, "u", tn_ix_dim(e->ix, p->count), 1, false), at);
+    for (uint32_t k = 0; k < p->len && tn_emit_ok(e); ++k) {
+        const tn_ix extent = tn_ix_dim(e->ix, x_dims[k]);
+        if (!nd && k != axis) {
+            to[k] = at[k];
+            ok = tn_fn_less(&f, ok, at[k], extent, &never);
+            continue;
+        }
+        if (nd) at[p->index_axes] = tn_ix_const(e->ix, k);
+        const tn_ref v = tn_fn_value(&f, p->indices, at, 0);
+        const tn_expr d = tn_fn_expr(&f, extent, false);
+        char text[700];
+        snprintf(text, sizeof text, "tn_has_index((long long)%s, %s)", v.text, d.text);
+        ok = tn_fn_pred(&f, ok, text, false);
+        snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
+        to[k] = tn_fn_index_var(&f, "at", text, extent, false);
+    }
+    if (tn_emit_ok(e)) {
+        const tn_expr row = tn_fn_expr(&f, tn_linearise(e, x_dims, p->len, to), false);
+        if (never)
+            tn_text_add(&f.tail, "return -1;\n");
+        else if (ok)
+            tn_text_add(&f.tail, "return %s ? %s : -1;\n", f.pred[ok].text, row.text);
+        else
+            tn_text_add(&f.tail, "return %s;\n", row.text);
+    }
+    tn_fn_end(&f, "TN_DEV tn_index tn_target(const tn_args &args, tn_index u)");
+}
+
+/* Sums and products of integers wrap, so they are unsigned; floats are combined in the register type. */
+static void emit_combine(tn_emitter *e, tn_dtype t, const char *reduction) {
+    const bool sum = !strcmp(reduction, "add"), product = !strcmp(reduction, "mul");
+    tn_emit_reg_type(e, "tn_val", t);
+    if ((sum || product) && tn_dtype_is_int(t))
+        tn_emit_line(e, "typedef unsigned long long tn_acc;");
+    else
+        tn_emit_reg_type(e, "tn_acc", t);
+    if (sum || product)
+        tn_emit_line(e, "#define TN_COMBINE(a, b) ((a) %s (b))", sum ? "+" : "*");
+    else if (*reduction)
+        tn_emit_line(e, "#define TN_COMBINE(a, b) tn_%s(a, b)", reduction);
+    else
+        tn_emit_line(e, "#define TN_COMBINE(a, b) (b)");
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    plan q;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (e && find_plan(s, &q)) {
+        const int64_t block = tn_knob_get(v->tpl, v->knob, "BLOCK"), items = tn_knob_get(v->tpl, v->knob, "ITEMS");
+        const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
+        const tn_coord x[2] = {{"row", 0, q.len, 0}, {"col", q.len, q.rank - q.len, 0}};
+        const tn_coord u[2] = {{"u", 0, q.index_axes, 0},
+                               {"col", q.index_axes, (uint32_t)tn_val_rank(s->g, q.updates) - q.index_axes, 0}};
+        const uint32_t one = 1;
+        tn_emit_problem(e, p);
+        emit_combine(e, tn_val_dtype(s->g, q.x), reduction ? reduction : "");
+        tn_emit_load(e, "tn_load_x", q.x, x, 2, 1);
+        tn_emit_load(e, "tn_load_u", q.updates, u, 2, 1);
+        emit_target(e, &q);
+        tn_emit_epilogue(e, "tn_epilogue", q.y, x, 2, &one, 1);
+        tn_launch_1d(s, v, tn_dim_mul(s->g, q.rows, q.cols), block * items, (uint32_t)block);
+    }
+    return tn_emitter_finish(e);
+}
+
+/* Every block looks at every update that may go to its rows. */
+static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double block = tn_knob_of("scatter", knobs, "BLOCK"), items = tn_knob_of("scatter", knobs, "ITEMS");
+    const double blocks = ceil((double)tn_problem_get(p, "N") / (block * items)),
+                 updates = (double)tn_problem_get(p, "UPDATES_STEP");
+    return tn_cost_us(arch, &(tn_load_model){.blocks = blocks,
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = blocks * updates * 20,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.3,
+                                             .latency_us = 1 + ceil(updates / block) * 0.3 + items * 0.05});
+}
+
+const tn_binding_ops tn_bind_scatter = {"scatter", accepts, emit, cost};

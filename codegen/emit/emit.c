@@ -1,0 +1,319 @@
+/* emit.c: the emitter's life: defines, types, argument struct, and the header that is put together from them. */
+#include "codegen/emit/internal.h"
+#include "runtime/plan/format.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- types ------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *storage, *reg;
+    uint32_t size;
+} types[TN_DTYPE_COUNT] = {
+    [TN_DTYPE_NONE] = {"void", "void", 1},
+    [TN_F64] = {"double", "double", 8},
+    [TN_F32] = {"float", "float", 4},
+    [TN_F16] = {"tn_half", "float", 2},
+    [TN_BF16] = {"tn_bf16", "float", 2},
+    [TN_F8E4M3] = {"tn_e4m3", "float", 1},
+    [TN_F8E5M2] = {"tn_e5m2", "float", 1},
+    [TN_I64] = {"long long", "long long", 8},
+    [TN_I32] = {"int", "int", 4},
+    [TN_I16] = {"short", "short", 2},
+    [TN_I8] = {"signed char", "signed char", 1},
+    [TN_U64] = {"unsigned long long", "unsigned long long", 8},
+    [TN_U32] = {"unsigned", "unsigned", 4},
+    [TN_U16] = {"unsigned short", "unsigned short", 2},
+    [TN_U8] = {"unsigned char", "unsigned char", 1},
+    [TN_I4] = {"unsigned char", "signed char", 1},
+    [TN_U4] = {"unsigned char", "unsigned char", 1},
+    [TN_BOOL] = {"tn_bool", "bool", 1},
+};
+
+const char *tn_storage_type(tn_dtype t) {
+    return types[t].storage;
+}
+const char *tn_register_type(tn_dtype t) {
+    return types[t].reg;
+}
+uint32_t tn_dtype_size(tn_dtype t) {
+    return types[t].size;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+/* True if every offset into the spec's tensors fits 31 bits.  A symbol without an upper bound is taken to keep it so:
+ * the runtime refuses larger tensors (TnPlan__Step.reach). */
+static bool fits_31_bits(const tn_spec *s, const tn_spec_tensor *t) {
+    int64_t last = 0;
+    for (uint32_t k = 0; k < t->rank; ++k) {
+        int64_t lo, hi, slo, shi;
+        tn_dim_bounds(s->g, t->dims[k], &lo, &hi);
+        tn_dim_bounds(s->g, t->strides[k], &slo, &shi);
+        if (hi == INT64_MAX) hi = tn_spec_hint(s, t->dims[k]);
+        if (shi == INT64_MAX) shi = tn_spec_hint(s, t->strides[k]);
+        int64_t step;
+        if (hi > 0 && (__builtin_mul_overflow(hi - 1, shi, &step) || __builtin_add_overflow(last, step, &last)))
+            return false;
+    }
+    return last < TN_INDEX32_END;
+}
+
+tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v) {
+    const tn_env *env = tn_graph_env(s->g);
+    tn_emitter *e = tn_alloc(env, sizeof *e);
+    if (!e) return NULL;
+    *e = (tn_emitter){.s = s, .g = s->g, .env = env, .arch = arch, .v = v};
+    e->ix = tn_ix_pool_new(s->g);
+    e->defines.env = e->lines.env = e->functions.env = env;
+    for (uint32_t k = 0; k < s->n_in; ++k) e->wide |= !fits_31_bits(s, &s->in[k]);
+    for (uint32_t k = 0; k < s->n_out; ++k) e->wide |= !fits_31_bits(s, &s->out[k]);
+    if (!e->ix) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    /* symbols in the order of the operands, not of their names: see tn_spec's text */
+    for (uint32_t k = 0; e->ix && k < s->n_in; ++k)
+        for (uint32_t j = 0; j < s->in[k].rank; ++j)
+            if (tn_dim_kind_of(s->g, s->in[k].dims[j]) == TN_DIM_SYM) tn_ix_dim(e->ix, s->in[k].dims[j]);
+    return e;
+}
+
+tn_ix_pool *tn_emitter_pool(tn_emitter *e) {
+    return e ? e->ix : NULL;
+}
+
+void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
+    if (!e || e->status != TN_OK) return;
+    e->status = code;
+    if (e->dry) return;
+    char what[256], where[128];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    tn_loc_print(e->g, tn_node_loc(e->g, e->s->kernel), where, sizeof where);
+    tn_fail(e->env, code, where, "", "kernel %s: %s", e->s->name, what);
+}
+
+bool tn_emit_ok(const tn_emitter *e) {
+    return e && e->status == TN_OK && !tn_ix_failed(e->ix);
+}
+
+uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
+    for (uint32_t k = 0; k < e->n_dims; ++k)
+        if (e->dims[k].i == d.i) return k;
+    if (e->s->n_in + e->s->n_out + e->n_dims + 1 >= TN_MAX_ARGS) {
+        tn_emit_fail(e, TN_E_UNSUPPORTED, "more than %d arguments", TN_MAX_ARGS);
+        return 0;
+    }
+    e->dims[e->n_dims] = d;
+    return e->n_dims++;
+}
+
+/* ---- constants, types, lines ------------------------------------------------------------------------------------- */
+
+void tn_emit_define(tn_emitter *e, const char *name, int64_t value) {
+    if (!tn_emit_ok(e)) return;
+    tn_text_add(&e->defines, "#define TN_%s %" PRId64 "%s\n", name, value,
+                value > INT32_MAX || value < -INT32_MAX ? "LL" : "");
+}
+
+static const char *dim_name(void *user, uint32_t atom) {
+    tn_emitter *e = user;
+    tn_ix_atom a;
+    tn_ix_atom_get(e->ix, atom, &a);
+    if (a.kind != TN_IX_DIM) return "?";
+    char name[16];
+    snprintf(name, sizeof name, "TN_D%u", tn_emit_dim_arg(e, a.dim));
+    return tn_intern(e->g, name);
+}
+
+void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d) {
+    if (!tn_emit_ok(e)) return;
+    int64_t v;
+    if (tn_dim_is_const(e->g, d, &v)) {
+        tn_emit_define(e, name, v);
+        return;
+    }
+    char text[512];
+    if (tn_ix_print(e->ix, tn_ix_dim(e->ix, d), true, dim_name, e, text, sizeof text) >= sizeof text)
+        snprintf(text, sizeof text, "TN_D%u", tn_emit_dim_arg(e, d)); /* an argument that the host computes */
+    tn_text_add(&e->defines, "#define TN_%s %s\n", name, text);
+}
+
+void tn_emit_problem(tn_emitter *e, const tn_problem *p) {
+    if (!tn_emit_ok(e)) return;
+    const tn_template *t = e->v->tpl;
+    for (uint32_t k = 0; k < t->n_knobs; ++k) tn_emit_define(e, t->knobs[k].name, e->v->knob[k]);
+    for (uint32_t k = 0; k < p->n; ++k) {
+        if (p->c[k].dim.i)
+            tn_emit_define_dim(e, p->c[k].name, p->c[k].dim);
+        else
+            tn_emit_define(e, p->c[k].name, p->c[k].value);
+    }
+}
+
+void tn_emit_type(tn_emitter *e, const char *name, tn_dtype t) {
+    tn_emit_line(e, "typedef %s %s;", tn_storage_type(t), name);
+}
+void tn_emit_reg_type(tn_emitter *e, const char *name, tn_dtype t) {
+    tn_emit_line(e, "typedef %s %s;", tn_register_type(t), name);
+}
+
+void tn_emit_line(tn_emitter *e, const char *fmt, ...) {
+    if (!tn_emit_ok(e)) return;
+    va_list ap;
+    va_start(ap, fmt);
+    tn_text_add_list(&e->lines, fmt, ap);
+    va_end(ap);
+    tn_text_put(&e->lines, "\n", 1);
+}
+
+void tn_emit_workspace(tn_emitter *e, tn_dim bytes) {
+    if (tn_emit_ok(e)) e->workspace = bytes;
+}
+
+/* ---- the header -------------------------------------------------------------------------------------------------- */
+
+static void add_arg(tn_variant *v, tn_arg_kind kind, uint32_t index, tn_dim d) {
+    if (v->n_args < TN_MAX_ARGS) v->args[v->n_args++] = (tn_arg){kind, index, d};
+}
+
+/* A comment line for each line of text, cut so that no line continues the comment by accident. */
+static void comment(tn_text *t, const char *text) {
+    for (const char *p = text; *p;) {
+        const char *end = strchr(p, '\n');
+        const size_t n = end ? (size_t)(end - p) : strlen(p);
+        tn_text_put(t, "//   ", 5);
+        for (size_t k = 0; k < n; ++k) tn_text_put(t, p[k] == '\\' || p[k] == '?' ? "/" : p + k, 1);
+        tn_text_put(t, "\n", 1);
+        p += n + (end != NULL);
+    }
+}
+
+static void write_args(tn_emitter *e, tn_text *t) {
+    const tn_spec *s = e->s;
+    tn_variant *v = e->v;
+    const tn_dim none = {0};
+    v->n_args = 0;
+    tn_text_add(t, "struct tn_args {\n");
+    for (uint32_t k = 0; k < s->n_in; ++k) {
+        tn_text_add(t, "    const %s *in%u;%s\n", tn_storage_type(s->in[k].dtype), k,
+                    s->in[k].is_const ? " // constant" : "");
+        add_arg(v, TN_ARG_IN, k, none);
+    }
+    for (uint32_t k = 0; k < s->n_out; ++k) {
+        tn_text_add(t, "    %s *out%u;\n", tn_storage_type(s->out[k].dtype), k);
+        add_arg(v, TN_ARG_OUT, k, none);
+    }
+    if (e->workspace.i) {
+        tn_text_add(t, "    void *ws;\n");
+        add_arg(v, TN_ARG_WORKSPACE, 0, none);
+    }
+    for (uint32_t k = 0; k < e->n_dims; ++k) {
+        char text[96];
+        tn_dim_print(e->g, e->dims[k], text, sizeof text);
+        tn_text_add(t, "    long long d%u; // %s\n", k, text);
+        add_arg(v, TN_ARG_DIM, k, e->dims[k]);
+    }
+    tn_text_add(t, "};\n");
+    for (uint32_t k = 0; k < e->n_dims; ++k) tn_text_add(t, "#define TN_D%u ((tn_index)args.d%u)\n", k, k);
+}
+
+static void write_header(tn_emitter *e, tn_text *t) {
+    char where[200];
+    tn_loc_print(e->g, tn_node_loc(e->g, e->s->kernel), where, sizeof where);
+    for (char *p = where; *p; ++p)
+        if (*p == '\\' || *p == '\n' || *p == '?') *p = '/';
+    tn_text_add(t, "// %s: %s\n", e->s->name, e->v->text[0] ? e->v->text : e->v->tpl->name);
+    if (where[0]) tn_text_add(t, "// layers: %s\n", where);
+    tn_text_add(t, "//\n");
+    comment(t, e->s->text);
+    tn_text_add(t, "#pragma once\n#define TN_KERNEL %s\n", e->v->symbol);
+    tn_text_add(t, "typedef %s tn_index;\n\n", e->wide ? "long long" : "int");
+    tn_text_put(t, e->defines.p ? e->defines.p : "", e->defines.n);
+    tn_text_add(t, "\n");
+    write_args(e, t);
+    tn_text_add(t, "\n");
+    if (e->lines.n) {
+        tn_text_put(t, e->lines.p, e->lines.n);
+        tn_text_add(t, "\n");
+    }
+    if (e->functions.n) tn_text_put(t, e->functions.p, e->functions.n);
+}
+
+void tn_knobs_text(const tn_template *t, const int64_t *knob, char *buf, size_t size) {
+    size_t n = (size_t)snprintf(buf, size, "%s", t->name);
+    for (uint32_t k = 0; k < t->n_knobs && n < size; ++k)
+        n += (size_t)snprintf(buf + n, size - n, " %s=%" PRId64, t->knobs[k].name, knob[k]);
+}
+
+tn_status tn_emitter_finish(tn_emitter *e) {
+    if (!e) return TN_E_MEMORY;
+    tn_variant *v = e->v;
+    const tn_env *env = e->env;
+    tn_text header = {.env = env};
+    if (e->status == TN_OK && tn_graph_status(e->g) != TN_OK) e->status = tn_graph_status(e->g); /* reported already */
+    if (e->status == TN_OK && tn_ix_failed(e->ix))
+        tn_emit_fail(e, tn_ix_no_memory(e->ix) ? TN_E_MEMORY : TN_E_UNSUPPORTED, "%s",
+                     tn_ix_no_memory(e->ix) ? "out of memory" : "an index expression is too complex");
+    if (e->status == TN_OK && !e->dry) {
+        snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
+        tn_knobs_text(v->tpl, v->knob, v->text, sizeof v->text);
+        v->workspace = e->workspace;
+        v->wide = e->wide;
+        write_header(e, &header);
+        header.failed |= e->defines.failed || e->lines.failed || e->functions.failed;
+        v->header = tn_text_take(&header); /* freed by tn_variant_free with its length */
+        if (!v->header) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    }
+    const tn_status st = e->status;
+    tn_text_free(&e->defines);
+    tn_text_free(&e->lines);
+    tn_text_free(&e->functions);
+    tn_ix_pool_free(e->ix);
+    tn_free(env, e, sizeof *e);
+    return st;
+}
+
+void tn_variant_free(const tn_env *env, tn_variant *v) {
+    if (!v) return;
+    if (v->header) tn_free(env, v->header, strlen(v->header) + 1);
+    v->header = NULL;
+}
+
+/* ---- problem constants ------------------------------------------------------------------------------------------- */
+
+void tn_problem_add(const tn_spec *s, tn_problem *p, const char *name, tn_dim d) {
+    if (p->n == TN_MAX_CONSTS) return;
+    const bool fixed = tn_dim_is_const(s->g, d, NULL);
+    p->c[p->n++] = (tn_const_def){name, tn_spec_hint(s, d), fixed ? (tn_dim){0} : d};
+}
+
+void tn_problem_add_int(tn_problem *p, const char *name, int64_t v) {
+    if (p->n < TN_MAX_CONSTS) p->c[p->n++] = (tn_const_def){name, v, {0}};
+}
+
+int64_t tn_problem_get(const tn_problem *p, const char *name) {
+    for (uint32_t k = 0; k < p->n; ++k)
+        if (!strcmp(p->c[k].name, name)) return p->c[k].value;
+    return 0;
+}
+
+int64_t tn_knob_get(const tn_template *t, const int64_t *knobs, const char *name) {
+    for (uint32_t k = 0; k < t->n_knobs; ++k)
+        if (!strcmp(t->knobs[k].name, name)) return knobs[k];
+    return 0;
+}
+
+tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n) {
+    tn_dim d = tn_dim_const(s->g, 1);
+    for (uint32_t k = axis; k < axis + n && k < tn_val_rank(s->g, val); ++k)
+        d = tn_dim_mul(s->g, d, tn_val_dim(s->g, val, k));
+    return d;
+}
+
+int64_t tn_spec_hint(const tn_spec *s, tn_dim d) {
+    return tn_shape_value(s, &s->typical, d);
+}

@@ -1,0 +1,327 @@
+/* fn.c: one generated function while it is being written: statements before, in and after the loop over lanes,
+ * names for quotients, predicates, and what has been computed already. */
+#include "codegen/emit/internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec) {
+    if (!tn_emit_ok(e)) return false;
+    *f = (tn_fn){.e = e, .vec = vec, .n_pred = 1};
+    f->head.env = f->body.env = f->tail.env = e->env;
+    if (vec > 1) f->lane = tn_ix_var(e->ix, "lane", tn_ix_const(e->ix, vec), 1, true);
+    return true;
+}
+
+static void put_section(tn_text *out, const tn_text *in, const char *indent) {
+    for (const char *p = in->p, *end = in->p + in->n; p && p < end;) {
+        const char *nl = memchr(p, '\n', (size_t)(end - p));
+        const size_t n = nl ? (size_t)(nl - p) + 1 : (size_t)(end - p);
+        tn_text_put(out, indent, strlen(indent));
+        tn_text_put(out, p, n);
+        p += n;
+    }
+}
+
+void tn_fn_end(tn_fn *f, const char *signature) {
+    tn_emitter *e = f->e;
+    tn_text *out = &e->functions;
+    if (tn_emit_ok(e) && signature) {
+        tn_text_add(out, "%s {\n", signature);
+        put_section(out, &f->head, "    ");
+        if (f->body.n) {
+            tn_text_add(out, "    TN_UNROLL\n    for (int lane = 0; lane < %u; ++lane) {\n", f->vec);
+            put_section(out, &f->body, "        ");
+            tn_text_add(out, "    }\n");
+        }
+        put_section(out, &f->tail, "    ");
+        tn_text_add(out, "}\n\n");
+    }
+    if (f->head.failed || f->body.failed || f->tail.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    tn_text_free(&f->head);
+    tn_text_free(&f->body);
+    tn_text_free(&f->tail);
+    tn_free(e->env, f->memo, f->cap_memo * sizeof *f->memo);
+    tn_free(e->env, f->atom, f->n_atom * sizeof *f->atom);
+}
+
+tn_text *tn_fn_text(tn_fn *f, bool lane) {
+    return lane && f->vec > 1 ? &f->body : &f->head;
+}
+
+/* ---- coordinates ------------------------------------------------------------------------------------------------- */
+
+tn_ix tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_ix *c) {
+    tn_ix r = tn_ix_const(e->ix, 0);
+    for (size_t k = 0; k < rank; ++k) r = tn_ix_add(e->ix, tn_ix_mul(e->ix, r, tn_ix_dim(e->ix, dims[k])), c[k]);
+    return r;
+}
+
+void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_ix linear, tn_ix *c) {
+    tn_ix below = tn_ix_const(e->ix, 1); /* elements below axis k */
+    for (size_t k = rank; k-- > 0;) {
+        const tn_ix d = tn_ix_dim(e->ix, dims[k]);
+        const tn_ix q = tn_ix_div(e->ix, linear, below);
+        c[k] = k ? tn_ix_mod(e->ix, q, d) : q;
+        below = tn_ix_mul(e->ix, below, d);
+    }
+}
+
+bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *out) {
+    tn_emitter *e = f->e;
+    const tn_dim *dims = tn_type_dims(e->g, type);
+    const size_t rank = tn_type_rank(e->g, type);
+    uint32_t seen = 0;
+    for (uint32_t k = 0; k < n; ++k) {
+        uint32_t axes[TN_MAX_RANK], n_axes = 0;
+        const uint32_t mask =
+            c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES : ((1u << c[k].n_axes) - 1) << c[k].axis;
+        tn_dim d[TN_MAX_RANK];
+        tn_ix extent = tn_ix_const(e->ix, 1), at[TN_MAX_RANK];
+        if (mask >> rank) {
+            tn_emit_fail(e, TN_E_INTERNAL, "coordinate %s leaves the value's rank", c[k].name);
+            return false;
+        }
+        for (uint32_t a = 0; a < rank; ++a)
+            if (mask >> a & 1) {
+                d[n_axes] = dims[a];
+                axes[n_axes++] = a;
+                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, dims[a]));
+            }
+        seen |= mask;
+        const bool last = k + 1 == n;
+        const int64_t divisor = c[k].divisor ? c[k].divisor : last ? f->vec : 1;
+        tn_ix v = n_axes ? tn_ix_var(e->ix, c[k].name, extent, divisor, false) : tn_ix_const(e->ix, 0);
+        if (last && f->vec > 1) v = tn_ix_add(e->ix, v, f->lane);
+        tn_delinearise(e, d, n_axes, v, at);
+        for (uint32_t a = 0; a < n_axes; ++a) /* an axis of size 1 has one coordinate, as in broadcast operands */
+            out[axes[a]] = tn_dim_equal_const(e->g, dims[axes[a]], 1) ? tn_ix_const(e->ix, 0) : at[a];
+    }
+    if (seen != (1u << rank) - 1) {
+        tn_emit_fail(e, TN_E_INTERNAL, "the coordinates do not cover every axis");
+        return false;
+    }
+    return tn_emit_ok(e);
+}
+
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
+
+static const char *atom_name(void *user, uint32_t atom) {
+    tn_fn *f = user;
+    tn_ix_atom a;
+    tn_ix_atom_get(f->e->ix, atom, &a);
+    if (a.kind == TN_IX_VAR) return a.name;
+    return atom < f->n_atom && f->atom[atom][0] ? f->atom[atom] : "?";
+}
+
+static bool atom_room(tn_fn *f, uint32_t atom) {
+    if (atom < f->n_atom) return true;
+    uint32_t want = f->n_atom ? f->n_atom * 2 : 64;
+    while (want <= atom) want *= 2;
+    void *p = tn_realloc(f->e->env, f->atom, f->n_atom * sizeof *f->atom, want * sizeof *f->atom);
+    if (!p) {
+        tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
+        return false;
+    }
+    f->atom = p;
+    memset(f->atom + f->n_atom, 0, (want - f->n_atom) * sizeof *f->atom);
+    f->n_atom = want;
+    return true;
+}
+
+/* Declares the quotients and remainders that a is made of. */
+static void materialise(tn_fn *f, tn_ix a) {
+    uint32_t atoms[TN_IX_ATOMS];
+    const uint32_t n = tn_ix_atoms(f->e->ix, a, atoms, TN_IX_ATOMS);
+    for (uint32_t k = 0; k < n && tn_emit_ok(f->e); ++k) {
+        tn_ix_atom at;
+        tn_ix_atom_get(f->e->ix, atoms[k], &at);
+        if (at.kind == TN_IX_VAR || !atom_room(f, atoms[k]) || f->atom[atoms[k]][0]) continue;
+        if (at.kind == TN_IX_DIM) {
+            snprintf(f->atom[atoms[k]], sizeof *f->atom, "TN_D%u", tn_emit_dim_arg(f->e, at.dim));
+            continue;
+        }
+        const bool lane = at.per_lane && f->vec > 1;
+        const tn_expr x = tn_fn_expr(f, at.a, true), y = tn_fn_expr(f, at.b, true);
+        const bool div = at.kind == TN_IX_DIV;
+        char name[20];
+        snprintf(name, sizeof name, "%c%u", div ? 'q' : 'r', f->n_names++);
+        tn_text_add(tn_fn_text(f, lane), "const tn_index %s = %s %c %s;\n", name, x.text, div ? '/' : '%', y.text);
+        memcpy(f->atom[atoms[k]], name, sizeof name);
+    }
+}
+
+/* A variable for an expression that does not fit into x. */
+static void name_long(tn_fn *f, tn_ix a, tn_expr *x) {
+    char text[8192];
+    if (tn_ix_print(f->e->ix, a, false, atom_name, f, text, sizeof text) >= sizeof text) {
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is too long");
+        return;
+    }
+    snprintf(x->text, sizeof x->text, "i%u", f->n_names++);
+    tn_text_add(tn_fn_text(f, f->vec > 1 && tn_ix_is_per_lane(f->e->ix, a)), "const tn_index %s = %s;\n", x->text,
+                text);
+}
+
+tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested) {
+    tn_expr x = {"0"};
+    if (!tn_emit_ok(f->e)) return x;
+    if (++f->depth > 200)
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is nested too deeply");
+    else {
+        materialise(f, a);
+        if (tn_ix_print(f->e->ix, a, nested, atom_name, f, x.text, sizeof x.text) >= sizeof x.text) name_long(f, a, &x);
+    }
+    --f->depth;
+    return x;
+}
+
+tn_ix tn_fn_index_var(tn_fn *f, const char *stem, const char *text, tn_ix extent, bool lane) {
+    char name[24];
+    snprintf(name, sizeof name, "%.12s%u", stem, f->n_names++);
+    tn_text_add(tn_fn_text(f, lane), "const tn_index %s = %s;\n", name, text);
+    return tn_ix_var(f->e->ix, name, extent, 1, lane && f->vec > 1);
+}
+
+/* ---- predicates -------------------------------------------------------------------------------------------------- */
+
+uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
+    if (f->n_pred == sizeof f->pred / sizeof *f->pred) {
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "too many nested conditions");
+        return 0;
+    }
+    tn_ref *r = &f->pred[f->n_pred];
+    lane = (lane || (pred && f->pred[pred].lane)) && f->vec > 1;
+    snprintf(r->text, sizeof r->text, "ok%u", f->n_names++);
+    r->lane = lane;
+    if (pred)
+        tn_text_add(tn_fn_text(f, lane), "const bool %s = %s && %s;\n", r->text, f->pred[pred].text, condition);
+    else
+        tn_text_add(tn_fn_text(f, lane), "const bool %s = %s;\n", r->text, condition);
+    return f->n_pred++;
+}
+
+uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
+    const int known = tn_ix_less(f->e->ix, a, b);
+    if (known > 0) return pred;
+    if (known < 0) {
+        *never = true;
+        return pred;
+    }
+    tn_ix_simplify_less(f->e->ix, &a, &b);
+    const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
+    char text[1100];
+    snprintf(text, sizeof text, "%s < %s", x.text, y.text);
+    return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
+}
+
+uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
+    const int less = tn_ix_less(f->e->ix, a, b);
+    if (less < 0) return pred;
+    if (less > 0) {
+        *never = true;
+        return pred;
+    }
+    tn_ix_simplify_less(f->e->ix, &a, &b); /* a < b and a >= b lose the same lanes */
+    const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
+    char text[1100];
+    snprintf(text, sizeof text, "%s >= %s", x.text, y.text);
+    return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+tn_ref tn_fn_failed(tn_fn *f, tn_node at, const char *why) {
+    tn_emit_fail(f->e, TN_E_UNSUPPORTED, "%s: %s", at.i ? tn_op_text(tn_node_op(f->e->g, at)) : "value", why);
+    return (tn_ref){"0", false};
+}
+
+tn_ref tn_fn_literal(tn_fn *f, tn_dtype t, double num, int64_t integer) {
+    (void)f;
+    tn_ref r = {"0", false};
+    if (t == TN_BOOL)
+        snprintf(r.text, sizeof r.text, "%s", num != 0 ? "true" : "false");
+    else if (tn_dtype_is_int(t)) {
+        const char *suffix = t == TN_U64 ? "ULL" : t == TN_I64 ? "LL" : t == TN_U32 ? "u" : "";
+        if (t == TN_I64 && integer == INT64_MIN)
+            snprintf(r.text, sizeof r.text, "(-%lldLL - 1)", (long long)INT64_MAX);
+        else if (t == TN_I32 && integer == INT32_MIN)
+            snprintf(r.text, sizeof r.text, "(-2147483647 - 1)");
+        else if (t == TN_U64)
+            snprintf(r.text, sizeof r.text, "%" PRIu64 "%s", (uint64_t)integer, suffix);
+        else if (t == TN_I64 || t == TN_I32 || t == TN_U32)
+            snprintf(r.text, sizeof r.text, "(%" PRId64 "%s)", integer, suffix);
+        else
+            snprintf(r.text, sizeof r.text, "(%s)(%" PRId64 ")", tn_register_type(t), integer);
+    } else if (isnan(num) || isinf(num)) {
+        snprintf(r.text, sizeof r.text, "(%s)(%sTN_%s)", tn_register_type(t), num < 0 ? "-" : "",
+                 isnan(num) ? "NAN" : "INF");
+    } else {
+        char digits[40];
+        snprintf(digits, sizeof digits, t == TN_F64 ? "%.17g" : "%.9g", num);
+        if (!strpbrk(digits, ".e")) snprintf(digits + strlen(digits), sizeof digits - strlen(digits), ".0");
+        snprintf(r.text, sizeof r.text, num < 0 ? "(%s%s)" : "%s%s", digits, t == TN_F64 ? "" : "f");
+    }
+    return r;
+}
+
+tn_ref tn_fn_number(tn_fn *f, tn_dtype t, double num) {
+    uint64_t word = 0;
+    tn_store_num(t, &word, 0, num);
+    return tn_fn_literal(f, t, num, tn_load_int(t, &word, 0));
+}
+
+tn_ref tn_fn_dead(tn_fn *f, tn_dtype t) {
+    return tn_fn_literal(f, t, 0, 0);
+}
+
+tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
+    tn_emitter *e = f->e;
+    tn_ref r = {"", lane && f->vec > 1};
+    const tn_node def = tn_val_def(e->g, v);
+    const uint32_t number = tn_spec_number(e->s, v);
+    const bool again = number >= 8 * sizeof f->named || (f->named[number / 8] >> number % 8 & 1);
+    if (again) {
+        snprintf(r.text, sizeof r.text, "v%u_%u", number, f->n_names++);
+    } else {
+        snprintf(r.text, sizeof r.text, "v%u", number);
+        f->named[number / 8] = (uint8_t)(f->named[number / 8] | 1u << number % 8);
+    }
+    char layer[64] = "";
+    if (def.i) {
+        tn_loc_print(e->g, tn_node_loc(e->g, def), layer, sizeof layer);
+        for (char *p = layer; *p; ++p)
+            if (*p == '\\' || *p == '\n' || *p == '?') *p = '/';
+    }
+    tn_text_add(tn_fn_text(f, r.lane), "const %s %s = %s;", tn_register_type(tn_val_dtype(e->g, v)), r.text, text);
+    if (def.i)
+        tn_text_add(tn_fn_text(f, r.lane), " // %s%s%s", tn_op_text(tn_node_op(e->g, def)), layer[0] ? " " : "", layer);
+    tn_text_add(tn_fn_text(f, r.lane), "\n");
+    return r;
+}
+
+/* ---- tensors in memory ------------------------------------------------------------------------------------------- */
+
+tn_ix tn_tensor_offset(tn_emitter *e, const tn_spec_tensor *t, const tn_ix *c) {
+    tn_ix o = tn_ix_const(e->ix, 0);
+    for (uint32_t k = 0; k < t->rank; ++k) {
+        if (tn_dim_equal_const(e->g, t->dims[k], 1)) continue;
+        o = tn_ix_add(e->ix, o, tn_ix_mul(e->ix, c[k], tn_ix_dim(e->ix, t->strides[k])));
+    }
+    return o;
+}
+
+uint32_t tn_fn_access(tn_fn *f, const tn_spec_tensor *t, tn_ix offset, tn_ix *base) {
+    tn_emitter *e = f->e;
+    int64_t step;
+    *base = offset;
+    if (f->vec == 1) return 1;
+    if (!tn_ix_affine(e->ix, offset, f->lane, &step, base) || tn_ix_is_per_lane(e->ix, *base) || step != 1) return 0;
+    const int64_t d = tn_ix_divisor(e->ix, *base); /* 0: the offset is 0 */
+    const uint32_t size = tn_dtype_size(t->dtype);
+    uint32_t a = f->vec;
+    while (a > 1 && (d % a || (a * size <= 16 ? t->align % (a * size) : t->align % 16))) a /= 2;
+    return a;
+}

@@ -1,0 +1,302 @@
+/* func.c: the functions that templates call: loads with prologue, offsets, epilogues, maps. */
+#include "codegen/emit/internal.h"
+#include "passes/util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* "static __device__ R fn(const tn_args &args, tn_index a, tn_index b" without the closing parenthesis. */
+static void signature(char *buf, size_t size, const char *ret, const char *fn, const tn_coord *c, uint32_t n) {
+    size_t len = (size_t)snprintf(buf, size, "TN_DEV %s %s(const tn_args &args", ret, fn);
+    for (uint32_t k = 0; k < n && len < size; ++k)
+        len += (size_t)snprintf(buf + len, size - len, ", tn_index %s", c[k].name);
+}
+
+static void close_signature(char *buf, size_t size, const char *tail) {
+    const size_t len = strlen(buf);
+    snprintf(buf + len, size - len, "%s", tail);
+}
+
+/* What all loads share: a function whose body assigns val at coordinates `at` to x. */
+static void finish_load(tn_fn *f, const char *fn, tn_val val, const tn_coord *c, uint32_t n, const tn_ix *at) {
+    char head[512], tail[96];
+    signature(head, sizeof head, "void", fn, c, n);
+    snprintf(tail, sizeof tail, ", %s (&x)[%u])", tn_register_type(tn_val_dtype(f->e->g, val)), f->vec);
+    close_signature(head, sizeof head, tail);
+    if (at && tn_emit_ok(f->e)) {
+        const tn_ref v = tn_fn_value(f, val, at, 0);
+        tn_text_add(tn_fn_text(f, true), f->vec > 1 ? "x[lane] = %s;\n" : "x[0] = %s;\n", v.text);
+    }
+    tn_fn_end(f, head);
+}
+
+void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec) {
+    tn_emit_load_like(e, fn, val, val, c, n, vec);
+}
+
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,
+                       uint32_t vec) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], own[TN_MAX_RANK];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    const bool ok = tn_fn_coords(&f, tn_val_type(e->g, like), c, n, at);
+    if (ok) tn_broadcast_coords(e, val, like, at, own);
+    finish_load(&f, fn, val, c, n, ok ? own : NULL);
+}
+
+void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords,
+                     void *user, uint32_t vec) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], param[TN_MAX_RANK];
+    tn_coord c[TN_MAX_RANK];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    for (uint32_t k = 0; k < n && k < TN_MAX_RANK; ++k) {
+        const bool last = k + 1 == n;
+        const uint32_t divisor = p[k].divisor ? p[k].divisor : last ? vec : 1;
+        c[k] = (tn_coord){p[k].name, 0, 1, divisor};
+        param[k] = tn_ix_var(e->ix, p[k].name, tn_ix_dim(e->ix, p[k].extent), divisor, false);
+        if (last && vec > 1) param[k] = tn_ix_add(e->ix, param[k], f.lane);
+    }
+    coords(user, e->ix, param, at);
+    finish_load(&f, fn, val, c, n, at);
+}
+
+/* ---- epilogues --------------------------------------------------------------------------------------------------- */
+
+tn_val tn_spec_anchor_result(const tn_spec *s) {
+    return s->anchor.i ? tn_node_result(s->g, s->anchor, 0) : (tn_val){0};
+}
+tn_val tn_spec_anchor_input(const tn_spec *s, size_t k) {
+    return s->anchor.i && k < tn_node_input_count(s->g, s->anchor) ? tn_node_input(s->g, s->anchor, k) : (tn_val){0};
+}
+
+typedef struct place { /* a value that the anchor's result flows into, and where in it the current element stands */
+    tn_val v;
+    tn_ix c[TN_MAX_RANK];
+} place;
+
+enum { MAX_PLACES = 256 };
+
+static const place *find_place(const place *p, uint32_t n, tn_val v) {
+    for (uint32_t k = 0; k < n; ++k)
+        if (p[k].v.i == v.i) return &p[k];
+    return NULL;
+}
+
+/* Follows the anchor's result forward through elementwise ops, reshapes and transposes. */
+static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
+    tn_graph *g = e->g;
+    uint32_t n = 1;
+    p[0].v = of;
+    memcpy(p[0].c, c, tn_val_rank(g, of) * sizeof *c);
+    TN_FOR_NODES(g, e->s->region, node) {
+        const tn_op op = tn_node_op(g, node);
+        if (n == MAX_PLACES || op == TN_OP_YIELD || tn_node_result_count(g, node) != 1) continue;
+        const tn_val y = tn_node_result(g, node, 0);
+        const place *from = NULL;
+        tn_val x = {0};
+        for (size_t k = 0; k < tn_node_input_count(g, node) && !from; ++k) {
+            x = tn_node_input(g, node, k);
+            const place *q = find_place(p, n, x);
+            if (q && (!tn_op_is(op, TN_T_ELEMENTWISE) || tn_same_dims(g, x, y))) from = q;
+        }
+        if (!from || find_place(p, n, y)) continue;
+        place *to = &p[n];
+        to->v = y;
+        if (tn_op_is(op, TN_T_ELEMENTWISE) || op == TN_OP_BITCAST || op == TN_OP_BARRIER || op == TN_OP_TRILU)
+            memcpy(to->c, from->c, sizeof to->c);
+        else if (op == TN_OP_TRANSPOSE) {
+            const tn_ints perm = TN_ATTRS_OF(g, node, perm)->perm;
+            for (uint32_t k = 0; k < perm.n; ++k) to->c[k] = from->c[perm.p[k]];
+        } else if (op == TN_OP_RESHAPE)
+            tn_reshape_coords(e, y, x, from->c, to->c);
+        else
+            continue;
+        ++n;
+    }
+    return n;
+}
+
+static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK];
+    char head[512], tail[96];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
+    signature(head, sizeof head, "void", fn, c, n);
+    snprintf(tail, sizeof tail, ", const %s (&acc)[%u])", tn_register_type(tn_val_dtype(e->g, of)), vec);
+    close_signature(head, sizeof head, tail);
+    if (!p) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    if (p && tn_fn_coords(&f, tn_val_type(e->g, of), c, n, at)) {
+        f.acc = of;
+        f.n_acc = (uint32_t)tn_val_rank(e->g, of);
+        memcpy(f.acc_c, at, sizeof at);
+        const uint32_t places = propagate(e, of, at, p);
+        const tn_ix *where[TN_MAX_ARGS];
+        for (uint32_t k = 0; k < e->s->n_out;
+             ++k) { /* all reads come before the first write: results may overlie operands */
+            const tn_val y = e->s->out[k].arg;
+            const place *q = find_place(p, places, y);
+            where[k] = q ? q->c : at;
+            if (!q && !tn_same_dims(e->g, y, of))
+                tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
+            else
+                tn_fn_value(&f, y, where[k], 0);
+        }
+        for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k) tn_fn_store(&f, k, where[k]);
+    }
+    tn_free(e->env, p, MAX_PLACES * sizeof *p);
+    tn_fn_end(&f, head);
+}
+
+void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, const uint32_t *vecs,
+                      uint32_t n_vecs) {
+    for (uint32_t k = 0; k < n_vecs && tn_emit_ok(e); ++k) {
+        bool again = false;
+        for (uint32_t j = 0; j < k; ++j) again |= vecs[j] == vecs[k];
+        if (!again) epilogue(e, fn, of, c, n, vecs[k]);
+    }
+}
+
+/* ---- dry runs ---------------------------------------------------------------------------------------------------- */
+
+static tn_emitter *dry_emitter(const tn_spec *s, tn_variant *v) {
+    tn_emitter *e = tn_emitter_new(s, NULL, v);
+    if (e) e->dry = true;
+    return e;
+}
+
+/* Whether the trial worked.  That memory ran out is the graph's sticky failure: it must not read as "cannot". */
+static bool dry_worked(const tn_spec *s, tn_emitter *e) {
+    const tn_status st = tn_emitter_finish(e);
+    if (st == TN_E_MEMORY) tn_graph_fail(s->g, st, s->kernel, "", "out of memory");
+    return st == TN_OK;
+}
+
+static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
+    static const char *const names[TN_MAX_RANK] = {"a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7"};
+    const uint32_t r = (uint32_t)tn_val_rank(s->g, v);
+    for (uint32_t k = 0; k < r; ++k) c[k] = (tn_coord){names[k], k, 1, 1};
+    return r;
+}
+
+bool tn_spec_epilogue_ok(const tn_spec *s) {
+    return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+}
+
+bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
+    tn_variant v = {0};
+    tn_coord c[TN_MAX_RANK];
+    if (!of.i) return false;
+    tn_emitter *e = dry_emitter(s, &v);
+    const uint32_t n = all_axes(s, of, c), one = 1;
+    tn_emit_epilogue(e, "f", of, c, n, &one, 1);
+    return dry_worked(s, e);
+}
+
+bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
+    tn_variant v = {0};
+    tn_coord c[TN_MAX_RANK];
+    if (!val.i) return false;
+    tn_emitter *e = dry_emitter(s, &v);
+    tn_emit_load(e, "f", val, c, all_axes(s, val, c), 1);
+    return dry_worked(s, e);
+}
+
+/* ---- plain operands ---------------------------------------------------------------------------------------------- */
+
+/* Walks from val to a region input; false if something on the way is not plain movement. */
+static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
+    for (int guard = 0; guard < 64; ++guard) {
+        const tn_node n = tn_val_def(e->g, *val);
+        if (!n.i) return tn_val_index(e->g, *val) < e->s->n_in;
+        tn_ix in[TN_MAX_RANK];
+        if (!tn_move_plain(e, n, at, in)) return false;
+        *val = tn_node_input(e->g, n, 0);
+        memcpy(at, in, sizeof in);
+    }
+    return false;
+}
+
+static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
+                       uint32_t *in) {
+    tn_fn f, g;
+    tn_ix at[TN_MAX_RANK], base;
+    char head[512];
+    uint32_t access = 0;
+    tn_val arg = val;
+    if (!tn_fn_begin(&f, e, vec)) return 0;
+    if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at) && plain(e, &arg, at)) {
+        *in = (uint32_t)tn_val_index(e->g, arg);
+        const tn_spec_tensor *t = &e->s->in[*in];
+        access = tn_fn_access(&f, t, tn_tensor_offset(e, t, at), &base);
+        if (!access) access = 1;
+    }
+    tn_fn_end(&f, NULL);
+    /* the function itself has one lane; the promise about the last coordinate stays */
+    if (!access || !fn || !tn_fn_begin(&g, e, 1)) return access;
+    tn_coord promised[TN_MAX_RANK];
+    memcpy(promised, c, n * sizeof *c);
+    if (n && !promised[n - 1].divisor) promised[n - 1].divisor = vec;
+    signature(head, sizeof head, "tn_index", fn, promised, n);
+    close_signature(head, sizeof head, ")");
+    arg = val;
+    if (tn_fn_coords(&g, tn_val_type(e->g, val), promised, n, at) && plain(e, &arg, at)) {
+        const tn_expr x = tn_fn_expr(&g, tn_tensor_offset(e, &e->s->in[*in], at), false);
+        tn_text_add(&g.tail, "return %s;\n", x.text);
+    }
+    tn_fn_end(&g, head);
+    return access;
+}
+
+uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
+                        uint32_t *in) {
+    return tn_emit_ok(e) ? offset(e, fn, val, c, n, vec, in) : 0;
+}
+
+uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec, uint32_t *in) {
+    tn_variant v = {0};
+    tn_emitter *e = dry_emitter(s, &v);
+    const uint32_t access = e && tn_emit_ok(e) ? offset(e, NULL, val, c, n, vec, in) : 0;
+    return dry_worked(s, e) ? access : 0;
+}
+
+/* ---- maps -------------------------------------------------------------------------------------------------------- */
+
+void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
+    tn_fn f;
+    char head[256];
+    if (!tn_fn_begin(&f, e, vec)) return;
+    const tn_spec *s = e->s;
+    snprintf(head, sizeof head, "TN_DEV void %s(const tn_args &args, tn_index i)", fn);
+    tn_ix extent = tn_ix_const(e->ix, 1), (*at)[TN_MAX_RANK] = tn_alloc(e->env, s->n_out * sizeof *at);
+    if (!at) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    for (uint32_t k = 0; at && k < s->n_out; ++k) {
+        if (k == 0) {
+            for (uint32_t a = 0; a < s->out[0].rank; ++a)
+                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, s->out[0].dims[a]));
+        } else { /* the same number of elements, or the map does not fit this kernel */
+            tn_ix other = tn_ix_const(e->ix, 1);
+            for (uint32_t a = 0; a < s->out[k].rank; ++a)
+                other = tn_ix_mul(e->ix, other, tn_ix_dim(e->ix, s->out[k].dims[a]));
+            if (other.i != extent.i)
+                tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
+        }
+    }
+    if (at && tn_emit_ok(e)) {
+        /* Bytes of two 4-bit numbers are written whole: of an odd number of them the last holds one. */
+        const bool odd = vec == 2 && tn_dtype_bits(s->out[0].dtype) == 4 && tn_ix_divisor(e->ix, extent) % 2;
+        const tn_ix last = odd ? tn_ix_add(e->ix, extent, tn_ix_const(e->ix, 1)) : extent;
+        tn_ix i = tn_ix_var(e->ix, "i", last, vec, false);
+        if (vec > 1) i = tn_ix_add(e->ix, i, f.lane);
+        bool never = false;
+        if (odd) f.guard = tn_fn_less(&f, 0, i, extent, &never);
+        for (uint32_t k = 0; k < s->n_out; ++k) { /* all reads come before the first write */
+            tn_delinearise(e, s->out[k].dims, s->out[k].rank, i, at[k]);
+            tn_fn_value(&f, s->out[k].arg, at[k], f.guard);
+        }
+        for (uint32_t k = 0; k < s->n_out && tn_emit_ok(e); ++k) tn_fn_store(&f, k, at[k]);
+    }
+    tn_free(e->env, at, s->n_out * sizeof *at);
+    tn_fn_end(&f, head);
+}

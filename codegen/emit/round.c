@@ -1,0 +1,144 @@
+/* round.c: where generated code rounds to a dtype narrower than its registers, and casts.
+ *
+ * Floats of up to 32 bits are computed in float registers.  A value of a narrow dtype holds a value of that dtype all
+ * the same: what computes it rounds, unless that changes nothing (the op picks among its operands), the value only goes
+ * to memory (the store rounds), or the kernel is `loose` in that dtype: storage that the precision pass chose, where
+ * f32 between loads and stores is nearer to the model.  A cast of the model always rounds, to the same bits as the
+ * reference's. */
+#include "codegen/emit/internal.h"
+
+#include <string.h>
+
+static const char *const round_functions[TN_DTYPE_COUNT] = {[TN_F16] = "tn_round_f16",
+                                                            [TN_BF16] = "tn_round_bf16",
+                                                            [TN_F8E4M3] = "tn_round_e4m3",
+                                                            [TN_F8E5M2] = "tn_round_e5m2"};
+
+const char *tn_round_function(tn_dtype t) {
+    return round_functions[t];
+}
+
+/* Results are operands, or integers no larger than them. */
+static bool picks(const tn_graph *g, tn_node n) {
+    const tn_op op = tn_node_op(g, n);
+    switch (op) {
+    case TN_OP_NEG:
+    case TN_OP_ABS:
+    case TN_OP_SIGN:
+    case TN_OP_FLOOR:
+    case TN_OP_CEIL:
+    case TN_OP_ROUND:
+    case TN_OP_RELU:
+    case TN_OP_MIN:
+    case TN_OP_MAX:
+    case TN_OP_SELECT:
+    case TN_OP_THRESHOLDED_RELU:
+    case TN_OP_BARRIER:
+    case TN_OP_BITCAST:
+    case TN_OP_CONST:
+    case TN_OP_REDUCE_MAX:
+    case TN_OP_REDUCE_MIN:
+    case TN_OP_MAX_POOL: return true;
+    case TN_OP_RESIZE: {
+        const char *mode = TN_ATTRS_OF(g, n, resize)->mode;
+        return !mode || !*mode || !strcmp(mode, "nearest");
+    }
+    default: return tn_op_is(op, TN_T_MOVEMENT) && op != TN_OP_IOTA;
+    }
+}
+
+/* Every value of `from` is one of `to`. */
+static bool holds(tn_dtype to, tn_dtype from) {
+    if (from == to) return true;
+    switch (from) {
+    case TN_BOOL:
+    case TN_I4:
+    case TN_U4: return to == TN_F16 || to == TN_BF16;
+    case TN_I8:
+    case TN_U8:
+    case TN_F8E4M3:
+    case TN_F8E5M2: return to == TN_F16 || to == TN_BF16;
+    default: return false;
+    }
+}
+
+/* Memory is where v goes, perhaps moved. */
+static bool only_stored(const tn_graph *g, tn_val v) {
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        const tn_op op = tn_node_op(g, n);
+        const bool moves = op == TN_OP_TRANSPOSE || op == TN_OP_RESHAPE || op == TN_OP_BROADCAST;
+        if (op != TN_OP_YIELD && !(moves && only_stored(g, tn_node_result(g, n, 0)))) return false;
+    }
+    return true;
+}
+
+/* Floats that a float register holds as they are. */
+static bool fits_float(tn_dtype t) {
+    return t == TN_F32 || round_functions[t] || t == TN_I16 || t == TN_U16;
+}
+
+bool tn_spec_rounds(const tn_spec *s, tn_val v) {
+    const tn_graph *g = s->g;
+    const tn_dtype t = tn_val_dtype(g, v);
+    const tn_node n = tn_val_def(g, v);
+    if (!round_functions[t] || !n.i) return false;
+    const tn_op op = tn_node_op(g, n);
+    if (op != TN_OP_CAST) return t != s->loose && !picks(g, n) && !only_stored(g, v);
+    if (t == s->loose && TN_ATTRS_OF(g, n, cast)->loose) return false;
+    const tn_dtype from = tn_val_dtype(g, tn_node_input(g, n, 0));
+    /* A store rounds from float: what a float cannot hold must not be rounded twice. */
+    return !holds(t, from) && !(only_stored(g, v) && fits_float(from));
+}
+
+/* A float that the kernel computes, and may round otherwise than the reference: not one that it loads. */
+static bool is_computed(const tn_graph *g, tn_val v) {
+    while (v.i && tn_dtype_is_float(tn_val_dtype(g, v))) {
+        const tn_node n = tn_val_def(g, v);
+        if (!n.i || tn_node_op(g, n) == TN_OP_CONST) return false;
+        if (tn_node_input_count(g, n) != 1 || !tn_op_is(tn_node_op(g, n), TN_T_MOVEMENT)) return true;
+        v = tn_node_input(g, n, 0);
+    }
+    return false;
+}
+
+static bool steps(const tn_spec *s, tn_node n) {
+    const tn_graph *g = s->g;
+    if (!tn_node_result_count(g, n)) return false;
+    const tn_val y = tn_node_result(g, n, 0);
+    const tn_op op = tn_node_op(g, n);
+    bool step = op == TN_OP_CAST ? !tn_dtype_is_float(tn_val_dtype(g, y)) : tn_op_is(op, TN_T_STEP), computed = false;
+    for (size_t k = 0; step && k < tn_node_input_count(g, n); k++)
+        computed = computed || is_computed(g, tn_node_input(g, n, k));
+    return computed || tn_spec_rounds(s, y);
+}
+
+bool tn_spec_steps(const tn_spec *s) {
+    TN_FOR_NODES(s->g, s->region, n)
+    if (steps(s, n)) return true;
+    return false;
+}
+
+void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate, bool rounds) {
+    const bool floats = tn_dtype_is_float(from);
+    const char *reg = tn_register_type(to), *to_64_bits = tn_dtype_is_unsigned(to) ? "tn_to_u64" : "tn_to_i64";
+    if (to == TN_BOOL)
+        tn_text_add(out, "%s != 0", x);
+    else if (round_functions[to]) {
+        const char *single = fits_float(from) || from == TN_BOOL || holds(to, from) ? "(float)" : "tn_to_odd((double)";
+        const char *close = single[0] == '(' ? "" : ")";
+        const double largest = to == TN_F8E4M3 ? 448 : to == TN_F8E5M2 ? 57344 : 0;
+        if (rounds) tn_text_add(out, "%s(", round_functions[to]);
+        if (saturate && largest > 0)
+            tn_text_add(out, "tn_saturate(%s%s%s, %.1ff)", single, x, close, largest);
+        else
+            tn_text_add(out, "%s%s%s", single, x, close);
+        if (rounds) tn_text_add(out, ")");
+    } else if (to == TN_I4 || to == TN_U4) {
+        tn_text_add(out, floats ? "tn_wrap_%s((long long)%s(%s))" : "tn_wrap_%s((long long)%s%s)", tn_dtype_text(to),
+                    floats ? to_64_bits : "", x);
+    } else if (floats && tn_dtype_is_int(to)) {
+        tn_text_add(out, "(%s)%s(%s)", reg, to_64_bits, x);
+    } else
+        tn_text_add(out, "(%s)%s", reg, x);
+}

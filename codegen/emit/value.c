@@ -1,0 +1,401 @@
+/* value.c: pulling one value at given coordinates: loads, constants, elementwise ops; and stores. */
+#include "codegen/emit/internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- formulas ---------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *f, *i, *b;
+} formulas[TN_OP_COUNT] = {
+#define FORMULA(op, floats, ints, bools) [TN_OP_##op] = {floats, ints, bools},
+#include "codegen/emit/formulas.def"
+#undef FORMULA
+};
+
+/* The numbers $x $y $z of an op's attributes. */
+static void params_of(tn_fn *f, tn_node n, double out[3]) {
+    const tn_graph *g = f->e->g;
+    const tn_op op = tn_node_op(g, n);
+    out[0] = out[1] = out[2] = 0;
+    switch (op) {
+    case TN_OP_CLAMP: {
+        const tn_attrs_clamp *a = TN_ATTRS_OF(g, n, clamp);
+        out[0] = a->lo;
+        out[1] = a->hi;
+        break;
+    }
+    case TN_OP_ELU:
+    case TN_OP_SELU:
+    case TN_OP_CELU:
+    case TN_OP_LEAKY_RELU:
+    case TN_OP_HARD_SIGMOID:
+    case TN_OP_THRESHOLDED_RELU: {
+        const tn_attrs_activation *a = TN_ATTRS_OF(g, n, activation);
+        out[0] = a->alpha;
+        out[1] = a->beta;
+        out[2] = a->gamma;
+        break;
+    }
+    default: break;
+    }
+}
+
+static void expand(tn_fn *f, tn_node n, const char *formula, const tn_ref *in, tn_dtype type, tn_text *out) {
+    double num[3];
+    params_of(f, n, num);
+    for (const char *p = formula; *p; ++p) {
+        if (*p != '$') {
+            tn_text_put(out, p, 1);
+            continue;
+        }
+        ++p;
+        if (*p == 'T')
+            tn_text_add(out, "%s", tn_register_type(type));
+        else if (*p >= 'a' && *p <= 'c')
+            tn_text_add(out, "%s", in[*p - 'a'].text);
+        else
+            tn_text_add(out, "%s", tn_fn_literal(f, TN_F64, num[*p - 'x'], 0).text);
+    }
+}
+
+/* What formulas.def cannot say; false if op is not one of these. */
+static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dtype type, tn_text *out) {
+    const tn_graph *g = f->e->g;
+    switch (tn_node_op(g, n)) {
+    case TN_OP_CAST:
+        tn_cast_text(out, in[0].text, from, type, TN_ATTRS_OF(g, n, cast)->saturate,
+                     tn_spec_rounds(f->e->s, tn_node_result(g, n, 0)));
+        return true;
+    case TN_OP_GELU: {
+        const char *mode = TN_ATTRS_OF(g, n, activation)->approximate;
+        tn_text_add(out, "tn_gelu%s(%s)", mode && !strcmp(mode, "tanh") ? "_tanh" : "", in[0].text);
+        return true;
+    }
+    case TN_OP_IS_INF: {
+        const tn_attrs_activation *a = TN_ATTRS_OF(g, n, activation);
+        const char *x = in[0].text;
+        if (!tn_dtype_is_float(from))
+            tn_text_add(out, "false");
+        else
+            tn_text_add(out, "(%s && %s == TN_INF) || (%s && %s == -TN_INF)", a->alpha != 0 ? "true" : "false", x,
+                        a->beta != 0 ? "true" : "false", x);
+        return true;
+    }
+    case TN_OP_POW: { /* the exponent may have another dtype */
+        const tn_dtype et = tn_val_dtype(g, tn_node_input(g, n, 1));
+        if (!strcmp(tn_register_type(et), tn_register_type(type))) return false;
+        const char *t = tn_register_type(type);
+        if (tn_dtype_is_float(et) && tn_dtype_is_float(type))
+            tn_text_add(out, "(%s)tn_pow((double)%s, (double)%s)", t, in[0].text, in[1].text);
+        else if (tn_dtype_is_float(type))
+            tn_text_add(out, "tn_pow(%s, (%s)%s)", in[0].text, t, in[1].text);
+        else if (tn_dtype_is_float(et))
+            tn_text_add(out, "(%s)tn_to_%c64(tn_pow((double)%s, (double)%s))", t,
+                        tn_dtype_is_unsigned(type) ? 'u' : 'i', in[0].text, in[1].text);
+        else
+            tn_text_add(out, "(%s)tn_pow((long long)%s, (long long)%s)", t, in[0].text, in[1].text);
+        return true;
+    }
+    default: return false;
+    }
+}
+
+/* Coordinates of operand v under NumPy broadcasting to the result's coordinates. */
+/* Where an axis of size d is read for coordinate c of the axis of size `to` that it is broadcast to.  If only the
+ * shapes tell whether d is 1, a factor that is 0 then and 1 otherwise keeps the coordinate in place. */
+static tn_ix stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_ix c) {
+    tn_graph *g = e->g;
+    if (tn_dim_equal_const(g, d, 1)) return tn_ix_const(e->ix, 0);
+    if (d.i == to.i || tn_dim_never_one(g, d)) return c;
+    tn_dim one = tn_dim_const(g, 1), more = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
+    return tn_ix_mul(e->ix, c, tn_ix_dim(e->ix, tn_dim_min(g, more, one)));
+}
+
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out) {
+    const size_t r = tn_val_rank(e->g, v), n = tn_val_rank(e->g, result);
+    for (size_t k = 0; k < r; ++k)
+        out[k] = stretched(e, tn_val_dim(e->g, v, k), tn_val_dim(e->g, result, n - r + k), c[n - r + k]);
+}
+
+/* Where an element exists only under a condition, its operands are 0 elsewhere: no divisor. */
+static bool guard_divisor(tn_fn *f, tn_node n, uint32_t pred, tn_ref *in) {
+    const tn_op op = tn_node_op(f->e->g, n);
+    if (!pred || (op != TN_OP_DIV && op != TN_OP_MOD && op != TN_OP_FMOD)) return false;
+    const tn_dtype t = tn_val_dtype(f->e->g, tn_node_input(f->e->g, n, 1));
+    if (!tn_dtype_is_int(t) || t == TN_BOOL) return false;
+    const bool lane = in[1].lane || f->pred[pred].lane;
+    const uint32_t id = f->n_names++;
+    tn_text_add(tn_fn_text(f, lane), "const %s d%u = %s ? %s : (%s)1;\n", tn_register_type(t), id, f->pred[pred].text,
+                in[1].text, tn_register_type(t));
+    snprintf(in[1].text, sizeof in[1].text, "d%u", id);
+    return lane;
+}
+
+static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+    tn_emitter *e = f->e;
+    const tn_val y = tn_node_result(e->g, n, 0);
+    const tn_op op = tn_node_op(e->g, n);
+    const size_t n_in = tn_node_input_count(e->g, n);
+    tn_ref in[3] = {{"0", false}};
+    bool lane = false;
+    if (n_in > 3) return tn_fn_failed(f, n, "too many operands");
+    for (size_t k = 0; k < n_in; ++k) {
+        tn_ix ck[TN_MAX_RANK];
+        const tn_val x = tn_node_input(e->g, n, k);
+        tn_broadcast_coords(e, x, y, c, ck);
+        in[k] = tn_fn_value(f, x, ck, pred);
+        lane |= in[k].lane;
+    }
+    lane |= guard_divisor(f, n, pred, in);
+    const tn_dtype from = tn_val_dtype(e->g, tn_node_input(e->g, n, 0)), type = tn_val_dtype(e->g, y);
+    tn_text t = {.env = e->env};
+    if (!special(f, n, in, from, type, &t)) {
+        const tn_dtype kind = op == TN_OP_SELECT ? type : from;
+        const char *formula = kind == TN_BOOL           ? formulas[op].b
+                              : tn_dtype_is_float(kind) ? formulas[op].f
+                                                        : formulas[op].i;
+        if (!formula) {
+            tn_text_free(&t);
+            return tn_fn_failed(f, n, "has no formula for this dtype");
+        }
+        const bool nibble = type == TN_I4 || type == TN_U4, rounds = tn_spec_rounds(e->s, y);
+        if (nibble) tn_text_add(&t, "tn_wrap_%s(", tn_dtype_text(type));
+        if (rounds) tn_text_add(&t, "%s(", tn_round_function(type));
+        expand(f, n, formula, in, from == TN_BOOL && op != TN_OP_SELECT ? TN_BOOL : kind, &t);
+        if (nibble || rounds) tn_text_add(&t, ")");
+    }
+    if (t.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    const tn_ref r = tn_fn_define(f, y, lane, t.p ? t.p : "0");
+    tn_text_free(&t);
+    return r;
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------------------------ */
+
+static bool same_storage(tn_dtype t) {
+    return !strcmp(tn_storage_type(t), tn_register_type(t));
+}
+
+/* `pred ? text : fill` where there is a predicate. */
+static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred) {
+    tn_emitter *e = f->e;
+    const tn_spec_tensor *t = &e->s->in[k];
+    const tn_ix offset = tn_tensor_offset(e, t, c);
+    const bool lane_pred = pred && f->pred[pred].lane;
+    const uint32_t number = tn_spec_number(e->s, v);
+    char text[1400];
+    if (t->dtype == TN_I4 || t->dtype == TN_U4) {
+        const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
+        const tn_expr x = tn_fn_expr(f, offset, false);
+        if (pred)
+            snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text,
+                     tn_dtype_text(t->dtype), k, x.text, tn_register_type(t->dtype));
+        else
+            snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", tn_dtype_text(t->dtype), k, x.text);
+        return tn_fn_define(f, v, lane, text);
+    }
+    tn_ix base;
+    const uint32_t access = lane_pred ? 0 : tn_fn_access(f, t, offset, &base);
+    if (f->vec > 1 && access > 1) { /* a pack before the loop */
+        const tn_expr x = tn_fn_expr(f, base, true);
+        const uint32_t id = f->n_names++;
+        char fetch[700];
+        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + %s)", t->is_const ? "_const" : "", f->vec, access,
+                 k, x.text);
+        if (pred) {
+            tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", tn_storage_type(t->dtype), f->vec, number, id);
+            tn_text_add(&f->head, "if (%s) p%u_%u = %s;\n", f->pred[pred].text, number, id, fetch);
+        } else
+            tn_text_add(&f->head, "const tn_pack<%s, %u> p%u_%u = %s;\n", tn_storage_type(t->dtype), f->vec, number, id,
+                        fetch);
+        snprintf(text, sizeof text, same_storage(t->dtype) ? "p%u_%u[lane]" : "tn_to_reg(p%u_%u[lane])", number, id);
+        return tn_fn_define(f, v, true, text);
+    }
+    const tn_expr x = tn_fn_expr(f, offset, true);
+    const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
+    const char *how = t->is_const ? "_const" : "";
+    if (pred)
+        snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
+    else
+        snprintf(text, sizeof text, "tn_get%s(args.in%u + %s)", how, k, x.text);
+    return tn_fn_define(f, v, lane, text);
+}
+
+/* ---- constants --------------------------------------------------------------------------------------------------- */
+
+enum { MAX_TABLE = 4096 };
+
+static bool splat(tn_fn *f, tn_val v, tn_dtype t, tn_ref *out) {
+    tn_graph *g = f->e->g;
+    double num;
+    if (!tn_const_splat(g, v, &num)) return false;
+    const bool exact = tn_dtype_is_int(t) && tn_const_data(g, v);
+    *out = exact ? tn_fn_literal(f, t, num, tn_const_get_int(g, v, 0)) : tn_fn_number(f, t, num);
+    return true;
+}
+
+/* A constant inside the region that is no splat: an array in the program. */
+static tn_ref table(tn_fn *f, tn_val v, const tn_ix *c) {
+    tn_emitter *e = f->e;
+    tn_graph *g = e->g;
+    int64_t n;
+    const tn_dtype t = tn_val_dtype(g, v);
+    if (!tn_dim_is_const(g, tn_type_numel(g, tn_val_type(g, v)), &n) || n > MAX_TABLE || !tn_const_data(g, v))
+        return tn_fn_failed(f, tn_val_def(g, v), "a constant this large must be an operand of the kernel");
+    const uint32_t id = e->n_tables++;
+    tn_text_add(&e->lines, "static __device__ const %s tn_table%u[] = {", tn_register_type(t), id);
+    for (int64_t k = 0; k < n; ++k) {
+        const double num = tn_dtype_is_int(t) ? 0 : tn_const_get(g, v, (uint64_t)k);
+        const tn_ref r = tn_fn_literal(f, t, num, tn_dtype_is_int(t) ? tn_const_get_int(g, v, (uint64_t)k) : 0);
+        tn_text_add(&e->lines, "%s%s", k ? ", " : "",
+                    isnan(num)   ? "0"
+                    : isinf(num) ? (num < 0 ? "-1e999" : "1e999")
+                                 : r.text);
+    }
+    tn_text_add(&e->lines, "};\n");
+    const tn_ix at = tn_linearise(e, tn_type_dims(g, tn_val_type(g, v)), tn_val_rank(g, v), c);
+    const tn_expr x = tn_fn_expr(f, at, false);
+    char text[600];
+    snprintf(text, sizeof text, "tn_table%u[%s]", id, x.text);
+    return tn_fn_define(f, v, tn_ix_is_per_lane(e->ix, at), text);
+}
+
+static tn_ref constant(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+    tn_ref r;
+    if (splat(f, v, tn_val_dtype(f->e->g, v), &r)) return r;
+    if (pred) return tn_fn_failed(f, tn_val_def(f->e->g, v), "a table cannot be read under a condition");
+    return table(f, v, c);
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred) {
+    for (uint32_t k = 0; k < f->n_memo; ++k) {
+        const tn_memo *m = &f->memo[k];
+        if (m->val.i == v.i && m->pred == pred && m->n == rank && !memcmp(m->c, c, rank * sizeof *c)) return m;
+    }
+    return NULL;
+}
+
+static void remember(tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred, tn_ref r) {
+    if (f->n_memo == f->cap_memo) {
+        const uint32_t cap = f->cap_memo ? f->cap_memo * 2 : 32;
+        void *p = tn_realloc(f->e->env, f->memo, f->cap_memo * sizeof *f->memo, cap * sizeof *f->memo);
+        if (!p) {
+            tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
+            return;
+        }
+        f->memo = p;
+        f->cap_memo = cap;
+    }
+    tn_memo *m = &f->memo[f->n_memo++];
+    *m = (tn_memo){.val = v, .pred = pred, .n = (uint32_t)rank, .ref = r};
+    if (rank) memcpy(m->c, c, rank * sizeof *c);
+}
+
+/* r, which was computed for v, as v must be held. */
+static tn_ref rounded(tn_fn *f, tn_val v, tn_ref r) {
+    if (!tn_spec_rounds(f->e->s, v)) return r;
+    char text[100];
+    snprintf(text, sizeof text, "%s(%s)", tn_round_function(tn_val_dtype(f->e->g, v)), r.text);
+    return tn_fn_define(f, v, r.lane, text);
+}
+
+static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+    tn_emitter *e = f->e;
+    tn_graph *g = e->g;
+    const tn_node n = tn_val_def(g, v);
+    if (!n.i) {
+        const uint32_t k = (uint32_t)tn_val_index(g, v);
+        tn_ref r;
+        if (k >= e->s->n_in) return tn_fn_failed(f, n, "not an argument of the region");
+        if (e->s->in[k].is_const && splat(f, tn_node_input(g, e->s->kernel, k), e->s->in[k].dtype, &r)) return r;
+        return load(f, v, k, c, pred);
+    }
+    const tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_CONST) return constant(f, v, c, pred);
+    if (op == TN_OP_BARRIER) return tn_fn_value(f, tn_node_input(g, n, 0), c, pred);
+    if (op == TN_OP_RESIZE) return rounded(f, v, tn_fn_resize(f, n, c, pred));
+    if (op == TN_OP_GRID_SAMPLE) return rounded(f, v, tn_fn_grid_sample(f, n, c, pred));
+    if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST) return rounded(f, v, tn_fn_move(f, n, c, pred));
+    if (tn_op_is(op, TN_T_ELEMENTWISE)) return elementwise(f, n, c, pred);
+    return tn_fn_failed(f, n, "cannot be computed inside another kernel");
+}
+
+tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+    tn_emitter *e = f->e;
+    const tn_ref none = {"0", false};
+    if (!tn_emit_ok(e)) return none;
+    const size_t rank = tn_val_rank(e->g, v);
+    const bool is_acc = v.i == f->acc.i && f->acc.i;
+    if (is_acc && (rank != f->n_acc || memcmp(c, f->acc_c, rank * sizeof *c)))
+        return tn_fn_failed(f, tn_val_def(e->g, v), "its result is used at more than one place");
+    const tn_memo *m = find(f, v, c, rank, pred);
+    if (!m && pred) m = find(f, v, c, rank, 0); /* what is computed unconditionally serves as well */
+    if (m) return m->ref;
+    if (is_acc) {
+        tn_ref r = {"acc[0]", f->vec > 1};
+        if (f->vec > 1) snprintf(r.text, sizeof r.text, "acc[lane]");
+        r = rounded(f, v, r);
+        remember(f, v, c, rank, 0, r);
+        return r;
+    }
+    if (++f->depth > 400) return tn_fn_failed(f, tn_val_def(e->g, v), "nested too deeply");
+    const tn_ref r = compute(f, v, c, pred);
+    --f->depth;
+    remember(f, v, c, rank, pred, r);
+    return r;
+}
+
+/* ---- stores ------------------------------------------------------------------------------------------------------ */
+
+/* Where a thread's first pair of 4-bit elements stands; false if they are not whole pairs. */
+static bool pairs_at(tn_fn *f, tn_ix offset, tn_ix *base) {
+    tn_emitter *e = f->e;
+    int64_t step, at;
+    if (f->guard && tn_ix_is_const(e->ix, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
+    return f->vec >= 2 && f->vec % 2 == 0 && tn_ix_affine(e->ix, offset, f->lane, &step, base) && step == 1 &&
+           !tn_ix_is_per_lane(e->ix, *base) && tn_ix_divisor(e->ix, *base) % 2 == 0;
+}
+
+static void store_nibbles(tn_fn *f, uint32_t k, tn_ix offset, const char *value) {
+    tn_emitter *e = f->e;
+    tn_ix base;
+    if (!pairs_at(f, offset, &base)) {
+        tn_emit_fail(e, TN_E_UNSUPPORTED, "4-bit results need an even number of contiguous elements a thread");
+        return;
+    }
+    char kept[sizeof f->pred->text + 16] = "";
+    if (f->guard) snprintf(kept, sizeof kept, "!%s ? 0 : ", f->pred[f->guard].text);
+    const tn_expr x = tn_fn_expr(f, base, true);
+    tn_text_add(&f->head, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / 2, k);
+    tn_text_add(&f->body, "y%u[lane / 2] |= (unsigned char)(%s(%s & 15) << (lane %% 2 * 4));\n", k, kept, value);
+    tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / 2, y%u);\n", k, x.text, k);
+}
+
+void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c) {
+    tn_emitter *e = f->e;
+    const tn_spec_tensor *t = &e->s->out[k];
+    const tn_ref v = tn_fn_value(f, t->arg, c, f->guard);
+    if (!tn_emit_ok(e)) return;
+    const tn_ix offset = tn_tensor_offset(e, t, c);
+    tn_ix base;
+    if (t->dtype == TN_I4 || t->dtype == TN_U4) {
+        store_nibbles(f, k, offset, v.text);
+        return;
+    }
+    const uint32_t access = tn_fn_access(f, t, offset, &base);
+    if (f->vec > 1 && access > 1) {
+        const tn_expr x = tn_fn_expr(f, base, true);
+        tn_text_add(&f->head, "tn_pack<%s, %u> y%u;\n", tn_storage_type(t->dtype), f->vec, k);
+        tn_text_add(&f->body, same_storage(t->dtype) ? "y%u[lane] = %s;\n" : "tn_from_reg(y%u[lane], %s);\n", k,
+                    v.text);
+        tn_text_add(&f->tail, "tn_store<%u>(args.out%u + %s, y%u);\n", access, k, x.text, k);
+        return;
+    }
+    const tn_expr x = tn_fn_expr(f, offset, true);
+    tn_text_add(tn_fn_text(f, f->vec > 1), "tn_put(args.out%u + %s, %s);\n", k, x.text, v.text);
+}

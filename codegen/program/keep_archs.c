@@ -1,0 +1,160 @@
+/* keep_archs.c: architectures that a plan holds already, carried into the plan that its graph is compiled into again.
+ *
+ * Kernels, sources, times and errors stay as they are; what refers to the manifest's tables (dims, constants, blobs) is
+ * entered into the new ones.  A constant is found by its bytes, which are all that a kernel knows of it. */
+#include <string.h>
+
+#include "codegen/compile.h"
+#include "runtime/plan/plan.h"
+
+typedef struct keeper {
+    tn_compilation *c;
+    const TnPlan__Plan *pb;
+    const uint8_t *weights;
+    size_t weights_size;
+    tn_dim *dims; /* by index in the old plan */
+    tn_status status;
+} keeper;
+
+/* ---- dims -------------------------------------------------------------------------------------------------------- */
+
+static tn_dim dim_of(keeper *k, const TnPlan__Dim *d) {
+    static const tn_dim_kind kinds[] = {
+        [TN_PLAN__DIM__KIND__ADD] = TN_DIM_ADD,           [TN_PLAN__DIM__KIND__MUL] = TN_DIM_MUL,
+        [TN_PLAN__DIM__KIND__FLOORDIV] = TN_DIM_FLOORDIV, [TN_PLAN__DIM__KIND__CEILDIV] = TN_DIM_CEILDIV,
+        [TN_PLAN__DIM__KIND__MOD] = TN_DIM_MOD,           [TN_PLAN__DIM__KIND__MIN] = TN_DIM_MIN,
+        [TN_PLAN__DIM__KIND__MAX] = TN_DIM_MAX,
+    };
+    if (d->kind == TN_PLAN__DIM__KIND__CONST) return tn_dim_const(k->c->g, d->value);
+    if (d->kind == TN_PLAN__DIM__KIND__SYM) return tn_dim_sym(k->c->g, d->name);
+    return tn_dim_binary(k->c->g, kinds[d->kind], k->dims[d->a], k->dims[d->b]);
+}
+
+static uint32_t dim(keeper *k, uint32_t old) {
+    return tn_manifest_dim(k->c->mf, k->dims[old]);
+}
+
+static uint32_t *dim_list(keeper *k, const uint32_t *old, size_t n) {
+    uint32_t *out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
+    for (size_t i = 0; out && i < n; i++) out[i] = dim(k, old[i]);
+    return out;
+}
+
+/* ---- places ------------------------------------------------------------------------------------------------------ */
+
+static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t size) {
+    tn_blob b = TN_ATTRS_OF(g, n, const)->data;
+    const void *own = tn_blob_data(g, b);
+    return tn_blob_size(g, b) == size && (own == data || size == 0 || !memcmp(own, data, size));
+}
+
+static uint32_t const_of(keeper *k, uint32_t old) {
+    const TnPlan__Const *x = k->pb->consts[old];
+    const tn_graph *g = k->c->g;
+    if (x->offset <= k->weights_size && x->size <= k->weights_size - x->offset) TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, k->weights + x->offset, (size_t)x->size))
+        return tn_manifest_const(k->c->mf, n);
+    if (k->status == TN_OK)
+        k->status = tn_fail(k->c->env, TN_E_FORMAT, x->name, "compile the model again",
+                            "the plan's graph lacks a constant that its kernels use");
+    return 0;
+}
+
+static TnPlan__Place *place(keeper *k, const TnPlan__Place *old) {
+    TnPlan__Place *p = tn_manifest_alloc(k->c->mf, sizeof *p);
+    if (!p || !old) return NULL;
+    *p = *old;
+    if (p->space == TN_PLAN__PLACE__SPACE__CONST) p->index = const_of(k, old->index);
+    p->offset = dim(k, old->offset);
+    p->bytes = dim(k, old->bytes);
+    return p;
+}
+
+static TnPlan__Arg **args(keeper *k, TnPlan__Arg *const *old, size_t n) {
+    TnPlan__Arg **out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+        TnPlan__Arg *a = out[i] = tn_manifest_alloc(k->c->mf, sizeof *a);
+        if (!a) return NULL;
+        *a = *old[i];
+        if (a->kind == TN_PLAN__ARG__KIND__PLACE) a->place = place(k, old[i]->place);
+        if (a->kind == TN_PLAN__ARG__KIND__DIM) a->dim = dim(k, old[i]->dim);
+    }
+    return out;
+}
+
+/* ---- kernels and steps ------------------------------------------------------------------------------------------- */
+
+static uint32_t blob(keeper *k, uint32_t old, size_t align) {
+    const void *data;
+    size_t size;
+    if (old == TN_NO_BLOB || k->status != TN_OK) return TN_NO_BLOB;
+    k->status = tn_plan_blob(k->c->old, old, &data, &size);
+    return k->status == TN_OK ? tn_plan_add_blob(k->c->writer, data, size, align) : TN_NO_BLOB;
+}
+
+static TnPlan__Kernel *kernel(keeper *k, const TnPlan__Kernel *old) {
+    TnPlan__Kernel *out = tn_manifest_alloc(k->c->mf, sizeof *out);
+    if (!out) return NULL;
+    *out = *old;
+    out->cubin = blob(k, old->cubin, TN_BLOB_PAGE);
+    out->source = blob(k, old->source, TN_BLOB_ALIGN);
+    return out;
+}
+
+static TnPlan__Lt *lt(keeper *k, const TnPlan__Lt *old) {
+    TnPlan__Lt *out = tn_manifest_alloc(k->c->mf, sizeof *out);
+    if (!out) return NULL;
+    *out = *old;
+    uint32_t *const dims[] = {&out->m,   &out->n,   &out->k,        &out->batch,    &out->lda,      &out->ldb,
+                              &out->ldc, &out->ldd, &out->stride_a, &out->stride_b, &out->stride_c, &out->stride_d};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) *dims[i] = dim(k, *dims[i]);
+    return out;
+}
+
+static TnPlan__Step *step(keeper *k, const TnPlan__Step *old) {
+    TnPlan__Step *out = tn_manifest_alloc(k->c->mf, sizeof *out);
+    if (!out) return NULL;
+    *out = *old;
+    if (out->what_case == TN_PLAN__STEP__WHAT_LT) out->lt = lt(k, old->lt);
+    out->args = args(k, old->args, old->n_args);
+    out->grid = dim_list(k, old->grid, old->n_grid);
+    out->workspace = dim(k, old->workspace);
+    out->reach = dim(k, old->reach);
+    return out;
+}
+
+static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
+    tn_manifest *mf = k->c->mf;
+    TnPlan__Arch *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    *out = *old;
+    out->kernels = tn_manifest_alloc(mf, (old->n_kernels + 1) * sizeof *out->kernels);
+    out->steps = tn_manifest_alloc(mf, (old->n_steps + 1) * sizeof *out->steps);
+    for (size_t i = 0; out->kernels && i < old->n_kernels; i++) out->kernels[i] = kernel(k, old->kernels[i]);
+    for (size_t i = 0; out->steps && i < old->n_steps; i++) out->steps[i] = step(k, old->steps[i]);
+    return out;
+}
+
+/* ---- all --------------------------------------------------------------------------------------------------------- */
+
+static TnPlan__Arch *compiled(const tn_compilation *c, const char *name, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(c->plan.archs[i]->name, name)) return c->plan.archs[i];
+    return NULL;
+}
+
+tn_status tn_plan_keep_archs(tn_compilation *c) {
+    const TnPlan__Plan *pb = tn_plan_manifest(c->old);
+    keeper k = {.c = c, .pb = pb};
+    const void *weights = NULL;
+    if (pb->weights != TN_NO_BLOB) k.status = tn_plan_blob(c->old, pb->weights, &weights, &k.weights_size);
+    k.weights = weights;
+    k.dims = tn_manifest_alloc(c->mf, (pb->n_dims + 1) * sizeof *k.dims);
+    for (size_t i = 0; k.dims && i < pb->n_dims; i++) k.dims[i] = dim_of(&k, pb->dims[i]);
+    const size_t fresh = c->plan.n_archs;
+    for (size_t i = 0; k.dims && k.status == TN_OK && i < pb->n_archs; i++)
+        if (!compiled(c, pb->archs[i]->name, fresh)) c->plan.archs[c->plan.n_archs++] = arch(&k, pb->archs[i]);
+    if (k.dims) c->mem.arena_size = tn_dim_max(c->g, c->mem.arena_size, k.dims[pb->arena_size]);
+    if (k.status == TN_OK) k.status = tn_graph_status(c->g);
+    return k.status == TN_OK ? tn_manifest_status(c->mf) : k.status;
+}

@@ -1,0 +1,346 @@
+/* manifest.c: see manifest.h. */
+#include "codegen/program/manifest.h"
+#include "passes/memory/views.h"
+#include "runtime/plan/format.h"
+
+#include <string.h>
+
+enum { CHUNK = 1 << 16 };
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t size, used; /* bytes after this head */
+} chunk;
+
+/* A growable array of pointers or handles. */
+typedef struct list {
+    void *p;
+    size_t n, cap;
+} list;
+
+struct tn_manifest {
+    tn_graph *g;
+    const tn_env *env;
+    const tn_memory *mem;
+    chunk *chunks;
+    bool failed;
+    list dims;        /* TnPlan__Dim * */
+    list dim_index;   /* uint32_t by dim handle: index + 1, 0 if not entered */
+    list consts;      /* tn_node */
+    list const_index; /* uint32_t by const node handle: index + 1 */
+};
+
+void *tn_manifest_alloc(tn_manifest *mf, size_t size) {
+    size = (size + 15) & ~(size_t)15;
+    if (mf->failed) return NULL;
+    chunk *c = mf->chunks;
+    if (!c || c->size - c->used < size) {
+        size_t want = size > CHUNK ? size : CHUNK;
+        c = tn_alloc(mf->env, sizeof *c + 16 + want);
+        if (!c) return mf->failed = true, NULL;
+        *c = (chunk){mf->chunks, want, 0};
+        mf->chunks = c;
+    }
+    char *base = (char *)(((uintptr_t)(c + 1) + 15) & ~(uintptr_t)15);
+    void *p = base + c->used;
+    c->used += size;
+    return p;
+}
+
+char *tn_manifest_str(tn_manifest *mf, const char *s) {
+    size_t n = strlen(s ? s : "") + 1;
+    char *p = tn_manifest_alloc(mf, n);
+    return p ? memcpy(p, s ? s : "", n) : NULL;
+}
+
+/* Makes room for index k of elements of `size` bytes; new elements are zero. */
+static bool reserve(tn_manifest *mf, list *l, size_t k, size_t size) {
+    if (k < l->cap) return !mf->failed;
+    size_t cap = l->cap ? l->cap : 64;
+    while (cap <= k) cap *= 2;
+    void *p = tn_realloc(mf->env, l->p, l->cap * size, cap * size);
+    if (!p) return mf->failed = true, false;
+    memset((char *)p + l->cap * size, 0, (cap - l->cap) * size);
+    l->p = p;
+    l->cap = cap;
+    return !mf->failed;
+}
+
+tn_manifest *tn_manifest_new(tn_graph *g, const tn_memory *m) {
+    const tn_env *env = tn_graph_env(g);
+    tn_manifest *mf = tn_alloc(env, sizeof *mf);
+    if (!mf) return NULL;
+    *mf = (tn_manifest){.g = g, .env = env, .mem = m};
+    tn_manifest_dim(mf, tn_dim_const(g, 0)); /* entry 0, as the schema says */
+    return mf;
+}
+
+void tn_manifest_free(tn_manifest *mf) {
+    if (!mf) return;
+    for (chunk *c = mf->chunks, *next; c; c = next) {
+        next = c->next;
+        tn_free(mf->env, c, sizeof *c + 16 + c->size);
+    }
+    tn_free(mf->env, mf->dims.p, mf->dims.cap * sizeof(TnPlan__Dim *));
+    tn_free(mf->env, mf->dim_index.p, mf->dim_index.cap * sizeof(uint32_t));
+    tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_node));
+    tn_free(mf->env, mf->const_index.p, mf->const_index.cap * sizeof(uint32_t));
+    tn_free(mf->env, mf, sizeof *mf);
+}
+
+tn_status tn_manifest_status(const tn_manifest *mf) {
+    return mf->failed ? TN_E_MEMORY : TN_OK;
+}
+
+static const TnPlan__Dim__Kind dim_kinds[] = {
+    [TN_DIM_NONE] = TN_PLAN__DIM__KIND__CONST,      [TN_DIM_CONST] = TN_PLAN__DIM__KIND__CONST,
+    [TN_DIM_SYM] = TN_PLAN__DIM__KIND__SYM,         [TN_DIM_ADD] = TN_PLAN__DIM__KIND__ADD,
+    [TN_DIM_MUL] = TN_PLAN__DIM__KIND__MUL,         [TN_DIM_FLOORDIV] = TN_PLAN__DIM__KIND__FLOORDIV,
+    [TN_DIM_CEILDIV] = TN_PLAN__DIM__KIND__CEILDIV, [TN_DIM_MOD] = TN_PLAN__DIM__KIND__MOD,
+    [TN_DIM_MIN] = TN_PLAN__DIM__KIND__MIN,         [TN_DIM_MAX] = TN_PLAN__DIM__KIND__MAX,
+    [TN_DIM_BCAST] = TN_PLAN__DIM__KIND__BCAST,
+};
+
+uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
+    if (d.i && reserve(mf, &mf->dim_index, d.i, sizeof(uint32_t)) && ((uint32_t *)mf->dim_index.p)[d.i])
+        return ((uint32_t *)mf->dim_index.p)[d.i] - 1;
+    if (!d.i || mf->failed) return 0;
+    tn_dim_kind kind = tn_dim_kind_of(mf->g, d);
+    uint32_t a = 0, b = 0;
+    if (kind > TN_DIM_SYM) {
+        a = tn_manifest_dim(mf, tn_dim_lhs(mf->g, d));
+        b = tn_manifest_dim(mf, tn_dim_rhs(mf->g, d));
+    }
+    TnPlan__Dim *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out || !reserve(mf, &mf->dims, mf->dims.n, sizeof out)) return 0;
+    tn_plan__dim__init(out);
+    out->kind = dim_kinds[kind];
+    out->a = a;
+    out->b = b;
+    tn_dim_is_const(mf->g, d, &out->value);
+    if (kind == TN_DIM_SYM) {
+        out->name = tn_manifest_str(mf, tn_dim_name(mf->g, d));
+        tn_dim_bounds(mf->g, d, &out->lo, &out->hi);
+        out->hint = tn_dim_hint(mf->g, d);
+    }
+    ((TnPlan__Dim **)mf->dims.p)[mf->dims.n] = out;
+    ((uint32_t *)mf->dim_index.p)[d.i] = (uint32_t)++mf->dims.n;
+    return (uint32_t)mf->dims.n - 1;
+}
+
+size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims) {
+    *dims = mf->dims.p;
+    return mf->dims.n;
+}
+
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n) {
+    if (!reserve(mf, &mf->const_index, n.i, sizeof(uint32_t))) return 0;
+    uint32_t *slot = &((uint32_t *)mf->const_index.p)[n.i];
+    if (*slot) return *slot - 1;
+    if (!reserve(mf, &mf->consts, mf->consts.n, sizeof(tn_node))) return 0;
+    ((tn_node *)mf->consts.p)[mf->consts.n++] = n;
+    ((uint32_t *)mf->const_index.p)[n.i] = (uint32_t)mf->consts.n;
+    return (uint32_t)mf->consts.n - 1;
+}
+
+size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
+    *nodes = mf->consts.p;
+    return mf->consts.n;
+}
+
+/* Elements from the first of a value to behind its last, where it lies. */
+static tn_dim span(const tn_manifest *mf, tn_val v) {
+    tn_graph *g = mf->g;
+    const tn_placement *p = &mf->mem->of[v.i];
+    tn_type t = tn_val_type(g, v);
+    tn_dim one = tn_dim_const(g, 1), elements = one;
+    if (tn_is_dense(g, p->rank, tn_type_dims(g, t), p->strides)) return tn_type_numel(g, t);
+    for (uint32_t k = 0; k < p->rank; k++) /* an empty axis takes a step back: never beyond the block it is a view of */
+        elements = tn_dim_add(g, elements, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), p->strides[k]));
+    return tn_dim_max(g, elements, tn_dim_const(g, 0));
+}
+
+/* The same in bytes. */
+static tn_dim extent(const tn_manifest *mf, tn_val v) {
+    tn_graph *g = mf->g;
+    tn_dim bits = tn_dim_mul(g, span(mf, v), tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
+    return tn_dim_ceildiv(g, bits, tn_dim_const(g, 8));
+}
+
+/* The larger of `most` and the value's span, if that may be more than 32-bit indices reach. */
+static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
+    int64_t lo, hi;
+    const tn_dim n = span(mf, v);
+    tn_dim_bounds(mf->g, n, &lo, &hi);
+    return hi < TN_INDEX32_END ? most : tn_dim_max(mf->g, most, n);
+}
+
+uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
+    tn_dim most = tn_dim_const(mf->g, 0);
+    for (size_t k = 0; k < tn_node_input_count(mf->g, kernel); k++)
+        most = larger_reach(mf, most, tn_node_input(mf->g, kernel, k));
+    for (size_t k = 0; k < tn_node_result_count(mf->g, kernel); k++)
+        most = larger_reach(mf, most, tn_node_result(mf->g, kernel, k));
+    return tn_manifest_dim(mf, most);
+}
+
+TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
+    TnPlan__Place *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__place__init(out);
+    const tn_placement *p = &mf->mem->of[v.i];
+    out->index = p->index;
+    switch (p->space) {
+    case TN_SPACE_INPUT: out->space = TN_PLAN__PLACE__SPACE__INPUT; break;
+    case TN_SPACE_OUTPUT: out->space = TN_PLAN__PLACE__SPACE__OUTPUT; break;
+    case TN_SPACE_CONST:
+        out->space = TN_PLAN__PLACE__SPACE__CONST;
+        out->index = tn_manifest_const(mf, (tn_node){p->index});
+        break;
+    case TN_SPACE_ARENA:
+    case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
+    }
+    out->offset = tn_manifest_dim(mf, p->offset);
+    out->bytes = tn_manifest_dim(mf, extent(mf, v));
+    return out;
+}
+
+TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
+    TnPlan__Arg *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__arg__init(out);
+    switch (a->kind) {
+    case TN_ARG_IN:
+        out->kind = TN_PLAN__ARG__KIND__PLACE;
+        out->place = tn_manifest_place(mf, tn_node_input(mf->g, kernel, a->index));
+        break;
+    case TN_ARG_OUT:
+        out->kind = TN_PLAN__ARG__KIND__PLACE;
+        out->place = tn_manifest_place(mf, tn_node_result(mf->g, kernel, a->index));
+        break;
+    case TN_ARG_WORKSPACE: out->kind = TN_PLAN__ARG__KIND__WORKSPACE; break;
+    case TN_ARG_DIM:
+        out->kind = TN_PLAN__ARG__KIND__DIM;
+        out->dim = tn_manifest_dim(mf, a->dim);
+        break;
+    }
+    return out;
+}
+
+void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m) {
+    enum { EPILOGUE_DEFAULT = 1, EPILOGUE_RELU = 2, EPILOGUE_BIAS = 4 }; /* cublasLtEpilogue_t */
+    tn_plan__lt__init(m);
+    m->m = dim(user, c->m), m->n = dim(user, c->n), m->k = dim(user, c->k), m->batch = dim(user, c->batch);
+    m->lda = dim(user, c->lda), m->ldb = dim(user, c->ldb), m->ldc = dim(user, c->ldc), m->ldd = dim(user, c->ldd);
+    m->stride_a = dim(user, c->stride_a), m->stride_b = dim(user, c->stride_b);
+    m->stride_c = dim(user, c->stride_c), m->stride_d = dim(user, c->stride_d);
+    m->type_a = (uint32_t)c->type_a, m->type_b = (uint32_t)c->type_b;
+    m->type_c = (uint32_t)c->type_c, m->type_d = (uint32_t)c->type_d;
+    m->trans_a = c->trans_a, m->trans_b = c->trans_b, m->tf32 = c->tf32;
+    m->has_bias = c->has_bias, m->beta = c->beta;
+    uint32_t e = (c->has_bias ? EPILOGUE_BIAS : 0) | (c->relu ? EPILOGUE_RELU : 0);
+    m->epilogue = e ? e : EPILOGUE_DEFAULT;
+    m->workspace = UINT64_C(32) << 20;
+}
+
+static uint32_t manifest_dim(void *user, tn_dim d) {
+    return tn_manifest_dim(user, d);
+}
+
+TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
+    TnPlan__Lt *out = tn_manifest_alloc(mf, sizeof *out);
+    if (out) tn_lt_message(c, manifest_dim, mf, out);
+    return out;
+}
+
+static char **layers(tn_manifest *mf, tn_loc loc, size_t *n) {
+    *n = tn_loc_count(mf->g, loc);
+    char **out = tn_manifest_alloc(mf, (*n + 1) * sizeof *out);
+    for (size_t k = 0; out && k < *n; k++) out[k] = tn_manifest_str(mf, tn_loc_at(mf->g, loc, k));
+    return out;
+}
+
+TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel) {
+    TnPlan__Step *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__step__init(out);
+    tn_loc loc = tn_node_loc(mf->g, kernel);
+    out->name = tn_manifest_str(mf, s->name);
+    out->spec = tn_manifest_str(mf, s->text);
+    out->anchor = tn_manifest_str(mf, s->anchor.i ? tn_op_text(tn_node_op(mf->g, s->anchor)) : "map");
+    out->layers = layers(mf, loc, &out->n_layers);
+    out->flops = s->flops;
+    out->bytes = s->bytes;
+    out->max_abs_error = out->max_rel_error = -1;
+    return out;
+}
+
+static TnPlan__Tensor *tensor(tn_manifest *mf, tn_val v, const char *name) {
+    TnPlan__Tensor *t = tn_manifest_alloc(mf, sizeof *t);
+    if (!t) return NULL;
+    tn_plan__tensor__init(t);
+    t->name = tn_manifest_str(mf, name);
+    t->dtype = (uint32_t)tn_val_dtype(mf->g, v);
+    t->n_dims = tn_val_rank(mf->g, v);
+    t->dims = tn_manifest_alloc(mf, (t->n_dims + 1) * sizeof *t->dims);
+    for (size_t k = 0; t->dims && k < t->n_dims; k++) t->dims[k] = tn_manifest_dim(mf, tn_val_dim(mf->g, v, k));
+    return t;
+}
+
+static void fill_consts(tn_manifest *mf, const uint64_t *offsets, TnPlan__Plan *plan) {
+    plan->n_consts = mf->consts.n;
+    plan->consts = tn_manifest_alloc(mf, (mf->consts.n + 1) * sizeof *plan->consts);
+    for (size_t k = 0; plan->consts && k < mf->consts.n; k++) {
+        tn_node n = ((tn_node *)mf->consts.p)[k];
+        const tn_attrs_const *a = TN_ATTRS_OF(mf->g, n, const);
+        TnPlan__Const *c = plan->consts[k] = tn_manifest_alloc(mf, sizeof *c);
+        if (!c) return;
+        tn_plan__const__init(c);
+        c->name = tn_manifest_str(mf, a->name);
+        c->dtype = (uint32_t)a->dtype;
+        c->offset = offsets[k];
+        c->size = tn_blob_size(mf->g, a->data);
+    }
+}
+
+static TnPlan__Condition *condition(tn_manifest *mf, const tn_condition *c) {
+    TnPlan__Condition *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__condition__init(out);
+    out->rel = (TnPlan__Condition__Rel)c->rel;
+    out->a = tn_manifest_dim(mf, c->a);
+    out->b = tn_manifest_dim(mf, c->b);
+    out->what = tn_manifest_str(mf, c->what);
+    out->of_a = tn_manifest_str(mf, c->of_a);
+    out->of_b = tn_manifest_str(mf, c->of_b);
+    out->layers = layers(mf, c->loc, &out->n_layers);
+    return out;
+}
+
+static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
+    size_t n = tn_condition_count(mf->g);
+    plan->n_conditions = n;
+    plan->conditions = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->conditions);
+    for (size_t k = 0; plan->conditions && k < n; k++) {
+        tn_condition c = tn_condition_at(mf->g, k);
+        plan->conditions[k] = condition(mf, &c);
+    }
+}
+
+tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
+    size_t n_in = tn_graph_input_count(mf->g), n_out = tn_graph_output_count(mf->g);
+    plan->inputs = tn_manifest_alloc(mf, (n_in + 1) * sizeof *plan->inputs);
+    plan->outputs = tn_manifest_alloc(mf, (n_out + 1) * sizeof *plan->outputs);
+    plan->n_inputs = n_in;
+    plan->n_outputs = n_out;
+    for (size_t k = 0; plan->inputs && k < n_in; k++)
+        plan->inputs[k] = tensor(mf, tn_graph_input(mf->g, k), tn_graph_input_name(mf->g, k));
+    for (size_t k = 0; plan->outputs && k < n_out; k++)
+        plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
+    fill_consts(mf, const_offsets, plan);
+    fill_conditions(mf, plan);
+    plan->arena_size = tn_manifest_dim(mf, mf->mem->arena_size);
+    plan->n_dims = mf->dims.n;
+    plan->dims = mf->dims.p;
+    return tn_manifest_status(mf);
+}

@@ -1,0 +1,47 @@
+/* manifest.h: turns a fused graph, its placements and the chosen kernels into a plan's protobuf messages.
+ *
+ * Messages live in an arena of the manifest's own and die with it.  Dims are entered once each, operands before
+ * users. */
+#ifndef TENON_MANIFEST_H
+#define TENON_MANIFEST_H
+
+#include "codegen/codegen.h"
+#include "codegen/bind/lt_match.h"
+#include "runtime/plan/plan.pb-c.h"
+
+typedef struct tn_manifest tn_manifest;
+
+tn_manifest *tn_manifest_new(tn_graph *g, const tn_memory *m); /* NULL when out of memory */
+void tn_manifest_free(tn_manifest *mf);
+/* Sticky: once an allocation failed, everything returns NULL or 0 and this returns TN_E_MEMORY. */
+tn_status tn_manifest_status(const tn_manifest *mf);
+
+/* Zeroed bytes and string copies in the manifest's arena. */
+void *tn_manifest_alloc(tn_manifest *mf, size_t size);
+char *tn_manifest_str(tn_manifest *mf, const char *s);
+
+/* The index of a dim (entered with its operands on first use); of the constant 0 for handle 0. */
+uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d);
+/* The dims so far, for evaluation. */
+size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims);
+/* Where a value lives; constants are entered on first use. */
+TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v);
+/* The dim of TnPlan__Step.reach. */
+uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel);
+/* One argument of a kernel node's launch. */
+TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
+TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
+/* The same for any dim table: dim(user, d) returns d's index in it. */
+void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);
+/* The step's common part: name, layers, grid and args are filled by the caller's kind. */
+TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
+
+/* The index of a constant (entered on first use). */
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n);
+/* The constants entered so far, in order; their const nodes. */
+size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes);
+
+/* Fills inputs, outputs, dims, consts (with the given offsets, parallel to tn_manifest_consts) and arena size. */
+tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan);
+
+#endif

@@ -1,0 +1,269 @@
+/* contraction.c: the anchor as a contraction, and the operands' loads. */
+#include "codegen/spec/contraction.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool is_one(const tn_spec *s, tn_dim d) {
+    return tn_dim_equal_const(s->g, d, 1);
+}
+
+uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max) {
+    const int64_t divisor = tn_dim_divisor(s->g, d);
+    uint32_t v = max;
+    while (v > 1 && divisor % v != 0) v /= 2;
+    return v;
+}
+
+bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in) {
+    for (uint32_t k = 0; k < s->n_in; k++) {
+        if (s->in[k].arg.i != val.i) continue;
+        *in = k;
+        return true;
+    }
+    return false;
+}
+
+/* ---- matmul ------------------------------------------------------------------------------------------------------ */
+
+/* How the operand's batch axes follow the result's; false if that is not known before run time. */
+static bool map_batch(const tn_spec *s, tn_val v, tn_val out, tn_batch_map *map) {
+    const uint32_t r = (uint32_t)tn_val_rank(s->g, v), ro = (uint32_t)tn_val_rank(s->g, out);
+    bool zero = true, same = true;
+    for (uint32_t k = 0; k + 2 < ro; k++) { /* from the right */
+        const tn_dim od = tn_val_dim(s->g, out, ro - 3 - k);
+        const bool has = k + 2 < r;
+        const tn_dim d = has ? tn_val_dim(s->g, v, r - 3 - k) : tn_dim_const(s->g, 1);
+        if (!is_one(s, d) && d.i != od.i) return false;
+        zero &= is_one(s, d);
+        same &= d.i == od.i;
+    }
+    *map = zero ? TN_BATCH_ZERO : same ? TN_BATCH_SAME : TN_BATCH_MIXED;
+    return true;
+}
+
+static bool matmul(const tn_spec *s, tn_contraction *c) {
+    const tn_attrs_matmul *a = TN_ATTRS_OF(s->g, s->anchor, matmul);
+    const uint32_t ra = (uint32_t)tn_val_rank(s->g, c->a), rb = (uint32_t)tn_val_rank(s->g, c->b);
+    const uint32_t ro = (uint32_t)tn_val_rank(s->g, c->out);
+    if (ra < 2 || rb < 2 || !map_batch(s, c->a, c->out, &c->a_map) || !map_batch(s, c->b, c->out, &c->b_map))
+        return false;
+    c->tf32 = a->math && !strcmp(a->math, "tf32");
+    c->trans_a = a->trans_a;
+    c->trans_b = a->trans_b;
+    c->a_batch = (tn_coord){"b", 0, ra - 2, 0};
+    c->a_m = (tn_coord){"m", ra - (a->trans_a ? 1 : 2), 1, 0};
+    c->a_k = (tn_coord){"k", ra - (a->trans_a ? 2 : 1), 1, 0};
+    c->b_batch = (tn_coord){"b", 0, rb - 2, 0};
+    c->b_n = (tn_coord){"n", rb - (a->trans_b ? 2 : 1), 1, 0};
+    c->b_k = (tn_coord){"k", rb - (a->trans_b ? 1 : 2), 1, 0};
+    c->o_batch = (tn_coord){"b", 0, ro - 2, 0};
+    c->o_m = (tn_coord){"m", ro - 2, 1, 0};
+    c->o_n = (tn_coord){"n", ro - 1, 1, 0};
+    /* One B for all of A's batch: one tall matrix. */
+    if (c->b_map == TN_BATCH_ZERO && c->a_map == TN_BATCH_SAME && !a->trans_a && ra == ro) {
+        c->a_batch.n_axes = c->o_batch.n_axes = 0;
+        c->a_m = (tn_coord){"m", 0, ra - 1, 0};
+        c->o_m = (tn_coord){"m", 0, ro - 1, 0};
+        c->a_map = TN_BATCH_ZERO;
+    }
+    return true;
+}
+
+/* ---- pointwise convolution --------------------------------------------------------------------------------------- */
+
+static bool all_are(tn_ints v, int64_t x) {
+    for (uint32_t k = 0; k < v.n; k++)
+        if (v.p[k] != x) return false;
+    return true;
+}
+
+static bool pointwise(const tn_spec *s, tn_contraction *c) {
+    const tn_attrs_conv *a = TN_ATTRS_OF(s->g, s->anchor, conv);
+    const uint32_t r = (uint32_t)tn_val_rank(s->g, c->a);
+    if (!a->layout || strcmp(a->layout, "nhwc") != 0 || a->groups > 1 || !all_are(a->strides, 1) ||
+        !all_are(a->pads, 0))
+        return false;
+    for (uint32_t k = 1; k + 1 < r; k++)
+        if (!is_one(s, tn_val_dim(s->g, c->b, k))) return false;
+    c->tf32 = a->math && !strcmp(a->math, "tf32");
+    c->trans_b = true;
+    c->a_map = c->b_map = TN_BATCH_ZERO;
+    c->a_batch = c->b_batch = c->o_batch = (tn_coord){"b", 0, 0, 0};
+    c->a_m = c->o_m = (tn_coord){"m", 0, r - 1, 0};
+    c->a_k = (tn_coord){"k", r - 1, 1, 0};
+    c->b_n = (tn_coord){"n", 0, 1, 0};
+    c->b_k = (tn_coord){"k", 1, r - 1, 0};
+    c->o_n = (tn_coord){"n", r - 1, 1, 0};
+    return true;
+}
+
+bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
+    *c = (tn_contraction){0};
+    if (!s->anchor.i) return false;
+    const tn_op op = tn_node_op(s->g, s->anchor);
+    if (op != TN_OP_MATMUL && op != TN_OP_CONV) return false;
+    c->a = tn_spec_anchor_input(s, 0);
+    c->b = tn_spec_anchor_input(s, 1);
+    c->bias = op == TN_OP_CONV ? tn_spec_anchor_input(s, 2) : (tn_val){0};
+    c->out = tn_spec_anchor_result(s);
+    c->dtype = tn_val_dtype(s->g, c->a);
+    if (tn_val_dtype(s->g, c->b) != c->dtype) return false;
+    if (!(op == TN_OP_MATMUL ? matmul(s, c) : pointwise(s, c))) return false;
+    c->batch = tn_spec_product(s, c->out, c->o_batch.axis, c->o_batch.n_axes);
+    c->m = tn_spec_product(s, c->out, c->o_m.axis, c->o_m.n_axes);
+    c->n = tn_spec_product(s, c->out, c->o_n.axis, c->o_n.n_axes);
+    c->k = tn_spec_product(s, c->a, c->a_k.axis, c->a_k.n_axes);
+    return true;
+}
+
+/* ---- batch maps -------------------------------------------------------------------------------------------------- */
+
+/* The operand's linear batch index as a sum over the result's batch axes that it has. */
+static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, tn_val out) {
+    const uint32_t r = (uint32_t)tn_val_rank(s->g, v), ro = (uint32_t)tn_val_rank(s->g, out);
+    char text[512];
+    size_t at = 0;
+    for (uint32_t k = 0; k + 2 < r; k++) {
+        const uint32_t axis = r - 3 - k, o_axis = ro - 3 - k;
+        if (is_one(s, tn_val_dim(s->g, v, axis))) continue;
+        char name[3][24];
+        const tn_dim dims[3] = {tn_spec_product(s, out, o_axis + 1, ro - 3 - o_axis), tn_val_dim(s->g, out, o_axis),
+                                tn_spec_product(s, v, axis + 1, r - 3 - axis)};
+        for (int j = 0; j < 3; j++) {
+            snprintf(name[j], sizeof name[j], "%c_BATCH%u_%c", letter, k, "SDT"[j]);
+            tn_emit_define_dim(e, name[j], dims[j]);
+        }
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s(b) / (int)TN_%s %% (int)TN_%s * (int)TN_%s",
+                               at ? " + " : "", name[0], name[1], name[2]);
+        if (at >= sizeof text) return;
+    }
+    tn_emit_line(e, "#define TN_%c_BATCH(b) (%s)", letter, text);
+}
+
+static void emit_map(tn_emitter *e, const tn_spec *s, char letter, tn_batch_map map, tn_val v, tn_val out) {
+    if (map == TN_BATCH_MIXED)
+        emit_mixed(e, s, letter, v, out);
+    else
+        tn_emit_line(e, "#define TN_%c_BATCH(b) %s", letter, map == TN_BATCH_ZERO ? "0" : "(b)");
+}
+
+void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c) {
+    emit_map(e, s, 'A', c->a_map, c->a, c->out);
+    emit_map(e, s, 'B', c->b_map, c->b, c->out);
+}
+
+/* ---- operands ---------------------------------------------------------------------------------------------------- */
+
+/* The coordinates in the order of the tile's storage. */
+static void storage_order(tn_coord batch, tn_coord side, tn_coord k, bool kmajor, tn_coord out[3]) {
+    out[0] = batch;
+    out[1] = kmajor ? side : k;
+    out[2] = kmajor ? k : side;
+}
+
+static bool plan_async(const tn_spec *s, tn_val val, const tn_coord c[3], uint32_t chunk, tn_operand *out) {
+    uint32_t in = 0;
+    const tn_dim cols = tn_spec_product(s, val, c[2].axis, c[2].n_axes);
+    if (tn_dim_pow2(s, cols, chunk) != chunk || tn_spec_contiguous(s, val, c, 3, chunk, &in) != chunk) return false;
+    out->async = true;
+    out->vec = chunk;
+    out->in = in;
+    out->is_const = s->in[in].is_const;
+    return true;
+}
+
+bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side, tn_coord k, bool kmajor,
+                     tn_operand *out) {
+    *out = (tn_operand){0};
+    if (!tn_spec_prologue_ok(s, val)) return false;
+    const uint32_t size = tn_dtype_size(tn_val_dtype(s->g, val)), chunk = size < 16 ? 16 / size : 1;
+    tn_coord c[3];
+    for (int flip = 0; flip < 2; flip++) {
+        out->kmajor = kmajor != (flip == 1);
+        storage_order(batch, side, k, out->kmajor, c);
+        if (plan_async(s, val, c, chunk, out)) return true;
+    }
+    uint32_t in;
+    out->kmajor = kmajor;
+    storage_order(batch, side, k, kmajor, c);
+    out->vec = tn_dim_pow2(s, tn_spec_product(s, val, c[2].axis, c[2].n_axes), chunk);
+    out->is_const = tn_spec_direct(s, val, &in) && s->in[in].is_const;
+    return true;
+}
+
+static const char *const operand_names[2][4] = {{"A_ASYNC", "A_KMAJOR", "A_VEC", "A_CONST"},
+                                                {"B_ASYNC", "B_KMAJOR", "B_VEC", "B_CONST"}};
+
+void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p) {
+    const char *const *names = operand_names[letter == 'B'];
+    tn_problem_add_int(p, names[0], o->async);
+    tn_problem_add_int(p, names[1], o->kmajor);
+    tn_problem_add_int(p, names[2], o->vec);
+    tn_problem_add_int(p, names[3], o->is_const);
+}
+
+void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
+                     tn_coord k) {
+    const bool first = letter == 'A';
+    tn_coord c[3];
+    storage_order(batch, side, k, o->kmajor, c);
+    if (!o->async) {
+        tn_emit_load(e, first ? "tn_load_a" : "tn_load_b", val, c, 3, o->vec);
+        return;
+    }
+    uint32_t in = o->in;
+    tn_emit_offset(e, first ? "tn_offset_a" : "tn_offset_b", val, c, 3, o->vec, &in);
+    tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, in);
+}
+
+/* ---- epilogue ---------------------------------------------------------------------------------------------------- */
+
+bool tn_finish_ok(const tn_spec *s, tn_val bias) {
+    return tn_spec_epilogue_ok(s) && (!bias.i || tn_spec_prologue_ok(s, bias));
+}
+
+void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
+                    uint32_t vec) {
+    (void)s;
+    tn_emit_define(e, "EPI_VEC", vec);
+    tn_emit_define(e, "HAS_BIAS", bias.i != 0);
+    if (bias.i) tn_emit_load(e, "tn_load_bias", bias, &(tn_coord){"n", 0, 1, 0}, 1, vec);
+    tn_emit_epilogue(e, "tn_epilogue", out, (tn_coord[]){batch, m, n}, 3, &vec, 1);
+}
+
+void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {
+    tn_problem_add_int(p, "SMEM_MAX", arch->smem_block);
+    tn_problem_add_int(p, "CC", arch->cc);
+    tn_problem_add_int(p, "ELT", tn_dtype_size(elem));
+}
+
+/* ---- launches of tn_tile.cuh ------------------------------------------------------------------------------------- */
+
+static int64_t knob(const tn_variant *v, const char *name) {
+    return tn_knob_get(v->tpl, v->knob, name);
+}
+
+uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
+    const uint32_t vec = (uint32_t)tn_problem_get(p, "N_VEC");
+    return knob(v, "EPI") || vec < 2 ? vec : 2;
+}
+
+void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {
+    tn_graph *g = s->g;
+    const int64_t bm = knob(v, "BM"), bn = knob(v, "BN"), split = knob(v, "SPLITK");
+    const int64_t slots = knob(v, "STAGES") * (bm + bn) * knob(v, "KBYTES");
+    const int64_t partials = knob(v, "EPI") * knob(v, "SLICES"), c = partials * bm * (bn + 8) * 4;
+    const tn_dim tiles =
+        tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, bn)));
+    v->grid[0] = tn_dim_mul(g, tiles, batch);
+    v->grid[1] = tn_dim_const(g, 1);
+    v->grid[2] = tn_dim_const(g, split);
+    v->block[0] = (uint32_t)knob(v, "WARPS") * 32;
+    v->block[1] = v->block[2] = 1;
+    if (split > 1) {
+        v->cluster[0] = v->cluster[1] = 1;
+        v->cluster[2] = (uint32_t)split;
+    }
+    v->smem = (uint32_t)(slots > c ? slots : c);
+}

@@ -1,0 +1,79 @@
+/* contraction.h: what the bindings of GEMM-like templates share: the anchor seen as C[b, m, n] = sum_k A[b, m, k] *
+ * B[b, n, k], how each operand can be loaded, and the cost model of tiled tensor-core kernels. */
+#ifndef TENON_CODEGEN_CONTRACTION_H
+#define TENON_CODEGEN_CONTRACTION_H
+
+#include "codegen/emit/emit.h"
+
+/* Which batch element of an operand belongs to batch element b of the result. */
+typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_batch_map;
+
+typedef struct tn_contraction {
+    tn_val a, b, bias, out; /* bias: none if absent */
+    tn_dtype dtype;         /* of a and b */
+    bool tf32;              /* float32 operands may be rounded to tf32 */
+    bool trans_a, trans_b;  /* a is stored (k, m); b is stored (n, k) */
+    tn_coord a_batch, a_m, a_k, b_batch, b_n, b_k, o_batch, o_m, o_n;
+    tn_dim batch, m, n, k;
+    tn_batch_map a_map, b_map;
+} tn_contraction;
+
+/* True if the anchor is a matmul, or a pointwise NHWC convolution (1x1, stride 1, no padding, one group). */
+bool tn_contraction_of(const tn_spec *s, tn_contraction *c);
+/* #define TN_A_BATCH(b) and TN_B_BATCH(b): the operand's batch index. */
+void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
+
+/* How one operand is brought in. */
+typedef struct tn_operand {
+    bool kmajor;   /* rows of the shared-memory tile run along k */
+    bool async;    /* whole 16-byte chunks at an offset: cp.async; else through the generated load */
+    uint32_t vec;  /* elements a generated load brings (async: a chunk) */
+    uint32_t in;   /* region input, if async */
+    bool is_const; /* no predecessor writes it */
+} tn_operand;
+
+/* side: the coordinate m or n.  kmajor: the layout to fall back to.  False if the operand cannot be loaded at all. */
+bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side, tn_coord k, bool kmajor,
+                     tn_operand *out);
+/* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST to the problem (L: "A" or "B"). */
+void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
+/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows
+ * kmajor. */
+void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
+                     tn_coord k);
+/* True if val is one of the region's arguments; *in is its number. */
+bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
+/* The largest power of two up to max that always divides d. */
+uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
+
+/* Epilogue, bias and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
+ * TN_EPI_VEC. */
+void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
+                    uint32_t vec);
+bool tn_finish_ok(const tn_spec *s, tn_val bias);
+
+/* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI SLICES).
+ * Vector width of the epilogue; block, grid, cluster and shared memory. */
+uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v);
+void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch);
+
+/* Constants every GEMM-like problem has: SMEM_MAX, CC, ELT.  Names ending in _HINT are values at the hint shapes: what
+ * `require` lines use to drop what cannot be fast, where the size itself may be dynamic. */
+void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
+
+/* ---- cost (cost_gemm.c) ------------------------------------------------------------------------------------------ */
+
+typedef struct tn_tile_model {
+    double m, n, k, batch;                /* problem (k: of one group) */
+    double bm, bn, kbytes, elt;           /* tile; bytes of an element */
+    double stages, warps, splitk, slices; /* pipeline */
+    bool shared_epilogue;
+    double gather_a, gather_b; /* elements of a register-staged load; 0: cp.async */
+    double flops_cycle;        /* per SM at full rate; 0: tensor cores for elt */
+    double unique_bytes;       /* DRAM traffic of the whole kernel */
+} tn_tile_model;
+void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t);
+/* Microseconds of a launch. */
+double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t);
+
+#endif

@@ -1,0 +1,26 @@
+/* window.h: the anchor seen as an NHWC convolution with one or two spatial axes. */
+#ifndef TENON_CODEGEN_WINDOW_H
+#define TENON_CODEGEN_WINDOW_H
+
+#include "codegen/emit/emit.h"
+
+typedef struct tn_window {
+    tn_val x, filter, bias, out;
+    tn_dtype dtype;
+    bool tf32;
+    int64_t groups, c, n; /* input and output channels of one group */
+    int64_t r, s;         /* filter height (1 for 1-D) and width */
+    int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
+    tn_dim m, h, w, oh, ow;      /* m: images * oh * ow */
+    tn_coord x_n, x_h, x_w, x_c; /* x_h has no axes for 1-D */
+    tn_coord f_o, f_k;           /* filter: output channel; (r, s, c of the group) */
+    tn_coord o_m, o_n;           /* result: pixel, channel */
+} tn_window;
+
+/* False if the anchor is not such a convolution or has a size that is not static where it must be (filters,
+ * channels). */
+bool tn_window_of(const tn_spec *s, tn_window *w);
+/* M N K BATCH(=groups) GROUPS C R S STRIDE_* PAD_* DILATION_* H W OH OW */
+void tn_window_constants(const tn_spec *s, const tn_window *w, tn_problem *p);
+
+#endif

@@ -1,0 +1,74 @@
+/* search.c: which candidates of a spec are worth building, since building takes nearly all of a tuning's time.
+ *
+ * The cost model ranks them; it errs more between templates than within one.  So the first to be built are the best of
+ * each template and the best of all, and what is measured of them corrects the predictions of the others: a candidate
+ * is expected to be off by the factor that the one most like it was. */
+#include "codegen/tune/tune.h"
+
+static const double TEMPLATE_ERROR = 4; /* no prediction is further off than this, from template to template */
+
+static bool is_choice(const tn_candidate *c) {
+    return !c->is_lt && !c->out;
+}
+
+/* Candidates are in the order of their predictions. */
+static bool is_best_of_template(const tn_work *w, size_t k) {
+    for (size_t j = 0; j < k; j++)
+        if (is_choice(&w->c[j]) && w->c[j].v.tpl == w->c[k].v.tpl) return false;
+    return true;
+}
+
+size_t tn_search_first(tn_work *w, size_t most) {
+    size_t n = 0;
+    double best = 0;
+    for (size_t k = 0; k < w->n && n < most; k++) {
+        tn_candidate *c = &w->c[k];
+        if (!is_choice(c)) continue;
+        if (best == 0) best = c->predicted_us;
+        if (c->predicted_us > TEMPLATE_ERROR * best || !is_best_of_template(w, k)) continue;
+        c->wanted = true;
+        n++;
+    }
+    for (size_t k = 0; k < w->n && n < most; k++) {
+        tn_candidate *c = &w->c[k];
+        if (!is_choice(c) || c->wanted) continue;
+        c->wanted = true;
+        n++;
+    }
+    return n;
+}
+
+static uint32_t knobs_apart(const tn_variant *a, const tn_variant *b) {
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < a->tpl->n_knobs; k++) n += a->knob[k] != b->knob[k];
+    return n;
+}
+
+/* What c should take, by the measured candidate of its template that is most like it; 0: there is none. */
+static double expected_us(const tn_work *w, const tn_candidate *c) {
+    const tn_candidate *like = NULL;
+    for (size_t k = 0; k < w->n; k++) {
+        const tn_candidate *m = &w->c[k];
+        if (m->is_lt || m->us <= 0 || m->v.tpl != c->v.tpl) continue;
+        if (!like || knobs_apart(&m->v, &c->v) < knobs_apart(&like->v, &c->v)) like = m;
+    }
+    return like ? c->predicted_us * like->us / like->predicted_us : 0;
+}
+
+size_t tn_search_more(tn_work *w, size_t most, double factor) {
+    const double best = tn_best_us(w);
+    size_t n = 0;
+    for (; n < most; n++) {
+        tn_candidate *next = NULL;
+        double least = best > 0 ? factor * best : 1e30;
+        for (size_t k = 0; k < w->n; k++) {
+            tn_candidate *c = &w->c[k];
+            if (!is_choice(c) || c->wanted) continue;
+            const double us = best > 0 ? expected_us(w, c) : c->predicted_us; /* nothing works yet: the next best */
+            if (us > 0 && us < least) least = us, next = c;
+        }
+        if (!next) break;
+        next->wanted = true;
+    }
+    return n;
+}

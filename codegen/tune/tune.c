@@ -1,0 +1,466 @@
+/* tune.c: judges the candidates of one spec: first whether each is right, at every shape that it is judged at, then
+ * which is fastest at the typical one.
+ *
+ * Timing replays a CUDA graph of several calls that rotate over copies of the weights (a network's own weights are cold
+ * when a kernel starts, its activations are not).  Between calls stands a kernel that does nothing but keep the launch
+ * contract, whose own time is subtracted: in a network every kernel has others before and after it, and one that
+ * cannot overlap with them (cuBLASLt's) pays on both sides.  Rounds of successive halving: one short graph each, what
+ * is beyond 1.3 x the best leaves; the rest replay again and the median decides.  Ties go to the lower index, so that
+ * runs agree. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/tune/internal.h"
+
+enum { MAX_CALLS = 48, ROUNDS = 3 };
+static const double KEEP = 1.3, HOPELESS = 8; /* beyond this factor of the best a candidate leaves: timed; cold */
+
+tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 16;
+        tn_candidate *c = tn_realloc(env, w->c, w->cap * sizeof *c, cap * sizeof *c);
+        if (!c) return NULL;
+        w->c = c;
+        w->cap = cap;
+    }
+    memset(&w->c[w->n], 0, sizeof *w->c);
+    w->c[w->n].max_abs = w->c[w->n].max_rel = -1;
+    return &w->c[w->n++];
+}
+
+double tn_best_us(const tn_work *w) {
+    double best = 0;
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
+    return best;
+}
+
+void tn_candidate_free(const tn_env *env, tn_candidate *c) {
+    if (c->v.tpl) tn_variant_free(env, &c->v);
+    if (c->source) tn_free(env, c->source, c->source_size + 1);
+    tn_kernel_bin_free(env, &c->bin);
+    memset(c, 0, sizeof *c);
+}
+
+struct tn_tuning {
+    tn_tuner *t;
+    tn_work *w;
+    size_t n;
+    tn_tune_data d[TN_MAX_SHAPES]; /* the typical shape first */
+};
+
+/* ---- one runnable candidate ---- */
+
+typedef struct runner {
+    tn_tuner *t;
+    const tn_tune_data *d;
+    tn_candidate *c;
+    CUmodule module;
+    tn_launch launch;
+    uint64_t args[TN_MAX_COPIES][TN_MAX_ARGS]; /* by copy of the weights */
+    tn_lt_op op;
+} runner;
+
+/* A cuBLASLt call's message at a shape, over a dim table of its own. */
+typedef struct lt_message {
+    const tn_spec *s;
+    const tn_shape *shape;
+    TnPlan__Lt m;
+    int64_t dims[16];
+    size_t n;
+} lt_message;
+
+static uint32_t lt_dim(void *user, tn_dim d) {
+    lt_message *l = user;
+    l->dims[l->n] = tn_shape_value(l->s, l->shape, d);
+    return (uint32_t)l->n++;
+}
+
+static void lt_message_make(const tn_spec *s, const tn_shape *shape, const tn_lt_call *c, lt_message *l) {
+    *l = (lt_message){.s = s, .shape = shape};
+    tn_lt_message(c, lt_dim, l, &l->m);
+}
+
+tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call) {
+    enum { CAP = 12 };
+    lt_message l;
+    tn_lt_op op = {0};
+    cublasLtMatmulHeuristicResult_t found[CAP];
+    lt_message_make(w->spec, &w->spec->typical, call, &l);
+    if (tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, w->spec->name, &op) != TN_OK) return TN_OK;
+    size_t n = tn_lt_heuristic(&op, 16, TN_LT_WORKSPACE, found, CAP);
+    tn_status s = TN_OK;
+    for (size_t k = 0; k < n && s == TN_OK; k++) {
+        tn_candidate *c = tn_work_add(t->env, w);
+        if (!c) s = TN_E_MEMORY;
+        if (!c) break;
+        c->is_lt = true;
+        c->lt = *call;
+        c->algo_size = sizeof found[k].algo <= TN_LT_ALGO_BYTES ? sizeof found[k].algo : 0;
+        memcpy(c->algo, &found[k].algo, c->algo_size);
+        c->lt_workspace = found[k].workspaceSize;
+        char algo[160];
+        tn_lt_algo_text(t->lt, &found[k].algo, algo, sizeof algo);
+        snprintf(c->text, sizeof c->text, "cublasLt %s", algo);
+    }
+    tn_lt_destroy(&op);
+    return s;
+}
+
+static void disqualify(tn_candidate *c, const char *why) {
+    c->out = true;
+    snprintf(c->note, sizeof c->note, "%.190s", why);
+    for (char *p = c->note; *p; p++)
+        if (*p == '\n' || *p == '|') *p = ' ';
+}
+
+static int64_t value(const runner *r, tn_dim d) {
+    return tn_shape_value(r->d->s, &r->d->shape, d);
+}
+
+static bool load_kernel(runner *r) {
+    const tn_variant *v = &r->c->v;
+    tn_tuner *t = r->t;
+    const tn_cuda *cu = t->cu;
+    if (cu->cuModuleLoadDataEx(&r->module, r->c->bin.cubin, 0, NULL, NULL) != CUDA_SUCCESS ||
+        cu->cuModuleGetFunction(&r->launch.fn, r->module, v->symbol) != CUDA_SUCCESS)
+        return disqualify(r->c, "the driver does not load it"), false;
+    for (int k = 0; k < 3; k++) {
+        r->launch.block[k] = v->block[k] ? v->block[k] : 1;
+        r->launch.cluster[k] = v->cluster[k];
+    }
+    r->launch.smem = v->smem;
+    r->launch.pdl = t->dev.cc >= 90;
+    if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, v->n_args * sizeof(uint64_t), r->d->s->name) != TN_OK)
+        return disqualify(r->c, t->last_error), false;
+    return true;
+}
+
+/* The launch at the shape of d. */
+static bool place_kernel(runner *r) {
+    const tn_variant *v = &r->c->v;
+    for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
+    if (v->workspace.i && value(r, v->workspace) > TN_TUNE_WORKSPACE)
+        return disqualify(r->c, "wants too much workspace"), false;
+    for (uint32_t copy = 0; copy < r->d->copies; copy++)
+        for (uint32_t k = 0; k < v->n_args; k++)
+            r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)value(r, v->args[k].dim)
+                                                             : tn_tune_address(r->t, r->d, &v->args[k], copy);
+    return true;
+}
+
+/* At the typical shape with its own algorithm; at others as a plan does, which falls back to cuBLASLt's choice. */
+static bool place_lt_op(runner *r, bool typical) {
+    lt_message l;
+    tn_tuner *t = r->t;
+    const char *name = r->d->s->name;
+    lt_message_make(r->d->s, &r->d->shape, &r->c->lt, &l);
+    tn_lt_destroy(&r->op);
+    if (!t->lt || tn_lt_create(t->lt, t->lt_handle, &l.m, l.dims, l.n, name, &r->op) != TN_OK)
+        return disqualify(r->c, "cuBLASLt does not take the call"), false;
+    cublasLtMatmulAlgo_t algo;
+    memcpy(&algo, r->c->algo, sizeof algo);
+    l.m.algo.data = r->c->algo;
+    l.m.algo.len = r->c->algo_size;
+    l.m.algo_text = r->c->text;
+    if (typical ? !r->c->algo_size || tn_lt_try(&r->op, &algo, TN_TUNE_WORKSPACE, NULL) != TN_OK
+                : tn_lt_choose(&r->op, &l.m, 16, TN_TUNE_WORKSPACE, name) != TN_OK)
+        return disqualify(r->c, "cuBLASLt refuses the algorithm"), false;
+    return true;
+}
+
+/* Ready to run at d; typical: d is the shape at which it was listed. */
+static bool place(runner *r, const tn_tune_data *d, bool typical) {
+    r->d = d;
+    return r->c->is_lt ? place_lt_op(r, typical) : place_kernel(r);
+}
+
+static bool open_runner(runner *r) {
+    return (r->c->is_lt || load_kernel(r)) && place(r, r->d, true);
+}
+
+static void close_runner(runner *r) {
+    if (r->module) r->t->cu->cuModuleUnload(r->module);
+    if (r->c->is_lt) tn_lt_destroy(&r->op);
+    r->module = NULL;
+}
+
+static tn_status enqueue(runner *r, uint32_t call) {
+    tn_tuner *t = r->t;
+    uint32_t copy = call % r->d->copies;
+    if (!r->c->is_lt) return tn_launch_kernel(t->cu, &r->launch, r->args[copy], t->stream, r->d->s->name);
+    const tn_lt_call *c = &r->c->lt;
+    tn_lt_buffers b = {.a = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->a, copy),
+                       .b = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->b, copy),
+                       .c = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->c, copy),
+                       .d = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->d, copy),
+                       .bias = c->has_bias ? (void *)(uintptr_t)tn_tune_address(t, r->d, &c->bias, copy) : NULL,
+                       .workspace = (void *)(uintptr_t)t->workspace,
+                       .workspace_size = TN_TUNE_WORKSPACE};
+    return tn_lt_enqueue(&r->op, &b, (cudaStream_t)t->stream, r->d->s->name);
+}
+
+/* A device error that no later call survives: names the candidate, since the process must give up tuning. */
+static tn_status device_error(runner *r, const char *when) {
+    tn_status s =
+        tn_fail(r->t->env, TN_E_CUDA, r->d->s->name, "this candidate is faulty: please report it with its spec",
+                "%s broke the device %s: %s", r->c->text, when, r->t->last_error);
+    *r->t->last_error = 0; /* reported */
+    return s;
+}
+
+static double elapsed_us(tn_tuner *t) {
+    float ms = 0;
+    t->cu->cuEventElapsedTime(&ms, t->start, t->stop);
+    return 1e3 * (double)ms;
+}
+
+/* ---- correctness ---- */
+
+/* "batch=1, seq=129: " for messages; "" where nothing is symbolic. */
+static void shape_text(const tn_shape *shape, char *buf, size_t size) {
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < shape->n && n < size; k++)
+        n += (size_t)snprintf(buf + n, size - n, "%s%.20s=%lld%s", k ? ", " : "at ", shape->b[k].name,
+                              (long long)shape->b[k].value, k + 1 == shape->n ? ": " : "");
+}
+
+/* One run and its results. */
+static tn_status check_here(runner *r, double *us) {
+    tn_tuner *t = r->t;
+    char why[TN_CANDIDATE_TEXT], where[TN_CANDIDATE_TEXT / 2], both[2 * TN_CANDIDATE_TEXT];
+    tn_status s = tn_tune_data_poison(t, r->d);
+    if (s != TN_OK) return s;
+    *t->last_error = 0;
+    /* cuBLASLt loads a kernel when it is first called, which takes milliseconds */
+    if (r->c->is_lt && enqueue(r, 0) != TN_OK) return disqualify(r->c, t->last_error), TN_OK;
+    t->cu->cuEventRecord(t->start, t->stream);
+    if (enqueue(r, 0) != TN_OK) return disqualify(r->c, t->last_error), TN_OK;
+    t->cu->cuEventRecord(t->stop, t->stream);
+    CUresult e = t->cu->cuStreamSynchronize(t->stream);
+    if (e != CUDA_SUCCESS) {
+        tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
+        return device_error(r, "in its first run");
+    }
+    *us = elapsed_us(t);
+    s = tn_tune_data_judge(t, r->d, &r->c->max_abs, &r->c->max_rel, why, sizeof why);
+    if (s != TN_OK || !*why) return s;
+    shape_text(&r->d->shape, where, sizeof where);
+    snprintf(both, sizeof both, "%s%s", where, why);
+    return disqualify(r->c, both), TN_OK;
+}
+
+/* At every shape; the typical one, where it is timed, is the first. */
+static tn_status check(tn_tuning *x, tn_candidate *c) {
+    runner r = {.t = x->t, .d = &x->d[0], .c = c};
+    double elsewhere;
+    tn_status s = TN_OK;
+    c->max_abs = c->max_rel = 0;
+    if (open_runner(&r)) s = check_here(&r, &c->cold_us);
+    c->us = c->cold_us;
+    for (size_t k = 1; s == TN_OK && !c->out && k < x->n; k++)
+        if (place(&r, &x->d[k], false)) s = check_here(&r, &elsewhere);
+    close_runner(&r);
+    return s;
+}
+
+/* ---- time ---- */
+
+static tn_status enqueue_step(tn_tuner *t) {
+    const tn_launch step = {
+        .fn = t->step, .grid = {(uint32_t)t->dev.sms, 1, 1}, .block = {32, 1, 1}, .pdl = t->dev.cc >= 90};
+    return tn_launch_kernel(t->cu, &step, NULL, t->stream, "tn_check_step");
+}
+
+/* A graph of `calls` calls, each followed by a step; r NULL: of steps alone. */
+static tn_status capture(tn_tuner *t, runner *r, uint32_t calls, CUgraphExec *exec) {
+    CUgraph graph = NULL;
+    *exec = NULL;
+    if (t->cu->cuStreamBeginCapture(t->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != CUDA_SUCCESS) return TN_E_CUDA;
+    tn_status s = TN_OK;
+    for (uint32_t k = 0; s == TN_OK && k < calls; k++) {
+        if (r) s = enqueue(r, k);
+        if (s == TN_OK) s = enqueue_step(t);
+    }
+    if (t->cu->cuStreamEndCapture(t->stream, &graph) != CUDA_SUCCESS) s = TN_E_CUDA;
+    if (s == TN_OK && t->cu->cuGraphInstantiateWithFlags(exec, graph, 0) != CUDA_SUCCESS) s = TN_E_CUDA;
+    if (graph) t->cu->cuGraphDestroy(graph);
+    return s;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median microseconds of one of the graph's `calls` over `replays` replays, after one that warms up. */
+static CUresult replay(tn_tuner *t, CUgraphExec exec, uint32_t calls, uint32_t replays, double *us) {
+    enum { MAX_REPLAYS = 16 };
+    double samples[MAX_REPLAYS];
+    if (replays > MAX_REPLAYS) replays = MAX_REPLAYS;
+    for (uint32_t k = 0; k < replays + 1; k++) {
+        t->cu->cuEventRecord(t->start, t->stream);
+        t->cu->cuGraphLaunch(exec, t->stream);
+        t->cu->cuEventRecord(t->stop, t->stream);
+        const CUresult e = t->cu->cuStreamSynchronize(t->stream);
+        if (e != CUDA_SUCCESS) return e;
+        if (k) samples[k - 1] = elapsed_us(t) / calls;
+    }
+    qsort(samples, replays, sizeof *samples, by_value);
+    *us = samples[replays / 2];
+    return CUDA_SUCCESS;
+}
+
+/* What a step costs where nothing else runs, once a tuner. */
+static tn_status time_step(tn_tuner *t) {
+    CUgraphExec exec;
+    if (t->step_us > 0) return TN_OK;
+    tn_status s = capture(t, NULL, MAX_CALLS, &exec);
+    if (s == TN_OK)
+        s = tn_cuda_check(&t->quiet, t->cu, replay(t, exec, MAX_CALLS, 9, &t->step_us), "cuGraphLaunch", "");
+    if (exec) t->cu->cuGraphExecDestroy(exec);
+    return s;
+}
+
+static tn_status time_candidate(runner *r, uint32_t calls, uint32_t replays, double *us) {
+    enum { LEAST_NS = 100 };
+    tn_tuner *t = r->t;
+    CUgraphExec exec;
+    *t->last_error = 0;
+    if (capture(t, r, calls, &exec) != TN_OK)
+        return disqualify(r->c, *t->last_error ? t->last_error : "cannot be captured"), TN_OK;
+    const CUresult e = replay(t, exec, calls, replays, us);
+    t->cu->cuGraphExecDestroy(exec);
+    if (e != CUDA_SUCCESS) {
+        tn_cuda_check(&t->quiet, t->cu, e, "cuStreamSynchronize", "");
+        return device_error(r, "while it was timed");
+    }
+    *us = *us > t->step_us + LEAST_NS * 1e-3 ? *us - t->step_us : LEAST_NS * 1e-3;
+    return TN_OK;
+}
+
+static void drop_slow(tn_work *w, double factor, int round) {
+    double best = tn_best_us(w);
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].us > factor * best) {
+            w->c[k].out = true;
+            snprintf(w->c[k].note, sizeof w->c[k].note, "%.2f x the best, left in round %d", w->c[k].us / best,
+                     round + 1);
+        }
+}
+
+static uint32_t calls_for(double us, double target_us) {
+    double n = us > 0 ? target_us / us : MAX_CALLS;
+    return n < 3 ? 3 : n > MAX_CALLS ? MAX_CALLS : (uint32_t)n;
+}
+
+/* The replays of one candidate in one round. */
+static tn_status race(tn_tuner *t, const tn_tune_data *d, tn_candidate *c, int round) {
+    static const uint32_t replays[ROUNDS] = {2, 4, 9};
+    static const double target_us[ROUNDS] = {100, 300, 600};
+    runner r = {.t = t, .d = d, .c = c};
+    tn_status s = TN_OK;
+    if (open_runner(&r)) s = time_candidate(&r, calls_for(c->us, target_us[round]), replays[round], &c->us);
+    close_runner(&r);
+    return s;
+}
+
+/* First runs of those that have had none: cold, one call, and so only good for dropping the hopeless. */
+static tn_status check_all(tn_tuning *x, double deadline) {
+    tn_work *w = x->w;
+    double best = 0;
+    for (size_t k = 0; k < w->n; k++) {
+        tn_candidate *c = &w->c[k];
+        if (c->out || (!c->is_lt && !c->bin.cubin)) continue;
+        if (c->cold_us == 0 && best > 0 && tn_now() > deadline) {
+            disqualify(c, "the deadline passed before it was tried");
+            continue;
+        }
+        if (c->cold_us == 0) {
+            const tn_status s = check(x, c);
+            if (s != TN_OK) return s;
+        }
+        if (!c->out && (best == 0 || c->cold_us < best)) best = c->cold_us;
+    }
+    for (size_t k = 0; k < w->n; k++) {
+        tn_candidate *c = &w->c[k];
+        if (c->out || c->cold_us <= HOPELESS * best) continue;
+        c->out = true;
+        snprintf(c->note, sizeof c->note, "%.2f x the best, left after its first run", c->cold_us / best);
+    }
+    return TN_OK;
+}
+
+static tn_status race_all(tn_tuning *x, double deadline) {
+    tn_tuner *t = x->t;
+    tn_work *w = x->w;
+    const double start = tn_now();
+    tn_status s = time_step(t);
+    if (s == TN_OK) s = check_all(x, deadline);
+    const double checked = tn_now();
+    for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
+        for (size_t k = 0; s == TN_OK && k < w->n; k++)
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline))
+                s = race(t, &x->d[0], &w->c[k], round);
+        if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
+    }
+    t->info.check_s += checked - start;
+    t->info.race_s += tn_now() - checked;
+    return s;
+}
+
+/* ---- one work ---- */
+
+/* Reports what a call on the device left, for which no candidate is to blame. */
+static tn_status reported(const tn_tuning *x, tn_status s) {
+    if (s != TN_OK && *x->t->last_error) tn_fail(x->t->env, s, x->w->spec->name, "", "%s", x->t->last_error);
+    return s;
+}
+
+static void close_tuning(tn_tuning *x) {
+    while (x->n) tn_tune_data_free(x->t, &x->d[--x->n]);
+    tn_free(x->t->env, x, sizeof *x);
+}
+
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out) {
+    const double start = tn_now();
+    tn_tuning *x = *out = tn_alloc(t->env, sizeof *x);
+    if (!x) return TN_E_MEMORY;
+    *x = (tn_tuning){.t = t, .w = w};
+    *t->last_error = 0;
+    tn_status s = TN_OK;
+    for (; s == TN_OK && x->n < r->n; x->n += s == TN_OK)
+        s = tn_tune_data_make(t, w->spec, &r->of[x->n], x->n ? &x->d[0] : NULL, &x->d[x->n]);
+    if (!quiet) reported(x, s);
+    t->info.upload_s += tn_now() - start;
+    if (s != TN_OK) close_tuning(x), *out = NULL;
+    return s;
+}
+
+tn_status tn_tuning_check(tn_tuning *x, size_t k) {
+    *x->t->last_error = 0;
+    const double us = x->w->c[k].us; /* as the record says */
+    const tn_status s = reported(x, check(x, &x->w->c[k]));
+    x->w->c[k].us = us;
+    return s;
+}
+
+tn_status tn_tuning_race(tn_tuning *x, double deadline) {
+    *x->t->last_error = 0;
+    return reported(x, race_all(x, deadline));
+}
+
+void tn_tuning_end(tn_tuning *x) {
+    if (!x) return;
+    tn_work *w = x->w;
+    const double best = tn_best_us(w);
+    for (size_t k = 0; k < w->n && !w->chosen; k++)
+        if (!w->c[k].out && w->c[k].us > 0 && w->c[k].us == best) {
+            w->winner = k;
+            w->chosen = w->tuned = true;
+            snprintf(w->c[k].note, sizeof w->c[k].note, "winner");
+        }
+    close_tuning(x);
+}

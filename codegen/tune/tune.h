@@ -1,0 +1,108 @@
+/* tune.h: candidates of one spec, and the tuner that judges them on a device.
+ *
+ * A candidate is a template variant or a cuBLASLt call.  The tuner runs each on random data between guard zones,
+ * compares with the float64 reference (ir/eval, wide) and only then times it.  One tuner uses one device from one
+ * thread; references may be made on others.
+ *
+ *     tn_reference_make -> tn_tuning_begin -> tn_tuning_race, again when more candidates are built -> tn_tuning_end */
+#ifndef TENON_TUNE_H
+#define TENON_TUNE_H
+
+#include "codegen/tune/build.h"
+#include "codegen/codegen.h"
+#include "codegen/bind/lt_match.h"
+#include "codegen/program/manifest.h"
+
+enum { TN_LT_ALGO_BYTES = 64, TN_CANDIDATE_TEXT = 200 };
+
+typedef struct tn_candidate {
+    struct tn_work *work; /* whose candidate it is, for build jobs; set when the list is complete */
+    bool is_lt;
+    tn_variant v;  /* templates */
+    tn_lt_call lt; /* cuBLASLt */
+    unsigned char algo[TN_LT_ALGO_BYTES];
+    uint32_t algo_size; /* 0: ask the heuristic at run time */
+    uint64_t lt_workspace;
+    char text[TN_CANDIDATE_TEXT]; /* "conv_mma BM=128 ..." or "cublasLt tile=... stages=..." */
+    char note[TN_CANDIDATE_TEXT]; /* why it is out; "winner" */
+    double predicted_us, us;      /* us 0: not timed */
+    double cold_us;               /* of its first run, which was checked */
+    double max_abs, max_rel;      /* against the reference; < 0: not checked */
+    bool wanted;                  /* templates: worth building (search.c) */
+    bool out;                     /* disqualified */
+    char *source;                 /* templates: what was compiled */
+    size_t source_size;
+    tn_kernel_bin bin;
+} tn_candidate;
+
+/* One distinct spec of a compilation and its candidates. */
+typedef struct tn_work {
+    tn_spec *spec;
+    tn_candidate *c;
+    size_t n, cap;
+    size_t winner; /* index, valid once chosen */
+    bool chosen, from_cache, tuned;
+    bool untrusted;   /* from_cache, but by other versions: judged before it is chosen */
+    bool rejected;    /* the record's winner was wrong */
+    uint32_t pending; /* jobs not finished; guarded by the compiler's lock */
+    size_t must;      /* the candidate that is built even past the deadline */
+    void *owner;      /* the compilation, for jobs */
+    struct tn_reference *reference;
+    tn_status reference_status;
+    struct tn_tuning *tuning; /* while its candidates race */
+} tn_work;
+
+typedef struct tn_tuner tn_tuner;
+typedef struct tn_reference tn_reference; /* inputs of a spec and the results that it must give, on the host */
+typedef struct tn_tuning tn_tuning;       /* a work on the device */
+
+typedef struct tn_tuner_info {
+    char gpu[128], driver[32], cublaslt[32];
+    char arch[16]; /* "sm_90a" */
+    int cc, sms;
+    bool has_lt;
+    double upload_s, check_s, race_s; /* spent so far: inputs and references to the device, first runs, timing */
+} tn_tuner_info;
+
+/* Opens device `ordinal`; cache_dir as in tn_compile_options.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a
+ * warning: candidates are then templates only. */
+tn_status tn_tuner_open(const tn_env *env, int ordinal, const char *cache_dir, tn_tuner **out);
+void tn_tuner_close(tn_tuner *t);
+const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
+
+/* Appends the cuBLASLt heuristic's best algorithms for a matched call to the work's candidates. */
+tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call);
+
+/* TN_E_UNSUPPORTED: too large to be tried at the typical shape.  May run on any thread while nobody changes the spec's
+ * graph. */
+tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out);
+void tn_reference_free(tn_reference *r); /* NULL allowed */
+/* About what a reference of s occupies while it is made. */
+size_t tn_reference_bytes(const tn_spec *s);
+
+/* Puts the work's data on the device; the reference is not needed afterwards.  quiet: the caller will try again, so an
+ * error is not told. */
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out);
+/* Checks candidate k alone, which is out if it is not right. */
+tn_status tn_tuning_check(tn_tuning *x, size_t k);
+/* Checks the candidates that are built and not checked yet, then times them beside those still in the race, until
+ * `deadline` (tn_now seconds); fills us, cold_us, max_abs, max_rel, out and note of each.  Errors of single candidates
+ * only disqualify them; an error returned here is one of the device or of memory. */
+tn_status tn_tuning_race(tn_tuning *x, double deadline);
+/* Sets w->winner to the fastest right candidate, if there is one and none was chosen, and frees x (NULL allowed). */
+void tn_tuning_end(tn_tuning *x);
+
+/* search.c: marks as wanted the candidates to build and judge first: of each template that may win the best predicted,
+ * then the best predicted of all; `most` together.  Returns how many. */
+size_t tn_search_first(tn_work *w, size_t most);
+/* Marks up to `most` others that should be within `factor` of the fastest so far, by their predictions and by how far
+ * off those of the candidates most like them were.  Returns how many. */
+size_t tn_search_more(tn_work *w, size_t most, double factor);
+
+/* Microseconds of the fastest right candidate so far; 0: there is none. */
+double tn_best_us(const tn_work *w);
+void tn_candidate_free(const tn_env *env, tn_candidate *c);
+/* A new zeroed candidate at the end of w->c, or NULL when out of memory. */
+tn_candidate *tn_work_add(const tn_env *env, tn_work *w);
+
+#endif

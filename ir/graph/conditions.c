@@ -1,0 +1,326 @@
+/* conditions.c: what must hold between sizes for a graph to be right.
+ *
+ * A type rule that needs a relation between symbols which it cannot prove states it with tn_infer_need.  While the
+ * graph collects, the statement becomes a condition: it names the layer that needs it, outlives that layer's node, and
+ * is checked wherever shapes are bound, before anything is computed.  Conditions are kept in their simplest form and
+ * each once; what can be proved is not kept, what can never hold is an error.
+ *
+ * Layers that no output needs are left out.  So are branches of If and bodies of Loop: what they need only matters if
+ * they run, and whoever inlines them makes their nodes the graph's. */
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "ir/type/infer.h"
+
+enum { TEXT = 768, SIZE_TEXT = 400 };
+
+static const char *const names[TN_REL_COUNT] = {[TN_REL_EQUAL] = "equal",
+                                                [TN_REL_BCAST] = "broadcast",
+                                                [TN_REL_BCAST_TO] = "broadcast_to",
+                                                [TN_REL_AT_LEAST] = "at_least",
+                                                [TN_REL_MULTIPLE] = "multiple"};
+
+const char *tn_rel_text(tn_rel rel) {
+    return rel >= 0 && rel < TN_REL_COUNT ? names[rel] : "";
+}
+
+bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b) {
+    switch (rel) {
+    case TN_REL_EQUAL: return a == b;
+    case TN_REL_BCAST: return a == b || a == 1 || b == 1;
+    case TN_REL_BCAST_TO: return a == b || a == 1;
+    case TN_REL_AT_LEAST: return a >= b;
+    case TN_REL_MULTIPLE: return b == 0 || b == -1 || a % b == 0;
+    case TN_REL_COUNT: break;
+    }
+    return false;
+}
+
+/* ---- proving ----------------------------------------------------------------------------------------------------- */
+
+tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    if (a.i == b.i) return TN_DIMS_SAME;
+    tn_dim_strip(g, &a, &b); /* N*6 and N*5 would only be equal where both are 0 */
+    tn_dim_difference(g, a, b, &lo, &hi);
+    if (lo == 0 && hi == 0) return TN_DIMS_SAME;
+    return lo > 0 || hi < 0 ? TN_DIMS_DIFFERENT : TN_DIMS_MAYBE;
+}
+
+static tn_relation at_least(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    tn_dim_difference(g, a, b, &lo, &hi);
+    return lo >= 0 ? TN_DIMS_SAME : hi < 0 ? TN_DIMS_DIFFERENT : TN_DIMS_MAYBE;
+}
+
+static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t rest = 0, v = 0;
+    if (tn_dim_is_const(g, b, &v) && tn_dim_divisor(g, a) % (v ? v : 1) == 0) return TN_DIMS_SAME;
+    if (!tn_dim_is_const(g, tn_dim_mod(g, a, b), &rest)) return TN_DIMS_MAYBE;
+    return rest ? TN_DIMS_DIFFERENT : TN_DIMS_SAME;
+}
+
+static void swap(tn_condition *c) {
+    *c = (tn_condition){c->rel, c->b, c->a, c->what, c->of_b, c->of_a, c->loc};
+}
+
+/* The weakest relation between a and b that says the same under what is known; operands in a fixed order,
+ * constants last. */
+static void simplify(const tn_graph *g, tn_condition *c) {
+    if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->a)) swap(c);
+    if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->b)) c->rel = TN_REL_BCAST_TO;
+    if (c->rel == TN_REL_BCAST_TO && tn_dim_never_one(g, c->a)) c->rel = TN_REL_EQUAL;
+    bool swaps = c->rel == TN_REL_EQUAL || c->rel == TN_REL_BCAST, constant = tn_dim_is_const(g, c->a, NULL);
+    if (swaps && (constant || (!tn_dim_is_const(g, c->b, NULL) && tn_dim_compare(g, c->a, c->b) > 0))) swap(c);
+}
+
+static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+    tn_condition c = {.rel = rel, .a = a, .b = b};
+    simplify(g, &c);
+    a = c.a, b = c.b;
+    switch (c.rel) {
+    case TN_REL_EQUAL: return tn_dims_relation(g, a, b);
+    case TN_REL_BCAST:
+        if (tn_dim_equal_const(g, a, 1) || tn_dim_equal_const(g, b, 1)) return TN_DIMS_SAME;
+        return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+    case TN_REL_BCAST_TO:
+        if (tn_dim_equal_const(g, a, 1)) return TN_DIMS_SAME;
+        return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+    case TN_REL_AT_LEAST: return at_least(g, a, b);
+    case TN_REL_MULTIPLE: return multiple(g, a, b);
+    case TN_REL_COUNT: break;
+    }
+    return TN_DIMS_MAYBE;
+}
+
+tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+    tn_asking ask = tn_ask_begin(g);
+    tn_relation known = decide(g, rel, a, b);
+    return tn_ask_failed(g, ask) ? TN_DIMS_MAYBE : known;
+}
+
+tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need) {
+    enum { LARGEST = 40 };
+    uint32_t size_a = a.i ? g->dims.p[a.i].size : 0, size_b = b.i ? g->dims.p[b.i].size : 0;
+    *need = TN_REL_BCAST;
+    if (size_a + size_b <= LARGEST || tn_rel_decide(g, TN_REL_BCAST, a, b) != TN_DIMS_MAYBE)
+        return tn_dim_bcast(g, a, b);
+    *need = TN_REL_EQUAL;
+    return size_a <= size_b ? a : b;
+}
+
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
+
+bool tn_graph_has_conditions(const tn_graph *g) {
+    return g->collected;
+}
+
+size_t tn_condition_count(const tn_graph *g) {
+    return g->conds.n;
+}
+
+tn_condition tn_condition_at(const tn_graph *g, size_t k) {
+    return k < g->conds.n ? g->conds.p[k] : (tn_condition){0};
+}
+
+typedef struct key {
+    const tn_graph *g;
+    tn_rel rel;
+    tn_dim a, b;
+} key;
+
+static bool same_condition(const void *user, uint32_t h) {
+    const key *k = user;
+    const tn_condition *c = &k->g->conds.p[h - 1];
+    return c->rel == k->rel && c->a.i == k->a.i && c->b.i == k->b.i;
+}
+
+/* "axis 1 of x (N)": a size and whose it is, where that is known. */
+static void put_size(char *buf, size_t size, const char *of, const char *text) {
+    if (of && *of)
+        snprintf(buf, size, "%s (%s)", of, text);
+    else
+        snprintf(buf, size, "%s", text);
+}
+
+/* A condition that pins a to a number. */
+static bool pins(const tn_graph *g, const tn_condition *c) {
+    return c->rel == TN_REL_EQUAL && tn_dim_is_const(g, c->b, NULL);
+}
+
+static bool pins_the_same(const void *user, uint32_t h) {
+    const key *k = user;
+    const tn_condition *c = &k->g->conds.p[h - 1];
+    return pins(k->g, c) && c->a.i == k->a.i;
+}
+
+/* One size cannot be two numbers: no shape would do. */
+static bool contradicts(tn_graph *g, const tn_condition *c, uint64_t hash) {
+    const key k = {g, c->rel, c->a, c->b};
+    const uint32_t h = tn_table_find(&g->cond_table, hash, pins_the_same, &k);
+    if (!h) return false;
+    char a[96], b[96], other[96], whole[SIZE_TEXT], loc[512], layers[512];
+    const tn_condition *o = &g->conds.p[h - 1];
+    tn_dim_print(g, c->a, a, sizeof a);
+    tn_dim_print(g, c->b, b, sizeof b);
+    tn_dim_print(g, o->b, other, sizeof other);
+    tn_loc_text(g, c->loc, loc, sizeof loc);
+    tn_loc_text(g, o->loc, layers, sizeof layers);
+    put_size(whole, sizeof whole, c->of_a, a);
+    g->status = tn_fail(g->env, TN_E_TYPE, loc, "", "%s: %s cannot be %s: it must be %s for %s%s%s", c->what, whole, b,
+                        other, o->what, *layers ? " of " : "", layers);
+    return true;
+}
+
+static bool add(tn_graph *g, tn_condition c) {
+    const uint64_t parts[] = {(uint64_t)c.rel, tn_dim_hash(g, c.a), tn_dim_hash(g, c.b)};
+    const key k = {g, c.rel, c.a, c.b};
+    uint64_t hash = XXH3_64bits(parts, sizeof parts);
+    if (tn_table_find(&g->cond_table, hash, same_condition, &k)) return true;
+    const uint64_t pinned[] = {TN_REL_COUNT, tn_dim_hash(g, c.a)}, pin_hash = XXH3_64bits(pinned, sizeof pinned);
+    if (pins(g, &c) && contradicts(g, &c, pin_hash)) return false;
+    if (!TN_RESERVE(g, conds, 1)) return false;
+    if (!tn_table_add(g->env, &g->cond_table, hash, g->conds.n + 1) ||
+        (pins(g, &c) && !tn_table_add(g->env, &g->cond_table, pin_hash, g->conds.n + 1)))
+        return tn_graph_oom(g), false;
+    g->conds.p[g->conds.n++] = c;
+    return true;
+}
+
+void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size) {
+    static const struct {
+        const char *between, *after;
+    } forms[TN_REL_COUNT] = {[TN_REL_EQUAL] = {" and ", " differ"},
+                             [TN_REL_BCAST] = {" and ", " do not broadcast"},
+                             [TN_REL_BCAST_TO] = {" does not broadcast to ", ""},
+                             [TN_REL_AT_LEAST] = {" is below ", ""},
+                             [TN_REL_MULTIPLE] = {" is not divisible by ", ""}};
+    char of_a[SIZE_TEXT], of_b[SIZE_TEXT];
+    put_size(of_a, sizeof of_a, c->of_a, a);
+    put_size(of_b, sizeof of_b, c->of_b, b);
+    snprintf(buf, size, "%s%s%s%s", of_a, forms[c->rel].between, of_b, forms[c->rel].after);
+}
+
+/* With the dims as they stand. */
+static void say(const tn_graph *g, const tn_condition *c, char *buf, size_t size) {
+    char a[96], b[96];
+    tn_dim_print(g, c->a, a, sizeof a);
+    tn_dim_print(g, c->b, b, sizeof b);
+    tn_condition_print(c, a, b, buf, size);
+}
+
+static tn_status never(tn_graph *g, const tn_condition *c) {
+    char text[TEXT], loc[512];
+    say(g, c, text, sizeof text);
+    g->status = tn_fail(g->env, TN_E_TYPE, tn_loc_text(g, c->loc, loc, sizeof loc), "", "%s: %s", c->what, text);
+    return g->status;
+}
+
+tn_status tn_graph_require(tn_graph *g, tn_condition c) {
+    if (!tn_graph_ok(g)) return g->status;
+    if (!c.a.i || !c.b.i || c.rel < 0 || c.rel >= TN_REL_COUNT)
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a condition needs a relation and two sizes");
+    simplify(g, &c);
+    c.what = tn_intern(g, c.what);
+    c.of_a = tn_intern(g, c.of_a ? c.of_a : "");
+    c.of_b = tn_intern(g, c.of_b ? c.of_b : "");
+    if (!c.loc.i) c.loc = tn_get_cursor(g).loc;
+    tn_relation known = tn_rel_decide(g, c.rel, c.a, c.b);
+    if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT) return never(g, &c);
+    if (tn_graph_ok(g) && known == TN_DIMS_MAYBE) add(g, c);
+    return g->status;
+}
+
+tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
+    uint32_t n = g->conds.n;
+    tn_table_free(g->env, &g->cond_table);
+    g->conds.n = 0; /* each is taken out before its place can be filled again */
+    for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {
+        tn_condition c = g->conds.p[k];
+        c.a = map(user, c.a);
+        c.b = map(user, c.b);
+        tn_graph_require(g, c);
+    }
+    return g->status;
+}
+
+/* ---- what type rules state --------------------------------------------------------------------------------------- */
+
+const char *tn_infer_operand_text(const tn_infer_ctx *c, size_t k, char buf[96]) {
+    enum { CAP = 96 };
+    const char *name = k < c->n_in ? tn_val_name(c->g, c->in[k]) : "the result";
+    tn_node def = k < c->n_in ? tn_val_def(c->g, c->in[k]) : (tn_node){0};
+    if (!*name && def.i && tn_node_op(c->g, def) == TN_OP_CONST)
+        name = ((const tn_attrs_const *)tn_node_attrs(c->g, def))->name;
+    size_t n = name ? strlen(name) : 0;
+    if (!n)
+        snprintf(buf, CAP, "operand %zu", k);
+    else
+        snprintf(buf, CAP, "%s%s", n < CAP ? "" : "...", n < CAP ? name : name + n - (CAP - 4));
+    return buf;
+}
+
+static void whose(const tn_infer_ctx *c, const tn_size *s, char *buf, size_t size) {
+    if (s->of == TN_SIZE_AXIS)
+        snprintf(buf, size, "axis %zu of %s%s", s->axis, TN_OPERAND_TEXT(c, s->operand), s->text);
+    else if (s->of == TN_SIZE_ELEMENTS)
+        snprintf(buf, size, "the elements of %s", TN_OPERAND_TEXT(c, s->operand));
+    else
+        snprintf(buf, size, "%s", s->text);
+}
+
+tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
+    tn_condition need = {.rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc};
+    if (!a.d.i || !b.d.i) return c->g->status == TN_OK ? tn_infer_error(c, "a size is not set") : c->g->status;
+    tn_relation known = tn_rel_decide(c->g, rel, a.d, b.d);
+    if (known == TN_DIMS_SAME || (known == TN_DIMS_MAYBE && !c->g->collecting)) return TN_OK;
+    if (known == TN_DIMS_DIFFERENT && c->g->on_trial) return TN_E_TYPE;
+    char text[TEXT], of_a[256], of_b[256];
+    whose(c, &a, of_a, sizeof of_a);
+    whose(c, &b, of_b, sizeof of_b);
+    need.of_a = of_a;
+    need.of_b = of_b;
+    if (known == TN_DIMS_MAYBE) return tn_graph_require(c->g, need);
+    say(c->g, &need, text, sizeof text);
+    return tn_infer_error(c, "%s", text);
+}
+
+/* Whether what stands behind n in r, and is needed, uses n. */
+static bool is_needed(const tn_graph *g, tn_region r, tn_node n, const bool *needed) {
+    if (tn_node_has_effect(g, n)) return true;
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++)
+        for (tn_use u = tn_val_first_use(g, tn_node_result(g, n, k)); u.i; u = tn_use_next(g, u)) {
+            tn_node user = tn_use_node(g, u);
+            while (user.i && tn_node_region(g, user).i != r.i) user = tn_region_owner(g, tn_node_region(g, user));
+            if (needed[user.i]) return true;
+        }
+    return false;
+}
+
+static void collect(tn_graph *g, tn_region r, bool *needed) {
+    for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
+    TN_FOR_NODES(g, r, n) {
+        size_t count = 0, cap = tn_node_result_count(g, n) + 1;
+        if (!needed[n.i]) continue;
+        if (tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, 0), needed); /* no kernels in those */
+        tn_type *types = tn_alloc(g->env, cap * sizeof *types);
+        tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
+        tn_free(g->env, types, cap * sizeof *types);
+        if (st != TN_OK && tn_graph_ok(g)) g->status = st;
+        if (!tn_graph_ok(g)) return;
+    }
+}
+
+tn_status tn_graph_collect_conditions(tn_graph *g) {
+    if (!tn_graph_ok(g)) return g->status;
+    const size_t size = tn_graph_node_limit(g) * sizeof(bool);
+    bool *needed = tn_alloc(g->env, size);
+    if (!needed) return tn_graph_oom(g);
+    g->collecting = true;
+    collect(g, g->body, needed);
+    g->collecting = false;
+    g->collected = true;
+    tn_free(g->env, needed, size);
+    return g->status;
+}

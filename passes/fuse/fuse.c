@@ -1,0 +1,658 @@
+/* fuse.c: which nodes share a kernel.
+ *
+ * An anchor (convolution, matmul, reduction, softmax, pool, ...) owns a group; groups without one are maps.  Three
+ * walks:
+ *   1. Forward: elementwise ops join the anchor that computes an operand of their own shape (its epilogue).  If several
+ * could, the one that comes last in order takes it, so a residual add joins the later convolution.
+ *   2. Concats: where operands can be written in place the concat stays a view, else it is computed inside a kernel,
+ *      whichever moves fewer bytes.
+ *   3. Backward: elementwise and movement ops are pulled into the one group that uses them.  Values are computed where
+ * they are needed ("pull"), so movement is index arithmetic.  What cannot be pulled becomes a map of its own, a further
+ * result of a map over the same shape, or stays a view. Convolutions and matmuls copy their operands asynchronously, so
+ * nothing is pulled into those.
+ *
+ * Each step costs the uses of one node, so the pass is linear in uses for graphs whose groups are small. */
+#include <stdio.h>
+#include <string.h>
+#include "passes/fuse/fuse.h"
+#include "passes/util.h"
+#include "passes/memory/views.h"
+
+/* ---- the table of ops: what fusion needs to know beyond the traits --------------------------------------------- */
+
+enum { CHEAP = 1, FUNCTION = 4, HARD = 8 }; /* cost of one element, in simple instructions */
+
+static const uint8_t costs[TN_OP_COUNT] = {
+    [TN_OP_DIV] = FUNCTION,       [TN_OP_MOD] = FUNCTION,    [TN_OP_FMOD] = FUNCTION,
+    [TN_OP_SQRT] = FUNCTION,      [TN_OP_RSQRT] = FUNCTION,  [TN_OP_RECIP] = FUNCTION,
+    [TN_OP_EXP] = FUNCTION,       [TN_OP_LOG] = FUNCTION,    [TN_OP_SIGMOID] = FUNCTION,
+    [TN_OP_TANH] = FUNCTION,      [TN_OP_SILU] = FUNCTION,   [TN_OP_ELU] = FUNCTION,
+    [TN_OP_SELU] = FUNCTION,      [TN_OP_CELU] = FUNCTION,   [TN_OP_SOFTSIGN] = FUNCTION,
+    [TN_OP_SIN] = HARD,           [TN_OP_COS] = HARD,        [TN_OP_TAN] = HARD,
+    [TN_OP_ASIN] = HARD,          [TN_OP_ACOS] = HARD,       [TN_OP_ATAN] = HARD,
+    [TN_OP_SINH] = HARD,          [TN_OP_COSH] = HARD,       [TN_OP_ASINH] = HARD,
+    [TN_OP_ACOSH] = HARD,         [TN_OP_ATANH] = HARD,      [TN_OP_ERF] = HARD,
+    [TN_OP_SOFTPLUS] = HARD,      [TN_OP_POW] = HARD,        [TN_OP_GELU] = HARD,
+    [TN_OP_MISH] = HARD,          [TN_OP_GATHER] = FUNCTION, [TN_OP_GATHER_ELEMENTS] = FUNCTION,
+    [TN_OP_GATHER_ND] = FUNCTION,
+};
+
+/* What an anchor's load may compute. */
+typedef enum prologue { LOADS_ONLY, CHEAP_ONLY, ANYTHING } prologue;
+
+static prologue prologue_of(tn_op op) {
+    if (tn_op_is(op, TN_T_REDUCTION)) return ANYTHING;
+    switch (op) {
+    case TN_OP_SOFTMAX:
+    case TN_OP_LOG_SOFTMAX:
+    case TN_OP_LAYER_NORM:
+    case TN_OP_RMS_NORM:
+    case TN_OP_ARG_MAX:
+    case TN_OP_ARG_MIN:
+    case TN_OP_CUMSUM: return ANYTHING;
+    case TN_OP_MAX_POOL:
+    case TN_OP_AVG_POOL:
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE:
+    case TN_OP_ROI_ALIGN: return CHEAP_ONLY;
+    default: return LOADS_ONLY;
+    }
+}
+
+static bool is_contraction(tn_op op) {
+    return op == TN_OP_MATMUL || op == TN_OP_CONV || op == TN_OP_CONV_TRANSPOSE;
+}
+
+static tn_fuse_kind kind_of(tn_op op) {
+    if (op == TN_OP_CONST || op == TN_OP_RETURN || op == TN_OP_KERNEL) return TN_FUSE_NONE;
+    return tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT) || op == TN_OP_BITCAST ? TN_FUSE_PULL : TN_FUSE_ANCHOR;
+}
+
+static double cost_of(tn_op op) {
+    return tn_op_is(op, TN_T_MOVEMENT) && !costs[op] ? 0.5 : costs[op] ? costs[op] : CHEAP;
+}
+
+static bool unit_slice(const tn_graph *g, tn_node n) {
+    if (tn_node_op(g, n) != TN_OP_SLICE) return false;
+    tn_ints steps = TN_ATTRS_OF(g, n, slice)->steps;
+    for (uint32_t k = 0; k < steps.n; k++)
+        if (steps.p[k] != 1) return false;
+    return true;
+}
+
+/* ---- movement beside matmuls ----------------------------------------------------------------------------------- */
+
+/* True for matmuls that the tensor-core kernel computes: it copies 16-byte chunks from wherever index arithmetic says.
+ * Plain float32 goes to a library that wants its operands as they stand. */
+static bool addresses_freely(const tn_graph *g, tn_node n) {
+    if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
+    tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
+    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(TN_ATTRS_OF(g, n, matmul)->math, "tf32"));
+}
+
+/* A transpose after which rows are still contiguous: the last axis stays one of the last `among`. */
+static bool keeps_rows(const tn_graph *g, tn_node n, uint32_t among) {
+    if (tn_node_op(g, n) != TN_OP_TRANSPOSE) return false;
+    tn_perm p = tn_perm_of(g, n);
+    for (uint32_t k = p.n > among ? p.n - among : 0; k < p.n; k++)
+        if (p.p[k] == (int64_t)p.n - 1) return true;
+    return false;
+}
+
+/* ---- small questions ------------------------------------------------------------------------------------------- */
+
+static tn_fuse_node *info(const tn_fusion *f, tn_node n) {
+    return &f->node[n.i];
+}
+static tn_op op_of(const tn_fusion *f, tn_node n) {
+    return tn_node_op(f->g, n);
+}
+static tn_val result(const tn_fusion *f, tn_node n) {
+    return tn_node_result(f->g, n, 0);
+}
+
+bool tn_fuse_is_immediate(const tn_graph *g, tn_val v) {
+    return tn_is_const(g, v) && tn_dim_equal_const(g, tn_type_numel((tn_graph *)(uintptr_t)g, tn_val_type(g, v)), 1);
+}
+
+static uint32_t operand_count(const tn_fusion *f, tn_node n) {
+    uint32_t count = 0;
+    for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
+        tn_val v = tn_node_input(f->g, n, k);
+        count += v.i && !tn_fuse_is_immediate(f->g, v);
+    }
+    return count;
+}
+
+/* The op's text of a group's anchor, for messages. */
+static const char *group_text(const tn_fusion *f, uint32_t group) {
+    tn_node a = f->group[group].anchor;
+    return a.i ? tn_op_text(op_of(f, a)) : "map";
+}
+
+static bool refuse(tn_fusion *f, const char *rule, tn_node n, uint32_t group, const char *why) {
+    char text[160];
+    snprintf(text, sizeof text, "%s joins %s: no, %s", tn_op_text(op_of(f, n)), group_text(f, group), why);
+    tn_pass_refused(f->ctx, rule, f->g, n, tn_intern(f->g, text));
+    return false;
+}
+
+static void add_member(tn_fusion *f, tn_node n, uint32_t group) {
+    tn_fuse_group *gr = &f->group[group];
+    tn_fuse_node *x = info(f, n);
+    x->group = group;
+    if (gr->last)
+        f->node[gr->last].next = n.i;
+    else
+        gr->first = n.i;
+    gr->last = n.i;
+    gr->n_members++;
+    if (x->pos > gr->place) gr->place = x->pos;
+}
+
+static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
+    uint32_t id = f->n_groups++;
+    tn_fuse_group *gr = &f->group[id];
+    gr->root = result(f, n);
+    if (anchor) gr->anchor = n;
+    gr->n_in = operand_count(f, n);
+    gr->n_out = 1;
+    gr->work = tn_hint_numel(f->g, gr->root);
+    if (anchor && tn_node_input(f->g, n, 0).i) {
+        double in = tn_hint_numel(f->g, tn_node_input(f->g, n, 0));
+        if (in > gr->work) gr->work = in;
+    }
+    info(f, n)->evals = tn_hint_numel(f->g, gr->root);
+    add_member(f, n, id);
+    return id;
+}
+
+/* ---- walk 1: epilogues ----------------------------------------------------------------------------------------- */
+
+/* True if x's value is only needed, through elementwise ops, by a softmax: its load computes them for free, which
+ * leaves the matmul plain. */
+static bool leads_to_softmax(const tn_fusion *f, tn_node x) {
+    tn_val v = result(f, x);
+    for (int depth = 0; depth < 8 && tn_val_has_one_use(f->g, v); depth++) {
+        tn_node u = tn_use_node(f->g, tn_val_first_use(f->g, v));
+        tn_op op = op_of(f, u);
+        if (op == TN_OP_SOFTMAX || op == TN_OP_LOG_SOFTMAX) return true;
+        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(f->g, result(f, u), v)) return false;
+        v = result(f, u);
+    }
+    return false;
+}
+
+/* True if x scales the product of a 16-bit matmul down: f16 must not store it before. */
+static bool shrinks_product(const tn_fusion *f, tn_node x, tn_node matmul) {
+    const tn_graph *g = f->g;
+    double by = 1;
+    if (tn_val_dtype(g, result(f, matmul)) != TN_F16) return false;
+    tn_op op = op_of(f, x);
+    if ((op != TN_OP_MUL && op != TN_OP_DIV) || !tn_const_splat(g, tn_node_input(g, x, 1), &by)) return false;
+    return op == TN_OP_MUL ? by > -1 && by < 1 : by < -1 || by > 1;
+}
+
+/* Checks the group's invariant as if x were its last member, and counts the results it would then have.  *early is a
+ * user that stands before x. */
+static bool results_with(const tn_fusion *f, uint32_t group, tn_node x, uint32_t *n_out, tn_val *early) {
+    *n_out = 1;
+    for (uint32_t m = f->group[group].first; m; m = f->node[m].next) {
+        bool out = false;
+        tn_val v = result(f, (tn_node){m});
+        for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
+            tn_node user = tn_use_node(f->g, u);
+            if (user.i == x.i || info(f, user)->group == group) continue;
+            *early = v;
+            if (info(f, user)->pos < info(f, x)->pos) return false;
+            out = true;
+        }
+        *n_out += out;
+    }
+    return true;
+}
+
+/* The group among x's operands that x could follow: same shape, last in order. */
+static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
+    uint32_t best = 0;
+    for (size_t k = 0; k < tn_node_input_count(f->g, x); k++) {
+        tn_val v = tn_node_input(f->g, x, k);
+        tn_node def = v.i ? tn_val_def(f->g, v) : (tn_node){0};
+        uint32_t group = def.i ? info(f, def)->group : 0;
+        if (!group || info(f, def)->path || !tn_same_dims(f->g, v, result(f, x)) ||
+            !tn_same_dims(f->g, v, f->group[group].root))
+            continue;
+        if (!best || f->group[group].place > f->group[best].place) best = group;
+    }
+    return best;
+}
+
+static bool join_epilogue(tn_fusion *f, tn_node x) {
+    uint32_t group = epilogue_candidate(f, x), n_out;
+    if (!group) return false;
+    tn_fuse_group *gr = &f->group[group];
+    tn_op anchor = op_of(f, gr->anchor);
+    tn_val early;
+    if (anchor == TN_OP_MATMUL && leads_to_softmax(f, x) && !shrinks_product(f, x, gr->anchor))
+        return refuse(f, "fuse_epilogue", x, group, "the softmax that follows computes it while it loads");
+    if (!results_with(f, group, x, &n_out, &early)) {
+        char why[96];
+        snprintf(why, sizeof why, "%%%s has a second use before it", tn_op_text(op_of(f, tn_val_def(f->g, early))));
+        return refuse(f, "fuse_epilogue", x, group, why);
+    }
+    if (n_out > (is_contraction(anchor) ? 2u : 4u)) return refuse(f, "fuse_epilogue", x, group, "too many results");
+    uint32_t n_in = gr->n_in + operand_count(f, x) - 1;
+    if (n_in + n_out > TN_FUSE_MAX_VALUES || gr->n_members >= TN_FUSE_MAX_MEMBERS)
+        return refuse(f, "fuse_epilogue", x, group, "the kernel is full");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_epilogue")) return false;
+    gr->n_in = n_in;
+    gr->n_out = n_out;
+    add_member(f, x, group);
+    info(f, x)->evals = tn_hint_numel(f->g, result(f, x));
+    return true;
+}
+
+/* matmul -> ... -> transpose that keeps rows: stored where the transpose says.  It ends the epilogue. */
+static bool join_store(tn_fusion *f, tn_node x) {
+    tn_val v = tn_node_input(f->g, x, 0), early;
+    tn_node def = tn_val_def(f->g, v);
+    uint32_t group = def.i ? info(f, def)->group : 0, n_out;
+    if (!group || info(f, def)->path || !keeps_rows(f->g, x, 1) || !addresses_freely(f->g, f->group[group].anchor))
+        return false;
+    if (!results_with(f, group, x, &n_out, &early) || n_out > 1)
+        return refuse(f, "fuse_store", x, group, "the value before it has another use");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_store")) return false;
+    info(f, x)->path = ++f->n_paths;
+    info(f, x)->evals = tn_hint_numel(f->g, v);
+    add_member(f, x, group);
+    return true;
+}
+
+static void grow_epilogues(tn_fusion *f) {
+    for (uint32_t p = 1; p <= f->n_order; p++) {
+        tn_node n = {f->order[p]};
+        if (info(f, n)->kind == TN_FUSE_ANCHOR)
+            new_group(f, n, true);
+        else if (tn_op_is(op_of(f, n), TN_T_ELEMENTWISE))
+            join_epilogue(f, n);
+        else if (op_of(f, n) == TN_OP_TRANSPOSE)
+            join_store(f, n);
+    }
+}
+
+/* ---- walk 2: concats ------------------------------------------------------------------------------------------- */
+
+enum { BYTES_PER_US = 3000000 }; /* of memory traffic; a launch costs about 1 us */
+
+/* The kernel result or concat that could be written straight into a concat as v: v itself, or what v reshapes. */
+static tn_node writer(const tn_fusion *f, tn_val v) {
+    tn_node def = tn_val_def(f->g, v);
+    while (def.i && op_of(f, def) == TN_OP_RESHAPE) def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
+    if (!def.i || info(f, def)->kind == TN_FUSE_NONE || unit_slice(f->g, def)) return (tn_node){0};
+    return def;
+}
+
+/* Whether the one use of a concat could compute it while loading. */
+static bool pulled_by_user(const tn_fusion *f, tn_node n) {
+    if (!tn_val_has_one_use(f->g, result(f, n))) return false;
+    tn_use u = tn_val_first_use(f->g, result(f, n));
+    tn_node user = tn_use_node(f->g, u);
+    const tn_fuse_node *x = info(f, user);
+    if (x->kind == TN_FUSE_ANCHOR) return tn_use_slot(f->g, u) == 0 && prologue_of(op_of(f, user)) == ANYTHING;
+    if (x->kind != TN_FUSE_PULL || op_of(f, user) == TN_OP_RESHAPE || unit_slice(f->g, user)) return false;
+    return !x->group || !is_contraction(op_of(f, f->group[x->group].anchor));
+}
+
+/* By node: the concat that claimed it as a writer, and the last one that was costed with it. */
+typedef struct claim {
+    bool taken;
+    uint32_t seen;
+} claim;
+
+/* Microseconds of keeping a concat as a view, and of computing it in a kernel. */
+static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *view, double *kernel) {
+    bool pulled = pulled_by_user(f, n);
+    *view = 0;
+    *kernel = pulled ? 0 : 1;
+    for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
+        tn_val v = tn_node_input(f->g, n, k);
+        tn_node w = writer(f, v);
+        double copy = 2 * tn_hint_bytes(f->g, v) / BYTES_PER_US;
+        bool fresh = w.i && !claims[w.i].taken && claims[w.i].seen != n.i;
+        if (w.i) claims[w.i].seen = n.i;
+        bool computed = fresh && info(f, w)->kind == TN_FUSE_PULL && !info(f, w)->group &&
+                        tn_val_has_one_use(f->g, v) && op_of(f, w) != TN_OP_CONCAT;
+        if (!fresh)
+            *view += copy + 1;
+        else if (computed)
+            *view += 1 + (pulled ? copy : 0);
+        if (!computed && !pulled) *kernel += copy;
+    }
+}
+
+static tn_status choose_concats(tn_fusion *f) {
+    const tn_env *env = tn_graph_env(f->g);
+    claim *claims = tn_alloc(env, f->n_nodes * sizeof *claims);
+    if (!claims) return tn_graph_fail(f->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (uint32_t p = f->n_order; p >= 1; p--) {
+        tn_node n = {f->order[p]};
+        if (op_of(f, n) != TN_OP_CONCAT) continue;
+        double view, kernel;
+        concat_costs(f, n, claims, &view, &kernel);
+        bool too_many = operand_count(f, n) + 6 > TN_FUSE_MAX_VALUES;
+        if (view > kernel && !too_many) {
+            tn_pass_refused(f->ctx, "concat_view", f->g, n, "a kernel that gathers the operands moves fewer bytes");
+            continue;
+        }
+        if (!too_many && !tn_pass_may_rewrite(f->ctx, "concat_view")) continue;
+        info(f, n)->kind = TN_FUSE_VIEW;
+        for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
+            tn_node w = writer(f, tn_node_input(f->g, n, k));
+            if (w.i) claims[w.i].taken = true;
+        }
+    }
+    tn_free(env, claims, f->n_nodes * sizeof *claims);
+    return TN_OK;
+}
+
+/* ---- walk 3: pulling into groups ------------------------------------------------------------------------------- */
+
+/* True if v is in memory whatever this walk decides: views of such values will be views. */
+static bool is_stored(const tn_fusion *f, tn_val v) {
+    tn_node def = tn_val_def(f->g, v);
+    while (def.i && info(f, def)->kind == TN_FUSE_PULL && !info(f, def)->group &&
+           (op_of(f, def) == TN_OP_RESHAPE || unit_slice(f->g, def)))
+        def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
+    return !def.i || info(f, def)->kind != TN_FUSE_PULL || info(f, def)->group;
+}
+
+static bool operands_stored(const tn_fusion *f, tn_node n) {
+    for (size_t k = 0; k < tn_node_input_count(f->g, n); k++)
+        if (tn_node_input(f->g, n, k).i && !is_stored(f, tn_node_input(f->g, n, k))) return false;
+    return true;
+}
+
+/* How often elements of y, operand of u, are computed if u computes them. */
+static double evals_by(const tn_fusion *f, tn_node y, tn_node u) {
+    const tn_graph *g = f->g;
+    double n = tn_hint_numel(g, result(f, y));
+    switch (op_of(f, u)) {
+    case TN_OP_MAX_POOL:
+    case TN_OP_AVG_POOL: {
+        tn_ints k = TN_ATTRS_OF(g, u, pool)->kernel;
+        double window = tn_hint_numel(g, result(f, u));
+        for (uint32_t i = 0; i < k.n; i++) window *= (double)k.p[i];
+        return window;
+    }
+    case TN_OP_RESIZE:
+    case TN_OP_GRID_SAMPLE:
+    case TN_OP_ROI_ALIGN: return 4 * tn_hint_numel(g, result(f, u));
+    case TN_OP_CONCAT:
+    case TN_OP_PAD: return info(f, u)->evals * n / tn_hint_numel(g, result(f, u));
+    default: return info(f, u)->kind == TN_FUSE_ANCHOR ? n : info(f, u)->evals;
+    }
+}
+
+/* Uses that read y at the same indices count once. */
+static bool same_path(const tn_fusion *f, tn_node a, tn_node b) {
+    return tn_op_is(op_of(f, a), TN_T_ELEMENTWISE) && tn_op_is(op_of(f, b), TN_T_ELEMENTWISE) &&
+           info(f, a)->path == info(f, b)->path && tn_same_dims(f->g, result(f, a), result(f, b));
+}
+
+/* What pulling y into one group would mean. */
+typedef struct pull {
+    uint32_t group, n_paths, path;
+    bool load;
+    double evals;
+} pull;
+
+/* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
+ * that keeps them whole. */
+static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
+    const tn_graph *g = f->g;
+    if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
+    if (slot > 1 || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
+    if (keeps_rows(g, y, 2)) return operands_stored(f, y);
+    if (op_of(f, y) != TN_OP_RESHAPE) return false;
+    tn_val in = tn_node_input(g, y, 0);
+    size_t rank = tn_val_rank(g, result(f, y)), in_rank = tn_val_rank(g, in);
+    tn_node def = tn_val_def(g, in);
+    return rank && in_rank && tn_val_dim(g, in, in_rank - 1).i == tn_val_dim(g, result(f, y), rank - 1).i && def.i &&
+           tn_val_has_one_use(g, in) && keeps_rows(g, def, 1) && operands_stored(f, def);
+}
+
+static bool slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, const char **why) {
+    const tn_fuse_group *gr = &f->group[info(f, u)->group];
+    tn_op op = op_of(f, y);
+    bool movement = tn_op_is(op, TN_T_MOVEMENT);
+    if (load_takes(f, y, u, slot)) return true;
+    *why = "its operands are copied as they stand";
+    if (info(f, u)->load) return false;
+    if (info(f, u)->kind == TN_FUSE_ANCHOR) {
+        prologue p = prologue_of(op_of(f, u));
+        if (p == LOADS_ONLY || slot != 0) return false;
+        *why = "the window would compute it many times";
+        return p == ANYTHING || (cost_of(op) <= CHEAP && op != TN_OP_CONCAT);
+    }
+    *why = "the epilogue of a contraction reads operands in its own order";
+    return !gr->anchor.i || !is_contraction(op_of(f, gr->anchor)) || (!movement && cost_of(op) <= FUNCTION) ||
+           op == TN_OP_BROADCAST;
+}
+
+/* Examines the uses of y in one group. */
+static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
+    const tn_graph *g = f->g;
+    tn_fuse_group *gr = &f->group[group];
+    *out = (pull){.group = group};
+    tn_node first = {0};
+    const char *why = "";
+    for (tn_use u = tn_val_first_use(g, result(f, y)); u.i; u = tn_use_next(g, u)) {
+        tn_node user = tn_use_node(g, u);
+        if (info(f, user)->group != group) continue;
+        if (!slot_takes(f, y, user, tn_use_slot(g, u), &why)) return refuse(f, "fuse_pull", y, group, why);
+        if (first.i && same_path(f, first, user)) continue;
+        out->n_paths++;
+        out->load |= load_takes(f, y, user, tn_use_slot(g, u));
+        out->evals += evals_by(f, y, user);
+        if (!first.i) first = user;
+    }
+    tn_op op = op_of(f, y);
+    bool follows = out->n_paths == 1 && tn_op_is(op_of(f, first), TN_T_ELEMENTWISE) &&
+                   tn_same_dims(g, result(f, first), result(f, y));
+    out->path = follows ? info(f, first)->path : UINT32_MAX;
+    if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > FUNCTION || !operands_stored(f, y)))
+        return refuse(f, "fuse_pull", y, group, "it is read at different indices");
+    double once = tn_hint_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
+    bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
+    if (more > 0 && gr->waste + more > (contraction ? 6 : 16) * gr->work)
+        return refuse(f, "fuse_pull", y, group, "it would be computed too often");
+    if (gr->n_in + operand_count(f, y) + gr->n_out > TN_FUSE_MAX_VALUES + 1 || gr->n_members >= TN_FUSE_MAX_MEMBERS)
+        return refuse(f, "fuse_pull", y, group, "the kernel is full");
+    return true;
+}
+
+static void do_pull(tn_fusion *f, tn_node y, const pull *p) {
+    tn_fuse_group *gr = &f->group[p->group];
+    tn_fuse_node *x = info(f, y);
+    double once = tn_hint_numel(f->g, result(f, y));
+    x->path = p->path == UINT32_MAX ? ++f->n_paths : p->path;
+    x->evals = p->evals;
+    x->load = p->load;
+    if (p->evals > once) gr->waste += (p->evals - once) * cost_of(op_of(f, y));
+    gr->n_in += operand_count(f, y);
+    if (gr->n_in) gr->n_in--;
+}
+
+/* The groups that use y: how many (up to a few), whether something else needs y in memory. */
+enum { MAX_USERS = 4 };
+typedef struct users {
+    uint32_t group[MAX_USERS], n;
+    bool stored; /* some use needs it in memory */
+} users;
+
+static users users_of(const tn_fusion *f, tn_node y) {
+    users r = {.n = 0};
+    for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
+        uint32_t group = info(f, tn_use_node(f->g, u))->group, k = 0;
+        while (k < r.n && r.group[k] != group) k++;
+        if (!group || (k == r.n && r.n == MAX_USERS))
+            r.stored = true;
+        else if (k == r.n)
+            r.group[r.n++] = group;
+    }
+    return r;
+}
+
+/* Ops worth computing in each of several kernels rather than storing once. */
+static bool may_duplicate(const tn_fusion *f, tn_node y) {
+    tn_op op = op_of(f, y);
+    if (op == TN_OP_IOTA || op == TN_OP_BROADCAST) return operands_stored(f, y);
+    bool simple = op == TN_OP_TRANSPOSE || op == TN_OP_PAD || op == TN_OP_SLICE ||
+                  (tn_op_is(op, TN_T_ELEMENTWISE) && cost_of(op) <= CHEAP && operand_count(f, y) == 1);
+    return simple && operands_stored(f, y);
+}
+
+static bool duplicate(tn_fusion *f, tn_node y, const users *us) {
+    pull p[MAX_USERS];
+    if (us->stored || us->n < 2 || !may_duplicate(f, y)) return false;
+    for (uint32_t k = 0; k < us->n; k++)
+        if (!try_pull(f, y, us->group[k], &p[k])) return false;
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_duplicate")) return false;
+    for (uint32_t k = 0; k < us->n; k++) do_pull(f, y, &p[k]);
+    info(f, y)->dup = true;
+    return true;
+}
+
+/* True if every use of y outside the group stands behind the group's place, so that the group may compute y. */
+static bool needed_after(const tn_fusion *f, tn_node y, uint32_t group) {
+    for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
+        const tn_fuse_node *x = info(f, tn_use_node(f->g, u));
+        if (x->group != group && x->pos <= f->group[group].place) return false;
+    }
+    return true;
+}
+
+static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
+    return gr->n_out < 4 && gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES &&
+           gr->n_members < TN_FUSE_MAX_MEMBERS;
+}
+
+/* Makes y a further result of a map over the same shape that reads one of y's operands too.  y stands before that map
+ * and is needed only after it, so neither can depend on the other. */
+static bool join_sibling(tn_fusion *f, tn_node y) {
+    for (size_t k = 0; k < tn_node_input_count(f->g, y); k++) {
+        tn_val v = tn_node_input(f->g, y, k);
+        if (!v.i || tn_is_const(f->g, v) || !is_stored(f, v)) continue;
+        for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
+            uint32_t group = info(f, tn_use_node(f->g, u))->group;
+            tn_fuse_group *gr = &f->group[group];
+            if (!group || gr->anchor.i || gr->place < info(f, y)->pos || !tn_same_dims(f->g, gr->root, result(f, y)) ||
+                !has_room(f, y, gr) || !needed_after(f, y, group))
+                continue;
+            if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
+            gr->n_in += operand_count(f, y);
+            gr->n_out++;
+            info(f, y)->evals = tn_hint_numel(f->g, result(f, y));
+            add_member(f, y, group);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Makes y a further result of a map that computes from it at the same indices. */
+static bool join_as_result(tn_fusion *f, tn_node y, const users *us) {
+    for (uint32_t k = 0; k < us->n; k++) {
+        tn_fuse_group *gr = &f->group[us->group[k]];
+        pull p;
+        if (gr->anchor.i || !has_room(f, y, gr) || !tn_same_dims(f->g, gr->root, result(f, y))) continue;
+        if (!needed_after(f, y, us->group[k])) {
+            refuse(f, "fuse_result", y, us->group[k], "it is needed before that kernel runs");
+            continue;
+        }
+        if (!try_pull(f, y, us->group[k], &p) || p.path != 0) continue;
+        if (!tn_pass_may_rewrite(f->ctx, "fuse_result")) return false;
+        do_pull(f, y, &p);
+        gr->n_out++;
+        add_member(f, y, us->group[k]);
+        return true;
+    }
+    return false;
+}
+
+static void place_node(tn_fusion *f, tn_node y) {
+    bool view = op_of(f, y) == TN_OP_RESHAPE || unit_slice(f->g, y);
+    if (view && is_stored(f, tn_node_input(f->g, y, 0))) {
+        info(f, y)->kind = TN_FUSE_VIEW;
+        return;
+    }
+    users us = users_of(f, y);
+    pull p;
+    if (!us.stored && us.n == 1 && try_pull(f, y, us.group[0], &p) && tn_pass_may_rewrite(f->ctx, "fuse_pull")) {
+        do_pull(f, y, &p);
+        add_member(f, y, us.group[0]);
+    } else if (view) {
+        info(f, y)->kind = TN_FUSE_VIEW;
+    } else if (!duplicate(f, y, &us) && !join_as_result(f, y, &us) && !join_sibling(f, y)) {
+        new_group(f, y, false);
+    }
+}
+
+static void pull_into_groups(tn_fusion *f) {
+    for (uint32_t p = f->n_order; p >= 1; p--) {
+        tn_node n = {f->order[p]};
+        if (info(f, n)->kind == TN_FUSE_PULL && !info(f, n)->group) place_node(f, n);
+    }
+}
+
+/* ---- the pass ---- */
+
+static tn_status number_nodes(tn_fusion *f) {
+    TN_FOR_NODES(f->g, tn_graph_body(f->g), n) {
+        f->order[++f->n_order] = n.i;
+        f->node[n.i].pos = f->n_order;
+        f->node[n.i].kind = kind_of(op_of(f, n));
+        if (f->node[n.i].kind != TN_FUSE_NONE && tn_node_result_count(f->g, n) != 1)
+            return tn_graph_fail(f->g, TN_E_UNSUPPORTED, n, "", "no kernel computes %s", tn_op_text(op_of(f, n)));
+    }
+    return TN_OK;
+}
+
+static tn_status fuse(tn_fusion *f) {
+    tn_status s = number_nodes(f);
+    if (s != TN_OK) return s;
+    f->n_groups = 1;
+    grow_epilogues(f);
+    s = choose_concats(f);
+    if (s != TN_OK) return s;
+    pull_into_groups(f);
+    s = tn_graph_status(f->g);
+    return s == TN_OK ? tn_fuse_build(f) : s;
+}
+
+/* What the precision pass stores in 16 bits need not be rounded between the ops of one kernel. */
+static tn_dtype loose_dtype(const tn_pass_options *o) {
+    const bool narrow = o->compute == TN_F16 || o->compute == TN_BF16;
+    return narrow && o->numerics == TN_NUMERICS_RELAXED ? o->compute : TN_DTYPE_NONE;
+}
+
+tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
+    tn_cursor saved = tn_get_cursor(g);
+    tn_status s = tn_fuse_prepare(g, ctx);
+    if (s != TN_OK) return s;
+    const tn_env *env = tn_graph_env(g);
+    size_t n = tn_graph_node_limit(g) + 1;
+    tn_fusion f = {.g = g, .ctx = ctx, .n_nodes = (uint32_t)n, .loose = loose_dtype(tn_pass_opts(ctx))};
+    f.node = tn_alloc(env, n * sizeof *f.node);
+    f.order = tn_alloc(env, n * sizeof *f.order);
+    f.group = tn_alloc(env, n * sizeof *f.group);
+    s = f.node && f.order && f.group ? fuse(&f) : tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    tn_free(env, f.node, n * sizeof *f.node);
+    tn_free(env, f.order, n * sizeof *f.order);
+    tn_free(env, f.group, n * sizeof *f.group);
+    tn_views views;
+    if (s == TN_OK) s = tn_views_make(g, &views);
+    if (s == TN_OK) tn_views_free(g, &views);
+    tn_set_cursor(g, saved);
+    return s;
+}

@@ -1,0 +1,82 @@
+/* fuse.h: what the files of fusion share (private to passes/).
+ *
+ *   prepare.c       puts the body into the shape that fusion expects
+ *   fuse.c          decides: which node goes into which group
+ *   build.c         turns groups into kernel nodes
+ *   views.c         places values that are views, and copies what cannot be one */
+#ifndef TENON_FUSE_H
+#define TENON_FUSE_H
+
+#include "passes/pass.h"
+
+enum {
+    TN_FUSE_MAX_VALUES = 28,  /* operands + results of one kernel; leaves room for dims in TN_MAX_ARGS of codegen.h */
+    TN_FUSE_MAX_MEMBERS = 200 /* nodes of one kernel: bounds what NVRTC has to compile */
+};
+
+/* Erases n if it has results, none of them used, and no effect. */
+void tn_fuse_erase_dead(tn_graph *g, tn_node n);
+/* Canonical shape for fusion: barriers gone, matmul operands' transposes as flags, composites without kernels expanded,
+ * concatenations that extend another one built on it, no dead nodes. */
+tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
+
+/* Elements or expressions at the typical sizes. */
+double tn_hint_eval(const tn_graph *g, tn_dim d);
+double tn_hint_numel(const tn_graph *g, tn_val v);
+double tn_hint_bytes(const tn_graph *g, tn_val v);
+
+/* A constant of one element: kernels hold it as an immediate (a const inside the region). */
+bool tn_fuse_is_immediate(const tn_graph *g, tn_val v);
+/* A map kernel that copies v, at the cursor. */
+tn_val tn_emit_copy(tn_graph *g, tn_val v);
+
+/* What a node is to fusion. */
+typedef enum tn_fuse_kind {
+    TN_FUSE_NONE,   /* const, return */
+    TN_FUSE_PULL,   /* elementwise or movement: can be computed inside any region */
+    TN_FUSE_ANCHOR, /* owns a region */
+    TN_FUSE_VIEW    /* stays at the top level: reshape, slice, concat */
+} tn_fuse_kind;
+
+/* Invariant: every node outside a group that uses a member's value stands behind the group's place.  A kernel put at
+ * that place then follows all kernels that it reads, whatever the groups look like. */
+typedef struct tn_fuse_group {
+    tn_node anchor; /* none: a map */
+    uint32_t place; /* position of the last member: where the kernel will stand */
+    uint32_t n_in;  /* operands, counted high */
+    uint32_t n_out; /* results */
+    uint32_t n_members;
+    uint32_t first, last; /* members: handles linked by tn_fuse_node.next */
+    tn_val root;          /* its dims are the iteration space of the results */
+    double work;          /* elements of the largest of root and the anchor's operand */
+    double waste;         /* cheap ops done beyond once an element */
+} tn_fuse_group;
+
+typedef struct tn_fuse_node {
+    uint32_t pos;   /* order in the body, from 1 */
+    uint32_t group; /* 0: none */
+    uint32_t path;  /* index path inside the group: equal paths read elements at equal indices; 0 is the result's own */
+    tn_fuse_kind kind;
+    bool load;     /* part of the load of a contraction's operand */
+    bool dup;      /* cloned into every group that uses it */
+    uint32_t next; /* next member of its group */
+    double evals;  /* times an element is computed by the group, summed over elements */
+} tn_fuse_node;
+
+typedef struct tn_fusion {
+    tn_graph *g;
+    tn_pass_ctx *ctx;
+    uint32_t n_nodes;   /* of the graph when fusion began */
+    tn_fuse_node *node; /* by node handle */
+    uint32_t *order;    /* node handle by position */
+    uint32_t n_order;
+    tn_fuse_group *group;
+    uint32_t n_groups; /* including group 0, which is none */
+    uint32_t n_paths;
+    tn_dtype loose; /* of every kernel */
+} tn_fusion;
+
+/* Replaces every group by its kernel, in place order. */
+tn_status tn_fuse_build(tn_fusion *f);
+
+#endif

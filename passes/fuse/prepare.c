@@ -1,0 +1,275 @@
+/* prepare.c: small rewrites that fusion relies on, and the questions that its files share. */
+#include "passes/fuse/fuse.h"
+#include "passes/util.h"
+
+/* ---- sizes at the hint shapes ---------------------------------------------------------------------------------- */
+
+double tn_hint_eval(const tn_graph *g, tn_dim d) {
+    enum { CAP = 256 };
+    int64_t v = 1;
+    if (tn_dim_is_const(g, d, &v)) return (double)v;
+    tn_binding b[CAP];
+    size_t n = tn_sym_count(g) < CAP ? tn_sym_count(g) : CAP;
+    for (size_t k = 0; k < n; k++) {
+        tn_dim s = tn_sym_at(g, k);
+        b[k] = (tn_binding){tn_dim_name(g, s), tn_typical_size(g, s)};
+    }
+    return tn_dim_eval(g, d, b, n, &v) && v > 0 ? (double)v : 1.0;
+}
+
+double tn_hint_numel(const tn_graph *g, tn_val v) {
+    double n = 1;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++) n *= tn_hint_eval(g, tn_val_dim(g, v, k));
+    return n;
+}
+
+double tn_hint_bytes(const tn_graph *g, tn_val v) {
+    return tn_hint_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8;
+}
+
+/* ---- rewrites -------------------------------------------------------------------------------------------------- */
+
+void tn_fuse_erase_dead(tn_graph *g, tn_node n) {
+    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_TERMINATOR)) return;
+    size_t results = tn_node_result_count(g, n);
+    for (size_t k = 0; k < results; k++)
+        if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return;
+    tn_erase(g, n);
+}
+
+/* v's operand if v only swaps the last two axes. */
+static tn_val swapped(const tn_graph *g, tn_val v) {
+    if (!tn_is_op(g, v, TN_OP_TRANSPOSE) || tn_val_rank(g, v) < 2) return (tn_val){0};
+    tn_perm p = tn_perm_of(g, tn_val_def(g, v));
+    for (uint32_t k = 0; k + 2 < p.n; k++)
+        if (p.p[k] != k) return (tn_val){0};
+    if (p.p[p.n - 1] != (int64_t)p.n - 2) return (tn_val){0};
+    return tn_node_input(g, tn_val_def(g, v), 0);
+}
+
+/* matmul(transpose(a), b) -> matmul{trans_a}(a, b): the kernels read either order. */
+static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_attrs_matmul a = *TN_ATTRS_OF(g, n, matmul);
+    tn_val in[2] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1)};
+    tn_val x = swapped(g, in[0]), y = swapped(g, in[1]);
+    if ((!x.i && !y.i) || !tn_pass_may_rewrite(ctx, "matmul_transpose")) return;
+    if (x.i) {
+        in[0] = x;
+        a.trans_a = !a.trans_a;
+    }
+    if (y.i) {
+        in[1] = y;
+        a.trans_b = !a.trans_b;
+    }
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, 2, in));
+    tn_erase(g, n);
+}
+
+/* ---- batches that only the shapes broadcast ---- */
+
+/* matmul(a, b) -> matmul(broadcast(a), b) where only the shapes tell whether a batch size of a is 1: the kernels know
+ * batches that are the result's, or 1. */
+static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
+    tn_val v = tn_node_input(g, n, k), out = tn_node_result(g, n, 0);
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = tn_val_rank(g, v), wider = tn_val_rank(g, out) - rank;
+    bool any = false;
+    for (size_t i = 0; i < rank; i++) {
+        tn_dim d = dims[i] = tn_val_dim(g, v, i);
+        if (i + 2 >= rank || d.i == tn_val_dim(g, out, wider + i).i || tn_dim_equal_const(g, d, 1)) continue;
+        dims[i] = tn_val_dim(g, out, wider + i);
+        any = true;
+    }
+    if (!any) return;
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
+    tn_val wide = tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
+    if (wide.i) tn_set_input(g, n, k, wide);
+}
+
+/* ---- reshapes behind anchors ---- */
+
+/* w broadcasts to the dims of x, which is u reshaped.  The number of last axes of u that w's axes cover, so that w
+ * reshaped to those broadcasts to u alike; SIZE_MAX if there is none. */
+static size_t covered_axes(tn_graph *g, tn_val w, tn_val x, tn_val u) {
+    size_t rank = tn_val_rank(g, w), rx = tn_val_rank(g, x), ru = tn_val_rank(g, u), n = 0;
+    if (rank > rx) return SIZE_MAX;
+    if (tn_same_dims(g, w, x)) return ru; /* units in front too: the first operand of prelu does not broadcast */
+    for (size_t k = 0; k < rank; k++)
+        if (tn_val_dim(g, w, k).i != tn_val_dim(g, x, rx - rank + k).i) return SIZE_MAX;
+    tn_dim want = tn_type_numel(g, tn_val_type(g, w)), have = tn_dim_const(g, 1);
+    while (have.i != want.i && n < ru) have = tn_dim_mul(g, have, tn_val_dim(g, u, ru - ++n));
+    return have.i == want.i ? n : SIZE_MAX;
+}
+
+/* For op(reshape(u), ...) = x: u, if u comes from an anchor, nothing else uses it, and the other operands can take u's
+ * dims. */
+static tn_val sinkable(tn_graph *g, tn_node n, const bool *anchored, uint32_t n_nodes) {
+    tn_val x = tn_node_result(g, n, 0);
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+        tn_val v = tn_node_input(g, n, k);
+        if (!tn_is_op(g, v, TN_OP_RESHAPE) || !tn_val_has_one_use(g, v) || !tn_same_dims(g, v, x)) continue;
+        tn_val u = tn_node_input(g, tn_val_def(g, v), 0);
+        tn_node def = tn_val_def(g, u);
+        bool fits = def.i && def.i < n_nodes && anchored[def.i] && tn_val_has_one_use(g, u);
+        for (size_t j = 0; fits && j < tn_node_input_count(g, n); j++) {
+            tn_val w = tn_node_input(g, n, j);
+            fits = w.i && covered_axes(g, w, x, u) != SIZE_MAX;
+        }
+        if (fits) return u;
+    }
+    return (tn_val){0};
+}
+
+/* op(reshape(u), r) -> reshape(op(u, reshape(r))), so that op can join the anchor before it. */
+static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) {
+    tn_val in[3] = {{0}, {0}, {0}}, x = tn_node_result(g, n, 0);
+    size_t count = tn_node_input_count(g, n);
+    if (count > 3 || !tn_pass_may_rewrite(ctx, "sink_reshape")) return (tn_node){0};
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    for (size_t k = 0; k < count; k++) {
+        tn_val w = tn_node_input(g, n, k);
+        size_t axes = covered_axes(g, w, x, u), skip = tn_val_rank(g, u) - axes;
+        bool is_u = tn_is_op(g, w, TN_OP_RESHAPE) && tn_node_input(g, tn_val_def(g, w), 0).i == u.i;
+        in[k] = is_u ? u : tn_emit_reshape(g, w, axes, tn_type_dims(g, tn_val_type(g, u)) + skip);
+    }
+    tn_val y = tn_emit1(g, tn_node_op(g, n), tn_node_attrs(g, n), count, in);
+    tn_replace(g, x, tn_emit_reshape(g, y, tn_val_rank(g, x), tn_type_dims(g, tn_val_type(g, x))));
+    tn_erase(g, n);
+    return tn_val_def(g, y);
+}
+
+/* Values that come from an anchor through elementwise ops of its shape are marked on the way. */
+static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx) {
+    const tn_env *env = tn_graph_env(g);
+    uint32_t n_nodes = tn_graph_node_limit(g) * 3 + 1; /* room for the nodes made here */
+    bool *anchored = tn_alloc(env, n_nodes * sizeof *anchored);
+    if (!anchored) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
+        next = tn_node_next(g, n);
+        if (tn_op_is(tn_node_op(g, n), TN_T_ANCHOR)) anchored[n.i] = true;
+        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || n.i >= n_nodes) continue;
+        tn_val u = sinkable(g, n, anchored, n_nodes);
+        if (u.i) {
+            tn_node now = sink_reshape(g, ctx, n, u);
+            if (now.i && now.i < n_nodes) anchored[now.i] = true;
+            continue;
+        }
+        for (size_t k = 0; k < tn_node_input_count(g, n) && !anchored[n.i]; k++) {
+            tn_node def = tn_val_def(g, tn_node_input(g, n, k));
+            anchored[n.i] = def.i && def.i < n_nodes && anchored[def.i] &&
+                            tn_same_dims(g, tn_node_input(g, n, k), tn_node_result(g, n, 0));
+        }
+    }
+    tn_free(env, anchored, n_nodes * sizeof *anchored);
+    return tn_graph_status(g);
+}
+
+/* ---- concats that extend each other ---- */
+
+static bool starts_with(const tn_graph *g, tn_node n, tn_node prefix) {
+    size_t count = tn_node_input_count(g, prefix);
+    if (TN_ATTRS_OF(g, n, axis)->axis != TN_ATTRS_OF(g, prefix, axis)->axis || count >= tn_node_input_count(g, n))
+        return false;
+    for (size_t k = 0; k < count; k++)
+        if (tn_node_input(g, n, k).i != tn_node_input(g, prefix, k).i) return false;
+    return true;
+}
+
+/* concat(a, b, c) after concat(a, b) -> concat(concat(a, b), c): both become views of one block, as each value can be a
+ * part of only one.  `seen` holds the concats so far. */
+static void extend_concat(tn_graph *g, tn_pass_ctx *ctx, tn_node n, const tn_node *seen, size_t n_seen) {
+    tn_node best = {0};
+    for (size_t k = n_seen; k-- > 0;) {
+        if (!starts_with(g, n, seen[k])) continue;
+        if (!best.i || tn_node_input_count(g, seen[k]) > tn_node_input_count(g, best)) best = seen[k];
+    }
+    if (!best.i || !tn_pass_may_rewrite(ctx, "concat_prefix")) return;
+    size_t skip = tn_node_input_count(g, best), count = tn_node_input_count(g, n) - skip + 1;
+    tn_val *in = tn_alloc(tn_graph_env(g), count * sizeof *in);
+    if (!in) {
+        tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+        return;
+    }
+    in[0] = tn_node_result(g, best, 0);
+    for (size_t k = 1; k < count; k++) in[k] = tn_node_input(g, n, skip + k - 1);
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_val v = tn_emit1(g, TN_OP_CONCAT, tn_node_attrs(g, n), count, in);
+    tn_free(tn_graph_env(g), in, count * sizeof *in);
+    tn_replace(g, tn_node_result(g, n, 0), v);
+}
+
+/* Longest lists last, so that each finds the next shorter one already there.  Rewritten concats lose their uses and are
+ * erased with the other dead nodes; they keep their operand lists until then, which is what later ones are compared
+ * with. */
+static tn_status nest_concats(tn_graph *g, tn_pass_ctx *ctx) {
+    const tn_env *env = tn_graph_env(g);
+    size_t n = 0, cap = 0;
+    tn_region body = tn_graph_body(g);
+    TN_FOR_NODES(g, body, x) cap += tn_node_op(g, x) == TN_OP_CONCAT;
+    if (cap < 2) return TN_OK;
+    tn_node *seen = tn_alloc(env, cap * sizeof *seen);
+    if (!seen) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (tn_node x = tn_region_first(g, body); x.i && n < cap; x = tn_node_next(g, x))
+        if (tn_node_op(g, x) == TN_OP_CONCAT) seen[n++] = x;
+    for (size_t k = n; k-- > 1;) extend_concat(g, ctx, seen[k], seen, k);
+    tn_free(env, seen, cap * sizeof *seen);
+    return tn_graph_status(g);
+}
+
+/* Composites that no kernel computes as they are. */
+static tn_status expand(tn_graph *g, tn_node n) {
+    tn_val vals[64];
+    size_t results = tn_node_result_count(g, n);
+    if (results > sizeof vals / sizeof vals[0])
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the expand pass first", "%s has more than 64 results",
+                             tn_op_text(tn_node_op(g, n)));
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_status s = tn_expand(g, n, vals);
+    if (s != TN_OK) return s;
+    for (size_t k = 0; k < results; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
+    return tn_erase(g, n);
+}
+
+static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_IF || op == TN_OP_LOOP || tn_op_is(op, TN_T_DYNAMIC))
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
+                             op == TN_OP_IF ? "%s: a condition that only a run knows, on branches that a GPU cannot "
+                                              "both compute, cannot be compiled for a GPU yet"
+                             : op == TN_OP_LOOP ? "%s: a number of iterations that only a run knows (or above 1024) "
+                                                  "cannot be compiled for a GPU yet"
+                                                : "%s: a size that depends on data cannot be compiled for a GPU yet",
+                             tn_op_text(op));
+    if (op == TN_OP_BARRIER) {
+        tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
+        tn_erase(g, n);
+    } else if (op == TN_OP_MATMUL) {
+        for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
+        absorb_transposes(g, ctx, n);
+    } else if (tn_op_is(op, TN_T_COMPOSITE) && !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_ANCHOR)) {
+        return expand(g, n);
+    }
+    return tn_graph_status(g);
+}
+
+tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
+    tn_region body = tn_graph_body(g);
+    for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
+        tn_node prev = tn_node_prev(g, n);
+        bool composite = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE);
+        next = tn_node_next(g, n);
+        tn_status s = prepare_node(g, ctx, n);
+        if (s != TN_OK) return s;
+        if (composite && tn_node_op(g, n) == TN_OP_NONE)
+            next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
+    }
+    tn_status s = sink_reshapes(g, ctx);
+    if (s == TN_OK) s = nest_concats(g, ctx);
+    for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
+        prev = tn_node_prev(g, n);
+        tn_fuse_erase_dead(g, n);
+    }
+    return s == TN_OK ? tn_graph_status(g) : s;
+}

@@ -1,0 +1,89 @@
+/* pack.c: convolutions with few input channels, in NHWC.
+ *
+ * Tensor-core kernels copy 16-byte chunks of channels; an image has three channels.  A convolution of such a tensor is
+ * the same as one whose pixels are groups of `stride` neighbours along the width, seen as channels: the width's stride
+ * becomes 1, the filter's width S/stride.  What does not divide is filled with zeros: channels (so that a group has
+ * whole chunks), the width on both sides (which takes the place of the padding) and the filter's last columns.
+ *
+ *     x [N, H, W, C] -> pad -> [N, H, W', C'] -> reshape -> [N, H, W'/G, G C']        w [O, R, S, C] alike
+ *
+ * Zero filter columns meet pixels of the image, so an infinite pixel may make NaN where it did not: relaxed
+ * numerics. */
+#include "passes/layout/pack.h"
+#include "passes/util.h"
+
+enum { RANK = 4, WIDTH = 2, CHANNELS = 3 };
+static const double MOST_WASTE = 4; /* products after / products before */
+
+typedef struct packing {
+    int64_t group, channels; /* pixels of a group; channels of a pixel, padded */
+    int64_t left, right;     /* columns added to the image */
+    int64_t columns;         /* of the filter, a multiple of group */
+} packing;
+
+static int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
+
+/* Channels in a 16-byte chunk of what the tensor cores will read (the casts are placed later); 0: they take no part. */
+static int64_t chunk_of(const tn_graph *g, const tn_pass_options *o, tn_val x) {
+    const tn_dtype t = tn_val_dtype(g, x);
+    if (t == TN_F16 || t == TN_BF16) return 8;
+    return t != TN_F32 ? 0 : o->compute != TN_F32 ? 8 : o->tf32 ? 4 : 0;
+}
+
+static bool plan(const tn_graph *g, const tn_pass_options *o, const tn_attrs_conv *a, tn_val x, tn_val w, packing *p) {
+    int64_t chunk = chunk_of(g, o, x), width, channels, columns, rows;
+    if (!chunk || a->groups > 1 || tn_val_rank(g, x) != RANK || tn_val_rank(g, w) != RANK) return false;
+    if (!tn_static_dim(g, x, WIDTH, &width) || !tn_static_dim(g, x, CHANNELS, &channels) ||
+        !tn_static_dim(g, w, WIDTH, &columns) || !tn_static_dim(g, w, 1, &rows) || channels % chunk == 0 ||
+        channels > chunk || tn_ints_get(a->dilations, 1, 1) != 1)
+        return false;
+    p->group = tn_ints_get(a->strides, 1, 1);
+    if (p->group < 1 || p->group > 64 || columns < 1 || rows < 1) return false;
+    p->channels = channels;
+    while (p->group * p->channels % chunk) p->channels++;
+    p->columns = round_up(columns, p->group);
+    p->left = tn_ints_get(a->pads, 1, 0);
+    const int64_t padded = width + p->left + tn_ints_get(a->pads, 3, 0);
+    if (p->left < 0 || padded < columns || padded > (1 << 24)) return false;
+    const int64_t out = (padded - columns) / p->group + 1;
+    p->right = (out - 1) * p->group + p->columns - width - p->left;
+    const double waste = (double)p->columns * (double)p->channels / ((double)columns * (double)channels);
+    return p->right >= 0 && waste <= MOST_WASTE && (o->numerics == TN_NUMERICS_RELAXED || p->columns == columns);
+}
+
+/* Zeros before and after along the width, after along the channels; then `group` columns in one. */
+static tn_val pack(tn_graph *g, tn_val v, int64_t before, int64_t after, int64_t channels, int64_t group) {
+    tn_dim zero = tn_dim_const(g, 0), b[RANK] = {zero, zero, zero, zero}, e[RANK] = {zero, zero, zero, zero};
+    tn_dim dims[RANK];
+    int64_t width = 0, have = 0;
+    if (!tn_static_dim(g, v, WIDTH, &width) || !tn_static_dim(g, v, CHANNELS, &have)) return v;
+    b[WIDTH] = tn_dim_const(g, before);
+    e[WIDTH] = tn_dim_const(g, after);
+    e[CHANNELS] = tn_dim_const(g, channels - have);
+    if (before || after || channels != have) {
+        const tn_attrs_pad a = {.before = {b, RANK}, .after = {e, RANK}, .mode = tn_intern(g, "constant")};
+        v = tn_emit1(g, TN_OP_PAD, &a, 1, &v);
+    }
+    for (size_t k = 0; k < RANK; k++) dims[k] = tn_graph_status(g) == TN_OK ? tn_val_dim(g, v, k) : zero;
+    dims[WIDTH] = tn_dim_const(g, (width + before + after) / group);
+    dims[CHANNELS] = tn_dim_const(g, channels * group);
+    return tn_graph_status(g) == TN_OK ? tn_emit_reshape(g, v, RANK, dims) : v;
+}
+
+void tn_pack_width(tn_graph *g, tn_pass_ctx *ctx, tn_attrs_conv *a, tn_val in[2], tn_pack_ints *hold) {
+    packing p;
+    if (!plan(g, tn_pass_opts(ctx), a, in[0], in[1], &p) || !tn_pass_may_rewrite(ctx, "pack_width")) return;
+    int64_t columns = 0;
+    tn_static_dim(g, in[1], WIDTH, &columns);
+    hold->strides[0] = tn_ints_get(a->strides, 0, 1);
+    hold->strides[1] = 1;
+    hold->pads[0] = tn_ints_get(a->pads, 0, 0);
+    hold->pads[2] = tn_ints_get(a->pads, 2, 0);
+    hold->pads[1] = hold->pads[3] = 0;
+    in[0] = pack(g, in[0], p.left, p.right, p.channels, p.group);
+    in[1] = pack(g, in[1], 0, p.columns - columns, p.channels, p.group);
+    a->strides = (tn_ints){hold->strides, 2};
+    a->pads = (tn_ints){hold->pads, 4};
+}

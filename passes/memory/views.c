@@ -1,0 +1,318 @@
+/* views.c: places values as views of blocks.
+ *
+ * Two walks.  Backward: concats claim their operands, outermost first, so that a claimed concat knows its place before
+ * it hands places to its own operands.  Forward: what nobody claimed is a root, or a view of its operand.  A chain of
+ * views therefore goes forward to earlier values and then back to a later concat, never forward again: no cycles. */
+#include <string.h>
+#include "passes/fuse/fuse.h"
+#include "passes/util.h"
+#include "passes/memory/views.h"
+
+/* ---- strides --------------------------------------------------------------------------------------------------- */
+
+void tn_dense_strides(tn_graph *g, size_t rank, const tn_dim *dims, tn_dim *out) {
+    tn_dim s = tn_dim_const(g, 1);
+    for (size_t k = rank; k-- > 0;) {
+        out[k] = s;
+        s = tn_dim_mul(g, s, dims[k]);
+    }
+}
+
+bool tn_is_dense(tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides) {
+    tn_dim s = tn_dim_const(g, 1);
+    for (size_t k = rank; k-- > 0;) {
+        if (tn_dim_equal_const(g, dims[k], 1)) continue;
+        if (strides[k].i != s.i) return false;
+        s = tn_dim_mul(g, s, dims[k]);
+    }
+    return true;
+}
+
+/* Axes whose size is not 1. */
+typedef struct axes {
+    size_t n;
+    tn_dim dims[TN_MAX_RANK], strides[TN_MAX_RANK];
+    size_t axis[TN_MAX_RANK];
+} axes;
+
+static axes squeeze(const tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides) {
+    axes a = {.n = 0};
+    for (size_t k = 0; k < rank; k++) {
+        if (tn_dim_equal_const(g, dims[k], 1)) continue;
+        a.dims[a.n] = dims[k];
+        if (strides) a.strides[a.n] = strides[k];
+        a.axis[a.n++] = k;
+    }
+    return a;
+}
+
+/* The shortest runs a[0..*na), b[0..*nb) with equal products. */
+static bool next_group(tn_graph *g, const tn_dim *a, size_t n_a, const tn_dim *b, size_t n_b, size_t *na, size_t *nb) {
+    for (size_t total = 2; total <= n_a + n_b; total++)
+        for (size_t x = 1; x < total && x <= n_a; x++) {
+            size_t y = total - x;
+            if (y > n_b) continue;
+            tn_dim pa = a[0], pb = b[0];
+            for (size_t k = 1; k < x; k++) pa = tn_dim_mul(g, pa, a[k]);
+            for (size_t k = 1; k < y; k++) pb = tn_dim_mul(g, pb, b[k]);
+            if (pa.i != pb.i) continue;
+            *na = x;
+            *nb = y;
+            return true;
+        }
+    return false;
+}
+
+bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const tn_dim *strides, size_t to_rank,
+                        const tn_dim *to, tn_dim *out) {
+    tn_dense_strides(g, to_rank, to, out);
+    if (tn_is_dense(g, from_rank, from, strides)) return true;
+    axes a = squeeze(g, from_rank, from, strides), b = squeeze(g, to_rank, to, NULL);
+    size_t i = 0, j = 0;
+    while (i < a.n && j < b.n) {
+        size_t na, nb;
+        if (!next_group(g, a.dims + i, a.n - i, b.dims + j, b.n - j, &na, &nb)) return false;
+        for (size_t k = i; k + 1 < i + na; k++)
+            if (a.strides[k].i != tn_dim_mul(g, a.strides[k + 1], a.dims[k + 1]).i) return false;
+        tn_dim s = a.strides[i + na - 1];
+        for (size_t k = j + nb; k-- > j;) {
+            out[b.axis[k]] = s;
+            s = tn_dim_mul(g, s, b.dims[k]);
+        }
+        i += na;
+        j += nb;
+    }
+    return i == a.n && j == b.n;
+}
+
+/* ---- placing --------------------------------------------------------------------------------------------------- */
+
+static bool grow(const tn_graph *g, tn_views *v) {
+    uint32_t want = tn_graph_val_limit(g);
+    if (want <= v->n) return true;
+    uint32_t room = want + want / 4 + 16;
+    tn_view *p = tn_realloc(tn_graph_env(g), v->of, v->n * sizeof *p, room * sizeof *p);
+    if (!p) return false;
+    memset(p + v->n, 0, (room - v->n) * sizeof *p);
+    v->of = p;
+    v->n = room;
+    return true;
+}
+
+void tn_views_free(const tn_graph *g, tn_views *v) {
+    tn_free(tn_graph_env(g), v->of, v->n * sizeof *v->of);
+    *v = (tn_views){0};
+}
+
+static size_t rank_of(const tn_graph *g, tn_val v) {
+    return tn_type_rank(g, tn_val_type(g, v));
+}
+static const tn_dim *dims_of(const tn_graph *g, tn_val v) {
+    return tn_type_dims(g, tn_val_type(g, v));
+}
+
+static void place_root(tn_graph *g, tn_views *v, tn_val x) {
+    tn_view *w = &v->of[x.i];
+    w->root = x;
+    w->offset = tn_dim_const(g, 0);
+    w->output = -1;
+    tn_dense_strides(g, rank_of(g, x), dims_of(g, x), w->strides);
+}
+
+tn_val tn_emit_copy(tn_graph *g, tn_val x) {
+    tn_region r = tn_region_new(g);
+    tn_val arg = tn_region_add_arg(g, r, tn_val_type(g, x), "");
+    tn_cursor saved = tn_get_cursor(g);
+    tn_set_cursor(g, (tn_cursor){.region = r, .loc = saved.loc});
+    tn_emit(g, TN_OP_YIELD, NULL, 1, &arg);
+    tn_set_cursor(g, saved);
+    tn_attrs_kernel a = {.anchor = tn_intern(g, "map"), .name = tn_intern(g, "copy")};
+    return tn_node_result(g, tn_emit_regions(g, TN_OP_KERNEL, &a, 1, &x, 1, &r), 0);
+}
+
+/* Puts a copy between operand k of n and n; the copy is placed as a root. */
+static tn_status copy_operand(tn_graph *g, tn_views *v, tn_node n, size_t k) {
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_val copy = tn_emit_copy(g, tn_node_input(g, n, k));
+    tn_set_input(g, n, k, copy);
+    if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
+    if (!grow(g, v)) return tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+    place_root(g, v, copy);
+    return TN_OK;
+}
+
+/* Places x, and through reshapes what x is a reshape of, where a concat wants it; false if that cannot be. */
+static bool claim(tn_graph *g, tn_views *v, tn_val x, const tn_view *where) {
+    tn_view place[64];
+    tn_val chain[64];
+    size_t n = 0;
+    chain[0] = x;
+    place[0] = *where;
+    for (;;) {
+        tn_node def = tn_val_def(g, chain[n]);
+        if (!def.i || v->of[chain[n].i].root.i) return false;
+        tn_op op = tn_node_op(g, def);
+        if (op == TN_OP_KERNEL || op == TN_OP_CONCAT) break;
+        if (op != TN_OP_RESHAPE || n + 1 == sizeof chain / sizeof chain[0]) return false;
+        tn_val in = tn_node_input(g, def, 0);
+        place[n + 1] = place[n];
+        if (!tn_reshape_strides(g, rank_of(g, chain[n]), dims_of(g, chain[n]), place[n].strides, rank_of(g, in),
+                                dims_of(g, in), place[n + 1].strides))
+            return false;
+        chain[++n] = in;
+    }
+    for (size_t k = 0; k <= n; k++) v->of[chain[k].i] = place[k];
+    return true;
+}
+
+static tn_status place_concat(tn_graph *g, tn_views *v, tn_node n) {
+    tn_val out = tn_node_result(g, n, 0);
+    size_t axis = (size_t)TN_ATTRS_OF(g, n, axis)->axis;
+    if (!v->of[out.i].root.i) place_root(g, v, out);
+    tn_dim at = tn_dim_const(g, 0);
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+        tn_view where = v->of[out.i];
+        where.output = -1;
+        where.offset = tn_dim_add(g, where.offset, tn_dim_mul(g, at, where.strides[axis]));
+        if (!claim(g, v, tn_node_input(g, n, k), &where)) {
+            tn_status s = copy_operand(g, v, n, k);
+            if (s != TN_OK) return s;
+            v->of[tn_node_input(g, n, k).i] = where;
+        }
+        at = tn_dim_add(g, at, tn_val_dim(g, tn_node_input(g, n, k), axis));
+    }
+    return tn_graph_status(g);
+}
+
+static void place_slice(tn_graph *g, tn_views *v, tn_node n) {
+    tn_val in = tn_node_input(g, n, 0);
+    const tn_attrs_slice *a = TN_ATTRS_OF(g, n, slice);
+    tn_view w = v->of[in.i];
+    w.output = -1;
+    for (size_t k = 0; k < rank_of(g, in); k++)
+        w.offset = tn_dim_add(g, w.offset, tn_dim_mul(g, a->starts.p[k], w.strides[k]));
+    v->of[tn_node_result(g, n, 0).i] = w;
+}
+
+static tn_status place_reshape(tn_graph *g, tn_views *v, tn_node n) {
+    tn_val out = tn_node_result(g, n, 0);
+    if (v->of[out.i].root.i) return TN_OK; /* claimed */
+    tn_val in = tn_node_input(g, n, 0);
+    tn_view w = v->of[in.i];
+    if (!tn_reshape_strides(g, rank_of(g, in), dims_of(g, in), w.strides, rank_of(g, out), dims_of(g, out),
+                            v->of[out.i].strides)) {
+        tn_status s = copy_operand(g, v, n, 0);
+        if (s != TN_OK) return s;
+        w = v->of[tn_node_input(g, n, 0).i];
+        tn_dense_strides(g, rank_of(g, out), dims_of(g, out), v->of[out.i].strides);
+    }
+    v->of[out.i].root = w.root;
+    v->of[out.i].offset = w.offset;
+    v->of[out.i].output = -1;
+    return TN_OK;
+}
+
+/* ---- operands of tensor-core kernels --------------------------------------------------------------------------- */
+
+enum { COPY_BYTES = 1 << 18 }; /* smaller operands are cheaper to load slowly than to copy first */
+
+/* Asynchronous copies move 16 bytes: the first element, and every step but the innermost, must be a multiple of
+ * that. */
+static bool aligned(tn_graph *g, tn_val x, tn_dim offset, const tn_dim *strides) {
+    const tn_dim *dims = dims_of(g, x);
+    int64_t bits = (int64_t)tn_dtype_bits(tn_val_dtype(g, x));
+    if ((tn_dim_divisor(g, offset) * bits) % 128) return false;
+    bool inner = true;
+    for (size_t k = rank_of(g, x); k-- > 0;) {
+        if (tn_dim_equal_const(g, dims[k], 1)) continue;
+        if (inner ? !tn_dim_equal_const(g, strides[k], 1) : (tn_dim_divisor(g, strides[k]) * bits) % 128) return false;
+        inner = false;
+    }
+    return true;
+}
+
+/* True if x is off its alignment, a copy would not be, and x is large enough for that to matter. */
+static bool wants_copy(tn_graph *g, const tn_views *v, tn_val x) {
+    const tn_view *w = &v->of[x.i];
+    tn_dim dense[TN_MAX_RANK];
+    if (tn_hint_bytes(g, x) < COPY_BYTES || aligned(g, x, w->offset, w->strides)) return false;
+    tn_dense_strides(g, rank_of(g, x), dims_of(g, x), dense);
+    return aligned(g, x, tn_dim_const(g, 0), dense);
+}
+
+static tn_status align_operands(tn_graph *g, tn_views *v, tn_node n) {
+    const char *anchor = TN_ATTRS_OF(g, n, kernel)->anchor;
+    if (!tn_str_is(anchor, "matmul") && !tn_str_is(anchor, "conv")) return TN_OK;
+    tn_region r = tn_node_subregion(g, n, 0);
+    TN_FOR_NODES(g, r, inner) {
+        tn_op op = tn_node_op(g, inner);
+        if (op != TN_OP_MATMUL && op != TN_OP_CONV) continue;
+        for (size_t k = 0; k < 2; k++) {
+            tn_val arg = tn_node_input(g, inner, k);
+            if (tn_val_arg_of(g, arg).i != r.i) continue;
+            size_t slot = tn_val_index(g, arg);
+            if (!wants_copy(g, v, tn_node_input(g, n, slot))) continue;
+            tn_status s = copy_operand(g, v, n, slot);
+            if (s != TN_OK) return s;
+        }
+    }
+    return TN_OK;
+}
+
+/* ---- outputs --------------------------------------------------------------------------------------------------- */
+
+/* Gives the root of x the buffer of output k, if x is all of a block that some kernel writes. */
+static bool own_output(tn_graph *g, tn_views *v, tn_val x, int32_t k) {
+    tn_view *w = &v->of[x.i], *root = &v->of[w->root.i];
+    tn_node def = tn_val_def(g, w->root);
+    if (!def.i || (tn_node_op(g, def) != TN_OP_KERNEL && tn_node_op(g, def) != TN_OP_CONCAT) || root->output >= 0)
+        return false;
+    if (!tn_dim_equal_const(g, w->offset, 0) || !tn_is_dense(g, rank_of(g, x), dims_of(g, x), w->strides)) return false;
+    if (tn_type_numel(g, tn_val_type(g, x)).i != tn_type_numel(g, tn_val_type(g, w->root)).i) return false;
+    root->output = k;
+    return true;
+}
+
+static tn_status place_outputs(tn_graph *g, tn_views *v, tn_node ret) {
+    for (size_t k = 0; k < tn_node_input_count(g, ret); k++) {
+        if (own_output(g, v, tn_node_input(g, ret, k), (int32_t)k)) continue;
+        tn_status s = copy_operand(g, v, ret, k);
+        if (s != TN_OK) return s;
+        v->of[tn_node_input(g, ret, k).i].output = (int32_t)k;
+    }
+    return TN_OK;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------------------------- */
+
+static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
+    switch (tn_node_op(g, n)) {
+    case TN_OP_SLICE: place_slice(g, v, n); return TN_OK;
+    case TN_OP_RESHAPE: return place_reshape(g, v, n);
+    case TN_OP_CONCAT: return TN_OK;
+    case TN_OP_RETURN: return place_outputs(g, v, n);
+    case TN_OP_CONST:
+    case TN_OP_KERNEL:
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++)
+            if (!v->of[tn_node_result(g, n, k).i].root.i) place_root(g, v, tn_node_result(g, n, k));
+        return tn_node_op(g, n) == TN_OP_KERNEL ? align_operands(g, v, n) : TN_OK;
+    default:
+        return tn_graph_fail(g, TN_E_INTERNAL, n, "run the fuse pass first", "%s stands outside a kernel",
+                             tn_op_text(tn_node_op(g, n)));
+    }
+}
+
+tn_status tn_views_make(tn_graph *g, tn_views *v) {
+    *v = (tn_views){0};
+    tn_region body = tn_graph_body(g);
+    tn_cursor saved = tn_get_cursor(g);
+    tn_status s = grow(g, v) ? TN_OK : tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    for (size_t k = 0; s == TN_OK && k < tn_graph_input_count(g); k++) place_root(g, v, tn_graph_input(g, k));
+    for (tn_node n = tn_region_last(g, body); s == TN_OK && n.i; n = tn_node_prev(g, n))
+        if (tn_node_op(g, n) == TN_OP_CONCAT) s = place_concat(g, v, n);
+    for (tn_node n = tn_region_first(g, body); s == TN_OK && n.i; n = tn_node_next(g, n)) s = place_forward(g, v, n);
+    tn_set_cursor(g, saved);
+    if (s == TN_OK) s = tn_graph_status(g);
+    if (s != TN_OK) tn_views_free(g, v);
+    return s;
+}

@@ -1,0 +1,113 @@
+/* ranges.c: see ranges.h.  A measurement, not a proof: it finds the layers whose magnitudes grow with depth, which is
+ * how a network leaves float16's range in practice. */
+#include "passes/precision/ranges.h"
+
+#include <math.h>
+#include <string.h>
+#include "ir/eval/eval.h"
+
+typedef struct measurement {
+    const tn_graph *g;
+    double *max_abs;
+    uint32_t n;
+} measurement;
+
+static int64_t hint_of(const tn_graph *g, tn_dim sym) {
+    int64_t lo, hi, h = tn_dim_hint(g, sym);
+    tn_dim_bounds(g, sym, &lo, &hi);
+    return h > 0 ? h : lo > 1 ? lo : 1;
+}
+
+/* Values of the graph's symbols; false if there are too many. */
+static bool bind(const tn_graph *g, tn_binding *b, size_t cap, size_t *n) {
+    *n = tn_sym_count(g);
+    if (*n > cap) return false;
+    for (size_t k = 0; k < *n; k++) b[k] = (tn_binding){tn_dim_name(g, tn_sym_at(g, k)), hint_of(g, tn_sym_at(g, k))};
+    return true;
+}
+
+static bool shape_of(const tn_graph *g, tn_val v, const tn_binding *b, size_t n, int64_t *dims, double *numel) {
+    *numel = 1;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++) {
+        if (!tn_dim_eval(g, tn_val_dim(g, v, k), b, n, &dims[k]) || dims[k] < 0) return false;
+        *numel *= (double)dims[k];
+    }
+    return true;
+}
+
+/* Multiply-adds of the heavy ops, times two. */
+static double flops_of(const tn_graph *g, const tn_binding *b, size_t n) {
+    double sum = 0;
+    TN_FOR_NODES(g, tn_graph_body(g), node) {
+        tn_op op = tn_node_op(g, node);
+        int64_t out[TN_MAX_RANK], w[TN_MAX_RANK];
+        double numel, inner = 1;
+        if (op != TN_OP_CONV && op != TN_OP_MATMUL) continue;
+        if (!shape_of(g, tn_node_result(g, node, 0), b, n, out, &numel)) return INFINITY;
+        tn_val weight = tn_node_input(g, node, op == TN_OP_CONV ? 1 : 0);
+        if (!shape_of(g, weight, b, n, w, &inner)) return INFINITY;
+        size_t rank = tn_val_rank(g, weight);
+        if (op == TN_OP_CONV)
+            inner /= w[0] > 0 ? (double)w[0] : 1;
+        else
+            inner = (double)w[TN_ATTRS_OF(g, node, matmul)->trans_a ? rank - 2 : rank - 1];
+        sum += 2 * numel * inner;
+    }
+    return sum;
+}
+
+static void on_value(void *user, tn_val v, const tn_tensor *t) {
+    measurement *m = user;
+    if (v.i >= m->n || !tn_dtype_is_float(t->dtype)) return;
+    m->max_abs[v.i] = tn_max_abs(t->dtype, t->data, (size_t)tn_tensor_numel(t), false);
+}
+
+static void fill(tn_tensor *t, uint64_t *x) {
+    for (int64_t i = 0, n = tn_tensor_numel(t); i < n; i++) {
+        *x = *x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407); /* Knuth's MMIX generator */
+        if (tn_dtype_is_float(t->dtype))
+            tn_store_num(t->dtype, t->data, (uint64_t)i, (double)(*x >> 11) * 0x1p-52 - 1.0);
+        else
+            tn_store_int(t->dtype, t->data, (uint64_t)i, (int64_t)(*x >> 62) & (t->dtype == TN_BOOL ? 1 : 3));
+    }
+}
+
+static tn_status evaluate(const tn_env *env, tn_graph *g, const tn_binding *b, size_t n_bind, measurement *m) {
+    size_t n_in = tn_graph_input_count(g), n_out = tn_graph_output_count(g);
+    tn_tensor *in = tn_alloc(env, (n_in + 1) * sizeof *in), *out = tn_alloc(env, (n_out + 1) * sizeof *out);
+    tn_status s = in && out ? TN_OK : TN_E_MEMORY;
+    uint64_t seed = 1;
+    for (size_t k = 0; s == TN_OK && k < n_in; k++) {
+        int64_t dims[TN_MAX_RANK];
+        double numel;
+        tn_val v = tn_graph_input(g, k);
+        s = shape_of(g, v, b, n_bind, dims, &numel)
+                ? tn_tensor_new(env, tn_val_dtype(g, v), tn_val_rank(g, v), dims, &in[k])
+                : TN_E_TYPE;
+        if (s == TN_OK) fill(&in[k], &seed);
+    }
+    tn_eval_opts opts = {.fast = true, .symbols = b, .n_symbols = n_bind, .on_value = on_value, .user = m};
+    if (s == TN_OK) s = tn_eval_graph(env, g, in, n_in, out, n_out, &opts);
+    for (size_t k = 0; s == TN_OK && k < n_out; k++) tn_tensor_free(env, &out[k]);
+    for (size_t k = 0; in && k < n_in; k++) tn_tensor_free(env, &in[k]);
+    tn_free(env, in, (n_in + 1) * sizeof *in);
+    tn_free(env, out, (n_out + 1) * sizeof *out);
+    return s;
+}
+
+bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t n) {
+    tn_binding b[64];
+    size_t n_bind;
+    const tn_env *env = tn_graph_env(g);
+    tn_env quiet = env ? *env : (tn_env){0};
+    quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
+    measurement m = {g, max_abs, n};
+    if (!bind(g, b, 64, &n_bind) || flops_of(g, b, n_bind) > max_flops) {
+        tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: too much work for the CPU");
+        return false;
+    }
+    if (evaluate(&quiet, g, b, n_bind, &m) == TN_OK) return true;
+    tn_report(env, TN_NOTE, TN_OK, "precision",
+              "the range of values was not measured: the graph does not take random inputs");
+    return false;
+}

@@ -1,0 +1,247 @@
+/* device.c: see device.h. */
+#include "runtime/cuda/device.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/emu/driver.h"
+#include "runtime/cuda/launch.h"
+
+/* "sm_90a" -> 90 and 'a'; false if the name is not of that form. */
+static bool parse_arch(const char *name, int *cc, char *suffix) {
+    if (strncmp(name, "sm_", 3)) return false;
+    char *end;
+    long v = strtol(name + 3, &end, 10);
+    if (end == name + 3 || v < 10 || v > 999 || (end[0] && end[1])) return false;
+    *cc = (int)v;
+    *suffix = end[0];
+    return true;
+}
+
+size_t tn_arch_pick(const TnPlan__Plan *pb, int cc) {
+    size_t best = pb->n_archs;
+    int best_score = -1;
+    for (size_t k = 0; k < pb->n_archs; k++) {
+        int have;
+        char suffix;
+        if (!parse_arch(pb->archs[k]->name, &have, &suffix) || have / 10 != cc / 10 || have > cc) continue;
+        if (suffix == 'a' && have != cc) continue; /* architecture-specific code runs nowhere else */
+        int score = 2 * (have % 10) + (suffix == 'a' ? 1 : 0);
+        if (score > best_score) best = k, best_score = score;
+    }
+    return best;
+}
+
+static tn_status no_arch(const tn_plan *p, const tn_device_info *info) {
+    char have[256] = "none";
+    size_t used = 0;
+    for (size_t k = 0; k < p->pb->n_archs && used < sizeof have; k++) {
+        int n = snprintf(have + used, sizeof have - used, "%s%s", k ? ", " : "", p->pb->archs[k]->name);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    char hint[128];
+    snprintf(hint, sizeof hint, "compile the model with --target sm_%d%s", info->cc, info->cc == 90 ? "a" : "");
+    return tn_fail(p->env, TN_E_ARCH, "", hint, "the plan holds code for %s; GPU %d (%s) is sm_%d", have, info->ordinal,
+                   info->name, info->cc);
+}
+
+static bool needs_lt(const TnPlan__Arch *a) {
+    for (size_t k = 0; k < a->n_steps; k++)
+        if (a->steps[k]->what_case == TN_PLAN__STEP__WHAT_LT) return true;
+    return false;
+}
+
+/* The architecture whose code runs on this device. */
+static tn_status pick_arch(const tn_plan *p, tn_plan_device *d) {
+    size_t k = tn_arch_pick(p->pb, d->info.cc);
+    if (k == p->pb->n_archs && d->cu->emulated && k) k = 0;
+    if (k == p->pb->n_archs) return no_arch(p, &d->info);
+    d->arch = p->pb->archs[k];
+    if (d->cu->emulated && needs_lt(d->arch))
+        return tn_fail(p->env, TN_E_UNSUPPORTED, "", "compile the model with --no-gpu, which chooses kernels only",
+                       "the plan calls cuBLASLt, which is not emulated");
+    return TN_OK;
+}
+
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
+
+/* The blob that the device makes a module of. */
+static uint32_t module_blob(const tn_plan_device *d, const TnPlan__Kernel *k) {
+    return d->cu->emulated ? k->source : k->cubin;
+}
+
+static tn_status load_source(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
+    const void *text;
+    size_t size;
+    if (k->source >= d->n_modules)
+        return tn_fail(p->env, TN_E_UNSUPPORTED, k->name, "compile the plan again",
+                       "the plan holds no source to emulate");
+    tn_status st = tn_plan_blob(p, k->source, &text, &size);
+    char *copy = st == TN_OK ? tn_alloc(p->env, size + 1) : NULL;
+    if (!copy) return st == TN_OK ? tn_fail(p->env, TN_E_MEMORY, k->name, "", "out of memory") : st;
+    memcpy(copy, text, size);
+    st = TN_CU(d->cu, cuModuleLoadDataEx(&d->modules[k->source], copy, 0, NULL, NULL), k->name);
+    tn_free(p->env, copy, size + 1);
+    return st;
+}
+
+static tn_status load_module(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
+    if (d->cu->emulated) return load_source(p, d, k);
+    const void *cubin;
+    size_t size;
+    char log[1024] = "";
+    CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+    void *values[] = {log, (void *)(uintptr_t)(sizeof log - 1)};
+    tn_status st = tn_plan_blob(p, k->cubin, &cubin, &size);
+    if (st != TN_OK) return st;
+    if (size < 64)
+        return tn_fail(p->env, TN_E_FORMAT, k->name, "compile the plan again", "the kernel's machine code is missing");
+    CUresult r = d->cu->cuModuleLoadDataEx(&d->modules[k->cubin], cubin, 2, options, values);
+    if (r != CUDA_SUCCESS && log[0]) tn_report(p->env, TN_NOTE, TN_E_CUDA, k->name, "the driver says: %s", log);
+    return tn_cuda_check(p->env, d->cu, r, "cuModuleLoadDataEx", k->name);
+}
+
+static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
+    const TnPlan__Arch *a = d->arch;
+    tn_status st = TN_OK;
+    for (size_t i = 0; st == TN_OK && i < a->n_kernels; i++) {
+        const TnPlan__Kernel *k = a->kernels[i];
+        const uint32_t blob = module_blob(d, k);
+        if (blob >= d->n_modules || !d->modules[blob]) st = load_module(p, d, k);
+        if (st == TN_OK) st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[blob], k->name), k->name);
+    }
+    for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
+    for (size_t i = 0; st == TN_OK && i < a->n_steps; i++) {
+        const TnPlan__Step *s = a->steps[i];
+        if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) continue;
+        const TnPlan__Kernel *k = a->kernels[s->kernel];
+        st = tn_launch_prepare(d->cu, d->functions[s->kernel], k->smem, k->n_cluster ? k->cluster : NULL,
+                               (s->n_args ? s->n_args : 1) * sizeof(uint64_t), d->step_text[i]);
+    }
+    return st;
+}
+
+/* ---- weights ----------------------------------------------------------------------------------------------------- */
+
+/* Gives every constant that some step reads its offset in device memory (plus 1 in consts, so that 0 means unused) and
+ * returns the bytes they need.  They are laid out anew, since the file need not align them as kernels want. */
+static size_t lay_out_weights(const TnPlan__Plan *pb, tn_plan_device *d) {
+    const TnPlan__Arch *a = d->arch;
+    size_t size = 0;
+    for (size_t i = 0; i < a->n_steps; i++) {
+        for (size_t k = 0; k < a->steps[i]->n_args; k++) {
+            const TnPlan__Arg *arg = a->steps[i]->args[k];
+            if (arg->kind != TN_PLAN__ARG__KIND__PLACE || arg->place->space != TN_PLAN__PLACE__SPACE__CONST) continue;
+            CUdeviceptr *at = &d->consts[arg->place->index];
+            if (*at) continue;
+            *at = size + 1;
+            size += (pb->consts[arg->place->index]->size + TN_MEMORY_ALIGN - 1) / TN_MEMORY_ALIGN * TN_MEMORY_ALIGN;
+        }
+    }
+    return size;
+}
+
+static tn_status upload_weights(tn_plan *p, tn_plan_device *d) {
+    const void *data;
+    size_t blob_size, size = lay_out_weights(p->pb, d);
+    if (!size) return TN_OK;
+    tn_status st = tn_plan_blob(p, p->pb->weights, &data, &blob_size);
+    if (st == TN_OK) st = TN_CU(d->cu, cuMemAlloc(&d->weights, size), "weights");
+    for (size_t k = 0; st == TN_OK && k < p->pb->n_consts; k++) {
+        const TnPlan__Const *c = p->pb->consts[k];
+        if (!d->consts[k]) continue;
+        d->consts[k] += d->weights - 1;
+        if (c->size)
+            st = TN_CU(d->cu, cuMemcpyHtoD(d->consts[k], (const char *)data + c->offset, (size_t)c->size), c->name);
+    }
+    return st;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static void close_device(const tn_plan *p, tn_plan_device *d) {
+    bool entered = d->ctx && tn_cuda_enter(d->cu, d->ctx) == TN_OK;
+    for (size_t k = 0; d->modules && k < d->n_modules; k++)
+        if (d->modules[k]) d->cu->cuModuleUnload(d->modules[k]);
+    if (d->weights) d->cu->cuMemFree(d->weights);
+    if (entered) tn_cuda_leave(d->cu);
+    if (d->retained) d->cu->cuDevicePrimaryCtxRelease(d->info.device);
+    tn_free(p->env, d->modules, (d->n_modules + 1) * sizeof *d->modules);
+    tn_free(p->env, d->consts, (p->pb->n_consts + 1) * sizeof *d->consts);
+    if (d->arch) {
+        tn_free(p->env, d->functions, (d->arch->n_kernels + 1) * sizeof *d->functions);
+        tn_free(p->env, d->step_text, (d->arch->n_steps + 1) * sizeof *d->step_text);
+    }
+    tn_cublaslt_close(d->lt);
+    tn_cuda_close(d->cu);
+    tn_free(p->env, d, sizeof *d);
+}
+
+static tn_status allocate(const tn_plan *p, tn_plan_device *d) {
+    d->n_modules = p->pb->n_blobs;
+    d->modules = tn_alloc(p->env, (d->n_modules + 1) * sizeof *d->modules);
+    d->functions = tn_alloc(p->env, (d->arch->n_kernels + 1) * sizeof *d->functions);
+    d->step_text = tn_alloc(p->env, (d->arch->n_steps + 1) * sizeof *d->step_text);
+    d->consts = tn_alloc(p->env, (p->pb->n_consts + 1) * sizeof *d->consts);
+    if (d->modules && d->functions && d->step_text && d->consts) return TN_OK;
+    return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
+}
+
+static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
+    tn_status st = TN_CU(d->cu, cuDevicePrimaryCtxRetain(&d->ctx, d->info.device), "");
+    if (st != TN_OK) return st;
+    d->retained = true;
+    st = tn_cuda_enter(d->cu, d->ctx);
+    if (st != TN_OK) return st;
+    st = load_kernels(p, d);
+    if (st == TN_OK) st = upload_weights(p, d);
+    tn_cuda_leave(d->cu);
+    return st;
+}
+
+static tn_status open_device(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
+    tn_plan_device *d = tn_alloc(p->env, sizeof *d);
+    if (!d) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
+    d->env = p->env;
+    tn_status st = emulated ? tn_emu_driver_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
+    if (st == TN_OK) st = tn_cuda_device_info(d->cu, ordinal, &d->info);
+    if (st == TN_OK) st = pick_arch(p, d);
+    if (st == TN_OK && needs_lt(d->arch)) st = tn_cublaslt_open(p->env, &d->lt);
+    if (st == TN_OK) st = allocate(p, d);
+    if (st == TN_OK) st = fill_device(p, d);
+    if (st != TN_OK) {
+        close_device(p, d);
+        return st;
+    }
+    *out = d;
+    return TN_OK;
+}
+
+/* Contexts made at the same time load once: device_mutex is held while one of them does. */
+tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
+    tn_status st = TN_OK;
+    pthread_mutex_lock(&p->device_mutex);
+    tn_plan_device *d = p->devices;
+    while (d && (d->info.ordinal != ordinal || d->cu->emulated != emulated)) d = d->next;
+    if (!d && (st = open_device(p, emulated, ordinal, &d)) == TN_OK) {
+        d->next = p->devices;
+        p->devices = d;
+    }
+    if (d) d->refs++;
+    pthread_mutex_unlock(&p->device_mutex);
+    *out = d;
+    return st;
+}
+
+void tn_plan_device_release(tn_plan *p, tn_plan_device *d) {
+    pthread_mutex_lock(&p->device_mutex);
+    if (--d->refs == 0) {
+        tn_plan_device **at = &p->devices;
+        while (*at != d) at = &(*at)->next;
+        *at = d->next;
+        close_device(p, d);
+    }
+    pthread_mutex_unlock(&p->device_mutex);
+}

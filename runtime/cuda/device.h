@@ -1,0 +1,39 @@
+/* device.h: a plan on one GPU: its kernels loaded and its weights uploaded, once, for all contexts of the plan
+ * there. */
+#ifndef TENON_RUNTIME_DEVICE_H
+#define TENON_RUNTIME_DEVICE_H
+
+#include "runtime/cuda/cublaslt.h"
+#include "runtime/cuda/cuda.h"
+#include "runtime/plan/plan.h"
+
+enum { TN_STEP_TEXT = 256, TN_MEMORY_ALIGN = 256 /* of every block of device memory, in bytes */ };
+
+typedef struct tn_plan_device {
+    struct tn_plan_device *next;
+    unsigned refs; /* under the plan's device_mutex */
+    const tn_env *env;
+    tn_cuda *cu;
+    tn_cublaslt *lt; /* NULL: no step needs it */
+    tn_device_info info;
+    CUcontext ctx; /* the primary one */
+    bool retained;
+    const TnPlan__Arch *arch;
+    size_t n_modules;
+    CUmodule *modules;     /* parallel to the plan's blobs; NULL where a blob is not a cubin of this architecture */
+    CUfunction *functions; /* parallel to arch->kernels */
+    char (*step_text)[TN_STEP_TEXT]; /* parallel to arch->steps, for messages */
+    CUdeviceptr weights;             /* the constants that steps read, each aligned to TN_MEMORY_ALIGN; 0: none */
+    CUdeviceptr *consts;             /* parallel to the plan's constants: addresses; 0: not read by any step */
+} tn_plan_device;
+
+/* The architecture of a plan that runs on compute capability cc (90 for 9.0): code for exactly that one ("sm_90a"
+ * before "sm_90"), otherwise portable code ("sm_80", no letter) for the highest lower minor of the same major.
+ * pb->n_archs if there is none. */
+size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
+
+/* Opens the plan on a GPU or on the emulated one, or shares what another context opened.  Errors as tn_context_new. */
+tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out);
+void tn_plan_device_release(tn_plan *p, tn_plan_device *d);
+
+#endif

@@ -1,0 +1,54 @@
+/* launch.c: see launch.h. */
+#include "runtime/cuda/launch.h"
+
+enum { SMEM_WITHOUT_OPTING_IN = 48 << 10, PORTABLE_CLUSTER = 8 };
+
+static tn_status check_params(const tn_cuda *cu, CUfunction fn, size_t args_size, const char *loc) {
+    size_t offset = 0, size = 0;
+    if (!cu->cuFuncGetParamInfo) return TN_OK;
+    if (cu->cuFuncGetParamInfo(fn, 0, &offset, &size) != CUDA_SUCCESS) size = 0;
+    if (size <= args_size) return TN_OK;
+    return tn_fail(cu->env, TN_E_FORMAT, loc, "compile the plan again",
+                   "the kernel takes %zu bytes of arguments, the plan gives %zu", size, args_size);
+}
+
+tn_status tn_launch_prepare(const tn_cuda *cu, CUfunction fn, uint32_t smem, const uint32_t cluster[3],
+                            size_t args_size, const char *loc) {
+    tn_status st = check_params(cu, fn, args_size, loc);
+    if (st == TN_OK && smem > SMEM_WITHOUT_OPTING_IN)
+        st = TN_CU(cu, cuFuncSetAttribute(fn, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)smem), loc);
+    uint64_t blocks = cluster && cluster[0] ? (uint64_t)cluster[0] * cluster[1] * cluster[2] : 0;
+    if (st == TN_OK && blocks > PORTABLE_CLUSTER)
+        st = TN_CU(cu, cuFuncSetAttribute(fn, CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1), loc);
+    return st;
+}
+
+tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc) {
+    CUlaunchAttribute attrs[2];
+    CUlaunchConfig config = {
+        .gridDimX = l->grid[0],
+        .gridDimY = l->grid[1],
+        .gridDimZ = l->grid[2],
+        .blockDimX = l->block[0],
+        .blockDimY = l->block[1],
+        .blockDimZ = l->block[2],
+        .sharedMemBytes = l->smem,
+        .hStream = stream,
+        .attrs = attrs,
+    };
+    if (!l->grid[0] || !l->grid[1] || !l->grid[2]) return TN_OK;
+    if (l->cluster[0]) {
+        CUlaunchAttribute *a = &attrs[config.numAttrs++];
+        a->id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+        a->value.clusterDim.x = l->cluster[0];
+        a->value.clusterDim.y = l->cluster[1];
+        a->value.clusterDim.z = l->cluster[2];
+    }
+    if (l->pdl) {
+        CUlaunchAttribute *a = &attrs[config.numAttrs++];
+        a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        a->value.programmaticStreamSerializationAllowed = 1;
+    }
+    void *params[] = {(void *)(uintptr_t)args};
+    return TN_CU(cu, cuLaunchKernelEx(&config, l->fn, params, NULL), loc);
+}

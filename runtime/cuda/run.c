@@ -1,0 +1,224 @@
+/* run.c: enqueues a prepared state: kernel by kernel on the first run and into a caller's capture, afterwards as
+ * one CUDA graph.
+ *
+ * The graph's kernel nodes are patched when the caller's buffers change.  Nodes that cuBLASLt made cannot be patched:
+ * where such a step touches an input or output, a call with other buffers is launched directly, and the graph is made
+ * anew once the same buffers come a second time. */
+#include <string.h>
+
+#include "runtime/context.h"
+#include "runtime/emu/driver.h"
+
+/* ---- the emulated device ----------------------------------------------------------------------------------------- */
+
+static const char *place_name(const TnPlan__Plan *pb, const TnPlan__Place *p) {
+    switch (p->space) {
+    case TN_PLAN__PLACE__SPACE__INPUT: return pb->inputs[p->index]->name;
+    case TN_PLAN__PLACE__SPACE__OUTPUT: return pb->outputs[p->index]->name;
+    case TN_PLAN__PLACE__SPACE__CONST: return pb->consts[p->index]->name;
+    default: return "an activation";
+    }
+}
+
+/* Tells the emulator what a launch may touch: each argument's own bytes.  The caller frees *out after the launch. */
+static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, tn_emu_range **out) {
+    size_t n = 0;
+    tn_emu_range *r = *out = tn_alloc(c->env, (t->step->n_args + 1) * sizeof *r);
+    if (!r) return tn_fail(c->env, TN_E_MEMORY, t->text, "", "out of memory");
+    for (size_t k = 0; k < t->step->n_args; k++) {
+        const TnPlan__Arg *a = t->step->args[k];
+        const void *at = (const void *)(uintptr_t)t->args[k];
+        if (a->kind == TN_PLAN__ARG__KIND__WORKSPACE)
+            r[n++] = (tn_emu_range){at, s->workspace, true, false, "the workspace"};
+        if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
+        const TnPlan__Place *p = a->place;
+        const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
+        const bool read_only = is_const || p->space == TN_PLAN__PLACE__SPACE__INPUT;
+        const size_t bytes = (size_t)s->table[p->bytes];
+        r[n++] = (tn_emu_range){at, bytes, !read_only, !is_const, place_name(c->plan->pb, p)};
+    }
+    tn_emu_driver_ranges(r, n);
+    return TN_OK;
+}
+
+/* Shows how far an inference is; an emulated one can take minutes. */
+static tn_status emulation_goes_on(const tn_context *c, const tn_cuda_state *s, size_t k) {
+    const tn_progress p = {
+        .phase = "emulate", .item = s->steps[k].text, .done = k, .total = s->n_steps, .elapsed_s = 0, .eta_s = -1};
+    if (!c->env || !c->env->progress || c->env->progress(c->env->progress_user, &p)) return TN_OK;
+    return tn_fail(c->env, TN_E_CANCELLED, "", "", "cancelled before step %zu of %zu", k, s->n_steps);
+}
+
+static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, size_t k, CUstream stream) {
+    const tn_step_state *t = &s->steps[k];
+    tn_emu_range *ranges = NULL;
+    tn_status st = emulation_goes_on(c, s, k);
+    if (st == TN_OK) st = tell_ranges(c, s, t, &ranges);
+    if (st == TN_OK) st = tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
+    if (ranges) tn_free(c->env, ranges, (t->step->n_args + 1) * sizeof *ranges);
+    return st;
+}
+
+/* ---- launching --------------------------------------------------------------------------------------------------- */
+
+tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
+    tn_step_state *t = &s->steps[k];
+    if (!t->runs) return TN_OK;
+    if (!t->is_lt && c->cuda->cu->emulated) return launch_emulated(c, s, k, stream);
+    if (!t->is_lt) return tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
+    const uint64_t *a = t->args;
+    tn_lt_buffers b = {
+        .a = (const void *)(uintptr_t)a[0],
+        .b = (const void *)(uintptr_t)a[1],
+        .c = (const void *)(uintptr_t)a[2],
+        .d = (void *)(uintptr_t)a[3],
+        .bias = t->lt.has_bias ? (const void *)(uintptr_t)a[4] : NULL,
+        .workspace = (void *)(uintptr_t)(c->cuda->memory + s->lt_offset),
+        .workspace_size = t->lt.workspace,
+    };
+    return tn_lt_enqueue(&t->lt, &b, (cudaStream_t)stream, t->text);
+}
+
+tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream) {
+    tn_status st = TN_OK;
+    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++) st = tn_cuda_launch_step(c, s, k, stream);
+    return st;
+}
+
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
+
+/* The node that a launch has just added to the capture: the stream's only dependency. */
+static tn_status last_node(const tn_cuda_context *x, CUgraphNode *node) {
+    CUstreamCaptureStatus status;
+    const CUgraphNode *nodes = NULL;
+    const CUgraphEdgeData *edges = NULL;
+    size_t n = 0;
+    tn_status st = TN_CU(x->cu, cuStreamGetCaptureInfo(x->stream, &status, NULL, NULL, &nodes, &edges, &n), "");
+    if (st == TN_OK && n != 1) st = tn_fail(x->cu->env, TN_E_INTERNAL, "", "", "a captured launch has %zu nodes", n);
+    if (st == TN_OK) *node = nodes[0];
+    return st;
+}
+
+static tn_status capture_all(tn_context *c, tn_cuda_state *s) {
+    tn_cuda_context *x = c->cuda;
+    tn_status st = TN_OK;
+    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++) {
+        tn_step_state *t = &s->steps[k];
+        t->node = NULL;
+        st = tn_cuda_launch_step(c, s, k, x->stream);
+        if (st == TN_OK && t->runs && !t->is_lt) st = last_node(x, &t->node);
+    }
+    return st;
+}
+
+static tn_status build_graph(tn_context *c, tn_cuda_state *s) {
+    tn_cuda_context *x = c->cuda;
+    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    tn_cuda_state_drop_graph(x, s);
+    tn_status st = TN_CU(x->cu, cuStreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_RELAXED), "");
+    if (st != TN_OK) return st;
+    st = capture_all(c, s);
+    tn_status end = TN_CU(x->cu, cuStreamEndCapture(x->stream, &s->graph), "");
+    if (st == TN_OK) st = end;
+    if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(&s->exec, s->graph, 0), "");
+    if (st == TN_OK) st = TN_CU(x->cu, cuGraphUpload(s->exec, x->stream), "");
+    if (st != TN_OK)
+        tn_cuda_state_drop_graph(x, s);
+    else if (n_io)
+        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+    return st;
+}
+
+static tn_status patch_node(const tn_cuda_context *x, const tn_cuda_state *s, const tn_step_state *t) {
+    const tn_launch *l = &t->launch;
+    void *params[] = {t->args};
+    CUDA_KERNEL_NODE_PARAMS p = {
+        .func = l->fn,
+        .gridDimX = l->grid[0],
+        .gridDimY = l->grid[1],
+        .gridDimZ = l->grid[2],
+        .blockDimX = l->block[0],
+        .blockDimY = l->block[1],
+        .blockDimZ = l->block[2],
+        .sharedMemBytes = l->smem,
+        .kernelParams = params,
+    };
+    return TN_CU(x->cu, cuGraphExecKernelNodeSetParams(s->exec, t->node, &p), t->text);
+}
+
+/* Makes the graph hold the pointers that the args hold.  Launches that are under way keep theirs. */
+static tn_status patch_graph(tn_context *c, tn_cuda_state *s) {
+    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    tn_status st = TN_OK;
+    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++)
+        if (s->steps[k].io && s->steps[k].node) st = patch_node(c->cuda, s, &s->steps[k]);
+    if (st != TN_OK)
+        tn_cuda_state_drop_graph(c->cuda, s); /* half patched */
+    else
+        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+    return st;
+}
+
+/* Launches directly, then makes the graph for the calls to come.  A graph that cannot be made costs speed only. */
+static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, CUstream stream) {
+    tn_status st = tn_cuda_launch_all(c, s, stream);
+    if (st != TN_OK || build_graph(c, s) == TN_OK) return st;
+    tn_report(c->env, TN_WARNING, TN_E_CUDA, "", "no CUDA graph could be made; kernels are launched one by one");
+    c->cuda->graphs = false;
+    return TN_OK;
+}
+
+static tn_status capture_status(const tn_cuda_context *x, CUstream stream, bool *capturing) {
+    CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
+    tn_status st = TN_CU(x->cu, cuStreamIsCapturing(stream, &status), "");
+    *capturing = status != CU_STREAM_CAPTURE_STATUS_NONE;
+    return st;
+}
+
+tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream) {
+    tn_cuda_context *x = c->cuda;
+    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    tn_cuda_state *s;
+    bool capturing;
+    tn_status st = capture_status(x, stream, &capturing);
+    if (st != TN_OK) return st;
+    bool again = x->states && x->states->epoch == x->epoch && n_io && !memcmp(x->states->io, io, n_io * sizeof *io);
+    st = tn_cuda_state_get(c, capturing, io, &s);
+    if (st != TN_OK) return st;
+    if (capturing || !x->graphs) return tn_cuda_launch_all(c, s, stream);
+    if (!s->exec) return launch_and_build(c, s, stream);
+    if (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io)) {
+        if (s->lt_io) return again ? launch_and_build(c, s, stream) : tn_cuda_launch_all(c, s, stream);
+        st = patch_graph(c, s);
+        if (st != TN_OK) return st;
+    }
+    return TN_CU(x->cu, cuGraphLaunch(s->exec, stream), "");
+}
+
+/* ---- host data --------------------------------------------------------------------------------------------------- */
+
+static tn_status copies(tn_context *c, const void *const *inputs, void *const *outputs) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    const tn_cuda_context *x = c->cuda;
+    tn_status st = TN_OK;
+    for (size_t k = 0; inputs && st == TN_OK && k < pb->n_inputs; k++) {
+        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table);
+        CUdeviceptr p = (CUdeviceptr)(uintptr_t)c->pointers[k];
+        if (bytes) st = TN_CU(x->cu, cuMemcpyHtoDAsync(p, inputs[k], bytes, x->stream), pb->inputs[k]->name);
+    }
+    for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs; k++) {
+        size_t bytes = tn_shape_bytes(pb->outputs[k], c->table);
+        CUdeviceptr p = (CUdeviceptr)(uintptr_t)c->pointers[pb->n_inputs + k];
+        if (bytes) st = TN_CU(x->cu, cuMemcpyDtoHAsync(outputs[k], p, bytes, x->stream), pb->outputs[k]->name);
+    }
+    return st;
+}
+
+tn_status tn_cuda_run(tn_context *c, const void *const *inputs, void *const *outputs) {
+    tn_status st = tn_cuda_io_buffers(c);
+    if (st == TN_OK) st = copies(c, inputs, NULL);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, (const void *const *)c->pointers, c->cuda->stream);
+    if (st == TN_OK) st = copies(c, NULL, outputs);
+    tn_status done = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
+    return st == TN_OK ? done : st;
+}

@@ -1,0 +1,442 @@
+/* state.c: a plan's steps at one shape: extents, memory, arguments.  States are kept, so that a shape seen before
+ * costs nothing.
+ *
+ * Scratch memory of a state: workspace of our kernels (semaphores first), workspace of cuBLASLt, arena.  All states of
+ * a context use the same memory, one at a time. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "runtime/context.h"
+#include "runtime/plan/format.h"
+
+static tn_status no_memory(const tn_context *c) {
+    return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+}
+
+/* a rounded up to TN_MEMORY_ALIGN plus b; false on overflow. */
+static bool add_aligned(size_t a, size_t b, size_t *out) {
+    size_t mask = TN_MEMORY_ALIGN - 1;
+    return !__builtin_add_overflow(a, mask, &a) && !__builtin_add_overflow(a & ~mask, b, out);
+}
+
+/* ---- context ----------------------------------------------------------------------------------------------------- */
+
+tn_status tn_cuda_context_new(tn_context *c) {
+    tn_cuda_context *x = c->cuda = tn_alloc(c->env, sizeof *x);
+    if (!x) return no_memory(c);
+    tn_status st = tn_plan_device_acquire(c->plan, c->opts.device == TN_EMU, c->opts.cuda_device, &x->dev);
+    if (st != TN_OK) return st;
+    x->cu = x->dev->cu;
+    x->epoch = 1;
+    /* Without the newer capture query, programmatic edges can neither be captured nor read back. */
+    bool edges = x->cu->cuStreamGetCaptureInfo != NULL;
+    x->graphs = !c->opts.no_cuda_graph && edges; /* an emulated device has neither */
+    x->pdl = !c->opts.no_pdl && edges && x->dev->info.cc >= 90;
+    st = tn_cuda_enter(x->cu, x->dev->ctx);
+    if (st != TN_OK) return st;
+    st = TN_CU(x->cu, cuStreamCreate(&x->stream, CU_STREAM_NON_BLOCKING), "");
+    if (st == TN_OK && x->dev->lt) st = TN_LT(x->dev->lt, cublasLtCreate(&x->lt), "");
+    tn_cuda_leave(x->cu);
+    return st;
+}
+
+void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s) {
+    if (s->exec) x->cu->cuGraphExecDestroy(s->exec);
+    if (s->graph) x->cu->cuGraphDestroy(s->graph);
+    s->exec = NULL;
+    s->graph = NULL;
+}
+
+static void free_state(tn_context *c, tn_cuda_state *s) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    size_t n_io = pb->n_inputs + pb->n_outputs + 1;
+    tn_cuda_state_drop_graph(c->cuda, s);
+    for (size_t k = 0; s->steps && k < s->n_steps; k++)
+        if (s->steps[k].lt.lt) tn_lt_destroy(&s->steps[k].lt);
+    tn_free(c->env, s->shapes, (pb->n_inputs + 1) * sizeof *s->shapes);
+    tn_free(c->env, s->table, pb->n_dims * sizeof *s->table);
+    tn_free(c->env, s->steps, (s->n_steps + 1) * sizeof *s->steps);
+    tn_free(c->env, s->args, (s->n_args + 1) * sizeof *s->args);
+    tn_free(c->env, s->io, n_io * sizeof *s->io);
+    tn_free(c->env, s->graph_io, n_io * sizeof *s->graph_io);
+    tn_free(c->env, s, sizeof *s);
+}
+
+static void free_device_memory(tn_cuda_context *x) {
+    if (x->memory && !x->memory_is_callers) x->cu->cuMemFree(x->memory);
+    for (size_t k = 0; k < x->n_retired; k++) x->cu->cuMemFree(x->retired[k]);
+    if (x->io_memory) x->cu->cuMemFree(x->io_memory);
+}
+
+void tn_cuda_context_free(tn_context *c) {
+    tn_cuda_context *x = c->cuda;
+    if (!x) return;
+    bool entered = x->dev && tn_cuda_enter(x->cu, x->dev->ctx) == TN_OK;
+    if (x->dev) { /* even where the GPU's context is lost, what is the host's is freed */
+        x->cu->cuCtxSynchronize();
+        for (tn_cuda_state *s = x->states, *next; s; s = next) {
+            next = s->next;
+            free_state(c, s);
+        }
+        if (x->lt) x->dev->lt->cublasLtDestroy(x->lt);
+        if (x->stream) x->cu->cuStreamDestroy(x->stream);
+        free_device_memory(x);
+    }
+    if (entered) tn_cuda_leave(x->cu);
+    tn_free(c->env, x->retired, x->n_retired * sizeof *x->retired);
+    if (x->dev) tn_plan_device_release(c->plan, x->dev);
+    tn_free(c->env, x, sizeof *x);
+    c->cuda = NULL;
+}
+
+/* ---- a new state ------------------------------------------------------------------------------------------------- */
+
+static bool is_io(const TnPlan__Place *p) {
+    return p->space == TN_PLAN__PLACE__SPACE__INPUT || p->space == TN_PLAN__PLACE__SPACE__OUTPUT;
+}
+
+/* Bytes of the buffer that a place lies in. */
+static uint64_t space_size(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    switch (p->space) {
+    case TN_PLAN__PLACE__SPACE__INPUT: return tn_shape_bytes(pb->inputs[p->index], s->table);
+    case TN_PLAN__PLACE__SPACE__OUTPUT: return tn_shape_bytes(pb->outputs[p->index], s->table);
+    case TN_PLAN__PLACE__SPACE__CONST: return pb->consts[p->index]->size;
+    default: return (uint64_t)s->table[pb->arena_size];
+    }
+}
+
+/* Whether a place lies in its buffer; one without bytes, such as a part of an empty tensor, is never touched. */
+static bool is_inside(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p) {
+    const int64_t offset = s->table[p->offset], bytes = s->table[p->bytes];
+    const uint64_t size = space_size(c, s, p);
+    if (bytes == 0) return true;
+    return offset >= 0 && bytes >= 0 && (uint64_t)offset <= size && (uint64_t)bytes <= size - (uint64_t)offset;
+}
+
+static tn_status check_places(const tn_context *c, const tn_cuda_state *s, const tn_step_state *t) {
+    for (size_t k = 0; k < t->step->n_args; k++) {
+        const TnPlan__Arg *a = t->step->args[k];
+        if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
+        if (!is_inside(c, s, a->place))
+            return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again",
+                           "argument %zu lies outside its buffer", k);
+    }
+    return TN_OK;
+}
+
+/* The alignment that every operand of a matrix product has. */
+static uint32_t operand_alignment(const tn_cuda_state *s, const TnPlan__Step *step) {
+    enum { CALLERS = 16 };
+    uint64_t bits = TN_MEMORY_ALIGN;
+    for (size_t k = 0; k < step->n_args; k++) {
+        const TnPlan__Place *p = step->args[k]->place;
+        bits |= (uint64_t)s->table[p->offset] | (is_io(p) ? CALLERS : 0);
+    }
+    return (uint32_t)(bits & ~(bits - 1));
+}
+
+static tn_status make_lt(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
+    const TnPlan__Lt *m = t->step->lt;
+    size_t limit = m->workspace > TN_LT_WORKSPACE ? (size_t)m->workspace : TN_LT_WORKSPACE;
+    tn_status st = tn_lt_create(c->cuda->dev->lt, c->cuda->lt, m, s->table, c->plan->pb->n_dims, t->text, &t->lt);
+    if (st == TN_OK) st = tn_lt_choose(&t->lt, m, operand_alignment(s, t->step), limit, t->text);
+    if (st != TN_OK) return st;
+    t->runs = !t->lt.empty;
+    s->lt_io |= t->io;
+    if (t->lt.workspace > s->lt_workspace) s->lt_workspace = t->lt.workspace;
+    return TN_OK;
+}
+
+static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
+    static const int64_t most[3] = {INT32_MAX, 65535, 65535};
+    const TnPlan__Kernel *k = c->cuda->dev->arch->kernels[t->step->kernel];
+    int64_t workspace = s->table[t->step->workspace];
+    if (workspace < 0 || workspace > PTRDIFF_MAX)
+        return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again", "impossible workspace size %" PRId64,
+                       workspace);
+    if ((size_t)workspace > s->workspace) s->workspace = (size_t)workspace;
+    if (s->table[t->step->reach] > TN_INDEX32_END)
+        return tn_fail(c->env, TN_E_UNSUPPORTED, t->text,
+                       "compile the model for this shape: it then counts with 64 bits",
+                       "a tensor of %" PRId64 " elements is more than a kernel compiled for any shape can count",
+                       s->table[t->step->reach]);
+    t->launch.fn = c->cuda->dev->functions[t->step->kernel];
+    t->launch.smem = k->smem;
+    t->runs = true;
+    for (size_t i = 0; i < 3; i++) {
+        int64_t n = s->table[t->step->grid[i]];
+        if (n < 0 || n > most[i])
+            return tn_fail(c->env, TN_E_ARGUMENT, t->text, "give smaller shapes",
+                           "the kernel would need a grid of %" PRId64 " blocks in dimension %zu", n, i);
+        t->launch.grid[i] = (uint32_t)n;
+        t->launch.block[i] = k->block[i];
+        t->launch.cluster[i] = k->n_cluster ? k->cluster[i] : 0;
+        t->runs &= n != 0;
+    }
+    return TN_OK;
+}
+
+static bool uses_workspace(const TnPlan__Step *s) {
+    for (size_t k = 0; k < s->n_args; k++)
+        if (s->args[k]->kind == TN_PLAN__ARG__KIND__WORKSPACE) return true;
+    return false;
+}
+
+static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
+    const TnPlan__Arch *arch = c->cuda->dev->arch;
+    uint64_t *args = s->args;
+    /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
+     * (cuBLASLt's) was launched after they had ended. */
+    bool after_kernel = false;
+    for (size_t k = 0; k < s->n_steps; k++) {
+        tn_step_state *t = &s->steps[k];
+        t->step = arch->steps[k];
+        t->text = c->cuda->dev->step_text[k];
+        t->is_lt = t->step->what_case == TN_PLAN__STEP__WHAT_LT;
+        t->args = args;
+        args += t->step->n_args;
+        for (size_t i = 0; i < t->step->n_args; i++)
+            t->io |= t->step->args[i]->kind == TN_PLAN__ARG__KIND__PLACE && is_io(t->step->args[i]->place);
+        if (!t->is_lt && uses_workspace(t->step) && s->workspace < TN_WORKSPACE_SEMAPHORES)
+            s->workspace = TN_WORKSPACE_SEMAPHORES;
+        tn_status st = check_places(c, s, t);
+        if (st == TN_OK) st = t->is_lt ? make_lt(c, s, t) : make_launch(c, s, t);
+        if (st != TN_OK) return st;
+        if (!t->runs) continue;
+        t->launch.pdl = c->cuda->pdl && after_kernel && !t->is_lt;
+        after_kernel = true;
+    }
+    return TN_OK;
+}
+
+static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
+    int64_t arena = s->table[c->plan->pb->arena_size];
+    size_t lt_end, end;
+    if (arena < 0 || !add_aligned(0, s->workspace, &s->lt_offset) ||
+        !add_aligned(s->workspace, s->lt_workspace, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
+        end > PTRDIFF_MAX)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "give smaller shapes",
+                       "the plan would need an impossible amount of memory");
+    add_aligned(s->workspace, 0, &s->lt_offset);
+    add_aligned(lt_end, 0, &s->arena_offset);
+    s->total = end;
+    return TN_OK;
+}
+
+static tn_status allocate(tn_context *c, tn_cuda_state *s) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    const TnPlan__Arch *arch = c->cuda->dev->arch;
+    size_t n_io = pb->n_inputs + pb->n_outputs + 1;
+    s->n_steps = arch->n_steps;
+    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += arch->steps[k]->n_args;
+    s->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *s->shapes);
+    s->table = tn_alloc(c->env, pb->n_dims * sizeof *s->table);
+    s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);
+    s->args = tn_alloc(c->env, (s->n_args + 1) * sizeof *s->args);
+    s->io = tn_alloc(c->env, n_io * sizeof *s->io);
+    s->graph_io = tn_alloc(c->env, n_io * sizeof *s->graph_io);
+    if (!s->shapes || !s->table || !s->steps || !s->args || !s->io || !s->graph_io) return no_memory(c);
+    memcpy(s->shapes, c->shapes, pb->n_inputs * sizeof *s->shapes);
+    memcpy(s->table, c->table, pb->n_dims * sizeof *s->table);
+    return TN_OK;
+}
+
+static tn_status new_state(tn_context *c, tn_cuda_state **out) {
+    tn_cuda_state *s = tn_alloc(c->env, sizeof *s);
+    if (!s) return no_memory(c);
+    tn_status st = allocate(c, s);
+    if (st == TN_OK) st = make_steps(c, s);
+    if (st == TN_OK) st = lay_out(c, s);
+    if (st != TN_OK) {
+        free_state(c, s);
+        return st;
+    }
+    *out = s;
+    return TN_OK;
+}
+
+/* The state of the current shapes, moved to the front of the list. */
+static tn_cuda_state *find(tn_context *c) {
+    size_t size = c->plan->pb->n_inputs * sizeof *c->shapes;
+    for (tn_cuda_state **at = &c->cuda->states; *at; at = &(*at)->next) {
+        tn_cuda_state *s = *at;
+        if (size && memcmp(s->shapes, c->shapes, size)) continue;
+        *at = s->next;
+        s->next = c->cuda->states;
+        c->cuda->states = s;
+        return s;
+    }
+    return NULL;
+}
+
+static void drop_oldest(tn_context *c) {
+    tn_cuda_state **at = &c->cuda->states;
+    while ((*at)->next) at = &(*at)->next;
+    free_state(c, *at);
+    *at = NULL;
+    c->cuda->n_states--;
+}
+
+static tn_status find_or_make(tn_context *c, tn_cuda_state **out) {
+    tn_status st = tn_context_bind(c);
+    if (st != TN_OK || (*out = find(c)) != NULL) return st;
+    st = new_state(c, out);
+    if (st != TN_OK) return st;
+    if (c->cuda->n_states == TN_MAX_STATES) drop_oldest(c);
+    (*out)->next = c->cuda->states;
+    c->cuda->states = *out;
+    c->cuda->n_states++;
+    return TN_OK;
+}
+
+/* ---- scratch memory ---------------------------------------------------------------------------------------------- */
+
+/* Lets go of the context's memory: at once, or with the context if a graph that the caller captured may still use
+ * it. */
+static tn_status retire_memory(tn_context *c) {
+    tn_cuda_context *x = c->cuda;
+    if (x->memory && !x->memory_is_callers && x->captured) {
+        CUdeviceptr *p = tn_realloc(c->env, x->retired, x->n_retired * sizeof *p, (x->n_retired + 1) * sizeof *p);
+        if (!p) return no_memory(c);
+        x->retired = p;
+        x->retired[x->n_retired++] = x->memory;
+    } else if (x->memory && !x->memory_is_callers) {
+        tn_status st = TN_CU(x->cu, cuCtxSynchronize(), "");
+        if (st == TN_OK) st = TN_CU(x->cu, cuMemFree(x->memory), "scratch memory");
+        if (st != TN_OK) return st;
+    }
+    x->memory = 0;
+    x->memory_size = 0;
+    x->memory_ready = false;
+    x->epoch++;
+    return TN_OK;
+}
+
+static tn_status grow_memory(tn_context *c, size_t size) {
+    tn_cuda_context *x = c->cuda;
+    if (x->memory_is_callers)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "see tn_context_scratch_size",
+                       "the scratch memory has %zu bytes; %zu are needed at these shapes", x->memory_size, size);
+    tn_status st = retire_memory(c);
+    if (st == TN_OK && size) st = TN_CU(x->cu, cuMemAlloc(&x->memory, size), "scratch memory");
+    if (st == TN_OK) x->memory_size = size;
+    return st;
+}
+
+/* The semaphores at the start of the workspace begin as zeros; later every kernel leaves them so. */
+static tn_status clear_semaphores(tn_cuda_context *x) {
+    size_t size = x->memory_size < TN_WORKSPACE_SEMAPHORES ? x->memory_size : TN_WORKSPACE_SEMAPHORES;
+    tn_status st = TN_OK;
+    if (size) st = TN_CU(x->cu, cuMemsetD8Async(x->memory, 0, size, x->stream), "scratch memory");
+    if (st == TN_OK && size) st = TN_CU(x->cu, cuStreamSynchronize(x->stream), "scratch memory");
+    x->memory_ready = st == TN_OK;
+    return st;
+}
+
+static tn_status ready_memory(tn_context *c, const tn_cuda_state *s) {
+    tn_cuda_context *x = c->cuda;
+    tn_status st = s->total > x->memory_size ? grow_memory(c, s->total) : TN_OK;
+    if (st == TN_OK && !x->memory_ready && s->workspace) st = clear_semaphores(x);
+    return st;
+}
+
+tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes) {
+    tn_cuda_state *s;
+    tn_status st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
+    if (st != TN_OK) return st;
+    st = find_or_make(c, &s);
+    if (st == TN_OK) *bytes = s->total;
+    tn_cuda_leave(c->cuda->cu);
+    return st;
+}
+
+tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes) {
+    tn_cuda_context *x = c->cuda;
+    if ((uintptr_t)memory % TN_MEMORY_ALIGN)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "scratch memory must be aligned to %d bytes", TN_MEMORY_ALIGN);
+    tn_status st = tn_cuda_enter(x->cu, x->dev->ctx);
+    if (st != TN_OK) return st;
+    st = retire_memory(c);
+    tn_cuda_leave(x->cu);
+    if (st != TN_OK) return st;
+    x->memory_is_callers = memory != NULL;
+    x->memory = (CUdeviceptr)(uintptr_t)memory;
+    x->memory_size = memory ? bytes : 0;
+    return TN_OK;
+}
+
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+static uint64_t address(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p, const void *const *io) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    const tn_cuda_context *x = c->cuda;
+    uint64_t offset = (uint64_t)s->table[p->offset];
+    switch (p->space) {
+    case TN_PLAN__PLACE__SPACE__INPUT: return (uintptr_t)io[p->index] + offset;
+    case TN_PLAN__PLACE__SPACE__OUTPUT: return (uintptr_t)io[pb->n_inputs + p->index] + offset;
+    case TN_PLAN__PLACE__SPACE__CONST: return x->dev->consts[p->index] + offset;
+    default: return x->memory + s->arena_offset + offset;
+    }
+}
+
+static uint64_t arg_value(const tn_context *c, const tn_cuda_state *s, const TnPlan__Arg *a, const void *const *io) {
+    switch (a->kind) {
+    case TN_PLAN__ARG__KIND__DIM: return (uint64_t)s->table[a->dim];
+    case TN_PLAN__ARG__KIND__WORKSPACE: return c->cuda->memory;
+    default: return address(c, s, a->place, io);
+    }
+}
+
+void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io) {
+    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    bool moved = s->epoch != c->cuda->epoch;
+    if (!moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io))) return;
+    for (size_t k = 0; k < s->n_steps; k++) {
+        tn_step_state *t = &s->steps[k];
+        if (!moved && !t->io) continue;
+        for (size_t i = 0; i < t->step->n_args; i++) t->args[i] = arg_value(c, s, t->step->args[i], io);
+    }
+    if (n_io) memcpy(s->io, io, n_io * sizeof *io);
+    if (moved) tn_cuda_state_drop_graph(c->cuda, s);
+    s->epoch = c->cuda->epoch;
+}
+
+tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, tn_cuda_state **out) {
+    tn_cuda_context *x = c->cuda;
+    CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* allocation must not break a capture */
+    x->captured |= capturing;
+    tn_status st = TN_CU(x->cu, cuThreadExchangeStreamCaptureMode(&mode), "");
+    if (st != TN_OK) return st;
+    st = find_or_make(c, out);
+    if (st == TN_OK) st = ready_memory(c, *out);
+    x->cu->cuThreadExchangeStreamCaptureMode(&mode);
+    if (st == TN_OK) tn_cuda_state_point(c, *out, io);
+    return st;
+}
+
+tn_status tn_cuda_io_buffers(tn_context *c) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    tn_cuda_context *x = c->cuda;
+    size_t n = pb->n_inputs + pb->n_outputs, total = 0;
+    for (size_t k = 0; k < n; k++) {
+        const TnPlan__Tensor *t = k < pb->n_inputs ? pb->inputs[k] : pb->outputs[k - pb->n_inputs];
+        if (!add_aligned(total, tn_shape_bytes(t, c->table), &total)) return no_memory(c);
+    }
+    if (total > x->io_size) {
+        if (x->io_memory) x->cu->cuMemFree(x->io_memory);
+        x->io_memory = 0;
+        x->io_size = 0;
+        tn_status st = TN_CU(x->cu, cuMemAlloc(&x->io_memory, total), "inputs and outputs");
+        if (st != TN_OK) return st;
+        x->io_size = total;
+    }
+    size_t at = 0;
+    for (size_t k = 0; k < n; k++) {
+        const TnPlan__Tensor *t = k < pb->n_inputs ? pb->inputs[k] : pb->outputs[k - pb->n_inputs];
+        add_aligned(at, 0, &at);
+        c->pointers[k] = (void *)(uintptr_t)(x->io_memory + at);
+        at += tn_shape_bytes(t, c->table);
+    }
+    return TN_OK;
+}

@@ -1,0 +1,195 @@
+/* check.c: the bounds of everything in a manifest, once, at load: afterwards every index, dim and offset may be
+ * used without another look.  What depends on shapes (a place's offset against its buffer) is checked when a shape is
+ * bound. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "runtime/plan/dims.h"
+#include "runtime/plan/plan.h"
+#include "runtime/plan/format.h"
+
+enum { MAX_THREADS = 1024, MAX_CLUSTER = 16, MAX_SMEM = 1 << 20 };
+
+typedef struct checker {
+    const tn_env *env;
+    const TnPlan__Plan *pb;
+    uint64_t file_size;
+    const char *where; /* the step, kernel or tensor being looked at */
+} checker;
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+static tn_status
+bad(const checker *c, const char *fmt, ...) {
+    char text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return tn_fail(c->env, TN_E_FORMAT, c->where, "compile the plan again", "the plan is inconsistent: %s", text);
+}
+
+static tn_status check_dims(const checker *c, const uint32_t *dims, size_t n, const char *what) {
+    for (size_t k = 0; k < n; k++)
+        if (dims[k] >= c->pb->n_dims) return bad(c, "%s names dim %" PRIu32 " of %zu", what, dims[k], c->pb->n_dims);
+    return TN_OK;
+}
+
+static tn_status check_dtype(const checker *c, uint32_t t, const char *what) {
+    return t > TN_DTYPE_NONE && t < TN_DTYPE_COUNT ? TN_OK : bad(c, "%s has unknown data type %" PRIu32, what, t);
+}
+
+static tn_status check_blobs(const checker *c) {
+    for (size_t k = 0; k < c->pb->n_blobs; k++) {
+        const TnPlan__Blob *b = c->pb->blobs[k];
+        if (b->offset < TN_PLAN_HEADER_SIZE || b->offset % TN_BLOB_ALIGN || b->offset > c->file_size ||
+            b->size > c->file_size - b->offset)
+            return bad(c, "blob %zu lies outside the file", k);
+    }
+    return TN_OK;
+}
+
+static tn_status check_blob_index(const checker *c, uint32_t k, bool optional, const char *what) {
+    if (k < c->pb->n_blobs || (optional && k == TN_NO_BLOB)) return TN_OK;
+    return bad(c, "%s names blob %" PRIu32 " of %zu", what, k, c->pb->n_blobs);
+}
+
+static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, const char *what) {
+    for (size_t k = 0; k < n; k++) {
+        c->where = t[k]->name;
+        if (t[k]->n_dims > TN_MAX_RANK)
+            return bad(c, "%s %zu has %zu dims, at most %d are possible", what, k, t[k]->n_dims, TN_MAX_RANK);
+        tn_status st = check_dtype(c, t[k]->dtype, what);
+        if (st == TN_OK) st = check_dims(c, t[k]->dims, t[k]->n_dims, what);
+        if (st != TN_OK) return st;
+    }
+    c->where = "";
+    return TN_OK;
+}
+
+static tn_status check_consts(checker *c) {
+    uint64_t size = c->pb->weights < c->pb->n_blobs ? c->pb->blobs[c->pb->weights]->size : 0;
+    for (size_t k = 0; k < c->pb->n_consts; k++) {
+        const TnPlan__Const *x = c->pb->consts[k];
+        c->where = x->name;
+        tn_status st = check_dtype(c, x->dtype, "a constant");
+        if (st != TN_OK) return st;
+        if (x->offset > size || x->size > size - x->offset) return bad(c, "constant %zu lies outside the weights", k);
+    }
+    c->where = "";
+    return TN_OK;
+}
+
+/* Extents that must all be there and be positive; returns their product or 0. */
+static uint64_t extents(const uint32_t *v, size_t n) {
+    if (n != 3 || !v[0] || !v[1] || !v[2]) return 0;
+    if (v[0] > MAX_THREADS || v[1] > MAX_THREADS || v[2] > MAX_THREADS) return 0;
+    return (uint64_t)v[0] * v[1] * v[2];
+}
+
+static tn_status check_kernel(checker *c, const TnPlan__Kernel *k) {
+    c->where = k->name;
+    if (!k->name[0]) return bad(c, "a kernel has no name");
+    uint64_t threads = extents(k->block, k->n_block), cluster = extents(k->cluster, k->n_cluster);
+    if (!threads || threads > MAX_THREADS) return bad(c, "impossible block size");
+    if (k->n_cluster && (!cluster || cluster > MAX_CLUSTER)) return bad(c, "impossible cluster size");
+    if (k->smem > MAX_SMEM) return bad(c, "impossible shared memory size %" PRIu32, k->smem);
+    tn_status st = check_blob_index(c, k->cubin, false, "a kernel");
+    return st == TN_OK ? check_blob_index(c, k->source, true, "a kernel's source") : st;
+}
+
+static tn_status check_place(const checker *c, const TnPlan__Place *p) {
+    if (!p) return bad(c, "an argument has no place");
+    size_t limit;
+    switch (p->space) {
+    case TN_PLAN__PLACE__SPACE__INPUT: limit = c->pb->n_inputs; break;
+    case TN_PLAN__PLACE__SPACE__OUTPUT: limit = c->pb->n_outputs; break;
+    case TN_PLAN__PLACE__SPACE__CONST: limit = c->pb->n_consts; break;
+    case TN_PLAN__PLACE__SPACE__ARENA: limit = SIZE_MAX; break;
+    default: return bad(c, "unknown memory space %d", (int)p->space);
+    }
+    if (p->index >= limit) return bad(c, "an argument names buffer %" PRIu32 " of %zu", p->index, limit);
+    tn_status st = check_dims(c, &p->offset, 1, "an argument's offset");
+    return st == TN_OK ? check_dims(c, &p->bytes, 1, "an argument's extent") : st;
+}
+
+static tn_status check_arg(const checker *c, const TnPlan__Arg *a) {
+    switch (a->kind) {
+    case TN_PLAN__ARG__KIND__PLACE: return check_place(c, a->place);
+    case TN_PLAN__ARG__KIND__WORKSPACE: return TN_OK;
+    case TN_PLAN__ARG__KIND__DIM: return check_dims(c, &a->dim, 1, "an argument");
+    default: return bad(c, "unknown argument kind %d", (int)a->kind);
+    }
+}
+
+static tn_status check_lt(const checker *c, const TnPlan__Step *s) {
+    const TnPlan__Lt *l = s->lt;
+    if (!l) return bad(c, "a matrix product is missing");
+    const uint32_t dims[] = {l->m,   l->n,   l->k,        l->batch,    l->lda,      l->ldb,
+                             l->ldc, l->ldd, l->stride_a, l->stride_b, l->stride_c, l->stride_d};
+    const uint32_t types[] = {l->type_a, l->type_b, l->type_c, l->type_d};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        tn_status st = check_dtype(c, types[k], "a matrix");
+        if (st != TN_OK) return st;
+    }
+    if (s->n_args < 4u + (l->has_bias ? 1 : 0)) return bad(c, "a matrix product has %zu operands", s->n_args);
+    for (size_t k = 0; k < s->n_args; k++)
+        if (s->args[k]->kind != TN_PLAN__ARG__KIND__PLACE)
+            return bad(c, "an operand of a matrix product is not in memory");
+    if (l->workspace > (UINT64_C(1) << 40)) return bad(c, "impossible workspace size");
+    return check_dims(c, dims, sizeof dims / sizeof *dims, "a matrix product");
+}
+
+static tn_status check_step(checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
+    tn_status st = TN_OK;
+    c->where = s->n_layers ? s->layers[0] : s->name;
+    for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s->args[k]);
+    if (st == TN_OK) st = check_dims(c, &s->workspace, 1, "a workspace");
+    if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
+    if (st != TN_OK) return st;
+    if (s->what_case == TN_PLAN__STEP__WHAT_LT) return check_lt(c, s);
+    if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return bad(c, "a step does nothing");
+    if (s->kernel >= a->n_kernels) return bad(c, "a step names kernel %" PRIu32 " of %zu", s->kernel, a->n_kernels);
+    if (s->n_grid != 3) return bad(c, "a step has no grid");
+    return check_dims(c, s->grid, 3, "a grid");
+}
+
+static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
+    tn_status st = TN_OK;
+    if (!a->name[0]) return bad(c, "an architecture has no name");
+    for (size_t k = 0; st == TN_OK && k < a->n_kernels; k++) st = check_kernel(c, a->kernels[k]);
+    for (size_t k = 0; st == TN_OK && k < a->n_steps; k++) st = check_step(c, a, a->steps[k]);
+    c->where = "";
+    return st;
+}
+
+static tn_status check_conditions(checker *c) {
+    for (size_t k = 0; k < c->pb->n_conditions; k++) {
+        const TnPlan__Condition *x = c->pb->conditions[k];
+        const uint32_t sides[] = {x->a, x->b};
+        c->where = x->what;
+        if ((int)x->rel < TN_PLAN__CONDITION__REL__EQUAL || (int)x->rel > TN_PLAN__CONDITION__REL__MULTIPLE)
+            return bad(c, "a condition has unknown relation %d", (int)x->rel);
+        tn_status st = check_dims(c, sides, 2, "a condition");
+        if (st != TN_OK) return st;
+    }
+    c->where = "";
+    return TN_OK;
+}
+
+tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size) {
+    checker c = {env, pb, file_size, ""};
+    tn_status st = tn_dims_check(env, pb->n_dims, pb->dims);
+    if (st == TN_OK) st = check_blobs(&c);
+    if (st == TN_OK) st = check_blob_index(&c, pb->weights, true, "the weights");
+    if (st == TN_OK) st = check_blob_index(&c, pb->ir, true, "the IR");
+    if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
+    if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
+    if (st == TN_OK) st = check_conditions(&c);
+    if (st == TN_OK) st = check_consts(&c);
+    if (st == TN_OK) st = check_dims(&c, &pb->arena_size, 1, "the arena");
+    for (size_t k = 0; st == TN_OK && k < pb->n_archs; k++) st = check_arch(&c, pb->archs[k]);
+    return st;
+}

@@ -1,0 +1,44 @@
+/* plan.h: a loaded plan as the rest of the runtime (and `tenon inspect`) sees it: a mapped file and a manifest that has
+ * been checked through and through, so that every index, dim and offset in it may be used without another look. */
+#ifndef TENON_RUNTIME_PLAN_H
+#define TENON_RUNTIME_PLAN_H
+
+#include <pthread.h>
+
+#include "runtime/plan/plan.pb-c.h"
+#include "runtime/plan/write.h"
+#include "tenon/tenon.h"
+
+struct tn_plan_device; /* weights and kernels on one GPU: device.h */
+
+struct tn_plan {
+    const tn_env *env;
+    const uint8_t *data;
+    size_t size;
+    bool mapped;
+    struct tn_pb_arena *arena;
+    const TnPlan__Plan *pb;
+    tn_tensor_desc *inputs, *outputs; /* in arena */
+    uint8_t *blob_ok;                 /* per blob: its checksum was verified; under mutex */
+    pthread_mutex_t mutex;
+    unsigned refs; /* the plan itself and its contexts; under mutex */
+    pthread_mutex_t device_mutex;
+    struct tn_plan_device *devices; /* under device_mutex */
+};
+
+/* The manifest; never NULL. */
+const TnPlan__Plan *tn_plan_manifest(const tn_plan *p);
+/* A blob's bytes, its checksum verified on first use.  E_FORMAT names the blob if it is damaged; E_ARGUMENT if there is
+ * none. */
+tn_status tn_plan_blob(tn_plan *p, uint32_t index, const void **data, size_t *size);
+
+void tn_plan_retain(tn_plan *p);
+void tn_plan_release(tn_plan *p);
+
+/* check.c: bounds of everything in a manifest.  file_size: what blobs must lie in. */
+tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size);
+
+/* How a step is named in messages: "conv_relu_1a2b (layers /conv1/Conv, /relu1/Relu)". */
+void tn_step_text(const TnPlan__Step *s, char *buf, size_t size);
+
+#endif

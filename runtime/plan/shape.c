@@ -1,0 +1,152 @@
+/* shape.c: see shape.h. */
+#include "runtime/plan/shape.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/plan/dims.h"
+
+enum { TEXT = 512 };
+
+/* "[N,3,224]" of a description. */
+static void expected_text(const tn_tensor_desc *d, char *buf, size_t size) {
+    size_t used = (size_t)snprintf(buf, size, "[");
+    for (uint32_t k = 0; k < d->rank && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? "," : "", d->dim_text[k]);
+    if (used < size) snprintf(buf + used, size - used, "]");
+}
+
+static void given_text(uint32_t rank, const int64_t *dims, char *buf, size_t size) {
+    size_t used = (size_t)snprintf(buf, size, "[");
+    for (uint32_t k = 0; k < rank && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%" PRId64, k ? "," : "", dims[k]);
+    if (used < size) snprintf(buf + used, size - used, "]");
+}
+
+static tn_status mismatch(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
+    char want[TEXT], got[TEXT];
+    expected_text(&p->inputs[input], want, sizeof want);
+    given_text(rank, dims, got, sizeof got);
+    return tn_fail(p->env, TN_E_TYPE, "", "give an input of the shape that the plan was compiled for",
+                   "input '%s' takes %s%s, but %s is given", p->inputs[input].name,
+                   tn_dtype_text(p->inputs[input].dtype), want, got);
+}
+
+/* An axis whose size the other inputs tell otherwise. */
+static tn_status contradicts(const tn_plan *p, size_t input, size_t axis, int64_t given, int64_t is) {
+    const tn_tensor_desc *d = &p->inputs[input];
+    char want[TEXT];
+    expected_text(d, want, sizeof want);
+    return tn_fail(p->env, TN_E_TYPE, "", "give inputs whose sizes fit together",
+                   "input '%s' takes %s%s: axis %zu is given as %" PRId64 ", but %s is %" PRId64, d->name,
+                   tn_dtype_text(d->dtype), want, axis, given, d->dim_text[axis], is);
+}
+
+tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
+    const tn_tensor_desc *d = &p->inputs[input];
+    bool fits = rank == d->rank;
+    for (uint32_t k = 0; fits && k < rank; k++) fits = dims[k] >= 0 && (d->dims[k] < 0 || d->dims[k] == dims[k]);
+    return fits ? TN_OK : mismatch(p, input, rank > TN_MAX_RANK ? TN_MAX_RANK : rank, dims);
+}
+
+size_t tn_shape_bytes(const TnPlan__Tensor *t, const int64_t *table) {
+    uint64_t n = 1;
+    bool overflow = false;
+    for (size_t k = 0; k < t->n_dims; k++) {
+        int64_t d = table[t->dims[k]];
+        if (d < 0) return SIZE_MAX;
+        overflow |= __builtin_mul_overflow(n, (uint64_t)d, &n);
+    }
+    return overflow ? SIZE_MAX : tn_dtype_bytes((tn_dtype)t->dtype, n);
+}
+
+static tn_status not_told(const tn_plan *p, const TnPlan__Dim *sym) {
+    return tn_fail(p->env, TN_E_ARGUMENT, sym->name,
+                   "call tn_context_set_shape for the inputs whose shape has names in it",
+                   "the size %s is not known from the inputs' shapes", sym->name);
+}
+
+/* Solves until nothing new is found: each round binds at least one symbol, so there are at most n_dims rounds. */
+static void solve(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
+    for (bool again = true; again;) {
+        again = false;
+        for (size_t i = 0; i < p->pb->n_inputs; i++)
+            for (size_t k = 0; k < p->pb->inputs[i]->n_dims; k++)
+                if (inputs[i].d[k] >= 0)
+                    again |= tn_dims_solve(p->pb->n_dims, p->pb->dims, p->pb->inputs[i]->dims[k], inputs[i].d[k], table,
+                                           known);
+    }
+}
+
+static bool holds(TnPlan__Condition__Rel rel, int64_t a, int64_t b) {
+    switch (rel) {
+    case TN_PLAN__CONDITION__REL__EQUAL: return a == b;
+    case TN_PLAN__CONDITION__REL__BCAST: return a == b || a == 1 || b == 1;
+    case TN_PLAN__CONDITION__REL__BCAST_TO: return a == b || a == 1;
+    case TN_PLAN__CONDITION__REL__AT_LEAST: return a >= b;
+    case TN_PLAN__CONDITION__REL__MULTIPLE: return b == 0 || b == -1 || a % b == 0;
+    default: return false;
+    }
+}
+
+/* "axis 1 of x (N = 5)", with "5" of a constant. */
+static void size_text(const tn_plan *p, const char *of, uint32_t d, const int64_t *table, char *buf, size_t size) {
+    char text[160] = "";
+    if (p->pb->dims[d]->kind != TN_PLAN__DIM__KIND__CONST)
+        tn_dims_print(p->pb->n_dims, p->pb->dims, d, text, sizeof text);
+    snprintf(buf, size, "%s%s%s%s%" PRId64 "%s", of, *of ? " (" : "", text, *text ? " = " : "", table[d],
+             *of ? ")" : "");
+}
+
+static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
+    size_t used = 0;
+    buf[0] = '\0';
+    for (size_t k = 0; k < c->n_layers && used < size; k++)
+        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", c->layers[k]);
+}
+
+static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const int64_t *table) {
+    static const struct {
+        const char *between, *after;
+    } forms[] = {[TN_PLAN__CONDITION__REL__EQUAL] = {" and ", " differ"},
+                 [TN_PLAN__CONDITION__REL__BCAST] = {" and ", " do not broadcast"},
+                 [TN_PLAN__CONDITION__REL__BCAST_TO] = {" does not broadcast to ", ""},
+                 [TN_PLAN__CONDITION__REL__AT_LEAST] = {" is below ", ""},
+                 [TN_PLAN__CONDITION__REL__MULTIPLE] = {" is not divisible by ", ""}};
+    char a[TEXT], b[TEXT], loc[TEXT];
+    size_text(p, c->of_a, c->a, table, a, sizeof a);
+    size_text(p, c->of_b, c->b, table, b, sizeof b);
+    layers_text(c, loc, sizeof loc);
+    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s%s%s%s", c->what, a,
+                   forms[c->rel].between, b, forms[c->rel].after);
+}
+
+static tn_status check_conditions(const tn_plan *p, const int64_t *table) {
+    for (size_t k = 0; k < p->pb->n_conditions; k++) {
+        const TnPlan__Condition *c = p->pb->conditions[k];
+        if (!holds(c->rel, table[c->a], table[c->b])) return violated(p, c, table);
+    }
+    return TN_OK;
+}
+
+tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
+    const TnPlan__Plan *pb = p->pb;
+    memset(known, 0, pb->n_dims * sizeof *known);
+    solve(p, inputs, table, known);
+    for (size_t k = 0; k < pb->n_dims; k++)
+        if (pb->dims[k]->kind == TN_PLAN__DIM__KIND__SYM && !known[k]) return not_told(p, pb->dims[k]);
+    tn_status st = tn_dims_eval(p->env, pb->n_dims, pb->dims, table);
+    for (size_t i = 0; st == TN_OK && i < pb->n_inputs; i++) {
+        const TnPlan__Tensor *t = pb->inputs[i];
+        for (size_t k = 0; k < t->n_dims; k++)
+            if (table[t->dims[k]] != inputs[i].d[k]) return contradicts(p, i, k, inputs[i].d[k], table[t->dims[k]]);
+        if (tn_shape_bytes(t, table) > PTRDIFF_MAX) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
+    }
+    if (st == TN_OK) st = check_conditions(p, table);
+    for (size_t i = 0; st == TN_OK && i < pb->n_outputs; i++)
+        if (tn_shape_bytes(pb->outputs[i], table) > PTRDIFF_MAX)
+            return tn_fail(p->env, TN_E_ARGUMENT, pb->outputs[i]->name, "give smaller shapes",
+                           "output '%s' has an impossible size at these shapes", pb->outputs[i]->name);
+    return st;
+}

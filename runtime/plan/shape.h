@@ -1,0 +1,22 @@
+/* shape.h: from the shapes of a plan's inputs to the value of every dim in it. */
+#ifndef TENON_RUNTIME_SHAPE_H
+#define TENON_RUNTIME_SHAPE_H
+
+#include "runtime/plan/plan.h"
+
+/* The dims of one input. */
+typedef struct tn_shape {
+    int64_t d[TN_MAX_RANK];
+} tn_shape;
+
+/* Solves the plan's symbols from the inputs' shapes (parallel to the inputs; -1: not given), checks every input dim
+ * against its expression and fills table, of pb->n_dims entries.  `known` is scratch memory of pb->n_dims bools. E_TYPE
+ * names the input, the dims that the plan expects and those given, or the layer whose condition does not hold and both
+ * sizes; E_ARGUMENT for a symbol out of range, or one that no input shape tells. */
+tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known);
+/* Checks rank and, where the plan's dim is a constant, the dims.  E_TYPE as above. */
+tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims);
+/* Bytes of a tensor under a table; SIZE_MAX on overflow or a negative dim. */
+size_t tn_shape_bytes(const TnPlan__Tensor *t, const int64_t *table);
+
+#endif
