@@ -124,7 +124,7 @@ typedef struct tn_problem {
     tn_const_def c[TN_MAX_CONSTS];
 } tn_problem;
 
-typedef enum tn_arg_kind { TN_ARG_IN, TN_ARG_OUT, TN_ARG_WORKSPACE, TN_ARG_DIM } tn_arg_kind;
+typedef enum tn_arg_kind { TN_ARG_IN, TN_ARG_OUT, TN_ARG_DIM } tn_arg_kind;
 typedef struct tn_arg {
     tn_arg_kind kind;
     uint32_t index;
@@ -143,7 +143,6 @@ typedef struct tn_variant {
     uint32_t cluster[3]; /* 0: none */
     uint32_t smem;       /* dynamic shared memory, bytes */
     bool wide;           /* its indices have 64 bits */
-    tn_dim workspace;    /* bytes, none: 0; zeroed by the kernel's own protocol, never assumed zero */
     double cost_us;      /* predicted at the hint shapes */
     char text[160];      /* "map BLOCK=256 VEC=8" */
 } tn_variant;

@@ -56,7 +56,6 @@ typedef struct tn_compilation {
     tn_plan_writer *writer;
     TnPlan__Plan plan;
     uint64_t *const_offsets;
-    size_t n_const_offsets;
 } tn_compilation;
 
 /* The passes' options that a compilation with these options uses. */

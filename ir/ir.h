@@ -249,20 +249,18 @@ typedef enum tn_op {
 enum {
     TN_T_ELEMENTWISE = 1 << 0, /* result[i] depends on operands[i] only, with NumPy broadcasting */
     TN_T_COMMUTATIVE = 1 << 1, /* first two operands may be swapped */
-    TN_T_ASSOCIATIVE = 1 << 2,
-    TN_T_MOVEMENT = 1 << 3,    /* result elements are operand elements (or a fill value) */
-    TN_T_REDUCTION = 1 << 4,   /* attrs are tn_attrs_reduce */
-    TN_T_COMPOSITE = 1 << 5,   /* has an expansion into core ops (ir/graph/expand.c) */
-    TN_T_ANCHOR = 1 << 6,      /* may own a fused region */
-    TN_T_EFFECT = 1 << 7,      /* never erased or merged */
-    TN_T_TERMINATOR = 1 << 8,  /* ends a region */
-    TN_T_REGIONS = 1 << 9,     /* owns nested regions */
-    TN_T_RANDOM = 1 << 10,     /* two equal nodes differ: no CSE, no folding */
-    TN_T_COMPARE = 1 << 11,    /* elementwise with bool result */
-    TN_T_IDEMPOTENT = 1 << 12, /* f(f(x)) = f(x) */
-    TN_T_SAMPLE = 1 << 13,     /* result elements are weighted sums of a few operand elements: any map computes them */
-    TN_T_DYNAMIC = 1 << 14,    /* the size of its result depends on data: attribute `count` is a symbol for it */
-    TN_T_STEP = 1 << 15 /* a float operand that changes a little may change the result by a step (casts: see to) */
+    TN_T_MOVEMENT = 1 << 2,    /* result elements are operand elements (or a fill value) */
+    TN_T_REDUCTION = 1 << 3,   /* attrs are tn_attrs_reduce */
+    TN_T_COMPOSITE = 1 << 4,   /* has an expansion into core ops (ir/graph/expand.c) */
+    TN_T_ANCHOR = 1 << 5,      /* may own a fused region */
+    TN_T_EFFECT = 1 << 6,      /* never erased or merged */
+    TN_T_TERMINATOR = 1 << 7,  /* ends a region */
+    TN_T_REGIONS = 1 << 8,     /* owns nested regions */
+    TN_T_COMPARE = 1 << 9,     /* elementwise with bool result */
+    TN_T_IDEMPOTENT = 1 << 10, /* f(f(x)) = f(x) */
+    TN_T_SAMPLE = 1 << 11,     /* result elements are weighted sums of a few operand elements: any map computes them */
+    TN_T_DYNAMIC = 1 << 12,    /* the size of its result depends on data: attribute `count` is a symbol for it */
+    TN_T_STEP = 1 << 13 /* a float operand that changes a little may change the result by a step (casts: see to) */
 };
 
 const char *tn_op_text(tn_op op);

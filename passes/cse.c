@@ -87,8 +87,8 @@ static bool equal_nodes(tn_graph *g, tn_node a, tn_node b) {
 
 static bool mergeable(const tn_graph *g, tn_node n) {
     tn_op op = tn_node_op(g, n);
-    return !tn_op_is(op, TN_T_EFFECT) && !tn_op_is(op, TN_T_RANDOM) && !tn_op_is(op, TN_T_TERMINATOR) &&
-           tn_node_subregion_count(g, n) == 0 && tn_node_result_count(g, n) > 0;
+    return !tn_op_is(op, TN_T_EFFECT | TN_T_TERMINATOR) && tn_node_subregion_count(g, n) == 0 &&
+           tn_node_result_count(g, n) > 0;
 }
 
 static void merge(table *t, tn_node keep, tn_node gone) {

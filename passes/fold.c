@@ -44,8 +44,7 @@ static bool wanted_in_memory(const tn_graph *g, tn_node n) {
 static bool foldable(const tn_graph *g, tn_node n) {
     tn_op op = tn_node_op(g, n);
     size_t bytes, count = tn_node_result_count(g, n);
-    if (op == TN_OP_CONST || tn_op_is(op, TN_T_EFFECT) || tn_op_is(op, TN_T_RANDOM) || tn_op_is(op, TN_T_REGIONS))
-        return false;
+    if (op == TN_OP_CONST || tn_op_is(op, TN_T_EFFECT | TN_T_REGIONS)) return false;
     if (count == 0 || count > MAX_OUT || !constant_operands(g, n) || !result_bytes(g, n, &bytes)) return false;
     if (op != TN_OP_BROADCAST && op != TN_OP_IOTA) return tn_node_input_count(g, n) > 0;
     return bytes <= SMALL_BYTES || wanted_in_memory(g, n);

@@ -8,9 +8,7 @@
 #include "runtime/cuda/lt.h"
 #include "runtime/plan/shape.h"
 
-/* The first bytes of the workspace hold the semaphores of split reductions: zero when a kernel starts, and each kernel
- * leaves them zero.  What follows is undefined.  The runtime clears them once, when it gets the memory. */
-enum { TN_WORKSPACE_SEMAPHORES = 64 << 10, TN_MAX_STATES = 64 };
+enum { TN_MAX_STATES = 64 };
 
 /* One step at one shape. */
 typedef struct tn_step_state {
@@ -27,11 +25,11 @@ typedef struct tn_step_state {
 
 /* Everything that depends on the inputs' shapes. */
 typedef struct tn_cuda_state {
-    struct tn_cuda_state *next;                                     /* most recently used first */
-    tn_shape *shapes;                                               /* the key */
-    int64_t *table;                                                 /* values of the plan's dims */
-    size_t workspace, lt_offset, lt_workspace, arena_offset, total; /* bytes of scratch memory */
-    uint64_t epoch; /* of the scratch memory that args and graph were made for; 0: none */
+    struct tn_cuda_state *next;               /* most recently used first */
+    tn_shape *shapes;                         /* the key */
+    int64_t *table;                           /* values of the plan's dims */
+    size_t lt_workspace, arena_offset, total; /* bytes of scratch memory */
+    uint64_t epoch;                           /* of the scratch memory that args and graph were made for; 0: none */
     size_t n_steps;
     tn_step_state *steps;
     uint64_t *args;
@@ -51,10 +49,10 @@ typedef struct tn_cuda_context {
     bool graphs, pdl;
     tn_cuda_state *states;
     size_t n_states;
-    CUdeviceptr memory; /* scratch: workspace, lt workspace, arena */
+    CUdeviceptr memory; /* scratch: workspace of cuBLASLt, arena */
     size_t memory_size;
-    bool memory_is_callers, memory_ready; /* ready: semaphores are zero */
-    uint64_t epoch;                       /* changes with the memory */
+    bool memory_is_callers;
+    uint64_t epoch;       /* changes with the memory */
     bool captured;        /* the caller captured an enqueue: memory may be used by graphs that we do not know */
     CUdeviceptr *retired; /* former memory that such graphs may use; freed with the context */
     size_t n_retired;

@@ -12,10 +12,6 @@ bool tn_anchor_is(const tn_spec *s, tn_op op) {
     return s->anchor.i && tn_node_op(s->g, s->anchor) == op;
 }
 
-tn_dim tn_anchor_dim(const tn_spec *s, size_t input, size_t axis) {
-    return tn_val_dim(s->g, tn_node_input(s->g, s->anchor, input), axis);
-}
-
 double tn_knob_of(const char *tpl, const int64_t *knobs, const char *name) {
     const tn_template *t = tn_template_find(tpl);
     return t ? (double)tn_knob_get(t, knobs, name) : 0;

@@ -15,8 +15,6 @@ typedef struct tn_turn {
     tn_dim n_b, n_r, n_c;
 } tn_turn;
 bool tn_find_turn(const tn_spec *s, tn_turn *t);
-/* An input of the anchor or its shape: shorthands for tables of problem constants. */
-tn_dim tn_anchor_dim(const tn_spec *s, size_t input, size_t axis);
 /* The value of a knob by the template's name, for cost functions. */
 double tn_knob_of(const char *tpl, const int64_t *knobs, const char *name);
 /* Accumulator of sums: float, double for f64, 64 bits for integers. */

@@ -79,10 +79,6 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
     return e;
 }
 
-tn_ix_pool *tn_emitter_pool(tn_emitter *e) {
-    return e ? e->ix : NULL;
-}
-
 void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
     if (!e || e->status != TN_OK) return;
     e->status = code;
@@ -170,10 +166,6 @@ void tn_emit_line(tn_emitter *e, const char *fmt, ...) {
     tn_text_put(&e->lines, "\n", 1);
 }
 
-void tn_emit_workspace(tn_emitter *e, tn_dim bytes) {
-    if (tn_emit_ok(e)) e->workspace = bytes;
-}
-
 /* ---- the header -------------------------------------------------------------------------------------------------- */
 
 static void add_arg(tn_variant *v, tn_arg_kind kind, uint32_t index, tn_dim d) {
@@ -206,10 +198,6 @@ static void write_args(tn_emitter *e, tn_text *t) {
     for (uint32_t k = 0; k < s->n_out; ++k) {
         tn_text_add(t, "    %s *out%u;\n", tn_storage_type(s->out[k].dtype), k);
         add_arg(v, TN_ARG_OUT, k, none);
-    }
-    if (e->workspace.i) {
-        tn_text_add(t, "    void *ws;\n");
-        add_arg(v, TN_ARG_WORKSPACE, 0, none);
     }
     for (uint32_t k = 0; k < e->n_dims; ++k) {
         char text[96];
@@ -261,7 +249,6 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     if (e->status == TN_OK && !e->dry) {
         snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
         tn_knobs_text(v->tpl, v->knob, v->text, sizeof v->text);
-        v->workspace = e->workspace;
         v->wide = e->wide;
         write_header(e, &header);
         header.failed |= e->defines.failed || e->lines.failed || e->functions.failed;

@@ -26,7 +26,6 @@ typedef struct tn_emitter tn_emitter;
 tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v);
 /* Writes the header, symbol and argument list into the variant and frees e.  TN_E_MEMORY if e is NULL. */
 tn_status tn_emitter_finish(tn_emitter *e);
-tn_ix_pool *tn_emitter_pool(tn_emitter *e);
 
 /* ---- constants, types, verbatim lines ---------------------------------------------------------------------------- */
 
@@ -42,8 +41,6 @@ void tn_emit_reg_type(tn_emitter *e, const char *name, tn_dtype t); /* typedef <
 __attribute__((format(printf, 2, 3)))
 #endif
 void tn_emit_line(tn_emitter *e, const char *fmt, ...);
-/* Adds `void *ws` to the arguments: workspace of that many bytes (sets v->workspace). */
-void tn_emit_workspace(tn_emitter *e, tn_dim bytes);
 
 /* Storage types: float double tn_half tn_bf16 tn_e4m3 tn_e5m2, signed char ... long long, bool as unsigned char.
  * Register types: float for all floats up to 32 bits, double for f64, the integer types themselves, bool. */

@@ -21,7 +21,6 @@ struct tn_emitter {
     tn_dim dims[TN_MAX_ARGS]; /* args.d<k> */
     uint32_t n_dims;
     uint32_t n_tables; /* constants emitted as device arrays */
-    tn_dim workspace;
 };
 
 /* Records the first failure; reports it with the kernel's layers. */

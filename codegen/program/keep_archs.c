@@ -118,7 +118,6 @@ static TnPlan__Step *step(keeper *k, const TnPlan__Step *old) {
     if (out->what_case == TN_PLAN__STEP__WHAT_LT) out->lt = lt(k, old->lt);
     out->args = args(k, old->args, old->n_args);
     out->grid = dim_list(k, old->grid, old->n_grid);
-    out->workspace = dim(k, old->workspace);
     out->reach = dim(k, old->reach);
     return out;
 }

@@ -218,7 +218,6 @@ TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
         out->kind = TN_PLAN__ARG__KIND__PLACE;
         out->place = tn_manifest_place(mf, tn_node_result(mf->g, kernel, a->index));
         break;
-    case TN_ARG_WORKSPACE: out->kind = TN_PLAN__ARG__KIND__WORKSPACE; break;
     case TN_ARG_DIM:
         out->kind = TN_PLAN__ARG__KIND__DIM;
         out->dim = tn_manifest_dim(mf, a->dim);

@@ -68,7 +68,6 @@ static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candi
     s->lt->algo.data = tn_manifest_alloc(c->mf, x->algo_size + 1);
     if (s->lt->algo.data) memcpy(s->lt->algo.data, x->algo, x->algo_size);
     for (; s->n_args < n; s->n_args++) s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &args[s->n_args]);
-    s->workspace = tn_manifest_dim(c->mf, tn_dim_const(c->g, (int64_t)x->lt_workspace));
 }
 
 static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_variant *v, uint32_t kernel,
@@ -81,7 +80,6 @@ static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_v
     for (; s->n_args < v->n_args; s->n_args++)
         s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
     for (; s->n_grid < 3; s->n_grid++) s->grid[s->n_grid] = tn_manifest_dim(c->mf, v->grid[s->n_grid]);
-    s->workspace = tn_manifest_dim(c->mf, v->workspace);
     if (!v->wide) s->reach = tn_manifest_reach(c->mf, cn->node);
 }
 

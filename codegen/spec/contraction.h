@@ -69,7 +69,6 @@ typedef struct tn_tile_model {
     double stages, warps, splitk, slices; /* pipeline */
     bool shared_epilogue;
     double gather_a, gather_b; /* elements of a register-staged load; 0: cp.async */
-    double flops_cycle;        /* per SM at full rate; 0: tensor cores for elt */
     double unique_bytes;       /* DRAM traffic of the whole kernel */
 } tn_tile_model;
 void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t);

@@ -132,8 +132,7 @@ void tn_tune_data_free(tn_tuner *t, tn_tune_data *d) {
     *d = (tn_tune_data){0};
 }
 
-CUdeviceptr tn_tune_address(const tn_tuner *t, const tn_tune_data *d, const tn_arg *a, uint32_t copy) {
-    if (a->kind == TN_ARG_WORKSPACE) return t->workspace;
+CUdeviceptr tn_tune_address(const tn_tune_data *d, const tn_arg *a, uint32_t copy) {
     const tn_tune_tensor *x = a->kind == TN_ARG_IN ? &d->in[a->index] : &d->out[a->index];
     return x->base + TN_GUARD + (x->copies > 1 ? copy % x->copies * x->stride : 0);
 }

@@ -111,6 +111,6 @@ tn_status tn_tune_data_poison(tn_tuner *t, const tn_tune_data *d);
 tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why,
                              size_t size);
 /* Address of an argument; copy selects among weight copies. */
-CUdeviceptr tn_tune_address(const tn_tuner *t, const tn_tune_data *d, const tn_arg *a, uint32_t copy);
+CUdeviceptr tn_tune_address(const tn_tune_data *d, const tn_arg *a, uint32_t copy);
 
 #endif

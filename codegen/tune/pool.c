@@ -102,10 +102,6 @@ void tn_pool_free(tn_pool *p) {
     tn_free(p->env, p, sizeof *p);
 }
 
-uint32_t tn_pool_threads(const tn_pool *p) {
-    return p->threads;
-}
-
 static bool grow(tn_pool *p) {
     size_t cap = p->cap ? 2 * p->cap : 64;
     job *jobs = tn_alloc(p->env, cap * sizeof *jobs);

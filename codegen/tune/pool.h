@@ -13,7 +13,6 @@ typedef struct tn_pool tn_pool;
 tn_pool *tn_pool_new(const tn_env *env, uint32_t threads);
 /* Drops jobs that have not started, waits for the others. NULL allowed. */
 void tn_pool_free(tn_pool *p);
-uint32_t tn_pool_threads(const tn_pool *p);
 tn_status tn_pool_add(tn_pool *p, void (*fn)(void *arg), void *arg);
 /* Before all others that have not started. */
 tn_status tn_pool_add_first(tn_pool *p, void (*fn)(void *arg), void *arg);

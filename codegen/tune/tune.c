@@ -141,12 +141,10 @@ static bool load_kernel(runner *r) {
 static bool place_kernel(runner *r) {
     const tn_variant *v = &r->c->v;
     for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
-    if (v->workspace.i && value(r, v->workspace) > TN_TUNE_WORKSPACE)
-        return disqualify(r->c, "wants too much workspace"), false;
     for (uint32_t copy = 0; copy < r->d->copies; copy++)
         for (uint32_t k = 0; k < v->n_args; k++)
             r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)value(r, v->args[k].dim)
-                                                             : tn_tune_address(r->t, r->d, &v->args[k], copy);
+                                                             : tn_tune_address(r->d, &v->args[k], copy);
     return true;
 }
 
@@ -191,11 +189,11 @@ static tn_status enqueue(runner *r, uint32_t call) {
     uint32_t copy = call % r->d->copies;
     if (!r->c->is_lt) return tn_launch_kernel(t->cu, &r->launch, r->args[copy], t->stream, r->d->s->name);
     const tn_lt_call *c = &r->c->lt;
-    tn_lt_buffers b = {.a = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->a, copy),
-                       .b = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->b, copy),
-                       .c = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->c, copy),
-                       .d = (void *)(uintptr_t)tn_tune_address(t, r->d, &c->d, copy),
-                       .bias = c->has_bias ? (void *)(uintptr_t)tn_tune_address(t, r->d, &c->bias, copy) : NULL,
+    tn_lt_buffers b = {.a = (void *)(uintptr_t)tn_tune_address(r->d, &c->a, copy),
+                       .b = (void *)(uintptr_t)tn_tune_address(r->d, &c->b, copy),
+                       .c = (void *)(uintptr_t)tn_tune_address(r->d, &c->c, copy),
+                       .d = (void *)(uintptr_t)tn_tune_address(r->d, &c->d, copy),
+                       .bias = c->has_bias ? (void *)(uintptr_t)tn_tune_address(r->d, &c->bias, copy) : NULL,
                        .workspace = (void *)(uintptr_t)t->workspace,
                        .workspace_size = TN_TUNE_WORKSPACE};
     return tn_lt_enqueue(&r->op, &b, (cudaStream_t)t->stream, r->d->s->name);

@@ -127,10 +127,6 @@ const tn_oi_sym *tn_oi_sym_reduce(tn_oi *x, tn_op op, const tn_oi_sym *a, size_t
 
 /* ---- shared by op functions -------------------------------------------------------------------------------------- */
 
-/* Dim arithmetic with constants at hand. */
-static inline tn_dim tn_oi_k(tn_oi *x, int64_t v) {
-    return tn_dim_const(x->g, v);
-}
 /* NumPy's broadcast of two dims; an error where they cannot be equal. */
 tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b);
 /* Input k as one constant number, or an error. */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { UNROLL = 32, MAX_GATES = 4 };
+enum { UNROLL = 32 };
 
 typedef struct cell cell;
 struct cell {

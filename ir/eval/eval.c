@@ -519,22 +519,6 @@ tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, siz
     return tn_eval_region(env, g, tn_graph_body(g), in, n_in, out, n_out, opts);
 }
 
-/* Gives values to the constants that a node's regions capture. */
-static tn_status take_captured(tn_run *r, tn_region region, tn_node owner) {
-    TN_FOR_NODES(r->g, region, n) {
-        for (size_t k = 0; k < tn_node_input_count(r->g, n); k++) {
-            tn_val v = tn_node_input(r->g, n, k);
-            tn_node def = v.i ? tn_val_def(r->g, v) : (tn_node){0};
-            if (def.i && tn_node_region(r->g, def).i == tn_node_region(r->g, owner).i &&
-                tn_node_op(r->g, def) == TN_OP_CONST && r->slots[v.i].t.dtype == TN_DTYPE_NONE)
-                TN_TRY(run_const(r, def));
-        }
-        for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++)
-            TN_TRY(take_captured(r, tn_node_subregion(r->g, n, k), owner));
-    }
-    return TN_OK;
-}
-
 static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out, size_t n_out) {
     enum { MAX_RESULTS = 256 };
     tn_slot results[MAX_RESULTS];
@@ -549,8 +533,6 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
         tn_val v = tn_node_input(r->g, n, k);
         if (v.i && r->slots[v.i].t.dtype == TN_DTYPE_NONE) TN_TRY(tn_slot_import(r, &in[k], &r->slots[v.i]));
     }
-    for (size_t k = 0; k < tn_node_subregion_count(r->g, n); k++)
-        TN_TRY(take_captured(r, tn_node_subregion(r->g, n, k), n));
     TN_TRY(run_node(r, n));
     for (size_t k = 0; k < n_out; k++) {
         tn_val v = tn_node_result(r->g, n, k);
@@ -558,15 +540,6 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
         dtypes[k] = tn_val_dtype(r->g, v);
     }
     return give(r, results, dtypes, out, n_out, TN_OK);
-}
-
-tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
-                       size_t n_out, const tn_eval_opts *opts) {
-    tn_run r;
-    tn_status status = tn_run_init(&r, env, g, opts);
-    if (status == TN_OK) status = eval_node(&r, n, in, n_in, out, n_out);
-    tn_run_free(&r);
-    return status;
 }
 
 /* ---- folding ----------------------------------------------------------------------------------------------------- */

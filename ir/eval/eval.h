@@ -51,10 +51,6 @@ tn_status tn_eval_graph(const tn_env *env, tn_graph *g, const tn_tensor *in, siz
 /* Evaluates a region (a kernel's) from tensors for its arguments to tensors for the yielded values. */
 tn_status tn_eval_region(const tn_env *env, tn_graph *g, tn_region r, const tn_tensor *in, size_t n_in, tn_tensor *out,
                          size_t n_out, const tn_eval_opts *opts);
-/* Evaluates one node from tensors for its operands (absent operands: dtype TN_DTYPE_NONE).  Values that the node's
- * regions capture must be constants. */
-tn_status tn_eval_node(const tn_env *env, tn_graph *g, tn_node n, const tn_tensor *in, size_t n_in, tn_tensor *out,
-                       size_t n_out, const tn_eval_opts *opts);
 /* Evaluates nodes whose operands are all constants and whose result types are static, one after the other, while the
  * graph changes: what one costs does not depend on the graph's size.  env must live as long as the folder. */
 typedef struct tn_folder tn_folder;

@@ -141,11 +141,3 @@ tn_status tn_output_end(tn_output *o, tn_status st) {
     o->f = NULL;
     return st;
 }
-
-tn_status tn_output_bytes(const tn_env *env, const char *path, const void *data, size_t size) {
-    tn_output o;
-    tn_status st = tn_output_begin(env, path, &o);
-    if (st != TN_OK) return st;
-    if (size) fwrite(data, 1, size, o.f);
-    return tn_output_end(&o, st);
-}

@@ -26,8 +26,6 @@ tn_status tn_output_begin(const tn_env *env, const char *path, tn_output *o);
 /* Puts the file in its place if st is OK and all was written, else leaves the place as it was.  Returns st, or E_IO; a
  * writer that stops because of the file passes E_IO, which is explained here. */
 tn_status tn_output_end(tn_output *o, tn_status st);
-/* tn_output_begin, all bytes, tn_output_end. */
-tn_status tn_output_bytes(const tn_env *env, const char *path, const void *data, size_t size);
 
 /* Where the large constants of a graph in a file lie (ir/text/file.c): beside what the path leads to. */
 bool tn_side_path(const char *path, char out[TN_PATH_SIZE]);

@@ -28,8 +28,6 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
     for (size_t k = 0; k < t->step->n_args; k++) {
         const TnPlan__Arg *a = t->step->args[k];
         const void *at = (const void *)(uintptr_t)t->args[k];
-        if (a->kind == TN_PLAN__ARG__KIND__WORKSPACE)
-            r[n++] = (tn_emu_range){at, s->workspace, true, false, "the workspace"};
         if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
         const TnPlan__Place *p = a->place;
         const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
@@ -73,7 +71,7 @@ tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstrea
         .c = (const void *)(uintptr_t)a[2],
         .d = (void *)(uintptr_t)a[3],
         .bias = t->lt.has_bias ? (const void *)(uintptr_t)a[4] : NULL,
-        .workspace = (void *)(uintptr_t)(c->cuda->memory + s->lt_offset),
+        .workspace = (void *)(uintptr_t)(c->cuda->memory),
         .workspace_size = t->lt.workspace,
     };
     return tn_lt_enqueue(&t->lt, &b, (cudaStream_t)stream, t->text);

@@ -1,7 +1,7 @@
 /* state.c: a plan's steps at one shape: extents, memory, arguments.  States are kept, so that a shape seen before
  * costs nothing.
  *
- * Scratch memory of a state: workspace of our kernels (semaphores first), workspace of cuBLASLt, arena.  All states of
+ * Scratch memory of a state: workspace of cuBLASLt, arena.  All states of
  * a context use the same memory, one at a time. */
 #include <inttypes.h>
 #include <string.h>
@@ -151,11 +151,6 @@ static tn_status make_lt(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
 static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
     static const int64_t most[3] = {INT32_MAX, 65535, 65535};
     const TnPlan__Kernel *k = c->cuda->dev->arch->kernels[t->step->kernel];
-    int64_t workspace = s->table[t->step->workspace];
-    if (workspace < 0 || workspace > PTRDIFF_MAX)
-        return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again", "impossible workspace size %" PRId64,
-                       workspace);
-    if ((size_t)workspace > s->workspace) s->workspace = (size_t)workspace;
     if (s->table[t->step->reach] > TN_INDEX32_END)
         return tn_fail(c->env, TN_E_UNSUPPORTED, t->text,
                        "compile the model for this shape: it then counts with 64 bits",
@@ -177,12 +172,6 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
     return TN_OK;
 }
 
-static bool uses_workspace(const TnPlan__Step *s) {
-    for (size_t k = 0; k < s->n_args; k++)
-        if (s->args[k]->kind == TN_PLAN__ARG__KIND__WORKSPACE) return true;
-    return false;
-}
-
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     uint64_t *args = s->args;
@@ -198,8 +187,6 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         args += t->step->n_args;
         for (size_t i = 0; i < t->step->n_args; i++)
             t->io |= t->step->args[i]->kind == TN_PLAN__ARG__KIND__PLACE && is_io(t->step->args[i]->place);
-        if (!t->is_lt && uses_workspace(t->step) && s->workspace < TN_WORKSPACE_SEMAPHORES)
-            s->workspace = TN_WORKSPACE_SEMAPHORES;
         tn_status st = check_places(c, s, t);
         if (st == TN_OK) st = t->is_lt ? make_lt(c, s, t) : make_launch(c, s, t);
         if (st != TN_OK) return st;
@@ -213,12 +200,10 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
 static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     int64_t arena = s->table[c->plan->pb->arena_size];
     size_t lt_end, end;
-    if (arena < 0 || !add_aligned(0, s->workspace, &s->lt_offset) ||
-        !add_aligned(s->workspace, s->lt_workspace, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
+    if (arena < 0 || !add_aligned(0, s->lt_workspace, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
         end > PTRDIFF_MAX)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "give smaller shapes",
                        "the plan would need an impossible amount of memory");
-    add_aligned(s->workspace, 0, &s->lt_offset);
     add_aligned(lt_end, 0, &s->arena_offset);
     s->total = end;
     return TN_OK;
@@ -308,7 +293,6 @@ static tn_status retire_memory(tn_context *c) {
     }
     x->memory = 0;
     x->memory_size = 0;
-    x->memory_ready = false;
     x->epoch++;
     return TN_OK;
 }
@@ -324,21 +308,8 @@ static tn_status grow_memory(tn_context *c, size_t size) {
     return st;
 }
 
-/* The semaphores at the start of the workspace begin as zeros; later every kernel leaves them so. */
-static tn_status clear_semaphores(tn_cuda_context *x) {
-    size_t size = x->memory_size < TN_WORKSPACE_SEMAPHORES ? x->memory_size : TN_WORKSPACE_SEMAPHORES;
-    tn_status st = TN_OK;
-    if (size) st = TN_CU(x->cu, cuMemsetD8Async(x->memory, 0, size, x->stream), "scratch memory");
-    if (st == TN_OK && size) st = TN_CU(x->cu, cuStreamSynchronize(x->stream), "scratch memory");
-    x->memory_ready = st == TN_OK;
-    return st;
-}
-
 static tn_status ready_memory(tn_context *c, const tn_cuda_state *s) {
-    tn_cuda_context *x = c->cuda;
-    tn_status st = s->total > x->memory_size ? grow_memory(c, s->total) : TN_OK;
-    if (st == TN_OK && !x->memory_ready && s->workspace) st = clear_semaphores(x);
-    return st;
+    return s->total > c->cuda->memory_size ? grow_memory(c, s->total) : TN_OK;
 }
 
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes) {
@@ -383,7 +354,6 @@ static uint64_t address(const tn_context *c, const tn_cuda_state *s, const TnPla
 static uint64_t arg_value(const tn_context *c, const tn_cuda_state *s, const TnPlan__Arg *a, const void *const *io) {
     switch (a->kind) {
     case TN_PLAN__ARG__KIND__DIM: return (uint64_t)s->table[a->dim];
-    case TN_PLAN__ARG__KIND__WORKSPACE: return c->cuda->memory;
     default: return address(c, s, a->place, io);
     }
 }

@@ -118,7 +118,6 @@ static tn_status check_place(const checker *c, const TnPlan__Place *p) {
 static tn_status check_arg(const checker *c, const TnPlan__Arg *a) {
     switch (a->kind) {
     case TN_PLAN__ARG__KIND__PLACE: return check_place(c, a->place);
-    case TN_PLAN__ARG__KIND__WORKSPACE: return TN_OK;
     case TN_PLAN__ARG__KIND__DIM: return check_dims(c, &a->dim, 1, "an argument");
     default: return bad(c, "unknown argument kind %d", (int)a->kind);
     }
@@ -146,7 +145,6 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, const TnPlan__Ste
     tn_status st = TN_OK;
     c->where = s->n_layers ? s->layers[0] : s->name;
     for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s->args[k]);
-    if (st == TN_OK) st = check_dims(c, &s->workspace, 1, "a workspace");
     if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
     if (st != TN_OK) return st;
     if (s->what_case == TN_PLAN__STEP__WHAT_LT) return check_lt(c, s);

@@ -29,15 +29,6 @@ void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi) {
     *hi = sym->hi;
 }
 
-void tn_dims_hints(size_t n, TnPlan__Dim *const *dims, int64_t *table) {
-    for (size_t k = 0; k < n; k++) {
-        if (dims[k]->kind != TN_PLAN__DIM__KIND__SYM) continue;
-        int64_t lo, hi;
-        tn_dims_range(dims[k], &lo, &hi);
-        table[k] = dims[k]->hint ? dims[k]->hint : lo > 1 || hi < 1 ? lo : 1;
-    }
-}
-
 /* a / b rounded down; b is not 0 and the quotient does not overflow. */
 static int64_t floordiv(int64_t a, int64_t b) {
     int64_t q = a / b;

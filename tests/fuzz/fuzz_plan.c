@@ -26,16 +26,14 @@ enum { HEADER = TN_PLAN_HEADER_SIZE, MAX_BYTES = 1 << 20 };
 
 /* ---- samples ----------------------------------------------------------------------------------------------------- */
 
-/* A kernel with a workspace and clusters, and a product. */
+/* A kernel with clusters, and a product. */
 static void add_product(sample *s) {
     const size_t kernel = sample_kernel(s, "scale", 0), a = sample_launch(s, "scale", kernel),
                  k = sample_step(s, "product");
     s->kernel[kernel].cluster = s->cluster;
     s->kernel[kernel].n_cluster = 3;
-    SAMPLE_WS(s, a);
     SAMPLE_PLACE(s, a, INPUT, 0, D_ZERO);
     SAMPLE_PLACE(s, a, ARENA, 0, D_ZERO);
-    s->step[a].workspace = D_WS;
     tn_plan__lt__init(&s->lt);
     s->lt.m = s->lt.k = s->lt.lda = s->lt.ldb = s->lt.ldc = s->lt.ldd = D_FOUR;
     s->lt.n = sample_dim(s, TN_PLAN__DIM__KIND__FLOORDIV, 0, D_NUMEL, D_FOUR);

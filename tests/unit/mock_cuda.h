@@ -5,7 +5,7 @@
  *
  *     k_mul {x, w, y, n}    y[i] = x[i] * w[i % 4]
  *     k_inc {x, y, n}       y[i] = x[i] + 1
- *     k_ws  {ws, x, y, n}   y[i] = 2 * x[i], and the first 64 KiB of ws must be zero; it dirties the rest
+ *     k_twice {x, y, n}     y[i] = 2 * x[i]
  *
  * Other kernels do nothing, where a test allows them; the tuner, whose checker is one of them, then finds every result
  * right. */

@@ -112,7 +112,7 @@ typedef struct sample {
     char *layer[1];
 } sample;
 
-enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_WS, D_BYTES2 };
+enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_BYTES2 };
 
 static inline uint32_t sample_dim(sample *s, TnPlan__Dim__Kind kind, int64_t value, uint32_t a, uint32_t b) {
     uint32_t k = (uint32_t)s->plan.n_dims++;
@@ -138,7 +138,6 @@ static inline void sample_dims(sample *s) {
     sample_dim(s, num, 1, 0, 0);                                     /* D_ONE */
     sample_dim(s, num, 256, 0, 0);                                   /* D_BLOCK */
     sample_dim(s, TN_PLAN__DIM__KIND__CEILDIV, 0, D_NUMEL, D_BLOCK); /* D_GRID */
-    sample_dim(s, num, 70000, 0, 0);                                 /* D_WS */
     sample_dim(s, TN_PLAN__DIM__KIND__ADD, 0, D_BYTES, D_BYTES);     /* D_BYTES2 */
 }
 
@@ -161,7 +160,6 @@ static inline TnPlan__Arg *sample_arg(sample *s, size_t step, TnPlan__Arg__Kind 
 #define SAMPLE_PLACE(s, step, space, index, offset)                                                                    \
     sample_arg(s, step, TN_PLAN__ARG__KIND__PLACE, TN_PLAN__PLACE__SPACE__##space, index, offset)
 #define SAMPLE_DIM(s, step, dim) sample_arg(s, step, TN_PLAN__ARG__KIND__DIM, TN_PLAN__PLACE__SPACE__INPUT, 0, dim)
-#define SAMPLE_WS(s, step) sample_arg(s, step, TN_PLAN__ARG__KIND__WORKSPACE, TN_PLAN__PLACE__SPACE__INPUT, 0, 0)
 
 static inline size_t sample_kernel(sample *s, const char *name, uint32_t cubin) {
     size_t k = s->arch.n_kernels++;

@@ -204,12 +204,11 @@ END_TEST
 
 typedef struct bounds {
     int64_t lo, hi;
-    bool has_lo, has_hi; /* the type's own */
 } bounds;
 
 static bounds bounds_of(const tn_case *c, uint32_t k) {
     const tn_placed *p = &c->in[k];
-    bounds b = {INT64_MAX, INT64_MIN, false, false};
+    bounds b = {INT64_MAX, INT64_MIN};
     for (int64_t i = 0; i < p->numel; i++) {
         const int64_t v = tn_load_int(p->dtype, c->data[k], (uint64_t)i);
         if (v < b.lo) b.lo = v;
@@ -322,14 +321,12 @@ static void compare(const tn_spec *s, const tn_case *c, uint32_t k, const void *
 /* Runs a variant at one case. */
 static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kernel, const tn_case *c, char *why,
                      size_t size) {
-    static _Alignas(256) unsigned char ws[1 << 20];
     uint64_t args[TN_MAX_ARGS];
     void *in[TN_MAX_ARGS] = {NULL}, *out[TN_MAX_ARGS] = {NULL};
     tn_emu_range ranges[TN_MAX_ARGS];
     const void *params[] = {args};
     tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = 1};
     tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
-    memset(ws, 0, sizeof ws);
     *why = 0;
     for (uint32_t k = 0; k < s->n_in; k++) {
         in[k] = aligned_alloc(256, (c->in[k].span + 256) / 256 * 256);
@@ -345,9 +342,9 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
             args[k] = (uint64_t)tn_shape_value(s, &c->shape, a->dim);
             continue;
         }
-        const bool is_in = a->kind == TN_ARG_IN, is_ws = a->kind == TN_ARG_WORKSPACE;
-        void *at = is_ws ? ws : is_in ? in[a->index] : out[a->index];
-        const size_t bytes = is_ws ? sizeof ws : is_in ? c->in[a->index].span : c->out[a->index].span;
+        const bool is_in = a->kind == TN_ARG_IN;
+        void *at = is_in ? in[a->index] : out[a->index];
+        const size_t bytes = is_in ? c->in[a->index].span : c->out[a->index].span;
         args[k] = (uint64_t)(uintptr_t)at;
         ranges[l.n_ranges++] =
             (tn_emu_range){at, bytes, !is_in, !is_in || !s->in[a->index].is_const, is_in ? "an input" : "an output"};

@@ -278,7 +278,6 @@ START_TEST(contradictions) {
     REFUSE(s.step[0].kernel = 2, "names kernel");
     REFUSE(s.step[0].n_grid = 1, "no grid");
     REFUSE(s.grid[2] = 40, "names dim");
-    REFUSE(s.step[1].workspace = 40, "names dim");
     REFUSE(s.step[1].what_case = 0, "does nothing");
     REFUSE(s.arg[0][0].place = NULL, "no place");
     REFUSE(s.place[0][0].index = 1, "names buffer");

@@ -273,7 +273,7 @@ START_TEST(contexts_share) {
 }
 END_TEST
 
-/* ---- workspace and matrix products ------------------------------------------------------------------------------- */
+/* ---- matrix products --------------------------------------------------------------------------------------------- */
 
 static char algo_bytes[64];
 
@@ -288,18 +288,16 @@ static void product_dims(sample *s) {
     s->lt.epilogue = 1;
 }
 
-/* Steps: k_ws: t = 2 x;  lt: u[:, j] = W t[:, j] over columns of four, W the first 16 weights (each column 1 2 3 4);
- * k_ws: y = 2 u. */
+/* Steps: k_twice: t = 2 x;  lt: u[:, j] = W t[:, j] over columns of four, W the first 16 weights (each column 1 2 3 4);
+ * k_twice: y = 2 u. */
 static tn_plan *product_model(bool algo, bool product_writes_output) {
     sample s;
     sample_init(&s);
-    size_t ws = sample_kernel(&s, "k_ws", 0);
-    size_t a = sample_launch(&s, "double", ws);
-    SAMPLE_WS(&s, a);
+    size_t twice = sample_kernel(&s, "k_twice", 0);
+    size_t a = sample_launch(&s, "double", twice);
     SAMPLE_PLACE(&s, a, INPUT, 0, D_ZERO);
     SAMPLE_PLACE(&s, a, ARENA, 0, D_ZERO);
     SAMPLE_DIM(&s, a, D_NUMEL);
-    s.step[a].workspace = D_WS;
     size_t k = sample_step(&s, "product");
     tn_plan__lt__init(&s.lt);
     product_dims(&s);
@@ -318,12 +316,10 @@ static tn_plan *product_model(bool algo, bool product_writes_output) {
             SAMPLE_PLACE(&s, k, ARENA, 0, D_BYTES);
     }
     if (!product_writes_output) {
-        size_t b = sample_launch(&s, "double again", ws);
-        SAMPLE_WS(&s, b);
+        size_t b = sample_launch(&s, "double again", twice);
         SAMPLE_PLACE(&s, b, ARENA, 0, D_BYTES);
         SAMPLE_PLACE(&s, b, OUTPUT, 0, D_ZERO);
         SAMPLE_DIM(&s, b, D_NUMEL);
-        s.step[b].workspace = D_WS;
     }
     s.plan.arena_size = D_BYTES2;
     return load(&s);
@@ -338,7 +334,7 @@ static bool product_right(const buffers *b, float factor) {
     return true;
 }
 
-START_TEST(workspace_and_products) {
+START_TEST(products) {
     for (int algo = 0; algo < 2; algo++) {
         algo_bytes[0] = 7;
         mock->heuristics = 0;
@@ -350,7 +346,7 @@ START_TEST(workspace_and_products) {
             ck_assert_int_eq(set_rows(c, k % 2 ? 6 : 3), TN_OK);
             ck_assert_msg(enqueue(c, x, NULL) == TN_OK, "%s", log_.text);
             ck_assert_msg(product_right(x, 4), "run %d: %s", k, mock->ran);
-            ck_assert_str_eq(mock->ran, "k_ws lt k_ws+p");
+            ck_assert_str_eq(mock->ran, "k_twice lt k_twice+p");
             ck_assert_str_eq(mock->violation, "");
         }
         ck_assert_int_eq(mock->heuristics, algo ? 0 : 2); /* once a shape */
@@ -390,7 +386,7 @@ START_TEST(products_on_callers_buffers) {
         memset(x->y, 0, x->n * sizeof(float));
         ck_assert_msg(enqueue(c, x, NULL) == TN_OK, "%s", log_.text);
         ck_assert_msg(product_right(x, 2), "run %zu: %s", k, mock->ran);
-        ck_assert_str_eq(mock->ran, "k_ws lt");
+        ck_assert_str_eq(mock->ran, "k_twice lt");
     }
     /* steady buffers replay a graph again */
     int graphs = mock->graph_launches;
@@ -464,7 +460,7 @@ int main(void) {
                                   callers_scratch,
                                   weights_alignment,
                                   contexts_share,
-                                  workspace_and_products,
+                                  products,
                                   products_on_callers_buffers,
                                   clusters,
                                   bench};

@@ -37,7 +37,6 @@ typedef struct tn_import_options {
     size_t n_shapes;
     const tn_const_input *constants;
     size_t n_constants;
-    bool ignore_unknown; /* reserved for listing every unsupported node instead of stopping at the first */
 } tn_import_options;
 
 /* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
