@@ -3,10 +3,12 @@
  * Candidates come from compile_list.c, builds run on the pool's threads (compile_build.c), and this thread tunes
  * (compile_tune.c) or takes the cost model's choice. */
 #include "codegen/compile.h"
-#include "runtime/plan/plan.h"
 
 #include <stdio.h>
 #include <string.h>
+
+#include "ir/text/output.h"
+#include "runtime/plan/plan.h"
 
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
     double elapsed = tn_now() - c->start;
@@ -324,12 +326,18 @@ static void begin(tn_compilation *c, tn_graph *g, const tn_compile_options *opts
     pthread_cond_init(&c->built_one, NULL);
 }
 
+static tn_status write_plan(tn_compilation *c, const char *path) {
+    tn_output o;
+    tn_status s = tn_output_begin(c->env, path, &o);
+    return s == TN_OK ? tn_output_end(&o, tn_plan_write(c->writer, &c->plan, o.f)) : s;
+}
+
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path) {
     tn_compilation c;
     begin(&c, g, opts);
     c.old = old;
     tn_status s = compile(&c);
-    if (s == TN_OK) s = tn_plan_write(c.writer, &c.plan, path);
+    if (s == TN_OK) s = write_plan(&c, path);
     finish(&c);
     return s;
 }

@@ -1,9 +1,9 @@
 /* run_plan.c: load a plan and run it once; print the five largest elements of its first output.
  *
- * usage: run_plan PLAN [INPUT ...] [--cpu]
+ * usage: run_plan PLAN [INPUT ...]
  *
  * An INPUT is a .npy file, or a file of raw elements, of exactly one input tensor, in the plan's order; an input
- * without a file is zeros.  Symbolic dims are taken as 1.  Links with libtenon_rt only. */
+ * without a file is zeros.  Symbolic dims are taken as 1.  Links with libtenon_rt only, and needs a GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,17 +87,15 @@ static tn_status run(tn_plan *plan, tn_context *context, char **files, int n_fil
 }
 
 int main(int argc, char **argv) {
-    bool cpu = argc > 2 && !strcmp(argv[argc - 1], "--cpu");
     if (argc < 2) {
-        fprintf(stderr, "usage: run_plan PLAN [INPUT ...] [--cpu]\n");
+        fprintf(stderr, "usage: run_plan PLAN [INPUT ...]\n");
         return tn_status_exit_code(TN_E_ARGUMENT);
     }
     tn_env env = {.diag = on_diag};
-    tn_context_options options = {.device = cpu ? TN_CPU : TN_CUDA};
     tn_status status;
     tn_plan *plan = tn_plan_load(&env, argv[1], &status);
-    tn_context *context = plan ? tn_context_new(plan, &options, &status) : NULL;
-    if (context) status = run(plan, context, argv + 2, argc - 2 - (cpu ? 1 : 0));
+    tn_context *context = plan ? tn_context_new(plan, NULL, &status) : NULL;
+    if (context) status = run(plan, context, argv + 2, argc - 2);
     tn_context_free(context);
     tn_plan_free(plan);
     return tn_status_exit_code(status);

@@ -23,6 +23,19 @@ static tn_status allocate(tn_context *c) {
     return TN_OK;
 }
 
+static tn_status open_device(tn_context *c) {
+    static const char *const names[] = {[TN_CUDA] = "cuda", [TN_CPU] = "cpu", [TN_EMU] = "emu"};
+    const tn_device device = c->opts.device;
+    if ((unsigned)device >= sizeof names / sizeof *names)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no device %d", (int)device);
+    if (device == TN_CUDA) return tn_cuda_context_new(c);
+    if (!c->opts.host)
+        return tn_fail(c->env, TN_E_ARGUMENT, "",
+                       "link libtenon, include <tenon/host.h> and set tn_context_options.host to tn_host_devices()",
+                       "the device %s is a part of libtenon, not of libtenon_rt", names[device]);
+    return device == TN_CPU ? c->opts.host->cpu_new(c->plan, &c->cpu) : tn_cuda_context_new(c);
+}
+
 tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status *status) {
     tn_status unused;
     if (!status) status = &unused;
@@ -36,7 +49,7 @@ tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status
     if (opts) c->opts = *opts;
     tn_plan_retain(p);
     *status = allocate(c);
-    if (*status == TN_OK) *status = c->opts.device == TN_CPU ? tn_cpu_context_new(c) : tn_cuda_context_new(c);
+    if (*status == TN_OK) *status = open_device(c);
     if (*status == TN_OK) return c;
     tn_context_free(c);
     return NULL;
@@ -47,7 +60,7 @@ void tn_context_free(tn_context *c) {
     tn_plan *p = c->plan;
     const TnPlan__Plan *pb = p->pb;
     tn_cuda_context_free(c);
-    tn_cpu_context_free(c);
+    if (c->cpu) c->opts.host->cpu_free(c->cpu);
     tn_free(c->env, c->shapes, (pb->n_inputs + 1) * sizeof *c->shapes);
     tn_free(c->env, c->table, pb->n_dims * sizeof *c->table);
     tn_free(c->env, c->known, pb->n_dims * sizeof *c->known);
@@ -135,7 +148,7 @@ tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *con
     enum { DEVICE_ALIGN = 16, HOST_ALIGN = 1 };
     tn_status st = gather(c, inputs, outputs, c->cuda ? DEVICE_ALIGN : HOST_ALIGN);
     if (st != TN_OK) return st;
-    if (!c->cuda) return tn_cpu_run(c, inputs, outputs);
+    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, inputs, outputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_enqueue(c, (const void *const *)c->pointers, stream);
@@ -146,7 +159,7 @@ tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *con
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs) {
     tn_status st = gather(c, inputs, outputs, 1);
     if (st != TN_OK) return st;
-    if (!c->cuda) return tn_cpu_run(c, inputs, outputs);
+    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, inputs, outputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_run(c, inputs, outputs);

@@ -1,11 +1,12 @@
 /* context.h: what the files of a tn_context share.  context.c is the public face; cuda/state.c prepares a shape,
- * cuda/run.c enqueues, cuda/bench.c times, cpu_run.c evaluates on the CPU. */
+ * cuda/run.c enqueues, cuda/bench.c times; host.h has the devices that an application lends. */
 #ifndef TENON_RUNTIME_CONTEXT_H
 #define TENON_RUNTIME_CONTEXT_H
 
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/lt.h"
+#include "runtime/host.h"
 #include "runtime/plan/shape.h"
 
 enum { TN_MAX_STATES = 64 };
@@ -60,8 +61,6 @@ typedef struct tn_cuda_context {
     size_t io_size;
 } tn_cuda_context;
 
-struct tn_cpu_context;
-
 struct tn_context {
     tn_plan *plan;
     const tn_env *env;
@@ -72,7 +71,7 @@ struct tn_context {
     bool bound;
     void **pointers; /* scratch: inputs then outputs */
     tn_cuda_context *cuda;
-    struct tn_cpu_context *cpu;
+    tn_cpu *cpu;
     tn_kernel_time *times; /* of the last benchmark */
     size_t n_times;
 };
@@ -103,10 +102,5 @@ tn_status tn_cuda_run(tn_context *c, const void *const *inputs, void *const *out
 
 /* bench.c */
 tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out);
-
-/* cpu_run.c */
-tn_status tn_cpu_context_new(tn_context *c);
-void tn_cpu_context_free(tn_context *c);
-tn_status tn_cpu_run(tn_context *c, const void *const *inputs, void *const *outputs);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "codegen/tune/cache.h"
 #include "codegen/codegen.h"
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 
 /* Starts each line that says where the following lines come from: FILE:LINE. */
 #define TN_SOURCE_MARK "//// "

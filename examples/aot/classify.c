@@ -3,6 +3,7 @@
  * usage: classify DIGIT.npy [cuda]     (an f32 array of 1x1x20x20; runs on the CPU unless "cuda" is given) */
 #include <stdio.h>
 #include <string.h>
+#include <tenon/host.h>
 
 #include "digits.h"
 
@@ -21,7 +22,8 @@ int main(int argc, char **argv) {
     fclose(f);
 
     tn_env env = {.diag = on_diag};
-    tn_context_options options = {.device = argc > 2 && !strcmp(argv[2], "cuda") ? TN_CUDA : TN_CPU};
+    tn_context_options options = {.device = argc > 2 && !strcmp(argv[2], "cuda") ? TN_CUDA : TN_CPU,
+                                  .host = tn_host_devices()};
     tn_status status;
     tn_plan *plan = digits_plan(&env, &status);
     tn_context *context = plan ? tn_context_new(plan, &options, &status) : NULL;

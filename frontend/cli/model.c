@@ -2,8 +2,10 @@
 #include "frontend/cli/cli.h"
 
 #include <string.h>
+
 #include "codegen/compile.h"
 #include "ir/eval/eval.h"
+#include "tenon/host.h"
 
 enum { MAX_IO = 256 };
 
@@ -95,7 +97,8 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
     tn_context_options o = {.device = !strcmp(device, "cpu")   ? TN_CPU
                                       : !strcmp(device, "emu") ? TN_EMU
                                                                : TN_CUDA,
-                            .cuda_device = s->options.cuda_device};
+                            .cuda_device = s->options.cuda_device,
+                            .host = tn_host_devices()};
     m->ctx = tn_context_new(m->plan, &o, &st);
     if (!m->ctx) return st;
     m->n_in = tn_plan_input_count(m->plan);

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "ir/ir.h" /* numbers of every dtype */
 #include "runtime/context.h"
 
 enum { BATCH = 32, MAX_RUNS = 20000, STEP_CALLS = 20, STEP_RUNS = 5 };
@@ -25,14 +24,24 @@ static uint64_t next_random(uint64_t *state) { /* xorshift64* (Vigna, 2016) */
     return x * UINT64_C(2685821657736338717);
 }
 
-/* Floats uniform in [-1, 1), integers in 0..7, bools. */
-static void fill_random(tn_dtype t, void *data, size_t n, uint64_t *state) {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t r = next_random(state);
-        if (tn_dtype_is_float(t))
-            tn_store_num(t, data, i, (double)(r >> 11) * 0x1p-52 - 1);
-        else
-            tn_store_int(t, data, i, (int64_t)(r >> 61) & (t == TN_BOOL ? 1 : 7));
+/* The bits of a float uniform in (-1, 1): a sign, a mantissa, and an exponent half as likely as the next. */
+static uint64_t random_float(unsigned bits, unsigned mantissa, uint64_t r) {
+    const unsigned below_one = (1u << (bits - mantissa - 2)) - 2, down = (unsigned)__builtin_ctzll(r | 1u << 8);
+    const uint64_t exponent = below_one > down ? below_one - down : 0, sign = r >> 9 & 1;
+    return sign << (bits - 1) | exponent << mantissa | (r >> 10 & ((UINT64_C(1) << mantissa) - 1));
+}
+
+/* Floats uniform in (-1, 1), integers in 0..7, bools. */
+static void fill_random(tn_dtype t, uint8_t *data, size_t bytes, uint64_t *state) {
+    static const uint8_t mantissas[TN_DTYPE_COUNT] = {
+        [TN_F64] = 52, [TN_F32] = 23, [TN_F16] = 10, [TN_BF16] = 7, [TN_F8E4M3] = 3, [TN_F8E5M2] = 2};
+    const unsigned bits = tn_dtype_bits(t);
+    const size_t size = bits < 8 ? 1 : bits / 8;
+    for (size_t at = 0; at + size <= bytes; at += size) {
+        const uint64_t r = next_random(state);
+        const uint64_t whole = r >> 32 & (t == TN_BOOL ? 1 : bits < 8 ? 0x77 : 7);
+        const uint64_t element = mantissas[t] ? random_float(bits, mantissas[t], r) : whole;
+        for (size_t k = 0; k < size; k++) data[at + k] = (uint8_t)(element >> 8 * k);
     }
 }
 
@@ -42,11 +51,11 @@ static tn_status upload_random(tn_context *c) {
     tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
         tn_dtype t = (tn_dtype)pb->inputs[k]->dtype;
-        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table), n = bytes * 8 / tn_dtype_bits(t);
+        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table);
         if (!bytes) continue;
         void *data = tn_alloc(c->env, bytes);
         if (!data) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
-        fill_random(t, data, n, &state);
+        fill_random(t, data, bytes, &state);
         st = TN_CU(c->cuda->cu, cuMemcpyHtoD((CUdeviceptr)(uintptr_t)c->pointers[k], data, bytes), pb->inputs[k]->name);
         tn_free(c->env, data, bytes);
     }

@@ -7,6 +7,7 @@
 
 #include <cuda.h>
 
+#include "runtime/cuda/emulated.h"
 #include "tenon/base.h"
 
 /* The oldest driver interface that works: 12.0. */
@@ -18,6 +19,9 @@ typedef struct tn_cuda {
     bool emulated;      /* runtime/emu/driver.c: images are sources, there are no graphs */
     int driver_version; /* 13000 for 13.0 */
     int device_count;
+    /* Of an emulated device: what the calling thread's next launch may touch; valid until it is launched.  Otherwise
+     * all device memory. */
+    void (*next_launch_touches)(const tn_emu_range *ranges, size_t n);
 #define CU(name, version, optional) __typeof__(name) *name;
 #include "runtime/cuda/cuda_fns.def"
 #undef CU

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/emu/driver.h"
 #include "runtime/cuda/launch.h"
 
 /* "sm_90a" -> 90 and 'a'; false if the name is not of that form. */
@@ -201,11 +200,11 @@ static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-static tn_status open_device(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
+static tn_status open_device(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out) {
     tn_plan_device *d = tn_alloc(p->env, sizeof *d);
     if (!d) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
     d->env = p->env;
-    tn_status st = emulated ? tn_emu_driver_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
+    tn_status st = emulator ? emulator->emulator_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
     if (st == TN_OK) st = tn_cuda_device_info(d->cu, ordinal, &d->info);
     if (st == TN_OK) st = pick_arch(p, d);
     if (st == TN_OK && needs_lt(d->arch)) st = tn_cublaslt_open(p->env, &d->lt);
@@ -220,12 +219,12 @@ static tn_status open_device(tn_plan *p, bool emulated, int ordinal, tn_plan_dev
 }
 
 /* Contexts made at the same time load once: device_mutex is held while one of them does. */
-tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out) {
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out) {
     tn_status st = TN_OK;
     pthread_mutex_lock(&p->device_mutex);
     tn_plan_device *d = p->devices;
-    while (d && (d->info.ordinal != ordinal || d->cu->emulated != emulated)) d = d->next;
-    if (!d && (st = open_device(p, emulated, ordinal, &d)) == TN_OK) {
+    while (d && (d->info.ordinal != ordinal || d->cu->emulated != (emulator != NULL))) d = d->next;
+    if (!d && (st = open_device(p, emulator, ordinal, &d)) == TN_OK) {
         d->next = p->devices;
         p->devices = d;
     }

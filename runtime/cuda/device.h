@@ -5,6 +5,7 @@
 
 #include "runtime/cuda/cublaslt.h"
 #include "runtime/cuda/cuda.h"
+#include "runtime/host.h"
 #include "runtime/plan/plan.h"
 
 enum { TN_STEP_TEXT = 256, TN_MEMORY_ALIGN = 256 /* of every block of device memory, in bytes */ };
@@ -32,8 +33,9 @@ typedef struct tn_plan_device {
  * pb->n_archs if there is none. */
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
 
-/* Opens the plan on a GPU or on the emulated one, or shares what another context opened.  Errors as tn_context_new. */
-tn_status tn_plan_device_acquire(tn_plan *p, bool emulated, int ordinal, tn_plan_device **out);
+/* Opens the plan on a GPU, or on that which `emulator` emulates, or shares what another context opened.  Errors as
+ * tn_context_new. */
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out);
 void tn_plan_device_release(tn_plan *p, tn_plan_device *d);
 
 #endif

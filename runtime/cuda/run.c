@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "runtime/context.h"
-#include "runtime/emu/driver.h"
 
 /* ---- the emulated device ----------------------------------------------------------------------------------------- */
 
@@ -35,7 +34,7 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
         const size_t bytes = (size_t)s->table[p->bytes];
         r[n++] = (tn_emu_range){at, bytes, !read_only, !is_const, place_name(c->plan->pb, p)};
     }
-    tn_emu_driver_ranges(r, n);
+    c->cuda->cu->next_launch_touches(r, n);
     return TN_OK;
 }
 

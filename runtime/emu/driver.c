@@ -60,7 +60,7 @@ static void keep_text(void *user, const tn_diag *d) {
 }
 static const tn_env quiet = {.diag = keep_text};
 
-void tn_emu_driver_ranges(const tn_emu_range *ranges, size_t n) {
+static void next_launch_touches(const tn_emu_range *ranges, size_t n) {
     mine.ranges = ranges;
     mine.n_ranges = n;
 }
@@ -487,6 +487,7 @@ tn_status tn_emu_driver_open(const tn_env *env, tn_cuda **out) {
         .driver_version = 13000,
         .device_count = 1,
         .emulated = true,
+        .next_launch_touches = next_launch_touches,
         .cuInit = init,
         .cuDriverGetVersion = version,
         .cuGetErrorName = error_name,

@@ -9,7 +9,5 @@
  * zero-terminated; builds run in the background until a kernel is launched.  TENON_EMU_SEED shuffles blocks and warps;
  * TENON_EMU_STEPS limits a launch. */
 tn_status tn_emu_driver_open(const tn_env *env, tn_cuda **out);
-/* What the calling thread's next launch may touch; valid until it is launched.  Otherwise all device memory. */
-void tn_emu_driver_ranges(const tn_emu_range *ranges, size_t n);
 
 #endif

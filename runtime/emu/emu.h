@@ -16,6 +16,7 @@
 #ifndef TENON_RUNTIME_EMU_H
 #define TENON_RUNTIME_EMU_H
 
+#include "runtime/cuda/emulated.h"
 #include "tenon/base.h"
 
 typedef struct tn_emu_module tn_emu_module;
@@ -34,15 +35,6 @@ typedef enum tn_emu_fault {
     TN_EMU_MISUSE,    /* an instruction used against its rules */
     TN_EMU_BAD_INDEX, /* an index from the data that the model may not use; a GPU clamps it */
 } tn_emu_fault;
-
-/* Memory that a launch may touch. */
-typedef struct tn_emu_range {
-    const void *at;
-    size_t bytes;
-    bool writable;
-    bool activation; /* may be touched only after griddepcontrol.wait */
-    const char *name;
-} tn_emu_range;
 
 typedef struct tn_emu_launch {
     uint32_t grid[3], block[3];

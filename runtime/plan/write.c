@@ -8,7 +8,6 @@
 #define XXH_STATIC_LINKING_ONLY /* the hash state on the stack */
 #include <xxhash.h>
 
-#include "ir/text/output.h"
 #include "runtime/plan/format.h"
 
 typedef struct entry {
@@ -255,16 +254,12 @@ static tn_status sync_file(FILE *f) {
     return ok ? TN_OK : TN_E_IO;
 }
 
-tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, const char *path) {
+tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f) {
     layout l;
-    tn_output o;
+    sink s = {.f = f};
     tn_status st = make_layout(w, plan, &l);
-    if (st == TN_OK && (st = tn_output_begin(w->env, path, &o)) == TN_OK) {
-        sink s = {.f = o.f};
-        st = emit_plan(w, &l, &s);
-        if (st == TN_OK) st = sync_file(o.f);
-        st = tn_output_end(&o, st);
-    }
+    if (st == TN_OK) st = emit_plan(w, &l, &s);
+    if (st == TN_OK) st = sync_file(f);
     free_layout(w, &l);
     return st;
 }

@@ -6,6 +6,8 @@
 #ifndef TENON_RUNTIME_PLAN_WRITE_H
 #define TENON_RUNTIME_PLAN_WRITE_H
 
+#include <stdio.h>
+
 #include "runtime/plan/plan.pb-c.h"
 #include "tenon/base.h"
 
@@ -30,9 +32,9 @@ uint32_t tn_plan_add_pieces(tn_plan_writer *w, const tn_piece *pieces, size_t n,
 uint32_t tn_plan_add_blob(tn_plan_writer *w, const void *data, size_t size, size_t align);
 /* As tn_plan_add_blob, with the bytes copied. */
 uint32_t tn_plan_add_copy(tn_plan_writer *w, const void *data, size_t size, size_t align);
-/* Writes the plan as ir/text/output.h says, synchronised.  On failure or cancellation nothing is left behind and a former
- * file at `path` is untouched.  Sets plan->blobs during the call only.  Errors: E_IO, E_MEMORY, E_CANCELLED. */
-tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, const char *path);
+/* Writes the plan at the position of f, and to the disk.  Sets plan->blobs during the call only.  Errors: E_IO (without
+ * a message: whoever opened the file knows its name), E_MEMORY, E_CANCELLED. */
+tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f);
 /* The same into memory, which the caller frees with tn_free(env, *data, *size). */
 tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **data, size_t *size);
 

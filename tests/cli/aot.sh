@@ -47,10 +47,11 @@ add_custom_command(OUTPUT made/negate.tn
 tenon_add_plan(sum models/sum.onnx TARGETS sm_80 sm_90a)
 tenon_add_plan(negate "${CMAKE_CURRENT_BINARY_DIR}/made/negate.tn" TARGETS sm_90a)
 add_executable(app app.cpp)
-target_link_libraries(app PRIVATE sum negate)
+target_link_libraries(app PRIVATE sum negate Tenon::tenon)
 CMAKE
 cat >"$app/app.cpp" <<'CPP'
 #include <cstdio>
+#include <tenon/host.h>
 
 #include "negate.h"
 #include "sum.h"
@@ -59,7 +60,7 @@ int main() {
     const float x[] = {1, 2, 3, 4};
     float y[4] = {}, z[4] = {};
     tn_context_options options = {};
-    options.device = TN_CPU;
+    options.device = TN_CPU, options.host = tn_host_devices();
     tn_plan *plans[] = {sum_plan(nullptr, nullptr), negate_plan(nullptr, nullptr)};
     tn_context *first = tn_context_new(plans[0], &options, nullptr), *second = tn_context_new(plans[1], &options, nullptr);
     if (sum_run(first, x, y) == TN_OK && negate_run(second, 4, y, z) == TN_OK) std::printf("%g %g\n", double(y[3]), double(z[0]));

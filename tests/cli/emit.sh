@@ -26,6 +26,7 @@ TN
 cat >"$work/names_main.c" <<'C'
 #include "names.h"
 #include <stdio.h>
+#include <tenon/host.h>
 
 int main(void) {
     const float one[] = {1}, two[] = {1, 2}, three[] = {3, 4, 5}, four[] = {6, 7, 8, 9}, five[] = {1, 2, 3, 4, 5};
@@ -33,7 +34,7 @@ int main(void) {
     float d[2], o[3], o1[4], o2[5], ok[3];
     tn_status s = TN_OK;
     static tn_context_options options;
-    options.device = TN_CPU;
+    options.device = TN_CPU, options.host = tn_host_devices();
     tn_plan *plan = names_plan(NULL, &s);
     tn_context *c = plan ? tn_context_new(plan, &options, &s) : NULL;
     if (c)
@@ -56,7 +57,7 @@ compile "$work/names.tn" -o "$odd/names.plan" --emit-c "$work/names" --depfile "
 cd "$work"
 warnings="-Wall -Wextra -Wconversion -Wsign-conversion -pedantic -Werror"
 run() { # COMPILER...
-    "$@" $warnings -I"$include" names.c names_main.c -L"$libs" -ltenon_rt -Wl,-rpath,"$libs" -o names_main
+    "$@" $warnings -I"$include" names.c names_main.c -L"$libs" -ltenon -ltenon_rt -Wl,-rpath,"$libs" -o names_main
     ./names_main | tee out
     grep -qx 'ok: -2 -5 -9 -5 -3; 14 5 2 3' out || fail "$*"
 }

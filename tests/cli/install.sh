@@ -35,6 +35,7 @@ done
 cat >app.c <<'C'
 #include <stdio.h>
 #include <tenon/compiler.h>
+#include <tenon/host.h>
 #include <tenon/passes/pass.h>
 
 int main(int argc, char **argv) {
@@ -46,10 +47,12 @@ int main(int argc, char **argv) {
     void *bytes = NULL;
     size_t size = 0;
     options.targets = targets, options.n_targets = 1, options.no_gpu = options.sources_only = true, options.cache_dir = "";
-    cpu.device = TN_CPU;
+    cpu.device = TN_CPU, cpu.host = tn_host_devices();
     tn_graph *g = argc > 1 ? tn_import_file(NULL, argv[1], NULL, &s) : NULL;
     if (g) s = tn_compile_memory(g, &options, &bytes, &size);
     tn_graph_free(g);
+    FILE *f = s == TN_OK ? fopen("digits.plan", "wb") : NULL;
+    if (f) fwrite(bytes, 1, size, f), fclose(f);
     tn_plan *plan = s == TN_OK ? tn_plan_load_memory(NULL, bytes, size, &s) : NULL;
     tn_context *c = plan ? tn_context_new(plan, &cpu, &s) : NULL;
     const int64_t dims[] = {1, 1, 20, 20};
@@ -95,6 +98,56 @@ gcc -std=c11 app.c "${cflags[@]}" "${static[@]}" -o static_c
 g++ -std=c++17 app.cpp "${cflags[@]}" "${static[@]}" -o static_cpp
 run ./static_c
 run ./static_cpp
+[ ! -d so ] || mv so/* "$lib"
+
+# libtenon_rt alone: what it is made of, what it needs, and a program that only loads plans
+while read -r object; do
+    source=${object%.o}
+    [ "$source" = plan.pb-c.c ] || [ -n "$(find "$src/runtime" -maxdepth 1 -name "$source")" ] ||
+        [ -e "$src/runtime/plan/$source" ] || [ -e "$src/runtime/cuda/$source" ] || fail "libtenon_rt.a holds $object"
+done < <(ar t "$lib/libtenon_rt.a")
+cat >rt.c <<'C'
+#include <stdio.h>
+#include <tenon/tenon.h>
+
+static void on_diag(void *user, const tn_diag *d) {
+    (void)user;
+    printf("%s; %s\n", d->message, d->hint);
+}
+
+int main(int argc, char **argv) {
+    tn_env env = {0};
+    tn_status s = TN_E_ARGUMENT;
+    env.diag = on_diag;
+    tn_plan *plan = argc > 1 ? tn_plan_load(&env, argv[1], &s) : NULL;
+    if (!plan) return tn_status_exit_code(s);
+    for (size_t k = 0; k < tn_plan_input_count(plan); k++) printf("in %s\n", tn_plan_input(plan, k)->name);
+    for (size_t k = 0; k < tn_plan_output_count(plan); k++) printf("out %s\n", tn_plan_output(plan, k)->name);
+    for (size_t k = 0; tn_plan_arch(plan, k); k++) printf("for %s\n", tn_plan_arch(plan, k));
+    for (int device = TN_CPU; device <= TN_EMU; device++) {
+        tn_context_options o = {0};
+        o.device = (tn_device)device;
+        if (tn_context_new(plan, &o, &s) || s != TN_E_ARGUMENT) puts("the device opens");
+    }
+    tn_plan_free(plan);
+    return 0;
+}
+C
+hint='link libtenon, include <tenon/host.h> and set tn_context_options.host to tn_host_devices()'
+for device in cpu emu; do echo "the device $device is a part of libtenon, not of libtenon_rt; $hint"; done |
+    cat <(printf 'in image\nout logits\nfor sm_90a\n') - >want
+eval "cflags=($(pkg-config --cflags tenon_rt)) libs=($(pkg-config --libs tenon_rt)) static=($(pkg-config --static --libs tenon_rt))"
+if [ -e "$lib/libtenon_rt.so" ]; then
+    allowed='libprotobuf-c|libxxhash|libc|libm|libdl|libpthread|ld-linux[a-z0-9-]*'
+    others=$(readelf -d "$lib/libtenon_rt.so" | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' | grep -vE "^($allowed)\.so" || true)
+    [ -z "$others" ] || fail "libtenon_rt.so needs $others"
+    gcc -std=c11 rt.c "${cflags[@]}" "${libs[@]}" -o shared_rt
+    LD_LIBRARY_PATH=$lib ldd shared_rt | grep -F libtenon.so && fail "a program that runs plans needs libtenon"
+    LD_LIBRARY_PATH=$lib ./shared_rt digits.plan | diff - want || fail "libtenon_rt.so alone"
+    mv "$lib"/libtenon*.so* so
+fi
+gcc -std=c11 rt.c "${cflags[@]}" "${static[@]}" -o static_rt
+./static_rt digits.plan | diff - want || fail "libtenon_rt.a alone"
 [ ! -d so ] || mv so/* "$lib"
 
 # find_package, in projects of C alone and of C++ alone

@@ -152,7 +152,7 @@ static bool prepare(tn_context *c, const tn_plan *p, int64_t size, void **in, vo
 static void run(tn_plan *p, tn_device device, int64_t size) {
     enum { MAX_IO = 64 };
     void *in[MAX_IO] = {NULL}, *out[MAX_IO] = {NULL};
-    const tn_context_options opts = {.device = device};
+    const tn_context_options opts = {.device = device, .host = tn_host_devices()};
     tn_status st = TN_OK;
     if (tn_plan_input_count(p) > MAX_IO || tn_plan_output_count(p) > MAX_IO) return;
     tn_context *c = tn_context_new(p, &opts, &st);

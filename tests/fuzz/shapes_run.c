@@ -8,6 +8,7 @@
 #include "ir/eval/eval.h"
 #include "runtime/plan/plan.h"
 #include "tenon/compiler.h"
+#include "tenon/host.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/shapes.h"
 
@@ -280,7 +281,7 @@ void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
     tn_plan *p = compile(r, text, &data, &size);
     tn_status st;
     for (int k = 0; p && k < 2; k++) {
-        const tn_context_options opts = {.device = kinds[k]};
+        const tn_context_options opts = {.device = kinds[k], .host = tn_host_devices()};
         d[k].c = tn_context_new(p, &opts, &st);
         if (!d[k].c) fault(r, NULL, "no context on %s: %s", d[k].name, message);
     }

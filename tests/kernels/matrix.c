@@ -36,7 +36,7 @@
 #include <unistd.h>
 
 #include "codegen/tune/pool.h"
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 #include "tests/kernels/matrix.h"
 
 enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64, BATCH = 32 };

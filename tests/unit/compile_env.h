@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 
 static char cache[64];
 

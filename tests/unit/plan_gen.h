@@ -12,6 +12,7 @@
 
 #include "ir/ir.h"
 #include "runtime/plan/plan.h"
+#include "tenon/host.h"
 
 enum { SAMPLE_COLS = 32 };
 

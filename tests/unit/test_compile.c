@@ -9,6 +9,7 @@
 #include "codegen/bind/lt_match.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"
+#include "tenon/host.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/failing.h"
 #include "tests/unit/suite.h"
@@ -147,7 +148,7 @@ START_TEST(plans_compute_what_was_recorded) {
     tn_plan *plan = tn_plan_load_memory(NULL, data, size, &s);
     ck_assert_ptr_nonnull(plan);
     ck_assert_str_eq(tn_plan_arch(plan, 0), "sm_90a");
-    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_CPU}, &s);
+    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_CPU, .host = tn_host_devices()}, &s);
     ck_assert_ptr_nonnull(ctx);
     ck_assert_int_eq(tn_context_set_shape(ctx, 0, in.rank, in.dims), TN_OK);
     float got[100];
@@ -180,7 +181,7 @@ START_TEST(too_large_for_32_bits) {
     ck_assert_msg(tn_compile_memory(g, &o, &data, &size) == TN_OK, "%s", last_error);
     tn_graph_free(g);
     tn_plan *plan = tn_plan_load_memory(&env, data, size, &s);
-    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_EMU}, &s);
+    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_EMU, .host = tn_host_devices()}, &s);
     if (!ctx) { /* no C++ compiler */
         ck_assert_int_eq(s, TN_E_NO_LIBRARY);
     } else {

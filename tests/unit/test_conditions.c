@@ -7,6 +7,7 @@
 #include "ir/ir.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"
+#include "tenon/host.h"
 #include "tenon/tenon.h"
 #include "tests/unit/suite.h"
 
@@ -255,7 +256,7 @@ static tn_status run_at(const char *body, const int64_t x[2], const int64_t y[2]
     tn_graph_free(g);
     tn_plan *p = tn_plan_load_memory(&env, data, size, &st);
     ck_assert_msg(p != NULL, "%s", message);
-    tn_context *c = tn_context_new(p, &(tn_context_options){.device = TN_CPU}, &st);
+    tn_context *c = tn_context_new(p, &(tn_context_options){.device = TN_CPU, .host = tn_host_devices()}, &st);
     ck_assert_msg(c != NULL, "%s", message);
     st = tn_context_set_shape(c, 0, 2, x);
     if (st == TN_OK) st = tn_context_set_shape(c, 1, 2, y);

@@ -6,6 +6,7 @@
 #include "codegen/compile.h"
 #include "ir/eval/eval.h"
 #include "tenon/compiler.h"
+#include "tenon/host.h"
 #include "tenon/tenon.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/graph_gen.h"
@@ -152,7 +153,7 @@ static void run_on_emu(tn_graph *g, const tn_tensor *in, const tn_tensor *want, 
     ck_assert_msg(s == TN_OK, "seed %llu: %s", (unsigned long long)seed, log_.text);
     tn_plan *plan = tn_plan_load_memory(&env_, bytes, size, &s);
     ck_assert_msg(plan != NULL, "seed %llu: %s", (unsigned long long)seed, log_.text);
-    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_EMU}, &s);
+    tn_context *ctx = tn_context_new(plan, &(tn_context_options){.device = TN_EMU, .host = tn_host_devices()}, &s);
     if (!ctx && s == TN_E_NO_LIBRARY) { /* no C++ compiler */
         tn_plan_free(plan);
         tn_free(&env_, bytes, size);

@@ -7,6 +7,7 @@
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 
+#include "ir/text/output.h"
 #include "runtime/plan/dims.h"
 #include "runtime/plan/format.h"
 #include "tests/unit/plan_gen.h"
@@ -29,7 +30,7 @@ static tn_status load_and_run(const tn_env *env, const void *data, size_t size, 
     const void *in[] = {x};
     void *out[] = {y};
     tn_status st = TN_E_INTERNAL;
-    tn_context_options cpu = {.device = TN_CPU};
+    tn_context_options cpu = {.device = TN_CPU, .host = tn_host_devices()};
     sample_fill(x, 3 * SAMPLE_COLS);
     *right = false;
     tn_plan *p = tn_plan_load_memory(env, data, size, &st);
@@ -348,7 +349,9 @@ static tn_status write_sample(const tn_env *env, const char *path) {
     sample_two_steps(&s);
     tn_plan_writer *w = tn_plan_writer_new(env);
     tn_status st = w ? sample_blobs(&s, w) : TN_E_MEMORY;
-    tn_status wrote = w ? tn_plan_write(w, &s.plan, path) : TN_E_MEMORY;
+    tn_output o;
+    tn_status wrote = w ? tn_output_begin(env, path, &o) : TN_E_MEMORY;
+    if (wrote == TN_OK) wrote = tn_output_end(&o, tn_plan_write(w, &s.plan, o.f));
     ck_assert(st == TN_OK || wrote == TN_E_MEMORY); /* a failed add is not forgotten */
     ck_assert_uint_eq(s.plan.n_blobs, 0);           /* the caller's message is as it was */
     tn_plan_writer_free(w);

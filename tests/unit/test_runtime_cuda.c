@@ -440,7 +440,7 @@ START_TEST(bench) {
     buffers b = make_buffers(3);
     enqueue_right(c, &b); /* and the context works on */
     ck_assert_str_eq(mock->ran, "k_mul k_inc+p");
-    tn_context *cpu = open_context(p, (tn_context_options){.device = TN_CPU});
+    tn_context *cpu = open_context(p, (tn_context_options){.device = TN_CPU, .host = tn_host_devices()});
     ck_assert_int_eq(tn_context_bench(cpu, 0.01, &r), TN_E_UNSUPPORTED);
     tn_context_free(cpu);
     free_buffers(&b);

@@ -98,12 +98,42 @@ START_TEST(argument_count) {
 }
 END_TEST
 
+/* ---- devices that the runtime does not have ---------------------------------------------------------------------- */
+
+START_TEST(no_host) {
+    static const char *const names[] = {[TN_CPU] = "cpu", [TN_EMU] = "emu"};
+    for (int device = TN_CPU; device <= TN_EMU; device++) {
+        tn_plan *p = model();
+        tn_status st;
+        char text[64];
+        ck_assert_ptr_null(tn_context_new(p, &(tn_context_options){.device = (tn_device)device}, &st));
+        ck_assert_int_eq(st, TN_E_ARGUMENT);
+        snprintf(text, sizeof text, "the device %s is a part of libtenon", names[device]);
+        ck_assert_msg(strstr(log_.text, text) != NULL, "%s", log_.text);
+        ck_assert_msg(strstr(log_.text, "set tn_context_options.host to tn_host_devices()") != NULL, "%s", log_.text);
+        tn_plan_free(p);
+        check_all_freed();
+    }
+}
+END_TEST
+
+START_TEST(unknown_device) {
+    tn_plan *p = model();
+    tn_status st;
+    ck_assert_ptr_null(tn_context_new(p, &(tn_context_options){.device = (tn_device)7}, &st));
+    ck_assert_int_eq(st, TN_E_ARGUMENT);
+    ck_assert_msg(strstr(log_.text, "there is no device 7") != NULL, "%s", log_.text);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
 /* ---- mistakes of the caller -------------------------------------------------------------------------------------- */
 
 START_TEST(wrong_shapes) {
     for (int device = TN_CUDA; device <= TN_CPU; device++) {
         tn_plan *p = model();
-        tn_context *c = open_context(p, (tn_context_options){.device = (tn_device)device});
+        tn_context *c = open_context(p, (tn_context_options){.device = (tn_device)device, .host = tn_host_devices()});
         int64_t dims[] = {3, 31, 2};
         ck_assert_int_eq(tn_context_set_shape(c, 0, 2, dims), TN_E_TYPE);
         ck_assert_msg(strstr(log_.text, "input 'x' takes f32[N,32], but [3,31] is given"), "%s", log_.text);
@@ -295,8 +325,9 @@ START_TEST(failing_allocator) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {no_usable_device, wrong_architecture,     architecture_choice, missing_cublaslt,
-                                  argument_count,   wrong_shapes,           misaligned_buffer,   solved_symbols,
-                                  failing_calls,    no_graph_is_no_failure, failing_allocator};
+    const TTest *const tests[] = {
+        no_usable_device, wrong_architecture,     architecture_choice, missing_cublaslt,  argument_count,
+        no_host,          unknown_device,         wrong_shapes,        misaligned_buffer, solved_symbols,
+        failing_calls,    no_graph_is_no_failure, failing_allocator};
     return run_all("errors of the runtime on a mock driver", tests, sizeof tests / sizeof *tests);
 }

@@ -2,7 +2,7 @@
  * cluster and overlap attributes, captures by the caller, cuBLASLt with its epilogues.  Skipped (exit 0, with the
  * reason) where there is no GPU; the kernels are compiled by NVRTC in any case, so that needs to be here. */
 #include "runtime/cuda/cuda.h"
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 #include "tests/unit/plan_gen.h"
 
 static const char source[] =

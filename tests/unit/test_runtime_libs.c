@@ -2,7 +2,7 @@
 #include <pthread.h>
 
 #include "runtime/cuda/cublaslt.h"
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 #include "tests/unit/plan_gen.h"
 #include "tests/unit/suite.h"
 
@@ -73,7 +73,7 @@ static void *work(void *arg) {
     int64_t dims[] = {j->rows, SAMPLE_COLS};
     const void *in[] = {x};
     void *out[] = {y};
-    tn_context_options cpu = {.device = TN_CPU};
+    tn_context_options cpu = {.device = TN_CPU, .host = tn_host_devices()};
     sample_fill(x, n);
     for (int k = 0; k < 20; k++) {
         tn_context *c = tn_context_new(j->plan, &cpu, NULL);

@@ -10,6 +10,7 @@
 
 #include "runtime/cuda/cuda.h"
 #include "tenon/compiler.h"
+#include "tenon/host.h"
 #include "tests/unit/compile_env.h"
 #include "tests/unit/suite.h"
 
@@ -118,7 +119,8 @@ static void *work(void *arg) {
     while (atomic_load(w->ready) < THREADS) {
     }
     place p;
-    tn_context *c = tn_context_new(w->plan, &(tn_context_options){.device = w->device}, &w->status);
+    tn_context *c =
+        tn_context_new(w->plan, &(tn_context_options){.device = w->device, .host = tn_host_devices()}, &w->status);
     if (w->status == TN_OK) w->status = place_open(&p);
     for (int k = 0; c && w->status == TN_OK && k < w->enqueues; k++) {
         if (k % 64 == 63) {
@@ -148,7 +150,7 @@ static void run_threads(tn_device device) {
     place here;
     tn_plan *plan = compile(&data, &size), *alone = tn_plan_load_memory(&env, data, size, &(tn_status){TN_OK});
     tn_status s;
-    tn_context *c = tn_context_new(alone, &(tn_context_options){.device = device}, &s);
+    tn_context *c = tn_context_new(alone, &(tn_context_options){.device = device, .host = tn_host_devices()}, &s);
     if (s == TN_E_NO_LIBRARY) {
         printf("skipped: there is no C++ compiler\n");
     } else {

@@ -16,9 +16,11 @@ extern "C" {
 
 typedef struct tn_plan tn_plan;
 typedef struct tn_context tn_context;
+typedef struct tn_host tn_host;
 
 /* TN_CPU evaluates the plan's graph by the reference.  TN_EMU executes the plan's kernels on the CPU, as a GPU would
- * and with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging. */
+ * and with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging.  Both are parts
+ * of libtenon: see tn_context_options.host. */
 typedef enum tn_device { TN_CUDA, TN_CPU, TN_EMU } tn_device;
 
 /* A tensor's description.  dims: -1 where the plan's dim is symbolic; dim_text holds every dim as text: "N", "2*N +
@@ -53,11 +55,14 @@ typedef struct tn_context_options {
     int cuda_device;    /* ordinal; its primary context is retained */
     bool no_cuda_graph; /* launch kernel by kernel */
     bool no_pdl;        /* never use programmatic dependent launch */
+    /* For TN_CPU and TN_EMU: tn_host_devices() of <tenon/host.h>, which is in libtenon.  Outlives the context. */
+    const tn_host *host;
 } tn_context_options;
 
 /* opts NULL: CUDA device 0.  TN_EMU takes the plan's sm_90a kernels, or its first architecture's.  Uploads the weights
  * and loads the kernels on the plan's first context of a device. Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names
- * the GPU's and the plan's architectures), E_NO_LIBRARY (cuBLASLt is needed and missing), E_CUDA, E_MEMORY. */
+ * the GPU's and the plan's architectures), E_NO_LIBRARY (cuBLASLt is needed and missing), E_ARGUMENT (the device needs
+ * a host), E_CUDA, E_MEMORY. */
 tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status *status);
 void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 

@@ -1,7 +1,7 @@
 /* nvrtc_loader.h: NVRTC, opened when it is first needed.  A tn_nvrtc is a table of its functions under their own names;
  * it is read-only once open and may be shared between threads (different programs may be compiled at the same time). */
-#ifndef TENON_RUNTIME_NVRTC_LOADER_H
-#define TENON_RUNTIME_NVRTC_LOADER_H
+#ifndef TENON_CODEGEN_NVRTC_LOADER_H
+#define TENON_CODEGEN_NVRTC_LOADER_H
 
 #include <nvrtc.h>
 
@@ -12,7 +12,7 @@ typedef struct tn_nvrtc {
     void *lib;
     int major, minor; /* 13, 0 */
 #define NVRTC(name, optional) __typeof__(name) *name;
-#include "runtime/cuda/nvrtc_fns.def"
+#include "codegen/tune/nvrtc_fns.def"
 #undef NVRTC
 } tn_nvrtc;
 

@@ -1,5 +1,5 @@
 /* nvrtc_loader.c: see nvrtc_loader.h. */
-#include "runtime/cuda/nvrtc_loader.h"
+#include "codegen/tune/nvrtc_loader.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 static const tn_dl_symbol symbols[] = {
 #define NVRTC(name, optional) {#name, 0, optional, offsetof(tn_nvrtc, name)},
-#include "runtime/cuda/nvrtc_fns.def"
+#include "codegen/tune/nvrtc_fns.def"
 #undef NVRTC
 };
 

@@ -1,0 +1,86 @@
+/* cpu.c: runs a plan on the reference evaluator: the plan's text IR, with the weights blob as its side file. */
+#include "codegen/host/cpu.h"
+
+#include "ir/eval/eval.h"
+#include "runtime/plan/shape.h"
+
+struct tn_cpu {
+    const tn_env *env;
+    const TnPlan__Plan *pb;
+    tn_graph *graph;
+    tn_tensor *in, *out; /* views of the caller's buffers */
+};
+
+static tn_status disagrees(const tn_cpu *x, const char *what) {
+    return tn_fail(x->env, TN_E_FORMAT, "", "compile the plan again",
+                   "the plan's IR and its manifest disagree about %s", what);
+}
+
+static tn_status check_values(const tn_cpu *x, TnPlan__Tensor *const *t, size_t n, size_t count,
+                              tn_val (*at)(const tn_graph *, size_t), const char *what) {
+    const tn_graph *g = x->graph;
+    if (count != n) return disagrees(x, what);
+    for (size_t k = 0; k < n; k++)
+        if ((uint32_t)tn_val_dtype(g, at(g, k)) != t[k]->dtype || tn_val_rank(g, at(g, k)) != t[k]->n_dims)
+            return disagrees(x, what);
+    return TN_OK;
+}
+
+static tn_status parse_ir(tn_plan *p, tn_cpu *x) {
+    const TnPlan__Plan *pb = p->pb;
+    const void *text, *weights = NULL;
+    size_t size, weights_size = 0;
+    if (pb->ir == TN_NO_BLOB)
+        return tn_fail(x->env, TN_E_UNSUPPORTED, "", "compile the plan again",
+                       "the plan holds no IR to run on the CPU");
+    tn_status st = tn_plan_blob(p, pb->ir, &text, &size);
+    if (st == TN_OK && pb->weights != TN_NO_BLOB) st = tn_plan_blob(p, pb->weights, &weights, &weights_size);
+    if (st != TN_OK) return st;
+    tn_graph *g = x->graph = tn_parse(x->env, "the plan's IR", text, size, weights, weights_size, false, &st);
+    if (!g) return st == TN_OK ? TN_E_MEMORY : st;
+    st = tn_verify(g);
+    if (st == TN_OK)
+        st = check_values(x, pb->inputs, pb->n_inputs, tn_graph_input_count(g), tn_graph_input, "the inputs");
+    if (st == TN_OK)
+        st = check_values(x, pb->outputs, pb->n_outputs, tn_graph_output_count(g), tn_graph_output, "the outputs");
+    return st;
+}
+
+tn_status tn_cpu_new(tn_plan *p, tn_cpu **out) {
+    tn_cpu *x = *out = tn_alloc(p->env, sizeof *x);
+    if (!x) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
+    x->env = p->env;
+    x->pb = p->pb;
+    x->in = tn_alloc(x->env, (x->pb->n_inputs + 1) * sizeof *x->in);
+    x->out = tn_alloc(x->env, (x->pb->n_outputs + 1) * sizeof *x->out);
+    tn_status st = x->in && x->out ? parse_ir(p, x) : tn_fail(x->env, TN_E_MEMORY, "", "", "out of memory");
+    if (st == TN_OK) return st;
+    tn_cpu_free(x);
+    *out = NULL;
+    return st;
+}
+
+void tn_cpu_free(tn_cpu *x) {
+    if (!x) return;
+    tn_graph_free(x->graph);
+    tn_free(x->env, x->in, (x->pb->n_inputs + 1) * sizeof *x->in);
+    tn_free(x->env, x->out, (x->pb->n_outputs + 1) * sizeof *x->out);
+    tn_free(x->env, x, sizeof *x);
+}
+
+static tn_tensor view(const TnPlan__Tensor *t, const int64_t *table, void *data) {
+    tn_tensor v = {
+        .dtype = (tn_dtype)t->dtype, .rank = (uint32_t)t->n_dims, .data = data, .bytes = tn_shape_bytes(t, table)};
+    for (size_t k = 0; k < t->n_dims; k++) v.dims[k] = table[t->dims[k]];
+    return v;
+}
+
+tn_status tn_cpu_run(tn_cpu *x, const int64_t *table, const void *const *inputs, void *const *outputs) {
+    const TnPlan__Plan *pb = x->pb;
+    char none; /* stands for the bytes of an empty tensor, which the caller may leave NULL */
+    for (size_t k = 0; k < pb->n_inputs; k++)
+        x->in[k] = view(pb->inputs[k], table, inputs[k] ? (void *)(uintptr_t)inputs[k] : &none);
+    for (size_t k = 0; k < pb->n_outputs; k++) x->out[k] = view(pb->outputs[k], table, outputs[k] ? outputs[k] : &none);
+    tn_eval_opts opts = {.fast = true};
+    return tn_eval_graph(x->env, x->graph, x->in, pb->n_inputs, x->out, pb->n_outputs, &opts);
+}

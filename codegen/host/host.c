@@ -1,0 +1,17 @@
+/* host.c: the devices that the runtime borrows from libtenon. */
+#include "tenon/host.h"
+
+#include "codegen/host/cpu.h"
+#include "runtime/emu/driver.h"
+#include "runtime/host.h"
+
+static const tn_host devices = {
+    .cpu_new = tn_cpu_new,
+    .cpu_free = tn_cpu_free,
+    .cpu_run = tn_cpu_run,
+    .emulator_open = tn_emu_driver_open,
+};
+
+const tn_host *tn_host_devices(void) {
+    return &devices;
+}
