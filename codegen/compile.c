@@ -304,7 +304,7 @@ static void finish(tn_compilation *c) {
 static tn_status compile(tn_compilation *c) {
     const tn_arch *arch[TN_MAX_TARGETS];
     size_t n = 0;
-    tn_status s = tn_graph_status(c->g);
+    tn_status s = tn_graph_give_shapes(c->g, c->opts->shapes, c->opts->n_shapes);
     if (s == TN_OK) s = find_targets(c, arch, &n);
     if (s == TN_OK) s = prepare(c);
     if (s == TN_OK) s = tn_compile_progress(c, "rewrite", "", 0, 0);

@@ -133,6 +133,13 @@ typedef struct tn_meta_rec {
     const char *key, *value;
 } tn_meta_rec;
 
+/* What a bucket says of a symbol. */
+typedef struct tn_bucket_rec {
+    uint32_t bucket;
+    tn_dim sym;
+    tn_size_range range;
+} tn_bucket_rec;
+
 /* A growable array: T *p with n entries in use and room for cap. */
 #define TN_VEC(T)                                                                                                      \
     struct {                                                                                                           \
@@ -169,7 +176,9 @@ struct tn_graph {
     TN_VEC(tn_region_rec) regions;
     TN_VEC(tn_region) owned;
     TN_VEC(tn_meta_rec) metas;
-    TN_VEC(tn_condition) conds;                                       /* no zero entry */
+    TN_VEC(tn_condition) conds;    /* no zero entry */
+    TN_VEC(tn_bucket_rec) buckets; /* no zero entry */
+    uint32_t n_buckets;
     tn_table str_table, dim_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
 };
 
@@ -288,6 +297,9 @@ void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
 void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi);
 uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
+
+/* A symbol that becomes `with`: what buckets say of it is said of that, if it is a symbol. */
+void tn_buckets_bind(tn_graph *g, tn_dim sym, tn_dim with);
 
 /* Replaces the dims of all conditions, dropping what is known then. */
 tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user);

@@ -141,6 +141,40 @@ bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int
 size_t tn_dim_print(const tn_graph *g, tn_dim d, char *buf, size_t size);
 tn_dim tn_dim_parse(tn_graph *g, const char *s, const char **end); /* none on a syntax error (not sticky) */
 
+/* ---- given sizes and buckets --------------------------------------------------------------------------------------
+ * A bucket gives each symbol a range and a typical size.  Kernels are chosen for each bucket at its typical sizes; at run
+ * time the first bucket counts in which all symbols lie, and the last one also for what lies in none, so that every
+ * size of the symbols' own ranges is taken.  Buckets are said with the shapes of inputs, or chosen when compiling. */
+
+/* The shape of an input, by name: sizes, or ranges of sizes with what they typically are. */
+typedef struct tn_shape_override {
+    const char *input;
+    uint32_t rank;
+    int64_t dims[TN_MAX_RANK];    /* the size, or the smallest; -1: as the model has it */
+    int64_t most[TN_MAX_RANK];    /* the largest; 0: dims is the one size */
+    int64_t typical[TN_MAX_RANK]; /* 0: not said */
+} tn_shape_override;
+
+/* Gives the graph's inputs shapes.  A symbol that has one size becomes a constant wherever it occurs; of others the
+ * range gets narrower.  Several shapes of one input are buckets: the k-th shapes of all inputs are the k-th bucket, and
+ * an input with a single shape has that in every bucket.  One bucket is made of a single shape that says typical sizes.
+ * Sticky TN_E_ARGUMENT, naming input and dim, where they contradict each other or the model. */
+tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, size_t n);
+
+enum { TN_MAX_BUCKETS = 8 };
+typedef struct tn_size_range {
+    int64_t lo, hi;  /* inclusive; hi INT64_MAX: unknown */
+    int64_t typical; /* 0: not said */
+} tn_size_range;
+size_t tn_bucket_count(const tn_graph *g); /* 0: there are none */
+/* A symbol in a bucket; its own range and hint where the bucket says nothing of it or there is no such bucket. */
+tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym);
+/* Says so; a bucket beyond the last becomes the last.  The first bucket's typical size is the symbol's hint. */
+void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r);
+void tn_graph_clear_buckets(tn_graph *g);
+/* "N=1..8:1, S=1..256:128", cut to fit; the length that it needs. */
+size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size);
+
 /* ---- conditions ---------------------------------------------------------------------------------------------------
  * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked
  * wherever shapes are bound.  They outlive the nodes that need them: passes may rewrite these. */

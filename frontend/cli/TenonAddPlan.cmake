@@ -1,9 +1,10 @@
-# tenon_add_plan(NAME MODEL [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224 ...] [OPTIONS ...])
+# tenon_add_plan(NAME MODEL [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [OPTIONS ...])
 #
 # Compiles MODEL into NAME.plan at build time and defines the static library NAME: link it, include "NAME.h" and call
 # NAME_plan() and NAME_run().  With TARGETS no GPU is needed (the cost model chooses; `tenon tune` finishes a plan on a
 # device); without TARGETS the plan is tuned on this machine's GPU.
 #
+# SHAPES are those of `tenon compile --shape`: sizes, ranges with typical sizes, and several of one input as buckets.
 # The plan is compiled again when the model or a file of its weights changes.  A MODEL that the build itself makes must be
 # known as GENERATED before this call.  A project needs C or C++.
 cmake_policy(PUSH)

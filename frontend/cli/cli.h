@@ -74,7 +74,13 @@ typedef struct compile_args {
     {"target",    't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)", \
      "sm_90a,..."},                                                                                                    \
         {"precision", 'p', POPT_ARG_STRING, &(a)->precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},       \
-        {"shape", 's', POPT_ARG_ARGV, &(a)->shapes, 0, "fix an input's shape (may be repeated)", "NAME=1x3x224x224"},  \
+        {"shape",                                                                                                      \
+         's',                                                                                                          \
+         POPT_ARG_ARGV,                                                                                                \
+         &(a)->shapes,                                                                                                 \
+         0,                                                                                                            \
+         "an input's sizes, or ranges and typical sizes; several of one input are tuned for one by one",               \
+         "NAME=1..32x3x224:8x3x224"},                                                                                  \
         {"tune-seconds",                                                                                               \
          0,                                                                                                            \
          POPT_ARG_DOUBLE,                                                                                              \
@@ -104,8 +110,10 @@ typedef struct compile_setup {
 /* Turns the options into the library's; false (and *rc) on a usage error. */
 bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc);
 
-/* Parses NAME=1x3x224x224 ("?" leaves a dim as it is); name receives NAME and must outlive out. */
+/* Parses NAME=1x3x224x224 ("?" leaves a dim as it is) or NAME=1..32x128:8x128; name receives NAME and must outlive
+ * out. */
 bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc);
+bool cli_is_one_shape(const tn_shape_override *o); /* no ranges */
 
 /* ---- tensors ---- */
 /* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */

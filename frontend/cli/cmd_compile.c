@@ -12,10 +12,15 @@ static const char help[] =
     "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
     "With a GPU, candidates are checked against the reference and timed until --tune-seconds have passed; without one\n"
     "(--no-gpu) the cost model chooses, kernels are still compiled, and `tenon tune` finishes the plan on a device.\n"
+    "--shape gives an input's sizes.  A range (1..32) keeps a symbolic size symbolic, with sizes after a colon that "
+    "it\n"
+    "typically has.  Several --shape of one input are buckets: kernels are chosen for each, at its typical sizes; the\n"
+    "first --shape of one input belongs to the first of another.  Sizes outside all ranges are refused.\n"
     "The plan is written atomically: on an error or Ctrl-C no file is left.  -o - is the standard output.\n\n"
     "examples:\n"
     "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
-    "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n";
+    "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n"
+    "  tenon compile bert.onnx -o bert.plan --shape ids=1..4x1..512:1x128 --shape ids=5..32x1..512:8x384\n";
 
 /* Of a stream there is nothing to look at, and it may be the standard output. */
 static int report(cli *c, const char *path, double import_s, double compile_s) {

@@ -17,28 +17,74 @@ static bool parse_precision(cli *c, const char *text, tn_precision *out, int *rc
     return false;
 }
 
-/* NAME=1x3x224x224; "?" or "-1" leaves a dim as it is; input names may hold '=' and ':' but dims do not. */
+/* One dim: "8" (hi is -1), "1..32", "1.." without an upper bound, or "?" or "-1", which leave it as it is.  Where it
+ * ends, or NULL. */
+static const char *parse_dim(const char *p, int64_t *lo, int64_t *hi) {
+    char *end;
+    *lo = *hi = -1;
+    if (*p == '?') return p + 1;
+    errno = 0;
+    *lo = strtoll(p, &end, 10);
+    if (end == p || errno || *lo < -1) return NULL;
+    if (end[0] != '.' || end[1] != '.' || *lo < 0) return end;
+    p = end + 2;
+    *hi = strtoll(p, &end, 10);
+    if (end == p) *hi = INT64_MAX;
+    return errno || *hi < 0 ? NULL : end;
+}
+
+/* "1..32x1..512", or the typical sizes "8x128" behind it.  Where it ends, or NULL. */
+static const char *parse_dims(const char *p, uint32_t *rank, int64_t lo[TN_MAX_RANK], int64_t hi[TN_MAX_RANK]) {
+    *rank = 0;
+    while (*p && *p != ':') {
+        if (*rank == TN_MAX_RANK || !(p = parse_dim(p, &lo[*rank], &hi[*rank]))) return NULL;
+        ++*rank;
+        if (*p && *p != ':' && *p != 'x' && *p != ',') return NULL;
+        p += *p == 'x' || *p == ',';
+    }
+    return p;
+}
+
+static bool is_range(const tn_shape_override *o, uint32_t k) {
+    return o->most[k] && o->most[k] != o->dims[k];
+}
+
+/* NAME=1..32x3x224:8x3x224; input names may hold '=' and ':' but dims do not. */
 bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc) {
+    static const char usage[] = "--shape %s: write NAME=1x3x224x224, or NAME=1..32x128 for a range, or "
+                                "NAME=1..32x128:8x128 with the typical size";
     const char *eq = strrchr(text, '=');
     size_t n = eq ? (size_t)(eq - text) : 0;
-    if (!n || n >= 128) return *rc = cli_usage(c, "--shape %s: write NAME=1x3x224x224", text), false;
+    if (!n || n >= 128) return *rc = cli_usage(c, usage, text), false;
     memcpy(name, text, n);
     name[n] = 0;
-    out->input = name;
-    out->rank = 0;
-    for (const char *p = eq + 1; *p;) {
-        char *end = (char *)(uintptr_t)p;
-        long long v = -1;
-        errno = 0;
-        if (*p == '?')
-            end++;
-        else
-            v = strtoll(p, &end, 10);
-        if (end == p || errno || v < -1 || out->rank == TN_MAX_RANK || (*end && *end != 'x' && *end != ','))
-            return *rc = cli_usage(c, "--shape %s: write NAME=1x3x224x224", text), false;
-        out->dims[out->rank++] = v;
-        p = *end ? end + 1 : end;
+    *out = (tn_shape_override){.input = name};
+    int64_t hi[TN_MAX_RANK];
+    const char *p = parse_dims(eq + 1, &out->rank, out->dims, hi);
+    for (uint32_t k = 0; p && k < out->rank; k++) {
+        if (hi[k] >= 0 && hi[k] < out->dims[k])
+            return *rc = cli_usage(c, "--shape %s: the lower bound %lld is above the upper bound %lld", text,
+                                   (long long)out->dims[k], (long long)hi[k]),
+                   false;
+        if (hi[k] > 0) out->most[k] = hi[k];
     }
+    if (p && *p == ':') {
+        uint32_t rank;
+        p = parse_dims(p + 1, &rank, out->typical, hi);
+        if (p && *p) p = NULL;
+        for (uint32_t k = 0; p && k < rank; k++) {
+            if (hi[k] >= 0) p = NULL;
+            if (out->typical[k] < 0) out->typical[k] = 0;
+        }
+        if (p && rank != out->rank)
+            return *rc = cli_usage(c, "--shape %s: %u dims, but %u typical sizes", text, out->rank, rank), false;
+    }
+    return p ? true : (*rc = cli_usage(c, usage, text), false);
+}
+
+bool cli_is_one_shape(const tn_shape_override *o) {
+    for (uint32_t k = 0; k < o->rank; k++)
+        if (is_range(o, k) || o->typical[k]) return false;
     return true;
 }
 

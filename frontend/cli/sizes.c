@@ -126,6 +126,9 @@ tn_status cli_sizes_give(cli_sizes *z, size_t input, uint32_t rank, const int64_
 
 tn_status cli_sizes_give_shape(cli_sizes *z, const tn_shape_override *o) {
     char inputs[TEXT];
+    if (!cli_is_one_shape(o))
+        return tn_fail(&z->c->env, TN_E_ARGUMENT, o->input, "give one size for each dim",
+                       "a range of sizes is for compiling, not for one run");
     for (size_t k = 0; k < z->n; k++)
         if (!strcmp(z->in[k]->name, o->input)) return cli_sizes_give(z, k, o->rank, o->dims, o->input);
     inputs_text(z, inputs, sizeof inputs);

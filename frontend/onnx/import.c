@@ -271,66 +271,12 @@ static tn_type input_type(tn_oi *x, const TnOnnx__ValueInfoProto *v) {
         rank = t->shape ? t->shape->n_dim : o->rank;
         for (size_t k = 0; k < rank; k++) {
             dims[k] = t->shape ? declared_dim(x, t->shape->dim[k], v->name) : tn_dim_fresh(x->g, "dim");
-            if (o && o->dims[k] >= 0 && tn_dim_kind_of(x->g, dims[k]) != TN_DIM_SYM)
-                dims[k] = tn_dim_const(x->g, o->dims[k]);
+            const bool fixed = o && o->dims[k] >= 0 && (o->most[k] == 0 || o->most[k] == o->dims[k]);
+            if (fixed && tn_dim_kind_of(x->g, dims[k]) != TN_DIM_SYM) dims[k] = tn_dim_const(x->g, o->dims[k]);
         }
         return tn_type_make(x->g, tn_onnx_dtype(t->elem_type), rank, dims);
     }
     return (tn_type){0};
-}
-
-/* "x: f32[n,3], y: ..." of a graph's inputs; cut to fit. */
-static void list_inputs(const tn_graph *g, char *buf, size_t size) {
-    size_t n = 0;
-    *buf = 0;
-    for (size_t k = 0; k < tn_graph_input_count(g) && n < size; k++) {
-        tn_val v = tn_graph_input(g, k);
-        n += (size_t)snprintf(buf + n, size - n, "%s%s: %s[", k ? ", " : "", tn_graph_input_name(g, k),
-                              tn_dtype_text(tn_val_dtype(g, v)));
-        for (size_t i = 0; i < tn_val_rank(g, v) && n < size; i++) {
-            char dim[48];
-            tn_dim_print(g, tn_val_dim(g, v, i), dim, sizeof dim);
-            n += (size_t)snprintf(buf + n, size - n, "%s%s", i ? "," : "", dim);
-        }
-        if (n < size) n += (size_t)snprintf(buf + n, size - n, "]");
-    }
-}
-
-static tn_status give_shape(tn_graph *g, tn_val v, const tn_shape_override *o) {
-    if (o->rank != tn_val_rank(g, v))
-        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "give one number a dimension (-1 keeps the model's)",
-                             "input '%s' has rank %zu; the shape given for it has %u", o->input, tn_val_rank(g, v),
-                             o->rank);
-    for (size_t k = 0; k < o->rank; k++) {
-        tn_dim d = tn_val_dim(g, v, k);
-        char text[64];
-        if (o->dims[k] < 0 || tn_dim_equal_const(g, d, o->dims[k])) continue;
-        tn_dim_print(g, d, text, sizeof text);
-        if (tn_dim_kind_of(g, d) != TN_DIM_SYM)
-            return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "inputs whose dims have one name have one size",
-                                 "dim %zu of input '%s' is %s; the shape given for it says %lld", k, o->input, text,
-                                 (long long)o->dims[k]);
-        tn_dim_bind(g, d, tn_dim_const(g, o->dims[k]));
-    }
-    return tn_graph_status(g);
-}
-
-/* Given sizes of symbolic dims hold wherever the symbol occurs. */
-static tn_status give_shapes(tn_graph *g, const tn_import_options *opts) {
-    for (size_t k = 0; opts && k < opts->n_shapes; k++) {
-        const char *name = opts->shapes[k].input ? opts->shapes[k].input : "";
-        size_t i = 0;
-        while (i < tn_graph_input_count(g) && strcmp(tn_graph_input_name(g, i), name)) i++;
-        char inputs[600];
-        if (i == tn_graph_input_count(g)) {
-            list_inputs(g, inputs, sizeof inputs);
-            return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "name an input",
-                                 "a shape is given for '%s', but the inputs are %s", name, inputs);
-        }
-        tn_status s = give_shape(g, tn_graph_input(g, i), &opts->shapes[k]);
-        if (s != TN_OK) return s;
-    }
-    return tn_graph_status(g);
 }
 
 static const tn_const_input *constant_of(const tn_oi *x, const char *name) {
@@ -379,7 +325,7 @@ static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
         tn_oi_value *v = t.i ? tn_oi_define(x, in->name) : NULL;
         if (v) v->val = tn_graph_add_input(x->g, in->name, t);
     }
-    if (!tn_oi_failed(x)) give_shapes(x->g, x->opts);
+    if (!tn_oi_failed(x) && x->opts) tn_graph_give_shapes(x->g, x->opts->shapes, x->opts->n_shapes);
 }
 
 static void import_outputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
@@ -510,7 +456,7 @@ tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_op
     size_t n = strlen(path);
     if (n > 3 && !strcmp(path + n - 3, ".tn")) {
         tn_graph *g = tn_read_file(env, path, status);
-        if (g) *status = give_shapes(g, opts);
+        if (g && opts) *status = tn_graph_give_shapes(g, opts->shapes, opts->n_shapes);
         if (!g || *status == TN_OK) return g;
         tn_graph_free(g);
         return NULL;

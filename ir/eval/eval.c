@@ -446,6 +446,16 @@ static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_t
             return tn_fail(r->env, TN_E_TYPE, "", "give inputs whose sizes fit together",
                            "%s takes %s: axis %zu is given as %lld, but %s is %lld", name, text, axis,
                            (long long)t->dims[axis], dim, (long long)is);
+        int64_t lo, hi;
+        tn_dim_bounds(r->g, d, &lo, &hi);
+        if (tn_dim_kind_of(r->g, d) == TN_DIM_SYM && hi < INT64_MAX)
+            return tn_fail(r->env, TN_E_ARGUMENT, "", "give shapes within the range",
+                           "%s takes %s: axis %zu is given as %lld, but %s is from %lld to %lld", name, text, axis,
+                           (long long)t->dims[axis], dim, (long long)lo, (long long)hi);
+        if (tn_dim_kind_of(r->g, d) == TN_DIM_SYM)
+            return tn_fail(r->env, TN_E_ARGUMENT, "", "give shapes within the range",
+                           "%s takes %s: axis %zu is given as %lld, but %s is at least %lld", name, text, axis,
+                           (long long)t->dims[axis], dim, (long long)lo);
         return tn_fail(r->env, TN_E_TYPE, "", "", "%s takes %s: axis %zu cannot be %lld", name, text, axis,
                        (long long)t->dims[axis]);
     }

@@ -155,7 +155,10 @@ tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
     if (sym.i == with.i) return TN_OK;
-    if (!mentions(g, with, sym)) unlist(g, sym);
+    if (!mentions(g, with, sym)) {
+        unlist(g, sym);
+        tn_buckets_bind(g, sym, with);
+    }
     return rebind(g, sym, with);
 }
 

@@ -69,8 +69,9 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
     bool ok = COPY(dims) && COPY(syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) && COPY(regions) &&
-              COPY(owned) && COPY(metas) && COPY(conds) && copy_table(to, &to->dim_table, &from->dim_table) &&
-              copy_table(to, &to->type_table, &from->type_table) && copy_table(to, &to->cond_table, &from->cond_table);
+              COPY(owned) && COPY(metas) && COPY(conds) && COPY(buckets) &&
+              copy_table(to, &to->dim_table, &from->dim_table) && copy_table(to, &to->type_table, &from->type_table) &&
+              copy_table(to, &to->cond_table, &from->cond_table);
     if (ok) {
         own_dims_and_types(to);
         own_body(to);
@@ -80,6 +81,7 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
         to->cursor = from->cursor;
         to->fresh = from->fresh;
         to->collected = from->collected;
+        to->n_buckets = from->n_buckets;
         ok = COPY(blobs);
         for (uint32_t i = 1; ok && i < to->blobs.n; i++) tn_blob_retain(to->blobs.p[i]);
     }
@@ -148,6 +150,12 @@ uint64_t tn_graph_hash(tn_graph *g) {
     for (uint32_t k = 0; k < g->conds.n; k++) {
         const tn_condition *c = &g->conds.p[k];
         h += mix(mix((uint64_t)c->rel, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
+    }
+    for (uint32_t k = 0; k < g->buckets.n; k++) {
+        const tn_bucket_rec *b = &g->buckets.p[k];
+        h += mix(mix(mix(mix(b->bucket + UINT64_C(0x6275636b), tn_dim_hash(g, b->sym)), (uint64_t)b->range.lo),
+                     (uint64_t)b->range.hi),
+                 (uint64_t)b->range.typical);
     }
     tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
     return h;

@@ -119,6 +119,7 @@ void tn_graph_free(tn_graph *g) {
     FREE(owned);
     FREE(metas);
     FREE(conds);
+    FREE(buckets);
 #undef FREE
     tn_table_free(g->env, &g->str_table);
     tn_table_free(g->env, &g->dim_table);

@@ -330,24 +330,43 @@ static bool parse_bound(tn_parser *p, int64_t *v) {
     return tn_parse_int(p, v);
 }
 
+/* N in [1, 64] hint 8; *has: of range and hint */
+static bool parse_range(tn_parser *p, tn_dim *d, tn_size_range *r, bool *has) {
+    *r = (tn_size_range){0};
+    if (!tn_parse_dim(p, d)) return false;
+    if (tn_dim_kind_of(p->g, *d) != TN_DIM_SYM)
+        return tn_parse_error(p, "a symbol's name is expected, not an expression");
+    *has = tn_parse_accept_word(p, "in");
+    if (*has && (!tn_parse_expect(p, "[") || !parse_bound(p, &r->lo) || !tn_parse_expect(p, ",") ||
+                 !parse_bound(p, &r->hi) || !tn_parse_expect(p, "]")))
+        return false;
+    if (r->lo > r->hi) return tn_parse_error(p, "a symbol's lower bound is above its upper bound");
+    return !tn_parse_accept_word(p, "hint") || tn_parse_int(p, &r->typical);
+}
+
 /* symbol N in [1, 64] hint 8 */
 static bool parse_symbol(tn_parser *p) {
     tn_dim d;
-    int64_t lo = 0, hi = 0, hint = 0;
-    if (!tn_parse_dim(p, &d)) return false;
-    if (tn_dim_kind_of(p->g, d) != TN_DIM_SYM)
-        return tn_parse_error(p, "a symbol's name is expected, not an expression");
-    if (tn_parse_accept_word(p, "in")) {
-        if (!tn_parse_expect(p, "[") || !parse_bound(p, &lo) || !tn_parse_expect(p, ",") || !parse_bound(p, &hi) ||
-            !tn_parse_expect(p, "]"))
-            return false;
-        if (lo > hi) return tn_parse_error(p, "a symbol's lower bound is above its upper bound");
-        tn_dim_set_range(p->g, d, lo, hi);
-    }
-    if (tn_parse_accept_word(p, "hint")) {
-        if (!tn_parse_int(p, &hint)) return false;
-        tn_dim_set_hint(p->g, d, hint);
-    }
+    tn_size_range r;
+    bool has;
+    if (!parse_range(p, &d, &r, &has)) return false;
+    if (has) tn_dim_set_range(p->g, d, r.lo, r.hi);
+    if (r.typical) tn_dim_set_hint(p->g, d, r.typical);
+    return tn_parse_graph_ok(p);
+}
+
+/* bucket N in [1, 8] hint 1, S in [1, 256] hint 128 */
+static bool parse_bucket(tn_parser *p) {
+    const size_t bucket = tn_bucket_count(p->g);
+    if (bucket == TN_MAX_BUCKETS) return tn_parse_error(p, "there are more than %d buckets", TN_MAX_BUCKETS);
+    do {
+        tn_dim d;
+        tn_size_range r;
+        bool has;
+        if (!parse_range(p, &d, &r, &has)) return false;
+        if (!has || r.typical < 0) return tn_parse_error(p, "a bucket gives a symbol a range and a size");
+        tn_bucket_set_range(p->g, bucket, d, r);
+    } while (tn_parse_accept(p, ","));
     return tn_parse_graph_ok(p);
 }
 
@@ -383,6 +402,8 @@ static bool parse_header(tn_parser *p) {
             tn_graph_set_meta(p->g, key, value);
         } else if (tn_parse_accept_word(p, "symbol")) {
             if (!parse_symbol(p)) return false;
+        } else if (tn_parse_accept_word(p, "bucket")) {
+            if (!parse_bucket(p)) return false;
         } else if (tn_parse_accept_word(p, "require")) {
             if (!parse_condition(p)) return false;
         } else
@@ -415,7 +436,7 @@ static bool parse_function(module *m) {
     tn_parser *p = &m->p;
     const char *s = NULL;
     size_t n = 0;
-    if (!tn_parse_accept_word(p, "func")) return tn_parse_expected(p, "func, symbol, meta or weights");
+    if (!tn_parse_accept_word(p, "func")) return tn_parse_expected(p, "func, symbol, bucket, meta or weights");
     if (!tn_parse_expect(p, "@")) return false;
     if (tn_parse_peek(p, "\"")) {
         if (!tn_parse_string(p, &s)) return false;

@@ -233,6 +233,28 @@ static void out_bound(tn_out *o, int64_t v) {
         tn_out_fmt(o, "%lld", (long long)v);
 }
 
+/* N in [1, 64] hint 8 */
+static void out_range(printer *p, tn_dim sym, tn_size_range r) {
+    tn_out_dim(&p->o, p->g, sym);
+    tn_out_str(&p->o, " in [");
+    out_bound(&p->o, r.lo);
+    tn_out_str(&p->o, ", ");
+    out_bound(&p->o, r.hi);
+    tn_out_str(&p->o, "]");
+    if (r.typical) tn_out_fmt(&p->o, " hint %lld", (long long)r.typical);
+}
+
+/* bucket N in [1, 8] hint 1, S in [1, 256] hint 128 */
+static void out_buckets(printer *p) {
+    const tn_graph *g = p->g;
+    for (size_t b = 0; b < tn_bucket_count(g) && tn_sym_count(g); b++)
+        for (size_t k = 0; k < tn_sym_count(g); k++) {
+            tn_out_str(&p->o, k ? ", " : "bucket ");
+            out_range(p, tn_sym_at(g, k), tn_bucket_range(g, b, tn_sym_at(g, k)));
+            if (k + 1 == tn_sym_count(g)) tn_out_str(&p->o, "\n");
+        }
+}
+
 static void out_header(printer *p, const char *side) {
     const tn_graph *g = p->g;
     tn_out *o = &p->o;
@@ -251,19 +273,14 @@ static void out_header(printer *p, const char *side) {
         tn_out_str(o, "\n");
     }
     for (size_t k = 0; k < tn_sym_count(g); k++) {
-        int64_t lo = 0, hi = 0, hint = tn_dim_hint(g, tn_sym_at(g, k));
-        tn_dim_bounds(g, tn_sym_at(g, k), &lo, &hi);
-        if (lo == 0 && hi == INT64_MAX && !hint) continue;
+        tn_size_range r = {.typical = tn_dim_hint(g, tn_sym_at(g, k))};
+        tn_dim_bounds(g, tn_sym_at(g, k), &r.lo, &r.hi);
+        if (r.lo == 0 && r.hi == INT64_MAX && !r.typical) continue;
         tn_out_str(o, "symbol ");
-        tn_out_dim(o, g, tn_sym_at(g, k));
-        tn_out_str(o, " in [");
-        out_bound(o, lo);
-        tn_out_str(o, ", ");
-        out_bound(o, hi);
-        tn_out_str(o, "]");
-        if (hint) tn_out_fmt(o, " hint %lld", (long long)hint);
+        out_range(p, tn_sym_at(g, k), r);
         tn_out_str(o, "\n");
     }
+    out_buckets(p);
 }
 
 /* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */

@@ -43,6 +43,33 @@ static tn_status contradicts(const tn_plan *p, size_t input, size_t axis, int64_
                    tn_dtype_text(d->dtype), want, axis, given, d->dim_text[axis], is);
 }
 
+/* An axis whose size is outside the range of its symbol. */
+static tn_status outside(const tn_plan *p, size_t input, size_t axis, int64_t given, int64_t lo, int64_t hi) {
+    const tn_tensor_desc *d = &p->inputs[input];
+    char want[TEXT], range[64];
+    expected_text(d, want, sizeof want);
+    if (hi < INT64_MAX)
+        snprintf(range, sizeof range, "from %" PRId64 " to %" PRId64, lo, hi);
+    else
+        snprintf(range, sizeof range, "at least %" PRId64, lo);
+    return tn_fail(p->env, TN_E_ARGUMENT, "", "give shapes within the range that the plan was compiled for",
+                   "input '%s' takes %s%s: axis %zu is given as %" PRId64 ", but %s is %s", d->name,
+                   tn_dtype_text(d->dtype), want, axis, given, d->dim_text[axis], range);
+}
+
+static tn_status check_ranges(const tn_plan *p, const tn_shape *inputs) {
+    for (size_t i = 0; i < p->pb->n_inputs; i++)
+        for (size_t k = 0; k < p->pb->inputs[i]->n_dims; k++) {
+            const TnPlan__Dim *d = p->pb->dims[p->pb->inputs[i]->dims[k]];
+            const int64_t v = inputs[i].d[k];
+            int64_t lo, hi;
+            if (d->kind != TN_PLAN__DIM__KIND__SYM || v < 0) continue; /* others are checked when they are solved */
+            tn_dims_range(d, &lo, &hi);
+            if (v < lo || v > hi) return outside(p, i, k, v, lo, hi);
+        }
+    return TN_OK;
+}
+
 tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims) {
     const tn_tensor_desc *d = &p->inputs[input];
     bool fits = rank == d->rank;
@@ -136,7 +163,8 @@ tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *tabl
     solve(p, inputs, table, known);
     for (size_t k = 0; k < pb->n_dims; k++)
         if (pb->dims[k]->kind == TN_PLAN__DIM__KIND__SYM && !known[k]) return not_told(p, pb->dims[k]);
-    tn_status st = tn_dims_eval(p->env, pb->n_dims, pb->dims, table);
+    tn_status st = check_ranges(p, inputs);
+    if (st == TN_OK) st = tn_dims_eval(p->env, pb->n_dims, pb->dims, table);
     for (size_t i = 0; st == TN_OK && i < pb->n_inputs; i++) {
         const TnPlan__Tensor *t = pb->inputs[i];
         for (size_t k = 0; k < t->n_dims; k++)

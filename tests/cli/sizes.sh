@@ -42,6 +42,24 @@ expect "a fixed dim of text" 2 "dim 1 of input 'x' is 3" run both.tn -s x=5x4
 expect "shapes that disagree" 2 "dim 0 of input 'y' is 5; the shape given for it says 6" run shared.onnx -s x=5x3 -s y=6x3
 expect "-1 keeps a model's dim" 2 'nobody says how large n' run shared.onnx -s x=-1x3
 expect "shapes of text compile" 0 'f32\[5,3\].*f32\[11\]' "$tenon" opt both.tn -s x=5x3 --passes=
+# ranges and buckets
+expect "a range" 0 'symbol n in \[1, 32\]$' "$tenon" opt both.tn -s x=1..32x3 --passes=
+expect "a range without an end" 0 'symbol n in \[2, inf\]$' "$tenon" opt both.tn -s x=2..x3 --passes=
+expect "a typical size" 0 'bucket n in \[1, 32\] hint 8' "$tenon" opt both.tn -s x=1..32x3:8x3 --passes=
+expect "two shapes are two buckets" 0 'bucket n in \[8, 16\] hint 9' "$tenon" opt both.tn -s x=1x3 -s x=8..16x?:9x? --passes=
+expect "and the range spans both" 0 'symbol n in \[1, 16\] hint 1' "$tenon" opt both.tn -s x=1x3 -s x=8..16x3:9x3 --passes=
+expect "a range upside down" 2 '--shape x=5..1x3: the lower bound 5 is above the upper bound 1' "$tenon" opt both.tn -s x=5..1x3
+expect "a typical size outside" 2 "dim 0 of input 'x' is given as 1..8: the typical size 9 is outside" "$tenon" opt both.tn -s x=1..8x3:9x3
+expect "too few typical sizes" 2 '--shape x=1..8x3:9: 2 dims, but 1 typical sizes' "$tenon" opt both.tn -s x=1..8x3:9
+expect "a range of a fixed dim" 2 "dim 1 of input 'x' is 3 in the model; the shape given for it says 1..3" "$tenon" opt both.tn -s x=1..8x1..3
+expect "ranges that disagree" 2 "dim 0 of input 'y' is n, which is 1..8 by dim 0 of input 'x'; .* says 1..9" "$tenon" opt shared.onnx -s x=1..8x3 -s y=1..9x3
+for bad in x=1...8x3 x=1..8x3: x=1..8x3:4x3:4x3 x=1..8x3:1..4x3 x=-2..3x3 x=..3x3 x=1..8x3y x=1..8x3:4x-2; do
+    expect "not a shape: $bad" 2 "shape $bad: write NAME=1x3x224x224, or NAME=1..32x128 for a range|typical sizes" "$tenon" opt both.tn -s $bad
+done
+expect "outside the range on cpu" 2 "'x' takes f32.n,3.: axis 0 is given as 4, but n is from 1 to 3" run both.tn -s x=1..3x3 -i x=x4.npy
+expect "at least" 2 "'x' takes f32.n,3.: axis 0 is given as 4, but n is at least 5" run both.tn -s x=5..x3 -i x=x4.npy
+expect "check: --at takes no range" 2 'a range of sizes is for compiling, not for one run' "$tenon" check shared.onnx --random --device cpu --at x=1..2x3
+
 expect "check: nothing but ones" 0 'passed' "$tenon" check shared.onnx --random --device cpu
 expect "check: --at for one input" 0 'passed' "$tenon" check shared.onnx --random --device cpu --at y=7x3
 expect "check: --at for nothing" 2 'no input' "$tenon" check shared.onnx --random --device cpu --at nosuch=7x3
@@ -60,6 +78,10 @@ if have_nvrtc; then
     expect "plan: -1" 2 'no size' run p.plan -s x=-1x3
     expect "plan: a dim that is fixed" 7 'given as 4, but is 3' run p.plan -s x=5x4
     expect "plan: shapes that disagree" 7 'given as 6, but is 5' run p.plan -s x=5x3 -s y=6x3
+    expect "plan: no range" 2 'a range of sizes is for compiling' run p.plan -s x=1..5x3
+    expect "a plan for a range" 0 'ranges.plan: ' "$tenon" compile shared.onnx -o ranges.plan --target sm_90a --no-gpu -s x=1..3x3
+    expect "which holds in it" 0 'z: f32 3x3' run ranges.plan -s x=3x3
+    expect "and is checked" 2 "'x' takes f32.n,3.: axis 0 is given as 4, but n is from 1 to 3" run ranges.plan -s x=4x3
     for o in --precision=fp16 --target=sm_80 --exact --passes=canon --lockfile=l; do
         expect "plan: $o" 2 "${o%%=*}: .*compiled already.*tenon compile" run p.plan $o -s x=5x3
         expect "plan: check $o" 2 "${o%%=*}: .*compiled already" "$tenon" check p.plan $o --data "$digits" --device cpu

@@ -52,6 +52,12 @@ static tn_status work(const tn_env *env, const char *path) {
     if (!copy) return TN_E_MEMORY;
     many_operands(copy);
     many_symbols(copy);
+    const tn_dim buckets = tn_dim_sym(copy, "buckets");
+    tn_graph_add_input(copy, "in_buckets", tn_type_make(copy, TN_F32, 1, &buckets));
+    tn_graph_give_shapes(copy,
+                         (const tn_shape_override[]){{.input = "in_buckets", .rank = 1, .dims = {1}},
+                                                     {.input = "in_buckets", .rank = 1, .dims = {2}, .most = {9}}},
+                         2);
     tn_dim_set_range(copy, tn_dim_sym(copy, "N"), 1, 32);
     tn_dim_bind(copy, tn_dim_sym(copy, "N"), tn_dim_const(copy, 2));
     tn_loc_join(copy, tn_loc_make(copy, "a"), tn_loc_make(copy, "b"));

@@ -199,6 +199,18 @@ START_TEST(shape_overrides_bind_symbols) {
     i = import_with(model1(mk_node("Relu", "x", "y"), "N,M", NULL, 13), &opts);
     ck_assert_int_eq((int)i->r.status, TN_E_ARGUMENT);
     done(i);
+    o = (tn_shape_override){
+        .input = "x", .rank = 2, .dims = {5, 1}, .most = {0, 16}}; /* a size of the model gives way */
+    i = import_with(model1(mk_node("Relu", "x", "y"), "4,M", NULL, 13), &opts);
+    ck_assert_str_eq(type_of(i, 0), "f32[5,M]");
+    int64_t lo, hi;
+    tn_dim_bounds(i->g, tn_dim_sym(i->g, "M"), &lo, &hi);
+    ck_assert(lo == 1 && hi == 16);
+    done(i);
+    o = (tn_shape_override){.input = "x", .rank = 2, .dims = {1, -1}, .most = {5}}; /* but is no range */
+    i = import_with(model1(mk_node("Relu", "x", "y"), "4,M", NULL, 13), &opts);
+    ck_assert_int_eq((int)i->r.status, TN_E_ARGUMENT);
+    done(i);
     o = (tn_shape_override){.input = "nobody", .rank = 1, .dims = {1}};
     i = import_with(model1(mk_node("Relu", "x", "y"), "N,M", NULL, 13), &opts);
     ck_assert_int_eq((int)i->r.status, TN_E_ARGUMENT);

@@ -14,13 +14,6 @@ extern "C" {
 
 /* ---- import ------------------------------------------------------------------------------------------------------ */
 
-/* Fixes an input's shape: NAME, rank, dims (-1 leaves a dim as it is). */
-typedef struct tn_shape_override {
-    const char *input;
-    uint32_t rank;
-    int64_t dims[TN_MAX_RANK];
-} tn_shape_override;
-
 /* Fixes an input's value: it becomes a constant and is no input of the graph any more.  For models that take sizes,
  * axes or paddings as inputs, which must be known when compiling.  dims and dtype must fit the model's; data is
  * copied. */
@@ -33,7 +26,7 @@ typedef struct tn_const_input {
 } tn_const_input;
 
 typedef struct tn_import_options {
-    const tn_shape_override *shapes;
+    const tn_shape_override *shapes; /* of inputs: sizes, ranges, buckets (tn_graph_give_shapes in ir/ir.h) */
     size_t n_shapes;
     const tn_const_input *constants;
     size_t n_constants;
@@ -76,6 +69,10 @@ typedef struct tn_compile_options {
     const char *cache_dir; /* NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": no cache */
     const char *lockfile;  /* winners to use (and to write if absent); NULL: none */
     const char *passes;    /* comma-separated pass names instead of the standard pipeline; NULL: standard */
+    /* Shapes of inputs where they were not given to the import: sizes, ranges with typical sizes, and buckets, which are
+     * several shapes of one input (tn_graph_give_shapes). */
+    const tn_shape_override *shapes;
+    size_t n_shapes;
 } tn_compile_options;
 
 /* Compiles g (consumed: changed by the passes, still owned by the caller) and writes the plan to path atomically. */
