@@ -31,12 +31,16 @@ typedef struct tn_arch {
     int regs_sm;
     double dram_gbs, l2_gbs, l2_mb;
     double f32_tflops, f16_tflops; /* dense: FMA pipes; tensor cores */
-    bool pdl, wgmma;
+    bool pdl, clusters, wgmma;     /* kernels that start early; blocks that read each other's shared memory */
 } tn_arch;
-const tn_arch *tn_arch_find(
-    const char *name); /* NULL if unknown; table in codegen/bind/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120 */
+/* The table in codegen/bind/arch.c: sm_80 sm_86 sm_89 sm_90a sm_100 sm_120. */
 size_t tn_arch_count(void);
 const tn_arch *tn_arch_at(size_t k);
+const tn_arch *tn_arch_find(const char *name); /* NULL if it is not in the table */
+/* The one whose code is nearest to a compute capability (103) and runs there; NULL if there is none. */
+const tn_arch *tn_arch_for(int cc);
+/* All names, for messages. */
+void tn_arch_names(char *buf, size_t size);
 
 /* ---- specs ------------------------------------------------------------------------------------------------------- */
 
@@ -104,7 +108,8 @@ typedef struct tn_template {
     tn_knob knobs[TN_MAX_KNOBS];
     uint32_t n_requires, n_names;
     const tn_requirement *requires_;
-    const char *const *names; /* of problem constants, CC, SMS and SMEM_MAX in requires, numbered after the knobs */
+    const char *const
+        *names; /* of problem constants, CLUSTERS, SMS and SMEM_MAX in requires, numbered after the knobs */
 } tn_template;
 size_t tn_template_count(void);
 const tn_template *tn_template_at(size_t k);

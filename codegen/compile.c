@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ir/text/output.h"
+#include "runtime/cuda/arch.h"
 #include "runtime/plan/plan.h"
 
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
@@ -233,6 +234,21 @@ static tn_status run_passes(tn_compilation *c) {
     return s == TN_OK ? tn_plan_memory(c->g, &c->mem) : s;
 }
 
+/* The architecture of that name, or the nearest one whose code runs there. */
+static const tn_arch *find_target(const tn_compilation *c, const char *name) {
+    const tn_arch *a = tn_arch_find(name);
+    if (a) return a;
+    a = tn_arch_for(tn_arch_cc(name));
+    if (a) {
+        tn_report(c->env, TN_NOTE, TN_OK, name, "code for %s serves it", a->name);
+        return a;
+    }
+    char known[128];
+    tn_arch_names(known, sizeof known);
+    tn_fail(c->env, TN_E_ARGUMENT, name ? name : "", "", "unknown architecture; code can be made for %s", known);
+    return NULL;
+}
+
 static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n) {
     const tn_compile_options *o = c->opts;
     *n = 0;
@@ -252,14 +268,11 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
                                 "architecture %s is not known", tn_tuner_get_info(c->tuner)->arch);
     }
     for (size_t k = 0; k < o->n_targets; k++) {
-        const tn_arch *a = tn_arch_find(o->targets[k]);
-        if (!a) {
-            char known[256] = "";
-            for (size_t j = 0, m = 0; j < tn_arch_count() && m < sizeof known; j++)
-                m += (size_t)snprintf(known + m, sizeof known - m, "%s%s", j ? ", " : "", tn_arch_at(j)->name);
-            return tn_fail(c->env, TN_E_ARGUMENT, o->targets[k], "", "unknown architecture; known: %s", known);
-        }
-        if (*n < TN_MAX_TARGETS) out[(*n)++] = a;
+        const tn_arch *a = find_target(c, o->targets[k]);
+        if (!a) return TN_E_ARGUMENT;
+        bool is_there = false;
+        for (size_t j = 0; j < *n; j++) is_there |= out[j] == a;
+        if (!is_there && *n < TN_MAX_TARGETS) out[(*n)++] = a;
     }
     return TN_OK;
 }

@@ -17,7 +17,7 @@
 //! knob    SPLITK  1 2 4 8
 //! knob    EPI     0 1
 //! knob    SLICES  1 2 4
-//! require SPLITK == 1 || (CC >= 90 && EPI == 1)
+//! require SPLITK == 1 || (CLUSTERS && EPI == 1)
 //! require SLICES == 1 || EPI == 1
 //! require WARPS >= SLICES * 2 || (WARPS == 4 && SLICES == 4)
 //! require STAGES * KBYTES >= 192 && STAGES * KBYTES <= (SLICES == 1 ? 512 : 1024)

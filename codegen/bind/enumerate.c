@@ -58,8 +58,8 @@ static bool lookup(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
         }
         return true;
     }
-    if (!strcmp(name, "CC"))
-        *out = fixed(arch->cc);
+    if (!strcmp(name, "CLUSTERS"))
+        *out = fixed(arch->clusters);
     else if (!strcmp(name, "SMS"))
         *out = fixed(arch->sms);
     else if (!strcmp(name, "SMEM_MAX"))

@@ -234,7 +234,6 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
 
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {
     tn_problem_add_int(p, "SMEM_MAX", arch->smem_block);
-    tn_problem_add_int(p, "CC", arch->cc);
     tn_problem_add_int(p, "ELT", tn_dtype_size(elem));
 }
 

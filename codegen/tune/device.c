@@ -49,6 +49,22 @@ static void open_lt(tn_tuner *t) {
     t->lt = NULL;
 }
 
+/* An architecture without a row of its own is served by the nearest that runs on it. */
+static tn_status find_arch(tn_tuner *t) {
+    t->arch = tn_arch_for(t->dev.cc);
+    if (!t->arch) {
+        char known[128];
+        tn_arch_names(known, sizeof known);
+        return tn_fail(t->env, TN_E_UNSUPPORTED, t->dev.name, "use another GPU, or --no-gpu --target for another one",
+                       "no code that Tenon makes runs on compute capability %d.%d; it makes code for %s",
+                       t->dev.cc / 10, t->dev.cc % 10, known);
+    }
+    if (t->arch->cc != t->dev.cc)
+        tn_report(t->env, TN_NOTE, TN_OK, t->dev.name, "is sm_%d: code for %s serves it", t->dev.cc, t->arch->name);
+    snprintf(t->info.arch, sizeof t->info.arch, "%s", t->arch->name);
+    return TN_OK;
+}
+
 static tn_status open_device(tn_tuner *t, int ordinal) {
     tn_status s = tn_cuda_open(t->env, &t->cu);
     if (s == TN_OK) s = tn_cuda_device_info(t->cu, ordinal, &t->dev);
@@ -60,12 +76,8 @@ static tn_status open_device(tn_tuner *t, int ordinal) {
              t->dev.driver_version % 1000 / 10);
     t->info.cc = t->dev.cc;
     t->info.sms = t->dev.sms;
-    for (size_t k = 0; k < tn_arch_count(); k++)
-        if (tn_arch_at(k)->cc == t->dev.cc) snprintf(t->info.arch, sizeof t->info.arch, "%s", tn_arch_at(k)->name);
-    if (!*t->info.arch)
-        return tn_fail(t->env, TN_E_UNSUPPORTED, t->dev.name, "",
-                       "compute capability %d.%d has no entry in the architecture table", t->dev.cc / 10,
-                       t->dev.cc % 10);
+    s = find_arch(t);
+    if (s != TN_OK) return s;
     s = TN_CU(t->cu, cuStreamCreate(&t->stream, CU_STREAM_NON_BLOCKING), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->start, CU_EVENT_DEFAULT), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->stop, CU_EVENT_DEFAULT), t->dev.name);

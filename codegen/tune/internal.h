@@ -33,6 +33,7 @@ struct tn_tuner {
     char last_error[256];
     tn_cuda *cu;
     tn_device_info dev;
+    const tn_arch *arch; /* whose code runs on dev */
     CUcontext ctx;
     CUstream stream;
     CUevent start, stop;

@@ -131,7 +131,7 @@ static bool load_kernel(runner *r) {
         r->launch.cluster[k] = v->cluster[k];
     }
     r->launch.smem = v->smem;
-    r->launch.pdl = t->dev.cc >= 90;
+    r->launch.pdl = t->arch->pdl;
     if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, v->n_args * sizeof(uint64_t), r->d->s->name) != TN_OK)
         return disqualify(r->c, t->last_error), false;
     return true;
@@ -268,7 +268,7 @@ static tn_status check(tn_tuning *x, tn_candidate *c) {
 
 static tn_status enqueue_step(tn_tuner *t) {
     const tn_launch step = {
-        .fn = t->step, .grid = {(uint32_t)t->dev.sms, 1, 1}, .block = {32, 1, 1}, .pdl = t->dev.cc >= 90};
+        .fn = t->step, .grid = {(uint32_t)t->dev.sms, 1, 1}, .block = {32, 1, 1}, .pdl = t->arch->pdl};
     return tn_launch_kernel(t->cu, &step, NULL, t->stream, "tn_check_step");
 }
 

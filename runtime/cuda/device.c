@@ -3,47 +3,45 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "runtime/cuda/arch.h"
 #include "runtime/cuda/launch.h"
-
-/* "sm_90a" -> 90 and 'a'; false if the name is not of that form. */
-static bool parse_arch(const char *name, int *cc, char *suffix) {
-    if (strncmp(name, "sm_", 3)) return false;
-    char *end;
-    long v = strtol(name + 3, &end, 10);
-    if (end == name + 3 || v < 10 || v > 999 || (end[0] && end[1])) return false;
-    *cc = (int)v;
-    *suffix = end[0];
-    return true;
-}
 
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc) {
     size_t best = pb->n_archs;
-    int best_score = -1;
+    int nearest = 0;
     for (size_t k = 0; k < pb->n_archs; k++) {
-        int have;
-        char suffix;
-        if (!parse_arch(pb->archs[k]->name, &have, &suffix) || have / 10 != cc / 10 || have > cc) continue;
-        if (suffix == 'a' && have != cc) continue; /* architecture-specific code runs nowhere else */
-        int score = 2 * (have % 10) + (suffix == 'a' ? 1 : 0);
-        if (score > best_score) best = k, best_score = score;
+        const int fit = tn_arch_fit(pb->archs[k]->name, cc);
+        if (fit > nearest) best = k, nearest = fit;
     }
     return best;
 }
 
 static tn_status no_arch(const tn_plan *p, const tn_device_info *info) {
-    char have[256] = "none";
+    char have[256] = "nothing";
     size_t used = 0;
     for (size_t k = 0; k < p->pb->n_archs && used < sizeof have; k++) {
         int n = snprintf(have + used, sizeof have - used, "%s%s", k ? ", " : "", p->pb->archs[k]->name);
         used += n > 0 ? (size_t)n : 0;
     }
     char hint[128];
-    snprintf(hint, sizeof hint, "compile the model with --target sm_%d%s", info->cc, info->cc == 90 ? "a" : "");
+    snprintf(hint, sizeof hint, "compile the model with --target sm_%d, or add that to the plan: `tenon tune` here",
+             info->cc);
     return tn_fail(p->env, TN_E_ARCH, "", hint, "the plan holds code for %s; GPU %d (%s) is sm_%d", have, info->ordinal,
                    info->name, info->cc);
+}
+
+/* Code that is not for this very GPU may ask for more shared memory than it has. */
+static tn_status check_shared_memory(const tn_plan *p, const tn_plan_device *d) {
+    for (size_t k = 0; k < d->arch->n_kernels; k++) {
+        const TnPlan__Kernel *kernel = d->arch->kernels[k];
+        if (!d->info.smem_block || kernel->smem <= (uint32_t)d->info.smem_block) continue;
+        return tn_fail(p->env, TN_E_ARCH, kernel->name, "run `tenon tune` on the plan here, or compile the model again",
+                       "the kernel for %s needs %u bytes of shared memory; GPU %d (%s, sm_%d) has %d", d->arch->name,
+                       kernel->smem, d->info.ordinal, d->info.name, d->info.cc, d->info.smem_block);
+    }
+    return TN_OK;
 }
 
 static bool needs_lt(const TnPlan__Arch *a) {
@@ -58,7 +56,11 @@ static tn_status pick_arch(const tn_plan *p, tn_plan_device *d) {
     if (k == p->pb->n_archs && d->cu->emulated && k) k = 0;
     if (k == p->pb->n_archs) return no_arch(p, &d->info);
     d->arch = p->pb->archs[k];
-    if (d->cu->emulated && needs_lt(d->arch))
+    if (!d->cu->emulated && tn_arch_cc(d->arch->name) != d->info.cc)
+        tn_report(p->env, TN_NOTE, TN_OK, "", "GPU %d (%s) is sm_%d: the plan's code for %s serves it", d->info.ordinal,
+                  d->info.name, d->info.cc, d->arch->name);
+    if (!d->cu->emulated) return check_shared_memory(p, d);
+    if (needs_lt(d->arch))
         return tn_fail(p->env, TN_E_UNSUPPORTED, "", "compile the model with --no-gpu, which chooses kernels only",
                        "the plan calls cuBLASLt, which is not emulated");
     return TN_OK;

@@ -28,9 +28,8 @@ typedef struct tn_plan_device {
     CUdeviceptr *consts;             /* parallel to the plan's constants: addresses; 0: not read by any step */
 } tn_plan_device;
 
-/* The architecture of a plan that runs on compute capability cc (90 for 9.0): code for exactly that one ("sm_90a"
- * before "sm_90"), otherwise portable code ("sm_80", no letter) for the highest lower minor of the same major.
- * pb->n_archs if there is none. */
+/* The architecture of a plan whose code is nearest to compute capability cc (90 for 9.0; arch.h); pb->n_archs if none
+ * runs there. */
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
 
 /* Opens the plan on a GPU, or on that which `emulator` emulates, or shares what another context opened.  Errors as

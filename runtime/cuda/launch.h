@@ -11,7 +11,7 @@ typedef struct tn_launch {
     uint32_t grid[3], block[3];
     uint32_t cluster[3]; /* 0: none */
     uint32_t smem;       /* dynamic shared memory, bytes */
-    bool pdl;            /* programmatic dependent launch: only after another kernel of ours, and for cc >= 90 */
+    bool pdl; /* programmatic dependent launch: only after another kernel of ours, where the GPU has it (arch.h) */
 } tn_launch;
 
 /* Once after loading: raises the function's limits (dynamic shared memory above 48 KiB, clusters above 8 blocks) and

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/context.h"
+#include "runtime/cuda/arch.h"
 #include "runtime/plan/format.h"
 
 static tn_status no_memory(const tn_context *c) {
@@ -32,7 +33,7 @@ tn_status tn_cuda_context_new(tn_context *c) {
     /* Without the newer capture query, programmatic edges can neither be captured nor read back. */
     bool edges = x->cu->cuStreamGetCaptureInfo != NULL;
     x->graphs = !c->opts.no_cuda_graph && edges; /* an emulated device has neither */
-    x->pdl = !c->opts.no_pdl && edges && x->dev->info.cc >= 90;
+    x->pdl = !c->opts.no_pdl && edges && tn_cc_has_pdl(x->dev->info.cc);
     st = tn_cuda_enter(x->cu, x->dev->ctx);
     if (st != TN_OK) return st;
     st = TN_CU(x->cu, cuStreamCreate(&x->stream, CU_STREAM_NON_BLOCKING), "");

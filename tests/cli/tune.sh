@@ -35,6 +35,15 @@ func @main(%x: f32[n,40]) -> (%y: f32[n,2*n], %z: f32[n,40]) {
   return %y, %z
 }
 TN
+# GPUs that no code is made for
+cp before.plan r.plan
+expect "tune by the nearest" 0 'Mock GPU.*is sm_103: code for sm_100 serves it' tune 103 r.plan -v
+expect "its code is added" 0 'arch    sm_100:' "$tenon" inspect r.plan
+expect "tune where no code runs" 6 'runs on compute capability 7.5; it makes code for sm_80, .*sm_120' tune 75 r.plan
+expect "compile for one" 0 'sm_103.*code for sm_100 serves it' "$tenon" compile s.tn -o v.plan --target sm_103,sm_100,sm_103 --no-gpu -v
+expect "its code is there once" 0 '^arch +sm_100:[^@]*$' bash -c "'$tenon' inspect v.plan | grep ^arch | tr '\n' @ | sed 's/@$//'"
+expect "compile where no code runs" 2 'sm_75.*unknown architecture; code can be made for sm_80' "$tenon" compile s.tn -o w.plan --target sm_75 --no-gpu
+
 "$tenon" compile s.tn -o s.plan --target sm_80,sm_90a --no-gpu -q
 cp s.plan t.plan
 expect "tune a plan with symbols" 0 '' tune 80 t.plan -q

@@ -21,8 +21,7 @@ gpu *gpu_open(void) {
     if (s == TN_OK) s = tn_cuda_device_info(d->cu, 0, &d->info);
     if (s == TN_OK) s = TN_CU(d->cu, cuDevicePrimaryCtxRetain(&d->context, d->info.device), d->info.name);
     if (s == TN_OK) s = tn_cuda_enter(d->cu, d->context);
-    for (size_t k = 0; s == TN_OK && k < tn_arch_count(); k++)
-        if (tn_arch_at(k)->cc == d->info.cc) d->arch = tn_arch_at(k);
+    if (s == TN_OK) d->arch = tn_arch_for(d->info.cc);
     if (d && d->arch) return d;
     gpu_close(d);
     return NULL;

@@ -12,7 +12,7 @@
 #define API __attribute__((visibility("default")))
 enum { MAX_ARGS = 16, MAX_NODES = 128 };
 
-static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90};
+static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90, .smem_block = 227 << 10};
 
 API mock_cuda *mock_cuda_get(void) {
     return &m;
@@ -180,9 +180,10 @@ static CUresult mock_cuDeviceGetName(char *s, int n, CUdevice d) {
 }
 static CUresult mock_cuDeviceGetAttribute(int *v, CUdevice_attribute a, CUdevice d) {
     (void)d;
-    *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? m.cc / 10
-         : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? m.cc % 10
-                                                             : 132;
+    *v = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR            ? m.cc / 10
+         : a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR          ? m.cc % 10
+         : a == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN ? m.smem_block
+                                                                      : 132;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuDeviceTotalMem(size_t *n, CUdevice d) {

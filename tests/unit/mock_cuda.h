@@ -15,6 +15,7 @@
 typedef struct mock_cuda {
     /* settings */
     int driver_version, device_count, cc;
+    int smem_block;        /* bytes of shared memory a block may have */
     const char *fail_call; /* this function fails ... */
     int fail_skip;         /* ... after so many calls ... */
     int fail_code;         /* ... with this CUresult */

@@ -23,7 +23,7 @@ typedef struct sample_log {
     bool failed;
     int errors;
     tn_status code;
-    char text[1024];
+    char text[1024], note[512]; /* the last error, the last note */
 } sample_log;
 
 static inline void *sample_alloc(void *user, void *p, size_t old_size, size_t size) {
@@ -46,6 +46,7 @@ static inline void *sample_alloc(void *user, void *p, size_t old_size, size_t si
 
 static inline void sample_diag(void *user, const tn_diag *d) {
     sample_log *log = user;
+    if (d->severity == TN_NOTE) snprintf(log->note, sizeof log->note, "%s", d->message);
     if (d->severity != TN_ERROR) return;
     log->errors++;
     log->code = d->code;

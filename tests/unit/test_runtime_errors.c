@@ -35,6 +35,58 @@ START_TEST(wrong_architecture) {
     mock->cc = 86;
     refuse(p, 0, TN_E_ARCH, "the plan holds code for sm_90a; GPU 0 (Mock GPU) is sm_86");
     ck_assert_ptr_nonnull(strstr(log_.text, "--target sm_86"));
+    ck_assert_ptr_nonnull(strstr(log_.text, "tenon tune"));
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
+/* A GPU that no code is made for runs the nearest that can run there, as fast as that allows, and the user is told. */
+START_TEST(nearest_architecture) {
+    static const struct {
+        int cc;
+        const char *arch, *note, *ran;
+    } cases[] = {{103, "sm_100", "GPU 0 (Mock GPU) is sm_103: the plan's code for sm_100 serves it", "k_mul k_inc+p"},
+                 {121, "sm_120", "GPU 0 (Mock GPU) is sm_121: the plan's code for sm_120 serves it", "k_mul k_inc+p"},
+                 {87, "sm_80", "GPU 0 (Mock GPU) is sm_87: the plan's code for sm_80 serves it", "k_mul k_inc"},
+                 {100, "sm_100", "", "k_mul k_inc+p"},
+                 {90, "sm_90a", "", "k_mul k_inc+p"}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        sample s;
+        sample_init(&s);
+        sample_two_steps(&s);
+        s.arch.name = (char *)(uintptr_t)cases[k].arch;
+        mock->cc = cases[k].cc;
+        log_.note[0] = 0;
+        tn_plan *p = load(&s);
+        tn_context *c = open_context(p, (tn_context_options){0});
+        ck_assert_str_eq(log_.note, cases[k].note);
+        buffers b = make_buffers(3);
+        ck_assert_int_eq(set_rows(c, 3), TN_OK);
+        enqueue_right(c, &b);
+        ck_assert_str_eq(mock->ran, cases[k].ran);
+        free_buffers(&b);
+        tn_context_free(c);
+        tn_plan_free(p);
+        check_all_freed();
+    }
+}
+END_TEST
+
+START_TEST(too_little_shared_memory) {
+    sample s;
+    sample_init(&s);
+    sample_two_steps(&s);
+    s.arch.name = (char *)(uintptr_t) "sm_80";
+    s.kernel[1].smem = 160 << 10;
+    tn_plan *p = load(&s);
+    mock->cc = 86;
+    mock->smem_block = 99 << 10;
+    refuse(p, 0, TN_E_ARCH,
+           "the kernel for sm_80 needs 163840 bytes of shared memory; GPU 0 (Mock GPU, sm_86) has 101376");
+    ck_assert_ptr_nonnull(strstr(log_.text, "tenon tune"));
+    mock->smem_block = 163 << 10;
+    tn_context_free(open_context(p, (tn_context_options){0}));
     tn_plan_free(p);
     check_all_freed();
 }
@@ -327,8 +379,9 @@ END_TEST
 
 int main(void) {
     const TTest *const tests[] = {
-        no_usable_device, wrong_architecture,     architecture_choice, missing_cublaslt,  argument_count,
-        no_host,          unknown_device,         wrong_shapes,        misaligned_buffer, solved_symbols,
-        failing_calls,    no_graph_is_no_failure, failing_allocator};
+        no_usable_device,    wrong_architecture,     nearest_architecture, too_little_shared_memory,
+        architecture_choice, missing_cublaslt,       argument_count,       no_host,
+        unknown_device,      wrong_shapes,           misaligned_buffer,    solved_symbols,
+        failing_calls,       no_graph_is_no_failure, failing_allocator};
     return run_all("errors of the runtime on a mock driver", tests, sizeof tests / sizeof *tests);
 }
