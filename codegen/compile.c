@@ -3,6 +3,7 @@
  * Candidates come from compile_list.c, builds run on the pool's threads (compile_build.c), and this thread tunes
  * (compile_tune.c) or takes the cost model's choice. */
 #include "codegen/compile.h"
+#include "passes/util.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -226,12 +227,36 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o) {
                              .nhwc = true};
 }
 
+/* Every symbol at the size that speed is judged at. */
+static tn_status verify_at_typical(tn_compilation *c) {
+    const size_t n = tn_sym_count(c->g);
+    tn_binding *b = tn_alloc(c->env, (n + 1) * sizeof *b);
+    if (!b) return TN_E_MEMORY;
+    for (size_t k = 0; k < n; k++) {
+        const tn_dim s = tn_sym_at(c->g, k);
+        b[k] = (tn_binding){tn_dim_name(c->g, s), tn_typical_size(c->g, s)};
+    }
+    tn_status st = tn_program_verify(c->program, b, n);
+    tn_free(c->env, b, (n + 1) * sizeof *b);
+    return st;
+}
+
+static tn_status make_program(tn_compilation *c) {
+    tn_status s = tn_place_values(c->g, &c->mem);
+    if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
+    if (s == TN_OK) s = tn_program_run(c->program, NULL, NULL);
+    if (s == TN_OK) s = verify_at_typical(c);
+    if (s != TN_OK) return s;
+    tn_program_place(c->program, &c->mem);
+    return tn_graph_status(c->g);
+}
+
 static tn_status run_passes(tn_compilation *c) {
     const tn_pass_options po = tn_compile_passes(c->opts);
     tn_pass_ctx *ctx = tn_pass_ctx_new(c->env, &po);
     tn_status s = ctx ? tn_run_passes(c->g, c->opts->passes, ctx) : TN_E_MEMORY;
     tn_pass_ctx_free(ctx);
-    return s == TN_OK ? tn_plan_memory(c->g, &c->mem) : s;
+    return s == TN_OK ? make_program(c) : s;
 }
 
 /* The architecture of that name, or the nearest one whose code runs there. */

@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "codegen/program/program.h"
 #include "codegen/tune/pool.h"
 #include "codegen/tune/records.h"
 #include "codegen/tune/tune.h"
-#include "passes/memory/memory.h"
 #include "runtime/plan/write.h"
 #include "tenon/compiler.h"
 
@@ -27,6 +27,7 @@ typedef struct tn_compilation {
     tn_graph *g;
     const tn_compile_options *opts;
     tn_memory mem;
+    tn_program *program; /* of the graph's kernels, in the order of nodes; the graph's */
     tn_compiled_node *nodes;
     size_t n_nodes, cap_nodes;
     tn_work *works; /* parallel to nodes; only those of distinct specs are used */

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "codegen/emit/emit.h"
-#include "passes/memory/memory.h"
+#include "codegen/program/program.h"
 
 #define DIR_KERNELS TENON_SOURCE_DIR "/tests/kernels"
 

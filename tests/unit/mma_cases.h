@@ -9,7 +9,7 @@
 
 #include "codegen/tune/build.h"
 #include "codegen/emit/emit.h"
-#include "passes/memory/memory.h"
+#include "codegen/program/program.h"
 #include "tenon/compiler.h"
 
 static char log_text[4096];

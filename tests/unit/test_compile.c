@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codegen/program/program.h"
 #include "codegen/tune/build.h"
 #include "codegen/bind/lt_match.h"
 #include "passes/pass.h"

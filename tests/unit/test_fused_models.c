@@ -3,7 +3,7 @@
 #include "tests/onnx/case.h"
 #include "tests/unit/suite.h"
 
-#include "passes/memory/memory.h"
+#include "codegen/program/program.h"
 #include "tests/unit/graph_gen.h"
 
 typedef struct model_row {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codegen/program/program.h"
 #include "codegen/tune/build.h"
 #include "codegen/tune/internal.h"
 #include "passes/pass.h"

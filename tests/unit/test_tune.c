@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codegen/program/program.h"
 #include "codegen/tune/internal.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"

@@ -1,0 +1,117 @@
+/* text.c: a program as text (program.h shows the form). */
+#include "codegen/emit/text.h"
+#include "codegen/program/words.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+const char *const tn_buffer_words[TN_BUFFER_KINDS] = {"input", "output", "const", "scratch"};
+const char *const tn_step_words[TN_STEP_KINDS] = {"launch", "lt"};
+
+static void put_dim(tn_text *t, const tn_graph *g, tn_dim d) {
+    char buf[1024];
+    const size_t n = tn_dim_print(g, d, buf, sizeof buf);
+    if (n < sizeof buf) {
+        tn_text_put(t, buf, n);
+        return;
+    }
+    char *big = tn_alloc(t->env, n + 1);
+    if (!big) {
+        t->failed = true;
+        return;
+    }
+    tn_dim_print(g, d, big, n + 1);
+    tn_text_put(t, big, n);
+    tn_free(t->env, big, n + 1);
+}
+
+static void put_quoted(tn_text *t, const char *s) {
+    tn_text_put(t, "\"", 1);
+    for (; *s; s++) {
+        const unsigned char c = (unsigned char)*s;
+        if (c == '"' || c == '\\')
+            tn_text_add(t, "\\%c", c);
+        else if (c < ' ')
+            tn_text_add(t, "\\x%02x", c);
+        else
+            tn_text_put(t, s, 1);
+    }
+    tn_text_put(t, "\"", 1);
+}
+
+static void put_symbols(tn_text *t, const tn_graph *g) {
+    for (size_t k = 0; k < tn_sym_count(g); k++) {
+        const tn_dim s = tn_sym_at(g, k);
+        int64_t lo, hi;
+        tn_dim_bounds(g, s, &lo, &hi);
+        if (lo == 0 && hi == INT64_MAX) continue;
+        tn_text_add(t, "  symbol ");
+        put_dim(t, g, s);
+        tn_text_add(t, " in [%" PRId64 ", ", lo);
+        if (hi == INT64_MAX)
+            tn_text_add(t, "inf]\n");
+        else
+            tn_text_add(t, "%" PRId64 "]\n", hi);
+    }
+}
+
+static void put_buffer(tn_text *t, const tn_program *p, uint32_t k) {
+    const tn_prog_buffer *b = &p->buffers[k];
+    tn_text_add(t, "  %s %%%u", tn_buffer_words[b->kind], k);
+    if (b->kind != TN_BUFFER_SCRATCH) tn_text_add(t, " "), put_quoted(t, b->name);
+    tn_text_add(t, " : ");
+    put_dim(t, p->g, b->bytes);
+    if (b->at.i) tn_text_add(t, " at "), put_dim(t, p->g, b->at);
+    tn_text_add(t, "\n");
+}
+
+static void put_extents(tn_text *t, const tn_program *p, const char *word, const tn_extent *e, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        if (k)
+            tn_text_add(t, ", %%%u[", e[k].buffer);
+        else
+            tn_text_add(t, " %s %%%u[", word, e[k].buffer);
+        put_dim(t, p->g, e[k].offset);
+        tn_text_add(t, ", ");
+        put_dim(t, p->g, e[k].bytes);
+        if (e[k].pitch.i) {
+            tn_text_add(t, ", ");
+            put_dim(t, p->g, e[k].run);
+            tn_text_add(t, ", ");
+            put_dim(t, p->g, e[k].pitch);
+        }
+        tn_text_add(t, "]");
+    }
+}
+
+static void put_step(tn_text *t, const tn_program *p, uint32_t k) {
+    const tn_prog_step *s = &p->steps[k];
+    tn_text_add(t, "  #%u %s ", k, tn_step_words[s->kind]);
+    put_quoted(t, s->name);
+    put_extents(t, p, "reads", s->reads, s->n_reads);
+    put_extents(t, p, "writes", s->writes, s->n_writes);
+    for (uint32_t i = 0; i < s->n_in_place; i++)
+        tn_text_add(t, "%s %u %u", i ? "," : " in_place", s->in_place[i].write, s->in_place[i].read);
+    for (uint32_t i = 0; i < s->n_after; i++) tn_text_add(t, "%s #%u", i ? "," : " after", s->after[i]);
+    if (s->stream) tn_text_add(t, " stream %u", s->stream);
+    if (s->us > 0) tn_text_add(t, " us %.9g", s->us);
+    for (uint32_t i = 0; i < s->n_layers; i++) tn_text_add(t, i ? ", " : " layers "), put_quoted(t, s->layers[i]);
+    tn_text_add(t, "\n");
+}
+
+tn_status tn_program_print(const tn_program *p, char **text, size_t *size) {
+    const tn_env *env = tn_graph_env(p->g);
+    tn_text t = {.env = env};
+    tn_text_add(&t, "program ");
+    put_quoted(&t, p->name);
+    tn_text_add(&t, " {\n");
+    put_symbols(&t, p->g);
+    for (uint32_t k = 0; k < p->n_buffers; k++) put_buffer(&t, p, k);
+    for (uint32_t k = 0; k < p->n_steps; k++) put_step(&t, p, k);
+    if (p->arena.i) tn_text_add(&t, "  arena "), put_dim(&t, p->g, p->arena), tn_text_add(&t, "\n");
+    tn_text_add(&t, "}\n");
+    *size = t.n;
+    *text = t.failed ? NULL : tn_text_take(&t);
+    tn_text_free(&t);
+    return *text ? TN_OK : tn_fail(env, TN_E_MEMORY, "", "", "out of memory");
+}

@@ -1,0 +1,330 @@
+/* verify.c: whether a program is well formed, and whether every order that it allows gives the same bytes.
+ *
+ * The second question is asked with numbers for the symbols.  Within a buffer, every two extents that share a byte, one
+ * of them written, belong to steps that are ordered.  Between scratch buffers, the arena is cut at their ends into
+ * segments; the steps are walked in list order, each segment knows whose it is and who was there last, and a new owner's
+ * first write must come, in every order, after all that the old owner's steps did.  So any two steps that share bytes
+ * are ordered, and all orders do what list order does. */
+#include "codegen/program/program.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE UINT32_MAX
+
+/* ---- structure --------------------------------------------------------------------------------------------------- */
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static tn_status
+broken(const tn_program *p, const char *where, const char *fmt, ...) {
+    char text[320];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return tn_fail(tn_graph_env(p->g), TN_E_VERIFY, where, "this is a bug of a pass over programs", "%s", text);
+}
+
+static tn_status check_extents(const tn_program *p, const tn_prog_step *s, const tn_extent *e, uint32_t n, bool write) {
+    for (uint32_t k = 0; k < n; k++) {
+        if (e[k].buffer >= p->n_buffers)
+            return broken(p, s->name, "it touches buffer %%%u, which is none", e[k].buffer);
+        const tn_buffer_kind kind = p->buffers[e[k].buffer].kind;
+        if (write && (kind == TN_BUFFER_INPUT || kind == TN_BUFFER_CONST))
+            return broken(p, s->name, "it writes buffer %%%u, which is not to be written", e[k].buffer);
+        if (!e[k].offset.i || !e[k].bytes.i || !e[k].run.i != !e[k].pitch.i)
+            return broken(p, s->name, "an extent of buffer %%%u is incomplete", e[k].buffer);
+    }
+    return TN_OK;
+}
+
+static tn_status check_step(const tn_program *p, uint32_t k) {
+    const tn_prog_step *s = &p->steps[k];
+    tn_status st = check_extents(p, s, s->reads, s->n_reads, false);
+    if (st == TN_OK) st = check_extents(p, s, s->writes, s->n_writes, true);
+    if (st != TN_OK) return st;
+    if ((unsigned)s->kind >= TN_STEP_KINDS) return broken(p, s->name, "its kind is unknown");
+    if (s->stream >= p->n_streams) return broken(p, s->name, "stream %u of %u", s->stream, p->n_streams);
+    for (uint32_t i = 0; i < s->n_after; i++)
+        if (s->after[i] >= k || (i && s->after[i] <= s->after[i - 1]))
+            return broken(p, s->name, "its edges do not lead from earlier steps, ascending");
+    for (uint32_t i = 0; i < s->n_in_place; i++)
+        if (s->in_place[i].read >= s->n_reads || s->in_place[i].write >= s->n_writes)
+            return broken(p, s->name, "in_place names an extent that it has not");
+    return TN_OK;
+}
+
+tn_status tn_program_check(const tn_program *p) {
+    tn_status st = TN_OK;
+    if (!p->n_streams || p->n_streams > TN_MAX_STREAMS) return broken(p, p->name, "%u streams", p->n_streams);
+    for (uint32_t k = 0; k < p->n_buffers; k++)
+        if (!p->buffers[k].bytes.i || (unsigned)p->buffers[k].kind >= TN_BUFFER_KINDS)
+            return broken(p, p->name, "buffer %%%u is incomplete", k);
+    for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) st = check_step(p, k);
+    return st;
+}
+
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    uint32_t buffer, step;
+    bool writes;
+    int64_t from, n, run, pitch; /* pitch 0: all n */
+} bytes;
+
+/* Who was in a segment of the arena. */
+typedef struct segment {
+    int64_t from, end;
+    uint32_t owner;                /* buffer, or NONE */
+    uint32_t last[TN_MAX_STREAMS]; /* index + 1 of the owner's (and, in place, its predecessors') last step */
+} segment;
+
+typedef struct checker {
+    const tn_program *p;
+    const tn_binding *b;
+    size_t n_b;
+    tn_order order;
+    bytes *all; /* every extent, in list order */
+    uint32_t n_all;
+    int64_t *size, *at; /* by buffer */
+    segment *seg;
+    uint32_t n_seg;
+    uint32_t *by_buffer, *start_of; /* extents grouped by buffer */
+    uint32_t *writers;              /* scratch: of the buffer that is looked at */
+} checker;
+
+static bool value(const checker *c, tn_dim d, int64_t *v) {
+    return tn_dim_eval(c->p->g, d, c->b, c->n_b, v);
+}
+
+static tn_status no_value(const checker *c, const char *where) {
+    return tn_fail(tn_graph_env(c->p->g), TN_E_ARGUMENT, where, "", "a symbol has no value, or a size is too large");
+}
+
+static tn_status evaluate(const checker *c, const tn_prog_step *s, const tn_extent *e, bytes *out) {
+    out->buffer = e->buffer;
+    out->run = out->pitch = 0;
+    bool ok = value(c, e->offset, &out->from) && value(c, e->bytes, &out->n);
+    if (ok && e->pitch.i) ok = value(c, e->run, &out->run) && value(c, e->pitch, &out->pitch);
+    if (!ok) return no_value(c, s->name);
+    if (out->pitch <= 0 || out->run >= out->pitch) out->run = out->pitch = 0;
+    if (out->n && (out->n < 0 || out->from < 0 || out->from > c->size[e->buffer] - out->n))
+        return broken(c->p, s->name, "bytes [%" PRId64 ", %" PRId64 ") of buffer %%%u, which has %" PRId64, out->from,
+                      out->from + out->n, e->buffer, c->size[e->buffer]);
+    return TN_OK;
+}
+
+static tn_status evaluate_all(checker *c) {
+    const tn_program *p = c->p;
+    tn_status st = TN_OK;
+    for (uint32_t k = 0; k < p->n_buffers; k++) {
+        if (!value(c, p->buffers[k].bytes, &c->size[k])) return no_value(c, p->buffers[k].name);
+        if (p->buffers[k].kind != TN_BUFFER_SCRATCH || !p->buffers[k].at.i) continue;
+        if (!value(c, p->buffers[k].at, &c->at[k])) return no_value(c, p->buffers[k].name);
+    }
+    for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) {
+        const tn_prog_step *s = &p->steps[k];
+        for (uint32_t i = 0; st == TN_OK && i < s->n_reads + s->n_writes; i++) {
+            bytes *b = &c->all[c->n_all++];
+            *b = (bytes){.step = k, .writes = i >= s->n_reads};
+            st = evaluate(c, s, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
+        }
+    }
+    return st;
+}
+
+/* ---- within a buffer --------------------------------------------------------------------------------------------- */
+
+static bool share_a_byte(const bytes *a, const bytes *b) {
+    if (!a->n || !b->n || a->from + a->n <= b->from || b->from + b->n <= a->from) return false;
+    if (!a->pitch || a->pitch != b->pitch) return true;
+    const int64_t x = a->from % a->pitch, y = b->from % b->pitch;
+    const bool split = x + a->run > a->pitch || y + b->run > b->pitch;
+    return split || (x < y + b->run && y < x + a->run);
+}
+
+static int64_t count(const bytes *a) {
+    return a->pitch ? (a->n + a->pitch - 1) / a->pitch * a->run : a->n;
+}
+
+/* Extents by buffer, in list order. */
+static void group(checker *c) {
+    for (uint32_t k = 0; k < c->n_all; k++) c->start_of[c->all[k].buffer + 1]++;
+    for (uint32_t k = 0; k < c->p->n_buffers; k++) c->start_of[k + 1] += c->start_of[k];
+    for (uint32_t k = c->n_all; k-- > 0;) { /* backward: each takes the last free place before the next buffer's */
+        const uint32_t b = c->all[k].buffer;
+        c->by_buffer[--c->start_of[b + 1]] = k;
+    }
+    memmove(c->start_of, c->start_of + 1, c->p->n_buffers * sizeof *c->start_of);
+    c->start_of[c->p->n_buffers] = c->n_all;
+}
+
+static tn_status check_pair(const checker *c, const bytes *old, const bytes *now) {
+    const tn_program *p = c->p;
+    if (old->step == now->step || (!old->writes && !now->writes) || !share_a_byte(old, now)) return TN_OK;
+    if (tn_order_before(&c->order, old->step, now->step)) return TN_OK;
+    return broken(p, p->steps[now->step].name,
+                  "nothing orders it and '%s', which touches the same bytes of buffer %%%u", p->steps[old->step].name,
+                  now->buffer);
+}
+
+/* Against the extents that list[0..n) names; counts the bytes that others wrote of it. */
+static tn_status check_pairs(const checker *c, const uint32_t *list, uint32_t n, const bytes *now, int64_t *written) {
+    tn_status st = TN_OK;
+    for (uint32_t k = 0; st == TN_OK && k < n; k++) {
+        const bytes *old = &c->all[list[k]];
+        st = check_pair(c, old, now);
+        if (old->writes && old->step != now->step && share_a_byte(old, now)) *written += count(old);
+    }
+    return st;
+}
+
+/* A read is looked at beside the writes before it, a write beside all that is before it: back to the last write of the
+ * whole buffer, which comes after all that is further away. */
+static tn_status check_buffer(const checker *c, uint32_t buffer) {
+    const tn_program *p = c->p;
+    const bool own = p->buffers[buffer].kind == TN_BUFFER_SCRATCH;
+    uint32_t from = c->start_of[buffer], n_writers = 0;
+    if (p->buffers[buffer].kind == TN_BUFFER_CONST || p->buffers[buffer].kind == TN_BUFFER_INPUT) return TN_OK;
+    for (uint32_t k = from; k < c->start_of[buffer + 1]; k++) {
+        const bytes *now = &c->all[c->by_buffer[k]];
+        int64_t written = 0;
+        tn_status st = now->writes ? check_pairs(c, &c->by_buffer[from], k - from, now, &written)
+                                   : check_pairs(c, c->writers, n_writers, now, &written);
+        if (st != TN_OK) return st;
+        if (!now->writes && own && written < count(now) && written < now->n)
+            return broken(p, p->steps[now->step].name, "it reads bytes of buffer %%%u that nobody wrote", buffer);
+        if (!now->writes) continue;
+        if (now->n == c->size[buffer] && !now->pitch) from = k, n_writers = 0;
+        c->writers[n_writers++] = c->by_buffer[k];
+    }
+    return TN_OK;
+}
+
+/* ---- between buffers --------------------------------------------------------------------------------------------- */
+
+static int by_number(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static bool in_arena(const checker *c, uint32_t k) {
+    return c->p->buffers[k].kind == TN_BUFFER_SCRATCH && c->size[k] > 0;
+}
+
+static tn_status cut(checker *c, int64_t *ends) {
+    int64_t arena;
+    uint32_t n = 0;
+    if (!value(c, c->p->arena, &arena)) return no_value(c, "");
+    for (uint32_t k = 0; k < c->p->n_buffers; k++) {
+        if (!in_arena(c, k)) continue;
+        if (c->at[k] < 0 || c->at[k] > arena - c->size[k])
+            return broken(c->p, c->p->name, "buffer %%%u lies outside the arena", k);
+        ends[n++] = c->at[k];
+        ends[n++] = c->at[k] + c->size[k];
+    }
+    if (n) qsort(ends, n, sizeof *ends, by_number);
+    for (uint32_t k = 1; k < n; k++)
+        if (ends[k] > ends[k - 1]) c->seg[c->n_seg++] = (segment){ends[k - 1], ends[k], NONE, {0}};
+    return TN_OK;
+}
+
+static uint32_t first_segment(const checker *c, int64_t at) {
+    uint32_t lo = 0, hi = c->n_seg;
+    while (lo < hi) {
+        const uint32_t mid = lo + (hi - lo) / 2;
+        if (c->seg[mid].end <= at)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* True if the step writes `buffer` in place of a read of `old`. */
+static bool is_in_place(const tn_prog_step *s, uint32_t buffer, uint32_t old) {
+    for (uint32_t k = 0; k < s->n_in_place; k++)
+        if (s->writes[s->in_place[k].write].buffer == buffer && s->reads[s->in_place[k].read].buffer == old)
+            return true;
+    return false;
+}
+
+static tn_status enter(const checker *c, segment *g, const bytes *now) {
+    const tn_program *p = c->p;
+    const tn_prog_step *s = &p->steps[now->step];
+    if (g->owner != now->buffer && !now->writes)
+        return broken(p, s->name, "the bytes of buffer %%%u that it reads are %s", now->buffer,
+                      g->owner == NONE ? "nobody's yet" : "another buffer's by then");
+    if (g->owner != now->buffer) {
+        for (uint32_t k = 0; k < p->n_streams; k++) {
+            const uint32_t last = g->last[k];
+            if (!last || tn_order_before(&c->order, last - 1, now->step)) continue;
+            if (last - 1 == now->step && is_in_place(s, now->buffer, g->owner)) continue;
+            return broken(p, s->name, "it writes buffer %%%u over bytes of %%%u that '%s' may still use", now->buffer,
+                          g->owner, p->steps[last - 1].name);
+        }
+        g->owner = now->buffer;
+    }
+    if (now->step + 1 > g->last[s->stream]) g->last[s->stream] = now->step + 1;
+    return TN_OK;
+}
+
+/* A buffer is its owner's as a whole, from its first write on. */
+static tn_status walk(const checker *c) {
+    tn_status st = TN_OK;
+    for (uint32_t k = 0; st == TN_OK && k < c->n_all; k++) {
+        const bytes *now = &c->all[k];
+        if (!in_arena(c, now->buffer) || !now->n) continue;
+        const int64_t from = c->at[now->buffer], end = from + c->size[now->buffer];
+        for (uint32_t i = first_segment(c, from); st == TN_OK && i < c->n_seg && c->seg[i].from < end; i++)
+            st = enter(c, &c->seg[i], now);
+    }
+    return st;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+static tn_status check_values(checker *c, int64_t *ends) {
+    tn_status st = evaluate_all(c);
+    if (st != TN_OK) return st;
+    group(c);
+    for (uint32_t k = 0; st == TN_OK && k < c->p->n_buffers; k++) st = check_buffer(c, k);
+    if (st == TN_OK && c->p->arena.i) st = cut(c, ends);
+    return st == TN_OK && c->p->arena.i ? walk(c) : st;
+}
+
+tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) {
+    const tn_env *env = tn_graph_env(p->g);
+    checker c = {.p = p, .b = b, .n_b = n};
+    size_t all = 1;
+    tn_status st = tn_program_check(p);
+    if (st != TN_OK) return st;
+    for (uint32_t k = 0; k < p->n_steps; k++) all += p->steps[k].n_reads + p->steps[k].n_writes;
+    const size_t buffers = p->n_buffers + 2;
+    int64_t *ends = tn_alloc(env, 2 * buffers * sizeof *ends);
+    c.all = tn_alloc(env, all * sizeof *c.all);
+    c.by_buffer = tn_alloc(env, all * sizeof *c.by_buffer);
+    c.writers = tn_alloc(env, all * sizeof *c.writers);
+    c.start_of = tn_alloc(env, buffers * sizeof *c.start_of);
+    c.size = tn_alloc(env, buffers * sizeof *c.size);
+    c.at = tn_alloc(env, buffers * sizeof *c.at);
+    c.seg = tn_alloc(env, 2 * buffers * sizeof *c.seg);
+    const bool ok = ends && c.all && c.by_buffer && c.writers && c.start_of && c.size && c.at && c.seg;
+    st = ok ? tn_order_make(p, &c.order) : TN_E_MEMORY;
+    st = st == TN_OK ? check_values(&c, ends) : tn_fail(env, st, "", "", "out of memory");
+    if (ok) tn_order_free(&c.order);
+    tn_free(env, ends, 2 * buffers * sizeof *ends);
+    tn_free(env, c.all, all * sizeof *c.all);
+    tn_free(env, c.by_buffer, all * sizeof *c.by_buffer);
+    tn_free(env, c.writers, all * sizeof *c.writers);
+    tn_free(env, c.start_of, buffers * sizeof *c.start_of);
+    tn_free(env, c.size, buffers * sizeof *c.size);
+    tn_free(env, c.at, buffers * sizeof *c.at);
+    tn_free(env, c.seg, 2 * buffers * sizeof *c.seg);
+    return st;
+}
