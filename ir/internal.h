@@ -342,7 +342,6 @@ typedef struct tn_struct_info {
 typedef struct tn_op_info {
     const char *text;
     int lo, hi, results;
-    uint32_t traits;
     tn_struct_info attrs;
 } tn_op_info;
 

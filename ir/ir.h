@@ -273,35 +273,81 @@ TN_ATTRS(TN_STRUCT)
 
 typedef enum tn_op {
     TN_OP_NONE,
-#define OP(id, text, lo, hi, results, traits, attrs, rule) TN_OP_##id,
+#define OP(id, ...) TN_OP_##id,
     TN_OPS(OP)
 #undef OP
         TN_OP_COUNT
 } tn_op;
 
-/* Traits of ops. */
+/* Traits of ops: most stand in the table's column, some follow from others. */
 enum {
     TN_T_ELEMENTWISE = 1 << 0, /* result[i] depends on operands[i] only, with NumPy broadcasting */
     TN_T_COMMUTATIVE = 1 << 1, /* first two operands may be swapped */
     TN_T_MOVEMENT = 1 << 2,    /* result elements are operand elements (or a fill value) */
     TN_T_REDUCTION = 1 << 3,   /* attrs are tn_attrs_reduce */
-    TN_T_COMPOSITE = 1 << 4,   /* has an expansion into core ops (ir/graph/expand.c) */
-    TN_T_ANCHOR = 1 << 5,      /* may own a fused region */
-    TN_T_EFFECT = 1 << 6,      /* never erased or merged */
-    TN_T_TERMINATOR = 1 << 7,  /* ends a region */
-    TN_T_REGIONS = 1 << 8,     /* owns nested regions */
-    TN_T_COMPARE = 1 << 9,     /* elementwise with bool result */
-    TN_T_IDEMPOTENT = 1 << 10, /* f(f(x)) = f(x) */
-    TN_T_SAMPLE = 1 << 11,     /* result elements are weighted sums of a few operand elements: any map computes them */
+    TN_T_FOLD = 1 << 4,        /* a result element combines a line of operand 0 */
+    TN_T_CONTRACTION = 1 << 5, /* sums of products of two operands */
+    TN_T_COMPOSITE = 1 << 6,   /* has an expansion into core ops (ir/graph/expand.c) */
+    TN_T_EFFECT = 1 << 7,      /* never erased or merged */
+    TN_T_TERMINATOR = 1 << 8,  /* ends a region */
+    TN_T_REGIONS = 1 << 9,     /* owns nested regions */
+    TN_T_COMPARE = 1 << 10,    /* elementwise with bool result */
+    TN_T_IDEMPOTENT = 1 << 11, /* f(f(x)) = f(x) */
     TN_T_DYNAMIC = 1 << 12,    /* the size of its result depends on data: attribute `count` is a symbol for it */
-    TN_T_STEP = 1 << 13 /* a float operand that changes a little may change the result by a step (casts: see to) */
+    /* from the column `role` */
+    TN_T_INLINE = 1 << 13, /* computed inside any kernel, where its result is read */
+    TN_T_ANCHOR = 1 << 14, /* owns a kernel's region, and needs a template of its own */
+    TN_T_SAMPLE = 1 << 15, /* may own one too, but any map computes it: weighted sums of a few operand elements */
+    /* from the column `values` */
+    TN_T_PICK = 1 << 16,  /* float results are elements of operands, or integers no larger */
+    TN_T_STEP = 1 << 17,  /* a float operand that changes a little may change the result by a step (casts: see to) */
+    TN_T_SMOOTH = 1 << 18 /* ... changes the result a little */
 };
+
+/* How many ops have a trait of the table's column: what tables of a stage are held against. */
+enum {
+#define OP(id, text, lo, hi, results, traits, ...) +(((traits)&TN_T_ELEMENTWISE) != 0)
+    TN_ELEMENTWISE_OPS = 0 TN_OPS(OP),
+#undef OP
+#define OP(id, text, lo, hi, results, traits, ...) +(((traits)&TN_T_COMPOSITE) != 0)
+    TN_COMPOSITE_OPS = 0 TN_OPS(OP)
+#undef OP
+};
+
+/* What an op is to a kernel's region. */
+typedef enum tn_role {
+    TN_ROLE_none,   /* stands outside, or is gone before kernels are formed */
+    TN_ROLE_inline, /* is computed wherever its result is read */
+    TN_ROLE_sample, /* owns a region, if only a map's; its load computes what is cheap */
+    TN_ROLE_bare,   /* anchor that reads its operands as they stand */
+    TN_ROLE_cheap,  /* anchor whose load computes what is cheap, since it reads an element many times */
+    TN_ROLE_any     /* anchor whose load computes anything */
+} tn_role;
+
+/* How an op chooses between 16 bits ("low") and f32 ("wide") where 16 bits are asked for. */
+typedef enum tn_policy {
+    TN_POLICY_follow, /* wide if an operand is wide, or if that costs nothing */
+    TN_POLICY_low,    /* operands and results low */
+    TN_POLICY_wide,   /* operands and results f32 */
+    TN_POLICY_self,   /* computes in the class of operand 0, gives low */
+    TN_POLICY_inner,  /* computes in f32, gives low */
+    TN_POLICY_keep    /* f32 as it stands: owns regions that refer to outer values, or reads bits */
+} tn_policy;
+
+enum { TN_COST_SIMPLE = 1, TN_COST_FUNCTION = 4 }; /* an addition; a division, an exponential */
+
+typedef struct tn_op_facts {
+    uint32_t traits;
+    float cost; /* see ops.def */
+    tn_policy policy;
+    tn_role role;
+} tn_op_facts;
 
 const char *tn_op_text(tn_op op);
 tn_op tn_op_parse(const char *s, size_t n);
-uint32_t tn_op_traits(tn_op op);
+const tn_op_facts *tn_op_facts_of(tn_op op); /* all zero for no op */
 static inline bool tn_op_is(tn_op op, uint32_t trait) {
-    return (tn_op_traits(op) & trait) != 0;
+    return (tn_op_facts_of(op)->traits & trait) != 0;
 }
 /* Compares and hashes attribute structs of op field by field (numbers by their bits, blobs by handle and by
  * content). */

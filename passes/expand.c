@@ -7,17 +7,6 @@
 
 tn_status tn_pass_expand(tn_graph *g, tn_pass_ctx *ctx);
 
-static bool has_kernel(tn_op op) {
-    if (tn_op_is(op, TN_T_ELEMENTWISE)) return true;
-    switch (op) {
-    case TN_OP_SOFTMAX:
-    case TN_OP_LOG_SOFTMAX:
-    case TN_OP_LAYER_NORM:
-    case TN_OP_RMS_NORM: return true;
-    default: return false;
-    }
-}
-
 static void expand_node(tn_graph *g, tn_node n) {
     size_t count = tn_node_result_count(g, n);
     tn_val *vals = tn_alloc(tn_graph_env(g), (count + 1) * sizeof *vals);
@@ -41,7 +30,7 @@ static void expand_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
         tn_op op = tn_node_op(g, n);
         if (op == TN_OP_KERNEL) continue;
         for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) expand_region(g, ctx, tn_node_subregion(g, n, k));
-        if (!tn_op_is(op, TN_T_COMPOSITE) || has_kernel(op)) continue;
+        if (!tn_op_is(op, TN_T_COMPOSITE) || tn_op_facts_of(op)->role != TN_ROLE_none) continue;
         if (!tn_pass_may_rewrite(ctx, "expand")) return;
         expand_node(g, n);
         next = before.i ? tn_node_next(g, before) : tn_region_first(g, r); /* an expansion may hold composites */

@@ -110,18 +110,11 @@ bool tn_never_negative(const tn_graph *g, tn_val v) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-/* What reads a value behind a branch or a loop is not followed. */
 static bool is_step(const tn_graph *g, tn_node n) {
     const tn_op op = tn_node_op(g, n);
-    if (op != TN_OP_CAST) return tn_op_is(op, TN_T_STEP) || op == TN_OP_YIELD || op == TN_OP_IF || op == TN_OP_LOOP;
+    if (op != TN_OP_CAST) return tn_op_is(op, TN_T_STEP);
     const tn_dtype to = TN_ATTRS_OF(g, n, cast)->to;
     return !tn_dtype_is_float(to) || tn_dtype_bits(to) <= 8;
-}
-
-static bool carries(tn_op op) {
-    return tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_REDUCTION) || op == TN_OP_BARRIER ||
-           op == TN_OP_CUMSUM || op == TN_OP_MAX_POOL || op == TN_OP_RESIZE || op == TN_OP_SPLIT ||
-           op == TN_OP_SPACE_TO_DEPTH || op == TN_OP_DEPTH_TO_SPACE;
 }
 
 bool tn_reaches_step(const tn_graph *g, tn_val v) {
@@ -131,7 +124,7 @@ bool tn_reaches_step(const tn_graph *g, tn_val v) {
         for (tn_use u = tn_val_first_use(g, seen[at]); u.i; u = tn_use_next(g, u)) {
             tn_node user = tn_use_node(g, u);
             if (is_step(g, user)) return true;
-            if (!carries(tn_node_op(g, user))) continue;
+            if (!tn_op_is(tn_node_op(g, user), TN_T_SMOOTH)) continue;
             for (size_t k = 0; k < tn_node_result_count(g, user); k++) {
                 tn_val r = tn_node_result(g, user, k);
                 size_t i = 0;

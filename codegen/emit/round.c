@@ -18,33 +18,12 @@ const char *tn_round_function(tn_dtype t) {
     return round_functions[t];
 }
 
-/* Results are operands, or integers no larger than them. */
+/* Nearest resizing picks, other modes compute. */
 static bool picks(const tn_graph *g, tn_node n) {
     const tn_op op = tn_node_op(g, n);
-    switch (op) {
-    case TN_OP_NEG:
-    case TN_OP_ABS:
-    case TN_OP_SIGN:
-    case TN_OP_FLOOR:
-    case TN_OP_CEIL:
-    case TN_OP_ROUND:
-    case TN_OP_RELU:
-    case TN_OP_MIN:
-    case TN_OP_MAX:
-    case TN_OP_SELECT:
-    case TN_OP_THRESHOLDED_RELU:
-    case TN_OP_BARRIER:
-    case TN_OP_BITCAST:
-    case TN_OP_CONST:
-    case TN_OP_REDUCE_MAX:
-    case TN_OP_REDUCE_MIN:
-    case TN_OP_MAX_POOL: return true;
-    case TN_OP_RESIZE: {
-        const char *mode = TN_ATTRS_OF(g, n, resize)->mode;
-        return !mode || !*mode || !strcmp(mode, "nearest");
-    }
-    default: return tn_op_is(op, TN_T_MOVEMENT) && op != TN_OP_IOTA;
-    }
+    if (op != TN_OP_RESIZE) return tn_op_is(op, TN_T_PICK);
+    const char *mode = TN_ATTRS_OF(g, n, resize)->mode;
+    return !mode || !*mode || !strcmp(mode, "nearest");
 }
 
 /* Every value of `from` is one of `to`. */

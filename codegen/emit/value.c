@@ -15,6 +15,14 @@ static const struct {
 #undef FORMULA
 };
 
+enum {
+    ROWS = 0
+#define FORMULA(op, floats, ints, bools) +1
+#include "codegen/emit/formulas.def"
+#undef FORMULA
+};
+_Static_assert((int)ROWS == (int)TN_ELEMENTWISE_OPS, "an elementwise op of ops.def has no row in formulas.def");
+
 /* The numbers $x $y $z of an op's attributes. */
 static void params_of(tn_fn *f, tn_node n, double out[3]) {
     const tn_graph *g = f->e->g;

@@ -183,7 +183,7 @@ TN_ATTRS(PRINTER)
 static void put_attrs(writer *w, tn_node n) {
     typedef void (*printer)(writer *, const void *);
     static const printer of[TN_OP_COUNT] = {
-#define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = put_attrs_##attrs,
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule) [TN_OP_##id] = put_attrs_##attrs,
         TN_OPS(OP)
 #undef OP
     };
@@ -316,41 +316,35 @@ static double numel(const tn_spec *s, const tn_shape *at, tn_val v) {
     return n;
 }
 
+/* Products of a contraction that makes `out` elements. */
+static double products(const tn_spec *s, const tn_shape *at, tn_node n, double out) {
+    tn_graph *g = s->g;
+    const tn_op op = tn_node_op(g, n);
+    const tn_val x = tn_node_input(g, n, 0), w = tn_node_input(g, n, 1);
+    if (op == TN_OP_MATMUL) {
+        const size_t r = tn_val_rank(g, x);
+        const bool t = TN_ATTRS_OF(g, n, matmul)->trans_a;
+        return r ? out * (double)tn_shape_value(s, at, tn_val_dim(g, x, r >= 2 && t ? r - 2 : r - 1)) : 0;
+    }
+    const double taps = numel(s, at, w) / (double)tn_shape_value(s, at, tn_val_dim(g, w, 0));
+    return taps * (op == TN_OP_CONV ? out : numel(s, at, x));
+}
+
 static double node_flops(const tn_spec *s, const tn_shape *at, tn_node n) {
     tn_graph *g = s->g;
     const tn_op op = tn_node_op(g, n);
-    if (op == TN_OP_CONST || op == TN_OP_YIELD || tn_op_is(op, TN_T_MOVEMENT) || !tn_node_result_count(g, n)) return 0;
+    const tn_op_facts *f = tn_op_facts_of(op);
+    if (f->role == TN_ROLE_none || tn_op_is(op, TN_T_MOVEMENT) || !tn_node_result_count(g, n)) return 0;
     const double out = numel(s, at, tn_node_result(g, n, 0));
-    const tn_val x = tn_node_input(g, n, 0);
-    switch (op) {
-    case TN_OP_MATMUL: {
-        const size_t r = tn_val_rank(g, x);
-        const bool t = TN_ATTRS_OF(g, n, matmul)->trans_a;
-        return r ? 2 * out * (double)tn_shape_value(s, at, tn_val_dim(g, x, r >= 2 && t ? r - 2 : r - 1)) : 0;
-    }
-    case TN_OP_CONV:
-    case TN_OP_CONV_TRANSPOSE: {
-        const tn_val w = tn_node_input(g, n, 1);
-        const double taps = numel(s, at, w) / (double)tn_shape_value(s, at, tn_val_dim(g, w, 0));
-        return 2 * taps * (op == TN_OP_CONV ? out : numel(s, at, x));
-    }
-    case TN_OP_MAX_POOL:
-    case TN_OP_AVG_POOL: {
+    if (f->role == TN_ROLE_inline) return out; /* what one costs shows in its kernel's time, not in its operations */
+    if (tn_op_is(op, TN_T_CONTRACTION)) return (double)f->cost * products(s, at, n, out);
+    if (op == TN_OP_MAX_POOL || op == TN_OP_AVG_POOL) {
         const tn_ints k = TN_ATTRS_OF(g, n, pool)->kernel;
         double taps = 1;
         for (uint32_t i = 0; i < k.n; ++i) taps *= (double)k.p[i];
-        return out * taps;
+        return (double)f->cost * out * taps;
     }
-    case TN_OP_SOFTMAX:
-    case TN_OP_LOG_SOFTMAX: return 12 * out;
-    case TN_OP_LAYER_NORM:
-    case TN_OP_RMS_NORM: return 8 * out;
-    case TN_OP_RESIZE:
-    case TN_OP_GRID_SAMPLE: return 8 * out;
-    case TN_OP_ROI_ALIGN: return 40 * out;
-    case TN_OP_TOP_K: return 8 * numel(s, at, x);
-    default: return tn_op_is(op, TN_T_REDUCTION) || op == TN_OP_ARG_MAX || op == TN_OP_ARG_MIN ? numel(s, at, x) : out;
-    }
+    return (double)f->cost * (tn_op_is(op, TN_T_FOLD) ? numel(s, at, tn_node_input(g, n, 0)) : out);
 }
 
 /* Elements of an input that can be read: all, or as many as its consumers produce where those only pick. */
@@ -404,19 +398,13 @@ static void fill_tensor(tn_graph *g, const tn_memory *m, tn_val outside, tn_val 
     t->is_const = p->space == TN_SPACE_CONST;
 }
 
-/* An op that a consumer's load cannot compute. */
-static bool is_heavy(tn_op op) {
-    return !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT | TN_T_SAMPLE | TN_T_TERMINATOR) && op != TN_OP_CONST &&
-           op != TN_OP_BITCAST && op != TN_OP_BARRIER;
-}
-
 /* The node that the kernel's attribute names; whatever it says, a heavy op is the anchor. */
 static tn_node find_anchor(tn_graph *g, tn_node kernel, tn_region r) {
     const char *anchor = TN_ATTRS_OF(g, kernel, kernel)->anchor;
     tn_node heavy = {0};
     TN_FOR_NODES(g, r, n) {
         const tn_op op = tn_node_op(g, n);
-        if (!is_heavy(op)) continue;
+        if (!tn_op_is(op, TN_T_ANCHOR)) continue;
         if (!heavy.i) heavy = n;
         if (anchor && !strcmp(tn_op_text(op), anchor)) return n;
     }

@@ -107,10 +107,12 @@ static double gelu(double x, bool approximate) {
 #define FLOAT(op, f) FUNCTION(f_##op, double, f)
 #define INT(op, i) FUNCTION(i_##op, int64_t, i)
 #define BOTH(op, f, i) FLOAT(op, f) INT(op, i)
+#define OWN(op)
 #include "ir/eval/elementwise.def"
 #undef FLOAT
 #undef INT
 #undef BOTH
+#undef OWN
 
 typedef struct row {
     fn_f f;
@@ -121,11 +123,27 @@ static const row rows[TN_OP_COUNT] = {
 #define FLOAT(op, f) [TN_OP_##op] = {f_##op, NULL},
 #define INT(op, i) [TN_OP_##op] = {NULL, i_##op},
 #define BOTH(op, f, i) [TN_OP_##op] = {f_##op, i_##op},
+#define OWN(op) [TN_OP_##op] = {NULL, NULL},
 #include "ir/eval/elementwise.def"
 #undef FLOAT
 #undef INT
 #undef BOTH
+#undef OWN
 };
+
+enum {
+    ROWS = 0
+#define FLOAT(op, f) +1
+#define INT(op, i) +1
+#define BOTH(op, f, i) +1
+#define OWN(op) +1
+#include "ir/eval/elementwise.def"
+#undef FLOAT
+#undef INT
+#undef BOTH
+#undef OWN
+};
+_Static_assert((int)ROWS == (int)TN_ELEMENTWISE_OPS, "an elementwise op of ops.def has no row in elementwise.def");
 
 /* ---- the loops --------------------------------------------------------------------------------------------------- */
 

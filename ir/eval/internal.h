@@ -135,7 +135,9 @@ void tn_ev_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, co
 /* The function of an op; NULL for the structural ones that the driver executes itself. */
 tn_ev_fn tn_ev_function(tn_op op);
 #define EV(id, fn) tn_status tn_ev_##fn(tn_ev *c);
+#define RUN(id)
 #include "ir/eval/eval.def"
 #undef EV
+#undef RUN
 
 #endif

@@ -87,8 +87,19 @@ tn_status tn_ev_dim(tn_ev *c, tn_dim d, int64_t *out) {
 tn_ev_fn tn_ev_function(tn_op op) {
     static const tn_ev_fn table[TN_OP_COUNT] = {
 #define EV(id, fn) [TN_OP_##id] = tn_ev_##fn,
+#define RUN(id) [TN_OP_##id] = NULL,
 #include "ir/eval/eval.def"
 #undef EV
+#undef RUN
     };
+    enum {
+        ROWS = 0
+#define EV(id, fn) +1
+#define RUN(id) +1
+#include "ir/eval/eval.def"
+#undef EV
+#undef RUN
+    };
+    _Static_assert(ROWS == TN_OP_COUNT - 1, "an op of ops.def has no row in eval.def");
     return op > TN_OP_NONE && op < TN_OP_COUNT ? table[op] : NULL;
 }

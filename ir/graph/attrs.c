@@ -32,33 +32,57 @@ static tn_struct_info struct_info(struct_id id) {
 
 tn_op_info tn_op_info_of(tn_op op) {
     switch (op) {
-#define OP(id, text, lo, hi, results, traits, attrs, rule)                                                             \
-    case TN_OP_##id: return (tn_op_info){text, lo, hi, results, (traits), struct_info(STRUCT_##attrs)};
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule)                                 \
+    case TN_OP_##id: return (tn_op_info){text, lo, hi, results, struct_info(STRUCT_##attrs)};
         TN_OPS(OP)
 #undef OP
     case TN_OP_NONE:
     case TN_OP_COUNT: break;
     }
-    return (tn_op_info){"none", 0, -1, -1, 0, struct_info(STRUCT_none)};
+    return (tn_op_info){"none", 0, -1, -1, struct_info(STRUCT_none)};
 }
 
 const char *tn_op_text(tn_op op) {
     static const char *const texts[TN_OP_COUNT] = {[TN_OP_NONE] = "none",
-#define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = text,
+#define OP(id, text, ...) [TN_OP_##id] = text,
                                                    TN_OPS(OP)
 #undef OP
     };
     return (unsigned)op < TN_OP_COUNT ? texts[op] : "none";
 }
 
-uint32_t tn_op_traits(tn_op op) {
-    static const uint32_t traits_of[TN_OP_COUNT] = {[TN_OP_NONE] = 0,
-#define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = (traits),
-                                                    TN_OPS(OP)
+/* Traits that the columns imply. */
+enum {
+    ROLE_none = 0,
+    ROLE_inline = TN_T_INLINE,
+    ROLE_sample = TN_T_SAMPLE,
+    ROLE_bare = TN_T_ANCHOR,
+    ROLE_cheap = TN_T_ANCHOR,
+    ROLE_any = TN_T_ANCHOR,
+    VALUES_pick = TN_T_PICK | TN_T_SMOOTH,
+    VALUES_near = TN_T_SMOOTH,
+    VALUES_snap = TN_T_PICK | TN_T_STEP,
+    VALUES_step = TN_T_STEP,
+    VALUES_blur = 0
+};
+
+const tn_op_facts *tn_op_facts_of(tn_op op) {
+    static const tn_op_facts facts[TN_OP_COUNT] = {
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule)                                 \
+    [TN_OP_##id] = {(traits) | ROLE_##role | VALUES_##values, (cost), TN_POLICY_##policy, TN_ROLE_##role},
+        TN_OPS(OP)
 #undef OP
     };
-    return (unsigned)op < TN_OP_COUNT ? traits_of[op] : 0;
+    return &facts[(unsigned)op < TN_OP_COUNT ? op : TN_OP_NONE];
 }
+
+/* What the columns must agree on. */
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule)                                 \
+    _Static_assert(!((traits) & (TN_T_ELEMENTWISE | TN_T_MOVEMENT)) || TN_ROLE_##role == TN_ROLE_inline,               \
+                   text " can be computed anywhere");                                                                  \
+    _Static_assert(!((traits)&TN_T_COMPARE) || (VALUES_##values & TN_T_STEP), text " tells neighbours apart");
+TN_OPS(OP)
+#undef OP
 
 tn_op tn_op_parse(const char *s, size_t n) {
     for (unsigned op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {

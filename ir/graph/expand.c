@@ -295,29 +295,37 @@ typedef struct row {
     bool floats; /* computes: operands are cast to f32 or wider */
 } row;
 
+#define ROWS(R)                                                                                                        \
+    R(SOFTMAX, softmax, true)                                                                                          \
+    R(LOG_SOFTMAX, log_softmax, true)                                                                                  \
+    R(LAYER_NORM, layer_norm, true)                                                                                    \
+    R(RMS_NORM, rms_norm, true)                                                                                        \
+    R(GROUP_NORM, group_norm, true)                                                                                    \
+    R(BATCH_NORM, batch_norm, true)                                                                                    \
+    R(LRN, lrn, true)                                                                                                  \
+    R(GELU, gelu, true)                                                                                                \
+    R(SILU, silu, true)                                                                                                \
+    R(ELU, elu, true)                                                                                                  \
+    R(SELU, selu, true)                                                                                                \
+    R(CELU, celu, true)                                                                                                \
+    R(LEAKY_RELU, leaky_relu, true)                                                                                    \
+    R(HARD_SIGMOID, hard_sigmoid, true)                                                                                \
+    R(HARD_SWISH, hard_swish, true)                                                                                    \
+    R(MISH, mish, true)                                                                                                \
+    R(SOFTSIGN, softsign, true)                                                                                        \
+    R(THRESHOLDED_RELU, thresholded_relu, true)                                                                        \
+    R(SPACE_TO_DEPTH, space_to_depth, false)                                                                           \
+    R(DEPTH_TO_SPACE, depth_to_space, false)                                                                           \
+    R(SPLIT, split, false)
+
 static const row rows[TN_OP_COUNT] = {
-    [TN_OP_SOFTMAX] = {softmax, true},
-    [TN_OP_LOG_SOFTMAX] = {log_softmax, true},
-    [TN_OP_LAYER_NORM] = {layer_norm, true},
-    [TN_OP_RMS_NORM] = {rms_norm, true},
-    [TN_OP_GROUP_NORM] = {group_norm, true},
-    [TN_OP_BATCH_NORM] = {batch_norm, true},
-    [TN_OP_LRN] = {lrn, true},
-    [TN_OP_GELU] = {gelu, true},
-    [TN_OP_SILU] = {silu, true},
-    [TN_OP_ELU] = {elu, true},
-    [TN_OP_SELU] = {selu, true},
-    [TN_OP_CELU] = {celu, true},
-    [TN_OP_LEAKY_RELU] = {leaky_relu, true},
-    [TN_OP_HARD_SIGMOID] = {hard_sigmoid, true},
-    [TN_OP_HARD_SWISH] = {hard_swish, true},
-    [TN_OP_MISH] = {mish, true},
-    [TN_OP_SOFTSIGN] = {softsign, true},
-    [TN_OP_THRESHOLDED_RELU] = {thresholded_relu, true},
-    [TN_OP_SPACE_TO_DEPTH] = {space_to_depth, false},
-    [TN_OP_DEPTH_TO_SPACE] = {depth_to_space, false},
-    [TN_OP_SPLIT] = {split, false},
+#define R(op, fn, floats) [TN_OP_##op] = {fn, floats},
+    ROWS(R)
+#undef R
 };
+#define R(op, fn, floats) +1
+_Static_assert(0 ROWS(R) == TN_COMPOSITE_OPS, "a composite op of ops.def has no expansion");
+#undef R
 
 tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals) {
     tn_op op = tn_node_op(g, n);

@@ -41,7 +41,7 @@ static tn_status check_operands(tn_infer_ctx *c) {
         if (!c->in[k].i && !may_be_absent(c, &info, k)) return tn_infer_error(c, "operand %zu is absent", k);
         if (c->in[k].i && !tn_val_type(c->g, c->in[k]).i) return tn_infer_error(c, "operand %zu is no value", k);
     }
-    if (c->n_regions && !(info.traits & TN_T_REGIONS)) return tn_infer_error(c, "takes no regions");
+    if (c->n_regions && !tn_op_is(c->op, TN_T_REGIONS)) return tn_infer_error(c, "takes no regions");
     return TN_OK;
 }
 

@@ -5,13 +5,14 @@
 
 #include "ir/type/infer.h"
 
-#define OP(id, text, lo, hi, results, traits, attrs, rule) tn_status tn_rule_##rule(tn_infer_ctx *c);
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule)                                 \
+    tn_status tn_rule_##rule(tn_infer_ctx *c);
 TN_OPS(OP)
 #undef OP
 
 tn_rule_fn tn_op_rule(tn_op op) {
     static const tn_rule_fn rules[TN_OP_COUNT] = {
-#define OP(id, text, lo, hi, results, traits, attrs, rule) [TN_OP_##id] = tn_rule_##rule,
+#define OP(id, text, lo, hi, results, traits, cost, values, policy, role, attrs, rule) [TN_OP_##id] = tn_rule_##rule,
         TN_OPS(OP)
 #undef OP
     };

@@ -18,58 +18,25 @@
 #include "passes/util.h"
 #include "passes/memory/views.h"
 
-/* ---- the table of ops: what fusion needs to know beyond the traits --------------------------------------------- */
-
-enum { CHEAP = 1, FUNCTION = 4, HARD = 8 }; /* cost of one element, in simple instructions */
-
-static const uint8_t costs[TN_OP_COUNT] = {
-    [TN_OP_DIV] = FUNCTION,       [TN_OP_MOD] = FUNCTION,    [TN_OP_FMOD] = FUNCTION,
-    [TN_OP_SQRT] = FUNCTION,      [TN_OP_RSQRT] = FUNCTION,  [TN_OP_RECIP] = FUNCTION,
-    [TN_OP_EXP] = FUNCTION,       [TN_OP_LOG] = FUNCTION,    [TN_OP_SIGMOID] = FUNCTION,
-    [TN_OP_TANH] = FUNCTION,      [TN_OP_SILU] = FUNCTION,   [TN_OP_ELU] = FUNCTION,
-    [TN_OP_SELU] = FUNCTION,      [TN_OP_CELU] = FUNCTION,   [TN_OP_SOFTSIGN] = FUNCTION,
-    [TN_OP_SIN] = HARD,           [TN_OP_COS] = HARD,        [TN_OP_TAN] = HARD,
-    [TN_OP_ASIN] = HARD,          [TN_OP_ACOS] = HARD,       [TN_OP_ATAN] = HARD,
-    [TN_OP_SINH] = HARD,          [TN_OP_COSH] = HARD,       [TN_OP_ASINH] = HARD,
-    [TN_OP_ACOSH] = HARD,         [TN_OP_ATANH] = HARD,      [TN_OP_ERF] = HARD,
-    [TN_OP_SOFTPLUS] = HARD,      [TN_OP_POW] = HARD,        [TN_OP_GELU] = HARD,
-    [TN_OP_MISH] = HARD,          [TN_OP_GATHER] = FUNCTION, [TN_OP_GATHER_ELEMENTS] = FUNCTION,
-    [TN_OP_GATHER_ND] = FUNCTION,
-};
-
-/* What an anchor's load may compute. */
-typedef enum prologue { LOADS_ONLY, CHEAP_ONLY, ANYTHING } prologue;
-
-static prologue prologue_of(tn_op op) {
-    if (tn_op_is(op, TN_T_REDUCTION)) return ANYTHING;
-    switch (op) {
-    case TN_OP_SOFTMAX:
-    case TN_OP_LOG_SOFTMAX:
-    case TN_OP_LAYER_NORM:
-    case TN_OP_RMS_NORM:
-    case TN_OP_ARG_MAX:
-    case TN_OP_ARG_MIN:
-    case TN_OP_CUMSUM: return ANYTHING;
-    case TN_OP_MAX_POOL:
-    case TN_OP_AVG_POOL:
-    case TN_OP_RESIZE:
-    case TN_OP_GRID_SAMPLE:
-    case TN_OP_ROI_ALIGN: return CHEAP_ONLY;
-    default: return LOADS_ONLY;
-    }
-}
+/* ---- what ops.def says ------------------------------------------------------------------------------------------- */
 
 static bool is_contraction(tn_op op) {
-    return op == TN_OP_MATMUL || op == TN_OP_CONV || op == TN_OP_CONV_TRANSPOSE;
+    return tn_op_is(op, TN_T_CONTRACTION);
 }
 
 static tn_fuse_kind kind_of(tn_op op) {
-    if (op == TN_OP_CONST || op == TN_OP_RETURN || op == TN_OP_KERNEL) return TN_FUSE_NONE;
-    return tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT) || op == TN_OP_BITCAST ? TN_FUSE_PULL : TN_FUSE_ANCHOR;
+    return tn_op_is(op, TN_T_ANCHOR | TN_T_SAMPLE) ? TN_FUSE_ANCHOR
+           : tn_op_is(op, TN_T_INLINE)             ? TN_FUSE_PULL
+                                                   : TN_FUSE_NONE;
+}
+
+/* What an anchor's load may compute: nothing, what is cheap, or anything. */
+static tn_role role_of(tn_op op) {
+    return tn_op_facts_of(op)->role;
 }
 
 static double cost_of(tn_op op) {
-    return tn_op_is(op, TN_T_MOVEMENT) && !costs[op] ? 0.5 : costs[op] ? costs[op] : CHEAP;
+    return (double)tn_op_facts_of(op)->cost;
 }
 
 static bool unit_slice(const tn_graph *g, tn_node n) {
@@ -298,7 +265,7 @@ static bool pulled_by_user(const tn_fusion *f, tn_node n) {
     tn_use u = tn_val_first_use(f->g, result(f, n));
     tn_node user = tn_use_node(f->g, u);
     const tn_fuse_node *x = info(f, user);
-    if (x->kind == TN_FUSE_ANCHOR) return tn_use_slot(f->g, u) == 0 && prologue_of(op_of(f, user)) == ANYTHING;
+    if (x->kind == TN_FUSE_ANCHOR) return tn_use_slot(f->g, u) == 0 && role_of(op_of(f, user)) == TN_ROLE_any;
     if (x->kind != TN_FUSE_PULL || op_of(f, user) == TN_OP_RESHAPE || unit_slice(f->g, user)) return false;
     return !x->group || !is_contraction(op_of(f, f->group[x->group].anchor));
 }
@@ -429,13 +396,13 @@ static bool slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, co
     *why = "its operands are copied as they stand";
     if (info(f, u)->load) return false;
     if (info(f, u)->kind == TN_FUSE_ANCHOR) {
-        prologue p = prologue_of(op_of(f, u));
-        if (p == LOADS_ONLY || slot != 0) return false;
+        tn_role role = role_of(op_of(f, u));
+        if (role == TN_ROLE_bare || slot != 0) return false;
         *why = "the window would compute it many times";
-        return p == ANYTHING || (cost_of(op) <= CHEAP && op != TN_OP_CONCAT);
+        return role == TN_ROLE_any || (cost_of(op) <= TN_COST_SIMPLE && op != TN_OP_CONCAT);
     }
     *why = "the epilogue of a contraction reads operands in its own order";
-    return !gr->anchor.i || !is_contraction(op_of(f, gr->anchor)) || (!movement && cost_of(op) <= FUNCTION) ||
+    return !gr->anchor.i || !is_contraction(op_of(f, gr->anchor)) || (!movement && cost_of(op) <= TN_COST_FUNCTION) ||
            op == TN_OP_BROADCAST;
 }
 
@@ -460,7 +427,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     bool follows = out->n_paths == 1 && tn_op_is(op_of(f, first), TN_T_ELEMENTWISE) &&
                    tn_same_dims(g, result(f, first), result(f, y));
     out->path = follows ? info(f, first)->path : UINT32_MAX;
-    if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > FUNCTION || !operands_stored(f, y)))
+    if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > TN_COST_FUNCTION || !operands_stored(f, y)))
         return refuse(f, "fuse_pull", y, group, "it is read at different indices");
     double once = tn_hint_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
     bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
@@ -508,7 +475,7 @@ static bool may_duplicate(const tn_fusion *f, tn_node y) {
     tn_op op = op_of(f, y);
     if (op == TN_OP_IOTA || op == TN_OP_BROADCAST) return operands_stored(f, y);
     bool simple = op == TN_OP_TRANSPOSE || op == TN_OP_PAD || op == TN_OP_SLICE ||
-                  (tn_op_is(op, TN_T_ELEMENTWISE) && cost_of(op) <= CHEAP && operand_count(f, y) == 1);
+                  (tn_op_is(op, TN_T_ELEMENTWISE) && cost_of(op) <= TN_COST_SIMPLE && operand_count(f, y) == 1);
     return simple && operands_stored(f, y);
 }
 

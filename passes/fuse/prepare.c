@@ -248,7 +248,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     } else if (op == TN_OP_MATMUL) {
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
         absorb_transposes(g, ctx, n);
-    } else if (tn_op_is(op, TN_T_COMPOSITE) && !tn_op_is(op, TN_T_ELEMENTWISE | TN_T_ANCHOR)) {
+    } else if (tn_op_is(op, TN_T_COMPOSITE) && tn_op_facts_of(op)->role == TN_ROLE_none) {
         return expand(g, n);
     }
     return tn_graph_status(g);

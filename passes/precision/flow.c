@@ -9,16 +9,16 @@ static bool is_f32(const tn_graph *g, tn_val v) {
 /* Where a use by node n leads; the flows of n's results are known. */
 static tn_flow flow_through(const tn_graph *g, tn_node n, size_t slot, const uint8_t *flow) {
     tn_op op = tn_node_op(g, n);
-    tn_policy policy = tn_policy_of(op);
-    if (op == TN_OP_RETURN || policy == TN_POLICY_KEEP || tn_node_region(g, n).i != tn_graph_body(g).i)
+    tn_policy policy = tn_op_facts_of(op)->policy;
+    if (op == TN_OP_RETURN || policy == TN_POLICY_keep || tn_node_region(g, n).i != tn_graph_body(g).i)
         return TN_FLOW_F32;
     if (op == TN_OP_SOFTMAX || op == TN_OP_LOG_SOFTMAX) return TN_FLOW_SOFTMAX;
     bool elementwise = tn_op_is(op, TN_T_ELEMENTWISE), movement = tn_op_is(op, TN_T_MOVEMENT);
     if ((!elementwise && !movement) || tn_node_result_count(g, n) != 1) return TN_FLOW_STORED;
     tn_val y = tn_node_result(g, n, 0);
-    if (elementwise && (!is_f32(g, y) || tn_op_steps(op))) return TN_FLOW_STEP;
-    if (elementwise && policy == TN_POLICY_WIDE) return TN_FLOW_F32;
-    if (policy != TN_POLICY_FOLLOW || (movement && slot != 0)) return TN_FLOW_STORED;
+    if (elementwise && (!is_f32(g, y) || tn_op_is(op, TN_T_STEP))) return TN_FLOW_STEP;
+    if (elementwise && policy == TN_POLICY_wide) return TN_FLOW_F32;
+    if (policy != TN_POLICY_follow || (movement && slot != 0)) return TN_FLOW_STORED;
     tn_flow on = (tn_flow)flow[y.i];
     return movement && on == TN_FLOW_F32 ? TN_FLOW_STORED : on; /* f32 moves twice the bytes */
 }

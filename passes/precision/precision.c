@@ -25,33 +25,8 @@
 #include "passes/precision/ranges.h"
 #include "passes/util.h"
 
-#define LOW TN_POLICY_LOW
-#define WIDE TN_POLICY_WIDE
-#define SELF TN_POLICY_SELF
-#define INNER TN_POLICY_INNER
-#define KEEP TN_POLICY_KEEP
-
-static const uint8_t policies[TN_OP_COUNT] = {
-    [TN_OP_MATMUL] = LOW,       [TN_OP_CONV] = LOW,         [TN_OP_CONV_TRANSPOSE] = LOW, [TN_OP_AVG_POOL] = LOW,
-    [TN_OP_SOFTMAX] = SELF,     [TN_OP_LOG_SOFTMAX] = SELF, [TN_OP_LAYER_NORM] = SELF,    [TN_OP_RMS_NORM] = SELF,
-    [TN_OP_GROUP_NORM] = INNER, [TN_OP_BATCH_NORM] = INNER, [TN_OP_LRN] = INNER,          [TN_OP_EXP] = WIDE,
-    [TN_OP_LOG] = WIDE,         [TN_OP_POW] = WIDE,         [TN_OP_SQRT] = WIDE,          [TN_OP_RSQRT] = WIDE,
-    [TN_OP_RECIP] = WIDE,       [TN_OP_SIN] = WIDE,         [TN_OP_COS] = WIDE,           [TN_OP_TAN] = WIDE,
-    [TN_OP_REDUCE_SUM] = WIDE,  [TN_OP_REDUCE_MEAN] = WIDE, [TN_OP_REDUCE_PROD] = WIDE,   [TN_OP_CUMSUM] = WIDE,
-    [TN_OP_SOFTPLUS] = WIDE,    [TN_OP_SINH] = WIDE,        [TN_OP_COSH] = WIDE,          [TN_OP_IOTA] = WIDE,
-    [TN_OP_FLOOR] = WIDE,       [TN_OP_CEIL] = WIDE,        [TN_OP_ROUND] = WIDE,         [TN_OP_SIGN] = WIDE,
-    [TN_OP_MOD] = WIDE,         [TN_OP_FMOD] = WIDE,        [TN_OP_BITCAST] = KEEP,       [TN_OP_IF] = KEEP,
-    [TN_OP_LOOP] = KEEP,        [TN_OP_KERNEL] = KEEP,      [TN_OP_TOP_K] = WIDE,         [TN_OP_GRID_SAMPLE] = INNER,
-    [TN_OP_ROI_ALIGN] = INNER,
-};
-
-tn_policy tn_policy_of(tn_op op) {
-    return (tn_policy)policies[op];
-}
-
-bool tn_op_steps(tn_op op) {
-    return op == TN_OP_FLOOR || op == TN_OP_CEIL || op == TN_OP_ROUND || op == TN_OP_SIGN || op == TN_OP_MOD ||
-           op == TN_OP_FMOD;
+static tn_policy policy_of(tn_op op) {
+    return tn_op_facts_of(op)->policy;
 }
 
 /* What evaluating a graph for its ranges may cost. */
@@ -188,16 +163,16 @@ static bool computes_wide(const lowering *l, tn_node n) {
         !tn_str_is(TN_ATTRS_OF(g, n, scatter)->reduction, ""))
         return true; /* many to one: sums and products */
     if (op == TN_OP_PAD && overflows(l, TN_ATTRS_OF(g, n, pad)->value)) return true;
-    switch (tn_policy_of(op)) {
-    case LOW: return false;
-    case WIDE:
-    case INNER:
-    case KEEP: return true;
-    case SELF: {
+    switch (policy_of(op)) {
+    case TN_POLICY_low: return false;
+    case TN_POLICY_wide:
+    case TN_POLICY_inner:
+    case TN_POLICY_keep: return true;
+    case TN_POLICY_self: {
         tn_val x = tn_node_input(g, n, 0);
         return is_f32(g, x) && l->is_wide[x.i];
     }
-    case TN_POLICY_FOLLOW: break;
+    case TN_POLICY_follow: break;
     }
     if (tn_op_is(op, TN_T_ELEMENTWISE | TN_T_MOVEMENT) && may_as_well_be_wide(l, n)) return true;
     return any_wide(l, n);
@@ -253,7 +228,7 @@ static tn_node lower_node(lowering *l, tn_node n, bool wide) {
 
 static void lower_results(lowering *l, tn_node n, tn_node now, bool wide) {
     tn_graph *g = l->g;
-    tn_policy p = tn_policy_of(tn_node_op(g, n));
+    tn_policy p = policy_of(tn_node_op(g, n));
     for (size_t k = 0; now.i && k < tn_node_result_count(g, n); k++) {
         tn_val old = tn_node_result(g, n, k), val = tn_node_result(g, now, k);
         if (!is_f32(g, old)) {
@@ -264,7 +239,7 @@ static void lower_results(lowering *l, tn_node n, tn_node now, bool wide) {
         l->from_input[old.i] = tn_op_is(tn_node_op(g, n), TN_T_MOVEMENT) && reads_input(l, n);
         if (too_large(l, old))
             l->forced++;
-        else if (wide && (p == SELF || p == INNER || p == LOW)) {
+        else if (wide && (p == TN_POLICY_self || p == TN_POLICY_inner || p == TN_POLICY_low)) {
             version(l, old, false);
             l->is_wide[old.i] = false;
         }
@@ -281,7 +256,7 @@ static tn_status lower_body(lowering *l) {
     for (tn_node n = tn_region_first(g, body), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
         tn_op op = tn_node_op(g, n);
-        bool simple = tn_policy_of(op) != KEEP && op != TN_OP_RETURN;
+        bool simple = policy_of(op) != TN_POLICY_keep && op != TN_OP_RETURN;
         if (simple && !touches_f32(g, n)) continue;
         tn_set_cursor(g, tn_cursor_before(g, n));
         if (op == TN_OP_CONST) {

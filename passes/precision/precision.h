@@ -7,21 +7,6 @@
 
 #include "passes/pass.h"
 
-/* How an op chooses between low and wide. */
-typedef enum tn_policy {
-    TN_POLICY_FOLLOW, /* wide if an operand is wide, or if that costs nothing (tn_flow) */
-    TN_POLICY_LOW,    /* operands and results low */
-    TN_POLICY_WIDE,   /* operands and results f32 */
-    TN_POLICY_SELF,   /* computes in the class of operand 0, gives low */
-    TN_POLICY_INNER,  /* computes in f32, gives low */
-    TN_POLICY_KEEP    /* f32 as it stands: owns regions that refer to outer values, or reads bits */
-} tn_policy;
-
-tn_policy tn_policy_of(tn_op op);
-
-/* Ops that fall to another value at an edge: rounding their operand to 16 bits first moves it across. */
-bool tn_op_steps(tn_op op);
-
 /* Where every use of a value leads. */
 typedef enum tn_flow {
     TN_FLOW_STORED = 0, /* somebody wants it in memory, or in 16 bits */

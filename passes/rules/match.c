@@ -71,7 +71,7 @@ static uint32_t count_swaps(const tn_pat *p) {
 }
 
 static bool root_may_be(const tn_pat *p, tn_op op) {
-    if (p->kind == TN_PAT_TRAIT) return (tn_op_traits(op) & p->traits) == p->traits;
+    if (p->kind == TN_PAT_TRAIT) return (tn_op_facts_of(op)->traits & p->traits) == p->traits;
     return p->op == op;
 }
 

@@ -423,7 +423,7 @@ static tn_op op_with(maker *m, uint32_t traits) {
     tn_op op = TN_OP_NONE;
     uint32_t seen = 0;
     for (int k = 1; k < TN_OP_COUNT; k++)
-        if ((tn_op_traits((tn_op)k) & traits) == traits && pick(m, ++seen) == 0) op = (tn_op)k;
+        if ((tn_op_facts_of((tn_op)k)->traits & traits) == traits && pick(m, ++seen) == 0) op = (tn_op)k;
     return op;
 }
 
@@ -661,8 +661,7 @@ static const struct choice {
 };
 
 static bool is_step(tn_op op) {
-    return tn_op_is(op, TN_T_COMPARE) || op == TN_OP_SIGN || op == TN_OP_FLOOR || op == TN_OP_CEIL ||
-           op == TN_OP_ROUND || op == TN_OP_MOD || op == TN_OP_FMOD || op == TN_OP_CAST || op == TN_OP_THRESHOLDED_RELU;
+    return tn_op_is(op, TN_T_STEP) || op == TN_OP_CAST;
 }
 
 static bool is_contraction(tn_op op) {
