@@ -1,50 +1,15 @@
 /* direct.c: pooling and the direct kernels of convolution, transposed convolution and matmul: what computes any
  * shape, layout, grouping and dtype. */
 #include "codegen/bind/bind.h"
+#include "codegen/spec/contraction.h"
+#include "codegen/spec/window.h"
 
 #include <math.h>
-#include <string.h>
 
 /* ---- windows: batch, channels and up to three spatial axes ------------------------------------------------------- */
 
-typedef struct window {
-    tn_val x, w, bias, y;
-    uint32_t spatial, first, channel; /* number of spatial axes, the first of them, the channel axis */
-    bool nhwc;
-    int64_t groups, stride[3], dilation[3], before[3], after[3], kernel[3]; /* missing leading axes have size 1 */
-    tn_dim in[3], out[3];
-} window;
-
-static int64_t at(tn_ints v, uint32_t k, int64_t missing) {
-    return k < v.n ? v.p[k] : missing;
-}
-
-static void set_window(const tn_spec *s, window *w, const char *layout, tn_ints strides, tn_ints pads,
-                       tn_ints dilations) {
-    w->x = tn_spec_anchor_input(s, 0);
-    w->y = tn_spec_anchor_result(s);
-    w->nhwc = layout && !strcmp(layout, "nhwc");
-    const uint32_t rank = (uint32_t)tn_val_rank(s->g, w->x);
-    w->spatial = rank - 2;
-    w->first = w->nhwc ? 1 : 2;
-    w->channel = w->nhwc ? rank - 1 : 1;
-    for (uint32_t k = 0; k < 3; ++k) {
-        w->stride[k] = w->dilation[k] = w->kernel[k] = 1;
-        w->in[k] = w->out[k] = tn_dim_const(s->g, 1);
-    }
-    for (uint32_t k = 0; k < w->spatial; ++k) {
-        const uint32_t to = 3 - w->spatial + k;
-        w->stride[to] = at(strides, k, 1);
-        w->dilation[to] = at(dilations, k, 1);
-        w->before[to] = at(pads, k, 0);
-        w->after[to] = at(pads, w->spatial + k, 0);
-        w->in[to] = tn_val_dim(s->g, w->x, w->first + k);
-        w->out[to] = tn_val_dim(s->g, w->y, w->first + k);
-    }
-}
-
 /* Coordinates (lead, d, h, w, last) over a tensor whose spatial axes stand as in x. */
-static void coords(const window *w, tn_coord c[5], const char *lead, uint32_t lead_axis, const char *last,
+static void coords(const tn_sliding *w, tn_coord c[5], const char *lead, uint32_t lead_axis, const char *last,
                    uint32_t last_axis) {
     static const char *const names[3] = {"d", "h", "w"};
     c[0] = (tn_coord){lead, lead_axis, 1, 0};
@@ -55,7 +20,7 @@ static void coords(const window *w, tn_coord c[5], const char *lead, uint32_t le
     c[4] = (tn_coord){last, last_axis, 1, 0};
 }
 
-static void window_problem(const tn_spec *s, const window *w, tn_problem *p) {
+static void window_problem(const tn_spec *s, const tn_sliding *w, tn_problem *p) {
     static const struct {
         const char *kernel, *stride, *pad, *after, *dilation, *in, *out;
     } names[3] = {{"KD", "SD", "PD", "PD_AFTER", "DD", "D", "OD"},
@@ -76,7 +41,7 @@ static void window_problem(const tn_spec *s, const window *w, tn_problem *p) {
 }
 
 /* One thread for every `per` channels of every output position. */
-static void launch(const tn_spec *s, const window *w, tn_variant *v, int64_t per) {
+static void launch(const tn_spec *s, const tn_sliding *w, tn_variant *v, int64_t per) {
     tn_dim n = tn_dim_floordiv(s->g, tn_val_dim(s->g, w->y, w->channel), tn_dim_const(s->g, per));
     n = tn_dim_mul(s->g, n, tn_val_dim(s->g, w->y, 0));
     for (uint32_t k = 0; k < 3; ++k) n = tn_dim_mul(s->g, n, w->out[k]);
@@ -84,7 +49,7 @@ static void launch(const tn_spec *s, const window *w, tn_variant *v, int64_t per
     tn_launch_1d(s, v, n, block, (uint32_t)block);
 }
 
-static double threads_of(const tn_spec *s, const window *w) {
+static double threads_of(const tn_spec *s, const tn_sliding *w) {
     double n = (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, 0)) *
                (double)tn_spec_hint(s, tn_val_dim(s->g, w->y, w->channel));
     for (uint32_t k = 0; k < 3; ++k) n *= (double)tn_spec_hint(s, w->out[k]);
@@ -93,17 +58,13 @@ static double threads_of(const tn_spec *s, const window *w) {
 
 /* ---- pooling ----------------------------------------------------------------------------------------------------- */
 
-static bool pool_window(const tn_spec *s, window *w) {
-    *w = (window){.groups = 1};
-    if (!tn_anchor_is(s, TN_OP_MAX_POOL) && !tn_anchor_is(s, TN_OP_AVG_POOL)) return false;
-    const tn_attrs_pool *a = TN_ATTRS_OF(s->g, s->anchor, pool);
-    set_window(s, w, a->layout, a->strides, a->pads, a->dilations);
-    for (uint32_t k = 0; k < w->spatial; ++k) w->kernel[3 - w->spatial + k] = at(a->kernel, k, 1);
-    return tn_spec_prologue_ok(s, w->x) && tn_spec_epilogue_ok(s);
+static bool pool_window(const tn_spec *s, tn_sliding *w) {
+    return (tn_anchor_is(s, TN_OP_MAX_POOL) || tn_anchor_is(s, TN_OP_AVG_POOL)) && tn_sliding_of(s, w) &&
+           tn_spec_prologue_ok(s, w->x) && tn_spec_epilogue_ok(s);
 }
 
 static bool pool_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
-    window w;
+    tn_sliding w;
     (void)arch;
     if (!pool_window(s, &w)) return false;
     const uint32_t size = tn_dtype_size(tn_val_dtype(s->g, w.x));
@@ -115,7 +76,7 @@ static bool pool_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
 }
 
 static tn_status pool_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    window w;
+    tn_sliding w;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (pool_window(s, &w)) {
         const uint32_t vec = (uint32_t)tn_knob_get(v->tpl, v->knob, "VEC");
@@ -135,7 +96,7 @@ static tn_status pool_emit(const tn_spec *s, const tn_arch *arch, const tn_probl
 }
 
 static double pool_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
-    window w;
+    tn_sliding w;
     if (!pool_window(s, &w)) return 1e9;
     const double vec = tn_knob_of("pool", knobs, "VEC"), block = tn_knob_of("pool", knobs, "BLOCK");
     const double taps = (double)(w.kernel[0] * w.kernel[1] * w.kernel[2]);
@@ -156,27 +117,12 @@ const tn_binding_ops tn_bind_pool = {"pool", pool_accepts, pool_emit, pool_cost}
 
 /* The weight's axes 0 and `channel` are output and input channels of conv, input and output channels of
  * conv_transpose. */
-static bool conv_window(const tn_spec *s, window *w, tn_op op) {
-    *w = (window){0};
-    if (!tn_anchor_is(s, op)) return false;
-    if (op == TN_OP_CONV) {
-        const tn_attrs_conv *a = TN_ATTRS_OF(s->g, s->anchor, conv);
-        set_window(s, w, a->layout, a->strides, a->pads, a->dilations);
-        w->groups = a->groups ? a->groups : 1;
-    } else {
-        const tn_attrs_conv_transpose *a = TN_ATTRS_OF(s->g, s->anchor, conv_transpose);
-        set_window(s, w, a->layout, a->strides, a->pads, a->dilations);
-        w->groups = a->groups ? a->groups : 1;
-    }
-    w->w = tn_spec_anchor_input(s, 1);
-    w->bias = tn_spec_anchor_input(s, 2);
-    for (uint32_t k = 0; k < w->spatial; ++k)
-        if (!tn_dim_is_const(s->g, tn_val_dim(s->g, w->w, w->first + k), &w->kernel[3 - w->spatial + k])) return false;
-    return tn_spec_prologue_ok(s, w->x) && tn_spec_prologue_ok(s, w->w) &&
-           (!w->bias.i || tn_spec_prologue_ok(s, w->bias)) && tn_spec_epilogue_ok(s);
+static bool conv_window(const tn_spec *s, tn_sliding *w, tn_op op) {
+    return tn_anchor_is(s, op) && tn_sliding_of(s, w) && tn_spec_prologue_ok(s, w->x) && tn_spec_prologue_ok(s, w->w) &&
+           tn_finish_ok(s, w->bias);
 }
 
-static void conv_problem(const tn_spec *s, const window *w, tn_problem *p) {
+static void conv_problem(const tn_spec *s, const tn_sliding *w, tn_problem *p) {
     const tn_dim groups = tn_dim_const(s->g, w->groups), o = tn_val_dim(s->g, w->y, w->channel);
     window_problem(s, w, p);
     tn_problem_add(s, p, "O", o);
@@ -185,7 +131,7 @@ static void conv_problem(const tn_spec *s, const window *w, tn_problem *p) {
     tn_problem_add_int(p, "HAS_BIAS", w->bias.i != 0);
 }
 
-static void conv_emit_all(tn_emitter *e, const tn_spec *s, const window *w, const tn_problem *p, tn_variant *v,
+static void conv_emit_all(tn_emitter *e, const tn_spec *s, const tn_sliding *w, const tn_problem *p, tn_variant *v,
                           bool transposed) {
     const uint32_t oc = (uint32_t)tn_knob_get(v->tpl, v->knob, "OC");
     const tn_dtype t = tn_val_dtype(s->g, w->x);
@@ -211,7 +157,7 @@ static void conv_emit_all(tn_emitter *e, const tn_spec *s, const window *w, cons
 }
 
 static bool conv_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
-    window w;
+    tn_sliding w;
     (void)arch;
     if (!conv_window(s, &w, TN_OP_CONV)) return false;
     conv_problem(s, &w, p);
@@ -219,7 +165,7 @@ static bool conv_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
 }
 
 static bool transpose_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
-    window w;
+    tn_sliding w;
     (void)arch;
     if (!conv_window(s, &w, TN_OP_CONV_TRANSPOSE)) return false;
     conv_problem(s, &w, p);
@@ -227,14 +173,14 @@ static bool transpose_accepts(const tn_spec *s, const tn_arch *arch, tn_problem 
 }
 
 static tn_status conv_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    window w;
+    tn_sliding w;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (conv_window(s, &w, TN_OP_CONV)) conv_emit_all(e, s, &w, p, v, false);
     return tn_emitter_finish(e);
 }
 
 static tn_status transpose_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    window w;
+    tn_sliding w;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (conv_window(s, &w, TN_OP_CONV_TRANSPOSE)) conv_emit_all(e, s, &w, p, v, true);
     return tn_emitter_finish(e);
@@ -242,7 +188,7 @@ static tn_status transpose_emit(const tn_spec *s, const tn_arch *arch, const tn_
 
 static double direct_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs,
                           const char *t, tn_op op) {
-    window w;
+    tn_sliding w;
     if (!conv_window(s, &w, op)) return 1e9;
     const double oc = tn_knob_of(t, knobs, "OC"), block = tn_knob_of(t, knobs, "BLOCK");
     const double taps = (double)(w.kernel[0] * w.kernel[1] * w.kernel[2]) * (double)tn_problem_get(p, "CG");
@@ -272,71 +218,56 @@ const tn_binding_ops tn_bind_conv_transpose_direct = {"conv_transpose_direct", t
 /* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 typedef struct product {
-    tn_graph *g;
-    tn_val a, b, y;
-    uint32_t ra, rb, ry;
-    bool trans_a, trans_b;
-    tn_dim batch, m, n, k;
+    const tn_spec *s;
+    tn_contraction c;
 } product;
 
 static bool find_product(const tn_spec *s, product *q) {
-    if (!tn_anchor_is(s, TN_OP_MATMUL)) return false;
-    const tn_attrs_matmul *a = TN_ATTRS_OF(s->g, s->anchor, matmul);
-    *q = (product){.g = s->g,
-                   .a = tn_spec_anchor_input(s, 0),
-                   .b = tn_spec_anchor_input(s, 1),
-                   .y = tn_spec_anchor_result(s),
-                   .trans_a = a->trans_a,
-                   .trans_b = a->trans_b};
-    q->ra = (uint32_t)tn_val_rank(s->g, q->a);
-    q->rb = (uint32_t)tn_val_rank(s->g, q->b);
-    q->ry = (uint32_t)tn_val_rank(s->g, q->y);
-    if (q->ra < 2 || q->rb < 2) return false;
-    q->batch = tn_spec_product(s, q->y, 0, q->ry - 2);
-    q->m = tn_val_dim(s->g, q->y, q->ry - 2);
-    q->n = tn_val_dim(s->g, q->y, q->ry - 1);
-    q->k = tn_val_dim(s->g, q->a, q->ra - (q->trans_a ? 2 : 1));
-    return tn_spec_prologue_ok(s, q->a) && tn_spec_prologue_ok(s, q->b) && tn_spec_epilogue_ok(s);
+    q->s = s;
+    return tn_matmul_of(s, &q->c) && tn_spec_prologue_ok(s, q->c.a) && tn_spec_prologue_ok(s, q->c.b) &&
+           tn_spec_epilogue_ok(s);
 }
 
 /* Batch axes of an operand under the linear batch index of the result, with broadcasting. */
-static void batch_coords(const product *q, tn_val v, uint32_t rank, tn_ix_pool *ix, tn_ix b, tn_ix *out) {
+static void batch_coords(const product *q, tn_val v, tn_ix_pool *ix, tn_ix b, tn_ix *out) {
+    tn_graph *g = q->s->g;
+    const uint32_t n = q->c.o_batch.n_axes, rank = (uint32_t)tn_val_rank(g, v);
     tn_ix below = tn_ix_const(ix, 1);
-    for (uint32_t k = 0; k + 2 < q->ry; ++k) { /* from the innermost batch axis outward */
-        const tn_ix d = tn_ix_dim(ix, tn_val_dim(q->g, q->y, q->ry - 3 - k));
+    for (uint32_t k = 0; k < n; ++k) { /* from the innermost batch axis outward */
+        const tn_ix d = tn_ix_dim(ix, tn_val_dim(g, q->c.out, n - 1 - k));
         tn_ix c = tn_ix_div(ix, b, below);
-        if (k + 3 < q->ry) c = tn_ix_mod(ix, c, d);
+        if (k + 1 < n) c = tn_ix_mod(ix, c, d);
         below = tn_ix_mul(ix, below, d);
         if (k + 2 >= rank) continue;
         const uint32_t axis = rank - 3 - k;
-        out[axis] = tn_dim_equal_const(q->g, tn_val_dim(q->g, v, axis), 1) ? tn_ix_const(ix, 0) : c;
+        out[axis] = tn_dim_equal_const(g, tn_val_dim(g, v, axis), 1) ? tn_ix_const(ix, 0) : c;
     }
 }
 
 static void a_coords(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *out) { /* b, m, k */
     const product *q = user;
-    batch_coords(q, q->a, q->ra, ix, param[0], out);
-    out[q->ra - (q->trans_a ? 1 : 2)] = param[1];
-    out[q->ra - (q->trans_a ? 2 : 1)] = param[2];
+    batch_coords(q, q->c.a, ix, param[0], out);
+    out[q->c.a_m.axis] = param[1];
+    out[q->c.a_k.axis] = param[2];
 }
 
 static void b_coords(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *out) { /* b, n, k */
     const product *q = user;
-    batch_coords(q, q->b, q->rb, ix, param[0], out);
-    out[q->rb - (q->trans_b ? 2 : 1)] = param[1];
-    out[q->rb - (q->trans_b ? 1 : 2)] = param[2];
+    batch_coords(q, q->c.b, ix, param[0], out);
+    out[q->c.b_n.axis] = param[1];
+    out[q->c.b_k.axis] = param[2];
 }
 
 static bool matmul_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     product q;
     (void)arch;
     if (!find_product(s, &q)) return false;
-    tn_problem_add(s, p, "M", q.m);
-    tn_problem_add(s, p, "N", q.n);
-    tn_problem_add(s, p, "K", q.k);
-    tn_problem_add(s, p, "BATCH", q.batch);
-    tn_problem_add_int(p, "A_KINNER", !q.trans_a);
-    tn_problem_add_int(p, "B_KINNER", q.trans_b);
+    tn_problem_add(s, p, "M", q.c.m);
+    tn_problem_add(s, p, "N", q.c.n);
+    tn_problem_add(s, p, "K", q.c.k);
+    tn_problem_add(s, p, "BATCH", q.c.batch);
+    tn_problem_add_int(p, "A_KINNER", !q.c.trans_a);
+    tn_problem_add_int(p, "B_KINNER", q.c.trans_b);
     return true;
 }
 
@@ -346,20 +277,21 @@ static tn_status matmul_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     if (find_product(s, &q)) {
         const int64_t bm = tn_knob_get(v->tpl, v->knob, "BM"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
                       t = tn_knob_get(v->tpl, v->knob, "T");
-        const tn_dtype type = tn_val_dtype(s->g, q.a);
-        const tn_coord y[3] = {{"b", 0, q.ry - 2, 0}, {"m", q.ry - 2, 1, 0}, {"n", q.ry - 1, 1, 0}};
-        const tn_param a[3] = {{"b", q.batch, 0}, {"m", q.m, 0}, {"k", q.k, 0}},
-                       b[3] = {{"b", q.batch, 0}, {"n", q.n, 0}, {"k", q.k, 0}};
+        const tn_dtype type = q.c.dtype;
+        const tn_contraction *c = &q.c;
+        const tn_coord y[3] = {c->o_batch, c->o_m, c->o_n};
+        const tn_param a[3] = {{"b", c->batch, 0}, {"m", c->m, 0}, {"k", c->k, 0}},
+                       b[3] = {{"b", c->batch, 0}, {"n", c->n, 0}, {"k", c->k, 0}};
         const uint32_t one = 1;
         tn_emit_problem(e, p);
         tn_emit_reg_type(e, "tn_val", type);
         tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(type));
-        tn_emit_load_at(e, "tn_load_a", q.a, a, 3, a_coords, &q, 1);
-        tn_emit_load_at(e, "tn_load_b", q.b, b, 3, b_coords, &q, 1);
-        tn_emit_epilogue(e, "tn_epilogue", q.y, y, 3, &one, 1);
-        tn_dim tiles = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.m, tn_dim_const(s->g, bm)),
-                                  tn_dim_ceildiv(s->g, q.n, tn_dim_const(s->g, bn)));
-        tn_launch_1d(s, v, tn_dim_mul(s->g, tiles, q.batch), 1, (uint32_t)(bm * bn / (t * t)));
+        tn_emit_load_at(e, "tn_load_a", c->a, a, 3, a_coords, &q, 1);
+        tn_emit_load_at(e, "tn_load_b", c->b, b, 3, b_coords, &q, 1);
+        tn_emit_epilogue(e, "tn_epilogue", c->out, y, 3, &one, 1);
+        tn_dim tiles = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->m, tn_dim_const(s->g, bm)),
+                                  tn_dim_ceildiv(s->g, c->n, tn_dim_const(s->g, bn)));
+        tn_launch_1d(s, v, tn_dim_mul(s->g, tiles, c->batch), 1, (uint32_t)(bm * bn / (t * t)));
     }
     return tn_emitter_finish(e);
 }

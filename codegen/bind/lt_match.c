@@ -1,14 +1,9 @@
 /* lt_match.c: see lt_match.h.  Walks from the anchor to the yield; every step must be one that the epilogue can
  * express, in the order product, bias and residual (either order), relu. */
 #include "codegen/bind/lt_match.h"
+#include "codegen/spec/contraction.h"
 
 #include <string.h>
-
-static bool arg_index(const tn_spec *s, tn_val v, uint32_t *k) {
-    for (*k = 0; *k < s->n_in; (*k)++)
-        if (s->in[*k].arg.i == v.i) return true;
-    return false;
-}
 
 /* Skips casts between float types on the way from the anchor's result. */
 static bool is_float_cast(const tn_spec *s, tn_node n) {
@@ -19,7 +14,7 @@ static bool is_float_cast(const tn_spec *s, tn_node n) {
 /* An operand of the epilogue: a region argument, perhaps behind float casts and reshapes that only add leading ones. */
 static bool epilogue_arg(const tn_spec *s, tn_val v, uint32_t *k) {
     for (int depth = 0; depth < 8; depth++) {
-        if (arg_index(s, v, k)) return true;
+        if (tn_spec_direct(s, v, k)) return true;
         tn_node d = tn_val_def(s->g, v);
         if (!d.i || !is_float_cast(s, d)) return false;
         v = tn_node_input(s->g, d, 0);
@@ -44,12 +39,6 @@ static bool collapses(tn_graph *g, const tn_spec_tensor *t, uint32_t from, uint3
     return true;
 }
 
-static tn_dim product(tn_graph *g, const tn_dim *d, uint32_t n) {
-    tn_dim p = tn_dim_const(g, 1);
-    for (uint32_t k = 0; k < n; k++) p = tn_dim_mul(g, p, d[k]);
-    return p;
-}
-
 static bool same_dims(const tn_spec_tensor *a, const tn_spec_tensor *b) {
     if (a->rank != b->rank) return false;
     for (uint32_t k = 0; k < a->rank; k++)
@@ -64,69 +53,17 @@ static bool matrix(tn_graph *g, tn_dim row_stride, tn_dim col_stride, bool *row_
     return false;
 }
 
-/* The matrices of a spec in row-major words: X[M,K] W[K,N] -> Y[M,N], with batch strides. */
-typedef struct product_form {
-    uint32_t x, w;
-    tn_dim m, n, k, batch;
-    tn_dim xr, xc, wr, wc, xb, wb; /* strides of rows, columns, batch */
-    const char *math;
-} product_form;
-
-static bool conv_form(const tn_spec *s, product_form *f) {
-    tn_graph *g = s->g;
-    const tn_attrs_conv *a = TN_ATTRS_OF(g, s->anchor, conv);
-    if (!a->layout || strcmp(a->layout, "nhwc") || a->groups > 1) return false;
-    for (uint32_t k = 0; k < a->strides.n; k++)
-        if (a->strides.p[k] != 1) return false;
-    for (uint32_t k = 0; k < a->pads.n; k++)
-        if (a->pads.p[k] != 0) return false;
-    if (!arg_index(s, tn_node_input(g, s->anchor, 0), &f->x) || !arg_index(s, tn_node_input(g, s->anchor, 1), &f->w))
-        return false;
-    const tn_spec_tensor *x = &s->in[f->x], *w = &s->in[f->w];
-    for (uint32_t k = 1; k + 1 < w->rank; k++)
-        if (!tn_dim_equal_const(g, w->dims[k], 1)) return false;
-    if (!collapses(g, x, 0, x->rank - 1, &f->xr)) return false;
-    f->m = product(g, x->dims, x->rank - 1);
-    f->n = w->dims[0];
-    f->k = x->dims[x->rank - 1];
-    f->batch = tn_dim_const(g, 1);
-    f->xc = x->strides[x->rank - 1];
-    f->wr = w->strides[w->rank - 1]; /* W[K,N] = filters transposed */
-    f->wc = w->strides[0];
-    f->xb = f->wb = tn_dim_const(g, 0);
-    f->math = a->math;
-    return true;
+/* Strides of a coordinate's axes, which must lie in memory as one. */
+static bool stride_of(const tn_spec *s, const tn_spec_tensor *t, tn_coord c, tn_dim *stride) {
+    return collapses(s->g, t, c.axis, c.axis + c.n_axes, stride);
 }
 
-static bool matmul_form(const tn_spec *s, product_form *f) {
-    tn_graph *g = s->g;
-    const tn_attrs_matmul *a = TN_ATTRS_OF(g, s->anchor, matmul);
-    if (!arg_index(s, tn_node_input(g, s->anchor, 0), &f->x) || !arg_index(s, tn_node_input(g, s->anchor, 1), &f->w))
-        return false;
-    const tn_spec_tensor *x = &s->in[f->x], *w = &s->in[f->w];
-    if (x->rank < 2 || w->rank < 2) return false;
-    uint32_t xi = x->rank - 2, xj = x->rank - 1, wi = w->rank - 2, wj = w->rank - 1;
-    if (a->trans_a) xi = x->rank - 1, xj = x->rank - 2;
-    if (a->trans_b) wi = w->rank - 1, wj = w->rank - 2;
-    f->m = x->dims[xi], f->k = x->dims[xj], f->n = w->dims[wj];
-    f->xr = x->strides[xi], f->xc = x->strides[xj];
-    f->wr = w->strides[wi], f->wc = w->strides[wj];
-    f->math = a->math;
-    f->xb = f->wb = tn_dim_const(g, 0);
-    f->batch = product(g, x->dims, x->rank - 2);
-    bool shared_w = tn_dim_equal_const(g, product(g, w->dims, w->rank - 2), 1);
-    if (shared_w && !a->trans_a) { /* batch axes join the rows */
-        tn_dim rows;
-        if (!collapses(g, x, 0, x->rank - 1, &rows)) return false;
-        f->m = product(g, x->dims, x->rank - 1);
-        f->xr = rows;
-        f->batch = tn_dim_const(g, 1);
-        return true;
-    }
-    if (x->rank != w->rank) return shared_w && tn_dim_equal_const(g, f->batch, 1);
-    for (uint32_t k = 0; k + 2 < x->rank; k++)
-        if (x->dims[k].i != w->dims[k].i) return false; /* broadcast batches need own kernels */
-    return collapses(g, x, 0, x->rank - 2, &f->xb) && collapses(g, w, 0, w->rank - 2, &f->wb);
+/* The stride of an operand's batch; broadcast batches need own kernels. */
+static bool batch_stride(const tn_spec *s, const tn_contraction *c, const tn_spec_tensor *t, tn_coord batch,
+                         tn_batch_map map, tn_dim *stride) {
+    *stride = tn_dim_const(s->g, 0);
+    if (tn_dim_equal_const(s->g, c->batch, 1)) return true;
+    return map == TN_BATCH_SAME && stride_of(s, t, batch, stride);
 }
 
 /* Follows the only use of v inside the region. */
@@ -173,47 +110,56 @@ static bool epilogue(const tn_spec *s, tn_lt_call *c, tn_dim cols) {
     return false;
 }
 
-bool tn_lt_match(const tn_spec *s, tn_lt_call *c) {
-    tn_graph *g = s->g;
-    product_form f = {0};
-    memset(c, 0, sizeof *c);
-    if (!s->anchor.i || s->n_out != 1) return false;
-    tn_op op = tn_node_op(g, s->anchor);
-    if (!(op == TN_OP_CONV ? conv_form(s, &f) : op == TN_OP_MATMUL && matmul_form(s, &f))) return false;
-    const tn_spec_tensor *x = &s->in[f.x], *w = &s->in[f.w], *y = &s->out[0];
-    if (x->dtype != w->dtype || x->dtype != y->dtype) return false;
-    if (x->dtype != TN_F16 && x->dtype != TN_BF16 && x->dtype != TN_F32) return false;
+/* A: the right operand, B: the left one. */
+static bool matrices(const tn_spec *s, const tn_contraction *p, tn_lt_call *c) {
+    tn_dim m, k, n;
+    uint32_t in;
     bool x_rows, w_rows;
-    uint32_t batch_axes = tn_dim_equal_const(g, f.batch, 1) ? 0 : y->rank - 2;
-    tn_dim yb = tn_dim_const(g, 0), y_row;
-    if (!matrix(g, f.xr, f.xc, &x_rows, &c->ldb) || !matrix(g, f.wr, f.wc, &w_rows, &c->lda)) return false;
-    if (!tn_dim_equal_const(g, y->strides[y->rank - 1], 1)) return false;
-    if (batch_axes && !collapses(g, y, 0, batch_axes, &yb)) return false;
-    if (!collapses(g, y, batch_axes, y->rank - 1, &y_row)) return false;
-    c->m = f.n, c->n = f.m, c->k = f.k, c->batch = f.batch;
-    c->type_a = c->type_b = c->type_c = c->type_d = x->dtype;
+    if (!tn_spec_direct(s, p->a, &in)) return false;
+    const tn_spec_tensor *x = &s->in[in];
+    c->b = (tn_arg){.kind = TN_ARG_IN, .index = in};
+    if (!tn_spec_direct(s, p->b, &in)) return false;
+    const tn_spec_tensor *w = &s->in[in];
+    c->a = (tn_arg){.kind = TN_ARG_IN, .index = in};
+    if (!stride_of(s, x, p->a_m, &m) || !stride_of(s, x, p->a_k, &k) || !matrix(s->g, m, k, &x_rows, &c->ldb) ||
+        !batch_stride(s, p, x, p->a_batch, p->a_map, &c->stride_b))
+        return false;
+    if (!stride_of(s, w, p->b_k, &k) || !stride_of(s, w, p->b_n, &n) || !matrix(s->g, k, n, &w_rows, &c->lda) ||
+        !batch_stride(s, p, w, p->b_batch, p->b_map, &c->stride_a))
+        return false;
+    c->m = p->n, c->n = p->m, c->k = p->k, c->batch = p->batch;
     c->trans_a = !w_rows; /* row-major W[K,N] is column-major W^T[N,K]: what A wants untransposed */
     c->trans_b = !x_rows;
-    c->ldd = c->ldc = y_row;
-    c->stride_a = f.wb, c->stride_b = f.xb, c->stride_d = c->stride_c = yb;
-    c->tf32 = f.math && !strcmp(f.math, "tf32");
-    c->a = (tn_arg){.kind = TN_ARG_IN, .index = f.w};
-    c->b = (tn_arg){.kind = TN_ARG_IN, .index = f.x};
+    c->tf32 = p->tf32;
+    return x->dtype == w->dtype;
+}
+
+/* C or D: a tensor of the result's shape. */
+static bool result(const tn_spec *s, const tn_spec_tensor *t, uint32_t batch_axes, tn_dim *ld, tn_dim *stride) {
+    *stride = tn_dim_const(s->g, 0);
+    return tn_dim_equal_const(s->g, t->strides[t->rank - 1], 1) &&
+           (!batch_axes || collapses(s->g, t, 0, batch_axes, stride)) &&
+           collapses(s->g, t, batch_axes, t->rank - 1, ld);
+}
+
+bool tn_lt_match(const tn_spec *s, tn_lt_call *c) {
+    tn_contraction p;
+    memset(c, 0, sizeof *c);
+    if (s->n_out != 1 || !tn_contraction_of(s, &p)) return false;
+    const tn_spec_tensor *y = &s->out[0];
+    if (p.dtype != y->dtype || (p.dtype != TN_F16 && p.dtype != TN_BF16 && p.dtype != TN_F32)) return false;
+    const uint32_t batch_axes = tn_dim_equal_const(s->g, p.batch, 1) ? 0 : y->rank - 2;
+    if (!matrices(s, &p, c) || !result(s, y, batch_axes, &c->ldd, &c->stride_d)) return false;
+    c->ldc = c->ldd, c->stride_c = c->stride_d;
+    c->type_a = c->type_b = c->type_c = c->type_d = p.dtype;
     c->c = c->d = (tn_arg){.kind = TN_ARG_OUT, .index = 0};
-    tn_val bias = op == TN_OP_CONV ? tn_node_input(g, s->anchor, 2) : (tn_val){0};
-    if (bias.i) {
+    if (p.bias.i) {
         uint32_t k;
-        if (!epilogue_arg(s, bias, &k) || !is_row_vector(s, &s->in[k], f.n) || s->in[k].dtype != c->type_d)
+        if (!epilogue_arg(s, p.bias, &k) || !is_row_vector(s, &s->in[k], p.n) || s->in[k].dtype != c->type_d)
             return false;
         c->has_bias = true;
         c->bias = (tn_arg){.kind = TN_ARG_IN, .index = k};
     }
-    if (!epilogue(s, c, f.n)) return false;
-    if (c->beta != 0) {
-        const tn_spec_tensor *r = &s->in[c->c.index];
-        if (!tn_dim_equal_const(g, r->strides[r->rank - 1], 1)) return false;
-        if (!collapses(g, r, batch_axes, r->rank - 1, &c->ldc)) return false;
-        if (batch_axes && !collapses(g, r, 0, batch_axes, &c->stride_c)) return false;
-    }
-    return true;
+    if (!epilogue(s, c, p.n)) return false;
+    return c->beta == 0 || result(s, &s->in[c->c.index], batch_axes, &c->ldc, &c->stride_c);
 }

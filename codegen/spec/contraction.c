@@ -1,5 +1,6 @@
 /* contraction.c: the anchor as a contraction, and the operands' loads. */
 #include "codegen/spec/contraction.h"
+#include "codegen/spec/window.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -42,13 +43,37 @@ static bool map_batch(const tn_spec *s, tn_val v, tn_val out, tn_batch_map *map)
     return true;
 }
 
-static bool matmul(const tn_spec *s, tn_contraction *c) {
+bool tn_spec_tf32(const tn_spec *s) {
+    const tn_op op = s->anchor.i ? tn_node_op(s->g, s->anchor) : TN_OP_NONE;
+    const char *math = op == TN_OP_MATMUL ? TN_ATTRS_OF(s->g, s->anchor, matmul)->math
+                       : op == TN_OP_CONV ? TN_ATTRS_OF(s->g, s->anchor, conv)->math
+                                          : NULL;
+    return math && !strcmp(math, "tf32");
+}
+
+static void operands(const tn_spec *s, tn_contraction *c) {
+    c->a = tn_spec_anchor_input(s, 0);
+    c->b = tn_spec_anchor_input(s, 1);
+    c->out = tn_spec_anchor_result(s);
+    c->dtype = tn_val_dtype(s->g, c->a);
+    c->tf32 = tn_spec_tf32(s);
+}
+
+static void sizes(const tn_spec *s, tn_contraction *c) {
+    c->batch = tn_spec_product(s, c->out, c->o_batch.axis, c->o_batch.n_axes);
+    c->m = tn_spec_product(s, c->out, c->o_m.axis, c->o_m.n_axes);
+    c->n = tn_spec_product(s, c->out, c->o_n.axis, c->o_n.n_axes);
+    c->k = tn_spec_product(s, c->a, c->a_k.axis, c->a_k.n_axes);
+}
+
+bool tn_matmul_of(const tn_spec *s, tn_contraction *c) {
+    *c = (tn_contraction){0};
+    if (!s->anchor.i || tn_node_op(s->g, s->anchor) != TN_OP_MATMUL) return false;
     const tn_attrs_matmul *a = TN_ATTRS_OF(s->g, s->anchor, matmul);
+    operands(s, c);
     const uint32_t ra = (uint32_t)tn_val_rank(s->g, c->a), rb = (uint32_t)tn_val_rank(s->g, c->b);
     const uint32_t ro = (uint32_t)tn_val_rank(s->g, c->out);
-    if (ra < 2 || rb < 2 || !map_batch(s, c->a, c->out, &c->a_map) || !map_batch(s, c->b, c->out, &c->b_map))
-        return false;
-    c->tf32 = a->math && !strcmp(a->math, "tf32");
+    if (ra < 2 || rb < 2) return false;
     c->trans_a = a->trans_a;
     c->trans_b = a->trans_b;
     c->a_batch = (tn_coord){"b", 0, ra - 2, 0};
@@ -60,33 +85,33 @@ static bool matmul(const tn_spec *s, tn_contraction *c) {
     c->o_batch = (tn_coord){"b", 0, ro - 2, 0};
     c->o_m = (tn_coord){"m", ro - 2, 1, 0};
     c->o_n = (tn_coord){"n", ro - 1, 1, 0};
-    /* One B for all of A's batch: one tall matrix. */
-    if (c->b_map == TN_BATCH_ZERO && c->a_map == TN_BATCH_SAME && !a->trans_a && ra == ro) {
+    sizes(s, c);
+    return true;
+}
+
+static bool matmul(const tn_spec *s, tn_contraction *c) {
+    if (!tn_matmul_of(s, c) || !map_batch(s, c->a, c->out, &c->a_map) || !map_batch(s, c->b, c->out, &c->b_map))
+        return false;
+    if (c->b_map == TN_BATCH_ZERO && c->a_map == TN_BATCH_SAME && !c->trans_a) { /* one B for all of A's batch */
+        c->a_m = (tn_coord){"m", 0, c->a_batch.n_axes + 1, 0};
+        c->o_m = (tn_coord){"m", 0, c->o_batch.n_axes + 1, 0};
         c->a_batch.n_axes = c->o_batch.n_axes = 0;
-        c->a_m = (tn_coord){"m", 0, ra - 1, 0};
-        c->o_m = (tn_coord){"m", 0, ro - 1, 0};
         c->a_map = TN_BATCH_ZERO;
+        sizes(s, c);
     }
     return true;
 }
 
 /* ---- pointwise convolution --------------------------------------------------------------------------------------- */
 
-static bool all_are(tn_ints v, int64_t x) {
-    for (uint32_t k = 0; k < v.n; k++)
-        if (v.p[k] != x) return false;
-    return true;
-}
-
 static bool pointwise(const tn_spec *s, tn_contraction *c) {
-    const tn_attrs_conv *a = TN_ATTRS_OF(s->g, s->anchor, conv);
-    const uint32_t r = (uint32_t)tn_val_rank(s->g, c->a);
-    if (!a->layout || strcmp(a->layout, "nhwc") != 0 || a->groups > 1 || !all_are(a->strides, 1) ||
-        !all_are(a->pads, 0))
-        return false;
-    for (uint32_t k = 1; k + 1 < r; k++)
-        if (!is_one(s, tn_val_dim(s->g, c->b, k))) return false;
-    c->tf32 = a->math && !strcmp(a->math, "tf32");
+    tn_sliding w;
+    if (!tn_sliding_of(s, &w) || !w.nhwc || w.groups > 1) return false;
+    for (uint32_t k = 0; k < 3; k++)
+        if (w.kernel[k] != 1 || w.stride[k] != 1 || w.before[k] || w.after[k]) return false;
+    const uint32_t r = w.spatial + 2;
+    operands(s, c);
+    c->bias = w.bias;
     c->trans_b = true;
     c->a_map = c->b_map = TN_BATCH_ZERO;
     c->a_batch = c->b_batch = c->o_batch = (tn_coord){"b", 0, 0, 0};
@@ -95,26 +120,15 @@ static bool pointwise(const tn_spec *s, tn_contraction *c) {
     c->b_n = (tn_coord){"n", 0, 1, 0};
     c->b_k = (tn_coord){"k", 1, r - 1, 0};
     c->o_n = (tn_coord){"n", r - 1, 1, 0};
+    sizes(s, c);
     return true;
 }
 
 bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
     *c = (tn_contraction){0};
-    if (!s->anchor.i) return false;
-    const tn_op op = tn_node_op(s->g, s->anchor);
-    if (op != TN_OP_MATMUL && op != TN_OP_CONV) return false;
-    c->a = tn_spec_anchor_input(s, 0);
-    c->b = tn_spec_anchor_input(s, 1);
-    c->bias = op == TN_OP_CONV ? tn_spec_anchor_input(s, 2) : (tn_val){0};
-    c->out = tn_spec_anchor_result(s);
-    c->dtype = tn_val_dtype(s->g, c->a);
-    if (tn_val_dtype(s->g, c->b) != c->dtype) return false;
-    if (!(op == TN_OP_MATMUL ? matmul(s, c) : pointwise(s, c))) return false;
-    c->batch = tn_spec_product(s, c->out, c->o_batch.axis, c->o_batch.n_axes);
-    c->m = tn_spec_product(s, c->out, c->o_m.axis, c->o_m.n_axes);
-    c->n = tn_spec_product(s, c->out, c->o_n.axis, c->o_n.n_axes);
-    c->k = tn_spec_product(s, c->a, c->a_k.axis, c->a_k.n_axes);
-    return true;
+    const tn_op op = s->anchor.i ? tn_node_op(s->g, s->anchor) : TN_OP_NONE;
+    if (!(op == TN_OP_MATMUL ? matmul(s, c) : op == TN_OP_CONV && pointwise(s, c))) return false;
+    return tn_val_dtype(s->g, c->b) == c->dtype;
 }
 
 /* ---- batch maps -------------------------------------------------------------------------------------------------- */

@@ -18,8 +18,13 @@ typedef struct tn_contraction {
     tn_batch_map a_map, b_map;
 } tn_contraction;
 
-/* True if the anchor is a matmul, or a pointwise NHWC convolution (1x1, stride 1, no padding, one group). */
+/* True if the anchor is a matmul; its batch axes are not looked at, and stay what they are. */
+bool tn_matmul_of(const tn_spec *s, tn_contraction *c);
+/* True if the anchor is a matmul whose batches are known to match, or a pointwise NHWC convolution (1x1, stride 1, no
+ * padding, one group).  One matrix for all of A's batch makes one tall matrix of A. */
 bool tn_contraction_of(const tn_spec *s, tn_contraction *c);
+/* Whether the anchor may round float32 operands to tf32. */
+bool tn_spec_tf32(const tn_spec *s);
 /* #define TN_A_BATCH(b) and TN_B_BATCH(b): the operand's batch index. */
 void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
 

@@ -1,8 +1,20 @@
-/* window.h: the anchor seen as an NHWC convolution with one or two spatial axes. */
+/* window.h: the anchor seen as a window that slides over one to three spatial axes (pools and all convolutions), and as
+ * an NHWC convolution with one or two of them. */
 #ifndef TENON_CODEGEN_WINDOW_H
 #define TENON_CODEGEN_WINDOW_H
 
 #include "codegen/emit/emit.h"
+
+typedef struct tn_sliding {
+    tn_val x, w, bias, y;             /* w: none for pools; bias: none if absent */
+    uint32_t spatial, first, channel; /* number of spatial axes of x and y, the first of them, the channel axis */
+    bool nhwc, tf32;
+    int64_t groups, stride[3], dilation[3], before[3], after[3], kernel[3]; /* missing leading axes have size 1 */
+    tn_dim in[3], out[3];
+} tn_sliding;
+
+/* False if the anchor has no window, or one whose size is not static. */
+bool tn_sliding_of(const tn_spec *s, tn_sliding *w);
 
 typedef struct tn_window {
     tn_val x, filter, bias, out;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "codegen/spec/contraction.h"
 #include "codegen/tune/internal.h"
 
 static double tolerance_of(tn_dtype t, bool tf32) {
@@ -21,19 +22,10 @@ static double tolerance_of(tn_dtype t, bool tf32) {
     }
 }
 
-static bool uses_tf32(const tn_spec *s) {
-    if (!s->anchor.i) return false;
-    const tn_op op = tn_node_op(s->g, s->anchor);
-    const char *math = op == TN_OP_MATMUL ? TN_ATTRS_OF(s->g, s->anchor, matmul)->math
-                       : op == TN_OP_CONV ? TN_ATTRS_OF(s->g, s->anchor, conv)->math
-                                          : NULL;
-    return math && !strcmp(math, "tf32");
-}
-
 /* Bounds of |got - want| / (|want| + rms(want)) by the result's type and what is rounded on the way to it: rounding
  * plus float32 accumulation of rounded operands.  A wrong index or a missed element is of the order of 1. */
 double tn_tolerance(const tn_spec *s, tn_dtype t) {
-    const bool tf32 = uses_tf32(s);
+    const bool tf32 = tn_spec_tf32(s);
     double most = tolerance_of(t, tf32);
     TN_FOR_NODES(s->g, s->region, n)
     for (size_t k = 0; most > 0 && k < tn_node_result_count(s->g, n); k++) {
@@ -47,7 +39,7 @@ double tn_tolerance(const tn_spec *s, tn_dtype t) {
 /* How many elements may be a step away where floats are rounded, compared or made integers. */
 static uint64_t may_step(const tn_spec *s, int64_t numel) {
     if (!tn_spec_steps(s)) return 0;
-    return (uint64_t)numel / (uses_tf32(s) ? 16 : 256);
+    return (uint64_t)numel / (tn_spec_tf32(s) ? 16 : 256);
 }
 
 /* Fills one input on the device. */
