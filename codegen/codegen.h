@@ -71,12 +71,19 @@ typedef struct tn_spec {
     uint64_t hash[2]; /* XXH3-128 of text */
     char name[64];    /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
     tn_dim sym[TN_MAX_SYMS];
-    tn_shape typical;    /* of its symbols: what speed is judged at */
+    tn_shape typical;    /* of its symbols, in the first bucket (tn_spec_at): what speed is judged at */
     double flops, bytes; /* at the typical shape; for roofline and cost */
 } tn_spec;
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);
 void tn_spec_free(tn_spec *s);
+/* Its symbols' typical sizes in a bucket of the graph. */
+tn_shape tn_spec_shape(const tn_spec *s, size_t bucket);
+/* The spec as another bucket sees it: typical, flops and bytes differ.  It shares the rest with s, which outlives it, and
+ * is not freed. */
+tn_spec tn_spec_at(const tn_spec *s, size_t bucket);
+/* "@8,128": the typical sizes, for keys; "" where there are no buckets or no symbols. */
+void tn_spec_sizes_text(const tn_spec *s, char buf[96]);
 /* True if v must be rounded to its dtype in a register before the region computes on it. */
 bool tn_spec_rounds(const tn_spec *s, tn_val v);
 /* True if the region turns floats into something by steps: rounds them to a narrower dtype or to integers, or compares
@@ -85,8 +92,8 @@ bool tn_spec_steps(const tn_spec *s);
 /* A dim at a shape; 1 where it has no value. */
 int64_t tn_shape_value(const tn_spec *s, const tn_shape *shape, tn_dim d);
 double tn_spec_flops(const tn_spec *s, const tn_shape *shape);
-/* Shapes that a kernel of s must be right at (judged.c): the typical one, then others that differ in kind and are
- * small. Returns how many; 1 for a spec without symbols. */
+/* Shapes that a kernel of s must be right at (judged.c): the typical one, then those of the other buckets that cost less
+ * and others that differ in kind and are small.  Returns how many; 1 for a spec without symbols. */
 enum { TN_MAX_SHAPES = 12 };
 size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]);
 

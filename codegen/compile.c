@@ -3,6 +3,7 @@
  * Candidates come from compile_list.c, builds run on the pool's threads (compile_build.c), and this thread tunes
  * (compile_tune.c) or takes the cost model's choice. */
 #include "codegen/compile.h"
+#include "codegen/buckets.h"
 #include "passes/util.h"
 
 #include <stdio.h>
@@ -50,12 +51,55 @@ static tn_status make_specs(tn_compilation *c) {
         tn_status s = add_node(c, n);
         if (s != TN_OK) return s;
     }
-    c->works = tn_alloc(c->env, (c->n_nodes + 1) * sizeof *c->works);
+    c->n_buckets = tn_bucket_count(c->g) ? tn_bucket_count(c->g) : 1;
+    c->n_works = c->n_buckets * c->n_nodes;
+    c->works = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->works);
     return c->works ? TN_OK : TN_E_MEMORY;
 }
 
+/* ---- works and buckets ---- */
+
+static bool same_sizes(const tn_spec *s, size_t a, size_t b) {
+    const tn_shape x = tn_spec_shape(s, a), y = tn_spec_shape(s, b);
+    for (size_t k = 0; k < x.n; k++)
+        if (x.b[k].value != y.b[k].value) return false;
+    return true;
+}
+
+/* The first bucket with the sizes that this one has. */
+static size_t first_alike(const tn_compilation *c, size_t node, size_t bucket) {
+    for (size_t b = 0; b < bucket; b++)
+        if (same_sizes(c->nodes[node].spec, b, bucket)) return b;
+    return bucket;
+}
+
 bool tn_is_distinct(const tn_compilation *c, size_t k) {
-    return c->nodes[k].work == k;
+    const size_t node = k % c->n_nodes, bucket = k / c->n_nodes;
+    return c->nodes[node].work == node && first_alike(c, node, bucket) == bucket;
+}
+
+tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t bucket) {
+    return &c->works[first_alike(c, node, bucket) * c->n_nodes + c->nodes[node].work];
+}
+
+static bool same_winner(const tn_work *a, const tn_work *b) {
+    const tn_candidate *x = &a->c[a->winner], *y = &b->c[b->winner];
+    if (a == b) return true;
+    if (x->is_lt != y->is_lt || strcmp(x->text, y->text) != 0) return false;
+    if (x->is_lt) return x->algo_size == y->algo_size && !memcmp(x->algo, y->algo, x->algo_size);
+    return x->source_size == y->source_size && !memcmp(x->source, y->source, x->source_size);
+}
+
+size_t tn_alternatives(const tn_compilation *c, size_t node, tn_alternative out[TN_MAX_BUCKETS]) {
+    size_t n = 0;
+    for (size_t b = 0; b < c->n_buckets; b++) {
+        tn_work *w = tn_work_in(c, node, b);
+        size_t k = 0;
+        while (k < n && !same_winner(out[k].work, w)) k++;
+        if (k == n) out[n++] = (tn_alternative){.work = w};
+        out[k].buckets |= UINT32_C(1) << b;
+    }
+    return n;
 }
 
 /* ---- choosing ---- */
@@ -89,7 +133,7 @@ tn_status tn_no_candidate(tn_compilation *c, const tn_work *w) {
 static tn_status choose_by_rank(tn_compilation *c) {
     for (size_t rank = 0;; rank++) {
         bool any = false;
-        for (size_t k = 0; k < c->n_nodes; k++) {
+        for (size_t k = 0; k < c->n_works; k++) {
             tn_work *w = &c->works[k];
             if (!tn_is_distinct(c, k) || w->chosen || rank >= w->n) continue;
             tn_status s = tn_start_build(c, w, rank, false);
@@ -98,7 +142,7 @@ static tn_status choose_by_rank(tn_compilation *c) {
         }
         tn_status s = tn_wait_jobs(c, NULL);
         if (s != TN_OK) return s;
-        for (size_t k = 0; k < c->n_nodes; k++)
+        for (size_t k = 0; k < c->n_works; k++)
             if (tn_is_distinct(c, k)) tn_choose_first(&c->works[k]);
         if (!any) return TN_OK;
     }
@@ -107,14 +151,14 @@ static tn_status choose_by_rank(tn_compilation *c) {
 static tn_status choose_untuned(tn_compilation *c) {
     tn_status s = choose_by_rank(c);
     bool again = false;
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+    for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
         tn_work *w = &c->works[k];
         if (!tn_is_distinct(c, k) || w->chosen || !w->from_cache) continue;
         s = tn_relist_candidates(c, w); /* a lockfile's winner that does not compile */
         again = true;
     }
     if (s == TN_OK && again) s = choose_by_rank(c);
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
+    for (size_t k = 0; s == TN_OK && k < c->n_works; k++)
         if (tn_is_distinct(c, k) && !c->works[k].chosen) s = tn_no_candidate(c, &c->works[k]);
     return s;
 }
@@ -122,11 +166,12 @@ static tn_status choose_untuned(tn_compilation *c) {
 /* ---- one architecture ---- */
 
 static void free_works(tn_compilation *c) {
-    for (size_t k = 0; c->works && k < c->n_nodes; k++) {
+    for (size_t k = 0; c->works && k < c->n_works; k++) {
         tn_tuning_end(c->works[k].tuning);
         tn_reference_free(c->works[k].reference);
         for (size_t j = 0; j < c->works[k].n; j++) tn_candidate_free(c->env, &c->works[k].c[j]);
         tn_free(c->env, c->works[k].c, c->works[k].cap * sizeof *c->works[k].c);
+        if (k >= c->n_nodes) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
         memset(&c->works[k], 0, sizeof c->works[k]);
     }
 }
@@ -145,7 +190,7 @@ static void report_times(const tn_compilation *c) {
 /* Of each template the first candidate that does not compile is a warning. */
 static void report_failed_builds(const tn_compilation *c) {
     uint64_t warned = 0;
-    for (size_t k = 0; k < c->n_nodes; k++)
+    for (size_t k = 0; k < c->n_works; k++)
         for (size_t j = 0; j < c->works[k].n; j++) {
             const tn_candidate *x = &c->works[k].c[j];
             if (x->bin.status != TN_E_COMPILE) continue;
@@ -162,7 +207,7 @@ static void report_failed_builds(const tn_compilation *c) {
 
 /* What the assembler says of kernels that go into the plan. */
 static void report_advice(const tn_compilation *c) {
-    for (size_t k = 0; k < c->n_nodes; k++) {
+    for (size_t k = 0; k < c->n_works; k++) {
         const tn_work *w = &c->works[k];
         if (!w->chosen || !*w->c[w->winner].bin.advice) continue;
         char loc[256];
@@ -179,17 +224,26 @@ static void set_versions(tn_compilation *c) {
              (unsigned long long)c->templates_hash, c->nvrtc_text, i ? i->cublaslt : "", i ? i->driver : "");
 }
 
+/* The spec as the work's bucket sees it. */
+static tn_status set_spec(tn_compilation *c, size_t k) {
+    tn_spec *s = c->nodes[k % c->n_nodes].spec;
+    c->works[k].spec = k < c->n_nodes ? s : tn_alloc(c->env, sizeof *s);
+    c->works[k].owner = c;
+    if (!c->works[k].spec) return TN_E_MEMORY;
+    if (k >= c->n_nodes) *c->works[k].spec = tn_spec_at(s, k / c->n_nodes);
+    return TN_OK;
+}
+
 static tn_status list_candidates(tn_compilation *c) {
     const double start = tn_now();
     tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+    for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
         if (!tn_is_distinct(c, k)) continue;
         tn_work *w = &c->works[k];
-        w->spec = c->nodes[k].spec;
-        w->owner = c;
-        s = tn_list_candidates(c, w);
+        s = set_spec(c, k);
+        if (s == TN_OK) s = tn_list_candidates(c, w);
         if (s == TN_OK && c->tuning) s = tn_start_tuning(c, w);
-        if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_nodes);
+        if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
     }
     c->candidates_s = tn_now() - start;
     return s;
@@ -207,9 +261,8 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     tn_pool_wait(c->pool, -1);
     report_failed_builds(c);
     if (s == TN_OK) report_advice(c), report_times(c);
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++)
-        if (tn_is_distinct(c, k))
-            s = tn_lockfile_add(c->lock, c->nodes[k].spec->hash, arch->name, &c->works[k], c->versions);
+    for (size_t k = 0; s == TN_OK && k < c->n_works; k++)
+        if (tn_is_distinct(c, k)) s = tn_lockfile_add(c->lock, arch->name, &c->works[k], c->versions);
     if (s == TN_OK) s = tn_plan_add_arch(c);
     free_works(c);
     return s;
@@ -324,7 +377,7 @@ static void finish(tn_compilation *c) {
     if (c->pool) tn_pool_cancel(c->pool), tn_pool_wait(c->pool, -1);
     tn_pool_free(c->pool);
     free_works(c);
-    tn_free(c->env, c->works, (c->n_nodes + 1) * sizeof *c->works);
+    tn_free(c->env, c->works, (c->n_works + 1) * sizeof *c->works);
     for (size_t k = 0; k < c->n_nodes; k++) tn_spec_free(c->nodes[k].spec);
     tn_free(c->env, c->nodes, c->cap_nodes * sizeof *c->nodes);
     tn_manifest_free(c->mf);
@@ -346,6 +399,7 @@ static tn_status compile(tn_compilation *c) {
     if (s == TN_OK) s = find_targets(c, arch, &n);
     if (s == TN_OK) s = prepare(c);
     if (s == TN_OK) s = tn_compile_progress(c, "rewrite", "", 0, 0);
+    if (s == TN_OK && !c->old) s = tn_choose_buckets(c->g);
     if (s == TN_OK) s = run_passes(c);
     if (s == TN_OK) s = make_specs(c);
     if (s == TN_OK) s = tn_plan_begin(c, n + (c->old ? tn_plan_manifest(c->old)->n_archs : 0));

@@ -22,6 +22,9 @@ typedef struct tn_compiled_node {
     size_t work; /* index of the first node with this spec */
 } tn_compiled_node;
 
+/* Works are numbered bucket by bucket: that of node k in bucket b is b * n_nodes + k, so that the first n_nodes are those
+ * of the first bucket.  A work is real (tn_is_distinct) if its node is the first with its spec, and its bucket the first
+ * with its sizes: tn_work_in finds the one that serves a node in a bucket. */
 typedef struct tn_compilation {
     const tn_env *env;
     tn_graph *g;
@@ -30,7 +33,9 @@ typedef struct tn_compilation {
     tn_program *program; /* of the graph's kernels, in the order of nodes; the graph's */
     tn_compiled_node *nodes;
     size_t n_nodes, cap_nodes;
-    tn_work *works; /* parallel to nodes; only those of distinct specs are used */
+    size_t n_buckets; /* of the graph, at least 1 */
+    tn_work *works;
+    size_t n_works; /* n_buckets * n_nodes */
     const tn_arch *arch;
     tn_tuner *tuner; /* NULL without a GPU */
     bool tuning;     /* this arch is the GPU's and timing is wanted */
@@ -68,7 +73,15 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o);
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path);
 
 /* compile.c */
-bool tn_is_distinct(const tn_compilation *c, size_t k); /* node k is the first with its spec */
+bool tn_is_distinct(const tn_compilation *c, size_t k); /* work k is real: others share its candidates */
+/* The work whose winner serves a node in a bucket. */
+tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t bucket);
+/* What serves a node in all buckets, equal winners once: in the order of the first bucket of each. */
+typedef struct tn_alternative {
+    tn_work *work;
+    uint32_t buckets; /* bit b: serves bucket b */
+} tn_alternative;
+size_t tn_alternatives(const tn_compilation *c, size_t node, tn_alternative out[TN_MAX_BUCKETS]);
 /* Shows progress; TN_E_CANCELLED once the caller wants no more. */
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total);
 /* The candidate that stands first and is built; false if none is. */

@@ -10,9 +10,11 @@ enum { TUNED_CANDIDATES = 24, UNTUNED_CANDIDATES = 4 };
 /* What a record must fit; of others of the driver, NVRTC and cuBLASLt it is found, but not trusted. */
 static void record_key(const tn_compilation *c, const tn_work *w, char *key, size_t size) {
     const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
-    snprintf(key, size, "%s|%s|%s|%d|%s|%016llx|%016llx%016llx|2", TENON_VERSION, c->arch->name, i ? i->gpu : "untuned",
-             i ? i->sms : 0, c->options_text, (unsigned long long)c->templates_hash,
-             (unsigned long long)w->spec->hash[0], (unsigned long long)w->spec->hash[1]);
+    char sizes[96];
+    tn_spec_sizes_text(w->spec, sizes);
+    snprintf(key, size, "%s|%s|%s|%d|%s|%016llx|%016llx%016llx%s|2", TENON_VERSION, c->arch->name,
+             i ? i->gpu : "untuned", i ? i->sms : 0, c->options_text, (unsigned long long)c->templates_hash,
+             (unsigned long long)w->spec->hash[0], (unsigned long long)w->spec->hash[1], sizes);
 }
 
 static bool read_record(tn_compilation *c, tn_work *w, const tn_lt_call *lt, const char *text) {
@@ -27,7 +29,7 @@ static bool read_record(tn_compilation *c, tn_work *w, const tn_lt_call *lt, con
 
 /* True if the winner is known already, from the lockfile or from the cache. */
 static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
-    const char *line = tn_lockfile_find(c->lock, w->spec->hash, c->arch->name);
+    const char *line = tn_lockfile_find(c->lock, w->spec, c->arch->name);
     if (line) {
         if (read_record(c, w, lt, line)) return true;
         tn_report(c->env, TN_WARNING, TN_E_FORMAT, w->spec->name,

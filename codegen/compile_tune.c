@@ -2,7 +2,8 @@
  *
  * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
  * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
- * References are made a few specs ahead.  Past the deadline a spec that has not raced takes the cost model's choice. */
+ * References are made a few specs ahead.  A spec is tuned in each bucket where its sizes differ, all specs in the first
+ * bucket before any in the next.  Past the deadline a spec that has not raced takes the cost model's choice. */
 #include <stdio.h>
 #include <string.h>
 
@@ -39,7 +40,7 @@ tn_status tn_start_tuning(tn_compilation *c, tn_work *w) {
 static tn_status start_references(pipeline *p, size_t at) {
     tn_compilation *c = p->c;
     tn_status s = TN_OK;
-    for (; s == TN_OK && p->referenced < c->n_nodes && p->referenced < at + AHEAD; p->referenced++) {
+    for (; s == TN_OK && p->referenced < c->n_works && p->referenced < at + AHEAD; p->referenced++) {
         tn_work *w = &c->works[p->referenced];
         if (!tn_is_distinct(c, p->referenced) || (w->from_cache && !w->untrusted)) continue;
         const size_t bytes = tn_reference_bytes(w->spec);
@@ -179,7 +180,7 @@ static tn_status tune_all(tn_compilation *c) {
     pipeline p = {.c = c};
     tn_status s = TN_OK;
     size_t done = 0;
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
+    for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
         if (!tn_is_distinct(c, k)) continue;
         if (tn_now() > c->deadline && !c->past_deadline) {
             c->past_deadline = true;

@@ -1,7 +1,7 @@
 /* judged.c: the shapes that a kernel with symbolic sizes is judged at.
  *
  * Speed is judged at the typical shape only, but a kernel must be right at every one that its plan takes.  So each
- * candidate is also compared with the reference at shapes of other kinds: all sizes 1, odd ones, one more than a tile,
+ * candidate is also compared with the reference at shapes of other kinds: those of other buckets, all sizes 1, odd ones, one more than a tile,
  * as large as is cheap, and nothing at all along one axis.  These are small: references are made on the host, and a
  * deadline is to be kept. */
 #include <string.h>
@@ -159,6 +159,10 @@ size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]) {
     size_t n = is_bindable(s, &s->typical, &elements) ? 1 : 0;
     out[0] = s->typical;
     if (!s->typical.n) return 1;
+    for (size_t b = 0; b < tn_bucket_count(s->g); ++b) {
+        const tn_shape shape = tn_spec_shape(s, b);
+        add(s, &shape, out, &n);
+    }
     for (size_t k = 0; k < N_KINDS; ++k) add_first(s, kinds[k], SIZE_MAX, out, &n);
     add_largest(s, out, &n);
     for (size_t empty = 0; empty < s->typical.n; ++empty) add_first(s, kinds[1], empty, out, &n);

@@ -221,6 +221,12 @@ static void put_layout(writer *w, const tn_spec_tensor *t) {
     tn_text_add(&w->t, " align %" PRIu32, t->align);
 }
 
+static int64_t typical_in(const tn_graph *g, size_t bucket, tn_dim sym) {
+    const tn_size_range r = tn_bucket_range(g, bucket, sym);
+    const int64_t v = r.typical > 0 ? r.typical : tn_typical_size(g, sym);
+    return v < r.lo ? r.lo : v > r.hi ? r.hi : v;
+}
+
 /* Symbols that are sizes of operands have the first numbers, so that none depends on the order within a sum. */
 static void number_symbols(writer *w) {
     for (uint32_t k = 0; k < w->s->n_in; ++k)
@@ -274,7 +280,10 @@ static void put_region(writer *w) {
         tn_dim_bounds(s->g, w->sym[k], &lo, &hi);
         tn_text_add(&w->t, "s%" PRIu32 " from %" PRId64, k, lo);
         if (hi != INT64_MAX) tn_text_add(&w->t, " to %" PRId64, hi);
-        tn_text_add(&w->t, " typically %" PRId64 "\n", tn_dim_hint(s->g, w->sym[k]));
+        tn_text_add(&w->t, " typically %" PRId64, tn_dim_hint(s->g, w->sym[k]));
+        for (size_t b = 1; b < tn_bucket_count(s->g); ++b)
+            tn_text_add(&w->t, ", %" PRId64, typical_in(s->g, b, w->sym[k]));
+        tn_text_add(&w->t, "\n");
     }
 }
 
@@ -370,9 +379,39 @@ double tn_spec_flops(const tn_spec *s, const tn_shape *shape) {
 
 static void measure(tn_spec *s) {
     s->flops = tn_spec_flops(s, &s->typical);
+    s->bytes = 0;
     for (uint32_t k = 0; k < s->n_in; ++k) s->bytes += elements_read(s, &s->in[k]) * tn_dtype_bits(s->in[k].dtype) / 8;
     for (uint32_t k = 0; k < s->n_out; ++k)
         s->bytes += numel(s, &s->typical, s->out[k].arg) * tn_dtype_bits(s->out[k].dtype) / 8;
+}
+
+/* ---- buckets ----------------------------------------------------------------------------------------------------- */
+
+tn_shape tn_spec_shape(const tn_spec *s, size_t bucket) {
+    tn_shape shape = {.n = s->typical.n};
+    for (size_t k = 0; k < shape.n; ++k)
+        shape.b[k] = (tn_binding){tn_dim_name(s->g, s->sym[k]), typical_in(s->g, bucket, s->sym[k])};
+    return shape;
+}
+
+tn_spec tn_spec_at(const tn_spec *s, size_t bucket) {
+    tn_spec at = *s;
+    at.typical = tn_spec_shape(s, bucket);
+    measure(&at);
+    return at;
+}
+
+void tn_spec_sizes_text(const tn_spec *s, char buf[96]) {
+    enum { SIZE = 96 };
+    size_t n = 0;
+    *buf = 0;
+    if (!tn_bucket_count(s->g)) return;
+    for (size_t k = 0; k < s->typical.n && n < SIZE; ++k)
+        n += (size_t)snprintf(buf + n, SIZE - n, "%s%" PRId64, k ? "," : "@", s->typical.b[k].value);
+    if (n < SIZE) return;
+    XXH64_hash_t h = 0;
+    for (size_t k = 0; k < s->typical.n; ++k) h = XXH3_64bits_withSeed(&s->typical.b[k].value, sizeof(int64_t), h);
+    snprintf(buf, SIZE, "@#%016" PRIx64, (uint64_t)h);
 }
 
 /* ---- construction ------------------------------------------------------------------------------------------------ */
@@ -465,8 +504,7 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     make_name(s);
     memcpy(s->sym, w.sym, sizeof s->sym);
     s->typical.n = w.n_sym;
-    for (uint32_t k = 0; k < w.n_sym; ++k)
-        s->typical.b[k] = (tn_binding){tn_dim_name(g, w.sym[k]), tn_typical_size(g, w.sym[k])};
+    s->typical = tn_spec_shape(s, 0);
     measure(s);
     *out = s;
     return TN_OK;

@@ -196,11 +196,15 @@ void tn_build_source(const tn_env *env, const tn_nvrtc *nvrtc, tn_cache *cache, 
     memset(out, 0, sizeof *out);
     char key[256];
     cache_key(nvrtc, arch, name, source, size, key, sizeof key);
-    if (from_cache(env, cache, key, out)) return;
-    double t0 = tn_now();
-    compile_now(env, nvrtc, arch, name, source, out);
-    out->ms = 1e3 * (tn_now() - t0);
-    if (out->status == TN_OK) to_cache(env, cache, key, out);
+    tn_cache_claim claim;
+    tn_cache_hold(cache, key, &claim); /* several buckets may want one variant at the same time */
+    if (!from_cache(env, cache, key, out)) {
+        const double t0 = tn_now();
+        compile_now(env, nvrtc, arch, name, source, out);
+        out->ms = 1e3 * (tn_now() - t0);
+        if (out->status == TN_OK) to_cache(env, cache, key, out);
+    }
+    tn_cache_release(cache, &claim);
 }
 
 void tn_kernel_bin_free(const tn_env *env, tn_kernel_bin *b) {

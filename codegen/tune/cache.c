@@ -2,6 +2,7 @@
 #include "codegen/tune/cache.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,9 @@ typedef struct entry_head {
 struct tn_cache {
     const tn_env *env;
     char dir[PATH_SIZE - 128]; /* "" for the cache that is always empty */
+    pthread_mutex_t lock;
+    pthread_cond_t released;
+    tn_cache_claim *claims;
 };
 
 static void default_dir(char *out, size_t size) {
@@ -51,6 +55,8 @@ tn_cache *tn_cache_open(const tn_env *env, const char *dir) {
     tn_cache *c = tn_alloc(env, sizeof *c);
     if (!c) return NULL;
     c->env = env;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->released, NULL);
     if (dir)
         snprintf(c->dir, sizeof c->dir, "%s", dir);
     else
@@ -64,7 +70,36 @@ tn_cache *tn_cache_open(const tn_env *env, const char *dir) {
 }
 
 void tn_cache_close(tn_cache *c) {
-    if (c) tn_free(c->env, c, sizeof *c);
+    if (!c) return;
+    pthread_cond_destroy(&c->released);
+    pthread_mutex_destroy(&c->lock);
+    tn_free(c->env, c, sizeof *c);
+}
+
+static bool is_claimed(const tn_cache *c, const tn_cache_claim *x) {
+    for (const tn_cache_claim *k = c->claims; k; k = k->next)
+        if (!memcmp(k->hash, x->hash, sizeof x->hash)) return true;
+    return false;
+}
+
+void tn_cache_hold(tn_cache *c, const char *key, tn_cache_claim *mine) {
+    const XXH128_hash_t h = XXH3_128bits(key, strlen(key));
+    *mine = (tn_cache_claim){.hash = {h.low64, h.high64}};
+    if (!*c->dir) return; /* nothing would be found */
+    pthread_mutex_lock(&c->lock);
+    while (is_claimed(c, mine)) pthread_cond_wait(&c->released, &c->lock);
+    mine->next = c->claims;
+    c->claims = mine;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void tn_cache_release(tn_cache *c, tn_cache_claim *mine) {
+    pthread_mutex_lock(&c->lock);
+    tn_cache_claim **k = &c->claims;
+    while (*k && *k != mine) k = &(*k)->next;
+    if (*k) *k = mine->next;
+    pthread_cond_broadcast(&c->released);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void entry_path(const tn_cache *c, const char *kind, const char *key, char out[PATH_SIZE]) {

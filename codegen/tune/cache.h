@@ -18,4 +18,13 @@ void tn_cache_close(tn_cache *c);
 bool tn_cache_get(tn_cache *c, const char *kind, const char *key, void **data, size_t *size);
 void tn_cache_put(tn_cache *c, const char *kind, const char *key, const void *data, size_t size);
 
+/* One thread at a time makes the entry of a key: while a claim is held, others that claim the key wait, and may find the
+ * entry then.  The claim lives on its holder's stack. */
+typedef struct tn_cache_claim {
+    uint64_t hash[2];
+    struct tn_cache_claim *next;
+} tn_cache_claim;
+void tn_cache_hold(tn_cache *c, const char *key, tn_cache_claim *mine);
+void tn_cache_release(tn_cache *c, tn_cache_claim *mine);
+
 #endif

@@ -119,8 +119,10 @@ bool tn_record_read(const tn_env *env, tn_work *w, const tn_arch *arch, const tn
 
 /* ---- lockfiles ---- */
 
+enum { KEY = 176 };
+
 typedef struct entry {
-    char key[56]; /* "<hash> <arch>" */
+    char key[KEY]; /* "<hash> <arch>[@sizes]" */
     char *line;
     size_t size;
 } entry;
@@ -133,8 +135,10 @@ struct tn_lockfile {
     bool changed;
 };
 
-static void make_key(char key[56], const uint64_t hash[2], const char *arch) {
-    snprintf(key, 56, "%016" PRIx64 "%016" PRIx64 " %.20s", hash[0], hash[1], arch);
+static void make_key(char key[KEY], const tn_spec *s, const char *arch) {
+    char sizes[96];
+    tn_spec_sizes_text(s, sizes);
+    snprintf(key, KEY, "%016" PRIx64 "%016" PRIx64 " %.20s%s", s->hash[0], s->hash[1], arch, sizes);
 }
 
 static tn_status add_entry(tn_lockfile *l, const char *key, size_t key_n, const char *line, size_t n) {
@@ -147,7 +151,7 @@ static tn_status add_entry(tn_lockfile *l, const char *key, size_t key_n, const 
     }
     entry *e = &l->e[l->n];
     e->line = tn_alloc(l->env, n + 1);
-    if (!e->line || key_n >= sizeof e->key) return TN_E_MEMORY;
+    if (!e->line) return TN_E_MEMORY;
     memcpy(e->line, line, n);
     e->size = n + 1;
     memcpy(e->key, key, key_n);
@@ -164,7 +168,7 @@ static tn_status read_lockfile(tn_lockfile *l, FILE *f) {
         size_t n = strcspn(line, "\n");
         if (*line == '#' || n == 0) continue;
         char *sp = memchr(line, ' ', n), *sp2 = sp ? memchr(sp + 1, ' ', n - (size_t)(sp + 1 - line)) : NULL;
-        if (!sp2 || sp - line != 32)
+        if (!sp2 || sp - line != 32 || sp2 - line >= KEY)
             return tn_fail(l->env, TN_E_FORMAT, l->path, "delete the file to tune afresh", "line %d is not an entry",
                            number);
         tn_status s = add_entry(l, line, (size_t)(sp2 - line), sp2 + 1, n - (size_t)(sp2 + 1 - line));
@@ -189,12 +193,16 @@ tn_status tn_lockfile_open(const tn_env *env, const char *path, tn_lockfile **ou
     return s;
 }
 
-const char *tn_lockfile_find(const tn_lockfile *l, const uint64_t hash[2], const char *arch) {
-    char key[56];
-    make_key(key, hash, arch);
+static const char *find_key(const tn_lockfile *l, const char *key) {
     for (size_t k = 0; k < l->n; k++)
         if (!strcmp(l->e[k].key, key)) return l->e[k].line;
     return NULL;
+}
+
+const char *tn_lockfile_find(const tn_lockfile *l, const tn_spec *s, const char *arch) {
+    char key[KEY];
+    make_key(key, s, arch);
+    return find_key(l, key);
 }
 
 static void remove_entry(tn_lockfile *l, const char *key) {
@@ -205,13 +213,12 @@ static void remove_entry(tn_lockfile *l, const char *key) {
     }
 }
 
-tn_status tn_lockfile_add(tn_lockfile *l, const uint64_t hash[2], const char *arch, const tn_work *w,
-                          const char *versions) {
-    char key[56];
-    make_key(key, hash, arch);
+tn_status tn_lockfile_add(tn_lockfile *l, const char *arch, const tn_work *w, const char *versions) {
+    char key[KEY];
     if (!l->path || !w->chosen) return TN_OK;
+    make_key(key, w->spec, arch);
     if (w->rejected) remove_entry(l, key);
-    if (tn_lockfile_find(l, hash, arch)) return TN_OK;
+    if (find_key(l, key)) return TN_OK;
     tn_candidate c = w->c[w->winner];
     c.us = 0; /* times vary between runs, the winner should not */
     tn_text t = {.env = l->env};
@@ -233,7 +240,7 @@ tn_status tn_lockfile_save(tn_lockfile *l) {
     tn_output o;
     tn_status s = tn_output_begin(l->env, l->path, &o);
     if (s != TN_OK) return s;
-    fputs("# tenon lockfile: spec hash, architecture, winner (see `tenon compile --help`)\n", o.f);
+    fputs("# tenon lockfile: spec hash, architecture and sizes, winner (see `tenon compile --help`)\n", o.f);
     for (size_t k = 0; k < l->n; k++) fprintf(o.f, "%s %s\n", l->e[k].key, l->e[k].line);
     return tn_output_end(&o, s);
 }

@@ -202,9 +202,12 @@ static tn_status compile_text(const char *text) {
     return s;
 }
 
-/* The same network, exported with other names of symbols, values, weights and layers, needs no compiler. */
+/* The same network, exported with other names of symbols, values, weights and layers, needs no compiler.  (The names of
+ * symbols may say what they are for, and so which sizes are typical; here these are given.) */
 START_TEST(names_do_not_matter) {
-    static const char one[] = "func @main(%x: f32[batch,seq,64], %m: f32[seq,batch], %q: f32[batch,heads,seq,8]) -> "
+    static const char one[] = "symbol batch in [0, inf] hint 8\nsymbol seq in [0, inf] hint 128\n"
+                              "symbol heads in [0, inf] hint 12\n"
+                              "func @main(%x: f32[batch,seq,64], %m: f32[seq,batch], %q: f32[batch,heads,seq,8]) -> "
                               "(%y: f32[batch,seq,32], %z: f32[seq,batch,heads*8]) {\n"
                               "  %w = const splat(0.5) : f32[64,32]\n"
                               "  %0 = matmul %x, %w loc(\"/encoder/fc1\")\n"
@@ -216,6 +219,7 @@ START_TEST(names_do_not_matter) {
                               "  %5 = transpose %q {perm=[2,0,1,3]}\n  %6 = reshape %5 {dims=[seq,batch,heads*8]}\n"
                               "  %z = sigmoid %6\n  return %y, %z\n}\n";
     static const char two[] =
+        "symbol a in [0, inf] hint 128\nsymbol z in [0, inf] hint 8\nsymbol m in [0, inf] hint 12\n"
         "func @other(%in: f32[z,a,64], %mask: f32[a,z], %q: f32[z,m,a,8]) -> (%out: f32[z,a,32], %z: f32[a,z,m*8]) {\n"
         "  %k = const splat(0.5) : f32[64,32]\n"
         "  %p = matmul %in, %k loc(\"layer 1\\nwith a line\")\n"
@@ -233,6 +237,20 @@ START_TEST(names_do_not_matter) {
     ck_assert_int_eq(kept, compiled);
     ck_assert_msg(compile_text(two) == TN_OK, "%s", said[0]);
     ck_assert_int_eq(atomic_load(&m->compiled), compiled);
+}
+END_TEST
+
+/* What several buckets choose is compiled once, by however many threads. */
+START_TEST(buckets_share_machine_code) {
+    static const char text[] = "bucket N in [1, 4] hint 2\nbucket N in [5, 8] hint 6\nbucket N in [9, 16] hint 12\n"
+                               "func @main(%x: f32[N,64]) -> (%y: f32[N,64]) {\n"
+                               "  %y = softmax %x {axis=1}\n  return %y\n}\n";
+    mock_nvrtc *m = use_mock();
+    const int before = cubins();
+    atomic_store(&m->compiled, 0);
+    ck_assert_msg(compile_text(text) == TN_OK, "%s", said[0]);
+    ck_assert_int_gt(atomic_load(&m->compiled), 0);
+    ck_assert_int_eq(cubins() - before, atomic_load(&m->compiled));
 }
 END_TEST
 
@@ -282,6 +300,7 @@ int main(void) {
     tcase_add_test(t, every_figure_of_the_log);
     tcase_add_test(t, comments_do_not_matter);
     tcase_add_test(t, names_do_not_matter);
+    tcase_add_test(t, buckets_share_machine_code);
     tcase_add_test(t, a_broken_template_is_a_warning);
     tcase_add_test(t, advice_reaches_the_user);
     suite_add_tcase(s, t);

@@ -276,6 +276,86 @@ START_TEST(judges_winners_by_other_versions) {
 }
 END_TEST
 
+/* ---- buckets ---- */
+
+static const char in_buckets[] =
+    "symbol N in [0, 5000] hint 4\nbucket N in [0, 15] hint 4\nbucket N in [16, 99] hint 64\n"
+    "bucket N in [16, 5000] hint 64\nbucket N in [100, 5000] hint 1024\n"
+    "func @main(%x: f32[N,64], %v: f32[7,3]) -> (%y: f32[N,64], %w: f32[7,3]) {\n"
+    "  %y = relu %x loc(\"/act\")\n  %w = neg %v loc(\"/static\")\n  return %y, %w\n}\n";
+
+/* How many lines of a file hold the text. */
+static int lines_with(const char *path, const char *text) {
+    char line[1500];
+    int n = 0;
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f)) n += *line != '#' && strstr(line, text);
+    fclose(f);
+    return n;
+}
+
+/* A spec is tuned at the typical sizes of each bucket, once where these are equal; what has no symbols only once. */
+START_TEST(tunes_in_each_bucket) {
+    static const long typical[] = {4, 64, 1024};
+    char path[100], where[40];
+    snprintf(path, sizeof path, "%s/lock", cache);
+    remove_from_cache("[tl]*"); /* records and lockfiles */
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    ck_assert_int_eq(lines_with(path, ""), 4);
+    ck_assert_int_eq(lines_with(path, " sm_90a @"), 1); /* without sizes: of what is static */
+    for (size_t k = 0; k < 3; k++) {
+        snprintf(where, sizeof where, " sm_90a@%ld @", typical[k]);
+        ck_assert_msg(lines_with(path, where) == 1, "%s", where);
+    }
+    const int tuned = mock->checks;
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    ck_assert_msg(compile_text(in_buckets, NULL) == TN_OK, "%s", errors); /* by the records */
+    ck_assert_int_eq(mock->checks, tuned);
+    for (size_t k = 0; k < 3; k++) { /* right in each bucket, or out */
+        remove_from_cache("tune-*");
+        mock->wrong_size = typical[k] * 64;
+        ck_assert_int_eq(compile_text(in_buckets, NULL), TN_E_COMPILE);
+        snprintf(where, sizeof where, "at N=%ld: wrong", typical[k]);
+        ck_assert_msg(strstr(errors, where) && strstr(errors, "/act"), "%s", errors);
+    }
+}
+END_TEST
+
+/* A bucket's winner in a lockfile is that bucket's alone. */
+START_TEST(locks_winners_by_bucket) {
+    char path[100], command[400];
+    snprintf(path, sizeof path, "%s/lock", cache);
+    remove_from_cache("[tl]*");
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    snprintf(command, sizeof command,
+             "sed -i '/@64 /s/map BLOCK=[0-9]* VEC=[0-9]*/map BLOCK=64 VEC=1/; /@64 /!d' %s && cp %s %s.own", path,
+             path, path);
+    ck_assert_int_eq(system(command), 0);
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    ck_assert_int_eq(lines_with(path, ""), 4);
+    snprintf(command, sizeof command, "grep -qxFf %s.own %s", path, path); /* taken, and kept as it was */
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+/* Past the deadline all buckets have a kernel. */
+START_TEST(buckets_share_the_deadline) {
+    char path[100];
+    tn_status s;
+    size_t size;
+    snprintf(path, sizeof path, "%s/lock", cache);
+    remove_from_cache("[tlc]*");
+    *errors = 0;
+    tn_graph *g = tn_parse(&env, "test", in_buckets, strlen(in_buckets), NULL, 0, true, &s);
+    ck_assert_ptr_nonnull(g);
+    ck_assert_msg(compile_graph(g, 1e-6, path, &size) == TN_OK, "%s", errors);
+    ck_assert_int_eq(mock->graph_launches, 0);
+    ck_assert_int_eq(lines_with(path, ""), 4);
+}
+END_TEST
+
 /* The same of lockfiles, also of one that was written without a GPU, and of lines without versions. */
 START_TEST(judges_winners_of_lockfiles) {
     char path[100], command[300];
@@ -415,6 +495,9 @@ int main(void) {
     tcase_add_test(t, judges_winners_by_other_versions);
     tcase_add_test(t, judges_winners_of_lockfiles);
     tcase_add_test(t, winners_that_do_not_compile);
+    tcase_add_test(t, tunes_in_each_bucket);
+    tcase_add_test(t, locks_winners_by_bucket);
+    tcase_add_test(t, buckets_share_the_deadline);
     tcase_add_test(t, keeps_its_deadline);
     tcase_add_test(t, lives_with_a_full_device);
     tcase_add_test(t, cancelling_leaves_nothing);

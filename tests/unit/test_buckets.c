@@ -1,0 +1,228 @@
+/* test_buckets.c: which sizes are chosen where nobody says any, that they are said, and that a spec's candidates are
+ * ranked by the sizes of its bucket. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codegen/buckets.h"
+#include "codegen/codegen.h"
+#include "codegen/program/program.h"
+#include "passes/pass.h"
+#include "tenon/compiler.h"
+#include "tests/unit/suite.h"
+
+static char message[1024], note[1024];
+
+static void keep(void *user, const tn_diag *d) {
+    (void)user;
+    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
+    if (d->severity == TN_NOTE) snprintf(note, sizeof note, "%s", d->message);
+}
+
+static const tn_env env = {.diag = keep};
+
+static tn_graph *parsed(const char *text) {
+    tn_status st;
+    message[0] = note[0] = 0;
+    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    ck_assert_msg(g != NULL, "%s", message);
+    return g;
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
+
+#define FUNC(args, body) "func @main(" args ") {\n  " body "\n  return %z\n}\n"
+#define ELEMENTWISE(type) FUNC("%x: " type, "%z = neg %x")
+#define CONV(type) FUNC("%x: " type ", %w: f32[4,3,3,3]", "%z = conv %x, %w")
+
+static const struct row {
+    const char *text, *want; /* want: the buckets, or the hints of what has one */
+} rows[] = {
+    /* by the axis, by what reads it, by its name */
+    {ELEMENTWISE("f32[N,3]"), "N=0..2:1; N=3..:8"},
+    {ELEMENTWISE("i64[N,S]"),
+     "N=0..2:1, S=0..256:128; N=0..2:1, S=257..:512; N=3..:8, S=0..256:128; N=3..:8, S=257..:512"},
+    {ELEMENTWISE("f32[2,S,768]"), "S=0..256:128; S=257..:512"},
+    {ELEMENTWISE("f32[2,12,past_length,64]"), "past_length=0..256:128; past_length=257..:512"},
+    {ELEMENTWISE("f32[SeqLen,BatchSize]"), "SeqLen=0..256:128, BatchSize=0..2:1; SeqLen=257..:512, BatchSize=0..2:1; "
+                                           "SeqLen=0..256:128, BatchSize=3..:8; SeqLen=257..:512, BatchSize=3..:8"},
+    {CONV("f32[1,3,H,W]"), "H=0..378:224, W=0..378:224; H=379..:640, W=379..:640"},
+    {CONV("f32[N,3,2*K,64]"), "N=0..2:1; N=3..:8"},
+    {ELEMENTWISE("f32[2,3,Q]"), ""}, /* nothing is known of it */
+    /* three uses are too many: images are of one size */
+    {FUNC("%x: f32[N,3,H,64], %w: f32[4,3,3,3], %i: i64[N,S]", "%z = conv %x, %w\n  %y = neg %i"),
+     "N=0..2:1, H=0..:224, S=0..256:128; N=0..2:1, H=0..:224, S=257..:512; N=3..:8, H=0..:224, S=0..256:128; "
+     "N=3..:8, H=0..:224, S=257..:512"},
+    /* within ranges */
+    {"symbol N in [1, 4]\n" ELEMENTWISE("f32[N,3]"), "N=1..2:1; N=3..4:4"},
+    {"symbol N in [16, 64]\n" ELEMENTWISE("f32[N,3]"), "N hint 16"},
+    {"symbol S in [1, 64]\n" ELEMENTWISE("i64[4,S]"), "S hint 64"},
+    /* hints are kept */
+    {"symbol N in [0, inf] hint 5\n" ELEMENTWISE("i64[N,S]"), "S=0..256:128; S=257..:512"},
+    {"symbol N in [0, inf] hint 5\nsymbol S in [0, inf] hint 7\n" ELEMENTWISE("i64[N,S]"), "N hint 5, S hint 7"},
+    {"symbol N in [0, inf] hint 5\n" FUNC("%x: f32[N,3], %y: f32[N,3]", "%z = add %x, %y"), "N hint 5"},
+    /* conditions hold */
+    {FUNC("%x: f32[2,S,8]", "%z = slice %x {starts=[0,0,0], sizes=[2,60,8], steps=[1,1,1]}"),
+     "S=0..256:128; S=257..:512"},
+    {FUNC("%x: i64[2,S], %y: i64[2,64]", "%z = add %x, %y"), "S hint 64"}, /* 64 or 1 */
+    {FUNC("%x: f32[N,K], %y: f32[5,3]", "%z = matmul %x, %y"), "N=0..2:1; N=3..:8"},
+    {FUNC("%x: i64[N,S], %y: i64[N,T], %w: i64[4,64]",
+          "%a = concat %x, %y {axis=0}\n  %b = concat %x, %w {axis=0}\n  %z = concat %a, %b {axis=0}"),
+     "N=0..2:1, T=0..:64; N=3..:8, T=0..:64"},
+    /* buckets of the user keep their ranges; typical sizes that she leaves out are chosen */
+    {"bucket N in [1, 4]\nbucket N in [5, 64]\nbucket N in [65, 99] hint 80\n" ELEMENTWISE("i64[N,S]"),
+     "N=1..4:1, S=0..:512; N=5..64:8; N=65..99:80"},
+};
+
+static void hints_text(const tn_graph *g, char *buf, size_t size) {
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < tn_sym_count(g) && n < size; k++)
+        if (tn_dim_hint(g, tn_sym_at(g, k)))
+            n += (size_t)snprintf(buf + n, size - n, "%s%s hint %lld", n ? ", " : "", tn_dim_name(g, tn_sym_at(g, k)),
+                                  (long long)tn_dim_hint(g, tn_sym_at(g, k)));
+}
+
+START_TEST(sizes_are_chosen_by_use) {
+    tn_graph *g = parsed(rows[_i].text);
+    char got[1024] = "";
+    size_t n = 0;
+    const bool given = tn_bucket_count(g) > 0;
+    ck_assert_msg(tn_choose_buckets(g) == TN_OK, "%s", message);
+    for (size_t b = 0; b < tn_bucket_count(g) && n < sizeof got; b++) {
+        n += (size_t)snprintf(got + n, sizeof got - n, "%s", b ? "; " : "");
+        n += tn_bucket_print(g, b, got + n, sizeof got - n);
+    }
+    if (!tn_bucket_count(g)) hints_text(g, got, sizeof got);
+    ck_assert_str_eq(got, rows[_i].want);
+    if (tn_bucket_count(g) && !given)
+        ck_assert_msg(strstr(note, got) && strstr(note, "nobody says how large"), "%s", note);
+    else
+        ck_assert_str_eq(note, "");
+    ck_assert_int_eq(tn_verify(g), TN_OK);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* Every size that a symbol may have is in one bucket, alone, and in none twice. */
+START_TEST(chosen_buckets_cover_the_range) {
+    tn_graph *g = parsed("symbol N in [1, 100]\nsymbol S in [3, 2000]\n" ELEMENTWISE("i64[N,S]"));
+    ck_assert_int_eq(tn_choose_buckets(g), TN_OK);
+    for (int64_t n = 1; n <= 100; n++)
+        for (int64_t s = 3; s <= 2000; s++) {
+            int in = 0;
+            for (size_t b = 0; b < tn_bucket_count(g); b++) {
+                const tn_size_range x = tn_bucket_range(g, b, tn_dim_sym(g, "N")),
+                                    y = tn_bucket_range(g, b, tn_dim_sym(g, "S"));
+                in += x.lo <= n && n <= x.hi && y.lo <= s && s <= y.hi;
+            }
+            ck_assert_int_eq(in, 1);
+        }
+    tn_graph_free(g);
+}
+END_TEST
+
+/* ---- specs ------------------------------------------------------------------------------------------------------- */
+
+typedef struct kernels {
+    tn_graph *g;
+    tn_memory mem;
+    tn_spec *s; /* of the first kernel */
+} kernels;
+
+static kernels open_text(const char *text) {
+    kernels k = {.g = parsed(text)};
+    const tn_pass_options o = {.compute = TN_F16, .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, &o);
+    ck_assert_int_eq(tn_run_passes(k.g, "fuse", ctx), TN_OK);
+    ck_assert_int_eq(tn_plan_memory(k.g, &k.mem), TN_OK);
+    tn_pass_ctx_free(ctx);
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), n) {
+        if (tn_node_op(k.g, n) == TN_OP_KERNEL && !k.s) ck_assert_int_eq(tn_spec_make(k.g, n, &k.mem, &k.s), TN_OK);
+    }
+    return k;
+}
+
+static void close_kernels(kernels *k) {
+    tn_spec_free(k->s);
+    tn_memory_free(k->g, &k->mem);
+    tn_graph_free(k->g);
+}
+
+static const char product[] = "bucket N in [1, 4] hint 1, M in [1, 9] hint 3\n"
+                              "bucket N in [5, 9999] hint 4096, M in [1, 9] hint 3\n"
+                              "func @main(%x: f16[N,4096], %w: f16[4096,4096]) -> (%y: f16[N,4096]) {\n"
+                              "  %y = matmul %x, %w\n  return %y\n}\n";
+
+START_TEST(a_spec_in_each_bucket) {
+    kernels k = open_text(product);
+    const tn_spec second = tn_spec_at(k.s, 1);
+    char text[96];
+    ck_assert_uint_eq(k.s->typical.n, 1);
+    ck_assert_int_eq(k.s->typical.b[0].value, 1);
+    ck_assert_int_eq(second.typical.b[0].value, 4096);
+    ck_assert_double_eq_tol(second.flops / k.s->flops, 4096, 1e-9);
+    ck_assert_double_gt(second.bytes, 2 * k.s->bytes);
+    ck_assert_ptr_nonnull(strstr(k.s->text, "typically 1, 4096"));
+    tn_spec_sizes_text(k.s, text);
+    ck_assert_str_eq(text, "@1");
+    tn_spec_sizes_text(&second, text);
+    ck_assert_str_eq(text, "@4096");
+    close_kernels(&k);
+    k = open_text("func @main(%x: f16[N,8]) -> (%y: f16[N,8]) {\n  %y = neg %x\n  return %y\n}\n");
+    tn_spec_sizes_text(k.s, text);
+    ck_assert_str_eq(text, "");
+    close_kernels(&k);
+}
+END_TEST
+
+/* The cost model sees a few rows in one bucket and a large product in the other. */
+START_TEST(candidates_are_ranked_by_bucket) {
+    kernels k = open_text(product);
+    const tn_arch *arch = tn_arch_find("sm_90a");
+    double cost[2];
+    char best[2][160];
+    for (size_t b = 0; b < 2; b++) {
+        const tn_spec s = tn_spec_at(k.s, b);
+        tn_choices *l;
+        ck_assert_int_eq(tn_choices_new(&s, arch, NULL, 8, &l), TN_OK);
+        const tn_choice *c = tn_choices_at(l, 0);
+        tn_knobs_text(c->tpl, c->knob, best[b], sizeof best[b]);
+        cost[b] = c->cost_us;
+        tn_choices_free(l);
+    }
+    ck_assert_str_ne(best[0], best[1]);
+    ck_assert_double_gt(cost[1], 5 * cost[0]);
+    close_kernels(&k);
+}
+END_TEST
+
+/* Kernels of one bucket are judged at the sizes of the others that cost less. */
+START_TEST(other_buckets_are_judged) {
+    static const char text[] = "bucket N in [1, 9] hint 5\nbucket N in [10, 999] hint 600\n"
+                               "func @main(%x: f32[N,70]) -> (%y: f32[N,70]) {\n  %y = exp %x\n  return %y\n}\n";
+    kernels k = open_text(text);
+    for (size_t b = 0; b < 2; b++) {
+        tn_shape shapes[TN_MAX_SHAPES];
+        const tn_spec s = tn_spec_at(k.s, b);
+        const size_t n = tn_judged_shapes(&s, shapes);
+        ck_assert_uint_ge(n, 4);
+        ck_assert_int_eq(shapes[0].b[0].value, b ? 600 : 5);
+        ck_assert_int_eq(shapes[1].b[0].value, b ? 5 : 600);
+    }
+    close_kernels(&k);
+}
+END_TEST
+
+int main(void) {
+    Suite *s = suite_create("buckets");
+    TCase *t = tcase_create("buckets");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, sizes_are_chosen_by_use, 0, (int)(sizeof rows / sizeof *rows));
+    tcase_add_test(t, chosen_buckets_cover_the_range);
+    tcase_add_test(t, a_spec_in_each_bucket);
+    tcase_add_test(t, candidates_are_ranked_by_bucket);
+    tcase_add_test(t, other_buckets_are_judged);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
