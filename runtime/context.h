@@ -7,21 +7,25 @@
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/lt.h"
 #include "runtime/host.h"
+#include "runtime/plan/format.h"
 #include "runtime/plan/shape.h"
 
 enum { TN_MAX_STATES = 64 };
 
 /* One step at one shape. */
 typedef struct tn_step_state {
-    const TnPlan__Step *step;
-    const char *text; /* for messages */
+    const TnPlan__Step *step;  /* what runs: the plan's step, or its alternative for a bucket that holds */
+    const TnPlan__Step *order; /* the plan's step: what it follows, on which stream */
+    const char *text;          /* for messages */
     bool is_lt;
     bool runs; /* false: an empty grid */
     bool io;   /* touches an input or output of the caller */
     tn_launch launch;
     uint64_t *args; /* step->n_args values as the kernel takes them; lt: addresses of A, B, C, D, bias */
     tn_lt_op lt;
-    CUgraphNode node; /* in the state's graph; NULL for lt */
+    CUgraphNode node;               /* in the state's graph; NULL for lt */
+    CUgraphNode end;                /* the step's last node while a graph on several streams is captured */
+    uint32_t seen[TN_PLAN_STREAMS]; /* then: on each stream the last step that ran before or is it, index + 1 */
 } tn_step_state;
 
 /* Everything that depends on the inputs' shapes. */
@@ -30,6 +34,7 @@ typedef struct tn_cuda_state {
     tn_shape *shapes;                         /* the key */
     int64_t *table;                           /* values of the plan's dims */
     size_t lt_workspace, arena_offset, total; /* bytes of scratch memory */
+    size_t lt_stride;                         /* from one stream's workspace of cuBLASLt to the next one's */
     uint64_t epoch;                           /* of the scratch memory that args and graph were made for; 0: none */
     size_t n_steps;
     tn_step_state *steps;
@@ -92,6 +97,11 @@ tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
 tn_status tn_cuda_io_buffers(tn_context *c);
+
+/* cuda/graph.c: makes the state's graph; makes it hold the pointers that the args hold (launches under way keep
+ * theirs). */
+tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s);
+tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s);
 
 /* cuda/run.c */
 tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);

@@ -44,9 +44,11 @@ static void add_buffers(maker *k) {
 static uint32_t const_buffer(maker *k, tn_node n) {
     uint32_t *b = &k->const_of[n.i];
     const tn_attrs_const *a = TN_ATTRS_OF(k->g, n, const);
-    if (*b == NONE)
+    if (*b == NONE) {
         *b = tn_program_add_buffer(k->p, TN_BUFFER_CONST, k->n_consts++, a->name ? a->name : "",
                                    tn_dim_const(k->g, (int64_t)tn_blob_size(k->g, a->data)));
+        if (*b < k->p->n_buffers) k->p->buffers[*b].node = n;
+    }
     return *b;
 }
 

@@ -18,18 +18,6 @@ typedef struct keeper {
 
 /* ---- dims -------------------------------------------------------------------------------------------------------- */
 
-static tn_dim dim_of(keeper *k, const TnPlan__Dim *d) {
-    static const tn_dim_kind kinds[] = {
-        [TN_PLAN__DIM__KIND__ADD] = TN_DIM_ADD,           [TN_PLAN__DIM__KIND__MUL] = TN_DIM_MUL,
-        [TN_PLAN__DIM__KIND__FLOORDIV] = TN_DIM_FLOORDIV, [TN_PLAN__DIM__KIND__CEILDIV] = TN_DIM_CEILDIV,
-        [TN_PLAN__DIM__KIND__MOD] = TN_DIM_MOD,           [TN_PLAN__DIM__KIND__MIN] = TN_DIM_MIN,
-        [TN_PLAN__DIM__KIND__MAX] = TN_DIM_MAX,
-    };
-    if (d->kind == TN_PLAN__DIM__KIND__CONST) return tn_dim_const(k->c->g, d->value);
-    if (d->kind == TN_PLAN__DIM__KIND__SYM) return tn_dim_sym(k->c->g, d->name);
-    return tn_dim_binary(k->c->g, kinds[d->kind], k->dims[d->a], k->dims[d->b]);
-}
-
 static uint32_t dim(keeper *k, uint32_t old) {
     return tn_manifest_dim(k->c->mf, k->dims[old]);
 }
@@ -82,6 +70,33 @@ static TnPlan__Arg **args(keeper *k, TnPlan__Arg *const *old, size_t n) {
     return out;
 }
 
+static TnPlan__Extent **extents(keeper *k, TnPlan__Extent *const *old, size_t n) {
+    TnPlan__Extent **out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+        TnPlan__Extent *e = out[i] = tn_manifest_alloc(k->c->mf, sizeof *e);
+        if (!e) return NULL;
+        *e = *old[i];
+        if (e->space == TN_PLAN__PLACE__SPACE__CONST) e->index = const_of(k, old[i]->index);
+        e->offset = dim(k, old[i]->offset);
+        e->bytes = dim(k, old[i]->bytes);
+        e->run = dim(k, old[i]->run);
+        e->pitch = dim(k, old[i]->pitch);
+    }
+    return out;
+}
+
+static TnPlan__Buffer **buffers(keeper *k, TnPlan__Buffer *const *old, size_t n) {
+    TnPlan__Buffer **out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+        TnPlan__Buffer *b = out[i] = tn_manifest_alloc(k->c->mf, sizeof *b);
+        if (!b) return NULL;
+        *b = *old[i];
+        b->bytes = dim(k, old[i]->bytes);
+        b->offset = dim(k, old[i]->offset);
+    }
+    return out;
+}
+
 /* ---- kernels and steps ------------------------------------------------------------------------------------------- */
 
 static uint32_t blob(keeper *k, uint32_t old, size_t align) {
@@ -119,6 +134,11 @@ static TnPlan__Step *step(keeper *k, const TnPlan__Step *old) {
     out->args = args(k, old->args, old->n_args);
     out->grid = dim_list(k, old->grid, old->n_grid);
     out->reach = dim(k, old->reach);
+    out->reads = extents(k, old->reads, old->n_reads);
+    out->writes = extents(k, old->writes, old->n_writes);
+    out->alternatives = tn_manifest_alloc(k->c->mf, (old->n_alternatives + 1) * sizeof *out->alternatives);
+    for (size_t i = 0; out->alternatives && i < old->n_alternatives; i++)
+        out->alternatives[i] = step(k, old->alternatives[i]);
     return out;
 }
 
@@ -131,6 +151,7 @@ static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
     out->steps = tn_manifest_alloc(mf, (old->n_steps + 1) * sizeof *out->steps);
     for (size_t i = 0; out->kernels && i < old->n_kernels; i++) out->kernels[i] = kernel(k, old->kernels[i]);
     for (size_t i = 0; out->steps && i < old->n_steps; i++) out->steps[i] = step(k, old->steps[i]);
+    out->buffers = buffers(k, old->buffers, old->n_buffers);
     return out;
 }
 
@@ -149,7 +170,7 @@ tn_status tn_plan_keep_archs(tn_compilation *c) {
     if (pb->weights != TN_NO_BLOB) k.status = tn_plan_blob(c->old, pb->weights, &weights, &k.weights_size);
     k.weights = weights;
     k.dims = tn_manifest_alloc(c->mf, (pb->n_dims + 1) * sizeof *k.dims);
-    for (size_t i = 0; k.dims && i < pb->n_dims; i++) k.dims[i] = dim_of(&k, pb->dims[i]);
+    if (k.dims) tn_dims_of_plan(c->g, pb, k.dims);
     const size_t fresh = c->plan.n_archs;
     for (size_t i = 0; k.dims && k.status == TN_OK && i < pb->n_archs; i++)
         if (!compiled(c, pb->archs[i]->name, fresh)) c->plan.archs[c->plan.n_archs++] = arch(&k, pb->archs[i]);

@@ -101,6 +101,23 @@ static const TnPlan__Dim__Kind dim_kinds[] = {
     [TN_DIM_BCAST] = TN_PLAN__DIM__KIND__BCAST,
 };
 
+void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out) {
+    for (size_t k = 0; k < pb->n_dims; k++) {
+        const TnPlan__Dim *d = pb->dims[k];
+        const size_t before = tn_sym_count(g);
+        if (d->kind == TN_PLAN__DIM__KIND__CONST) {
+            out[k] = tn_dim_const(g, d->value);
+        } else if (d->kind == TN_PLAN__DIM__KIND__SYM) {
+            out[k] = tn_dim_sym(g, d->name);
+            if (tn_sym_count(g) != before) tn_dim_set_range(g, out[k], d->lo, d->hi);
+        } else {
+            tn_dim_kind kind = TN_DIM_ADD;
+            while (dim_kinds[kind] != d->kind) kind++;
+            out[k] = tn_dim_binary(g, kind, out[d->a], out[d->b]);
+        }
+    }
+}
+
 uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
     if (d.i && reserve(mf, &mf->dim_index, d.i, sizeof(uint32_t)) && ((uint32_t *)mf->dim_index.p)[d.i])
         return ((uint32_t *)mf->dim_index.p)[d.i] - 1;
@@ -252,6 +269,59 @@ TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
     return out;
 }
 
+static TnPlan__Extent **extents(tn_manifest *mf, const tn_program *p, const tn_extent *e, uint32_t n) {
+    static const TnPlan__Place__Space spaces[TN_BUFFER_KINDS] = {
+        [TN_BUFFER_INPUT] = TN_PLAN__PLACE__SPACE__INPUT,
+        [TN_BUFFER_OUTPUT] = TN_PLAN__PLACE__SPACE__OUTPUT,
+        [TN_BUFFER_CONST] = TN_PLAN__PLACE__SPACE__CONST,
+        [TN_BUFFER_SCRATCH] = TN_PLAN__PLACE__SPACE__ARENA,
+    };
+    TnPlan__Extent **out = tn_manifest_alloc(mf, (n + 1) * sizeof *out);
+    for (uint32_t k = 0; out && k < n; k++) {
+        const tn_prog_buffer *b = &p->buffers[e[k].buffer];
+        TnPlan__Extent *x = out[k] = tn_manifest_alloc(mf, sizeof *x);
+        if (!x) return NULL;
+        tn_plan__extent__init(x);
+        x->space = spaces[b->kind];
+        x->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
+        x->offset = tn_manifest_dim(mf, e[k].offset);
+        x->bytes = tn_manifest_dim(mf, e[k].bytes);
+        x->run = tn_manifest_dim(mf, e[k].run);
+        x->pitch = tn_manifest_dim(mf, e[k].pitch);
+    }
+    return out;
+}
+
+void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch) {
+    arch->buffers = tn_manifest_alloc(mf, (p->n_buffers + 1) * sizeof *arch->buffers);
+    arch->streams = p->n_streams;
+    for (uint32_t k = 0; arch->buffers && k < p->n_buffers; k++) {
+        if (p->buffers[k].kind != TN_BUFFER_SCRATCH) continue;
+        TnPlan__Buffer *b = arch->buffers[arch->n_buffers++] = tn_manifest_alloc(mf, sizeof *b);
+        if (!b) return;
+        tn_plan__buffer__init(b);
+        b->bytes = tn_manifest_dim(mf, p->buffers[k].bytes);
+        b->offset = tn_manifest_dim(mf, p->buffers[k].at);
+    }
+}
+
+void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, TnPlan__Step *out) {
+    out->n_reads = s->n_reads;
+    out->n_writes = s->n_writes;
+    out->reads = extents(mf, p, s->reads, s->n_reads);
+    out->writes = extents(mf, p, s->writes, s->n_writes);
+    out->stream = s->stream;
+    out->in_place = tn_manifest_alloc(mf, (2 * s->n_in_place + 1) * sizeof *out->in_place);
+    out->after = tn_manifest_alloc(mf, (s->n_after + 1) * sizeof *out->after);
+    if (!out->in_place || !out->after) return;
+    for (uint32_t k = 0; k < s->n_in_place; k++) {
+        out->in_place[out->n_in_place++] = s->in_place[k].write;
+        out->in_place[out->n_in_place++] = s->in_place[k].read;
+    }
+    if (s->n_after) memcpy(out->after, s->after, s->n_after * sizeof *out->after);
+    out->n_after = s->n_after;
+}
+
 static char **layers(tn_manifest *mf, tn_loc loc, size_t *n) {
     *n = tn_loc_count(mf->g, loc);
     char **out = tn_manifest_alloc(mf, (*n + 1) * sizeof *out);
@@ -326,6 +396,34 @@ static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
     }
 }
 
+static TnPlan__Bucket *bucket(tn_manifest *mf, size_t k) {
+    const size_t n = tn_sym_count(mf->g);
+    TnPlan__Bucket *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__bucket__init(out);
+    out->ranges = tn_manifest_alloc(mf, (n + 1) * sizeof *out->ranges);
+    for (size_t i = 0; out->ranges && i < n; i++) {
+        const tn_dim sym = tn_sym_at(mf->g, i);
+        const tn_size_range own = tn_bucket_range(mf->g, tn_bucket_count(mf->g), sym);
+        const tn_size_range r = tn_bucket_range(mf->g, k, sym);
+        if (r.lo == own.lo && r.hi == own.hi && r.typical == own.typical) continue;
+        TnPlan__Bucket__Range *x = tn_manifest_alloc(mf, sizeof *x);
+        if (!x) return NULL;
+        tn_plan__bucket__range__init(x);
+        x->symbol = tn_manifest_dim(mf, sym);
+        x->lo = r.lo, x->hi = r.hi, x->typical = r.typical;
+        out->ranges[out->n_ranges++] = x;
+    }
+    return out;
+}
+
+static void fill_buckets(tn_manifest *mf, TnPlan__Plan *plan) {
+    const size_t n = tn_bucket_count(mf->g);
+    plan->n_buckets = n;
+    plan->buckets = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->buckets);
+    for (size_t k = 0; plan->buckets && k < n; k++) plan->buckets[k] = bucket(mf, k);
+}
+
 tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
     size_t n_in = tn_graph_input_count(mf->g), n_out = tn_graph_output_count(mf->g);
     plan->inputs = tn_manifest_alloc(mf, (n_in + 1) * sizeof *plan->inputs);
@@ -338,6 +436,7 @@ tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnP
         plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
     fill_consts(mf, const_offsets, plan);
     fill_conditions(mf, plan);
+    fill_buckets(mf, plan);
     plan->arena_size = tn_manifest_dim(mf, mf->mem->arena_size);
     plan->n_dims = mf->dims.n;
     plan->dims = mf->dims.p;

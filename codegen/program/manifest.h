@@ -6,6 +6,7 @@
 #define TENON_MANIFEST_H
 
 #include "codegen/codegen.h"
+#include "codegen/program/program.h"
 #include "codegen/bind/lt_match.h"
 #include "runtime/plan/plan.pb-c.h"
 
@@ -33,6 +34,13 @@ TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
 /* The same for any dim table: dim(user, d) returns d's index in it. */
 void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);
+/* The program's buffers in the arena, and what its step touches and follows. */
+void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch);
+void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, TnPlan__Step *out);
+/* A plan's dims in a graph, by index: its symbols are found by name; new ones get the plan's ranges.  out: n_dims. */
+void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out);
+/* The program that a plan holds for one of its architectures (read.c), in a graph of its own: tn_program_free. */
+tn_status tn_program_read(const tn_env *env, const TnPlan__Plan *pb, const TnPlan__Arch *arch, tn_program **out);
 /* The step's common part: name, layers, grid and args are filled by the caller's kind. */
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
 

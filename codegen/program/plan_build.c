@@ -111,6 +111,7 @@ static tn_status add_step(tn_compilation *c, size_t node, uint32_t kernel, TnPla
         add_launch(c, cn, &own, kernel, s);
         tn_variant_free(c->env, &own);
     }
+    tn_manifest_order(c->mf, c->program, &c->program->steps[node], s);
     s->us = x->us;
     s->max_abs_error = x->max_abs;
     s->max_rel_error = x->max_rel;
@@ -135,6 +136,7 @@ tn_status tn_plan_add_arch(tn_compilation *c) {
     a->cublaslt = tn_manifest_str(c->mf, c->tuning ? info->cublaslt : "");
     a->kernels = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->kernels);
     a->steps = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->steps);
+    tn_manifest_buffers(c->mf, c->program, a);
     tn_status s = tn_manifest_status(c->mf);
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
         size_t w = c->nodes[k].work;

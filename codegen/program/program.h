@@ -25,8 +25,9 @@
 #define TENON_CODEGEN_PROGRAM_H
 
 #include "passes/memory/memory.h"
+#include "runtime/plan/format.h"
 
-enum { TN_MAX_STREAMS = 8 };
+enum { TN_MAX_STREAMS = TN_PLAN_STREAMS };
 
 typedef enum tn_buffer_kind {
     TN_BUFFER_INPUT,
@@ -41,7 +42,8 @@ typedef struct tn_prog_buffer {
     uint32_t index;   /* of the input, output or constant; scratch: its number among them */
     const char *name; /* interned, the user's; "" */
     tn_dim bytes;
-    tn_dim at; /* scratch: where in the arena; none before `memory` */
+    tn_dim at;    /* scratch: where in the arena; none before `memory` */
+    tn_node node; /* the constant; none in a program that was read */
 } tn_prog_buffer;
 
 /* Bytes of a buffer. */

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "codegen/program/manifest.h"
 #include "codegen/tune/build.h"
 #include "runtime/plan/plan.h"
 
@@ -367,12 +368,33 @@ static const TnPlan__Step *find_step(const view *v, const char *key, size_t *ind
     return NULL;
 }
 
+/* The plan's program as text: steps, the bytes they touch, what they follow. */
+static tn_status show_program(const view *v) {
+    tn_program *p;
+    char *text;
+    size_t size;
+    tn_status st = tn_program_read(&v->c->env, v->pb, v->arch, &p);
+    if (st != TN_OK) return st;
+    st = tn_program_print(p, &text, &size);
+    if (st == TN_OK && v->c->json) {
+        json_object *doc = json_object_new_object();
+        cli_json_add_string(doc, "program", text);
+        cli_print_json(v->c, doc);
+    } else if (st == TN_OK) {
+        fputs(text, stdout);
+    }
+    if (st == TN_OK) tn_free(&v->c->env, text, size + 1);
+    tn_program_free(p);
+    return st;
+}
+
 int cmd_inspect(cli *c, int argc, const char **argv) {
     char *kernel = NULL, *arch = NULL;
-    int source = 0, ptx = 0, sass = 0, full = 0;
+    int source = 0, ptx = 0, sass = 0, full = 0, program = 0;
     const struct poptOption options[] = {
         {"kernel", 'k', POPT_ARG_STRING, &kernel, 0, "one kernel: its index, or a part of its name", "K"},
         {"arch", 0, POPT_ARG_STRING, &arch, 0, "architecture (default: the plan's first)", "sm_90a"},
+        {"program", 0, POPT_ARG_NONE, &program, 0, "the steps, the bytes they touch and what each follows", NULL},
         {"source", 0, POPT_ARG_NONE, &source, 0, "the kernel's CUDA source", NULL},
         {"full", 0, POPT_ARG_NONE, &full, 0, "with --source: the shared headers too", NULL},
         {"ptx", 0, POPT_ARG_NONE, &ptx, 0, "the kernel's PTX", NULL},
@@ -387,6 +409,8 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
     tn_status st = TN_OK;
     if (!args || !args[0] || args[1])
         rc = cli_usage(c, "inspect takes one plan (tenon inspect --help)");
+    else if (kernel && program)
+        rc = cli_usage(c, "--program shows all steps: leave out --kernel");
     else if (!kernel && (source || ptx || sass))
         rc = cli_usage(c, "--source, --ptx and --sass need --kernel");
     else if (!(v.plan = tn_plan_load(&c->env, args[0], &st)))
@@ -395,7 +419,9 @@ int cmd_inspect(cli *c, int argc, const char **argv) {
     if (v.plan && find_arch(&v, arch, &rc)) {
         size_t index = 0;
         const TnPlan__Step *s = kernel ? find_step(&v, kernel, &index, &rc) : NULL;
-        if (!kernel && c->json)
+        if (program)
+            st = show_program(&v);
+        else if (!kernel && c->json)
             print_doc(&v);
         else if (!kernel)
             print_all(&v);

@@ -46,7 +46,8 @@ static tn_status check_shared_memory(const tn_plan *p, const tn_plan_device *d) 
 
 static bool needs_lt(const TnPlan__Arch *a) {
     for (size_t k = 0; k < a->n_steps; k++)
-        if (a->steps[k]->what_case == TN_PLAN__STEP__WHAT_LT) return true;
+        for (size_t i = 0; i < tn_step_ways(a->steps[k]); i++)
+            if (tn_step_way(a->steps[k], i)->what_case == TN_PLAN__STEP__WHAT_LT) return true;
     return false;
 }
 
@@ -104,6 +105,13 @@ static tn_status load_module(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel
     return tn_cuda_check(p->env, d->cu, r, "cuModuleLoadDataEx", k->name);
 }
 
+static tn_status prepare(const tn_plan_device *d, const TnPlan__Step *s, const char *text) {
+    if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return TN_OK;
+    const TnPlan__Kernel *k = d->arch->kernels[s->kernel];
+    return tn_launch_prepare(d->cu, d->functions[s->kernel], k->smem, k->n_cluster ? k->cluster : NULL,
+                             (s->n_args ? s->n_args : 1) * sizeof(uint64_t), text);
+}
+
 static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     const TnPlan__Arch *a = d->arch;
     tn_status st = TN_OK;
@@ -114,33 +122,35 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
         if (st == TN_OK) st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[blob], k->name), k->name);
     }
     for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
-    for (size_t i = 0; st == TN_OK && i < a->n_steps; i++) {
-        const TnPlan__Step *s = a->steps[i];
-        if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) continue;
-        const TnPlan__Kernel *k = a->kernels[s->kernel];
-        st = tn_launch_prepare(d->cu, d->functions[s->kernel], k->smem, k->n_cluster ? k->cluster : NULL,
-                               (s->n_args ? s->n_args : 1) * sizeof(uint64_t), d->step_text[i]);
-    }
+    for (size_t i = 0; st == TN_OK && i < a->n_steps; i++)
+        for (size_t w = 0; st == TN_OK && w < tn_step_ways(a->steps[i]); w++)
+            st = prepare(d, tn_step_way(a->steps[i], w), d->step_text[i]);
     return st;
 }
 
 /* ---- weights ----------------------------------------------------------------------------------------------------- */
+
+/* Lays out the constants that the step reads behind `size` bytes; returns where they end. */
+static size_t lay_out_step(const TnPlan__Plan *pb, tn_plan_device *d, const TnPlan__Step *s, size_t size) {
+    for (size_t k = 0; k < s->n_args; k++) {
+        const TnPlan__Arg *arg = s->args[k];
+        if (arg->kind != TN_PLAN__ARG__KIND__PLACE || arg->place->space != TN_PLAN__PLACE__SPACE__CONST) continue;
+        CUdeviceptr *at = &d->consts[arg->place->index];
+        if (*at) continue;
+        *at = size + 1;
+        size += (pb->consts[arg->place->index]->size + TN_MEMORY_ALIGN - 1) / TN_MEMORY_ALIGN * TN_MEMORY_ALIGN;
+    }
+    return size;
+}
 
 /* Gives every constant that some step reads its offset in device memory (plus 1 in consts, so that 0 means unused) and
  * returns the bytes they need.  They are laid out anew, since the file need not align them as kernels want. */
 static size_t lay_out_weights(const TnPlan__Plan *pb, tn_plan_device *d) {
     const TnPlan__Arch *a = d->arch;
     size_t size = 0;
-    for (size_t i = 0; i < a->n_steps; i++) {
-        for (size_t k = 0; k < a->steps[i]->n_args; k++) {
-            const TnPlan__Arg *arg = a->steps[i]->args[k];
-            if (arg->kind != TN_PLAN__ARG__KIND__PLACE || arg->place->space != TN_PLAN__PLACE__SPACE__CONST) continue;
-            CUdeviceptr *at = &d->consts[arg->place->index];
-            if (*at) continue;
-            *at = size + 1;
-            size += (pb->consts[arg->place->index]->size + TN_MEMORY_ALIGN - 1) / TN_MEMORY_ALIGN * TN_MEMORY_ALIGN;
-        }
-    }
+    for (size_t i = 0; i < a->n_steps; i++)
+        for (size_t w = 0; w < tn_step_ways(a->steps[i]); w++)
+            size = lay_out_step(pb, d, tn_step_way(a->steps[i], w), size);
     return size;
 }
 

@@ -1,5 +1,5 @@
 /* run.c: enqueues a prepared state: kernel by kernel on the first run and into a caller's capture, afterwards as
- * one CUDA graph.
+ * one CUDA graph (graph.c), in which steps of several streams run side by side.
  *
  * The graph's kernel nodes are patched when the caller's buffers change.  Nodes that cuBLASLt made cannot be patched:
  * where such a step touches an input or output, a call with other buffers is launched directly, and the graph is made
@@ -70,7 +70,7 @@ tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstrea
         .c = (const void *)(uintptr_t)a[2],
         .d = (void *)(uintptr_t)a[3],
         .bias = t->lt.has_bias ? (const void *)(uintptr_t)a[4] : NULL,
-        .workspace = (void *)(uintptr_t)(c->cuda->memory),
+        .workspace = (void *)(uintptr_t)(c->cuda->memory + t->order->stream * s->lt_stride),
         .workspace_size = t->lt.workspace,
     };
     return tn_lt_enqueue(&t->lt, &b, (cudaStream_t)stream, t->text);
@@ -82,84 +82,12 @@ tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream) {
     return st;
 }
 
-/* ---- the graph --------------------------------------------------------------------------------------------------- */
-
-/* The node that a launch has just added to the capture: the stream's only dependency. */
-static tn_status last_node(const tn_cuda_context *x, CUgraphNode *node) {
-    CUstreamCaptureStatus status;
-    const CUgraphNode *nodes = NULL;
-    const CUgraphEdgeData *edges = NULL;
-    size_t n = 0;
-    tn_status st = TN_CU(x->cu, cuStreamGetCaptureInfo(x->stream, &status, NULL, NULL, &nodes, &edges, &n), "");
-    if (st == TN_OK && n != 1) st = tn_fail(x->cu->env, TN_E_INTERNAL, "", "", "a captured launch has %zu nodes", n);
-    if (st == TN_OK) *node = nodes[0];
-    return st;
-}
-
-static tn_status capture_all(tn_context *c, tn_cuda_state *s) {
-    tn_cuda_context *x = c->cuda;
-    tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++) {
-        tn_step_state *t = &s->steps[k];
-        t->node = NULL;
-        st = tn_cuda_launch_step(c, s, k, x->stream);
-        if (st == TN_OK && t->runs && !t->is_lt) st = last_node(x, &t->node);
-    }
-    return st;
-}
-
-static tn_status build_graph(tn_context *c, tn_cuda_state *s) {
-    tn_cuda_context *x = c->cuda;
-    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    tn_cuda_state_drop_graph(x, s);
-    tn_status st = TN_CU(x->cu, cuStreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_RELAXED), "");
-    if (st != TN_OK) return st;
-    st = capture_all(c, s);
-    tn_status end = TN_CU(x->cu, cuStreamEndCapture(x->stream, &s->graph), "");
-    if (st == TN_OK) st = end;
-    if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(&s->exec, s->graph, 0), "");
-    if (st == TN_OK) st = TN_CU(x->cu, cuGraphUpload(s->exec, x->stream), "");
-    if (st != TN_OK)
-        tn_cuda_state_drop_graph(x, s);
-    else if (n_io)
-        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
-    return st;
-}
-
-static tn_status patch_node(const tn_cuda_context *x, const tn_cuda_state *s, const tn_step_state *t) {
-    const tn_launch *l = &t->launch;
-    void *params[] = {t->args};
-    CUDA_KERNEL_NODE_PARAMS p = {
-        .func = l->fn,
-        .gridDimX = l->grid[0],
-        .gridDimY = l->grid[1],
-        .gridDimZ = l->grid[2],
-        .blockDimX = l->block[0],
-        .blockDimY = l->block[1],
-        .blockDimZ = l->block[2],
-        .sharedMemBytes = l->smem,
-        .kernelParams = params,
-    };
-    return TN_CU(x->cu, cuGraphExecKernelNodeSetParams(s->exec, t->node, &p), t->text);
-}
-
-/* Makes the graph hold the pointers that the args hold.  Launches that are under way keep theirs. */
-static tn_status patch_graph(tn_context *c, tn_cuda_state *s) {
-    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++)
-        if (s->steps[k].io && s->steps[k].node) st = patch_node(c->cuda, s, &s->steps[k]);
-    if (st != TN_OK)
-        tn_cuda_state_drop_graph(c->cuda, s); /* half patched */
-    else
-        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
-    return st;
-}
+/* ---- enqueueing -------------------------------------------------------------------------------------------------- */
 
 /* Launches directly, then makes the graph for the calls to come.  A graph that cannot be made costs speed only. */
 static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, CUstream stream) {
     tn_status st = tn_cuda_launch_all(c, s, stream);
-    if (st != TN_OK || build_graph(c, s) == TN_OK) return st;
+    if (st != TN_OK || tn_cuda_graph_build(c, s) == TN_OK) return st;
     tn_report(c->env, TN_WARNING, TN_E_CUDA, "", "no CUDA graph could be made; kernels are launched one by one");
     c->cuda->graphs = false;
     return TN_OK;
@@ -186,7 +114,7 @@ tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream)
     if (!s->exec) return launch_and_build(c, s, stream);
     if (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io)) {
         if (s->lt_io) return again ? launch_and_build(c, s, stream) : tn_cuda_launch_all(c, s, stream);
-        st = patch_graph(c, s);
+        st = tn_cuda_graph_patch(c, s);
         if (st != TN_OK) return st;
     }
     return TN_CU(x->cu, cuGraphLaunch(s->exec, stream), "");

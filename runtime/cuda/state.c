@@ -174,6 +174,22 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
     return TN_OK;
 }
 
+/* All of the bucket's symbols lie in its ranges. */
+static bool bucket_holds(const tn_context *c, const tn_cuda_state *s, uint32_t bucket) {
+    const TnPlan__Bucket *b = c->plan->pb->buckets[bucket];
+    for (size_t k = 0; k < b->n_ranges; k++) {
+        const int64_t v = s->table[b->ranges[k]->symbol];
+        if (v < b->ranges[k]->lo || v > b->ranges[k]->hi) return false;
+    }
+    return true;
+}
+
+static const TnPlan__Step *choose(const tn_context *c, const tn_cuda_state *s, const TnPlan__Step *step) {
+    for (size_t k = 0; k < step->n_alternatives; k++)
+        if (bucket_holds(c, s, step->alternatives[k]->bucket)) return step->alternatives[k];
+    return step;
+}
+
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     uint64_t *args = s->args;
@@ -182,7 +198,8 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     bool after_kernel = false;
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
-        t->step = arch->steps[k];
+        t->order = arch->steps[k];
+        t->step = choose(c, s, t->order);
         t->text = c->cuda->dev->step_text[k];
         t->is_lt = t->step->what_case == TN_PLAN__STEP__WHAT_LT;
         t->args = args;
@@ -201,8 +218,10 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
 
 static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     int64_t arena = s->table[c->plan->pb->arena_size];
+    const size_t streams = c->cuda->dev->arch->streams ? c->cuda->dev->arch->streams : 1;
     size_t lt_end, end;
-    if (arena < 0 || !add_aligned(0, s->lt_workspace, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
+    if (arena < 0 || !add_aligned(s->lt_workspace, 0, &s->lt_stride) ||
+        __builtin_mul_overflow(s->lt_stride, streams, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
         end > PTRDIFF_MAX)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "give smaller shapes",
                        "the plan would need an impossible amount of memory");
@@ -211,12 +230,19 @@ static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     return TN_OK;
 }
 
+static size_t most_args(const TnPlan__Step *s) {
+    size_t n = 0;
+    for (size_t k = 0; k < tn_step_ways(s); k++)
+        if (tn_step_way(s, k)->n_args > n) n = tn_step_way(s, k)->n_args;
+    return n;
+}
+
 static tn_status allocate(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Plan *pb = c->plan->pb;
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     size_t n_io = pb->n_inputs + pb->n_outputs + 1;
     s->n_steps = arch->n_steps;
-    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += arch->steps[k]->n_args;
+    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_args(arch->steps[k]);
     s->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *s->shapes);
     s->table = tn_alloc(c->env, pb->n_dims * sizeof *s->table);
     s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);

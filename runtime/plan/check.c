@@ -100,17 +100,23 @@ static tn_status check_kernel(checker *c, const TnPlan__Kernel *k) {
     return st == TN_OK ? check_blob_index(c, k->source, true, "a kernel's source") : st;
 }
 
-static tn_status check_place(const checker *c, const TnPlan__Place *p) {
-    if (!p) return bad(c, "an argument has no place");
+/* arena: how many buffers there are in the arena; SIZE_MAX where they have no numbers. */
+static tn_status check_buffer(const checker *c, TnPlan__Place__Space space, uint32_t index, size_t arena) {
     size_t limit;
-    switch (p->space) {
+    switch (space) {
     case TN_PLAN__PLACE__SPACE__INPUT: limit = c->pb->n_inputs; break;
     case TN_PLAN__PLACE__SPACE__OUTPUT: limit = c->pb->n_outputs; break;
     case TN_PLAN__PLACE__SPACE__CONST: limit = c->pb->n_consts; break;
-    case TN_PLAN__PLACE__SPACE__ARENA: limit = SIZE_MAX; break;
-    default: return bad(c, "unknown memory space %d", (int)p->space);
+    case TN_PLAN__PLACE__SPACE__ARENA: limit = arena; break;
+    default: return bad(c, "unknown memory space %d", (int)space);
     }
-    if (p->index >= limit) return bad(c, "an argument names buffer %" PRIu32 " of %zu", p->index, limit);
+    return index < limit ? TN_OK : bad(c, "an argument names buffer %" PRIu32 " of %zu", index, limit);
+}
+
+static tn_status check_place(const checker *c, const TnPlan__Place *p) {
+    if (!p) return bad(c, "an argument has no place");
+    tn_status known = check_buffer(c, p->space, p->index, SIZE_MAX);
+    if (known != TN_OK) return known;
     tn_status st = check_dims(c, &p->offset, 1, "an argument's offset");
     return st == TN_OK ? check_dims(c, &p->bytes, 1, "an argument's extent") : st;
 }
@@ -141,9 +147,33 @@ static tn_status check_lt(const checker *c, const TnPlan__Step *s) {
     return check_dims(c, dims, sizeof dims / sizeof *dims, "a matrix product");
 }
 
-static tn_status check_step(checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
+static tn_status check_extents(const checker *c, const TnPlan__Arch *a, TnPlan__Extent *const *e, size_t n) {
     tn_status st = TN_OK;
-    c->where = s->n_layers ? s->layers[0] : s->name;
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
+        const uint32_t dims[] = {e[k]->offset, e[k]->bytes, e[k]->run, e[k]->pitch};
+        st = check_buffer(c, e[k]->space, e[k]->index, a->n_buffers);
+        if (st == TN_OK) st = check_dims(c, dims, sizeof dims / sizeof *dims, "an extent");
+    }
+    return st;
+}
+
+/* What it touches and follows. */
+static tn_status check_order(const checker *c, const TnPlan__Arch *a, const TnPlan__Step *s, size_t number) {
+    for (size_t k = 0; k < s->n_after; k++)
+        if (s->after[k] >= number || (k && s->after[k] <= s->after[k - 1]))
+            return bad(c, "a step does not follow earlier steps, ascending");
+    if (s->stream && s->stream >= a->streams)
+        return bad(c, "a step is on stream %" PRIu32 " of %" PRIu32, s->stream, a->streams);
+    if (s->n_in_place % 2) return bad(c, "a step's pairs in place are incomplete");
+    for (size_t k = 0; k < s->n_in_place; k++)
+        if (s->in_place[k] >= (k % 2 ? s->n_reads : s->n_writes)) return bad(c, "a step overwrites what it has not");
+    tn_status st = check_extents(c, a, s->reads, s->n_reads);
+    return st == TN_OK ? check_extents(c, a, s->writes, s->n_writes) : st;
+}
+
+/* What it runs. */
+static tn_status check_work(const checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
+    tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s->args[k]);
     if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
     if (st != TN_OK) return st;
@@ -154,11 +184,31 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, const TnPlan__Ste
     return check_dims(c, s->grid, 3, "a grid");
 }
 
+static tn_status check_step(checker *c, const TnPlan__Arch *a, size_t number) {
+    const TnPlan__Step *s = a->steps[number];
+    c->where = s->n_layers ? s->layers[0] : s->name;
+    tn_status st = check_work(c, a, s);
+    if (st == TN_OK) st = check_order(c, a, s, number);
+    for (size_t k = 0; st == TN_OK && k < s->n_alternatives; k++) {
+        const TnPlan__Step *x = s->alternatives[k];
+        if (x->n_alternatives) return bad(c, "an alternative has alternatives");
+        if (x->bucket >= c->pb->n_buckets)
+            return bad(c, "an alternative names bucket %" PRIu32 " of %zu", x->bucket, c->pb->n_buckets);
+        st = check_work(c, a, x);
+    }
+    return st;
+}
+
 static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
     tn_status st = TN_OK;
     if (!a->name[0]) return bad(c, "an architecture has no name");
+    if (a->streams > TN_PLAN_STREAMS) return bad(c, "%" PRIu32 " streams", a->streams);
+    for (size_t k = 0; st == TN_OK && k < a->n_buffers; k++) {
+        const uint32_t dims[] = {a->buffers[k]->bytes, a->buffers[k]->offset};
+        st = check_dims(c, dims, 2, "a buffer");
+    }
     for (size_t k = 0; st == TN_OK && k < a->n_kernels; k++) st = check_kernel(c, a->kernels[k]);
-    for (size_t k = 0; st == TN_OK && k < a->n_steps; k++) st = check_step(c, a, a->steps[k]);
+    for (size_t k = 0; st == TN_OK && k < a->n_steps; k++) st = check_step(c, a, k);
     c->where = "";
     return st;
 }
@@ -177,6 +227,16 @@ static tn_status check_conditions(checker *c) {
     return TN_OK;
 }
 
+static tn_status check_buckets(const checker *c) {
+    for (size_t k = 0; k < c->pb->n_buckets; k++)
+        for (size_t i = 0; i < c->pb->buckets[k]->n_ranges; i++) {
+            const uint32_t d = c->pb->buckets[k]->ranges[i]->symbol;
+            tn_status st = check_dims(c, &d, 1, "a bucket");
+            if (st != TN_OK) return st;
+        }
+    return TN_OK;
+}
+
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size) {
     checker c = {env, pb, file_size, ""};
     tn_status st = tn_dims_check(env, pb->n_dims, pb->dims);
@@ -186,6 +246,7 @@ tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file
     if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
     if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
     if (st == TN_OK) st = check_conditions(&c);
+    if (st == TN_OK) st = check_buckets(&c);
     if (st == TN_OK) st = check_consts(&c);
     if (st == TN_OK) st = check_dims(&c, &pb->arena_size, 1, "the arena");
     for (size_t k = 0; st == TN_OK && k < pb->n_archs; k++) st = check_arch(&c, pb->archs[k]);

@@ -9,6 +9,8 @@
 enum { TN_PLAN_VERSION = 2, TN_PLAN_HEADER_SIZE = 64 };
 /* Kernels count with 32 bits where tensors have fewer elements; some is left for what a last block would add. */
 enum { TN_INDEX32_END = INT32_MAX - 65536 };
+/* Most streams that a plan's steps use. */
+enum { TN_PLAN_STREAMS = 8 };
 
 typedef struct tn_plan_header {
     char magic[8];

@@ -35,6 +35,14 @@ tn_status tn_plan_blob(tn_plan *p, uint32_t index, const void **data, size_t *si
 void tn_plan_retain(tn_plan *p);
 void tn_plan_release(tn_plan *p);
 
+/* A step's ways: itself, then its alternatives. */
+static inline size_t tn_step_ways(const TnPlan__Step *s) {
+    return 1 + s->n_alternatives;
+}
+static inline const TnPlan__Step *tn_step_way(const TnPlan__Step *s, size_t k) {
+    return k ? s->alternatives[k - 1] : s;
+}
+
 /* check.c: bounds of everything in a manifest.  file_size: what blobs must lie in. */
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size);
 

@@ -10,7 +10,7 @@
 #include "tests/unit/mock_cuda.h"
 
 #define API __attribute__((visibility("default")))
-enum { MAX_ARGS = 16, MAX_NODES = 128 };
+enum { MAX_ARGS = 16, MAX_AFTER = 8, MAX_NODES = 128 };
 
 static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90, .smem_block = 227 << 10};
 
@@ -59,6 +59,7 @@ typedef struct node {
     uint64_t args[MAX_ARGS];
     bool pdl, cluster;
     matmul lt;
+    size_t after[MAX_AFTER], n_after; /* nodes of its graph */
 } node;
 
 typedef struct graph {
@@ -73,8 +74,9 @@ typedef struct exec {
 
 typedef struct stream {
     graph *capture;
-    bool global; /* the capture's mode */
-    CUgraphNode last;
+    bool global;                  /* the capture's mode */
+    CUgraphNode after[MAX_AFTER]; /* what the next node depends on */
+    size_t n_after;
 } stream;
 
 static stream default_stream;
@@ -132,9 +134,30 @@ static CUresult submit(CUstream to, const node *x) {
         return CUDA_SUCCESS;
     }
     if (s->capture->n == MAX_NODES) return CUDA_ERROR_UNKNOWN;
-    s->capture->nodes[s->capture->n++] = *x;
-    s->last = (CUgraphNode)(void *)&s->capture->nodes[s->capture->n - 1];
+    node *to_add = &s->capture->nodes[s->capture->n++];
+    *to_add = *x;
+    for (size_t k = 0; k < s->n_after; k++)
+        to_add->after[to_add->n_after++] = (size_t)((node *)(void *)s->after[k] - s->capture->nodes);
+    if (to_add->pdl && s->n_after != 1) violate("a programmatic launch with other than one dependency");
+    s->after[0] = (CUgraphNode)(void *)to_add;
+    s->n_after = 1;
     return CUDA_SUCCESS;
+}
+
+/* Runs each node once what it depends on has run, of all such nodes the last: another order than that of the capture
+ * wherever the dependencies allow one. */
+static void run_graph(const graph *g) {
+    bool done[MAX_NODES] = {false};
+    for (size_t n = 0; n < g->n; n++) {
+        size_t pick = g->n;
+        for (size_t k = 0; k < g->n; k++) {
+            bool ready = !done[k];
+            for (size_t i = 0; i < g->nodes[k].n_after; i++) ready &= done[g->nodes[k].after[i]];
+            if (ready) pick = k;
+        }
+        run_node(&g->nodes[pick]);
+        done[pick] = true;
+    }
 }
 
 /* Calls that a capture in global mode forbids unless the thread said otherwise. */
@@ -352,6 +375,7 @@ static CUresult mock_cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) 
     m.live_graphs++;
     stream_of(s)->global = mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
     global_captures += stream_of(s)->global;
+    stream_of(s)->n_after = 0;
     return stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
@@ -366,9 +390,18 @@ static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *s
     (void)id, (void)g;
     stream *x = stream_of(s);
     *st = CU_STREAM_CAPTURE_STATUS_ACTIVE;
-    *deps = &x->last;
+    *deps = x->after;
     *edges = NULL;
-    *n = x->capture->n ? 1 : 0;
+    *n = x->n_after;
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuStreamUpdateCaptureDependencies(CUstream s, CUgraphNode *deps, const CUgraphEdgeData *edges,
+                                                       size_t n, unsigned flags) {
+    stream *x = stream_of(s);
+    (void)edges;
+    if (!x->capture || flags != CU_STREAM_SET_CAPTURE_DEPENDENCIES || n > MAX_AFTER)
+        return violate("dependencies of no capture"), CUDA_ERROR_INVALID_VALUE;
+    for (x->n_after = 0; x->n_after < n; x->n_after++) x->after[x->n_after] = deps[x->n_after];
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
@@ -426,7 +459,7 @@ static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
     FAIL_POINT(cuGraphLaunch);
     m.graph_launches++;
     exec *x = (exec *)(void *)e;
-    for (size_t k = 0; k < x->copy.n; k++) run_node(&x->copy.nodes[k]);
+    run_graph(&x->copy);
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphUpload(CUgraphExec e, CUstream s) {

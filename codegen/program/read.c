@@ -1,0 +1,95 @@
+/* read.c: the program of one architecture of a plan. */
+#include "codegen/program/manifest.h"
+
+#include <string.h>
+
+typedef struct reader {
+    tn_program *p;
+    const TnPlan__Plan *pb;
+    const TnPlan__Arch *arch;
+    tn_dim *dims; /* by index in the plan */
+    uint32_t first[TN_BUFFER_KINDS];
+} reader;
+
+static tn_dim bytes_of(const reader *r, const TnPlan__Tensor *t) {
+    tn_graph *g = r->p->g;
+    tn_dim n = tn_dim_const(g, (int64_t)tn_dtype_bits((tn_dtype)t->dtype));
+    for (size_t k = 0; k < t->n_dims; k++) n = tn_dim_mul(g, n, r->dims[t->dims[k]]);
+    return tn_dim_ceildiv(g, n, tn_dim_const(g, 8));
+}
+
+static void add_buffers(reader *r) {
+    tn_program *p = r->p;
+    const TnPlan__Plan *pb = r->pb;
+    for (uint32_t k = 0; k < pb->n_inputs; k++)
+        tn_program_add_buffer(p, TN_BUFFER_INPUT, k, pb->inputs[k]->name, bytes_of(r, pb->inputs[k]));
+    r->first[TN_BUFFER_OUTPUT] = p->n_buffers;
+    for (uint32_t k = 0; k < pb->n_outputs; k++)
+        tn_program_add_buffer(p, TN_BUFFER_OUTPUT, k, pb->outputs[k]->name, bytes_of(r, pb->outputs[k]));
+    r->first[TN_BUFFER_CONST] = p->n_buffers;
+    for (uint32_t k = 0; k < pb->n_consts; k++)
+        tn_program_add_buffer(p, TN_BUFFER_CONST, k, pb->consts[k]->name,
+                              tn_dim_const(p->g, (int64_t)pb->consts[k]->size));
+    r->first[TN_BUFFER_SCRATCH] = p->n_buffers;
+    for (uint32_t k = 0; k < r->arch->n_buffers; k++) {
+        const uint32_t b = tn_program_add_buffer(p, TN_BUFFER_SCRATCH, k, "", r->dims[r->arch->buffers[k]->bytes]);
+        if (b < p->n_buffers) p->buffers[b].at = r->dims[r->arch->buffers[k]->offset];
+    }
+}
+
+static void read_extents(const reader *r, TnPlan__Extent *const *e, uint32_t n, tn_extent *out) {
+    for (uint32_t k = 0; k < n; k++) {
+        const tn_buffer_kind kind = e[k]->space == TN_PLAN__PLACE__SPACE__INPUT    ? TN_BUFFER_INPUT
+                                    : e[k]->space == TN_PLAN__PLACE__SPACE__OUTPUT ? TN_BUFFER_OUTPUT
+                                    : e[k]->space == TN_PLAN__PLACE__SPACE__CONST  ? TN_BUFFER_CONST
+                                                                                   : TN_BUFFER_SCRATCH;
+        out[k] = (tn_extent){r->first[kind] + e[k]->index, r->dims[e[k]->offset], r->dims[e[k]->bytes], {0}, {0}};
+        if (tn_dim_equal_const(r->p->g, r->dims[e[k]->pitch], 0)) continue;
+        out[k].run = r->dims[e[k]->run];
+        out[k].pitch = r->dims[e[k]->pitch];
+    }
+}
+
+static bool add_step(reader *r, const TnPlan__Step *m) {
+    const tn_step_kind kind = m->what_case == TN_PLAN__STEP__WHAT_LT ? TN_STEP_LT : TN_STEP_LAUNCH;
+    tn_prog_step *s = tn_program_add_step(r->p, kind, m->name, (uint32_t)m->n_reads, (uint32_t)m->n_writes,
+                                          (uint32_t)m->n_in_place / 2, (uint32_t)m->n_layers);
+    if (!s) return false;
+    read_extents(r, m->reads, s->n_reads, s->reads);
+    read_extents(r, m->writes, s->n_writes, s->writes);
+    for (uint32_t k = 0; k < s->n_in_place; k++)
+        s->in_place[k] = (tn_in_place){m->in_place[2 * k], m->in_place[2 * k + 1]};
+    for (uint32_t k = 0; k < s->n_layers; k++) s->layers[k] = tn_intern(r->p->g, m->layers[k]);
+    s->after = tn_graph_alloc(r->p->g, (m->n_after + 1) * sizeof *s->after);
+    if (!s->after) return false;
+    if (m->n_after) memcpy(s->after, m->after, m->n_after * sizeof *s->after);
+    s->n_after = (uint32_t)m->n_after;
+    s->stream = m->stream;
+    s->us = m->us;
+    return true;
+}
+
+static bool read_all(reader *r) {
+    bool ok = true;
+    tn_dims_of_plan(r->p->g, r->pb, r->dims);
+    add_buffers(r);
+    for (size_t k = 0; ok && k < r->arch->n_steps; k++) ok = add_step(r, r->arch->steps[k]);
+    r->p->arena = r->dims[r->pb->arena_size];
+    r->p->n_streams = r->arch->streams ? r->arch->streams : 1;
+    return ok && tn_graph_status(r->p->g) == TN_OK;
+}
+
+tn_status tn_program_read(const tn_env *env, const TnPlan__Plan *pb, const TnPlan__Arch *arch, tn_program **out) {
+    tn_graph *g = tn_graph_new(env);
+    reader r = {.p = g ? tn_program_new(g, pb->model) : NULL, .pb = pb, .arch = arch};
+    r.dims = g ? tn_graph_alloc(g, (pb->n_dims + 1) * sizeof *r.dims) : NULL;
+    const bool ok = r.p && r.dims && read_all(&r);
+    tn_status st = ok ? tn_program_check(r.p) : g ? tn_graph_status(g) : TN_E_MEMORY;
+    if (!ok && st == TN_OK) st = TN_E_MEMORY;
+    if (st == TN_OK)
+        *out = r.p;
+    else
+        tn_graph_free(g);
+    if (st == TN_E_MEMORY) tn_fail(env, st, "", "", "out of memory");
+    return st;
+}
