@@ -297,7 +297,8 @@ static tn_status verify_at_typical(tn_compilation *c) {
 static tn_status make_program(tn_compilation *c) {
     tn_status s = tn_place_values(c->g, &c->mem);
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
-    if (s == TN_OK) s = tn_program_run(c->program, NULL, NULL);
+    const tn_program_options po = {.streams = c->opts->streams};
+    if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);
     if (s == TN_OK) s = verify_at_typical(c);
     if (s != TN_OK) return s;
     tn_program_place(c->program, &c->mem);

@@ -136,9 +136,6 @@ static TnPlan__Step *step(keeper *k, const TnPlan__Step *old) {
     out->reach = dim(k, old->reach);
     out->reads = extents(k, old->reads, old->n_reads);
     out->writes = extents(k, old->writes, old->n_writes);
-    out->alternatives = tn_manifest_alloc(k->c->mf, (old->n_alternatives + 1) * sizeof *out->alternatives);
-    for (size_t i = 0; out->alternatives && i < old->n_alternatives; i++)
-        out->alternatives[i] = step(k, old->alternatives[i]);
     return out;
 }
 
@@ -151,6 +148,9 @@ static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
     out->steps = tn_manifest_alloc(mf, (old->n_steps + 1) * sizeof *out->steps);
     for (size_t i = 0; out->kernels && i < old->n_kernels; i++) out->kernels[i] = kernel(k, old->kernels[i]);
     for (size_t i = 0; out->steps && i < old->n_steps; i++) out->steps[i] = step(k, old->steps[i]);
+    out->alternatives = tn_manifest_alloc(mf, (old->n_alternatives + 1) * sizeof *out->alternatives);
+    for (size_t i = 0; out->alternatives && i < old->n_alternatives; i++)
+        out->alternatives[i] = step(k, old->alternatives[i]);
     out->buffers = buffers(k, old->buffers, old->n_buffers);
     return out;
 }

@@ -1,4 +1,5 @@
 /* setup.c: the options that compile, tune, run and check share, turned into the library's structures. */
+#include "codegen/program/program.h"
 #include "frontend/cli/cli.h"
 
 #include <errno.h>
@@ -118,6 +119,9 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
                   : a->no_gpu    ? "--no-gpu"
                                  : NULL;
     o->no_gpu = a->no_gpu != 0;
+    if (a->streams < 0 || a->streams > TN_MAX_STREAMS)
+        return *rc = cli_usage(c, "--streams %d: 1 to %d", a->streams, TN_MAX_STREAMS), false;
+    o->streams = (uint32_t)a->streams;
     o->exact = a->exact != 0;
     o->threads = a->threads > 0 ? (uint32_t)a->threads : 0;
     o->cuda_device = a->device_ordinal;

@@ -47,7 +47,7 @@ static tn_status check_shared_memory(const tn_plan *p, const tn_plan_device *d) 
 static bool needs_lt(const TnPlan__Arch *a) {
     for (size_t k = 0; k < a->n_steps; k++)
         for (size_t i = 0; i < tn_step_ways(a->steps[k]); i++)
-            if (tn_step_way(a->steps[k], i)->what_case == TN_PLAN__STEP__WHAT_LT) return true;
+            if (tn_step_way(a, a->steps[k], i)->what_case == TN_PLAN__STEP__WHAT_LT) return true;
     return false;
 }
 
@@ -124,7 +124,7 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
     for (size_t i = 0; st == TN_OK && i < a->n_steps; i++)
         for (size_t w = 0; st == TN_OK && w < tn_step_ways(a->steps[i]); w++)
-            st = prepare(d, tn_step_way(a->steps[i], w), d->step_text[i]);
+            st = prepare(d, tn_step_way(a, a->steps[i], w), d->step_text[i]);
     return st;
 }
 
@@ -150,7 +150,7 @@ static size_t lay_out_weights(const TnPlan__Plan *pb, tn_plan_device *d) {
     size_t size = 0;
     for (size_t i = 0; i < a->n_steps; i++)
         for (size_t w = 0; w < tn_step_ways(a->steps[i]); w++)
-            size = lay_out_step(pb, d, tn_step_way(a->steps[i], w), size);
+            size = lay_out_step(pb, d, tn_step_way(a, a->steps[i], w), size);
     return size;
 }
 

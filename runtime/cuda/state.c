@@ -185,8 +185,10 @@ static bool bucket_holds(const tn_context *c, const tn_cuda_state *s, uint32_t b
 }
 
 static const TnPlan__Step *choose(const tn_context *c, const tn_cuda_state *s, const TnPlan__Step *step) {
-    for (size_t k = 0; k < step->n_alternatives; k++)
-        if (bucket_holds(c, s, step->alternatives[k]->bucket)) return step->alternatives[k];
+    for (size_t k = 1; k < tn_step_ways(step); k++) {
+        const TnPlan__Step *way = tn_step_way(c->cuda->dev->arch, step, k);
+        if (bucket_holds(c, s, way->bucket)) return way;
+    }
     return step;
 }
 
@@ -230,10 +232,10 @@ static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     return TN_OK;
 }
 
-static size_t most_args(const TnPlan__Step *s) {
+static size_t most_args(const TnPlan__Arch *a, const TnPlan__Step *s) {
     size_t n = 0;
     for (size_t k = 0; k < tn_step_ways(s); k++)
-        if (tn_step_way(s, k)->n_args > n) n = tn_step_way(s, k)->n_args;
+        if (tn_step_way(a, s, k)->n_args > n) n = tn_step_way(a, s, k)->n_args;
     return n;
 }
 
@@ -242,7 +244,7 @@ static tn_status allocate(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     size_t n_io = pb->n_inputs + pb->n_outputs + 1;
     s->n_steps = arch->n_steps;
-    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_args(arch->steps[k]);
+    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_args(arch, arch->steps[k]);
     s->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *s->shapes);
     s->table = tn_alloc(c->env, pb->n_dims * sizeof *s->table);
     s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);

@@ -189,14 +189,17 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, size_t number) {
     c->where = s->n_layers ? s->layers[0] : s->name;
     tn_status st = check_work(c, a, s);
     if (st == TN_OK) st = check_order(c, a, s, number);
-    for (size_t k = 0; st == TN_OK && k < s->n_alternatives; k++) {
-        const TnPlan__Step *x = s->alternatives[k];
-        if (x->n_alternatives) return bad(c, "an alternative has alternatives");
-        if (x->bucket >= c->pb->n_buckets)
-            return bad(c, "an alternative names bucket %" PRIu32 " of %zu", x->bucket, c->pb->n_buckets);
-        st = check_work(c, a, x);
-    }
+    for (size_t k = 0; st == TN_OK && k < s->n_alternatives; k++)
+        if (s->alternatives[k] >= a->n_alternatives)
+            st = bad(c, "a step names alternative %" PRIu32 " of %zu", s->alternatives[k], a->n_alternatives);
     return st;
+}
+
+static tn_status check_alternative(checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
+    c->where = a->name;
+    if (s->bucket >= c->pb->n_buckets)
+        return bad(c, "an alternative names bucket %" PRIu32 " of %zu", s->bucket, c->pb->n_buckets);
+    return check_work(c, a, s);
 }
 
 static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
@@ -209,6 +212,7 @@ static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
     }
     for (size_t k = 0; st == TN_OK && k < a->n_kernels; k++) st = check_kernel(c, a->kernels[k]);
     for (size_t k = 0; st == TN_OK && k < a->n_steps; k++) st = check_step(c, a, k);
+    for (size_t k = 0; st == TN_OK && k < a->n_alternatives; k++) st = check_alternative(c, a, a->alternatives[k]);
     c->where = "";
     return st;
 }

@@ -39,8 +39,8 @@ void tn_plan_release(tn_plan *p);
 static inline size_t tn_step_ways(const TnPlan__Step *s) {
     return 1 + s->n_alternatives;
 }
-static inline const TnPlan__Step *tn_step_way(const TnPlan__Step *s, size_t k) {
-    return k ? s->alternatives[k - 1] : s;
+static inline const TnPlan__Step *tn_step_way(const TnPlan__Arch *a, const TnPlan__Step *s, size_t k) {
+    return k ? a->alternatives[s->alternatives[k - 1]] : s;
 }
 
 /* check.c: bounds of everything in a manifest.  file_size: what blobs must lie in. */

@@ -91,12 +91,31 @@ if [ $nvrtc = 0 ]; then
     echo "skipped: compiling plans (NVRTC is not there)"
 else
     expect "compile" 0 'sm_90a' "$tenon" compile "$digits/digits.onnx" -o "$work/d.plan" --target sm_80,sm_90a --no-gpu --precision fp16 --emit-c "$work/digits"
+    cat >"$work/fork.tn" <<'TN'
+func @main(%x: f32[64,64]) -> f32[64,1] {
+  %a = softmax %x {axis=1} : f32[64,64]
+  %b = log_softmax %a {axis=0} : f32[64,64]
+  %c = softmax %a {axis=0} : f32[64,64]
+  %d = log_softmax %b {axis=1} : f32[64,64]
+  %e = softmax %c {axis=1} : f32[64,64]
+  %f = mul %d, %e : f32[64,64]
+  %g = reduce_sum %f {axes=[1], keepdims=true} : f32[64,1]
+  return %g
+}
+TN
     expect "interrupted" 130 'interrupted' timeout --foreground --preserve-status -s INT 0.4 "$tenon" compile "$digits/digits.onnx" -o "$work/i.plan" --target sm_80,sm_86,sm_89,sm_90a,sm_100,sm_120 --no-gpu --cache ''
     absent "interrupted" "$work/i.plan"
     expect "inspect" 0 'untuned' "$tenon" inspect "$work/d.plan"
     expect "inspect json" 0 '"kernels"' "$tenon" inspect "$work/d.plan" --json
     expect "inspect a kernel" 0 'candidates:' "$tenon" inspect "$work/d.plan" --kernel 0
     expect "inspect a source" 0 '__global__' "$tenon" inspect "$work/d.plan" --kernel 0 --source
+    expect "inspect the program" 0 'writes %1\[0, N\*40\] after #' "$tenon" inspect "$work/d.plan" --program
+    expect "one kernel is no program" 2 'leave out --kernel' "$tenon" inspect "$work/d.plan" --program --kernel 0
+    expect "too many streams" 2 'streams 9: 1 to 8' "$tenon" compile "$digits/digits.onnx" -o "$work/s.plan" --no-gpu --target sm_90a --streams 9
+    expect "branches" 0 '' "$tenon" compile "$work/fork.tn" -o "$work/fork.plan" --no-gpu --target sm_90a --streams 3 -q
+    expect "branches side by side" 0 'stream 1' "$tenon" inspect "$work/fork.plan" --program
+    expect "branches one by one" 0 '' "$tenon" compile "$work/fork.tn" -o "$work/one.plan" --no-gpu --target sm_90a -q
+    lacks "branches one by one" 'stream' "$tenon" inspect "$work/one.plan" --program
     expect "inspect ptx" 0 '\.target sm_90a' "$tenon" inspect "$work/d.plan" --kernel 0 --ptx --arch sm_90a
     expect "run the plan" 0 'logits' "$tenon" run "$work/d.plan" --device cpu --input "image=$digits/digit_5.npy"
     expect "lockfile" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/l1.plan" --target sm_90a --no-gpu -q --lockfile "$work/lock"

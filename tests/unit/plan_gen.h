@@ -112,6 +112,14 @@ typedef struct sample {
     TnPlan__Arg arg[6][5], *args[6][5];
     TnPlan__Lt lt;
     char *layer[1];
+    /* the program of the two steps */
+    TnPlan__Buffer buffer, *buffers[1];
+    TnPlan__Extent extent[2][3], *reads[2][2], *writes[2][1];
+    uint32_t after[1], in_place[2];
+    TnPlan__Bucket bucket, *buckets[1];
+    TnPlan__Bucket__Range range, *ranges[1];
+    TnPlan__Step way, *ways[1];
+    uint32_t which[1];
 } sample;
 
 enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_BYTES2 };
@@ -236,6 +244,56 @@ static inline void sample_free(sample *s) {
     free(s->weights.p);
 }
 
+static inline TnPlan__Extent *sample_extent(sample *s, size_t step, size_t k, TnPlan__Place__Space space,
+                                            uint32_t bytes) {
+    TnPlan__Extent *e = &s->extent[step][k];
+    tn_plan__extent__init(e);
+    e->space = space;
+    e->bytes = bytes;
+    return e;
+}
+
+/* What the two steps touch and follow, and for N of 1 to 4 the second one's own launch as an alternative to itself. */
+static inline void sample_program(sample *s) {
+    static const uint32_t weights = D_FOUR; /* the first of them: enough for a checker */
+    tn_plan__buffer__init(&s->buffer);
+    s->buffer.bytes = D_BYTES;
+    s->buffers[0] = &s->buffer;
+    s->arch.buffers = s->buffers;
+    s->arch.n_buffers = s->arch.streams = 1;
+    s->reads[0][0] = sample_extent(s, 0, 0, TN_PLAN__PLACE__SPACE__INPUT, D_BYTES);
+    s->reads[0][1] = sample_extent(s, 0, 1, TN_PLAN__PLACE__SPACE__CONST, weights);
+    s->writes[0][0] = sample_extent(s, 0, 2, TN_PLAN__PLACE__SPACE__ARENA, D_BYTES);
+    s->reads[1][0] = sample_extent(s, 1, 0, TN_PLAN__PLACE__SPACE__ARENA, D_BYTES);
+    s->writes[1][0] = sample_extent(s, 1, 1, TN_PLAN__PLACE__SPACE__OUTPUT, D_BYTES);
+    for (size_t k = 0; k < 2; k++) {
+        s->step[k].reads = s->reads[k];
+        s->step[k].writes = s->writes[k];
+        s->step[k].n_reads = 2 - k;
+        s->step[k].n_writes = 1;
+    }
+    s->step[1].after = s->after;
+    s->step[1].n_after = 1;
+    s->step[1].in_place = s->in_place;
+    s->step[1].n_in_place = 2;
+    tn_plan__bucket__init(&s->bucket);
+    tn_plan__bucket__range__init(&s->range);
+    s->range.symbol = D_N;
+    s->range.lo = 1, s->range.hi = 4, s->range.typical = 2;
+    s->ranges[0] = &s->range;
+    s->bucket.ranges = s->ranges;
+    s->bucket.n_ranges = 1;
+    s->buckets[0] = &s->bucket;
+    s->plan.buckets = s->buckets;
+    s->plan.n_buckets = 1;
+    s->way = s->step[1];
+    s->ways[0] = &s->way;
+    s->arch.alternatives = s->ways;
+    s->arch.n_alternatives = 1;
+    s->step[1].alternatives = s->which;
+    s->step[1].n_alternatives = 1;
+}
+
 /* The two kernels of the model. */
 static inline void sample_two_steps(sample *s) {
     size_t a = sample_launch(s, "scale", sample_kernel(s, "k_mul", 0));
@@ -247,6 +305,7 @@ static inline void sample_two_steps(sample *s) {
     SAMPLE_PLACE(s, b, ARENA, 0, D_ZERO);
     SAMPLE_PLACE(s, b, OUTPUT, 0, D_ZERO);
     SAMPLE_DIM(s, b, D_NUMEL);
+    if (a == 0 && b == 1) sample_program(s);
 }
 
 /* Bytes that stand for a cubin. */

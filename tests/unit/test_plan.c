@@ -287,6 +287,21 @@ START_TEST(contradictions) {
     REFUSE(s.place[0][2].space = 9, "memory space");
     REFUSE(s.arg[0][3].kind = 9, "argument kind");
     REFUSE(s.arg[0][3].dim = 90, "names dim");
+    REFUSE(s.after[0] = 1, "does not follow earlier steps");
+    REFUSE(s.step[1].stream = 1, "stream 1 of 1");
+    REFUSE(s.arch.streams = 9, "9 streams");
+    REFUSE(s.step[1].n_in_place = 1, "in place");
+    REFUSE(s.in_place[1] = 1, "overwrites what it has not");
+    REFUSE(s.extent[0][2].index = 1, "names buffer 1 of 1");
+    REFUSE(s.extent[1][1].index = 1, "names buffer 1 of 1");
+    REFUSE(s.extent[1][0].space = 9, "memory space");
+    REFUSE(s.extent[0][0].pitch = 99, "names dim");
+    REFUSE(s.buffer.offset = 99, "names dim");
+    REFUSE(s.range.symbol = 99, "names dim");
+    REFUSE(s.way.bucket = 1, "names bucket 1 of 1");
+    REFUSE(s.way.kernel = 2, "names kernel 2");
+    REFUSE(s.which[0] = 1, "names alternative 1 of 1");
+    REFUSE(s.arg[0][3].dim = 90, "names dim");
     /* messages say which layer */
     ck_assert_ptr_nonnull(strstr(refusal, "/block/Mul"));
 }

@@ -126,6 +126,7 @@ typedef struct choice {
     TnPlan__Bucket bucket[2], *buckets[2];
     TnPlan__Bucket__Range range[2], *ranges[2][1];
     TnPlan__Step way[2], *ways[2];
+    uint32_t which[2];
 } choice;
 
 /* y = x + 1, but for N in [1, 4] 2 * x, and for N in [3, 8] x * w; the first that holds counts. */
@@ -155,12 +156,15 @@ static void three_ways(sample *s, choice *x) {
         x->way[k].kernel = (uint32_t)(k ? mul : twice);
         x->way[k].bucket = (uint32_t)k;
         x->ways[k] = &x->way[k];
+        x->which[k] = (uint32_t)k;
     }
     x->way[1].args = s->args[1];
     x->way[1].n_args = 4;
     s->plan.buckets = x->buckets;
     s->plan.n_buckets = 2;
-    s->step[a].alternatives = x->ways;
+    s->arch.alternatives = x->ways;
+    s->arch.n_alternatives = 2;
+    s->step[a].alternatives = x->which;
     s->step[a].n_alternatives = 2;
 }
 
