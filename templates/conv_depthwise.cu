@@ -13,7 +13,7 @@
 //! knob    THREADS  64 128 256
 //! require N_TOTAL % VEC == 0 && VEC % MULT == 0 && VEC * ELT <= 16 && VEC / MULT <= C_VEC
 //! require VEC * TW * TH <= 64 && R * S * VEC * TW * TH <= 4096
-//! require TW / 2 < OW_HINT && TH / 2 < OH_HINT && CB / 2 * VEC < N_TOTAL
+//! require TW / 2 < hint(OW) && TH / 2 < hint(OH) && CB / 2 * VEC < N_TOTAL
 //! require R * S * CB * VEC * 4 <= SMEM_MAX
 #include "tn_mma.cuh"
 #include "tn_math.cuh"

@@ -18,7 +18,7 @@
 //! require WARPS >= SLICES * 2 || (WARPS == 4 && SLICES == 4)
 //! require STAGES * KBYTES >= 192 && STAGES * KBYTES <= (SLICES == 1 ? 512 : 1024)
 //! require KBYTES >= SLICES * 32 && (KBYTES <= 128 || SLICES > 1)
-//! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= K_HINT * ELT + SPLITK * KBYTES
+//! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= hint(K) * ELT + SPLITK * KBYTES
 //! require BM * BN * SLICES <= WARPS * 4096 && BM * BN * SLICES >= WARPS * 512 && BM * BN <= (SLICES == 1 ? 32768 : 4096)
 //! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || SLICES * BM * (BN + 8) * 4 <= SMEM_MAX)
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)

@@ -10,7 +10,7 @@
 //! knob    TN      4 8
 //! knob    SPLITK  1 2 4 8
 //! require BM * BN / (TM * TN) >= 32 && BM * BN / (TM * TN) <= 256
-//! require SPLITK == 1 || (CLUSTERS && SPLITK * BK * 2 <= K_HINT && BM * (BN + 8) * 4 <= SMEM_MAX)
+//! require SPLITK == 1 || (CLUSTERS && SPLITK * BK * 2 <= hint(K) && BM * (BN + 8) * 4 <= SMEM_MAX)
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

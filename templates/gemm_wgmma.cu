@@ -14,8 +14,8 @@
 //! require STAGES * (BM + BN) * 128 <= SMEM_MAX && BM * (BN + 8) * 4 <= SMEM_MAX
 //! require B_KMAJOR || BN % 64 == 0
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
-//! require STAGES == 3 || STAGES * SPLITK * 64 <= K_HINT + SPLITK * 128
-//! require SPLITK == 1 || SPLITK * 128 <= K_HINT
+//! require STAGES == 3 || STAGES * SPLITK * 64 <= hint(K) + SPLITK * 128
+//! require SPLITK == 1 || SPLITK * 128 <= hint(K)
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

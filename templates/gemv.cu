@@ -11,7 +11,7 @@
 //! knob    DEPTH   1 2 4
 //! require KSPLIT <= WARPS
 //! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
-//! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < K_HINT * ELT
+//! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < hint(K) * ELT
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

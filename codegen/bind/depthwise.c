@@ -15,8 +15,6 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     if (!make_plan(s, &w) || (w.dtype != TN_F16 && w.dtype != TN_BF16 && w.dtype != TN_F32)) return false;
     tn_window_constants(s, &w, p);
     tn_problem_add(s, p, "IMAGES", tn_val_dim(s->g, w.x, 0));
-    tn_problem_add_int(p, "OH_HINT", tn_spec_hint(s, w.oh));
-    tn_problem_add_int(p, "OW_HINT", tn_spec_hint(s, w.ow));
     tn_problem_add_int(p, "MULT", w.n);
     tn_problem_add_int(p, "N_TOTAL", w.n * w.groups);
     tn_problem_add_int(p, "C_VEC", tn_dim_pow2(s, tn_dim_const(s->g, w.groups), 8));

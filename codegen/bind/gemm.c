@@ -22,7 +22,6 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "M", c->m);
     tn_problem_add(s, p, "N", c->n);
     tn_problem_add(s, p, "K", c->k);
-    tn_problem_add_int(p, "K_HINT", tn_spec_hint(s, c->k));
     tn_problem_add(s, p, "BATCH", c->batch);
     tn_operand_constants(&pl.a, 'A', p);
     tn_operand_constants(&pl.b, 'B', p);

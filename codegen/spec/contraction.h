@@ -62,8 +62,7 @@ bool tn_finish_ok(const tn_spec *s, tn_val bias);
 uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v);
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch);
 
-/* Constants every GEMM-like problem has: SMEM_MAX, ELT.  Names ending in _HINT are values at the hint shapes: what
- * `require` lines use to drop what cannot be fast, where the size itself may be dynamic. */
+/* Constants every GEMM-like problem has: SMEM_MAX, ELT. */
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p);
 
 /* ---- cost (cost_gemm.c) ------------------------------------------------------------------------------------------ */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include "ir/eval/eval.h"
 
+enum { MAX_SYMBOLS = 64 };
+
 typedef struct measurement {
     const tn_graph *g;
     double *max_abs;
@@ -95,14 +97,50 @@ static tn_status evaluate(const tn_env *env, tn_graph *g, const tn_binding *b, s
     return s;
 }
 
+static bool conditions_hold(const tn_graph *g, const tn_binding *b, size_t n) {
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        const tn_condition c = tn_condition_at(g, k);
+        int64_t x, y;
+        if (tn_dim_eval(g, c.a, b, n, &x) && tn_dim_eval(g, c.b, b, n, &y) && !tn_rel_holds(c.rel, x, y)) return false;
+    }
+    return true;
+}
+
+/* Halves the sizes of symbols first to end - 1, where the graph still runs then; false if none gets smaller. */
+static bool halve(const tn_graph *g, tn_binding *b, size_t n, size_t first, size_t end) {
+    tn_binding t[MAX_SYMBOLS];
+    bool smaller = false;
+    memcpy(t, b, n * sizeof *b);
+    for (size_t k = first; k < end; k++) {
+        int64_t lo, hi;
+        tn_dim_bounds(g, tn_sym_at(g, k), &lo, &hi);
+        if (t[k].value / 2 < (lo > 1 ? lo : 1)) continue;
+        t[k].value /= 2;
+        smaller = true;
+    }
+    if (!smaller || !conditions_hold(g, t, n)) return false;
+    memcpy(b, t, n * sizeof *b);
+    return true;
+}
+
+/* Smaller sizes, until the work is little enough: of all symbols, or of those that can have smaller ones alone. */
+static bool shrink(const tn_graph *g, tn_binding *b, size_t n, double max_flops) {
+    bool smaller = true;
+    while (flops_of(g, b, n) > max_flops && smaller) {
+        smaller = halve(g, b, n, 0, n);
+        for (size_t k = 0, all = smaller; k < n && !all; k++) smaller |= halve(g, b, n, k, k + 1);
+    }
+    return flops_of(g, b, n) <= max_flops;
+}
+
 bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t n) {
-    tn_binding b[64];
+    tn_binding b[MAX_SYMBOLS];
     size_t n_bind;
     const tn_env *env = tn_graph_env(g);
     tn_env quiet = env ? *env : (tn_env){0};
     quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
     measurement m = {g, max_abs, n};
-    if (!bind(g, b, 64, &n_bind) || flops_of(g, b, n_bind) > max_flops) {
+    if (!bind(g, b, MAX_SYMBOLS, &n_bind) || !shrink(g, b, n_bind, max_flops)) {
         tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: too much work for the CPU");
         return false;
     }

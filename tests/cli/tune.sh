@@ -51,6 +51,10 @@ for n in 1 33; do
     same "at $n" <("$tenon" run t.plan --device emu -s x=${n}x40) <("$tenon" run s.plan --device emu -s x=${n}x40)
     expect "at $n it runs" 0 "y: f32 ${n}x$((2 * n)) " "$tenon" run t.plan --device emu -s x=${n}x40
 done
+"$tenon" compile s.tn -o b.plan --target sm_80 --no-gpu -q -s x=1x40 -s x=5..900x40:700x40
+expect "tune a plan with buckets" 0 '' tune 80 b.plan -q --lockfile buckets.lock
+for n in 1 700; do expect "it has winners at $n" 0 "sm_80@$n " cat buckets.lock; done
+expect "and takes no more sizes" 2 'axis 0 is given as 901, but n is from 1 to 900' "$tenon" run b.plan --device emu -s x=901x40
 expect "a lockfile that is the plan" 2 'not overwritten' tune 80 t.plan --lockfile t.plan
 expect "without a GPU" 9 'libcuda' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan
 lacks "no hint at options that tune has not" 'no-gpu' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan

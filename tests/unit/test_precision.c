@@ -1,4 +1,5 @@
 /* 16-bit storage stays within its rounding of the f32 results; what would overflow or vanish stays f32. */
+#include "passes/precision/ranges.h"
 #include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
 #include "tests/unit/suite.h"
@@ -134,6 +135,31 @@ START_TEST(out_of_memory) {
 }
 END_TEST
 
+/* Magnitudes are measured at the typical sizes, or where that is too much work at smaller ones of which all conditions
+ * hold. */
+START_TEST(ranges_are_measured_at_some_size) {
+    static const char text[] = "symbol N in [0, inf] hint 1000000000\nsymbol M in [1, inf] hint 3000\n"
+                               "require multiple(M, 3) \"test\"\n"
+                               "func @main(%x: f32[N,64], %z: f32[M]) -> (%y: f32[N,64], %v: f32[M]) {\n"
+                               "  %w = const splat(100) : f32[64,64]\n  %y = matmul %x, %w\n  %v = neg %z\n"
+                               "  return %y, %v\n}\n";
+    for (int large = 0; large < 2; large++) {
+        tn_status s;
+        tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
+        ck_assert_msg(g != NULL, "%s", log_.text);
+        double most[64] = {0};
+        ck_assert_uint_lt(tn_graph_val_limit(g), 64);
+        const bool measured = tn_measure_ranges(g, large ? 100 : 1e9, most, tn_graph_val_limit(g));
+        ck_assert_int_eq(measured, !large); /* one row is 8192 */
+        if (measured) {
+            ck_assert_double_gt(most[tn_graph_output(g, 0).i], 500);
+            ck_assert_double_gt(most[tn_graph_output(g, 1).i], 0);
+        }
+        tn_graph_free(g);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("precision");
     TCase *tc = tcase_create("precision");
@@ -141,6 +167,7 @@ int main(void) {
     tcase_add_test(tc, half);
     tcase_add_test(tc, bfloat);
     tcase_add_test(tc, large_constant_stays);
+    tcase_add_test(tc, ranges_are_measured_at_some_size);
     tcase_add_test(tc, norms_stay);
     tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, others_untouched);
