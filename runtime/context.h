@@ -1,11 +1,12 @@
 /* context.h: what the files of a tn_context share.  context.c is the public face; cuda/state.c prepares a shape,
- * cuda/run.c enqueues, cuda/bench.c times; host.h has the devices that an application lends. */
+ * cuda/scratch.c finds memory, cuda/run.c enqueues, cuda/bench.c times; host.h has the devices that an application lends. */
 #ifndef TENON_RUNTIME_CONTEXT_H
 #define TENON_RUNTIME_CONTEXT_H
 
 #include "runtime/cuda/device.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/cuda/lt.h"
+#include "runtime/cuda/pool.h"
 #include "runtime/host.h"
 #include "runtime/plan/format.h"
 #include "runtime/plan/shape.h"
@@ -35,16 +36,19 @@ typedef struct tn_cuda_state {
     int64_t *table;                           /* values of the plan's dims */
     size_t lt_workspace, arena_offset, total; /* bytes of scratch memory */
     size_t lt_stride;                         /* from one stream's workspace of cuBLASLt to the next one's */
-    uint64_t epoch;                           /* of the scratch memory that args and graph were made for; 0: none */
     size_t n_steps;
     tn_step_state *steps;
     uint64_t *args;
     size_t n_args;
-    bool lt_io; /* some lt step touches an input or output, so its graph node cannot be patched */
+    bool lt_runs, lt_io; /* some lt step is not empty; touches an input or output: its graph node cannot be patched */
+    /* What args hold: scratch memory, inputs then outputs; again: the call before was made with the same. */
+    bool is_pointed, again;
+    CUdeviceptr memory;
+    const void **io;
     CUgraph graph;
     CUgraphExec exec;
-    const void **io;       /* inputs then outputs: what args hold now */
-    const void **graph_io; /* what the graph holds */
+    CUdeviceptr graph_memory; /* what the graph holds */
+    const void **graph_io;
 } tn_cuda_state;
 
 typedef struct tn_cuda_context {
@@ -58,10 +62,13 @@ typedef struct tn_cuda_context {
     CUdeviceptr memory; /* scratch: workspace of cuBLASLt, arena */
     size_t memory_size;
     bool memory_is_callers;
-    uint64_t epoch;       /* changes with the memory */
     bool captured;        /* the caller captured an enqueue: memory may be used by graphs that we do not know */
     CUdeviceptr *retired; /* former memory that such graphs may use; freed with the context */
     size_t n_retired;
+    tn_scratch_pool *pool; /* where memory comes from; NULL: it is the context's own, or the caller's */
+    tn_block *block;       /* during an enqueue */
+    const tn_block *last_block;
+    tn_block *kept;        /* the blocks that such graphs may use, newest first: the largest */
     CUdeviceptr io_memory; /* of tn_context_run and the benchmark */
     size_t io_size;
 } tn_cuda_context;
@@ -87,13 +94,13 @@ tn_status tn_context_bind(tn_context *c);
 /* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);
 void tn_cuda_context_free(tn_context *c);
-/* The state of the current shapes, with memory and arguments ready for `io` (inputs then outputs).  capturing: the
- * caller's stream is being captured, so nothing may synchronise. */
-tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, tn_cuda_state **out);
+/* The state of the current shapes, with memory and arguments ready for work with `io` (inputs then outputs) on `stream`.
+ * capturing: that stream is being captured, so nothing may synchronise.  tn_cuda_scratch_end comes after the work, or
+ * where this fails. */
+tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, CUstream stream, tn_cuda_state **out);
 /* Sets args for these pointers. */
 void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io);
 void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s);
-tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
 tn_status tn_cuda_io_buffers(tn_context *c);
@@ -102,6 +109,13 @@ tn_status tn_cuda_io_buffers(tn_context *c);
  * theirs). */
 tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s);
 tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s);
+
+/* cuda/scratch.c */
+tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);
+/* Memory of at least `size` bytes in c->cuda->memory for work on `stream`, which ends with tn_cuda_scratch_end. */
+tn_status tn_cuda_scratch_begin(tn_context *c, size_t size, bool capturing, CUstream stream);
+void tn_cuda_scratch_end(tn_context *c, CUstream stream);
+void tn_cuda_scratch_free(tn_context *c); /* once nothing runs any more */
 
 /* cuda/run.c */
 tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);

@@ -201,8 +201,11 @@ static tn_status run(bench *b, double seconds, tn_bench_result *out) {
     if (st == TN_OK) st = upload_random(c);
     if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
     if (st == TN_OK) st = time_whole(b, seconds, out);
-    if (st == TN_OK) st = tn_cuda_state_get(c, false, b->io, &b->s);
-    return st == TN_OK ? time_steps(b, out) : st;
+    if (st != TN_OK) return st;
+    st = tn_cuda_state_get(c, false, b->io, c->cuda->stream, &b->s);
+    if (st == TN_OK) st = time_steps(b, out);
+    tn_cuda_scratch_end(c, c->cuda->stream);
+    return st;
 }
 
 tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out) {

@@ -5,7 +5,7 @@
  * last step that ran on its stream and, of what it follows on other streams, what that one has not waited for already.
  * A step may overlap the end of its predecessor only where that is its only dependency.
  *
- * Kernel nodes are patched when the caller's buffers change. */
+ * Kernel nodes are patched when the caller's buffers or the scratch memory change. */
 #include <string.h>
 
 #include "runtime/context.h"
@@ -108,10 +108,12 @@ tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s) {
     if (st == TN_OK) st = end;
     if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(&s->exec, s->graph, 0), "");
     if (st == TN_OK) st = TN_CU(x->cu, cuGraphUpload(s->exec, x->stream), "");
-    if (st != TN_OK)
+    if (st != TN_OK) {
         tn_cuda_state_drop_graph(x, s);
-    else if (n_io)
-        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+        return st;
+    }
+    s->graph_memory = s->memory;
+    if (n_io) memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
     return st;
 }
 
@@ -135,12 +137,15 @@ static tn_status patch_node(const tn_cuda_context *x, const tn_cuda_state *s, co
 /* Makes the graph hold the pointers that the args hold.  Launches that are under way keep theirs. */
 tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s) {
     size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    const bool moved = s->graph_memory != s->memory;
     tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < s->n_steps; k++)
-        if (s->steps[k].io && s->steps[k].node) st = patch_node(c->cuda, s, &s->steps[k]);
-    if (st != TN_OK)
+        if ((moved || s->steps[k].io) && s->steps[k].node) st = patch_node(c->cuda, s, &s->steps[k]);
+    if (st != TN_OK) {
         tn_cuda_state_drop_graph(c->cuda, s); /* half patched */
-    else
-        memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+        return st;
+    }
+    s->graph_memory = s->memory;
+    if (n_io) memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
     return st;
 }

@@ -1,9 +1,9 @@
 /* run.c: enqueues a prepared state: kernel by kernel on the first run and into a caller's capture, afterwards as
  * one CUDA graph (graph.c), in which steps of several streams run side by side.
  *
- * The graph's kernel nodes are patched when the caller's buffers change.  Nodes that cuBLASLt made cannot be patched:
- * where such a step touches an input or output, a call with other buffers is launched directly, and the graph is made
- * anew once the same buffers come a second time. */
+ * The graph's kernel nodes are patched when the caller's buffers or the scratch memory change.  Nodes that cuBLASLt made
+ * cannot be patched: where such a step touches what has changed, the call is launched directly, and the graph is made
+ * anew once the same comes a second time. */
 #include <string.h>
 
 #include "runtime/context.h"
@@ -100,24 +100,31 @@ static tn_status capture_status(const tn_cuda_context *x, CUstream stream, bool 
     return st;
 }
 
-tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream) {
+/* As the graph, or directly where there is none. */
+static tn_status launch(tn_context *c, tn_cuda_state *s, CUstream stream) {
     tn_cuda_context *x = c->cuda;
-    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    tn_cuda_state *s;
-    bool capturing;
-    tn_status st = capture_status(x, stream, &capturing);
-    if (st != TN_OK) return st;
-    bool again = x->states && x->states->epoch == x->epoch && n_io && !memcmp(x->states->io, io, n_io * sizeof *io);
-    st = tn_cuda_state_get(c, capturing, io, &s);
-    if (st != TN_OK) return st;
-    if (capturing || !x->graphs) return tn_cuda_launch_all(c, s, stream);
+    const size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
+    if (!x->graphs) return tn_cuda_launch_all(c, s, stream);
     if (!s->exec) return launch_and_build(c, s, stream);
-    if (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io)) {
-        if (s->lt_io) return again ? launch_and_build(c, s, stream) : tn_cuda_launch_all(c, s, stream);
-        st = tn_cuda_graph_patch(c, s);
+    const bool moved = s->graph_memory != s->memory;
+    if (moved || (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io))) {
+        const bool fixed = s->lt_io || (moved && s->lt_runs);
+        if (fixed) return s->again ? launch_and_build(c, s, stream) : tn_cuda_launch_all(c, s, stream);
+        tn_status st = tn_cuda_graph_patch(c, s);
         if (st != TN_OK) return st;
     }
     return TN_CU(x->cu, cuGraphLaunch(s->exec, stream), "");
+}
+
+tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream) {
+    tn_cuda_state *s;
+    bool capturing;
+    tn_status st = capture_status(c->cuda, stream, &capturing);
+    if (st != TN_OK) return st;
+    st = tn_cuda_state_get(c, capturing, io, stream, &s);
+    if (st == TN_OK) st = capturing ? tn_cuda_launch_all(c, s, stream) : launch(c, s, stream);
+    tn_cuda_scratch_end(c, stream);
+    return st;
 }
 
 /* ---- host data --------------------------------------------------------------------------------------------------- */

@@ -1,8 +1,8 @@
 /* state.c: a plan's steps at one shape: extents, memory, arguments.  States are kept, so that a shape seen before
  * costs nothing.
  *
- * Scratch memory of a state: workspace of cuBLASLt, arena.  All states of
- * a context use the same memory, one at a time. */
+ * Scratch memory of a state: workspace of cuBLASLt, arena.  All states of a context use the same memory, one at a
+ * time (scratch.c). */
 #include <inttypes.h>
 #include <string.h>
 
@@ -22,6 +22,17 @@ static bool add_aligned(size_t a, size_t b, size_t *out) {
 
 /* ---- context ----------------------------------------------------------------------------------------------------- */
 
+static tn_status join_pool(tn_context *c) {
+    tn_scratch_pool *p = c->opts.scratch;
+    if (!p) return TN_OK;
+    if (!tn_scratch_pool_is_of(p, c->cuda->cu->emulated, c->opts.cuda_device))
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "make a pool for each device",
+                       "the scratch memory pool is another device's");
+    tn_scratch_pool_retain(p);
+    c->cuda->pool = p;
+    return TN_OK;
+}
+
 tn_status tn_cuda_context_new(tn_context *c) {
     tn_cuda_context *x = c->cuda = tn_alloc(c->env, sizeof *x);
     if (!x) return no_memory(c);
@@ -29,7 +40,8 @@ tn_status tn_cuda_context_new(tn_context *c) {
         tn_plan_device_acquire(c->plan, c->opts.device == TN_EMU ? c->opts.host : NULL, c->opts.cuda_device, &x->dev);
     if (st != TN_OK) return st;
     x->cu = x->dev->cu;
-    x->epoch = 1;
+    st = join_pool(c);
+    if (st != TN_OK) return st;
     /* Without the newer capture query, programmatic edges can neither be captured nor read back. */
     bool edges = x->cu->cuStreamGetCaptureInfo != NULL;
     x->graphs = !c->opts.no_cuda_graph && edges; /* an emulated device has neither */
@@ -64,12 +76,6 @@ static void free_state(tn_context *c, tn_cuda_state *s) {
     tn_free(c->env, s, sizeof *s);
 }
 
-static void free_device_memory(tn_cuda_context *x) {
-    if (x->memory && !x->memory_is_callers) x->cu->cuMemFree(x->memory);
-    for (size_t k = 0; k < x->n_retired; k++) x->cu->cuMemFree(x->retired[k]);
-    if (x->io_memory) x->cu->cuMemFree(x->io_memory);
-}
-
 void tn_cuda_context_free(tn_context *c) {
     tn_cuda_context *x = c->cuda;
     if (!x) return;
@@ -82,10 +88,10 @@ void tn_cuda_context_free(tn_context *c) {
         }
         if (x->lt) x->dev->lt->cublasLtDestroy(x->lt);
         if (x->stream) x->cu->cuStreamDestroy(x->stream);
-        free_device_memory(x);
+        if (x->io_memory) x->cu->cuMemFree(x->io_memory);
+        tn_cuda_scratch_free(c);
     }
     if (entered) tn_cuda_leave(x->cu);
-    tn_free(c->env, x->retired, x->n_retired * sizeof *x->retired);
     if (x->dev) tn_plan_device_release(c->plan, x->dev);
     tn_free(c->env, x, sizeof *x);
     c->cuda = NULL;
@@ -146,6 +152,7 @@ static tn_status make_lt(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
     if (st != TN_OK) return st;
     t->runs = !t->lt.empty;
     s->lt_io |= t->io;
+    s->lt_runs |= t->runs;
     if (t->lt.workspace > s->lt_workspace) s->lt_workspace = t->lt.workspace;
     return TN_OK;
 }
@@ -305,43 +312,6 @@ static tn_status find_or_make(tn_context *c, tn_cuda_state **out) {
     return TN_OK;
 }
 
-/* ---- scratch memory ---------------------------------------------------------------------------------------------- */
-
-/* Lets go of the context's memory: at once, or with the context if a graph that the caller captured may still use
- * it. */
-static tn_status retire_memory(tn_context *c) {
-    tn_cuda_context *x = c->cuda;
-    if (x->memory && !x->memory_is_callers && x->captured) {
-        CUdeviceptr *p = tn_realloc(c->env, x->retired, x->n_retired * sizeof *p, (x->n_retired + 1) * sizeof *p);
-        if (!p) return no_memory(c);
-        x->retired = p;
-        x->retired[x->n_retired++] = x->memory;
-    } else if (x->memory && !x->memory_is_callers) {
-        tn_status st = TN_CU(x->cu, cuCtxSynchronize(), "");
-        if (st == TN_OK) st = TN_CU(x->cu, cuMemFree(x->memory), "scratch memory");
-        if (st != TN_OK) return st;
-    }
-    x->memory = 0;
-    x->memory_size = 0;
-    x->epoch++;
-    return TN_OK;
-}
-
-static tn_status grow_memory(tn_context *c, size_t size) {
-    tn_cuda_context *x = c->cuda;
-    if (x->memory_is_callers)
-        return tn_fail(c->env, TN_E_ARGUMENT, "", "see tn_context_scratch_size",
-                       "the scratch memory has %zu bytes; %zu are needed at these shapes", x->memory_size, size);
-    tn_status st = retire_memory(c);
-    if (st == TN_OK && size) st = TN_CU(x->cu, cuMemAlloc(&x->memory, size), "scratch memory");
-    if (st == TN_OK) x->memory_size = size;
-    return st;
-}
-
-static tn_status ready_memory(tn_context *c, const tn_cuda_state *s) {
-    return s->total > c->cuda->memory_size ? grow_memory(c, s->total) : TN_OK;
-}
-
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes) {
     tn_cuda_state *s;
     tn_status st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
@@ -350,21 +320,6 @@ tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes) {
     if (st == TN_OK) *bytes = s->total;
     tn_cuda_leave(c->cuda->cu);
     return st;
-}
-
-tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes) {
-    tn_cuda_context *x = c->cuda;
-    if ((uintptr_t)memory % TN_MEMORY_ALIGN)
-        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "scratch memory must be aligned to %d bytes", TN_MEMORY_ALIGN);
-    tn_status st = tn_cuda_enter(x->cu, x->dev->ctx);
-    if (st != TN_OK) return st;
-    st = retire_memory(c);
-    tn_cuda_leave(x->cu);
-    if (st != TN_OK) return st;
-    x->memory_is_callers = memory != NULL;
-    x->memory = (CUdeviceptr)(uintptr_t)memory;
-    x->memory_size = memory ? bytes : 0;
-    return TN_OK;
 }
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
@@ -390,26 +345,27 @@ static uint64_t arg_value(const tn_context *c, const tn_cuda_state *s, const TnP
 
 void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io) {
     size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    bool moved = s->epoch != c->cuda->epoch;
-    if (!moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io))) return;
+    const bool moved = !s->is_pointed || s->memory != c->cuda->memory;
+    s->again = !moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io));
+    if (s->again) return;
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
         if (!moved && !t->io) continue;
         for (size_t i = 0; i < t->step->n_args; i++) t->args[i] = arg_value(c, s, t->step->args[i], io);
     }
     if (n_io) memcpy(s->io, io, n_io * sizeof *io);
-    if (moved) tn_cuda_state_drop_graph(c->cuda, s);
-    s->epoch = c->cuda->epoch;
+    s->memory = c->cuda->memory;
+    s->is_pointed = true;
 }
 
-tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, tn_cuda_state **out) {
+tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, CUstream stream,
+                            tn_cuda_state **out) {
     tn_cuda_context *x = c->cuda;
     CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_RELAXED; /* allocation must not break a capture */
-    x->captured |= capturing;
     tn_status st = TN_CU(x->cu, cuThreadExchangeStreamCaptureMode(&mode), "");
     if (st != TN_OK) return st;
     st = find_or_make(c, out);
-    if (st == TN_OK) st = ready_memory(c, *out);
+    if (st == TN_OK) st = tn_cuda_scratch_begin(c, (*out)->total, capturing, stream);
     x->cu->cuThreadExchangeStreamCaptureMode(&mode);
     if (st == TN_OK) tn_cuda_state_point(c, *out, io);
     return st;

@@ -466,6 +466,10 @@ static CUresult event_record(CUevent e, CUstream s) {
     e->seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
     return CUDA_SUCCESS;
 }
+static CUresult event_query(CUevent e) {
+    (void)e;
+    return CUDA_SUCCESS;
+}
 static CUresult event_wait(CUevent e) {
     (void)e;
     return CUDA_SUCCESS;
@@ -531,6 +535,7 @@ tn_status tn_emu_driver_open(const tn_env *env, tn_cuda **out) {
         .cuThreadExchangeStreamCaptureMode = capture_mode,
         .cuEventCreate = event_new,
         .cuEventDestroy = event_free,
+        .cuEventQuery = event_query,
         .cuEventRecord = event_record,
         .cuEventSynchronize = event_wait,
         .cuEventElapsedTime = event_elapsed,

@@ -73,13 +73,32 @@ typedef struct exec {
 } exec;
 
 typedef struct stream {
+    int id;
     graph *capture;
     bool global;                  /* the capture's mode */
     CUgraphNode after[MAX_AFTER]; /* what the next node depends on */
     size_t n_after;
 } stream;
 
+enum { MAX_STREAMS = 64, MAX_ALLOCATIONS = 1024 };
 static stream default_stream;
+static int stream_ids;
+
+typedef struct event {
+    int stream;
+    long seq;
+} event;
+
+/* Launches are numbered: which of another stream come before what a stream does next, and which the host saw end. */
+static long sequence, known[MAX_STREAMS][MAX_STREAMS], seen[MAX_STREAMS];
+
+typedef struct allocation {
+    const char *at;
+    size_t size;
+    int stream; /* that used it last */
+    long seq;
+} allocation;
+static allocation allocations[MAX_ALLOCATIONS];
 static CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 static int global_captures;
 
@@ -91,6 +110,25 @@ static void record(const char *name, bool pdl, bool cluster) {
     size_t used = strlen(m.ran);
     snprintf(m.ran + used, sizeof m.ran - used, "%s%s%s%s", used ? " " : "", name, pdl ? "+p" : "",
              cluster ? "+c" : "");
+}
+
+static void newer(long *a, long b) {
+    if (b > *a) *a = b;
+}
+
+static void see_all(void) {
+    for (int k = 0; k < MAX_STREAMS; k++) seen[k] = sequence;
+}
+
+/* A stream touches memory: if it is scratch memory, that is alone or after all others. */
+static void touch(const stream *s, const void *p) {
+    for (allocation *a = allocations; m.slow && s && a < allocations + MAX_ALLOCATIONS; a++) {
+        if (!a->at || (const char *)p < a->at || (const char *)p >= a->at + a->size) continue;
+        if (a->seq > known[s->id][a->stream] && a->seq > seen[a->stream] && a->stream != s->id)
+            violate("two streams use the same memory at once");
+        a->stream = s->id;
+        a->seq = sequence;
+    }
 }
 
 static const function functions[] = {{"k_mul", 4, 0}, {"k_inc", 3, 0}, {"k_twice", 3, 0}, {"k_big", 3, 100 << 10}};
@@ -108,10 +146,12 @@ static void run_matmul(const matmul *l) {
         }
 }
 
-static void run_node(const node *x) {
+static void run_node(const node *x, const stream *on) {
     if (m.idle) return;
+    sequence++;
     if (!x->fn) {
         record("lt", false, false);
+        touch(on, x->lt.d);
         run_matmul(&x->lt);
         return;
     }
@@ -123,6 +163,8 @@ static void run_node(const node *x) {
     const float *in = (const float *)(uintptr_t)a[0];
     float *out = (float *)(uintptr_t)a[mul ? 2 : 1];
     size_t n = (size_t)a[mul ? 3 : 2];
+    touch(on, in);
+    touch(on, out);
     for (size_t i = 0; i < n; i++)
         out[i] = mul ? in[i] * ((const float *)(uintptr_t)a[1])[i % 4] : twice ? in[i] * 2 : in[i] + 1;
 }
@@ -130,7 +172,7 @@ static void run_node(const node *x) {
 static CUresult submit(CUstream to, const node *x) {
     stream *s = stream_of(to);
     if (!s->capture) {
-        run_node(x);
+        run_node(x, s);
         return CUDA_SUCCESS;
     }
     if (s->capture->n == MAX_NODES) return CUDA_ERROR_UNKNOWN;
@@ -146,7 +188,7 @@ static CUresult submit(CUstream to, const node *x) {
 
 /* Runs each node once what it depends on has run, of all such nodes the last: another order than that of the capture
  * wherever the dependencies allow one. */
-static void run_graph(const graph *g) {
+static void run_graph(const graph *g, const stream *on) {
     bool done[MAX_NODES] = {false};
     for (size_t n = 0; n < g->n; n++) {
         size_t pick = g->n;
@@ -155,7 +197,7 @@ static void run_graph(const graph *g) {
             for (size_t i = 0; i < g->nodes[k].n_after; i++) ready &= done[g->nodes[k].after[i]];
             if (ready) pick = k;
         }
-        run_node(&g->nodes[pick]);
+        run_node(&g->nodes[pick], on);
         done[pick] = true;
     }
 }
@@ -233,6 +275,7 @@ static CUresult mock_cuCtxPopCurrent(CUcontext *c) {
 }
 static CUresult mock_cuCtxSynchronize(void) {
     m.syncs++;
+    see_all();
     if (global_captures) return violate("cuCtxSynchronize during a capture"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     return CUDA_SUCCESS;
 }
@@ -304,12 +347,24 @@ static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
     if (unsafe("cuMemAlloc")) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (m.memory && n > m.memory) return CUDA_ERROR_OUT_OF_MEMORY;
     void *q = aligned_alloc(512, (n + 511) / 512 * 512);
-    if (!q) return CUDA_ERROR_OUT_OF_MEMORY;
+    allocation *a = allocations;
+    while (a < allocations + MAX_ALLOCATIONS - 1 && a->at) a++;
+    if (!q || a->at) return free(q), CUDA_ERROR_OUT_OF_MEMORY;
+    *a = (allocation){.at = q, .size = n};
     memset(q, 0xAA, n); /* never zero by luck */
     m.allocs++, m.live_allocs++;
+    m.bytes += n;
+    if (m.bytes > m.most_bytes) m.most_bytes = m.bytes;
     return *p = (CUdeviceptr)(uintptr_t)q, CUDA_SUCCESS;
 }
 static CUresult mock_cuMemFree(CUdeviceptr p) {
+    for (allocation *a = allocations; p && a < allocations + MAX_ALLOCATIONS; a++)
+        if (a->at == (const char *)(uintptr_t)p) {
+            m.syncs += a->seq > seen[a->stream];
+            m.bytes -= a->size;
+            a->at = NULL;
+        }
+    see_all(); /* as far as is known, the driver waits */
     free((void *)(uintptr_t)p);
     return m.frees++, m.live_allocs--, CUDA_SUCCESS;
 }
@@ -353,7 +408,9 @@ static CUresult mock_cuStreamCreate(CUstream *s, unsigned flags) {
     (void)flags;
     FAIL_POINT(cuStreamCreate);
     m.live_streams++;
-    return *s = (CUstream)calloc(1, sizeof(stream)), CUDA_SUCCESS;
+    stream *x = calloc(1, sizeof *x);
+    x->id = ++stream_ids % MAX_STREAMS;
+    return *s = (CUstream)(void *)x, CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamDestroy(CUstream s) {
     return free(s), m.live_streams--, CUDA_SUCCESS;
@@ -362,10 +419,16 @@ static CUresult mock_cuStreamSynchronize(CUstream s) {
     m.syncs++;
     if (stream_of(s)->capture) return violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     FAIL_POINT(cuStreamSynchronize);
+    seen[stream_of(s)->id] = sequence;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamWaitEvent(CUstream s, CUevent e, unsigned f) {
-    return (void)s, (void)e, (void)f, CUDA_SUCCESS;
+    const event *x = (const event *)(void *)e;
+    (void)f;
+    FAIL_POINT(cuStreamWaitEvent);
+    if (stream_of(s)->capture) return violate("a capture waits for work outside"), CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+    newer(&known[stream_of(s)->id][x->stream], x->seq);
+    return m.stream_waits++, CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *st) {
     return *st = stream_of(s)->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
@@ -412,16 +475,27 @@ static CUresult mock_cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode
 static CUresult mock_cuEventCreate(CUevent *e, unsigned f) {
     (void)f;
     FAIL_POINT(cuEventCreate);
-    return *e = (CUevent)calloc(1, 8), m.live_events++, CUDA_SUCCESS;
+    return *e = (CUevent)calloc(1, sizeof(event)), m.live_events++, CUDA_SUCCESS;
 }
 static CUresult mock_cuEventDestroy(CUevent e) {
     return free(e), m.live_events--, CUDA_SUCCESS;
 }
 static CUresult mock_cuEventRecord(CUevent e, CUstream s) {
-    return (void)e, (void)s, CUDA_SUCCESS;
+    FAIL_POINT(cuEventRecord);
+    *(event *)(void *)e = (event){stream_of(s)->id, sequence};
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuEventQuery(CUevent e) {
+    const event *x = (const event *)(void *)e;
+    m.queries++;
+    if (m.slow && x->seq > seen[x->stream]) return CUDA_ERROR_NOT_READY;
+    newer(&seen[x->stream], x->seq);
+    return CUDA_SUCCESS;
 }
 static CUresult mock_cuEventSynchronize(CUevent e) {
-    return (void)e, m.syncs++, CUDA_SUCCESS;
+    const event *x = (const event *)(void *)e;
+    newer(&seen[x->stream], x->seq);
+    return m.syncs++, CUDA_SUCCESS;
 }
 static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
     return (void)a, (void)b, *ms = 0.5f, CUDA_SUCCESS;
@@ -455,11 +529,10 @@ static CUresult mock_cuGraphExecKernelNodeSetParams(CUgraphExec e, CUgraphNode a
     return m.set_params++, CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
-    (void)s;
     FAIL_POINT(cuGraphLaunch);
     m.graph_launches++;
     exec *x = (exec *)(void *)e;
-    run_graph(&x->copy);
+    run_graph(&x->copy, stream_of(s));
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphUpload(CUgraphExec e, CUstream s) {
@@ -511,7 +584,9 @@ API CUresult cuDriverGetVersion(int *v) {
 }
 
 API void *mock_stream(void) {
-    return calloc(1, sizeof(stream));
+    stream *x = calloc(1, sizeof *x);
+    x->id = ++stream_ids % MAX_STREAMS;
+    return x;
 }
 API void *mock_capture(void *s, int begin) {
     stream *x = s;
@@ -527,7 +602,7 @@ API void *mock_capture(void *s, int begin) {
 }
 API void mock_run_graph(void *g) {
     graph *x = g;
-    for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k]);
+    for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k], NULL);
 }
 
 /* ---- cuBLASLt ---------------------------------------------------------------------------------------------------- */

@@ -7,6 +7,9 @@
  *     k_inc {x, y, n}       y[i] = x[i] + 1
  *     k_twice {x, y, n}     y[i] = 2 * x[i]
  *
+ * While `slow` is set, memory that two streams use one after the other must change hands by an event or a wait of the
+ * host; otherwise that is a violation.
+ *
  * Other kernels do nothing, where a test allows them; the tuner, whose checker is one of them, then finds every result
  * right. */
 #ifndef TENON_TEST_MOCK_CUDA_H
@@ -23,10 +26,13 @@ typedef struct mock_cuda {
     int wrong;             /* so many of the tuner's checks find a wrong result */
     int idle;              /* kernels and products do nothing: their arguments may be nonsense */
     unsigned long memory;  /* bytes that one allocation may have; 0: no limit */
+    int slow;              /* work is not done until it is waited for or this is 0; ordering is checked: see below */
     long wrong_size;       /* and every one of a result of so many elements; 0: none */
     /* counts */
     int checks; /* of results by the tuner */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
+    int queries, stream_waits; /* of events */
+    unsigned long bytes, most_bytes;
     /* objects alive: 0 once everything is freed */
     int live_allocs, live_modules, live_streams, live_graphs, live_execs, live_events, live_lt, retained;
     int context_depth;

@@ -17,6 +17,7 @@ extern "C" {
 typedef struct tn_plan tn_plan;
 typedef struct tn_context tn_context;
 typedef struct tn_host tn_host;
+typedef struct tn_scratch_pool tn_scratch_pool;
 
 /* TN_CPU evaluates the plan's graph by the reference.  TN_EMU executes the plan's kernels on the CPU, as a GPU would
  * and with checks that a GPU does not make (slowly; it takes a C++ compiler): for tests and debugging.  Both are parts
@@ -57,7 +58,26 @@ typedef struct tn_context_options {
     bool no_pdl;        /* never use programmatic dependent launch */
     /* For TN_CPU and TN_EMU: tn_host_devices() of <tenon/host.h>, which is in libtenon.  Outlives the context. */
     const tn_host *host;
+    tn_scratch_pool *scratch; /* where scratch memory comes from, of the same device; NULL: it is the context's own */
 } tn_context_options;
+
+/* Scratch memory that contexts share, of one plan or of several, on one device: each inference has a block of it for as
+ * long as it runs, so that contexts which are not busy at the same time need memory for those alone that are.
+ *
+ * The pool grows with the inferences that are under way at once, to at most `cap` bytes (0: no limit).  Then an enqueue
+ * is given a block that is in use, and its stream, not the host, waits for the work there.  The host waits only for
+ * enqueues of other threads that are in progress (so callbacks of a tn_env may not enqueue), and for work to end whose
+ * memory must be freed for a larger block.  A block that fits no more: E_MEMORY from tn_context_enqueue.  A context
+ * whose enqueue the caller captures into a CUDA graph keeps its block until it is freed.  The inputs and outputs of
+ * tn_context_run are not in the pool.
+ *
+ * `of`: device, cuda_device and host say where (NULL: CUDA device 0; TN_CPU has no scratch memory: E_ARGUMENT).  A pool
+ * may be used by many threads at once. Errors: E_NO_DEVICE, E_ARGUMENT, E_CUDA, E_MEMORY. */
+tn_scratch_pool *tn_scratch_pool_new(const tn_env *env, const tn_context_options *of, size_t cap, tn_status *status);
+/* Frees it once its last context is gone.  NULL allowed. */
+void tn_scratch_pool_free(tn_scratch_pool *p);
+/* Bytes of device memory that the pool has now. */
+size_t tn_scratch_pool_bytes(tn_scratch_pool *p);
 
 /* opts NULL: CUDA device 0.  TN_EMU takes the plan's sm_90a kernels, or its first architecture's.  Uploads the weights
  * and loads the kernels on the plan's first context of a device. Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names
@@ -71,7 +91,7 @@ tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const
 /* The shape of output k for the current input shapes. */
 tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
 /* Bytes of scratch memory for the current shapes, and the caller's own memory for it (256-byte aligned device memory
- * that stays valid until replaced; NULL returns to the context's own allocation). */
+ * that stays valid until replaced; NULL returns to the context's own allocation, or its pool's). */
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes);
 tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
 
@@ -79,7 +99,7 @@ tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
  * densely packed, 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
  * synchronised (until a shape that needs more scratch memory moves it), and the call may be captured into a CUDA graph,
  * which stays valid as long as the context and scratch memory given to it.  All inferences of a context use one scratch
- * memory: enqueue them on one stream, or order them. CPU contexts take host pointers, ignore stream and return when
+ * memory (also with a pool, once one was captured): enqueue them on one stream, or order them. CPU contexts take host pointers, ignore stream and return when
  * done. Errors: E_ARGUMENT (a NULL or misaligned pointer, a shape not given, scratch memory too small), E_MEMORY,
  * E_CUDA (names kernel and layers; a failure while a kernel runs may be reported by any later call). */
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream);
