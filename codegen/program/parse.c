@@ -186,17 +186,48 @@ static bool layers(parser *r, list *l) {
     return true;
 }
 
+static bool ways(parser *r, list *l) {
+    do {
+        tn_prog_way *e = add(r, l, sizeof *e);
+        if (!e) return false;
+        e->bucket = TN_MAX_BUCKETS;
+        if (!quoted(r, &e->text) || (take(r, "in") && !number(r, &e->bucket))) return false;
+        if (e->bucket < TN_MAX_BUCKETS && e->bucket >= tn_bucket_count(r->p->g))
+            return fail(r, "there is no bucket %u above", e->bucket);
+    } while (take(r, ","));
+    return true;
+}
+
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+/* N in [1, 32], or [1, inf] */
+static bool range(parser *r, tn_dim *s, int64_t *lo, int64_t *hi) {
+    *hi = INT64_MAX;
+    if (!dim(r, s) || !expect(r, "in") || !expect(r, "[") || !integer(r, lo) || !expect(r, ",")) return false;
+    if (tn_dim_kind_of(r->p->g, *s) != TN_DIM_SYM) return fail(r, "a symbol is expected here");
+    if (!take(r, "inf") && !integer(r, hi)) return false;
+    if (!expect(r, "]")) return false;
+    return *lo <= *hi || fail(r, "an empty range");
+}
 
 static bool symbol(parser *r) {
     tn_dim s;
-    int64_t lo, hi = INT64_MAX;
-    if (!dim(r, &s) || !expect(r, "in") || !expect(r, "[") || !integer(r, &lo) || !expect(r, ",")) return false;
-    if (tn_dim_kind_of(r->p->g, s) != TN_DIM_SYM) return fail(r, "a symbol is expected here");
-    if (!take(r, "inf") && !integer(r, &hi)) return false;
-    if (!expect(r, "]")) return false;
-    if (hi < lo) return fail(r, "an empty range");
+    int64_t lo, hi;
+    if (!range(r, &s, &lo, &hi)) return false;
     tn_dim_set_range(r->p->g, s, lo, hi);
+    return true;
+}
+
+static bool bucket(parser *r) {
+    const size_t k = tn_bucket_count(r->p->g);
+    if (k == TN_MAX_BUCKETS) return fail(r, "at most %d buckets", TN_MAX_BUCKETS);
+    do {
+        tn_size_range x = {0};
+        tn_dim s;
+        if (!range(r, &s, &x.lo, &x.hi) || (take(r, "hint") && !integer(r, &x.typical))) return false;
+        if (x.typical < 0) return fail(r, "a typical size is not negative");
+        tn_bucket_set_range(r->p->g, k, s, x);
+    } while (take(r, ","));
     return true;
 }
 
@@ -215,7 +246,7 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
 }
 
 typedef struct step_lists {
-    list reads, writes, in_place, after, layers;
+    list reads, writes, in_place, after, layers, ways;
     uint32_t stream;
     double us;
 } step_lists;
@@ -234,6 +265,8 @@ static bool step_clauses(parser *r, step_lists *s) {
             ok = after(r, &s->after);
         else if (take(r, "layers"))
             ok = layers(r, &s->layers);
+        else if (take(r, "runs"))
+            ok = ways(r, &s->ways);
         else if (take(r, "stream"))
             ok = number(r, &s->stream);
         else if (take(r, "us"))
@@ -252,7 +285,10 @@ static bool add_step(parser *r, tn_step_kind kind, const char *name, const step_
     tn_prog_step *s = tn_program_add_step(r->p, kind, name, l->reads.n, l->writes.n, l->in_place.n, l->layers.n);
     if (!s) return no_memory(r);
     s->after = tn_graph_alloc(r->p->g, (l->after.n + 1) * sizeof *s->after);
-    if (!s->after) return no_memory(r);
+    s->ways = tn_graph_alloc(r->p->g, (l->ways.n + 1) * sizeof *s->ways);
+    if (!s->after || !s->ways) return no_memory(r);
+    copy(s->ways, &l->ways, sizeof *s->ways);
+    s->n_ways = l->ways.n;
     copy(s->reads, &l->reads, sizeof *s->reads);
     copy(s->writes, &l->writes, sizeof *s->writes);
     copy(s->in_place, &l->in_place, sizeof *s->in_place);
@@ -280,6 +316,7 @@ static bool step_line(parser *r) {
     tn_free(r->env, l.in_place.p, l.in_place.cap * sizeof(tn_in_place));
     tn_free(r->env, l.after.p, l.after.cap * sizeof(uint32_t));
     tn_free(r->env, l.layers.p, l.layers.cap * sizeof(const char *));
+    tn_free(r->env, l.ways.p, l.ways.cap * sizeof(tn_prog_way));
     return ok;
 }
 
@@ -291,6 +328,7 @@ static bool lines(parser *r) {
         uint32_t kind = 0;
         while (kind < TN_BUFFER_KINDS && !take(r, tn_buffer_words[kind])) kind++;
         bool ok = kind < TN_BUFFER_KINDS ? buffer_line(r, (tn_buffer_kind)kind)
+                  : take(r, "bucket")    ? bucket(r)
                   : take(r, "symbol")    ? symbol(r)
                   : take(r, "#")         ? step_line(r)
                   : take(r, "arena")     ? dim(r, &r->p->arena)

@@ -84,20 +84,25 @@ static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_v
 }
 
 /* The launch of a node whose spec equals another's: the same kernel with this node's own dims. */
-static tn_status own_variant(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, tn_variant *own) {
+static tn_status own_variant(const tn_compilation *c, const tn_spec *spec, const tn_candidate *x, tn_variant *own) {
     const char *knobs = strchr(x->text, ' ');
-    return tn_variant_make(cn->spec, c->arch, x->v.tpl->name, knobs ? knobs + 1 : "", own);
+    return tn_variant_make(spec, c->arch, x->v.tpl->name, knobs ? knobs + 1 : "", own);
 }
 
-static tn_status add_step(tn_compilation *c, size_t node, uint32_t kernel, TnPlan__Arch *arch) {
+/* One architecture while it is written. */
+typedef struct arch_writer {
+    tn_compilation *c;
+    TnPlan__Arch *arch;
+    uint32_t *kernel_of; /* by work: the kernel of its winner */
+} arch_writer;
+
+/* How the winner of `w` does a node's work: what runs, its arguments and sizes. */
+static tn_status set_way(arch_writer *a, size_t node, size_t bucket, const tn_work *w, TnPlan__Step *s) {
+    tn_compilation *c = a->c;
     const tn_compiled_node *cn = &c->nodes[node];
-    const tn_work *w = &c->works[cn->work];
     const tn_candidate *x = &w->c[w->winner];
-    TnPlan__Step *s = tn_manifest_step(c->mf, cn->spec, cn->node);
-    if (!s) return TN_E_MEMORY;
-    char name[96];
-    snprintf(name, sizeof name, "%zu:%s", arch->n_steps, cn->spec->name);
-    s->name = tn_manifest_str(c->mf, name);
+    const uint32_t kernel = a->kernel_of[w - c->works];
+    const tn_spec spec = tn_spec_at(cn->spec, bucket);
     if (x->is_lt) {
         tn_lt_call own = x->lt;
         if (cn->work != node && !tn_lt_match(cn->spec, &own)) return TN_E_INTERNAL;
@@ -106,50 +111,97 @@ static tn_status add_step(tn_compilation *c, size_t node, uint32_t kernel, TnPla
         add_launch(c, cn, &x->v, kernel, s);
     } else {
         tn_variant own = {0};
-        tn_status st = own_variant(c, cn, x, &own);
+        tn_status st = own_variant(c, &spec, x, &own);
         if (st != TN_OK) return st;
         add_launch(c, cn, &own, kernel, s);
         tn_variant_free(c->env, &own);
     }
-    tn_manifest_order(c->mf, c->program, &c->program->steps[node], s);
+    s->flops = spec.flops;
+    s->bytes = spec.bytes;
     s->us = x->us;
     s->max_abs_error = x->max_abs;
     s->max_rel_error = x->max_rel;
     add_candidates(c, w, s);
-    arch->steps[arch->n_steps++] = s;
     return tn_manifest_status(c->mf);
 }
 
-tn_status tn_plan_add_arch(tn_compilation *c) {
+/* A way of bucket b's own, as an alternative of s. */
+static tn_status add_alternative(arch_writer *a, size_t node, size_t b, const tn_work *w, TnPlan__Step *s) {
+    TnPlan__Step *x = tn_manifest_alloc(a->c->mf, sizeof *x);
+    if (!x) return TN_E_MEMORY;
+    tn_plan__step__init(x);
+    x->bucket = (uint32_t)b;
+    s->alternatives[s->n_alternatives++] = (uint32_t)a->arch->n_alternatives;
+    a->arch->alternatives[a->arch->n_alternatives++] = x;
+    return set_way(a, node, b, w, x);
+}
+
+static tn_work *serves(const tn_alternative *ways, size_t bucket) {
+    while (!(ways->buckets >> bucket & 1)) ways++;
+    return ways->work;
+}
+
+/* The last bucket's way serves what lies in none; where buckets before it have others, they stand in the order in which
+ * they count, without those at the end that are the last one's. */
+static tn_status add_ways(arch_writer *a, size_t node, const tn_alternative *ways, TnPlan__Step *s) {
+    const size_t last = a->c->n_buckets - 1;
+    const tn_work *common = serves(ways, last);
+    size_t n = last;
+    while (n && serves(ways, n - 1) == common) n--;
+    s->alternatives = tn_manifest_alloc(a->c->mf, (n + 1) * sizeof *s->alternatives);
+    if (!s->alternatives) return TN_E_MEMORY;
+    tn_status st = set_way(a, node, last, common, s);
+    for (size_t b = 0; st == TN_OK && b < n; b++) st = add_alternative(a, node, b, serves(ways, b), s);
+    return st;
+}
+
+static tn_status add_step(arch_writer *a, size_t node) {
+    tn_compilation *c = a->c;
+    const tn_compiled_node *cn = &c->nodes[node];
+    tn_alternative ways[TN_MAX_BUCKETS];
+    char name[96];
+    const size_t n = tn_alternatives(c, node, ways);
+    for (size_t k = 0; cn->work == node && k < n; k++) {
+        const tn_candidate *x = &ways[k].work->c[ways[k].work->winner];
+        TnPlan__Kernel *kernel = x->is_lt ? NULL : make_kernel(c, x);
+        if (x->is_lt) continue;
+        if (!kernel) return TN_E_MEMORY;
+        a->kernel_of[ways[k].work - c->works] = (uint32_t)a->arch->n_kernels;
+        a->arch->kernels[a->arch->n_kernels++] = kernel;
+    }
+    TnPlan__Step *s = tn_manifest_step(c->mf, cn->spec, cn->node);
+    if (!s) return TN_E_MEMORY;
+    snprintf(name, sizeof name, "%zu:%s", node, cn->spec->name);
+    s->name = tn_manifest_str(c->mf, name);
+    tn_manifest_order(c->mf, c->program, &c->program->steps[node], s);
+    a->arch->steps[a->arch->n_steps++] = s;
+    return add_ways(a, node, ways, s);
+}
+
+static TnPlan__Arch *new_arch(tn_compilation *c) {
     const tn_tuner_info *info = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
     TnPlan__Arch *a = tn_manifest_alloc(c->mf, sizeof *a);
-    uint32_t *kernel_of = tn_alloc(c->env, (c->n_nodes + 1) * sizeof *kernel_of);
-    if (!a || !kernel_of) {
-        tn_free(c->env, kernel_of, (c->n_nodes + 1) * sizeof *kernel_of);
-        return TN_E_MEMORY;
-    }
+    if (!a) return NULL;
     tn_plan__arch__init(a);
     a->name = tn_manifest_str(c->mf, c->arch->name);
     a->nvrtc = tn_manifest_str(c->mf, c->nvrtc_text);
     a->tuned_on = tn_manifest_str(c->mf, c->tuning ? info->gpu : "");
     a->driver = tn_manifest_str(c->mf, c->tuning ? info->driver : "");
     a->cublaslt = tn_manifest_str(c->mf, c->tuning ? info->cublaslt : "");
-    a->kernels = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->kernels);
+    a->kernels = tn_manifest_alloc(c->mf, (c->n_works + 1) * sizeof *a->kernels);
     a->steps = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->steps);
+    a->alternatives = tn_manifest_alloc(c->mf, (c->n_works + 1) * sizeof *a->alternatives);
     tn_manifest_buffers(c->mf, c->program, a);
-    tn_status s = tn_manifest_status(c->mf);
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) {
-        size_t w = c->nodes[k].work;
-        const tn_candidate *x = &c->works[w].c[c->works[w].winner];
-        if (w == k && !x->is_lt) {
-            kernel_of[k] = (uint32_t)a->n_kernels;
-            TnPlan__Kernel *kernel = make_kernel(c, x);
-            if (kernel) a->kernels[a->n_kernels++] = kernel;
-        }
-        s = add_step(c, k, kernel_of[w], a);
-    }
-    tn_free(c->env, kernel_of, (c->n_nodes + 1) * sizeof *kernel_of);
-    c->plan.archs[c->plan.n_archs++] = a;
+    return a;
+}
+
+tn_status tn_plan_add_arch(tn_compilation *c) {
+    const size_t size = (c->n_works + 1) * sizeof(uint32_t);
+    arch_writer a = {.c = c, .arch = new_arch(c), .kernel_of = tn_alloc(c->env, size)};
+    tn_status s = a.arch && a.kernel_of ? tn_manifest_status(c->mf) : TN_E_MEMORY;
+    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) s = add_step(&a, k);
+    tn_free(c->env, a.kernel_of, size);
+    if (a.arch) c->plan.archs[c->plan.n_archs++] = a.arch;
     return s;
 }
 

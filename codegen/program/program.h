@@ -8,11 +8,13 @@
  *
  *     program "resnet" {
  *       symbol N in [1, 32]
+ *       bucket N in [1, 8] hint 1                              sizes that some kernels are for
  *       input %0 "x" : N*602112                                a buffer and its bytes
  *       const %1 "conv1.weight" : 37632
  *       scratch %2 : N*1605632 at N*1024                       offset in the arena, once `memory` has run
  *       output %3 "y" : N*4000
  *       #0 launch "0:conv" reads %0[0, N*602112], %1[0, 37632] writes %2[0, N*1605632] layers "/conv1/Conv"
+ *         runs "conv_mma BM=64" in 0, "conv_mma BM=128"        its kernels: in the first bucket; else
  *       #1 launch "1:relu" reads %2[0, N*1605632] writes %2[0, N*1605632] in_place 0 0 after #0 stream 1
  *       arena N*1605632
  *     }
@@ -60,6 +62,12 @@ typedef struct tn_in_place {
     uint32_t write, read; /* indices into the step's writes and reads */
 } tn_in_place;
 
+/* One way to do a step's work: the first counts whose bucket holds. */
+typedef struct tn_prog_way {
+    const char *text; /* interned: template and knobs, or cuBLASLt's configuration */
+    uint32_t bucket;  /* of the graph; TN_MAX_BUCKETS: it holds for all sizes, and is the last */
+} tn_prog_way;
+
 typedef struct tn_prog_step {
     tn_step_kind kind;
     const char *name; /* interned */
@@ -69,6 +77,8 @@ typedef struct tn_prog_step {
     tn_in_place *in_place;
     uint32_t *after; /* earlier steps that it must follow beside its predecessor on its stream, ascending */
     const char **layers;
+    uint32_t n_ways; /* 0 until kernels are chosen */
+    tn_prog_way *ways;
     uint32_t stream; /* 0: the caller's */
     double us;       /* how long it takes, roughly; 0: unknown */
 } tn_prog_step;

@@ -1,6 +1,8 @@
 /* read.c: the program of one architecture of a plan. */
 #include "codegen/program/manifest.h"
+#include "runtime/plan/plan.h"
 
+#include <stdio.h>
 #include <string.h>
 
 typedef struct reader {
@@ -50,6 +52,32 @@ static void read_extents(const reader *r, TnPlan__Extent *const *e, uint32_t n, 
     }
 }
 
+static tn_prog_way way_of(const reader *r, const TnPlan__Step *m, uint32_t bucket) {
+    char text[300];
+    if (m->what_case == TN_PLAN__STEP__WHAT_LT) return (tn_prog_way){tn_intern(r->p->g, m->lt->algo_text), bucket};
+    const TnPlan__Kernel *k = r->arch->kernels[m->kernel];
+    snprintf(text, sizeof text, "%s%s%s", k->template_name, *k->knobs ? " " : "", k->knobs);
+    return (tn_prog_way){tn_intern(r->p->g, text), bucket};
+}
+
+static bool add_ways(const reader *r, const TnPlan__Step *m, tn_prog_step *s) {
+    s->ways = tn_graph_alloc(r->p->g, tn_step_ways(m) * sizeof *s->ways);
+    for (size_t k = 1; s->ways && k < tn_step_ways(m); k++) {
+        const TnPlan__Step *way = tn_step_way(r->arch, m, k);
+        s->ways[s->n_ways++] = way_of(r, way, way->bucket);
+    }
+    if (s->ways) s->ways[s->n_ways++] = way_of(r, m, TN_MAX_BUCKETS);
+    return s->ways != NULL;
+}
+
+static void add_buckets(const reader *r) {
+    for (size_t k = 0; k < r->pb->n_buckets && k < TN_MAX_BUCKETS; k++)
+        for (size_t i = 0; i < r->pb->buckets[k]->n_ranges; i++) {
+            const TnPlan__Bucket__Range *x = r->pb->buckets[k]->ranges[i];
+            tn_bucket_set_range(r->p->g, k, r->dims[x->symbol], (tn_size_range){x->lo, x->hi, x->typical});
+        }
+}
+
 static bool add_step(reader *r, const TnPlan__Step *m) {
     const tn_step_kind kind = m->what_case == TN_PLAN__STEP__WHAT_LT ? TN_STEP_LT : TN_STEP_LAUNCH;
     tn_prog_step *s = tn_program_add_step(r->p, kind, m->name, (uint32_t)m->n_reads, (uint32_t)m->n_writes,
@@ -66,12 +94,13 @@ static bool add_step(reader *r, const TnPlan__Step *m) {
     s->n_after = (uint32_t)m->n_after;
     s->stream = m->stream;
     s->us = m->us;
-    return true;
+    return add_ways(r, m, s);
 }
 
 static bool read_all(reader *r) {
     bool ok = true;
     tn_dims_of_plan(r->p->g, r->pb, r->dims);
+    add_buckets(r);
     add_buffers(r);
     for (size_t k = 0; ok && k < r->arch->n_steps; k++) ok = add_step(r, r->arch->steps[k]);
     r->p->arena = r->dims[r->pb->arena_size];

@@ -55,6 +55,26 @@ static void put_symbols(tn_text *t, const tn_graph *g) {
     }
 }
 
+/* Symbols of which it says what they do not say of themselves. */
+static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
+    bool any = false;
+    for (size_t k = 0; k < tn_sym_count(g); k++) {
+        const tn_dim s = tn_sym_at(g, k);
+        const tn_size_range own = tn_bucket_range(g, TN_MAX_BUCKETS, s), r = tn_bucket_range(g, bucket, s);
+        if (r.lo == own.lo && r.hi == own.hi && r.typical == own.typical) continue;
+        tn_text_add(t, any ? ", " : "  bucket ");
+        put_dim(t, g, s);
+        tn_text_add(t, " in [%" PRId64 ", ", r.lo);
+        if (r.hi == INT64_MAX)
+            tn_text_add(t, "inf]");
+        else
+            tn_text_add(t, "%" PRId64 "]", r.hi);
+        if (r.typical) tn_text_add(t, " hint %" PRId64, r.typical);
+        any = true;
+    }
+    tn_text_add(t, any ? "\n" : "  bucket\n");
+}
+
 static void put_buffer(tn_text *t, const tn_program *p, uint32_t k) {
     const tn_prog_buffer *b = &p->buffers[k];
     tn_text_add(t, "  %s %%%u", tn_buffer_words[b->kind], k);
@@ -96,6 +116,11 @@ static void put_step(tn_text *t, const tn_program *p, uint32_t k) {
     if (s->stream) tn_text_add(t, " stream %u", s->stream);
     if (s->us > 0) tn_text_add(t, " us %.9g", s->us);
     for (uint32_t i = 0; i < s->n_layers; i++) tn_text_add(t, i ? ", " : " layers "), put_quoted(t, s->layers[i]);
+    for (uint32_t i = 0; i < s->n_ways; i++) {
+        tn_text_add(t, i ? ", " : "\n    runs ");
+        put_quoted(t, s->ways[i].text);
+        if (s->ways[i].bucket < TN_MAX_BUCKETS) tn_text_add(t, " in %u", s->ways[i].bucket);
+    }
     tn_text_add(t, "\n");
 }
 
@@ -106,6 +131,7 @@ tn_status tn_program_print(const tn_program *p, char **text, size_t *size) {
     put_quoted(&t, p->name);
     tn_text_add(&t, " {\n");
     put_symbols(&t, p->g);
+    for (size_t k = 0; k < tn_bucket_count(p->g); k++) put_bucket(&t, p->g, k);
     for (uint32_t k = 0; k < p->n_buffers; k++) put_buffer(&t, p, k);
     for (uint32_t k = 0; k < p->n_steps; k++) put_step(&t, p, k);
     if (p->arena.i) tn_text_add(&t, "  arena "), put_dim(&t, p->g, p->arena), tn_text_add(&t, "\n");

@@ -53,6 +53,9 @@ static tn_status check_step(const tn_program *p, uint32_t k) {
     for (uint32_t i = 0; i < s->n_after; i++)
         if (s->after[i] >= k || (i && s->after[i] <= s->after[i - 1]))
             return broken(p, s->name, "its edges do not lead from earlier steps, ascending");
+    for (uint32_t i = 0; i < s->n_ways; i++)
+        if ((s->ways[i].bucket == TN_MAX_BUCKETS) != (i + 1 == s->n_ways))
+            return broken(p, s->name, "its last way, and no other, must hold for all sizes");
     for (uint32_t i = 0; i < s->n_in_place; i++)
         if (s->in_place[i].read >= s->n_reads || s->in_place[i].write >= s->n_writes)
             return broken(p, s->name, "in_place names an extent that it has not");

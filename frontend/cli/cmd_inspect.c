@@ -104,6 +104,32 @@ static void print_step(const view *v, size_t index, const TnPlan__Step *s, doubl
     printf("  %-34.70s  %.100s\n", choice, layers);
 }
 
+/* "N=1..2, S=1..": the sizes of a bucket. */
+static void bucket_text(const view *v, uint32_t bucket, char *buf, size_t size) {
+    const TnPlan__Bucket *b = v->pb->buckets[bucket];
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < b->n_ranges && n < size; k++) {
+        const TnPlan__Bucket__Range *r = b->ranges[k];
+        n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld..", k ? ", " : "", v->pb->dims[r->symbol]->name,
+                              (long long)r->lo);
+        if (r->hi != INT64_MAX && n < size) n += (size_t)snprintf(buf + n, size - n, "%lld", (long long)r->hi);
+    }
+}
+
+/* The step's kernels for buckets, a line each. */
+static void print_alternatives(const view *v, const TnPlan__Step *s, int indent) {
+    for (size_t k = 1; k < tn_step_ways(s); k++) {
+        const TnPlan__Step *x = tn_step_way(v->arch, s, k);
+        char sizes[200], choice[300];
+        bucket_text(v, x->bucket, sizes, sizeof sizes);
+        choice_text(v, x, choice, sizeof choice);
+        printf("%*s%s: %s", indent, "", sizes, choice);
+        if (x->us > 0) printf(" (%.2f us)", x->us);
+        puts("");
+    }
+}
+
 static double total_us(const view *v) {
     double total = 0;
     for (size_t k = 0; k < v->arch->n_steps; k++) total += v->arch->steps[k]->us;
@@ -115,7 +141,10 @@ static void print_all(const view *v) {
     double total = total_us(v);
     printf("\n%4s  %11s %6s %5s %4s %6s %9s  %-34s  %s\n", "#", "time", "share", "roof", "regs", "smem", "max error",
            "kernel", "layers");
-    for (size_t k = 0; k < v->arch->n_steps; k++) print_step(v, k, v->arch->steps[k], total);
+    for (size_t k = 0; k < v->arch->n_steps; k++) {
+        print_step(v, k, v->arch->steps[k], total);
+        print_alternatives(v, v->arch->steps[k], 57);
+    }
     if (total > 0) printf("      %8.2f us, the sum of kernels timed alone\n", total);
 }
 
@@ -126,7 +155,8 @@ static void print_one(const view *v, size_t index, const TnPlan__Step *s) {
     layers_text(s, text, sizeof text);
     printf("layers  %s\n", text);
     choice_text(v, s, text, sizeof text);
-    printf("chosen  %s\n", text);
+    printf("chosen  %s%s\n", text, s->n_alternatives ? "; in other sizes:" : "");
+    print_alternatives(v, s, 8);
     if (k)
         printf("uses    %u registers, %u + %u bytes of shared memory, %u bytes of local memory, block %ux%ux%u\n",
                k->registers, k->static_smem, k->smem, k->local_bytes, k->block[0], k->block[1], k->block[2]);
@@ -322,6 +352,17 @@ static json_object *step_json(const view *v, const TnPlan__Step *s, bool candida
         cli_json_add_number(o, "registers", k->registers);
         cli_json_add_number(o, "smem", k->smem + k->static_smem);
         cli_json_add_number(o, "local_bytes", k->local_bytes);
+    }
+    json_object *others = s->n_alternatives ? cli_json_add_array(o, "alternatives") : NULL;
+    for (size_t j = 1; others && j < tn_step_ways(s); j++) {
+        const TnPlan__Step *x = tn_step_way(v->arch, s, j);
+        json_object *e = json_object_new_object();
+        bucket_text(v, x->bucket, choice, sizeof choice);
+        cli_json_add_string(e, "sizes", choice);
+        choice_text(v, x, choice, sizeof choice);
+        cli_json_add_string(e, "choice", choice);
+        cli_json_add_number(e, "us", measured(x->us));
+        json_object_array_add(others, e);
     }
     json_object *list = candidates ? cli_json_add_array(o, "candidates") : NULL;
     for (size_t j = 0; list && j < s->n_candidates; j++) {

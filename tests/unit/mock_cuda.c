@@ -180,7 +180,7 @@ static CUresult submit(CUstream to, const node *x) {
     *to_add = *x;
     for (size_t k = 0; k < s->n_after; k++)
         to_add->after[to_add->n_after++] = (size_t)((node *)(void *)s->after[k] - s->capture->nodes);
-    if (to_add->pdl && s->n_after != 1) violate("a programmatic launch with other than one dependency");
+    if (to_add->pdl && s->n_after > 1) violate("a programmatic launch with several dependencies");
     s->after[0] = (CUgraphNode)(void *)to_add;
     s->n_after = 1;
     return CUDA_SUCCESS;
