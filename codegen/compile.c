@@ -287,7 +287,7 @@ static tn_status verify_at_typical(tn_compilation *c) {
     if (!b) return TN_E_MEMORY;
     for (size_t k = 0; k < n; k++) {
         const tn_dim s = tn_sym_at(c->g, k);
-        b[k] = (tn_binding){tn_dim_name(c->g, s), tn_typical_size(c->g, s)};
+        b[k] = (tn_binding){tn_dim_name(c->g, s), tn_dim_typical(c->g, s)};
     }
     tn_status st = tn_program_verify(c->program, b, n);
     tn_free(c->env, b, (n + 1) * sizeof *b);

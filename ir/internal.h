@@ -298,6 +298,9 @@ void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi
 uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
 
+/* Evaluates d with a symbol's value from a function; false where that says so or a value does not fit in 64 bits. */
+typedef bool (*tn_sym_value)(const void *user, const tn_graph *g, tn_dim sym, int64_t *out);
+bool tn_dim_eval_by(const tn_graph *g, tn_dim d, tn_sym_value value, const void *user, int64_t *out);
 /* A symbol that becomes `with`: what buckets say of it is said of that, if it is a symbol. */
 void tn_buckets_bind(tn_graph *g, tn_dim sym, tn_dim with);
 

@@ -123,6 +123,10 @@ int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi);
 void tn_dim_set_hint(tn_graph *g, tn_dim sym, int64_t typical);
 int64_t tn_dim_hint(const tn_graph *g, tn_dim sym);
+/* How large d is, typically: what every choice by size goes by.  At least 1.  Symbols count with their hint, TN_TYPICAL
+ * where they have none, or the nearest size in their range. */
+enum { TN_TYPICAL = 32 };
+int64_t tn_dim_typical(const tn_graph *g, tn_dim d);
 /* Symbols of the graph, in order of first appearance. */
 size_t tn_sym_count(const tn_graph *g);
 tn_dim tn_sym_at(const tn_graph *g, size_t k);
@@ -402,6 +406,7 @@ tn_type tn_val_type(const tn_graph *g, tn_val v);
 tn_dtype tn_val_dtype(const tn_graph *g, tn_val v);
 size_t tn_val_rank(const tn_graph *g, tn_val v);
 tn_dim tn_val_dim(const tn_graph *g, tn_val v, size_t axis);
+double tn_typical_numel(const tn_graph *g, tn_val v); /* elements, at typical sizes */
 tn_node tn_val_def(const tn_graph *g, tn_val v);      /* none for region arguments */
 size_t tn_val_index(const tn_graph *g, tn_val v);     /* which result, or which argument */
 tn_region tn_val_arg_of(const tn_graph *g, tn_val v); /* the region whose argument v is, or none */

@@ -249,10 +249,3 @@ tn_perm tn_perm_then(tn_perm first, tn_perm second) {
 bool tn_perm_equal(tn_perm a, tn_perm b) {
     return a.n == b.n && !memcmp(a.p, b.p, a.n * sizeof a.p[0]);
 }
-
-int64_t tn_typical_size(const tn_graph *g, tn_dim sym) {
-    enum { UNHINTED = 32 };
-    int64_t hint = tn_dim_hint(g, sym), lo, hi;
-    tn_dim_bounds(g, sym, &lo, &hi);
-    return hint > 0 ? hint : hi < UNHINTED ? hi : lo > UNHINTED ? lo : UNHINTED;
-}

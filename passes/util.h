@@ -64,7 +64,4 @@ tn_perm tn_perm_inverse(tn_perm p);
 tn_perm tn_perm_then(tn_perm first, tn_perm second);
 bool tn_perm_equal(tn_perm a, tn_perm b);
 
-/* The value of a symbol that speed is judged at: its hint, else 32 or the nearest that its range allows. */
-int64_t tn_typical_size(const tn_graph *g, tn_dim sym);
-
 #endif

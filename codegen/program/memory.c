@@ -117,7 +117,7 @@ static void make_blocks(planner *c) {
         if (!is_scratch(p, k) || !is_live(&c->life[k])) continue;
         c->block_of[k] = c->n_blocks;
         c->blocks[c->n_blocks++] = (tn_block){
-            .size = p->buffers[k].bytes, .hint = tn_hint_eval(p->g, p->buffers[k].bytes), .life = c->life[k]};
+            .size = p->buffers[k].bytes, .hint = (double)tn_dim_typical(p->g, p->buffers[k].bytes), .life = c->life[k]};
     }
 }
 

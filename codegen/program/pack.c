@@ -101,10 +101,10 @@ static tn_dim pack_class(const tn_order *o, const tn_block *blocks, item *items,
     int64_t height = pack_units(o, blocks, items, first, end, q);
     tn_dim unit = unit_bytes(g, items[first].e, q);
     if (q % UNIT) {
-        double fine = (double)height * tn_hint_eval(g, unit);
+        double fine = (double)height * (double)tn_dim_typical(g, unit);
         int64_t coarse = pack_units(o, blocks, items, first, end, UNIT);
         tn_dim whole = unit_bytes(g, items[first].e, UNIT);
-        if ((double)coarse * tn_hint_eval(g, whole) <= fine) {
+        if ((double)coarse * (double)tn_dim_typical(g, whole) <= fine) {
             height = coarse;
             unit = whole;
         } else {
@@ -187,7 +187,7 @@ static tn_status pack(const tn_order *o, tn_block *blocks, size_t n, item *items
     if (one_class) return tn_graph_status(g);
     qsort(items, n, sizeof *items, by_hint);
     tn_dim in_slots = pack_slots(o, blocks, items, n, slots, slot_of);
-    if (tn_hint_eval(g, in_slots) < tn_hint_eval(g, *total)) {
+    if ((double)tn_dim_typical(g, in_slots) < (double)tn_dim_typical(g, *total)) {
         *total = in_slots;
         for (size_t k = 0; k < n; k++) blocks[k].offset = slots[slot_of[k]].offset;
     }

@@ -223,7 +223,7 @@ static void put_layout(writer *w, const tn_spec_tensor *t) {
 
 static int64_t typical_in(const tn_graph *g, size_t bucket, tn_dim sym) {
     const tn_size_range r = tn_bucket_range(g, bucket, sym);
-    const int64_t v = r.typical > 0 ? r.typical : tn_typical_size(g, sym);
+    const int64_t v = r.typical > 0 ? r.typical : tn_dim_typical(g, sym);
     return v < r.lo ? r.lo : v > r.hi ? r.hi : v;
 }
 

@@ -224,9 +224,9 @@ static bool take(tn_oi *x, const TnOnnx__GraphProto *sub) {
     return true;
 }
 
-/* The symbols of d with what they typically are; one that nobody told counts as 1, since what such conditions ask is
- * mostly whether an axis can be squeezed. */
-static size_t typical_sizes(const tn_graph *g, tn_dim d, tn_binding *b, size_t n, size_t cap, int depth) {
+/* The symbols of d with the sizes that the user told.  One that she did not tell counts as 1: not its typical size, but
+ * what such conditions mostly ask for, since they were written to squeeze an axis. */
+static size_t told_sizes(const tn_graph *g, tn_dim d, tn_binding *b, size_t n, size_t cap, int depth) {
     tn_dim_kind kind = d.i ? tn_dim_kind_of(g, d) : TN_DIM_NONE;
     if (kind == TN_DIM_NONE || kind == TN_DIM_CONST || depth > 64 || n == cap) return n;
     if (kind == TN_DIM_SYM) {
@@ -234,8 +234,8 @@ static size_t typical_sizes(const tn_graph *g, tn_dim d, tn_binding *b, size_t n
         b[n] = (tn_binding){tn_dim_name(g, d), hint > 0 ? hint : 1};
         return n + 1;
     }
-    n = typical_sizes(g, tn_dim_lhs(g, d), b, n, cap, depth + 1);
-    return typical_sizes(g, tn_dim_rhs(g, d), b, n, cap, depth + 1);
+    n = told_sizes(g, tn_dim_lhs(g, d), b, n, cap, depth + 1);
+    return told_sizes(g, tn_dim_rhs(g, d), b, n, cap, depth + 1);
 }
 
 /* The one value of the one symbol with which cond holds, among small ones; false if there are more, or other symbols.
@@ -261,7 +261,7 @@ static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, con
     tn_graph *g = x->g;
     tn_binding b[CAP];
     int64_t v = 0, only = 0;
-    size_t n = typical_sizes(g, cond, b, 0, CAP, 0);
+    size_t n = told_sizes(g, cond, b, 0, CAP, 0);
     if (!tn_dim_eval(g, cond, b, n, &v)) return false;
     const char *what = "the size that decides which branch is compiled in (--shape compiles the other)";
     tn_condition c = {.rel = TN_REL_EQUAL, .a = cond, .b = tn_dim_const(g, v), .what = what};

@@ -332,19 +332,31 @@ static bool apply(tn_dim_kind kind, int64_t a, int64_t b, int64_t *out) {
     return kind == TN_DIM_FLOORDIV || kind == TN_DIM_CEILDIV || kind == TN_DIM_MOD;
 }
 
-bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int64_t *out) {
+bool tn_dim_eval_by(const tn_graph *g, tn_dim d, tn_sym_value value, const void *user, int64_t *out) {
     const tn_dim_rec *r = dim_rec(g, d);
     int64_t x = 0, y = 0;
     switch (r->kind) {
     case TN_DIM_NONE: return false;
     case TN_DIM_CONST: *out = r->value; return true;
-    case TN_DIM_SYM:
-        for (size_t k = 0; k < n; k++)
-            if (!strcmp(b[k].name, r->name)) {
-                *out = b[k].value;
-                return true;
-            }
-        return false;
-    default: return tn_dim_eval(g, r->lhs, b, n, &x) && tn_dim_eval(g, r->rhs, b, n, &y) && apply(r->kind, x, y, out);
+    case TN_DIM_SYM: return value(user, g, d, out);
+    default:
+        return tn_dim_eval_by(g, r->lhs, value, user, &x) && tn_dim_eval_by(g, r->rhs, value, user, &y) &&
+               apply(r->kind, x, y, out);
     }
+}
+
+typedef struct bindings {
+    const tn_binding *b;
+    size_t n;
+} bindings;
+
+static bool bound_value(const void *user, const tn_graph *g, tn_dim sym, int64_t *out) {
+    const bindings *s = user;
+    for (size_t k = 0; k < s->n; k++)
+        if (!strcmp(s->b[k].name, dim_rec(g, sym)->name)) return *out = s->b[k].value, true;
+    return false;
+}
+
+bool tn_dim_eval(const tn_graph *g, tn_dim d, const tn_binding *b, size_t n, int64_t *out) {
+    return tn_dim_eval_by(g, d, bound_value, &(bindings){b, n}, out);
 }

@@ -1,14 +1,35 @@
-/* typical.c: sizes at which a graph can be tried: its symbols' hints, chosen where nobody gave one.
+/* typical.c: how large things typically are, and sizes at which a graph can be tried.
  *
- * A symbol without a hint counts as 1 (or its lower bound).  Where the graph's conditions do not hold at those sizes,
- * others are looked for: what a condition says outright, then one size for all, then one symbol after the other, each
- * time to the size that leaves the fewest conditions open.  Hints are only set if all conditions hold then. */
+ * A symbol without a hint counts as TN_TYPICAL, or as the nearest size in its range.  Where the graph's conditions do not
+ * hold at those sizes, others are looked for: what a condition says outright, then one symbol after the other, each
+ * time to the size that leaves the fewest conditions open, then one size for all.  Hints are only set if all conditions
+ * hold then. */
 #include "ir/internal.h"
 
 enum { CAP = 64, ROUNDS = 3 };
 
 static const int64_t sizes[] = {1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 224, 256, 512};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
+
+static bool typical_value(const void *user, const tn_graph *g, tn_dim sym, int64_t *out) {
+    int64_t lo = 0, hi = 0;
+    (void)user;
+    tn_dim_bounds(g, sym, &lo, &hi);
+    *out = tn_dim_hint(g, sym);
+    if (*out <= 0) *out = hi < TN_TYPICAL ? hi : lo > TN_TYPICAL ? lo : TN_TYPICAL;
+    return true;
+}
+
+int64_t tn_dim_typical(const tn_graph *g, tn_dim d) {
+    int64_t v = 0;
+    return tn_dim_eval_by(g, d, typical_value, NULL, &v) && v > 0 ? v : 1;
+}
+
+double tn_typical_numel(const tn_graph *g, tn_val v) {
+    double n = 1;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++) n *= (double)tn_dim_typical(g, tn_val_dim(g, v, k));
+    return n;
+}
 
 typedef struct trial {
     tn_graph *g;
@@ -78,16 +99,13 @@ void tn_graph_choose_hints(tn_graph *g) {
     trial t = {.g = g, .n = tn_sym_count(g)};
     if (!tn_graph_ok(g) || t.n > CAP || !tn_condition_count(g)) return;
     for (size_t k = 0; k < t.n; k++) {
-        int64_t lo = 0, hi = 0, hint = 0;
         t.sym[k] = tn_sym_at(g, k);
-        tn_dim_bounds(g, t.sym[k], &lo, &hi);
-        hint = tn_dim_hint(g, t.sym[k]);
-        t.free[k] = hint <= 0;
-        t.at[k] = (tn_binding){tn_dim_name(g, t.sym[k]), hint > 0 ? hint : lo > 1 ? lo : 1};
+        t.free[k] = tn_dim_hint(g, t.sym[k]) <= 0;
+        t.at[k] = (tn_binding){tn_dim_name(g, t.sym[k]), tn_dim_typical(g, t.sym[k])};
     }
     if (!open_conditions(&t)) return;
     take_what_is_said(&t);
     if (open_conditions(&t) && !one_by_one(&t) && !one_for_all(&t)) return;
     for (size_t k = 0; k < t.n; k++)
-        if (t.free[k] && t.at[k].value > 1) tn_dim_set_hint(g, t.sym[k], t.at[k].value);
+        if (t.free[k] && t.at[k].value != tn_dim_typical(g, t.sym[k])) tn_dim_set_hint(g, t.sym[k], t.at[k].value);
 }

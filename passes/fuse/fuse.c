@@ -124,12 +124,12 @@ static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
     if (anchor) gr->anchor = n;
     gr->n_in = operand_count(f, n);
     gr->n_out = 1;
-    gr->work = tn_hint_numel(f->g, gr->root);
+    gr->work = tn_typical_numel(f->g, gr->root);
     if (anchor && tn_node_input(f->g, n, 0).i) {
-        double in = tn_hint_numel(f->g, tn_node_input(f->g, n, 0));
+        double in = tn_typical_numel(f->g, tn_node_input(f->g, n, 0));
         if (in > gr->work) gr->work = in;
     }
-    info(f, n)->evals = tn_hint_numel(f->g, gr->root);
+    info(f, n)->evals = tn_typical_numel(f->g, gr->root);
     add_member(f, n, id);
     return id;
 }
@@ -215,7 +215,7 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
     gr->n_in = n_in;
     gr->n_out = n_out;
     add_member(f, x, group);
-    info(f, x)->evals = tn_hint_numel(f->g, result(f, x));
+    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
     return true;
 }
 
@@ -230,7 +230,7 @@ static bool join_store(tn_fusion *f, tn_node x) {
         return refuse(f, "fuse_store", x, group, "the value before it has another use");
     if (!tn_pass_may_rewrite(f->ctx, "fuse_store")) return false;
     info(f, x)->path = ++f->n_paths;
-    info(f, x)->evals = tn_hint_numel(f->g, v);
+    info(f, x)->evals = tn_typical_numel(f->g, v);
     add_member(f, x, group);
     return true;
 }
@@ -284,7 +284,7 @@ static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *v
     for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
         tn_val v = tn_node_input(f->g, n, k);
         tn_node w = writer(f, v);
-        double copy = 2 * tn_hint_bytes(f->g, v) / BYTES_PER_US;
+        double copy = 2 * tn_typical_bytes(f->g, v) / BYTES_PER_US;
         bool fresh = w.i && !claims[w.i].taken && claims[w.i].seen != n.i;
         if (w.i) claims[w.i].seen = n.i;
         bool computed = fresh && info(f, w)->kind == TN_FUSE_PULL && !info(f, w)->group &&
@@ -342,20 +342,20 @@ static bool operands_stored(const tn_fusion *f, tn_node n) {
 /* How often elements of y, operand of u, are computed if u computes them. */
 static double evals_by(const tn_fusion *f, tn_node y, tn_node u) {
     const tn_graph *g = f->g;
-    double n = tn_hint_numel(g, result(f, y));
+    double n = tn_typical_numel(g, result(f, y));
     switch (op_of(f, u)) {
     case TN_OP_MAX_POOL:
     case TN_OP_AVG_POOL: {
         tn_ints k = TN_ATTRS_OF(g, u, pool)->kernel;
-        double window = tn_hint_numel(g, result(f, u));
+        double window = tn_typical_numel(g, result(f, u));
         for (uint32_t i = 0; i < k.n; i++) window *= (double)k.p[i];
         return window;
     }
     case TN_OP_RESIZE:
     case TN_OP_GRID_SAMPLE:
-    case TN_OP_ROI_ALIGN: return 4 * tn_hint_numel(g, result(f, u));
+    case TN_OP_ROI_ALIGN: return 4 * tn_typical_numel(g, result(f, u));
     case TN_OP_CONCAT:
-    case TN_OP_PAD: return info(f, u)->evals * n / tn_hint_numel(g, result(f, u));
+    case TN_OP_PAD: return info(f, u)->evals * n / tn_typical_numel(g, result(f, u));
     default: return info(f, u)->kind == TN_FUSE_ANCHOR ? n : info(f, u)->evals;
     }
 }
@@ -429,7 +429,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     out->path = follows ? info(f, first)->path : UINT32_MAX;
     if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > TN_COST_FUNCTION || !operands_stored(f, y)))
         return refuse(f, "fuse_pull", y, group, "it is read at different indices");
-    double once = tn_hint_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
+    double once = tn_typical_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
     bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
     if (more > 0 && gr->waste + more > (contraction ? 6 : 16) * gr->work)
         return refuse(f, "fuse_pull", y, group, "it would be computed too often");
@@ -441,7 +441,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
 static void do_pull(tn_fusion *f, tn_node y, const pull *p) {
     tn_fuse_group *gr = &f->group[p->group];
     tn_fuse_node *x = info(f, y);
-    double once = tn_hint_numel(f->g, result(f, y));
+    double once = tn_typical_numel(f->g, result(f, y));
     x->path = p->path == UINT32_MAX ? ++f->n_paths : p->path;
     x->evals = p->evals;
     x->load = p->load;
@@ -519,7 +519,7 @@ static bool join_sibling(tn_fusion *f, tn_node y) {
             if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
             gr->n_in += operand_count(f, y);
             gr->n_out++;
-            info(f, y)->evals = tn_hint_numel(f->g, result(f, y));
+            info(f, y)->evals = tn_typical_numel(f->g, result(f, y));
             add_member(f, y, group);
             return true;
         }

@@ -20,10 +20,7 @@ void tn_fuse_erase_dead(tn_graph *g, tn_node n);
  * concatenations that extend another one built on it, no dead nodes. */
 tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
 
-/* Elements or expressions at the typical sizes. */
-double tn_hint_eval(const tn_graph *g, tn_dim d);
-double tn_hint_numel(const tn_graph *g, tn_val v);
-double tn_hint_bytes(const tn_graph *g, tn_val v);
+double tn_typical_bytes(const tn_graph *g, tn_val v);
 
 /* A constant of one element: kernels hold it as an immediate (a const inside the region). */
 bool tn_fuse_is_immediate(const tn_graph *g, tn_val v);

@@ -2,29 +2,8 @@
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
-/* ---- sizes at the hint shapes ---------------------------------------------------------------------------------- */
-
-double tn_hint_eval(const tn_graph *g, tn_dim d) {
-    enum { CAP = 256 };
-    int64_t v = 1;
-    if (tn_dim_is_const(g, d, &v)) return (double)v;
-    tn_binding b[CAP];
-    size_t n = tn_sym_count(g) < CAP ? tn_sym_count(g) : CAP;
-    for (size_t k = 0; k < n; k++) {
-        tn_dim s = tn_sym_at(g, k);
-        b[k] = (tn_binding){tn_dim_name(g, s), tn_typical_size(g, s)};
-    }
-    return tn_dim_eval(g, d, b, n, &v) && v > 0 ? (double)v : 1.0;
-}
-
-double tn_hint_numel(const tn_graph *g, tn_val v) {
-    double n = 1;
-    for (size_t k = 0; k < tn_val_rank(g, v); k++) n *= tn_hint_eval(g, tn_val_dim(g, v, k));
-    return n;
-}
-
-double tn_hint_bytes(const tn_graph *g, tn_val v) {
-    return tn_hint_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8;
+double tn_typical_bytes(const tn_graph *g, tn_val v) {
+    return tn_typical_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8;
 }
 
 /* ---- rewrites -------------------------------------------------------------------------------------------------- */

@@ -33,21 +33,6 @@ typedef struct plan {
 
 /* ---- what things cost -------------------------------------------------------------------------------------------- */
 
-/* Symbols count with their hint; 1 where there is none. */
-static int64_t dim_size(const tn_graph *g, tn_dim d) {
-    enum { MAX_SYMS = 32 };
-    tn_binding b[MAX_SYMS];
-    int64_t v = 1;
-    if (tn_dim_is_const(g, d, &v)) return v > 0 ? v : 1;
-    size_t n = tn_sym_count(g) < MAX_SYMS ? tn_sym_count(g) : MAX_SYMS;
-    for (size_t k = 0; k < n; k++) {
-        tn_dim s = tn_sym_at(g, k);
-        int64_t hint = tn_dim_hint(g, s);
-        b[k] = (tn_binding){tn_dim_name(g, s), hint > 0 ? hint : 1};
-    }
-    return tn_dim_eval(g, d, b, n, &v) && v > 0 ? v : 1;
-}
-
 /* Does permuting v only move axes of size one (a reshape)? */
 static bool moves_units_only(const tn_graph *g, tn_val v, tn_perm p) {
     int64_t last = -1;
@@ -66,7 +51,7 @@ static int64_t price(const plan *c, tn_val v) {
     if (tn_is_const(g, v) || tn_const_splat(g, v, &(double){0})) return 0;
     if (moves_units_only(g, v, c->p)) return 1;
     for (size_t k = 0; k < tn_val_rank(g, v); k++) {
-        int64_t d = dim_size(g, tn_val_dim(g, v, k));
+        int64_t d = tn_dim_typical(g, tn_val_dim(g, v, k));
         if (bits > (TN_CUT_INF >> 16) / d) return TN_CUT_INF >> 16;
         bits *= d;
     }

@@ -235,7 +235,7 @@ static bool aligned(tn_graph *g, tn_val x, tn_dim offset, const tn_dim *strides)
 static bool wants_copy(tn_graph *g, const tn_views *v, tn_val x) {
     const tn_view *w = &v->of[x.i];
     tn_dim dense[TN_MAX_RANK];
-    if (tn_hint_bytes(g, x) < COPY_BYTES || aligned(g, x, w->offset, w->strides)) return false;
+    if (tn_typical_bytes(g, x) < COPY_BYTES || aligned(g, x, w->offset, w->strides)) return false;
     tn_dense_strides(g, rank_of(g, x), dims_of(g, x), dense);
     return aligned(g, x, tn_dim_const(g, 0), dense);
 }

@@ -14,17 +14,14 @@ typedef struct measurement {
     uint32_t n;
 } measurement;
 
-static int64_t hint_of(const tn_graph *g, tn_dim sym) {
-    int64_t lo, hi, h = tn_dim_hint(g, sym);
-    tn_dim_bounds(g, sym, &lo, &hi);
-    return h > 0 ? h : lo > 1 ? lo : 1;
-}
-
 /* Values of the graph's symbols; false if there are too many. */
 static bool bind(const tn_graph *g, tn_binding *b, size_t cap, size_t *n) {
     *n = tn_sym_count(g);
     if (*n > cap) return false;
-    for (size_t k = 0; k < *n; k++) b[k] = (tn_binding){tn_dim_name(g, tn_sym_at(g, k)), hint_of(g, tn_sym_at(g, k))};
+    for (size_t k = 0; k < *n; k++) {
+        tn_dim s = tn_sym_at(g, k);
+        b[k] = (tn_binding){tn_dim_name(g, s), tn_dim_typical(g, s)};
+    }
     return true;
 }
 

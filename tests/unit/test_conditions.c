@@ -202,12 +202,14 @@ static const struct hint_row {
 } hint_rows[] = {
     {"func @main(%x: f32[N,M]) {\n  %y = relu %x\n  return %y\n}\n", 0, 0},
     {"func @main(%x: f32[N,4], %y: f32[M,4]) {\n  %z = add %x, %y\n  return %z\n}\n", 0, 0},
-    {"func @main(%x: f32[N,M]) {\n  %y = reshape %x {dims=[N//4,4,M]}\n  return %y\n}\n", 4, 0},
+    {"func @main(%x: f32[N,M]) {\n  %y = reshape %x {dims=[N//48,48,M]}\n  return %y\n}\n", 48, 0},
     {"func @main(%x: f32[2,N], %y: f32[5,M]) {\n  %z = matmul %x, %y\n  return %z\n}\n", 5, 0},
-    {"func @main(%x: f32[1,1,N,M]) {\n  %y = max_pool %x {kernel=[3,5]}\n  return %y\n}\n", 3, 5},
-    {"func @main(%x: f32[N], %y: f32[M]) {\n  %a = slice %x {starts=[6], sizes=[2], steps=[1]}\n"
+    {"func @main(%x: f32[1,1,N,M]) {\n  %y = max_pool %x {kernel=[33,5]}\n  return %y\n}\n", 48, 0},
+    {"func @main(%x: f32[N], %y: f32[M]) {\n  %a = slice %x {starts=[40], sizes=[2], steps=[1]}\n"
      "  %b = broadcast %y {dims=[N]}\n  return %a, %b\n}\n",
-     8, 0},
+     48, 48},
+    {"func @main(%x: f32[8], %y: f32[N,M]) {\n  %z = slice %x {starts=[0], sizes=[N], steps=[1]}\n  return %z\n}\n", 1,
+     0},
 };
 
 /* No shape is left where one size would have to be two numbers: the graph is refused, with both layers. */
@@ -235,6 +237,10 @@ START_TEST(hints_are_sizes_at_which_the_graph_runs) {
     tn_graph_choose_hints(g);
     ck_assert_int_eq(tn_dim_hint(g, tn_dim_sym(g, "N")), r->n);
     ck_assert_int_eq(tn_dim_hint(g, tn_dim_sym(g, "M")), r->m);
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        const tn_condition c = tn_condition_at(g, k);
+        ck_assert(tn_rel_holds(c.rel, tn_dim_typical(g, c.a), tn_dim_typical(g, c.b)));
+    }
     tn_graph_free(g);
 }
 END_TEST

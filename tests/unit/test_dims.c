@@ -307,6 +307,23 @@ START_TEST(ranges_narrow_and_settle) {
 }
 END_TEST
 
+START_TEST(typical_sizes_are_hints_or_near_the_default) {
+    tn_graph *g = tn_graph_new(NULL);
+    tn_dim n = tn_dim_sym(g, "N"), m = tn_dim_sym(g, "M"), k = tn_dim_sym(g, "K"), two = tn_dim_const(g, 2);
+    tn_dim_set_range(g, m, 1, 8);
+    tn_dim_set_range(g, k, 100, INT64_MAX);
+    ck_assert_int_eq(tn_dim_typical(g, two), 2);
+    ck_assert_int_eq(tn_dim_typical(g, n), TN_TYPICAL);
+    ck_assert_int_eq(tn_dim_typical(g, m), 8);
+    ck_assert_int_eq(tn_dim_typical(g, k), 100);
+    ck_assert_int_eq(tn_dim_typical(g, tn_dim_add(g, tn_dim_mul(g, n, two), m)), 2 * TN_TYPICAL + 8);
+    tn_dim_set_hint(g, n, 5);
+    ck_assert_int_eq(tn_dim_typical(g, tn_dim_mul(g, n, m)), 40);
+    ck_assert_int_eq(tn_dim_typical(g, tn_dim_sub(g, n, k)), 1); /* never less */
+    tn_graph_free(g);
+}
+END_TEST
+
 START_TEST(symbols_are_listed_once_and_leave_when_bound) {
     tn_graph *g = tn_graph_new(NULL);
     tn_dim n = tn_dim_sym(g, "N"), fresh = tn_dim_fresh(g, "s");
@@ -423,6 +440,7 @@ int main(void) {
     tcase_add_test(t, nesting_of_text_is_bounded);
     tcase_add_test(t, arithmetic_that_overflows_is_an_error);
     tcase_add_test(t, ranges_narrow_and_settle);
+    tcase_add_test(t, typical_sizes_are_hints_or_near_the_default);
     tcase_add_test(t, symbols_are_listed_once_and_leave_when_bound);
     tcase_add_test(t, operands_of_sums_are_left_nested);
     tcase_add_test(t, large_products_stay_bounded);
