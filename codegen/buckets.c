@@ -243,6 +243,11 @@ static void say(const chooser *c, size_t n) {
               "nobody says how large %s typically are: kernels are chosen for %zu kinds of sizes, %s", names, n, text);
 }
 
+static void set(chooser *c, size_t bucket, const symbol *s, tn_size_range r) {
+    tn_bucket_set_range(c->g, bucket, s->sym, r);
+    if (bucket == 0) tn_dim_set_hint(c->g, s->sym, r.typical);
+}
+
 static tn_status choose(chooser *c) {
     bucket b[TN_MAX_CHOSEN_BUCKETS];
     find_sizes(c);
@@ -251,7 +256,7 @@ static tn_status choose(chooser *c) {
     if (n == 1) set_hints(c, &b[0]);
     for (size_t k = 0; n > 1 && k < n; k++)
         for (size_t j = 0; j < c->n; j++)
-            if (c->s[j].use < N_USES) tn_bucket_set_range(c->g, k, c->s[j].sym, range_in(&c->s[j], b, n, k));
+            if (c->s[j].use < N_USES) set(c, k, &c->s[j], range_in(&c->s[j], b, n, k));
     if (n > 1) say(c, n);
     return tn_graph_status(c->g);
 }
@@ -260,12 +265,12 @@ static tn_status choose(chooser *c) {
 static tn_status complete(chooser *c) {
     for (size_t b = 0; b < tn_bucket_count(c->g); b++)
         for (size_t k = 0; k < c->n; k++) {
-            symbol *s = &c->s[k];
+            const symbol *s = &c->s[k];
             tn_size_range r = tn_bucket_range(c->g, b, s->sym);
             if (r.typical || s->use == OTHER) continue;
             const int64_t *sizes = uses[s->use].sizes;
             r.typical = within(sizes[1] <= r.hi ? sizes[1] : sizes[0], r.lo > 1 ? r.lo : 1, r.hi);
-            tn_bucket_set_range(c->g, b, s->sym, r);
+            set(c, b, s, r);
         }
     return tn_graph_status(c->g);
 }

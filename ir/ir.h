@@ -173,7 +173,8 @@ typedef struct tn_size_range {
 size_t tn_bucket_count(const tn_graph *g); /* 0: there are none */
 /* A symbol in a bucket; its own range and hint where the bucket says nothing of it or there is no such bucket. */
 tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym);
-/* Says so; a bucket beyond the last becomes the last.  The first bucket's typical size is the symbol's hint. */
+/* Says so; a bucket beyond the last becomes the last.  (Whoever makes buckets makes the first one's typical sizes the
+ * symbols' hints.) */
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r);
 void tn_graph_clear_buckets(tn_graph *g);
 /* "N=1..8:1, S=1..256:128", cut to fit; the length that it needs. */

@@ -280,9 +280,10 @@ static void put_region(writer *w) {
         tn_dim_bounds(s->g, w->sym[k], &lo, &hi);
         tn_text_add(&w->t, "s%" PRIu32 " from %" PRId64, k, lo);
         if (hi != INT64_MAX) tn_text_add(&w->t, " to %" PRId64, hi);
-        tn_text_add(&w->t, " typically %" PRId64, tn_dim_hint(s->g, w->sym[k]));
-        for (size_t b = 1; b < tn_bucket_count(s->g); ++b)
-            tn_text_add(&w->t, ", %" PRId64, typical_in(s->g, b, w->sym[k]));
+        tn_text_add(&w->t, " typically");
+        if (!tn_bucket_count(s->g)) tn_text_add(&w->t, " %" PRId64, tn_dim_hint(s->g, w->sym[k]));
+        for (size_t b = 0; b < tn_bucket_count(s->g); ++b)
+            tn_text_add(&w->t, "%s %" PRId64, b ? "," : "", typical_in(s->g, b, w->sym[k]));
         tn_text_add(&w->t, "\n");
     }
 }

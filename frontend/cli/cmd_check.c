@@ -149,6 +149,7 @@ static cli_model *open_sized(cli *c, const char *model, const cli_model *any, co
     if (st == TN_OK) st = order_inputs(c, any, set, file, n, in);
     setup.options.targets = o->setup->options.targets ? setup.targets : NULL;
     setup.import.shapes = setup.shapes;
+    setup.import.n_shapes = 0; /* what was given is no size of this run */
     for (size_t k = 0; st == TN_OK && k < cli_model_inputs(any) && setup.import.n_shapes < CLI_MAX_SHAPES; k++) {
         tn_shape_override *s = &setup.shapes[setup.import.n_shapes++];
         *s = (tn_shape_override){.input = cli_model_input(any, k)->name, .rank = in[k].rank};

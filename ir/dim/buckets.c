@@ -11,14 +11,17 @@ size_t tn_bucket_count(const tn_graph *g) {
     return g->n_buckets;
 }
 
+static int64_t within(int64_t v, tn_size_range r) {
+    return v < r.lo ? r.lo : v > r.hi ? r.hi : v;
+}
+
 /* The symbol's own range may have become narrower since. */
 tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym) {
     tn_size_range own = {.typical = tn_dim_hint(g, sym)};
     const tn_bucket_rec *b = find(g, bucket, sym);
     tn_dim_bounds(g, sym, &own.lo, &own.hi);
     if (!b) return own;
-    return (tn_size_range){b->range.lo > own.lo ? b->range.lo : own.lo, b->range.hi < own.hi ? b->range.hi : own.hi,
-                           b->range.typical};
+    return (tn_size_range){within(b->range.lo, own), within(b->range.hi, own), b->range.typical};
 }
 
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r) {
@@ -36,7 +39,6 @@ void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r
     }
     *b = (tn_bucket_rec){(uint32_t)bucket, sym, r};
     if (bucket == g->n_buckets) g->n_buckets++;
-    if (bucket == 0 && r.typical > 0) tn_dim_set_hint(g, sym, r.typical);
 }
 
 void tn_graph_clear_buckets(tn_graph *g) {

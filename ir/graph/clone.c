@@ -151,12 +151,13 @@ uint64_t tn_graph_hash(tn_graph *g) {
         const tn_condition *c = &g->conds.p[k];
         h += mix(mix((uint64_t)c->rel, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
     }
-    for (uint32_t k = 0; k < g->buckets.n; k++) {
-        const tn_bucket_rec *b = &g->buckets.p[k];
-        h += mix(mix(mix(mix(b->bucket + UINT64_C(0x6275636b), tn_dim_hash(g, b->sym)), (uint64_t)b->range.lo),
-                     (uint64_t)b->range.hi),
-                 (uint64_t)b->range.typical);
-    }
+    for (uint32_t k = 0; k < g->syms.n; k++)
+        for (size_t b = 0; b < tn_bucket_count(g); b++) {
+            const tn_size_range r = tn_bucket_range(g, b, g->syms.p[k]);
+            h += mix(
+                mix(mix(mix(b + UINT64_C(0x6275636b), tn_dim_hash(g, g->syms.p[k])), (uint64_t)r.lo), (uint64_t)r.hi),
+                (uint64_t)r.typical);
+        }
     tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
     return h;
 }

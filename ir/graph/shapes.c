@@ -241,7 +241,9 @@ static void set_buckets(given *s) {
         for (size_t k = 0; k < s->n_syms; k++) {
             int64_t lo, hi;
             tn_dim_bounds(s->g, s->syms[k].sym, &lo, &hi);
-            if (lo != hi) tn_bucket_set_range(s->g, b, s->syms[k].sym, s->syms[k].in[b]);
+            if (lo == hi) continue;
+            tn_bucket_set_range(s->g, b, s->syms[k].sym, s->syms[k].in[b]);
+            if (b == 0 && s->syms[k].in[b].typical) tn_dim_set_hint(s->g, s->syms[k].sym, s->syms[k].in[b].typical);
         }
 }
 

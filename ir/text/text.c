@@ -275,7 +275,7 @@ static void out_header(printer *p, const char *side) {
     for (size_t k = 0; k < tn_sym_count(g); k++) {
         tn_size_range r = {.typical = tn_dim_hint(g, tn_sym_at(g, k))};
         tn_dim_bounds(g, tn_sym_at(g, k), &r.lo, &r.hi);
-        if (r.lo == 0 && r.hi == INT64_MAX && !r.typical) continue;
+        if (r.lo == 0 && r.hi == INT64_MAX && !r.typical && !tn_bucket_count(g)) continue; /* buckets keep the order */
         tn_out_str(o, "symbol ");
         out_range(p, tn_sym_at(g, k), r);
         tn_out_str(o, "\n");

@@ -74,11 +74,11 @@ static const row rows[] = {
        "bucket T in [2, 64], N in [1, 32] hint 8\n"},
     {1,
      {X(ANY, ANY, 0, 0, 8, 0)},
-     T "symbol N in [0, inf] hint 8\n"
+     T "symbol N in [0, inf] hint 8\nsymbol S in [0, inf]\n"
        "bucket T in [2, 64], N in [0, inf] hint 8, S in [0, inf]\n"},
     {2,
      {X(1, ANY, 32, 0, 0, 0), M(1, ANY, 32, 0, 4, 0)},
-     T "symbol N in [1, 32] hint 4\n"
+     T "symbol N in [1, 32] hint 4\nsymbol S in [0, inf]\n"
        "bucket T in [2, 64], N in [1, 32] hint 4, S in [0, inf]\n"},
     /* several */
     {2,
@@ -222,6 +222,32 @@ START_TEST(buckets_are_in_copies_and_in_the_text) {
 }
 END_TEST
 
+/* Whatever a text says of symbols and buckets, in whichever order: it is printed as it is read back. */
+START_TEST(the_text_of_buckets_is_stable) {
+    static const char *const headers[] = {
+        "bucket T in [1, 9] hint 3\nsymbol T in [0, 70] hint 5\n",
+        "symbol N in [3, 4]\nbucket N in [5, 9] hint 7\nbucket N in [1, 2]\n",
+        "bucket S in [1, 2], N in [0, inf] hint 4\nbucket T in [1, 2] hint 1\n",
+    };
+    for (size_t k = 0; k < sizeof headers / sizeof *headers; k++) {
+        char text[1024];
+        char *once, *twice;
+        size_t size;
+        snprintf(text, sizeof text, "%s%s", headers[k], strstr(model, "func"));
+        tn_graph *g = parsed(text), *again;
+        ck_assert_int_eq(tn_print(g, NULL, &once, &size), TN_OK);
+        again = parsed(once);
+        ck_assert(tn_graph_hash(g) == tn_graph_hash(again));
+        tn_free(&env, once, size + 1);
+        once = header_of(g), twice = header_of(again);
+        ck_assert_str_eq(once, twice);
+        free(once), free(twice);
+        tn_graph_free(again);
+        tn_graph_free(g);
+    }
+}
+END_TEST
+
 /* A symbol that is bound takes what was said of it along, or away. */
 START_TEST(buckets_follow_their_symbols) {
     tn_graph *g = parsed(model);
@@ -307,6 +333,7 @@ int main(void) {
     tcase_add_loop_test(t, shapes_that_are_given, 0, (int)(sizeof rows / sizeof *rows));
     tcase_add_test(t, shapes_must_pair_up);
     tcase_add_test(t, buckets_are_in_copies_and_in_the_text);
+    tcase_add_test(t, the_text_of_buckets_is_stable);
     tcase_add_test(t, buckets_follow_their_symbols);
     tcase_add_test(t, buckets_that_are_no_text);
     tcase_add_test(t, a_plan_refuses_what_is_outside);
