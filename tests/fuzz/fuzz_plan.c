@@ -152,10 +152,12 @@ static bool prepare(tn_context *c, const tn_plan *p, int64_t size, void **in, vo
 static void run(tn_plan *p, tn_device device, int64_t size) {
     enum { MAX_IO = 64 };
     void *in[MAX_IO] = {NULL}, *out[MAX_IO] = {NULL};
-    const tn_context_options opts = {.device = device, .host = tn_host_devices()};
+    tn_context_options opts = {.device = device, .host = tn_host_devices()};
     tn_status st = TN_OK;
     if (tn_plan_input_count(p) > MAX_IO || tn_plan_output_count(p) > MAX_IO) return;
+    if (device == TN_CUDA && size % 2) opts.scratch = tn_scratch_pool_new(p->env, &opts, 1 << 20, NULL);
     tn_context *c = tn_context_new(p, &opts, &st);
+    tn_scratch_pool_free(opts.scratch); /* the context has it */
     if ((c == NULL) == (st == TN_OK)) fuzz_die("no context and no error, or both");
     if (c && prepare(c, p, size, in, out)) {
         size_t scratch;
