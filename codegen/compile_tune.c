@@ -12,6 +12,7 @@
 
 enum { FIRST = 5, MORE = 3, OPEN = 4, AHEAD = 8 };
 static const double WORTH = 1.15;                 /* a candidate is built if it should come this close to the fastest */
+static const double ALIKE = 1.02;                 /* times that do not differ */
 static const size_t REFERENCES = (size_t)2 << 30; /* bytes */
 
 typedef struct pipeline {
@@ -57,6 +58,35 @@ static void drop_reference(pipeline *p, tn_work *w) {
     w->reference = NULL;
 }
 
+/* ---- other buckets ---- */
+
+/* The same spec in the k-th bucket before w's; NULL: there is none, or it has no winner. */
+static const tn_work *before(const tn_compilation *c, const tn_work *w, size_t k) {
+    const size_t at = (size_t)(w - c->works), back = (k + 1) * c->n_nodes;
+    const tn_work *b = at >= back ? &c->works[at - back] : NULL;
+    return b && b->chosen ? b : NULL;
+}
+
+static tn_candidate *alike(const tn_work *w, const tn_candidate *x) {
+    for (size_t k = 0; k < w->n; k++)
+        if (w->c[k].is_lt == x->is_lt && !strcmp(w->c[k].text, x->text)) return &w->c[k];
+    return NULL;
+}
+
+/* One kernel for several buckets where that costs nearly nothing. */
+static void prefer_common(tn_compilation *c, tn_work *w) {
+    const double best = tn_best_us(w);
+    for (size_t k = 0; w->chosen && best > 0 && k < c->n_buckets; k++) {
+        const tn_work *b = before(c, w, k);
+        tn_candidate *x = b ? alike(w, &b->c[b->winner]) : NULL;
+        if (!x || x->out || x->us <= 0 || x->us > ALIKE * best || x == &w->c[w->winner]) continue;
+        snprintf(w->c[w->winner].note, sizeof w->c[w->winner].note, "as fast as another bucket's winner");
+        snprintf(x->note, sizeof x->note, "winner");
+        w->winner = (size_t)(x - w->c);
+        return;
+    }
+}
+
 /* ---- the end of a work ---- */
 
 /* The first that builds, in the cost model's order. */
@@ -73,6 +103,7 @@ static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
 static tn_status close_work(tn_compilation *c, tn_work *w) {
     tn_tuning_end(w->tuning);
     w->tuning = NULL;
+    prefer_common(c, w);
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].is_lt && !w->c[k].wanted && !*w->c[k].note)
             snprintf(w->c[k].note, sizeof w->c[k].note, "not built: others should be faster");
@@ -115,6 +146,25 @@ static tn_status race_first(pipeline *p, tn_work *w) {
     s = start_wanted(c, w, true);
     if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
     if (s == TN_OK) p->open[p->n_open++] = w;
+    return s;
+}
+
+/* What won in other buckets competes here too: it is built already. */
+static tn_status want_winners(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < p->n_open;) { /* what has not won yet, does first */
+        const bool same = (size_t)(p->open[k] - c->works) % c->n_nodes == (size_t)(w - c->works) % c->n_nodes;
+        if (same) s = race_again(p);
+        k = same ? 0 : k + 1;
+    }
+    for (size_t k = 0; s == TN_OK && k < c->n_buckets; k++) {
+        const tn_work *b = before(c, w, k);
+        tn_candidate *x = b ? alike(w, &b->c[b->winner]) : NULL;
+        if (!x || x->is_lt || x->wanted) continue;
+        x->wanted = true;
+        s = tn_start_build(c, w, (size_t)(x - w->c), true);
+    }
     return s;
 }
 
@@ -168,6 +218,8 @@ static tn_status tune_work(pipeline *p, tn_work *w) {
         if (s != TN_OK || w->chosen) return s;
         s = list_afresh(p, w);
     }
+    if (s == TN_OK && tn_now() < c->deadline) s = want_winners(p, w);
+    if (s == TN_OK) s = tn_wait_jobs(c, w);
     if (s != TN_OK) return s;
     if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
     const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */

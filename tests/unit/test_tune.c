@@ -295,10 +295,23 @@ static int lines_with(const char *path, const char *text) {
     return n;
 }
 
+/* The text of the winner at a typical size. */
+static void winner_at(const char *path, long typical, char winner[200]) {
+    char line[1500], where[40];
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    snprintf(where, sizeof where, " sm_90a@%ld @", typical);
+    while (fgets(line, sizeof line, f)) {
+        const char *text = strstr(line, where) ? strstr(line, " - ") : NULL;
+        if (text) snprintf(winner, 200, "%.*s", (int)strcspn(text, "|"), text);
+    }
+    fclose(f);
+}
+
 /* A spec is tuned at the typical sizes of each bucket, once where these are equal; what has no symbols only once. */
 START_TEST(tunes_in_each_bucket) {
     static const long typical[] = {4, 64, 1024};
-    char path[100], where[40];
+    char path[100], where[40], first[200] = "", winner[200];
     snprintf(path, sizeof path, "%s/lock", cache);
     remove_from_cache("[tl]*"); /* records and lockfiles */
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
@@ -307,6 +320,12 @@ START_TEST(tunes_in_each_bucket) {
     for (size_t k = 0; k < 3; k++) {
         snprintf(where, sizeof where, " sm_90a@%ld @", typical[k]);
         ck_assert_msg(lines_with(path, where) == 1, "%s", where);
+    }
+    winner_at(path, typical[0], first);
+    ck_assert(*first);
+    for (size_t k = 1; k < 3; k++) { /* all take the same time here: one kernel serves all buckets */
+        winner_at(path, typical[k], winner);
+        ck_assert_str_eq(winner, first);
     }
     const int tuned = mock->checks;
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
