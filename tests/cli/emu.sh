@@ -25,6 +25,18 @@ expect "the digit model" digit --device emu
 expect "the digit model in fp16, without NVRTC" env TENON_LIBNVRTC=/nonexistent \
     "$tenon" check "$source/examples/digits/digits.onnx" --device emu --precision fp16
 
+# One plan with a kernel for each bucket of sizes, at sizes of each and at their borders, against the reference.
+cat >"$work/buckets.tn" <<'TN'
+func @main(%x: f32[N,96]) -> f32[N,64] {
+  %w = iota {dtype=f32, dims=[96,64], axis=1} : f32[96,64]
+  %y = matmul %x, %w : f32[N,64]
+  %z = softmax %y {axis=1} : f32[N,64]
+  return %z
+}
+TN
+expect "buckets of sizes" "$tenon" check "$work/buckets.tn" --random --device emu --shape x=0..2x96:1x96 --shape x=3..40x96:32x96 \
+    --shape x=41..300x96:256x96 --at x=1x96 --at x=2x96 --at x=3x96 --at x=40x96 --at x=41x96 --at x=300x96 --at x=0x96
+
 # A plan made for a GPU runs here too, and in any order of blocks and warps.
 plan() {
     "$tenon" compile "$source/examples/digits/digits.onnx" -o "$work/digits.plan" --no-gpu --target sm_80 -q &&
