@@ -12,6 +12,7 @@
 #include "ir/text/output.h"
 #include "runtime/cuda/arch.h"
 #include "runtime/plan/plan.h"
+#include "tenon/internal/memory.h"
 
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
     double elapsed = tn_now() - c->start;
@@ -28,13 +29,9 @@ tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *
 /* ---- specs ---- */
 
 static tn_status add_node(tn_compilation *c, tn_node n) {
-    if (c->n_nodes == c->cap_nodes) {
-        size_t cap = c->cap_nodes ? 2 * c->cap_nodes : 64;
-        tn_compiled_node *p = tn_realloc(c->env, c->nodes, c->cap_nodes * sizeof *p, cap * sizeof *p);
-        if (!p) return TN_E_MEMORY;
-        c->nodes = p;
-        c->cap_nodes = cap;
-    }
+    tn_compiled_node *p = tn_grow(c->env, c->nodes, &c->cap_nodes, c->n_nodes + 1, sizeof *p);
+    if (!p) return TN_E_MEMORY;
+    c->nodes = p;
     tn_compiled_node *cn = &c->nodes[c->n_nodes];
     *cn = (tn_compiled_node){.node = n};
     tn_status s = tn_spec_make(c->g, n, &c->mem, &cn->spec);

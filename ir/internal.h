@@ -9,6 +9,8 @@
 #include <stdarg.h>
 
 #include "ir/ir.h"
+#include "tenon/internal/arith.h"
+#include "tenon/internal/memory.h"
 
 /* ---- type rules -------------------------------------------------------------------------------------------------- */
 
@@ -56,11 +58,6 @@ bool tn_table_add(const tn_env *env, tn_table *t, uint64_t hash, uint32_t handle
 void tn_table_free(const tn_env *env, tn_table *t);
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
-
-typedef struct tn_chunk {
-    struct tn_chunk *next;
-    size_t size, used; /* of the bytes behind this header */
-} tn_chunk;
 
 typedef struct tn_str_rec {
     const char *s;
@@ -140,20 +137,13 @@ typedef struct tn_bucket_rec {
     tn_size_range range;
 } tn_bucket_rec;
 
-/* A growable array: T *p with n entries in use and room for cap. */
-#define TN_VEC(T)                                                                                                      \
-    struct {                                                                                                           \
-        T *p;                                                                                                          \
-        uint32_t n, cap;                                                                                               \
-    }
-
 enum { TN_MAX_NESTING = 64 }; /* regions within regions */
 
 struct tn_graph {
     const tn_env *env;
     tn_status status;
     const char *name;
-    tn_chunk *chunks;
+    tn_arena arena;
     tn_region body;
     tn_cursor cursor;
     tn_trace_fn trace;
@@ -182,12 +172,8 @@ struct tn_graph {
     tn_table str_table, dim_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
 };
 
-/* Returns the array with room for `more` entries behind the n in use, or p unchanged (sticky) when out of memory. */
-void *tn_vec_grow(tn_graph *g, void *p, uint32_t n, uint32_t *cap, size_t size, size_t more);
-/* Makes room in one of g's arrays; false on failure. */
-#define TN_RESERVE(g, vec, more)                                                                                       \
-    ((g)->vec.p = tn_vec_grow((g), (g)->vec.p, (g)->vec.n, &(g)->vec.cap, sizeof *(g)->vec.p, (more)),                 \
-     (size_t)((g)->vec.cap - (g)->vec.n) >= (size_t)(more))
+/* Makes room in one of g's arrays; false (sticky) when out of memory. */
+#define TN_RESERVE(g, vec, more) (TN_VEC_ROOM((g)->env, &(g)->vec, (more)) || (tn_graph_oom(g), false))
 
 tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 
@@ -309,9 +295,7 @@ tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim 
 
 /* Arithmetic on bounds, where INT64_MIN and INT64_MAX stand for infinity; and division rounding down. */
 int64_t tn_bound_add(int64_t a, int64_t b, bool lower);
-int64_t tn_bound_mul(int64_t a, int64_t b);
 int64_t tn_floor_div(int64_t a, int64_t b); /* b > 0 */
-int64_t tn_gcd(int64_t a, int64_t b);       /* of magnitudes; 0 only of zeros */
 
 /* ---- attributes: field tables generated from ops.def ------------------------------------------------------------- */
 

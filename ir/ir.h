@@ -276,6 +276,11 @@ TN_ATTRS(TN_STRUCT)
 #undef TN_STRUCT
 #undef TN_FIELD
 
+/* A list's element, or `def` where the list is left out or shorter. */
+static inline int64_t tn_ints_at(tn_ints list, size_t k, int64_t def) {
+    return k < list.n ? list.p[k] : def;
+}
+
 typedef enum tn_op {
     TN_OP_NONE,
 #define OP(id, ...) TN_OP_##id,

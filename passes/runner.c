@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "ir/text/text.h"
+#include "tenon/internal/memory.h"
 #include "passes/rule.h"
 
 #define PASS(name, summary) tn_status tn_pass_##name(tn_graph *g, tn_pass_ctx *ctx);
@@ -108,17 +109,9 @@ size_t tn_near_misses(const tn_pass_ctx *ctx, const tn_near_miss **misses) {
     return ctx->n_misses;
 }
 
-/* The array p with room for one more element, or NULL and p as it was: then a report is lost, not the compilation. */
-static void *grow(const tn_env *env, void *p, size_t n, size_t *cap, size_t size) {
-    if (n < *cap) return p;
-    size_t want = *cap * 2 + 32;
-    void *q = tn_realloc(env, p, *cap * size, want * size);
-    if (q) *cap = want;
-    return q;
-}
-
+/* Where there is no memory a report is lost, not the compilation. */
 static void add_report(tn_pass_ctx *ctx, tn_pass_report report) {
-    tn_pass_report *p = grow(ctx->env, ctx->reports, ctx->n_reports, &ctx->cap_reports, sizeof *p);
+    tn_pass_report *p = tn_grow(ctx->env, ctx->reports, &ctx->cap_reports, ctx->n_reports + 1, sizeof *p);
     if (!p) return;
     ctx->reports = p;
     ctx->reports[ctx->n_reports++] = report;
@@ -127,7 +120,7 @@ static void add_report(tn_pass_ctx *ctx, tn_pass_report report) {
 static tn_rule_count *count_of(tn_pass_ctx *ctx, const char *rule) {
     for (size_t k = 0; k < ctx->n_counts; k++)
         if (ctx->counts[k].rule == rule || !strcmp(ctx->counts[k].rule, rule)) return &ctx->counts[k];
-    tn_rule_count *p = grow(ctx->env, ctx->counts, ctx->n_counts, &ctx->cap_counts, sizeof *p);
+    tn_rule_count *p = tn_grow(ctx->env, ctx->counts, &ctx->cap_counts, ctx->n_counts + 1, sizeof *p);
     if (!p) return NULL;
     ctx->counts = p;
     ctx->counts[ctx->n_counts] = (tn_rule_count){.rule = rule};
@@ -162,7 +155,7 @@ void tn_pass_refused(tn_pass_ctx *ctx, const char *rule, const tn_graph *g, tn_n
         const tn_near_miss *m = &ctx->misses[k];
         if (m->rule == rule && m->why == why && !strcmp(m->loc, miss.loc)) return;
     }
-    tn_near_miss *p = grow(ctx->env, ctx->misses, ctx->n_misses, &ctx->cap_misses, sizeof *p);
+    tn_near_miss *p = tn_grow(ctx->env, ctx->misses, &ctx->cap_misses, ctx->n_misses + 1, sizeof *p);
     if (!p) return;
     ctx->misses = p;
     ctx->misses[ctx->n_misses++] = miss;

@@ -46,10 +46,6 @@ bool tn_str_is(const char *s, const char *want) {
     return !strcmp(s ? s : "", want);
 }
 
-int64_t tn_ints_get(tn_ints list, size_t k, int64_t def) {
-    return k < list.n ? list.p[k] : def;
-}
-
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 tn_float_limits tn_limits_of(tn_dtype t) {

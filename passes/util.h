@@ -36,9 +36,6 @@ bool tn_str_is(const char *s, const char *want); /* NULL counts as "" */
  * in what the user sees.  Also true where too many ops are in between to say. */
 bool tn_reaches_step(const tn_graph *g, tn_val v);
 
-/* An attribute list's element, or `def` where the list is left out. */
-int64_t tn_ints_get(tn_ints list, size_t k, int64_t def);
-
 /* The node again with other operands: same op, attributes, at the cursor.  Not for nodes with regions. */
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs);
 tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); /* v itself if nothing changes */

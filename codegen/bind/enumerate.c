@@ -1,6 +1,7 @@
 /* enumerate.c: all candidates of a spec: templates whose binding accepts it, times the knob values that satisfy the
  * template's requires, ranked by predicted cost. */
 #include "codegen/emit/emit.h"
+#include "tenon/internal/memory.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -113,13 +114,9 @@ struct tn_choices {
 };
 
 static bool push(tn_choices *l, const tn_choice *c) {
-    if (l->n == l->cap) {
-        const size_t cap = l->cap ? l->cap * 2 : 64;
-        tn_choice *p = tn_realloc(tn_graph_env(l->s->g), l->c, l->cap * sizeof *p, cap * sizeof *p);
-        if (!p) return false;
-        l->c = p;
-        l->cap = cap;
-    }
+    tn_choice *p = tn_grow(tn_graph_env(l->s->g), l->c, &l->cap, l->n + 1, sizeof *p);
+    if (!p) return false;
+    l->c = p;
     l->c[l->n++] = *c;
     return true;
 }

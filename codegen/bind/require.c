@@ -1,5 +1,6 @@
 /* require.c: evaluates requirements over intervals with divisors; see require.h. */
 #include "codegen/bind/require.h"
+#include "tenon/internal/arith.h"
 
 #include "codegen/emit/index_internal.h" /* saturating arithmetic */
 
@@ -21,7 +22,7 @@ static val min_of(val a, val b, bool max) {
     r.value = av ? a.value : b.value;
     r.lo = (max ? a.lo > b.lo : a.lo < b.lo) ? a.lo : b.lo;
     r.hi = (max ? a.hi > b.hi : a.hi < b.hi) ? a.hi : b.hi;
-    r.divisor = tn_ix_gcd(a.divisor, b.divisor);
+    r.divisor = tn_gcd(a.divisor, b.divisor);
     return r;
 }
 
@@ -58,7 +59,7 @@ static val divide(val a, val b, bool mod, const char **error) {
 }
 
 static val add(val a, val b) {
-    const val r = {a.value + b.value, tn_sat_add(a.lo, b.lo), tn_sat_add(a.hi, b.hi), tn_ix_gcd(a.divisor, b.divisor)};
+    const val r = {a.value + b.value, tn_sat_add(a.lo, b.lo), tn_sat_add(a.hi, b.hi), tn_gcd(a.divisor, b.divisor)};
     return is_fixed(r) ? fixed(r.lo) : r;
 }
 

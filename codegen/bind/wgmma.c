@@ -4,6 +4,7 @@
  * batches 1 and 32, measured on an H200.  What bounds large tiles is not the tensor cores but the copies: L2 bandwidth,
  * or shared memory, which holds copies in and operands out. */
 #include "codegen/bind/wgmma.h"
+#include "tenon/internal/arith.h"
 
 #include <math.h>
 
@@ -15,7 +16,7 @@ static int64_t min64(int64_t a, int64_t b) {
 
 /* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks. */
 static int64_t slots_used(int64_t stages, int64_t k, int64_t splitk) {
-    const int64_t tiles = (k + K_TILE - 1) / K_TILE, own = (tiles + splitk - 1) / splitk;
+    const int64_t tiles = tn_ceil_div(k, K_TILE), own = tn_ceil_div(tiles, splitk);
     return min64(stages, own < 1 ? 1 : own);
 }
 

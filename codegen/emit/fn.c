@@ -1,6 +1,7 @@
 /* fn.c: one generated function while it is being written: statements before, in and after the loop over lanes,
  * names for quotients, predicates, and what has been computed already. */
 #include "codegen/emit/internal.h"
+#include "tenon/internal/memory.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -117,18 +118,12 @@ static const char *atom_name(void *user, uint32_t atom) {
 }
 
 static bool atom_room(tn_fn *f, uint32_t atom) {
-    if (atom < f->n_atom) return true;
-    uint32_t want = f->n_atom ? f->n_atom * 2 : 64;
-    while (want <= atom) want *= 2;
-    void *p = tn_realloc(f->e->env, f->atom, f->n_atom * sizeof *f->atom, want * sizeof *f->atom);
-    if (!p) {
+    void *p = tn_grow(f->e->env, f->atom, &f->n_atom, (size_t)atom + 1, sizeof *f->atom);
+    if (p)
+        f->atom = p;
+    else
         tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
-        return false;
-    }
-    f->atom = p;
-    memset(f->atom + f->n_atom, 0, (want - f->n_atom) * sizeof *f->atom);
-    f->n_atom = want;
-    return true;
+    return p != NULL;
 }
 
 /* Declares the quotients and remainders that a is made of. */

@@ -1,6 +1,7 @@
 /* index.c: the pool of interned polynomials: construction, sums, products, bounds, printing.  Quotients and
  * remainders are in index_div.c. */
 #include "codegen/emit/index_internal.h"
+#include "tenon/internal/memory.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,25 +15,6 @@ int64_t tn_sat_add(int64_t a, int64_t b) {
     int64_t r;
     if (!__builtin_add_overflow(a, b, &r)) return r;
     return a < 0 ? INT64_MIN : INT64_MAX;
-}
-
-int64_t tn_sat_mul(int64_t a, int64_t b) {
-    if (a == 0 || b == 0) return 0;
-    int64_t r;
-    const bool unknown = a == INT64_MIN || a == INT64_MAX || b == INT64_MIN || b == INT64_MAX;
-    if (!unknown && !__builtin_mul_overflow(a, b, &r)) return r;
-    return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
-}
-
-int64_t tn_ix_gcd(int64_t a, int64_t b) {
-    a = a < 0 ? -a : a;
-    b = b < 0 ? -b : b;
-    while (b) {
-        const int64_t t = a % b;
-        a = b;
-        b = t;
-    }
-    return a;
 }
 
 /* ---- pool -------------------------------------------------------------------------------------------------------- */
@@ -71,17 +53,10 @@ tn_ix tn_ix_fail(tn_ix_pool *p) {
 }
 
 /* Makes room for `more` entries of an array; false (and a failed pool) when out of memory. */
-static bool reserve(tn_ix_pool *p, void **array, uint32_t *cap, uint32_t n, uint32_t more, size_t size) {
-    if (n + more <= *cap) return true;
-    uint32_t want = *cap ? *cap * 2 : 64;
-    while (want < n + more) want *= 2;
-    void *grown = tn_realloc(p->env, *array, *cap * size, want * size);
-    if (!grown) {
-        p->failed = p->no_memory = true;
-        return false;
-    }
+static bool reserve(tn_ix_pool *p, void **array, size_t *cap, uint32_t n, uint32_t more, size_t size) {
+    void *grown = tn_grow(p->env, *array, cap, (size_t)n + more, size);
+    if (!grown) return p->failed = p->no_memory = true, false;
     *array = grown;
-    *cap = want;
     return true;
 }
 
@@ -488,7 +463,7 @@ int64_t tn_ix_divisor(const tn_ix_pool *p, tn_ix a) {
     if (!a.i) return 1;
     int64_t d = 0;
     const tn_ix_node *n = &p->node[a.i];
-    for (uint32_t i = 0; i < n->n; ++i) d = tn_ix_gcd(d, tn_ix_term_divisor(p, p->term + n->first + i));
+    for (uint32_t i = 0; i < n->n; ++i) d = tn_gcd(d, tn_ix_term_divisor(p, p->term + n->first + i));
     return d;
 }
 

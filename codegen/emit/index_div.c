@@ -73,7 +73,7 @@ static bool split_low(tn_ix_pool *p, tn_ix a, int64_t c, int64_t *g, tn_ix *high
     tn_ix_poly s;
     tn_ix_get(p, a, &s);
     for (uint32_t pick = 0; pick < s.n; ++pick) {
-        const int64_t d = tn_ix_gcd(c, tn_ix_term_divisor(p, &s.t[pick]));
+        const int64_t d = tn_gcd(c, tn_ix_term_divisor(p, &s.t[pick]));
         if (d <= 1) continue;
         tn_ix_poly hi = {0}, lo = {0};
         bool ok = true;
@@ -140,7 +140,7 @@ static tn_ix make_atom(tn_ix_pool *p, int kind, tn_ix a, tn_ix b) {
         if (alo >= 0 && ahi < r.hi) r.hi = ahi;
         r.extent = b;
         int64_t c;
-        if (tn_ix_is_const(p, b, &c)) r.divisor = tn_ix_gcd(tn_ix_divisor(p, a), c);
+        if (tn_ix_is_const(p, b, &c)) r.divisor = tn_gcd(tn_ix_divisor(p, a), c);
         if (r.divisor < 1) r.divisor = 1;
     }
     r.pub.a = a;
@@ -169,7 +169,7 @@ tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
         if (lo >= 0) return tn_ix_add(p, q, tn_ix_div(p, r, b));
     }
     if (split_low(p, a, tn_ix_divisor(p, b), &g, &high, &low)) return tn_ix_div(p, high, b);
-    if (const_b && (g = tn_ix_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
+    if (const_b && (g = tn_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
         return tn_ix_div(p, q, tn_ix_const(p, c / g));
     if (one_atom(p, a, &at) && at.kind == TN_IX_DIV) return tn_ix_div(p, at.a, tn_ix_mul(p, at.b, b));
     if (one_atom(p, a, &at) && at.kind == TN_IX_MOD && split_exact(p, at.b, b, &q, &r) && is_const_value(p, r, 0))
@@ -193,7 +193,7 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
     }
     if (const_b && tn_ix_divisor(p, a) % c == 0) return tn_ix_const(p, 0);
     if (split_low(p, a, tn_ix_divisor(p, b), &g, &high, &low)) return tn_ix_add(p, tn_ix_mod(p, high, b), low);
-    if (const_b && (g = tn_ix_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
+    if (const_b && (g = tn_gcd(tn_ix_divisor(p, a), c)) > 1 && divide_coefficients(p, a, g, &q))
         return tn_ix_mul(p, tn_ix_const(p, g), tn_ix_mod(p, q, tn_ix_const(p, c / g)));
     if (one_atom(p, a, &at) && at.kind == TN_IX_MOD && split_exact(p, at.b, b, &q, &r) && is_const_value(p, r, 0))
         return tn_ix_mod(p, at.a, b);

@@ -3,6 +3,7 @@
 #define TENON_CODEGEN_INDEX_INTERNAL_H
 
 #include "codegen/emit/index.h"
+#include "tenon/internal/arith.h"
 
 /* k x product of atoms; f is sorted, unused slots (at the end) are 0. */
 typedef struct tn_ix_term {
@@ -35,11 +36,14 @@ struct tn_ix_pool {
     const tn_env *env;
     bool failed, no_memory; /* the second implies the first */
     tn_ix_atom_rec *atom;   /* index 0 unused */
-    uint32_t n_atom, cap_atom;
+    uint32_t n_atom;
+    size_t cap_atom;
     tn_ix_node *node; /* index 0 unused */
-    uint32_t n_node, cap_node;
+    uint32_t n_node;
+    size_t cap_node;
     tn_ix_term *term;
-    uint32_t n_term, cap_term;
+    uint32_t n_term;
+    size_t cap_term;
     uint32_t *slot; /* open addressing over node */
     uint32_t n_slot;
 };
@@ -56,7 +60,5 @@ int64_t tn_ix_term_divisor(const tn_ix_pool *p, const tn_ix_term *t);
 tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a);
 
 int64_t tn_sat_add(int64_t a, int64_t b);
-int64_t tn_sat_mul(int64_t a, int64_t b);
-int64_t tn_ix_gcd(int64_t a, int64_t b);
 
 #endif

@@ -55,9 +55,10 @@ typedef struct tn_fn {
     tn_ix lane;               /* variable 0 <= lane < vec; none if vec is 1 */
     tn_text head, body, tail; /* before, in and after the loop over lanes */
     tn_memo *memo;
-    uint32_t n_memo, cap_memo;
+    uint32_t n_memo;
+    size_t cap_memo;
     char (*atom)[20]; /* names of materialised quotients and remainders, by atom */
-    uint32_t n_atom;
+    size_t n_atom;
     tn_ref pred[64]; /* C bools; 0: true */
     uint32_t n_pred;
     uint32_t n_names;

@@ -1,22 +1,18 @@
 /* text.c: see text.h. */
 #include "codegen/emit/text.h"
+#include "tenon/internal/memory.h"
 
 #include <stdio.h>
 #include <string.h>
 
 void tn_text_put(tn_text *t, const char *s, size_t n) {
     if (t->failed) return;
-    if (t->n + n + 1 > t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 512;
-        while (cap < t->n + n + 1) cap *= 2;
-        char *p = tn_realloc(t->env, t->p, t->cap, cap);
-        if (!p) {
-            t->failed = true;
-            return;
-        }
-        t->p = p;
-        t->cap = cap;
+    char *p = tn_grow(t->env, t->p, &t->cap, t->n + n + 1, 1);
+    if (!p) {
+        t->failed = true;
+        return;
     }
+    t->p = p;
     memcpy(t->p + t->n, s, n);
     t->n += n;
     t->p[t->n] = 0;

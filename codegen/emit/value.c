@@ -1,5 +1,6 @@
 /* value.c: pulling one value at given coordinates: loads, constants, elementwise ops; and stores. */
 #include "codegen/emit/internal.h"
+#include "tenon/internal/memory.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -289,16 +290,12 @@ static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank
 }
 
 static void remember(tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred, tn_ref r) {
-    if (f->n_memo == f->cap_memo) {
-        const uint32_t cap = f->cap_memo ? f->cap_memo * 2 : 32;
-        void *p = tn_realloc(f->e->env, f->memo, f->cap_memo * sizeof *f->memo, cap * sizeof *f->memo);
-        if (!p) {
-            tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
-            return;
-        }
-        f->memo = p;
-        f->cap_memo = cap;
+    void *p = tn_grow(f->e->env, f->memo, &f->cap_memo, (size_t)f->n_memo + 1, sizeof *f->memo);
+    if (!p) {
+        tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
+        return;
     }
+    f->memo = p;
     tn_memo *m = &f->memo[f->n_memo++];
     *m = (tn_memo){.val = v, .pred = pred, .n = (uint32_t)rank, .ref = r};
     if (rank) memcpy(m->c, c, rank * sizeof *c);

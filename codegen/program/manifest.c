@@ -2,15 +2,9 @@
 #include "codegen/program/manifest.h"
 #include "passes/memory/views.h"
 #include "runtime/plan/format.h"
+#include "tenon/internal/memory.h"
 
 #include <string.h>
-
-enum { CHUNK = 1 << 16 };
-
-typedef struct chunk {
-    struct chunk *next;
-    size_t size, used; /* bytes after this head */
-} chunk;
 
 /* A growable array of pointers or handles. */
 typedef struct list {
@@ -22,7 +16,7 @@ struct tn_manifest {
     tn_graph *g;
     const tn_env *env;
     const tn_memory *mem;
-    chunk *chunks;
+    tn_arena arena;
     bool failed;
     list dims;        /* TnPlan__Dim * */
     list dim_index;   /* uint32_t by dim handle: index + 1, 0 if not entered */
@@ -31,19 +25,8 @@ struct tn_manifest {
 };
 
 void *tn_manifest_alloc(tn_manifest *mf, size_t size) {
-    size = (size + 15) & ~(size_t)15;
-    if (mf->failed) return NULL;
-    chunk *c = mf->chunks;
-    if (!c || c->size - c->used < size) {
-        size_t want = size > CHUNK ? size : CHUNK;
-        c = tn_alloc(mf->env, sizeof *c + 16 + want);
-        if (!c) return mf->failed = true, NULL;
-        *c = (chunk){mf->chunks, want, 0};
-        mf->chunks = c;
-    }
-    char *base = (char *)(((uintptr_t)(c + 1) + 15) & ~(uintptr_t)15);
-    void *p = base + c->used;
-    c->used += size;
+    void *p = mf->failed ? NULL : tn_arena_alloc(&mf->arena, size);
+    mf->failed |= !p;
     return p;
 }
 
@@ -55,14 +38,9 @@ char *tn_manifest_str(tn_manifest *mf, const char *s) {
 
 /* Makes room for index k of elements of `size` bytes; new elements are zero. */
 static bool reserve(tn_manifest *mf, list *l, size_t k, size_t size) {
-    if (k < l->cap) return !mf->failed;
-    size_t cap = l->cap ? l->cap : 64;
-    while (cap <= k) cap *= 2;
-    void *p = tn_realloc(mf->env, l->p, l->cap * size, cap * size);
+    void *p = tn_grow(mf->env, l->p, &l->cap, k + 1, size);
     if (!p) return mf->failed = true, false;
-    memset((char *)p + l->cap * size, 0, (cap - l->cap) * size);
     l->p = p;
-    l->cap = cap;
     return !mf->failed;
 }
 
@@ -70,17 +48,14 @@ tn_manifest *tn_manifest_new(tn_graph *g, const tn_memory *m) {
     const tn_env *env = tn_graph_env(g);
     tn_manifest *mf = tn_alloc(env, sizeof *mf);
     if (!mf) return NULL;
-    *mf = (tn_manifest){.g = g, .env = env, .mem = m};
+    *mf = (tn_manifest){.g = g, .env = env, .arena.env = env, .mem = m};
     tn_manifest_dim(mf, tn_dim_const(g, 0)); /* entry 0, as the schema says */
     return mf;
 }
 
 void tn_manifest_free(tn_manifest *mf) {
     if (!mf) return;
-    for (chunk *c = mf->chunks, *next; c; c = next) {
-        next = c->next;
-        tn_free(mf->env, c, sizeof *c + 16 + c->size);
-    }
+    tn_arena_free(&mf->arena);
     tn_free(mf->env, mf->dims.p, mf->dims.cap * sizeof(TnPlan__Dim *));
     tn_free(mf->env, mf->dim_index.p, mf->dim_index.cap * sizeof(uint32_t));
     tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_node));

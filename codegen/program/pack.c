@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include "codegen/program/pack.h"
 #include "passes/fuse/fuse.h"
+#include "tenon/internal/arith.h"
 
 enum { UNIT = 256 };
 
@@ -65,15 +66,6 @@ static int64_t lowest_fit(const tn_order *o, const tn_block *blocks, const item 
     return at;
 }
 
-static int64_t gcd(int64_t a, int64_t b) {
-    while (b) {
-        int64_t t = a % b;
-        a = b;
-        b = t;
-    }
-    return a;
-}
-
 /* Packs items [first, end) in units of q * E; returns the height in units. */
 static int64_t pack_units(const tn_order *o, const tn_block *blocks, item *items, size_t first, size_t end, int64_t q) {
     int64_t height = 0;
@@ -96,7 +88,7 @@ static tn_dim pack_class(const tn_order *o, const tn_block *blocks, item *items,
                          tn_dim *offsets) {
     tn_graph *g = o->p->g;
     int64_t q = 0;
-    for (size_t k = first; k < end; k++) q = gcd(items[k].c, q);
+    for (size_t k = first; k < end; k++) q = tn_gcd(items[k].c, q);
     if (q <= 0) q = 1;
     int64_t height = pack_units(o, blocks, items, first, end, q);
     tn_dim unit = unit_bytes(g, items[first].e, q);

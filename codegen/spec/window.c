@@ -4,10 +4,6 @@
 
 #include <string.h>
 
-static int64_t at(tn_ints v, uint32_t k, int64_t missing) {
-    return k < v.n ? v.p[k] : missing;
-}
-
 static void place(const tn_spec *s, tn_sliding *w, const char *layout, tn_ints strides, tn_ints pads,
                   tn_ints dilations) {
     w->x = tn_spec_anchor_input(s, 0);
@@ -23,10 +19,10 @@ static void place(const tn_spec *s, tn_sliding *w, const char *layout, tn_ints s
     }
     for (uint32_t k = 0; k < w->spatial; k++) {
         const uint32_t to = 3 - w->spatial + k;
-        w->stride[to] = at(strides, k, 1);
-        w->dilation[to] = at(dilations, k, 1);
-        w->before[to] = at(pads, k, 0);
-        w->after[to] = at(pads, w->spatial + k, 0);
+        w->stride[to] = tn_ints_at(strides, k, 1);
+        w->dilation[to] = tn_ints_at(dilations, k, 1);
+        w->before[to] = tn_ints_at(pads, k, 0);
+        w->after[to] = tn_ints_at(pads, w->spatial + k, 0);
         w->in[to] = tn_val_dim(s->g, w->x, w->first + k);
         w->out[to] = tn_val_dim(s->g, w->y, w->first + k);
     }
@@ -35,7 +31,7 @@ static void place(const tn_spec *s, tn_sliding *w, const char *layout, tn_ints s
 static bool pool(const tn_spec *s, tn_sliding *w) {
     const tn_attrs_pool *a = TN_ATTRS_OF(s->g, s->anchor, pool);
     place(s, w, a->layout, a->strides, a->pads, a->dilations);
-    for (uint32_t k = 0; k < w->spatial; k++) w->kernel[3 - w->spatial + k] = at(a->kernel, k, 1);
+    for (uint32_t k = 0; k < w->spatial; k++) w->kernel[3 - w->spatial + k] = tn_ints_at(a->kernel, k, 1);
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "codegen/spec/contraction.h"
 #include "codegen/tune/internal.h"
+#include "tenon/internal/arith.h"
 
 static double tolerance_of(tn_dtype t, bool tf32) {
     switch (t) {
@@ -54,7 +55,7 @@ static tn_status upload(tn_tuner *t, const tn_case *c, uint32_t k, tn_tune_tenso
 
 static void describe(const tn_placed *at, tn_tune_tensor *out) {
     out->at = *at;
-    out->stride = (at->span + TN_GUARD - 1) / TN_GUARD * TN_GUARD;
+    out->stride = (size_t)tn_round_up((int64_t)at->span, TN_GUARD);
     out->copies = 1;
 }
 

@@ -3,6 +3,7 @@
 
 #include "codegen/emit/text.h"
 #include "ir/text/output.h"
+#include "tenon/internal/memory.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -142,14 +143,10 @@ static void make_key(char key[KEY], const tn_spec *s, const char *arch) {
 }
 
 static tn_status add_entry(tn_lockfile *l, const char *key, size_t key_n, const char *line, size_t n) {
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? 2 * l->cap : 64;
-        entry *e = tn_realloc(l->env, l->e, l->cap * sizeof *e, cap * sizeof *e);
-        if (!e) return TN_E_MEMORY;
-        l->e = e;
-        l->cap = cap;
-    }
-    entry *e = &l->e[l->n];
+    entry *e = tn_grow(l->env, l->e, &l->cap, l->n + 1, sizeof *e);
+    if (!e) return TN_E_MEMORY;
+    l->e = e;
+    e += l->n;
     e->line = tn_alloc(l->env, n + 1);
     if (!e->line) return TN_E_MEMORY;
     memcpy(e->line, line, n);

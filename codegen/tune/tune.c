@@ -12,18 +12,15 @@
 #include <string.h>
 
 #include "codegen/tune/internal.h"
+#include "tenon/internal/memory.h"
 
 enum { MAX_CALLS = 48, ROUNDS = 3 };
 static const double KEEP = 1.3, HOPELESS = 8; /* beyond this factor of the best a candidate leaves: timed; cold */
 
 tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? 2 * w->cap : 16;
-        tn_candidate *c = tn_realloc(env, w->c, w->cap * sizeof *c, cap * sizeof *c);
-        if (!c) return NULL;
-        w->c = c;
-        w->cap = cap;
-    }
+    tn_candidate *c = tn_grow(env, w->c, &w->cap, w->n + 1, sizeof *c);
+    if (!c) return NULL;
+    w->c = c;
     memset(&w->c[w->n], 0, sizeof *w->c);
     w->c[w->n].max_abs = w->c[w->n].max_rel = -1;
     return &w->c[w->n++];

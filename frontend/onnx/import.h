@@ -11,6 +11,7 @@
 #define TENON_ONNX_IMPORT_H
 
 #include "frontend/onnx/reader.h"
+#include "tenon/internal/memory.h"
 #include "tenon/builder.h"
 #include "tenon/compiler.h"
 
@@ -46,7 +47,7 @@ typedef struct tn_oi {
     const TnOnnx__NodeProto *node;
     const tn_oi_row *row;
     int64_t opset; /* the model's version of the node's domain */
-    struct tn_oi_chunk *chunks;
+    tn_arena arena;
 } tn_oi;
 
 struct tn_oi_row {

@@ -7,38 +7,15 @@
 
 /* ---- memory of the import ---------------------------------------------------------------------------------------- */
 
-typedef struct tn_oi_chunk {
-    struct tn_oi_chunk *next;
-    size_t size, used;
-} tn_oi_chunk;
-
-enum { CHUNK = 1 << 16, CHUNK_HEAD = 32 };
-
 void *tn_oi_alloc(tn_oi *x, size_t size) {
-    if (size > SIZE_MAX / 2) size = SIZE_MAX / 2;
-    size = (size + 15) & ~(size_t)15;
-    tn_oi_chunk *c = x->chunks;
-    if (!c || c->size - c->used < size) {
-        size_t total = CHUNK_HEAD + (size > CHUNK ? size : CHUNK);
-        c = tn_alloc(x->env, total);
-        if (!c) {
-            tn_oi_fail(x, TN_E_MEMORY, "", "out of memory");
-            return NULL;
-        }
-        *c = (tn_oi_chunk){.next = x->chunks, .size = total, .used = CHUNK_HEAD};
-        x->chunks = c;
-    }
-    void *p = (uint8_t *)c + c->used;
-    c->used += size;
+    x->arena.env = x->env;
+    void *p = tn_arena_alloc(&x->arena, size);
+    if (!p) tn_oi_fail(x, TN_E_MEMORY, "", "out of memory");
     return p;
 }
 
 void tn_oi_free_all(tn_oi *x) {
-    for (tn_oi_chunk *c = x->chunks, *next; c; c = next) {
-        next = c->next;
-        tn_free(x->env, c, c->size);
-    }
-    x->chunks = NULL;
+    tn_arena_free(&x->arena);
 }
 
 /* ---- scopes ------------------------------------------------------------------------------------------------------ */

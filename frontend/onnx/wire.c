@@ -5,6 +5,7 @@
  * types are checked, unknown fields are dropped, and long TensorProto.raw_data is replaced by (offset, size) into the
  * source, so that unpacking costs memory in proportion to the model's structure and weights stay in the mapping. */
 #include "frontend/onnx/reader.h"
+#include "tenon/internal/memory.h"
 
 #include <string.h>
 
@@ -32,17 +33,9 @@ static tn_status damaged(const walker *w, const uint8_t *at, const ProtobufCMess
 }
 
 static bool room(walker *w, size_t more) {
-    if (w->cap - w->n >= more) return true;
-    size_t cap = w->cap < 4096 ? 4096 : w->cap;
-    while (cap - w->n < more) {
-        if (cap > SIZE_MAX / 2) return false;
-        cap *= 2;
-    }
-    uint8_t *p = tn_realloc(w->env, w->out, w->cap, cap);
-    if (!p) return false;
-    w->out = p;
-    w->cap = cap;
-    return true;
+    uint8_t *p = tn_grow(w->env, w->out, &w->cap, w->n + more, 1);
+    if (p) w->out = p;
+    return p != NULL;
 }
 
 static bool put(walker *w, const uint8_t *p, size_t n) {

@@ -54,26 +54,8 @@ int64_t tn_bound_add(int64_t a, int64_t b, bool lower) {
     return sum;
 }
 
-int64_t tn_bound_mul(int64_t a, int64_t b) {
-    int64_t product = 0;
-    if (a == 0 || b == 0) return 0;
-    if (infinite(a) || infinite(b) || __builtin_mul_overflow(a, b, &product))
-        return (a < 0) == (b < 0) ? INT64_MAX : INT64_MIN;
-    return product;
-}
-
 int64_t tn_floor_div(int64_t a, int64_t b) {
     return a / b - (a % b < 0);
-}
-
-int64_t tn_gcd(int64_t a, int64_t b) {
-    uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
-    while (y) {
-        uint64_t t = x % y;
-        x = y;
-        y = t;
-    }
-    return x > INT64_MAX ? 1 : (int64_t)x;
 }
 
 static int64_t least(int64_t a, int64_t b) {
@@ -119,8 +101,8 @@ void tn_dim_set_bounds(tn_graph *g, tn_dim d) {
         r->hi = tn_bound_add(a.hi, b.hi, false);
         break;
     case TN_DIM_MUL: {
-        int64_t p = tn_bound_mul(a.lo, b.lo), q = tn_bound_mul(a.lo, b.hi), s = tn_bound_mul(a.hi, b.lo),
-                t = tn_bound_mul(a.hi, b.hi);
+        int64_t p = tn_sat_mul(a.lo, b.lo), q = tn_sat_mul(a.lo, b.hi), s = tn_sat_mul(a.hi, b.lo),
+                t = tn_sat_mul(a.hi, b.hi);
         r->lo = least(least(p, q), least(s, t));
         r->hi = most(most(p, q), most(s, t));
         break;

@@ -203,8 +203,8 @@ void tn_poly_bounds(const tn_graph *g, const tn_poly *p, int64_t *lo, int64_t *h
         tn_term t = tn_poly_terms(p)[k];
         int64_t a = 1, b = 1;
         if (t.mono.i) tn_dim_bounds(g, t.mono, &a, &b);
-        a = tn_bound_mul(a, t.coef);
-        b = tn_bound_mul(b, t.coef);
+        a = tn_sat_mul(a, t.coef);
+        b = tn_sat_mul(b, t.coef);
         *lo = tn_bound_add(*lo, a < b ? a : b, true);
         *hi = tn_bound_add(*hi, a < b ? b : a, false);
     }

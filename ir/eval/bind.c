@@ -1,16 +1,13 @@
 /* bind.c: the symbols' values, learnt from shapes. */
 #include "ir/eval/run.h"
+#include "tenon/internal/memory.h"
 
 #include <stdio.h>
 
 tn_status tn_run_bind(tn_run *r, const char *name, int64_t value) {
-    if (r->n_bind == r->cap_bind) {
-        size_t cap = r->cap_bind ? 2 * r->cap_bind : 16;
-        tn_binding *p = tn_realloc(r->env, r->bind, r->cap_bind * sizeof *p, cap * sizeof *p);
-        if (!p) return tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
-        r->bind = p;
-        r->cap_bind = cap;
-    }
+    tn_binding *p = tn_grow(r->env, r->bind, &r->cap_bind, r->n_bind + 1, sizeof *p);
+    if (!p) return tn_fail(r->env, TN_E_MEMORY, "", "", "out of memory");
+    r->bind = p;
     r->bind[r->n_bind++] = (tn_binding){name, value};
     return TN_OK;
 }

@@ -6,6 +6,7 @@
  *
  * Positions are processed in chunks that bound the unrolled matrix.  Depthwise convolution loops directly. */
 #include "ir/eval/window.h"
+#include "tenon/internal/arith.h"
 
 enum { COL_ELEMENTS = 1 << 18 }; /* of the unrolled matrix and the products: 2 MiB stay in L2 */
 
@@ -57,7 +58,7 @@ static int64_t chunk_of(int64_t rows, int64_t positions) {
 
 /* The k in [0, n) for which start + k * step is in [0, size): [*lo, *hi), empty if *lo >= *hi. */
 static void clip(int64_t start, int64_t step, int64_t size, int64_t n, int64_t *lo, int64_t *hi) {
-    *lo = start >= 0 ? 0 : (-start + step - 1) / step;
+    *lo = start >= 0 ? 0 : tn_ceil_div(-start, step);
     *hi = start >= size ? 0 : (size - 1 - start) / step + 1;
     *lo = *lo > n ? n : *lo;
     *hi = *hi > n ? n : *hi;
@@ -312,7 +313,7 @@ tn_status tn_ev_conv_transpose(tn_ev *c) {
     conv v = {0};
     int64_t more[3] = {0};
     tn_window_init(&v.w, &c->in[0], &c->out[0], a->layout, a->strides, a->pads, a->dilations);
-    for (size_t k = 0; k < v.w.rank; k++) more[3 - v.w.rank + k] = tn_ev_ints_at(a->output_pads, k, 0);
+    for (size_t k = 0; k < v.w.rank; k++) more[3 - v.w.rank + k] = tn_ints_at(a->output_pads, k, 0);
     TN_TRY(conv_geometry(c, &v, a->layout, a->groups, true, more));
     if (tn_tensor_numel(&c->out[0]) == 0) return TN_OK;
     int64_t rows = v.og * v.k, chunk = chunk_of(rows + v.cg, tn_volume(v.w.x.size)), n_y = v.og * tn_volume(v.w.y.size);

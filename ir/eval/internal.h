@@ -54,9 +54,6 @@ static inline bool tn_ev_has(const tn_ev *c, size_t k) {
 static inline size_t tn_ev_size(tn_dtype t) {
     return tn_dtype_bits(t) / 8;
 } /* of a storage dtype */
-static inline int64_t tn_ev_ints_at(tn_ints a, size_t k, int64_t def) {
-    return k < a.n ? a.p[k] : def;
-}
 /* Whether a shape is usable: no negative size, and the product of the sizes above 0 (so of any of them) times 64
  * fits. */
 bool tn_ev_shape_fits(size_t rank, const int64_t *dims);

@@ -37,8 +37,8 @@ tn_status tn_ev_slice(tn_ev *c) {
     tn_ev_strides(&c->in[0], strides);
     if (tn_tensor_numel(&c->out[0]) == 0) return TN_OK;
     for (uint32_t k = 0; k < c->in[0].rank; k++) {
-        int64_t start = 0, step = tn_ev_ints_at(a->steps, k, 1), n = c->in[0].dims[k], size = c->out[0].dims[k],
-                span = 0, last = 0;
+        int64_t start = 0, step = tn_ints_at(a->steps, k, 1), n = c->in[0].dims[k], size = c->out[0].dims[k], span = 0,
+                last = 0;
         TN_TRY(tn_ev_dim(c, a->starts.p[k], &start));
         if (start < 0 || start >= n || __builtin_mul_overflow(size - 1, step, &span) ||
             __builtin_add_overflow(start, span, &last) || last < 0 || last >= n)

@@ -1,5 +1,6 @@
 /* window.c: geometry of windowed ops, and pooling. */
 #include "ir/eval/window.h"
+#include "tenon/internal/arith.h"
 
 #include <math.h>
 
@@ -22,10 +23,10 @@ void tn_window_init(tn_window *w, const tn_tensor *x, const tn_tensor *y, const 
     w->y = plane_of(y, nhwc);
     for (size_t k = 0; k < w->rank; k++) {
         size_t to = 3 - w->rank + k;
-        w->stride[to] = tn_ev_ints_at(strides, k, 1);
-        w->dilation[to] = tn_ev_ints_at(dilations, k, 1);
-        w->before[to] = tn_ev_ints_at(pads, k, 0);
-        w->after[to] = tn_ev_ints_at(pads, w->rank + k, 0);
+        w->stride[to] = tn_ints_at(strides, k, 1);
+        w->dilation[to] = tn_ints_at(dilations, k, 1);
+        w->before[to] = tn_ints_at(pads, k, 0);
+        w->after[to] = tn_ints_at(pads, w->rank + k, 0);
     }
 }
 
@@ -42,10 +43,10 @@ static taps taps_at(const tn_window *w, const int64_t o[3]) {
     for (int a = 0; a < 3; a++) {
         int64_t start = o[a] * w->stride[a] - w->before[a], d = w->dilation[a];
         int64_t room = w->x.size[a] - start, padded = room + w->after[a];
-        t.lo[a] = start >= 0 ? 0 : (-start + d - 1) / d;
-        t.hi[a] = room <= 0 ? 0 : (room + d - 1) / d;
+        t.lo[a] = start >= 0 ? 0 : tn_ceil_div(-start, d);
+        t.hi[a] = room <= 0 ? 0 : tn_ceil_div(room, d);
         if (t.hi[a] > w->kernel[a]) t.hi[a] = w->kernel[a];
-        int64_t n = padded <= 0 ? 0 : (padded + d - 1) / d;
+        int64_t n = padded <= 0 ? 0 : tn_ceil_div(padded, d);
         t.inside *= (double)(n < w->kernel[a] ? n : w->kernel[a]);
     }
     return t;

@@ -6,42 +6,10 @@
 
 #include "ir/internal.h"
 
-enum { CHUNK_SIZE = 64 * 1024 };
-
-/* ---- arena ------------------------------------------------------------------------------------------------------- */
-
-static void *arena_take(tn_chunk *c, size_t size) {
-    void *p = (char *)(c + 1) + c->used;
-    c->used += size;
-    return p;
-}
-
 void *tn_graph_alloc(tn_graph *g, size_t size) {
-    _Static_assert(sizeof(tn_chunk) % 8 == 0, "chunks keep their bytes aligned");
-    if (size > SIZE_MAX / 2) {
-        tn_graph_oom(g);
-        return NULL;
-    }
-    size = size ? (size + 15) & ~(size_t)15 : 16;
-    tn_chunk *c = g->chunks;
-    if (c && c->size - c->used >= size) return arena_take(c, size);
-    size_t room = size > CHUNK_SIZE / 4 ? size : CHUNK_SIZE;
-    size_t pad = (16 - sizeof(tn_chunk) % 16) % 16;
-    tn_chunk *fresh = tn_alloc(g->env, sizeof *fresh + pad + room);
-    if (!fresh) {
-        tn_graph_oom(g);
-        return NULL;
-    }
-    fresh->size = pad + room;
-    fresh->used = pad;
-    if (c && room == size) { /* a large piece of its own: go on filling the current chunk */
-        fresh->next = c->next;
-        c->next = fresh;
-    } else {
-        fresh->next = c;
-        g->chunks = fresh;
-    }
-    return arena_take(fresh, size);
+    void *p = tn_arena_alloc(&g->arena, size);
+    if (!p) tn_graph_oom(g);
+    return p;
 }
 
 /* ---- strings ----------------------------------------------------------------------------------------------------- */
@@ -84,7 +52,7 @@ const char *tn_intern(tn_graph *g, const char *s) {
 tn_graph *tn_graph_new(const tn_env *env) {
     tn_graph *g = tn_alloc(env, sizeof *g);
     if (!g) return NULL;
-    g->env = env;
+    g->env = g->arena.env = env;
     g->name = "main";
     bool ok = TN_RESERVE(g, strs, 1) && TN_RESERVE(g, dims, 1) && TN_RESERVE(g, syms, 1) && TN_RESERVE(g, types, 1) &&
               TN_RESERVE(g, locs, 1) && TN_RESERVE(g, blobs, 1) && TN_RESERVE(g, nodes, 1) && TN_RESERVE(g, slots, 1) &&
@@ -126,10 +94,7 @@ void tn_graph_free(tn_graph *g) {
     tn_table_free(g->env, &g->type_table);
     tn_table_free(g->env, &g->loc_table);
     tn_table_free(g->env, &g->cond_table);
-    for (tn_chunk *c = g->chunks, *next; c; c = next) {
-        next = c->next;
-        tn_free(g->env, c, sizeof *c + c->size);
-    }
+    tn_arena_free(&g->arena);
     tn_free(g->env, g, sizeof *g);
 }
 

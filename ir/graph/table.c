@@ -40,25 +40,3 @@ void tn_table_free(const tn_env *env, tn_table *t) {
     tn_free(env, t->slots, t->cap * sizeof *t->slots);
     *t = (tn_table){0};
 }
-
-void *tn_vec_grow(tn_graph *g, void *p, uint32_t n, uint32_t *cap, size_t size, size_t more) {
-    if (more <= *cap - n) return p;
-    uint64_t need = (uint64_t)n + more, new_cap = *cap ? (uint64_t)*cap * 2 : 16;
-    if (more > UINT32_MAX / 2 || need > UINT32_MAX / 2) {
-        tn_graph_oom(g);
-        return p;
-    }
-    while (new_cap < need) new_cap *= 2;
-    if (new_cap > SIZE_MAX / 2 / size) {
-        tn_graph_oom(g);
-        return p;
-    }
-    char *q = tn_realloc(g->env, p, *cap * size, (size_t)new_cap * size);
-    if (!q) {
-        tn_graph_oom(g);
-        return p;
-    }
-    memset(q + *cap * size, 0, ((size_t)new_cap - *cap) * size);
-    *cap = (uint32_t)new_cap;
-    return q;
-}

@@ -10,17 +10,9 @@ tn_out tn_out_fixed(char *buf, size_t size) {
 }
 
 static bool out_grow(tn_out *o, size_t n) {
-    if (n < o->cap - o->n) return true;
-    size_t cap = o->cap ? o->cap : 256;
-    while (cap - o->n <= n) {
-        if (cap > SIZE_MAX / 2) return false;
-        cap *= 2;
-    }
-    char *p = tn_realloc(o->env, o->p, o->cap, cap);
-    if (!p) return false;
-    o->p = p;
-    o->cap = cap;
-    return true;
+    char *p = tn_grow(o->env, o->p, &o->cap, o->n + n + 1, 1);
+    if (p) o->p = p;
+    return p != NULL;
 }
 
 void tn_out_put(tn_out *o, const char *s, size_t n) {

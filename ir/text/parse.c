@@ -26,7 +26,8 @@ typedef struct output {
 typedef struct module {
     tn_parser p;
     definition *defs; /* a stack: regions pop theirs; entry 0 is unused */
-    uint32_t n_defs, cap_defs;
+    uint32_t n_defs;
+    size_t cap_defs;
     uint32_t *buckets;
     uint32_t n_buckets; /* a power of two */
     output *outputs;    /* stated in the header */
@@ -63,13 +64,9 @@ static bool define(module *m, name n, tn_val v) {
         if (*n.s) return tn_parse_error(p, "value %%%s is defined twice", n.s);
         return tn_parse_error(p, "value %%%u is defined twice", n.number);
     }
-    if (m->n_defs >= m->cap_defs) {
-        uint32_t cap = m->cap_defs ? m->cap_defs * 2 : 256;
-        definition *more = tn_realloc(p->g->env, m->defs, m->cap_defs * sizeof *more, cap * sizeof *more);
-        if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
-        m->defs = more;
-        m->cap_defs = cap;
-    }
+    definition *more = tn_grow(p->g->env, m->defs, &m->cap_defs, (size_t)m->n_defs + 1, sizeof *more);
+    if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
+    m->defs = more;
     uint32_t *head = bucket(m, n);
     m->defs[m->n_defs] = (definition){n, v, *head};
     *head = m->n_defs++;

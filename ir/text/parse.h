@@ -7,6 +7,7 @@
 #define TENON_IR_PARSE_H
 
 #include "ir/text/text.h"
+#include "tenon/internal/memory.h"
 
 typedef struct tn_parser {
     tn_graph *g;

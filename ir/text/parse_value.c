@@ -183,13 +183,9 @@ static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
     if (offset > p->side.size || size > p->side.size - offset)
         return tn_parse_error(p, "a constant of %zu bytes at offset %llu lies outside the side file of %zu bytes", size,
                               (unsigned long long)offset, p->side.size);
-    if (p->n_blobs == p->cap_blobs) {
-        size_t cap = p->cap_blobs ? p->cap_blobs * 2 : 64;
-        void *more = tn_realloc(p->g->env, p->blobs, p->cap_blobs * sizeof *p->blobs, cap * sizeof *p->blobs);
-        if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
-        p->blobs = more;
-        p->cap_blobs = cap;
-    }
+    void *more = tn_grow(p->g->env, p->blobs, &p->cap_blobs, p->n_blobs + 1, sizeof *p->blobs);
+    if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
+    p->blobs = more;
     const char *at = p->side.p + offset;
     if (p->side.retain) p->side.retain(p->side.owner);
     *b = p->side.copy ? tn_blob_copy(p->g, at, size) : tn_blob_borrow(p->g, at, size, p->side.release, p->side.owner);

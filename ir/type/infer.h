@@ -33,11 +33,6 @@ static inline tn_dim tn_infer_dim(const tn_infer_ctx *c, size_t k, size_t axis) 
     return tn_val_dim(c->g, c->in[k], axis);
 }
 
-/* An attribute list's element, or `def` where the list is left out. */
-static inline int64_t tn_ints_at(tn_ints a, size_t k, int64_t def) {
-    return k < a.n ? a.p[k] : def;
-}
-
 typedef enum tn_relation { TN_DIMS_SAME, TN_DIMS_MAYBE, TN_DIMS_DIFFERENT } tn_relation;
 /* What is known about a = b for every value of the symbols. */
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b);

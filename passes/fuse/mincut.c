@@ -1,6 +1,7 @@
 /* mincut.c: see mincut.h. */
 #include <string.h>
 #include "passes/fuse/mincut.h"
+#include "tenon/internal/memory.h"
 
 uint32_t tn_cut_node(tn_cut *c) {
     if (c->n == c->cap_nodes && !c->oom) {
@@ -43,16 +44,12 @@ void tn_cut_free(tn_cut *c) {
 
 void tn_cut_edge_add(tn_cut *c, uint32_t a, uint32_t b, int64_t cap) {
     if (a == b || c->oom) return;
-    if (c->n_edges + 2 > c->cap_edges) {
-        uint32_t want = c->cap_edges * 2 + 256;
-        tn_cut_edge *p = tn_realloc(c->env, c->edge, c->cap_edges * sizeof *p, want * sizeof *p);
-        if (!p) {
-            c->oom = true;
-            return;
-        }
-        c->edge = p;
-        c->cap_edges = want;
+    tn_cut_edge *p = tn_grow(c->env, c->edge, &c->cap_edges, (size_t)c->n_edges + 2, sizeof *p);
+    if (!p) {
+        c->oom = true;
+        return;
     }
+    c->edge = p;
     c->edge[c->n_edges++] = (tn_cut_edge){b, c->head[a], cap};
     c->head[a] = c->n_edges;
     c->edge[c->n_edges++] = (tn_cut_edge){a, c->head[b], 0};

@@ -14,7 +14,8 @@ typedef struct tn_cut_edge {
 
 typedef struct tn_cut {
     const tn_env *env;
-    uint32_t n, cap_nodes, n_edges, cap_edges;
+    uint32_t n, cap_nodes, n_edges;
+    size_t cap_edges;
     uint32_t *head, *level, *iter, *queue; /* per node */
     tn_cut_edge *edge;                     /* edge e and its reverse e ^ 1 */
     bool oom;

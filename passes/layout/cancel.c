@@ -13,6 +13,7 @@
 #include "passes/fuse/mincut.h"
 #include "passes/layout/permute.h"
 #include "passes/rule.h"
+#include "tenon/internal/memory.h"
 
 tn_status tn_pass_cancel(tn_graph *g, tn_pass_ctx *ctx);
 
@@ -28,7 +29,7 @@ typedef struct plan {
     uint32_t *var;            /* by node: its node in the cut, 0 if it cannot take transposed operands */
     int64_t plain_cost;       /* of leaving everything as it is */
     tn_val *twin;             /* by value: the value transposed by p, where it exists */
-    uint32_t twin_cap;
+    size_t twin_cap;
 } plan;
 
 /* ---- what things cost -------------------------------------------------------------------------------------------- */
@@ -136,17 +137,12 @@ static void build_cut(plan *c) {
 /* ---- carrying it out --------------------------------------------------------------------------------------------- */
 
 static void set_twin(plan *c, tn_val v, tn_val twin) {
-    if (v.i >= c->twin_cap) {
-        uint32_t cap = v.i + v.i / 2 + 64;
-        tn_val *p = tn_realloc(tn_graph_env(c->g), c->twin, c->twin_cap * sizeof *p, cap * sizeof *p);
-        if (!p) {
-            tn_graph_fail(c->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while cancelling transposes");
-            return;
-        }
-        memset(p + c->twin_cap, 0, (cap - c->twin_cap) * sizeof *p);
-        c->twin = p;
-        c->twin_cap = cap;
+    tn_val *p = tn_grow(tn_graph_env(c->g), c->twin, &c->twin_cap, (size_t)v.i + 1, sizeof *p);
+    if (!p) {
+        tn_graph_fail(c->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while cancelling transposes");
+        return;
     }
+    c->twin = p;
     c->twin[v.i] = twin;
 }
 

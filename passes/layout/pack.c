@@ -11,6 +11,7 @@
  * numerics. */
 #include "passes/layout/pack.h"
 #include "passes/util.h"
+#include "tenon/internal/arith.h"
 
 enum { RANK = 4, WIDTH = 2, CHANNELS = 3 };
 static const double MOST_WASTE = 4; /* products after / products before */
@@ -20,10 +21,6 @@ typedef struct packing {
     int64_t left, right;     /* columns added to the image */
     int64_t columns;         /* of the filter, a multiple of group */
 } packing;
-
-static int64_t round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
 
 /* Channels in a 16-byte chunk of what the tensor cores will read (the casts are placed later); 0: they take no part. */
 static int64_t chunk_of(const tn_graph *g, const tn_pass_options *o, tn_val x) {
@@ -37,15 +34,15 @@ static bool plan(const tn_graph *g, const tn_pass_options *o, const tn_attrs_con
     if (!chunk || a->groups > 1 || tn_val_rank(g, x) != RANK || tn_val_rank(g, w) != RANK) return false;
     if (!tn_static_dim(g, x, WIDTH, &width) || !tn_static_dim(g, x, CHANNELS, &channels) ||
         !tn_static_dim(g, w, WIDTH, &columns) || !tn_static_dim(g, w, 1, &rows) || channels % chunk == 0 ||
-        channels > chunk || tn_ints_get(a->dilations, 1, 1) != 1)
+        channels > chunk || tn_ints_at(a->dilations, 1, 1) != 1)
         return false;
-    p->group = tn_ints_get(a->strides, 1, 1);
+    p->group = tn_ints_at(a->strides, 1, 1);
     if (p->group < 1 || p->group > 64 || columns < 1 || rows < 1) return false;
     p->channels = channels;
     while (p->group * p->channels % chunk) p->channels++;
-    p->columns = round_up(columns, p->group);
-    p->left = tn_ints_get(a->pads, 1, 0);
-    const int64_t padded = width + p->left + tn_ints_get(a->pads, 3, 0);
+    p->columns = tn_round_up(columns, p->group);
+    p->left = tn_ints_at(a->pads, 1, 0);
+    const int64_t padded = width + p->left + tn_ints_at(a->pads, 3, 0);
     if (p->left < 0 || padded < columns || padded > (1 << 24)) return false;
     const int64_t out = (padded - columns) / p->group + 1;
     p->right = (out - 1) * p->group + p->columns - width - p->left;
@@ -77,10 +74,10 @@ void tn_pack_width(tn_graph *g, tn_pass_ctx *ctx, tn_attrs_conv *a, tn_val in[2]
     if (!plan(g, tn_pass_opts(ctx), a, in[0], in[1], &p) || !tn_pass_may_rewrite(ctx, "pack_width")) return;
     int64_t columns = 0;
     tn_static_dim(g, in[1], WIDTH, &columns);
-    hold->strides[0] = tn_ints_get(a->strides, 0, 1);
+    hold->strides[0] = tn_ints_at(a->strides, 0, 1);
     hold->strides[1] = 1;
-    hold->pads[0] = tn_ints_get(a->pads, 0, 0);
-    hold->pads[2] = tn_ints_get(a->pads, 2, 0);
+    hold->pads[0] = tn_ints_at(a->pads, 0, 0);
+    hold->pads[2] = tn_ints_at(a->pads, 2, 0);
     hold->pads[1] = hold->pads[3] = 0;
     in[0] = pack(g, in[0], p.left, p.right, p.channels, p.group);
     in[1] = pack(g, in[1], 0, p.columns - columns, p.channels, p.group);

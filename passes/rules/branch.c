@@ -31,10 +31,10 @@ static bool overlays(const tn_filter *big, const tn_filter *small, overlay *o) {
     for (size_t i = 0; i < o->n; i++) o->small[i] = 1;
     if (small) kernel_of(small, o->small);
     for (size_t i = 0; i < o->n; i++) {
-        int64_t stride = tn_ints_get(a->strides, i, 1), other = b ? tn_ints_get(b->strides, i, 1) : 1;
-        int64_t dilation = tn_ints_get(a->dilations, i, 1), od = b ? tn_ints_get(b->dilations, i, 1) : 1;
+        int64_t stride = tn_ints_at(a->strides, i, 1), other = b ? tn_ints_at(b->strides, i, 1) : 1;
+        int64_t dilation = tn_ints_at(a->dilations, i, 1), od = b ? tn_ints_at(b->dilations, i, 1) : 1;
         if (stride != other || dilation != 1 || (od != 1 && o->small[i] != 1)) return false;
-        o->at[i] = tn_ints_get(a->pads, i, 0) - (b ? tn_ints_get(b->pads, i, 0) : 0);
+        o->at[i] = tn_ints_at(a->pads, i, 0) - (b ? tn_ints_at(b->pads, i, 0) : 0);
         if (o->at[i] < 0 || o->at[i] + o->small[i] > o->big[i]) return false;
     }
     return true;

@@ -17,7 +17,7 @@ static bool only_range(tn_graph *g, tn_node slice, range *r) {
     tn_val x = tn_node_input(g, slice, 0);
     bool found = false;
     for (uint32_t k = 0; k < a->starts.n; k++) {
-        int64_t step = tn_ints_get(a->steps, k, 1);
+        int64_t step = tn_ints_at(a->steps, k, 1);
         if (a->sizes.p[k].i == tn_val_dim(g, x, k).i && tn_dim_equal_const(g, a->starts.p[k], 0) && step == 1) continue;
         if (found) return false;
         *r = (range){.axis = k, .step = step};

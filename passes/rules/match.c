@@ -14,6 +14,7 @@
 #include <string.h>
 #include "passes/util.h"
 #include "passes/rule.h"
+#include "tenon/internal/memory.h"
 
 enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256, MAX_REAP = 256 };
 
@@ -242,18 +243,12 @@ static const char *refusal(const tn_rule *r, const tn_match *m) {
 /* ---- the worklist ------------------------------------------------------------------------------------------------ */
 
 static node_info *info_of(engine *e, tn_node n) {
-    if (n.i >= e->info_cap) {
-        size_t cap = (size_t)tn_graph_node_limit(e->g) * 3 / 2 + 64;
-        if (cap <= n.i) cap = (size_t)n.i + 64;
-        node_info *p = tn_realloc(e->env, e->info, e->info_cap * sizeof *p, cap * sizeof *p);
-        if (!p) {
-            e->oom = true;
-            return NULL;
-        }
-        memset(p + e->info_cap, 0, (cap - e->info_cap) * sizeof *p);
-        e->info = p;
-        e->info_cap = cap;
+    node_info *p = tn_grow(e->env, e->info, &e->info_cap, (size_t)n.i + 1, sizeof *p);
+    if (!p) {
+        e->oom = true;
+        return NULL;
     }
+    e->info = p;
     return &e->info[n.i];
 }
 
@@ -261,16 +256,12 @@ static void push(engine *e, tn_node n) {
     if (!n.i || tn_node_op(e->g, n) == TN_OP_NONE) return;
     node_info *info = info_of(e, n);
     if (!info || info->queued) return;
-    if (e->top == e->stack_cap) {
-        size_t cap = e->stack_cap * 2 + 256;
-        tn_node *p = tn_realloc(e->env, e->stack, e->stack_cap * sizeof *p, cap * sizeof *p);
-        if (!p) {
-            e->oom = true;
-            return;
-        }
-        e->stack = p;
-        e->stack_cap = cap;
+    tn_node *p = tn_grow(e->env, e->stack, &e->stack_cap, e->top + 1, sizeof *p);
+    if (!p) {
+        e->oom = true;
+        return;
     }
+    e->stack = p;
     e->stack[e->top++] = n;
     info->queued = true;
 }

@@ -29,7 +29,7 @@ static const char *steps_stay_small(const tn_match *m) {
     const tn_attrs_slice *in = tn_node_attrs(m->g, tn_val_def(m->g, tn_node_input(m->g, m->root, 0)));
     const tn_attrs_slice *out = tn_node_attrs(m->g, m->root);
     for (uint32_t k = 0; k < out->starts.n; k++) {
-        int64_t step = tn_ints_get(in->steps, k, 1) * tn_ints_get(out->steps, k, 1);
+        int64_t step = tn_ints_at(in->steps, k, 1) * tn_ints_at(out->steps, k, 1);
         if (step > INT32_MAX || step < -INT32_MAX) return "the steps multiply beyond 32 bits";
     }
     return NULL;
@@ -44,10 +44,10 @@ static tn_val slice_of_slice(tn_match *m) {
     int64_t steps[TN_MAX_RANK];
     uint32_t n = out->starts.n;
     for (uint32_t k = 0; k < n; k++) {
-        int64_t step = tn_ints_get(in->steps, k, 1);
+        int64_t step = tn_ints_at(in->steps, k, 1);
         tn_dim stride = tn_dim_const(g, step);
         starts[k] = tn_dim_add(g, in->starts.p[k], tn_dim_mul(g, out->starts.p[k], stride));
-        steps[k] = step * tn_ints_get(out->steps, k, 1);
+        steps[k] = step * tn_ints_at(out->steps, k, 1);
     }
     tn_attrs_slice a = {.starts = {starts, n}, .sizes = out->sizes, .steps = {steps, n}};
     return tn_emit1(g, TN_OP_SLICE, &a, 1, &m->v[TN_X]);
@@ -61,7 +61,7 @@ static bool sliced_operand(const tn_match *m, size_t *operand, int64_t *offset) 
     size_t axis = (size_t)TN_ATTRS_OF(g, concat, axis)->axis;
     int64_t start, size, at = 0, d;
     if (axis >= a->starts.n || !tn_dim_is_const(g, a->starts.p[axis], &start)) return false;
-    int64_t step = tn_ints_get(a->steps, axis, 1);
+    int64_t step = tn_ints_at(a->steps, axis, 1);
     if (!tn_dim_is_const(g, a->sizes.p[axis], &size) || step < 1) return false;
     int64_t end = start + (size - 1) * step + 1;
     for (size_t k = 0; k < tn_node_input_count(g, concat); k++, at += d) {
@@ -194,7 +194,7 @@ static const char *pieces_in_order(const tn_match *m) {
         const tn_attrs_slice *a = tn_node_attrs(g, slice);
         for (uint32_t i = 0; i < a->starts.n; i++) {
             bool on_axis = i == axis;
-            if (tn_ints_get(a->steps, i, 1) != 1) return "";
+            if (tn_ints_at(a->steps, i, 1) != 1) return "";
             if (on_axis ? a->starts.p[i].i != at.i : !tn_dim_equal_const(g, a->starts.p[i], 0)) return "";
         }
         at = tn_dim_add(g, at, a->sizes.p[axis]);

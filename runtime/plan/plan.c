@@ -17,48 +17,13 @@
 
 /* ---- the arena that the manifest and everything derived from it live in ------------------------------------------ */
 
-typedef struct chunk {
-    struct chunk *next;
-    size_t size, used; /* of the bytes that follow */
-    max_align_t bytes[];
-} chunk;
-
-typedef struct tn_pb_arena {
-    const tn_env *env;
-    chunk *chunks;
-} tn_pb_arena;
-
 static void *arena_alloc(void *user, size_t size) {
-    enum { CHUNK = 64 << 10 };
-    tn_pb_arena *a = user;
-    const size_t align = sizeof(max_align_t);
-    if (size > SIZE_MAX / 2) return NULL;
-    size = (size + align - 1) / align * align;
-    chunk *c = a->chunks;
-    if (!c || c->size - c->used < size) {
-        size_t want = size > CHUNK ? size : CHUNK;
-        c = tn_alloc(a->env, sizeof *c + want);
-        if (!c) return NULL;
-        c->size = want;
-        c->next = a->chunks;
-        a->chunks = c;
-    }
-    void *p = (char *)c->bytes + c->used;
-    c->used += size;
-    return p;
+    return tn_arena_alloc(user, size);
 }
 
 static void arena_free(void *user, void *p) {
     (void)user; /* everything goes at once */
     (void)p;
-}
-
-static void arena_destroy(tn_pb_arena *a) {
-    for (chunk *c = a->chunks, *next; c; c = next) {
-        next = c->next;
-        tn_free(a->env, c, sizeof *c + c->size);
-    }
-    tn_free(a->env, a, sizeof *a);
 }
 
 /* ---- descriptions of inputs and outputs -------------------------------------------------------------------------- */
@@ -67,14 +32,13 @@ static const char *dim_text(tn_plan *p, uint32_t d) {
     char buf[256];
     tn_dims_print(p->pb->n_dims, p->pb->dims, d, buf, sizeof buf);
     size_t size = strlen(buf) + 1;
-    char *copy = arena_alloc(p->arena, size);
+    char *copy = tn_arena_alloc(&p->arena, size);
     return copy ? memcpy(copy, buf, size) : NULL;
 }
 
 static tn_tensor_desc *describe(tn_plan *p, TnPlan__Tensor *const *t, size_t n) {
-    tn_tensor_desc *out = arena_alloc(p->arena, (n + 1) * sizeof *out);
+    tn_tensor_desc *out = tn_arena_alloc(&p->arena, (n + 1) * sizeof *out);
     if (!out) return NULL;
-    memset(out, 0, (n + 1) * sizeof *out);
     for (size_t k = 0; k < n; k++) {
         out[k].name = t[k]->name;
         out[k].dtype = (tn_dtype)t[k]->dtype;
@@ -127,10 +91,8 @@ static tn_status read_manifest(tn_plan *p, const char *name) {
     if (XXH3_64bits(bytes, (size_t)h.manifest_size) != h.manifest_xxh3)
         return tn_fail(p->env, TN_E_FORMAT, name, "copy or compile the plan again",
                        "the plan is damaged: its manifest's checksum is wrong");
-    p->arena = tn_alloc(p->env, sizeof *p->arena);
-    if (!p->arena) return no_memory(p, name);
-    p->arena->env = p->env;
-    ProtobufCAllocator allocator = {arena_alloc, arena_free, p->arena};
+    p->arena.env = p->env;
+    ProtobufCAllocator allocator = {arena_alloc, arena_free, &p->arena};
     p->pb = tn_plan__plan__unpack(&allocator, (size_t)h.manifest_size, bytes);
     if (!p->pb)
         return tn_fail(p->env, TN_E_FORMAT, name, "compile the plan again",
@@ -139,15 +101,14 @@ static tn_status read_manifest(tn_plan *p, const char *name) {
     if (st != TN_OK) return st;
     p->inputs = describe(p, p->pb->inputs, p->pb->n_inputs);
     p->outputs = describe(p, p->pb->outputs, p->pb->n_outputs);
-    p->blob_ok = arena_alloc(p->arena, p->pb->n_blobs + 1);
+    p->blob_ok = tn_arena_alloc(&p->arena, p->pb->n_blobs + 1);
     if (!p->inputs || !p->outputs || !p->blob_ok) return no_memory(p, name);
-    memset(p->blob_ok, 0, p->pb->n_blobs + 1);
     return TN_OK;
 }
 
 static void destroy(tn_plan *p) {
     if (p->mapped) munmap((void *)(uintptr_t)p->data, p->size);
-    if (p->arena) arena_destroy(p->arena);
+    tn_arena_free(&p->arena);
     pthread_mutex_destroy(&p->device_mutex);
     pthread_mutex_destroy(&p->mutex);
     tn_free(p->env, p, sizeof *p);

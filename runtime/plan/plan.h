@@ -7,6 +7,7 @@
 
 #include "runtime/plan/plan.pb-c.h"
 #include "runtime/plan/write.h"
+#include "tenon/internal/memory.h"
 #include "tenon/tenon.h"
 
 struct tn_plan_device; /* weights and kernels on one GPU: device.h */
@@ -16,7 +17,7 @@ struct tn_plan {
     const uint8_t *data;
     size_t size;
     bool mapped;
-    struct tn_pb_arena *arena;
+    tn_arena arena;
     const TnPlan__Plan *pb;
     tn_tensor_desc *inputs, *outputs; /* in arena */
     uint8_t *blob_ok;                 /* per blob: its checksum was verified; under mutex */

@@ -1,5 +1,6 @@
 /* write.c: see write.h. */
 #include "runtime/plan/write.h"
+#include "tenon/internal/memory.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -84,13 +85,9 @@ static void hash_entry(entry *e) {
 }
 
 static bool reserve(tn_plan_writer *w) {
-    if (w->n < w->cap) return true;
-    size_t cap = w->cap ? 2 * w->cap : 16;
-    entry *p = tn_realloc(w->env, w->entries, w->cap * sizeof *p, cap * sizeof *p);
-    if (!p) return false;
-    w->entries = p;
-    w->cap = cap;
-    return true;
+    entry *p = tn_grow(w->env, w->entries, &w->cap, w->n + 1, sizeof *p);
+    if (p) w->entries = p;
+    return p != NULL;
 }
 
 static uint32_t fail(tn_plan_writer *w) {
