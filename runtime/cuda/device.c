@@ -1,5 +1,6 @@
 /* device.c: see device.h. */
 #include "runtime/cuda/device.h"
+#include "tenon/internal/arith.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -138,7 +139,7 @@ static size_t lay_out_step(const TnPlan__Plan *pb, tn_plan_device *d, const TnPl
         CUdeviceptr *at = &d->consts[arg->place->index];
         if (*at) continue;
         *at = size + 1;
-        size += (pb->consts[arg->place->index]->size + TN_MEMORY_ALIGN - 1) / TN_MEMORY_ALIGN * TN_MEMORY_ALIGN;
+        size += (size_t)tn_round_up((int64_t)pb->consts[arg->place->index]->size, TN_MEMORY_ALIGN);
     }
     return size;
 }

@@ -1,5 +1,6 @@
 /* pool.c: see pool.h. */
 #include "runtime/cuda/pool.h"
+#include "tenon/internal/arith.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -109,7 +110,8 @@ bool tn_scratch_pool_is_of(const tn_scratch_pool *p, bool emulated, int ordinal)
 static size_t rounded(size_t bytes) {
     size_t step = 256;
     while (step < SIZE_MAX / 16 && step * 16 <= bytes) step *= 2;
-    return bytes > SIZE_MAX - step ? bytes : (bytes + step - 1) / step * step;
+    uint64_t up;
+    return tn_round_up_bytes(bytes, step, &up) ? (size_t)up : bytes;
 }
 
 static bool fits(const tn_scratch_pool *p, size_t others, size_t bytes) {

@@ -9,6 +9,7 @@
 #include "runtime/context.h"
 #include "runtime/cuda/arch.h"
 #include "runtime/plan/format.h"
+#include "tenon/internal/arith.h"
 
 static tn_status no_memory(const tn_context *c) {
     return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
@@ -16,8 +17,8 @@ static tn_status no_memory(const tn_context *c) {
 
 /* a rounded up to TN_MEMORY_ALIGN plus b; false on overflow. */
 static bool add_aligned(size_t a, size_t b, size_t *out) {
-    size_t mask = TN_MEMORY_ALIGN - 1;
-    return !__builtin_add_overflow(a, mask, &a) && !__builtin_add_overflow(a & ~mask, b, out);
+    uint64_t up;
+    return tn_round_up_bytes(a, TN_MEMORY_ALIGN, &up) && !__builtin_add_overflow(up, b, out);
 }
 
 /* ---- context ----------------------------------------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* write.c: see write.h. */
 #include "runtime/plan/write.h"
 #include "tenon/internal/memory.h"
+#include "tenon/internal/arith.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -170,7 +171,7 @@ typedef struct layout {
 } layout;
 
 static uint64_t align_up(uint64_t x, uint64_t a) {
-    return (x + a - 1) / a * a;
+    return (uint64_t)tn_round_up((int64_t)x, (int64_t)a);
 }
 
 static void free_layout(const tn_plan_writer *w, layout *l) {
