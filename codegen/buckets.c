@@ -275,10 +275,22 @@ static tn_status complete(chooser *c) {
     return tn_graph_status(c->g);
 }
 
+/* Symbols that no input tells are known to no one when a bucket is looked for. */
+static void forget_others(tn_graph *g) {
+    for (size_t k = 0; k < tn_sym_count(g); k++) {
+        bool told = false;
+        for (size_t i = 0; i < tn_graph_input_count(g); i++)
+            for (size_t j = 0; j < tn_val_rank(g, tn_graph_input(g, i)); j++)
+                told |= mentions(g, tn_val_dim(g, tn_graph_input(g, i), j), tn_sym_at(g, k));
+        if (!told) tn_bucket_forget(g, tn_sym_at(g, k));
+    }
+}
+
 tn_status tn_choose_buckets(tn_graph *g) {
     chooser c = {.g = g};
     tn_status st = tn_verify(g);
     if (st == TN_OK) st = tn_graph_collect_conditions(g);
+    if (st == TN_OK) forget_others(g);
     if (st != TN_OK || !find_symbols(&c) || !c.n) return st;
     return tn_bucket_count(g) ? complete(&c) : choose(&c);
 }

@@ -176,6 +176,7 @@ tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym);
 /* Says so; a bucket beyond the last becomes the last.  (Whoever makes buckets makes the first one's typical sizes the
  * symbols' hints.) */
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r);
+void tn_bucket_forget(tn_graph *g, tn_dim sym); /* no bucket says anything of it any more */
 void tn_graph_clear_buckets(tn_graph *g);
 /* "N=1..8:1, S=1..256:128", cut to fit; the length that it needs. */
 size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size);

@@ -61,6 +61,10 @@ void tn_buckets_bind(tn_graph *g, tn_dim sym, tn_dim with) {
     if (!n) g->n_buckets = 0;
 }
 
+void tn_bucket_forget(tn_graph *g, tn_dim sym) {
+    tn_buckets_bind(g, sym, (tn_dim){0});
+}
+
 size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size) {
     tn_out o = tn_out_fixed(buf, size);
     bool first = true;

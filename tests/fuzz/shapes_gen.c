@@ -455,6 +455,17 @@ static void inputs(builder *b) {
     }
 }
 
+/* Of one graph in three: buckets that overlap, leave sizes out, or say sizes that the graph does not take. */
+static void buckets(builder *b) {
+    for (size_t k = 0, n = below(b, 3) ? 0 : 1 + below(b, 3); k < n; k++)
+        for (size_t i = 0; i < SHAPES_SYMBOLS; i++) {
+            const int64_t lo = (int64_t)below(b, 6), hi = below(b, 4) ? lo + (int64_t)below(b, 20) : INT64_MAX;
+            const int64_t typical =
+                below(b, 4) ? lo + (int64_t)below(b, hi < INT64_MAX ? (size_t)(hi - lo + 1) : 40) : 0;
+            tn_bucket_set_range(b->g, k, tn_dim_sym(b->g, shapes_symbols[i]), (tn_size_range){lo, hi, typical});
+        }
+}
+
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
     static void (*const makers[])(builder *, size_t) = {
         unary,  binary, binary, binary, choose,  transpose, reshape,    reshape,    broadcast, slice,
@@ -479,5 +490,6 @@ tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_valu
     tn_pass_ctx *ctx = tn_pass_ctx_new(env, NULL);
     if (ctx) tn_run_passes(b.g, "dce", ctx);
     tn_pass_ctx_free(ctx);
+    buckets(&b);
     return b.g;
 }

@@ -70,7 +70,7 @@ static char *bound_text(const char *text, const int64_t *at) {
     FILE *f = open_memstream(&out, &size);
     for (const char *p = text; f && *p;) {
         int k = 0;
-        if (!strncmp(p, "symbol ", 7)) {
+        if (!strncmp(p, "symbol ", 7) || !strncmp(p, "bucket ", 7)) {
             p = strchr(p, '\n') ? strchr(p, '\n') + 1 : p + strlen(p);
             continue;
         }

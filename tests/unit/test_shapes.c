@@ -284,6 +284,38 @@ END_TEST
 
 /* ---- in a plan --------------------------------------------------------------------------------------------------- */
 
+/* A symbol that no input tells cannot choose a bucket. */
+START_TEST(buckets_of_unknown_symbols) {
+    static const char *const target = "sm_90a";
+    const tn_compile_options opts = {
+        .targets = &target, .n_targets = 1, .no_gpu = true, .sources_only = true, .tune_seconds = -1, .cache_dir = ""};
+    char text[1024];
+    void *data;
+    size_t size;
+    uint32_t rank;
+    int64_t out[TN_MAX_RANK];
+    tn_status st;
+    for (int k = 0; k < 2; k++) {
+        snprintf(text, sizeof text, "bucket %sQ in [1, 4] hint 2\nbucket Q in [5, 9]\n%s", k ? "N in [0, 5], " : "",
+                 strstr(model, "func"));
+        tn_graph *g = parsed(text);
+        ck_assert_msg(tn_compile_memory(g, &opts, &data, &size) == TN_OK, "%s", message);
+        tn_graph_free(g);
+        tn_plan *p = tn_plan_load_memory(&env, data, size, &st);
+        tn_context *c = tn_context_new(p, &(tn_context_options){.device = TN_CPU, .host = tn_host_devices()}, &st);
+        ck_assert_ptr_nonnull(c);
+        tn_context_set_shape(c, 2, 2, (int64_t[]){4, 200});
+        tn_context_set_shape(c, 3, 1, (int64_t[]){2});
+        tn_context_set_shape(c, 1, 2, (int64_t[]){4, 100});
+        tn_context_set_shape(c, 0, 3, (int64_t[]){4, 100, 4});
+        ck_assert_msg(tn_context_output_shape(c, 0, &rank, out) == TN_OK, "%s", message);
+        tn_context_free(c);
+        tn_plan_free(p);
+        tn_free(&env, data, size);
+    }
+}
+END_TEST
+
 START_TEST(a_plan_refuses_what_is_outside) {
     static const char *const target = "sm_90a";
     const tn_compile_options opts = {.targets = &target,
@@ -336,6 +368,7 @@ int main(void) {
     tcase_add_test(t, the_text_of_buckets_is_stable);
     tcase_add_test(t, buckets_follow_their_symbols);
     tcase_add_test(t, buckets_that_are_no_text);
+    tcase_add_test(t, buckets_of_unknown_symbols);
     tcase_add_test(t, a_plan_refuses_what_is_outside);
     suite_add_tcase(s, t);
     return run_suite(s);
