@@ -277,6 +277,17 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o) {
                              .nhwc = true};
 }
 
+/* Sizes at which the model has no meaning say nothing of the program either. */
+static bool conditions_hold(const tn_graph *g, const tn_binding *b, size_t n) {
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        const tn_condition x = tn_condition_at(g, k);
+        int64_t one, other;
+        if (!tn_dim_eval(g, x.a, b, n, &one) || !tn_dim_eval(g, x.b, b, n, &other)) return false;
+        if (!tn_rel_holds(x.rel, one, other)) return false;
+    }
+    return true;
+}
+
 /* Every symbol at the size that speed is judged at. */
 static tn_status verify_at_typical(tn_compilation *c) {
     const size_t n = tn_sym_count(c->g);
@@ -286,7 +297,8 @@ static tn_status verify_at_typical(tn_compilation *c) {
         const tn_dim s = tn_sym_at(c->g, k);
         b[k] = (tn_binding){tn_dim_name(c->g, s), tn_dim_typical(c->g, s)};
     }
-    tn_status st = tn_program_verify(c->program, b, n);
+    tn_status st = tn_graph_collect_conditions(c->g);
+    if (st == TN_OK && conditions_hold(c->g, b, n)) st = tn_program_verify(c->program, b, n);
     tn_free(c->env, b, (n + 1) * sizeof *b);
     return st;
 }

@@ -19,14 +19,8 @@ typedef struct maker {
 
 /* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
-static tn_dim bytes_of(tn_graph *g, tn_dtype t, tn_dim elements) {
-    const int64_t bits = (int64_t)tn_dtype_bits(t);
-    if (bits % 8 == 0) return tn_dim_mul(g, elements, tn_dim_const(g, bits / 8));
-    return tn_dim_ceildiv(g, tn_dim_mul(g, elements, tn_dim_const(g, bits)), tn_dim_const(g, 8));
-}
-
 static tn_dim size_of(tn_graph *g, tn_val v) {
-    return bytes_of(g, tn_val_dtype(g, v), tn_type_numel(g, tn_val_type(g, v)));
+    return tn_bytes_of(g, tn_val_dtype(g, v), tn_type_numel(g, tn_val_type(g, v)));
 }
 
 static void add_buffers(maker *k) {
@@ -65,18 +59,6 @@ static uint32_t buffer_of(maker *k, const tn_placement *at) {
 
 /* ---- extents ----------------------------------------------------------------------------------------------------- */
 
-/* From a value's first element to behind its last, in elements.  An empty axis takes a step back: never beyond the block
- * that it is a view of. */
-static tn_dim span(tn_graph *g, const tn_placement *at, tn_val v) {
-    const tn_dim one = tn_dim_const(g, 1);
-    tn_dim n = one;
-    if (tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides))
-        return tn_type_numel(g, tn_val_type(g, v));
-    for (uint32_t k = 0; k < at->rank; k++)
-        n = tn_dim_add(g, n, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), at->strides[k]));
-    return tn_dim_max(g, n, tn_dim_const(g, 0));
-}
-
 /* A part of each row: inner axes that are dense, then one whose stride is larger (the pitch), and outer axes whose
  * strides are multiples of it.  Sets run and pitch, in elements; false if the value is not so. */
 static bool rows(tn_graph *g, const tn_placement *at, tn_val v, tn_dim *run, tn_dim *pitch) {
@@ -102,12 +84,12 @@ static tn_extent extent_of(maker *k, tn_val v) {
     tn_graph *g = k->g;
     const tn_placement *at = &k->m->of[v.i];
     const tn_dtype t = tn_val_dtype(g, v);
-    tn_extent e = {buffer_of(k, at), at->offset, bytes_of(g, t, span(g, at, v)), {0}, {0}};
+    tn_extent e = {buffer_of(k, at), at->offset, tn_bytes_of(g, t, tn_placed_span(g, at, v)), {0}, {0}};
     tn_dim run, pitch;
     if (tn_dtype_bits(t) % 8 == 0 && !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides) &&
         rows(g, at, v, &run, &pitch)) {
-        e.run = bytes_of(g, t, run);
-        e.pitch = bytes_of(g, t, pitch);
+        e.run = tn_bytes_of(g, t, run);
+        e.pitch = tn_bytes_of(g, t, pitch);
     }
     return e;
 }

@@ -1,6 +1,5 @@
 /* manifest.c: see manifest.h. */
 #include "codegen/program/manifest.h"
-#include "passes/memory/views.h"
 #include "runtime/plan/format.h"
 #include "tenon/internal/memory.h"
 
@@ -140,29 +139,10 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
     return mf->consts.n;
 }
 
-/* Elements from the first of a value to behind its last, where it lies. */
-static tn_dim span(const tn_manifest *mf, tn_val v) {
-    tn_graph *g = mf->g;
-    const tn_placement *p = &mf->mem->of[v.i];
-    tn_type t = tn_val_type(g, v);
-    tn_dim one = tn_dim_const(g, 1), elements = one;
-    if (tn_is_dense(g, p->rank, tn_type_dims(g, t), p->strides)) return tn_type_numel(g, t);
-    for (uint32_t k = 0; k < p->rank; k++) /* an empty axis takes a step back: never beyond the block it is a view of */
-        elements = tn_dim_add(g, elements, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), p->strides[k]));
-    return tn_dim_max(g, elements, tn_dim_const(g, 0));
-}
-
-/* The same in bytes. */
-static tn_dim extent(const tn_manifest *mf, tn_val v) {
-    tn_graph *g = mf->g;
-    tn_dim bits = tn_dim_mul(g, span(mf, v), tn_dim_const(g, tn_dtype_bits(tn_val_dtype(g, v))));
-    return tn_dim_ceildiv(g, bits, tn_dim_const(g, 8));
-}
-
 /* The larger of `most` and the value's span, if that may be more than 32-bit indices reach. */
 static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
     int64_t lo, hi;
-    const tn_dim n = span(mf, v);
+    const tn_dim n = tn_placed_span(mf->g, &mf->mem->of[v.i], v);
     tn_dim_bounds(mf->g, n, &lo, &hi);
     return hi < TN_INDEX32_END ? most : tn_dim_max(mf->g, most, n);
 }
@@ -193,7 +173,7 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
     }
     out->offset = tn_manifest_dim(mf, p->offset);
-    out->bytes = tn_manifest_dim(mf, extent(mf, v));
+    out->bytes = tn_manifest_dim(mf, tn_bytes_of(mf->g, tn_val_dtype(mf->g, v), tn_placed_span(mf->g, p, v)));
     return out;
 }
 

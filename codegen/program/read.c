@@ -15,9 +15,9 @@ typedef struct reader {
 
 static tn_dim bytes_of(const reader *r, const TnPlan__Tensor *t) {
     tn_graph *g = r->p->g;
-    tn_dim n = tn_dim_const(g, (int64_t)tn_dtype_bits((tn_dtype)t->dtype));
+    tn_dim n = tn_dim_const(g, 1);
     for (size_t k = 0; k < t->n_dims; k++) n = tn_dim_mul(g, n, r->dims[t->dims[k]]);
-    return tn_dim_ceildiv(g, n, tn_dim_const(g, 8));
+    return tn_bytes_of(g, (tn_dtype)t->dtype, n);
 }
 
 static void add_buffers(reader *r) {

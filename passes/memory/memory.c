@@ -94,3 +94,21 @@ void tn_memory_free(const tn_graph *g, tn_memory *m) {
     tn_free(tn_graph_env(g), m->blocks, m->n * sizeof *m->blocks);
     *m = (tn_memory){0};
 }
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+tn_dim tn_bytes_of(tn_graph *g, tn_dtype t, tn_dim n) {
+    const int64_t bits = (int64_t)tn_dtype_bits(t);
+    if (bits % 8 == 0) return tn_dim_mul(g, n, tn_dim_const(g, bits / 8));
+    return tn_dim_ceildiv(g, tn_dim_mul(g, n, tn_dim_const(g, bits)), tn_dim_const(g, 8));
+}
+
+tn_dim tn_placed_span(tn_graph *g, const tn_placement *at, tn_val v) {
+    const tn_dim one = tn_dim_const(g, 1);
+    tn_dim n = one;
+    if (tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides))
+        return tn_type_numel(g, tn_val_type(g, v));
+    for (uint32_t k = 0; k < at->rank; k++)
+        n = tn_dim_add(g, n, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), at->strides[k]));
+    return tn_dim_max(g, n, tn_dim_const(g, 0));
+}

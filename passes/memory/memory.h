@@ -36,6 +36,12 @@ typedef struct tn_memory {
 tn_status tn_place_values(tn_graph *g, tn_memory *m);
 void tn_memory_free(const tn_graph *g, tn_memory *m);
 
+/* Bytes of n elements, packed. */
+tn_dim tn_bytes_of(tn_graph *g, tn_dtype t, tn_dim n);
+/* Elements from the first of a value to behind its last, where it lies.  An empty axis takes a step back: never beyond
+ * the block that the value is a view of. */
+tn_dim tn_placed_span(tn_graph *g, const tn_placement *at, tn_val v);
+
 /* Runs the kernels in body order on tags instead of numbers, with the symbols bound to these values, after the program
  * has placed the blocks: each kernel must find in every operand exactly the elements that were last written for it,
  * inside the bounds of its block, and each output must end dense in its own buffer.  (That other orders give the same is
