@@ -4,6 +4,7 @@
  * small or large.  All symbols of one use have equal sizes in a bucket; buckets are the combinations of the sizes of
  * the uses, and where they meet is the geometric mean of their sizes.  A symbol with a hint keeps it in all buckets. */
 #include "codegen/buckets.h"
+#include "tenon/internal/arith.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -126,10 +127,6 @@ static bool find_symbols(chooser *c) {
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
-static int64_t within(int64_t v, int64_t lo, int64_t hi) {
-    return v < lo ? lo : v > hi ? hi : v;
-}
-
 /* Of each use the sizes that all its symbols may have. */
 static void find_sizes(chooser *c) {
     for (use u = 0; u < N_USES; u++) {
@@ -142,28 +139,22 @@ static void find_sizes(chooser *c) {
             if (c->s[k].hi < hi) hi = c->s[k].hi;
         }
         if (!any || lo > hi) continue;
-        c->size[u][0] = within(uses[u].sizes[0], lo, hi);
-        c->size[u][1] = within(uses[u].sizes[1], lo, hi);
+        c->size[u][0] = tn_clamp(uses[u].sizes[0], lo, hi);
+        c->size[u][1] = tn_clamp(uses[u].sizes[1], lo, hi);
         c->n_sizes[u] = c->size[u][0] == c->size[u][1] ? 1 : 2;
     }
 }
 
 static int64_t size_in(const symbol *s, const bucket *b) {
     const int64_t v = s->use < N_USES ? b->at[s->use] : s->fixed ? s->fixed : 1;
-    return within(v, s->lo, s->hi);
+    return tn_clamp(v, s->lo, s->hi);
 }
 
 /* As far as they depend on the inputs' symbols. */
 static bool conditions_hold(const chooser *c, const bucket *b) {
     tn_binding at[MAX_SYMBOLS];
     for (size_t k = 0; k < c->n; k++) at[k] = (tn_binding){tn_dim_name(c->g, c->s[k].sym), size_in(&c->s[k], b)};
-    for (size_t k = 0; k < tn_condition_count(c->g); k++) {
-        const tn_condition x = tn_condition_at(c->g, k);
-        int64_t l, r;
-        if (tn_dim_eval(c->g, x.a, at, c->n, &l) && tn_dim_eval(c->g, x.b, at, c->n, &r) && !tn_rel_holds(x.rel, l, r))
-            return false;
-    }
-    return true;
+    return tn_conditions_hold(c->g, at, c->n, true);
 }
 
 /* Smaller sequences and images where the model takes none as large: each halved as often as needed. */
@@ -269,7 +260,7 @@ static tn_status complete(chooser *c) {
             tn_size_range r = tn_bucket_range(c->g, b, s->sym);
             if (r.typical || s->use == OTHER) continue;
             const int64_t *sizes = uses[s->use].sizes;
-            r.typical = within(sizes[1] <= r.hi ? sizes[1] : sizes[0], r.lo > 1 ? r.lo : 1, r.hi);
+            r.typical = tn_clamp(sizes[1] <= r.hi ? sizes[1] : sizes[0], r.lo > 1 ? r.lo : 1, r.hi);
             set(c, b, s, r);
         }
     return tn_graph_status(c->g);

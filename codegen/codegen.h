@@ -79,6 +79,7 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
 void tn_spec_free(tn_spec *s);
 /* Its symbols' typical sizes in a bucket of the graph. */
 tn_shape tn_spec_shape(const tn_spec *s, size_t bucket);
+bool tn_same_shape(const tn_shape *a, const tn_shape *b); /* sizes of the same symbols */
 /* The spec as another bucket sees it: typical, flops and bytes differ.  It shares the rest with s, which outlives it, and
  * is not freed. */
 tn_spec tn_spec_at(const tn_spec *s, size_t bucket);

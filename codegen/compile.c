@@ -56,17 +56,14 @@ static tn_status make_specs(tn_compilation *c) {
 
 /* ---- works and buckets ---- */
 
-static bool same_sizes(const tn_spec *s, size_t a, size_t b) {
-    const tn_shape x = tn_spec_shape(s, a), y = tn_spec_shape(s, b);
-    for (size_t k = 0; k < x.n; k++)
-        if (x.b[k].value != y.b[k].value) return false;
-    return true;
-}
-
 /* The first bucket with the sizes that this one has. */
 static size_t first_alike(const tn_compilation *c, size_t node, size_t bucket) {
-    for (size_t b = 0; b < bucket; b++)
-        if (same_sizes(c->nodes[node].spec, b, bucket)) return b;
+    const tn_spec *s = c->nodes[node].spec;
+    const tn_shape own = tn_spec_shape(s, bucket);
+    for (size_t b = 0; b < bucket; b++) {
+        const tn_shape other = tn_spec_shape(s, b);
+        if (tn_same_shape(&other, &own)) return b;
+    }
     return bucket;
 }
 
@@ -277,18 +274,8 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o) {
                              .nhwc = true};
 }
 
-/* Sizes at which the model has no meaning say nothing of the program either. */
-static bool conditions_hold(const tn_graph *g, const tn_binding *b, size_t n) {
-    for (size_t k = 0; k < tn_condition_count(g); k++) {
-        const tn_condition x = tn_condition_at(g, k);
-        int64_t one, other;
-        if (!tn_dim_eval(g, x.a, b, n, &one) || !tn_dim_eval(g, x.b, b, n, &other)) return false;
-        if (!tn_rel_holds(x.rel, one, other)) return false;
-    }
-    return true;
-}
-
-/* Every symbol at the size that speed is judged at. */
+/* Every symbol at the size that speed is judged at.  Where the model has no meaning at these sizes, they say nothing of the
+ * program either. */
 static tn_status verify_at_typical(tn_compilation *c) {
     const size_t n = tn_sym_count(c->g);
     tn_binding *b = tn_alloc(c->env, (n + 1) * sizeof *b);
@@ -297,14 +284,14 @@ static tn_status verify_at_typical(tn_compilation *c) {
         const tn_dim s = tn_sym_at(c->g, k);
         b[k] = (tn_binding){tn_dim_name(c->g, s), tn_dim_typical(c->g, s)};
     }
-    tn_status st = tn_graph_collect_conditions(c->g);
-    if (st == TN_OK && conditions_hold(c->g, b, n)) st = tn_program_verify(c->program, b, n);
+    tn_status st = tn_conditions_hold(c->g, b, n, false) ? tn_program_verify(c->program, b, n) : TN_OK;
     tn_free(c->env, b, (n + 1) * sizeof *b);
     return st;
 }
 
 static tn_status make_program(tn_compilation *c) {
     tn_status s = tn_place_values(c->g, &c->mem);
+    if (s == TN_OK) s = tn_graph_collect_conditions(c->g); /* what fused kernels assume, too */
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
     const tn_program_options po = {.streams = c->opts->streams};
     if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);

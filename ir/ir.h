@@ -170,6 +170,7 @@ typedef struct tn_size_range {
     int64_t lo, hi;  /* inclusive; hi INT64_MAX: unknown */
     int64_t typical; /* 0: not said */
 } tn_size_range;
+bool tn_same_range(tn_size_range a, tn_size_range b);
 size_t tn_bucket_count(const tn_graph *g); /* 0: there are none */
 /* A symbol in a bucket; its own range and hint where the bucket says nothing of it or there is no such bucket. */
 tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym);
@@ -220,6 +221,9 @@ tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need);
 void tn_graph_choose_hints(tn_graph *g);
 bool tn_graph_has_conditions(const tn_graph *g); /* they have been collected before */
 size_t tn_condition_count(const tn_graph *g);
+/* With these sizes; `unknown` is what a condition without a value counts as (a symbol is not among them, or a size is too
+ * large). */
+bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown);
 tn_condition tn_condition_at(const tn_graph *g, size_t k);
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */

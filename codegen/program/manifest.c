@@ -361,7 +361,7 @@ static TnPlan__Bucket *bucket(tn_manifest *mf, size_t k) {
         const tn_dim sym = tn_sym_at(mf->g, i);
         const tn_size_range own = tn_bucket_range(mf->g, tn_bucket_count(mf->g), sym);
         const tn_size_range r = tn_bucket_range(mf->g, k, sym);
-        if (r.lo == own.lo && r.hi == own.hi && r.typical == own.typical) continue;
+        if (tn_same_range(own, r)) continue;
         TnPlan__Bucket__Range *x = tn_manifest_alloc(mf, sizeof *x);
         if (!x) return NULL;
         tn_plan__bucket__range__init(x);

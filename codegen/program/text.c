@@ -39,19 +39,25 @@ static void put_quoted(tn_text *t, const char *s) {
     tn_text_put(t, "\"", 1);
 }
 
+/* N in [1, 64] hint 8 */
+static void put_range(tn_text *t, const tn_graph *g, tn_dim sym, tn_size_range r) {
+    put_dim(t, g, sym);
+    tn_text_add(t, " in [%" PRId64 ", ", r.lo);
+    if (r.hi == INT64_MAX)
+        tn_text_add(t, "inf]");
+    else
+        tn_text_add(t, "%" PRId64 "]", r.hi);
+    if (r.typical) tn_text_add(t, " hint %" PRId64, r.typical);
+}
+
 static void put_symbols(tn_text *t, const tn_graph *g) {
     for (size_t k = 0; k < tn_sym_count(g); k++) {
-        const tn_dim s = tn_sym_at(g, k);
-        int64_t lo, hi;
-        tn_dim_bounds(g, s, &lo, &hi);
-        if (lo == 0 && hi == INT64_MAX) continue;
+        tn_size_range r = {0};
+        tn_dim_bounds(g, tn_sym_at(g, k), &r.lo, &r.hi);
+        if (r.lo == 0 && r.hi == INT64_MAX) continue;
         tn_text_add(t, "  symbol ");
-        put_dim(t, g, s);
-        tn_text_add(t, " in [%" PRId64 ", ", lo);
-        if (hi == INT64_MAX)
-            tn_text_add(t, "inf]\n");
-        else
-            tn_text_add(t, "%" PRId64 "]\n", hi);
+        put_range(t, g, tn_sym_at(g, k), r);
+        tn_text_add(t, "\n");
     }
 }
 
@@ -61,15 +67,9 @@ static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
     for (size_t k = 0; k < tn_sym_count(g); k++) {
         const tn_dim s = tn_sym_at(g, k);
         const tn_size_range own = tn_bucket_range(g, TN_MAX_BUCKETS, s), r = tn_bucket_range(g, bucket, s);
-        if (r.lo == own.lo && r.hi == own.hi && r.typical == own.typical) continue;
+        if (tn_same_range(own, r)) continue;
         tn_text_add(t, any ? ", " : "  bucket ");
-        put_dim(t, g, s);
-        tn_text_add(t, " in [%" PRId64 ", ", r.lo);
-        if (r.hi == INT64_MAX)
-            tn_text_add(t, "inf]");
-        else
-            tn_text_add(t, "%" PRId64 "]", r.hi);
-        if (r.typical) tn_text_add(t, " hint %" PRId64, r.typical);
+        put_range(t, g, s, r);
         any = true;
     }
     tn_text_add(t, any ? "\n" : "  bucket\n");

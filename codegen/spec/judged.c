@@ -1,9 +1,9 @@
 /* judged.c: the shapes that a kernel with symbolic sizes is judged at.
  *
  * Speed is judged at the typical shape only, but a kernel must be right at every one that its plan takes.  So each
- * candidate is also compared with the reference at shapes of other kinds: those of other buckets, all sizes 1, odd ones, one more than a tile,
- * as large as is cheap, and nothing at all along one axis.  These are small: references are made on the host, and a
- * deadline is to be kept. */
+ * candidate is also compared with the reference at shapes of other kinds: those of other buckets, all sizes 1, odd ones,
+ * one more than a tile, as large as is cheap, and nothing at all along one axis.  These are small: references are made
+ * on the host, and a deadline is to be kept. */
 #include <string.h>
 
 #include "codegen/codegen.h"
@@ -49,18 +49,6 @@ static bool sizes_exist(const tn_spec *s, const tn_shape *shape, uint32_t rank, 
     return true;
 }
 
-/* By the graph's conditions on the sizes that the shape has. */
-static bool conditions_hold(const tn_spec *s, const tn_shape *shape) {
-    for (size_t k = 0; k < tn_condition_count(s->g); ++k) {
-        const tn_condition c = tn_condition_at(s->g, k);
-        int64_t a, b;
-        if (tn_dim_eval(s->g, c.a, shape->b, shape->n, &a) && tn_dim_eval(s->g, c.b, shape->b, shape->n, &b) &&
-            !tn_rel_holds(c.rel, a, b))
-            return false;
-    }
-    return true;
-}
-
 /* What a tensor lies in, in elements: a part of a larger one spans all that is between its first and its last. */
 static double span_of(const tn_spec *s, const tn_shape *shape, const tn_spec_tensor *t) {
     double last = 0;
@@ -76,7 +64,7 @@ static double span_of(const tn_spec *s, const tn_shape *shape, const tn_spec_ten
  * sizes. */
 static bool is_bindable(const tn_spec *s, const tn_shape *shape, double *elements) {
     *elements = 0;
-    if (!in_range(s, shape) || !conditions_hold(s, shape)) return false;
+    if (!in_range(s, shape) || !tn_conditions_hold(s->g, shape->b, shape->n, true)) return false;
     for (uint32_t k = 0; k < s->n_in + s->n_out; ++k) {
         const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
         bool symbolic = false;
@@ -102,7 +90,7 @@ static bool is_cheap(const tn_spec *s, const tn_shape *shape, double elements) {
            (tn_spec_flops(s, shape) <= MAX_FLOPS || tn_spec_flops(s, shape) <= s->flops / 2);
 }
 
-static bool same(const tn_shape *a, const tn_shape *b) {
+bool tn_same_shape(const tn_shape *a, const tn_shape *b) {
     for (size_t k = 0; k < a->n; ++k)
         if (a->b[k].value != b->b[k].value) return false;
     return true;
@@ -112,7 +100,7 @@ static bool same(const tn_shape *a, const tn_shape *b) {
 static bool add(const tn_spec *s, const tn_shape *shape, tn_shape *out, size_t *n) {
     double elements;
     for (size_t k = 0; k < *n; ++k)
-        if (same(&out[k], shape)) return true;
+        if (tn_same_shape(&out[k], shape)) return true;
     if (*n == TN_MAX_SHAPES || !is_bindable(s, shape, &elements) || !is_cheap(s, shape, elements)) return false;
     out[(*n)++] = *shape;
     return true;

@@ -5,6 +5,7 @@
  * ... */
 #include "codegen/emit/internal.h"
 #include "passes/util.h"
+#include "tenon/internal/arith.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -224,7 +225,7 @@ static void put_layout(writer *w, const tn_spec_tensor *t) {
 static int64_t typical_in(const tn_graph *g, size_t bucket, tn_dim sym) {
     const tn_size_range r = tn_bucket_range(g, bucket, sym);
     const int64_t v = r.typical > 0 ? r.typical : tn_dim_typical(g, sym);
-    return v < r.lo ? r.lo : v > r.hi ? r.hi : v;
+    return tn_clamp(v, r.lo, r.hi);
 }
 
 /* Symbols that are sizes of operands have the first numbers, so that none depends on the order within a sum. */

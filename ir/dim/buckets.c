@@ -1,5 +1,6 @@
 /* buckets.c: what each bucket says of the symbols: a list of (bucket, symbol, range), which is short. */
 #include "ir/internal.h"
+#include "tenon/internal/arith.h"
 
 static tn_bucket_rec *find(const tn_graph *g, size_t bucket, tn_dim sym) {
     for (uint32_t k = 0; k < g->buckets.n; k++)
@@ -7,12 +8,12 @@ static tn_bucket_rec *find(const tn_graph *g, size_t bucket, tn_dim sym) {
     return NULL;
 }
 
-size_t tn_bucket_count(const tn_graph *g) {
-    return g->n_buckets;
+bool tn_same_range(tn_size_range a, tn_size_range b) {
+    return a.lo == b.lo && a.hi == b.hi && a.typical == b.typical;
 }
 
-static int64_t within(int64_t v, tn_size_range r) {
-    return v < r.lo ? r.lo : v > r.hi ? r.hi : v;
+size_t tn_bucket_count(const tn_graph *g) {
+    return g->n_buckets;
 }
 
 /* The symbol's own range may have become narrower since. */
@@ -21,7 +22,8 @@ tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym) {
     const tn_bucket_rec *b = find(g, bucket, sym);
     tn_dim_bounds(g, sym, &own.lo, &own.hi);
     if (!b) return own;
-    return (tn_size_range){within(b->range.lo, own), within(b->range.hi, own), b->range.typical};
+    return (tn_size_range){tn_clamp(b->range.lo, own.lo, own.hi), tn_clamp(b->range.hi, own.lo, own.hi),
+                           b->range.typical};
 }
 
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r) {

@@ -5,6 +5,7 @@
  * time to the size that leaves the fewest conditions open, then one size for all.  Hints are only set if all conditions
  * hold then. */
 #include "ir/internal.h"
+#include "tenon/internal/arith.h"
 
 enum { CAP = 64, ROUNDS = 3 };
 
@@ -16,7 +17,7 @@ static bool typical_value(const void *user, const tn_graph *g, tn_dim sym, int64
     (void)user;
     tn_dim_bounds(g, sym, &lo, &hi);
     *out = tn_dim_hint(g, sym);
-    if (*out <= 0) *out = hi < TN_TYPICAL ? hi : lo > TN_TYPICAL ? lo : TN_TYPICAL;
+    if (*out <= 0) *out = tn_clamp(TN_TYPICAL, lo, hi);
     return true;
 }
 

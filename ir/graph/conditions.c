@@ -37,6 +37,16 @@ bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b) {
     return false;
 }
 
+bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown) {
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        const tn_condition c = tn_condition_at(g, k);
+        int64_t x, y;
+        const bool known = tn_dim_eval(g, c.a, b, n, &x) && tn_dim_eval(g, c.b, b, n, &y);
+        if (known ? !tn_rel_holds(c.rel, x, y) : !unknown) return false;
+    }
+    return true;
+}
+
 /* ---- proving ----------------------------------------------------------------------------------------------------- */
 
 tn_relation tn_dims_relation(tn_graph *g, tn_dim a, tn_dim b) {

@@ -200,10 +200,6 @@ static void complete(given *s) {
         }
 }
 
-static bool same_range(tn_size_range a, tn_size_range b) {
-    return a.lo == b.lo && a.hi == b.hi && a.typical == b.typical;
-}
-
 /* Drops buckets that are like an earlier one. */
 static void drop_doubles(given *s) {
     size_t n = 0;
@@ -211,7 +207,7 @@ static void drop_doubles(given *s) {
         bool twice = false;
         for (size_t a = 0; a < n && !twice; a++) {
             twice = true;
-            for (size_t k = 0; k < s->n_syms && twice; k++) twice = same_range(s->syms[k].in[a], s->syms[k].in[b]);
+            for (size_t k = 0; k < s->n_syms && twice; k++) twice = tn_same_range(s->syms[k].in[a], s->syms[k].in[b]);
         }
         if (twice) continue;
         for (size_t k = 0; k < s->n_syms; k++) s->syms[k].in[n] = s->syms[k].in[b];

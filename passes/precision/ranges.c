@@ -94,15 +94,6 @@ static tn_status evaluate(const tn_env *env, tn_graph *g, const tn_binding *b, s
     return s;
 }
 
-static bool conditions_hold(const tn_graph *g, const tn_binding *b, size_t n) {
-    for (size_t k = 0; k < tn_condition_count(g); k++) {
-        const tn_condition c = tn_condition_at(g, k);
-        int64_t x, y;
-        if (tn_dim_eval(g, c.a, b, n, &x) && tn_dim_eval(g, c.b, b, n, &y) && !tn_rel_holds(c.rel, x, y)) return false;
-    }
-    return true;
-}
-
 /* Halves the sizes of symbols first to end - 1, where the graph still runs then; false if none gets smaller. */
 static bool halve(const tn_graph *g, tn_binding *b, size_t n, size_t first, size_t end) {
     tn_binding t[MAX_SYMBOLS];
@@ -115,7 +106,7 @@ static bool halve(const tn_graph *g, tn_binding *b, size_t n, size_t first, size
         t[k].value /= 2;
         smaller = true;
     }
-    if (!smaller || !conditions_hold(g, t, n)) return false;
+    if (!smaller || !tn_conditions_hold(g, t, n, true)) return false;
     memcpy(b, t, n * sizeof *b);
     return true;
 }

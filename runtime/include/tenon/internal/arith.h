@@ -21,6 +21,11 @@ static inline bool tn_round_up_bytes(uint64_t n, uint64_t to, uint64_t *out) {
     return !__builtin_add_overflow(n, over ? to - over : 0, out);
 }
 
+/* The nearest number in [lo, hi]. */
+static inline int64_t tn_clamp(int64_t n, int64_t lo, int64_t hi) {
+    return n < lo ? lo : n > hi ? hi : n;
+}
+
 /* Of magnitudes; 0 only of zeros. */
 static inline int64_t tn_gcd(int64_t a, int64_t b) {
     uint64_t x = a < 0 ? 0 - (uint64_t)a : (uint64_t)a, y = b < 0 ? 0 - (uint64_t)b : (uint64_t)b;
