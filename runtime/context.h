@@ -65,11 +65,11 @@ typedef struct tn_cuda_context {
     bool captured;        /* the caller captured an enqueue: memory may be used by graphs that we do not know */
     CUdeviceptr *retired; /* former memory that such graphs may use; freed with the context */
     size_t n_retired;
-    tn_scratch_pool *pool; /* where memory comes from; NULL: it is the context's own, or the caller's */
-    tn_block *block;       /* during an enqueue */
-    const tn_block *last_block;
-    tn_block *kept;        /* the blocks that such graphs may use, newest first: the largest */
-    CUdeviceptr io_memory; /* of tn_context_run and the benchmark */
+    tn_scratch_pool *pool;   /* where memory comes from; NULL: it is the context's own, or the caller's */
+    tn_scratch_block *block; /* during an enqueue */
+    const tn_scratch_block *last_block;
+    tn_scratch_block *kept; /* the blocks that such graphs may use, newest first: the largest */
+    CUdeviceptr io_memory;  /* of tn_context_run and the benchmark */
     size_t io_size;
 } tn_cuda_context;
 

@@ -28,3 +28,7 @@ bool tn_extents_meet(const tn_program *p, const tn_extent *a, const tn_extent *b
     if (!a->pitch.i || a->pitch.i != b->pitch.i) return true;
     return !left_of(g, a, b) && !left_of(g, b, a);
 }
+
+bool tn_extent_is_whole(const tn_program *p, const tn_extent *e) {
+    return tn_dim_equal_const(p->g, e->offset, 0) && !e->pitch.i && e->bytes.i == p->buffers[e->buffer].bytes.i;
+}

@@ -60,10 +60,6 @@ bool tn_lives_meet(const tn_order *o, const tn_life *a, const tn_life *b) {
 
 /* ---- results in place of operands -------------------------------------------------------------------------------- */
 
-static bool is_whole(const tn_program *p, const tn_extent *e) {
-    return tn_dim_equal_const(p->g, e->offset, 0) && !e->pitch.i && e->bytes.i == p->buffers[e->buffer].bytes.i;
-}
-
 /* How often the step's extents lie in the group. */
 static uint32_t touches(const planner *c, const tn_extent *e, uint32_t n, uint32_t group) {
     uint32_t count = 0;
@@ -77,7 +73,8 @@ static bool fits(const planner *c, uint32_t step, const tn_in_place *at) {
     const tn_extent *r = &s->reads[at->read], *w = &s->writes[at->write];
     const uint32_t from = c->group[r->buffer];
     if (!is_scratch(c->p, r->buffer) || !is_scratch(c->p, w->buffer) || c->group[w->buffer] != w->buffer) return false;
-    if (from == w->buffer || !is_whole(c->p, r) || !is_whole(c->p, w) || r->bytes.i != w->bytes.i) return false;
+    if (from == w->buffer || !tn_extent_is_whole(c->p, r) || !tn_extent_is_whole(c->p, w) || r->bytes.i != w->bytes.i)
+        return false;
     if (touches(c, s->reads, s->n_reads, from) != 1 || touches(c, s->writes, s->n_writes, from) != 0) return false;
     if (touches(c, s->reads, s->n_reads, w->buffer) != 0 || touches(c, s->writes, s->n_writes, w->buffer) != 1)
         return false;

@@ -5,7 +5,7 @@
  * stream is in list order, so one number a stream says it all. */
 #include "codegen/program/program.h"
 
-static void see(tn_order *o, uint32_t step, uint32_t other) {
+void tn_order_see(tn_order *o, uint32_t step, uint32_t other) {
     uint32_t *a = &o->last[(size_t)step * o->n_streams];
     const uint32_t *b = &o->last[(size_t)other * o->n_streams];
     for (uint32_t k = 0; k < o->n_streams; k++)
@@ -14,16 +14,21 @@ static void see(tn_order *o, uint32_t step, uint32_t other) {
     if (other + 1 > *own) *own = other + 1;
 }
 
+tn_status tn_order_begin(const tn_program *p, uint32_t n_streams, tn_order *o) {
+    *o = (tn_order){.p = p, .n_streams = n_streams};
+    o->last = tn_alloc(tn_graph_env(p->g), ((size_t)p->n_steps * n_streams + 1) * sizeof *o->last);
+    return o->last ? TN_OK : TN_E_MEMORY;
+}
+
 tn_status tn_order_make(const tn_program *p, tn_order *o) {
     uint32_t newest[TN_MAX_STREAMS] = {0}; /* index + 1 */
     *o = (tn_order){.p = p, .n_streams = p->n_streams};
     if (p->n_streams == 1) return TN_OK; /* list order */
-    o->last = tn_alloc(tn_graph_env(p->g), ((size_t)p->n_steps * p->n_streams + 1) * sizeof *o->last);
-    if (!o->last) return TN_E_MEMORY;
+    if (tn_order_begin(p, p->n_streams, o) != TN_OK) return TN_E_MEMORY;
     for (uint32_t k = 0; k < p->n_steps; k++) {
         const tn_prog_step *s = &p->steps[k];
-        if (newest[s->stream]) see(o, k, newest[s->stream] - 1);
-        for (uint32_t i = 0; i < s->n_after; i++) see(o, k, s->after[i]);
+        if (newest[s->stream]) tn_order_see(o, k, newest[s->stream] - 1);
+        for (uint32_t i = 0; i < s->n_after; i++) tn_order_see(o, k, s->after[i]);
         newest[s->stream] = k + 1;
     }
     return TN_OK;

@@ -1,6 +1,7 @@
 /* parse.c: a program from its text.  One pass over the characters, one function a line; names and dims go into a graph
  * that holds nothing else.  A step's lists are gathered first, since its arrays are made in one go. */
 #include "codegen/program/words.h"
+#include "tenon/internal/memory.h"
 
 #include <inttypes.h>
 #include <limits.h>
@@ -134,13 +135,8 @@ static bool quoted(parser *r, const char **out) {
 
 static void *add(parser *r, list *l, size_t size) {
     if (l->n == MAX_LIST) return fail(r, "a list of more than %d", MAX_LIST), NULL;
-    if (l->n == l->cap) {
-        const uint32_t cap = l->cap ? 2 * l->cap : 8;
-        void *p = tn_realloc(r->env, l->p, l->cap * size, cap * size);
-        if (!p) return no_memory(r), NULL;
-        l->p = p;
-        l->cap = cap;
-    }
+    l->p = tn_vec_grow(r->env, l->p, l->n, &l->cap, size, 1);
+    if (l->n == l->cap) return no_memory(r), NULL;
     return (char *)l->p + size * l->n++;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "codegen/compile.h"
+#include "tenon/internal/memory.h"
 
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs) {
     tn_plan__plan__init(&c->plan);
@@ -163,8 +164,8 @@ static tn_status add_step(arch_writer *a, size_t node) {
     const size_t n = tn_alternatives(c, node, ways);
     for (size_t k = 0; cn->work == node && k < n; k++) {
         const tn_candidate *x = &ways[k].work->c[ways[k].work->winner];
-        TnPlan__Kernel *kernel = x->is_lt ? NULL : make_kernel(c, x);
         if (x->is_lt) continue;
+        TnPlan__Kernel *kernel = make_kernel(c, x);
         if (!kernel) return TN_E_MEMORY;
         a->kernel_of[ways[k].work - c->works] = (uint32_t)a->arch->n_kernels;
         a->arch->kernels[a->arch->n_kernels++] = kernel;
@@ -210,21 +211,14 @@ tn_status tn_plan_add_arch(tn_compilation *c) {
 /* What tn_print_weights wrote: pieces, and where each constant's bytes begin. */
 typedef struct weights {
     tn_compilation *c;
-    tn_piece *p;
-    size_t n, cap;
+    TN_VEC(tn_piece) pieces;
     uint64_t size;
 } weights;
 
 static tn_status add_piece(void *user, const void *data, size_t n) {
     weights *w = user;
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? 2 * w->cap : 64;
-        tn_piece *p = tn_realloc(w->c->env, w->p, w->cap * sizeof *p, cap * sizeof *p);
-        if (!p) return TN_E_MEMORY;
-        w->p = p;
-        w->cap = cap;
-    }
-    w->p[w->n++] = (tn_piece){data, n};
+    if (!TN_VEC_ROOM(w->c->env, &w->pieces, 1)) return TN_E_MEMORY;
+    w->pieces.p[w->pieces.n++] = (tn_piece){data, n};
     w->size += n;
     return TN_OK;
 }
@@ -241,9 +235,10 @@ static tn_status add_printed(void *user, const void *data, size_t n) {
 /* Offset of a constant's bytes among the pieces; appends them if they are not there. */
 static tn_status const_offset(weights *w, const void *data, size_t size, uint64_t *offset) {
     uint64_t at = 0;
-    for (size_t k = 0; k < w->n; k++) {
-        if (w->p[k].data == data && w->p[k].size == size) return *offset = at, TN_OK;
-        at += w->p[k].size;
+    for (size_t k = 0; k < w->pieces.n; k++) {
+        const tn_piece *p = &w->pieces.p[k];
+        if (p->data == data && p->size == size) return *offset = at, TN_OK;
+        at += p->size;
     }
     tn_status s =
         w->size % TN_BLOB_ALIGN ? add_piece(w, NULL, (size_t)(TN_BLOB_ALIGN - w->size % TN_BLOB_ALIGN)) : TN_OK;
@@ -261,8 +256,9 @@ static tn_status add_weights(tn_compilation *c) {
         tn_blob b = TN_ATTRS_OF(c->g, nodes[k], const)->data;
         s = const_offset(&w, tn_blob_data(c->g, b), tn_blob_size(c->g, b), &c->const_offsets[k]);
     }
-    if (s == TN_OK) c->plan.weights = w.n ? tn_plan_add_pieces(c->writer, w.p, w.n, TN_BLOB_PAGE) : TN_NO_BLOB;
-    tn_free(c->env, w.p, w.cap * sizeof *w.p);
+    if (s == TN_OK)
+        c->plan.weights = w.pieces.n ? tn_plan_add_pieces(c->writer, w.pieces.p, w.pieces.n, TN_BLOB_PAGE) : TN_NO_BLOB;
+    TN_VEC_FREE(c->env, &w.pieces);
     return s == TN_OK ? tn_manifest_status(c->mf) : s;
 }
 
@@ -292,8 +288,7 @@ static void add_meta(tn_compilation *c) {
 }
 
 tn_status tn_plan_end(tn_compilation *c) {
-    tn_status s = tn_graph_collect_conditions(c->g); /* what fused kernels assume, too */
-    if (s == TN_OK) s = add_weights(c);
+    tn_status s = add_weights(c);
     if (s == TN_OK) s = add_ir(c);
     if (s != TN_OK) return s;
     add_meta(c);

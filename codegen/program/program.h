@@ -134,12 +134,17 @@ typedef struct tn_order {
 } tn_order;
 
 tn_status tn_order_make(const tn_program *p, tn_order *o); /* TN_E_MEMORY; freed with tn_order_free */
+/* One in which nothing precedes anything yet, for so many streams; then: `other`, and what precedes it, precedes step. */
+tn_status tn_order_begin(const tn_program *p, uint32_t n_streams, tn_order *o);
+void tn_order_see(tn_order *o, uint32_t step, uint32_t other);
 void tn_order_free(tn_order *o);
 /* Step a has ended before b starts, whatever the device does. */
 bool tn_order_before(const tn_order *o, uint32_t a, uint32_t b);
 
 /* False where it is proved, for all values of the symbols, that the extents have no byte in common (extent.c). */
 bool tn_extents_meet(const tn_program *p, const tn_extent *a, const tn_extent *b);
+
+bool tn_extent_is_whole(const tn_program *p, const tn_extent *e); /* all of its buffer */
 
 /* ---- checking (verify.c) ----------------------------------------------------------------------------------------- */
 

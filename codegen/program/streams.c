@@ -11,7 +11,7 @@ typedef struct scheduler {
     uint32_t most;
     uint32_t tail[TN_MAX_STREAMS]; /* index + 1 of the stream's last step; 0: none */
     double *end;                   /* by step */
-    uint32_t *seen;                /* [step * most + stream]: as in tn_order */
+    tn_order order;                /* of the steps that have a stream */
     double total;
 } scheduler;
 
@@ -31,36 +31,27 @@ static uint32_t continued(const scheduler *c, const tn_prog_step *s) {
 }
 
 static uint32_t choose(const scheduler *c, uint32_t step, const tn_prog_step *s) {
-    const uint32_t *seen = &c->seen[(size_t)step * c->most];
     uint32_t best = continued(c, s);
     if (best < c->most) return best;
     for (uint32_t k = 0; k < c->most; k++)
-        if (c->tail[k] <= seen[k]) return k; /* it has ended, or has no step yet */
+        if (!c->tail[k] || tn_order_before(&c->order, c->tail[k] - 1, step)) return k;
     best = 0;
     for (uint32_t k = 1; k < c->most; k++)
         if (c->end[c->tail[k] - 1] < c->end[c->tail[best] - 1]) best = k;
     return best;
 }
 
-static void see(scheduler *c, uint32_t step, uint32_t other) {
-    uint32_t *a = &c->seen[(size_t)step * c->most];
-    const uint32_t *b = &c->seen[(size_t)other * c->most], stream = c->p->steps[other].stream;
-    for (uint32_t k = 0; k < c->most; k++)
-        if (b[k] > a[k]) a[k] = b[k];
-    if (other + 1 > a[stream]) a[stream] = other + 1;
-}
-
 static void schedule(scheduler *c, uint32_t step) {
     tn_prog_step *s = &c->p->steps[step];
     double start = 0;
     for (uint32_t k = 0; k < s->n_after; k++) {
-        see(c, step, s->after[k]);
+        tn_order_see(&c->order, step, s->after[k]);
         if (c->end[s->after[k]] > start) start = c->end[s->after[k]];
     }
     s->stream = choose(c, step, s);
     if (c->tail[s->stream]) {
         const uint32_t tail = c->tail[s->stream] - 1;
-        see(c, step, tail);
+        tn_order_see(&c->order, step, tail);
         if (c->end[tail] > start) start = c->end[tail];
     }
     c->tail[s->stream] = step + 1;
@@ -89,12 +80,10 @@ tn_status tn_program_streams(tn_program *p, const tn_program_options *o) {
     scheduler c = {.p = p, .most = o->streams < TN_MAX_STREAMS ? o->streams : TN_MAX_STREAMS};
     on_one_stream(p);
     if (c.most < 2) return TN_OK;
-    const size_t n_seen = (size_t)p->n_steps * c.most + 1;
     c.end = tn_alloc(env, (p->n_steps + 1) * sizeof *c.end);
-    c.seen = tn_alloc(env, n_seen * sizeof *c.seen);
-    const bool ok = c.end && c.seen;
+    const bool ok = tn_order_begin(p, c.most, &c.order) == TN_OK && c.end;
     if (ok) schedule_all(&c);
     tn_free(env, c.end, (p->n_steps + 1) * sizeof *c.end);
-    tn_free(env, c.seen, n_seen * sizeof *c.seen);
+    tn_order_free(&c.order);
     return ok ? TN_OK : tn_graph_fail(p->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
 }

@@ -18,7 +18,7 @@ struct tn_scratch_pool {
     pthread_cond_t changed; /* a block was given back, or another's turn has come */
     /* under mutex */
     unsigned refs;
-    tn_block *blocks;
+    tn_scratch_block *blocks;
     size_t bytes;         /* of all blocks */
     uint64_t turn, turns; /* served next; given out */
     uint64_t order;
@@ -28,7 +28,7 @@ struct tn_scratch_pool {
 
 static void destroy(tn_scratch_pool *p) {
     const bool entered = p->ctx && tn_cuda_enter(p->cu, p->ctx) == TN_OK;
-    for (tn_block *b = p->blocks, *next; b; b = next) {
+    for (tn_scratch_block *b = p->blocks, *next; b; b = next) {
         next = b->next;
         p->cu->cuMemFree(b->at);
         p->cu->cuEventDestroy(b->done);
@@ -118,17 +118,17 @@ static bool fits(const tn_scratch_pool *p, size_t others, size_t bytes) {
     return !p->cap || (others <= p->cap && bytes <= p->cap - others);
 }
 
-static bool is_free(const tn_block *b) {
+static bool is_free(const tn_scratch_block *b) {
     return !b->held && !b->kept;
 }
 
-static bool is_done(const tn_scratch_pool *p, tn_block *b) {
+static bool is_done(const tn_scratch_pool *p, tn_scratch_block *b) {
     if (b->pending) b->pending = p->cu->cuEventQuery(b->done) == CUDA_ERROR_NOT_READY;
     return !b->pending;
 }
 
-static tn_status add(tn_scratch_pool *p, size_t bytes, tn_block **out) {
-    tn_block *b = tn_alloc(p->env, sizeof *b);
+static tn_status add(tn_scratch_pool *p, size_t bytes, tn_scratch_block **out) {
+    tn_scratch_block *b = tn_alloc(p->env, sizeof *b);
     if (!b) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
     tn_status st = TN_CU(p->cu, cuEventCreate(&b->done, CU_EVENT_DISABLE_TIMING), "");
     if (st == TN_OK) st = TN_CU(p->cu, cuMemAlloc(&b->at, bytes), "scratch memory");
@@ -145,8 +145,8 @@ static tn_status add(tn_scratch_pool *p, size_t bytes, tn_block **out) {
     return TN_OK;
 }
 
-static void drop(tn_scratch_pool *p, tn_block *b) {
-    tn_block **at = &p->blocks;
+static void drop(tn_scratch_pool *p, tn_scratch_block *b) {
+    tn_scratch_block **at = &p->blocks;
     while (*at != b) at = &(*at)->next;
     *at = b->next;
     p->bytes -= b->size;
@@ -160,33 +160,33 @@ static void drop(tn_scratch_pool *p, tn_block *b) {
 typedef struct request {
     const tn_env *env;
     size_t bytes;
-    const tn_block *last;
+    const tn_scratch_block *last;
     CUstream stream;
     bool keep, capturing;
 } request;
 
 static size_t bytes_kept(const tn_scratch_pool *p) {
     size_t n = 0;
-    for (const tn_block *b = p->blocks; b; b = b->next) n += b->kept ? b->size : 0;
+    for (const tn_scratch_block *b = p->blocks; b; b = b->next) n += b->kept ? b->size : 0;
     return n;
 }
 
 /* The caller's last block if its work is done, or comes before in the same stream; else the smallest that is done. */
-static tn_block *find_done(const tn_scratch_pool *p, const request *r) {
-    tn_block *best = NULL;
-    for (tn_block *b = p->blocks; b; b = b->next)
+static tn_scratch_block *find_done(const tn_scratch_pool *p, const request *r) {
+    tn_scratch_block *best = NULL;
+    for (tn_scratch_block *b = p->blocks; b; b = b->next)
         if (b == r->last && is_free(b) && b->size >= r->bytes &&
             (is_done(p, b) || (b->stream == r->stream && !r->capturing)))
             return b;
-    for (tn_block *b = p->blocks; b; b = b->next)
+    for (tn_scratch_block *b = p->blocks; b; b = b->next)
         if (is_free(b) && b->size >= r->bytes && (!best || b->size < best->size) && is_done(p, b)) best = b;
     return best;
 }
 
 /* The free block of at least so many bytes whose work was enqueued first. */
-static tn_block *find_oldest(const tn_scratch_pool *p, size_t bytes) {
-    tn_block *best = NULL;
-    for (tn_block *b = p->blocks; b; b = b->next)
+static tn_scratch_block *find_oldest(const tn_scratch_pool *p, size_t bytes) {
+    tn_scratch_block *best = NULL;
+    for (tn_scratch_block *b = p->blocks; b; b = b->next)
         if (is_free(b) && b->size >= bytes && (!best || b->order < best->order)) best = b;
     return best;
 }
@@ -194,9 +194,9 @@ static tn_block *find_oldest(const tn_scratch_pool *p, size_t bytes) {
 /* Frees blocks without work, all of which are too small, if that makes room. */
 static bool make_room(tn_scratch_pool *p, size_t bytes) {
     size_t idle = 0;
-    for (tn_block *b = p->blocks; b; b = b->next) idle += is_free(b) && is_done(p, b) ? b->size : 0;
+    for (tn_scratch_block *b = p->blocks; b; b = b->next) idle += is_free(b) && is_done(p, b) ? b->size : 0;
     if (!fits(p, p->bytes - idle, bytes)) return false;
-    for (tn_block *b = p->blocks, *next; b && !fits(p, p->bytes, bytes); b = next) {
+    for (tn_scratch_block *b = p->blocks, *next; b && !fits(p, p->bytes, bytes); b = next) {
         next = b->next;
         if (is_free(b) && !b->pending) drop(p, b);
     }
@@ -212,7 +212,7 @@ static tn_status no_room(const tn_scratch_pool *p, const request *r, size_t kept
 }
 
 /* The oldest work must end for its block to make room.  The mutex is open meanwhile. */
-static void wait_and_drop(tn_scratch_pool *p, tn_block *b) {
+static void wait_and_drop(tn_scratch_pool *p, tn_scratch_block *b) {
     b->held = true;
     pthread_mutex_unlock(&p->mutex);
     p->cu->cuEventSynchronize(b->done);
@@ -221,7 +221,7 @@ static void wait_and_drop(tn_scratch_pool *p, tn_block *b) {
 }
 
 /* One step towards a block: *out, or NULL where something has changed and it must be tried again. */
-static tn_status try_take(tn_scratch_pool *p, const request *r, tn_block **out) {
+static tn_status try_take(tn_scratch_pool *p, const request *r, tn_scratch_block **out) {
     const size_t kept = bytes_kept(p);
     const size_t size = fits(p, kept, rounded(r->bytes)) ? rounded(r->bytes) : r->bytes;
     *out = find_done(p, r);
@@ -231,7 +231,7 @@ static tn_status try_take(tn_scratch_pool *p, const request *r, tn_block **out) 
     if (r->capturing) return no_room(p, r, kept);
     *out = find_oldest(p, r->bytes);
     if (*out) return TN_OK;
-    tn_block *small = find_oldest(p, 0);
+    tn_scratch_block *small = find_oldest(p, 0);
     if (small)
         wait_and_drop(p, small);
     else
@@ -239,11 +239,11 @@ static tn_status try_take(tn_scratch_pool *p, const request *r, tn_block **out) 
     return TN_OK;
 }
 
-tn_status tn_scratch_take(tn_scratch_pool *p, const tn_env *env, size_t bytes, const tn_block *last, CUstream stream,
-                          bool keep, bool capturing, tn_block **out) {
+tn_status tn_scratch_take(tn_scratch_pool *p, const tn_env *env, size_t bytes, const tn_scratch_block *last,
+                          CUstream stream, bool keep, bool capturing, tn_scratch_block **out) {
     const request r = {env, bytes, last, stream, keep, capturing};
     tn_status st = TN_OK;
-    tn_block *b = NULL;
+    tn_scratch_block *b = NULL;
     pthread_mutex_lock(&p->mutex);
     const uint64_t turn = p->turns++;
     while (turn != p->turn) pthread_cond_wait(&p->changed, &p->mutex);
@@ -262,7 +262,7 @@ tn_status tn_scratch_take(tn_scratch_pool *p, const tn_env *env, size_t bytes, c
 
 /* ---- giving back ------------------------------------------------------------------------------------------------- */
 
-void tn_scratch_give(tn_scratch_pool *p, tn_block *b, CUstream stream) {
+void tn_scratch_give(tn_scratch_pool *p, tn_scratch_block *b, CUstream stream) {
     const bool recorded = p->cu->cuEventRecord(b->done, stream) == CUDA_SUCCESS;
     if (!recorded) p->cu->cuCtxSynchronize();
     pthread_mutex_lock(&p->mutex);
@@ -274,9 +274,9 @@ void tn_scratch_give(tn_scratch_pool *p, tn_block *b, CUstream stream) {
     pthread_mutex_unlock(&p->mutex);
 }
 
-void tn_scratch_give_kept(tn_scratch_pool *p, tn_block *first) {
+void tn_scratch_give_kept(tn_scratch_pool *p, tn_scratch_block *first) {
     pthread_mutex_lock(&p->mutex);
-    for (tn_block *b = first, *next; b; b = next) {
+    for (tn_scratch_block *b = first, *next; b; b = next) {
         next = b->next_kept;
         b->next_kept = NULL;
         b->kept = b->pending = false;

@@ -13,9 +13,9 @@
 #include "runtime/cuda/cuda.h"
 #include "tenon/tenon.h"
 
-typedef struct tn_block {
-    struct tn_block *next;
-    struct tn_block *next_kept; /* of its context */
+typedef struct tn_scratch_block {
+    struct tn_scratch_block *next;
+    struct tn_scratch_block *next_kept; /* of its context */
     CUdeviceptr at;
     size_t size;
     CUevent done;    /* after the last work on it */
@@ -23,7 +23,7 @@ typedef struct tn_block {
     bool held, kept; /* by an enqueue in progress; by a context for good */
     CUstream stream; /* of that work, as a hint: a stream may be gone and its handle another's */
     uint64_t order;  /* of that work */
-} tn_block;
+} tn_scratch_block;
 
 /* Of an emulated device or of GPU `ordinal`? */
 bool tn_scratch_pool_is_of(const tn_scratch_pool *p, bool emulated, int ordinal);
@@ -33,11 +33,11 @@ void tn_scratch_pool_retain(tn_scratch_pool *p);
  * before (it may be gone; NULL: none), which it gets again where that costs nothing, as graphs know its address.  keep:
  * for good.  capturing: `stream` is being captured, so nothing may be waited for nor freed.  The device's context is
  * current.  E_MEMORY says how much is needed, kept and allowed. */
-tn_status tn_scratch_take(tn_scratch_pool *p, const tn_env *env, size_t bytes, const tn_block *last, CUstream stream,
-                          bool keep, bool capturing, tn_block **out);
+tn_status tn_scratch_take(tn_scratch_pool *p, const tn_env *env, size_t bytes, const tn_scratch_block *last,
+                          CUstream stream, bool keep, bool capturing, tn_scratch_block **out);
 /* Gives back a block that was not taken for good, after work on `stream`. */
-void tn_scratch_give(tn_scratch_pool *p, tn_block *b, CUstream stream);
+void tn_scratch_give(tn_scratch_pool *p, tn_scratch_block *b, CUstream stream);
 /* Gives back blocks that were kept, linked by next_kept; nothing may be under way on them. */
-void tn_scratch_give_kept(tn_scratch_pool *p, tn_block *first);
+void tn_scratch_give_kept(tn_scratch_pool *p, tn_scratch_block *first);
 
 #endif

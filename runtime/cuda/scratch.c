@@ -58,7 +58,7 @@ tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes) {
 
 static tn_status take_block(tn_context *c, size_t size, bool capturing, CUstream stream) {
     tn_cuda_context *x = c->cuda;
-    tn_block *b = x->kept && x->kept->size >= size ? x->kept : NULL;
+    tn_scratch_block *b = x->kept && x->kept->size >= size ? x->kept : NULL;
     if (!b) {
         tn_status st = tn_scratch_take(x->pool, c->env, size, x->last_block, stream, x->captured, capturing, &b);
         if (st != TN_OK) return st;
