@@ -1,12 +1,18 @@
-/* host.h: what libtenon lends the runtime: the devices that are programs.  libtenon_rt holds neither of them and looks
- * for nothing by itself: an application hands the table over in tn_context_options.host. */
+/* host.h: what libtenon lends the runtime: the devices that are programs, and a compiler for kernels.  libtenon_rt holds none of them
+ * and looks for nothing by itself: an application hands the table over in tn_context_options.host. */
 #ifndef TENON_RUNTIME_HOST_H
 #define TENON_RUNTIME_HOST_H
 
 #include "runtime/cuda/cuda.h"
+#include "runtime/plan/plan.pb-c.h"
 #include "tenon/tenon.h"
 
 typedef struct tn_cpu tn_cpu; /* a plan on the reference evaluator, for one context */
+
+typedef struct tn_machine_code {
+    void *data; /* freed with tn_free(env, data, size), the plan's env */
+    size_t size;
+} tn_machine_code;
 
 struct tn_host {
     /* Errors: E_UNSUPPORTED (the plan holds no IR), E_FORMAT, E_MEMORY. */
@@ -16,6 +22,10 @@ struct tn_host {
     tn_status (*cpu_run)(tn_cpu *x, const int64_t *table, const void *const *inputs, void *const *outputs);
     /* The emulated GPU as a driver, closed with tn_cuda_close. */
     tn_status (*emulator_open)(const tn_env *env, tn_cuda **out);
+    /* Compiles the sources of an architecture's kernels for compute capability cc (100 for 10.0), showing progress; what
+     * was compiled before comes from the cache.  out: parallel to arch->kernels, left alone on failure.  Errors: E_ARCH
+     * (a kernel without source), E_NO_COMPILER, E_COMPILE (names the kernel), E_CANCELLED, E_FORMAT, E_MEMORY. */
+    tn_status (*rebuild)(tn_plan *p, const TnPlan__Arch *arch, int cc, tn_machine_code *out);
 };
 
 #endif

@@ -2,6 +2,7 @@
 #include "tenon/host.h"
 
 #include "codegen/host/cpu.h"
+#include "codegen/host/rebuild.h"
 #include "runtime/emu/driver.h"
 #include "runtime/host.h"
 
@@ -10,6 +11,7 @@ static const tn_host devices = {
     .cpu_free = tn_cpu_free,
     .cpu_run = tn_cpu_run,
     .emulator_open = tn_emu_driver_open,
+    .rebuild = tn_rebuild,
 };
 
 const tn_host *tn_host_devices(void) {

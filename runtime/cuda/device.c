@@ -9,6 +9,8 @@
 #include "runtime/cuda/arch.h"
 #include "runtime/cuda/launch.h"
 
+enum { LEAST_CODE = 64 }; /* bytes of a cubin; a plan of sources alone has a byte instead */
+
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc) {
     size_t best = pb->n_archs;
     int nearest = 0;
@@ -19,16 +21,34 @@ size_t tn_arch_pick(const TnPlan__Plan *pb, int cc) {
     return best;
 }
 
-static tn_status no_arch(const tn_plan *p, const tn_device_info *info) {
+static bool fits(const TnPlan__Arch *a, int smem_block) {
+    bool all = true;
+    for (size_t k = 0; all && smem_block && k < a->n_kernels; k++) all = a->kernels[k]->smem <= (uint32_t)smem_block;
+    return all;
+}
+
+size_t tn_arch_to_rebuild(const TnPlan__Plan *pb, int cc, int smem_block) {
+    size_t best = pb->n_archs;
+    int nearest = 0;
+    for (size_t k = 0; k < pb->n_archs; k++) {
+        const int have = tn_arch_cc(pb->archs[k]->name);
+        if (have > nearest && have <= cc && fits(pb->archs[k], smem_block)) best = k, nearest = have;
+    }
+    return best;
+}
+
+static tn_status no_arch(const tn_plan *p, const tn_device_info *info, bool could_rebuild) {
     char have[256] = "nothing";
     size_t used = 0;
     for (size_t k = 0; k < p->pb->n_archs && used < sizeof have; k++) {
         int n = snprintf(have + used, sizeof have - used, "%s%s", k ? ", " : "", p->pb->archs[k]->name);
         used += n > 0 ? (size_t)n : 0;
     }
-    char hint[128];
-    snprintf(hint, sizeof hint, "compile the model with --target sm_%d, or add that to the plan: `tenon tune` here",
-             info->cc);
+    char hint[256];
+    snprintf(hint, sizeof hint, "compile the model with --target sm_%d, or add that to the plan: `tenon tune` here%s",
+             info->cc,
+             could_rebuild ? "; or link libtenon and set tn_context_options.host, which compiles the plan's sources"
+                           : "");
     return tn_fail(p->env, TN_E_ARCH, "", hint, "the plan holds code for %s; GPU %d (%s) is sm_%d", have, info->ordinal,
                    info->name, info->cc);
 }
@@ -52,12 +72,42 @@ static bool needs_lt(const TnPlan__Arch *a) {
     return false;
 }
 
+static void free_rebuilt(const tn_plan *p, tn_plan_device *d) {
+    for (size_t k = 0; d->rebuilt && k < d->arch->n_kernels; k++)
+        if (d->rebuilt[k].data) tn_free(p->env, d->rebuilt[k].data, d->rebuilt[k].size);
+    if (d->rebuilt) tn_free(p->env, d->rebuilt, (d->arch->n_kernels + 1) * sizeof *d->rebuilt);
+    d->rebuilt = NULL;
+}
+
+/* It was compiled to sources only. */
+static bool lacks_code(const tn_plan *p, const TnPlan__Arch *a) {
+    bool all = true;
+    for (size_t k = 0; all && k < a->n_kernels; k++)
+        all = a->kernels[k]->cubin != TN_NO_BLOB && p->pb->blobs[a->kernels[k]->cubin]->size >= LEAST_CODE;
+    return !all;
+}
+
+/* Makes code for this GPU from an architecture's sources. */
+static tn_status rebuild(tn_plan *p, tn_plan_device *d, const tn_host *host, size_t arch) {
+    if (arch == p->pb->n_archs || !host || !host->rebuild) return no_arch(p, &d->info, arch < p->pb->n_archs);
+    d->arch = p->pb->archs[arch];
+    d->rebuilt = tn_alloc(p->env, (d->arch->n_kernels + 1) * sizeof *d->rebuilt);
+    if (!d->rebuilt) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
+    tn_report(
+        p->env, TN_NOTE, TN_OK, "",
+        "GPU %d (%s) is sm_%d: the plan's kernels for %s are compiled for it (`tenon tune` would choose better ones)",
+        d->info.ordinal, d->info.name, d->info.cc, d->arch->name);
+    return host->rebuild(p, d->arch, d->info.cc, d->rebuilt);
+}
+
 /* The architecture whose code runs on this device. */
-static tn_status pick_arch(const tn_plan *p, tn_plan_device *d) {
+static tn_status pick_arch(tn_plan *p, tn_plan_device *d, const tn_host *host) {
     size_t k = tn_arch_pick(p->pb, d->info.cc);
     if (k == p->pb->n_archs && d->cu->emulated && k) k = 0;
-    if (k == p->pb->n_archs) return no_arch(p, &d->info);
+    if (k == p->pb->n_archs && d->cu->emulated) return no_arch(p, &d->info, false);
+    if (k == p->pb->n_archs) return rebuild(p, d, host, tn_arch_to_rebuild(p->pb, d->info.cc, d->info.smem_block));
     d->arch = p->pb->archs[k];
+    if (!d->cu->emulated && host && lacks_code(p, d->arch)) return rebuild(p, d, host, k);
     if (!d->cu->emulated && tn_arch_cc(d->arch->name) != d->info.cc)
         tn_report(p->env, TN_NOTE, TN_OK, "", "GPU %d (%s) is sm_%d: the plan's code for %s serves it", d->info.ordinal,
                   d->info.name, d->info.cc, d->arch->name);
@@ -72,7 +122,7 @@ static tn_status pick_arch(const tn_plan *p, tn_plan_device *d) {
 
 /* The blob that the device makes a module of. */
 static uint32_t module_blob(const tn_plan_device *d, const TnPlan__Kernel *k) {
-    return d->cu->emulated ? k->source : k->cubin;
+    return d->cu->emulated || d->rebuilt ? k->source : k->cubin;
 }
 
 static tn_status load_source(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
@@ -90,18 +140,32 @@ static tn_status load_source(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel
     return st;
 }
 
-static tn_status load_module(tn_plan *p, tn_plan_device *d, const TnPlan__Kernel *k) {
+static tn_status find_code(tn_plan *p, const tn_plan_device *d, size_t kernel, const void **cubin, size_t *size) {
+    const TnPlan__Kernel *k = d->arch->kernels[kernel];
+    if (d->rebuilt) {
+        *cubin = d->rebuilt[kernel].data;
+        *size = d->rebuilt[kernel].size;
+        return TN_OK;
+    }
+    tn_status st = tn_plan_blob(p, k->cubin, cubin, size);
+    if (st == TN_OK && *size < LEAST_CODE)
+        st = tn_fail(p->env, TN_E_FORMAT, k->name,
+                     "compile the plan again, or link libtenon and set tn_context_options.host",
+                     "the kernel's machine code is missing");
+    return st;
+}
+
+static tn_status load_module(tn_plan *p, tn_plan_device *d, size_t kernel) {
+    const TnPlan__Kernel *k = d->arch->kernels[kernel];
     if (d->cu->emulated) return load_source(p, d, k);
     const void *cubin;
     size_t size;
     char log[1024] = "";
     CUjit_option options[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
     void *values[] = {log, (void *)(uintptr_t)(sizeof log - 1)};
-    tn_status st = tn_plan_blob(p, k->cubin, &cubin, &size);
+    tn_status st = find_code(p, d, kernel, &cubin, &size);
     if (st != TN_OK) return st;
-    if (size < 64)
-        return tn_fail(p->env, TN_E_FORMAT, k->name, "compile the plan again", "the kernel's machine code is missing");
-    CUresult r = d->cu->cuModuleLoadDataEx(&d->modules[k->cubin], cubin, 2, options, values);
+    CUresult r = d->cu->cuModuleLoadDataEx(&d->modules[module_blob(d, k)], cubin, 2, options, values);
     if (r != CUDA_SUCCESS && log[0]) tn_report(p->env, TN_NOTE, TN_E_CUDA, k->name, "the driver says: %s", log);
     return tn_cuda_check(p->env, d->cu, r, "cuModuleLoadDataEx", k->name);
 }
@@ -119,9 +183,10 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     for (size_t i = 0; st == TN_OK && i < a->n_kernels; i++) {
         const TnPlan__Kernel *k = a->kernels[i];
         const uint32_t blob = module_blob(d, k);
-        if (blob >= d->n_modules || !d->modules[blob]) st = load_module(p, d, k);
+        if (blob >= d->n_modules || !d->modules[blob]) st = load_module(p, d, i);
         if (st == TN_OK) st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[blob], k->name), k->name);
     }
+    free_rebuilt(p, d); /* the driver has its own copies */
     for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
     for (size_t i = 0; st == TN_OK && i < a->n_steps; i++)
         for (size_t w = 0; st == TN_OK && w < tn_step_ways(a->steps[i]); w++)
@@ -183,6 +248,7 @@ static void close_device(const tn_plan *p, tn_plan_device *d) {
     tn_free(p->env, d->modules, (d->n_modules + 1) * sizeof *d->modules);
     tn_free(p->env, d->consts, (p->pb->n_consts + 1) * sizeof *d->consts);
     if (d->arch) {
+        free_rebuilt(p, d);
         tn_free(p->env, d->functions, (d->arch->n_kernels + 1) * sizeof *d->functions);
         tn_free(p->env, d->step_text, (d->arch->n_steps + 1) * sizeof *d->step_text);
     }
@@ -213,13 +279,13 @@ static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-static tn_status open_device(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out) {
+static tn_status open_device(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out) {
     tn_plan_device *d = tn_alloc(p->env, sizeof *d);
     if (!d) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
     d->env = p->env;
-    tn_status st = emulator ? emulator->emulator_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
+    tn_status st = emulated ? host->emulator_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
     if (st == TN_OK) st = tn_cuda_device_info(d->cu, ordinal, &d->info);
-    if (st == TN_OK) st = pick_arch(p, d);
+    if (st == TN_OK) st = pick_arch(p, d, host);
     if (st == TN_OK && needs_lt(d->arch)) st = tn_cublaslt_open(p->env, &d->lt);
     if (st == TN_OK) st = allocate(p, d);
     if (st == TN_OK) st = fill_device(p, d);
@@ -232,12 +298,12 @@ static tn_status open_device(tn_plan *p, const tn_host *emulator, int ordinal, t
 }
 
 /* Contexts made at the same time load once: device_mutex is held while one of them does. */
-tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out) {
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out) {
     tn_status st = TN_OK;
     pthread_mutex_lock(&p->device_mutex);
     tn_plan_device *d = p->devices;
-    while (d && (d->info.ordinal != ordinal || d->cu->emulated != (emulator != NULL))) d = d->next;
-    if (!d && (st = open_device(p, emulator, ordinal, &d)) == TN_OK) {
+    while (d && (d->info.ordinal != ordinal || d->cu->emulated != emulated)) d = d->next;
+    if (!d && (st = open_device(p, host, emulated, ordinal, &d)) == TN_OK) {
         d->next = p->devices;
         p->devices = d;
     }

@@ -20,9 +20,10 @@ typedef struct tn_plan_device {
     CUcontext ctx; /* the primary one */
     bool retained;
     const TnPlan__Arch *arch;
+    tn_machine_code *rebuilt; /* parallel to arch->kernels: their code where the plan's does not run here; else NULL */
     size_t n_modules;
-    CUmodule *modules;     /* parallel to the plan's blobs; NULL where a blob is not a cubin of this architecture */
-    CUfunction *functions; /* parallel to arch->kernels */
+    CUmodule *modules; /* parallel to the plan's blobs: of a cubin, or of a source that was compiled here; or NULL */
+    CUfunction *functions;           /* parallel to arch->kernels */
     char (*step_text)[TN_STEP_TEXT]; /* parallel to arch->steps, for messages */
     CUdeviceptr weights;             /* the constants that steps read, each aligned to TN_MEMORY_ALIGN; 0: none */
     CUdeviceptr *consts;             /* parallel to the plan's constants: addresses; 0: not read by any step */
@@ -32,9 +33,13 @@ typedef struct tn_plan_device {
  * runs there. */
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
 
-/* Opens the plan on a GPU, or on that which `emulator` emulates, or shares what another context opened.  Errors as
- * tn_context_new. */
-tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *emulator, int ordinal, tn_plan_device **out);
+/* The one whose sources a compiler may be given for cc: the nearest that is not newer, since sources use what their
+ * architecture has, and not in need of more shared memory.  pb->n_archs if there is none. */
+size_t tn_arch_to_rebuild(const TnPlan__Plan *pb, int cc, int smem_block);
+
+/* Opens the plan on a GPU, or on that which the host emulates, or shares what another context opened.  Where the plan
+ * has no code for the GPU, a host compiles its sources.  host may be NULL for a GPU.  Errors as tn_context_new. */
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out);
 void tn_plan_device_release(tn_plan *p, tn_plan_device *d);
 
 #endif

@@ -38,7 +38,7 @@ tn_status tn_cuda_context_new(tn_context *c) {
     tn_cuda_context *x = c->cuda = tn_alloc(c->env, sizeof *x);
     if (!x) return no_memory(c);
     tn_status st =
-        tn_plan_device_acquire(c->plan, c->opts.device == TN_EMU ? c->opts.host : NULL, c->opts.cuda_device, &x->dev);
+        tn_plan_device_acquire(c->plan, c->opts.host, c->opts.device == TN_EMU, c->opts.cuda_device, &x->dev);
     if (st != TN_OK) return st;
     x->cu = x->dev->cu;
     st = join_pool(c);

@@ -71,7 +71,10 @@ static void interrupt_here(const char *when) {
 }
 
 API nvrtcResult nvrtcCompileProgram(nvrtcProgram p, int n, const char *const *options) {
-    (void)n, (void)options;
+    static const char target[] = "--gpu-architecture=";
+    for (int k = 0; k < n; k++)
+        if (!strncmp(options[k], target, sizeof target - 1))
+            snprintf(m.target, sizeof m.target, "%s", options[k] + sizeof target - 1);
     if (getenv("MOCK_NVRTC_INTERRUPT")) interrupt_here(getenv("MOCK_NVRTC_INTERRUPT"));
     if (p->broken) {
         atomic_fetch_add(&m.failed, 1);

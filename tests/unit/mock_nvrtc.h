@@ -10,6 +10,7 @@ typedef struct mock_nvrtc {
     const char *broken; /* sources with this text do not compile */
     const char *slow;   /* the assembler has advice on sources with this text */
     atomic_int compiled, failed;
+    char target[32]; /* of the last program */
 } mock_nvrtc;
 
 typedef mock_nvrtc *(*mock_nvrtc_get_fn)(void); /* exported as mock_nvrtc_get */

@@ -1,7 +1,8 @@
 /* tenon.h: load a plan and run it.  This is all that an application which only runs models needs (libtenon_rt).
  *
  * Threads: a tn_plan is immutable and may be shared; a tn_context belongs to one thread at a time; contexts of one plan
- * share its weights and kernels.  No call here compiles a kernel.
+ * share its weights and kernels.  No call here compiles a kernel, but for tn_context_new where it is given libtenon's host and
+ * the plan has no code for the GPU.
  *
  * The driver (libcuda.so.1) and cuBLASLt are opened when a CUDA context first needs them; $TENON_LIBCUDA and
  * $TENON_LIBCUBLASLT name other files. */
@@ -56,7 +57,8 @@ typedef struct tn_context_options {
     int cuda_device;    /* ordinal; its primary context is retained */
     bool no_cuda_graph; /* launch kernel by kernel */
     bool no_pdl;        /* never use programmatic dependent launch */
-    /* For TN_CPU and TN_EMU: tn_host_devices() of <tenon/host.h>, which is in libtenon.  Outlives the context. */
+    /* tn_host_devices() of <tenon/host.h>, which is in libtenon.  TN_CPU and TN_EMU need it; with TN_CUDA, a plan without
+     * code for the GPU has its kernels compiled from the sources that it holds.  Outlives the context. */
     const tn_host *host;
     tn_scratch_pool *scratch; /* where scratch memory comes from, of the same device; NULL: it is the context's own */
 } tn_context_options;
@@ -80,9 +82,15 @@ void tn_scratch_pool_free(tn_scratch_pool *p);
 size_t tn_scratch_pool_bytes(tn_scratch_pool *p);
 
 /* opts NULL: CUDA device 0.  TN_EMU takes the plan's sm_90a kernels, or its first architecture's.  Uploads the weights
- * and loads the kernels on the plan's first context of a device. Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names
- * the GPU's and the plan's architectures), E_NO_LIBRARY (cuBLASLt is needed and missing), E_ARGUMENT (the device needs
- * a host), E_CUDA, E_MEMORY. */
+ * and loads the kernels on the plan's first context of a device. 
+ *
+ * A GPU that the plan has no code for: with a host, the sources of the plan's nearest older architecture are compiled for
+ * it (NVRTC, seconds; kept in the cache of tn_compile, from where later processes take them in milliseconds), with progress
+ * and a note; a plan of sources alone is compiled in the same way.  `tenon tune` makes a plan that needs none of this.
+ *
+ * Errors: E_NO_DEVICE (no driver or GPU), E_ARCH (names the GPU's and the plan's architectures), E_NO_COMPILER,
+ * E_COMPILE, E_CANCELLED (while sources are compiled), E_NO_LIBRARY (cuBLASLt is needed and missing), E_ARGUMENT (the
+ * device needs a host), E_CUDA, E_MEMORY. */
 tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status *status);
 void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 
