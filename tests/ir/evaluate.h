@@ -7,7 +7,8 @@
 typedef struct tn_compare {
     double rtol, atol; /* |a - b| <= atol + rtol * |b|; NaN equals NaN */
     bool bits;         /* equal as numbers, the sign of zero included; integers always are */
-    bool conditioned;  /* rtol is of the square of the largest value on the way, infinite where one is not finite */
+    bool conditioned;  /* rtol is of the largest value on the way, infinite where one is not finite */
+    bool amplified;    /* a difference also counts only beyond what the original makes of small ones (amplify.h) */
     uint32_t seed;
     bool flavoured; /* the inputs are of `flavour`, else small numbers without zero's other sign, infinities and NaN */
     tn_flavour flavour;

@@ -10,7 +10,8 @@
  *     // CHECK-NEXT: return                       on the very next line
  *     // CHECK-NOT: mul                           on no line between its neighbours
  *     // CHECK-COUNT-2: transpose                 on exactly so many lines of the whole output
- *     // RTOL: 1e-3                               tolerance of the evaluation; EVAL: skip leaves it out
+ *     // RTOL: 1e-3                               tolerance of the evaluation; EVAL: skip leaves it out,
+ *                                                 EVAL: amplified admits what the graph makes of rounding (amplify.h)
  *     // -----                                    next case of the file; RUN is inherited
  *
  * {{...}} in an expectation is a POSIX extended regular expression; runs of blanks match any run.  Beside the text,
@@ -281,7 +282,9 @@ static void check_values(state *s, const test_case *c, const tn_env *env, tn_gra
     const directive *eval = find(c, "EVAL"), *rtol = find(c, "RTOL");
     char why[200];
     if (eval && !strcmp(eval->arg, "skip")) return;
-    tn_compare opts = {.rtol = rtol ? atof(rtol->arg) : 1e-5, .bits = o->numerics == TN_NUMERICS_EXACT};
+    tn_compare opts = {.rtol = rtol ? atof(rtol->arg) : 1e-5,
+                       .bits = o->numerics == TN_NUMERICS_EXACT,
+                       .amplified = eval && !strcmp(eval->arg, "amplified")};
     opts.atol = opts.rtol;
     for (opts.seed = 1; opts.seed <= 3; opts.seed++) {
         if (tn_compare_graphs(env, before, after, &opts, why, sizeof why) == TN_OK) continue;
