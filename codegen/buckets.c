@@ -204,7 +204,7 @@ static int64_t border(int64_t a, int64_t b) {
 
 /* The sizes of a symbol that are more like its size in bucket `at` than like those in the others. */
 static tn_size_range range_in(const symbol *s, const bucket *b, size_t n, size_t at) {
-    tn_size_range r = {s->lo, s->hi, size_in(s, &b[at])};
+    tn_size_range r = {.lo = s->lo, .hi = s->hi, .typical = size_in(s, &b[at])};
     for (size_t k = 0; k < n; k++) {
         const int64_t other = size_in(s, &b[k]);
         if (other > r.typical && border(r.typical, other) < r.hi) r.hi = border(r.typical, other);

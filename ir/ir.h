@@ -133,6 +133,9 @@ tn_dim tn_sym_at(const tn_graph *g, size_t k);
 /* Replaces a symbol by an expression in every type and attribute of the graph and infers all types again; sticky
  * TN_E_TYPE, with the layer's name, where that no longer fits. */
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
+/* Binds the symbol, or narrows its range, and replaces n dims of the graph that others hold by what they have become. */
+tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n);
+void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_dim *held, size_t n);
 
 /* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
 typedef struct tn_binding {
@@ -165,21 +168,24 @@ typedef struct tn_shape_override {
  * Sticky TN_E_ARGUMENT, naming input and dim, where they contradict each other or the model. */
 tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, size_t n);
 
-enum { TN_MAX_BUCKETS = 8 };
+enum { TN_MAX_GIVEN_BUCKETS = 8, TN_MAX_BUCKETS = 32 }; /* given shapes; those and what codegen makes of them */
 typedef struct tn_size_range {
     int64_t lo, hi;  /* inclusive; hi INT64_MAX: unknown */
     int64_t typical; /* 0: not said */
+    int64_t divisor; /* only its multiples are meant; 0: all */
 } tn_size_range;
 bool tn_same_range(tn_size_range a, tn_size_range b);
 size_t tn_bucket_count(const tn_graph *g); /* 0: there are none */
 /* A symbol in a bucket; its own range and hint where the bucket says nothing of it or there is no such bucket. */
 tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym);
+/* What it typically is in a bucket, in its range; by tn_dim_typical where nobody says. */
+int64_t tn_bucket_typical(const tn_graph *g, size_t bucket, tn_dim sym);
 /* Says so; a bucket beyond the last becomes the last.  (Whoever makes buckets makes the first one's typical sizes the
  * symbols' hints.) */
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r);
 void tn_bucket_forget(tn_graph *g, tn_dim sym); /* no bucket says anything of it any more */
 void tn_graph_clear_buckets(tn_graph *g);
-/* "N=1..8:1, S=1..256:128", cut to fit; the length that it needs. */
+/* "N=1..8:1, S=1..256:128 by 8", cut to fit; the length that it needs. */
 size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size);
 
 /* ---- conditions ---------------------------------------------------------------------------------------------------

@@ -220,8 +220,10 @@ static bool bucket(parser *r) {
     do {
         tn_size_range x = {0};
         tn_dim s;
-        if (!range(r, &s, &x.lo, &x.hi) || (take(r, "hint") && !integer(r, &x.typical))) return false;
-        if (x.typical < 0) return fail(r, "a typical size is not negative");
+        if (!range(r, &s, &x.lo, &x.hi) || (take(r, "hint") && !integer(r, &x.typical)) ||
+            (take(r, "by") && !integer(r, &x.divisor)))
+            return false;
+        if (x.typical < 0 || x.divisor < 0) return fail(r, "a typical size is not negative, nor is a divisor");
         tn_bucket_set_range(r->p->g, k, s, x);
     } while (take(r, ","));
     return true;

@@ -9,6 +9,7 @@
  *     program "resnet" {
  *       symbol N in [1, 32]
  *       bucket N in [1, 8] hint 1                              sizes that some kernels are for
+ *       bucket N in [8, 32] hint 16 by 8                       ... only multiples of 8
  *       input %0 "x" : N*602112                                a buffer and its bytes
  *       const %1 "conv1.weight" : 37632
  *       scratch %2 : N*1605632 at N*1024                       offset in the arena, once `memory` has run

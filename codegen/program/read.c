@@ -74,7 +74,7 @@ static void add_buckets(const reader *r) {
     for (size_t k = 0; k < r->pb->n_buckets && k < TN_MAX_BUCKETS; k++)
         for (size_t i = 0; i < r->pb->buckets[k]->n_ranges; i++) {
             const TnPlan__Bucket__Range *x = r->pb->buckets[k]->ranges[i];
-            tn_bucket_set_range(r->p->g, k, r->dims[x->symbol], (tn_size_range){x->lo, x->hi, x->typical});
+            tn_bucket_set_range(r->p->g, k, r->dims[x->symbol], (tn_size_range){x->lo, x->hi, x->typical, x->divisor});
         }
 }
 

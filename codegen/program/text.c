@@ -48,6 +48,7 @@ static void put_range(tn_text *t, const tn_graph *g, tn_dim sym, tn_size_range r
     else
         tn_text_add(t, "%" PRId64 "]", r.hi);
     if (r.typical) tn_text_add(t, " hint %" PRId64, r.typical);
+    if (r.divisor > 1) tn_text_add(t, " by %" PRId64, r.divisor);
 }
 
 static void put_symbols(tn_text *t, const tn_graph *g) {

@@ -222,12 +222,6 @@ static void put_layout(writer *w, const tn_spec_tensor *t) {
     tn_text_add(&w->t, " align %" PRIu32, t->align);
 }
 
-static int64_t typical_in(const tn_graph *g, size_t bucket, tn_dim sym) {
-    const tn_size_range r = tn_bucket_range(g, bucket, sym);
-    const int64_t v = r.typical > 0 ? r.typical : tn_dim_typical(g, sym);
-    return tn_clamp(v, r.lo, r.hi);
-}
-
 /* Symbols that are sizes of operands have the first numbers, so that none depends on the order within a sum. */
 static void number_symbols(writer *w) {
     for (uint32_t k = 0; k < w->s->n_in; ++k)
@@ -284,7 +278,7 @@ static void put_region(writer *w) {
         tn_text_add(&w->t, " typically");
         if (!tn_bucket_count(s->g)) tn_text_add(&w->t, " %" PRId64, tn_dim_hint(s->g, w->sym[k]));
         for (size_t b = 0; b < tn_bucket_count(s->g); ++b)
-            tn_text_add(&w->t, "%s %" PRId64, b ? "," : "", typical_in(s->g, b, w->sym[k]));
+            tn_text_add(&w->t, "%s %" PRId64, b ? "," : "", tn_bucket_typical(s->g, b, w->sym[k]));
         tn_text_add(&w->t, "\n");
     }
 }
@@ -392,7 +386,7 @@ static void measure(tn_spec *s) {
 tn_shape tn_spec_shape(const tn_spec *s, size_t bucket) {
     tn_shape shape = {.n = s->typical.n};
     for (size_t k = 0; k < shape.n; ++k)
-        shape.b[k] = (tn_binding){tn_dim_name(s->g, s->sym[k]), typical_in(s->g, bucket, s->sym[k])};
+        shape.b[k] = (tn_binding){tn_dim_name(s->g, s->sym[k]), tn_bucket_typical(s->g, bucket, s->sym[k])};
     return shape;
 }
 

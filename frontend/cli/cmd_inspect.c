@@ -104,16 +104,19 @@ static void print_step(const view *v, size_t index, const TnPlan__Step *s, doubl
     printf("  %-34.70s  %.100s\n", choice, layers);
 }
 
-/* "N=1..2, S=1..": the sizes of a bucket. */
+/* "N=1..2, S=8.. by 8": the sizes of a bucket. */
 static void bucket_text(const view *v, uint32_t bucket, char *buf, size_t size) {
     const TnPlan__Bucket *b = v->pb->buckets[bucket];
     size_t n = 0;
     *buf = 0;
     for (size_t k = 0; k < b->n_ranges && n < size; k++) {
         const TnPlan__Bucket__Range *r = b->ranges[k];
-        n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld..", k ? ", " : "", v->pb->dims[r->symbol]->name,
+        n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld", k ? ", " : "", v->pb->dims[r->symbol]->name,
                               (long long)r->lo);
-        if (r->hi != INT64_MAX && n < size) n += (size_t)snprintf(buf + n, size - n, "%lld", (long long)r->hi);
+        if (r->hi != r->lo && n < size) n += (size_t)snprintf(buf + n, size - n, "..");
+        if (r->hi != r->lo && r->hi != INT64_MAX && n < size)
+            n += (size_t)snprintf(buf + n, size - n, "%lld", (long long)r->hi);
+        if (r->divisor > 1 && n < size) n += (size_t)snprintf(buf + n, size - n, " by %u", r->divisor);
     }
 }
 

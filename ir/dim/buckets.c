@@ -9,7 +9,7 @@ static tn_bucket_rec *find(const tn_graph *g, size_t bucket, tn_dim sym) {
 }
 
 bool tn_same_range(tn_size_range a, tn_size_range b) {
-    return a.lo == b.lo && a.hi == b.hi && a.typical == b.typical;
+    return a.lo == b.lo && a.hi == b.hi && a.typical == b.typical && a.divisor == b.divisor;
 }
 
 size_t tn_bucket_count(const tn_graph *g) {
@@ -23,13 +23,19 @@ tn_size_range tn_bucket_range(const tn_graph *g, size_t bucket, tn_dim sym) {
     tn_dim_bounds(g, sym, &own.lo, &own.hi);
     if (!b) return own;
     return (tn_size_range){tn_clamp(b->range.lo, own.lo, own.hi), tn_clamp(b->range.hi, own.lo, own.hi),
-                           b->range.typical};
+                           b->range.typical, b->range.divisor};
+}
+
+int64_t tn_bucket_typical(const tn_graph *g, size_t bucket, tn_dim sym) {
+    const tn_size_range r = tn_bucket_range(g, bucket, sym);
+    return tn_clamp(r.typical > 0 ? r.typical : tn_dim_typical(g, sym), r.lo, r.hi);
 }
 
 void tn_bucket_set_range(tn_graph *g, size_t bucket, tn_dim sym, tn_size_range r) {
     if (!tn_graph_ok(g)) return;
     if (bucket > g->n_buckets) bucket = g->n_buckets;
-    if (bucket >= TN_MAX_BUCKETS || tn_dim_kind_of(g, sym) != TN_DIM_SYM || r.lo > r.hi || r.typical < 0) {
+    if (bucket >= TN_MAX_BUCKETS || tn_dim_kind_of(g, sym) != TN_DIM_SYM || r.lo > r.hi || r.typical < 0 ||
+        r.divisor < 0) {
         tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
                       "one of at most %d buckets gives a symbol a range that is not empty", TN_MAX_BUCKETS);
         return;
@@ -81,6 +87,7 @@ size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size)
         else if (r.hi != r.lo)
             tn_out_fmt(&o, "..%lld", (long long)r.hi);
         if (r.typical && r.lo != r.hi) tn_out_fmt(&o, ":%lld", (long long)r.typical);
+        if (r.divisor > 1) tn_out_fmt(&o, " by %lld", (long long)r.divisor);
     }
     return o.n;
 }

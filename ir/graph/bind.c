@@ -128,7 +128,7 @@ static tn_dim map_one(const void *user, tn_dim d) {
     return mapped(user, d);
 }
 
-static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
+static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
     rebinding m = {g, g->dims.n, g->types.n, NULL, NULL};
     m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
     m.types = tn_alloc(g->env, m.n_types * sizeof *m.types);
@@ -138,6 +138,7 @@ static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with) {
         map_types(&m);
         if (tn_graph_ok(g)) infer_region(&m, g->body);
         if (tn_graph_ok(g)) tn_conditions_map(g, map_one, &m);
+        for (size_t k = 0; tn_graph_ok(g) && k < n; k++) held[k] = mapped(&m, held[k]);
     }
     tn_free(g->env, m.dims, m.n_dims * sizeof *m.dims);
     tn_free(g->env, m.types, m.n_types * sizeof *m.types);
@@ -151,6 +152,10 @@ static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
 }
 
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
+    return tn_dim_bind_with(g, sym, with, NULL, 0);
+}
+
+tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
     if (!tn_graph_ok(g)) return g->status;
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
@@ -159,10 +164,14 @@ tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
         unlist(g, sym);
         tn_buckets_bind(g, sym, with);
     }
-    return rebind(g, sym, with);
+    return rebind(g, sym, with, held, n);
 }
 
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi) {
+    tn_dim_set_range_with(g, sym, lo, hi, NULL, 0);
+}
+
+void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_dim *held, size_t n) {
     if (!tn_graph_ok(g)) return;
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || lo > hi) {
         tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
@@ -174,5 +183,5 @@ void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi) {
     r->lo = lo;
     r->hi = hi;
     for (uint32_t i = 1; i < g->dims.n; i++) tn_dim_set_bounds(g, (tn_dim){i});
-    rebind(g, sym, sym);
+    rebind(g, sym, sym, held, n);
 }

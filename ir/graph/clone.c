@@ -154,9 +154,10 @@ uint64_t tn_graph_hash(tn_graph *g) {
     for (uint32_t k = 0; k < g->syms.n; k++)
         for (size_t b = 0; b < tn_bucket_count(g); b++) {
             const tn_size_range r = tn_bucket_range(g, b, g->syms.p[k]);
-            h += mix(
-                mix(mix(mix(b + UINT64_C(0x6275636b), tn_dim_hash(g, g->syms.p[k])), (uint64_t)r.lo), (uint64_t)r.hi),
-                (uint64_t)r.typical);
+            const int64_t said[] = {r.lo, r.hi, r.typical, r.divisor};
+            uint64_t x = mix(b + UINT64_C(0x6275636b), tn_dim_hash(g, g->syms.p[k]));
+            for (size_t i = 0; i < sizeof said / sizeof *said; i++) x = mix(x, (uint64_t)said[i]);
+            h += x;
         }
     tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
     return h;

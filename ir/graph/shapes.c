@@ -12,8 +12,8 @@ typedef struct symbol {
     tn_dim sym;
     const char *input; /* who said it first */
     size_t axis;
-    bool said[TN_MAX_BUCKETS];
-    tn_size_range in[TN_MAX_BUCKETS];
+    bool said[TN_MAX_GIVEN_BUCKETS];
+    tn_size_range in[TN_MAX_GIVEN_BUCKETS];
 } symbol;
 
 typedef struct given {
@@ -89,9 +89,9 @@ static tn_status check_pairing(given *s) {
         const size_t n = count_of(s, name_of(&s->shapes[k]), s->n);
         if (n > s->n_buckets) s->n_buckets = n, most = name_of(&s->shapes[k]);
     }
-    if (s->n_buckets > TN_MAX_BUCKETS)
+    if (s->n_buckets > TN_MAX_GIVEN_BUCKETS)
         return tn_graph_fail(s->g, TN_E_ARGUMENT, (tn_node){0}, "", "input '%s' is given %zu shapes, the most are %d",
-                             most, s->n_buckets, TN_MAX_BUCKETS);
+                             most, s->n_buckets, TN_MAX_GIVEN_BUCKETS);
     for (size_t k = 0; k < s->n; k++) {
         const size_t n = count_of(s, name_of(&s->shapes[k]), s->n);
         if (n != 1 && n != s->n_buckets)
@@ -107,7 +107,8 @@ static tn_status check_pairing(given *s) {
 
 /* What a shape says of an axis; false if nothing. */
 static bool said_of(const given *s, const tn_shape_override *o, size_t axis, tn_dim d, tn_size_range *r) {
-    *r = (tn_size_range){o->dims[axis], o->most[axis] ? o->most[axis] : o->dims[axis], o->typical[axis]};
+    *r = (tn_size_range){
+        .lo = o->dims[axis], .hi = o->most[axis] ? o->most[axis] : o->dims[axis], .typical = o->typical[axis]};
     if (r->lo < 0 && r->typical) tn_dim_bounds(s->g, d, &r->lo, &r->hi); /* the model's range */
     return r->lo >= 0;
 }

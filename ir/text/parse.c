@@ -352,16 +352,19 @@ static bool parse_symbol(tn_parser *p) {
     return tn_parse_graph_ok(p);
 }
 
-/* bucket N in [1, 8] hint 1, S in [1, 256] hint 128 */
+/* bucket N in [1, 8] hint 1, S in [1, 256] hint 128 by 8 */
 static bool parse_bucket(tn_parser *p) {
     const size_t bucket = tn_bucket_count(p->g);
-    if (bucket == TN_MAX_BUCKETS) return tn_parse_error(p, "there are more than %d buckets", TN_MAX_BUCKETS);
+    if (bucket == TN_MAX_GIVEN_BUCKETS)
+        return tn_parse_error(p, "there are more than %d buckets", TN_MAX_GIVEN_BUCKETS);
     do {
         tn_dim d;
         tn_size_range r;
         bool has;
         if (!parse_range(p, &d, &r, &has)) return false;
-        if (!has || r.typical < 0) return tn_parse_error(p, "a bucket gives a symbol a range and a size");
+        if (tn_parse_accept_word(p, "by") && !tn_parse_int(p, &r.divisor)) return false;
+        if (!has || r.typical < 0 || r.divisor < 0)
+            return tn_parse_error(p, "a bucket gives a symbol a range and a size");
         tn_bucket_set_range(p->g, bucket, d, r);
     } while (tn_parse_accept(p, ","));
     return tn_parse_graph_ok(p);

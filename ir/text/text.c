@@ -233,7 +233,7 @@ static void out_bound(tn_out *o, int64_t v) {
         tn_out_fmt(o, "%lld", (long long)v);
 }
 
-/* N in [1, 64] hint 8 */
+/* N in [1, 64] hint 8 by 4 */
 static void out_range(printer *p, tn_dim sym, tn_size_range r) {
     tn_out_dim(&p->o, p->g, sym);
     tn_out_str(&p->o, " in [");
@@ -242,6 +242,7 @@ static void out_range(printer *p, tn_dim sym, tn_size_range r) {
     out_bound(&p->o, r.hi);
     tn_out_str(&p->o, "]");
     if (r.typical) tn_out_fmt(&p->o, " hint %lld", (long long)r.typical);
+    if (r.divisor > 1) tn_out_fmt(&p->o, " by %lld", (long long)r.divisor);
 }
 
 /* bucket N in [1, 8] hint 1, S in [1, 256] hint 128 */

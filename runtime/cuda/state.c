@@ -182,12 +182,13 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
     return TN_OK;
 }
 
-/* All of the bucket's symbols lie in its ranges. */
+/* All of the bucket's symbols lie in its ranges, and are the multiples that are meant. */
 static bool bucket_holds(const tn_context *c, const tn_cuda_state *s, uint32_t bucket) {
     const TnPlan__Bucket *b = c->plan->pb->buckets[bucket];
     for (size_t k = 0; k < b->n_ranges; k++) {
-        const int64_t v = s->table[b->ranges[k]->symbol];
-        if (v < b->ranges[k]->lo || v > b->ranges[k]->hi) return false;
+        const TnPlan__Bucket__Range *r = b->ranges[k];
+        const int64_t v = s->table[r->symbol];
+        if (v < r->lo || v > r->hi || (r->divisor && v % (int64_t)r->divisor)) return false;
     }
     return true;
 }

@@ -462,7 +462,7 @@ static void buckets(builder *b) {
             const int64_t lo = (int64_t)below(b, 6), hi = below(b, 4) ? lo + (int64_t)below(b, 20) : INT64_MAX;
             const int64_t typical =
                 below(b, 4) ? lo + (int64_t)below(b, hi < INT64_MAX ? (size_t)(hi - lo + 1) : 40) : 0;
-            tn_bucket_set_range(b->g, k, tn_dim_sym(b->g, shapes_symbols[i]), (tn_size_range){lo, hi, typical});
+            tn_bucket_set_range(b->g, k, tn_dim_sym(b->g, shapes_symbols[i]), (tn_size_range){lo, hi, typical, 0});
         }
 }
 

@@ -72,6 +72,7 @@ static const struct row {
     /* buckets of the user keep their ranges; typical sizes that she leaves out are chosen */
     {"bucket N in [1, 4]\nbucket N in [5, 64]\nbucket N in [65, 99] hint 80\n" ELEMENTWISE("i64[N,S]"),
      "N=1..4:1, S=0..:512; N=5..64:8; N=65..99:80"},
+    {"bucket N in [8, 64] hint 16 by 8\nbucket N in [1, 64]\n" ELEMENTWISE("f32[N,3]"), "N=8..64:16 by 8; N=1..64:8"},
 };
 
 static void hints_text(const tn_graph *g, char *buf, size_t size) {

@@ -123,15 +123,17 @@ END_TEST
 /* ---- alternatives ------------------------------------------------------------------------------------------------ */
 
 typedef struct choice {
-    TnPlan__Bucket bucket[2], *buckets[2];
-    TnPlan__Bucket__Range range[2], *ranges[2][1];
-    TnPlan__Step way[2], *ways[2];
-    uint32_t which[2];
+    TnPlan__Bucket bucket[4], *buckets[4];
+    TnPlan__Bucket__Range range[4], *ranges[4][1];
+    TnPlan__Step way[4], *ways[4];
+    uint32_t which[4];
 } choice;
 
-/* y = x + 1, but for N in [1, 4] 2 * x, and for N in [3, 8] x * w; the first that holds counts. */
-static void three_ways(sample *s, choice *x) {
-    static const int64_t lo[] = {1, 3}, hi[] = {4, 8};
+/* y = x + 1, but for N in [1, 4] 2 * x, and for N in [3, 8] x * w; then for N = 24 2 * x, and for other multiples of 6 up
+ * to 60 x * w; the first that holds counts. */
+static void five_ways(sample *s, choice *x) {
+    static const int64_t lo[] = {1, 3, 24, 0}, hi[] = {4, 8, 24, 60};
+    static const uint32_t divisor[] = {0, 1, 0, 6};
     const size_t inc = sample_kernel(s, "k_inc", 0), twice = sample_kernel(s, "k_twice", 0),
                  mul = sample_kernel(s, "k_mul", 0), a = sample_launch(s, "choose", inc);
     SAMPLE_PLACE(s, a, INPUT, 0, D_ZERO);
@@ -143,41 +145,42 @@ static void three_ways(sample *s, choice *x) {
     SAMPLE_PLACE(s, 1, OUTPUT, 0, D_ZERO);
     SAMPLE_DIM(s, 1, D_NUMEL);
     memset(x, 0, sizeof *x);
-    for (size_t k = 0; k < 2; k++) {
+    for (size_t k = 0; k < 4; k++) {
         tn_plan__bucket__init(&x->bucket[k]);
         tn_plan__bucket__range__init(&x->range[k]);
         x->range[k].symbol = D_N;
-        x->range[k].lo = lo[k], x->range[k].hi = hi[k];
+        x->range[k].lo = lo[k], x->range[k].hi = hi[k], x->range[k].divisor = divisor[k];
         x->ranges[k][0] = &x->range[k];
         x->bucket[k].ranges = x->ranges[k];
         x->bucket[k].n_ranges = 1;
         x->buckets[k] = &x->bucket[k];
         x->way[k] = s->step[a];
-        x->way[k].kernel = (uint32_t)(k ? mul : twice);
+        x->way[k].kernel = (uint32_t)(k % 2 ? mul : twice);
         x->way[k].bucket = (uint32_t)k;
         x->ways[k] = &x->way[k];
         x->which[k] = (uint32_t)k;
     }
-    x->way[1].args = s->args[1];
-    x->way[1].n_args = 4;
+    x->way[1].args = x->way[3].args = s->args[1];
+    x->way[1].n_args = x->way[3].n_args = 4;
     s->plan.buckets = x->buckets;
-    s->plan.n_buckets = 2;
+    s->plan.n_buckets = 4;
     s->arch.alternatives = x->ways;
-    s->arch.n_alternatives = 2;
+    s->arch.n_alternatives = 4;
     s->step[a].alternatives = x->which;
-    s->step[a].n_alternatives = 2;
+    s->step[a].n_alternatives = 4;
 }
 
 START_TEST(first_bucket_that_holds) {
     static const struct {
         int64_t rows;
         const char *kernel;
-    } cases[] = {{1, "k_twice"}, {4, "k_twice"}, {5, "k_mul"},  {8, "k_mul"},
-                 {9, "k_inc"},   {3, "k_twice"}, {900, "k_inc"}};
+    } cases[] = {{1, "k_twice"}, {4, "k_twice"}, {5, "k_mul"},    {8, "k_mul"},  {9, "k_inc"},
+                 {3, "k_twice"}, {900, "k_inc"}, {24, "k_twice"}, {30, "k_mul"}, {12, "k_mul"},
+                 {25, "k_inc"},  {60, "k_mul"},  {66, "k_inc"}};
     sample s;
     choice x;
     sample_init(&s);
-    three_ways(&s, &x);
+    five_ways(&s, &x);
     tn_plan *p = load(&s);
     tn_context *c = open_context(p, (tn_context_options){0});
     for (int again = 0; again < 2; again++)

@@ -160,15 +160,15 @@ START_TEST(shapes_must_pair_up) {
     ck_assert_int_eq(tn_graph_give_shapes(g, shapes, 5), TN_E_ARGUMENT);
     ck_assert_msg(strstr(message, "input 'x' is given 3 shapes and input 'm' 2"), "%s", message);
     tn_graph_free(g);
-    tn_shape_override many[TN_MAX_BUCKETS + 1];
-    for (int k = 0; k <= TN_MAX_BUCKETS; k++) many[k] = (tn_shape_override)X(k + 1, ANY, 0, 0, 0, 0);
+    tn_shape_override many[TN_MAX_GIVEN_BUCKETS + 1];
+    for (int k = 0; k <= TN_MAX_GIVEN_BUCKETS; k++) many[k] = (tn_shape_override)X(k + 1, ANY, 0, 0, 0, 0);
     g = parsed(model);
-    ck_assert_int_eq(tn_graph_give_shapes(g, many, TN_MAX_BUCKETS + 1), TN_E_ARGUMENT);
+    ck_assert_int_eq(tn_graph_give_shapes(g, many, TN_MAX_GIVEN_BUCKETS + 1), TN_E_ARGUMENT);
     ck_assert_msg(strstr(message, "input 'x' is given 9 shapes, the most are 8"), "%s", message);
     tn_graph_free(g);
     g = parsed(model);
-    ck_assert_int_eq(tn_graph_give_shapes(g, many, TN_MAX_BUCKETS), TN_OK);
-    ck_assert_uint_eq(tn_bucket_count(g), TN_MAX_BUCKETS);
+    ck_assert_int_eq(tn_graph_give_shapes(g, many, TN_MAX_GIVEN_BUCKETS), TN_OK);
+    ck_assert_uint_eq(tn_bucket_count(g), TN_MAX_GIVEN_BUCKETS);
     tn_graph_free(g);
 }
 END_TEST
@@ -183,8 +183,8 @@ static void check_two(tn_graph *g) {
         size_t bucket;
         tn_dim sym;
         tn_size_range r;
-    } want[] = {{0, n, {1, 4, 1}},  {0, s, {16, 128, 128}}, {0, t, {2, 64, 0}},
-                {1, n, {5, 32, 8}}, {1, s, {16, 512, 384}}, {7, n, {1, 32, 1}}};
+    } want[] = {{0, n, {1, 4, 1, 0}},  {0, s, {16, 128, 128, 0}}, {0, t, {2, 64, 0, 0}},
+                {1, n, {5, 32, 8, 0}}, {1, s, {16, 512, 384, 0}}, {7, n, {1, 32, 1, 0}}};
     char text[64];
     ck_assert_uint_eq(tn_bucket_count(g), 2);
     for (size_t k = 0; k < sizeof want / sizeof *want; k++) {
