@@ -36,6 +36,7 @@ void tn_ix_pool_free(tn_ix_pool *p) {
     tn_free(env, p->node, p->cap_node * sizeof *p->node);
     tn_free(env, p->term, p->cap_term * sizeof *p->term);
     tn_free(env, p->slot, p->n_slot * sizeof *p->slot);
+    tn_free(env, p->answer, p->n_answer_slot * sizeof *p->answer);
     tn_free(env, p, sizeof *p);
 }
 
@@ -135,6 +136,45 @@ tn_ix tn_ix_intern(tn_ix_pool *p, const tn_ix_poly *a) {
     p->n_term += a->n;
     p->slot[s] = p->n_node;
     return (tn_ix){p->n_node++};
+}
+
+/* ---- what is known already --------------------------------------------------------------------------------------- */
+
+/* Its place in a table of n slots: where it is, or where it goes. */
+static tn_ix_answer *place(tn_ix_answer *table, uint32_t n, tn_ix_question ask, tn_ix a, tn_ix b) {
+    uint64_t h = ((uint64_t)a.i << 32 | b.i) * 0x9e3779b97f4a7c15u + (uint64_t)ask;
+    for (uint32_t s = (uint32_t)(h >> 32) & (n - 1);; s = (s + 1) & (n - 1)) {
+        tn_ix_answer *x = &table[s];
+        if (!x->ask || (x->ask == ask && x->a.i == a.i && x->b.i == b.i)) return x;
+    }
+}
+
+static bool more_answers(tn_ix_pool *p) {
+    const uint32_t n = p->n_answer_slot ? p->n_answer_slot * 2 : 256;
+    tn_ix_answer *table = tn_alloc(p->env, n * sizeof *table);
+    if (!table) return p->failed = p->no_memory = true, false;
+    for (uint32_t k = 0; k < p->n_answer_slot; ++k) {
+        const tn_ix_answer *x = &p->answer[k];
+        if (x->ask) *place(table, n, x->ask, x->a, x->b) = *x;
+    }
+    tn_free(p->env, p->answer, p->n_answer_slot * sizeof *table);
+    p->answer = table;
+    p->n_answer_slot = n;
+    return true;
+}
+
+bool tn_ix_recall(const tn_ix_pool *p, tn_ix_question ask, tn_ix a, tn_ix b, uint32_t *is) {
+    if (!p->n_answer_slot) return false;
+    const tn_ix_answer *x = place(p->answer, p->n_answer_slot, ask, a, b);
+    *is = x->is;
+    return x->ask != TN_IX_ASK_NONE;
+}
+
+void tn_ix_remember(tn_ix_pool *p, tn_ix_question ask, tn_ix a, tn_ix b, uint32_t is) {
+    if (p->failed || ((p->n_answer + 1) * 2 > p->n_answer_slot && !more_answers(p))) return;
+    tn_ix_answer *x = place(p->answer, p->n_answer_slot, ask, a, b);
+    p->n_answer += x->ask == TN_IX_ASK_NONE;
+    *x = (tn_ix_answer){ask, a, b, is};
 }
 
 /* ---- sums and products ------------------------------------------------------------------------------------------- */

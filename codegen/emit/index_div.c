@@ -154,8 +154,7 @@ static bool is_const_value(const tn_ix_pool *p, tn_ix a, int64_t v) {
     return tn_ix_is_const(p, a, &c) && c == v;
 }
 
-tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
-    if (!a.i || !b.i || p->failed) return (tn_ix){0};
+static tn_ix quotient_of(tn_ix_pool *p, tn_ix a, tn_ix b) {
     int64_t x, c, g, lo, hi;
     tn_ix q, r, high, low;
     tn_ix_atom at;
@@ -177,8 +176,7 @@ tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
     return make_atom(p, TN_IX_DIV, a, b);
 }
 
-tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
-    if (!a.i || !b.i || p->failed) return (tn_ix){0};
+static tn_ix rest_of(tn_ix_pool *p, tn_ix a, tn_ix b) {
     int64_t x, c, g, lo, hi;
     tn_ix q, r, high, low;
     tn_ix_atom at;
@@ -198,6 +196,22 @@ tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
     if (one_atom(p, a, &at) && at.kind == TN_IX_MOD && split_exact(p, at.b, b, &q, &r) && is_const_value(p, r, 0))
         return tn_ix_mod(p, at.a, b);
     return make_atom(p, TN_IX_MOD, a, b);
+}
+
+static tn_ix ask(tn_ix_pool *p, tn_ix_question what, tn_ix a, tn_ix b) {
+    tn_ix is;
+    if (!a.i || !b.i || p->failed) return (tn_ix){0};
+    if (tn_ix_recall(p, what, a, b, &is.i)) return is;
+    is = what == TN_IX_ASK_DIV ? quotient_of(p, a, b) : rest_of(p, a, b);
+    tn_ix_remember(p, what, a, b, is.i);
+    return p->failed ? (tn_ix){0} : is;
+}
+
+tn_ix tn_ix_div(tn_ix_pool *p, tn_ix a, tn_ix b) {
+    return ask(p, TN_IX_ASK_DIV, a, b);
+}
+tn_ix tn_ix_mod(tn_ix_pool *p, tn_ix a, tn_ix b) {
+    return ask(p, TN_IX_ASK_MOD, a, b);
 }
 
 /* ---- comparisons ------------------------------------------------------------------------------------------------- */
@@ -244,8 +258,7 @@ tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a) {
     return extreme(p, a, true);
 }
 
-int tn_ix_less(tn_ix_pool *p, tn_ix a, tn_ix b) {
-    if (!a.i || !b.i || p->failed) return 0;
+static int less(tn_ix_pool *p, tn_ix a, tn_ix b) {
     const tn_ix d = tn_ix_sub(p, b, a); /* a < b  <=>  d >= 1 */
     int64_t lo, hi;
     tn_ix_bounds(p, d, &lo, &hi);
@@ -262,6 +275,15 @@ int tn_ix_less(tn_ix_pool *p, tn_ix a, tn_ix b) {
         if (hi <= 0) return -1;
     }
     return 0;
+}
+
+int tn_ix_less(tn_ix_pool *p, tn_ix a, tn_ix b) {
+    uint32_t is;
+    if (!a.i || !b.i || p->failed) return 0;
+    if (tn_ix_recall(p, TN_IX_ASK_LESS, a, b, &is)) return (int)is - 1;
+    const int order = less(p, a, b);
+    tn_ix_remember(p, TN_IX_ASK_LESS, a, b, (uint32_t)(order + 1));
+    return p->failed ? 0 : order;
 }
 
 void tn_ix_simplify_less(tn_ix_pool *p, tn_ix *a, tn_ix *b) {

@@ -31,6 +31,15 @@ typedef struct tn_ix_node { /* an interned polynomial */
     int64_t lo, hi;
 } tn_ix_node;
 
+/* What quotients, remainders and comparisons gave.  Each asks many others, again and again the same ones: without this
+ * the time grows exponentially with the axes that a reshape splits. */
+typedef enum tn_ix_question { TN_IX_ASK_NONE, TN_IX_ASK_DIV, TN_IX_ASK_MOD, TN_IX_ASK_LESS } tn_ix_question;
+typedef struct tn_ix_answer {
+    tn_ix_question ask;
+    tn_ix a, b;
+    uint32_t is;
+} tn_ix_answer;
+
 struct tn_ix_pool {
     tn_graph *g;
     const tn_env *env;
@@ -46,6 +55,8 @@ struct tn_ix_pool {
     size_t cap_term;
     uint32_t *slot; /* open addressing over node */
     uint32_t n_slot;
+    tn_ix_answer *answer; /* open addressing */
+    uint32_t n_answer, n_answer_slot;
 };
 
 void tn_ix_get(const tn_ix_pool *p, tn_ix a, tn_ix_poly *out);
@@ -58,6 +69,10 @@ tn_ix tn_ix_of_atom(tn_ix_pool *p, uint32_t atom);
 int64_t tn_ix_term_divisor(const tn_ix_pool *p, const tn_ix_term *t);
 /* The largest value of a as expression over dims only, or none. */
 tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a);
+
+/* False: not known yet. */
+bool tn_ix_recall(const tn_ix_pool *p, tn_ix_question ask, tn_ix a, tn_ix b, uint32_t *is);
+void tn_ix_remember(tn_ix_pool *p, tn_ix_question ask, tn_ix a, tn_ix b, uint32_t is);
 
 int64_t tn_sat_add(int64_t a, int64_t b);
 
