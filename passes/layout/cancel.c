@@ -181,7 +181,7 @@ static void rebuild(plan *c, tn_node n) {
     if (tn_graph_status(g) != TN_OK) return;
     tn_replace(g, old, plain);
     if (kind == TN_FOLLOWS) set_twin(c, plain, y);
-    tn_reap(g, old);
+    tn_erase(g, n); /* not what it alone used, which may be a twin: sweep does that */
 }
 
 static void visit(plan *c, tn_node n) {
@@ -192,9 +192,8 @@ static void visit(plan *c, tn_node n) {
     } else if (is_transpose(c, n, c->p)) {
         tn_val x = tn_node_input(g, n, 0);
         if (x.i < c->twin_cap && c->twin[x.i].i) {
-            tn_val y = tn_node_result(g, n, 0);
-            tn_replace(g, y, c->twin[x.i]);
-            tn_reap(g, y);
+            tn_replace(g, tn_node_result(g, n, 0), c->twin[x.i]);
+            tn_erase(g, n);
         } else {
             set_twin(c, x, tn_node_result(g, n, 0));
         }
