@@ -4,11 +4,18 @@
 
 #include "ir/ir.h"
 
-enum { SHAPES_SYMBOLS = 3, SHAPES_BINDINGS = 10, SHAPES_ALL = -1 };
+enum { SHAPES_SYMBOLS = 3, SHAPES_BINDINGS = 10, SHAPES_ELEMENTS = 20000 /* of a value, at most */, SHAPES_ALL = -1 };
 extern const char *const shapes_symbols[SHAPES_SYMBOLS];
 
+/* The sizes at which a graph runs; every other time in the ranges of its symbols. */
+typedef int64_t shapes_binding[SHAPES_SYMBOLS];
+void shapes_draw(tn_graph *g, uint64_t seed, shapes_binding at[SHAPES_BINDINGS]);
+/* The elements of a type, SHAPES_ELEMENTS + 1 if there are more; 0 where a size is not told or below 0. */
+int64_t shapes_elements(const tn_graph *g, tn_type t, const shapes_binding at);
+
 /* shapes_gen.c: the graph of a seed.  output: the value that it returns, of *n_values (SHAPES_ALL: the last ones); what
- * is not needed for it is left out.  NULL when out of memory. */
+ * is not needed for it is left out.  No value is larger than SHAPES_ELEMENTS at the sizes at which it runs.  NULL when out of
+ * memory. */
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values);
 
 /* shapes_run.c */
@@ -18,8 +25,8 @@ typedef struct shapes_fault {
 } shapes_fault;
 
 typedef struct shapes_result {
-    int compiled, kernels, legal, illegal,
-        skipped;        /* runs: at shapes that the static rules accept, refuse; without a verdict */
+    int compiled, kernels, streams /* more than one */, legal, illegal, large,
+        unsure;         /* runs: at shapes that the static rules accept, refuse; left out; without a verdict */
     shapes_fault fault; /* the first */
 } shapes_result;
 

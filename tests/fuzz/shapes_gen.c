@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "passes/pass.h"
+#include "tenon/internal/arith.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/shapes.h"
 
@@ -17,6 +18,7 @@ typedef struct builder {
     tn_val v[MAX_VALUES];
     bool exact[MAX_VALUES]; /* no rounding so far: comparisons and indices of it are sure */
     size_t n;
+    shapes_binding at[SHAPES_BINDINGS];
 } builder;
 
 static size_t below(builder *b, size_t n) {
@@ -25,6 +27,43 @@ static size_t below(builder *b, size_t n) {
 
 static tn_dim num(builder *b, int64_t v) {
     return tn_dim_const(b->g, v);
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+
+void shapes_draw(tn_graph *g, uint64_t seed, shapes_binding at[SHAPES_BINDINGS]) {
+    static const int64_t sizes[] = {0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 9, 16, 17}, first[] = {4, 1, 0, 2};
+    for (int n = 0; n < SHAPES_BINDINGS; n++) {
+        for (int k = 0; k < SHAPES_SYMBOLS; k++)
+            at[n][k] = n < 4 ? first[n] : sizes[fuzz_below(&seed, sizeof sizes / sizeof *sizes)];
+        const size_t what = fuzz_below(&seed, 4), i = fuzz_below(&seed, SHAPES_SYMBOLS),
+                     j = fuzz_below(&seed, SHAPES_SYMBOLS);
+        if (n >= 4 && what < 2) at[n][i] = at[n][j];
+        if (n >= 4 && what == 2) at[n][i] = 1;
+        for (int k = 0; n % 2 && k < SHAPES_SYMBOLS; k++) {
+            int64_t lo, hi;
+            tn_dim_bounds(g, tn_dim_sym(g, shapes_symbols[k]), &lo, &hi);
+            at[n][k] = tn_clamp(at[n][k], lo, hi);
+        }
+    }
+}
+
+int64_t shapes_elements(const tn_graph *g, tn_type t, const shapes_binding at) {
+    tn_binding b[SHAPES_SYMBOLS];
+    int64_t n = 1, d;
+    for (int k = 0; k < SHAPES_SYMBOLS; k++) b[k] = (tn_binding){shapes_symbols[k], at[k]};
+    for (size_t i = 0; i < tn_type_rank(g, t); i++) {
+        if (!tn_dim_eval(g, tn_type_dims(g, t)[i], b, SHAPES_SYMBOLS, &d) || d < 0) return 0;
+        n = d > SHAPES_ELEMENTS ? SHAPES_ELEMENTS + 1 : n * d;
+        if (n > SHAPES_ELEMENTS) n = SHAPES_ELEMENTS + 1;
+    }
+    return n;
+}
+
+static bool is_small(const builder *b, tn_type t) {
+    for (int n = 0; n < SHAPES_BINDINGS; n++)
+        if (shapes_elements(b->g, t, b->at[n]) > SHAPES_ELEMENTS) return false;
+    return true;
 }
 
 /* A symbol that is a size of some input, which tells it; 3 where there is none. */
@@ -54,13 +93,15 @@ static size_t other(builder *b, size_t k) {
     return k;
 }
 
-/* Emits where the type rules allow it. */
+/* Emits where the type rules allow it, and results are small. */
 static void emit(builder *b, tn_op op, const void *attrs, size_t n, const tn_val *in, bool exact) {
     tn_type types[4];
     size_t n_results = 0;
     for (size_t k = 0; k < n; k++)
         if (!in[k].i) return;
     if (tn_infer(b->g, op, attrs, n, in, 0, NULL, types, 4, &n_results) != TN_OK) return;
+    for (size_t k = 0; k < n_results; k++)
+        if (!is_small(b, types[k])) return;
     const tn_node node = tn_emit(b->g, op, attrs, n, in);
     for (size_t k = 0; node.i && k < n_results && b->n < MAX_VALUES; k++) {
         b->exact[b->n] = exact;
@@ -448,10 +489,22 @@ static void inputs(builder *b) {
     const tn_dtype t = below(b, 6) ? TN_F32 : TN_I32;
     for (size_t k = 0, n = 2 + below(b, 2); k < n; k++) {
         tn_dim d[4];
-        const size_t rank = 1 + below(b, 4);
+        size_t rank = 1 + below(b, 4);
         for (size_t i = 0; i < rank; i++) d[i] = input_size(b);
+        const tn_dtype dtype = below(b, 5) ? t : TN_F32;
+        while (!is_small(b, tn_type_make(b->g, dtype, rank, d))) rank--;
         b->exact[b->n] = true;
-        b->v[b->n++] = tn_graph_add_input(b->g, names[k], tn_type_make(b->g, below(b, 5) ? t : TN_F32, rank, d));
+        b->v[b->n++] = tn_graph_add_input(b->g, names[k], tn_type_make(b->g, dtype, rank, d));
+    }
+}
+
+/* Most symbols may be any size; some are never 0, or of a few sizes. */
+static void ranges(builder *b) {
+    for (size_t i = 0; i < SHAPES_SYMBOLS; i++) {
+        const bool any = below(b, 6) != 0;
+        const int64_t lo = any ? 0 : (int64_t)below(b, 4),
+                      hi = any || below(b, 2) ? INT64_MAX : lo + (int64_t)below(b, 18);
+        tn_dim_set_range(b->g, tn_dim_sym(b->g, shapes_symbols[i]), lo, hi);
     }
 }
 
@@ -462,7 +515,9 @@ static void buckets(builder *b) {
             const int64_t lo = (int64_t)below(b, 6), hi = below(b, 4) ? lo + (int64_t)below(b, 20) : INT64_MAX;
             const int64_t typical =
                 below(b, 4) ? lo + (int64_t)below(b, hi < INT64_MAX ? (size_t)(hi - lo + 1) : 40) : 0;
-            tn_bucket_set_range(b->g, k, tn_dim_sym(b->g, shapes_symbols[i]), (tn_size_range){lo, hi, typical, 0});
+            const int64_t divisor = below(b, 4) ? 0 : 1 + (int64_t)below(b, 8);
+            const tn_size_range r = {lo, hi, typical, divisor};
+            tn_bucket_set_range(b->g, k, tn_dim_sym(b->g, shapes_symbols[i]), r);
         }
 }
 
@@ -473,7 +528,8 @@ tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_valu
         window, window, gather, resize, scatter, top,       grid,       transposed, channels,  triangle};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
-    for (int k = 0; k < SHAPES_SYMBOLS; k++) tn_dim_set_range(b.g, tn_dim_sym(b.g, shapes_symbols[k]), 0, INT64_MAX);
+    ranges(&b);
+    shapes_draw(b.g, seed, b.at);
     inputs(&b);
     const size_t n_inputs = b.n, want = n_inputs + 2 + below(&b, 7);
     for (int tries = 0; tries < 60 && b.n < want; tries++) {

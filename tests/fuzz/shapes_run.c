@@ -12,7 +12,7 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/shapes.h"
 
-enum { MAX_IO = 8, MAX_ELEMENTS = 20000 };
+enum { MAX_IO = 8, MAX_STREAMS = 3 };
 
 static char message[300]; /* of the last error */
 
@@ -123,12 +123,10 @@ static bool make_inputs(const tn_graph *g, io *x, uint64_t seed) {
 }
 
 static bool is_small(const tn_graph *g) {
+    static const shapes_binding none;
     for (uint32_t k = 1; k < tn_graph_val_limit(g); k++) {
-        int64_t dims[TN_MAX_RANK], n = 1;
-        const tn_val v = {k};
-        if (!tn_val_type(g, v).i || !static_dims(g, v, dims)) continue;
-        for (size_t i = 0; i < tn_val_rank(g, v); i++) n = dims[i] > MAX_ELEMENTS ? MAX_ELEMENTS + 1 : n * dims[i];
-        if (n > MAX_ELEMENTS) return false;
+        const tn_type t = tn_val_type(g, (tn_val){k});
+        if (t.i && shapes_elements(g, t, none) > SHAPES_ELEMENTS) return false;
     }
     return true;
 }
@@ -206,30 +204,59 @@ static void run_illegal(shapes_result *r, const char *text, const device *d, siz
     io x = {.n_in = 0};
     snprintf(rule, sizeof rule, "%s", message);
     tn_graph *g = header_only(text);
-    if (g && make_inputs(g, &x, seed)) {
+    if (g && !is_small(g)) {
+        r->large++;
+    } else if (g && make_inputs(g, &x, seed)) {
         x.n_out = tn_plan_output_count(p);
         for (size_t k = 0; k < n; k++)
             if (run_on(&d[k], &x, p)) fault(r, at, "%s runs an illegal shape: %s", d[k].name, rule);
         r->illegal++;
     } else {
-        r->skipped++;
+        r->unsure++;
     }
     release(&x);
     tn_graph_free(g);
 }
 
-static void run_at(shapes_result *r, const char *symbolic, const device *d, size_t n, const tn_plan *p,
+static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
+    if (d.i == sym.i) return true;
+    const tn_dim_kind kind = tn_dim_kind_of(g, d);
+    if (kind == TN_DIM_CONST || kind == TN_DIM_SYM) return false;
+    return mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym);
+}
+
+/* The name of a symbol that an input tells and that is outside its range; NULL if all are within. */
+static const char *out_of_range(tn_graph *g, const int64_t *at) {
+    for (size_t k = 0; k < SHAPES_SYMBOLS; k++) {
+        const tn_dim s = tn_dim_sym(g, shapes_symbols[k]);
+        int64_t lo, hi;
+        tn_dim_bounds(g, s, &lo, &hi);
+        bool told = false;
+        for (size_t i = 0; i < tn_graph_input_count(g); i++) {
+            const tn_val v = tn_graph_input(g, i);
+            for (size_t d = 0; d < tn_val_rank(g, v); d++) told |= mentions(g, tn_val_dim(g, v, d), s);
+        }
+        if (told && (at[k] < lo || at[k] > hi)) return shapes_symbols[k];
+    }
+    return NULL;
+}
+
+static void run_at(shapes_result *r, const char *symbolic, tn_graph *whole, const device *d, size_t n, const tn_plan *p,
                    const int64_t *at, uint64_t seed) {
     tn_status st;
     char *text = bound_text(symbolic, at);
     *message = 0;
     tn_graph *g = text ? tn_parse(&env, "bound", text, strlen(text), NULL, 0, true, &st) : NULL;
     io x = {.n_in = 0};
-    if (!g) {
-        if (text) run_illegal(r, text, d, n, p, at, seed);
-    } else if (!is_small(g) || !make_inputs(g, &x, seed) ||
+    const char *outside = out_of_range(whole, at);
+    if (outside) snprintf(message, sizeof message, "%s is outside its range", outside);
+    if (text && (!g || outside)) {
+        run_illegal(r, text, d, n, p, at, seed);
+    } else if (g && !is_small(g)) {
+        r->large++;
+    } else if (!g || !make_inputs(g, &x, seed) ||
                tn_eval_graph(&env, g, x.in, x.n_in, x.want, x.n_out, NULL) != TN_OK) {
-        r->skipped++; /* too large, or an index beyond a table */
+        r->unsure++; /* an index beyond a table */
     } else {
         r->legal++;
         for (size_t k = 0; k < n; k++) judge(r, &d[k], &x, p, at);
@@ -241,16 +268,7 @@ static void run_at(shapes_result *r, const char *symbolic, const device *d, size
 
 /* ---- one graph --------------------------------------------------------------------------------------------------- */
 
-static void draw(int64_t *at, int round, uint64_t *seed) {
-    static const int64_t sizes[] = {0, 1, 1, 2, 2, 3, 4, 4, 5, 6, 7, 8, 9, 16, 17}, first[] = {4, 1, 0, 2};
-    for (int k = 0; k < SHAPES_SYMBOLS; k++)
-        at[k] = round < 4 ? first[round] : sizes[fuzz_below(seed, sizeof sizes / sizeof *sizes)];
-    const size_t what = fuzz_below(seed, 4), i = fuzz_below(seed, SHAPES_SYMBOLS), j = fuzz_below(seed, SHAPES_SYMBOLS);
-    if (round >= 4 && what < 2) at[i] = at[j];
-    if (round >= 4 && what == 2) at[i] = 1;
-}
-
-static tn_plan *compile(shapes_result *r, const char *text, void **data, size_t *size) {
+static tn_plan *compile(shapes_result *r, const char *text, uint32_t streams, void **data, size_t *size) {
     static const char *const targets[] = {"sm_90a"};
     const tn_compile_options opts = {.targets = targets,
                                      .n_targets = 1,
@@ -258,6 +276,7 @@ static tn_plan *compile(shapes_result *r, const char *text, void **data, size_t 
                                      .sources_only = true,
                                      .tune_seconds = -1,
                                      .threads = 1,
+                                     .streams = streams,
                                      .cache_dir = ""};
     tn_status st;
     tn_plan *p = NULL;
@@ -277,22 +296,26 @@ void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
     static const tn_device kinds[] = {TN_CPU, TN_EMU};
     void *data = NULL;
     size_t size = 0;
+    shapes_binding at[SHAPES_BINDINGS];
     device d[] = {{"cpu", NULL}, {"emu", NULL}};
-    tn_plan *p = compile(r, text, &data, &size);
     tn_status st;
+    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    tn_plan *p = compile(r, text, 1 + (uint32_t)(seed % MAX_STREAMS), &data, &size);
     for (int k = 0; p && k < 2; k++) {
         const tn_context_options opts = {.device = kinds[k], .host = tn_host_devices()};
         d[k].c = tn_context_new(p, &opts, &st);
         if (!d[k].c) fault(r, NULL, "no context on %s: %s", d[k].name, message);
     }
     r->compiled = p != NULL;
-    if (p && tn_plan_manifest(p)->n_archs) r->kernels = (int)tn_plan_manifest(p)->archs[0]->n_steps;
-    for (int round = 0; d[0].c && d[1].c && round < SHAPES_BINDINGS && !r->fault.what[0]; round++) {
-        int64_t at[SHAPES_SYMBOLS];
-        draw(at, round, &seed);
-        run_at(r, text, d, 2, p, at, seed + (uint64_t)round);
+    if (p && tn_plan_manifest(p)->n_archs) {
+        r->kernels = (int)tn_plan_manifest(p)->archs[0]->n_steps;
+        r->streams = tn_plan_manifest(p)->archs[0]->streams > 1;
     }
+    if (g) shapes_draw(g, seed, at);
+    for (int k = 0; g && d[0].c && d[1].c && k < SHAPES_BINDINGS && !r->fault.what[0]; k++)
+        run_at(r, text, g, d, 2, p, at[k], seed + (uint64_t)k);
     for (int k = 0; k < 2; k++) tn_context_free(d[k].c);
     tn_plan_free(p);
+    tn_graph_free(g);
     if (data) tn_free(&env, data, size);
 }
