@@ -1,8 +1,8 @@
 /* draw.c: the values that candidates of one spec are judged with.
  *
  * Floats are uniform in [-1, 1).  Integers are what users feed: indices from both ends of what they index, every value
- * of the small types, and of the large ones the extremes where the region only does what is exact.  `small` is for
- * regions whose results such numbers take beyond a float's range. */
+ * of the small types, and of the large ones the extremes where the region only does what is exact.  `few` is for regions
+ * whose results such numbers take beyond a float's range. */
 #include <string.h>
 
 #include "codegen/emit/internal.h"
@@ -127,13 +127,14 @@ static bool is_exact(const tn_spec *s) {
     return true;
 }
 
-static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, bool small) {
+static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few) {
     enum { FEW = 4, MANY = 1000, SOME = 100 };
     const usage u = usage_of(s, at, t->arg);
     span r = span_of_type(t->dtype);
-    if (small || u.computes) {
+    if (few || u.computes) {
+        const int64_t n = few ? few : FEW;
         r.lo = 0;
-        if (r.hi >= FEW) r.hi = FEW - 1;
+        if (r.hi >= n) r.hi = n - 1;
         if (r.hi >= u.extent) r.hi = u.extent - 1;
     } else if (u.extent < INT64_MAX) {
         if (r.lo < -u.extent) r.lo = -u.extent;
@@ -170,11 +171,11 @@ static int64_t draw_integer(const span *r, tn_dtype t, uint64_t *seed) {
 
 /* Large tensors repeat one block, whose odd length no extent of a network divides: drawing numbers takes most of the
  * time. */
-bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, bool small, void *data, int64_t n,
+bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed) {
     enum { BLOCK = 65521 };
     const bool is_float = tn_dtype_is_float(t->dtype);
-    const span r = is_float ? (span){0} : span_of(s, at, t, small);
+    const span r = is_float ? (span){0} : span_of(s, at, t, few);
     const size_t size = tn_dtype_bits(t->dtype) / 8;
     const int64_t drawn = size && n > BLOCK ? BLOCK : n;
     if (r.lo > r.hi) return n == 0;

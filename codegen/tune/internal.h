@@ -56,9 +56,9 @@ typedef struct tn_placed {
 /* TN_E_UNSUPPORTED: too large to try. */
 tn_status tn_place(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, tn_placed *out);
 
-/* n elements of an operand that is no constant (draw.c); false if it has no legal value.  small: integers are 0 to
- * 3. */
-bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, bool small, void *data, int64_t n,
+/* n elements of an operand that is no constant (draw.c); false if it has no legal value.  few: integers are 0 to few - 1;
+ * 0: whatever users feed. */
+bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed);
 
 /* What goes in at one shape, and what must come out. */

@@ -253,6 +253,12 @@ static const value_case value_cases[] = {
      FUNC("%x: u8[512]", "%y: f32[512]",
           "%0 = cast %x {to=f32}\n%1 = exp %0\n%2 = mul %1, %1\n%y = div %2, %1\nreturn %y\n"),
      0, 0, 3},
+    {"a mask", /* (1 - 3) * lowest is infinite in f32 */
+     FUNC("%x: i64[512]", "%y: f32[512]",
+          "%0 = cast %x {to=f32}\n%1 = const [1.0] : f32[]\n%2 = sub %1, %0\n%3 = const [-3.4028234663852886e38] : "
+          "f32[]\n"
+          "%y = mul %2, %3\nreturn %y\n"),
+     0, 0, 1},
 };
 
 START_TEST(integers_that_users_feed) {
