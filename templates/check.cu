@@ -108,6 +108,5 @@ extern "C" __global__ void tn_check_count(const unsigned *p, long long words, un
 
 // A step of the chain in which candidates are timed: the least that a kernel of ours does.
 extern "C" __global__ void tn_check_step() {
-    TN_RELEASE();
     TN_WAIT();
 }

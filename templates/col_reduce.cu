@@ -14,7 +14,6 @@
 
 extern "C" __global__ void __launch_bounds__(TN_BX *TN_BY) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SHARED(tn_acc, part, [TN_BY > 1 ? TN_BY * TN_BX * TN_VEC : 1]);
-    TN_RELEASE();
     TN_WAIT();
     const int tx = (int)threadIdx.x % TN_BX, ty = (int)threadIdx.x / TN_BX;
     const tn_index tiles = (TN_INNER + TN_BX * TN_VEC - 1) / (TN_BX * TN_VEC);

@@ -47,7 +47,6 @@ TN_DEV void load_filters(const tn_args &args, int channel0, float *filters) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_DYNAMIC_SMEM(memory);
     float *filters = (float *)memory;
     const int channel0 = (int)blockIdx.y * BLOCK_C;

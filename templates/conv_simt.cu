@@ -38,7 +38,6 @@ TN_DEV void load_window(const tn_args &args, int group, int m, int k, float (&x)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_DYNAMIC_SMEM(memory);
     const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = (TN_N + BN - 1) / BN;
     const int group = TN_GROUPS == 1 ? 0 : (int)blockIdx.x / (tiles_m * tiles_n);

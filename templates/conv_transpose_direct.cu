@@ -14,7 +14,6 @@ TN_DEV tn_index tn_source(tn_index t, int stride, tn_index size) {
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_WAIT();
     tn_index i = (tn_index)blockIdx.x * TN_BLOCK + (tn_index)threadIdx.x;
     if (i >= (tn_index)TN_N * TN_OD * TN_OH * TN_OW * (TN_O / TN_OC)) return;

@@ -67,7 +67,6 @@ struct tile_sink {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_DYNAMIC_SMEM(memory);
     const unsigned smem = tn_smem_addr(memory);
     const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = ((int)TN_N + BN - 1) / BN;

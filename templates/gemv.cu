@@ -70,7 +70,6 @@ TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, in
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_DYNAMIC_SMEM(memory);
     float *partial = (float *)memory; // [WARPS][M_MAX * ROWS]
     const int blocks_n = ((int)TN_N + BLOCK_N - 1) / BLOCK_N;

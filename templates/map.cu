@@ -11,7 +11,6 @@
 #include "tn_variant.cuh"
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_WAIT();
     tn_index i = ((tn_index)blockIdx.x * (TN_BLOCK * TN_ITEMS) + (tn_index)threadIdx.x) * TN_VEC;
     TN_UNROLL

@@ -17,7 +17,6 @@
 extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SHARED(tn_val, a, [TN_BK][TN_BM + 1]);
     TN_SHARED(tn_val, b, [TN_BK][TN_BN + 1]);
-    TN_RELEASE();
     TN_WAIT();
     const tn_index tiles_m = (TN_M + TN_BM - 1) / TN_BM, tiles_n = (TN_N + TN_BN - 1) / TN_BN;
     const tn_index batch = (tn_index)blockIdx.x / (tiles_m * tiles_n), tile = (tn_index)blockIdx.x % (tiles_m * tiles_n);

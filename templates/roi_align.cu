@@ -39,7 +39,6 @@ TN_DEV bool tn_between(tn_coordinate v, tn_index n, tn_index (&at)[2], tn_coordi
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_WAIT();
     tn_index at = (tn_index)blockIdx.x * TN_BLOCK + (tn_index)threadIdx.x;
     if (at >= (tn_index)TN_R * TN_C * TN_OH * TN_OW) return;

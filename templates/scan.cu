@@ -7,7 +7,6 @@
 #include "tn_variant.cuh"
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_WAIT();
     const int lane = (int)threadIdx.x % TN_TPR;
     const tn_index row = (tn_index)blockIdx.x * (TN_BLOCK / TN_TPR) + (tn_index)threadIdx.x / TN_TPR;

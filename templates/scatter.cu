@@ -13,7 +13,6 @@
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SHARED(tn_index, target, [TN_BLOCK]);
     TN_SHARED(unsigned, hits, [TN_BLOCK / 32]);
-    TN_RELEASE();
     TN_WAIT();
     const int tid = (int)threadIdx.x;
     const tn_index first = (tn_index)blockIdx.x * (TN_BLOCK * TN_ITEMS), end = TN_N;

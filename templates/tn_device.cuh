@@ -49,19 +49,14 @@ typedef tn_bits8 tn_word8;
 
 // ---- leaf functions: one instruction each ------------------------------------------------------------------------------
 
-// Lets the next kernel of the stream become resident, and waits until the previous one has finished and its writes are seen.
-TN_DEV void TN_RELEASE() {
-#ifdef TN_HOST
-    tn_emu->grid_release(tn_emu_self);
-#elif __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
+// Waits until the previous kernel of the stream has finished and its writes are seen, then lets the next one become resident.
+// One that became resident any earlier would take room from the blocks of this kernel and of the one before it.
 TN_DEV void TN_WAIT() {
 #ifdef TN_HOST
     tn_emu->grid_wait(tn_emu_self);
 #elif __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
 

@@ -113,7 +113,6 @@ typedef struct tn_emu_api {
     void (*wgmma_commit)(tn_emu_view *);
     void (*wgmma_wait)(tn_emu_view *, unsigned newest);
     /* griddepcontrol */
-    void (*grid_release)(tn_emu_view *);
     void (*grid_wait)(tn_emu_view *);
     /* The kernel has taken that many more branches. */
     void (*branches)(tn_emu_view *, unsigned n, const void *pc);

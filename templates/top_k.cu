@@ -37,7 +37,6 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     TN_SHARED(tn_key, keys, [TN_K_MAX]);
     TN_SHARED(tn_index, places, [TN_K_MAX]);
     TN_SHARED(int, found, [2]); // the digit, and how many of those that share it are wanted
-    TN_RELEASE();
     TN_WAIT();
     const int tid = (int)threadIdx.x;
     const tn_index row = (tn_index)blockIdx.x, k = TN_K < TN_COLS ? TN_K : TN_COLS;

@@ -13,7 +13,6 @@ TN_DEV tn_key tn_key_at(const tn_args &args, tn_index row, tn_index col) {
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_RELEASE();
     TN_WAIT();
     const tn_index at = (tn_index)blockIdx.x * TN_BLOCK + (tn_index)threadIdx.x;
     if (at >= (tn_index)TN_ROWS * TN_COLS) return;

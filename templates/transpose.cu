@@ -10,7 +10,6 @@
 // The result is [b, r, c] with c innermost; the operand is innermost along r.
 extern "C" __global__ void __launch_bounds__(32 * TN_ROWS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SHARED(tn_val, tile, [TN_TILE][TN_TILE + 1]);
-    TN_RELEASE();
     TN_WAIT();
     const tn_index tiles_r = (TN_R + TN_TILE - 1) / TN_TILE, tiles_c = (TN_C + TN_TILE - 1) / TN_TILE;
     const tn_index b = (tn_index)blockIdx.x / (tiles_r * tiles_c), t = (tn_index)blockIdx.x % (tiles_r * tiles_c);

@@ -48,7 +48,6 @@ static const tn_emu_api api = {
     .wgmma_fence = emu_wgmma_fence,
     .wgmma_commit = emu_wgmma_commit,
     .wgmma_wait = emu_wgmma_wait,
-    .grid_release = emu_grid_release,
     .grid_wait = emu_grid_wait,
     .branches = emu_branches,
     .misuse = emu_misuse,
@@ -60,10 +59,6 @@ const tn_emu_api *emu_api(void) {
 }
 
 /* ---- griddepcontrol and complaints of the kernel's own ----------------------------------------------------------- */
-
-void emu_grid_release(tn_emu_view *v) {
-    emu_step(emu_of(v)->run);
-}
 
 void emu_grid_wait(tn_emu_view *v) {
     emu_thread *t = emu_of(v);

@@ -242,7 +242,6 @@ static inline emu_thread *emu_of(tn_emu_view *v) {
 
 /* engine.c */
 const tn_emu_api *emu_api(void);
-void emu_grid_release(tn_emu_view *);
 void emu_grid_wait(tn_emu_view *);
 void emu_branches(tn_emu_view *, unsigned n, const void *pc);
 void emu_misuse(tn_emu_view *, const char *what);

@@ -158,7 +158,6 @@ extern "C" __global__ void mbarrier_phases(const unsigned *in, unsigned *out) {
 }
 
 extern "C" __global__ void grid_dependency(const unsigned *in, unsigned *out) {
-    TN_RELEASE();
     TN_WAIT();
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     out[i] = in[i] + 1u;
