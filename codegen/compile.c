@@ -249,6 +249,7 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->built = c->to_build = 0;
     c->build_s = c->reference_s = c->waiting_s = 0;
     c->deadline = c->tuning ? tn_now() + (c->opts->tune_seconds > 0 ? c->opts->tune_seconds : 60) : 0;
+    if (c->tuning) c->settle_by = c->deadline;
     tn_status s = list_candidates(c);
     if (s == TN_OK) s = c->tuning ? tn_choose_tuned(c) : choose_untuned(c);
     tn_pool_cancel(c->pool);
@@ -388,6 +389,11 @@ static void finish(tn_compilation *c) {
     pthread_mutex_destroy(&c->mutex);
 }
 
+/* The whole network is to be timed once the plan is written. */
+static bool must_settle(const tn_compilation *c) {
+    return c->tuned && !c->tuned->n_policies;
+}
+
 /* Everything up to the plan's messages; the caller writes them out. */
 static tn_status compile(tn_compilation *c) {
     const tn_arch *arch[TN_MAX_TARGETS];
@@ -403,7 +409,8 @@ static tn_status compile(tn_compilation *c) {
     for (size_t k = 0; s == TN_OK && k < n; k++) s = compile_arch(c, arch[k]);
     if (s == TN_OK && c->old) s = tn_plan_keep_archs(c);
     if (s == TN_OK) s = tn_plan_end(c);
-    if (s == TN_OK) s = tn_lockfile_save(c->lock);
+    for (size_t k = 0; s == TN_OK && k < n; k++) s = tn_recall_policies(c, k);
+    if (s == TN_OK && !must_settle(c)) s = tn_lockfile_save(c->lock);
     return s;
 }
 
@@ -415,10 +422,45 @@ static void begin(tn_compilation *c, tn_graph *g, const tn_compile_options *opts
     pthread_cond_init(&c->built_one, NULL);
 }
 
+/* The plan in memory, settled. */
+static tn_status write_memory(tn_compilation *c, void **data, size_t *size) {
+    bool changed = false;
+    tn_status s = tn_plan_write_memory(c->writer, &c->plan, data, size);
+    if (s != TN_OK || !must_settle(c)) return s;
+    s = tn_settle(c, NULL, *data, *size, &changed);
+    if (s == TN_OK) s = tn_lockfile_save(c->lock);
+    if (s == TN_OK && !changed) return s;
+    tn_free(c->env, *data, *size);
+    *data = NULL;
+    return s == TN_OK ? tn_plan_write_memory(c->writer, &c->plan, data, size) : s;
+}
+
+/* What is written to a stream cannot be loaded. */
+static tn_status write_stream(tn_compilation *c, FILE *f) {
+    void *data;
+    size_t size;
+    tn_status s = write_memory(c, &data, &size);
+    if (s != TN_OK) return s;
+    if (fwrite(data, 1, size, f) != size) s = TN_E_IO;
+    tn_free(c->env, data, size);
+    return s;
+}
+
+static tn_status write_file(tn_compilation *c, const tn_output *o) {
+    char path[TN_PATH_SIZE];
+    bool changed = false;
+    tn_status s = tn_plan_write(c->writer, &c->plan, o->f);
+    if (s != TN_OK || !must_settle(c)) return s;
+    s = tn_settle(c, tn_output_written(o, path), NULL, 0, &changed);
+    if (s == TN_OK) s = tn_lockfile_save(c->lock);
+    return s == TN_OK && changed ? tn_plan_rewrite(c->writer, &c->plan, o->f) : s;
+}
+
 static tn_status write_plan(tn_compilation *c, const char *path) {
     tn_output o;
     tn_status s = tn_output_begin(c->env, path, &o);
-    return s == TN_OK ? tn_output_end(&o, tn_plan_write(c->writer, &c->plan, o.f)) : s;
+    if (s != TN_OK) return s;
+    return tn_output_end(&o, o.stream && must_settle(c) ? write_stream(c, o.f) : write_file(c, &o));
 }
 
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path) {
@@ -439,7 +481,7 @@ tn_status tn_compile_memory(tn_graph *g, const tn_compile_options *opts, void **
     tn_compilation c;
     begin(&c, g, opts);
     tn_status s = compile(&c);
-    if (s == TN_OK) s = tn_plan_write_memory(c.writer, &c.plan, data, size);
+    if (s == TN_OK) s = write_memory(&c, data, size);
     finish(&c);
     return s;
 }

@@ -47,8 +47,8 @@ typedef struct tn_compilation {
     char options_text[64], nvrtc_text[16];
     char versions[160]; /* of what makes and judges kernels, for records */
     const char *precision;
-    double start, deadline;
-    double candidates_s, waiting_s; /* seconds spent: enumerating; waiting for jobs while nothing else was to do */
+    double start, deadline, settle_by; /* the last: of the architecture that is tuned */
+    double candidates_s, waiting_s;    /* seconds spent: enumerating; waiting for jobs while nothing else was to do */
     bool cancelled, past_deadline;
 
     tn_env job_env; /* for jobs: the caller's without progress, which belongs to the thread that called tn_compile */
@@ -61,6 +61,8 @@ typedef struct tn_compilation {
     tn_manifest *mf;
     tn_plan_writer *writer;
     TnPlan__Plan plan;
+    TnPlan__Arch *tuned;              /* of the plan's, what was timed on this GPU; NULL: none */
+    char winners[TN_MAX_TARGETS][33]; /* hash of the winners of each of the plan's architectures that were compiled */
     uint64_t *const_offsets;
 } tn_compilation;
 
@@ -103,6 +105,13 @@ tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w);
 /* compile_tune.c: starts the first builds of a work that is listed; when all are, chooses every work's winner. */
 tn_status tn_start_tuning(tn_compilation *c, tn_work *w);
 tn_status tn_choose_tuned(tn_compilation *c);
+
+/* compile_settle.c: the last phase of tuning.  Takes the launch policies of the plan's k-th architecture from the lockfile
+ * or the cache, if they are there. */
+tn_status tn_recall_policies(tn_compilation *c, size_t k);
+/* Else sets those of c->tuned from timings of the whole network, which is loaded from the plan that was written at `path`,
+ * or lies in memory (path NULL).  *changed: the manifest says something new. */
+tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed);
 
 /* program/plan_build.c: the plan's messages. */
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);

@@ -57,6 +57,7 @@ typedef struct tn_cuda_context {
     cublasLtHandle_t lt; /* NULL: not needed */
     CUstream stream;     /* for capture, tn_context_run and timing */
     bool graphs, pdl;
+    const TnPlan__Policy *trial; /* how kernels are launched, whatever the plan says; NULL: as it says */
     tn_cuda_state *states;
     size_t n_states;
     CUdeviceptr memory; /* scratch: workspace of cuBLASLt, arena */
@@ -94,6 +95,7 @@ tn_status tn_context_bind(tn_context *c);
 /* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);
 void tn_cuda_context_free(tn_context *c);
+void tn_cuda_drop_states(tn_context *c); /* all of them, once nothing runs */
 /* The state of the current shapes, with memory and arguments ready for work with `io` (inputs then outputs) on `stream`.
  * capturing: that stream is being captured, so nothing may synchronise.  tn_cuda_scratch_end comes after the work, or
  * where this fails. */

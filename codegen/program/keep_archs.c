@@ -97,6 +97,16 @@ static TnPlan__Buffer **buffers(keeper *k, TnPlan__Buffer *const *old, size_t n)
     return out;
 }
 
+static TnPlan__Policy **policies(keeper *k, TnPlan__Policy *const *old, size_t n) {
+    TnPlan__Policy **out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+        out[i] = tn_manifest_alloc(k->c->mf, sizeof **out);
+        if (!out[i]) return NULL;
+        *out[i] = *old[i];
+    }
+    return out;
+}
+
 /* ---- kernels and steps ------------------------------------------------------------------------------------------- */
 
 static uint32_t blob(keeper *k, uint32_t old, size_t align) {
@@ -152,6 +162,7 @@ static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
     for (size_t i = 0; out->alternatives && i < old->n_alternatives; i++)
         out->alternatives[i] = step(k, old->alternatives[i]);
     out->buffers = buffers(k, old->buffers, old->n_buffers);
+    out->policies = policies(k, old->policies, old->n_policies);
     return out;
 }
 

@@ -2,6 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
 #include "codegen/compile.h"
 #include "tenon/internal/memory.h"
 
@@ -196,13 +199,34 @@ static TnPlan__Arch *new_arch(tn_compilation *c) {
     return a;
 }
 
+/* What launch policies are found by: whatever was chosen, for which sizes. */
+static void hash_winners(const tn_compilation *c, char out[33]) {
+    XXH3_state_t h;
+    XXH3_INITSTATE(&h);
+    XXH3_128bits_reset(&h);
+    for (size_t k = 0; k < c->n_works; k++) {
+        const tn_work *w = tn_work_in(c, k % c->n_nodes, k / c->n_nodes);
+        char sizes[96];
+        if (!w->chosen) continue;
+        tn_spec_sizes_text(w->spec, sizes);
+        XXH3_128bits_update(&h, w->spec->hash, sizeof w->spec->hash);
+        XXH3_128bits_update(&h, sizes, strlen(sizes) + 1);
+        XXH3_128bits_update(&h, w->c[w->winner].text, strlen(w->c[w->winner].text) + 1);
+    }
+    const XXH128_hash_t d = XXH3_128bits_digest(&h);
+    snprintf(out, 33, "%016llx%016llx", (unsigned long long)d.high64, (unsigned long long)d.low64);
+}
+
 tn_status tn_plan_add_arch(tn_compilation *c) {
     const size_t size = (c->n_works + 1) * sizeof(uint32_t);
     arch_writer a = {.c = c, .arch = new_arch(c), .kernel_of = tn_alloc(c->env, size)};
     tn_status s = a.arch && a.kernel_of ? tn_manifest_status(c->mf) : TN_E_MEMORY;
     for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) s = add_step(&a, k);
     tn_free(c->env, a.kernel_of, size);
-    if (a.arch) c->plan.archs[c->plan.n_archs++] = a.arch;
+    if (!a.arch) return s;
+    hash_winners(c, c->winners[c->plan.n_archs]);
+    c->plan.archs[c->plan.n_archs++] = a.arch;
+    if (c->tuning) c->tuned = a.arch;
     return s;
 }
 

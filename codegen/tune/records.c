@@ -190,7 +190,7 @@ tn_status tn_lockfile_open(const tn_env *env, const char *path, tn_lockfile **ou
     return s;
 }
 
-static const char *find_key(const tn_lockfile *l, const char *key) {
+const char *tn_lockfile_get(const tn_lockfile *l, const char *key) {
     for (size_t k = 0; k < l->n; k++)
         if (!strcmp(l->e[k].key, key)) return l->e[k].line;
     return NULL;
@@ -199,7 +199,7 @@ static const char *find_key(const tn_lockfile *l, const char *key) {
 const char *tn_lockfile_find(const tn_lockfile *l, const tn_spec *s, const char *arch) {
     char key[KEY];
     make_key(key, s, arch);
-    return find_key(l, key);
+    return tn_lockfile_get(l, key);
 }
 
 static void remove_entry(tn_lockfile *l, const char *key) {
@@ -215,7 +215,7 @@ tn_status tn_lockfile_add(tn_lockfile *l, const char *arch, const tn_work *w, co
     if (!l->path || !w->chosen) return TN_OK;
     make_key(key, w->spec, arch);
     if (w->rejected) remove_entry(l, key);
-    if (find_key(l, key)) return TN_OK;
+    if (tn_lockfile_get(l, key)) return TN_OK;
     tn_candidate c = w->c[w->winner];
     c.us = 0; /* times vary between runs, the winner should not */
     tn_text t = {.env = l->env};
@@ -225,6 +225,13 @@ tn_status tn_lockfile_add(tn_lockfile *l, const char *arch, const tn_work *w, co
     tn_text_free(&t);
     l->changed = true;
     return s;
+}
+
+tn_status tn_lockfile_put(tn_lockfile *l, const char *key, const char *line) {
+    if (!l->path) return TN_OK;
+    remove_entry(l, key);
+    l->changed = true;
+    return add_entry(l, key, strlen(key), line, strlen(line));
 }
 
 static int by_key(const void *a, const void *b) {

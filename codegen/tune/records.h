@@ -16,13 +16,16 @@ bool tn_record_is_by(const char *text, const char *versions);
 bool tn_record_read(const tn_env *env, tn_work *w, const tn_arch *arch, const tn_lt_call *lt, const char *text);
 
 /* A lockfile in memory: lines "<spec hash> <arch>[@sizes] <record of the winner alone>", with the sizes of the bucket
- * that the winner is for (tn_spec_sizes_text). */
+ * that the winner is for (tn_spec_sizes_text); and "<hash of all winners> <arch>:launches <policies>". */
 typedef struct tn_lockfile tn_lockfile;
 /* Reads path; a file that does not exist gives an empty one.  NULL path: an empty one that is never written. */
 tn_status tn_lockfile_open(const tn_env *env, const char *path, tn_lockfile **out);
 const char *tn_lockfile_find(const tn_lockfile *l, const tn_spec *s, const char *arch);
 /* Adds the work's winner, or puts it in the place of one that was found wrong. */
 tn_status tn_lockfile_add(tn_lockfile *l, const char *arch, const tn_work *w, const char *versions);
+/* The line under any other key of the same form, NULL: none; and a line to be kept under it. */
+const char *tn_lockfile_get(const tn_lockfile *l, const char *key);
+tn_status tn_lockfile_put(tn_lockfile *l, const char *key, const char *line);
 /* Writes new entries, sorted, atomically. */
 tn_status tn_lockfile_save(tn_lockfile *l);
 void tn_lockfile_free(tn_lockfile *l);

@@ -83,6 +83,37 @@ static void print_head(const view *v) {
     }
 }
 
+/* "N=1..2, S=8.. by 8": the sizes of a bucket. */
+static void bucket_text(const view *v, uint32_t bucket, char *buf, size_t size) {
+    const TnPlan__Bucket *b = v->pb->buckets[bucket];
+    size_t n = 0;
+    *buf = 0;
+    for (size_t k = 0; k < b->n_ranges && n < size; k++) {
+        const TnPlan__Bucket__Range *r = b->ranges[k];
+        n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld", k ? ", " : "", v->pb->dims[r->symbol]->name,
+                              (long long)r->lo);
+        if (r->hi != r->lo && n < size) n += (size_t)snprintf(buf + n, size - n, "..");
+        if (r->hi != r->lo && r->hi != INT64_MAX && n < size)
+            n += (size_t)snprintf(buf + n, size - n, "%lld", (long long)r->hi);
+        if (r->divisor > 1 && n < size) n += (size_t)snprintf(buf + n, size - n, " by %u", r->divisor);
+    }
+}
+
+/* How launches are made in each bucket, and at other sizes. */
+static void print_policies(const view *v) {
+    for (size_t k = 0; k < v->arch->n_policies; k++) {
+        const TnPlan__Policy *p = v->arch->policies[k];
+        char sizes[200] = "";
+        if (k + 1 < v->arch->n_policies)
+            bucket_text(v, (uint32_t)k, sizes, sizeof sizes);
+        else if (k)
+            snprintf(sizes, sizeof sizes, "other sizes");
+        printf("launch  %s%s%s", sizes, *sizes ? ": " : "", p->plain ? "plain" : "programmatic");
+        if (p->carveout) printf(", %u %% of the memory of an SM shared", p->carveout - 1);
+        puts(*v->arch->tuned_on ? ", timed in the whole network" : "");
+    }
+}
+
 static void print_step(const view *v, size_t index, const TnPlan__Step *s, double total) {
     char choice[200], layers[400];
     const TnPlan__Kernel *k = kernel_of(v, s);
@@ -102,22 +133,6 @@ static void print_step(const view *v, size_t index, const TnPlan__Step *s, doubl
     else
         printf(" %9s", "-");
     printf("  %-34.70s  %.100s\n", choice, layers);
-}
-
-/* "N=1..2, S=8.. by 8": the sizes of a bucket. */
-static void bucket_text(const view *v, uint32_t bucket, char *buf, size_t size) {
-    const TnPlan__Bucket *b = v->pb->buckets[bucket];
-    size_t n = 0;
-    *buf = 0;
-    for (size_t k = 0; k < b->n_ranges && n < size; k++) {
-        const TnPlan__Bucket__Range *r = b->ranges[k];
-        n += (size_t)snprintf(buf + n, size - n, "%s%s=%lld", k ? ", " : "", v->pb->dims[r->symbol]->name,
-                              (long long)r->lo);
-        if (r->hi != r->lo && n < size) n += (size_t)snprintf(buf + n, size - n, "..");
-        if (r->hi != r->lo && r->hi != INT64_MAX && n < size)
-            n += (size_t)snprintf(buf + n, size - n, "%lld", (long long)r->hi);
-        if (r->divisor > 1 && n < size) n += (size_t)snprintf(buf + n, size - n, " by %u", r->divisor);
-    }
 }
 
 /* The step's kernels for buckets, a line each. */
@@ -141,6 +156,7 @@ static double total_us(const view *v) {
 
 static void print_all(const view *v) {
     print_head(v);
+    print_policies(v);
     double total = total_us(v);
     printf("\n%4s  %11s %6s %5s %4s %6s %9s  %-34s  %s\n", "#", "time", "share", "roof", "regs", "smem", "max error",
            "kernel", "layers");
@@ -379,6 +395,17 @@ static json_object *step_json(const view *v, const TnPlan__Step *s, bool candida
     return o;
 }
 
+static json_object *policy_json(const view *v, size_t k) {
+    const TnPlan__Policy *p = v->arch->policies[k];
+    json_object *o = json_object_new_object();
+    char sizes[200] = "";
+    if (k + 1 < v->arch->n_policies) bucket_text(v, (uint32_t)k, sizes, sizeof sizes);
+    cli_json_add_string(o, "sizes", sizes);
+    cli_json_add_string(o, "launch", p->plain ? "plain" : "programmatic");
+    cli_json_add_number(o, "carveout_percent", p->carveout ? (double)p->carveout - 1 : (double)NAN);
+    return o;
+}
+
 static void print_doc(const view *v) {
     json_object *doc = json_object_new_object(), *list;
     cli_json_add_string(doc, "model", v->pb->model);
@@ -386,6 +413,8 @@ static void print_doc(const view *v) {
     cli_json_add_string(doc, "precision", v->pb->precision);
     cli_json_add_string(doc, "arch", v->arch->name);
     cli_json_add_string(doc, "tuned_on", v->arch->tuned_on);
+    list = cli_json_add_array(doc, "launches");
+    for (size_t k = 0; k < v->arch->n_policies; k++) json_object_array_add(list, policy_json(v, k));
     list = cli_json_add_array(doc, "kernels");
     for (size_t k = 0; k < v->arch->n_steps; k++) json_object_array_add(list, step_json(v, v->arch->steps[k], false));
     cli_print_json(v->c, doc);

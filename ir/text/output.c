@@ -42,6 +42,12 @@ bool tn_follow_links(const char *path, char out[TN_PATH_SIZE]) {
     return errno = ELOOP, false;
 }
 
+const char *tn_output_written(const tn_output *o, char buf[TN_PATH_SIZE]) {
+    if (*o->temp) return o->temp;
+    snprintf(buf, TN_PATH_SIZE, "/proc/self/fd/%d", fileno(o->f));
+    return buf;
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static tn_status failed(const tn_output *o) {

@@ -27,6 +27,9 @@ tn_status tn_output_begin(const tn_env *env, const char *path, tn_output *o);
  * writer that stops because of the file passes E_IO, which is explained here. */
 tn_status tn_output_end(tn_output *o, tn_status st);
 
+/* A path by which what was written so far can be read before it is in its place; o is no stream. */
+const char *tn_output_written(const tn_output *o, char buf[TN_PATH_SIZE]);
+
 /* Where the large constants of a graph in a file lie (ir/text/file.c): beside what the path leads to. */
 bool tn_side_path(const char *path, char out[TN_PATH_SIZE]);
 

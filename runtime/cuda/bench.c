@@ -1,13 +1,15 @@
 /* bench.c: times a plan at the current shapes on random data: back-to-back replays of the whole graph, the time between
- * the completions of consecutive ones; then each step alone, many times in one graph. */
+ * the completions of consecutive ones; then each step alone, many times in one graph; or the whole under several launch
+ * policies. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "runtime/context.h"
+#include "runtime/cuda/policy.h"
 
 enum { BATCH = 32, MAX_RUNS = 20000, STEP_CALLS = 20, STEP_RUNS = 5 };
-static const double heat_seconds = 0.2;
+static const double heat_seconds = 0.2, warm_seconds = 0.02;
 
 static double now(void) {
     struct timespec t;
@@ -73,9 +75,9 @@ typedef struct bench {
     size_t n, cap;
 } bench;
 
-static tn_status heat(bench *b) {
+static tn_status heat(bench *b, double seconds) {
     tn_status st = TN_OK;
-    for (double until = now() + heat_seconds; st == TN_OK && now() < until;) {
+    for (double until = now() + seconds; st == TN_OK && now() < until;) {
         for (int k = 0; st == TN_OK && k < BATCH; k++) st = tn_cuda_enqueue(b->c, b->io, b->c->cuda->stream);
         if (st == TN_OK) st = TN_CU(b->c->cuda->cu, cuStreamSynchronize(b->c->cuda->stream), "");
     }
@@ -110,9 +112,10 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static tn_status time_whole(bench *b, double seconds, tn_bench_result *out) {
-    tn_status st = heat(b);
+static tn_status time_whole(bench *b, double heating, double seconds, tn_bench_result *out) {
+    tn_status st = heat(b, heating);
     double begun = now();
+    b->n = 0;
     do {
         if (st == TN_OK) st = time_batch(b);
         if (st == TN_OK && cancelled(b, begun, seconds)) st = TN_E_CANCELLED;
@@ -194,13 +197,20 @@ static tn_status time_steps(bench *b, tn_bench_result *out) {
     return st;
 }
 
-static tn_status run(bench *b, double seconds, tn_bench_result *out) {
+/* Random inputs in buffers of the context's own, and a first inference. */
+static tn_status prepare(bench *b) {
     tn_context *c = b->c;
-    tn_status st = tn_cuda_io_buffers(c);
+    tn_status st = tn_context_bind(c);
+    if (st == TN_OK) st = tn_cuda_io_buffers(c);
     b->io = (const void *const *)c->pointers;
     if (st == TN_OK) st = upload_random(c);
-    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
-    if (st == TN_OK) st = time_whole(b, seconds, out);
+    return st == TN_OK ? tn_cuda_enqueue(c, b->io, c->cuda->stream) : st;
+}
+
+static tn_status run(bench *b, double seconds, tn_bench_result *out) {
+    tn_context *c = b->c;
+    tn_status st = prepare(b);
+    if (st == TN_OK) st = time_whole(b, heat_seconds, seconds, out);
     if (st != TN_OK) return st;
     st = tn_cuda_state_get(c, false, b->io, c->cuda->stream, &b->s);
     if (st == TN_OK) st = time_steps(b, out);
@@ -208,16 +218,60 @@ static tn_status run(bench *b, double seconds, tn_bench_result *out) {
     return st;
 }
 
-tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out) {
-    bench b = {.c = c, .cap = MAX_RUNS};
+static tn_status open_bench(bench *b, tn_context *c) {
     const tn_cuda *cu = c->cuda->cu;
     tn_status st = TN_OK;
-    b.us = tn_alloc(c->env, b.cap * sizeof *b.us);
-    if (!b.us) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
-    for (int k = 0; st == TN_OK && k <= BATCH; k++) st = TN_CU(cu, cuEventCreate(&b.events[k], CU_EVENT_DEFAULT), "");
-    if (st == TN_OK) st = run(&b, seconds, out);
-    for (int k = 0; k <= BATCH; k++)
-        if (b.events[k]) cu->cuEventDestroy(b.events[k]);
-    tn_free(c->env, b.us, b.cap * sizeof *b.us);
+    *b = (bench){.c = c, .cap = MAX_RUNS};
+    b->us = tn_alloc(c->env, b->cap * sizeof *b->us);
+    if (!b->us) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    for (int k = 0; st == TN_OK && k <= BATCH; k++) st = TN_CU(cu, cuEventCreate(&b->events[k], CU_EVENT_DEFAULT), "");
     return st;
+}
+
+static void close_bench(bench *b) {
+    for (int k = 0; k <= BATCH; k++)
+        if (b->events[k]) b->c->cuda->cu->cuEventDestroy(b->events[k]);
+    tn_free(b->c->env, b->us, b->cap * sizeof *b->us);
+}
+
+tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out) {
+    bench b;
+    tn_status st = open_bench(&b, c);
+    if (st == TN_OK) st = run(&b, seconds, out);
+    close_bench(&b);
+    return st;
+}
+
+/* ---- launch policies --------------------------------------------------------------------------------------------- */
+
+/* The best of a few turns, since what disturbs one only slows it. */
+static tn_status try_policy(bench *b, const TnPlan__Policy *p, double heating, double seconds, double *us) {
+    tn_context *c = b->c;
+    tn_bench_result r = {0};
+    tn_status st = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
+    c->cuda->trial = p;
+    tn_cuda_drop_states(c);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
+    if (st == TN_OK) st = time_whole(b, heating, seconds, &r);
+    if (st == TN_OK && (*us == 0 || r.median_us < *us)) *us = r.median_us;
+    return st;
+}
+
+tn_status tn_cuda_try_policies(tn_context *c, const TnPlan__Policy *policies, size_t n, int rounds, double seconds,
+                               double *us) {
+    bench b;
+    tn_status st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
+    if (st != TN_OK) return st;
+    st = open_bench(&b, c);
+    if (st == TN_OK) st = prepare(&b);
+    for (size_t k = 0; k < n; k++) us[k] = 0;
+    for (int round = 0; round < rounds; round++)
+        for (size_t k = 0; st == TN_OK && k < n; k++)
+            st = try_policy(&b, &policies[k], round || k ? 0 : warm_seconds, seconds, &us[k]);
+    const tn_status done = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
+    close_bench(&b);
+    c->cuda->trial = NULL;
+    tn_cuda_drop_states(c);
+    tn_cuda_leave(c->cuda->cu);
+    return st == TN_OK ? done : st;
 }

@@ -1,7 +1,8 @@
 /* launch.c: see launch.h. */
 #include "runtime/cuda/launch.h"
 
-enum { SMEM_WITHOUT_OPTING_IN = 48 << 10, PORTABLE_CLUSTER = 8 };
+/* Drivers from CARVEOUT_A_LAUNCH on take a carveout with each launch, older ones as the function's. */
+enum { SMEM_WITHOUT_OPTING_IN = 48 << 10, PORTABLE_CLUSTER = 8, CARVEOUT_A_LAUNCH = 12080 };
 
 static tn_status check_params(const tn_cuda *cu, CUfunction fn, size_t args_size, const char *loc) {
     size_t offset = 0, size = 0;
@@ -23,8 +24,21 @@ tn_status tn_launch_prepare(const tn_cuda *cu, CUfunction fn, uint32_t smem, con
     return st;
 }
 
+/* Older drivers keep a function's carveout, so it is set where the driver is to choose, too. */
+static tn_status set_carveout(const tn_cuda *cu, const tn_launch *l, CUlaunchConfig *config, const char *loc) {
+    if (cu->driver_version < CARVEOUT_A_LAUNCH)
+        return TN_CU(
+            cu, cuFuncSetAttribute(l->fn, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, (int)l->carveout - 1),
+            loc);
+    if (!l->carveout) return TN_OK;
+    CUlaunchAttribute *a = &config->attrs[config->numAttrs++];
+    a->id = CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
+    a->value.sharedMemCarveout = l->carveout - 1;
+    return TN_OK;
+}
+
 tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc) {
-    CUlaunchAttribute attrs[2];
+    CUlaunchAttribute attrs[3];
     CUlaunchConfig config = {
         .gridDimX = l->grid[0],
         .gridDimY = l->grid[1],
@@ -49,6 +63,8 @@ tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *ar
         a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         a->value.programmaticStreamSerializationAllowed = 1;
     }
+    tn_status st = set_carveout(cu, l, &config, loc);
+    if (st != TN_OK) return st;
     void *params[] = {(void *)(uintptr_t)args};
     return TN_CU(cu, cuLaunchKernelEx(&config, l->fn, params, NULL), loc);
 }

@@ -77,16 +77,22 @@ static void free_state(tn_context *c, tn_cuda_state *s) {
     tn_free(c->env, s, sizeof *s);
 }
 
+void tn_cuda_drop_states(tn_context *c) {
+    while (c->cuda->states) {
+        tn_cuda_state *s = c->cuda->states;
+        c->cuda->states = s->next;
+        free_state(c, s);
+    }
+    c->cuda->n_states = 0;
+}
+
 void tn_cuda_context_free(tn_context *c) {
     tn_cuda_context *x = c->cuda;
     if (!x) return;
     bool entered = x->dev && tn_cuda_enter(x->cu, x->dev->ctx) == TN_OK;
     if (x->dev) { /* even where the GPU's context is lost, what is the host's is freed */
         x->cu->cuCtxSynchronize();
-        for (tn_cuda_state *s = x->states, *next; s; s = next) {
-            next = s->next;
-            free_state(c, s);
-        }
+        tn_cuda_drop_states(c);
         if (x->lt) x->dev->lt->cublasLtDestroy(x->lt);
         if (x->stream) x->cu->cuStreamDestroy(x->stream);
         if (x->io_memory) x->cu->cuMemFree(x->io_memory);
@@ -201,8 +207,19 @@ static const TnPlan__Step *choose(const tn_context *c, const tn_cuda_state *s, c
     return step;
 }
 
+/* How the plan has kernels launched at these sizes. */
+static TnPlan__Policy policy_of(const tn_context *c, const tn_cuda_state *s) {
+    const TnPlan__Arch *arch = c->cuda->dev->arch;
+    TnPlan__Policy any = TN_PLAN__POLICY__INIT;
+    if (c->cuda->trial) return *c->cuda->trial;
+    for (size_t k = 0; k < arch->n_policies; k++)
+        if (k + 1 == arch->n_policies || bucket_holds(c, s, (uint32_t)k)) return *arch->policies[k];
+    return any;
+}
+
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
+    const TnPlan__Policy policy = policy_of(c, s);
     uint64_t *args = s->args;
     /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
      * (cuBLASLt's) was launched after they had ended. */
@@ -221,7 +238,8 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         if (st == TN_OK) st = t->is_lt ? make_lt(c, s, t) : make_launch(c, s, t);
         if (st != TN_OK) return st;
         if (!t->runs) continue;
-        t->launch.pdl = c->cuda->pdl && after_kernel && !t->is_lt;
+        t->launch.pdl = c->cuda->pdl && !policy.plain && after_kernel && !t->is_lt;
+        t->launch.carveout = policy.carveout;
         after_kernel = true;
     }
     return TN_OK;

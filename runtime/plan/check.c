@@ -202,8 +202,16 @@ static tn_status check_alternative(checker *c, const TnPlan__Arch *a, const TnPl
     return check_work(c, a, s);
 }
 
+static tn_status check_policies(const checker *c, const TnPlan__Arch *a) {
+    if (a->n_policies && a->n_policies != c->pb->n_buckets + 1)
+        return bad(c, "%zu launch policies for %zu buckets", a->n_policies, c->pb->n_buckets);
+    for (size_t k = 0; k < a->n_policies; k++)
+        if (a->policies[k]->carveout > 101) return bad(c, "a carveout of %" PRIu32 " %%", a->policies[k]->carveout - 1);
+    return TN_OK;
+}
+
 static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
-    tn_status st = TN_OK;
+    tn_status st = check_policies(c, a);
     if (!a->name[0]) return bad(c, "an architecture has no name");
     if (a->streams > TN_PLAN_STREAMS) return bad(c, "%" PRIu32 " streams", a->streams);
     for (size_t k = 0; st == TN_OK && k < a->n_buffers; k++) {

@@ -252,6 +252,20 @@ static tn_status sync_file(FILE *f) {
     return ok ? TN_OK : TN_E_IO;
 }
 
+tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f) {
+    layout l;
+    tn_status st = make_layout(w, plan, &l);
+    const bool there = st == TN_OK && fseeko(f, 0, SEEK_SET) == 0;
+    if (st == TN_OK && (!there || fwrite(&l.header, sizeof l.header, 1, f) != 1 ||
+                        fseeko(f, (off_t)l.header.manifest_offset, SEEK_SET) != 0 ||
+                        fwrite(l.manifest, 1, (size_t)l.header.manifest_size, f) != l.header.manifest_size ||
+                        fflush(f) != 0 || ftruncate(fileno(f), (off_t)l.header.file_size) != 0))
+        st = TN_E_IO;
+    if (st == TN_OK) st = sync_file(f);
+    free_layout(w, &l);
+    return st;
+}
+
 tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f) {
     layout l;
     sink s = {.f = f};

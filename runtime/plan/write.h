@@ -35,6 +35,8 @@ uint32_t tn_plan_add_copy(tn_plan_writer *w, const void *data, size_t size, size
 /* Writes the plan at the position of f, and to the disk.  Sets plan->blobs during the call only.  Errors: E_IO (without
  * a message: whoever opened the file knows its name), E_MEMORY, E_CANCELLED. */
 tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f);
+/* Again, where everything but the manifest is as it was: overwrites that, at the position where the plan was written. */
+tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f);
 /* The same into memory, which the caller frees with tn_free(env, *data, *size). */
 tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **data, size_t *size);
 

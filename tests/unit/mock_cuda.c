@@ -58,6 +58,7 @@ typedef struct node {
     const function *fn; /* NULL: lt */
     uint64_t args[MAX_ARGS];
     bool pdl, cluster;
+    int carveout; /* percent plus 1 */
     matmul lt;
     size_t after[MAX_AFTER], n_after; /* nodes of its graph */
 } node;
@@ -300,9 +301,11 @@ static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfuncti
     (void)a, (void)f;
     return *v = 0, CUDA_SUCCESS;
 }
+static int function_carveout; /* of all functions, as set last */
 static CUresult mock_cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
-    (void)f, (void)a, (void)v;
+    (void)f;
     FAIL_POINT(cuFuncSetAttribute);
+    if (a == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) function_carveout = v + 1;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuFuncGetParamInfo(CUfunction f, size_t k, size_t *offset, size_t *size) {
@@ -315,7 +318,7 @@ static CUresult mock_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, CUfunct
 }
 
 static node kernel_node(CUfunction f, void **params) {
-    node x = {.fn = (const function *)(void *)f};
+    node x = {.fn = (const function *)(void *)f, .carveout = function_carveout};
     if (x.fn->n_args) memcpy(x.args, params[0], 8 * (size_t)x.fn->n_args);
     return x;
 }
@@ -336,6 +339,8 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
     for (unsigned k = 0; k < c->numAttrs; k++) {
         x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         x.cluster |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+        if (c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT)
+            x.carveout = (int)c->attrs[k].value.sharedMemCarveout + 1;
     }
     if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
     if (!stream_of(c->hStream)->capture) m.launches++;
@@ -497,8 +502,13 @@ static CUresult mock_cuEventSynchronize(CUevent e) {
     newer(&seen[x->stream], x->seq);
     return m.syncs++, CUDA_SUCCESS;
 }
+static bool is_fast(const graph *g) {
+    for (size_t k = 0; k < g->n; k++)
+        if (m.fast_carveout < 0 ? g->nodes[k].pdl : g->nodes[k].carveout != m.fast_carveout) return false;
+    return m.fast_carveout != 0;
+}
 static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
-    return (void)a, (void)b, *ms = 0.5f, CUDA_SUCCESS;
+    return (void)a, (void)b, *ms = m.fast ? 0.25f : 0.5f, CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphCreate(CUgraph *g, unsigned f) {
     return (void)f, m.live_graphs++, *g = (CUgraph)calloc(1, sizeof(graph)), CUDA_SUCCESS;
@@ -532,6 +542,7 @@ static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
     FAIL_POINT(cuGraphLaunch);
     m.graph_launches++;
     exec *x = (exec *)(void *)e;
+    m.fast = is_fast(&x->copy);
     run_graph(&x->copy, stream_of(s));
     return CUDA_SUCCESS;
 }

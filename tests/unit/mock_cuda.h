@@ -27,8 +27,11 @@ typedef struct mock_cuda {
     int idle;              /* kernels and products do nothing: their arguments may be nonsense */
     unsigned long memory;  /* bytes that one allocation may have; 0: no limit */
     int slow;              /* work is not done until it is waited for or this is 0; ordering is checked: see below */
-    long wrong_size;       /* and every one of a result of so many elements; 0: none */
+    int fast_carveout; /* a graph whose kernels all have it (percent plus 1) takes half the time; 0: none, -1: one of plain
+                              launches does */
+    long wrong_size; /* and every one of a result of so many elements; 0: none */
     /* counts */
+    int fast;   /* the graph that was launched last was one of those */
     int checks; /* of results by the tuner */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
     int queries, stream_waits; /* of events */

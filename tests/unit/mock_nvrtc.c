@@ -22,7 +22,7 @@ struct _nvrtcProgram {
     bool broken, slow;
     char name[128], log[1000];
 };
-static const char machine_code[] = "machine code";
+static const char machine_code[64] = "machine code"; /* as long as the least that is loaded */
 
 API nvrtcResult nvrtcVersion(int *major, int *minor) {
     return *major = m.major, *minor = m.minor, NVRTC_SUCCESS;

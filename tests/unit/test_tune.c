@@ -166,6 +166,33 @@ static void setup_all(void) {
     setup();
 }
 
+/* How the plan that was compiled last has kernels launched: "plain/carveout" by bucket. */
+static char policies[200];
+
+static void read_policies(const tn_plan *plan) {
+    const TnPlan__Arch *a = tn_plan_manifest(plan)->archs[0];
+    size_t n = 0;
+    *policies = 0;
+    for (size_t k = 0; k < a->n_policies; k++)
+        n += (size_t)snprintf(policies + n, sizeof policies - n, "%s%d/%u", k ? " " : "", a->policies[k]->plain,
+                              a->policies[k]->carveout);
+}
+
+/* Two inferences at N = 64, the second as a graph. */
+static void run_twice(tn_plan *plan) {
+    static char buffers[4][64 * 64 * 4] __attribute__((aligned(64)));
+    const void *in[] = {buffers[0], buffers[1]};
+    void *out[] = {buffers[2], buffers[3]};
+    tn_status s;
+    tn_context *c = tn_context_new(plan, NULL, &s);
+    ck_assert_int_eq(s, TN_OK);
+    ck_assert_int_eq(tn_context_set_shape(c, 0, 2, (const int64_t[]){64, 64}), TN_OK);
+    for (int k = 0; k < 2; k++) ck_assert_msg(tn_context_enqueue(c, in, out, NULL) == TN_OK, "%s", errors);
+    tn_context_free(c);
+}
+
+static bool runs_plan; /* compile_graph runs what it has compiled */
+
 /* Compiles, tunes and frees g; NULL: *s says why there is none. */
 static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile, size_t *size) {
     tn_status s;
@@ -178,6 +205,8 @@ static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile
         tn_status loaded;
         tn_plan *plan = tn_plan_load_memory(&env, data, *size, &loaded);
         ck_assert_int_eq(loaded, TN_OK);
+        read_policies(plan);
+        if (runs_plan) run_twice(plan);
         tn_plan_free(plan);
         tn_free(&env, data, *size);
     }
@@ -254,19 +283,20 @@ END_TEST
 START_TEST(judges_winners_by_other_versions) {
     remove_from_cache("tune-*");
     ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
-    const int tuned = mock->checks, timed = mock->graph_launches;
+    const int tuned = mock->checks, launched = mock->graph_launches;
     ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
     ck_assert_int_eq(mock->checks, tuned);
+    ck_assert_int_eq(mock->graph_launches, launched);
     rtc->minor = 9;
     ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
     const int judged = mock->checks - tuned;
     ck_assert_int_ge(judged, 5); /* at every shape */
     ck_assert_int_lt(judged, tuned);
-    ck_assert_int_eq(mock->graph_launches, timed);
     ck_assert_str_eq(notes, "");
     ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors); /* now it is by these versions */
     ck_assert_int_eq(mock->checks, tuned + judged);
     mock->driver_version += 1000;
+    const int timed = mock->graph_launches;
     mock->wrong = 1;
     ck_assert_msg(compile_text(symbolic, NULL) == TN_OK, "%s", errors);
     ck_assert_int_eq(mock->wrong, 0);
@@ -315,7 +345,8 @@ START_TEST(tunes_in_each_bucket) {
     snprintf(path, sizeof path, "%s/lock", cache);
     remove_from_cache("[tl]*"); /* records and lockfiles */
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
-    ck_assert_int_eq(lines_with(path, ""), 4);
+    ck_assert_int_eq(lines_with(path, ""), 5);
+    ck_assert_int_eq(lines_with(path, " sm_90a:launches "), 1);
     ck_assert_int_eq(lines_with(path, " sm_90a @"), 1); /* without sizes: of what is static */
     for (size_t k = 0; k < 3; k++) {
         snprintf(where, sizeof where, " sm_90a@%ld @", typical[k]);
@@ -341,6 +372,45 @@ START_TEST(tunes_in_each_bucket) {
 }
 END_TEST
 
+/* ---- launch policies ---- */
+
+typedef struct launch_case {
+    int driver, fast;
+    const char *policy; /* of every bucket */
+} launch_case;
+
+static const launch_case launch_cases[] = {
+    {13000, 0, "0/0"}, {13000, 26, "0/26"}, {12040, 101, "0/101"}, {13000, 1, "0/1"}, {13000, -1, "1/0"}};
+
+/* What is fastest in the whole network is in the plan and in the lockfile, and is how the plan runs. */
+START_TEST(launches_as_the_whole_network_likes) {
+    const launch_case *x = &launch_cases[_i];
+    char path[100], want[200];
+    snprintf(path, sizeof path, "%s/lock", cache);
+    snprintf(want, sizeof want, "%s %s %s %s %s", x->policy, x->policy, x->policy, x->policy, x->policy);
+    remove_from_cache("[tl]*");
+    mock->driver_version = x->driver;
+    mock->fast_carveout = x->fast;
+    runs_plan = true;
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    ck_assert_str_eq(policies, want);
+    ck_assert_int_eq(mock->fast, x->fast != 0);
+    ck_assert_int_eq(lines_with(path, want), 1);
+    mock->fast_carveout =
+        51; /* nobody looks again: neither with the cache nor with the lockfile, there without a GPU */
+    ck_assert_msg(compile_text(in_buckets, NULL) == TN_OK, "%s", errors);
+    ck_assert_str_eq(policies, want);
+    remove_from_cache("tune-*");
+    runs_plan = false;
+    no_gpu = true;
+    ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
+    no_gpu = false;
+    ck_assert_str_eq(policies, want);
+    mock->fast_carveout = 0;
+    mock->driver_version = 13000;
+}
+END_TEST
+
 /* A bucket's winner in a lockfile is that bucket's alone. */
 START_TEST(locks_winners_by_bucket) {
     char path[100], command[400];
@@ -353,7 +423,7 @@ START_TEST(locks_winners_by_bucket) {
     ck_assert_int_eq(system(command), 0);
     remove_from_cache("tune-*");
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
-    ck_assert_int_eq(lines_with(path, ""), 4);
+    ck_assert_int_eq(lines_with(path, ""), 5);
     snprintf(command, sizeof command, "grep -qxFf %s.own %s", path, path); /* taken, and kept as it was */
     ck_assert_int_eq(system(command), 0);
 }
@@ -516,6 +586,7 @@ int main(void) {
     tcase_add_test(t, winners_that_do_not_compile);
     tcase_add_test(t, tunes_in_each_bucket);
     tcase_add_test(t, locks_winners_by_bucket);
+    tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
     tcase_add_test(t, buckets_share_the_deadline);
     tcase_add_test(t, keeps_its_deadline);
     tcase_add_test(t, lives_with_a_full_device);
