@@ -192,15 +192,6 @@ size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size)
  * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked
  * wherever shapes are bound.  They outlive the nodes that need them: passes may rewrite these. */
 
-typedef enum tn_rel {
-    TN_REL_EQUAL,    /* a = b */
-    TN_REL_BCAST,    /* a = b, or one of them is 1 */
-    TN_REL_BCAST_TO, /* a = b, or a is 1 */
-    TN_REL_AT_LEAST, /* a >= b */
-    TN_REL_MULTIPLE, /* b divides a */
-    TN_REL_COUNT
-} tn_rel;
-
 typedef struct tn_condition {
     tn_rel rel;
     tn_dim a, b;
@@ -210,8 +201,6 @@ typedef struct tn_condition {
     tn_loc loc; /* the layers that need it */
 } tn_condition;
 
-const char *tn_rel_text(tn_rel rel); /* its word in the text form */
-bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b);
 /* "axis 1 of x (K = 5) and axis 0 of w (3) differ", with the sizes as texts. */
 void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size);
 /* Records a condition (of the layer at the cursor where it names none): nothing where it can be proved or is there

@@ -1,4 +1,4 @@
-/* base.c: status codes, dtypes, allocation and diagnostics (base.h). */
+/* base.c: status codes, dtypes, relations, allocation and diagnostics (base.h). */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +75,41 @@ size_t tn_dtype_bytes(tn_dtype t, uint64_t n) {
     else if (__builtin_mul_overflow(n, (uint64_t)(bits / 8), &bytes))
         return SIZE_MAX;
     return bits == 0 ? 0 : bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes;
+}
+
+/* ---- relations --------------------------------------------------------------------------------------------------- */
+
+const char *tn_rel_text(tn_rel rel) {
+    switch (rel) {
+#define X(name, text, broken)                                                                                          \
+    case TN_REL_##name: return text;
+        TN_RELS(X)
+#undef X
+    case TN_REL_COUNT: break;
+    }
+    return "";
+}
+
+bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b) {
+    switch (rel) {
+    case TN_REL_EQUAL: return a == b;
+    case TN_REL_BCAST: return a == b || a == 1 || b == 1;
+    case TN_REL_BCAST_TO: return a == b || a == 1;
+    case TN_REL_AT_LEAST: return a >= b;
+    case TN_REL_MULTIPLE: return b == 0 || b == -1 || a % b == 0;
+    case TN_REL_COUNT: break;
+    }
+    return false;
+}
+
+void tn_rel_print_broken(tn_rel rel, const char *a, const char *b, char *buf, size_t size) {
+    switch (rel) {
+#define X(name, text, broken)                                                                                          \
+    case TN_REL_##name: snprintf(buf, size, broken, a, b); break;
+        TN_RELS(X)
+#undef X
+    case TN_REL_COUNT: break;
+    }
 }
 
 /* ---- allocation -------------------------------------------------------------------------------------------------- */

@@ -15,28 +15,6 @@
 
 enum { TEXT = 768, SIZE_TEXT = 400 };
 
-static const char *const names[TN_REL_COUNT] = {[TN_REL_EQUAL] = "equal",
-                                                [TN_REL_BCAST] = "broadcast",
-                                                [TN_REL_BCAST_TO] = "broadcast_to",
-                                                [TN_REL_AT_LEAST] = "at_least",
-                                                [TN_REL_MULTIPLE] = "multiple"};
-
-const char *tn_rel_text(tn_rel rel) {
-    return rel >= 0 && rel < TN_REL_COUNT ? names[rel] : "";
-}
-
-bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b) {
-    switch (rel) {
-    case TN_REL_EQUAL: return a == b;
-    case TN_REL_BCAST: return a == b || a == 1 || b == 1;
-    case TN_REL_BCAST_TO: return a == b || a == 1;
-    case TN_REL_AT_LEAST: return a >= b;
-    case TN_REL_MULTIPLE: return b == 0 || b == -1 || a % b == 0;
-    case TN_REL_COUNT: break;
-    }
-    return false;
-}
-
 bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown) {
     for (size_t k = 0; k < tn_condition_count(g); k++) {
         const tn_condition c = tn_condition_at(g, k);
@@ -199,17 +177,10 @@ static bool add(tn_graph *g, tn_condition c) {
 }
 
 void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size) {
-    static const struct {
-        const char *between, *after;
-    } forms[TN_REL_COUNT] = {[TN_REL_EQUAL] = {" and ", " differ"},
-                             [TN_REL_BCAST] = {" and ", " do not broadcast"},
-                             [TN_REL_BCAST_TO] = {" does not broadcast to ", ""},
-                             [TN_REL_AT_LEAST] = {" is below ", ""},
-                             [TN_REL_MULTIPLE] = {" is not divisible by ", ""}};
     char of_a[SIZE_TEXT], of_b[SIZE_TEXT];
     put_size(of_a, sizeof of_a, c->of_a, a);
     put_size(of_b, sizeof of_b, c->of_b, b);
-    snprintf(buf, size, "%s%s%s%s", of_a, forms[c->rel].between, of_b, forms[c->rel].after);
+    tn_rel_print_broken(c->rel, of_a, of_b, buf, size);
 }
 
 /* With the dims as they stand. */

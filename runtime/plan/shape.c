@@ -7,6 +7,8 @@
 
 #include "runtime/plan/dims.h"
 
+_Static_assert((int)TN_PLAN__CONDITION__REL__MULTIPLE == TN_REL_MULTIPLE, "plan.proto numbers relations as tn_rel");
+
 enum { TEXT = 512 };
 
 /* "[N,3,224]" of a description. */
@@ -106,17 +108,6 @@ static void solve(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool
     }
 }
 
-static bool holds(TnPlan__Condition__Rel rel, int64_t a, int64_t b) {
-    switch (rel) {
-    case TN_PLAN__CONDITION__REL__EQUAL: return a == b;
-    case TN_PLAN__CONDITION__REL__BCAST: return a == b || a == 1 || b == 1;
-    case TN_PLAN__CONDITION__REL__BCAST_TO: return a == b || a == 1;
-    case TN_PLAN__CONDITION__REL__AT_LEAST: return a >= b;
-    case TN_PLAN__CONDITION__REL__MULTIPLE: return b == 0 || b == -1 || a % b == 0;
-    default: return false;
-    }
-}
-
 /* "axis 1 of x (N = 5)", with "5" of a constant. */
 static void size_text(const tn_plan *p, const char *of, uint32_t d, const int64_t *table, char *buf, size_t size) {
     char text[160] = "";
@@ -134,25 +125,18 @@ static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
 }
 
 static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const int64_t *table) {
-    static const struct {
-        const char *between, *after;
-    } forms[] = {[TN_PLAN__CONDITION__REL__EQUAL] = {" and ", " differ"},
-                 [TN_PLAN__CONDITION__REL__BCAST] = {" and ", " do not broadcast"},
-                 [TN_PLAN__CONDITION__REL__BCAST_TO] = {" does not broadcast to ", ""},
-                 [TN_PLAN__CONDITION__REL__AT_LEAST] = {" is below ", ""},
-                 [TN_PLAN__CONDITION__REL__MULTIPLE] = {" is not divisible by ", ""}};
-    char a[TEXT], b[TEXT], loc[TEXT];
+    char a[TEXT], b[TEXT], loc[TEXT], text[2 * TEXT];
     size_text(p, c->of_a, c->a, table, a, sizeof a);
     size_text(p, c->of_b, c->b, table, b, sizeof b);
     layers_text(c, loc, sizeof loc);
-    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s%s%s%s", c->what, a,
-                   forms[c->rel].between, b, forms[c->rel].after);
+    tn_rel_print_broken((tn_rel)c->rel, a, b, text, sizeof text);
+    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s", c->what, text);
 }
 
 static tn_status check_conditions(const tn_plan *p, const int64_t *table) {
     for (size_t k = 0; k < p->pb->n_conditions; k++) {
         const TnPlan__Condition *c = p->pb->conditions[k];
-        if (!holds(c->rel, table[c->a], table[c->b])) return violated(p, c, table);
+        if (!tn_rel_holds((tn_rel)c->rel, table[c->a], table[c->b])) return violated(p, c, table);
     }
     return TN_OK;
 }

@@ -1,4 +1,4 @@
-/* base.h: the vocabulary that every part of Tenon shares: status codes, dtypes, the environment
+/* base.h: the vocabulary that every part of Tenon shares: status codes, dtypes, relations of sizes, the environment
  * (allocator, diagnostics, progress).  It depends on the C library only and holds no state.
  *
  * Every public call returns tn_status or a handle; detail goes to the diagnostic sink of the tn_env.  The library
@@ -90,6 +90,27 @@ bool tn_dtype_is_int(tn_dtype t); /* signed or unsigned integer, not bool */
 bool tn_dtype_is_unsigned(tn_dtype t);
 /* Bytes that n elements of t occupy, packed; SIZE_MAX on overflow. */
 size_t tn_dtype_bytes(tn_dtype t, uint64_t n);
+
+/* What a model may need of two sizes a and b; plans number relations like this, too.
+ *        enum      its word        what is said where it does not hold */
+#define TN_RELS(X)                                                                                                     \
+    X(EQUAL, "equal", "%s and %s differ")                      /* a = b */                                             \
+    X(BCAST, "broadcast", "%s and %s do not broadcast")        /* a = b, or one of them is 1 */                        \
+    X(BCAST_TO, "broadcast_to", "%s does not broadcast to %s") /* a = b, or a is 1 */                                  \
+    X(AT_LEAST, "at_least", "%s is below %s")                  /* a >= b */                                            \
+    X(MULTIPLE, "multiple", "%s is not divisible by %s")       /* b divides a */
+
+typedef enum tn_rel {
+#define X(name, text, broken) TN_REL_##name,
+    TN_RELS(X)
+#undef X
+        TN_REL_COUNT
+} tn_rel;
+
+const char *tn_rel_text(tn_rel rel); /* its word; "" for none */
+bool tn_rel_holds(tn_rel rel, int64_t a, int64_t b);
+/* Says of two sizes, given as texts, that it does not hold: "axis 1 of x (K = 5) and axis 0 of w (3) differ". */
+void tn_rel_print_broken(tn_rel rel, const char *a, const char *b, char *buf, size_t size);
 
 typedef enum tn_severity { TN_NOTE, TN_WARNING, TN_ERROR } tn_severity;
 
