@@ -28,12 +28,13 @@ tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *
 
 /* ---- specs ---- */
 
-static tn_status add_node(tn_compilation *c, tn_node n) {
+static tn_status add_node(tn_compilation *c, uint32_t step) {
+    const tn_node n = c->program->steps[step].node;
     tn_compiled_node *p = tn_grow(c->env, c->nodes, &c->cap_nodes, c->n_nodes + 1, sizeof *p);
     if (!p) return TN_E_MEMORY;
     c->nodes = p;
     tn_compiled_node *cn = &c->nodes[c->n_nodes];
-    *cn = (tn_compiled_node){.node = n};
+    *cn = (tn_compiled_node){.node = n, .step = step};
     tn_status s = tn_spec_make(c->g, n, &c->mem, &cn->spec);
     if (s != TN_OK) return s;
     for (cn->work = 0; cn->work < c->n_nodes; cn->work++)
@@ -43,9 +44,9 @@ static tn_status add_node(tn_compilation *c, tn_node n) {
 }
 
 static tn_status make_specs(tn_compilation *c) {
-    TN_FOR_NODES(c->g, tn_graph_body(c->g), n) {
-        if (tn_node_op(c->g, n) != TN_OP_KERNEL) continue;
-        tn_status s = add_node(c, n);
+    for (uint32_t k = 0; k < c->program->n_steps; k++) {
+        if (c->program->steps[k].kind != TN_STEP_LAUNCH) continue;
+        tn_status s = add_node(c, k);
         if (s != TN_OK) return s;
     }
     c->n_buckets = tn_bucket_count(c->g) ? tn_bucket_count(c->g) : 1;
@@ -292,7 +293,7 @@ static tn_status verify_at_typical(tn_compilation *c) {
 
 static tn_status make_program(tn_compilation *c) {
     tn_status s = tn_place_values(c->g, &c->mem);
-    if (s == TN_OK) s = tn_graph_collect_conditions(c->g); /* what fused kernels assume, too */
+    if (s == TN_OK) s = tn_graph_collect_all_conditions(c->g); /* what fused kernels assume, too */
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
     const tn_program_options po = {.streams = c->opts->streams};
     if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);
@@ -389,9 +390,16 @@ static void finish(tn_compilation *c) {
     pthread_mutex_destroy(&c->mutex);
 }
 
+/* On random data a loop may not end. */
+static bool holds_loop(const tn_program *p) {
+    for (uint32_t k = 0; k < p->n_steps; k++)
+        if (p->steps[k].kind == TN_STEP_WHILE) return true;
+    return false;
+}
+
 /* The whole network is to be timed once the plan is written. */
 static bool must_settle(const tn_compilation *c) {
-    return c->tuned && !c->tuned->n_policies;
+    return c->tuned && !c->tuned->n_policies && !holds_loop(c->program);
 }
 
 /* Everything up to the plan's messages; the caller writes them out. */

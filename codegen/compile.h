@@ -18,6 +18,7 @@ enum { TN_MAX_TARGETS = 16 };
 /* A kernel node; nodes with equal specs share the work of the first. */
 typedef struct tn_compiled_node {
     tn_node node;
+    uint32_t step; /* of the program */
     tn_spec *spec;
     size_t work; /* index of the first node with this spec */
 } tn_compiled_node;
@@ -30,8 +31,8 @@ typedef struct tn_compilation {
     tn_graph *g;
     const tn_compile_options *opts;
     tn_memory mem;
-    tn_program *program; /* of the graph's kernels, in the order of nodes; the graph's */
-    tn_compiled_node *nodes;
+    tn_program *program;     /* the graph's */
+    tn_compiled_node *nodes; /* the kernels of the program's steps, in their order */
     size_t n_nodes, cap_nodes;
     size_t n_buckets; /* of the graph, at least 1 */
     tn_work *works;

@@ -1,6 +1,6 @@
-/* branch.c: an `if` whose condition only a run knows becomes both branches and a select, since a GPU decides nothing
- * between kernels.  Kept are branches that hold loops, or sizes that depend on data, and those whose results differ in
- * type. */
+/* branch.c: an `if` whose condition only a run knows becomes both branches and a select where that is cheaper than to let
+ * the GPU decide between kernels.  Kept are branches that hold loops, or sizes that depend on data, those whose results
+ * differ in type, and those that cost much. */
 #include "passes/rule.h"
 #include "passes/util.h"
 
@@ -14,7 +14,34 @@ static bool always_runs(const tn_graph *g, tn_region r) {
     return true;
 }
 
-static const char *why_not(const tn_graph *g, tn_node n) {
+/* Microseconds of a region on a large GPU, roughly: what it moves, or computes. */
+static double time_of(tn_graph *g, tn_region r) {
+    const double bytes_per_us = 3e6, flops_per_us = 1e8;
+    double us = 0;
+    TN_FOR_NODES(g, r, n) {
+        const tn_op op = tn_node_op(g, n);
+        double out = 0, inner = 0;
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++)
+            out += tn_typical_numel(g, tn_node_result(g, n, k)) *
+                   tn_dtype_bits(tn_val_dtype(g, tn_node_result(g, n, k))) / 8;
+        us += 2 * out / bytes_per_us;
+        if (!tn_op_is(op, TN_T_CONTRACTION)) continue;
+        const tn_val w = tn_node_input(g, n, 1);
+        inner = tn_typical_numel(g, w) /
+                (double)tn_dim_typical(g, tn_val_dim(g, w, op == TN_OP_CONV ? 0 : tn_val_rank(g, w) - 1));
+        us += 2 * tn_typical_numel(g, tn_node_result(g, n, 0)) * inner / flops_per_us;
+    }
+    return us;
+}
+
+/* A decision costs some microseconds, and keeps what is around it from being fused with either branch; what a branch holds
+ * is computed in f32. */
+static bool is_dear(tn_graph *g, tn_node n) {
+    const double much_us = 100;
+    return time_of(g, tn_node_subregion(g, n, 0)) > much_us || time_of(g, tn_node_subregion(g, n, 1)) > much_us;
+}
+
+static const char *why_not(tn_graph *g, tn_node n) {
     tn_node a = tn_region_last(g, tn_node_subregion(g, n, 0)), b = tn_region_last(g, tn_node_subregion(g, n, 1));
     if (!always_runs(g, tn_node_subregion(g, n, 0)) || !always_runs(g, tn_node_subregion(g, n, 1)))
         return "a branch holds a loop, or a size that depends on data";
@@ -22,7 +49,7 @@ static const char *why_not(const tn_graph *g, tn_node n) {
         if (!tn_same_type(g, tn_node_input(g, a, k), tn_node_result(g, n, k)) ||
             !tn_same_type(g, tn_node_input(g, b, k), tn_node_result(g, n, k)))
             return "the branches give different types";
-    return NULL;
+    return is_dear(g, n) ? "to compute both branches would cost more than to decide" : NULL;
 }
 
 static void move_out(tn_graph *g, tn_region r, tn_node before) {

@@ -12,6 +12,10 @@ typedef struct tn_perm {
 
 bool tn_is_const(const tn_graph *g, tn_val v);        /* defined by `const` */
 bool tn_is_op(const tn_graph *g, tn_val v, tn_op op); /* first result of a node of this op */
+/* Owns regions of the body's kind: what stands in them may refer to values outside. */
+static inline bool tn_is_control(tn_op op) {
+    return op == TN_OP_IF || op == TN_OP_LOOP;
+}
 bool tn_is_float(const tn_graph *g, tn_val v);
 /* A float dtype's unit in the last place of 1, its smallest normal and its largest number; zeros for other dtypes. */
 typedef struct tn_float_limits {

@@ -19,12 +19,15 @@ typedef struct tn_step_state {
     const TnPlan__Step *order; /* the plan's step: what it follows, on which stream */
     const char *text;          /* for messages */
     bool is_lt;
-    bool runs; /* false: an empty grid */
-    bool io;   /* touches an input or output of the caller */
+    bool is_builtin;
+    bool fresh; /* what ran before it is no kernel, or not known: it begins what another owns, or comes after that */
+    bool runs;  /* false: an empty grid */
+    bool io;    /* touches an input or output of the caller */
     tn_launch launch;
     uint64_t *args; /* step->n_args values as the kernel takes them; lt: addresses of A, B, C, D, bias */
     tn_lt_op lt;
-    CUgraphNode node;               /* in the state's graph; NULL for lt */
+    size_t bytes;                   /* copy, fill */
+    CUgraphNode node;               /* in the state's graph; NULL where it cannot be patched */
     CUgraphNode end;                /* the step's last node while a graph on several streams is captured */
     uint32_t seen[TN_PLAN_STREAMS]; /* then: on each stream the last step that ran before or is it, index + 1 */
 } tn_step_state;
@@ -40,7 +43,8 @@ typedef struct tn_cuda_state {
     tn_step_state *steps;
     uint64_t *args;
     size_t n_args;
-    bool lt_runs, lt_io; /* some lt step is not empty; touches an input or output: its graph node cannot be patched */
+    bool fixed_runs, fixed_io; /* some step whose graph node cannot be patched (cuBLASLt's, a builtin, what another step
+                                  owns) is not empty; touches an input or output */
     /* What args hold: scratch memory, inputs then outputs; again: the call before was made with the same. */
     bool is_pointed, again;
     CUdeviceptr memory;
@@ -58,6 +62,7 @@ typedef struct tn_cuda_context {
     CUstream stream;     /* for capture, tn_context_run and timing */
     bool graphs, pdl;
     const TnPlan__Policy *trial; /* how kernels are launched, whatever the plan says; NULL: as it says */
+    bool conditional; /* the driver has conditional graph nodes; else the host decides, which cannot be captured */
     tn_cuda_state *states;
     size_t n_states;
     CUdeviceptr memory; /* scratch: workspace of cuBLASLt, arena */
@@ -121,9 +126,15 @@ void tn_cuda_scratch_free(tn_context *c); /* once nothing runs any more */
 
 /* cuda/run.c */
 tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);
-/* Launches one step directly; all steps in order. */
+/* Launches one step that owns no others. */
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);
-tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream);
+/* Steps [first, end) in order, or some step, with what they own.  capturing: the stream is being captured. */
+tn_status tn_cuda_launch_steps(tn_context *c, tn_cuda_state *s, size_t first, size_t end, bool capturing,
+                               CUstream stream);
+tn_status tn_cuda_run_step(tn_context *c, tn_cuda_state *s, size_t k, bool capturing, CUstream stream);
+/* cuda/decide.c: a step that owns others, which the host decides, or into a capture. */
+tn_status tn_cuda_decide(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);
+tn_status tn_cuda_capture_decision(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);
 tn_status tn_cuda_run(tn_context *c, const void *const *inputs, void *const *outputs);
 
 /* bench.c */

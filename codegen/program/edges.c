@@ -1,5 +1,6 @@
 /* edges.c: which earlier steps each must follow: those whose bytes it reads (they wrote them), and those that read or
- * wrote the bytes it writes.  An edge that another one implies is left out. */
+ * wrote the bytes it writes.  An edge that another one implies is left out.  A step that owns others counts with all that
+ * they touch. */
 #include "codegen/program/program.h"
 #include "tenon/internal/memory.h"
 
@@ -72,15 +73,22 @@ static bool set_edges(deriver *d, uint32_t step) {
     return true;
 }
 
-static bool derive(deriver *d, uint32_t step) {
-    const tn_prog_step *s = &d->p->steps[step];
+typedef bool (*each_access)(deriver *d, const access *a);
+
+static bool each(deriver *d, uint32_t step, uint32_t end, each_access fn) {
     bool ok = true;
+    for (uint32_t i = step; ok && i < end; i++) {
+        const tn_prog_step *s = &d->p->steps[i];
+        for (uint32_t k = 0; ok && k < s->n_reads; k++) ok = fn(d, &(access){step, false, &s->reads[k]});
+        for (uint32_t k = 0; ok && k < s->n_writes; k++) ok = fn(d, &(access){step, true, &s->writes[k]});
+    }
+    return ok;
+}
+
+static bool derive(deriver *d, uint32_t step, uint32_t end) {
     d->found.n = 0;
-    for (uint32_t k = 0; ok && k < s->n_reads; k++) ok = follow(d, &(access){step, false, &s->reads[k]});
-    for (uint32_t k = 0; ok && k < s->n_writes; k++) ok = follow(d, &(access){step, true, &s->writes[k]});
-    for (uint32_t k = 0; ok && k < s->n_reads; k++) ok = remember(d, &(access){step, false, &s->reads[k]});
-    for (uint32_t k = 0; ok && k < s->n_writes; k++) ok = remember(d, &(access){step, true, &s->writes[k]});
-    return ok && set_edges(d, step);
+    for (uint32_t k = step + 1; k < end; k++) d->p->steps[k].n_after = 0;
+    return each(d, step, end, follow) && each(d, step, end, remember) && set_edges(d, step);
 }
 
 tn_status tn_program_edges(tn_program *p, const tn_program_options *o) {
@@ -88,7 +96,7 @@ tn_status tn_program_edges(tn_program *p, const tn_program_options *o) {
     deriver d = {.p = p, .env = tn_graph_env(p->g)};
     d.of = tn_alloc(d.env, (p->n_buffers + 1) * sizeof *d.of);
     bool ok = d.of != NULL;
-    for (uint32_t k = 0; ok && k < p->n_steps; k++) ok = derive(&d, k);
+    for (uint32_t k = 0; ok && k < p->n_steps; k = tn_prog_end(p, k)) ok = derive(&d, k, tn_prog_end(p, k));
     for (uint32_t k = 0; d.of && k < p->n_buffers; k++) TN_VEC_FREE(d.env, &d.of[k]);
     tn_free(d.env, d.of, (p->n_buffers + 1) * sizeof *d.of);
     TN_VEC_FREE(d.env, &d.found);

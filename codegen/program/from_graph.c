@@ -1,5 +1,6 @@
 /* from_graph.c: the program of a fused graph: one launch a kernel node, in body order, with the bytes that it touches
- * and the operands that its results may overwrite. */
+ * and the operands that its results may overwrite; a branch or loop with what its regions hold, and the copies that bring
+ * what they yield to where it belongs. */
 #include "codegen/program/program.h"
 #include "passes/memory/views.h"
 #include "passes/util.h"
@@ -132,7 +133,7 @@ static uint32_t pairs(const tn_graph *g, tn_node kernel, tn_in_place *out) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-static bool add_step(maker *k, tn_node n) {
+static bool add_kernel(maker *k, tn_node n) {
     tn_graph *g = k->g;
     const char *anchor = TN_ATTRS_OF(g, n, kernel)->anchor;
     const tn_loc loc = tn_node_loc(g, n);
@@ -150,6 +151,98 @@ static bool add_step(maker *k, tn_node n) {
     return true;
 }
 
+/* A step that reads and writes one extent at most. */
+static tn_prog_step *add_plain(maker *k, tn_step_kind kind, const char *what, tn_node n, const tn_extent *read,
+                               const tn_extent *write) {
+    const tn_loc loc = tn_node_loc(k->g, n);
+    char name[96];
+    snprintf(name, sizeof name, "%u:%s", k->p->n_steps, what);
+    tn_prog_step *s =
+        tn_program_add_step(k->p, kind, name, read != NULL, write != NULL, 0, (uint32_t)tn_loc_count(k->g, loc));
+    if (!s) return NULL;
+    if (read) s->reads[0] = *read;
+    if (write) s->writes[0] = *write;
+    for (uint32_t i = 0; i < s->n_layers; i++) s->layers[i] = tn_loc_at(k->g, loc, i);
+    return s;
+}
+
+static bool add_fill(maker *k, tn_node n, const tn_extent *to, uint32_t word) {
+    tn_prog_step *s = add_plain(k, TN_STEP_FILL, "fill", n, NULL, to);
+    if (s) s->word = word;
+    return s != NULL;
+}
+
+/* The word that a constant's bytes repeat. */
+static bool word_of(const tn_graph *g, tn_val v, uint32_t *word) {
+    const unsigned char *data = tn_is_const(g, v) ? tn_const_data(g, v) : NULL;
+    const size_t n = data ? tn_blob_size(g, TN_ATTRS_OF(g, tn_val_def(g, v), const)->data) : 0;
+    if (!n) return false;
+    unsigned char first[4];
+    for (size_t k = 0; k < 4; k++) first[k] = data[k % (n < 4 ? 1 : 4)];
+    const bool alike = first[0] == first[1] && first[0] == first[2] && first[0] == first[3];
+    for (size_t k = 0; k < n; k++)
+        if (data[k] != first[k % 4]) return false;
+    memcpy(word, first, sizeof first);
+    return alike || n % 4 == 0;
+}
+
+/* x to where `to` lies; nothing if that is where it is. */
+static bool add_copy(maker *k, tn_node n, tn_val x, tn_val to) {
+    const tn_placement *a = &k->m->of[x.i], *b = &k->m->of[to.i];
+    const tn_extent from = extent_of(k, x), into = extent_of(k, to);
+    uint32_t word;
+    if (a->space == b->space && a->index == b->index && a->offset.i == b->offset.i) return true;
+    if (word_of(k->g, x, &word)) return add_fill(k, n, &into, word);
+    return add_plain(k, TN_STEP_COPY, "copy", n, &from, &into) != NULL;
+}
+
+static bool add_region(maker *k, tn_region r);
+
+static bool add_branch(maker *k, tn_node n) {
+    const tn_extent cond = extent_of(k, tn_node_input(k->g, n, 0));
+    const uint32_t at = k->p->n_steps;
+    bool ok = add_plain(k, TN_STEP_IF, "if", n, &cond, NULL) != NULL;
+    for (size_t i = 0; ok && i < 2; i++) {
+        const tn_region r = tn_node_subregion(k->g, n, i);
+        const tn_node yield = tn_region_last(k->g, r);
+        const uint32_t first = k->p->n_steps;
+        ok = add_region(k, r);
+        for (size_t j = 0; ok && j < tn_node_result_count(k->g, n); j++)
+            ok = add_copy(k, n, tn_node_input(k->g, yield, j), tn_node_result(k->g, n, j));
+        k->p->steps[at].body[i] = k->p->n_steps - first;
+    }
+    return ok;
+}
+
+/* The condition, then the carried values, as operands and as arguments of the region. */
+static bool add_loop(maker *k, tn_node n) {
+    const tn_graph *g = k->g;
+    const tn_region r = tn_node_subregion(g, n, 0);
+    const tn_node yield = tn_region_last(g, r);
+    const tn_extent cond = extent_of(k, tn_region_arg(g, r, 1));
+    const uint32_t always = UINT32_C(0x01010101);
+    bool ok = tn_node_input(g, n, 1).i || add_fill(k, n, &cond, always);
+    for (size_t j = 1; ok && j < tn_node_input_count(g, n); j++)
+        if (tn_node_input(g, n, j).i) ok = add_copy(k, n, tn_node_input(g, n, j), tn_region_arg(g, r, j));
+    const uint32_t at = k->p->n_steps;
+    ok = ok && add_plain(k, TN_STEP_WHILE, "while", n, &cond, NULL) && add_region(k, r);
+    for (size_t j = 0; ok && j < tn_node_input_count(g, yield); j++)
+        ok = add_copy(k, n, tn_node_input(g, yield, j), tn_region_arg(g, r, j + 1));
+    if (ok) k->p->steps[at].body[0] = k->p->n_steps - at - 1;
+    return ok;
+}
+
+static bool add_region(maker *k, tn_region r) {
+    bool ok = true;
+    for (tn_node n = tn_region_first(k->g, r); ok && n.i; n = tn_node_next(k->g, n)) {
+        const tn_op op = tn_node_op(k->g, n);
+        if (op == TN_OP_KERNEL) ok = add_kernel(k, n);
+        if (op == TN_OP_IF) ok = add_branch(k, n);
+        if (op == TN_OP_LOOP) ok = add_loop(k, n);
+    }
+    return ok;
+}
+
 tn_status tn_program_of_graph(tn_graph *g, const tn_memory *m, tn_program **out) {
     const tn_env *env = tn_graph_env(g);
     const size_t n = tn_graph_node_limit(g) * sizeof(uint32_t);
@@ -157,8 +250,7 @@ tn_status tn_program_of_graph(tn_graph *g, const tn_memory *m, tn_program **out)
     bool ok = k.p && k.const_of;
     if (ok) memset(k.const_of, 0xff, n);
     if (ok) add_buffers(&k);
-    if (ok) TN_FOR_NODES(g, tn_graph_body(g), x)
-    if (ok && tn_node_op(g, x) == TN_OP_KERNEL) ok = add_step(&k, x);
+    if (ok) ok = add_region(&k, tn_graph_body(g));
     tn_free(env, k.const_of, n);
     *out = k.p;
     return ok ? tn_graph_status(g) : tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");

@@ -39,9 +39,12 @@ static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t 
 static uint32_t const_of(keeper *k, uint32_t old) {
     const TnPlan__Const *x = k->pb->consts[old];
     const tn_graph *g = k->c->g;
-    if (x->offset <= k->weights_size && x->size <= k->weights_size - x->offset) TN_FOR_NODES(g, tn_graph_body(g), n)
-    if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, k->weights + x->offset, (size_t)x->size))
-        return tn_manifest_const(k->c->mf, n);
+    for (uint32_t i = 1; i < tn_graph_node_limit(g); i++) { /* those in branches and loops, too */
+        const tn_node n = {i};
+        if (x->offset > k->weights_size || x->size > k->weights_size - x->offset) break;
+        if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, k->weights + x->offset, (size_t)x->size))
+            return tn_manifest_const(k->c->mf, n);
+    }
     if (k->status == TN_OK)
         k->status = tn_fail(k->c->env, TN_E_FORMAT, x->name, "compile the model again",
                             "the plan's graph lacks a constant that its kernels use");

@@ -224,13 +224,14 @@ TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c) {
     return out;
 }
 
+static const TnPlan__Place__Space spaces[TN_BUFFER_KINDS] = {
+    [TN_BUFFER_INPUT] = TN_PLAN__PLACE__SPACE__INPUT,
+    [TN_BUFFER_OUTPUT] = TN_PLAN__PLACE__SPACE__OUTPUT,
+    [TN_BUFFER_CONST] = TN_PLAN__PLACE__SPACE__CONST,
+    [TN_BUFFER_SCRATCH] = TN_PLAN__PLACE__SPACE__ARENA,
+};
+
 static TnPlan__Extent **extents(tn_manifest *mf, const tn_program *p, const tn_extent *e, uint32_t n) {
-    static const TnPlan__Place__Space spaces[TN_BUFFER_KINDS] = {
-        [TN_BUFFER_INPUT] = TN_PLAN__PLACE__SPACE__INPUT,
-        [TN_BUFFER_OUTPUT] = TN_PLAN__PLACE__SPACE__OUTPUT,
-        [TN_BUFFER_CONST] = TN_PLAN__PLACE__SPACE__CONST,
-        [TN_BUFFER_SCRATCH] = TN_PLAN__PLACE__SPACE__ARENA,
-    };
     TnPlan__Extent **out = tn_manifest_alloc(mf, (n + 1) * sizeof *out);
     for (uint32_t k = 0; out && k < n; k++) {
         const tn_prog_buffer *b = &p->buffers[e[k].buffer];
@@ -275,6 +276,59 @@ void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step 
     }
     if (s->n_after) memcpy(out->after, s->after, s->n_after * sizeof *out->after);
     out->n_after = s->n_after;
+}
+
+/* An extent as an argument. */
+static TnPlan__Arg *place_of(tn_manifest *mf, const tn_program *p, const tn_extent *e) {
+    const tn_prog_buffer *b = &p->buffers[e->buffer];
+    TnPlan__Arg *a = tn_manifest_alloc(mf, sizeof *a);
+    TnPlan__Place *at = tn_manifest_alloc(mf, sizeof *at);
+    if (!a || !at) return NULL;
+    tn_plan__arg__init(a);
+    tn_plan__place__init(at);
+    a->kind = TN_PLAN__ARG__KIND__PLACE;
+    a->place = at;
+    at->space = spaces[b->kind];
+    at->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
+    at->offset = tn_manifest_dim(mf, b->at.i ? tn_dim_add(mf->g, b->at, e->offset) : e->offset);
+    at->bytes = tn_manifest_dim(mf, e->bytes);
+    return a;
+}
+
+static TnPlan__Builtin *builtin(tn_manifest *mf, const tn_prog_step *s) {
+    static const TnPlan__Builtin__Kind kinds[TN_STEP_KINDS] = {[TN_STEP_COPY] = TN_PLAN__BUILTIN__KIND__COPY,
+                                                               [TN_STEP_FILL] = TN_PLAN__BUILTIN__KIND__FILL,
+                                                               [TN_STEP_IF] = TN_PLAN__BUILTIN__KIND__IF,
+                                                               [TN_STEP_WHILE] = TN_PLAN__BUILTIN__KIND__WHILE};
+    TnPlan__Builtin *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__builtin__init(out);
+    out->kind = kinds[s->kind];
+    out->word = s->word;
+    out->first = s->body[0];
+    out->second = s->body[1];
+    return out;
+}
+
+TnPlan__Step *tn_manifest_builtin(tn_manifest *mf, const tn_program *p, uint32_t step) {
+    const tn_prog_step *s = &p->steps[step];
+    TnPlan__Step *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__step__init(out);
+    out->name = tn_manifest_str(mf, s->name);
+    out->spec = out->anchor = tn_manifest_str(mf, "");
+    out->what_case = TN_PLAN__STEP__WHAT_BUILTIN;
+    out->builtin = builtin(mf, s);
+    out->max_abs_error = out->max_rel_error = -1;
+    out->layers = tn_manifest_alloc(mf, (s->n_layers + 1) * sizeof *out->layers);
+    out->args = tn_manifest_alloc(mf, (s->n_reads + s->n_writes + 1) * sizeof *out->args);
+    if (!out->layers || !out->args || !out->builtin) return NULL;
+    for (; out->n_layers < s->n_layers; out->n_layers++)
+        out->layers[out->n_layers] = tn_manifest_str(mf, s->layers[out->n_layers]);
+    for (uint32_t k = 0; k < s->n_reads; k++) out->args[out->n_args++] = place_of(mf, p, &s->reads[k]);
+    for (uint32_t k = 0; k < s->n_writes; k++) out->args[out->n_args++] = place_of(mf, p, &s->writes[k]);
+    tn_manifest_order(mf, p, s, out);
+    return mf->failed ? NULL : out;
 }
 
 static char **layers(tn_manifest *mf, tn_loc loc, size_t *n) {

@@ -41,6 +41,8 @@ void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step 
 void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out);
 /* The program that a plan holds for one of its architectures (read.c), in a graph of its own: tn_program_free. */
 tn_status tn_program_read(const tn_env *env, const TnPlan__Plan *pb, const TnPlan__Arch *arch, tn_program **out);
+/* A step that is no kernel's: copy, fill, if, while, whole. */
+TnPlan__Step *tn_manifest_builtin(tn_manifest *mf, const tn_program *p, uint32_t step);
 /* The step's common part: name, layers, grid and args are filled by the caller's kind. */
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
 

@@ -4,7 +4,10 @@
  * may overwrite a dying operand take over its bytes; pack.c chooses offsets for the rest.  Two buffers share bytes only
  * where all steps of one have surely ended before any of the other starts, so sharing never needs another edge.  A step
  * may be launched before its predecessor on its stream has ended: every kernel of ours waits for it
- * (griddepcontrol.wait) before its first access to an activation, so stream order is order enough. */
+ * (griddepcontrol.wait) before its first access to an activation, so stream order is order enough.
+ *
+ * A `while` runs its steps again: a buffer that is used in it and outside lives through all of it.  One that is used in
+ * it alone is written by each iteration before it is read.  Of an `if` both bodies count, as if one ran after the other. */
 #include "codegen/program/pack.h"
 #include "passes/fuse/fuse.h"
 
@@ -35,12 +38,40 @@ static void live(planner *c, uint32_t buffer, uint32_t step) {
     if (step + 1 > l->last[stream]) l->last[stream] = step + 1;
 }
 
-static void find_lives(planner *c) {
-    for (uint32_t k = 0; k < c->p->n_steps; k++) {
+static void live_at(planner *c, uint32_t step) {
+    const tn_prog_step *s = &c->p->steps[step];
+    for (uint32_t i = 0; i < s->n_reads; i++) live(c, s->reads[i].buffer, step);
+    for (uint32_t i = 0; i < s->n_writes; i++) live(c, s->writes[i].buffer, step);
+}
+
+/* Some step outside [first, end) touches it.  Steps of a loop are on one stream. */
+static bool lives_outside(const planner *c, uint32_t buffer, uint32_t first, uint32_t end) {
+    const tn_life *l = &c->life[buffer];
+    for (uint32_t s = 0; s < TN_MAX_STREAMS; s++)
+        if (l->last[s] && (l->first[s] - 1 < first || l->last[s] - 1 >= end)) return true;
+    return false;
+}
+
+static void live_through(planner *c, uint32_t buffer, uint32_t first, uint32_t end) {
+    if (!lives_outside(c, buffer, first, end)) return;
+    live(c, buffer, first);
+    live(c, buffer, end - 1);
+}
+
+/* Inner loops first: what lives through one is used by all of it. */
+static void extend_through_loop(planner *c, uint32_t loop) {
+    const uint32_t end = tn_prog_end(c->p, loop);
+    for (uint32_t k = loop; k < end; k++) {
         const tn_prog_step *s = &c->p->steps[k];
-        for (uint32_t i = 0; i < s->n_reads; i++) live(c, s->reads[i].buffer, k);
-        for (uint32_t i = 0; i < s->n_writes; i++) live(c, s->writes[i].buffer, k);
+        for (uint32_t i = 0; i < s->n_reads; i++) live_through(c, s->reads[i].buffer, loop, end);
+        for (uint32_t i = 0; i < s->n_writes; i++) live_through(c, s->writes[i].buffer, loop, end);
     }
+}
+
+static void find_lives(planner *c) {
+    for (uint32_t k = 0; k < c->p->n_steps; k++) live_at(c, k);
+    for (uint32_t k = c->p->n_steps; k-- > 0;)
+        if (c->p->steps[k].kind == TN_STEP_WHILE) extend_through_loop(c, k);
 }
 
 /* All of a has ended before b begins; `but` (index + 1; 0: none) may be in both. */

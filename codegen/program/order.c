@@ -2,7 +2,7 @@
  *
  * A step has seen, on every stream, all up to some step; what it has seen is what its predecessor on its stream and the
  * steps of its `after` list have seen, and these themselves (vector clocks: Mattern 1988).  A list of steps on one
- * stream is in list order, so one number a stream says it all. */
+ * stream is in list order, so one number a stream says it all.  Who follows a step follows all that it owns. */
 #include "codegen/program/program.h"
 
 void tn_order_see(tn_order *o, uint32_t step, uint32_t other) {
@@ -11,7 +11,8 @@ void tn_order_see(tn_order *o, uint32_t step, uint32_t other) {
     for (uint32_t k = 0; k < o->n_streams; k++)
         if (b[k] > a[k]) a[k] = b[k];
     uint32_t *own = &a[o->p->steps[other].stream];
-    if (other + 1 > *own) *own = other + 1;
+    const uint32_t end = other < step && tn_prog_end(o->p, other) <= step ? tn_prog_end(o->p, other) : other + 1;
+    if (end > *own) *own = end;
 }
 
 tn_status tn_order_begin(const tn_program *p, uint32_t n_streams, tn_order *o) {

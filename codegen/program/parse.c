@@ -245,7 +245,7 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
 
 typedef struct step_lists {
     list reads, writes, in_place, after, layers, ways;
-    uint32_t stream;
+    uint32_t stream, body[2], word;
     double us;
 } step_lists;
 
@@ -265,6 +265,10 @@ static bool step_clauses(parser *r, step_lists *s) {
             ok = layers(r, &s->layers);
         else if (take(r, "runs"))
             ok = ways(r, &s->ways);
+        else if (take(r, "body"))
+            ok = number(r, &s->body[0]) && number(r, &s->body[1]);
+        else if (take(r, "with"))
+            ok = number(r, &s->word);
         else if (take(r, "stream"))
             ok = number(r, &s->stream);
         else if (take(r, "us"))
@@ -294,6 +298,8 @@ static bool add_step(parser *r, tn_step_kind kind, const char *name, const step_
     copy(s->layers, &l->layers, sizeof *s->layers);
     s->n_after = l->after.n;
     s->stream = l->stream;
+    memcpy(s->body, l->body, sizeof s->body);
+    s->word = l->word;
     s->us = l->us;
     if (s->stream >= TN_MAX_STREAMS) return fail(r, "at most %d streams", TN_MAX_STREAMS);
     if (s->stream >= r->p->n_streams) r->p->n_streams = s->stream + 1;
@@ -307,7 +313,7 @@ static bool step_line(parser *r) {
     if (!number(r, &k)) return false;
     if (k != r->p->n_steps) return fail(r, "this is step #%u", r->p->n_steps);
     while (kind < TN_STEP_KINDS && !take(r, tn_step_words[kind])) kind++;
-    if (kind == TN_STEP_KINDS) return fail(r, "launch or lt is expected here");
+    if (kind == TN_STEP_KINDS) return fail(r, "a kind of step is expected here");
     bool ok = quoted(r, &name) && step_clauses(r, &l) && add_step(r, (tn_step_kind)kind, name, &l);
     tn_free(r->env, l.reads.p, l.reads.cap * sizeof(tn_extent));
     tn_free(r->env, l.writes.p, l.writes.cap * sizeof(tn_extent));

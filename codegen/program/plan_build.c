@@ -175,11 +175,17 @@ static tn_status add_step(arch_writer *a, size_t node) {
     }
     TnPlan__Step *s = tn_manifest_step(c->mf, cn->spec, cn->node);
     if (!s) return TN_E_MEMORY;
-    snprintf(name, sizeof name, "%zu:%s", node, cn->spec->name);
+    snprintf(name, sizeof name, "%u:%s", cn->step, cn->spec->name);
     s->name = tn_manifest_str(c->mf, name);
-    tn_manifest_order(c->mf, c->program, &c->program->steps[node], s);
+    tn_manifest_order(c->mf, c->program, &c->program->steps[cn->step], s);
     a->arch->steps[a->arch->n_steps++] = s;
     return add_ways(a, node, ways, s);
+}
+
+static tn_status add_builtin(arch_writer *a, uint32_t step) {
+    TnPlan__Step *s = tn_manifest_builtin(a->c->mf, a->c->program, step);
+    if (s) a->arch->steps[a->arch->n_steps++] = s;
+    return s ? TN_OK : TN_E_MEMORY;
 }
 
 static TnPlan__Arch *new_arch(tn_compilation *c) {
@@ -193,7 +199,7 @@ static TnPlan__Arch *new_arch(tn_compilation *c) {
     a->driver = tn_manifest_str(c->mf, c->tuning ? info->driver : "");
     a->cublaslt = tn_manifest_str(c->mf, c->tuning ? info->cublaslt : "");
     a->kernels = tn_manifest_alloc(c->mf, (c->n_works + 1) * sizeof *a->kernels);
-    a->steps = tn_manifest_alloc(c->mf, (c->n_nodes + 1) * sizeof *a->steps);
+    a->steps = tn_manifest_alloc(c->mf, (c->program->n_steps + 1) * sizeof *a->steps);
     a->alternatives = tn_manifest_alloc(c->mf, (c->n_works + 1) * sizeof *a->alternatives);
     tn_manifest_buffers(c->mf, c->program, a);
     return a;
@@ -221,7 +227,8 @@ tn_status tn_plan_add_arch(tn_compilation *c) {
     const size_t size = (c->n_works + 1) * sizeof(uint32_t);
     arch_writer a = {.c = c, .arch = new_arch(c), .kernel_of = tn_alloc(c->env, size)};
     tn_status s = a.arch && a.kernel_of ? tn_manifest_status(c->mf) : TN_E_MEMORY;
-    for (size_t k = 0; s == TN_OK && k < c->n_nodes; k++) s = add_step(&a, k);
+    for (uint32_t k = 0, node = 0; s == TN_OK && k < c->program->n_steps; k++)
+        s = c->program->steps[k].kind == TN_STEP_LAUNCH ? add_step(&a, node++) : add_builtin(&a, k);
     tn_free(c->env, a.kernel_of, size);
     if (!a.arch) return s;
     hash_winners(c, c->winners[c->plan.n_archs]);

@@ -17,8 +17,17 @@
  *       #0 launch "0:conv" reads %0[0, N*602112], %1[0, 37632] writes %2[0, N*1605632] layers "/conv1/Conv"
  *         runs "conv_mma BM=64" in 0, "conv_mma BM=128"        its kernels: in the first bucket; else
  *       #1 launch "1:relu" reads %2[0, N*1605632] writes %2[0, N*1605632] in_place 0 0 after #0 stream 1
+ *       #2 if "2:if" body 1 2 reads %4[0, 1]                   a bool: step #3 runs where it is true, else #4 and #5
+ *       #3 copy "3:copy" reads %2[0, 400] writes %3[0, 400]
+ *       #4 fill "4:fill" writes %3[0, 400] with 0              bytes of a repeated word
+ *       #5 while "5:while" body 1 0 reads %4[0, 1]             #6, as long as it is true
+ *       #6 launch "6:map" reads %3[0, 400] writes %3[0, 400], %4[0, 1] in_place 0 0
  *       arena N*1605632
  *     }
+ *
+ * Steps that others own stand behind these in the same list: an `if` owns so many steps for true and so many for false, a
+ * `while` so many for an iteration.  What they own runs on their stream, in list order, and follows what they follow; from
+ * outside, an owner and what it owns count as one step, and `after` leads from and to such ones alone.
  *
  * An extent is %buffer[offset, bytes]; %buffer[offset, bytes, run, pitch] touches only `run` bytes every `pitch`.
  *
@@ -56,7 +65,17 @@ typedef struct tn_extent {
     tn_dim run, pitch;    /* none: all of them; else `run` bytes from the first on, again every `pitch` */
 } tn_extent;
 
-typedef enum tn_step_kind { TN_STEP_LAUNCH, TN_STEP_LT, TN_STEP_KINDS } tn_step_kind;
+typedef enum tn_step_kind {
+    TN_STEP_LAUNCH,
+    TN_STEP_LT,
+    TN_STEP_COPY,  /* the one extent that it reads into the one that it writes, of as many bytes */
+    TN_STEP_FILL,  /* the one extent that it writes with a word */
+    TN_STEP_IF,    /* by the bool in the one extent that it reads */
+    TN_STEP_WHILE, /* the same; an iteration writes it */
+    TN_STEP_KINDS
+} tn_step_kind;
+
+enum { TN_MAX_NESTING = TN_PLAN_NESTING };
 
 /* A write that may replace a read: the step computes each element of it from the same element of what it reads. */
 typedef struct tn_in_place {
@@ -80,8 +99,10 @@ typedef struct tn_prog_step {
     const char **layers;
     uint32_t n_ways; /* 0 until kernels are chosen */
     tn_prog_way *ways;
-    uint32_t stream; /* 0: the caller's */
-    double us;       /* how long it takes, roughly; 0: unknown */
+    uint32_t stream;  /* 0: the caller's */
+    uint32_t body[2]; /* if, while: how many of the steps behind it are its own, with all that these own */
+    uint32_t word;    /* fill: four bytes; where they are unlike, the extent is a multiple of four */
+    double us;        /* how long it takes, roughly; 0: unknown */
 } tn_prog_step;
 
 typedef struct tn_program {
@@ -103,6 +124,13 @@ uint32_t tn_program_add_buffer(tn_program *p, tn_buffer_kind kind, uint32_t inde
  * Valid until the next step is added. */
 tn_prog_step *tn_program_add_step(tn_program *p, tn_step_kind kind, const char *name, uint32_t n_reads,
                                   uint32_t n_writes, uint32_t n_in_place, uint32_t n_layers);
+static inline bool tn_prog_is_control(const tn_prog_step *s) {
+    return s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE;
+}
+/* Behind the last step that step k owns; k + 1 if it owns none. */
+static inline uint32_t tn_prog_end(const tn_program *p, uint32_t k) {
+    return k + 1 + p->steps[k].body[0] + p->steps[k].body[1];
+}
 /* The kernels of a fused graph with the placements that tn_place_values gave it (from_graph.c). */
 tn_status tn_program_of_graph(tn_graph *g, const tn_memory *m, tn_program **out);
 /* Adds what `memory` chose to the placements of values in the arena, and its size. */
@@ -149,7 +177,7 @@ bool tn_extent_is_whole(const tn_program *p, const tn_extent *e); /* all of its 
 
 /* ---- checking (verify.c) ----------------------------------------------------------------------------------------- */
 
-/* Indices in range, `after` earlier, ascending and without doubles, streams below n_streams. */
+/* Indices in range, steps within their owners, at most TN_MAX_NESTING deep, `after` earlier, ascending and without doubles, streams below n_streams. */
 tn_status tn_program_check(const tn_program *p);
 /* With the symbols bound to these values: every extent lies in its buffer; steps that touch the same bytes, one of them
  * writing, are ordered; a buffer's bytes are its own from its first write to its last use, but for what is declared in

@@ -78,8 +78,17 @@ static void add_buckets(const reader *r) {
         }
 }
 
+static tn_step_kind kind_of(const TnPlan__Step *m) {
+    static const tn_step_kind builtins[] = {[TN_PLAN__BUILTIN__KIND__COPY] = TN_STEP_COPY,
+                                            [TN_PLAN__BUILTIN__KIND__FILL] = TN_STEP_FILL,
+                                            [TN_PLAN__BUILTIN__KIND__IF] = TN_STEP_IF,
+                                            [TN_PLAN__BUILTIN__KIND__WHILE] = TN_STEP_WHILE};
+    if (m->what_case == TN_PLAN__STEP__WHAT_BUILTIN) return builtins[m->builtin->kind];
+    return m->what_case == TN_PLAN__STEP__WHAT_LT ? TN_STEP_LT : TN_STEP_LAUNCH;
+}
+
 static bool add_step(reader *r, const TnPlan__Step *m) {
-    const tn_step_kind kind = m->what_case == TN_PLAN__STEP__WHAT_LT ? TN_STEP_LT : TN_STEP_LAUNCH;
+    const tn_step_kind kind = kind_of(m);
     tn_prog_step *s = tn_program_add_step(r->p, kind, m->name, (uint32_t)m->n_reads, (uint32_t)m->n_writes,
                                           (uint32_t)m->n_in_place / 2, (uint32_t)m->n_layers);
     if (!s) return false;
@@ -94,7 +103,11 @@ static bool add_step(reader *r, const TnPlan__Step *m) {
     s->n_after = (uint32_t)m->n_after;
     s->stream = m->stream;
     s->us = m->us;
-    return add_ways(r, m, s);
+    if (kind <= TN_STEP_LT) return add_ways(r, m, s);
+    s->body[0] = m->builtin->first;
+    s->body[1] = m->builtin->second;
+    s->word = m->builtin->word;
+    return true;
 }
 
 static bool read_all(reader *r) {

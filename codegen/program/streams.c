@@ -3,7 +3,7 @@
  * List scheduling: each step continues the stream of the dependency that ends last, if nobody else continued it; else it
  * takes a stream whose last step has surely ended, a new one, or the one that is free first.  Times are the steps' `us`
  * (1 where unknown).  Where that promises less than 3 % against one stream, all stay on the caller's: a fork and a join
- * cost a microsecond or two. */
+ * cost a microsecond or two.  What a step owns goes with it. */
 #include "codegen/program/program.h"
 
 typedef struct scheduler {
@@ -15,8 +15,11 @@ typedef struct scheduler {
     double total;
 } scheduler;
 
-static double time_of(const tn_prog_step *s) {
-    return s->us > 0 ? s->us : 1;
+/* Of a step and what it owns: all of it once. */
+static double time_of(const tn_program *p, uint32_t step) {
+    double sum = 0;
+    for (uint32_t k = step; k < tn_prog_end(p, step); k++) sum += p->steps[k].us > 0 ? p->steps[k].us : 1;
+    return sum;
 }
 
 /* The dependency's stream to go on with; `most` if there is none. */
@@ -54,9 +57,10 @@ static void schedule(scheduler *c, uint32_t step) {
         tn_order_see(&c->order, step, tail);
         if (c->end[tail] > start) start = c->end[tail];
     }
+    for (uint32_t k = step + 1; k < tn_prog_end(c->p, step); k++) c->p->steps[k].stream = s->stream;
     c->tail[s->stream] = step + 1;
-    c->end[step] = start + time_of(s);
-    c->total += time_of(s);
+    c->end[step] = start + time_of(c->p, step);
+    c->total += time_of(c->p, step);
     if (s->stream >= c->p->n_streams) c->p->n_streams = s->stream + 1;
 }
 
@@ -68,7 +72,7 @@ static void on_one_stream(tn_program *p) {
 static void schedule_all(scheduler *c) {
     const double least_gain = 0.97;
     double last = 0;
-    for (uint32_t k = 0; k < c->p->n_steps; k++) {
+    for (uint32_t k = 0; k < c->p->n_steps; k = tn_prog_end(c->p, k)) {
         schedule(c, k);
         if (c->end[k] > last) last = c->end[k];
     }

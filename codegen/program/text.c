@@ -6,7 +6,7 @@
 #include <string.h>
 
 const char *const tn_buffer_words[TN_BUFFER_KINDS] = {"input", "output", "const", "scratch"};
-const char *const tn_step_words[TN_STEP_KINDS] = {"launch", "lt"};
+const char *const tn_step_words[TN_STEP_KINDS] = {"launch", "lt", "copy", "fill", "if", "while"};
 
 static void put_dim(tn_text *t, const tn_graph *g, tn_dim d) {
     char buf[1024];
@@ -105,12 +105,15 @@ static void put_extents(tn_text *t, const tn_program *p, const char *word, const
     }
 }
 
-static void put_step(tn_text *t, const tn_program *p, uint32_t k) {
+static void put_step(tn_text *t, const tn_program *p, uint32_t k, int depth) {
     const tn_prog_step *s = &p->steps[k];
-    tn_text_add(t, "  #%u %s ", k, tn_step_words[s->kind]);
+    const int indent = 2 + 2 * depth;
+    tn_text_add(t, "%*s#%u %s ", indent, "", k, tn_step_words[s->kind]);
     put_quoted(t, s->name);
+    if (tn_prog_is_control(s)) tn_text_add(t, " body %u %u", s->body[0], s->body[1]);
     put_extents(t, p, "reads", s->reads, s->n_reads);
     put_extents(t, p, "writes", s->writes, s->n_writes);
+    if (s->kind == TN_STEP_FILL) tn_text_add(t, " with %u", s->word);
     for (uint32_t i = 0; i < s->n_in_place; i++)
         tn_text_add(t, "%s %u %u", i ? "," : " in_place", s->in_place[i].write, s->in_place[i].read);
     for (uint32_t i = 0; i < s->n_after; i++) tn_text_add(t, "%s #%u", i ? "," : " after", s->after[i]);
@@ -118,11 +121,25 @@ static void put_step(tn_text *t, const tn_program *p, uint32_t k) {
     if (s->us > 0) tn_text_add(t, " us %.9g", s->us);
     for (uint32_t i = 0; i < s->n_layers; i++) tn_text_add(t, i ? ", " : " layers "), put_quoted(t, s->layers[i]);
     for (uint32_t i = 0; i < s->n_ways; i++) {
-        tn_text_add(t, i ? ", " : "\n    runs ");
+        if (i)
+            tn_text_add(t, ", ");
+        else
+            tn_text_add(t, "\n%*sruns ", indent + 2, "");
         put_quoted(t, s->ways[i].text);
         if (s->ways[i].bucket < TN_MAX_BUCKETS) tn_text_add(t, " in %u", s->ways[i].bucket);
     }
     tn_text_add(t, "\n");
+}
+
+/* What a step owns is indented. */
+static void put_steps(tn_text *t, const tn_program *p) {
+    uint32_t end[TN_MAX_NESTING];
+    int depth = 0;
+    for (uint32_t k = 0; k < p->n_steps; k++) {
+        while (depth && end[depth - 1] == k) depth--;
+        put_step(t, p, k, depth);
+        if (tn_prog_end(p, k) > k + 1 && depth < TN_MAX_NESTING) end[depth++] = tn_prog_end(p, k);
+    }
 }
 
 tn_status tn_program_print(const tn_program *p, char **text, size_t *size) {
@@ -134,7 +151,7 @@ tn_status tn_program_print(const tn_program *p, char **text, size_t *size) {
     put_symbols(&t, p->g);
     for (size_t k = 0; k < tn_bucket_count(p->g); k++) put_bucket(&t, p->g, k);
     for (uint32_t k = 0; k < p->n_buffers; k++) put_buffer(&t, p, k);
-    for (uint32_t k = 0; k < p->n_steps; k++) put_step(&t, p, k);
+    put_steps(&t, p);
     if (p->arena.i) tn_text_add(&t, "  arena "), put_dim(&t, p->g, p->arena), tn_text_add(&t, "\n");
     tn_text_add(&t, "}\n");
     *size = t.n;

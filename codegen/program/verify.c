@@ -4,7 +4,10 @@
  * of them written, belong to steps that are ordered.  Between scratch buffers, the arena is cut at their ends into
  * segments; the steps are walked in list order, each segment knows whose it is and who was there last, and a new owner's
  * first write must come, in every order, after all that the old owner's steps did.  So any two steps that share bytes
- * are ordered, and all orders do what list order does. */
+ * are ordered, and all orders do what list order does.
+ *
+ * What a `while` owns is walked twice, so that what an iteration reads is there in the second one, too.  Both bodies of an
+ * `if` are walked; that the bytes which a step reads were written is asked of those writes that surely ran before it. */
 #include "codegen/program/program.h"
 
 #include <inttypes.h>
@@ -43,12 +46,71 @@ static tn_status check_extents(const tn_program *p, const tn_prog_step *s, const
     return TN_OK;
 }
 
+/* How many extents each kind reads and writes; LAUNCH and LT: any. */
+static tn_status check_kind(const tn_program *p, const tn_prog_step *s) {
+    static const struct {
+        uint32_t reads, writes;
+    } shapes[TN_STEP_KINDS] = {
+        [TN_STEP_COPY] = {1, 1}, [TN_STEP_FILL] = {0, 1}, [TN_STEP_IF] = {1, 0}, [TN_STEP_WHILE] = {1, 0}};
+    if (s->kind <= TN_STEP_LT) return TN_OK;
+    if (s->n_reads != shapes[s->kind].reads || s->n_writes != shapes[s->kind].writes)
+        return broken(p, s->name, "it reads %u extents and writes %u, which its kind does not", s->n_reads,
+                      s->n_writes);
+    for (uint32_t k = 0; k < s->n_reads; k++)
+        if (s->reads[k].pitch.i) return broken(p, s->name, "it reads parts of rows, which its kind does not");
+    for (uint32_t k = 0; k < s->n_writes; k++)
+        if (s->writes[k].pitch.i) return broken(p, s->name, "it writes parts of rows, which its kind does not");
+    if (tn_prog_is_control(s) && !tn_dim_equal_const(p->g, s->reads[0].bytes, 1))
+        return broken(p, s->name, "what it reads is no bool");
+    if (s->kind == TN_STEP_COPY && s->reads[0].bytes.i != s->writes[0].bytes.i)
+        return broken(p, s->name, "it copies an extent into one of another size");
+    return TN_OK;
+}
+
+/* An owner whose bodies reach to `middle` and `end`. */
+typedef struct owner {
+    uint32_t step, middle, end;
+} owner;
+
+static tn_status check_owned(const tn_program *p, uint32_t k, const owner *o) {
+    const tn_prog_step *s = &p->steps[k];
+    const uint64_t end = UINT64_C(1) + k + s->body[0] + s->body[1];
+    if (!tn_prog_is_control(s) && end != UINT64_C(1) + k) return broken(p, s->name, "its kind owns no steps");
+    if (s->kind == TN_STEP_WHILE && (s->body[1] || !s->body[0])) return broken(p, s->name, "a while has one body");
+    if (end > (!o ? p->n_steps : k < o->middle ? o->middle : o->end))
+        return broken(p, s->name, "it owns steps beyond those of its owner");
+    if (o && (s->n_after || s->stream != p->steps[o->step].stream))
+        return broken(p, s->name, "'%s' owns it: it has no edges, and is on the same stream", p->steps[o->step].name);
+    return TN_OK;
+}
+
+/* Each step stands in one body of its owner; owned[k] is set for those that have one. */
+static tn_status check_nesting(const tn_program *p, bool *owned) {
+    owner open[TN_MAX_NESTING];
+    uint32_t depth = 0;
+    for (uint32_t k = 0; k < p->n_steps; k++) {
+        while (depth && open[depth - 1].end == k) depth--;
+        tn_status st = check_owned(p, k, depth ? &open[depth - 1] : NULL);
+        if (st != TN_OK) return st;
+        owned[k] = depth > 0;
+        if (tn_prog_end(p, k) == k + 1) continue;
+        if (depth == TN_MAX_NESTING) return broken(p, p->steps[k].name, "owners are nested more than %d deep", depth);
+        open[depth++] = (owner){k, k + 1 + p->steps[k].body[0], tn_prog_end(p, k)};
+    }
+    for (uint32_t k = 0; k < p->n_steps; k++)
+        for (uint32_t i = 0; i < p->steps[k].n_after; i++)
+            if (owned[p->steps[k].after[i]]) return broken(p, p->steps[k].name, "it follows a step that another owns");
+    return TN_OK;
+}
+
 static tn_status check_step(const tn_program *p, uint32_t k) {
     const tn_prog_step *s = &p->steps[k];
     tn_status st = check_extents(p, s, s->reads, s->n_reads, false);
     if (st == TN_OK) st = check_extents(p, s, s->writes, s->n_writes, true);
     if (st != TN_OK) return st;
     if ((unsigned)s->kind >= TN_STEP_KINDS) return broken(p, s->name, "its kind is unknown");
+    st = check_kind(p, s);
+    if (st != TN_OK) return st;
     if (s->stream >= p->n_streams) return broken(p, s->name, "stream %u of %u", s->stream, p->n_streams);
     for (uint32_t i = 0; i < s->n_after; i++)
         if (s->after[i] >= k || (i && s->after[i] <= s->after[i - 1]))
@@ -69,6 +131,11 @@ tn_status tn_program_check(const tn_program *p) {
         if (!p->buffers[k].bytes.i || (unsigned)p->buffers[k].kind >= TN_BUFFER_KINDS)
             return broken(p, p->name, "buffer %%%u is incomplete", k);
     for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) st = check_step(p, k);
+    if (st != TN_OK) return st;
+    const tn_env *env = tn_graph_env(p->g);
+    bool *owned = tn_alloc(env, (p->n_steps + 1) * sizeof *owned);
+    st = owned ? check_nesting(p, owned) : tn_fail(env, TN_E_MEMORY, "", "", "out of memory");
+    tn_free(env, owned, (p->n_steps + 1) * sizeof *owned);
     return st;
 }
 
@@ -99,6 +166,10 @@ typedef struct checker {
     uint32_t n_seg;
     uint32_t *by_buffer, *start_of; /* extents grouped by buffer */
     uint32_t *writers;              /* scratch: of the buffer that is looked at */
+    bool nests;                     /* some step owns others */
+    uint32_t *first_of;             /* by step: the first of its extents in `all`; one more for the end */
+    uint32_t *owner_of;             /* by step; NONE: it has none */
+    uint32_t again, again_end;      /* the loop that is walked a second time */
 } checker;
 
 static bool value(const checker *c, tn_dim d, int64_t *v) {
@@ -132,6 +203,9 @@ static tn_status evaluate_all(checker *c) {
     }
     for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) {
         const tn_prog_step *s = &p->steps[k];
+        c->first_of[k] = c->n_all;
+        c->first_of[k + 1] = c->n_all + s->n_reads + s->n_writes;
+        for (uint32_t i = k + 1; i < tn_prog_end(p, k); i++) c->owner_of[i] = k, c->nests = true;
         for (uint32_t i = 0; st == TN_OK && i < s->n_reads + s->n_writes; i++) {
             bytes *b = &c->all[c->n_all++];
             *b = (bytes){.step = k, .writes = i >= s->n_reads};
@@ -176,15 +250,56 @@ static tn_status check_pair(const checker *c, const bytes *old, const bytes *now
                   now->buffer);
 }
 
-/* Against the extents that list[0..n) names; counts the bytes that others wrote of it. */
-static tn_status check_pairs(const checker *c, const uint32_t *list, uint32_t n, const bytes *now, int64_t *written) {
+/* Against the extents that list[0..n) names. */
+static tn_status check_pairs(const checker *c, const uint32_t *list, uint32_t n, const bytes *now) {
     tn_status st = TN_OK;
-    for (uint32_t k = 0; st == TN_OK && k < n; k++) {
-        const bytes *old = &c->all[list[k]];
-        st = check_pair(c, old, now);
-        if (old->writes && old->step != now->step && share_a_byte(old, now)) *written += count(old);
-    }
+    for (uint32_t k = 0; st == TN_OK && k < n; k++) st = check_pair(c, &c->all[list[k]], now);
     return st;
+}
+
+/* Of the steps [first, end), which `owner` owns, the bytes that those of the writes list[0..n) surely wrote of what `now`
+ * reads: all in front of an owner of it or beside it; of an `if` that ends before, what both bodies wrote; of a `while`,
+ * nothing. */
+static int64_t surely_written(const checker *c, const uint32_t *list, uint32_t n, const bytes *now, uint32_t owner,
+                              uint32_t first, uint32_t end) {
+    int64_t sum = 0;
+    for (uint32_t k = 0; k < n && c->all[list[k]].step < end && c->all[list[k]].step < now->step;) {
+        uint32_t step = c->all[list[k]].step;
+        if (step < first) {
+            k++;
+            continue;
+        }
+        while (c->owner_of[step] != owner) step = c->owner_of[step];
+        const tn_prog_step *s = &c->p->steps[step];
+        const uint32_t middle = step + 1 + s->body[0], last = tn_prog_end(c->p, step);
+        if (!tn_prog_is_control(s)) {
+            sum += share_a_byte(&c->all[list[k]], now) ? count(&c->all[list[k]]) : 0;
+            k++;
+            continue;
+        }
+        if (now->step < last) { /* it owns the read */
+            const bool is_first = now->step < middle;
+            sum += surely_written(c, list, n, now, step, is_first ? step + 1 : middle, is_first ? middle : last);
+        } else if (s->kind == TN_STEP_IF) {
+            const int64_t a = surely_written(c, list, n, now, step, step + 1, middle);
+            const int64_t b = surely_written(c, list, n, now, step, middle, last);
+            sum += a < b ? a : b;
+        }
+        while (k < n && c->all[list[k]].step < last) k++;
+    }
+    return sum;
+}
+
+/* All that `now` reads was written by the first n of c->writers that surely ran before. */
+static bool was_written(const checker *c, uint32_t n, const bytes *now) {
+    int64_t sum = 0;
+    if (c->nests)
+        sum = surely_written(c, c->writers, n, now, NONE, 0, c->p->n_steps);
+    else
+        for (uint32_t k = 0; k < n; k++)
+            if (c->all[c->writers[k]].step != now->step && share_a_byte(&c->all[c->writers[k]], now))
+                sum += count(&c->all[c->writers[k]]);
+    return sum >= count(now) || sum >= now->n;
 }
 
 /* A read is looked at beside the writes before it, a write beside all that is before it: back to the last write of the
@@ -196,14 +311,13 @@ static tn_status check_buffer(const checker *c, uint32_t buffer) {
     if (p->buffers[buffer].kind == TN_BUFFER_CONST || p->buffers[buffer].kind == TN_BUFFER_INPUT) return TN_OK;
     for (uint32_t k = from; k < c->start_of[buffer + 1]; k++) {
         const bytes *now = &c->all[c->by_buffer[k]];
-        int64_t written = 0;
-        tn_status st = now->writes ? check_pairs(c, &c->by_buffer[from], k - from, now, &written)
-                                   : check_pairs(c, c->writers, n_writers, now, &written);
+        tn_status st = now->writes ? check_pairs(c, &c->by_buffer[from], k - from, now)
+                                   : check_pairs(c, c->writers, n_writers, now);
         if (st != TN_OK) return st;
-        if (!now->writes && own && written < count(now) && written < now->n)
+        if (!now->writes && own && !was_written(c, n_writers, now))
             return broken(p, p->steps[now->step].name, "it reads bytes of buffer %%%u that nobody wrote", buffer);
         if (!now->writes) continue;
-        if (now->n == c->size[buffer] && !now->pitch) from = k, n_writers = 0;
+        if (now->n == c->size[buffer] && !now->pitch && !c->nests) from = k, n_writers = 0;
         c->writers[n_writers++] = c->by_buffer[k];
     }
     return TN_OK;
@@ -257,6 +371,10 @@ static bool is_in_place(const tn_prog_step *s, uint32_t buffer, uint32_t old) {
     return false;
 }
 
+static bool is_again(const checker *c, uint32_t step) {
+    return step >= c->again && step < c->again_end;
+}
+
 static tn_status enter(const checker *c, segment *g, const bytes *now) {
     const tn_program *p = c->p;
     const tn_prog_step *s = &p->steps[now->step];
@@ -267,6 +385,7 @@ static tn_status enter(const checker *c, segment *g, const bytes *now) {
         for (uint32_t k = 0; k < p->n_streams; k++) {
             const uint32_t last = g->last[k];
             if (!last || tn_order_before(&c->order, last - 1, now->step)) continue;
+            if (last - 1 >= now->step && is_again(c, last - 1) && is_again(c, now->step)) continue;
             if (last - 1 == now->step && is_in_place(s, now->buffer, g->owner)) continue;
             return broken(p, s->name, "it writes buffer %%%u over bytes of %%%u that '%s' may still use", now->buffer,
                           g->owner, p->steps[last - 1].name);
@@ -278,9 +397,9 @@ static tn_status enter(const checker *c, segment *g, const bytes *now) {
 }
 
 /* A buffer is its owner's as a whole, from its first write on. */
-static tn_status walk(const checker *c) {
+static tn_status walk_step(const checker *c, uint32_t step) {
     tn_status st = TN_OK;
-    for (uint32_t k = 0; st == TN_OK && k < c->n_all; k++) {
+    for (uint32_t k = c->first_of[step]; st == TN_OK && k < c->first_of[step + 1]; k++) {
         const bytes *now = &c->all[k];
         if (!in_arena(c, now->buffer) || !now->n) continue;
         const int64_t from = c->at[now->buffer], end = from + c->size[now->buffer];
@@ -290,15 +409,34 @@ static tn_status walk(const checker *c) {
     return st;
 }
 
+/* Loops within loops are walked twice each time, so an inner one's owner counts as what is walked again. */
+static tn_status walk(checker *c, uint32_t first, uint32_t end) {
+    tn_status st = TN_OK;
+    for (uint32_t k = first; st == TN_OK && k < end; k++) {
+        st = walk_step(c, k);
+        if (st != TN_OK || c->p->steps[k].kind != TN_STEP_WHILE) continue;
+        const uint32_t last = tn_prog_end(c->p, k), again = c->again, again_end = c->again_end;
+        st = walk(c, k + 1, last);
+        if (again == again_end) c->again = k, c->again_end = last;
+        if (st == TN_OK) st = walk_step(c, k);
+        if (st == TN_OK) st = walk(c, k + 1, last);
+        if (st == TN_OK) st = walk_step(c, k);
+        c->again = again, c->again_end = again_end;
+        k = last - 1;
+    }
+    return st;
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static tn_status check_values(checker *c, int64_t *ends) {
+    memset(c->owner_of, 0xff, c->p->n_steps * sizeof *c->owner_of);
     tn_status st = evaluate_all(c);
     if (st != TN_OK) return st;
     group(c);
     for (uint32_t k = 0; st == TN_OK && k < c->p->n_buffers; k++) st = check_buffer(c, k);
     if (st == TN_OK && c->p->arena.i) st = cut(c, ends);
-    return st == TN_OK && c->p->arena.i ? walk(c) : st;
+    return st == TN_OK && c->p->arena.i ? walk(c, 0, c->p->n_steps) : st;
 }
 
 tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) {
@@ -313,11 +451,14 @@ tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) 
     c.all = tn_alloc(env, all * sizeof *c.all);
     c.by_buffer = tn_alloc(env, all * sizeof *c.by_buffer);
     c.writers = tn_alloc(env, all * sizeof *c.writers);
+    c.first_of = tn_alloc(env, (p->n_steps + 1) * sizeof *c.first_of);
+    c.owner_of = tn_alloc(env, (p->n_steps + 1) * sizeof *c.owner_of);
     c.start_of = tn_alloc(env, buffers * sizeof *c.start_of);
     c.size = tn_alloc(env, buffers * sizeof *c.size);
     c.at = tn_alloc(env, buffers * sizeof *c.at);
     c.seg = tn_alloc(env, 2 * buffers * sizeof *c.seg);
-    const bool ok = ends && c.all && c.by_buffer && c.writers && c.start_of && c.size && c.at && c.seg;
+    const bool ok =
+        ends && c.all && c.by_buffer && c.writers && c.first_of && c.owner_of && c.start_of && c.size && c.at && c.seg;
     st = ok ? tn_order_make(p, &c.order) : TN_E_MEMORY;
     st = st == TN_OK ? check_values(&c, ends) : tn_fail(env, st, "", "", "out of memory");
     if (ok) tn_order_free(&c.order);
@@ -325,6 +466,8 @@ tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) 
     tn_free(env, c.all, all * sizeof *c.all);
     tn_free(env, c.by_buffer, all * sizeof *c.by_buffer);
     tn_free(env, c.writers, all * sizeof *c.writers);
+    tn_free(env, c.first_of, (p->n_steps + 1) * sizeof *c.first_of);
+    tn_free(env, c.owner_of, (p->n_steps + 1) * sizeof *c.owner_of);
     tn_free(env, c.start_of, buffers * sizeof *c.start_of);
     tn_free(env, c.size, buffers * sizeof *c.size);
     tn_free(env, c.at, buffers * sizeof *c.at);

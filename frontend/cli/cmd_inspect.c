@@ -54,9 +54,12 @@ static void layers_text(const TnPlan__Step *s, char *buf, size_t size) {
 }
 
 static void choice_text(const view *v, const TnPlan__Step *s, char *buf, size_t size) {
+    static const char *const builtins[] = {"copy", "fill", "if", "while"};
     const TnPlan__Kernel *k = kernel_of(v, s);
     if (k)
         snprintf(buf, size, "%s %s", k->template_name, k->knobs);
+    else if (s->what_case == TN_PLAN__STEP__WHAT_BUILTIN)
+        snprintf(buf, size, "%s", builtins[s->builtin->kind]);
     else
         snprintf(buf, size, "%s", s->lt && *s->lt->algo_text ? s->lt->algo_text : "cublasLt");
 }

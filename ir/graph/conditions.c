@@ -279,12 +279,14 @@ static bool is_needed(const tn_graph *g, tn_region r, tn_node n, const bool *nee
     return false;
 }
 
-static void collect(tn_graph *g, tn_region r, bool *needed) {
+/* branches: those of branches and loops, too. */
+static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
     for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
     TN_FOR_NODES(g, r, n) {
         size_t count = 0, cap = tn_node_result_count(g, n) + 1;
         if (!needed[n.i]) continue;
-        if (tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, 0), needed); /* no kernels in those */
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
+            if (branches || tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, k), branches, needed);
         tn_type *types = tn_alloc(g->env, cap * sizeof *types);
         tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
         tn_free(g->env, types, cap * sizeof *types);
@@ -293,15 +295,23 @@ static void collect(tn_graph *g, tn_region r, bool *needed) {
     }
 }
 
-tn_status tn_graph_collect_conditions(tn_graph *g) {
+static tn_status collect_all(tn_graph *g, bool branches) {
     if (!tn_graph_ok(g)) return g->status;
     const size_t size = tn_graph_node_limit(g) * sizeof(bool);
     bool *needed = tn_alloc(g->env, size);
     if (!needed) return tn_graph_oom(g);
     g->collecting = true;
-    collect(g, g->body, needed);
+    collect(g, g->body, branches, needed);
     g->collecting = false;
     g->collected = true;
     tn_free(g->env, needed, size);
     return g->status;
+}
+
+tn_status tn_graph_collect_conditions(tn_graph *g) {
+    return collect_all(g, false);
+}
+
+tn_status tn_graph_collect_all_conditions(tn_graph *g) {
+    return collect_all(g, true);
 }

@@ -166,7 +166,7 @@ static tn_status build_all(builder *b) {
         if (group && f->group[group].place == p) s = build_group(b, group);
     }
     /* Duplicated nodes and constants have no uses left. */
-    for (tn_node n = tn_region_last(b->g, tn_graph_body(b->g)), prev; s == TN_OK && n.i; n = prev) {
+    for (tn_node n = tn_region_last(b->g, f->region), prev; s == TN_OK && n.i; n = prev) {
         prev = tn_node_prev(b->g, n);
         tn_fuse_erase_dead(b->g, n);
     }

@@ -82,6 +82,13 @@ bool tn_fuse_is_immediate(const tn_graph *g, tn_val v) {
     return tn_is_const(g, v) && tn_dim_equal_const(g, tn_type_numel((tn_graph *)(uintptr_t)g, tn_val_type(g, v)), 1);
 }
 
+/* The node of the region that uses it: itself, or the branch or loop that owns it. */
+static tn_node user_here(const tn_fusion *f, tn_use u) {
+    tn_node n = tn_use_node(f->g, u);
+    while (n.i && tn_node_region(f->g, n).i != f->region.i) n = tn_region_owner(f->g, tn_node_region(f->g, n));
+    return n;
+}
+
 static uint32_t operand_count(const tn_fusion *f, tn_node n) {
     uint32_t count = 0;
     for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
@@ -168,7 +175,7 @@ static bool results_with(const tn_fusion *f, uint32_t group, tn_node x, uint32_t
         bool out = false;
         tn_val v = result(f, (tn_node){m});
         for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
-            tn_node user = tn_use_node(f->g, u);
+            tn_node user = user_here(f, u);
             if (user.i == x.i || info(f, user)->group == group) continue;
             *early = v;
             if (info(f, user)->pos < info(f, x)->pos) return false;
@@ -493,7 +500,7 @@ static bool duplicate(tn_fusion *f, tn_node y, const users *us) {
 /* True if every use of y outside the group stands behind the group's place, so that the group may compute y. */
 static bool needed_after(const tn_fusion *f, tn_node y, uint32_t group) {
     for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
-        const tn_fuse_node *x = info(f, tn_use_node(f->g, u));
+        const tn_fuse_node *x = info(f, user_here(f, u));
         if (x->group != group && x->pos <= f->group[group].place) return false;
     }
     return true;
@@ -575,7 +582,7 @@ static void pull_into_groups(tn_fusion *f) {
 /* ---- the pass ---- */
 
 static tn_status number_nodes(tn_fusion *f) {
-    TN_FOR_NODES(f->g, tn_graph_body(f->g), n) {
+    TN_FOR_NODES(f->g, f->region, n) {
         f->order[++f->n_order] = n.i;
         f->node[n.i].pos = f->n_order;
         f->node[n.i].kind = kind_of(op_of(f, n));
@@ -603,13 +610,11 @@ static tn_dtype loose_dtype(const tn_pass_options *o) {
     return narrow && o->numerics == TN_NUMERICS_RELAXED ? o->compute : TN_DTYPE_NONE;
 }
 
-tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
-    tn_cursor saved = tn_get_cursor(g);
-    tn_status s = tn_fuse_prepare(g, ctx);
-    if (s != TN_OK) return s;
+static tn_status fuse_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     const tn_env *env = tn_graph_env(g);
     size_t n = tn_graph_node_limit(g) + 1;
-    tn_fusion f = {.g = g, .ctx = ctx, .n_nodes = (uint32_t)n, .loose = loose_dtype(tn_pass_opts(ctx))};
+    tn_fusion f = {.g = g, .ctx = ctx, .region = r, .n_nodes = (uint32_t)n, .loose = loose_dtype(tn_pass_opts(ctx))};
+    tn_status s;
     f.node = tn_alloc(env, n * sizeof *f.node);
     f.order = tn_alloc(env, n * sizeof *f.order);
     f.group = tn_alloc(env, n * sizeof *f.group);
@@ -617,6 +622,22 @@ tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
     tn_free(env, f.node, n * sizeof *f.node);
     tn_free(env, f.order, n * sizeof *f.order);
     tn_free(env, f.group, n * sizeof *f.group);
+    return s;
+}
+
+/* A region, then what its branches and loops own. */
+static tn_status fuse_regions(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
+    tn_status s = fuse_region(g, ctx, r);
+    for (tn_node n = tn_region_first(g, r); s == TN_OK && n.i; n = tn_node_next(g, n))
+        for (size_t k = 0; s == TN_OK && tn_is_control(tn_node_op(g, n)) && k < tn_node_subregion_count(g, n); k++)
+            s = fuse_regions(g, ctx, tn_node_subregion(g, n, k));
+    return s;
+}
+
+tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
+    tn_cursor saved = tn_get_cursor(g);
+    tn_status s = tn_fuse_prepare(g, ctx);
+    if (s == TN_OK) s = fuse_regions(g, ctx, tn_graph_body(g));
     tn_views views;
     if (s == TN_OK) s = tn_views_make(g, &views);
     if (s == TN_OK) tn_views_free(g, &views);

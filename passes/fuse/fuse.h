@@ -1,6 +1,7 @@
 /* fuse.h: what the files of fusion share (private to passes/).
  *
  *   prepare.c       puts the body into the shape that fusion expects
+ *   loop.c          and loops
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -16,9 +17,13 @@ enum {
 
 /* Erases n if it has results, none of them used, and no effect. */
 void tn_fuse_erase_dead(tn_graph *g, tn_node n);
-/* Canonical shape for fusion: barriers gone, matmul operands' transposes as flags, composites without kernels expanded,
- * concatenations that extend another one built on it, no dead nodes. */
+/* Canonical shape for fusion, of the body and of what branches and loops own: barriers gone, matmul operands' transposes
+ * as flags, composites without kernels expanded, concatenations that extend another one built on it, no dead nodes. */
 tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
+
+/* loop.c: a loop whose condition says it all: it has no trip count, and its region does not read the iteration's number
+ * (which becomes a carried value where it was read or counted). */
+tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n);
 
 double tn_typical_bytes(const tn_graph *g, tn_val v);
 
@@ -60,9 +65,11 @@ typedef struct tn_fuse_node {
     double evals;  /* times an element is computed by the group, summed over elements */
 } tn_fuse_node;
 
+/* One region: the body, or what a branch or loop owns.  Nodes of others are in no group. */
 typedef struct tn_fusion {
     tn_graph *g;
     tn_pass_ctx *ctx;
+    tn_region region;
     uint32_t n_nodes;   /* of the graph when fusion began */
     tn_fuse_node *node; /* by node handle */
     uint32_t *order;    /* node handle by position */

@@ -120,12 +120,12 @@ static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) 
 }
 
 /* Values that come from an anchor through elementwise ops of its shape are marked on the way. */
-static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx) {
+static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     const tn_env *env = tn_graph_env(g);
     uint32_t n_nodes = tn_graph_node_limit(g) * 3 + 1; /* room for the nodes made here */
     bool *anchored = tn_alloc(env, n_nodes * sizeof *anchored);
     if (!anchored) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
-    for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
+    for (tn_node n = tn_region_first(g, r), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
         if (tn_op_is(tn_node_op(g, n), TN_T_ANCHOR)) anchored[n.i] = true;
         if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || n.i >= n_nodes) continue;
@@ -182,10 +182,9 @@ static void extend_concat(tn_graph *g, tn_pass_ctx *ctx, tn_node n, const tn_nod
 /* Longest lists last, so that each finds the next shorter one already there.  Rewritten concats lose their uses and are
  * erased with the other dead nodes; they keep their operand lists until then, which is what later ones are compared
  * with. */
-static tn_status nest_concats(tn_graph *g, tn_pass_ctx *ctx) {
+static tn_status nest_concats(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     const tn_env *env = tn_graph_env(g);
     size_t n = 0, cap = 0;
-    tn_region body = tn_graph_body(g);
     TN_FOR_NODES(g, body, x) cap += tn_node_op(g, x) == TN_OP_CONCAT;
     if (cap < 2) return TN_OK;
     tn_node *seen = tn_alloc(env, cap * sizeof *seen);
@@ -213,14 +212,10 @@ static tn_status expand(tn_graph *g, tn_node n) {
 
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
-    if (op == TN_OP_IF || op == TN_OP_LOOP || tn_op_is(op, TN_T_DYNAMIC))
+    if (tn_op_is(op, TN_T_DYNAMIC))
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
-                             op == TN_OP_IF ? "%s: a condition that only a run knows, on branches that a GPU cannot "
-                                              "both compute, cannot be compiled for a GPU yet"
-                             : op == TN_OP_LOOP ? "%s: a number of iterations that only a run knows (or above 1024) "
-                                                  "cannot be compiled for a GPU yet"
-                                                : "%s: a size that depends on data cannot be compiled for a GPU yet",
-                             tn_op_text(op));
+                             "%s: a size that depends on data cannot be compiled for a GPU yet", tn_op_text(op));
+    if (op == TN_OP_LOOP) return tn_fuse_prepare_loop(g, n);
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
         tn_erase(g, n);
@@ -233,22 +228,28 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     return tn_graph_status(g);
 }
 
-tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
-    tn_region body = tn_graph_body(g);
+static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
         tn_node prev = tn_node_prev(g, n);
-        bool composite = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE);
+        const bool again = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE) || tn_node_op(g, n) == TN_OP_LOOP;
         next = tn_node_next(g, n);
         tn_status s = prepare_node(g, ctx, n);
         if (s != TN_OK) return s;
-        if (composite && tn_node_op(g, n) == TN_OP_NONE)
+        if (again && tn_node_op(g, n) == TN_OP_NONE) /* what stands for it is prepared, too */
             next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
     }
-    tn_status s = sink_reshapes(g, ctx);
-    if (s == TN_OK) s = nest_concats(g, ctx);
+    tn_status s = sink_reshapes(g, ctx, body);
+    if (s == TN_OK) s = nest_concats(g, ctx, body);
     for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
         prev = tn_node_prev(g, n);
         tn_fuse_erase_dead(g, n);
     }
+    for (tn_node n = tn_region_first(g, body); s == TN_OK && n.i; n = tn_node_next(g, n))
+        for (size_t k = 0; s == TN_OK && tn_is_control(tn_node_op(g, n)) && k < tn_node_subregion_count(g, n); k++)
+            s = prepare_region(g, ctx, tn_node_subregion(g, n, k));
     return s == TN_OK ? tn_graph_status(g) : s;
+}
+
+tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
+    return prepare_region(g, ctx, tn_graph_body(g));
 }

@@ -6,6 +6,7 @@
 
 #include "passes/memory/memory.h"
 #include "passes/memory/views.h"
+#include "passes/util.h"
 
 #define NO_BLOCK UINT32_MAX
 enum { CALLER_ALIGN = 16 };
@@ -19,7 +20,7 @@ typedef struct placer {
 
 static tn_space space_of(const placer *p, tn_val root) {
     tn_node def = tn_val_def(p->g, root);
-    if (!def.i) return TN_SPACE_INPUT;
+    if (!def.i) return tn_val_arg_of(p->g, root).i == tn_graph_body(p->g).i ? TN_SPACE_INPUT : TN_SPACE_ARENA;
     if (tn_node_op(p->g, def) == TN_OP_CONST) return TN_SPACE_CONST;
     return p->views.of[root.i].output >= 0 ? TN_SPACE_OUTPUT : TN_SPACE_ARENA;
 }
@@ -60,6 +61,16 @@ static void place_value(placer *p, tn_val v) {
     at->align = align_of(g, at->offset, callers ? CALLER_ALIGN : TN_BLOCK_ALIGN);
 }
 
+static void place_region(placer *p, tn_region r) {
+    const tn_graph *g = p->g;
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) place_value(p, tn_region_arg(g, r, k));
+    TN_FOR_NODES(g, r, n) {
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) place_value(p, tn_node_result(g, n, k));
+        for (size_t k = 0; tn_is_control(tn_node_op(g, n)) && k < tn_node_subregion_count(g, n); k++)
+            place_region(p, tn_node_subregion(g, n, k));
+    }
+}
+
 static tn_status place_all(placer *p) {
     tn_graph *g = p->g;
     const tn_env *env = tn_graph_env(g);
@@ -71,9 +82,7 @@ static tn_status place_all(placer *p) {
     if (!m->of || !m->blocks || !p->block_of) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
     memset(p->block_of, 0xff, m->n * sizeof *p->block_of);
     m->arena_size = tn_dim_const(g, 0);
-    for (size_t k = 0; k < tn_graph_input_count(g); k++) place_value(p, tn_graph_input(g, k));
-    TN_FOR_NODES(g, tn_graph_body(g), n)
-    for (size_t k = 0; k < tn_node_result_count(g, n); k++) place_value(p, tn_node_result(g, n, k));
+    place_region(p, tn_graph_body(g));
     return tn_graph_status(g);
 }
 

@@ -1,7 +1,7 @@
 /* views.c: places values as views of blocks.
  *
  * Two walks.  Backward: concats claim their operands, outermost first, so that a claimed concat knows its place before
- * it hands places to its own operands.  Forward: what nobody claimed is a root, or a view of its operand.  A chain of
+ * it hands places to its own operands, and results of a branch claim what its regions yield.  Forward: what nobody claimed is a root, or a view of its operand.  A chain of
  * views therefore goes forward to earlier values and then back to a later concat, never forward again: no cycles. */
 #include <string.h>
 #include "passes/fuse/fuse.h"
@@ -141,8 +141,9 @@ static tn_status copy_operand(tn_graph *g, tn_views *v, tn_node n, size_t k) {
     return TN_OK;
 }
 
-/* Places x, and through reshapes what x is a reshape of, where a concat wants it; false if that cannot be. */
-static bool claim(tn_graph *g, tn_views *v, tn_val x, const tn_view *where) {
+/* Places x, and through reshapes what x is a reshape of, where a concat of region r, or what r yields to, wants it; false
+ * if that cannot be. */
+static bool claim(tn_graph *g, tn_views *v, tn_region r, tn_val x, const tn_view *where) {
     tn_view place[64];
     tn_val chain[64];
     size_t n = 0;
@@ -150,9 +151,9 @@ static bool claim(tn_graph *g, tn_views *v, tn_val x, const tn_view *where) {
     place[0] = *where;
     for (;;) {
         tn_node def = tn_val_def(g, chain[n]);
-        if (!def.i || v->of[chain[n].i].root.i) return false;
+        if (!def.i || tn_node_region(g, def).i != r.i || v->of[chain[n].i].root.i) return false;
         tn_op op = tn_node_op(g, def);
-        if (op == TN_OP_KERNEL || op == TN_OP_CONCAT) break;
+        if (op == TN_OP_KERNEL || op == TN_OP_CONCAT || op == TN_OP_IF) break;
         if (op != TN_OP_RESHAPE || n + 1 == sizeof chain / sizeof chain[0]) return false;
         tn_val in = tn_node_input(g, def, 0);
         place[n + 1] = place[n];
@@ -174,7 +175,7 @@ static tn_status place_concat(tn_graph *g, tn_views *v, tn_node n) {
         tn_view where = v->of[out.i];
         where.output = -1;
         where.offset = tn_dim_add(g, where.offset, tn_dim_mul(g, at, where.strides[axis]));
-        if (!claim(g, v, tn_node_input(g, n, k), &where)) {
+        if (!claim(g, v, tn_node_region(g, n), tn_node_input(g, n, k), &where)) {
             tn_status s = copy_operand(g, v, n, k);
             if (s != TN_OK) return s;
             v->of[tn_node_input(g, n, k).i] = where;
@@ -265,8 +266,8 @@ static tn_status align_operands(tn_graph *g, tn_views *v, tn_node n) {
 static bool own_output(tn_graph *g, tn_views *v, tn_val x, int32_t k) {
     tn_view *w = &v->of[x.i], *root = &v->of[w->root.i];
     tn_node def = tn_val_def(g, w->root);
-    if (!def.i || (tn_node_op(g, def) != TN_OP_KERNEL && tn_node_op(g, def) != TN_OP_CONCAT) || root->output >= 0)
-        return false;
+    const tn_op op = def.i ? tn_node_op(g, def) : TN_OP_NONE;
+    if ((op != TN_OP_KERNEL && op != TN_OP_CONCAT && !tn_is_control(op)) || root->output >= 0) return false;
     if (!tn_dim_equal_const(g, w->offset, 0) || !tn_is_dense(g, rank_of(g, x), dims_of(g, x), w->strides)) return false;
     if (tn_type_numel(g, tn_val_type(g, x)).i != tn_type_numel(g, tn_val_type(g, w->root)).i) return false;
     root->output = k;
@@ -283,13 +284,114 @@ static tn_status place_outputs(tn_graph *g, tn_views *v, tn_node ret) {
     return TN_OK;
 }
 
+/* ---- branches and loops ---------------------------------------------------------------------------------------- */
+
+static bool same_place(const tn_views *v, tn_val a, tn_val b) {
+    return v->of[a.i].root.i == v->of[b.i].root.i && v->of[a.i].offset.i == v->of[b.i].offset.i;
+}
+
+static bool is_copyable(tn_graph *g, const tn_views *v, tn_val x) {
+    const tn_view *w = &v->of[x.i];
+    return tn_is_dense(g, rank_of(g, x), dims_of(g, x), w->strides) &&
+           (tn_dtype_bits(tn_val_dtype(g, x)) % 8 == 0 || tn_dim_equal_const(g, w->offset, 0));
+}
+
+/* What a branch yields is written straight into the result where it may be. */
+static void claim_branch(tn_graph *g, tn_views *v, tn_node n) {
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++) {
+        const tn_val out = tn_node_result(g, n, k);
+        if (!v->of[out.i].root.i) place_root(g, v, out);
+        for (size_t i = 0; i < tn_node_subregion_count(g, n); i++) {
+            const tn_region r = tn_node_subregion(g, n, i);
+            claim(g, v, r, tn_node_input(g, tn_region_last(g, r), k), &v->of[out.i]);
+        }
+    }
+}
+
+/* A carried value has one block, before, in and after the loop.  What it begins with is written there where nothing else
+ * uses that; what an iteration yields, where none reads what the one before gave. */
+static void claim_loop(tn_graph *g, tn_views *v, tn_node n) {
+    const tn_region r = tn_node_subregion(g, n, 0);
+    const tn_node yield = tn_region_last(g, r);
+    place_root(g, v, tn_region_arg(g, r, 0)); /* which nobody reads: fuse/loop.c */
+    for (size_t k = 1; k < tn_node_input_count(g, n); k++) {
+        const tn_val arg = tn_region_arg(g, r, k), in = tn_node_input(g, n, k);
+        const tn_val block = k < 2 ? arg : tn_node_result(g, n, k - 2);
+        place_root(g, v, block);
+        v->of[arg.i] = v->of[block.i];
+        if (!tn_val_first_use(g, arg).i) claim(g, v, r, tn_node_input(g, yield, k - 1), &v->of[block.i]);
+        if (in.i && tn_val_has_one_use(g, in) && !tn_is_op(g, in, TN_OP_RESHAPE))
+            claim(g, v, tn_node_region(g, n), in, &v->of[block.i]);
+    }
+}
+
+/* Operand k of n in a form that can be copied to where `to` lies, which a step of the program does, or there already. */
+static tn_status bring(tn_graph *g, tn_views *v, tn_node n, size_t k, tn_val to) {
+    const tn_val x = tn_node_input(g, n, k);
+    if (same_place(v, x, to) || (is_copyable(g, v, x) && is_copyable(g, v, to))) return TN_OK;
+    tn_status s = copy_operand(g, v, n, k);
+    if (s == TN_OK) v->of[tn_node_input(g, n, k).i] = v->of[to.i];
+    return s;
+}
+
+static tn_status end_branch(tn_graph *g, tn_views *v, tn_node owner, tn_node yield) {
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < tn_node_result_count(g, owner); k++)
+        s = bring(g, v, yield, k, tn_node_result(g, owner, k));
+    return s;
+}
+
+static tn_status begin_loop(tn_graph *g, tn_views *v, tn_node n) {
+    tn_status s = TN_OK;
+    for (size_t k = 1; s == TN_OK && k < tn_node_input_count(g, n); k++)
+        if (tn_node_input(g, n, k).i) s = bring(g, v, n, k, tn_region_arg(g, tn_node_subregion(g, n, 0), k));
+    return s;
+}
+
+/* x lies in a block that the end of an iteration overwrites. */
+static bool is_carried(const tn_graph *g, const tn_views *v, tn_region r, tn_val x) {
+    for (size_t k = 1; k < tn_region_arg_count(g, r); k++)
+        if (v->of[x.i].root.i == v->of[tn_region_arg(g, r, k).i].root.i) return true;
+    return false;
+}
+
+/* What is yielded is copied into the carried values' blocks at the end of an iteration, one after the other: none of it
+ * may lie in one of them, but what is there already. */
+static tn_status end_loop(tn_graph *g, tn_views *v, tn_region r, tn_node yield) {
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < tn_node_input_count(g, yield); k++) {
+        const tn_val x = tn_node_input(g, yield, k), arg = tn_region_arg(g, r, k + 1);
+        if (same_place(v, x, arg) || (!is_carried(g, v, r, x) && is_copyable(g, v, x))) continue;
+        s = copy_operand(g, v, yield, k);
+    }
+    return s;
+}
+
+static tn_status place_yield(tn_graph *g, tn_views *v, tn_node n) {
+    const tn_region r = tn_node_region(g, n);
+    const tn_node owner = tn_region_owner(g, r);
+    return tn_node_op(g, owner) == TN_OP_IF ? end_branch(g, v, owner, n) : end_loop(g, v, r, n);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------------------------- */
+
+static tn_status place_region(tn_graph *g, tn_views *v, tn_region r);
+
+static tn_status place_owned(tn_graph *g, tn_views *v, tn_node n) {
+    tn_status s = tn_node_op(g, n) == TN_OP_LOOP ? begin_loop(g, v, n) : TN_OK;
+    for (size_t k = 0; s == TN_OK && k < tn_node_subregion_count(g, n); k++)
+        s = place_region(g, v, tn_node_subregion(g, n, k));
+    return s;
+}
 
 static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
     switch (tn_node_op(g, n)) {
     case TN_OP_SLICE: place_slice(g, v, n); return TN_OK;
     case TN_OP_RESHAPE: return place_reshape(g, v, n);
     case TN_OP_CONCAT: return TN_OK;
+    case TN_OP_IF:
+    case TN_OP_LOOP: return place_owned(g, v, n);
+    case TN_OP_YIELD: return place_yield(g, v, n);
     case TN_OP_RETURN: return place_outputs(g, v, n);
     case TN_OP_CONST:
     case TN_OP_KERNEL:
@@ -302,15 +404,33 @@ static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
     }
 }
 
+static tn_status place_region(tn_graph *g, tn_views *v, tn_region r) {
+    tn_status s = TN_OK;
+    for (tn_node n = tn_region_first(g, r); s == TN_OK && n.i; n = tn_node_next(g, n)) s = place_forward(g, v, n);
+    return s;
+}
+
+static tn_status place_backward(tn_graph *g, tn_views *v, tn_region r) {
+    tn_status s = TN_OK;
+    for (tn_node n = tn_region_last(g, r); s == TN_OK && n.i; n = tn_node_prev(g, n)) {
+        const tn_op op = tn_node_op(g, n);
+        if (op == TN_OP_CONCAT) s = place_concat(g, v, n);
+        if (op == TN_OP_IF) claim_branch(g, v, n);
+        if (op == TN_OP_LOOP) claim_loop(g, v, n);
+        for (size_t k = 0; s == TN_OK && tn_is_control(op) && k < tn_node_subregion_count(g, n); k++)
+            s = place_backward(g, v, tn_node_subregion(g, n, k));
+    }
+    return s;
+}
+
 tn_status tn_views_make(tn_graph *g, tn_views *v) {
     *v = (tn_views){0};
     tn_region body = tn_graph_body(g);
     tn_cursor saved = tn_get_cursor(g);
     tn_status s = grow(g, v) ? TN_OK : tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
     for (size_t k = 0; s == TN_OK && k < tn_graph_input_count(g); k++) place_root(g, v, tn_graph_input(g, k));
-    for (tn_node n = tn_region_last(g, body); s == TN_OK && n.i; n = tn_node_prev(g, n))
-        if (tn_node_op(g, n) == TN_OP_CONCAT) s = place_concat(g, v, n);
-    for (tn_node n = tn_region_first(g, body); s == TN_OK && n.i; n = tn_node_next(g, n)) s = place_forward(g, v, n);
+    if (s == TN_OK) s = place_backward(g, v, body);
+    if (s == TN_OK) s = place_region(g, v, body);
     tn_set_cursor(g, saved);
     if (s == TN_OK) s = tn_graph_status(g);
     if (s != TN_OK) tn_views_free(g, v);

@@ -5,7 +5,10 @@
  *   slice      reads out of its operand's block
  *   reshape    reads its operand's block where strides allow
  *   concat     its operands are written straight into its block: a kernel's result, a concat, or a reshape of those
- *              whose strides can be run backward is *claimed* by the concat */
+ *              whose strides can be run backward is *claimed* by the concat
+ * Results of a branch are roots, or claimed by a concat; each of its regions writes into them.  A loop's carried value is
+ * one block, which the region's argument and the result name; what begins it and what an iteration yields is written there
+ * (a step copies it) at the end. */
 #ifndef TENON_VIEWS_H
 #define TENON_VIEWS_H
 

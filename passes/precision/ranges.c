@@ -121,6 +121,16 @@ static bool shrink(const tn_graph *g, tn_binding *b, size_t n, double max_flops)
     return flops_of(g, b, n) <= max_flops;
 }
 
+/* On random numbers a loop may not end. */
+static bool holds_loop(const tn_graph *g, tn_region r) {
+    TN_FOR_NODES(g, r, n) {
+        if (tn_node_op(g, n) == TN_OP_LOOP) return true;
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
+            if (holds_loop(g, tn_node_subregion(g, n, k))) return true;
+    }
+    return false;
+}
+
 bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t n) {
     tn_binding b[MAX_SYMBOLS];
     size_t n_bind;
@@ -128,6 +138,10 @@ bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t 
     tn_env quiet = env ? *env : (tn_env){0};
     quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
     measurement m = {g, max_abs, n};
+    if (holds_loop(g, tn_graph_body(g))) {
+        tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: the graph holds a loop");
+        return false;
+    }
     if (!bind(g, b, MAX_SYMBOLS, &n_bind) || !shrink(g, b, n_bind, max_flops)) {
         tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: too much work for the CPU");
         return false;

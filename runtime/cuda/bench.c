@@ -190,7 +190,7 @@ static tn_status time_steps(bench *b, tn_bench_result *out) {
     }
     for (size_t k = 0; st == TN_OK && k < c->n_times; k++) {
         c->times[k].name = b->s->steps[k].order->name;
-        if (b->s->steps[k].runs) st = time_step(b, k, &c->times[k].us);
+        if (b->s->steps[k].runs && !tn_step_is_control(b->s->steps[k].step)) st = time_step(b, k, &c->times[k].us);
     }
     out->kernel_count = c->n_times;
     out->kernels = c->times;

@@ -242,6 +242,7 @@ static void close_device(const tn_plan *p, tn_plan_device *d) {
     bool entered = d->ctx && tn_cuda_enter(d->cu, d->ctx) == TN_OK;
     for (size_t k = 0; d->modules && k < d->n_modules; k++)
         if (d->modules[k]) d->cu->cuModuleUnload(d->modules[k]);
+    if (d->decide_module) d->cu->cuModuleUnload(d->decide_module);
     if (d->weights) d->cu->cuMemFree(d->weights);
     if (entered) tn_cuda_leave(d->cu);
     if (d->retained) d->cu->cuDevicePrimaryCtxRelease(d->info.device);
@@ -274,6 +275,7 @@ static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
     st = tn_cuda_enter(d->cu, d->ctx);
     if (st != TN_OK) return st;
     st = load_kernels(p, d);
+    if (st == TN_OK && tn_arch_decides(d->arch)) tn_decide_load(d);
     if (st == TN_OK) st = upload_weights(p, d);
     tn_cuda_leave(d->cu);
     return st;

@@ -26,12 +26,20 @@ typedef struct tn_plan_device {
     CUfunction *functions;           /* parallel to arch->kernels */
     char (*step_text)[TN_STEP_TEXT]; /* parallel to arch->steps, for messages */
     CUdeviceptr weights;             /* the constants that steps read, each aligned to TN_MEMORY_ALIGN; 0: none */
-    CUdeviceptr *consts;             /* parallel to the plan's constants: addresses; 0: not read by any step */
+    CUmodule decide_module;          /* decide.c's kernel; NULL: no step decides, or the driver cannot */
+    CUfunction decide;
+    CUdeviceptr *consts; /* parallel to the plan's constants: addresses; 0: not read by any step */
 } tn_plan_device;
 
 /* The architecture of a plan whose code is nearest to compute capability cc (90 for 9.0; arch.h); pb->n_archs if none
  * runs there. */
 size_t tn_arch_pick(const TnPlan__Plan *pb, int cc);
+
+/* Some step owns others. */
+bool tn_arch_decides(const TnPlan__Arch *a);
+/* decide.c: loads the kernel that tells a graph what a step decided; leaves d->decide NULL where the driver has no
+ * conditional nodes, or does not take it: the host decides then. */
+void tn_decide_load(tn_plan_device *d);
 
 /* The one whose sources a compiler may be given for cc: the nearest that is not newer, since sources use what their
  * architecture has, and not in need of more shared memory.  pb->n_archs if there is none. */

@@ -5,6 +5,8 @@
  * last step that ran on its stream and, of what it follows on other streams, what that one has not waited for already.
  * A step may overlap the end of its predecessor only where that is its only dependency.
  *
+ * A step that owns others is a conditional node, which holds what it owns (decide.c).
+ *
  * Kernel nodes are patched when the caller's buffers or the scratch memory change. */
 #include <string.h>
 
@@ -64,8 +66,8 @@ static tn_status capture_step(tn_context *c, tn_cuda_state *s, size_t k, uint32_
     newest[t->order->stream] = (uint32_t)k + 1;
     if (!t->runs) return TN_OK;
     tn_status st = depend(c, s, t, on, n);
-    t->launch.pdl = pdl && n == 1;
-    if (st == TN_OK) st = tn_cuda_launch_step(c, s, k, c->cuda->stream);
+    t->launch.pdl = pdl && n == 1 && !s->steps[on[0] - 1].is_builtin;
+    if (st == TN_OK) st = tn_cuda_run_step(c, s, k, true, c->cuda->stream);
     t->launch.pdl = pdl;
     if (st == TN_OK) st = last_node(c->cuda, &t->end);
     t->seen[t->order->stream] = (uint32_t)k + 1;
@@ -84,14 +86,15 @@ static tn_status capture_all(tn_context *c, tn_cuda_state *s) {
     uint32_t newest[TN_PLAN_STREAMS] = {0};
     const bool streams = has_streams(c);
     tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++) {
+    for (size_t k = 0; k < s->n_steps; k++) s->steps[k].node = s->steps[k].end = NULL;
+    for (size_t k = 0; st == TN_OK && k < s->n_steps; k = tn_step_end(x->dev->arch, k)) {
         tn_step_state *t = &s->steps[k];
-        t->node = t->end = NULL;
-        st = streams ? capture_step(c, s, k, newest) : tn_cuda_launch_step(c, s, k, x->stream);
-        if (st != TN_OK || !t->runs) continue;
+        const bool is_kernel = !t->is_lt && !t->is_builtin;
+        st = streams ? capture_step(c, s, k, newest) : tn_cuda_run_step(c, s, k, true, x->stream);
+        if (st != TN_OK || !t->runs || !is_kernel) continue;
         if (streams)
-            t->node = t->is_lt ? NULL : t->end;
-        else if (!t->is_lt)
+            t->node = t->end;
+        else
             st = last_node(x, &t->node);
     }
     return st;

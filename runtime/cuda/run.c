@@ -1,9 +1,11 @@
 /* run.c: enqueues a prepared state: kernel by kernel on the first run and into a caller's capture, afterwards as
  * one CUDA graph (graph.c), in which steps of several streams run side by side.
  *
- * The graph's kernel nodes are patched when the caller's buffers or the scratch memory change.  Nodes that cuBLASLt made
- * cannot be patched: where such a step touches what has changed, the call is launched directly, and the graph is made
- * anew once the same comes a second time. */
+ * The graph's kernel nodes are patched when the caller's buffers or the scratch memory change.  Nodes that cuBLASLt made,
+ * and those of steps that another owns, cannot be patched: where such a step touches what has changed, the call is launched
+ * directly, and the graph is made anew once the same comes a second time.
+ *
+ * Launched directly, a step that owns others waits for the stream, since the host decides what runs (decide.c). */
 #include <string.h>
 
 #include "runtime/context.h"
@@ -58,9 +60,21 @@ static tn_status launch_emulated(tn_context *c, const tn_cuda_state *s, size_t k
 
 /* ---- launching --------------------------------------------------------------------------------------------------- */
 
+/* A copy or a fill. */
+static tn_status move(const tn_context *c, const tn_step_state *t, CUstream stream) {
+    const tn_cuda *cu = c->cuda->cu;
+    const uint32_t word = t->step->builtin->word;
+    if (t->step->builtin->kind == TN_PLAN__BUILTIN__KIND__COPY)
+        return TN_CU(cu, cuMemcpyDtoDAsync(t->args[1], t->args[0], t->bytes, stream), t->text);
+    if (word == (word & 0xff) * UINT32_C(0x01010101))
+        return TN_CU(cu, cuMemsetD8Async(t->args[0], (unsigned char)word, t->bytes, stream), t->text);
+    return TN_CU(cu, cuMemsetD32Async(t->args[0], word, t->bytes / 4, stream), t->text);
+}
+
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     tn_step_state *t = &s->steps[k];
     if (!t->runs) return TN_OK;
+    if (t->is_builtin) return move(c, t, stream);
     if (!t->is_lt && c->cuda->cu->emulated) return launch_emulated(c, s, k, stream);
     if (!t->is_lt) return tn_launch_kernel(c->cuda->cu, &t->launch, t->args, stream, t->text);
     const uint64_t *a = t->args;
@@ -76,17 +90,29 @@ tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstrea
     return tn_lt_enqueue(&t->lt, &b, (cudaStream_t)stream, t->text);
 }
 
-tn_status tn_cuda_launch_all(tn_context *c, tn_cuda_state *s, CUstream stream) {
+tn_status tn_cuda_run_step(tn_context *c, tn_cuda_state *s, size_t k, bool capturing, CUstream stream) {
+    if (!tn_step_is_control(s->steps[k].step)) return tn_cuda_launch_step(c, s, k, stream);
+    return capturing ? tn_cuda_capture_decision(c, s, k, stream) : tn_cuda_decide(c, s, k, stream);
+}
+
+tn_status tn_cuda_launch_steps(tn_context *c, tn_cuda_state *s, size_t first, size_t end, bool capturing,
+                               CUstream stream) {
+    const TnPlan__Arch *a = c->cuda->dev->arch;
     tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < s->n_steps; k++) st = tn_cuda_launch_step(c, s, k, stream);
+    for (size_t k = first; st == TN_OK && k < end; k = tn_step_end(a, k))
+        st = tn_cuda_run_step(c, s, k, capturing, stream);
     return st;
+}
+
+static tn_status launch_all(tn_context *c, tn_cuda_state *s, bool capturing, CUstream stream) {
+    return tn_cuda_launch_steps(c, s, 0, s->n_steps, capturing, stream);
 }
 
 /* ---- enqueueing -------------------------------------------------------------------------------------------------- */
 
 /* Launches directly, then makes the graph for the calls to come.  A graph that cannot be made costs speed only. */
 static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, CUstream stream) {
-    tn_status st = tn_cuda_launch_all(c, s, stream);
+    tn_status st = launch_all(c, s, false, stream);
     if (st != TN_OK || tn_cuda_graph_build(c, s) == TN_OK) return st;
     tn_report(c->env, TN_WARNING, TN_E_CUDA, "", "no CUDA graph could be made; kernels are launched one by one");
     c->cuda->graphs = false;
@@ -104,12 +130,12 @@ static tn_status capture_status(const tn_cuda_context *x, CUstream stream, bool 
 static tn_status launch(tn_context *c, tn_cuda_state *s, CUstream stream) {
     tn_cuda_context *x = c->cuda;
     const size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    if (!x->graphs) return tn_cuda_launch_all(c, s, stream);
+    if (!x->graphs) return launch_all(c, s, false, stream);
     if (!s->exec) return launch_and_build(c, s, stream);
     const bool moved = s->graph_memory != s->memory;
     if (moved || (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io))) {
-        const bool fixed = s->lt_io || (moved && s->lt_runs);
-        if (fixed) return s->again ? launch_and_build(c, s, stream) : tn_cuda_launch_all(c, s, stream);
+        const bool fixed = s->fixed_io || (moved && s->fixed_runs);
+        if (fixed) return s->again ? launch_and_build(c, s, stream) : launch_all(c, s, false, stream);
         tn_status st = tn_cuda_graph_patch(c, s);
         if (st != TN_OK) return st;
     }
@@ -122,7 +148,7 @@ tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream)
     tn_status st = capture_status(c->cuda, stream, &capturing);
     if (st != TN_OK) return st;
     st = tn_cuda_state_get(c, capturing, io, stream, &s);
-    if (st == TN_OK) st = capturing ? tn_cuda_launch_all(c, s, stream) : launch(c, s, stream);
+    if (st == TN_OK) st = capturing ? launch_all(c, s, true, stream) : launch(c, s, stream);
     tn_cuda_scratch_end(c, stream);
     return st;
 }

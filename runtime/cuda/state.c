@@ -45,7 +45,9 @@ tn_status tn_cuda_context_new(tn_context *c) {
     if (st != TN_OK) return st;
     /* Without the newer capture query, programmatic edges can neither be captured nor read back. */
     bool edges = x->cu->cuStreamGetCaptureInfo != NULL;
-    x->graphs = !c->opts.no_cuda_graph && edges; /* an emulated device has neither */
+    x->conditional = edges && x->dev->decide != NULL;
+    x->graphs = !c->opts.no_cuda_graph && edges && (x->conditional || !tn_arch_decides(x->dev->arch));
+    /* an emulated device has none of these */
     x->pdl = !c->opts.no_pdl && edges && tn_cc_has_pdl(x->dev->info.cc);
     st = tn_cuda_enter(x->cu, x->dev->ctx);
     if (st != TN_OK) return st;
@@ -158,8 +160,6 @@ static tn_status make_lt(tn_context *c, tn_cuda_state *s, tn_step_state *t) {
     if (st == TN_OK) st = tn_lt_choose(&t->lt, m, operand_alignment(s, t->step), limit, t->text);
     if (st != TN_OK) return st;
     t->runs = !t->lt.empty;
-    s->lt_io |= t->io;
-    s->lt_runs |= t->runs;
     if (t->lt.workspace > s->lt_workspace) s->lt_workspace = t->lt.workspace;
     return TN_OK;
 }
@@ -185,6 +185,28 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
         t->launch.cluster[i] = k->n_cluster ? k->cluster[i] : 0;
         t->runs &= n != 0;
     }
+    return TN_OK;
+}
+
+static tn_status inconsistent(const tn_context *c, const tn_step_state *t, const char *what) {
+    return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again", "the plan is inconsistent: %s", what);
+}
+
+static tn_status make_builtin(tn_context *c, tn_cuda_state *s, tn_step_state *t, size_t k) {
+    const TnPlan__Builtin *b = t->step->builtin;
+    const int64_t bytes = s->table[t->step->args[0]->place->bytes];
+    t->bytes = (size_t)bytes;
+    t->runs = bytes > 0;
+    if (tn_step_is_control(t->step)) {
+        const size_t starts[] = {k + 1, k + 1 + b->first, tn_step_end(c->cuda->dev->arch, k)};
+        for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) s->steps[starts[i]].fresh = true;
+        return bytes == 1 ? TN_OK : inconsistent(c, t, "what decides is no bool");
+    }
+    if (b->kind == TN_PLAN__BUILTIN__KIND__COPY && s->table[t->step->args[1]->place->bytes] != bytes)
+        return inconsistent(c, t, "a copy's sides differ in size");
+    const bool even = b->word == (b->word & 0xff) * UINT32_C(0x01010101);
+    if (b->kind == TN_PLAN__BUILTIN__KIND__FILL && !even && bytes % 4)
+        return inconsistent(c, t, "a fill does not end with a whole word");
     return TN_OK;
 }
 
@@ -224,23 +246,29 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
      * (cuBLASLt's) was launched after they had ended. */
     bool after_kernel = false;
+    size_t owned = 0; /* steps before this one have an owner */
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
         t->order = arch->steps[k];
         t->step = choose(c, s, t->order);
         t->text = c->cuda->dev->step_text[k];
         t->is_lt = t->step->what_case == TN_PLAN__STEP__WHAT_LT;
+        t->is_builtin = t->step->what_case == TN_PLAN__STEP__WHAT_BUILTIN;
         t->args = args;
         args += t->step->n_args;
         for (size_t i = 0; i < t->step->n_args; i++)
             t->io |= t->step->args[i]->kind == TN_PLAN__ARG__KIND__PLACE && is_io(t->step->args[i]->place);
         tn_status st = check_places(c, s, t);
-        if (st == TN_OK) st = t->is_lt ? make_lt(c, s, t) : make_launch(c, s, t);
+        if (st == TN_OK)
+            st = t->is_lt ? make_lt(c, s, t) : t->is_builtin ? make_builtin(c, s, t, k) : make_launch(c, s, t);
         if (st != TN_OK) return st;
+        if (t->is_lt || t->is_builtin || k < owned) s->fixed_io |= t->io, s->fixed_runs |= t->runs;
+        if (tn_step_end(arch, k) > owned) owned = tn_step_end(arch, k);
+        if (t->fresh) after_kernel = false;
         if (!t->runs) continue;
         t->launch.pdl = c->cuda->pdl && !policy.plain && after_kernel && !t->is_lt;
         t->launch.carveout = policy.carveout;
-        after_kernel = true;
+        after_kernel = !t->is_builtin;
     }
     return TN_OK;
 }

@@ -147,6 +147,20 @@ static tn_status check_lt(const checker *c, const TnPlan__Step *s) {
     return check_dims(c, dims, sizeof dims / sizeof *dims, "a matrix product");
 }
 
+static tn_status check_builtin(const checker *c, const TnPlan__Step *s) {
+    const TnPlan__Builtin *b = s->builtin;
+    const size_t wanted = b && b->kind == TN_PLAN__BUILTIN__KIND__COPY ? 2 : 1;
+    if (!b || (int)b->kind < TN_PLAN__BUILTIN__KIND__COPY || (int)b->kind > TN_PLAN__BUILTIN__KIND__WHILE)
+        return bad(c, "a step is a builtin of unknown kind");
+    if (s->n_args != wanted) return bad(c, "a step of its kind has %zu arguments, not %zu", wanted, s->n_args);
+    for (size_t k = 0; k < s->n_args; k++)
+        if (s->args[k]->kind != TN_PLAN__ARG__KIND__PLACE) return bad(c, "an argument is not in memory");
+    const TnPlan__Place__Space to = s->args[wanted - 1]->place->space;
+    if (!tn_step_is_control(s) && (to == TN_PLAN__PLACE__SPACE__INPUT || to == TN_PLAN__PLACE__SPACE__CONST))
+        return bad(c, "a step writes an input or a constant");
+    return TN_OK;
+}
+
 static tn_status check_extents(const checker *c, const TnPlan__Arch *a, TnPlan__Extent *const *e, size_t n) {
     tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < n; k++) {
@@ -178,6 +192,7 @@ static tn_status check_work(const checker *c, const TnPlan__Arch *a, const TnPla
     if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
     if (st != TN_OK) return st;
     if (s->what_case == TN_PLAN__STEP__WHAT_LT) return check_lt(c, s);
+    if (s->what_case == TN_PLAN__STEP__WHAT_BUILTIN) return check_builtin(c, s);
     if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return bad(c, "a step does nothing");
     if (s->kernel >= a->n_kernels) return bad(c, "a step names kernel %" PRIu32 " of %zu", s->kernel, a->n_kernels);
     if (s->n_grid != 3) return bad(c, "a step has no grid");
@@ -197,6 +212,7 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, size_t number) {
 
 static tn_status check_alternative(checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
     c->where = a->name;
+    if (s->what_case == TN_PLAN__STEP__WHAT_BUILTIN) return bad(c, "an alternative is no kernel");
     if (s->bucket >= c->pb->n_buckets)
         return bad(c, "an alternative names bucket %" PRIu32 " of %zu", s->bucket, c->pb->n_buckets);
     return check_work(c, a, s);
@@ -210,6 +226,53 @@ static tn_status check_policies(const checker *c, const TnPlan__Arch *a) {
     return TN_OK;
 }
 
+/* An owner whose bodies reach to `middle` and `end`. */
+typedef struct owner {
+    size_t middle, end;
+    uint32_t stream;
+} owner;
+
+static tn_status check_owned(const checker *c, const TnPlan__Arch *a, size_t k, const owner *o) {
+    const TnPlan__Step *s = a->steps[k];
+    const size_t room = !o ? a->n_steps : k < o->middle ? o->middle : o->end;
+    const bool owns = tn_step_is_control(s);
+    if (owns && (s->builtin->first > room - k - 1 || s->builtin->second > room - k - 1 - s->builtin->first))
+        return bad(c, "a step owns steps beyond those of its owner");
+    if (owns && s->builtin->kind == TN_PLAN__BUILTIN__KIND__WHILE && (s->builtin->second || !s->builtin->first))
+        return bad(c, "a loop has one body");
+    if (s->n_alternatives && s->what_case == TN_PLAN__STEP__WHAT_BUILTIN) return bad(c, "a builtin has alternatives");
+    if (o && (s->n_after || s->stream != o->stream)) return bad(c, "an owned step has edges, or a stream of its own");
+    return TN_OK;
+}
+
+/* Each step stands in one body of its owner, which nests at most so deep; owned[k]: step k has an owner. */
+static tn_status check_nesting(checker *c, const TnPlan__Arch *a, bool *owned) {
+    owner open[TN_PLAN_NESTING];
+    size_t depth = 0;
+    for (size_t k = 0; k < a->n_steps; k++) {
+        const TnPlan__Step *s = a->steps[k];
+        c->where = s->name;
+        while (depth && open[depth - 1].end == k) depth--;
+        tn_status st = check_owned(c, a, k, depth ? &open[depth - 1] : NULL);
+        if (st != TN_OK) return st;
+        owned[k] = depth > 0;
+        for (size_t i = 0; i < s->n_after; i++)
+            if (owned[s->after[i]]) return bad(c, "a step follows one that another owns");
+        if (tn_step_end(a, k) == k + 1) continue;
+        if (depth == TN_PLAN_NESTING) return bad(c, "steps own others more than %d deep", TN_PLAN_NESTING);
+        open[depth++] = (owner){k + 1 + s->builtin->first, tn_step_end(a, k), s->stream};
+    }
+    return TN_OK;
+}
+
+static tn_status check_owners(checker *c, const TnPlan__Arch *a) {
+    bool *owned = tn_alloc(c->env, (a->n_steps + 1) * sizeof *owned);
+    if (!owned) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    tn_status st = check_nesting(c, a, owned);
+    tn_free(c->env, owned, (a->n_steps + 1) * sizeof *owned);
+    return st;
+}
+
 static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
     tn_status st = check_policies(c, a);
     if (!a->name[0]) return bad(c, "an architecture has no name");
@@ -220,6 +283,7 @@ static tn_status check_arch(checker *c, const TnPlan__Arch *a) {
     }
     for (size_t k = 0; st == TN_OK && k < a->n_kernels; k++) st = check_kernel(c, a->kernels[k]);
     for (size_t k = 0; st == TN_OK && k < a->n_steps; k++) st = check_step(c, a, k);
+    if (st == TN_OK) st = check_owners(c, a);
     for (size_t k = 0; st == TN_OK && k < a->n_alternatives; k++) st = check_alternative(c, a, a->alternatives[k]);
     c->where = "";
     return st;

@@ -11,6 +11,8 @@ enum { TN_PLAN_VERSION = 2, TN_PLAN_HEADER_SIZE = 64 };
 enum { TN_INDEX32_END = INT32_MAX - 65536 };
 /* Most streams that a plan's steps use. */
 enum { TN_PLAN_STREAMS = 8 };
+/* Deepest nesting of steps that others own. */
+enum { TN_PLAN_NESTING = 16 };
 
 typedef struct tn_plan_header {
     char magic[8];

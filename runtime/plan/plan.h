@@ -44,6 +44,17 @@ static inline const TnPlan__Step *tn_step_way(const TnPlan__Arch *a, const TnPla
     return k ? a->alternatives[s->alternatives[k - 1]] : s;
 }
 
+/* An if or a while, which owns steps behind it. */
+static inline bool tn_step_is_control(const TnPlan__Step *s) {
+    return s->what_case == TN_PLAN__STEP__WHAT_BUILTIN &&
+           (s->builtin->kind == TN_PLAN__BUILTIN__KIND__IF || s->builtin->kind == TN_PLAN__BUILTIN__KIND__WHILE);
+}
+/* Behind the last step that step k owns; k + 1 if it owns none. */
+static inline size_t tn_step_end(const TnPlan__Arch *a, size_t k) {
+    const TnPlan__Step *s = a->steps[k];
+    return k + 1 + (tn_step_is_control(s) ? (size_t)s->builtin->first + s->builtin->second : 0);
+}
+
 /* check.c: bounds of everything in a manifest.  file_size: what blobs must lie in. */
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size);
 

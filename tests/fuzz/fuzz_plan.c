@@ -49,11 +49,32 @@ static void add_product(sample *s) {
     s->plan.arena_size = D_BYTES2;
 }
 
+static size_t add_builtin(sample *s, TnPlan__Builtin__Kind kind, uint32_t first, uint32_t second) {
+    const size_t k = sample_builtin(s, "builtin", kind, first, second);
+    if (kind == TN_PLAN__BUILTIN__KIND__COPY) SAMPLE_BYTES(s, k, INPUT, 0, D_ZERO, D_BYTES);
+    if (kind == TN_PLAN__BUILTIN__KIND__COPY || kind == TN_PLAN__BUILTIN__KIND__FILL)
+        SAMPLE_BYTES(s, k, OUTPUT, 0, D_ZERO, D_BYTES);
+    else
+        SAMPLE_BYTES(s, k, ARENA, 0, D_ZERO, D_ONE);
+    return k;
+}
+
+/* A loop in a branch, beside a copy. */
+static void add_control(sample *s) {
+    add_builtin(s, TN_PLAN__BUILTIN__KIND__IF, 3, 1);
+    add_builtin(s, TN_PLAN__BUILTIN__KIND__WHILE, 1, 0);
+    add_builtin(s, TN_PLAN__BUILTIN__KIND__FILL, 0, 0);
+    add_builtin(s, TN_PLAN__BUILTIN__KIND__COPY, 0, 0);
+    add_builtin(s, TN_PLAN__BUILTIN__KIND__FILL, 0, 0);
+}
+
 static size_t make_sample(uint8_t which, uint8_t *out, size_t max) {
     sample s;
     size_t size;
     sample_init(&s);
-    if (which & 1)
+    if (which % 3 == 2)
+        add_control(&s);
+    else if (which & 1)
         add_product(&s);
     else
         sample_two_steps(&s);
@@ -119,6 +140,7 @@ static void open_mock(void) {
     mock = get();
     mock->idle = mock->other_kernels = 1;
     mock->memory = MAX_BYTES * 16;
+    mock->most_syncs = 100; /* a loop that never ends is no bug of the runtime */
     setenv("TENON_LIBCUDA", TENON_MOCK_CUDA, 1);
     setenv("TENON_LIBCUBLASLT", TENON_MOCK_CUDA, 1);
 }

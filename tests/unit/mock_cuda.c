@@ -54,13 +54,19 @@ typedef struct matmul {
     bool ta, tb, relu;
 } matmul;
 
+/* Copies (from, to, bytes), fills (to, word, words of 1 or 4 bytes, their size), and conditional nodes. */
+typedef enum other_kind { NO_OTHER, COPY, FILL, CONDITION, LOOP } other_kind;
+
 typedef struct node {
-    const function *fn; /* NULL: lt */
+    other_kind kind;
+    const function *fn; /* NULL: lt, or what kind says */
     uint64_t args[MAX_ARGS];
     bool pdl, cluster;
     int carveout; /* percent plus 1 */
     matmul lt;
     size_t after[MAX_AFTER], n_after; /* nodes of its graph */
+    struct graph *body;
+    uint64_t handle;
 } node;
 
 typedef struct graph {
@@ -100,6 +106,12 @@ typedef struct allocation {
     long seq;
 } allocation;
 static allocation allocations[MAX_ALLOCATIONS];
+/* Of conditional nodes, by handle: what was decided; -1: nothing yet in this launch. */
+enum { MAX_HANDLES = 256, MAX_ITERATIONS = 1000 };
+static int decided[MAX_HANDLES];
+static bool in_use[MAX_HANDLES];
+static size_t n_handles = 1;
+
 static CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 static int global_captures;
 
@@ -132,7 +144,9 @@ static void touch(const stream *s, const void *p) {
     }
 }
 
-static const function functions[] = {{"k_mul", 4, 0}, {"k_inc", 3, 0}, {"k_twice", 3, 0}, {"k_big", 3, 100 << 10}};
+static const function functions[] = {
+    {"k_mul", 4, 0}, {"k_inc", 3, 0}, {"k_twice", 3, 0}, {"k_less", 3, 0}, {"k_big", 3, 100 << 10}};
+static const function decide = {"tn_decide", 4, 0};
 static const function other = {"other", 0, 0}, compare = {"tn_check_compare", 0, 0};
 
 static void run_matmul(const matmul *l) {
@@ -147,9 +161,55 @@ static void run_matmul(const matmul *l) {
         }
 }
 
+static void run_graph(const graph *g, const stream *on);
+
+static void undecide(void) {
+    for (size_t k = 0; k < MAX_HANDLES; k++) decided[k] = -1;
+}
+
+static void run_conditional(const node *x, const stream *on) {
+    const int most = m.idle ? 2 : MAX_ITERATIONS;
+    int n = 0;
+    if (decided[x->handle] < 0) violate("nothing was decided");
+    while (decided[x->handle] > 0 && n++ < most) {
+        decided[x->handle] = x->kind == LOOP ? -1 : 0;
+        run_graph(x->body, on);
+        if (decided[x->handle] < 0) violate("an iteration decided nothing");
+    }
+    if (n > most && !m.idle) violate("a loop does not end");
+}
+
+static void run_other(const node *x, const stream *on) {
+    const uint64_t *a = x->args;
+    char *to = (char *)(uintptr_t)a[x->kind == COPY];
+    if (x->kind == CONDITION || x->kind == LOOP) {
+        run_conditional(x, on);
+        return;
+    }
+    if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false);
+    touch(on, to);
+    if (x->kind == COPY) touch(on, (const void *)(uintptr_t)a[0]), memmove(to, (const void *)(uintptr_t)a[0], a[2]);
+    for (size_t k = 0; x->kind == FILL && k < a[2]; k++) memcpy(to + k * a[3], &a[1], a[3]);
+}
+
+static void run_decide(const uint64_t *a) {
+    const bool v = *(const unsigned char *)(uintptr_t)a[0] != 0;
+    if (a[3] & 1) decided[a[1]] = v;
+    if (a[3] & 2) decided[a[2]] = !v;
+}
+
 static void run_node(const node *x, const stream *on) {
+    if (x->kind) {
+        run_other(x, on);
+        return;
+    }
+    if (x->fn == &decide) run_decide(x->args);
     if (m.idle) return;
     sequence++;
+    if (x->fn == &decide) {
+        record("decide", x->pdl, x->cluster);
+        return;
+    }
     if (!x->fn) {
         record("lt", false, false);
         touch(on, x->lt.d);
@@ -166,6 +226,10 @@ static void run_node(const node *x, const stream *on) {
     size_t n = (size_t)a[mul ? 3 : 2];
     touch(on, in);
     touch(on, out);
+    if (!strcmp(x->fn->name, "k_less")) {
+        *(unsigned char *)out = in[0] < (float)n;
+        return;
+    }
     for (size_t i = 0; i < n; i++)
         out[i] = mul ? in[i] * ((const float *)(uintptr_t)a[1])[i % 4] : twice ? in[i] * 2 : in[i] + 1;
 }
@@ -182,6 +246,8 @@ static CUresult submit(CUstream to, const node *x) {
     for (size_t k = 0; k < s->n_after; k++)
         to_add->after[to_add->n_after++] = (size_t)((node *)(void *)s->after[k] - s->capture->nodes);
     if (to_add->pdl && s->n_after > 1) violate("a programmatic launch with several dependencies");
+    if (to_add->pdl && (!s->n_after || s->capture->nodes[to_add->after[0]].kind))
+        violate("a programmatic launch after no kernel");
     s->after[0] = (CUgraphNode)(void *)to_add;
     s->n_after = 1;
     return CUDA_SUCCESS;
@@ -292,6 +358,7 @@ static CUresult mock_cuModuleUnload(CUmodule mod) {
 }
 static CUresult mock_cuModuleGetFunction(CUfunction *f, CUmodule mod, const char *name) {
     (void)mod;
+    if (!strcmp(name, decide.name)) return *f = (CUfunction)(uintptr_t)&decide, CUDA_SUCCESS;
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
         if (!strcmp(functions[k].name, name)) return *f = (CUfunction)(uintptr_t)&functions[k], CUDA_SUCCESS;
     if (!m.other_kernels) return CUDA_ERROR_NOT_FOUND;
@@ -393,20 +460,21 @@ static CUresult mock_cuMemcpyDtoHAsync(void *d, CUdeviceptr s, size_t n, CUstrea
     return (void)x, mock_cuMemcpyDtoH(d, s, n);
 }
 static CUresult mock_cuMemcpyDtoDAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream x) {
-    return (void)x, mock_cuMemcpyDtoD(d, s, n);
+    const node copy = {.kind = COPY, .args = {s, d, n}};
+    FAIL_POINT(cuMemcpyDtoDAsync);
+    return submit(x, &copy);
 }
 static CUresult mock_cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n) {
     return memset((void *)(uintptr_t)d, v, n), CUDA_SUCCESS;
 }
 static CUresult mock_cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream x) {
-    (void)x;
+    const node fill = {.kind = FILL, .args = {d, v, n, 1}};
     FAIL_POINT(cuMemsetD8Async);
-    return mock_cuMemsetD8(d, v, n);
+    return submit(x, &fill);
 }
 static CUresult mock_cuMemsetD32Async(CUdeviceptr d, unsigned v, size_t n, CUstream x) {
-    (void)x;
-    for (size_t k = 0; k < n; k++) ((unsigned *)(uintptr_t)d)[k] = v;
-    return CUDA_SUCCESS;
+    const node fill = {.kind = FILL, .args = {d, v, n, 4}};
+    return submit(x, &fill);
 }
 
 static CUresult mock_cuStreamCreate(CUstream *s, unsigned flags) {
@@ -422,6 +490,7 @@ static CUresult mock_cuStreamDestroy(CUstream s) {
 }
 static CUresult mock_cuStreamSynchronize(CUstream s) {
     m.syncs++;
+    if (m.most_syncs && m.syncs > m.most_syncs) return CUDA_ERROR_LAUNCH_FAILED;
     if (stream_of(s)->capture) return violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     FAIL_POINT(cuStreamSynchronize);
     seen[stream_of(s)->id] = sequence;
@@ -446,6 +515,15 @@ static CUresult mock_cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) 
     stream_of(s)->n_after = 0;
     return stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
 }
+static CUresult mock_cuStreamBeginCaptureToGraph(CUstream s, CUgraph g, const CUgraphNode *after,
+                                                 const CUgraphEdgeData *edges, size_t n, CUstreamCaptureMode mode) {
+    (void)after, (void)edges;
+    FAIL_POINT(cuStreamBeginCaptureToGraph);
+    if (n || mode == CU_STREAM_CAPTURE_MODE_GLOBAL || stream_of(s)->capture)
+        return violate("a capture into a graph"), CUDA_ERROR_INVALID_VALUE;
+    stream_of(s)->n_after = 0;
+    return stream_of(s)->capture = (graph *)(void *)g, CUDA_SUCCESS;
+}
 static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
     *g = (CUgraph)(void *)stream_of(s)->capture;
     stream_of(s)->capture = NULL;
@@ -455,8 +533,9 @@ static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
 }
 static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *st, cuuint64_t *id, CUgraph *g,
                                             const CUgraphNode **deps, const CUgraphEdgeData **edges, size_t *n) {
-    (void)id, (void)g;
+    (void)id;
     stream *x = stream_of(s);
+    if (g) *g = (CUgraph)(void *)x->capture;
     *st = CU_STREAM_CAPTURE_STATUS_ACTIVE;
     *deps = x->after;
     *edges = NULL;
@@ -513,8 +592,41 @@ static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
 static CUresult mock_cuGraphCreate(CUgraph *g, unsigned f) {
     return (void)f, m.live_graphs++, *g = (CUgraph)calloc(1, sizeof(graph)), CUDA_SUCCESS;
 }
+static void drop_graph(graph *g) {
+    for (size_t k = 0; k < g->n; k++)
+        if (g->nodes[k].body) drop_graph(g->nodes[k].body);
+    free(g);
+}
 static CUresult mock_cuGraphDestroy(CUgraph g) {
-    return free(g), m.live_graphs--, CUDA_SUCCESS;
+    drop_graph((graph *)(void *)g);
+    if (--m.live_graphs == 0) n_handles = 1, memset(in_use, 0, sizeof in_use);
+    return CUDA_SUCCESS;
+}
+static CUresult mock_cuGraphConditionalHandleCreate(CUgraphConditionalHandle *h, CUgraph g, CUcontext c, unsigned value,
+                                                    unsigned flags) {
+    (void)g, (void)c, (void)value, (void)flags;
+    FAIL_POINT(cuGraphConditionalHandleCreate);
+    return *h = n_handles < MAX_HANDLES ? n_handles++ : 0, *h ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+static CUresult mock_cuGraphAddNode(CUgraphNode *out, CUgraph g, const CUgraphNode *after, const CUgraphEdgeData *edges,
+                                    size_t n, CUgraphNodeParams *p) {
+    graph *x = (graph *)(void *)g;
+    (void)edges;
+    FAIL_POINT(cuGraphAddNode);
+    if (p->type != CU_GRAPH_NODE_TYPE_CONDITIONAL || p->conditional.size != 1 || !p->conditional.handle ||
+        p->conditional.handle >= n_handles || in_use[p->conditional.handle] || x->n == MAX_NODES || n > MAX_AFTER)
+        return violate("a node that the mock does not know"), CUDA_ERROR_INVALID_VALUE;
+    node *added = &x->nodes[x->n++];
+    in_use[p->conditional.handle] = true;
+    *added = (node){.kind = p->conditional.type == CU_GRAPH_COND_TYPE_WHILE ? LOOP : CONDITION,
+                    .handle = p->conditional.handle,
+                    .body = calloc(1, sizeof(graph))};
+    for (; added->n_after < n; added->n_after++)
+        added->after[added->n_after] = (size_t)((node *)(void *)after[added->n_after] - x->nodes);
+    static CUgraph bodies[1];
+    bodies[0] = (CUgraph)(void *)added->body;
+    p->conditional.phGraph_out = bodies;
+    return *out = (CUgraphNode)(void *)added, CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphInstantiateWithFlags(CUgraphExec *e, CUgraph g, unsigned long long f) {
     (void)f;
@@ -543,6 +655,7 @@ static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
     m.graph_launches++;
     exec *x = (exec *)(void *)e;
     m.fast = is_fast(&x->copy);
+    undecide();
     run_graph(&x->copy, stream_of(s));
     return CUDA_SUCCESS;
 }
@@ -611,8 +724,12 @@ API void *mock_capture(void *s, int begin) {
     global_captures--;
     return g;
 }
+API void mock_drop_graph(void *g) {
+    mock_cuGraphDestroy(g);
+}
 API void mock_run_graph(void *g) {
     graph *x = g;
+    undecide();
     for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k], NULL);
 }
 

@@ -6,6 +6,9 @@
  *     k_mul {x, w, y, n}    y[i] = x[i] * w[i % 4]
  *     k_inc {x, y, n}       y[i] = x[i] + 1
  *     k_twice {x, y, n}     y[i] = 2 * x[i]
+ *     k_less {x, y, n}      y[0] = x[0] < n, a bool
+ *
+ * Conditional nodes of graphs work; what runs shows as decide, copy and fill beside the kernels.
  *
  * While `slow` is set, memory that two streams use one after the other must change hands by an event or a wait of the
  * host; otherwise that is a violation.
@@ -26,6 +29,7 @@ typedef struct mock_cuda {
     int wrong;             /* so many of the tuner's checks find a wrong result */
     int idle;              /* kernels and products do nothing: their arguments may be nonsense */
     unsigned long memory;  /* bytes that one allocation may have; 0: no limit */
+    int most_syncs;        /* waiting for a stream fails after so many waits; 0: never */
     int slow;              /* work is not done until it is waited for or this is 0; ordering is checked: see below */
     int fast_carveout; /* a graph whose kernels all have it (percent plus 1) takes half the time; 0: none, -1: one of plain
                               launches does */
@@ -51,5 +55,6 @@ typedef mock_cuda *(*mock_cuda_get_fn)(void); /* exported as mock_cuda_get */
 typedef void *(*mock_stream_fn)(void);
 typedef void *(*mock_capture_fn)(void *stream, int begin);
 typedef void (*mock_run_graph_fn)(void *graph);
+typedef void (*mock_drop_graph_fn)(void *graph); /* as cuGraphDestroy */
 
 #endif

@@ -14,7 +14,7 @@
 #include "runtime/plan/plan.h"
 #include "tenon/host.h"
 
-enum { SAMPLE_COLS = 32 };
+enum { SAMPLE_COLS = 32, SAMPLE_STEPS = 24 };
 
 /* Counts and fails allocations, keeps the last error. */
 typedef struct sample_log {
@@ -107,9 +107,10 @@ typedef struct sample {
     TnPlan__Arch arch, *archs[2];
     TnPlan__Kernel kernel[4], *kernels[4];
     uint32_t block[3], cluster[3], grid[3];
-    TnPlan__Step step[6], *steps[6];
-    TnPlan__Place place[6][5];
-    TnPlan__Arg arg[6][5], *args[6][5];
+    TnPlan__Step step[SAMPLE_STEPS], *steps[SAMPLE_STEPS];
+    TnPlan__Place place[SAMPLE_STEPS][5];
+    TnPlan__Arg arg[SAMPLE_STEPS][5], *args[SAMPLE_STEPS][5];
+    TnPlan__Builtin builtin[SAMPLE_STEPS];
     TnPlan__Lt lt;
     char *layer[1];
     /* the program of the two steps */
@@ -202,6 +203,21 @@ static inline size_t sample_launch(sample *s, const char *name, size_t kernel) {
     s->step[k].n_grid = 3;
     return k;
 }
+
+static inline size_t sample_builtin(sample *s, const char *name, TnPlan__Builtin__Kind kind, uint32_t first,
+                                    uint32_t second) {
+    size_t k = sample_step(s, name);
+    tn_plan__builtin__init(&s->builtin[k]);
+    s->builtin[k].kind = kind;
+    s->builtin[k].first = first;
+    s->builtin[k].second = second;
+    s->step[k].what_case = TN_PLAN__STEP__WHAT_BUILTIN;
+    s->step[k].builtin = &s->builtin[k];
+    return k;
+}
+/* A place that says how many bytes it has, as builtins need. */
+#define SAMPLE_BYTES(s, step, space, index, offset, size)                                                              \
+    (SAMPLE_PLACE(s, step, space, index, offset)->place->bytes = (size))
 
 static inline void sample_init(sample *s) {
     memset(s, 0, sizeof *s);

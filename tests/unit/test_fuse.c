@@ -24,10 +24,15 @@ static void check_region(const tn_graph *g, tn_node kernel, const char *what) {
     ck_assert(TN_ATTRS_OF(g, kernel, kernel)->name[0] != 0);
 }
 
-static void check_body(const tn_graph *g, const char *what) {
-    TN_FOR_NODES(g, tn_graph_body(g), n) {
+static void check_nodes(const tn_graph *g, tn_region r, const char *what) {
+    TN_FOR_NODES(g, r, n) {
         switch (tn_node_op(g, n)) {
         case TN_OP_KERNEL: check_region(g, n, what); break;
+        case TN_OP_IF:
+        case TN_OP_LOOP:
+            for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) check_nodes(g, tn_node_subregion(g, n, k), what);
+            break;
+        case TN_OP_YIELD:
         case TN_OP_CONST:
         case TN_OP_RESHAPE:
         case TN_OP_SLICE:
@@ -36,6 +41,10 @@ static void check_body(const tn_graph *g, const char *what) {
         default: ck_abort_msg("%s: %s outside a kernel", what, tn_op_text(tn_node_op(g, n)));
         }
     }
+}
+
+static void check_body(const tn_graph *g, const char *what) {
+    check_nodes(g, tn_graph_body(g), what);
 }
 
 static void same_results(const char *before_passes, const char *passes, const tn_pass_options *o, bool symbolic,
@@ -128,15 +137,17 @@ START_TEST(second_result) {
 }
 END_TEST
 
-START_TEST(regions_are_refused) {
-    tn_status s;
-    const char *text = "func @main(%c: bool[], %x: f32[4]) -> f32[4] {\n"
-                       "  %a = if(%c) : f32[4] {\n    ^():\n    %b = relu %x : f32[4]\n    yield %b\n  } {\n    ^():\n "
-                       "   yield %x\n  }\n"
-                       "  return %a\n}\n";
-    tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
-    ck_assert_msg(g != NULL, "%s", log_.text);
-    ck_assert_int_eq(gen_run(&env_, g, "fuse", NULL), TN_E_UNSUPPORTED);
+/* Branches are fused by themselves; the captured value is an operand. */
+START_TEST(regions) {
+    tn_graph *g = fused("func @main(%c: bool[], %x: f32[4]) -> f32[4] {\n  %y = exp %x\n"
+                        "  %a = if %c { ^(): %b = relu %y %d = neg %b yield %d } { ^(): yield %y }\n  return %a\n}\n");
+    ck_assert_uint_eq(gen_count(g, TN_OP_KERNEL), 1);
+    tn_node branch = tn_node_prev(g, tn_region_last(g, tn_graph_body(g)));
+    ck_assert_int_eq(tn_node_op(g, branch), TN_OP_IF);
+    tn_node inner = tn_region_first(g, tn_node_subregion(g, branch, 0));
+    ck_assert_int_eq(tn_node_op(g, inner), TN_OP_KERNEL);
+    ck_assert_uint_eq(tn_node_input(g, inner, 0).i, tn_node_result(g, tn_region_first(g, tn_graph_body(g)), 0).i);
+    ck_assert_int_eq(tn_node_op(g, tn_node_next(g, inner)), TN_OP_YIELD);
     tn_graph_free(g);
 }
 END_TEST
@@ -170,7 +181,7 @@ int main(void) {
     tcase_add_test(tc, bisection);
     tcase_add_test(tc, densenet_concats);
     tcase_add_test(tc, second_result);
-    tcase_add_test(tc, regions_are_refused);
+    tcase_add_test(tc, regions);
     tcase_add_test(tc, out_of_memory);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

@@ -1,0 +1,329 @@
+/* Steps that are no kernels, on a mock driver: copies, fills, and those that own others, which a graph decides where the
+ * driver has conditional nodes, else the host. */
+#include "tests/unit/mock_runtime.h"
+
+typedef TnPlan__Builtin__Kind kind;
+enum {
+    IS_COPY = TN_PLAN__BUILTIN__KIND__COPY,
+    IS_FILL = TN_PLAN__BUILTIN__KIND__FILL,
+    IS_IF = TN_PLAN__BUILTIN__KIND__IF,
+    IS_WHILE = TN_PLAN__BUILTIN__KIND__WHILE
+};
+
+/* ---- plans ------------------------------------------------------------------------------------------------------- */
+
+/* The model's kernels; a bool beside its input. */
+typedef struct kernels {
+    size_t mul, inc, twice, less;
+    uint32_t flag; /* where in the arena a bool lies: behind N*32 floats */
+} kernels;
+
+static kernels begin(sample *s) {
+    sample_init(s);
+    tn_plan__tensor__init(&s->in[1]);
+    s->in[1].name = (char *)"c";
+    s->in[1].dtype = TN_BOOL;
+    s->ins[1] = &s->in[1];
+    s->plan.n_inputs = 2;
+    s->plan.arena_size = sample_dim(s, TN_PLAN__DIM__KIND__ADD, 0, D_BYTES, D_BLOCK);
+    return (kernels){sample_kernel(s, "k_mul", 0), sample_kernel(s, "k_inc", 0), sample_kernel(s, "k_twice", 0),
+                     sample_kernel(s, "k_less", 0), D_BYTES};
+}
+
+static void copy(sample *s) { /* x to y */
+    const size_t k = sample_builtin(s, "copy", (kind)IS_COPY, 0, 0);
+    SAMPLE_BYTES(s, k, INPUT, 0, D_ZERO, D_BYTES);
+    SAMPLE_BYTES(s, k, OUTPUT, 0, D_ZERO, D_BYTES);
+}
+
+static void fill(sample *s, uint32_t word) { /* y */
+    const size_t k = sample_builtin(s, "fill", (kind)IS_FILL, 0, 0);
+    s->builtin[k].word = word;
+    SAMPLE_BYTES(s, k, OUTPUT, 0, D_ZERO, D_BYTES);
+}
+
+static void on_y(sample *s, const char *name, size_t kernel) { /* y in place */
+    const size_t k = sample_launch(s, name, kernel);
+    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
+    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
+    SAMPLE_DIM(s, k, D_NUMEL);
+}
+
+static void scale(sample *s, size_t mul) { /* y = x * w */
+    const size_t k = sample_launch(s, "scale", mul);
+    SAMPLE_PLACE(s, k, INPUT, 0, D_ZERO);
+    SAMPLE_PLACE(s, k, CONST, 0, D_ZERO);
+    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
+    SAMPLE_DIM(s, k, D_NUMEL);
+}
+
+static void compare(sample *s, const kernels *k) { /* flag = y[0] < 32 */
+    const size_t at = sample_launch(s, "less", k->less);
+    SAMPLE_PLACE(s, at, OUTPUT, 0, D_ZERO);
+    SAMPLE_PLACE(s, at, ARENA, 0, k->flag);
+    SAMPLE_DIM(s, at, D_COLS);
+}
+
+static void branch(sample *s, uint32_t first, uint32_t second) { /* by the input */
+    const size_t k = sample_builtin(s, "if", (kind)IS_IF, first, second);
+    SAMPLE_BYTES(s, k, INPUT, 1, D_ZERO, D_ONE);
+}
+
+static void loop(sample *s, const kernels *k, uint32_t body) { /* by the flag */
+    const size_t at = sample_builtin(s, "while", (kind)IS_WHILE, body, 0);
+    SAMPLE_BYTES(s, at, ARENA, 0, k->flag, D_ONE);
+}
+
+/* c: y = x * w + 1; else y = x; then y = 2 * y. */
+static tn_plan *branches(void) {
+    sample s;
+    const kernels k = begin(&s);
+    branch(&s, 2, 1);
+    scale(&s, k.mul);
+    on_y(&s, "shift", k.inc);
+    copy(&s);
+    on_y(&s, "double", k.twice);
+    return load(&s);
+}
+
+/* y = x; while (y[0] < 32) { y = y + 1; if (c) y = 2 * y; } y = y + 1 */
+static tn_plan *loops(void) {
+    sample s;
+    const kernels k = begin(&s);
+    copy(&s);
+    compare(&s, &k);
+    loop(&s, &k, 4);
+    on_y(&s, "shift", k.inc);
+    branch(&s, 1, 0);
+    on_y(&s, "double", k.twice);
+    compare(&s, &k);
+    on_y(&s, "last", k.inc);
+    return load(&s);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+static tn_status run(tn_context *c, buffers *b, const bool *flag, void *stream) {
+    const void *in[] = {b->x, flag};
+    void *out[] = {b->y};
+    mock->ran[0] = 0;
+    memset(b->y, 0xFF, b->n * sizeof(float));
+    return tn_context_enqueue(c, in, out, stream);
+}
+
+static bool branches_right(const buffers *b, bool flag) {
+    for (size_t k = 0; k < b->n; k++)
+        if (b->y[k] != 2 * (flag ? b->x[k] * (float)(k % 4 + 1) + 1 : b->x[k])) return false;
+    return true;
+}
+
+static bool loops_right(const buffers *b, bool flag) {
+    for (size_t k = 0; k < b->n; k++) {
+        float first = b->x[0], y = b->x[k];
+        while (first < SAMPLE_COLS) {
+            first = (first + 1) * (flag ? 2 : 1);
+            y = (y + 1) * (flag ? 2 : 1);
+        }
+        if (b->y[k] != y + 1) return false;
+    }
+    return true;
+}
+
+typedef struct fixture {
+    tn_plan *p;
+    tn_context *c;
+    buffers b;
+    _Alignas(16) bool flags[32]; /* 0: true, 16: false */
+} fixture;
+
+static void open_plan(fixture *f, tn_plan *p) {
+    memset(f, 0, sizeof *f);
+    f->flags[0] = true;
+    f->p = p;
+    f->c = open_context(p, (tn_context_options){0});
+    f->b = make_buffers(3);
+    f->b.x[0] = 1; /* from where the loop gets to 32 */
+    ck_assert_int_eq(set_rows(f->c, 3), TN_OK);
+}
+
+static void close_plan(fixture *f) {
+    free_buffers(&f->b);
+    tn_context_free(f->c);
+    tn_plan_free(f->p);
+    check_all_freed();
+}
+
+START_TEST(branch_in_a_graph) {
+    fixture f;
+    open_plan(&f, branches());
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK); /* the host decides, and the graph is made */
+    ck_assert(branches_right(&f.b, true));
+    ck_assert_str_eq(mock->ran, "k_mul k_inc+p k_twice");
+    ck_assert_int_eq(mock->instantiations, 1);
+    const int syncs = mock->syncs;
+    for (int k = 0; k < 4; k++) {
+        f.flags[0] = k % 2 == 0;
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert(branches_right(&f.b, f.flags[0]));
+        ck_assert_str_eq(mock->ran, f.flags[0] ? "decide k_mul k_inc+p k_twice" : "decide copy k_twice");
+    }
+    ck_assert_int_eq(mock->syncs, syncs); /* nobody waits */
+    ck_assert_int_eq(mock->instantiations, 1);
+    close_plan(&f);
+}
+END_TEST
+
+/* Nodes of bodies cannot be patched: another pointer is launched directly, and makes the graph anew when it comes again. */
+START_TEST(other_pointers) {
+    fixture f;
+    open_plan(&f, branches());
+    for (int k = 0; k < 2; k++) ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
+    ck_assert_str_eq(mock->ran, "copy k_twice");
+    ck_assert(branches_right(&f.b, false));
+    ck_assert_int_eq(mock->instantiations, 1);
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
+    ck_assert_int_eq(mock->instantiations, 2);
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
+    ck_assert_str_eq(mock->ran, "decide copy k_twice");
+    ck_assert(branches_right(&f.b, false));
+    close_plan(&f);
+}
+END_TEST
+
+/* A branch within a loop: the graph decides both. */
+START_TEST(loop_in_a_graph) {
+    fixture f;
+    open_plan(&f, loops());
+    for (int k = 0; k < 6; k++) {
+        f.flags[0] = k % 3 != 0;
+        f.b.x[0] = k == 5 ? 99 : 1; /* no iteration */
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert_msg(loops_right(&f.b, f.flags[0]), "run %d: %s", k, mock->ran);
+    }
+    ck_assert_str_eq(mock->ran, "copy k_less decide k_inc");
+    ck_assert_int_eq(mock->instantiations, 1);
+    close_plan(&f);
+}
+END_TEST
+
+/* Before driver 12.4 the host decides each time, and says why that cannot be captured. */
+START_TEST(by_the_host) {
+    mock_stream_fn mock_stream;
+    mock_capture_fn mock_capture;
+    *(void **)&mock_stream = mock_function("mock_stream");
+    *(void **)&mock_capture = mock_function("mock_capture");
+    mock->driver_version = 12030;
+    fixture f;
+    open_plan(&f, loops());
+    for (int k = 0; k < 4; k++) {
+        f.flags[0] = k % 2 == 0;
+        const int syncs = mock->syncs;
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert(loops_right(&f.b, f.flags[0]));
+        ck_assert_int_gt(mock->syncs, syncs);
+        ck_assert_ptr_null(strstr(mock->ran, "decide"));
+    }
+    ck_assert_int_eq(mock->instantiations, 0);
+    void *stream = mock_stream();
+    mock_capture(stream, 1);
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], stream), TN_E_UNSUPPORTED);
+    ck_assert_msg(strstr(log_.text, "/block/Mul") && strstr(log_.text, "cannot decide") && strstr(log_.text, "12.4"),
+                  "%s", log_.text);
+    free(mock_capture(stream, 0));
+    free(stream);
+    close_plan(&f);
+}
+END_TEST
+
+/* The caller's own capture holds the conditional nodes. */
+START_TEST(callers_capture) {
+    mock_stream_fn mock_stream;
+    mock_capture_fn mock_capture;
+    mock_run_graph_fn mock_run_graph;
+    *(void **)&mock_stream = mock_function("mock_stream");
+    *(void **)&mock_capture = mock_function("mock_capture");
+    *(void **)&mock_run_graph = mock_function("mock_run_graph");
+    mock_drop_graph_fn mock_drop_graph;
+    *(void **)&mock_drop_graph = mock_function("mock_drop_graph");
+    fixture f;
+    open_plan(&f, branches());
+    void *stream = mock_stream();
+    mock_capture(stream, 1);
+    ck_assert_msg(run(f.c, &f.b, &f.flags[0], stream) == TN_OK, "%s", log_.text);
+    ck_assert_str_eq(mock->ran, "");
+    void *graph = mock_capture(stream, 0);
+    for (int k = 0; k < 2; k++) {
+        f.flags[0] = k == 0;
+        mock_run_graph(graph);
+        ck_assert(branches_right(&f.b, k == 0));
+    }
+    mock->live_graphs++; /* which mock_capture did not count */
+    mock_drop_graph(graph);
+    free(stream);
+    close_plan(&f);
+}
+END_TEST
+
+/* Each call that making such a graph needs fails once: what runs is right, and nothing is left. */
+START_TEST(no_graph) {
+    static const char *const calls[] = {"cuGraphConditionalHandleCreate", "cuGraphAddNode",
+                                        "cuStreamBeginCaptureToGraph"};
+    mock->fail_call = calls[_i];
+    mock->fail_code = 999; /* CUDA_ERROR_UNKNOWN */
+    fixture f;
+    open_plan(&f, loops());
+    for (int k = 0; k < 3; k++) {
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert(loops_right(&f.b, true));
+    }
+    ck_assert_int_eq(mock->instantiations, 0);
+    close_plan(&f);
+}
+END_TEST
+
+START_TEST(fills) {
+    static const uint32_t words[] = {0, 0x3f3f3f3f, 0x3f800000};
+    sample s;
+    begin(&s);
+    fill(&s, words[_i]);
+    fixture f;
+    open_plan(&f, load(&s));
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert_str_eq(mock->ran, "fill");
+        for (size_t i = 0; i < f.b.n; i++) ck_assert_mem_eq(&f.b.y[i], &words[_i], 4);
+    }
+    close_plan(&f);
+}
+END_TEST
+
+/* What is only known with shapes is checked then. */
+START_TEST(sizes) {
+    static const char *const says[] = {"a copy's sides differ in size", "what decides is no bool",
+                                       "a fill does not end with a whole word"};
+    sample s;
+    const kernels k = begin(&s);
+    if (_i == 0) copy(&s), s.place[0][1].bytes = D_NUMEL;
+    if (_i == 1) loop(&s, &k, 1), fill(&s, 0), s.place[0][0].bytes = D_N;
+    if (_i == 2) fill(&s, 1), s.place[0][0].bytes = D_N;
+    fixture f;
+    open_plan(&f, load(&s));
+    ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_E_FORMAT);
+    ck_assert_msg(strstr(log_.text, says[_i]) != NULL, "%s", log_.text);
+    close_plan(&f);
+}
+END_TEST
+
+int main(void) {
+    const TTest *const tests[] = {branch_in_a_graph, other_pointers, loop_in_a_graph, by_the_host, callers_capture};
+    Suite *s = suite_create("runtime_steps");
+    TCase *t = tcase_create("cuda");
+    tcase_add_checked_fixture(t, setup, teardown);
+    for (size_t k = 0; k < sizeof tests / sizeof *tests; k++) tcase_add_test(t, tests[k]);
+    tcase_add_loop_test(t, no_graph, 0, 3);
+    tcase_add_loop_test(t, fills, 0, 3);
+    tcase_add_loop_test(t, sizes, 0, 3);
+    suite_add_tcase(s, t);
+    return run_suite(s);
+}
