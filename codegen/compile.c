@@ -12,6 +12,7 @@
 #include "ir/text/output.h"
 #include "runtime/cuda/arch.h"
 #include "runtime/plan/plan.h"
+#include "tenon/internal/arith.h"
 #include "tenon/internal/memory.h"
 
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
@@ -276,7 +277,7 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o) {
                              .nhwc = true};
 }
 
-/* Every symbol at the size that speed is judged at.  Where the model has no meaning at these sizes, they say nothing of the
+/* Every symbol at the size that speed is judged at, or as near as it may be: that judges nothing empty.  Where the model has no meaning at these sizes, they say nothing of the
  * program either. */
 static tn_status verify_at_typical(tn_compilation *c) {
     const size_t n = tn_sym_count(c->g);
@@ -284,7 +285,9 @@ static tn_status verify_at_typical(tn_compilation *c) {
     if (!b) return TN_E_MEMORY;
     for (size_t k = 0; k < n; k++) {
         const tn_dim s = tn_sym_at(c->g, k);
-        b[k] = (tn_binding){tn_dim_name(c->g, s), tn_dim_typical(c->g, s)};
+        int64_t lo, hi;
+        tn_dim_bounds(c->g, s, &lo, &hi);
+        b[k] = (tn_binding){tn_dim_name(c->g, s), tn_clamp(tn_dim_typical(c->g, s), lo, hi)};
     }
     tn_status st = tn_conditions_hold(c->g, b, n, false) ? tn_program_verify(c->program, b, n) : TN_OK;
     tn_free(c->env, b, (n + 1) * sizeof *b);

@@ -77,6 +77,8 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
 tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred);
 /* Movement ops, in move.c, resize.c and sample.c. */
 tn_ref tn_fn_move(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
+/* The type of the weights of interpolation, and of what they are multiplied with: one that holds every value of x. */
+tn_dtype tn_emit_weights(const tn_graph *g, tn_val x);
 tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
 tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred);
 /* Stores value v of output k at coordinates c. */

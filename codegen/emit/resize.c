@@ -104,9 +104,13 @@ static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x,
     for (uint32_t k = 0; k < count; ++k) tn_text_add(o, "w%u_%u /= sum%u == 0 ? 1 : sum%u;\n", id, k, id, id);
 }
 
-/* The C type of weights and of what they are multiplied with. */
+tn_dtype tn_emit_weights(const tn_graph *g, tn_val x) {
+    const tn_dtype t = tn_val_dtype(g, x);
+    return t == TN_F64 || (tn_dtype_is_int(t) && tn_dtype_bits(t) > 16) ? TN_F64 : TN_F32;
+}
+
 static const char *weight_type(const tn_graph *g, tn_val x) {
-    return tn_val_dtype(g, x) == TN_F64 ? "double" : "float";
+    return tn_emit_weights(g, x) == TN_F64 ? "double" : "float";
 }
 
 /* Taps of axis k; *ok gains the condition that the coordinate lies inside (crop only). */
@@ -209,7 +213,7 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
         tn_text text = {.env = e->env};
         if (ok != pred) tn_text_add(&text, "%s ? ", f->pred[ok].text);
         if (product > 1 && tn_dtype_is_int(type))
-            tn_cast_text(&text, sum.p ? sum.p : "0", TN_F32, type, false, false);
+            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), type, false, false);
         else
             tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p ? sum.p : "0");
         if (ok != pred)

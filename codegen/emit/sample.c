@@ -25,7 +25,7 @@ static bool is(const char *s, const char *name) {
 
 static sampling sampling_of(const tn_graph *g, tn_node n) {
     const tn_attrs_grid_sample *a = TN_ATTRS_OF(g, n, grid_sample);
-    const bool wide = tn_val_dtype(g, tn_node_input(g, n, 0)) == TN_F64;
+    const bool wide = tn_emit_weights(g, tn_node_input(g, n, 0)) == TN_F64;
     sampling s = {.near = is(a->mode, "nearest"), .cubic = is(a->mode, "cubic")};
     s.zeros = !is(a->padding, "border") && !is(a->padding, "reflection");
     s.padding = s.zeros ? "TN_PAD_ZEROS" : is(a->padding, "border") ? "TN_PAD_BORDER" : "TN_PAD_REFLECTION";
@@ -125,7 +125,7 @@ tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     if (tn_emit_ok(e)) {
         tn_text text = {.env = e->env};
         if (!s.near && tn_dtype_is_int(type))
-            tn_cast_text(&text, sum.p ? sum.p : "0", TN_F32, type, false, false);
+            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), type, false, false);
         else
             tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p);
         if (text.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
