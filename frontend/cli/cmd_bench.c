@@ -13,6 +13,7 @@ static const char help[] = "Times a plan on the GPU: median, 10th and 90th perce
 
 static void print_text(const tn_bench_result *r, double load_ms, double context_ms) {
     printf("plan loaded in %.1f ms, context made in %.1f ms\n", load_ms, context_ms);
+    printf("enqueue %.1f us on the host, the first at these shapes %.1f us\n", r->enqueue_us, r->first_enqueue_us);
     printf("median %.1f us   p10 %.1f us   p90 %.1f us   (%u runs)\n", r->median_us, r->p10_us, r->p90_us, r->runs);
     double sum = 0;
     for (size_t k = 0; k < r->kernel_count; k++) sum += r->kernels[k].us;
@@ -30,6 +31,8 @@ static void print_doc(cli *c, const tn_bench_result *r, double load_ms, double c
     cli_json_add_number(doc, "p10_us", r->p10_us);
     cli_json_add_number(doc, "p90_us", r->p90_us);
     cli_json_add_number(doc, "runs", r->runs);
+    cli_json_add_number(doc, "enqueue_us", r->enqueue_us);
+    cli_json_add_number(doc, "first_enqueue_us", r->first_enqueue_us);
     json_object *list = cli_json_add_array(doc, "kernels");
     for (size_t k = 0; k < r->kernel_count; k++) {
         json_object *o = json_object_new_object();

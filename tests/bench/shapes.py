@@ -5,8 +5,8 @@ usage: shapes.py [--tenon build/tenon] [--models bert,resnet50,detector] [--prec
 
 Each model (random weights, fixed seed) is exported once with symbolic sizes and compiled with an empty cache: for each shape
 by itself, and once with ranges whose buckets have these shapes as typical sizes; `unhinted` is the same without any hint.
-Prints the medians of CUDA-graph replays on random data, the ratio of the dynamic to the static plan, and the seconds of the
-cold compilations.  Needs torch, torchvision, onnx; transformers for bert."""
+Prints the medians of CUDA-graph replays on random data, the ratio of the dynamic to the static plan, the seconds of the
+cold compilations, and the host's microseconds in an enqueue: once the shape was seen, and the first time (state and graph made).  Needs torch, torchvision, onnx; transformers for bert."""
 import argparse
 import json
 import os
@@ -111,7 +111,8 @@ def measure(a, name, folder):
                     "-q", *options], env)[1]
 
     def bench(options):
-        return run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json", *options], env)[0]["median_us"]
+        r = run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json", *options], env)[0]
+        return r["median_us"], r["enqueue_us"], r["first_enqueue_us"]
 
     def at(shape):
         return [x for i in axes for x in ("--shape", f"{i}={dims_of(name, shape)}")]
@@ -119,7 +120,7 @@ def measure(a, name, folder):
     rows = {s: {"model": name, "shape": dims_of(name, s)} for s in shapes}
     for s in shapes:
         rows[s]["static_s"] = compile(at(s))
-        rows[s]["static_us"] = bench([])
+        rows[s]["static_us"] = bench([])[0]
     for what, options in (("dynamic", [x for i in axes for b in buckets(i, shapes) for x in ("--shape", b)]), ("unhinted", [])):
         if what == "unhinted" and not a.unhinted:
             continue
@@ -127,7 +128,7 @@ def measure(a, name, folder):
         shutil.copy(plan, folder / f"{name}.{what}.plan")
         for s in shapes:
             rows[s][f"{what}_s"] = seconds
-            rows[s][f"{what}_us"] = bench(at(s))
+            rows[s][f"{what}_us"], rows[s]["enqueue_us"], rows[s]["first_enqueue_us"] = bench(at(s))
     return list(rows.values())
 
 
@@ -144,7 +145,7 @@ def main():
     a = ap.parse_args()
     print(f"{torch.cuda.get_device_name()}, {a.precision}, {time.strftime('%Y-%m-%d')}; microseconds, seconds to compile cold")
     print(f"{'model':<10}{'shape':<16}{'static':>9}{'dynamic':>9}{'ratio':>7}{'unhinted':>10}{'ratio':>7}"
-          f"{'static s':>10}{'dynamic s':>10}")
+          f"{'static s':>10}{'dynamic s':>10}{'enqueue':>9}{'first':>8}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = a.keep or pathlib.Path(folder)
@@ -158,7 +159,8 @@ def main():
             for r in of:
                 u = f"{r['unhinted_us']:>10.1f}{r['unhinted_us'] / r['static_us']:>7.2f}" if "unhinted_us" in r else " " * 17
                 print(f"{r['model']:<10}{r['shape']:<16}{r['static_us']:>9.1f}{r['dynamic_us']:>9.1f}"
-                      f"{r['dynamic_us'] / r['static_us']:>7.2f}{u}{r['static_s']:>10.1f}{r['dynamic_s']:>10.1f}", flush=True)
+                      f"{r['dynamic_us'] / r['static_us']:>7.2f}{u}{r['static_s']:>10.1f}{r['dynamic_s']:>10.1f}"
+                      f"{r['enqueue_us']:>9.1f}{r['first_enqueue_us']:>8.0f}", flush=True)
             rows += of
     if a.out:
         a.out.write_text(json.dumps(rows, indent=1))

@@ -431,6 +431,7 @@ START_TEST(bench) {
     ck_assert_int_eq(set_rows(c, 3), TN_OK);
     ck_assert_msg(tn_context_bench(c, 0.01, &r) == TN_OK, "%s", log_.text);
     ck_assert_uint_ge(r.runs, 10);
+    ck_assert(r.first_enqueue_us > 0 && r.enqueue_us > 0 && r.enqueue_us < r.first_enqueue_us);
     ck_assert_double_eq(r.median_us, 500); /* the mock's events are always half a millisecond apart */
     ck_assert_double_eq(r.p10_us, 500);
     ck_assert_double_eq(r.p90_us, 500);

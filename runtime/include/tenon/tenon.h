@@ -124,6 +124,9 @@ typedef struct tn_bench_result {
     uint32_t runs;
     size_t kernel_count;           /* entries of kernels, owned by the context until the next call */
     const tn_kernel_time *kernels; /* each kernel replayed alone, microseconds */
+    /* The host's time in tn_context_enqueue: the first call at these shapes, which makes their state and CUDA graph, and
+     * the mean of all others while the device was busy. */
+    double first_enqueue_us, enqueue_us;
 } tn_bench_result;
 tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out);
 
