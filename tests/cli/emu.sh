@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Whole models with every kernel executed on the CPU: emu.sh TENON SOURCE_DIR
+# Whole models with every kernel executed on the CPU: emu.sh TENON SOURCE_DIR TN_STRESS
 # Exit code 77: there is no C++ compiler.
 set -uo pipefail
 tenon=$1 source=$2
@@ -36,6 +36,9 @@ func @main(%x: f32[N,96]) -> f32[N,64] {
 TN
 expect "buckets of sizes" "$tenon" check "$work/buckets.tn" --random --device emu --shape x=0..2x96:1x96 --shape x=3..40x96:32x96 \
     --shape x=41..300x96:256x96 --at x=1x96 --at x=2x96 --at x=3x96 --at x=40x96 --at x=41x96 --at x=300x96 --at x=0x96
+
+"$tenon" compile "$work/buckets.tn" -o "$work/buckets.plan" --no-gpu --target sm_90a -q --shape x=0..2x96:1x96 --shape x=3..12x96:8x96
+expect "eight threads at random sizes, memory from one pool" "$3" "$work/buckets.plan" --device emu --threads 8 --seconds 3 N=0..12
 
 # A plan made for a GPU runs here too, and in any order of blocks and warps.
 plan() {
