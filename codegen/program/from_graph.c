@@ -97,34 +97,12 @@ static tn_extent extent_of(maker *k, tn_val v) {
 
 /* ---- results in place of operands -------------------------------------------------------------------------------- */
 
-/* True if every use of v inside the region reads it at the index that is being written: elementwise ops of one shape,
- * up to the yield.  `budget` bounds the walk over shared subexpressions. */
-static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget) {
-    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
-        tn_node n = tn_use_node(g, u);
-        if (--*budget < 0) return false;
-        if (tn_node_op(g, n) == TN_OP_YIELD) continue;
-        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || !tn_same_dims(g, tn_node_result(g, n, 0), shape))
-            return false;
-        if (!read_in_step(g, tn_node_result(g, n, 0), shape, budget)) return false;
-    }
-    return true;
-}
-
-static bool may_overwrite(const tn_graph *g, tn_node kernel, size_t read, tn_val r) {
-    enum { USES = 256 };
-    const tn_val v = tn_node_input(g, kernel, read);
-    int budget = USES;
-    return tn_val_dtype(g, v) == tn_val_dtype(g, r) && tn_same_dims(g, v, r) &&
-           read_in_step(g, tn_region_arg(g, tn_node_subregion(g, kernel, 0), read), r, &budget);
-}
-
 /* Fills out (NULL: only counts). */
 static uint32_t pairs(const tn_graph *g, tn_node kernel, tn_in_place *out) {
     uint32_t n = 0;
     for (uint32_t w = 0; w < tn_node_result_count(g, kernel); w++)
         for (uint32_t r = 0; r < tn_node_input_count(g, kernel); r++) {
-            if (!may_overwrite(g, kernel, r, tn_node_result(g, kernel, w))) continue;
+            if (!tn_may_overwrite(g, kernel, r, tn_node_result(g, kernel, w))) continue;
             if (out) out[n] = (tn_in_place){w, r};
             n++;
         }

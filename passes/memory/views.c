@@ -308,8 +308,40 @@ static void claim_branch(tn_graph *g, tn_views *v, tn_node n) {
     }
 }
 
+/* n, or its owner in region r, stands before `at`. */
+static bool stands_before(const tn_graph *g, tn_region r, tn_node n, tn_node at) {
+    while (n.i && tn_node_region(g, n).i != r.i) n = tn_region_owner(g, tn_node_region(g, n));
+    for (n = n.i ? tn_node_next(g, n) : n; n.i; n = tn_node_next(g, n))
+        if (n.i == at.i) return true;
+    return false;
+}
+
+/* Who reads v, or a view of it, stands before the kernel, or is it and may write x over v itself. */
+static bool dies_at(const tn_graph *g, tn_region r, tn_val v, tn_node kernel, tn_val x, bool is_view) {
+    bool ok = true;
+    for (tn_use u = tn_val_first_use(g, v); ok && u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        const tn_op op = tn_node_op(g, n);
+        if (n.i == kernel.i)
+            ok = !is_view && tn_may_overwrite(g, kernel, tn_use_slot(g, u), x);
+        else
+            ok = stands_before(g, r, n, kernel);
+        if (ok && (op == TN_OP_RESHAPE || op == TN_OP_SLICE))
+            ok = dies_at(g, r, tn_node_result(g, n, 0), kernel, x, true);
+    }
+    return ok;
+}
+
+/* What the iteration yields as x may be written over what it was given as arg. */
+static bool may_replace(const tn_graph *g, tn_region r, tn_val arg, tn_val x) {
+    const tn_node def = tn_val_def(g, x);
+    if (!tn_val_first_use(g, arg).i) return true;
+    return def.i && tn_node_op(g, def) == TN_OP_KERNEL && tn_node_region(g, def).i == r.i &&
+           dies_at(g, r, arg, def, x, false);
+}
+
 /* A carried value has one block, before, in and after the loop.  What it begins with is written there where nothing else
- * uses that; what an iteration yields, where none reads what the one before gave. */
+ * uses that; what an iteration yields, where what the one before gave is no longer needed. */
 static void claim_loop(tn_graph *g, tn_views *v, tn_node n) {
     const tn_region r = tn_node_subregion(g, n, 0);
     const tn_node yield = tn_region_last(g, r);
@@ -319,7 +351,8 @@ static void claim_loop(tn_graph *g, tn_views *v, tn_node n) {
         const tn_val block = k < 2 ? arg : tn_node_result(g, n, k - 2);
         place_root(g, v, block);
         v->of[arg.i] = v->of[block.i];
-        if (!tn_val_first_use(g, arg).i) claim(g, v, r, tn_node_input(g, yield, k - 1), &v->of[block.i]);
+        const tn_val x = tn_node_input(g, yield, k - 1);
+        if (may_replace(g, r, arg, x)) claim(g, v, r, x, &v->of[block.i]);
         if (in.i && tn_val_has_one_use(g, in) && !tn_is_op(g, in, TN_OP_RESHAPE))
             claim(g, v, tn_node_region(g, n), in, &v->of[block.i]);
     }

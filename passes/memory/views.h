@@ -32,6 +32,9 @@ typedef struct tn_views {
 tn_status tn_views_make(tn_graph *g, tn_views *v);
 void tn_views_free(const tn_graph *g, tn_views *v);
 
+/* overwrite.c: the kernel reads its operand `read` only at the index at which it writes result r, which is of its type. */
+bool tn_may_overwrite(const tn_graph *g, tn_node kernel, size_t read, tn_val r);
+
 /* The strides of the same bytes under other dims; false if there are none.  Sizes agree. */
 bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const tn_dim *strides, size_t to_rank,
                         const tn_dim *to, tn_dim *out);

@@ -125,6 +125,21 @@ func @main(%x: f32[3,4], %y: f32[3,4], %n: i64[]) -> (f32[3,4], f32[3,4], f32[3,
   return %a, %b, %c, %s, %z
 }
 TN
+# What each iteration adds, behind what it reads the number of.
+model scans <<'TN'
+func @main(%x: f32[3], %c: bool[]) -> (f32[3], f32[300,3], i64[300]) {
+  %n = const [300] : i64[]
+  %a, %s, %t = loop %n, _, %x {carried=1, trips=300} {
+    ^(%i: i64[], %go: bool[], %p: f32[3]):
+    %k = const [0.5] : f32[]
+    %q = mul %p, %k
+    %f = cast %i {to=f32}
+    %r = add %q, %f
+    yield %go, %r, %q, %i
+  }
+  return %a, %s, %t
+}
+TN
 model symbolic <<'TN'
 func @main(%x: f32[N,8], %w: f32[8,8]) -> f32[N,8] {
   %m = reduce_max %x {axes=[0,1]}

@@ -1,0 +1,25 @@
+/* overwrite.c: whether a kernel may write a result over an operand. */
+#include "passes/memory/views.h"
+#include "passes/util.h"
+
+/* True if every use of v inside the region reads it at the index that is being written: elementwise ops of one shape,
+ * up to the yield.  `budget` bounds the walk over shared subexpressions. */
+static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget) {
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        tn_node n = tn_use_node(g, u);
+        if (--*budget < 0) return false;
+        if (tn_node_op(g, n) == TN_OP_YIELD) continue;
+        if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || !tn_same_dims(g, tn_node_result(g, n, 0), shape))
+            return false;
+        if (!read_in_step(g, tn_node_result(g, n, 0), shape, budget)) return false;
+    }
+    return true;
+}
+
+bool tn_may_overwrite(const tn_graph *g, tn_node kernel, size_t read, tn_val r) {
+    enum { USES = 256 };
+    const tn_val v = tn_node_input(g, kernel, read);
+    int budget = USES;
+    return tn_val_dtype(g, v) == tn_val_dtype(g, r) && tn_same_dims(g, v, r) &&
+           read_in_step(g, tn_region_arg(g, tn_node_subregion(g, kernel, 0), read), r, &budget);
+}
