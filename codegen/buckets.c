@@ -266,6 +266,48 @@ static tn_status complete(chooser *c) {
     return tn_graph_status(c->g);
 }
 
+/* ---- buckets that overlap ---------------------------------------------------------------------------------------- */
+
+static bool overlap(const chooser *c, size_t a, size_t b) {
+    for (size_t k = 0; k < c->n; k++) {
+        const tn_size_range x = tn_bucket_range(c->g, a, c->s[k].sym), y = tn_bucket_range(c->g, b, c->s[k].sym);
+        if (x.lo > y.hi || y.lo > x.hi) return false;
+    }
+    return true;
+}
+
+/* What is said of its size in a bucket, in its range; 0: nothing. */
+static int64_t said_in(const chooser *c, size_t bucket, const symbol *s) {
+    return tn_bucket_range(c->g, bucket, s->sym).typical > 0 ? tn_bucket_typical(c->g, bucket, s->sym) : 0;
+}
+
+/* Takes from each of two buckets what is more like the other, by the symbol whose typical sizes are furthest apart. */
+static void part(chooser *c, size_t a, size_t b) {
+    const symbol *by = NULL;
+    double furthest = 1;
+    for (size_t k = 0; k < c->n; k++) {
+        const int64_t x = said_in(c, a, &c->s[k]), y = said_in(c, b, &c->s[k]);
+        const double apart = x > 0 && y > 0 ? x > y ? (double)x / (double)y : (double)y / (double)x : 1;
+        if (apart > furthest) furthest = apart, by = &c->s[k];
+    }
+    if (!by) return;
+    const bool rising = said_in(c, a, by) < said_in(c, b, by);
+    const size_t less = rising ? a : b, more = rising ? b : a;
+    tn_size_range x = tn_bucket_range(c->g, less, by->sym), y = tn_bucket_range(c->g, more, by->sym);
+    const int64_t at = border(said_in(c, less, by), said_in(c, more, by));
+    if (x.hi > at) x.hi = at;
+    if (y.lo <= at) y.lo = at + 1;
+    set(c, less, by, x);
+    set(c, more, by, y);
+}
+
+static tn_status part_all(chooser *c) {
+    for (size_t b = 1; b < tn_bucket_count(c->g); b++)
+        for (size_t a = 0; a < b; a++)
+            if (overlap(c, a, b)) part(c, a, b);
+    return tn_graph_status(c->g);
+}
+
 /* Symbols that no input tells are known to no one when a bucket is looked for. */
 static void forget_others(tn_graph *g) {
     for (size_t k = 0; k < tn_sym_count(g); k++) {
@@ -283,5 +325,7 @@ tn_status tn_choose_buckets(tn_graph *g) {
     if (st == TN_OK) st = tn_graph_collect_conditions(g);
     if (st == TN_OK) forget_others(g);
     if (st != TN_OK || !find_symbols(&c) || !c.n) return st;
-    return tn_bucket_count(g) ? complete(&c) : choose(&c);
+    if (!tn_bucket_count(g)) return choose(&c);
+    st = complete(&c);
+    return st == TN_OK ? part_all(&c) : st;
 }

@@ -7,7 +7,8 @@
 enum { TN_MAX_CHOSEN_BUCKETS = 4 };
 
 /* Gives every bucket typical sizes of the symbols that are sizes of inputs.  A graph without buckets gets some, at most
- * TN_MAX_CHOSEN_BUCKETS, unless one is enough: then only hints are set.  What was chosen is a note.  Before any pass;
+ * TN_MAX_CHOSEN_BUCKETS, unless one is enough: then only hints are set; of buckets that overlap each keeps the sizes that
+ * are more like its typical ones.  What was chosen is a note.  Before any pass;
  * collects the graph's conditions, which hold at the sizes chosen. */
 tn_status tn_choose_buckets(tn_graph *g);
 

@@ -34,48 +34,77 @@ static tn_status add_node(tn_compilation *c, uint32_t step) {
     tn_compiled_node *p = tn_grow(c->env, c->nodes, &c->cap_nodes, c->n_nodes + 1, sizeof *p);
     if (!p) return TN_E_MEMORY;
     c->nodes = p;
-    tn_compiled_node *cn = &c->nodes[c->n_nodes];
-    *cn = (tn_compiled_node){.node = n, .step = step};
-    tn_status s = tn_spec_make(c->g, n, &c->mem, &cn->spec);
-    if (s != TN_OK) return s;
-    for (cn->work = 0; cn->work < c->n_nodes; cn->work++)
-        if (!memcmp(c->nodes[cn->work].spec->hash, cn->spec->hash, sizeof cn->spec->hash)) break;
-    c->n_nodes++;
+    c->nodes[c->n_nodes] = (tn_compiled_node){.node = n, .step = step};
+    return tn_spec_make(c->g, n, &c->mem, &c->nodes[c->n_nodes++].spec);
+}
+
+static size_t first_special(const tn_compilation *c) {
+    return c->n_buckets * c->n_nodes;
+}
+
+tn_spec *tn_spec_of_work(const tn_compilation *c, size_t k) {
+    return k < first_special(c) ? c->nodes[k % c->n_nodes].spec : c->special[k - first_special(c)];
+}
+
+static tn_shape shape_of_work(const tn_compilation *c, size_t k) {
+    const tn_spec *s = tn_spec_of_work(c, k);
+    return k < first_special(c) ? tn_spec_shape(s, k / c->n_nodes) : s->typical;
+}
+
+static bool same_work(const tn_compilation *c, size_t a, size_t b) {
+    const tn_spec *x = tn_spec_of_work(c, a), *y = tn_spec_of_work(c, b);
+    if (memcmp(x->hash, y->hash, sizeof x->hash) != 0) return false;
+    const tn_shape p = shape_of_work(c, a), q = shape_of_work(c, b);
+    return p.n == q.n && tn_same_shape(&p, &q);
+}
+
+/* Fills c->same with the help of a hash table of works, by index + 1. */
+static tn_status find_same(tn_compilation *c) {
+    size_t size = 16;
+    while (size < 2 * c->n_works) size *= 2;
+    size_t *table = tn_alloc(c->env, size * sizeof *table);
+    if (!table) return TN_E_MEMORY;
+    for (size_t k = 0; k < c->n_works; k++) {
+        size_t at = tn_spec_of_work(c, k)->hash[0] & (size - 1);
+        while (table[at] && !same_work(c, table[at] - 1, k)) at = (at + 1) & (size - 1);
+        if (!table[at]) table[at] = k + 1;
+        c->same[k] = table[at] - 1;
+    }
+    tn_free(c->env, table, size * sizeof *table);
     return TN_OK;
 }
 
-static tn_status make_specs(tn_compilation *c) {
-    for (uint32_t k = 0; k < c->program->n_steps; k++) {
-        if (c->program->steps[k].kind != TN_STEP_LAUNCH) continue;
-        tn_status s = add_node(c, k);
-        if (s != TN_OK) return s;
-    }
+static tn_status make_works(tn_compilation *c) {
     c->n_buckets = tn_bucket_count(c->g) ? tn_bucket_count(c->g) : 1;
-    c->n_works = c->n_buckets * c->n_nodes;
+    c->n_works = c->n_cases * c->n_nodes;
+    const size_t n_special = c->n_works - first_special(c);
     c->works = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->works);
-    return c->works ? TN_OK : TN_E_MEMORY;
-}
-
-/* ---- works and buckets ---- */
-
-/* The first bucket with the sizes that this one has. */
-static size_t first_alike(const tn_compilation *c, size_t node, size_t bucket) {
-    const tn_spec *s = c->nodes[node].spec;
-    const tn_shape own = tn_spec_shape(s, bucket);
-    for (size_t b = 0; b < bucket; b++) {
-        const tn_shape other = tn_spec_shape(s, b);
-        if (tn_same_shape(&other, &own)) return b;
+    c->same = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->same);
+    c->special = tn_alloc(c->env, (n_special + 1) * sizeof *c->special);
+    tn_status s = c->works && c->same && c->special ? TN_OK : TN_E_MEMORY;
+    for (size_t k = 0; s == TN_OK && k < n_special; k++) {
+        const tn_size_case *x = &c->cases[c->n_buckets + k / c->n_nodes];
+        s = tn_spec_make(x->g, c->nodes[k % c->n_nodes].node, &x->mem, &c->special[k]);
     }
-    return bucket;
+    return s == TN_OK ? find_same(c) : s;
 }
+
+static tn_status make_specs(tn_compilation *c) {
+    tn_status s = TN_OK;
+    for (uint32_t k = 0; s == TN_OK && k < c->program->n_steps; k++)
+        if (c->program->steps[k].kind == TN_STEP_LAUNCH) s = add_node(c, k);
+    if (s == TN_OK) s = tn_cases_make(c->g, &c->mem, &c->cases, &c->n_cases);
+    return s == TN_OK ? make_works(c) : s;
+}
+
+/* ---- works and cases ---- */
 
 bool tn_is_distinct(const tn_compilation *c, size_t k) {
-    const size_t node = k % c->n_nodes, bucket = k / c->n_nodes;
-    return c->nodes[node].work == node && first_alike(c, node, bucket) == bucket;
+    return c->same[k] == k;
 }
 
-tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t bucket) {
-    return &c->works[first_alike(c, node, bucket) * c->n_nodes + c->nodes[node].work];
+tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t kase) {
+    return &c->works[c->same[kase * c->n_nodes + node]];
 }
 
 static bool same_winner(const tn_work *a, const tn_work *b) {
@@ -86,15 +115,47 @@ static bool same_winner(const tn_work *a, const tn_work *b) {
     return x->source_size == y->source_size && !memcmp(x->source, y->source, x->source_size);
 }
 
-size_t tn_alternatives(const tn_compilation *c, size_t node, tn_alternative out[TN_MAX_BUCKETS]) {
-    size_t n = 0;
-    for (size_t b = 0; b < c->n_buckets; b++) {
-        tn_work *w = tn_work_in(c, node, b);
-        size_t k = 0;
-        while (k < n && !same_winner(out[k].work, w)) k++;
-        if (k == n) out[n++] = (tn_alternative){.work = w};
-        out[k].buckets |= UINT32_C(1) << b;
+/* A special case has a kernel of its own only where that is faster: measured, or by the cost model where one was not. */
+static bool is_worth(const tn_work *w, const tn_work *than) {
+    static const double GAIN = 0.97;
+    if (!w->chosen || same_winner(w, than)) return false;
+    const tn_candidate *x = &w->c[w->winner], *y = &than->c[than->winner];
+    if (x->us > 0 && y->us > 0) return x->us < GAIN * y->us;
+    return !x->is_lt && !y->is_lt && x->predicted_us < GAIN * y->predicted_us;
+}
+
+static size_t add_way(tn_way *out, size_t n, tn_work *w, size_t kase) {
+    size_t k = 0;
+    while (k < n && !same_winner(out[k].work, w)) k++;
+    out[n] = (tn_way){k < n ? out[k].work : w, (uint32_t)kase};
+    return n + 1;
+}
+
+/* The special case of a kind and bucket whose kernel is worth it; 0: none. */
+static size_t special_case(const tn_compilation *c, size_t node, tn_case_kind kind, size_t bucket) {
+    const tn_work *than = tn_work_in(c, node, bucket);
+    size_t found = 0;
+    for (size_t k = c->n_buckets; k < c->n_cases; k++) {
+        if (c->cases[k].bucket != bucket || c->cases[k].kind > kind || !is_worth(tn_work_in(c, node, k), than))
+            continue;
+        than = tn_work_in(c, node, k);
+        found = c->cases[k].kind == kind ? k : 0;
     }
+    return found;
+}
+
+/* Exact sizes first; then bucket by bucket what is right within it, and what is right everywhere. */
+size_t tn_ways(const tn_compilation *c, size_t node, tn_way out[TN_MAX_BUCKETS]) {
+    size_t n = 0, k;
+    for (size_t b = 0; b < c->n_buckets; b++)
+        if ((k = special_case(c, node, TN_CASE_POINT, b)) != 0) n = add_way(out, n, tn_work_in(c, node, k), k);
+    for (size_t b = 0; b < c->n_buckets; b++) {
+        if ((k = special_case(c, node, TN_CASE_WITHIN, b)) != 0) n = add_way(out, n, tn_work_in(c, node, k), k);
+        n = add_way(out, n, tn_work_in(c, node, b), b);
+    }
+    const tn_way last = out[n - 1];
+    while (n > 1 && out[n - 2].work == last.work) n--;
+    out[n - 1] = last;
     return n;
 }
 
@@ -155,7 +216,7 @@ static tn_status choose_untuned(tn_compilation *c) {
     }
     if (s == TN_OK && again) s = choose_by_rank(c);
     for (size_t k = 0; s == TN_OK && k < c->n_works; k++)
-        if (tn_is_distinct(c, k) && !c->works[k].chosen) s = tn_no_candidate(c, &c->works[k]);
+        if (tn_is_distinct(c, k) && !c->works[k].chosen && !c->works[k].fallback) s = tn_no_candidate(c, &c->works[k]);
     return s;
 }
 
@@ -167,7 +228,7 @@ static void free_works(tn_compilation *c) {
         tn_reference_free(c->works[k].reference);
         for (size_t j = 0; j < c->works[k].n; j++) tn_candidate_free(c->env, &c->works[k].c[j]);
         tn_free(c->env, c->works[k].c, c->works[k].cap * sizeof *c->works[k].c);
-        if (k >= c->n_nodes) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
+        if (k >= c->n_nodes && k < first_special(c)) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
         memset(&c->works[k], 0, sizeof c->works[k]);
     }
 }
@@ -220,14 +281,26 @@ static void set_versions(tn_compilation *c) {
              (unsigned long long)c->templates_hash, c->nvrtc_text, i ? i->cublaslt : "", i ? i->driver : "");
 }
 
-/* The spec as the work's bucket sees it. */
+/* The spec as the work's case sees it. */
 static tn_status set_spec(tn_compilation *c, size_t k) {
-    tn_spec *s = c->nodes[k % c->n_nodes].spec;
-    c->works[k].spec = k < c->n_nodes ? s : tn_alloc(c->env, sizeof *s);
+    tn_spec *s = tn_spec_of_work(c, k);
+    const bool own = k < c->n_nodes || k >= first_special(c);
+    c->works[k].spec = own ? s : tn_alloc(c->env, sizeof *s);
     c->works[k].owner = c;
     if (!c->works[k].spec) return TN_E_MEMORY;
-    if (k >= c->n_nodes) *c->works[k].spec = tn_spec_at(s, k / c->n_nodes);
+    if (!own) *c->works[k].spec = tn_spec_at(s, k / c->n_nodes);
     return TN_OK;
+}
+
+/* What a special case's work falls back on: that of its bucket, or of the case within it. */
+static tn_work *fallback_of(const tn_compilation *c, size_t k) {
+    const size_t node = k % c->n_nodes, kase = k / c->n_nodes;
+    const tn_size_case *x = &c->cases[kase];
+    if (x->kind == TN_CASE_ANY) return NULL;
+    tn_work *w = tn_work_in(c, node, x->bucket);
+    for (size_t i = c->n_buckets; x->kind == TN_CASE_POINT && i < kase; i++)
+        if (c->cases[i].bucket == x->bucket && tn_work_in(c, node, i)->n) w = tn_work_in(c, node, i);
+    return w;
 }
 
 static tn_status list_candidates(tn_compilation *c) {
@@ -237,8 +310,9 @@ static tn_status list_candidates(tn_compilation *c) {
         if (!tn_is_distinct(c, k)) continue;
         tn_work *w = &c->works[k];
         s = set_spec(c, k);
+        w->fallback = fallback_of(c, k);
         if (s == TN_OK) s = tn_list_candidates(c, w);
-        if (s == TN_OK && c->tuning) s = tn_start_tuning(c, w);
+        if (s == TN_OK && c->tuning && w->n) s = tn_start_tuning(c, w);
         if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
     }
     c->candidates_s = tn_now() - start;
@@ -259,7 +333,8 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     report_failed_builds(c);
     if (s == TN_OK) report_advice(c), report_times(c);
     for (size_t k = 0; s == TN_OK && k < c->n_works; k++)
-        if (tn_is_distinct(c, k)) s = tn_lockfile_add(c->lock, arch->name, &c->works[k], c->versions);
+        if (tn_is_distinct(c, k) && c->works[k].chosen)
+            s = tn_lockfile_add(c->lock, arch->name, &c->works[k], c->versions);
     if (s == TN_OK) s = tn_plan_add_arch(c);
     free_works(c);
     return s;
@@ -379,7 +454,12 @@ static void finish(tn_compilation *c) {
     if (c->pool) tn_pool_cancel(c->pool), tn_pool_wait(c->pool, -1);
     tn_pool_free(c->pool);
     free_works(c);
+    const size_t n_special = c->special ? c->n_works - first_special(c) : 0;
+    for (size_t k = 0; k < n_special; k++) tn_spec_free(c->special[k]);
+    tn_free(c->env, c->special, (n_special + 1) * sizeof *c->special);
+    tn_free(c->env, c->same, (c->n_works + 1) * sizeof *c->same);
     tn_free(c->env, c->works, (c->n_works + 1) * sizeof *c->works);
+    tn_cases_free(c->env, c->cases, c->n_cases);
     for (size_t k = 0; k < c->n_nodes; k++) tn_spec_free(c->nodes[k].spec);
     tn_free(c->env, c->nodes, c->cap_nodes * sizeof *c->nodes);
     tn_manifest_free(c->mf);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "codegen/cases.h"
 #include "codegen/program/program.h"
 #include "codegen/tune/pool.h"
 #include "codegen/tune/records.h"
@@ -15,17 +16,15 @@
 
 enum { TN_MAX_TARGETS = 16 };
 
-/* A kernel node; nodes with equal specs share the work of the first. */
 typedef struct tn_compiled_node {
     tn_node node;
     uint32_t step; /* of the program */
-    tn_spec *spec;
-    size_t work; /* index of the first node with this spec */
+    tn_spec *spec; /* as all sizes have it */
 } tn_compiled_node;
 
-/* Works are numbered bucket by bucket: that of node k in bucket b is b * n_nodes + k, so that the first n_nodes are those
- * of the first bucket.  A work is real (tn_is_distinct) if its node is the first with its spec, and its bucket the first
- * with its sizes: tn_work_in finds the one that serves a node in a bucket. */
+/* Works are numbered case by case: that of node k in case i is i * n_nodes + k, so that the first n_nodes are those of
+ * the first bucket.  Nodes and cases with equal specs and sizes share the first such work, which is real
+ * (tn_is_distinct); tn_work_in finds it. */
 typedef struct tn_compilation {
     const tn_env *env;
     tn_graph *g;
@@ -34,9 +33,13 @@ typedef struct tn_compilation {
     tn_program *program;     /* the graph's */
     tn_compiled_node *nodes; /* the kernels of the program's steps, in their order */
     size_t n_nodes, cap_nodes;
-    size_t n_buckets; /* of the graph, at least 1 */
+    tn_size_case *cases;       /* first those of the buckets */
+    size_t n_cases, n_buckets; /* n_buckets: of the graph, at least 1 */
+    tn_spec **special;         /* by work, of cases after the buckets': the spec there */
     tn_work *works;
-    size_t n_works; /* n_buckets * n_nodes */
+    size_t *same;     /* by work: the first with an equal spec and sizes */
+    size_t n_works;   /* n_cases * n_nodes */
+    size_t n_settled; /* of the plan's buckets the first, which are the graph's: launch policies are chosen for these */
     const tn_arch *arch;
     tn_tuner *tuner; /* NULL without a GPU */
     bool tuning;     /* this arch is the GPU's and timing is wanted */
@@ -76,15 +79,16 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o);
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path);
 
 /* compile.c */
-bool tn_is_distinct(const tn_compilation *c, size_t k); /* work k is real: others share its candidates */
-/* The work whose winner serves a node in a bucket. */
-tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t bucket);
-/* What serves a node in all buckets, equal winners once: in the order of the first bucket of each. */
-typedef struct tn_alternative {
-    tn_work *work;
-    uint32_t buckets; /* bit b: serves bucket b */
-} tn_alternative;
-size_t tn_alternatives(const tn_compilation *c, size_t node, tn_alternative out[TN_MAX_BUCKETS]);
+bool tn_is_distinct(const tn_compilation *c, size_t k);      /* work k is real: others share its candidates */
+tn_spec *tn_spec_of_work(const tn_compilation *c, size_t k); /* as all sizes have it, or its special case */
+/* The work that a node has in a case. */
+tn_work *tn_work_in(const tn_compilation *c, size_t node, size_t kase);
+/* Winners that serve a node, in the order in which they count: each where its case holds, the last one everywhere. */
+typedef struct tn_way {
+    tn_work *work; /* of equal winners the first */
+    uint32_t kase;
+} tn_way;
+size_t tn_ways(const tn_compilation *c, size_t node, tn_way out[TN_MAX_BUCKETS]);
 /* Shows progress; TN_E_CANCELLED once the caller wants no more. */
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total);
 /* The candidate that stands first and is built; false if none is. */

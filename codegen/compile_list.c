@@ -8,13 +8,14 @@
 enum { TUNED_CANDIDATES = 24, UNTUNED_CANDIDATES = 4 };
 
 /* What a record must fit; of others of the driver, NVRTC and cuBLASLt it is found, but not trusted. */
-static void record_key(const tn_compilation *c, const tn_work *w, char *key, size_t size) {
+static void record_key(const tn_compilation *c, const tn_work *w, bool follows, char *key, size_t size) {
     const tn_tuner_info *i = c->tuner ? tn_tuner_get_info(c->tuner) : NULL;
     char sizes[96];
     tn_spec_sizes_text(w->spec, sizes);
-    snprintf(key, size, "%s|%s|%s|%d|%s|%016llx|%016llx%016llx%s|2", TENON_VERSION, c->arch->name,
+    snprintf(key, size, "%s|%s|%s|%d|%s|%016llx|%016llx%016llx%s%s|2", TENON_VERSION, c->arch->name,
              i ? i->gpu : "untuned", i ? i->sms : 0, c->options_text, (unsigned long long)c->templates_hash,
-             (unsigned long long)w->spec->hash[0], (unsigned long long)w->spec->hash[1], sizes);
+             (unsigned long long)w->spec->hash[0], (unsigned long long)w->spec->hash[1], sizes,
+             follows ? "|follows" : "");
 }
 
 static bool read_record(tn_compilation *c, tn_work *w, const tn_lt_call *lt, const char *text) {
@@ -37,10 +38,14 @@ static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
     }
     if (!c->tuning) return false;
     char key[512];
-    void *text;
-    size_t size;
-    record_key(c, w, key, sizeof key);
-    if (!tn_cache_get(c->cache, "tune", key, &text, &size)) return false;
+    void *text = NULL;
+    size_t size = 0;
+    bool found = false;
+    for (int follows = 0; !found && follows <= w->follows; follows++) {
+        record_key(c, w, follows, key, sizeof key);
+        found = tn_cache_get(c->cache, "tune", key, &text, &size);
+    }
+    if (!found) return false;
     w->tuned = read_record(c, w, lt, text);
     tn_free(c->env, text, size);
     return w->tuned;
@@ -65,7 +70,39 @@ static tn_status add_variants(tn_compilation *c, tn_work *w) {
     return s;
 }
 
+/* Whether the candidates of two specs are the same at the same sizes, so that neither has any that the other lacks. */
+static tn_status compare(const tn_compilation *c, const tn_spec *a, const tn_spec *b, bool *alike) {
+    tn_choices *x = NULL, *y = NULL;
+    tn_status s = tn_choices_new(a, c->arch, NULL, TUNED_CANDIDATES, &x);
+    if (s == TN_OK) s = tn_choices_new(b, c->arch, NULL, TUNED_CANDIDATES, &y);
+    const size_t n = s == TN_OK ? tn_choices_count(x) : 0;
+    *alike = s == TN_OK && n == tn_choices_count(y);
+    for (size_t k = 0; *alike && k < n; k++) {
+        const tn_choice *p = tn_choices_at(x, k), *q = tn_choices_at(y, k);
+        *alike = p->tpl == q->tpl && !memcmp(p->knob, q->knob, p->tpl->n_knobs * sizeof *p->knob);
+    }
+    tn_choices_free(x);
+    tn_choices_free(y);
+    return s;
+}
+
+/* Constants alone rarely pay: where that is all that a special case has, only what wins without it is tried, at exact
+ * sizes, and on a device. */
+static tn_status compare_with_fallback(tn_compilation *c, tn_work *w, bool *list) {
+    const size_t k = (size_t)(w - c->works);
+    tn_lt_call lt;
+    *list = true;
+    if (!w->fallback || w->follows) return TN_OK;
+    tn_status s = compare(c, w->spec, w->fallback->spec, &w->follows);
+    if (tn_lt_match(w->spec, &lt) && !tn_lt_match(w->fallback->spec, &lt)) w->follows = false;
+    *list = !w->follows || (c->tuning && c->cases[k / c->n_nodes].kind == TN_CASE_POINT);
+    return s;
+}
+
 tn_status tn_list_candidates(tn_compilation *c, tn_work *w) {
+    bool list;
+    const tn_status st = compare_with_fallback(c, w, &list);
+    if (st != TN_OK || !list) return st;
     tn_lt_call lt;
     bool has_lt = tn_lt_match(w->spec, &lt);
     if (!w->rejected && recall(c, w, has_lt ? &lt : NULL)) return TN_OK;
@@ -86,7 +123,7 @@ tn_status tn_relist_candidates(tn_compilation *c, tn_work *w) {
 void tn_remember(tn_compilation *c, const tn_work *w) {
     char key[512], *text;
     size_t size;
-    record_key(c, w, key, sizeof key);
+    record_key(c, w, w->follows, key, sizeof key);
     if (tn_record_write(c->env, w, c->versions, &text, &size) != TN_OK) return;
     tn_cache_put(c->cache, "tune", key, text, size - 1);
     tn_free(c->env, text, size);

@@ -99,7 +99,7 @@ static tn_status choose(tn_compilation *c, tn_context *x, size_t *best) {
 static tn_status settle_bucket(tn_compilation *c, tn_context *x, size_t k, TnPlan__Policy *out) {
     bool legal;
     size_t best = 0;
-    tn_status st = set_shapes(c, x, k < c->plan.n_buckets ? c->plan.buckets[k] : NULL, &legal);
+    tn_status st = set_shapes(c, x, k < c->n_settled ? c->plan.buckets[k] : NULL, &legal);
     if (st == TN_OK && legal) st = choose(c, x, &best);
     out->plain = choices[best].plain;
     out->carveout = choices[best].carveout;
@@ -175,7 +175,7 @@ static tn_status remember(tn_compilation *c, size_t k) {
 
 tn_status tn_recall_policies(tn_compilation *c, size_t k) {
     TnPlan__Arch *a = c->plan.archs[k];
-    const size_t n = c->plan.n_buckets + 1;
+    const size_t n = c->n_settled + 1;
     TnPlan__Policy **p = new_policies(c, n);
     char key[512];
     void *cached;
@@ -195,7 +195,7 @@ tn_status tn_recall_policies(tn_compilation *c, size_t k) {
 /* ---- the tuned architecture --------------------------------------------------------------------------------------- */
 
 static tn_status settle(tn_compilation *c, tn_plan *plan) {
-    const size_t n = c->plan.n_buckets + 1;
+    const size_t n = c->n_settled + 1;
     const tn_context_options o = {.device = TN_CUDA, .cuda_device = c->opts->cuda_device};
     TnPlan__Policy **p = new_policies(c, n);
     tn_status st = TN_OK;

@@ -3,7 +3,8 @@
  * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
  * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
  * References are made a few specs ahead.  A spec is tuned in each bucket where its sizes differ, all specs in the first
- * bucket before any in the next.  Past the deadline a spec that has not raced takes the cost model's choice. */
+ * bucket before any in the next, special cases (cases.h) last.  Past the deadline a spec that has not raced takes the cost
+ * model's choice. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
 
 tn_status tn_start_tuning(tn_compilation *c, tn_work *w) {
     if (w->from_cache) return tn_start_build(c, w, w->must = w->winner, false);
+    if (w->follows) return TN_OK; /* want_winners: once that is known */
     tn_search_first(w, FIRST);
     while (w->must + 1 < w->n && !w->c[w->must].wanted) w->must++;
     return start_wanted(c, w, false);
@@ -43,7 +45,7 @@ static tn_status start_references(pipeline *p, size_t at) {
     tn_status s = TN_OK;
     for (; s == TN_OK && p->referenced < c->n_works && p->referenced < at + AHEAD; p->referenced++) {
         tn_work *w = &c->works[p->referenced];
-        if (!tn_is_distinct(c, p->referenced) || (w->from_cache && !w->untrusted)) continue;
+        if (!tn_is_distinct(c, p->referenced) || !w->n || (w->from_cache && !w->untrusted)) continue;
         const size_t bytes = tn_reference_bytes(w->spec);
         if (p->referenced > at && p->bytes + bytes > REFERENCES) break;
         p->bytes += bytes;
@@ -60,10 +62,16 @@ static void drop_reference(pipeline *p, tn_work *w) {
 
 /* ---- other buckets ---- */
 
-/* The same spec in the k-th bucket before w's; NULL: there is none, or it has no winner. */
-static const tn_work *before(const tn_compilation *c, const tn_work *w, size_t k) {
+/* The same spec in the k-th bucket before w's, or what a special case falls back on; NULL: there is none. */
+static tn_work *rival(const tn_compilation *c, const tn_work *w, size_t k) {
     const size_t at = (size_t)(w - c->works), back = (k + 1) * c->n_nodes;
-    const tn_work *b = at >= back ? &c->works[at - back] : NULL;
+    if (w->fallback) return k ? NULL : w->fallback;
+    return at >= back ? &c->works[at - back] : NULL;
+}
+
+/* ... that has a winner. */
+static const tn_work *before(const tn_compilation *c, const tn_work *w, size_t k) {
+    const tn_work *b = rival(c, w, k);
     return b && b->chosen ? b : NULL;
 }
 
@@ -76,7 +84,7 @@ static tn_candidate *alike(const tn_work *w, const tn_candidate *x) {
 /* One kernel for several buckets where that costs nearly nothing. */
 static void prefer_common(tn_compilation *c, tn_work *w) {
     const double best = tn_best_us(w);
-    for (size_t k = 0; w->chosen && best > 0 && k < c->n_buckets; k++) {
+    for (size_t k = 0; w->chosen && !w->fallback && best > 0 && k < c->n_buckets; k++) {
         const tn_work *b = before(c, w, k);
         tn_candidate *x = b ? alike(w, &b->c[b->winner]) : NULL;
         if (!x || x->out || x->us <= 0 || x->us > ALIKE * best || x == &w->c[w->winner]) continue;
@@ -92,7 +100,7 @@ static void prefer_common(tn_compilation *c, tn_work *w) {
 /* The first that builds, in the cost model's order. */
 static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
     for (w->must = 0; !tn_choose_first(w); w->must++) {
-        if (w->must == w->n) return tn_no_candidate(c, w);
+        if (w->must == w->n) return w->fallback ? TN_OK : tn_no_candidate(c, w);
         tn_status s = tn_start_build(c, w, w->must, true);
         if (s == TN_OK) s = tn_wait_jobs(c, w);
         if (s != TN_OK) return s;
@@ -107,7 +115,7 @@ static tn_status close_work(tn_compilation *c, tn_work *w) {
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].is_lt && !w->c[k].wanted && !*w->c[k].note)
             snprintf(w->c[k].note, sizeof w->c[k].note, "not built: others should be faster");
-    if (!w->chosen) return choose_untimed(c, w);
+    if (!w->chosen) return w->follows ? TN_OK : choose_untimed(c, w);
     tn_remember(c, w);
     return TN_OK;
 }
@@ -142,21 +150,26 @@ static tn_status race_first(pipeline *p, tn_work *w) {
     drop_reference(p, w);
     if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
     if (s != TN_OK) return s;
-    if (tn_now() > c->deadline || !tn_search_more(w, MORE, WORTH)) return close_work(c, w);
+    if (tn_now() > c->deadline || w->follows || !tn_search_more(w, MORE, WORTH)) return close_work(c, w);
     s = start_wanted(c, w, true);
     if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
     if (s == TN_OK) p->open[p->n_open++] = w;
     return s;
 }
 
+static bool is_open(const pipeline *p, const tn_work *w) {
+    for (size_t k = 0; k < p->n_open; k++)
+        if (p->open[k] == w) return true;
+    return false;
+}
+
 /* What won in other buckets competes here too: it is built already. */
 static tn_status want_winners(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
     tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < p->n_open;) { /* what has not won yet, does first */
-        const bool same = (size_t)(p->open[k] - c->works) % c->n_nodes == (size_t)(w - c->works) % c->n_nodes;
-        if (same) s = race_again(p);
-        k = same ? 0 : k + 1;
+    for (size_t k = 0; s == TN_OK && k < c->n_buckets; k++) { /* what has not won yet, does first */
+        const tn_work *r = rival(c, w, k);
+        while (s == TN_OK && r && is_open(p, r)) s = race_again(p);
     }
     for (size_t k = 0; s == TN_OK && k < c->n_buckets; k++) {
         const tn_work *b = before(c, w, k);
@@ -209,6 +222,12 @@ static tn_status recall_winner(pipeline *p, tn_work *w) {
                      x->text);
 }
 
+static bool has_wanted(const tn_work *w) {
+    for (size_t k = 0; k < w->n; k++)
+        if (w->c[k].wanted) return true;
+    return false;
+}
+
 static tn_status tune_work(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
     tn_status s = tn_wait_jobs(c, w);
@@ -221,6 +240,7 @@ static tn_status tune_work(pipeline *p, tn_work *w) {
     if (s == TN_OK && tn_now() < c->deadline) s = want_winners(p, w);
     if (s == TN_OK) s = tn_wait_jobs(c, w);
     if (s != TN_OK) return s;
+    if (w->follows && !has_wanted(w)) return drop_reference(p, w), TN_OK;
     if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
     const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */
     if (w->reference_status != TN_OK && !untunable) return w->reference_status;
@@ -233,7 +253,7 @@ static tn_status tune_all(tn_compilation *c) {
     tn_status s = TN_OK;
     size_t done = 0;
     for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
-        if (!tn_is_distinct(c, k)) continue;
+        if (!tn_is_distinct(c, k) || !c->works[k].n) continue;
         if (tn_now() > c->deadline && !c->past_deadline) {
             c->past_deadline = true;
             tn_report(c->env, TN_NOTE, TN_OK, "",

@@ -139,6 +139,19 @@ static TnPlan__Lt *lt(keeper *k, const TnPlan__Lt *old) {
     return out;
 }
 
+/* Of an alternative.  Buckets that special cases made need not be those of now. */
+static uint32_t bucket(keeper *k, uint32_t old) {
+    const TnPlan__Bucket *b = k->pb->buckets[old];
+    tn_dim *syms = tn_manifest_alloc(k->c->mf, (b->n_ranges + 1) * sizeof *syms);
+    tn_size_range *r = tn_manifest_alloc(k->c->mf, (b->n_ranges + 1) * sizeof *r);
+    for (size_t i = 0; syms && r && i < b->n_ranges; i++) {
+        const TnPlan__Bucket__Range *x = b->ranges[i];
+        syms[i] = k->dims[x->symbol];
+        r[i] = (tn_size_range){x->lo, x->hi, x->typical, x->divisor};
+    }
+    return syms && r ? tn_manifest_bucket(k->c->mf, b->n_ranges, syms, r) : 0;
+}
+
 static TnPlan__Step *step(keeper *k, const TnPlan__Step *old) {
     TnPlan__Step *out = tn_manifest_alloc(k->c->mf, sizeof *out);
     if (!out) return NULL;
@@ -163,7 +176,8 @@ static TnPlan__Arch *arch(keeper *k, const TnPlan__Arch *old) {
     for (size_t i = 0; out->steps && i < old->n_steps; i++) out->steps[i] = step(k, old->steps[i]);
     out->alternatives = tn_manifest_alloc(mf, (old->n_alternatives + 1) * sizeof *out->alternatives);
     for (size_t i = 0; out->alternatives && i < old->n_alternatives; i++)
-        out->alternatives[i] = step(k, old->alternatives[i]);
+        if ((out->alternatives[i] = step(k, old->alternatives[i])) != NULL)
+            out->alternatives[i]->bucket = bucket(k, old->alternatives[i]->bucket);
     out->buffers = buffers(k, old->buffers, old->n_buffers);
     out->policies = policies(k, old->policies, old->n_policies);
     return out;

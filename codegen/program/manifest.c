@@ -21,6 +21,7 @@ struct tn_manifest {
     list dim_index;   /* uint32_t by dim handle: index + 1, 0 if not entered */
     list consts;      /* tn_node */
     list const_index; /* uint32_t by const node handle: index + 1 */
+    list buckets;     /* TnPlan__Bucket * */
 };
 
 void *tn_manifest_alloc(tn_manifest *mf, size_t size) {
@@ -59,6 +60,7 @@ void tn_manifest_free(tn_manifest *mf) {
     tn_free(mf->env, mf->dim_index.p, mf->dim_index.cap * sizeof(uint32_t));
     tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_node));
     tn_free(mf->env, mf->const_index.p, mf->const_index.cap * sizeof(uint32_t));
+    tn_free(mf->env, mf->buckets.p, mf->buckets.cap * sizeof(TnPlan__Bucket *));
     tn_free(mf->env, mf, sizeof *mf);
 }
 
@@ -405,32 +407,39 @@ static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
     }
 }
 
-static TnPlan__Bucket *bucket(tn_manifest *mf, size_t k) {
-    const size_t n = tn_sym_count(mf->g);
+static bool same_bucket(const TnPlan__Bucket *a, const TnPlan__Bucket *b) {
+    if (a->n_ranges != b->n_ranges) return false;
+    for (size_t k = 0; k < a->n_ranges; k++) {
+        const TnPlan__Bucket__Range *x = a->ranges[k], *y = b->ranges[k];
+        if (x->symbol != y->symbol || x->lo != y->lo || x->hi != y->hi || x->typical != y->typical ||
+            x->divisor != y->divisor)
+            return false;
+    }
+    return true;
+}
+
+/* Without what the symbols say of themselves. */
+uint32_t tn_manifest_bucket(tn_manifest *mf, size_t n, const tn_dim *syms, const tn_size_range *ranges) {
     TnPlan__Bucket *out = tn_manifest_alloc(mf, sizeof *out);
-    if (!out) return NULL;
+    if (!out) return 0;
     tn_plan__bucket__init(out);
     out->ranges = tn_manifest_alloc(mf, (n + 1) * sizeof *out->ranges);
     for (size_t i = 0; out->ranges && i < n; i++) {
-        const tn_dim sym = tn_sym_at(mf->g, i);
-        const tn_size_range own = tn_bucket_range(mf->g, tn_bucket_count(mf->g), sym);
-        const tn_size_range r = tn_bucket_range(mf->g, k, sym);
+        const tn_size_range own = tn_bucket_range(mf->g, TN_MAX_BUCKETS, syms[i]), r = ranges[i];
         if (tn_same_range(own, r)) continue;
         TnPlan__Bucket__Range *x = tn_manifest_alloc(mf, sizeof *x);
-        if (!x) return NULL;
+        if (!x) return 0;
         tn_plan__bucket__range__init(x);
-        x->symbol = tn_manifest_dim(mf, sym);
-        x->lo = r.lo, x->hi = r.hi, x->typical = r.typical;
+        x->symbol = tn_manifest_dim(mf, syms[i]);
+        x->lo = r.lo, x->hi = r.hi, x->typical = r.typical, x->divisor = (uint32_t)r.divisor;
         out->ranges[out->n_ranges++] = x;
     }
-    return out;
-}
-
-static void fill_buckets(tn_manifest *mf, TnPlan__Plan *plan) {
-    const size_t n = tn_bucket_count(mf->g);
-    plan->n_buckets = n;
-    plan->buckets = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->buckets);
-    for (size_t k = 0; plan->buckets && k < n; k++) plan->buckets[k] = bucket(mf, k);
+    TnPlan__Bucket **list = mf->buckets.p;
+    for (size_t k = 0; k < mf->buckets.n; k++)
+        if (same_bucket(list[k], out)) return (uint32_t)k;
+    if (!reserve(mf, &mf->buckets, mf->buckets.n, sizeof out)) return 0;
+    ((TnPlan__Bucket **)mf->buckets.p)[mf->buckets.n] = out;
+    return (uint32_t)mf->buckets.n++;
 }
 
 tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
@@ -445,7 +454,8 @@ tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnP
         plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
     fill_consts(mf, const_offsets, plan);
     fill_conditions(mf, plan);
-    fill_buckets(mf, plan);
+    plan->n_buckets = mf->buckets.n;
+    plan->buckets = mf->buckets.p;
     plan->arena_size = tn_manifest_dim(mf, mf->mem->arena_size);
     plan->n_dims = mf->dims.n;
     plan->dims = mf->dims.p;

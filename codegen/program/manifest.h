@@ -46,12 +46,15 @@ TnPlan__Step *tn_manifest_builtin(tn_manifest *mf, const tn_program *p, uint32_t
 /* The step's common part: name, layers, grid and args are filled by the caller's kind. */
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel);
 
+/* The index of a bucket that says these ranges of symbols (entered on first use). */
+uint32_t tn_manifest_bucket(tn_manifest *mf, size_t n, const tn_dim *syms, const tn_size_range *ranges);
+
 /* The index of a constant (entered on first use). */
 uint32_t tn_manifest_const(tn_manifest *mf, tn_node n);
 /* The constants entered so far, in order; their const nodes. */
 size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes);
 
-/* Fills inputs, outputs, dims, consts (with the given offsets, parallel to tn_manifest_consts) and arena size. */
+/* Fills inputs, outputs, dims, consts (with the given offsets, parallel to tn_manifest_consts), buckets and arena size. */
 tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan);
 
 #endif

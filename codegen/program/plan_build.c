@@ -8,12 +8,25 @@
 #include "codegen/compile.h"
 #include "tenon/internal/memory.h"
 
+static uint32_t graph_bucket(tn_compilation *c, size_t bucket) {
+    const size_t n = tn_sym_count(c->g);
+    tn_dim *syms = tn_manifest_alloc(c->mf, (n + 1) * sizeof *syms);
+    tn_size_range *r = tn_manifest_alloc(c->mf, (n + 1) * sizeof *r);
+    for (size_t k = 0; syms && r && k < n; k++) {
+        syms[k] = tn_sym_at(c->g, k);
+        r[k] = tn_bucket_range(c->g, bucket, syms[k]);
+    }
+    return syms && r ? tn_manifest_bucket(c->mf, n, syms, r) : 0;
+}
+
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs) {
     tn_plan__plan__init(&c->plan);
     c->mf = tn_manifest_new(c->g, &c->mem);
     c->writer = tn_plan_writer_new(c->env);
     if (!c->mf || !c->writer) return TN_E_MEMORY;
     c->plan.archs = tn_manifest_alloc(c->mf, (n_archs + 1) * sizeof *c->plan.archs);
+    for (size_t b = 0; b < tn_bucket_count(c->g); b++)
+        if (graph_bucket(c, b) == c->n_settled) c->n_settled++;
     return tn_manifest_status(c->mf);
 }
 
@@ -58,12 +71,21 @@ static void add_candidates(tn_compilation *c, const tn_work *w, TnPlan__Step *s)
     }
 }
 
-static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candidate *x, const tn_lt_call *call,
+/* A place or dim of the case's graph, as the plan has it. */
+static TnPlan__Arg *make_arg(tn_compilation *c, const tn_size_case *x, tn_node node, tn_arg a) {
+    if (a.kind == TN_ARG_DIM) a.dim = tn_case_dim(x, c->g, a.dim);
+    return tn_manifest_arg(c->mf, node, &a);
+}
+
+static void add_lt(tn_compilation *c, const tn_size_case *kase, tn_node node, const tn_candidate *x, tn_lt_call call,
                    TnPlan__Step *s) {
-    const tn_arg args[] = {call->a, call->b, call->c, call->d, call->bias};
-    size_t n = call->has_bias ? 5 : 4;
+    const tn_arg args[] = {call.a, call.b, call.c, call.d, call.bias};
+    tn_dim *const dims[] = {&call.m,   &call.n,   &call.k,        &call.batch,    &call.lda,      &call.ldb,
+                            &call.ldc, &call.ldd, &call.stride_a, &call.stride_b, &call.stride_c, &call.stride_d};
+    for (size_t k = 0; k < sizeof dims / sizeof *dims; k++) *dims[k] = tn_case_dim(kase, c->g, *dims[k]);
+    size_t n = call.has_bias ? 5 : 4;
     s->what_case = TN_PLAN__STEP__WHAT_LT;
-    s->lt = tn_manifest_lt(c->mf, call);
+    s->lt = tn_manifest_lt(c->mf, &call);
     s->args = tn_manifest_alloc(c->mf, n * sizeof *s->args);
     if (!s->lt || !s->args) return;
     s->lt->workspace = x->lt_workspace;
@@ -71,20 +93,20 @@ static void add_lt(tn_compilation *c, const tn_compiled_node *cn, const tn_candi
     s->lt->algo.len = x->algo_size;
     s->lt->algo.data = tn_manifest_alloc(c->mf, x->algo_size + 1);
     if (s->lt->algo.data) memcpy(s->lt->algo.data, x->algo, x->algo_size);
-    for (; s->n_args < n; s->n_args++) s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &args[s->n_args]);
+    for (; s->n_args < n; s->n_args++) s->args[s->n_args] = make_arg(c, kase, node, args[s->n_args]);
 }
 
-static void add_launch(tn_compilation *c, const tn_compiled_node *cn, const tn_variant *v, uint32_t kernel,
+static void add_launch(tn_compilation *c, const tn_size_case *kase, tn_node node, const tn_variant *v, uint32_t kernel,
                        TnPlan__Step *s) {
     s->what_case = TN_PLAN__STEP__WHAT_KERNEL;
     s->kernel = kernel;
     s->args = tn_manifest_alloc(c->mf, (v->n_args + 1) * sizeof *s->args);
     s->grid = tn_manifest_alloc(c->mf, 3 * sizeof *s->grid);
     if (!s->args || !s->grid) return;
-    for (; s->n_args < v->n_args; s->n_args++)
-        s->args[s->n_args] = tn_manifest_arg(c->mf, cn->node, &v->args[s->n_args]);
-    for (; s->n_grid < 3; s->n_grid++) s->grid[s->n_grid] = tn_manifest_dim(c->mf, v->grid[s->n_grid]);
-    if (!v->wide) s->reach = tn_manifest_reach(c->mf, cn->node);
+    for (; s->n_args < v->n_args; s->n_args++) s->args[s->n_args] = make_arg(c, kase, node, v->args[s->n_args]);
+    for (; s->n_grid < 3; s->n_grid++)
+        s->grid[s->n_grid] = tn_manifest_dim(c->mf, tn_case_dim(kase, c->g, v->grid[s->n_grid]));
+    if (!v->wide) s->reach = tn_manifest_reach(c->mf, node);
 }
 
 /* The launch of a node whose spec equals another's: the same kernel with this node's own dims. */
@@ -97,27 +119,46 @@ static tn_status own_variant(const tn_compilation *c, const tn_spec *spec, const
 typedef struct arch_writer {
     tn_compilation *c;
     TnPlan__Arch *arch;
-    uint32_t *kernel_of; /* by work: the kernel of its winner */
+    uint32_t *kernel_of; /* by work: the kernel of its winner, plus 1; 0: it is not there yet */
 } arch_writer;
 
-/* How the winner of `w` does a node's work: what runs, its arguments and sizes. */
-static tn_status set_way(arch_writer *a, size_t node, size_t bucket, const tn_work *w, TnPlan__Step *s) {
+static uint32_t kernel_of(arch_writer *a, const tn_work *w) {
+    uint32_t *k = &a->kernel_of[w - a->c->works];
+    if (*k) return *k - 1;
+    TnPlan__Kernel *made = make_kernel(a->c, &w->c[w->winner]);
+    if (!made) return 0;
+    a->arch->kernels[a->arch->n_kernels++] = made;
+    *k = (uint32_t)a->arch->n_kernels;
+    return *k - 1;
+}
+
+/* Whether a work's dims are those of a node in a case: all buckets have the same. */
+static bool has_dims_of(const tn_compilation *c, const tn_work *w, size_t node, size_t kase) {
+    const size_t k = (size_t)(w - c->works);
+    return k % c->n_nodes == node && (k / c->n_nodes == kase || (k / c->n_nodes < c->n_buckets && kase < c->n_buckets));
+}
+
+/* How a winner does a node's work: what runs, its arguments and sizes. */
+static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *s) {
     tn_compilation *c = a->c;
-    const tn_compiled_node *cn = &c->nodes[node];
+    const tn_work *w = way.work;
+    const tn_size_case *kase = &c->cases[way.kase];
     const tn_candidate *x = &w->c[w->winner];
-    const uint32_t kernel = a->kernel_of[w - c->works];
-    const tn_spec spec = tn_spec_at(cn->spec, bucket);
+    const tn_spec *own_spec = tn_spec_of_work(c, way.kase * c->n_nodes + node);
+    const tn_spec spec = kase->kind == TN_CASE_ANY ? tn_spec_at(own_spec, kase->bucket) : *own_spec;
+    const bool own_dims = has_dims_of(c, w, node, way.kase);
+    const tn_node n = c->nodes[node].node;
     if (x->is_lt) {
         tn_lt_call own = x->lt;
-        if (cn->work != node && !tn_lt_match(cn->spec, &own)) return TN_E_INTERNAL;
-        add_lt(c, cn, x, &own, s);
-    } else if (cn->work == node) {
-        add_launch(c, cn, &x->v, kernel, s);
+        if (!own_dims && !tn_lt_match(&spec, &own)) return TN_E_INTERNAL;
+        add_lt(c, kase, n, x, own, s);
+    } else if (own_dims) {
+        add_launch(c, kase, n, &x->v, kernel_of(a, w), s);
     } else {
         tn_variant own = {0};
         tn_status st = own_variant(c, &spec, x, &own);
         if (st != TN_OK) return st;
-        add_launch(c, cn, &own, kernel, s);
+        add_launch(c, kase, n, &own, kernel_of(a, w), s);
         tn_variant_free(c->env, &own);
     }
     s->flops = spec.flops;
@@ -129,57 +170,42 @@ static tn_status set_way(arch_writer *a, size_t node, size_t bucket, const tn_wo
     return tn_manifest_status(c->mf);
 }
 
-/* A way of bucket b's own, as an alternative of s. */
-static tn_status add_alternative(arch_writer *a, size_t node, size_t b, const tn_work *w, TnPlan__Step *s) {
+static uint32_t case_bucket(tn_compilation *c, const tn_size_case *x) {
+    if (x->kind == TN_CASE_ANY) return graph_bucket(c, x->bucket);
+    tn_dim *syms = tn_manifest_alloc(c->mf, (x->n_sizes + 1) * sizeof *syms);
+    tn_size_range *r = tn_manifest_alloc(c->mf, (x->n_sizes + 1) * sizeof *r);
+    for (uint32_t k = 0; syms && r && k < x->n_sizes; k++) syms[k] = x->sizes[k].sym, r[k] = x->sizes[k].in;
+    return syms && r ? tn_manifest_bucket(c->mf, x->n_sizes, syms, r) : 0;
+}
+
+/* A way of some sizes only, as an alternative of s. */
+static tn_status add_alternative(arch_writer *a, size_t node, tn_way way, TnPlan__Step *s) {
     TnPlan__Step *x = tn_manifest_alloc(a->c->mf, sizeof *x);
     if (!x) return TN_E_MEMORY;
     tn_plan__step__init(x);
-    x->bucket = (uint32_t)b;
+    x->bucket = case_bucket(a->c, &a->c->cases[way.kase]);
     s->alternatives[s->n_alternatives++] = (uint32_t)a->arch->n_alternatives;
     a->arch->alternatives[a->arch->n_alternatives++] = x;
-    return set_way(a, node, b, w, x);
-}
-
-static tn_work *serves(const tn_alternative *ways, size_t bucket) {
-    while (!(ways->buckets >> bucket & 1)) ways++;
-    return ways->work;
-}
-
-/* The last bucket's way serves what lies in none; where buckets before it have others, they stand in the order in which
- * they count, without those at the end that are the last one's. */
-static tn_status add_ways(arch_writer *a, size_t node, const tn_alternative *ways, TnPlan__Step *s) {
-    const size_t last = a->c->n_buckets - 1;
-    const tn_work *common = serves(ways, last);
-    size_t n = last;
-    while (n && serves(ways, n - 1) == common) n--;
-    s->alternatives = tn_manifest_alloc(a->c->mf, (n + 1) * sizeof *s->alternatives);
-    if (!s->alternatives) return TN_E_MEMORY;
-    tn_status st = set_way(a, node, last, common, s);
-    for (size_t b = 0; st == TN_OK && b < n; b++) st = add_alternative(a, node, b, serves(ways, b), s);
-    return st;
+    return set_way(a, node, way, x);
 }
 
 static tn_status add_step(arch_writer *a, size_t node) {
     tn_compilation *c = a->c;
     const tn_compiled_node *cn = &c->nodes[node];
-    tn_alternative ways[TN_MAX_BUCKETS];
+    tn_way ways[TN_MAX_BUCKETS];
     char name[96];
-    const size_t n = tn_alternatives(c, node, ways);
-    for (size_t k = 0; cn->work == node && k < n; k++) {
-        const tn_candidate *x = &ways[k].work->c[ways[k].work->winner];
-        if (x->is_lt) continue;
-        TnPlan__Kernel *kernel = make_kernel(c, x);
-        if (!kernel) return TN_E_MEMORY;
-        a->kernel_of[ways[k].work - c->works] = (uint32_t)a->arch->n_kernels;
-        a->arch->kernels[a->arch->n_kernels++] = kernel;
-    }
+    const size_t n = tn_ways(c, node, ways);
     TnPlan__Step *s = tn_manifest_step(c->mf, cn->spec, cn->node);
     if (!s) return TN_E_MEMORY;
     snprintf(name, sizeof name, "%u:%s", cn->step, cn->spec->name);
     s->name = tn_manifest_str(c->mf, name);
     tn_manifest_order(c->mf, c->program, &c->program->steps[cn->step], s);
     a->arch->steps[a->arch->n_steps++] = s;
-    return add_ways(a, node, ways, s);
+    s->alternatives = tn_manifest_alloc(c->mf, n * sizeof *s->alternatives);
+    if (!s->alternatives) return TN_E_MEMORY;
+    tn_status st = set_way(a, node, ways[n - 1], s);
+    for (size_t k = 0; st == TN_OK && k + 1 < n; k++) st = add_alternative(a, node, ways[k], s);
+    return st;
 }
 
 static tn_status add_builtin(arch_writer *a, uint32_t step) {

@@ -46,7 +46,11 @@ typedef struct tn_work {
     bool rejected;    /* the record's winner was wrong */
     uint32_t pending; /* jobs not finished; guarded by the compiler's lock */
     size_t must;      /* the candidate that is built even past the deadline */
-    void *owner;      /* the compilation, for jobs */
+    /* Of a special case: what serves where this is not worth it, so that it needs no winner; NULL: it must have one.
+     * follows: its candidates are the same, so that only what wins there is tried. */
+    struct tn_work *fallback;
+    bool follows;
+    void *owner; /* the compilation, for jobs */
     struct tn_reference *reference;
     tn_status reference_status;
     struct tn_tuning *tuning; /* while its candidates race */

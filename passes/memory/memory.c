@@ -32,6 +32,12 @@ static uint32_t align_of(const tn_graph *g, tn_dim offset, uint32_t base) {
     return a;
 }
 
+void tn_placed_realign(const tn_graph *g, tn_placement *at) {
+    const bool callers = at->space == TN_SPACE_INPUT || at->space == TN_SPACE_OUTPUT;
+    const uint32_t align = align_of(g, at->offset, callers ? CALLER_ALIGN : TN_BLOCK_ALIGN);
+    if (at->space != TN_SPACE_NONE && align > at->align) at->align = align;
+}
+
 static uint32_t block_of(placer *p, tn_val root) {
     uint32_t *b = &p->block_of[root.i];
     if (*b == NO_BLOCK) {
@@ -57,8 +63,8 @@ static void place_value(placer *p, tn_val v) {
                 : at->space == TN_SPACE_OUTPUT ? (uint32_t)p->views.of[w->root.i].output
                 : at->space == TN_SPACE_CONST  ? tn_val_def(g, w->root).i
                                                : block_of(p, w->root);
-    bool callers = at->space == TN_SPACE_INPUT || at->space == TN_SPACE_OUTPUT;
-    at->align = align_of(g, at->offset, callers ? CALLER_ALIGN : TN_BLOCK_ALIGN);
+    at->align = 0;
+    tn_placed_realign(g, at);
 }
 
 static void place_region(placer *p, tn_region r) {

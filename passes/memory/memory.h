@@ -34,6 +34,8 @@ typedef struct tn_memory {
 /* Fills *m (freed by tn_memory_free).  Inserts copy kernels where a graph output is an input, a constant or a view that
  * cannot be written in place (so it mutates g). */
 tn_status tn_place_values(tn_graph *g, tn_memory *m);
+/* Once more is known of the sizes in its offset: the alignment that follows, which is never less than it was. */
+void tn_placed_realign(const tn_graph *g, tn_placement *at);
 void tn_memory_free(const tn_graph *g, tn_memory *m);
 
 /* Bytes of n elements, packed. */

@@ -36,6 +36,19 @@ func @main(%x: f32[N,96]) -> f32[N,64] {
 TN
 expect "buckets of sizes" "$tenon" check "$work/buckets.tn" --random --device emu --shape x=0..2x96:1x96 --shape x=3..40x96:32x96 \
     --shape x=41..300x96:256x96 --at x=1x96 --at x=2x96 --at x=3x96 --at x=40x96 --at x=41x96 --at x=300x96 --at x=0x96
+# Attention at exactly typical sizes, at other multiples of 8, and at sizes that nothing is assumed of.
+cat >"$work/cases.tn" <<'TN'
+func @main(%x: f32[B,S,32]) {
+  %t = transpose %x {perm=[0,2,1]}
+  %s = matmul %x, %t
+  %p = softmax %s {axis=2}
+  %y = matmul %p, %x
+  return %y
+}
+TN
+cases=(--shape x=1..8x1..64x32:1x16x32 --shape x=1..8x1..64x32:4x24x32)
+expect "special cases" "$tenon" check "$work/cases.tn" --random --device emu --precision fp16 "${cases[@]}" --at x=1x16x32 \
+    --at x=4x24x32 --at x=1x24x32 --at x=3x16x32 --at x=4x40x32 --at x=1x17x32 --at x=4x23x32 --at x=8x64x32 --at x=2x1x32
 
 "$tenon" compile "$work/buckets.tn" -o "$work/buckets.plan" --no-gpu --target sm_90a -q --shape x=0..2x96:1x96 --shape x=3..12x96:8x96
 expect "eight threads at random sizes, memory from one pool" "$3" "$work/buckets.plan" --device emu --threads 8 --seconds 3 N=0..12
@@ -47,6 +60,8 @@ plan() {
             --input image="$source/examples/digits/digit_7.npy" | grep -q 'at 7)'
 }
 if "$tenon" compile "$source/examples/digits/digits.onnx" -o "$work/x.plan" --no-gpu --target sm_80 -q 2>/dev/null; then
+    "$tenon" compile "$work/cases.tn" -o "$work/cases.plan" --no-gpu --target sm_90a --precision fp16 "${cases[@]}" -q
+    expect "their guards" sh -c "'$tenon' inspect '$work/cases.plan' | grep -q 'B=1, S=1..64 by 8: '"
     expect "a plan for sm_80" plan 0
     expect "shuffled" plan 12345
 else

@@ -162,8 +162,9 @@ static int run_file(const char *path) {
     fclose(f);
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         run_text(text, seed, &rep);
-        printf("%s: %d legal shapes, %d illegal ones, %d too large, %d without a verdict\n", path, rep.r.legal,
-               rep.r.illegal, rep.r.large, rep.r.unsure);
+        printf("%s: %d kernels and %d more for some sizes, %d legal shapes, %d illegal ones, %d too large, %d without "
+               "a verdict\n",
+               path, rep.r.kernels, rep.r.ways, rep.r.legal, rep.r.illegal, rep.r.large, rep.r.unsure);
         if (!rep.r.fault.what[0]) continue;
         print_fault(&rep);
         return 1;
@@ -187,7 +188,7 @@ int main(int argc, char **argv) {
     const size_t n_jobs = argc > 3 ? strtoul(argv[3], NULL, 10) % (MAX_JOBS + 1) : 1;
     size_t n_kinds = 0;
     uint64_t next = 0, done = 0, faults = 0;
-    long compiled = 0, kernels = 0, streams = 0, legal = 0, illegal = 0, large = 0, unsure = 0;
+    long compiled = 0, kernels = 0, ways = 0, streams = 0, legal = 0, illegal = 0, large = 0, unsure = 0;
     const time_t begin = time(NULL);
     while (done < count) {
         struct pollfd wait[MAX_JOBS];
@@ -200,7 +201,7 @@ int main(int argc, char **argv) {
             if (!jobs[k].pid || !wait[k].revents) continue;
             finish(&jobs[k], &rep);
             done++;
-            compiled += rep.r.compiled, kernels += rep.r.kernels, streams += rep.r.streams;
+            compiled += rep.r.compiled, kernels += rep.r.kernels, ways += rep.r.ways, streams += rep.r.streams;
             legal += rep.r.legal, illegal += rep.r.illegal, large += rep.r.large, unsure += rep.r.unsure;
             if (rep.r.fault.what[0]) faults++, note(kinds, &n_kinds, &rep);
             if (isatty(STDERR_FILENO) || done % 100 == 0)
@@ -215,11 +216,11 @@ int main(int argc, char **argv) {
         print_fault(&kinds[k].smallest);
     }
     const double minutes = (double)(time(NULL) - begin) / 60;
-    printf(
-        "%llu graphs (seeds from %llu), %ld compiled, %ld of them for several streams, %ld kernels, %ld runs at legal "
-        "shapes, %ld at illegal ones, %ld too large, %ld without a verdict, %.0f graphs a minute, %llu graphs with "
-        "faults\n",
-        (unsigned long long)count, (unsigned long long)first, compiled, streams, kernels, legal, illegal, large, unsure,
-        minutes > 0 ? (double)count / minutes : 0, (unsigned long long)faults);
+    printf("%llu graphs (seeds from %llu), %ld compiled, %ld of them for several streams, %ld kernels and %ld more for "
+           "some sizes, %ld runs at legal "
+           "shapes, %ld at illegal ones, %ld too large, %ld without a verdict, %.0f graphs a minute, %llu graphs with "
+           "faults\n",
+           (unsigned long long)count, (unsigned long long)first, compiled, streams, kernels, ways, legal, illegal,
+           large, unsure, minutes > 0 ? (double)count / minutes : 0, (unsigned long long)faults);
     return faults != 0;
 }

@@ -4,7 +4,8 @@
 
 #include "ir/ir.h"
 
-enum { SHAPES_SYMBOLS = 3, SHAPES_BINDINGS = 10, SHAPES_ELEMENTS = 20000 /* of a value, at most */, SHAPES_ALL = -1 };
+enum { SHAPES_SYMBOLS = 3, SHAPES_BINDINGS = 10, SHAPES_IN_BUCKETS = 6, SHAPES_ALL = -1 };
+enum { SHAPES_ELEMENTS = 20000 }; /* of a value, at most */
 extern const char *const shapes_symbols[SHAPES_SYMBOLS];
 
 /* The sizes at which a graph runs; every other time in the ranges of its symbols. */
@@ -25,12 +26,13 @@ typedef struct shapes_fault {
 } shapes_fault;
 
 typedef struct shapes_result {
-    int compiled, kernels, streams /* more than one */, legal, illegal, large,
+    int compiled, kernels, ways /* more for some sizes */, streams /* more than one */, legal, illegal, large,
         unsure;         /* runs: at shapes that the static rules accept, refuse; left out; without a verdict */
     shapes_fault fault; /* the first */
 } shapes_result;
 
-/* Compiles the graph of a text once and runs it at SHAPES_BINDINGS shapes, on the reference and on the emulated device.
+/* Compiles the graph of a text once and runs it at SHAPES_BINDINGS shapes, and at SHAPES_IN_BUCKETS that its plan's
+ * buckets are about, on the reference and on the emulated device.
  * The verdict on a shape is that of the type rules on the text with numbers in place of its symbols, and the right
  * results are the reference's of that. */
 void shapes_run(const char *text, uint64_t seed, shapes_result *r);

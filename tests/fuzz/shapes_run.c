@@ -268,6 +268,23 @@ static void run_at(shapes_result *r, const char *symbolic, tn_graph *whole, cons
 
 /* ---- one graph --------------------------------------------------------------------------------------------------- */
 
+/* Sizes of one of the plan's buckets: what is typical, one more, a multiple that is meant, or any. */
+static void draw_bucket(const TnPlan__Plan *pb, int64_t *at, uint64_t *seed) {
+    enum { MOST = 24 };
+    const TnPlan__Bucket *b = pb->buckets[fuzz_below(seed, pb->n_buckets)];
+    const size_t what = fuzz_below(seed, 4);
+    for (size_t i = 0; i < b->n_ranges; i++) {
+        const TnPlan__Bucket__Range *r = b->ranges[i];
+        const int64_t by = r->divisor ? r->divisor : 1, hi = r->hi < MOST ? r->hi : MOST;
+        int64_t v = r->typical;
+        if (what > 1 && hi > r->lo) v = r->lo + (int64_t)fuzz_below(seed, (size_t)(hi - r->lo + 1));
+        if (what == 2) v -= v % by;
+        if (what == 1 && !fuzz_below(seed, 3)) v++;
+        for (int k = 0; k < SHAPES_SYMBOLS; k++)
+            if (!strcmp(shapes_symbols[k], pb->dims[r->symbol]->name)) at[k] = v;
+    }
+}
+
 static tn_plan *compile(shapes_result *r, const char *text, uint32_t streams, void **data, size_t *size) {
     static const char *const targets[] = {"sm_90a"};
     const tn_compile_options opts = {.targets = targets,
@@ -310,10 +327,16 @@ void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
     if (p && tn_plan_manifest(p)->n_archs) {
         r->kernels = (int)tn_plan_manifest(p)->archs[0]->n_steps;
         r->streams = tn_plan_manifest(p)->archs[0]->streams > 1;
+        r->ways = (int)tn_plan_manifest(p)->archs[0]->n_alternatives;
     }
     if (g) shapes_draw(g, seed, at);
     for (int k = 0; g && d[0].c && d[1].c && k < SHAPES_BINDINGS && !r->fault.what[0]; k++)
         run_at(r, text, g, d, 2, p, at[k], seed + (uint64_t)k);
+    for (int k = 0; g && d[0].c && d[1].c && k < SHAPES_IN_BUCKETS && !r->fault.what[0]; k++) {
+        if (!tn_plan_manifest(p)->n_buckets) break;
+        draw_bucket(tn_plan_manifest(p), at[k], &seed);
+        run_at(r, text, g, d, 2, p, at[k], seed);
+    }
     for (int k = 0; k < 2; k++) tn_context_free(d[k].c);
     tn_plan_free(p);
     tn_graph_free(g);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "codegen/buckets.h"
+#include "codegen/cases.h"
 #include "codegen/codegen.h"
 #include "codegen/program/program.h"
 #include "passes/pass.h"
@@ -72,7 +73,12 @@ static const struct row {
     /* buckets of the user keep their ranges; typical sizes that she leaves out are chosen */
     {"bucket N in [1, 4]\nbucket N in [5, 64]\nbucket N in [65, 99] hint 80\n" ELEMENTWISE("i64[N,S]"),
      "N=1..4:1, S=0..:512; N=5..64:8; N=65..99:80"},
-    {"bucket N in [8, 64] hint 16 by 8\nbucket N in [1, 64]\n" ELEMENTWISE("f32[N,3]"), "N=8..64:16 by 8; N=1..64:8"},
+    {"bucket N in [8, 64] hint 16 by 8\nbucket N in [1, 64]\n" ELEMENTWISE("f32[N,3]"), "N=12..64:16 by 8; N=1..11:8"},
+    /* those that overlap: each size to the bucket that is more like it, along the symbol that differs most */
+    {"bucket N in [1, 32] hint 1, S in [1, 512] hint 128\nbucket N in [1, 32] hint 8, S in [1, 512] hint 128\n"
+     "bucket N in [1, 32] hint 32, S in [1, 512] hint 128\nbucket N in [1, 32] hint 8, S in [1, 512] hint "
+     "384\n" ELEMENTWISE("i64[N,S]"),
+     "N=1..2:1, S=1..512:128; N=3..16:8, S=1..221:128; N=17..32:32, S=1..512:128; N=3..16:8, S=222..512:384"},
 };
 
 static void hints_text(const tn_graph *g, char *buf, size_t size) {
@@ -215,6 +221,164 @@ START_TEST(other_buckets_are_judged) {
 }
 END_TEST
 
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
+
+static const char case_buckets[] =
+    "symbol B in [1, 8]\nsymbol S in [1, 64]\nbucket B in [1, 8] hint 1, S in [1, 64] hint 16\n"
+    "bucket B in [1, 8] hint 4, S in [9, 64] hint 24\n";
+
+/* Attention and a concatenation, with these sizes. */
+static kernels open_attention(const char *buckets, const char *b, const char *s) {
+    char text[1000];
+    snprintf(text, sizeof text,
+             "%sfunc @main(%%x: f16[%s,%s,32]) {\n  %%t = transpose %%x {perm=[0,2,1]}\n  %%s = matmul %%x, %%t\n"
+             "  %%p = softmax %%s {axis=2}\n  %%y = matmul %%p, %%x\n  %%u = transpose %%s {perm=[0,2,1]}\n"
+             "  %%z = concat %%s, %%u {axis=1}\n  return %%y, %%z\n}\n",
+             buckets, b, s);
+    return open_text(text);
+}
+
+static int64_t value_at(tn_graph *g, tn_dim d, const tn_binding *b, size_t n) {
+    int64_t v = -1;
+    ck_assert(tn_dim_eval(g, d, b, n, &v));
+    return v;
+}
+
+/* Where a value lies and how large it is, in the case as in the graph, at sizes of the case's guard. */
+static void check_same(const kernels *k, const tn_size_case *c, tn_val v, int64_t rows, int64_t cols) {
+    const tn_placement *in = &c->mem.of[v.i], *out = &k->mem.of[v.i];
+    const tn_binding own[] = {{"B", rows}, {"S", cols}};
+    ck_assert_int_eq(in->space, out->space);
+    ck_assert_uint_ge(in->align, out->align);
+    if (in->space == TN_SPACE_NONE) return;
+    tn_binding there[3] = {{"B", rows}, {"S", cols}};
+    for (uint32_t s = 0; s < c->n_sizes; s++)
+        if (c->sizes[s].part.i)
+            there[2] = (tn_binding){tn_dim_name(c->g, c->sizes[s].part), cols / c->sizes[s].in.divisor};
+    const size_t n = there[2].name ? 3 : 2;
+    ck_assert_int_eq(value_at(c->g, in->offset, there, n), value_at(k->g, out->offset, own, 2));
+    ck_assert_int_eq(value_at(k->g, tn_case_dim(c, k->g, in->offset), own, 2), value_at(k->g, out->offset, own, 2));
+    ck_assert_int_eq(value_at(k->g, out->offset, own, 2) % in->align, 0);
+    for (uint32_t i = 0; i < in->rank; i++) {
+        const tn_dim d = tn_val_dim(c->g, v, i);
+        ck_assert_int_eq(value_at(c->g, in->strides[i], there, n), value_at(k->g, out->strides[i], own, 2));
+        ck_assert_int_eq(value_at(c->g, d, there, n), value_at(k->g, tn_val_dim(k->g, v, i), own, 2));
+        ck_assert_int_eq(value_at(k->g, tn_case_dim(c, k->g, d), own, 2), value_at(c->g, d, there, n));
+    }
+}
+
+START_TEST(cases_of_buckets) {
+    static const struct {
+        tn_case_kind kind;
+        uint32_t bucket;
+        tn_size_range b, s;
+    } want[] = {{TN_CASE_ANY, 0, {0}, {0}},
+                {TN_CASE_ANY, 1, {0}, {0}},
+                {TN_CASE_WITHIN, 0, {1, 1, 1, 0}, {1, 64, 16, 8}},
+                {TN_CASE_POINT, 0, {1, 1, 1, 0}, {16, 16, 16, 0}},
+                {TN_CASE_WITHIN, 1, {1, 8, 4, 0}, {9, 64, 24, 8}},
+                {TN_CASE_POINT, 1, {4, 4, 4, 0}, {24, 24, 24, 0}}};
+    kernels k = open_attention(case_buckets, "B", "S");
+    tn_size_case *c;
+    size_t n;
+    ck_assert_msg(tn_cases_make(k.g, &k.mem, &c, &n) == TN_OK, "%s", message);
+    ck_assert_uint_eq(n, sizeof want / sizeof *want);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(c[i].kind, want[i].kind);
+        ck_assert_uint_eq(c[i].bucket, want[i].bucket);
+        if (c[i].kind == TN_CASE_ANY) continue;
+        ck_assert_uint_eq(c[i].n_sizes, 2);
+        ck_assert(tn_same_range(c[i].sizes[0].in, want[i].b));
+        ck_assert(tn_same_range(c[i].sizes[1].in, want[i].s));
+        ck_assert_int_eq(tn_verify(c[i].g), TN_OK);
+        const int64_t by = want[i].s.divisor ? want[i].s.divisor : want[i].s.lo;
+        for (int64_t rows = want[i].b.lo; rows <= want[i].b.hi; rows++)
+            for (int64_t cols = (want[i].s.lo + by - 1) / by * by; cols <= want[i].s.hi; cols += by)
+                for (uint32_t v = 1; v < k.mem.n; v++) check_same(&k, &c[i], (tn_val){v}, rows, cols);
+    }
+    tn_cases_free(&env, c, n);
+    close_kernels(&k);
+}
+END_TEST
+
+/* Exactly typical sizes: the same text as of a graph that has no other, so the same candidates and records. */
+START_TEST(a_point_is_a_static_graph) {
+    kernels k = open_attention(case_buckets, "B", "S"), fixed = open_attention("", "4", "24");
+    tn_size_case *c;
+    size_t n, compared = 0;
+    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+    tn_node other = tn_region_first(fixed.g, tn_graph_body(fixed.g));
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), node) {
+        if (tn_node_op(k.g, node) != TN_OP_KERNEL) continue;
+        while (tn_node_op(fixed.g, other) != TN_OP_KERNEL) other = tn_node_next(fixed.g, other);
+        tn_spec *a, *b;
+        ck_assert_int_eq(tn_spec_make(c[n - 1].g, node, &c[n - 1].mem, &a), TN_OK);
+        ck_assert_int_eq(tn_spec_make(fixed.g, other, &fixed.mem, &b), TN_OK);
+        ck_assert_str_eq(a->text, b->text);
+        tn_spec_free(a);
+        tn_spec_free(b);
+        other = tn_node_next(fixed.g, other);
+        compared++;
+    }
+    ck_assert_uint_ge(compared, 3);
+    tn_cases_free(&env, c, n);
+    close_kernels(&fixed);
+    close_kernels(&k);
+}
+END_TEST
+
+/* What cannot be assumed of other sizes: rows of whole vectors, a softmax's row in registers. */
+START_TEST(cases_have_more_candidates) {
+    kernels k = open_attention(case_buckets, "B", "S");
+    const tn_arch *arch = tn_arch_find("sm_90a");
+    tn_size_case *c;
+    size_t n, most[3] = {0}; /* by kind of case, over all kernels */
+    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+    TN_FOR_NODES(k.g, tn_graph_body(k.g), node) {
+        if (tn_node_op(k.g, node) != TN_OP_KERNEL) continue;
+        for (size_t i = 0; i < n; i++) {
+            tn_spec *s;
+            tn_choices *l;
+            ck_assert_int_eq(tn_spec_make(c[i].g, node, c[i].kind == TN_CASE_ANY ? &k.mem : &c[i].mem, &s), TN_OK);
+            ck_assert_int_eq(tn_choices_new(s, arch, NULL, 0, &l), TN_OK);
+            if (c[i].bucket == 0) most[c[i].kind] += tn_choices_count(l);
+            tn_choices_free(l);
+            tn_spec_free(s);
+        }
+    }
+    ck_assert_uint_gt(most[TN_CASE_WITHIN], most[TN_CASE_ANY]);
+    ck_assert_uint_ge(most[TN_CASE_POINT], most[TN_CASE_WITHIN]);
+    tn_cases_free(&env, c, n);
+    close_kernels(&k);
+}
+END_TEST
+
+/* No case assumes sizes that the model does not take, or that nobody said. */
+START_TEST(cases_that_cannot_be) {
+    static const struct {
+        const char *text;
+        size_t n;
+    } rows[] = {
+        {"func @main(%x: f16[N,8]) {\n  %z = neg %x\n  return %z\n}\n", 1}, /* no buckets */
+        {"symbol N in [1, 64]\nbucket N in [1, 64] hint 9\nfunc @main(%x: f16[N,8]) {\n  %z = neg %x\n  return %z\n}\n",
+         2},
+        {"bucket N in [0, 64]\nfunc @main(%x: f16[N,M]) {\n  %z = neg %x\n  return %z\n}\n", 2}, /* M has no size */
+        {"bucket N in [1, 64] hint 9\nfunc @main(%x: f16[N,8], %y: f16[6,8]) {\n  %z = add %x, %y\n  return %z\n}\n",
+         1}, /* 6 or 1 */
+    };
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        kernels k = open_text(rows[r].text);
+        tn_size_case *c;
+        size_t n;
+        ck_assert_int_eq(tn_graph_collect_conditions(k.g), TN_OK);
+        ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+        ck_assert_msg(n == rows[r].n, "%zu: %zu cases", r, n);
+        tn_cases_free(&env, c, n);
+        close_kernels(&k);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("buckets");
     TCase *t = tcase_create("buckets");
@@ -224,6 +388,10 @@ int main(void) {
     tcase_add_test(t, a_spec_in_each_bucket);
     tcase_add_test(t, candidates_are_ranked_by_bucket);
     tcase_add_test(t, other_buckets_are_judged);
+    tcase_add_test(t, cases_of_buckets);
+    tcase_add_test(t, a_point_is_a_static_graph);
+    tcase_add_test(t, cases_have_more_candidates);
+    tcase_add_test(t, cases_that_cannot_be);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

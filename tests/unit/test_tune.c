@@ -178,6 +178,21 @@ static void read_policies(const tn_plan *plan) {
                               a->policies[k]->carveout);
 }
 
+/* Of that plan: the kernel of its first step, and how many steps have one for exactly the sizes of a bucket. */
+static char first_kernel[100];
+static size_t exact;
+
+static void read_cases(const tn_plan *plan) {
+    const TnPlan__Plan *pb = tn_plan_manifest(plan);
+    const TnPlan__Arch *a = pb->archs[0];
+    snprintf(first_kernel, sizeof first_kernel, "%s", a->kernels[a->steps[0]->kernel]->name);
+    exact = 0;
+    for (size_t k = 0; k < a->n_alternatives; k++) {
+        const TnPlan__Bucket *b = pb->buckets[a->alternatives[k]->bucket];
+        exact += b->n_ranges == 1 && b->ranges[0]->lo == b->ranges[0]->hi;
+    }
+}
+
 /* Two inferences at N = 64, the second as a graph. */
 static void run_twice(tn_plan *plan) {
     static char buffers[4][64 * 64 * 4] __attribute__((aligned(64)));
@@ -206,6 +221,7 @@ static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile
         tn_plan *plan = tn_plan_load_memory(&env, data, *size, &loaded);
         ck_assert_int_eq(loaded, TN_OK);
         read_policies(plan);
+        read_cases(plan);
         if (runs_plan) run_twice(plan);
         tn_plan_free(plan);
         tn_free(&env, data, *size);
@@ -345,9 +361,9 @@ START_TEST(tunes_in_each_bucket) {
     snprintf(path, sizeof path, "%s/lock", cache);
     remove_from_cache("[tl]*"); /* records and lockfiles */
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
-    ck_assert_int_eq(lines_with(path, ""), 5);
+    ck_assert_int_eq(lines_with(path, ""), 8);
     ck_assert_int_eq(lines_with(path, " sm_90a:launches "), 1);
-    ck_assert_int_eq(lines_with(path, " sm_90a @"), 1); /* without sizes: of what is static */
+    ck_assert_int_eq(lines_with(path, " sm_90a @"), 4); /* without sizes: static, or all exactly typical */
     for (size_t k = 0; k < 3; k++) {
         snprintf(where, sizeof where, " sm_90a@%ld @", typical[k]);
         ck_assert_msg(lines_with(path, where) == 1, "%s", where);
@@ -423,9 +439,38 @@ START_TEST(locks_winners_by_bucket) {
     ck_assert_int_eq(system(command), 0);
     remove_from_cache("tune-*");
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
-    ck_assert_int_eq(lines_with(path, ""), 5);
+    ck_assert_int_eq(lines_with(path, ""), 8);
     snprintf(command, sizeof command, "grep -qxFf %s.own %s", path, path); /* taken, and kept as it was */
     ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
+/* A kernel for exactly typical sizes is the static graph's; it is in the plan where it is faster, and what was tried of it
+ * is no record of the static graph. */
+START_TEST(exact_sizes_where_that_pays) {
+    static const char fixed[] = "func @main(%x: f32[64,64], %v: f32[7,3]) -> (%y: f32[64,64], %w: f32[7,3]) {\n"
+                                "  %y = relu %x loc(\"/act\")\n  %w = neg %v loc(\"/static\")\n  return %y, %w\n}\n";
+    char name[100];
+    remove_from_cache("[tl]*");
+    ck_assert_msg(compile_text(fixed, NULL) == TN_OK, "%s", errors);
+    snprintf(name, sizeof name, "%s", first_kernel);
+    const int all = mock->checks;
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(in_buckets, NULL) == TN_OK, "%s", errors);
+    ck_assert_uint_eq(exact, 0);
+    const int before = mock->checks;
+    ck_assert_msg(compile_text(fixed, NULL) == TN_OK, "%s", errors); /* %w is known, %y is tuned as if it were new */
+    ck_assert_int_gt(mock->checks - before, 1);
+    ck_assert_int_lt(mock->checks - before, all);
+    remove_from_cache("tune-*");
+    mock->fast_name = name;
+    ck_assert_msg(compile_text(in_buckets, NULL) == TN_OK, "%s", errors);
+    ck_assert_uint_eq(exact, 1);
+    mock->fast_name = NULL;
+    const int tuned = mock->checks;
+    ck_assert_msg(compile_text(in_buckets, NULL) == TN_OK, "%s", errors); /* by the records */
+    ck_assert_uint_eq(exact, 1);
+    ck_assert_int_eq(mock->checks, tuned);
 }
 END_TEST
 
@@ -587,6 +632,7 @@ int main(void) {
     tcase_add_test(t, tunes_in_each_bucket);
     tcase_add_test(t, locks_winners_by_bucket);
     tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
+    tcase_add_test(t, exact_sizes_where_that_pays);
     tcase_add_test(t, buckets_share_the_deadline);
     tcase_add_test(t, keeps_its_deadline);
     tcase_add_test(t, lives_with_a_full_device);
