@@ -14,34 +14,38 @@ static bool always_runs(const tn_graph *g, tn_region r) {
     return true;
 }
 
+/* How many products an element of the result is the sum of. */
+static double terms(const tn_graph *g, tn_node n) {
+    const tn_val w = tn_node_input(g, n, 1);
+    if (tn_node_op(g, n) != TN_OP_MATMUL)
+        return tn_typical_numel(g, w) / (double)tn_dim_typical(g, tn_val_dim(g, w, 0));
+    return (double)tn_dim_typical(g,
+                                  tn_val_dim(g, w, tn_val_rank(g, w) - (TN_ATTRS_OF(g, n, matmul)->trans_b ? 1 : 2)));
+}
+
 /* Microseconds of a region on a large GPU, roughly: what it moves, or computes. */
-static double time_of(tn_graph *g, tn_region r) {
+static double time_of(const tn_graph *g, tn_region r) {
     const double bytes_per_us = 3e6, flops_per_us = 1e8;
     double us = 0;
     TN_FOR_NODES(g, r, n) {
-        const tn_op op = tn_node_op(g, n);
-        double out = 0, inner = 0;
-        for (size_t k = 0; k < tn_node_result_count(g, n); k++)
-            out += tn_typical_numel(g, tn_node_result(g, n, k)) *
-                   tn_dtype_bits(tn_val_dtype(g, tn_node_result(g, n, k))) / 8;
-        us += 2 * out / bytes_per_us;
-        if (!tn_op_is(op, TN_T_CONTRACTION)) continue;
-        const tn_val w = tn_node_input(g, n, 1);
-        inner = tn_typical_numel(g, w) /
-                (double)tn_dim_typical(g, tn_val_dim(g, w, op == TN_OP_CONV ? 0 : tn_val_rank(g, w) - 1));
-        us += 2 * tn_typical_numel(g, tn_node_result(g, n, 0)) * inner / flops_per_us;
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) {
+            const tn_val v = tn_node_result(g, n, k);
+            us += 2 * tn_typical_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8 / bytes_per_us;
+        }
+        if (tn_op_is(tn_node_op(g, n), TN_T_CONTRACTION))
+            us += 2 * tn_typical_numel(g, tn_node_result(g, n, 0)) * terms(g, n) / flops_per_us;
     }
     return us;
 }
 
 /* A decision costs some microseconds, and keeps what is around it from being fused with either branch; what a branch holds
  * is computed in f32. */
-static bool is_dear(tn_graph *g, tn_node n) {
+static bool is_dear(const tn_graph *g, tn_node n) {
     const double much_us = 100;
     return time_of(g, tn_node_subregion(g, n, 0)) > much_us || time_of(g, tn_node_subregion(g, n, 1)) > much_us;
 }
 
-static const char *why_not(tn_graph *g, tn_node n) {
+static const char *why_not(const tn_graph *g, tn_node n) {
     tn_node a = tn_region_last(g, tn_node_subregion(g, n, 0)), b = tn_region_last(g, tn_node_subregion(g, n, 1));
     if (!always_runs(g, tn_node_subregion(g, n, 0)) || !always_runs(g, tn_node_subregion(g, n, 1)))
         return "a branch holds a loop, or a size that depends on data";

@@ -200,6 +200,7 @@ static tn_status make_builtin(tn_context *c, tn_cuda_state *s, tn_step_state *t,
     if (tn_step_is_control(t->step)) {
         const size_t starts[] = {k + 1, k + 1 + b->first, tn_step_end(c->cuda->dev->arch, k)};
         for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) s->steps[starts[i]].fresh = true;
+        t->runs = starts[2] > starts[0];
         return bytes == 1 ? TN_OK : inconsistent(c, t, "what decides is no bool");
     }
     if (b->kind == TN_PLAN__BUILTIN__KIND__COPY && s->table[t->step->args[1]->place->bytes] != bytes)

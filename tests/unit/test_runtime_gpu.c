@@ -3,7 +3,7 @@
  * reason) where there is no GPU; the kernels are compiled by NVRTC in any case, so that needs to be here. */
 #include "runtime/cuda/cuda.h"
 #include "codegen/tune/nvrtc_loader.h"
-#include "tests/unit/plan_gen.h"
+#include "tests/unit/steps_plans.h"
 
 static const char source[] =
     "#define RELEASE() asm volatile(\"griddepcontrol.launch_dependents;\")\n"
@@ -23,7 +23,10 @@ static const char source[] =
     "  RELEASE(); extern __shared__ float s[]; long long i = INDEX; WAIT();\n"
     "  s[threadIdx.x + 20000] = i < a.n ? a.x[i] : 0; __syncthreads();\n" /* more shared memory than without opting in
                                                                            */
-    "  if (i < a.n) a.y[i] = 2 * s[threadIdx.x + 20000]; }\n";
+    "  if (i < a.n) a.y[i] = 2 * s[threadIdx.x + 20000]; }\n"
+    "struct less { const float *x; bool *y; long long n; };\n"
+    "extern \"C\" __global__ void k_less(const __grid_constant__ less a) {\n"
+    "  RELEASE(); WAIT(); if (INDEX == 0) *a.y = *a.x < a.n; }\n";
 enum { TWICE_SMEM = (20000 + 256) * 4 };
 
 static sample_log log_;
@@ -236,6 +239,44 @@ START_TEST(capture) {
 }
 END_TEST
 
+/* A branch in a loop: by the host, in our graph, and in an application's, where there is no other way. */
+START_TEST(decisions) {
+    sample s;
+    steps_loops(&s);
+    s.kernel[1].cluster = s.cluster; /* k_inc */
+    s.kernel[1].n_cluster = 3;
+    s.kernel[2].smem = TWICE_SMEM; /* k_twice */
+    tn_plan *p = load(&s);
+    tn_context *c = open_context(p, (tn_context_options){0}, 160);
+    buffers b = make_buffers(160, -1); /* from x[0] = 1 the loop gets to 32 */
+    CUdeviceptr flag;
+    CUgraph graph;
+    CUgraphExec exec = NULL;
+    ck_assert_int_eq(TN_CU(cu, cuMemAlloc(&flag, 16), ""), TN_OK);
+    const void *in[] = {(void *)(uintptr_t)b.dx, (void *)(uintptr_t)flag};
+    void *out[] = {(void *)(uintptr_t)b.dy};
+    for (int k = 0; k < 12; k++) {
+        if (k == 6) {
+            ck_assert_int_eq(TN_CU(cu, cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), ""), TN_OK);
+            ck_assert_msg(tn_context_enqueue(c, in, out, stream) == TN_OK, "%s", log_.text);
+            ck_assert_msg(TN_CU(cu, cuStreamEndCapture(stream, &graph), "") == TN_OK, "%s", log_.text);
+            ck_assert_msg(TN_CU(cu, cuGraphInstantiateWithFlags(&exec, graph, 0), "") == TN_OK, "%s", log_.text);
+        }
+        ck_assert_int_eq(TN_CU(cu, cuMemsetD8(flag, k % 2 == 0, 1), ""), TN_OK);
+        poison(&b);
+        if (exec)
+            ck_assert_int_eq(TN_CU(cu, cuGraphLaunch(exec, stream), ""), TN_OK);
+        else
+            ck_assert_msg(tn_context_enqueue(c, in, out, stream) == TN_OK, "%s", log_.text);
+        fetch(&b);
+        ck_assert_msg(steps_loops_right(b.x, b.y, b.n, k % 2 == 0), "run %d", k);
+    }
+    tn_context_free(c);
+    tn_plan_free(p);
+    ck_assert_msg(log_.errors == 0, "%s", log_.text);
+}
+END_TEST
+
 START_TEST(host_data_and_timing) {
     tn_plan *p = model();
     tn_context *c = open_context(p, (tn_context_options){0}, 160);
@@ -271,7 +312,7 @@ int main(void) {
         printf("skipped: %s\n", log_.text);
         return 0;
     }
-    const TTest *const tests[] = {kernels, products, capture, host_data_and_timing};
+    const TTest *const tests[] = {kernels, products, capture, decisions, host_data_and_timing};
     Suite *s = suite_create("runtime on a GPU");
     TCase *t = tcase_create("gpu");
     tcase_add_checked_fixture(t, setup, NULL);

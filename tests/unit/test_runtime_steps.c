@@ -1,83 +1,14 @@
 /* Steps that are no kernels, on a mock driver: copies, fills, and those that own others, which a graph decides where the
  * driver has conditional nodes, else the host. */
 #include "tests/unit/mock_runtime.h"
-
-typedef TnPlan__Builtin__Kind kind;
-enum {
-    IS_COPY = TN_PLAN__BUILTIN__KIND__COPY,
-    IS_FILL = TN_PLAN__BUILTIN__KIND__FILL,
-    IS_IF = TN_PLAN__BUILTIN__KIND__IF,
-    IS_WHILE = TN_PLAN__BUILTIN__KIND__WHILE
-};
+#include "tests/unit/steps_plans.h"
 
 /* ---- plans ------------------------------------------------------------------------------------------------------- */
-
-/* The model's kernels; a bool beside its input. */
-typedef struct kernels {
-    size_t mul, inc, twice, less;
-    uint32_t flag; /* where in the arena a bool lies: behind N*32 floats */
-} kernels;
-
-static kernels begin(sample *s) {
-    sample_init(s);
-    tn_plan__tensor__init(&s->in[1]);
-    s->in[1].name = (char *)"c";
-    s->in[1].dtype = TN_BOOL;
-    s->ins[1] = &s->in[1];
-    s->plan.n_inputs = 2;
-    s->plan.arena_size = sample_dim(s, TN_PLAN__DIM__KIND__ADD, 0, D_BYTES, D_BLOCK);
-    return (kernels){sample_kernel(s, "k_mul", 0), sample_kernel(s, "k_inc", 0), sample_kernel(s, "k_twice", 0),
-                     sample_kernel(s, "k_less", 0), D_BYTES};
-}
-
-static void copy(sample *s) { /* x to y */
-    const size_t k = sample_builtin(s, "copy", (kind)IS_COPY, 0, 0);
-    SAMPLE_BYTES(s, k, INPUT, 0, D_ZERO, D_BYTES);
-    SAMPLE_BYTES(s, k, OUTPUT, 0, D_ZERO, D_BYTES);
-}
-
-static void fill(sample *s, uint32_t word) { /* y */
-    const size_t k = sample_builtin(s, "fill", (kind)IS_FILL, 0, 0);
-    s->builtin[k].word = word;
-    SAMPLE_BYTES(s, k, OUTPUT, 0, D_ZERO, D_BYTES);
-}
-
-static void on_y(sample *s, const char *name, size_t kernel) { /* y in place */
-    const size_t k = sample_launch(s, name, kernel);
-    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
-    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
-    SAMPLE_DIM(s, k, D_NUMEL);
-}
-
-static void scale(sample *s, size_t mul) { /* y = x * w */
-    const size_t k = sample_launch(s, "scale", mul);
-    SAMPLE_PLACE(s, k, INPUT, 0, D_ZERO);
-    SAMPLE_PLACE(s, k, CONST, 0, D_ZERO);
-    SAMPLE_PLACE(s, k, OUTPUT, 0, D_ZERO);
-    SAMPLE_DIM(s, k, D_NUMEL);
-}
-
-static void compare(sample *s, const kernels *k) { /* flag = y[0] < 32 */
-    const size_t at = sample_launch(s, "less", k->less);
-    SAMPLE_PLACE(s, at, OUTPUT, 0, D_ZERO);
-    SAMPLE_PLACE(s, at, ARENA, 0, k->flag);
-    SAMPLE_DIM(s, at, D_COLS);
-}
-
-static void branch(sample *s, uint32_t first, uint32_t second) { /* by the input */
-    const size_t k = sample_builtin(s, "if", (kind)IS_IF, first, second);
-    SAMPLE_BYTES(s, k, INPUT, 1, D_ZERO, D_ONE);
-}
-
-static void loop(sample *s, const kernels *k, uint32_t body) { /* by the flag */
-    const size_t at = sample_builtin(s, "while", (kind)IS_WHILE, body, 0);
-    SAMPLE_BYTES(s, at, ARENA, 0, k->flag, D_ONE);
-}
 
 /* c: y = x * w + 1; else y = x; then y = 2 * y. */
 static tn_plan *branches(void) {
     sample s;
-    const kernels k = begin(&s);
+    const step_kernels k = steps_begin(&s);
     branch(&s, 2, 1);
     scale(&s, k.mul);
     on_y(&s, "shift", k.inc);
@@ -86,18 +17,9 @@ static tn_plan *branches(void) {
     return load(&s);
 }
 
-/* y = x; while (y[0] < 32) { y = y + 1; if (c) y = 2 * y; } y = y + 1 */
 static tn_plan *loops(void) {
     sample s;
-    const kernels k = begin(&s);
-    copy(&s);
-    compare(&s, &k);
-    loop(&s, &k, 4);
-    on_y(&s, "shift", k.inc);
-    branch(&s, 1, 0);
-    on_y(&s, "double", k.twice);
-    compare(&s, &k);
-    on_y(&s, "last", k.inc);
+    steps_loops(&s);
     return load(&s);
 }
 
@@ -118,15 +40,7 @@ static bool branches_right(const buffers *b, bool flag) {
 }
 
 static bool loops_right(const buffers *b, bool flag) {
-    for (size_t k = 0; k < b->n; k++) {
-        float first = b->x[0], y = b->x[k];
-        while (first < SAMPLE_COLS) {
-            first = (first + 1) * (flag ? 2 : 1);
-            y = (y + 1) * (flag ? 2 : 1);
-        }
-        if (b->y[k] != y + 1) return false;
-    }
-    return true;
+    return steps_loops_right(b->x, b->y, b->n, flag);
 }
 
 typedef struct fixture {
@@ -282,10 +196,28 @@ START_TEST(no_graph) {
 }
 END_TEST
 
+/* An `if` that owns nothing is no node. */
+START_TEST(empty) {
+    sample s;
+    const step_kernels k = steps_begin(&s);
+    copy(&s);
+    branch(&s, 0, 0);
+    on_y(&s, "double", k.twice);
+    fixture f;
+    open_plan(&f, load(&s));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert(branches_right(&f.b, false));
+    }
+    ck_assert_str_eq(mock->ran, "copy k_twice");
+    close_plan(&f);
+}
+END_TEST
+
 START_TEST(fills) {
     static const uint32_t words[] = {0, 0x3f3f3f3f, 0x3f800000};
     sample s;
-    begin(&s);
+    steps_begin(&s);
     fill(&s, words[_i]);
     fixture f;
     open_plan(&f, load(&s));
@@ -298,12 +230,51 @@ START_TEST(fills) {
 }
 END_TEST
 
+/* What no shape makes right is refused when the plan is loaded. */
+START_TEST(refused) {
+    static const char *const says[] = {"owns steps beyond those of its owner",
+                                       "a loop has one body",
+                                       "an owned step has edges, or a stream of its own",
+                                       "follows one that another owns",
+                                       "has 2 arguments, not 1",
+                                       "writes an input or a constant",
+                                       "more than 16 deep",
+                                       "a builtin of unknown kind",
+                                       "an argument is not in memory"};
+    static uint32_t after[1];
+    sample s;
+    const step_kernels k = steps_begin(&s);
+    uint32_t owners = 1;
+    if (_i == 6) owners = 17;
+    for (uint32_t i = owners; i > 0; i--) branch(&s, i, 0);
+    copy(&s);
+    on_y(&s, "double", k.twice);
+    const size_t owned = owners, last = owners + 1;
+    if (_i == 0) s.builtin[0].second = 2;
+    if (_i == 1) s.builtin[0].kind = (kind)IS_WHILE, s.builtin[0].first = 0;
+    if (_i == 2) s.step[owned].stream = 1, s.arch.streams = 2;
+    if (_i == 3) after[0] = (uint32_t)owned, s.step[last].after = after, s.step[last].n_after = 1;
+    if (_i == 4) s.step[owned].n_args = 1;
+    if (_i == 5) s.place[owned][1].space = TN_PLAN__PLACE__SPACE__INPUT;
+    if (_i == 7) s.builtin[owned].kind = (kind)9;
+    if (_i == 8) s.arg[owned][1].kind = TN_PLAN__ARG__KIND__DIM;
+    size_t size;
+    tn_status st = TN_OK;
+    void *data = sample_pack(&s, &size);
+    sample_free(&s);
+    ck_assert_ptr_null(tn_plan_load_memory(&env_, data, size, &st));
+    ck_assert_int_eq(st, TN_E_FORMAT);
+    ck_assert_msg(strstr(log_.text, says[_i]) != NULL, "%s", log_.text);
+    free(data);
+}
+END_TEST
+
 /* What is only known with shapes is checked then. */
 START_TEST(sizes) {
     static const char *const says[] = {"a copy's sides differ in size", "what decides is no bool",
                                        "a fill does not end with a whole word"};
     sample s;
-    const kernels k = begin(&s);
+    const step_kernels k = steps_begin(&s);
     if (_i == 0) copy(&s), s.place[0][1].bytes = D_NUMEL;
     if (_i == 1) loop(&s, &k, 1), fill(&s, 0), s.place[0][0].bytes = D_N;
     if (_i == 2) fill(&s, 1), s.place[0][0].bytes = D_N;
@@ -316,7 +287,8 @@ START_TEST(sizes) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {branch_in_a_graph, other_pointers, loop_in_a_graph, by_the_host, callers_capture};
+    const TTest *const tests[] = {branch_in_a_graph, other_pointers, loop_in_a_graph,
+                                  by_the_host,       empty,          callers_capture};
     Suite *s = suite_create("runtime_steps");
     TCase *t = tcase_create("cuda");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -324,6 +296,7 @@ int main(void) {
     tcase_add_loop_test(t, no_graph, 0, 3);
     tcase_add_loop_test(t, fills, 0, 3);
     tcase_add_loop_test(t, sizes, 0, 3);
+    tcase_add_loop_test(t, refused, 0, 9);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
