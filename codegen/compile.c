@@ -490,6 +490,7 @@ static tn_status compile(tn_compilation *c) {
     const tn_arch *arch[TN_MAX_TARGETS];
     size_t n = 0;
     tn_status s = tn_graph_give_shapes(c->g, c->opts->shapes, c->opts->n_shapes);
+    if (s == TN_OK) s = tn_graph_alias(c->g, c->opts->aliases, c->opts->n_aliases);
     if (s == TN_OK) s = find_targets(c, arch, &n);
     if (s == TN_OK) s = prepare(c);
     if (s == TN_OK) s = tn_compile_progress(c, "rewrite", "", 0, 0);

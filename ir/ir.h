@@ -188,6 +188,27 @@ void tn_graph_clear_buckets(tn_graph *g);
 /* "N=1..8:1, S=1..256:128 by 8", cut to fit; the length that it needs. */
 size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size);
 
+/* ---- outputs in the buffers of inputs -----------------------------------------------------------------------------
+ * An output concat(input, x) may grow in the input's buffer: x is appended to what lies there.  In the graph such a
+ * concat is an `append` node, which no pass moves.  Rows before the axis are as far apart as the buffer's capacity wants:
+ * the largest size that the output's axis may have.  Where all axes before it are 1 there is one row, and the elements are
+ * dense whatever the capacity. */
+
+/* Makes outputs grow in inputs' buffers: pairs "input=output" by name, or with one '*' on both sides, which stands for
+ * the same text ("past_key_values.*=present.*", of all inputs that fit).  What is so already, stays.  Sticky
+ * TN_E_ARGUMENT, naming both and the layer, where there is no such input or output, the output is no concat that begins
+ * with the input, or the axis has no largest size. */
+tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n);
+
+typedef struct tn_shared {
+    uint32_t input, output, axis;
+    int64_t capacity; /* of the axis; 0: the elements are dense */
+} tn_shared;
+/* What an append node shares; false if it is none, or not of an input and an output. */
+bool tn_shared_of(const tn_graph *g, tn_node n, tn_shared *out);
+/* The strides of its values in the buffer, and the buffer's elements. */
+tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]);
+
 /* ---- conditions ---------------------------------------------------------------------------------------------------
  * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked
  * wherever shapes are bound.  They outlive the nodes that need them: passes may rewrite these. */

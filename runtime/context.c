@@ -103,6 +103,23 @@ tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, 
     return TN_OK;
 }
 
+size_t tn_plan_alias_count(const tn_plan *p) {
+    return p->pb->n_aliases;
+}
+
+tn_status tn_context_alias(tn_context *c, size_t k, tn_alias *out) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    memset(out, 0, sizeof *out);
+    if (k >= pb->n_aliases)
+        return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no alias %zu: the plan has %zu", k, pb->n_aliases);
+    tn_status st = tn_context_bind(c);
+    if (st != TN_OK) return st;
+    const TnPlan__Alias *a = pb->aliases[k];
+    const tn_rows r = tn_rows_of(pb, true, a->output, c->table);
+    *out = (tn_alias){a->input, a->output, a->axis, (int64_t)a->capacity, r.bytes, r.pitch};
+    return TN_OK;
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes) {
@@ -144,11 +161,28 @@ static tn_status gather(tn_context *c, const void *const *inputs, void *const *o
     return st;
 }
 
+/* An output that grows in an input's buffer is where that is. */
+static tn_status check_aliases(const tn_context *c, const void *const *inputs, void *const *outputs) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    for (size_t k = 0; k < pb->n_aliases; k++) {
+        const TnPlan__Alias *a = pb->aliases[k];
+        if (inputs[a->input] == outputs[a->output]) continue;
+        return tn_fail(
+            c->env, TN_E_ARGUMENT, pb->outputs[a->output]->name,
+            "give both the same pointer (tn_context_alias says how large the buffer is), or compile the model "
+            "without the alias",
+            "output '%s' grows in the buffer of input '%s', but is given another one", pb->outputs[a->output]->name,
+            pb->inputs[a->input]->name);
+    }
+    return TN_OK;
+}
+
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream) {
     enum { DEVICE_ALIGN = 16, HOST_ALIGN = 1 };
     tn_status st = gather(c, inputs, outputs, c->cuda ? DEVICE_ALIGN : HOST_ALIGN);
+    if (st == TN_OK) st = check_aliases(c, inputs, outputs);
     if (st != TN_OK) return st;
-    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, inputs, outputs);
+    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, true, inputs, outputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_enqueue(c, (const void *const *)c->pointers, stream);
@@ -159,7 +193,7 @@ tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *con
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs) {
     tn_status st = gather(c, inputs, outputs, 1);
     if (st != TN_OK) return st;
-    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, inputs, outputs);
+    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, false, inputs, outputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_run(c, inputs, outputs);

@@ -18,8 +18,10 @@ struct tn_host {
     /* Errors: E_UNSUPPORTED (the plan holds no IR), E_FORMAT, E_MEMORY. */
     tn_status (*cpu_new)(tn_plan *p, tn_cpu **out);
     void (*cpu_free)(tn_cpu *x); /* NULL allowed */
-    /* table: the values of the plan's dims; inputs and outputs: their buffers, in the plan's order. */
-    tn_status (*cpu_run)(tn_cpu *x, const int64_t *table, const void *const *inputs, void *const *outputs);
+    /* table: the values of the plan's dims; inputs and outputs: their buffers, in the plan's order.  in_place: outputs that
+     * grow in inputs' buffers are there, as tn_rows_of says; else all are dense. */
+    tn_status (*cpu_run)(tn_cpu *x, const int64_t *table, bool in_place, const void *const *inputs,
+                         void *const *outputs);
     /* The emulated GPU as a driver, closed with tn_cuda_close. */
     tn_status (*emulator_open)(const tn_env *env, tn_cuda **out);
     /* Compiles the sources of an architecture's kernels for compute capability cc (100 for 10.0), showing progress; what

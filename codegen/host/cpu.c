@@ -1,6 +1,8 @@
 /* cpu.c: runs a plan on the reference evaluator: the plan's text IR, with the weights blob as its side file. */
 #include "codegen/host/cpu.h"
 
+#include <string.h>
+
 #include "ir/eval/eval.h"
 #include "runtime/plan/shape.h"
 
@@ -75,12 +77,58 @@ static tn_tensor view(const TnPlan__Tensor *t, const int64_t *table, void *data)
     return v;
 }
 
-tn_status tn_cpu_run(tn_cpu *x, const int64_t *table, const void *const *inputs, void *const *outputs) {
+static tn_status evaluate(tn_cpu *x) {
+    tn_eval_opts opts = {.fast = true};
+    return tn_eval_graph(x->env, x->graph, x->in, x->pb->n_inputs, x->out, x->pb->n_outputs, &opts);
+}
+
+/* ---- in the caller's one buffer ---------------------------------------------------------------------------------- */
+
+/* Packs the pieces of a buffer, or unpacks them into it. */
+static void move_rows(tn_rows r, char *packed, char *buffer, bool pack) {
+    for (size_t k = 0; r.run && k < r.n; k++)
+        memcpy(pack ? packed + k * r.run : buffer + k * r.pitch, pack ? buffer + k * r.pitch : packed + k * r.run,
+               r.run);
+}
+
+/* Gives outputs that grow in inputs' buffers, and those inputs, packed memory instead. */
+static tn_status leave_buffers(tn_cpu *x, const int64_t *table) {
+    const TnPlan__Plan *pb = x->pb;
+    tn_status st = TN_OK;
+    for (size_t k = 0; k < pb->n_aliases; k++) {
+        tn_tensor *in = &x->in[pb->aliases[k]->input], *out = &x->out[pb->aliases[k]->output];
+        char *buffer = in->data;
+        in->data = tn_alloc(x->env, in->bytes + 1);
+        out->data = tn_alloc(x->env, out->bytes + 1);
+        if (!in->data || !out->data)
+            st = TN_E_MEMORY;
+        else
+            move_rows(tn_rows_of(pb, false, pb->aliases[k]->input, table), in->data, buffer, true);
+    }
+    return st == TN_OK ? st : tn_fail(x->env, st, "", "", "out of memory");
+}
+
+/* Writes the outputs into the buffers. */
+static void enter_buffers(tn_cpu *x, const int64_t *table, void *const *outputs, bool done) {
+    const TnPlan__Plan *pb = x->pb;
+    for (size_t k = 0; k < pb->n_aliases; k++) {
+        const size_t o = pb->aliases[k]->output;
+        tn_tensor *in = &x->in[pb->aliases[k]->input], *out = &x->out[o];
+        if (done) move_rows(tn_rows_of(pb, true, o, table), out->data, outputs[o], false);
+        tn_free(x->env, in->data, in->bytes + 1);
+        tn_free(x->env, out->data, out->bytes + 1);
+    }
+}
+
+tn_status tn_cpu_run(tn_cpu *x, const int64_t *table, bool in_place, const void *const *inputs, void *const *outputs) {
     const TnPlan__Plan *pb = x->pb;
     char none; /* stands for the bytes of an empty tensor, which the caller may leave NULL */
     for (size_t k = 0; k < pb->n_inputs; k++)
         x->in[k] = view(pb->inputs[k], table, inputs[k] ? (void *)(uintptr_t)inputs[k] : &none);
     for (size_t k = 0; k < pb->n_outputs; k++) x->out[k] = view(pb->outputs[k], table, outputs[k] ? outputs[k] : &none);
-    tn_eval_opts opts = {.fast = true};
-    return tn_eval_graph(x->env, x->graph, x->in, pb->n_inputs, x->out, pb->n_outputs, &opts);
+    if (!in_place || !pb->n_aliases) return evaluate(x);
+    tn_status st = leave_buffers(x, table);
+    if (st == TN_OK) st = evaluate(x);
+    enter_buffers(x, table, outputs, st == TN_OK);
+    return st;
 }

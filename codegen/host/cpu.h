@@ -6,6 +6,6 @@
 
 tn_status tn_cpu_new(tn_plan *p, tn_cpu **out);
 void tn_cpu_free(tn_cpu *x);
-tn_status tn_cpu_run(tn_cpu *x, const int64_t *table, const void *const *inputs, void *const *outputs);
+tn_status tn_cpu_run(tn_cpu *x, const int64_t *table, bool in_place, const void *const *inputs, void *const *outputs);
 
 #endif

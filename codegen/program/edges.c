@@ -18,12 +18,12 @@ typedef TN_VEC(access) history;
 typedef struct deriver {
     tn_program *p;
     const tn_env *env;
-    history *of; /* by buffer */
+    history *of; /* by buffer whose memory it is */
     TN_VEC(uint32_t) found;
 } deriver;
 
 static bool remember(deriver *d, const access *a) {
-    history *h = &d->of[a->e->buffer];
+    history *h = &d->of[tn_program_memory_of(d->p, a->e->buffer)];
     if (d->p->buffers[a->e->buffer].kind == TN_BUFFER_CONST) return true;
     if (a->writes && tn_extent_is_whole(d->p, a->e)) h->n = 0;
     if (!TN_VEC_ROOM(d->env, h, 1)) return false;
@@ -32,7 +32,7 @@ static bool remember(deriver *d, const access *a) {
 }
 
 static bool follow(deriver *d, const access *now) {
-    const history *h = &d->of[now->e->buffer];
+    const history *h = &d->of[tn_program_memory_of(d->p, now->e->buffer)];
     for (uint32_t k = h->n; k-- > 0;) {
         const access *old = &h->p[k];
         if (old->step == now->step || (!old->writes && !now->writes)) continue;

@@ -19,9 +19,14 @@ static bool left_of(tn_graph *g, const tn_extent *a, const tn_extent *b) {
     return at_most(g, end_of(g, x, a->run), y) && at_most(g, end_of(g, y, b->run), b->pitch);
 }
 
+uint32_t tn_program_memory_of(const tn_program *p, uint32_t buffer) {
+    const tn_prog_buffer *b = &p->buffers[buffer];
+    return b->kept.bytes.i ? b->kept.buffer : buffer;
+}
+
 bool tn_extents_meet(const tn_program *p, const tn_extent *a, const tn_extent *b) {
     tn_graph *g = p->g;
-    if (a->buffer != b->buffer) return false;
+    if (tn_program_memory_of(p, a->buffer) != tn_program_memory_of(p, b->buffer)) return false;
     if (tn_dim_equal_const(g, a->bytes, 0) || tn_dim_equal_const(g, b->bytes, 0)) return false;
     if (at_most(g, end_of(g, a->offset, a->bytes), b->offset)) return false;
     if (at_most(g, end_of(g, b->offset, b->bytes), a->offset)) return false;

@@ -60,27 +60,6 @@ static uint32_t buffer_of(maker *k, const tn_placement *at) {
 
 /* ---- extents ----------------------------------------------------------------------------------------------------- */
 
-/* A part of each row: inner axes that are dense, then one whose stride is larger (the pitch), and outer axes whose
- * strides are multiples of it.  Sets run and pitch, in elements; false if the value is not so. */
-static bool rows(tn_graph *g, const tn_placement *at, tn_val v, tn_dim *run, tn_dim *pitch) {
-    tn_dim step = tn_dim_const(g, 1);
-    uint32_t k = at->rank;
-    while (k > 0 && (at->strides[k - 1].i == step.i || tn_dim_equal_const(g, tn_val_dim(g, v, k - 1), 1))) {
-        step = tn_dim_mul(g, step, tn_val_dim(g, v, k - 1));
-        k--;
-    }
-    if (k == 0) return false;
-    *run = step;
-    *pitch = at->strides[k - 1];
-    if (tn_dim_equal_const(g, *pitch, 0)) return false;
-    for (step = *pitch; k > 0; k--) {
-        if (tn_dim_equal_const(g, tn_val_dim(g, v, k - 1), 1)) continue;
-        if (at->strides[k - 1].i != step.i) return false;
-        step = tn_dim_mul(g, step, tn_val_dim(g, v, k - 1));
-    }
-    return true;
-}
-
 static tn_extent extent_of(maker *k, tn_val v) {
     tn_graph *g = k->g;
     const tn_placement *at = &k->m->of[v.i];
@@ -88,11 +67,25 @@ static tn_extent extent_of(maker *k, tn_val v) {
     tn_extent e = {buffer_of(k, at), at->offset, tn_bytes_of(g, t, tn_placed_span(g, at, v)), {0}, {0}};
     tn_dim run, pitch;
     if (tn_dtype_bits(t) % 8 == 0 && !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides) &&
-        rows(g, at, v, &run, &pitch)) {
+        tn_split_rows(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides, &run, &pitch)) {
         e.run = tn_bytes_of(g, t, run);
         e.pitch = tn_bytes_of(g, t, pitch);
     }
     return e;
+}
+
+/* An input and the output in its buffer are as large as that; the output keeps what the input is. */
+static void share_buffers(maker *k) {
+    tn_graph *g = k->g;
+    TN_FOR_NODES(g, tn_graph_body(g), n) {
+        tn_shared s;
+        tn_dim strides[TN_MAX_RANK];
+        if (!tn_shared_of(g, n, &s) || k->first_output + s.output >= k->p->n_buffers) continue;
+        const tn_val x = tn_node_input(g, n, 0);
+        tn_prog_buffer *in = &k->p->buffers[s.input], *out = &k->p->buffers[k->first_output + s.output];
+        in->bytes = out->bytes = tn_bytes_of(g, tn_val_dtype(g, x), tn_shared_strides(g, n, strides));
+        out->kept = extent_of(k, x);
+    }
 }
 
 /* ---- results in place of operands -------------------------------------------------------------------------------- */
@@ -227,7 +220,7 @@ tn_status tn_program_of_graph(tn_graph *g, const tn_memory *m, tn_program **out)
     maker k = {.g = g, .m = m, .p = tn_program_new(g, tn_graph_name(g)), .const_of = tn_alloc(env, n)};
     bool ok = k.p && k.const_of;
     if (ok) memset(k.const_of, 0xff, n);
-    if (ok) add_buffers(&k);
+    if (ok) add_buffers(&k), share_buffers(&k);
     if (ok) ok = add_region(&k, tn_graph_body(g));
     tn_free(env, k.const_of, n);
     *out = k.p;

@@ -233,21 +233,47 @@ static const TnPlan__Place__Space spaces[TN_BUFFER_KINDS] = {
     [TN_BUFFER_SCRATCH] = TN_PLAN__PLACE__SPACE__ARENA,
 };
 
+static TnPlan__Extent *extent(tn_manifest *mf, const tn_program *p, const tn_extent *e) {
+    const tn_prog_buffer *b = &p->buffers[e->buffer];
+    TnPlan__Extent *x = tn_manifest_alloc(mf, sizeof *x);
+    if (!x) return NULL;
+    tn_plan__extent__init(x);
+    x->space = spaces[b->kind];
+    x->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
+    x->offset = tn_manifest_dim(mf, e->offset);
+    x->bytes = tn_manifest_dim(mf, e->bytes);
+    x->run = tn_manifest_dim(mf, e->run);
+    x->pitch = tn_manifest_dim(mf, e->pitch);
+    return x;
+}
+
 static TnPlan__Extent **extents(tn_manifest *mf, const tn_program *p, const tn_extent *e, uint32_t n) {
     TnPlan__Extent **out = tn_manifest_alloc(mf, (n + 1) * sizeof *out);
-    for (uint32_t k = 0; out && k < n; k++) {
-        const tn_prog_buffer *b = &p->buffers[e[k].buffer];
-        TnPlan__Extent *x = out[k] = tn_manifest_alloc(mf, sizeof *x);
-        if (!x) return NULL;
-        tn_plan__extent__init(x);
-        x->space = spaces[b->kind];
-        x->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
-        x->offset = tn_manifest_dim(mf, e[k].offset);
-        x->bytes = tn_manifest_dim(mf, e[k].bytes);
-        x->run = tn_manifest_dim(mf, e[k].run);
-        x->pitch = tn_manifest_dim(mf, e[k].pitch);
+    for (uint32_t k = 0; out && k < n; k++) out[k] = extent(mf, p, &e[k]);
+    return out;
+}
+
+static TnPlan__Alias *alias(tn_manifest *mf, const tn_program *p, const tn_shared *s) {
+    TnPlan__Alias *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out) return NULL;
+    tn_plan__alias__init(out);
+    out->input = s->input, out->output = s->output, out->axis = s->axis;
+    out->capacity = (uint64_t)s->capacity;
+    for (uint32_t k = 0; k < p->n_buffers; k++) {
+        const tn_prog_buffer *b = &p->buffers[k];
+        if (b->kind != TN_BUFFER_OUTPUT || b->index != s->output) continue;
+        out->bytes = tn_manifest_dim(mf, b->bytes);
+        out->kept = extent(mf, p, &b->kept);
     }
     return out;
+}
+
+void tn_manifest_aliases(tn_manifest *mf, const tn_program *p, TnPlan__Plan *plan) {
+    plan->aliases = tn_manifest_alloc(mf, (tn_graph_output_count(mf->g) + 1) * sizeof *plan->aliases);
+    if (plan->aliases) TN_FOR_NODES(mf->g, tn_graph_body(mf->g), n) {
+            tn_shared s;
+            if (tn_shared_of(mf->g, n, &s)) plan->aliases[plan->n_aliases++] = alias(mf, p, &s);
+        }
 }
 
 void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch) {

@@ -34,6 +34,8 @@ TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
 /* The same for any dim table: dim(user, d) returns d's index in it. */
 void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);
+/* The outputs that grow in buffers of inputs. */
+void tn_manifest_aliases(tn_manifest *mf, const tn_program *p, TnPlan__Plan *plan);
 /* The program's buffers in the arena, and what its step touches and follows. */
 void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch);
 void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, TnPlan__Step *out);

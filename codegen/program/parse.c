@@ -145,15 +145,18 @@ static bool buffer(parser *r, uint32_t *b) {
     return *b < r->p->n_buffers || fail(r, "there is no buffer %%%u above", *b);
 }
 
+static bool extent(parser *r, tn_extent *e) {
+    *e = (tn_extent){0};
+    if (!buffer(r, &e->buffer) || !expect(r, "[") || !dim(r, &e->offset) || !expect(r, ",") || !dim(r, &e->bytes))
+        return false;
+    if (take(r, ",") && (!dim(r, &e->run) || !expect(r, ",") || !dim(r, &e->pitch))) return false;
+    return expect(r, "]");
+}
+
 static bool extents(parser *r, list *l) {
     do {
         tn_extent *e = add(r, l, sizeof *e);
-        if (!e) return false;
-        *e = (tn_extent){0};
-        if (!buffer(r, &e->buffer) || !expect(r, "[") || !dim(r, &e->offset) || !expect(r, ",") || !dim(r, &e->bytes))
-            return false;
-        if (take(r, ",") && (!dim(r, &e->run) || !expect(r, ",") || !dim(r, &e->pitch))) return false;
-        if (!expect(r, "]")) return false;
+        if (!e || !extent(r, e)) return false;
     } while (take(r, ","));
     return true;
 }
@@ -240,7 +243,8 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
     if (!expect(r, ":") || !dim(r, &bytes)) return false;
     tn_program_add_buffer(r->p, kind, index, name, bytes);
     if (r->p->n_buffers != k + 1) return no_memory(r);
-    return !take(r, "at") || dim(r, &r->p->buffers[k].at);
+    if (take(r, "at") && !dim(r, &r->p->buffers[k].at)) return false;
+    return !take(r, "over") || extent(r, &r->p->buffers[k].kept);
 }
 
 typedef struct step_lists {

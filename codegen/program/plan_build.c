@@ -349,6 +349,7 @@ tn_status tn_plan_end(tn_compilation *c) {
     if (s == TN_OK) s = add_ir(c);
     if (s != TN_OK) return s;
     add_meta(c);
+    tn_manifest_aliases(c->mf, c->program, &c->plan);
     c->plan.tenon_version = tn_manifest_str(c->mf, TENON_VERSION);
     c->plan.model = tn_manifest_str(c->mf, tn_graph_name(c->g));
     c->plan.precision = tn_manifest_str(c->mf, c->precision);

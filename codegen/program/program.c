@@ -29,7 +29,8 @@ uint32_t tn_program_add_buffer(tn_program *p, tn_buffer_kind kind, uint32_t inde
         if (!b) return 0;
         p->buffers = b;
     }
-    p->buffers[p->n_buffers] = (tn_prog_buffer){kind, index, tn_intern(p->g, name), bytes, {0}, {0}};
+    p->buffers[p->n_buffers] =
+        (tn_prog_buffer){.kind = kind, .index = index, .name = tn_intern(p->g, name), .bytes = bytes};
     return p->n_buffers++;
 }
 

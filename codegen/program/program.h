@@ -14,6 +14,7 @@
  *       const %1 "conv1.weight" : 37632
  *       scratch %2 : N*1605632 at N*1024                       offset in the arena, once `memory` has run
  *       output %3 "y" : N*4000
+ *       output %4 "grown" : 4096 over %0[0, 64*N]              in the memory of an input, whose bytes there it keeps
  *       #0 launch "0:conv" reads %0[0, N*602112], %1[0, 37632] writes %2[0, N*1605632] layers "/conv1/Conv"
  *         runs "conv_mma BM=64" in 0, "conv_mma BM=128"        its kernels: in the first bucket; else
  *       #1 launch "1:relu" reads %2[0, N*1605632] writes %2[0, N*1605632] in_place 0 0 after #0 stream 1
@@ -49,21 +50,22 @@ typedef enum tn_buffer_kind {
     TN_BUFFER_KINDS
 } tn_buffer_kind;
 
-typedef struct tn_prog_buffer {
-    tn_buffer_kind kind;
-    uint32_t index;   /* of the input, output or constant; scratch: its number among them */
-    const char *name; /* interned, the user's; "" */
-    tn_dim bytes;
-    tn_dim at;    /* scratch: where in the arena; none before `memory` */
-    tn_node node; /* the constant; none in a program that was read */
-} tn_prog_buffer;
-
 /* Bytes of a buffer. */
 typedef struct tn_extent {
     uint32_t buffer;
     tn_dim offset, bytes; /* of the first; from the first to behind the last */
     tn_dim run, pitch;    /* none: all of them; else `run` bytes from the first on, again every `pitch` */
 } tn_extent;
+
+typedef struct tn_prog_buffer {
+    tn_buffer_kind kind;
+    uint32_t index;   /* of the input, output or constant; scratch: its number among them */
+    const char *name; /* interned, the user's; "" */
+    tn_dim bytes;
+    tn_dim at;      /* scratch: where in the arena; none before `memory` */
+    tn_node node;   /* the constant; none in a program that was read */
+    tn_extent kept; /* an output in the memory of an input: that input's bytes; else without `bytes` */
+} tn_prog_buffer;
 
 typedef enum tn_step_kind {
     TN_STEP_LAUNCH,
@@ -170,6 +172,8 @@ void tn_order_free(tn_order *o);
 /* Step a has ended before b starts, whatever the device does. */
 bool tn_order_before(const tn_order *o, uint32_t a, uint32_t b);
 
+/* The buffer whose memory it is: an input where an output shares that, else itself. */
+uint32_t tn_program_memory_of(const tn_program *p, uint32_t buffer);
 /* False where it is proved, for all values of the symbols, that the extents have no byte in common (extent.c). */
 bool tn_extents_meet(const tn_program *p, const tn_extent *a, const tn_extent *b);
 
@@ -181,7 +185,7 @@ bool tn_extent_is_whole(const tn_program *p, const tn_extent *e); /* all of its 
 tn_status tn_program_check(const tn_program *p);
 /* With the symbols bound to these values: every extent lies in its buffer; steps that touch the same bytes, one of them
  * writing, are ordered; a buffer's bytes are its own from its first write to its last use, but for what is declared in
- * place; what is read was written.  TN_E_VERIFY names the steps and buffers.  Time near linear in steps and in how many
+ * place; what is read was written; what an output keeps of an input is not.  TN_E_VERIFY names the steps and buffers.  Time near linear in steps and in how many
  * buffers share bytes. */
 tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n);
 

@@ -39,16 +39,30 @@ static void add_buffers(reader *r) {
     }
 }
 
+static tn_extent extent(const reader *r, const TnPlan__Extent *e) {
+    const tn_buffer_kind kind = e->space == TN_PLAN__PLACE__SPACE__INPUT    ? TN_BUFFER_INPUT
+                                : e->space == TN_PLAN__PLACE__SPACE__OUTPUT ? TN_BUFFER_OUTPUT
+                                : e->space == TN_PLAN__PLACE__SPACE__CONST  ? TN_BUFFER_CONST
+                                                                            : TN_BUFFER_SCRATCH;
+    tn_extent out = {r->first[kind] + e->index, r->dims[e->offset], r->dims[e->bytes], {0}, {0}};
+    if (tn_dim_equal_const(r->p->g, r->dims[e->pitch], 0)) return out;
+    out.run = r->dims[e->run];
+    out.pitch = r->dims[e->pitch];
+    return out;
+}
+
 static void read_extents(const reader *r, TnPlan__Extent *const *e, uint32_t n, tn_extent *out) {
-    for (uint32_t k = 0; k < n; k++) {
-        const tn_buffer_kind kind = e[k]->space == TN_PLAN__PLACE__SPACE__INPUT    ? TN_BUFFER_INPUT
-                                    : e[k]->space == TN_PLAN__PLACE__SPACE__OUTPUT ? TN_BUFFER_OUTPUT
-                                    : e[k]->space == TN_PLAN__PLACE__SPACE__CONST  ? TN_BUFFER_CONST
-                                                                                   : TN_BUFFER_SCRATCH;
-        out[k] = (tn_extent){r->first[kind] + e[k]->index, r->dims[e[k]->offset], r->dims[e[k]->bytes], {0}, {0}};
-        if (tn_dim_equal_const(r->p->g, r->dims[e[k]->pitch], 0)) continue;
-        out[k].run = r->dims[e[k]->run];
-        out[k].pitch = r->dims[e[k]->pitch];
+    for (uint32_t k = 0; k < n; k++) out[k] = extent(r, e[k]);
+}
+
+static void share_buffers(const reader *r) {
+    tn_program *p = r->p;
+    for (size_t k = 0; k < r->pb->n_aliases; k++) {
+        const TnPlan__Alias *a = r->pb->aliases[k];
+        const uint32_t output = r->first[TN_BUFFER_OUTPUT] + a->output;
+        if (output >= p->n_buffers) return;
+        p->buffers[a->input].bytes = p->buffers[output].bytes = r->dims[a->bytes];
+        p->buffers[output].kept = extent(r, a->kept);
     }
 }
 
@@ -115,6 +129,7 @@ static bool read_all(reader *r) {
     tn_dims_of_plan(r->p->g, r->pb, r->dims);
     add_buckets(r);
     add_buffers(r);
+    share_buffers(r);
     for (size_t k = 0; ok && k < r->arch->n_steps; k++) ok = add_step(r, r->arch->steps[k]);
     r->p->arena = r->dims[r->pb->arena_size];
     r->p->n_streams = r->arch->streams ? r->arch->streams : 1;

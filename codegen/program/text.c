@@ -76,6 +76,20 @@ static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
     tn_text_add(t, any ? "\n" : "  bucket\n");
 }
 
+static void put_extent(tn_text *t, const tn_program *p, const tn_extent *e) {
+    tn_text_add(t, "%%%u[", e->buffer);
+    put_dim(t, p->g, e->offset);
+    tn_text_add(t, ", ");
+    put_dim(t, p->g, e->bytes);
+    if (e->pitch.i) {
+        tn_text_add(t, ", ");
+        put_dim(t, p->g, e->run);
+        tn_text_add(t, ", ");
+        put_dim(t, p->g, e->pitch);
+    }
+    tn_text_add(t, "]");
+}
+
 static void put_buffer(tn_text *t, const tn_program *p, uint32_t k) {
     const tn_prog_buffer *b = &p->buffers[k];
     tn_text_add(t, "  %s %%%u", tn_buffer_words[b->kind], k);
@@ -83,25 +97,17 @@ static void put_buffer(tn_text *t, const tn_program *p, uint32_t k) {
     tn_text_add(t, " : ");
     put_dim(t, p->g, b->bytes);
     if (b->at.i) tn_text_add(t, " at "), put_dim(t, p->g, b->at);
+    if (b->kept.bytes.i) tn_text_add(t, " over "), put_extent(t, p, &b->kept);
     tn_text_add(t, "\n");
 }
 
 static void put_extents(tn_text *t, const tn_program *p, const char *word, const tn_extent *e, uint32_t n) {
     for (uint32_t k = 0; k < n; k++) {
         if (k)
-            tn_text_add(t, ", %%%u[", e[k].buffer);
+            tn_text_add(t, ", ");
         else
-            tn_text_add(t, " %s %%%u[", word, e[k].buffer);
-        put_dim(t, p->g, e[k].offset);
-        tn_text_add(t, ", ");
-        put_dim(t, p->g, e[k].bytes);
-        if (e[k].pitch.i) {
-            tn_text_add(t, ", ");
-            put_dim(t, p->g, e[k].run);
-            tn_text_add(t, ", ");
-            put_dim(t, p->g, e[k].pitch);
-        }
-        tn_text_add(t, "]");
+            tn_text_add(t, " %s ", word);
+        put_extent(t, p, &e[k]);
     }
 }
 

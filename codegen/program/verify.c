@@ -4,7 +4,8 @@
  * of them written, belong to steps that are ordered.  Between scratch buffers, the arena is cut at their ends into
  * segments; the steps are walked in list order, each segment knows whose it is and who was there last, and a new owner's
  * first write must come, in every order, after all that the old owner's steps did.  So any two steps that share bytes
- * are ordered, and all orders do what list order does.
+ * are ordered, and all orders do what list order does.  Where an output is in the memory of an input, nobody writes what
+ * that input has.
  *
  * What a `while` owns is walked twice, so that what an iteration reads is there in the second one, too.  Both bodies of an
  * `if` are walked; that the bytes which a step reads were written is asked of those writes that surely ran before it. */
@@ -124,12 +125,26 @@ static tn_status check_step(const tn_program *p, uint32_t k) {
     return TN_OK;
 }
 
+static tn_status check_buffer_line(const tn_program *p, uint32_t k) {
+    const tn_prog_buffer *b = &p->buffers[k];
+    const tn_extent *e = &b->kept;
+    if (!b->bytes.i || (unsigned)b->kind >= TN_BUFFER_KINDS) return broken(p, p->name, "buffer %%%u is incomplete", k);
+    if (!e->bytes.i) return TN_OK;
+    if (b->kind != TN_BUFFER_OUTPUT || e->buffer >= p->n_buffers || p->buffers[e->buffer].kind != TN_BUFFER_INPUT)
+        return broken(p, p->name, "buffer %%%u, which is in another's memory, is no output in that of an input", k);
+    for (uint32_t i = 0; i < k; i++)
+        if (p->buffers[i].kept.bytes.i && p->buffers[i].kept.buffer == e->buffer)
+            return broken(p, p->name, "buffers %%%u and %%%u are in the memory of the same input", i, k);
+    if (!e->offset.i || !e->run.i != !e->pitch.i) return broken(p, p->name, "what buffer %%%u keeps is incomplete", k);
+    if (b->bytes.i != p->buffers[e->buffer].bytes.i)
+        return broken(p, p->name, "buffer %%%u and the input that it grows in differ in size", k);
+    return TN_OK;
+}
+
 tn_status tn_program_check(const tn_program *p) {
     tn_status st = TN_OK;
     if (!p->n_streams || p->n_streams > TN_MAX_STREAMS) return broken(p, p->name, "%u streams", p->n_streams);
-    for (uint32_t k = 0; k < p->n_buffers; k++)
-        if (!p->buffers[k].bytes.i || (unsigned)p->buffers[k].kind >= TN_BUFFER_KINDS)
-            return broken(p, p->name, "buffer %%%u is incomplete", k);
+    for (uint32_t k = 0; st == TN_OK && k < p->n_buffers; k++) st = check_buffer_line(p, k);
     for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) st = check_step(p, k);
     if (st != TN_OK) return st;
     const tn_env *env = tn_graph_env(p->g);
@@ -164,7 +179,9 @@ typedef struct checker {
     int64_t *size, *at; /* by buffer */
     segment *seg;
     uint32_t n_seg;
-    uint32_t *by_buffer, *start_of; /* extents grouped by buffer */
+    uint32_t *by_buffer, *start_of; /* extents grouped by buffer whose memory it is */
+    bytes *kept;                    /* by such buffer: what an output keeps of it; n 0: nothing */
+    bool *is_kept;                  /* by such buffer: an output is in its memory */
     uint32_t *writers;              /* scratch: of the buffer that is looked at */
     bool nests;                     /* some step owns others */
     uint32_t *first_of;             /* by step: the first of its extents in `all`; one more for the end */
@@ -180,15 +197,15 @@ static tn_status no_value(const checker *c, const char *where) {
     return tn_fail(tn_graph_env(c->p->g), TN_E_ARGUMENT, where, "", "a symbol has no value, or a size is too large");
 }
 
-static tn_status evaluate(const checker *c, const tn_prog_step *s, const tn_extent *e, bytes *out) {
+static tn_status evaluate(const checker *c, const char *where, const tn_extent *e, bytes *out) {
     out->buffer = e->buffer;
     out->run = out->pitch = 0;
     bool ok = value(c, e->offset, &out->from) && value(c, e->bytes, &out->n);
     if (ok && e->pitch.i) ok = value(c, e->run, &out->run) && value(c, e->pitch, &out->pitch);
-    if (!ok) return no_value(c, s->name);
+    if (!ok) return no_value(c, where);
     if (out->pitch <= 0 || out->run >= out->pitch) out->run = out->pitch = 0;
     if (out->n && (out->n < 0 || out->from < 0 || out->from > c->size[e->buffer] - out->n))
-        return broken(c->p, s->name, "bytes [%" PRId64 ", %" PRId64 ") of buffer %%%u, which has %" PRId64, out->from,
+        return broken(c->p, where, "bytes [%" PRId64 ", %" PRId64 ") of buffer %%%u, which has %" PRId64, out->from,
                       out->from + out->n, e->buffer, c->size[e->buffer]);
     return TN_OK;
 }
@@ -201,6 +218,12 @@ static tn_status evaluate_all(checker *c) {
         if (p->buffers[k].kind != TN_BUFFER_SCRATCH || !p->buffers[k].at.i) continue;
         if (!value(c, p->buffers[k].at, &c->at[k])) return no_value(c, p->buffers[k].name);
     }
+    for (uint32_t k = 0; st == TN_OK && k < p->n_buffers; k++) {
+        const tn_extent *e = &p->buffers[k].kept;
+        if (!e->bytes.i) continue;
+        c->is_kept[e->buffer] = true;
+        st = evaluate(c, p->buffers[k].name, e, &c->kept[e->buffer]);
+    }
     for (uint32_t k = 0; st == TN_OK && k < p->n_steps; k++) {
         const tn_prog_step *s = &p->steps[k];
         c->first_of[k] = c->n_all;
@@ -209,7 +232,7 @@ static tn_status evaluate_all(checker *c) {
         for (uint32_t i = 0; st == TN_OK && i < s->n_reads + s->n_writes; i++) {
             bytes *b = &c->all[c->n_all++];
             *b = (bytes){.step = k, .writes = i >= s->n_reads};
-            st = evaluate(c, s, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
+            st = evaluate(c, s->name, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
         }
     }
     return st;
@@ -229,12 +252,16 @@ static int64_t count(const bytes *a) {
     return a->pitch ? (a->n + a->pitch - 1) / a->pitch * a->run : a->n;
 }
 
-/* Extents by buffer, in list order. */
+static uint32_t memory_of(const checker *c, uint32_t k) {
+    return tn_program_memory_of(c->p, c->all[k].buffer);
+}
+
+/* Extents by the buffer whose memory they are in, in list order. */
 static void group(checker *c) {
-    for (uint32_t k = 0; k < c->n_all; k++) c->start_of[c->all[k].buffer + 1]++;
+    for (uint32_t k = 0; k < c->n_all; k++) c->start_of[memory_of(c, k) + 1]++;
     for (uint32_t k = 0; k < c->p->n_buffers; k++) c->start_of[k + 1] += c->start_of[k];
     for (uint32_t k = c->n_all; k-- > 0;) { /* backward: each takes the last free place before the next buffer's */
-        const uint32_t b = c->all[k].buffer;
+        const uint32_t b = memory_of(c, k);
         c->by_buffer[--c->start_of[b + 1]] = k;
     }
     memmove(c->start_of, c->start_of + 1, c->p->n_buffers * sizeof *c->start_of);
@@ -290,11 +317,11 @@ static int64_t surely_written(const checker *c, const uint32_t *list, uint32_t n
     return sum;
 }
 
-/* All that `now` reads was written by the first n of c->writers that surely ran before. */
-static bool was_written(const checker *c, uint32_t n, const bytes *now) {
-    int64_t sum = 0;
+/* All that `now` reads was written by the first n of c->writers that surely ran before, but for what is kept. */
+static bool was_written(const checker *c, uint32_t n, const bytes *now, int64_t kept) {
+    int64_t sum = kept;
     if (c->nests)
-        sum = surely_written(c, c->writers, n, now, NONE, 0, c->p->n_steps);
+        sum += surely_written(c, c->writers, n, now, NONE, 0, c->p->n_steps);
     else
         for (uint32_t k = 0; k < n; k++)
             if (c->all[c->writers[k]].step != now->step && share_a_byte(&c->all[c->writers[k]], now))
@@ -302,20 +329,34 @@ static bool was_written(const checker *c, uint32_t n, const bytes *now) {
     return sum >= count(now) || sum >= now->n;
 }
 
+/* What an output has of the input whose memory it is in, nobody writes: whoever reads either finds it, whenever. */
+static tn_status check_kept(const checker *c, uint32_t memory, const bytes *now, int64_t *sum) {
+    const bytes *kept = &c->kept[memory];
+    if (!c->is_kept[memory] || !share_a_byte(kept, now)) return TN_OK;
+    *sum += count(kept);
+    if (!now->writes) return TN_OK;
+    return broken(c->p, c->p->steps[now->step].name, "it writes bytes of buffer %%%u that are kept from input '%s'",
+                  now->buffer, c->p->buffers[memory].name);
+}
+
 /* A read is looked at beside the writes before it, a write beside all that is before it: back to the last write of the
  * whole buffer, which comes after all that is further away. */
 static tn_status check_buffer(const checker *c, uint32_t buffer) {
     const tn_program *p = c->p;
-    const bool own = p->buffers[buffer].kind == TN_BUFFER_SCRATCH;
+    const bool own = p->buffers[buffer].kind == TN_BUFFER_SCRATCH || c->is_kept[buffer];
     uint32_t from = c->start_of[buffer], n_writers = 0;
-    if (p->buffers[buffer].kind == TN_BUFFER_CONST || p->buffers[buffer].kind == TN_BUFFER_INPUT) return TN_OK;
+    if (p->buffers[buffer].kind == TN_BUFFER_CONST) return TN_OK;
+    if (p->buffers[buffer].kind == TN_BUFFER_INPUT && !own) return TN_OK;
     for (uint32_t k = from; k < c->start_of[buffer + 1]; k++) {
         const bytes *now = &c->all[c->by_buffer[k]];
+        int64_t kept = 0;
         tn_status st = now->writes ? check_pairs(c, &c->by_buffer[from], k - from, now)
                                    : check_pairs(c, c->writers, n_writers, now);
+        if (st == TN_OK) st = check_kept(c, buffer, now, &kept);
         if (st != TN_OK) return st;
-        if (!now->writes && own && !was_written(c, n_writers, now))
-            return broken(p, p->steps[now->step].name, "it reads bytes of buffer %%%u that nobody wrote", buffer);
+        const bool whole_rows = !c->is_kept[buffer] || now->pitch == c->kept[buffer].pitch; /* else it may span gaps */
+        if (!now->writes && own && whole_rows && !was_written(c, n_writers, now, kept))
+            return broken(p, p->steps[now->step].name, "it reads bytes of buffer %%%u that nobody wrote", now->buffer);
         if (!now->writes) continue;
         if (now->n == c->size[buffer] && !now->pitch && !c->nests) from = k, n_writers = 0;
         c->writers[n_writers++] = c->by_buffer[k];
@@ -454,11 +495,13 @@ tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) 
     c.first_of = tn_alloc(env, (p->n_steps + 1) * sizeof *c.first_of);
     c.owner_of = tn_alloc(env, (p->n_steps + 1) * sizeof *c.owner_of);
     c.start_of = tn_alloc(env, buffers * sizeof *c.start_of);
+    c.kept = tn_alloc(env, buffers * sizeof *c.kept);
+    c.is_kept = tn_alloc(env, buffers * sizeof *c.is_kept);
     c.size = tn_alloc(env, buffers * sizeof *c.size);
     c.at = tn_alloc(env, buffers * sizeof *c.at);
     c.seg = tn_alloc(env, 2 * buffers * sizeof *c.seg);
-    const bool ok =
-        ends && c.all && c.by_buffer && c.writers && c.first_of && c.owner_of && c.start_of && c.size && c.at && c.seg;
+    const bool ok = ends && c.all && c.by_buffer && c.writers && c.first_of && c.owner_of && c.start_of && c.kept &&
+                    c.is_kept && c.size && c.at && c.seg;
     st = ok ? tn_order_make(p, &c.order) : TN_E_MEMORY;
     st = st == TN_OK ? check_values(&c, ends) : tn_fail(env, st, "", "", "out of memory");
     if (ok) tn_order_free(&c.order);
@@ -469,6 +512,8 @@ tn_status tn_program_verify(const tn_program *p, const tn_binding *b, size_t n) 
     tn_free(env, c.first_of, (p->n_steps + 1) * sizeof *c.first_of);
     tn_free(env, c.owner_of, (p->n_steps + 1) * sizeof *c.owner_of);
     tn_free(env, c.start_of, buffers * sizeof *c.start_of);
+    tn_free(env, c.kept, buffers * sizeof *c.kept);
+    tn_free(env, c.is_kept, buffers * sizeof *c.is_kept);
     tn_free(env, c.size, buffers * sizeof *c.size);
     tn_free(env, c.at, buffers * sizeof *c.at);
     tn_free(env, c.seg, 2 * buffers * sizeof *c.seg);

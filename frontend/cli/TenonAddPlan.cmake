@@ -1,17 +1,18 @@
-# tenon_add_plan(NAME MODEL [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [OPTIONS ...])
+# tenon_add_plan(NAME MODEL [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [ALIASES input=output ...] [OPTIONS ...])
 #
 # Compiles MODEL into NAME.plan at build time and defines the static library NAME: link it, include "NAME.h" and call
 # NAME_plan() and NAME_run().  With TARGETS no GPU is needed (the cost model chooses; `tenon tune` finishes a plan on a
 # device); without TARGETS the plan is tuned on this machine's GPU.
 #
 # SHAPES are those of `tenon compile --shape`: sizes, ranges with typical sizes, and several of one input as buckets.
+# ALIASES are those of `tenon compile --alias`: outputs that grow in inputs' buffers, as in "past_key_values.*=present.*".
 # The plan is compiled again when the model or a file of its weights changes.  A MODEL that the build itself makes must be
 # known as GENERATED before this call.  A project needs C or C++.
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.21)
 
 function(tenon_add_plan name model)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION" "TARGETS;SHAPES;OPTIONS")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION" "TARGETS;SHAPES;ALIASES;OPTIONS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tenon_add_plan(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -37,6 +38,9 @@ function(tenon_add_plan name model)
   endif()
   foreach(shape ${arg_SHAPES})
     list(APPEND options --shape ${shape})
+  endforeach()
+  foreach(alias ${arg_ALIASES})
+    list(APPEND options --alias ${alias})
   endforeach()
   file(MAKE_DIRECTORY "${dir}")
   add_custom_command(

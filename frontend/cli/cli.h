@@ -65,7 +65,8 @@ void cli_end(poptContext ctx, const struct poptOption *options);
 /* Options that compile, tune, check and run on models share. */
 typedef struct compile_args {
     char *target, *precision, *cache, *lockfile, *passes;
-    const char **shapes; /* from --shape, popt's argv */
+    const char **shapes;  /* from --shape, popt's argv */
+    const char **aliases; /* from --alias, as well */
     double tune_seconds;
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
@@ -81,6 +82,9 @@ typedef struct compile_args {
          0,                                                                                                              \
          "an input's sizes, or ranges and typical sizes; several of one input are tuned for one by one",                 \
          "NAME=1..32x3x224:8x3x224"},                                                                                    \
+        {"alias",       0, POPT_ARG_ARGV,                                                                                \
+         &(a)->aliases, 0, "an output that grows in an input's buffer (KV caches); one * on both sides is any text",     \
+         "IN=OUT"},                                                                                                      \
         {"tune-seconds",                                                                                                 \
          0,                                                                                                              \
          POPT_ARG_DOUBLE,                                                                                                \

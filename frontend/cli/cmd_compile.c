@@ -16,11 +16,17 @@ static const char help[] =
     "it\n"
     "typically has.  Several --shape of one input are buckets: kernels are chosen for each, at its typical sizes; the\n"
     "first --shape of one input belongs to the first of another.  Sizes outside all ranges are refused.\n"
+    "--alias lets an output grow in an input's buffer: a KV cache then costs a token what the token adds.  The output "
+    "must\n"
+    "be a concatenation that begins with the input, whose axis needs a largest size (a range) where it is not the "
+    "first.\n"
     "The plan is written atomically: on an error or Ctrl-C no file is left.  -o - is the standard output.\n\n"
     "examples:\n"
     "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
     "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n"
-    "  tenon compile bert.onnx -o bert.plan --shape ids=1..4x1..512:1x128 --shape ids=5..32x1..512:8x384\n";
+    "  tenon compile bert.onnx -o bert.plan --shape ids=1..4x1..512:1x128 --shape ids=5..32x1..512:8x384\n"
+    "  tenon compile decoder.onnx -o decoder.plan --shape past_key_values.0.key=1x32x0..2047x128 \\\n"
+    "      --alias 'past_key_values.*=present.*'\n";
 
 /* Of a stream there is nothing to look at, and it may be the standard output. */
 static int report(cli *c, const char *path, double import_s, double compile_s) {

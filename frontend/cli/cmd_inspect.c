@@ -69,13 +69,22 @@ static void choice_text(const view *v, const TnPlan__Step *s, char *buf, size_t 
 static void print_tensor(const char *what, const tn_tensor_desc *d) {
     printf("%-8s%s: %s[", what, d->name, tn_dtype_text(d->dtype));
     for (uint32_t k = 0; k < d->rank; k++) printf("%s%s", k ? "," : "", d->dim_text[k]);
-    puts("]");
+    printf("]");
+}
+
+static void print_output(const view *v, size_t k) {
+    const TnPlan__Alias *a = tn_alias_of(v->pb, true, k);
+    print_tensor("output", tn_plan_output(v->plan, k));
+    if (a) printf(", grows in the buffer of '%s' along axis %u", v->pb->inputs[a->input]->name, a->axis);
+    if (a && a->capacity) printf(" (room for %llu)", (unsigned long long)a->capacity);
+    puts("");
 }
 
 static void print_head(const view *v) {
     printf("plan    %s, tenon %s, %s\n", v->pb->model, v->pb->tenon_version, v->pb->precision);
-    for (size_t k = 0; k < tn_plan_input_count(v->plan); k++) print_tensor("input", tn_plan_input(v->plan, k));
-    for (size_t k = 0; k < tn_plan_output_count(v->plan); k++) print_tensor("output", tn_plan_output(v->plan, k));
+    for (size_t k = 0; k < tn_plan_input_count(v->plan); k++)
+        print_tensor("input", tn_plan_input(v->plan, k)), puts("");
+    for (size_t k = 0; k < tn_plan_output_count(v->plan); k++) print_output(v, k);
     double weights = 0;
     for (size_t k = 0; k < v->pb->n_consts; k++) weights += (double)v->pb->consts[k]->size;
     printf("weights %.2f MB in %zu constants\n", weights / 1e6, v->pb->n_consts);
@@ -409,6 +418,15 @@ static json_object *policy_json(const view *v, size_t k) {
     return o;
 }
 
+static json_object *alias_json(const view *v, const TnPlan__Alias *a) {
+    json_object *o = json_object_new_object();
+    cli_json_add_string(o, "input", v->pb->inputs[a->input]->name);
+    cli_json_add_string(o, "output", v->pb->outputs[a->output]->name);
+    cli_json_add_number(o, "axis", a->axis);
+    cli_json_add_number(o, "capacity", (double)a->capacity);
+    return o;
+}
+
 static void print_doc(const view *v) {
     json_object *doc = json_object_new_object(), *list;
     cli_json_add_string(doc, "model", v->pb->model);
@@ -418,6 +436,8 @@ static void print_doc(const view *v) {
     cli_json_add_string(doc, "tuned_on", v->arch->tuned_on);
     list = cli_json_add_array(doc, "launches");
     for (size_t k = 0; k < v->arch->n_policies; k++) json_object_array_add(list, policy_json(v, k));
+    list = cli_json_add_array(doc, "aliases");
+    for (size_t k = 0; k < v->pb->n_aliases; k++) json_object_array_add(list, alias_json(v, v->pb->aliases[k]));
     list = cli_json_add_array(doc, "kernels");
     for (size_t k = 0; k < v->arch->n_steps; k++) json_object_array_add(list, step_json(v, v->arch->steps[k], false));
     cli_print_json(v->c, doc);

@@ -58,7 +58,8 @@ static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
     m->specialised = is_specialised(m->g);
-    if (m->g && !as_imported) st = cli_optimise(m->c, m->g, s);
+    if (m->g) st = tn_graph_alias(m->g, s->options.aliases, s->options.n_aliases);
+    if (m->g && st == TN_OK && !as_imported) st = cli_optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
     m->n_in = tn_graph_input_count(m->g);
     m->n_out = tn_graph_output_count(m->g);

@@ -111,7 +111,11 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         s->import.n_shapes = k + 1;
     }
     s->import.shapes = s->shapes;
+    o->aliases = a->aliases;
+    for (; a->aliases && a->aliases[o->n_aliases]; o->n_aliases++) {
+    }
     s->compiles = a->target      ? "--target"
+                  : a->aliases   ? "--alias"
                   : a->precision ? "--precision"
                   : a->passes    ? "--passes"
                   : a->lockfile  ? "--lockfile"

@@ -66,8 +66,7 @@ tn_status tn_ev_split(tn_ev *c) {
     return at == c->in[0].dims[a->axis] ? TN_OK : tn_ev_fail(c, TN_E_ARGUMENT, "the sizes do not cover the axis");
 }
 
-tn_status tn_ev_concat(tn_ev *c) {
-    const tn_attrs_axis *a = c->attrs;
+static tn_status concat(tn_ev *c, int64_t axis) {
     tn_tensor *y = &c->out[0];
     size_t e = tn_ev_size(y->dtype);
     int64_t ys[TN_MAX_RANK], at = 0;
@@ -75,15 +74,23 @@ tn_status tn_ev_concat(tn_ev *c) {
     for (size_t k = 0; k < c->n_in; k++) {
         const tn_tensor *x = &c->in[k];
         int64_t xs[TN_MAX_RANK];
-        bool fits = tn_ev_has(c, k) && x->rank == y->rank && x->dims[a->axis] <= y->dims[a->axis] - at;
-        for (uint32_t i = 0; fits && i < y->rank; i++) fits = i == a->axis || x->dims[i] == y->dims[i];
+        bool fits = tn_ev_has(c, k) && x->rank == y->rank && x->dims[axis] <= y->dims[axis] - at;
+        for (uint32_t i = 0; fits && i < y->rank; i++) fits = i == axis || x->dims[i] == y->dims[i];
         if (!fits) return tn_ev_fail(c, TN_E_TYPE, "operand %zu's shape does not fit the others", k);
         tn_ev_strides(x, xs);
         if (tn_tensor_numel(x))
-            tn_ev_copy((char *)y->data + (size_t)(at * ys[a->axis]) * e, x->data, e, x->rank, x->dims, ys, xs);
-        at += x->dims[a->axis];
+            tn_ev_copy((char *)y->data + (size_t)(at * ys[axis]) * e, x->data, e, x->rank, x->dims, ys, xs);
+        at += x->dims[axis];
     }
-    return at == y->dims[a->axis] ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the operands do not fill the result");
+    return at == y->dims[axis] ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the operands do not fill the result");
+}
+
+tn_status tn_ev_concat(tn_ev *c) {
+    return concat(c, ((const tn_attrs_axis *)c->attrs)->axis);
+}
+
+tn_status tn_ev_append(tn_ev *c) {
+    return concat(c, ((const tn_attrs_append *)c->attrs)->axis);
 }
 
 /* ---- pad --------------------------------------------------------------------------------------------------------- */

@@ -122,6 +122,20 @@ static void check_kernel(checker *c, tn_node n) {
     }
 }
 
+/* An append is an output in the buffer of an input. */
+static void check_append(checker *c, tn_node n, tn_region r) {
+    const tn_graph *g = c->g;
+    tn_shared s;
+    size_t appends = 0;
+    if (r.i != g->body.i || !tn_shared_of(g, n, &s)) {
+        bad(c, n, "is not an output of the function that begins with one of its inputs");
+        return;
+    }
+    for (tn_use u = tn_val_first_use(g, tn_node_input(g, n, 0)); u.i; u = tn_use_next(g, u))
+        appends += tn_node_op(g, tn_use_node(g, u)) == TN_OP_APPEND && tn_use_slot(g, u) == 0;
+    if (appends != 1) bad(c, n, "is not the only one in its input's buffer");
+}
+
 static void check_results(checker *c, tn_node n) {
     const tn_graph *g = c->g;
     const tn_node_rec *r = &g->nodes.p[n.i];
@@ -152,6 +166,7 @@ static void check_node(checker *c, tn_node n, tn_region r) {
     for (uint32_t k = 0; k < rec.n_sub; k++) check_region(c, g->owned.p[rec.sub + k], n);
     c->kernel = outer;
     if (rec.op == TN_OP_KERNEL) check_kernel(c, n);
+    if (rec.op == TN_OP_APPEND) check_append(c, n, r);
     check_types(c, n);
     check_results(c, n);
 }

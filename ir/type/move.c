@@ -143,20 +143,19 @@ tn_status tn_rule_pad(tn_infer_ctx *c) {
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
 }
 
-tn_status tn_rule_concat(tn_infer_ctx *c) {
-    const tn_attrs_axis *a = c->attrs;
-    tn_dim dims[TN_MAX_RANK];
+/* Sets the result's dims. */
+static tn_status concat_dims(tn_infer_ctx *c, int64_t axis, size_t *rank, tn_dim dims[TN_MAX_RANK]) {
     size_t of[TN_MAX_RANK] = {0}; /* the operands that they are from */
     TN_TRY(tn_infer_require(c, c->n_in));
-    size_t r = dims_of(c, 0, dims);
-    TN_TRY(tn_infer_axis(c, a->axis, r));
+    const size_t r = *rank = dims_of(c, 0, dims);
+    TN_TRY(tn_infer_axis(c, axis, r));
     for (size_t k = 1; k < c->n_in; k++) {
         TN_TRY(tn_infer_same_dtype(c, 0, k));
         if (tn_infer_rank(c, k) != r)
             return tn_infer_error(c, "operand %zu has rank %zu but operand 0 has rank %zu", k, tn_infer_rank(c, k), r);
         for (size_t i = 0; i < r; i++) {
             tn_dim d = tn_infer_dim(c, k, i);
-            if (i == (size_t)a->axis)
+            if (i == (size_t)axis)
                 dims[i] = tn_dim_add(c->g, dims[i], d);
             else {
                 TN_TRY(tn_infer_need(c, TN_REL_EQUAL, (tn_size){dims[i], TN_SIZE_AXIS, of[i], i, ""},
@@ -165,7 +164,28 @@ tn_status tn_rule_concat(tn_infer_ctx *c) {
             }
         }
     }
-    return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
+    return TN_OK;
+}
+
+tn_status tn_rule_concat(tn_infer_ctx *c) {
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank;
+    TN_TRY(concat_dims(c, ((const tn_attrs_axis *)c->attrs)->axis, &rank, dims));
+    return tn_infer_put(c, tn_infer_dtype(c, 0), rank, dims);
+}
+
+/* The result fits the buffer, which its operand is in. */
+tn_status tn_rule_append(tn_infer_ctx *c) {
+    const tn_attrs_append *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank;
+    TN_TRY(concat_dims(c, a->axis, &rank, dims));
+    if (a->capacity < 0) return tn_infer_error(c, "has a negative capacity");
+    if (tn_dtype_bits(tn_infer_dtype(c, 0)) % 8) return tn_infer_error(c, "elements of 4 bits cannot be appended");
+    if (a->capacity)
+        TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_text(tn_dim_const(c->g, a->capacity), "the buffer's capacity"),
+                             (tn_size){dims[a->axis], TN_SIZE_AXIS, TN_RESULT, (size_t)a->axis, ""}));
+    return tn_infer_put(c, tn_infer_dtype(c, 0), rank, dims);
 }
 
 /* An index needs an element to point to. */

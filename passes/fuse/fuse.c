@@ -262,8 +262,8 @@ enum { BYTES_PER_US = 3000000 }; /* of memory traffic; a launch costs about 1 us
 static tn_node writer(const tn_fusion *f, tn_val v) {
     tn_node def = tn_val_def(f->g, v);
     while (def.i && op_of(f, def) == TN_OP_RESHAPE) def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
-    if (!def.i || info(f, def)->kind == TN_FUSE_NONE || unit_slice(f->g, def)) return (tn_node){0};
-    return def;
+    const bool elsewhere = !def.i || info(f, def)->kind == TN_FUSE_NONE || op_of(f, def) == TN_OP_APPEND;
+    return elsewhere || unit_slice(f->g, def) ? (tn_node){0} : def;
 }
 
 /* Whether the one use of a concat could compute it while loading. */
@@ -304,10 +304,22 @@ static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *v
     }
 }
 
+/* Their results are where the caller wants them, and what they append is written there. */
+static void take_appends(tn_fusion *f, claim *claims) {
+    for (uint32_t p = f->n_order; p >= 1; p--) {
+        tn_node n = {f->order[p]};
+        if (op_of(f, n) != TN_OP_APPEND) continue;
+        info(f, n)->kind = TN_FUSE_VIEW;
+        tn_node w = writer(f, tn_node_input(f->g, n, 1));
+        if (w.i) claims[w.i].taken = true;
+    }
+}
+
 static tn_status choose_concats(tn_fusion *f) {
     const tn_env *env = tn_graph_env(f->g);
     claim *claims = tn_alloc(env, f->n_nodes * sizeof *claims);
     if (!claims) return tn_graph_fail(f->g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    take_appends(f, claims);
     for (uint32_t p = f->n_order; p >= 1; p--) {
         tn_node n = {f->order[p]};
         if (op_of(f, n) != TN_OP_CONCAT) continue;

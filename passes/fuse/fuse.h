@@ -37,7 +37,7 @@ typedef enum tn_fuse_kind {
     TN_FUSE_NONE,   /* const, return */
     TN_FUSE_PULL,   /* elementwise or movement: can be computed inside any region */
     TN_FUSE_ANCHOR, /* owns a region */
-    TN_FUSE_VIEW    /* stays at the top level: reshape, slice, concat */
+    TN_FUSE_VIEW    /* stays at the top level: reshape, slice, concat, append */
 } tn_fuse_kind;
 
 /* Invariant: every node outside a group that uses a member's value stands behind the group's place.  A kernel put at

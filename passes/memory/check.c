@@ -91,10 +91,12 @@ static tn_val step_back(const checker *c, tn_val v, int64_t i, int64_t *j) {
         }
         *j = ravel(&in, at);
         return x;
-    case TN_OP_CONCAT: {
+    case TN_OP_CONCAT:
+    case TN_OP_APPEND: {
         if (!shape_of(c, v, &s)) return none;
         unravel(&s, i, at);
-        size_t axis = (size_t)TN_ATTRS_OF(c->g, def, axis)->axis;
+        const bool appends = tn_node_op(c->g, def) == TN_OP_APPEND;
+        size_t axis = (size_t)(appends ? TN_ATTRS_OF(c->g, def, append)->axis : TN_ATTRS_OF(c->g, def, axis)->axis);
         for (size_t k = 0; k < tn_node_input_count(c->g, def); k++) {
             x = tn_node_input(c->g, def, k);
             if (!shape_of(c, x, &in)) return none;
@@ -140,6 +142,47 @@ static bool aligned(const checker *c, tn_val v) {
     return p->align && eval(c, p->offset, &offset) && offset % (int64_t)p->align == 0;
 }
 
+/* The append whose buffer the value is in; none. */
+static tn_node append_of(const checker *c, tn_val v) {
+    const tn_placement *p = &c->m->of[v.i];
+    TN_FOR_NODES(c->g, tn_graph_body(c->g), n) {
+        tn_shared s;
+        if (!tn_shared_of(c->g, n, &s)) continue;
+        if (p->space == TN_SPACE_INPUT && p->index == s.input) return n;
+        if (p->space == TN_SPACE_OUTPUT && p->index == s.output) return n;
+    }
+    return (tn_node){0};
+}
+
+/* Where the caller has element j of an input or constant, in bytes; elements of an input that an output extends are in
+ * that output's buffer. */
+static int64_t callers_address(const checker *c, tn_val source, int64_t j, int64_t bytes) {
+    const tn_node append = append_of(c, source);
+    if (!append.i) return j * bytes;
+    const tn_attrs_append *a = TN_ATTRS_OF(c->g, append, append);
+    shape s;
+    int64_t at[TN_MAX_RANK];
+    if (!shape_of(c, source, &s)) return -1;
+    unravel(&s, j, at);
+    if (a->capacity) s.dims[a->axis] = a->capacity;
+    return ravel(&s, at) * bytes;
+}
+
+/* Element j of an input or constant, read as element i of v: in its place, and nobody wrote there. */
+static bool reads_callers(const checker *c, tn_val v, const shape *s, int64_t i, tn_val source, int64_t j,
+                          int64_t bytes) {
+    const space *where = space_of(c, v);
+    const int64_t first = callers_address(c, source, j, bytes);
+    shape whole;
+    if (where && append_of(c, v).i != append_of(c, source).i) return false;
+    if (where && !append_of(c, v).i) return false;
+    if (!where && !shape_of(c, source, &whole)) return false;
+    if (first < 0 || address(c, v, s, i, bytes, where ? where->size : INT64_MAX) != first) return false;
+    for (int64_t b = first; where && b < first + bytes; b++)
+        if (where->tags[b]) return false;
+    return true;
+}
+
 /* Operand `slot` of the node `at`. */
 static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
     tn_val v = tn_node_input(c->g, at, slot);
@@ -157,9 +200,8 @@ static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
         }
         tn_node def = tn_val_def(c->g, source);
         bool fixed = !def.i || tn_node_op(c->g, def) == TN_OP_CONST;
-        if (fixed != (where == NULL)) return broken(c, at, "it is in the wrong space", v);
-        shape whole;
-        if (fixed && (!shape_of(c, source, &whole) || address(c, v, &s, i, bytes, whole.n * bytes) != j * bytes))
+        if (!fixed && !where) return broken(c, at, "it is in the wrong space", v);
+        if (fixed && !reads_callers(c, v, &s, i, source, j, bytes))
             return broken(c, at, "an element of an input or constant is read from the wrong place", v);
         if (fixed) continue;
         int64_t first = address(c, v, &s, i, bytes, where->size);
@@ -220,9 +262,16 @@ static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
     if (p->space != TN_SPACE_OUTPUT || p->index != k) return broken(c, ret, "an output is not in its own buffer", v);
     if (!shape_of(c, v, &s)) return broken(c, ret, "its shape cannot be evaluated", v);
     int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
-    for (int64_t i = 0; i < s.n; i++)
-        if (address(c, v, &s, i, bytes, c->outputs[k].size) != i * bytes)
-            return broken(c, ret, "an output is not dense", v);
+    const tn_node append = append_of(c, v);
+    shape room = s;
+    if (append.i && TN_ATTRS_OF(c->g, append, append)->capacity)
+        room.dims[TN_ATTRS_OF(c->g, append, append)->axis] = TN_ATTRS_OF(c->g, append, append)->capacity;
+    for (int64_t i = 0; i < s.n; i++) {
+        int64_t at[TN_MAX_RANK];
+        unravel(&s, i, at);
+        if (address(c, v, &s, i, bytes, c->outputs[k].size) != ravel(&room, at) * bytes)
+            return broken(c, ret, append.i ? "an output is not as its buffer wants it" : "an output is not dense", v);
+    }
     return read_value(c, ret, k);
 }
 
@@ -266,6 +315,10 @@ static tn_status make_spaces(checker *c, uint64_t limit) {
         tn_val v = tn_graph_output(c->g, k);
         shape s;
         if (!shape_of(c, v, &s)) return tn_fail(env, TN_E_ARGUMENT, "", "", "a symbol has no value");
+        const tn_node append = tn_val_def(c->g, v);
+        const tn_attrs_append *a =
+            append.i && tn_node_op(c->g, append) == TN_OP_APPEND ? TN_ATTRS_OF(c->g, append, append) : NULL;
+        if (a && a->capacity) s.n = s.dims[a->axis] ? s.n / s.dims[a->axis] * a->capacity : 0;
         st = make_space(env, s.n * (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, limit, &c->outputs[k]);
     }
     return st;

@@ -1,6 +1,6 @@
 /* memory.h: where every value of a fused graph lives.
  *
- * Input: a graph after `fuse`: its body holds const, kernel, view (reshape; slice and concat that a view can express)
+ * Input: a graph after `fuse`: its body holds const, kernel, view (reshape; slice and concat that a view can express; append)
  * and return nodes only.  Output: a placement a value.  Views share their operand's block: a concat's operands are
  * written straight into the concat's block, a slice reads out of its operand's.  Graph outputs are written straight into
  * the caller's buffer where layout allows.  What is neither the caller's nor a constant lies in numbered blocks, of which

@@ -1,7 +1,8 @@
 /* views.c: places values as views of blocks.
  *
- * Two walks.  Backward: concats claim their operands, outermost first, so that a claimed concat knows its place before
- * it hands places to its own operands, and results of a branch claim what its regions yield.  Forward: what nobody claimed is a root, or a view of its operand.  A chain of
+ * Appends are placed first: where they are, the caller says.  Then two walks.  Backward: concats claim their operands,
+ * outermost first, so that a claimed concat knows its place before it hands places to its own operands, and results of a
+ * branch claim what its regions yield.  Forward: what nobody claimed is a root, or a view of its operand.  A chain of
  * views therefore goes forward to earlier values and then back to a later concat, never forward again: no cycles. */
 #include <string.h>
 #include "passes/fuse/fuse.h"
@@ -85,6 +86,24 @@ bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const
     return i == a.n && j == b.n;
 }
 
+bool tn_split_rows(tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides, tn_dim *run, tn_dim *pitch) {
+    const axes a = squeeze(g, rank, dims, strides);
+    const tn_dim one = tn_dim_const(g, 1);
+    for (size_t k = a.n; k > 0; k--) { /* axes from k on are in a row */
+        bool even = !tn_dim_equal_const(g, a.strides[k - 1], 0);
+        for (size_t i = 0; even && i + 1 < k; i++)
+            even = a.strides[i].i == tn_dim_mul(g, a.strides[i + 1], a.dims[i + 1]).i;
+        if (!even) continue;
+        *run = one;
+        for (size_t i = k; i < a.n; i++)
+            *run = tn_dim_add(g, *run, tn_dim_mul(g, tn_dim_sub(g, a.dims[i], one), a.strides[i]));
+        *run = tn_dim_max(g, *run, tn_dim_const(g, 0));
+        *pitch = a.strides[k - 1];
+        return true;
+    }
+    return false;
+}
+
 /* ---- placing --------------------------------------------------------------------------------------------------- */
 
 static bool grow(const tn_graph *g, tn_views *v) {
@@ -141,6 +160,27 @@ static tn_status copy_operand(tn_graph *g, tn_views *v, tn_node n, size_t k) {
     return TN_OK;
 }
 
+/* Whether what is written there stays in what is appended of each row of the caller's buffer, and can be said to. */
+static bool lies_in_rows(tn_graph *g, tn_val x, const tn_view *where) {
+    const tn_node append = tn_val_def(g, where->root);
+    if (!append.i || tn_node_op(g, append) != TN_OP_APPEND) return true;
+    const tn_attrs_append *a = TN_ATTRS_OF(g, append, append);
+    tn_dim strides[TN_MAX_RANK], run, pitch;
+    if (!a->capacity) return true;
+    tn_shared_strides(g, append, strides);
+    return tn_split_rows(g, rank_of(g, x), dims_of(g, x), where->strides, &run, &pitch) &&
+           pitch.i == tn_dim_mul(g, strides[a->axis], tn_dim_const(g, a->capacity)).i;
+}
+
+/* The same of all that a concat would be written in. */
+static bool stays_in_rows(tn_graph *g, tn_val x, const tn_view *where) {
+    const tn_node def = tn_val_def(g, x);
+    bool all = lies_in_rows(g, x, where);
+    for (size_t k = 0; all && tn_node_op(g, def) == TN_OP_CONCAT && k < tn_node_input_count(g, def); k++)
+        all = lies_in_rows(g, tn_node_input(g, def, k), where);
+    return all;
+}
+
 /* Places x, and through reshapes what x is a reshape of, where a concat of region r, or what r yields to, wants it; false
  * if that cannot be. */
 static bool claim(tn_graph *g, tn_views *v, tn_region r, tn_val x, const tn_view *where) {
@@ -162,8 +202,20 @@ static bool claim(tn_graph *g, tn_views *v, tn_region r, tn_val x, const tn_view
             return false;
         chain[++n] = in;
     }
+    if (!stays_in_rows(g, chain[n], &place[n])) return false;
     for (size_t k = 0; k <= n; k++) v->of[chain[k].i] = place[k];
     return true;
+}
+
+/* Puts operand k of n where n's result has it, from `at` on along the axis. */
+static tn_status place_part(tn_graph *g, tn_views *v, tn_node n, size_t k, size_t axis, tn_dim at) {
+    tn_view where = v->of[tn_node_result(g, n, 0).i];
+    where.output = -1;
+    where.offset = tn_dim_add(g, where.offset, tn_dim_mul(g, at, where.strides[axis]));
+    if (claim(g, v, tn_node_region(g, n), tn_node_input(g, n, k), &where)) return TN_OK;
+    tn_status s = copy_operand(g, v, n, k);
+    if (s == TN_OK) v->of[tn_node_input(g, n, k).i] = where;
+    return s;
 }
 
 static tn_status place_concat(tn_graph *g, tn_views *v, tn_node n) {
@@ -172,17 +224,24 @@ static tn_status place_concat(tn_graph *g, tn_views *v, tn_node n) {
     if (!v->of[out.i].root.i) place_root(g, v, out);
     tn_dim at = tn_dim_const(g, 0);
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
-        tn_view where = v->of[out.i];
-        where.output = -1;
-        where.offset = tn_dim_add(g, where.offset, tn_dim_mul(g, at, where.strides[axis]));
-        if (!claim(g, v, tn_node_region(g, n), tn_node_input(g, n, k), &where)) {
-            tn_status s = copy_operand(g, v, n, k);
-            if (s != TN_OK) return s;
-            v->of[tn_node_input(g, n, k).i] = where;
-        }
+        tn_status s = place_part(g, v, n, k, axis, at);
+        if (s != TN_OK) return s;
         at = tn_dim_add(g, at, tn_val_dim(g, tn_node_input(g, n, k), axis));
     }
     return tn_graph_status(g);
+}
+
+/* Input and output are two values in one buffer, each its own root; what is appended is written behind the input. */
+static tn_status place_append(tn_graph *g, tn_views *v, tn_node n) {
+    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
+    tn_shared s;
+    if (!tn_shared_of(g, n, &s)) return tn_graph_fail(g, TN_E_INTERNAL, n, "", "it appends to what is no input");
+    place_root(g, v, x);
+    place_root(g, v, y);
+    tn_shared_strides(g, n, v->of[x.i].strides);
+    tn_shared_strides(g, n, v->of[y.i].strides);
+    v->of[y.i].output = (int32_t)s.output;
+    return place_part(g, v, n, 1, s.axis, tn_val_dim(g, x, s.axis));
 }
 
 static void place_slice(tn_graph *g, tn_views *v, tn_node n) {
@@ -276,7 +335,9 @@ static bool own_output(tn_graph *g, tn_views *v, tn_val x, int32_t k) {
 
 static tn_status place_outputs(tn_graph *g, tn_views *v, tn_node ret) {
     for (size_t k = 0; k < tn_node_input_count(g, ret); k++) {
-        if (own_output(g, v, tn_node_input(g, ret, k), (int32_t)k)) continue;
+        const tn_val x = tn_node_input(g, ret, k);
+        const bool is_there = v->of[x.i].root.i == x.i && v->of[x.i].output == (int32_t)k; /* appended */
+        if (is_there || own_output(g, v, x, (int32_t)k)) continue;
         tn_status s = copy_operand(g, v, ret, k);
         if (s != TN_OK) return s;
         v->of[tn_node_input(g, ret, k).i].output = (int32_t)k;
@@ -421,7 +482,8 @@ static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
     switch (tn_node_op(g, n)) {
     case TN_OP_SLICE: place_slice(g, v, n); return TN_OK;
     case TN_OP_RESHAPE: return place_reshape(g, v, n);
-    case TN_OP_CONCAT: return TN_OK;
+    case TN_OP_CONCAT:
+    case TN_OP_APPEND: return TN_OK;
     case TN_OP_IF:
     case TN_OP_LOOP: return place_owned(g, v, n);
     case TN_OP_YIELD: return place_yield(g, v, n);
@@ -462,6 +524,8 @@ tn_status tn_views_make(tn_graph *g, tn_views *v) {
     tn_cursor saved = tn_get_cursor(g);
     tn_status s = grow(g, v) ? TN_OK : tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
     for (size_t k = 0; s == TN_OK && k < tn_graph_input_count(g); k++) place_root(g, v, tn_graph_input(g, k));
+    for (tn_node n = tn_region_first(g, body); s == TN_OK && n.i; n = tn_node_next(g, n))
+        if (tn_node_op(g, n) == TN_OP_APPEND) s = place_append(g, v, n);
     if (s == TN_OK) s = place_backward(g, v, body);
     if (s == TN_OK) s = place_region(g, v, body);
     tn_set_cursor(g, saved);

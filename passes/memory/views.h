@@ -6,6 +6,8 @@
  *   reshape    reads its operand's block where strides allow
  *   concat     its operands are written straight into its block: a kernel's result, a concat, or a reshape of those
  *              whose strides can be run backward is *claimed* by the concat
+ *   append     its result and its first operand, a graph input, are roots in the caller's one buffer, with that buffer's
+ *              strides; its second operand is written into it as a concat's is
  * Results of a branch are roots, or claimed by a concat; each of its regions writes into them.  A loop's carried value is
  * one block, which the region's argument and the result name; what begins it and what an iteration yields is written there
  * (a step copies it) at the end. */
@@ -38,6 +40,9 @@ bool tn_may_overwrite(const tn_graph *g, tn_node kernel, size_t read, tn_val r);
 /* The strides of the same bytes under other dims; false if there are none.  Sizes agree. */
 bool tn_reshape_strides(tn_graph *g, size_t from_rank, const tn_dim *from, const tn_dim *strides, size_t to_rank,
                         const tn_dim *to, tn_dim *out);
+/* Elements as pieces of rows: outer axes step evenly from row to row, `pitch` apart, and all others stay within the first
+ * `run` elements of a row (which need not all be theirs).  The shortest such pieces; false if there is one row only. */
+bool tn_split_rows(tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides, tn_dim *run, tn_dim *pitch);
 void tn_dense_strides(tn_graph *g, size_t rank, const tn_dim *dims, tn_dim *out);
 /* Dense up to axes of size 1. */
 bool tn_is_dense(tn_graph *g, size_t rank, const tn_dim *dims, const tn_dim *strides);

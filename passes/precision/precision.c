@@ -263,7 +263,8 @@ static tn_status lower_body(lowering *l) {
             set_leaf(l, tn_node_result(g, n, 0), const_is_wide(l, tn_node_result(g, n, 0)));
         } else if (!simple) {
             keep_operands(l, n, 0);
-            for (size_t k = 0; k < tn_node_result_count(g, n); k++) set_leaf(l, tn_node_result(g, n, k), true);
+            const bool wide = op != TN_OP_APPEND; /* as wide as the input that it extends */
+            for (size_t k = 0; k < tn_node_result_count(g, n); k++) set_leaf(l, tn_node_result(g, n, k), wide);
         } else {
             bool wide = computes_wide(l, n);
             tn_node now = lower_node(l, n, wide);

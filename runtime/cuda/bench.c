@@ -53,7 +53,7 @@ static tn_status upload_random(tn_context *c) {
     tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
         tn_dtype t = (tn_dtype)pb->inputs[k]->dtype;
-        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table);
+        size_t bytes = tn_rows_of(pb, false, k, c->table).bytes;
         if (!bytes) continue;
         void *data = tn_alloc(c->env, bytes);
         if (!data) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");

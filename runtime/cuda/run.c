@@ -155,20 +155,27 @@ tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream)
 
 /* ---- host data --------------------------------------------------------------------------------------------------- */
 
-static tn_status copies(tn_context *c, const void *const *inputs, void *const *outputs) {
+/* Copies an input to its buffer, or an output from it: piece by piece, since the host's are packed. */
+static tn_status copy_rows(const tn_context *c, bool output, size_t k, const void *in, void *out) {
     const TnPlan__Plan *pb = c->plan->pb;
     const tn_cuda_context *x = c->cuda;
+    const tn_rows r = tn_rows_of(pb, output, k, c->table);
+    const char *name = output ? pb->outputs[k]->name : pb->inputs[k]->name;
+    const CUdeviceptr p = (CUdeviceptr)(uintptr_t)c->pointers[output ? pb->n_inputs + k : k];
     tn_status st = TN_OK;
-    for (size_t k = 0; inputs && st == TN_OK && k < pb->n_inputs; k++) {
-        size_t bytes = tn_shape_bytes(pb->inputs[k], c->table);
-        CUdeviceptr p = (CUdeviceptr)(uintptr_t)c->pointers[k];
-        if (bytes) st = TN_CU(x->cu, cuMemcpyHtoDAsync(p, inputs[k], bytes, x->stream), pb->inputs[k]->name);
+    for (size_t i = 0; r.run && st == TN_OK && i < r.n; i++) {
+        const size_t at = i * r.run;
+        st = output ? TN_CU(x->cu, cuMemcpyDtoHAsync((char *)out + at, p + i * r.pitch, r.run, x->stream), name)
+                    : TN_CU(x->cu, cuMemcpyHtoDAsync(p + i * r.pitch, (const char *)in + at, r.run, x->stream), name);
     }
-    for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs; k++) {
-        size_t bytes = tn_shape_bytes(pb->outputs[k], c->table);
-        CUdeviceptr p = (CUdeviceptr)(uintptr_t)c->pointers[pb->n_inputs + k];
-        if (bytes) st = TN_CU(x->cu, cuMemcpyDtoHAsync(outputs[k], p, bytes, x->stream), pb->outputs[k]->name);
-    }
+    return st;
+}
+
+static tn_status copies(tn_context *c, const void *const *inputs, void *const *outputs) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    tn_status st = TN_OK;
+    for (size_t k = 0; inputs && st == TN_OK && k < pb->n_inputs; k++) st = copy_rows(c, false, k, inputs[k], NULL);
+    for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs; k++) st = copy_rows(c, true, k, NULL, outputs[k]);
     return st;
 }
 

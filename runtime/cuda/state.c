@@ -116,8 +116,8 @@ static bool is_io(const TnPlan__Place *p) {
 static uint64_t space_size(const tn_context *c, const tn_cuda_state *s, const TnPlan__Place *p) {
     const TnPlan__Plan *pb = c->plan->pb;
     switch (p->space) {
-    case TN_PLAN__PLACE__SPACE__INPUT: return tn_shape_bytes(pb->inputs[p->index], s->table);
-    case TN_PLAN__PLACE__SPACE__OUTPUT: return tn_shape_bytes(pb->outputs[p->index], s->table);
+    case TN_PLAN__PLACE__SPACE__INPUT: return tn_rows_of(pb, false, p->index, s->table).bytes;
+    case TN_PLAN__PLACE__SPACE__OUTPUT: return tn_rows_of(pb, true, p->index, s->table).bytes;
     case TN_PLAN__PLACE__SPACE__CONST: return pb->consts[p->index]->size;
     default: return (uint64_t)s->table[pb->arena_size];
     }
@@ -420,14 +420,21 @@ tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io
     return st;
 }
 
+/* Bytes of buffer k of inputs then outputs; 0 for one that is an input's too. */
+static size_t io_bytes(const tn_context *c, size_t k) {
+    const TnPlan__Plan *pb = c->plan->pb;
+    const bool output = k >= pb->n_inputs;
+    const size_t number = output ? k - pb->n_inputs : k;
+    if (output && tn_alias_of(pb, true, number)) return 0;
+    return tn_rows_of(pb, output, number, c->table).bytes;
+}
+
 tn_status tn_cuda_io_buffers(tn_context *c) {
     const TnPlan__Plan *pb = c->plan->pb;
     tn_cuda_context *x = c->cuda;
     size_t n = pb->n_inputs + pb->n_outputs, total = 0;
-    for (size_t k = 0; k < n; k++) {
-        const TnPlan__Tensor *t = k < pb->n_inputs ? pb->inputs[k] : pb->outputs[k - pb->n_inputs];
-        if (!add_aligned(total, tn_shape_bytes(t, c->table), &total)) return no_memory(c);
-    }
+    for (size_t k = 0; k < n; k++)
+        if (!add_aligned(total, io_bytes(c, k), &total)) return no_memory(c);
     if (total > x->io_size) {
         if (x->io_memory) x->cu->cuMemFree(x->io_memory);
         x->io_memory = 0;
@@ -438,10 +445,11 @@ tn_status tn_cuda_io_buffers(tn_context *c) {
     }
     size_t at = 0;
     for (size_t k = 0; k < n; k++) {
-        const TnPlan__Tensor *t = k < pb->n_inputs ? pb->inputs[k] : pb->outputs[k - pb->n_inputs];
         add_aligned(at, 0, &at);
         c->pointers[k] = (void *)(uintptr_t)(x->io_memory + at);
-        at += tn_shape_bytes(t, c->table);
+        at += io_bytes(c, k);
     }
+    for (size_t k = 0; k < pb->n_aliases; k++)
+        c->pointers[pb->n_inputs + pb->aliases[k]->output] = c->pointers[pb->aliases[k]->input];
     return TN_OK;
 }

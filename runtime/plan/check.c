@@ -313,6 +313,24 @@ static tn_status check_buckets(const checker *c) {
     return TN_OK;
 }
 
+/* No two of one input or output; the types fit. */
+static tn_status check_alias(checker *c, size_t number) {
+    const TnPlan__Plan *pb = c->pb;
+    const TnPlan__Alias *a = pb->aliases[number];
+    if (a->input >= pb->n_inputs || a->output >= pb->n_outputs || !a->kept) return bad(c, "an alias is of nothing");
+    const TnPlan__Tensor *x = pb->inputs[a->input], *y = pb->outputs[a->output];
+    const TnPlan__Extent *e = a->kept;
+    const uint32_t dims[] = {a->bytes, e->offset, e->bytes, e->run, e->pitch};
+    c->where = y->name;
+    for (size_t k = 0; k < number; k++)
+        if (pb->aliases[k]->input == a->input || pb->aliases[k]->output == a->output)
+            return bad(c, "a buffer has more than one alias");
+    if (x->dtype != y->dtype || x->n_dims != y->n_dims || a->axis >= x->n_dims || a->capacity > INT32_MAX)
+        return bad(c, "an output and the input that it grows in do not fit");
+    if (e->space != TN_PLAN__PLACE__SPACE__INPUT || e->index != a->input) return bad(c, "an alias keeps another input");
+    return check_dims(c, dims, sizeof dims / sizeof *dims, "an alias");
+}
+
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size) {
     checker c = {env, pb, file_size, ""};
     tn_status st = tn_dims_check(env, pb->n_dims, pb->dims);
@@ -321,6 +339,7 @@ tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file
     if (st == TN_OK) st = check_blob_index(&c, pb->ir, true, "the IR");
     if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
     if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
+    for (size_t k = 0; st == TN_OK && k < pb->n_aliases; k++) st = check_alias(&c, k);
     if (st == TN_OK) st = check_conditions(&c);
     if (st == TN_OK) st = check_buckets(&c);
     if (st == TN_OK) st = check_consts(&c);

@@ -58,6 +58,18 @@ static inline size_t tn_step_end(const TnPlan__Arch *a, size_t k) {
 /* check.c: bounds of everything in a manifest.  file_size: what blobs must lie in. */
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size);
 
+/* alias.c: outputs that grow in inputs' buffers.  The alias of an input or output; NULL: it has a buffer of its own. */
+const TnPlan__Alias *tn_alias_of(const TnPlan__Plan *pb, bool output, size_t k);
+/* How the caller's buffer of an input or output holds its elements, under a table that was bound: `n` pieces of `run`
+ * bytes, each `pitch` behind the one before.  Packed, these pieces are the tensor. */
+typedef struct tn_rows {
+    size_t n, run, pitch;
+    size_t bytes; /* of the buffer */
+} tn_rows;
+tn_rows tn_rows_of(const TnPlan__Plan *pb, bool output, size_t k, const int64_t *table);
+/* Whether they all fit, under a table that is being bound.  E_ARGUMENT names output and input. */
+tn_status tn_aliases_check(const tn_plan *p, const int64_t *table);
+
 /* How a step is named in messages: "conv_relu_1a2b (layers /conv1/Conv, /relu1/Relu)". */
 void tn_step_text(const TnPlan__Step *s, char *buf, size_t size);
 

@@ -160,5 +160,5 @@ tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *tabl
         if (tn_shape_bytes(pb->outputs[i], table) > PTRDIFF_MAX)
             return tn_fail(p->env, TN_E_ARGUMENT, pb->outputs[i]->name, "give smaller shapes",
                            "output '%s' has an impossible size at these shapes", pb->outputs[i]->name);
-    return st;
+    return st == TN_OK ? tn_aliases_check(p, table) : st;
 }

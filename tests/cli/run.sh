@@ -44,6 +44,21 @@ expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --
 expect "opt writes a file" 0 '' "$tenon" opt "$digits/digits.onnx" -o "$work/d.tn"
 expect "opt reads it back" 0 'kernel' "$tenon" opt "$work/d.tn" --passes=
 
+# ---- an output in its input's buffer
+echo 'symbol P in [0, 7]
+func @main(%past: f32[2,P,4], %x: f32[2,1,4]) { %n = neg %x %y = concat %past, %n {axis=1} return %y {names=["now"]} }' >"$work/grow.tn"
+expect "an alias on the cpu" 0 'passed on cpu' "$tenon" check "$work/grow.tn" --device cpu --random --alias past=now --at past=2x3x4
+expect "an alias of no input" 2 "the alias 'w\*=now\*' names no input" "$tenon" check "$work/grow.tn" --device cpu --random --alias 'w*=now*'
+expect "an alias of another output" 2 "output 'now' cannot grow in the buffer of input 'x': .* begins with something else" "$tenon" run "$work/grow.tn" --device cpu --alias x=now
+if [ $nvrtc = 1 ]; then
+    expect "compile with an alias" 0 '' "$tenon" compile "$work/grow.tn" -o "$work/grow.plan" --no-gpu --target sm_90a --alias past=now
+    expect "inspect names the alias" 0 "output  now: f32\[2,P \+ 1,4\], grows in the buffer of 'past' along axis 1 \(room for 8\)" "$tenon" inspect "$work/grow.plan"
+    expect "inspect --program shows it" 0 'output %2 "now" : 256 over %0\[0, P\*16 \+ 128, P\*16, 128\]' "$tenon" inspect "$work/grow.plan" --program
+    expect "inspect --json has it" 0 '"capacity": ?8' "$tenon" inspect "$work/grow.plan" --json
+    expect "an aliased plan runs packed" 0 'now: f32 2x4x4' "$tenon" run "$work/grow.plan" --device cpu --shape past=2x3x4
+    expect "beyond its room" 2 'P is from 0 to 7' "$tenon" run "$work/grow.plan" --device cpu --shape past=2x8x4
+fi
+
 # ---- what only the reference runs: lengths and sizes that depend on data
 trip='%t = cast %n {to=i64} : i64[]'
 loop='loop %t, _, %x {carried=1, trips=T} : f32[5] loc("/body/Loop") { ^(%i: i64[], %m: bool[], %p: f32[5]): %q = add %p, %x yield %m, %q }'

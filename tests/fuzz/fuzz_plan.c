@@ -78,6 +78,7 @@ static size_t make_sample(uint8_t which, uint8_t *out, size_t max) {
         add_product(&s);
     else
         sample_two_steps(&s);
+    if (which & 2) sample_alias(&s);
     void *data = sample_pack(&s, &size);
     sample_free(&s);
     size = size <= max ? size : 0;

@@ -26,6 +26,7 @@ typedef struct gen {
     uint64_t state;
     tn_val pool[256];
     size_t n;
+    tn_dim batch;
 } gen;
 
 static inline uint32_t gen_next(gen *s, uint32_t n) {
@@ -184,46 +185,93 @@ static inline tn_val gen_step(gen *s) {
     }
 }
 
-/* A graph of about `steps` ops over one or two inputs; the batch is symbolic ("N") or 2.  NULL if it went wrong. */
-static inline tn_graph *gen_graph(const tn_env *env, uint64_t seed, size_t steps, bool symbolic) {
-    gen s = {.g = tn_graph_new(env), .state = seed * 2654435761u + 12345};
-    if (!s.g) return NULL;
-    for (int k = 0; k < 3; k++) gen_next(&s, 2);
-    tn_dim batch = symbolic ? tn_dim_sym(s.g, "N") : tn_dim_const(s.g, 2);
-    tn_dim image[4] = {batch, tn_dim_const(s.g, 4), tn_dim_const(s.g, 4), tn_dim_const(s.g, 6)};
-    tn_dim rows[2] = {batch, tn_dim_const(s.g, 8)};
-    s.pool[s.n++] = tn_graph_add_input(s.g, "image", tn_type_make(s.g, TN_F32, 4, image));
-    s.pool[s.n++] = tn_graph_add_input(s.g, "rows", tn_type_make(s.g, TN_F32, 2, rows));
-    tn_set_cursor(s.g, tn_cursor_end(s.g, tn_graph_body(s.g)));
-    for (size_t k = 0; k < steps && s.n < 250; k++) {
-        char layer[16];
+/* Two inputs; the batch is symbolic ("N") or 2.  False if out of memory. */
+static inline bool gen_begin(gen *s, const tn_env *env, uint64_t seed, bool symbolic) {
+    *s = (gen){.g = tn_graph_new(env), .state = seed * 2654435761u + 12345};
+    if (!s->g) return false;
+    for (int k = 0; k < 3; k++) gen_next(s, 2);
+    s->batch = symbolic ? tn_dim_sym(s->g, "N") : tn_dim_const(s->g, 2);
+    tn_dim image[4] = {s->batch, tn_dim_const(s->g, 4), tn_dim_const(s->g, 4), tn_dim_const(s->g, 6)};
+    tn_dim rows[2] = {s->batch, tn_dim_const(s->g, 8)};
+    s->pool[s->n++] = tn_graph_add_input(s->g, "image", tn_type_make(s->g, TN_F32, 4, image));
+    s->pool[s->n++] = tn_graph_add_input(s->g, "rows", tn_type_make(s->g, TN_F32, 2, rows));
+    tn_set_cursor(s->g, tn_cursor_end(s->g, tn_graph_body(s->g)));
+    return true;
+}
+
+static inline void gen_steps(gen *s, size_t steps) {
+    for (size_t k = 0; k < steps && s->n < 250; k++) {
+        char layer[32];
         snprintf(layer, sizeof layer, "layer%zu", k);
-        tn_cursor at = tn_get_cursor(s.g);
-        at.loc = tn_loc_make(s.g, layer);
-        tn_set_cursor(s.g, at);
-        tn_val v = gen_step(&s);
+        tn_cursor at = tn_get_cursor(s->g);
+        at.loc = tn_loc_make(s->g, layer);
+        tn_set_cursor(s->g, at);
+        tn_val v = gen_step(s);
         int64_t n = 0;
-        if (!v.i || tn_val_rank(s.g, v) > 6) continue;
-        if (tn_dim_is_const(s.g, tn_dim_floordiv(s.g, tn_type_numel(s.g, tn_val_type(s.g, v)), batch), &n) && n > 4000)
+        if (!v.i || tn_val_rank(s->g, v) > 6) continue;
+        if (tn_dim_is_const(s->g, tn_dim_floordiv(s->g, tn_type_numel(s->g, tn_val_type(s->g, v)), s->batch), &n) &&
+            n > 4000)
             continue;
-        s.pool[s.n++] = v;
+        s->pool[s->n++] = v;
     }
+}
+
+/* The graph with some of the pool as outputs, and `own` (none: nothing) as one of its own; NULL if it went wrong. */
+static inline tn_graph *gen_end(gen *s, tn_val own) {
     tn_val out[64];
     const char *names[64];
     static const char *const name[] = {"y0", "y1", "y2", "y3", "y4", "y5", "y6", "y7"};
     size_t n_out = 0;
-    for (size_t k = s.n; k-- > 0 && n_out < 6;)
-        if (!tn_val_first_use(s.g, s.pool[k]).i || gen_next(&s, 12) == 0) {
+    for (size_t k = s->n; k-- > 0 && n_out < 6;)
+        if (s->pool[k].i != own.i && (!tn_val_first_use(s->g, s->pool[k]).i || gen_next(s, 12) == 0)) {
             names[n_out] = name[n_out];
-            out[n_out++] = s.pool[k];
+            out[n_out++] = s->pool[k];
         }
-    if (!n_out) {
-        out[n_out] = s.pool[s.n - 1];
+    if (!n_out && !own.i) {
+        out[n_out] = s->pool[s->n - 1];
         names[n_out++] = name[0];
     }
-    tn_graph_set_outputs(s.g, n_out, out, names);
-    if (tn_graph_status(s.g) == TN_OK) return s.g;
-    tn_graph_free(s.g);
+    if (own.i) names[n_out] = "own", out[n_out++] = own;
+    tn_graph_set_outputs(s->g, n_out, out, names);
+    if (tn_graph_status(s->g) == TN_OK) return s->g;
+    tn_graph_free(s->g);
+    return NULL;
+}
+
+/* A graph of about `steps` ops over one or two inputs. */
+static inline tn_graph *gen_graph(const tn_env *env, uint64_t seed, size_t steps, bool symbolic) {
+    gen s;
+    if (!gen_begin(&s, env, seed, symbolic)) return NULL;
+    gen_steps(&s, steps);
+    return gen_end(&s, (tn_val){0});
+}
+
+/* The same with an output "own" that grows in the buffer of an input "past", of "P" (0 to 4) or 3 on some axis; both
+ * are read by what follows, too. */
+static inline tn_graph *gen_growing_graph(const tn_env *env, uint64_t seed, size_t steps, bool symbolic) {
+    gen s;
+    if (!gen_begin(&s, env, seed, symbolic)) return NULL;
+    const tn_val image = s.pool[0];
+    tn_attrs_axis a = {.axis = gen_next(&s, 4)};
+    tn_dim dims[4];
+    for (size_t k = 0; k < 4; k++) dims[k] = tn_val_dim(s.g, image, k);
+    dims[a.axis] = symbolic ? tn_dim_sym(s.g, "P") : tn_dim_const(s.g, 3);
+    if (symbolic) tn_dim_set_range(s.g, dims[a.axis], 0, 4);
+    if (symbolic) tn_dim_set_range(s.g, s.batch, 0, 8);
+    tn_val in[2] = {tn_graph_add_input(s.g, "past", tn_type_make(s.g, TN_F32, 4, dims)), image};
+    gen_steps(&s, steps / 2);
+    for (int tries = 0; tries < 12; tries++) {
+        const tn_val x = gen_pick(&s);
+        if (gen_same_dims(s.g, x, image, (size_t)a.axis)) in[1] = x;
+    }
+    const tn_val own = tn_emit1(s.g, TN_OP_CONCAT, &a, 2, in);
+    if (gen_next(&s, 2)) s.pool[s.n++] = in[0];
+    s.pool[s.n++] = own;
+    gen_steps(&s, steps - steps / 2);
+    tn_graph *g = gen_end(&s, own);
+    const char *const pair = "past=own";
+    if (!g || tn_graph_alias(g, &pair, 1) == TN_OK) return g;
+    tn_graph_free(g);
     return NULL;
 }
 

@@ -121,6 +121,8 @@ typedef struct sample {
     TnPlan__Bucket__Range range, *ranges[1];
     TnPlan__Step way, *ways[1];
     uint32_t which[1];
+    TnPlan__Alias alias, *aliases[2];
+    TnPlan__Extent kept;
 } sample;
 
 enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_BYTES2 };
@@ -322,6 +324,19 @@ static inline void sample_two_steps(sample *s) {
     SAMPLE_PLACE(s, b, OUTPUT, 0, D_ZERO);
     SAMPLE_DIM(s, b, D_NUMEL);
     if (a == 0 && b == 1) sample_program(s);
+}
+
+/* y in the buffer of x, to which nothing is added. */
+static inline void sample_alias(sample *s) {
+    tn_plan__alias__init(&s->alias);
+    tn_plan__extent__init(&s->kept);
+    s->kept.space = TN_PLAN__PLACE__SPACE__INPUT;
+    s->kept.bytes = D_BYTES;
+    s->alias.bytes = D_BYTES;
+    s->alias.kept = &s->kept;
+    s->aliases[0] = s->aliases[1] = &s->alias;
+    s->plan.aliases = s->aliases;
+    s->plan.n_aliases = 1;
 }
 
 /* Bytes that stand for a cubin. */

@@ -254,6 +254,53 @@ static const char *refused(sample *s) {
         sample_free(&s);                                                                                               \
     } while (0)
 
+START_TEST(aliases) {
+    REFUSE((sample_alias(&s), s.alias.input = 1), "an alias is of nothing");
+    REFUSE((sample_alias(&s), s.alias.output = 7), "an alias is of nothing");
+    REFUSE((sample_alias(&s), s.alias.kept = NULL), "an alias is of nothing");
+    REFUSE((sample_alias(&s), s.plan.n_aliases = 2), "a buffer has more than one alias");
+    REFUSE((sample_alias(&s), s.alias.axis = 2), "an output and the input that it grows in do not fit");
+    REFUSE((sample_alias(&s), s.alias.capacity = UINT64_C(1) << 31),
+           "an output and the input that it grows in do not fit");
+    REFUSE((sample_alias(&s), s.out[0].dtype = TN_F16), "an output and the input that it grows in do not fit");
+    REFUSE((sample_alias(&s), s.alias.bytes = 99), "an alias names dim 99");
+    REFUSE((sample_alias(&s), s.kept.pitch = 99), "an alias names dim 99");
+    REFUSE((sample_alias(&s), s.kept.space = TN_PLAN__PLACE__SPACE__OUTPUT), "an alias keeps another input");
+}
+END_TEST
+
+/* What a plan says of its buffers is held against the shapes: nothing is copied to where it does not fit. */
+START_TEST(aliases_of_shapes) {
+    static const struct {
+        uint32_t axis, bytes;
+        uint64_t capacity;
+        bool fits;
+    } cases[] = {{0, D_BYTES, 0, true},    {0, D_NUMEL, 0, false}, {0, D_BYTES, 3, true},   {0, D_BYTES, 2, false},
+                 {0, D_BYTES, 4, false},   {0, D_BYTES2, 6, true}, {1, D_BYTES2, 64, true}, {1, D_BYTES2, 65, false},
+                 {1, D_BYTES2, 31, false}, {1, D_ZERO, 32, false}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        sample s;
+        sample_log log;
+        tn_env env = sample_env(&log);
+        size_t size;
+        bool right;
+        sample_init(&s);
+        sample_two_steps(&s);
+        sample_alias(&s);
+        s.alias.axis = cases[k].axis, s.alias.bytes = cases[k].bytes, s.alias.capacity = cases[k].capacity;
+        void *data = sample_pack(&s, &size);
+        const tn_status st = load_and_run(&env, data, size, &right);
+        ck_assert_msg(st == (cases[k].fits ? TN_OK : TN_E_ARGUMENT) && right == cases[k].fits, "%zu: %s", k, log.text);
+        if (!cases[k].fits)
+            ck_assert_msg(strstr(log.text, "output 'y' does not fit the buffer of input 'x' at these shapes"), "%s",
+                          log.text);
+        ck_assert_int_eq(log.live, 0);
+        sample_free(&s);
+        free(data);
+    }
+}
+END_TEST
+
 START_TEST(contradictions) {
     REFUSE(s.dim[D_NUMEL].a = D_NUMEL, "does not come before");
     REFUSE(s.dim[D_NUMEL].b = 1000, "does not come before");
@@ -526,8 +573,8 @@ END_TEST
 
 int main(void) {
     const TTest *const tests[] = {
-        runs,  round_trip,    equal_blobs_are_stored_once, truncated,     flipped,   hostile, contradictions,
-        files, other_version, failed_writes_leave_nothing, out_of_memory, arithmetic};
+        runs,  round_trip,    equal_blobs_are_stored_once, truncated, flipped,           hostile,       contradictions,
+        files, other_version, failed_writes_leave_nothing, aliases,   aliases_of_shapes, out_of_memory, arithmetic};
     Suite *s = suite_create("plan");
     TCase *t = tcase_create("plan");
     tcase_set_timeout(t, 250);

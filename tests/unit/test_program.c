@@ -10,6 +10,8 @@ static const tn_env env_ = {.diag = gen_diag, .diag_user = &log_};
 
 /* ---- running a program on hashes instead of bytes ---------------------------------------------------------------- */
 
+enum { SYMBOLS = 2 }; /* N and P */
+
 typedef struct image {
     uint64_t **buffer; /* by buffer: outputs; scratch buffers point into the arena */
     int64_t *size;
@@ -18,34 +20,54 @@ typedef struct image {
 
 static int64_t at(const tn_program *p, tn_dim d, const tn_binding *b) {
     int64_t v = -1;
-    ck_assert(tn_dim_eval(p->g, d, b, 1, &v));
+    ck_assert(tn_dim_eval(p->g, d, b, SYMBOLS, &v));
     return v;
 }
 
-static image image_new(const tn_program *p, const tn_binding *b) {
+static uint64_t mix(uint64_t a, uint64_t b) {
+    a = (a ^ b) * UINT64_C(0x9e3779b97f4a7c15);
+    return a ^ a >> 29;
+}
+
+/* An output in the memory of an input is there, or (apart) has a buffer of its own with the same bytes. */
+static image image_new(const tn_program *p, const tn_binding *b, bool apart) {
     image m = {calloc(p->n_buffers + 1, sizeof *m.buffer), calloc(p->n_buffers + 1, sizeof *m.size),
                calloc((size_t)at(p, p->arena, b) + 1, sizeof *m.arena)};
     for (uint32_t k = 0; k < p->n_buffers; k++) {
         m.size[k] = at(p, p->buffers[k].bytes, b);
         if (p->buffers[k].kind == TN_BUFFER_SCRATCH)
             m.buffer[k] = m.arena + at(p, p->buffers[k].at, b);
+        else if (!apart && p->buffers[k].kept.bytes.i)
+            m.buffer[k] = m.buffer[p->buffers[k].kept.buffer];
         else
             m.buffer[k] = calloc((size_t)m.size[k] + 1, sizeof **m.buffer);
+        const uint32_t memory = tn_program_memory_of(p, k);
+        for (int64_t i = 0; p->buffers[memory].kind == TN_BUFFER_INPUT && i < m.size[k]; i++)
+            m.buffer[k][i] = mix(memory + 1, (uint64_t)i);
     }
     return m;
 }
 
 static void image_free(const tn_program *p, image *m) {
     for (uint32_t k = 0; k < p->n_buffers; k++)
-        if (p->buffers[k].kind != TN_BUFFER_SCRATCH) free(m->buffer[k]);
+        if (p->buffers[k].kind != TN_BUFFER_SCRATCH &&
+            (m->buffer[k] != m->buffer[tn_program_memory_of(p, k)] || tn_program_memory_of(p, k) == k))
+            free(m->buffer[k]);
     free(m->buffer);
     free(m->size);
     free(m->arena);
 }
 
-static uint64_t mix(uint64_t a, uint64_t b) {
-    a = (a ^ b) * UINT64_C(0x9e3779b97f4a7c15);
-    return a ^ a >> 29;
+/* Whether a byte is the input's own in a buffer where an output grows: an extent of the input may have gaps where that is
+ * written. */
+static bool is_own(const tn_program *p, const tn_binding *b, uint32_t buffer, int64_t byte) {
+    for (uint32_t k = 0; p->buffers[buffer].kind == TN_BUFFER_INPUT && k < p->n_buffers; k++) {
+        const tn_extent *e = &p->buffers[k].kept;
+        if (!e->bytes.i || e->buffer != buffer) continue;
+        const int64_t from = byte - at(p, e->offset, b), pitch = e->pitch.i ? at(p, e->pitch, b) : 0;
+        return from >= 0 && from < at(p, e->bytes, b) && (pitch <= 0 || from % pitch < at(p, e->run, b));
+    }
+    return true;
 }
 
 /* Reads the extent into a hash, or (value != 0) writes hashes of it. */
@@ -57,6 +79,7 @@ static uint64_t touch(const tn_program *p, const tn_binding *b, image *m, const 
         if (pitch > 0 && k % pitch >= run) continue;
         ck_assert(from + k >= 0 && from + k < m->size[e->buffer]);
         uint64_t *byte = &m->buffer[e->buffer][from + k];
+        if (!is_own(p, b, e->buffer, from + k)) continue;
         if (value) *byte = mix(value, (uint64_t)k);
         h = mix(h, *byte);
     }
@@ -85,8 +108,8 @@ static bool is_ready(const tn_program *p, const bool *done, uint32_t k) {
 }
 
 /* A hash of all outputs after a run in list order (seed 0) or in a random one that is allowed. */
-static uint64_t outputs(const tn_program *p, const tn_binding *b, uint64_t seed) {
-    image m = image_new(p, b);
+static uint64_t outputs_of(const tn_program *p, const tn_binding *b, uint64_t seed, bool apart) {
+    image m = image_new(p, b, apart);
     bool *done = calloc(p->n_steps + 1, sizeof *done);
     gen r = {.state = seed};
     uint64_t h = 7;
@@ -103,6 +126,10 @@ static uint64_t outputs(const tn_program *p, const tn_binding *b, uint64_t seed)
     free(done);
     image_free(p, &m);
     return h;
+}
+
+static uint64_t outputs(const tn_program *p, const tn_binding *b, uint64_t seed) {
+    return outputs_of(p, b, seed, false);
 }
 
 /* ---- random graphs ----------------------------------------------------------------------------------------------- */
@@ -135,49 +162,68 @@ static void check_text(const tn_program *p) {
     tn_program_free(again);
 }
 
-static uint32_t check_graph(uint64_t seed, size_t steps, bool symbolic, uint32_t streams) {
-    tn_graph *g = gen_graph(&env_, seed, steps, symbolic);
+static uint32_t check_graph(tn_graph *g, uint64_t seed, uint32_t streams) {
     tn_memory m;
     ck_assert_msg(g != NULL, "seed %u: %s", (unsigned)seed, log_.text);
     tn_program *p = program_of(g, &m, streams);
     const uint32_t used = p->n_streams;
     check_text(p);
     for (int64_t n = 0; n <= 3; n += n ? 2 : 1) {
-        const tn_binding b = {"N", n};
-        ck_assert_msg(tn_program_verify(p, &b, 1) == TN_OK, "seed %u at %d: %s", (unsigned)seed, (int)n, log_.text);
-        const uint64_t want = outputs(p, &b, 0);
+        const tn_binding b[SYMBOLS] = {{"N", n}, {"P", (n + (int64_t)seed) % 5}};
+        ck_assert_msg(tn_program_verify(p, b, SYMBOLS) == TN_OK, "seed %u at %d: %s", (unsigned)seed, (int)n,
+                      log_.text);
+        const uint64_t want = outputs(p, b, 0);
+        ck_assert_msg(outputs_of(p, b, 0, true) == want, "seed %u at %d, in place", (unsigned)seed, (int)n);
         for (uint64_t order = 1; streams > 1 && order <= 3; order++)
-            ck_assert_msg(outputs(p, &b, order) == want, "seed %u at %d, order %d", (unsigned)seed, (int)n, (int)order);
+            ck_assert_msg(outputs(p, b, order) == want, "seed %u at %d, order %d", (unsigned)seed, (int)n, (int)order);
     }
     tn_program_place(p, &m);
-    const tn_binding three = {"N", 3};
-    ck_assert_msg(tn_check_memory(g, &m, &three, 1, 1 << 24) == TN_OK, "seed %u: %s", (unsigned)seed, log_.text);
+    const tn_binding three[SYMBOLS] = {{"N", 3}, {"P", (int64_t)seed % 5}};
+    ck_assert_msg(tn_check_memory(g, &m, three, SYMBOLS, 1 << 24) == TN_OK, "seed %u: %s", (unsigned)seed, log_.text);
     tn_memory_free(g, &m);
     tn_graph_free(g);
     return used;
 }
 
 START_TEST(one_stream) {
-    for (uint64_t seed = 1; seed <= 30; seed++) check_graph(seed, 24, seed % 2, 1);
+    for (uint64_t seed = 1; seed <= 30; seed++) check_graph(gen_graph(&env_, seed, 24, seed % 2), seed, 1);
 }
 END_TEST
 
 START_TEST(several_streams) {
     uint32_t used = 0;
     for (uint64_t seed = 200; seed < 245; seed++) {
-        const uint32_t n = check_graph(seed, 24, seed % 2, 2 + (uint32_t)(seed % 3));
+        const uint32_t n = check_graph(gen_graph(&env_, seed, 24, seed % 2), seed, 2 + (uint32_t)(seed % 3));
         used += n > 1;
     }
     ck_assert_msg(used > 15, "only %u of 45 graphs used more than one stream", used);
 }
 END_TEST
 
+/* Outputs in the memory of inputs. */
+START_TEST(growing) {
+    uint32_t parallel = 0;
+    for (uint64_t seed = 700; seed < 736; seed++) {
+        tn_graph *g = gen_growing_graph(&env_, seed, 20, seed % 3 > 0);
+        ck_assert_msg(g != NULL, "seed %u: %s", (unsigned)seed, log_.text);
+        ck_assert_uint_eq(gen_count(g, TN_OP_APPEND), 1);
+        parallel += check_graph(g, seed, 1 + (uint32_t)(seed % 4)) > 1;
+    }
+    ck_assert_uint_gt(parallel, 8);
+}
+END_TEST
+
 /* ---- wrong programs ---------------------------------------------------------------------------------------------- */
 
-/* Takes one edge away, or moves one buffer; true if that changed what some order gives. */
+/* Takes one edge away, or moves one buffer or what is appended to an output; false if nothing was there. */
 static bool spoil(tn_program *p, gen *r) {
     const uint32_t k = gen_next(r, p->n_steps);
     tn_prog_step *s = &p->steps[k];
+    for (uint32_t i = 0; i < s->n_writes; i++)
+        if (tn_program_memory_of(p, s->writes[i].buffer) != s->writes[i].buffer) {
+            s->writes[i].offset = tn_dim_const(p->g, 4 * gen_next(r, 3));
+            return true;
+        }
     if (gen_next(r, 2)) {
         const uint32_t b = gen_next(r, p->n_buffers);
         int64_t arena = 0;
@@ -195,15 +241,15 @@ START_TEST(spoilt) {
     uint32_t refused = 0, accepted = 0;
     gen r = {.state = 99};
     for (uint64_t seed = 500; seed < 620; seed++) {
-        tn_graph *g = gen_graph(&env_, seed, 20, false);
+        tn_graph *g = (seed % 2 ? gen_growing_graph : gen_graph)(&env_, seed, 20, false);
         tn_memory m;
         tn_program *p = program_of(g, &m, 3);
-        const tn_binding b = {"N", 1};
-        const uint64_t want = outputs(p, &b, 0);
+        const tn_binding b[SYMBOLS] = {{"N", 1}, {"P", 3}};
+        const uint64_t want = outputs(p, b, 0);
         if (spoil(p, &r)) {
-            const tn_status st = tn_program_verify(p, &b, 1);
+            const tn_status st = tn_program_verify(p, b, SYMBOLS);
             ck_assert(st == TN_OK || st == TN_E_VERIFY);
-            for (uint64_t order = 0; st == TN_OK && order < 4; order++) ck_assert(outputs(p, &b, order) == want);
+            for (uint64_t order = 0; st == TN_OK && order < 4; order++) ck_assert(outputs(p, b, order) == want);
             *(st == TN_OK ? &accepted : &refused) += 1;
         }
         tn_memory_free(g, &m);
@@ -218,19 +264,19 @@ START_TEST(out_of_memory) {
     for (int n = 0; n < 3000 && !done; n += n < 100 ? 1 : 13) {
         failing f = {.for_good = true};
         tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
-        tn_graph *g = gen_graph(&env, 11, 30, true);
+        tn_graph *g = gen_growing_graph(&env, 11, 30, true);
         tn_memory m;
         tn_program *p = NULL;
         char *text = NULL;
         size_t size = 0;
         const tn_program_options o = {.streams = 3};
-        const tn_binding b = {"N", 2};
+        const tn_binding b[SYMBOLS] = {{"N", 2}, {"P", 3}};
         ck_assert_int_eq(gen_run(&env, g, "fuse", NULL), TN_OK);
         ck_assert_int_eq(tn_place_values(g, &m), TN_OK);
         fail_at(&f, n + 1);
         tn_status s = tn_program_of_graph(g, &m, &p);
         if (s == TN_OK) s = tn_program_run(p, NULL, &o);
-        if (s == TN_OK) s = tn_program_verify(p, &b, 1);
+        if (s == TN_OK) s = tn_program_verify(p, b, SYMBOLS);
         if (s == TN_OK) s = tn_program_print(p, &text, &size);
         ck_assert(s == TN_OK || s == TN_E_MEMORY);
         tn_program *again = NULL;
@@ -253,6 +299,7 @@ int main(void) {
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, one_stream);
     tcase_add_test(tc, several_streams);
+    tcase_add_test(tc, growing);
     tcase_add_test(tc, spoilt);
     tcase_add_test(tc, out_of_memory);
     suite_add_tcase(suite, tc);

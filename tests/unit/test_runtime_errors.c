@@ -235,6 +235,42 @@ START_TEST(misaligned_buffer) {
 }
 END_TEST
 
+/* An output in its input's buffer: the same pointer, which tn_context_run sees to itself. */
+START_TEST(alias) {
+    sample s;
+    sample_init(&s);
+    sample_two_steps(&s);
+    sample_alias(&s);
+    tn_plan *p = load(&s);
+    tn_context *c = open_context(p, (tn_context_options){0});
+    buffers b = make_buffers(2);
+    float want[2 * SAMPLE_COLS];
+    const void *in[] = {b.x};
+    void *out[] = {b.y};
+    tn_alias a;
+    ck_assert_int_eq(set_rows(c, 2), TN_OK);
+    ck_assert_int_eq(tn_context_enqueue(c, in, out, NULL), TN_E_ARGUMENT);
+    ck_assert_msg(strstr(log_.text, "y: output 'y' grows in the buffer of input 'x', but is given another one"), "%s",
+                  log_.text);
+    ck_assert_int_eq(tn_context_alias(c, 0, &a), TN_OK);
+    ck_assert(a.input == 0 && a.output == 0 && a.axis == 0 && a.capacity == 0 && a.bytes == sizeof want);
+    ck_assert_int_eq(tn_context_alias(c, 1, &a), TN_E_ARGUMENT);
+    ck_assert_msg(tn_context_run(c, in, out) == TN_OK, "%s", log_.text);
+    ck_assert(sample_right(b.x, b.y, b.n));
+    memcpy(want, b.y, sizeof want);
+    for (int k = 0; k < 3; k++) { /* launched, captured, replayed */
+        sample_fill(b.x, b.n);
+        out[0] = b.x;
+        ck_assert_msg(tn_context_enqueue(c, in, out, NULL) == TN_OK, "%s", log_.text);
+        ck_assert_mem_eq(b.x, want, sizeof want);
+    }
+    free_buffers(&b);
+    tn_context_free(c);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
 /* Symbols that must be solved for: [2 N + 1, N M] tells N, then M. */
 START_TEST(solved_symbols) {
     sample s;
@@ -379,9 +415,9 @@ END_TEST
 
 int main(void) {
     const TTest *const tests[] = {
-        no_usable_device,    wrong_architecture,     nearest_architecture, too_little_shared_memory,
-        architecture_choice, missing_cublaslt,       argument_count,       no_host,
-        unknown_device,      wrong_shapes,           misaligned_buffer,    solved_symbols,
-        failing_calls,       no_graph_is_no_failure, failing_allocator};
+        no_usable_device,    wrong_architecture, nearest_architecture,   too_little_shared_memory,
+        architecture_choice, missing_cublaslt,   argument_count,         no_host,
+        unknown_device,      wrong_shapes,       misaligned_buffer,      alias,
+        solved_symbols,      failing_calls,      no_graph_is_no_failure, failing_allocator};
     return run_all("errors of the runtime on a mock driver", tests, sizeof tests / sizeof *tests);
 }

@@ -146,20 +146,22 @@ START_TEST(every_op_round_trips) {
         "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
         "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3], "
         "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7], %xb: f32[2,9,4], %xs: "
-        "f32[2,3,9], %f: f32[]) -> (%out: f32[N,4,8,8]) {\n");
+        "f32[2,3,9], %f: f32[]) -> (%out: f32[N,4,8,8], %more: f32[5,16,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);
     add_line(text, sizeof text, "%s0, %s1 = split %x {axis=1, sizes=[1, 3]} : f32[N,1,8,8], f32[N,3,8,8]", 0, false);
+    add_line(text, sizeof text, "%grown = append %z, %z {axis=1, capacity=16} : f32[5,16,8]", 0, false);
     for (unsigned op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) { /* the rest takes one or two floats */
         char line[80];
         const char *name = tn_op_text((tn_op)op);
-        if (in_lines(name) || op == TN_OP_RETURN || op == TN_OP_YIELD || op == TN_OP_SPLIT) continue;
+        if (in_lines(name) || op == TN_OP_RETURN || op == TN_OP_YIELD || op == TN_OP_SPLIT || op == TN_OP_APPEND)
+            continue;
         ck_assert_msg(tn_op_is((tn_op)op, TN_T_ELEMENTWISE), "op %s has no line in this test", name);
         bool two = (op >= TN_OP_ADD && op <= TN_OP_GE);
         snprintf(line, sizeof line, "%s %%x%s", name, two ? ", %l" : "");
         add_line(text, sizeof text, line, k++, true);
     }
-    strcat(text, "  return %x\n}\n");
+    strcat(text, "  return %x, %grown\n}\n");
     char *printed = round_trip(text);
     for (unsigned op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
         char word[64];

@@ -60,10 +60,12 @@ extern "C" {
     B(thresholded_relu, THRESHOLDED_RELU, activation) B(space_to_depth, SPACE_TO_DEPTH, depth)                         \
     B(depth_to_space, DEPTH_TO_SPACE, depth)
 
-/* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's and rms_norm's b may be none. */
+/* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's and rms_norm's b may be none.  append's a is an input, and its
+ * result an output, which grows in the input's buffer (tn_graph_alias). */
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
     B(gather, GATHER, axis) B(gather_elements, GATHER_ELEMENTS, axis) B(grid_sample, GRID_SAMPLE, grid_sample)         \
-    B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)
+    B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)   \
+    B(append, APPEND, append)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \

@@ -74,6 +74,10 @@ typedef struct tn_compile_options {
      * several shapes of one input (tn_graph_give_shapes). */
     const tn_shape_override *shapes;
     size_t n_shapes;
+    /* Outputs that grow in inputs' buffers, such as KV caches: "past_key_values.*=present.*" (tn_graph_alias in ir/ir.h;
+     * tn_context_alias says what the caller's buffers look like then). */
+    const char *const *aliases;
+    size_t n_aliases;
 } tn_compile_options;
 
 /* Compiles g (consumed: changed by the passes, still owned by the caller) and writes the plan to path atomically. */

@@ -98,20 +98,43 @@ void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims);
 /* The shape of output k for the current input shapes. */
 tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
+/* An output that grows in the buffer of an input, such as a KV cache (tn_compile_options.aliases): the input's elements
+ * are the output's first ones along an axis, and what an inference adds is written behind them.  The caller gives one
+ * buffer for both, and for the next inference the same again, with an input that is longer by what was added.
+ *
+ * Whether an output is such, the plan says and not the caller: its kernels write what is added and no more, at the
+ * strides of the buffer.
+ *
+ * Where an axis before it is not 1, the buffer is as large as the axis may ever be: `capacity`, the largest size of the
+ * range that the model was compiled for, takes the place of its size, so that elements stay where they are while it
+ * grows.  Else capacity is 0 and the elements are dense: the buffer may be of any size from `bytes` on. */
+typedef struct tn_alias {
+    size_t input, output;
+    uint32_t axis;
+    int64_t capacity; /* elements along the axis that there is room for */
+    size_t bytes;     /* that the buffer must have for the current shapes */
+    size_t pitch;     /* bytes between rows, of which each holds an element of the axes before, and all behind it */
+} tn_alias;
+size_t tn_plan_alias_count(const tn_plan *p);
+/* The k-th, for the current shapes. */
+tn_status tn_context_alias(tn_context *c, size_t k, tn_alias *out);
+
 /* Bytes of scratch memory for the current shapes, and the caller's own memory for it (256-byte aligned device memory
  * that stays valid until replaced; NULL returns to the context's own allocation, or its pool's). */
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes);
 tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
 
 /* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers,
- * densely packed, 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
+ * densely packed (but for tn_context_alias), 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
  * synchronised (until a shape that needs more scratch memory moves it), and the call may be captured into a CUDA graph,
  * which stays valid as long as the context and scratch memory given to it.  All inferences of a context use one scratch
  * memory (also with a pool, once one was captured): enqueue them on one stream, or order them. CPU contexts take host pointers, ignore stream and return when
- * done. Errors: E_ARGUMENT (a NULL or misaligned pointer, a shape not given, scratch memory too small), E_MEMORY,
+ * done. Errors: E_ARGUMENT (a NULL or misaligned pointer, an output elsewhere than the input that it grows in, a shape not
+ * given, scratch memory too small), E_MEMORY,
  * E_CUDA (names kernel and layers; a failure while a kernel runs may be reported by any later call). */
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream);
-/* Convenience: host pointers in and out, copies, runs and waits. */
+/* Convenience: host pointers in and out, copies, runs and waits.  All inputs and outputs are densely packed and have
+ * buffers of their own, whatever tn_context_alias says. */
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs);
 
 /* Timing of the current shapes, on data the call makes itself (CUDA only). */

@@ -1,0 +1,165 @@
+/* alias.c: outputs that grow in the buffers of inputs: from pairs of names to append nodes, and what those share. */
+#include <stdio.h>
+#include <string.h>
+
+#include "ir/internal.h"
+
+enum { MAX_CAPACITY = INT32_MAX };
+
+bool tn_shared_of(const tn_graph *g, tn_node n, tn_shared *out) {
+    if (tn_node_op(g, n) != TN_OP_APPEND) return false;
+    const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
+    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
+    size_t in = 0, result = 0;
+    while (in < tn_graph_input_count(g) && tn_graph_input(g, in).i != x.i) in++;
+    while (result < tn_graph_output_count(g) && tn_graph_output(g, result).i != y.i) result++;
+    *out = (tn_shared){(uint32_t)in, (uint32_t)result, (uint32_t)a->axis, a->capacity};
+    return in < tn_graph_input_count(g) && result < tn_graph_output_count(g);
+}
+
+tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]) {
+    const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
+    const tn_val y = tn_node_result(g, n, 0);
+    tn_dim step = tn_dim_const(g, 1);
+    for (size_t k = tn_val_rank(g, y); k-- > 0;) {
+        const bool grows = a->capacity && k == (size_t)a->axis;
+        out[k] = step;
+        step = tn_dim_mul(g, step, grows ? tn_dim_const(g, a->capacity) : tn_val_dim(g, y, k));
+    }
+    return step;
+}
+
+/* ---- by name ----------------------------------------------------------------------------------------------------- */
+
+/* The text that the pattern's '*' stands for; NULL if it does not fit.  A pattern without one fits itself. */
+static const char *match(const char *pattern, size_t n, const char *name, size_t *length) {
+    const char *star = memchr(pattern, '*', n);
+    const size_t head = star ? (size_t)(star - pattern) : n, tail = star ? n - head - 1 : 0, size = strlen(name);
+    *length = 0;
+    if (!star) return size == n && !memcmp(pattern, name, n) ? name : NULL;
+    if (size < head + tail || memcmp(pattern, name, head) || memcmp(star + 1, name + size - tail, tail)) return NULL;
+    *length = size - head - tail;
+    return name + head;
+}
+
+static tn_status bad_pair(tn_graph *g, const char *pair, const char *why) {
+    return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "write INPUT=OUTPUT, or one * on both sides",
+                         "the alias '%s' %s", pair, why);
+}
+
+static size_t find_output(const tn_graph *g, const char *name) {
+    size_t k = 0;
+    while (k < tn_graph_output_count(g) && strcmp(tn_graph_output_name(g, k), name)) k++;
+    return k;
+}
+
+/* ---- from concat to append --------------------------------------------------------------------------------------- */
+
+typedef struct pair {
+    tn_graph *g;
+    size_t input, output;
+} pair;
+
+static tn_status refuse(const pair *p, tn_node at, const char *hint, const char *why) {
+    return tn_graph_fail(p->g, TN_E_ARGUMENT, at, hint, "output '%s' cannot grow in the buffer of input '%s': %s",
+                         tn_graph_output_name(p->g, p->output), tn_graph_input_name(p->g, p->input), why);
+}
+
+/* The buffer's size along the axis; 0 where it does not matter. */
+static tn_status choose_capacity(const pair *p, tn_node concat, size_t axis, int64_t *capacity) {
+    tn_graph *g = p->g;
+    const tn_val y = tn_node_result(g, concat, 0);
+    bool one_row = true;
+    int64_t lo, hi;
+    char why[200];
+    for (size_t k = 0; k < axis; k++) one_row &= tn_dim_equal_const(g, tn_val_dim(g, y, k), 1);
+    *capacity = 0;
+    if (one_row) return TN_OK;
+    tn_dim_bounds(g, tn_val_dim(g, y, axis), &lo, &hi);
+    if (hi > 0 && hi <= MAX_CAPACITY) return *capacity = hi, TN_OK;
+    snprintf(why, sizeof why,
+             "axis %zu, along which it grows, has no largest size, and rows before it are that far apart", axis);
+    return refuse(p, concat, "give the input's axis a range: --shape INPUT=1x8x0..2047x64", why);
+}
+
+/* What is appended: the concat's other operands. */
+static tn_val appended(tn_graph *g, tn_node concat) {
+    const size_t n = tn_node_input_count(g, concat) - 1;
+    if (n == 1) return tn_node_input(g, concat, 1);
+    tn_val *in = tn_graph_alloc(g, n * sizeof *in);
+    for (size_t k = 0; in && k < n; k++) in[k] = tn_node_input(g, concat, k + 1);
+    return in ? tn_emit1(g, TN_OP_CONCAT, tn_node_attrs(g, concat), n, in) : (tn_val){0};
+}
+
+static bool is_taken(const tn_graph *g, tn_val input) {
+    for (tn_use u = tn_val_first_use(g, input); u.i; u = tn_use_next(g, u))
+        if (tn_node_op(g, tn_use_node(g, u)) == TN_OP_APPEND && tn_use_slot(g, u) == 0) return true;
+    return false;
+}
+
+static tn_status alias(const pair *p) {
+    tn_graph *g = p->g;
+    const tn_val x = tn_graph_input(g, p->input), y = tn_graph_output(g, p->output);
+    const tn_node def = tn_val_def(g, y);
+    const tn_op op = tn_node_op(g, def);
+    const bool begins = def.i && tn_node_input_count(g, def) > 1 && tn_node_input(g, def, 0).i == x.i;
+    if (begins && op == TN_OP_APPEND) return TN_OK;
+    if (!begins || op != TN_OP_CONCAT) {
+        char why[160];
+        snprintf(why, sizeof why, "it is not a concatenation that begins with the input, but %s",
+                 !def.i               ? "an input itself"
+                 : op == TN_OP_CONCAT ? "one that begins with something else, or has nothing more"
+                                      : tn_op_text(op));
+        return refuse(p, def, "", why);
+    }
+    for (size_t k = 0; k < tn_graph_output_count(g); k++)
+        if (k != p->output && tn_graph_output(g, k).i == y.i)
+            return refuse(p, def, "alias that output alone", "the same value is another output too");
+    if (is_taken(g, x)) return refuse(p, def, "give each output an input of its own", "another output grows there");
+    if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return refuse(p, def, "", "its elements have 4 bits");
+    tn_attrs_append a = {.axis = TN_ATTRS_OF(g, def, axis)->axis};
+    const tn_status st = choose_capacity(p, def, (size_t)a.axis, &a.capacity);
+    if (st != TN_OK) return st;
+    const tn_cursor saved = tn_get_cursor(g);
+    tn_set_cursor(g, tn_cursor_before(g, def));
+    const tn_val in[] = {x, appended(g, def)};
+    const tn_val grown = tn_emit1(g, TN_OP_APPEND, &a, 2, in);
+    tn_set_cursor(g, saved);
+    if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
+    tn_val_set_name(g, grown, tn_val_name(g, y));
+    tn_replace(g, y, grown);
+    return tn_erase(g, def);
+}
+
+/* Input k, if the pair is of it. */
+static tn_status try_input(tn_graph *g, const char *text, const char *eq, size_t k, size_t *found) {
+    char name[1024];
+    size_t n;
+    const char *stands = match(text, (size_t)(eq - text), tn_graph_input_name(g, k), &n);
+    const char *right = eq + 1, *star = strchr(right, '*');
+    if (!stands) return TN_OK;
+    ++*found;
+    const int size =
+        star ? snprintf(name, sizeof name, "%.*s%.*s%s", (int)(star - right), right, (int)n, stands, star + 1)
+             : snprintf(name, sizeof name, "%s", right);
+    const pair p = {g, k, size < (int)sizeof name ? find_output(g, name) : SIZE_MAX};
+    if (p.output >= tn_graph_output_count(g))
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "the alias '%s': there is no output '%s'", text, name);
+    return alias(&p);
+}
+
+tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n) {
+    tn_status st = tn_graph_status(g);
+    for (size_t i = 0; st == TN_OK && i < n; i++) {
+        const char *eq = strchr(pairs[i], '=');
+        size_t found = 0;
+        if (!eq || eq == pairs[i] || !eq[1]) return bad_pair(g, pairs[i], "is no pair");
+        const char *left = memchr(pairs[i], '*', (size_t)(eq - pairs[i])), *right = strchr(eq, '*');
+        if (!left != !right || (left && memchr(left + 1, '*', (size_t)(eq - left - 1))) ||
+            (right && strchr(right + 1, '*')))
+            return bad_pair(g, pairs[i], "has not one * on both sides");
+        for (size_t k = 0; st == TN_OK && k < tn_graph_input_count(g); k++) st = try_input(g, pairs[i], eq, k, &found);
+        if (st == TN_OK && !found) return bad_pair(g, pairs[i], "names no input of the model");
+    }
+    return st;
+}
