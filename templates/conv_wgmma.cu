@@ -46,10 +46,11 @@ struct window { // where a chunk stands: position of the filter and channel
 // The A operand: windows of the input.
 struct window_loader {
     typedef tn_panel_copy<BM, true> copy;
+    const tn_args &args;
     const tn_elem *corner[copy::N]; // may point outside: only dereferenced where the position is inside
     unsigned inside[copy::N];       // bit p: position p is; none behind the last
 
-    TN_MEMBER window_loader(const tn_args &args, int m0) {
+    TN_MEMBER window_loader(const tn_args &args, int m0) : args(args) {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             const int m = m0 + copy::row(i), row = m / (int)TN_OW, n = row / (int)TN_OH;

@@ -18,7 +18,9 @@ static const double MOST_WASTE = 4; /* products after / products before */
 
 typedef struct packing {
     int64_t group, channels; /* pixels of a group; channels of a pixel, padded */
-    int64_t left, right;     /* columns added to the image */
+    int64_t left;            /* columns added to the image before ... */
+    tn_dim right;            /* ... and after it */
+    tn_dim groups;           /* of the image then */
     int64_t columns;         /* of the filter, a multiple of group */
 } packing;
 
@@ -29,12 +31,27 @@ static int64_t chunk_of(const tn_graph *g, const tn_pass_options *o, tn_val x) {
     return t != TN_F32 ? 0 : o->compute != TN_F32 ? 8 : o->tf32 ? 4 : 0;
 }
 
-static bool plan(const tn_graph *g, const tn_pass_options *o, const tn_attrs_conv *a, tn_val x, tn_val w, packing *p) {
-    int64_t chunk = chunk_of(g, o, x), width, channels, columns, rows;
+/* What is added to the right of an image, of which the last window need not reach the end; false if it may have to be
+ * cut there. */
+static bool plan_right(tn_graph *g, tn_dim width, int64_t before_after, int64_t columns, packing *p) {
+    const tn_dim room = tn_dim_add(g, width, tn_dim_const(g, before_after - columns)),
+                 last = tn_dim_floordiv(g, room, tn_dim_const(g, p->group)); /* of the results */
+    const tn_dim end = tn_dim_add(g, tn_dim_mul(g, last, tn_dim_const(g, p->group)), tn_dim_const(g, p->columns));
+    const int64_t least = before_after - p->left - columns + p->columns - (p->group - 1);
+    int64_t right = least;
+    p->right = tn_dim_sub(g, end, tn_dim_add(g, width, tn_dim_const(g, p->left)));
+    p->groups = tn_dim_add(g, last, tn_dim_const(g, p->columns / p->group));
+    tn_dim_is_const(g, p->right, &right);
+    return right >= 0;
+}
+
+static bool plan(tn_graph *g, const tn_pass_options *o, const tn_attrs_conv *a, tn_val x, tn_val w, packing *p) {
+    int64_t chunk = chunk_of(g, o, x), width = 0, channels, columns, rows;
     if (!chunk || a->groups > 1 || tn_val_rank(g, x) != RANK || tn_val_rank(g, w) != RANK) return false;
-    if (!tn_static_dim(g, x, WIDTH, &width) || !tn_static_dim(g, x, CHANNELS, &channels) ||
-        !tn_static_dim(g, w, WIDTH, &columns) || !tn_static_dim(g, w, 1, &rows) || channels % chunk == 0 ||
-        channels > chunk || tn_ints_at(a->dilations, 1, 1) != 1)
+    const bool is_static = tn_static_dim(g, x, WIDTH, &width);
+    if (!tn_static_dim(g, x, CHANNELS, &channels) || !tn_static_dim(g, w, WIDTH, &columns) ||
+        !tn_static_dim(g, w, 1, &rows) || channels % chunk == 0 || channels > chunk ||
+        tn_ints_at(a->dilations, 1, 1) != 1)
         return false;
     p->group = tn_ints_at(a->strides, 1, 1);
     if (p->group < 1 || p->group > 64 || columns < 1 || rows < 1) return false;
@@ -42,29 +59,30 @@ static bool plan(const tn_graph *g, const tn_pass_options *o, const tn_attrs_con
     while (p->group * p->channels % chunk) p->channels++;
     p->columns = tn_round_up(columns, p->group);
     p->left = tn_ints_at(a->pads, 1, 0);
-    const int64_t padded = width + p->left + tn_ints_at(a->pads, 3, 0);
-    if (p->left < 0 || padded < columns || padded > (1 << 24)) return false;
-    const int64_t out = (padded - columns) / p->group + 1;
-    p->right = (out - 1) * p->group + p->columns - width - p->left;
+    const int64_t added = p->left + tn_ints_at(a->pads, 3, 0);
+    if (p->left < 0 || added < 0 || added > (1 << 24) || width > (1 << 24)) return false;
+    if (is_static && width + added < columns) return false;
     const double waste = (double)p->columns * (double)p->channels / ((double)columns * (double)channels);
-    return p->right >= 0 && waste <= MOST_WASTE && (o->numerics == TN_NUMERICS_RELAXED || p->columns == columns);
+    return plan_right(g, tn_val_dim(g, x, WIDTH), added, columns, p) && waste <= MOST_WASTE &&
+           (o->numerics == TN_NUMERICS_RELAXED || p->columns == columns);
 }
 
 /* Zeros before and after along the width, after along the channels; then `group` columns in one. */
-static tn_val pack(tn_graph *g, tn_val v, int64_t before, int64_t after, int64_t channels, int64_t group) {
+static tn_val pack(tn_graph *g, tn_val v, int64_t before, tn_dim after, tn_dim groups, int64_t channels,
+                   int64_t group) {
     tn_dim zero = tn_dim_const(g, 0), b[RANK] = {zero, zero, zero, zero}, e[RANK] = {zero, zero, zero, zero};
     tn_dim dims[RANK];
-    int64_t width = 0, have = 0;
-    if (!tn_static_dim(g, v, WIDTH, &width) || !tn_static_dim(g, v, CHANNELS, &have)) return v;
+    int64_t have = 0;
+    if (!tn_static_dim(g, v, CHANNELS, &have)) return v;
     b[WIDTH] = tn_dim_const(g, before);
-    e[WIDTH] = tn_dim_const(g, after);
+    e[WIDTH] = after;
     e[CHANNELS] = tn_dim_const(g, channels - have);
-    if (before || after || channels != have) {
+    if (before || !tn_dim_equal_const(g, after, 0) || channels != have) {
         const tn_attrs_pad a = {.before = {b, RANK}, .after = {e, RANK}, .mode = tn_intern(g, "constant")};
         v = tn_emit1(g, TN_OP_PAD, &a, 1, &v);
     }
     for (size_t k = 0; k < RANK; k++) dims[k] = tn_graph_status(g) == TN_OK ? tn_val_dim(g, v, k) : zero;
-    dims[WIDTH] = tn_dim_const(g, (width + before + after) / group);
+    dims[WIDTH] = groups;
     dims[CHANNELS] = tn_dim_const(g, channels * group);
     return tn_graph_status(g) == TN_OK ? tn_emit_reshape(g, v, RANK, dims) : v;
 }
@@ -79,8 +97,9 @@ void tn_pack_width(tn_graph *g, tn_pass_ctx *ctx, tn_attrs_conv *a, tn_val in[2]
     hold->pads[0] = tn_ints_at(a->pads, 0, 0);
     hold->pads[2] = tn_ints_at(a->pads, 2, 0);
     hold->pads[1] = hold->pads[3] = 0;
-    in[0] = pack(g, in[0], p.left, p.right, p.channels, p.group);
-    in[1] = pack(g, in[1], 0, p.columns - columns, p.channels, p.group);
+    in[0] = pack(g, in[0], p.left, p.right, p.groups, p.channels, p.group);
+    in[1] = pack(g, in[1], 0, tn_dim_const(g, p.columns - columns), tn_dim_const(g, p.columns / p.group), p.channels,
+                 p.group);
     a->strides = (tn_ints){hold->strides, 2};
     a->pads = (tn_ints){hold->pads, 4};
 }

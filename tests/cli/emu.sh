@@ -53,6 +53,22 @@ expect "special cases" "$tenon" check "$work/cases.tn" --random --device emu --p
 "$tenon" compile "$work/buckets.tn" -o "$work/buckets.plan" --no-gpu --target sm_90a -q --shape x=0..2x96:1x96 --shape x=3..12x96:8x96
 expect "eight threads at random sizes, memory from one pool" "$3" "$work/buckets.plan" --device emu --threads 8 --seconds 3 N=0..12
 
+# A convolution of an image of three channels, whose sizes vary.
+cat >"$work/image.tn" <<'TN'
+func @main(%x: f32[N,3,H,W]) {
+  %i = iota {dtype=f32, dims=[8,3,3,3], axis=0}
+  %j = iota {dtype=f32, dims=[8,3,3,3], axis=3}
+  %k = iota {dtype=f32, dims=[8,3,3,3], axis=1}
+  %s = sub %j, %k
+  %w = sub %s, %i
+  %c = conv %x, %w {strides=[2,2], pads=[1,1,1,1], dilations=[1,1], groups=1}
+  %y = relu %c
+  return %y
+}
+TN
+expect "images of any size" "$tenon" check "$work/image.tn" --random --device emu --precision fp16 --shape x=1..2x3x1..64x1..64:1x3x32x64 \
+    --at x=1x3x32x64 --at x=2x3x17x33 --at x=1x3x8x1 --at x=1x3x5x2 --at x=2x3x64x64 --at x=1x3x7x40
+
 # A plan made for a GPU runs here too, and in any order of blocks and warps.
 plan() {
     "$tenon" compile "$source/examples/digits/digits.onnx" -o "$work/digits.plan" --no-gpu --target sm_80 -q &&
