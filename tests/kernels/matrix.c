@@ -1,7 +1,7 @@
 /* matrix.c: every template over its knobs and dtypes, on small awkward shapes.
  *
  *     kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
- *                   [--turn N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
+ *                   [--turn N] [--rest N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -14,8 +14,9 @@
  * --cover says which variants are taken.  pairs, the default: those that show something not yet seen of their template,
  * which is a pair of knob values, a knob value with the dtypes of a case, or a case.  types: also one with every legal
  * assignment of knobs and all dtypes that it is legal for, with nvrtc for each --arch.  knobs: only one of those, which
- * take turns (with nvrtc, half of the assignments rest each time): --turn N (or TENON_MATRIX_TURN, which tests/run.sh
- * sets to the number of commits) moves all on by N, so that runs with N, N + 1, ... come to take what `types` does.
+ * take turns (with nvrtc, half of the assignments rest each time; with --rest N, all but one in N of what is left):
+ * --turn N (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so that runs
+ * with N, N + 1, ... come to take what `types` does.
  * all: every assignment for every case.  The table at the end says how many assignments are legal for some case, how
  * many variants were executed or compiled, and what that covers.  --shard takes every Nth of them, from the Ith (0 to N
  * - 1) on.  Interrupted, it prints the table of what it has done.
@@ -57,6 +58,7 @@ static struct {
     gpu *gpu; /* NULL: not wanted */
     tn_nvrtc *rtc;
     unsigned failed, top, turn;      /* turn: of the dtypes */
+    unsigned rest;                   /* --rest */
     unsigned shard, shards, matched; /* matched: variants before sharding */
     bool *picks;                     /* of each variant visited, in order */
     size_t n_picks, cap_picks, at, chosen, done;
@@ -151,7 +153,7 @@ static bool is_due(coverage *c, const tn_choice *v, const char *dtypes) {
     }
     if (note(c, "assignment%s %s %s", all, dtypes, run.target->name)) return run.cover == ALL;
     const unsigned turn = note(c, "turn of%s", all);
-    const unsigned turns = find(c, "turns of%s", all)->times * (run.on_nvrtc ? 2 : 1); /* it rests in every other one */
+    const unsigned turns = find(c, "turns of%s", all)->times * run.rest * (run.on_nvrtc ? 2 : 1);
     c->legal += turn == 0;
     return run.cover >= TYPES || (run.cover == KNOBS && turn == (hash_of(all) / 2 + run.turn) % turns);
 }
@@ -397,8 +399,8 @@ static void print_table(double seconds) {
 
 static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
-    "                     [--cover pairs|knobs|types|all] [--turn N] [--shard I/N] [--arch NAME,...] [--optimize]\n"
-    "                     [--list] [--verbose]\n"
+    "                     [--cover pairs|knobs|types|all] [--turn N] [--rest N] [--shard I/N] [--arch NAME,...]\n"
+    "                     [--optimize] [--list] [--verbose]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
 
 static bool skip(int *rc, const char *why) {
@@ -457,18 +459,18 @@ static void visit_targets(void) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, ARCH, OPTIMIZE, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {{"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE},
-                                            {"case", 1, NULL, CASE},         {"variant", 1, NULL, VARIANT},
-                                            {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
-                                            {"turn", 1, NULL, TURN},         {"arch", 1, NULL, ARCH},
-                                            {"optimize", 0, NULL, OPTIMIZE}, {"perf", 0, NULL, PERF},
-                                            {"top", 1, NULL, TOP},           {"list", 0, NULL, LIST},
-                                            {"verbose", 0, NULL, VERBOSE},   {0}};
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, REST, ARCH, OPTIMIZE, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {
+        {"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE}, {"case", 1, NULL, CASE},
+        {"variant", 1, NULL, VARIANT},   {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
+        {"turn", 1, NULL, TURN},         {"rest", 1, NULL, REST},         {"arch", 1, NULL, ARCH},
+        {"optimize", 0, NULL, OPTIMIZE}, {"perf", 0, NULL, PERF},         {"top", 1, NULL, TOP},
+        {"list", 0, NULL, LIST},         {"verbose", 0, NULL, VERBOSE},   {0}};
     bool perf = false;
     const char *device = "emu", *cover = "pairs", *shard = "0/1";
     char name[64];
     run.top = 4;
+    run.rest = 1;
     run.archs = "sm_80,sm_89,sm_90a,sm_100";
     if (getenv("TENON_MATRIX_TURN")) run.turn = (unsigned)strtoul(getenv("TENON_MATRIX_TURN"), NULL, 10);
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) >= 0;) switch (o) {
@@ -479,6 +481,7 @@ int main(int argc, char **argv) {
         case COVER: cover = optarg; break;
         case SHARD: shard = optarg; break;
         case TURN: run.turn = (unsigned)strtoul(optarg, NULL, 10); break;
+        case REST: run.rest = (unsigned)strtoul(optarg, NULL, 10); break;
         case ARCH: run.archs = optarg; break;
         case OPTIMIZE: run.optimize = true; break;
         case PERF: perf = true; break;
@@ -492,8 +495,12 @@ int main(int argc, char **argv) {
         fprintf(stderr, "--cover takes pairs, knobs, types or all, not '%s'\n", cover);
         return 2;
     }
-    char rest;
-    if (sscanf(shard, "%u/%u%c", &run.shard, &run.shards, &rest) != 2 || run.shard >= run.shards) {
+    if (run.rest < 1) {
+        fprintf(stderr, "--rest takes a number from 1 on\n");
+        return 2;
+    }
+    char more;
+    if (sscanf(shard, "%u/%u%c", &run.shard, &run.shards, &more) != 2 || run.shard >= run.shards) {
         fprintf(stderr, "--shard takes I/N with I from 0 to N - 1, not '%s'\n", shard);
         return 2;
     }
