@@ -263,22 +263,24 @@ static tn_status check(tn_tuning *x, tn_candidate *c) {
 
 /* ---- time ---- */
 
-static tn_status enqueue_step(tn_tuner *t) {
+static tn_status enqueue_step(tn_tuner *t, bool first) {
     const tn_launch step = {
-        .fn = t->step, .grid = {(uint32_t)t->dev.sms, 1, 1}, .block = {32, 1, 1}, .pdl = t->arch->pdl};
+        .fn = t->step, .grid = {(uint32_t)t->dev.sms, 1, 1}, .block = {32, 1, 1}, .pdl = t->arch->pdl && !first};
     return tn_launch_kernel(t->cu, &step, NULL, t->stream, "tn_check_step");
 }
 
-/* A graph of `calls` calls, each followed by a step; r NULL: of steps alone. */
+/* A graph of `calls` calls, each followed by a step; r NULL: of steps alone.  The first launch overlaps nothing. */
 static tn_status capture(tn_tuner *t, runner *r, uint32_t calls, CUgraphExec *exec) {
     CUgraph graph = NULL;
     *exec = NULL;
     if (t->cu->cuStreamBeginCapture(t->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL) != CUDA_SUCCESS) return TN_E_CUDA;
     tn_status s = TN_OK;
     for (uint32_t k = 0; s == TN_OK && k < calls; k++) {
+        if (r) r->launch.pdl = t->arch->pdl && k > 0;
         if (r) s = enqueue(r, k);
-        if (s == TN_OK) s = enqueue_step(t);
+        if (s == TN_OK) s = enqueue_step(t, !r && k == 0);
     }
+    if (r) r->launch.pdl = t->arch->pdl;
     if (t->cu->cuStreamEndCapture(t->stream, &graph) != CUDA_SUCCESS) s = TN_E_CUDA;
     if (s == TN_OK && t->cu->cuGraphInstantiateWithFlags(exec, graph, 0) != CUDA_SUCCESS) s = TN_E_CUDA;
     if (graph) t->cu->cuGraphDestroy(graph);
