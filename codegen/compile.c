@@ -15,6 +15,8 @@
 #include "tenon/internal/arith.h"
 #include "tenon/internal/memory.h"
 
+enum { STREAMS = 4 /* that branches may use where nobody says how many */ };
+
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total) {
     double elapsed = tn_now() - c->start;
     double eta = done && total > done ? elapsed / (double)done * (double)(total - done) : -1;
@@ -373,7 +375,8 @@ static tn_status make_program(tn_compilation *c) {
     tn_status s = tn_place_values(c->g, &c->mem);
     if (s == TN_OK) s = tn_graph_collect_all_conditions(c->g); /* what fused kernels assume, too */
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
-    const tn_program_options po = {.streams = c->opts->streams};
+    const bool timed = c->tuner && c->opts->tune_seconds >= 0; /* whether they pay */
+    const tn_program_options po = {.streams = c->opts->streams ? c->opts->streams : timed ? STREAMS : 1};
     if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);
     if (s == TN_OK) s = verify_at_typical(c);
     if (s != TN_OK) return s;

@@ -40,6 +40,7 @@ typedef struct tn_cuda_state {
     size_t lt_workspace, arena_offset, total; /* bytes of scratch memory */
     size_t lt_stride;                         /* from one stream's workspace of cuBLASLt to the next one's */
     size_t n_steps;
+    bool serial; /* step after step, whatever streams they name */
     tn_step_state *steps;
     uint64_t *args;
     size_t n_args;

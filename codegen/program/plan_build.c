@@ -236,6 +236,7 @@ static void hash_winners(const tn_compilation *c, char out[33]) {
     XXH3_state_t h;
     XXH3_INITSTATE(&h);
     XXH3_128bits_reset(&h);
+    XXH3_128bits_update(&h, &c->program->n_streams, sizeof c->program->n_streams);
     for (size_t k = 0; k < c->n_works; k++) {
         const tn_work *w = tn_work_in(c, k % c->n_nodes, k / c->n_nodes);
         char sizes[96];

@@ -71,35 +71,41 @@ typedef struct compile_args {
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
 #define CLI_TUNE_DEFAULT (-1e9) /* initialise tune_seconds to this: "not given" */
-#define COMPILE_OPTIONS(a)                                                                                               \
-    {"target",    't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)",   \
-     "sm_90a,..."},                                                                                                      \
-        {"precision", 'p', POPT_ARG_STRING, &(a)->precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},         \
-        {"shape",                                                                                                        \
-         's',                                                                                                            \
-         POPT_ARG_ARGV,                                                                                                  \
-         &(a)->shapes,                                                                                                   \
-         0,                                                                                                              \
-         "an input's sizes, or ranges and typical sizes; several of one input are tuned for one by one",                 \
-         "NAME=1..32x3x224:8x3x224"},                                                                                    \
-        {"alias",       0, POPT_ARG_ARGV,                                                                                \
-         &(a)->aliases, 0, "an output that grows in an input's buffer (KV caches); one * on both sides is any text",     \
-         "IN=OUT"},                                                                                                      \
-        {"tune-seconds",                                                                                                 \
-         0,                                                                                                              \
-         POPT_ARG_DOUBLE,                                                                                                \
-         &(a)->tune_seconds,                                                                                             \
-         0,                                                                                                              \
-         "deadline for tuning (default 60; 0: cost model)",                                                              \
-         "S"},                                                                                                           \
-        {"no-gpu", 0, POPT_ARG_NONE, &(a)->no_gpu, 0, "do not look for a GPU: the cost model chooses", NULL},            \
-        {"exact", 0, POPT_ARG_NONE, &(a)->exact, 0, "only rewrites that keep results bit for bit", NULL},                \
-        {"threads", 'j', POPT_ARG_INT, &(a)->threads, 0, "compile threads (default: all cores)", "N"},                   \
-        {"streams", 0, POPT_ARG_INT, &(a)->streams, 0, "run branches side by side on up to N streams (default 1)", "N"}, \
-        {"gpu", 0, POPT_ARG_INT, &(a)->device_ordinal, 0, "which GPU (default 0)", "K"},                                 \
-        {"cache", 0, POPT_ARG_STRING, &(a)->cache, 0, "cache folder; an empty name means none", "DIR"},                  \
-        {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"}, {              \
-        "passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."          \
+#define COMPILE_OPTIONS(a)                                                                                             \
+    {"target",    't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)", \
+     "sm_90a,..."},                                                                                                    \
+        {"precision", 'p', POPT_ARG_STRING, &(a)->precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},       \
+        {"shape",                                                                                                      \
+         's',                                                                                                          \
+         POPT_ARG_ARGV,                                                                                                \
+         &(a)->shapes,                                                                                                 \
+         0,                                                                                                            \
+         "an input's sizes, or ranges and typical sizes; several of one input are tuned for one by one",               \
+         "NAME=1..32x3x224:8x3x224"},                                                                                  \
+        {"alias",       0, POPT_ARG_ARGV,                                                                              \
+         &(a)->aliases, 0, "an output that grows in an input's buffer (KV caches); one * on both sides is any text",   \
+         "IN=OUT"},                                                                                                    \
+        {"tune-seconds",                                                                                               \
+         0,                                                                                                            \
+         POPT_ARG_DOUBLE,                                                                                              \
+         &(a)->tune_seconds,                                                                                           \
+         0,                                                                                                            \
+         "deadline for tuning (default 60; 0: cost model)",                                                            \
+         "S"},                                                                                                         \
+        {"no-gpu", 0, POPT_ARG_NONE, &(a)->no_gpu, 0, "do not look for a GPU: the cost model chooses", NULL},          \
+        {"exact", 0, POPT_ARG_NONE, &(a)->exact, 0, "only rewrites that keep results bit for bit", NULL},              \
+        {"threads", 'j', POPT_ARG_INT, &(a)->threads, 0, "compile threads (default: all cores)", "N"},                 \
+        {"streams",                                                                                                    \
+         0,                                                                                                            \
+         POPT_ARG_INT,                                                                                                 \
+         &(a)->streams,                                                                                                \
+         0,                                                                                                            \
+         "run branches side by side on up to N streams (default: on a few where the GPU shows that it pays)",          \
+         "N"},                                                                                                         \
+        {"gpu", 0, POPT_ARG_INT, &(a)->device_ordinal, 0, "which GPU (default 0)", "K"},                               \
+        {"cache", 0, POPT_ARG_STRING, &(a)->cache, 0, "cache folder; an empty name means none", "DIR"},                \
+        {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"}, {            \
+        "passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."        \
     }
 
 enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 32 };

@@ -121,6 +121,7 @@ static void print_policies(const view *v) {
         else if (k)
             snprintf(sizes, sizeof sizes, "other sizes");
         printf("launch  %s%s%s", sizes, *sizes ? ": " : "", p->plain ? "plain" : "programmatic");
+        if (v->arch->streams > 1) printf(p->serial ? ", one after the other" : ", on %u streams", v->arch->streams);
         if (p->carveout) printf(", %u %% of the memory of an SM shared", p->carveout - 1);
         puts(*v->arch->tuned_on ? ", timed in the whole network" : "");
     }
@@ -414,6 +415,7 @@ static json_object *policy_json(const view *v, size_t k) {
     if (k + 1 < v->arch->n_policies) bucket_text(v, (uint32_t)k, sizes, sizeof sizes);
     cli_json_add_string(o, "sizes", sizes);
     cli_json_add_string(o, "launch", p->plain ? "plain" : "programmatic");
+    cli_json_add_number(o, "streams", p->serial ? 1 : v->arch->streams);
     cli_json_add_number(o, "carveout_percent", p->carveout ? (double)p->carveout - 1 : (double)NAN);
     return o;
 }

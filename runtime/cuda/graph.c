@@ -77,14 +77,14 @@ static tn_status capture_step(tn_context *c, tn_cuda_state *s, size_t k, uint32_
 /* ---- building and patching --------------------------------------------------------------------------------------- */
 
 /* The driver can say what a captured step depends on. */
-static bool has_streams(const tn_context *c) {
-    return c->cuda->dev->arch->streams > 1 && c->cuda->cu->cuStreamUpdateCaptureDependencies;
+static bool has_streams(const tn_context *c, const tn_cuda_state *s) {
+    return c->cuda->dev->arch->streams > 1 && !s->serial && c->cuda->cu->cuStreamUpdateCaptureDependencies;
 }
 
 static tn_status capture_all(tn_context *c, tn_cuda_state *s) {
     tn_cuda_context *x = c->cuda;
     uint32_t newest[TN_PLAN_STREAMS] = {0};
-    const bool streams = has_streams(c);
+    const bool streams = has_streams(c, s);
     tn_status st = TN_OK;
     for (size_t k = 0; k < s->n_steps; k++) s->steps[k].node = s->steps[k].end = NULL;
     for (size_t k = 0; st == TN_OK && k < s->n_steps; k = tn_step_end(x->dev->arch, k)) {

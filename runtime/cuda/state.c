@@ -244,6 +244,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     const TnPlan__Policy policy = policy_of(c, s);
     uint64_t *args = s->args;
+    s->serial = policy.serial;
     /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
      * (cuBLASLt's) was launched after they had ended. */
     bool after_kernel = false;

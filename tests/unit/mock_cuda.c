@@ -585,8 +585,12 @@ static CUresult mock_cuEventSynchronize(CUevent e) {
 static bool is_fast(const graph *g) {
     for (size_t k = 0; k < g->n; k++)
         if (g->nodes[k].fn == &fast) return true;
-    for (size_t k = 0; k < g->n; k++)
-        if (m.fast_carveout < 0 ? g->nodes[k].pdl : g->nodes[k].carveout != m.fast_carveout) return false;
+    for (size_t k = 0; k < g->n; k++) {
+        const node *x = &g->nodes[k];
+        if (m.fast_carveout > 0 && x->carveout != m.fast_carveout) return false;
+        if (m.fast_carveout == -1 && x->pdl) return false;
+        if (m.fast_carveout == -2 && k && (x->n_after != 1 || x->after[0] != k - 1)) return false;
+    }
     return m.fast_carveout != 0;
 }
 static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {

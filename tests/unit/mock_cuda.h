@@ -32,7 +32,7 @@ typedef struct mock_cuda {
     int most_syncs;        /* waiting for a stream fails after so many waits; 0: never */
     int slow;              /* work is not done until it is waited for or this is 0; ordering is checked: see below */
     int fast_carveout; /* a graph whose kernels all have it (percent plus 1) takes half the time; 0: none, -1: one of plain
-                              launches does */
+                          launches does, -2: one whose kernels come one after the other */
     const char *fast_name; /* a graph that runs this kernel takes half the time; NULL: none */
     long wrong_size;       /* and every one of a result of so many elements; 0: none */
     /* counts */

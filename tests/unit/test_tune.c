@@ -174,8 +174,8 @@ static void read_policies(const tn_plan *plan) {
     size_t n = 0;
     *policies = 0;
     for (size_t k = 0; k < a->n_policies; k++)
-        n += (size_t)snprintf(policies + n, sizeof policies - n, "%s%d/%u", k ? " " : "", a->policies[k]->plain,
-                              a->policies[k]->carveout);
+        n += (size_t)snprintf(policies + n, sizeof policies - n, "%s%d/%d/%u", k ? " " : "", a->policies[k]->plain,
+                              a->policies[k]->serial, a->policies[k]->carveout);
 }
 
 /* Of that plan: the kernel of its first step, and how many steps have one for exactly the sizes of a bucket. */
@@ -206,15 +206,20 @@ static void run_twice(tn_plan *plan) {
     tn_context_free(c);
 }
 
-static bool runs_plan; /* compile_graph runs what it has compiled */
+static uint32_t streams; /* as the compilation's option */
+static bool runs_plan;   /* compile_graph runs what it has compiled */
 
 /* Compiles, tunes and frees g; NULL: *s says why there is none. */
 static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile, size_t *size) {
     tn_status s;
     void *data = NULL;
     mock->other_kernels = 1;
-    const tn_compile_options o = {
-        .precision = TN_FP16, .cache_dir = cache, .threads = 8, .tune_seconds = seconds, .lockfile = lockfile};
+    const tn_compile_options o = {.precision = TN_FP16,
+                                  .cache_dir = cache,
+                                  .threads = 8,
+                                  .tune_seconds = seconds,
+                                  .lockfile = lockfile,
+                                  .streams = streams};
     s = tn_compile_memory(g, &o, &data, size);
     if (s == TN_OK) {
         tn_status loaded;
@@ -392,11 +397,13 @@ END_TEST
 
 typedef struct launch_case {
     int driver, fast;
+    uint32_t streams;   /* that the user says */
     const char *policy; /* of every bucket */
 } launch_case;
 
-static const launch_case launch_cases[] = {
-    {13000, 0, "0/0"}, {13000, 26, "0/26"}, {12040, 101, "0/101"}, {13000, 1, "0/1"}, {13000, -1, "1/0"}};
+static const launch_case launch_cases[] = {{13000, 0, 0, "0/0/0"}, {13000, 26, 0, "0/0/26"}, {12040, 101, 0, "0/0/101"},
+                                           {13000, 1, 0, "0/0/1"}, {13000, -1, 1, "1/0/0"},  {13000, -2, 0, "0/1/0"},
+                                           {13000, -2, 2, "0/0/0"}};
 
 /* What is fastest in the whole network is in the plan and in the lockfile, and is how the plan runs. */
 START_TEST(launches_as_the_whole_network_likes) {
@@ -407,10 +414,11 @@ START_TEST(launches_as_the_whole_network_likes) {
     remove_from_cache("[tl]*");
     mock->driver_version = x->driver;
     mock->fast_carveout = x->fast;
+    streams = x->streams;
     runs_plan = true;
     ck_assert_msg(compile_text(in_buckets, path) == TN_OK, "%s", errors);
     ck_assert_str_eq(policies, want);
-    ck_assert_int_eq(mock->fast, x->fast != 0);
+    ck_assert_int_eq(mock->fast, strcmp(x->policy, "0/0/0") != 0);
     ck_assert_int_eq(lines_with(path, want), 1);
     mock->fast_carveout =
         51; /* nobody looks again: neither with the cache nor with the lockfile, there without a GPU */
@@ -424,6 +432,7 @@ START_TEST(launches_as_the_whole_network_likes) {
     ck_assert_str_eq(policies, want);
     mock->fast_carveout = 0;
     mock->driver_version = 13000;
+    streams = 0;
 }
 END_TEST
 

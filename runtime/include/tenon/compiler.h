@@ -64,9 +64,10 @@ typedef struct tn_compile_options {
     bool no_gpu;       /* choose by the cost model, do not look for a GPU */
     bool sources_only; /* no machine code, only sources: for TN_EMU; takes no NVRTC.  With no_gpu */
     int cuda_device;
-    double tune_seconds;   /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
-    uint32_t threads;      /* compile threads; 0: all cores */
-    uint32_t streams;      /* branches run side by side on so many CUDA streams at most (8); 0 and 1: all on one */
+    double tune_seconds; /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
+    uint32_t threads;    /* compile threads; 0: all cores */
+    uint32_t
+        streams; /* branches run side by side on so many CUDA streams at most (8); 0: on a few where tuning finds that they are faster so */
     const char *cache_dir; /* NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": no cache */
     const char *lockfile;  /* winners to use (and to write if absent); NULL: none */
     const char *passes;    /* comma-separated pass names instead of the standard pipeline; NULL: standard */
