@@ -375,7 +375,8 @@ static tn_status make_program(tn_compilation *c) {
     tn_status s = tn_place_values(c->g, &c->mem);
     if (s == TN_OK) s = tn_graph_collect_all_conditions(c->g); /* what fused kernels assume, too */
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
-    const bool timed = c->tuner && c->opts->tune_seconds >= 0; /* whether they pay */
+    /* Whether several pay is timed on a GPU, or was. */
+    const bool timed = (c->tuner && c->opts->tune_seconds >= 0) || c->opts->lockfile;
     const tn_program_options po = {.streams = c->opts->streams ? c->opts->streams : timed ? STREAMS : 1};
     if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);
     if (s == TN_OK) s = verify_at_typical(c);

@@ -65,8 +65,8 @@ typedef struct tn_compilation {
     tn_manifest *mf;
     tn_plan_writer *writer;
     TnPlan__Plan plan;
-    TnPlan__Arch *tuned;              /* of the plan's, what was timed on this GPU; NULL: none */
-    char winners[TN_MAX_TARGETS][33]; /* hash of the winners of each of the plan's architectures that were compiled */
+    TnPlan__Arch *tuned;   /* of the plan's, what was timed on this GPU; NULL: none */
+    char program_hash[33]; /* what launch policies are found by */
     uint64_t *const_offsets;
 } tn_compilation;
 

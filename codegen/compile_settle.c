@@ -130,6 +130,17 @@ static TnPlan__Policy **new_policies(tn_compilation *c, size_t n) {
     return p;
 }
 
+/* What nobody timed has its steps one after the other, unless the user says otherwise. */
+static tn_status leave_serial(tn_compilation *c, TnPlan__Arch *a) {
+    const size_t n = c->n_settled + 1;
+    if (a->streams <= 1 || c->opts->streams) return TN_OK;
+    a->policies = new_policies(c, n);
+    if (!a->policies) return TN_E_MEMORY;
+    a->n_policies = n;
+    for (size_t k = 0; k < n; k++) a->policies[k]->serial = true;
+    return TN_OK;
+}
+
 /* All buckets, then the sizes of none: their policy is that of the last, which has the widest range as a rule. */
 static tn_status settle_all(tn_compilation *c, tn_context *x, TnPlan__Policy **p, size_t n) {
     tn_status st = TN_OK;
@@ -147,12 +158,12 @@ static tn_status settle_all(tn_compilation *c, tn_context *x, TnPlan__Policy **p
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
 static void lock_key(const tn_compilation *c, size_t k, char key[80]) {
-    snprintf(key, 80, "%s %.20s:launches", c->winners[k], c->plan.archs[k]->name);
+    snprintf(key, 80, "%s %.20s:launches", c->program_hash, c->plan.archs[k]->name);
 }
 
 static void cache_key(const tn_compilation *c, size_t k, char key[512]) {
     snprintf(key, 512, "launches|%s|%s|%s|%s", c->versions, c->plan.archs[k]->name, tn_tuner_get_info(c->tuner)->gpu,
-             c->winners[k]);
+             c->program_hash);
 }
 
 /* "0/0/26 1/0/0": plain, serial, and the carveout, for each bucket and the sizes of none.  False if the text is no such. */
@@ -200,7 +211,7 @@ tn_status tn_recall_policies(tn_compilation *c, size_t k) {
     lock_key(c, k, key);
     const char *text = tn_lockfile_get(c->lock, key);
     if (text && read_policies(text, p, n)) return a->policies = p, a->n_policies = n, TN_OK;
-    if (a != c->tuned) return TN_OK;
+    if (a != c->tuned) return leave_serial(c, a);
     cache_key(c, k, key);
     if (!tn_cache_get(c->cache, "tune", key, &cached, &size)) return TN_OK;
     if (read_policies(cached, p, n)) a->policies = p, a->n_policies = n;
@@ -230,20 +241,25 @@ static void tell(void *user, const tn_diag *d) {
     if (d->code != TN_E_MEMORY && env && env->diag) env->diag(env->diag_user, d);
 }
 
-tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed) {
+static tn_status settle_loaded(tn_compilation *c, const char *path, const void *data, size_t size) {
     tn_status st = TN_OK;
-    if (tn_now() > c->settle_by) return TN_OK;
     tn_env env = c->env ? *c->env : (tn_env){0};
     env.diag = tell;
     env.diag_user = (void *)(uintptr_t)c->env;
     tn_plan *plan = path ? tn_plan_load(&env, path, &st) : tn_plan_load_memory(&env, data, size, &st);
     if (plan) st = settle(c, plan);
     tn_plan_free(plan);
-    *changed = c->tuned->n_policies > 0;
     size_t k = 0;
     while (c->plan.archs[k] != c->tuned) k++;
-    if (*changed && st == TN_OK) st = remember(c, k);
+    if (c->tuned->n_policies && st == TN_OK) st = remember(c, k);
     if (st != TN_E_MEMORY) return st;
     return tn_report(c->env, TN_WARNING, TN_OK, "",
                      "too little memory is left to time the whole network: how its kernels are launched is not tuned");
+}
+
+tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed) {
+    tn_status st = tn_now() > c->settle_by ? TN_OK : settle_loaded(c, path, data, size);
+    if (st == TN_OK && !c->tuned->n_policies) st = leave_serial(c, c->tuned);
+    *changed = c->tuned->n_policies > 0;
+    return st;
 }

@@ -231,20 +231,18 @@ static TnPlan__Arch *new_arch(tn_compilation *c) {
     return a;
 }
 
-/* What launch policies are found by: whatever was chosen, for which sizes. */
-static void hash_winners(const tn_compilation *c, char out[33]) {
+/* What launch policies are found by: what runs, in which order, on how many streams. */
+static void hash_program(const tn_compilation *c, char out[33]) {
     XXH3_state_t h;
     XXH3_INITSTATE(&h);
     XXH3_128bits_reset(&h);
     XXH3_128bits_update(&h, &c->program->n_streams, sizeof c->program->n_streams);
-    for (size_t k = 0; k < c->n_works; k++) {
-        const tn_work *w = tn_work_in(c, k % c->n_nodes, k / c->n_nodes);
-        char sizes[96];
-        if (!w->chosen) continue;
-        tn_spec_sizes_text(w->spec, sizes);
-        XXH3_128bits_update(&h, w->spec->hash, sizeof w->spec->hash);
+    for (size_t k = 0; k < c->n_nodes; k++)
+        XXH3_128bits_update(&h, c->nodes[k].spec->hash, sizeof c->nodes[k].spec->hash);
+    for (size_t b = 0; b < c->n_settled; b++) {
+        char sizes[400];
+        tn_bucket_print(c->g, b, sizes, sizeof sizes);
         XXH3_128bits_update(&h, sizes, strlen(sizes) + 1);
-        XXH3_128bits_update(&h, w->c[w->winner].text, strlen(w->c[w->winner].text) + 1);
     }
     const XXH128_hash_t d = XXH3_128bits_digest(&h);
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)d.high64, (unsigned long long)d.low64);
@@ -258,7 +256,7 @@ tn_status tn_plan_add_arch(tn_compilation *c) {
         s = c->program->steps[k].kind == TN_STEP_LAUNCH ? add_step(&a, node++) : add_builtin(&a, k);
     tn_free(c->env, a.kernel_of, size);
     if (!a.arch) return s;
-    hash_winners(c, c->winners[c->plan.n_archs]);
+    if (!*c->program_hash) hash_program(c, c->program_hash);
     c->plan.archs[c->plan.n_archs++] = a.arch;
     if (c->tuning) c->tuned = a.arch;
     return s;

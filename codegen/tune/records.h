@@ -16,7 +16,7 @@ bool tn_record_is_by(const char *text, const char *versions);
 bool tn_record_read(const tn_env *env, tn_work *w, const tn_arch *arch, const tn_lt_call *lt, const char *text);
 
 /* A lockfile in memory: lines "<spec hash> <arch>[@sizes] <record of the winner alone>", with the sizes of the bucket
- * that the winner is for (tn_spec_sizes_text); and "<hash of all winners> <arch>:launches <policies>". */
+ * that the winner is for (tn_spec_sizes_text); and "<hash of the program> <arch>:launches <policies>". */
 typedef struct tn_lockfile tn_lockfile;
 /* Reads path; a file that does not exist gives an empty one.  NULL path: an empty one that is never written. */
 tn_status tn_lockfile_open(const tn_env *env, const char *path, tn_lockfile **out);

@@ -214,12 +214,16 @@ static tn_status compile_graph(tn_graph *g, double seconds, const char *lockfile
     tn_status s;
     void *data = NULL;
     mock->other_kernels = 1;
+    static const char *const target[] = {"sm_90a"};
     const tn_compile_options o = {.precision = TN_FP16,
                                   .cache_dir = cache,
                                   .threads = 8,
                                   .tune_seconds = seconds,
                                   .lockfile = lockfile,
-                                  .streams = streams};
+                                  .streams = streams,
+                                  .no_gpu = no_gpu,
+                                  .targets = target,
+                                  .n_targets = no_gpu};
     s = tn_compile_memory(g, &o, &data, size);
     if (s == TN_OK) {
         tn_status loaded;
