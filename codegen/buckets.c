@@ -64,12 +64,6 @@ static use use_of_name(const char *name) {
     return OTHER;
 }
 
-static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
-    if (d.i == sym.i) return true;
-    return tn_dim_kind_of(g, d) > TN_DIM_SYM &&
-           (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
-}
-
 /* A spatial axis of what some convolution reads. */
 static bool is_image(const tn_graph *g, tn_dim sym) {
     TN_FOR_NODES(g, tn_graph_body(g), n) {
@@ -77,7 +71,7 @@ static bool is_image(const tn_graph *g, tn_dim sym) {
         const tn_val x = tn_node_input(g, n, 0);
         if (op != TN_OP_CONV && op != TN_OP_CONV_TRANSPOSE) continue;
         for (size_t k = 2; k < tn_val_rank(g, x); k++)
-            if (mentions(g, tn_val_dim(g, x, k), sym)) return true;
+            if (tn_dim_mentions(g, tn_val_dim(g, x, k), sym)) return true;
     }
     return false;
 }
@@ -310,13 +304,8 @@ static tn_status part_all(chooser *c) {
 
 /* Symbols that no input tells are known to no one when a bucket is looked for. */
 static void forget_others(tn_graph *g) {
-    for (size_t k = 0; k < tn_sym_count(g); k++) {
-        bool told = false;
-        for (size_t i = 0; i < tn_graph_input_count(g); i++)
-            for (size_t j = 0; j < tn_val_rank(g, tn_graph_input(g, i)); j++)
-                told |= mentions(g, tn_val_dim(g, tn_graph_input(g, i), j), tn_sym_at(g, k));
-        if (!told) tn_bucket_forget(g, tn_sym_at(g, k));
-    }
+    for (size_t k = 0; k < tn_sym_count(g); k++)
+        if (!tn_inputs_tell(g, tn_sym_at(g, k))) tn_bucket_forget(g, tn_sym_at(g, k));
 }
 
 tn_status tn_choose_buckets(tn_graph *g) {

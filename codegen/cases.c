@@ -16,26 +16,13 @@ typedef struct maker {
     int64_t divisor[MAX_SYMBOLS]; /* that strides need of it; 1: none */
 } maker;
 
-static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
-    if (d.i == sym.i) return true;
-    return tn_dim_kind_of(g, d) > TN_DIM_SYM &&
-           (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
-}
-
 /* ---- what is worth assuming -------------------------------------------------------------------------------------- */
-
-static bool is_told(const tn_graph *g, tn_dim sym) {
-    for (size_t i = 0; i < tn_graph_input_count(g); i++)
-        for (size_t k = 0; k < tn_val_rank(g, tn_graph_input(g, i)); k++)
-            if (mentions(g, tn_val_dim(g, tn_graph_input(g, i), k), sym)) return true;
-    return false;
-}
 
 /* Something that depends on sym is divided. */
 static bool is_divided(const tn_graph *g, tn_dim d, tn_dim sym) {
     const tn_dim_kind k = tn_dim_kind_of(g, d);
     if (k <= TN_DIM_SYM) return false;
-    return ((k == TN_DIM_FLOORDIV || k == TN_DIM_CEILDIV) && mentions(g, tn_dim_lhs(g, d), sym)) ||
+    return ((k == TN_DIM_FLOORDIV || k == TN_DIM_CEILDIV) && tn_dim_mentions(g, tn_dim_lhs(g, d), sym)) ||
            is_divided(g, tn_dim_lhs(g, d), sym) || is_divided(g, tn_dim_rhs(g, d), sym);
 }
 
@@ -43,10 +30,10 @@ static bool is_divided(const tn_graph *g, tn_dim d, tn_dim sym) {
 static bool is_off(const maker *k, tn_val v, tn_dim sym) {
     const tn_placement *at = &k->m->of[v.i];
     if (at->space == TN_SPACE_NONE) return false;
-    if (tn_dim_divisor(k->g, at->offset) % (2 * VECTOR) && mentions(k->g, at->offset, sym)) return true;
+    if (tn_dim_divisor(k->g, at->offset) % (2 * VECTOR) && tn_dim_mentions(k->g, at->offset, sym)) return true;
     for (uint32_t i = 0; i < at->rank; i++)
         if (!tn_dim_equal_const(k->g, tn_val_dim(k->g, v, i), 1) && tn_dim_divisor(k->g, at->strides[i]) % VECTOR &&
-            mentions(k->g, at->strides[i], sym))
+            tn_dim_mentions(k->g, at->strides[i], sym))
             return true;
     return false;
 }
@@ -65,7 +52,7 @@ static int64_t divisor_of(const maker *k, tn_dim sym) {
 static void find_symbols(maker *k) {
     for (size_t s = 0; s < tn_sym_count(k->g) && k->n < MAX_SYMBOLS; s++) {
         const tn_dim sym = tn_sym_at(k->g, s);
-        if (!is_told(k->g, sym)) continue;
+        if (!tn_inputs_tell(k->g, sym)) continue;
         k->divisor[k->n] = divisor_of(k, sym);
         k->sym[k->n++] = sym;
     }

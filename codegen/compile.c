@@ -477,18 +477,6 @@ static void finish(tn_compilation *c) {
     pthread_mutex_destroy(&c->mutex);
 }
 
-/* On random data a loop may not end. */
-static bool holds_loop(const tn_program *p) {
-    for (uint32_t k = 0; k < p->n_steps; k++)
-        if (p->steps[k].kind == TN_STEP_WHILE) return true;
-    return false;
-}
-
-/* The whole network is to be timed once the plan is written. */
-static bool must_settle(const tn_compilation *c) {
-    return c->tuned && !c->tuned->n_policies && !holds_loop(c->program);
-}
-
 /* Everything up to the plan's messages; the caller writes them out. */
 static tn_status compile(tn_compilation *c) {
     const tn_arch *arch[TN_MAX_TARGETS];
@@ -506,7 +494,7 @@ static tn_status compile(tn_compilation *c) {
     if (s == TN_OK && c->old) s = tn_plan_keep_archs(c);
     if (s == TN_OK) s = tn_plan_end(c);
     for (size_t k = 0; s == TN_OK && k < n; k++) s = tn_recall_policies(c, k);
-    if (s == TN_OK && !must_settle(c)) s = tn_lockfile_save(c->lock);
+    if (s == TN_OK && !tn_must_settle(c)) s = tn_lockfile_save(c->lock);
     return s;
 }
 
@@ -522,7 +510,7 @@ static void begin(tn_compilation *c, tn_graph *g, const tn_compile_options *opts
 static tn_status write_memory(tn_compilation *c, void **data, size_t *size) {
     bool changed = false;
     tn_status s = tn_plan_write_memory(c->writer, &c->plan, data, size);
-    if (s != TN_OK || !must_settle(c)) return s;
+    if (s != TN_OK || !tn_must_settle(c)) return s;
     s = tn_settle(c, NULL, *data, *size, &changed);
     if (s == TN_OK) s = tn_lockfile_save(c->lock);
     if (s == TN_OK && !changed) return s;
@@ -546,7 +534,7 @@ static tn_status write_file(tn_compilation *c, const tn_output *o) {
     char path[TN_PATH_SIZE];
     bool changed = false;
     tn_status s = tn_plan_write(c->writer, &c->plan, o->f);
-    if (s != TN_OK || !must_settle(c)) return s;
+    if (s != TN_OK || !tn_must_settle(c)) return s;
     s = tn_settle(c, tn_output_written(o, path), NULL, 0, &changed);
     if (s == TN_OK) s = tn_lockfile_save(c->lock);
     return s == TN_OK && changed ? tn_plan_rewrite(c->writer, &c->plan, o->f) : s;
@@ -556,7 +544,7 @@ static tn_status write_plan(tn_compilation *c, const char *path) {
     tn_output o;
     tn_status s = tn_output_begin(c->env, path, &o);
     if (s != TN_OK) return s;
-    return tn_output_end(&o, o.stream && must_settle(c) ? write_stream(c, o.f) : write_file(c, &o));
+    return tn_output_end(&o, o.stream && tn_must_settle(c) ? write_stream(c, o.f) : write_file(c, &o));
 }
 
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path) {

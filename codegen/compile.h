@@ -114,7 +114,9 @@ tn_status tn_choose_tuned(tn_compilation *c);
 /* compile_settle.c: the last phase of tuning.  Takes the launch policies of the plan's k-th architecture from the lockfile
  * or the cache, if they are there. */
 tn_status tn_recall_policies(tn_compilation *c, size_t k);
-/* Else sets those of c->tuned from timings of the whole network, which is loaded from the plan that was written at `path`,
+/* They are to be found by timing, once the plan is written. */
+bool tn_must_settle(const tn_compilation *c);
+/* Then sets those of c->tuned from timings of the whole network, which is loaded from the plan that was written at `path`,
  * or lies in memory (path NULL).  *changed: the manifest says something new. */
 tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed);
 

@@ -200,6 +200,17 @@ static tn_status remember(tn_compilation *c, size_t k) {
     return st;
 }
 
+/* On random data a loop may not end. */
+static bool holds_loop(const tn_program *p) {
+    for (uint32_t k = 0; k < p->n_steps; k++)
+        if (p->steps[k].kind == TN_STEP_WHILE) return true;
+    return false;
+}
+
+bool tn_must_settle(const tn_compilation *c) {
+    return c->tuned && !c->tuned->n_policies && !holds_loop(c->program);
+}
+
 tn_status tn_recall_policies(tn_compilation *c, size_t k) {
     TnPlan__Arch *a = c->plan.archs[k];
     const size_t n = c->n_settled + 1;
@@ -211,7 +222,7 @@ tn_status tn_recall_policies(tn_compilation *c, size_t k) {
     lock_key(c, k, key);
     const char *text = tn_lockfile_get(c->lock, key);
     if (text && read_policies(text, p, n)) return a->policies = p, a->n_policies = n, TN_OK;
-    if (a != c->tuned) return leave_serial(c, a);
+    if (a != c->tuned || holds_loop(c->program)) return leave_serial(c, a);
     cache_key(c, k, key);
     if (!tn_cache_get(c->cache, "tune", key, &cached, &size)) return TN_OK;
     if (read_policies(cached, p, n)) a->policies = p, a->n_policies = n;

@@ -118,6 +118,8 @@ void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
 bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
+/* d is the symbol, or has it among its operands. */
+bool tn_dim_mentions(const tn_graph *g, tn_dim d, tn_dim sym);
 /* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute
  * of the graph again; it should only get narrower, since what a wider one would have kept apart may already be one. */
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi);
@@ -397,6 +399,8 @@ tn_val tn_graph_add_input(tn_graph *g, const char *name, tn_type t);
 /* Ends the function: emits (or rewrites) `return` with these values and names. */
 tn_status tn_graph_set_outputs(tn_graph *g, size_t n, const tn_val *vals, const char *const *names);
 size_t tn_graph_input_count(const tn_graph *g);
+/* Some size of an input mentions the symbol, so that it may be known when shapes are bound. */
+bool tn_inputs_tell(const tn_graph *g, tn_dim sym);
 tn_val tn_graph_input(const tn_graph *g, size_t k);
 const char *tn_graph_input_name(const tn_graph *g, size_t k);
 size_t tn_graph_output_count(const tn_graph *g);

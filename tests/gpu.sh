@@ -55,7 +55,7 @@ row() { # name precision device options...
 
 "$tenon" check --device cuda --precision fp32 --tune-seconds "$seconds" examples/digits/digits.onnx || failed=1
 while read -r name _ rtol atol rtol16 atol16; do
-    if [ ${#models[@]} -gt 0 ] && ! printf '%s\n' "${models[@]}" | grep -qx "$name"; then continue; fi
+    if [ ${#models[@]} -gt 0 ] && ! grep -qx "$name" < <(printf '%s\n' "${models[@]}"); then continue; fi
     if [ ! -e "$data/models/$name.onnx" ]; then
         echo "$name skipped: not in $data/models"
         continue

@@ -273,6 +273,18 @@ int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b) {
     return c ? c : tn_dim_compare(g, x->rhs, y->rhs);
 }
 
+bool tn_dim_mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
+    return d.i == sym.i || (tn_dim_kind_of(g, d) > TN_DIM_SYM &&
+                            (tn_dim_mentions(g, tn_dim_lhs(g, d), sym) || tn_dim_mentions(g, tn_dim_rhs(g, d), sym)));
+}
+
+bool tn_inputs_tell(const tn_graph *g, tn_dim sym) {
+    for (size_t i = 0; i < tn_graph_input_count(g); i++)
+        for (size_t k = 0; k < tn_val_rank(g, tn_graph_input(g, i)); k++)
+            if (tn_dim_mentions(g, tn_val_dim(g, tn_graph_input(g, i), k), sym)) return true;
+    return false;
+}
+
 /* ---- divisor, evaluation ----------------------------------------------------------------------------------------- */
 
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d) {

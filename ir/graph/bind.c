@@ -145,12 +145,6 @@ static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size
     return g->status;
 }
 
-static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
-    if (d.i == sym.i) return true;
-    return tn_dim_kind_of(g, d) > TN_DIM_SYM &&
-           (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym));
-}
-
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
     return tn_dim_bind_with(g, sym, with, NULL, 0);
 }
@@ -160,7 +154,7 @@ tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, s
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
     if (sym.i == with.i) return TN_OK;
-    if (!mentions(g, with, sym)) {
+    if (!tn_dim_mentions(g, with, sym)) {
         unlist(g, sym);
         tn_buckets_bind(g, sym, with);
     }

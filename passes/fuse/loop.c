@@ -124,22 +124,10 @@ static tn_status count(loop *l) {
     return now.i ? tn_erase(g, l->node) : tn_graph_status(g);
 }
 
-static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
-    return d.i == sym.i || (tn_dim_kind_of(g, d) > TN_DIM_SYM &&
-                            (mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym)));
-}
-
-static bool inputs_tell(const tn_graph *g, tn_dim sym) {
-    for (size_t i = 0; i < tn_graph_input_count(g); i++)
-        for (size_t k = 0; k < tn_val_rank(g, tn_graph_input(g, i)); k++)
-            if (mentions(g, tn_val_dim(g, tn_graph_input(g, i), k), sym)) return true;
-    return false;
-}
-
 /* The shapes of the inputs tell the size. */
 static bool is_known(const tn_graph *g, tn_dim d) {
     for (size_t k = 0; k < tn_sym_count(g); k++)
-        if (mentions(g, d, tn_sym_at(g, k)) && !inputs_tell(g, tn_sym_at(g, k))) return false;
+        if (tn_dim_mentions(g, d, tn_sym_at(g, k)) && !tn_inputs_tell(g, tn_sym_at(g, k))) return false;
     return true;
 }
 

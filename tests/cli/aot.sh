@@ -115,7 +115,7 @@ done
 refuse() { # CALL MESSAGE: is an error when configuring
     printf 'cmake_minimum_required(VERSION 3.21)\nproject(App LANGUAGES C)\nfind_package(Tenon REQUIRED)\n%s\n' "$1" >"$work/refused/CMakeLists.txt"
     if "$cmake" -S "$work/refused" -B "$work/refused/build" "${options[@]}" >"$work/log" 2>&1; then fail "$1 is accepted"; fi
-    tr -s ' \n' '  ' <"$work/log" | grep -qF "$2" || { cat "$work/log"; fail "$1 does not say: $2"; }
+    tr -s ' \n' '  ' <"$work/log" | grep -F "$2" >/dev/null || { cat "$work/log"; fail "$1 does not say: $2"; }
 }
 if [ "$how" = installed ]; then
     mkdir "$work/refused"

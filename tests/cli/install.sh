@@ -80,7 +80,7 @@ export PKG_CONFIG_PATH=$lib/pkgconfig
 eval "cflags=($(pkg-config --cflags tenon)) libs=($(pkg-config --libs tenon)) static=($(pkg-config --static --libs tenon))"
 if [ -e "$lib/libtenon.so" ]; then
     for name in tenon tenon_rt; do
-        readelf -d "$lib/lib$name.so" | grep -q "SONAME.*\[lib$name\.so\.[0-9.]*\]" || fail "lib$name.so has no soname"
+        readelf -d "$lib/lib$name.so" | grep "SONAME.*\[lib$name\.so\.[0-9.]*\]" >/dev/null || fail "lib$name.so has no soname"
         others=$(nm -D --defined-only "$lib/lib$name.so" | awk '$3 !~ /^tn_/ { print $3 }')
         [ -z "$others" ] || fail "lib$name.so shows $others"
         [ -n "$(nm -D --defined-only "$lib/lib$name.so")" ] || fail "lib$name.so shows nothing"
@@ -89,7 +89,7 @@ if [ -e "$lib/libtenon.so" ]; then
     g++ -std=c++17 app.cpp "${cflags[@]}" "${libs[@]}" -o shared_cpp
     LD_LIBRARY_PATH=$lib run ./shared_c
     LD_LIBRARY_PATH=$lib run ./shared_cpp
-    LD_LIBRARY_PATH=$lib ldd shared_c | grep -qF "$lib/libtenon.so" || fail "pkg-config does not give the shared libraries"
+    LD_LIBRARY_PATH=$lib ldd shared_c | grep -F "$lib/libtenon.so" >/dev/null || fail "pkg-config does not give the shared libraries"
     mkdir so
     mv "$lib"/libtenon*.so* so
 fi

@@ -440,6 +440,26 @@ START_TEST(launches_as_the_whole_network_likes) {
 }
 END_TEST
 
+static const char with_loop[] =
+    "func @main(%x: f32[64,64], %v: f32[7,3], %t: i64[]) -> (%y: f32[64,64], %w: f32[7,3]) {\n"
+    "  %a = relu %x\n"
+    "  %y = loop %t, _, %a {carried=1, trips=T} : f32[64,64] { ^(%i: i64[], %m: bool[], %p: f32[64,64]): "
+    "%q = add %p, %x yield %m, %q }\n"
+    "  %w = neg %v\n  return %y, %w\n}\n";
+
+/* On random data a loop may not end, so nobody times the plan: its steps come one after the other. */
+START_TEST(loops_are_not_timed) {
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(with_loop, NULL) == TN_OK, "%s", errors);
+    ck_assert_str_eq(policies, "0/1/0");
+    streams = 2; /* the user wants them */
+    remove_from_cache("tune-*");
+    ck_assert_msg(compile_text(with_loop, NULL) == TN_OK, "%s", errors);
+    ck_assert_str_eq(policies, "");
+    streams = 0;
+}
+END_TEST
+
 /* A bucket's winner in a lockfile is that bucket's alone. */
 START_TEST(locks_winners_by_bucket) {
     char path[100], command[400];
@@ -644,6 +664,7 @@ int main(void) {
     tcase_add_test(t, winners_that_do_not_compile);
     tcase_add_test(t, tunes_in_each_bucket);
     tcase_add_test(t, locks_winners_by_bucket);
+    tcase_add_test(t, loops_are_not_timed);
     tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
     tcase_add_test(t, exact_sizes_where_that_pays);
     tcase_add_test(t, buckets_share_the_deadline);
