@@ -189,8 +189,11 @@ typedef struct checker {
     uint32_t again, again_end;      /* the loop that is walked a second time */
 } checker;
 
+/* Sums of a few such fit into 64 bits. */
+static const int64_t MOST = INT64_MAX / 8;
+
 static bool value(const checker *c, tn_dim d, int64_t *v) {
-    return tn_dim_eval(c->p->g, d, c->b, c->n_b, v);
+    return tn_dim_eval(c->p->g, d, c->b, c->n_b, v) && *v <= MOST && *v >= -MOST;
 }
 
 static tn_status no_value(const checker *c, const char *where) {
