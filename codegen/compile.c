@@ -354,8 +354,8 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o) {
                              .nhwc = true};
 }
 
-/* Every symbol at the size that speed is judged at, or as near as it may be: that judges nothing empty.  Where the model has no meaning at these sizes, they say nothing of the
- * program either. */
+/* Every symbol at the size that speed is judged at, or as near as it may be: that judges nothing empty.  Where the model
+ * has no meaning at these sizes, they say nothing of the program either. */
 static tn_status verify_at_typical(tn_compilation *c) {
     const size_t n = tn_sym_count(c->g);
     tn_binding *b = tn_alloc(c->env, (n + 1) * sizeof *b);
@@ -512,7 +512,6 @@ static tn_status write_memory(tn_compilation *c, void **data, size_t *size) {
     tn_status s = tn_plan_write_memory(c->writer, &c->plan, data, size);
     if (s != TN_OK || !tn_must_settle(c)) return s;
     s = tn_settle(c, NULL, *data, *size, &changed);
-    if (s == TN_OK) s = tn_lockfile_save(c->lock);
     if (s == TN_OK && !changed) return s;
     tn_free(c->env, *data, *size);
     *data = NULL;
@@ -536,7 +535,6 @@ static tn_status write_file(tn_compilation *c, const tn_output *o) {
     tn_status s = tn_plan_write(c->writer, &c->plan, o->f);
     if (s != TN_OK || !tn_must_settle(c)) return s;
     s = tn_settle(c, tn_output_written(o, path), NULL, 0, &changed);
-    if (s == TN_OK) s = tn_lockfile_save(c->lock);
     return s == TN_OK && changed ? tn_plan_rewrite(c->writer, &c->plan, o->f) : s;
 }
 

@@ -117,7 +117,7 @@ tn_status tn_recall_policies(tn_compilation *c, size_t k);
 /* They are to be found by timing, once the plan is written. */
 bool tn_must_settle(const tn_compilation *c);
 /* Then sets those of c->tuned from timings of the whole network, which is loaded from the plan that was written at `path`,
- * or lies in memory (path NULL).  *changed: the manifest says something new. */
+ * or lies in memory (path NULL), and saves the lockfile.  *changed: the manifest says something new. */
 tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed);
 
 /* program/plan_build.c: the plan's messages. */

@@ -83,12 +83,11 @@ static size_t best_of(const double *us, size_t n) {
 }
 
 /* The fastest choice at the context's sizes. */
-static tn_status choose(tn_compilation *c, tn_context *x, size_t *best) {
+static tn_status choose(tn_compilation *c, tn_context *x, TnPlan__Policy *out) {
     TnPlan__Policy p[N_CHOICES];
     double us[N_CHOICES];
     const bool may_be_serial = c->tuned->streams > 1 && !c->opts->streams; /* else the user wants them side by side */
     size_t n = 0;
-    *best = 0;
     for (size_t k = 0; k < N_CHOICES; k++) { /* the serial ones come last */
         if (choices[k].serial && !may_be_serial) break;
         n++;
@@ -97,25 +96,19 @@ static tn_status choose(tn_compilation *c, tn_context *x, size_t *best) {
         p[k].plain = choices[k].plain;
         p[k].carveout = choices[k].carveout;
     }
-    tn_status st = tn_cuda_try_policies(x, p, 1, 1, TURN, us);
+    tn_status st = tn_cuda_try_policies(x, p, n, ROUNDS, TURN, SLOW_US, us);
     if (st != TN_OK || us[0] > SLOW_US) return st;
-    st = tn_cuda_try_policies(x, p, n, ROUNDS, TURN, us);
-    if (st != TN_OK) return st;
-    *best = best_of(us, n);
+    const size_t best = best_of(us, n), other = best ? 0 : 1;
+    *out = p[best];
     return tn_report(c->env, TN_NOTE, TN_OK, c->tuned->name, "the whole takes %.1f us with %s, %.1f us with %s",
-                     us[*best], choices[*best].text, us[*best ? 0 : 1], choices[*best ? 0 : 1].text);
+                     us[best], choices[best].text, us[other], choices[other].text);
 }
 
 /* A bucket at whose typical sizes the model has no meaning is left to the driver. */
 static tn_status settle_bucket(tn_compilation *c, tn_context *x, size_t k, TnPlan__Policy *out) {
     bool legal;
-    size_t best = 0;
-    tn_status st = set_shapes(c, x, k < c->n_settled ? c->plan.buckets[k] : NULL, &legal);
-    if (st == TN_OK && legal) st = choose(c, x, &best);
-    out->plain = choices[best].plain;
-    out->serial = choices[best].serial;
-    out->carveout = choices[best].carveout;
-    return st;
+    const tn_status st = set_shapes(c, x, k < c->n_settled ? c->plan.buckets[k] : NULL, &legal);
+    return st == TN_OK && legal ? choose(c, x, out) : st;
 }
 
 /* ---- all --------------------------------------------------------------------------------------------------------- */
@@ -272,5 +265,5 @@ tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_
     tn_status st = tn_now() > c->settle_by ? TN_OK : settle_loaded(c, path, data, size);
     if (st == TN_OK && !c->tuned->n_policies) st = leave_serial(c, c->tuned);
     *changed = c->tuned->n_policies > 0;
-    return st;
+    return st == TN_OK ? tn_lockfile_save(c->lock) : st;
 }

@@ -268,15 +268,15 @@ static tn_status try_policy(bench *b, const TnPlan__Policy *p, double heating, d
 }
 
 tn_status tn_cuda_try_policies(tn_context *c, const TnPlan__Policy *policies, size_t n, int rounds, double seconds,
-                               double *us) {
+                               double slow_us, double *us) {
     bench b;
     tn_status st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = open_bench(&b, c);
     if (st == TN_OK) st = prepare(&b);
     for (size_t k = 0; k < n; k++) us[k] = 0;
-    for (int round = 0; round < rounds; round++)
-        for (size_t k = 0; st == TN_OK && k < n; k++)
+    for (int round = 0; round < rounds && us[0] <= slow_us; round++)
+        for (size_t k = 0; st == TN_OK && k < n && us[0] <= slow_us; k++)
             st = try_policy(&b, &policies[k], round || k ? 0 : warm_seconds, seconds, &us[k]);
     const tn_status done = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
     close_bench(&b);
