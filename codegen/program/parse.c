@@ -209,9 +209,11 @@ static bool range(parser *r, tn_dim *s, int64_t *lo, int64_t *hi) {
     return *lo <= *hi || fail(r, "an empty range");
 }
 
+/* Before all dims, which are simplified by what is known of their symbols. */
 static bool symbol(parser *r) {
     tn_dim s;
     int64_t lo, hi;
+    if (r->p->n_buffers || r->p->n_steps || r->p->arena.i) return fail(r, "symbols come before the first buffer");
     if (!range(r, &s, &lo, &hi)) return false;
     tn_dim_set_range(r->p->g, s, lo, hi);
     return true;

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "ir/eval/eval.h"
 #include "passes/pass.h"
 
-static size_t held;
+static atomic_size_t held; /* evaluation allocates on several threads */
 static char last_error[1024];
 
 void fuzz_die(const char *fmt, ...) {

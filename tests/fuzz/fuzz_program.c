@@ -1,6 +1,5 @@
-/* fuzz_program.c: the text form of programs: any text is parsed or refused;
- * what is parsed is printed to text that parses and prints as the same, the
- * passes work on it, and the verifier says what it thinks of it. */
+/* fuzz_program.c: the text form of programs: any text is parsed or refused; what is parsed is printed to text that parses
+ * and prints as the same, the passes work on it, and the verifier says what it thinks of it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -39,8 +38,7 @@ static void verify(const tn_program *p) {
     }
 }
 
-/* Owners within owners are walked twice at every level: not too many of them.
- */
+/* Owners within owners are walked twice at every level: not too many of them. */
 static bool is_small(const tn_program *p) {
     uint32_t loops = 0;
     for (uint32_t k = 0; k < p->n_steps; k++) loops += p->steps[k].kind == TN_STEP_WHILE;
@@ -70,9 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
 }
 
-/* ---- edits of words and lines
- * ------------------------------------------------------------------------------------
- */
+/* ---- edits of words and lines ---------------------------------------------------------------------------------------- */
 
 static bool is_word(uint8_t c) {
     return c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
