@@ -6,7 +6,8 @@
  *
  * A template is a real CUDA file in templates/.  It includes the one generated header "tn_variant.cuh", which defines
  *   - its knobs and problem constants as TN_<NAME> macros (a dynamic size is a macro that reads a field of `args`),
- *   - `struct tn_args` (every field 8 bytes: tensor pointers, then dims as long long, in the order of tn_variant.args),
+ *   - `struct tn_args` (fields of 8 bytes: tensor pointers, then dims as long long; then tensor maps; in the order of
+ *     tn_variant.args),
  *   - the element types, and the region's functions (tn_load_*, tn_epilogue, tn_map), which the template calls.
  * The kernel's entry point is `extern "C" __global__ void TN_KERNEL(const __grid_constant__ tn_args args)`.
  *
@@ -17,8 +18,10 @@
 #include "codegen/bind/require.h"
 #include "ir/ir.h"
 #include "passes/memory/memory.h"
+#include "runtime/cuda/launch.h"
 
 enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96, TN_MAX_SYMS = 64 };
+enum { TN_MAX_MAPS = 4, TN_MAX_ARG_WORDS = TN_MAX_ARGS + TN_ARGS_ALIGN + TN_MAX_MAPS * TN_MAP_WORDS };
 
 /* ---- the device as codegen sees it ------------------------------------------------------------------------------- */
 
@@ -137,21 +140,30 @@ typedef struct tn_problem {
     tn_const_def c[TN_MAX_CONSTS];
 } tn_problem;
 
-typedef enum tn_arg_kind { TN_ARG_IN, TN_ARG_OUT, TN_ARG_DIM } tn_arg_kind;
+typedef enum tn_arg_kind { TN_ARG_IN, TN_ARG_OUT, TN_ARG_DIM, TN_ARG_MAP } tn_arg_kind;
 typedef struct tn_arg {
     tn_arg_kind kind;
     uint32_t index;
     tn_dim dim;
 } tn_arg;
 
+/* A tensor map, made when sizes and addresses are known (runtime/cuda/tensor_map.h). */
+typedef struct tn_map {
+    uint32_t of; /* the argument that is the tensor */
+    tn_map_box box;
+    tn_dim offset, dims[TN_MAP_RANK], strides[TN_MAP_RANK]; /* strides and offset in bytes; strides[0] none */
+} tn_map;
+
 typedef struct tn_variant {
     const tn_template *tpl;
     int64_t knob[TN_MAX_KNOBS]; /* values, parallel to tpl->knobs */
     char *header;               /* text of tn_variant.cuh */
     char symbol[80];            /* entry point: what TN_KERNEL expands to */
-    uint32_t n_args;
-    tn_arg args[TN_MAX_ARGS];
+    uint32_t n_args, n_maps;
+    tn_arg args[TN_MAX_ARGS]; /* maps are the last n_maps, in order */
+    tn_map maps[TN_MAX_MAPS];
     tn_dim grid[3];
+    uint32_t per_sm; /* at most so many blocks a multiprocessor along x: the kernel takes tiles in turns; 0: grid */
     uint32_t block[3];
     uint32_t cluster[3]; /* 0: none */
     uint32_t smem;       /* dynamic shared memory, bytes */
@@ -160,6 +172,16 @@ typedef struct tn_variant {
     char text[160];      /* "map BLOCK=256 VEC=8" */
 } tn_variant;
 void tn_variant_free(const tn_env *env, tn_variant *v);
+/* Fills a variant's argument block (TN_MAX_ARG_WORDS words at most) with sizes and addresses that the caller knows. */
+typedef struct tn_arg_values {
+    int64_t (*dim)(void *user, tn_dim d);
+    uint64_t (*address)(void *user, const tn_arg *a); /* IN, OUT */
+    void *user;
+} tn_arg_values;
+tn_status tn_variant_args(const tn_variant *v, const tn_cuda *cu, const tn_arg_values *x, uint64_t *words);
+static inline size_t tn_variant_arg_bytes(const tn_variant *v) {
+    return tn_args_words(v->n_args - v->n_maps, v->n_maps) * sizeof(uint64_t);
+}
 
 /* One template's C side; rows in templates.def. */
 typedef struct tn_binding_ops {

@@ -24,7 +24,7 @@ typedef struct tn_step_state {
     bool runs;  /* false: an empty grid */
     bool io;    /* touches an input or output of the caller */
     tn_launch launch;
-    uint64_t *args; /* step->n_args values as the kernel takes them; lt: addresses of A, B, C, D, bias */
+    uint64_t *args; /* the argument block (launch.h); lt: addresses of A, B, C, D, bias */
     tn_lt_op lt;
     size_t bytes;                   /* copy, fill */
     CUgraphNode node;               /* in the state's graph; NULL where it cannot be patched */
@@ -42,7 +42,7 @@ typedef struct tn_cuda_state {
     size_t n_steps;
     bool serial; /* step after step, whatever streams they name */
     tn_step_state *steps;
-    uint64_t *args;
+    uint64_t *args; /* n_args words, in which steps' blocks are aligned */
     size_t n_args;
     bool fixed_runs, fixed_io; /* some step whose graph node cannot be patched (cuBLASLt's, a builtin, what another step
                                   owns) is not empty; touches an input or output */
@@ -107,7 +107,7 @@ void tn_cuda_drop_states(tn_context *c); /* all of them, once nothing runs */
  * where this fails. */
 tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, CUstream stream, tn_cuda_state **out);
 /* Sets args for these pointers. */
-void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io);
+tn_status tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io);
 void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s);
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */

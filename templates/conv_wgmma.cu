@@ -3,7 +3,8 @@
 // As conv_mma.cu with whole 16-byte chunks of channels: m is the output pixel, n the output channel, a row of the A tile a pixel's
 // window.  The order of k is free as long as both operands agree: where a slot holds channels of a single window position
 // (C a multiple of 64), all rows share one offset, and positions run fastest, so that the windows' overlap is read again soon.
-// Which positions of its window lie inside the image is a bit mask a pixel, made once.
+// Which positions of its window lie inside the image is a bit mask a pixel, made once.  TMA knows it from its tensor map (im2col); then
+// a slot always holds channels of a single position, of which those behind the last are zeros.
 //
 //! kernel  conv_wgmma  implicit-GEMM convolution on warpgroup tensor cores, NHWC (sm_90a)
 //! knob    BM          64 128 192 256
@@ -11,18 +12,20 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
+//! knob    LOAD        0 1
 //! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
-//! require STAGES * (BM + BN) * 128 <= SMEM_MAX && BM * (BN + 8) * 4 <= SMEM_MAX
+//! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
 //! require STAGES == 3 || STAGES * SPLITK * 64 <= K + SPLITK * 128
 //! require SPLITK == 1 || SPLITK * 128 <= K
 //! require R * S <= 32
-#include "tn_mma.cuh"
+//! require LOAD == 0 || (X_TMA && B_TMA && (C + 63) / 64 * 192 <= C * 4)
+#include "tn_async.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
-#include "tn_wgmma_tile.cuh"
+#include "tn_wgmma_tma.cuh"
 
 constexpr bool WHOLE = TN_C % BK == 0; // a slot's channels belong to one position
 constexpr int POSITIONS = TN_R * TN_S;
@@ -107,17 +110,50 @@ struct pixel_sink {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS, tn_resident()) TN_KERNEL(const __grid_constant__ tn_args args) {
+// For TMA.
+struct conv_work {
+    const tn_args &args;
+    int tiles_m, tiles_n, k0, k1;
+    struct place {
+        int m0, n0, image, y, x; // y, x: of the first pixel's window
+    };
+    TN_MEMBER int tiles() const { return tiles_m * tiles_n; }
+    TN_MEMBER place at(int t) const {
+        int tm, tn;
+        tn_raster(t, tiles_m, tiles_n, tm, tn);
+        const int m = tm * BM, row = m / (int)TN_OW, n = row / (int)TN_OH;
+        return place{m, tn * BN, n, (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H,
+                     (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W};
+    }
+    TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
+        const int block = kt / POSITIONS, position = kt - block * POSITIONS;
+        const int c[4] = {block * BK, p.x, p.y, p.image};
+        const unsigned short offsets[2] = {(unsigned short)(position % TN_S * TN_DILATION_W),
+                                           (unsigned short)(position / TN_S * TN_DILATION_H)};
+        tn_tma_load_im2col(dst, TN_MAP_X(args), c, offsets, bar);
+    }
+    TN_MEMBER void load_b(const place &p, int kt, unsigned dst, unsigned bar) const {
+        const int block = kt / POSITIONS, c[3] = {block * BK, kt - block * POSITIONS, p.n0};
+        tn_tma_load(dst, TN_MAP_B(args), c, bar);
+    }
+    TN_MEMBER pixel_sink sink(const place &p) const { return pixel_sink{args, p.m0, p.n0}; }
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SWIZZLED_SMEM(memory);
     const unsigned smem = tn_smem_addr(memory);
     const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = (TN_N + BN - 1) / BN;
-    int tm, tn, k0, k1;
-    tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
-    tn_split_range((TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
-
-    window_loader la(args, tm * BM);
-    filter_loader lb(args, tn * BN);
-    float acc[MI][ACC];
-    tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
-    tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
+    int k0, k1;
+    tn_split_range(TN_LOAD ? POSITIONS * ((TN_C + BK - 1) / BK) : (TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
+    if constexpr (TN_LOAD) {
+        tn_wgmma_tma(conv_work{args, tiles_m, tiles_n, k0, k1}, smem);
+    } else {
+        int tm, tn;
+        tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
+        window_loader la(args, tm * BM);
+        filter_loader lb(args, tn * BN);
+        float acc[MI][ACC];
+        tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
+        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
+    }
 }

@@ -16,7 +16,7 @@
 #include "tn_split.cuh"
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, WARPGROUPS = TN_WARPGROUPS;
-constexpr int THREADS = 128 * WARPGROUPS;
+constexpr int CONSUMERS = 128 * WARPGROUPS, THREADS = CONSUMERS + 32 * TN_LOAD; // with TMA, a warp starts the copies
 constexpr int BK = 64, CHUNK = 8; // elements of k a slot, of 16 bytes
 constexpr int GROUPS_M = WARPGROUPS < BM / 64 ? WARPGROUPS : BM / 64, GROUPS_N = WARPGROUPS / GROUPS_M;
 constexpr int WM = BM / GROUPS_M, WN = BN / GROUPS_N; // a warpgroup's tile
@@ -25,15 +25,6 @@ static_assert(GROUPS_M * GROUPS_N == WARPGROUPS && WM % 64 == 0 && STAGES >= 3, 
 
 constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
-
-// Blocks that fit on a multiprocessor: what the compiler may spend registers for.
-TN_DEV constexpr int tn_resident() {
-    const int slots = TN_SLOTS * SLOT_BYTES, tile = BM * (BN + 8) * 4, smem = (slots > tile ? slots : tile) + 1024;
-    const int regs = MI * ACC <= 32 ? 80 : MI * ACC <= 64 ? 128 : 168;
-    const int by_smem = 233472 / smem, by_regs = 65536 / (regs * THREADS);
-    const int fit = by_smem < by_regs ? by_smem : by_regs;
-    return fit < 1 ? 1 : fit;
-}
 
 // A tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k, as one thread copies it: a fixed chunk of every STEP-th row.
 template <int SIDE, bool KMAJOR> struct tn_panel_copy {
@@ -75,6 +66,18 @@ struct tn_warpgroup_at {
         : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 / GROUPS_M * WN) {}
 };
 
+// Starts a k tile's products: one group.
+TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, float (&acc)[MI][ACC]) {
+    tn_wgmma_fence();
+    TN_UNROLL
+    for (int ks = 0; ks < BK / 16; ks++)
+        TN_UNROLL
+        for (int i = 0; i < MI; i++)
+            tn_wgmma<!A_KMAJOR, !B_KMAJOR>(acc[i], tn_wgmma_step<A_KMAJOR>(a, ks) + (unsigned)(i * TN_PANEL >> 4),
+                                           tn_wgmma_step<B_KMAJOR>(b, ks), tn_elem());
+    tn_wgmma_commit();
+}
+
 // acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
 TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, float (&acc)[MI][ACC]) {
@@ -102,14 +105,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         const unsigned now = smem + (unsigned)(slot * SLOT_BYTES), next = smem + (unsigned)(fill * SLOT_BYTES);
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
-        tn_wgmma_fence();
-        TN_UNROLL
-        for (int ks = 0; ks < BK / 16; ks++)
-            TN_UNROLL
-            for (int i = 0; i < MI; i++)
-                tn_wgmma<!A_KMAJOR, !B_KMAJOR>(acc[i], tn_wgmma_step<A_KMAJOR>(a, ks) + (unsigned)(i * TN_PANEL >> 4),
-                                               tn_wgmma_step<B_KMAJOR>(b, ks), tn_elem());
-        tn_wgmma_commit();
+        tn_wgmma_products(a, b, acc);
         if (kt + STAGES - 2 < k1) {
             la.issue(kt + STAGES - 2, next);
             lb.issue(kt + STAGES - 2, next + A_BYTES);
@@ -132,7 +128,7 @@ TN_DEV void tn_wgmma_finish(const float (&acc)[MI][ACC], unsigned smem, const Si
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
     TN_UNROLL
-    for (int i = 0; i < MI; i++)
+    for (int i = 0; i < MI && (!TN_LOAD || (int)threadIdx.x < CONSUMERS); i++)
         TN_UNROLL
         for (int j = 0; j < ACC / 4; j++)
             TN_UNROLL

@@ -68,6 +68,62 @@ static void emit_input(tn_emitter *e, const tn_spec *s, const plan *p) {
     tn_emit_define_dim(e, "XS_W", t->strides[w->x_w.axis]);
 }
 
+/* Corner offsets are 8 bits, steps at most 8; what is behind the last window's start is as far as `after` says. */
+static bool corners_fit(int64_t before, int64_t after, int64_t stride, int64_t reach) {
+    return stride <= 8 && before >= -127 && before <= 128 && after - reach >= -128 && after - reach <= 127 &&
+           reach <= 255;
+}
+
+/* Windows of bm pixels, 64 channels of one position; a 1-D image is one row. */
+static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
+    enum { PANEL = 64, ROW = 128 };
+    const tn_window *w = &p->w;
+    tn_graph *g = s->g;
+    const int64_t reach_h = (w->r - 1) * w->dilation_h, reach_w = (w->s - 1) * w->dilation_w;
+    if (!p->async || !corners_fit(w->pad_h, w->after_h, w->stride_h, reach_h) ||
+        !corners_fit(w->pad_w, w->after_w, w->stride_w, reach_w))
+        return false;
+    const tn_spec_tensor *t = &s->in[p->in];
+    const tn_dim size = tn_dim_const(g, tn_dtype_size(w->dtype));
+    const tn_dim row = w->x_h.n_axes ? t->strides[w->x_h.axis] : t->strides[0];
+    *m = (tn_map){.of = p->in, .offset = tn_dim_const(g, 0)};
+    m->box = (tn_map_box){.dtype = w->dtype, .rank = 4, .swizzle = ROW, .im2col = true, .box = {PANEL, bm}};
+    const uint32_t steps[] = {1, (uint32_t)w->stride_w, (uint32_t)w->stride_h, 1};
+    const tn_dim dims[] = {tn_dim_const(g, w->c), w->w, w->h, t->dims[0]};
+    const tn_dim strides[] = {{0}, t->strides[w->x_w.axis], row, t->strides[0]};
+    for (uint32_t k = 0; k < 4; k++) {
+        m->box.steps[k] = steps[k];
+        m->dims[k] = dims[k];
+        if (k) m->strides[k] = tn_dim_mul(g, strides[k], size);
+    }
+    m->box.lower[0] = (int32_t)-w->pad_w, m->box.upper[0] = (int32_t)(w->after_w - reach_w);
+    m->box.lower[1] = (int32_t)-w->pad_h, m->box.upper[1] = (int32_t)(w->after_h - reach_h);
+    return true;
+}
+
+/* 64 channels of one position of bn filters. */
+static bool map_filter(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) {
+    const tn_window *w = &p->w;
+    tn_graph *g = s->g;
+    if (w->c % 8 || !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, bn, m))
+        return false;
+    m->box.box[1] = 1, m->box.box[2] = bn;
+    m->dims[0] = tn_dim_const(g, w->c), m->dims[1] = tn_dim_const(g, w->r * w->s), m->dims[2] = tn_dim_const(g, w->n);
+    m->strides[2] = m->strides[1];
+    m->strides[1] = tn_dim_const(g, w->c * tn_dtype_size(w->dtype));
+    return true;
+}
+
+/* TN_MAP_X(args), TN_MAP_B(args). */
+static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
+    tn_map x, b;
+    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
+                      map_x(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &x) &&
+                      map_filter(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
+    tn_emit_tensor_map(e, "MAP_X", load ? &x : NULL);
+    tn_emit_tensor_map(e, "MAP_B", load ? &b : NULL);
+}
+
 static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
@@ -78,12 +134,13 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_type(e, "tn_elem", w->dtype);
         emit_input(e, s, &pl);
         tn_emit_operand(e, &pl.filter, 'B', w->filter, none, w->f_o, w->f_k);
+        if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         const tn_dim n = tn_dim_const(s->g, w->n), k = tn_dim_const(s->g, w->r * w->s * w->c);
         const tn_dim groups = tn_dim_const(s->g, w->groups);
         tn_emit_finish(e, s, w->out, w->bias, none, w->o_m, w->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, v, w->m, n, k, groups);
+            tn_wgmma_launch(e, s, arch, v, w->m, n, k, groups);
         else
             tn_tile_launch(s, v, w->m, n, groups);
     }
@@ -108,8 +165,14 @@ const tn_binding_ops tn_bind_conv_mma = {"conv_mma", accepts, emit, cost};
 /* ---- templates/conv_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
-    return arch->wgmma && accepts(s, arch, p) && tn_problem_get(p, "ELT") == 2 && tn_problem_get(p, "X_ASYNC") &&
-           tn_problem_get(p, "B_ASYNC") && tn_problem_get(p, "GROUPS") == 1;
+    plan pl;
+    tn_map m;
+    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") != 2 || !tn_problem_get(p, "X_ASYNC") ||
+        !tn_problem_get(p, "B_ASYNC") || tn_problem_get(p, "GROUPS") != 1 || !make_plan(s, &pl))
+        return false;
+    tn_problem_add_int(p, "X_TMA", map_x(s, &pl, 64, &m));
+    tn_problem_add_int(p, "B_TMA", map_filter(s, &pl, 64, &m));
+    return true;
 }
 
 static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {

@@ -30,6 +30,24 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     return true;
 }
 
+static bool map_a(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
+    return tn_operand_map(s, &p->a, p->c.a, p->c.a_batch, p->c.a_m, p->c.a_k, bm, m);
+}
+
+static bool map_b(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) {
+    return tn_operand_map(s, &p->b, p->c.b, p->c.b_batch, p->c.b_n, p->c.b_k, bn, m);
+}
+
+/* TN_MAP_A(args), TN_MAP_B(args). */
+static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
+    tn_map a, b;
+    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
+                      map_a(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &a) &&
+                      map_b(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
+    tn_emit_tensor_map(e, "MAP_A", load ? &a : NULL);
+    tn_emit_tensor_map(e, "MAP_B", load ? &b : NULL);
+}
+
 static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
@@ -40,10 +58,11 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, v, c->m, c->n, c->k, c->batch);
+            tn_wgmma_launch(e, s, arch, v, c->m, c->n, c->k, c->batch);
         else
             tn_tile_launch(s, v, c->m, c->n, c->batch);
     }
@@ -68,8 +87,14 @@ const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 /* ---- templates/gemm_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
-    return arch->wgmma && accepts(s, arch, p) && tn_problem_get(p, "ELT") == 2 && tn_problem_get(p, "A_ASYNC") &&
-           tn_problem_get(p, "B_ASYNC");
+    plan pl;
+    tn_map m;
+    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") != 2 || !tn_problem_get(p, "A_ASYNC") ||
+        !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl))
+        return false;
+    tn_problem_add_int(p, "A_TMA", map_a(s, &pl, 64, &m));
+    tn_problem_add_int(p, "B_TMA", map_b(s, &pl, 64, &m));
+    return true;
 }
 
 static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {

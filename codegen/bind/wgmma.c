@@ -10,40 +10,79 @@
 
 enum { K_TILE = 64, ROW_BYTES = 128, SMEM_RESERVED = 1024 };
 
-static int64_t min64(int64_t a, int64_t b) {
-    return a < b ? a : b;
+typedef struct tile {
+    int64_t bm, bn, stages, groups, splitk, load;
+    int64_t slots, acc; /* slots that are used; accumulators of a thread */
+} tile;
+
+/* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks.  With TMA, those of its
+ * next tile are filled, too.  k: INT64_MAX if it is not known. */
+static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k) {
+    tile x = {.bm = tn_knob_get(t, knobs, "BM"),
+              .bn = tn_knob_get(t, knobs, "BN"),
+              .stages = tn_knob_get(t, knobs, "STAGES"),
+              .groups = tn_knob_get(t, knobs, "WARPGROUPS"),
+              .splitk = tn_knob_get(t, knobs, "SPLITK"),
+              .load = tn_knob_get(t, knobs, "LOAD")};
+    const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k, K_TILE), x.splitk);
+    x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
+    x.acc = x.bm * x.bn / (x.groups * 128);
+    return x;
 }
 
-/* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks. */
-static int64_t slots_used(int64_t stages, int64_t k, int64_t splitk) {
-    const int64_t tiles = tn_ceil_div(k, K_TILE), own = tn_ceil_div(tiles, splitk);
-    return min64(stages, own < 1 ? 1 : own);
+static int64_t threads(const tile *x) {
+    return x->groups * 128 + (x->load ? 32 : 0);
 }
 
-static int64_t smem_bytes(int64_t slots, int64_t bm, int64_t bn) {
-    const int64_t tiles = slots * (bm + bn) * ROW_BYTES, result = bm * (bn + 8) * 4;
-    return tiles > result ? tiles : result;
+/* Columns of a warp's rows that pass through shared memory at a time; few where two blocks would else not fit. */
+static int64_t epilogue_cols(const tile *x) {
+    return x->bm * x->bn == 16384 ? 16 : 32;
 }
 
-void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim k, tn_dim batch) {
+/* Where shared memory ends, but for the mbarriers. */
+static int64_t smem_bytes(const tile *x) {
+    enum { ROWS = 16, PADDED = 8 };
+    const int64_t slots = x->slots * (x->bm + x->bn) * ROW_BYTES, sums = x->bm * (x->bn + PADDED) * 4;
+    const int64_t rows = x->groups * 4 * ROWS * (epilogue_cols(x) + PADDED) * 4;
+    if (x->load && x->splitk == 1) return slots + rows;
+    return slots > sums ? slots : sums;
+}
+
+static int64_t all_smem(const tile *x) {
+    return smem_bytes(x) + (x->load ? 16 * x->stages : 0);
+}
+
+/* Blocks that fit on a multiprocessor: what the compiler may spend registers for. */
+static int64_t resident(const tn_arch *arch, const tile *x) {
+    const int64_t regs = x->acc <= 32 ? 80 : x->acc > 64 ? 168 : x->load ? 112 : 128;
+    const int64_t by_smem = arch->smem_sm / (all_smem(x) + SMEM_RESERVED),
+                  by_regs = arch->regs_sm / (regs * threads(x));
+    const int64_t fit = by_smem < by_regs ? by_smem : by_regs;
+    return fit < 1 ? 1 : fit;
+}
+
+void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
+                     tn_dim batch) {
     tn_graph *g = s->g;
-    const int64_t bm = tn_knob_get(v->tpl, v->knob, "BM"), bn = tn_knob_get(v->tpl, v->knob, "BN");
-    const int64_t split = tn_knob_get(v->tpl, v->knob, "SPLITK"), stages = tn_knob_get(v->tpl, v->knob, "STAGES");
     int64_t depth;
-    const int64_t slots = tn_dim_is_const(g, k, &depth) ? slots_used(stages, depth, split) : stages;
-    tn_emit_define(e, "SLOTS", slots);
+    const tile x = tile_of(v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX);
     const tn_dim tiles =
-        tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, bn)));
+        tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, x.bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, x.bn)));
+    tn_emit_define(e, "SLOTS", x.slots);
+    tn_emit_define(e, "RESIDENT", resident(arch, &x));
+    tn_emit_define(e, "EPI_COLS", epilogue_cols(&x));
+    tn_emit_define(e, "BARRIERS", smem_bytes(&x));
     v->grid[0] = tn_dim_mul(g, tiles, batch);
     v->grid[1] = tn_dim_const(g, 1);
-    v->grid[2] = tn_dim_const(g, split);
-    v->block[0] = (uint32_t)tn_knob_get(v->tpl, v->knob, "WARPGROUPS") * 128;
+    v->grid[2] = tn_dim_const(g, x.splitk);
+    v->per_sm = x.load && x.splitk == 1 ? (uint32_t)resident(arch, &x) : 0;
+    v->block[0] = (uint32_t)threads(&x);
     v->block[1] = v->block[2] = 1;
-    if (split > 1) {
+    if (x.splitk > 1) {
         v->cluster[0] = v->cluster[1] = 1;
-        v->cluster[2] = (uint32_t)split;
+        v->cluster[2] = (uint32_t)x.splitk;
     }
-    v->smem = (uint32_t)smem_bytes(slots, bm, bn);
+    v->smem = (uint32_t)all_smem(&x);
 }
 
 /* ---- cost ---- */
@@ -63,29 +102,26 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     const tn_template *t = tn_template_find(tpl);
     const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
                  k = (double)tn_problem_get(p, "K");
-    const double bm = (double)tn_knob_get(t, knobs, "BM"), bn = (double)tn_knob_get(t, knobs, "BN");
-    const double stages = (double)tn_knob_get(t, knobs, "STAGES"), splitk = (double)tn_knob_get(t, knobs, "SPLITK");
-    const double groups = (double)tn_knob_get(t, knobs, "WARPGROUPS"), groups_n = fmax(1, groups / (bm / 64));
+    const tile x = tile_of(t, knobs, (int64_t)k);
+    const double bm = (double)x.bm, bn = (double)x.bn, stages = (double)x.stages, splitk = (double)x.splitk;
+    const double groups = (double)x.groups, groups_n = fmax(1, groups / (bm / 64)), acc = (double)x.acc;
     const double blocks = ceil(m / bm) * ceil(n / bn) * (double)tn_problem_get(p, "BATCH") * splitk;
     const double k_tiles = fmax(1, ceil(ceil(k / K_TILE) / splitk)); /* of one block */
-
-    const double acc = bm * bn / (groups * 128), regs = acc <= 32 ? 80 : acc <= 64 ? 128 : 168;
-    const double smem =
-        (double)smem_bytes(slots_used((int64_t)stages, (int64_t)k, (int64_t)splitk), (int64_t)bm, (int64_t)bn);
-    const double resident =
-        fmax(1, floor(fmin(arch->smem_sm / (smem + SMEM_RESERVED), arch->regs_sm / (regs * groups * 128))));
-    const double per_sm = ceil(blocks / arch->sms), waves = ceil(per_sm / resident), together = fmin(resident, per_sm);
+    const double per_sm = ceil(blocks / arch->sms), fit = (double)resident(arch, &x);
+    const double waves = ceil(per_sm / fit), together = fmin(fit, per_sm);
 
     /* one k tile of one block, cycles of each unit */
     const double mma = 2 * bm * bn * K_TILE / (arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * WGMMA_SHARE);
     const double copied = (bm + bn) * ROW_BYTES;
     const double l2 = copied / fmin(64, arch->l2_gbs * L2_SHARE * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
     const double read = bm / 64 * 4 * (groups_n * 64 + bn) * 32; /* by the wgmmas of 16 elements of k */
-    const double issue = copied / 16 * 18 / 128;                 /* 18 instructions a chunk, 4 warps a cycle */
+    const double issue = x.load ? 0 : copied / 16 * 18 / 128;    /* 18 instructions a chunk, 4 warps a cycle */
     const double busy = both(mma, fmax(fmax(l2, issue), (read + copied) / 128));
 
-    /* Ends of a block, which the blocks beside it cover in part: first slots, epilogue, adding up. */
-    const double ends = 1370 + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0);
+    /* Ends of a block, which the blocks beside it cover in part: first slots (with TMA, of its first tile), epilogue, adding
+     * up. */
+    const double fill = x.load && splitk == 1 ? 1370 / waves : 1370;
+    const double ends = fill + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0);
 
     const double cycles = both(per_sm * busy, waves * mma) * k_tiles + waves * ends * (0.78 + 0.22 * together);
     const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 0.84);

@@ -1,11 +1,13 @@
-/* wgmma.h: launch and predicted time of the templates on tn_wgmma_tile.cuh (knobs BM BN STAGES WARPGROUPS SPLITK). */
+/* wgmma.h: launch and predicted time of the templates on tn_wgmma_tile.cuh (knobs BM BN STAGES WARPGROUPS SPLITK LOAD). */
 #ifndef TENON_CODEGEN_WGMMA_H
 #define TENON_CODEGEN_WGMMA_H
 
 #include "codegen/emit/emit.h"
 
-/* Defines SLOTS; block, grid, cluster and shared memory.  k: dim of the sum, as are m, n and batch. */
-void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim k, tn_dim batch);
+/* Defines SLOTS, RESIDENT, EPI_COLS and BARRIERS; block, grid, cluster and shared memory.  k: dim of the sum, as are m, n and
+ * batch. */
+void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
+                     tn_dim batch);
 /* Microseconds of a launch that moves `bytes` through DRAM, from the problem's M, N, K and BATCH. */
 double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, const int64_t *knobs, double bytes);
 

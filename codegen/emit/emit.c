@@ -99,7 +99,7 @@ bool tn_emit_ok(const tn_emitter *e) {
 uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
     for (uint32_t k = 0; k < e->n_dims; ++k)
         if (e->dims[k].i == d.i) return k;
-    if (e->s->n_in + e->s->n_out + e->n_dims + 1 >= TN_MAX_ARGS) {
+    if (e->s->n_in + e->s->n_out + e->n_dims + TN_MAX_MAPS + 1 >= TN_MAX_ARGS) {
         tn_emit_fail(e, TN_E_UNSUPPORTED, "more than %d arguments", TN_MAX_ARGS);
         return 0;
     }
@@ -184,6 +184,38 @@ static void comment(tn_text *t, const char *text) {
     }
 }
 
+void tn_emit_tensor_map(tn_emitter *e, const char *name, const tn_map *m) {
+    if (!tn_emit_ok(e)) return;
+    tn_variant *v = e->v;
+    if (!m)
+        tn_emit_line(e, "#define TN_%s(args) ((const tn_tensor_map *)0)", name);
+    else if (v->n_maps == TN_MAX_MAPS)
+        tn_emit_fail(e, TN_E_UNSUPPORTED, "more than %d tensor maps", TN_MAX_MAPS);
+    else {
+        tn_emit_line(e, "#define TN_%s(args) (&(args).map%u)", name, v->n_maps);
+        v->maps[v->n_maps++] = *m;
+    }
+}
+
+tn_status tn_variant_args(const tn_variant *v, const tn_cuda *cu, const tn_arg_values *x, uint64_t *words) {
+    const uint32_t plain = v->n_args - v->n_maps;
+    tn_status st = TN_OK;
+    for (uint32_t k = 0; k < plain; ++k)
+        words[k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)x->dim(x->user, v->args[k].dim)
+                                                 : x->address(x->user, &v->args[k]);
+    for (uint32_t k = 0; st == TN_OK && k < v->n_maps; ++k) {
+        const tn_map *m = &v->maps[k];
+        int64_t dims[TN_MAP_RANK], strides[TN_MAP_RANK];
+        for (uint32_t i = 0; i < m->box.rank; ++i) {
+            dims[i] = x->dim(x->user, m->dims[i]);
+            strides[i] = i ? x->dim(x->user, m->strides[i]) : 0;
+        }
+        st = tn_tensor_map_encode(cu, &m->box, dims, strides, words[m->of] + (uint64_t)x->dim(x->user, m->offset),
+                                  words + tn_args_map(plain, k), v->symbol);
+    }
+    return st;
+}
+
 static void write_args(tn_emitter *e, tn_text *t) {
     const tn_spec *s = e->s;
     tn_variant *v = e->v;
@@ -204,6 +236,11 @@ static void write_args(tn_emitter *e, tn_text *t) {
         tn_dim_print(e->g, e->dims[k], text, sizeof text);
         tn_text_add(t, "    long long d%u; // %s\n", k, text);
         add_arg(v, TN_ARG_DIM, k, e->dims[k]);
+    }
+    for (uint32_t k = 0; k < v->n_maps; ++k) {
+        tn_text_add(t, "    tn_tensor_map map%u; // of %s%u\n", k, v->maps[k].of < s->n_in ? "in" : "out",
+                    v->maps[k].of < s->n_in ? v->maps[k].of : v->maps[k].of - s->n_in);
+        add_arg(v, TN_ARG_MAP, k, none);
     }
     tn_text_add(t, "};\n");
     for (uint32_t k = 0; k < e->n_dims; ++k) tn_text_add(t, "#define TN_D%u ((tn_index)args.d%u)\n", k, k);

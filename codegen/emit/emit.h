@@ -36,6 +36,8 @@ void tn_emit_define(tn_emitter *e, const char *name, int64_t value); /* #define 
 void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d);
 void tn_emit_type(tn_emitter *e, const char *name, tn_dtype t);     /* typedef <storage type> <name>; */
 void tn_emit_reg_type(tn_emitter *e, const char *name, tn_dtype t); /* typedef <register type> <name>; */
+/* Adds a tensor map to the arguments; TN_<name>(args) is its address.  NULL: it is a null pointer. */
+void tn_emit_tensor_map(tn_emitter *e, const char *name, const tn_map *m);
 /* A line at file scope, before the functions. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -116,6 +118,11 @@ uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coor
                         uint32_t *in);
 /* As tn_emit_offset without generating anything; needs no emitter, for accepts(). */
 uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec, uint32_t *in);
+
+/* A region input seen through movement as a tensor whose offset is a sum of coordinate x stride, with strides and base
+ * known: stride[k] of coordinate k (0 where its extent is 1), *base, in elements.  False where it is none. */
+bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
+                    int64_t *base);
 
 /* Generates `__device__ bool fn`-less map body: evaluates every yielded value at linear index i (row-major over each
  * output), vec at a time, and stores it:  __device__ void fn(const tn_args &args, tn_index i). */

@@ -249,6 +249,39 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     return access;
 }
 
+static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
+                   int64_t *base) {
+    tn_fn f;
+    tn_ix at[TN_MAX_RANK], x = {0};
+    tn_val arg = val;
+    if (!tn_fn_begin(&f, e, 1)) return false;
+    if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at) && plain(e, &arg, at)) {
+        *in = (uint32_t)tn_val_index(e->g, arg);
+        x = tn_tensor_offset(e, &e->s->in[*in], at);
+    }
+    tn_fn_end(&f, NULL);
+    uint32_t atoms[TN_IX_ATOMS];
+    const uint32_t count = x.i ? tn_ix_atoms(e->ix, x, atoms, TN_IX_ATOMS) : 0;
+    for (uint32_t k = 0; k < n; ++k) stride[k] = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+        tn_ix_atom a;
+        tn_ix_atom_get(e->ix, atoms[i], &a);
+        uint32_t k = 0;
+        while (a.kind == TN_IX_VAR && k < n && strcmp(c[k].name, a.name) != 0) ++k;
+        if (a.kind != TN_IX_VAR || k == n || stride[k]) return false;
+        if (!tn_ix_affine(e->ix, x, tn_ix_of_atom(e->ix, atoms[i]), &stride[k], &x)) return false;
+    }
+    return x.i && tn_ix_is_const(e->ix, x, base);
+}
+
+bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
+                    int64_t *base) {
+    tn_variant v = {0};
+    tn_emitter *e = dry_emitter(s, &v);
+    const bool is = e && tn_emit_ok(e) && affine(e, val, c, n, in, stride, base);
+    return dry_worked(s, e) && is;
+}
+
 uint32_t tn_emit_offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
                         uint32_t *in) {
     return tn_emit_ok(e) ? offset(e, fn, val, c, n, vec, in) : 0;

@@ -69,6 +69,7 @@ typedef struct tn_ix_atom { /* what the callback may ask */
 void tn_ix_atom_get(const tn_ix_pool *p, uint32_t atom, tn_ix_atom *out);
 /* The atoms of a (those inside quotients not included), each once; returns how many were written. */
 uint32_t tn_ix_atoms(const tn_ix_pool *p, tn_ix a, uint32_t *atoms, uint32_t cap);
+tn_ix tn_ix_of_atom(tn_ix_pool *p, uint32_t atom);
 /* Prints as a C expression; a sum is parenthesised when `nested`.  Returns the length it needs. */
 size_t tn_ix_print(const tn_ix_pool *p, tn_ix a, bool nested, tn_ix_name_fn name, void *user, char *buf, size_t size);
 

@@ -65,7 +65,6 @@ tn_ix tn_ix_fail(tn_ix_pool *p);
 /* dst += k * f * a; false when it gets too large. */
 bool tn_ix_poly_add(tn_ix_poly *dst, const tn_ix_poly *a, int64_t k, const uint32_t f[TN_IX_FACTORS]);
 uint32_t tn_ix_atom_new(tn_ix_pool *p, const tn_ix_atom_rec *a);
-tn_ix tn_ix_of_atom(tn_ix_pool *p, uint32_t atom);
 int64_t tn_ix_term_divisor(const tn_ix_pool *p, const tn_ix_term *t);
 /* The largest value of a as expression over dims only, or none. */
 tn_ix tn_ix_max(tn_ix_pool *p, tn_ix a);

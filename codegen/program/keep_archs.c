@@ -61,6 +61,16 @@ static TnPlan__Place *place(keeper *k, const TnPlan__Place *old) {
     return p;
 }
 
+static TnPlan__TensorMap *tensor_map(keeper *k, const TnPlan__TensorMap *old) {
+    TnPlan__TensorMap *m = tn_manifest_alloc(k->c->mf, sizeof *m);
+    if (!m) return NULL;
+    *m = *old;
+    m->offset = dim(k, old->offset);
+    m->dims = dim_list(k, old->dims, old->n_dims);
+    m->strides = dim_list(k, old->strides, old->n_strides);
+    return m;
+}
+
 static TnPlan__Arg **args(keeper *k, TnPlan__Arg *const *old, size_t n) {
     TnPlan__Arg **out = tn_manifest_alloc(k->c->mf, (n + 1) * sizeof *out);
     for (size_t i = 0; out && i < n; i++) {
@@ -69,6 +79,7 @@ static TnPlan__Arg **args(keeper *k, TnPlan__Arg *const *old, size_t n) {
         *a = *old[i];
         if (a->kind == TN_PLAN__ARG__KIND__PLACE) a->place = place(k, old[i]->place);
         if (a->kind == TN_PLAN__ARG__KIND__DIM) a->dim = dim(k, old[i]->dim);
+        if (a->kind == TN_PLAN__ARG__KIND__MAP) a->map = tensor_map(k, old[i]->map);
     }
     return out;
 }

@@ -196,7 +196,45 @@ TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
         out->kind = TN_PLAN__ARG__KIND__DIM;
         out->dim = tn_manifest_dim(mf, a->dim);
         break;
+    case TN_ARG_MAP: break; /* tn_manifest_map */
     }
+    return out;
+}
+
+static uint32_t *dim_list(tn_manifest *mf, const tn_dim *d, size_t n) {
+    uint32_t *out = tn_manifest_alloc(mf, (n + 1) * sizeof *out);
+    for (size_t k = 0; out && k < n; k++) out[k] = tn_manifest_dim(mf, d[k]);
+    return out;
+}
+
+static void *copied(tn_manifest *mf, const void *p, size_t bytes) {
+    void *out = tn_manifest_alloc(mf, bytes + 1);
+    return out ? memcpy(out, p, bytes) : NULL;
+}
+
+TnPlan__Arg *tn_manifest_map(tn_manifest *mf, const tn_map *m) {
+    TnPlan__Arg *out = tn_manifest_alloc(mf, sizeof *out);
+    TnPlan__TensorMap *t = tn_manifest_alloc(mf, sizeof *t);
+    if (!out || !t) return NULL;
+    const tn_map_box *b = &m->box;
+    tn_plan__arg__init(out);
+    tn_plan__tensor_map__init(t);
+    out->kind = TN_PLAN__ARG__KIND__MAP;
+    out->map = t;
+    t->of = m->of;
+    t->offset = tn_manifest_dim(mf, m->offset);
+    t->dtype = (uint32_t)b->dtype;
+    t->swizzle = b->swizzle;
+    t->n_dims = t->n_steps = b->rank;
+    t->n_strides = b->rank - 1;
+    t->n_box = b->im2col ? 2 : b->rank;
+    t->n_lower = t->n_upper = b->im2col ? b->rank - 2 : 0;
+    t->dims = dim_list(mf, m->dims, t->n_dims);
+    t->strides = dim_list(mf, m->strides + 1, t->n_strides);
+    t->box = copied(mf, b->box, t->n_box * sizeof *t->box);
+    t->steps = copied(mf, b->steps, t->n_steps * sizeof *t->steps);
+    t->lower = copied(mf, b->lower, t->n_lower * sizeof *t->lower);
+    t->upper = copied(mf, b->upper, t->n_upper * sizeof *t->upper);
     return out;
 }
 

@@ -31,6 +31,8 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v);
 uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel);
 /* One argument of a kernel node's launch. */
 TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
+/* A tensor map of a launch. */
+TnPlan__Arg *tn_manifest_map(tn_manifest *mf, const tn_map *m);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
 /* The same for any dim table: dim(user, d) returns d's index in it. */
 void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);

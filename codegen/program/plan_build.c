@@ -77,6 +77,15 @@ static TnPlan__Arg *make_arg(tn_compilation *c, const tn_size_case *x, tn_node n
     return tn_manifest_arg(c->mf, node, &a);
 }
 
+static TnPlan__Arg *make_map(tn_compilation *c, const tn_size_case *x, tn_map m) {
+    m.offset = tn_case_dim(x, c->g, m.offset);
+    for (uint32_t k = 0; k < m.box.rank; k++) {
+        m.dims[k] = tn_case_dim(x, c->g, m.dims[k]);
+        if (k) m.strides[k] = tn_case_dim(x, c->g, m.strides[k]);
+    }
+    return tn_manifest_map(c->mf, &m);
+}
+
 static void add_lt(tn_compilation *c, const tn_size_case *kase, tn_node node, const tn_candidate *x, tn_lt_call call,
                    TnPlan__Step *s) {
     const tn_arg args[] = {call.a, call.b, call.c, call.d, call.bias};
@@ -103,7 +112,11 @@ static void add_launch(tn_compilation *c, const tn_size_case *kase, tn_node node
     s->args = tn_manifest_alloc(c->mf, (v->n_args + 1) * sizeof *s->args);
     s->grid = tn_manifest_alloc(c->mf, 3 * sizeof *s->grid);
     if (!s->args || !s->grid) return;
-    for (; s->n_args < v->n_args; s->n_args++) s->args[s->n_args] = make_arg(c, kase, node, v->args[s->n_args]);
+    for (; s->n_args < v->n_args; s->n_args++) {
+        const tn_arg *a = &v->args[s->n_args];
+        s->args[s->n_args] = a->kind == TN_ARG_MAP ? make_map(c, kase, v->maps[a->index]) : make_arg(c, kase, node, *a);
+    }
+    s->per_sm = v->per_sm;
     for (; s->n_grid < 3; s->n_grid++)
         s->grid[s->n_grid] = tn_manifest_dim(c->mf, tn_case_dim(kase, c->g, v->grid[s->n_grid]));
     if (!v->wide) s->reach = tn_manifest_reach(c->mf, node);

@@ -42,6 +42,11 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
                      tn_operand *out);
 /* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST to the problem (L: "A" or "B"). */
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
+/* The operand in slots of 64 elements of k as wgmma reads them, brought in by TMA: boxes of 64 elements of k and `box` of the
+ * side (kmajor), or of 64 and 64; coordinates are the operand's two axes, the innermost first, and its batch.  False
+ * where TMA cannot. */
+bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
+                    uint32_t box, tn_map *out);
 /* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows
  * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,

@@ -87,6 +87,7 @@ bool tn_window_of(const tn_spec *s, tn_window *w) {
     w->r = v.kernel[H], w->s = v.kernel[W];
     w->stride_h = v.stride[H], w->stride_w = v.stride[W];
     w->pad_h = v.before[H], w->pad_w = v.before[W];
+    w->after_h = v.after[H], w->after_w = v.after[W];
     w->dilation_h = v.dilation[H], w->dilation_w = v.dilation[W];
     w->h = v.in[H], w->w = v.in[W];
     w->oh = v.out[H], w->ow = v.out[W];

@@ -22,11 +22,11 @@ typedef struct tn_window {
     bool tf32;
     int64_t groups, c, n; /* input and output channels of one group */
     int64_t r, s;         /* filter height (1 for 1-D) and width */
-    int64_t stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w;
-    tn_dim m, h, w, oh, ow;      /* m: images * oh * ow */
-    tn_coord x_n, x_h, x_w, x_c; /* x_h has no axes for 1-D */
-    tn_coord f_o, f_k;           /* filter: output channel; (r, s, c of the group) */
-    tn_coord o_m, o_n;           /* result: pixel, channel */
+    int64_t stride_h, stride_w, pad_h, pad_w, after_h, after_w, dilation_h, dilation_w; /* pads before, after */
+    tn_dim m, h, w, oh, ow;                                                             /* m: images * oh * ow */
+    tn_coord x_n, x_h, x_w, x_c;                                                        /* x_h has no axes for 1-D */
+    tn_coord f_o, f_k; /* filter: output channel; (r, s, c of the group) */
+    tn_coord o_m, o_n; /* result: pixel, channel */
 } tn_window;
 
 /* False if the anchor is not such a convolution or has a size that is not static where it must be (filters,

@@ -55,7 +55,8 @@ typedef struct runner {
     tn_candidate *c;
     CUmodule module;
     tn_launch launch;
-    uint64_t args[TN_MAX_COPIES][TN_MAX_ARGS]; /* by copy of the weights */
+    uint32_t copy;                                               /* whose addresses are being filled in */
+    _Alignas(64) uint64_t args[TN_MAX_COPIES][TN_MAX_ARG_WORDS]; /* by copy of the weights */
     tn_lt_op op;
 } runner;
 
@@ -129,19 +130,30 @@ static bool load_kernel(runner *r) {
     }
     r->launch.smem = v->smem;
     r->launch.pdl = t->arch->pdl;
-    if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, v->n_args * sizeof(uint64_t), r->d->s->name) != TN_OK)
+    if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, tn_variant_arg_bytes(v), r->d->s->name) != TN_OK)
         return disqualify(r->c, t->last_error), false;
     return true;
 }
 
+static int64_t dim_value(void *user, tn_dim d) {
+    return value(user, d);
+}
+
+static uint64_t arg_address(void *user, const tn_arg *a) {
+    const runner *r = user;
+    return tn_tune_address(r->d, a, r->copy);
+}
+
 /* The launch at the shape of d. */
 static bool place_kernel(runner *r) {
+    const tn_arg_values values = {dim_value, arg_address, r};
     const tn_variant *v = &r->c->v;
     for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
-    for (uint32_t copy = 0; copy < r->d->copies; copy++)
-        for (uint32_t k = 0; k < v->n_args; k++)
-            r->args[copy][k] = v->args[k].kind == TN_ARG_DIM ? (uint64_t)value(r, v->args[k].dim)
-                                                             : tn_tune_address(r->d, &v->args[k], copy);
+    r->launch.grid[0] = tn_grid_x(r->launch.grid[0], v->per_sm, r->t->dev.sms);
+    *r->t->last_error = 0;
+    for (r->copy = 0; r->copy < r->d->copies; r->copy++)
+        if (tn_variant_args(v, r->t->cu, &values, r->args[r->copy]) != TN_OK)
+            return disqualify(r->c, r->t->last_error), false;
     return true;
 }
 

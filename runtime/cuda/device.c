@@ -173,8 +173,9 @@ static tn_status load_module(tn_plan *p, tn_plan_device *d, size_t kernel) {
 static tn_status prepare(const tn_plan_device *d, const TnPlan__Step *s, const char *text) {
     if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return TN_OK;
     const TnPlan__Kernel *k = d->arch->kernels[s->kernel];
+    const size_t plain = tn_step_plain_args(s), words = tn_args_words(plain, s->n_args - plain);
     return tn_launch_prepare(d->cu, d->functions[s->kernel], k->smem, k->n_cluster ? k->cluster : NULL,
-                             (s->n_args ? s->n_args : 1) * sizeof(uint64_t), text);
+                             (words ? words : 1) * sizeof(uint64_t), text);
 }
 
 static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {

@@ -1,9 +1,25 @@
-/* launch.h: launches one generated kernel.  Its only parameter is the argument block, a struct of 8-byte fields passed
- * by value. */
+/* launch.h: launches one generated kernel.  Its only parameter is the argument block, a struct that is passed by value: fields
+ * of 8 bytes, then tensor maps (TN_MAP_WORDS times as much, aligned to TN_ARGS_ALIGN words). */
 #ifndef TENON_RUNTIME_LAUNCH_H
 #define TENON_RUNTIME_LAUNCH_H
 
 #include "runtime/cuda/cuda.h"
+#include "runtime/cuda/tensor_map.h"
+
+/* Words of an argument block, which begins at a multiple of TN_ARGS_ALIGN words, and where its map k begins. */
+enum { TN_ARGS_ALIGN = 8 };
+static inline size_t tn_args_map(size_t n_plain, size_t k) {
+    return (n_plain + TN_ARGS_ALIGN - 1) / TN_ARGS_ALIGN * TN_ARGS_ALIGN + k * TN_MAP_WORDS;
+}
+static inline size_t tn_args_words(size_t n_plain, size_t n_maps) {
+    return n_maps ? tn_args_map(n_plain, n_maps) : n_plain;
+}
+
+/* Blocks along x of a kernel that takes its tiles in turns: `tiles`, but at most per_sm (0: any number) a multiprocessor. */
+static inline uint32_t tn_grid_x(uint32_t tiles, uint32_t per_sm, int sms) {
+    const uint64_t most = (uint64_t)per_sm * (uint32_t)(sms > 0 ? sms : 1);
+    return per_sm && most < tiles ? (uint32_t)most : tiles;
+}
 
 /* What a launch needs beside its arguments.  An empty grid (any extent 0) launches nothing. */
 typedef struct tn_launch {

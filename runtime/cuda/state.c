@@ -142,6 +142,30 @@ static tn_status check_places(const tn_context *c, const tn_cuda_state *s, const
     return TN_OK;
 }
 
+/* The sizes of a step's tensor map. */
+static void map_sizes(const tn_cuda_state *s, const TnPlan__TensorMap *m, int64_t *dims, int64_t *strides) {
+    for (size_t k = 0; k < m->n_dims; k++) {
+        dims[k] = s->table[m->dims[k]];
+        strides[k] = k ? s->table[m->strides[k - 1]] : 0;
+    }
+}
+
+/* Tensor maps describe what lies in their places. */
+static tn_status check_maps(const tn_context *c, const tn_cuda_state *s, const tn_step_state *t) {
+    for (size_t k = tn_step_plain_args(t->step); k < t->step->n_args; k++) {
+        const TnPlan__TensorMap *m = t->step->args[k]->map;
+        const tn_map_box b = tn_plan_map_box(m);
+        int64_t dims[TN_MAP_RANK], strides[TN_MAP_RANK];
+        map_sizes(s, m, dims, strides);
+        const int64_t span = tn_map_span(&b, dims, strides), at = s->table[m->offset];
+        const int64_t room = s->table[t->step->args[m->of]->place->bytes];
+        if (span == 0 || (span > 0 && at >= 0 && at <= room && span <= room - at)) continue;
+        return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again",
+                       "argument %zu, a tensor map, lies outside its buffer", k);
+    }
+    return TN_OK;
+}
+
 /* The alignment that every operand of a matrix product has. */
 static uint32_t operand_alignment(const tn_cuda_state *s, const TnPlan__Step *step) {
     enum { CALLERS = 16 };
@@ -185,7 +209,8 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
         t->launch.cluster[i] = k->n_cluster ? k->cluster[i] : 0;
         t->runs &= n != 0;
     }
-    return TN_OK;
+    t->launch.grid[0] = tn_grid_x(t->launch.grid[0], t->step->per_sm, c->cuda->dev->info.sms);
+    return check_maps(c, s, t);
 }
 
 static tn_status inconsistent(const tn_context *c, const tn_step_state *t, const char *what) {
@@ -240,10 +265,17 @@ static TnPlan__Policy policy_of(const tn_context *c, const tn_cuda_state *s) {
     return any;
 }
 
+/* What a step's argument block takes with what aligns the next. */
+static size_t block_words(const TnPlan__Step *s) {
+    const size_t plain = tn_step_plain_args(s);
+    return tn_args_map(tn_args_words(plain, s->n_args - plain), 0);
+}
+
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     const TnPlan__Policy policy = policy_of(c, s);
     uint64_t *args = s->args;
+    while ((uintptr_t)args % (TN_ARGS_ALIGN * sizeof *args)) args++;
     s->serial = policy.serial;
     /* A kernel of ours may start early after any other: it waits for that one, which waited for its own predecessors or
      * (cuBLASLt's) was launched after they had ended. */
@@ -257,7 +289,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         t->is_lt = t->step->what_case == TN_PLAN__STEP__WHAT_LT;
         t->is_builtin = t->step->what_case == TN_PLAN__STEP__WHAT_BUILTIN;
         t->args = args;
-        args += t->step->n_args;
+        args += block_words(t->step);
         for (size_t i = 0; i < t->step->n_args; i++)
             t->io |= t->step->args[i]->kind == TN_PLAN__ARG__KIND__PLACE && is_io(t->step->args[i]->place);
         tn_status st = check_places(c, s, t);
@@ -289,11 +321,13 @@ static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     return TN_OK;
 }
 
-static size_t most_args(const TnPlan__Arch *a, const TnPlan__Step *s) {
-    size_t n = 0;
-    for (size_t k = 0; k < tn_step_ways(s); k++)
-        if (tn_step_way(a, s, k)->n_args > n) n = tn_step_way(a, s, k)->n_args;
-    return n;
+static size_t most_words(const TnPlan__Arch *a, const TnPlan__Step *s) {
+    size_t most = 0;
+    for (size_t k = 0; k < tn_step_ways(s); k++) {
+        const size_t n = block_words(tn_step_way(a, s, k));
+        if (n > most) most = n;
+    }
+    return most;
 }
 
 static tn_status allocate(tn_context *c, tn_cuda_state *s) {
@@ -301,7 +335,8 @@ static tn_status allocate(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     size_t n_io = pb->n_inputs + pb->n_outputs + 1;
     s->n_steps = arch->n_steps;
-    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_args(arch, arch->steps[k]);
+    s->n_args = TN_ARGS_ALIGN; /* the first block is aligned, too */
+    for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_words(arch, arch->steps[k]);
     s->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *s->shapes);
     s->table = tn_alloc(c->env, pb->n_dims * sizeof *s->table);
     s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);
@@ -386,26 +421,42 @@ static uint64_t address(const tn_context *c, const tn_cuda_state *s, const TnPla
     }
 }
 
-static uint64_t arg_value(const tn_context *c, const tn_cuda_state *s, const TnPlan__Arg *a, const void *const *io) {
-    switch (a->kind) {
-    case TN_PLAN__ARG__KIND__DIM: return (uint64_t)s->table[a->dim];
-    default: return address(c, s, a->place, io);
+/* Fills a step's argument block; its tensor maps are of addresses that stand there already. */
+static tn_status fill_args(const tn_context *c, const tn_cuda_state *s, const tn_step_state *t, const void *const *io) {
+    const size_t plain = tn_step_plain_args(t->step);
+    tn_status st = TN_OK;
+    for (size_t k = 0; k < plain; k++) {
+        const TnPlan__Arg *a = t->step->args[k];
+        const bool is_dim = a->kind == TN_PLAN__ARG__KIND__DIM;
+        t->args[k] = is_dim ? (uint64_t)s->table[a->dim] : address(c, s, a->place, io);
     }
+    for (size_t k = plain; t->runs && st == TN_OK && k < t->step->n_args; k++) {
+        const TnPlan__TensorMap *m = t->step->args[k]->map;
+        const tn_map_box b = tn_plan_map_box(m);
+        int64_t dims[TN_MAP_RANK], strides[TN_MAP_RANK];
+        map_sizes(s, m, dims, strides);
+        st = tn_tensor_map_encode(c->cuda->cu, &b, dims, strides, t->args[m->of] + (uint64_t)s->table[m->offset],
+                                  t->args + tn_args_map(plain, k - plain), t->text);
+    }
+    return st;
 }
 
-void tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io) {
+tn_status tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io) {
     size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
     const bool moved = !s->is_pointed || s->memory != c->cuda->memory;
     s->again = !moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io));
-    if (s->again) return;
+    if (s->again) return TN_OK;
+    s->is_pointed = false; /* should a step fail */
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
         if (!moved && !t->io) continue;
-        for (size_t i = 0; i < t->step->n_args; i++) t->args[i] = arg_value(c, s, t->step->args[i], io);
+        tn_status st = fill_args(c, s, t, io);
+        if (st != TN_OK) return st;
     }
     if (n_io) memcpy(s->io, io, n_io * sizeof *io);
     s->memory = c->cuda->memory;
     s->is_pointed = true;
+    return TN_OK;
 }
 
 tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, CUstream stream,
@@ -417,7 +468,7 @@ tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io
     st = find_or_make(c, out);
     if (st == TN_OK) st = tn_cuda_scratch_begin(c, (*out)->total, capturing, stream);
     x->cu->cuThreadExchangeStreamCaptureMode(&mode);
-    if (st == TN_OK) tn_cuda_state_point(c, *out, io);
+    if (st == TN_OK) st = tn_cuda_state_point(c, *out, io);
     return st;
 }
 

@@ -121,10 +121,41 @@ static tn_status check_place(const checker *c, const TnPlan__Place *p) {
     return st == TN_OK ? check_dims(c, &p->bytes, 1, "an argument's extent") : st;
 }
 
-static tn_status check_arg(const checker *c, const TnPlan__Arg *a) {
+tn_map_box tn_plan_map_box(const TnPlan__TensorMap *m) {
+    tn_map_box b = {
+        .dtype = (tn_dtype)m->dtype, .rank = (uint32_t)m->n_dims, .swizzle = m->swizzle, .im2col = m->n_lower != 0};
+    for (size_t k = 0; k < m->n_box; k++) b.box[k] = m->box[k];
+    for (size_t k = 0; k < m->n_steps; k++) b.steps[k] = m->steps[k];
+    for (size_t k = 0; k < m->n_lower; k++) b.lower[k] = m->lower[k], b.upper[k] = m->upper[k];
+    return b;
+}
+
+static tn_status check_map(const checker *c, const TnPlan__Step *s, const TnPlan__TensorMap *m) {
+    if (!m) return bad(c, "a tensor map is missing");
+    if (m->of >= s->n_args || s->args[m->of]->kind != TN_PLAN__ARG__KIND__PLACE)
+        return bad(c, "a tensor map is of no place");
+    const size_t space = m->n_dims < 2 ? 0 : m->n_dims - 2;
+    if (m->n_dims < 1 || m->n_dims > TN_MAP_RANK || m->n_strides != m->n_dims - 1 || m->n_steps != m->n_dims ||
+        m->n_lower != m->n_upper || (m->n_lower && m->n_lower != space) || m->n_box != (m->n_lower ? 2 : m->n_dims))
+        return bad(c, "a tensor map of %zu dims is incomplete", m->n_dims);
+    tn_status st = check_dtype(c, m->dtype, "a tensor map");
+    if (st == TN_OK) st = check_dims(c, &m->offset, 1, "a tensor map");
+    if (st == TN_OK) st = check_dims(c, m->dims, m->n_dims, "a tensor map");
+    if (st == TN_OK) st = check_dims(c, m->strides, m->n_strides, "a tensor map");
+    if (st != TN_OK) return st;
+    const tn_map_box b = tn_plan_map_box(m);
+    const char *error = tn_map_box_error(&b);
+    return error ? bad(c, "a tensor map has %s", error) : TN_OK;
+}
+
+static tn_status check_arg(const checker *c, const TnPlan__Step *s, size_t k) {
+    const TnPlan__Arg *a = s->args[k];
     switch (a->kind) {
     case TN_PLAN__ARG__KIND__PLACE: return check_place(c, a->place);
     case TN_PLAN__ARG__KIND__DIM: return check_dims(c, &a->dim, 1, "an argument");
+    case TN_PLAN__ARG__KIND__MAP:
+        return k < tn_step_plain_args(s) ? bad(c, "a tensor map stands before other arguments")
+                                         : check_map(c, s, a->map);
     default: return bad(c, "unknown argument kind %d", (int)a->kind);
     }
 }
@@ -188,7 +219,7 @@ static tn_status check_order(const checker *c, const TnPlan__Arch *a, const TnPl
 /* What it runs. */
 static tn_status check_work(const checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
     tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s->args[k]);
+    for (size_t k = 0; st == TN_OK && k < s->n_args; k++) st = check_arg(c, s, k);
     if (st == TN_OK) st = check_dims(c, &s->reach, 1, "a step's reach");
     if (st != TN_OK) return st;
     if (s->what_case == TN_PLAN__STEP__WHAT_LT) return check_lt(c, s);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 
+#include "runtime/cuda/tensor_map.h"
 #include "runtime/plan/plan.pb-c.h"
 #include "runtime/plan/write.h"
 #include "tenon/internal/memory.h"
@@ -35,6 +36,15 @@ tn_status tn_plan_blob(tn_plan *p, uint32_t index, const void **data, size_t *si
 
 void tn_plan_retain(tn_plan *p);
 void tn_plan_release(tn_plan *p);
+
+/* How many of a step's arguments are 8-byte fields: all before its tensor maps. */
+static inline size_t tn_step_plain_args(const TnPlan__Step *s) {
+    size_t n = s->n_args;
+    while (n && s->args[n - 1]->kind == TN_PLAN__ARG__KIND__MAP) n--;
+    return n;
+}
+/* A tensor map, its sizes left out. */
+tn_map_box tn_plan_map_box(const TnPlan__TensorMap *m);
 
 /* A step's ways: itself, then its alternatives. */
 static inline size_t tn_step_ways(const TnPlan__Step *s) {

@@ -79,6 +79,7 @@ static size_t make_sample(uint8_t which, uint8_t *out, size_t max) {
     else
         sample_two_steps(&s);
     if (which & 2) sample_alias(&s);
+    if (which & 4 && s.kernel[1].name) sample_map(&s);
     void *data = sample_pack(&s, &size);
     sample_free(&s);
     size = size <= max ? size : 0;

@@ -17,7 +17,7 @@
  * take turns (with nvrtc, half of the assignments rest each time; with --rest N, all but one in N of what is left):
  * --turn N (or TENON_MATRIX_TURN, which tests/run.sh sets to the number of commits) moves all on by N, so that runs
  * with N, N + 1, ... come to take what `types` does.
- * all: every assignment for every case.  The table at the end says how many assignments are legal for some case, how
+ * all: every assignment for every case.  --variant takes one by its whole text, or of all what has TEXT in it (LOAD=1).  The table at the end says how many assignments are legal for some case, how
  * many variants were executed or compiled, and what that covers.  --shard takes every Nth of them, from the Ith (0 to N
  * - 1) on.  Interrupted, it prints the table of what it has done.
  *
@@ -328,9 +328,9 @@ static void choose(const problem *p, const tn_choice *v) {
     dtypes_of(p->s, dtypes, sizeof dtypes);
     const bool due = is_due(c, v, dtypes);
     if (run.phase == COUNT) return;
-    const bool news = shows_something(c, p->s, v, dtypes);
     tn_knobs_text(v->tpl, v->knob, text, sizeof text);
-    const bool matches = run.variant ? strcmp(run.variant, text) == 0 : news || due;
+    const bool wanted = !run.variant || strstr(text, run.variant), only = run.variant && !strcmp(text, run.variant);
+    const bool news = wanted && shows_something(c, p->s, v, dtypes), matches = only || (wanted && (news || due));
     const bool picked = matches && run.matched++ % run.shards == run.shard;
     pick(picked);
     if (picked && run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);

@@ -4,18 +4,32 @@
 #include <string.h>
 
 #include "codegen/tune/pool.h"
+#include "runtime/emu/driver.h"
 #include "tests/kernels/matrix.h"
 
-static void make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint64_t *args, tn_emu_range *ranges) {
+/* Few, so that kernels that take tiles in turns take several. */
+enum { SMS = 2 };
+
+static int64_t dim_value(void *user, tn_dim d) {
+    return problem_value(user, d);
+}
+
+static uint64_t arg_address(void *user, const tn_arg *a) {
+    problem *p = user;
+    return (uint64_t)(uintptr_t)(a->kind == TN_ARG_IN ? &p->in[a->index] : &p->out[a->index])->p;
+}
+
+static tn_status make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint64_t *args, tn_emu_range *ranges) {
+    const tn_arg_values values = {dim_value, arg_address, p};
+    tn_cuda *cu;
+    tn_status st = tn_emu_driver_open(matrix_env, &cu);
+    if (st == TN_OK) st = tn_variant_args(v, cu, &values, args);
+    if (cu) tn_cuda_close(cu);
     for (uint32_t k = 0; k < v->n_args; ++k) {
         const tn_arg *a = &v->args[k];
-        if (a->kind == TN_ARG_DIM) {
-            args[k] = (uint64_t)problem_value(p, a->dim);
-            continue;
-        }
+        if (a->kind != TN_ARG_IN && a->kind != TN_ARG_OUT) continue;
         const bool is_in = a->kind == TN_ARG_IN;
         const buffer *b = is_in ? &p->in[a->index] : &p->out[a->index];
-        args[k] = (uint64_t)(uintptr_t)b->p;
         ranges[l->n_ranges++] = (tn_emu_range){b->p, b->bytes, !is_in, !is_in || !p->s->in[a->index].is_const,
                                                is_in ? "an input" : "an output"};
     }
@@ -24,6 +38,8 @@ static void make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint6
         l->block[k] = v->block[k] ? v->block[k] : 1;
         l->cluster[k] = v->cluster[k];
     }
+    l->grid[0] = tn_grid_x(l->grid[0], v->per_sm, SMS);
+    return st;
 }
 
 bool emu_has_compiler(void) {
@@ -46,18 +62,18 @@ tn_emu_module *emu_compile(tn_variant *const *v, size_t n) {
 }
 
 void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol, uint64_t seed, outcome *o) {
-    uint64_t args[TN_MAX_ARGS];
+    _Alignas(64) uint64_t args[TN_MAX_ARG_WORDS];
     tn_emu_range ranges[TN_MAX_ARGS];
     const void *params[] = {args};
     tn_emu_launch l = {.smem = v->smem, .params = params, .ranges = ranges, .seed = seed};
     tn_emu_kernel *kernel;
     tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
     memset(o, 0, sizeof *o);
-    make_launch(p, v, &l, args, ranges);
-    problem_poison(p);
     *matrix_log = 0;
+    tn_status st = make_launch(p, v, &l, args, ranges);
+    problem_poison(p);
     const double start = tn_now();
-    tn_status st = tn_emu_get(module, symbol, &kernel);
+    if (st == TN_OK) st = tn_emu_get(module, symbol, &kernel);
     if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);
     o->seconds = tn_now() - start;
     o->steps = rep.steps;

@@ -62,24 +62,37 @@ static tn_status upload(gpu *d, buffer *b, twin *t) {
     return s == TN_OK ? TN_CU(d->cu, cuMemcpyHtoD(t->at, b->p - GUARD, guarded(b)), "") : s;
 }
 
+typedef struct bound {
+    const problem *p;
+    const twin *in, *out;
+} bound;
+
+static int64_t dim_value(void *user, tn_dim d) {
+    return problem_value(((const bound *)user)->p, d);
+}
+
+static uint64_t arg_address(void *user, const tn_arg *a) {
+    const bound *b = user;
+    return (a->kind == TN_ARG_IN ? b->in : b->out)[a->index].at + GUARD;
+}
+
 static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, const twin *in,
                         const twin *out) {
-    uint64_t args[TN_MAX_ARGS];
+    _Alignas(64) uint64_t args[TN_MAX_ARG_WORDS];
     tn_launch l = {.smem = v->smem};
     CUmodule module = NULL;
-    for (uint32_t k = 0; k < v->n_args; ++k) {
-        const tn_arg *a = &v->args[k];
-        args[k] = a->kind == TN_ARG_DIM ? (uint64_t)problem_value(p, a->dim)
-                                        : (a->kind == TN_ARG_IN ? in : out)[a->index].at + GUARD;
-    }
+    bound b = {p, in, out};
+    const tn_arg_values values = {dim_value, arg_address, &b};
     for (int k = 0; k < 3; ++k) {
         l.grid[k] = v->grid[k].i ? (uint32_t)problem_value(p, v->grid[k]) : 1;
         l.block[k] = v->block[k] ? v->block[k] : 1;
         l.cluster[k] = v->cluster[k];
     }
-    tn_status s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
+    l.grid[0] = tn_grid_x(l.grid[0], v->per_sm, d->info.sms);
+    tn_status s = tn_variant_args(v, d->cu, &values, args);
+    if (s == TN_OK) s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleGetFunction(&l.fn, module, v->symbol), v->text);
-    if (s == TN_OK) s = tn_launch_prepare(d->cu, l.fn, v->smem, v->cluster, v->n_args * sizeof *args, v->text);
+    if (s == TN_OK) s = tn_launch_prepare(d->cu, l.fn, v->smem, v->cluster, tn_variant_arg_bytes(v), v->text);
     if (s == TN_OK) s = tn_launch_kernel(d->cu, &l, args, NULL, v->text);
     if (s == TN_OK) s = TN_CU(d->cu, cuCtxSynchronize(), v->text);
     if (module) d->cu->cuModuleUnload(module);

@@ -10,7 +10,7 @@
 #include "tests/unit/mock_cuda.h"
 
 #define API __attribute__((visibility("default")))
-enum { MAX_ARGS = 16, MAX_AFTER = 8, MAX_NODES = 128 };
+enum { MAX_ARGS = 24, MAX_AFTER = 8, MAX_NODES = 128 };
 
 static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90, .smem_block = 227 << 10};
 
@@ -144,8 +144,8 @@ static void touch(const stream *s, const void *p) {
     }
 }
 
-static const function functions[] = {
-    {"k_mul", 4, 0}, {"k_inc", 3, 0}, {"k_twice", 3, 0}, {"k_less", 3, 0}, {"k_big", 3, 100 << 10}};
+static const function functions[] = {{"k_mul", 4, 0},  {"k_inc", 3, 0},  {"k_twice", 3, 0},
+                                     {"k_less", 3, 0}, {"k_map", 24, 0}, {"k_big", 3, 100 << 10}};
 static const function decide = {"tn_decide", 4, 0};
 static const function other = {"other", 0, 0}, fast = {"fast", 0, 0}, compare = {"tn_check_compare", 0, 0};
 
@@ -198,6 +198,19 @@ static void run_decide(const uint64_t *a) {
     if (a[3] & 2) decided[a[2]] = !v;
 }
 
+/* The mock's tensor maps: address, rank and the bit that is wrong for small tensors, dims, strides. */
+enum { MAP_RANK_WORD = 1, MAP_DIMS = 2, MAP_STRIDES = 7, MAP_AT = 8 };
+#define MAP_SMALL_BIT (UINT64_C(1) << 21)
+
+static void run_map(const uint64_t *a) {
+    const uint64_t *map = a + MAP_AT, rows = map[MAP_DIMS + 1], cols = map[MAP_DIMS];
+    float *out = (float *)(uintptr_t)a[1];
+    if (map[0] != a[0] || map[MAP_RANK_WORD] != 2 || rows * cols != a[2]) violate("a tensor map of something else");
+    for (uint64_t r = 0; r < rows; r++)
+        for (uint64_t c = 0; c < cols; c++)
+            out[r * cols + c] = ((const float *)(uintptr_t)(map[0] + r * map[MAP_STRIDES]))[c] + 1;
+}
+
 static void run_node(const node *x, const stream *on) {
     if (x->kind) {
         run_other(x, on);
@@ -228,6 +241,10 @@ static void run_node(const node *x, const stream *on) {
     touch(on, out);
     if (!strcmp(x->fn->name, "k_less")) {
         *(unsigned char *)out = in[0] < (float)n;
+        return;
+    }
+    if (!strcmp(x->fn->name, "k_map")) {
+        run_map(a);
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -410,6 +427,7 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
         if (c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT)
             x.carveout = (int)c->attrs[k].value.sharedMemCarveout + 1;
     }
+    m.grid_x = c->gridDimX;
     if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
     if (!stream_of(c->hStream)->capture) m.launches++;
     return submit(c->hStream, &x);
@@ -674,8 +692,16 @@ static CUresult mock_cuTensorMapEncodeTiled(CUtensorMap *t, CUtensorMapDataType 
                                             const cuuint64_t *a, const cuuint64_t *b, const cuuint32_t *c,
                                             const cuuint32_t *e, CUtensorMapInterleave i, CUtensorMapSwizzle s,
                                             CUtensorMapL2promotion l, CUtensorMapFloatOOBfill f) {
-    (void)t, (void)d, (void)r, (void)p, (void)a, (void)b, (void)c, (void)e, (void)i, (void)s, (void)l, (void)f;
-    return CUDA_ERROR_NOT_SUPPORTED;
+    FAIL_POINT(cuTensorMapEncodeTiled);
+    if ((uintptr_t)p % 16 || r != 2 || b[0] % 16 || !a[0] || !a[1]) return CUDA_ERROR_INVALID_VALUE;
+    memset(t, 0, sizeof *t);
+    t->opaque[0] = (uintptr_t)p;
+    t->opaque[MAP_RANK_WORD] = r | MAP_SMALL_BIT;
+    t->opaque[MAP_DIMS] = a[0], t->opaque[MAP_DIMS + 1] = a[1];
+    t->opaque[MAP_STRIDES] = b[0];
+    m.encodings++;
+    (void)d, (void)c, (void)e, (void)i, (void)s, (void)l, (void)f;
+    return CUDA_SUCCESS;
 }
 static CUresult mock_cuTensorMapEncodeIm2col(CUtensorMap *t, CUtensorMapDataType d, cuuint32_t r, void *p,
                                              const cuuint64_t *a, const cuuint64_t *b, const int *lo, const int *hi,

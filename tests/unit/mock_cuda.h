@@ -7,6 +7,7 @@
  *     k_inc {x, y, n}       y[i] = x[i] + 1
  *     k_twice {x, y, n}     y[i] = 2 * x[i]
  *     k_less {x, y, n}      y[0] = x[0] < n, a bool
+ *     k_map {x, y, n, map}  k_inc on a matrix, seen through a tensor map of x
  *
  * Conditional nodes of graphs work; what runs shows as decide, copy and fill beside the kernels.
  *
@@ -40,6 +41,8 @@ typedef struct mock_cuda {
     int checks; /* of results by the tuner */
     int allocs, frees, syncs, launches, graph_launches, instantiations, set_params, module_loads, heuristics;
     int queries, stream_waits; /* of events */
+    int encodings;             /* of tensor maps */
+    unsigned grid_x;           /* of the last launch */
     unsigned long bytes, most_bytes;
     /* objects alive: 0 once everything is freed */
     int live_allocs, live_modules, live_streams, live_graphs, live_execs, live_events, live_lt, retained;

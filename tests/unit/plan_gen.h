@@ -123,9 +123,11 @@ typedef struct sample {
     uint32_t which[1];
     TnPlan__Alias alias, *aliases[2];
     TnPlan__Extent kept;
+    TnPlan__TensorMap map;
+    uint32_t map_dims[2], map_strides[1], map_box[2], map_steps[2];
 } sample;
 
-enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_BYTES2 };
+enum { D_ZERO, D_N, D_COLS, D_NUMEL, D_FOUR, D_BYTES, D_ONE, D_BLOCK, D_GRID, D_BYTES2, D_ROW };
 
 static inline uint32_t sample_dim(sample *s, TnPlan__Dim__Kind kind, int64_t value, uint32_t a, uint32_t b) {
     uint32_t k = (uint32_t)s->plan.n_dims++;
@@ -152,6 +154,7 @@ static inline void sample_dims(sample *s) {
     sample_dim(s, num, 256, 0, 0);                                   /* D_BLOCK */
     sample_dim(s, TN_PLAN__DIM__KIND__CEILDIV, 0, D_NUMEL, D_BLOCK); /* D_GRID */
     sample_dim(s, TN_PLAN__DIM__KIND__ADD, 0, D_BYTES, D_BYTES);     /* D_BYTES2 */
+    sample_dim(s, num, SAMPLE_COLS * 4, 0, 0);                       /* D_ROW */
 }
 
 static inline TnPlan__Arg *sample_arg(sample *s, size_t step, TnPlan__Arg__Kind kind, TnPlan__Place__Space space,
@@ -324,6 +327,25 @@ static inline void sample_two_steps(sample *s) {
     SAMPLE_PLACE(s, b, OUTPUT, 0, D_ZERO);
     SAMPLE_DIM(s, b, D_NUMEL);
     if (a == 0 && b == 1) sample_program(s);
+}
+
+/* The second of the two kernels sees what it reads through a tensor map: k_map in place of k_inc. */
+static inline void sample_map(sample *s) {
+    TnPlan__Arg *a = sample_arg(s, 1, TN_PLAN__ARG__KIND__MAP, TN_PLAN__PLACE__SPACE__INPUT, 0, 0);
+    TnPlan__TensorMap *m = a->map = &s->map;
+    tn_plan__tensor_map__init(m);
+    m->dtype = TN_F32;
+    s->map_dims[0] = D_COLS, s->map_dims[1] = D_N;
+    s->map_strides[0] = D_ROW;
+    s->map_box[0] = 16, s->map_box[1] = 4;
+    s->map_steps[0] = s->map_steps[1] = 1;
+    m->dims = s->map_dims, m->strides = s->map_strides, m->box = s->map_box, m->steps = s->map_steps;
+    m->n_dims = m->n_box = m->n_steps = 2;
+    m->n_strides = 1;
+    s->place[1][0].bytes = D_BYTES;
+    s->kernel[1].name = (char *)"k_map";
+    s->way = s->step[1];
+    s->way.n_alternatives = 0;
 }
 
 /* y in the buffer of x, to which nothing is added. */

@@ -12,7 +12,7 @@
 #include "codegen/tune/build.h"
 #include "codegen/tune/internal.h"
 #include "passes/pass.h"
-#include "runtime/emu/emu.h"
+#include "runtime/emu/driver.h"
 #include "tenon/compiler.h"
 #include "tests/unit/suite.h"
 
@@ -325,10 +325,26 @@ static void compare(const tn_spec *s, const tn_case *c, uint32_t k, const void *
     }
 }
 
+typedef struct bound {
+    const tn_spec *s;
+    const tn_case *c;
+    void *const *in, *const *out;
+} bound;
+
+static int64_t dim_value(void *user, tn_dim d) {
+    const bound *b = user;
+    return tn_shape_value(b->s, &b->c->shape, d);
+}
+
+static uint64_t arg_address(void *user, const tn_arg *a) {
+    const bound *b = user;
+    return (uint64_t)(uintptr_t)(a->kind == TN_ARG_IN ? b->in : b->out)[a->index];
+}
+
 /* Runs a variant at one case. */
 static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kernel, const tn_case *c, char *why,
                      size_t size) {
-    uint64_t args[TN_MAX_ARGS];
+    _Alignas(64) uint64_t args[TN_MAX_ARG_WORDS];
     void *in[TN_MAX_ARGS] = {NULL}, *out[TN_MAX_ARGS] = {NULL};
     tn_emu_range ranges[TN_MAX_ARGS];
     const void *params[] = {args};
@@ -343,16 +359,17 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
         out[k] = aligned_alloc(256, (c->out[k].span + 256) / 256 * 256);
         memset(out[k], 0xc5, c->out[k].span);
     }
+    bound b = {s, c, in, out};
+    const tn_arg_values values = {dim_value, arg_address, &b};
+    tn_cuda *cu;
+    ck_assert(tn_emu_driver_open(tn_graph_env(s->g), &cu) == TN_OK && tn_variant_args(v, cu, &values, args) == TN_OK);
+    tn_cuda_close(cu);
     for (uint32_t k = 0; k < v->n_args; k++) {
         const tn_arg *a = &v->args[k];
-        if (a->kind == TN_ARG_DIM) {
-            args[k] = (uint64_t)tn_shape_value(s, &c->shape, a->dim);
-            continue;
-        }
+        if (a->kind != TN_ARG_IN && a->kind != TN_ARG_OUT) continue;
         const bool is_in = a->kind == TN_ARG_IN;
         void *at = is_in ? in[a->index] : out[a->index];
         const size_t bytes = is_in ? c->in[a->index].span : c->out[a->index].span;
-        args[k] = (uint64_t)(uintptr_t)at;
         ranges[l.n_ranges++] =
             (tn_emu_range){at, bytes, !is_in, !is_in || !s->in[a->index].is_const, is_in ? "an input" : "an output"};
     }
@@ -363,6 +380,7 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
         l.cluster[k] = v->cluster[k];
         launched &= l.grid[k] > 0;
     }
+    l.grid[0] = tn_grid_x(l.grid[0], v->per_sm, 2);
     if (launched && tn_emu_run(kernel, &l, &rep) != TN_OK) snprintf(why, size, "does not run");
     if (rep.fault) snprintf(why, size, "%.700s", rep.text);
     for (uint32_t k = 0; k < s->n_out && !*why; k++) compare(s, c, k, out[k], why, size);

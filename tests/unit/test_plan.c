@@ -301,6 +301,31 @@ START_TEST(aliases_of_shapes) {
 }
 END_TEST
 
+START_TEST(tensor_maps) {
+    REFUSE((sample_map(&s), s.map.of = 9), "a tensor map is of no place");
+    REFUSE((sample_map(&s), s.map.of = 2), "a tensor map is of no place");
+    REFUSE((sample_map(&s), s.map.of = 3), "a tensor map is of no place");
+    REFUSE((sample_map(&s), s.arg[1][3].map = NULL), "a tensor map is missing");
+    REFUSE((sample_map(&s), s.map.n_dims = 0), "a tensor map of 0 dims is incomplete");
+    REFUSE((sample_map(&s), s.map.n_strides = 0), "a tensor map of 2 dims is incomplete");
+    REFUSE((sample_map(&s), s.map.n_box = 1), "a tensor map of 2 dims is incomplete");
+    REFUSE((sample_map(&s), s.map.n_steps = 1), "a tensor map of 2 dims is incomplete");
+    REFUSE((sample_map(&s), s.map.lower = (int32_t[]){0}, s.map.n_lower = 1), "a tensor map of 2 dims is incomplete");
+    REFUSE((sample_map(&s), s.map.offset = 99), "a tensor map names dim 99");
+    REFUSE((sample_map(&s), s.map_dims[1] = 99), "a tensor map names dim 99");
+    REFUSE((sample_map(&s), s.map_strides[0] = 99), "a tensor map names dim 99");
+    REFUSE((sample_map(&s), s.map.dtype = 99), "a tensor map has unknown data type 99");
+    REFUSE((sample_map(&s), s.map.dtype = TN_I4), "a tensor map has elements that TMA does not copy");
+    REFUSE((sample_map(&s), s.map.swizzle = 48), "a tensor map has unknown swizzle");
+    REFUSE((sample_map(&s), s.map.swizzle = 32), "a tensor map has rows that do not fit the swizzle");
+    REFUSE((sample_map(&s), s.map_box[0] = 3), "a tensor map has rows that do not fit the swizzle");
+    REFUSE((sample_map(&s), s.map_box[1] = 257), "a tensor map has impossible box");
+    REFUSE((sample_map(&s), s.map_steps[1] = 0), "a tensor map has impossible steps");
+    REFUSE((sample_map(&s), s.map_steps[1] = 9), "a tensor map has impossible steps");
+    REFUSE((sample_map(&s), SAMPLE_DIM(&s, 1, D_N)), "a tensor map stands before other arguments");
+}
+END_TEST
+
 START_TEST(contradictions) {
     REFUSE(s.dim[D_NUMEL].a = D_NUMEL, "does not come before");
     REFUSE(s.dim[D_NUMEL].b = 1000, "does not come before");
@@ -572,9 +597,21 @@ START_TEST(arithmetic) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {
-        runs,  round_trip,    equal_blobs_are_stored_once, truncated, flipped,           hostile,       contradictions,
-        files, other_version, failed_writes_leave_nothing, aliases,   aliases_of_shapes, out_of_memory, arithmetic};
+    const TTest *const tests[] = {runs,
+                                  round_trip,
+                                  equal_blobs_are_stored_once,
+                                  truncated,
+                                  flipped,
+                                  hostile,
+                                  contradictions,
+                                  files,
+                                  other_version,
+                                  failed_writes_leave_nothing,
+                                  aliases,
+                                  aliases_of_shapes,
+                                  out_of_memory,
+                                  arithmetic,
+                                  tensor_maps};
     Suite *s = suite_create("plan");
     TCase *t = tcase_create("plan");
     tcase_set_timeout(t, 250);

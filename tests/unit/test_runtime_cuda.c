@@ -421,6 +421,108 @@ START_TEST(clusters) {
 }
 END_TEST
 
+/* A tensor map is made when a shape or an address is new, and only then. */
+START_TEST(tensor_maps) {
+    sample s;
+    sample_init(&s);
+    sample_two_steps(&s);
+    sample_map(&s);
+    tn_plan *p = load(&s);
+    tn_context *c = open_context(p, (tn_context_options){0});
+    buffers b = make_buffers(3), d = make_buffers(3), more = make_buffers(700); /* of more than 64 KiB */
+    ck_assert_int_eq(set_rows(c, 3), TN_OK);
+    for (int k = 0; k < 6; k++) enqueue_right(c, &b);
+    ck_assert_int_eq(mock->encodings, 1);
+    enqueue_right(c, &d); /* the second step's output is new: it reads scratch, but its arguments are filled anew */
+    enqueue_right(c, &b);
+    ck_assert_int_le(mock->encodings, 3);
+    ck_assert_int_eq(set_rows(c, 700), TN_OK);
+    enqueue_right(c, &more);
+    enqueue_right(c, &more);
+    ck_assert_int_eq(set_rows(c, 3), TN_OK);
+    enqueue_right(c, &b);
+    ck_assert_str_eq(mock->ran, "k_mul k_map+p");
+    free_buffers(&b);
+    free_buffers(&d);
+    free_buffers(&more);
+    tn_context_free(c);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
+/* Maps of what is not in the buffer, or not as TMA needs it, and a driver that makes none. */
+START_TEST(bad_tensor_maps) {
+    static const struct {
+        uint32_t rows, row, offset, bytes;
+        int fails; /* cuTensorMapEncodeTiled does */
+        tn_status status;
+        const char *said;
+    } cases[] = {
+        {D_N, D_ROW, D_ZERO, D_BYTES, 0, TN_OK, ""},
+        {D_N, D_ROW, D_ROW, D_BYTES, 0, TN_E_FORMAT, "argument 3, a tensor map, lies outside its buffer"},
+        {D_NUMEL, D_ROW, D_ZERO, D_BYTES, 0, TN_E_FORMAT, "argument 3, a tensor map, lies outside its buffer"},
+        {D_N, D_FOUR, D_ZERO, D_BYTES, 0, TN_E_FORMAT, "argument 3, a tensor map, lies outside its buffer"},
+        {D_N, D_BLOCK, D_ZERO, D_BYTES, 0, TN_E_FORMAT, "argument 3, a tensor map, lies outside its buffer"},
+        {D_N, D_ROW, D_ZERO, D_ROW, 0, TN_E_FORMAT, "argument 3, a tensor map, lies outside its buffer"},
+        {D_ONE, D_ROW, D_FOUR, D_BYTES, 0, TN_E_ARGUMENT, "is not aligned for TMA"},
+        {D_N, D_ROW, D_ZERO, D_BYTES, 1, TN_E_CUDA, "cuTensorMapEncodeTiled"},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        sample s;
+        sample_init(&s);
+        sample_two_steps(&s);
+        sample_map(&s);
+        s.map_dims[1] = cases[k].rows, s.map_strides[0] = cases[k].row, s.map.offset = cases[k].offset;
+        s.place[1][0].bytes = cases[k].bytes;
+        if (cases[k].offset == D_FOUR) s.map_dims[0] = D_FOUR;
+        tn_plan *p = load(&s);
+        tn_context *c = open_context(p, (tn_context_options){0});
+        buffers b = make_buffers(3);
+        mock->fail_call = cases[k].fails ? "cuTensorMapEncodeTiled" : NULL;
+        mock->fail_skip = 0, mock->fail_code = 1;
+        ck_assert_int_eq(set_rows(c, 3), TN_OK);
+        log_.text[0] = 0;
+        const tn_status st = tn_context_enqueue(c, (const void *[]){b.x}, (void *[]){b.y}, NULL);
+        ck_assert_msg(st == cases[k].status && strstr(log_.text, cases[k].said), "%zu: %d %s", k, (int)st, log_.text);
+        mock->fail_call = NULL;
+        if (cases[k].fails) enqueue_right(c, &b); /* the next call is complete */
+        free_buffers(&b);
+        tn_context_free(c);
+        tn_plan_free(p);
+        check_all_freed();
+    }
+}
+END_TEST
+
+/* A kernel that takes tiles in turns has a block for each, but no more than fit on the 132 multiprocessors. */
+START_TEST(blocks_in_turns) {
+    static const struct {
+        uint32_t per_sm;
+        int64_t rows;
+        unsigned blocks;
+    } cases[] = {{0, 1000, 125}, {1, 1000, 125}, {1, 2000, 132},
+                 {2, 2000, 250}, {0, 2000, 250}, {UINT32_MAX, 2000, 250}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        sample s;
+        sample_init(&s);
+        s.dim[D_N].hi = 10000;
+        sample_two_steps(&s);
+        s.step[1].per_sm = s.way.per_sm = cases[k].per_sm;
+        tn_plan *p = load(&s);
+        tn_context *c = open_context(p, (tn_context_options){.no_cuda_graph = true});
+        buffers b = make_buffers(cases[k].rows);
+        ck_assert_int_eq(set_rows(c, cases[k].rows), TN_OK);
+        enqueue_right(c, &b);
+        ck_assert_uint_eq(mock->grid_x, cases[k].blocks);
+        free_buffers(&b);
+        tn_context_free(c);
+        tn_plan_free(p);
+        check_all_freed();
+    }
+}
+END_TEST
+
 /* ---- timing ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(bench) {
@@ -464,6 +566,9 @@ int main(void) {
                                   products,
                                   products_on_callers_buffers,
                                   clusters,
+                                  tensor_maps,
+                                  bad_tensor_maps,
+                                  blocks_in_turns,
                                   bench};
     return run_all("runtime on a mock driver", tests, sizeof tests / sizeof *tests);
 }
