@@ -105,6 +105,7 @@ size_t tn_judged_shapes(const tn_spec *s, tn_shape out[TN_MAX_SHAPES]);
 
 typedef struct tn_knob {
     const char *name;
+    bool is_switch; /* its values are ways that have little in common */
     uint32_t n;
     int64_t values[TN_MAX_KNOB_VALUES];
 } tn_knob;

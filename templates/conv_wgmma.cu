@@ -12,7 +12,7 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
-//! knob    LOAD        0 1
+//! switch  LOAD        0 1
 //! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
@@ -124,6 +124,10 @@ struct conv_work {
         const int m = tm * BM, row = m / (int)TN_OW, n = row / (int)TN_OH;
         return place{m, tn * BN, n, (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H,
                      (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W};
+    }
+    TN_MEMBER void prefetch() const {
+        tn_tma_prefetch(TN_MAP_X(args));
+        tn_tma_prefetch(TN_MAP_B(args));
     }
     TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
         const int block = kt / POSITIONS, position = kt - block * POSITIONS;

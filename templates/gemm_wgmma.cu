@@ -9,7 +9,7 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
-//! knob    LOAD        0 1
+//! switch  LOAD        0 1
 //! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
@@ -61,6 +61,10 @@ struct gemm_work {
         int tm, tn;
         tn_raster(t - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
         return place{b, tm * BM, tn * BN};
+    }
+    TN_MEMBER void prefetch() const {
+        tn_tma_prefetch(TN_MAP_A(args));
+        tn_tma_prefetch(TN_MAP_B(args));
     }
     TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
         tn_tma_tile<A_KMAJOR, BM>(dst, TN_MAP_A(args), p.m0, kt, (int)TN_A_BATCH(p.b), bar);

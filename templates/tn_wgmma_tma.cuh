@@ -8,6 +8,7 @@
 // A kernel gives its Work:
 //     int tiles(), k0, k1                    tiles of the grid; k tiles of this block
 //     place at(t)                            where tile t stands
+//     void prefetch()                        of the tensor maps
 //     void load_a(place, kt, dst, bar)       starts the copies of a k tile of A, of B
 //     void load_b(place, kt, dst, bar)
 //     sink(place)                            for the epilogue: put(m, n, x)
@@ -65,6 +66,7 @@ TN_DEV void tn_tma_tile(unsigned dst, const tn_tensor_map *map, int side, int kt
 template <class Work> TN_DEV void tn_tma_produce(const Work &w, unsigned smem) {
     tn_ring r(smem), first(smem);
     int t = (int)blockIdx.x, kt = w.k0, ahead = w.k0;
+    w.prefetch();
     if (!TN_B_CONST) TN_WAIT();
     if (t < w.tiles())
         for (const auto p = w.at(t); ahead < w.k1 && ahead < w.k0 + STAGES; ahead++, r.next()) {

@@ -193,10 +193,11 @@ static void where_of(const tn_spec *s, char *buf, size_t size) {
     tn_loc_print(s->g, tn_node_loc(s->g, s->kernel), buf, size);
 }
 
-/* Assignments of one template that differ in one knob only are usually about as fast as each other. */
+/* Assignments of one template that differ in one knob only are usually about as fast as each other, unless it is a switch. */
 static bool alike(const tn_choice *a, const tn_choice *b) {
     uint32_t differ = 0;
-    for (uint32_t k = 0; a->tpl == b->tpl && k < a->tpl->n_knobs; ++k) differ += a->knob[k] != b->knob[k];
+    for (uint32_t k = 0; a->tpl == b->tpl && k < a->tpl->n_knobs; ++k)
+        if (a->knob[k] != b->knob[k]) differ += a->tpl->knobs[k].is_switch ? 2 : 1;
     return a->tpl == b->tpl && differ < 2;
 }
 

@@ -6,6 +6,7 @@
  *
  *     //! kernel  NAME  summary         once; NAME is the file's stem
  *     //! knob    NAME  value ...       what the tuner varies
+ *     //! switch  NAME  value ...       the same, of ways that have little in common: of the best tiles, each gets its try
  *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made.
  *                                       Becomes code for codegen/bind/require.c (expression.c)
  *
@@ -26,6 +27,7 @@ enum { MAX_FILES = 128, MAX_KNOBS = 12, MAX_VALUES = 16, MAX_REQUIRES = 32, MAX_
 
 typedef struct knob {
     char name[32];
+    bool is_switch;
     int n;
     long long values[MAX_VALUES];
 } knob;
@@ -95,12 +97,13 @@ static bool is_name(const char *s) {
     return true;
 }
 
-static void parse_knob(file *f, int line, char *rest) {
+static void parse_knob(file *f, int line, char *rest, bool is_switch) {
     if (f->n_knobs == MAX_KNOBS) die(f->path, line, "more than %d knobs", MAX_KNOBS);
     knob *k = &f->knobs[f->n_knobs++];
     const char *name = strtok(rest, " \t");
     if (!name || !is_name(name) || strlen(name) >= sizeof k->name) die(f->path, line, "knob needs a name");
     strcpy(k->name, name);
+    k->is_switch = is_switch;
     for (int i = 0; i + 1 < f->n_knobs; ++i)
         if (!strcmp(f->knobs[i].name, name)) die(f->path, line, "knob %s is declared twice", name);
     for (const char *v = strtok(NULL, " \t"); v; v = strtok(NULL, " \t")) {
@@ -127,8 +130,8 @@ static void parse_line(file *f, int line, char *text) {
     if (*rest) *rest++ = 0;
     while (*rest == ' ' || *rest == '\t') ++rest;
     for (size_t n = strlen(rest); n && isspace((unsigned char)rest[n - 1]); --n) rest[n - 1] = 0;
-    if (!strcmp(p, "knob"))
-        parse_knob(f, line, rest);
+    if (!strcmp(p, "knob") || !strcmp(p, "switch"))
+        parse_knob(f, line, rest, *p == 's');
     else if (!strcmp(p, "require"))
         parse_require(f, line, rest);
     else if (!strcmp(p, "kernel")) {
@@ -142,7 +145,7 @@ static void parse_line(file *f, int line, char *text) {
         strcpy(f->summary, rest);
         f->has_kernel = true;
     } else
-        die(f->path, line, "//! %s: expected kernel, knob or require", p);
+        die(f->path, line, "//! %s: expected kernel, knob, switch or require", p);
 }
 
 static void parse_template(file *f) {
@@ -258,7 +261,8 @@ static void put_template(FILE *out, int k) {
     fprintf(out, ", .source = text_%d, .hash = 0x%llxu,\n     .n_knobs = %d, .knobs = {", k,
             (unsigned long long)hash_file(f, 0xcbf29ce484222325u), f->n_knobs);
     for (int i = 0; i < f->n_knobs; ++i) {
-        fprintf(out, "%s{\"%s\", %d, {", i ? ", " : "", f->knobs[i].name, f->knobs[i].n);
+        fprintf(out, "%s{\"%s\", %s, %d, {", i ? ", " : "", f->knobs[i].name, f->knobs[i].is_switch ? "true" : "false",
+                f->knobs[i].n);
         for (int j = 0; j < f->knobs[i].n; ++j) fprintf(out, "%s%lld", j ? ", " : "", f->knobs[i].values[j]);
         fprintf(out, "}}");
     }

@@ -2,7 +2,7 @@
  *
  *     kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
  *                   [--turn N] [--rest N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
- *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]
+ *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
  * are fused and specified, and their variants enumerated.  A variant is executed on the emulated device (in an order of
@@ -401,7 +401,7 @@ static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
     "                     [--cover pairs|knobs|types|all] [--turn N] [--rest N] [--shard I/N] [--arch NAME,...]\n"
     "                     [--optimize] [--list] [--verbose]\n"
-    "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME]\n";
+    "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]\n";
 
 static bool skip(int *rc, const char *why) {
     fprintf(stderr, "skipped: %s", *matrix_log ? matrix_log : why);
@@ -508,7 +508,7 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if (!tn_template_find(name)) die("there is no template '%s'", name);
     }
-    if (perf) return perf_run(run.template, run.only, run.top);
+    if (perf) return perf_run(run.template, run.only, run.variant, run.top);
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);
     int rc;

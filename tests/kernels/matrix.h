@@ -105,7 +105,7 @@ void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bi
 
 /* Prints a line for each of the `top` variants of each template that the cost model likes best, for every large case,
  * fastest first.  Returns an exit code: 1 if one is wrong, 77 if there is no GPU. */
-int perf_run(const char *templates, const char *only, unsigned top);
+int perf_run(const char *templates, const char *only, const char *variant, unsigned top);
 
 /* True if `list` (names separated by commas; NULL: all) has the template. */
 bool wanted_template(const char *list, const tn_template *t);

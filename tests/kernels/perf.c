@@ -10,7 +10,7 @@
 #include "tests/kernels/matrix.h"
 
 static struct {
-    const char *templates;
+    const char *templates, *variant;
     unsigned top, wrong;
     tn_tuner *tuner;
     tn_nvrtc *rtc;
@@ -31,8 +31,10 @@ static void choose(tn_work *w, tn_variant *v, size_t n) {
     for (size_t k = 0; k < n; k++) {
         unsigned same = 0;
         for (size_t j = 0; j < w->n; j++) same += w->c[j].v.tpl == v[k].tpl;
-        tn_candidate *c =
-            same < perf.top && wanted_template(perf.templates, v[k].tpl) ? tn_work_add(matrix_env, w) : NULL;
+        tn_candidate *c = same < perf.top && wanted_template(perf.templates, v[k].tpl) &&
+                                  (!perf.variant || strstr(v[k].text, perf.variant))
+                              ? tn_work_add(matrix_env, w)
+                              : NULL;
         if (!c) {
             tn_variant_free(matrix_env, &v[k]);
             continue;
@@ -113,8 +115,9 @@ static void time_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const c
     tn_spec_free(w.spec);
 }
 
-int perf_run(const char *templates, const char *only, unsigned top) {
+int perf_run(const char *templates, const char *only, const char *variant, unsigned top) {
     perf.templates = templates;
+    perf.variant = variant;
     perf.top = top;
     if (tn_nvrtc_open(matrix_env, &perf.rtc) != TN_OK || tn_tuner_open(matrix_env, 0, "", &perf.tuner) != TN_OK) {
         fprintf(stderr, "skipped: times need a GPU and NVRTC: %s", matrix_log);
