@@ -53,6 +53,24 @@ expect "special cases" "$tenon" check "$work/cases.tn" --random --device emu --p
 "$tenon" compile "$work/buckets.tn" -o "$work/buckets.plan" --no-gpu --target sm_90a -q --shape x=0..2x96:1x96 --shape x=3..12x96:8x96
 expect "eight threads at random sizes, memory from one pool" "$3" "$work/buckets.plan" --device emu --threads 8 --seconds 3 N=0..12
 
+# Kernels that load by TMA, as a lockfile has it.
+cat >"$work/tma.tn" <<'TN'
+func @main(%x: f16[N,7,7,64], %w: f16[64,3,3,64], %b: f16[64], %v: f16[96,64]) -> f16[N,7,7,96] {
+  %0 = conv %x, %w, %b {pads=[1,1,1,1], layout="nhwc"} : f16[N,7,7,64]
+  %1 = relu %0 : f16[N,7,7,64]
+  %2 = matmul %1, %v {trans_b=true} : f16[N,7,7,96]
+  return %2
+}
+TN
+tma=(--target sm_90a --no-gpu --precision fp16 --shape x=32..64x7x7x64:40x7x7x64 --lockfile "$work/tma.lock")
+by_tma() {
+    "$tenon" compile "$work/tma.tn" -o "$work/tma.plan" -q "${tma[@]}" && sed -i 's/LOAD=0/LOAD=1/' "$work/tma.lock" &&
+        "$tenon" compile "$work/tma.tn" -o "$work/tma.plan" -q "${tma[@]}" &&
+        [ "$("$tenon" inspect "$work/tma.plan" | grep -c 'wgmma .*LOAD=1')" = 2 ] &&
+        "$tenon" check "$work/tma.tn" --random --device emu "${tma[@]}" --at x=32x7x7x64 --at x=35x7x7x64
+}
+expect "tensor maps" by_tma
+
 # A convolution of an image of three channels, whose sizes vary.
 cat >"$work/image.tn" <<'TN'
 func @main(%x: f32[N,3,H,W]) {
