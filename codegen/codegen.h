@@ -9,6 +9,7 @@
  *   - `struct tn_args` (fields of 8 bytes: tensor pointers, then dims as long long; then tensor maps; in the order of
  *     tn_variant.args),
  *   - the element types, and the region's functions (tn_load_*, tn_epilogue, tn_map), which the template calls.
+ * A constant may come in another order than the graph has it in (tn_emit_packed): whoever runs the variant packs it.
  * The kernel's entry point is `extern "C" __global__ void TN_KERNEL(const __grid_constant__ tn_args args)`.
  *
  * To add a kernel: a template file, one row in templates.def and one binding (accepts, emit, cost). */
@@ -19,6 +20,7 @@
 #include "ir/ir.h"
 #include "passes/memory/memory.h"
 #include "runtime/cuda/launch.h"
+#include "runtime/plan/packing.h"
 
 enum { TN_MAX_KNOBS = 12, TN_MAX_KNOB_VALUES = 16, TN_MAX_CONSTS = 64, TN_MAX_ARGS = 96, TN_MAX_SYMS = 64 };
 enum { TN_MAX_MAPS = 4, TN_MAX_ARG_WORDS = TN_MAX_ARGS + TN_ARGS_ALIGN + TN_MAX_MAPS * TN_MAP_WORDS };
@@ -155,6 +157,13 @@ typedef struct tn_map {
     tn_dim offset, dims[TN_MAP_RANK], strides[TN_MAP_RANK]; /* strides and offset in bytes; strides[0] none */
 } tn_map;
 
+/* An input that is a constant, which the kernel reads in an order of its own. */
+enum { TN_MAX_PACKED = 2 };
+typedef struct tn_packed_in {
+    uint32_t in;
+    tn_packing how;
+} tn_packed_in;
+
 typedef struct tn_variant {
     const tn_template *tpl;
     int64_t knob[TN_MAX_KNOBS]; /* values, parallel to tpl->knobs */
@@ -163,6 +172,8 @@ typedef struct tn_variant {
     uint32_t n_args, n_maps;
     tn_arg args[TN_MAX_ARGS]; /* maps are the last n_maps, in order */
     tn_map maps[TN_MAX_MAPS];
+    uint32_t n_packed;
+    tn_packed_in packed[TN_MAX_PACKED];
     tn_dim grid[3];
     uint32_t per_sm; /* at most so many blocks a multiprocessor along x: the kernel takes tiles in turns; 0: grid */
     uint32_t block[3];
@@ -183,6 +194,8 @@ tn_status tn_variant_args(const tn_variant *v, const tn_cuda *cu, const tn_arg_v
 static inline size_t tn_variant_arg_bytes(const tn_variant *v) {
     return tn_args_words(v->n_args - v->n_maps, v->n_maps) * sizeof(uint64_t);
 }
+/* How the variant wants an argument packed; NULL: as the graph has it. */
+const tn_packing *tn_variant_packing(const tn_variant *v, const tn_arg *a);
 
 /* One template's C side; rows in templates.def. */
 typedef struct tn_binding_ops {

@@ -67,7 +67,6 @@ typedef struct tn_compilation {
     TnPlan__Plan plan;
     TnPlan__Arch *tuned;   /* of the plan's, what was timed on this GPU; NULL: none */
     char program_hash[33]; /* what launch policies are found by */
-    uint64_t *const_offsets;
 } tn_compilation;
 
 /* The passes' options that a compilation with these options uses. */
@@ -126,6 +125,8 @@ tn_status tn_plan_begin(tn_compilation *c, size_t n_archs);
 tn_status tn_plan_add_arch(tn_compilation *c);
 /* program/keep_archs.c: adds the architectures of c->old that c does not compile for. */
 tn_status tn_plan_keep_archs(tn_compilation *c);
+/* program/weights.c: weights and IR; *consts, parallel to the manifest's constants, lives as long as that. */
+tn_status tn_plan_add_weights(tn_compilation *c, const tn_const_at **consts);
 /* Weights, IR, inputs, outputs. */
 tn_status tn_plan_end(tn_compilation *c);
 

@@ -5,7 +5,7 @@
 // tn_tile.cuh's.  A row of the A tile is a pixel's window: each thread computes the pixels of its rows once, and for every k tile the
 // (r, s, c) of its 16-byte chunk, which is the same for all of its rows.  Padding and edges become zero-filled copies.
 //
-// X_ASYNC: channels come in 16-byte chunks straight from memory.  Otherwise (few channels: the stem; or a fused prologue) chunks are
+// PACK: the filters' tiles lie in memory as a slot holds them.  X_ASYNC: channels come in 16-byte chunks straight from memory.  Otherwise (few channels: the stem; or a fused prologue) chunks are
 // gathered X_VEC elements at a time by the generated tn_load_x.
 //
 //! kernel  conv_mma  implicit-GEMM convolution on tensor cores, NHWC
@@ -17,6 +17,8 @@
 //! knob    SPLITK  1 2 4 8
 //! knob    EPI     0 1
 //! knob    SLICES  1 2 4
+//! knob    PACK    0 1
+//! require PACK == 0 || (B_PACKS && (!B_ASYNC || hint(M) <= 4096))
 //! require SPLITK == 1 || (CLUSTERS && EPI == 1)
 //! require SLICES == 1 || EPI == 1
 //! require WARPS >= SLICES * 2 || (WARPS == 4 && SLICES == 4)
@@ -110,6 +112,7 @@ struct window_loader {
     }
 };
 
+#if !TN_PACK
 // The B operand: a group's filters.
 struct filters {
     static constexpr bool ASYNC = TN_B_ASYNC, KMAJOR = true;
@@ -124,6 +127,8 @@ struct filters {
     }
 #endif
 };
+
+#endif
 
 struct pixel_sink {
     const tn_args &args;
@@ -145,7 +150,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     tn_split_range((TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
 
     window_loader la(args, group, tm * BM);
+#if TN_PACK
+    tn_packed_loader lb(TN_B(args), group * TN_B_BANDS + tn, TN_B_TILES);
+#else
     tn_matrix_loader<filters, BN> lb(args, group, tn * BN, TN_N, TN_K);
+#endif
     float acc[MI][NI][4];
     tn_pipeline(la, lb, k0, k1, smem, acc);
 

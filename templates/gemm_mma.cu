@@ -2,7 +2,8 @@
 //
 // A block computes a BM x BN tile in k steps of KBYTES bytes through a STAGES-deep cp.async pipeline (tn_tile.cuh).  Either
 // operand may be stored along k or along m / n; one without 16-byte chunks, or with a fused prologue, is loaded through registers by
-// the generated tn_load_a / tn_load_b.  Pointwise convolutions (1x1, stride 1, NHWC) are this GEMM too: m is the pixel.
+// the generated tn_load_a / tn_load_b.  PACK: B is a constant whose tiles lie in memory as a slot holds them, whatever N and K
+// are.  Pointwise convolutions (1x1, stride 1, NHWC) are this GEMM too: m is the pixel.
 //
 //! kernel  gemm_mma  tensor-core GEMM with fused prologue and epilogue
 //! knob    BM      16 32 64 128 256
@@ -13,6 +14,8 @@
 //! knob    SPLITK  1 2 4 8
 //! knob    EPI     0 1
 //! knob    SLICES  1 2 4
+//! knob    PACK    0 1
+//! require PACK == 0 || (B_PACKS && (!B_ASYNC || hint(M) <= 4096))
 //! require SPLITK == 1 || (CLUSTERS && EPI == 1)
 //! require SLICES == 1 || EPI == 1
 //! require WARPS >= SLICES * 2 || (WARPS == 4 && SLICES == 4)
@@ -22,7 +25,7 @@
 //! require BM * BN * SLICES <= WARPS * 4096 && BM * BN * SLICES >= WARPS * 512 && BM * BN <= (SLICES == 1 ? 32768 : 4096)
 //! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || SLICES * BM * (BN + 8) * 4 <= SMEM_MAX)
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
-//! require B_KMAJOR || BN * ELT / 16 <= WARPS * 32
+//! require PACK || B_KMAJOR || BN * ELT / 16 <= WARPS * 32
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
@@ -42,6 +45,7 @@ struct operand_a {
 #endif
 };
 
+#if !TN_PACK
 struct operand_b {
     static constexpr bool ASYNC = TN_B_ASYNC, KMAJOR = TN_B_KMAJOR;
     static constexpr int VEC = TN_B_VEC;
@@ -55,6 +59,8 @@ struct operand_b {
     }
 #endif
 };
+
+#endif
 
 struct tile_sink {
     const tn_args &args;
@@ -76,7 +82,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     tn_split_range(((int)TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
 
     tn_matrix_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
+#if TN_PACK
+    tn_packed_loader lb(TN_B(args), TN_B_BATCH(b) * TN_B_BANDS + tn, TN_B_TILES);
+#else
     tn_matrix_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
+#endif
     float acc[MI][NI][4];
     tn_pipeline(la, lb, k0, k1, smem, acc);
 

@@ -2,13 +2,16 @@
 //
 // B is stored along k.  A warp owns ROWS consecutive n and walks k in 16-byte chunks, one a lane, DEPTH chunks in flight; KSPLIT warps
 // share the same rows and take every KSPLIT-th chunk group.  Sums run over lanes by shuffles, then over the KSPLIT warps in
-// shared memory, in a fixed order.  Where B is constant its first DEPTH chunks are requested before TN_WAIT().
+// shared memory, in a fixed order.  PACK: B is a constant whose tiles of ROWS x 32 chunks lie one behind the other, so that any N, K
+// and order of theirs will do and a warp's loads are one piece of memory.  Where B is constant its first DEPTH chunks are requested before TN_WAIT().
 //
 //! kernel  gemv    small-M matrix product, weights streamed
 //! knob    ROWS    1 2 4
 //! knob    WARPS   2 4 8
 //! knob    KSPLIT  1 2 4 8
 //! knob    DEPTH   1 2 4
+//! knob    PACK    0 1
+//! require PACK ? B_PACKS : B_STREAMS
 //! require KSPLIT <= WARPS
 //! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
 //! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < hint(K) * ELT
@@ -33,7 +36,13 @@ struct weights {
             TN_UNROLL
             for (int r = 0; r < ROWS; r++) {
                 if (k < (int)TN_K && n + r < (int)TN_N) {
+#if TN_PACK
+                    const tn_index tile = (TN_B_BATCH(b) * TN_B_BANDS + n / ROWS) * TN_B_TILES + k / (32 * CHUNK);
+                    const tn_elem *p =
+                        TN_B(args) + ((long long)tile * ROWS + r) * (32 * CHUNK) + k % (32 * CHUNK);
+#else
                     const tn_elem *p = TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), n + r, k);
+#endif
                     w[u][r] = TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
                 } else {
                     const tn_bits16 zero = {0, 0, 0, 0};
@@ -56,7 +65,12 @@ TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, in
             TN_UNROLL
             for (int j = 0; j < CHUNK; j += TN_A_VEC) {
                 float part[TN_A_VEC];
-                tn_load_a(args, TN_A_BATCH(b), m, k + j, part);
+                if (CHUNK > TN_A_VEC && k + j >= (int)TN_K) {
+                    TN_UNROLL
+                    for (int i = 0; i < TN_A_VEC; i++) part[i] = 0.0f;
+                } else {
+                    tn_load_a(args, TN_A_BATCH(b), m, k + j, part);
+                }
                 TN_UNROLL
                 for (int i = 0; i < TN_A_VEC; i++) a[j + i] = part[i];
             }

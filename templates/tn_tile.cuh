@@ -128,6 +128,27 @@ template <class Op, int SIDE> struct tn_matrix_loader {
     }
 };
 
+// The loader of operand B where its tiles of BN x BK lie in memory as a slot holds them, band after band of `tiles` along k: a
+// copy of consecutive bytes, without edges.
+struct tn_packed_loader {
+    static constexpr int CHUNKS = BN * TN_KBYTES / 16, N = (CHUNKS + THREADS - 1) / THREADS;
+    const tn_elem *first; // this thread's chunk of the band's first tile
+
+    TN_MEMBER tn_packed_loader(const tn_elem *all, int band, int tiles)
+        : first(all + (long long)band * tiles * (BN * BK) + (int)threadIdx.x * CHUNK) {}
+
+    TN_MEMBER void issue(int kt, unsigned tile) {
+        const tn_elem *from = first + (long long)kt * (BN * BK);
+        TN_UNROLL
+        for (int i = 0; i < N; i++) {
+            const int chunk = (int)threadIdx.x + i * THREADS;
+            if (CHUNKS % THREADS && chunk >= CHUNKS) continue;
+            tn_cp_async16(tile + (unsigned)chunk * 16, from + i * THREADS * CHUNK, true);
+        }
+    }
+    TN_MEMBER void land(unsigned) {}
+};
+
 // ---- fragments and products ---------------------------------------------------------------------------------------------------
 
 // One 32-bit element of a tile with rows along k.

@@ -124,16 +124,30 @@ static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_v
     tn_emit_tensor_map(e, "MAP_B", load ? &b : NULL);
 }
 
+/* A matrix a group. */
+static tn_packing filter_packing(const tn_variant *v, const plan *p) {
+    tn_packing m = p->filter.how;
+    m.batch = (uint64_t)p->w.groups;
+    m.rows /= m.batch;
+    return tn_tile_packing(v, &m);
+}
+
 static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
         const tn_window *w = &pl.w;
         const tn_coord none = {"b", 0, 0, 0};
-        tn_emit_problem(e, p);
+        const bool packs = tn_variant_packs(v);
+        const tn_packing how = packs ? filter_packing(v, &pl) : (tn_packing){0};
+        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
+        tn_emit_problem(e, &packed);
         tn_emit_type(e, "tn_elem", w->dtype);
         emit_input(e, s, &pl);
-        tn_emit_operand(e, &pl.filter, 'B', w->filter, none, w->f_o, w->f_k);
+        if (packs)
+            tn_emit_packed_operand(e, &pl.filter, 'B', &how);
+        else
+            tn_emit_operand(e, &pl.filter, 'B', w->filter, none, w->f_o, w->f_k);
         if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         const tn_dim n = tn_dim_const(s->g, w->n), k = tn_dim_const(s->g, w->r * w->s * w->c);
@@ -155,7 +169,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     tn_tile_model t = {0};
     tn_tile_knobs(p, tn_template_find("conv_mma"), knobs, &t);
     t.gather_a = tn_problem_get(p, "X_ASYNC") ? 0 : (double)tn_problem_get(p, "X_VEC");
-    t.gather_b = tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
+    t.gather_b = t.packed || tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
     t.unique_bytes = s->bytes;
     return tn_tile_cost(arch, &t);
 }

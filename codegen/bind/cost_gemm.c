@@ -14,6 +14,7 @@
 #define SYNC_CYCLES 106.0 /* barrier, waits and loop bookkeeping of a k tile */
 #define STEP_CYCLES 8.0   /* an mma step of a warp beyond its products */
 #define LAUNCH_US 0.8     /* a step of a chain of dependent launches */
+#define CHUNK_CYCLES 2.0  /* of a thread, for the address and bounds of 16 bytes of an operand that is not packed */
 
 void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t) {
     t->m = (double)tn_problem_get(p, "M");
@@ -29,6 +30,7 @@ void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *k
     t->splitk = (double)tn_knob_get(tpl, knobs, "SPLITK");
     t->slices = fmax(1, (double)tn_knob_get(tpl, knobs, "SLICES")); /* absent: one */
     t->shared_epilogue = tn_knob_get(tpl, knobs, "EPI") != 0;
+    t->packed = tn_knob_get(tpl, knobs, "PACK") != 0;
 }
 
 /* Warps along m, as tn_warps_m() in tn_tile.cuh. */
@@ -80,12 +82,13 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     /* the critical path of one block */
     const double steps = t->kbytes / 32 / t->slices, own = products / (peak / 4 * fmin(4, t->warps));
     const double path = fmax(SYNC_CYCLES + steps * STEP_CYCLES + fmax(own, gather), L2_LATENCY / (t->stages - 1));
+    const double saved = t->packed ? CHUNK_CYCLES * t->bn * t->kbytes / 16 / (t->warps * 32) : 0;
     double ends = L2_LATENCY + 260 + t->bm * t->bn / (t->warps * 32) * (t->shared_epilogue ? 19 : 21);
     if (t->splitk > 1) ends += 4400 + 370 * t->splitk;
     if (t->gather_a > 0) ends += 300 * (t->stages - 1);
 
     /* Bounds do not overlap perfectly, which also separates candidates that share the dominant one. */
-    const double cycles = both(per_sm * k_tiles * busy, waves * k_tiles * path) + waves * ends;
+    const double cycles = both(per_sm * k_tiles * busy, waves * k_tiles * (path - saved)) + waves * ends;
     const double us = both(cycles / CLOCK_MHZ, t->unique_bytes / (arch->dram_gbs * 1e3) * 2);
     /* Pipelines of other than the usual depth rarely win or lose by much: rank them after the other tile shapes. */
     const double usual = t->kbytes > 64 ? 3 : 4;

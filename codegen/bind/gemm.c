@@ -53,11 +53,17 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
         const tn_contraction *c = &pl.c;
-        tn_emit_problem(e, p);
+        const bool packs = tn_variant_packs(v);
+        const tn_packing how = packs ? tn_tile_packing(v, &pl.b.how) : (tn_packing){0};
+        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
+        tn_emit_problem(e, &packed);
         tn_emit_type(e, "tn_elem", c->dtype);
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
-        tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        if (packs)
+            tn_emit_packed_operand(e, &pl.b, 'B', &how);
+        else
+            tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
         if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
@@ -77,7 +83,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     tn_tile_model t = {0};
     tn_tile_knobs(p, tn_template_find("gemm_mma"), knobs, &t);
     t.gather_a = tn_problem_get(p, "A_ASYNC") ? 0 : (double)tn_problem_get(p, "A_VEC");
-    t.gather_b = tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
+    t.gather_b = t.packed || tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
     t.unique_bytes = s->bytes;
     return tn_tile_cost(arch, &t);
 }

@@ -11,13 +11,18 @@ typedef struct plan {
     int64_t m_max;
 } plan;
 
+/* B may be read as it is. */
+static bool streams(const plan *p) {
+    return p->b.async && p->b.kmajor;
+}
+
 static bool make_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
     const tn_contraction *c = &p->c;
     int64_t lo;
     tn_dim_bounds(s->g, c->m, &lo, &p->m_max);
     return p->m_max <= MAX_ROWS && tn_finish_ok(s, c->bias) && tn_spec_prologue_ok(s, c->a) &&
-           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) && p->b.async && p->b.kmajor;
+           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) && (streams(p) || p->b.packs);
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -30,7 +35,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "K", c->k);
     tn_problem_add(s, p, "BATCH", c->batch);
     tn_problem_add_int(p, "M_MAX", pl.m_max);
-    tn_problem_add_int(p, "A_VEC", pl.b.vec);
+    tn_problem_add_int(p, "A_VEC", tn_dim_pow2(s, c->k, 16 / tn_dtype_size(c->dtype)));
+    tn_problem_add_int(p, "B_STREAMS", streams(&pl));
     tn_operand_constants(&pl.b, 'B', p);
     tn_arch_constants(arch, c->dtype, p);
     return true;
@@ -40,17 +46,32 @@ static int64_t block_n(const tn_template *t, const int64_t *knobs) {
     return tn_knob_get(t, knobs, "WARPS") / tn_knob_get(t, knobs, "KSPLIT") * tn_knob_get(t, knobs, "ROWS");
 }
 
+/* A warp's load of its rows is one piece of memory: a chunk for each lane, row after row. */
+static tn_packing warp_tiles(const plan *p, int64_t rows) {
+    tn_packing m = p->b.how;
+    m.tile_rows = (uint32_t)rows;
+    m.tile_cols = 32 * TN_PACKING_CHUNK / m.element;
+    return m;
+}
+
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
         const tn_contraction *c = &pl.c;
         const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), rows = tn_knob_get(v->tpl, v->knob, "ROWS");
-        tn_emit_problem(e, p);
+        const bool packs = tn_variant_packs(v);
+        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
+        tn_emit_problem(e, &packed);
         tn_emit_type(e, "tn_elem", c->dtype);
         tn_emit_batch_maps(e, s, c);
-        tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3, pl.b.vec);
-        tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3,
+                     (uint32_t)tn_problem_get(p, "A_VEC"));
+        const tn_packing how = packs ? warp_tiles(&pl, rows) : (tn_packing){0};
+        if (packs)
+            tn_emit_packed_operand(e, &pl.b, 'B', &how);
+        else
+            tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, 1);
         const tn_dim per_block = tn_dim_const(s->g, block_n(v->tpl, v->knob));
         v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->n, per_block), c->batch);
@@ -78,7 +99,8 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double in_flight = resident * rows * depth * 2 * 512;                    /* bytes an SM */
     const double rate = fmin(in_flight / 900 * sms * 1.7e3, arch->dram_gbs * 1e3); /* bytes a microsecond */
     const double waves = ceil(blocks * warps / (resident * arch->sms));
-    const double per_step = depth * (20 + rows * 8 + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));
+    const double address = tn_knob_get(t, knobs, "PACK") ? 6 : 8;
+    const double per_step = depth * (20 + rows * address + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));
     const double issue = waves * resident / 4 * steps * per_step / 1700;
     const double path = waves * (steps * fmax(600, per_step) + 900 + m * rows * 60) / 1700;
     (void)s;

@@ -216,6 +216,15 @@ tn_status tn_variant_args(const tn_variant *v, const tn_cuda *cu, const tn_arg_v
     return st;
 }
 
+static void write_in(const tn_emitter *e, tn_text *t, uint32_t k) {
+    const tn_spec_tensor *x = &e->s->in[k];
+    const tn_packing *p = tn_variant_packing(e->v, &(tn_arg){.kind = TN_ARG_IN, .index = k});
+    char how[TN_PACKING_TEXT];
+    tn_text_add(t, "    const %s *in%u;%s", tn_storage_type(x->dtype), k, x->is_const ? " // constant" : "");
+    if (p) tn_packing_print(p, how), tn_text_add(t, ", packed: %s", how);
+    tn_text_add(t, "\n");
+}
+
 static void write_args(tn_emitter *e, tn_text *t) {
     const tn_spec *s = e->s;
     tn_variant *v = e->v;
@@ -223,8 +232,7 @@ static void write_args(tn_emitter *e, tn_text *t) {
     v->n_args = 0;
     tn_text_add(t, "struct tn_args {\n");
     for (uint32_t k = 0; k < s->n_in; ++k) {
-        tn_text_add(t, "    const %s *in%u;%s\n", tn_storage_type(s->in[k].dtype), k,
-                    s->in[k].is_const ? " // constant" : "");
+        write_in(e, t, k);
         add_arg(v, TN_ARG_IN, k, none);
     }
     for (uint32_t k = 0; k < s->n_out; ++k) {
@@ -299,6 +307,63 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     tn_ix_pool_free(e->ix);
     tn_free(env, e, sizeof *e);
     return st;
+}
+
+const tn_packing *tn_variant_packing(const tn_variant *v, const tn_arg *a) {
+    for (uint32_t k = 0; k < v->n_packed; ++k)
+        if (a->kind == TN_ARG_IN && v->packed[k].in == a->index) return &v->packed[k].how;
+    return NULL;
+}
+
+void tn_emit_packed(tn_emitter *e, uint32_t in, const tn_packing *how) {
+    uint64_t plain, packed;
+    if (!tn_emit_ok(e)) return;
+    if (e->v->n_packed == TN_MAX_PACKED || !tn_packing_sizes(how, &plain, &packed)) {
+        tn_emit_fail(e, TN_E_INTERNAL, "an operand cannot be packed as it should");
+        return;
+    }
+    e->v->packed[e->v->n_packed++] = (tn_packed_in){in, *how};
+}
+
+/* Elements of the axes that a coordinate runs over; 0 where the plan does not know it. */
+static uint64_t extent_of(const tn_spec *s, tn_val val, const tn_coord *c) {
+    int64_t n;
+    return tn_dim_is_const(s->g, tn_spec_product(s, val, c->axis, c->n_axes), &n) && n > 0 ? (uint64_t)n : 0;
+}
+
+static bool is_dense(const tn_spec *s, const tn_spec_tensor *t) {
+    tn_dim step = tn_dim_const(s->g, 1);
+    for (uint32_t k = t->rank; k-- > 0; step = tn_dim_mul(s->g, step, t->dims[k]))
+        if (!tn_dim_equal_const(s->g, t->dims[k], 1) && t->strides[k].i != step.i) return false;
+    return true;
+}
+
+bool tn_spec_packs(const tn_spec *s, tn_val val, const tn_coord *batch, const tn_coord *row, const tn_coord *col,
+                   uint32_t *in, tn_packing *how) {
+    double splat;
+    uint32_t k = 0;
+    while (k < s->n_in && s->in[k].arg.i != val.i) ++k;
+    if (k == s->n_in || !s->in[k].is_const || !is_dense(s, &s->in[k])) return false;
+    const tn_use use = tn_val_first_use(s->g, val);
+    if (!use.i || tn_use_next(s->g, use).i || tn_dtype_bits(s->in[k].dtype) < 8) return false;
+    const tn_val own = tn_node_input(s->g, s->kernel, k);
+    if (!tn_const_data(s->g, own) || tn_const_splat(s->g, own, &splat)) return false; /* a literal */
+    const bool turned = row->axis > col->axis;
+    const tn_coord *outer = turned ? col : row, *inner = turned ? row : col;
+    if ((batch->n_axes && batch->axis) || outer->axis != batch->n_axes || inner->axis != outer->axis + outer->n_axes ||
+        inner->axis + inner->n_axes != s->in[k].rank)
+        return false;
+    *in = k;
+    *how = (tn_packing){.element = tn_dtype_size(s->in[k].dtype),
+                        .turned = turned,
+                        .batch = extent_of(s, val, batch),
+                        .rows = extent_of(s, val, row),
+                        .cols = extent_of(s, val, col)};
+    uint64_t plain, packed;
+    tn_packing one = *how; /* in tiles of any size */
+    one.tile_rows = 1, one.tile_cols = TN_PACKING_CHUNK;
+    return tn_packing_sizes(&one, &plain, &packed) &&
+           plain == tn_blob_size(s->g, TN_ATTRS_OF(s->g, tn_val_def(s->g, own), const)->data);
 }
 
 void tn_variant_free(const tn_env *env, tn_variant *v) {

@@ -123,6 +123,13 @@ uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uin
  * known: stride[k] of coordinate k (0 where its extent is 1), *base, in elements.  False where it is none. */
 bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
                     int64_t *base);
+/* Input `in`, a constant of which tn_spec_packs says that it may be, comes packed: args.in<k> points at its tiles. */
+void tn_emit_packed(tn_emitter *e, uint32_t in, const tn_packing *how);
+/* True if val is one of the region's arguments, a constant that nothing else in the region reads, of a batch of matrices
+ * (coordinates as for tn_emit_load) that are not empty: *in is its number; *how says where its elements are, and leaves
+ * the tiles to the caller. */
+bool tn_spec_packs(const tn_spec *s, tn_val val, const tn_coord *batch, const tn_coord *row, const tn_coord *col,
+                   uint32_t *in, tn_packing *how);
 
 /* Generates `__device__ bool fn`-less map body: evaluates every yielded value at linear index i (row-major over each
  * output), vec at a time, and stores it:  __device__ void fn(const tn_args &args, tn_index i). */

@@ -1,5 +1,6 @@
 /* cpu.c: runs a plan on the reference evaluator: the plan's text IR, with the weights blob as its side file. */
 #include "codegen/host/cpu.h"
+#include "codegen/host/ir.h"
 
 #include <string.h>
 
@@ -30,17 +31,8 @@ static tn_status check_values(const tn_cpu *x, TnPlan__Tensor *const *t, size_t 
 
 static tn_status parse_ir(tn_plan *p, tn_cpu *x) {
     const TnPlan__Plan *pb = p->pb;
-    const void *text, *weights = NULL;
-    size_t size, weights_size = 0;
-    if (pb->ir == TN_NO_BLOB)
-        return tn_fail(x->env, TN_E_UNSUPPORTED, "", "compile the plan again",
-                       "the plan holds no IR to run on the CPU");
-    tn_status st = tn_plan_blob(p, pb->ir, &text, &size);
-    if (st == TN_OK && pb->weights != TN_NO_BLOB) st = tn_plan_blob(p, pb->weights, &weights, &weights_size);
-    if (st != TN_OK) return st;
-    tn_graph *g = x->graph = tn_parse(x->env, "the plan's IR", text, size, weights, weights_size, false, &st);
-    if (!g) return st == TN_OK ? TN_E_MEMORY : st;
-    st = tn_verify(g);
+    tn_status st = tn_plan_graph(x->env, p, "the plan's IR", &x->graph);
+    tn_graph *g = x->graph;
     if (st == TN_OK)
         st = check_values(x, pb->inputs, pb->n_inputs, tn_graph_input_count(g), tn_graph_input, "the inputs");
     if (st == TN_OK)

@@ -36,15 +36,38 @@ static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t 
     return tn_blob_size(g, b) == size && (own == data || size == 0 || !memcmp(own, data, size));
 }
 
+/* A constant's plain bytes, which packed ones are made into; freed with tn_free(env, *made, *size). */
+static const uint8_t *plain_bytes(keeper *k, const TnPlan__Const *x, const tn_packing *how, void **made, size_t *size) {
+    const uint8_t *own = k->weights + x->offset;
+    uint64_t plain, packed;
+    *made = NULL;
+    *size = (size_t)x->size;
+    if (x->offset > k->weights_size || x->size > k->weights_size - x->offset) return NULL;
+    if (!x->packing) return own;
+    if (!tn_packing_sizes(how, &plain, &packed)) return NULL;
+    *size = (size_t)plain;
+    *made = tn_alloc(k->c->env, *size);
+    if (*made)
+        tn_packing_unpack(how, own, *made);
+    else
+        k->status = TN_E_MEMORY;
+    return *made;
+}
+
 static uint32_t const_of(keeper *k, uint32_t old) {
     const TnPlan__Const *x = k->pb->consts[old];
     const tn_graph *g = k->c->g;
-    for (uint32_t i = 1; i < tn_graph_node_limit(g); i++) { /* those in branches and loops, too */
+    const tn_packing how = tn_const_packing(x);
+    tn_node found = {0};
+    size_t size;
+    void *made;
+    const uint8_t *bytes = plain_bytes(k, x, &how, &made, &size);
+    for (uint32_t i = 1; bytes && !found.i && i < tn_graph_node_limit(g); i++) { /* those in branches and loops, too */
         const tn_node n = {i};
-        if (x->offset > k->weights_size || x->size > k->weights_size - x->offset) break;
-        if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, k->weights + x->offset, (size_t)x->size))
-            return tn_manifest_const(k->c->mf, n);
+        if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, bytes, size)) found = n;
     }
+    tn_free(k->c->env, made, size);
+    if (found.i) return tn_manifest_const(k->c->mf, found, &how);
     if (k->status == TN_OK)
         k->status = tn_fail(k->c->env, TN_E_FORMAT, x->name, "compile the model again",
                             "the plan's graph lacks a constant that its kernels use");

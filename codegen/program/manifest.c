@@ -19,8 +19,8 @@ struct tn_manifest {
     bool failed;
     list dims;        /* TnPlan__Dim * */
     list dim_index;   /* uint32_t by dim handle: index + 1, 0 if not entered */
-    list consts;      /* tn_node */
-    list const_index; /* uint32_t by const node handle: index + 1 */
+    list consts;      /* tn_manifest_entry */
+    list const_index; /* uint32_t by const node handle: index of its first entry + 1 */
     list buckets;     /* TnPlan__Bucket * */
 };
 
@@ -58,7 +58,7 @@ void tn_manifest_free(tn_manifest *mf) {
     tn_arena_free(&mf->arena);
     tn_free(mf->env, mf->dims.p, mf->dims.cap * sizeof(TnPlan__Dim *));
     tn_free(mf->env, mf->dim_index.p, mf->dim_index.cap * sizeof(uint32_t));
-    tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_node));
+    tn_free(mf->env, mf->consts.p, mf->consts.cap * sizeof(tn_manifest_entry));
     tn_free(mf->env, mf->const_index.p, mf->const_index.cap * sizeof(uint32_t));
     tn_free(mf->env, mf->buckets.p, mf->buckets.cap * sizeof(TnPlan__Bucket *));
     tn_free(mf->env, mf, sizeof *mf);
@@ -126,18 +126,23 @@ size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims) {
     return mf->dims.n;
 }
 
-uint32_t tn_manifest_const(tn_manifest *mf, tn_node n) {
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n, const tn_packing *how) {
+    static const tn_packing plain = {0};
     if (!reserve(mf, &mf->const_index, n.i, sizeof(uint32_t))) return 0;
-    uint32_t *slot = &((uint32_t *)mf->const_index.p)[n.i];
-    if (*slot) return *slot - 1;
-    if (!reserve(mf, &mf->consts, mf->consts.n, sizeof(tn_node))) return 0;
-    ((tn_node *)mf->consts.p)[mf->consts.n++] = n;
-    ((uint32_t *)mf->const_index.p)[n.i] = (uint32_t)mf->consts.n;
+    uint32_t *link = &((uint32_t *)mf->const_index.p)[n.i];
+    if (!how) how = &plain;
+    for (tn_manifest_entry *e; *link; link = &e->next) {
+        e = (tn_manifest_entry *)mf->consts.p + *link - 1;
+        if (tn_packing_equal(&e->how, how)) return *link - 1;
+    }
+    *link = (uint32_t)mf->consts.n + 1; /* before the entries move */
+    if (!reserve(mf, &mf->consts, mf->consts.n, sizeof(tn_manifest_entry))) return 0;
+    ((tn_manifest_entry *)mf->consts.p)[mf->consts.n++] = (tn_manifest_entry){n, *how, 0};
     return (uint32_t)mf->consts.n - 1;
 }
 
-size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes) {
-    *nodes = mf->consts.p;
+size_t tn_manifest_consts(const tn_manifest *mf, const tn_manifest_entry **entries) {
+    *entries = mf->consts.p;
     return mf->consts.n;
 }
 
@@ -169,7 +174,7 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     case TN_SPACE_OUTPUT: out->space = TN_PLAN__PLACE__SPACE__OUTPUT; break;
     case TN_SPACE_CONST:
         out->space = TN_PLAN__PLACE__SPACE__CONST;
-        out->index = tn_manifest_const(mf, (tn_node){p->index});
+        out->index = tn_manifest_const(mf, (tn_node){p->index}, NULL);
         break;
     case TN_SPACE_ARENA:
     case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
@@ -179,14 +184,27 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     return out;
 }
 
-TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a) {
+TnPlan__Place *tn_manifest_packed(tn_manifest *mf, tn_val v, const tn_packing *how) {
+    uint64_t plain, packed;
+    TnPlan__Place *out = tn_manifest_alloc(mf, sizeof *out);
+    if (!out || !tn_packing_sizes(how, &plain, &packed)) return NULL;
+    tn_plan__place__init(out);
+    out->space = TN_PLAN__PLACE__SPACE__CONST;
+    out->index = tn_manifest_const(mf, (tn_node){mf->mem->of[v.i].index}, how);
+    out->offset = tn_manifest_dim(mf, tn_dim_const(mf->g, 0));
+    out->bytes = tn_manifest_dim(mf, tn_dim_const(mf->g, (int64_t)packed));
+    return out;
+}
+
+TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a, const tn_packing *how) {
     TnPlan__Arg *out = tn_manifest_alloc(mf, sizeof *out);
     if (!out) return NULL;
     tn_plan__arg__init(out);
     switch (a->kind) {
     case TN_ARG_IN:
         out->kind = TN_PLAN__ARG__KIND__PLACE;
-        out->place = tn_manifest_place(mf, tn_node_input(mf->g, kernel, a->index));
+        out->place = how ? tn_manifest_packed(mf, tn_node_input(mf->g, kernel, a->index), how)
+                         : tn_manifest_place(mf, tn_node_input(mf->g, kernel, a->index));
         break;
     case TN_ARG_OUT:
         out->kind = TN_PLAN__ARG__KIND__PLACE;
@@ -277,7 +295,7 @@ static TnPlan__Extent *extent(tn_manifest *mf, const tn_program *p, const tn_ext
     if (!x) return NULL;
     tn_plan__extent__init(x);
     x->space = spaces[b->kind];
-    x->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
+    x->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node, NULL) : b->index;
     x->offset = tn_manifest_dim(mf, e->offset);
     x->bytes = tn_manifest_dim(mf, e->bytes);
     x->run = tn_manifest_dim(mf, e->run);
@@ -285,9 +303,25 @@ static TnPlan__Extent *extent(tn_manifest *mf, const tn_program *p, const tn_ext
     return x;
 }
 
-static TnPlan__Extent **extents(tn_manifest *mf, const tn_program *p, const tn_extent *e, uint32_t n) {
+/* All of a packed constant. */
+static TnPlan__Extent *packed_extent(tn_manifest *mf, const tn_program *p, const tn_extent *e, const tn_packing *how) {
+    uint64_t plain, packed;
+    TnPlan__Extent *x = tn_manifest_alloc(mf, sizeof *x);
+    if (!x || !tn_packing_sizes(how, &plain, &packed)) return NULL;
+    tn_plan__extent__init(x);
+    x->space = TN_PLAN__PLACE__SPACE__CONST;
+    x->index = tn_manifest_const(mf, p->buffers[e->buffer].node, how);
+    x->bytes = tn_manifest_dim(mf, tn_dim_const(mf->g, (int64_t)packed));
+    return x;
+}
+
+static TnPlan__Extent **extents(tn_manifest *mf, const tn_program *p, const tn_extent *e, uint32_t n,
+                                const tn_variant *v) {
     TnPlan__Extent **out = tn_manifest_alloc(mf, (n + 1) * sizeof *out);
-    for (uint32_t k = 0; out && k < n; k++) out[k] = extent(mf, p, &e[k]);
+    for (uint32_t k = 0; out && k < n; k++) {
+        const tn_packing *how = v ? tn_variant_packing(v, &(tn_arg){.kind = TN_ARG_IN, .index = k}) : NULL;
+        out[k] = how ? packed_extent(mf, p, &e[k], how) : extent(mf, p, &e[k]);
+    }
     return out;
 }
 
@@ -327,11 +361,12 @@ void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arc
     }
 }
 
-void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, TnPlan__Step *out) {
+void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, const tn_variant *v,
+                       TnPlan__Step *out) {
     out->n_reads = s->n_reads;
     out->n_writes = s->n_writes;
-    out->reads = extents(mf, p, s->reads, s->n_reads);
-    out->writes = extents(mf, p, s->writes, s->n_writes);
+    out->reads = extents(mf, p, s->reads, s->n_reads, v);
+    out->writes = extents(mf, p, s->writes, s->n_writes, NULL);
     out->stream = s->stream;
     out->in_place = tn_manifest_alloc(mf, (2 * s->n_in_place + 1) * sizeof *out->in_place);
     out->after = tn_manifest_alloc(mf, (s->n_after + 1) * sizeof *out->after);
@@ -355,7 +390,7 @@ static TnPlan__Arg *place_of(tn_manifest *mf, const tn_program *p, const tn_exte
     a->kind = TN_PLAN__ARG__KIND__PLACE;
     a->place = at;
     at->space = spaces[b->kind];
-    at->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node) : b->index;
+    at->index = b->kind == TN_BUFFER_CONST ? tn_manifest_const(mf, b->node, NULL) : b->index;
     at->offset = tn_manifest_dim(mf, b->at.i ? tn_dim_add(mf->g, b->at, e->offset) : e->offset);
     at->bytes = tn_manifest_dim(mf, e->bytes);
     return a;
@@ -393,7 +428,7 @@ TnPlan__Step *tn_manifest_builtin(tn_manifest *mf, const tn_program *p, uint32_t
         out->layers[out->n_layers] = tn_manifest_str(mf, s->layers[out->n_layers]);
     for (uint32_t k = 0; k < s->n_reads; k++) out->args[out->n_args++] = place_of(mf, p, &s->reads[k]);
     for (uint32_t k = 0; k < s->n_writes; k++) out->args[out->n_args++] = place_of(mf, p, &s->writes[k]);
-    tn_manifest_order(mf, p, s, out);
+    tn_manifest_order(mf, p, s, NULL, out);
     return mf->failed ? NULL : out;
 }
 
@@ -431,19 +466,34 @@ static TnPlan__Tensor *tensor(tn_manifest *mf, tn_val v, const char *name) {
     return t;
 }
 
-static void fill_consts(tn_manifest *mf, const uint64_t *offsets, TnPlan__Plan *plan) {
+static TnPlan__Packing *packing(tn_manifest *mf, const tn_packing *p) {
+    TnPlan__Packing *out = p->element ? tn_manifest_alloc(mf, sizeof *out) : NULL;
+    if (!out) return NULL;
+    tn_plan__packing__init(out);
+    out->element = p->element, out->turned = p->turned;
+    out->batch = p->batch, out->rows = p->rows, out->cols = p->cols;
+    out->tile_rows = p->tile_rows, out->tile_cols = p->tile_cols;
+    out->shift = p->shift, out->mask = p->mask;
+    return out;
+}
+
+static void fill_consts(tn_manifest *mf, const tn_const_at *at, TnPlan__Plan *plan) {
     plan->n_consts = mf->consts.n;
     plan->consts = tn_manifest_alloc(mf, (mf->consts.n + 1) * sizeof *plan->consts);
     for (size_t k = 0; plan->consts && k < mf->consts.n; k++) {
-        tn_node n = ((tn_node *)mf->consts.p)[k];
-        const tn_attrs_const *a = TN_ATTRS_OF(mf->g, n, const);
+        const tn_manifest_entry *e = (const tn_manifest_entry *)mf->consts.p + k;
+        const tn_attrs_const *a = TN_ATTRS_OF(mf->g, e->node, const);
         TnPlan__Const *c = plan->consts[k] = tn_manifest_alloc(mf, sizeof *c);
         if (!c) return;
         tn_plan__const__init(c);
         c->name = tn_manifest_str(mf, a->name);
         c->dtype = (uint32_t)a->dtype;
-        c->offset = offsets[k];
-        c->size = tn_blob_size(mf->g, a->data);
+        c->offset = at[k].offset;
+        c->elsewhere = at[k].elsewhere;
+        c->packing = packing(mf, &e->how);
+        uint64_t plain = tn_blob_size(mf->g, a->data);
+        c->size = plain;
+        if (c->packing) tn_packing_sizes(&e->how, &plain, &c->size);
     }
 }
 
@@ -506,7 +556,7 @@ uint32_t tn_manifest_bucket(tn_manifest *mf, size_t n, const tn_dim *syms, const
     return (uint32_t)mf->buckets.n++;
 }
 
-tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan) {
+tn_status tn_manifest_finish(tn_manifest *mf, const tn_const_at *consts, TnPlan__Plan *plan) {
     size_t n_in = tn_graph_input_count(mf->g), n_out = tn_graph_output_count(mf->g);
     plan->inputs = tn_manifest_alloc(mf, (n_in + 1) * sizeof *plan->inputs);
     plan->outputs = tn_manifest_alloc(mf, (n_out + 1) * sizeof *plan->outputs);
@@ -516,7 +566,7 @@ tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnP
         plan->inputs[k] = tensor(mf, tn_graph_input(mf->g, k), tn_graph_input_name(mf->g, k));
     for (size_t k = 0; plan->outputs && k < n_out; k++)
         plan->outputs[k] = tensor(mf, tn_graph_output(mf->g, k), tn_graph_output_name(mf->g, k));
-    fill_consts(mf, const_offsets, plan);
+    fill_consts(mf, consts, plan);
     fill_conditions(mf, plan);
     plan->n_buckets = mf->buckets.n;
     plan->buckets = mf->buckets.p;

@@ -29,8 +29,10 @@ size_t tn_manifest_dims(const tn_manifest *mf, TnPlan__Dim *const **dims);
 TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v);
 /* The dim of TnPlan__Step.reach. */
 uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel);
-/* One argument of a kernel node's launch. */
-TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a);
+/* Where a constant lives that a kernel wants packed. */
+TnPlan__Place *tn_manifest_packed(tn_manifest *mf, tn_val v, const tn_packing *how);
+/* One argument of a kernel node's launch, packed (NULL: as the graph has it). */
+TnPlan__Arg *tn_manifest_arg(tn_manifest *mf, tn_node kernel, const tn_arg *a, const tn_packing *how);
 /* A tensor map of a launch. */
 TnPlan__Arg *tn_manifest_map(tn_manifest *mf, const tn_map *m);
 TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
@@ -38,9 +40,11 @@ TnPlan__Lt *tn_manifest_lt(tn_manifest *mf, const tn_lt_call *c);
 void tn_lt_message(const tn_lt_call *c, uint32_t (*dim)(void *user, tn_dim d), void *user, TnPlan__Lt *m);
 /* The outputs that grow in buffers of inputs. */
 void tn_manifest_aliases(tn_manifest *mf, const tn_program *p, TnPlan__Plan *plan);
-/* The program's buffers in the arena, and what its step touches and follows. */
+/* The program's buffers in the arena, and what its step touches and follows; v: the kernel that reads constants packed,
+ * NULL: none does. */
 void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch);
-void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, TnPlan__Step *out);
+void tn_manifest_order(tn_manifest *mf, const tn_program *p, const tn_prog_step *s, const tn_variant *v,
+                       TnPlan__Step *out);
 /* A plan's dims in a graph, by index: its symbols are found by name; new ones get the plan's ranges.  out: n_dims. */
 void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out);
 /* The program that a plan holds for one of its architectures (read.c), in a graph of its own: tn_program_free. */
@@ -53,12 +57,23 @@ TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel
 /* The index of a bucket that says these ranges of symbols (entered on first use). */
 uint32_t tn_manifest_bucket(tn_manifest *mf, size_t n, const tn_dim *syms, const tn_size_range *ranges);
 
-/* The index of a constant (entered on first use). */
-uint32_t tn_manifest_const(tn_manifest *mf, tn_node n);
-/* The constants entered so far, in order; their const nodes. */
-size_t tn_manifest_consts(const tn_manifest *mf, const tn_node **nodes);
+/* A constant in one order: plain, or packed. */
+typedef struct tn_manifest_entry {
+    tn_node node;
+    tn_packing how;
+    uint32_t next; /* the same constant in another order: its index + 1; 0: none */
+} tn_manifest_entry;
+/* The index of a constant packed so (NULL: plain), entered on first use. */
+uint32_t tn_manifest_const(tn_manifest *mf, tn_node n, const tn_packing *how);
+/* The constants entered so far, in order. */
+size_t tn_manifest_consts(const tn_manifest *mf, const tn_manifest_entry **entries);
 
-/* Fills inputs, outputs, dims, consts (with the given offsets, parallel to tn_manifest_consts), buckets and arena size. */
-tn_status tn_manifest_finish(tn_manifest *mf, const uint64_t *const_offsets, TnPlan__Plan *plan);
+/* Where a constant's bytes are among the weights, and where the IR says that they are if these are packed and there are no
+ * others (TnPlan__Const.elsewhere). */
+typedef struct tn_const_at {
+    uint64_t offset, elsewhere;
+} tn_const_at;
+/* Fills inputs, outputs, dims, consts (parallel to tn_manifest_consts), buckets and arena size. */
+tn_status tn_manifest_finish(tn_manifest *mf, const tn_const_at *consts, TnPlan__Plan *plan);
 
 #endif

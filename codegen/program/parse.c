@@ -185,12 +185,22 @@ static bool layers(parser *r, list *l) {
     return true;
 }
 
+static bool from(parser *r, tn_prog_way *w) {
+    do {
+        if (w->n_from == TN_MAX_FROM) return fail(r, "at most %d constants", TN_MAX_FROM);
+        if (!buffer(r, &w->from[w->n_from++])) return false;
+        blanks(r);
+    } while (*r->at == '%');
+    return true;
+}
+
 static bool ways(parser *r, list *l) {
     do {
         tn_prog_way *e = add(r, l, sizeof *e);
         if (!e) return false;
-        e->bucket = TN_MAX_BUCKETS;
-        if (!quoted(r, &e->text) || (take(r, "in") && !number(r, &e->bucket))) return false;
+        *e = (tn_prog_way){.bucket = TN_MAX_BUCKETS};
+        if (!quoted(r, &e->text) || (take(r, "from") && !from(r, e)) || (take(r, "in") && !number(r, &e->bucket)))
+            return false;
         if (e->bucket < TN_MAX_BUCKETS && e->bucket >= tn_bucket_count(r->p->g))
             return fail(r, "there is no bucket %u above", e->bucket);
     } while (take(r, ","));
@@ -234,6 +244,11 @@ static bool bucket(parser *r) {
     return true;
 }
 
+static bool packing(parser *r, tn_packing *p) {
+    const char *text;
+    return quoted(r, &text) && (tn_packing_parse(text, p) || fail(r, "this is no way to pack a constant"));
+}
+
 static bool buffer_line(parser *r, tn_buffer_kind kind) {
     uint32_t k, index = 0;
     const char *name = "";
@@ -246,6 +261,7 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
     tn_program_add_buffer(r->p, kind, index, name, bytes);
     if (r->p->n_buffers != k + 1) return no_memory(r);
     if (take(r, "at") && !dim(r, &r->p->buffers[k].at)) return false;
+    if (take(r, "packed") && !packing(r, &r->p->buffers[k].packing)) return false;
     return !take(r, "over") || extent(r, &r->p->buffers[k].kept);
 }
 

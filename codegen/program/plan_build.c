@@ -72,9 +72,9 @@ static void add_candidates(tn_compilation *c, const tn_work *w, TnPlan__Step *s)
 }
 
 /* A place or dim of the case's graph, as the plan has it. */
-static TnPlan__Arg *make_arg(tn_compilation *c, const tn_size_case *x, tn_node node, tn_arg a) {
+static TnPlan__Arg *make_arg(tn_compilation *c, const tn_size_case *x, tn_node node, tn_arg a, const tn_packing *how) {
     if (a.kind == TN_ARG_DIM) a.dim = tn_case_dim(x, c->g, a.dim);
-    return tn_manifest_arg(c->mf, node, &a);
+    return tn_manifest_arg(c->mf, node, &a, how);
 }
 
 static TnPlan__Arg *make_map(tn_compilation *c, const tn_size_case *x, tn_map m) {
@@ -102,7 +102,7 @@ static void add_lt(tn_compilation *c, const tn_size_case *kase, tn_node node, co
     s->lt->algo.len = x->algo_size;
     s->lt->algo.data = tn_manifest_alloc(c->mf, x->algo_size + 1);
     if (s->lt->algo.data) memcpy(s->lt->algo.data, x->algo, x->algo_size);
-    for (; s->n_args < n; s->n_args++) s->args[s->n_args] = make_arg(c, kase, node, args[s->n_args]);
+    for (; s->n_args < n; s->n_args++) s->args[s->n_args] = make_arg(c, kase, node, args[s->n_args], NULL);
 }
 
 static void add_launch(tn_compilation *c, const tn_size_case *kase, tn_node node, const tn_variant *v, uint32_t kernel,
@@ -114,7 +114,8 @@ static void add_launch(tn_compilation *c, const tn_size_case *kase, tn_node node
     if (!s->args || !s->grid) return;
     for (; s->n_args < v->n_args; s->n_args++) {
         const tn_arg *a = &v->args[s->n_args];
-        s->args[s->n_args] = a->kind == TN_ARG_MAP ? make_map(c, kase, v->maps[a->index]) : make_arg(c, kase, node, *a);
+        s->args[s->n_args] = a->kind == TN_ARG_MAP ? make_map(c, kase, v->maps[a->index])
+                                                   : make_arg(c, kase, node, *a, tn_variant_packing(v, a));
     }
     s->per_sm = v->per_sm;
     for (; s->n_grid < 3; s->n_grid++)
@@ -212,7 +213,8 @@ static tn_status add_step(arch_writer *a, size_t node) {
     if (!s) return TN_E_MEMORY;
     snprintf(name, sizeof name, "%u:%s", cn->step, cn->spec->name);
     s->name = tn_manifest_str(c->mf, name);
-    tn_manifest_order(c->mf, c->program, &c->program->steps[cn->step], s);
+    const tn_candidate *last = &ways[n - 1].work->c[ways[n - 1].work->winner];
+    tn_manifest_order(c->mf, c->program, &c->program->steps[cn->step], last->is_lt ? NULL : &last->v, s);
     a->arch->steps[a->arch->n_steps++] = s;
     s->alternatives = tn_manifest_alloc(c->mf, n * sizeof *s->alternatives);
     if (!s->alternatives) return TN_E_MEMORY;
@@ -275,72 +277,6 @@ tn_status tn_plan_add_arch(tn_compilation *c) {
     return s;
 }
 
-/* ---- weights and IR ---- */
-
-/* What tn_print_weights wrote: pieces, and where each constant's bytes begin. */
-typedef struct weights {
-    tn_compilation *c;
-    TN_VEC(tn_piece) pieces;
-    uint64_t size;
-} weights;
-
-static tn_status add_piece(void *user, const void *data, size_t n) {
-    weights *w = user;
-    if (!TN_VEC_ROOM(w->c->env, &w->pieces, 1)) return TN_E_MEMORY;
-    w->pieces.p[w->pieces.n++] = (tn_piece){data, n};
-    w->size += n;
-    return TN_OK;
-}
-
-/* The printer's padding comes from a buffer of its own that does not outlive the call; zeros are pieces without
- * data. */
-static tn_status add_printed(void *user, const void *data, size_t n) {
-    const unsigned char *p = data;
-    bool zero = n < 64;
-    for (size_t k = 0; zero && k < n; k++) zero = p[k] == 0;
-    return add_piece(user, zero ? NULL : data, n);
-}
-
-/* Offset of a constant's bytes among the pieces; appends them if they are not there. */
-static tn_status const_offset(weights *w, const void *data, size_t size, uint64_t *offset) {
-    uint64_t at = 0;
-    for (size_t k = 0; k < w->pieces.n; k++) {
-        const tn_piece *p = &w->pieces.p[k];
-        if (p->data == data && p->size == size) return *offset = at, TN_OK;
-        at += p->size;
-    }
-    tn_status s =
-        w->size % TN_BLOB_ALIGN ? add_piece(w, NULL, (size_t)(TN_BLOB_ALIGN - w->size % TN_BLOB_ALIGN)) : TN_OK;
-    *offset = w->size;
-    return s == TN_OK ? add_piece(w, data, size) : s;
-}
-
-static tn_status add_weights(tn_compilation *c) {
-    weights w = {.c = c};
-    const tn_node *nodes;
-    size_t n = tn_manifest_consts(c->mf, &nodes);
-    c->const_offsets = tn_manifest_alloc(c->mf, (n + 1) * sizeof *c->const_offsets);
-    tn_status s = tn_print_weights(c->g, add_printed, &w);
-    for (size_t k = 0; s == TN_OK && c->const_offsets && k < n; k++) {
-        tn_blob b = TN_ATTRS_OF(c->g, nodes[k], const)->data;
-        s = const_offset(&w, tn_blob_data(c->g, b), tn_blob_size(c->g, b), &c->const_offsets[k]);
-    }
-    if (s == TN_OK)
-        c->plan.weights = w.pieces.n ? tn_plan_add_pieces(c->writer, w.pieces.p, w.pieces.n, TN_BLOB_PAGE) : TN_NO_BLOB;
-    TN_VEC_FREE(c->env, &w.pieces);
-    return s == TN_OK ? tn_manifest_status(c->mf) : s;
-}
-
-static tn_status add_ir(tn_compilation *c) {
-    char *text;
-    size_t size;
-    tn_status s = tn_print(c->g, "weights", &text, &size);
-    if (s != TN_OK) return s;
-    c->plan.ir = tn_plan_add_copy(c->writer, text, size, TN_BLOB_ALIGN);
-    tn_free(c->env, text, size + 1);
-    return TN_OK;
-}
-
 static void add_meta(tn_compilation *c) {
     size_t n = tn_graph_meta_count(c->g);
     c->plan.meta = tn_manifest_alloc(c->mf, (n + 1) * sizeof *c->plan.meta);
@@ -357,8 +293,8 @@ static void add_meta(tn_compilation *c) {
 }
 
 tn_status tn_plan_end(tn_compilation *c) {
-    tn_status s = add_weights(c);
-    if (s == TN_OK) s = add_ir(c);
+    const tn_const_at *consts;
+    tn_status s = tn_plan_add_weights(c, &consts);
     if (s != TN_OK) return s;
     add_meta(c);
     tn_manifest_aliases(c->mf, c->program, &c->plan);
@@ -366,5 +302,5 @@ tn_status tn_plan_end(tn_compilation *c) {
     c->plan.model = tn_manifest_str(c->mf, tn_graph_name(c->g));
     c->plan.precision = tn_manifest_str(c->mf, c->precision);
     c->plan.options = tn_manifest_str(c->mf, c->options_text);
-    return tn_manifest_finish(c->mf, c->const_offsets, &c->plan);
+    return tn_manifest_finish(c->mf, consts, &c->plan);
 }

@@ -12,11 +12,13 @@
  *       bucket N in [8, 32] hint 16 by 8                       ... only multiples of 8
  *       input %0 "x" : N*602112                                a buffer and its bytes
  *       const %1 "conv1.weight" : 37632
+ *       const %5 "conv1.weight" : 49152 packed "tiles 64x32 swizzle 1 3 of 1x64x147x4"      (packing.h) as some kernels want it
  *       scratch %2 : N*1605632 at N*1024                       offset in the arena, once `memory` has run
  *       output %3 "y" : N*4000
  *       output %4 "grown" : 4096 over %0[0, 64*N]              in the memory of an input, whose bytes there it keeps
  *       #0 launch "0:conv" reads %0[0, N*602112], %1[0, 37632] writes %2[0, N*1605632] layers "/conv1/Conv"
- *         runs "conv_mma BM=64" in 0, "conv_mma BM=128"        its kernels: in the first bucket; else
+ *         runs "conv_mma BM=64 PACK=1" from %5 in 0, "conv_mma BM=128"   its kernels: in the first bucket, where it reads that
+ *                                                              in place of the same constant in `reads`; else
  *       #1 launch "1:relu" reads %2[0, N*1605632] writes %2[0, N*1605632] in_place 0 0 after #0 stream 1
  *       #2 if "2:if" body 1 2 reads %4[0, 1]                   a bool: step #3 runs where it is true, else #4 and #5
  *       #3 copy "3:copy" reads %2[0, 400] writes %3[0, 400]
@@ -39,6 +41,7 @@
 
 #include "passes/memory/memory.h"
 #include "runtime/plan/format.h"
+#include "runtime/plan/packing.h"
 
 enum { TN_MAX_STREAMS = TN_PLAN_STREAMS };
 
@@ -62,9 +65,10 @@ typedef struct tn_prog_buffer {
     uint32_t index;   /* of the input, output or constant; scratch: its number among them */
     const char *name; /* interned, the user's; "" */
     tn_dim bytes;
-    tn_dim at;      /* scratch: where in the arena; none before `memory` */
-    tn_node node;   /* the constant; none in a program that was read */
-    tn_extent kept; /* an output in the memory of an input: that input's bytes; else without `bytes` */
+    tn_dim at;          /* scratch: where in the arena; none before `memory` */
+    tn_packing packing; /* constants: how their bytes are ordered */
+    tn_node node;       /* the constant; none in a program that was read */
+    tn_extent kept;     /* an output in the memory of an input: that input's bytes; else without `bytes` */
 } tn_prog_buffer;
 
 typedef enum tn_step_kind {
@@ -84,10 +88,13 @@ typedef struct tn_in_place {
     uint32_t write, read; /* indices into the step's writes and reads */
 } tn_in_place;
 
+enum { TN_MAX_FROM = 8 };
+
 /* One way to do a step's work: the first counts whose bucket holds. */
 typedef struct tn_prog_way {
-    const char *text; /* interned: template and knobs, or cuBLASLt's configuration */
-    uint32_t bucket;  /* of the graph; TN_MAX_BUCKETS: it holds for all sizes, and is the last */
+    const char *text;                   /* interned: template and knobs, or cuBLASLt's configuration */
+    uint32_t n_from, from[TN_MAX_FROM]; /* constants that it reads otherwise packed than the step's `reads` say */
+    uint32_t bucket;                    /* of the graph; TN_MAX_BUCKETS: it holds for all sizes, and is the last */
 } tn_prog_way;
 
 typedef struct tn_prog_step {

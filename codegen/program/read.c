@@ -29,9 +29,11 @@ static void add_buffers(reader *r) {
     for (uint32_t k = 0; k < pb->n_outputs; k++)
         tn_program_add_buffer(p, TN_BUFFER_OUTPUT, k, pb->outputs[k]->name, bytes_of(r, pb->outputs[k]));
     r->first[TN_BUFFER_CONST] = p->n_buffers;
-    for (uint32_t k = 0; k < pb->n_consts; k++)
-        tn_program_add_buffer(p, TN_BUFFER_CONST, k, pb->consts[k]->name,
-                              tn_dim_const(p->g, (int64_t)pb->consts[k]->size));
+    for (uint32_t k = 0; k < pb->n_consts; k++) {
+        const uint32_t b = tn_program_add_buffer(p, TN_BUFFER_CONST, k, pb->consts[k]->name,
+                                                 tn_dim_const(p->g, (int64_t)pb->consts[k]->size));
+        if (b < p->n_buffers) p->buffers[b].packing = tn_const_packing(pb->consts[k]);
+    }
     r->first[TN_BUFFER_SCRATCH] = p->n_buffers;
     for (uint32_t k = 0; k < r->arch->n_buffers; k++) {
         const uint32_t b = tn_program_add_buffer(p, TN_BUFFER_SCRATCH, k, "", r->dims[r->arch->buffers[k]->bytes]);
@@ -66,21 +68,42 @@ static void share_buffers(const reader *r) {
     }
 }
 
-static tn_prog_way way_of(const reader *r, const TnPlan__Step *m, uint32_t bucket) {
+static bool reads_const(const TnPlan__Step *step, uint32_t index) {
+    for (size_t k = 0; k < step->n_reads; k++)
+        if (step->reads[k]->space == TN_PLAN__PLACE__SPACE__CONST && step->reads[k]->index == index) return true;
+    return false;
+}
+
+/* What the way is given that the step does not read. */
+static void find_from(const reader *r, const TnPlan__Step *step, const TnPlan__Step *way, tn_prog_way *out) {
+    for (size_t k = 0; k < way->n_args && out->n_from < TN_MAX_FROM; k++) {
+        const TnPlan__Arg *a = way->args[k];
+        if (a->kind != TN_PLAN__ARG__KIND__PLACE || a->place->space != TN_PLAN__PLACE__SPACE__CONST) continue;
+        if (!reads_const(step, a->place->index)) out->from[out->n_from++] = r->first[TN_BUFFER_CONST] + a->place->index;
+    }
+}
+
+static tn_prog_way way_of(const reader *r, const TnPlan__Step *step, const TnPlan__Step *m, uint32_t bucket) {
     char text[300];
-    if (m->what_case == TN_PLAN__STEP__WHAT_LT) return (tn_prog_way){tn_intern(r->p->g, m->lt->algo_text), bucket};
+    tn_prog_way out = {.bucket = bucket};
+    if (step != m) find_from(r, step, m, &out);
+    if (m->what_case == TN_PLAN__STEP__WHAT_LT) {
+        out.text = tn_intern(r->p->g, m->lt->algo_text);
+        return out;
+    }
     const TnPlan__Kernel *k = r->arch->kernels[m->kernel];
     snprintf(text, sizeof text, "%s%s%s", k->template_name, *k->knobs ? " " : "", k->knobs);
-    return (tn_prog_way){tn_intern(r->p->g, text), bucket};
+    out.text = tn_intern(r->p->g, text);
+    return out;
 }
 
 static bool add_ways(const reader *r, const TnPlan__Step *m, tn_prog_step *s) {
     s->ways = tn_graph_alloc(r->p->g, tn_step_ways(m) * sizeof *s->ways);
     for (size_t k = 1; s->ways && k < tn_step_ways(m); k++) {
         const TnPlan__Step *way = tn_step_way(r->arch, m, k);
-        s->ways[s->n_ways++] = way_of(r, way, way->bucket);
+        s->ways[s->n_ways++] = way_of(r, m, way, way->bucket);
     }
-    if (s->ways) s->ways[s->n_ways++] = way_of(r, m, TN_MAX_BUCKETS);
+    if (s->ways) s->ways[s->n_ways++] = way_of(r, m, m, TN_MAX_BUCKETS);
     return s->ways != NULL;
 }
 

@@ -97,6 +97,11 @@ static void put_buffer(tn_text *t, const tn_program *p, uint32_t k) {
     tn_text_add(t, " : ");
     put_dim(t, p->g, b->bytes);
     if (b->at.i) tn_text_add(t, " at "), put_dim(t, p->g, b->at);
+    if (b->packing.element) {
+        char how[TN_PACKING_TEXT];
+        tn_packing_print(&b->packing, how);
+        tn_text_add(t, " packed \"%s\"", how);
+    }
     if (b->kept.bytes.i) tn_text_add(t, " over "), put_extent(t, p, &b->kept);
     tn_text_add(t, "\n");
 }
@@ -132,6 +137,7 @@ static void put_step(tn_text *t, const tn_program *p, uint32_t k, int depth) {
         else
             tn_text_add(t, "\n%*sruns ", indent + 2, "");
         put_quoted(t, s->ways[i].text);
+        for (uint32_t j = 0; j < s->ways[i].n_from; j++) tn_text_add(t, j ? " %%%u" : " from %%%u", s->ways[i].from[j]);
         if (s->ways[i].bucket < TN_MAX_BUCKETS) tn_text_add(t, " in %u", s->ways[i].bucket);
     }
     tn_text_add(t, "\n");

@@ -104,6 +104,34 @@ static tn_status check_nesting(const tn_program *p, bool *owned) {
     return TN_OK;
 }
 
+/* What each way reads packed in its own manner is a constant, and of the same name as one that the step reads. */
+static tn_status check_from(const tn_program *p, const tn_prog_step *s, const tn_prog_way *w) {
+    for (uint32_t i = 0; i < w->n_from; i++) {
+        bool same = false;
+        if (w->from[i] >= p->n_buffers || p->buffers[w->from[i]].kind != TN_BUFFER_CONST)
+            return broken(p, s->name, "'%s' reads from buffer %%%u, which is no constant", w->text, w->from[i]);
+        for (uint32_t k = 0; k < s->n_reads && !same; k++)
+            same = p->buffers[s->reads[k].buffer].kind == TN_BUFFER_CONST && s->reads[k].buffer != w->from[i] &&
+                   p->buffers[s->reads[k].buffer].name == p->buffers[w->from[i]].name;
+        if (!same)
+            return broken(p, s->name, "'%s' reads from constant %%%u, which the step does not read otherwise packed",
+                          w->text, w->from[i]);
+    }
+    return TN_OK;
+}
+
+static tn_status check_ways(const tn_program *p, const tn_prog_step *s) {
+    tn_status st = TN_OK;
+    for (uint32_t i = 0; st == TN_OK && i < s->n_ways; i++) {
+        const bool last = i + 1 == s->n_ways;
+        if ((s->ways[i].bucket == TN_MAX_BUCKETS) != last)
+            return broken(p, s->name, "its last way, and no other, must hold for all sizes");
+        if (last && s->ways[i].n_from) return broken(p, s->name, "its last way reads what the step does");
+        st = check_from(p, s, &s->ways[i]);
+    }
+    return st;
+}
+
 static tn_status check_step(const tn_program *p, uint32_t k) {
     const tn_prog_step *s = &p->steps[k];
     tn_status st = check_extents(p, s, s->reads, s->n_reads, false);
@@ -116,9 +144,8 @@ static tn_status check_step(const tn_program *p, uint32_t k) {
     for (uint32_t i = 0; i < s->n_after; i++)
         if (s->after[i] >= k || (i && s->after[i] <= s->after[i - 1]))
             return broken(p, s->name, "its edges do not lead from earlier steps, ascending");
-    for (uint32_t i = 0; i < s->n_ways; i++)
-        if ((s->ways[i].bucket == TN_MAX_BUCKETS) != (i + 1 == s->n_ways))
-            return broken(p, s->name, "its last way, and no other, must hold for all sizes");
+    st = check_ways(p, s);
+    if (st != TN_OK) return st;
     for (uint32_t i = 0; i < s->n_in_place; i++)
         if (s->in_place[i].read >= s->n_reads || s->in_place[i].write >= s->n_writes)
             return broken(p, s->name, "in_place names an extent that it has not");
@@ -129,6 +156,11 @@ static tn_status check_buffer_line(const tn_program *p, uint32_t k) {
     const tn_prog_buffer *b = &p->buffers[k];
     const tn_extent *e = &b->kept;
     if (!b->bytes.i || (unsigned)b->kind >= TN_BUFFER_KINDS) return broken(p, p->name, "buffer %%%u is incomplete", k);
+    uint64_t plain, packed = 0;
+    if (b->packing.element && (b->kind != TN_BUFFER_CONST || !tn_packing_sizes(&b->packing, &plain, &packed) ||
+                               !tn_dim_equal_const(p->g, b->bytes, (int64_t)packed)))
+        return broken(p, p->name, "buffer %%%u is no constant of the %" PRIu64 " bytes that its packing makes", k,
+                      packed);
     if (!e->bytes.i) return TN_OK;
     if (b->kind != TN_BUFFER_OUTPUT || e->buffer >= p->n_buffers || p->buffers[e->buffer].kind != TN_BUFFER_INPUT)
         return broken(p, p->name, "buffer %%%u, which is in another's memory, is no output in that of an input", k);

@@ -1,6 +1,7 @@
 /* contraction.c: the anchor as a contraction, and the operands' loads. */
 #include "codegen/spec/contraction.h"
 #include "codegen/spec/window.h"
+#include "tenon/internal/arith.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -191,6 +192,7 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
                      tn_operand *out) {
     *out = (tn_operand){0};
     if (!tn_spec_prologue_ok(s, val)) return false;
+    out->packs = tn_spec_packs(s, val, &batch, &side, &k, &out->packed_in, &out->how);
     const uint32_t size = tn_dtype_size(tn_val_dtype(s->g, val)), chunk = size < 16 ? 16 / size : 1;
     tn_coord c[3];
     for (int flip = 0; flip < 2; flip++) {
@@ -235,8 +237,8 @@ bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord 
     return true;
 }
 
-static const char *const operand_names[2][4] = {{"A_ASYNC", "A_KMAJOR", "A_VEC", "A_CONST"},
-                                                {"B_ASYNC", "B_KMAJOR", "B_VEC", "B_CONST"}};
+static const char *const operand_names[2][5] = {{"A_ASYNC", "A_KMAJOR", "A_VEC", "A_CONST", "A_PACKS"},
+                                                {"B_ASYNC", "B_KMAJOR", "B_VEC", "B_CONST", "B_PACKS"}};
 
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p) {
     const char *const *names = operand_names[letter == 'B'];
@@ -244,6 +246,18 @@ void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p) {
     tn_problem_add_int(p, names[1], o->kmajor);
     tn_problem_add_int(p, names[2], o->vec);
     tn_problem_add_int(p, names[3], o->is_const);
+    tn_problem_add_int(p, names[4], o->packs);
+}
+
+tn_problem tn_packed_problem(const tn_problem *p) {
+    tn_problem out = *p;
+    const int64_t chunk = 16 / tn_problem_get(p, "ELT");
+    for (uint32_t k = 0; k < out.n; k++) {
+        tn_const_def *c = &out.c[k];
+        if (!strcmp(c->name, "B_ASYNC") || !strcmp(c->name, "B_KMAJOR") || !strcmp(c->name, "B_CONST")) c->value = 1;
+        if (!strcmp(c->name, "B_VEC")) c->value = chunk;
+    }
+    return out;
 }
 
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
@@ -258,6 +272,20 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
     uint32_t in = o->in;
     tn_emit_offset(e, first ? "tn_offset_a" : "tn_offset_b", val, c, 3, o->vec, &in);
     tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, in);
+}
+
+bool tn_variant_packs(const tn_variant *v) {
+    return tn_knob_get(v->tpl, v->knob, "PACK") != 0;
+}
+
+void tn_emit_packed_operand(tn_emitter *e, const tn_operand *o, char letter, const tn_packing *how) {
+    char name[2][16];
+    snprintf(name[0], sizeof name[0], "%c_TILES", letter);
+    snprintf(name[1], sizeof name[1], "%c_BANDS", letter);
+    tn_emit_define(e, name[0], tn_ceil_div((int64_t)how->cols, how->tile_cols));
+    tn_emit_define(e, name[1], tn_ceil_div((int64_t)how->rows, how->tile_rows));
+    tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, o->packed_in);
+    tn_emit_packed(e, o->packed_in, how);
 }
 
 /* ---- epilogue ---------------------------------------------------------------------------------------------------- */
@@ -289,6 +317,17 @@ static int64_t knob(const tn_variant *v, const char *name) {
 uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
     const uint32_t vec = (uint32_t)tn_problem_get(p, "N_VEC");
     return knob(v, "EPI") || vec < 2 ? vec : 2;
+}
+
+/* tn_chunk_at's swizzle. */
+tn_packing tn_tile_packing(const tn_variant *v, const tn_packing *matrix) {
+    tn_packing p = *matrix;
+    const uint32_t row = (uint32_t)knob(v, "KBYTES");
+    p.tile_rows = (uint32_t)knob(v, "BN");
+    p.tile_cols = row / p.element;
+    p.shift = row == 64;
+    p.mask = row == 64 ? 3 : 7;
+    return p;
 }
 
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {

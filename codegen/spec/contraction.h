@@ -35,12 +35,15 @@ typedef struct tn_operand {
     uint32_t vec;  /* elements a generated load brings (async: a chunk) */
     uint32_t in;   /* region input, if async */
     bool is_const; /* no predecessor writes it */
+    bool packs;    /* it may come packed: */
+    uint32_t packed_in;
+    tn_packing how; /* without tiles */
 } tn_operand;
 
 /* side: the coordinate m or n.  kmajor: the layout to fall back to.  False if the operand cannot be loaded at all. */
 bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side, tn_coord k, bool kmajor,
                      tn_operand *out);
-/* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST to the problem (L: "A" or "B"). */
+/* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST, _PACKS to the problem (L: "A" or "B"). */
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
 /* The operand in slots of 64 elements of k as wgmma reads them, brought in by TMA: boxes of 64 elements of k and `box` of the
  * side (kmajor), or of 64 and 64; coordinates are the operand's two axes, the innermost first, and its batch.  False
@@ -51,6 +54,15 @@ bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord 
  * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k);
+/* The same for an operand that comes packed, in tiles of so many m or n and k: generates TN_<LETTER>(args),
+ * TN_<LETTER>_TILES, of one m or n along k, and TN_<LETTER>_BANDS, of a matrix. */
+void tn_emit_packed_operand(tn_emitter *e, const tn_operand *o, char letter, const tn_packing *how);
+/* Whether the variant's knob PACK asks for that. */
+bool tn_variant_packs(const tn_variant *v);
+/* What tn_tile.cuh wants of operand B, with the knobs BN and KBYTES: tiles as they lie in a slot. */
+tn_packing tn_tile_packing(const tn_variant *v, const tn_packing *matrix);
+/* What the problem says of an operand B that comes packed. */
+tn_problem tn_packed_problem(const tn_problem *p);
 /* True if val is one of the region's arguments; *in is its number. */
 bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 /* The largest power of two up to max that always divides d. */
@@ -76,9 +88,9 @@ typedef struct tn_tile_model {
     double m, n, k, batch;                /* problem (k: of one group) */
     double bm, bn, kbytes, elt;           /* tile; bytes of an element */
     double stages, warps, splitk, slices; /* pipeline */
-    bool shared_epilogue;
-    double gather_a, gather_b; /* elements of a register-staged load; 0: cp.async */
-    double unique_bytes;       /* DRAM traffic of the whole kernel */
+    bool shared_epilogue, packed;         /* packed: B comes as slots hold it */
+    double gather_a, gather_b;            /* elements of a register-staged load; 0: cp.async */
+    double unique_bytes;                  /* DRAM traffic of the whole kernel */
 } tn_tile_model;
 void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *knobs, tn_tile_model *t);
 /* Microseconds of a launch. */

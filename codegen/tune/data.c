@@ -130,6 +130,34 @@ CUdeviceptr tn_tune_address(const tn_tune_data *d, const tn_arg *a, uint32_t cop
     return x->base + TN_GUARD + (x->copies > 1 ? copy % x->copies * x->stride : 0);
 }
 
+/* Lays out and fills the copies; beside and between them are NaNs. */
+static tn_status upload_packed(tn_tuner *t, const void *packed, size_t size, tn_tune_packed *out) {
+    const size_t bytes = 2 * TN_GUARD + out->copies * out->stride;
+    tn_status s = TN_CU(t->cu, cuMemAlloc(&out->memory, bytes), "packed weights");
+    out->base = out->memory + TN_GUARD;
+    if (s == TN_OK) s = TN_CU(t->cu, cuMemsetD8(out->memory, 0xff, bytes), "packed weights");
+    for (uint32_t k = 0; s == TN_OK && k < out->copies; k++)
+        s = TN_CU(t->cu, cuMemcpyHtoD(out->base + k * out->stride, packed, size), "packed weights");
+    if (s != TN_OK && out->memory) t->cu->cuMemFree(out->memory);
+    return s;
+}
+
+tn_status tn_tune_pack(tn_tuner *t, const tn_tune_data *d, uint32_t in, const tn_packing *how, tn_tune_packed *out) {
+    const tn_tune_tensor *x = &d->in[in];
+    uint64_t plain_size, size;
+    if (!tn_packing_sizes(how, &plain_size, &size) || plain_size != x->at.span) return TN_E_INTERNAL;
+    void *plain = tn_alloc(t->env, plain_size), *packed = tn_alloc(t->env, size);
+    *out = (tn_tune_packed){.in = in, .copies = x->copies, .how = *how};
+    out->stride = (size_t)tn_round_up((int64_t)size, TN_GUARD);
+    tn_status s =
+        plain && packed ? TN_CU(t->cu, cuMemcpyDtoH(plain, x->base + TN_GUARD, plain_size), "weights") : TN_E_MEMORY;
+    if (s == TN_OK) tn_packing_pack(how, plain, packed);
+    if (s == TN_OK) s = upload_packed(t, packed, size, out);
+    tn_free(t->env, plain, plain_size);
+    tn_free(t->env, packed, size);
+    return s;
+}
+
 /* ---- checking ---- */
 
 static const int32_t codes[TN_DTYPE_COUNT] =

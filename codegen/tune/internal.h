@@ -111,6 +111,15 @@ tn_status tn_tune_data_poison(tn_tuner *t, const tn_tune_data *d);
 /* Compares after a run: *why is "" if everything is right, else what is wrong.  Errors returned are the device's. */
 tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs, double *max_rel, char *why,
                              size_t size);
+/* A constant in the order that a candidate wants, in as many copies as the plain one. */
+typedef struct tn_tune_packed {
+    uint32_t in, copies;
+    tn_packing how;
+    CUdeviceptr memory, base;
+    size_t stride;
+} tn_tune_packed;
+/* out->memory is freed with cuMemFree.  Errors are of memory, or the device's. */
+tn_status tn_tune_pack(tn_tuner *t, const tn_tune_data *d, uint32_t in, const tn_packing *how, tn_tune_packed *out);
 /* Address of an argument; copy selects among weight copies. */
 CUdeviceptr tn_tune_address(const tn_tune_data *d, const tn_arg *a, uint32_t copy);
 

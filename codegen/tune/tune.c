@@ -45,17 +45,21 @@ struct tn_tuning {
     tn_work *w;
     size_t n;
     tn_tune_data d[TN_MAX_SHAPES]; /* the typical shape first */
+    tn_tune_packed *packed;        /* what candidates have wanted so far */
+    size_t n_packed, cap_packed;
 };
 
 /* ---- one runnable candidate ---- */
 
 typedef struct runner {
     tn_tuner *t;
+    tn_tuning *x;
     const tn_tune_data *d;
     tn_candidate *c;
     CUmodule module;
     tn_launch launch;
     uint32_t copy;                                               /* whose addresses are being filled in */
+    bool unpacked;                                               /* one of them could not be */
     _Alignas(64) uint64_t args[TN_MAX_COPIES][TN_MAX_ARG_WORDS]; /* by copy of the weights */
     tn_lt_op op;
 } runner;
@@ -135,13 +139,27 @@ static bool load_kernel(runner *r) {
     return true;
 }
 
+/* Packed once for all candidates, at all shapes: a constant has only one. */
+static const tn_tune_packed *packed_input(runner *r, uint32_t in, const tn_packing *how) {
+    tn_tuning *x = r->x;
+    for (size_t k = 0; k < x->n_packed; k++)
+        if (x->packed[k].in == in && tn_packing_equal(&x->packed[k].how, how)) return &x->packed[k];
+    tn_tune_packed *p = tn_grow(x->t->env, x->packed, &x->cap_packed, x->n_packed + 1, sizeof *p);
+    if (!p) return NULL;
+    x->packed = p;
+    return tn_tune_pack(x->t, &x->d[0], in, how, &p[x->n_packed]) == TN_OK ? &p[x->n_packed++] : NULL;
+}
+
 static int64_t dim_value(void *user, tn_dim d) {
     return value(user, d);
 }
 
 static uint64_t arg_address(void *user, const tn_arg *a) {
-    const runner *r = user;
-    return tn_tune_address(r->d, a, r->copy);
+    runner *r = user;
+    const tn_packing *how = tn_variant_packing(&r->c->v, a);
+    const tn_tune_packed *p = how ? packed_input(r, a->index, how) : NULL;
+    if (how && !p) return r->unpacked = true, 0;
+    return p ? p->base + r->copy % p->copies * p->stride : tn_tune_address(r->d, a, r->copy);
 }
 
 /* The launch at the shape of d. */
@@ -151,9 +169,11 @@ static bool place_kernel(runner *r) {
     for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
     r->launch.grid[0] = tn_grid_x(r->launch.grid[0], v->per_sm, r->t->dev.sms);
     *r->t->last_error = 0;
+    r->unpacked = false;
     for (r->copy = 0; r->copy < r->d->copies; r->copy++)
         if (tn_variant_args(v, r->t->cu, &values, r->args[r->copy]) != TN_OK)
             return disqualify(r->c, r->t->last_error), false;
+    if (r->unpacked) return disqualify(r->c, "too little memory is left to pack its weights"), false;
     return true;
 }
 
@@ -261,7 +281,7 @@ static tn_status check_here(runner *r, double *us) {
 
 /* At every shape; the typical one, where it is timed, is the first. */
 static tn_status check(tn_tuning *x, tn_candidate *c) {
-    runner r = {.t = x->t, .d = &x->d[0], .c = c};
+    runner r = {.t = x->t, .x = x, .d = &x->d[0], .c = c};
     double elsewhere;
     tn_status s = TN_OK;
     c->max_abs = c->max_rel = 0;
@@ -366,10 +386,10 @@ static uint32_t calls_for(double us, double target_us) {
 }
 
 /* The replays of one candidate in one round. */
-static tn_status race(tn_tuner *t, const tn_tune_data *d, tn_candidate *c, int round) {
+static tn_status race(tn_tuning *x, tn_candidate *c, int round) {
     static const uint32_t replays[ROUNDS] = {2, 4, 9};
     static const double target_us[ROUNDS] = {100, 300, 600};
-    runner r = {.t = t, .d = d, .c = c};
+    runner r = {.t = x->t, .x = x, .d = &x->d[0], .c = c};
     tn_status s = TN_OK;
     if (open_runner(&r)) s = time_candidate(&r, calls_for(c->us, target_us[round]), replays[round], &c->us);
     close_runner(&r);
@@ -411,8 +431,7 @@ static tn_status race_all(tn_tuning *x, double deadline) {
     const double checked = tn_now();
     for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
         for (size_t k = 0; s == TN_OK && k < w->n; k++)
-            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline))
-                s = race(t, &x->d[0], &w->c[k], round);
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(x, &w->c[k], round);
         if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
     }
     t->info.check_s += checked - start;
@@ -430,6 +449,8 @@ static tn_status reported(const tn_tuning *x, tn_status s) {
 
 static void close_tuning(tn_tuning *x) {
     while (x->n) tn_tune_data_free(x->t, &x->d[--x->n]);
+    while (x->n_packed) x->t->cu->cuMemFree(x->packed[--x->n_packed].memory);
+    tn_free(x->t->env, x->packed, x->cap_packed * sizeof *x->packed);
     tn_free(x->t->env, x, sizeof *x);
 }
 

@@ -87,7 +87,11 @@ static void print_head(const view *v) {
     for (size_t k = 0; k < tn_plan_output_count(v->plan); k++) print_output(v, k);
     double weights = 0;
     for (size_t k = 0; k < v->pb->n_consts; k++) weights += (double)v->pb->consts[k]->size;
-    printf("weights %.2f MB in %zu constants\n", weights / 1e6, v->pb->n_consts);
+    size_t packed = 0;
+    for (size_t k = 0; k < v->pb->n_consts; k++) packed += v->pb->consts[k]->packing != NULL;
+    printf("weights %.2f MB in %zu constants", weights / 1e6, v->pb->n_consts);
+    if (packed) printf(", %zu of them packed for kernels", packed);
+    puts("");
     for (size_t k = 0; k < v->pb->n_archs; k++) {
         const TnPlan__Arch *a = v->pb->archs[k];
         printf("arch    %s: %zu launches of %zu kernels, NVRTC %s, %s%s\n", a->name, a->n_steps, a->n_kernels, a->nvrtc,

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include "codegen/compile.h"
+#include "codegen/host/ir.h"
 #include "runtime/plan/plan.h"
 
 static const char help[] = "Tunes a plan's kernels on this machine's GPU: the fused graph inside the plan is taken as "
@@ -13,17 +14,6 @@ static const char help[] = "Tunes a plan's kernels on this machine's GPU: the fu
                            "examples:\n"
                            "  tenon tune model.plan --tune-seconds 30\n"
                            "  tenon tune model.plan -o model-h200.plan --lockfile model.lock\n";
-
-/* The graph's constants lie in the plan. */
-static tn_status graph_of(cli *c, tn_plan *p, const char *path, tn_graph **g) {
-    const TnPlan__Plan *pb = tn_plan_manifest(p);
-    const void *ir, *weights = NULL;
-    size_t ir_size, weights_size = 0;
-    tn_status s = tn_plan_blob(p, pb->ir, &ir, &ir_size);
-    if (s == TN_OK && pb->weights != TN_NO_BLOB) s = tn_plan_blob(p, pb->weights, &weights, &weights_size);
-    if (s == TN_OK) *g = tn_parse(&c->env, path, ir, ir_size, weights, weights_size, false, &s);
-    return s;
-}
 
 static tn_status retune(cli *c, const char *path, const char *out, compile_setup *s) {
     tn_status st;
@@ -37,7 +27,7 @@ static tn_status retune(cli *c, const char *path, const char *out, compile_setup
                                                         : TN_FP32;
     s->options.exact = strstr(tn_plan_manifest(p)->options, " exact") != NULL;
     s->options.passes = ""; /* the graph is fused already */
-    st = graph_of(c, p, path, &g);
+    st = tn_plan_graph(&c->env, p, path, &g);
     if (st == TN_OK) st = tn_compile_again(g, &s->options, p, out);
     tn_graph_free(g);
     tn_plan_free(p);

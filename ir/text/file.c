@@ -150,7 +150,8 @@ tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status) {
     side_file *f = st == TN_OK ? open_side(env, path, &st) : NULL;
     if (st == TN_OK) {
         const char *bytes = f->map.p ? f->map.p : "";
-        const tn_side side = {f->map.found ? bytes : NULL, f->map.size, false, retain, release, f};
+        const tn_side side = {
+            .p = f->map.found ? bytes : NULL, .size = f->map.size, .retain = retain, .release = release, .owner = f};
         g = tn_parse_side(env, path, text.p ? text.p : "", text.size, &side, &st);
     }
     unmap(&text);

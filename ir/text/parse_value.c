@@ -176,20 +176,33 @@ static bool skip_elements(tn_parser *p, const char *close) {
     return true;
 }
 
-static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
-    for (size_t k = 0; k < p->n_blobs; k++)
-        if (p->blobs[k].offset == offset && p->blobs[k].size == size) return *b = p->blobs[k].blob, true;
+/* A blob that the side file lacks. */
+static bool made_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
+    void *data;
+    *b = tn_blob_new(p->g, size, &data);
+    if (!tn_parse_graph_ok(p)) return false;
+    return p->side.make(p->side.user, offset, size, data) || tn_parse_error(p, "a constant cannot be made");
+}
+
+static bool read_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
+    if (p->side.make && p->side.make(p->side.user, offset, size, NULL)) return made_blob(p, offset, size, b);
     if (!p->side.p) return tn_parse_error(p, "a constant lies in a side file of weights, which was not given");
     if (offset > p->side.size || size > p->side.size - offset)
         return tn_parse_error(p, "a constant of %zu bytes at offset %llu lies outside the side file of %zu bytes", size,
                               (unsigned long long)offset, p->side.size);
-    void *more = tn_grow(p->g->env, p->blobs, &p->cap_blobs, p->n_blobs + 1, sizeof *p->blobs);
-    if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
-    p->blobs = more;
     const char *at = p->side.p + offset;
     if (p->side.retain) p->side.retain(p->side.owner);
     *b = p->side.copy ? tn_blob_copy(p->g, at, size) : tn_blob_borrow(p->g, at, size, p->side.release, p->side.owner);
-    if (!tn_parse_graph_ok(p)) return false;
+    return tn_parse_graph_ok(p);
+}
+
+static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
+    for (size_t k = 0; k < p->n_blobs; k++)
+        if (p->blobs[k].offset == offset && p->blobs[k].size == size) return *b = p->blobs[k].blob, true;
+    void *more = tn_grow(p->g->env, p->blobs, &p->cap_blobs, p->n_blobs + 1, sizeof *p->blobs);
+    if (!more) return tn_graph_oom(p->g), tn_parse_graph_ok(p);
+    p->blobs = more;
+    if (!read_blob(p, offset, size, b)) return false;
     p->blobs[p->n_blobs++] = (struct tn_parsed_blob){offset, *b, size};
     return true;
 }

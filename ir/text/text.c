@@ -331,6 +331,7 @@ static void out_function(printer *p) {
 
 typedef struct layout {
     const tn_graph *g;
+    const bool *without;                                     /* by blob handle: not written; NULL: all are */
     uint64_t *offsets;                                       /* by blob handle */
     uint64_t at;                                             /* end of the last blob */
     tn_status (*write)(void *user, const void *p, size_t n); /* NULL: only lay out */
@@ -340,6 +341,7 @@ typedef struct layout {
 static tn_status place_blob(layout *l, tn_blob b) {
     static const char zeros[TN_SIDE_ALIGN];
     if (l->offsets[b.i] != UINT64_MAX) return TN_OK;
+    if (l->without && l->without[b.i]) return l->offsets[b.i] = tn_side_elsewhere(b), TN_OK;
     size_t pad = (size_t)(TN_SIDE_ALIGN - l->at % TN_SIDE_ALIGN) % TN_SIDE_ALIGN;
     l->offsets[b.i] = l->at + pad;
     l->at += pad + tn_blob_size(l->g, b);
@@ -368,8 +370,17 @@ static tn_status lay_out(const tn_graph *g, layout *l) {
     return place_region(l, g->body);
 }
 
+size_t tn_blob_limit(const tn_graph *g) {
+    return g->blobs.n;
+}
+
 tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, const void *p, size_t n), void *user) {
-    layout l = {g, NULL, 0, write, user};
+    return tn_print_weights_without(g, NULL, write, user);
+}
+
+tn_status tn_print_weights_without(const tn_graph *g, const bool *without,
+                                   tn_status (*write)(void *user, const void *p, size_t n), void *user) {
+    layout l = {.g = g, .without = without, .write = write, .user = user};
     tn_status st = lay_out(g, &l);
     tn_free(g->env, l.offsets, g->blobs.n * sizeof *l.offsets);
     return st;
@@ -378,7 +389,11 @@ tn_status tn_print_weights(const tn_graph *g, tn_status (*write)(void *user, con
 /* ---- entry points ------------------------------------------------------------------------------------------------ */
 
 tn_status tn_print(const tn_graph *g, const char *side, char **text, size_t *size) {
-    layout l = {.g = g};
+    return tn_print_without(g, NULL, side, text, size);
+}
+
+tn_status tn_print_without(const tn_graph *g, const bool *without, const char *side, char **text, size_t *size) {
+    layout l = {.g = g, .without = without};
     printer p = {.g = g, .o = {.env = g->env, .grows = true}};
     size_t names_size = g->vals.n * sizeof *p.names;
     tn_status st = lay_out(g, &l);

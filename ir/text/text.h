@@ -23,9 +23,9 @@
 #define TENON_IR_TEXT_H
 
 #include "ir/internal.h"
+#include "ir/text/side.h"
 
 enum {
-    TN_SIDE_ALIGN = 64,                /* of blobs in the side file */
     TN_SPLAT_BYTES = 64 * 1024 * 1024, /* a larger constant is never written as splat(x) */
     TN_ELEM_BYTES = 8
 };
@@ -38,18 +38,6 @@ void tn_out_element(tn_out *o, tn_dtype t, const void *data, uint64_t i);
 double tn_read_num(const char *s, char **end);
 /* The attributes of op that are not default, as "{a=1, b=[2,3]}"; nothing if there are none. */
 void tn_out_attrs(tn_out *o, const tn_graph *g, tn_op op, const void *attrs);
-
-/* The bytes of a side file.  Constants that are not copied keep `owner` alive: retain and release are called for each
- * (NULL: the bytes outlive all graphs). */
-typedef struct tn_side {
-    const char *p;
-    size_t size;
-    bool copy;
-    void (*retain)(void *owner), (*release)(void *owner);
-    void *owner;
-} tn_side;
-tn_graph *tn_parse_side(const tn_env *env, const char *source, const char *text, size_t size, const tn_side *side,
-                        tn_status *status);
 
 /* tn_write_file, with a first line of comment (NULL: none). */
 tn_status tn_write_commented(const tn_graph *g, const char *path, const char *comment);

@@ -69,6 +69,16 @@ static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, c
     return TN_OK;
 }
 
+/* Its bytes are as many as the order needs. */
+static tn_status check_packing(const checker *c, const TnPlan__Const *x) {
+    const tn_packing p = tn_const_packing(x);
+    uint64_t plain, packed;
+    if (!x->packing) return x->elsewhere ? bad(c, "a plain constant is not made of a packed one") : TN_OK;
+    if (!tn_packing_sizes(&p, &plain, &packed)) return bad(c, "a constant is packed in an impossible way");
+    if (packed != x->size) return bad(c, "a packed constant has %" PRIu64 " bytes, not %" PRIu64, x->size, packed);
+    return TN_OK;
+}
+
 static tn_status check_consts(checker *c) {
     uint64_t size = c->pb->weights < c->pb->n_blobs ? c->pb->blobs[c->pb->weights]->size : 0;
     for (size_t k = 0; k < c->pb->n_consts; k++) {
@@ -77,6 +87,8 @@ static tn_status check_consts(checker *c) {
         tn_status st = check_dtype(c, x->dtype, "a constant");
         if (st != TN_OK) return st;
         if (x->offset > size || x->size > size - x->offset) return bad(c, "constant %zu lies outside the weights", k);
+        st = check_packing(c, x);
+        if (st != TN_OK) return st;
     }
     c->where = "";
     return TN_OK;

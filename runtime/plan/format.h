@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define TN_PLAN_MAGIC "TENONPLN"
-enum { TN_PLAN_VERSION = 2, TN_PLAN_HEADER_SIZE = 64 };
+enum { TN_PLAN_VERSION = 3, TN_PLAN_HEADER_SIZE = 64 };
 /* Kernels count with 32 bits where tensors have fewer elements; some is left for what a last block would add. */
 enum { TN_INDEX32_END = INT32_MAX - 65536 };
 /* Most streams that a plan's steps use. */

@@ -233,6 +233,20 @@ tn_status tn_plan_blob(tn_plan *p, uint32_t index, const void **data, size_t *si
     return TN_OK;
 }
 
+tn_packing tn_const_packing(const TnPlan__Const *c) {
+    const TnPlan__Packing *p = c->packing;
+    if (!p) return (tn_packing){0};
+    return (tn_packing){.element = p->element,
+                        .turned = p->turned,
+                        .batch = p->batch,
+                        .rows = p->rows,
+                        .cols = p->cols,
+                        .tile_rows = p->tile_rows,
+                        .tile_cols = p->tile_cols,
+                        .shift = p->shift,
+                        .mask = p->mask};
+}
+
 void tn_step_text(const TnPlan__Step *s, char *buf, size_t size) {
     int n = snprintf(buf, size, "%s", s->name);
     size_t used = n > 0 ? (size_t)n : 0;

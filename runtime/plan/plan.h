@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "runtime/cuda/tensor_map.h"
+#include "runtime/plan/packing.h"
 #include "runtime/plan/plan.pb-c.h"
 #include "runtime/plan/write.h"
 #include "tenon/internal/memory.h"
@@ -33,6 +34,9 @@ const TnPlan__Plan *tn_plan_manifest(const tn_plan *p);
 /* A blob's bytes, its checksum verified on first use.  E_FORMAT names the blob if it is damaged; E_ARGUMENT if there is
  * none. */
 tn_status tn_plan_blob(tn_plan *p, uint32_t index, const void **data, size_t *size);
+
+/* How a constant's bytes are ordered. */
+tn_packing tn_const_packing(const TnPlan__Const *c);
 
 void tn_plan_retain(tn_plan *p);
 void tn_plan_release(tn_plan *p);

@@ -48,11 +48,28 @@ void tn_plan_writer_free(tn_plan_writer *w) {
 
 /* ---- adding ------------------------------------------------------------------------------------------------------ */
 
+typedef tn_status bytes_fn(void *user, const void *p, size_t n);
+
+static tn_status for_bands(const tn_env *env, const tn_piece *x, bytes_fn *fn, void *user) {
+    const size_t size = tn_packing_band_bytes(x->packing);
+    void *band = tn_alloc(env, size);
+    tn_status st = band ? TN_OK : tn_fail(env, TN_E_MEMORY, "", "", "out of memory packing a constant");
+    for (uint64_t k = 0; st == TN_OK && k < tn_packing_bands(x->packing); k++) {
+        tn_packing_pack_band(x->packing, k, x->data, band);
+        st = fn(user, band, size);
+    }
+    tn_free(env, band, size);
+    return st;
+}
+
 /* Calls fn on every run of bytes of an entry, zeros included; stops at the first failure. */
-static tn_status for_bytes(const entry *e, tn_status (*fn)(void *user, const void *p, size_t n), void *user) {
+static tn_status for_bytes(const tn_env *env, const entry *e, bytes_fn *fn, void *user) {
     for (size_t k = 0; k < e->n; k++) {
         tn_status st = TN_OK;
-        if (e->pieces[k].data) st = fn(user, e->pieces[k].data, e->pieces[k].size);
+        if (e->pieces[k].packing)
+            st = for_bands(env, &e->pieces[k], fn, user);
+        else if (e->pieces[k].data)
+            st = fn(user, e->pieces[k].data, e->pieces[k].size);
         for (size_t left = e->pieces[k].data ? 0 : e->pieces[k].size; st == TN_OK && left;) {
             size_t now = left < sizeof zeros ? left : sizeof zeros;
             st = fn(user, zeros, now);
@@ -74,15 +91,16 @@ static tn_status hash_bytes(void *user, const void *p, size_t n) {
     return TN_OK;
 }
 
-static void hash_entry(entry *e) {
+static tn_status hash_entry(const tn_env *env, entry *e) {
     hashes h;
     XXH3_INITSTATE(&h.h64);
     XXH3_INITSTATE(&h.h128);
     XXH3_64bits_reset(&h.h64);
     XXH3_128bits_reset(&h.h128);
-    for_bytes(e, hash_bytes, &h);
+    const tn_status st = for_bytes(env, e, hash_bytes, &h);
     e->hash = XXH3_64bits_digest(&h.h64);
     e->content = XXH3_128bits_digest(&h.h128);
+    return st;
 }
 
 static bool reserve(tn_plan_writer *w) {
@@ -105,7 +123,10 @@ uint32_t tn_plan_add_pieces(tn_plan_writer *w, const tn_piece *pieces, size_t n,
         memcpy(e.pieces, pieces, n * sizeof *pieces);
     }
     for (size_t k = 0; k < n; k++) e.size += pieces[k].size;
-    hash_entry(&e);
+    if (hash_entry(w->env, &e) != TN_OK) {
+        tn_free(w->env, e.pieces, n * sizeof *pieces);
+        return fail(w);
+    }
     for (size_t k = 0; k < w->n; k++) {
         if (w->entries[k].size != e.size || !XXH128_isEqual(w->entries[k].content, e.content)) continue;
         if (w->entries[k].align < e.align) w->entries[k].align = e.align;
@@ -117,7 +138,7 @@ uint32_t tn_plan_add_pieces(tn_plan_writer *w, const tn_piece *pieces, size_t n,
 }
 
 uint32_t tn_plan_add_blob(tn_plan_writer *w, const void *data, size_t size, size_t align) {
-    tn_piece piece = {data, size};
+    tn_piece piece = {data, size, NULL};
     return tn_plan_add_pieces(w, &piece, size ? 1 : 0, align);
 }
 
@@ -220,7 +241,7 @@ static tn_status emit_plan(tn_plan_writer *w, const layout *l, sink *s) {
         tn_progress p = {.phase = "write", .item = "", .done = s->at, .total = l->header.file_size, .eta_s = -1};
         if (w->env && w->env->progress && !w->env->progress(w->env->progress_user, &p)) return TN_E_CANCELLED;
         st = pad_to(s, w->entries[k].offset);
-        if (st == TN_OK) st = for_bytes(&w->entries[k], emit, s);
+        if (st == TN_OK) st = for_bytes(w->env, &w->entries[k], emit, s);
     }
     if (st == TN_OK) st = pad_to(s, l->header.manifest_offset);
     return st == TN_OK ? emit(s, l->manifest, (size_t)l->header.manifest_size) : st;

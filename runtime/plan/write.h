@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 
+#include "runtime/plan/packing.h"
 #include "runtime/plan/plan.pb-c.h"
 #include "tenon/base.h"
 
@@ -17,10 +18,12 @@ enum { TN_BLOB_ALIGN = 64, TN_BLOB_PAGE = 4096 /* weights, cubins */ };
 
 typedef struct tn_plan_writer tn_plan_writer;
 
-/* A run of bytes; data NULL: zeros (padding). */
+/* A run of bytes; data NULL: zeros (padding).  With a packing: of the plain constant at `data`, packed as it is written,
+ * so that no more of it than a band is in memory. */
 typedef struct tn_piece {
     const void *data;
     size_t size;
+    const tn_packing *packing; /* NULL: none; borrowed, as the bytes */
 } tn_piece;
 
 tn_plan_writer *tn_plan_writer_new(const tn_env *env); /* NULL when out of memory */

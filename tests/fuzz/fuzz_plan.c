@@ -10,6 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "codegen/host/ir.h"
 #include "ir/eval/eval.h"
 #include "runtime/plan/format.h"
 #include "tenon/tenon.h"
@@ -198,12 +199,8 @@ static void run(tn_plan *p, tn_device device, int64_t size) {
 
 /* Evaluating takes as long as the plan's graph says. */
 static bool is_small(const tn_env *env, tn_plan *p) {
-    const void *text, *weights = NULL;
-    size_t n, n_weights = 0;
-    tn_status st;
-    if (tn_plan_blob(p, p->pb->ir, &text, &n) != TN_OK) return true;
-    if (p->pb->weights != TN_NO_BLOB) tn_plan_blob(p, p->pb->weights, &weights, &n_weights);
-    tn_graph *g = tn_parse(env, "", text, n, weights, n_weights, false, &st);
+    tn_graph *g;
+    if (tn_plan_graph(env, p, "", &g) != TN_OK) return true;
     const bool small = !g || fuzz_is_small(g);
     tn_graph_free(g);
     return small;

@@ -144,6 +144,8 @@ static const named_gemm gemms[] = {
     {"gemm_long", {1, 17, 9, 1040, false, false, true, false}},
     {"gemv_row", {1, 1, 77, 520, false, true, true, true}},
     {"gemv_rows", {1, 6, 30, 264, false, true, true, false}},
+    {"gemv_turned", {1, 3, 67, 333, false, false, true, false}},
+    {"gemm_odd_weight", {1, 33, 100, 27, false, false, true, true}},
     {"gemm_longest", {1, 5, 24, 2056, false, true, true, false}},
     {"gemv_column", {1, 3, 136, 2056, false, true, true, false}},
     {"gemm_wide", {1, 70, 192, 264, false, false, true, true}},

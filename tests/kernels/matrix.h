@@ -61,6 +61,8 @@ typedef struct problem { /* a spec with a value for every symbol */
 void problem_prepare(problem *p);
 void problem_release(problem *p);
 int64_t problem_value(const problem *p, tn_dim d);
+/* An input in the order that a variant wants, with guards as the others have; freed with free(block). */
+buffer problem_pack(const problem *p, const tn_packed_in *x);
 /* The pattern into all outputs. */
 void problem_poison(problem *p);
 /* False: an output is further from the reference than its bound, or a guard was written; `why` says which. */

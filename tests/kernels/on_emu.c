@@ -10,17 +10,32 @@
 /* Few, so that kernels that take tiles in turns take several. */
 enum { SMS = 2 };
 
+typedef struct bound {
+    problem *p;
+    const tn_variant *v;
+    const buffer *packed; /* parallel to v->packed */
+} bound;
+
 static int64_t dim_value(void *user, tn_dim d) {
-    return problem_value(user, d);
+    return problem_value(((const bound *)user)->p, d);
+}
+
+/* Packed as the variant wants it. */
+static const buffer *operand(const bound *b, const tn_arg *a) {
+    if (a->kind == TN_ARG_OUT) return &b->p->out[a->index];
+    for (uint32_t k = 0; k < b->v->n_packed; k++)
+        if (b->v->packed[k].in == a->index) return &b->packed[k];
+    return &b->p->in[a->index];
 }
 
 static uint64_t arg_address(void *user, const tn_arg *a) {
-    problem *p = user;
-    return (uint64_t)(uintptr_t)(a->kind == TN_ARG_IN ? &p->in[a->index] : &p->out[a->index])->p;
+    return (uint64_t)(uintptr_t)operand(user, a)->p;
 }
 
-static tn_status make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, uint64_t *args, tn_emu_range *ranges) {
-    const tn_arg_values values = {dim_value, arg_address, p};
+static tn_status make_launch(problem *p, const tn_variant *v, const buffer *packed, tn_emu_launch *l, uint64_t *args,
+                             tn_emu_range *ranges) {
+    bound own = {p, v, packed};
+    const tn_arg_values values = {dim_value, arg_address, &own};
     tn_cuda *cu;
     tn_status st = tn_emu_driver_open(matrix_env, &cu);
     if (st == TN_OK) st = tn_variant_args(v, cu, &values, args);
@@ -29,7 +44,7 @@ static tn_status make_launch(problem *p, const tn_variant *v, tn_emu_launch *l, 
         const tn_arg *a = &v->args[k];
         if (a->kind != TN_ARG_IN && a->kind != TN_ARG_OUT) continue;
         const bool is_in = a->kind == TN_ARG_IN;
-        const buffer *b = is_in ? &p->in[a->index] : &p->out[a->index];
+        const buffer *b = operand(&own, a);
         ranges[l->n_ranges++] = (tn_emu_range){b->p, b->bytes, !is_in, !is_in || !p->s->in[a->index].is_const,
                                                is_in ? "an input" : "an output"};
     }
@@ -69,13 +84,16 @@ void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const ch
     tn_emu_kernel *kernel;
     tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
     memset(o, 0, sizeof *o);
+    buffer packed[TN_MAX_PACKED];
+    for (uint32_t k = 0; k < v->n_packed; k++) packed[k] = problem_pack(p, &v->packed[k]);
     *matrix_log = 0;
-    tn_status st = make_launch(p, v, &l, args, ranges);
+    tn_status st = make_launch(p, v, packed, &l, args, ranges);
     problem_poison(p);
     const double start = tn_now();
     if (st == TN_OK) st = tn_emu_get(module, symbol, &kernel);
     if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);
     o->seconds = tn_now() - start;
+    for (uint32_t k = 0; k < v->n_packed; k++) free(packed[k].block);
     o->steps = rep.steps;
     o->bank_conflicts = rep.bank_conflicts;
     if (st != TN_OK)

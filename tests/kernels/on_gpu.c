@@ -76,6 +76,18 @@ static uint64_t arg_address(void *user, const tn_arg *a) {
     return (a->kind == TN_ARG_IN ? b->in : b->out)[a->index].at + GUARD;
 }
 
+/* As the variant wants it. */
+static tn_status upload_input(gpu *d, problem *p, const tn_variant *v, uint32_t in, twin *t) {
+    const tn_packed_in *x = NULL;
+    for (uint32_t k = 0; k < v->n_packed; k++)
+        if (v->packed[k].in == in) x = &v->packed[k];
+    if (!x) return upload(d, &p->in[in], t);
+    buffer b = problem_pack(p, x);
+    const tn_status s = upload(d, &b, t);
+    free(b.block);
+    return s;
+}
+
 static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bin, const twin *in,
                         const twin *out) {
     _Alignas(64) uint64_t args[TN_MAX_ARG_WORDS];
@@ -107,7 +119,7 @@ void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bi
     problem_poison(p);
     *matrix_log = 0;
     const double start = tn_now();
-    for (uint32_t k = 0; s == TN_OK && k < spec->n_in; k++) s = upload(d, &p->in[k], &in[k]);
+    for (uint32_t k = 0; s == TN_OK && k < spec->n_in; k++) s = upload_input(d, p, v, k, &in[k]);
     for (uint32_t k = 0; s == TN_OK && k < spec->n_out; k++) s = upload(d, &p->out[k], &out[k]);
     if (s == TN_OK) s = launch(d, p, v, bin, in, out);
     for (uint32_t k = 0; s == TN_OK && k < spec->n_out; k++)

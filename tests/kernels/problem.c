@@ -113,6 +113,22 @@ void problem_prepare(problem *p) {
     p->ready = true;
 }
 
+/* In the room of its own: the bytes that inputs have, which their magnitudes have replaced in `dense`. */
+buffer problem_pack(const problem *p, const tn_packed_in *x) {
+    buffer b = {0};
+    uint64_t plain, packed;
+    if (!tn_packing_sizes(&x->how, &plain, &packed) || plain != p->in[x->in].bytes)
+        die("%s: not to be packed", p->name);
+    b.bytes = (size_t)packed;
+    b.block = malloc(block_bytes(&b));
+    if (!b.block) die("out of memory");
+    memset(b.block, PATTERN, block_bytes(&b));
+    b.p = b.block + GUARD;
+    b.p += (256 - (uintptr_t)b.p % 256) % 256;
+    tn_packing_pack(&x->how, p->in[x->in].p, b.p);
+    return b;
+}
+
 void problem_release(problem *p) {
     for (uint32_t k = 0; k < p->s->n_in; ++k) {
         tn_tensor_free(matrix_env, &p->in[k].dense);

@@ -345,6 +345,7 @@ static uint64_t arg_address(void *user, const tn_arg *a) {
 static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kernel, const tn_case *c, char *why,
                      size_t size) {
     _Alignas(64) uint64_t args[TN_MAX_ARG_WORDS];
+    uint64_t in_bytes[TN_MAX_ARGS];
     void *in[TN_MAX_ARGS] = {NULL}, *out[TN_MAX_ARGS] = {NULL};
     tn_emu_range ranges[TN_MAX_ARGS];
     const void *params[] = {args};
@@ -352,8 +353,15 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
     tn_emu_report rep = {TN_EMU_OK, "", 0, 0};
     *why = 0;
     for (uint32_t k = 0; k < s->n_in; k++) {
-        in[k] = aligned_alloc(256, (c->in[k].span + 256) / 256 * 256);
-        memcpy(in[k], c->data[k], c->in[k].span);
+        const tn_packing *how = tn_variant_packing(v, &(tn_arg){.kind = TN_ARG_IN, .index = k});
+        uint64_t plain, packed = c->in[k].span;
+        ck_assert(!how || (tn_packing_sizes(how, &plain, &packed) && plain == c->in[k].span));
+        in[k] = aligned_alloc(256, (packed + 256) / 256 * 256);
+        in_bytes[k] = packed;
+        if (how)
+            tn_packing_pack(how, c->data[k], in[k]);
+        else
+            memcpy(in[k], c->data[k], c->in[k].span);
     }
     for (uint32_t k = 0; k < s->n_out; k++) {
         out[k] = aligned_alloc(256, (c->out[k].span + 256) / 256 * 256);
@@ -369,7 +377,7 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
         if (a->kind != TN_ARG_IN && a->kind != TN_ARG_OUT) continue;
         const bool is_in = a->kind == TN_ARG_IN;
         void *at = is_in ? in[a->index] : out[a->index];
-        const size_t bytes = is_in ? c->in[a->index].span : c->out[a->index].span;
+        const size_t bytes = is_in ? in_bytes[a->index] : c->out[a->index].span;
         ranges[l.n_ranges++] =
             (tn_emu_range){at, bytes, !is_in, !is_in || !s->in[a->index].is_const, is_in ? "an input" : "an output"};
     }
