@@ -55,19 +55,31 @@ tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status
     return NULL;
 }
 
-void tn_context_free(tn_context *c) {
-    if (!c) return;
-    tn_plan *p = c->plan;
-    const TnPlan__Plan *pb = p->pb;
-    tn_cuda_context_free(c);
-    if (c->cpu) c->opts.host->cpu_free(c->cpu);
+/* What allocate made. */
+static void release(tn_context *c) {
+    const TnPlan__Plan *pb = c->plan->pb;
     tn_free(c->env, c->shapes, (pb->n_inputs + 1) * sizeof *c->shapes);
     tn_free(c->env, c->table, pb->n_dims * sizeof *c->table);
     tn_free(c->env, c->known, pb->n_dims * sizeof *c->known);
     tn_free(c->env, c->pointers, (pb->n_inputs + pb->n_outputs + 1) * sizeof *c->pointers);
+    c->shapes = NULL, c->table = NULL, c->known = NULL, c->pointers = NULL;
+    tn_plan_release(c->plan);
+}
+
+tn_status tn_context_serve(tn_context *c, tn_plan *made) {
+    tn_plan_retain(made);
+    release(c);
+    c->plan = made;
+    return allocate(c);
+}
+
+void tn_context_free(tn_context *c) {
+    if (!c) return;
+    tn_cuda_context_free(c);
+    if (c->cpu) c->opts.host->cpu_free(c->cpu);
     tn_free(c->env, c->times, c->n_times * sizeof *c->times);
+    release(c);
     tn_free(c->env, c, sizeof *c);
-    tn_plan_release(p);
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */

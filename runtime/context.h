@@ -97,6 +97,8 @@ struct tn_context {
 
 /* Binds the current shapes if that has not been done. */
 tn_status tn_context_bind(tn_context *c);
+/* In a context that has no device yet: another plan, which was made of its own, takes over. */
+tn_status tn_context_serve(tn_context *c, tn_plan *made);
 
 /* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);

@@ -26,8 +26,15 @@ struct tn_host {
     tn_status (*emulator_open)(const tn_env *env, tn_cuda **out);
     /* Compiles the sources of an architecture's kernels for compute capability cc (100 for 10.0), showing progress; what
      * was compiled before comes from the cache.  out: parallel to arch->kernels, left alone on failure.  Errors: E_ARCH
-     * (a kernel without source), E_NO_COMPILER, E_COMPILE (names the kernel), E_CANCELLED, E_FORMAT, E_MEMORY. */
-    tn_status (*rebuild)(tn_plan *p, const TnPlan__Arch *arch, int cc, tn_machine_code *out);
+     * (a kernel without source), E_COMPILE (names the kernel): notes where it is not the `last` that is tried;
+     * E_NO_COMPILER, E_CANCELLED, E_FORMAT, E_MEMORY. */
+    tn_status (*rebuild)(tn_plan *p, const TnPlan__Arch *arch, int cc, bool last, tn_machine_code *out);
+    /* Whether the plan can be made again for compute capability cc: it has its graph, and kernels can be chosen. */
+    bool (*can_recompile)(const tn_plan *p, int cc);
+    /* Makes it: from the graph in the plan, with kernels that the cost model chooses, showing progress; what was compiled
+     * before comes from the cache.  *out has the inputs, outputs and symbols of p, and outlives it.  Errors: as tn_compile,
+     * and as reading the graph. */
+    tn_status (*recompile)(tn_plan *p, int cc, tn_plan **out);
 };
 
 #endif

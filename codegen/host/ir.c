@@ -1,6 +1,8 @@
 /* ir.c: see ir.h. */
 #include "codegen/host/ir.h"
 
+#include <string.h>
+
 #include "ir/text/side.h"
 
 typedef struct reader {
@@ -43,4 +45,14 @@ tn_status tn_plan_graph(const tn_env *env, tn_plan *p, const char *source, tn_gr
     else
         tn_graph_free(g);
     return st;
+}
+
+void tn_options_of_plan(const TnPlan__Plan *pb, tn_compile_options *o) {
+    const char *precision = pb->precision;
+    o->precision = !strcmp(precision, "fp16")   ? TN_FP16
+                   : !strcmp(precision, "bf16") ? TN_PREC_BF16
+                   : !strcmp(precision, "tf32") ? TN_PREC_TF32
+                                                : TN_FP32;
+    o->exact = strstr(pb->options, " exact") != NULL;
+    o->passes = ""; /* the graph is fused already */
 }

@@ -26,6 +26,7 @@ typedef struct job {
 typedef struct rebuilder {
     tn_plan *plan;
     const TnPlan__Arch *arch;
+    bool last; /* its failure is an error, and no note */
     char target[16];
     tn_env job_env; /* the plan's without progress, which belongs to the thread that called */
     tn_nvrtc *nvrtc;
@@ -34,6 +35,13 @@ typedef struct rebuilder {
     job *jobs; /* parallel to arch->kernels */
     uint64_t done;
 } rebuilder;
+
+/* These sources do not serve. */
+static tn_status refuse(const rebuilder *r, tn_status st, const char *kernel, const char *hint, const char *why) {
+    if (r->last) return tn_fail(r->plan->env, st, kernel, hint, "%s", why);
+    tn_report(r->plan->env, TN_NOTE, st, kernel, "%s", why);
+    return st;
+}
 
 static tn_status no_memory(const rebuilder *r) {
     return tn_fail(r->plan->env, TN_E_MEMORY, "", "", "out of memory");
@@ -50,9 +58,10 @@ static tn_status set_job(rebuilder *r, size_t k) {
     const TnPlan__Kernel *kernel = r->arch->kernels[k];
     job *j = &r->jobs[k];
     const void *text;
+    char why[100];
+    snprintf(why, sizeof why, "the plan holds no source that could be compiled for %s", r->target);
     if (kernel->source == TN_NO_BLOB)
-        return tn_fail(r->plan->env, TN_E_ARCH, kernel->name, "compile the model again, with this GPU's --target",
-                       "the plan holds no source that could be compiled for %s", r->target);
+        return refuse(r, TN_E_ARCH, kernel->name, "compile the model again, with this GPU's --target", why);
     tn_status st = tn_plan_blob(r->plan, kernel->source, &text, &j->size);
     if (st != TN_OK) return st;
     j->r = r;
@@ -109,11 +118,11 @@ static tn_status build(rebuilder *r) {
 static tn_status take(rebuilder *r, tn_machine_code *out) {
     for (size_t k = 0; k < r->arch->n_kernels; k++) {
         const job *j = &r->jobs[k];
+        char why[sizeof j->bin.error + 128];
         if (j->bin.status == TN_E_MEMORY) return no_memory(r);
-        if (j->bin.status != TN_OK)
-            return tn_fail(r->plan->env, TN_E_COMPILE, j->name, "run `tenon tune` on the plan here",
-                           "the kernel's source for %s does not compile for %s: %s", r->arch->name, r->target,
-                           j->bin.error);
+        snprintf(why, sizeof why, "the kernel's source for %.20s does not compile for %s: %s", r->arch->name, r->target,
+                 j->bin.error);
+        if (j->bin.status != TN_OK) return refuse(r, TN_E_COMPILE, j->name, "run `tenon tune` on the plan here", why);
     }
     for (size_t k = 0; k < r->arch->n_kernels; k++) {
         tn_kernel_bin *b = &r->jobs[k].bin;
@@ -136,8 +145,8 @@ static void finish(rebuilder *r) {
     tn_nvrtc_close(r->nvrtc);
 }
 
-tn_status tn_rebuild(tn_plan *p, const TnPlan__Arch *arch, int cc, tn_machine_code *out) {
-    rebuilder r = {.plan = p, .arch = arch};
+tn_status tn_rebuild(tn_plan *p, const TnPlan__Arch *arch, int cc, bool last, tn_machine_code *out) {
+    rebuilder r = {.plan = p, .arch = arch, .last = last};
     const tn_arch *known = tn_arch_for(cc);
     if (p->env) r.job_env = *p->env;
     r.job_env.progress = NULL;

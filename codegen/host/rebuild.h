@@ -5,6 +5,6 @@
 #include "runtime/host.h"
 
 /* See tn_host.rebuild. */
-tn_status tn_rebuild(tn_plan *p, const TnPlan__Arch *arch, int cc, tn_machine_code *out);
+tn_status tn_rebuild(tn_plan *p, const TnPlan__Arch *arch, int cc, bool last, tn_machine_code *out);
 
 #endif

@@ -20,13 +20,7 @@ static tn_status retune(cli *c, const char *path, const char *out, compile_setup
     tn_graph *g = NULL;
     tn_plan *p = tn_plan_load(&c->env, path, &st);
     if (!p) return st;
-    const char *precision = tn_plan_manifest(p)->precision;
-    s->options.precision = !strcmp(precision, "fp16")   ? TN_FP16
-                           : !strcmp(precision, "bf16") ? TN_PREC_BF16
-                           : !strcmp(precision, "tf32") ? TN_PREC_TF32
-                                                        : TN_FP32;
-    s->options.exact = strstr(tn_plan_manifest(p)->options, " exact") != NULL;
-    s->options.passes = ""; /* the graph is fused already */
+    tn_options_of_plan(tn_plan_manifest(p), &s->options);
     st = tn_plan_graph(&c->env, p, path, &g);
     if (st == TN_OK) st = tn_compile_again(g, &s->options, p, out);
     tn_graph_free(g);

@@ -47,8 +47,7 @@ static tn_status no_arch(const tn_plan *p, const tn_device_info *info, bool coul
     char hint[256];
     snprintf(hint, sizeof hint, "compile the model with --target sm_%d, or add that to the plan: `tenon tune` here%s",
              info->cc,
-             could_rebuild ? "; or link libtenon and set tn_context_options.host, which compiles the plan's sources"
-                           : "");
+             could_rebuild ? "; or link libtenon and set tn_context_options.host, which compiles the plan for it" : "");
     return tn_fail(p->env, TN_E_ARCH, "", hint, "the plan holds code for %s; GPU %d (%s) is sm_%d", have, info->ordinal,
                    info->name, info->cc);
 }
@@ -87,27 +86,46 @@ static bool lacks_code(const tn_plan *p, const TnPlan__Arch *a) {
     return !all;
 }
 
+/* Kernels are to be chosen anew: this plan has none that serve this GPU. */
+static bool can_recompile(const tn_plan *p, const tn_plan_device *d, const tn_host *host) {
+    return host && host->can_recompile && host->can_recompile(p, d->info.cc);
+}
+
 /* Makes code for this GPU from an architecture's sources. */
-static tn_status rebuild(tn_plan *p, tn_plan_device *d, const tn_host *host, size_t arch) {
-    if (arch == p->pb->n_archs || !host || !host->rebuild) return no_arch(p, &d->info, arch < p->pb->n_archs);
-    d->arch = p->pb->archs[arch];
-    d->rebuilt = tn_alloc(p->env, (d->arch->n_kernels + 1) * sizeof *d->rebuilt);
-    if (!d->rebuilt) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
-    tn_report(
-        p->env, TN_NOTE, TN_OK, "",
-        "GPU %d (%s) is sm_%d: the plan's kernels for %s are compiled for it (`tenon tune` would choose better ones)",
-        d->info.ordinal, d->info.name, d->info.cc, d->arch->name);
-    return host->rebuild(p, d->arch, d->info.cc, d->rebuilt);
+static tn_status rebuild(tn_plan *p, tn_plan_device *d, const tn_host *host, size_t arch, int *recompile_for) {
+    const bool last = !can_recompile(p, d, host);
+    tn_status st = TN_E_ARCH;
+    if (!host || !host->rebuild) return no_arch(p, &d->info, arch < p->pb->n_archs || p->pb->ir != TN_NO_BLOB);
+    if (arch == p->pb->n_archs && last) return no_arch(p, &d->info, false);
+    if (arch < p->pb->n_archs) {
+        d->arch = p->pb->archs[arch];
+        d->rebuilt = tn_alloc(p->env, (d->arch->n_kernels + 1) * sizeof *d->rebuilt);
+        if (!d->rebuilt) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
+        tn_report(
+            p->env, TN_NOTE, TN_OK, "",
+            "GPU %d (%s) is sm_%d: the plan's kernels for %s are compiled for it (`tenon tune` would choose better "
+            "ones)",
+            d->info.ordinal, d->info.name, d->info.cc, d->arch->name);
+        st = host->rebuild(p, d->arch, d->info.cc, last, d->rebuilt);
+    }
+    if (last || (st != TN_E_ARCH && st != TN_E_COMPILE)) return st;
+    *recompile_for = d->info.cc;
+    tn_report(p->env, TN_NOTE, TN_OK, "",
+              "GPU %d (%s) is sm_%d: the plan's kernels do not serve it; others are chosen by the cost model, untuned "
+              "(`tenon tune` would choose better ones)",
+              d->info.ordinal, d->info.name, d->info.cc);
+    return TN_E_ARCH;
 }
 
 /* The architecture whose code runs on this device. */
-static tn_status pick_arch(tn_plan *p, tn_plan_device *d, const tn_host *host) {
+static tn_status pick_arch(tn_plan *p, tn_plan_device *d, const tn_host *host, int *recompile_for) {
     size_t k = tn_arch_pick(p->pb, d->info.cc);
     if (k == p->pb->n_archs && d->cu->emulated && k) k = 0;
     if (k == p->pb->n_archs && d->cu->emulated) return no_arch(p, &d->info, false);
-    if (k == p->pb->n_archs) return rebuild(p, d, host, tn_arch_to_rebuild(p->pb, d->info.cc, d->info.smem_block));
+    if (k == p->pb->n_archs)
+        return rebuild(p, d, host, tn_arch_to_rebuild(p->pb, d->info.cc, d->info.smem_block), recompile_for);
     d->arch = p->pb->archs[k];
-    if (!d->cu->emulated && host && lacks_code(p, d->arch)) return rebuild(p, d, host, k);
+    if (!d->cu->emulated && host && lacks_code(p, d->arch)) return rebuild(p, d, host, k, recompile_for);
     if (!d->cu->emulated && tn_arch_cc(d->arch->name) != d->info.cc)
         tn_report(p->env, TN_NOTE, TN_OK, "", "GPU %d (%s) is sm_%d: the plan's code for %s serves it", d->info.ordinal,
                   d->info.name, d->info.cc, d->arch->name);
@@ -282,13 +300,14 @@ static tn_status fill_device(tn_plan *p, tn_plan_device *d) {
     return st;
 }
 
-static tn_status open_device(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out) {
+static tn_status open_device(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out,
+                             int *recompile_for) {
     tn_plan_device *d = tn_alloc(p->env, sizeof *d);
     if (!d) return tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory");
     d->env = p->env;
     tn_status st = emulated ? host->emulator_open(p->env, &d->cu) : tn_cuda_open(p->env, &d->cu);
     if (st == TN_OK) st = tn_cuda_device_info(d->cu, ordinal, &d->info);
-    if (st == TN_OK) st = pick_arch(p, d, host);
+    if (st == TN_OK) st = pick_arch(p, d, host, recompile_for);
     if (st == TN_OK && needs_lt(d->arch)) st = tn_cublaslt_open(p->env, &d->lt);
     if (st == TN_OK) st = allocate(p, d);
     if (st == TN_OK) st = fill_device(p, d);
@@ -300,19 +319,47 @@ static tn_status open_device(tn_plan *p, const tn_host *host, bool emulated, int
     return TN_OK;
 }
 
-/* Contexts made at the same time load once: device_mutex is held while one of them does. */
-tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out) {
+static tn_plan *made_for(const tn_plan *p, int cc) {
+    tn_plan *q = p->made;
+    while (q && q->made_for != cc) q = q->next_made;
+    return q;
+}
+
+/* The plan made of p for cc, made now if it is not there. */
+static tn_status make_for(tn_plan *p, const tn_host *host, int cc, tn_plan **out) {
+    tn_plan *q = *out = made_for(p, cc);
+    if (q) return TN_OK;
+    const tn_status st = host->recompile(p, cc, &q);
+    if (st != TN_OK) return st;
+    q->made_for = cc;
+    q->next_made = p->made;
+    *out = p->made = q;
+    return TN_OK;
+}
+
+static tn_status acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out,
+                         int *recompile_for) {
     tn_status st = TN_OK;
-    pthread_mutex_lock(&p->device_mutex);
     tn_plan_device *d = p->devices;
     while (d && (d->info.ordinal != ordinal || d->cu->emulated != emulated)) d = d->next;
-    if (!d && (st = open_device(p, host, emulated, ordinal, &d)) == TN_OK) {
+    if (!d && (st = open_device(p, host, emulated, ordinal, &d, recompile_for)) == TN_OK) {
         d->next = p->devices;
         p->devices = d;
     }
     if (d) d->refs++;
-    pthread_mutex_unlock(&p->device_mutex);
     *out = d;
+    return st;
+}
+
+/* Contexts made at the same time load, and make, once: device_mutex is held while one of them does. */
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out,
+                                 tn_plan **made) {
+    int recompile_for = 0;
+    *made = NULL;
+    pthread_mutex_lock(&p->device_mutex);
+    tn_status st = acquire(p, host, emulated, ordinal, out, &recompile_for);
+    if (recompile_for) st = make_for(p, host, recompile_for, made);
+    pthread_mutex_unlock(&p->device_mutex);
     return st;
 }
 

@@ -46,8 +46,10 @@ void tn_decide_load(tn_plan_device *d);
 size_t tn_arch_to_rebuild(const TnPlan__Plan *pb, int cc, int smem_block);
 
 /* Opens the plan on a GPU, or on that which the host emulates, or shares what another context opened.  Where the plan
- * has no code for the GPU, a host compiles its sources.  host may be NULL for a GPU.  Errors as tn_context_new. */
-tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out);
+ * has no code for the GPU, a host compiles its sources; where these do not serve, it makes *made (else NULL) of the plan,
+ * which p owns: that is to be opened instead, and *out is NULL.  host may be NULL for a GPU.  Errors as tn_context_new. */
+tn_status tn_plan_device_acquire(tn_plan *p, const tn_host *host, bool emulated, int ordinal, tn_plan_device **out,
+                                 tn_plan **made);
 void tn_plan_device_release(tn_plan *p, tn_plan_device *d);
 
 #endif

@@ -34,11 +34,24 @@ static tn_status join_pool(tn_context *c) {
     return TN_OK;
 }
 
+/* The device, which another plan than the caller's may serve: one that was made of that. */
+static tn_status acquire(tn_context *c) {
+    const bool emulated = c->opts.device == TN_EMU;
+    tn_plan *made, *none;
+    tn_status st = tn_plan_device_acquire(c->plan, c->opts.host, emulated, c->opts.cuda_device, &c->cuda->dev, &made);
+    if (st != TN_OK || !made) return st;
+    st = tn_context_serve(c, made);
+    if (st != TN_OK) return st;
+    st = tn_plan_device_acquire(made, c->opts.host, emulated, c->opts.cuda_device, &c->cuda->dev, &none);
+    if (st != TN_OK || !none) return st;
+    return tn_fail(c->env, TN_E_INTERNAL, "", "please report this with the plan",
+                   "a plan that was made for this GPU does not run on it");
+}
+
 tn_status tn_cuda_context_new(tn_context *c) {
     tn_cuda_context *x = c->cuda = tn_alloc(c->env, sizeof *x);
     if (!x) return no_memory(c);
-    tn_status st =
-        tn_plan_device_acquire(c->plan, c->opts.host, c->opts.device == TN_EMU, c->opts.cuda_device, &x->dev);
+    tn_status st = acquire(c);
     if (st != TN_OK) return st;
     x->cu = x->dev->cu;
     st = join_pool(c);

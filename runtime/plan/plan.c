@@ -107,6 +107,11 @@ static tn_status read_manifest(tn_plan *p, const char *name) {
 }
 
 static void destroy(tn_plan *p) {
+    for (tn_plan *q; (q = p->made) != NULL;) {
+        p->made = q->next_made;
+        tn_plan_release(q);
+    }
+    tn_free(p->env, p->owned, p->owned_size);
     if (p->mapped) munmap((void *)(uintptr_t)p->data, p->size);
     tn_arena_free(&p->arena);
     pthread_mutex_destroy(&p->device_mutex);
@@ -176,6 +181,17 @@ tn_plan *tn_plan_load_memory(const tn_env *env, const void *data, size_t size, t
         st = tn_fail(env, TN_E_ARGUMENT, "", "", "the plan's bytes must be 16-byte aligned");
     if (st == TN_OK) st = read_manifest(p, "");
     return finish(p, st, status);
+}
+
+tn_plan *tn_plan_load_owned(const tn_env *env, void *data, size_t size, tn_status *status) {
+    tn_plan *p = tn_plan_load_memory(env, data, size, status);
+    if (!p) {
+        tn_free(env, data, size);
+        return NULL;
+    }
+    p->owned = data;
+    p->owned_size = size;
+    return p;
 }
 
 void tn_plan_retain(tn_plan *p) {

@@ -27,8 +27,16 @@ struct tn_plan {
     unsigned refs; /* the plan itself and its contexts; under mutex */
     pthread_mutex_t device_mutex;
     struct tn_plan_device *devices; /* under device_mutex */
+    /* Plans that were made of this one for GPUs that it does not serve, one a compute capability; under device_mutex, but
+     * for the last three, which never change. */
+    tn_plan *made, *next_made;
+    int made_for;
+    void *owned; /* the bytes at `data`, of owned_size; NULL: the caller's */
+    size_t owned_size;
 };
 
+/* As tn_plan_load_memory, which borrows: the plan frees the bytes, with tn_free; here also if it fails. */
+tn_plan *tn_plan_load_owned(const tn_env *env, void *data, size_t size, tn_status *status);
 /* The manifest; never NULL. */
 const TnPlan__Plan *tn_plan_manifest(const tn_plan *p);
 /* A blob's bytes, its checksum verified on first use.  E_FORMAT names the blob if it is damaged; E_ARGUMENT if there is

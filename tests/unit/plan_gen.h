@@ -30,7 +30,7 @@ static inline void *sample_alloc(void *user, void *p, size_t old_size, size_t si
     sample_log *log = user;
     (void)old_size;
     if (!size) {
-        log->live -= p != NULL;
+        __atomic_sub_fetch(&log->live, p != NULL, __ATOMIC_RELAXED);
         free(p);
         return NULL;
     }

@@ -66,8 +66,9 @@ static void end(tn_plan *p) {
     ck_assert_int_eq(rmdir(cache), 0);
 }
 
-/* The model with a source for each of its kernels; without code where `stripped`. */
-static tn_plan *with_sources(const char *arch, bool stripped, uint32_t smem) {
+/* The model with a source for each of its kernels, and without a graph (test_recompile.c has those); without code where
+ * `stripped`. */
+static tn_plan *make(const char *arch, bool stripped, uint32_t smem, bool has_sources) {
     static const char *const sources[] = {"// k_mul, as compiled", "// k_inc, as compiled"};
     sample s;
     tn_plan_writer *w = tn_plan_writer_new(NULL);
@@ -78,8 +79,9 @@ static tn_plan *with_sources(const char *arch, bool stripped, uint32_t smem) {
     s.arch.name = (char *)(uintptr_t)arch;
     s.kernel[1].smem = smem;
     ck_assert_int_eq(sample_blobs(&s, w), TN_OK);
-    for (size_t k = 0; k < 2; k++)
+    for (size_t k = 0; has_sources && k < 2; k++)
         s.kernel[k].source = tn_plan_add_blob(w, sources[k], strlen(sources[k]), TN_BLOB_ALIGN);
+    s.plan.ir = TN_NO_BLOB;
     const uint32_t none = tn_plan_add_blob(w, "", 1, TN_BLOB_PAGE);
     for (size_t k = 0; stripped && k < 2; k++) s.kernel[k].cubin = none;
     ck_assert_int_eq(tn_plan_write_memory(w, &s.plan, &data, &size), TN_OK);
@@ -89,6 +91,10 @@ static tn_plan *with_sources(const char *arch, bool stripped, uint32_t smem) {
     tn_plan *p = tn_plan_load_memory(&env_, data, size, NULL);
     ck_assert_msg(p != NULL, "%s", log_.text);
     return p;
+}
+
+static tn_plan *with_sources(const char *arch, bool stripped, uint32_t smem) {
+    return make(arch, stripped, smem, true);
 }
 
 static const tn_context_options no_host = {.device = TN_CUDA};
@@ -200,7 +206,7 @@ START_TEST(no_suitable_sources) {
     refuse(p, with_host(), TN_E_ARCH, "the plan holds code for sm_90a; GPU 0 (Mock GPU) is sm_120",
            "`tenon tune` here");
     tn_plan_free(p);
-    p = model(); /* without sources */
+    p = make("sm_90a", false, 0, false);
     refuse(p, with_host(), TN_E_ARCH, "k_mul: the plan holds no source that could be compiled for sm_120", "--target");
     end(p);
 }

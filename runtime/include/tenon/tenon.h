@@ -58,7 +58,7 @@ typedef struct tn_context_options {
     bool no_cuda_graph; /* launch kernel by kernel */
     bool no_pdl;        /* never use programmatic dependent launch */
     /* tn_host_devices() of <tenon/host.h>, which is in libtenon.  TN_CPU and TN_EMU need it; with TN_CUDA, a plan without
-     * code for the GPU has its kernels compiled from the sources that it holds.  Outlives the context. */
+     * code for the GPU has its kernels compiled from the sources that it holds, or chosen anew from its graph.  Outlives the context. */
     const tn_host *host;
     tn_scratch_pool *scratch; /* where scratch memory comes from, of the same device; NULL: it is the context's own */
 } tn_context_options;
