@@ -117,13 +117,34 @@ static bool same_winner(const tn_work *a, const tn_work *b) {
     return x->source_size == y->source_size && !memcmp(x->source, y->source, x->source_size);
 }
 
+static bool reads_packed(const tn_candidate *c, const tn_packed_in *x) {
+    for (uint32_t k = 0; k < c->v.n_packed; k++)
+        if (c->v.packed[k].in == x->in && tn_packing_equal(&c->v.packed[k].how, &x->how)) return true;
+    return false;
+}
+
+/* Bytes that a reads in an order in which b does not. */
+static uint64_t own_bytes(const tn_candidate *a, const tn_candidate *b) {
+    uint64_t sum = 0, plain, packed;
+    for (uint32_t k = 0; k < a->v.n_packed; k++)
+        if (!reads_packed(b, &a->v.packed[k]) && tn_packing_sizes(&a->v.packed[k].how, &plain, &packed)) sum += packed;
+    return sum;
+}
+
+double tn_copy_worth(const tn_candidate *a, const tn_candidate *b) {
+    enum { SMALL = 64 << 10 };
+    static const double WORTH = 1.05;
+    return own_bytes(a, b) + own_bytes(b, a) > SMALL ? WORTH : 1; /* what b alone has packed, a reads plain */
+}
+
 /* A special case has a kernel of its own only where that is faster: measured, or by the cost model where one was not. */
 static bool is_worth(const tn_work *w, const tn_work *than) {
     static const double GAIN = 0.97;
     if (!w->chosen || same_winner(w, than)) return false;
     const tn_candidate *x = &w->c[w->winner], *y = &than->c[than->winner];
-    if (x->us > 0 && y->us > 0) return x->us < GAIN * y->us;
-    return !x->is_lt && !y->is_lt && x->predicted_us < GAIN * y->predicted_us;
+    const double most = GAIN / tn_copy_worth(x, y);
+    if (x->us > 0 && y->us > 0) return x->us < most * y->us;
+    return !x->is_lt && !y->is_lt && x->predicted_us < most * y->predicted_us;
 }
 
 static size_t add_way(tn_way *out, size_t n, tn_work *w, size_t kase) {
@@ -305,6 +326,22 @@ static tn_work *fallback_of(const tn_compilation *c, size_t k) {
     return w;
 }
 
+/* Untimed, of candidates that should be about as fast the one that reads weights as another bucket's does. */
+static void prefer_one_copy(const tn_compilation *c, tn_work *w) {
+    const size_t at = (size_t)(w - c->works);
+    const tn_work *first = at >= c->n_nodes ? tn_work_in(c, at % c->n_nodes, 0) : w;
+    if (first == w || !first->n || w->n < 2 || w->from_cache || w->fallback) return;
+    const tn_candidate *there = &first->c[first->from_cache ? first->winner : 0];
+    const double worth = tn_copy_worth(&w->c[0], there);
+    for (size_t k = 1; worth > 1 && k < w->n; k++) {
+        if (tn_copy_worth(&w->c[k], there) > 1 || w->c[k].predicted_us > worth * w->c[0].predicted_us) continue;
+        const tn_candidate x = w->c[k];
+        memmove(&w->c[1], &w->c[0], k * sizeof x);
+        w->c[0] = x;
+        return;
+    }
+}
+
 static tn_status list_candidates(tn_compilation *c) {
     const double start = tn_now();
     tn_status s = TN_OK;
@@ -314,6 +351,7 @@ static tn_status list_candidates(tn_compilation *c) {
         s = set_spec(c, k);
         w->fallback = fallback_of(c, k);
         if (s == TN_OK) s = tn_list_candidates(c, w);
+        if (s == TN_OK && !c->tuning) prefer_one_copy(c, w);
         if (s == TN_OK && c->tuning && w->n) s = tn_start_tuning(c, w);
         if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
     }

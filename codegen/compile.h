@@ -88,6 +88,9 @@ typedef struct tn_way {
     uint32_t kase;
 } tn_way;
 size_t tn_ways(const tn_compilation *c, size_t node, tn_way out[TN_MAX_BUCKETS]);
+/* How many times as fast as b candidate a must be to be worth a copy of the weights in an order of its own, where b is
+ * there anyway: 1 where both read them in one order, or they are small. */
+double tn_copy_worth(const tn_candidate *a, const tn_candidate *b);
 /* Shows progress; TN_E_CANCELLED once the caller wants no more. */
 tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *item, uint64_t done, uint64_t total);
 /* The candidate that stands first and is built; false if none is. */

@@ -95,6 +95,27 @@ static void prefer_common(tn_compilation *c, tn_work *w) {
     }
 }
 
+/* Weights in one order for several buckets where another copy saves too little. */
+static void prefer_one_copy(tn_compilation *c, tn_work *w) {
+    for (size_t k = 0; w->chosen && !w->fallback && k < c->n_buckets; k++) {
+        const tn_work *b = before(c, w, k);
+        const tn_candidate *there = b ? &b->c[b->winner] : NULL;
+        tn_candidate *own = &w->c[w->winner], *found = NULL;
+        if (!there || own->us <= 0 || tn_copy_worth(own, there) <= 1) continue;
+        for (size_t j = 0; j < w->n; j++) {
+            tn_candidate *x = &w->c[j];
+            if (x->out || x->us <= 0 || tn_copy_worth(x, there) > 1 || x->us > tn_copy_worth(own, there) * own->us)
+                continue;
+            if (!found || x->us < found->us) found = x;
+        }
+        if (!found) continue;
+        snprintf(own->note, sizeof own->note, "not worth another copy of the weights");
+        snprintf(found->note, sizeof found->note, "winner");
+        w->winner = (size_t)(found - w->c);
+        return;
+    }
+}
+
 /* ---- the end of a work ---- */
 
 /* The first that builds, in the cost model's order. */
@@ -112,6 +133,7 @@ static tn_status close_work(tn_compilation *c, tn_work *w) {
     tn_tuning_end(w->tuning);
     w->tuning = NULL;
     prefer_common(c, w);
+    prefer_one_copy(c, w);
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].is_lt && !w->c[k].wanted && !*w->c[k].note)
             snprintf(w->c[k].note, sizeof w->c[k].note, "not built: others should be faster");

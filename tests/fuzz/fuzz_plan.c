@@ -69,6 +69,14 @@ static void add_control(sample *s) {
     add_builtin(s, TN_PLAN__BUILTIN__KIND__FILL, 0, 0);
 }
 
+/* The constant's 32 floats in tiles of 4 x 4, of which the IR's are made. */
+static void pack_const(sample *s, TnPlan__Packing *how) {
+    tn_plan__packing__init(how);
+    how->element = 4, how->batch = 1, how->rows = 8, how->cols = 4, how->tile_rows = how->tile_cols = 4;
+    s->konst.packing = how;
+    s->konst.elsewhere = 64;
+}
+
 static size_t make_sample(uint8_t which, uint8_t *out, size_t max) {
     sample s;
     size_t size;
@@ -81,6 +89,8 @@ static size_t make_sample(uint8_t which, uint8_t *out, size_t max) {
         sample_two_steps(&s);
     if (which & 2) sample_alias(&s);
     if (which & 4 && s.kernel[1].name) sample_map(&s);
+    TnPlan__Packing how;
+    if (which & 8) pack_const(&s, &how);
     void *data = sample_pack(&s, &size);
     sample_free(&s);
     size = size <= max ? size : 0;
