@@ -14,7 +14,7 @@
 //! knob    SPLITK  1 2 4 8
 //! knob    EPI     0 1
 //! knob    SLICES  1 2 4
-//! knob    PACK    0 1
+//! switch  PACK    0 1
 //! require PACK == 0 || (B_PACKS && (!B_ASYNC || hint(M) <= 4096))
 //! require SPLITK == 1 || (CLUSTERS && EPI == 1)
 //! require SLICES == 1 || EPI == 1

@@ -10,7 +10,7 @@
 //! knob    WARPS   2 4 8
 //! knob    KSPLIT  1 2 4 8
 //! knob    DEPTH   1 2 4
-//! knob    PACK    0 1
+//! switch  PACK    0 1
 //! require PACK ? B_PACKS : B_STREAMS
 //! require KSPLIT <= WARPS
 //! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
