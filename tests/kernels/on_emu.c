@@ -7,8 +7,8 @@
 #include "runtime/emu/driver.h"
 #include "tests/kernels/matrix.h"
 
-/* Few, so that kernels that take tiles in turns take several. */
-enum { SMS = 2 };
+/* Of a kernel that takes tiles in turns, which is right with any number: few, so that each takes several. */
+enum { BLOCKS = 2 };
 
 typedef struct bound {
     problem *p;
@@ -53,7 +53,7 @@ static tn_status make_launch(problem *p, const tn_variant *v, const buffer *pack
         l->block[k] = v->block[k] ? v->block[k] : 1;
         l->cluster[k] = v->cluster[k];
     }
-    l->grid[0] = tn_grid_x(l->grid[0], v->per_sm, SMS);
+    l->grid[0] = tn_grid_x(l->grid[0], v->per_sm != 0, BLOCKS);
     return st;
 }
 

@@ -388,7 +388,7 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
         l.cluster[k] = v->cluster[k];
         launched &= l.grid[k] > 0;
     }
-    l.grid[0] = tn_grid_x(l.grid[0], v->per_sm, 2);
+    l.grid[0] = tn_grid_x(l.grid[0], v->per_sm != 0, 2);
     if (launched && tn_emu_run(kernel, &l, &rep) != TN_OK) snprintf(why, size, "does not run");
     if (rep.fault) snprintf(why, size, "%.700s", rep.text);
     for (uint32_t k = 0; k < s->n_out && !*why; k++) compare(s, c, k, out[k], why, size);
