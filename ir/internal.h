@@ -75,6 +75,8 @@ typedef struct tn_dim_rec {
     uint32_t size;  /* nodes of the tree that it is when written out */
     bool listed;    /* SYM: in tn_graph.syms */
     bool touched;   /* scratch of bind.c: depends on the symbol being bound */
+    tn_dim equal;   /* equal.c: what is written in its place; none: itself */
+    tn_dim reduced; /* equal.c: what that makes of it; none: not asked yet */
 } tn_dim_rec;
 
 typedef struct tn_type_rec {
@@ -167,6 +169,7 @@ struct tn_graph {
     TN_VEC(tn_region) owned;
     TN_VEC(tn_meta_rec) metas;
     TN_VEC(tn_condition) conds;    /* no zero entry */
+    TN_VEC(tn_dim) equals;         /* atoms that others are written for (equal.c); no zero entry */
     TN_VEC(tn_bucket_rec) buckets; /* no zero entry */
     uint32_t n_buckets;
     tn_table str_table, dim_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
@@ -292,6 +295,14 @@ void tn_buckets_bind(tn_graph *g, tn_dim sym, tn_dim with);
 
 /* Replaces the dims of all conditions, dropping what is known then. */
 tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user);
+
+/* The size that types and attributes have for d: conditions that say which sizes are equal are used (equal.c). */
+tn_dim tn_dim_reduced(tn_graph *g, tn_dim d);
+/* The conditions that are there say it in other words. */
+bool tn_equals_imply(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b);
+void tn_equals_forget(tn_graph *g);     /* conditions are used no more, */
+void tn_equals_find(tn_graph *g);       /* or those that there are; types that are made from here on say so */
+tn_status tn_graph_retype(tn_graph *g); /* all types and attributes again, under what is known now */
 
 /* Arithmetic on bounds, where INT64_MIN and INT64_MAX stand for infinity; and division rounding down. */
 int64_t tn_bound_add(int64_t a, int64_t b, bool lower);

@@ -234,6 +234,9 @@ tn_status tn_graph_require(tn_graph *g, tn_condition c);
 tn_status tn_graph_collect_conditions(tn_graph *g);
 /* Of those, too: where their sizes are fixed when shapes are bound, whether they run or not. */
 tn_status tn_graph_collect_all_conditions(tn_graph *g);
+/* Writes sizes that conditions say are equal alike, in all types and attributes from here on: those that there are, and
+ * what is made later.  The conditions stay.  Collecting them does this; whoever requires more, may. */
+tn_status tn_graph_use_conditions(tn_graph *g);
 /* The size that broadcasting makes of a and b, and what it needs of them.  Sizes too long to be kept side by side must
  * be equal: each layer of a model that broadcasts them would double them. */
 tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need);

@@ -231,7 +231,10 @@ static tn_status run_one(tn_graph *g, tn_pass_ctx *ctx, const struct pass *p, ui
     } else {
         tn_report(ctx->env, TN_NOTE, s, p->name, "pass %s failed", p->name);
     }
-    if (s == TN_OK && tn_condition_count(g) != conditions) tn_graph_choose_hints(g);
+    if (s == TN_OK && tn_condition_count(g) != conditions) {
+        tn_graph_choose_hints(g);
+        s = tn_graph_use_conditions(g);
+    }
     if (s != TN_OK && before) write_reproducer(before, ctx->opts.reproducer, p->name);
     tn_graph_free(before);
     if (s != TN_OK) return s;

@@ -184,6 +184,8 @@ static bool copy_list(tn_graph *g, const tn_field *f, void *p) {
     memcpy(copy, from, n * elem);
     if (f->kind == TN_FIELD_strs)
         for (uint32_t i = 0; i < n; i++) ((const char **)copy)[i] = tn_intern(g, ((const char *const *)from)[i]);
+    if (f->kind == TN_FIELD_dims)
+        for (uint32_t i = 0; i < n; i++) ((tn_dim *)copy)[i] = tn_dim_reduced(g, ((const tn_dim *)from)[i]);
     set_list(f, p, copy, n);
     return tn_graph_ok(g);
 }
@@ -199,6 +201,8 @@ const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs) {
         void *p = (char *)&flat + f->offset;
         if (f->kind == TN_FIELD_str)
             *(tn_attr_str *)p = tn_intern(g, *(tn_attr_str *)p);
+        else if (f->kind == TN_FIELD_dim)
+            *(tn_dim *)p = tn_dim_reduced(g, *(tn_dim *)p);
         else if (is_list(f) && !copy_list(g, f, p))
             return NULL;
     }

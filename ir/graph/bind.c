@@ -1,8 +1,9 @@
 /* bind.c: giving a symbol a value, an expression or a narrower range, throughout the graph.
  *
  * Every dim that depends on the symbol is built again from its operands, so that it is canonical under what is now
- * known; then types and attributes are mapped, and the types of all nodes are inferred again in order, because a rule
- * may say more about sizes that it now knows (and refuse what it could not refuse before). */
+ * known; then come the inputs' types and the conditions, which say what sizes are equal now; then types and attributes
+ * are mapped, and the types of all nodes are inferred again in order, because a rule may say more about sizes that it
+ * now knows (and refuse what it could not refuse before). */
 #include <string.h>
 
 #include "ir/internal.h"
@@ -15,7 +16,12 @@ typedef struct rebinding {
 } rebinding;
 
 static tn_dim mapped(const rebinding *m, tn_dim d) {
-    return d.i < m->n_dims ? m->dims[d.i] : d;
+    return d.i < m->n_dims && m->dims ? m->dims[d.i] : d;
+}
+
+/* As types and attributes have it. */
+static tn_dim written(const rebinding *m, tn_dim d) {
+    return tn_dim_reduced(m->g, mapped(m, d));
 }
 
 /* Its factors are multiplied at once, as they were. */
@@ -45,15 +51,26 @@ static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
     return changed;
 }
 
+static tn_type map_type(const rebinding *m, tn_type t) {
+    const tn_type_rec r = m->g->types.p[t.i];
+    tn_dim dims[TN_MAX_RANK];
+    for (uint32_t k = 0; k < r.rank; k++) dims[k] = mapped(m, r.dims[k]);
+    return t.i ? tn_type_make(m->g, r.dtype, r.rank, dims) : t;
+}
+
+/* Conditions leave these as they are, and are used by what they say. */
+static void map_inputs(rebinding *m) {
+    for (size_t k = 0; k < tn_graph_input_count(m->g); k++) {
+        tn_type *t = &m->g->vals.p[tn_graph_input(m->g, k).i].type;
+        *t = map_type(m, *t);
+    }
+}
+
 static void map_types(rebinding *m) {
     tn_graph *g = m->g;
-    for (uint32_t i = 1; i < m->n_types && tn_graph_ok(g); i++) {
-        const tn_type_rec r = g->types.p[i];
-        tn_dim dims[TN_MAX_RANK];
-        for (uint32_t k = 0; k < r.rank; k++) dims[k] = mapped(m, r.dims[k]);
-        m->types[i] = tn_type_make(g, r.dtype, r.rank, dims);
-    }
-    for (uint32_t i = 1; i < g->vals.n && tn_graph_ok(g); i++) g->vals.p[i].type = m->types[g->vals.p[i].type.i];
+    for (uint32_t i = 1; i < m->n_types && tn_graph_ok(g); i++) m->types[i] = map_type(m, (tn_type){i});
+    for (uint32_t i = 1; i < g->vals.n && tn_graph_ok(g); i++)
+        if (g->vals.p[i].arg_of.i != g->body.i) g->vals.p[i].type = m->types[g->vals.p[i].type.i];
 }
 
 static tn_status map_attrs(rebinding *m, tn_node n) {
@@ -68,14 +85,14 @@ static tn_status map_attrs(rebinding *m, tn_node n) {
         void *p = (char *)&flat + f->offset;
         if (f->kind == TN_FIELD_dim) {
             tn_dim *d = p;
-            changed = changed || mapped(m, *d).i != d->i;
-            *d = mapped(m, *d);
+            changed = changed || written(m, *d).i != d->i;
+            *d = written(m, *d);
         } else if (f->kind == TN_FIELD_dims && ((tn_dims *)p)->n) {
             tn_dims *list = p;
             tn_dim *copy = tn_graph_alloc(g, list->n * sizeof *copy);
             if (!copy) return g->status;
             for (uint32_t j = 0; j < list->n; j++) {
-                copy[j] = mapped(m, list->p[j]);
+                copy[j] = written(m, list->p[j]);
                 changed = changed || copy[j].i != list->p[j].i;
             }
             list->p = copy;
@@ -128,20 +145,36 @@ static tn_dim map_one(const void *user, tn_dim d) {
     return mapped(user, d);
 }
 
+/* Under what the conditions say now. */
+static void retype(rebinding *m) {
+    m->n_types = m->g->types.n;
+    m->types = tn_alloc(m->g->env, m->n_types * sizeof *m->types);
+    if (!m->types) tn_graph_oom(m->g);
+    if (tn_graph_ok(m->g)) map_types(m);
+    if (tn_graph_ok(m->g)) infer_region(m, m->g->body);
+    tn_free(m->g->env, m->types, m->n_types * sizeof *m->types);
+}
+
+tn_status tn_graph_retype(tn_graph *g) {
+    rebinding m = {.g = g};
+    if (tn_graph_ok(g)) retype(&m);
+    return g->status;
+}
+
 static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
-    rebinding m = {g, g->dims.n, g->types.n, NULL, NULL};
+    rebinding m = {.g = g, .n_dims = g->dims.n};
     m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
-    m.types = tn_alloc(g->env, m.n_types * sizeof *m.types);
-    if (!m.dims || !m.types) tn_graph_oom(g);
+    if (!m.dims) return tn_graph_oom(g);
     for (uint32_t i = 0; i < m.n_dims; i++) g->dims.p[i].touched = i == sym.i;
-    if (tn_graph_ok(g) && map_dims(&m, sym, with) && tn_graph_ok(g)) {
-        map_types(&m);
-        if (tn_graph_ok(g)) infer_region(&m, g->body);
-        if (tn_graph_ok(g)) tn_conditions_map(g, map_one, &m);
-        for (size_t k = 0; tn_graph_ok(g) && k < n; k++) held[k] = mapped(&m, held[k]);
+    if (map_dims(&m, sym, with) && tn_graph_ok(g)) {
+        tn_equals_forget(g);
+        map_inputs(&m);
+        tn_conditions_map(g, map_one, &m);
+        tn_equals_find(g);
+        if (tn_graph_ok(g)) retype(&m);
+        for (size_t k = 0; tn_graph_ok(g) && k < n; k++) held[k] = written(&m, held[k]);
     }
     tn_free(g->env, m.dims, m.n_dims * sizeof *m.dims);
-    tn_free(g->env, m.types, m.n_types * sizeof *m.types);
     return g->status;
 }
 

@@ -69,7 +69,7 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
     bool ok = COPY(dims) && COPY(syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) && COPY(regions) &&
-              COPY(owned) && COPY(metas) && COPY(conds) && COPY(buckets) &&
+              COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(buckets) &&
               copy_table(to, &to->dim_table, &from->dim_table) && copy_table(to, &to->type_table, &from->type_table) &&
               copy_table(to, &to->cond_table, &from->cond_table);
     if (ok) {

@@ -209,7 +209,7 @@ tn_status tn_graph_require(tn_graph *g, tn_condition c) {
     if (!c.loc.i) c.loc = tn_get_cursor(g).loc;
     tn_relation known = tn_rel_decide(g, c.rel, c.a, c.b);
     if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT) return never(g, &c);
-    if (tn_graph_ok(g) && known == TN_DIMS_MAYBE) add(g, c);
+    if (tn_graph_ok(g) && known == TN_DIMS_MAYBE && !tn_equals_imply(g, c.rel, c.a, c.b)) add(g, c);
     return g->status;
 }
 
@@ -305,7 +305,7 @@ static tn_status collect_all(tn_graph *g, bool branches) {
     g->collecting = false;
     g->collected = true;
     tn_free(g->env, needed, size);
-    return g->status;
+    return tn_graph_use_conditions(g);
 }
 
 tn_status tn_graph_collect_conditions(tn_graph *g) {

@@ -87,6 +87,7 @@ void tn_graph_free(tn_graph *g) {
     FREE(owned);
     FREE(metas);
     FREE(conds);
+    FREE(equals);
     FREE(buckets);
 #undef FREE
     tn_table_free(g->env, &g->str_table);

@@ -445,8 +445,9 @@ static bool parse_function(module *m) {
         if (!tn_parse_word(p, "the function's name", &s, &n)) return false;
         tn_graph_set_name(p->g, tn_intern_n(p->g, s, n));
     }
-    if (!parse_args(m, p->g->body) || !parse_outputs(m) || !tn_parse_expect(p, "{") || !parse_nodes(m, p->g->body))
-        return false;
+    if (!parse_args(m, p->g->body)) return false;
+    tn_equals_find(p->g); /* the types that follow were written so */
+    if (!parse_outputs(m) || !tn_parse_expect(p, "{") || !parse_nodes(m, p->g->body)) return false;
     tn_parse_skip(p);
     return p->s == p->end || tn_parse_expected(p, "the end of the text");
 }

@@ -20,6 +20,7 @@ static bool same_type(const void *user, uint32_t h) {
 
 tn_type tn_type_make(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims) {
     uint64_t hash = XXH3_64bits(&(uint64_t[]){(uint64_t)t, rank}, 16);
+    tn_dim as[TN_MAX_RANK];
     if (!tn_graph_ok(g)) return (tn_type){0};
     if ((int)t <= TN_DTYPE_NONE || t >= TN_DTYPE_COUNT || rank > TN_MAX_RANK) {
         tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
@@ -32,15 +33,16 @@ tn_type tn_type_make(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims) {
             tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "axis %zu of a type has no size", k);
             return (tn_type){0};
         }
-        uint64_t part = tn_dim_hash(g, dims[k]);
+        as[k] = tn_dim_reduced(g, dims[k]);
+        uint64_t part = tn_dim_hash(g, as[k]);
         hash = XXH3_64bits_withSeed(&part, sizeof part, hash);
     }
-    const type_key key = {g, t, rank, dims};
+    const type_key key = {g, t, rank, as};
     uint32_t h = tn_table_find(&g->type_table, hash, same_type, &key);
     if (h) return (tn_type){h};
     tn_dim *copy = TN_RESERVE(g, types, 1) ? tn_graph_alloc(g, rank * sizeof *copy) : NULL;
     if (!copy) return (tn_type){0};
-    if (rank) memcpy(copy, dims, rank * sizeof *copy);
+    if (rank) memcpy(copy, as, rank * sizeof *copy);
     if (!tn_table_add(g->env, &g->type_table, hash, g->types.n)) {
         tn_graph_oom(g);
         return (tn_type){0};

@@ -459,15 +459,47 @@ static void grid(builder *b, size_t k) {
     emit(b, TN_OP_GRID_SAMPLE, &a, 2, in, false);
 }
 
-static void resize(builder *b, size_t k) {
+/* Twice as large along an axis. */
+static void enlarge(builder *b, size_t k, size_t axis) {
     static const char *const modes[] = {"nearest", "linear"};
     tn_dim sizes[TN_MAX_RANK];
-    const size_t rank = rank_of(b, k), axis = below(b, rank);
+    const size_t rank = rank_of(b, k);
     for (size_t i = 0; i < rank; i++)
         sizes[i] = i == axis ? tn_dim_mul(b->g, dim_of(b, k, i), num(b, 2)) : dim_of(b, k, i);
     const tn_attrs_resize a = {
         .sizes = {sizes, (uint32_t)rank}, .mode = modes[below(b, 2)], .coords = "asymmetric", .nearest = "floor"};
     emit(b, TN_OP_RESIZE, &a, 1, &b->v[k], false);
+}
+
+static void resize(builder *b, size_t k) {
+    enlarge(b, k, below(b, rank_of(b, k)));
+}
+
+/* Every other row of an axis. */
+static void halve(builder *b, size_t k, size_t axis) {
+    tn_dim start[TN_MAX_RANK], size[TN_MAX_RANK];
+    int64_t steps[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k);
+    for (size_t i = 0; i < rank; i++) start[i] = num(b, 0), size[i] = dim_of(b, k, i), steps[i] = 1;
+    size[axis] = tn_dim_ceildiv(b->g, size[axis], num(b, 2));
+    steps[axis] = 2;
+    const tn_attrs_slice a = {{start, (uint32_t)rank}, {size, (uint32_t)rank}, {steps, (uint32_t)rank}};
+    emit(b, TN_OP_SLICE, &a, 1, &b->v[k], b->exact[k]);
+}
+
+/* What is halved twice and doubled, with what was halved once: sizes that are equal by a condition. */
+static void pyramid(builder *b, size_t k) {
+    const size_t n = b->n, rank = rank_of(b, k), axis = below(b, rank);
+    halve(b, k, axis);
+    if (b->n == n + 1) halve(b, n, axis);
+    if (b->n == n + 2) enlarge(b, n + 1, axis);
+    if (b->n != n + 3) return;
+    const tn_val in[2] = {b->v[n], b->v[n + 2]};
+    const tn_attrs_axis a = {.axis = (int64_t)((axis + 1) % rank)};
+    if (rank > 1 && below(b, 2))
+        emit(b, TN_OP_CONCAT, &a, 2, in, false);
+    else
+        emit(b, TN_OP_ADD, NULL, 2, in, false);
 }
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */
@@ -523,9 +555,9 @@ static void buckets(builder *b) {
 
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
     static void (*const makers[])(builder *, size_t) = {
-        unary,  binary, binary, binary, choose,  transpose, reshape,    reshape,    broadcast, slice,
-        slice,  pad,    concat, split,  reduce,  reduce,    along_axis, along_axis, matmul,    matmul,
-        window, window, gather, resize, scatter, top,       grid,       transposed, channels,  triangle};
+        unary,  binary, binary,  binary, choose, transpose,  reshape,    reshape,  broadcast, slice,  slice,
+        pad,    concat, split,   reduce, reduce, along_axis, along_axis, matmul,   matmul,    window, window,
+        gather, resize, scatter, top,    grid,   transposed, channels,   triangle, pyramid};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
     ranges(&b);

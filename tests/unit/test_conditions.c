@@ -245,6 +245,130 @@ START_TEST(hints_are_sizes_at_which_the_graph_runs) {
 }
 END_TEST
 
+/* ---- used -------------------------------------------------------------------------------------------------------- */
+
+#define HALF "%a = slice %x {starts=[0,0], sizes=[2,(N+1)//2], steps=[1,2]}\n  "
+#define QUARTER "%b = slice %a {starts=[0,0], sizes=[2,(N+3)//4], steps=[1,2]}\n  "
+#define TWICE "%c = concat %b, %b {axis=1}\n  "
+
+static const struct used_row {
+    const char *args, *body;
+    int64_t n;        /* of N, bound afterwards; 0: none */
+    const char *want; /* the type of %a */
+} used_rows[] = {
+    {"%x: f32[2,N]", HALF QUARTER TWICE "%z = concat %a, %c {axis=0}", 0, "f32[2,(N + 3)//4*2]"},
+    {"%x: f32[2,N]", HALF QUARTER TWICE "%z = concat %a, %c {axis=0}", 8, "f32[2,4]"},
+    {"%x: f32[2,N]", HALF QUARTER TWICE "%z = add %a, %c", 0, "f32[2,(N + 1)//2]"}, /* or a is 1 */
+    {"%x: f32[2,N]",
+     HALF "%y = slice %a {starts=[0,1], sizes=[2,1], steps=[1,1]}\n  " QUARTER TWICE "%d = add %a, %c\n  "
+          "%z = add %d, %y",
+     0, "f32[2,(N + 3)//4*2]"}, /* the slice wants two */
+    {"%x: f32[2,N], %y: f32[2,(N + 1)//2]",
+     HALF QUARTER TWICE "%z = concat %y, %c {axis=0}\n  %u = concat %z, %a {axis=0}", 0,
+     "f32[2,(N + 1)//2]"}, /* an input says so */
+    {"%x: f32[2,N], %y: f32[2,M]", HALF "%z = concat %a, %y {axis=0}", 0, "f32[2,M]"},
+    {"%x: f32[2,N]", HALF "%z = matmul %a, %w", 0, "f32[2,7]"},
+    {"%x: f32[2,N], %y: f32[2,M]",
+     HALF "%b = slice %y {starts=[0,0], sizes=[2,((N+1)//2 + M)//3], steps=[1,1]}\n  "
+          "%z = concat %a, %b {axis=0}",
+     0, "f32[2,(N + 1)//2]"},
+    {"%x: f32[2,N], %y: f32[2,M]",
+     HALF "%b = slice %y {starts=[0,0], sizes=[2,M//2], steps=[1,1]}\n  "
+          "%c = slice %y {starts=[0,0], sizes=[2,M//3], steps=[1,1]}\n  "
+          "%d = concat %a, %b {axis=0}\n  %z = concat %d, %c {axis=0}",
+     0, "f32[2,M//3]"},
+};
+
+static tn_val value_of(const tn_graph *g, const char *name) {
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (!strcmp(tn_val_name(g, tn_node_result(g, n, 0)), name)) return tn_node_result(g, n, 0);
+    return (tn_val){0};
+}
+
+/* Sizes that must be equal are written alike; the condition stays, and the graph means the same when it is read back. */
+START_TEST(what_conditions_say_is_used) {
+    const struct used_row *r = &used_rows[_i];
+    char text[1024], type[128];
+    snprintf(text, sizeof text, "func @main(%s, %%w: f32[7,3]) {\n  %s loc(\"the layer\")\n  return %%z\n}\n", r->args,
+             r->body);
+    tn_graph *g = collected(text);
+    ck_assert_msg(g != NULL, "%s", message);
+    const size_t conditions = tn_condition_count(g);
+    ck_assert_uint_gt(conditions, 0);
+    char *out = printed(g);
+    tn_graph *again = collected(out);
+    ck_assert_msg(again != NULL, "%s", message);
+    ck_assert_uint_eq(tn_graph_hash(again), tn_graph_hash(g));
+    ck_assert_uint_eq(tn_condition_count(again), conditions);
+    tn_graph *copy = tn_graph_clone(again);
+    if (r->n) ck_assert_int_eq(tn_dim_bind(copy, tn_dim_sym(copy, "N"), tn_dim_const(copy, r->n)), TN_OK);
+    ck_assert_int_eq(tn_verify(copy), TN_OK);
+    tn_type_print(copy, tn_val_type(copy, value_of(copy, "a")), type, sizeof type);
+    ck_assert_msg(!strcmp(type, r->want), "%s: %s has type %s", r->body, "a", type);
+    tn_graph_free(copy);
+    tn_graph_free(again);
+    free(out);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* A bucket's multiples are another symbol in a clone: what was equal is equal there. */
+START_TEST(what_was_used_is_used_when_a_symbol_is_bound) {
+    tn_graph *g =
+        collected("func @main(%x: f32[2,N]) {\n  " HALF QUARTER TWICE "%z = concat %a, %c {axis=0}\n  return %z\n}\n");
+    ck_assert_msg(g != NULL, "%s", message);
+    const tn_dim part = tn_dim_fresh(g, "N");
+    char type[128];
+    ck_assert_int_eq(
+        tn_dim_bind(g, tn_dim_sym(g, "N"), tn_dim_add(g, tn_dim_mul(g, part, tn_dim_const(g, 2)), tn_dim_const(g, 1))),
+        TN_OK);
+    tn_type_print(g, tn_val_type(g, value_of(g, "a")), type, sizeof type);
+    ck_assert_str_eq(type, "f32[2,N_0//2*2 + 2]");
+    ck_assert_int_eq(tn_dim_bind(g, part, tn_dim_const(g, 2)), TN_E_TYPE); /* N = 5: 3 and 4 */
+    ck_assert_msg(strstr(message, "concat") != NULL, "%s", message);
+    tn_graph_free(g);
+}
+END_TEST
+
+/* Two levels of a feature pyramid. */
+static const char pyramid[] =
+    "symbol H in [32, 1440] hint 320\nsymbol W in [32, 2560] hint 320\n"
+    "func @main(%x: f32[1,4,H,W], %w: f32[4,4,3,3], %v: f32[8,4,1,1]) {\n"
+    "  %c1 = conv %x, %w {strides=[2,2], pads=[1,1,1,1]}\n  %r1 = relu %c1\n"
+    "  %c2 = conv %r1, %w {strides=[2,2], pads=[1,1,1,1]}\n  %r2 = relu %c2\n"
+    "  %l1 = conv %r1, %v\n  %l2 = conv %r2, %v\n"
+    "  %up = resize %l2 {sizes=[1,8,(H+3)//4*2,(W+3)//4*2], scales=[1,1,2,2], mode=\"nearest\", coords=\"asymmetric\","
+    " nearest=\"floor\"}\n"
+    "  %sum = add %l1, %up loc(\"sum\")\n  %o = relu %sum\n  return %o\n}\n";
+
+/* Names of the kernels that the graph becomes, in order. */
+static void list_kernels(bool fixed, char *out, size_t size) {
+    tn_graph *g = collected(pyramid);
+    ck_assert_msg(g != NULL, "%s", message);
+    if (fixed) {
+        const tn_shape_override at = {"x", 4, {1, 4, 320, 320}, {0}, {0}};
+        ck_assert_int_eq(tn_graph_give_shapes(g, &at, 1), TN_OK);
+    }
+    const tn_pass_options opts = {.compute = TN_F16, .nhwc = true};
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&env, &opts);
+    ck_assert_msg(tn_run_passes(g, NULL, ctx) == TN_OK, "%s", message);
+    size_t n = 0;
+    TN_FOR_NODES(g, tn_graph_body(g), k)
+    if (tn_node_op(g, k) == TN_OP_KERNEL)
+        n += (size_t)snprintf(out + n, size - n, "%s ", TN_ATTRS_OF(g, k, kernel)->name);
+    tn_pass_ctx_free(ctx);
+    tn_graph_free(g);
+}
+
+START_TEST(a_pyramid_of_any_size_becomes_the_kernels_of_one_size) {
+    char any[512] = "", one[512] = "";
+    list_kernels(false, any, sizeof any);
+    list_kernels(true, one, sizeof one);
+    ck_assert_msg(strstr(one, "resize_add") != NULL, "%s", one);
+    ck_assert_str_eq(any, one);
+}
+END_TEST
+
 /* ---- in a plan --------------------------------------------------------------------------------------------------- */
 
 static tn_status run_at(const char *body, const int64_t x[2], const int64_t y[2], float *out) {
@@ -290,6 +414,28 @@ START_TEST(a_plan_checks_them_before_it_runs) {
 }
 END_TEST
 
+START_TEST(a_plan_that_uses_them_refuses_other_sizes) {
+    static const char *const text = "func @main(%x: f32[2,N], %y: f32[1,2]) {\n  " HALF QUARTER TWICE
+                                    "%z = concat %a, %c {axis=0} loc(\"beside\")\n  return %z\n}\n";
+    float out[64];
+    for (int64_t n = 0; n < 13; n++) {
+        const int64_t half = (n + 1) / 2, quarter = (n + 3) / 4;
+        out[0] = -1;
+        const tn_status st = run_at(text, (int64_t[]){2, n}, (int64_t[]){1, 2}, out);
+        ck_assert_msg((st == TN_OK) == (half == 2 * quarter), "%d: %s", (int)n, message);
+        if (st != TN_OK) {
+            ck_assert_float_eq(out[0], -1);
+            ck_assert_msg(st == TN_E_TYPE && !strncmp(message, "beside: concat", 14), "%s", message);
+        }
+        for (int64_t k = 0; st == TN_OK && k < 4 * half; k++) {
+            const int64_t row = k / half, col = k % half;
+            const int64_t at = row < 2 ? row * n + 2 * col : (row - 2) * n + 4 * (col % quarter);
+            ck_assert_float_eq(out[k], (float)at);
+        }
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("conditions");
     TCase *t = tcase_create("conditions");
@@ -301,7 +447,11 @@ int main(void) {
     tcase_add_loop_test(t, contradictions_are_refused, 0, 2);
     tcase_add_test(t, what_only_empty_tensors_would_satisfy_is_refused);
     tcase_add_loop_test(t, hints_are_sizes_at_which_the_graph_runs, 0, (int)(sizeof hint_rows / sizeof *hint_rows));
+    tcase_add_loop_test(t, what_conditions_say_is_used, 0, (int)(sizeof used_rows / sizeof *used_rows));
+    tcase_add_test(t, what_was_used_is_used_when_a_symbol_is_bound);
+    tcase_add_test(t, a_pyramid_of_any_size_becomes_the_kernels_of_one_size);
     tcase_add_test(t, a_plan_checks_them_before_it_runs);
+    tcase_add_test(t, a_plan_that_uses_them_refuses_other_sizes);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -1,0 +1,193 @@
+/* equal.c: sizes that conditions say are equal are written alike.
+ *
+ * Conditions are checked before anything is computed, so that whatever is computed may use them.  Of a condition that
+ * says a = b, a and b sums of products, one atom is solved for: (H + 1)//16 where 2*((H + 1)//32) is the same.  From then
+ * on every type and every attribute has the latter in its place (tn_type_make and tn_attrs_copy see to that), so that
+ * equal sizes are equal handles again and no pass needs to know of it.  Conditions themselves, and what inputs say of
+ * their own sizes, stay as they are: who checks the shapes that he is given needs both.
+ *
+ * Only conditions on sizes that inputs tell are used: nothing else is checked before it matters. */
+#include "ir/type/infer.h"
+
+enum { ROUNDS = 8 };
+
+/* ---- writing a size in its place --------------------------------------------------------------------------------- */
+
+static tn_dim reduced(tn_graph *g, tn_dim d);
+
+/* Once, from the operands up.  Factors are multiplied at once, as they were. */
+static tn_dim step(tn_graph *g, tn_dim d) {
+    const tn_dim_rec r = g->dims.p[d.i];
+    tn_dim factors[TN_MONO_DEGREE + 1];
+    if (r.equal.i) return r.equal;
+    if (r.kind <= TN_DIM_SYM) return d;
+    if (r.kind != TN_DIM_MUL) {
+        const tn_dim a = reduced(g, r.lhs), b = reduced(g, r.rhs);
+        return a.i == r.lhs.i && b.i == r.rhs.i ? d : tn_dim_binary(g, r.kind, a, b);
+    }
+    const size_t n = tn_mono_atoms(g, d, factors, TN_MONO_DEGREE + 1);
+    if (n > TN_MONO_DEGREE + 1) return d;
+    bool same = true;
+    for (size_t k = 0; k < n; k++) {
+        const tn_dim f = reduced(g, factors[k]);
+        same = same && f.i == factors[k].i;
+        factors[k] = f;
+    }
+    return same ? d : tn_dim_product(g, factors, n);
+}
+
+static tn_dim reduced(tn_graph *g, tn_dim d) {
+    if (g->dims.p[d.i].reduced.i) return g->dims.p[d.i].reduced;
+    tn_dim now = d, next = step(g, d);
+    for (int k = 0; k < ROUNDS && next.i && next.i != now.i; k++) {
+        now = next;
+        next = step(g, now);
+    }
+    if (next.i != now.i) now = d; /* no end in sight, or an overflow: as it was */
+    if (!next.i) return d;
+    g->dims.p[now.i].reduced = now;
+    return g->dims.p[d.i].reduced = now;
+}
+
+tn_dim tn_dim_reduced(tn_graph *g, tn_dim d) {
+    if (!g->equals.n || !d.i || d.i >= g->dims.n) return d;
+    const tn_asking ask = tn_ask_begin(g);
+    const tn_dim r = reduced(g, d);
+    return tn_ask_failed(g, ask) ? d : r;
+}
+
+/* ---- what conditions say ----------------------------------------------------------------------------------------- */
+
+static void forget_reduced(tn_graph *g) {
+    for (uint32_t i = 0; i < g->dims.n; i++) g->dims.p[i].reduced = (tn_dim){0};
+}
+
+/* d is the symbol, times a number, and a number more: whoever is given d knows it. */
+static bool tells(const tn_graph *g, tn_dim d, tn_dim sym) {
+    if (tn_dim_kind_of(g, d) == TN_DIM_ADD && tn_dim_is_const(g, tn_dim_rhs(g, d), NULL)) d = tn_dim_lhs(g, d);
+    if (tn_dim_kind_of(g, d) == TN_DIM_MUL && tn_dim_is_const(g, tn_dim_rhs(g, d), NULL)) d = tn_dim_lhs(g, d);
+    return d.i == sym.i;
+}
+
+static bool is_told(const tn_graph *g, tn_dim sym) {
+    for (size_t i = 0; i < tn_graph_input_count(g); i++)
+        for (size_t k = 0; k < tn_val_rank(g, tn_graph_input(g, i)); k++)
+            if (tells(g, tn_val_dim(g, tn_graph_input(g, i), k), sym)) return true;
+    return false;
+}
+
+static bool all_told(const tn_graph *g, tn_dim d) {
+    const tn_dim_rec *r = &g->dims.p[d.i];
+    if (r->kind == TN_DIM_SYM) return is_told(g, d);
+    return r->kind == TN_DIM_CONST || (all_told(g, r->lhs) && all_told(g, r->rhs));
+}
+
+/* Another condition wants at least two of it. */
+static bool wants_two(const tn_graph *g, tn_dim d) {
+    for (uint32_t k = 0; k < g->conds.n; k++) {
+        const tn_condition *c = &g->conds.p[k];
+        int64_t least = 0, more = 0;
+        tn_dim a = c->a;
+        if (c->rel != TN_REL_AT_LEAST || !tn_dim_is_const(g, c->b, &least)) continue;
+        if (tn_dim_kind_of(g, a) == TN_DIM_ADD && tn_dim_is_const(g, tn_dim_rhs(g, a), &more)) a = tn_dim_lhs(g, a);
+        if (a.i == d.i && !__builtin_sub_overflow(least, more, &least) && least > 1) return true;
+    }
+    return false;
+}
+
+/* The condition says that its sizes are equal, whatever the shapes: broadcasting what is never 1 does. */
+static bool is_equality(const tn_graph *g, const tn_condition *c) {
+    const bool a = tn_dim_never_one(g, c->a) || wants_two(g, c->a), b = tn_dim_never_one(g, c->b) || wants_two(g, c->b);
+    if (c->rel != TN_REL_EQUAL && !(c->rel == TN_REL_BCAST_TO && a) && !(c->rel == TN_REL_BCAST && a && b))
+        return false;
+    return all_told(g, c->a) && all_told(g, c->b);
+}
+
+/* As small as atom at least, or else never 1: what is known of atom must not be lost. */
+static bool knows_as_much(const tn_graph *g, tn_dim atom, tn_dim with) {
+    int64_t lo, hi, least, most;
+    tn_dim_bounds(g, atom, &lo, &hi);
+    tn_dim_bounds(g, with, &least, &most);
+    return least >= lo || least > 1;
+}
+
+/* p = 0, solved for one of its atoms: the largest one for which that goes.  False: for none. */
+static bool solve(tn_graph *g, const tn_poly *p, tn_dim sum, tn_dim *atom, tn_dim *with) {
+    uint32_t largest = 0;
+    for (size_t k = 0; k < p->n; k++) {
+        const tn_term t = tn_poly_terms(p)[k];
+        const tn_dim_kind kind = tn_dim_kind_of(g, t.mono);
+        if (kind <= TN_DIM_SYM || kind == TN_DIM_ADD || kind == TN_DIM_MUL) continue;
+        if ((t.coef != 1 && t.coef != -1) || g->dims.p[t.mono.i].size <= largest) continue;
+        const tn_dim rest = t.coef == 1 ? tn_dim_sub(g, t.mono, sum) : tn_dim_add(g, t.mono, sum);
+        if (!rest.i || tn_dim_mentions(g, rest, t.mono) || tn_inputs_tell(g, t.mono) || !knows_as_much(g, t.mono, rest))
+            continue;
+        largest = g->dims.p[t.mono.i].size;
+        *atom = t.mono, *with = rest;
+    }
+    return largest > 0;
+}
+
+/* Something that stands for an atom has one in it for which something stands. */
+static bool is_circular(const tn_graph *g) {
+    for (uint32_t i = 0; i < g->equals.n; i++)
+        for (uint32_t k = 0; k < g->equals.n; k++)
+            if (tn_dim_mentions(g, g->dims.p[g->equals.p[i].i].equal, g->equals.p[k])) return true;
+    return false;
+}
+
+/* What stands for others is itself written with the new one. */
+static void settle(tn_graph *g, tn_dim atom, tn_dim with) {
+    if (!TN_RESERVE(g, equals, 1)) return;
+    g->dims.p[atom.i].equal = with;
+    forget_reduced(g);
+    for (uint32_t i = 0; i < g->equals.n; i++) {
+        const tn_dim r = reduced(g, g->dims.p[g->equals.p[i].i].equal);
+        g->dims.p[g->equals.p[i].i].equal = r;
+    }
+    g->equals.p[g->equals.n++] = atom;
+    forget_reduced(g);
+    if (!is_circular(g)) return;
+    g->dims.p[g->equals.p[--g->equals.n].i].equal = (tn_dim){0};
+}
+
+static void use(tn_graph *g, const tn_condition *c) {
+    tn_poly p = {0};
+    tn_dim atom, with;
+    const tn_asking ask = tn_ask_begin(g);
+    const tn_dim a = tn_dim_reduced(g, c->a), b = tn_dim_reduced(g, c->b), sum = tn_dim_sub(g, a, b);
+    if (sum.i && tn_poly_of(g, sum, &p) && solve(g, &p, sum, &atom, &with)) settle(g, atom, with);
+    tn_poly_free(g, &p);
+    tn_ask_failed(g, ask);
+}
+
+bool tn_equals_imply(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+    if (!g->equals.n) return false;
+    a = tn_dim_reduced(g, a), b = tn_dim_reduced(g, b);
+    bool same = tn_rel_decide(g, rel, a, b) == TN_DIMS_SAME;
+    for (uint32_t k = 0; k < g->conds.n && !same; k++) {
+        const tn_condition c = g->conds.p[k];
+        same = c.rel == rel && tn_dim_reduced(g, c.a).i == a.i && tn_dim_reduced(g, c.b).i == b.i;
+    }
+    return same;
+}
+
+void tn_equals_forget(tn_graph *g) {
+    for (uint32_t k = 0; k < g->equals.n; k++) g->dims.p[g->equals.p[k].i].equal = (tn_dim){0};
+    if (g->equals.n) forget_reduced(g);
+    g->equals.n = 0;
+}
+
+void tn_equals_find(tn_graph *g) {
+    tn_equals_forget(g);
+    for (uint32_t k = 0; k < g->conds.n && tn_graph_ok(g); k++) {
+        const tn_condition c = g->conds.p[k];
+        if (is_equality(g, &c)) use(g, &c);
+    }
+}
+
+tn_status tn_graph_use_conditions(tn_graph *g) {
+    const uint32_t before = g->equals.n;
+    tn_equals_find(g);
+    return tn_graph_ok(g) && (before || g->equals.n) ? tn_graph_retype(g) : g->status;
+}
