@@ -27,10 +27,24 @@ typedef struct tn_step_state {
     uint64_t *args; /* the argument block (launch.h); lt: addresses of A, B, C, D, bias */
     tn_lt_op lt;
     size_t bytes;                   /* copy, fill */
-    CUgraphNode node;               /* in the state's graph; NULL where it cannot be patched */
     CUgraphNode end;                /* the step's last node while a graph on several streams is captured */
     uint32_t seen[TN_PLAN_STREAMS]; /* then: on each stream the last step that ran before or is it, index + 1 */
 } tn_step_state;
+
+/* A CUDA graph of a state, and what it holds: scratch memory, inputs then outputs.  It is made when these come the second
+ * time, since many shapes are seen once (a cache that grows).  Those of its nodes that can be are patched. */
+typedef struct tn_state_graph {
+    bool is_used; /* has been launched with these, with or without graph */
+    uint64_t last_use;
+    CUgraph graph;
+    CUgraphExec exec;   /* NULL: not made yet */
+    CUgraphNode *nodes; /* of the steps; NULL where one cannot be patched */
+    CUdeviceptr memory;
+    const void **io;
+} tn_state_graph;
+
+/* Callers that take turns with a few buffers: as many graphs where these cannot be patched. */
+enum { TN_STATE_GRAPHS = 4 };
 
 /* Everything that depends on the inputs' shapes. */
 typedef struct tn_cuda_state {
@@ -46,14 +60,12 @@ typedef struct tn_cuda_state {
     size_t n_args;
     bool fixed_runs, fixed_io; /* some step whose graph node cannot be patched (cuBLASLt's, a builtin, what another step
                                   owns) is not empty; touches an input or output */
-    /* What args hold: scratch memory, inputs then outputs; again: the call before was made with the same. */
-    bool is_pointed, again;
+    /* What args hold: scratch memory, inputs then outputs. */
+    bool is_pointed;
     CUdeviceptr memory;
     const void **io;
-    CUgraph graph;
-    CUgraphExec exec;
-    CUdeviceptr graph_memory; /* what the graph holds */
-    const void **graph_io;
+    tn_state_graph graphs[TN_STATE_GRAPHS];
+    uint64_t uses;
 } tn_cuda_state;
 
 typedef struct tn_cuda_context {
@@ -64,6 +76,7 @@ typedef struct tn_cuda_context {
     bool graphs, pdl;
     const TnPlan__Policy *trial; /* how kernels are launched, whatever the plan says; NULL: as it says */
     bool conditional; /* the driver has conditional graph nodes; else the host decides, which cannot be captured */
+    uint64_t trips, most_trips; /* of loops that the host decides, while they are counted; 0: any number */
     tn_cuda_state *states;
     size_t n_states;
     CUdeviceptr memory; /* scratch: workspace of cuBLASLt, arena */
@@ -110,15 +123,17 @@ void tn_cuda_drop_states(tn_context *c); /* all of them, once nothing runs */
 tn_status tn_cuda_state_get(tn_context *c, bool capturing, const void *const *io, CUstream stream, tn_cuda_state **out);
 /* Sets args for these pointers. */
 tn_status tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io);
-void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s);
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
 tn_status tn_cuda_io_buffers(tn_context *c);
 
-/* cuda/graph.c: makes the state's graph; makes it hold the pointers that the args hold (launches under way keep
- * theirs). */
-tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s);
-tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s);
+/* cuda/graph.c: the state's graph for what the args hold, or an unused one in which all that cannot be patched may be put. */
+tn_state_graph *tn_cuda_graph_find(const tn_context *c, tn_cuda_state *s);
+/* Makes it; makes it hold what the args hold, if it does not (launches under way keep theirs). */
+tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s, tn_state_graph *h);
+tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s, tn_state_graph *h);
+bool tn_cuda_graphs_new(tn_context *c, tn_cuda_state *s); /* room for them; false when out of memory */
+void tn_cuda_graphs_free(tn_context *c, tn_cuda_state *s);
 
 /* cuda/scratch.c */
 tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);

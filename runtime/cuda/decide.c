@@ -5,6 +5,7 @@
  * the driver compiles: this library has no compiler, and the function that it calls is the driver's.
  *
  * Without a graph the host waits for the stream, reads the bool, and enqueues what it says. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "runtime/context.h"
@@ -82,6 +83,13 @@ static tn_status read_bool(const tn_context *c, const tn_step_state *t, CUstream
     return st;
 }
 
+static tn_status count_trip(const tn_context *c, const tn_step_state *t) {
+    tn_cuda_context *x = c->cuda;
+    if (!x->most_trips || x->trips++ < x->most_trips) return TN_OK;
+    return tn_fail(c->env, TN_E_UNSUPPORTED, t->text, "time it with inputs that end the loop, in the application",
+                   "on random inputs this loop has not ended after %" PRIu64 " iterations", x->most_trips);
+}
+
 tn_status tn_cuda_decide(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     const tn_step_state *t = &s->steps[k];
     const size_t middle = k + 1 + t->step->builtin->first, end = tn_step_end(c->cuda->dev->arch, k);
@@ -90,7 +98,8 @@ tn_status tn_cuda_decide(tn_context *c, tn_cuda_state *s, size_t k, CUstream str
     if (st == TN_OK && !is_loop(t))
         return tn_cuda_launch_steps(c, s, v ? k + 1 : middle, v ? middle : end, false, stream);
     while (st == TN_OK && v) {
-        st = tn_cuda_launch_steps(c, s, k + 1, end, false, stream);
+        st = count_trip(c, t);
+        if (st == TN_OK) st = tn_cuda_launch_steps(c, s, k + 1, end, false, stream);
         if (st == TN_OK) st = read_bool(c, t, stream, &v);
     }
     return st;

@@ -7,7 +7,8 @@
  *
  * A step that owns others is a conditional node, which holds what it owns (decide.c).
  *
- * Kernel nodes are patched when the caller's buffers or the scratch memory change. */
+ * Kernel nodes are patched when the caller's buffers or the scratch memory change.  Where other nodes hold these, a state
+ * has a graph for each of the buffers that it met last. */
 #include <string.h>
 
 #include "runtime/context.h"
@@ -81,46 +82,102 @@ static bool has_streams(const tn_context *c, const tn_cuda_state *s) {
     return c->cuda->dev->arch->streams > 1 && !s->serial && c->cuda->cu->cuStreamUpdateCaptureDependencies;
 }
 
-static tn_status capture_all(tn_context *c, tn_cuda_state *s) {
+static tn_status capture_all(tn_context *c, tn_cuda_state *s, CUgraphNode *nodes) {
     tn_cuda_context *x = c->cuda;
     uint32_t newest[TN_PLAN_STREAMS] = {0};
     const bool streams = has_streams(c, s);
     tn_status st = TN_OK;
-    for (size_t k = 0; k < s->n_steps; k++) s->steps[k].node = s->steps[k].end = NULL;
+    for (size_t k = 0; k < s->n_steps; k++) s->steps[k].end = nodes[k] = NULL;
     for (size_t k = 0; st == TN_OK && k < s->n_steps; k = tn_step_end(x->dev->arch, k)) {
         tn_step_state *t = &s->steps[k];
         const bool is_kernel = !t->is_lt && !t->is_builtin;
         st = streams ? capture_step(c, s, k, newest) : tn_cuda_run_step(c, s, k, true, x->stream);
         if (st != TN_OK || !t->runs || !is_kernel) continue;
         if (streams)
-            t->node = t->end;
+            nodes[k] = t->end;
         else
-            st = last_node(x, &t->node);
+            st = last_node(x, &nodes[k]);
     }
     return st;
 }
 
-tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s) {
+static size_t io_size(const tn_context *c) {
+    return (c->plan->pb->n_inputs + c->plan->pb->n_outputs) * sizeof(void *);
+}
+
+static bool same_io(const tn_context *c, const tn_cuda_state *s, const tn_state_graph *h) {
+    return !io_size(c) || !memcmp(h->io, s->io, io_size(c));
+}
+
+/* It holds what the args hold. */
+static void hold(const tn_context *c, const tn_cuda_state *s, tn_state_graph *h) {
+    h->memory = s->memory;
+    if (io_size(c)) memcpy(h->io, s->io, io_size(c));
+}
+
+static void drop(const tn_context *c, tn_state_graph *h) {
+    if (h->exec) c->cuda->cu->cuGraphExecDestroy(h->exec);
+    if (h->graph) c->cuda->cu->cuGraphDestroy(h->graph);
+    h->exec = NULL;
+    h->graph = NULL;
+}
+
+bool tn_cuda_graphs_new(tn_context *c, tn_cuda_state *s) {
+    bool ok = true;
+    for (size_t k = 0; k < TN_STATE_GRAPHS; k++) {
+        tn_state_graph *h = &s->graphs[k];
+        h->nodes = tn_alloc(c->env, (s->n_steps + 1) * sizeof *h->nodes);
+        h->io = tn_alloc(c->env, io_size(c) + 1);
+        ok = ok && h->nodes && h->io;
+    }
+    return ok;
+}
+
+void tn_cuda_graphs_free(tn_context *c, tn_cuda_state *s) {
+    for (size_t k = 0; k < TN_STATE_GRAPHS; k++) {
+        tn_state_graph *h = &s->graphs[k];
+        drop(c, h);
+        tn_free(c->env, h->nodes, (s->n_steps + 1) * sizeof *h->nodes);
+        tn_free(c->env, h->io, io_size(c) + 1);
+    }
+}
+
+tn_state_graph *tn_cuda_graph_find(const tn_context *c, tn_cuda_state *s) {
+    tn_state_graph *oldest = s->graphs;
+    s->uses++;
+    for (size_t k = 0; k < TN_STATE_GRAPHS; k++) {
+        tn_state_graph *h = &s->graphs[k];
+        if (h->last_use < oldest->last_use) oldest = h;
+        if (!h->is_used || (s->fixed_runs && h->memory != s->memory) || (s->fixed_io && !same_io(c, s, h))) continue;
+        h->last_use = s->uses;
+        return h;
+    }
+    drop(c, oldest);
+    hold(c, s, oldest);
+    oldest->is_used = false;
+    oldest->last_use = s->uses;
+    return oldest;
+}
+
+tn_status tn_cuda_graph_build(tn_context *c, tn_cuda_state *s, tn_state_graph *h) {
     tn_cuda_context *x = c->cuda;
-    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    tn_cuda_state_drop_graph(x, s);
+    drop(c, h);
     tn_status st = TN_CU(x->cu, cuStreamBeginCapture(x->stream, CU_STREAM_CAPTURE_MODE_RELAXED), "");
     if (st != TN_OK) return st;
-    st = capture_all(c, s);
-    tn_status end = TN_CU(x->cu, cuStreamEndCapture(x->stream, &s->graph), "");
+    st = capture_all(c, s, h->nodes);
+    tn_status end = TN_CU(x->cu, cuStreamEndCapture(x->stream, &h->graph), "");
     if (st == TN_OK) st = end;
-    if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(&s->exec, s->graph, 0), "");
-    if (st == TN_OK) st = TN_CU(x->cu, cuGraphUpload(s->exec, x->stream), "");
-    if (st != TN_OK) {
-        tn_cuda_state_drop_graph(x, s);
-        return st;
-    }
-    s->graph_memory = s->memory;
-    if (n_io) memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+    if (st == TN_OK) st = TN_CU(x->cu, cuGraphInstantiateWithFlags(&h->exec, h->graph, 0), "");
+    if (st == TN_OK) st = TN_CU(x->cu, cuGraphUpload(h->exec, x->stream), "");
+    if (st == TN_OK)
+        hold(c, s, h);
+    else
+        drop(c, h);
     return st;
 }
 
-static tn_status patch_node(const tn_cuda_context *x, const tn_cuda_state *s, const tn_step_state *t) {
+static tn_status patch_node(const tn_cuda_context *x, const tn_state_graph *h, CUgraphNode node,
+                            const tn_step_state *t) {
     const tn_launch *l = &t->launch;
     void *params[] = {t->args};
     CUDA_KERNEL_NODE_PARAMS p = {
@@ -134,21 +191,18 @@ static tn_status patch_node(const tn_cuda_context *x, const tn_cuda_state *s, co
         .sharedMemBytes = l->smem,
         .kernelParams = params,
     };
-    return TN_CU(x->cu, cuGraphExecKernelNodeSetParams(s->exec, t->node, &p), t->text);
+    return TN_CU(x->cu, cuGraphExecKernelNodeSetParams(h->exec, node, &p), t->text);
 }
 
-/* Makes the graph hold the pointers that the args hold.  Launches that are under way keep theirs. */
-tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s) {
-    size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    const bool moved = s->graph_memory != s->memory;
+tn_status tn_cuda_graph_patch(tn_context *c, tn_cuda_state *s, tn_state_graph *h) {
+    const bool moved = h->memory != s->memory;
     tn_status st = TN_OK;
+    if (!moved && same_io(c, s, h)) return TN_OK;
     for (size_t k = 0; st == TN_OK && k < s->n_steps; k++)
-        if ((moved || s->steps[k].io) && s->steps[k].node) st = patch_node(c->cuda, s, &s->steps[k]);
-    if (st != TN_OK) {
-        tn_cuda_state_drop_graph(c->cuda, s); /* half patched */
-        return st;
-    }
-    s->graph_memory = s->memory;
-    if (n_io) memcpy(s->graph_io, s->io, n_io * sizeof *s->io);
+        if ((moved || s->steps[k].io) && h->nodes[k]) st = patch_node(c->cuda, h, h->nodes[k], &s->steps[k]);
+    if (st == TN_OK)
+        hold(c, s, h);
+    else
+        drop(c, h); /* half patched */
     return st;
 }

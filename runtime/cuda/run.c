@@ -1,9 +1,9 @@
-/* run.c: enqueues a prepared state: kernel by kernel on the first run and into a caller's capture, afterwards as
+/* run.c: enqueues a prepared state: kernel by kernel at first and into a caller's capture, from its second repetition on as
  * one CUDA graph (graph.c), in which steps of several streams run side by side.
  *
  * The graph's kernel nodes are patched when the caller's buffers or the scratch memory change.  Nodes that cuBLASLt made,
- * and those of steps that another owns, cannot be patched: where such a step touches what has changed, the call is launched
- * directly, and the graph is made anew once the same comes a second time.
+ * and those of steps that another owns, cannot be patched: where such a step touches what has changed, there is a graph for
+ * each of the last few buffers.
  *
  * Launched directly, a step that owns others waits for the stream, since the host decides what runs (decide.c). */
 #include <string.h>
@@ -111,9 +111,9 @@ static tn_status launch_all(tn_context *c, tn_cuda_state *s, bool capturing, CUs
 /* ---- enqueueing -------------------------------------------------------------------------------------------------- */
 
 /* Launches directly, then makes the graph for the calls to come.  A graph that cannot be made costs speed only. */
-static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, CUstream stream) {
+static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, tn_state_graph *h, CUstream stream) {
     tn_status st = launch_all(c, s, false, stream);
-    if (st != TN_OK || tn_cuda_graph_build(c, s) == TN_OK) return st;
+    if (st != TN_OK || tn_cuda_graph_build(c, s, h) == TN_OK) return st;
     tn_report(c->env, TN_WARNING, TN_E_CUDA, "", "no CUDA graph could be made; kernels are launched one by one");
     c->cuda->graphs = false;
     return TN_OK;
@@ -128,18 +128,13 @@ static tn_status capture_status(const tn_cuda_context *x, CUstream stream, bool 
 
 /* As the graph, or directly where there is none. */
 static tn_status launch(tn_context *c, tn_cuda_state *s, CUstream stream) {
-    tn_cuda_context *x = c->cuda;
-    const size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
-    if (!x->graphs) return launch_all(c, s, false, stream);
-    if (!s->exec) return launch_and_build(c, s, stream);
-    const bool moved = s->graph_memory != s->memory;
-    if (moved || (n_io && memcmp(s->graph_io, s->io, n_io * sizeof *s->io))) {
-        const bool fixed = s->fixed_io || (moved && s->fixed_runs);
-        if (fixed) return s->again ? launch_and_build(c, s, stream) : launch_all(c, s, false, stream);
-        tn_status st = tn_cuda_graph_patch(c, s);
-        if (st != TN_OK) return st;
-    }
-    return TN_CU(x->cu, cuGraphLaunch(s->exec, stream), "");
+    tn_state_graph *h = c->cuda->graphs ? tn_cuda_graph_find(c, s) : NULL;
+    if (!h) return launch_all(c, s, false, stream);
+    const bool repeats = h->is_used;
+    h->is_used = true;
+    if (!h->exec) return repeats ? launch_and_build(c, s, h, stream) : launch_all(c, s, false, stream);
+    const tn_status st = tn_cuda_graph_patch(c, s, h);
+    return st == TN_OK ? TN_CU(c->cuda->cu, cuGraphLaunch(h->exec, stream), "") : st;
 }
 
 tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream) {

@@ -70,17 +70,10 @@ tn_status tn_cuda_context_new(tn_context *c) {
     return st;
 }
 
-void tn_cuda_state_drop_graph(tn_cuda_context *x, tn_cuda_state *s) {
-    if (s->exec) x->cu->cuGraphExecDestroy(s->exec);
-    if (s->graph) x->cu->cuGraphDestroy(s->graph);
-    s->exec = NULL;
-    s->graph = NULL;
-}
-
 static void free_state(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Plan *pb = c->plan->pb;
     size_t n_io = pb->n_inputs + pb->n_outputs + 1;
-    tn_cuda_state_drop_graph(c->cuda, s);
+    tn_cuda_graphs_free(c, s);
     for (size_t k = 0; s->steps && k < s->n_steps; k++)
         if (s->steps[k].lt.lt) tn_lt_destroy(&s->steps[k].lt);
     tn_free(c->env, s->shapes, (pb->n_inputs + 1) * sizeof *s->shapes);
@@ -88,7 +81,6 @@ static void free_state(tn_context *c, tn_cuda_state *s) {
     tn_free(c->env, s->steps, (s->n_steps + 1) * sizeof *s->steps);
     tn_free(c->env, s->args, (s->n_args + 1) * sizeof *s->args);
     tn_free(c->env, s->io, n_io * sizeof *s->io);
-    tn_free(c->env, s->graph_io, n_io * sizeof *s->graph_io);
     tn_free(c->env, s, sizeof *s);
 }
 
@@ -355,8 +347,8 @@ static tn_status allocate(tn_context *c, tn_cuda_state *s) {
     s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);
     s->args = tn_alloc(c->env, (s->n_args + 1) * sizeof *s->args);
     s->io = tn_alloc(c->env, n_io * sizeof *s->io);
-    s->graph_io = tn_alloc(c->env, n_io * sizeof *s->graph_io);
-    if (!s->shapes || !s->table || !s->steps || !s->args || !s->io || !s->graph_io) return no_memory(c);
+    const bool graphs = tn_cuda_graphs_new(c, s);
+    if (!s->shapes || !s->table || !s->steps || !s->args || !s->io || !graphs) return no_memory(c);
     memcpy(s->shapes, c->shapes, pb->n_inputs * sizeof *s->shapes);
     memcpy(s->table, c->table, pb->n_dims * sizeof *s->table);
     return TN_OK;
@@ -457,8 +449,7 @@ static tn_status fill_args(const tn_context *c, const tn_cuda_state *s, const tn
 tn_status tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const *io) {
     size_t n_io = c->plan->pb->n_inputs + c->plan->pb->n_outputs;
     const bool moved = !s->is_pointed || s->memory != c->cuda->memory;
-    s->again = !moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io));
-    if (s->again) return TN_OK;
+    if (!moved && (!n_io || !memcmp(s->io, io, n_io * sizeof *io))) return TN_OK;
     s->is_pointed = false; /* should a step fail */
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];

@@ -4,14 +4,17 @@
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-START_TEST(first_run_then_graph) {
+START_TEST(two_runs_then_graph) {
     tn_plan *p = model();
     tn_context *c = open_context(p, (tn_context_options){0});
     buffers b = make_buffers(3);
     ck_assert_int_eq(set_rows(c, 3), TN_OK);
-    enqueue_right(c, &b);
-    ck_assert_str_eq(mock->ran, "k_mul k_inc+p");
-    ck_assert_int_eq(mock->launches, 2);
+    for (int k = 0; k < 2; k++) { /* a graph is made when the shape comes again */
+        ck_assert_int_eq(mock->instantiations, 0);
+        enqueue_right(c, &b);
+        ck_assert_str_eq(mock->ran, "k_mul k_inc+p");
+    }
+    ck_assert_int_eq(mock->launches, 2 * 2);
     ck_assert_int_eq(mock->graph_launches, 0);
     ck_assert_int_eq(mock->instantiations, 1);
     mock_cuda before = *mock;
@@ -39,7 +42,7 @@ START_TEST(other_buffers_patch_the_graph) {
     tn_context *c = open_context(p, (tn_context_options){0});
     buffers b[3] = {make_buffers(3), make_buffers(3), make_buffers(3)};
     ck_assert_int_eq(set_rows(c, 3), TN_OK);
-    enqueue_right(c, &b[0]);
+    for (int k = 0; k < 2; k++) enqueue_right(c, &b[0]);
     mock_cuda before = *mock;
     for (int k = 0; k < 6; k++) {
         for (size_t i = 0; i < b[k % 3].n; i++) b[k % 3].x[i] += (float)k;
@@ -58,6 +61,23 @@ START_TEST(other_buffers_patch_the_graph) {
 }
 END_TEST
 
+/* Each shape once, as while a cache grows: nothing is made that nobody uses. */
+START_TEST(shapes_seen_once_make_no_graph) {
+    tn_plan *p = model();
+    tn_context *c = open_context(p, (tn_context_options){0});
+    for (int64_t n = 1; n < 9; n++) {
+        buffers b = make_buffers(n);
+        ck_assert_int_eq(set_rows(c, n), TN_OK);
+        enqueue_right(c, &b);
+        free_buffers(&b);
+    }
+    ck_assert_int_eq(mock->instantiations, 0);
+    tn_context_free(c);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
 START_TEST(shapes_are_remembered) {
     static const int64_t rows[] = {9, 3, 5};
     tn_plan *p = model();
@@ -66,7 +86,7 @@ START_TEST(shapes_are_remembered) {
     for (int k = 0; k < 3; k++) {
         b[k] = make_buffers(rows[k]);
         ck_assert_int_eq(set_rows(c, rows[k]), TN_OK);
-        enqueue_right(c, &b[k]);
+        for (int again = 0; again < 2; again++) enqueue_right(c, &b[k]);
     }
     mock_cuda before = *mock;
     long calls = log_.calls;
@@ -107,9 +127,9 @@ START_TEST(options) {
         tn_context_options opts;
         int cc, driver, graphs;
         const char *ran;
-    } cases[] = {{{.no_pdl = true}, 90, 13000, 2, "k_mul k_inc"},
+    } cases[] = {{{.no_pdl = true}, 90, 13000, 1, "k_mul k_inc"},
                  {{.no_cuda_graph = true}, 90, 13000, 0, "k_mul k_inc+p"},
-                 {{0}, 80, 13000, 2, "k_mul k_inc"},  /* the hardware has no such launches */
+                 {{0}, 80, 13000, 1, "k_mul k_inc"},  /* the hardware has no such launches */
                  {{0}, 90, 12020, 0, "k_mul k_inc"}}; /* nor has this driver in graphs */
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         mock->cc = cases[k].cc;
@@ -390,8 +410,13 @@ START_TEST(products_on_callers_buffers) {
     }
     /* steady buffers replay a graph again */
     int graphs = mock->graph_launches;
-    ck_assert_int_eq(enqueue(c, &b[0], NULL), TN_OK);
-    ck_assert_int_eq(mock->graph_launches, graphs + 1);
+    const int made = mock->instantiations;
+    for (int k = 0; k < 6; k++) { /* and so do two that take turns */
+        ck_assert_int_eq(enqueue(c, &b[k % 2], NULL), TN_OK);
+        ck_assert(product_right(&b[k % 2], 2));
+    }
+    ck_assert_int_eq(mock->graph_launches, graphs + 6);
+    ck_assert_int_eq(mock->instantiations, made);
     for (int k = 0; k < 2; k++) free_buffers(&b[k]);
     tn_context_free(c);
     tn_plan_free(p);
@@ -533,7 +558,7 @@ START_TEST(bench) {
     ck_assert_int_eq(set_rows(c, 3), TN_OK);
     ck_assert_msg(tn_context_bench(c, 0.01, &r) == TN_OK, "%s", log_.text);
     ck_assert_uint_ge(r.runs, 10);
-    ck_assert(r.first_enqueue_us > 0 && r.enqueue_us > 0 && r.enqueue_us < r.first_enqueue_us);
+    ck_assert(r.first_enqueue_us > 0 && r.enqueue_us > 0);
     ck_assert_double_eq(r.median_us, 500); /* the mock's events are always half a millisecond apart */
     ck_assert_double_eq(r.p10_us, 500);
     ck_assert_double_eq(r.p90_us, 500);
@@ -554,8 +579,9 @@ START_TEST(bench) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {first_run_then_graph,
+    const TTest *const tests[] = {two_runs_then_graph,
                                   other_buffers_patch_the_graph,
+                                  shapes_seen_once_make_no_graph,
                                   shapes_are_remembered,
                                   options,
                                   host_data,

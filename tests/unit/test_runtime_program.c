@@ -56,9 +56,11 @@ START_TEST(side_by_side) {
     tn_context *c = open_context(p, (tn_context_options){0});
     buffers b = make_buffers(4), d = make_buffers(4);
     ck_assert_int_eq(set_rows(c, 4), TN_OK);
-    ck_assert_int_eq(enqueue(c, &b, NULL), TN_OK);
-    ck_assert(diamond_right(&b));
-    ck_assert_str_eq(mock->ran, "k_mul k_inc+p k_twice+p k_mul+p"); /* one by one, in list order */
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(enqueue(c, &b, NULL), TN_OK);
+        ck_assert(diamond_right(&b));
+        ck_assert_str_eq(mock->ran, "k_mul k_inc+p k_twice+p k_mul+p"); /* one by one, in list order */
+    }
     for (int k = 0; k < 4; k++) {
         buffers *to = k % 2 ? &d : &b;
         memset(to->y, 0xFF, to->n * sizeof(float));
@@ -88,8 +90,7 @@ START_TEST(missing_edge) {
     tn_context *c = open_context(p, (tn_context_options){0});
     buffers b = make_buffers(4);
     ck_assert_int_eq(set_rows(c, 4), TN_OK);
-    ck_assert_int_eq(enqueue(c, &b, NULL), TN_OK);
-    ck_assert_int_eq(enqueue(c, &b, NULL), TN_OK);
+    for (int k = 0; k < 3; k++) ck_assert_int_eq(enqueue(c, &b, NULL), TN_OK);
     ck_assert_str_eq(mock->ran, "k_mul k_twice+p k_mul+p k_inc+p");
     free_buffers(&b);
     tn_context_free(c);

@@ -47,7 +47,7 @@ typedef struct fixture {
     tn_plan *p;
     tn_context *c;
     buffers b;
-    _Alignas(16) bool flags[32]; /* 0: true, 16: false */
+    _Alignas(16) bool flags[7 * 16]; /* at 0: true; at others: false */
 } fixture;
 
 static void open_plan(fixture *f, tn_plan *p) {
@@ -70,9 +70,12 @@ static void close_plan(fixture *f) {
 START_TEST(branch_in_a_graph) {
     fixture f;
     open_plan(&f, branches());
-    ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK); /* the host decides, and the graph is made */
-    ck_assert(branches_right(&f.b, true));
-    ck_assert_str_eq(mock->ran, "k_mul k_inc+p k_twice");
+    for (int k = 0; k < 2; k++) { /* the host decides, and the second time the graph is made */
+        ck_assert_int_eq(mock->instantiations, 0);
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
+        ck_assert(branches_right(&f.b, true));
+        ck_assert_str_eq(mock->ran, "k_mul k_inc+p k_twice");
+    }
     ck_assert_int_eq(mock->instantiations, 1);
     const int syncs = mock->syncs;
     for (int k = 0; k < 4; k++) {
@@ -87,20 +90,53 @@ START_TEST(branch_in_a_graph) {
 }
 END_TEST
 
-/* Nodes of bodies cannot be patched: another pointer is launched directly, and makes the graph anew when it comes again. */
+/* Nodes of bodies cannot be patched: each pointer has a graph from its second time on, as many as are kept. */
 START_TEST(other_pointers) {
+    enum { POINTERS = 3 };
     fixture f;
     open_plan(&f, branches());
-    for (int k = 0; k < 2; k++) ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], NULL), TN_OK);
-    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
-    ck_assert_str_eq(mock->ran, "copy k_twice");
-    ck_assert(branches_right(&f.b, false));
-    ck_assert_int_eq(mock->instantiations, 1);
-    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
-    ck_assert_int_eq(mock->instantiations, 2);
-    ck_assert_int_eq(run(f.c, &f.b, &f.flags[16], NULL), TN_OK);
-    ck_assert_str_eq(mock->ran, "decide copy k_twice");
-    ck_assert(branches_right(&f.b, false));
+    for (int k = 0; k < 6 * POINTERS; k++) {
+        const int at = k % POINTERS, turn = k / POINTERS;
+        f.flags[16 * at] = at == 1;
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[16 * at], NULL), TN_OK);
+        ck_assert(branches_right(&f.b, at == 1));
+        ck_assert_msg((strstr(mock->ran, "decide") != NULL) == (turn > 1), "run %d: %s", k, mock->ran);
+        ck_assert_int_eq(mock->instantiations, turn == 0 ? 0 : turn == 1 ? at + 1 : POINTERS);
+    }
+    close_plan(&f);
+}
+END_TEST
+
+/* More pointers than graphs are kept: right all the same, and nothing is left. */
+START_TEST(many_pointers) {
+    fixture f;
+    open_plan(&f, branches());
+    for (int k = 0; k < 40; k++) {
+        const int at = k * k % 7;
+        f.flags[16 * at] = at % 2 == 1;
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[16 * at], NULL), TN_OK);
+        ck_assert(branches_right(&f.b, at % 2 == 1));
+    }
+    close_plan(&f);
+}
+END_TEST
+
+/* On random inputs (below 1 in y[0]) the first loop ends, and the second never does. */
+START_TEST(bench_leaves_a_loop) {
+    fixture f;
+    open_plan(&f, loops());
+    tn_bench_result r;
+    ck_assert_msg(tn_context_bench(f.c, 0.01, &r) == TN_OK, "%s", log_.text);
+    close_plan(&f);
+    sample s;
+    const step_kernels k = steps_begin(&s);
+    copy(&s);
+    compare(&s, &k);
+    loop(&s, &k, 1);
+    compare(&s, &k);
+    open_plan(&f, load(&s));
+    ck_assert_int_eq(tn_context_bench(f.c, 0.01, &r), TN_E_UNSUPPORTED);
+    ck_assert_msg(strstr(log_.text, "has not ended after 10000 iterations") != NULL, "%s", log_.text);
     close_plan(&f);
 }
 END_TEST
@@ -287,8 +323,8 @@ START_TEST(sizes) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {branch_in_a_graph, other_pointers, loop_in_a_graph,
-                                  by_the_host,       empty,          callers_capture};
+    const TTest *const tests[] = {branch_in_a_graph, other_pointers, many_pointers, bench_leaves_a_loop,
+                                  loop_in_a_graph,   by_the_host,    empty,         callers_capture};
     Suite *s = suite_create("runtime_steps");
     TCase *t = tcase_create("cuda");
     tcase_add_checked_fixture(t, setup, teardown);

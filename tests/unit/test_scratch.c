@@ -125,9 +125,9 @@ END_TEST
 START_TEST(moved) {
     crowd w = crowd_of(three_steps(), 2, 3, 3 * BLOCK, same);
     mock->slow = 1;
-    go(&w, 0), go(&w, 1);
+    go(&w, 0), go(&w, 1), go(&w, 0), go(&w, 1); /* the second time with a graph */
     mock->slow = 0;
-    go(&w, 2); /* takes one of the two */
+    go(&w, 2), go(&w, 2); /* takes one of the two */
     mock->slow = 1;
     go(&w, 2), go(&w, 0), go(&w, 1);
     ck_assert_uint_le(tn_scratch_pool_bytes(w.pool), 3 * BLOCK);

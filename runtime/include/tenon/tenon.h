@@ -126,7 +126,8 @@ tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
 
 /* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers,
  * densely packed (but for tn_context_alias), 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
- * synchronised (until a shape that needs more scratch memory moves it), and the call may be captured into a CUDA graph,
+ * synchronised (until a shape that needs more scratch memory moves it) but for CUDA graphs: the second call makes one, and so
+ * does the second with other buffers where a graph cannot take these (four are kept).  The call may be captured into a CUDA graph,
  * which stays valid as long as the context and scratch memory given to it.  All inferences of a context use one scratch
  * memory (also with a pool, once one was captured): enqueue them on one stream, or order them. CPU contexts take host pointers, ignore stream and return when
  * done. Errors: E_ARGUMENT (a NULL or misaligned pointer, an output elsewhere than the input that it grows in, a shape not
@@ -147,8 +148,9 @@ typedef struct tn_bench_result {
     uint32_t runs;
     size_t kernel_count;           /* entries of kernels, owned by the context until the next call */
     const tn_kernel_time *kernels; /* each kernel replayed alone, microseconds */
-    /* The host's time in tn_context_enqueue: the first call at these shapes, which makes their state and CUDA graph, and
-     * the mean of all others while the device was busy. */
+    /* The host's time in tn_context_enqueue: the first call at these shapes, which makes their state and launches
+     * step by step, and the mean of those that replay its CUDA graph while the device is busy.  TN_E_UNSUPPORTED where a loop
+     * that the data ends has not ended after 10000 iterations on random inputs. */
     double first_enqueue_us, enqueue_us;
 } tn_bench_result;
 tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out);
