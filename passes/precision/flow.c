@@ -1,5 +1,5 @@
-/* flow.c: see precision.h.  One walk against the order of the body: a value's flow is the least of its
- * uses'. */
+/* flow.c: see precision.h.  One walk against the order of the body, into branches and loops before what stands above them: a
+ * value's flow is the least of its uses'. */
 #include "passes/precision/precision.h"
 
 static bool is_f32(const tn_graph *g, tn_val v) {
@@ -10,8 +10,7 @@ static bool is_f32(const tn_graph *g, tn_val v) {
 static tn_flow flow_through(const tn_graph *g, tn_node n, size_t slot, const uint8_t *flow) {
     tn_op op = tn_node_op(g, n);
     tn_policy policy = tn_op_facts_of(op)->policy;
-    if (op == TN_OP_RETURN || policy == TN_POLICY_keep || tn_node_region(g, n).i != tn_graph_body(g).i)
-        return TN_FLOW_F32;
+    if (tn_op_is(op, TN_T_TERMINATOR) || policy == TN_POLICY_keep) return TN_FLOW_F32;
     if (op == TN_OP_SOFTMAX || op == TN_OP_LOG_SOFTMAX) return TN_FLOW_SOFTMAX;
     bool elementwise = tn_op_is(op, TN_T_ELEMENTWISE), movement = tn_op_is(op, TN_T_MOVEMENT);
     if ((!elementwise && !movement) || tn_node_result_count(g, n) != 1) return TN_FLOW_STORED;
@@ -34,12 +33,19 @@ static void flow_of(const tn_graph *g, tn_val v, uint8_t *flow) {
     flow[v.i] = (uint8_t)least;
 }
 
-void tn_precision_flow(const tn_graph *g, uint8_t *flow, uint32_t n) {
-    for (tn_node x = tn_region_last(g, tn_graph_body(g)); x.i; x = tn_node_prev(g, x))
+/* Nesting is bounded by TN_MAX_NESTING. */
+static void flow_in(const tn_graph *g, tn_region r, uint8_t *flow, uint32_t n) {
+    for (tn_node x = tn_region_last(g, r); x.i; x = tn_node_prev(g, x)) {
+        for (size_t k = 0; k < tn_node_subregion_count(g, x); k++) flow_in(g, tn_node_subregion(g, x, k), flow, n);
         for (size_t k = 0; k < tn_node_result_count(g, x); k++) {
             tn_val v = tn_node_result(g, x, k);
             if (is_f32(g, v) && v.i < n) flow_of(g, v, flow);
         }
-    for (size_t k = 0; k < tn_graph_input_count(g); k++)
-        if (is_f32(g, tn_graph_input(g, k))) flow_of(g, tn_graph_input(g, k), flow);
+    }
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++)
+        if (is_f32(g, tn_region_arg(g, r, k))) flow_of(g, tn_region_arg(g, r, k), flow);
+}
+
+void tn_precision_flow(const tn_graph *g, uint8_t *flow, uint32_t n) {
+    flow_in(g, tn_graph_body(g), flow, n);
 }

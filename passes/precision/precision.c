@@ -15,8 +15,10 @@
  * With the option check_ranges and f16, the graph is evaluated once on random inputs; what comes near f16's largest
  * number stays f32, and so does every op that would read it.
  *
- * The graph's inputs and outputs keep their dtypes.  Values of other dtypes are untouched: integers, bool, f64 models,
- * and what a model already stores in 16 bits (a request for f32 does not widen a f16 model). */
+ * The graph's inputs and outputs keep their dtypes.  So do the results of branches and loops and what a loop carries, which
+ * are wide: a sum over iterations is no place for 16 bits.  What stands in them is lowered as anything else; a value from
+ * outside is cast outside, once for all iterations.  Values of other dtypes are untouched: integers, bool, f64 models, and
+ * what a model already stores in 16 bits (a request for f32 does not widen a f16 model). */
 #include <math.h>
 #include <string.h>
 #include "ir/eval/eval.h"
@@ -74,13 +76,24 @@ static bool const_is_wide(const lowering *l, tn_val v) {
     return tn_max_abs(TN_F32, p, n, true) >= overflow(l);
 }
 
-/* v in the form asked for, cast at the cursor when it is first needed. */
+/* The cursor, or, where v is from outside of its region, before what owns that: all that may use v comes later. */
+static tn_cursor beside(const tn_graph *g, tn_val v) {
+    tn_cursor at = tn_get_cursor(g);
+    const tn_region home = tn_val_arg_of(g, v).i ? tn_val_arg_of(g, v) : tn_node_region(g, tn_val_def(g, v));
+    while (at.region.i != home.i && tn_region_owner(g, at.region).i)
+        at = tn_cursor_before(g, tn_region_owner(g, at.region));
+    return at;
+}
+
+/* v in the form asked for, cast when it is first needed. */
 static tn_val version(lowering *l, tn_val v, bool wide) {
     if (!is_f32(l->g, v) || v.i >= l->n) return v;
     tn_val *slot = wide ? &l->wide[v.i] : &l->low[v.i];
     if (!slot->i) {
-        tn_attrs_cast a = {.to = wide ? TN_F32 : l->dtype, .loose = !wide};
+        const tn_attrs_cast a = {.to = wide ? TN_F32 : l->dtype, .loose = !wide};
+        const tn_cursor here = tn_set_cursor(l->g, beside(l->g, v));
         *slot = tn_emit1(l->g, TN_OP_CAST, &a, 1, wide ? &l->low[v.i] : &l->wide[v.i]);
+        tn_set_cursor(l->g, here);
     }
     return *slot;
 }
@@ -186,21 +199,13 @@ static bool touches_f32(const tn_graph *g, tn_node n) {
     return false;
 }
 
-/* Outer values that nested regions refer to, and operands of the node itself, stay what they were. */
-static tn_status keep_operands(lowering *l, tn_node n, uint32_t depth) {
+/* The node's own operands stay f32. */
+static void keep_operands(lowering *l, tn_node n) {
     tn_graph *g = l->g;
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
-        tn_val v = tn_node_input(g, n, k);
-        if (!is_f32(g, v) || v.i >= l->n || (!l->low[v.i].i && !l->wide[v.i].i)) continue; /* local to the region */
-        tn_val now = version(l, v, true);
+        const tn_val v = tn_node_input(g, n, k), now = version(l, v, true);
         if (now.i != v.i) tn_set_input(g, n, k, now);
     }
-    if (depth > 64) return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "", "regions are nested more than 64 deep");
-    for (size_t r = 0; r < tn_node_subregion_count(g, n); r++) TN_FOR_NODES(g, tn_node_subregion(g, n, r), inner) {
-            tn_status s = keep_operands(l, inner, depth + 1);
-            if (s != TN_OK) return s;
-        }
-    return tn_graph_status(g);
 }
 
 /* The node again on operands of its class. */
@@ -246,23 +251,24 @@ static void lower_results(lowering *l, tn_node n, tn_node now, bool wide) {
     }
 }
 
-static tn_status lower_body(lowering *l) {
+/* Nesting is bounded by TN_MAX_NESTING. */
+static void lower_region(lowering *l, tn_region r) {
     tn_graph *g = l->g;
-    tn_region body = tn_graph_body(g);
-    for (size_t k = 0; k < tn_graph_input_count(g); k++) {
-        set_leaf(l, tn_graph_input(g, k), false);
-        l->from_input[tn_graph_input(g, k).i] = true;
-    }
-    for (tn_node n = tn_region_first(g, body), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
+    for (tn_node n = tn_region_first(g, r), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
-        tn_op op = tn_node_op(g, n);
-        bool simple = policy_of(op) != TN_POLICY_keep && op != TN_OP_RETURN;
+        const tn_op op = tn_node_op(g, n);
+        const bool simple = policy_of(op) != TN_POLICY_keep && !tn_op_is(op, TN_T_TERMINATOR);
         if (simple && !touches_f32(g, n)) continue;
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) {
+            const tn_region inner = tn_node_subregion(g, n, k);
+            for (size_t i = 0; i < tn_region_arg_count(g, inner); i++) set_leaf(l, tn_region_arg(g, inner, i), true);
+            lower_region(l, inner);
+        }
         tn_set_cursor(g, tn_cursor_before(g, n));
         if (op == TN_OP_CONST) {
             set_leaf(l, tn_node_result(g, n, 0), const_is_wide(l, tn_node_result(g, n, 0)));
         } else if (!simple) {
-            keep_operands(l, n, 0);
+            keep_operands(l, n);
             const bool wide = op != TN_OP_APPEND; /* as wide as the input that it extends */
             for (size_t k = 0; k < tn_node_result_count(g, n); k++) set_leaf(l, tn_node_result(g, n, k), wide);
         } else {
@@ -271,10 +277,25 @@ static tn_status lower_body(lowering *l) {
             lower_results(l, n, now, wide);
         }
     }
-    for (tn_node n = tn_region_last(g, body), prev; n.i && tn_graph_status(g) == TN_OK; n = prev) {
+}
+
+/* What a region uses is in use until its dead nodes are gone. */
+static void erase_dead(tn_graph *g, tn_region r) {
+    for (tn_node n = tn_region_last(g, r), prev; n.i && tn_graph_status(g) == TN_OK; n = prev) {
         prev = tn_node_prev(g, n);
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) erase_dead(g, tn_node_subregion(g, n, k));
         tn_fuse_erase_dead(g, n);
     }
+}
+
+static tn_status lower_body(lowering *l) {
+    tn_graph *g = l->g;
+    for (size_t k = 0; k < tn_graph_input_count(g); k++) {
+        set_leaf(l, tn_graph_input(g, k), false);
+        l->from_input[tn_graph_input(g, k).i] = true;
+    }
+    lower_region(l, tn_graph_body(g));
+    erase_dead(g, tn_graph_body(g));
     return tn_graph_status(g);
 }
 
@@ -332,17 +353,22 @@ static void tag_tf32(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_erase(g, n);
 }
 
+static void tag_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
+    for (tn_node n = tn_region_first(g, r), next; n.i; n = next) {
+        next = tn_node_next(g, n);
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) tag_region(g, ctx, tn_node_subregion(g, n, k));
+        const tn_op op = tn_node_op(g, n);
+        if ((op == TN_OP_MATMUL || op == TN_OP_CONV) && is_f32(g, tn_node_result(g, n, 0))) tag_tf32(g, ctx, n);
+    }
+}
+
 tn_status tn_pass_precision(tn_graph *g, tn_pass_ctx *ctx) {
     const tn_pass_options *o = tn_pass_opts(ctx);
     tn_cursor saved = tn_get_cursor(g);
     if (o->compute == TN_F16 || o->compute == TN_BF16) {
         if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o->compute, o->check_ranges);
     } else if (o->tf32) {
-        for (tn_node n = tn_region_first(g, tn_graph_body(g)), next; n.i; n = next) {
-            next = tn_node_next(g, n);
-            tn_op op = tn_node_op(g, n);
-            if ((op == TN_OP_MATMUL || op == TN_OP_CONV) && is_f32(g, tn_node_result(g, n, 0))) tag_tf32(g, ctx, n);
-        }
+        tag_region(g, ctx, tn_graph_body(g));
     }
     tn_set_cursor(g, saved);
     return tn_graph_status(g);

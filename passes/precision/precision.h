@@ -15,7 +15,7 @@ typedef enum tn_flow {
     TN_FLOW_STEP        /* through elementwise and movement ops to integers, comparisons, round, floor, ... */
 } tn_flow;
 
-/* Fills flow[v.i] for the values of the body; n entries, zeroed. */
+/* Fills flow[v.i] for the graph's values; n entries, zeroed. */
 void tn_precision_flow(const tn_graph *g, uint8_t *flow, uint32_t n);
 
 #endif
