@@ -1,15 +1,11 @@
-/* mock_cuda.c: a CUDA driver and a cuBLASLt for tests on machines without a GPU: see mock_cuda.h.  Loaded through
- * TENON_LIBCUDA and TENON_LIBCUBLASLT.  Single-threaded but for allocation counts. */
-#include <cublasLt.h>
-#include <cuda.h>
-#include <stdbool.h>
+/* mock_cuda.c: a CUDA driver for tests on machines without a GPU: see mock_cuda.h.  Loaded through TENON_LIBCUDA, and with
+ * mock_cublaslt.c, which is in the same library, through TENON_LIBCUBLASLT.  Single-threaded but for allocation counts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/mock_cuda.h"
+#include "tests/unit/mock_driver.h"
 
-#define API __attribute__((visibility("default")))
 enum { MAX_ARGS = 24, MAX_AFTER = 8, MAX_NODES = 128 };
 
 static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90, .smem_block = 227 << 10};
@@ -46,14 +42,6 @@ typedef struct function {
     int smem;
 } function;
 
-typedef struct matmul {
-    const float *a, *b, *c, *bias;
-    float *d;
-    float beta;
-    long m, n, k, lda, ldb, ldc, ldd;
-    bool ta, tb, relu;
-} matmul;
-
 /* Copies (from, to, bytes), fills (to, word, words of 1 or 4 bytes, their size), and conditional nodes. */
 typedef enum other_kind { NO_OTHER, COPY, FILL, CONDITION, LOOP } other_kind;
 
@@ -63,7 +51,7 @@ typedef struct node {
     uint64_t args[MAX_ARGS];
     bool pdl, cluster;
     int carveout; /* percent plus 1 */
-    matmul lt;
+    mock_product lt;
     size_t after[MAX_AFTER], n_after; /* nodes of its graph */
     struct graph *body;
     uint64_t handle;
@@ -149,18 +137,6 @@ static const function functions[] = {{"k_mul", 4, 0},  {"k_inc", 3, 0},  {"k_twi
 static const function decide = {"tn_decide", 4, 0};
 static const function other = {"other", 0, 0}, fast = {"fast", 0, 0}, compare = {"tn_check_compare", 0, 0};
 
-static void run_matmul(const matmul *l) {
-    for (long j = 0; j < l->n; j++)
-        for (long i = 0; i < l->m; i++) {
-            float sum = l->bias ? l->bias[i] : 0;
-            if (l->beta != 0) sum += l->beta * l->c[i + j * l->ldc];
-            for (long p = 0; p < l->k; p++)
-                sum += (l->ta ? l->a[p + i * l->lda] : l->a[i + p * l->lda]) *
-                       (l->tb ? l->b[j + p * l->ldb] : l->b[p + j * l->ldb]);
-            l->d[i + j * l->ldd] = l->relu && sum < 0 ? 0 : sum;
-        }
-}
-
 static void run_graph(const graph *g, const stream *on);
 
 static void undecide(void) {
@@ -226,7 +202,7 @@ static void run_node(const node *x, const stream *on) {
     if (!x->fn) {
         record("lt", false, false);
         touch(on, x->lt.d);
-        run_matmul(&x->lt);
+        mock_product_run(&x->lt);
         return;
     }
     if (x->fn == &other || x->fn == &fast || x->fn == &compare) return;
@@ -268,6 +244,12 @@ static CUresult submit(CUstream to, const node *x) {
     s->after[0] = (CUgraphNode)(void *)to_add;
     s->n_after = 1;
     return CUDA_SUCCESS;
+}
+
+bool mock_product_submit(CUstream to, const mock_product *p) {
+    const node n = {.lt = *p};
+    if (!stream_of(to)->capture) m.launches++;
+    return submit(to, &n) == CUDA_SUCCESS;
 }
 
 /* Runs each node once what it depends on has run, of all such nodes the last: another order than that of the capture
@@ -764,151 +746,4 @@ API void mock_run_graph(void *g) {
     graph *x = g;
     undecide();
     for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k], NULL);
-}
-
-/* ---- cuBLASLt ---------------------------------------------------------------------------------------------------- */
-
-typedef struct layout {
-    uint64_t rows, cols;
-    int64_t ld;
-} layout;
-typedef struct desc {
-    int32_t trans_a, trans_b, epilogue;
-    const float *bias;
-} desc;
-
-static cublasStatus_t make(void **out, size_t size) {
-    m.live_lt++;
-    return *out = calloc(1, size), CUBLAS_STATUS_SUCCESS;
-}
-static cublasStatus_t drop(void *p) {
-    return free(p), m.live_lt--, CUBLAS_STATUS_SUCCESS;
-}
-
-API size_t cublasLtGetVersion(void) {
-    return 130000;
-}
-API const char *cublasLtGetStatusName(cublasStatus_t s) {
-    return s == CUBLAS_STATUS_NOT_SUPPORTED ? "CUBLAS_STATUS_NOT_SUPPORTED" : "?";
-}
-API cublasStatus_t cublasLtCreate(cublasLtHandle_t *h) {
-    return make((void **)h, 1);
-}
-API cublasStatus_t cublasLtDestroy(cublasLtHandle_t h) {
-    return drop(h);
-}
-API cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t c, cudaDataType_t s) {
-    (void)c, (void)s;
-    return make((void **)d, sizeof(desc));
-}
-API cublasStatus_t cublasLtMatmulDescDestroy(const cublasLtMatmulDesc_t d) {
-    return drop(d);
-}
-API cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a,
-                                                  const void *v, size_t n) {
-    desc *x = (desc *)(void *)d;
-    void *to = a == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&x->trans_a
-               : a == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&x->trans_b
-               : a == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&x->epilogue
-               : a == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&x->bias
-                                                        : NULL;
-    if (!to) return CUBLAS_STATUS_INVALID_VALUE;
-    return memcpy(to, v, n), CUBLAS_STATUS_SUCCESS;
-}
-API cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t rows, uint64_t cols,
-                                              int64_t ld) {
-    (void)t;
-    cublasStatus_t s = make((void **)l, sizeof(layout));
-    *(layout *)(void *)*l = (layout){rows, cols, ld};
-    return s;
-}
-API cublasStatus_t cublasLtMatrixLayoutDestroy(const cublasLtMatrixLayout_t l) {
-    return drop(l);
-}
-API cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t l, cublasLtMatrixLayoutAttribute_t a,
-                                                    const void *v, size_t n) {
-    return (void)l, (void)a, (void)v, (void)n, CUBLAS_STATUS_SUCCESS;
-}
-API cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p) {
-    return make((void **)p, 1);
-}
-API cublasStatus_t cublasLtMatmulPreferenceDestroy(const cublasLtMatmulPreference_t p) {
-    return drop(p);
-}
-API cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
-                                                        cublasLtMatmulPreferenceAttributes_t a, const void *v,
-                                                        size_t n) {
-    return (void)p, (void)a, (void)v, (void)n, CUBLAS_STATUS_SUCCESS;
-}
-API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                                  cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                                  cublasLtMatrixLayout_t e, cublasLtMatmulPreference_t p, int cap,
-                                                  cublasLtMatmulHeuristicResult_t r[], int *n) {
-    (void)h, (void)d, (void)a, (void)b, (void)c, (void)e, (void)p;
-    memset(r, 0, sizeof *r);
-    r->state = CUBLAS_STATUS_SUCCESS;
-    r->workspaceSize = 1000;
-    m.heuristics++;
-    return *n = cap > 0, CUBLAS_STATUS_SUCCESS;
-}
-API cublasStatus_t cublasLtMatmulAlgoGetIds(cublasLtHandle_t h, cublasComputeType_t c, cudaDataType_t s,
-                                            cudaDataType_t a, cudaDataType_t b, cudaDataType_t x, cudaDataType_t y,
-                                            int cap, int *ids, int *n) {
-    (void)h, (void)c, (void)s, (void)a, (void)b, (void)x, (void)y, (void)cap, (void)ids;
-    return *n = 0, CUBLAS_STATUS_SUCCESS;
-}
-API cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t h, cublasComputeType_t c, cudaDataType_t s, cudaDataType_t a,
-                                          cudaDataType_t b, cudaDataType_t x, cudaDataType_t y, int id,
-                                          cublasLtMatmulAlgo_t *algo) {
-    (void)h, (void)c, (void)s, (void)a, (void)b, (void)x, (void)y, (void)id, (void)algo;
-    return CUBLAS_STATUS_NOT_SUPPORTED;
-}
-/* Algorithms whose first word is 7 are known. */
-API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                           cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t e,
-                                           const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *r) {
-    (void)h, (void)d, (void)a, (void)b, (void)c, (void)e;
-    r->workspaceSize = 2000;
-    return algo->data[0] == 7 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
-}
-API cublasStatus_t cublasLtMatmulAlgoCapGetAttribute(const cublasLtMatmulAlgo_t *x, cublasLtMatmulAlgoCapAttributes_t a,
-                                                     void *v, size_t n, size_t *w) {
-    return (void)x, (void)a, (void)v, (void)n, (void)w, CUBLAS_STATUS_NOT_SUPPORTED;
-}
-API cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *x, cublasLtMatmulAlgoConfigAttributes_t a,
-                                                        const void *v, size_t n) {
-    return (void)x, (void)a, (void)v, (void)n, CUBLAS_STATUS_NOT_SUPPORTED;
-}
-API cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *x,
-                                                        cublasLtMatmulAlgoConfigAttributes_t a, void *v, size_t n,
-                                                        size_t *w) {
-    return (void)x, (void)a, (void)v, (void)n, (void)w, CUBLAS_STATUS_NOT_SUPPORTED;
-}
-API cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t cd, const void *alpha, const void *A,
-                                  cublasLtMatrixLayout_t la, const void *B, cublasLtMatrixLayout_t lb, const void *beta,
-                                  const void *C, cublasLtMatrixLayout_t lc, void *D, cublasLtMatrixLayout_t ld,
-                                  const cublasLtMatmulAlgo_t *algo, void *ws, size_t ws_size, cudaStream_t s) {
-    const layout *a = (const layout *)(void *)la, *b = (const layout *)(void *)lb, *c = (const layout *)(void *)lc,
-                 *d = (const layout *)(void *)ld;
-    const desc *x = (const desc *)(void *)cd;
-    (void)h, (void)alpha, (void)algo;
-    if (ws_size) memset(ws, 0x77, ws_size);
-    node n = {.lt = {.a = A,
-                     .b = B,
-                     .c = C,
-                     .d = D,
-                     .beta = *(const float *)beta,
-                     .m = (long)d->rows,
-                     .n = (long)d->cols,
-                     .lda = a->ld,
-                     .ldb = b->ld,
-                     .ldc = c->ld,
-                     .ldd = d->ld,
-                     .ta = x->trans_a != CUBLAS_OP_N,
-                     .tb = x->trans_b != CUBLAS_OP_N,
-                     .relu = x->epilogue & CUBLASLT_EPILOGUE_RELU,
-                     .bias = x->epilogue & CUBLASLT_EPILOGUE_BIAS ? x->bias : NULL}};
-    n.lt.k = (long)(n.lt.ta ? a->rows : a->cols);
-    if (!stream_of((CUstream)s)->capture) m.launches++;
-    return submit((CUstream)s, &n) == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }

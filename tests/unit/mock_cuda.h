@@ -1,4 +1,4 @@
-/* mock_cuda.h: what a test can set and see of the mock driver and cuBLASLt (mock_cuda.c).
+/* mock_cuda.h: what a test can set and see of the mock driver and cuBLASLt (mock_cuda.c, mock_cublaslt.c).
  *
  * "Device" memory is host memory.  Kernels are known by name and compute something simple, so that results can be
  * checked:

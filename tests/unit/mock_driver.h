@@ -1,0 +1,27 @@
+/* mock_driver.h: what the files of the mock driver share. */
+#ifndef TENON_TEST_MOCK_DRIVER_H
+#define TENON_TEST_MOCK_DRIVER_H
+
+#include <cuda.h>
+#include <stdbool.h>
+
+#include "tests/unit/mock_cuda.h"
+
+#define API __attribute__((visibility("default")))
+
+API mock_cuda *mock_cuda_get(void);
+
+/* A product of cuBLASLt: d = a * b + beta * c + bias, column by column. */
+typedef struct mock_product {
+    const float *a, *b, *c, *bias;
+    float *d;
+    float beta;
+    long m, n, k, lda, ldb, ldc, ldd;
+    bool ta, tb, relu;
+} mock_product;
+
+/* mock_cublaslt.c computes it when its turn comes; mock_cuda.c sees to that, or puts it into a capture. */
+void mock_product_run(const mock_product *p);
+bool mock_product_submit(CUstream to, const mock_product *p);
+
+#endif
