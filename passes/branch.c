@@ -23,26 +23,32 @@ static double terms(const tn_graph *g, tn_node n) {
                                   tn_val_dim(g, w, tn_val_rank(g, w) - (TN_ATTRS_OF(g, n, matmul)->trans_b ? 1 : 2)));
 }
 
-/* Microseconds of a region on a large GPU, roughly: what it moves, or computes. */
+/* Microseconds on a large GPU, roughly, in which a value is written and read. */
+static double move_us(const tn_graph *g, tn_val v) {
+    const double bytes_per_us = 3e6;
+    return 2 * tn_typical_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8 / bytes_per_us;
+}
+
+/* Of a region: what it moves, or computes. */
 static double time_of(const tn_graph *g, tn_region r) {
-    const double bytes_per_us = 3e6, flops_per_us = 1e8;
+    const double flops_per_us = 1e8;
     double us = 0;
     TN_FOR_NODES(g, r, n) {
-        for (size_t k = 0; k < tn_node_result_count(g, n); k++) {
-            const tn_val v = tn_node_result(g, n, k);
-            us += 2 * tn_typical_numel(g, v) * tn_dtype_bits(tn_val_dtype(g, v)) / 8 / bytes_per_us;
-        }
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) us += move_us(g, tn_node_result(g, n, k));
         if (tn_op_is(tn_node_op(g, n), TN_T_CONTRACTION))
             us += 2 * tn_typical_numel(g, tn_node_result(g, n, 0)) * terms(g, n) / flops_per_us;
     }
     return us;
 }
 
-/* A decision costs some microseconds, and keeps what is around it from being fused with either branch; what a branch holds
- * is computed in f32. */
+/* Both branches together cost half of their time more than one of them does on average.  A decision costs three steps that
+ * nothing overlaps (the kernel that tells, the node, the first kernel in it), and what a branch gives is written and read
+ * again, where a select would take it from registers. */
 static bool is_dear(const tn_graph *g, tn_node n) {
-    const double much_us = 100;
-    return time_of(g, tn_node_subregion(g, n, 0)) > much_us || time_of(g, tn_node_subregion(g, n, 1)) > much_us;
+    const double step_us = 3;
+    double decision = 3 * step_us;
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++) decision += move_us(g, tn_node_result(g, n, k));
+    return (time_of(g, tn_node_subregion(g, n, 0)) + time_of(g, tn_node_subregion(g, n, 1))) / 2 > decision;
 }
 
 static const char *why_not(const tn_graph *g, tn_node n) {
