@@ -523,6 +523,10 @@ void tn_node_set_loc(tn_graph *g, tn_node n, tn_loc l);
 /* Bytes of a constant.  A borrowed blob calls release(user) when the last graph that shares it is freed. */
 tn_blob tn_blob_copy(tn_graph *g, const void *data, size_t size);
 tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user);
+/* The same of a file that is mapped read-only: with the last graph's use of it, pages of the file go. */
+tn_blob tn_blob_map(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user);
+/* Gives back blobs that are no constant's any more, here: their handles mean nothing from now on. */
+void tn_graph_drop_blobs(tn_graph *g);
 /* Takes over a block of `allocated` bytes of the graph's environment, also where this fails. */
 tn_blob tn_blob_adopt(tn_graph *g, void *data, size_t size, size_t allocated);
 /* Uninitialised bytes for the caller to fill through *data before the blob is first read. */

@@ -2,14 +2,15 @@
  * whose condition is constant.
  *
  * A broadcast or iota is left symbolic while only elementwise and movement ops read it, since their kernels index it
- * for nothing, unless it is small.  Results above MAX_BYTES are never made. */
+ * for nothing, unless it is small.  Results above MAX_BYTES are never made.  What has been folded away is given back on the
+ * way, so that weights are in memory about once. */
 #include "ir/eval/eval.h"
 #include "passes/rule.h"
 #include "passes/util.h"
 
 tn_status tn_pass_fold(tn_graph *g, tn_pass_ctx *ctx);
 
-enum { MAX_BYTES = 256 << 20, SMALL_BYTES = 4096, MAX_OUT = 16 };
+enum { MAX_BYTES = 256 << 20, SMALL_BYTES = 4096, MAX_OUT = 16, DROP_BYTES = 64 << 20 };
 
 static bool constant_operands(const tn_graph *g, tn_node n) {
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
@@ -31,6 +32,12 @@ static bool result_bytes(const tn_graph *g, tn_node n, size_t *bytes) {
     }
     return true;
 }
+
+typedef struct folding {
+    tn_folder *folder;
+    bool any;
+    size_t read; /* bytes of constants that may have become useless */
+} folding;
 
 /* Does a user need the elements in memory? */
 static bool wanted_in_memory(const tn_graph *g, tn_node n) {
@@ -99,7 +106,16 @@ static bool branch_known(const tn_graph *g, tn_node n) {
     return true;
 }
 
-static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_region r, bool *any) {
+/* Of the constants that n reads. */
+static size_t bytes_at(const tn_graph *g, tn_node n) {
+    size_t bytes = 0;
+    for (size_t k = 0; k < tn_node_input_count(g, n); k++)
+        if (tn_node_input(g, n, k).i)
+            bytes += tn_blob_size(g, TN_ATTRS_OF(g, tn_val_def(g, tn_node_input(g, n, k)), const)->data);
+    return bytes;
+}
+
+static void fold_region(tn_graph *g, tn_pass_ctx *ctx, folding *f, tn_region r) {
     tn_node next;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
@@ -107,15 +123,17 @@ static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_reg
             if (!tn_pass_may_rewrite(ctx, "if_const")) return;
             tn_node before = tn_node_prev(g, n);
             take_branch(g, n);
-            *any = true;
+            f->any = true;
             next = before.i ? tn_node_next(g, before) : tn_region_first(g, r);
         } else if (foldable(g, n)) {
             if (!tn_pass_may_rewrite(ctx, "fold")) return;
-            fold_node(g, folder, n);
-            *any = true;
+            f->read += bytes_at(g, n);
+            fold_node(g, f->folder, n);
+            f->any = true;
+            if (f->read > DROP_BYTES) tn_graph_drop_blobs(g), f->read = 0;
         } else if (tn_node_op(g, n) != TN_OP_KERNEL) {
             for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
-                fold_region(g, ctx, folder, tn_node_subregion(g, n, k), any);
+                fold_region(g, ctx, f, tn_node_subregion(g, n, k));
         }
     }
 }
@@ -123,12 +141,12 @@ static void fold_region(tn_graph *g, tn_pass_ctx *ctx, tn_folder *folder, tn_reg
 tn_status tn_pass_fold(tn_graph *g, tn_pass_ctx *ctx) {
     tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
     quiet.diag = NULL; /* what cannot be evaluated is left, and reported when it runs */
-    tn_folder *folder = tn_folder_new(&quiet, g);
-    bool any = false;
-    if (folder)
-        fold_region(g, ctx, folder, tn_graph_body(g), &any);
+    folding f = {.folder = tn_folder_new(&quiet, g)};
+    if (f.folder)
+        fold_region(g, ctx, &f, tn_graph_body(g));
     else
         tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while folding constants");
-    tn_folder_free(folder);
-    return any ? tn_graph_collect_conditions(g) : tn_graph_status(g); /* indices may be known now; branches, taken */
+    tn_folder_free(f.folder);
+    if (f.any) tn_graph_drop_blobs(g);
+    return f.any ? tn_graph_collect_conditions(g) : tn_graph_status(g); /* indices may be known now; branches, taken */
 }

@@ -290,7 +290,7 @@ tn_blob tn_onnx_tensor_blob(tn_graph *g, const tn_onnx_tensor *t) {
     size_t align = tn_dtype_bits(t->dtype) / 8;
     if (!t->file || (align > 1 && (uintptr_t)t->data % align)) return tn_blob_copy(g, t->data, t->bytes);
     tn_onnx_file_ref(t->file);
-    tn_blob b = tn_blob_borrow(g, t->data, t->bytes, tn_onnx_file_unref, t->file);
+    tn_blob b = tn_blob_map(g, t->data, t->bytes, tn_onnx_file_unref, t->file);
     if (!b.i) tn_onnx_file_unref(t->file);
     return b;
 }

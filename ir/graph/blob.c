@@ -1,6 +1,8 @@
 /* blob.c: constant bytes, shared by reference count between a graph and its clones, and constant nodes. */
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #include "ir/internal.h"
@@ -17,16 +19,25 @@ struct tn_blob_rec {
     size_t adopted_bytes;
     void (*release)(void *user);
     void *user;
+    bool is_mapped; /* from a file, which may stay mapped for others */
     _Atomic uint64_t hash;
     atomic_bool hashed;
 };
 
 void tn_blob_retain(tn_blob_rec *b) {
-    atomic_fetch_add(&b->refs, 1);
+    if (b) atomic_fetch_add(&b->refs, 1);
+}
+
+/* The whole pages between: whoever reads them again reads the file again. */
+static void forget_pages(const void *data, size_t size) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), first = ((uintptr_t)data + page - 1) / page * page,
+                    end = ((uintptr_t)data + size) / page * page;
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
 }
 
 void tn_blob_drop(tn_blob_rec *b) {
     if (!b || atomic_fetch_sub(&b->refs, 1) != 1) return;
+    if (b->is_mapped) forget_pages(b->data, b->size);
     if (b->release) b->release(b->user);
     if (b->adopted) tn_free(b->env, b->adopted, b->adopted_bytes);
     tn_free(b->env, b, sizeof *b + b->own);
@@ -97,6 +108,26 @@ tn_blob tn_blob_borrow(tn_graph *g, const void *data, size_t size, void (*releas
 
 static tn_blob_rec *blob_rec(const tn_graph *g, tn_blob b) {
     return b.i && b.i < g->blobs.n ? g->blobs.p[b.i] : NULL;
+}
+
+tn_blob tn_blob_map(tn_graph *g, const void *data, size_t size, void (*release)(void *user), void *user) {
+    const tn_blob h = tn_blob_borrow(g, data, size, release, user);
+    tn_blob_rec *b = blob_rec(g, h);
+    if (b) b->is_mapped = true;
+    return h;
+}
+
+void tn_graph_drop_blobs(tn_graph *g) {
+    bool *used = tn_alloc(g->env, g->blobs.n * sizeof *used);
+    if (!used) return; /* they are kept until the graph is freed */
+    for (uint32_t i = 1; i < g->nodes.n; i++)
+        if (g->nodes.p[i].op == TN_OP_CONST) used[((const tn_attrs_const *)g->nodes.p[i].attrs)->data.i] = true;
+    for (uint32_t i = 1; i < g->blobs.n; i++) {
+        if (used[i]) continue;
+        tn_blob_drop(g->blobs.p[i]);
+        g->blobs.p[i] = NULL;
+    }
+    tn_free(g->env, used, g->blobs.n * sizeof *used);
 }
 
 const void *tn_blob_data(const tn_graph *g, tn_blob b) {

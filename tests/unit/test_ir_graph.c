@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "ir/ir.h"
+#include "passes/pass.h"
 #include "tests/unit/suite.h"
 
 typedef struct diags {
@@ -351,6 +352,33 @@ static void on_release(void *user) {
     released += *(int *)user;
 }
 
+/* What is folded away is given back while the graph lives, unless a clone still has it. */
+START_TEST(folded_constants_are_given_back) {
+    static float w[4] = {1, 2, 3, 4};
+    int one = 1;
+    for (int cloned = 0; cloned < 2; cloned++) {
+        released = 0;
+        tn_graph *g = tn_graph_new(NULL);
+        const tn_val c = tn_const(g, f32(g, 4), tn_blob_borrow(g, w, sizeof w, on_release, &one), "w");
+        const tn_val y = tn_unary(g, TN_OP_NEG, c);
+        tn_graph_set_outputs(g, 1, &y, NULL);
+        tn_graph *copy = cloned ? tn_graph_clone(g) : NULL;
+        tn_pass_ctx *ctx = tn_pass_ctx_new(NULL, NULL);
+        ck_assert_int_eq(tn_run_passes(g, "fold", ctx), TN_OK);
+        tn_pass_ctx_free(ctx);
+        ck_assert_int_eq(released, !cloned);
+        ck_assert(tn_const_get(g, tn_graph_output(g, 0), 2) == -3.0);
+        if (copy)
+            ck_assert(tn_const_get(copy, tn_node_input(copy, tn_val_def(copy, tn_graph_output(copy, 0)), 0), 2) == 3.0);
+        tn_graph_free(tn_graph_clone(g));
+        tn_graph_free(copy);
+        ck_assert_int_eq(released, 1);
+        tn_graph_free(g);
+        ck_assert_int_eq(released, 1);
+    }
+}
+END_TEST
+
 START_TEST(clones_share_borrowed_constants) {
     static float w[4] = {1, 2, 3, 4};
     int one = 1;
@@ -433,6 +461,7 @@ int main(void) {
     tcase_add_test(t, locations_are_sets);
     tcase_add_test(t, the_hash_ignores_names_and_sees_content);
     tcase_add_test(t, clones_share_borrowed_constants);
+    tcase_add_test(t, folded_constants_are_given_back);
     tcase_add_test(t, splats_are_seen_through_movement);
     tcase_add_test(t, binding_reinfers_types_and_refuses_what_no_longer_fits);
     tcase_add_test(t, building_is_linear);
