@@ -3,7 +3,10 @@
  * Each byte of the arena and of the outputs holds a tag: which kernel result, which of its elements, wrote it last.  A
  * kernel first checks that every element of every operand carries the tag of the element that the views say it is, then
  * writes its own.  This shares no code with the planner: views are resolved element by element from the ops'
- * definitions. */
+ * definitions.
+ *
+ * What branches and loops give and carry is copied, one value after the other, where it is not there already.  The graph is
+ * run a few times, so that each branch of an `if` is taken and each loop has no iteration or two. */
 #include <stdio.h>
 #include "passes/memory/memory.h"
 #include "passes/util.h"
@@ -34,7 +37,10 @@ typedef struct checker {
     space arena, *outputs;
     size_t n_outputs;
     uint32_t now; /* number of the kernel that runs */
+    uint32_t turn, decisions;
 } checker;
+
+enum { TURNS = 4 };
 
 static bool eval(const checker *c, tn_dim d, int64_t *v) {
     return tn_dim_eval(c->g, d, c->b, c->n_b, v);
@@ -183,9 +189,8 @@ static bool reads_callers(const checker *c, tn_val v, const shape *s, int64_t i,
     return true;
 }
 
-/* Operand `slot` of the node `at`. */
-static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
-    tn_val v = tn_node_input(c->g, at, slot);
+/* v, which is operand `slot` of the node `at`. */
+static tn_status read_value(const checker *c, tn_node at, tn_val v, uint32_t slot) {
     shape s;
     if (!shape_of(c, v, &s)) return broken(c, at, "its shape cannot be evaluated", v);
     if (!aligned(c, v)) return broken(c, at, "its alignment is wrong", v);
@@ -199,7 +204,8 @@ static tn_status read_value(const checker *c, tn_node at, uint32_t slot) {
             j = k;
         }
         tn_node def = tn_val_def(c->g, source);
-        bool fixed = !def.i || tn_node_op(c->g, def) == TN_OP_CONST;
+        bool fixed =
+            def.i ? tn_node_op(c->g, def) == TN_OP_CONST : tn_val_arg_of(c->g, source).i == tn_graph_body(c->g).i;
         if (!fixed && !where) return broken(c, at, "it is in the wrong space", v);
         if (fixed && !reads_callers(c, v, &s, i, source, j, bytes))
             return broken(c, at, "an element of an input or constant is read from the wrong place", v);
@@ -272,21 +278,87 @@ static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
         if (address(c, v, &s, i, bytes, c->outputs[k].size) != ravel(&room, at) * bytes)
             return broken(c, ret, append.i ? "an output is not as its buffer wants it" : "an output is not dense", v);
     }
-    return read_value(c, ret, k);
+    return read_value(c, ret, tn_node_input(c->g, ret, k), k);
 }
 
-static tn_status run(checker *c) {
+/* `from` is copied to where `to` lies, or is there. */
+static tn_status deliver(checker *c, tn_node at, tn_val from, tn_val to) {
+    shape s;
+    c->now++;
+    tn_status st = read_value(c, at, from, 0);
+    if (st != TN_OK || !shape_of(c, to, &s)) return st;
+    const int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, to)) / 8;
+    const space *where = space_of(c, to);
+    if (!where) return broken(c, at, "what is carried or given lies in an input or a constant", to);
+    for (int64_t i = 0; i < s.n; i++) {
+        const int64_t first = address(c, to, &s, i, bytes, where->size);
+        if (first < 0) return broken(c, at, "an element is copied outside its space", to);
+        for (int64_t b = first; b < first + bytes; b++) {
+            if (where->reads[b].kernel == c->now && where->reads[b].element != i)
+                return broken(c, at, "a copy overwrites what it still reads", to);
+            where->tags[b] = tag_of(to, i);
+        }
+    }
+    return TN_OK;
+}
+
+static tn_status run(checker *c, tn_region r);
+
+static tn_status run_branch(checker *c, tn_node n) {
+    const uint32_t second = c->turn < 2 ? c->turn : (c->decisions++ + c->turn) % 2;
+    const tn_region r = tn_node_subregion(c->g, n, second);
+    const tn_node yield = tn_region_last(c->g, r);
+    tn_status s = read_value(c, n, tn_node_input(c->g, n, 0), 0);
+    if (s == TN_OK) s = run(c, r);
+    for (size_t k = 0; s == TN_OK && k < tn_node_result_count(c->g, n); k++)
+        s = deliver(c, yield, tn_node_input(c->g, yield, k), tn_node_result(c->g, n, k));
+    return s;
+}
+
+/* The condition and what is carried are operands from the first on, and arguments of the body. */
+static tn_status run_loop(checker *c, tn_node n) {
+    const tn_region r = tn_node_subregion(c->g, n, 0);
+    const tn_node yield = tn_region_last(c->g, r);
     tn_status s = TN_OK;
-    for (tn_node n = tn_region_first(c->g, tn_graph_body(c->g)); s == TN_OK && n.i; n = tn_node_next(c->g, n)) {
-        tn_op op = tn_node_op(c->g, n);
+    for (size_t k = 1; s == TN_OK && k < tn_node_input_count(c->g, n); k++)
+        if (tn_node_input(c->g, n, k).i) s = deliver(c, n, tn_node_input(c->g, n, k), tn_region_arg(c->g, r, k));
+    for (int trips = c->turn == 1 ? 0 : 2; s == TN_OK && trips > 0; trips--) {
+        s = run(c, r);
+        for (size_t k = 0; s == TN_OK && k < tn_node_input_count(c->g, yield); k++)
+            s = deliver(c, yield, tn_node_input(c->g, yield, k), tn_region_arg(c->g, r, k + 1));
+    }
+    for (size_t k = 0; s == TN_OK && k < tn_node_result_count(c->g, n); k++)
+        s = deliver(c, n, tn_region_arg(c->g, r, k + 2), tn_node_result(c->g, n, k));
+    return s;
+}
+
+static tn_status run_kernel(checker *c, tn_node n) {
+    tn_status s = TN_OK;
+    for (uint32_t k = 0; s == TN_OK && k < tn_node_input_count(c->g, n); k++)
+        s = read_value(c, n, tn_node_input(c->g, n, k), k);
+    for (size_t k = 0; s == TN_OK && k < tn_node_result_count(c->g, n); k++)
+        s = write_value(c, n, tn_node_result(c->g, n, k));
+    return s;
+}
+
+static tn_status run(checker *c, tn_region r) {
+    tn_status s = TN_OK;
+    for (tn_node n = tn_region_first(c->g, r); s == TN_OK && n.i; n = tn_node_next(c->g, n)) {
+        const tn_op op = tn_node_op(c->g, n);
         c->now++;
-        for (uint32_t k = 0; s == TN_OK && op == TN_OP_KERNEL && k < tn_node_input_count(c->g, n); k++)
-            s = read_value(c, n, k);
-        for (size_t k = 0; s == TN_OK && op == TN_OP_KERNEL && k < tn_node_result_count(c->g, n); k++)
-            s = write_value(c, n, tn_node_result(c->g, n, k));
+        if (op == TN_OP_KERNEL) s = run_kernel(c, n);
+        if (op == TN_OP_IF) s = run_branch(c, n);
+        if (op == TN_OP_LOOP) s = run_loop(c, n);
         for (uint32_t k = 0; s == TN_OK && op == TN_OP_RETURN && k < c->n_outputs; k++) s = check_output(c, n, k);
     }
     return s;
+}
+
+static bool has_control(const tn_graph *g) {
+    bool any = false;
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    any = any || tn_node_op(g, n) == TN_OP_IF || tn_node_op(g, n) == TN_OP_LOOP;
+    return any;
 }
 
 static tn_status make_space(const tn_env *env, int64_t size, uint64_t limit, space *out) {
@@ -328,7 +400,8 @@ tn_status tn_check_memory(tn_graph *g, const tn_memory *m, const tn_binding *b, 
     checker c = {.g = g, .m = m, .b = b, .n_b = n};
     const tn_env *env = tn_graph_env(g);
     tn_status s = make_spaces(&c, limit);
-    if (s == TN_OK) s = run(&c);
+    for (const uint32_t turns = has_control(g) ? TURNS : 1; s == TN_OK && c.turn < turns; c.turn++)
+        s = run(&c, tn_graph_body(g));
     for (size_t k = 0; c.outputs && k < c.n_outputs; k++) free_space(env, &c.outputs[k]);
     tn_free(env, c.outputs, (c.n_outputs + 1) * sizeof *c.outputs);
     free_space(env, &c.arena);

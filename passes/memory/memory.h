@@ -46,9 +46,8 @@ tn_dim tn_placed_span(tn_graph *g, const tn_placement *at, tn_val v);
 
 /* Runs the kernels in body order on tags instead of numbers, with the symbols bound to these values, after the program
  * has placed the blocks: each kernel must find in every operand exactly the elements that were last written for it,
- * inside the bounds of its block, and each output must end dense in its own buffer.  (That other orders give the same is
- * tn_program_verify's; so is what branches and loops own: a graph that is checked here has none.)  For tests: a tag a byte,
- * so TN_E_ARGUMENT if the arena is larger than `limit` bytes.  TN_E_VERIFY names the kernel. */
+ * inside the bounds of its block, and each output must end dense in its own buffer, whatever branches are taken and whether
+ * loops have iterations.  (That other orders give the same is tn_program_verify's.)  For tests: a tag a byte, so TN_E_ARGUMENT if the arena is larger than `limit` bytes.  TN_E_VERIFY names the kernel. */
 tn_status tn_check_memory(tn_graph *g, const tn_memory *m, const tn_binding *b, size_t n, uint64_t limit);
 
 #endif
