@@ -1,16 +1,6 @@
 #!/usr/bin/env bash
 # Branches and loops that only a run decides, in kernels on the emulated device against the reference: control.sh TENON
-# Exit code 77: there is no C++ compiler.
-set -uo pipefail
-tenon=$1
-if ! ${TENON_CXX:-c++} --version >/dev/null 2>&1; then
-    echo "skipped: there is no C++ compiler"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export TENON_CACHE=$work/cache
-failed=0
+. "$(dirname "$0")/emu_lib.sh"
 # the standard pipeline, but that branches stay branches
 keep=canon,fold,cse,dce,recognise,affine,fold,cancel,layout,fold,cancel,precision,canon,fold,cse,dce,expand,canon,fold,cse,dce,fuse
 
@@ -18,13 +8,7 @@ model() { # NAME: a model from standard input, in kernels
     local name=$1 p
     cat >"$work/$name.tn"
     for p in fp32 fp16; do
-        if "$tenon" check "$work/$name.tn" --random --device emu --passes $keep --precision $p >"$work/out" 2>&1; then
-            echo "ok    $name in $p"
-        else
-            echo "WRONG $name in $p"
-            sed 's/^/      /' "$work/out"
-            failed=1
-        fi
+        expect "$name in $p" "$tenon" check "$work/$name.tn" --random --device emu --passes $keep --precision $p
     done
 }
 
@@ -164,8 +148,10 @@ func @main(%x: f32[N,8], %w: f32[8,8]) -> f32[N,8] {
 TN
 
 # The program of such a model is in its plan.
-"$tenon" compile "$work/nested.tn" -o "$work/nested.plan" --no-gpu --target sm_90a >"$work/out" 2>&1 &&
-    "$tenon" inspect "$work/nested.plan" --program >"$work/program" 2>&1 && grep -q '^      #[0-9]* while ' "$work/program" &&
-    grep -q '^  #[0-9]* if ' "$work/program" && echo "ok    the plan's program" ||
-    { echo "WRONG the plan's program"; sed 's/^/      /' "$work/out" "$work/program"; failed=1; }
+program() {
+    "$tenon" compile "$work/nested.tn" -o "$work/nested.plan" --no-gpu --target sm_90a &&
+        "$tenon" inspect "$work/nested.plan" --program | tee "$work/program" && grep -q '^      #[0-9]* while ' "$work/program" &&
+        grep -q '^  #[0-9]* if ' "$work/program"
+}
+expect "the plan's program" program
 exit $failed

@@ -1,21 +1,7 @@
 #!/usr/bin/env bash
 # Whole models with every kernel executed on the CPU: emu.sh TENON SOURCE_DIR TN_STRESS
-# Exit code 77: there is no C++ compiler.
-set -uo pipefail
-tenon=$1 source=$2
-if ! ${TENON_CXX:-c++} --version >/dev/null 2>&1; then
-    echo "skipped: there is no C++ compiler"
-    exit 77
-fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export TENON_CACHE=$work/cache
-failed=0
-
-expect() { # name, command...
-    local name=$1; shift
-    if "$@" >"$work/out" 2>&1; then echo "ok    $name"; else echo "WRONG $name"; sed 's/^/      /' "$work/out"; failed=1; fi
-}
+. "$(dirname "$0")/emu_lib.sh"
+source=$2
 
 digit() { # device options...
     "$tenon" run "$source/examples/digits/digits.onnx" --input image="$source/examples/digits/digit_7.npy" "$@" |

@@ -8,24 +8,8 @@
 #include "tenon/compiler.h"
 #include "tenon/host.h"
 #include "tests/unit/graph_gen.h"
+#include "tests/unit/parsed.h"
 #include "tests/unit/suite.h"
-
-static char message[1024];
-
-static void keep(void *user, const tn_diag *d) {
-    (void)user;
-    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s [%s]", d->loc, d->message, d->hint);
-}
-
-static const tn_env env = {.diag = keep};
-
-static tn_graph *parsed(const char *text) {
-    tn_status st;
-    message[0] = 0;
-    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
-    ck_assert_msg(g != NULL, "%s", message);
-    return g;
-}
 
 /* ---- plans ------------------------------------------------------------------------------------------------------- */
 

@@ -10,25 +10,8 @@
 #include "codegen/program/program.h"
 #include "passes/pass.h"
 #include "tenon/compiler.h"
+#include "tests/unit/parsed.h"
 #include "tests/unit/suite.h"
-
-static char message[1024], note[1024];
-
-static void keep(void *user, const tn_diag *d) {
-    (void)user;
-    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
-    if (d->severity == TN_NOTE) snprintf(note, sizeof note, "%s", d->message);
-}
-
-static const tn_env env = {.diag = keep};
-
-static tn_graph *parsed(const char *text) {
-    tn_status st;
-    message[0] = note[0] = 0;
-    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
-    ck_assert_msg(g != NULL, "%s", message);
-    return g;
-}
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
 

@@ -9,22 +9,12 @@
 #include "tenon/compiler.h"
 #include "tenon/host.h"
 #include "tenon/tenon.h"
+#include "tests/unit/parsed.h"
 #include "tests/unit/suite.h"
-
-static char message[1024];
-
-static void keep(void *user, const tn_diag *d) {
-    (void)user;
-    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
-}
-
-static const tn_env env = {.diag = keep};
 
 /* The graph of the text, its conditions collected; NULL where it is refused. */
 static tn_graph *collected(const char *text) {
-    tn_status st;
-    message[0] = 0;
-    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
+    tn_graph *g = parsed_or_not(text);
     if (g) ck_assert_msg(tn_graph_collect_conditions(g) == TN_OK, "%s", message);
     return g;
 }

@@ -8,29 +8,13 @@
 #include "tenon/compiler.h"
 #include "tenon/host.h"
 #include "tenon/tenon.h"
+#include "tests/unit/parsed.h"
 #include "tests/unit/suite.h"
-
-static char message[2048];
-
-static void keep(void *user, const tn_diag *d) {
-    (void)user;
-    if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s", d->message);
-}
-
-static const tn_env env = {.diag = keep};
 
 static const char model[] = "symbol T in [2, 64]\n"
                             "func @main(%x: f32[N,S,4], %m: f32[N,S], %w: f32[4,S*2], %t: f32[T]) -> (%y: f32[N,S,4], "
                             "%z: f32[N,S], %u: f32[4,S*2], %v: f32[T]) {\n  %y = neg %x\n  %z = neg %m\n  %u = neg %w\n"
                             "  %v = neg %t\n  return %y, %z, %u, %v\n}\n";
-
-static tn_graph *parsed(const char *text) {
-    tn_status st;
-    message[0] = 0;
-    tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
-    ck_assert_msg(g != NULL, "%s", message);
-    return g;
-}
 
 /* The lines before the function: symbols and buckets. */
 static char *header_of(const tn_graph *g) {
