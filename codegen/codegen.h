@@ -7,7 +7,8 @@
  * A template is a real CUDA file in templates/.  It includes the one generated header "tn_variant.cuh", which defines
  *   - its knobs and problem constants as TN_<NAME> macros (a dynamic size is a macro that reads a field of `args`),
  *   - `struct tn_args` (fields of 8 bytes: tensor pointers, then dims as long long; then tensor maps; in the order of
- *     tn_variant.args),
+ *     tn_variant.args; dims that depend on data follow, which the kernel computes from the operands that tell it sizes before
+ *     the template's code runs),
  *   - the element types, and the region's functions (tn_load_*, tn_epilogue, tn_map), which the template calls.
  * A constant may come in another order than the graph has it in (tn_emit_packed): whoever runs the variant packs it.
  * The kernel's entry point is `extern "C" __global__ void TN_KERNEL(const __grid_constant__ tn_args args)`.
@@ -56,6 +57,7 @@ typedef struct tn_spec_tensor {
     tn_dim dims[TN_MAX_RANK], strides[TN_MAX_RANK]; /* strides in elements */
     uint32_t align;                                 /* bytes */
     bool is_const; /* weights: no predecessor writes it, so it may be loaded before TN_WAIT() */
+    tn_dim tells;  /* the symbol that it is the value of; else none */
 } tn_spec_tensor;
 
 /* Values of a spec's symbols, in the order in which its text numbers them. */
@@ -68,9 +70,9 @@ typedef struct tn_spec {
     tn_graph *g;
     tn_node kernel;
     tn_region region;
-    tn_node anchor; /* the region's anchor node; none for a map kernel */
-    tn_dtype loose; /* values of this dtype may be held in f32 between loads and stores */
-    uint32_t n_in, n_out;
+    tn_node anchor;               /* the region's anchor node; none for a map kernel */
+    tn_dtype loose;               /* values of this dtype may be held in f32 between loads and stores */
+    uint32_t n_in, n_out, n_told; /* told: the last operands, which are sizes */
     tn_spec_tensor *in, *out;
     char *text;       /* canonical: region with values renumbered, dtypes, dims, strides, alignment, const-ness */
     uint64_t hash[2]; /* XXH3-128 of text */

@@ -77,6 +77,8 @@ typedef struct tn_dim_rec {
     bool touched;   /* scratch of bind.c: depends on the symbol being bound */
     tn_dim equal;   /* equal.c: what is written in its place; none: itself */
     tn_dim reduced; /* equal.c: what that makes of it; none: not asked yet */
+    bool made;      /* a node makes it, or one of its symbols */
+    tn_dim most;    /* SYM that a node makes: its largest value, of symbols that none makes; else none */
 } tn_dim_rec;
 
 typedef struct tn_type_rec {
@@ -292,6 +294,10 @@ typedef bool (*tn_sym_value)(const void *user, const tn_graph *g, tn_dim sym, in
 bool tn_dim_eval_by(const tn_graph *g, tn_dim d, tn_sym_value value, const void *user, int64_t *out);
 /* A symbol that becomes `with`: what buckets say of it is said of that, if it is a symbol. */
 void tn_buckets_bind(tn_graph *g, tn_dim sym, tn_dim with);
+
+/* The node's op is TN_T_DYNAMIC: says of the symbol that it makes how large that can be.  Whoever emits a node, or types it
+ * anew, does so. */
+tn_status tn_note_made(tn_graph *g, tn_node n);
 
 /* Replaces the dims of all conditions, dropping what is known then. */
 tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user);

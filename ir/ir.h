@@ -139,6 +139,20 @@ tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
 tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n);
 void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_dim *held, size_t n);
 
+/* Sizes that depend on data (made.c).  A node makes a symbol: `nonzero` and `nms` by counting, `size` of a scalar.  The
+ * symbol is from 0 to a largest value, which inputs tell; whoever uses it stands behind the node. */
+bool tn_dim_is_made(const tn_graph *g, tn_dim d);   /* it, or a symbol in it */
+bool tn_type_is_made(const tn_graph *g, tn_type t); /* one of its dims */
+bool tn_graph_makes_sizes(const tn_graph *g);       /* there is such a symbol */
+tn_dim tn_node_makes(const tn_graph *g, tn_node n); /* the symbol; none */
+/* d itself where no node makes it; else no less, and no more, than d can be; none where that is not known. */
+tn_dim tn_dim_most(tn_graph *g, tn_dim d);
+tn_dim tn_dim_least(tn_graph *g, tn_dim d);
+/* The elements of a tensor whose every dim is the most that it can be; none where that is not known. */
+tn_dim tn_type_most(tn_graph *g, tn_type t);
+/* Says that a node makes the symbol, and how large it can be. */
+tn_status tn_dim_set_most(tn_graph *g, tn_dim sym, tn_dim most);
+
 /* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
 typedef struct tn_binding {
     const char *name;
@@ -331,7 +345,7 @@ enum {
     TN_T_REGIONS = 1 << 9,     /* owns nested regions */
     TN_T_COMPARE = 1 << 10,    /* elementwise with bool result */
     TN_T_IDEMPOTENT = 1 << 11, /* f(f(x)) = f(x) */
-    TN_T_DYNAMIC = 1 << 12,    /* the size of its result depends on data: attribute `count` is a symbol for it */
+    TN_T_DYNAMIC = 1 << 12,    /* makes a size that depends on data: attribute `count` is a symbol for it */
     /* from the column `role` */
     TN_T_INLINE = 1 << 13, /* computed inside any kernel, where its result is read */
     TN_T_ANCHOR = 1 << 14, /* owns a kernel's region, and needs a template of its own */
@@ -392,6 +406,12 @@ static inline bool tn_op_is(tn_op op, uint32_t trait) {
 bool tn_attrs_equal(tn_op op, const void *a, const void *b);
 uint64_t tn_attrs_hash(tn_graph *g, tn_op op, const void *attrs);
 
+/* `compact` looks at blocks of so many elements; how many blocks n elements are, at least one. */
+enum { TN_COMPACT_BLOCK = 1024 };
+static inline tn_dim tn_compact_blocks(tn_graph *g, tn_dim n) {
+    return tn_dim_max(g, tn_dim_ceildiv(g, n, tn_dim_const(g, TN_COMPACT_BLOCK)), tn_dim_const(g, 1));
+}
+
 /* ---- regions, nodes, values -------------------------------------------------------------------------------------- */
 
 tn_region tn_graph_body(const tn_graph *g); /* the function's region */
@@ -401,6 +421,9 @@ void tn_graph_set_name(tn_graph *g, const char *name);
 tn_val tn_graph_add_input(tn_graph *g, const char *name, tn_type t);
 /* Ends the function: emits (or rewrites) `return` with these values and names. */
 tn_status tn_graph_set_outputs(tn_graph *g, size_t n, const tn_val *vals, const char *const *names);
+/* Adds outputs that are no callers', but the values of sizes that nodes make: i64 scalars.  Of these the last sizes.n are. */
+tn_status tn_graph_tell_sizes(tn_graph *g, tn_dims sizes, const tn_val *values);
+tn_dims tn_graph_told_sizes(const tn_graph *g);
 size_t tn_graph_input_count(const tn_graph *g);
 /* Some size of an input mentions the symbol, so that it may be known when shapes are bound. */
 bool tn_inputs_tell(const tn_graph *g, tn_dim sym);

@@ -1,12 +1,13 @@
 /* dce.c: erases nodes without uses, users before operands; nodes with effects, in nested regions too, stay. */
 #include "passes/pass.h"
+#include "passes/util.h"
 
 tn_status tn_pass_dce(tn_graph *g, tn_pass_ctx *ctx);
 
 static bool used(const tn_graph *g, tn_node n) {
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return true;
-    return false;
+    return tn_makes_what_is_used(g, n);
 }
 
 static void sweep(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {

@@ -245,3 +245,15 @@ tn_perm tn_perm_then(tn_perm first, tn_perm second) {
 bool tn_perm_equal(tn_perm a, tn_perm b) {
     return a.n == b.n && !memcmp(a.p, b.p, a.n * sizeof a.p[0]);
 }
+
+bool tn_makes_what_is_used(const tn_graph *g, tn_node n) {
+    const tn_dim sym = tn_node_makes(g, n);
+    bool used = false;
+    for (tn_val v = {1}; sym.i && v.i < tn_graph_val_limit(g); v.i++) {
+        const tn_node def = tn_val_def(g, v);
+        if (!def.i || def.i == n.i) continue;
+        if (tn_node_makes(g, def).i == sym.i) return false; /* which takes n's place */
+        for (size_t k = 0; !used && k < tn_val_rank(g, v); k++) used = tn_dim_mentions(g, tn_val_dim(g, v, k), sym);
+    }
+    return used;
+}

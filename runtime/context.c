@@ -7,8 +7,8 @@
 static size_t n_inputs(const tn_context *c) {
     return c->plan->pb->n_inputs;
 }
-static size_t n_outputs(const tn_context *c) {
-    return c->plan->pb->n_outputs;
+static size_t n_outputs(const tn_context *c) { /* the caller's */
+    return tn_plan_output_count(c->plan);
 }
 
 static tn_status allocate(tn_context *c) {
@@ -50,6 +50,7 @@ tn_context *tn_context_new(tn_plan *p, const tn_context_options *opts, tn_status
     tn_plan_retain(p);
     *status = allocate(c);
     if (*status == TN_OK) *status = open_device(c);
+    if (*status == TN_OK) *status = tn_told_new(c);
     if (*status == TN_OK) return c;
     tn_context_free(c);
     return NULL;
@@ -75,6 +76,7 @@ tn_status tn_context_serve(tn_context *c, tn_plan *made) {
 
 void tn_context_free(tn_context *c) {
     if (!c) return;
+    tn_told_free(c);
     tn_cuda_context_free(c);
     if (c->cpu) c->opts.host->cpu_free(c->cpu);
     tn_free(c->env, c->times, c->n_times * sizeof *c->times);
@@ -111,7 +113,7 @@ tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, 
     if (st != TN_OK) return st;
     const TnPlan__Tensor *t = c->plan->pb->outputs[output];
     *rank = (uint32_t)t->n_dims;
-    for (size_t k = 0; k < t->n_dims; k++) dims[k] = c->table[t->dims[k]];
+    for (size_t k = 0; k < t->n_dims; k++) dims[k] = c->table[t->n_most ? t->most[k] : t->dims[k]];
     return TN_OK;
 }
 
@@ -160,16 +162,17 @@ static tn_status check_pointer(const tn_context *c, const TnPlan__Tensor *t, con
 static tn_status gather(tn_context *c, const void *const *inputs, void *const *outputs, uintptr_t align) {
     const TnPlan__Plan *pb = c->plan->pb;
     tn_status st = tn_context_bind(c);
-    if (st == TN_OK && ((pb->n_inputs && !inputs) || (pb->n_outputs && !outputs)))
+    if (st == TN_OK && ((pb->n_inputs && !inputs) || (n_outputs(c) && !outputs)))
         st = tn_fail(c->env, TN_E_ARGUMENT, "", "", "no buffers are given");
     for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
         st = check_pointer(c, pb->inputs[k], inputs[k], align);
         c->pointers[k] = (void *)(uintptr_t)inputs[k];
     }
-    for (size_t k = 0; st == TN_OK && k < pb->n_outputs; k++) {
+    for (size_t k = 0; st == TN_OK && k < n_outputs(c); k++) {
         st = check_pointer(c, pb->outputs[k], outputs[k], align);
         c->pointers[pb->n_inputs + k] = outputs[k];
     }
+    tn_told_point(c);
     return st;
 }
 
@@ -189,15 +192,25 @@ static tn_status check_aliases(const tn_context *c, const void *const *inputs, v
     return TN_OK;
 }
 
+static tn_status ended(tn_context *c, tn_status st) {
+    if (st == TN_OK) tn_told_ran(c);
+    return st == TN_OK ? tn_told_check(c) : st;
+}
+
+static tn_status run_on_cpu(tn_context *c, bool in_place, const void *const *inputs) {
+    return ended(c, c->opts.host->cpu_run(c->cpu, c->table, in_place, inputs, c->pointers + n_inputs(c)));
+}
+
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream) {
     enum { DEVICE_ALIGN = 16, HOST_ALIGN = 1 };
     tn_status st = gather(c, inputs, outputs, c->cuda ? DEVICE_ALIGN : HOST_ALIGN);
     if (st == TN_OK) st = check_aliases(c, inputs, outputs);
     if (st != TN_OK) return st;
-    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, true, inputs, outputs);
+    if (!c->cuda) return run_on_cpu(c, true, inputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_enqueue(c, (const void *const *)c->pointers, stream);
+    if (st == TN_OK) tn_told_ran(c);
     tn_cuda_leave(c->cuda->cu);
     return st;
 }
@@ -205,12 +218,12 @@ tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *con
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs) {
     tn_status st = gather(c, inputs, outputs, 1);
     if (st != TN_OK) return st;
-    if (!c->cuda) return c->opts.host->cpu_run(c->cpu, c->table, false, inputs, outputs);
+    if (!c->cuda) return run_on_cpu(c, false, inputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
     st = tn_cuda_run(c, inputs, outputs);
     tn_cuda_leave(c->cuda->cu);
-    return st;
+    return ended(c, st);
 }
 
 tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out) {

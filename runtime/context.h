@@ -101,7 +101,8 @@ struct tn_context {
     int64_t *table;   /* under the current shapes, if bound */
     bool *known;
     bool bound;
-    void **pointers; /* scratch: inputs then outputs */
+    void **pointers;      /* scratch: inputs then outputs */
+    struct tn_told *told; /* NULL: no data makes sizes of outputs */
     tn_cuda_context *cuda;
     tn_cpu *cpu;
     tn_kernel_time *times; /* of the last benchmark */
@@ -112,6 +113,13 @@ struct tn_context {
 tn_status tn_context_bind(tn_context *c);
 /* In a context that has no device yet: another plan, which was made of its own, takes over. */
 tn_status tn_context_serve(tn_context *c, tn_plan *made);
+
+/* told.c: memory for outputs that are no caller's, but tell the sizes of others. */
+tn_status tn_told_new(tn_context *c);
+void tn_told_free(tn_context *c);
+void tn_told_point(tn_context *c);      /* their places in c->pointers */
+void tn_told_ran(tn_context *c);        /* an inference at the current shapes was enqueued */
+tn_status tn_told_check(tn_context *c); /* it has ended: its sizes fit the memory and the plan's conditions */
 
 /* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);

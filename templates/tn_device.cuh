@@ -60,6 +60,17 @@ TN_DEV void TN_WAIT() {
 #endif
 }
 
+// Sizes that depend on data, computed by the kernel as the host computes others: rounding down, and 0 where 0 divides.
+TN_DEV long long tn_size_mod(long long a, long long b) {
+    const long long r = b ? a % b : 0;
+    return r && (r < 0) != (b < 0) ? r + b : r;
+}
+TN_DEV long long tn_size_floordiv(long long a, long long b) { return b ? (a - tn_size_mod(a, b)) / b : 0; }
+TN_DEV long long tn_size_ceildiv(long long a, long long b) { return tn_size_floordiv(a, b) + (tn_size_mod(a, b) != 0); }
+TN_DEV long long tn_size_min(long long a, long long b) { return a < b ? a : b; }
+TN_DEV long long tn_size_max(long long a, long long b) { return a > b ? a : b; }
+TN_DEV long long tn_size_bcast(long long a, long long b) { return a == 1 ? b : a; }
+
 TN_DEV float tn_bits_float(unsigned u) { return __uint_as_float(u); }
 TN_DEV unsigned tn_float_bits(float f) { return __float_as_uint(f); }
 TN_DEV unsigned long long tn_double_bits(double d) { return (unsigned long long)__double_as_longlong(d); }

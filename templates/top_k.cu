@@ -8,27 +8,12 @@
 #include "tn_device.cuh"
 #include "tn_key.cuh"
 #include "tn_variant.cuh"
+#include "tn_before.cuh"
 
 TN_DEV tn_key tn_key_at(const tn_args &args, tn_index row, tn_index col) {
     tn_val x[1];
     tn_load_x(args, row, col, x);
     return tn_key_of<TN_KEY_BYTES, TN_SMALLEST>(x[0]);
-}
-
-// How many threads before this one have `mine`, and in all; scratch: a count for each warp.
-TN_DEV int tn_before(bool mine, int *scratch, int &all) {
-    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
-    const unsigned m = __ballot_sync(0xffffffffu, mine);
-    if (lane == 0) scratch[warp] = tn_bit_count(m);
-    __syncthreads();
-    int before = tn_bit_count(m & ((1u << lane) - 1));
-    all = 0;
-    for (int w = 0; w < TN_BLOCK / 32; ++w) {
-        if (w < warp) before += scratch[w];
-        all += scratch[w];
-    }
-    __syncthreads();
-    return before;
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {

@@ -80,7 +80,7 @@ static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
     const int64_t reach_h = (w->r - 1) * w->dilation_h, reach_w = (w->s - 1) * w->dilation_w;
-    if (!p->async || !corners_fit(w->pad_h, w->after_h, w->stride_h, reach_h) ||
+    if (!p->async || s->n_told || !corners_fit(w->pad_h, w->after_h, w->stride_h, reach_h) ||
         !corners_fit(w->pad_w, w->after_w, w->stride_w, reach_w))
         return false;
     const tn_spec_tensor *t = &s->in[p->in];

@@ -225,12 +225,45 @@ static void write_in(const tn_emitter *e, tn_text *t, uint32_t k) {
     tn_text_add(t, "\n");
 }
 
-static void write_args(tn_emitter *e, tn_text *t) {
+static void add_field(const tn_emitter *e, uint32_t k, tn_text *t) {
+    char text[96];
+    tn_dim_print(e->g, e->dims[k], text, sizeof text);
+    tn_text_add(t, "    long long d%u; // %s\n", k, text);
+}
+
+/* A size as C text over what the host passes, where some of it is an operand. */
+static void put_told(tn_emitter *e, tn_dim d, tn_text *t) {
+    static const char *const names[] = {
+        [TN_DIM_FLOORDIV] = "tn_size_floordiv", [TN_DIM_CEILDIV] = "tn_size_ceildiv", [TN_DIM_MOD] = "tn_size_mod",
+        [TN_DIM_MIN] = "tn_size_min",           [TN_DIM_MAX] = "tn_size_max",         [TN_DIM_BCAST] = "tn_size_bcast"};
+    const tn_dim_kind k = tn_dim_kind_of(e->g, d);
+    int64_t v;
+    if (tn_dim_is_const(e->g, d, &v)) {
+        tn_text_add(t, "%" PRId64 "LL", v);
+    } else if (!tn_dim_is_made(e->g, d)) {
+        tn_text_add(t, "given.d%u", tn_emit_dim_arg(e, d));
+    } else if (k == TN_DIM_SYM) {
+        uint32_t at = 0;
+        while (at < e->s->n_in && e->s->in[at].tells.i != d.i) ++at;
+        if (at == e->s->n_in) tn_emit_fail(e, TN_E_INTERNAL, "no operand tells the size %s", tn_dim_name(e->g, d));
+        tn_text_add(t, "*given.in%u", at);
+    } else {
+        const bool call = k != TN_DIM_ADD && k != TN_DIM_MUL;
+        tn_text_add(t, "%s(", call ? names[k] : "");
+        put_told(e, tn_dim_lhs(e->g, d), t);
+        tn_text_add(t, "%s", call ? ", " : k == TN_DIM_ADD ? " + " : " * ");
+        put_told(e, tn_dim_rhs(e->g, d), t);
+        tn_text_add(t, ")");
+    }
+}
+
+/* What the host passes: pointers, then the sizes that it knows. */
+static void write_struct(tn_emitter *e, const char *name, tn_text *t) {
     const tn_spec *s = e->s;
     tn_variant *v = e->v;
     const tn_dim none = {0};
     v->n_args = 0;
-    tn_text_add(t, "struct tn_args {\n");
+    tn_text_add(t, "struct %s {\n", name);
     for (uint32_t k = 0; k < s->n_in; ++k) {
         write_in(e, t, k);
         add_arg(v, TN_ARG_IN, k, none);
@@ -240,9 +273,8 @@ static void write_args(tn_emitter *e, tn_text *t) {
         add_arg(v, TN_ARG_OUT, k, none);
     }
     for (uint32_t k = 0; k < e->n_dims; ++k) {
-        char text[96];
-        tn_dim_print(e->g, e->dims[k], text, sizeof text);
-        tn_text_add(t, "    long long d%u; // %s\n", k, text);
+        if (tn_dim_is_made(e->g, e->dims[k])) continue;
+        add_field(e, k, t);
         add_arg(v, TN_ARG_DIM, k, e->dims[k]);
     }
     for (uint32_t k = 0; k < v->n_maps; ++k) {
@@ -251,6 +283,45 @@ static void write_args(tn_emitter *e, tn_text *t) {
         add_arg(v, TN_ARG_MAP, k, none);
     }
     tn_text_add(t, "};\n");
+}
+
+/* A kernel that is told sizes by operands: what the host passes is completed by them before the template's code runs, in
+ * the blocks that there would be if the host knew them. */
+static void write_told(tn_emitter *e, tn_text *t) {
+    tn_text body = {.env = e->env};
+    for (uint32_t k = 0; k < e->n_dims; ++k) { /* what these are made of may be further arguments */
+        if (!tn_dim_is_made(e->g, e->dims[k])) continue;
+        tn_text_add(&body, "        args.d%u = ", k);
+        put_told(e, e->dims[k], &body);
+        tn_text_add(&body, "; \\\n");
+    }
+    tn_text_add(&body, "        if (1");
+    for (uint32_t k = 0; k < 3; ++k) {
+        if (!e->v->grid[k].i || !tn_dim_is_made(e->g, e->v->grid[k])) continue;
+        tn_text_add(&body, " && (long long)blockIdx.%c < ", "xyz"[k]);
+        put_told(e, e->v->grid[k], &body);
+    }
+    tn_text_add(&body, ") tn_body(args); \\\n");
+    write_struct(e, "tn_given", t);
+    tn_text_add(t, "struct tn_args : tn_given {\n");
+    for (uint32_t k = 0; k < e->n_dims; ++k)
+        if (tn_dim_is_made(e->g, e->dims[k])) add_field(e, k, t);
+    tn_text_add(t, "};\nTN_DEV void tn_body(const tn_args &args);\n");
+    tn_text_add(t, "TN_DEV void tn_wait_first() { TN_WAIT(); }\n#define TN_WAIT() // has been done\n");
+    tn_text_add(t, "#define TN_ENTRY %s\n", e->v->symbol);
+    tn_text_add(t, "#define TN_KERNEL(parameter) \\\n    TN_ENTRY(const __grid_constant__ tn_given given) { \\\n");
+    tn_text_add(t, "        tn_wait_first(); \\\n        tn_args args; \\\n        (tn_given &)args = given; \\\n");
+    tn_text_put(t, body.p ? body.p : "", body.n);
+    tn_text_add(t, "    } \\\n    TN_DEV void tn_body(const tn_args &args)\n");
+    t->failed |= body.failed;
+    tn_text_free(&body);
+}
+
+static void write_args(tn_emitter *e, tn_text *t) {
+    if (e->s->n_told)
+        write_told(e, t);
+    else
+        write_struct(e, "tn_args", t);
     for (uint32_t k = 0; k < e->n_dims; ++k) tn_text_add(t, "#define TN_D%u ((tn_index)args.d%u)\n", k, k);
 }
 
@@ -263,7 +334,8 @@ static void write_header(tn_emitter *e, tn_text *t) {
     if (where[0]) tn_text_add(t, "// layers: %s\n", where);
     tn_text_add(t, "//\n");
     comment(t, e->s->text);
-    tn_text_add(t, "#pragma once\n#define TN_KERNEL %s\n", e->v->symbol);
+    tn_text_add(t, "#pragma once\n");
+    if (!e->s->n_told) tn_text_add(t, "#define TN_KERNEL %s\n", e->v->symbol);
     tn_text_add(t, "typedef %s tn_index;\n\n", e->wide ? "long long" : "int");
     tn_text_put(t, e->defines.p ? e->defines.p : "", e->defines.n);
     tn_text_add(t, "\n");

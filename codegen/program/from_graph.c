@@ -20,8 +20,16 @@ typedef struct maker {
 
 /* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
+/* Of a size that depends on data: as much as it can be, which memory is made for. */
+static tn_dim at_most(tn_graph *g, tn_dim elements, tn_val v) {
+    if (elements.i) return tn_bytes_of(g, tn_val_dtype(g, v), elements);
+    tn_graph_fail(g, TN_E_UNSUPPORTED, tn_val_def(g, v), "run the model with --device cpu",
+                  "how large a tensor can be depends on data, in no way that is known");
+    return elements;
+}
+
 static tn_dim size_of(tn_graph *g, tn_val v) {
-    return tn_bytes_of(g, tn_val_dtype(g, v), tn_type_numel(g, tn_val_type(g, v)));
+    return at_most(g, tn_type_most(g, tn_val_type(g, v)), v);
 }
 
 static void add_buffers(maker *k) {
@@ -64,9 +72,11 @@ static tn_extent extent_of(maker *k, tn_val v) {
     tn_graph *g = k->g;
     const tn_placement *at = &k->m->of[v.i];
     const tn_dtype t = tn_val_dtype(g, v);
-    tn_extent e = {buffer_of(k, at), at->offset, tn_bytes_of(g, t, tn_placed_span(g, at, v)), {0}, {0}};
+    const tn_dim span = at_most(g, tn_placed_most(g, at, v), v);
+    tn_extent e = {buffer_of(k, at), at->offset, span, {0}, {0}};
     tn_dim run, pitch;
-    if (tn_dtype_bits(t) % 8 == 0 && !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides) &&
+    if (!tn_type_is_made(g, tn_val_type(g, v)) && tn_dtype_bits(t) % 8 == 0 &&
+        !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides) &&
         tn_split_rows(g, at->rank, tn_type_dims(g, tn_val_type(g, v)), at->strides, &run, &pitch)) {
         e.run = tn_bytes_of(g, t, run);
         e.pitch = tn_bytes_of(g, t, pitch);

@@ -86,6 +86,9 @@ void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out) {
         } else if (d->kind == TN_PLAN__DIM__KIND__SYM) {
             out[k] = tn_dim_sym(g, d->name);
             if (tn_sym_count(g) != before) tn_dim_set_range(g, out[k], d->lo, d->hi);
+        } else if (d->kind == TN_PLAN__DIM__KIND__MADE) {
+            out[k] = tn_dim_sym(g, d->name);
+            tn_dim_set_most(g, out[k], out[d->a]);
         } else {
             tn_dim_kind kind = TN_DIM_ADD;
             while (dim_kinds[kind] != d->kind) kind++;
@@ -94,12 +97,21 @@ void tn_dims_of_plan(tn_graph *g, const TnPlan__Plan *pb, tn_dim *out) {
     }
 }
 
+/* The output that tells a size which a node makes. */
+static uint32_t told_by(const tn_graph *g, tn_dim sym) {
+    const tn_dims told = tn_graph_told_sizes(g);
+    uint32_t k = 0;
+    while (k < told.n && told.p[k].i != sym.i) k++;
+    return (uint32_t)tn_graph_output_count(g) - told.n + k;
+}
+
 uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
     if (d.i && reserve(mf, &mf->dim_index, d.i, sizeof(uint32_t)) && ((uint32_t *)mf->dim_index.p)[d.i])
         return ((uint32_t *)mf->dim_index.p)[d.i] - 1;
     if (!d.i || mf->failed) return 0;
     tn_dim_kind kind = tn_dim_kind_of(mf->g, d);
-    uint32_t a = 0, b = 0;
+    uint32_t a = 0, b = 0, most = 0;
+    if (kind == TN_DIM_SYM && tn_dim_is_made(mf->g, d)) most = tn_manifest_dim(mf, tn_dim_most(mf->g, d));
     if (kind > TN_DIM_SYM) {
         a = tn_manifest_dim(mf, tn_dim_lhs(mf->g, d));
         b = tn_manifest_dim(mf, tn_dim_rhs(mf->g, d));
@@ -111,6 +123,11 @@ uint32_t tn_manifest_dim(tn_manifest *mf, tn_dim d) {
     out->a = a;
     out->b = b;
     tn_dim_is_const(mf->g, d, &out->value);
+    if (kind == TN_DIM_SYM && tn_dim_is_made(mf->g, d)) {
+        out->kind = TN_PLAN__DIM__KIND__MADE;
+        out->a = most;
+        out->output = told_by(mf->g, d);
+    }
     if (kind == TN_DIM_SYM) {
         out->name = tn_manifest_str(mf, tn_dim_name(mf->g, d));
         tn_dim_bounds(mf->g, d, &out->lo, &out->hi);
@@ -149,7 +166,7 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_manifest_entry **entri
 /* The larger of `most` and the value's span, if that may be more than 32-bit indices reach. */
 static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
     int64_t lo, hi;
-    const tn_dim n = tn_placed_span(mf->g, &mf->mem->of[v.i], v);
+    const tn_dim n = tn_placed_most(mf->g, &mf->mem->of[v.i], v);
     tn_dim_bounds(mf->g, n, &lo, &hi);
     return hi < TN_INDEX32_END ? most : tn_dim_max(mf->g, most, n);
 }
@@ -180,7 +197,7 @@ TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {
     case TN_SPACE_NONE: out->space = TN_PLAN__PLACE__SPACE__ARENA; break;
     }
     out->offset = tn_manifest_dim(mf, p->offset);
-    out->bytes = tn_manifest_dim(mf, tn_bytes_of(mf->g, tn_val_dtype(mf->g, v), tn_placed_span(mf->g, p, v)));
+    out->bytes = tn_manifest_dim(mf, tn_bytes_of(mf->g, tn_val_dtype(mf->g, v), tn_placed_most(mf->g, p, v)));
     return out;
 }
 
@@ -463,6 +480,9 @@ static TnPlan__Tensor *tensor(tn_manifest *mf, tn_val v, const char *name) {
     t->n_dims = tn_val_rank(mf->g, v);
     t->dims = tn_manifest_alloc(mf, (t->n_dims + 1) * sizeof *t->dims);
     for (size_t k = 0; t->dims && k < t->n_dims; k++) t->dims[k] = tn_manifest_dim(mf, tn_val_dim(mf->g, v, k));
+    if (tn_type_is_made(mf->g, tn_val_type(mf->g, v))) t->most = tn_manifest_alloc(mf, t->n_dims * sizeof *t->most);
+    for (; t->most && t->n_most < t->n_dims; t->n_most++)
+        t->most[t->n_most] = tn_manifest_dim(mf, tn_dim_most(mf->g, tn_val_dim(mf->g, v, t->n_most)));
     return t;
 }
 
@@ -562,6 +582,7 @@ tn_status tn_manifest_finish(tn_manifest *mf, const tn_const_at *consts, TnPlan_
     plan->outputs = tn_manifest_alloc(mf, (n_out + 1) * sizeof *plan->outputs);
     plan->n_inputs = n_in;
     plan->n_outputs = n_out;
+    plan->told = tn_graph_told_sizes(mf->g).n;
     for (size_t k = 0; plan->inputs && k < n_in; k++)
         plan->inputs[k] = tensor(mf, tn_graph_input(mf->g, k), tn_graph_input_name(mf->g, k));
     for (size_t k = 0; plan->outputs && k < n_out; k++)

@@ -119,7 +119,7 @@ static void add_launch(tn_compilation *c, const tn_size_case *kase, tn_node node
     }
     s->per_sm = v->per_sm;
     for (; s->n_grid < 3; s->n_grid++)
-        s->grid[s->n_grid] = tn_manifest_dim(c->mf, tn_case_dim(kase, c->g, v->grid[s->n_grid]));
+        s->grid[s->n_grid] = tn_manifest_dim(c->mf, tn_dim_most(c->g, tn_case_dim(kase, c->g, v->grid[s->n_grid])));
     if (!v->wide) s->reach = tn_manifest_reach(c->mf, node);
 }
 

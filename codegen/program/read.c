@@ -16,7 +16,7 @@ typedef struct reader {
 static tn_dim bytes_of(const reader *r, const TnPlan__Tensor *t) {
     tn_graph *g = r->p->g;
     tn_dim n = tn_dim_const(g, 1);
-    for (size_t k = 0; k < t->n_dims; k++) n = tn_dim_mul(g, n, r->dims[t->dims[k]]);
+    for (size_t k = 0; k < t->n_dims; k++) n = tn_dim_mul(g, n, r->dims[t->n_most ? t->most[k] : t->dims[k]]);
     return tn_bytes_of(g, (tn_dtype)t->dtype, n);
 }
 

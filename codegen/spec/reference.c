@@ -74,6 +74,17 @@ static tn_status to_strides(const tn_reference *r, tn_case *c, uint32_t k, const
     return TN_OK;
 }
 
+/* The ends that go with the mask of a `compact`, which is as it was drawn: a bool a byte. */
+static void count_blocks(const tn_case *c, int64_t *ends, int64_t n) {
+    const unsigned char *mask = c->data[0];
+    int64_t count = 0;
+    for (int64_t b = 0; b < n; b++) {
+        for (int64_t k = b * TN_COMPACT_BLOCK; k < (b + 1) * TN_COMPACT_BLOCK && k < c->in[0].numel; k++)
+            count += mask[k] != 0;
+        ends[b] = count;
+    }
+}
+
 /* An input for the reference; *temporary: its bytes are neither c's nor known. */
 static tn_status make_input(const tn_reference *r, tn_case *c, uint32_t k, int64_t few, tn_tensor *dense,
                             bool *temporary, uint64_t *seed) {
@@ -85,7 +96,11 @@ static tn_status make_input(const tn_reference *r, tn_case *c, uint32_t k, int64
     if (!known) {
         drawn = tn_alloc(r->env, dense->bytes + 1);
         if (!drawn) return TN_E_MEMORY;
-        if (!tn_draw(r->s, &c->shape, &r->s->in[k], few, drawn, p->numel, seed)) {
+        if (r->s->in[k].tells.i)
+            tn_store_int(p->dtype, drawn, 0, tn_shape_value(r->s, &c->shape, r->s->in[k].tells));
+        else if (tn_node_op(r->s->g, r->s->anchor) == TN_OP_COMPACT && k == 1)
+            count_blocks(c, drawn, p->numel);
+        else if (!tn_draw(r->s, &c->shape, &r->s->in[k], few, drawn, p->numel, seed)) {
             tn_free(r->env, drawn, dense->bytes + 1);
             return TN_E_UNSUPPORTED;
         }

@@ -242,6 +242,7 @@ static void put_region(writer *w) {
         put_type(w, tn_val_type(s->g, s->in[k].arg));
         put_layout(w, &s->in[k]);
         if (s->in[k].is_const) tn_text_add(&w->t, " const");
+        if (s->in[k].tells.i) tn_text_add(&w->t, " tells s%" PRIu32, sym_number(w, s->in[k].tells));
         if (s->in[k].is_const && tn_const_splat(s->g, tn_node_input(s->g, s->kernel, k), &splat))
             tn_text_add(&w->t, " = %.17g", splat);
         tn_text_add(&w->t, "\n");
@@ -484,8 +485,12 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     if (s->out) s->n_out = (uint32_t)n_out;
     if (!s->in || !s->out) return give_up(s, TN_E_MEMORY);
     s->anchor = find_anchor(g, kernel, s->region);
-    for (size_t k = 0; k < n_in; ++k)
+    const tn_dims told = TN_ATTRS_OF(g, kernel, kernel)->sizes;
+    s->n_told = told.n < s->n_in ? told.n : s->n_in;
+    for (size_t k = 0; k < n_in; ++k) {
         fill_tensor(g, m, tn_node_input(g, kernel, k), tn_region_arg(g, s->region, k), &s->in[k]);
+        if (k + s->n_told >= n_in) s->in[k].tells = told.p[k + s->n_told - n_in];
+    }
     for (size_t k = 0; k < n_out; ++k) {
         fill_tensor(g, m, tn_node_result(g, kernel, k), tn_node_input(g, yield, k), &s->out[k]);
         s->out[k].is_const = false;

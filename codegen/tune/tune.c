@@ -162,11 +162,18 @@ static uint64_t arg_address(void *user, const tn_arg *a) {
     return p ? p->base + r->copy % p->copies * p->stride : tn_tune_address(r->d, a, r->copy);
 }
 
+/* Where the size depends on data, a launch has blocks too many: as many as the largest needs. */
+static uint32_t blocks_too_many(const runner *r, tn_dim grid, uint32_t cluster) {
+    return tn_dim_is_made(r->d->s->g, grid) ? cluster ? cluster : 1 : 0;
+}
+
 /* The launch at the shape of d. */
 static bool place_kernel(runner *r) {
     const tn_arg_values values = {dim_value, arg_address, r};
     const tn_variant *v = &r->c->v;
-    for (int k = 0; k < 3; k++) r->launch.grid[k] = v->grid[k].i ? (uint32_t)value(r, v->grid[k]) : 1;
+    for (int k = 0; k < 3; k++)
+        r->launch.grid[k] =
+            v->grid[k].i ? (uint32_t)value(r, v->grid[k]) + blocks_too_many(r, v->grid[k], v->cluster[k]) : 1;
     r->launch.grid[0] = tn_grid_x(r->launch.grid[0], v->per_sm, r->t->dev.sms);
     *r->t->last_error = 0;
     r->unpacked = false;

@@ -206,5 +206,8 @@ tn_status cli_model_run(cli_model *m, const tn_host_tensor *in, tn_host_tensor *
         if (st == TN_OK) st = cli_new_tensor(m->c, m->out[k].dtype, rank, dims, &out[k]);
         po[k] = out[k].data;
     }
-    return st == TN_OK ? tn_context_run(m->ctx, pi, po) : st;
+    if (st == TN_OK) st = tn_context_run(m->ctx, pi, po);
+    for (size_t k = 0; st == TN_OK && k < m->n_out; k++) /* which data may make smaller */
+        st = tn_context_result_shape(m->ctx, k, &out[k].rank, out[k].dims);
+    return st;
 }

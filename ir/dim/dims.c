@@ -182,6 +182,7 @@ tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int6
     uint64_t hash = XXH3_64bits(parts, sizeof parts);
     uint32_t h = tn_table_find(&g->dim_table, hash, same_dim, &key);
     if (h) return (tn_dim){h};
+    const bool made = a->made || b->made;
     uint32_t depth = 1 + (a->depth > b->depth ? a->depth : b->depth), size = 1 + a->size + b->size;
     if (!tn_graph_ok(g)) return (tn_dim){0};
     if (depth > TN_DIM_DEPTH || size > TN_DIM_SIZE) return tn_dim_overflow(g);
@@ -200,7 +201,8 @@ tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int6
                                   .hi = INT64_MAX,
                                   .hash = hash,
                                   .depth = depth,
-                                  .size = size};
+                                  .size = size,
+                                  .made = made};
     tn_dim_set_bounds(g, d);
     return d;
 }

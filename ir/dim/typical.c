@@ -1,6 +1,7 @@
 /* typical.c: how large things typically are, and sizes at which a graph can be tried.
  *
- * A symbol without a hint counts as TN_TYPICAL, or as the nearest size in its range.  Where the graph's conditions do not
+ * A symbol without a hint counts as TN_TYPICAL, or as the nearest size in its range; one that a node makes as half of the most
+ * that it can be.  Where the graph's conditions do not
  * hold at those sizes, others are looked for: what a condition says outright, then one symbol after the other, each
  * time to the size that leaves the fewest conditions open, then one size for all.  Hints are only set if all conditions
  * hold then. */
@@ -15,9 +16,12 @@ enum { N_SIZES = sizeof sizes / sizeof *sizes };
 static bool typical_value(const void *user, const tn_graph *g, tn_dim sym, int64_t *out) {
     int64_t lo = 0, hi = 0;
     (void)user;
+    const tn_dim most = g->dims.p[sym.i].most;
     tn_dim_bounds(g, sym, &lo, &hi);
     *out = tn_dim_hint(g, sym);
-    if (*out <= 0) *out = tn_clamp(TN_TYPICAL, lo, hi);
+    if (*out > 0) return true;
+    *out = most.i ? (tn_dim_typical(g, most) + 1) / 2 : TN_TYPICAL;
+    *out = tn_clamp(*out, lo, hi);
     return true;
 }
 

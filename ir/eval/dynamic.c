@@ -24,6 +24,16 @@ tn_status tn_ev_nonzero(tn_ev *c) {
     return TN_OK;
 }
 
+/* The ends say the same in another way. */
+tn_status tn_ev_compact(tn_ev *c) {
+    const int64_t n = tn_tensor_numel(&c->in[0]), room = tn_tensor_numel(&c->out[0]);
+    int64_t *y = c->out[0].data, count = 0;
+    for (int64_t k = 0; k < n && count < room; k++)
+        if (is_set(&c->in[0], k)) y[count++] = k;
+    while (count < room) y[count++] = 0;
+    return TN_OK;
+}
+
 /* ---- nms: boxes by falling score, without those that overlap one that is kept ------------------------------------ */
 
 /* Single precision throughout: whether two boxes overlap by just the threshold must be as elsewhere. */
@@ -125,10 +135,10 @@ tn_status tn_ev_nms(tn_ev *c) {
 
 /* ---- how many there will be -------------------------------------------------------------------------------------- */
 
-tn_status tn_ev_count(tn_ev *c, tn_dim *symbol, int64_t *count) {
+tn_status tn_ev_count(tn_ev *c, int64_t *count) {
     switch (c->op) {
-    case TN_OP_NONZERO: *symbol = ((const tn_attrs_nonzero *)c->attrs)->count; return nonzero_count(c, count);
-    case TN_OP_NMS: *symbol = ((const tn_attrs_nms *)c->attrs)->count; return nms(c, NULL, count);
+    case TN_OP_NONZERO: return nonzero_count(c, count);
+    case TN_OP_NMS: return nms(c, NULL, count);
     default: return tn_ev_fail(c, TN_E_INTERNAL, "has no count");
     }
 }

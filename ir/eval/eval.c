@@ -280,16 +280,35 @@ static bool take_place(tn_run *r, tn_node n, tn_slot *out) {
     return false;
 }
 
-/* The data says how large a result is: its symbol gets that value. */
-static tn_status learn_count(tn_run *r, tn_ev *c) {
-    tn_dim symbol = {0};
-    int64_t count = 0, known;
-    TN_TRY(tn_ev_count(c, &symbol, &count));
+/* The data says how large something is: its symbol gets that value. */
+static tn_status learn(tn_run *r, tn_node n, int64_t count) {
+    const tn_dim symbol = tn_node_makes(r->g, n);
     const char *name = tn_dim_name(r->g, symbol);
+    int64_t known;
     if (!tn_run_dim(r, symbol, &known)) return tn_run_bind(r, name, count);
     if (known == count) return TN_OK;
-    return tn_run_fail(r, c->node, TN_E_ARGUMENT, "%s is %lld, but the data makes it %lld", name, (long long)known,
+    return tn_run_fail(r, n, TN_E_ARGUMENT, "%s is %lld, but the data makes it %lld", name, (long long)known,
                        (long long)count);
+}
+
+static tn_status learn_count(tn_run *r, tn_ev *c) {
+    int64_t count = 0;
+    TN_TRY(tn_ev_count(c, &count));
+    return learn(r, c->node, count);
+}
+
+/* The operand is the size, as it stands. */
+static tn_status run_size(tn_run *r, tn_node n) {
+    const int64_t count = tn_load_int(TN_I64, r->slots[tn_node_input(r->g, n, 0).i].t.data, 0);
+    int64_t most;
+    if (count < 0 || (tn_run_dim(r, TN_ATTRS_OF(r->g, n, size)->most, &most) && count > most)) {
+        char text[96];
+        tn_dim_print(r->g, TN_ATTRS_OF(r->g, n, size)->most, text, sizeof text);
+        return tn_run_fail(r, n, TN_E_ARGUMENT, "%s is %lld, but must be from 0 to %s",
+                           tn_dim_name(r->g, tn_node_makes(r->g, n)), (long long)count, text);
+    }
+    TN_TRY(learn(r, n, count));
+    return run_alias(r, n);
 }
 
 /* Operands and results of a node are few: room for most on the stack. */
@@ -345,6 +364,7 @@ static tn_status run_node(tn_run *r, tn_node n) {
     case TN_OP_CONST: return run_const(r, n);
     case TN_OP_RESHAPE:
     case TN_OP_BARRIER: return run_alias(r, n);
+    case TN_OP_SIZE: return run_size(r, n);
     case TN_OP_KERNEL: return tn_run_kernel(r, n);
     case TN_OP_IF: return tn_run_if(r, n);
     case TN_OP_LOOP: return tn_run_loop(r, n);

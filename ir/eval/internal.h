@@ -41,8 +41,8 @@ __attribute__((format(printf, 3, 4)))
 tn_status
 tn_ev_fail(tn_ev *c, tn_status code, const char *fmt, ...);
 tn_status tn_ev_no_memory(tn_ev *c);
-/* Of an op whose result's size depends on data: the symbol that stands for it, and its value. */
-tn_status tn_ev_count(tn_ev *c, tn_dim *symbol, int64_t *count);
+/* Of an op that counts: the value of the symbol that it makes. */
+tn_status tn_ev_count(tn_ev *c, int64_t *count);
 /* The value of a dim in an attribute; an error if a symbol has no value. */
 tn_status tn_ev_dim(tn_ev *c, tn_dim d, int64_t *out);
 /* The dtype that holds values of t during the evaluation. */

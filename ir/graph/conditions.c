@@ -82,9 +82,17 @@ static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     return TN_DIMS_MAYBE;
 }
 
+/* By the least and the most that data can make of them. */
+static tn_relation decide_made(tn_graph *g, tn_dim a, tn_dim b) {
+    const tn_dim least = tn_dim_least(g, a), most = tn_dim_most(g, b);
+    return least.i && most.i && at_least(g, least, most) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+}
+
 tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     tn_asking ask = tn_ask_begin(g);
     tn_relation known = decide(g, rel, a, b);
+    if (known == TN_DIMS_MAYBE && rel == TN_REL_AT_LEAST && (tn_dim_is_made(g, a) || tn_dim_is_made(g, b)))
+        known = decide_made(g, a, b);
     return tn_ask_failed(g, ask) ? TN_DIMS_MAYBE : known;
 }
 

@@ -188,11 +188,36 @@ tn_status tn_graph_set_outputs(tn_graph *g, size_t n, const tn_val *vals, const 
     if (n > UINT32_MAX) return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "%zu outputs are too many", n);
     tn_node old = return_of(g);
     if (old.i && tn_erase(g, old) != TN_OK) return g->status;
-    const tn_attrs_names attrs = {{names, names ? (uint32_t)n : 0}};
+    const tn_attrs_names attrs = {.names = {names, names ? (uint32_t)n : 0}};
     tn_cursor former = tn_set_cursor(g, tn_cursor_end(g, g->body));
     tn_emit(g, TN_OP_RETURN, &attrs, n, vals);
     tn_set_cursor(g, former);
     return g->status;
+}
+
+tn_status tn_graph_tell_sizes(tn_graph *g, tn_dims sizes, const tn_val *values) {
+    const size_t n = tn_graph_output_count(g), all = n + sizes.n;
+    tn_val *vals = tn_alloc(g->env, all * sizeof *vals);
+    const char **names = tn_alloc(g->env, all * sizeof *names);
+    if (!vals || !names) tn_graph_oom(g);
+    for (size_t k = 0; tn_graph_ok(g) && k < all; k++) {
+        vals[k] = k < n ? tn_graph_output(g, k) : values[k - n];
+        names[k] = k < n ? tn_graph_output_name(g, k) : tn_dim_name(g, sizes.p[k - n]);
+    }
+    const tn_attrs_names attrs = {.names = {names, (uint32_t)all}, .sizes = sizes};
+    if (tn_graph_ok(g) && tn_erase(g, return_of(g)) == TN_OK) {
+        const tn_cursor former = tn_set_cursor(g, tn_cursor_end(g, g->body));
+        tn_emit(g, TN_OP_RETURN, &attrs, all, vals);
+        tn_set_cursor(g, former);
+    }
+    tn_free(g->env, vals, all * sizeof *vals);
+    tn_free(g->env, names, all * sizeof *names);
+    return g->status;
+}
+
+tn_dims tn_graph_told_sizes(const tn_graph *g) {
+    const tn_node n = return_of(g);
+    return n.i ? TN_ATTRS_OF(g, n, names)->sizes : (tn_dims){0};
 }
 
 size_t tn_graph_output_count(const tn_graph *g) {

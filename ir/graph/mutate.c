@@ -236,6 +236,7 @@ tn_node tn_emit_regions(tn_graph *g, tn_op op, const void *attrs, size_t n_input
     if (copy && reserve_node(g, n_inputs, n_results, n_regions) && raise_height(g, g->cursor.region, height))
         n = place(g, op, copy, n_inputs, inputs, n_regions, regions, n_results, types);
     if (types != few) tn_free(g->env, types, cap * sizeof *types);
+    if (n.i && tn_op_is(op, TN_T_DYNAMIC) && tn_note_made(g, n) != TN_OK) return none;
     if (n.i) traced(g, 'e', n, (tn_val){0}, (tn_val){0});
     return n;
 }
@@ -332,7 +333,7 @@ tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
     }
     for (uint32_t k = 0; st == TN_OK && k < rec.n_results; k++) g->vals.p[rec.result + k].type = types[k];
     tn_free(g->env, types, cap * sizeof *types);
-    return st;
+    return st == TN_OK && tn_op_is(rec.op, TN_T_DYNAMIC) ? tn_note_made(g, n) : st;
 }
 
 tn_status tn_set_input(tn_graph *g, tn_node n, size_t k, tn_val v) {

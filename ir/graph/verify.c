@@ -14,6 +14,7 @@ typedef struct checker {
     tn_graph *g;
     uint32_t *seen; /* by value handle: 0 before its definition, `kernel` + 1 of its region while visible, then ENDED */
     uint32_t kernel; /* innermost kernel around the node being checked; 0: none */
+    bool *made;      /* by dim handle: a symbol that some node before makes; NULL: no node makes any */
     size_t n_bad;
 } checker;
 
@@ -103,6 +104,75 @@ static void check_types(checker *c, tn_node n) {
     tn_free(g->env, types, cap * sizeof *types);
 }
 
+/* ---- sizes that nodes make --------------------------------------------------------------------------------------- */
+
+static bool tells(const tn_graph *g, tn_node kernel, tn_dim sym) {
+    const tn_dims told = kernel.i ? TN_ATTRS_OF(g, kernel, kernel)->sizes : (tn_dims){0};
+    for (uint32_t k = 0; k < told.n; k++)
+        if (told.p[k].i == sym.i) return true;
+    return !kernel.i;
+}
+
+static void check_made(checker *c, tn_node n, tn_dim d) {
+    const tn_graph *g = c->g;
+    const tn_dim_rec *r = &g->dims.p[d.i];
+    if (!r->made) return;
+    if (r->kind != TN_DIM_SYM) {
+        check_made(c, n, r->lhs);
+        check_made(c, n, r->rhs);
+    } else if (!c->made[d.i]) {
+        bad(c, n, "the size %s is used before a node makes it", r->name);
+    } else if (!tells(g, (tn_node){c->kernel}, d)) {
+        bad(c, n, "no operand of the kernel tells the size %s", r->name);
+    }
+}
+
+static void check_made_type(checker *c, tn_node n, tn_type t) {
+    for (size_t k = 0; c->made && k < tn_type_rank(c->g, t); k++) check_made(c, n, tn_type_dims(c->g, t)[k]);
+}
+
+static void check_made_attrs(checker *c, tn_node n) {
+    const tn_node_rec *r = &c->g->nodes.p[n.i];
+    const tn_op_info info = tn_op_info_of(r->op);
+    for (size_t k = 0; k < info.attrs.n_fields; k++) {
+        const void *p = (const char *)r->attrs + info.attrs.fields[k].offset;
+        if (info.attrs.fields[k].kind == TN_FIELD_dim) check_made(c, n, *(const tn_dim *)p);
+        const tn_dims *list = info.attrs.fields[k].kind == TN_FIELD_dims ? p : NULL;
+        for (uint32_t i = 0; list && i < list->n; i++) check_made(c, n, list->p[i]);
+    }
+}
+
+/* What n makes can be used from here on. */
+static void make(checker *c, tn_node n) {
+    const tn_dim sym = tn_node_makes(c->g, n);
+    if (!sym.i) return;
+    if (c->made[sym.i] || !tn_dim_is_made(c->g, sym))
+        bad(c, n, "makes the size %s, which another node makes, too", tn_dim_name(c->g, sym));
+    c->made[sym.i] = true;
+}
+
+static void check_makes(checker *c, tn_node n) {
+    if (!c->made) return;
+    make(c, n);
+    check_made_attrs(c, n);
+    for (size_t k = 0; k < tn_node_result_count(c->g, n); k++)
+        check_made_type(c, n, tn_val_type(c->g, tn_node_result(c->g, n, k)));
+}
+
+/* The last operands of a kernel are the values of the sizes that it needs. */
+static void check_told(checker *c, tn_node n) {
+    const tn_graph *g = c->g;
+    const tn_dims told = TN_ATTRS_OF(g, n, kernel)->sizes;
+    const size_t n_in = tn_node_input_count(g, n);
+    for (uint32_t k = 0; k < told.n; k++) {
+        const tn_val v = k < n_in ? tn_node_input(g, n, n_in - 1 - k) : (tn_val){0};
+        if (!v.i || tn_val_dtype(g, v) != TN_I64 || tn_val_rank(g, v))
+            bad(c, n, "needs the values of %u sizes as its last operands", told.n);
+        if (tn_dim_kind_of(g, told.p[k]) != TN_DIM_SYM || !tn_dim_is_made(g, told.p[k]))
+            bad(c, n, "is told a size that no node makes");
+    }
+}
+
 /* ---- regions ----------------------------------------------------------------------------------------------------- */
 
 static void check_region(checker *c, tn_region r, tn_node owner);
@@ -111,6 +181,7 @@ static void check_region(checker *c, tn_region r, tn_node owner);
 static void check_kernel(checker *c, tn_node n) {
     tn_graph *g = c->g;
     tn_region r = tn_node_subregion(g, n, 0);
+    check_told(c, n);
     if (tn_region_arg_count(g, r) != tn_node_input_count(g, n)) {
         bad(c, n, "has %zu operands but its region takes %zu", tn_node_input_count(g, n), tn_region_arg_count(g, r));
         return;
@@ -162,6 +233,7 @@ static void check_node(checker *c, tn_node n, tn_region r) {
     if (tn_op_is(rec.op, TN_T_TERMINATOR) && rec.next.i) bad(c, n, "ends a region but is not its last node");
     if (rec.op == TN_OP_RETURN && r.i != g->body.i) bad(c, n, "return stands outside the function's body");
     uint32_t outer = c->kernel;
+    check_makes(c, n);
     if (rec.op == TN_OP_KERNEL) c->kernel = n.i;
     for (uint32_t k = 0; k < rec.n_sub; k++) check_region(c, g->owned.p[rec.sub + k], n);
     c->kernel = outer;
@@ -188,6 +260,7 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
         tn_val v = tn_region_arg(g, r, k);
         if (tn_val_arg_of(g, v).i != r.i || tn_val_index(g, v) != k)
             bad(c, owner, "argument %zu of a region does not know its region", k);
+        check_made_type(c, owner, tn_val_type(g, v));
     }
     set_visible(c, r, c->kernel + 1);
     TN_FOR_NODES(g, r, n) {
@@ -209,12 +282,14 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
 tn_status tn_verify(const tn_graph *graph) {
     tn_graph *g = (tn_graph *)(uintptr_t)graph;
     if (!tn_graph_ok(g)) return g->status;
-    checker c = {g, tn_alloc(g->env, g->vals.n * sizeof *c.seen), 0, 0};
-    size_t size = g->vals.n * sizeof *c.seen;
-    if (!c.seen) return tn_graph_oom(g);
-    check_region(&c, g->body, (tn_node){0});
-    check_use_counts(&c);
+    const size_t size = g->vals.n * sizeof(uint32_t), made = g->dims.n * sizeof(bool);
+    const bool makes = tn_graph_makes_sizes(g);
+    checker c = {.g = g, .seen = tn_alloc(g->env, size), .made = makes ? tn_alloc(g->env, made) : NULL};
+    if (!c.seen || (makes && !c.made)) tn_graph_oom(g);
+    if (tn_graph_ok(g)) check_region(&c, g->body, (tn_node){0});
+    if (tn_graph_ok(g)) check_use_counts(&c);
     tn_free(g->env, c.seen, size);
+    tn_free(g->env, c.made, made);
     if (!tn_graph_ok(g)) return g->status;
     if (c.n_bad > MAX_REPORTS)
         tn_report(g->env, TN_NOTE, TN_E_VERIFY, "", "%zu more violations are not shown", c.n_bad - MAX_REPORTS);

@@ -195,8 +195,10 @@ static void out_node(printer *p, tn_node n, int indent) {
     out_operands(p, n);
     if (op == TN_OP_CONST)
         out_const(p, TN_ATTRS_OF(g, n, const));
-    else if (op != TN_OP_RETURN)
-        tn_out_attrs(&p->o, g, op, tn_node_attrs(g, n)); /* return's names are in the header */
+    else if (op == TN_OP_RETURN) /* its names are in the header */
+        tn_out_attrs(&p->o, g, op, &(tn_attrs_names){.sizes = TN_ATTRS_OF(g, n, names)->sizes});
+    else
+        tn_out_attrs(&p->o, g, op, tn_node_attrs(g, n));
     for (size_t k = 0; k < results; k++) {
         tn_out_str(&p->o, k ? ", " : " : ");
         tn_out_type(&p->o, g, tn_val_type(g, tn_node_result(g, n, k)));

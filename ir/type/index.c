@@ -111,6 +111,28 @@ tn_status tn_rule_nonzero(tn_infer_ctx *c) {
     return tn_infer_put(c, TN_I64, 1, &a->count);
 }
 
+tn_status tn_rule_size(tn_infer_ctx *c) {
+    const tn_attrs_size *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 1));
+    if (tn_infer_dtype(c, 0) != TN_I64 || tn_infer_rank(c, 0)) return tn_infer_error(c, "a size is an i64 scalar");
+    if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM || !a->most.i)
+        return tn_infer_error(c, "a size needs a symbol and a largest value");
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
+
+/* The mask in blocks of TN_COMPACT_BLOCK; ends[b]: how many are set in it up to the end of block b. */
+tn_status tn_rule_compact(tn_infer_ctx *c) {
+    const tn_attrs_compact *a = c->attrs;
+    TN_TRY(tn_infer_require(c, 2));
+    if (tn_infer_dtype(c, 0) != TN_BOOL || tn_infer_rank(c, 0) != 1 || tn_infer_dtype(c, 1) != TN_I64 ||
+        tn_infer_rank(c, 1) != 1)
+        return tn_infer_error(c, "the mask must be a bool vector and the ends an i64 vector");
+    if (!a->size.i) return tn_infer_error(c, "the size of its result is not set");
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, 0),
+                         tn_size_text(tn_compact_blocks(c->g, tn_infer_dim(c, 0, 0)), "the mask's blocks")));
+    return tn_infer_put(c, TN_I64, 1, &a->size);
+}
+
 /* Boxes [B,N,4], scores [B,C,N], scalars; the result holds batch, class and box of each that is kept. */
 tn_status tn_rule_nms(tn_infer_ctx *c) {
     const tn_attrs_nms *a = c->attrs;

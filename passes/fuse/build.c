@@ -148,7 +148,7 @@ static tn_status build_group(builder *b, uint32_t group) {
     tn_attrs_kernel a = {.anchor = tn_intern(g, anchor.i ? tn_op_text(tn_node_op(g, anchor)) : "map"),
                          .name = tn_intern(g, b->name),
                          .loose = f->loose};
-    tn_node kernel = tn_emit_regions(g, TN_OP_KERNEL, &a, b->n_in, b->in, 1, &b->region);
+    tn_node kernel = tn_emit_kernel(g, &a, b->n_in, b->in, b->region);
     if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     for (uint32_t k = 0; k < n_out; k++) {
         tn_val_set_name(g, tn_node_result(g, kernel, k), tn_val_name(g, old[k]));

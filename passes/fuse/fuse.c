@@ -39,8 +39,20 @@ static double cost_of(tn_op op) {
     return (double)tn_op_facts_of(op)->cost;
 }
 
+/* What lies behind the axis, or where it starts, depends on data: where its elements lie only the device knows. */
+static bool starts_by_data(const tn_graph *g, tn_val x, size_t axis, tn_dim start) {
+    if (tn_dim_equal_const(g, start, 0)) return false;
+    bool made = tn_dim_is_made(g, start);
+    for (size_t k = axis + 1; k < tn_val_rank(g, x); k++) made |= tn_dim_is_made(g, tn_val_dim(g, x, k));
+    return made;
+}
+
+/* A slice that can be a view. */
 static bool unit_slice(const tn_graph *g, tn_node n) {
     if (tn_node_op(g, n) != TN_OP_SLICE) return false;
+    const tn_attrs_slice *a = TN_ATTRS_OF(g, n, slice);
+    for (uint32_t k = 0; k < a->starts.n; k++)
+        if (starts_by_data(g, tn_node_input(g, n, 0), k, a->starts.p[k])) return false;
     tn_ints steps = TN_ATTRS_OF(g, n, slice)->steps;
     for (uint32_t k = 0; k < steps.n; k++)
         if (steps.p[k] != 1) return false;
@@ -315,6 +327,17 @@ static void take_appends(tn_fusion *f, claim *claims) {
     }
 }
 
+/* Some operand begins where only the device knows. */
+static bool joins_by_data(const tn_fusion *f, tn_node n) {
+    const size_t axis = (size_t)TN_ATTRS_OF(f->g, n, axis)->axis, count = tn_node_input_count(f->g, n);
+    bool made = false;
+    for (size_t k = 0; k + 1 < count; k++)
+        made |= tn_dim_is_made(f->g, tn_val_dim(f->g, tn_node_input(f->g, n, k), axis));
+    for (size_t k = axis + 1; count > 1 && k < tn_val_rank(f->g, result(f, n)); k++)
+        made |= tn_dim_is_made(f->g, tn_val_dim(f->g, result(f, n), k));
+    return made;
+}
+
 static tn_status choose_concats(tn_fusion *f) {
     const tn_env *env = tn_graph_env(f->g);
     claim *claims = tn_alloc(env, f->n_nodes * sizeof *claims);
@@ -326,6 +349,10 @@ static tn_status choose_concats(tn_fusion *f) {
         double view, kernel;
         concat_costs(f, n, claims, &view, &kernel);
         bool too_many = operand_count(f, n) + 6 > TN_FUSE_MAX_VALUES;
+        if (joins_by_data(f, n) && !too_many) {
+            tn_pass_refused(f->ctx, "concat_view", f->g, n, "where its parts lie depends on data");
+            continue;
+        }
         if (view > kernel && !too_many) {
             tn_pass_refused(f->ctx, "concat_view", f->g, n, "a kernel that gathers the operands moves fewer bytes");
             continue;

@@ -2,6 +2,7 @@
  *
  *   prepare.c       puts the body into the shape that fusion expects
  *   loop.c          and loops
+ *   sizes.c         and sizes that depend on data
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -24,6 +25,15 @@ tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
 /* loop.c: a loop whose condition says it all: it has no trip count, and its region does not read the iteration's number
  * (which becomes a carried value where it was read or counted). */
 tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n);
+
+/* sizes.c: nonzero as counts of blocks, their sums, and `compact`; the size that it makes is then a `size` node's. */
+tn_status tn_fuse_prepare_nonzero(tn_graph *g, tn_node n);
+/* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
+ * `size` nodes. */
+tn_status tn_fuse_tell_outputs(tn_graph *g);
+/* A kernel node at the cursor: told the sizes that nodes make and it needs, by operands behind its own, of which there
+ * are n. */
+tn_node tn_emit_kernel(tn_graph *g, const tn_attrs_kernel *a, size_t n, const tn_val *in, tn_region r);
 
 double tn_typical_bytes(const tn_graph *g, tn_val v);
 

@@ -9,7 +9,7 @@ double tn_typical_bytes(const tn_graph *g, tn_val v) {
 /* ---- rewrites -------------------------------------------------------------------------------------------------- */
 
 void tn_fuse_erase_dead(tn_graph *g, tn_node n) {
-    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_TERMINATOR)) return;
+    if (tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_TERMINATOR) || tn_makes_what_is_used(g, n)) return;
     size_t results = tn_node_result_count(g, n);
     for (size_t k = 0; k < results; k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return;
@@ -212,9 +212,11 @@ static tn_status expand(tn_graph *g, tn_node n) {
 
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_op op = tn_node_op(g, n);
-    if (tn_op_is(op, TN_T_DYNAMIC))
+    if (op == TN_OP_NMS || (tn_op_is(op, TN_T_DYNAMIC) && tn_node_region(g, n).i != tn_graph_body(g).i))
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
-                             "%s: a size that depends on data cannot be compiled for a GPU yet", tn_op_text(op));
+                             "%s%s: a size that depends on data cannot be compiled for a GPU yet", tn_op_text(op),
+                             op == TN_OP_NMS ? "" : " in a branch or loop");
+    if (op == TN_OP_NONZERO) return tn_fuse_prepare_nonzero(g, n);
     if (op == TN_OP_LOOP) return tn_fuse_prepare_loop(g, n);
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
@@ -231,7 +233,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
 static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
         tn_node prev = tn_node_prev(g, n);
-        const bool again = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE) || tn_node_op(g, n) == TN_OP_LOOP;
+        const bool again = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE) || tn_node_op(g, n) == TN_OP_LOOP ||
+                           tn_node_op(g, n) == TN_OP_NONZERO;
         next = tn_node_next(g, n);
         tn_status s = prepare_node(g, ctx, n);
         if (s != TN_OK) return s;
@@ -251,5 +254,6 @@ static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
 }
 
 tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx) {
-    return prepare_region(g, ctx, tn_graph_body(g));
+    const tn_status s = prepare_region(g, ctx, tn_graph_body(g));
+    return s == TN_OK ? tn_fuse_tell_outputs(g) : s;
 }

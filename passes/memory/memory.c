@@ -127,3 +127,17 @@ tn_dim tn_placed_span(tn_graph *g, const tn_placement *at, tn_val v) {
         n = tn_dim_add(g, n, tn_dim_mul(g, tn_dim_sub(g, tn_val_dim(g, v, k), one), at->strides[k]));
     return tn_dim_max(g, n, tn_dim_const(g, 0));
 }
+
+tn_dim tn_placed_most(tn_graph *g, const tn_placement *at, tn_val v) {
+    const tn_type type = tn_val_type(g, v);
+    const tn_dim one = tn_dim_const(g, 1);
+    if (!tn_type_is_made(g, type)) return tn_placed_span(g, at, v);
+    if (tn_is_dense(g, at->rank, tn_type_dims(g, type), at->strides)) return tn_type_most(g, type);
+    tn_dim n = one;
+    for (uint32_t k = 0; k < at->rank && n.i; k++) {
+        const tn_dim size = tn_dim_most(g, tn_val_dim(g, v, k)), stride = tn_dim_most(g, at->strides[k]);
+        if (!size.i || !stride.i) return (tn_dim){0};
+        n = tn_dim_add(g, n, tn_dim_mul(g, tn_dim_max(g, tn_dim_sub(g, size, one), tn_dim_const(g, 0)), stride));
+    }
+    return n;
+}

@@ -44,6 +44,9 @@ tn_dim tn_bytes_of(tn_graph *g, tn_dtype t, tn_dim n);
  * the block that the value is a view of. */
 tn_dim tn_placed_span(tn_graph *g, const tn_placement *at, tn_val v);
 
+/* The same of the largest that it can be, where data makes its size; none where that is not known. */
+tn_dim tn_placed_most(tn_graph *g, const tn_placement *at, tn_val v);
+
 /* Runs the kernels in body order on tags instead of numbers, with the symbols bound to these values, after the program
  * has placed the blocks: each kernel must find in every operand exactly the elements that were last written for it,
  * inside the bounds of its block, and each output must end dense in its own buffer, whatever branches are taken and whether

@@ -146,7 +146,7 @@ tn_val tn_emit_copy(tn_graph *g, tn_val x) {
     tn_emit(g, TN_OP_YIELD, NULL, 1, &arg);
     tn_set_cursor(g, saved);
     tn_attrs_kernel a = {.anchor = tn_intern(g, "map"), .name = tn_intern(g, "copy")};
-    return tn_node_result(g, tn_emit_regions(g, TN_OP_KERNEL, &a, 1, &x, 1, &r), 0);
+    return tn_node_result(g, tn_emit_kernel(g, &a, 1, &x, r), 0);
 }
 
 /* Puts a copy between operand k of n and n; the copy is placed as a root. */
@@ -482,6 +482,7 @@ static tn_status place_forward(tn_graph *g, tn_views *v, tn_node n) {
     switch (tn_node_op(g, n)) {
     case TN_OP_SLICE: place_slice(g, v, n); return TN_OK;
     case TN_OP_RESHAPE: return place_reshape(g, v, n);
+    case TN_OP_SIZE: v->of[tn_node_result(g, n, 0).i] = v->of[tn_node_input(g, n, 0).i]; return TN_OK;
     case TN_OP_CONCAT:
     case TN_OP_APPEND: return TN_OK;
     case TN_OP_IF:

@@ -284,7 +284,7 @@ static void push_region(engine *e, tn_region r) {
 /* Chains longer than MAX_REAP are left to dce: the depth of the recursion is bounded. */
 static void reap(tn_graph *g, tn_val v, int depth) {
     tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
-    if (!n.i || depth == MAX_REAP || tn_op_is(tn_node_op(g, n), TN_T_EFFECT)) return;
+    if (!n.i || depth == MAX_REAP || tn_op_is(tn_node_op(g, n), TN_T_EFFECT | TN_T_DYNAMIC)) return;
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)
         if (tn_val_first_use(g, tn_node_result(g, n, k)).i) return;
     enum { KEEP = 16 };

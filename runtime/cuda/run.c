@@ -170,7 +170,8 @@ static tn_status copies(tn_context *c, const void *const *inputs, void *const *o
     const TnPlan__Plan *pb = c->plan->pb;
     tn_status st = TN_OK;
     for (size_t k = 0; inputs && st == TN_OK && k < pb->n_inputs; k++) st = copy_rows(c, false, k, inputs[k], NULL);
-    for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs; k++) st = copy_rows(c, true, k, NULL, outputs[k]);
+    for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs - pb->told; k++)
+        st = copy_rows(c, true, k, NULL, outputs[k]);
     return st;
 }
 

@@ -505,6 +505,7 @@ tn_status tn_cuda_io_buffers(tn_context *c) {
         c->pointers[k] = (void *)(uintptr_t)(x->io_memory + at);
         at += io_bytes(c, k);
     }
+    tn_told_point(c);
     for (size_t k = 0; k < pb->n_aliases; k++)
         c->pointers[pb->n_inputs + pb->aliases[k]->output] = c->pointers[pb->aliases[k]->input];
     return TN_OK;

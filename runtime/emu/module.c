@@ -148,6 +148,7 @@ static tn_status write_file(tn_emu_module *m, const char *file, const void *text
     if (is_source) {
         fprintf(f, "#define TN_HOST 1\n#include \"tn_emu.h\"\n");
         print_source(f, text, size);
+        fprintf(f, "#ifdef TN_ENTRY\n#undef TN_KERNEL\n#define TN_KERNEL TN_ENTRY\n#endif\n"); /* it was no name */
         fprintf(f, "#line 1 \"entries\"\n");
         print_entries(f, text, size);
     } else

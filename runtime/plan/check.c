@@ -63,6 +63,9 @@ static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, c
             return bad(c, "%s %zu has %zu dims, at most %d are possible", what, k, t[k]->n_dims, TN_MAX_RANK);
         tn_status st = check_dtype(c, t[k]->dtype, what);
         if (st == TN_OK) st = check_dims(c, t[k]->dims, t[k]->n_dims, what);
+        if (st == TN_OK) st = check_dims(c, t[k]->most, t[k]->n_most, what);
+        if (st == TN_OK && t[k]->n_most && t[k]->n_most != t[k]->n_dims)
+            st = bad(c, "%s %zu has %zu dims, but %zu at most", what, k, t[k]->n_dims, t[k]->n_most);
         if (st != TN_OK) return st;
     }
     c->where = "";
@@ -374,6 +377,22 @@ static tn_status check_alias(checker *c, size_t number) {
     return check_dims(c, dims, sizeof dims / sizeof *dims, "an alias");
 }
 
+/* Sizes that data makes are told by outputs of their own, which are scalars. */
+static tn_status check_told(checker *c) {
+    const TnPlan__Plan *pb = c->pb;
+    if (pb->told > pb->n_outputs) return bad(c, "%" PRIu32 " of %zu outputs tell sizes", pb->told, pb->n_outputs);
+    const size_t first = pb->n_outputs - pb->told;
+    for (size_t k = first; k < pb->n_outputs; k++)
+        if (pb->outputs[k]->dtype != TN_I64 || pb->outputs[k]->n_dims) return bad(c, "a size is told by no scalar");
+    for (size_t k = 0; k < pb->n_dims; k++)
+        if (pb->dims[k]->kind == TN_PLAN__DIM__KIND__MADE &&
+            (pb->dims[k]->output < first || pb->dims[k]->output >= pb->n_outputs))
+            return bad(c, "no output tells the size %s", pb->dims[k]->name);
+    for (size_t k = 0; k < pb->n_aliases; k++)
+        if (pb->aliases[k]->output >= first) return bad(c, "what tells a size grows in an input's buffer");
+    return TN_OK;
+}
+
 tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file_size) {
     checker c = {env, pb, file_size, ""};
     tn_status st = tn_dims_check(env, pb->n_dims, pb->dims);
@@ -383,6 +402,7 @@ tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file
     if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
     if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
     for (size_t k = 0; st == TN_OK && k < pb->n_aliases; k++) st = check_alias(&c, k);
+    if (st == TN_OK) st = check_told(&c);
     if (st == TN_OK) st = check_conditions(&c);
     if (st == TN_OK) st = check_buckets(&c);
     if (st == TN_OK) st = check_consts(&c);

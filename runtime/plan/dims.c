@@ -5,8 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool has_name(const TnPlan__Dim *d) {
+    return d->kind == TN_PLAN__DIM__KIND__SYM || d->kind == TN_PLAN__DIM__KIND__MADE;
+}
+
 static bool is_binary(const TnPlan__Dim *d) {
-    return d->kind != TN_PLAN__DIM__KIND__CONST && d->kind != TN_PLAN__DIM__KIND__SYM;
+    return d->kind != TN_PLAN__DIM__KIND__CONST && !has_name(d);
 }
 
 tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
@@ -14,11 +18,11 @@ tn_status tn_dims_check(const tn_env *env, size_t n, TnPlan__Dim *const *dims) {
         return tn_fail(env, TN_E_FORMAT, "", "", "the plan's dim 0 is not the constant 0");
     for (size_t k = 0; k < n; k++) {
         const TnPlan__Dim *d = dims[k];
-        if ((int)d->kind < TN_PLAN__DIM__KIND__CONST || (int)d->kind > TN_PLAN__DIM__KIND__BCAST)
+        if ((int)d->kind < TN_PLAN__DIM__KIND__CONST || (int)d->kind > TN_PLAN__DIM__KIND__MADE)
             return tn_fail(env, TN_E_FORMAT, "", "", "dim %zu of the plan has unknown kind %d", k, (int)d->kind);
-        if (is_binary(d) && (d->a >= k || d->b >= k))
+        if ((is_binary(d) && (d->a >= k || d->b >= k)) || (d->kind == TN_PLAN__DIM__KIND__MADE && d->a >= k))
             return tn_fail(env, TN_E_FORMAT, "", "", "dim %zu of the plan uses a dim that does not come before it", k);
-        if (d->kind == TN_PLAN__DIM__KIND__SYM && !d->name[0])
+        if (has_name(d) && !d->name[0])
             return tn_fail(env, TN_E_FORMAT, "", "", "dim %zu of the plan is a symbol without a name", k);
     }
     return TN_OK;
@@ -55,6 +59,12 @@ static bool apply(TnPlan__Dim__Kind kind, int64_t a, int64_t b, int64_t *out) {
     return *out = r && (r < 0) != (b < 0) ? r + b : r, true;
 }
 
+static tn_status too_large(const tn_env *env, size_t n, TnPlan__Dim *const *dims, size_t k) {
+    char text[256];
+    tn_dims_print(n, dims, (uint32_t)k, text, sizeof text);
+    return tn_fail(env, TN_E_ARGUMENT, "", "give smaller shapes", "%s does not fit in 64 bits at these shapes", text);
+}
+
 tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, int64_t *table) {
     for (size_t k = 0; k < n; k++) {
         const TnPlan__Dim *d = dims[k];
@@ -67,12 +77,25 @@ tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, in
                 return tn_fail(
                     env, TN_E_ARGUMENT, d->name, "give shapes within the range that the plan was compiled for",
                     "%s = %" PRId64 " is outside the plan's range %" PRId64 " to %" PRId64, d->name, table[k], lo, hi);
+        } else if (d->kind == TN_PLAN__DIM__KIND__MADE) {
+            table[k] = table[d->a];
         } else if (!apply(d->kind, table[d->a], table[d->b], &table[k])) {
-            char text[256];
-            tn_dims_print(n, dims, (uint32_t)k, text, sizeof text);
-            return tn_fail(env, TN_E_ARGUMENT, "", "give smaller shapes", "%s does not fit in 64 bits at these shapes",
-                           text);
+            return too_large(env, n, dims, k);
         }
+    }
+    return TN_OK;
+}
+
+tn_status tn_dims_tell(const tn_env *env, size_t n, TnPlan__Dim *const *dims, size_t first, const int64_t *told,
+                       int64_t *table) {
+    for (size_t k = 0; k < n; k++) {
+        const TnPlan__Dim *d = dims[k];
+        const int64_t v = d->kind == TN_PLAN__DIM__KIND__MADE ? told[d->output - first] : 0;
+        if (d->kind == TN_PLAN__DIM__KIND__MADE && (v < 0 || v > table[k]))
+            return tn_fail(env, TN_E_ARGUMENT, d->name, "compile the model with a larger one",
+                           "%s is %" PRId64 ", but there is memory for %" PRId64 " at most", d->name, v, table[k]);
+        if (d->kind == TN_PLAN__DIM__KIND__MADE) table[k] = v;
+        if (is_binary(d) && !apply(d->kind, table[d->a], table[d->b], &table[k])) return too_large(env, n, dims, k);
     }
     return TN_OK;
 }
@@ -82,7 +105,7 @@ static bool value_of(TnPlan__Dim *const *dims, uint32_t d, const int64_t *table,
                      int64_t *out) {
     const TnPlan__Dim *x = dims[d];
     if (x->kind == TN_PLAN__DIM__KIND__CONST) return *out = x->value, true;
-    if (x->kind == TN_PLAN__DIM__KIND__SYM) return *out = table[d], known[d];
+    if (has_name(x)) return *out = table[d], known[d];
     int64_t a, b;
     return depth && value_of(dims, x->a, table, known, depth - 1, &a) &&
            value_of(dims, x->b, table, known, depth - 1, &b) && apply(x->kind, a, b, out);
@@ -162,7 +185,7 @@ static void print(TnPlan__Dim *const *dims, uint32_t d, unsigned depth, int leve
     } else if (x->kind == TN_PLAN__DIM__KIND__CONST) {
         snprintf(number, sizeof number, "%" PRId64, x->value);
         put(t, number);
-    } else if (x->kind == TN_PLAN__DIM__KIND__SYM) {
+    } else if (has_name(x)) {
         put(t, x->name);
     } else if (forms[x->kind].level == CALL) {
         put(t, forms[x->kind].name);

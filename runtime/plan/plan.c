@@ -217,13 +217,13 @@ size_t tn_plan_input_count(const tn_plan *p) {
     return p->pb->n_inputs;
 }
 size_t tn_plan_output_count(const tn_plan *p) {
-    return p->pb->n_outputs;
+    return p->pb->n_outputs - p->pb->told;
 }
 const tn_tensor_desc *tn_plan_input(const tn_plan *p, size_t k) {
     return k < p->pb->n_inputs ? &p->inputs[k] : NULL;
 }
 const tn_tensor_desc *tn_plan_output(const tn_plan *p, size_t k) {
-    return k < p->pb->n_outputs ? &p->outputs[k] : NULL;
+    return k < tn_plan_output_count(p) ? &p->outputs[k] : NULL;
 }
 const char *tn_plan_arch(const tn_plan *p, size_t k) {
     return k < p->pb->n_archs ? p->pb->archs[k]->name : NULL;

@@ -83,7 +83,7 @@ size_t tn_shape_bytes(const TnPlan__Tensor *t, const int64_t *table) {
     uint64_t n = 1;
     bool overflow = false;
     for (size_t k = 0; k < t->n_dims; k++) {
-        int64_t d = table[t->dims[k]];
+        int64_t d = table[t->n_most ? t->most[k] : t->dims[k]];
         if (d < 0) return SIZE_MAX;
         overflow |= __builtin_mul_overflow(n, (uint64_t)d, &n);
     }
@@ -133,7 +133,7 @@ static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const in
     return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s", c->what, text);
 }
 
-static tn_status check_conditions(const tn_plan *p, const int64_t *table) {
+tn_status tn_conditions_check(const tn_plan *p, const int64_t *table) {
     for (size_t k = 0; k < p->pb->n_conditions; k++) {
         const TnPlan__Condition *c = p->pb->conditions[k];
         if (!tn_rel_holds((tn_rel)c->rel, table[c->a], table[c->b])) return violated(p, c, table);
@@ -155,7 +155,7 @@ tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *tabl
             if (table[t->dims[k]] != inputs[i].d[k]) return contradicts(p, i, k, inputs[i].d[k], table[t->dims[k]]);
         if (tn_shape_bytes(t, table) > PTRDIFF_MAX) return mismatch(p, i, (uint32_t)t->n_dims, inputs[i].d);
     }
-    if (st == TN_OK) st = check_conditions(p, table);
+    if (st == TN_OK) st = tn_conditions_check(p, table);
     for (size_t i = 0; st == TN_OK && i < pb->n_outputs; i++)
         if (tn_shape_bytes(pb->outputs[i], table) > PTRDIFF_MAX)
             return tn_fail(p->env, TN_E_ARGUMENT, pb->outputs[i]->name, "give smaller shapes",

@@ -14,9 +14,12 @@ typedef struct tn_shape {
  * names the input, the dims that the plan expects and those given, or the layer whose condition does not hold and both
  * sizes; E_ARGUMENT for a symbol out of range, or one that no input shape tells. */
 tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known);
+/* The plan's conditions at a table; E_TYPE as above. */
+tn_status tn_conditions_check(const tn_plan *p, const int64_t *table);
 /* Checks rank and, where the plan's dim is a constant, the dims.  E_TYPE as above. */
 tn_status tn_shape_check(const tn_plan *p, size_t input, uint32_t rank, const int64_t *dims);
-/* Bytes of a tensor under a table; SIZE_MAX on overflow or a negative dim. */
+/* Bytes of a tensor under a table, the most that it can have where data makes its dims; SIZE_MAX on overflow or a
+ * negative dim. */
 size_t tn_shape_bytes(const TnPlan__Tensor *t, const int64_t *table);
 
 #endif

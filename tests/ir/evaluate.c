@@ -112,7 +112,9 @@ static tn_status evaluate_and_compare(const tn_env *env, comparison *c, tn_graph
     if (s != TN_OK) return s;
     for (size_t k = 0; k < c->n_in; k++) on_value(&c->largest, (tn_val){0}, &c->in[k]);
     if (tn_eval_graph(&quiet, c->before, c->in, c->n_in, c->was, c->n_out, &watched) != TN_OK) return TN_E_UNSUPPORTED;
-    s = tn_eval_graph(env, after, c->in, c->n_in, c->is, c->n_out, &c->opts);
+    const size_t n_is =
+        tn_graph_told_sizes(after).n ? tn_graph_output_count(after) : c->n_out; /* sizes behind the others */
+    s = tn_eval_graph(env, after, c->in, c->n_in, c->is, n_is, &c->opts);
     for (size_t k = 0; s == TN_OK && k < c->n_out; k++) s = compare(c, k, why, size);
     return s;
 }
@@ -120,16 +122,18 @@ static tn_status evaluate_and_compare(const tn_env *env, comparison *c, tn_graph
 tn_status tn_compare_graphs(const tn_env *env, tn_graph *before, tn_graph *after, const tn_compare *o, char *why,
                             size_t size) {
     tn_binding bind[MAX_IO];
-    size_t n_syms = tn_sym_count(before);
+    size_t n_syms = tn_sym_count(before), n_bound = 0;
     comparison c = {
         .o = o, .before = before, .n_in = tn_graph_input_count(before), .n_out = tn_graph_output_count(before)};
     snprintf(why, size, "cannot be evaluated");
-    if (c.n_in > MAX_IO || c.n_out > MAX_IO || n_syms > MAX_IO) return TN_E_UNSUPPORTED;
+    if (c.n_in > MAX_IO || tn_graph_output_count(after) > MAX_IO || c.n_out > MAX_IO || n_syms > MAX_IO)
+        return TN_E_UNSUPPORTED;
     for (size_t k = 0; k < n_syms; k++) {
         const char *name = tn_dim_name(before, tn_sym_at(before, k));
-        bind[k] = (tn_binding){name, size_of_symbol(name, k)};
+        if (tn_dim_is_made(before, tn_sym_at(before, k))) continue;
+        bind[n_bound++] = (tn_binding){name, size_of_symbol(name, k)};
     }
-    c.opts = (tn_eval_opts){.total = true, .symbols = bind, .n_symbols = n_syms}; /* a random divisor may be 0 */
+    c.opts = (tn_eval_opts){.total = true, .symbols = bind, .n_symbols = n_bound}; /* a random divisor may be 0 */
     tn_status s = evaluate_and_compare(env, &c, after, why, size);
     for (size_t k = 0; k < MAX_IO; k++) {
         tn_tensor_free(env, &c.in[k]);

@@ -228,6 +228,15 @@ START_TEST(test_indexing_by_data) {
     expect_type(&b, EMIT(&b, NONZERO, &count, in(&b, "bool[N]")), 0, "i64[K]");
     REFUSED(&b, NONZERO, &count, V(x), "rank 3; it must be a vector");
     REFUSED(&b, NONZERO, &four, V(in(&b, "bool[N]")), "symbol");
+    tn_attrs_size size = {.count = tn_dim_sym(b.g, "S"), .most = tn_dim_sym(b.g, "N")}, none = {.count = size.count};
+    expect_type(&b, EMIT(&b, SIZE, &size, in(&b, "i64[]")), 0, "i64[]");
+    REFUSED(&b, SIZE, &size, V(in(&b, "i64[1]")), "i64 scalar");
+    REFUSED(&b, SIZE, &size, V(in(&b, "i32[]")), "i64 scalar");
+    REFUSED(&b, SIZE, &none, V(in(&b, "i64[]")), "a largest value");
+    tn_attrs_compact five = {.size = c5};
+    expect_type(&b, EMIT(&b, COMPACT, &five, in(&b, "bool[2049]"), in(&b, "i64[3]")), 0, "i64[5]");
+    REFUSED(&b, COMPACT, &five, V(in(&b, "bool[2049]"), in(&b, "i64[2]")), "(2) and the mask's blocks (3) differ");
+    REFUSED(&b, COMPACT, &five, V(in(&b, "i64[2049]"), in(&b, "i64[3]")), "bool vector");
     tn_val boxes = in(&b, "f32[B,N,4]"), scores = in(&b, "f32[B,C,N]"), most = in(&b, "i64[]"), iou = in(&b, "f32[]");
     tn_attrs_nms nms = {.count = count.count};
     expect_type(&b, EMIT(&b, NMS, &nms, boxes, scores, most, iou), 0, "i64[K,3]");

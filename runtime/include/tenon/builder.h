@@ -48,7 +48,8 @@ extern "C" {
 
 /* tn_val tn_build_NAME(g, x, tn_attrs_ATTRS) */
 #define TN_BUILD_UNARY_ATTRS(B)                                                                                        \
-    B(cast, CAST, cast) B(bitcast, BITCAST, cast) B(nonzero, NONZERO, nonzero) B(top_k, TOP_K, top_k)                  \
+    B(cast, CAST, cast) B(bitcast, BITCAST, cast) B(nonzero, NONZERO, nonzero) B(size, SIZE, size)                     \
+    B(top_k, TOP_K, top_k)                                                                                              \
     B(clamp, CLAMP, clamp) B(is_inf, IS_INF, activation) B(reshape, RESHAPE, shape) B(transpose, TRANSPOSE, perm)      \
     B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)                   \
     B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)            \
@@ -65,7 +66,7 @@ extern "C" {
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
     B(gather, GATHER, axis) B(gather_elements, GATHER_ELEMENTS, axis) B(grid_sample, GRID_SAMPLE, grid_sample)         \
     B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)   \
-    B(append, APPEND, append)
+    B(append, APPEND, append) B(compact, COMPACT, compact)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \

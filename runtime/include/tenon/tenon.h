@@ -96,8 +96,14 @@ void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 
 /* Gives input k its shape; needed only where dims are symbolic.  Errors: E_TYPE (names the input, both shapes). */
 tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims);
-/* The shape of output k for the current input shapes. */
+/* The shape of output k for the current input shapes.  Where data makes a size (how many positions NonZero finds), it is
+ * the largest that this can be: for memory of that size. */
 tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
+/* The shape that output k has after the inference that was enqueued last (or the last tn_context_run).  The elements lie
+ * densely packed at the beginning of the output's memory.  The work must have ended: with a stream, the caller has waited
+ * for it.  Where data makes no size of it, this is tn_context_output_shape.  Errors: E_ARGUMENT (nothing has run, a size is
+ * more than the plan has memory for), E_TYPE (the sizes break a condition of the model: results are not right), E_CUDA. */
+tn_status tn_context_result_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
 /* An output that grows in the buffer of an input, such as a KV cache (tn_compile_options.aliases): the input's elements
  * are the output's first ones along an axis, and what an inference adds is written behind them.  The caller gives one
  * buffer for both, and for the next inference the same again, with an input that is longer by what was added.
