@@ -50,6 +50,7 @@ static bool equal_blobs(tn_graph *g, tn_blob a, tn_blob b) {
 
 static bool equal_attrs(tn_graph *g, tn_node a, tn_node b) {
     tn_op op = tn_node_op(g, a);
+    if (op == TN_OP_NONZERO) return true; /* whatever the size is called that it makes */
     if (op != TN_OP_CONST) return tn_attrs_equal(op, tn_node_attrs(g, a), tn_node_attrs(g, b));
     tn_attrs_const ca = nameless(g, a), cb = nameless(g, b);
     bool same = equal_blobs(g, ca.data, cb.data);
@@ -61,7 +62,8 @@ static uint64_t hash_node(tn_graph *g, tn_node n) {
     tn_op op = tn_node_op(g, n);
     tn_attrs_const c = {0};
     if (op == TN_OP_CONST) c = nameless(g, n);
-    uint64_t h = tn_attrs_hash(g, op, op == TN_OP_CONST ? (const void *)&c : tn_node_attrs(g, n));
+    uint64_t h = op == TN_OP_NONZERO ? TN_OP_NONZERO
+                                     : tn_attrs_hash(g, op, op == TN_OP_CONST ? (const void *)&c : tn_node_attrs(g, n));
     tn_val v;
     for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
         operands(g, n, k, &v);
@@ -80,7 +82,7 @@ static bool equal_nodes(tn_graph *g, tn_node a, tn_node b) {
         if (va.i != vb.i) return false;
     }
     if (tn_node_result_count(g, a) != tn_node_result_count(g, b)) return false;
-    for (size_t k = 0; k < tn_node_result_count(g, a); k++)
+    for (size_t k = 0; op != TN_OP_NONZERO && k < tn_node_result_count(g, a); k++)
         if (!tn_same_type(g, tn_node_result(g, a, k), tn_node_result(g, b, k))) return false;
     return equal_attrs(g, a, b);
 }
@@ -94,6 +96,8 @@ static bool mergeable(const tn_graph *g, tn_node n) {
 static void merge(table *t, tn_node keep, tn_node gone) {
     tn_graph *g = t->g;
     if (!tn_pass_may_rewrite(t->ctx, "cse")) return;
+    const tn_dim kept = tn_node_makes(g, keep), sym = tn_node_makes(g, gone);
+    if (sym.i != kept.i && tn_dim_bind(g, sym, kept) != TN_OK) return; /* two sizes are one */
     if (tn_node_op(g, keep) != TN_OP_CONST)
         tn_node_set_loc(g, keep, tn_loc_join(g, tn_node_loc(g, keep), tn_node_loc(g, gone)));
     for (size_t k = 0; k < tn_node_result_count(g, gone); k++)

@@ -115,8 +115,23 @@ static size_t bytes_at(const tn_graph *g, tn_node n) {
     return bytes;
 }
 
+/* size of a constant: the symbol is that number. */
+static bool size_known(const tn_graph *g, tn_node n, int64_t *size) {
+    int64_t most;
+    if (tn_node_op(g, n) != TN_OP_SIZE || !tn_is_const(g, tn_node_input(g, n, 0))) return false;
+    *size = tn_const_get_int(g, tn_node_input(g, n, 0), 0);
+    return *size >= 0 && tn_dim_is_const(g, TN_ATTRS_OF(g, n, size)->most, &most) && *size <= most;
+}
+
+static void take_size(tn_graph *g, tn_node n, int64_t size) {
+    const tn_dim sym = tn_node_makes(g, n);
+    tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
+    if (tn_erase(g, n) == TN_OK) tn_dim_bind(g, sym, tn_dim_const(g, size));
+}
+
 static void fold_region(tn_graph *g, tn_pass_ctx *ctx, folding *f, tn_region r) {
     tn_node next;
+    int64_t size;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
         if (branch_known(g, n)) {
@@ -125,7 +140,11 @@ static void fold_region(tn_graph *g, tn_pass_ctx *ctx, folding *f, tn_region r) 
             take_branch(g, n);
             f->any = true;
             next = before.i ? tn_node_next(g, before) : tn_region_first(g, r);
-        } else if (foldable(g, n)) {
+        } else if (size_known(g, n, &size)) {
+            if (!tn_pass_may_rewrite(ctx, "size_const")) return;
+            take_size(g, n, size);
+            f->any = true;
+        } else if (!tn_op_is(tn_node_op(g, n), TN_T_DYNAMIC) && foldable(g, n)) {
             if (!tn_pass_may_rewrite(ctx, "fold")) return;
             f->read += bytes_at(g, n);
             fold_node(g, f->folder, n);

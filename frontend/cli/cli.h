@@ -67,6 +67,7 @@ typedef struct compile_args {
     char *target, *precision, *cache, *lockfile, *passes;
     const char **shapes;  /* from --shape, popt's argv */
     const char **aliases; /* from --alias, as well */
+    const char **limits;  /* from --most, as well */
     double tune_seconds;
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
@@ -85,6 +86,9 @@ typedef struct compile_args {
         {"alias",       0, POPT_ARG_ARGV,                                                                              \
          &(a)->aliases, 0, "an output that grows in an input's buffer (KV caches); one * on both sides is any text",   \
          "IN=OUT"},                                                                                                    \
+        {"most",       0, POPT_ARG_ARGV,                                                                               \
+         &(a)->limits, 0, "how long what a Range makes of data can be, by the name of its output",                     \
+         "NAME=1000"},                                                                                                 \
         {"tune-seconds",                                                                                               \
          0,                                                                                                            \
          POPT_ARG_DOUBLE,                                                                                              \
@@ -116,6 +120,8 @@ typedef struct compile_setup {
     tn_shape_override shapes[CLI_MAX_SHAPES];
     char target_text[256];
     char names[CLI_MAX_SHAPES][128];
+    tn_length_limit limits[CLI_MAX_SHAPES];
+    char limited[CLI_MAX_SHAPES][128];
     const char *compiles; /* an option that only compiling heeds, if one is given */
 } compile_setup;
 /* Turns the options into the library's; false (and *rc) on a usage error. */

@@ -89,6 +89,18 @@ bool cli_is_one_shape(const tn_shape_override *o) {
     return true;
 }
 
+/* NAME=1000; names may hold any character. */
+static bool parse_limit(const char *text, char name[128], tn_length_limit *out) {
+    const char *eq = strrchr(text, '=');
+    char *end;
+    if (!eq || eq == text || eq - text >= 128 || eq[1] < '0' || eq[1] > '9') return false;
+    memcpy(name, text, (size_t)(eq - text));
+    name[eq - text] = 0;
+    errno = 0;
+    *out = (tn_length_limit){name, strtoll(eq + 1, &end, 10)};
+    return !*end && !errno;
+}
+
 bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc) {
     memset(s, 0, sizeof *s);
     tn_compile_options *o = &s->options;
@@ -111,6 +123,14 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         s->import.n_shapes = k + 1;
     }
     s->import.shapes = s->shapes;
+    for (size_t k = 0; a->limits && a->limits[k]; k++) {
+        if (k == CLI_MAX_SHAPES) return *rc = cli_usage(c, "too many --most options"), false;
+        if (!parse_limit(a->limits[k], s->limited[k], &s->limits[k]))
+            return *rc = cli_usage(c, "--most %s: a name and a number of elements, as in NAME=1000", a->limits[k]),
+                   false;
+        s->import.n_limits = k + 1;
+    }
+    s->import.limits = s->limits;
     o->aliases = a->aliases;
     for (; a->aliases && a->aliases[o->n_aliases]; o->n_aliases++) {
     }

@@ -303,7 +303,18 @@ static void import_constant(tn_oi *x, const TnOnnx__ValueInfoProto *in, const tn
     v->val = tn_const(x->g, tn_type_const(x->g, c->dtype, c->rank, c->dims), b, in->name);
 }
 
+/* A limit is of what some node, in the graph or a branch or function of it, gives. */
+static void check_limits(tn_oi *x) {
+    for (size_t k = 0; x->opts && k < x->opts->n_limits && !tn_oi_failed(x); k++) {
+        const tn_length_limit *l = &x->opts->limits[k];
+        if (!l->output || l->most < 0 || l->most > INT32_MAX)
+            tn_graph_fail(x->g, TN_E_ARGUMENT, (tn_node){0}, "", "a length of at most %lld is given for '%s'",
+                          (long long)l->most, l->output ? l->output : "");
+    }
+}
+
 static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
+    check_limits(x);
     for (size_t k = 0; k < gr->n_initializer; k++) {
         tn_oi_value *v = tn_oi_define(x, gr->initializer[k]->name);
         if (!v) return;

@@ -2,6 +2,7 @@
 #include "frontend/onnx/import.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- gathers ----------------------------------------------------------------------------------------------------- */
@@ -182,6 +183,26 @@ static void range_of_dims(tn_oi *x, const tn_oi_sym *a, const tn_oi_sym *b, int6
     tn_oi_out(x, 0, v);
 }
 
+static const tn_length_limit *limit_of(const tn_oi *x, const char *output) {
+    for (size_t k = 0; x->opts && k < x->opts->n_limits; k++)
+        if (x->opts->limits[k].output && !strcmp(x->opts->limits[k].output, output)) return &x->opts->limits[k];
+    return NULL;
+}
+
+/* How long it is a run computes, in double as numpy does: max(ceil((limit - start) / delta), 0). */
+static void range_of_data(tn_oi *x, int64_t most) {
+    tn_graph *g = x->g;
+    tn_val in[3], n;
+    for (size_t k = 0; k < 3; k++) in[k] = tn_build_reshape_to(g, tn_oi_need(x, k), 0, NULL);
+    n = tn_build_sub(g, tn_build_cast_to(g, in[1], TN_F64), tn_build_cast_to(g, in[0], TN_F64));
+    n = tn_build_ceil(g, tn_build_div(g, n, tn_build_cast_to(g, in[2], TN_F64)));
+    n = tn_build_cast_to(g, tn_build_max(g, n, tn_build_full(g, TN_F64, 0, NULL, 0)), TN_I64);
+    const tn_dim length = tn_dim_fresh(g, "length");
+    tn_build_size(g, n, (tn_attrs_size){.count = length, .most = tn_dim_const(g, most)});
+    const tn_val r = tn_build_iota(g, tn_val_dtype(g, in[0]), 1, &length, 0);
+    tn_oi_out(x, 0, tn_build_add(g, tn_build_mul(g, r, in[2]), in[0]));
+}
+
 void tn_oi_op_range(tn_oi *x) {
     tn_graph *g = x->g;
     const tn_oi_sym *a = tn_oi_sym_of(x, 0), *b = tn_oi_sym_of(x, 1);
@@ -196,9 +217,16 @@ void tn_oi_op_range(tn_oi *x) {
     bool known = true;
     for (size_t k = 0; k < 3; k++) known = known && tn_oi_const_nums(x, k, 1, &v[k], &n) && n == 1;
     double count = known && v[2] != 0 ? fmax(ceil((v[1] - v[0]) / v[2]), 0) : -1;
+    const tn_length_limit *limit = tn_oi_wants(x, 0) ? limit_of(x, x->node->output[0]) : NULL;
+    if (!(count >= 0 && count < 1e9) && limit) {
+        range_of_data(x, limit->most);
+        return;
+    }
     if (!(count >= 0 && count < 1e9)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "make its operands constants or functions of input shapes",
-                   "its length depends on the data");
+        char hint[256];
+        snprintf(hint, sizeof hint, "say how long it can be: --most %.120s=1000",
+                 tn_oi_wants(x, 0) ? x->node->output[0] : "");
+        tn_oi_fail(x, TN_E_UNSUPPORTED, hint, "its length depends on the data");
         return;
     }
     tn_dim len = tn_dim_const(g, (int64_t)count);

@@ -114,7 +114,9 @@ tn_status tn_rule_nonzero(tn_infer_ctx *c) {
 tn_status tn_rule_size(tn_infer_ctx *c) {
     const tn_attrs_size *a = c->attrs;
     TN_TRY(tn_infer_require(c, 1));
-    if (tn_infer_dtype(c, 0) != TN_I64 || tn_infer_rank(c, 0)) return tn_infer_error(c, "a size is an i64 scalar");
+    for (size_t k = 0; k < c->n_in; k++)
+        if (tn_infer_has(c, k) && (tn_infer_dtype(c, k) != TN_I64 || tn_infer_rank(c, k)))
+            return tn_infer_error(c, "a size is an i64 scalar");
     if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM || !a->most.i)
         return tn_infer_error(c, "a size needs a symbol and a largest value");
     return tn_infer_put_type(c, tn_infer_type(c, 0));

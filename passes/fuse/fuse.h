@@ -28,6 +28,8 @@ tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n);
 
 /* sizes.c: nonzero as counts of blocks, their sums, and `compact`; the size that it makes is then a `size` node's. */
 tn_status tn_fuse_prepare_nonzero(tn_graph *g, tn_node n);
+/* A size that may be more than there is memory for is cut to fit; the runtime is told what it was. */
+tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

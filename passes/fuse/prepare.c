@@ -217,6 +217,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
                              "%s%s: a size that depends on data cannot be compiled for a GPU yet", tn_op_text(op),
                              op == TN_OP_NMS ? "" : " in a branch or loop");
     if (op == TN_OP_NONZERO) return tn_fuse_prepare_nonzero(g, n);
+    if (op == TN_OP_SIZE) return tn_fuse_prepare_size(g, n);
     if (op == TN_OP_LOOP) return tn_fuse_prepare_loop(g, n);
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));

@@ -40,9 +40,29 @@ tn_status tn_fuse_prepare_nonzero(tn_graph *g, tn_node n) {
     const tn_val x = tn_node_input(g, n, 0);
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_val mask = is_set(g, x), ends = block_ends(g, mask), total = last_of(g, ends);
-    tn_emit1(g, TN_OP_SIZE, &(tn_attrs_size){.count = count, .most = tn_val_dim(g, x, 0)}, 1, &total);
+    tn_emit1(g, TN_OP_SIZE, &(tn_attrs_size){.count = count, .most = tn_val_dim(g, x, 0), .fits = true}, 1, &total);
     const tn_val y = tn_emit1(g, TN_OP_COMPACT, &(tn_attrs_compact){.size = count}, 2, (const tn_val[]){mask, ends});
     tn_replace(g, tn_node_result(g, n, 0), y);
+    return tn_erase(g, n);
+}
+
+/* ---- size -------------------------------------------------------------------------------------------------------- */
+
+tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n) {
+    tn_attrs_size a = *TN_ATTRS_OF(g, n, size);
+    const tn_val was = tn_node_input(g, n, 0);
+    int64_t most = 0;
+    if (a.fits) return tn_graph_status(g);
+    if (!tn_dim_is_const(g, a.most, &most))
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "give the symbols in it one size",
+                             "size: how large it can be must be a number");
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    const tn_val least = tn_const_num(g, TN_I64, 0),
+                 top = tn_emit_reshape(g, tn_const_ints(g, TN_I64, 1, &most), 0, NULL);
+    tn_val v = tn_binary(g, TN_OP_MIN, tn_binary(g, TN_OP_MAX, was, least), top);
+    a.fits = true;
+    v = tn_emit1(g, TN_OP_SIZE, &a, 2, (const tn_val[]){v, was});
+    tn_replace(g, tn_node_result(g, n, 0), v);
     return tn_erase(g, n);
 }
 
@@ -136,6 +156,12 @@ static tn_status check_condition(needed *k, const tn_condition *c) {
                          *loc ? ": " : "", c->what, text);
 }
 
+/* What the runtime is told of a size: what it was before it was cut to fit. */
+static tn_val told_of(tn_graph *g, tn_dim sym) {
+    const tn_val v = value_of(g, sym), was = v.i ? tn_node_input(g, tn_val_def(g, v), 1) : v;
+    return was.i ? was : v;
+}
+
 /* ---- outputs ----------------------------------------------------------------------------------------------------- */
 
 tn_status tn_fuse_tell_outputs(tn_graph *g) {
@@ -148,7 +174,9 @@ tn_status tn_fuse_tell_outputs(tn_graph *g) {
         const tn_status s = check_condition(&k, &c);
         if (s != TN_OK) return s;
     }
-    for (size_t i = 0; i < k.n; i++) values[i] = value_of(g, k.sym[i]);
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (tn_node_op(g, n) == TN_OP_SIZE && tn_node_input(g, n, 1).i) need(&k, tn_node_makes(g, n));
+    for (size_t i = 0; i < k.n; i++) values[i] = told_of(g, k.sym[i]);
     if (!k.n || tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     return tn_graph_tell_sizes(g, (tn_dims){k.sym, (uint32_t)k.n}, values);
 }

@@ -12,6 +12,6 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 zstd -dqc "$archive" | tar -x -C "$work"
 suite=$(dirname "$(dirname "$(find "$work" -name model.onnx | head -1)")")
-TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs 2 | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
+TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs 2 --most output=100 | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
     grep -v '^skipped' | tee "$work/out"
 grep -qE '^1[0-9]{3} passed, 0 failed' "$work/out"

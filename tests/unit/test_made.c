@@ -287,6 +287,47 @@ START_TEST(conditions_on_data) {
 }
 END_TEST
 
+/* A length that a scalar says is cut to what there is memory for, and the run is refused. */
+START_TEST(a_length_beyond_the_memory) {
+    tn_plan *p = NULL;
+    void *data = NULL;
+    size_t size;
+    tn_status st;
+    ck_assert_msg(compile("func @main(%n: i64[]) {\n  %k = size %n {count=K, most=8} : i64[]\n"
+                          "  %i = iota {dtype=i64, dims=[K], axis=0} : i64[K]\n  %y = mul %i, %n\n"
+                          "  return %y {names=[\"y\"]}\n}\n",
+                          &p, &data, &size) == TN_OK,
+                  "%s", message);
+    for (tn_device device = TN_CPU; device <= TN_EMU; device++) {
+        tn_context *c = tn_context_new(p, &(tn_context_options){.device = device, .host = tn_host_devices()}, &st);
+        if (!c) continue;
+        for (int64_t n = -1; n <= 10; n++) {
+            struct {
+                int64_t y[8], guard;
+            } out = {{0}, 77};
+            const bool fits = n >= 0 && n <= 8;
+            int64_t dims[TN_MAX_RANK];
+            uint32_t rank;
+            st = tn_context_run(c, (const void *[]){&n}, (void *[]){out.y});
+            ck_assert_int_eq(st, fits ? TN_OK : TN_E_ARGUMENT);
+            ck_assert_int_eq(out.guard, 77);
+            if (!fits)
+                ck_assert_msg(strstr(message, n < 0    ? "K is -1"
+                                              : n < 10 ? "K is 9"
+                                                       : "K is 10") != NULL,
+                              "%s", message);
+            if (!fits) continue;
+            ck_assert_int_eq(tn_context_result_shape(c, 0, &rank, dims), TN_OK);
+            ck_assert(rank == 1 && dims[0] == n);
+            for (int64_t i = 0; i < n; i++) ck_assert_int_eq(out.y[i], i * n);
+        }
+        tn_context_free(c);
+    }
+    tn_plan_free(p);
+    tn_free(&env, data, size);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("made");
     TCase *t = tcase_create("made");
@@ -296,6 +337,7 @@ int main(void) {
     tcase_add_test(t, a_scalar_is_a_size);
     tcase_add_test(t, kernels_are_told);
     tcase_add_test(t, conditions_on_data);
+    tcase_add_test(t, a_length_beyond_the_memory);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -89,7 +89,7 @@ static const char *const lines[] = {
     "gather_nd %x, %d",
     "scatter_elements %x, %e, %y {axis=3, reduction=\"add\"}",
     "nonzero %i {count=K} : i64[K]",
-    "size %t {count=S, most=N*2} : i64[]",
+    "size %t, %t {count=S, most=N*2, fits=true} : i64[]",
     "compact %mask, %i {size=4} : i64[4]",
     "nms %xb, %xs, %t, %f {center=true, count=L} : i64[L,3]",
     "scatter_nd %x, %d, %z {reduction=\"max\"}",

@@ -25,11 +25,20 @@ typedef struct tn_const_input {
     const void *data;
 } tn_const_input;
 
+/* How long a tensor can be whose length depends on data in no way that says so: what Range makes of sizes that are no
+ * constants and no functions of input shapes.  Memory is made for that; an inference that wants more is refused. */
+typedef struct tn_length_limit {
+    const char *output; /* of the Range node */
+    int64_t most;
+} tn_length_limit;
+
 typedef struct tn_import_options {
     const tn_shape_override *shapes; /* of inputs: sizes, ranges, buckets (tn_graph_give_shapes in ir/ir.h) */
     size_t n_shapes;
     const tn_const_input *constants;
     size_t n_constants;
+    const tn_length_limit *limits;
+    size_t n_limits;
 } tn_import_options;
 
 /* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
