@@ -35,6 +35,9 @@ def make_model(name):
             b.running_var.uniform_(.5, 1.5)
             b.weight.data.uniform_(.5, 1.5)
             b.bias.data.normal_(0, .1)
+    for p in m.parameters():  # heads that begin as nothing would answer 0 to everything
+        if not p.any():
+            p.data.normal_(0, .02)
     return m
 
 
