@@ -100,6 +100,9 @@ bool tn_spec_steps(const tn_spec *s);
 /* A dim at a shape; 1 where it has no value. */
 int64_t tn_shape_value(const tn_spec *s, const tn_shape *shape, tn_dim d);
 double tn_spec_flops(const tn_spec *s, const tn_shape *shape);
+/* Can it be bound, by all that is known of the spec's sizes? */
+bool tn_shape_binds(const tn_spec *s, const tn_shape *shape);
+double tn_shape_elements(const tn_spec *s, const tn_shape *shape); /* of the tensors that it sizes */
 /* Shapes that a kernel of s must be right at (judged.c): the typical one, then those of the other buckets that cost less
  * and others that differ in kind and are small.  Returns how many; 1 for a spec without symbols. */
 enum { TN_MAX_SHAPES = 12 };

@@ -60,13 +60,13 @@ static bool same_work(const tn_compilation *c, size_t a, size_t b) {
     return p.n == q.n && tn_same_shape(&p, &q);
 }
 
-/* Fills c->same with the help of a hash table of works, by index + 1. */
-static tn_status find_same(tn_compilation *c) {
+/* Fills c->same of the first n works with the help of a hash table of these, by index + 1. */
+static tn_status find_same(tn_compilation *c, size_t n) {
     size_t size = 16;
-    while (size < 2 * c->n_works) size *= 2;
+    while (size < 2 * n) size *= 2;
     size_t *table = tn_alloc(c->env, size * sizeof *table);
     if (!table) return TN_E_MEMORY;
-    for (size_t k = 0; k < c->n_works; k++) {
+    for (size_t k = 0; k < n; k++) {
         size_t at = tn_spec_of_work(c, k)->hash[0] & (size - 1);
         while (table[at] && !same_work(c, table[at] - 1, k)) at = (at + 1) & (size - 1);
         if (!table[at]) table[at] = k + 1;
@@ -76,19 +76,49 @@ static tn_status find_same(tn_compilation *c) {
     return TN_OK;
 }
 
+/* Of a node whose spec equals another's with the same symbols: their specs are equal in a case too, unless what is known
+ * there of where values lie differs. */
+static bool lie_alike(const tn_compilation *c, const tn_size_case *x, size_t a, size_t b) {
+    const tn_spec *p = c->nodes[a].spec, *q = c->nodes[b].spec;
+    if (p->typical.n != q->typical.n || memcmp(p->sym, q->sym, p->typical.n * sizeof *p->sym) != 0) return false;
+    const tn_node m = c->nodes[a].node, n = c->nodes[b].node;
+    for (uint32_t k = 0; k < p->n_in + p->n_out; k++) {
+        const tn_val v = k < p->n_in ? tn_node_input(c->g, m, k) : tn_node_result(c->g, m, k - p->n_in);
+        const tn_val w = k < p->n_in ? tn_node_input(c->g, n, k) : tn_node_result(c->g, n, k - p->n_in);
+        if (v.i >= x->mem.n || w.i >= x->mem.n || x->mem.of[v.i].align != x->mem.of[w.i].align) return false;
+    }
+    return true;
+}
+
+/* Most layers are like another one: in a case, too, they share its spec. */
+static tn_status make_special(tn_compilation *c, size_t k) {
+    const tn_size_case *x = &c->cases[c->n_buckets + k / c->n_nodes];
+    const size_t node = k % c->n_nodes, first = c->same[node];
+    if (first != node && lie_alike(c, x, first, node)) {
+        c->special[k] = c->special[k - node + first];
+        return TN_OK;
+    }
+    return tn_spec_make(x->g, c->nodes[node].node, &x->mem, &c->special[k]);
+}
+
+/* special[k] is not another node's. */
+static bool owns_special(const tn_compilation *c, size_t k) {
+    const size_t node = k % c->n_nodes, first = c->same[node];
+    return first == node || c->special[k] != c->special[k - node + first];
+}
+
 static tn_status make_works(tn_compilation *c) {
     c->n_buckets = tn_bucket_count(c->g) ? tn_bucket_count(c->g) : 1;
     c->n_works = c->n_cases * c->n_nodes;
     const size_t n_special = c->n_works - first_special(c);
+    c->sets = tn_alloc(c->env, (c->n_nodes + 1) * sizeof *c->sets);
     c->works = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->works);
     c->same = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->same);
     c->special = tn_alloc(c->env, (n_special + 1) * sizeof *c->special);
-    tn_status s = c->works && c->same && c->special ? TN_OK : TN_E_MEMORY;
-    for (size_t k = 0; s == TN_OK && k < n_special; k++) {
-        const tn_size_case *x = &c->cases[c->n_buckets + k / c->n_nodes];
-        s = tn_spec_make(x->g, c->nodes[k % c->n_nodes].node, &x->mem, &c->special[k]);
-    }
-    return s == TN_OK ? find_same(c) : s;
+    tn_status s = c->works && c->same && c->special && c->sets ? TN_OK : TN_E_MEMORY;
+    if (s == TN_OK) s = find_same(c, c->n_nodes);
+    for (size_t k = 0; s == TN_OK && k < n_special; k++) s = make_special(c, k);
+    return s == TN_OK ? find_same(c, c->n_works) : s;
 }
 
 static tn_status make_specs(tn_compilation *c) {
@@ -143,7 +173,7 @@ static bool is_worth(const tn_work *w, const tn_work *than) {
     if (!w->chosen || same_winner(w, than)) return false;
     const tn_candidate *x = &w->c[w->winner], *y = &than->c[than->winner];
     const double most = GAIN / tn_copy_worth(x, y);
-    if (x->us > 0 && y->us > 0) return x->us < most * y->us;
+    if (x->us > 0 && y->us > 0) return tn_winner_us(w) < most * tn_winner_us(than);
     return !x->is_lt && !y->is_lt && x->predicted_us < most * y->predicted_us;
 }
 
@@ -249,6 +279,12 @@ static void free_works(tn_compilation *c) {
     for (size_t k = 0; c->works && k < c->n_works; k++) {
         tn_tuning_end(c->works[k].tuning);
         tn_reference_free(c->works[k].reference);
+    }
+    for (size_t k = 0; c->sets && k < c->n_nodes; k++) { /* their cases know the works' specs */
+        tn_case_set_free(c->sets[k]);
+        c->sets[k] = NULL;
+    }
+    for (size_t k = 0; c->works && k < c->n_works; k++) {
         for (size_t j = 0; j < c->works[k].n; j++) tn_candidate_free(c->env, &c->works[k].c[j]);
         tn_free(c->env, c->works[k].c, c->works[k].cap * sizeof *c->works[k].c);
         if (k >= c->n_nodes && k < first_special(c)) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
@@ -352,7 +388,6 @@ static tn_status list_candidates(tn_compilation *c) {
         w->fallback = fallback_of(c, k);
         if (s == TN_OK) s = tn_list_candidates(c, w);
         if (s == TN_OK && !c->tuning) prefer_one_copy(c, w);
-        if (s == TN_OK && c->tuning && w->n) s = tn_start_tuning(c, w);
         if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
     }
     c->candidates_s = tn_now() - start;
@@ -362,7 +397,7 @@ static tn_status list_candidates(tn_compilation *c) {
 static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->arch = arch;
     c->tuning = c->tuner && c->opts->tune_seconds >= 0 && !strcmp(tn_tuner_get_info(c->tuner)->arch, arch->name);
-    c->built = c->to_build = 0;
+    c->built = c->to_build = c->cases_made = c->cases_begun = 0;
     c->build_s = c->reference_s = c->waiting_s = 0;
     c->deadline = c->tuning ? tn_now() + (c->opts->tune_seconds > 0 ? c->opts->tune_seconds : 60) : 0;
     if (c->tuning) c->settle_by = c->deadline;
@@ -497,13 +532,16 @@ static void finish(tn_compilation *c) {
     tn_pool_free(c->pool);
     free_works(c);
     const size_t n_special = c->special ? c->n_works - first_special(c) : 0;
-    for (size_t k = 0; k < n_special; k++) tn_spec_free(c->special[k]);
+    for (size_t k = 0; c->same && k < n_special; k++)
+        if (owns_special(c, k)) tn_spec_free(c->special[k]);
     tn_free(c->env, c->special, (n_special + 1) * sizeof *c->special);
+    tn_free(c->env, c->sets, (c->n_nodes + 1) * sizeof *c->sets);
     tn_free(c->env, c->same, (c->n_works + 1) * sizeof *c->same);
     tn_free(c->env, c->works, (c->n_works + 1) * sizeof *c->works);
     tn_cases_free(c->env, c->cases, c->n_cases);
     for (size_t k = 0; k < c->n_nodes; k++) tn_spec_free(c->nodes[k].spec);
     tn_free(c->env, c->nodes, c->cap_nodes * sizeof *c->nodes);
+    tn_free(c->env, c->rivals, c->cap_rivals * sizeof *c->rivals);
     tn_manifest_free(c->mf);
     tn_plan_writer_free(c->writer);
     tn_memory_free(c->g, &c->mem);
@@ -532,8 +570,8 @@ static tn_status compile(tn_compilation *c) {
     if (s == TN_OK && c->old) s = tn_plan_keep_archs(c);
     if (s == TN_OK) s = tn_plan_end(c);
     for (size_t k = 0; s == TN_OK && k < n; k++) s = tn_recall_policies(c, k);
-    if (s == TN_OK && !tn_must_settle(c)) s = tn_lockfile_save(c->lock);
-    return s;
+    if (s == TN_OK && !tn_must_settle(c)) return tn_lockfile_save(c->lock);
+    return s == TN_OK ? tn_add_rivals(c) : s;
 }
 
 static void begin(tn_compilation *c, tn_graph *g, const tn_compile_options *opts) {
@@ -573,7 +611,7 @@ static tn_status write_file(tn_compilation *c, const tn_output *o) {
     tn_status s = tn_plan_write(c->writer, &c->plan, o->f);
     if (s != TN_OK || !tn_must_settle(c)) return s;
     s = tn_settle(c, tn_output_written(o, path), NULL, 0, &changed);
-    return s == TN_OK && changed ? tn_plan_rewrite(c->writer, &c->plan, o->f) : s;
+    return s == TN_OK && changed ? tn_plan_rewrite(c->writer, &c->plan, c->own_blobs, o->f) : s;
 }
 
 static tn_status write_plan(tn_compilation *c, const char *path) {

@@ -1,6 +1,6 @@
-/* compile_build.c: jobs on the pool's threads: builds of candidates, and references.
+/* compile_build.c: jobs on the pool's threads: builds of candidates, and the cases that they are judged by.
  *
- * Past the deadline each spec is given one kernel, and no reference. */
+ * Past the deadline each spec is given one kernel, and no case. */
 #include <stdio.h>
 
 #include "codegen/compile.h"
@@ -53,24 +53,36 @@ tn_status tn_start_build(tn_compilation *c, tn_work *w, size_t k, bool first) {
     return (first ? tn_pool_add_first : tn_pool_add)(c->pool, run_build, x);
 }
 
-static void run_reference(void *arg) {
-    tn_work *w = arg;
-    tn_compilation *c = w->owner;
+/* The case itself is the job. */
+static void run_case(void *arg) {
+    tn_case *x = arg;
+    tn_compilation *c = tn_case_owner(x);
     const double start = tn_now();
-    w->reference_status =
-        start < c->deadline ? tn_reference_make(&c->job_env, w->spec, &w->reference) : TN_E_UNSUPPORTED;
+    if (start < c->deadline)
+        tn_case_make(&c->job_env, x);
+    else
+        tn_case_give_up(x);
     pthread_mutex_lock(&c->mutex);
     c->reference_s += tn_now() - start;
-    w->pending--;
+    tn_case_set_done(x);
+    c->cases_made++;
     pthread_cond_broadcast(&c->built_one);
     pthread_mutex_unlock(&c->mutex);
 }
 
-tn_status tn_start_reference(tn_compilation *c, tn_work *w) {
+tn_status tn_start_case(tn_compilation *c, tn_case *x) {
+    c->cases_begun++;
+    return tn_pool_add_first(c->pool, run_case, x);
+}
+
+static bool is_done(const tn_compilation *c, const tn_work *w) {
+    return w ? w->pending == 0 && (!w->reference || tn_reference_is_done(w->reference)) : c->built == c->to_build;
+}
+
+void tn_wait_cases(tn_compilation *c) {
     pthread_mutex_lock(&c->mutex);
-    w->pending++;
+    while (c->cases_made < c->cases_begun) pthread_cond_wait(&c->built_one, &c->mutex);
     pthread_mutex_unlock(&c->mutex);
-    return tn_pool_add_first(c->pool, run_reference, w);
 }
 
 tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w) {
@@ -81,9 +93,9 @@ tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w) {
         until.tv_nsec += PROGRESS_MS * 1000000L;
         if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
         pthread_mutex_lock(&c->mutex);
-        bool done = w ? w->pending == 0 : c->built == c->to_build;
+        bool done = is_done(c, w);
         if (!done) pthread_cond_timedwait(&c->built_one, &c->mutex, &until);
-        done = w ? w->pending == 0 : c->built == c->to_build;
+        done = is_done(c, w);
         uint64_t built = c->built, total = c->to_build;
         pthread_mutex_unlock(&c->mutex);
         tn_status s = tn_compile_progress(c, c->tuning ? "tune" : "compile", w ? w->spec->name : "", built, total);

@@ -2,6 +2,7 @@
  * cuBLASLt's algorithms. */
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "codegen/compile.h"
 
@@ -27,6 +28,68 @@ static bool read_record(tn_compilation *c, tn_work *w, const tn_lt_call *lt, con
     w->untrusted = c->tuning && x->max_abs < 0; /* or never judged, since there was no GPU */
     return true;
 }
+
+/* ---- winners in the whole network -------------------------------------------------------------------------------- */
+
+void tn_winner_key(const tn_spec *s, char key[17]) {
+    char text[160];
+    char sizes[96];
+    tn_spec_sizes_text(s, sizes);
+    const int n = snprintf(text, sizeof text, "%016llx%016llx%s", (unsigned long long)s->hash[0],
+                           (unsigned long long)s->hash[1], sizes);
+    snprintf(key, 17, "%016llx", (unsigned long long)XXH3_64bits(text, (size_t)n));
+}
+
+static void winner_lock_key(const tn_compilation *c, const char *arch, const char *winner, char key[96]) {
+    snprintf(key, 96, "%s %.20s:winner%s", c->program_hash, arch, winner);
+}
+
+static void winner_cache_key(const tn_compilation *c, const char *arch, const char *winner, char key[512]) {
+    snprintf(key, 512, "winner|%s|%s|%s|%s|%s", c->versions, arch, tn_tuner_get_info(c->tuner)->gpu, c->program_hash,
+             winner);
+}
+
+tn_status tn_remember_rival(tn_compilation *c, const tn_rival *r) {
+    char key[512];
+    winner_cache_key(c, c->tuned->name, r->key, key);
+    tn_cache_put(c->cache, "tune", key, r->record, strlen(r->record));
+    winner_lock_key(c, c->tuned->name, r->key, key);
+    return tn_lockfile_put(c->lock, key, r->line);
+}
+
+/* The line of a record's winner, without its time, as lockfiles have it. */
+static tn_status lock_winner(tn_compilation *c, const char *key, const tn_work *w) {
+    tn_candidate x = w->c[w->winner];
+    const tn_work alone = {.c = &x, .n = 1, .chosen = true};
+    char *line;
+    size_t size;
+    x.us = 0;
+    tn_status s = tn_record_write(c->env, &alone, c->versions, &line, &size);
+    if (s != TN_OK) return s;
+    line[strcspn(line, "\n")] = 0;
+    s = tn_lockfile_put(c->lock, key, line);
+    tn_free(c->env, line, size);
+    return s;
+}
+
+/* What won in this program, if anything did: w->swapped. */
+static tn_status recall_swapped(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
+    char winner[17], key[512], lock_key[96];
+    void *text = NULL;
+    size_t size = 0;
+    tn_winner_key(w->spec, winner);
+    winner_lock_key(c, c->arch->name, winner, lock_key);
+    const char *line = tn_lockfile_get(c->lock, lock_key);
+    w->swapped = line && read_record(c, w, lt, line);
+    if (w->swapped || !c->tuning) return TN_OK;
+    winner_cache_key(c, c->arch->name, winner, key);
+    if (!tn_cache_get(c->cache, "tune", key, &text, &size)) return TN_OK;
+    w->swapped = read_record(c, w, lt, text);
+    tn_free(c->env, text, size);
+    return w->swapped ? lock_winner(c, lock_key, w) : TN_OK;
+}
+
+/* ---- all --------------------------------------------------------------------------------------------------------- */
 
 /* True if the winner is known already, from the lockfile or from the cache. */
 static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
@@ -105,16 +168,17 @@ tn_status tn_list_candidates(tn_compilation *c, tn_work *w) {
     if (st != TN_OK || !list) return st;
     tn_lt_call lt;
     bool has_lt = tn_lt_match(w->spec, &lt);
-    if (!w->rejected && recall(c, w, has_lt ? &lt : NULL)) return TN_OK;
-    tn_status s = add_variants(c, w);
-    if (s == TN_OK && has_lt && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
+    tn_status s = w->rejected ? TN_OK : recall_swapped(c, w, has_lt ? &lt : NULL);
+    if (s != TN_OK || w->swapped || (!w->rejected && recall(c, w, has_lt ? &lt : NULL))) return s;
+    s = add_variants(c, w);
+    if (s == TN_OK && has_lt && !w->follows && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
         s = tn_tuner_lt_candidates(c->tuner, w, &lt);
     return s;
 }
 
 tn_status tn_relist_candidates(tn_compilation *c, tn_work *w) {
     while (w->n) tn_candidate_free(c->env, &w->c[--w->n]);
-    w->from_cache = w->untrusted = w->tuned = w->chosen = false;
+    w->from_cache = w->untrusted = w->tuned = w->chosen = w->swapped = false;
     w->rejected = true;
     w->must = w->winner = 0;
     return tn_list_candidates(c, w);
@@ -123,6 +187,7 @@ tn_status tn_relist_candidates(tn_compilation *c, tn_work *w) {
 void tn_remember(tn_compilation *c, const tn_work *w) {
     char key[512], *text;
     size_t size;
+    if (w->swapped) return;
     record_key(c, w, w->follows, key, sizeof key);
     if (tn_record_write(c->env, w, c->versions, &text, &size) != TN_OK) return;
     tn_cache_put(c->cache, "tune", key, text, size - 1);

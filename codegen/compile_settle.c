@@ -1,4 +1,4 @@
-/* compile_settle.c: how the chosen kernels are launched.
+/* compile_settle.c: how the chosen kernels are launched, and whether others do better there (compile_rivals.c).
  *
  * What a launch costs depends on its neighbours: whether the next kernel finds room to become resident, whether an SM
  * must divide its memory anew between L1 and shared memory.  Kernels timed alone do not show that, so the plan that was
@@ -82,24 +82,26 @@ static size_t best_of(const double *us, size_t n) {
     return best;
 }
 
-/* The fastest choice at the context's sizes. */
-static tn_status choose(tn_compilation *c, tn_context *x, TnPlan__Policy *out) {
-    TnPlan__Policy p[N_CHOICES];
+/* The fastest choice at the context's sizes, and what the whole takes then; 0: so long that it is no matter. */
+static tn_status choose(tn_compilation *c, tn_context *x, TnPlan__Policy *out, double *whole_us) {
+    tn_attempt p[N_CHOICES] = {{.n_swaps = 0}};
     double us[N_CHOICES];
     const bool may_be_serial = c->tuned->streams > 1 && !c->opts->streams; /* else the user wants them side by side */
     size_t n = 0;
     for (size_t k = 0; k < N_CHOICES; k++) { /* the serial ones come last */
         if (choices[k].serial && !may_be_serial) break;
         n++;
-        tn_plan__policy__init(&p[k]);
-        p[k].serial = choices[k].serial;
-        p[k].plain = choices[k].plain;
-        p[k].carveout = choices[k].carveout;
+        tn_plan__policy__init(&p[k].policy);
+        p[k].policy.serial = choices[k].serial;
+        p[k].policy.plain = choices[k].plain;
+        p[k].policy.carveout = choices[k].carveout;
     }
-    tn_status st = tn_cuda_try_policies(x, p, n, ROUNDS, TURN, SLOW_US, us);
+    tn_status st = tn_cuda_try(x, p, n, ROUNDS, TURN, SLOW_US, us);
+    *whole_us = 0;
     if (st != TN_OK || us[0] > SLOW_US) return st;
     const size_t best = best_of(us, n), other = best ? 0 : 1;
-    *out = p[best];
+    *out = p[best].policy;
+    *whole_us = us[best];
     return tn_report(c->env, TN_NOTE, TN_OK, c->tuned->name, "the whole takes %.1f us with %s, %.1f us with %s",
                      us[best], choices[best].text, us[other], choices[other].text);
 }
@@ -107,8 +109,11 @@ static tn_status choose(tn_compilation *c, tn_context *x, TnPlan__Policy *out) {
 /* A bucket at whose typical sizes the model has no meaning is left to the driver. */
 static tn_status settle_bucket(tn_compilation *c, tn_context *x, size_t k, TnPlan__Policy *out) {
     bool legal;
-    const tn_status st = set_shapes(c, x, k < c->n_settled ? c->plan.buckets[k] : NULL, &legal);
-    return st == TN_OK && legal ? choose(c, x, out) : st;
+    double whole_us;
+    tn_status st = set_shapes(c, x, k < c->n_settled ? c->plan.buckets[k] : NULL, &legal);
+    if (st != TN_OK || !legal) return st;
+    st = choose(c, x, out, &whole_us);
+    return st == TN_OK && whole_us > 0 ? tn_try_rivals(c, x, k, out, whole_us) : st;
 }
 
 /* ---- all --------------------------------------------------------------------------------------------------------- */
@@ -264,6 +269,7 @@ static tn_status settle_loaded(tn_compilation *c, const char *path, const void *
 tn_status tn_settle(tn_compilation *c, const char *path, const void *data, size_t size, bool *changed) {
     tn_status st = tn_now() > c->settle_by ? TN_OK : settle_loaded(c, path, data, size);
     if (st == TN_OK && !c->tuned->n_policies) st = leave_serial(c, c->tuned);
-    *changed = c->tuned->n_policies > 0;
+    if (st == TN_OK) st = tn_settle_rivals(c);
+    *changed = c->tuned->n_policies > 0 || c->n_rivals > 0;
     return st == TN_OK ? tn_lockfile_save(c->lock) : st;
 }

@@ -2,27 +2,67 @@
  *
  * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
  * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
- * References are made a few specs ahead.  A spec is tuned in each bucket where its sizes differ, all specs in the first
- * bucket before any in the next, special cases (cases.h) last.  Past the deadline a spec that has not raced takes the cost
- * model's choice. */
+ * What they are judged by is made a few specs ahead.  A spec is tuned in each bucket where its sizes differ, and special cases
+ * (cases.h) after what they fall back on; a spec whose kernel has raced at other sizes, or more generally, waits for
+ * what that shows and tries fewer.  Past the deadline a spec that has not raced takes what won at other sizes, or the
+ * cost model's choice. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "codegen/compile.h"
 #include "ir/eval/eval.h"
 
-enum { FIRST = 5, MORE = 3, OPEN = 4, AHEAD = 8 };
-static const double WORTH = 1.15;                 /* a candidate is built if it should come this close to the fastest */
-static const double ALIKE = 1.02;                 /* times that do not differ */
+enum { FIRST = 5, MORE = 3, GUIDED = 3, MORE_GUIDED = 2, OPEN = 4, AHEAD = 8 };
+static const double WORTH = 1.15;             /* a candidate is built if it should come this close to the fastest */
+static const double ALIKE = 1.02;             /* times that do not differ */
+static const double NEAR = 8;                 /* sizes: so many times the work */
+static const double NEARLY = 1.3, HARDLY = 2; /* worth a race by what was measured at sizes that are near, or are not */
 static const size_t REFERENCES = (size_t)2 << 30; /* bytes */
 
 typedef struct pipeline {
     tn_compilation *c;
+    size_t *order, n;    /* works */
     tn_work *open[OPEN]; /* raced once; more candidates are being built */
     size_t n_open;
-    size_t referenced; /* works before this one have had their references started */
-    size_t bytes;      /* of references that are not freed yet */
+    size_t referenced; /* of the order: works before this one have had their cases started */
+    size_t bytes;      /* of cases that are not freed yet */
 } pipeline;
+
+static size_t node_of(const tn_compilation *c, const tn_work *w) {
+    return (size_t)(w - c->works) % c->n_nodes;
+}
+
+/* ---- other works of the same kernel ---- */
+
+/* The k-th: in each bucket; of a special case, what it falls back on.  NULL: it is w itself, or there is none. */
+static tn_work *rival(const tn_compilation *c, const tn_work *w, size_t k) {
+    tn_work *r = w->fallback ? k ? NULL : w->fallback : tn_work_in(c, node_of(c, w), k);
+    return r == w ? NULL : r;
+}
+
+/* ... that has a winner. */
+static const tn_work *settled(const tn_compilation *c, const tn_work *w, size_t k) {
+    const tn_work *b = rival(c, w, k);
+    return b && b->chosen ? b : NULL;
+}
+
+static double apart(const tn_work *a, const tn_work *b) {
+    const double x = a->spec->flops + a->spec->bytes, y = b->spec->flops + b->spec->bytes;
+    return x > y ? x / y : y / x;
+}
+
+/* The nearest that has raced. */
+static const tn_work *guide_of(const tn_compilation *c, const tn_work *w) {
+    const tn_work *guide = NULL;
+    for (size_t k = 0; k < c->n_buckets; k++) {
+        const tn_work *b = settled(c, w, k);
+        if (b && tn_best_us(b) > 0 && (!guide || apart(w, b) < apart(w, guide))) guide = b;
+    }
+    return guide;
+}
+
+/* ---- builds ---- */
 
 static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
     tn_status s = TN_OK;
@@ -31,62 +71,124 @@ static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
     return s;
 }
 
-tn_status tn_start_tuning(tn_compilation *c, tn_work *w) {
-    if (w->from_cache) return tn_start_build(c, w, w->must = w->winner, false);
-    if (w->follows) return TN_OK; /* want_winners: once that is known */
-    tn_search_first(w, FIRST);
+/* What won elsewhere competes here too: it is built already. */
+static void want_winners(const tn_compilation *c, tn_work *w) {
+    for (size_t k = 0; k < c->n_buckets; k++) {
+        const tn_work *b = settled(c, w, k);
+        tn_candidate *x = b ? tn_candidate_like(w, &b->c[b->winner]) : NULL;
+        if (x && !x->is_lt) x->wanted = true;
+    }
+}
+
+static tn_status start_work(tn_compilation *c, tn_work *w, bool first) {
+    const tn_work *guide = guide_of(c, w);
+    w->started = true;
+    if (w->from_cache) return tn_start_build(c, w, w->must = w->winner, first);
+    want_winners(c, w);
+    const bool late = guide && tn_now() > c->deadline; /* what won elsewhere is enough */
+    if (!w->follows && !late &&
+        (!guide || !tn_search_guided(w, guide, GUIDED, apart(w, guide) < NEAR ? NEARLY : HARDLY)))
+        tn_search_first(w, FIRST);
+    w->must = 0;
     while (w->must + 1 < w->n && !w->c[w->must].wanted) w->must++;
-    return start_wanted(c, w, false);
+    return start_wanted(c, w, first);
+}
+
+/* It can show others what to try: they wait. */
+static bool waits(const tn_compilation *c, const tn_work *w) {
+    if (w->from_cache) return false;
+    if (w->fallback) return true;
+    for (size_t k = 0; k < c->n_buckets; k++) {
+        const tn_work *r = rival(c, w, k);
+        if (r && r->n && r->started) return true;
+    }
+    return false;
+}
+
+/* Those that waited for w. */
+static tn_status start_waiting(tn_compilation *c, const tn_work *w) {
+    tn_status s = TN_OK;
+    for (size_t kase = 0; s == TN_OK && kase < c->n_cases; kase++) {
+        tn_work *x = tn_work_in(c, node_of(c, w), kase);
+        if (x == w || x->started || !x->n || (x->fallback && x->fallback != w)) continue;
+        s = start_work(c, x, false);
+    }
+    return s;
+}
+
+/* ---- what candidates are judged by ---- */
+
+static tn_status take_set(tn_compilation *c, const tn_work *w, tn_case_set **out) {
+    tn_case_set **set = &c->sets[node_of(c, w)];
+    const tn_status s = *set ? TN_OK : tn_case_set_new(&c->job_env, set);
+    *out = *set;
+    return s;
+}
+
+/* A special case has those of its bucket where it can: of fewer symbols less can be told apart. */
+static tn_status hold_general(tn_compilation *c, const tn_work *w, tn_case_set *set) {
+    const tn_work *b = tn_work_in(c, node_of(c, w), c->cases[(size_t)(w - c->works) / c->n_nodes].bucket);
+    tn_reference *r;
+    if (!w->fallback || !b->spec) return TN_OK;
+    const tn_status s = tn_reference_new(&c->job_env, set, b->spec, &r);
+    tn_reference_free(r);
+    return s == TN_E_UNSUPPORTED ? TN_OK : s;
+}
+
+static void make_room(pipeline *p) {
+    for (size_t k = 0; k < p->c->n_nodes; k++)
+        if (p->c->sets[k]) p->bytes -= tn_case_set_trim(p->c->sets[k]);
+}
+
+/* w's cases; those that nobody has begun yet, are. */
+static tn_status start_reference(pipeline *p, tn_work *w) {
+    tn_compilation *c = p->c;
+    tn_case_set *set;
+    tn_case *x;
+    size_t bytes;
+    tn_status s = take_set(c, w, &set);
+    if (s == TN_OK) s = hold_general(c, w, set);
+    if (s == TN_OK) w->reference_status = s = tn_reference_new(&c->job_env, set, w->spec, &w->reference);
+    if (s == TN_E_UNSUPPORTED) return TN_OK;
+    for (size_t k = 0; s == TN_OK && (x = tn_reference_case(w->reference, k)) != NULL; k++) {
+        if (!tn_case_begin(x, c, &bytes)) continue;
+        p->bytes += bytes;
+        s = tn_start_case(c, x);
+    }
+    return s;
 }
 
 /* Those of the next few works, as far as memory allows. */
 static tn_status start_references(pipeline *p, size_t at) {
     tn_compilation *c = p->c;
     tn_status s = TN_OK;
-    for (; s == TN_OK && p->referenced < c->n_works && p->referenced < at + AHEAD; p->referenced++) {
-        tn_work *w = &c->works[p->referenced];
-        if (!tn_is_distinct(c, p->referenced) || !w->n || (w->from_cache && !w->untrusted)) continue;
-        const size_t bytes = tn_reference_bytes(w->spec);
-        if (p->referenced > at && p->bytes + bytes > REFERENCES) break;
-        p->bytes += bytes;
-        s = tn_start_reference(c, w);
+    for (; s == TN_OK && p->referenced < p->n && p->referenced < at + AHEAD; p->referenced++) {
+        tn_work *w = &c->works[p->order[p->referenced]];
+        if (w->from_cache && !w->untrusted) continue;
+        if (p->bytes > REFERENCES) make_room(p);
+        if (p->referenced > at && p->bytes > REFERENCES) break;
+        s = start_reference(p, w);
     }
     return s;
 }
 
-static void drop_reference(pipeline *p, tn_work *w) {
-    p->bytes -= tn_reference_bytes(w->spec);
+static void drop_reference(tn_work *w) {
     tn_reference_free(w->reference);
     w->reference = NULL;
 }
 
-/* ---- other buckets ---- */
-
-/* The same spec in the k-th bucket before w's, or what a special case falls back on; NULL: there is none. */
-static tn_work *rival(const tn_compilation *c, const tn_work *w, size_t k) {
-    const size_t at = (size_t)(w - c->works), back = (k + 1) * c->n_nodes;
-    if (w->fallback) return k ? NULL : w->fallback;
-    return at >= back ? &c->works[at - back] : NULL;
-}
-
-/* ... that has a winner. */
-static const tn_work *before(const tn_compilation *c, const tn_work *w, size_t k) {
-    const tn_work *b = rival(c, w, k);
-    return b && b->chosen ? b : NULL;
-}
-
-static tn_candidate *alike(const tn_work *w, const tn_candidate *x) {
-    for (size_t k = 0; k < w->n; k++)
-        if (w->c[k].is_lt == x->is_lt && !strcmp(w->c[k].text, x->text)) return &w->c[k];
-    return NULL;
+/* The cases are made: which can be used? */
+static void finish_reference(tn_work *w) {
+    if (w->reference) w->reference_status = tn_reference_finish(w->reference);
+    if (w->reference_status != TN_OK) drop_reference(w);
 }
 
 /* One kernel for several buckets where that costs nearly nothing. */
 static void prefer_common(tn_compilation *c, tn_work *w) {
     const double best = tn_best_us(w);
     for (size_t k = 0; w->chosen && !w->fallback && best > 0 && k < c->n_buckets; k++) {
-        const tn_work *b = before(c, w, k);
-        tn_candidate *x = b ? alike(w, &b->c[b->winner]) : NULL;
+        const tn_work *b = settled(c, w, k);
+        tn_candidate *x = b ? tn_candidate_like(w, &b->c[b->winner]) : NULL;
         if (!x || x->out || x->us <= 0 || x->us > ALIKE * best || x == &w->c[w->winner]) continue;
         snprintf(w->c[w->winner].note, sizeof w->c[w->winner].note, "as fast as another bucket's winner");
         snprintf(x->note, sizeof x->note, "winner");
@@ -98,7 +200,7 @@ static void prefer_common(tn_compilation *c, tn_work *w) {
 /* Weights in one order for several buckets where another copy saves too little. */
 static void prefer_one_copy(tn_compilation *c, tn_work *w) {
     for (size_t k = 0; w->chosen && !w->fallback && k < c->n_buckets; k++) {
-        const tn_work *b = before(c, w, k);
+        const tn_work *b = settled(c, w, k);
         const tn_candidate *there = b ? &b->c[b->winner] : NULL;
         tn_candidate *own = &w->c[w->winner], *found = NULL;
         if (!there || own->us <= 0 || tn_copy_worth(own, there) <= 1) continue;
@@ -118,7 +220,7 @@ static void prefer_one_copy(tn_compilation *c, tn_work *w) {
 
 /* ---- the end of a work ---- */
 
-/* The first that builds, in the cost model's order. */
+/* What won at other sizes, or the first that builds, in the cost model's order. */
 static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
     for (w->must = 0; !tn_choose_first(w); w->must++) {
         if (w->must == w->n) return w->fallback ? TN_OK : tn_no_candidate(c, w);
@@ -126,20 +228,24 @@ static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
         if (s == TN_OK) s = tn_wait_jobs(c, w);
         if (s != TN_OK) return s;
     }
+    if (guide_of(c, w))
+        snprintf(w->c[w->winner].note, sizeof w->c[w->winner].note, "winner at other sizes, not timed here");
     return TN_OK;
 }
 
 static tn_status close_work(tn_compilation *c, tn_work *w) {
     tn_tuning_end(w->tuning);
     w->tuning = NULL;
+    drop_reference(w);
     prefer_common(c, w);
     prefer_one_copy(c, w);
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].is_lt && !w->c[k].wanted && !*w->c[k].note)
             snprintf(w->c[k].note, sizeof w->c[k].note, "not built: others should be faster");
-    if (!w->chosen) return w->follows ? TN_OK : choose_untimed(c, w);
+    if (!w->chosen && !w->follows) return choose_untimed(c, w);
+    if (!w->chosen) return TN_OK;
     tn_remember(c, w);
-    return TN_OK;
+    return start_waiting(c, w);
 }
 
 /* ---- races ---- */
@@ -169,10 +275,10 @@ static tn_status begin(pipeline *p, tn_work *w) {
 static tn_status race_first(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
     tn_status s = begin(p, w);
-    drop_reference(p, w);
     if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
     if (s != TN_OK) return s;
-    if (tn_now() > c->deadline || w->follows || !tn_search_more(w, MORE, WORTH)) return close_work(c, w);
+    if (tn_now() > c->deadline || w->follows || !tn_search_more(w, guide_of(c, w) ? MORE_GUIDED : MORE, WORTH))
+        return close_work(c, w);
     s = start_wanted(c, w, true);
     if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
     if (s == TN_OK) p->open[p->n_open++] = w;
@@ -185,20 +291,12 @@ static bool is_open(const pipeline *p, const tn_work *w) {
     return false;
 }
 
-/* What won in other buckets competes here too: it is built already. */
-static tn_status want_winners(pipeline *p, tn_work *w) {
-    tn_compilation *c = p->c;
+/* What has raced and not won yet, does first: w may follow it. */
+static tn_status close_rivals(pipeline *p, const tn_work *w) {
     tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < c->n_buckets; k++) { /* what has not won yet, does first */
-        const tn_work *r = rival(c, w, k);
+    for (size_t k = 0; s == TN_OK && k < p->c->n_buckets; k++) {
+        const tn_work *r = rival(p->c, w, k);
         while (s == TN_OK && r && is_open(p, r)) s = race_again(p);
-    }
-    for (size_t k = 0; s == TN_OK && k < c->n_buckets; k++) {
-        const tn_work *b = before(c, w, k);
-        tn_candidate *x = b ? alike(w, &b->c[b->winner]) : NULL;
-        if (!x || x->is_lt || x->wanted) continue;
-        x->wanted = true;
-        s = tn_start_build(c, w, (size_t)(x - w->c), true);
     }
     return s;
 }
@@ -211,13 +309,13 @@ static tn_status list_afresh(pipeline *p, tn_work *w) {
     tn_report(c->env, TN_NOTE, TN_OK, w->spec->name, "the winner of a former compilation, %s, is not taken: %s",
               w->c[w->winner].text, w->c[w->winner].note);
     tn_status s = TN_OK;
-    if (!w->untrusted) { /* it was not judged, so there is no reference */
-        p->bytes += tn_reference_bytes(w->spec);
-        s = tn_start_reference(c, w);
-    }
-    if (s == TN_OK) s = tn_relist_candidates(c, w);
-    if (s == TN_OK) s = tn_start_tuning(c, w);
-    return s == TN_OK ? tn_wait_jobs(c, w) : s;
+    tn_wait_cases(c); /* candidates change the graph */
+    s = tn_relist_candidates(c, w);
+    if (s == TN_OK && !w->reference) s = start_reference(p, w); /* it was not judged */
+    if (s == TN_OK) s = start_work(c, w, true);
+    if (s == TN_OK) s = tn_wait_jobs(c, w);
+    finish_reference(w);
+    return s;
 }
 
 /* Compares the winner, which others have chosen, with its reference. */
@@ -252,40 +350,63 @@ static bool has_wanted(const tn_work *w) {
 
 static tn_status tune_work(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
-    tn_status s = tn_wait_jobs(c, w);
-    if (s == TN_OK && w->from_cache) {
-        s = recall_winner(p, w);
-        if (w->untrusted && (s != TN_OK || w->chosen)) drop_reference(p, w);
-        if (s != TN_OK || w->chosen) return s;
-        s = list_afresh(p, w);
-    }
-    if (s == TN_OK && tn_now() < c->deadline) s = want_winners(p, w);
+    tn_status s = tn_now() < c->deadline ? close_rivals(p, w) : TN_OK;
+    if (s == TN_OK && !w->started) s = start_work(c, w, true);
     if (s == TN_OK) s = tn_wait_jobs(c, w);
     if (s != TN_OK) return s;
-    if (w->follows && !has_wanted(w)) return drop_reference(p, w), TN_OK;
+    finish_reference(w);
+    if (w->from_cache) {
+        s = recall_winner(p, w);
+        if (s == TN_OK && w->chosen) s = start_waiting(c, w);
+        if (s != TN_OK || w->chosen) return drop_reference(w), s;
+        s = list_afresh(p, w);
+        if (s != TN_OK) return s;
+    }
+    if (w->follows && !has_wanted(w)) return drop_reference(w), TN_OK;
     if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
     const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */
     if (w->reference_status != TN_OK && !untunable) return w->reference_status;
-    drop_reference(p, w);
     return close_work(c, w);
+}
+
+/* What none waits for is built from the first on, in the order in which it races. */
+static tn_status start_all(pipeline *p) {
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < p->n; k++) {
+        tn_work *w = &p->c->works[p->order[k]];
+        if (!waits(p->c, w)) s = start_work(p->c, w, false);
+    }
+    return s;
+}
+
+/* Every work that is left is given one kernel. */
+static tn_status pass_deadline(pipeline *p, size_t at) {
+    tn_compilation *c = p->c;
+    tn_status s = TN_OK;
+    c->past_deadline = true;
+    for (size_t k = at; s == TN_OK && k < p->n; k++) {
+        tn_work *w = &c->works[p->order[k]];
+        if (!w->started && !w->follows) s = start_work(c, w, false);
+    }
+    return s == TN_OK
+               ? tn_report(c->env, TN_NOTE, TN_OK, "",
+                           "tuning stopped at its deadline after %zu of %zu specs: what won at other sizes, or the "
+                           "cost model's choice, serves the others",
+                           at, p->n)
+               : s;
 }
 
 static tn_status tune_all(tn_compilation *c) {
     pipeline p = {.c = c};
-    tn_status s = TN_OK;
-    size_t done = 0;
-    for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
-        if (!tn_is_distinct(c, k) || !c->works[k].n) continue;
-        if (tn_now() > c->deadline && !c->past_deadline) {
-            c->past_deadline = true;
-            tn_report(c->env, TN_NOTE, TN_OK, "",
-                      "tuning stopped at its deadline after %zu specs: the cost model chose the others", done);
-        }
-        s = start_references(&p, k);
-        if (s == TN_OK) s = tune_work(&p, &c->works[k]);
-        done++;
+    tn_status s = tn_tuning_order(c, &p.order, &p.n);
+    if (s == TN_OK) s = start_all(&p);
+    for (size_t k = 0; s == TN_OK && k < p.n; k++) {
+        if (tn_now() > c->deadline && !c->past_deadline) s = pass_deadline(&p, k);
+        if (s == TN_OK) s = start_references(&p, k);
+        if (s == TN_OK) s = tune_work(&p, &c->works[p.order[k]]);
     }
     while (s == TN_OK && p.n_open) s = race_again(&p);
+    tn_free(c->env, p.order, (c->n_works + 1) * sizeof *p.order);
     return s;
 }
 

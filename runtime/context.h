@@ -74,7 +74,7 @@ typedef struct tn_cuda_context {
     cublasLtHandle_t lt; /* NULL: not needed */
     CUstream stream;     /* for capture, tn_context_run and timing */
     bool graphs, pdl;
-    const TnPlan__Policy *trial; /* how kernels are launched, whatever the plan says; NULL: as it says */
+    const struct tn_attempt *trial; /* what is done and how it is launched, whatever the plan says; NULL: as it says */
     bool conditional; /* the driver has conditional graph nodes; else the host decides, which cannot be captured */
     uint64_t trips, most_trips; /* of loops that the host decides, while they are counted; 0: any number */
     tn_cuda_state *states;

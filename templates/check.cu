@@ -20,6 +20,19 @@ struct tn_check_result {
     unsigned long long first_bad; // lowest index; initialise to ~0
 };
 
+// Where along one axis a tensor [outer, of, inner] is compared; n 0: everywhere.
+struct tn_check_rows {
+    long long of, inner, n;
+    long long at[16];
+};
+
+// Of the k-th element that is compared, the index in the tensor.
+__device__ __forceinline__ long long tn_check_index(const tn_check_rows &r, long long k) {
+    if (!r.n) return k;
+    const long long row = k / r.inner;
+    return (row / r.n * r.of + r.at[row % r.n]) * r.inner + k % r.inner;
+}
+
 __device__ __forceinline__ long long tn_check_offset(const tn_check_view &t, long long i) {
     long long at = 0;
     for (int k = t.rank - 1; k >= 0; k--) {
@@ -62,13 +75,15 @@ extern "C" __global__ void tn_check_fill(unsigned *p, long long words, unsigned 
         p[i] = pattern;
 }
 
-// |got - want| <= tol * (|want| + scale), or both NaN, or equal infinities.
+// |got - want| <= tol * (|want| + scale), or both NaN, or equal infinities; want holds what is compared.
 extern "C" __global__ void tn_check_compare(const __grid_constant__ tn_check_view t, const double *want, double tol,
-                                            double scale, tn_check_result *r) {
+                                            double scale, tn_check_result *r, const __grid_constant__ tn_check_rows rows) {
     double max_abs = 0, max_rel = 0;
     unsigned long long bad = 0, first = ~0ull;
-    for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < t.numel; i += (long long)gridDim.x * blockDim.x) {
-        double g = tn_check_load(t, tn_check_offset(t, i)), w = want[i];
+    const long long n = rows.n ? t.numel / rows.of * rows.n : t.numel;
+    for (long long k = blockIdx.x * (long long)blockDim.x + threadIdx.x; k < n; k += (long long)gridDim.x * blockDim.x) {
+        const long long i = tn_check_index(rows, k);
+        double g = tn_check_load(t, tn_check_offset(t, i)), w = want[k];
         if (g == w || (g != g && w != w)) continue;
         double e = g > w ? g - w : w - g, a = w < 0 ? -w : w;
         bool wrong = !(e <= tol * (a + scale)); // NaN is wrong

@@ -19,6 +19,23 @@ static uint32_t graph_bucket(tn_compilation *c, size_t bucket) {
     return syms && r ? tn_manifest_bucket(c->mf, n, syms, r) : 0;
 }
 
+/* What launch policies and winners in the whole network are found by: what runs, in which order, on how many streams. */
+static void hash_program(const tn_compilation *c, char out[33]) {
+    XXH3_state_t h;
+    XXH3_INITSTATE(&h);
+    XXH3_128bits_reset(&h);
+    XXH3_128bits_update(&h, &c->program->n_streams, sizeof c->program->n_streams);
+    for (size_t k = 0; k < c->n_nodes; k++)
+        XXH3_128bits_update(&h, c->nodes[k].spec->hash, sizeof c->nodes[k].spec->hash);
+    for (size_t b = 0; b < c->n_settled; b++) {
+        char sizes[400];
+        tn_bucket_print(c->g, b, sizes, sizeof sizes);
+        XXH3_128bits_update(&h, sizes, strlen(sizes) + 1);
+    }
+    const XXH128_hash_t d = XXH3_128bits_digest(&h);
+    snprintf(out, 33, "%016llx%016llx", (unsigned long long)d.high64, (unsigned long long)d.low64);
+}
+
 tn_status tn_plan_begin(tn_compilation *c, size_t n_archs) {
     tn_plan__plan__init(&c->plan);
     c->mf = tn_manifest_new(c->g, &c->mem);
@@ -27,12 +44,13 @@ tn_status tn_plan_begin(tn_compilation *c, size_t n_archs) {
     c->plan.archs = tn_manifest_alloc(c->mf, (n_archs + 1) * sizeof *c->plan.archs);
     for (size_t b = 0; b < tn_bucket_count(c->g); b++)
         if (graph_bucket(c, b) == c->n_settled) c->n_settled++;
+    hash_program(c, c->program_hash);
     return tn_manifest_status(c->mf);
 }
 
 /* ---- kernels and steps ---- */
 
-static TnPlan__Kernel *make_kernel(tn_compilation *c, const tn_candidate *x) {
+TnPlan__Kernel *tn_plan_kernel(tn_compilation *c, const tn_candidate *x) {
     TnPlan__Kernel *k = tn_manifest_alloc(c->mf, sizeof *k);
     if (!k) return NULL;
     tn_plan__kernel__init(k);
@@ -40,8 +58,6 @@ static TnPlan__Kernel *make_kernel(tn_compilation *c, const tn_candidate *x) {
     k->template_name = tn_manifest_str(c->mf, x->v.tpl->name);
     const char *knobs = strchr(x->text, ' ');
     k->knobs = tn_manifest_str(c->mf, knobs ? knobs + 1 : "");
-    k->cubin = tn_plan_add_copy(c->writer, x->bin.cubin, x->bin.size, TN_BLOB_PAGE);
-    k->source = tn_plan_add_copy(c->writer, x->source, x->source_size, TN_BLOB_ALIGN);
     k->n_block = 3;
     k->block = tn_manifest_alloc(c->mf, 3 * sizeof *k->block);
     if (k->block) memcpy(k->block, x->v.block, 3 * sizeof *k->block);
@@ -134,30 +150,33 @@ typedef struct arch_writer {
     tn_compilation *c;
     TnPlan__Arch *arch;
     uint32_t *kernel_of; /* by work: the kernel of its winner, plus 1; 0: it is not there yet */
+    uint32_t *step_of;   /* by node */
 } arch_writer;
 
 static uint32_t kernel_of(arch_writer *a, const tn_work *w) {
     uint32_t *k = &a->kernel_of[w - a->c->works];
     if (*k) return *k - 1;
-    TnPlan__Kernel *made = make_kernel(a->c, &w->c[w->winner]);
+    const tn_candidate *x = &w->c[w->winner];
+    TnPlan__Kernel *made = tn_plan_kernel(a->c, x);
     if (!made) return 0;
+    made->cubin = tn_plan_add_copy(a->c->writer, x->bin.cubin, x->bin.size, TN_BLOB_PAGE);
+    made->source = tn_plan_add_copy(a->c->writer, x->source, x->source_size, TN_BLOB_ALIGN);
     a->arch->kernels[a->arch->n_kernels++] = made;
     *k = (uint32_t)a->arch->n_kernels;
     return *k - 1;
 }
 
-/* Whether a work's dims are those of a node in a case: all buckets have the same. */
+/* Whether a work's dims are those of a node in a case: equal specs of the same symbols have the same. */
 static bool has_dims_of(const tn_compilation *c, const tn_work *w, size_t node, size_t kase) {
-    const size_t k = (size_t)(w - c->works);
-    return k % c->n_nodes == node && (k / c->n_nodes == kase || (k / c->n_nodes < c->n_buckets && kase < c->n_buckets));
+    const tn_spec *own = tn_spec_of_work(c, kase * c->n_nodes + node);
+    return own->g == w->spec->g && own->typical.n == w->spec->typical.n &&
+           !memcmp(own->sym, w->spec->sym, own->typical.n * sizeof *own->sym);
 }
 
-/* How a winner does a node's work: what runs, its arguments and sizes. */
-static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *s) {
-    tn_compilation *c = a->c;
+tn_status tn_plan_set_way(tn_compilation *c, size_t node, tn_way way, const tn_candidate *x, uint32_t kernel,
+                          TnPlan__Step *s) {
     const tn_work *w = way.work;
     const tn_size_case *kase = &c->cases[way.kase];
-    const tn_candidate *x = &w->c[w->winner];
     const tn_spec *own_spec = tn_spec_of_work(c, way.kase * c->n_nodes + node);
     const tn_spec spec = kase->kind == TN_CASE_ANY ? tn_spec_at(own_spec, kase->bucket) : *own_spec;
     const bool own_dims = has_dims_of(c, w, node, way.kase);
@@ -167,12 +186,12 @@ static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *
         if (!own_dims && !tn_lt_match(&spec, &own)) return TN_E_INTERNAL;
         add_lt(c, kase, n, x, own, s);
     } else if (own_dims) {
-        add_launch(c, kase, n, &x->v, kernel_of(a, w), s);
+        add_launch(c, kase, n, &x->v, kernel, s);
     } else {
         tn_variant own = {0};
         tn_status st = own_variant(c, &spec, x, &own);
         if (st != TN_OK) return st;
-        add_launch(c, kase, n, &own, kernel_of(a, w), s);
+        add_launch(c, kase, n, &own, kernel, s);
         tn_variant_free(c->env, &own);
     }
     s->flops = spec.flops;
@@ -182,6 +201,12 @@ static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *
     s->max_rel_error = x->max_rel;
     add_candidates(c, w, s);
     return tn_manifest_status(c->mf);
+}
+
+/* ... what runs, its arguments and sizes: the winner. */
+static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *s) {
+    const tn_candidate *x = &way.work->c[way.work->winner];
+    return tn_plan_set_way(a->c, node, way, x, x->is_lt ? 0 : kernel_of(a, way.work), s);
 }
 
 static uint32_t case_bucket(tn_compilation *c, const tn_size_case *x) {
@@ -215,6 +240,7 @@ static tn_status add_step(arch_writer *a, size_t node) {
     s->name = tn_manifest_str(c->mf, name);
     const tn_candidate *last = &ways[n - 1].work->c[ways[n - 1].work->winner];
     tn_manifest_order(c->mf, c->program, &c->program->steps[cn->step], last->is_lt ? NULL : &last->v, s);
+    a->step_of[node] = (uint32_t)a->arch->n_steps;
     a->arch->steps[a->arch->n_steps++] = s;
     s->alternatives = tn_manifest_alloc(c->mf, n * sizeof *s->alternatives);
     if (!s->alternatives) return TN_E_MEMORY;
@@ -246,32 +272,16 @@ static TnPlan__Arch *new_arch(tn_compilation *c) {
     return a;
 }
 
-/* What launch policies are found by: what runs, in which order, on how many streams. */
-static void hash_program(const tn_compilation *c, char out[33]) {
-    XXH3_state_t h;
-    XXH3_INITSTATE(&h);
-    XXH3_128bits_reset(&h);
-    XXH3_128bits_update(&h, &c->program->n_streams, sizeof c->program->n_streams);
-    for (size_t k = 0; k < c->n_nodes; k++)
-        XXH3_128bits_update(&h, c->nodes[k].spec->hash, sizeof c->nodes[k].spec->hash);
-    for (size_t b = 0; b < c->n_settled; b++) {
-        char sizes[400];
-        tn_bucket_print(c->g, b, sizes, sizeof sizes);
-        XXH3_128bits_update(&h, sizes, strlen(sizes) + 1);
-    }
-    const XXH128_hash_t d = XXH3_128bits_digest(&h);
-    snprintf(out, 33, "%016llx%016llx", (unsigned long long)d.high64, (unsigned long long)d.low64);
-}
-
 tn_status tn_plan_add_arch(tn_compilation *c) {
-    const size_t size = (c->n_works + 1) * sizeof(uint32_t);
+    const size_t size = (c->n_works + c->n_nodes + 1) * sizeof(uint32_t);
     arch_writer a = {.c = c, .arch = new_arch(c), .kernel_of = tn_alloc(c->env, size)};
     tn_status s = a.arch && a.kernel_of ? tn_manifest_status(c->mf) : TN_E_MEMORY;
+    if (s == TN_OK) a.step_of = a.kernel_of + c->n_works;
     for (uint32_t k = 0, node = 0; s == TN_OK && k < c->program->n_steps; k++)
         s = c->program->steps[k].kind == TN_STEP_LAUNCH ? add_step(&a, node++) : add_builtin(&a, k);
+    if (s == TN_OK && c->tuning) s = tn_list_rivals(c, a.arch, a.step_of);
     tn_free(c->env, a.kernel_of, size);
     if (!a.arch) return s;
-    if (!*c->program_hash) hash_program(c, c->program_hash);
     c->plan.archs[c->plan.n_archs++] = a.arch;
     if (c->tuning) c->tuned = a.arch;
     return s;

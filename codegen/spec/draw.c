@@ -173,11 +173,10 @@ static int64_t draw_integer(const span *r, tn_dtype t, uint64_t *seed) {
  * time. */
 bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed) {
-    enum { BLOCK = 65521 };
     const bool is_float = tn_dtype_is_float(t->dtype);
     const span r = is_float ? (span){0} : span_of(s, at, t, few);
     const size_t size = tn_dtype_bits(t->dtype) / 8;
-    const int64_t drawn = size && n > BLOCK ? BLOCK : n;
+    const int64_t drawn = size && n > TN_DRAWN ? TN_DRAWN : n;
     if (r.lo > r.hi) return n == 0;
     for (int64_t i = 0; i < drawn; i++) {
         if (is_float)
@@ -185,7 +184,7 @@ bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int6
         else
             tn_store_int(t->dtype, data, (uint64_t)i, draw_integer(&r, t->dtype, seed));
     }
-    for (int64_t i = drawn; i < n; i += BLOCK)
-        memcpy((char *)data + (size_t)i * size, data, (size_t)(n - i < BLOCK ? n - i : BLOCK) * size);
+    for (int64_t i = drawn; i < n; i += TN_DRAWN)
+        memcpy((char *)data + (size_t)i * size, data, (size_t)(n - i < TN_DRAWN ? n - i : TN_DRAWN) * size);
     return true;
 }

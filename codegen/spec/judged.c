@@ -90,6 +90,17 @@ static bool is_cheap(const tn_spec *s, const tn_shape *shape, double elements) {
            (tn_spec_flops(s, shape) <= MAX_FLOPS || tn_spec_flops(s, shape) <= s->flops / 2);
 }
 
+bool tn_shape_binds(const tn_spec *s, const tn_shape *shape) {
+    double elements;
+    return is_bindable(s, shape, &elements);
+}
+
+double tn_shape_elements(const tn_spec *s, const tn_shape *shape) {
+    double elements;
+    is_bindable(s, shape, &elements);
+    return elements;
+}
+
 bool tn_same_shape(const tn_shape *a, const tn_shape *b) {
     for (size_t k = 0; k < a->n; ++k)
         if (a->b[k].value != b->b[k].value) return false;

@@ -1,280 +1,215 @@
-/* reference.c: what candidates of one spec are given and what they must give, on the host, at each shape that they are
- * judged at.
+/* reference.c: the cases that a spec's candidates are judged by, and the sets in which specs share them.
  *
- * Constants that are not one repeated number keep their values; the reference is the region evaluated in float64, or,
- * if it has steps, rounded after every op as kernels round.  A large layer takes a second of one core, so the compiler
- * makes these beside the builds; nothing here touches the device or changes the graph. */
-#include <float.h>
-#include <math.h>
+ * The buckets of a kernel and their special cases differ in which sizes are typical, hardly in which they are judged at: a
+ * set makes each case once, whichever spec asks first, and keeps it while memory allows.  It also keeps verdicts, so that
+ * one kernel is judged at a case once, in whichever bucket it competes. */
 #include <string.h>
 
 #include "codegen/tune/internal.h"
+#include "tenon/internal/memory.h"
 
-tn_status tn_place(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, tn_placed *out) {
-    int64_t last = 0;
-    *out = (tn_placed){.rank = t->rank, .dtype = t->dtype, .numel = 1};
-    for (uint32_t k = 0; k < t->rank; k++) {
-        out->dims[k] = tn_shape_value(s, at, t->dims[k]);
-        out->strides[k] = tn_shape_value(s, at, t->strides[k]);
-        out->numel *= out->dims[k];
-        last += (out->dims[k] - 1) * out->strides[k];
-    }
-    if (out->numel == 0) last = -1;
-    if (out->numel < 0 || last < -1 || last > (INT64_C(1) << 36)) return TN_E_UNSUPPORTED;
-    out->span = tn_dtype_bytes(t->dtype, (uint64_t)(last + 1));
+/* ---- sets -------------------------------------------------------------------------------------------------------- */
+
+tn_status tn_case_set_new(const tn_env *env, tn_case_set **out) {
+    tn_case_set *set = *out = tn_alloc(env, sizeof *set);
+    if (!set) return TN_E_MEMORY;
+    *set = (tn_case_set){.env = env};
+    pthread_mutex_init(&set->mutex, NULL);
     return TN_OK;
 }
 
-static int64_t offset_of(const tn_placed *t, int64_t i) {
-    int64_t at = 0;
-    for (uint32_t k = t->rank; k-- > 0;) {
-        at += i % t->dims[k] * t->strides[k];
-        i /= t->dims[k];
-    }
-    return at;
+static void free_case(tn_case *c) {
+    tn_case_drop(c);
+    const tn_env *env = c->set->env;
+    if (c->block) tn_free(env, c->block, c->block_size);
+    tn_free(env, c, sizeof *c);
 }
 
-static bool is_dense(const tn_placed *t) {
-    int64_t want = 1;
-    if (tn_dtype_bits(t->dtype) < 8) return true; /* 4-bit types are only ever dense */
-    for (uint32_t k = t->rank; k-- > 0; want *= t->dims[k])
-        if (t->dims[k] != 1 && t->strides[k] != want) return false;
-    return true;
+void tn_case_set_free(tn_case_set *set) {
+    if (!set) return;
+    for (size_t k = 0; k < set->n; k++) free_case(set->of[k]);
+    for (size_t k = 0; k < set->n_fixed; k++)
+        if (set->fixed[k])
+            tn_free(set->env, set->fixed[k],
+                    tn_dtype_bytes(set->fixed_at[k].dtype, (uint64_t)set->fixed_at[k].numel) + 1);
+    if (set->n_fixed) {
+        tn_free(set->env, set->fixed, set->n_fixed * sizeof *set->fixed);
+        tn_free(set->env, set->fixed_at, set->n_fixed * sizeof *set->fixed_at);
+    }
+    tn_free(set->env, set->of, set->cap * sizeof *set->of);
+    tn_free(set->env, set->verdict, set->cap_verdicts * sizeof *set->verdict);
+    pthread_mutex_destroy(&set->mutex);
+    tn_free(set->env, set, sizeof *set);
 }
+
+size_t tn_case_set_trim(tn_case_set *set) {
+    size_t bytes = 0;
+    for (size_t k = 0; k < set->n; k++) {
+        tn_case *c = set->of[k];
+        if (c->users || !c->done) continue;
+        bytes += c->bytes;
+        tn_case_drop(c);
+    }
+    return bytes;
+}
+
+tn_verdict *tn_case_set_verdict(tn_case_set *set, const uint64_t key[2]) {
+    for (size_t k = 0; k < set->n_verdicts; k++)
+        if (!memcmp(set->verdict[k].key, key, sizeof set->verdict[k].key)) return &set->verdict[k];
+    tn_verdict *v = tn_grow(set->env, set->verdict, &set->cap_verdicts, set->n_verdicts + 1, sizeof *v);
+    if (!v) return NULL;
+    set->verdict = v;
+    v += set->n_verdicts++;
+    *v = (tn_verdict){.key = {key[0], key[1]}};
+    return v;
+}
+
+/* ---- cases ------------------------------------------------------------------------------------------------------- */
 
 static bool same_place(const tn_placed *a, const tn_placed *b) {
-    return a->rank == b->rank && !memcmp(a->dims, b->dims, sizeof a->dims) &&
+    return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->dims, b->dims, sizeof a->dims) &&
            !memcmp(a->strides, b->strides, sizeof a->strides);
 }
 
-/* ---- inputs ---- */
-
-/* An operand's bytes where no value is drawn: a constant's own (kernels may have them as literals, and integer ones are
- * indices), or the first case's floats. */
-static const void *known_values(const tn_reference *r, const tn_case *c, uint32_t k) {
-    const tn_case *first = &r->of[0];
-    if (r->s->in[k].is_const) {
-        const void *own = tn_const_data(r->s->g, tn_node_input(r->s->g, r->s->kernel, k));
-        if (own) return own;
-    }
-    const bool again = c != first && tn_dtype_is_float(c->in[k].dtype) && same_place(&c->in[k], &first->in[k]);
-    return again && is_dense(&c->in[k]) ? first->data[k] : NULL;
+/* The size that operand k tells; 0: none. */
+static int64_t told(const tn_case *c, uint32_t k) {
+    return c->s->in[k].tells.i ? tn_shape_value(c->s, &c->shape, c->s->in[k].tells) : 0;
 }
 
-/* From a dense tensor to the input's strides. */
-static tn_status to_strides(const tn_reference *r, tn_case *c, uint32_t k, const char *dense) {
-    const tn_placed *t = &c->in[k];
-    const size_t size = tn_dtype_bits(t->dtype) / 8;
-    char *strided = tn_alloc(r->env, t->span + 1);
-    if (!strided) return TN_E_MEMORY;
-    c->data[k] = strided;
-    c->owned[k] = true;
-    for (int64_t i = 0; i < t->numel; i++)
-        memcpy(strided + (size_t)offset_of(t, i) * size, dense + (size_t)i * size, size);
+static bool same_case(const tn_case *a, const tn_case *b) {
+    bool same = a->s->n_in == b->s->n_in && a->s->n_out == b->s->n_out && a->s->loose == b->s->loose;
+    for (uint32_t k = 0; same && k < a->s->n_in; k++)
+        same = a->s->in[k].is_const == b->s->in[k].is_const && same_place(&a->in[k], &b->in[k]) &&
+               told(a, k) == told(b, k);
+    for (uint32_t k = 0; same && k < a->s->n_out; k++) same = same_place(&a->out[k], &b->out[k]);
+    return same;
+}
+
+/* Its arrays, in one block. */
+static bool take_arrays(tn_case *c, const tn_env *env) {
+    const size_t in = c->s->n_in, out = c->s->n_out;
+    c->block_size = (in + out) * sizeof *c->in + in * (sizeof *c->data + sizeof *c->held + sizeof *c->owned) +
+                    out * (sizeof *c->want + sizeof *c->rows + sizeof *c->scale) + 1;
+    char *p = c->block = tn_alloc(env, c->block_size);
+    if (!p) return false;
+    c->in = (void *)p, p += in * sizeof *c->in;
+    c->out = (void *)p, p += out * sizeof *c->out;
+    c->want = (void *)p, p += out * sizeof *c->want;
+    c->rows = (void *)p, p += out * sizeof *c->rows;
+    c->scale = (void *)p, p += out * sizeof *c->scale;
+    c->data = (void *)p, p += in * sizeof *c->data;
+    c->held = (void *)p, p += in * sizeof *c->held;
+    c->owned = (void *)p;
+    return true;
+}
+
+static tn_status new_case(tn_case_set *set, const tn_spec *s, const tn_shape *at, tn_case **out) {
+    tn_case *c = *out = tn_alloc(set->env, sizeof *c);
+    if (!c) return TN_E_MEMORY;
+    *c = (tn_case){.s = s, .shape = *at, .set = set};
+    tn_status st = take_arrays(c, set->env) ? TN_OK : TN_E_MEMORY;
+    for (uint32_t k = 0; st == TN_OK && k < s->n_in; k++) st = tn_place(s, at, &s->in[k], &c->in[k]);
+    for (uint32_t k = 0; st == TN_OK && k < s->n_out; k++) st = tn_place(s, at, &s->out[k], &c->out[k]);
+    if (st == TN_OK) return TN_OK;
+    free_case(c);
+    *out = NULL;
+    return st;
+}
+
+/* About what it occupies while it is made. */
+static size_t bytes_of(const tn_case *c) {
+    double bytes = 0, out = 0;
+    tn_slice slice = {0};
+    if (tn_case_is_large(c)) tn_slice_find(c->s, &c->shape, &slice);
+    for (uint32_t k = 0; k < c->s->n_in; k++)
+        if (!c->s->in[k].is_const && !slice.n) bytes += 4 * (double)c->in[k].numel;
+    for (uint32_t k = 0; k < c->s->n_out; k++) out += 2 * sizeof(double) * (double)c->out[k].numel;
+    bytes += slice.n ? 2 * out * (double)slice.n / (double)slice.of : out;
+    return bytes < 1e18 ? (size_t)bytes : (size_t)1e18;
+}
+
+/* The set's own, which takes the new one if it has none alike. */
+static tn_status settle_case(tn_case_set *set, tn_case **c) {
+    for (size_t k = 0; k < set->n; k++)
+        if (same_case(set->of[k], *c)) {
+            free_case(*c);
+            *c = set->of[k];
+            return TN_OK;
+        }
+    tn_case **of = tn_grow(set->env, set->of, &set->cap, set->n + 1, sizeof *of);
+    if (!of) {
+        free_case(*c);
+        return TN_E_MEMORY;
+    }
+    set->of = of;
+    (*c)->index = set->n;
+    (*c)->bytes = bytes_of(*c);
+    of[set->n++] = *c;
     return TN_OK;
 }
 
-/* The ends that go with the mask of a `compact`, which is as it was drawn: a bool a byte. */
-static void count_blocks(const tn_case *c, int64_t *ends, int64_t n) {
-    const unsigned char *mask = c->data[0];
-    int64_t count = 0;
-    for (int64_t b = 0; b < n; b++) {
-        for (int64_t k = b * TN_COMPACT_BLOCK; k < (b + 1) * TN_COMPACT_BLOCK && k < c->in[0].numel; k++)
-            count += mask[k] != 0;
-        ends[b] = count;
-    }
+bool tn_case_begin(tn_case *c, void *owner, size_t *bytes) {
+    if (c->begun) return false;
+    c->begun = true;
+    c->owner = owner;
+    *bytes = c->bytes;
+    return true;
 }
 
-/* An input for the reference; *temporary: its bytes are neither c's nor known. */
-static tn_status make_input(const tn_reference *r, tn_case *c, uint32_t k, int64_t few, tn_tensor *dense,
-                            bool *temporary, uint64_t *seed) {
-    const tn_placed *p = &c->in[k];
-    const void *known = known_values(r, c, k);
-    void *drawn = NULL;
-    *dense = (tn_tensor){.dtype = p->dtype, .rank = p->rank, .bytes = tn_dtype_bytes(p->dtype, (uint64_t)p->numel)};
-    memcpy(dense->dims, p->dims, sizeof dense->dims);
-    if (!known) {
-        drawn = tn_alloc(r->env, dense->bytes + 1);
-        if (!drawn) return TN_E_MEMORY;
-        if (r->s->in[k].tells.i)
-            tn_store_int(p->dtype, drawn, 0, tn_shape_value(r->s, &c->shape, r->s->in[k].tells));
-        else if (tn_node_op(r->s->g, r->s->anchor) == TN_OP_COMPACT && k == 1)
-            count_blocks(c, drawn, p->numel);
-        else if (!tn_draw(r->s, &c->shape, &r->s->in[k], few, drawn, p->numel, seed)) {
-            tn_free(r->env, drawn, dense->bytes + 1);
-            return TN_E_UNSUPPORTED;
-        }
-    }
-    dense->data = known ? (void *)(uintptr_t)known : drawn;
-    c->shared[k] = c != &r->of[0] && known && known == r->of[0].data[k];
-    if (is_dense(p)) {
-        c->data[k] = dense->data;
-        c->owned[k] = drawn != NULL;
-        return TN_OK;
-    }
-    *temporary = drawn != NULL;
-    return to_strides(r, c, k, dense->data);
+void *tn_case_owner(const tn_case *c) {
+    return c->owner;
 }
 
-/* ---- results ---- */
-
-static double largest_of(tn_dtype t) {
-    static const double largest[TN_DTYPE_COUNT] = {
-        [TN_F64] = DBL_MAX,     [TN_F32] = (double)FLT_MAX, [TN_F16] = 65504,
-        [TN_BF16] = 0x1.fep127, [TN_F8E4M3] = 448,          [TN_F8E5M2] = 57344};
-    return largest[t];
+void tn_case_give_up(tn_case *c) {
+    c->status = TN_E_UNSUPPORTED;
 }
 
-/* A result as doubles, and the scale of its errors. */
-static tn_status take_result(const tn_reference *r, tn_case *c, uint32_t k, tn_tensor *t) {
-    tn_status st = TN_OK;
-    if (tn_tensor_numel(t) != c->out[k].numel)
-        return tn_fail(r->env, TN_E_INTERNAL, r->s->name, "",
-                       "the reference gives %lld elements for result %u, its type has %lld",
-                       (long long)tn_tensor_numel(t), k, (long long)c->out[k].numel);
-    if (t->dtype == TN_F64) {
-        c->want[k] = *t;
-        *t = (tn_tensor){0};
-    } else {
-        st = tn_tensor_new(r->env, TN_F64, t->rank, t->dims, &c->want[k]);
-        for (int64_t i = 0; st == TN_OK && i < c->out[k].numel; i++)
-            ((double *)c->want[k].data)[i] = tn_load_num(t->dtype, t->data, (uint64_t)i);
-    }
-    const double *w = c->want[k].data;
-    double sum = 0;
-    int64_t n = 0;
-    for (int64_t i = 0; st == TN_OK && i < c->out[k].numel; i++)
-        if (isfinite(w[i])) sum += w[i] * w[i], n++;
-    c->scale[k] = n ? sqrt(sum / (double)n) : 0;
-    return st;
+void tn_case_set_done(tn_case *c) {
+    c->done = true;
 }
 
-static tn_status run(const tn_env *env, const tn_reference *r, const tn_case *c, const tn_tensor *in, bool wide,
-                     tn_tensor *out) {
-    const tn_eval_opts opts = {.wide = wide && !tn_spec_steps(r->s),
-                               .loose = r->s->loose,
-                               .total = true,
-                               .symbols = c->shape.b,
-                               .n_symbols = c->shape.n};
-    return tn_eval_region(env, r->s->g, r->s->region, in, r->s->n_in, out, r->s->n_out, &opts);
+/* ---- references -------------------------------------------------------------------------------------------------- */
+
+/* The first spec says how many operands there are. */
+static tn_status open_set(tn_case_set *set, const tn_spec *s) {
+    if (set->n_fixed || !s->n_in) return TN_OK;
+    set->fixed = tn_alloc(set->env, s->n_in * sizeof *set->fixed);
+    set->fixed_at = tn_alloc(set->env, s->n_in * sizeof *set->fixed_at);
+    if (set->fixed && set->fixed_at) return set->n_fixed = s->n_in, TN_OK;
+    tn_free(set->env, set->fixed, s->n_in * sizeof *set->fixed);
+    tn_free(set->env, set->fixed_at, s->n_in * sizeof *set->fixed_at);
+    set->fixed = NULL;
+    set->fixed_at = NULL;
+    return TN_E_MEMORY;
 }
 
-static tn_status evaluate(const tn_env *env, const tn_reference *r, tn_case *c, const tn_tensor *in) {
-    tn_tensor out[TN_MAX_ARGS] = {{0}};
-    tn_status st = run(env, r, c, in, true, out);
-    if (st != TN_OK) return st;
-    for (uint32_t k = 0; k < r->s->n_out; k++) {
-        if (st == TN_OK) st = take_result(r, c, k, &out[k]);
-        tn_tensor_free(r->env, &out[k]);
-    }
-    return st;
-}
-
-/* Integers become floats in this region: it may overflow where doubles do not. */
-static bool mixes(const tn_spec *s) {
-    bool integers = false, floats = false;
-    for (uint32_t k = 0; k < s->n_in; k++)
-        integers |= !s->in[k].is_const && tn_dtype_is_int(s->in[k].dtype) && tn_dtype_bits(s->in[k].dtype) > 4;
-    TN_FOR_NODES(s->g, s->region, n) {
-        for (size_t k = 0; k < tn_node_result_count(s->g, n); k++)
-            floats |= tn_dtype_is_float(tn_val_dtype(s->g, tn_node_result(s->g, n, k)));
-    }
-    return integers && floats;
-}
-
-/* Are the results numbers that the kernel's own floats can hold, also on the way?  *ok is set if so. */
-static tn_status stays_in_range(const tn_reference *r, const tn_case *c, const tn_tensor *in, bool *ok) {
-    tn_tensor out[TN_MAX_ARGS] = {{0}};
-    tn_env quiet = r->env ? *r->env : (tn_env){0};
-    quiet.diag = NULL;
-    tn_status st = run(&quiet, r, c, in, false, out);
-    *ok = st == TN_OK;
-    for (uint32_t k = 0; k < r->s->n_out; k++) {
-        const double *w = c->want[k].data, most = largest_of(c->out[k].dtype);
-        for (int64_t i = 0; *ok && most > 0 && i < c->out[k].numel; i++) {
-            const double narrow = tn_load_num(out[k].dtype, out[k].data, (uint64_t)i);
-            *ok = isfinite(w[i]) ? isfinite(narrow) && fabs(w[i]) <= most : !isfinite(narrow);
-        }
-        tn_tensor_free(r->env, &out[k]);
-    }
-    return st == TN_E_MEMORY ? st : TN_OK;
-}
-
-/* ---- cases ---- */
-
-static tn_status place_all(const tn_reference *r, tn_case *c) {
-    const tn_spec *s = r->s;
-    tn_status st = TN_OK;
-    for (uint32_t k = 0; st == TN_OK && k < s->n_in; k++) st = tn_place(s, &c->shape, &s->in[k], &c->in[k]);
-    for (uint32_t k = 0; st == TN_OK && k < s->n_out; k++) st = tn_place(s, &c->shape, &s->out[k], &c->out[k]);
-    return st;
-}
-
-/* *ok: the results are numbers that candidates can be compared by. */
-static tn_status try_case(const tn_env *env, const tn_reference *r, tn_case *c, int64_t few, bool *ok) {
-    tn_tensor dense[TN_MAX_ARGS] = {{0}};
-    bool temporary[TN_MAX_ARGS] = {false};
-    uint64_t seed = 0x9e3779b97f4a7c15u;
-    tn_status st = TN_OK;
-    for (uint32_t k = 0; st == TN_OK && k < r->s->n_in; k++)
-        st = make_input(r, c, k, few, &dense[k], &temporary[k], &seed);
-    if (st == TN_OK) st = evaluate(env, r, c, dense);
-    *ok = st == TN_OK;
-    if (st == TN_OK && mixes(r->s)) st = stays_in_range(r, c, dense, ok);
-    for (uint32_t k = 0; k < r->s->n_in; k++)
-        if (temporary[k]) tn_free(r->env, dense[k].data, dense[k].bytes + 1);
-    return st;
-}
-
-static void drop_case(const tn_reference *r, tn_case *c) {
-    for (uint32_t k = 0; k < r->s->n_in; k++)
-        if (c->owned[k]) tn_free(r->env, (void *)(uintptr_t)c->data[k], c->in[k].span + 1), c->owned[k] = false;
-    for (uint32_t k = 0; k < r->s->n_out; k++) tn_tensor_free(r->env, &c->want[k]);
-}
-
-/* With the whole range of integers; where those lead to nothing, with fewer: a mask of 0 and 1, say, times the lowest float
- * bears no 3. */
-static tn_status make_case(const tn_env *env, const tn_env *quiet, const tn_reference *r, tn_case *c) {
-    static const int64_t few[] = {0, 4, 2, 1};
-    enum { TRIES = sizeof few / sizeof *few };
-    bool ok = false;
-    tn_status st = place_all(r, c);
-    for (size_t k = 0; st == TN_OK && !ok && k < TRIES; k++) {
-        st = try_case(k + 1 < TRIES ? quiet : env, r, c, few[k], &ok);
-        if (!ok) drop_case(r, c);
-        if (st != TN_E_MEMORY && k + 1 < TRIES) st = TN_OK;
-    }
-    return st == TN_OK && !ok ? TN_E_UNSUPPORTED : st;
-}
-
-/* Shapes that the reference refuses are not judged; time is taken at the first that is. */
-static tn_status make_cases(tn_reference *r) {
+/* What is too large is left out, unless it is all there is. */
+static tn_status hold_cases(tn_reference *r, tn_case_set *set) {
     tn_shape shapes[TN_MAX_SHAPES];
     const size_t n = tn_judged_shapes(r->s, shapes);
-    tn_env quiet = r->env ? *r->env : (tn_env){0};
-    quiet.diag = NULL;
-    const tn_env *env = n > 1 ? &quiet : r->env;
-    tn_status st = TN_OK;
-    for (size_t k = 0; k < n && st != TN_E_MEMORY; k++) {
-        tn_case *c = &r->of[r->n];
-        *c = (tn_case){.shape = shapes[k]};
-        st = make_case(env, &quiet, r, c);
-        r->n += st == TN_OK;
+    tn_status st = open_set(set, r->s);
+    for (size_t k = 0; st == TN_OK && k < n; k++) {
+        tn_case *c;
+        st = new_case(set, r->s, &shapes[k], &c);
+        if (st == TN_OK) st = settle_case(set, &c);
+        if (st == TN_OK) {
+            r->shape[r->n] = shapes[k];
+            r->of[r->n++] = c;
+            c->users++;
+        } else if (st == TN_E_UNSUPPORTED)
+            st = TN_OK;
     }
-    if (st == TN_E_MEMORY || r->n) return st == TN_E_MEMORY ? st : TN_OK;
-    if (n == 1) return st;
-    return tn_report(r->env, TN_NOTE, TN_E_UNSUPPORTED, r->s->name,
-                     "no shape is known at which this kernel could be judged");
+    return st == TN_OK && !r->n ? TN_E_UNSUPPORTED : st;
 }
 
-tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out) {
+tn_status tn_reference_new(const tn_env *env, tn_case_set *set, const tn_spec *s, tn_reference **out) {
     *out = NULL;
     if (s->n_in > TN_MAX_ARGS || s->n_out > TN_MAX_ARGS) return TN_E_UNSUPPORTED;
     tn_reference *r = tn_alloc(env, sizeof *r);
     if (!r) return TN_E_MEMORY;
-    r->env = env;
-    r->s = s;
-    const tn_status st = make_cases(r);
+    *r = (tn_reference){.env = env, .s = s};
+    tn_status st = set ? TN_OK : tn_case_set_new(env, &r->own);
+    if (st == TN_OK) st = hold_cases(r, set ? set : r->own);
     if (st == TN_OK)
         *out = r;
     else
@@ -284,21 +219,54 @@ tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **
 
 void tn_reference_free(tn_reference *r) {
     if (!r) return;
-    for (size_t k = 0; k < r->n; k++) drop_case(r, &r->of[k]);
+    for (size_t k = 0; k < r->n; k++) r->of[k]->users--;
+    tn_case_set_free(r->own);
     tn_free(r->env, r, sizeof *r);
 }
 
-size_t tn_reference_bytes(const tn_spec *s) {
-    double bytes = 0;
-    tn_placed p;
-    tn_shape shapes[TN_MAX_SHAPES];
-    const size_t n = tn_judged_shapes(s, shapes);
-    for (size_t j = 0; j < n; j++)
-        for (uint32_t k = 0; k < s->n_in + s->n_out; k++) {
-            const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
-            if (j && k < s->n_in && t->is_const) continue; /* shared */
-            if (tn_place(s, &shapes[j], t, &p) == TN_OK)
-                bytes += (double)p.numel * (k < s->n_in ? 4 : 2 * sizeof(double));
+tn_case *tn_reference_case(const tn_reference *r, size_t k) {
+    return k < r->n ? r->of[k] : NULL;
+}
+
+bool tn_reference_is_done(const tn_reference *r) {
+    for (size_t k = 0; k < r->n; k++)
+        if (!r->of[k]->done) return false;
+    return true;
+}
+
+tn_status tn_reference_finish(tn_reference *r) {
+    const size_t all = r->n;
+    tn_status st = TN_OK, first = r->of[0]->status;
+    size_t n = 0;
+    for (size_t k = 0; k < all; k++) {
+        if (r->of[k]->status == TN_E_MEMORY) st = TN_E_MEMORY;
+        if (r->of[k]->status != TN_OK) {
+            r->of[k]->users--;
+            continue;
         }
-    return bytes < 1e18 ? (size_t)bytes : (size_t)1e18;
+        r->shape[n] = r->shape[k];
+        r->of[n++] = r->of[k];
+    }
+    r->n = n;
+    if (st != TN_OK || n) return st;
+    if (all == 1) return first;
+    return tn_report(r->env, TN_NOTE, TN_E_UNSUPPORTED, r->s->name,
+                     "no shape is known at which this kernel could be judged");
+}
+
+tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out) {
+    size_t bytes;
+    tn_status st = tn_reference_new(env, NULL, s, out);
+    if (st != TN_OK) return st;
+    for (size_t k = 0; k < (*out)->n; k++) {
+        tn_case *c = (*out)->of[k];
+        if (!tn_case_begin(c, NULL, &bytes)) continue;
+        tn_case_make(env, c);
+        tn_case_set_done(c);
+    }
+    st = tn_reference_finish(*out);
+    if (st == TN_OK) return TN_OK;
+    tn_reference_free(*out);
+    *out = NULL;
+    return st;
 }

@@ -1,8 +1,8 @@
 /* data.c: what candidates of one spec run on.
  *
  * Each input is in memory of its own with its true strides, weights in several copies.  Outputs lie between guard zones
- * and are filled with a pattern before every checked run; gaps of strided outputs are guards too.  Values and the
- * reference come from reference.c. */
+ * and are filled with a pattern before every checked run; gaps of strided outputs are guards too.  Values and
+ * results come from spec/. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,20 +43,34 @@ static uint64_t may_step(const tn_spec *s, int64_t numel) {
     return (uint64_t)numel / (tn_spec_tf32(s) ? 16 : 256);
 }
 
-/* Fills one input on the device. */
-static tn_status upload(tn_tuner *t, const tn_case *c, uint32_t k, tn_tune_tensor *d) {
-    const size_t bytes = 2 * TN_GUARD + d->copies * d->stride;
-    tn_status s = TN_CU(t->cu, cuMemAlloc(&d->base, bytes), "tuning input");
-    if (s == TN_OK) s = TN_CU(t->cu, cuMemsetD8(d->base, 0xff, bytes), "tuning input"); /* NaN around inputs */
-    for (uint32_t j = 0; s == TN_OK && d->at.numel > 0 && j < d->copies; j++)
-        s = TN_CU(t->cu, cuMemcpyHtoD(d->base + TN_GUARD + j * d->stride, c->data[k], d->at.span), "tuning input");
+/* Memory of its own, or what the tuner lends: enough was reserved. */
+static tn_status take(tn_tuner *t, bool lent, size_t bytes, CUdeviceptr *p, const char *what) {
+    if (!lent) return TN_CU(t->cu, cuMemAlloc(p, bytes), what);
+    *p = t->lent + t->lent_used;
+    t->lent_used += (size_t)tn_round_up((int64_t)bytes, TN_GUARD);
+    return TN_OK;
+}
+
+/* One copy of an input; on the host may lie the beginning of what repeats. */
+static tn_status fill(tn_tuner *t, CUdeviceptr to, const void *data, size_t held, size_t span) {
+    size_t there = held < span ? held : span;
+    tn_status s = TN_CU(t->cu, cuMemcpyHtoD(to, data, there), "tuning input");
+    while (s == TN_OK && there < span) {
+        const size_t n = there < span - there ? there : span - there;
+        s = TN_CU(t->cu, cuMemcpyDtoD(to + there, to, n), "tuning input");
+        there += n;
+    }
     return s;
 }
 
-static void describe(const tn_placed *at, tn_tune_tensor *out) {
-    out->at = *at;
-    out->stride = (size_t)tn_round_up((int64_t)at->span, TN_GUARD);
-    out->copies = 1;
+/* Fills one input on the device. */
+static tn_status upload(tn_tuner *t, const tn_case *c, uint32_t k, tn_tune_tensor *d) {
+    const size_t bytes = 2 * TN_GUARD + d->copies * d->stride;
+    tn_status s = take(t, d->lent, bytes, &d->base, "tuning input");
+    if (s == TN_OK) s = TN_CU(t->cu, cuMemsetD8(d->base, 0xff, bytes), "tuning input"); /* NaN around inputs */
+    for (uint32_t j = 0; s == TN_OK && d->at.numel > 0 && j < d->copies; j++)
+        s = fill(t, d->base + TN_GUARD + j * d->stride, c->data[k], c->held[k], d->at.span);
+    return s;
 }
 
 /* So many that the L2 cache does not hold them. */
@@ -69,54 +83,96 @@ static uint32_t copies_of_weights(const tn_tuner *t, const tn_spec *s, const tn_
     return copies < TN_MAX_COPIES ? (uint32_t)copies : TN_MAX_COPIES;
 }
 
+static void describe(const tn_placed *at, tn_tune_tensor *out) {
+    out->at = *at;
+    out->stride = (size_t)tn_round_up((int64_t)at->span, TN_GUARD);
+    out->copies = 1;
+}
+
+/* How tensors lie on the device. */
+static void describe_all(tn_tuner *t, const tn_case *c, const tn_tune_data *first, tn_tune_data *d) {
+    d->copies = first ? 1 : copies_of_weights(t, d->s, c);
+    for (uint32_t k = 0; k < d->n_in; k++) {
+        describe(&c->in[k], &d->in[k]);
+        d->in[k].lent = first != NULL;
+        d->in[k].shared = first && c->data[k] == first->of->data[k] && c->in[k].span == first->of->in[k].span;
+        if (d->s->in[k].is_const) d->in[k].copies = d->copies;
+    }
+    for (uint32_t k = 0; k < d->n_out; k++) {
+        tn_tune_tensor *o = &d->out[k];
+        describe(&c->out[k], o);
+        o->lent = first != NULL;
+        o->rows = c->rows[k];
+        o->scale = c->scale[k];
+        o->tolerance = tn_tolerance(d->s, d->s->out[k].dtype);
+        o->compared = tn_tensor_numel(&c->want[k]);
+        o->may_step = may_step(d->s, o->compared);
+    }
+}
+
 static tn_status make_inputs(tn_tuner *t, const tn_case *c, const tn_tune_data *first, tn_tune_data *d) {
-    const tn_spec *s = d->s;
     tn_status st = TN_OK;
-    d->copies = first ? 1 : copies_of_weights(t, s, c);
-    for (uint32_t k = 0; st == TN_OK && k < s->n_in; k++) {
-        tn_tune_tensor *x = &d->in[k];
-        describe(&c->in[k], x);
-        x->shared = first && c->shared[k];
-        if (s->in[k].is_const) x->copies = d->copies;
-        if (x->shared)
-            x->base = first->in[k].base;
+    for (uint32_t k = 0; st == TN_OK && k < d->n_in; k++) {
+        if (d->in[k].shared)
+            d->in[k].base = first->in[k].base;
         else
-            st = upload(t, c, k, x);
+            st = upload(t, c, k, &d->in[k]);
     }
     return st;
+}
+
+static size_t want_bytes(const tn_tune_tensor *o) {
+    return (size_t)o->compared * sizeof(double) + 16;
 }
 
 static tn_status make_outputs(tn_tuner *t, const tn_case *c, tn_tune_data *d) {
     tn_status st = TN_OK;
     for (uint32_t k = 0; st == TN_OK && k < d->s->n_out; k++) {
         tn_tune_tensor *o = &d->out[k];
-        describe(&c->out[k], o);
-        o->scale = c->scale[k];
-        o->tolerance = tn_tolerance(d->s, d->s->out[k].dtype);
-        o->may_step = may_step(d->s, c->out[k].numel);
-        const size_t bytes = (size_t)o->at.numel * sizeof(double);
-        st = TN_CU(t->cu, cuMemAlloc(&o->want, bytes + 16), "reference");
+        const size_t bytes = (size_t)o->compared * sizeof(double);
+        st = take(t, o->lent, want_bytes(o), &o->want, "reference");
         if (st == TN_OK && bytes) st = TN_CU(t->cu, cuMemcpyHtoD(o->want, c->want[k].data, bytes), "reference");
-        if (st == TN_OK) st = TN_CU(t->cu, cuMemAlloc(&o->base, 2 * TN_GUARD + o->stride), "tuning output");
+        if (st == TN_OK) st = take(t, o->lent, 2 * TN_GUARD + o->stride, &o->base, "tuning output");
     }
     return st;
 }
 
-tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_case *c, const tn_tune_data *first,
-                            tn_tune_data *d) {
-    *d = (tn_tune_data){.s = s, .shape = c->shape, .n_in = s->n_in, .n_out = s->n_out};
+/* Room for a case that is lent its memory. */
+static tn_status reserve(tn_tuner *t, const tn_tune_data *d) {
+    size_t bytes = 0;
+    for (uint32_t k = 0; k < d->n_in; k++)
+        if (!d->in[k].shared) bytes += 3 * TN_GUARD + d->in[k].stride;
+    for (uint32_t k = 0; k < d->n_out; k++) bytes += 4 * TN_GUARD + d->out[k].stride + want_bytes(&d->out[k]);
+    t->lent_used = 0;
+    if (bytes <= t->lent_size) return TN_OK;
+    if (t->lent) t->cu->cuMemFree(t->lent);
+    t->lent = 0, t->lent_size = 0;
+    const tn_status st = TN_CU(t->cu, cuMemAlloc(&t->lent, bytes + bytes / 2), "tuning data");
+    if (st == TN_OK) t->lent_size = bytes + bytes / 2;
+    return st;
+}
+
+tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_shape *shape, const tn_case *c,
+                            const tn_tune_data *first, tn_tune_data *d) {
+    *d = (tn_tune_data){.s = s, .of = c, .shape = *shape, .n_in = s->n_in, .n_out = s->n_out};
     d->in = tn_alloc(t->env, (s->n_in + 1) * sizeof *d->in);
     d->out = tn_alloc(t->env, (s->n_out + 1) * sizeof *d->out);
-    tn_status st = d->in && d->out ? make_inputs(t, c, first, d) : TN_E_MEMORY;
+    tn_status st = d->in && d->out ? TN_OK : TN_E_MEMORY;
+    if (st == TN_OK) describe_all(t, c, first, d);
+    if (st == TN_OK && first) st = reserve(t, d);
+    if (st == TN_OK) st = make_inputs(t, c, first, d);
     if (st == TN_OK) st = make_outputs(t, c, d);
+    if (st == TN_OK)
+        st = TN_CU(t->cu, cuCtxSynchronize(), "tuning data"); /* copies may still be under way when they return */
     if (st != TN_OK) tn_tune_data_free(t, d);
     return st;
 }
 
 void tn_tune_data_free(tn_tuner *t, tn_tune_data *d) {
     for (uint32_t k = 0; d->in && k < d->n_in; k++)
-        if (d->in[k].base && !d->in[k].shared) t->cu->cuMemFree(d->in[k].base);
+        if (d->in[k].base && !d->in[k].shared && !d->in[k].lent) t->cu->cuMemFree(d->in[k].base);
     for (uint32_t k = 0; d->out && k < d->n_out; k++) {
+        if (d->out[k].lent) continue;
         if (d->out[k].base) t->cu->cuMemFree(d->out[k].base);
         if (d->out[k].want) t->cu->cuMemFree(d->out[k].want);
     }
@@ -217,7 +273,7 @@ static tn_status judge_one(tn_tuner *t, const tn_tune_data *d, uint32_t k, tn_ch
         uint64_t count;
     } got;
     tn_status s = TN_CU(t->cu, cuMemcpyHtoD(t->result, &zero, sizeof zero), "check");
-    const void *compare[] = {&v, &o->want, &o->tolerance, &o->scale, &t->result};
+    const void *compare[] = {&v, &o->want, &o->tolerance, &o->scale, &t->result, &o->rows};
     const void *erase[] = {&v, &pattern};
     const void *count[] = {&o->base, &words, &pattern, &counter};
     if (s == TN_OK) s = run(t, t->compare, compare, "tn_check_compare");
@@ -245,7 +301,7 @@ tn_status tn_tune_data_judge(tn_tuner *t, const tn_tune_data *d, double *max_abs
             snprintf(why, size, "writes outside result %u: %llu guard words changed", k, (unsigned long long)overrun);
         if (r.bad > d->out[k].may_step && !*why)
             snprintf(why, size, "wrong: result %u has %llu of %lld elements off, first at %llu, max error %.3g", k,
-                     (unsigned long long)r.bad, (long long)d->out[k].at.numel, (unsigned long long)r.first_bad, a);
+                     (unsigned long long)r.bad, (long long)d->out[k].compared, (unsigned long long)r.first_bad, a);
     }
     return TN_OK;
 }

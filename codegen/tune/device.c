@@ -111,6 +111,7 @@ void tn_tuner_close(tn_tuner *t) {
     if (t->cu && t->ctx) {
         if (t->lt) t->lt->cublasLtDestroy(t->lt_handle);
         if (t->workspace) t->cu->cuMemFree(t->workspace);
+        if (t->lent) t->cu->cuMemFree(t->lent);
         if (t->result) t->cu->cuMemFree(t->result);
         if (t->start) t->cu->cuEventDestroy(t->start);
         if (t->stop) t->cu->cuEventDestroy(t->stop);

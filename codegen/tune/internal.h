@@ -1,7 +1,10 @@
-/* internal.h: the tuner's parts: device and checker (device.c), shapes (spec/judged.c), values (spec/draw.c) and
- * results (spec/reference.c) of one spec on the host, all of them on the device (data.c), judging (tune.c). */
+/* internal.h: the tuner's parts: device and checker (device.c); shapes (spec/judged.c), values (spec/draw.c),
+ * results (spec/case.c, of large ones some rows: spec/slice.c) and what specs share of them (spec/reference.c) on the
+ * host; all of them on the device (data.c); judging (tune.c). */
 #ifndef TENON_TUNE_INTERNAL_H
 #define TENON_TUNE_INTERNAL_H
+
+#include <pthread.h>
 
 #include "codegen/emit/emit.h"
 #include "codegen/tune/pool.h"
@@ -41,6 +44,8 @@ struct tn_tuner {
     CUfunction fill, compare, erase, count, step;
     double step_us; /* of tn_check_step in a chain of its own; 0: not measured yet */
     CUdeviceptr result, workspace;
+    CUdeviceptr lent; /* what candidates are judged on at other shapes than the typical one */
+    size_t lent_size, lent_used;
     tn_cublaslt *lt; /* NULL: not there */
     cublasLtHandle_t lt_handle;
     tn_tuner_info info;
@@ -57,52 +62,130 @@ typedef struct tn_placed {
 tn_status tn_place(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, tn_placed *out);
 
 /* n elements of an operand that is no constant (draw.c); false if it has no legal value.  few: integers are 0 to few - 1;
- * 0: whatever users feed. */
+ * 0: whatever users feed.  More than TN_DRAWN repeat the first TN_DRAWN. */
+enum { TN_DRAWN = 65521 };
 bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed);
 
+/* Where along one axis a result is compared: the tensor is [outer, of, inner].  n 0: everywhere.  templates/check.cu calls
+ * it tn_check_rows. */
+enum { TN_MAX_ROWS = 16 };
+typedef struct tn_case_rows {
+    int64_t of, inner, n;
+    int64_t at[TN_MAX_ROWS];
+} tn_case_rows;
+
 /* What goes in at one shape, and what must come out. */
-typedef struct tn_case {
-    tn_shape shape;
-    tn_placed in[TN_MAX_ARGS], out[TN_MAX_ARGS];
-    const void *data[TN_MAX_ARGS]; /* inputs, with their strides */
-    bool owned[TN_MAX_ARGS];       /* not the graph's, nor the first case's */
-    bool shared[TN_MAX_ARGS];      /* the first case's */
-    tn_tensor want[TN_MAX_ARGS];   /* results: dense, f64 */
-    double scale[TN_MAX_ARGS];     /* of their errors: the root mean square of what is finite */
-} tn_case;
+struct tn_case {
+    const tn_spec *s; /* that asked for it first */
+    tn_shape shape;   /* of that spec's symbols */
+    tn_placed *in, *out;
+    const void **data; /* inputs, with their strides */
+    size_t *held;      /* bytes at data[k]: less than the input's where it repeats */
+    bool *owned;       /* data[k] is neither the graph's nor the set's */
+    tn_tensor *want;   /* results, or their rows alone: dense, f64 */
+    tn_case_rows *rows;
+    double *scale; /* of their errors: the root mean square of what is finite */
+    /* The set's */
+    tn_case_set *set;
+    size_t index, bytes;
+    uint32_t users; /* references that hold it */
+    bool begun;     /* somebody makes it, or has */
+    bool done;      /* by another thread: under the caller's lock */
+    tn_status status;
+    void *owner; /* the caller's, for jobs */
+    void *block;
+    size_t block_size;
+};
+
+/* Judges once what several specs share: whether a kernel is right at a case. */
+typedef struct tn_verdict {
+    uint64_t key[2];
+    uint64_t right; /* by case: a bit */
+    bool wrong;
+    char note[TN_CANDIDATE_TEXT];
+} tn_verdict;
+enum { TN_MAX_VERDICTS = 64 /* cases whose verdicts are kept */ };
+
+struct tn_case_set {
+    const tn_env *env;
+    pthread_mutex_t mutex; /* guards `fixed` */
+    /* Floats of an operand whose size no symbol changes: the same in all cases. */
+    void **fixed;
+    tn_placed *fixed_at;
+    size_t n_fixed;
+    tn_case **of;
+    size_t n, cap;
+    tn_verdict *verdict;
+    size_t n_verdicts, cap_verdicts;
+};
+
+/* The verdict on a kernel, a new one if there is none; NULL when out of memory.  Valid until the next call. */
+tn_verdict *tn_case_set_verdict(tn_case_set *set, const uint64_t key[2]);
 
 struct tn_reference {
     const tn_env *env;
     const tn_spec *s;
-    size_t n; /* at least 1: the typical shape, where time is taken */
-    tn_case of[TN_MAX_SHAPES];
+    tn_case_set *own; /* where no set was given */
+    size_t n;         /* at least 1: the typical shape, where time is taken */
+    tn_shape shape[TN_MAX_SHAPES];
+    tn_case *of[TN_MAX_SHAPES];
 };
+
+/* case.c: frees what was made of it. */
+void tn_case_drop(tn_case *c);
+/* Too much to be evaluated as a whole, if there is another way. */
+bool tn_case_is_large(const tn_case *c);
+/* Evaluates s's region. */
+tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_tensor *in, bool wide,
+                      tn_tensor *out);
+
+/* slice.c: rows of large results, that follow from the same rows of the operands. */
+typedef struct tn_slice {
+    tn_dim sym;
+    int64_t of, n; /* n 0: there is nothing to be gained */
+    int64_t at[TN_MAX_ROWS];
+} tn_slice;
+/* By what the types say. */
+void tn_slice_find(const tn_spec *s, const tn_shape *at, tn_slice *out);
+/* ... and by trial, at a small shape: *holds. */
+tn_status tn_slice_try(const tn_env *env, const tn_spec *s, const tn_slice *slice, bool *holds);
+/* The shape of the rows alone. */
+tn_shape tn_slice_shape(const tn_spec *s, const tn_shape *at, const tn_slice *slice);
+/* The rows of a tensor of s that lies as `at` says; n 0: it has none of its own. */
+tn_case_rows tn_slice_rows(const tn_spec *s, const tn_slice *slice, const tn_spec_tensor *t, const tn_placed *at);
+/* A tensor's rows, dense; data repeats after `held` bytes. */
+tn_status tn_take_rows(const tn_env *env, const tn_case_rows *rows, const tn_placed *at, const void *data, size_t held,
+                       tn_tensor *out);
 
 /* One tensor of the spec on the device. */
 typedef struct tn_tune_tensor {
     tn_placed at;
     CUdeviceptr base; /* with guards before and after */
     bool shared;      /* the first shape's */
+    bool lent;        /* the tuner's, for as long as the case is judged */
     size_t stride;    /* bytes from copy to copy (inputs that are weights) */
     uint32_t copies;
-    CUdeviceptr want; /* outputs: the reference as doubles, dense */
+    CUdeviceptr want;  /* outputs: the reference as doubles, dense */
+    tn_case_rows rows; /* ... or these of it */
     double scale, tolerance;
-    uint64_t may_step; /* elements that may differ by more */
+    int64_t compared;  /* elements */
+    uint64_t may_step; /* of them may differ by more */
 } tn_tune_tensor;
 
 /* The spec's tensors at one shape. */
 typedef struct tn_tune_data {
     const tn_spec *s;
+    const tn_case *of;
     tn_shape shape;
     uint32_t n_in, n_out;
     tn_tune_tensor *in, *out;
     uint32_t copies; /* of the weights, to time with cold ones; 1 but at the first shape */
 } tn_tune_data;
 
-/* first NULL: c is the first case. */
-tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_case *c, const tn_tune_data *first,
-                            tn_tune_data *d);
+/* first NULL: c is the first case; others are lent the tuner's memory for such, one at a time. */
+tn_status tn_tune_data_make(tn_tuner *t, const tn_spec *s, const tn_shape *shape, const tn_case *c,
+                            const tn_tune_data *first, tn_tune_data *d);
 void tn_tune_data_free(tn_tuner *t, tn_tune_data *d);
 /* Of |got - want| / (|want| + scale) for a result of this type; 0: exact. */
 double tn_tolerance(const tn_spec *s, tn_dtype t);

@@ -212,7 +212,7 @@ static void remove_entry(tn_lockfile *l, const char *key) {
 
 tn_status tn_lockfile_add(tn_lockfile *l, const char *arch, const tn_work *w, const char *versions) {
     char key[KEY];
-    if (!l->path || !w->chosen) return TN_OK;
+    if (!l->path || !w->chosen || w->swapped) return TN_OK;
     make_key(key, w->spec, arch);
     if (w->rejected) remove_entry(l, key);
     if (tn_lockfile_get(l, key)) return TN_OK;

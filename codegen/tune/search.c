@@ -3,6 +3,8 @@
  * The cost model ranks them; it errs more between templates than within one.  So the first to be built are the best of
  * each template and the best of all, and what is measured of them corrects the predictions of the others: a candidate
  * is expected to be off by the factor that the one most like it was. */
+#include <string.h>
+
 #include "codegen/tune/tune.h"
 
 static const double TEMPLATE_ERROR = 4; /* no prediction is further off than this, from template to template */
@@ -66,6 +68,44 @@ size_t tn_search_more(tn_work *w, size_t most, double factor) {
             if (!is_choice(c) || c->wanted) continue;
             const double us = best > 0 ? expected_us(w, c) : c->predicted_us; /* nothing works yet: the next best */
             if (us > 0 && us < least) least = us, next = c;
+        }
+        if (!next) break;
+        next->wanted = true;
+    }
+    return n;
+}
+
+/* ---- by what is known of other sizes ----------------------------------------------------------------------------- */
+
+tn_candidate *tn_candidate_like(const tn_work *w, const tn_candidate *x) {
+    for (size_t k = 0; k < w->n; k++)
+        if (w->c[k].is_lt == x->is_lt && !strcmp(w->c[k].text, x->text)) return &w->c[k];
+    return NULL;
+}
+
+/* By itself or by the one most like it; 0: nothing is known of it, or it is no good. */
+static double guided_us(const tn_candidate *c, const tn_work *guide) {
+    const tn_candidate *g = tn_candidate_like(guide, c);
+    if (g && g->us > 0) return c->predicted_us * g->us / g->predicted_us;
+    if (g && g->out) return 0;
+    return expected_us(guide, c);
+}
+
+size_t tn_search_guided(tn_work *w, const tn_work *guide, size_t most, double factor) {
+    double best = 0;
+    size_t n = 0;
+    for (size_t k = 0; k < w->n; k++) {
+        const double us = is_choice(&w->c[k]) ? guided_us(&w->c[k], guide) : 0;
+        if (us > 0 && (best == 0 || us < best)) best = us;
+    }
+    for (; n < most; n++) {
+        tn_candidate *next = NULL;
+        double least = factor * best;
+        for (size_t k = 0; k < w->n; k++) {
+            tn_candidate *c = &w->c[k];
+            if (!is_choice(c) || c->wanted) continue;
+            const double us = guided_us(c, guide);
+            if (us > 0 && us <= least && (!next || us < least)) least = us, next = c;
         }
         if (!next) break;
         next->wanted = true;

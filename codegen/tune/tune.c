@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_STATIC_LINKING_ONLY /* the hash state on the stack */
+#include <xxhash.h>
 
 #include "codegen/tune/internal.h"
 #include "tenon/internal/memory.h"
@@ -33,21 +35,18 @@ double tn_best_us(const tn_work *w) {
     return best;
 }
 
+double tn_winner_us(const tn_work *w) {
+    for (size_t k = 0; w->swapped && k < w->n; k++)
+        if (!strcmp(w->c[k].note, TN_NOTE_FASTEST)) return w->c[k].us;
+    return w->c[w->winner].us;
+}
+
 void tn_candidate_free(const tn_env *env, tn_candidate *c) {
     if (c->v.tpl) tn_variant_free(env, &c->v);
     if (c->source) tn_free(env, c->source, c->source_size + 1);
     tn_kernel_bin_free(env, &c->bin);
     memset(c, 0, sizeof *c);
 }
-
-struct tn_tuning {
-    tn_tuner *t;
-    tn_work *w;
-    size_t n;
-    tn_tune_data d[TN_MAX_SHAPES]; /* the typical shape first */
-    tn_tune_packed *packed;        /* what candidates have wanted so far */
-    size_t n_packed, cap_packed;
-};
 
 /* ---- one runnable candidate ---- */
 
@@ -58,11 +57,24 @@ typedef struct runner {
     tn_candidate *c;
     CUmodule module;
     tn_launch launch;
-    uint32_t copy;                                               /* whose addresses are being filled in */
-    bool unpacked;                                               /* one of them could not be */
-    _Alignas(64) uint64_t args[TN_MAX_COPIES][TN_MAX_ARG_WORDS]; /* by copy of the weights */
+    uint32_t copy;                      /* whose addresses are being filled in */
+    uint64_t (*args)[TN_MAX_ARG_WORDS]; /* by copy of the weights; aligned, in `block` */
+    void *block;
+    bool unpacked; /* an address could not be filled in */
     tn_lt_op op;
+    bool open, fresh; /* fresh: it has had its first run, and no other shape's */
 } runner;
+
+struct tn_tuning {
+    tn_tuner *t;
+    tn_work *w;
+    tn_reference *r;
+    tn_tune_data d; /* at the typical shape */
+    runner **run;   /* by candidate: those that are in the race */
+    size_t n_run;
+    tn_tune_packed *packed; /* what candidates have wanted so far */
+    size_t n_packed, cap_packed;
+};
 
 /* A cuBLASLt call's message at a shape, over a dim table of its own. */
 typedef struct lt_message {
@@ -147,7 +159,7 @@ static const tn_tune_packed *packed_input(runner *r, uint32_t in, const tn_packi
     tn_tune_packed *p = tn_grow(x->t->env, x->packed, &x->cap_packed, x->n_packed + 1, sizeof *p);
     if (!p) return NULL;
     x->packed = p;
-    return tn_tune_pack(x->t, &x->d[0], in, how, &p[x->n_packed]) == TN_OK ? &p[x->n_packed++] : NULL;
+    return tn_tune_pack(x->t, &x->d, in, how, &p[x->n_packed]) == TN_OK ? &p[x->n_packed++] : NULL;
 }
 
 static int64_t dim_value(void *user, tn_dim d) {
@@ -210,14 +222,43 @@ static bool place(runner *r, const tn_tune_data *d, bool typical) {
     return r->c->is_lt ? place_lt_op(r, typical) : place_kernel(r);
 }
 
-static bool open_runner(runner *r) {
-    return (r->c->is_lt || load_kernel(r)) && place(r, r->d, true);
-}
-
 static void close_runner(runner *r) {
     if (r->module) r->t->cu->cuModuleUnload(r->module);
     if (r->c->is_lt) tn_lt_destroy(&r->op);
     r->module = NULL;
+    r->open = false;
+}
+
+enum { ALIGN = TN_ARGS_ALIGN * sizeof(uint64_t), BLOCK = TN_MAX_COPIES * TN_MAX_ARG_WORDS * sizeof(uint64_t) + ALIGN };
+
+static void free_runner(const tn_env *env, runner *r) {
+    if (!r) return;
+    if (r->block) tn_free(env, r->block, BLOCK);
+    tn_free(env, r, sizeof *r);
+}
+
+static runner *new_runner(const tn_env *env) {
+    runner *r = tn_alloc(env, sizeof *r);
+    if (r) r->block = tn_alloc(env, BLOCK);
+    if (r && r->block) return r;
+    free_runner(env, r);
+    return NULL;
+}
+
+/* The candidate's, loaded; NULL where it cannot be, and is out, or when out of memory. */
+static runner *open_runner(tn_tuning *x, size_t k, tn_status *s) {
+    runner *r = x->run[k];
+    *s = TN_OK;
+    if (!r) r = x->run[k] = new_runner(x->t->env);
+    if (!r) return *s = TN_E_MEMORY, NULL;
+    if (r->open) return r;
+    void *block = r->block;
+    *r = (runner){.t = x->t, .x = x, .d = &x->d, .c = &x->w->c[k], .block = block};
+    r->args = (void *)(((uintptr_t)block + ALIGN - 1) / ALIGN * ALIGN);
+    r->open = r->c->is_lt || load_kernel(r);
+    if (r->open) return r;
+    close_runner(r);
+    return NULL;
 }
 
 static tn_status enqueue(runner *r, uint32_t call) {
@@ -286,17 +327,99 @@ static tn_status check_here(runner *r, double *us) {
     return disqualify(r->c, both), TN_OK;
 }
 
-/* At every shape; the typical one, where it is timed, is the first. */
-static tn_status check(tn_tuning *x, tn_candidate *c) {
-    runner r = {.t = x->t, .x = x, .d = &x->d[0], .c = c};
-    double elsewhere;
-    tn_status s = TN_OK;
+/* What machine code a candidate is and how it is launched: with equal keys one verdict serves both.  At other shapes than
+ * the typical one all of cuBLASLt's are what it chooses itself. */
+static tn_verdict *verdict_of(const tn_tuning *x, const tn_candidate *c, const tn_case *at) {
+    XXH3_state_t h;
+    XXH3_INITSTATE(&h);
+    XXH3_128bits_reset(&h);
+    const tn_variant *v = &c->v;
+    const void *graph = x->w->spec->g; /* whose dims those of the launch are */
+    if (at->index >= TN_MAX_VERDICTS) return NULL;
+    XXH3_128bits_update(&h, &graph, sizeof graph);
+    XXH3_128bits_update(&h, &c->is_lt, sizeof c->is_lt);
+    if (!c->is_lt) {
+        XXH3_128bits_update(&h, c->source, c->source_size);
+        XXH3_128bits_update(&h, v->grid, sizeof v->grid);
+        XXH3_128bits_update(&h, v->block, sizeof v->block);
+        XXH3_128bits_update(&h, v->cluster, sizeof v->cluster);
+        XXH3_128bits_update(&h, &v->smem, sizeof v->smem);
+        XXH3_128bits_update(&h, &v->per_sm, sizeof v->per_sm);
+        XXH3_128bits_update(&h, v->maps, v->n_maps * sizeof *v->maps);
+        for (uint32_t k = 0; k < v->n_args; k++) {
+            const uint32_t a[] = {v->args[k].kind, v->args[k].index, v->args[k].dim.i};
+            XXH3_128bits_update(&h, a, sizeof a);
+        }
+    }
+    const XXH128_hash_t d = XXH3_128bits_digest(&h);
+    return tn_case_set_verdict(at->set, (const uint64_t[]){d.low64, d.high64});
+}
+
+static bool known_right(const tn_tuning *x, const tn_candidate *c, const tn_case *at) {
+    const tn_verdict *v = verdict_of(x, c, at);
+    return v && !v->wrong && (v->right >> at->index & 1);
+}
+
+static void keep_verdict(const tn_tuning *x, const tn_candidate *c, const tn_case *at) {
+    tn_verdict *v = verdict_of(x, c, at);
+    if (!v) return;
+    if (!c->out) v->right |= UINT64_C(1) << at->index;
+    if (!c->out || v->wrong) return;
+    v->wrong = true;
+    snprintf(v->note, sizeof v->note, "%s", c->note);
+}
+
+/* At the typical shape, where it is timed: its first run. */
+static tn_status check_first(tn_tuning *x, size_t k) {
+    tn_candidate *c = &x->w->c[k];
+    const tn_verdict *v = verdict_of(x, c, x->r->of[0]);
+    tn_status s;
     c->max_abs = c->max_rel = 0;
-    if (open_runner(&r)) s = check_here(&r, &c->cold_us);
+    if (v && v->wrong) return disqualify(c, v->note), TN_OK;
+    runner *r = open_runner(x, k, &s);
+    if (!r) return s;
+    r->fresh = true;
+    if (place(r, &x->d, true)) s = check_here(r, &c->cold_us);
     c->us = c->cold_us;
-    for (size_t k = 1; s == TN_OK && !c->out && k < x->n; k++)
-        if (place(&r, &x->d[k], false)) s = check_here(&r, &elsewhere);
-    close_runner(&r);
+    if (s == TN_OK && !c->is_lt) keep_verdict(x, c, x->r->of[0]);
+    if (c->out) close_runner(r);
+    return s;
+}
+
+static bool is_to_judge(const tn_tuning *x, size_t k, const tn_case *at) {
+    const tn_candidate *c = &x->w->c[k];
+    return x->run[k] && x->run[k]->open && x->run[k]->fresh && !c->out && !known_right(x, c, at);
+}
+
+/* Those that are fresh, at the j-th shape. */
+static tn_status check_at(tn_tuning *x, size_t j) {
+    const tn_case *at = x->r->of[j];
+    tn_tune_data d = {0};
+    tn_status s = TN_OK;
+    double us;
+    for (size_t k = 0; s == TN_OK && k < x->n_run; k++) {
+        tn_candidate *c = &x->w->c[k];
+        if (!is_to_judge(x, k, at)) continue;
+        if (!d.s) s = tn_tune_data_make(x->t, x->w->spec, &x->r->shape[j], at, &x->d, &d);
+        const tn_verdict *v = s == TN_OK ? verdict_of(x, c, at) : NULL;
+        if (v && v->wrong)
+            disqualify(c, v->note);
+        else if (s == TN_OK && place(x->run[k], &d, false)) {
+            s = check_here(x->run[k], &us);
+            if (s == TN_OK) keep_verdict(x, c, at);
+        }
+        if (c->out) close_runner(x->run[k]);
+    }
+    if (d.s) tn_tune_data_free(x->t, &d);
+    return s;
+}
+
+/* Fresh ones at all shapes but the typical one. */
+static tn_status check_elsewhere(tn_tuning *x) {
+    tn_status s = TN_OK;
+    for (size_t j = 1; s == TN_OK && j < x->r->n; j++) s = check_at(x, j);
+    for (size_t k = 0; k < x->n_run; k++)
+        if (x->run[k]) x->run[k]->fresh = false;
     return s;
 }
 
@@ -381,7 +504,7 @@ static void drop_slow(tn_work *w, double factor, int round) {
     double best = tn_best_us(w);
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].out && w->c[k].us > factor * best) {
-            w->c[k].out = true;
+            w->c[k].out = w->c[k].slow = true;
             snprintf(w->c[k].note, sizeof w->c[k].note, "%.2f x the best, left in round %d", w->c[k].us / best,
                      round + 1);
         }
@@ -393,13 +516,15 @@ static uint32_t calls_for(double us, double target_us) {
 }
 
 /* The replays of one candidate in one round. */
-static tn_status race(tn_tuning *x, tn_candidate *c, int round) {
+static tn_status race(tn_tuning *x, size_t k, int round) {
     static const uint32_t replays[ROUNDS] = {2, 4, 9};
     static const double target_us[ROUNDS] = {100, 300, 600};
-    runner r = {.t = x->t, .x = x, .d = &x->d[0], .c = c};
-    tn_status s = TN_OK;
-    if (open_runner(&r)) s = time_candidate(&r, calls_for(c->us, target_us[round]), replays[round], &c->us);
-    close_runner(&r);
+    tn_candidate *c = &x->w->c[k];
+    tn_status s;
+    runner *r = open_runner(x, k, &s);
+    if (!r) return s;
+    if (place(r, &x->d, true)) s = time_candidate(r, calls_for(c->us, target_us[round]), replays[round], &c->us);
+    if (c->out) close_runner(r);
     return s;
 }
 
@@ -407,26 +532,28 @@ static tn_status race(tn_tuning *x, tn_candidate *c, int round) {
 static tn_status check_all(tn_tuning *x, double deadline) {
     tn_work *w = x->w;
     double best = 0;
-    for (size_t k = 0; k < w->n; k++) {
+    tn_status s = TN_OK;
+    for (size_t k = 0; s == TN_OK && k < w->n; k++) {
         tn_candidate *c = &w->c[k];
         if (c->out || (!c->is_lt && !c->bin.cubin)) continue;
         if (c->cold_us == 0 && best > 0 && tn_now() > deadline) {
             disqualify(c, "the deadline passed before it was tried");
             continue;
         }
-        if (c->cold_us == 0) {
-            const tn_status s = check(x, c);
-            if (s != TN_OK) return s;
-        }
+        if (c->cold_us == 0) s = check_first(x, k);
         if (!c->out && (best == 0 || c->cold_us < best)) best = c->cold_us;
     }
+    if (s == TN_OK) s = check_elsewhere(x);
+    best = 0;
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->c[k].out && w->c[k].cold_us > 0 && (best == 0 || w->c[k].cold_us < best)) best = w->c[k].cold_us;
     for (size_t k = 0; k < w->n; k++) {
         tn_candidate *c = &w->c[k];
         if (c->out || c->cold_us <= HOPELESS * best) continue;
         c->out = true;
         snprintf(c->note, sizeof c->note, "%.2f x the best, left after its first run", c->cold_us / best);
     }
-    return TN_OK;
+    return s;
 }
 
 static tn_status race_all(tn_tuning *x, double deadline) {
@@ -438,7 +565,7 @@ static tn_status race_all(tn_tuning *x, double deadline) {
     const double checked = tn_now();
     for (int round = 0; s == TN_OK && round < ROUNDS; round++) {
         for (size_t k = 0; s == TN_OK && k < w->n; k++)
-            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(x, &w->c[k], round);
+            if (!w->c[k].out && w->c[k].us > 0 && (round == 0 || tn_now() < deadline)) s = race(x, k, round);
         if (round + 1 < ROUNDS) drop_slow(w, round ? 1.08 : KEEP, round);
     }
     t->info.check_s += checked - start;
@@ -455,21 +582,26 @@ static tn_status reported(const tn_tuning *x, tn_status s) {
 }
 
 static void close_tuning(tn_tuning *x) {
-    while (x->n) tn_tune_data_free(x->t, &x->d[--x->n]);
+    for (size_t k = 0; x->run && k < x->n_run; k++) {
+        if (x->run[k] && x->run[k]->open) close_runner(x->run[k]);
+        free_runner(x->t->env, x->run[k]);
+    }
+    if (x->run) tn_free(x->t->env, x->run, (x->n_run + 1) * sizeof *x->run);
     while (x->n_packed) x->t->cu->cuMemFree(x->packed[--x->n_packed].memory);
     tn_free(x->t->env, x->packed, x->cap_packed * sizeof *x->packed);
+    if (x->d.s) tn_tune_data_free(x->t, &x->d);
     tn_free(x->t->env, x, sizeof *x);
 }
 
-tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out) {
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, tn_reference *r, bool quiet, tn_tuning **out) {
     const double start = tn_now();
     tn_tuning *x = *out = tn_alloc(t->env, sizeof *x);
     if (!x) return TN_E_MEMORY;
-    *x = (tn_tuning){.t = t, .w = w};
+    *x = (tn_tuning){.t = t, .w = w, .r = r, .n_run = w->n};
     *t->last_error = 0;
-    tn_status s = TN_OK;
-    for (; s == TN_OK && x->n < r->n; x->n += s == TN_OK)
-        s = tn_tune_data_make(t, w->spec, &r->of[x->n], x->n ? &x->d[0] : NULL, &x->d[x->n]);
+    x->run = tn_alloc(t->env, (w->n + 1) * sizeof *x->run);
+    tn_status s = x->run ? TN_OK : TN_E_MEMORY;
+    if (s == TN_OK) s = tn_tune_data_make(t, w->spec, &r->shape[0], r->of[0], NULL, &x->d);
     if (!quiet) reported(x, s);
     t->info.upload_s += tn_now() - start;
     if (s != TN_OK) close_tuning(x), *out = NULL;
@@ -479,9 +611,10 @@ tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool q
 tn_status tn_tuning_check(tn_tuning *x, size_t k) {
     *x->t->last_error = 0;
     const double us = x->w->c[k].us; /* as the record says */
-    const tn_status s = reported(x, check(x, &x->w->c[k]));
+    tn_status s = check_first(x, k);
+    if (s == TN_OK) s = check_elsewhere(x);
     x->w->c[k].us = us;
-    return s;
+    return reported(x, s);
 }
 
 tn_status tn_tuning_race(tn_tuning *x, double deadline) {

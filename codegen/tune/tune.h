@@ -30,6 +30,7 @@ typedef struct tn_candidate {
     double max_abs, max_rel;      /* against the reference; < 0: not checked */
     bool wanted;                  /* templates: worth building (search.c) */
     bool out;                     /* disqualified */
+    bool slow;                    /* ... for its time alone */
     char *source;                 /* templates: what was compiled */
     size_t source_size;
     tn_kernel_bin bin;
@@ -44,13 +45,15 @@ typedef struct tn_work {
     bool chosen, from_cache, tuned;
     bool untrusted;   /* from_cache, but by other versions: judged before it is chosen */
     bool rejected;    /* the record's winner was wrong */
+    bool swapped;     /* from_cache: it won in the whole network, though another is faster alone */
     uint32_t pending; /* jobs not finished; guarded by the compiler's lock */
     size_t must;      /* the candidate that is built even past the deadline */
     /* Of a special case: what serves where this is not worth it, so that it needs no winner; NULL: it must have one.
      * follows: its candidates are the same, so that only what wins there is tried. */
     struct tn_work *fallback;
     bool follows;
-    void *owner; /* the compilation, for jobs */
+    bool started; /* its first builds are */
+    void *owner;  /* the compilation, for jobs */
     struct tn_reference *reference;
     tn_status reference_status;
     struct tn_tuning *tuning; /* while its candidates race */
@@ -58,6 +61,8 @@ typedef struct tn_work {
 
 typedef struct tn_tuner tn_tuner;
 typedef struct tn_reference tn_reference; /* inputs of a spec and the results that it must give, on the host */
+typedef struct tn_case tn_case;           /* ... at one shape */
+typedef struct tn_case_set tn_case_set;   /* cases that the specs of one kernel share, in all buckets */
 typedef struct tn_tuning tn_tuning;       /* a work on the device */
 
 typedef struct tn_tuner_info {
@@ -77,16 +82,34 @@ const tn_tuner_info *tn_tuner_get_info(const tn_tuner *t);
 /* Appends the cuBLASLt heuristic's best algorithms for a matched call to the work's candidates. */
 tn_status tn_tuner_lt_candidates(tn_tuner *t, tn_work *w, const tn_lt_call *call);
 
-/* TN_E_UNSUPPORTED: too large to be tried at the typical shape.  May run on any thread while nobody changes the spec's
- * graph. */
+tn_status tn_case_set_new(const tn_env *env, tn_case_set **out);
+void tn_case_set_free(tn_case_set *set); /* NULL allowed; no reference holds its cases any more */
+/* Frees what no reference holds; it is made again when it is asked for.  Returns the bytes. */
+size_t tn_case_set_trim(tn_case_set *set);
+/* Makes the cases of a spec known to its set (NULL: one of its own) and holds them; nothing is evaluated yet.  Another spec
+ * of the same kernel has the same cases where its tensors lie the same.  TN_E_UNSUPPORTED: too large to be tried. */
+tn_status tn_reference_new(const tn_env *env, tn_case_set *set, const tn_spec *s, tn_reference **out);
+/* The k-th case; NULL: there are no more. */
+tn_case *tn_reference_case(const tn_reference *r, size_t k);
+/* True, once, if a case is still to be made; *bytes: about what it occupies.  `owner` is for the caller's jobs. */
+bool tn_case_begin(tn_case *c, void *owner, size_t *bytes);
+void *tn_case_owner(const tn_case *c);
+/* Evaluates it; may run on any thread while nobody changes the spec's graph. */
+void tn_case_make(const tn_env *env, tn_case *c);
+/* Nobody will: it is not judged. */
+void tn_case_give_up(tn_case *c);
+/* Set and read under a lock of the caller's. */
+void tn_case_set_done(tn_case *c);
+bool tn_reference_is_done(const tn_reference *r);
+/* When all cases are done: drops those that cannot be judged.  TN_E_UNSUPPORTED: there is no other. */
+tn_status tn_reference_finish(tn_reference *r);
+/* All of the above at once. */
 tn_status tn_reference_make(const tn_env *env, const tn_spec *s, tn_reference **out);
 void tn_reference_free(tn_reference *r); /* NULL allowed */
-/* About what a reference of s occupies while it is made. */
-size_t tn_reference_bytes(const tn_spec *s);
 
-/* Puts the work's data on the device; the reference is not needed afterwards.  quiet: the caller will try again, so an
+/* Puts the work's data on the device; the reference is needed until the end.  quiet: the caller will try again, so an
  * error is not told. */
-tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, const tn_reference *r, bool quiet, tn_tuning **out);
+tn_status tn_tuning_begin(tn_tuner *t, tn_work *w, tn_reference *r, bool quiet, tn_tuning **out);
 /* Checks candidate k alone, which is out if it is not right. */
 tn_status tn_tuning_check(tn_tuning *x, size_t k);
 /* Checks the candidates that are built and not checked yet, then times them beside those still in the race, until
@@ -103,6 +126,16 @@ size_t tn_search_first(tn_work *w, size_t most);
  * off those of the candidates most like them were.  Returns how many. */
 size_t tn_search_more(tn_work *w, size_t most, double factor);
 
+/* Marks what to build first where `guide`, the same kernel at other sizes, was raced: up to `most` that should be within
+ * `factor` of the best, by what was measured there.  Returns how many; 0: nothing was. */
+size_t tn_search_guided(tn_work *w, const tn_work *guide, size_t most, double factor);
+/* w's candidate that x is in another work; NULL: none. */
+tn_candidate *tn_candidate_like(const tn_work *w, const tn_candidate *x);
+
+/* Microseconds alone of what is taken, or of what it stands in for: swapped. */
+double tn_winner_us(const tn_work *w);
+#define TN_NOTE_SWAPPED "winner in the whole network"
+#define TN_NOTE_FASTEST "fastest alone, but not in the whole network"
 /* Microseconds of the fastest right candidate so far; 0: there is none. */
 double tn_best_us(const tn_work *w);
 void tn_candidate_free(const tn_env *env, tn_candidate *c);

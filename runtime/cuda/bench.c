@@ -1,6 +1,6 @@
 /* bench.c: times a plan at the current shapes on random data: back-to-back replays of the whole graph, the time between
- * the completions of consecutive ones; then each step alone, many times in one graph; or the whole under several launch
- * policies. */
+ * the completions of consecutive ones; then each step alone, many times in one graph; or the whole in several
+ * ways. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -259,10 +259,10 @@ tn_status tn_cuda_bench(tn_context *c, double seconds, tn_bench_result *out) {
     return st;
 }
 
-/* ---- launch policies --------------------------------------------------------------------------------------------- */
+/* ---- trials --------------------------------------------------------------------------------------------- */
 
 /* The best of a few turns, since what disturbs one only slows it. */
-static tn_status try_policy(bench *b, const TnPlan__Policy *p, double heating, double seconds, double *us) {
+static tn_status try_one(bench *b, const tn_attempt *p, double heating, double seconds, double *us) {
     tn_context *c = b->c;
     tn_bench_result r = {0};
     tn_status st = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
@@ -274,8 +274,8 @@ static tn_status try_policy(bench *b, const TnPlan__Policy *p, double heating, d
     return st;
 }
 
-tn_status tn_cuda_try_policies(tn_context *c, const TnPlan__Policy *policies, size_t n, int rounds, double seconds,
-                               double slow_us, double *us) {
+tn_status tn_cuda_try(tn_context *c, const tn_attempt *trials, size_t n, int rounds, double seconds, double slow_us,
+                      double *us) {
     bench b;
     tn_status st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
@@ -284,7 +284,7 @@ tn_status tn_cuda_try_policies(tn_context *c, const TnPlan__Policy *policies, si
     for (size_t k = 0; k < n; k++) us[k] = 0;
     for (int round = 0; round < rounds && us[0] <= slow_us; round++)
         for (size_t k = 0; st == TN_OK && k < n && us[0] <= slow_us; k++)
-            st = try_policy(&b, &policies[k], round || k ? 0 : warm_seconds, seconds, &us[k]);
+            st = try_one(&b, &trials[k], round || k ? 0 : warm_seconds, seconds, &us[k]);
     const tn_status done = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
     close_bench(&b);
     c->cuda->trial = NULL;

@@ -8,6 +8,7 @@
 
 #include "runtime/context.h"
 #include "runtime/cuda/arch.h"
+#include "runtime/cuda/policy.h"
 #include "runtime/plan/format.h"
 #include "tenon/internal/arith.h"
 
@@ -252,19 +253,30 @@ static bool bucket_holds(const tn_context *c, const tn_cuda_state *s, uint32_t b
     return true;
 }
 
-static const TnPlan__Step *choose(const tn_context *c, const tn_cuda_state *s, const TnPlan__Step *step) {
-    for (size_t k = 1; k < tn_step_ways(step); k++) {
-        const TnPlan__Step *way = tn_step_way(c->cuda->dev->arch, step, k);
-        if (bucket_holds(c, s, way->bucket)) return way;
+/* What a trial does instead. */
+static const TnPlan__Step *swapped(const tn_context *c, bool of_step, uint32_t from, const TnPlan__Step *s) {
+    const tn_attempt *t = c->cuda->trial;
+    for (size_t k = 0; t && k < t->n_swaps; k++)
+        if (t->swaps[k].of_step == of_step && t->swaps[k].from == from)
+            return c->cuda->dev->arch->alternatives[t->swaps[k].to];
+    return s;
+}
+
+static const TnPlan__Step *choose(const tn_context *c, const tn_cuda_state *s, size_t step) {
+    const TnPlan__Arch *arch = c->cuda->dev->arch;
+    const TnPlan__Step *own = arch->steps[step];
+    for (size_t k = 1; k < tn_step_ways(own); k++) {
+        const TnPlan__Step *way = tn_step_way(arch, own, k);
+        if (bucket_holds(c, s, way->bucket)) return swapped(c, false, own->alternatives[k - 1], way);
     }
-    return step;
+    return swapped(c, true, (uint32_t)step, own);
 }
 
 /* How the plan has kernels launched at these sizes. */
 static TnPlan__Policy policy_of(const tn_context *c, const tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     TnPlan__Policy any = TN_PLAN__POLICY__INIT;
-    if (c->cuda->trial) return *c->cuda->trial;
+    if (c->cuda->trial) return c->cuda->trial->policy;
     for (size_t k = 0; k < arch->n_policies; k++)
         if (k + 1 == arch->n_policies || bucket_holds(c, s, (uint32_t)k)) return *arch->policies[k];
     return any;
@@ -289,7 +301,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     for (size_t k = 0; k < s->n_steps; k++) {
         tn_step_state *t = &s->steps[k];
         t->order = arch->steps[k];
-        t->step = choose(c, s, t->order);
+        t->step = choose(c, s, k);
         t->text = c->cuda->dev->step_text[k];
         t->is_lt = t->step->what_case == TN_PLAN__STEP__WHAT_LT;
         t->is_builtin = t->step->what_case == TN_PLAN__STEP__WHAT_BUILTIN;
@@ -342,6 +354,8 @@ static tn_status allocate(tn_context *c, tn_cuda_state *s) {
     s->n_steps = arch->n_steps;
     s->n_args = TN_ARGS_ALIGN; /* the first block is aligned, too */
     for (size_t k = 0; k < arch->n_steps; k++) s->n_args += most_words(arch, arch->steps[k]);
+    for (size_t k = 0; c->cuda->trial && k < c->cuda->trial->n_swaps; k++)
+        s->n_args += block_words(arch->alternatives[c->cuda->trial->swaps[k].to]);
     s->shapes = tn_alloc(c->env, (pb->n_inputs + 1) * sizeof *s->shapes);
     s->table = tn_alloc(c->env, pb->n_dims * sizeof *s->table);
     s->steps = tn_alloc(c->env, (s->n_steps + 1) * sizeof *s->steps);

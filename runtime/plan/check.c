@@ -250,17 +250,19 @@ static tn_status check_step(checker *c, const TnPlan__Arch *a, size_t number) {
     c->where = s->n_layers ? s->layers[0] : s->name;
     tn_status st = check_work(c, a, s);
     if (st == TN_OK) st = check_order(c, a, s, number);
-    for (size_t k = 0; st == TN_OK && k < s->n_alternatives; k++)
-        if (s->alternatives[k] >= a->n_alternatives)
-            st = bad(c, "a step names alternative %" PRIu32 " of %zu", s->alternatives[k], a->n_alternatives);
+    for (size_t k = 0; st == TN_OK && k < s->n_alternatives; k++) {
+        const uint32_t n = s->alternatives[k];
+        if (n >= a->n_alternatives)
+            st = bad(c, "a step names alternative %" PRIu32 " of %zu", n, a->n_alternatives);
+        else if (a->alternatives[n]->bucket >= c->pb->n_buckets)
+            st = bad(c, "an alternative names bucket %" PRIu32 " of %zu", a->alternatives[n]->bucket, c->pb->n_buckets);
+    }
     return st;
 }
 
 static tn_status check_alternative(checker *c, const TnPlan__Arch *a, const TnPlan__Step *s) {
     c->where = a->name;
     if (s->what_case == TN_PLAN__STEP__WHAT_BUILTIN) return bad(c, "an alternative is no kernel");
-    if (s->bucket >= c->pb->n_buckets)
-        return bad(c, "an alternative names bucket %" PRIu32 " of %zu", s->bucket, c->pb->n_buckets);
     return check_work(c, a, s);
 }
 

@@ -36,12 +36,21 @@ tn_plan_writer *tn_plan_writer_new(const tn_env *env) {
     return w;
 }
 
+size_t tn_plan_blob_count(const tn_plan_writer *w) {
+    return w->n;
+}
+
+void tn_plan_forget_blobs(tn_plan_writer *w, size_t n) {
+    for (; w->n > n; w->n--) {
+        const entry *e = &w->entries[w->n - 1];
+        tn_free(w->env, e->pieces, e->n * sizeof(tn_piece));
+        tn_free(w->env, e->copy, (size_t)e->size);
+    }
+}
+
 void tn_plan_writer_free(tn_plan_writer *w) {
     if (!w) return;
-    for (size_t k = 0; k < w->n; k++) {
-        tn_free(w->env, w->entries[k].pieces, w->entries[k].n * sizeof(tn_piece));
-        tn_free(w->env, w->entries[k].copy, (size_t)w->entries[k].size);
-    }
+    tn_plan_forget_blobs(w, 0);
     tn_free(w->env, w->entries, w->cap * sizeof *w->entries);
     tn_free(w->env, w, sizeof *w);
 }
@@ -235,9 +244,10 @@ static tn_status make_layout(tn_plan_writer *w, TnPlan__Plan *plan, layout *l) {
     return TN_OK;
 }
 
-static tn_status emit_plan(tn_plan_writer *w, const layout *l, sink *s) {
-    tn_status st = emit(s, &l->header, sizeof l->header);
-    for (size_t k = 0; st == TN_OK && k < w->n; k++) {
+/* From a blob on. */
+static tn_status emit_from(tn_plan_writer *w, const layout *l, size_t first, sink *s) {
+    tn_status st = TN_OK;
+    for (size_t k = first; st == TN_OK && k < w->n; k++) {
         tn_progress p = {.phase = "write", .item = "", .done = s->at, .total = l->header.file_size, .eta_s = -1};
         if (w->env && w->env->progress && !w->env->progress(w->env->progress_user, &p)) return TN_E_CANCELLED;
         st = pad_to(s, w->entries[k].offset);
@@ -245,6 +255,11 @@ static tn_status emit_plan(tn_plan_writer *w, const layout *l, sink *s) {
     }
     if (st == TN_OK) st = pad_to(s, l->header.manifest_offset);
     return st == TN_OK ? emit(s, l->manifest, (size_t)l->header.manifest_size) : st;
+}
+
+static tn_status emit_plan(tn_plan_writer *w, const layout *l, sink *s) {
+    const tn_status st = emit(s, &l->header, sizeof l->header);
+    return st == TN_OK ? emit_from(w, l, 0, s) : st;
 }
 
 tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **data, size_t *size) {
@@ -273,15 +288,17 @@ static tn_status sync_file(FILE *f) {
     return ok ? TN_OK : TN_E_IO;
 }
 
-tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f) {
+tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, size_t same, FILE *f) {
     layout l;
+    sink s = {.f = f};
     tn_status st = make_layout(w, plan, &l);
-    const bool there = st == TN_OK && fseeko(f, 0, SEEK_SET) == 0;
-    if (st == TN_OK && (!there || fwrite(&l.header, sizeof l.header, 1, f) != 1 ||
-                        fseeko(f, (off_t)l.header.manifest_offset, SEEK_SET) != 0 ||
-                        fwrite(l.manifest, 1, (size_t)l.header.manifest_size, f) != l.header.manifest_size ||
-                        fflush(f) != 0 || ftruncate(fileno(f), (off_t)l.header.file_size) != 0))
-        st = TN_E_IO;
+    if (st == TN_OK && (fseeko(f, 0, SEEK_SET) != 0 || fwrite(&l.header, sizeof l.header, 1, f) != 1)) st = TN_E_IO;
+    if (st == TN_OK) {
+        s.at = same < w->n ? w->entries[same].offset : l.header.manifest_offset;
+        if (fseeko(f, (off_t)s.at, SEEK_SET) != 0) st = TN_E_IO;
+    }
+    if (st == TN_OK) st = emit_from(w, &l, same, &s);
+    if (st == TN_OK && (fflush(f) != 0 || ftruncate(fileno(f), (off_t)l.header.file_size) != 0)) st = TN_E_IO;
     if (st == TN_OK) st = sync_file(f);
     free_layout(w, &l);
     return st;

@@ -35,11 +35,15 @@ uint32_t tn_plan_add_pieces(tn_plan_writer *w, const tn_piece *pieces, size_t n,
 uint32_t tn_plan_add_blob(tn_plan_writer *w, const void *data, size_t size, size_t align);
 /* As tn_plan_add_blob, with the bytes copied. */
 uint32_t tn_plan_add_copy(tn_plan_writer *w, const void *data, size_t size, size_t align);
+size_t tn_plan_blob_count(const tn_plan_writer *w);
+/* Forgets all blobs but the first n. */
+void tn_plan_forget_blobs(tn_plan_writer *w, size_t n);
 /* Writes the plan at the position of f, and to the disk.  Sets plan->blobs during the call only.  Errors: E_IO (without
  * a message: whoever opened the file knows its name), E_MEMORY, E_CANCELLED. */
 tn_status tn_plan_write(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f);
-/* Again, where everything but the manifest is as it was: overwrites that, at the position where the plan was written. */
-tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, FILE *f);
+/* Again, where the first `same` blobs are as they were: overwrites what is behind them, at the position where the plan was
+ * written. */
+tn_status tn_plan_rewrite(tn_plan_writer *w, TnPlan__Plan *plan, size_t same, FILE *f);
 /* The same into memory, which the caller frees with tn_free(env, *data, *size). */
 tn_status tn_plan_write_memory(tn_plan_writer *w, TnPlan__Plan *plan, void **data, size_t *size);
 

@@ -161,6 +161,9 @@ def main():
                 print(f"{r['model']:<10}{r['shape']:<16}{r['static_us']:>9.1f}{r['dynamic_us']:>9.1f}"
                       f"{r['dynamic_us'] / r['static_us']:>7.2f}{u}{r['static_s']:>10.1f}{r['dynamic_s']:>10.1f}"
                       f"{r['enqueue_us']:>9.1f}{r['first_enqueue_us']:>8.0f}", flush=True)
+            cold, slowest = of[0]["dynamic_s"], max(r["static_s"] for r in of)
+            print(f"{name:<10}cold: {cold:.1f} s for all shapes, {slowest:.1f} s for the slowest static one: "
+                  f"{cold / slowest:.2f} x; worst ratio {max(r['dynamic_us'] / r['static_us'] for r in of):.2f}", flush=True)
             rows += of
     if a.out:
         a.out.write_text(json.dumps(rows, indent=1))

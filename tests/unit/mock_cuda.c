@@ -51,6 +51,7 @@ typedef struct node {
     uint64_t args[MAX_ARGS];
     bool pdl, cluster;
     int carveout; /* percent plus 1 */
+    unsigned block;
     mock_product lt;
     size_t after[MAX_AFTER], n_after; /* nodes of its graph */
     struct graph *body;
@@ -135,7 +136,8 @@ static void touch(const stream *s, const void *p) {
 static const function functions[] = {{"k_mul", 4, 0},  {"k_inc", 3, 0},  {"k_twice", 3, 0},
                                      {"k_less", 3, 0}, {"k_map", 24, 0}, {"k_big", 3, 100 << 10}};
 static const function decide = {"tn_decide", 4, 0};
-static const function other = {"other", 0, 0}, fast = {"fast", 0, 0}, compare = {"tn_check_compare", 0, 0};
+static const function other = {"other", 0, 0}, fast = {"fast", 0, 0}, compare = {"tn_check_compare", 0, 0},
+                      step = {"tn_check_step", 0, 0};
 
 static void run_graph(const graph *g, const stream *on);
 
@@ -205,7 +207,7 @@ static void run_node(const node *x, const stream *on) {
         mock_product_run(&x->lt);
         return;
     }
-    if (x->fn == &other || x->fn == &fast || x->fn == &compare) return;
+    if (x->fn == &other || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
     record(x->fn->name, x->pdl, x->cluster);
     bool twice = !strcmp(x->fn->name, "k_twice"), mul = !strcmp(x->fn->name, "k_mul");
     const uint64_t *a = x->args;
@@ -362,7 +364,8 @@ static CUresult mock_cuModuleGetFunction(CUfunction *f, CUmodule mod, const char
         if (!strcmp(functions[k].name, name)) return *f = (CUfunction)(uintptr_t)&functions[k], CUDA_SUCCESS;
     if (!m.other_kernels) return CUDA_ERROR_NOT_FOUND;
     if (m.fast_name && !strcmp(m.fast_name, name)) return *f = (CUfunction)(uintptr_t)&fast, CUDA_SUCCESS;
-    return *f = (CUfunction)(uintptr_t)(strcmp(name, compare.name) ? &other : &compare), CUDA_SUCCESS;
+    const function *x = !strcmp(name, compare.name) ? &compare : !strcmp(name, step.name) ? &step : &other;
+    return *f = (CUfunction)(uintptr_t)x, CUDA_SUCCESS;
 }
 static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f) {
     (void)a, (void)f;
@@ -402,6 +405,7 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
     (void)extra;
     FAIL_POINT(cuLaunchKernelEx);
     node x = kernel_node(f, params);
+    x.block = c->blockDimX;
     if (x.fn == &compare) check_result(*(const int64_t(*)[18])params[0], *(uint64_t **)params[4]);
     for (unsigned k = 0; k < c->numAttrs; k++) {
         x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
@@ -583,8 +587,13 @@ static CUresult mock_cuEventSynchronize(CUevent e) {
     return m.syncs++, CUDA_SUCCESS;
 }
 static bool is_fast(const graph *g) {
-    for (size_t k = 0; k < g->n; k++)
+    bool whole = true, has_block = false;
+    for (size_t k = 0; k < g->n; k++) {
         if (g->nodes[k].fn == &fast) return true;
+        whole &= g->nodes[k].fn != &step;
+        has_block |= g->nodes[k].fn == &other && g->nodes[k].block == (unsigned)m.fast_block;
+    }
+    if (m.fast_block && whole && has_block) return true;
     for (size_t k = 0; k < g->n; k++) {
         const node *x = &g->nodes[k];
         if (m.fast_carveout > 0 && x->carveout != m.fast_carveout) return false;

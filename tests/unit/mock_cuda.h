@@ -35,7 +35,8 @@ typedef struct mock_cuda {
     int fast_carveout; /* a graph whose kernels all have it (percent plus 1) takes half the time; 0: none, -1: one of plain
                           launches does, -2: one whose kernels come one after the other */
     const char *fast_name; /* a graph that runs this kernel takes half the time; NULL: none */
-    long wrong_size;       /* and every one of a result of so many elements; 0: none */
+    int fast_block; /* a whole network (a graph without tn_check_step) with a kernel of so many threads does, too; 0: none */
+    long wrong_size; /* and every one of a result of so many elements; 0: none */
     /* counts */
     int fast;   /* the graph that was launched last was one of those */
     int checks; /* of results by the tuner */

@@ -92,14 +92,20 @@ static int64_t place(int64_t i) {
     return i / (D1 * D2) * S0 + i / D2 % D1 * S1 + i % D2;
 }
 
-static tn_check_result compare(const tn_check_view *v, size_t bytes, double *want, double tolerance, double scale) {
+static tn_check_result compare_rows(const tn_check_view *v, size_t bytes, double *want, size_t n, double tolerance,
+                                    double scale, const tn_case_rows *rows) {
     tn_check_result r = {0, 0, 0, UINT64_MAX}, *at = &r;
     const void *data = (const void *)(uintptr_t)v->data;
     const tn_emu_range ranges[] = {{data, bytes, false, false, "result"},
-                                   {want, NUMEL * sizeof *want, false, false, "reference"},
+                                   {want, n * sizeof *want, false, false, "reference"},
                                    {&r, sizeof r, true, false, "judgement"}};
-    launch("tn_check_compare", (const void *[]){v, &want, &tolerance, &scale, &at}, ranges, 3);
+    launch("tn_check_compare", (const void *[]){v, &want, &tolerance, &scale, &at, rows}, ranges, 3);
     return r;
+}
+
+static tn_check_result compare(const tn_check_view *v, size_t bytes, double *want, double tolerance, double scale) {
+    const tn_case_rows all = {0};
+    return compare_rows(v, bytes, want, NUMEL, tolerance, scale, &all);
 }
 static double number(uint64_t bits) {
     double d;
@@ -137,6 +143,35 @@ START_TEST(compares) {
     ck_assert_uint_eq(r.bad, 3);
     ck_assert_uint_eq(r.first_bad, 40);
     ck_assert_double_ge(number(r.max_abs_bits), 1e300);
+    free(data);
+    free(want);
+    tn_emu_unload(module);
+}
+END_TEST
+
+/* Rows 0, 2 and 4 of the second axis: every element of them counts, the last of all among them, and no other. */
+START_TEST(compares_rows) {
+    if (no_compiler()) return;
+    load();
+    const tn_case_rows rows = {.of = D1, .inner = D2, .n = 3, .at = {0, 2, 4}};
+    enum { COMPARED = D0 * 3 * D2 };
+    float *data = calloc(SPAN, sizeof *data);
+    double *want = calloc(COMPARED, sizeof *want);
+    int found = 0;
+    for (int64_t i = 0; i < NUMEL; i++) data[place(i)] = (float)(i + 1);
+    for (int64_t k = 0; k < COMPARED; k++)
+        want[k] = (double)((k / D2 / 3 * D1 + rows.at[k / D2 % 3]) * D2 + k % D2 + 1);
+    const tn_check_view v = view_of(data, 1);
+    for (int64_t i = 0; i < NUMEL; i++) {
+        const bool compared = i / D2 % D1 % 2 == 0;
+        data[place(i)] += 9;
+        const tn_check_result r = compare_rows(&v, SPAN * sizeof *data, want, COMPARED, 1e-3, 1, &rows);
+        data[place(i)] -= 9;
+        ck_assert_uint_eq(r.bad, compared);
+        ck_assert_uint_eq(r.first_bad, compared ? (uint64_t)i : UINT64_MAX);
+        found += compared;
+    }
+    ck_assert_int_eq(found, COMPARED);
     free(data);
     free(want);
     tn_emu_unload(module);
@@ -208,6 +243,7 @@ int main(void) {
     tcase_set_timeout(t, 60);
     tcase_add_test(t, fills_and_counts);
     tcase_add_test(t, compares);
+    tcase_add_test(t, compares_rows);
     tcase_add_test(t, knows_every_type);
     suite_add_tcase(s, t);
     return run_suite(s);

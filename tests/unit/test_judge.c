@@ -265,7 +265,7 @@ START_TEST(integers_that_users_feed) {
     const value_case *c = &value_cases[_i];
     kernels k = open_text(c->text);
     tn_reference *r = reference(&k);
-    const bounds b = bounds_of(&r->of[0], c->in);
+    const bounds b = bounds_of(r->of[0], c->in);
     ck_assert_msg(b.lo == c->lo && b.hi == c->hi, "%s: %lld to %lld, not %lld to %lld", c->what, (long long)b.lo,
                   (long long)b.hi, (long long)c->lo, (long long)c->hi);
     tn_reference_free(r);
@@ -282,13 +282,13 @@ START_TEST(references_at_every_shape) {
     bool nothing = false;
     ck_assert_uint_ge(r->n, 5);
     for (size_t j = 0; j < r->n; j++) {
-        const tn_case *c = &r->of[j];
+        const tn_case *c = r->of[j];
         const float *x = c->data[0], *w = c->data[1];
         const double *want = c->want[0].data;
         const int64_t m = value_of(&c->shape, "M");
         nothing |= m == 0;
         ck_assert_int_eq(c->out[0].numel, m * N);
-        ck_assert_int_eq(c->shared[1], j > 0); /* one copy of what is the same at every shape */
+        ck_assert_ptr_eq(w, r->of[0]->data[1]); /* one copy of what is the same at every shape */
         for (int64_t i = 0; i < m; i++)
             for (int64_t o = 0; o < N; o++) {
                 double sum = 0;
@@ -298,6 +298,139 @@ START_TEST(references_at_every_shape) {
     }
     ck_assert(nothing);
     tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+/* ---- large results: rows ---- */
+
+/* An input's element: large ones repeat. */
+static double drawn(const tn_case *c, uint32_t k, int64_t i) {
+    return tn_load_num(c->in[k].dtype, c->data[k], (uint64_t)i % (c->held[k] / (tn_dtype_bits(c->in[k].dtype) / 8)));
+}
+
+/* Of a large product the first rows, the last and some between are summed; the input repeats. */
+START_TEST(rows_of_a_large_product) {
+    enum { M = 32, K = 256, O = 512, TYPICAL = 128 };
+    kernels k = open_text("symbol N in [1, 4096] hint 128\n" FUNC(
+        "%x: f32[N,32,256], %w: f32[256,512]", "%y: f32[N,32,512]", "%0 = matmul %x, %w\n%y = relu %0\nreturn %y\n"));
+    tn_reference *r = reference(&k);
+    const tn_case *c = r->of[0];
+    const tn_case_rows *rows = &c->rows[0];
+    ck_assert_int_eq(rows->of, TYPICAL);
+    ck_assert_int_eq(rows->inner, M * O);
+    ck_assert_int_eq(rows->n, 4);
+    ck_assert_int_eq(rows->at[0], 0);
+    ck_assert_int_eq(rows->at[3], TYPICAL - 1);
+    ck_assert_int_lt(rows->at[1], rows->at[2]);
+    ck_assert_int_lt(rows->at[2], TYPICAL - 1);
+    ck_assert_int_eq(tn_tensor_numel(&c->want[0]), 4 * M * O);
+    ck_assert_uint_lt(c->held[0], c->in[0].span);
+    const double *want = c->want[0].data;
+    for (int64_t j = 0; j < 4; j++)
+        for (int64_t i = 0; i < M * O; i += 37) {
+            double sum = 0;
+            for (int64_t t = 0; t < K; t++)
+                sum += drawn(c, 0, (rows->at[j] * M + i / O) * K + t) * drawn(c, 1, t * O + i % O);
+            ck_assert_double_eq_tol(want[j * M * O + i], sum > 0 ? sum : 0, 1e-9);
+        }
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+typedef struct rows_case {
+    const char *what, *text;
+    int64_t of, inner; /* of the first result; 0: it is compared as a whole */
+} rows_case;
+
+#define LARGE "symbol N in [1, 100000] hint 4096\n"
+
+static const rows_case rows_cases[] = {
+    {"elements", LARGE FUNC("%x: f32[N,1024]", "%y: f32[N,1024]", "%y = relu %x\nreturn %y\n"), 4096, 1024},
+    {"the last axis", LARGE FUNC("%x: f32[N,1024]", "%y: f32[1024,N]", "%y = transpose %x {perm=[1,0]}\nreturn %y\n"),
+     4096, 1},
+    {"rows that are merged",
+     LARGE FUNC("%x: f32[N,16,64]", "%y: f32[16*N,64]", "%0 = tanh %x\n%y = reshape %0 {dims=[16*N,64]}\nreturn %y\n"),
+     4096, 16 * 64},
+    {"softmax of each row", LARGE FUNC("%x: f32[N,1024]", "%y: f32[N,1024]", "%y = softmax %x {axis=1}\nreturn %y\n"),
+     4096, 1024},
+    {"an operand without rows",
+     LARGE FUNC("%x: f32[N,1024], %b: f32[1024]", "%y: f32[N,1024]", "%y = add %x, %b\nreturn %y\n"), 4096, 1024},
+    {"few elements",
+     "symbol N in [1, 100000] hint 64\n" FUNC("%x: f32[N,8]", "%y: f32[N,8]", "%y = relu %x\nreturn %y\n"), 0, 0},
+    {"softmax over rows", LARGE FUNC("%x: f32[N,1024]", "%y: f32[N,1024]", "%y = softmax %x {axis=0}\nreturn %y\n"), 0,
+     0},
+    {"sums of rows", LARGE FUNC("%x: f32[N,1024]", "%y: f32[N,1024]", "%y = cumsum %x {axis=0}\nreturn %y\n"), 0, 0},
+    {"rows by the row above",
+     LARGE FUNC(
+         "%x: f32[N,1024], %z: f32[1,1024]", "%y: f32[N,1024]",
+         "%0 = slice %x {starts=[0,0], sizes=[N-1,1024], steps=[1,1]}\n%y = concat %z, %0 {axis=0}\nreturn %y\n"),
+     0, 0},
+    {"rows in another order",
+     LARGE FUNC("%x: f32[2,N,512]", "%y: f32[2*N,512]",
+                "%0 = transpose %x {perm=[1,0,2]}\n%1 = relu %0\n%y = reshape %1 {dims=[2*N,512]}\nreturn %y\n"),
+     4096, 2 * 512},
+    {"rows of which some are others'",
+     LARGE FUNC("%x: f32[N,1024], %z: f32[N,1024]", "%y: f32[2*N,1024]",
+                "%0 = concat %x, %z {axis=0}\n%y = softmax %0 {axis=1}\nreturn %y\n"),
+     0, 0},
+    {"where a row stands",
+     LARGE FUNC("%x: f32[N,1024]", "%y: f32[N,1024]",
+                "%0 = iota {dtype=f32, dims=[N,1024], axis=0}\n%y = add %x, %0\nreturn %y\n"),
+     0, 0},
+};
+
+START_TEST(rows_of_large_results) {
+    const rows_case *x = &rows_cases[_i];
+    kernels k = open_text(x->text);
+    tn_reference *r = reference(&k);
+    const tn_case_rows *rows = &r->of[0]->rows[0];
+    ck_assert_msg((rows->n > 0) == (x->of > 0), "%s", x->what);
+    if (x->of) {
+        ck_assert_msg(rows->of == x->of && rows->inner == x->inner, "%s: %lld of %lld", x->what, (long long)rows->inner,
+                      (long long)rows->of);
+        ck_assert_int_eq(rows->at[0], 0);
+        ck_assert_int_eq(rows->at[rows->n - 1], x->of - 1);
+    }
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+/* ---- sets ---- */
+
+/* Two buckets' specs share all cases but their own typical shapes, of which each is the other's too where it is cheap. */
+START_TEST(buckets_share_cases) {
+    kernels k =
+        open_text("symbol N in [1, 5000] hint 4\nbucket N in [1, 15] hint 4\nbucket N in [16, 5000] hint 64\n" FUNC(
+            "%x: f32[N,8]", "%y: f32[N,8]", "%0 = tanh %x\n%y = neg %0\nreturn %y\n"));
+    tn_case_set *set;
+    tn_reference *a, *b;
+    tn_spec other = tn_spec_at(k.s, 1);
+    size_t bytes, begun = 0;
+    ck_assert_int_eq(tn_case_set_new(NULL, &set), TN_OK);
+    ck_assert_int_eq(tn_reference_new(NULL, set, k.s, &a), TN_OK);
+    ck_assert_int_eq(tn_reference_new(NULL, set, &other, &b), TN_OK);
+    ck_assert_int_eq(value_of(&a->shape[0], "N"), 4);
+    ck_assert_int_eq(value_of(&b->shape[0], "N"), 64);
+    ck_assert_uint_ge(a->n, 6);
+    ck_assert_uint_le(set->n, a->n + 1); /* the largest that is cheap differs */
+    for (size_t j = 0; j < a->n; j++) begun += tn_case_begin(a->of[j], NULL, &bytes);
+    ck_assert_uint_eq(begun, a->n);
+    for (size_t j = 0; j < b->n; j++) begun += tn_case_begin(b->of[j], NULL, &bytes);
+    ck_assert_uint_eq(begun, set->n);
+    for (size_t j = 0; j < set->n; j++) {
+        tn_case_make(NULL, set->of[j]);
+        tn_case_set_done(set->of[j]);
+    }
+    ck_assert_int_eq(tn_reference_finish(a), TN_OK);
+    ck_assert_uint_eq(tn_case_set_trim(set), 0); /* all are held */
+    tn_reference_free(a);
+    tn_reference_free(b);
+    ck_assert_uint_gt(tn_case_set_trim(set), 0);
+    ck_assert(tn_case_begin(set->of[0], NULL, &bytes)); /* as if it were new */
+    tn_case_set_free(set);
     close_kernels(&k);
 }
 END_TEST
@@ -417,7 +550,7 @@ static void judge_spec(const tn_spec *s, const char *name, tally *t) {
     }
     ck_assert_msg(st == TN_OK, "%s: no reference: %s", name, s->text);
     bool any = false;
-    for (size_t j = 0; j < r->n; j++) any |= is_small(s, &r->of[j]);
+    for (size_t j = 0; j < r->n; j++) any |= is_small(s, r->of[j]);
     if (!any) t->skipped++;
     if (any && tn_enumerate(s, tn_arch_find("sm_90a"), NULL, 1, &v, &n) == TN_OK) {
         ck_assert_int_eq(tn_variant_source(NULL, &v[0], &source, &size), TN_OK);
@@ -426,12 +559,12 @@ static void judge_spec(const tn_spec *s, const char *name, tally *t) {
         t->kernels++;
         for (size_t j = 0; j < r->n; j++) {
             char shape[400] = "";
-            if (!is_small(s, &r->of[j])) continue;
-            for (size_t k = 0, at = 0; k < r->of[j].shape.n && at < sizeof shape; k++)
-                at += (size_t)snprintf(shape + at, sizeof shape - at, " %s=%lld", r->of[j].shape.b[k].name,
-                                       (long long)r->of[j].shape.b[k].value);
+            if (!is_small(s, r->of[j])) continue;
+            for (size_t k = 0, at = 0; k < r->of[j]->shape.n && at < sizeof shape; k++)
+                at += (size_t)snprintf(shape + at, sizeof shape - at, " %s=%lld", r->of[j]->shape.b[k].name,
+                                       (long long)r->of[j]->shape.b[k].value);
             t->cases++;
-            if (run_case(s, &v[0], kernel, &r->of[j], why, sizeof why)) continue;
+            if (run_case(s, &v[0], kernel, r->of[j], why, sizeof why)) continue;
             printf("%s, %s: %s at%s: %s\n%s", name, s->name, v[0].text, shape, why, s->text);
             t->wrong++;
             break;
@@ -525,6 +658,9 @@ int main(void) {
     tcase_add_test(t, shapes_stay_cheap);
     tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
     tcase_add_test(t, references_at_every_shape);
+    tcase_add_test(t, rows_of_a_large_product);
+    tcase_add_loop_test(t, rows_of_large_results, 0, (int)(sizeof rows_cases / sizeof *rows_cases));
+    tcase_add_test(t, buckets_share_cases);
     tcase_add_loop_test(t, kernels_pass, 0, (int)(sizeof symbolic / sizeof *symbolic));
     tcase_add_test(t, kernels_of_models_pass);
     suite_add_tcase(s, t);
