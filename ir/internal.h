@@ -67,19 +67,45 @@ typedef struct tn_str_rec {
 typedef struct tn_dim_rec {
     tn_dim_kind kind;
     tn_dim lhs, rhs;
-    int64_t value; /* CONST: the value; SYM: the hint */
+    int64_t value; /* CONST: the value; SYM: the hint; VAR: its number */
     const char *name;
-    int64_t lo, hi; /* inclusive; INT64_MIN / INT64_MAX: unknown */
-    uint64_t hash;  /* of the structure, independent of handles */
-    uint32_t depth; /* levels of operands below */
-    uint32_t size;  /* nodes of the tree that it is when written out */
-    bool listed;    /* SYM: in tn_graph.syms */
-    bool touched;   /* scratch of bind.c: depends on the symbol being bound */
-    tn_dim equal;   /* equal.c: what is written in its place; none: itself */
-    tn_dim reduced; /* equal.c: what that makes of it; none: not asked yet */
-    bool made;      /* a node makes it, or one of its symbols */
-    tn_dim most;    /* SYM that a node makes: its largest value, of symbols that none makes; else none */
+    tn_dim below;    /* VAR: what it is always less than */
+    int64_t lo, hi;  /* inclusive; INT64_MIN / INT64_MAX: unknown */
+    int64_t divisor; /* always divides it; 0 only of the constant 0 */
+    uint64_t hash;   /* of the structure, independent of handles */
+    uint32_t depth;  /* levels of operands below */
+    uint32_t size;   /* nodes of the tree that it is when written out */
+    bool is_coord;   /* mentions a VAR */
+    bool per_lane;   /* mentions a VAR that differs between the lanes of a vector */
+    uint64_t parts;  /* a bit by hash for each quotient and remainder that is a factor of its terms */
+    bool has_mod;    /* a remainder, or a product that has one as factor */
+    bool listed;     /* SYM: in tn_dim_pool.syms */
+    bool touched;    /* scratch of bind.c: depends on the symbol being bound */
+    tn_dim equal;    /* equal.c: what is written in its place; none: itself */
+    tn_dim reduced;  /* equal.c: what that makes of it; none: not asked yet */
+    bool made;       /* a node makes it, or one of its symbols */
+    tn_dim most;     /* SYM that a node makes: its largest value, of symbols that none makes; else none */
 } tn_dim_rec;
+
+/* What an operation gave.  Divisions and comparisons ask many others, again and again the same ones: without this the time
+ * grows exponentially with the axes that a reshape splits.  And each candidate of a spec multiplies the same sizes. */
+typedef struct tn_dim_answer {
+    uint32_t question; /* 0: free */
+    tn_dim a, b, is;
+} tn_dim_answer;
+
+/* All that expressions need, apart from the graph: a graph has one, and a view of it one of its own (view.c), which adds
+ * to that of the graph.  Handles below `base` are the parent's, which does not change what they mean. */
+typedef struct tn_dim_pool {
+    const struct tn_dim_pool *parent;
+    uint32_t base;
+    TN_VEC(tn_dim_rec) recs; /* [0]: none, or in a view nothing */
+    TN_VEC(tn_dim) syms;     /* no zero entry */
+    tn_table table;
+    tn_dim_answer *answers; /* open addressing */
+    size_t n_answers, cap_answers;
+    unsigned fresh; /* number of the next fresh symbol */
+} tn_dim_pool;
 
 typedef struct tn_type_rec {
     tn_dtype dtype;
@@ -154,13 +180,11 @@ struct tn_graph {
     void *trace_user;
     tn_loc infer_loc;  /* whose types are being inferred, for tn_infer_error */
     const char *where; /* while parsing: position in the text; else NULL */
-    unsigned fresh;    /* number of the next fresh symbol */
-    bool on_trial;     /* failures are not reported: tn_trial_end undoes them */
-    bool collecting;   /* what type rules need becomes conditions */
-    bool collected;    /* ... and has at least once */
+    tn_dim_pool dims;
+    bool on_trial;   /* failures are not reported: tn_trial_end undoes them */
+    bool collecting; /* what type rules need becomes conditions */
+    bool collected;  /* ... and has at least once */
     TN_VEC(tn_str_rec) strs;
-    TN_VEC(tn_dim_rec) dims;
-    TN_VEC(tn_dim) syms;
     TN_VEC(tn_type_rec) types;
     TN_VEC(tn_loc_rec) locs;
     TN_VEC(tn_blob_rec *) blobs;
@@ -174,11 +198,14 @@ struct tn_graph {
     TN_VEC(tn_dim) equals;         /* atoms that others are written for (equal.c); no zero entry */
     TN_VEC(tn_bucket_rec) buckets; /* no zero entry */
     uint32_t n_buckets;
-    tn_table str_table, dim_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
+    tn_table str_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
 };
 
-/* Makes room in one of g's arrays; false (sticky) when out of memory. */
-#define TN_RESERVE(g, vec, more) (TN_VEC_ROOM((g)->env, &(g)->vec, (more)) || (tn_graph_oom(g), false))
+/* Makes room in one of g's arrays; false (sticky) when out of memory, and in a view, whose arrays are the graph's. */
+#define TN_RESERVE(g, vec, more) (tn_graph_is_whole(g) && TN_DIM_ROOM(g, vec, more))
+#define TN_DIM_ROOM(g, vec, more) (TN_VEC_ROOM((g)->env, &(g)->vec, (more)) || (tn_graph_oom(g), false))
+
+bool tn_graph_is_whole(tn_graph *g); /* sticky where g is a view */
 
 tn_status tn_graph_oom(tn_graph *g); /* sticky TN_E_MEMORY, reported once */
 
@@ -224,7 +251,16 @@ const char *tn_loc_text(const tn_graph *g, tn_loc l, char *buf, size_t size);
 void tn_blob_retain(tn_blob_rec *b);
 void tn_blob_drop(tn_blob_rec *b);
 
-/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides, extremum.c compares ---------------------- */
+/* ---- dims: dims.c stores, poly.c adds and multiplies, divide.c divides, extremum.c and order.c compare ------------ */
+
+extern const tn_dim_rec tn_no_dim;
+/* Valid until a dim is made. */
+static inline const tn_dim_rec *tn_dim_rec_of(const tn_graph *g, tn_dim d) {
+    const tn_dim_pool *p = &g->dims;
+    while (d.i < p->base) p = p->parent;
+    return d.i && d.i - p->base < p->recs.n ? &p->recs.p[d.i - p->base] : &tn_no_dim;
+}
+void tn_dim_pool_free(const tn_env *env, tn_dim_pool *p);
 
 enum {
     TN_POLY_TERMS = 512, /* longer sums are refused, larger products stay unexpanded */
@@ -254,8 +290,9 @@ static inline tn_term *tn_poly_terms(const tn_poly *p) {
 bool tn_poly_of(tn_graph *g, tn_dim d, tn_poly *p);                    /* sets p to d's terms */
 bool tn_poly_push(tn_graph *g, tn_poly *p, int64_t coef, tn_dim mono); /* unordered; tn_poly_sort afterwards */
 bool tn_poly_push_scaled(tn_graph *g, tn_poly *p, const tn_poly *q, int64_t coef, tn_dim mono);
-bool tn_poly_sort(tn_graph *g, tn_poly *p);    /* makes p canonical but for min and max (tn_poly_settle) */
-bool tn_poly_settle(tn_graph *g, tn_poly *p);  /* combines the min and max of a sorted sum with its other terms */
+bool tn_poly_sort(tn_graph *g, tn_poly *p);   /* makes p canonical but for min and max (tn_poly_settle) */
+bool tn_poly_settle(tn_graph *g, tn_poly *p); /* combines remainders, min and max of a sorted sum with other terms */
+bool tn_poly_fold(tn_graph *g, const tn_poly *p, tn_poly *out); /* does so with a remainder; false: none that can be */
 tn_dim tn_poly_build(tn_graph *g, tn_poly *p); /* settles p, which is sorted; sums in its monomials may be few */
 /* The product of dims that are multiplied together: expanded, or all sums in it kept.  Which of the two depends on all
  * factors, not on their order; two by two they might be grouped. */
@@ -273,15 +310,12 @@ int tn_mono_compare(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* The interned node as it is; callers have made it canonical. */
 tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int64_t value, const char *name);
-tn_dim tn_dim_overflow(tn_graph *g);           /* sticky TN_E_TYPE, returns none */
-void tn_dim_set_bounds(tn_graph *g, tn_dim d); /* from the operands' bounds */
-/* What is only asked of sizes may overflow: no error of the graph.  The second returns whether it did. */
-typedef struct tn_asking {
-    tn_status status;
-    bool on_trial;
-} tn_asking;
-tn_asking tn_ask_begin(tn_graph *g);
-bool tn_ask_failed(tn_graph *g, tn_asking a);
+tn_dim tn_dim_overflow(tn_graph *g);                                     /* sticky TN_E_TYPE, returns none */
+void tn_dims_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi); /* and the bounds of what depends on it */
+/* What is known already of a question; false where it must be found out, and remembered. */
+enum { TN_ASK_ADD = 1, TN_ASK_MUL, TN_ASK_FLOORDIV, TN_ASK_MOD, TN_ASK_LESS };
+bool tn_dim_recall(const tn_graph *g, uint32_t question, tn_dim a, tn_dim b, tn_dim *is);
+void tn_dim_remember(tn_graph *g, uint32_t question, tn_dim a, tn_dim b, tn_dim is);
 /* Divides both by what they share: constants, and factors that are never negative. */
 void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
 /* Bounds of a - b, without making that expression. */
@@ -310,9 +344,7 @@ void tn_equals_forget(tn_graph *g);     /* conditions are used no more, */
 void tn_equals_find(tn_graph *g);       /* or those that there are; types that are made from here on say so */
 tn_status tn_graph_retype(tn_graph *g); /* all types and attributes again, under what is known now */
 
-/* Arithmetic on bounds, where INT64_MIN and INT64_MAX stand for infinity; and division rounding down. */
-int64_t tn_bound_add(int64_t a, int64_t b, bool lower);
-int64_t tn_floor_div(int64_t a, int64_t b); /* b > 0 */
+int64_t tn_floor_div(int64_t a, int64_t b); /* rounds down; b > 0 */
 
 /* ---- attributes: field tables generated from ops.def ------------------------------------------------------------- */
 

@@ -59,6 +59,10 @@ tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const c
 /* A deep copy in which all handles mean the same; shares constant blobs by reference count.  NULL when out of memory or
  * if g has failed. */
 tn_graph *tn_graph_clone(const tn_graph *g);
+/* A view: reads g in place, has dims of its own besides, and can change nothing else.  Freed before g; g must not change
+ * meanwhile, but for dims that are made.  NULL when out of memory or if g has failed. */
+tn_graph *tn_graph_view(const tn_graph *g);
+bool tn_graph_is_view(const tn_graph *g);
 /* Bytes from the graph's arena: zeroed, aligned to 16, live until the graph is freed.  NULL (sticky) when out of
  * memory. */
 void *tn_graph_alloc(tn_graph *g, size_t size);
@@ -81,6 +85,7 @@ void tn_graph_meta(const tn_graph *g, size_t k, const char **key, const char **v
 typedef enum tn_dim_kind {
     TN_DIM_NONE,
     TN_DIM_CONST,
+    TN_DIM_VAR, /* a coordinate, in views only */
     TN_DIM_SYM,
     TN_DIM_ADD,
     TN_DIM_MUL,
@@ -118,6 +123,8 @@ void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
 bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);
+/* -1: a < b never holds, 1: always, 0: unknown. */
+int tn_dim_less(tn_graph *g, tn_dim a, tn_dim b);
 /* d is the symbol, or has it among its operands. */
 bool tn_dim_mentions(const tn_graph *g, tn_dim d, tn_dim sym);
 /* A symbol's range and the value that tuning assumes (0: none given).  A new range simplifies every type and attribute
@@ -152,6 +159,26 @@ tn_dim tn_dim_least(tn_graph *g, tn_dim d);
 tn_dim tn_type_most(tn_graph *g, tn_type t);
 /* Says that a node makes the symbol, and how large it can be. */
 tn_status tn_dim_set_most(tn_graph *g, tn_dim sym, tn_dim most);
+
+/* Coordinates.  A view adds variables: 0 <= v < below, v is a multiple of divisor; per_lane: v differs between the lanes of
+ * a vector.  Each is one of its own, whatever its name.  What they make up is computed by C: it is not negative
+ * wherever it is used, so that C's division rounds as it should, and what is divided is only split into parts of which
+ * the same is known.  What they are divided by is the size of an axis, which has coordinates only where it is positive. */
+tn_dim tn_dim_var(tn_graph *view, const char *name, tn_dim below, int64_t divisor, bool per_lane);
+bool tn_dim_is_coord(const tn_graph *g, tn_dim d); /* mentions a variable */
+bool tn_dim_is_per_lane(const tn_graph *g, tn_dim d);
+/* Rewrites a < b, or a >= b, to an equivalent comparison with fewer variables. */
+void tn_dim_simplify_less(tn_graph *g, tn_dim *a, tn_dim b);
+/* The graph's handle of a dim that a view of it has made, of which no variable is part. */
+tn_dim tn_dim_take(tn_graph *g, const tn_graph *view, tn_dim d);
+
+/* What is only asked of sizes may overflow: no error of the graph.  The second returns whether it did. */
+typedef struct tn_asking {
+    tn_status status;
+    bool on_trial;
+} tn_asking;
+tn_asking tn_ask_begin(tn_graph *g);
+bool tn_ask_failed(tn_graph *g, tn_asking a);
 
 /* Values of symbols: name -> value.  Used to evaluate expressions at run time. */
 typedef struct tn_binding {

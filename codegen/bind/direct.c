@@ -229,31 +229,31 @@ static bool find_product(const tn_spec *s, product *q) {
 }
 
 /* Batch axes of an operand under the linear batch index of the result, with broadcasting. */
-static void batch_coords(const product *q, tn_val v, tn_ix_pool *ix, tn_ix b, tn_ix *out) {
+static void batch_coords(const product *q, tn_val v, tn_dim b, tn_dim *out) {
     tn_graph *g = q->s->g;
     const uint32_t n = q->c.o_batch.n_axes, rank = (uint32_t)tn_val_rank(g, v);
-    tn_ix below = tn_ix_const(ix, 1);
+    tn_dim below = tn_dim_const(g, 1);
     for (uint32_t k = 0; k < n; ++k) { /* from the innermost batch axis outward */
-        const tn_ix d = tn_ix_dim(ix, tn_val_dim(g, q->c.out, n - 1 - k));
-        tn_ix c = tn_ix_div(ix, b, below);
-        if (k + 1 < n) c = tn_ix_mod(ix, c, d);
-        below = tn_ix_mul(ix, below, d);
+        const tn_dim d = tn_val_dim(g, q->c.out, n - 1 - k);
+        tn_dim c = tn_dim_floordiv(g, b, below);
+        if (k + 1 < n) c = tn_dim_mod(g, c, d);
+        below = tn_dim_mul(g, below, d);
         if (k + 2 >= rank) continue;
         const uint32_t axis = rank - 3 - k;
-        out[axis] = tn_dim_equal_const(g, tn_val_dim(g, v, axis), 1) ? tn_ix_const(ix, 0) : c;
+        out[axis] = tn_dim_equal_const(g, tn_val_dim(g, v, axis), 1) ? tn_dim_const(g, 0) : c;
     }
 }
 
-static void a_coords(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *out) { /* b, m, k */
+static void a_coords(void *user, const tn_dim *param, tn_dim *out) { /* b, m, k */
     const product *q = user;
-    batch_coords(q, q->c.a, ix, param[0], out);
+    batch_coords(q, q->c.a, param[0], out);
     out[q->c.a_m.axis] = param[1];
     out[q->c.a_k.axis] = param[2];
 }
 
-static void b_coords(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *out) { /* b, n, k */
+static void b_coords(void *user, const tn_dim *param, tn_dim *out) { /* b, n, k */
     const product *q = user;
-    batch_coords(q, q->c.b, ix, param[0], out);
+    batch_coords(q, q->c.b, param[0], out);
     out[q->c.b_n.axis] = param[1];
     out[q->c.b_k.axis] = param[2];
 }

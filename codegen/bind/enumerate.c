@@ -105,7 +105,8 @@ static tn_status satisfied(scope *c, const int64_t *knob, bool *ok, uint32_t *sk
 /* ---- candidates -------------------------------------------------------------------------------------------------- */
 
 struct tn_choices {
-    const tn_spec *s;
+    tn_spec own; /* the spec in a view of its graph, where bindings make dims */
+    const tn_spec *s, *of;
     const tn_arch *arch;
     tn_problem problem[N_BINDINGS];
     tn_choice *c;
@@ -180,11 +181,27 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
     return st;
 }
 
-static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_binding_ops *b, const tn_template *t,
-                      const tn_problem *p, const int64_t *knob, double cost, tn_variant *v) {
+/* Enumerating and generating adds nothing to the graph: it happens in a view. */
+static bool enter(const tn_spec *s, tn_spec *own) {
+    *own = *s;
+    own->g = tn_graph_view(s->g);
+    return own->g != NULL;
+}
+
+/* What of a variant outlives the view. */
+static tn_status take_sizes(tn_graph *g, const tn_graph *view, tn_variant *v) {
+    for (int k = 0; k < 3; ++k) v->grid[k] = tn_dim_take(g, view, v->grid[k]);
+    for (uint32_t k = 0; k < v->n_args; ++k) v->args[k].dim = tn_dim_take(g, view, v->args[k].dim);
+    return tn_graph_status(g);
+}
+
+static tn_status emit(const tn_spec *s, const tn_spec *of, const tn_arch *arch, const tn_binding_ops *b,
+                      const tn_template *t, const tn_problem *p, const int64_t *knob, double cost, tn_variant *v) {
     *v = (tn_variant){.tpl = t, .cost_us = cost};
     memcpy(v->knob, knob, t->n_knobs * sizeof *knob);
-    const tn_status st = b->emit(s, arch, p, v);
+    tn_status st = b->emit(s, arch, p, v);
+    if (st == TN_OK) st = tn_graph_status(s->g);
+    if (st == TN_OK) st = take_sizes(of->g, s->g, v);
     if (st != TN_OK) tn_variant_free(tn_graph_env(s->g), v);
     return st;
 }
@@ -219,7 +236,8 @@ static void select_diverse(tn_choices *l, size_t cap) {
 
 void tn_choices_free(tn_choices *l) {
     if (!l) return;
-    const tn_env *env = tn_graph_env(l->s->g);
+    const tn_env *env = tn_graph_env(l->of->g);
+    tn_graph_free(l->own.g);
     tn_free(env, l->c, l->cap * sizeof *l->c);
     tn_free(env, l, sizeof *l);
 }
@@ -256,9 +274,10 @@ tn_status tn_choices_new(const tn_spec *s, const tn_arch *arch, const tn_templat
     tn_choices *l = tn_alloc(tn_graph_env(s->g), sizeof *l);
     *out = NULL;
     if (!l) return TN_E_MEMORY;
-    l->s = s;
+    l->of = s;
+    l->s = &l->own;
     l->arch = arch;
-    const tn_status st = fill(l, only, cap);
+    const tn_status st = enter(s, &l->own) ? fill(l, only, cap) : TN_E_MEMORY;
     if (st == TN_OK)
         *out = l;
     else
@@ -268,7 +287,7 @@ tn_status tn_choices_new(const tn_spec *s, const tn_arch *arch, const tn_templat
 
 tn_status tn_choice_make(const tn_choices *l, size_t k, tn_variant *out) {
     const tn_choice *c = &l->c[k];
-    return emit(l->s, l->arch, bindings[c->binding], c->tpl, &l->problem[c->binding], c->knob, c->cost_us, out);
+    return emit(l->s, l->of, l->arch, bindings[c->binding], c->tpl, &l->problem[c->binding], c->knob, c->cost_us, out);
 }
 
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
@@ -350,17 +369,22 @@ tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl
     if (!t || !b) return tn_fail(env, TN_E_ARGUMENT, where, "", "there is no template %s", tpl);
     if (!parse_knobs(t, knobs, knob))
         return tn_fail(env, TN_E_ARGUMENT, where, "", "template %s has no variant \"%s\"", tpl, knobs);
+    tn_spec own;
     tn_problem *p = tn_alloc(env, sizeof *p);
-    if (!p) return TN_E_MEMORY;
+    if (!p || !enter(s, &own)) {
+        tn_free(env, p, sizeof *p);
+        return TN_E_MEMORY;
+    }
     tn_status st = TN_OK;
-    bool ok = b->accepts(s, arch, p);
+    bool ok = b->accepts(&own, arch, p);
     scope sc;
     uint32_t skip = 0;
-    if (ok) st = open_scope(s, arch, t, p, &sc);
+    if (ok) st = open_scope(&own, arch, t, p, &sc);
     if (ok && st == TN_OK) st = satisfied(&sc, knob, &ok, &skip);
     if (st == TN_OK && !ok)
         st = tn_fail(env, TN_E_ARGUMENT, where, "", "template %s %s does not fit kernel %s", tpl, knobs, s->name);
-    if (st == TN_OK) st = emit(s, arch, b, t, p, knob, b->cost(s, arch, p, knob), out);
+    if (st == TN_OK) st = emit(&own, s, arch, b, t, p, knob, b->cost(&own, arch, p, knob), out);
+    tn_graph_free(own.g);
     tn_free(env, p, sizeof *p);
     return st;
 }

@@ -2,7 +2,7 @@
 #include "codegen/bind/require.h"
 #include "tenon/internal/arith.h"
 
-#include "codegen/emit/index_internal.h" /* saturating arithmetic */
+#include <stddef.h>
 
 typedef tn_known val;
 
@@ -59,7 +59,8 @@ static val divide(val a, val b, bool mod, const char **error) {
 }
 
 static val add(val a, val b) {
-    const val r = {a.value + b.value, tn_sat_add(a.lo, b.lo), tn_sat_add(a.hi, b.hi), tn_gcd(a.divisor, b.divisor)};
+    const val r = {a.value + b.value, tn_bound_add(a.lo, b.lo, true), tn_bound_add(a.hi, b.hi, false),
+                   tn_gcd(a.divisor, b.divisor)};
     return is_fixed(r) ? fixed(r.lo) : r;
 }
 

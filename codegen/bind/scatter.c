@@ -60,22 +60,22 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
 static void emit_target(tn_emitter *e, const plan *p) {
     tn_graph *g = e->g;
     tn_fn f;
-    tn_ix at[TN_MAX_RANK], to[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK], to[TN_MAX_RANK];
     const tn_dim *dims = tn_type_dims(g, tn_val_type(g, p->indices)), *x_dims = tn_type_dims(g, tn_val_type(g, p->x));
     const bool nd = tn_anchor_is(e->s, TN_OP_SCATTER_ND);
     const size_t axis = (size_t)TN_ATTRS_OF(g, e->s->anchor, scatter)->axis;
     uint32_t ok = 0;
     bool never = false;
     if (!tn_fn_begin(&f, e, 1)) return;
-    tn_delinearise(e, dims, p->index_axes, tn_ix_var(e->ix, "u", tn_ix_dim(e->ix, p->count), 1, false), at);
+    tn_delinearise(e, dims, p->index_axes, tn_dim_var(e->g, "u", p->count, 1, false), at);
     for (uint32_t k = 0; k < p->len && tn_emit_ok(e); ++k) {
-        const tn_ix extent = tn_ix_dim(e->ix, x_dims[k]);
+        const tn_dim extent = x_dims[k];
         if (!nd && k != axis) {
             to[k] = at[k];
             ok = tn_fn_less(&f, ok, at[k], extent, &never);
             continue;
         }
-        if (nd) at[p->index_axes] = tn_ix_const(e->ix, k);
+        if (nd) at[p->index_axes] = tn_dim_const(e->g, k);
         const tn_ref v = tn_fn_value(&f, p->indices, at, 0);
         const tn_expr d = tn_fn_expr(&f, extent, false);
         char text[700];

@@ -67,15 +67,16 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
     tn_emitter *e = tn_alloc(env, sizeof *e);
     if (!e) return NULL;
     *e = (tn_emitter){.s = s, .g = s->g, .env = env, .arch = arch, .v = v};
-    e->ix = tn_ix_pool_new(s->g);
+    e->asked = tn_ask_begin(e->g);
+    e->order.env = env;
     e->defines.env = e->lines.env = e->functions.env = env;
     for (uint32_t k = 0; k < s->n_in; ++k) e->wide |= !fits_31_bits(s, &s->in[k]);
     for (uint32_t k = 0; k < s->n_out; ++k) e->wide |= !fits_31_bits(s, &s->out[k]);
-    if (!e->ix) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     /* symbols in the order of the operands, not of their names: see tn_spec's text */
-    for (uint32_t k = 0; e->ix && k < s->n_in; ++k)
+    for (uint32_t k = 0; k < s->n_in; ++k)
         for (uint32_t j = 0; j < s->in[k].rank; ++j)
-            if (tn_dim_kind_of(s->g, s->in[k].dims[j]) == TN_DIM_SYM) tn_ix_dim(e->ix, s->in[k].dims[j]);
+            if (tn_dim_kind_of(s->g, s->in[k].dims[j]) == TN_DIM_SYM && !tn_index_meet(&e->order, s->in[k].dims[j]))
+                tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     return e;
 }
 
@@ -93,7 +94,7 @@ void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
 }
 
 bool tn_emit_ok(const tn_emitter *e) {
-    return e && e->status == TN_OK && !tn_ix_failed(e->ix);
+    return e && e->status == TN_OK && tn_graph_status(e->g) == TN_OK;
 }
 
 uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
@@ -115,14 +116,14 @@ void tn_emit_define(tn_emitter *e, const char *name, int64_t value) {
                 value > INT32_MAX || value < -INT32_MAX ? "LL" : "");
 }
 
-static const char *dim_name(void *user, uint32_t atom) {
-    tn_emitter *e = user;
-    tn_ix_atom a;
-    tn_ix_atom_get(e->ix, atom, &a);
-    if (a.kind != TN_IX_DIM) return "?";
-    char name[16];
-    snprintf(name, sizeof name, "TN_D%u", tn_emit_dim_arg(e, a.dim));
-    return tn_intern(e->g, name);
+const char *tn_emit_size_name(tn_emitter *e, tn_dim d) {
+    const uint32_t k = tn_emit_dim_arg(e, d);
+    if (!e->size_name[k][0]) snprintf(e->size_name[k], sizeof *e->size_name, "TN_D%u", k);
+    return e->size_name[k];
+}
+
+static const char *size_name(void *user, tn_dim d) {
+    return tn_emit_size_name(user, d);
 }
 
 void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d) {
@@ -133,8 +134,10 @@ void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d) {
         return;
     }
     char text[512];
-    if (tn_ix_print(e->ix, tn_ix_dim(e->ix, d), true, dim_name, e, text, sizeof text) >= sizeof text)
-        snprintf(text, sizeof text, "TN_D%u", tn_emit_dim_arg(e, d)); /* an argument that the host computes */
+    tn_index_sum sum;
+    if (!tn_index_sum_of(e->g, &e->order, d, &sum) ||
+        tn_index_print(&sum, true, size_name, e, text, sizeof text) >= sizeof text)
+        snprintf(text, sizeof text, "%s", tn_emit_size_name(e, d)); /* an argument that the host computes */
     tn_text_add(&e->defines, "#define TN_%s %s\n", name, text);
 }
 
@@ -359,10 +362,12 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     tn_variant *v = e->v;
     const tn_env *env = e->env;
     tn_text header = {.env = env};
-    if (e->status == TN_OK && tn_graph_status(e->g) != TN_OK) e->status = tn_graph_status(e->g); /* reported already */
-    if (e->status == TN_OK && tn_ix_failed(e->ix))
-        tn_emit_fail(e, tn_ix_no_memory(e->ix) ? TN_E_MEMORY : TN_E_UNSUPPORTED, "%s",
-                     tn_ix_no_memory(e->ix) ? "out of memory" : "an index expression is too complex");
+    const tn_status found = tn_graph_status(e->g);
+    if (e->order.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    if (tn_ask_failed(e->g, e->asked) && found != TN_E_MEMORY)
+        tn_emit_fail(e, TN_E_UNSUPPORTED, "an index expression is too complex");
+    else if (e->status == TN_OK)
+        e->status = found; /* reported already */
     if (e->status == TN_OK && !e->dry) {
         snprintf(v->symbol, sizeof v->symbol, "%s", e->s->name);
         tn_knobs_text(v->tpl, v->knob, v->text, sizeof v->text);
@@ -376,7 +381,8 @@ tn_status tn_emitter_finish(tn_emitter *e) {
     tn_text_free(&e->defines);
     tn_text_free(&e->lines);
     tn_text_free(&e->functions);
-    tn_ix_pool_free(e->ix);
+    tn_free(env, e->order.met, e->order.cap * sizeof *e->order.met);
+    if (e->own.g) tn_graph_free(e->own.g);
     tn_free(env, e, sizeof *e);
     return st;
 }

@@ -88,7 +88,7 @@ typedef struct tn_param {
     tn_dim extent;
     uint32_t divisor;
 } tn_param;
-typedef void (*tn_coords_fn)(void *user, tn_ix_pool *ix, const tn_ix *param, tn_ix *at);
+typedef void (*tn_coords_fn)(void *user, const tn_dim *param, tn_dim *at);
 void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords,
                      void *user, uint32_t vec);
 

@@ -12,7 +12,7 @@ bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec) {
     if (!tn_emit_ok(e)) return false;
     *f = (tn_fn){.e = e, .vec = vec, .n_pred = 1};
     f->head.env = f->body.env = f->tail.env = e->env;
-    if (vec > 1) f->lane = tn_ix_var(e->ix, "lane", tn_ix_const(e->ix, vec), 1, true);
+    if (vec > 1) f->lane = tn_dim_var(e->g, "lane", tn_dim_const(e->g, vec), 1, true);
     return true;
 }
 
@@ -45,7 +45,7 @@ void tn_fn_end(tn_fn *f, const char *signature) {
     tn_text_free(&f->body);
     tn_text_free(&f->tail);
     tn_free(e->env, f->memo, f->cap_memo * sizeof *f->memo);
-    tn_free(e->env, f->atom, f->n_atom * sizeof *f->atom);
+    tn_free(e->env, f->named_parts, f->cap_named * sizeof *f->named_parts);
 }
 
 tn_text *tn_fn_text(tn_fn *f, bool lane) {
@@ -54,23 +54,23 @@ tn_text *tn_fn_text(tn_fn *f, bool lane) {
 
 /* ---- coordinates ------------------------------------------------------------------------------------------------- */
 
-tn_ix tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_ix *c) {
-    tn_ix r = tn_ix_const(e->ix, 0);
-    for (size_t k = 0; k < rank; ++k) r = tn_ix_add(e->ix, tn_ix_mul(e->ix, r, tn_ix_dim(e->ix, dims[k])), c[k]);
+tn_dim tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_dim *c) {
+    tn_dim r = tn_dim_const(e->g, 0);
+    for (size_t k = 0; k < rank; ++k) r = tn_dim_add(e->g, tn_dim_mul(e->g, r, dims[k]), c[k]);
     return r;
 }
 
-void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_ix linear, tn_ix *c) {
-    tn_ix below = tn_ix_const(e->ix, 1); /* elements below axis k */
+void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_dim linear, tn_dim *c) {
+    tn_dim below = tn_dim_const(e->g, 1); /* elements below axis k */
     for (size_t k = rank; k-- > 0;) {
-        const tn_ix d = tn_ix_dim(e->ix, dims[k]);
-        const tn_ix q = tn_ix_div(e->ix, linear, below);
-        c[k] = k ? tn_ix_mod(e->ix, q, d) : q;
-        below = tn_ix_mul(e->ix, below, d);
+        const tn_dim d = dims[k];
+        const tn_dim q = tn_dim_floordiv(e->g, linear, below);
+        c[k] = k ? tn_dim_mod(e->g, q, d) : q;
+        below = tn_dim_mul(e->g, below, d);
     }
 }
 
-bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *out) {
+bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_dim *out) {
     tn_emitter *e = f->e;
     const tn_dim *dims = tn_type_dims(e->g, type);
     const size_t rank = tn_type_rank(e->g, type);
@@ -80,7 +80,7 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
         const uint32_t mask =
             c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES : ((1u << c[k].n_axes) - 1) << c[k].axis;
         tn_dim d[TN_MAX_RANK];
-        tn_ix extent = tn_ix_const(e->ix, 1), at[TN_MAX_RANK];
+        tn_dim extent = tn_dim_const(e->g, 1), at[TN_MAX_RANK];
         if (mask >> rank) {
             tn_emit_fail(e, TN_E_INTERNAL, "coordinate %s leaves the value's rank", c[k].name);
             return false;
@@ -89,16 +89,16 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
             if (mask >> a & 1) {
                 d[n_axes] = dims[a];
                 axes[n_axes++] = a;
-                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, dims[a]));
+                extent = tn_dim_mul(e->g, extent, dims[a]);
             }
         seen |= mask;
         const bool last = k + 1 == n;
         const int64_t divisor = c[k].divisor ? c[k].divisor : last ? f->vec : 1;
-        tn_ix v = n_axes ? tn_ix_var(e->ix, c[k].name, extent, divisor, false) : tn_ix_const(e->ix, 0);
-        if (last && f->vec > 1) v = tn_ix_add(e->ix, v, f->lane);
+        tn_dim v = n_axes ? tn_dim_var(e->g, c[k].name, extent, divisor, false) : tn_dim_const(e->g, 0);
+        if (last && f->vec > 1) v = tn_dim_add(e->g, v, f->lane);
         tn_delinearise(e, d, n_axes, v, at);
         for (uint32_t a = 0; a < n_axes; ++a) /* an axis of size 1 has one coordinate, as in broadcast operands */
-            out[axes[a]] = tn_dim_equal_const(e->g, dims[axes[a]], 1) ? tn_ix_const(e->ix, 0) : at[a];
+            out[axes[a]] = tn_dim_equal_const(e->g, dims[axes[a]], 1) ? tn_dim_const(e->g, 0) : at[a];
     }
     if (seen != (1u << rank) - 1) {
         tn_emit_fail(e, TN_E_INTERNAL, "the coordinates do not cover every axis");
@@ -109,75 +109,83 @@ bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_ix *
 
 /* ---- expressions ------------------------------------------------------------------------------------------------- */
 
-static const char *atom_name(void *user, uint32_t atom) {
+/* A part of an expression that has a name of its own. */
+static const char *name_of(void *user, tn_dim d) {
     tn_fn *f = user;
-    tn_ix_atom a;
-    tn_ix_atom_get(f->e->ix, atom, &a);
-    if (a.kind == TN_IX_VAR) return a.name;
-    return atom < f->n_atom && f->atom[atom][0] ? f->atom[atom] : "?";
+    if (tn_dim_kind_of(f->e->g, d) == TN_DIM_VAR) return tn_dim_name(f->e->g, d);
+    if (!tn_dim_is_coord(f->e->g, d)) return tn_emit_size_name(f->e, d);
+    for (uint32_t k = 0; k < f->n_named; ++k)
+        if (f->named_parts[k].d.i == d.i) return f->named_parts[k].name;
+    return NULL;
 }
 
-static bool atom_room(tn_fn *f, uint32_t atom) {
-    void *p = tn_grow(f->e->env, f->atom, &f->n_atom, (size_t)atom + 1, sizeof *f->atom);
-    if (p)
-        f->atom = p;
-    else
-        tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
-    return p != NULL;
-}
-
-/* Declares the quotients and remainders that a is made of. */
-static void materialise(tn_fn *f, tn_ix a) {
-    uint32_t atoms[TN_IX_ATOMS];
-    const uint32_t n = tn_ix_atoms(f->e->ix, a, atoms, TN_IX_ATOMS);
-    for (uint32_t k = 0; k < n && tn_emit_ok(f->e); ++k) {
-        tn_ix_atom at;
-        tn_ix_atom_get(f->e->ix, atoms[k], &at);
-        if (at.kind == TN_IX_VAR || !atom_room(f, atoms[k]) || f->atom[atoms[k]][0]) continue;
-        if (at.kind == TN_IX_DIM) {
-            snprintf(f->atom[atoms[k]], sizeof *f->atom, "TN_D%u", tn_emit_dim_arg(f->e, at.dim));
-            continue;
-        }
-        const bool lane = at.per_lane && f->vec > 1;
-        const tn_expr x = tn_fn_expr(f, at.a, true), y = tn_fn_expr(f, at.b, true);
-        const bool div = at.kind == TN_IX_DIV;
-        char name[20];
-        snprintf(name, sizeof name, "%c%u", div ? 'q' : 'r', f->n_names++);
-        tn_text_add(tn_fn_text(f, lane), "const tn_index %s = %s %c %s;\n", name, x.text, div ? '/' : '%', y.text);
-        memcpy(f->atom[atoms[k]], name, sizeof name);
+static void define_part(tn_fn *f, tn_dim d) {
+    tn_graph *g = f->e->g;
+    const tn_dim_kind kind = tn_dim_kind_of(g, d);
+    const bool sum = kind == TN_DIM_ADD;
+    if (!sum && kind != TN_DIM_FLOORDIV && kind != TN_DIM_MOD) {
+        tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression has a minimum or maximum");
+        return;
     }
+    const tn_expr x = tn_fn_expr(f, sum ? d : tn_dim_lhs(g, d), !sum);
+    const tn_expr y = sum ? (tn_expr){""} : tn_fn_expr(f, tn_dim_rhs(g, d), true);
+    void *p = tn_grow(f->e->env, f->named_parts, &f->cap_named, (size_t)f->n_named + 1, sizeof *f->named_parts);
+    if (!p) {
+        tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
+        return;
+    }
+    f->named_parts = p;
+    tn_named *named = &f->named_parts[f->n_named++];
+    named->d = d;
+    snprintf(named->name, sizeof named->name, "%c%u", sum ? 'i' : kind == TN_DIM_FLOORDIV ? 'q' : 'r', f->n_names++);
+    tn_text_add(tn_fn_text(f, tn_dim_is_per_lane(g, d)), "const tn_index %s = %s%s%s;\n", named->name, x.text,
+                sum                       ? ""
+                : kind == TN_DIM_FLOORDIV ? " / "
+                                          : " % ",
+                y.text);
+}
+
+/* The terms of a, of which all parts have names. */
+static bool terms_of(tn_fn *f, tn_dim a, tn_index_sum *s) {
+    if (!tn_index_sum_of(f->e->g, &f->e->order, a, s)) {
+        const bool memory = f->e->order.failed || tn_graph_status(f->e->g) == TN_E_MEMORY;
+        tn_emit_fail(f->e, memory ? TN_E_MEMORY : TN_E_UNSUPPORTED, "an index expression is too complex");
+        return false;
+    }
+    for (uint32_t k = 0; k < s->n; ++k)
+        for (uint32_t j = 0; j < s->t[k].n && tn_emit_ok(f->e); ++j)
+            if (!name_of(f, s->t[k].f[j])) define_part(f, s->t[k].f[j]);
+    return tn_emit_ok(f->e);
 }
 
 /* A variable for an expression that does not fit into x. */
-static void name_long(tn_fn *f, tn_ix a, tn_expr *x) {
+static void name_long(tn_fn *f, tn_dim a, const tn_index_sum *s, tn_expr *x) {
     char text[8192];
-    if (tn_ix_print(f->e->ix, a, false, atom_name, f, text, sizeof text) >= sizeof text) {
+    if (tn_index_print(s, false, name_of, f, text, sizeof text) >= sizeof text) {
         tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is too long");
         return;
     }
     snprintf(x->text, sizeof x->text, "i%u", f->n_names++);
-    tn_text_add(tn_fn_text(f, f->vec > 1 && tn_ix_is_per_lane(f->e->ix, a)), "const tn_index %s = %s;\n", x->text,
-                text);
+    tn_text_add(tn_fn_text(f, tn_dim_is_per_lane(f->e->g, a)), "const tn_index %s = %s;\n", x->text, text);
 }
 
-tn_expr tn_fn_expr(tn_fn *f, tn_ix a, bool nested) {
+tn_expr tn_fn_expr(tn_fn *f, tn_dim a, bool nested) {
     tn_expr x = {"0"};
+    tn_index_sum s;
     if (!tn_emit_ok(f->e)) return x;
     if (++f->depth > 200)
         tn_emit_fail(f->e, TN_E_UNSUPPORTED, "an index expression is nested too deeply");
-    else {
-        materialise(f, a);
-        if (tn_ix_print(f->e->ix, a, nested, atom_name, f, x.text, sizeof x.text) >= sizeof x.text) name_long(f, a, &x);
-    }
+    else if (terms_of(f, a, &s) && tn_index_print(&s, nested, name_of, f, x.text, sizeof x.text) >= sizeof x.text)
+        name_long(f, a, &s, &x);
     --f->depth;
     return x;
 }
 
-tn_ix tn_fn_index_var(tn_fn *f, const char *stem, const char *text, tn_ix extent, bool lane) {
+tn_dim tn_fn_index_var(tn_fn *f, const char *stem, const char *text, tn_dim extent, bool lane) {
     char name[24];
     snprintf(name, sizeof name, "%.12s%u", stem, f->n_names++);
     tn_text_add(tn_fn_text(f, lane), "const tn_index %s = %s;\n", name, text);
-    return tn_ix_var(f->e->ix, name, extent, 1, lane && f->vec > 1);
+    return tn_dim_var(f->e->g, name, extent, 1, lane && f->vec > 1);
 }
 
 /* ---- predicates -------------------------------------------------------------------------------------------------- */
@@ -198,32 +206,32 @@ uint32_t tn_fn_pred(tn_fn *f, uint32_t pred, const char *condition, bool lane) {
     return f->n_pred++;
 }
 
-uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
-    const int known = tn_ix_less(f->e->ix, a, b);
+uint32_t tn_fn_less(tn_fn *f, uint32_t pred, tn_dim a, tn_dim b, bool *never) {
+    const int known = tn_dim_less(f->e->g, a, b);
     if (known > 0) return pred;
     if (known < 0) {
         *never = true;
         return pred;
     }
-    tn_ix_simplify_less(f->e->ix, &a, &b);
+    tn_dim_simplify_less(f->e->g, &a, b);
     const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
     char text[1100];
     snprintf(text, sizeof text, "%s < %s", x.text, y.text);
-    return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
+    return tn_fn_pred(f, pred, text, tn_dim_is_per_lane(f->e->g, a) || tn_dim_is_per_lane(f->e->g, b));
 }
 
-uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_ix a, tn_ix b, bool *never) {
-    const int less = tn_ix_less(f->e->ix, a, b);
+uint32_t tn_fn_at_least(tn_fn *f, uint32_t pred, tn_dim a, tn_dim b, bool *never) {
+    const int less = tn_dim_less(f->e->g, a, b);
     if (less < 0) return pred;
     if (less > 0) {
         *never = true;
         return pred;
     }
-    tn_ix_simplify_less(f->e->ix, &a, &b); /* a < b and a >= b lose the same lanes */
+    tn_dim_simplify_less(f->e->g, &a, b); /* a < b and a >= b lose the same lanes */
     const tn_expr x = tn_fn_expr(f, a, false), y = tn_fn_expr(f, b, false);
     char text[1100];
     snprintf(text, sizeof text, "%s >= %s", x.text, y.text);
-    return tn_fn_pred(f, pred, text, tn_ix_is_per_lane(f->e->ix, a) || tn_ix_is_per_lane(f->e->ix, b));
+    return tn_fn_pred(f, pred, text, tn_dim_is_per_lane(f->e->g, a) || tn_dim_is_per_lane(f->e->g, b));
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
@@ -299,22 +307,22 @@ tn_ref tn_fn_define(tn_fn *f, tn_val v, bool lane, const char *text) {
 
 /* ---- tensors in memory ------------------------------------------------------------------------------------------- */
 
-tn_ix tn_tensor_offset(tn_emitter *e, const tn_spec_tensor *t, const tn_ix *c) {
-    tn_ix o = tn_ix_const(e->ix, 0);
+tn_dim tn_tensor_offset(tn_emitter *e, const tn_spec_tensor *t, const tn_dim *c) {
+    tn_dim o = tn_dim_const(e->g, 0);
     for (uint32_t k = 0; k < t->rank; ++k) {
         if (tn_dim_equal_const(e->g, t->dims[k], 1)) continue;
-        o = tn_ix_add(e->ix, o, tn_ix_mul(e->ix, c[k], tn_ix_dim(e->ix, t->strides[k])));
+        o = tn_dim_add(e->g, o, tn_dim_mul(e->g, c[k], t->strides[k]));
     }
     return o;
 }
 
-uint32_t tn_fn_access(tn_fn *f, const tn_spec_tensor *t, tn_ix offset, tn_ix *base) {
+uint32_t tn_fn_access(tn_fn *f, const tn_spec_tensor *t, tn_dim offset, tn_dim *base) {
     tn_emitter *e = f->e;
     int64_t step;
     *base = offset;
     if (f->vec == 1) return 1;
-    if (!tn_ix_affine(e->ix, offset, f->lane, &step, base) || tn_ix_is_per_lane(e->ix, *base) || step != 1) return 0;
-    const int64_t d = tn_ix_divisor(e->ix, *base); /* 0: the offset is 0 */
+    if (!tn_index_affine(e->g, offset, f->lane, &step, base) || tn_dim_is_per_lane(e->g, *base) || step != 1) return 0;
+    const int64_t d = tn_dim_divisor(e->g, *base); /* 0: the offset is 0 */
     const uint32_t size = tn_dtype_size(t->dtype);
     uint32_t a = f->vec;
     while (a > 1 && (d % a || (a * size <= 16 ? t->align % (a * size) : t->align % 16))) a /= 2;

@@ -18,7 +18,7 @@ static void close_signature(char *buf, size_t size, const char *tail) {
 }
 
 /* What all loads share: a function whose body assigns val at coordinates `at` to x. */
-static void finish_load(tn_fn *f, const char *fn, tn_val val, const tn_coord *c, uint32_t n, const tn_ix *at) {
+static void finish_load(tn_fn *f, const char *fn, tn_val val, const tn_coord *c, uint32_t n, const tn_dim *at) {
     char head[512], tail[96];
     signature(head, sizeof head, "void", fn, c, n);
     snprintf(tail, sizeof tail, ", %s (&x)[%u])", tn_register_type(tn_val_dtype(f->e->g, val)), f->vec);
@@ -37,7 +37,7 @@ void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, 
 void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,
                        uint32_t vec) {
     tn_fn f;
-    tn_ix at[TN_MAX_RANK], own[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK], own[TN_MAX_RANK];
     if (!tn_fn_begin(&f, e, vec)) return;
     const bool ok = tn_fn_coords(&f, tn_val_type(e->g, like), c, n, at);
     if (ok) tn_broadcast_coords(e, val, like, at, own);
@@ -47,17 +47,17 @@ void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, c
 void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *p, uint32_t n, tn_coords_fn coords,
                      void *user, uint32_t vec) {
     tn_fn f;
-    tn_ix at[TN_MAX_RANK], param[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK], param[TN_MAX_RANK];
     tn_coord c[TN_MAX_RANK];
     if (!tn_fn_begin(&f, e, vec)) return;
     for (uint32_t k = 0; k < n && k < TN_MAX_RANK; ++k) {
         const bool last = k + 1 == n;
         const uint32_t divisor = p[k].divisor ? p[k].divisor : last ? vec : 1;
         c[k] = (tn_coord){p[k].name, 0, 1, divisor};
-        param[k] = tn_ix_var(e->ix, p[k].name, tn_ix_dim(e->ix, p[k].extent), divisor, false);
-        if (last && vec > 1) param[k] = tn_ix_add(e->ix, param[k], f.lane);
+        param[k] = tn_dim_var(e->g, p[k].name, p[k].extent, divisor, false);
+        if (last && vec > 1) param[k] = tn_dim_add(e->g, param[k], f.lane);
     }
-    coords(user, e->ix, param, at);
+    coords(user, param, at);
     finish_load(&f, fn, val, c, n, at);
 }
 
@@ -72,7 +72,7 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k) {
 
 typedef struct place { /* a value that the anchor's result flows into, and where in it the current element stands */
     tn_val v;
-    tn_ix c[TN_MAX_RANK];
+    tn_dim c[TN_MAX_RANK];
 } place;
 
 enum { MAX_PLACES = 256 };
@@ -84,7 +84,7 @@ static const place *find_place(const place *p, uint32_t n, tn_val v) {
 }
 
 /* Follows the anchor's result forward through elementwise ops, reshapes and transposes. */
-static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
+static uint32_t propagate(tn_emitter *e, tn_val of, const tn_dim *c, place *p) {
     tn_graph *g = e->g;
     uint32_t n = 1;
     p[0].v = of;
@@ -119,7 +119,7 @@ static uint32_t propagate(tn_emitter *e, tn_val of, const tn_ix *c, place *p) {
 
 static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
     tn_fn f;
-    tn_ix at[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK];
     char head[512], tail[96];
     if (!tn_fn_begin(&f, e, vec)) return;
     place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
@@ -132,7 +132,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
         f.n_acc = (uint32_t)tn_val_rank(e->g, of);
         memcpy(f.acc_c, at, sizeof at);
         const uint32_t places = propagate(e, of, at, p);
-        const tn_ix *where[TN_MAX_ARGS];
+        const tn_dim *where[TN_MAX_ARGS];
         for (uint32_t k = 0; k < e->s->n_out;
              ++k) { /* all reads come before the first write: results may overlie operands */
             const tn_val y = e->s->out[k].arg;
@@ -161,8 +161,16 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
 /* ---- dry runs ---------------------------------------------------------------------------------------------------- */
 
 static tn_emitter *dry_emitter(const tn_spec *s, tn_variant *v) {
-    tn_emitter *e = tn_emitter_new(s, NULL, v);
-    if (e) e->dry = true;
+    tn_spec own = *s;
+    if (!tn_graph_is_view(s->g) && !(own.g = tn_graph_view(s->g))) return NULL;
+    tn_emitter *e = tn_emitter_new(&own, NULL, v);
+    if (!e && own.g != s->g) tn_graph_free(own.g);
+    if (!e) return NULL;
+    e->dry = true;
+    e->s = s;
+    if (own.g == s->g) return e;
+    e->own = own;
+    e->s = &e->own;
     return e;
 }
 
@@ -206,11 +214,11 @@ bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {
 /* ---- plain operands ---------------------------------------------------------------------------------------------- */
 
 /* Walks from val to a region input; false if something on the way is not plain movement. */
-static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
+static bool plain(tn_emitter *e, tn_val *val, tn_dim *at) {
     for (int guard = 0; guard < 64; ++guard) {
         const tn_node n = tn_val_def(e->g, *val);
         if (!n.i) return tn_val_index(e->g, *val) < e->s->n_in;
-        tn_ix in[TN_MAX_RANK];
+        tn_dim in[TN_MAX_RANK];
         if (!tn_move_plain(e, n, at, in)) return false;
         *val = tn_node_input(e->g, n, 0);
         memcpy(at, in, sizeof in);
@@ -221,7 +229,7 @@ static bool plain(tn_emitter *e, tn_val *val, tn_ix *at) {
 static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec,
                        uint32_t *in) {
     tn_fn f, g;
-    tn_ix at[TN_MAX_RANK], base;
+    tn_dim at[TN_MAX_RANK], base;
     char head[512];
     uint32_t access = 0;
     tn_val arg = val;
@@ -252,7 +260,7 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
 static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
                    int64_t *base) {
     tn_fn f;
-    tn_ix at[TN_MAX_RANK], x = {0};
+    tn_dim at[TN_MAX_RANK], x = {0};
     tn_val arg = val;
     if (!tn_fn_begin(&f, e, 1)) return false;
     if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at) && plain(e, &arg, at)) {
@@ -260,18 +268,19 @@ static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uin
         x = tn_tensor_offset(e, &e->s->in[*in], at);
     }
     tn_fn_end(&f, NULL);
-    uint32_t atoms[TN_IX_ATOMS];
-    const uint32_t count = x.i ? tn_ix_atoms(e->ix, x, atoms, TN_IX_ATOMS) : 0;
+    tn_index_sum sum;
+    if (!x.i || !tn_index_sum_of(e->g, &e->order, x, &sum)) return false;
+    *base = 0;
     for (uint32_t k = 0; k < n; ++k) stride[k] = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-        tn_ix_atom a;
-        tn_ix_atom_get(e->ix, atoms[i], &a);
+    for (uint32_t i = 0; i < sum.n; ++i) {
+        const tn_index_term *t = &sum.t[i];
+        if (t->n > 1 || (t->n && tn_dim_kind_of(e->g, t->f[0]) != TN_DIM_VAR)) return false;
         uint32_t k = 0;
-        while (a.kind == TN_IX_VAR && k < n && strcmp(c[k].name, a.name) != 0) ++k;
-        if (a.kind != TN_IX_VAR || k == n || stride[k]) return false;
-        if (!tn_ix_affine(e->ix, x, tn_ix_of_atom(e->ix, atoms[i]), &stride[k], &x)) return false;
+        while (t->n && k < n && strcmp(c[k].name, tn_dim_name(e->g, t->f[0])) != 0) ++k;
+        if (k == n) return false;
+        *(t->n ? &stride[k] : base) = t->k;
     }
-    return x.i && tn_ix_is_const(e->ix, x, base);
+    return true;
 }
 
 bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
@@ -302,26 +311,24 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
     if (!tn_fn_begin(&f, e, vec)) return;
     const tn_spec *s = e->s;
     snprintf(head, sizeof head, "TN_DEV void %s(const tn_args &args, tn_index i)", fn);
-    tn_ix extent = tn_ix_const(e->ix, 1), (*at)[TN_MAX_RANK] = tn_alloc(e->env, s->n_out * sizeof *at);
+    tn_dim extent = tn_dim_const(e->g, 1), (*at)[TN_MAX_RANK] = tn_alloc(e->env, s->n_out * sizeof *at);
     if (!at) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     for (uint32_t k = 0; at && k < s->n_out; ++k) {
         if (k == 0) {
-            for (uint32_t a = 0; a < s->out[0].rank; ++a)
-                extent = tn_ix_mul(e->ix, extent, tn_ix_dim(e->ix, s->out[0].dims[a]));
+            for (uint32_t a = 0; a < s->out[0].rank; ++a) extent = tn_dim_mul(e->g, extent, s->out[0].dims[a]);
         } else { /* the same number of elements, or the map does not fit this kernel */
-            tn_ix other = tn_ix_const(e->ix, 1);
-            for (uint32_t a = 0; a < s->out[k].rank; ++a)
-                other = tn_ix_mul(e->ix, other, tn_ix_dim(e->ix, s->out[k].dims[a]));
+            tn_dim other = tn_dim_const(e->g, 1);
+            for (uint32_t a = 0; a < s->out[k].rank; ++a) other = tn_dim_mul(e->g, other, s->out[k].dims[a]);
             if (other.i != extent.i)
                 tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
         }
     }
     if (at && tn_emit_ok(e)) {
         /* Bytes of two 4-bit numbers are written whole: of an odd number of them the last holds one. */
-        const bool odd = vec == 2 && tn_dtype_bits(s->out[0].dtype) == 4 && tn_ix_divisor(e->ix, extent) % 2;
-        const tn_ix last = odd ? tn_ix_add(e->ix, extent, tn_ix_const(e->ix, 1)) : extent;
-        tn_ix i = tn_ix_var(e->ix, "i", last, vec, false);
-        if (vec > 1) i = tn_ix_add(e->ix, i, f.lane);
+        const bool odd = vec == 2 && tn_dtype_bits(s->out[0].dtype) == 4 && tn_dim_divisor(e->g, extent) % 2;
+        const tn_dim last = odd ? tn_dim_add(e->g, extent, tn_dim_const(e->g, 1)) : extent;
+        tn_dim i = tn_dim_var(e->g, "i", last, vec, false);
+        if (vec > 1) i = tn_dim_add(e->g, i, f.lane);
         bool never = false;
         if (odd) f.guard = tn_fn_less(&f, 0, i, extent, &never);
         for (uint32_t k = 0; k < s->n_out; ++k) { /* all reads come before the first write */

@@ -12,7 +12,7 @@ static const tn_dim *dims_of(const tn_emitter *e, tn_val v) {
 /* ---- ops that only change coordinates ---------------------------------------------------------------------------- */
 
 /* Reshape axis group by axis group: groups of equal products keep their expressions small. */
-void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix *in) {
+void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_dim *c, tn_dim *in) {
     const size_t nx = tn_val_rank(e->g, x), ny = tn_val_rank(e->g, y);
     const tn_dim *dx = dims_of(e, x), *dy = dims_of(e, y);
     const tn_dim one = tn_dim_const(e->g, 1);
@@ -36,7 +36,7 @@ void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_ix *c, tn_ix 
     }
 }
 
-bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
+bool tn_move_plain(tn_emitter *e, tn_node n, const tn_dim *c, tn_dim *in) {
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const size_t r = tn_val_rank(e->g, x);
     switch (tn_node_op(e->g, n)) {
@@ -51,8 +51,7 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_ix *c, tn_ix *in) {
         const tn_attrs_slice *a = TN_ATTRS_OF(e->g, n, slice);
         for (size_t k = 0; k < r; ++k) {
             const int64_t step = k < a->steps.n ? a->steps.p[k] : 1;
-            in[k] =
-                tn_ix_add(e->ix, tn_ix_dim(e->ix, a->starts.p[k]), tn_ix_mul(e->ix, c[k], tn_ix_const(e->ix, step)));
+            in[k] = tn_dim_add(e->g, a->starts.p[k], tn_dim_mul(e->g, c[k], tn_dim_const(e->g, step)));
         }
         return true;
     }
@@ -68,27 +67,27 @@ static tn_ref choose(tn_fn *f, tn_val y, uint32_t ok, tn_ref yes, tn_ref no) {
     return tn_fn_define(f, y, f->pred[ok].lane || yes.lane || no.lane, text);
 }
 
-static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref pad(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_attrs_pad *a = TN_ATTRS_OF(e->g, n, pad);
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const bool fill = !a->mode || !*a->mode || !strcmp(a->mode, "constant");
-    tn_ix in[TN_MAX_RANK];
+    tn_dim in[TN_MAX_RANK];
     uint32_t ok = pred;
     bool never = false;
     for (size_t k = 0; k < tn_val_rank(e->g, x); ++k) {
-        const tn_ix dim = tn_ix_dim(e->ix, tn_val_dim(e->g, x, k));
-        in[k] = tn_ix_sub(e->ix, c[k], tn_ix_dim(e->ix, a->before.p[k]));
+        const tn_dim dim = tn_val_dim(e->g, x, k);
+        in[k] = tn_dim_sub(e->g, c[k], a->before.p[k]);
         if (tn_dim_equal_const(e->g, a->before.p[k], 0) && tn_dim_equal_const(e->g, a->after.p[k], 0)) continue;
         if (fill) { /* before <= c < before + dim */
-            const tn_ix before = tn_ix_dim(e->ix, a->before.p[k]);
+            const tn_dim before = a->before.p[k];
             ok = tn_fn_at_least(f, ok, c[k], before, &never);
-            ok = tn_fn_less(f, ok, c[k], tn_ix_add(e->ix, before, dim), &never);
+            ok = tn_fn_less(f, ok, c[k], tn_dim_add(e->g, before, dim), &never);
         } else {
             const tn_expr i = tn_fn_expr(f, in[k], false), d = tn_fn_expr(f, dim, false);
             char text[1100];
             snprintf(text, sizeof text, "tn_%s<tn_index>(%s, %s)", a->mode, i.text, d.text);
-            in[k] = tn_fn_index_var(f, "i", text, dim, tn_ix_is_per_lane(e->ix, in[k]));
+            in[k] = tn_fn_index_var(f, "i", text, dim, tn_dim_is_per_lane(e->g, in[k]));
         }
     }
     const tn_dtype t = tn_val_dtype(e->g, y);
@@ -103,22 +102,22 @@ static tn_ref pad(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
 
 /* ---- concat ------------------------------------------------------------------------------------------------------ */
 
-static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref concat(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const size_t axis = (size_t)TN_ATTRS_OF(e->g, n, axis)->axis, n_in = tn_node_input_count(e->g, n);
     const tn_val y = tn_node_result(e->g, n, 0);
     const size_t rank = tn_val_rank(e->g, y);
-    tn_ix start = tn_ix_const(e->ix, 0), in[TN_MAX_RANK];
+    tn_dim start = tn_dim_const(e->g, 0), in[TN_MAX_RANK];
     tn_ref out = {"", false};
     bool have = false;
     memcpy(in, c, rank * sizeof *in);
     for (size_t k = 0; k < n_in && tn_emit_ok(e); ++k) {
         const tn_val x = tn_node_input(e->g, n, k);
-        const tn_ix end = tn_ix_add(e->ix, start, tn_ix_dim(e->ix, tn_val_dim(e->g, x, axis)));
+        const tn_dim end = tn_dim_add(e->g, start, tn_val_dim(e->g, x, axis));
         bool never = false;
         uint32_t ok = tn_fn_less(f, pred, c[axis], end, &never);
         if (!never) ok = tn_fn_at_least(f, ok, c[axis], start, &never);
-        in[axis] = tn_ix_sub(e->ix, c[axis], start);
+        in[axis] = tn_dim_sub(e->g, c[axis], start);
         start = end;
         if (never) continue;
         const tn_ref v = tn_fn_value(f, x, in, ok);
@@ -131,39 +130,38 @@ static tn_ref concat(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
 /* ---- gathers ----------------------------------------------------------------------------------------------------- */
 
 /* The element of an index tensor at coordinates c as a coordinate of an axis with that many elements. */
-static tn_ix index_at(tn_fn *f, tn_val indices, const tn_ix *c, tn_dim dim, uint32_t pred) {
-    tn_emitter *e = f->e;
+static tn_dim index_at(tn_fn *f, tn_val indices, const tn_dim *c, tn_dim dim, uint32_t pred) {
     const tn_ref v = tn_fn_value(f, indices, c, pred);
-    const tn_ix extent = tn_ix_dim(e->ix, dim);
+    const tn_dim extent = dim;
     const tn_expr d = tn_fn_expr(f, extent, false);
     char text[700];
     snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
     return tn_fn_index_var(f, "at", text, extent, v.lane);
 }
 
-static tn_ref gather(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref gather(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), indices = tn_node_input(e->g, n, 1);
     const size_t axis = (size_t)TN_ATTRS_OF(e->g, n, axis)->axis, r = tn_val_rank(e->g, x),
                  ri = tn_val_rank(e->g, indices);
-    tn_ix in[TN_MAX_RANK];
+    tn_dim in[TN_MAX_RANK];
     for (size_t k = 0; k < axis; ++k) in[k] = c[k];
     in[axis] = index_at(f, indices, c + axis, tn_val_dim(e->g, x, axis), pred);
     for (size_t k = axis + 1; k < r; ++k) in[k] = c[k + ri - 1];
     return tn_fn_value(f, x, in, pred);
 }
 
-static tn_ref gather_elements(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref gather_elements(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0);
     const size_t axis = (size_t)TN_ATTRS_OF(e->g, n, axis)->axis;
-    tn_ix in[TN_MAX_RANK];
+    tn_dim in[TN_MAX_RANK];
     memcpy(in, c, tn_val_rank(e->g, x) * sizeof *in);
     in[axis] = index_at(f, tn_node_input(e->g, n, 1), c, tn_val_dim(e->g, x, axis), pred);
     return tn_fn_value(f, x, in, pred);
 }
 
-static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), indices = tn_node_input(e->g, n, 1);
     const size_t b = (size_t)TN_ATTRS_OF(e->g, n, gather_nd)->batch_dims;
@@ -171,13 +169,13 @@ static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     int64_t len;
     if (!tn_dim_is_const(e->g, tn_val_dim(e->g, indices, ri - 1), &len))
         return tn_fn_failed(f, n, "index length is symbolic");
-    tn_ix in[TN_MAX_RANK], at[TN_MAX_RANK];
+    tn_dim in[TN_MAX_RANK], at[TN_MAX_RANK];
     for (size_t k = 0; k + 1 < ri; ++k) at[k] = c[k];
     for (size_t k = 0; k < r; ++k) {
         if (k < b)
             in[k] = c[k];
         else if (k < b + (size_t)len) {
-            at[ri - 1] = tn_ix_const(e->ix, (int64_t)(k - b));
+            at[ri - 1] = tn_dim_const(e->g, (int64_t)(k - b));
             in[k] = index_at(f, indices, at, tn_val_dim(e->g, x, k), pred);
         } else
             in[k] = c[k - b - (size_t)len + ri - 1];
@@ -187,7 +185,7 @@ static tn_ref gather_nd(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
 
 /* ---- generators and masks ---------------------------------------------------------------------------------------- */
 
-static tn_ref iota(tn_fn *f, tn_node n, const tn_ix *c) {
+static tn_ref iota(tn_fn *f, tn_node n, const tn_dim *c) {
     tn_emitter *e = f->e;
     const tn_attrs_iota *a = TN_ATTRS_OF(e->g, n, iota);
     const tn_val y = tn_node_result(e->g, n, 0);
@@ -197,29 +195,29 @@ static tn_ref iota(tn_fn *f, tn_node n, const tn_ix *c) {
         snprintf(text, sizeof text, "tn_wrap_%s(%s)", tn_dtype_text(a->dtype), x.text);
     else
         snprintf(text, sizeof text, "(%s)%s", tn_register_type(a->dtype), x.text);
-    return tn_fn_define(f, y, tn_ix_is_per_lane(e->ix, c[a->axis]), text);
+    return tn_fn_define(f, y, tn_dim_is_per_lane(e->g, c[a->axis]), text);
 }
 
-static tn_ref trilu(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref trilu(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), k = tn_node_input(e->g, n, 1), y = tn_node_result(e->g, n, 0);
     const size_t r = tn_val_rank(e->g, x);
     tn_ref shift = {"0", false};
     if (k.i) {
-        tn_ix zeros[TN_MAX_RANK];
-        for (size_t i = 0; i < TN_MAX_RANK; ++i) zeros[i] = tn_ix_const(e->ix, 0);
+        tn_dim zeros[TN_MAX_RANK];
+        for (size_t i = 0; i < TN_MAX_RANK; ++i) zeros[i] = tn_dim_const(e->g, 0);
         shift = tn_fn_value(f, k, zeros, pred);
     }
-    const tn_ix d = tn_ix_sub(e->ix, c[r - 1], c[r - 2]);
+    const tn_dim d = tn_dim_sub(e->g, c[r - 1], c[r - 2]);
     const tn_expr t = tn_fn_expr(f, d, false);
     char text[700];
     snprintf(text, sizeof text, "%s %s %s", t.text, TN_ATTRS_OF(e->g, n, trilu)->upper ? ">=" : "<=", shift.text);
-    const uint32_t ok = tn_fn_pred(f, pred, text, tn_ix_is_per_lane(e->ix, d) || shift.lane);
+    const uint32_t ok = tn_fn_pred(f, pred, text, tn_dim_is_per_lane(e->g, d) || shift.lane);
     const tn_ref v = tn_fn_value(f, x, c, ok);
     return choose(f, y, ok, v, tn_fn_literal(f, tn_val_dtype(e->g, y), 0, 0));
 }
 
-static tn_ref bitcast(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref bitcast(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     static const char *const to_bits[TN_DTYPE_COUNT] = {
         [TN_F64] = "tn_double_bits",    [TN_F32] = "tn_float_bits",       [TN_F16] = "tn_float_to_half",
         [TN_BF16] = "tn_float_to_bf16", [TN_F8E4M3] = "tn_float_to_e4m3", [TN_F8E5M2] = "tn_float_to_e5m2"};
@@ -249,8 +247,8 @@ static tn_ref bitcast(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     return tn_fn_define(f, y, v.lane, text);
 }
 
-tn_ref tn_fn_move(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
-    tn_ix in[TN_MAX_RANK];
+tn_ref tn_fn_move(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
+    tn_dim in[TN_MAX_RANK];
     switch (tn_node_op(f->e->g, n)) {
     case TN_OP_PAD: return pad(f, n, c, pred);
     case TN_OP_CONCAT: return concat(f, n, c, pred);

@@ -9,7 +9,7 @@ enum { MAX_TAPS = 16, MAX_PRODUCT = 256 };
 
 typedef struct axis_taps {
     uint32_t n;
-    tn_ix index[MAX_TAPS];
+    tn_dim index[MAX_TAPS];
     tn_ref weight[MAX_TAPS]; /* empty text: 1 */
 } axis_taps;
 
@@ -18,7 +18,8 @@ static bool is(const char *s, const char *name) {
 }
 
 /* Nearest upsampling by a whole factor is a quotient, which later folds into other index arithmetic. */
-static bool whole_factor(tn_fn *f, const tn_attrs_resize *a, tn_ix o, tn_dim in, tn_dim out, double scale, tn_ix *at) {
+static bool whole_factor(tn_fn *f, const tn_attrs_resize *a, tn_dim o, tn_dim in, tn_dim out, double scale,
+                         tn_dim *at) {
     tn_graph *g = f->e->g;
     const tn_dim q = tn_dim_floordiv(g, out, in);
     int64_t s;
@@ -31,16 +32,16 @@ static bool whole_factor(tn_fn *f, const tn_attrs_resize *a, tn_ix o, tn_dim in,
     const bool rounds =
         !a->nearest || !*a->nearest || is(a->nearest, "round_prefer_floor") || is(a->nearest, "round_prefer_ceil");
     if (!(half && rounds) && !(is(a->coords, "asymmetric") && is(a->nearest, "floor"))) return false;
-    *at = tn_ix_div(f->e->ix, o, tn_ix_const(f->e->ix, s));
+    *at = tn_dim_floordiv(f->e->g, o, tn_dim_const(f->e->g, s));
     return true;
 }
 
 /* float or double variable: the sampled coordinate. */
-static tn_ref source(tn_fn *f, const tn_attrs_resize *a, size_t k, size_t rank, tn_ix o, const char *scale,
+static tn_ref source(tn_fn *f, const tn_attrs_resize *a, size_t k, size_t rank, tn_dim o, const char *scale,
                      const char *n_in, const char *n_out, const char *type) {
     const tn_expr x = tn_fn_expr(f, o, true);
     const double start = a->roi.n == 2 * rank ? a->roi.p[k] : 0, end = a->roi.n == 2 * rank ? a->roi.p[rank + k] : 1;
-    tn_ref r = {"", tn_ix_is_per_lane(f->e->ix, o) && f->vec > 1};
+    tn_ref r = {"", tn_dim_is_per_lane(f->e->g, o) && f->vec > 1};
     tn_text *out = tn_fn_text(f, r.lane);
     snprintf(r.text, sizeof r.text, "x%u", f->n_names++);
     tn_text_add(out, "const %s %s = ", type, r.text);
@@ -60,10 +61,10 @@ static tn_ref source(tn_fn *f, const tn_attrs_resize *a, size_t k, size_t rank, 
     return r;
 }
 
-static tn_ix tap_index(tn_fn *f, const char *x, const char *n_in, tn_dim in, bool lane) {
+static tn_dim tap_index(tn_fn *f, const char *x, const char *n_in, tn_dim in, bool lane) {
     char text[700];
     snprintf(text, sizeof text, "tn_resize_index<tn_index>(%s, %s)", x, n_in);
-    return tn_fn_index_var(f, "i", text, tn_ix_dim(f->e->ix, in), lane);
+    return tn_fn_index_var(f, "i", text, in, lane);
 }
 
 static void interpolate(tn_fn *f, tn_node n, const tn_attrs_resize *a, tn_ref x, const char *n_in, tn_dim in,
@@ -114,7 +115,7 @@ static const char *weight_type(const tn_graph *g, tn_val x) {
 }
 
 /* Taps of axis k; *ok gains the condition that the coordinate lies inside (crop only). */
-static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32_t *ok) {
+static void taps_of(tn_fn *f, tn_node n, size_t k, tn_dim o, axis_taps *t, uint32_t *ok) {
     tn_emitter *e = f->e;
     const tn_attrs_resize *a = TN_ATTRS_OF(e->g, n, resize);
     const tn_val vx = tn_node_input(e->g, n, 0), vy = tn_node_result(e->g, n, 0);
@@ -136,7 +137,7 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
         tn_fn_failed(f, n, "antialiasing needs a scale that is known at compile time");
         return;
     }
-    const tn_expr n_in = tn_fn_expr(f, tn_ix_dim(e->ix, in), true), n_out = tn_fn_expr(f, tn_ix_dim(e->ix, out), true);
+    const tn_expr n_in = tn_fn_expr(f, in, true), n_out = tn_fn_expr(f, out, true);
     char factor[1200];
     if (scale > 0)
         snprintf(factor, sizeof factor, "%s", tn_fn_literal(f, is(type, "double") ? TN_F64 : TN_F32, scale, 0).text);
@@ -166,7 +167,7 @@ static void taps_of(tn_fn *f, tn_node n, size_t k, tn_ix o, axis_taps *t, uint32
     t->index[0] = tap_index(f, text, n_in.text, in, x.lane);
 }
 
-tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const tn_dtype type = tn_val_dtype(e->g, y);
@@ -185,7 +186,7 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     if (product > MAX_PRODUCT) out = tn_fn_failed(f, n, "interpolation needs too many taps");
     tn_text sum = {.env = e->env};
     for (uint32_t p = 0; p < product && tn_emit_ok(e); ++p) {
-        tn_ix at[TN_MAX_RANK];
+        tn_dim at[TN_MAX_RANK];
         uint32_t rest = p;
         if (p) tn_text_add(&sum, " + ");
         bool weighs = false;

@@ -8,7 +8,7 @@
 enum { MAX_TAPS = 4, MAX_PRODUCT = 256 };
 
 typedef struct axis_taps {
-    tn_ix index[MAX_TAPS];
+    tn_dim index[MAX_TAPS];
     tn_ref weight[MAX_TAPS]; /* empty text: 1 */
 } axis_taps;
 
@@ -37,8 +37,7 @@ static sampling sampling_of(const tn_graph *g, tn_node n) {
 
 /* Taps of an axis of that size around grid coordinate g. */
 static void taps_of(tn_fn *f, const sampling *s, tn_ref g, tn_dim dim, axis_taps *t) {
-    tn_ix_pool *ix = f->e->ix;
-    const tn_expr n = tn_fn_expr(f, tn_ix_dim(ix, dim), true);
+    const tn_expr n = tn_fn_expr(f, dim, true);
     const uint32_t id = f->n_names++;
     tn_text *o = tn_fn_text(f, g.lane);
     tn_text_add(o, "const %s g%u = tn_grid_coordinate<%s, %s>((%s)%s, (%s)%s);\n", s->type, id, s->align, s->padding,
@@ -49,7 +48,7 @@ static void taps_of(tn_fn *f, const sampling *s, tn_ref g, tn_dim dim, axis_taps
         char text[700];
         snprintf(text, sizeof text, "tn_grid_index<%s, %s, tn_index>(first%u + %u, %s)", s->align, s->padding, id, k,
                  n.text);
-        t->index[k] = tn_fn_index_var(f, "i", text, tn_ix_dim(ix, dim), g.lane);
+        t->index[k] = tn_fn_index_var(f, "i", text, dim, g.lane);
         tn_ref *w = &t->weight[k];
         *w = (tn_ref){"", g.lane};
         if (s->near && !s->zeros) continue;
@@ -67,23 +66,23 @@ static void taps_of(tn_fn *f, const sampling *s, tn_ref g, tn_dim dim, axis_taps
 }
 
 /* Taps of every sampled axis: the grid's coordinates stand innermost axis first. */
-static void all_taps(tn_fn *f, tn_node n, const sampling *s, const tn_ix *c, uint32_t pred, axis_taps *t) {
+static void all_taps(tn_fn *f, tn_node n, const sampling *s, const tn_dim *c, uint32_t pred, axis_taps *t) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), grid = tn_node_input(e->g, n, 1);
     const size_t rank = tn_val_rank(e->g, x), axes = rank - 2;
-    tn_ix at[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK];
     at[0] = c[0];
     for (size_t k = 0; k < axes; ++k) at[1 + k] = c[2 + k];
     for (size_t k = 0; k < axes && tn_emit_ok(e); ++k) {
-        at[rank - 1] = tn_ix_const(e->ix, (int64_t)(axes - 1 - k));
+        at[rank - 1] = tn_dim_const(e->g, (int64_t)(axes - 1 - k));
         taps_of(f, s, tn_fn_value(f, grid, at, pred), tn_val_dim(e->g, x, 2 + k), &t[k]);
     }
 }
 
 /* Adds one combination of taps to the sum. */
-static void add_tap(tn_fn *f, tn_val x, const tn_ix *c, const axis_taps *t, size_t axes, const sampling *s,
+static void add_tap(tn_fn *f, tn_val x, const tn_dim *c, const axis_taps *t, size_t axes, const sampling *s,
                     uint32_t which, uint32_t pred, tn_text *sum, bool *lane) {
-    tn_ix at[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK];
     char weight[8 * 24] = "";
     size_t len = 0;
     at[0] = c[0];
@@ -106,7 +105,7 @@ static void add_tap(tn_fn *f, tn_val x, const tn_ix *c, const axis_taps *t, size
         tn_text_add(sum, "tn_tap(%s, (%s)%s)", weight, s->type, v.text);
 }
 
-tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
     const tn_dtype type = tn_val_dtype(e->g, y);

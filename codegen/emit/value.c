@@ -115,15 +115,15 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
 /* Coordinates of operand v under NumPy broadcasting to the result's coordinates. */
 /* Where an axis of size d is read for coordinate c of the axis of size `to` that it is broadcast to.  If only the
  * shapes tell whether d is 1, a factor that is 0 then and 1 otherwise keeps the coordinate in place. */
-static tn_ix stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_ix c) {
+static tn_dim stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_dim c) {
     tn_graph *g = e->g;
-    if (tn_dim_equal_const(g, d, 1)) return tn_ix_const(e->ix, 0);
+    if (tn_dim_equal_const(g, d, 1)) return tn_dim_const(e->g, 0);
     if (d.i == to.i || tn_dim_never_one(g, d)) return c;
     tn_dim one = tn_dim_const(g, 1), more = tn_dim_max(g, tn_dim_sub(g, d, one), tn_dim_const(g, 0));
-    return tn_ix_mul(e->ix, c, tn_ix_dim(e->ix, tn_dim_min(g, more, one)));
+    return tn_dim_mul(e->g, c, tn_dim_min(g, more, one));
 }
 
-void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_ix *c, tn_ix *out) {
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_dim *c, tn_dim *out) {
     const size_t r = tn_val_rank(e->g, v), n = tn_val_rank(e->g, result);
     for (size_t k = 0; k < r; ++k)
         out[k] = stretched(e, tn_val_dim(e->g, v, k), tn_val_dim(e->g, result, n - r + k), c[n - r + k]);
@@ -143,7 +143,7 @@ static bool guard_divisor(tn_fn *f, tn_node n, uint32_t pred, tn_ref *in) {
     return lane;
 }
 
-static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
+static tn_ref elementwise(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val y = tn_node_result(e->g, n, 0);
     const tn_op op = tn_node_op(e->g, n);
@@ -152,7 +152,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_ix *c, uint32_t pred) {
     bool lane = false;
     if (n_in > 3) return tn_fn_failed(f, n, "too many operands");
     for (size_t k = 0; k < n_in; ++k) {
-        tn_ix ck[TN_MAX_RANK];
+        tn_dim ck[TN_MAX_RANK];
         const tn_val x = tn_node_input(e->g, n, k);
         tn_broadcast_coords(e, x, y, c, ck);
         in[k] = tn_fn_value(f, x, ck, pred);
@@ -189,15 +189,15 @@ static bool same_storage(tn_dtype t) {
 }
 
 /* `pred ? text : fill` where there is a predicate. */
-static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred) {
+static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_spec_tensor *t = &e->s->in[k];
-    const tn_ix offset = tn_tensor_offset(e, t, c);
+    const tn_dim offset = tn_tensor_offset(e, t, c);
     const bool lane_pred = pred && f->pred[pred].lane;
     const uint32_t number = tn_spec_number(e->s, v);
     char text[1400];
     if (t->dtype == TN_I4 || t->dtype == TN_U4) {
-        const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
+        const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
         const tn_expr x = tn_fn_expr(f, offset, false);
         if (pred)
             snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text,
@@ -206,7 +206,7 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
             snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", tn_dtype_text(t->dtype), k, x.text);
         return tn_fn_define(f, v, lane, text);
     }
-    tn_ix base;
+    tn_dim base;
     const uint32_t access = lane_pred ? 0 : tn_fn_access(f, t, offset, &base);
     if (f->vec > 1 && access > 1) { /* a pack before the loop */
         const tn_expr x = tn_fn_expr(f, base, true);
@@ -224,7 +224,7 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_ix *c, uint32_t pred
         return tn_fn_define(f, v, true, text);
     }
     const tn_expr x = tn_fn_expr(f, offset, true);
-    const bool lane = tn_ix_is_per_lane(e->ix, offset) || lane_pred;
+    const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
     const char *how = t->is_const ? "_const" : "";
     if (pred)
         snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
@@ -247,7 +247,7 @@ static bool splat(tn_fn *f, tn_val v, tn_dtype t, tn_ref *out) {
 }
 
 /* A constant inside the region that is no splat: an array in the program. */
-static tn_ref table(tn_fn *f, tn_val v, const tn_ix *c) {
+static tn_ref table(tn_fn *f, tn_val v, const tn_dim *c) {
     tn_emitter *e = f->e;
     tn_graph *g = e->g;
     int64_t n;
@@ -265,14 +265,14 @@ static tn_ref table(tn_fn *f, tn_val v, const tn_ix *c) {
                                  : r.text);
     }
     tn_text_add(&e->lines, "};\n");
-    const tn_ix at = tn_linearise(e, tn_type_dims(g, tn_val_type(g, v)), tn_val_rank(g, v), c);
+    const tn_dim at = tn_linearise(e, tn_type_dims(g, tn_val_type(g, v)), tn_val_rank(g, v), c);
     const tn_expr x = tn_fn_expr(f, at, false);
     char text[600];
     snprintf(text, sizeof text, "tn_table%u[%s]", id, x.text);
-    return tn_fn_define(f, v, tn_ix_is_per_lane(e->ix, at), text);
+    return tn_fn_define(f, v, tn_dim_is_per_lane(e->g, at), text);
 }
 
-static tn_ref constant(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+static tn_ref constant(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     tn_ref r;
     if (splat(f, v, tn_val_dtype(f->e->g, v), &r)) return r;
     if (pred) return tn_fn_failed(f, tn_val_def(f->e->g, v), "a table cannot be read under a condition");
@@ -281,7 +281,7 @@ static tn_ref constant(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
 
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
-static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred) {
+static const tn_memo *find(const tn_fn *f, tn_val v, const tn_dim *c, size_t rank, uint32_t pred) {
     for (uint32_t k = 0; k < f->n_memo; ++k) {
         const tn_memo *m = &f->memo[k];
         if (m->val.i == v.i && m->pred == pred && m->n == rank && !memcmp(m->c, c, rank * sizeof *c)) return m;
@@ -289,7 +289,7 @@ static const tn_memo *find(const tn_fn *f, tn_val v, const tn_ix *c, size_t rank
     return NULL;
 }
 
-static void remember(tn_fn *f, tn_val v, const tn_ix *c, size_t rank, uint32_t pred, tn_ref r) {
+static void remember(tn_fn *f, tn_val v, const tn_dim *c, size_t rank, uint32_t pred, tn_ref r) {
     void *p = tn_grow(f->e->env, f->memo, &f->cap_memo, (size_t)f->n_memo + 1, sizeof *f->memo);
     if (!p) {
         tn_emit_fail(f->e, TN_E_MEMORY, "out of memory");
@@ -309,7 +309,7 @@ static tn_ref rounded(tn_fn *f, tn_val v, tn_ref r) {
     return tn_fn_define(f, v, r.lane, text);
 }
 
-static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+static tn_ref compute(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     tn_graph *g = e->g;
     const tn_node n = tn_val_def(g, v);
@@ -330,7 +330,7 @@ static tn_ref compute(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
     return tn_fn_failed(f, n, "cannot be computed inside another kernel");
 }
 
-tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
+tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_ref none = {"0", false};
     if (!tn_emit_ok(e)) return none;
@@ -358,17 +358,17 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_ix *c, uint32_t pred) {
 /* ---- stores ------------------------------------------------------------------------------------------------------ */
 
 /* Where a thread's first pair of 4-bit elements stands; false if they are not whole pairs. */
-static bool pairs_at(tn_fn *f, tn_ix offset, tn_ix *base) {
+static bool pairs_at(tn_fn *f, tn_dim offset, tn_dim *base) {
     tn_emitter *e = f->e;
     int64_t step, at;
-    if (f->guard && tn_ix_is_const(e->ix, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
-    return f->vec >= 2 && f->vec % 2 == 0 && tn_ix_affine(e->ix, offset, f->lane, &step, base) && step == 1 &&
-           !tn_ix_is_per_lane(e->ix, *base) && tn_ix_divisor(e->ix, *base) % 2 == 0;
+    if (f->guard && tn_dim_is_const(e->g, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
+    return f->vec >= 2 && f->vec % 2 == 0 && tn_index_affine(e->g, offset, f->lane, &step, base) && step == 1 &&
+           !tn_dim_is_per_lane(e->g, *base) && tn_dim_divisor(e->g, *base) % 2 == 0;
 }
 
-static void store_nibbles(tn_fn *f, uint32_t k, tn_ix offset, const char *value) {
+static void store_nibbles(tn_fn *f, uint32_t k, tn_dim offset, const char *value) {
     tn_emitter *e = f->e;
-    tn_ix base;
+    tn_dim base;
     if (!pairs_at(f, offset, &base)) {
         tn_emit_fail(e, TN_E_UNSUPPORTED, "4-bit results need an even number of contiguous elements a thread");
         return;
@@ -381,13 +381,13 @@ static void store_nibbles(tn_fn *f, uint32_t k, tn_ix offset, const char *value)
     tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / 2, y%u);\n", k, x.text, k);
 }
 
-void tn_fn_store(tn_fn *f, uint32_t k, const tn_ix *c) {
+void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c) {
     tn_emitter *e = f->e;
     const tn_spec_tensor *t = &e->s->out[k];
     const tn_ref v = tn_fn_value(f, t->arg, c, f->guard);
     if (!tn_emit_ok(e)) return;
-    const tn_ix offset = tn_tensor_offset(e, t, c);
-    tn_ix base;
+    const tn_dim offset = tn_tensor_offset(e, t, c);
+    tn_dim base;
     if (t->dtype == TN_I4 || t->dtype == TN_U4) {
         store_nibbles(f, k, offset, v.text);
         return;

@@ -90,6 +90,7 @@ static void print(tn_out *o, const tn_graph *g, tn_dim d, int level) {
         tn_dim_is_const(g, d, &v);
         tn_out_fmt(o, "%lld", (long long)v);
         break;
+    case TN_DIM_VAR:
     case TN_DIM_SYM: print_symbol(o, tn_dim_name(g, d)); break;
     case TN_DIM_ADD: print_sum(o, g, d); break;
     case TN_DIM_MUL:

@@ -1,9 +1,19 @@
-/* divide.c: floordiv, ceildiv and mod of dims, simplified by divisibility and bounds.
+/* divide.c: floordiv, ceildiv and mod of dims, simplified by divisibility and bounds.  Every rule is an identity of floor
+ * division:
  *
- * Division first takes out what divides exactly, so that (a*c + b) / c becomes a + b / c; then common factors, nested
- * divisions and bounds settle the rest.  ceildiv becomes a floordiv where the divisor is known to be positive.  A
- * divisor that may be 0 is treated as if it were not: what is left of a division by 0 is 0, and no tensor has elements
- * there. */
+ *     (b*q + r) / b = q + r / b                 (b*q + r) % b = r % b
+ *     (A + r) / b   = A / b                     (A + r) % b   = A % b + r        g | A, g | b, 0 <= r < g
+ *     (f*x) / (f*y) = x / y                     (f*x) % (f*y) = f*(x % y)
+ *     (x / y) / b   = x / (y*b)                 (x % (b*z)) / b = (x / b) % z    (x % (b*z)) % b = x % b
+ *
+ * What cannot be simplified is an atom.  ceildiv becomes a floordiv where the divisor is known to be positive.  A divisor
+ * that may be 0 is treated as if it were not: what is left of a division by 0 is 0, and no tensor has elements there.
+ *
+ * Of sizes, the constant and the coefficients that are left are reduced too ((9*N - 1) % 4 is (N + 3) % 4), which makes
+ * equal ones alike.  What has coordinates is computed by C, in 32 bits where tensors fit: it is only split where what is
+ * left is not negative, and no part of it becomes larger than it was.
+ *
+ * Answers are kept in the pool.  A division visits each term a few times, and asks others of smaller expressions only. */
 #include <string.h>
 
 #include "ir/internal.h"
@@ -25,26 +35,105 @@ static bool has_sign(const tn_graph *g, tn_dim d) {
     return lo >= 0 || hi <= 0;
 }
 
-/* 0 <= a < b for every value of the symbols. */
+/* Never negative: a size that coordinates are divided by is not, wherever they are. */
+static bool is_size(const tn_graph *g, tn_dim a, tn_dim b) {
+    return tn_dim_rec_of(g, b)->lo >= 0 || tn_dim_is_coord(g, a);
+}
+
+/* 0 <= a < b for every value of the symbols with which b is not 0. */
 static bool within(tn_graph *g, tn_dim a, tn_dim b) {
+    const tn_dim_rec *r = tn_dim_rec_of(g, a);
+    return r->lo >= 0 && ((is_size(g, a, b) && r->hi < tn_dim_divisor(g, b)) || tn_dim_less(g, a, b) > 0);
+}
+
+/* ---- parts of a sum ---------------------------------------------------------------------------------------------- */
+
+/* r is what is left of a where parts of it have been taken into q: takes them back where C could not divide r. */
+static bool settle_rest(tn_graph *g, tn_dim a, tn_poly *q, tn_poly *r) {
     int64_t lo = 0, hi = 0;
-    tn_dim_bounds(g, a, &lo, &hi);
-    if (lo < 0) return false;
-    tn_dim_difference(g, b, a, &lo, &hi);
-    return lo > 0;
+    if (!tn_dim_is_coord(g, a) || !q->n) return true;
+    tn_poly_bounds(g, r, &lo, &hi);
+    if (lo >= 0) return true;
+    q->n = 0;
+    return tn_poly_of(g, a, r);
+}
+
+static int64_t term_divisor(const tn_graph *g, tn_term t) {
+    const int64_t d = tn_sat_mul(tn_gcd(t.coef, 0), t.mono.i ? tn_dim_divisor(g, t.mono) : 1);
+    return d == INT64_MAX ? 1 : d;
+}
+
+/* p's terms that `by` divides go to high, the others to low, and the constant to both. */
+static bool part(tn_graph *g, const tn_poly *p, int64_t by, tn_poly *high, tn_poly *low) {
+    bool ok = true;
+    high->n = low->n = 0;
+    for (size_t k = 0; ok && k < p->n; k++) {
+        const tn_term t = tn_poly_terms(p)[k];
+        const int64_t rest = t.mono.i ? 0 : t.coef - tn_floor_div(t.coef, by) * by;
+        if (t.mono.i)
+            ok = tn_poly_push(g, term_divisor(g, t) % by == 0 ? high : low, t.coef, t.mono);
+        else
+            ok = (!rest || tn_poly_push(g, low, rest, NONE)) &&
+                 (t.coef == rest || tn_poly_push(g, high, t.coef - rest, NONE));
+    }
+    return ok;
+}
+
+/* a = high + low, where some number that divides c divides high, and low lies between 0 and that number. */
+static bool split_low(tn_graph *g, tn_dim a, int64_t c, tn_dim *high, tn_dim *low) {
+    tn_poly p = {0}, h = {0}, l = {0};
+    int64_t before = 0, lo = 0, hi = 0;
+    bool found = false, ok = c > 1 && tn_poly_of(g, a, &p);
+    for (size_t k = 0; ok && k < p.n && p.n > 1 && !found; k++) {
+        const int64_t by = tn_gcd(c, term_divisor(g, tn_poly_terms(&p)[k]));
+        if (by <= 1 || by == before) continue;
+        before = by;
+        ok = part(g, &p, by, &h, &l);
+        tn_poly_bounds(g, &l, &lo, &hi);
+        found = ok && h.n && l.n && lo >= 0 && hi < by;
+    }
+    if (found) {
+        *high = tn_poly_build(g, &h);
+        *low = tn_poly_build(g, &l);
+    }
+    tn_poly_free(g, &p);
+    tn_poly_free(g, &h);
+    tn_poly_free(g, &l);
+    return found && tn_graph_ok(g);
+}
+
+void tn_dim_simplify_less(tn_graph *g, tn_dim *a, tn_dim b) {
+    tn_dim high = NONE, low = NONE;
+    if (split_low(g, *a, tn_dim_divisor(g, b), &high, &low)) *a = high;
+}
+
+/* y * b; none where that is too large. */
+static tn_dim product(tn_graph *g, tn_dim y, tn_dim b) {
+    const tn_asking ask = tn_ask_begin(g);
+    const tn_dim d = tn_dim_mul(g, y, b);
+    return tn_ask_failed(g, ask) ? NONE : d;
+}
+
+/* a / b where it comes out even, else none. */
+static tn_dim even_quotient(tn_graph *g, tn_dim a, tn_dim b) {
+    const tn_dim q = tn_dim_floordiv(g, a, b);
+    return q.i && product(g, q, b).i == a.i ? q : NONE;
 }
 
 /* ---- dividing by a constant c > 1 -------------------------------------------------------------------------------- */
 
-/* p's terms: multiples of c go to q (divided by c), what is left to r.  The constant leaves a rest in [0, c). */
-static bool split(tn_graph *g, const tn_poly *p, int64_t c, tn_poly *q, tn_poly *r) {
-    for (size_t k = 0; k < p->n; k++) {
-        tn_term t = tn_poly_terms(p)[k];
+/* a's terms: multiples of c go to q (divided by c), what is left to r.  The constant leaves a rest in [0, c). */
+static bool split(tn_graph *g, tn_dim a, int64_t c, tn_poly *q, tn_poly *r) {
+    tn_poly p = {0};
+    bool ok = tn_poly_of(g, a, &p);
+    for (size_t k = 0; ok && k < p.n; k++) {
+        tn_term t = tn_poly_terms(&p)[k];
         int64_t times = t.mono.i ? t.coef / c : tn_floor_div(t.coef, c), rest = t.coef - times * c;
-        if (times && !tn_poly_push(g, q, times, t.mono)) return false;
-        if (rest && !tn_poly_push(g, r, rest, t.mono)) return false;
+        if (t.mono.i && rest && tn_dim_is_coord(g, t.mono)) times = 0, rest = t.coef;
+        ok = (!times || tn_poly_push(g, q, times, t.mono)) && (!rest || tn_poly_push(g, r, rest, t.mono));
     }
-    return true;
+    tn_poly_free(g, &p);
+    return ok && settle_rest(g, a, q, r);
 }
 
 /* Greatest common divisor of c and the coefficients of what is not constant; *constant is the constant term. */
@@ -79,6 +168,22 @@ static tn_dim nested(const tn_graph *g, const tn_poly *r, int64_t *a) {
     return tn_dim_is_const(g, tn_dim_rhs(g, t.mono), a) && *a > 0 ? tn_dim_lhs(g, t.mono) : NONE;
 }
 
+/* a / b, of which no rule for sums holds. */
+static tn_dim quotient_atom(tn_graph *g, tn_dim a, tn_dim b) {
+    const tn_dim x = tn_dim_lhs(g, a), y = tn_dim_rhs(g, a);
+    const tn_dim_kind kind = tn_dim_kind_of(g, a);
+    const tn_dim both = kind == TN_DIM_FLOORDIV && is_size(g, a, y) && is_size(g, a, b) ? product(g, y, b) : NONE;
+    if (both.i) return tn_dim_floordiv(g, x, both);
+    const tn_dim z = kind == TN_DIM_MOD && is_size(g, a, b) ? even_quotient(g, y, b) : NONE;
+    return z.i ? tn_dim_mod(g, tn_dim_floordiv(g, x, b), z) : atom(g, TN_DIM_FLOORDIV, a, b);
+}
+
+static tn_dim rest_atom(tn_graph *g, tn_dim a, tn_dim b) {
+    const bool again =
+        tn_dim_kind_of(g, a) == TN_DIM_MOD && is_size(g, a, b) && even_quotient(g, tn_dim_rhs(g, a), b).i;
+    return again ? tn_dim_mod(g, tn_dim_lhs(g, a), b) : atom(g, TN_DIM_MOD, a, b);
+}
+
 /* floor(r / c), where r holds no multiples of c. */
 static tn_dim divide_rest(tn_graph *g, tn_poly *r, int64_t c) {
     int64_t constant = 0, lo = 0, hi = 0, a = 0, scaled = 0, both = 0, by = common(r, c, &constant);
@@ -90,34 +195,36 @@ static tn_dim divide_rest(tn_graph *g, tn_poly *r, int64_t c) {
     tn_poly_bounds(g, r, &lo, &hi);
     if (lo > INT64_MIN && hi < INT64_MAX && tn_floor_div(lo, c) == tn_floor_div(hi, c))
         return tn_dim_const(g, tn_floor_div(lo, c));
-    if (c == 1) return tn_poly_build(g, r);
-    tn_dim x = nested(g, r, &a); /* (x / a + k) / c = (x + k * a) / (a * c) */
-    if (x.i && !__builtin_mul_overflow(a, c, &both) && !__builtin_mul_overflow(constant, a, &scaled))
+    tn_dim x = nested(g, r, &a), high = NONE, low = NONE; /* (x / a + k) / c = (x + k * a) / (a * c) */
+    if (c > 1 && x.i && !__builtin_mul_overflow(a, c, &both) && !__builtin_mul_overflow(constant, a, &scaled))
         return tn_dim_floordiv(g, tn_dim_add(g, x, tn_dim_const(g, scaled)), tn_dim_const(g, both));
-    return atom(g, TN_DIM_FLOORDIV, tn_poly_build(g, r), tn_dim_const(g, c));
+    const tn_dim rest = tn_poly_build(g, r), divisor = tn_dim_const(g, c);
+    if (c == 1) return rest;
+    if (split_low(g, rest, c, &high, &low)) return tn_dim_floordiv(g, high, divisor);
+    return quotient_atom(g, rest, divisor);
 }
 
 static tn_dim floordiv_const(tn_graph *g, tn_dim a, int64_t c) {
-    tn_poly p = {0}, q = {0}, r = {0};
+    tn_poly q = {0}, r = {0};
     tn_dim d = NONE;
-    if (tn_poly_of(g, a, &p) && split(g, &p, c, &q, &r)) d = tn_dim_add(g, tn_poly_build(g, &q), divide_rest(g, &r, c));
-    tn_poly_free(g, &p);
+    if (split(g, a, c, &q, &r)) d = tn_dim_add(g, tn_poly_build(g, &q), divide_rest(g, &r, c));
     tn_poly_free(g, &q);
     tn_poly_free(g, &r);
     return d;
 }
 
-/* p modulo c: coefficients reduced into [0, c), and (x mod d) replaced by x where c divides d. */
-static bool reduce(tn_graph *g, const tn_poly *p, int64_t c, tn_poly *r, bool *again) {
+/* p modulo c: coefficients of sizes reduced into [0, c), and (x mod d) replaced by x where c divides d. */
+static bool reduce(tn_graph *g, const tn_poly *p, int64_t c, bool coords, tn_poly *r, bool *again) {
     *again = false;
     for (size_t k = 0; k < p->n; k++) {
         tn_term t = tn_poly_terms(p)[k];
         int64_t rest = t.coef % c, d = 0;
-        if (rest < 0) rest += c;
         if (!rest) continue;
         tn_dim mono = t.mono;
-        bool inner =
-            tn_dim_kind_of(g, mono) == TN_DIM_MOD && tn_dim_is_const(g, tn_dim_rhs(g, mono), &d) && d && d % c == 0;
+        if (tn_dim_is_coord(g, mono)) rest = t.coef;
+        if (rest < 0 && (!coords || !mono.i)) rest += c;
+        bool inner = tn_dim_kind_of(g, mono) == TN_DIM_MOD && !coords && tn_dim_is_const(g, tn_dim_rhs(g, mono), &d) &&
+                     d && d % c == 0;
         if (!inner) {
             if (!tn_poly_push(g, r, rest, mono)) return false;
             continue;
@@ -137,28 +244,32 @@ static bool same_multiple(int64_t lo, int64_t hi, int64_t c, int64_t *multiple) 
     return !__builtin_mul_overflow(tn_floor_div(lo, c), c, multiple) && *multiple != INT64_MIN;
 }
 
-static tn_dim mod_const(tn_graph *g, tn_dim a, int64_t c) {
+/* r mod c where r's coefficients are reduced. */
+static tn_dim reduced_mod(tn_graph *g, tn_poly *r, int64_t c) {
     int64_t lo = 0, hi = 0, constant = 0, multiple = 0;
+    tn_dim high = NONE, low = NONE, rest = tn_poly_build(g, r), divisor = tn_dim_const(g, c);
+    if (!rest.i || tn_dim_divisor(g, rest) % c == 0) return rest.i ? tn_dim_const(g, 0) : NONE;
+    const int64_t by = common(r, c, &constant), odd = constant - tn_floor_div(constant, by) * by;
+    if (by > 1) { /* (by * x + k) mod (by * m) = by * ((x + k / by) mod m) + k mod by */
+        divide_all(r, by);
+        const tn_dim d = tn_dim_mod(g, tn_poly_build(g, r), tn_dim_const(g, c / by));
+        return tn_dim_add(g, tn_dim_mul(g, d, tn_dim_const(g, by)), tn_dim_const(g, odd));
+    }
+    tn_poly_bounds(g, r, &lo, &hi);
+    if (same_multiple(lo, hi, c, &multiple)) return tn_dim_add(g, rest, tn_dim_const(g, -multiple));
+    if (split_low(g, rest, c, &high, &low)) return tn_dim_add(g, tn_dim_mod(g, high, divisor), low);
+    return rest_atom(g, rest, divisor);
+}
+
+static tn_dim mod_const(tn_graph *g, tn_dim a, int64_t c) {
+    int64_t lo = 0, hi = 0, multiple = 0;
     tn_poly p = {0}, r = {0};
     bool again = false;
     tn_dim d = NONE;
     tn_dim_bounds(g, a, &lo, &hi);
     if (same_multiple(lo, hi, c, &multiple)) return tn_dim_add(g, a, tn_dim_const(g, -multiple));
-    if (!tn_poly_of(g, a, &p) || !reduce(g, &p, c, &r, &again)) goto done;
-    tn_dim rest = tn_poly_build(g, &r);
-    int64_t by = common(&r, c, &constant);
-    if (again)
-        d = tn_dim_mod(g, rest, tn_dim_const(g, c));
-    else if (by > 1) { /* (by * x + k) mod (by * m) = by * ((x + k / by) mod m) + k mod by */
-        divide_all(&r, by);
-        d = tn_dim_mod(g, tn_poly_build(g, &r), tn_dim_const(g, c / by));
-        d = tn_dim_add(g, tn_dim_mul(g, d, tn_dim_const(g, by)), tn_dim_const(g, constant % by));
-    } else {
-        tn_poly_bounds(g, &r, &lo, &hi);
-        d = same_multiple(lo, hi, c, &multiple) ? tn_dim_add(g, rest, tn_dim_const(g, -multiple))
-                                                : atom(g, TN_DIM_MOD, rest, tn_dim_const(g, c));
-    }
-done:
+    if (tn_poly_of(g, a, &p) && reduce(g, &p, c, tn_dim_is_coord(g, a), &r, &again) && settle_rest(g, a, &p, &r))
+        d = again ? tn_dim_mod(g, tn_poly_build(g, &r), tn_dim_const(g, c)) : reduced_mod(g, &r, c);
     tn_poly_free(g, &p);
     tn_poly_free(g, &r);
     return d;
@@ -254,7 +365,7 @@ static bool reduce_division(tn_graph *g, tn_dim a, tn_dim b, division *d) {
     tn_poly p = {0}, q = {0}, pb = {0}, even = {0};
     bool ok = tn_poly_of(g, a, &p) && tn_poly_of(g, b, &pb);
     if (ok && pb.n == 1)
-        ok = take_multiples(g, &p, tn_poly_terms(&pb)[0], &q);
+        ok = take_multiples(g, &p, tn_poly_terms(&pb)[0], &q) && settle_rest(g, a, &q, &p);
     else if (ok && tn_poly_of(g, a, &even) && divide_even(g, &even, &pb, &q))
         p.n = 0;
     else
@@ -276,24 +387,39 @@ static bool reduce_division(tn_graph *g, tn_dim a, tn_dim b, division *d) {
     return ok && tn_graph_ok(g);
 }
 
+static tn_dim floordiv_dim(tn_graph *g, tn_dim a, tn_dim b) {
+    division d;
+    tn_dim high = NONE, low = NONE;
+    if (!has_sign(g, b) && !tn_dim_is_coord(g, a)) return atom(g, TN_DIM_FLOORDIV, a, b);
+    if (tn_dim_is_coord(g, a) && within(g, a, b)) return tn_dim_const(g, 0);
+    if (!reduce_division(g, a, b, &d)) return NONE;
+    if (tn_dim_equal_const(g, d.rest, 0) || within(g, d.rest, d.by)) return d.quotient;
+    tn_dim rest = NONE;
+    if (tn_dim_is_const(g, d.by, NULL))
+        rest = tn_dim_floordiv(g, d.rest, d.by);
+    else if (is_size(g, d.rest, d.by) && split_low(g, d.rest, tn_dim_divisor(g, d.by), &high, &low))
+        rest = tn_dim_floordiv(g, high, d.by);
+    else
+        rest = quotient_atom(g, d.rest, d.by);
+    return tn_dim_add(g, d.quotient, rest);
+}
+
 tn_dim tn_dim_floordiv(tn_graph *g, tn_dim a, tn_dim b) {
     int64_t c = 0, x = 0;
-    division d;
+    tn_dim d = NONE;
     if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
-    if (tn_dim_is_const(g, b, &c)) {
+    const bool constant = tn_dim_is_const(g, b, &c);
+    if (constant) {
         if (c == 1) return a;
         if (c == 0) return b;
         if (c == INT64_MIN) return atom(g, TN_DIM_FLOORDIV, a, b);
         if (c < 0) return tn_dim_floordiv(g, negate(g, a), tn_dim_const(g, -c));
         if (tn_dim_is_const(g, a, &x)) return tn_dim_const(g, tn_floor_div(x, c));
-        return floordiv_const(g, a, c);
     }
-    if (!has_sign(g, b)) return atom(g, TN_DIM_FLOORDIV, a, b);
-    if (!reduce_division(g, a, b, &d)) return NONE;
-    if (tn_dim_equal_const(g, d.rest, 0) || within(g, d.rest, d.by)) return d.quotient;
-    bool settled = tn_dim_is_const(g, d.by, NULL);
-    tn_dim rest = settled ? tn_dim_floordiv(g, d.rest, d.by) : atom(g, TN_DIM_FLOORDIV, d.rest, d.by);
-    return tn_dim_add(g, d.quotient, rest);
+    if (tn_dim_recall(g, TN_ASK_FLOORDIV, a, b, &d)) return d;
+    d = constant ? floordiv_const(g, a, c) : floordiv_dim(g, a, b);
+    tn_dim_remember(g, TN_ASK_FLOORDIV, a, b, d);
+    return d;
 }
 
 tn_dim tn_dim_ceildiv(tn_graph *g, tn_dim a, tn_dim b) {
@@ -305,27 +431,41 @@ tn_dim tn_dim_ceildiv(tn_graph *g, tn_dim a, tn_dim b) {
     return atom(g, TN_DIM_CEILDIV, a, b);
 }
 
-tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
-    int64_t c = 0, x = 0;
+static tn_dim mod_dim(tn_graph *g, tn_dim a, tn_dim b) {
     division d;
-    if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
-    if (tn_dim_is_const(g, b, &c)) {
-        if (c > 0 && tn_dim_is_const(g, a, &x)) return tn_dim_const(g, x % c + (x % c < 0 ? c : 0));
-        if (c == 1 || c == -1) return tn_dim_const(g, 0);
-        if (c == 0) return b;
-        if (c == INT64_MIN) return atom(g, TN_DIM_MOD, a, b);
-        if (c < 0) return negate(g, tn_dim_mod(g, negate(g, a), tn_dim_const(g, -c)));
-        return mod_const(g, a, c);
-    }
-    if (!has_sign(g, b)) return atom(g, TN_DIM_MOD, a, b);
+    tn_dim high = NONE, low = NONE;
+    if (!has_sign(g, b) && !tn_dim_is_coord(g, a)) return atom(g, TN_DIM_MOD, a, b);
+    if (tn_dim_is_coord(g, a) && within(g, a, b)) return a;
     if (!reduce_division(g, a, b, &d)) return NONE;
     if (tn_dim_equal_const(g, d.rest, 0)) return d.rest;
     tn_dim rest = d.rest;
     if (tn_dim_is_const(g, d.by, NULL))
         rest = tn_dim_mod(g, d.rest, d.by);
-    else if (!within(g, d.rest, d.by))
-        rest = atom(g, TN_DIM_MOD, d.rest, d.by);
+    else if (within(g, d.rest, d.by))
+        rest = d.rest;
+    else if (is_size(g, d.rest, d.by) && split_low(g, d.rest, tn_dim_divisor(g, d.by), &high, &low))
+        rest = tn_dim_add(g, tn_dim_mod(g, high, d.by), low);
+    else
+        rest = rest_atom(g, d.rest, d.by);
     return tn_dim_mul(g, rest, d.factor);
+}
+
+tn_dim tn_dim_mod(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t c = 0, x = 0;
+    tn_dim d = NONE;
+    if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
+    const bool constant = tn_dim_is_const(g, b, &c);
+    if (constant) {
+        if (c > 0 && tn_dim_is_const(g, a, &x)) return tn_dim_const(g, x % c + (x % c < 0 ? c : 0));
+        if (c == 1 || c == -1) return tn_dim_const(g, 0);
+        if (c == 0) return b;
+        if (c == INT64_MIN) return atom(g, TN_DIM_MOD, a, b);
+        if (c < 0) return negate(g, tn_dim_mod(g, negate(g, a), tn_dim_const(g, -c)));
+    }
+    if (tn_dim_recall(g, TN_ASK_MOD, a, b, &d)) return d;
+    d = constant ? mod_const(g, a, c) : mod_dim(g, a, b);
+    tn_dim_remember(g, TN_ASK_MOD, a, b, d);
+    return d;
 }
 
 /* ---- any kind ---------------------------------------------------------------------------------------------------- */

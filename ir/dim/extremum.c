@@ -16,19 +16,6 @@ static tn_dim atom(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     return tn_graph_ok(g) ? tn_dim_intern(g, kind, a, b, 0, NULL) : NONE;
 }
 
-void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi) {
-    tn_poly p = {0}, q = {0};
-    *lo = INT64_MIN;
-    *hi = INT64_MAX;
-    tn_asking ask = tn_ask_begin(g);
-    if (tn_poly_of(g, a, &p) && tn_poly_of(g, b, &q) && tn_poly_push_scaled(g, &p, &q, -1, NONE) &&
-        tn_poly_sort(g, &p) && tn_poly_settle(g, &p))
-        tn_poly_bounds(g, &p, lo, hi);
-    tn_ask_failed(g, ask);
-    tn_poly_free(g, &p);
-    tn_poly_free(g, &q);
-}
-
 /* ---- operands ---------------------------------------------------------------------------------------------------- */
 
 /* The operands of a nest of one kind; returns how many there are, of which the first MANY are written. */
@@ -123,7 +110,7 @@ tn_dim tn_dim_max(tn_graph *g, tn_dim a, tn_dim b) {
 static bool is_extremum(const tn_graph *g, tn_dim d) {
     enum { LARGEST = 40 };
     tn_dim_kind kind = tn_dim_kind_of(g, d);
-    return (kind == TN_DIM_MIN || kind == TN_DIM_MAX) && g->dims.p[d.i].size <= LARGEST;
+    return (kind == TN_DIM_MIN || kind == TN_DIM_MAX) && tn_dim_rec_of(g, d)->size <= LARGEST;
 }
 
 /* min or max of all operands of m, each less `by`. */
@@ -181,6 +168,7 @@ static bool push_constant(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
 }
 
 static bool settle_once(tn_graph *g, tn_poly *p, tn_poly *q) {
+    if (tn_poly_fold(g, p, q)) return true;
     for (size_t k = 0; k < p->n && p->n > 1; k++)
         if (is_extremum(g, tn_poly_terms(p)[k].mono) && absorb(g, p, k, q)) return true;
     for (size_t k = 0; k < p->n && p->n > 1; k++)

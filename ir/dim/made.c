@@ -4,12 +4,8 @@
  * memory is made for that, and launches are as large as that.  Its value is data, which the `size` node has. */
 #include "ir/internal.h"
 
-static const tn_dim_rec *rec(const tn_graph *g, tn_dim d) {
-    return &g->dims.p[d.i < g->dims.n ? d.i : 0];
-}
-
 bool tn_dim_is_made(const tn_graph *g, tn_dim d) {
-    return rec(g, d)->made;
+    return tn_dim_rec_of(g, d)->made;
 }
 
 bool tn_type_is_made(const tn_graph *g, tn_type t) {
@@ -20,7 +16,7 @@ bool tn_type_is_made(const tn_graph *g, tn_type t) {
 
 bool tn_graph_makes_sizes(const tn_graph *g) {
     bool any = false;
-    for (uint32_t k = 0; k < g->syms.n; k++) any |= rec(g, g->syms.p[k])->made;
+    for (size_t k = 0; k < tn_sym_count(g); k++) any |= tn_dim_is_made(g, tn_sym_at(g, k));
     return any;
 }
 
@@ -64,7 +60,7 @@ static tn_dim end_of_remainder(tn_graph *g, tn_dim a, tn_dim b, bool most) {
 }
 
 static tn_dim end_of(tn_graph *g, tn_dim d, bool most) {
-    const tn_dim_rec r = *rec(g, d);
+    const tn_dim_rec r = *tn_dim_rec_of(g, d);
     if (!r.made) return d;
     if (r.kind == TN_DIM_SYM) return most ? r.most : tn_dim_const(g, 0);
     if (r.kind == TN_DIM_MUL) return end_of_product(g, r.lhs, r.rhs, most);
@@ -105,20 +101,21 @@ tn_dim tn_type_most(tn_graph *g, tn_type t) {
 
 /* Operands come before the expressions that use them. */
 static void mark(tn_graph *g) {
-    for (uint32_t i = 1; i < g->dims.n; i++) {
-        tn_dim_rec *r = &g->dims.p[i];
-        r->made = r->kind == TN_DIM_SYM ? r->most.i != 0 : rec(g, r->lhs)->made || rec(g, r->rhs)->made;
+    for (uint32_t i = 1; i < g->dims.recs.n; i++) {
+        tn_dim_rec *r = &g->dims.recs.p[i];
+        r->made =
+            r->kind == TN_DIM_SYM ? r->most.i != 0 : tn_dim_rec_of(g, r->lhs)->made || tn_dim_rec_of(g, r->rhs)->made;
     }
 }
 
 tn_status tn_dim_set_most(tn_graph *g, tn_dim sym, tn_dim most) {
-    if (!tn_graph_ok(g)) return g->status;
+    if (!tn_graph_ok(g) || !tn_graph_is_whole(g)) return g->status;
     most = tn_dim_most(g, most);
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || !most.i || tn_dim_mentions(g, most, sym))
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
                              "a size that data makes is a symbol, and has a largest value that is none");
-    const bool known = g->dims.p[sym.i].made;
-    g->dims.p[sym.i].most = most;
+    const bool known = g->dims.recs.p[sym.i].made;
+    g->dims.recs.p[sym.i].most = most;
     if (!known) mark(g);
     return g->status;
 }

@@ -66,8 +66,9 @@ bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient) {
 /* ---- sums -------------------------------------------------------------------------------------------------------- */
 
 void tn_poly_free(tn_graph *g, tn_poly *p) {
-    tn_free(g->env, p->heap, p->cap * sizeof *p->heap);
-    *p = (tn_poly){0};
+    if (p->heap) tn_free(g->env, p->heap, p->cap * sizeof *p->heap);
+    p->heap = NULL;
+    p->n = p->cap = 0;
 }
 
 static bool poly_reserve(tn_graph *g, tn_poly *p) {
@@ -227,7 +228,12 @@ tn_dim tn_dim_add(tn_graph *g, tn_dim a, tn_dim b) {
     if (!tn_graph_ok(g) || !a.i || !b.i) return (tn_dim){0};
     if (tn_dim_is_const(g, a, &x) && tn_dim_is_const(g, b, &y))
         return __builtin_add_overflow(x, y, &z) ? tn_dim_overflow(g) : tn_dim_const(g, z);
-    return combine(g, a, b, 1);
+    if (tn_dim_equal_const(g, a, 0) || tn_dim_equal_const(g, b, 0)) return tn_dim_equal_const(g, a, 0) ? b : a;
+    tn_dim d = {0};
+    if (tn_dim_recall(g, TN_ASK_ADD, a, b, &d)) return d;
+    d = combine(g, a, b, 1);
+    tn_dim_remember(g, TN_ASK_ADD, a, b, d);
+    return d;
 }
 
 tn_dim tn_dim_sub(tn_graph *g, tn_dim a, tn_dim b) {
@@ -300,5 +306,10 @@ tn_dim tn_dim_mul(tn_graph *g, tn_dim a, tn_dim b) {
     if (!tn_graph_ok(g) || !a.i || !b.i) return (tn_dim){0};
     if (tn_dim_is_const(g, a, &x) && tn_dim_is_const(g, b, &y))
         return __builtin_mul_overflow(x, y, &z) ? tn_dim_overflow(g) : tn_dim_const(g, z);
-    return tn_dim_product(g, (tn_dim[]){a, b}, 2);
+    if (tn_dim_equal_const(g, a, 1) || tn_dim_equal_const(g, b, 1)) return tn_dim_equal_const(g, a, 1) ? b : a;
+    tn_dim d = {0};
+    if (tn_dim_recall(g, TN_ASK_MUL, a, b, &d)) return d;
+    d = tn_dim_product(g, (tn_dim[]){a, b}, 2);
+    tn_dim_remember(g, TN_ASK_MUL, a, b, d);
+    return d;
 }

@@ -16,7 +16,7 @@ enum { N_SIZES = sizeof sizes / sizeof *sizes };
 static bool typical_value(const void *user, const tn_graph *g, tn_dim sym, int64_t *out) {
     int64_t lo = 0, hi = 0;
     (void)user;
-    const tn_dim most = g->dims.p[sym.i].most;
+    const tn_dim most = tn_dim_rec_of(g, sym)->most;
     tn_dim_bounds(g, sym, &lo, &hi);
     *out = tn_dim_hint(g, sym);
     if (*out > 0) return true;

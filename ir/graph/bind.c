@@ -38,12 +38,12 @@ static bool map_dims(rebinding *m, tn_dim sym, tn_dim with) {
     tn_graph *g = m->g;
     bool changed = false;
     for (uint32_t i = 1; i < m->n_dims && tn_graph_ok(g); i++) {
-        const tn_dim_rec r = g->dims.p[i];
+        const tn_dim_rec r = g->dims.recs.p[i];
         m->dims[i] = (tn_dim){i};
         if (i == sym.i)
             m->dims[i] = with;
         else if (r.kind > TN_DIM_SYM &&
-                 (g->dims.p[i].touched = g->dims.p[r.lhs.i].touched || g->dims.p[r.rhs.i].touched))
+                 (g->dims.recs.p[i].touched = g->dims.recs.p[r.lhs.i].touched || g->dims.recs.p[r.rhs.i].touched))
             m->dims[i] = r.kind == TN_DIM_MUL ? map_product(m, (tn_dim){i})
                                               : tn_dim_binary(g, r.kind, m->dims[r.lhs.i], m->dims[r.rhs.i]);
         changed = changed || m->dims[i].i != i;
@@ -132,11 +132,11 @@ static tn_status infer_region(rebinding *m, tn_region r) {
 }
 
 static void unlist(tn_graph *g, tn_dim sym) {
-    for (uint32_t k = 0; k < g->syms.n; k++)
-        if (g->syms.p[k].i == sym.i) {
-            memmove(&g->syms.p[k], &g->syms.p[k + 1], (g->syms.n - k - 1) * sizeof *g->syms.p);
-            g->syms.n--;
-            g->dims.p[sym.i].listed = false;
+    for (uint32_t k = 0; k < g->dims.syms.n; k++)
+        if (g->dims.syms.p[k].i == sym.i) {
+            memmove(&g->dims.syms.p[k], &g->dims.syms.p[k + 1], (g->dims.syms.n - k - 1) * sizeof *g->dims.syms.p);
+            g->dims.syms.n--;
+            g->dims.recs.p[sym.i].listed = false;
             return;
         }
 }
@@ -162,10 +162,10 @@ tn_status tn_graph_retype(tn_graph *g) {
 }
 
 static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
-    rebinding m = {.g = g, .n_dims = g->dims.n};
+    rebinding m = {.g = g, .n_dims = g->dims.recs.n};
     m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
     if (!m.dims) return tn_graph_oom(g);
-    for (uint32_t i = 0; i < m.n_dims; i++) g->dims.p[i].touched = i == sym.i;
+    for (uint32_t i = 0; i < m.n_dims; i++) g->dims.recs.p[i].touched = i == sym.i;
     if (map_dims(&m, sym, with) && tn_graph_ok(g)) {
         tn_equals_forget(g);
         map_inputs(&m);
@@ -183,7 +183,7 @@ tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
 }
 
 tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
-    if (!tn_graph_ok(g)) return g->status;
+    if (!tn_graph_ok(g) || !tn_graph_is_whole(g)) return g->status;
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
     if (sym.i == with.i) return TN_OK;
@@ -205,10 +205,9 @@ void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_d
                       "a range needs a symbol and a lower bound that is not above the upper");
         return;
     }
-    tn_dim_rec *r = &g->dims.p[sym.i];
+    if (!tn_graph_is_whole(g)) return;
+    const tn_dim_rec *r = &g->dims.recs.p[sym.i];
     if (r->lo == lo && r->hi == hi) return;
-    r->lo = lo;
-    r->hi = hi;
-    for (uint32_t i = 1; i < g->dims.n; i++) tn_dim_set_bounds(g, (tn_dim){i});
+    tn_dims_set_range(g, sym, lo, hi);
     rebind(g, sym, sym, held, n);
 }

@@ -35,8 +35,8 @@ static void *own(tn_graph *to, const void *p, size_t size) {
 
 /* Pointers in the copied records still lead into `from`'s arena: these replace them by own copies. */
 static void own_dims_and_types(tn_graph *to) {
-    for (uint32_t i = 1; i < to->dims.n; i++)
-        if (to->dims.p[i].name) to->dims.p[i].name = tn_intern(to, to->dims.p[i].name);
+    for (uint32_t i = 1; i < to->dims.recs.n; i++)
+        if (to->dims.recs.p[i].name) to->dims.recs.p[i].name = tn_intern(to, to->dims.recs.p[i].name);
     for (uint32_t i = 1; i < to->types.n; i++)
         to->types.p[i].dims = own(to, to->types.p[i].dims, to->types.p[i].rank * sizeof(tn_dim));
 }
@@ -65,13 +65,13 @@ static void own_body(tn_graph *to) {
 }
 
 tn_graph *tn_graph_clone(const tn_graph *from) {
-    if (!tn_graph_ok(from)) return NULL;
+    if (!tn_graph_ok(from) || from->dims.parent) return NULL;
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
-    bool ok = COPY(dims) && COPY(syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) && COPY(regions) &&
-              COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(buckets) &&
-              copy_table(to, &to->dim_table, &from->dim_table) && copy_table(to, &to->type_table, &from->type_table) &&
-              copy_table(to, &to->cond_table, &from->cond_table);
+    bool ok = COPY(dims.recs) && COPY(dims.syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) &&
+              COPY(regions) && COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(buckets) &&
+              copy_table(to, &to->dims.table, &from->dims.table) &&
+              copy_table(to, &to->type_table, &from->type_table) && copy_table(to, &to->cond_table, &from->cond_table);
     if (ok) {
         own_dims_and_types(to);
         own_body(to);
@@ -79,7 +79,7 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
         to->name = tn_intern(to, from->name);
         to->body = from->body;
         to->cursor = from->cursor;
-        to->fresh = from->fresh;
+        to->dims.fresh = from->dims.fresh;
         to->collected = from->collected;
         to->n_buckets = from->n_buckets;
         ok = COPY(blobs);
@@ -142,8 +142,8 @@ uint64_t tn_graph_hash(tn_graph *g) {
         return 0;
     }
     uint64_t h = hash_region(&s, g->body, 0);
-    for (uint32_t k = 0; k < g->syms.n; k++) { /* ranges decide what may be assumed; their order does not matter */
-        const tn_dim_rec *r = &g->dims.p[g->syms.p[k].i];
+    for (uint32_t k = 0; k < g->dims.syms.n; k++) { /* ranges decide what may be assumed; their order does not matter */
+        const tn_dim_rec *r = tn_dim_rec_of(g, g->dims.syms.p[k]);
         if (r->lo == 0 && r->hi == INT64_MAX && !r->value) continue; /* nothing is assumed, and it may be in no use */
         h += mix(mix(mix(r->hash, (uint64_t)r->lo), (uint64_t)r->hi), (uint64_t)r->value);
     }
@@ -151,11 +151,11 @@ uint64_t tn_graph_hash(tn_graph *g) {
         const tn_condition *c = &g->conds.p[k];
         h += mix(mix((uint64_t)c->rel, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
     }
-    for (uint32_t k = 0; k < g->syms.n; k++)
+    for (uint32_t k = 0; k < g->dims.syms.n; k++)
         for (size_t b = 0; b < tn_bucket_count(g); b++) {
-            const tn_size_range r = tn_bucket_range(g, b, g->syms.p[k]);
+            const tn_size_range r = tn_bucket_range(g, b, g->dims.syms.p[k]);
             const int64_t said[] = {r.lo, r.hi, r.typical, r.divisor};
-            uint64_t x = mix(b + UINT64_C(0x6275636b), tn_dim_hash(g, g->syms.p[k]));
+            uint64_t x = mix(b + UINT64_C(0x6275636b), tn_dim_hash(g, g->dims.syms.p[k]));
             for (size_t i = 0; i < sizeof said / sizeof *said; i++) x = mix(x, (uint64_t)said[i]);
             h += x;
         }

@@ -98,7 +98,7 @@ tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
 
 tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need) {
     enum { LARGEST = 40 };
-    uint32_t size_a = a.i ? g->dims.p[a.i].size : 0, size_b = b.i ? g->dims.p[b.i].size : 0;
+    uint32_t size_a = tn_dim_rec_of(g, a)->size, size_b = tn_dim_rec_of(g, b)->size;
     *need = TN_REL_BCAST;
     if (size_a + size_b <= LARGEST || tn_rel_decide(g, TN_REL_BCAST, a, b) != TN_DIMS_MAYBE)
         return tn_dim_bcast(g, a, b);

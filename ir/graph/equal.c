@@ -17,7 +17,7 @@ static tn_dim reduced(tn_graph *g, tn_dim d);
 
 /* Once, from the operands up.  Factors are multiplied at once, as they were. */
 static tn_dim step(tn_graph *g, tn_dim d) {
-    const tn_dim_rec r = g->dims.p[d.i];
+    const tn_dim_rec r = g->dims.recs.p[d.i];
     tn_dim factors[TN_MONO_DEGREE + 1];
     if (r.equal.i) return r.equal;
     if (r.kind <= TN_DIM_SYM) return d;
@@ -37,7 +37,7 @@ static tn_dim step(tn_graph *g, tn_dim d) {
 }
 
 static tn_dim reduced(tn_graph *g, tn_dim d) {
-    if (g->dims.p[d.i].reduced.i) return g->dims.p[d.i].reduced;
+    if (g->dims.recs.p[d.i].reduced.i) return g->dims.recs.p[d.i].reduced;
     tn_dim now = d, next = step(g, d);
     for (int k = 0; k < ROUNDS && next.i && next.i != now.i; k++) {
         now = next;
@@ -45,12 +45,12 @@ static tn_dim reduced(tn_graph *g, tn_dim d) {
     }
     if (next.i != now.i) now = d; /* no end in sight, or an overflow: as it was */
     if (!next.i) return d;
-    g->dims.p[now.i].reduced = now;
-    return g->dims.p[d.i].reduced = now;
+    g->dims.recs.p[now.i].reduced = now;
+    return g->dims.recs.p[d.i].reduced = now;
 }
 
 tn_dim tn_dim_reduced(tn_graph *g, tn_dim d) {
-    if (!g->equals.n || !d.i || d.i >= g->dims.n) return d;
+    if (g->dims.parent || !g->equals.n || !d.i || d.i >= g->dims.recs.n) return d;
     const tn_asking ask = tn_ask_begin(g);
     const tn_dim r = reduced(g, d);
     return tn_ask_failed(g, ask) ? d : r;
@@ -59,7 +59,7 @@ tn_dim tn_dim_reduced(tn_graph *g, tn_dim d) {
 /* ---- what conditions say ----------------------------------------------------------------------------------------- */
 
 static void forget_reduced(tn_graph *g) {
-    for (uint32_t i = 0; i < g->dims.n; i++) g->dims.p[i].reduced = (tn_dim){0};
+    for (uint32_t i = 0; i < g->dims.recs.n; i++) g->dims.recs.p[i].reduced = (tn_dim){0};
 }
 
 /* d is the symbol, times a number, and a number more: whoever is given d knows it. */
@@ -77,7 +77,7 @@ static bool is_told(const tn_graph *g, tn_dim sym) {
 }
 
 static bool all_told(const tn_graph *g, tn_dim d) {
-    const tn_dim_rec *r = &g->dims.p[d.i];
+    const tn_dim_rec *r = &g->dims.recs.p[d.i];
     if (r->kind == TN_DIM_SYM) return is_told(g, d);
     return r->kind == TN_DIM_CONST || (all_told(g, r->lhs) && all_told(g, r->rhs));
 }
@@ -118,11 +118,11 @@ static bool solve(tn_graph *g, const tn_poly *p, tn_dim sum, tn_dim *atom, tn_di
         const tn_term t = tn_poly_terms(p)[k];
         const tn_dim_kind kind = tn_dim_kind_of(g, t.mono);
         if (kind <= TN_DIM_SYM || kind == TN_DIM_ADD || kind == TN_DIM_MUL) continue;
-        if ((t.coef != 1 && t.coef != -1) || g->dims.p[t.mono.i].size <= largest) continue;
+        if ((t.coef != 1 && t.coef != -1) || g->dims.recs.p[t.mono.i].size <= largest) continue;
         const tn_dim rest = t.coef == 1 ? tn_dim_sub(g, t.mono, sum) : tn_dim_add(g, t.mono, sum);
         if (!rest.i || tn_dim_mentions(g, rest, t.mono) || tn_inputs_tell(g, t.mono) || !knows_as_much(g, t.mono, rest))
             continue;
-        largest = g->dims.p[t.mono.i].size;
+        largest = g->dims.recs.p[t.mono.i].size;
         *atom = t.mono, *with = rest;
     }
     return largest > 0;
@@ -132,23 +132,23 @@ static bool solve(tn_graph *g, const tn_poly *p, tn_dim sum, tn_dim *atom, tn_di
 static bool is_circular(const tn_graph *g) {
     for (uint32_t i = 0; i < g->equals.n; i++)
         for (uint32_t k = 0; k < g->equals.n; k++)
-            if (tn_dim_mentions(g, g->dims.p[g->equals.p[i].i].equal, g->equals.p[k])) return true;
+            if (tn_dim_mentions(g, g->dims.recs.p[g->equals.p[i].i].equal, g->equals.p[k])) return true;
     return false;
 }
 
 /* What stands for others is itself written with the new one. */
 static void settle(tn_graph *g, tn_dim atom, tn_dim with) {
     if (!TN_RESERVE(g, equals, 1)) return;
-    g->dims.p[atom.i].equal = with;
+    g->dims.recs.p[atom.i].equal = with;
     forget_reduced(g);
     for (uint32_t i = 0; i < g->equals.n; i++) {
-        const tn_dim r = reduced(g, g->dims.p[g->equals.p[i].i].equal);
-        g->dims.p[g->equals.p[i].i].equal = r;
+        const tn_dim r = reduced(g, g->dims.recs.p[g->equals.p[i].i].equal);
+        g->dims.recs.p[g->equals.p[i].i].equal = r;
     }
     g->equals.p[g->equals.n++] = atom;
     forget_reduced(g);
     if (!is_circular(g)) return;
-    g->dims.p[g->equals.p[--g->equals.n].i].equal = (tn_dim){0};
+    g->dims.recs.p[g->equals.p[--g->equals.n].i].equal = (tn_dim){0};
 }
 
 static void use(tn_graph *g, const tn_condition *c) {
@@ -173,7 +173,7 @@ bool tn_equals_imply(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
 }
 
 void tn_equals_forget(tn_graph *g) {
-    for (uint32_t k = 0; k < g->equals.n; k++) g->dims.p[g->equals.p[k].i].equal = (tn_dim){0};
+    for (uint32_t k = 0; k < g->equals.n; k++) g->dims.recs.p[g->equals.p[k].i].equal = (tn_dim){0};
     if (g->equals.n) forget_reduced(g);
     g->equals.n = 0;
 }

@@ -54,11 +54,11 @@ tn_graph *tn_graph_new(const tn_env *env) {
     if (!g) return NULL;
     g->env = g->arena.env = env;
     g->name = "main";
-    bool ok = TN_RESERVE(g, strs, 1) && TN_RESERVE(g, dims, 1) && TN_RESERVE(g, syms, 1) && TN_RESERVE(g, types, 1) &&
+    bool ok = TN_RESERVE(g, strs, 1) && TN_RESERVE(g, dims.recs, 1) && TN_RESERVE(g, types, 1) &&
               TN_RESERVE(g, locs, 1) && TN_RESERVE(g, blobs, 1) && TN_RESERVE(g, nodes, 1) && TN_RESERVE(g, slots, 1) &&
               TN_RESERVE(g, vals, 1) && TN_RESERVE(g, regions, 1) && TN_RESERVE(g, owned, 1);
     if (ok) {
-        g->strs.n = g->dims.n = g->types.n = g->locs.n = g->blobs.n = 1;
+        g->strs.n = g->dims.recs.n = g->types.n = g->locs.n = g->blobs.n = 1;
         g->nodes.n = g->slots.n = g->vals.n = g->regions.n = g->owned.n = 1;
         g->body = tn_region_new(g);
         g->cursor = (tn_cursor){g->body, {0}, {0}};
@@ -70,13 +70,10 @@ tn_graph *tn_graph_new(const tn_env *env) {
     return g;
 }
 
-void tn_graph_free(tn_graph *g) {
-    if (!g) return;
+static void free_arrays(tn_graph *g) {
     for (uint32_t i = 1; i < g->blobs.n; i++) tn_blob_drop(g->blobs.p[i]);
 #define FREE(vec) tn_free(g->env, g->vec.p, g->vec.cap * sizeof *g->vec.p)
     FREE(strs);
-    FREE(dims);
-    FREE(syms);
     FREE(types);
     FREE(locs);
     FREE(blobs);
@@ -91,11 +88,16 @@ void tn_graph_free(tn_graph *g) {
     FREE(buckets);
 #undef FREE
     tn_table_free(g->env, &g->str_table);
-    tn_table_free(g->env, &g->dim_table);
     tn_table_free(g->env, &g->type_table);
     tn_table_free(g->env, &g->loc_table);
     tn_table_free(g->env, &g->cond_table);
+}
+
+void tn_graph_free(tn_graph *g) {
+    if (!g) return;
+    tn_dim_pool_free(g->env, &g->dims);
     tn_arena_free(&g->arena);
+    if (!g->dims.parent) free_arrays(g);
     tn_free(g->env, g, sizeof *g);
 }
 

@@ -115,7 +115,7 @@ static bool tells(const tn_graph *g, tn_node kernel, tn_dim sym) {
 
 static void check_made(checker *c, tn_node n, tn_dim d) {
     const tn_graph *g = c->g;
-    const tn_dim_rec *r = &g->dims.p[d.i];
+    const tn_dim_rec *r = tn_dim_rec_of(g, d);
     if (!r->made) return;
     if (r->kind != TN_DIM_SYM) {
         check_made(c, n, r->lhs);
@@ -282,7 +282,7 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
 tn_status tn_verify(const tn_graph *graph) {
     tn_graph *g = (tn_graph *)(uintptr_t)graph;
     if (!tn_graph_ok(g)) return g->status;
-    const size_t size = g->vals.n * sizeof(uint32_t), made = g->dims.n * sizeof(bool);
+    const size_t size = g->vals.n * sizeof(uint32_t), made = g->dims.recs.n * sizeof(bool);
     const bool makes = tn_graph_makes_sizes(g);
     checker c = {.g = g, .seen = tn_alloc(g->env, size), .made = makes ? tn_alloc(g->env, made) : NULL};
     if (!c.seen || (makes && !c.made)) tn_graph_oom(g);

@@ -29,7 +29,7 @@ tn_type tn_type_make(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims) {
         return (tn_type){0};
     }
     for (size_t k = 0; k < rank; k++) {
-        if (!dims[k].i || dims[k].i >= g->dims.n) {
+        if (tn_dim_kind_of(g, dims[k]) == TN_DIM_NONE) {
             tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "axis %zu of a type has no size", k);
             return (tn_type){0};
         }

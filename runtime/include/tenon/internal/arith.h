@@ -46,4 +46,12 @@ static inline int64_t tn_sat_mul(int64_t a, int64_t b) {
     return product;
 }
 
+/* The sum of two lower bounds, or of two upper ones: infinite where either is, or where it does not fit. */
+static inline int64_t tn_bound_add(int64_t a, int64_t b, bool lower) {
+    int64_t sum = 0;
+    const bool infinite = a == INT64_MIN || a == INT64_MAX || b == INT64_MIN || b == INT64_MAX;
+    if (infinite || __builtin_add_overflow(a, b, &sum)) return lower ? INT64_MIN : INT64_MAX;
+    return sum;
+}
+
 #endif
