@@ -189,6 +189,8 @@ typedef struct tn_variant {
     char text[160];      /* "map BLOCK=256 VEC=8" */
 } tn_variant;
 void tn_variant_free(const tn_env *env, tn_variant *v);
+/* A variant of a spec in a view of g becomes one of the spec in g. */
+tn_status tn_variant_take(tn_graph *g, const tn_graph *view, tn_variant *v);
 /* Fills a variant's argument block (TN_MAX_ARG_WORDS words at most) with sizes and addresses that the caller knows. */
 typedef struct tn_arg_values {
     int64_t (*dim)(void *user, tn_dim d);

@@ -96,13 +96,15 @@ typedef struct tn_dim_answer {
 
 /* All that expressions need, apart from the graph: a graph has one, and a view of it one of its own (view.c), which adds
  * to that of the graph.  Handles below `base` are the parent's, which does not change what they mean. */
+enum { TN_DIM_SMALL = 16 };
 typedef struct tn_dim_pool {
     const struct tn_dim_pool *parent;
     uint32_t base;
     TN_VEC(tn_dim_rec) recs; /* [0]: none, or in a view nothing */
     TN_VEC(tn_dim) syms;     /* no zero entry */
     tn_table table;
-    tn_dim_answer *answers; /* open addressing */
+    tn_dim small[TN_DIM_SMALL + 2]; /* the constants from -1, where they have been asked for */
+    tn_dim_answer *answers;         /* open addressing */
     size_t n_answers, cap_answers;
     unsigned fresh; /* number of the next fresh symbol */
 } tn_dim_pool;

@@ -188,10 +188,17 @@ static bool enter(const tn_spec *s, tn_spec *own) {
     return own->g != NULL;
 }
 
-/* What of a variant outlives the view. */
-static tn_status take_sizes(tn_graph *g, const tn_graph *view, tn_variant *v) {
+tn_status tn_variant_take(tn_graph *g, const tn_graph *view, tn_variant *v) {
     for (int k = 0; k < 3; ++k) v->grid[k] = tn_dim_take(g, view, v->grid[k]);
     for (uint32_t k = 0; k < v->n_args; ++k) v->args[k].dim = tn_dim_take(g, view, v->args[k].dim);
+    for (uint32_t k = 0; k < v->n_maps; ++k) {
+        tn_map *m = &v->maps[k];
+        m->offset = tn_dim_take(g, view, m->offset);
+        for (uint32_t i = 0; i < TN_MAP_RANK; ++i) {
+            m->dims[i] = tn_dim_take(g, view, m->dims[i]);
+            m->strides[i] = tn_dim_take(g, view, m->strides[i]);
+        }
+    }
     return tn_graph_status(g);
 }
 
@@ -201,7 +208,7 @@ static tn_status emit(const tn_spec *s, const tn_spec *of, const tn_arch *arch, 
     memcpy(v->knob, knob, t->n_knobs * sizeof *knob);
     tn_status st = b->emit(s, arch, p, v);
     if (st == TN_OK) st = tn_graph_status(s->g);
-    if (st == TN_OK) st = take_sizes(of->g, s->g, v);
+    if (st == TN_OK) st = tn_variant_take(of->g, s->g, v);
     if (st != TN_OK) tn_variant_free(tn_graph_env(s->g), v);
     return st;
 }

@@ -277,7 +277,7 @@ static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uin
         if (t->n > 1 || (t->n && tn_dim_kind_of(e->g, t->f[0]) != TN_DIM_VAR)) return false;
         uint32_t k = 0;
         while (t->n && k < n && strcmp(c[k].name, tn_dim_name(e->g, t->f[0])) != 0) ++k;
-        if (k == n) return false;
+        if (t->n && k == n) return false;
         *(t->n ? &stride[k] : base) = t->k;
     }
     return true;

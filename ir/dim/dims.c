@@ -312,7 +312,12 @@ tn_dim tn_dim_intern(tn_graph *g, tn_dim_kind kind, tn_dim lhs, tn_dim rhs, int6
 }
 
 tn_dim tn_dim_const(tn_graph *g, int64_t v) {
-    return tn_graph_ok(g) ? tn_dim_intern(g, TN_DIM_CONST, (tn_dim){0}, (tn_dim){0}, v, NULL) : (tn_dim){0};
+    if (!tn_graph_ok(g)) return (tn_dim){0};
+    tn_dim *kept = v >= -1 && v <= TN_DIM_SMALL ? &g->dims.small[v + 1] : NULL;
+    if (kept && kept->i) return *kept;
+    const tn_dim d = tn_dim_intern(g, TN_DIM_CONST, (tn_dim){0}, (tn_dim){0}, v, NULL);
+    if (kept) *kept = d;
+    return d;
 }
 
 /* ---- symbols ----------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* Generated headers are kept in tests/golden/: a change of code generation shows as a difference there.
  * TENON_UPDATE_GOLDEN=1 writes them anew. */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "kernel_cases.h"
@@ -153,11 +154,72 @@ START_TEST(memory_runs_out) {
 }
 END_TEST
 
+enum { THREADS = 4 };
+
+typedef struct beside {
+    tn_spec spec; /* in a view of its own */
+    tn_variant *v;
+    size_t n;
+    tn_status st;
+} beside;
+
+static void *enumerate(void *arg) {
+    beside *b = arg;
+    b->st = tn_enumerate(&b->spec, tn_arch_find("sm_90a"), NULL, 12, &b->v, &b->n);
+    return NULL;
+}
+
+/* Threads that enumerate in views of one graph find what one thread finds in the graph, which learns of it afterwards. */
+static void check_beside(const fused *f, tn_node kernel, const char *file) {
+    (void)file;
+    tn_spec *s;
+    beside b[THREADS];
+    pthread_t threads[THREADS];
+    tn_variant *v;
+    size_t n;
+    ck_assert_int_eq(tn_spec_make(f->g, kernel, &f->m, &s), TN_OK);
+    for (size_t k = 0; k < THREADS; k++) {
+        b[k] = (beside){.spec = *s};
+        b[k].spec.g = tn_graph_view(s->g);
+        ck_assert_ptr_nonnull(b[k].spec.g);
+        ck_assert_int_eq(pthread_create(&threads[k], NULL, enumerate, &b[k]), 0);
+    }
+    for (size_t k = 0; k < THREADS; k++) pthread_join(threads[k], NULL);
+    ck_assert_int_eq(tn_enumerate(s, tn_arch_find("sm_90a"), NULL, 12, &v, &n), TN_OK);
+    for (size_t k = 0; k < THREADS; k++) {
+        ck_assert_int_eq(b[k].st, TN_OK);
+        ck_assert_uint_eq(b[k].n, n);
+        for (size_t i = 0; i < n; i++) {
+            ck_assert_int_eq(tn_variant_take(s->g, b[k].spec.g, &b[k].v[i]), TN_OK);
+            ck_assert_str_eq(b[k].v[i].header, v[i].header);
+            ck_assert_mem_eq(b[k].v[i].grid, v[i].grid, sizeof v->grid);
+            for (size_t a = 0; a < v[i].n_args; a++) ck_assert_uint_eq(b[k].v[i].args[a].dim.i, v[i].args[a].dim.i);
+            tn_variant_free(&env, &b[k].v[i]);
+        }
+        tn_free(&env, b[k].v, n * sizeof *v);
+        tn_graph_free(b[k].spec.g);
+    }
+    for (size_t i = 0; i < n; i++) tn_variant_free(&env, &v[i]);
+    tn_free(&env, v, n * sizeof *v);
+    tn_spec_free(s);
+}
+
+START_TEST(candidates_are_enumerated_side_by_side) {
+    static const char *const files[] = {"symbolic.tn", "matmul.tn"};
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        char path[512];
+        snprintf(path, sizeof path, DIR_KERNELS "/%s", files[k]);
+        for_cases(path, check_beside);
+    }
+}
+END_TEST
+
 int main(void) {
     TCase *t = tcase_create("golden");
     tcase_add_loop_test(t, header_is_as_kept, 0, N_CASES);
     tcase_add_test(t, specs_are_canonical);
     tcase_add_test(t, memory_runs_out);
+    tcase_add_test(t, candidates_are_enumerated_side_by_side);
     tcase_set_timeout(t, 120);
     Suite *s = suite_create("golden");
     suite_add_tcase(s, t);
