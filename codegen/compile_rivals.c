@@ -360,6 +360,14 @@ static tn_status confirm(tn_compilation *c, tn_context *x, const TnPlan__Policy 
     return s;
 }
 
+/* A trial that the device refuses disqualifies the rivals, and nothing else. */
+static tn_status after_trial(tn_compilation *c, tn_status s) {
+    if (s != TN_E_CUDA) return s;
+    for (size_t k = 0; k < c->n_rivals; k++) c->rivals[k].kept = false;
+    return tn_report(c->env, TN_WARNING, TN_OK, c->tuned->name,
+                     "runners-up could not be timed in the whole network: what is fastest alone stays");
+}
+
 tn_status tn_try_rivals(tn_compilation *c, tn_context *x, size_t bucket, const TnPlan__Policy *policy,
                         double whole_us) {
     enum { MOST = WORKS * OF_A_WORK };
@@ -374,7 +382,7 @@ tn_status tn_try_rivals(tn_compilation *c, tn_context *x, size_t bucket, const T
     }
     if (!n || tn_now() > c->settle_by) return TN_OK;
     const tn_status s = tn_cuda_try(x, t, n + 1, ROUNDS, TURN, 1e9, us);
-    if (s != TN_OK) return s;
+    if (s != TN_OK) return after_trial(c, s);
     const size_t faster = choose_faster(list, us + 1, n, us[0]);
-    return faster ? confirm(c, x, policy, list, faster) : TN_OK;
+    return faster ? after_trial(c, confirm(c, x, policy, list, faster)) : TN_OK;
 }

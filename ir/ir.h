@@ -289,6 +289,8 @@ size_t tn_condition_count(const tn_graph *g);
  * large). */
 bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown);
 tn_condition tn_condition_at(const tn_graph *g, size_t k);
+/* The same, or a condition says that they are, which is checked before anything runs. */
+bool tn_dims_agree(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */
 

@@ -2,11 +2,9 @@
 #include "codegen/bind/bind.h"
 
 static bool is_map(const tn_spec *s) {
-    if (s->anchor.i) return false;
-    const tn_dim n = tn_spec_product(s, s->out[0].arg, 0, TN_MAX_RANK);
-    for (uint32_t k = 1; k < s->n_out; ++k)
-        if (tn_spec_product(s, s->out[k].arg, 0, TN_MAX_RANK).i != n.i) return false;
-    return true;
+    bool is = !s->anchor.i;
+    for (uint32_t k = 1; is && k < s->n_out; ++k) is = tn_spec_as_many(s, s->out[0].arg, s->out[k].arg);
+    return is;
 }
 
 /* Elements that make 16 bytes of the smallest type. */

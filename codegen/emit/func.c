@@ -314,14 +314,10 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
     tn_dim extent = tn_dim_const(e->g, 1), (*at)[TN_MAX_RANK] = tn_alloc(e->env, s->n_out * sizeof *at);
     if (!at) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     for (uint32_t k = 0; at && k < s->n_out; ++k) {
-        if (k == 0) {
+        if (k == 0)
             for (uint32_t a = 0; a < s->out[0].rank; ++a) extent = tn_dim_mul(e->g, extent, s->out[0].dims[a]);
-        } else { /* the same number of elements, or the map does not fit this kernel */
-            tn_dim other = tn_dim_const(e->g, 1);
-            for (uint32_t a = 0; a < s->out[k].rank; ++a) other = tn_dim_mul(e->g, other, s->out[k].dims[a]);
-            if (other.i != extent.i)
-                tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
-        }
+        else if (!tn_spec_as_many(s, s->out[0].arg, s->out[k].arg)) /* the map does not fit this kernel */
+            tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
     }
     if (at && tn_emit_ok(e)) {
         /* Bytes of two 4-bit numbers are written whole: of an odd number of them the last holds one. */

@@ -199,6 +199,11 @@ bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
     return tn_dim_is_const(g, d, &v) ? v != 1 : lo > 1 || hi < 1 || tn_dim_divisor(g, d) > 1;
 }
 
+static bool is_simpler(const tn_graph *g, tn_dim a, tn_dim b) {
+    const uint32_t x = tn_dim_rec_of(g, a)->size, y = tn_dim_rec_of(g, b)->size;
+    return x != y ? x < y : tn_dim_compare(g, a, b) < 0;
+}
+
 tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b) {
     tn_dim v[MANY];
     if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
@@ -208,8 +213,10 @@ tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b) {
     if (n > MANY) return atom(g, TN_DIM_BCAST, a, b);
     for (size_t i = 0; i < n; i++) /* a constant before others, so that the simplest form of a size wins */
         if (tn_dim_is_const(g, v[i], NULL) && tn_dim_never_one(g, v[i])) return v[i];
+    tn_dim size = NONE; /* the simplest, whatever the order of operands: sizes of one broadcast are written alike */
     for (size_t i = 0; i < n; i++)
-        if (tn_dim_never_one(g, v[i])) return v[i];
+        if (tn_dim_never_one(g, v[i]) && (!size.i || is_simpler(g, v[i], size))) size = v[i];
+    if (size.i) return size;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < i; j++)
             if (v[j].i == v[i].i) v[i] = NONE;

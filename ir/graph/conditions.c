@@ -63,6 +63,16 @@ static void simplify(const tn_graph *g, tn_condition *c) {
     if (swaps && (constant || (!tn_dim_is_const(g, c->b, NULL) && tn_dim_compare(g, c->a, c->b) > 0))) swap(c);
 }
 
+bool tn_dims_agree(const tn_graph *g, tn_dim a, tn_dim b) {
+    bool agree = a.i == b.i;
+    for (size_t k = 0; !agree && k < tn_condition_count(g); k++) {
+        tn_condition c = tn_condition_at(g, k);
+        simplify(g, &c);
+        agree = c.rel == TN_REL_EQUAL && ((c.a.i == a.i && c.b.i == b.i) || (c.a.i == b.i && c.b.i == a.i));
+    }
+    return agree;
+}
+
 static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     tn_condition c = {.rel = rel, .a = a, .b = b};
     simplify(g, &c);

@@ -111,6 +111,25 @@ static bool knows_as_much(const tn_graph *g, tn_dim atom, tn_dim with) {
     return least >= lo || least > 1;
 }
 
+/* It can hold where nothing is empty; of several symbols nobody asks.  What only sizes of 0 fulfil is checked as any other
+ * condition, but would have sizes multiplied that are not equal, and types that nobody believes. */
+static bool can_hold(const tn_graph *g, const tn_condition *c) {
+    enum { SMALL = 64, DOUBLINGS = 6 };
+    tn_dim sym = {0};
+    for (size_t k = 0; k < tn_sym_count(g); k++) {
+        const tn_dim s = tn_sym_at(g, k);
+        if (!tn_dim_mentions(g, c->a, s) && !tn_dim_mentions(g, c->b, s)) continue;
+        if (sym.i) return true;
+        sym = s;
+    }
+    for (int k = 1; sym.i && k <= SMALL + DOUBLINGS; k++) {
+        const tn_binding b = {tn_dim_name(g, sym), k <= SMALL ? k : (int64_t)SMALL << (k - SMALL)};
+        int64_t x, y;
+        if (tn_dim_eval(g, c->a, &b, 1, &x) && tn_dim_eval(g, c->b, &b, 1, &y) && x == y && x > 0) return true;
+    }
+    return false;
+}
+
 /* p = 0, solved for one of its atoms: the largest one for which that goes.  False: for none. */
 static bool solve(tn_graph *g, const tn_poly *p, tn_dim sum, tn_dim *atom, tn_dim *with) {
     uint32_t largest = 0;
@@ -182,7 +201,7 @@ void tn_equals_find(tn_graph *g) {
     tn_equals_forget(g);
     for (uint32_t k = 0; k < g->conds.n && tn_graph_ok(g); k++) {
         const tn_condition c = g->conds.p[k];
-        if (is_equality(g, &c)) use(g, &c);
+        if (is_equality(g, &c) && can_hold(g, &c)) use(g, &c);
     }
 }
 

@@ -210,6 +210,8 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
     for (size_t i = 0; st == TN_OK && i < a->n_steps; i++)
         for (size_t w = 0; st == TN_OK && w < tn_step_ways(a->steps[i]); w++)
             st = prepare(d, tn_step_way(a, a->steps[i], w), d->step_text[i]);
+    for (size_t i = 0; st == TN_OK && i < a->n_alternatives; i++) /* also those that no step names: rivals of a trial */
+        st = prepare(d, a->alternatives[i], "an alternative");
     return st;
 }
 

@@ -207,7 +207,7 @@ static void run_node(const node *x, const stream *on) {
         mock_product_run(&x->lt);
         return;
     }
-    if (x->fn == &other || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
+    if (!strcmp(x->fn->name, other.name) || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
     record(x->fn->name, x->pdl, x->cluster);
     bool twice = !strcmp(x->fn->name, "k_twice"), mul = !strcmp(x->fn->name, "k_mul");
     const uint64_t *a = x->args;
@@ -353,19 +353,39 @@ static CUresult mock_cuModuleLoadDataEx(CUmodule *mod, const void *p, unsigned n
     m.module_loads++, m.live_modules++;
     return *mod = (CUmodule)(uintptr_t)p, CUDA_SUCCESS;
 }
+/* Functions of other kernels, by module and name. */
+static struct loaded {
+    function fn;
+    CUmodule of;
+    int opted_in; /* bytes of shared memory */
+} loaded[1024];
+
+static struct loaded *loaded_of(const void *fn) {
+    for (size_t k = 0; k < sizeof loaded / sizeof *loaded; k++)
+        if (&loaded[k].fn == fn) return &loaded[k];
+    return NULL;
+}
+static CUfunction load_other(CUmodule mod) {
+    struct loaded *x = loaded;
+    while (x < loaded + sizeof loaded / sizeof *loaded - 1 && x->of) x++;
+    if (x->of) return (CUfunction)(uintptr_t)&other;
+    *x = (struct loaded){.fn = other, .of = mod};
+    return (CUfunction)(uintptr_t)&x->fn;
+}
+
 static CUresult mock_cuModuleUnload(CUmodule mod) {
-    (void)mod;
+    for (size_t k = 0; k < sizeof loaded / sizeof *loaded; k++)
+        if (loaded[k].of == mod) loaded[k].of = NULL;
     return m.live_modules--, CUDA_SUCCESS;
 }
 static CUresult mock_cuModuleGetFunction(CUfunction *f, CUmodule mod, const char *name) {
-    (void)mod;
     if (!strcmp(name, decide.name)) return *f = (CUfunction)(uintptr_t)&decide, CUDA_SUCCESS;
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
         if (!strcmp(functions[k].name, name)) return *f = (CUfunction)(uintptr_t)&functions[k], CUDA_SUCCESS;
     if (!m.other_kernels) return CUDA_ERROR_NOT_FOUND;
     if (m.fast_name && !strcmp(m.fast_name, name)) return *f = (CUfunction)(uintptr_t)&fast, CUDA_SUCCESS;
-    const function *x = !strcmp(name, compare.name) ? &compare : !strcmp(name, step.name) ? &step : &other;
-    return *f = (CUfunction)(uintptr_t)x, CUDA_SUCCESS;
+    const function *x = !strcmp(name, compare.name) ? &compare : !strcmp(name, step.name) ? &step : NULL;
+    return *f = x ? (CUfunction)(uintptr_t)x : load_other(mod), CUDA_SUCCESS;
 }
 static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f) {
     (void)a, (void)f;
@@ -373,8 +393,9 @@ static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfuncti
 }
 static int function_carveout; /* of all functions, as set last */
 static CUresult mock_cuFuncSetAttribute(CUfunction f, CUfunction_attribute a, int v) {
-    (void)f;
     FAIL_POINT(cuFuncSetAttribute);
+    struct loaded *x = loaded_of(f);
+    if (x && a == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) x->opted_in = v;
     if (a == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) function_carveout = v + 1;
     return CUDA_SUCCESS;
 }
@@ -414,6 +435,9 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
             x.carveout = (int)c->attrs[k].value.sharedMemCarveout + 1;
     }
     m.grid_x = c->gridDimX;
+    const struct loaded *l = loaded_of(f);
+    if (l && c->sharedMemBytes > 48 << 10 && (int)c->sharedMemBytes > l->opted_in)
+        return violate("a launch with shared memory that the function has not opted in to"), CUDA_ERROR_INVALID_VALUE;
     if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
     if (!stream_of(c->hStream)->capture) m.launches++;
     return submit(c->hStream, &x);
@@ -591,7 +615,8 @@ static bool is_fast(const graph *g) {
     for (size_t k = 0; k < g->n; k++) {
         if (g->nodes[k].fn == &fast) return true;
         whole &= g->nodes[k].fn != &step;
-        has_block |= g->nodes[k].fn == &other && g->nodes[k].block == (unsigned)m.fast_block;
+        has_block |= (g->nodes[k].fn && !strcmp(g->nodes[k].fn->name, other.name)) &&
+                     g->nodes[k].block == (unsigned)m.fast_block;
     }
     if (m.fast_block && whole && has_block) return true;
     for (size_t k = 0; k < g->n; k++) {

@@ -555,6 +555,16 @@ START_TEST(winners_in_the_whole_network) {
 }
 END_TEST
 
+/* A rival's kernel is launched as its own candidate was: with all the shared memory that it takes. */
+START_TEST(rivals_take_much_shared_memory) {
+    static const char product[] = "func @main(%x: f16[512,512], %w: f16[512,512]) -> (%y: f16[512,512]) {\n"
+                                  "  %y = matmul %x, %w\n  return %y\n}\n";
+    remove_from_cache("[tl]*");
+    ck_assert_msg(compile_text(product, NULL) == TN_OK, "%s", errors);
+    ck_assert_str_eq(errors, "");
+}
+END_TEST
+
 static const char with_loop[] =
     "func @main(%x: f32[64,64], %v: f32[7,3], %t: i64[]) -> (%y: f32[64,64], %w: f32[7,3]) {\n"
     "  %a = relu %x\n"
@@ -785,6 +795,7 @@ int main(void) {
     tcase_add_test(t, loops_are_not_timed);
     tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
     tcase_add_test(t, winners_in_the_whole_network);
+    tcase_add_test(t, rivals_take_much_shared_memory);
     tcase_add_test(t, exact_sizes_where_that_pays);
     tcase_add_test(t, buckets_share_the_deadline);
     tcase_add_test(t, keeps_its_deadline);
