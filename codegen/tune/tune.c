@@ -146,7 +146,8 @@ static bool load_kernel(runner *r) {
     }
     r->launch.smem = v->smem;
     r->launch.pdl = t->arch->pdl;
-    if (tn_launch_prepare(cu, r->launch.fn, v->smem, v->cluster, tn_variant_arg_bytes(v), r->d->s->name) != TN_OK)
+    if (tn_launch_check_args(cu, r->launch.fn, tn_variant_arg_bytes(v), r->d->s->name) != TN_OK ||
+        tn_launch_opt_in(cu, r->launch.fn, v->smem, v->cluster, r->d->s->name) != TN_OK)
         return disqualify(r->c, t->last_error), false;
     return true;
 }

@@ -188,12 +188,10 @@ static tn_status load_module(tn_plan *p, tn_plan_device *d, size_t kernel) {
     return tn_cuda_check(p->env, d->cu, r, "cuModuleLoadDataEx", k->name);
 }
 
-static tn_status prepare(const tn_plan_device *d, const TnPlan__Step *s, const char *text) {
+static tn_status check_args(const tn_plan_device *d, const TnPlan__Step *s, const char *text) {
     if (s->what_case != TN_PLAN__STEP__WHAT_KERNEL) return TN_OK;
-    const TnPlan__Kernel *k = d->arch->kernels[s->kernel];
     const size_t plain = tn_step_plain_args(s), words = tn_args_words(plain, s->n_args - plain);
-    return tn_launch_prepare(d->cu, d->functions[s->kernel], k->smem, k->n_cluster ? k->cluster : NULL,
-                             (words ? words : 1) * sizeof(uint64_t), text);
+    return tn_launch_check_args(d->cu, d->functions[s->kernel], (words ? words : 1) * sizeof(uint64_t), text);
 }
 
 static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
@@ -204,14 +202,14 @@ static tn_status load_kernels(tn_plan *p, tn_plan_device *d) {
         const uint32_t blob = module_blob(d, k);
         if (blob >= d->n_modules || !d->modules[blob]) st = load_module(p, d, i);
         if (st == TN_OK) st = TN_CU(d->cu, cuModuleGetFunction(&d->functions[i], d->modules[blob], k->name), k->name);
+        if (st == TN_OK)
+            st = tn_launch_opt_in(d->cu, d->functions[i], k->smem, k->n_cluster ? k->cluster : NULL, k->name);
     }
     free_rebuilt(p, d); /* the driver has its own copies */
     for (size_t i = 0; i < a->n_steps; i++) tn_step_text(a->steps[i], d->step_text[i], TN_STEP_TEXT);
     for (size_t i = 0; st == TN_OK && i < a->n_steps; i++)
         for (size_t w = 0; st == TN_OK && w < tn_step_ways(a->steps[i]); w++)
-            st = prepare(d, tn_step_way(a, a->steps[i], w), d->step_text[i]);
-    for (size_t i = 0; st == TN_OK && i < a->n_alternatives; i++) /* also those that no step names: rivals of a trial */
-        st = prepare(d, a->alternatives[i], "an alternative");
+            st = check_args(d, tn_step_way(a, a->steps[i], w), d->step_text[i]);
     return st;
 }
 

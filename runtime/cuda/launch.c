@@ -4,7 +4,7 @@
 /* Drivers from CARVEOUT_A_LAUNCH on take a carveout with each launch, older ones as the function's. */
 enum { SMEM_WITHOUT_OPTING_IN = 48 << 10, PORTABLE_CLUSTER = 8, CARVEOUT_A_LAUNCH = 12080 };
 
-static tn_status check_params(const tn_cuda *cu, CUfunction fn, size_t args_size, const char *loc) {
+tn_status tn_launch_check_args(const tn_cuda *cu, CUfunction fn, size_t args_size, const char *loc) {
     size_t offset = 0, size = 0;
     if (!cu->cuFuncGetParamInfo) return TN_OK;
     if (cu->cuFuncGetParamInfo(fn, 0, &offset, &size) != CUDA_SUCCESS) size = 0;
@@ -13,10 +13,10 @@ static tn_status check_params(const tn_cuda *cu, CUfunction fn, size_t args_size
                    "the kernel takes %zu bytes of arguments, the plan gives %zu", size, args_size);
 }
 
-tn_status tn_launch_prepare(const tn_cuda *cu, CUfunction fn, uint32_t smem, const uint32_t cluster[3],
-                            size_t args_size, const char *loc) {
-    tn_status st = check_params(cu, fn, args_size, loc);
-    if (st == TN_OK && smem > SMEM_WITHOUT_OPTING_IN)
+tn_status tn_launch_opt_in(const tn_cuda *cu, CUfunction fn, uint32_t smem, const uint32_t cluster[3],
+                           const char *loc) {
+    tn_status st = TN_OK;
+    if (smem > SMEM_WITHOUT_OPTING_IN)
         st = TN_CU(cu, cuFuncSetAttribute(fn, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)smem), loc);
     uint64_t blocks = cluster && cluster[0] ? (uint64_t)cluster[0] * cluster[1] * cluster[2] : 0;
     if (st == TN_OK && blocks > PORTABLE_CLUSTER)

@@ -31,10 +31,10 @@ typedef struct tn_launch {
     bool pdl; /* programmatic dependent launch: only after another kernel of ours, where the GPU has it (arch.h) */
 } tn_launch;
 
-/* Once after loading: raises the function's limits (dynamic shared memory above 48 KiB, clusters above 8 blocks) and
- * checks that its parameter block has args_size bytes where the driver can tell. */
-tn_status tn_launch_prepare(const tn_cuda *cu, CUfunction fn, uint32_t smem, const uint32_t cluster[3],
-                            size_t args_size, const char *loc);
+/* Once after loading: raises the function's limits (dynamic shared memory above 48 KiB, clusters above 8 blocks). */
+tn_status tn_launch_opt_in(const tn_cuda *cu, CUfunction fn, uint32_t smem, const uint32_t cluster[3], const char *loc);
+/* Its parameter block has args_size bytes, where the driver can tell. */
+tn_status tn_launch_check_args(const tn_cuda *cu, CUfunction fn, size_t args_size, const char *loc);
 /* Enqueues.  args: at least as many bytes as the kernel's parameter has. */
 tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc);
 
