@@ -140,14 +140,10 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_coord none = {"b", 0, 0, 0};
         const bool packs = tn_variant_packs(v);
         const tn_packing how = packs ? filter_packing(v, &pl) : (tn_packing){0};
-        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
-        tn_emit_problem(e, &packed);
+        tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", w->dtype);
         emit_input(e, s, &pl);
-        if (packs)
-            tn_emit_packed_operand(e, &pl.filter, 'B', &how);
-        else
-            tn_emit_operand(e, &pl.filter, 'B', w->filter, none, w->f_o, w->f_k);
+        tn_emit_weight(e, &pl.filter, packs ? &how : NULL, w->filter, none, w->f_o, w->f_k);
         if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         const tn_dim n = tn_dim_const(s->g, w->n), k = tn_dim_const(s->g, w->r * w->s * w->c);

@@ -55,15 +55,11 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_contraction *c = &pl.c;
         const bool packs = tn_variant_packs(v);
         const tn_packing how = packs ? tn_tile_packing(v, &pl.b.how) : (tn_packing){0};
-        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
-        tn_emit_problem(e, &packed);
+        tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", c->dtype);
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
-        if (packs)
-            tn_emit_packed_operand(e, &pl.b, 'B', &how);
-        else
-            tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
         if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);

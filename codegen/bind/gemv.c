@@ -61,17 +61,13 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         const tn_contraction *c = &pl.c;
         const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), rows = tn_knob_get(v->tpl, v->knob, "ROWS");
         const bool packs = tn_variant_packs(v);
-        const tn_problem packed = packs ? tn_packed_problem(p) : *p;
-        tn_emit_problem(e, &packed);
+        tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", c->dtype);
         tn_emit_batch_maps(e, s, c);
         tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3,
                      (uint32_t)tn_problem_get(p, "A_VEC"));
         const tn_packing how = packs ? warp_tiles(&pl, rows) : (tn_packing){0};
-        if (packs)
-            tn_emit_packed_operand(e, &pl.b, 'B', &how);
-        else
-            tn_emit_operand(e, &pl.b, 'B', c->b, c->b_batch, c->b_n, c->b_k);
+        tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, 1);
         const tn_dim per_block = tn_dim_const(s->g, block_n(v->tpl, v->knob));
         v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->n, per_block), c->batch);

@@ -250,17 +250,6 @@ void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p) {
     tn_problem_add_int(p, names[4], o->packs);
 }
 
-tn_problem tn_packed_problem(const tn_problem *p) {
-    tn_problem out = *p;
-    const int64_t chunk = 16 / tn_problem_get(p, "ELT");
-    for (uint32_t k = 0; k < out.n; k++) {
-        tn_const_def *c = &out.c[k];
-        if (!strcmp(c->name, "B_ASYNC") || !strcmp(c->name, "B_KMAJOR") || !strcmp(c->name, "B_CONST")) c->value = 1;
-        if (!strcmp(c->name, "B_VEC")) c->value = chunk;
-    }
-    return out;
-}
-
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k) {
     const bool first = letter == 'A';
@@ -279,13 +268,31 @@ bool tn_variant_packs(const tn_variant *v) {
     return tn_knob_get(v->tpl, v->knob, "PACK") != 0;
 }
 
-void tn_emit_packed_operand(tn_emitter *e, const tn_operand *o, char letter, const tn_packing *how) {
-    char name[2][16];
-    snprintf(name[0], sizeof name[0], "%c_TILES", letter);
-    snprintf(name[1], sizeof name[1], "%c_BANDS", letter);
-    tn_emit_define(e, name[0], tn_ceil_div((int64_t)how->cols, how->tile_cols));
-    tn_emit_define(e, name[1], tn_ceil_div((int64_t)how->rows, how->tile_rows));
-    tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, o->packed_in);
+static tn_problem packed_problem(const tn_problem *p) {
+    tn_problem out = *p;
+    const int64_t chunk = 16 / tn_problem_get(p, "ELT");
+    for (uint32_t k = 0; k < out.n; k++) {
+        tn_const_def *c = &out.c[k];
+        if (!strcmp(c->name, "B_ASYNC") || !strcmp(c->name, "B_KMAJOR") || !strcmp(c->name, "B_CONST")) c->value = 1;
+        if (!strcmp(c->name, "B_VEC")) c->value = chunk;
+    }
+    return out;
+}
+
+void tn_emit_problem_of(tn_emitter *e, const tn_variant *v, const tn_problem *p) {
+    const tn_problem of = tn_variant_packs(v) ? packed_problem(p) : *p;
+    tn_emit_problem(e, &of);
+}
+
+void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, tn_val val, tn_coord batch,
+                    tn_coord side, tn_coord k) {
+    if (!how) {
+        tn_emit_operand(e, o, 'B', val, batch, side, k);
+        return;
+    }
+    tn_emit_define(e, "B_TILES", tn_ceil_div((int64_t)how->cols, how->tile_cols));
+    tn_emit_define(e, "B_BANDS", tn_ceil_div((int64_t)how->rows, how->tile_rows));
+    tn_emit_line(e, "#define TN_B(args) (args).in%u", o->packed_in);
     tn_emit_packed(e, o->packed_in, how);
 }
 

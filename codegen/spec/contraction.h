@@ -54,15 +54,16 @@ bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord 
  * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k);
-/* The same for an operand that comes packed, in tiles of so many m or n and k: generates TN_<LETTER>(args),
- * TN_<LETTER>_TILES, of one m or n along k, and TN_<LETTER>_BANDS, of a matrix. */
-void tn_emit_packed_operand(tn_emitter *e, const tn_operand *o, char letter, const tn_packing *how);
+/* Operand B, as tn_emit_operand, or where it comes packed (how, else NULL) in tiles of so many n and k: generates TN_B(args),
+ * TN_B_TILES, of one n along k, and TN_B_BANDS, of a matrix. */
+void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, tn_val val, tn_coord batch,
+                    tn_coord side, tn_coord k);
 /* Whether the variant's knob PACK asks for that. */
 bool tn_variant_packs(const tn_variant *v);
 /* What tn_tile.cuh wants of operand B, with the knobs BN and KBYTES: tiles as they lie in a slot. */
 tn_packing tn_tile_packing(const tn_variant *v, const tn_packing *matrix);
-/* What the problem says of an operand B that comes packed. */
-tn_problem tn_packed_problem(const tn_problem *p);
+/* tn_emit_problem, with what it says of an operand B that comes packed where the variant packs it. */
+void tn_emit_problem_of(tn_emitter *e, const tn_variant *v, const tn_problem *p);
 /* True if val is one of the region's arguments; *in is its number. */
 bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 /* The largest power of two up to max that always divides d. */
