@@ -593,6 +593,8 @@ tn_val tn_const_ints(tn_graph *g, tn_dtype t, size_t n, const int64_t *v); /* 1-
 tn_val tn_const_num(tn_graph *g, tn_dtype t, double v);                    /* scalar, rounded to t */
 /* The bytes of a value that is a const, or NULL. */
 const void *tn_const_data(const tn_graph *g, tn_val v);
+/* The const that v is, or is a broadcast or reshape of; none otherwise. */
+tn_val tn_const_behind(const tn_graph *g, tn_val v);
 /* True if v is a const (or a broadcast/reshape of one) whose every element equals one number. */
 bool tn_const_splat(const tn_graph *g, tn_val v, double *num);
 /* Element i of a constant as double / int64, whatever its dtype. */

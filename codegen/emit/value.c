@@ -241,8 +241,8 @@ static bool splat(tn_fn *f, tn_val v, tn_dtype t, tn_ref *out) {
     tn_graph *g = f->e->g;
     double num;
     if (!tn_const_splat(g, v, &num)) return false;
-    const bool exact = tn_dtype_is_int(t) && tn_const_data(g, v);
-    *out = exact ? tn_fn_literal(f, t, num, tn_const_get_int(g, v, 0)) : tn_fn_number(f, t, num);
+    *out = tn_dtype_is_int(t) ? tn_fn_literal(f, t, num, tn_const_get_int(g, tn_const_behind(g, v), 0))
+                              : tn_fn_number(f, t, num);
     return true;
 }
 

@@ -169,10 +169,27 @@ static int64_t draw_integer(const span *r, tn_dtype t, uint64_t *seed) {
     return x || !r->divides ? x : 1;
 }
 
+/* One number throughout, which kernels have as a literal, behind a view: fills n elements with it. */
+static bool draw_splat(const tn_spec *s, const tn_spec_tensor *t, void *data, int64_t n) {
+    if (!t->is_const) return false;
+    const tn_val own = tn_node_input(s->g, s->kernel, (size_t)(t - s->in));
+    double num;
+    if (!tn_const_splat(s->g, own, &num)) return false;
+    const int64_t exact = tn_const_get_int(s->g, tn_const_behind(s->g, own), 0);
+    for (int64_t i = 0; i < n; i++) {
+        if (tn_dtype_is_float(t->dtype))
+            tn_store_num(t->dtype, data, (uint64_t)i, num);
+        else
+            tn_store_int(t->dtype, data, (uint64_t)i, exact);
+    }
+    return true;
+}
+
 /* Large tensors repeat one block, whose odd length no extent of a network divides: drawing numbers takes most of the
  * time. */
 bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed) {
+    if (draw_splat(s, t, data, n)) return true;
     const bool is_float = tn_dtype_is_float(t->dtype);
     const span r = is_float ? (span){0} : span_of(s, at, t, few);
     const size_t size = tn_dtype_bits(t->dtype) / 8;

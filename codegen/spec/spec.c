@@ -243,8 +243,13 @@ static void put_region(writer *w) {
         put_layout(w, &s->in[k]);
         if (s->in[k].is_const) tn_text_add(&w->t, " const");
         if (s->in[k].tells.i) tn_text_add(&w->t, " tells s%" PRIu32, sym_number(w, s->in[k].tells));
-        if (s->in[k].is_const && tn_const_splat(s->g, tn_node_input(s->g, s->kernel, k), &splat))
-            tn_text_add(&w->t, " = %.17g", splat);
+        const tn_val own = tn_node_input(s->g, s->kernel, k);
+        if (s->in[k].is_const && tn_const_splat(s->g, own, &splat)) {
+            if (tn_dtype_is_int(s->in[k].dtype)) /* doubles have too few digits */
+                tn_text_add(&w->t, " = %" PRId64, tn_const_get_int(s->g, tn_const_behind(s->g, own), 0));
+            else
+                tn_text_add(&w->t, " = %.17g", splat);
+        }
         tn_text_add(&w->t, "\n");
     }
     TN_FOR_NODES(s->g, s->region, n) {

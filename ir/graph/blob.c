@@ -193,11 +193,16 @@ static uint64_t element_count(const tn_graph *g, const tn_attrs_const *a) {
     return tn_dtype_bytes(a->dtype, n) <= tn_blob_size(g, a->data) ? n : 0;
 }
 
-bool tn_const_splat(const tn_graph *g, tn_val v, double *num) {
+tn_val tn_const_behind(const tn_graph *g, tn_val v) {
     for (tn_op op = tn_node_op(g, tn_val_def(g, v)); op == TN_OP_BROADCAST || op == TN_OP_RESHAPE;
          op = tn_node_op(g, tn_val_def(g, v)))
         v = tn_node_input(g, tn_val_def(g, v), 0);
-    const tn_attrs_const *a = const_of(g, v);
+    return const_of(g, v) ? v : (tn_val){0};
+}
+
+bool tn_const_splat(const tn_graph *g, tn_val v, double *num) {
+    v = tn_const_behind(g, v);
+    const tn_attrs_const *a = v.i ? const_of(g, v) : NULL;
     uint64_t n = a ? element_count(g, a) : 0;
     if (!n) return false;
     const char *p = tn_blob_data(g, a->data);

@@ -273,6 +273,18 @@ START_TEST(integers_that_users_feed) {
 }
 END_TEST
 
+/* Kernels have such numbers as literals, so that they are part of what tells specs apart. */
+START_TEST(whole_numbers_tell_specs_apart) {
+    static const char *const text[] = {
+        FUNC("%x: i64[8]", "%y: i64[8]", "%0 = const [9007199254740993] : i64[]\n%y = add %x, %0\nreturn %y\n"),
+        FUNC("%x: i64[8]", "%y: i64[8]", "%0 = const [9007199254740992] : i64[]\n%y = add %x, %0\nreturn %y\n")};
+    kernels a = open_text(text[0]), b = open_text(text[1]);
+    ck_assert_str_ne(a.s->text, b.s->text);
+    close_kernels(&a);
+    close_kernels(&b);
+}
+END_TEST
+
 /* Results at every shape, against sums made here. */
 START_TEST(references_at_every_shape) {
     enum { K = 24, N = 5 };
@@ -592,6 +604,10 @@ static const char *const symbolic[] = {
          "%0 = sub %x, %z\n%1 = cast %0 {to=f16}\n%2 = cast %x {to=f16}\n%y = add %1, %2\nreturn %y\n"),
     FUNC("%x: i8[N,7], %i: i32[M]", "%y: i8[N,M]", "%0 = gather %x, %i {axis=1}\n%y = neg %0\nreturn %y\n"),
     FUNC("%x: i64[N,M], %z: i64[N,M]", "%y: i64[N,M]", "%0 = div %x, %z\n%y = mul %0, %z\nreturn %y\n"),
+    /* one number behind a view, more than a double holds: a literal in the kernel */
+    FUNC("%x: i64[N,M]", "%y: i64[N,M]",
+         "%c = const [9007199254740993] : i64[1]\n%z = reshape %c {dims=[]}\n"
+         "%y = add %x, %z\nreturn %y\n"),
     FUNC("%x: i32[N,M]", "%y: i32[N]", "%y = reduce_max %x {axes=[1]}\nreturn %y\n"),
     FUNC("%x: f32[N,M]", "%y: f32[N,M]", "%y = softmax %x {axis=1}\nreturn %y\n"),
     FUNC("%x: f16[N,24], %w: f16[24,M]", "%y: f16[N,M]", "%0 = matmul %x, %w\n%y = relu %0\nreturn %y\n"),
@@ -657,6 +673,7 @@ int main(void) {
     tcase_add_test(t, shapes_keep_conditions);
     tcase_add_test(t, shapes_stay_cheap);
     tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
+    tcase_add_test(t, whole_numbers_tell_specs_apart);
     tcase_add_test(t, references_at_every_shape);
     tcase_add_test(t, rows_of_a_large_product);
     tcase_add_loop_test(t, rows_of_large_results, 0, (int)(sizeof rows_cases / sizeof *rows_cases));
