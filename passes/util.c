@@ -104,35 +104,6 @@ bool tn_never_negative(const tn_graph *g, tn_val v) {
     return never_negative(g, v, 0);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------- */
-
-static bool is_step(const tn_graph *g, tn_node n) {
-    const tn_op op = tn_node_op(g, n);
-    if (op != TN_OP_CAST) return tn_op_is(op, TN_T_STEP);
-    const tn_dtype to = TN_ATTRS_OF(g, n, cast)->to;
-    return !tn_dtype_is_float(to) || tn_dtype_bits(to) <= 8;
-}
-
-bool tn_reaches_step(const tn_graph *g, tn_val v) {
-    enum { MAX_SEEN = 256 };
-    tn_val seen[MAX_SEEN] = {v};
-    for (size_t n = 1, at = 0; at < n; at++) {
-        for (tn_use u = tn_val_first_use(g, seen[at]); u.i; u = tn_use_next(g, u)) {
-            tn_node user = tn_use_node(g, u);
-            if (is_step(g, user)) return true;
-            if (!tn_op_is(tn_node_op(g, user), TN_T_SMOOTH)) continue;
-            for (size_t k = 0; k < tn_node_result_count(g, user); k++) {
-                tn_val r = tn_node_result(g, user, k);
-                size_t i = 0;
-                while (i < n && seen[i].i != r.i) i++;
-                if (i == MAX_SEEN) return true;
-                if (i == n) seen[n++] = r;
-            }
-        }
-    }
-    return false;
-}
-
 /* ---- builders ---------------------------------------------------------------------------------------------------- */
 
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs) {

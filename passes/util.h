@@ -35,11 +35,6 @@ bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size);
 bool tn_static_numel(const tn_graph *g, tn_val v, int64_t *n);
 bool tn_str_is(const char *s, const char *want); /* NULL counts as "" */
 
-/* Does v reach an op that tells neighbouring numbers apart (rounding, comparison, conversion to integers or 8-bit
- * floats), through elementwise ops, movements and reductions?  A difference in v's last place may then be a whole step
- * in what the user sees.  Also true where too many ops are in between to say. */
-bool tn_reaches_step(const tn_graph *g, tn_val v);
-
 /* The node again with other operands: same op, attributes, at the cursor.  Not for nodes with regions. */
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs);
 tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); /* v itself if nothing changes */

@@ -13,8 +13,8 @@
 #include <math.h>
 #include <string.h>
 #include "passes/util.h"
+#include "passes/rules/steps.h"
 #include "passes/rule.h"
-#include "tenon/internal/memory.h"
 
 enum { MAX_CHAIN = 64, MAX_SWAPS = 10, MAX_RESULTS = 256, MAX_REAP = 256 };
 
@@ -52,6 +52,7 @@ typedef struct engine {
     size_t info_cap;
     tn_node *stack;
     size_t top, stack_cap;
+    tn_steps steps; /* found when first asked for in a sweep */
     uint32_t fired;
     bool oom;
 } engine;
@@ -116,6 +117,7 @@ static void dispose(engine *e) {
     tn_free(e->env, e->variants, (e->n_variants + 1) * sizeof *e->variants);
     tn_free(e->env, e->info, e->info_cap * sizeof *e->info);
     tn_free(e->env, e->stack, e->stack_cap * sizeof *e->stack);
+    tn_steps_free(&e->steps);
 }
 
 /* ---- matching ---------------------------------------------------------------------------------------------------- */
@@ -225,17 +227,17 @@ static bool only_elementwise(const tn_match *m) {
     return true;
 }
 
-static bool step_behind(const tn_match *m) {
-    return only_elementwise(m) && tn_reaches_step(m->g, tn_node_result(m->g, m->root, 0));
+static bool step_behind(engine *e, const tn_match *m) {
+    return only_elementwise(m) && tn_reaches_step(&e->steps, tn_node_result(m->g, m->root, 0));
 }
 
 /* Null: fire.  "": a condition that is part of the pattern. */
-static const char *refusal(const tn_rule *r, const tn_match *m) {
+static const char *refusal(engine *e, const tn_rule *r, const tn_match *m) {
     if (!holds_for_dtype(r, m)) return "it does not hold for this dtype";
     const char *why = r->guard ? r->guard(m) : NULL;
     if (why || r->bound == TN_EXACT || !touches_float(m)) return why;
     if (m->opts->numerics == TN_NUMERICS_EXACT) return "numerics are exact";
-    if (r->bound != TN_ZERO_SIGN && step_behind(m))
+    if (r->bound != TN_ZERO_SIGN && step_behind(e, m))
         return "a rounding, comparison or conversion behind it would tell the results apart";
     return NULL;
 }
@@ -391,10 +393,12 @@ static void install(engine *e, const variant *r, tn_match *m, uint32_t first_new
         push_users(e, tn_node_result(g, m->root, k));
         if (def.i && def.i < first_new && tn_node_op(g, def) != TN_OP_CONST)
             tn_node_set_loc(g, def, tn_loc_join(g, tn_node_loc(g, def), loc));
+        tn_steps_replace(&e->steps, tn_node_result(g, m->root, k), m->out[k]);
         tn_replace(g, tn_node_result(g, m->root, k), m->out[k]);
         push(e, def);
     }
     tn_erase(g, m->root);
+    tn_steps_add(&e->steps, first_new);
     for (size_t k = 0; k < kept; k++) {
         tn_node def = operands[k].i ? tn_val_def(g, operands[k]) : (tn_node){0};
         if (!def.i || tn_node_op(g, def) == TN_OP_NONE) continue;
@@ -465,7 +469,7 @@ static void visit(engine *e, tn_node n) {
     for (size_t k = e->start[op]; k < e->start[op + 1]; k++) {
         const variant *r = &e->variants[k];
         if (r->state->off || !match_root(r, &m, n)) continue;
-        const char *why = refusal(r->rule, &m);
+        const char *why = refusal(e, r->rule, &m);
         if (why)
             refused(e, r, &m, why);
         else if (rewrite(e, r, &m) || tn_graph_status(e->g) != TN_OK)
@@ -474,10 +478,11 @@ static void visit(engine *e, tn_node n) {
 }
 
 tn_status tn_rewrite(tn_graph *g, tn_pass_ctx *ctx, size_t n, const tn_rules *const *sets) {
-    engine e = {.g = g, .ctx = ctx, .env = tn_graph_env(g)};
+    engine e = {.g = g, .ctx = ctx, .env = tn_graph_env(g), .steps = {.g = g}};
     bool ready = prepare(&e, n, sets);
     do {
         e.fired = 0;
+        e.steps.known = false;
         if (ready) push_region(&e, tn_graph_body(g));
         while (e.top && !e.oom && tn_graph_status(g) == TN_OK) {
             tn_node node = e.stack[--e.top];
@@ -485,7 +490,8 @@ tn_status tn_rewrite(tn_graph *g, tn_pass_ctx *ctx, size_t n, const tn_rules *co
             if (tn_node_op(g, node) != TN_OP_NONE) visit(&e, node);
         }
     } while (e.fired && ready && !e.oom && tn_graph_status(g) == TN_OK && tn_pass_has_budget(ctx));
-    if (!ready || e.oom) tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while rewriting");
+    if (!ready || e.oom || e.steps.oom)
+        tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory while rewriting");
     dispose(&e);
     return tn_graph_status(g);
 }

@@ -86,6 +86,15 @@ static void chain(tn_graph *g, tn_val x, uint32_t n, tn_val *out) {
     }
 }
 
+/* Rules that ask what comes behind, in a chain where much does. */
+static void residuals(tn_graph *g, tn_val x, uint32_t n, tn_val *out) {
+    for (uint32_t k = 0; k < n; k++) {
+        const tn_val v = k ? out[k - 1] : x, square = tn_binary(g, TN_OP_POW, v, number(g, 2));
+        out[k] = tn_unary(g, TN_OP_SQRT, tn_binary(g, TN_OP_ADD, square, number(g, 1)));
+        out[k] = tn_binary(g, TN_OP_ADD, tn_binary(g, TN_OP_DIV, v, out[k]), v);
+    }
+}
+
 static const kind kinds[] = {
     {"identities", identities, false},
     {"identities in a concat", identities, true},
@@ -99,6 +108,7 @@ static const kind kinds[] = {
     {"reductions", reductions, false},
     {"reductions in a concat", reductions, true},
     {"chain", chain, false},
+    {"residuals", residuals, false},
 };
 
 static double cpu_ms(void) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "passes/rules/steps.h"
 #include "passes/rule.h"
 #include "tests/unit/suite.h"
 
@@ -202,6 +203,87 @@ START_TEST(a_step_behind_keeps_the_last_place) {
 }
 END_TEST
 
+/* How often the round trip fires with `n` residual additions between it and `behind`. */
+static uint32_t fires_far_before(uint32_t n, tn_op behind) {
+    fixture *f = start(TN_F32);
+    tn_val v = tn_unary(f->g, TN_OP_RECIP, tn_unary(f->g, TN_OP_RECIP, f->x));
+    for (uint32_t k = 0; k < n; k++) v = tn_binary(f->g, TN_OP_ADD, tn_unary(f->g, TN_OP_TANH, v), v);
+    returns(f, tn_unary(f->g, behind, v));
+    const uint32_t fired = apply(f, (tn_rules)TN_RULES(round_trip), NULL, "round_trip", NULL);
+    stop(f);
+    return fired;
+}
+
+START_TEST(a_step_is_seen_from_any_distance) {
+    for (uint32_t n = 1; n <= 10000; n *= 10) {
+        ck_assert_uint_eq(fires_far_before(n, TN_OP_TANH), 1);
+        ck_assert_uint_eq(fires_far_before(n, TN_OP_FLOOR), 0);
+    }
+}
+END_TEST
+
+/* What uses lead to, followed one by one. */
+static bool leads_to_step(const tn_graph *g, tn_val v) {
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        const tn_op op = tn_node_op(g, n);
+        if (tn_op_is(op, TN_T_STEP)) return true;
+        if (tn_op_is(op, TN_T_SMOOTH) && leads_to_step(g, tn_node_result(g, n, 0))) return true;
+    }
+    return false;
+}
+
+static uint32_t check_steps(tn_steps *s, bool exactly) {
+    uint32_t n = 0;
+    for (uint32_t k = 1; k < tn_graph_val_limit(s->g); k++) {
+        const bool want = leads_to_step(s->g, (tn_val){k}), have = tn_reaches_step(s, (tn_val){k});
+        ck_assert_msg(have == want || (have && !exactly), "value %u of %u", k, tn_graph_val_limit(s->g));
+        n += want;
+    }
+    return n;
+}
+
+/* Random graphs in which values give way to new and old ones. */
+START_TEST(what_reaches_a_step_is_known_after_rewrites) {
+    static const tn_op ops[] = {TN_OP_TANH, TN_OP_NEG, TN_OP_FLOOR, TN_OP_ADD, TN_OP_MUL};
+    uint32_t reached = 0, values = 0, state = 1;
+    for (int round = 0; round < 200; round++) {
+        fixture *f = start(TN_F32);
+        tn_val v[60] = {f->x, f->y};
+        tn_steps s = {.g = f->g};
+        uint32_t n = 2;
+        for (; n < 40; n++) {
+            const uint32_t r = state = state * 1664525 + 1013904223, op = r >> 24;
+            const tn_val a = v[(r >> 4) % n], b = v[(r >> 14) % n];
+            const tn_op which = op < 24 ? TN_OP_FLOOR : ops[op % 2 ? op / 2 % 2 : 3 + op / 2 % 2];
+            v[n] = which == TN_OP_ADD || which == TN_OP_MUL ? tn_binary(f->g, which, a, b) : tn_unary(f->g, which, a);
+        }
+        returns(f, v[n - 1]);
+        reached += check_steps(&s, true);
+        values += n;
+        for (int k = 0; k < 20; k++, n++) { /* in front of a value, another one of what comes before that */
+            const uint32_t r = state = state * 1664525 + 1013904223, at = 3 + (r >> 8) % 36;
+            const uint32_t first_new = tn_graph_node_limit(f->g);
+            const tn_val old = v[at], a = v[(r >> 14) % at];
+            if (!tn_val_first_use(f->g, old).i) continue;
+            tn_set_cursor(f->g, tn_cursor_before(f->g, tn_val_def(f->g, old)));
+            const tn_val now = r >> 31 ? tn_unary(f->g, ops[(r >> 26) % 3], a) : a;
+            tn_steps_replace(&s, old, now);
+            tn_replace(f->g, old, now);
+            tn_steps_add(&s, first_new);
+            if (now.i != a.i) v[at] = now;
+            check_steps(&s, false);
+        }
+        s.known = false;
+        check_steps(&s, true);
+        tn_steps_free(&s);
+        stop(f);
+    }
+    ck_assert_uint_gt(reached, values / 8);
+    ck_assert_uint_lt(reached, values / 8 * 7);
+}
+END_TEST
+
 static const char *never(const tn_match *m) {
     (void)m;
     return "not today";
@@ -379,6 +461,8 @@ int main(void) {
     tcase_add_test(t, a_replacement_that_does_not_type_refuses_the_rule);
     tcase_add_test(t, a_rule_fires_for_its_dtypes_only);
     tcase_add_test(t, a_step_behind_keeps_the_last_place);
+    tcase_add_test(t, a_step_is_seen_from_any_distance);
+    tcase_add_test(t, what_reaches_a_step_is_known_after_rewrites);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
