@@ -202,8 +202,8 @@ template <typename F> TN_DEV F tn_grid_reflect(F x, F lo, F hi) { // mirrored at
     const bool odd = turns - 2 * tn_floor(turns / 2) != 0;
     return (x < lo) != odd ? lo + rest : hi - rest;
 }
-template <bool ALIGN, tn_padding PAD, typename F> TN_DEV F tn_grid_coordinate(F g, F n) {
-    const F x = ALIGN ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
+template <bool ELEMENTS, bool ALIGN, tn_padding PAD, typename F> TN_DEV F tn_grid_coordinate(F g, F n) {
+    const F x = ELEMENTS ? g : ALIGN ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
     if (PAD == TN_PAD_REFLECTION) return x;
     return x < -3 ? -3 : x > n + 2 ? n + 2 : x; // beyond that all taps are the same: keeps infinity out of the weights
 }

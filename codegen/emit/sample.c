@@ -14,7 +14,7 @@ typedef struct axis_taps {
 
 typedef struct sampling {
     const char *type, *padding; /* C type of coordinates; template argument */
-    const char *align;
+    const char *align, *elements;
     bool near, cubic, zeros;
     uint32_t n_taps;
 } sampling;
@@ -30,6 +30,7 @@ static sampling sampling_of(const tn_graph *g, tn_node n) {
     s.zeros = !is(a->padding, "border") && !is(a->padding, "reflection");
     s.padding = s.zeros ? "TN_PAD_ZEROS" : is(a->padding, "border") ? "TN_PAD_BORDER" : "TN_PAD_REFLECTION";
     s.align = a->align_corners ? "true" : "false";
+    s.elements = a->elements ? "true" : "false";
     s.type = s.near || wide ? "double" : "float"; /* nearest: which element it is must not depend on rounding */
     s.n_taps = s.near ? 1 : s.cubic ? 4 : 2;
     return s;
@@ -40,8 +41,8 @@ static void taps_of(tn_fn *f, const sampling *s, tn_ref g, tn_dim dim, axis_taps
     const tn_expr n = tn_fn_expr(f, dim, true);
     const uint32_t id = f->n_names++;
     tn_text *o = tn_fn_text(f, g.lane);
-    tn_text_add(o, "const %s g%u = tn_grid_coordinate<%s, %s>((%s)%s, (%s)%s);\n", s->type, id, s->align, s->padding,
-                s->type, g.text, s->type, n.text);
+    tn_text_add(o, "const %s g%u = tn_grid_coordinate<%s, %s, %s>((%s)%s, (%s)%s);\n", s->type, id, s->elements,
+                s->align, s->padding, s->type, g.text, s->type, n.text);
     tn_text_add(o, s->near ? "const %s first%u = tn_round(g%u);\n" : "const %s first%u = tn_floor(g%u)%s;\n", s->type,
                 id, id, s->cubic ? " - 1" : "");
     for (uint32_t k = 0; k < s->n_taps; ++k) {

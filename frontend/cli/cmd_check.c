@@ -114,9 +114,9 @@ static tn_status check_set(cli *c, cli_model *m, const char *model, const char *
     return st;
 }
 
-/* Opens a model that takes sizes or axes as inputs: small integer inputs become constants with their recorded
- * values. */
-static cli_model *open_fixed(cli *c, const char *model, const check_options *o, const char *set, int *rc) {
+/* Opens a model that takes sizes or axes as inputs: small integer inputs, and where that is not enough (scales are floats)
+ * all small vectors, become constants with their recorded values. */
+static cli_model *open_fixed(cli *c, const char *model, const check_options *o, const char *set, bool floats, int *rc) {
     tn_host_tensor file[MAX_IO] = {{.name = ""}};
     tn_const_input fixed[MAX_IO];
     compile_setup setup = *o->setup;
@@ -125,7 +125,7 @@ static cli_model *open_fixed(cli *c, const char *model, const check_options *o, 
     tn_status st = read_set(c, set, "input", &n, file);
     for (size_t k = 0; st == TN_OK && k < n; k++) {
         const tn_host_tensor *h = &file[k];
-        if (!tn_dtype_is_int(h->dtype) || h->rank > 1 || cli_numel(h) > 64 || !*h->name) continue;
+        if ((!floats && !tn_dtype_is_int(h->dtype)) || h->rank > 1 || cli_numel(h) > 64 || !*h->name) continue;
         tn_const_input *f = &fixed[setup.import.n_constants++];
         *f = (tn_const_input){.input = h->name, .dtype = h->dtype, .rank = h->rank, .data = h->data};
         memcpy(f->dims, h->dims, sizeof f->dims);
@@ -176,9 +176,9 @@ int check_model(cli *c, const char *model, const check_options *o, check_result 
                                 "no test_data_set_0 beside the model"));
     int rc = 0;
     cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
-    if (!m && o->fix_inputs && rc == tn_status_exit_code(TN_E_UNSUPPORTED)) {
+    for (int floats = 0; !m && floats < 2 && o->fix_inputs && rc == tn_status_exit_code(TN_E_UNSUPPORTED); floats++) {
         snprintf(set, sizeof set, "%s/test_data_set_0", data);
-        m = open_fixed(c, model, o, set, &rc);
+        m = open_fixed(c, model, o, set, floats, &rc);
         if (m) rc = 0;
     }
     if (!m) return rc;

@@ -1,23 +1,15 @@
 /* conv.c: convolutions and pools.  The IR has explicit pads only, so auto_pad is resolved here. */
-#include "frontend/onnx/import.h"
+#include "frontend/onnx/window.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Limits that keep the arithmetic on sizes and attributes within 64 bits. */
-enum { SPATIAL = TN_MAX_RANK - 2, MAX_ATTR = 1 << 20 };
+enum { SPATIAL = TN_OI_SPATIAL };
 #define MAX_DIM ((int64_t)1 << 40)
 
-typedef struct window {
-    size_t n; /* spatial axes */
-    int64_t kernel[SPATIAL], strides[SPATIAL], dilations[SPATIAL], pads[2 * SPATIAL];
-    tn_dim before[SPATIAL],
-        after[SPATIAL]; /* pads that depend on the input's size: of the input, which then has none */
-    bool sized;         /* there are such pads */
-} window;
+typedef tn_oi_window window;
 
-/* A list of n numbers, or the default for each. */
-static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_t low, int64_t *out) {
+bool tn_oi_list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_t low, int64_t *out) {
     const int64_t *v;
     size_t count = tn_oi_ints(x, name, &v);
     for (size_t k = 0; k < n; k++) out[k] = k < count ? v[k] : otherwise;
@@ -26,7 +18,7 @@ static bool list(tn_oi *x, const char *name, size_t n, int64_t otherwise, int64_
         return false;
     }
     for (size_t k = 0; k < n; k++)
-        if (out[k] < low || out[k] > MAX_ATTR) {
+        if (out[k] < low || out[k] > TN_OI_MAX_ATTR) {
             tn_oi_fail(x, TN_E_FORMAT, "", "%s is %lld", name, (long long)out[k]);
             return false;
         }
@@ -80,11 +72,10 @@ static tn_val with_same_sizes(tn_oi *x, tn_val v, const window *w) {
     return tn_build_reshape_to(x->g, v, w->n + 2, dims);
 }
 
-/* Reads strides, dilations and pads of a node whose kernel size is already in w->kernel. */
-static bool read_window(tn_oi *x, window *w) {
+bool tn_oi_read_window(tn_oi *x, window *w) {
     size_t n = w->n;
-    if (!list(x, "strides", n, 1, 1, w->strides) || !list(x, "dilations", n, 1, 1, w->dilations) ||
-        !list(x, "pads", 2 * n, 0, -MAX_ATTR, w->pads))
+    if (!tn_oi_list(x, "strides", n, 1, 1, w->strides) || !tn_oi_list(x, "dilations", n, 1, 1, w->dilations) ||
+        !tn_oi_list(x, "pads", 2 * n, 0, -TN_OI_MAX_ATTR, w->pads))
         return false;
     const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
     bool upper = !strcmp(how, "SAME_UPPER");
@@ -108,7 +99,7 @@ static bool conv_window(tn_oi *x, size_t k_weight, window *w) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the kernel's size is not known");
             return false;
         }
-    return read_window(x, w);
+    return tn_oi_read_window(x, w);
 }
 
 static tn_ints ints(const int64_t *p, size_t n) {
@@ -235,7 +226,7 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
     window w = {0};
     int64_t more[SPATIAL];
     tn_val v = tn_oi_need(x, 0), weight = tn_oi_need(x, 1), bias = tn_oi_in(x, 2);
-    if (tn_oi_failed(x) || !conv_window(x, 1, &w) || !list(x, "output_padding", w.n, 0, 0, more) ||
+    if (tn_oi_failed(x) || !conv_window(x, 1, &w) || !tn_oi_list(x, "output_padding", w.n, 0, 0, more) ||
         !transposed_pads(x, &w, more))
         return;
     tn_attrs_conv_transpose a = {.strides = ints(w.strides, w.n),
@@ -264,7 +255,7 @@ static bool pool_window(tn_oi *x, window *w, tn_attrs_pool *a) {
         return false;
     }
     w->n = rank - 2;
-    if (!list(x, "kernel_shape", w->n, 1, 1, w->kernel) || !read_window(x, w)) return false;
+    if (!tn_oi_list(x, "kernel_shape", w->n, 1, 1, w->kernel) || !tn_oi_read_window(x, w)) return false;
     *a = (tn_attrs_pool){.kernel = ints(w->kernel, w->n),
                          .strides = ints(w->strides, w->n),
                          .pads = ints(w->pads, 2 * w->n),
@@ -299,16 +290,14 @@ void tn_oi_op_pool(tn_oi *x) {
     window w = {0};
     tn_attrs_pool a;
     if (!pool_window(x, &w, &a)) return;
-    if (tn_oi_wants(x, 1)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "remove the use of the indices", "the Indices output");
-        return;
-    }
     bool max = x->row->op == TN_OP_MAX_POOL, uneven = w.sized && !max && !a.count_pad;
     tn_val in = tn_oi_need(x, 0), v = pad_sized(x, in, &w, max ? lowest(tn_val_dtype(x->g, in)) : 0);
     if (w.sized) a.count_pad = true; /* what was padded is input now */
     v = tn_emit1(x->g, x->row->op, &a, 1, &v);
     if (uneven) v = tn_build_div(x->g, v, share_inside(x, in, &w, a));
-    tn_oi_out(x, 0, with_same_sizes(x, v, &w));
+    v = with_same_sizes(x, v, &w);
+    tn_oi_out(x, 0, v);
+    if (max && tn_oi_wants(x, 1) && !tn_oi_failed(x)) tn_oi_out(x, 1, tn_oi_pool_indices(x, in, v, &w));
 }
 
 static tn_val root(tn_oi *x, tn_val v, double p) {

@@ -114,6 +114,7 @@ bool tn_oi_sym_dtype(tn_dtype t);         /* contents of this dtype are followed
 tn_oi_sym *tn_oi_sym_new(tn_oi *x, tn_dtype t, size_t rank, const int64_t *shape);
 tn_oi_sym *tn_oi_sym_from_const(tn_oi *x, tn_val v);
 tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name);
+tn_val tn_oi_size_value(tn_oi *x, tn_dim d); /* an i64 scalar */
 bool tn_oi_sym_is_const(const tn_oi *x, const tn_oi_sym *s);
 bool tn_oi_sym_int(const tn_oi *x, const tn_oi_sym *s, size_t k, int64_t *v); /* element k if constant */
 /* out[i] = s[base + sum(i[k] * strides[k])] */

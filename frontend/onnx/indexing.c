@@ -92,10 +92,7 @@ void tn_oi_op_nonzero(tn_oi *x) {
     tn_val at = positions(x, flat(x, v));
     tn_dim row[] = {tn_dim_const(g, 1), tn_val_dim(g, at, 0)};
     for (size_t k = rank; k-- > 0 && !tn_oi_failed(x);) {
-        tn_oi_sym *size = tn_oi_sym_new(x, TN_I64, 0, NULL);
-        if (!size) return;
-        size->d[0] = tn_val_dim(g, v, k);
-        tn_val n = tn_oi_materialise(x, size, NULL), here = k ? tn_build_mod(g, at, n) : at;
+        tn_val n = tn_oi_size_value(x, tn_val_dim(g, v, k)), here = k ? tn_build_mod(g, at, n) : at;
         rows[k] = tn_build_reshape_to(g, here, 2, row);
         if (k) at = tn_build_div(g, at, n);
     }

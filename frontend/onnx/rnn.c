@@ -182,18 +182,11 @@ static tn_val unrolled(const cell *c, const sequence *s, int64_t steps, tn_val *
     return tn_build_concat(g, (size_t)steps, y, 0);
 }
 
-static tn_val size_value(tn_oi *x, tn_dim d) {
-    tn_oi_sym *s = tn_oi_sym_new(x, TN_I64, 0, NULL);
-    if (!s) return (tn_val){0};
-    s->d[0] = d;
-    return tn_oi_materialise(x, s, NULL);
-}
-
 /* The body takes the step's number, a condition that stays true, and the states. */
 static tn_val looped(const cell *c, const sequence *s, tn_val *h, tn_val *state) {
     tn_oi *x = c->x;
     tn_graph *g = x->g;
-    tn_val trips = size_value(x, s->steps), last = tn_build_scalar(g, TN_OP_SUB, trips, 1);
+    tn_val trips = tn_oi_size_value(x, s->steps), last = tn_build_scalar(g, TN_OP_SUB, trips, 1);
     size_t carried = c->lstm ? 2 : 1;
     tn_region r = tn_region_new(g);
     tn_val i = tn_region_add_arg(g, r, tn_type_make(g, TN_I64, 0, NULL), "step");
@@ -276,7 +269,7 @@ static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
     int64_t none = 0;
     tn_dim size = tn_dim_add(g, steps, tn_dim_const(g, 1));
     tn_val n = tn_build_cast_to(g, lens, TN_I64), zero = tn_const_ints(g, TN_I64, 1, &none);
-    tn_val outside = tn_build_reshape_to(g, size_value(x, size), 1, (tn_dim[]){tn_dim_const(g, 1)});
+    tn_val outside = tn_build_reshape_to(g, tn_oi_size_value(x, size), 1, (tn_dim[]){tn_dim_const(g, 1)});
     tn_val at = tn_build_select(g, tn_build_lt(g, n, zero), outside, n);
     return tn_emit1(g, TN_OP_GATHER, &axis, 2, (tn_val[]){tn_build_iota(g, TN_I64, 1, &size, 0), at});
 }

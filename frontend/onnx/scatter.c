@@ -20,12 +20,6 @@ void tn_oi_op_scatter_nd(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_scatter_nd(x->g, v, i, u, (tn_attrs_scatter){.reduction = reduction_of(x)}));
 }
 
-static tn_val size_value(tn_oi *x, tn_dim d) {
-    tn_oi_sym *s = tn_oi_sym_new(x, TN_I64, 0, NULL);
-    if (s) s->d[0] = d;
-    return s ? tn_oi_materialise(x, s, NULL) : (tn_val){0};
-}
-
 /* Slices of a cache from write_indices[batch] on are replaced: of the cache as [places before the axis, axis, what
  * follows], those at (place, index). */
 void tn_oi_op_tensor_scatter(tn_oi *x) {
@@ -45,7 +39,7 @@ void tn_oi_op_tensor_scatter(tn_oi *x) {
                  at[] = {batch, places, steps}, first[] = {batch, one, one};
     tn_val to = tn_build_iota(g, TN_I64, 3, at, 2);
     if (start.i) to = tn_build_add(g, to, tn_build_reshape_to(g, start, 3, first));
-    if (!strcmp(tn_oi_str(x, "mode", "linear"), "circular")) to = tn_build_mod(g, to, size_value(x, full[axis]));
+    if (!strcmp(tn_oi_str(x, "mode", "linear"), "circular")) to = tn_build_mod(g, to, tn_oi_size_value(x, full[axis]));
     const tn_val pair[] = {tn_build_iota(g, TN_I64, 3, index, 0), tn_build_reshape_to(g, to, 3, index)};
     v = tn_build_scatter_nd(g, tn_build_reshape_to(g, v, 3, flat), tn_build_concat(g, 2, pair, 2),
                             tn_build_reshape_to(g, u, 3, update), (tn_attrs_scatter){0});

@@ -127,6 +127,12 @@ tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name) {
     return tn_build_cast_to(g, v, s->dtype);
 }
 
+tn_val tn_oi_size_value(tn_oi *x, tn_dim d) {
+    tn_oi_sym *s = tn_oi_sym_new(x, TN_I64, 0, NULL);
+    if (s) s->d[0] = d;
+    return s ? tn_oi_materialise(x, s, NULL) : (tn_val){0};
+}
+
 /* ---- movement ---------------------------------------------------------------------------------------------------- */
 
 /* Steps a multi-index of `shape` in row-major order. */

@@ -48,9 +48,10 @@ static double cubic(double d) { /* Keys' kernel with A = -0.75 */
     return d < 2 ? ((A * d - 5 * A) * d + 8 * A) * d - 4 * A : 0;
 }
 
-/* The elements around coordinate g of -1..1 on an axis of n elements. */
+/* The elements around coordinate g on an axis of n elements. */
 static void taps_of(const tn_attrs_grid_sample *a, double g, int64_t n, taps *t) {
-    double size = (double)n, x = a->align_corners ? (g + 1) / 2 * (size - 1) : ((g + 1) * size - 1) / 2;
+    double size = (double)n;
+    double x = a->elements ? g : a->align_corners ? (g + 1) / 2 * (size - 1) : ((g + 1) * size - 1) / 2;
     if (!is(a->padding, "reflection")) /* beyond that all taps are the same: keeps infinity out of the weights */
         x = x < -3 ? -3 : x > size + 2 ? size + 2 : x;
     t->n = is(a->mode, "nearest") ? 1 : is(a->mode, "cubic") ? 4 : 2;

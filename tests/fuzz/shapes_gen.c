@@ -454,7 +454,7 @@ static void grid(builder *b, size_t k) {
         const tn_val step = tn_const_num(b->g, TN_F32, 0.21 + 0.13 * (double)axis);
         at = tn_binary(b->g, TN_OP_ADD, at, tn_binary(b->g, TN_OP_MUL, tn_emit1(b->g, TN_OP_IOTA, &i, 0, NULL), step));
     }
-    const tn_attrs_grid_sample a = {modes[below(b, 2)], paddings[below(b, 3)], below(b, 2)};
+    const tn_attrs_grid_sample a = {modes[below(b, 2)], paddings[below(b, 3)], below(b, 2), below(b, 2)};
     const tn_val in[2] = {b->v[k], at};
     emit(b, TN_OP_GRID_SAMPLE, &a, 2, in, false);
 }

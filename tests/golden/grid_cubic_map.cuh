@@ -29,7 +29,7 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index q0 = i / 60;
     const tn_index r1 = i % 20;
     const float v1 = tn_get(args.in1 + (q0 * 40 + r1 * 2 + 1));
-    const float g2 = tn_grid_coordinate<true, TN_PAD_REFLECTION>((float)v1, (float)7);
+    const float g2 = tn_grid_coordinate<false, true, TN_PAD_REFLECTION>((float)v1, (float)7);
     const float first2 = tn_floor(g2) - 1;
     const tn_index i3 = tn_grid_index<true, TN_PAD_REFLECTION, tn_index>(first2 + 0, 7);
     const float w2_0 = tn_cubic_weight<float>(first2 + 0 - g2, -0.75);
@@ -40,7 +40,7 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
     const tn_index i6 = tn_grid_index<true, TN_PAD_REFLECTION, tn_index>(first2 + 3, 7);
     const float w2_3 = tn_cubic_weight<float>(first2 + 3 - g2, -0.75);
     const float v1_7 = tn_get(args.in1 + (q0 * 40 + r1 * 2));
-    const float g8 = tn_grid_coordinate<true, TN_PAD_REFLECTION>((float)v1_7, (float)9);
+    const float g8 = tn_grid_coordinate<false, true, TN_PAD_REFLECTION>((float)v1_7, (float)9);
     const float first8 = tn_floor(g8) - 1;
     const tn_index i9 = tn_grid_index<true, TN_PAD_REFLECTION, tn_index>(first8 + 0, 9);
     const float w8_0 = tn_cubic_weight<float>(first8 + 0 - g8, -0.75);

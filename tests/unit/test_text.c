@@ -95,6 +95,7 @@ static const char *const lines[] = {
     "scatter_nd %x, %d, %z {reduction=\"max\"}",
     "top_k %x {axis=1, k=2, smallest=true} : i64[N,2,8,8]",
     "grid_sample %x, %g {mode=\"cubic\", padding=\"border\", align_corners=true}",
+    "grid_sample %x, %g {padding=\"reflection\", elements=true}",
     "roi_align %x, %r, %j {height=2, width=3, sampling=2, scale=0.5, mode=\"max\", half_pixel=true}",
     "resize %x {sizes=[N,4,16,16], scales=[1,1,2,2], mode=\"linear\", coords=\"half_pixel\", cubic_a=-0.75, "
     "antialias=false}",
