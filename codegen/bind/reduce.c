@@ -266,11 +266,11 @@ static double arg_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
 
 const tn_binding_ops tn_bind_arg_reduce = {"arg_reduce", arg_accepts, arg_emit, arg_cost};
 
-/* ---- cumsum ------------------------------------------------------------------------------------------------------ */
+/* ---- cumsum, cumprod ------------------------------------------------------------------------------------------------------ */
 
 static bool scan_rows(const tn_spec *s, rows *r) {
     *r = (rows){0};
-    if (!tn_anchor_is(s, TN_OP_CUMSUM)) return false;
+    if (!tn_anchor_is(s, TN_OP_CUMSUM) && !tn_anchor_is(s, TN_OP_CUMPROD)) return false;
     r->reduced = 1u << TN_ATTRS_OF(s->g, s->anchor, cumsum)->axis;
     set_rows(s, r);
     return tn_spec_prologue_ok(s, r->x) && tn_spec_epilogue_ok(s);
@@ -298,6 +298,7 @@ static tn_status scan_emit(const tn_spec *s, const tn_arch *arch, const tn_probl
         const uint32_t one = 1;
         tn_emit_problem(e, p);
         emit_types(e, s, &r);
+        tn_emit_line(e, "typedef tn_%s_op tn_combine;", tn_anchor_is(s, TN_OP_CUMPROD) ? "prod" : "sum");
         tn_emit_load(e, "tn_load_x", r.x, c, 2, 1);
         tn_emit_epilogue(e, "tn_epilogue", r.y, c, 2, &one, 1);
         launch_rows(s, &r, v);

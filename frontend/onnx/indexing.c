@@ -337,8 +337,8 @@ void tn_oi_op_trilu(tn_oi *x) {
     tn_oi_out(x, 0, tn_build_trilu(x->g, v, k, (tn_attrs_trilu){.upper = tn_oi_int(x, "upper", 1)}));
 }
 
-/* An axis that only a run knows: the sums along each, of which it takes one. */
-void tn_oi_op_cumsum(tn_oi *x) {
+/* An axis that only a run knows: the sums, or products, along each, of which it takes one. */
+void tn_oi_op_cumulative(tn_oi *x) {
     tn_graph *g = x->g;
     int64_t axis = 0;
     size_t n = 0;
@@ -347,7 +347,7 @@ void tn_oi_op_cumsum(tn_oi *x) {
     tn_attrs_cumsum a = {.exclusive = tn_oi_int(x, "exclusive", 0), .reverse = tn_oi_int(x, "reverse", 0)};
     if (tn_oi_const_ints(x, 1, 1, &axis, &n) && n == 1) {
         a.axis = tn_oi_axis(x, axis, rank);
-        if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_build_cumsum(g, v, a));
+        if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_emit1(g, x->row->op, &a, 1, &v));
         return;
     }
     if (rank + 1 > TN_MAX_RANK) tn_oi_fail(x, TN_E_UNSUPPORTED, "make the axis a constant", "the axis is not constant");
@@ -357,7 +357,7 @@ void tn_oi_op_cumsum(tn_oi *x) {
     for (size_t k = 0; k < rank; k++) dims[k + 1] = tn_val_dim(g, v, k);
     for (size_t k = 0; k < rank; k++) {
         a.axis = (int64_t)k;
-        all[k] = tn_build_reshape_to(g, tn_build_cumsum(g, v, a), rank + 1, dims);
+        all[k] = tn_build_reshape_to(g, tn_emit1(g, x->row->op, &a, 1, &v), rank + 1, dims);
     }
     tn_val stack = tn_build_concat(g, rank, all, 0);
     tn_oi_out(x, 0, tn_build_gather(g, stack, which, (tn_attrs_axis){.axis = 0}));

@@ -1,4 +1,4 @@
-/* reduce.c: reductions, arg_max/arg_min and cumsum.  Floats accumulate in double, integers in 64 bits that wrap. */
+/* reduce.c: reductions, arg_max/arg_min, cumsum and cumprod.  Floats accumulate in double, integers in 64 bits that wrap. */
 #include <math.h>
 
 #include "ir/eval/internal.h"
@@ -159,25 +159,23 @@ tn_status tn_ev_cumsum(tn_ev *c) {
     const tn_tensor *x = &c->in[0];
     size_t axis = (size_t)a->axis;
     int64_t outer = tn_ev_product(x, 0, axis), n = x->dims[axis], inner = tn_ev_product(x, axis + 1, x->rank);
-    bool floats = tn_dtype_is_float(x->dtype);
+    const bool floats = tn_dtype_is_float(x->dtype), product = c->op == TN_OP_CUMPROD;
     if (tn_tensor_numel(x) != tn_tensor_numel(&c->out[0])) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     for (int64_t o = 0; o < outer * inner; o++) {
-        int64_t base = o / inner * n * inner + o % inner;
-        double sum_f = 0;
-        uint64_t sum_i = 0;
+        int64_t base = o / inner * n * inner + o % inner, now_i = product;
+        double now_f = product;
         for (int64_t j = 0; j < n; j++) {
-            int64_t at = base + (a->reverse ? n - 1 - j : j) * inner;
-            double before_f = sum_f;
-            int64_t before_i = (int64_t)sum_i;
-            if (floats)
-                sum_f += tn_ev_get_f(x, at);
-            else
-                sum_i += (uint64_t)tn_ev_get_i(x, at);
-            int64_t now_i = (int64_t)sum_i;
-            if (floats)
-                tn_ev_store_f(&c->out[0], at, 1, 1, a->exclusive ? &before_f : &sum_f);
-            else
+            const int64_t at = base + (a->reverse ? n - 1 - j : j) * inner, before_i = now_i;
+            const double before_f = now_f;
+            if (floats) {
+                const double v = tn_ev_get_f(x, at);
+                now_f = product ? now_f * v : now_f + v;
+                tn_ev_store_f(&c->out[0], at, 1, 1, a->exclusive ? &before_f : &now_f);
+            } else {
+                const uint64_t v = (uint64_t)tn_ev_get_i(x, at), now = (uint64_t)now_i;
+                now_i = (int64_t)(product ? now * v : now + v);
                 tn_ev_store_i(&c->out[0], at, 1, 1, a->exclusive ? &before_i : &now_i);
+            }
         }
     }
     return TN_OK;

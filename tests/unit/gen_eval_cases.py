@@ -190,6 +190,13 @@ for ex in (0, 1):
     for rev in (0, 1):
         case(f"cumsum_{ex}{rev}", "CUMSUM", [t], run("CumSum", {"exclusive": ex, "reverse": rev}, [t, np.array(1, np.int64)], 14), "cumsum",
              f".axis = 1, .exclusive = {['false', 'true'][ex]}, .reverse = {['false', 'true'][rev]}")
+for ex in (0, 1):
+    for rev in (0, 1):
+        w = np.cumprod(np.flip(t, 1) if rev else t, 1)
+        if ex:
+            w = np.concatenate([np.ones_like(w[:, :1]), w[:, :-1]], 1)
+        case(f"cumprod_{ex}{rev}", "CUMPROD", [t], np.flip(w, 1) if rev else w, "cumsum",
+             f".axis = 1, .exclusive = {['false', 'true'][ex]}, .reverse = {['false', 'true'][rev]}")
 
 # ---- contractions -------------------------------------------------------------------------------------------------------
 ma, mb = noise(2, 1, 3, 4), noise(5, 4, 2)

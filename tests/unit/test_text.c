@@ -109,6 +109,7 @@ static const char *const lines[] = {
     "arg_max %x {axis=1, keepdims=true, last=true}",
     "arg_min %x {axis=1}",
     "cumsum %x {axis=1, exclusive=true, reverse=true}",
+    "cumprod %x {axis=1, exclusive=true}",
     "matmul %x, %x {trans_b=true, math=\"tf32\"}",
     "conv %x, %w, %v {strides=[1,1], pads=[1,1,1,1], dilations=[1,1], groups=1}",
     "conv_transpose %x, %w {strides=[2,2], pads=[1,1,1,1], dilations=[1,1], groups=1}",

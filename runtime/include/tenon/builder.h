@@ -54,7 +54,7 @@ extern "C" {
     B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)                   \
     B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)            \
     B(reduce_min, REDUCE_MIN, reduce) B(reduce_prod, REDUCE_PROD, reduce) B(arg_max, ARG_MAX, arg)                     \
-    B(arg_min, ARG_MIN, arg) B(cumsum, CUMSUM, cumsum) B(max_pool, MAX_POOL, pool) B(avg_pool, AVG_POOL, pool)         \
+    B(arg_min, ARG_MIN, arg) B(cumsum, CUMSUM, cumsum) B(cumprod, CUMPROD, cumsum) B(max_pool, MAX_POOL, pool) B(avg_pool, AVG_POOL, pool)         \
     B(softmax, SOFTMAX, axis) B(log_softmax, LOG_SOFTMAX, axis) B(lrn, LRN, lrn) B(gelu, GELU, activation)             \
     B(elu, ELU, activation) B(selu, SELU, activation) B(celu, CELU, activation)                                        \
     B(leaky_relu, LEAKY_RELU, activation) B(hard_sigmoid, HARD_SIGMOID, activation)                                    \
