@@ -186,6 +186,7 @@ struct tn_graph {
     bool on_trial;   /* failures are not reported: tn_trial_end undoes them */
     bool collecting; /* what type rules need becomes conditions */
     bool collected;  /* ... and has at least once */
+    tn_dim runs;     /* while it does: 0 where the nodes it is at do not run; none: they may, whatever the sizes */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_type_rec) types;
     TN_VEC(tn_loc_rec) locs;

@@ -456,6 +456,7 @@ tn_dims tn_graph_told_sizes(const tn_graph *g);
 size_t tn_graph_input_count(const tn_graph *g);
 /* Some size of an input mentions the symbol, so that it may be known when shapes are bound. */
 bool tn_inputs_tell(const tn_graph *g, tn_dim sym);
+bool tn_inputs_tell_all(const tn_graph *g, tn_dim d); /* every symbol in d */
 tn_val tn_graph_input(const tn_graph *g, size_t k);
 const char *tn_graph_input_name(const tn_graph *g, size_t k);
 size_t tn_graph_output_count(const tn_graph *g);

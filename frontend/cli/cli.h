@@ -65,9 +65,10 @@ void cli_end(poptContext ctx, const struct poptOption *options);
 /* Options that compile, tune, check and run on models share. */
 typedef struct compile_args {
     char *target, *precision, *cache, *lockfile, *passes;
-    const char **shapes;  /* from --shape, popt's argv */
-    const char **aliases; /* from --alias, as well */
-    const char **limits;  /* from --most, as well */
+    const char **shapes;    /* from --shape, popt's argv */
+    const char **aliases;   /* from --alias, as well */
+    const char **limits;    /* from --most, as well */
+    const char **sequences; /* from --sequence, as well */
     double tune_seconds;
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
@@ -89,6 +90,9 @@ typedef struct compile_args {
         {"most",       0, POPT_ARG_ARGV,                                                                               \
          &(a)->limits, 0, "how long what a Range makes of data can be, by the name of its output",                     \
          "NAME=1000"},                                                                                                 \
+        {"sequence",      0, POPT_ARG_ARGV,                                                                            \
+         &(a)->sequences, 0, "how many tensors a sequence holds: inputs NAME_0, NAME_1, ...; none: of an optional",    \
+         "NAME=3|none"},                                                                                               \
         {"tune-seconds",                                                                                               \
          0,                                                                                                            \
          POPT_ARG_DOUBLE,                                                                                              \
@@ -122,6 +126,8 @@ typedef struct compile_setup {
     char names[CLI_MAX_SHAPES][128];
     tn_length_limit limits[CLI_MAX_SHAPES];
     char limited[CLI_MAX_SHAPES][128];
+    tn_sequence_input sequences[CLI_MAX_SHAPES];
+    char sequence_names[CLI_MAX_SHAPES][128];
     const char *compiles; /* an option that only compiling heeds, if one is given */
 } compile_setup;
 /* Turns the options into the library's; false (and *rc) on a usage error. */
@@ -130,6 +136,10 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
 /* Parses NAME=1x3x224x224 ("?" leaves a dim as it is) or NAME=1..32x128:8x128; name receives NAME and must outlive
  * out. */
 bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc);
+/* Notes the length of a sequence, or -1 of an optional without an element, and the shape of an input, unless one is given or
+ * there is no more room. */
+void cli_sequence_length(compile_setup *s, const char *name, int64_t length);
+void cli_shape_of(compile_setup *s, const tn_host_tensor *t);
 bool cli_is_one_shape(const tn_shape_override *o); /* no ranges */
 
 /* ---- tensors ---- */

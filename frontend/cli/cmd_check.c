@@ -48,14 +48,36 @@ static bool find_data(const char *model, char *out, size_t size) {
 
 enum { MAX_IO = 256 };
 
-/* Reads STEM_0.pb, STEM_1.pb, ... until one is missing. */
-static tn_status read_set(cli *c, const char *dir, const char *stem, size_t *n, tn_host_tensor out[MAX_IO]) {
-    for (*n = 0; *n < MAX_IO; ++*n) {
+/* What the model declares its inputs and outputs to be; nothing where it is no ONNX model: then all are tensors. */
+typedef struct declared {
+    tn_onnx_io *io;
+    size_t n;
+} declared;
+
+static tn_onnx_io io_of(const declared *d, bool output, size_t k) {
+    for (size_t i = 0; i < d->n; i++)
+        if (d->io[i].output == output && !k--) return d->io[i];
+    return (tn_onnx_io){.output = output};
+}
+
+/* Reads STEM_0.pb, STEM_1.pb, ... until one is missing: of sequences all tensors.  lengths (or NULL): those of values that
+ * are no tensors. */
+static tn_status read_set(cli *c, const declared *d, const char *dir, bool output, size_t *n,
+                          tn_host_tensor out[MAX_IO], compile_setup *lengths) {
+    *n = 0;
+    for (size_t k = 0; *n < MAX_IO; k++) {
+        const tn_onnx_io io = io_of(d, output, k);
         char path[1300];
-        snprintf(path, sizeof path, "%s/%s_%zu.pb", dir, stem, *n);
+        int64_t length = 0;
+        snprintf(path, sizeof path, "%s/%s_%zu.pb", dir, output ? "output" : "input", k);
         if (access(path, R_OK)) return TN_OK;
-        tn_status st = tn_read_tensor_pb(&c->env, path, &out[*n]);
+        tn_status st = io.sequence || io.optional ? tn_read_value_pb(&c->env, path, &io, MAX_IO - *n, out + *n, &length)
+                                                  : tn_read_tensor_pb(&c->env, path, &out[*n]);
         if (st != TN_OK) return st;
+        if (lengths && (io.sequence || (io.optional && length < 0))) cli_sequence_length(lengths, io.name, length);
+        for (int64_t i = 0; lengths && io.sequence && !io.ranked && i < length; i++)
+            cli_shape_of(lengths, &out[*n + (size_t)i]);
+        *n += io.sequence || io.optional ? (size_t)(length > 0 ? length : 0) : 1;
     }
     return TN_OK;
 }
@@ -79,33 +101,33 @@ static tn_status order_inputs(cli *c, const cli_model *m, const char *dir, const
 }
 
 /* Compares all outputs of one data set; prints a line each unless the result is a document. */
-static tn_status check_set(cli *c, cli_model *m, const char *model, const char *dir, const check_options *o,
-                           check_result *r) {
+static tn_status check_set(cli *c, cli_model *m, const char *model, const declared *d, const char *dir,
+                           const check_options *o, check_result *r) {
     tn_host_tensor file[MAX_IO] = {{.name = ""}}, in[MAX_IO], want[MAX_IO] = {{.name = ""}},
                    got[MAX_IO] = {{.name = ""}};
     size_t n_in = 0, n_want = 0, n_out = cli_model_outputs(m);
     check_margin margin = {.model = model, .in = in, .n_in = cli_model_inputs(m), .n_out = n_out};
-    tn_status st = read_set(c, dir, "input", &n_in, file);
+    tn_status st = read_set(c, d, dir, false, &n_in, file, NULL);
     if (st == TN_OK) st = order_inputs(c, m, dir, file, n_in, in);
-    if (st == TN_OK) st = read_set(c, dir, "output", &n_want, want);
+    if (st == TN_OK) st = read_set(c, d, dir, true, &n_want, want, NULL);
     if (st == TN_OK && n_want < n_out)
         st = tn_fail(&c->env, TN_E_IO, dir, "", "holds %zu of %zu recorded outputs", n_want, n_out);
     if (st == TN_OK) st = cli_model_run(m, in, got);
     for (size_t k = 0; st == TN_OK && k < n_out; k++) {
-        cli_diff d;
+        cli_diff diff;
         char why[400], excuse[96];
-        bool same = check_tensor(c, o, &margin, k, &got[k], &want[k], &d, why, sizeof why);
+        bool same = check_tensor(c, o, &margin, k, &got[k], &want[k], &diff, why, sizeof why);
         r->compared += same;
-        if (same && d.max_abs > r->max_abs) r->max_abs = d.max_abs;
-        if (same && d.cosine < r->cosine) r->cosine = d.cosine;
+        if (same && diff.max_abs > r->max_abs) r->max_abs = diff.max_abs;
+        if (same && diff.cosine < r->cosine) r->cosine = diff.cosine;
         if (*why && !*r->why)
             snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
         cli_clear_bar(c);
         if (!r->silent && !same)
             printf("  %-24.60s WRONG: %s\n", cli_model_output(m, k)->name, why);
         else if (!r->silent)
-            printf("  %-24.60s max error %.3g  cosine %.7f  %s%s%s\n", cli_model_output(m, k)->name, d.max_abs,
-                   d.cosine, *why ? "WRONG: " : "ok", why, check_excuse(&d, excuse, sizeof excuse));
+            printf("  %-24.60s max error %.3g  cosine %.7f  %s%s%s\n", cli_model_output(m, k)->name, diff.max_abs,
+                   diff.cosine, *why ? "WRONG: " : "ok", why, check_excuse(&diff, excuse, sizeof excuse));
     }
     check_margin_free(c, &margin);
     free_set(c, file);
@@ -114,40 +136,83 @@ static tn_status check_set(cli *c, cli_model *m, const char *model, const char *
     return st;
 }
 
-/* Opens a model that takes sizes or axes as inputs: small integer inputs, and where that is not enough (scales are floats)
- * all small vectors, become constants with their recorded values. */
-static cli_model *open_fixed(cli *c, const char *model, const check_options *o, const char *set, bool floats, int *rc) {
-    tn_host_tensor file[MAX_IO] = {{.name = ""}};
-    tn_const_input fixed[MAX_IO];
-    compile_setup setup = *o->setup;
-    size_t n = 0;
-    cli_model *m = NULL;
-    tn_status st = read_set(c, set, "input", &n, file);
-    for (size_t k = 0; st == TN_OK && k < n; k++) {
+static bool has_shape(const tn_import_options *o, const char *name) {
+    for (size_t k = 0; k < o->n_shapes; k++)
+        if (!strcmp(o->shapes[k].input, name)) return true;
+    return false;
+}
+
+/* Small integer and boolean inputs, or all small ones (scales are floats), become constants with their recorded values. */
+static void fix_values(const tn_host_tensor *file, size_t n, bool floats, tn_const_input fixed[MAX_IO],
+                       tn_import_options *o) {
+    o->n_constants = 0;
+    for (size_t k = 0; k < n; k++) {
         const tn_host_tensor *h = &file[k];
-        if ((!floats && !tn_dtype_is_int(h->dtype)) || h->rank > 1 || cli_numel(h) > 64 || !*h->name) continue;
-        tn_const_input *f = &fixed[setup.import.n_constants++];
+        if ((!floats && tn_dtype_is_float(h->dtype)) || h->rank > 1 || cli_numel(h) > 64 || !*h->name ||
+            has_shape(o, h->name))
+            continue;
+        tn_const_input *f = &fixed[o->n_constants++];
         *f = (tn_const_input){.input = h->name, .dtype = h->dtype, .rank = h->rank, .data = h->data};
         memcpy(f->dims, h->dims, sizeof f->dims);
     }
-    setup.import.constants = fixed;
-    setup.options.targets = o->setup->options.targets ? setup.targets : NULL;
-    setup.import.shapes = setup.shapes;
-    if (st == TN_OK && setup.import.n_constants) m = cli_open_model(c, model, o->device, &setup, rc);
+    o->constants = fixed;
+}
+
+/* What a run makes as long as it likes is no longer than it was recorded to be. */
+static void limit_lengths(const tn_host_tensor *file, size_t n, tn_length_limit most[MAX_IO], tn_import_options *o) {
+    if (o->n_limits) return; /* the user's hold */
+    for (size_t k = 0; k < n; k++) {
+        if (!*file[k].name) continue;
+        tn_length_limit *l = &most[o->n_limits++];
+        *l = (tn_length_limit){file[k].name, 0};
+        for (uint32_t i = 0; i < file[k].rank; i++)
+            if (file[k].dims[i] > l->most && file[k].dims[i] <= INT32_MAX) l->most = file[k].dims[i];
+    }
+    o->limits = most;
+}
+
+static void copy_setup(compile_setup *to, const compile_setup *from) {
+    *to = *from;
+    if (from->options.targets) to->options.targets = to->targets;
+    if (from->import.shapes == from->shapes) to->import.shapes = to->shapes;
+    if (from->import.sequences == from->sequences) to->import.sequences = to->sequences;
+}
+
+/* Opens a model that takes lengths, sizes or axes as inputs, with what is recorded of these: how long results are, or
+ * the inputs' values. */
+static cli_model *open_fixed(cli *c, const char *model, const declared *d, const check_options *o, const char *set,
+                             int *rc) {
+    tn_host_tensor file[MAX_IO] = {{.name = ""}}, results[MAX_IO] = {{.name = ""}};
+    tn_const_input fixed[MAX_IO];
+    tn_length_limit most[MAX_IO];
+    compile_setup setup;
+    size_t n = 0, n_results = 0;
+    cli_model *m = NULL;
+    copy_setup(&setup, o->setup);
+    tn_status st = read_set(c, d, set, false, &n, file, NULL);
+    if (st == TN_OK) st = read_set(c, d, set, true, &n_results, results, NULL);
+    limit_lengths(results, st == TN_OK ? n_results : 0, most, &setup.import);
+    if (st == TN_OK && setup.import.n_limits) m = cli_open_model(c, model, o->device, &setup, rc);
+    for (int floats = 0; st == TN_OK && !m && floats < 2; floats++) {
+        fix_values(file, n, floats, fixed, &setup.import);
+        if (setup.import.n_constants) m = cli_open_model(c, model, o->device, &setup, rc);
+        if (!m && *rc != tn_status_exit_code(TN_E_UNSUPPORTED)) break;
+    }
     free_set(c, file);
+    free_set(c, results);
     return m;
 }
 
 /* Opens the model for the sizes of one data set. */
-static cli_model *open_sized(cli *c, const char *model, const cli_model *any, const check_options *o, const char *set,
-                             int *rc) {
+static cli_model *open_sized(cli *c, const char *model, const declared *d, const cli_model *any, const check_options *o,
+                             const char *set, int *rc) {
     tn_host_tensor file[MAX_IO] = {{.name = ""}}, in[MAX_IO];
-    compile_setup setup = *o->setup;
+    compile_setup setup;
     size_t n = 0;
     cli_model *m = NULL;
-    tn_status st = read_set(c, set, "input", &n, file);
+    tn_status st = read_set(c, d, set, false, &n, file, NULL);
     if (st == TN_OK) st = order_inputs(c, any, set, file, n, in);
-    setup.options.targets = o->setup->options.targets ? setup.targets : NULL;
+    copy_setup(&setup, o->setup);
     setup.import.shapes = setup.shapes;
     setup.import.n_shapes = 0; /* what was given is no size of this run */
     for (size_t k = 0; st == TN_OK && k < cli_model_inputs(any) && setup.import.n_shapes < CLI_MAX_SHAPES; k++) {
@@ -163,40 +228,77 @@ static cli_model *open_sized(cli *c, const char *model, const cli_model *any, co
     return m;
 }
 
-int check_model(cli *c, const char *model, const check_options *o, check_result *r) {
-    char data[1024], set[1200];
-    r->cosine = 1;
-    if (access(model, R_OK))
-        return cli_exit(c, tn_fail(&c->env, TN_E_IO, model, "", "cannot be read: %s", strerror(errno)));
-    if (o->data)
-        snprintf(data, sizeof data, "%s", o->data);
-    else if (!find_data(model, data, sizeof data))
-        return cli_exit(c,
-                        tn_fail(&c->env, TN_E_IO, model, "name the folder with --data, or check with --random inputs",
-                                "no test_data_set_0 beside the model"));
+/* Opens the model, and again with what is recorded where it needs to know more. */
+static cli_model *open_model(cli *c, const char *model, const declared *d, const check_options *o, const char *data,
+                             int *rc) {
+    char set[1200];
+    snprintf(set, sizeof set, "%s/test_data_set_0", data);
+    cli_model *m = cli_open_model(c, model, o->device, o->setup, rc);
+    if (m || !o->fix_inputs || *rc != tn_status_exit_code(TN_E_UNSUPPORTED)) return m;
+    m = open_fixed(c, model, d, o, set, rc);
+    if (m) *rc = 0;
+    return m;
+}
+
+/* The lengths of the sequences that the model takes, as recorded. */
+static tn_status know_sequences(cli *c, const declared *d, const char *data, compile_setup *setup) {
+    tn_host_tensor file[MAX_IO] = {{.name = ""}};
+    char set[1200];
+    size_t n = 0;
+    bool any = false;
+    for (size_t k = 0; k < d->n; k++) any |= !d->io[k].output && (d->io[k].sequence || d->io[k].optional);
+    if (!any) return TN_OK;
+    snprintf(set, sizeof set, "%s/test_data_set_0", data);
+    tn_status st = read_set(c, d, set, false, &n, file, setup);
+    free_set(c, file);
+    return st;
+}
+
+/* Checks every data set of the open model. */
+static int check_sets(cli *c, cli_model *m, const char *model, const declared *d, const char *data,
+                      const check_options *o, check_result *r) {
+    char set[1200];
     int rc = 0;
-    cli_model *m = cli_open_model(c, model, o->device, o->setup, &rc);
-    for (int floats = 0; !m && floats < 2 && o->fix_inputs && rc == tn_status_exit_code(TN_E_UNSUPPORTED); floats++) {
-        snprintf(set, sizeof set, "%s/test_data_set_0", data);
-        m = open_fixed(c, model, o, set, floats, &rc);
-        if (m) rc = 0;
-    }
-    if (!m) return rc;
     for (size_t k = 0;; k++) {
         snprintf(set, sizeof set, "%s/test_data_set_%zu", data, k);
         if (!is_dir(set)) break;
         r->sets++;
-        cli_model *sized = cli_model_is_specialised(m) ? open_sized(c, model, m, o, set, &rc) : NULL;
+        cli_model *sized = cli_model_is_specialised(m) ? open_sized(c, model, d, m, o, set, &rc) : NULL;
         if (rc) break;
-        tn_status st = check_set(c, sized ? sized : m, model, set, o, r);
+        tn_status st = check_set(c, sized ? sized : m, model, d, set, o, r);
         cli_close_model(sized);
         if (st != TN_OK) {
             rc = cli_exit(c, st);
             break;
         }
     }
-    cli_close_model(m);
     if (!rc && !r->sets) rc = cli_exit(c, tn_fail(&c->env, TN_E_IO, data, "", "holds no test_data_set_0"));
+    return rc;
+}
+
+int check_model(cli *c, const char *model, const check_options *options, check_result *r) {
+    char data[1024];
+    compile_setup setup;
+    check_options o = *options;
+    declared d = {0};
+    copy_setup(&setup, options->setup);
+    o.setup = &setup;
+    r->cosine = 1;
+    if (access(model, R_OK))
+        return cli_exit(c, tn_fail(&c->env, TN_E_IO, model, "", "cannot be read: %s", strerror(errno)));
+    if (o.data)
+        snprintf(data, sizeof data, "%s", o.data);
+    else if (!find_data(model, data, sizeof data))
+        return cli_exit(c,
+                        tn_fail(&c->env, TN_E_IO, model, "name the folder with --data, or check with --random inputs",
+                                "no test_data_set_0 beside the model"));
+    tn_status st = cli_has_suffix(model, ".onnx") ? tn_list_onnx_io(&c->env, model, &d.io, &d.n) : TN_OK;
+    if (st == TN_OK) st = know_sequences(c, &d, data, &setup);
+    int rc = st == TN_OK ? 0 : cli_exit(c, st);
+    cli_model *m = rc ? NULL : open_model(c, model, &d, &o, data, &rc);
+    if (m) rc = check_sets(c, m, model, &d, data, &o, r);
+    if (m) cli_close_model(m);
+    if (d.io) tn_free(&c->env, d.io, (d.n + 1) * sizeof *d.io);
     return rc ? rc : *r->why ? 1 : 0;
 }
 

@@ -89,6 +89,44 @@ bool cli_is_one_shape(const tn_shape_override *o) {
     return true;
 }
 
+void cli_sequence_length(compile_setup *s, const char *name, int64_t length) {
+    tn_import_options *o = &s->import;
+    for (size_t k = 0; k < o->n_sequences; k++)
+        if (!strcmp(o->sequences[k].input, name)) return;
+    if (o->n_sequences == CLI_MAX_SHAPES || strlen(name) >= sizeof *s->sequence_names) return;
+    char *own = s->sequence_names[o->n_sequences];
+    strcpy(own, name);
+    s->sequences[o->n_sequences++] = (tn_sequence_input){own, length};
+    o->sequences = s->sequences;
+}
+
+void cli_shape_of(compile_setup *s, const tn_host_tensor *t) {
+    tn_import_options *o = &s->import;
+    for (size_t k = 0; k < o->n_shapes; k++)
+        if (!strcmp(o->shapes[k].input, t->name)) return;
+    if (o->n_shapes == CLI_MAX_SHAPES) return;
+    char *own = s->names[o->n_shapes];
+    memcpy(own, t->name, sizeof *s->names);
+    tn_shape_override *shape = &s->shapes[o->n_shapes++];
+    *shape = (tn_shape_override){.input = own, .rank = t->rank};
+    memcpy(shape->dims, t->dims, sizeof shape->dims);
+    o->shapes = s->shapes;
+}
+
+/* NAME=3, or NAME=none. */
+static bool parse_sequence(const char *text, compile_setup *s) {
+    const char *eq = strrchr(text, '=');
+    char name[128], *end;
+    if (!eq || eq == text || eq - text >= 128) return false;
+    memcpy(name, text, (size_t)(eq - text));
+    name[eq - text] = 0;
+    errno = 0;
+    const int64_t n = strcmp(eq + 1, "none") ? strtoll(eq + 1, &end, 10) : -1;
+    if (n >= 0 && (eq[1] < '0' || eq[1] > '9' || *end || errno)) return false;
+    cli_sequence_length(s, name, n);
+    return n >= -1;
+}
+
 /* NAME=1000; names may hold any character. */
 static bool parse_limit(const char *text, char name[128], tn_length_limit *out) {
     const char *eq = strrchr(text, '=');
@@ -131,6 +169,13 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         s->import.n_limits = k + 1;
     }
     s->import.limits = s->limits;
+    for (size_t k = 0; a->sequences && a->sequences[k]; k++) {
+        if (k == CLI_MAX_SHAPES) return *rc = cli_usage(c, "too many --sequence options"), false;
+        if (!parse_sequence(a->sequences[k], s))
+            return *rc = cli_usage(c, "--sequence %s: a name and a number of tensors, as in NAME=3, or NAME=none",
+                                   a->sequences[k]),
+                   false;
+    }
     o->aliases = a->aliases;
     for (; a->aliases && a->aliases[o->n_aliases]; o->n_aliases++) {
     }

@@ -114,20 +114,20 @@ void tn_oi_op_dropout(tn_oi *x) {
 
 enum { MAX_RESULTS = 64 };
 
-/* Imports a branch into a region of its own that yields its outputs. */
-static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub) {
-    tn_oi_value *outs[MAX_RESULTS];
+/* Imports a branch into a region of its own that yields the tensors of its outputs. */
+static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_oi_value *outs[MAX_RESULTS]) {
     tn_val vals[MAX_RESULTS];
-    size_t n = 0;
+    size_t n = 0, yields = 0, more = 0;
     tn_region r = tn_region_new(x->g);
     tn_cursor at = tn_cursor_end(x->g, r), outer = tn_get_cursor(x->g);
     at.loc = outer.loc;
     tn_set_cursor(x->g, at);
     x->in_region++;
     bool ok = tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n);
-    for (size_t k = 0; ok && k < n; k++) vals[k] = tn_oi_value_val(x, outs[k]);
+    for (size_t k = 0; ok && k < n && !tn_oi_failed(x); k++, yields += more)
+        tn_oi_tensors(x, outs[k], MAX_RESULTS - yields, vals + yields, &more);
     x->in_region--;
-    if (ok) tn_emit(x->g, TN_OP_YIELD, NULL, n, vals);
+    if (ok && !tn_oi_failed(x)) tn_emit(x->g, TN_OP_YIELD, NULL, yields, vals);
     tn_set_cursor(x->g, outer);
     return r;
 }
@@ -182,28 +182,51 @@ static bool can_be_equal(const tn_graph *g, tn_type a, tn_type b) {
     return true;
 }
 
-/* Says what would decide between branches of different types. */
-static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, const TnOnnx__GraphProto *yes) {
+/* Says what would decide between branches whose output k is not of one type. */
+static bool fail_fit(tn_oi *x, tn_status code, tn_val cond, const TnOnnx__GraphProto *yes, size_t k, const char *a,
+                     const char *b) {
+    char sizes[256] = "", hint[400];
+    if (add_sizes(x->g, cond, sizes, sizeof sizes, 0) && *sizes)
+        snprintf(hint, sizeof hint, "the condition depends on the size of %s: give it with --shape", sizes);
+    else
+        snprintf(hint, sizeof hint, "a result has one type: make the condition a constant, or the types equal");
+    tn_oi_fail(x, code, hint, "output '%s' is %s if the condition holds and %s if not",
+               k < x->node->n_output && *x->node->output[k] ? x->node->output[k] : yes->output[k]->name, a, b);
+    return false;
+}
+
+static const char *kind_text(const tn_oi_value *v, char *buf, size_t size) {
+    snprintf(buf, size,
+             v->seq      ? "a sequence of %zu tensors"
+             : v->absent ? "an optional without an element"
+                         : "a tensor",
+             tn_oi_length(v));
+    return buf;
+}
+
+/* Both branches give as many tensors, in sequences alike, and these can have the same types. */
+static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, tn_oi_value *outs[2][MAX_RESULTS],
+                         const TnOnnx__GraphProto *yes) {
     const tn_graph *g = x->g;
-    for (size_t k = 0; k < x->node->n_output; k++) {
-        tn_type a = yielded(g, r[0], k), b = yielded(g, r[1], k);
-        if (!a.i || !b.i || can_be_equal(g, a, b)) continue;
-        char ta[128], tb[128], sizes[256] = "", hint[400];
-        tn_type_print(g, a, ta, sizeof ta);
-        tn_type_print(g, b, tb, sizeof tb);
-        if (add_sizes(g, cond, sizes, sizeof sizes, 0) && *sizes)
-            snprintf(hint, sizeof hint, "the condition depends on the size of %s: give it with --shape", sizes);
-        else
-            snprintf(hint, sizeof hint, "a result has one type: make the condition a constant, or the types equal");
-        tn_oi_fail(x, TN_E_TYPE, hint, "output '%s' is %s if the condition holds and %s if not",
-                   *x->node->output[k] ? x->node->output[k] : yes->output[k]->name, ta, tb);
-        return false;
+    for (size_t k = 0, at = 0; k < yes->n_output; k++) {
+        char ta[128], tb[128];
+        if (!tn_oi_same_kind(outs[0][k], outs[1][k]))
+            return fail_fit(x, TN_E_UNSUPPORTED, cond, yes, k, kind_text(outs[0][k], ta, sizeof ta),
+                            kind_text(outs[1][k], tb, sizeof tb));
+        for (size_t i = 0; i < tn_oi_length(outs[0][k]); i++, at++) {
+            tn_type a = yielded(g, r[0], at), b = yielded(g, r[1], at);
+            if (!a.i || !b.i || can_be_equal(g, a, b)) continue;
+            tn_type_print(g, a, ta, sizeof ta);
+            tn_type_print(g, b, tb, sizeof tb);
+            return fail_fit(x, TN_E_TYPE, cond, yes, k, ta, tb);
+        }
     }
     return true;
 }
 
 static bool same_results(const tn_graph *g, const tn_region r[2]) {
     tn_node a = tn_region_last(g, r[0]), b = tn_region_last(g, r[1]);
+    if (tn_node_input_count(g, a) != tn_node_input_count(g, b)) return false;
     for (size_t k = 0; k < tn_node_input_count(g, a); k++)
         if (tn_val_type(g, tn_node_input(g, a, k)).i != tn_val_type(g, tn_node_input(g, b, k)).i) return false;
     return true;
@@ -271,6 +294,14 @@ static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, con
     return take(x, v ? yes : no);
 }
 
+/* A tensor gets the output's name; others have none in the graph. */
+static void give_result(tn_oi *x, size_t k, const tn_oi_value *v) {
+    if (v && v->val.i)
+        tn_oi_out(x, k, v->val);
+    else if (v)
+        tn_oi_out_value(x, k, v);
+}
+
 /* A known condition takes one branch; otherwise both become regions. */
 void tn_oi_op_if(tn_oi *x) {
     tn_graph *g = x->g;
@@ -288,20 +319,24 @@ void tn_oi_op_if(tn_oi *x) {
     }
     const tn_oi_sym *sizes = tn_oi_sym_of(x, 0);
     const tn_cursor at = tn_get_cursor(g);
+    tn_oi_value *outs[2][MAX_RESULTS];
     tn_region r[2];
-    r[0] = branch(x, yes->g);
-    r[1] = branch(x, no->g);
+    r[0] = branch(x, yes->g, outs[0]);
+    r[1] = branch(x, no->g, outs[1]);
     if (tn_oi_failed(x)) return;
     if (sizes && sizes->d && sizes->n == 1 && !same_results(g, r)) {
         drop_region(g, r[0]);
         drop_region(g, r[1]);
         tn_set_cursor(g, at);
         if (specialise(x, sizes->d[0], yes->g, no->g) || tn_oi_failed(x)) return;
-        r[0] = branch(x, yes->g);
-        r[1] = branch(x, no->g);
+        r[0] = branch(x, yes->g, outs[0]);
+        r[1] = branch(x, no->g, outs[1]);
     }
-    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL);
-    if (tn_oi_failed(x) || !branches_fit(x, c, r, yes->g)) return;
+    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL), results[MAX_RESULTS];
+    if (tn_oi_failed(x) || !branches_fit(x, c, r, outs, yes->g)) return;
     tn_node node = tn_emit_regions(g, TN_OP_IF, NULL, 1, &c, 2, r);
-    for (size_t k = 0; node.i && k < x->node->n_output; k++) tn_oi_out(x, k, tn_node_result(g, node, k));
+    if (!node.i) return;
+    for (size_t k = 0; k < tn_node_result_count(g, node); k++) results[k] = tn_node_result(g, node, k);
+    const tn_val *next = results;
+    for (size_t k = 0; k < x->node->n_output; k++) give_result(x, k, tn_oi_regroup(x, outs[0][k], &next));
 }

@@ -229,13 +229,14 @@ static const tn_shape_override *override_of(const tn_oi *x, const char *name) {
     return NULL;
 }
 
-static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *d, const char *input) {
+/* Tensors of one sequence may differ in the sizes that their type names (apart). */
+static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *d, const char *input, bool apart) {
     switch ((int)d->value_case) {
     case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE:
         if (d->dim_value >= 0 && d->dim_value <= MAX_DIM) return tn_dim_const(x->g, d->dim_value);
         break;
     case TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM:
-        if (!names_nothing(d->dim_param)) return symbol(x, d->dim_param);
+        if (!apart && !names_nothing(d->dim_param)) return symbol(x, d->dim_param);
         break;
     default: break;
     }
@@ -247,30 +248,30 @@ static tn_dim declared_dim(tn_oi *x, const TnOnnx__TensorShapeProto__Dimension *
     return tn_dim_fresh(x->g, n ? stem : "dim");
 }
 
-static tn_type input_type(tn_oi *x, const TnOnnx__ValueInfoProto *v) {
-    const TnOnnx__TypeProto *tp = v->type;
+/* The type of a tensor that is an input, or one of the input that is a sequence. */
+static tn_type input_type(tn_oi *x, const char *name, const TnOnnx__TypeProto *tp, bool one_of) {
     const TnOnnx__TypeProto__Tensor *t =
         tp && tp->value_case == TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? tp->tensor_type : NULL;
-    const tn_shape_override *o = override_of(x, v->name);
+    const tn_shape_override *o = override_of(x, name);
     tn_dim dims[TN_MAX_RANK];
     size_t rank = 0;
     if (!t) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' is not a tensor", v->name);
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' is not made of tensors", name);
     } else if (!tn_onnx_dtype(t->elem_type)) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "cast the input to a numeric type outside the model",
-                   "input '%s' has element type %s", v->name, tn_onnx_dtype_name(t->elem_type));
+                   "input '%s' has element type %s", name, tn_onnx_dtype_name(t->elem_type));
     } else if (!t->shape && !o) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "give its shape with --shape NAME=AxBxC",
-                   "input '%s' has no shape in the model", v->name);
+                   "input '%s' has no shape in the model", name);
     } else if ((t->shape && t->shape->n_dim > TN_MAX_RANK) || (o && o->rank > TN_MAX_RANK)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' has a rank above %d", v->name, TN_MAX_RANK);
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' has a rank above %d", name, TN_MAX_RANK);
     } else if (t->shape && o && o->rank != t->shape->n_dim) {
         tn_oi_fail(x, TN_E_ARGUMENT, "give one number a dimension (-1 keeps the model's)",
-                   "input '%s' has rank %zu; the shape given for it has %u", v->name, t->shape->n_dim, o->rank);
+                   "input '%s' has rank %zu; the shape given for it has %u", name, t->shape->n_dim, o->rank);
     } else {
         rank = t->shape ? t->shape->n_dim : o->rank;
         for (size_t k = 0; k < rank; k++) {
-            dims[k] = t->shape ? declared_dim(x, t->shape->dim[k], v->name) : tn_dim_fresh(x->g, "dim");
+            dims[k] = t->shape ? declared_dim(x, t->shape->dim[k], name, one_of) : tn_dim_fresh(x->g, "dim");
             const bool fixed = o && o->dims[k] >= 0 && (o->most[k] == 0 || o->most[k] == o->dims[k]);
             if (fixed && tn_dim_kind_of(x->g, dims[k]) != TN_DIM_SYM) dims[k] = tn_dim_const(x->g, o->dims[k]);
         }
@@ -286,8 +287,7 @@ static const tn_const_input *constant_of(const tn_oi *x, const char *name) {
 }
 
 /* An input that the caller fixes.  Its declared type must allow the value. */
-static void import_constant(tn_oi *x, const TnOnnx__ValueInfoProto *in, const tn_const_input *c) {
-    tn_type t = input_type(x, in);
+static tn_val import_constant(tn_oi *x, const char *name, tn_type t, const tn_const_input *c) {
     bool fits = t.i && c->rank <= TN_MAX_RANK && tn_type_rank(x->g, t) == c->rank && tn_type_dtype(x->g, t) == c->dtype;
     uint64_t n = 1;
     for (uint32_t k = 0; fits && k < c->rank; k++) {
@@ -296,11 +296,80 @@ static void import_constant(tn_oi *x, const TnOnnx__ValueInfoProto *in, const tn
                (!tn_dim_is_const(x->g, d, NULL) || tn_dim_equal_const(x->g, d, c->dims[k]));
         n *= (uint64_t)c->dims[k];
     }
-    tn_oi_value *v = fits ? tn_oi_define(x, in->name) : NULL;
-    if (!fits) tn_oi_fail(x, TN_E_ARGUMENT, "", "the value given for input '%s' has another shape or dtype", in->name);
-    if (!v) return;
+    if (!fits) tn_oi_fail(x, TN_E_ARGUMENT, "", "the value given for input '%s' has another shape or dtype", name);
+    if (!fits) return (tn_val){0};
     tn_blob b = tn_blob_copy(x->g, c->data, tn_dtype_bytes(c->dtype, n));
-    v->val = tn_const(x->g, tn_type_const(x->g, c->dtype, c->rank, c->dims), b, in->name);
+    return tn_const(x->g, tn_type_const(x->g, c->dtype, c->rank, c->dims), b, name);
+}
+
+/* A tensor: an input of the graph, or a constant. */
+static tn_oi_value *import_tensor(tn_oi *x, const char *name, const TnOnnx__TypeProto *tp, bool one_of) {
+    const tn_const_input *c = constant_of(x, name);
+    tn_type t = input_type(x, name, tp, one_of);
+    if (!t.i || tn_oi_failed(x)) return NULL;
+    return tn_oi_new_value(x, c ? import_constant(x, name, t, c) : tn_graph_add_input(x->g, name, t));
+}
+
+/* ---- sequences and optionals: inputs that are several tensors, or none ------------------------------------------- */
+
+static const tn_sequence_input *sequence_of(const tn_oi *x, const char *name) {
+    for (size_t k = 0; x->opts && k < x->opts->n_sequences; k++)
+        if (x->opts->sequences[k].input && !strcmp(x->opts->sequences[k].input, name)) return &x->opts->sequences[k];
+    return NULL;
+}
+
+/* NAME_0, NAME_1, ...; NULL (an error) if an input or output has that name already. */
+static const char *name_of_item(tn_oi *x, const char *name, size_t k) {
+    const TnOnnx__GraphProto *gr = x->model->graph;
+    const size_t size = strlen(name) + 24;
+    char *buf = tn_oi_alloc(x, size);
+    if (!buf) return NULL;
+    snprintf(buf, size, "%s_%zu", name, k);
+    for (size_t i = 0; i < gr->n_input + gr->n_output; i++) {
+        const char *other = i < gr->n_input ? gr->input[i]->name : gr->output[i - gr->n_input]->name;
+        if (strcmp(other, buf)) continue;
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "rename it", "'%s' is also the name of a tensor of the sequence '%s'", buf,
+                   name);
+        return NULL;
+    }
+    return buf;
+}
+
+static tn_oi_value *import_sequence(tn_oi *x, const char *name, const TnOnnx__TypeProto *item, size_t n) {
+    const TnOnnx__TypeProto__Tensor *t =
+        item && item->value_case == TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? item->tensor_type : NULL;
+    tn_oi_value *v = t ? tn_oi_new_seq(x, tn_onnx_dtype(t->elem_type), n) : NULL;
+    if (!t) tn_oi_fail(x, TN_E_UNSUPPORTED, "", "input '%s' is a sequence of what are no tensors", name);
+    for (size_t k = 0; v && k < n; k++) {
+        const char *own = name_of_item(x, name, k);
+        if (!own || !(v->seq->item[k] = import_tensor(x, own, item, true))) return NULL;
+    }
+    return v;
+}
+
+/* A tensor, a sequence of a length that the caller tells, or an optional: what is in it, unless the caller says that
+ * nothing is. */
+static tn_oi_value *import_input(tn_oi *x, const char *name, const TnOnnx__TypeProto *tp) {
+    const tn_sequence_input *s = sequence_of(x, name);
+    if (s && (s->length < -1 || s->length > INT32_MAX)) {
+        tn_oi_fail(x, TN_E_ARGUMENT, "", "input '%s' cannot be a sequence of %lld tensors", name, (long long)s->length);
+        return NULL;
+    }
+    if (tp && tp->value_case == TN_ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE && tp->optional_type) {
+        if (s && s->length < 0) return tn_oi_copy_value(x, &(tn_oi_value){.absent = true});
+        tp = tp->optional_type->elem_type;
+    }
+    const bool is_sequence = tp && tp->value_case == TN_ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE && tp->sequence_type;
+    if (is_sequence && s && s->length >= 0)
+        return import_sequence(x, name, tp->sequence_type->elem_type, (size_t)s->length);
+    if (!is_sequence && !s) return import_tensor(x, name, tp, false);
+    char hint[256];
+    snprintf(hint, sizeof hint, "say how many tensors it holds: --sequence %.150s=3", name);
+    if (is_sequence && !s)
+        tn_oi_fail(x, TN_E_UNSUPPORTED, hint, "input '%s' is a sequence, whose length must be known", name);
+    else
+        tn_oi_fail(x, TN_E_ARGUMENT, "", "input '%s' is no %s", name, is_sequence ? "optional" : "sequence");
+    return NULL;
 }
 
 /* A limit is of what some node, in the graph or a branch or function of it, gives. */
@@ -327,34 +396,35 @@ static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
     for (size_t k = 0; k < gr->n_input && !tn_oi_failed(x); k++) {
         const TnOnnx__ValueInfoProto *in = gr->input[k];
         if (tn_oi_find_value(x, in->name)) continue; /* has a default: a constant */
-        const tn_const_input *c = constant_of(x, in->name);
-        if (c) {
-            import_constant(x, in, c);
-            continue;
-        }
-        tn_type t = input_type(x, in);
-        tn_oi_value *v = t.i ? tn_oi_define(x, in->name) : NULL;
-        if (v) v->val = tn_graph_add_input(x->g, in->name, t);
+        const tn_oi_value *v = import_input(x, in->name, in->type);
+        if (v) tn_oi_define_as(x, in->name, v);
     }
     if (!tn_oi_failed(x) && x->opts) tn_graph_give_shapes(x->g, x->opts->shapes, x->opts->n_shapes);
 }
 
+/* Outputs that are sequences are the tensors in them: NAME_0, NAME_1, ...; an optional without an element is none. */
 static void import_outputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
-    size_t n = gr->n_output;
-    tn_val *vals = tn_oi_alloc(x, (n + 1) * sizeof *vals);
-    const char **names = tn_oi_alloc(x, (n + 1) * sizeof *names);
+    size_t n = 0, more = 0;
     x->node = NULL;
     tn_cursor c = tn_get_cursor(x->g);
     c.loc = (tn_loc){0};
     tn_set_cursor(x->g, c);
-    for (size_t k = 0; k < n && !tn_oi_failed(x); k++) {
-        tn_oi_value *v = tn_oi_find_value(x, gr->output[k]->name);
-        names[k] = gr->output[k]->name;
+    for (size_t k = 0; k < gr->n_output && !tn_oi_failed(x); k++) {
+        const tn_oi_value *v = tn_oi_find_value(x, gr->output[k]->name);
         if (v)
-            vals[k] = tn_oi_value_val(x, v);
+            n += tn_oi_length(v);
         else
             tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker", "no node defines the output '%s'",
-                       names[k]);
+                       gr->output[k]->name);
+    }
+    tn_val *vals = tn_oi_alloc(x, (n + 1) * sizeof *vals);
+    const char **names = tn_oi_alloc(x, (n + 1) * sizeof *names);
+    n = 0;
+    for (size_t k = 0; k < gr->n_output && !tn_oi_failed(x); k++, n += more) {
+        const char *name = gr->output[k]->name;
+        tn_oi_value *v = tn_oi_find_value(x, name);
+        tn_oi_tensors(x, v, tn_oi_length(v), vals + n, &more);
+        for (size_t i = 0; i < more; i++) names[n + i] = v->seq ? name_of_item(x, name, i) : name;
     }
     if (!tn_oi_failed(x)) tn_graph_set_outputs(x->g, n, vals, names);
 }

@@ -1,78 +1,71 @@
-/* loop.c: Loop.  Where the number of iterations follows from constants and shapes the body is imported that many times,
- * with the iteration's number known: it disappears.  Else it becomes a region, which only the reference runs. */
-#include "frontend/onnx/value.h"
+/* loop.c: loops, and Loop.  Where the number of iterations follows from constants and shapes the body is imported that many
+ * times, with the iteration's number known: the loop disappears.  Else it becomes a region; sequences that it carries are
+ * then the tensors in them. */
+#include "frontend/onnx/loop.h"
 
 #include <string.h>
 
-enum { MAX_UNROLL = 1024, MAX_UNROLLED_NODES = 1 << 16, MAX_VALUES = 64 };
+enum { MAX_UNROLL = 1024, MAX_UNROLLED_NODES = 1 << 16, MAX_ARGS = 2 + 2 * TN_OI_MAX_CARRIED };
 
-typedef struct loop {
-    const TnOnnx__GraphProto *body;
-    size_t carried, scans;
-    int64_t trips;    /* INT64_MAX: no limit */
-    bool trips_known; /* so is the condition before the first iteration, `go` */
-    bool go, go_known;
-    tn_oi_value *state[MAX_VALUES]; /* carried values */
-    tn_oi_value *out[MAX_VALUES];   /* of the last iteration: the condition, carried values, scan outputs */
-} loop;
-
-static bool read_loop(tn_oi *x, loop *l) {
-    const TnOnnx__AttributeProto *a = tn_oi_attr(x, "body");
-    size_t inputs = x->node->n_input < 2 ? 2 : x->node->n_input, n = 0;
-    int64_t v = 1;
-    *l = (loop){.body = a ? a->g : NULL, .carried = inputs - 2, .trips = INT64_MAX, .go = true};
-    if (!l->body || l->body->n_input != inputs || l->body->n_output < 1 + l->carried ||
-        x->node->n_output > l->body->n_output - 1) {
-        tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker",
-                   "its body is missing, or does not fit its inputs and outputs");
-        return false;
-    }
-    l->scans = l->body->n_output - 1 - l->carried;
-    if (l->body->n_output > MAX_VALUES) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d values", MAX_VALUES - 1);
-        return false;
-    }
-    l->trips_known = !tn_oi_has(x, 0) || (tn_oi_const_ints(x, 0, 1, &l->trips, &n) && n == 1);
-    l->go_known = !tn_oi_has(x, 1) || (tn_oi_const_ints(x, 1, 1, &v, &n) && n == 1);
-    l->go = v != 0;
-    for (size_t k = 0; k < l->carried; k++) {
-        l->state[k] = tn_oi_input_value(x, 2 + k);
-        if (!l->state[k]) tn_oi_need(x, 2 + k);
-    }
-    return !tn_oi_failed(x);
-}
-
-/* Imports the body once, on the values given. */
-static bool import_body(tn_oi *x, loop *l, const tn_oi_value *number, const tn_oi_value *go) {
-    tn_oi_scope *outer = x->scope;
-    size_t n = 0;
-    x->scope = tn_oi_scope_new(x, outer);
-    if (x->scope) {
-        tn_oi_define_as(x, l->body->input[0]->name, number);
-        tn_oi_define_as(x, l->body->input[1]->name, go);
-        for (size_t k = 0; k < l->carried; k++) tn_oi_define_as(x, l->body->input[2 + k]->name, l->state[k]);
-        tn_oi_subgraph(x, l->body, MAX_VALUES, l->out, &n);
-    }
-    x->scope = outer;
-    return !tn_oi_failed(x);
-}
-
-static tn_oi_value known(tn_oi *x, tn_dtype t, int64_t v) {
+tn_oi_value *tn_oi_known(tn_oi *x, tn_dtype t, tn_dim d) {
+    tn_oi_value *v = tn_oi_alloc(x, sizeof *v);
     tn_oi_sym *s = tn_oi_sym_new(x, t, 0, NULL);
-    if (s) s->d[0] = tn_dim_const(x->g, v);
-    return (tn_oi_value){.sym = s};
+    if (!v || !s) return NULL;
+    s->d[0] = d;
+    v->sym = s;
+    return v;
 }
 
-/* Whether the last iteration wants another; false: that is not known. */
-static bool wants_more(tn_oi *x, const loop *l, bool *go) {
-    const tn_oi_sym *s = tn_oi_value_sym(x, l->out[0]);
-    int64_t v = 0;
-    if (!s || s->n != 1 || !tn_oi_sym_int(x, s, 0, &v)) return false;
-    *go = v != 0;
-    return true;
+static tn_oi_value *known(tn_oi *x, tn_dtype t, int64_t v) {
+    return tn_oi_known(x, t, tn_dim_const(x->g, v));
 }
 
-/* ---- unrolled ---------------------------------------------------------------------------------------------------- */
+/* A number that is known when compiling; none: `otherwise`. */
+static bool number_of(tn_oi *x, tn_oi_value *v, int64_t otherwise, int64_t *out) {
+    const tn_oi_sym *s = v ? tn_oi_value_sym(x, v) : NULL;
+    *out = otherwise;
+    return !v || (s && s->n == 1 && tn_oi_sym_int(x, s, 0, out));
+}
+
+/* ---- slices ------------------------------------------------------------------------------------------------------ */
+
+static tn_val scalar(tn_oi *x, tn_val v) {
+    return v.i ? tn_build_reshape_to(x->g, v, 0, NULL) : v;
+}
+
+static tn_val value_of(tn_oi *x, const tn_oi_value *v) {
+    tn_oi_value copy = *v;
+    return scalar(x, tn_oi_value_val(x, &copy));
+}
+
+/* A slice of an axis without elements, for its type. */
+static tn_val no_slice(tn_oi *x, const tn_oi_source *s) {
+    tn_dim dims[TN_MAX_RANK];
+    size_t rank = 0;
+    for (size_t k = 0; k < tn_val_rank(x->g, s->v); k++)
+        if ((int64_t)k != s->axis) dims[rank++] = tn_val_dim(x->g, s->v, k);
+    return tn_build_full(x->g, tn_val_dtype(x->g, s->v), rank, dims, 0);
+}
+
+tn_val tn_oi_slice_at(tn_oi *x, const tn_oi_source *s, const tn_oi_value *number) {
+    tn_graph *g = x->g;
+    const tn_dim size = tn_val_dim(g, s->v, (size_t)s->axis), one = tn_dim_const(g, 1);
+    int64_t t, n;
+    if (tn_oi_failed(x)) return s->v;
+    if (tn_dim_equal_const(g, size, 0)) return no_slice(x, s);
+    if (!s->len.i && number->sym && tn_oi_sym_int(x, number->sym, 0, &t) && tn_dim_is_const(g, size, &n)) {
+        const tn_dim at = tn_dim_const(g, s->reverse ? n - 1 - t : t);
+        return tn_build_squeeze(g, tn_build_slice_axis(g, s->v, s->axis, at, one), s->axis);
+    }
+    tn_val at = value_of(x, number);
+    if (s->reverse) {
+        const tn_oi_value *all = tn_oi_known(x, TN_I64, size);
+        const tn_val end = s->len.i || !all ? s->len : value_of(x, all);
+        at = tn_build_scalar(g, TN_OP_SUB, tn_build_sub(g, end, at), 1);
+        if (s->len.i) at = tn_build_max(g, at, tn_build_full(g, TN_I64, 0, NULL, 0));
+    }
+    return tn_build_gather(g, s->v, at, (tn_attrs_axis){.axis = s->axis});
+}
 
 /* v as one slice of a scan output. */
 static tn_val slice_of(tn_oi *x, tn_val v) {
@@ -87,106 +80,213 @@ static tn_val slice_of(tn_oi *x, tn_val v) {
 /* What a scan output is after no iteration: none of what the body would give. */
 static tn_val no_slices(tn_oi *x, tn_val v) {
     tn_dim dims[TN_MAX_RANK + 1] = {tn_dim_const(x->g, 0)};
-    size_t rank = tn_val_rank(x->g, v);
     v = slice_of(x, v);
-    if (tn_oi_failed(x)) return v;
-    for (size_t k = 0; k < rank; k++) dims[k + 1] = tn_val_dim(x->g, v, k + 1);
-    const int64_t zero = 0;
-    tn_val none = tn_build_reshape_to(x->g, tn_const_ints(x->g, TN_I64, 1, &zero), 0, NULL);
-    return tn_build_broadcast_to(x->g, tn_build_cast_to(x->g, none, tn_val_dtype(x->g, v)), rank + 1, dims);
+    for (size_t k = 1; k < tn_val_rank(x->g, v); k++) dims[k] = tn_val_dim(x->g, v, k);
+    return tn_build_full(x->g, tn_val_dtype(x->g, v), tn_val_rank(x->g, v), dims, 0);
 }
 
-static void give_unrolled(tn_oi *x, loop *l, size_t n, tn_val *const *slices) {
-    for (size_t k = 0; k < l->carried; k++) tn_oi_out_value(x, k, l->state[k]);
-    bool wanted = false;
-    for (size_t k = 0; k < l->scans; k++) wanted |= tn_oi_wants(x, l->carried + k);
-    if (!n && wanted) { /* for the types alone */
-        tn_oi_value first = known(x, TN_I64, 0), go = known(x, TN_BOOL, 1);
-        if (!import_body(x, l, &first, &go)) return;
-    }
-    for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++) {
-        if (!tn_oi_wants(x, l->carried + k)) continue;
-        tn_val v =
-            n ? tn_build_concat(x->g, n, slices[k], 0) : no_slices(x, tn_oi_value_val(x, l->out[1 + l->carried + k]));
-        tn_oi_out(x, l->carried + k, v);
-    }
-}
+/* ---- unrolled ---------------------------------------------------------------------------------------------------- */
 
-/* False: how often it runs is not known, or too often to write it all down. */
-static bool unroll(tn_oi *x, loop *l) {
-    tn_val *slices[MAX_VALUES];
-    loop at = *l;
-    const uint64_t nodes = x->nodes;
-    if (!l->trips_known || !l->go_known || (l->go && l->trips > MAX_UNROLL && l->trips != INT64_MAX)) return false;
-    for (size_t k = 0; k < l->scans; k++)
-        if (!(slices[k] = tn_oi_alloc(x, MAX_UNROLL * sizeof **slices))) return true;
-    size_t n = 0;
-    for (; at.go && (int64_t)n < at.trips && !tn_oi_failed(x); n++) {
-        tn_oi_value number = known(x, TN_I64, (int64_t)n), go = known(x, TN_BOOL, 1);
-        if (n == MAX_UNROLL || x->nodes - nodes > MAX_UNROLLED_NODES) return false;
-        if (!import_body(x, &at, &number, &go)) return true;
-        if (!wants_more(x, &at, &at.go)) return false;
-        for (size_t k = 0; k < l->carried; k++) at.state[k] = at.out[1 + k];
-        for (size_t k = 0; k < l->scans; k++)
-            if (tn_oi_wants(x, l->carried + k))
-                slices[k][n] = slice_of(x, tn_oi_value_val(x, at.out[1 + l->carried + k]));
-    }
-    if (!tn_oi_failed(x)) give_unrolled(x, &at, n, slices);
+/* Whether the last iteration wants another; false: that is not known. */
+static bool wants_more(tn_oi *x, const tn_oi_loop *l, bool *go) {
+    int64_t v = 0;
+    if (!l->out[0] || !number_of(x, l->out[0], 1, &v)) return false;
+    *go = v != 0;
     return true;
+}
+
+static void stack_slices(tn_oi *x, tn_oi_loop *l, size_t n, tn_val *const *slices) {
+    bool wanted = false;
+    for (size_t k = 0; k < l->scans; k++) wanted |= l->wanted[k];
+    if (!n && wanted) { /* for the types alone */
+        tn_oi_value *states[TN_OI_MAX_CARRIED];
+        memcpy(states, l->state, sizeof states);
+        l->body(x, l, known(x, TN_I64, 0), known(x, TN_BOOL, 1));
+        memcpy(l->state, states, sizeof states);
+    }
+    for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++)
+        if (l->wanted[k])
+            l->scan[k] = n ? tn_build_concat(x->g, n, slices[k], 0)
+                           : no_slices(x, tn_oi_value_val(x, l->out[1 + l->carried + k]));
+}
+
+/* False: how often it runs is not known, or too often to write it all down.  The states are as they were, then. */
+static bool unroll(tn_oi *x, tn_oi_loop *l) {
+    tn_val *slices[TN_OI_MAX_CARRIED];
+    tn_oi_value *initial[TN_OI_MAX_CARRIED];
+    const uint64_t nodes = x->nodes;
+    int64_t trips, go;
+    bool more, fits = true;
+    if (!number_of(x, l->trips, INT64_MAX, &trips) || !number_of(x, l->go, 1, &go)) return false;
+    if (go && trips > l->unroll && trips != INT64_MAX) return false;
+    for (size_t k = 0; k < l->scans; k++)
+        if (!(slices[k] = tn_oi_alloc(x, (size_t)l->unroll * sizeof **slices))) return true;
+    memcpy(initial, l->state, sizeof initial);
+    more = go != 0;
+    size_t n = 0;
+    for (; fits && more && (int64_t)n < trips && !tn_oi_failed(x); n++) {
+        fits = (int64_t)n < l->unroll && x->nodes - nodes <= MAX_UNROLLED_NODES;
+        if (!fits) break;
+        l->body(x, l, known(x, TN_I64, (int64_t)n), known(x, TN_BOOL, 1));
+        if (tn_oi_failed(x)) return true;
+        fits = wants_more(x, l, &more);
+        for (size_t k = 0; k < l->carried; k++) l->state[k] = l->out[1 + k];
+        for (size_t k = 0; k < l->scans; k++)
+            if (l->wanted[k]) slices[k][n] = slice_of(x, tn_oi_value_val(x, l->out[1 + l->carried + k]));
+    }
+    if (!fits)
+        memcpy(l->state, initial, sizeof initial);
+    else if (!tn_oi_failed(x))
+        stack_slices(x, l, n, slices);
+    return fits;
 }
 
 /* ---- as a region ------------------------------------------------------------------------------------------------- */
 
-static tn_val scalar(tn_oi *x, tn_val v) {
-    return v.i ? tn_build_reshape_to(x->g, v, 0, NULL) : v;
-}
-
 /* The size of scan outputs: the number of iterations, where the condition does not end the loop before. */
-static tn_dim scan_size(tn_oi *x, const loop *l) {
-    const tn_oi_sym *s = tn_oi_sym_of(x, 0);
-    bool always = l->go_known && l->go, more = false;
-    if (always && s && s->d && s->n == 1 && wants_more(x, l, &more) && more)
-        return tn_dim_max(x->g, s->d[0], tn_dim_const(x->g, 0));
+static tn_dim scan_size(tn_oi *x, const tn_oi_loop *l, tn_val go_on) {
+    const tn_oi_sym *s = l->trips ? tn_oi_value_sym(x, l->trips) : NULL;
+    int64_t go = 0;
+    bool more = false, always = number_of(x, l->go, 1, &go) && go;
+    if (l->out[0]->val.i == go_on.i || (wants_more(x, l, &more) && more))
+        if (always && s && s->d && s->n == 1) return tn_dim_max(x->g, s->d[0], tn_dim_const(x->g, 0));
     return tn_dim_fresh(x->g, "trips");
 }
 
-static void as_region(tn_oi *x, loop *l) {
-    tn_graph *g = x->g;
-    tn_val in[MAX_VALUES + 2], yields[MAX_VALUES];
-    tn_oi_value arg[MAX_VALUES + 2] = {{0}};
-    size_t n_in = 2 + l->carried;
-    in[0] = scalar(x, tn_oi_in(x, 0));
-    in[1] = scalar(x, tn_oi_in(x, 1));
-    for (size_t k = 0; k < l->carried; k++) in[2 + k] = tn_oi_value_val(x, l->state[k]);
-    tn_region r = tn_region_new(g);
-    arg[0].val = tn_region_add_arg(g, r, tn_type_make(g, TN_I64, 0, NULL), "iteration");
-    arg[1].val = tn_region_add_arg(g, r, tn_type_make(g, TN_BOOL, 0, NULL), "go");
-    for (size_t k = 2; k < n_in && !tn_oi_failed(x); k++) {
-        arg[k].val = tn_region_add_arg(g, r, tn_val_type(g, in[k]), NULL);
-        l->state[k - 2] = &arg[k];
+/* The operands of the loop: the number of iterations, the condition, the tensors of the states. */
+static size_t operands(tn_oi *x, const tn_oi_loop *l, tn_val in[MAX_ARGS]) {
+    size_t n = 2, more = 0;
+    in[0] = l->trips ? value_of(x, l->trips) : (tn_val){0};
+    in[1] = l->go ? value_of(x, l->go) : (tn_val){0};
+    for (size_t k = 0; k < l->carried && !tn_oi_failed(x); k++, n += more)
+        tn_oi_tensors(x, l->state[k], MAX_ARGS - n, in + n, &more);
+    return n;
+}
+
+/* The states, each made as it was of some of the values. */
+static void regroup(tn_oi *x, tn_oi_loop *l, tn_oi_value *const *like, const tn_val *vals) {
+    for (size_t k = 0; k < l->carried && !tn_oi_failed(x); k++) l->state[k] = tn_oi_regroup(x, like[k], &vals);
+}
+
+/* What the body yields; 0 where it fails. */
+static size_t results(tn_oi *x, const tn_oi_loop *l, tn_oi_value *const *before, tn_val yields[MAX_ARGS]) {
+    size_t n = 1, more = 0;
+    yields[0] = scalar(x, tn_oi_value_val(x, l->out[0]));
+    for (size_t k = 0; k < l->carried && !tn_oi_failed(x); k++, n += more) {
+        if (!tn_oi_same_kind(before[k], l->out[1 + k]))
+            tn_oi_fail(
+                x, TN_E_UNSUPPORTED,
+                "make the number of iterations a constant, or a function of input shapes that are given",
+                "state %zu is a sequence whose length (%zu before an iteration, %zu after it) depends on how often "
+                "the loop runs, which only a run knows",
+                k, tn_oi_length(before[k]), tn_oi_length(l->out[1 + k]));
+        tn_oi_tensors(x, l->out[1 + k], MAX_ARGS - n, yields + n, &more);
     }
-    if (tn_oi_failed(x)) return;
+    for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++)
+        if (l->wanted[k] && n < MAX_ARGS) yields[n++] = tn_oi_value_val(x, l->out[1 + l->carried + k]);
+    return n;
+}
+
+/* Emits the body into a region; its yields. */
+static size_t emit_body(tn_oi *x, tn_oi_loop *l, tn_region r, size_t n_in, const tn_val *in, tn_val yields[MAX_ARGS]) {
+    tn_graph *g = x->g;
+    tn_val args[MAX_ARGS];
+    tn_oi_value *before[TN_OI_MAX_CARRIED];
+    size_t n = 0;
+    memcpy(before, l->state, sizeof before);
+    args[0] = tn_region_add_arg(g, r, tn_type_make(g, TN_I64, 0, NULL), "iteration");
+    args[1] = tn_region_add_arg(g, r, tn_type_make(g, TN_BOOL, 0, NULL), "go");
+    for (size_t k = 2; k < n_in && !tn_oi_failed(x); k++)
+        args[k] = tn_region_add_arg(g, r, tn_val_type(g, in[k]), NULL);
+    regroup(x, l, before, args + 2);
     const tn_cursor outer = tn_get_cursor(g);
     tn_cursor inside = tn_cursor_end(g, r);
     inside.loc = outer.loc;
     tn_set_cursor(g, inside);
     x->in_region++;
-    bool ok = import_body(x, l, &arg[0], &arg[1]);
-    for (size_t k = 0; ok && k < l->body->n_output; k++) yields[k] = tn_oi_value_val(x, l->out[k]);
-    if (ok) yields[0] = scalar(x, yields[0]);
+    if (!tn_oi_failed(x)) l->body(x, l, tn_oi_new_value(x, args[0]), tn_oi_new_value(x, args[1]));
+    if (!tn_oi_failed(x)) n = results(x, l, before, yields);
     x->in_region--;
-    if (ok) tn_emit(g, TN_OP_YIELD, NULL, l->body->n_output, yields);
+    if (!tn_oi_failed(x)) tn_emit(g, TN_OP_YIELD, NULL, n, yields);
     tn_set_cursor(g, outer);
+    memcpy(l->state, before, sizeof before);
+    return n;
+}
+
+static void as_region(tn_oi *x, tn_oi_loop *l) {
+    tn_graph *g = x->g;
+    tn_val in[MAX_ARGS], yields[MAX_ARGS], out[MAX_ARGS];
+    const size_t n_in = operands(x, l, in);
     if (tn_oi_failed(x)) return;
-    tn_attrs_loop a = {.carried = (int64_t)l->carried, .trips = scan_size(x, l)};
+    tn_region r = tn_region_new(g);
+    const size_t n = emit_body(x, l, r, n_in, in, yields);
+    if (tn_oi_failed(x)) return;
+    tn_attrs_loop a = {.carried = (int64_t)n_in - 2, .trips = scan_size(x, l, tn_region_arg(g, r, 1))};
     tn_node node = tn_emit_regions(g, TN_OP_LOOP, &a, n_in, in, 1, &r);
-    for (size_t k = 0; node.i && k < x->node->n_output; k++) tn_oi_out(x, k, tn_node_result(g, node, k));
+    if (!node.i) return;
+    for (size_t k = 0; k + 1 < n; k++) out[k] = tn_node_result(g, node, k);
+    tn_oi_value *like[TN_OI_MAX_CARRIED];
+    memcpy(like, l->state, sizeof like);
+    regroup(x, l, like, out);
+    for (size_t k = 0, at = n_in - 2; k < l->scans; k++)
+        if (l->wanted[k]) l->scan[k] = out[at++];
+}
+
+void tn_oi_run_loop(tn_oi *x, tn_oi_loop *l) {
+    const tn_cursor at = tn_get_cursor(x->g);
+    if (tn_oi_failed(x) || unroll(x, l) || tn_oi_failed(x)) return;
+    tn_set_cursor(x->g, at);
+    as_region(x, l);
+}
+
+/* ---- Loop -------------------------------------------------------------------------------------------------------- */
+
+/* Imports the body once, on the values given. */
+static void import_body(tn_oi *x, tn_oi_loop *l, const tn_oi_value *number, const tn_oi_value *go) {
+    const TnOnnx__GraphProto *body = l->user;
+    tn_oi_scope *outer = x->scope;
+    size_t n = 0;
+    if (!number || !go) return;
+    x->scope = tn_oi_scope_new(x, outer);
+    if (x->scope) {
+        tn_oi_define_as(x, body->input[0]->name, number);
+        tn_oi_define_as(x, body->input[1]->name, go);
+        for (size_t k = 0; k < l->carried; k++) tn_oi_define_as(x, body->input[2 + k]->name, l->state[k]);
+        tn_oi_subgraph(x, body, sizeof l->out / sizeof *l->out, l->out, &n);
+    }
+    x->scope = outer;
+}
+
+static bool read_loop(tn_oi *x, tn_oi_loop *l) {
+    const TnOnnx__AttributeProto *a = tn_oi_attr(x, "body");
+    const size_t inputs = x->node->n_input < 2 ? 2 : x->node->n_input;
+    TnOnnx__GraphProto *body = a ? a->g : NULL;
+    if (!body || body->n_input != inputs || body->n_output < inputs - 1 || x->node->n_output > body->n_output - 1) {
+        tn_oi_fail(x, TN_E_FORMAT, "check the model with onnx.checker",
+                   "its body is missing, or does not fit its inputs and outputs");
+        return false;
+    }
+    *l = (tn_oi_loop){.carried = inputs - 2, .unroll = MAX_UNROLL, .body = import_body, .user = body};
+    l->scans = body->n_output - 1 - l->carried;
+    if (l->carried > TN_OI_MAX_CARRIED || l->scans > TN_OI_MAX_CARRIED) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d values", TN_OI_MAX_CARRIED);
+        return false;
+    }
+    l->trips = tn_oi_input_value(x, 0);
+    l->go = tn_oi_input_value(x, 1);
+    for (size_t k = 0; k < l->carried; k++) {
+        l->state[k] = tn_oi_any_value(x, 2 + k);
+        if (!l->state[k]) tn_oi_need(x, 2 + k);
+    }
+    for (size_t k = 0; k < l->scans; k++) l->wanted[k] = tn_oi_wants(x, l->carried + k);
+    return !tn_oi_failed(x);
 }
 
 void tn_oi_op_loop(tn_oi *x) {
-    loop l;
-    const tn_cursor at = tn_get_cursor(x->g);
-    if (!read_loop(x, &l) || unroll(x, &l) || tn_oi_failed(x)) return;
-    tn_set_cursor(x->g, at);
-    as_region(x, &l);
+    tn_oi_loop l;
+    if (!read_loop(x, &l)) return;
+    tn_oi_run_loop(x, &l);
+    for (size_t k = 0; k < l.carried && !tn_oi_failed(x); k++) tn_oi_out_value(x, k, l.state[k]);
+    for (size_t k = 0; k < l.scans; k++)
+        if (l.wanted[k]) tn_oi_out(x, l.carried + k, l.scan[k]);
 }

@@ -1,8 +1,6 @@
 /* tensor.c: TensorProto -> tn_onnx_tensor, every encoding: raw bytes, typed lists, external files. */
 #include "frontend/onnx/reader.h"
 
-#include "tenon/compiler.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,42 +291,4 @@ tn_blob tn_onnx_tensor_blob(tn_graph *g, const tn_onnx_tensor *t) {
     tn_blob b = tn_blob_map(g, t->data, t->bytes, tn_onnx_file_unref, t->file);
     if (!b.i) tn_onnx_file_unref(t->file);
     return b;
-}
-
-/* ---- test data --------------------------------------------------------------------------------------------------- */
-
-tn_status tn_read_tensor_pb(const tn_env *env, const char *path, tn_host_tensor *out) {
-    *out = (tn_host_tensor){.dtype = TN_DTYPE_NONE};
-    tn_status st = TN_OK;
-    tn_onnx_message m = {.env = env};
-    m.file = tn_onnx_file_map(env, path, &st);
-    if (!m.file) return st;
-    st = tn_onnx_open(&m, env, path, &tn_onnx__tensor_proto__descriptor, tn_onnx_file_data(m.file),
-                      tn_onnx_file_size(m.file));
-    if (st) {
-        tn_onnx_file_unref(m.file);
-        return st;
-    }
-    const TnOnnx__TensorProto *t = (const TnOnnx__TensorProto *)m.msg;
-    tn_onnx_tensor d;
-    st = tn_onnx_decode(&m, t, path, &d);
-    if (!st) {
-        void *p = d.bytes ? tn_realloc(env, NULL, 0, d.bytes) : NULL;
-        if (d.bytes && !p) {
-            st = tn_fail(env, TN_E_MEMORY, path, "", "out of memory");
-        } else {
-            if (d.bytes) memcpy(p, d.data, d.bytes);
-            out->dtype = d.dtype;
-            out->rank = d.rank;
-            memcpy(out->dims, d.dims, sizeof out->dims);
-            out->data = p;
-            out->bytes = d.bytes;
-            size_t n = strlen(t->name);
-            if (n >= sizeof out->name) n = sizeof out->name - 1;
-            memcpy(out->name, t->name, n);
-        }
-        tn_onnx_tensor_release(env, &d);
-    }
-    tn_onnx_close(&m);
-    return st;
 }

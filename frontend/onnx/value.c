@@ -89,8 +89,30 @@ static tn_val emit_initialiser(tn_oi *x, const tn_oi_value *v) {
     return tn_const(x->g, tn_type_const(x->g, t.dtype, t.rank, t.dims), b, v->name);
 }
 
+static bool is_tensor(tn_oi *x, const tn_oi_value *v) {
+    const char *name = v->name ? v->name : "";
+    if (v->seq)
+        tn_oi_fail(x, TN_E_TYPE, "check the model with onnx.checker", "'%s' is a sequence where a tensor is wanted",
+                   name);
+    else if (v->absent)
+        tn_oi_fail(x, TN_E_TYPE, "check the model with onnx.checker", "'%s' is an optional without an element", name);
+    return !tn_oi_failed(x);
+}
+
+tn_oi_value *tn_oi_copy_value(tn_oi *x, const tn_oi_value *from) {
+    tn_oi_value *v = tn_oi_alloc(x, sizeof *v);
+    if (!v) return NULL;
+    *v = *from;
+    v->next = NULL;
+    return v;
+}
+
+tn_oi_value *tn_oi_new_value(tn_oi *x, tn_val val) {
+    return tn_oi_copy_value(x, &(tn_oi_value){.val = val});
+}
+
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v) {
-    if (tn_oi_failed(x)) return (tn_val){0};
+    if (tn_oi_failed(x) || !is_tensor(x, v)) return (tn_val){0};
     if (v->val.i) return v->val;
     tn_val made = v->init ? emit_initialiser(x, v) : v->sym ? tn_oi_materialise(x, v->sym, v->name) : (tn_val){0};
     if (!x->in_region) v->val = made;
@@ -139,19 +161,27 @@ size_t tn_oi_input_count(const tn_oi *x) {
     return x->node->n_input;
 }
 
-bool tn_oi_has(const tn_oi *x, size_t k) {
+static bool is_named(const tn_oi *x, size_t k) {
     return k < x->node->n_input && *x->node->input[k];
 }
 
-tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k) {
-    if (!tn_oi_has(x, k) || tn_oi_failed(x)) return NULL;
+bool tn_oi_has(const tn_oi *x, size_t k) {
+    const tn_oi_value *v = is_named(x, k) ? tn_oi_find_value(x, x->node->input[k]) : NULL;
+    return is_named(x, k) && !(v && v->absent);
+}
+
+tn_oi_value *tn_oi_any_value(tn_oi *x, size_t k) {
+    if (!is_named(x, k) || tn_oi_failed(x)) return NULL;
     tn_oi_value *v = tn_oi_find_value(x, x->node->input[k]);
     if (!v)
         tn_oi_fail(x, TN_E_FORMAT, "the model was cut badly: check it with onnx.checker",
                    "input '%s' is defined nowhere", x->node->input[k]);
-    else if (v->absent)
-        return NULL;
     return v;
+}
+
+tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k) {
+    tn_oi_value *v = tn_oi_any_value(x, k);
+    return v && !v->absent && is_tensor(x, v) ? v : NULL;
 }
 
 tn_val tn_oi_in(tn_oi *x, size_t k) {
@@ -171,19 +201,26 @@ const tn_oi_sym *tn_oi_sym_of(tn_oi *x, size_t k) {
     return v ? tn_oi_value_sym(x, v) : NULL;
 }
 
-tn_dtype tn_oi_dtype(tn_oi *x, size_t k) {
-    tn_oi_value *v = tn_oi_input_value(x, k);
-    if (!v) return TN_DTYPE_NONE;
+tn_dtype tn_oi_value_dtype(tn_oi *x, const tn_oi_value *v) {
     if (v->val.i) return tn_val_dtype(x->g, v->val);
     if (v->sym) return v->sym->dtype;
-    return tn_onnx_dtype(v->init->data_type);
+    return v->init ? tn_onnx_dtype(v->init->data_type) : v->seq ? v->seq->dtype : TN_DTYPE_NONE;
+}
+
+tn_dtype tn_oi_dtype(tn_oi *x, size_t k) {
+    const tn_oi_value *v = tn_oi_input_value(x, k);
+    return v ? tn_oi_value_dtype(x, v) : TN_DTYPE_NONE;
 }
 
 size_t tn_oi_rank(tn_oi *x, size_t k) {
     tn_oi_value *v = tn_oi_input_value(x, k);
-    if (!v) return 0;
+    return v ? tn_oi_value_rank(x, v) : 0;
+}
+
+size_t tn_oi_value_rank(tn_oi *x, tn_oi_value *v) {
     if (v->val.i) return tn_val_rank(x->g, v->val);
     if (v->sym) return v->sym->rank;
+    if (!v->init) return 0;
     if (v->init->n_dims > TN_MAX_RANK) tn_oi_value_val(x, v); /* reports it */
     return v->init->n_dims > TN_MAX_RANK ? 0 : v->init->n_dims;
 }
@@ -358,7 +395,7 @@ void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v) {
 }
 
 void tn_oi_forward(tn_oi *x, size_t k, size_t j) {
-    tn_oi_value *v = tn_oi_input_value(x, j);
+    tn_oi_value *v = tn_oi_any_value(x, j);
     if (v) {
         tn_oi_out_value(x, k, v);
     } else if (!tn_oi_failed(x)) {

@@ -1,9 +1,17 @@
-/* value.h: the importer's name table; private to value.c, import.c, control.c and loop.c. */
+/* value.h: the importer's name table, and values that are no tensors; private to the files that look into values. */
 #ifndef TENON_ONNX_VALUE_H
 #define TENON_ONNX_VALUE_H
 
 #include "frontend/onnx/import.h"
 
+/* Sequences exist while a model is imported: their lengths are known, and the graph has the tensors in them. */
+typedef struct tn_oi_seq {
+    tn_dtype dtype;
+    size_t n;
+    tn_oi_value **item;
+} tn_oi_seq;
+
+/* A tensor, a sequence of tensors, or nothing.  An optional is what is in it. */
 struct tn_oi_value {
     struct tn_oi_value *next;        /* in its bucket */
     const char *name;                /* interned */
@@ -11,7 +19,8 @@ struct tn_oi_value {
     const tn_oi_sym *sym;            /* contents, if followed */
     const TnOnnx__TensorProto *init; /* an initialiser that has not been emitted */
     bool sym_tried;
-    bool absent; /* an optional input of a function that the call leaves out */
+    tn_oi_seq *seq;
+    bool absent; /* an optional without an element, or an optional input of a function that the call leaves out */
 };
 
 struct tn_oi_scope {
@@ -35,14 +44,30 @@ tn_oi_value *tn_oi_find_value(const tn_oi *x, const char *name);
 tn_oi_value *tn_oi_define(tn_oi *x, const char *name);
 /* The same, with what v has. */
 tn_oi_value *tn_oi_define_as(tn_oi *x, const char *name, const tn_oi_value *v);
-/* The value that is input k of the current node; NULL if it is absent, or nowhere defined (an error). */
+tn_oi_value *tn_oi_new_value(tn_oi *x, tn_val v); /* without a name */
+tn_oi_value *tn_oi_copy_value(tn_oi *x, const tn_oi_value *v);
+/* The value that is input k of the current node, whatever it is; NULL if no input is named, or it is nowhere defined (an
+ * error). */
+tn_oi_value *tn_oi_any_value(tn_oi *x, size_t k);
+/* The tensor that it is; NULL if it is absent.  A sequence is an error. */
 tn_oi_value *tn_oi_input_value(tn_oi *x, size_t k);
+tn_dtype tn_oi_value_dtype(tn_oi *x, const tn_oi_value *v);
+size_t tn_oi_value_rank(tn_oi *x, tn_oi_value *v);
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v);
 const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
 /* Positions of the nodes in an order in which every value is defined before its uses; NULL (an error) if there is a
  * cycle. Nodes that others replace (by defining the same names again) are left out: *n becomes the length of the
  * list. */
 const uint32_t *tn_oi_order(tn_oi *x, size_t *n, TnOnnx__NodeProto **nodes);
+
+/* ---- sequence.c ---- */
+tn_oi_value *tn_oi_new_seq(tn_oi *x, tn_dtype t, size_t n); /* its items are to be filled in */
+size_t tn_oi_length(const tn_oi_value *v);                  /* tensors in it: 1 of a tensor */
+/* The tensors of v, at most cap. */
+void tn_oi_tensors(tn_oi *x, tn_oi_value *v, size_t cap, tn_val *out, size_t *n);
+bool tn_oi_same_kind(const tn_oi_value *a, const tn_oi_value *b); /* as many tensors, in sequences or not */
+/* A value of the same kind, of tensors from *vals on. */
+tn_oi_value *tn_oi_regroup(tn_oi *x, const tn_oi_value *like, const tn_val **vals);
 
 /* The version of a domain that a function's body (f NULL: the model) imports; 0 if it does not. */
 int64_t tn_oi_opset_of(const tn_oi *x, const TnOnnx__FunctionProto *f, const char *domain);

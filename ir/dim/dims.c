@@ -426,6 +426,12 @@ bool tn_inputs_tell(const tn_graph *g, tn_dim sym) {
     return false;
 }
 
+bool tn_inputs_tell_all(const tn_graph *g, tn_dim d) {
+    for (size_t k = 0; k < tn_sym_count(g); k++)
+        if (tn_dim_mentions(g, d, tn_sym_at(g, k)) && !tn_inputs_tell(g, tn_sym_at(g, k))) return false;
+    return true;
+}
+
 /* ---- divisor, evaluation ----------------------------------------------------------------------------------------- */
 
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d) {

@@ -269,7 +269,13 @@ static void whose(const tn_infer_ctx *c, const tn_size *s, char *buf, size_t siz
         snprintf(buf, size, "%s", s->text);
 }
 
+/* What does not run needs no elements. */
+static tn_dim where_it_runs(tn_graph *g, tn_rel rel, tn_dim b) {
+    return rel == TN_REL_AT_LEAST && g->collecting && g->runs.i ? tn_dim_mul(g, b, g->runs) : b;
+}
+
 tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
+    b.d = b.d.i ? where_it_runs(c->g, rel, b.d) : b.d;
     tn_condition need = {.rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc};
     if (!a.d.i || !b.d.i) return c->g->status == TN_OK ? tn_infer_error(c, "a size is not set") : c->g->status;
     tn_relation known = tn_rel_decide(c->g, rel, a.d, b.d);
@@ -297,14 +303,24 @@ static bool is_needed(const tn_graph *g, tn_region r, tn_node n, const bool *nee
     return false;
 }
 
+/* 0 where a loop does not run, among what runs as `outer` says; 1 where it does, as far as shapes tell. */
+static tn_dim loop_runs(tn_graph *g, tn_dim outer, tn_dim trips) {
+    if (!trips.i || !tn_inputs_tell_all(g, trips)) return outer;
+    const tn_dim any = tn_dim_min(g, trips, tn_dim_const(g, 1));
+    return outer.i ? tn_dim_mul(g, outer, any) : any;
+}
+
 /* branches: those of branches and loops, too. */
 static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
     for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
     TN_FOR_NODES(g, r, n) {
         size_t count = 0, cap = tn_node_result_count(g, n) + 1;
         if (!needed[n.i]) continue;
+        const tn_dim runs = g->runs;
+        if (tn_node_op(g, n) == TN_OP_LOOP) g->runs = loop_runs(g, runs, TN_ATTRS_OF(g, n, loop)->trips);
         for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
             if (branches || tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, k), branches, needed);
+        g->runs = runs;
         tn_type *types = tn_alloc(g->env, cap * sizeof *types);
         tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
         tn_free(g->env, types, cap * sizeof *types);

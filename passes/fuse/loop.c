@@ -16,7 +16,8 @@ enum { MAX_VALUES = 128 };
 typedef struct loop {
     tn_graph *g;
     tn_node node;
-    tn_val trips; /* none: no limit */
+    tn_val trips;  /* none: no limit */
+    tn_dim length; /* how many iterations there are, where the shapes of the inputs tell; else none */
     size_t carried, scans;
     tn_region body;
     tn_val in[MAX_VALUES], yields[MAX_VALUES]; /* of the new loop */
@@ -117,18 +118,11 @@ static tn_status count(loop *l) {
     move_body(l);
     end(l);
     tn_set_cursor(g, tn_cursor_before(g, l->node));
-    tn_attrs_loop a = {.carried = (int64_t)values + 1};
+    tn_attrs_loop a = {.carried = (int64_t)values + 1, .trips = l->length};
     const tn_node now = tn_emit_regions(g, TN_OP_LOOP, &a, values + 3, l->in, 1, &l->body);
     for (size_t k = 0; now.i && k < values; k++)
         tn_replace(g, tn_node_result(g, l->node, k), tn_node_result(g, now, k));
     return now.i ? tn_erase(g, l->node) : tn_graph_status(g);
-}
-
-/* The shapes of the inputs tell the size. */
-static bool is_known(const tn_graph *g, tn_dim d) {
-    for (size_t k = 0; k < tn_sym_count(g); k++)
-        if (tn_dim_mentions(g, d, tn_sym_at(g, k)) && !tn_inputs_tell(g, tn_sym_at(g, k))) return false;
-    return true;
 }
 
 tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n) {
@@ -136,7 +130,8 @@ tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n) {
     loop l = {.g = g, .node = n, .trips = tn_node_input(g, n, 0), .carried = (size_t)a->carried};
     const tn_val iteration = tn_region_arg(g, tn_node_subregion(g, n, 0), 0);
     l.scans = tn_node_result_count(g, n) - l.carried;
-    if (l.scans && !is_known(g, a->trips))
+    l.length = a->trips.i && tn_inputs_tell_all(g, a->trips) ? a->trips : (tn_dim){0};
+    if (l.scans && !l.length.i)
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu",
                              "loop: values that every iteration adds to (scan outputs) cannot be compiled for a GPU "
                              "where only a run knows how many there are");

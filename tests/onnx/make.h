@@ -84,9 +84,9 @@ static inline pb *mk_tensor(const char *name, int dtype, const char *dims, const
     return pb_bytes(t, 9, data, bytes);
 }
 
-/* ValueInfoProto of a tensor; dims like "N,3,?,224"; NULL: no shape. */
-static inline pb *mk_value(const char *name, int dtype, const char *dims) {
-    pb *v = pb_new(), *type = pb_new(), *tensor = pb_new(), *shape = pb_new();
+/* TypeProto of a tensor; dims like "N,3,?,224"; NULL: no shape. */
+static inline pb *mk_tensor_type(int dtype, const char *dims) {
+    pb *type = pb_new(), *tensor = pb_new(), *shape = pb_new();
     for (const char *s = dims; s && *s; s += *s == ',') {
         pb *d = pb_new();
         size_t n = strcspn(s, ",");
@@ -102,9 +102,19 @@ static inline pb *mk_value(const char *name, int dtype, const char *dims) {
         pb_sub(tensor, 2, shape);
     else
         pb_free(shape);
-    pb_sub(type, 1, tensor);
-    pb_str(v, 1, name);
-    return pb_sub(v, 2, type);
+    return pb_sub(type, 1, tensor);
+}
+/* TypeProto of a sequence (4) or optional (9) of such. */
+static inline pb *mk_type_of(int field, pb *type) {
+    return pb_sub(pb_new(), field, pb_sub(pb_new(), 1, type));
+}
+
+/* ValueInfoProto */
+static inline pb *mk_typed(const char *name, pb *type) {
+    return pb_sub(pb_str(pb_new(), 1, name), 2, type);
+}
+static inline pb *mk_value(const char *name, int dtype, const char *dims) {
+    return mk_typed(name, mk_tensor_type(dtype, dims));
 }
 
 static inline pb *mk_node(const char *op, const char *in, const char *out) {
@@ -147,6 +157,9 @@ static inline pb *g_init(pb *g, pb *t) {
 }
 static inline pb *g_in(pb *g, const char *name, int dtype, const char *dims) {
     return pb_sub(g, 11, mk_value(name, dtype, dims));
+}
+static inline pb *g_typed_in(pb *g, const char *name, pb *type) {
+    return pb_sub(g, 11, mk_typed(name, type));
 }
 static inline pb *g_out(pb *g, const char *name) {
     return pb_sub(g, 12, pb_str(pb_new(), 1, name));

@@ -25,12 +25,20 @@ typedef struct tn_const_input {
     const void *data;
 } tn_const_input;
 
-/* How long a tensor can be whose length depends on data in no way that says so: what Range makes of sizes that are no
- * constants and no functions of input shapes.  Memory is made for that; an inference that wants more is refused. */
+/* How long a tensor can be whose length depends on data in no way that says so: what Range or OneHot makes of sizes that
+ * are no constants and no functions of input shapes.  Memory is made for that; an inference that wants more is refused. */
 typedef struct tn_length_limit {
-    const char *output; /* of the Range node */
+    const char *output; /* of the node */
     int64_t most;
 } tn_length_limit;
+
+/* How many tensors an input that is a sequence holds: they become the inputs NAME_0, NAME_1, ... (an output that is a
+ * sequence becomes such outputs).  -1, of an optional: it has no element, and is no input of the graph; else it is what is
+ * in it. */
+typedef struct tn_sequence_input {
+    const char *input;
+    int64_t length;
+} tn_sequence_input;
 
 typedef struct tn_import_options {
     const tn_shape_override *shapes; /* of inputs: sizes, ranges, buckets (tn_graph_give_shapes in ir/ir.h) */
@@ -39,6 +47,8 @@ typedef struct tn_import_options {
     size_t n_constants;
     const tn_length_limit *limits;
     size_t n_limits;
+    const tn_sequence_input *sequences;
+    size_t n_sequences;
 } tn_import_options;
 
 /* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
@@ -60,6 +70,20 @@ typedef struct tn_host_tensor {
     size_t bytes;
 } tn_host_tensor;
 tn_status tn_read_tensor_pb(const tn_env *env, const char *path, tn_host_tensor *out);
+
+/* What a model declares of an input or output: a tensor, a sequence of tensors, an optional of one of these. */
+typedef struct tn_onnx_io {
+    char name[128];
+    bool output, sequence, optional;
+    bool ranked; /* the type of its tensors says their rank */
+} tn_onnx_io;
+/* Of an ONNX model, inputs first; those with an initialiser are none.  *list is freed with
+ * tn_free(env, *list, (*n + 1) * sizeof **list). */
+tn_status tn_list_onnx_io(const tn_env *env, const char *path, tn_onnx_io **list, size_t *n);
+/* Its value from a TensorProto, SequenceProto or OptionalProto file: at most cap tensors, named as the graph's inputs and
+ * outputs are (NAME_0, ... of a sequence).  *length as in tn_sequence_input. */
+tn_status tn_read_value_pb(const tn_env *env, const char *path, const tn_onnx_io *io, size_t cap, tn_host_tensor *out,
+                           int64_t *length);
 
 /* ---- compile ----------------------------------------------------------------------------------------------------- */
 
