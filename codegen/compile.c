@@ -458,8 +458,31 @@ static tn_status make_program(tn_compilation *c) {
     return tn_graph_status(c->g);
 }
 
+/* What passes measure is in the cache. */
+static void measured_key(const char *key, char *out, size_t size) {
+    snprintf(out, size, "tenon=%s %s", TENON_VERSION, key);
+}
+
+enum { MEASURED_KEY = 2048 };
+
+static bool get_measured(void *user, const char *key, void **data, size_t *size) {
+    const tn_compilation *c = user;
+    char full[MEASURED_KEY];
+    measured_key(key, full, sizeof full);
+    return tn_cache_get(c->cache, "measured", full, data, size);
+}
+
+static void put_measured(void *user, const char *key, const void *data, size_t size) {
+    const tn_compilation *c = user;
+    char full[MEASURED_KEY];
+    measured_key(key, full, sizeof full);
+    tn_cache_put(c->cache, "measured", full, data, size);
+}
+
 static tn_status run_passes(tn_compilation *c) {
-    const tn_pass_options po = tn_compile_passes(c->opts);
+    const tn_pass_memo memo = {get_measured, put_measured, c};
+    tn_pass_options po = tn_compile_passes(c->opts);
+    po.memo = &memo;
     tn_pass_ctx *ctx = tn_pass_ctx_new(c->env, &po);
     tn_status s = ctx ? tn_run_passes(c->g, c->opts->passes, ctx) : TN_E_MEMORY;
     tn_pass_ctx_free(ctx);

@@ -15,10 +15,19 @@ extern "C" {
 
 typedef enum tn_numerics { TN_NUMERICS_RELAXED, TN_NUMERICS_EXACT } tn_numerics;
 
+/* Where what was measured on a graph is found again by whoever measures on an equal one: texts as keys. */
+typedef struct tn_pass_memo {
+    bool (*get)(void *user, const char *key, void **data,
+                size_t *size); /* the caller frees it: tn_free(env, *data, *size) */
+    void (*put)(void *user, const char *key, const void *data, size_t size);
+    void *user;
+} tn_pass_memo;
+
 typedef struct tn_pass_options {
-    tn_dtype compute;  /* TN_F32, TN_F16 or TN_BF16: what heavy ops and activations are stored in */
-    bool tf32;         /* f32 matmul and conv may use tf32 tensor cores */
-    bool check_ranges; /* f16: measure magnitudes on random inputs and keep f32 what f16 cannot hold */
+    tn_dtype compute;         /* TN_F32, TN_F16 or TN_BF16: what heavy ops and activations are stored in */
+    bool tf32;                /* f32 matmul and conv may use tf32 tensor cores */
+    bool check_ranges;        /* f16: measure magnitudes on random inputs and keep f32 what f16 cannot hold */
+    const tn_pass_memo *memo; /* for what is measured; NULL: none */
     tn_numerics numerics;
     bool nhwc;                   /* convolutions in NHWC (the standard pipeline sets it) */
     bool reference;              /* for the reference: branches stay, and nothing is wrapped into kernels */

@@ -1,8 +1,9 @@
 /* cache.h: a folder of checksummed entries, written atomically, shared by processes without locks.
  *
- * Two kinds: cubins by (source, options, NVRTC version) and tuning records by (spec, device, versions).  A key is text;
- * the file's name is its XXH3-128 hash and the file repeats the key, so that a collision or a foreign file reads as a
- * miss.  A damaged entry is a miss with a note, never an error.  A tn_cache may be used from several threads. */
+ * Three kinds: cubins by (source, options, NVRTC version), tuning records by (spec, device, versions) and what passes
+ * measured (tn_pass_memo) by graph.  A key is text; the file's name is its XXH3-128 hash and the file repeats the key, so
+ * that a collision or a foreign file reads as a miss.  A damaged entry is a miss with a note, never an error.  A tn_cache
+ * may be used from several threads. */
 #ifndef TENON_CACHE_H
 #define TENON_CACHE_H
 

@@ -299,7 +299,8 @@ static tn_status lower_body(lowering *l) {
     return tn_graph_status(g);
 }
 
-static tn_status lower_graph(tn_graph *g, tn_dtype dtype, bool check_ranges) {
+static tn_status lower_graph(tn_graph *g, const tn_pass_options *o) {
+    const tn_dtype dtype = o->compute;
     uint32_t n = tn_graph_val_limit(g);
     const tn_env *env = tn_graph_env(g);
     lowering l = {.g = g, .dtype = dtype, .n = n};
@@ -311,7 +312,7 @@ static tn_status lower_graph(tn_graph *g, tn_dtype dtype, bool check_ranges) {
     l.max_abs = tn_alloc(env, n * sizeof *l.max_abs);
     tn_status s = l.low && l.wide && l.is_wide && l.from_input && l.flow && l.max_abs ? TN_OK : TN_E_MEMORY;
     if (s == TN_OK) tn_precision_flow(g, l.flow, n);
-    if (s == TN_OK && check_ranges && dtype == TN_F16) tn_measure_ranges(g, RANGE_FLOPS, l.max_abs, n);
+    if (s == TN_OK && o->check_ranges && dtype == TN_F16) tn_measure_ranges(g, RANGE_FLOPS, o->memo, l.max_abs, n);
     if (s == TN_OK) s = lower_body(&l);
     if (l.forced)
         tn_report(env, TN_WARNING, TN_OK, "precision",
@@ -366,7 +367,7 @@ tn_status tn_pass_precision(tn_graph *g, tn_pass_ctx *ctx) {
     const tn_pass_options *o = tn_pass_opts(ctx);
     tn_cursor saved = tn_get_cursor(g);
     if (o->compute == TN_F16 || o->compute == TN_BF16) {
-        if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o->compute, o->check_ranges);
+        if (tn_pass_may_rewrite(ctx, "precision")) lower_graph(g, o);
     } else if (o->tf32) {
         tag_region(g, ctx, tn_graph_body(g));
     }

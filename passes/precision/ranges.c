@@ -3,6 +3,7 @@
 #include "passes/precision/ranges.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include "ir/eval/eval.h"
 
@@ -131,13 +132,100 @@ static bool holds_loop(const tn_graph *g, tn_region r) {
     return false;
 }
 
-bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t n) {
+/* ---- what is known of an equal graph ------------------------------------------------------------------------------ */
+
+/* Values in order of definition, which is the same in equal graphs. */
+typedef struct values {
+    uint32_t n, *of;
+} values;
+
+/* Nesting is bounded by TN_MAX_NESTING. */
+static void list_values(const tn_graph *g, tn_region r, values *l) {
+    for (size_t k = 0; k < tn_region_arg_count(g, r); k++) l->of[l->n++] = tn_region_arg(g, r, k).i;
+    TN_FOR_NODES(g, r, n) {
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) list_values(g, tn_node_subregion(g, n, k), l);
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) l->of[l->n++] = tn_node_result(g, n, k).i;
+    }
+}
+
+typedef enum outcome {
+    UNKNOWN,
+    MEASURED,
+    REFUSED /* the graph does not take random inputs: up to where it refused */
+} outcome;
+
+typedef struct record {
+    const tn_pass_memo *memo;
+    char key[128 + MAX_SYMBOLS * 24];
+    values l;
+    double *said; /* the outcome, and the magnitudes in that order */
+    uint32_t room;
+} record;
+
+static void end_record(const tn_env *env, record *r) {
+    tn_free(env, r->l.of, r->room * sizeof *r->l.of);
+    tn_free(env, r->said, r->room * sizeof *r->said);
+}
+
+static bool begin_record(tn_graph *g, const tn_binding *b, size_t n_bind, record *r) {
+    const tn_env *env = tn_graph_env(g);
+    r->room = tn_graph_val_limit(g) + 1;
+    r->l.of = tn_alloc(env, r->room * sizeof *r->l.of);
+    r->said = tn_alloc(env, r->room * sizeof *r->said);
+    if (!r->l.of || !r->said) return false;
+    list_values(g, tn_graph_body(g), &r->l);
+    size_t at = (size_t)snprintf(
+        r->key, sizeof r->key, "ranges 1 graph=%016llx values=%u sizes=", (unsigned long long)tn_graph_hash(g), r->l.n);
+    for (size_t k = 0; k < n_bind; k++)
+        at += (size_t)snprintf(r->key + at, sizeof r->key - at, "%lld,", (long long)b[k].value);
+    return true;
+}
+
+static outcome recall(const tn_env *env, const record *r, double *max_abs) {
+    const size_t want = (r->l.n + 1) * sizeof *r->said;
+    void *data;
+    size_t size;
+    if (!r->memo->get(r->memo->user, r->key, &data, &size)) return UNKNOWN;
+    const bool fits = size >= want;
+    if (fits) memcpy(r->said, data, want);
+    tn_free(env, data, size);
+    for (uint32_t k = 0; fits && k < r->l.n; k++) max_abs[r->l.of[k]] = r->said[k + 1];
+    return !fits ? UNKNOWN : r->said[0] == MEASURED ? MEASURED : REFUSED;
+}
+
+static void keep(const record *r, outcome o, const double *max_abs) {
+    r->said[0] = o;
+    for (uint32_t k = 0; k < r->l.n; k++) r->said[k + 1] = max_abs[r->l.of[k]];
+    r->memo->put(r->memo->user, r->key, r->said, (r->l.n + 1) * sizeof *r->said);
+}
+
+static outcome measure(tn_graph *g, const tn_binding *b, size_t n_bind, double *max_abs, uint32_t n) {
+    tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
+    quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
+    measurement m = {g, max_abs, n};
+    const tn_status s = evaluate(&quiet, g, b, n_bind, &m);
+    return s == TN_OK ? MEASURED : s == TN_E_CANCELLED || s == TN_E_MEMORY ? UNKNOWN : REFUSED;
+}
+
+/* Measured by a former run, or now. */
+static outcome measure_once(tn_graph *g, const tn_binding *b, size_t n_bind, const tn_pass_memo *memo, double *max_abs,
+                            uint32_t n) {
+    record r = {.memo = memo};
+    outcome o = UNKNOWN;
+    const bool ok = begin_record(g, b, n_bind, &r);
+    if (ok) o = recall(tn_graph_env(g), &r, max_abs);
+    if (ok && o == UNKNOWN) {
+        o = measure(g, b, n_bind, max_abs, n);
+        if (o != UNKNOWN) keep(&r, o, max_abs);
+    }
+    end_record(tn_graph_env(g), &r);
+    return o;
+}
+
+bool tn_measure_ranges(tn_graph *g, double max_flops, const tn_pass_memo *memo, double *max_abs, uint32_t n) {
     tn_binding b[MAX_SYMBOLS];
     size_t n_bind;
     const tn_env *env = tn_graph_env(g);
-    tn_env quiet = env ? *env : (tn_env){0};
-    quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
-    measurement m = {g, max_abs, n};
     if (holds_loop(g, tn_graph_body(g))) {
         tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: the graph holds a loop");
         return false;
@@ -146,8 +234,9 @@ bool tn_measure_ranges(tn_graph *g, double max_flops, double *max_abs, uint32_t 
         tn_report(env, TN_NOTE, TN_OK, "precision", "the range of values was not measured: too much work for the CPU");
         return false;
     }
-    if (evaluate(&quiet, g, b, n_bind, &m) == TN_OK) return true;
-    tn_report(env, TN_NOTE, TN_OK, "precision",
-              "the range of values was not measured: the graph does not take random inputs");
-    return false;
+    const outcome o = memo ? measure_once(g, b, n_bind, memo, max_abs, n) : measure(g, b, n_bind, max_abs, n);
+    if (o == REFUSED)
+        tn_report(env, TN_NOTE, TN_OK, "precision",
+                  "the range of values was not measured: the graph does not take random inputs");
+    return o == MEASURED;
 }

@@ -149,7 +149,7 @@ START_TEST(ranges_are_measured_at_some_size) {
         ck_assert_msg(g != NULL, "%s", log_.text);
         double most[64] = {0};
         ck_assert_uint_lt(tn_graph_val_limit(g), 64);
-        const bool measured = tn_measure_ranges(g, large ? 100 : 1e9, most, tn_graph_val_limit(g));
+        const bool measured = tn_measure_ranges(g, large ? 100 : 1e9, NULL, most, tn_graph_val_limit(g));
         ck_assert_int_eq(measured, !large); /* one row is 8192 */
         if (measured) {
             ck_assert_double_gt(most[tn_graph_output(g, 0).i], 500);
@@ -157,6 +157,104 @@ START_TEST(ranges_are_measured_at_some_size) {
         }
         tn_graph_free(g);
     }
+}
+END_TEST
+
+/* One record. */
+typedef struct notebook {
+    char key[512];
+    double data[64];
+    size_t size;
+    int gets, hits, puts;
+} notebook;
+
+static bool read_note(void *user, const char *key, void **data, size_t *size) {
+    notebook *b = user;
+    b->gets++;
+    if (strcmp(key, b->key) != 0) return false;
+    b->hits++;
+    *size = b->size + 1;
+    *data = tn_alloc(&env_, *size);
+    ck_assert_ptr_nonnull(*data);
+    memcpy(*data, b->data, b->size);
+    return true;
+}
+
+static void write_note(void *user, const char *key, const void *data, size_t size) {
+    notebook *b = user;
+    ck_assert_uint_le(size, sizeof b->data);
+    ck_assert_int_lt(snprintf(b->key, sizeof b->key, "%s", key), (int)sizeof b->key);
+    memcpy(b->data, data, size);
+    b->size = size;
+    b->puts++;
+}
+
+/* The largest number of a chain of n products with a weight, with batch as the symbol's typical size; 0: not measured.
+ * `bad` divides by an integer zero at the end. */
+static double largest_of(notebook *b, int n, double weight, int batch, bool bad) {
+    const tn_pass_memo memo = {read_note, write_note, b};
+    char text[1024];
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "symbol N in [1, inf] hint %d\nfunc @main(%%x: f32[N,64], %%i: i32[N]) -> (f32[N,64], "
+                                 "i32[N]) {\n  %%w = const splat(%g) : f32[64,64]\n  %%y0 = relu %%x\n",
+                                 batch, weight);
+    for (int k = 0; k < n; k++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "  %%y%d = matmul %%y%d, %%w\n", k + 1, k);
+    snprintf(text + at, sizeof text - at, "  %%zero = sub %%i, %%i\n  %%d = %s %%i, %%zero\n  return %%y%d, %%d\n}\n",
+             bad ? "div" : "add", n);
+    tn_status s;
+    log_.text[0] = 0;
+    tn_graph *g = tn_parse(&env_, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(g != NULL, "%s", log_.text);
+    double most[64] = {0}, found = 0;
+    ck_assert_uint_lt(tn_graph_val_limit(g), 64);
+    ck_assert_int_eq(tn_measure_ranges(g, 1e9, &memo, most, tn_graph_val_limit(g)), !bad);
+    for (int k = 0; k < 64; k++) found = most[k] > found ? most[k] : found;
+    tn_graph_free(g);
+    return found;
+}
+
+START_TEST(an_equal_graph_is_measured_once) {
+    notebook b = {.key = ""};
+    const double first = largest_of(&b, 2, 10, 2, false);
+    ck_assert_double_gt(first, 1000);
+    ck_assert_int_eq(b.puts, 1);
+    ck_assert(largest_of(&b, 2, 10, 2, false) == first);
+    ck_assert_int_eq(b.hits, 1);
+    for (size_t k = 1; k < b.size / sizeof *b.data; k++) b.data[k] *= 3;
+    ck_assert(largest_of(&b, 2, 10, 2, false) == 3 * first); /* what the record says is believed */
+    ck_assert_int_eq(b.puts, 1);
+    b.size -= sizeof *b.data;
+    ck_assert(largest_of(&b, 2, 10, 2, false) == first); /* but for one that is too short */
+    ck_assert_int_eq(b.puts, 2);
+}
+END_TEST
+
+START_TEST(another_graph_is_measured_anew) {
+    static const struct {
+        int n;
+        double weight;
+        int batch;
+    } others[] = {{3, 10, 2}, {2, 11, 2}, {2, 10, 3}};
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
+        notebook b = {.key = ""}, fresh = {.key = ""};
+        largest_of(&b, 2, 10, 2, false);
+        const double found = largest_of(&b, others[k].n, others[k].weight, others[k].batch, false);
+        ck_assert(found == largest_of(&fresh, others[k].n, others[k].weight, others[k].batch, false));
+        ck_assert_int_eq(b.hits, 0);
+        ck_assert_int_eq(b.puts, 2);
+    }
+}
+END_TEST
+
+/* Up to where it refused, every time. */
+START_TEST(a_graph_that_refuses_is_asked_once) {
+    notebook b = {.key = ""};
+    const double first = largest_of(&b, 2, 10, 2, true);
+    ck_assert_double_gt(first, 1000);
+    ck_assert(largest_of(&b, 2, 10, 2, true) == first);
+    ck_assert_int_eq(b.puts, 1);
+    ck_assert_int_eq(b.hits, 1);
 }
 END_TEST
 
@@ -168,6 +266,9 @@ int main(void) {
     tcase_add_test(tc, bfloat);
     tcase_add_test(tc, large_constant_stays);
     tcase_add_test(tc, ranges_are_measured_at_some_size);
+    tcase_add_test(tc, an_equal_graph_is_measured_once);
+    tcase_add_test(tc, another_graph_is_measured_anew);
+    tcase_add_test(tc, a_graph_that_refuses_is_asked_once);
     tcase_add_test(tc, norms_stay);
     tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, others_untouched);
