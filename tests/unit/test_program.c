@@ -1,6 +1,6 @@
 /* Programs of random graphs, on one stream and on several: they verify, read back from their text, and every order that
  * streams and edges allow gives the bytes that list order gives.  Programs that were made wrong are found. */
-#include "codegen/program/program.h"
+#include "codegen/program/pack.h"
 #include "tests/unit/failing.h"
 #include "tests/unit/graph_gen.h"
 #include "tests/unit/suite.h"
@@ -293,12 +293,79 @@ START_TEST(out_of_memory) {
 }
 END_TEST
 
+/* A program of steps that touch nothing, on some streams, some of which wait for others. */
+static tn_program *order_program(tn_graph *g, gen *r, uint32_t n_steps, uint32_t streams) {
+    tn_program *p = tn_program_new(g, "order");
+    for (uint32_t k = 0; k < n_steps; k++) {
+        tn_prog_step *s = tn_program_add_step(p, TN_STEP_LAUNCH, "", 0, 0, 0, 0);
+        s->stream = gen_next(r, streams);
+        s->after = tn_graph_alloc(g, 2 * sizeof *s->after);
+        for (uint32_t i = k; i-- > 0 && s->n_after < 2;)
+            if (gen_next(r, 8) == 0) s->after[s->n_after++] = i;
+    }
+    p->n_streams = streams;
+    return p;
+}
+
+static uint32_t check_meetings(const tn_order *o, const tn_block *blocks, uint32_t n) {
+    tn_meetings *m = tn_meetings_new(o, blocks, n);
+    uint32_t *near = calloc(n, sizeof *near), total = 0;
+    bool *found = calloc(n, sizeof *found);
+    ck_assert(m && near && found);
+    for (uint32_t k = 0; k < n; k++) {
+        const uint32_t count = tn_meetings_of(m, k, near);
+        memset(found, 0, n * sizeof *found);
+        for (uint32_t i = 0; i < count; i++) {
+            ck_assert(!found[near[i]]);
+            found[near[i]] = true;
+        }
+        for (uint32_t i = 0; i < n; i++)
+            ck_assert_msg(found[i] == (i != k && tn_lives_meet(o, &blocks[i].life, &blocks[k].life)), "%u and %u", i,
+                          k);
+        total += count;
+    }
+    free(near);
+    free(found);
+    tn_meetings_free(m);
+    return total;
+}
+
+START_TEST(lives_that_meet_are_found) {
+    enum { STEPS = 60, BLOCKS = 40 };
+    uint32_t pairs = 0;
+    for (uint32_t round = 0; round < 60; round++) {
+        gen r = {.state = round + 1};
+        tn_graph *g = tn_graph_new(&env_);
+        tn_program *p = order_program(g, &r, STEPS, 1 + round % TN_MAX_STREAMS);
+        tn_block blocks[BLOCKS] = {{.hint = 0}};
+        tn_order o;
+        ck_assert_int_eq(tn_order_make(p, &o), TN_OK);
+        for (uint32_t k = 0; k < BLOCKS; k++) { /* most live shortly */
+            const uint32_t first = gen_next(&r, STEPS), length = gen_next(&r, 8) ? 1 + gen_next(&r, 5) : STEPS;
+            tn_life *l = &blocks[k].life;
+            for (uint32_t i = first; i < STEPS && i < first + length; i++) {
+                const uint32_t stream = p->steps[i].stream;
+                if (i > first && gen_next(&r, 2)) continue;
+                if (!l->first[stream]) l->first[stream] = i + 1;
+                l->last[stream] = i + 1;
+            }
+        }
+        const uint32_t n = round % (BLOCKS + 1);
+        if (n) pairs += check_meetings(&o, blocks, n);
+        tn_order_free(&o);
+        tn_graph_free(g);
+    }
+    ck_assert_uint_gt(pairs, 5000);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("program");
     TCase *tc = tcase_create("program");
     tcase_set_timeout(tc, 180);
     tcase_add_test(tc, one_stream);
     tcase_add_test(tc, several_streams);
+    tcase_add_test(tc, lives_that_meet_are_found);
     tcase_add_test(tc, growing);
     tcase_add_test(tc, spoilt);
     tcase_add_test(tc, out_of_memory);
