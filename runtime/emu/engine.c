@@ -119,11 +119,11 @@ const char *emu_who_of(const emu_run *r, uint32_t cluster, uint32_t who, char *b
     return buf;
 }
 
-static void go_home(emu_run *r, int value) {
+static void go_home(emu_run *r) {
 #ifdef EMU_SWAPCONTEXT
     if (r->current) setcontext(&r->home_context);
 #endif
-    siglongjmp(r->home, value);
+    __builtin_longjmp(r->home, 1);
 }
 
 _Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char *format, ...) {
@@ -139,7 +139,7 @@ _Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char 
                  pc ? emu_line(r->kernel, pc, line, sizeof line) : r->kernel->name,
                  r->current ? emu_who(r, r->current->id, who, sizeof who) : "", r->current ? " " : "", what);
     }
-    go_home(r, 2);
+    go_home(r);
     abort(); /* not reached */
 }
 
@@ -187,23 +187,29 @@ static void enter(emu_run *r, emu_thread *t) {
     *r->kernel->self = &t->view;
 }
 
-void emu_yield(emu_thread *t) {
-    emu_run *r = t->run;
 #ifdef EMU_SWAPCONTEXT
-    swapcontext(&t->context, &r->home_context);
+void emu_yield(emu_thread *t) {
+    swapcontext(&t->context, &t->run->home_context);
+}
 #else
-    if (sigsetjmp(t->jump, 0)) return;
-    /* straight to the next lane, as the scheduler would go on */
+/* Straight to the next lane, as the scheduler would go on, or to that.  A call, so that compilers see that the place which
+ * was set before may be returned to. */
+static __attribute__((noinline)) void leave(emu_thread *t) {
+    emu_run *r = t->run;
     const emu_thread *end = t->block->threads + r->n_threads;
     for (emu_thread *next = t + 1; next < end && next->warp == t->warp; next++) {
         if (!can_run(next)) continue;
         if (!next->made) break;
         enter(r, next);
-        siglongjmp(next->jump, 1);
+        __builtin_longjmp(next->jump, 1);
     }
-    siglongjmp(r->home, 1);
-#endif
+    __builtin_longjmp(r->home, 1);
 }
+
+void emu_yield(emu_thread *t) {
+    if (!__builtin_setjmp(t->jump)) leave(t);
+}
+#endif
 
 void emu_wait(emu_thread *t, const uint32_t *word, uint32_t value, const char *for_what, const void *pc) {
     t->wait = word;
@@ -228,6 +234,14 @@ static void make_fiber(emu_thread *t) {
     t->made = true;
 }
 
+#ifndef EMU_SWAPCONTEXT
+static __attribute__((noinline)) void go_on(emu_thread *t) {
+    if (t->made) __builtin_longjmp(t->jump, 1);
+    make_fiber(t);
+    setcontext(&t->context);
+}
+#endif
+
 /* Runs a thread until it waits, yields or ends. */
 static void resume(emu_run *r, emu_thread *t) {
     enter(r, t);
@@ -235,11 +249,7 @@ static void resume(emu_run *r, emu_thread *t) {
     if (!t->made) make_fiber(t);
     swapcontext(&r->home_context, &t->context);
 #else
-    if (!sigsetjmp(r->home, 0)) {
-        if (t->made) siglongjmp(t->jump, 1);
-        make_fiber(t);
-        setcontext(&t->context);
-    }
+    if (!__builtin_setjmp(r->home)) go_on(t);
 #endif
     r->current = NULL;
 }
@@ -311,7 +321,7 @@ static bool all_done(const emu_run *r) {
 
 /* Lands one background copy; a fault in it comes back here. */
 static bool land(emu_run *r) {
-    if (sigsetjmp(r->home, 0)) return true;
+    if (__builtin_setjmp(r->home)) return true;
     return emu_bulk_land(r);
 }
 

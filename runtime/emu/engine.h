@@ -10,7 +10,6 @@
 #ifndef TENON_EMU_ENGINE_H
 #define TENON_EMU_ENGINE_H
 
-#include <setjmp.h>
 #include <stdarg.h>
 #include <ucontext.h>
 
@@ -24,6 +23,9 @@
 #define EMU_SWAPCONTEXT 1
 #endif
 #endif
+
+/* Where a fiber goes on.  libc's setjmp would do, but sanitizers watch it, and that takes longer than all the rest. */
+typedef void *emu_place[5];
 
 enum {
     EMU_WARP = 32,
@@ -90,7 +92,7 @@ struct emu_thread {
     tn_emu_view view; /* first: the kernel holds a pointer to it */
     emu_run *run;
     emu_block *block;
-    sigjmp_buf jump;
+    emu_place jump;
     ucontext_t context;
     char *stack;
     bool registers_fenced;    /* wgmma.fence since it was last given accumulators back */
@@ -223,7 +225,7 @@ struct emu_run {
     uint64_t steps, max_steps, random;
     uint32_t bank_conflicts, turn; /* turn: of the scheduler */
     bool failed, out_of_memory;
-    sigjmp_buf home;
+    emu_place home;
     ucontext_t home_context;
     emu_space *space;
     const char *stacks;
