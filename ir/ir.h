@@ -614,6 +614,8 @@ double tn_load_num(tn_dtype t, const void *data, uint64_t i);
 void tn_store_num(tn_dtype t, void *data, uint64_t i, double v);
 int64_t tn_load_int(tn_dtype t, const void *data, uint64_t i);
 void tn_store_int(tn_dtype t, void *data, uint64_t i, int64_t v);
+uint64_t tn_load_bits(tn_dtype t, const void *data, uint64_t i);
+void tn_store_bits(tn_dtype t, void *data, uint64_t i, uint64_t bits);
 
 /* ---- expansion, verification, text ------------------------------------------------------------------------------- */
 

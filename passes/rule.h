@@ -141,15 +141,19 @@ bool tn_pass_has_budget(const tn_pass_ctx *ctx);
 /* sets of dtypes */
 #define TN_SET(t) (1u << (t))
 #define WIDE_FLOATS (TN_SET(TN_F64) | TN_SET(TN_F32))
+/* Floats that are only stored are moved and cast, no more: they stand in ANY alone. */
+#define STORED_FLOATS (TN_SET(TN_F8E4M3FNUZ) | TN_SET(TN_F8E5M2FNUZ) | TN_SET(TN_F8E8M0) | TN_SET(TN_F4E2M1))
 #define FLOATS (WIDE_FLOATS | TN_SET(TN_F16) | TN_SET(TN_BF16) | TN_SET(TN_F8E4M3) | TN_SET(TN_F8E5M2))
 #define FLOATS_16 (WIDE_FLOATS | TN_SET(TN_F16) | TN_SET(TN_BF16)) /* of 16 bits or more */
-#define SIGNED_INTS (TN_SET(TN_I64) | TN_SET(TN_I32) | TN_SET(TN_I16) | TN_SET(TN_I8) | TN_SET(TN_I4))
-#define INTS (SIGNED_INTS | TN_SET(TN_U64) | TN_SET(TN_U32) | TN_SET(TN_U16) | TN_SET(TN_U8) | TN_SET(TN_U4))
+#define SIGNED_INTS (TN_SET(TN_I64) | TN_SET(TN_I32) | TN_SET(TN_I16) | TN_SET(TN_I8) | TN_SET(TN_I4) | TN_SET(TN_I2))
+#define INTS                                                                                                           \
+    (SIGNED_INTS | TN_SET(TN_U64) | TN_SET(TN_U32) | TN_SET(TN_U16) | TN_SET(TN_U8) | TN_SET(TN_U4) | TN_SET(TN_U2))
 #define LONG_INTS (TN_SET(TN_I64) | TN_SET(TN_U64)) /* what the reference computes in double is not exact for them */
 #define BOOLS TN_SET(TN_BOOL)
 #define NUMBERS (FLOATS | INTS)
 #define SIGNED (FLOATS | SIGNED_INTS)
-#define ANY (NUMBERS | BOOLS)
+#define COMPUTED (NUMBERS | BOOLS)
+#define ANY (COMPUTED | STORED_FLOATS)
 
 #define TN_P(...) (&(const tn_pat){__VA_ARGS__})
 #define VAR(v) TN_P(.kind = TN_PAT_VAR, .var = TN_##v)

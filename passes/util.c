@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 #include "passes/util.h"
+#include "tenon/internal/float.h"
 
 bool tn_is_op(const tn_graph *g, tn_val v, tn_op op) {
     tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
@@ -49,15 +50,9 @@ bool tn_str_is(const char *s, const char *want) {
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 tn_float_limits tn_limits_of(tn_dtype t) {
-    switch (t) {
-    case TN_F64: return (tn_float_limits){0x1p-52, 0x1p-1022, 0x1.fffffffffffffp1023};
-    case TN_F32: return (tn_float_limits){0x1p-23, 0x1p-126, 0x1.fffffep127};
-    case TN_F16: return (tn_float_limits){0x1p-10, 0x1p-14, 65504};
-    case TN_BF16: return (tn_float_limits){0x1p-7, 0x1p-126, 0x1.fep127};
-    case TN_F8E4M3: return (tn_float_limits){0x1p-3, 0x1p-6, 448};
-    case TN_F8E5M2: return (tn_float_limits){0x1p-2, 0x1p-14, 57344};
-    default: return (tn_float_limits){0, 0, 0};
-    }
+    const tn_float_format *f = tn_float_format_of(t);
+    if (!f) return (tn_float_limits){0, 0, 0};
+    return (tn_float_limits){ldexp(1, -f->man_bits), ldexp(1, 1 - f->bias), f->largest};
 }
 
 static double rounded(tn_dtype t, double v) {

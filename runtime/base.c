@@ -49,7 +49,12 @@ unsigned tn_dtype_bits(tn_dtype t) {
     return dtypes[dtype_index(t)].bits;
 }
 bool tn_dtype_is_float(tn_dtype t) {
-    return dtypes[dtype_index(t)].kind == 'f';
+    char k = dtypes[dtype_index(t)].kind;
+    return k == 'f' || k == 's';
+}
+
+bool tn_dtype_computes(tn_dtype t) {
+    return dtypes[dtype_index(t)].kind != 's';
 }
 
 bool tn_dtype_is_int(tn_dtype t) {
@@ -70,8 +75,8 @@ tn_dtype tn_dtype_parse(const char *s, size_t n) {
 size_t tn_dtype_bytes(tn_dtype t, uint64_t n) {
     unsigned bits = tn_dtype_bits(t);
     uint64_t bytes = 0;
-    if (bits < 8)
-        bytes = n / 2 + n % 2;
+    if (bits && bits < 8)
+        bytes = n / (8 / bits) + (n % (8 / bits) != 0);
     else if (__builtin_mul_overflow(n, (uint64_t)(bits / 8), &bytes))
         return SIZE_MAX;
     return bits == 0 ? 0 : bytes > SIZE_MAX ? SIZE_MAX : (size_t)bytes;

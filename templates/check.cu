@@ -3,7 +3,7 @@
 //! kernel  check   guard patterns and comparison with the reference; not a candidate
 #include "tn_device.cuh"
 
-// A strided tensor, at most 8 axes; dtype is the host's tn_dtype value, passed as one of the TN_CHECK_* codes.
+// A strided tensor, at most 8 axes; code is the host's tn_dtype.
 struct tn_check_view {
     unsigned char *data;
     long long dims[8], strides[8]; // strides in elements
@@ -11,8 +11,10 @@ struct tn_check_view {
     int rank, code;
 };
 
-enum { TN_CHECK_F64, TN_CHECK_F32, TN_CHECK_F16, TN_CHECK_BF16, TN_CHECK_E4M3, TN_CHECK_E5M2, TN_CHECK_I64, TN_CHECK_I32,
-       TN_CHECK_I16, TN_CHECK_I8, TN_CHECK_U64, TN_CHECK_U32, TN_CHECK_U16, TN_CHECK_U8, TN_CHECK_BOOL };
+// In the order of tn_dtype.
+enum { TN_CHECK_NONE, TN_CHECK_F64, TN_CHECK_F32, TN_CHECK_F16, TN_CHECK_BF16, TN_CHECK_E4M3, TN_CHECK_E5M2, TN_CHECK_I64,
+       TN_CHECK_I32, TN_CHECK_I16, TN_CHECK_I8, TN_CHECK_U64, TN_CHECK_U32, TN_CHECK_U16, TN_CHECK_U8, TN_CHECK_I4, TN_CHECK_U4,
+       TN_CHECK_BOOL, TN_CHECK_E4M3FNUZ, TN_CHECK_E5M2FNUZ, TN_CHECK_E8M0, TN_CHECK_E2M1, TN_CHECK_I2, TN_CHECK_U2 };
 
 struct tn_check_result {
     unsigned long long max_abs_bits, max_rel_bits; // bits of non-negative doubles, ordered as they are
@@ -42,12 +44,14 @@ __device__ __forceinline__ long long tn_check_offset(const tn_check_view &t, lon
     return at;
 }
 
-__device__ __forceinline__ int tn_check_size(int code) {
+__device__ __forceinline__ int tn_check_bits(int code) {
     switch (code) {
-    case TN_CHECK_F64: case TN_CHECK_I64: case TN_CHECK_U64: return 8;
-    case TN_CHECK_F32: case TN_CHECK_I32: case TN_CHECK_U32: return 4;
-    case TN_CHECK_F16: case TN_CHECK_BF16: case TN_CHECK_I16: case TN_CHECK_U16: return 2;
-    default: return 1;
+    case TN_CHECK_F64: case TN_CHECK_I64: case TN_CHECK_U64: return 64;
+    case TN_CHECK_F32: case TN_CHECK_I32: case TN_CHECK_U32: return 32;
+    case TN_CHECK_F16: case TN_CHECK_BF16: case TN_CHECK_I16: case TN_CHECK_U16: return 16;
+    case TN_CHECK_I4: case TN_CHECK_U4: case TN_CHECK_E2M1: return 4;
+    case TN_CHECK_I2: case TN_CHECK_U2: return 2;
+    default: return 8;
     }
 }
 
@@ -66,6 +70,14 @@ __device__ __forceinline__ double tn_check_load(const tn_check_view &t, long lon
     case TN_CHECK_U64: return (double)((const unsigned long long *)t.data)[at];
     case TN_CHECK_U32: return ((const unsigned *)t.data)[at];
     case TN_CHECK_U16: return ((const unsigned short *)t.data)[at];
+    case TN_CHECK_E4M3FNUZ: return tn_to_reg(((const tn_e4m3fnuz *)t.data)[at]);
+    case TN_CHECK_E5M2FNUZ: return tn_to_reg(((const tn_e5m2fnuz *)t.data)[at]);
+    case TN_CHECK_E8M0: return tn_to_reg(((const tn_e8m0 *)t.data)[at]);
+    case TN_CHECK_E2M1: return tn_get_f4e2m1(t.data, at);
+    case TN_CHECK_I4: return tn_get_i4(t.data, at);
+    case TN_CHECK_U4: return tn_get_u4(t.data, at);
+    case TN_CHECK_I2: return tn_get_i2(t.data, at);
+    case TN_CHECK_U2: return tn_get_u2(t.data, at);
     default: return t.data[at];
     }
 }
@@ -106,9 +118,10 @@ extern "C" __global__ void tn_check_compare(const __grid_constant__ tn_check_vie
 
 // Writes the pattern over every element of the tensor, so that what is left unlike the pattern is an overwritten guard.
 extern "C" __global__ void tn_check_erase(const __grid_constant__ tn_check_view t, unsigned pattern) {
-    int size = tn_check_size(t.code);
+    const int bits = tn_check_bits(t.code), size = bits < 8 ? 1 : bits / 8;
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < t.numel; i += (long long)gridDim.x * blockDim.x) {
-        long long at = tn_check_offset(t, i) * size;
+        const long long first = tn_check_offset(t, i) * bits, at = first / 8;
+        if (first % 8) continue; // the first element of a byte writes it: packed tensors are dense
         for (int b = 0; b < size; b++) t.data[at + b] = (unsigned char)(pattern >> ((at + b) % 4 * 8));
     }
 }

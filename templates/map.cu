@@ -3,7 +3,7 @@
 //! knob    BLOCK   128 256 512
 //! knob    VEC     1 2 4 8 16
 //! knob    ITEMS   1 2 4
-//! require VEC == 1 || (N % VEC == 0 && VEC <= VEC_MAX) || (ODD_PAIRS && VEC == 2)
+//! require VEC == 1 || (N % VEC == 0 && VEC <= VEC_MAX) || (ODD_PAIRS && VEC == VEC_MIN)
 //! require VEC >= VEC_MIN
 //! require ITEMS == 1 || hint(N) >= BLOCK * VEC * ITEMS * SMS
 #include "tn_device.cuh"

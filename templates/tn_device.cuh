@@ -31,6 +31,9 @@ struct tn_half { unsigned short bits; };
 struct tn_bf16 { unsigned short bits; };
 struct tn_e4m3 { unsigned char bits; };
 struct tn_e5m2 { unsigned char bits; };
+struct tn_e4m3fnuz { unsigned char bits; };
+struct tn_e5m2fnuz { unsigned char bits; };
+struct tn_e8m0 { unsigned char bits; };
 struct tn_bool { unsigned char bits; };
 struct tn_i4x2 { unsigned char bits; }; // two signed 4-bit numbers, the first in the low nibble
 struct tn_u4x2 { unsigned char bits; };
@@ -261,6 +264,63 @@ TN_DEV unsigned char tn_float_to_e5m2(float f) { // to nearest even; infinity be
     return (unsigned char)(sign | code);
 }
 
+// Formats without infinity and -0, where NaN stands, of MAN mantissa bits; exponents of e4m3 are biased by 8, of e5m2 by 16.
+template <int MAN> TN_DEV float tn_fnuz_to_float(unsigned char b) {
+    constexpr int BIAS = 1 << (6 - MAN);
+    const unsigned m = b & 0x7fu;
+    if (b == 0x80) return TN_NAN;
+    const float f = m >> MAN ? tn_bits_float((m + ((127 - BIAS) << MAN)) << (23 - MAN))
+                             : (float)(int)m * tn_bits_float((unsigned)(128 - BIAS - MAN) << 23); // subnormal
+    return b & 0x80 ? -f : f;
+}
+template <int MAN> TN_DEV unsigned char tn_float_to_fnuz(float f) { // to nearest even; NaN beyond the largest
+    constexpr int BIAS = 1 << (6 - MAN), CUT = 23 - MAN;
+    const unsigned u = tn_float_bits(f) & 0x7fffffffu;
+    unsigned code;
+    if (u < (unsigned)(128 - BIAS) << 23) code = (unsigned)(int)rintf(tn_bits_float(u) * tn_bits_float((unsigned)(126 + BIAS + MAN) << 23));
+    else code = ((u + (1u << (CUT - 1)) - 1 + ((u >> CUT) & 1u)) >> CUT) - ((127 - BIAS) << MAN);
+    if (code > 0x7fu) return 0x80;
+    return (unsigned char)(code ? code | ((tn_float_bits(f) >> 24) & 0x80u) : 0);
+}
+TN_DEV float tn_e4m3fnuz_to_float(unsigned char b) { return tn_fnuz_to_float<3>(b); }
+TN_DEV float tn_e5m2fnuz_to_float(unsigned char b) { return tn_fnuz_to_float<2>(b); }
+TN_DEV unsigned char tn_float_to_e4m3fnuz(float f) { return tn_float_to_fnuz<3>(f); }
+TN_DEV unsigned char tn_float_to_e5m2fnuz(float f) { return tn_float_to_fnuz<2>(f); }
+// 0 0.5 1 1.5 2 3 4 6 and a sign.
+TN_DEV float tn_e2m1_to_float(unsigned code) {
+    const unsigned m = code & 7u, sign = (code & 8u) << 28;
+    return tn_bits_float(sign | (m > 1 ? (m + 252u) << 22 : m ? 0x3f000000u : 0u));
+}
+TN_DEV unsigned tn_float_to_e2m1(float f) { // to nearest even; 6 beyond it; -0 for NaN
+    const unsigned u = tn_float_bits(f) & 0x7fffffffu, sign = (tn_float_bits(f) >> 28) & 8u;
+    if (u > 0x7f800000u) return 8u;
+    const unsigned code = u < 0x3f800000u ? (unsigned)(int)rintf(tn_bits_float(u) * 2.0f)
+                                          : ((u + 0x1fffffu + ((u >> 22) & 1u)) >> 22) - 252u;
+    return sign | (code > 7u ? 7u : code);
+}
+// Powers of two from 2^-127 to 2^127.
+TN_DEV float tn_e8m0_to_float(unsigned char b) {
+    return b == 255 ? TN_NAN : tn_bits_float(b ? (unsigned)b << 23 : 0x400000u);
+}
+TN_DEV unsigned char tn_float_to_e8m0(float f) { // to nearest, ties to the larger; the nearest end beyond the ends
+    const unsigned u = tn_float_bits(f);
+    if (f != f) return 255;
+    if (u >> 31 || u < 0x600000u) return 0;
+    if (u >= 0x7f000000u) return 254;
+    return (unsigned char)(u < 0x800000u ? 1u : (u + 0x400000u) >> 23);
+}
+// Casts to them: what is outside becomes NaN where they do not saturate; then rounded in one direction.
+TN_DEV float tn_scale(float f) { return f >= tn_bits_float(0x400000u) && f <= tn_bits_float(0x7f000000u) ? f : TN_NAN; }
+TN_DEV float tn_scale_down(float f, bool saturate) {
+    const unsigned u = tn_float_bits(f);
+    if (!(tn_scale(f) == f)) return saturate ? f : TN_NAN;
+    return tn_bits_float(u < 0x800000u ? 0x400000u : u & 0xff800000u);
+}
+TN_DEV float tn_scale_up(float f, bool saturate) {
+    const float down = tn_scale_down(f, saturate);
+    return down < f && tn_scale(f) == f ? down * 2.0f : down;
+}
+
 // What a saturating cast does before it rounds; NaN stays.
 TN_DEV float tn_saturate(float f, float largest) { return f > largest ? largest : f < -largest ? -largest : f; }
 
@@ -270,6 +330,9 @@ template <> struct tn_reg<tn_half> { typedef float type; };
 template <> struct tn_reg<tn_bf16> { typedef float type; };
 template <> struct tn_reg<tn_e4m3> { typedef float type; };
 template <> struct tn_reg<tn_e5m2> { typedef float type; };
+template <> struct tn_reg<tn_e4m3fnuz> { typedef float type; };
+template <> struct tn_reg<tn_e5m2fnuz> { typedef float type; };
+template <> struct tn_reg<tn_e8m0> { typedef float type; };
 template <> struct tn_reg<tn_bool> { typedef bool type; };
 
 template <typename T> TN_DEV T tn_to_reg(T v) { return v; }
@@ -277,12 +340,18 @@ TN_DEV float tn_to_reg(tn_half v) { return tn_half_to_float(v.bits); }
 TN_DEV float tn_to_reg(tn_bf16 v) { return tn_bits_float((unsigned)v.bits << 16); }
 TN_DEV float tn_to_reg(tn_e4m3 v) { return tn_e4m3_to_float(v.bits); }
 TN_DEV float tn_to_reg(tn_e5m2 v) { return tn_e5m2_to_float(v.bits); }
+TN_DEV float tn_to_reg(tn_e4m3fnuz v) { return tn_e4m3fnuz_to_float(v.bits); }
+TN_DEV float tn_to_reg(tn_e5m2fnuz v) { return tn_e5m2fnuz_to_float(v.bits); }
+TN_DEV float tn_to_reg(tn_e8m0 v) { return tn_e8m0_to_float(v.bits); }
 TN_DEV bool tn_to_reg(tn_bool v) { return v.bits != 0; }
 
 TN_DEV void tn_from_reg(tn_half &d, float v) { d.bits = tn_float_to_half(v); }
 TN_DEV void tn_from_reg(tn_bf16 &d, float v) { d.bits = tn_float_to_bf16(v); }
 TN_DEV void tn_from_reg(tn_e4m3 &d, float v) { d.bits = tn_float_to_e4m3(v); }
 TN_DEV void tn_from_reg(tn_e5m2 &d, float v) { d.bits = tn_float_to_e5m2(v); }
+TN_DEV void tn_from_reg(tn_e4m3fnuz &d, float v) { d.bits = tn_float_to_e4m3fnuz(v); }
+TN_DEV void tn_from_reg(tn_e5m2fnuz &d, float v) { d.bits = tn_float_to_e5m2fnuz(v); }
+TN_DEV void tn_from_reg(tn_e8m0 &d, float v) { d.bits = tn_float_to_e8m0(v); }
 TN_DEV void tn_from_reg(tn_bool &d, bool v) { d.bits = v ? 1 : 0; }
 template <typename T> TN_DEV void tn_from_reg(T &d, T v) { d = v; }
 
@@ -395,7 +464,7 @@ template <typename T> TN_DEV void tn_put(T *p, typename tn_reg<T>::type v) {
     tn_from_reg(*p, v);
 }
 
-// 4-bit elements, two a byte, low nibble first; i counts elements.
+// Elements of 4 and 2 bits, the low bits of a byte first; i counts elements.
 TN_DEV signed char tn_get_i4(const unsigned char *p, long long i) {
     const int v = (p[i >> 1] >> ((i & 1) * 4)) & 15;
     return (signed char)(v >= 8 ? v - 16 : v);
@@ -403,6 +472,11 @@ TN_DEV signed char tn_get_i4(const unsigned char *p, long long i) {
 TN_DEV unsigned char tn_get_u4(const unsigned char *p, long long i) {
     return (unsigned char)((p[i >> 1] >> ((i & 1) * 4)) & 15);
 }
+TN_DEV float tn_get_f4e2m1(const unsigned char *p, long long i) { return tn_e2m1_to_float(tn_get_u4(p, i)); }
+TN_DEV unsigned char tn_get_u2(const unsigned char *p, long long i) {
+    return (unsigned char)((p[i >> 2] >> ((i & 3) * 2)) & 3);
+}
+TN_DEV signed char tn_get_i2(const unsigned char *p, long long i) { return (signed char)((tn_get_u2(p, i) ^ 2) - 2); }
 
 // ---- arithmetic ------------------------------------------------------------------------------------------------------------
 

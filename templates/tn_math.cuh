@@ -124,14 +124,20 @@ template <typename T> TN_DEV T tn_clamp_int(T x, double lo, double hi) {
     const unsigned long long v = (unsigned long long)x, l = tn_to_u64(ceil(fmax(lo, 0.0))), h = tn_to_u64(floor(fmax(hi, 0.0)));
     return (T)(v < l ? l : v > h ? h : v);
 }
-// The low four bits.
+// The low four or two bits.
 TN_DEV signed char tn_wrap_i4(long long v) { return (signed char)((int)(v & 15) - ((v & 8) ? 16 : 0)); }
 TN_DEV unsigned char tn_wrap_u4(long long v) { return (unsigned char)(v & 15); }
+TN_DEV signed char tn_wrap_i2(long long v) { return (signed char)((int)(v & 3) - ((v & 2) ? 4 : 0)); }
+TN_DEV unsigned char tn_wrap_u2(long long v) { return (unsigned char)(v & 3); }
 // A value after a trip through a narrower float.
 TN_DEV float tn_round_f16(float x) { return tn_half_to_float(tn_float_to_half(x)); }
 TN_DEV float tn_round_bf16(float x) { return tn_bits_float((unsigned)tn_float_to_bf16(x) << 16); }
 TN_DEV float tn_round_e4m3(float x) { return tn_e4m3_to_float(tn_float_to_e4m3(x)); }
 TN_DEV float tn_round_e5m2(float x) { return tn_e5m2_to_float(tn_float_to_e5m2(x)); }
+TN_DEV float tn_round_e4m3fnuz(float x) { return tn_e4m3fnuz_to_float(tn_float_to_e4m3fnuz(x)); }
+TN_DEV float tn_round_e5m2fnuz(float x) { return tn_e5m2fnuz_to_float(tn_float_to_e5m2fnuz(x)); }
+TN_DEV float tn_round_e8m0(float x) { return tn_e8m0_to_float(tn_float_to_e8m0(x)); }
+TN_DEV float tn_round_e2m1(float x) { return tn_e2m1_to_float(tn_float_to_e2m1(x)); }
 // A float that rounds to a narrower one as x itself does: cut off, with the last bit set if that was not exact.
 TN_DEV float tn_to_odd(double x) {
     float f = (float)x;

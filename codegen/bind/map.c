@@ -17,11 +17,9 @@ static int64_t widest(const tn_spec *s) {
     return 16 / size > 2 ? 16 / size : 2;
 }
 
-/* How many results are of 4 bits, which are written two at a time. */
-static uint32_t packed(const tn_spec *s) {
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < s->n_out; ++k) n += tn_dtype_bits(s->out[k].dtype) == 4;
-    return n;
+/* Elements that make a byte of the result: fewer are not written. */
+static int64_t to_a_byte(tn_dtype t) {
+    return tn_dtype_bits(t) < 8 ? 8 / tn_dtype_bits(t) : 1;
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -29,8 +27,15 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     if (!is_map(s)) return false;
     tn_problem_add(s, p, "N", tn_spec_product(s, s->out[0].arg, 0, TN_MAX_RANK));
     tn_problem_add_int(p, "VEC_MAX", widest(s));
-    tn_problem_add_int(p, "VEC_MIN", packed(s) ? 2 : 1);
-    tn_problem_add_int(p, "ODD_PAIRS", packed(s) == s->n_out); /* the last pair may hold one element */
+    int64_t least = 1;
+    bool alike = true;
+    for (uint32_t k = 0; k < s->n_out; ++k) {
+        const int64_t n = to_a_byte(s->out[k].dtype);
+        alike &= n == to_a_byte(s->out[0].dtype);
+        if (n > least) least = n;
+    }
+    tn_problem_add_int(p, "VEC_MIN", least);
+    tn_problem_add_int(p, "ODD_PAIRS", alike && least > 1); /* the last byte may hold fewer */
     return true;
 }
 

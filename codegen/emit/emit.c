@@ -9,28 +9,41 @@
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */
 
+/* Storage type, register type, bytes; of floats that registers hold as wider ones: the function that rounds to it, and
+ * of what has bits in another form than registers: the function that gives them, and the value of bits %s. */
 static const struct {
     const char *storage, *reg;
     uint32_t size;
+    const char *round, *bits, *value;
 } types[TN_DTYPE_COUNT] = {
-    [TN_DTYPE_NONE] = {"void", "void", 1},
-    [TN_F64] = {"double", "double", 8},
-    [TN_F32] = {"float", "float", 4},
-    [TN_F16] = {"tn_half", "float", 2},
-    [TN_BF16] = {"tn_bf16", "float", 2},
-    [TN_F8E4M3] = {"tn_e4m3", "float", 1},
-    [TN_F8E5M2] = {"tn_e5m2", "float", 1},
-    [TN_I64] = {"long long", "long long", 8},
-    [TN_I32] = {"int", "int", 4},
-    [TN_I16] = {"short", "short", 2},
-    [TN_I8] = {"signed char", "signed char", 1},
-    [TN_U64] = {"unsigned long long", "unsigned long long", 8},
-    [TN_U32] = {"unsigned", "unsigned", 4},
-    [TN_U16] = {"unsigned short", "unsigned short", 2},
-    [TN_U8] = {"unsigned char", "unsigned char", 1},
-    [TN_I4] = {"unsigned char", "signed char", 1},
-    [TN_U4] = {"unsigned char", "unsigned char", 1},
-    [TN_BOOL] = {"tn_bool", "bool", 1},
+    [TN_DTYPE_NONE] = {"void", "void", 1, NULL, NULL, NULL},
+    [TN_F64] = {"double", "double", 8, NULL, "tn_double_bits", "tn_bits_double((unsigned long long)%s)"},
+    [TN_F32] = {"float", "float", 4, NULL, "tn_float_bits", "tn_bits_float((unsigned)%s)"},
+    [TN_F16] = {"tn_half", "float", 2, "tn_round_f16", "tn_float_to_half", "tn_half_to_float((unsigned short)%s)"},
+    [TN_BF16] = {"tn_bf16", "float", 2, "tn_round_bf16", "tn_float_to_bf16",
+                 "tn_bits_float((unsigned)(unsigned short)%s << 16)"},
+#define SMALL(name)                                                                                                    \
+    { "tn_" name, "float", 1, "tn_round_" name, "tn_float_to_" name, "tn_" name "_to_float((unsigned char)%s)" }
+    [TN_F8E4M3] = SMALL("e4m3"),
+    [TN_F8E5M2] = SMALL("e5m2"),
+    [TN_F8E4M3FNUZ] = SMALL("e4m3fnuz"),
+    [TN_F8E5M2FNUZ] = SMALL("e5m2fnuz"),
+    [TN_F8E8M0] = SMALL("e8m0"),
+    [TN_F4E2M1] = {"unsigned char", "float", 1, "tn_round_e2m1", "tn_float_to_e2m1", "tn_e2m1_to_float(%s)"},
+#undef SMALL
+    [TN_I64] = {"long long", "long long", 8, NULL, NULL, NULL},
+    [TN_I32] = {"int", "int", 4, NULL, NULL, NULL},
+    [TN_I16] = {"short", "short", 2, NULL, NULL, NULL},
+    [TN_I8] = {"signed char", "signed char", 1, NULL, NULL, NULL},
+    [TN_U64] = {"unsigned long long", "unsigned long long", 8, NULL, NULL, NULL},
+    [TN_U32] = {"unsigned", "unsigned", 4, NULL, NULL, NULL},
+    [TN_U16] = {"unsigned short", "unsigned short", 2, NULL, NULL, NULL},
+    [TN_U8] = {"unsigned char", "unsigned char", 1, NULL, NULL, NULL},
+    [TN_I4] = {"unsigned char", "signed char", 1, NULL, NULL, "tn_wrap_i4(%s)"},
+    [TN_U4] = {"unsigned char", "unsigned char", 1, NULL, NULL, "tn_wrap_u4(%s)"},
+    [TN_I2] = {"unsigned char", "signed char", 1, NULL, NULL, "tn_wrap_i2(%s)"},
+    [TN_U2] = {"unsigned char", "unsigned char", 1, NULL, NULL, "tn_wrap_u2(%s)"},
+    [TN_BOOL] = {"tn_bool", "bool", 1, NULL, NULL, NULL},
 };
 
 const char *tn_storage_type(tn_dtype t) {
@@ -41,6 +54,21 @@ const char *tn_register_type(tn_dtype t) {
 }
 uint32_t tn_dtype_size(tn_dtype t) {
     return types[t].size;
+}
+const char *tn_round_function(tn_dtype t) {
+    return types[t].round;
+}
+
+void tn_bits_text(char *out, size_t size, tn_dtype t, const char *x) {
+    snprintf(out, size, types[t].bits ? "%s(%s)" : "%s%s", types[t].bits ? types[t].bits : "", x);
+}
+
+void tn_value_text(char *out, size_t size, tn_dtype t, const char *bits) {
+    const char *form = types[t].value, *hole = form ? strstr(form, "%s") : NULL;
+    if (hole)
+        snprintf(out, size, "%.*s%s%s", (int)(hole - form), form, bits, hole + 2);
+    else
+        snprintf(out, size, "(%s)%s", types[t].reg, bits);
 }
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */

@@ -48,7 +48,7 @@ void tn_emit_line(tn_emitter *e, const char *fmt, ...);
  * Register types: float for all floats up to 32 bits, double for f64, the integer types themselves, bool. */
 const char *tn_storage_type(tn_dtype t);
 const char *tn_register_type(tn_dtype t);
-/* Bytes of one element in memory (4-bit types: 1). */
+/* Bytes of one element in memory (types of less than a byte: 1). */
 uint32_t tn_dtype_size(tn_dtype t);
 
 /* ---- functions of coordinates ------------------------------------------------------------------------------------ */

@@ -62,10 +62,12 @@ tn_dim tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_dim
 
 void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_dim linear, tn_dim *c) {
     tn_dim below = tn_dim_const(e->g, 1); /* elements below axis k */
-    for (size_t k = rank; k-- > 0;) {
+    size_t outer = 0; /* what is left of the index is this axis's: where bytes are filled up, more than it has */
+    while (outer + 1 < rank && tn_dim_equal_const(e->g, dims[outer], 1)) c[outer++] = tn_dim_const(e->g, 0);
+    for (size_t k = rank; k-- > outer;) {
         const tn_dim d = dims[k];
         const tn_dim q = tn_dim_floordiv(e->g, linear, below);
-        c[k] = k ? tn_dim_mod(e->g, q, d) : q;
+        c[k] = k > outer ? tn_dim_mod(e->g, q, d) : q;
         below = tn_dim_mul(e->g, below, d);
     }
 }

@@ -320,9 +320,9 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
             tn_fn_failed(&f, tn_val_def(e->g, s->out[k].arg), "results of different sizes in one map");
     }
     if (at && tn_emit_ok(e)) {
-        /* Bytes of two 4-bit numbers are written whole: of an odd number of them the last holds one. */
-        const bool odd = vec == 2 && tn_dtype_bits(s->out[0].dtype) == 4 && tn_dim_divisor(e->g, extent) % 2;
-        const tn_dim last = odd ? tn_dim_add(e->g, extent, tn_dim_const(e->g, 1)) : extent;
+        /* Bytes of several elements are written whole: the last one may hold fewer. */
+        const bool odd = vec * tn_dtype_bits(s->out[0].dtype) == 8 && tn_dim_divisor(e->g, extent) % vec;
+        const tn_dim last = odd ? tn_dim_add(e->g, extent, tn_dim_const(e->g, vec - 1)) : extent;
         tn_dim i = tn_dim_var(e->g, "i", last, vec, false);
         if (vec > 1) i = tn_dim_add(e->g, i, f.lane);
         bool never = false;

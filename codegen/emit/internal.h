@@ -103,9 +103,12 @@ void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_dim *c, tn_di
 /* Through reshape, transpose, broadcast and slice: the operand's coordinates.  False for other ops. */
 bool tn_move_plain(tn_emitter *e, tn_node n, const tn_dim *c, tn_dim *in);
 
-/* round.c: the function that rounds to a narrow dtype (NULL: none), and a cast's expression. */
+/* emit.c: the function that rounds to a narrow dtype (NULL: none), the bits of a value, the value of bits. */
 const char *tn_round_function(tn_dtype t);
-void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate, bool rounds);
+void tn_bits_text(char *out, size_t size, tn_dtype t, const char *x);
+void tn_value_text(char *out, size_t size, tn_dtype t, const char *bits);
+/* round.c: a cast's expression. */
+void tn_cast_text(tn_text *out, const char *x, tn_dtype from, const tn_attrs_cast *a, bool rounds);
 
 /* Building statements.  `lane` says whether it belongs into the loop. */
 tn_text *tn_fn_text(tn_fn *f, bool lane);

@@ -191,7 +191,7 @@ static tn_ref iota(tn_fn *f, tn_node n, const tn_dim *c) {
     const tn_val y = tn_node_result(e->g, n, 0);
     const tn_expr x = tn_fn_expr(f, c[a->axis], true);
     char text[600];
-    if (a->dtype == TN_I4 || a->dtype == TN_U4)
+    if (tn_dtype_bits(a->dtype) < 8)
         snprintf(text, sizeof text, "tn_wrap_%s(%s)", tn_dtype_text(a->dtype), x.text);
     else
         snprintf(text, sizeof text, "(%s)%s", tn_register_type(a->dtype), x.text);
@@ -218,32 +218,12 @@ static tn_ref trilu(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
 }
 
 static tn_ref bitcast(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
-    static const char *const to_bits[TN_DTYPE_COUNT] = {
-        [TN_F64] = "tn_double_bits",    [TN_F32] = "tn_float_bits",       [TN_F16] = "tn_float_to_half",
-        [TN_BF16] = "tn_float_to_bf16", [TN_F8E4M3] = "tn_float_to_e4m3", [TN_F8E5M2] = "tn_float_to_e5m2"};
-    static const char *const from_bits[TN_DTYPE_COUNT] = {[TN_F64] = "tn_bits_double((unsigned long long)%s)",
-                                                          [TN_F32] = "tn_bits_float((unsigned)%s)",
-                                                          [TN_F16] = "tn_half_to_float((unsigned short)%s)",
-                                                          [TN_BF16] =
-                                                              "tn_bits_float((unsigned)(unsigned short)%s << 16)",
-                                                          [TN_F8E4M3] = "tn_e4m3_to_float((unsigned char)%s)",
-                                                          [TN_F8E5M2] = "tn_e5m2_to_float((unsigned char)%s)",
-                                                          [TN_I4] = "tn_wrap_i4(%s)",
-                                                          [TN_U4] = "tn_wrap_u4(%s)"};
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), y = tn_node_result(e->g, n, 0);
-    const tn_dtype a = tn_val_dtype(e->g, x), b = tn_val_dtype(e->g, y);
     const tn_ref v = tn_fn_value(f, x, c, pred);
     char bits[100], text[200];
-    if (to_bits[a])
-        snprintf(bits, sizeof bits, "%s(%s)", to_bits[a], v.text);
-    else
-        snprintf(bits, sizeof bits, "%s", v.text);
-    const char *form = from_bits[b], *hole = form ? strstr(form, "%s") : NULL;
-    if (hole)
-        snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - form), form, bits, hole + 2);
-    else
-        snprintf(text, sizeof text, "(%s)%s", tn_register_type(b), bits);
+    tn_bits_text(bits, sizeof bits, tn_val_dtype(e->g, x), v.text);
+    tn_value_text(text, sizeof text, tn_val_dtype(e->g, y), bits);
     return tn_fn_define(f, y, v.lane, text);
 }
 

@@ -214,7 +214,7 @@ tn_ref tn_fn_resize(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
         tn_text text = {.env = e->env};
         if (ok != pred) tn_text_add(&text, "%s ? ", f->pred[ok].text);
         if (product > 1 && tn_dtype_is_int(type))
-            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), type, false, false);
+            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), &(tn_attrs_cast){.to = type}, false);
         else
             tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p ? sum.p : "0");
         if (ok != pred)

@@ -6,17 +6,9 @@
  * f32 between loads and stores is nearer to the model.  A cast of the model always rounds, to the same bits as the
  * reference's. */
 #include "codegen/emit/internal.h"
+#include "tenon/internal/float.h"
 
 #include <string.h>
-
-static const char *const round_functions[TN_DTYPE_COUNT] = {[TN_F16] = "tn_round_f16",
-                                                            [TN_BF16] = "tn_round_bf16",
-                                                            [TN_F8E4M3] = "tn_round_e4m3",
-                                                            [TN_F8E5M2] = "tn_round_e5m2"};
-
-const char *tn_round_function(tn_dtype t) {
-    return round_functions[t];
-}
 
 /* Nearest resizing picks, other modes compute. */
 static bool picks(const tn_graph *g, tn_node n) {
@@ -24,21 +16,6 @@ static bool picks(const tn_graph *g, tn_node n) {
     if (op != TN_OP_RESIZE) return tn_op_is(op, TN_T_PICK);
     const char *mode = TN_ATTRS_OF(g, n, resize)->mode;
     return !mode || !*mode || !strcmp(mode, "nearest");
-}
-
-/* Every value of `from` is one of `to`. */
-static bool holds(tn_dtype to, tn_dtype from) {
-    if (from == to) return true;
-    switch (from) {
-    case TN_BOOL:
-    case TN_I4:
-    case TN_U4: return to == TN_F16 || to == TN_BF16;
-    case TN_I8:
-    case TN_U8:
-    case TN_F8E4M3:
-    case TN_F8E5M2: return to == TN_F16 || to == TN_BF16;
-    default: return false;
-    }
 }
 
 /* Memory is where v goes, perhaps moved. */
@@ -54,20 +31,20 @@ static bool only_stored(const tn_graph *g, tn_val v) {
 
 /* Floats that a float register holds as they are. */
 static bool fits_float(tn_dtype t) {
-    return t == TN_F32 || round_functions[t] || t == TN_I16 || t == TN_U16;
+    return t == TN_F32 || tn_round_function(t) || t == TN_I16 || t == TN_U16;
 }
 
 bool tn_spec_rounds(const tn_spec *s, tn_val v) {
     const tn_graph *g = s->g;
     const tn_dtype t = tn_val_dtype(g, v);
     const tn_node n = tn_val_def(g, v);
-    if (!round_functions[t] || !n.i) return false;
+    if (!tn_round_function(t) || !n.i) return false;
     const tn_op op = tn_node_op(g, n);
     if (op != TN_OP_CAST) return t != s->loose && !picks(g, n) && !only_stored(g, v);
     if (t == s->loose && TN_ATTRS_OF(g, n, cast)->loose) return false;
     const tn_dtype from = tn_val_dtype(g, tn_node_input(g, n, 0));
     /* A store rounds from float: what a float cannot hold must not be rounded twice. */
-    return !holds(t, from) && !(only_stored(g, v) && fits_float(from));
+    return !tn_dtype_holds(t, from) && !(only_stored(g, v) && fits_float(from));
 }
 
 /* A float that the kernel computes, and may round otherwise than the reference: not one that it loads. */
@@ -98,22 +75,46 @@ bool tn_spec_steps(const tn_spec *s) {
     return false;
 }
 
-void tn_cast_text(tn_text *out, const char *x, tn_dtype from, tn_dtype to, bool saturate, bool rounds) {
+/* A float register with the nearest to x, or what rounds to a narrower float as x itself does. */
+static void as_float(tn_text *out, const char *x, tn_dtype from, tn_dtype to) {
+    const bool fits = fits_float(from) || from == TN_BOOL || tn_dtype_holds(to, from);
+    tn_text_add(out, fits ? "(float)%s" : "tn_to_odd((double)%s)", x);
+}
+
+/* What comes before the rounding to nearest, or the store that does it: "f(" and ", y)" around the value. */
+typedef struct around {
+    const char *before;
+    char after[32];
+} around;
+
+static around before_rounding(const tn_attrs_cast *a) {
+    around r = {"", ""};
+    if (a->to == TN_F8E8M0) {
+        const bool directed = a->round && *a->round;
+        r.before = !directed            ? (a->saturate ? "" : "tn_scale(")
+                   : a->round[0] == 'u' ? "tn_scale_up("
+                                        : "tn_scale_down(";
+        if (*r.before) snprintf(r.after, sizeof r.after, directed ? ", %s)" : ")", a->saturate ? "true" : "false");
+    } else if (a->saturate && tn_dtype_bits(a->to) == 8) {
+        r.before = "tn_saturate(";
+        snprintf(r.after, sizeof r.after, ", %.1ff)", tn_float_format_of(a->to)->largest);
+    }
+    return r;
+}
+
+void tn_cast_text(tn_text *out, const char *x, tn_dtype from, const tn_attrs_cast *a, bool rounds) {
+    const tn_dtype to = a->to;
     const bool floats = tn_dtype_is_float(from);
     const char *reg = tn_register_type(to), *to_64_bits = tn_dtype_is_unsigned(to) ? "tn_to_u64" : "tn_to_i64";
     if (to == TN_BOOL)
         tn_text_add(out, "%s != 0", x);
-    else if (round_functions[to]) {
-        const char *single = fits_float(from) || from == TN_BOOL || holds(to, from) ? "(float)" : "tn_to_odd((double)";
-        const char *close = single[0] == '(' ? "" : ")";
-        const double largest = to == TN_F8E4M3 ? 448 : to == TN_F8E5M2 ? 57344 : 0;
-        if (rounds) tn_text_add(out, "%s(", round_functions[to]);
-        if (saturate && largest > 0)
-            tn_text_add(out, "tn_saturate(%s%s%s, %.1ff)", single, x, close, largest);
-        else
-            tn_text_add(out, "%s%s%s", single, x, close);
-        if (rounds) tn_text_add(out, ")");
-    } else if (to == TN_I4 || to == TN_U4) {
+    else if (tn_round_function(to)) {
+        const around r = before_rounding(a);
+        if (rounds) tn_text_add(out, "%s(", tn_round_function(to));
+        tn_text_add(out, "%s", r.before);
+        as_float(out, x, from, to);
+        tn_text_add(out, "%s%s", r.after, rounds ? ")" : "");
+    } else if (tn_dtype_bits(to) < 8) {
         tn_text_add(out, floats ? "tn_wrap_%s((long long)%s(%s))" : "tn_wrap_%s((long long)%s%s)", tn_dtype_text(to),
                     floats ? to_64_bits : "", x);
     } else if (floats && tn_dtype_is_int(to)) {

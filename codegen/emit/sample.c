@@ -125,7 +125,7 @@ tn_ref tn_fn_grid_sample(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     if (tn_emit_ok(e)) {
         tn_text text = {.env = e->env};
         if (!s.near && tn_dtype_is_int(type))
-            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), type, false, false);
+            tn_cast_text(&text, sum.p ? sum.p : "0", tn_emit_weights(e->g, x), &(tn_attrs_cast){.to = type}, false);
         else
             tn_text_add(&text, "(%s)(%s)", tn_register_type(type), sum.p);
         if (text.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");

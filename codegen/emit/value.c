@@ -75,8 +75,7 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
     const tn_graph *g = f->e->g;
     switch (tn_node_op(g, n)) {
     case TN_OP_CAST:
-        tn_cast_text(out, in[0].text, from, type, TN_ATTRS_OF(g, n, cast)->saturate,
-                     tn_spec_rounds(f->e->s, tn_node_result(g, n, 0)));
+        tn_cast_text(out, in[0].text, from, TN_ATTRS_OF(g, n, cast), tn_spec_rounds(f->e->s, tn_node_result(g, n, 0)));
         return true;
     case TN_OP_GELU: {
         const char *mode = TN_ATTRS_OF(g, n, activation)->approximate;
@@ -170,11 +169,11 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
             tn_text_free(&t);
             return tn_fn_failed(f, n, "has no formula for this dtype");
         }
-        const bool nibble = type == TN_I4 || type == TN_U4, rounds = tn_spec_rounds(e->s, y);
-        if (nibble) tn_text_add(&t, "tn_wrap_%s(", tn_dtype_text(type));
+        const bool wraps = tn_dtype_bits(type) < 8 && tn_dtype_is_int(type), rounds = tn_spec_rounds(e->s, y);
+        if (wraps) tn_text_add(&t, "tn_wrap_%s(", tn_dtype_text(type));
         if (rounds) tn_text_add(&t, "%s(", tn_round_function(type));
         expand(f, n, formula, in, from == TN_BOOL && op != TN_OP_SELECT ? TN_BOOL : kind, &t);
-        if (nibble || rounds) tn_text_add(&t, ")");
+        if (wraps || rounds) tn_text_add(&t, ")");
     }
     if (t.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     const tn_ref r = tn_fn_define(f, y, lane, t.p ? t.p : "0");
@@ -196,7 +195,7 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_dim *c, uint32_t pre
     const bool lane_pred = pred && f->pred[pred].lane;
     const uint32_t number = tn_spec_number(e->s, v);
     char text[1400];
-    if (t->dtype == TN_I4 || t->dtype == TN_U4) {
+    if (tn_dtype_bits(t->dtype) < 8) {
         const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
         const tn_expr x = tn_fn_expr(f, offset, false);
         if (pred)
@@ -357,28 +356,33 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
 
 /* ---- stores ------------------------------------------------------------------------------------------------------ */
 
-/* Where a thread's first pair of 4-bit elements stands; false if they are not whole pairs. */
-static bool pairs_at(tn_fn *f, tn_dim offset, tn_dim *base) {
+/* Where the first of a thread's elements, `each` to a byte, stands; false if they are not whole bytes. */
+static bool bytes_at(tn_fn *f, uint32_t each, tn_dim offset, tn_dim *base) {
     tn_emitter *e = f->e;
     int64_t step, at;
     if (f->guard && tn_dim_is_const(e->g, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
-    return f->vec >= 2 && f->vec % 2 == 0 && tn_index_affine(e->g, offset, f->lane, &step, base) && step == 1 &&
-           !tn_dim_is_per_lane(e->g, *base) && tn_dim_divisor(e->g, *base) % 2 == 0;
+    return f->vec >= each && f->vec % each == 0 && tn_index_affine(e->g, offset, f->lane, &step, base) && step == 1 &&
+           !tn_dim_is_per_lane(e->g, *base) && tn_dim_divisor(e->g, *base) % each == 0;
 }
 
-static void store_nibbles(tn_fn *f, uint32_t k, tn_dim offset, const char *value) {
+static void store_parts(tn_fn *f, uint32_t k, tn_dim offset, const char *value) {
     tn_emitter *e = f->e;
+    const tn_dtype t = e->s->out[k].dtype;
+    const uint32_t bits = tn_dtype_bits(t), each = 8 / bits;
     tn_dim base;
-    if (!pairs_at(f, offset, &base)) {
-        tn_emit_fail(e, TN_E_UNSUPPORTED, "4-bit results need an even number of contiguous elements a thread");
+    if (!bytes_at(f, each, offset, &base)) {
+        tn_emit_fail(e, TN_E_UNSUPPORTED, "%u-bit results need a multiple of %u contiguous elements a thread", bits,
+                     each);
         return;
     }
-    char kept[sizeof f->pred->text + 16] = "";
+    char kept[sizeof f->pred->text + 16] = "", code[sizeof f->pred->text + 64];
     if (f->guard) snprintf(kept, sizeof kept, "!%s ? 0 : ", f->pred[f->guard].text);
+    tn_bits_text(code, sizeof code, t, value);
     const tn_expr x = tn_fn_expr(f, base, true);
-    tn_text_add(&f->head, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / 2, k);
-    tn_text_add(&f->body, "y%u[lane / 2] |= (unsigned char)(%s(%s & 15) << (lane %% 2 * 4));\n", k, kept, value);
-    tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / 2, y%u);\n", k, x.text, k);
+    tn_text_add(&f->head, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / each, k);
+    tn_text_add(&f->body, "y%u[lane / %u] |= (unsigned char)(%s(%s & %u) << (lane %% %u * %u));\n", k, each, kept, code,
+                (1u << bits) - 1, each, bits);
+    tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / %u, y%u);\n", k, x.text, each, k);
 }
 
 void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c) {
@@ -388,8 +392,8 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c) {
     if (!tn_emit_ok(e)) return;
     const tn_dim offset = tn_tensor_offset(e, t, c);
     tn_dim base;
-    if (t->dtype == TN_I4 || t->dtype == TN_U4) {
-        store_nibbles(f, k, offset, v.text);
+    if (tn_dtype_bits(t->dtype) < 8) {
+        store_parts(f, k, offset, v.text);
         return;
     }
     const uint32_t access = tn_fn_access(f, t, offset, &base);

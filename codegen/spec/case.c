@@ -4,11 +4,11 @@
  * if it has steps, rounded after every op as kernels round.  A large layer takes seconds of one core, so of large results
  * only some rows are evaluated where that can be done (slice.c): the first, the last and some between.  The compiler makes
  * cases beside the builds; nothing here touches the device or changes the graph. */
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
 #include "codegen/tune/internal.h"
+#include "tenon/internal/float.h"
 
 /* Beyond these a case is large. */
 static const double MUCH_FLOPS = 2e8, MUCH_ELEMENTS = 2e6;
@@ -179,10 +179,8 @@ static tn_status make_input(maker *m, uint32_t k) {
 /* ---- results ---- */
 
 static double largest_of(tn_dtype t) {
-    static const double largest[TN_DTYPE_COUNT] = {
-        [TN_F64] = DBL_MAX,     [TN_F32] = (double)FLT_MAX, [TN_F16] = 65504,
-        [TN_BF16] = 0x1.fep127, [TN_F8E4M3] = 448,          [TN_F8E5M2] = 57344};
-    return largest[t];
+    const tn_float_format *f = tn_float_format_of(t);
+    return f ? f->largest : 0;
 }
 
 /* A result as doubles, and the scale of its errors. */

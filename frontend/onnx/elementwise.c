@@ -103,12 +103,15 @@ static void cast_to(tn_oi *x, tn_dtype t) {
         return;
     }
     const tn_oi_sym *s = tn_oi_sym_cast(x, tn_oi_sym_of(x, 0), t);
-    if (s)
+    if (s) {
         tn_oi_out_sym(x, 0, s);
-    else
-        tn_oi_out(
-            x, 0,
-            tn_build_cast(x->g, tn_oi_need(x, 0), (tn_attrs_cast){.to = t, .saturate = tn_oi_int(x, "saturate", 1)}));
+        return;
+    }
+    const char *round = t == TN_F8E8M0 ? tn_oi_str(x, "round_mode", "up") : "";
+    if (!strcmp(round, "nearest")) round = "";
+    tn_oi_out(x, 0,
+              tn_build_cast(x->g, tn_oi_need(x, 0),
+                            (tn_attrs_cast){.to = t, .saturate = tn_oi_int(x, "saturate", 1), .round = round}));
 }
 
 void tn_oi_op_cast(tn_oi *x) {

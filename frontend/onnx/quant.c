@@ -48,12 +48,12 @@ static tn_val dequantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype
 
 static void limits(tn_dtype t, double *lo, double *hi) {
     int bits = (int)tn_dtype_bits(t);
-    bool is_signed = t == TN_I4 || t == TN_I8 || t == TN_I16 || t == TN_I32;
+    bool is_signed = !tn_dtype_is_unsigned(t);
     *lo = is_signed ? -ldexp(1, bits - 1) : 0;
     *hi = ldexp(1, is_signed ? bits - 1 : bits) - 1;
 }
 
-/* clamp(round(v / scale) + zero) in the integer dtype t; for float8 a saturating cast of v / scale. */
+/* clamp(round(v / scale) + zero) in the integer dtype t; for floats a saturating cast of v / scale. */
 static tn_val quantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype t) {
     tn_graph *g = x->g;
     tn_dtype wide = tn_val_dtype(g, v) == TN_F64 ? TN_F64 : TN_F32;
@@ -75,6 +75,11 @@ void tn_oi_op_dequantize(tn_oi *x) {
     int64_t to = tn_oi_int(x, "output_dtype", 0);
     if (tn_oi_failed(x)) return;
     tn_dtype t = to > 0 && to < 1000 ? tn_onnx_dtype((int32_t)to) : tn_val_dtype(x->g, scale);
+    if (!tn_dtype_is_float(t) || !tn_dtype_computes(t)) {
+        tn_oi_fail(x, TN_E_TYPE, "set output_dtype", "dequantisation to %s",
+                   to ? tn_onnx_dtype_name((int32_t)to) : "the type of the scale");
+        return;
+    }
     scale = spread(x, scale, v, axis, block);
     zero = spread(x, zero, v, axis, block);
     tn_oi_out(x, 0, dequantise(x, v, scale, zero, t));

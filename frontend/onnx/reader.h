@@ -84,7 +84,7 @@ void tn_onnx_close(tn_onnx_message *m);
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 /* A decoded tensor.  `data` points into `file` (borrowed; take a reference to keep it), into the caller's memory or the
- * message, or to `owned` (freed by tn_onnx_tensor_release).  4-bit types are packed, low nibble first. */
+ * message, or to `owned` (freed by tn_onnx_tensor_release).  Types of 2 and 4 bits are packed, the low bits of a byte first. */
 typedef struct tn_onnx_tensor {
     tn_dtype dtype;
     uint32_t rank;

@@ -28,15 +28,15 @@ static const dtype_row dtypes[] = {
     {TN_ONNX_COMPLEX128, "COMPLEX128", TN_DTYPE_NONE},
     {TN_ONNX_BFLOAT16, "BFLOAT16", TN_BF16},
     {TN_ONNX_FLOAT8E4M3FN, "FLOAT8E4M3FN", TN_F8E4M3},
-    {TN_ONNX_FLOAT8E4M3FNUZ, "FLOAT8E4M3FNUZ", TN_DTYPE_NONE},
+    {TN_ONNX_FLOAT8E4M3FNUZ, "FLOAT8E4M3FNUZ", TN_F8E4M3FNUZ},
     {TN_ONNX_FLOAT8E5M2, "FLOAT8E5M2", TN_F8E5M2},
-    {TN_ONNX_FLOAT8E5M2FNUZ, "FLOAT8E5M2FNUZ", TN_DTYPE_NONE},
+    {TN_ONNX_FLOAT8E5M2FNUZ, "FLOAT8E5M2FNUZ", TN_F8E5M2FNUZ},
     {TN_ONNX_UINT4, "UINT4", TN_U4},
     {TN_ONNX_INT4, "INT4", TN_I4},
-    {TN_ONNX_FLOAT4E2M1, "FLOAT4E2M1", TN_DTYPE_NONE},
-    {TN_ONNX_FLOAT8E8M0, "FLOAT8E8M0", TN_DTYPE_NONE},
-    {TN_ONNX_UINT2, "UINT2", TN_DTYPE_NONE},
-    {TN_ONNX_INT2, "INT2", TN_DTYPE_NONE},
+    {TN_ONNX_FLOAT4E2M1, "FLOAT4E2M1", TN_F4E2M1},
+    {TN_ONNX_FLOAT8E8M0, "FLOAT8E8M0", TN_F8E8M0},
+    {TN_ONNX_UINT2, "UINT2", TN_U2},
+    {TN_ONNX_INT2, "INT2", TN_I2},
 };
 
 static const dtype_row *dtype_find(int32_t t) {
@@ -198,7 +198,7 @@ static tn_status narrow(tn_onnx_message *m, const TnOnnx__TensorProto *t, const 
 
 static tn_status typed_data(tn_onnx_message *m, const TnOnnx__TensorProto *t, const char *where, tn_onnx_tensor *out) {
     unsigned bits = tn_dtype_bits(out->dtype);
-    uint64_t want = bits == 4 ? (out->count + 1) / 2 : out->count;
+    uint64_t want = bits < 8 ? out->bytes : out->count;
     size_t n = typed_count(t);
     if (n != want)
         return tn_fail(m->env, TN_E_FORMAT, where,
@@ -210,7 +210,7 @@ static tn_status typed_data(tn_onnx_message *m, const TnOnnx__TensorProto *t, co
     case TN_ONNX_INT64: out->data = t->int64_data; return TN_OK;
     case TN_ONNX_UINT64: out->data = t->uint64_data; return TN_OK;
     case TN_ONNX_INT32: out->data = t->int32_data; return TN_OK;
-    default: return narrow(m, t, where, out, n, bits == 4 ? 1 : bits / 8);
+    default: return narrow(m, t, where, out, n, bits < 8 ? 1 : bits / 8);
     }
 }
 

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "ir/eval/internal.h"
+#include "tenon/internal/float.h"
 
 enum { BLOCK = 512 };
 
@@ -249,8 +250,18 @@ tn_status tn_ev_select(tn_ev *c) {
 
 /* 8-bit floats saturate to their largest finite value. */
 static void saturate(tn_dtype t, double *v, size_t n) {
-    double top = t == TN_F8E4M3 ? 448 : 57344;
+    double top = tn_float_format_of(t)->largest;
     for (size_t k = 0; k < n; k++) v[k] = v[k] > top ? top : v[k] < -top ? -top : v[k];
+}
+
+/* To a power of two that f8e8m0 has, where the cast says more than that its store does: that is to nearest, and saturates. */
+static double scale_of(const tn_attrs_cast *a, double v) {
+    const double least = 0x1p-127, most = 0x1p127;
+    int exp = 0;
+    if (isnan(v) || v < least || v > most) return a->saturate ? v : (double)NAN;
+    if (!a->round || !*a->round) return v;
+    const bool exact = frexp(v, &exp) == 0.5;
+    return ldexp(1, exact || a->round[0] == 'd' ? exp - 1 : exp);
 }
 
 /* To values of dtype t, which y holds in a wider one. */
@@ -267,9 +278,10 @@ tn_status tn_ev_cast(tn_ev *c) {
     tn_tensor *y = &c->out[0];
     int64_t n = tn_tensor_numel(x);
     if (n != tn_tensor_numel(y)) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
-    bool clip = a->saturate && (a->to == TN_F8E4M3 || a->to == TN_F8E5M2);
+    bool scale = a->to == TN_F8E8M0,
+         clip = a->saturate && !scale && tn_dtype_is_float(a->to) && tn_dtype_bits(a->to) == 8;
     bool held_wider = tn_dtype_is_float(a->to) && y->dtype != a->to && !a->loose;
-    if (!clip && !held_wider) {
+    if (!clip && !scale && !held_wider) {
         if (n) tn_ev_convert(y, x);
         return TN_OK;
     }
@@ -278,6 +290,7 @@ tn_status tn_ev_cast(tn_ev *c) {
         size_t m = n - at < BLOCK ? (size_t)(n - at) : BLOCK;
         tn_ev_load_f(x, at, 1, m, v);
         if (clip) saturate(a->to, v, m);
+        for (size_t k = 0; scale && k < m; k++) v[k] = scale_of(a, v[k]);
         if (held_wider) round_to(a->to, v, m);
         tn_ev_store_f(y, at, 1, m, v);
     }

@@ -169,11 +169,12 @@ static tn_status progress(tn_run *r, tn_node n) {
     return r->env->progress(r->env->progress_user, &p) ? TN_OK : TN_E_CANCELLED;
 }
 
-/* Values of i4 and u4 live in bytes: keep them in range. */
-static void wrap_nibbles(tn_dtype t, tn_tensor *x) {
+/* Integers of 2 and 4 bits live in bytes: keep them in range. */
+static void wrap_parts(tn_dtype t, tn_tensor *x) {
     uint8_t *p = x->data;
-    if (t != TN_I4 && t != TN_U4) return;
-    for (size_t k = 0; k < x->bytes; k++) p[k] = (uint8_t)(t == TN_U4 ? p[k] & 15u : ((p[k] & 15u) ^ 8u) - 8u);
+    if (tn_dtype_bits(t) >= 8 || !tn_dtype_is_int(t)) return;
+    const unsigned mask = (1u << tn_dtype_bits(t)) - 1, sign = tn_dtype_is_unsigned(t) ? 0 : (mask + 1) / 2;
+    for (size_t k = 0; k < x->bytes; k++) p[k] = (uint8_t)(((p[k] & mask) ^ sign) - sign);
 }
 
 tn_status tn_run_results(tn_run *r, tn_node n, tn_slot *results, size_t n_results) {
@@ -348,7 +349,7 @@ static tn_status run_function(tn_run *r, tn_node n, tn_ev_fn fn) {
     c.n_bind = r->n_bind;
     if (status == TN_OK) status = fn(&c);
     for (size_t k = 0; status == TN_OK && k < n_out; k++)
-        wrap_nibbles(tn_val_dtype(r->g, tn_node_result(r->g, n, k)), &s[k].t);
+        wrap_parts(tn_val_dtype(r->g, tn_node_result(r->g, n, k)), &s[k].t);
     if (status == TN_OK) status = tn_run_results(r, n, s, n_out);
     for (size_t k = 0; s && k < n_out; k++) tn_slot_drop(r, &s[k]);
     if (many) {

@@ -16,7 +16,7 @@
 
 #include "ir/ir.h"
 
-/* A dense row-major tensor.  4-bit types are packed two a byte, low nibble first.  The struct does not own `data`; for
+/* A dense row-major tensor.  Types of 2 and 4 bits are packed, the low bits of a byte first.  The struct does not own `data`; for
  * an operand the evaluator only reads it. */
 typedef struct tn_tensor {
     tn_dtype dtype;

@@ -1,7 +1,7 @@
 /* internal.h: what the evaluator's files share.
  *
- * Inside, every tensor has a storage dtype that is at least a byte wide: i4 is held as i8, u4 as u8, in wide mode every
- * float as f64, and in a loose kernel its dtype as f32 (tn_ev_storage).  An op's function (a row of eval.def) reads
+ * Inside, every tensor has a storage dtype that is at least a byte wide: integers of 2 and 4 bits are held in 8, f4e2m1 as
+ * f32, in wide mode every float as f64, and in a loose kernel its dtype as f32 (tn_ev_storage).  An op's function (a row of eval.def) reads
  * c->in and fills c->out, whose data the driver (eval.c) has allocated for the shapes that the types give; it must
  * check the operands' shapes where memory safety depends on them, because symbolic types leave some equalities open. */
 #ifndef TENON_EVAL_INTERNAL_H
@@ -84,7 +84,7 @@ void tn_ev_parallel(size_t n, tn_ev_part *fn, void *arg);
  * tn_float_to_int. */
 void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const double *src);
 void tn_ev_store_i(tn_tensor *t, int64_t at, int64_t stride, size_t n, const int64_t *src);
-/* Copies `src` to `dst` (equal shapes) with conversion; 4-bit packing on either side. */
+/* Copies `src` to `dst` (equal shapes) with conversion; packing on either side. */
 void tn_ev_convert(tn_tensor *dst, const tn_tensor *src);
 static inline double tn_ev_get_f(const tn_tensor *t, int64_t at) {
     double v;

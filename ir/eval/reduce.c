@@ -88,7 +88,7 @@ tn_status tn_ev_reduce(tn_ev *c) {
     tn_tensor *y = &c->out[0];
     int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], n = tn_tensor_numel(y), reduced = result_strides(c, strides[0]);
     bool floats = tn_dtype_is_float(x->dtype);
-    const tn_dtype of = tn_val_dtype(c->g, tn_node_input(c->g, c->node, 0)); /* 4-bit elements stand in 8 bits in x */
+    const tn_dtype of = tn_val_dtype(c->g, tn_node_input(c->g, c->node, 0)); /* smaller elements stand in 8 bits in x */
     if (tn_tensor_numel(x) && tn_tensor_numel(x) != n * reduced) return tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     void *p = tn_ev_scratch(c, n, 8);
     if (!p) return tn_ev_no_memory(c);

@@ -51,7 +51,8 @@ void tn_ev_strides(const tn_tensor *t, int64_t *strides) {
 tn_dtype tn_ev_storage(const tn_eval_opts *opts, tn_dtype t) {
     if (opts->wide && tn_dtype_is_float(t)) return TN_F64;
     if (t == opts->loose && tn_dtype_is_float(t)) return TN_F32;
-    return t == TN_I4 ? TN_I8 : t == TN_U4 ? TN_U8 : t;
+    if (tn_dtype_bits(t) >= 8) return t;
+    return tn_dtype_is_float(t) ? TN_F32 : tn_dtype_is_unsigned(t) ? TN_U8 : TN_I8;
 }
 
 void *tn_ev_scratch(tn_ev *c, int64_t n, size_t size) {

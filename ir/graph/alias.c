@@ -116,7 +116,7 @@ static tn_status alias(const pair *p) {
         if (k != p->output && tn_graph_output(g, k).i == y.i)
             return refuse(p, def, "alias that output alone", "the same value is another output too");
     if (is_taken(g, x)) return refuse(p, def, "give each output an input of its own", "another output grows there");
-    if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return refuse(p, def, "", "its elements have 4 bits");
+    if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return refuse(p, def, "", "its elements have less than a byte");
     tn_attrs_append a = {.axis = TN_ATTRS_OF(g, def, axis)->axis};
     const tn_status st = choose_capacity(p, def, (size_t)a.axis, &a.capacity);
     if (st != TN_OK) return st;

@@ -209,7 +209,7 @@ bool tn_const_splat(const tn_graph *g, tn_val v, double *num) {
     size_t elem = tn_dtype_bits(a->dtype) / 8;
     if (elem && memcmp(p, p + elem, (size_t)(n - 1) * elem) != 0) return false;
     for (uint64_t i = 1; !elem && i < n; i++)
-        if (tn_load_int(a->dtype, p, i) != tn_load_int(a->dtype, p, 0)) return false;
+        if (tn_load_bits(a->dtype, p, i) != tn_load_bits(a->dtype, p, 0)) return false;
     if (num) *num = tn_load_num(a->dtype, p, 0);
     return true;
 }

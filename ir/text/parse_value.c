@@ -146,13 +146,7 @@ static bool parse_elements(tn_parser *p, tn_dtype t, uint64_t n, void *data) {
 
 static bool parse_splat(tn_parser *p, tn_dtype t, uint64_t n, void *data) {
     if (!tn_parse_expect(p, "(") || !parse_element(p, t, data, 0) || !tn_parse_expect(p, ")")) return false;
-    size_t elem = tn_dtype_bits(t) / 8;
-    for (uint64_t i = 1; i < n; i++) {
-        if (elem)
-            memcpy((char *)data + i * elem, data, elem);
-        else
-            tn_store_int(t, data, i, tn_load_int(t, data, 0));
-    }
+    for (uint64_t i = 1; i < n; i++) tn_store_bits(t, data, i, tn_load_bits(t, data, 0));
     return true;
 }
 

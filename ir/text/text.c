@@ -110,8 +110,8 @@ static form const_form(const tn_graph *g, const tn_attrs_const *a) {
     if (size > TN_SPLAT_BYTES) return SIDE;
     if (elem) return memcmp(data, data + elem, size - elem) == 0 ? SPLAT : SIDE;
     for (uint64_t i = 1; i < n; i++)
-        if (tn_load_int(a->dtype, data, i) != tn_load_int(a->dtype, data, 0)) return SIDE;
-    return n % 2 ? SIDE : SPLAT; /* an odd count leaves a nibble that splat would not restore */
+        if (tn_load_bits(a->dtype, data, i) != tn_load_bits(a->dtype, data, 0)) return SIDE;
+    return n % (8 / tn_dtype_bits(a->dtype)) ? SIDE : SPLAT; /* splat would not restore the rest of the last byte */
 }
 
 static void out_const(printer *p, const tn_attrs_const *a) {

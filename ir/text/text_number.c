@@ -35,10 +35,7 @@ void tn_out_element(tn_out *o, tn_dtype t, const void *data, uint64_t i) {
     uint8_t is[TN_ELEM_BYTES] = {0}, back[TN_ELEM_BYTES] = {0};
     size_t bytes = tn_dtype_bytes(t, 1);
     uint64_t bits = 0;
-    if (tn_dtype_bits(t) < 8)
-        is[0] = (uint8_t)((uint64_t)tn_load_int(t, data, i) & 15);
-    else
-        memcpy(is, (const char *)data + i * bytes, bytes);
+    tn_store_bits(t, is, 0, tn_load_bits(t, data, i));
     if (t == TN_U64)
         tn_out_fmt(o, "%" PRIu64, (uint64_t)tn_load_int(t, data, i));
     else if (t == TN_BOOL && is[0] <= 1)

@@ -22,7 +22,8 @@ tn_status tn_rule_reduce(tn_infer_ctx *c) {
     const tn_attrs_reduce *a = c->attrs;
     unsigned mask = 0;
     TN_TRY(tn_infer_require(c, 1));
-    if (c->op != TN_OP_REDUCE_MAX && c->op != TN_OP_REDUCE_MIN) TN_TRY(tn_infer_number(c, 0));
+    const bool picks = c->op == TN_OP_REDUCE_MAX || c->op == TN_OP_REDUCE_MIN;
+    TN_TRY(picks ? tn_infer_computes(c, 0) : tn_infer_number(c, 0));
     for (uint32_t k = 0; k < a->axes.n; k++) {
         TN_TRY(tn_infer_axis(c, a->axes.p[k], tn_infer_rank(c, 0)));
         if (k && a->axes.p[k] <= a->axes.p[k - 1]) return tn_infer_error(c, "axes must be sorted and differ");

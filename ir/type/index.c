@@ -105,6 +105,7 @@ tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
 tn_status tn_rule_nonzero(tn_infer_ctx *c) {
     const tn_attrs_nonzero *a = c->attrs;
     TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_computes(c, 0));
     if (tn_infer_rank(c, 0) != 1) return tn_infer_error(c, "x has rank %zu; it must be a vector", tn_infer_rank(c, 0));
     if (!a->count.i || tn_dim_kind_of(c->g, a->count) != TN_DIM_SYM)
         return tn_infer_error(c, "the number of positions must be a symbol");

@@ -71,6 +71,7 @@ tn_status tn_infer_require(tn_infer_ctx *c, size_t required);
 tn_status tn_infer_float(tn_infer_ctx *c, size_t k);
 tn_status tn_infer_int(tn_infer_ctx *c, size_t k);
 tn_status tn_infer_number(tn_infer_ctx *c, size_t k);
+tn_status tn_infer_computes(tn_infer_ctx *c, size_t k); /* no float that is only stored */
 /* Operands a and b have one dtype. */
 tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b);
 /* 0 <= axis < rank. */

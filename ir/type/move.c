@@ -181,7 +181,8 @@ tn_status tn_rule_append(tn_infer_ctx *c) {
     size_t rank;
     TN_TRY(concat_dims(c, a->axis, &rank, dims));
     if (a->capacity < 0) return tn_infer_error(c, "has a negative capacity");
-    if (tn_dtype_bits(tn_infer_dtype(c, 0)) % 8) return tn_infer_error(c, "elements of 4 bits cannot be appended");
+    if (tn_dtype_bits(tn_infer_dtype(c, 0)) % 8)
+        return tn_infer_error(c, "elements of less than a byte cannot be appended");
     if (a->capacity)
         TN_TRY(tn_infer_need(c, TN_REL_AT_LEAST, tn_size_text(tn_dim_const(c->g, a->capacity), "the buffer's capacity"),
                              (tn_size){dims[a->axis], TN_SIZE_AXIS, TN_RESULT, (size_t)a->axis, ""}));
@@ -258,12 +259,14 @@ tn_status tn_rule_gather_nd(tn_infer_ctx *c) {
 tn_status tn_rule_iota(tn_infer_ctx *c) {
     const tn_attrs_iota *a = c->attrs;
     TN_TRY(tn_infer_axis(c, a->axis, a->dims.n));
-    if (a->dtype == TN_BOOL) return tn_infer_error(c, "its dtype must be a number type");
+    if (a->dtype == TN_BOOL || !tn_dtype_computes(a->dtype))
+        return tn_infer_error(c, "its dtype must be a number type that ops compute with");
     return tn_infer_put(c, a->dtype, a->dims.n, a->dims.p);
 }
 
 tn_status tn_rule_trilu(tn_infer_ctx *c) {
     TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_computes(c, 0));
     if (tn_infer_rank(c, 0) < 2) return tn_infer_error(c, "x has rank %zu; it needs 2 or more", tn_infer_rank(c, 0));
     if (tn_infer_has(c, 1) && (tn_infer_dtype(c, 1) != TN_I64 || tn_infer_rank(c, 1) != 0))
         return tn_infer_error(c, "k is %s; it must be i64[]", TN_TYPE_TEXT(c, tn_infer_type(c, 1)));

@@ -102,7 +102,8 @@ static tn_status want(tn_infer_ctx *c, size_t k, bool ok, const char *what) {
 }
 
 tn_status tn_infer_float(tn_infer_ctx *c, size_t k) {
-    return want(c, k, tn_dtype_is_float(tn_infer_dtype(c, k)), "floating point");
+    TN_TRY(want(c, k, tn_dtype_is_float(tn_infer_dtype(c, k)), "floating point"));
+    return tn_infer_computes(c, k);
 }
 
 tn_status tn_infer_int(tn_infer_ctx *c, size_t k) {
@@ -110,7 +111,12 @@ tn_status tn_infer_int(tn_infer_ctx *c, size_t k) {
 }
 
 tn_status tn_infer_number(tn_infer_ctx *c, size_t k) {
-    return want(c, k, tn_infer_dtype(c, k) != TN_BOOL, "a number type, not bool");
+    TN_TRY(want(c, k, tn_infer_dtype(c, k) != TN_BOOL, "a number type, not bool"));
+    return tn_infer_computes(c, k);
+}
+
+tn_status tn_infer_computes(tn_infer_ctx *c, size_t k) {
+    return want(c, k, tn_dtype_computes(tn_infer_dtype(c, k)), "cast first: it is only stored");
 }
 
 tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b) {
@@ -317,6 +323,9 @@ tn_status tn_rule_gelu(tn_infer_ctx *c) {
 tn_status tn_rule_cast(tn_infer_ctx *c) {
     const tn_attrs_cast *a = c->attrs;
     TN_TRY(tn_infer_require(c, 1));
+    const bool directed = a->round && *a->round;
+    if (directed && (a->to != TN_F8E8M0 || (strcmp(a->round, "up") != 0 && strcmp(a->round, "down") != 0)))
+        return tn_infer_error(c, "round is \"%s\"; it must be \"\", and to f8e8m0 may be \"up\" or \"down\"", a->round);
     tn_type t = tn_infer_type(c, 0);
     return tn_infer_put(c, a->to, tn_type_rank(c->g, t), tn_type_dims(c->g, t));
 }
@@ -388,7 +397,7 @@ tn_status tn_rule_compare(tn_infer_ctx *c) {
         TN_TRY(tn_infer_same_dtype(c, 0, 1));
     else
         TN_TRY(tn_infer_float(c, 0));
-    if (c->op != TN_OP_EQ && c->op != TN_OP_NE) TN_TRY(tn_infer_number(c, 0));
+    TN_TRY(c->op != TN_OP_EQ && c->op != TN_OP_NE ? tn_infer_number(c, 0) : tn_infer_computes(c, 0));
     return broadcast_all(c, TN_BOOL);
 }
 

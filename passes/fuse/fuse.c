@@ -47,9 +47,14 @@ static bool starts_by_data(const tn_graph *g, tn_val x, size_t axis, tn_dim star
     return made;
 }
 
+/* Elements of less than a byte: what begins with one need not begin with a byte. */
+static bool shares_bytes(const tn_graph *g, tn_val v) {
+    return tn_dtype_bits(tn_val_dtype(g, v)) < 8;
+}
+
 /* A slice that can be a view. */
 static bool unit_slice(const tn_graph *g, tn_node n) {
-    if (tn_node_op(g, n) != TN_OP_SLICE) return false;
+    if (tn_node_op(g, n) != TN_OP_SLICE || shares_bytes(g, tn_node_result(g, n, 0))) return false;
     const tn_attrs_slice *a = TN_ATTRS_OF(g, n, slice);
     for (uint32_t k = 0; k < a->starts.n; k++)
         if (starts_by_data(g, tn_node_input(g, n, 0), k, a->starts.p[k])) return false;
@@ -213,9 +218,15 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
     return best;
 }
 
+/* Elements that make a byte. */
+static unsigned to_a_byte(const tn_fusion *f, tn_node x) {
+    return shares_bytes(f->g, result(f, x)) ? 8 / tn_dtype_bits(tn_val_dtype(f->g, result(f, x))) : 1;
+}
+
 static bool join_epilogue(tn_fusion *f, tn_node x) {
     uint32_t group = epilogue_candidate(f, x), n_out;
     if (!group) return false;
+    if (to_a_byte(f, x) > 1) return refuse(f, "fuse_epilogue", x, group, "maps write elements of less than a byte");
     tn_fuse_group *gr = &f->group[group];
     tn_op anchor = op_of(f, gr->anchor);
     tn_val early;
@@ -349,8 +360,10 @@ static tn_status choose_concats(tn_fusion *f) {
         double view, kernel;
         concat_costs(f, n, claims, &view, &kernel);
         bool too_many = operand_count(f, n) + 6 > TN_FUSE_MAX_VALUES;
-        if (joins_by_data(f, n) && !too_many) {
-            tn_pass_refused(f->ctx, "concat_view", f->g, n, "where its parts lie depends on data");
+        const bool shares = shares_bytes(f->g, result(f, n));
+        if ((joins_by_data(f, n) || shares) && !too_many) {
+            tn_pass_refused(f->ctx, "concat_view", f->g, n,
+                            shares ? "its parts share bytes" : "where its parts lie depends on data");
             continue;
         }
         if (view > kernel && !too_many) {
@@ -545,9 +558,15 @@ static bool needed_after(const tn_fusion *f, tn_node y, uint32_t group) {
     return true;
 }
 
+/* Bytes of several elements are written whole: results of a map have equally many in one, or no rest. */
+static bool fills_bytes(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
+    const unsigned a = to_a_byte(f, y), b = to_a_byte(f, tn_val_def(f->g, gr->root));
+    return a == b || tn_dim_divisor(f->g, tn_type_numel(f->g, tn_val_type(f->g, gr->root))) % (a > b ? a : b) == 0;
+}
+
 static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
-    return gr->n_out < 4 && gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES &&
-           gr->n_members < TN_FUSE_MAX_MEMBERS;
+    return fills_bytes(f, y, gr) && gr->n_out < 4 &&
+           gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES && gr->n_members < TN_FUSE_MAX_MEMBERS;
 }
 
 /* Makes y a further result of a map over the same shape that reads one of y's operands too.  y stands before that map

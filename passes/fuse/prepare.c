@@ -1,4 +1,6 @@
 /* prepare.c: small rewrites that fusion relies on, and the questions that its files share. */
+#include <math.h>
+
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
@@ -210,7 +212,47 @@ static tn_status expand(tn_graph *g, tn_node n) {
     return tn_erase(g, n);
 }
 
+/* Results of less than a byte an element are written by maps alone; what else makes them computes in bytes, whose low bits
+ * are the same, and so do concats of more operands than a kernel takes. */
+static bool wants_bytes(const tn_graph *g, tn_node n) {
+    enum { MANY = TN_FUSE_MAX_VALUES - 8 };
+    const tn_op op = tn_node_op(g, n);
+    const bool kernel =
+        tn_op_is(op, TN_T_ANCHOR | TN_T_SAMPLE) || (op == TN_OP_CONCAT && tn_node_input_count(g, n) > MANY);
+    return kernel && tn_node_result_count(g, n) == 1 && tn_dtype_bits(tn_val_dtype(g, tn_node_result(g, n, 0))) < 8;
+}
+
+/* The node in bytes, followed by a cast to what it was. */
+static tn_node in_bytes(tn_graph *g, tn_node n) {
+    const tn_val y = tn_node_result(g, n, 0);
+    const tn_dtype t = tn_val_dtype(g, y);
+    const size_t count = tn_node_input_count(g, n);
+    const tn_attrs_cast narrow = {.to = t}, wide = {.to = tn_dtype_is_float(t)      ? TN_F8E4M3
+                                                          : tn_dtype_is_unsigned(t) ? TN_U8
+                                                                                    : TN_I8};
+    tn_val *in = tn_alloc(tn_graph_env(g), count * sizeof *in);
+    if (!in) {
+        tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+        return n;
+    }
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    for (size_t k = 0; k < count; k++) {
+        in[k] = tn_node_input(g, n, k);
+        if (in[k].i && tn_val_dtype(g, in[k]) == t) in[k] = tn_emit1(g, TN_OP_CAST, &wide, 1, &in[k]);
+    }
+    const tn_val v = tn_emit_like(g, n, count, in);
+    tn_free(tn_graph_env(g), in, count * sizeof *in);
+    const tn_op op = tn_node_op(g, n);
+    const bool extreme = op == TN_OP_REDUCE_MAX || op == TN_OP_REDUCE_MIN; /* of no elements: the bound of the dtype */
+    const double top = ldexp(1, (int)tn_dtype_bits(t) - !tn_dtype_is_unsigned(t));
+    const tn_val z = extreme ? tn_emit_clamp(g, v, tn_dtype_is_unsigned(t) ? 0 : -top, top - 1) : v;
+    tn_replace(g, y, tn_emit1(g, TN_OP_CAST, &narrow, 1, &z));
+    tn_erase(g, n);
+    return tn_val_def(g, v);
+}
+
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    if (wants_bytes(g, n)) n = in_bytes(g, n);
     tn_op op = tn_node_op(g, n);
     if (op == TN_OP_NMS || (tn_op_is(op, TN_T_DYNAMIC) && tn_node_region(g, n).i != tn_graph_body(g).i))
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",

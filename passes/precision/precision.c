@@ -26,6 +26,7 @@
 #include "passes/precision/precision.h"
 #include "passes/precision/ranges.h"
 #include "passes/util.h"
+#include "tenon/internal/float.h"
 
 static tn_policy policy_of(tn_op op) {
     return tn_op_facts_of(op)->policy;
@@ -111,8 +112,7 @@ static void set_leaf(lowering *l, tn_val v, bool wide) {
 
 /* Dtypes whose every value the compute dtype holds exactly. */
 static bool fits_low(const lowering *l, tn_dtype t) {
-    return t == l->dtype || t == TN_BOOL || t == TN_U8 || t == TN_I8 || t == TN_U4 || t == TN_I4 || t == TN_F8E4M3 ||
-           t == TN_F8E5M2;
+    return tn_dtype_holds(l->dtype, t);
 }
 
 static bool any_wide(const lowering *l, tn_node n) {

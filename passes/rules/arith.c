@@ -5,6 +5,7 @@
  * -> 0 is wrong for NaN and infinity even in relaxed mode and holds for integers only. */
 #include <math.h>
 #include "passes/util.h"
+#include "tenon/internal/float.h"
 #include "passes/rule.h"
 
 /* ---- guards ------------------------------------------------------------------------------------------------------ */
@@ -34,10 +35,6 @@ static const char *divisor_plain(const tn_match *m) {
     if (!tn_const_splat(m->g, m->v[TN_C], &c)) return "";
     if (!isfinite(c) || fabs(c) <= 1e-4 || fabs(c) >= 1e4) return "the reciprocal may overflow or vanish";
     return reciprocal_rounds(m, c) ? "the reciprocal would be rounded to 16 bits" : NULL;
-}
-
-static bool has_sign(tn_dtype t) {
-    return t != TN_BOOL && t != TN_U4 && t != TN_U8 && t != TN_U16 && t != TN_U32 && t != TN_U64;
 }
 
 static bool constant_like(const tn_graph *g, tn_val v) {
@@ -112,33 +109,12 @@ static const char *same_dtype(const tn_match *m) {
     return tn_val_dtype(m->g, m->v[TN_X]) == tn_val_dtype(m->g, root_value(m)) ? NULL : "";
 }
 
-/* Significant bits and exponent range of a dtype: what a conversion must keep. */
-static bool holds(tn_dtype wide, tn_dtype narrow) {
-    static const struct {
-        tn_dtype t;
-        int bits, exp;
-    } floats_[] = {{TN_F64, 53, 11}, {TN_F32, 24, 8},   {TN_F16, 11, 5},
-                   {TN_BF16, 8, 8},  {TN_F8E4M3, 4, 4}, {TN_F8E5M2, 3, 5}};
-    int w = -1, n = -1;
-    for (int k = 0; k < (int)(sizeof floats_ / sizeof floats_[0]); k++) {
-        if (floats_[k].t == wide) w = k;
-        if (floats_[k].t == narrow) n = k;
-    }
-    if (w >= 0 && n >= 0) return floats_[w].bits >= floats_[n].bits && floats_[w].exp >= floats_[n].exp;
-    if (w >= 0) return narrow == TN_BOOL || (tn_dtype_is_int(narrow) && (int)tn_dtype_bits(narrow) < floats_[w].bits);
-    if (n >= 0 || wide == TN_BOOL) return wide == narrow;
-    if (narrow == TN_BOOL) return true;
-    bool ws = has_sign(wide), ns = has_sign(narrow);
-    if (ws == ns) return tn_dtype_bits(wide) >= tn_dtype_bits(narrow);
-    return ws && tn_dtype_bits(wide) > tn_dtype_bits(narrow);
-}
-
 /* cast(cast(x)): the inner one must keep every value of x. */
 static const char *inner_lossless(const tn_match *m) {
     tn_dtype from = tn_val_dtype(m->g, m->v[TN_X]), mid = tn_val_dtype(m->g, m->v[TN_Y]);
     const tn_attrs_cast *a = TN_ATTRS_OF(m->g, tn_val_def(m->g, m->v[TN_Y]), cast);
     if (a->saturate && tn_dtype_is_float(mid) && tn_dtype_bits(mid) == 8) return "the inner cast saturates";
-    return holds(mid, from) ? NULL : "the inner cast rounds";
+    return tn_dtype_holds(mid, from) ? NULL : "the inner cast rounds";
 }
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
@@ -164,11 +140,13 @@ static tn_val recast(tn_match *m) {
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
+#define HAS_3 (NUMBERS & ~TN_SET(TN_I2))
+
 /* clang-format off */
 static const tn_rule arith[] = {
     /*   name                match                                            becomes                              dtypes       when                 exactness */
     RULE(idempotent,         TRAIT(IDEMPOTENT),                               FN(first_operand),                   NUMBERS,     applied_twice,       EXACT),
-    RULE(constant_right,     TRAIT(COMMUTATIVE),                              FN(swap_operands),                   ANY,         constant_left_exact, EXACT),
+    RULE(constant_right,     TRAIT(COMMUTATIVE),                              FN(swap_operands),                   COMPUTED,    constant_left_exact, EXACT),
     RULE(constant_right_min, NODE(MIN),                                       FN(swap_operands),                   NUMBERS,     constant_left,       ZERO_SIGN),
     RULE(constant_right_max, NODE(MAX),                                       FN(swap_operands),                   NUMBERS,     constant_left,       ZERO_SIGN),
     RULE(add_zero,           OP(ADD, X, NUM(0)),                              X,                                   NUMBERS,     NULL,                ZERO_SIGN),
@@ -198,8 +176,8 @@ static const tn_rule arith[] = {
     RULE(div_sqrt,           OP(DIV, X, ONCE(SQRT, Y)),                       OP(MUL, X, OP(RSQRT, Y)),            FLOATS,      NULL,                ULPS(3)),
     RULE(pow_zero,           OP(POW, X, NUM(0)),                              NUM(1),                              NUMBERS,     NULL,                EXACT),
     RULE(pow_one,            OP(POW, X, NUM(1)),                              X,                                   NUMBERS,     NULL,                EXACT),
-    RULE(pow_two,            OP(POW, X, NUM(2)),                              OP(MUL, X, X),                       NUMBERS,     NULL,                ULPS(2)),
-    RULE(pow_three,          OP(POW, X, NUM(3)),                              OP(MUL, OP(MUL, X, X), X),           NUMBERS,     NULL,                ULPS(3)),
+    RULE(pow_two,            OP(POW, X, NUM(2)),                              OP(MUL, X, X),                       HAS_3,       NULL,                ULPS(2)),
+    RULE(pow_three,          OP(POW, X, NUM(3)),                              OP(MUL, OP(MUL, X, X), X),           HAS_3,       NULL,                ULPS(3)),
     RULE(pow_half,           OP(POW, X, NUM(0.5)),                            OP(SQRT, X),                         FLOATS,      never_negative,      ULPS(2)),
     RULE(pow_neg_half,       OP(POW, X, NUM(-0.5)),                           OP(RSQRT, X),                        FLOATS,      never_negative,      ULPS(2)),
     RULE(pow_neg_one,        OP(POW, X, NUM(-1)),                             OP(RECIP, X),                        FLOATS,      NULL,                ULPS(2)),
@@ -210,8 +188,8 @@ static const tn_rule arith[] = {
 static const tn_rule logic[] = {
     /*   name          match                         becomes              dtypes        when  exactness */
     RULE(not_not,      OP(NOT, OP(NOT, X)),          X,                   BOOLS,        NULL, EXACT),
-    RULE(not_eq,       OP(NOT, ONCE(EQ, X, Y)),      OP(NE, X, Y),        ANY,          NULL, EXACT),
-    RULE(not_ne,       OP(NOT, ONCE(NE, X, Y)),      OP(EQ, X, Y),        ANY,          NULL, EXACT),
+    RULE(not_eq,       OP(NOT, ONCE(EQ, X, Y)),      OP(NE, X, Y),        COMPUTED,     NULL, EXACT),
+    RULE(not_ne,       OP(NOT, ONCE(NE, X, Y)),      OP(EQ, X, Y),        COMPUTED,     NULL, EXACT),
     RULE(not_lt,       OP(NOT, ONCE(LT, X, Y)),      OP(GE, X, Y),        INTS,         NULL, EXACT),
     RULE(not_le,       OP(NOT, ONCE(LE, X, Y)),      OP(GT, X, Y),        INTS,         NULL, EXACT),
     RULE(not_gt,       OP(NOT, ONCE(GT, X, Y)),      OP(LE, X, Y),        INTS,         NULL, EXACT),

@@ -7,6 +7,7 @@
 
 #include "runtime/context.h"
 #include "runtime/cuda/policy.h"
+#include "tenon/internal/float.h"
 
 enum { BATCH = 32, MAX_RUNS = 20000, STEP_CALLS = 20, STEP_RUNS = 5, MAX_TRIPS = 10000 };
 static const double heat_seconds = 0.2, warm_seconds = 0.02;
@@ -35,14 +36,14 @@ static uint64_t random_float(unsigned bits, unsigned mantissa, uint64_t r) {
 
 /* Floats uniform in (-1, 1), integers in 0..7, bools. */
 static void fill_random(tn_dtype t, uint8_t *data, size_t bytes, uint64_t *state) {
-    static const uint8_t mantissas[TN_DTYPE_COUNT] = {
-        [TN_F64] = 52, [TN_F32] = 23, [TN_F16] = 10, [TN_BF16] = 7, [TN_F8E4M3] = 3, [TN_F8E5M2] = 2};
+    const tn_float_format *f = tn_float_format_of(t);
     const unsigned bits = tn_dtype_bits(t);
     const size_t size = bits < 8 ? 1 : bits / 8;
     for (size_t at = 0; at + size <= bytes; at += size) {
         const uint64_t r = next_random(state);
-        const uint64_t whole = r >> 32 & (t == TN_BOOL ? 1 : bits < 8 ? 0x77 : 7);
-        const uint64_t element = mantissas[t] ? random_float(bits, mantissas[t], r) : whole;
+        const uint64_t whole = r >> 32 & (t == TN_BOOL ? 1 : bits == 4 ? 0x77 : bits == 2 ? 0x55 : 7);
+        const uint64_t element =
+            f && f->specials != TN_FLOAT_SCALE && bits >= 8 ? random_float(bits, (unsigned)f->man_bits, r) : whole;
         for (size_t k = 0; k < size; k++) data[at + k] = (uint8_t)(element >> 8 * k);
     }
 }

@@ -71,7 +71,7 @@ fi
 
 # No inputs, element types that C does not have, dims that are expressions
 cat >"$work/types.tn" <<'TN'
-func @main(%a: f16[N], %b: bf16[N], %c: f8e4m3[N], %d: u4[4], %e: bool[N], %f: u64[N], %g: i16[2*N])
+func @main(%a: f16[N], %b: bf16[N], %c: f8e4m3[N], %d: u4[4], %h: f4e2m1[3], %i: i2[5], %e: bool[N], %f: u64[N], %g: i16[2*N])
     -> (%y: f16[N], %z: i16[2*N]) {
   %y = neg %a
   %z = neg %g

@@ -113,7 +113,7 @@ for name, t in (("f32", np.float32), ("f16", np.float16), ("i64", np.int64), ("b
     (tensors / f"npy_{name}").write_bytes(b"n" + buffer.getvalue())
     (tensors / f"pb_{name}").write_bytes(b"p" + nh.from_array(array, name).SerializeToString())
 for name, t, v in (("floats", T.FLOAT, [1, 2]), ("halves", T.FLOAT16, [1, 2]), ("bf16", T.BFLOAT16, [1, 2]), ("f8", T.FLOAT8E4M3FN, [1, 2]),
-                   ("i4", T.INT4, [1, 2]), ("u32", T.UINT32, [1, 2]), ("f64", T.DOUBLE, [1, 2]), ("bools", T.BOOL, [1, 0]), ("text", T.STRING, [b"a", b"b"])):
+                   ("i4", T.INT4, [1, 2]), ("u2", T.UINT2, [1, 2]), ("f4", T.FLOAT4E2M1, [1, 2]), ("u32", T.UINT32, [1, 2]), ("f64", T.DOUBLE, [1, 2]), ("bools", T.BOOL, [1, 0]), ("text", T.STRING, [b"a", b"b"])):
     (tensors / f"pb_typed_{name}").write_bytes(b"p" + h.make_tensor(name, t, [2], v).SerializeToString())
 model = (out / "external.onnx").read_bytes()
 (tensors / "external").write_bytes(b"e" + len(model).to_bytes(2, "little") + model + np.arange(4, dtype=np.float32).tobytes())

@@ -518,7 +518,8 @@ static tn_dim input_size(builder *b) {
 
 static void inputs(builder *b) {
     static const char *const names[] = {"x", "y", "z"};
-    const tn_dtype t = below(b, 6) ? TN_F32 : TN_I32;
+    static const tn_dtype whole[] = {TN_I32, TN_I32, TN_I4, TN_U4, TN_I2, TN_U2};
+    const tn_dtype t = below(b, 6) ? TN_F32 : whole[below(b, sizeof whole / sizeof *whole)];
     for (size_t k = 0, n = 2 + below(b, 2); k < n; k++) {
         tn_dim d[4];
         size_t rank = 1 + below(b, 4);

@@ -250,6 +250,8 @@ static void draw(maker *m, tn_op op, tn_sizes s, attrs *a) {
     case TN_OP_CAST:
         a->of.cast.to = chance(m, 30) ? m->t : (tn_dtype)(1 + pick(m, TN_DTYPE_COUNT - 1));
         a->of.cast.saturate = chance(m, 50);
+        if (a->of.cast.to == TN_F8E8M0)
+            a->of.cast.round = tn_intern(m->g, (const char *[]){"", "up", "down"}[pick(m, 3)]);
         break;
     case TN_OP_RESHAPE:
         a->of.shape.dims = sizes_attr(m, s, a->d);

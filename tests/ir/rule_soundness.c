@@ -365,7 +365,7 @@ static tn_graph *seed_graph(const tn_env *env, const char *text, tn_dtype t) {
     tn_status st;
     for (; *text && n + 16 < sizeof buf; text++) {
         bool here = *text == 'T' && (text[-1] == ' ' || text[-1] == '(');
-        n += (size_t)snprintf(buf + n, sizeof buf - n, "%.*s", here ? 8 : 1, here ? tn_dtype_text(t) : text);
+        n += (size_t)snprintf(buf + n, sizeof buf - n, "%.*s", here ? 15 : 1, here ? tn_dtype_text(t) : text);
     }
     return tn_parse(env, "seed", buf, n, NULL, 0, true, &st);
 }

@@ -14,6 +14,7 @@
 
 #include "codegen/codegen.h"
 #include "ir/eval/eval.h"
+#include "tenon/internal/float.h"
 
 typedef struct bound_model {
     double ulps, terms; /* of float32 */
@@ -53,15 +54,8 @@ static inline double bound_ulps(tn_op op) {
 }
 
 static inline double bound_unit(tn_dtype t) {
-    switch (t) {
-    case TN_F64: return 0x1p-53;
-    case TN_F32: return 0x1p-24;
-    case TN_F16: return 0x1p-11;
-    case TN_BF16: return 0x1p-8;
-    case TN_F8E4M3: return 0x1p-4;
-    case TN_F8E5M2: return 0x1p-3;
-    default: return 0;
-    }
+    const tn_float_format *f = tn_float_format_of(t);
+    return f ? ldexp(1, -f->man_bits - 1) : 0;
 }
 
 static inline bound_model bound_model_of(const tn_spec *s, const tn_binding *b, size_t n_b, bool tf32) {

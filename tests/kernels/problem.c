@@ -37,8 +37,7 @@ static void fill_random(tn_tensor *t, bool divisor) {
         else if (tn_dtype_is_float(t->dtype))
             tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0);
         else
-            tn_store_int(t->dtype, t->data, (uint64_t)i,
-                         t->dtype == TN_U8 || t->dtype == TN_U4 || t->dtype >= TN_U64 ? (r + 32) % 4 : r % 4);
+            tn_store_int(t->dtype, t->data, (uint64_t)i, tn_dtype_is_unsigned(t->dtype) ? (r + 32) % 4 : r % 4);
     }
 }
 
@@ -75,11 +74,7 @@ static void scatter(buffer *b) {
     const tn_dtype t = b->dense.dtype;
     for (int64_t i = 0; i < n; ++i) {
         const uint64_t at = (uint64_t)element(b, i);
-        if (tn_dtype_bits(t) == 4)
-            tn_store_int(t, b->p, at, tn_load_int(t, b->dense.data, (uint64_t)i));
-        else
-            memcpy(b->p + at * tn_dtype_size(t), (char *)b->dense.data + (uint64_t)i * tn_dtype_size(t),
-                   tn_dtype_size(t));
+        tn_store_bits(t, b->p, at, tn_load_bits(t, b->dense.data, (uint64_t)i));
     }
 }
 

@@ -12,17 +12,24 @@
 
 static const struct {
     tn_dtype t;
-    int exp_bits, man_bits;
+    int exp_bits, man_bits, bias;
     bool has_inf;
-} formats[] = {{TN_F16, 5, 10, true}, {TN_BF16, 8, 7, true}, {TN_F8E4M3, 4, 3, false}, {TN_F8E5M2, 5, 2, true}};
+    int nan; /* the code of the one NaN where there is no infinity; -1: none */
+} formats[] = {{TN_F16, 5, 10, 15, true, -1},         {TN_BF16, 8, 7, 127, true, -1},
+               {TN_F8E4M3, 4, 3, 7, false, 0x7f},     {TN_F8E5M2, 5, 2, 15, true, -1},
+               {TN_F8E4M3FNUZ, 4, 3, 8, false, 0x80}, {TN_F8E5M2FNUZ, 5, 2, 16, false, 0x80},
+               {TN_F4E2M1, 2, 1, 1, false, -1}};
+enum { N_FORMATS = sizeof formats / sizeof formats[0] };
 
 /* The value of a code by the definition of the format. */
 static double by_definition(int f, uint32_t code) {
-    int bias = (1 << (formats[f].exp_bits - 1)) - 1, mb = formats[f].man_bits, eb = formats[f].exp_bits;
+    int bias = formats[f].bias, mb = formats[f].man_bits, eb = formats[f].exp_bits;
     uint32_t man = code & ((1u << mb) - 1), exp = code >> mb & ((1u << eb) - 1);
     double sign = code >> (mb + eb) & 1 ? -1.0 : 1.0;
     if (formats[f].has_inf && exp == (1u << eb) - 1) return man ? (double)NAN : sign * (double)INFINITY;
-    if (!formats[f].has_inf && exp == (1u << eb) - 1 && man == (1u << mb) - 1) return (double)NAN;
+    if (formats[f].nan == 0x7f && exp == (1u << eb) - 1 && man == (1u << mb) - 1) return (double)NAN;
+    if ((int)code == formats[f].nan) return (double)NAN;
+    if (code >> (mb + eb + 1)) return (double)NAN; /* no code at all */
     if (exp == 0) return sign * ldexp((double)man, 1 - bias - mb);
     return sign * ldexp((double)(man | 1u << mb), (int)exp - bias - mb);
 }
@@ -57,13 +64,33 @@ END_TEST
 START_TEST(rounds_to_nearest_even) {
     int f = _i;
     tn_dtype t = formats[f].t;
-    for (uint32_t c = 0; isfinite(by_definition(f, c + 1)); c++) {
+    for (uint32_t c = 0; isfinite(by_definition(f, c + 1)) && by_definition(f, c + 1) > 0; c++) {
         double a = by_definition(f, c), b = by_definition(f, c + 1), mid = a + (b - a) / 2;
         ck_assert_uint_eq(store(t, mid), c % 2 ? c + 1 : c);
         ck_assert_uint_eq(store(t, nextafter(mid, a)), c);
         ck_assert_uint_eq(store(t, nextafter(mid, b)), c + 1);
         ck_assert_uint_eq(store(t, -nextafter(mid, b)), (c + 1) | 1u << (tn_dtype_bits(t) - 1));
+        if (c) ck_assert_uint_eq(store(t, -a), c | 1u << (tn_dtype_bits(t) - 1));
     }
+}
+END_TEST
+
+/* Ties go up; what no power of two is near to becomes the nearest end. */
+START_TEST(powers_of_two) {
+    for (int e = -127; e <= 127; e++) {
+        const double v = ldexp(1, e);
+        const uint32_t code = (uint32_t)(e + 127);
+        ck_assert(load(TN_F8E8M0, code) == v);
+        ck_assert_uint_eq(store(TN_F8E8M0, v), code);
+        ck_assert_uint_eq(store(TN_F8E8M0, v * 1.4999999), code);
+        ck_assert_uint_eq(store(TN_F8E8M0, v * 1.5), e < 127 ? code + 1 : code);
+    }
+    ck_assert(isnan(load(TN_F8E8M0, 255)));
+    ck_assert_uint_eq(store(TN_F8E8M0, (double)NAN), 255);
+    ck_assert_uint_eq(store(TN_F8E8M0, (double)INFINITY), 254);
+    ck_assert_uint_eq(store(TN_F8E8M0, 1e-300), 0);
+    ck_assert_uint_eq(store(TN_F8E8M0, 0), 0);
+    ck_assert_uint_eq(store(TN_F8E8M0, -5), 0);
 }
 END_TEST
 
@@ -78,6 +105,15 @@ START_TEST(beyond_the_range) {
     ck_assert_uint_eq(store(TN_F8E4M3, 464.0), 0x7e); /* tie: to the even code */
     ck_assert_uint_eq(store(TN_F8E4M3, 464.1), 0x7f); /* no infinity: NaN */
     ck_assert_uint_eq(store(TN_F8E4M3, -(double)INFINITY), 0xff);
+    ck_assert_uint_eq(store(TN_F8E4M3FNUZ, 247.9), 0x7f);
+    ck_assert_uint_eq(store(TN_F8E4M3FNUZ, 248.0), 0x80); /* tie: to the even code, which is NaN's */
+    ck_assert_uint_eq(store(TN_F8E5M2FNUZ, -1e300), 0x80);
+    ck_assert_uint_eq(store(TN_F8E5M2FNUZ, -0.0), 0);
+    ck_assert_uint_eq(store(TN_F8E5M2FNUZ, -(double)NAN), 0x80);
+    ck_assert_uint_eq(store(TN_F4E2M1, 1e300), 7);
+    ck_assert_uint_eq(store(TN_F4E2M1, -(double)INFINITY), 0xf);
+    ck_assert_uint_eq(store(TN_F4E2M1, (double)NAN), 8); /* no NaN: -0, as ml_dtypes has it */
+    ck_assert_uint_eq(store(TN_F4E2M1, -0.2), 8);
     ck_assert_uint_eq(store(TN_F16, 1e-310), 0);
     ck_assert_uint_eq(store(TN_F16, -0.0), 0x8000);
 }
@@ -119,6 +155,11 @@ static const struct int_row {
     {TN_U4, -1, 15},
     {TN_I4, 1e30, -1},
     {TN_U4, 1e30, 15},
+    {TN_I2, 5, 1},
+    {TN_I2, -3.7, 1},
+    {TN_I2, 1e30, -1},
+    {TN_U2, -1, 3},
+    {TN_U2, 6.5, 2},
     {TN_BOOL, 0.25, 1},
     {TN_BOOL, 0, 0},
     {TN_I32, NAN, 0},
@@ -169,6 +210,17 @@ START_TEST(nibbles_are_packed_low_first) {
     ck_assert_int_eq(tn_load_int(TN_I4, p, 0), -4);
     ck_assert_int_eq(tn_load_int(TN_U4, p, 1), 3);
     ck_assert_uint_eq(tn_dtype_bytes(TN_I4, 5), 3);
+    uint8_t q[3] = {0, 0, 0xfc};
+    for (int64_t i = 0; i < 9; i++) tn_store_int(TN_I2, q, (uint64_t)i, i);
+    ck_assert_mem_eq(q, ((uint8_t[]){0xe4, 0xe4, 0xfc}), 3);
+    for (int64_t i = 0; i < 9; i++) ck_assert_int_eq(tn_load_int(TN_I2, q, (uint64_t)i), i % 4 < 2 ? i % 4 : i % 4 - 4);
+    for (int64_t i = 0; i < 9; i++) ck_assert_int_eq(tn_load_int(TN_U2, q, (uint64_t)i), i % 4);
+    tn_store_num(TN_F4E2M1, q, 3, -1.5);
+    ck_assert_mem_eq(q, ((uint8_t[]){0xe4, 0xb4, 0xfc}), 3);
+    ck_assert(tn_load_num(TN_F4E2M1, q, 3) == -1.5 && tn_load_bits(TN_F4E2M1, q, 3) == 0xb);
+    ck_assert_uint_eq(tn_dtype_bytes(TN_U2, 0), 0);
+    ck_assert_uint_eq(tn_dtype_bytes(TN_U2, 1), 1);
+    ck_assert_uint_eq(tn_dtype_bytes(TN_U2, 9), 3);
     ck_assert_uint_eq(tn_dtype_bytes(TN_F64, UINT64_MAX / 4), SIZE_MAX);
 }
 END_TEST
@@ -262,12 +314,13 @@ END_TEST
 int main(void) {
     Suite *s = suite_create("numbers");
     TCase *t = tcase_create("numbers");
-    tcase_add_loop_test(t, every_code_reads_as_defined_and_comes_back, 0, 4);
+    tcase_add_loop_test(t, every_code_reads_as_defined_and_comes_back, 0, N_FORMATS);
     tcase_add_loop_test(t, blocks_round_as_elements, 0, 2);
     tcase_add_loop_test(t, long_arrays_are_shared_among_threads, 0, 2);
     tcase_add_test(t, magnitudes_of_other_floats);
-    tcase_add_loop_test(t, rounds_to_nearest_even, 0, 4);
+    tcase_add_loop_test(t, rounds_to_nearest_even, 0, N_FORMATS);
     tcase_add_test(t, beyond_the_range);
+    tcase_add_test(t, powers_of_two);
     tcase_add_loop_test(t, floats_become_integers_by_one_rule, 0, sizeof int_rows / sizeof *int_rows);
     tcase_add_test(t, integers_wrap);
     tcase_add_test(t, nibbles_are_packed_low_first);

@@ -153,7 +153,7 @@ static const tn_rule some[] = {RULE(some, OP(ABS, X), OP(NEG, X), SIGNED, NULL, 
 START_TEST(a_rule_fires_for_its_dtypes_only) {
     for (int t = 1; t < TN_DTYPE_COUNT; t++) {
         uint32_t misses;
-        if (t == TN_BOOL) continue; /* has no abs */
+        if (t == TN_BOOL || !tn_dtype_computes((tn_dtype)t)) continue; /* has no abs */
         fixture *f = start((tn_dtype)t);
         returns(f, tn_unary(f->g, TN_OP_ABS, f->x));
         uint32_t n = apply(f, (tn_rules)TN_RULES(some), NULL, "some", &misses);

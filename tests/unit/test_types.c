@@ -286,6 +286,34 @@ START_TEST(test_reductions_and_norms) {
 }
 END_TEST
 
+/* Floats that are only stored: moved and cast, and refused by every op that computes. */
+START_TEST(test_stored_floats) {
+    bench b;
+    bench_open(&b);
+    const int64_t axes[] = {0};
+    const tn_val s = in(&b, "f8e8m0[N,4]"), q = in(&b, "f4e2m1[N,4]"), z = in(&b, "f8e4m3fnuz[N,4]");
+    for (int op = 1; op < TN_OP_COUNT; op++) { /* with no attributes but zeros, of one to three operands */
+        const bool moves = tn_op_is((tn_op)op, TN_T_MOVEMENT) || op == TN_OP_CAST || op == TN_OP_SELECT;
+        for (size_t n = 1; tn_op_is((tn_op)op, TN_T_ELEMENTWISE | TN_T_FOLD) && !moves && n <= 3; n++) {
+            tn_type types[8];
+            size_t n_types;
+            const tn_status st = tn_infer(b.g, (tn_op)op, NULL, n, V(q, q, q), 0, NULL, types, 8, &n_types);
+            ck_assert_msg(st != TN_OK, "%s of %zu", tn_op_text((tn_op)op), n);
+        }
+    }
+    REFUSED(&b, ADD, NULL, V(s, s), "operand 0 is f8e8m0", "cast first");
+    REFUSED(&b, EQ, NULL, V(z, z), "only stored");
+    REFUSED(&b, IS_NAN, NULL, V(s), "only stored");
+    REFUSED(&b, REDUCE_MAX, (&(tn_attrs_reduce){.axes = {axes, 1}}), V(q), "only stored");
+    expect_type(&b, EMIT(&b, SELECT, NULL, in(&b, "bool[N,4]"), q, q), 0, "f4e2m1[N,4]");
+    expect_type(&b, EMIT(&b, CONCAT, (&(tn_attrs_axis){.axis = 1}), s, s), 0, "f8e8m0[N,8]");
+    expect_type(&b, EMIT(&b, CAST, (&(tn_attrs_cast){.to = TN_F8E8M0, .round = "up"}), q), 0, "f8e8m0[N,4]");
+    REFUSED(&b, CAST, (&(tn_attrs_cast){.to = TN_F8E8M0, .round = "away"}), V(q), "round is \"away\"");
+    REFUSED(&b, CAST, (&(tn_attrs_cast){.to = TN_F16, .round = "up"}), V(q), "round is \"up\"");
+    bench_close(&b);
+}
+END_TEST
+
 START_TEST(test_casts_and_limits) {
     bench b;
     bench_open(&b);
@@ -460,6 +488,7 @@ int main(void) {
     Suite *s = suite_create("types");
     TCase *c = tcase_create("types");
     tcase_add_test(c, test_broadcasting);
+    tcase_add_test(c, test_stored_floats);
     tcase_add_test(c, test_conv);
     tcase_add_test(c, test_windows);
     tcase_add_test(c, test_matmul);

@@ -54,7 +54,11 @@ const char *tn_status_text(tn_status s);
 /* Returns the process exit code that the tenon command uses for a status. */
 int tn_status_exit_code(tn_status s);
 
-/*        enum    text      bits  kind: f float, i signed, u unsigned, b bool */
+/*        enum        text          bits  kind: f float, s float that is only stored, i signed, u unsigned, b bool
+ *
+ * What is only stored is moved and cast, compared with nothing and computed with by no op: ONNX and GPUs have no more for
+ * these either, and without a zero, a sign or a NaN most rules of arithmetic do not hold.  Plans have the numbers: new
+ * rows come last. */
 #define TN_DTYPES(X)                                                                                                   \
     X(F64, "f64", 64, 'f')                                                                                             \
     X(F32, "f32", 32, 'f')                                                                                             \
@@ -72,7 +76,13 @@ int tn_status_exit_code(tn_status s);
     X(U8, "u8", 8, 'u')                                                                                                \
     X(I4, "i4", 4, 'i')                                                                                                \
     X(U4, "u4", 4, 'u')                                                                                                \
-    X(BOOL, "bool", 8, 'b')
+    X(BOOL, "bool", 8, 'b')                                                                                            \
+    X(F8E4M3FNUZ, "f8e4m3fnuz", 8, 's')                                                                                \
+    X(F8E5M2FNUZ, "f8e5m2fnuz", 8, 's')                                                                                \
+    X(F8E8M0, "f8e8m0", 8, 's')                                                                                        \
+    X(F4E2M1, "f4e2m1", 4, 's')                                                                                        \
+    X(I2, "i2", 2, 'i')                                                                                                \
+    X(U2, "u2", 2, 'u')
 
 typedef enum tn_dtype {
     TN_DTYPE_NONE,
@@ -84,9 +94,10 @@ typedef enum tn_dtype {
 
 const char *tn_dtype_text(tn_dtype t);            /* "f32"; "?" for none */
 tn_dtype tn_dtype_parse(const char *s, size_t n); /* TN_DTYPE_NONE if unknown */
-unsigned tn_dtype_bits(tn_dtype t);               /* 4-bit types report 4 and are packed two a byte, low nibble first */
+unsigned tn_dtype_bits(tn_dtype t);               /* types of 2 and 4 bits are packed, the low bits of a byte first */
 bool tn_dtype_is_float(tn_dtype t);
-bool tn_dtype_is_int(tn_dtype t); /* signed or unsigned integer, not bool */
+bool tn_dtype_computes(tn_dtype t); /* ops may compute with it */
+bool tn_dtype_is_int(tn_dtype t);   /* signed or unsigned integer, not bool */
 bool tn_dtype_is_unsigned(tn_dtype t);
 /* Bytes that n elements of t occupy, packed; SIZE_MAX on overflow. */
 size_t tn_dtype_bytes(tn_dtype t, uint64_t n);

@@ -109,7 +109,7 @@ tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_va
 
 /* From here on, nodes carry this layer name in diagnostics, profiles and generated sources. */
 void tn_build_layer(tn_graph *g, const char *name);
-/* A constant; data (row-major, 4-bit types packed) is copied.  name may be NULL. */
+/* A constant; data (row-major, types of 2 and 4 bits packed) is copied.  name may be NULL. */
 tn_val tn_build_const(tn_graph *g, const char *name, tn_dtype t, size_t rank, const int64_t *dims, const void *data);
 /* A constant of dtype t whose elements are all v, rounded to t. */
 tn_val tn_build_full(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims, double v);
