@@ -426,6 +426,42 @@ START_TEST(a_plan_that_uses_them_refuses_other_sizes) {
 }
 END_TEST
 
+/* What a loop's nodes need of sizes they need where it runs: of an axis as long as there are iterations, nothing. */
+static const struct {
+    const char *args, *loop, *want; /* want: as for a node outside; NULL: nothing */
+} loop_rows[] = {
+    {"%n: i64[], %t: f32[T,3], %x: f32[3]", "loop %n, _, %x {carried=1, trips=T}", NULL},
+    {"%n: i64[], %t: f32[T,3], %x: f32[3], %u: f32[U]", "loop %n, _, %x {carried=1, trips=U}",
+     "at_least(T, min(U, 1))"},
+    {"%n: i64[], %t: f32[T,3], %x: f32[3]", "loop %n, _, %x {carried=1}", "at_least(T, 1)"},
+    {"%n: i64[], %t: f32[T,3], %x: f32[3]", "loop %n, _, %x {carried=1, trips=K}",
+     "at_least(T, 1)"}, /* nobody tells K */
+};
+
+START_TEST(what_does_not_run_needs_no_elements) {
+    char text[512], is[80] = "";
+    snprintf(text, sizeof text,
+             "func @main(%s) -> f32[3] {\n  %%r = %s { ^(%%i: i64[], %%m: bool[], %%p: f32[3]):\n"
+             "    %%q = gather %%t, %%i {axis=0}\n    %%s = add %%q, %%p\n    yield %%m, %%s }\n  return %%r\n}\n",
+             loop_rows[_i].args, loop_rows[_i].loop);
+    tn_graph *g = parsed_or_not(text);
+    ck_assert_msg(g != NULL, "%s", message);
+    ck_assert_int_eq(tn_graph_collect_conditions(g), TN_OK);
+    ck_assert_uint_eq(tn_condition_count(g), 0); /* it may not run */
+    ck_assert_int_eq(tn_graph_collect_all_conditions(g), TN_OK);
+    ck_assert_uint_eq(tn_condition_count(g), loop_rows[_i].want != NULL);
+    if (loop_rows[_i].want) {
+        const tn_condition c = tn_condition_at(g, 0);
+        char a[32], b[32];
+        tn_dim_print(g, c.a, a, sizeof a);
+        tn_dim_print(g, c.b, b, sizeof b);
+        snprintf(is, sizeof is, "at_least(%s, %s)", a, b);
+        ck_assert_str_eq(is, loop_rows[_i].want);
+    }
+    tn_graph_free(g);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("conditions");
     TCase *t = tcase_create("conditions");
@@ -440,6 +476,7 @@ int main(void) {
     tcase_add_loop_test(t, what_conditions_say_is_used, 0, (int)(sizeof used_rows / sizeof *used_rows));
     tcase_add_test(t, what_was_used_is_used_when_a_symbol_is_bound);
     tcase_add_test(t, a_pyramid_of_any_size_becomes_the_kernels_of_one_size);
+    tcase_add_loop_test(t, what_does_not_run_needs_no_elements, 0, (int)(sizeof loop_rows / sizeof *loop_rows));
     tcase_add_test(t, a_plan_checks_them_before_it_runs);
     tcase_add_test(t, a_plan_that_uses_them_refuses_other_sizes);
     suite_add_tcase(s, t);
