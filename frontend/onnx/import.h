@@ -99,6 +99,9 @@ void tn_oi_out_sym(tn_oi *x, size_t k, const tn_oi_sym *s);
 /* Output k is input j, whatever it is. */
 void tn_oi_forward(tn_oi *x, size_t k, size_t j);
 
+/* How long the caller says that output k can be, which has to be said where only data tells; -1: nothing is said. */
+int64_t tn_oi_limit(const tn_oi *x, size_t k);
+
 /* An error at the current node.  `hint`: what the user can do. */
 __attribute__((format(printf, 4, 5))) void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...);
 bool tn_oi_failed(const tn_oi *x);

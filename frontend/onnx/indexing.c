@@ -122,7 +122,7 @@ void tn_oi_op_constant_of_shape(tn_oi *x) {
     int64_t shape[TN_MAX_RANK];
     bool known = true;
     for (size_t k = 0; k < s->n; k++) known = known && tn_dim_is_const(g, s->d[k], &shape[k]);
-    tn_oi_sym *r = known && t.dtype != TN_F16 ? tn_oi_sym_new(x, t.dtype, s->n, shape) : NULL;
+    tn_oi_sym *r = known && t.dtype != TN_F16 && t.dtype != TN_BF16 ? tn_oi_sym_new(x, t.dtype, s->n, shape) : NULL;
     for (size_t k = 0; r && k < r->n; k++) {
         if (r->f)
             r->f[k] = t.data ? tn_load_num(t.dtype, t.data, 0) : 0;
@@ -180,24 +180,40 @@ static void range_of_dims(tn_oi *x, const tn_oi_sym *a, const tn_oi_sym *b, int6
     tn_oi_out(x, 0, v);
 }
 
-static const tn_length_limit *limit_of(const tn_oi *x, const char *output) {
-    for (size_t k = 0; x->opts && k < x->opts->n_limits; k++)
-        if (x->opts->limits[k].output && !strcmp(x->opts->limits[k].output, output)) return &x->opts->limits[k];
-    return NULL;
+/* A size that is the value of an i64 scalar, of which the caller says how large it can be. */
+static tn_dim size_of_data(tn_oi *x, tn_val n, const char *what) {
+    const int64_t most = tn_oi_limit(x, 0);
+    char hint[256];
+    if (most >= 0 && !tn_oi_failed(x)) {
+        const tn_dim size = tn_dim_fresh(x->g, "length");
+        tn_build_size(x->g, n, (tn_attrs_size){.count = size, .most = tn_dim_const(x->g, most)});
+        return size;
+    }
+    snprintf(hint, sizeof hint, "say how long it can be: --most %.120s=1000",
+             tn_oi_wants(x, 0) ? x->node->output[0] : "");
+    if (!tn_oi_failed(x)) tn_oi_fail(x, TN_E_UNSUPPORTED, hint, "%s depends on the data", what);
+    return (tn_dim){0};
+}
+
+/* start + i * delta, in f32 of 16 bits, which cannot count far. */
+static tn_val progression(tn_oi *x, tn_dim length, tn_val start, tn_val delta) {
+    tn_graph *g = x->g;
+    const tn_dtype t = tn_val_dtype(g, start), wide = t == TN_F16 || t == TN_BF16 ? TN_F32 : t;
+    tn_val r = tn_build_iota(g, wide, 1, &length, 0);
+    r = tn_build_mul(g, r, tn_build_cast_to(g, delta, wide));
+    return tn_build_cast_to(g, tn_build_add(g, r, tn_build_cast_to(g, start, wide)), t);
 }
 
 /* How long it is a run computes, in double as numpy does: max(ceil((limit - start) / delta), 0). */
-static void range_of_data(tn_oi *x, int64_t most) {
+static void range_of_data(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val in[3], n;
     for (size_t k = 0; k < 3; k++) in[k] = tn_build_reshape_to(g, tn_oi_need(x, k), 0, NULL);
     n = tn_build_sub(g, tn_build_cast_to(g, in[1], TN_F64), tn_build_cast_to(g, in[0], TN_F64));
     n = tn_build_ceil(g, tn_build_div(g, n, tn_build_cast_to(g, in[2], TN_F64)));
     n = tn_build_cast_to(g, tn_build_max(g, n, tn_build_full(g, TN_F64, 0, NULL, 0)), TN_I64);
-    const tn_dim length = tn_dim_fresh(g, "length");
-    tn_build_size(g, n, (tn_attrs_size){.count = length, .most = tn_dim_const(g, most)});
-    const tn_val r = tn_build_iota(g, tn_val_dtype(g, in[0]), 1, &length, 0);
-    tn_oi_out(x, 0, tn_build_add(g, tn_build_mul(g, r, in[2]), in[0]));
+    const tn_dim length = size_of_data(x, n, "its length");
+    if (length.i) tn_oi_out(x, 0, progression(x, length, in[0], in[2]));
 }
 
 void tn_oi_op_range(tn_oi *x) {
@@ -214,22 +230,13 @@ void tn_oi_op_range(tn_oi *x) {
     bool known = true;
     for (size_t k = 0; k < 3; k++) known = known && tn_oi_const_nums(x, k, 1, &v[k], &n) && n == 1;
     double count = known && v[2] != 0 ? fmax(ceil((v[1] - v[0]) / v[2]), 0) : -1;
-    const tn_length_limit *limit = tn_oi_wants(x, 0) ? limit_of(x, x->node->output[0]) : NULL;
-    if (!(count >= 0 && count < 1e9) && limit) {
-        range_of_data(x, limit->most);
-        return;
-    }
     if (!(count >= 0 && count < 1e9)) {
-        char hint[256];
-        snprintf(hint, sizeof hint, "say how long it can be: --most %.120s=1000",
-                 tn_oi_wants(x, 0) ? x->node->output[0] : "");
-        tn_oi_fail(x, TN_E_UNSUPPORTED, hint, "its length depends on the data");
+        range_of_data(x);
         return;
     }
-    tn_dim len = tn_dim_const(g, (int64_t)count);
-    tn_val r = tn_build_iota(g, tn_oi_dtype(x, 0), 1, &len, 0);
-    r = tn_build_mul(g, r, tn_build_reshape_to(g, tn_oi_need(x, 2), 0, NULL));
-    tn_oi_out(x, 0, tn_build_add(g, r, tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL)));
+    const tn_val start = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL),
+                 delta = tn_build_reshape_to(g, tn_oi_need(x, 2), 0, NULL);
+    tn_oi_out(x, 0, progression(x, tn_dim_const(g, (int64_t)count), start, delta));
 }
 
 /* 1 where column - row = k */
@@ -261,9 +268,9 @@ static tn_val one_hot(tn_oi *x, tn_val hot, int64_t axis, tn_dim depth, tn_val o
     return tn_build_select(g, tn_build_eq(g, v, index), on, off);
 }
 
-void tn_oi_op_one_hot(tn_oi *x) {
+/* The size of the new axis, and its value. */
+static tn_dim depth_of(tn_oi *x, tn_val *value) {
     tn_graph *g = x->g;
-    tn_val idx = tn_oi_need(x, 0), values = tn_oi_need(x, 2);
     const tn_oi_sym *s = tn_oi_sym_of(x, 1);
     tn_dim depth = {0};
     size_t n = 0;
@@ -272,19 +279,25 @@ void tn_oi_op_one_hot(tn_oi *x) {
         depth = s->d[0];
     else if (tn_oi_const_nums(x, 1, 1, &f, &n) && n == 1 && f >= 0 && f < 1e9)
         depth = tn_dim_const(g, (int64_t)f);
-    else
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "make the depth a constant", "the depth depends on the data");
+    if (depth.i) {
+        *value = tn_oi_size_value(x, depth);
+        return depth;
+    }
+    *value = tn_build_cast_to(g, tn_build_reshape_to(g, tn_oi_need(x, 1), 0, NULL), TN_I64);
+    return size_of_data(x, *value, "the depth");
+}
+
+void tn_oi_op_one_hot(tn_oi *x) {
+    tn_graph *g = x->g;
+    tn_val idx = tn_oi_need(x, 0), values = tn_oi_need(x, 2), size;
+    const tn_dim depth = depth_of(x, &size), one = tn_dim_const(g, 1);
     int64_t axis = tn_oi_axis(x, tn_oi_int(x, "axis", -1), tn_val_rank(g, idx) + 1);
     if (tn_oi_failed(x)) return;
     if (tn_val_rank(g, values) == 1) tn_oi_fits(x, TN_REL_EQUAL, values, 0, "values", tn_dim_const(g, 2), "off and on");
     idx = tn_build_cast_to(g, idx, TN_I64);
-    tn_dim one = tn_dim_const(g, 1);
     tn_val off = tn_build_reshape_to(g, tn_build_slice_axis(g, values, 0, tn_dim_const(g, 0), one), 0, NULL);
     tn_val on = tn_build_reshape_to(g, tn_build_slice_axis(g, values, 0, one, one), 0, NULL);
-    tn_oi_sym *d = tn_oi_sym_new(x, TN_I64, 0, NULL);
-    if (!d) return;
-    d->d[0] = depth;
-    tn_val wrapped = tn_build_add(g, idx, tn_oi_materialise(x, d, NULL));
+    tn_val wrapped = tn_build_add(g, idx, size);
     idx = tn_build_select(g, tn_build_scalar(g, TN_OP_LT, idx, 0), wrapped, idx);
     tn_oi_out(x, 0, one_hot(x, idx, axis, depth, on, off));
 }

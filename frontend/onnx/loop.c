@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MAX_UNROLL = 1024, MAX_UNROLLED_NODES = 1 << 16, MAX_ARGS = 2 + 2 * TN_OI_MAX_CARRIED };
+enum { MAX_UNROLL = 1024, MAX_UNROLLED_NODES = 1 << 16, MAX_ARGS = 3 + 2 * TN_OI_MAX_CARRIED };
 
 tn_oi_value *tn_oi_known(tn_oi *x, tn_dtype t, tn_dim d) {
     tn_oi_value *v = tn_oi_alloc(x, sizeof *v);
@@ -59,8 +59,7 @@ tn_val tn_oi_slice_at(tn_oi *x, const tn_oi_source *s, const tn_oi_value *number
     }
     tn_val at = value_of(x, number);
     if (s->reverse) {
-        const tn_oi_value *all = tn_oi_known(x, TN_I64, size);
-        const tn_val end = s->len.i || !all ? s->len : value_of(x, all);
+        const tn_val end = s->len.i ? s->len : tn_oi_size_value(x, size);
         at = tn_build_scalar(g, TN_OP_SUB, tn_build_sub(g, end, at), 1);
         if (s->len.i) at = tn_build_max(g, at, tn_build_full(g, TN_I64, 0, NULL, 0));
     }
@@ -143,14 +142,15 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
 
 /* ---- as a region ------------------------------------------------------------------------------------------------- */
 
-/* The size of scan outputs: the number of iterations, where the condition does not end the loop before. */
+/* The size of scan outputs: the number of iterations, where the condition does not end the loop before; none: only a run
+ * knows. */
 static tn_dim scan_size(tn_oi *x, const tn_oi_loop *l, tn_val go_on) {
     const tn_oi_sym *s = l->trips ? tn_oi_value_sym(x, l->trips) : NULL;
     int64_t go = 0;
     bool more = false, always = number_of(x, l->go, 1, &go) && go;
     if (l->out[0]->val.i == go_on.i || (wants_more(x, l, &more) && more))
         if (always && s && s->d && s->n == 1) return tn_dim_max(x->g, s->d[0], tn_dim_const(x->g, 0));
-    return tn_dim_fresh(x->g, "trips");
+    return (tn_dim){0};
 }
 
 /* The operands of the loop: the number of iterations, the condition, the tensors of the states. */
@@ -187,48 +187,112 @@ static size_t results(tn_oi *x, const tn_oi_loop *l, tn_oi_value *const *before,
     return n;
 }
 
-/* Emits the body into a region; its yields. */
-static size_t emit_body(tn_oi *x, tn_oi_loop *l, tn_region r, size_t n_in, const tn_val *in, tn_val yields[MAX_ARGS]) {
+/* A region that becomes a loop. */
+typedef struct region {
+    tn_region r;
+    size_t n_in, n; /* operands; what is yielded */
+    tn_val in[MAX_ARGS], yields[MAX_ARGS];
+    tn_dim length; /* of scan outputs; none: only a run knows it */
+    bool
+        counted; /* scan outputs are carried, and as long as they can be; the last carried value counts the iterations */
+} region;
+
+/* `all` with the slice of an iteration. */
+static tn_val with_slice(tn_oi *x, tn_val all, tn_val slice, tn_val iteration) {
+    tn_graph *g = x->g;
+    const size_t rank = tn_val_rank(g, all);
+    tn_dim column[TN_MAX_RANK] = {tn_val_dim(g, all, 0)};
+    for (size_t k = 1; k < rank; k++) column[k] = tn_dim_const(g, 1);
+    const tn_val here = tn_build_eq(g, tn_build_iota(g, TN_I64, 1, column, 0), iteration);
+    return tn_build_select(g, tn_build_reshape_to(g, here, rank, column), slice_of(x, slice), all);
+}
+
+/* The slices that are yielded from `first` on, in carried values that have room for as many as there can be. */
+static void count_slices(tn_oi *x, const tn_oi_loop *l, region *p, size_t first) {
+    tn_graph *g = x->g;
+    const tn_val iteration = tn_region_arg(g, p->r, 0);
+    for (size_t k = first; k < p->n && !tn_oi_failed(x); k++) {
+        tn_dim dims[TN_MAX_RANK + 1] = {tn_dim_const(g, l->most)};
+        const size_t rank = tn_val_rank(g, p->yields[k]);
+        if (rank + 1 > TN_MAX_RANK) tn_oi_fail(x, TN_E_UNSUPPORTED, "", "a scan output of rank %zu", rank + 1);
+        if (tn_oi_failed(x)) return;
+        for (size_t i = 0; i < rank; i++) dims[i + 1] = tn_val_dim(g, p->yields[k], i);
+        const tn_type t = tn_type_make(g, tn_val_dtype(g, p->yields[k]), rank + 1, dims);
+        p->yields[k] = with_slice(x, tn_region_add_arg(g, p->r, t, NULL), p->yields[k], iteration);
+    }
+    tn_region_add_arg(g, p->r, tn_type_make(g, TN_I64, 0, NULL), "iterations");
+    p->yields[p->n++] = tn_build_scalar(g, TN_OP_ADD, iteration, 1);
+}
+
+/* Emits the body. */
+static void emit_body(tn_oi *x, tn_oi_loop *l, region *p) {
     tn_graph *g = x->g;
     tn_val args[MAX_ARGS];
     tn_oi_value *before[TN_OI_MAX_CARRIED];
-    size_t n = 0;
     memcpy(before, l->state, sizeof before);
-    args[0] = tn_region_add_arg(g, r, tn_type_make(g, TN_I64, 0, NULL), "iteration");
-    args[1] = tn_region_add_arg(g, r, tn_type_make(g, TN_BOOL, 0, NULL), "go");
-    for (size_t k = 2; k < n_in && !tn_oi_failed(x); k++)
-        args[k] = tn_region_add_arg(g, r, tn_val_type(g, in[k]), NULL);
+    args[0] = tn_region_add_arg(g, p->r, tn_type_make(g, TN_I64, 0, NULL), "iteration");
+    args[1] = tn_region_add_arg(g, p->r, tn_type_make(g, TN_BOOL, 0, NULL), "go");
+    for (size_t k = 2; k < p->n_in && !tn_oi_failed(x); k++)
+        args[k] = tn_region_add_arg(g, p->r, tn_val_type(g, p->in[k]), NULL);
     regroup(x, l, before, args + 2);
     const tn_cursor outer = tn_get_cursor(g);
-    tn_cursor inside = tn_cursor_end(g, r);
+    tn_cursor inside = tn_cursor_end(g, p->r);
     inside.loc = outer.loc;
     tn_set_cursor(g, inside);
     x->in_region++;
     if (!tn_oi_failed(x)) l->body(x, l, tn_oi_new_value(x, args[0]), tn_oi_new_value(x, args[1]));
-    if (!tn_oi_failed(x)) n = results(x, l, before, yields);
+    if (!tn_oi_failed(x)) p->n = results(x, l, before, p->yields);
     x->in_region--;
-    if (!tn_oi_failed(x)) tn_emit(g, TN_OP_YIELD, NULL, n, yields);
+    if (!tn_oi_failed(x)) {
+        const size_t first = p->n_in - 1; /* scan outputs stand behind the condition and the states */
+        p->length = scan_size(x, l, args[1]);
+        p->counted = !p->length.i && l->most > 0 && p->n > first;
+        if (p->counted) count_slices(x, l, p, first);
+    }
+    if (!tn_oi_failed(x)) tn_emit(g, TN_OP_YIELD, NULL, p->n, p->yields);
     tn_set_cursor(g, outer);
     memcpy(l->state, before, sizeof before);
-    return n;
+}
+
+/* What scan outputs and the count of iterations begin as. */
+static void begin_count(tn_oi *x, region *p) {
+    tn_graph *g = x->g;
+    for (size_t k = p->n_in; k <= p->n && !tn_oi_failed(x); k++) {
+        const tn_type t = tn_val_type(g, tn_region_arg(g, p->r, k));
+        p->in[k] = tn_build_full(g, tn_type_dtype(g, t), tn_type_rank(g, t), tn_type_dims(g, t), 0);
+    }
+    p->n_in = p->n + 1;
+}
+
+/* As many slices as there were iterations. */
+static void cut_slices(tn_oi *x, const tn_oi_loop *l, tn_val count, size_t n, tn_val *scans) {
+    tn_graph *g = x->g;
+    const tn_dim length = tn_dim_fresh(g, "trips");
+    tn_build_size(g, count, (tn_attrs_size){.count = length, .most = tn_dim_const(g, l->most)});
+    for (size_t k = 0; k < n; k++) scans[k] = tn_build_slice_axis(g, scans[k], 0, tn_dim_const(g, 0), length);
 }
 
 static void as_region(tn_oi *x, tn_oi_loop *l) {
     tn_graph *g = x->g;
-    tn_val in[MAX_ARGS], yields[MAX_ARGS], out[MAX_ARGS];
-    const size_t n_in = operands(x, l, in);
+    tn_val out[MAX_ARGS];
+    region p = {0};
+    p.n_in = operands(x, l, p.in);
+    const size_t states = p.n_in - 2;
     if (tn_oi_failed(x)) return;
-    tn_region r = tn_region_new(g);
-    const size_t n = emit_body(x, l, r, n_in, in, yields);
+    p.r = tn_region_new(g);
+    emit_body(x, l, &p);
+    if (p.counted) begin_count(x, &p);
     if (tn_oi_failed(x)) return;
-    tn_attrs_loop a = {.carried = (int64_t)n_in - 2, .trips = scan_size(x, l, tn_region_arg(g, r, 1))};
-    tn_node node = tn_emit_regions(g, TN_OP_LOOP, &a, n_in, in, 1, &r);
+    tn_attrs_loop a = {.carried = (int64_t)p.n_in - 2, .trips = p.length};
+    if (!p.length.i && !p.counted) a.trips = tn_dim_fresh(g, "trips");
+    tn_node node = tn_emit_regions(g, TN_OP_LOOP, &a, p.n_in, p.in, 1, &p.r);
     if (!node.i) return;
-    for (size_t k = 0; k + 1 < n; k++) out[k] = tn_node_result(g, node, k);
+    for (size_t k = 0; k + 1 < p.n; k++) out[k] = tn_node_result(g, node, k);
+    if (p.counted) cut_slices(x, l, out[p.n - 2], p.n - 2 - states, out + states);
     tn_oi_value *like[TN_OI_MAX_CARRIED];
     memcpy(like, l->state, sizeof like);
     regroup(x, l, like, out);
-    for (size_t k = 0, at = n_in - 2; k < l->scans; k++)
+    for (size_t k = 0, at = states; k < l->scans; k++)
         if (l->wanted[k]) l->scan[k] = out[at++];
 }
 
@@ -278,7 +342,11 @@ static bool read_loop(tn_oi *x, tn_oi_loop *l) {
         l->state[k] = tn_oi_any_value(x, 2 + k);
         if (!l->state[k]) tn_oi_need(x, 2 + k);
     }
-    for (size_t k = 0; k < l->scans; k++) l->wanted[k] = tn_oi_wants(x, l->carried + k);
+    for (size_t k = 0; k < l->scans; k++) {
+        l->wanted[k] = tn_oi_wants(x, l->carried + k);
+        const int64_t most = l->wanted[k] ? tn_oi_limit(x, l->carried + k) : 0;
+        if (most > l->most) l->most = most;
+    }
     return !tn_oi_failed(x);
 }
 

@@ -13,7 +13,8 @@ struct tn_oi_loop {
     int64_t unroll;          /* where the number of iterations is known and no more than this, the loop disappears */
     tn_oi_value *state[TN_OI_MAX_CARRIED]; /* the initial values; then the final ones */
     bool wanted[TN_OI_MAX_CARRIED];        /* scan outputs that somebody uses */
-    tn_val scan[TN_OI_MAX_CARRIED];        /* what becomes of those: slices along a new axis 0 */
+    int64_t most; /* iterations, as the caller says, where only a run knows how many there are; 0: nothing is said */
+    tn_val scan[TN_OI_MAX_CARRIED]; /* what becomes of those: slices along a new axis 0 */
     /* One iteration on the states, which gives whether to go on, new states, and slices of scan outputs. */
     void (*body)(tn_oi *x, tn_oi_loop *l, const tn_oi_value *number, const tn_oi_value *go);
     tn_oi_value *out[1 + 2 * TN_OI_MAX_CARRIED];

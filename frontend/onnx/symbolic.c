@@ -8,7 +8,7 @@
 #include <string.h>
 
 bool tn_oi_sym_dtype(tn_dtype t) {
-    return t == TN_I64 || t == TN_I32 || t == TN_BOOL || t == TN_F32 || t == TN_F64 || t == TN_F16;
+    return t == TN_I64 || t == TN_I32 || t == TN_BOOL || t == TN_F32 || t == TN_F64 || t == TN_F16 || t == TN_BF16;
 }
 
 tn_oi_sym *tn_oi_sym_new(tn_oi *x, tn_dtype t, size_t rank, const int64_t *shape) {
@@ -345,6 +345,7 @@ static bool unary_float(tn_op op, double a, double *r) {
     case TN_OP_ROUND: *r = rint(a); return true;
     case TN_OP_SQRT: *r = sqrt(a); return true;
     case TN_OP_RECIP: *r = 1 / a; return true;
+    case TN_OP_RELU: *r = a < 0 ? 0 : a; return true;
     default: return false;
     }
 }
@@ -359,6 +360,8 @@ const tn_oi_sym *tn_oi_sym_unary(tn_oi *x, tn_op op, const tn_oi_sym *a) {
             r->f[k] = rounded(a->dtype, v);
         } else if (op == TN_OP_NEG && !huge(x, a->d[k])) {
             r->d[k] = tn_dim_sub(x->g, tn_dim_const(x->g, 0), a->d[k]);
+        } else if (op == TN_OP_RELU && !huge(x, a->d[k])) {
+            r->d[k] = tn_dim_max(x->g, a->d[k], tn_dim_const(x->g, 0));
         } else if (op == TN_OP_NOT) {
             r->d[k] = tn_dim_sub(x->g, tn_dim_const(x->g, 1), a->d[k]);
         } else if (op == TN_OP_ABS && tn_oi_sym_int(x, a, k, &i) && i != INT64_MIN) {

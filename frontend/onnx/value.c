@@ -366,6 +366,14 @@ bool tn_oi_wants(const tn_oi *x, size_t k) {
     return k < x->node->n_output && *x->node->output[k];
 }
 
+int64_t tn_oi_limit(const tn_oi *x, size_t k) {
+    for (size_t i = 0; x->opts && tn_oi_wants(x, k) && i < x->opts->n_limits; i++) {
+        const tn_length_limit *l = &x->opts->limits[i];
+        if (l->output && !strcmp(l->output, x->node->output[k])) return l->most;
+    }
+    return -1;
+}
+
 void tn_oi_out(tn_oi *x, size_t k, tn_val v) {
     if (!tn_oi_wants(x, k) || tn_oi_failed(x)) return;
     tn_oi_value *r = tn_oi_define(x, x->node->output[k]);

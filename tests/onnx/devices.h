@@ -114,6 +114,23 @@ static inline void expect_in_kernels(imported *i, tn_context *c, const tensor *i
     for (size_t k = 0; k < n_in; k++) free(bytes[k]);
 }
 
+/* The model in kernels at inputs that it must refuse, saying why. */
+static inline void expect_refused_in_kernels(imported *i, tn_context *c, const tensor *in, size_t n_in,
+                                             const char *why) {
+    void *bytes[DEVICES_MAX], *out[DEVICES_MAX];
+    const void *ins[DEVICES_MAX];
+    for (size_t k = 0; k < n_in; k++) {
+        ck_assert_msg(tn_context_set_shape(c, k, in[k].rank, in[k].dims) == TN_OK, "%s", i->r.message);
+        ins[k] = bytes[k] = tensor_bytes(&in[k]);
+    }
+    for (size_t k = 0; k < DEVICES_MAX; k++) out[k] = calloc(4096, 8);
+    *i->r.message = 0;
+    ck_assert_int_ne(tn_context_run(c, ins, out), TN_OK);
+    ck_assert_msg(strstr(i->r.message, why) != NULL, "%s", i->r.message);
+    for (size_t k = 0; k < DEVICES_MAX; k++) free(out[k]);
+    for (size_t k = 0; k < n_in; k++) free(bytes[k]);
+}
+
 /* The model by the reference, then in kernels, where both must give the same; frees it. */
 static inline void expect_values(imported *i, const tensor *in, size_t n_in, const tensor *want, size_t n_out) {
     tn_plan *plan = NULL;
