@@ -435,10 +435,13 @@ static inline bool tn_op_is(tn_op op, uint32_t trait) {
 bool tn_attrs_equal(tn_op op, const void *a, const void *b);
 uint64_t tn_attrs_hash(tn_graph *g, tn_op op, const void *attrs);
 
-/* `compact` looks at blocks of so many elements; how many blocks n elements are, at least one. */
-enum { TN_COMPACT_BLOCK = 1024 };
+/* `compact` and `sort_count` look at blocks of so many elements; how many blocks n elements are, at least one. */
+enum { TN_COMPACT_BLOCK = 1024, TN_SORT_BLOCK = 4096, TN_SORT_DIGITS = 256 };
+static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
+    return tn_dim_max(g, tn_dim_ceildiv(g, n, tn_dim_const(g, block)), tn_dim_const(g, 1));
+}
 static inline tn_dim tn_compact_blocks(tn_graph *g, tn_dim n) {
-    return tn_dim_max(g, tn_dim_ceildiv(g, n, tn_dim_const(g, TN_COMPACT_BLOCK)), tn_dim_const(g, 1));
+    return tn_blocks_of(g, n, TN_COMPACT_BLOCK);
 }
 
 /* ---- regions, nodes, values -------------------------------------------------------------------------------------- */

@@ -161,6 +161,14 @@ tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi) {
     return tn_emit1(g, TN_OP_CLAMP, &a, 1, &v);
 }
 
+tn_val tn_emit_int(tn_graph *g, tn_dtype t, int64_t v) {
+    void *data = NULL;
+    const tn_blob b = tn_blob_new(g, tn_dtype_bytes(t, 1), &data);
+    if (tn_graph_status(g) != TN_OK) return (tn_val){0};
+    tn_store_int(t, data, 0, v);
+    return tn_const(g, tn_type_make(g, t, 0, NULL), b, NULL);
+}
+
 tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims, const double *data,
                          const char *name) {
     uint64_t n = 1;

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codegen/spec/derived.h"
 #include "codegen/tune/internal.h"
 #include "tenon/internal/float.h"
 
@@ -63,26 +64,14 @@ static bool is_fixed(const tn_spec *s, const tn_spec_tensor *t) {
     return tn_dtype_is_float(t->dtype);
 }
 
-/* The ends that go with the mask of a `compact`, which is as it was drawn: a bool a byte. */
-static void count_blocks(const tn_case *c, int64_t *ends, int64_t n) {
-    const unsigned char *mask = c->data[0];
-    int64_t count = 0;
-    for (int64_t b = 0; b < n; b++) {
-        for (int64_t k = b * TN_COMPACT_BLOCK; k < (b + 1) * TN_COMPACT_BLOCK && k < c->in[0].numel; k++)
-            count += mask[k] != 0;
-        ends[b] = count;
-    }
-}
-
 /* False if the operand has no legal value. */
 static bool fill(const maker *m, uint32_t k, void *data, int64_t n) {
     const tn_case *c = m->c;
     uint64_t seed = UINT64_C(0x9e3779b97f4a7c15) * (k + 1);
+    const tn_drawn_from first = {c->in[0].dtype, c->in[0].rank, c->in[0].dims, c->in[0].strides, c->data[0]};
     if (c->s->in[k].tells.i)
         tn_store_int(c->in[k].dtype, data, 0, tn_shape_value(c->s, &c->shape, c->s->in[k].tells));
-    else if (tn_node_op(c->s->g, c->s->anchor) == TN_OP_COMPACT && k == 1)
-        count_blocks(c, data, n);
-    else
+    else if (!tn_derives(c->s, k, &first, c->in[k].dims, data, seed))
         return tn_draw(c->s, &c->shape, &c->s->in[k], m->few, data, n, &seed);
     return true;
 }

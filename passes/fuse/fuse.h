@@ -3,6 +3,7 @@
  *   prepare.c       puts the body into the shape that fusion expects
  *   loop.c          and loops
  *   sizes.c         and sizes that depend on data
+ *   sort.c          and long rows that are summed up or sorted
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -30,6 +31,12 @@ tn_status tn_fuse_prepare_loop(tn_graph *g, tn_node n);
 tn_status tn_fuse_prepare_nonzero(tn_graph *g, tn_node n);
 /* A size that may be more than there is memory for is cut to fit; the runtime is told what it was. */
 tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n);
+/* sort.c: a long cumulative sum or product as those of blocks, and a sort of long rows as moves by one digit after the other; what is short
+ * stays. */
+tn_status tn_fuse_prepare_scan(tn_graph *g, tn_node n);
+tn_status tn_fuse_prepare_top_k(tn_graph *g, tn_node n);
+/* Rows [R, N] of u64 by their digits of 8 bits from bit `from` up to bit `to`, equal ones in order, at the cursor. */
+tn_val tn_emit_sorted(tn_graph *g, tn_val rows, int from, int to);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

@@ -260,6 +260,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
                              op == TN_OP_NMS ? "" : " in a branch or loop");
     if (op == TN_OP_NONZERO) return tn_fuse_prepare_nonzero(g, n);
     if (op == TN_OP_SIZE) return tn_fuse_prepare_size(g, n);
+    if (op == TN_OP_CUMSUM || op == TN_OP_CUMPROD) return tn_fuse_prepare_scan(g, n);
+    if (op == TN_OP_TOP_K) return tn_fuse_prepare_top_k(g, n);
     if (op == TN_OP_LOOP) return tn_fuse_prepare_loop(g, n);
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
@@ -276,8 +278,9 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
 static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
         tn_node prev = tn_node_prev(g, n);
-        const bool again = tn_op_is(tn_node_op(g, n), TN_T_COMPOSITE) || tn_node_op(g, n) == TN_OP_LOOP ||
-                           tn_node_op(g, n) == TN_OP_NONZERO;
+        const tn_op op = tn_node_op(g, n);
+        const bool again = tn_op_is(op, TN_T_COMPOSITE) || op == TN_OP_LOOP || op == TN_OP_NONZERO ||
+                           op == TN_OP_CUMSUM || op == TN_OP_CUMPROD || op == TN_OP_TOP_K;
         next = tn_node_next(g, n);
         tn_status s = prepare_node(g, ctx, n);
         if (s != TN_OK) return s;

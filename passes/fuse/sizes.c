@@ -57,8 +57,7 @@ tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n) {
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "give the symbols in it one size",
                              "size: how large it can be must be a number");
     tn_set_cursor(g, tn_cursor_before(g, n));
-    const tn_val least = tn_const_num(g, TN_I64, 0),
-                 top = tn_emit_reshape(g, tn_const_ints(g, TN_I64, 1, &most), 0, NULL);
+    const tn_val least = tn_emit_int(g, TN_I64, 0), top = tn_emit_int(g, TN_I64, most);
     tn_val v = tn_binary(g, TN_OP_MIN, tn_binary(g, TN_OP_MAX, was, least), top);
     a.fits = true;
     v = tn_emit1(g, TN_OP_SIZE, &a, 2, (const tn_val[]){v, was});

@@ -233,6 +233,17 @@ START_TEST(test_indexing_by_data) {
     REFUSED(&b, SIZE, &size, V(in(&b, "i64[1]")), "i64 scalar");
     REFUSED(&b, SIZE, &size, V(in(&b, "i32[]")), "i64 scalar");
     REFUSED(&b, SIZE, &none, V(in(&b, "i64[]")), "a largest value");
+    const tn_attrs_sort low = {.shift = 0};
+    expect_type(&b, EMIT(&b, SORT_COUNT, &low, in(&b, "u64[N,5000]")), 0, "i64[N,256,2]");
+    REFUSED(&b, SORT_COUNT, &low, V(in(&b, "i64[N,5000]")), "must be u64 of rank 2");
+    REFUSED(&b, SORT_COUNT, (&(tn_attrs_sort){.shift = 57}), V(in(&b, "u64[N,5000]")), "bit 57");
+    expect_type(&b, EMIT(&b, SORT_MOVE, &low, in(&b, "u64[N,5000]"), in(&b, "i64[N,256,2]")), 0, "u64[N,5000]");
+    REFUSED(&b, SORT_MOVE, &low, V(in(&b, "u64[N,5000]"), in(&b, "i64[N,256,3]")),
+            "(3) and the blocks of x (2) differ");
+    REFUSED(&b, SORT_MOVE, &low, V(in(&b, "u64[N,5000]"), in(&b, "i64[N,255,2]")), "the number of digits (256) differ");
+    expect_type(&b, EMIT(&b, PLACE, NULL, in(&b, "f16[N]"), in(&b, "i32[N]")), 0, "f16[N]");
+    REFUSED(&b, PLACE, NULL, V(in(&b, "f16[4]"), in(&b, "i32[5]")), "differ");
+    REFUSED(&b, PLACE, NULL, V(in(&b, "f16[4,1]"), in(&b, "i32[4]")), "two vectors");
     tn_attrs_compact five = {.size = c5};
     expect_type(&b, EMIT(&b, COMPACT, &five, in(&b, "bool[2049]"), in(&b, "i64[3]")), 0, "i64[5]");
     REFUSED(&b, COMPACT, &five, V(in(&b, "bool[2049]"), in(&b, "i64[2]")), "(2) and the mask's blocks (3) differ");

@@ -39,17 +39,17 @@ extern "C" {
     B(bit_not, BIT_NOT) B(is_nan, IS_NAN) B(silu, SILU) B(hard_swish, HARD_SWISH) B(mish, MISH)                        \
     B(softsign, SOFTSIGN)
 
-/* tn_val tn_build_NAME(g, a, b): elementwise with NumPy broadcasting; dtypes must be equal.  (gather's b are
+/* tn_val tn_build_NAME(g, a, b): elementwise with NumPy broadcasting; dtypes must be equal.  (gather's and place's b are
  * indices.) */
 #define TN_BUILD_BINARY(B)                                                                                             \
     B(add, ADD) B(sub, SUB) B(mul, MUL) B(div, DIV) B(mod, MOD) B(fmod, FMOD) B(pow, POW) B(min, MIN) B(max, MAX)      \
     B(prelu, PRELU) B(and, AND) B(or, OR) B(xor, XOR) B(shl, SHL) B(shr, SHR) B(eq, EQ) B(ne, NE) B(lt, LT)            \
-    B(le, LE) B(gt, GT) B(ge, GE)
+    B(le, LE) B(gt, GT) B(ge, GE) B(place, PLACE)
 
 /* tn_val tn_build_NAME(g, x, tn_attrs_ATTRS) */
 #define TN_BUILD_UNARY_ATTRS(B)                                                                                        \
     B(cast, CAST, cast) B(bitcast, BITCAST, cast) B(nonzero, NONZERO, nonzero) B(size, SIZE, size)                     \
-    B(top_k, TOP_K, top_k)                                                                                              \
+    B(top_k, TOP_K, top_k) B(sort_count, SORT_COUNT, sort)                                                              \
     B(clamp, CLAMP, clamp) B(is_inf, IS_INF, activation) B(reshape, RESHAPE, shape) B(transpose, TRANSPOSE, perm)      \
     B(broadcast, BROADCAST, shape) B(slice, SLICE, slice) B(pad, PAD, pad) B(resize, RESIZE, resize)                   \
     B(reduce_sum, REDUCE_SUM, reduce) B(reduce_mean, REDUCE_MEAN, reduce) B(reduce_max, REDUCE_MAX, reduce)            \
@@ -66,7 +66,7 @@ extern "C" {
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
     B(gather, GATHER, axis) B(gather_elements, GATHER_ELEMENTS, axis) B(grid_sample, GRID_SAMPLE, grid_sample)         \
     B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)   \
-    B(append, APPEND, append) B(compact, COMPACT, compact)
+    B(append, APPEND, append) B(compact, COMPACT, compact) B(sort_move, SORT_MOVE, sort)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \

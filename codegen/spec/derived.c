@@ -1,0 +1,93 @@
+/* derived.c: operands that cannot be drawn element by element: those that say of the first one how many of a mask are set up to the
+ * end of each block, or where the digits of each block go; permutations; and rows to sort, all of whose digits matter. */
+#include "codegen/spec/derived.h"
+#include "codegen/emit/emit.h"
+
+#include <stdlib.h>
+
+static uint64_t element(const tn_drawn_from *t, int64_t i) {
+    int64_t at = 0;
+    for (uint32_t a = t->rank; a-- > 0; i /= t->dims[a]) at += i % t->dims[a] * t->strides[a];
+    return (uint64_t)tn_load_int(t->dtype, t->data, (uint64_t)at);
+}
+
+/* The ends that go with the mask of a `compact`. */
+static void ends_of_blocks(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *ends,
+                           uint64_t *seed) {
+    const int64_t n = dims[0];
+    int64_t count = 0;
+    (void)s;
+    (void)seed;
+    for (int64_t b = 0; b < n; b++) {
+        for (int64_t k = b * TN_COMPACT_BLOCK; k < (b + 1) * TN_COMPACT_BLOCK && k < x->dims[0]; k++)
+            count += element(x, k) != 0;
+        ends[b] = count;
+    }
+}
+
+/* [rows, digits, blocks]: what sums of `sort_count` say. */
+static void starts_of_digits(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *starts,
+                             uint64_t *seed) {
+    const int64_t rows = dims[0], blocks = dims[2], cols = x->dims[1], per_row = TN_SORT_DIGITS * blocks;
+    const int64_t shift = TN_ATTRS_OF(s->g, s->anchor, sort)->shift;
+    (void)seed;
+    for (int64_t k = 0; k < rows * per_row; k++) starts[k] = 0;
+    for (int64_t k = 0; k < rows * cols; k++) {
+        const int64_t digit = (int64_t)(element(x, k) >> shift & (TN_SORT_DIGITS - 1));
+        starts[k / cols * per_row + digit * blocks + k % cols / TN_SORT_BLOCK]++;
+    }
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0, sum = 0; k < per_row; k++) {
+            const int64_t here = starts[r * per_row + k];
+            starts[r * per_row + k] = sum;
+            sum += here;
+        }
+}
+
+static uint64_t next(uint64_t *x) {
+    *x ^= *x >> 12, *x ^= *x << 25, *x ^= *x >> 27;
+    return *x * UINT64_C(2685821657736338717) >> 16;
+}
+
+static void permutation(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *at, uint64_t *seed) {
+    (void)s;
+    (void)x;
+    for (int64_t k = 0; k < dims[0]; k++) {
+        const int64_t j = (int64_t)(next(seed) % (uint64_t)(k + 1));
+        at[k] = at[j];
+        at[j] = k;
+    }
+}
+
+static void any_bits(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *rows, uint64_t *seed) {
+    (void)s;
+    (void)x;
+    for (int64_t k = 0; k < dims[0] * dims[1]; k++) {
+        rows[k] = (int64_t)(next(seed) << 16 ^ next(seed));
+        if (k && next(seed) % 4 == 0) rows[k] = rows[k - 1]; /* equal ones stay in order */
+    }
+}
+
+static const struct {
+    tn_op op;
+    uint32_t operand;
+    tn_dtype dtype;
+    void (*fill)(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *data, uint64_t *seed);
+} rows[] = {
+    {TN_OP_COMPACT, 1, TN_I64, ends_of_blocks}, {TN_OP_SORT_MOVE, 1, TN_I64, starts_of_digits},
+    {TN_OP_PLACE, 1, TN_I64, permutation},      {TN_OP_SORT_COUNT, 0, TN_U64, any_bits},
+    {TN_OP_SORT_MOVE, 0, TN_U64, any_bits},
+};
+
+bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
+                uint64_t seed) {
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!s->anchor.i || tn_node_op(s->g, s->anchor) != rows[i].op || rows[i].operand != k) continue;
+        if (s->in[0].arg.i != tn_spec_anchor_input(s, 0).i || s->in[k].arg.i != tn_spec_anchor_input(s, k).i ||
+            s->in[k].dtype != rows[i].dtype)
+            continue;
+        rows[i].fill(s, first, dims, data, &seed);
+        return true;
+    }
+    return false;
+}

@@ -1,0 +1,19 @@
+/* derived.h: operands that cannot be drawn element by element. */
+#ifndef TENON_CODEGEN_DERIVED_H
+#define TENON_CODEGEN_DERIVED_H
+
+#include "codegen/codegen.h"
+
+/* A strided tensor on the host. */
+typedef struct tn_drawn_from {
+    tn_dtype dtype;
+    uint32_t rank;
+    const int64_t *dims, *strides;
+    const void *data;
+} tn_drawn_from;
+/* Fills operand k, dense and of these dims, where it cannot be drawn element by element, but follows from the first
+ * one; false: it can. */
+bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
+                uint64_t seed);
+
+#endif
