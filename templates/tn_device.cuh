@@ -310,15 +310,15 @@ TN_DEV unsigned char tn_float_to_e8m0(float f) { // to nearest, ties to the larg
     return (unsigned char)(u < 0x800000u ? 1u : (u + 0x400000u) >> 23);
 }
 // Casts to them: what is outside becomes NaN where they do not saturate; then rounded in one direction.
-TN_DEV float tn_scale(float f) { return f >= tn_bits_float(0x400000u) && f <= tn_bits_float(0x7f000000u) ? f : TN_NAN; }
-TN_DEV float tn_scale_down(float f, bool saturate) {
+TN_DEV float tn_in_e8m0(float f) { return f >= tn_bits_float(0x400000u) && f <= tn_bits_float(0x7f000000u) ? f : TN_NAN; }
+TN_DEV float tn_down_to_e8m0(float f, bool saturate) {
     const unsigned u = tn_float_bits(f);
-    if (!(tn_scale(f) == f)) return saturate ? f : TN_NAN;
+    if (!(tn_in_e8m0(f) == f)) return saturate ? f : TN_NAN;
     return tn_bits_float(u < 0x800000u ? 0x400000u : u & 0xff800000u);
 }
-TN_DEV float tn_scale_up(float f, bool saturate) {
-    const float down = tn_scale_down(f, saturate);
-    return down < f && tn_scale(f) == f ? down * 2.0f : down;
+TN_DEV float tn_up_to_e8m0(float f, bool saturate) {
+    const float down = tn_down_to_e8m0(f, saturate);
+    return down < f && tn_in_e8m0(f) == f ? down * 2.0f : down;
 }
 
 // What a saturating cast does before it rounds; NaN stays.

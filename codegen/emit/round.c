@@ -91,9 +91,9 @@ static around before_rounding(const tn_attrs_cast *a) {
     around r = {"", ""};
     if (a->to == TN_F8E8M0) {
         const bool directed = a->round && *a->round;
-        r.before = !directed            ? (a->saturate ? "" : "tn_scale(")
-                   : a->round[0] == 'u' ? "tn_scale_up("
-                                        : "tn_scale_down(";
+        r.before = !directed            ? (a->saturate ? "" : "tn_in_e8m0(")
+                   : a->round[0] == 'u' ? "tn_up_to_e8m0("
+                                        : "tn_down_to_e8m0(";
         if (*r.before) snprintf(r.after, sizeof r.after, directed ? ", %s)" : ")", a->saturate ? "true" : "false");
     } else if (a->saturate && tn_dtype_bits(a->to) == 8) {
         r.before = "tn_saturate(";

@@ -47,7 +47,7 @@ ARITHMETIC = {
     "tn_device.cuh": {"tn_float_to_half", "tn_float_to_bf16", "tn_max_nan", "tn_min_nan", "tn_e4m3_to_float",
                       "tn_float_to_e4m3", "tn_float_to_e5m2", "tn_saturate", "apply", "tn_get_i4", "tn_half_to_float",
                       "tn_min_index", "tn_fnuz_to_float", "tn_float_to_fnuz", "tn_e2m1_to_float", "tn_float_to_e2m1",
-                      "tn_e8m0_to_float", "tn_float_to_e8m0", "tn_scale", "tn_scale_down", "tn_scale_up"},
+                      "tn_e8m0_to_float", "tn_float_to_e8m0", "tn_in_e8m0", "tn_down_to_e8m0", "tn_up_to_e8m0"},
     "tn_math.cuh": {"tn_max", "tn_min", "tn_mod", "tn_abs", "tn_sign", "tn_div", "tn_fmod", "tn_pow", "tn_shl",
                     "tn_shr", "tn_to_i64", "tn_to_u64", "tn_clamp_int", "tn_wrap_i4", "tn_wrap_i2", "tn_kernel_cubic",
                     "tn_kernel_linear"},
