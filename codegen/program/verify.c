@@ -63,7 +63,9 @@ static tn_status check_kind(const tn_program *p, const tn_prog_step *s) {
         if (s->writes[k].pitch.i) return broken(p, s->name, "it writes parts of rows, which its kind does not");
     if (tn_prog_is_control(s) && !tn_dim_equal_const(p->g, s->reads[0].bytes, 1))
         return broken(p, s->name, "what it reads is no bool");
-    if (s->kind == TN_STEP_COPY && s->reads[0].bytes.i != s->writes[0].bytes.i)
+    int64_t from, into; /* of symbols a condition may say that they are equal: evaluate_all asks at their sizes */
+    if (s->kind == TN_STEP_COPY && tn_dim_is_const(p->g, s->reads[0].bytes, &from) &&
+        tn_dim_is_const(p->g, s->writes[0].bytes, &into) && from != into)
         return broken(p, s->name, "it copies an extent into one of another size");
     return TN_OK;
 }
@@ -269,6 +271,8 @@ static tn_status evaluate_all(checker *c) {
             *b = (bytes){.step = k, .writes = i >= s->n_reads};
             st = evaluate(c, s->name, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
         }
+        if (st == TN_OK && s->kind == TN_STEP_COPY && c->all[c->first_of[k]].n != c->all[c->first_of[k] + 1].n)
+            st = broken(p, s->name, "it copies an extent into one of another size");
     }
     return st;
 }

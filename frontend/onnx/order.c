@@ -25,48 +25,81 @@ static size_t place(const producers *p, const char *name) {
     return at;
 }
 
-static bool index_outputs(tn_oi *x, producers *p, size_t n, TnOnnx__NodeProto **nodes) {
-    size_t total = 0, size = 16;
-    for (size_t k = 0; k < n; k++) total += nodes[k]->n_output;
-    while (size < 2 * total + 2) size *= 2;
+static bool new_table(tn_oi *x, producers *p, size_t names) {
+    size_t size = 16;
+    while (size < 2 * names + 2) size *= 2;
     p->mask = size - 1;
     p->name = tn_oi_alloc(x, size * sizeof *p->name);
     p->node = tn_oi_alloc(x, size * sizeof *p->node);
-    if (!p->name || !p->node) return false;
-    for (size_t k = 0; k < n; k++)
-        for (size_t i = 0; i < nodes[k]->n_output; i++) {
-            if (!*nodes[k]->output[i]) continue;
-            const char *name = tn_intern(x->g, nodes[k]->output[i]);
-            if (!name) return false;
-            size_t at = place(p, name);
-            p->name[at] = name; /* defined twice: the last counts */
-            p->node[at] = (uint32_t)k;
-        }
+    return p->name && p->node;
+}
+
+static bool put(tn_oi *x, producers *p, const char *text, size_t node) {
+    const char *name = *text ? tn_intern(x->g, text) : NULL;
+    if (!name) return !*text;
+    size_t at = place(p, name);
+    p->name[at] = name; /* defined twice: the last counts */
+    p->node[at] = (uint32_t)node;
     return true;
 }
 
-static void use(tn_oi *x, const producers *p, const char *input, deps *d, bool count) {
+static bool index_outputs(tn_oi *x, producers *p, size_t n, TnOnnx__NodeProto **nodes) {
+    size_t total = 0;
+    for (size_t k = 0; k < n; k++) total += nodes[k]->n_output;
+    if (!new_table(x, p, total)) return false;
+    for (size_t k = 0; k < n; k++)
+        for (size_t i = 0; i < nodes[k]->n_output; i++)
+            if (!put(x, p, nodes[k]->output[i], k)) return false;
+    return true;
+}
+
+/* ---- what a node uses -------------------------------------------------------------------------------------------- */
+
+/* Names that a nested graph defines for itself, and those around it. */
+typedef struct inner {
+    const struct inner *outer;
+    producers names;
+} inner;
+
+static bool index_own(tn_oi *x, inner *in, const TnOnnx__GraphProto *g) {
+    size_t total = g->n_input + g->n_initializer;
+    bool ok = true;
+    for (size_t k = 0; k < g->n_node; k++) total += g->node[k]->n_output;
+    if (!new_table(x, &in->names, total)) return false;
+    for (size_t k = 0; k < g->n_input; k++) ok = ok && put(x, &in->names, g->input[k]->name, 0);
+    for (size_t k = 0; k < g->n_initializer; k++) ok = ok && put(x, &in->names, g->initializer[k]->name, 0);
+    for (size_t k = 0; k < g->n_node; k++)
+        for (size_t i = 0; i < g->node[k]->n_output; i++) ok = ok && put(x, &in->names, g->node[k]->output[i], 0);
+    return ok;
+}
+
+static void use(tn_oi *x, const producers *p, const inner *in, const char *input, deps *d, bool count) {
     const char *name = *input ? tn_intern(x->g, input) : NULL;
     size_t at = name ? place(p, name) : 0;
     if (!name || !p->name[at]) return;
+    for (; in; in = in->outer)
+        if (in->names.name[place(&in->names, name)]) return;
     if (!count) d->list[d->n] = p->node[at];
     d->n++;
 }
 
 /* Everything a node uses; nesting was limited when the file was read. */
-static void collect(tn_oi *x, const producers *p, const TnOnnx__NodeProto *node, deps *d, bool count);
+static void collect(tn_oi *x, const producers *p, const inner *in, const TnOnnx__NodeProto *node, deps *d, bool count);
 
-static void collect_graph(tn_oi *x, const producers *p, const TnOnnx__GraphProto *g, deps *d, bool count) {
-    for (size_t k = 0; k < g->n_node; k++) collect(x, p, g->node[k], d, count);
-    for (size_t k = 0; k < g->n_output; k++) use(x, p, g->output[k]->name, d, count);
+static void collect_graph(tn_oi *x, const producers *p, const inner *outer, const TnOnnx__GraphProto *g, deps *d,
+                          bool count) {
+    inner in = {.outer = outer};
+    if (!index_own(x, &in, g)) return;
+    for (size_t k = 0; k < g->n_node; k++) collect(x, p, &in, g->node[k], d, count);
+    for (size_t k = 0; k < g->n_output; k++) use(x, p, &in, g->output[k]->name, d, count);
 }
 
-static void collect(tn_oi *x, const producers *p, const TnOnnx__NodeProto *node, deps *d, bool count) {
-    for (size_t k = 0; k < node->n_input; k++) use(x, p, node->input[k], d, count);
+static void collect(tn_oi *x, const producers *p, const inner *in, const TnOnnx__NodeProto *node, deps *d, bool count) {
+    for (size_t k = 0; k < node->n_input; k++) use(x, p, in, node->input[k], d, count);
     for (size_t k = 0; k < node->n_attribute; k++) {
         const TnOnnx__AttributeProto *a = node->attribute[k];
-        if (a->g) collect_graph(x, p, a->g, d, count);
-        for (size_t i = 0; i < a->n_graphs; i++) collect_graph(x, p, a->graphs[i], d, count);
+        if (a->g) collect_graph(x, p, in, a->g, d, count);
+        for (size_t i = 0; i < a->n_graphs; i++) collect_graph(x, p, in, a->graphs[i], d, count);
     }
 }
 
@@ -120,11 +153,12 @@ const uint32_t *tn_oi_order(tn_oi *x, size_t *n_nodes, TnOnnx__NodeProto **nodes
               .deps = tn_oi_alloc(x, (n + 1) * sizeof *w.deps)};
     if (n >= UINT32_MAX || tn_oi_failed(x) || !index_outputs(x, &p, n, nodes)) return NULL;
     for (size_t k = 0; k < n; k++) {
-        collect(x, &p, nodes[k], &w.deps[k], true);
+        collect(x, &p, NULL, nodes[k], &w.deps[k], true);
         w.deps[k].list = tn_oi_alloc(x, (w.deps[k].n + 1) * sizeof *w.deps[k].list);
         if (!w.deps[k].list) return NULL;
         w.deps[k].n = 0;
-        collect(x, &p, nodes[k], &w.deps[k], false);
+        if (tn_oi_failed(x)) return NULL;
+        collect(x, &p, NULL, nodes[k], &w.deps[k], false);
     }
     for (size_t k = 0; k < n; k++)
         if (!replaced(x, &p, (uint32_t)k, nodes[k]) && !visit(x, &w, (uint32_t)k, nodes)) return NULL;

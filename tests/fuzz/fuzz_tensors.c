@@ -1,7 +1,7 @@
 /* fuzz_tensors.c: tensors from files: .npy and .pb as the command reads them, and weights of an ONNX model in a file
  * beside it.  Any bytes give a tensor whose data fits its shape, or an error; a tensor written as .npy reads back.
  *
- * The first byte says which: n, p, or e, behind which 2 bytes give the size of the model, then the model, then the
+ * The first byte says which: n, p, s (a sequence), o (an optional of one), t (of a tensor), or e, behind which 2 bytes give the size of the model, then the model, then the
  * weights. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,6 +70,24 @@ static void read_tensor(const tn_env *env, const char *name, const uint8_t *data
     cli_free_tensor(&c, &t);
 }
 
+static void read_value(const tn_env *env, char kind, const uint8_t *data, size_t size) {
+    enum { CAP = 8 };
+    const tn_onnx_io io = {.name = "v", .sequence = kind != 't', .optional = kind != 's'};
+    tn_host_tensor t[CAP];
+    int64_t n = 0;
+    cli c = {.env = *env};
+    tn_status st = tn_read_value_pb(env, write_file("t.pb", data, size), &io, CAP, t, &n);
+    if (st != TN_OK) {
+        if (st != TN_E_MEMORY && !fuzz_error()[0]) fuzz_die("a file is refused without a message");
+        return;
+    }
+    if (n < (io.optional ? -1 : 0) || n > CAP) fuzz_die("a value of %d tensors", (int)n);
+    for (int64_t k = 0; k < n; k++) {
+        check_tensor(&t[k]);
+        cli_free_tensor(&c, &t[k]);
+    }
+}
+
 static void import_external(const tn_env *env, const uint8_t *data, size_t size) {
     if (size < 2) return;
     const size_t n = data[0] | (size_t)data[1] << 8;
@@ -91,6 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const tn_env *env = fuzz_begin();
     if (data[0] == 'n') read_tensor(env, "t.npy", data + 1, size - 1);
     if (data[0] == 'p') read_tensor(env, "t.pb", data + 1, size - 1);
+    if (data[0] == 's' || data[0] == 'o' || data[0] == 't') read_value(env, (char)data[0], data + 1, size - 1);
     if (data[0] == 'e') import_external(env, data + 1, size - 1);
     fuzz_end();
     return 0;
@@ -163,6 +182,10 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     if (data[0] == 'p')
         return 1 + wire_mutate(&tn_onnx__tensor_proto__descriptor, data + 1, size - 1, max - 1, NULL, 0, word,
                                fuzz_random(&s));
+    if (data[0] == 's' || data[0] == 'o' || data[0] == 't')
+        return 1 +
+               wire_mutate(data[0] == 's' ? &tn_onnx__sequence_proto__descriptor : &tn_onnx__optional_proto__descriptor,
+                           data + 1, size - 1, max - 1, NULL, 0, word, fuzz_random(&s));
     if (data[0] == 'e') return mutate_external(data, size, max, (unsigned)fuzz_random(&s));
     return data[0] == 'n' && fuzz_below(&s, 2) ? new_header(data, size, max, &s) : LLVMFuzzerMutate(data, size, max);
 }

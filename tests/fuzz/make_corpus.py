@@ -26,7 +26,7 @@ def f32(name, *shape):
 
 
 def save(name, nodes, inputs, outputs, init=(), opset=17, functions=(), domains=()):
-    ins = [h.make_tensor_value_info(n, t, s) for n, t, s in inputs]
+    ins = [h.make_value_info(i[0], i[1]) if len(i) == 2 else h.make_tensor_value_info(*i) for i in inputs]
     outs = [h.make_tensor_value_info(n, T.FLOAT, None) for n in outputs]
     graph = h.make_graph(nodes, name, ins, outs, list(init))
     opsets = [h.make_opsetid("", opset)] + [h.make_opsetid(d, 1) for d in domains]
@@ -103,6 +103,38 @@ save("qlinear", [N("QLinearConv", ["q", "s", "z", "k", "s", "z", "s", "z"], ["a"
      [("q", T.UINT8, [1, 1, 4, 4]), ("m", T.UINT8, [2, 2])], ["y", "w", "c"],
      [nh.from_array(np.float32(0.1), "s"), nh.from_array(np.uint8(3), "z"), nh.from_array(np.ones((1, 1, 2, 2), np.uint8), "k")])
 
+
+def sub(name, nodes, inputs, outputs, init=()):
+    return h.make_graph(nodes, name, [h.make_tensor_value_info(n, t, None) for n, t in inputs],
+                        [h.make_tensor_value_info(n, t, None) for n, t in outputs], list(init))
+
+
+F, I, O = T.FLOAT, T.INT64, T.BOOL
+listed = h.make_sequence_type_proto(h.make_tensor_type_proto(F, ["N"]))
+body = sub("b", [N("Add", ["s", "e"], ["t"]), N("Mul", ["t", "u"], ["o"])], [("s", F), ("e", F), ("u", F)], [("t", F), ("o", F)])
+save("scan", [N("Scan", ["s0", "x", "x"], ["s", "y"], body=body, num_scan_inputs=2, scan_input_axes=[0, 0], scan_input_directions=[0, 1],
+                scan_output_axes=[1], scan_output_directions=[1])],
+     [("s0", F, [2]), ("x", F, ["T", 2])], ["s", "y"], opset=16)
+save("scan8", [N("Scan", ["n", "s0", "x", "x"], ["s", "y"], body=body, num_scan_inputs=2, directions=[0, 1])],
+     [("n", I, [2]), ("s0", F, [2, 3]), ("x", F, [2, 3, 3])], ["s", "y"], opset=8)
+step = sub("l", [N("Add", ["v", "v"], ["w"]), N("Less", ["i", "end"], ["d"]), N("SequenceAt", ["q", "i"], ["a"]), N("SequenceErase", ["q", "i"], ["r"]),
+                 N("SequenceInsert", ["r", "w"], ["p"])], [("i", I), ("c", O), ("v", F), ("q", F)], [("d", O), ("w", F), ("p", F), ("a", F)])
+save("loop", [N("SequenceConstruct", ["x", "x"], ["q0"]), N("Loop", ["n", "", "x", "q0"], ["w", "q", "y"], body=step)],
+     [("x", F, [2]), ("n", I, []), ("end", I, [])], ["w", "q", "y"], opset=16)
+add = sub("m", [N("Add", ["a", "b"], ["c"])], [("a", F), ("b", F)], [("c", F)])
+save("sequence", [N("SequenceMap", ["s", "x"], ["m"], body=add), N("SequenceLength", ["m"], ["n"]), N("SequenceInsert", ["m", "x", "at"], ["i"]),
+                  N("SequenceErase", ["i", "at"], ["e"]), N("SequenceAt", ["e", "m1"], ["f"]), N("ConcatFromSequence", ["e"], ["c"], axis=0),
+                  N("SplitToSequence", ["c", "two"], ["p"], axis=0), N("SequenceEmpty", [], ["none"], dtype=I), N("Optional", ["p"], ["op"]),
+                  N("OptionalHasElement", ["o"], ["has"]), N("OptionalGetElement", ["op"], ["g"]),
+                  N("If", ["q"], ["z"], then_branch=sub("t", [N("Identity", ["s"], ["a"])], [], [("a", F)]),
+                    else_branch=sub("e", [N("SequenceConstruct", ["x", "x"], ["b"])], [], [("b", F)]))],
+     [("s", listed), ("o", h.make_optional_type_proto(listed)), ("x", F, [2]), ("at", I, []), ("q", O, [])], ["n", "f", "has", "g", "z"],
+     [nh.from_array(np.int64(-1), "m1"), nh.from_array(np.int64(2), "two")], opset=18)
+save("linear", [N("CausalConvWithState", ["x", "w"], ["c", "cs"], activation="silu"), N("LinearAttention", ["c", "k", "k", "", "g", "b"], ["l", "ls"], q_num_heads=2, kv_num_heads=1),
+                N("CumProd", ["l", "ax"], ["p"], exclusive=1), N("OneHot", ["i", "d", "v"], ["y"])],
+     [("x", F, [1, 4, 4]), ("k", F, [1, 4, 2]), ("g", F, [1, 4, 1]), ("b", F, [1, 4, 1]), ("i", I, [2]), ("d", I, [])], ["p", "cs", "ls", "y"],
+     [f32("w", 4, 1, 3), nh.from_array(np.int64(1), "ax"), f32("v", 2)], opset=27)
+
 # ---- fuzz_tensors: a letter for the kind of file in front ----
 tensors = pathlib.Path(__file__).parent / "corpus" / "tensors"
 tensors.mkdir(parents=True, exist_ok=True)
@@ -115,6 +147,11 @@ for name, t in (("f32", np.float32), ("f16", np.float16), ("i64", np.int64), ("b
 for name, t, v in (("floats", T.FLOAT, [1, 2]), ("halves", T.FLOAT16, [1, 2]), ("bf16", T.BFLOAT16, [1, 2]), ("f8", T.FLOAT8E4M3FN, [1, 2]),
                    ("i4", T.INT4, [1, 2]), ("u2", T.UINT2, [1, 2]), ("f4", T.FLOAT4E2M1, [1, 2]), ("u32", T.UINT32, [1, 2]), ("f64", T.DOUBLE, [1, 2]), ("bools", T.BOOL, [1, 0]), ("text", T.STRING, [b"a", b"b"])):
     (tensors / f"pb_typed_{name}").write_bytes(b"p" + h.make_tensor(name, t, [2], v).SerializeToString())
+two = [np.arange(3, dtype=np.float32), np.arange(2, dtype=np.float32)]
+sequence = nh.from_list(two, "s")
+(tensors / "pb_sequence").write_bytes(b"s" + sequence.SerializeToString())
+(tensors / "pb_optional").write_bytes(b"o" + nh.from_optional(two, "o").SerializeToString())
+(tensors / "pb_optional_tensor").write_bytes(b"t" + nh.from_optional(np.arange(4, dtype=np.int64), "t").SerializeToString())
 model = (out / "external.onnx").read_bytes()
 (tensors / "external").write_bytes(b"e" + len(model).to_bytes(2, "little") + model + np.arange(4, dtype=np.float32).tobytes())
 (tensors / "regress_empty_and_huge").write_bytes(b"p" + onnx.TensorProto(data_type=T.FLOAT, dims=[0, 2**60], name="x").SerializeToString())

@@ -206,13 +206,20 @@ START_TEST(sums_along_an_axis_of_a_run) {
 END_TEST
 
 START_TEST(nodes_may_be_in_any_order) {
-    const float x[] = {-1, 2, -3, 4}, want[] = {-1, 0, -3, 0};
+    const float x[] = {-1, 2, -3, 4}, want[] = {-1, 0, -3, 0}, inner[] = {-1, 0, -3, 0};
     pb *g = pb_new();
     g_node(g, mk_node("Neg", "r", "y"));
     g_node(g, mk_node("Relu", "n", "r"));
     g_node(g, mk_node("Neg", "x", "n"));
     g_in(g, "x", 1, "1,2,2");
     expect(import_with(mk_model(g_out(g, "y"), 13), NULL), 3, d22, x, 4, want);
+    /* what a branch calls its own has nothing to do with what is called so outside, behind it */
+    pb *yes = g_node(g_node(pb_new(), mk_node("Neg", "x", "t")), mk_node("Relu", "t", "a"));
+    g = g_node(pb_new(), at_graph(at_graph(mk_node("If", "c", "s"), "then_branch", g_out(yes, "a")), "else_branch",
+                                  branch("Relu", "b")));
+    g_node(g_node(g, mk_node("Identity", "s", "t")), mk_node("Neg", "t", "y"));
+    g_init(g_in(g, "x", 1, "1,2,2"), mk_tensor("c", 9, "", &(uint8_t){1}, 1));
+    expect(import_with(mk_model(g_out(g, "y"), 13), NULL), 3, d22, x, 4, inner);
     g = g_node(g_node(pb_new(), mk_node("Add", "x,b", "a")), mk_node("Neg", "a", "b"));
     g_in(g, "x", 1, "1");
     imported *i = import_with(mk_model(g_out(g, "b"), 13), NULL);

@@ -145,19 +145,22 @@ static pb *list_branch(const char *names) {
     return g_out(g_node(pb_new(), mk_node("SequenceConstruct", names, "l")), "l");
 }
 
-static pb *choice_of_lists(const char *yes, const char *no) {
+static pb *choice_of_lists(const char *yes, const char *no, const char *dims) {
     pb *g = pb_new();
     g_node(g, at_graph(at_graph(mk_node("If", "c", "s"), "then_branch", list_branch(yes)), "else_branch",
                        list_branch(no)));
-    return g_out(g_in(g_in(g_in(g, "x", 1, "2"), "y", 1, "2"), "c", 9, ""), "s");
+    return g_out(g_in(g_in(g_in(g, "x", 1, "2"), "y", 1, dims), "c", 9, ""), "s");
 }
 
+/* Their sizes are the same, or a condition says so. */
 START_TEST(branches_give_sequences) {
-    const double c[] = {_i};
+    const double c[] = {_i % 2};
     const tensor in[] = {{TN_F32, 1, DIMS(2), NUMS(1, 2)}, {TN_F32, 1, DIMS(2), NUMS(3, 4)}, {TN_BOOL, 0, NULL, c}},
-                 want[] = {in[_i ? 0 : 1], in[_i ? 1 : 0]};
-    expect_values(given(choice_of_lists("x,y", "y,x"), NULL), in, 3, want, 2);
-    expect_refused(choice_of_lists("x,y", "x"), NULL, TN_E_UNSUPPORTED,
+                 want[] = {in[_i % 2 ? 0 : 1], in[_i % 2 ? 1 : 0]};
+    imported *i = given(choice_of_lists("x,y", "y,x", _i / 2 ? "N" : "2"), NULL);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 1);
+    expect_values(i, in, 3, want, 2);
+    expect_refused(choice_of_lists("x,y", "x", "2"), NULL, TN_E_UNSUPPORTED,
                    "a sequence of 2 tensors if the condition holds and a sequence of 1 tensors if not");
 }
 END_TEST
@@ -303,7 +306,7 @@ int main(void) {
     tcase_add_test(t, wrong_positions_are_refused);
     tcase_add_test(t, uneven_parts);
     tcase_add_test(t, lists_of_sizes);
-    tcase_add_loop_test(t, branches_give_sequences, 0, 2);
+    tcase_add_loop_test(t, branches_give_sequences, 0, 4);
     tcase_add_test(t, loops_carry_sequences);
     tcase_add_test(t, maps);
     tcase_add_test(t, empty_sequences);
