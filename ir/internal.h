@@ -200,6 +200,7 @@ struct tn_graph {
     TN_VEC(tn_condition) conds;    /* no zero entry */
     TN_VEC(tn_dim) equals;         /* atoms that others are written for (equal.c); no zero entry */
     TN_VEC(tn_bucket_rec) buckets; /* no zero entry */
+    uint64_t edits;
     uint32_t n_buckets;
     tn_table str_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
 };

@@ -634,6 +634,9 @@ tn_status tn_infer(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, co
 /* Checks every invariant: arity, types, dominance, use lists, terminators, attribute ranges.  Reports each violation
  * with its layer name; returns TN_E_VERIFY if there was one. */
 tn_status tn_verify(const tn_graph *g);
+/* Grows with every change of nodes, operands, types and conditions: where it is what it was, so is all that tn_verify
+ * looks at. */
+uint64_t tn_graph_edits(const tn_graph *g);
 
 /* Text form.  Constants up to TN_PRINT_INLINE elements are printed inline, larger ones by reference to `side`, the name
  * of a side file that tn_print_weights writes.  The caller frees the text with tn_free(env, text, *size + 1). */

@@ -147,6 +147,7 @@ static tn_dim map_one(const void *user, tn_dim d) {
 
 /* Under what the conditions say now. */
 static void retype(rebinding *m) {
+    m->g->edits++;
     m->n_types = m->g->types.n;
     m->types = tn_alloc(m->g->env, m->n_types * sizeof *m->types);
     if (!m->types) tn_graph_oom(m->g);

@@ -191,6 +191,7 @@ static bool add(tn_graph *g, tn_condition c) {
         (pins(g, &c) && !tn_table_add(g->env, &g->cond_table, pin_hash, g->conds.n + 1)))
         return tn_graph_oom(g), false;
     g->conds.p[g->conds.n++] = c;
+    g->edits++;
     return true;
 }
 
@@ -233,6 +234,7 @@ tn_status tn_graph_require(tn_graph *g, tn_condition c) {
 
 tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
     uint32_t n = g->conds.n;
+    g->edits++;
     tn_table_free(g->env, &g->cond_table);
     g->conds.n = 0; /* each is taken out before its place can be filled again */
     for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {

@@ -288,6 +288,7 @@ tn_val tn_region_add_arg(tn_graph *g, tn_region r, tn_type t, const char *name) 
         rec->cap_args = cap;
     }
     if (!TN_RESERVE(g, vals, 1)) return (tn_val){0};
+    g->edits++;
     tn_val v = {g->vals.n++};
     g->vals.p[v.i] = (tn_val_rec){.type = t, .arg_of = r, .index = rec->n_args, .name = s};
     rec->args[rec->n_args++] = v;

@@ -20,6 +20,7 @@ void tn_graph_set_trace(tn_graph *g, tn_trace_fn fn, void *user) {
 /* ---- links ------------------------------------------------------------------------------------------------------- */
 
 static void link_use(tn_graph *g, uint32_t slot, tn_val v) {
+    g->edits++;
     tn_slot_rec *s = &g->slots.p[slot];
     s->val = v;
     s->prev = s->next = 0;
@@ -36,6 +37,7 @@ static void link_use(tn_graph *g, uint32_t slot, tn_val v) {
 static void unlink_use(tn_graph *g, uint32_t slot) {
     tn_slot_rec *s = &g->slots.p[slot];
     if (!s->val.i) return;
+    g->edits++;
     tn_val_rec *rec = &g->vals.p[s->val.i];
     if (s->prev)
         g->slots.p[s->prev].next = s->next;
@@ -50,6 +52,7 @@ static void unlink_use(tn_graph *g, uint32_t slot) {
 }
 
 static void link_node(tn_graph *g, tn_node n, tn_region r, tn_node before) {
+    g->edits++;
     tn_node_rec *rec = &g->nodes.p[n.i];
     tn_region_rec *reg = &g->regions.p[r.i];
     rec->region = r;
@@ -66,6 +69,7 @@ static void link_node(tn_graph *g, tn_node n, tn_region r, tn_node before) {
 }
 
 static void unlink_node(tn_graph *g, tn_node n) {
+    g->edits++;
     tn_node_rec *rec = &g->nodes.p[n.i];
     tn_region_rec *reg = &g->regions.p[rec->region.i];
     if (rec->prev.i)
@@ -291,6 +295,7 @@ tn_status tn_replace(tn_graph *g, tn_val from, tn_val to) {
         tn_type_print(g, tn_val_type(g, to), b, sizeof b);
         return tn_graph_fail(g, TN_E_TYPE, at, "", "replace: a value of type %s cannot stand for one of type %s", b, a);
     }
+    g->edits++;
     tn_val_rec *f = &g->vals.p[from.i], *t = &g->vals.p[to.i];
     for (uint32_t s = f->first_use; s; s = g->slots.p[s].next) g->slots.p[s].val = to;
     if (f->first_use) {
@@ -331,6 +336,7 @@ tn_status tn_node_retype(tn_graph *g, tn_node n, bool force) {
         st = tn_graph_fail(g, TN_E_TYPE, n, "", "%s: a new operand would change the type of a result in use",
                            tn_op_text(rec.op));
     }
+    g->edits++;
     for (uint32_t k = 0; st == TN_OK && k < rec.n_results; k++) g->vals.p[rec.result + k].type = types[k];
     tn_free(g->env, types, cap * sizeof *types);
     return st == TN_OK && tn_op_is(rec.op, TN_T_DYNAMIC) ? tn_note_made(g, n) : st;

@@ -279,6 +279,10 @@ static void check_region(checker *c, tn_region r, tn_node owner) {
     set_visible(c, r, ENDED);
 }
 
+uint64_t tn_graph_edits(const tn_graph *g) {
+    return g->edits;
+}
+
 tn_status tn_verify(const tn_graph *graph) {
     tn_graph *g = (tn_graph *)(uintptr_t)graph;
     if (!tn_graph_ok(g)) return g->status;

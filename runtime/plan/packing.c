@@ -109,19 +109,27 @@ static void move(char *packed, char *plain, size_t n, bool pack) {
     memcpy(pack ? packed : plain, pack ? plain : packed, n);
 }
 
-/* One element after the other, along what is contiguous in the plain constant. */
-static void move_turned(const tile *t, char *packed, char *plain, bool pack) {
-    const tn_packing *p = t->p;
-    for (uint32_t c = 0; c < t->cols; c++)
+/* Chunk by chunk of `whole` elements of e bytes, which the compiler knows: one of each of as many columns, which are
+ * contiguous in the plain constant. */
+static inline void turn(const tile *t, char *packed, char *plain, bool pack, uint32_t e, uint32_t whole) {
+    const size_t column = (size_t)t->p->rows * e;
+    for (uint32_t c = 0; c < t->cols; c += whole)
         for (uint32_t r = 0; r < t->rows; r++) {
-            char *at = plain + (t->first + c * p->rows + r) * p->element;
-            switch (p->element) { /* of a size that the compiler knows */
-            case 1: move(packed + place(p, r, c), at, 1, pack); break;
-            case 2: move(packed + place(p, r, c), at, 2, pack); break;
-            case 4: move(packed + place(p, r, c), at, 4, pack); break;
-            default: move(packed + place(p, r, c), at, 8, pack); break;
-            }
+            char *chunk = packed + place(t->p, r, c), *from = plain + (t->first + r) * e + c * column;
+            if (t->cols - c >= whole)
+                for (uint32_t k = 0; k < whole; k++) move(chunk + k * e, from + k * column, e, pack);
+            else
+                for (uint32_t k = 0; k < t->cols - c; k++) move(chunk + k * e, from + k * column, e, pack);
         }
+}
+
+static void move_turned(const tile *t, char *packed, char *plain, bool pack) {
+    switch (t->p->element) {
+    case 1: turn(t, packed, plain, pack, 1, TN_PACKING_CHUNK); break;
+    case 2: turn(t, packed, plain, pack, 2, TN_PACKING_CHUNK / 2); break;
+    case 4: turn(t, packed, plain, pack, 4, TN_PACKING_CHUNK / 4); break;
+    default: turn(t, packed, plain, pack, 8, TN_PACKING_CHUNK / 8); break;
+    }
 }
 
 static void move_rows(const tile *t, char *packed, char *plain, bool pack) {

@@ -218,6 +218,51 @@ START_TEST(trace_sees_every_mutation) {
 }
 END_TEST
 
+/* Edits since *former. */
+static bool edited(const tn_graph *g, uint64_t *former) {
+    const uint64_t now = tn_graph_edits(g), was = *former;
+    ck_assert_uint_ge(now, was);
+    *former = now;
+    return now != was;
+}
+
+START_TEST(edits_tell_of_every_change) {
+    tn_graph *g = tn_graph_new(NULL);
+    uint64_t e = tn_graph_edits(g);
+    const tn_dim n = tn_dim_sym(g, "N"), m = tn_dim_sym(g, "M");
+    const tn_val x = tn_graph_add_input(g, "x", tn_type_make(g, TN_F32, 1, &n));
+    ck_assert(edited(g, &e));
+    const tn_val a = tn_unary(g, TN_OP_NEG, x), b = tn_unary(g, TN_OP_ABS, a);
+    ck_assert(edited(g, &e));
+    tn_set_input(g, tn_val_def(g, b), 0, x);
+    ck_assert(edited(g, &e));
+    tn_graph_set_outputs(g, 1, &b, NULL);
+    ck_assert(edited(g, &e));
+    tn_replace(g, b, a);
+    ck_assert(edited(g, &e));
+    tn_move_before(g, tn_val_def(g, b), tn_cursor_before(g, tn_val_def(g, a)));
+    ck_assert(edited(g, &e));
+    tn_erase(g, tn_val_def(g, b));
+    ck_assert(edited(g, &e));
+    tn_trial t = tn_trial_begin(g);
+    tn_unary(g, TN_OP_EXP, a);
+    ck_assert(!tn_trial_end(g, t, false));
+    ck_assert(edited(g, &e));
+    tn_graph_require(g, (tn_condition){.rel = TN_REL_AT_LEAST, .a = m, .b = n, .what = "test"});
+    ck_assert(edited(g, &e));
+    ck_assert_int_eq(tn_dim_bind(g, n, tn_dim_const(g, 4)), TN_OK);
+    ck_assert(edited(g, &e));
+    ck_assert_int_eq(tn_verify(g), TN_OK); /* what only looks, and types and texts that nothing has */
+    tn_graph_hash(g);
+    f32(g, 77);
+    tn_intern(g, "text");
+    tn_node_set_loc(g, tn_val_def(g, a), tn_loc_make(g, "layer"));
+    tn_graph_free(tn_graph_clone(g));
+    ck_assert(!edited(g, &e));
+    tn_graph_free(g);
+}
+END_TEST
+
 START_TEST(the_cursor_places_and_stamps) {
     tn_graph *g = tn_graph_new(NULL);
     tn_val x = tn_graph_add_input(g, "x", f32(g, 4)), a = tn_unary(g, TN_OP_NEG, x);
@@ -454,6 +499,7 @@ int main(void) {
     tcase_add_test(t, types_are_guarded);
     tcase_add_test(t, bad_handles_are_errors_not_crashes);
     tcase_add_test(t, trace_sees_every_mutation);
+    tcase_add_test(t, edits_tell_of_every_change);
     tcase_add_test(t, the_cursor_places_and_stamps);
     tcase_add_test(t, the_verifier_sees_uses_before_definitions);
     tcase_add_test(t, values_do_not_leave_their_region);
