@@ -229,14 +229,20 @@ typedef struct tn_choices tn_choices;
  * With `only`, the variants of that template (NULL: of all), of which there may be none.  Valid as long as the spec. */
 tn_status tn_choices_new(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_choices **out);
 void tn_choices_free(tn_choices *l); /* NULL allowed */
+/* Others of all that there are; then the rest may be forgotten, but for a few. */
+void tn_choices_select(tn_choices *l, size_t cap);
+void tn_choices_trim(tn_choices *l);
+/* Of templates and knobs: equal lists have equal ones. */
+uint64_t tn_choices_hash(const tn_choices *l);
 size_t tn_choices_count(const tn_choices *l);
 const tn_choice *tn_choices_at(const tn_choices *l, size_t k);
 /* Generates one; freed with tn_variant_free. */
 tn_status tn_choice_make(const tn_choices *l, size_t k, tn_variant *out);
 /* "map BLOCK=256 VEC=8" */
 void tn_knobs_text(const tn_template *t, const int64_t *knob, char *buf, size_t size);
-/* The same, all of them generated; one that cannot be was reported and is left out.  Freed by the caller, each with
+/* Generates all of them; one that cannot be was reported, and another takes its place.  Freed by the caller, each with
  * tn_variant_free, the array with tn_free. */
+tn_status tn_choices_make(const tn_choices *l, tn_variant **out, size_t *n);
 tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
                        size_t *n);
 /* One variant from a template and named knob values, for lockfiles and tests. */

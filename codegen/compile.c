@@ -40,17 +40,13 @@ static tn_status add_node(tn_compilation *c, uint32_t step) {
     return tn_spec_make(c->g, n, &c->mem, &c->nodes[c->n_nodes++].spec);
 }
 
-static size_t first_special(const tn_compilation *c) {
-    return c->n_buckets * c->n_nodes;
-}
-
 tn_spec *tn_spec_of_work(const tn_compilation *c, size_t k) {
-    return k < first_special(c) ? c->nodes[k % c->n_nodes].spec : c->special[k - first_special(c)];
+    return k < tn_first_special(c) ? c->nodes[k % c->n_nodes].spec : c->special[k - tn_first_special(c)];
 }
 
 static tn_shape shape_of_work(const tn_compilation *c, size_t k) {
     const tn_spec *s = tn_spec_of_work(c, k);
-    return k < first_special(c) ? tn_spec_shape(s, k / c->n_nodes) : s->typical;
+    return k < tn_first_special(c) ? tn_spec_shape(s, k / c->n_nodes) : s->typical;
 }
 
 static bool same_work(const tn_compilation *c, size_t a, size_t b) {
@@ -110,7 +106,7 @@ static bool owns_special(const tn_compilation *c, size_t k) {
 static tn_status make_works(tn_compilation *c) {
     c->n_buckets = tn_bucket_count(c->g) ? tn_bucket_count(c->g) : 1;
     c->n_works = c->n_cases * c->n_nodes;
-    const size_t n_special = c->n_works - first_special(c);
+    const size_t n_special = c->n_works - tn_first_special(c);
     c->sets = tn_alloc(c->env, (c->n_nodes + 1) * sizeof *c->sets);
     c->works = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->works);
     c->same = tn_alloc(c->env, (c->n_works + 1) * sizeof *c->same);
@@ -287,7 +283,8 @@ static void free_works(tn_compilation *c) {
     for (size_t k = 0; c->works && k < c->n_works; k++) {
         for (size_t j = 0; j < c->works[k].n; j++) tn_candidate_free(c->env, &c->works[k].c[j]);
         tn_free(c->env, c->works[k].c, c->works[k].cap * sizeof *c->works[k].c);
-        if (k >= c->n_nodes && k < first_special(c)) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
+        tn_choices_free(c->works[k].choices);
+        if (k >= c->n_nodes && k < tn_first_special(c)) tn_free(c->env, c->works[k].spec, sizeof *c->works[k].spec);
         memset(&c->works[k], 0, sizeof c->works[k]);
     }
 }
@@ -340,60 +337,6 @@ static void set_versions(tn_compilation *c) {
              (unsigned long long)c->templates_hash, c->nvrtc_text, i ? i->cublaslt : "", i ? i->driver : "");
 }
 
-/* The spec as the work's case sees it. */
-static tn_status set_spec(tn_compilation *c, size_t k) {
-    tn_spec *s = tn_spec_of_work(c, k);
-    const bool own = k < c->n_nodes || k >= first_special(c);
-    c->works[k].spec = own ? s : tn_alloc(c->env, sizeof *s);
-    c->works[k].owner = c;
-    if (!c->works[k].spec) return TN_E_MEMORY;
-    if (!own) *c->works[k].spec = tn_spec_at(s, k / c->n_nodes);
-    return TN_OK;
-}
-
-/* What a special case's work falls back on: that of its bucket, or of the case within it. */
-static tn_work *fallback_of(const tn_compilation *c, size_t k) {
-    const size_t node = k % c->n_nodes, kase = k / c->n_nodes;
-    const tn_size_case *x = &c->cases[kase];
-    if (x->kind == TN_CASE_ANY) return NULL;
-    tn_work *w = tn_work_in(c, node, x->bucket);
-    for (size_t i = c->n_buckets; x->kind == TN_CASE_POINT && i < kase; i++)
-        if (c->cases[i].bucket == x->bucket && tn_work_in(c, node, i)->n) w = tn_work_in(c, node, i);
-    return w;
-}
-
-/* Untimed, of candidates that should be about as fast the one that reads weights as another bucket's does. */
-static void prefer_one_copy(const tn_compilation *c, tn_work *w) {
-    const size_t at = (size_t)(w - c->works);
-    const tn_work *first = at >= c->n_nodes ? tn_work_in(c, at % c->n_nodes, 0) : w;
-    if (first == w || !first->n || w->n < 2 || w->from_cache || w->fallback) return;
-    const tn_candidate *there = &first->c[first->from_cache ? first->winner : 0];
-    const double worth = tn_copy_worth(&w->c[0], there);
-    for (size_t k = 1; worth > 1 && k < w->n; k++) {
-        if (tn_copy_worth(&w->c[k], there) > 1 || w->c[k].predicted_us > worth * w->c[0].predicted_us) continue;
-        const tn_candidate x = w->c[k];
-        memmove(&w->c[1], &w->c[0], k * sizeof x);
-        w->c[0] = x;
-        return;
-    }
-}
-
-static tn_status list_candidates(tn_compilation *c) {
-    const double start = tn_now();
-    tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < c->n_works; k++) {
-        if (!tn_is_distinct(c, k)) continue;
-        tn_work *w = &c->works[k];
-        s = set_spec(c, k);
-        w->fallback = fallback_of(c, k);
-        if (s == TN_OK) s = tn_list_candidates(c, w);
-        if (s == TN_OK && !c->tuning) prefer_one_copy(c, w);
-        if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
-    }
-    c->candidates_s = tn_now() - start;
-    return s;
-}
-
 static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->arch = arch;
     c->tuning = c->tuner && c->opts->tune_seconds >= 0 && !strcmp(tn_tuner_get_info(c->tuner)->arch, arch->name);
@@ -401,7 +344,7 @@ static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->build_s = c->reference_s = c->waiting_s = 0;
     c->deadline = c->tuning ? tn_now() + (c->opts->tune_seconds > 0 ? c->opts->tune_seconds : 60) : 0;
     if (c->tuning) c->settle_by = c->deadline;
-    tn_status s = list_candidates(c);
+    tn_status s = tn_list_works(c);
     if (s == TN_OK) s = c->tuning ? tn_choose_tuned(c) : choose_untuned(c);
     tn_pool_cancel(c->pool);
     tn_pool_wait(c->pool, -1);
@@ -554,7 +497,7 @@ static void finish(tn_compilation *c) {
     if (c->pool) tn_pool_cancel(c->pool), tn_pool_wait(c->pool, -1);
     tn_pool_free(c->pool);
     free_works(c);
-    const size_t n_special = c->special ? c->n_works - first_special(c) : 0;
+    const size_t n_special = c->special ? c->n_works - tn_first_special(c) : 0;
     for (size_t k = 0; c->same && k < n_special; k++)
         if (owns_special(c, k)) tn_spec_free(c->special[k]);
     tn_free(c->env, c->special, (n_special + 1) * sizeof *c->special);

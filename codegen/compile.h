@@ -99,6 +99,9 @@ tn_pass_options tn_compile_passes(const tn_compile_options *o);
 tn_status tn_compile_again(tn_graph *g, const tn_compile_options *opts, tn_plan *old, const char *path);
 
 /* compile.c */
+static inline size_t tn_first_special(const tn_compilation *c) {
+    return c->n_buckets * c->n_nodes;
+}
 bool tn_is_distinct(const tn_compilation *c, size_t k);      /* work k is real: others share its candidates */
 tn_spec *tn_spec_of_work(const tn_compilation *c, size_t k); /* as all sizes have it, or its special case */
 /* The work that a node has in a case. */
@@ -118,9 +121,9 @@ tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *
 bool tn_choose_first(tn_work *w);
 tn_status tn_no_candidate(tn_compilation *c, const tn_work *w); /* the error */
 
-/* compile_list.c: w->spec and w->owner are set. */
-tn_status tn_list_candidates(tn_compilation *c, tn_work *w);
-/* Again, whatever records say: their winner is no good. */
+/* compile_list.c: the candidates of all works, for c->arch. */
+tn_status tn_list_works(tn_compilation *c);
+/* Of one again, whatever records say: their winner is no good. */
 tn_status tn_relist_candidates(tn_compilation *c, tn_work *w);
 void tn_remember(tn_compilation *c, const tn_work *w); /* the tuned work, in the cache */
 /* What a winner in the whole network is kept by: 16 hexadecimal digits, then zero. */

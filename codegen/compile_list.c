@@ -1,4 +1,4 @@
-/* compile_list.c: the candidates of one spec: its winner where a lockfile or the cache knows it, else variants and
+/* compile_list.c: the candidates of each work: its winner where a lockfile or the cache knows it, else variants and
  * cuBLASLt's algorithms. */
 #include <stdio.h>
 #include <string.h>
@@ -114,10 +114,65 @@ static bool recall(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
     return w->tuned;
 }
 
+/* w->n: it is. */
+static tn_status recall_winner(tn_compilation *c, tn_work *w, const tn_lt_call *lt) {
+    const tn_status s = recall_swapped(c, w, lt);
+    if (s == TN_OK && !w->swapped) recall(c, w, lt);
+    return s;
+}
+
+/* ---- enumerating ------------------------------------------------------------------------------------------------- */
+
+static tn_status enumerate(const tn_compilation *c, tn_work *w) {
+    const tn_status s = tn_choices_new(w->spec, c->arch, NULL, TUNED_CANDIDATES, &w->choices);
+    if (s != TN_OK) return s;
+    w->choices_hash = tn_choices_hash(w->choices);
+    if (!c->tuning) tn_choices_select(w->choices, UNTUNED_CANDIDATES);
+    tn_choices_trim(w->choices);
+    return TN_OK;
+}
+
+static void run_enumerate(void *arg) {
+    tn_work *w = arg;
+    w->enumerate_status = enumerate(w->owner, w);
+    w->enumerated = true;
+}
+
+/* Where no thread has done it before. */
+static tn_status need_choices(tn_work *w) {
+    if (!w->enumerated) run_enumerate(w);
+    return w->enumerate_status;
+}
+
+static void drop_choices(tn_work *w) {
+    tn_choices_free(w->choices);
+    w->choices = NULL;
+}
+
+/* Whether it, or a special case that is compared with it, will want its choices. */
+static bool is_wanted(const tn_compilation *c, size_t k) {
+    return tn_is_distinct(c, k) && !c->works[k].enumerated && (!c->works[k].n || c->n_cases > c->n_buckets);
+}
+
+/* Those of works [first, end), by all threads: each works in a view of the graph, which nobody changes meanwhile. */
+static tn_status enumerate_works(tn_compilation *c, size_t first, size_t end) {
+    static const double SHOWN = 0.1;
+    tn_status s = TN_OK;
+    for (size_t k = first; s == TN_OK && k < end; k++)
+        if (is_wanted(c, k)) s = tn_pool_add(c->pool, run_enumerate, &c->works[k]);
+    while (s == TN_OK && !tn_pool_wait(c->pool, SHOWN)) s = tn_compile_progress(c, "plan", "", first, c->n_works);
+    if (s != TN_OK) tn_pool_cancel(c->pool);
+    tn_pool_wait(c->pool, -1);
+    return s;
+}
+
+/* ---- listing ----------------------------------------------------------------------------------------------------- */
+
 static tn_status add_variants(tn_compilation *c, tn_work *w) {
     tn_variant *v = NULL;
     size_t n = 0;
-    tn_status s = tn_enumerate(w->spec, c->arch, NULL, c->tuning ? TUNED_CANDIDATES : UNTUNED_CANDIDATES, &v, &n);
+    tn_status s = need_choices(w);
+    if (s == TN_OK) s = tn_choices_make(w->choices, &v, &n);
     if (s != TN_OK) return s;
     size_t k = 0;
     for (; k < n; k++) {
@@ -133,46 +188,111 @@ static tn_status add_variants(tn_compilation *c, tn_work *w) {
     return s;
 }
 
-/* Whether the candidates of two specs are the same at the same sizes, so that neither has any that the other lacks. */
-static tn_status compare(const tn_compilation *c, const tn_spec *a, const tn_spec *b, bool *alike) {
-    tn_choices *x = NULL, *y = NULL;
-    tn_status s = tn_choices_new(a, c->arch, NULL, TUNED_CANDIDATES, &x);
-    if (s == TN_OK) s = tn_choices_new(b, c->arch, NULL, TUNED_CANDIDATES, &y);
-    const size_t n = s == TN_OK ? tn_choices_count(x) : 0;
-    *alike = s == TN_OK && n == tn_choices_count(y);
-    for (size_t k = 0; *alike && k < n; k++) {
-        const tn_choice *p = tn_choices_at(x, k), *q = tn_choices_at(y, k);
-        *alike = p->tpl == q->tpl && !memcmp(p->knob, q->knob, p->tpl->n_knobs * sizeof *p->knob);
-    }
-    tn_choices_free(x);
-    tn_choices_free(y);
-    return s;
-}
-
-/* Constants alone rarely pay: where that is all that a special case has, only what wins without it is tried, at exact
- * sizes, and on a device. */
+/* Constants alone rarely pay: where that is all that a special case has (its candidates are those of its fallback), only
+ * what wins without it is tried, at exact sizes, and on a device. */
 static tn_status compare_with_fallback(tn_compilation *c, tn_work *w, bool *list) {
     const size_t k = (size_t)(w - c->works);
     tn_lt_call lt;
     *list = true;
     if (!w->fallback || w->follows) return TN_OK;
-    tn_status s = compare(c, w->spec, w->fallback->spec, &w->follows);
+    tn_status s = need_choices(w);
+    if (s == TN_OK) s = need_choices(w->fallback);
+    drop_choices(w->fallback); /* it is listed */
+    w->follows = s == TN_OK && w->choices_hash == w->fallback->choices_hash;
     if (tn_lt_match(w->spec, &lt) && !tn_lt_match(w->fallback->spec, &lt)) w->follows = false;
     *list = !w->follows || (c->tuning && c->cases[k / c->n_nodes].kind == TN_CASE_POINT);
     return s;
 }
 
-tn_status tn_list_candidates(tn_compilation *c, tn_work *w) {
+static tn_status list_candidates(tn_compilation *c, tn_work *w) {
     bool list;
-    const tn_status st = compare_with_fallback(c, w, &list);
-    if (st != TN_OK || !list) return st;
+    tn_status s = compare_with_fallback(c, w, &list);
+    if (s != TN_OK || !list) return s;
     tn_lt_call lt;
-    bool has_lt = tn_lt_match(w->spec, &lt);
-    tn_status s = w->rejected ? TN_OK : recall_swapped(c, w, has_lt ? &lt : NULL);
-    if (s != TN_OK || w->swapped || (!w->rejected && recall(c, w, has_lt ? &lt : NULL))) return s;
-    s = add_variants(c, w);
-    if (s == TN_OK && has_lt && !w->follows && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
+    const bool has_lt = tn_lt_match(w->spec, &lt);
+    if (w->fallback && !w->rejected) s = recall_winner(c, w, has_lt ? &lt : NULL);
+    if (s == TN_OK && !w->n) s = add_variants(c, w);
+    if (s == TN_OK && !w->from_cache && has_lt && !w->follows && c->tuning && tn_tuner_get_info(c->tuner)->has_lt)
         s = tn_tuner_lt_candidates(c->tuner, w, &lt);
+    return s;
+}
+
+/* Untimed, of candidates that should be about as fast the one that reads weights as another bucket's does. */
+static void prefer_one_copy(const tn_compilation *c, tn_work *w) {
+    const size_t at = (size_t)(w - c->works);
+    const tn_work *first = at >= c->n_nodes ? tn_work_in(c, at % c->n_nodes, 0) : w;
+    if (first == w || !first->n || w->n < 2 || w->from_cache || w->fallback) return;
+    const tn_candidate *there = &first->c[first->from_cache ? first->winner : 0];
+    const double worth = tn_copy_worth(&w->c[0], there);
+    for (size_t k = 1; worth > 1 && k < w->n; k++) {
+        if (tn_copy_worth(&w->c[k], there) > 1 || w->c[k].predicted_us > worth * w->c[0].predicted_us) continue;
+        const tn_candidate x = w->c[k];
+        memmove(&w->c[1], &w->c[0], k * sizeof x);
+        w->c[0] = x;
+        return;
+    }
+}
+
+/* What a special case's work falls back on: that of its bucket, or of the case within it. */
+static tn_work *fallback_of(const tn_compilation *c, size_t k) {
+    const size_t node = k % c->n_nodes, kase = k / c->n_nodes;
+    const tn_size_case *x = &c->cases[kase];
+    if (x->kind == TN_CASE_ANY) return NULL;
+    tn_work *w = tn_work_in(c, node, x->bucket);
+    for (size_t i = c->n_buckets; x->kind == TN_CASE_POINT && i < kase; i++)
+        if (c->cases[i].bucket == x->bucket && tn_work_in(c, node, i)->n) w = tn_work_in(c, node, i);
+    return w;
+}
+
+/* The spec as the work's case sees it. */
+static tn_status set_spec(tn_compilation *c, size_t k) {
+    tn_spec *s = tn_spec_of_work(c, k);
+    const bool own = k < c->n_nodes || k >= tn_first_special(c);
+    c->works[k].spec = own ? s : tn_alloc(c->env, sizeof *s);
+    c->works[k].owner = c;
+    if (!c->works[k].spec) return TN_E_MEMORY;
+    if (!own) *c->works[k].spec = tn_spec_at(s, k / c->n_nodes);
+    return TN_OK;
+}
+
+/* Winners of works that have no fallback are known before anything is enumerated. */
+static tn_status begin_works(tn_compilation *c, size_t first, size_t end) {
+    tn_status s = TN_OK;
+    for (size_t k = first; s == TN_OK && k < end; k++) {
+        tn_work *w = &c->works[k];
+        tn_lt_call lt;
+        if (!tn_is_distinct(c, k)) continue;
+        s = set_spec(c, k);
+        if (s == TN_OK && k < tn_first_special(c)) s = recall_winner(c, w, tn_lt_match(w->spec, &lt) ? &lt : NULL);
+    }
+    return s;
+}
+
+static tn_status list_works(tn_compilation *c, size_t first, size_t end) {
+    tn_status s = TN_OK;
+    for (size_t k = first; s == TN_OK && k < end; k++) {
+        tn_work *w = &c->works[k];
+        if (!tn_is_distinct(c, k)) continue;
+        w->fallback = fallback_of(c, k);
+        s = list_candidates(c, w);
+        drop_choices(w);
+        if (s == TN_OK && !c->tuning) prefer_one_copy(c, w);
+        if (s == TN_OK) s = tn_compile_progress(c, "plan", w->spec->name, k, c->n_works);
+    }
+    return s;
+}
+
+tn_status tn_list_works(tn_compilation *c) {
+    enum { TOGETHER = 256 }; /* whose choices are in memory at once */
+    const double start = tn_now();
+    tn_status s = TN_OK;
+    for (size_t k = 0, end; s == TN_OK && k < c->n_works; k = end) {
+        end = k + TOGETHER < c->n_works ? k + TOGETHER : c->n_works;
+        s = begin_works(c, k, end);
+        if (s == TN_OK) s = enumerate_works(c, k, end);
+        if (s == TN_OK) s = list_works(c, k, end);
+    }
+    c->candidates_s = tn_now() - start;
     return s;
 }
 
@@ -181,7 +301,11 @@ tn_status tn_relist_candidates(tn_compilation *c, tn_work *w) {
     w->from_cache = w->untrusted = w->tuned = w->chosen = w->swapped = false;
     w->rejected = true;
     w->must = w->winner = 0;
-    return tn_list_candidates(c, w);
+    drop_choices(w);
+    w->enumerated = false;
+    const tn_status s = list_candidates(c, w);
+    drop_choices(w);
+    return s;
 }
 
 void tn_remember(tn_compilation *c, const tn_work *w) {

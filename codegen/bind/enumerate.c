@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define BINDING(name) extern const tn_binding_ops tn_bind_##name;
 #include "codegen/bind/templates.def"
@@ -75,12 +76,17 @@ typedef struct scope {
     const tn_spec *s;
     const tn_template *t;
     tn_known names[TN_MAX_KNOBS + TN_REQUIRE_NAMES];
+    uint64_t up_to[TN_MAX_KNOBS]; /* by knob: requires that name it or one before it, as bits */
+    uint64_t open;                /* those not known to hold for the knobs as they are */
 } scope;
 
 static tn_status open_scope(const tn_spec *s, const tn_arch *arch, const tn_template *t, const tn_problem *p,
                             scope *out) {
-    out->s = s;
-    out->t = t;
+    *out = (scope){.s = s, .t = t};
+    for (uint32_t k = 0; k < t->n_requires; ++k) {
+        out->open |= UINT64_C(1) << k;
+        for (uint32_t j = t->requires_[k].first_knob; j < t->n_knobs; ++j) out->up_to[j] |= UINT64_C(1) << k;
+    }
     for (uint32_t k = 0; k < t->n_names; ++k)
         if (!lookup(s, arch, p, t->names[k], &out->names[t->n_knobs + k]))
             return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, t->name, "", "a require names %s, which is unknown",
@@ -93,11 +99,15 @@ static tn_status satisfied(scope *c, const int64_t *knob, bool *ok, uint32_t *sk
     *ok = true;
     for (uint32_t k = 0; k < c->t->n_knobs; ++k) c->names[k] = fixed(knob[k]);
     for (uint32_t k = 0; k < c->t->n_requires && *ok; ++k) {
+        if (!(c->open >> k & 1)) continue;
         const tn_requirement *r = &c->t->requires_[k];
         const char *error = tn_require(r, c->names, ok);
         if (error)
             return tn_fail(tn_graph_env(c->s->g), TN_E_INTERNAL, c->t->name, "", "require %s: %s", r->text, error);
-        if (!*ok) *skip = r->first_knob;
+        if (*ok)
+            c->open &= ~(UINT64_C(1) << k);
+        else
+            *skip = r->first_knob;
     }
     return TN_OK;
 }
@@ -177,6 +187,7 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
         for (uint32_t j = 0; j < k && j < t->n_knobs; ++j) at[j] = 0;
         while (k < t->n_knobs && ++at[k] == t->knobs[k].n) at[k++] = 0;
         if (k >= t->n_knobs) return TN_OK;
+        sc.open |= sc.up_to[k];
     }
     return st;
 }
@@ -257,6 +268,32 @@ const tn_choice *tn_choices_at(const tn_choices *l, size_t k) {
     return &l->c[k];
 }
 
+void tn_choices_select(tn_choices *l, size_t cap) {
+    if (l->n) qsort(l->c, l->n, sizeof *l->c, by_cost);
+    if (cap && cap < l->n) select_diverse(l, cap);
+    l->want = cap && cap < l->n ? cap : l->n;
+    if (l->want < l->n) spread(l, l->want);
+}
+
+void tn_choices_trim(tn_choices *l) {
+    enum { SPARE = 8 }; /* where some cannot be generated */
+    const tn_env *env = tn_graph_env(l->s->g);
+    const size_t n = l->n < l->want + SPARE ? l->n : l->want + SPARE;
+    tn_choice *c = n ? tn_realloc(env, l->c, l->cap * sizeof *c, n * sizeof *c) : NULL;
+    if (!c) return;
+    l->c = c;
+    l->n = l->cap = n;
+}
+
+uint64_t tn_choices_hash(const tn_choices *l) {
+    uint64_t h = l->want;
+    for (size_t k = 0; k < l->want; ++k) {
+        const tn_choice *c = &l->c[k];
+        h = XXH3_64bits_withSeed(c->knob, c->tpl->n_knobs * sizeof *c->knob, h + c->binding);
+    }
+    return h;
+}
+
 static tn_status fill(tn_choices *l, const tn_template *only, size_t cap) {
     const tn_env *env = tn_graph_env(l->s->g);
     tn_status st = TN_OK;
@@ -270,10 +307,7 @@ static tn_status fill(tn_choices *l, const tn_template *only, size_t cap) {
         where_of(l->s, where, sizeof where);
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", l->s->name);
     }
-    if (l->n) qsort(l->c, l->n, sizeof *l->c, by_cost);
-    if (cap && cap < l->n) select_diverse(l, cap);
-    l->want = cap && cap < l->n ? cap : l->n;
-    if (l->want < l->n) spread(l, l->want);
+    tn_choices_select(l, cap);
     return st;
 }
 
@@ -297,19 +331,13 @@ tn_status tn_choice_make(const tn_choices *l, size_t k, tn_variant *out) {
     return emit(l->s, l->of, l->arch, bindings[c->binding], c->tpl, &l->problem[c->binding], c->knob, c->cost_us, out);
 }
 
-tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
-                       size_t *n) {
-    const tn_env *env = tn_graph_env(s->g);
-    tn_choices *l;
+tn_status tn_choices_make(const tn_choices *l, tn_variant **out, size_t *n) {
+    const tn_env *env = tn_graph_env(l->s->g);
     *out = NULL;
     *n = 0;
-    tn_status st = tn_choices_new(s, arch, only, cap, &l);
-    if (st != TN_OK || !l->n) {
-        if (st == TN_OK) tn_choices_free(l);
-        return st;
-    }
+    if (!l->n) return TN_OK;
     tn_variant *v = tn_alloc(env, l->want * sizeof *v);
-    if (!v) st = TN_E_MEMORY;
+    tn_status st = v ? TN_OK : TN_E_MEMORY;
     size_t made = 0;
     for (size_t k = 0; st == TN_OK && k < l->n && made < l->want; ++k) {
         const tn_status one = tn_choice_make(l, k, &v[made]);
@@ -320,13 +348,11 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template 
     }
     if (st == TN_OK && !made) {
         char where[128];
-        where_of(s, where, sizeof where);
+        where_of(l->s, where, sizeof where);
         st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no variant of kernel %s could be generated",
-                     s->name);
+                     l->s->name);
     }
-    const size_t want = l->want;
-    tn_choices_free(l);
-    tn_variant *fit = st == TN_OK ? tn_realloc(env, v, want * sizeof *v, made * sizeof *v) : NULL;
+    tn_variant *fit = st == TN_OK ? tn_realloc(env, v, l->want * sizeof *v, made * sizeof *v) : NULL;
     if (fit) {
         *out = fit;
         *n = made;
@@ -334,7 +360,18 @@ tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template 
     }
     if (st == TN_OK) st = TN_E_MEMORY;
     for (size_t k = 0; v && k < made; ++k) tn_variant_free(env, &v[k]);
-    tn_free(env, v, want * sizeof *v);
+    tn_free(env, v, l->want * sizeof *v);
+    return st;
+}
+
+tn_status tn_enumerate(const tn_spec *s, const tn_arch *arch, const tn_template *only, size_t cap, tn_variant **out,
+                       size_t *n) {
+    tn_choices *l;
+    tn_status st = tn_choices_new(s, arch, only, cap, &l);
+    *out = NULL;
+    *n = 0;
+    if (st == TN_OK) st = tn_choices_make(l, out, n);
+    tn_choices_free(l);
     return st;
 }
 

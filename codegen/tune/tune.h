@@ -53,7 +53,12 @@ typedef struct tn_work {
     struct tn_work *fallback;
     bool follows;
     bool started; /* its first builds are */
-    void *owner;  /* the compilation, for jobs */
+    /* Until it is listed: what candidates it can have, and what they are compared by from then on. */
+    tn_choices *choices;
+    uint64_t choices_hash;
+    bool enumerated;
+    tn_status enumerate_status;
+    void *owner; /* the compilation, for jobs */
     struct tn_reference *reference;
     tn_status reference_status;
     struct tn_tuning *tuning; /* while its candidates race */

@@ -187,6 +187,94 @@ START_TEST(candidates_are_ranked_by_bucket) {
 }
 END_TEST
 
+/* The knobs' next assignment; false after the last. */
+static bool next_assignment(const tn_template *t, uint32_t at[TN_MAX_KNOBS]) {
+    for (uint32_t k = 0; k < t->n_knobs; k++) {
+        if (++at[k] < t->knobs[k].n) return true;
+        at[k] = 0;
+    }
+    return false;
+}
+
+/* Tried one by one, those are as many. */
+static size_t count_fitting(const tn_spec *s, const tn_arch *arch, const tn_template *t) {
+    uint32_t at[TN_MAX_KNOBS] = {0};
+    size_t n = 0;
+    do {
+        int64_t knob[TN_MAX_KNOBS] = {0};
+        char text[160];
+        tn_variant v;
+        for (uint32_t k = 0; k < t->n_knobs; k++) knob[k] = t->knobs[k].values[at[k]];
+        tn_knobs_text(t, knob, text, sizeof text);
+        if (tn_variant_make(s, arch, t->name, strchr(text, ' '), &v) != TN_OK) continue;
+        n++;
+        tn_variant_free(&env, &v);
+    } while (next_assignment(t, at));
+    return n;
+}
+
+START_TEST(choices_are_all_that_fit) {
+    static const char *const texts[] = {
+        "func @main(%x: f16[256,512], %w: f16[512,384]) -> (%y: f16[256,384]) {\n  %y = matmul %x, %w\n  return "
+        "%y\n}\n",
+        "symbol N in [1, 64] hint 2\nfunc @main(%x: f16[N,512], %w: f16[512,384]) -> (%y: f16[N,384]) {\n"
+        "  %y = matmul %x, %w\n  return %y\n}\n",
+        "symbol N in [1, 64] hint 8\nfunc @main(%x: f32[N,70]) -> (%y: f32[N,70]) {\n"
+        "  %y = softmax %x {axis=1}\n  return %y\n}\n",
+        "func @main(%x: f32[6,70]) -> (%y: f32[6,70]) {\n  %y = exp %x\n  return %y\n}\n"};
+    enum { MOST = 3000 /* assignments that are tried */ };
+    size_t fitting = 0, tried = 0;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        kernels k = open_text(texts[i]);
+        const tn_arch *arch = tn_arch_find("sm_90a");
+        for (size_t j = 0; j < tn_template_count(); j++) {
+            const tn_template *t = tn_template_at(j);
+            size_t all = 1;
+            tn_choices *l;
+            for (uint32_t q = 0; q < t->n_knobs; q++) all *= t->knobs[q].n;
+            ck_assert_int_eq(tn_choices_new(k.s, arch, t, 0, &l), TN_OK);
+            const size_t n = tn_choices_count(l);
+            tn_choices_free(l);
+            if (!n || all > MOST) continue;
+            ck_assert_msg(n == count_fitting(k.s, arch, t), "%s has %zu variants", t->name, n);
+            fitting += n;
+            tried += all;
+        }
+        close_kernels(&k);
+    }
+    ck_assert(fitting > 50 && tried > 3 * fitting);
+}
+END_TEST
+
+/* What is selected does not depend on what was selected before, and stays when the rest goes. */
+START_TEST(choices_are_selected_anew) {
+    kernels k = open_text(product);
+    const tn_spec s = tn_spec_at(k.s, 1);
+    tn_choices *a, *b;
+    ck_assert_int_eq(tn_choices_new(&s, tn_arch_find("sm_90a"), NULL, 4, &a), TN_OK);
+    ck_assert_int_eq(tn_choices_new(&s, tn_arch_find("sm_90a"), NULL, 24, &b), TN_OK);
+    ck_assert(tn_choices_hash(a) != tn_choices_hash(b));
+    tn_choices_select(b, 4);
+    ck_assert(tn_choices_hash(a) == tn_choices_hash(b));
+    tn_choices_trim(b);
+    ck_assert(tn_choices_hash(a) == tn_choices_hash(b));
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(memcmp(tn_choices_at(a, i), tn_choices_at(b, i), sizeof(tn_choice)), 0);
+    tn_variant *v;
+    size_t n;
+    ck_assert_int_eq(tn_choices_make(b, &v, &n), TN_OK);
+    ck_assert_uint_eq(n, 4);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_ptr_eq(v[i].tpl, tn_choices_at(a, i)->tpl);
+        tn_variant_free(&env, &v[i]);
+    }
+    tn_free(&env, v, n * sizeof *v);
+    tn_choices_free(a);
+    tn_choices_free(b);
+    close_kernels(&k);
+}
+END_TEST
+
 /* Kernels of one bucket are judged at the sizes of the others that cost less. */
 START_TEST(other_buckets_are_judged) {
     static const char text[] = "bucket N in [1, 9] hint 5\nbucket N in [10, 999] hint 600\n"
@@ -370,6 +458,8 @@ int main(void) {
     tcase_add_test(t, chosen_buckets_cover_the_range);
     tcase_add_test(t, a_spec_in_each_bucket);
     tcase_add_test(t, candidates_are_ranked_by_bucket);
+    tcase_add_test(t, choices_are_all_that_fit);
+    tcase_add_test(t, choices_are_selected_anew);
     tcase_add_test(t, other_buckets_are_judged);
     tcase_add_test(t, cases_of_buckets);
     tcase_add_test(t, a_point_is_a_static_graph);
