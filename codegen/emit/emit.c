@@ -509,11 +509,15 @@ tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n) 
     return d;
 }
 
-bool tn_spec_as_many(const tn_spec *s, tn_val a, tn_val b) {
+bool tn_spec_alike(const tn_spec *s, tn_val a, tn_val b) {
     bool agree = tn_val_rank(s->g, a) == tn_val_rank(s->g, b);
     for (uint32_t k = 0; agree && k < tn_val_rank(s->g, a); ++k)
         agree = tn_dims_agree(s->g, tn_val_dim(s->g, a, k), tn_val_dim(s->g, b, k));
-    return agree || tn_spec_product(s, a, 0, TN_MAX_RANK).i == tn_spec_product(s, b, 0, TN_MAX_RANK).i;
+    return agree;
+}
+
+bool tn_spec_as_many(const tn_spec *s, tn_val a, tn_val b) {
+    return tn_spec_alike(s, a, b) || tn_spec_product(s, a, 0, TN_MAX_RANK).i == tn_spec_product(s, b, 0, TN_MAX_RANK).i;
 }
 
 int64_t tn_spec_hint(const tn_spec *s, tn_dim d) {

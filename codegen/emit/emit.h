@@ -143,7 +143,9 @@ int64_t tn_problem_get(const tn_problem *p, const char *name); /* value (hint if
 int64_t tn_knob_get(const tn_template *t, const int64_t *knobs, const char *name);
 /* Product of dims axis .. axis+n-1 of val. */
 tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n);
-/* Both have as many elements, by their types or by a condition. */
+/* Both have the same sizes, by their types or by a condition. */
+bool tn_spec_alike(const tn_spec *s, tn_val a, tn_val b);
+/* Both have as many elements, likewise. */
 bool tn_spec_as_many(const tn_spec *s, tn_val a, tn_val b);
 /* A dim at the typical shape. */
 int64_t tn_spec_hint(const tn_spec *s, tn_dim d);

@@ -98,7 +98,7 @@ static uint32_t propagate(tn_emitter *e, tn_val of, const tn_dim *c, place *p) {
         for (size_t k = 0; k < tn_node_input_count(g, node) && !from; ++k) {
             x = tn_node_input(g, node, k);
             const place *q = find_place(p, n, x);
-            if (q && (!tn_op_is(op, TN_T_ELEMENTWISE) || tn_same_dims(g, x, y))) from = q;
+            if (q && (!tn_op_is(op, TN_T_ELEMENTWISE) || tn_spec_alike(e->s, x, y))) from = q;
         }
         if (!from || find_place(p, n, y)) continue;
         place *to = &p[n];
@@ -138,7 +138,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
             const tn_val y = e->s->out[k].arg;
             const place *q = find_place(p, places, y);
             where[k] = q ? q->c : at;
-            if (!q && !tn_same_dims(e->g, y, of))
+            if (!q && !tn_spec_alike(e->s, y, of))
                 tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
             else
                 tn_fn_value(&f, y, where[k], 0);

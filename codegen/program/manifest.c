@@ -531,13 +531,22 @@ static TnPlan__Condition *condition(tn_manifest *mf, const tn_condition *c) {
     return out;
 }
 
+/* False if it depends on a size that data made for what nothing needs any more. */
+static bool is_told(const tn_graph *g, tn_dim d) {
+    if (!tn_dim_is_made(g, d)) return true;
+    if (tn_dim_kind_of(g, d) != TN_DIM_SYM) return is_told(g, tn_dim_lhs(g, d)) && is_told(g, tn_dim_rhs(g, d));
+    const tn_dims told = tn_graph_told_sizes(g);
+    for (uint32_t k = 0; k < told.n; k++)
+        if (told.p[k].i == d.i) return true;
+    return false;
+}
+
 static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
     size_t n = tn_condition_count(mf->g);
-    plan->n_conditions = n;
     plan->conditions = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->conditions);
     for (size_t k = 0; plan->conditions && k < n; k++) {
         tn_condition c = tn_condition_at(mf->g, k);
-        plan->conditions[k] = condition(mf, &c);
+        if (is_told(mf->g, c.a) && is_told(mf->g, c.b)) plan->conditions[plan->n_conditions++] = condition(mf, &c);
     }
 }
 

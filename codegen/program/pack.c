@@ -62,11 +62,12 @@ static int by_size(const void *pa, const void *pb) {
     return a->block < b->block ? -1 : a->block > b->block;
 }
 
-/* size = e * c with the largest c. */
+/* size = e * c with the largest c; sums of many c fit in 64 bits. */
 static void split_size(tn_graph *g, const tn_block *b, item *it) {
+    const int64_t most = INT64_C(1) << 40;
     it->c = tn_dim_divisor(g, b->size);
     it->e = it->c > 0 ? tn_dim_floordiv(g, b->size, tn_dim_const(g, it->c)) : tn_dim_const(g, 1);
-    if (it->c > 0 && tn_dim_mul(g, it->e, tn_dim_const(g, it->c)).i != b->size.i) {
+    if (it->c > most || (it->c > 0 && tn_dim_mul(g, it->e, tn_dim_const(g, it->c)).i != b->size.i)) {
         it->e = b->size;
         it->c = 1;
     }

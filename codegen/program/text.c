@@ -62,7 +62,7 @@ static void put_symbols(tn_text *t, const tn_graph *g) {
     }
 }
 
-/* Symbols of which it says what they do not say of themselves. */
+/* Symbols of which it says what they do not say of themselves; one at least, or it would not read back. */
 static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
     bool any = false;
     for (size_t k = 0; k < tn_sym_count(g); k++) {
@@ -73,7 +73,11 @@ static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
         put_range(t, g, s, r);
         any = true;
     }
-    tn_text_add(t, any ? "\n" : "  bucket\n");
+    if (!any && tn_sym_count(g)) {
+        tn_text_add(t, "  bucket ");
+        put_range(t, g, tn_sym_at(g, 0), tn_bucket_range(g, TN_MAX_BUCKETS, tn_sym_at(g, 0)));
+    }
+    tn_text_add(t, "\n");
 }
 
 static void put_extent(tn_text *t, const tn_program *p, const tn_extent *e) {

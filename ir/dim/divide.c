@@ -128,7 +128,8 @@ static bool split(tn_graph *g, tn_dim a, int64_t c, tn_poly *q, tn_poly *r) {
     bool ok = tn_poly_of(g, a, &p);
     for (size_t k = 0; ok && k < p.n; k++) {
         tn_term t = tn_poly_terms(&p)[k];
-        int64_t times = t.mono.i ? t.coef / c : tn_floor_div(t.coef, c), rest = t.coef - times * c;
+        int64_t times = t.mono.i ? t.coef / c : tn_floor_div(t.coef, c);
+        int64_t rest = t.coef % c + (!t.mono.i && t.coef % c < 0 ? c : 0); /* times * c may not fit */
         if (t.mono.i && rest && tn_dim_is_coord(g, t.mono)) times = 0, rest = t.coef;
         ok = (!times || tn_poly_push(g, q, times, t.mono)) && (!rest || tn_poly_push(g, r, rest, t.mono));
     }

@@ -92,9 +92,13 @@ static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     }
     n = pack(v, n);
     if (n < 2 || !all_negative(g, v, n)) return nest(g, kind, v, n);
-    kind = kind == TN_DIM_MIN ? TN_DIM_MAX : TN_DIM_MIN;
-    for (size_t i = 0; i < n; i++) v[i] = tn_dim_mul(g, v[i], minus_one);
-    return tn_graph_ok(g) ? tn_dim_mul(g, nest(g, kind, v, n), minus_one) : NONE;
+    const tn_dim_kind other = kind == TN_DIM_MIN ? TN_DIM_MAX : TN_DIM_MIN;
+    tn_dim d = NONE;
+    for (size_t i = 0; i < n; i++) { /* which may be nests of the other kind */
+        const tn_dim x = tn_dim_mul(g, v[i], minus_one);
+        d = i ? extremum(g, other, d, x) : x;
+    }
+    return tn_graph_ok(g) ? tn_dim_mul(g, d, minus_one) : NONE;
 }
 
 tn_dim tn_dim_min(tn_graph *g, tn_dim a, tn_dim b) {
@@ -161,7 +165,9 @@ static bool absorb(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
 static bool push_constant(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
     tn_term t = tn_poly_terms(p)[k], last = tn_poly_terms(p)[p->n - 1];
     int64_t by = 0;
-    if (last.mono.i || (t.coef != 1 && t.coef != -1) || __builtin_mul_overflow(last.coef, -t.coef, &by)) return false;
+    if (last.mono.i || last.coef == INT64_MIN || (t.coef != 1 && t.coef != -1) ||
+        __builtin_mul_overflow(last.coef, -t.coef, &by))
+        return false;
     tn_dim moved = shifted(g, t.mono, tn_dim_const(g, by));
     if (!moved.i || !replaced(g, p, k, moved, tn_dim_const(g, 0), q)) return false;
     return tn_poly_push(g, q, -last.coef, NONE) && tn_poly_sort(g, q);

@@ -108,10 +108,16 @@ static void need_node(needed *k, tn_node n) {
         }
 }
 
+static tn_node maker_of(const tn_graph *g, tn_dim sym) {
+    TN_FOR_NODES(g, tn_graph_body(g), n)
+    if (tn_node_op(g, n) == TN_OP_SIZE && tn_node_makes(g, n).i == sym.i) return n;
+    return (tn_node){0};
+}
+
 /* The value of a size: what the node that makes it gives. */
 static tn_val value_of(tn_graph *g, tn_dim sym) {
-    TN_FOR_NODES(g, tn_graph_body(g), n)
-    if (tn_node_op(g, n) == TN_OP_SIZE && tn_node_makes(g, n).i == sym.i) return tn_node_result(g, n, 0);
+    const tn_node n = maker_of(g, sym);
+    if (n.i) return tn_node_result(g, n, 0);
     tn_graph_fail(g, TN_E_INTERNAL, (tn_node){0}, "", "no node makes the size %s", tn_dim_name(g, sym));
     return (tn_val){0};
 }
@@ -138,12 +144,20 @@ tn_node tn_emit_kernel(tn_graph *g, const tn_attrs_kernel *a, size_t n, const tn
 
 /* ---- conditions -------------------------------------------------------------------------------------------------- */
 
+/* Nothing makes a size in d any more. */
+static bool is_gone(const tn_graph *g, tn_dim d) {
+    if (!tn_dim_is_made(g, d)) return false;
+    if (tn_dim_kind_of(g, d) == TN_DIM_SYM) return !maker_of(g, d).i;
+    return is_gone(g, tn_dim_lhs(g, d)) || is_gone(g, tn_dim_rhs(g, d));
+}
+
 /* Kernels rely on conditions.  One between sizes that data makes is known only after a run; where some size need only be
  * large enough, what is computed before that is wrong at worst, since memory is made for the most: the runtime tells.
  * Any other is refused. */
 static tn_status check_condition(needed *k, const tn_condition *c) {
     char loc[256], a[96], b[96], text[400];
     if (!tn_dim_is_made(k->g, c->a) && !tn_dim_is_made(k->g, c->b)) return TN_OK;
+    if (is_gone(k->g, c->a) || is_gone(k->g, c->b)) return TN_OK; /* with all that needed it */
     need(k, c->a);
     if (c->rel == TN_REL_AT_LEAST && !tn_dim_is_made(k->g, c->b)) return tn_graph_status(k->g);
     tn_loc_print(k->g, c->loc, loc, sizeof loc);

@@ -46,12 +46,12 @@ static bool plan_right(tn_graph *g, tn_dim width, int64_t before_after, int64_t 
 }
 
 static bool plan(tn_graph *g, const tn_pass_options *o, const tn_attrs_conv *a, tn_val x, tn_val w, packing *p) {
-    int64_t chunk = chunk_of(g, o, x), width = 0, channels, columns, rows;
+    int64_t chunk = chunk_of(g, o, x), width = 0, channels, depth, columns, rows;
     if (!chunk || a->groups > 1 || tn_val_rank(g, x) != RANK || tn_val_rank(g, w) != RANK) return false;
     const bool is_static = tn_static_dim(g, x, WIDTH, &width);
     if (!tn_static_dim(g, x, CHANNELS, &channels) || !tn_static_dim(g, w, WIDTH, &columns) ||
-        !tn_static_dim(g, w, 1, &rows) || channels % chunk == 0 || channels > chunk ||
-        tn_ints_at(a->dilations, 1, 1) != 1)
+        !tn_static_dim(g, w, 1, &rows) || !tn_static_dim(g, w, CHANNELS, &depth) || channels % chunk == 0 ||
+        channels > chunk || tn_ints_at(a->dilations, 1, 1) != 1)
         return false;
     p->group = tn_ints_at(a->strides, 1, 1);
     if (p->group < 1 || p->group > 64 || columns < 1 || rows < 1) return false;

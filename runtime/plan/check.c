@@ -56,7 +56,7 @@ static tn_status check_blob_index(const checker *c, uint32_t k, bool optional, c
     return bad(c, "%s names blob %" PRIu32 " of %zu", what, k, c->pb->n_blobs);
 }
 
-static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, const char *what) {
+static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, bool output, const char *what) {
     for (size_t k = 0; k < n; k++) {
         c->where = t[k]->name;
         if (t[k]->n_dims > TN_MAX_RANK)
@@ -64,6 +64,7 @@ static tn_status check_tensors(checker *c, TnPlan__Tensor *const *t, size_t n, c
         tn_status st = check_dtype(c, t[k]->dtype, what);
         if (st == TN_OK) st = check_dims(c, t[k]->dims, t[k]->n_dims, what);
         if (st == TN_OK) st = check_dims(c, t[k]->most, t[k]->n_most, what);
+        if (st == TN_OK && t[k]->n_most && !output) st = bad(c, "data cannot decide how large %s %zu is", what, k);
         if (st == TN_OK && t[k]->n_most && t[k]->n_most != t[k]->n_dims)
             st = bad(c, "%s %zu has %zu dims, but %zu at most", what, k, t[k]->n_dims, t[k]->n_most);
         if (st != TN_OK) return st;
@@ -401,8 +402,8 @@ tn_status tn_plan_check(const tn_env *env, const TnPlan__Plan *pb, uint64_t file
     if (st == TN_OK) st = check_blobs(&c);
     if (st == TN_OK) st = check_blob_index(&c, pb->weights, true, "the weights");
     if (st == TN_OK) st = check_blob_index(&c, pb->ir, true, "the IR");
-    if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, "input");
-    if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, "output");
+    if (st == TN_OK) st = check_tensors(&c, pb->inputs, pb->n_inputs, false, "input");
+    if (st == TN_OK) st = check_tensors(&c, pb->outputs, pb->n_outputs, true, "output");
     for (size_t k = 0; st == TN_OK && k < pb->n_aliases; k++) st = check_alias(&c, k);
     if (st == TN_OK) st = check_told(&c);
     if (st == TN_OK) st = check_conditions(&c);

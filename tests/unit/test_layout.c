@@ -68,6 +68,21 @@ START_TEST(convolutions) {
 }
 END_TEST
 
+/* That the filter has the image's channels only a condition says: such a convolution is not packed. */
+START_TEST(channels_by_condition) {
+    static const char text[] = "func @main(%x: f32[N,3,H,W], %w: f32[4,C,7,7]) {\n  %y = conv %x, %w {strides=[2,2], "
+                               "pads=[0,0,0,0], dilations=[1,1], groups=1}\n  return %y\n}\n";
+    const tn_pass_options o = {.compute = TN_F16, .nhwc = true};
+    tn_status st;
+    tn_graph *g = tn_parse(&env_, "text", text, sizeof text - 1, NULL, 0, true, &st);
+    ck_assert_msg(g != NULL, "%s", log_.text);
+    ck_assert_msg(gen_run(&env_, g, "layout", &o) == TN_OK, "%s", log_.text);
+    ck_assert_uint_eq(gen_count(g, TN_OP_CONV), 1);
+    ck_assert_uint_eq(gen_count(g, TN_OP_PAD), 0);
+    tn_graph_free(g);
+}
+END_TEST
+
 START_TEST(transposed) {
     check_window(TN_OP_CONV_TRANSPOSE, 2, 6, 5, 4, 1);
     check_window(TN_OP_CONV_TRANSPOSE, 2, 6, 5, 4, 2);
@@ -88,6 +103,7 @@ int main(void) {
     TCase *tc = tcase_create("layout");
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, convolutions);
+    tcase_add_test(tc, channels_by_condition);
     tcase_add_test(tc, transposed);
     tcase_add_test(tc, pools);
     suite_add_tcase(suite, tc);

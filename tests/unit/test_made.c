@@ -148,6 +148,22 @@ static tn_status compile(const char *text, tn_plan **plan, void **data, size_t *
     return st;
 }
 
+/* What needs the size may be gone before kernels are made, but its conditions are not. */
+START_TEST(a_size_that_nothing_needs) {
+    void *data = NULL;
+    size_t size = 0;
+    tn_plan *p = NULL;
+    ck_assert_int_eq(compile("func @main(%x: f32[2]) {\n  %i = nonzero %x {count=K} : i64[K]\n"
+                             "  %s = slice %x {starts=[0], sizes=[K]}\n  %b = barrier %s\n  %y = relu %x\n"
+                             "  return %y\n}\n",
+                             &p, &data, &size),
+                     TN_OK);
+    ck_assert_uint_eq(tn_plan_output_count(p), 1);
+    tn_plan_free(p);
+    tn_free(&env, data, size);
+}
+END_TEST
+
 /* Rows of a table that a mask chooses, their product with a matrix, sums over and along them, and their transpose. */
 static const char chosen[] =
     "func @main(%mask: f32[N], %t: f32[N,4], %w: f32[4,3]) {\n"
@@ -336,6 +352,7 @@ int main(void) {
     tcase_add_test(t, the_verifier_refuses);
     tcase_add_test(t, a_scalar_is_a_size);
     tcase_add_test(t, kernels_are_told);
+    tcase_add_test(t, a_size_that_nothing_needs);
     tcase_add_test(t, conditions_on_data);
     tcase_add_test(t, a_length_beyond_the_memory);
     suite_add_tcase(s, t);

@@ -338,6 +338,7 @@ START_TEST(contradictions) {
     REFUSE(s.plan.arena_size = 99, "arena names dim");
     REFUSE(s.io_dims[0] = 50, "names dim");
     REFUSE(s.in[0].dtype = 200, "data type");
+    REFUSE((s.in[0].most = s.in[0].dims, s.in[0].n_most = s.in[0].n_dims), "data cannot decide");
     REFUSE(s.in[0].dtype = 0, "data type");
     REFUSE(s.konst.size = 100000, "outside the weights");
     REFUSE(s.konst.offset = UINT64_MAX, "outside the weights");
