@@ -83,9 +83,12 @@ static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     for (size_t i = 0; i < n; i++) { /* drop v[i] where another operand always decides; of two equals the later stays */
         bool useless = false;
         for (size_t j = 0; j < n && !useless; j++) {
-            int64_t lo = 0, hi = 0;
+            int64_t lo = 0, hi = 0, x = 0, y = 0;
             if (j == i || !v[j].i) continue;
-            tn_dim_difference(g, v[i], v[j], &lo, &hi);
+            if (tn_dim_is_const(g, v[i], &x) && tn_dim_is_const(g, v[j], &y)) /* also those that stand for infinity */
+                lo = hi = (x > y) - (x < y);
+            else
+                tn_dim_difference(g, v[i], v[j], &lo, &hi);
             useless = kind == TN_DIM_MIN ? lo >= 0 : hi <= 0;
         }
         if (useless) v[i] = NONE;

@@ -347,6 +347,7 @@ static bool parse_symbol(tn_parser *p) {
     tn_size_range r;
     bool has;
     if (!parse_range(p, &d, &r, &has)) return false;
+    if (r.typical < 0) return tn_parse_error(p, "a typical size is not negative");
     if (has) tn_dim_set_range(p->g, d, r.lo, r.hi);
     if (r.typical) tn_dim_set_hint(p->g, d, r.typical);
     return tn_parse_graph_ok(p);

@@ -353,6 +353,7 @@ static const struct {
     const char *text, *message;
 } wrong[] = {
     {"", "t:1:1: expected func, symbol, bucket, meta or weights, found the end of the text"},
+    {"symbol N in [1, 8] hint -7\n", "t:1:27: a typical size is not negative"},
     {"func @f() {\n  %0 = foo %x\n}", "t:2:8: there is no op 'foo'"},
     {"func @f(%x: f32[2]) {\n  %0 = neg %y\n return %0 }", "t:2:14: value %y is not defined before its use"},
     {"func @f(%x: f32[2]) {\n  %0 = neg %x : f32[3]\n return %0 }", "result 0 is stated as f32[3] but is f32[2]"},
