@@ -146,6 +146,26 @@ TN_DEV float tn_to_odd(double x) {
     return (double)f == x || x != x ? f : tn_bits_float(u | 1u);
 }
 
+// Philox 4x32 with ten rounds (Salmon and others, 2011), as ir/eval/random.c has it: four words of a counter and a key.
+struct tn_random_words { unsigned a, b, c, d; };
+TN_DEV tn_random_words tn_philox(unsigned long long block, unsigned long long row, unsigned k0, unsigned k1) {
+    tn_random_words x = {(unsigned)block, (unsigned)(block >> 32), (unsigned)row, (unsigned)(row >> 32)};
+    TN_UNROLL
+    for (int round = 0; round < 10; ++round, k0 += 0x9e3779b9u, k1 += 0xbb67ae85u) {
+        const unsigned long long p = 0xd2511f53ull * x.a, q = 0xcd9e8d57ull * x.c;
+        x = {(unsigned)(q >> 32) ^ x.b ^ k0, (unsigned)q, (unsigned)(p >> 32) ^ x.d ^ k1, (unsigned)p};
+    }
+    return x;
+}
+// Uniform in [0, 1): number k of four, or of two with 53 bits.
+TN_DEV float tn_random_f32(tn_random_words x, long long k) {
+    const unsigned w = k & 2 ? (k & 1 ? x.d : x.c) : k & 1 ? x.b : x.a;
+    return (float)(int)(w >> 8) * 5.9604644775390625e-8f;
+}
+TN_DEV double tn_random_f64(tn_random_words x, long long k) {
+    return ((double)((k ? x.c : x.a) >> 5) * 67108864.0 + (double)((k ? x.d : x.b) >> 6)) * 1.1102230246251565e-16;
+}
+
 // Indices that pads and resizes compute.
 template <typename I> TN_DEV I tn_edge(I i, I n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 template <typename I> TN_DEV I tn_wrap(I i, I n) { // of no elements nothing is read, yet the index may be computed

@@ -198,6 +198,24 @@ static tn_ref iota(tn_fn *f, tn_node n, const tn_dim *c) {
     return tn_fn_define(f, y, tn_dim_is_per_lane(e->g, c[a->axis]), text);
 }
 
+/* The words of neighbours are computed once: the compiler sees that their block is one. */
+static tn_ref random_number(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
+    tn_emitter *e = f->e;
+    const tn_attrs_random *a = TN_ATTRS_OF(e->g, n, random);
+    const tn_val y = tn_node_result(e->g, n, 0), row = tn_node_input(e->g, n, 0);
+    const tn_dim i = tn_linearise(e, tn_type_dims(e->g, tn_val_type(e->g, y)), tn_val_rank(e->g, y), c),
+                 each = tn_dim_const(e->g, a->dtype == TN_F64 ? 2 : 4);
+    const tn_expr block = tn_fn_expr(f, tn_dim_floordiv(e->g, i, each), false),
+                  word = tn_fn_expr(f, tn_dim_mod(e->g, i, each), false);
+    const tn_dim zeros[TN_MAX_RANK] = {{0}};
+    const tn_ref r = row.i ? tn_fn_value(f, row, zeros, pred) : (tn_ref){"0", false};
+    char text[1300];
+    snprintf(text, sizeof text,
+             "tn_random_%s(tn_philox((unsigned long long)(%s), (unsigned long long)%s, %uu, %uu), %s)",
+             tn_dtype_text(a->dtype), block.text, r.text, (unsigned)a->seed, (unsigned)a->stream, word.text);
+    return tn_fn_define(f, y, r.lane || tn_dim_is_per_lane(e->g, i), text);
+}
+
 static tn_ref trilu(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_val x = tn_node_input(e->g, n, 0), k = tn_node_input(e->g, n, 1), y = tn_node_result(e->g, n, 0);
@@ -237,6 +255,7 @@ tn_ref tn_fn_move(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     case TN_OP_GATHER_ND: return gather_nd(f, n, c, pred);
     case TN_OP_IOTA: return iota(f, n, c);
     case TN_OP_TRILU: return trilu(f, n, c, pred);
+    case TN_OP_RANDOM: return random_number(f, n, c, pred);
     case TN_OP_BITCAST: return bitcast(f, n, c, pred);
     default:
         if (tn_move_plain(f->e, n, c, in)) return tn_fn_value(f, tn_node_input(f->e->g, n, 0), in, pred);

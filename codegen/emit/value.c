@@ -324,7 +324,8 @@ static tn_ref compute(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     if (op == TN_OP_BARRIER) return tn_fn_value(f, tn_node_input(g, n, 0), c, pred);
     if (op == TN_OP_RESIZE) return rounded(f, v, tn_fn_resize(f, n, c, pred));
     if (op == TN_OP_GRID_SAMPLE) return rounded(f, v, tn_fn_grid_sample(f, n, c, pred));
-    if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST) return rounded(f, v, tn_fn_move(f, n, c, pred));
+    if (tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_BITCAST || op == TN_OP_RANDOM)
+        return rounded(f, v, tn_fn_move(f, n, c, pred));
     if (tn_op_is(op, TN_T_ELEMENTWISE)) return elementwise(f, n, c, pred);
     return tn_fn_failed(f, n, "cannot be computed inside another kernel");
 }
@@ -356,11 +357,18 @@ tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
 
 /* ---- stores ------------------------------------------------------------------------------------------------------ */
 
+static bool is_empty(const tn_graph *g, const tn_spec_tensor *t) {
+    bool empty = false;
+    for (uint32_t k = 0; k < t->rank; ++k) empty |= tn_dim_equal_const(g, t->dims[k], 0);
+    return empty;
+}
+
 /* Where the first of a thread's elements, `each` to a byte, stands; false if they are not whole bytes. */
-static bool bytes_at(tn_fn *f, uint32_t each, tn_dim offset, tn_dim *base) {
+static bool bytes_at(tn_fn *f, const tn_spec_tensor *t, uint32_t each, tn_dim offset, tn_dim *base) {
     tn_emitter *e = f->e;
     int64_t step, at;
     if (f->guard && tn_dim_is_const(e->g, offset, &at)) return (*base = offset).i && at == 0; /* one element in all */
+    if (is_empty(e->g, t)) return (*base = tn_dim_const(e->g, 0)).i != 0;
     return f->vec >= each && f->vec % each == 0 && tn_index_affine(e->g, offset, f->lane, &step, base) && step == 1 &&
            !tn_dim_is_per_lane(e->g, *base) && tn_dim_divisor(e->g, *base) % each == 0;
 }
@@ -370,7 +378,7 @@ static void store_parts(tn_fn *f, uint32_t k, tn_dim offset, const char *value) 
     const tn_dtype t = e->s->out[k].dtype;
     const uint32_t bits = tn_dtype_bits(t), each = 8 / bits;
     tn_dim base;
-    if (!bytes_at(f, each, offset, &base)) {
+    if (!bytes_at(f, &e->s->out[k], each, offset, &base)) {
         tn_emit_fail(e, TN_E_UNSUPPORTED, "%u-bit results need a multiple of %u contiguous elements a thread", bits,
                      each);
         return;

@@ -62,6 +62,10 @@ tn_val tn_build_iota(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims, i
     return tn_emit1(g, TN_OP_IOTA, &a, 0, NULL);
 }
 
+tn_val tn_build_random(tn_graph *g, tn_val row, tn_attrs_random at) {
+    return tn_emit1(g, TN_OP_RANDOM, &at, row.i ? 1 : 0, &row);
+}
+
 tn_status tn_build_split(tn_graph *g, tn_val x, int64_t axis, size_t n, const tn_dim *sizes, tn_val *parts) {
     tn_attrs_split a = {.axis = wrap(axis, tn_val_rank(g, x)), .sizes = {sizes, (uint32_t)n}};
     tn_node node = tn_emit(g, TN_OP_SPLIT, &a, 1, &x);

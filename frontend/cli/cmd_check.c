@@ -120,6 +120,7 @@ static tn_status check_set(cli *c, cli_model *m, const char *model, const declar
         r->compared += same;
         if (same && diff.max_abs > r->max_abs) r->max_abs = diff.max_abs;
         if (same && diff.cosine < r->cosine) r->cosine = diff.cosine;
+        if (*why && !*r->why) r->drawn = same && cli_model_draws(m);
         if (*why && !*r->why)
             snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
         cli_clear_bar(c);
@@ -299,6 +300,9 @@ int check_model(cli *c, const char *model, const check_options *options, check_r
     if (m) rc = check_sets(c, m, model, &d, data, &o, r);
     if (m) cli_close_model(m);
     if (d.io) tn_free(&c->env, d.io, (d.n + 1) * sizeof *d.io);
+    if (!rc && *r->why && r->drawn)
+        rc = cli_exit(c, tn_fail(&c->env, TN_E_UNSUPPORTED, model, "compare devices with --random inputs",
+                                 "it draws random numbers, which other generators draw otherwise: %s", r->why));
     return rc ? rc : *r->why ? 1 : 0;
 }
 

@@ -16,7 +16,7 @@ struct cli_model {
     size_t plan_size;
     tn_plan *plan;
     tn_context *ctx;
-    bool specialised;
+    bool specialised, draws;
     size_t n_in, n_out;
     tn_tensor_desc in[MAX_IO], out[MAX_IO];
     char text[2 * MAX_IO][TN_MAX_RANK][48];
@@ -44,6 +44,12 @@ static bool is_specialised(const tn_graph *g) {
     return false;
 }
 
+static bool draws(const tn_graph *g) {
+    for (uint32_t k = 1; g && k < tn_graph_node_limit(g); k++)
+        if (tn_node_op(g, (tn_node){k}) == TN_OP_RANDOM) return true;
+    return false;
+}
+
 /* The passes of a compilation; kernels are not made of what only the reference can evaluate. */
 tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s) {
     tn_pass_options o = tn_compile_passes(&s->options);
@@ -58,6 +64,7 @@ static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
     m->specialised = is_specialised(m->g);
+    m->draws = draws(m->g);
     if (m->g) st = tn_graph_alias(m->g, s->options.aliases, s->options.n_aliases);
     if (m->g && st == TN_OK && !as_imported) st = cli_optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
@@ -85,6 +92,7 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
     if (cli_is_model(path)) {
         tn_graph *g = tn_import_file(env, path, &s->import, &st);
         m->specialised = is_specialised(g);
+        m->draws = draws(g);
         tn_compile_options o = s->options;
         if (!strcmp(device, "emu")) emulate(&o);
         if (g) st = tn_compile_memory(g, &o, &m->plan_bytes, &m->plan_size);
@@ -146,6 +154,9 @@ bool cli_is_model(const char *path) {
 }
 bool cli_model_is_specialised(const cli_model *m) {
     return m->specialised;
+}
+bool cli_model_draws(const cli_model *m) {
+    return m->draws;
 }
 size_t cli_model_inputs(const cli_model *m) {
     return m->n_in;

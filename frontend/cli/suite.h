@@ -15,10 +15,12 @@ typedef struct check_result {
     bool silent;
     int sets, compared;     /* data sets; outputs of the right type */
     double max_abs, cosine; /* the worst of those */
+    bool drawn;             /* what differed first may be random numbers */
     char why[400];          /* "" when everything agreed */
 } check_result;
 
-/* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain. */
+/* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain: also where random numbers,
+ * which other generators draw otherwise, are as they should be but for their values. */
 int check_model(cli *c, const char *model, const check_options *o, check_result *r);
 /* Random inputs instead of recorded ones: the model on the device against the reference evaluation, in float32, of the
  * graph as it was imported; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are

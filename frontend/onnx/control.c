@@ -88,28 +88,6 @@ void tn_oi_op_identity(tn_oi *x) {
     tn_oi_forward(x, 0, 0);
 }
 
-/* Inference: the identity, with a mask of ones. */
-void tn_oi_op_dropout(tn_oi *x) {
-    tn_graph *g = x->g;
-    int64_t training = 0;
-    double ratio = 0.5;
-    size_t n = 0;
-    if (tn_oi_has(x, 2) && (!tn_oi_const_ints(x, 2, 1, &training, &n) || training)) {
-        if ((tn_oi_has(x, 1) && !tn_oi_need_num(x, 1, "the ratio", &ratio)) || ratio != 0) {
-            tn_oi_fail(x, TN_E_UNSUPPORTED, "export the model for inference (evaluation mode)", "training mode");
-            return;
-        }
-    }
-    tn_oi_forward(x, 0, 0);
-    if (!tn_oi_wants(x, 1)) return;
-    tn_dim dims[TN_MAX_RANK];
-    size_t rank = tn_oi_rank(x, 0);
-    for (size_t k = 0; k < rank; k++) dims[k] = tn_oi_dim(x, 0, k);
-    tn_val one = tn_const_ints(g, TN_I64, 1, (const int64_t[]){1});
-    one = tn_build_cast_to(g, tn_build_reshape_to(g, one, 0, NULL), x->opset < 10 ? tn_oi_dtype(x, 0) : TN_BOOL);
-    tn_oi_out(x, 1, tn_build_broadcast_to(g, one, rank, dims));
-}
-
 /* ---- branches ---------------------------------------------------------------------------------------------------- */
 
 enum { MAX_RESULTS = 64 };

@@ -43,6 +43,8 @@ typedef struct tn_oi {
     unsigned depth;           /* of inlined functions and branches */
     unsigned in_region;       /* > 0: values made now are not visible outside, so constants are not kept */
     uint64_t nodes;           /* imported so far */
+    uint32_t randoms;         /* nodes so far that draw random numbers and have no seed */
+    tn_val iteration;         /* tells iterations of the loops around the current node apart; none outside of loops */
     /* the current node */
     const TnOnnx__NodeProto *node;
     const tn_oi_row *row;

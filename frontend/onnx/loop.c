@@ -236,13 +236,17 @@ static void emit_body(tn_oi *x, tn_oi_loop *l, region *p) {
         args[k] = tn_region_add_arg(g, p->r, tn_val_type(g, p->in[k]), NULL);
     regroup(x, l, before, args + 2);
     const tn_cursor outer = tn_get_cursor(g);
+    const tn_val around = x->iteration;
     tn_cursor inside = tn_cursor_end(g, p->r);
     inside.loc = outer.loc;
     tn_set_cursor(g, inside);
     x->in_region++;
+    x->iteration = args[0];
+    if (around.i) x->iteration = tn_build_add(g, args[0], tn_build_scalar(g, TN_OP_SHL, around, 32));
     if (!tn_oi_failed(x)) l->body(x, l, tn_oi_new_value(x, args[0]), tn_oi_new_value(x, args[1]));
     if (!tn_oi_failed(x)) p->n = results(x, l, before, p->yields);
     x->in_region--;
+    x->iteration = around;
     if (!tn_oi_failed(x)) {
         const size_t first = p->n_in - 1; /* scan outputs stand behind the condition and the states */
         p->length = scan_size(x, l, args[1]);

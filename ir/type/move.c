@@ -264,6 +264,16 @@ tn_status tn_rule_iota(tn_infer_ctx *c) {
     return tn_infer_put(c, a->dtype, a->dims.n, a->dims.p);
 }
 
+tn_status tn_rule_random(tn_infer_ctx *c) {
+    const tn_attrs_random *a = c->attrs;
+    if (a->dtype != TN_F32 && a->dtype != TN_F64) return tn_infer_error(c, "its dtype must be f32 or f64");
+    if (a->seed < 0 || a->seed > UINT32_MAX || a->stream < 0 || a->stream > UINT32_MAX)
+        return tn_infer_error(c, "seed and stream must lie in 0..4294967295");
+    if (tn_infer_has(c, 0) && (tn_infer_dtype(c, 0) != TN_I64 || tn_infer_rank(c, 0) != 0))
+        return tn_infer_error(c, "its operand is %s; it must be i64[]", TN_TYPE_TEXT(c, tn_infer_type(c, 0)));
+    return tn_infer_put(c, a->dtype, a->dims.n, a->dims.p);
+}
+
 tn_status tn_rule_trilu(tn_infer_ctx *c) {
     TN_TRY(tn_infer_require(c, 1));
     TN_TRY(tn_infer_computes(c, 0));

@@ -403,6 +403,16 @@ static void triangle(builder *b, size_t k) {
     if (rank_of(b, k) > 1) emit(b, TN_OP_TRILU, &a, 2, in, b->exact[k]);
 }
 
+/* Random numbers in the shape of a value. */
+static void noise(builder *b, size_t k) {
+    tn_dim d[TN_MAX_RANK];
+    const size_t rank = rank_of(b, k);
+    for (size_t i = 0; i < rank; i++) d[i] = dim_of(b, k, i);
+    const tn_attrs_random a = {
+        .dtype = TN_F32, .dims = {d, (uint32_t)rank}, .seed = (int64_t)below(b, 9), .stream = (int64_t)below(b, 3)};
+    emit(b, TN_OP_RANDOM, &a, 0, NULL, true);
+}
+
 /* Rows 0 and -1, which are there in every table that has a row. */
 static void gather(builder *b, size_t k) {
     const int64_t ends[2] = {0, -1}, n = 1 + (int64_t)below(b, 2);
@@ -558,7 +568,7 @@ tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_valu
     static void (*const makers[])(builder *, size_t) = {
         unary,  binary, binary,  binary, choose, transpose,  reshape,    reshape,  broadcast, slice,  slice,
         pad,    concat, split,   reduce, reduce, along_axis, along_axis, matmul,   matmul,    window, window,
-        gather, resize, scatter, top,    grid,   transposed, channels,   triangle, pyramid};
+        gather, resize, scatter, top,    grid,   transposed, channels,   triangle, pyramid,   noise};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
     ranges(&b);

@@ -97,6 +97,8 @@ tn_val tn_build_select(tn_graph *g, tn_val cond, tn_val a, tn_val b);
 tn_val tn_build_concat(tn_graph *g, size_t n, const tn_val *vals, int64_t axis);
 /* The index along axis of every element of a tensor of this shape. */
 tn_val tn_build_iota(tn_graph *g, tn_dtype t, size_t rank, const tn_dim *dims, int64_t axis);
+/* Random numbers, uniform in [0, 1); row (an i64 scalar, may be none) makes others of each of its values. */
+tn_val tn_build_random(tn_graph *g, tn_val row, tn_attrs_random at);
 /* Cuts x along axis into n parts of the given sizes; parts has room for n values. */
 tn_status tn_build_split(tn_graph *g, tn_val x, int64_t axis, size_t n, const tn_dim *sizes, tn_val *parts);
 /* Normalises x with statistics that are given (inference): all of shape [C] where C = x's dim `axis`. */

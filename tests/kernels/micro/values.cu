@@ -60,17 +60,6 @@ extern "C" __global__ void float_to_e5m2(const unsigned *in, unsigned char *out)
         put(out, k, tn_float_to_e5m2(f));
     }
 }
-#define FLOAT_TO(name)                                                                                                 \
-    extern "C" __global__ void float_to_##name(const unsigned *in, unsigned char *out) {                               \
-        for (int k = 0; k < 64; k++) {                                                                                 \
-            const float f = pattern(in, k);                                                                            \
-            put(out, k, (unsigned char)tn_float_to_##name(f));                                                         \
-        }                                                                                                              \
-    }
-FLOAT_TO(e4m3fnuz)
-FLOAT_TO(e5m2fnuz)
-FLOAT_TO(e8m0)
-FLOAT_TO(e2m1)
 extern "C" __global__ void float_to_tf32(const unsigned *in, unsigned *out) {
     for (int k = 0; k < 64; k++) {
         const float f = pattern(in, k);
@@ -87,14 +76,6 @@ extern "C" __global__ void half_to_float(const unsigned *, unsigned *out) {
 extern "C" __global__ void e4m3_to_float(const unsigned *, unsigned *out) {
     out[threadIdx.x] = tn_float_bits(tn_e4m3_to_float((unsigned char)threadIdx.x));
 }
-#define TO_FLOAT(name)                                                                                                 \
-    extern "C" __global__ void name##_to_float(const unsigned *, unsigned *out) {                                      \
-        out[threadIdx.x] = tn_float_bits(tn_##name##_to_float((unsigned char)threadIdx.x));                            \
-    }
-TO_FLOAT(e4m3fnuz)
-TO_FLOAT(e5m2fnuz)
-TO_FLOAT(e8m0)
-TO_FLOAT(e2m1)
 extern "C" __global__ void e5m2_to_float(const unsigned *, unsigned *out) {
     out[threadIdx.x] = tn_float_bits(tn_e5m2_to_float((unsigned char)threadIdx.x));
 }
