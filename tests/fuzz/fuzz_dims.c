@@ -145,7 +145,8 @@ static void check_text(tn_graph *g, const program *p, tn_dim d) {
     const tn_dim again = tn_dim_parse(g, text, &end);
     const bool nested = n >= NESTED && (strstr(text, "min(") || strstr(text, "max("));
     const bool loose = n >= LONG || nested || is_near_overflow(text);
-    if (!again.i ? n < LONG && !is_near_overflow(text) : *end || (again.i != d.i && !loose)) fuzz_die("%s does not read back as itself", text);
+    if (!again.i ? n < LONG && !is_near_overflow(text) : *end || (again.i != d.i && !loose))
+        fuzz_die("%s does not read back as itself", text);
     if (again.i && again.i != d.i) same_values(g, p, d, again, text);
 }
 
