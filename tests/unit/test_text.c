@@ -103,6 +103,7 @@ static const char *const lines[] = {
     "resize %x {sizes=[N,4,16,16], scales=[1,1,2,2], mode=\"linear\", coords=\"half_pixel\", cubic_a=-0.75, "
     "antialias=false}",
     "iota {dtype=i64, dims=[N, 3], axis=1} : i64[N,3]",
+    "random %t {dtype=f32, dims=[N, 3], seed=7, stream=4294967295} : f32[N,3]",
     "trilu %x {upper=true}",
     "reduce_sum %x {axes=[2,3], keepdims=true}",
     "reduce_mean %x {axes=[2,3]}",
