@@ -192,27 +192,55 @@ void tn_cases_free(const tn_env *env, tn_size_case *c, size_t n) {
     tn_free(env, c, TN_MAX_BUCKETS * sizeof *c);
 }
 
-/* *made: it is worth having. */
+/* *made: it is worth having.  Its clone is still to be made. */
 static tn_status make_special(const maker *k, tn_case_kind kind, size_t bucket, tn_size_case *all, size_t n,
                               bool *made) {
     tn_size_case *c = &all[n];
     *c = (tn_size_case){.kind = kind, .bucket = (uint32_t)bucket};
     c->sizes = tn_alloc(tn_graph_env(k->g), MAX_SYMBOLS * sizeof *c->sizes);
     *made = c->sizes && make_guard(k, c) && !is_double(c, all, n);
-    const tn_status st = !c->sizes ? TN_E_MEMORY : *made ? make_clone(k, c) : TN_OK;
-    if (st != TN_OK || !*made) free_case(tn_graph_env(k->g), c);
+    const tn_status st = c->sizes ? TN_OK : TN_E_MEMORY;
+    if (!*made) free_case(tn_graph_env(k->g), c);
     return st;
 }
 
-tn_status tn_cases_make(tn_graph *g, const tn_memory *m, tn_size_case **out, size_t *n) {
+typedef struct job {
+    const maker *k;
+    tn_size_case *c;
+    tn_status status;
+} job;
+
+static void run_clone(void *arg) {
+    job *j = arg;
+    j->status = make_clone(j->k, j->c);
+}
+
+/* They read the graph, which nobody changes meanwhile. */
+static tn_status make_clones(const maker *k, tn_pool *pool, tn_size_case *c, size_t n) {
+    job jobs[TN_MAX_BUCKETS];
+    tn_status st = TN_OK;
+    size_t begun = 0;
+    for (; st == TN_OK && begun < n; begun++) {
+        jobs[begun] = (job){k, &c[begun], TN_OK};
+        if (pool)
+            st = tn_pool_add(pool, run_clone, &jobs[begun]);
+        else
+            run_clone(&jobs[begun]);
+    }
+    if (pool) tn_pool_wait(pool, -1);
+    for (size_t i = 0; st == TN_OK && i < n; i++) st = jobs[i].status;
+    return st;
+}
+
+tn_status tn_cases_make(tn_graph *g, const tn_memory *m, tn_pool *pool, tn_size_case **out, size_t *n) {
     static const tn_case_kind special[] = {TN_CASE_WITHIN, TN_CASE_POINT};
-    const size_t buckets = tn_bucket_count(g);
+    const size_t buckets = tn_bucket_count(g), general = buckets ? buckets : 1;
     maker k = {.g = g, .m = m};
     tn_status st = TN_OK;
     tn_size_case *c = *out = tn_alloc(tn_graph_env(g), TN_MAX_BUCKETS * sizeof *c);
     *n = 0;
     if (!c) return TN_E_MEMORY;
-    for (size_t b = 0; b < (buckets ? buckets : 1); b++) c[(*n)++] = (tn_size_case){.bucket = (uint32_t)b, .g = g};
+    for (size_t b = 0; b < general; b++) c[(*n)++] = (tn_size_case){.bucket = (uint32_t)b, .g = g};
     if (buckets) find_symbols(&k);
     for (size_t b = 0; b < buckets; b++)
         for (size_t i = 0; st == TN_OK && i < sizeof special / sizeof *special && *n < TN_MAX_BUCKETS; i++) {
@@ -220,7 +248,7 @@ tn_status tn_cases_make(tn_graph *g, const tn_memory *m, tn_size_case **out, siz
             st = make_special(&k, special[i], b, c, *n, &made);
             *n += st == TN_OK && made;
         }
-    return st;
+    return st == TN_OK ? make_clones(&k, pool, c + general, *n - general) : st;
 }
 
 tn_dim tn_case_dim(const tn_size_case *c, tn_graph *g, tn_dim d) {

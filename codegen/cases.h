@@ -13,6 +13,7 @@
 #ifndef TENON_CASES_H
 #define TENON_CASES_H
 
+#include "codegen/tune/pool.h"
 #include "passes/memory/memory.h"
 
 typedef enum tn_case_kind { TN_CASE_ANY, TN_CASE_WITHIN, TN_CASE_POINT } tn_case_kind;
@@ -33,8 +34,8 @@ typedef struct tn_size_case {
 } tn_size_case;
 
 /* The cases of a graph whose values have been placed: at most TN_MAX_BUCKETS, special ones last, in the order of their
- * buckets.  Freed with tn_cases_free. */
-tn_status tn_cases_make(tn_graph *g, const tn_memory *m, tn_size_case **out, size_t *n);
+ * buckets.  Clones are made on the pool's threads (NULL: on this one).  Freed with tn_cases_free. */
+tn_status tn_cases_make(tn_graph *g, const tn_memory *m, tn_pool *pool, tn_size_case **out, size_t *n);
 void tn_cases_free(const tn_env *env, tn_size_case *c, size_t n);
 /* A dim of the case's graph as one of g, the graph that was given. */
 tn_dim tn_case_dim(const tn_size_case *c, tn_graph *g, tn_dim d);

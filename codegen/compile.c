@@ -121,7 +121,7 @@ static tn_status make_specs(tn_compilation *c) {
     tn_status s = TN_OK;
     for (uint32_t k = 0; s == TN_OK && k < c->program->n_steps; k++)
         if (c->program->steps[k].kind == TN_STEP_LAUNCH) s = add_node(c, k);
-    if (s == TN_OK) s = tn_cases_make(c->g, &c->mem, &c->cases, &c->n_cases);
+    if (s == TN_OK) s = tn_cases_make(c->g, &c->mem, c->pool, &c->cases, &c->n_cases);
     return s == TN_OK ? make_works(c) : s;
 }
 

@@ -35,9 +35,10 @@ static bool shape_of(const tn_graph *g, tn_val v, const tn_binding *b, size_t n,
     return true;
 }
 
-/* Multiply-adds of the heavy ops, times two. */
-static double flops_of(const tn_graph *g, const tn_binding *b, size_t n) {
+/* Multiply-adds of the heavy ops, times two; *ops: how many these are. */
+static double flops_of(const tn_graph *g, const tn_binding *b, size_t n, uint32_t *ops) {
     double sum = 0;
+    *ops = 0;
     TN_FOR_NODES(g, tn_graph_body(g), node) {
         tn_op op = tn_node_op(g, node);
         int64_t out[TN_MAX_RANK], w[TN_MAX_RANK];
@@ -52,6 +53,7 @@ static double flops_of(const tn_graph *g, const tn_binding *b, size_t n) {
         else
             inner = (double)w[TN_ATTRS_OF(g, node, matmul)->trans_a ? rank - 2 : rank - 1];
         sum += 2 * numel * inner;
+        ++*ops;
     }
     return sum;
 }
@@ -115,11 +117,12 @@ static bool halve(const tn_graph *g, tn_binding *b, size_t n, size_t first, size
 /* Smaller sizes, until the work is little enough: of all symbols, or of those that can have smaller ones alone. */
 static bool shrink(const tn_graph *g, tn_binding *b, size_t n, double max_flops) {
     bool smaller = true;
-    while (flops_of(g, b, n) > max_flops && smaller) {
+    uint32_t ops;
+    while (flops_of(g, b, n, &ops) > max_flops && smaller) {
         smaller = halve(g, b, n, 0, n);
         for (size_t k = 0, all = smaller; k < n && !all; k++) smaller |= halve(g, b, n, k, k + 1);
     }
-    return flops_of(g, b, n) <= max_flops;
+    return flops_of(g, b, n, &ops) <= max_flops;
 }
 
 /* On random numbers a loop may not end. */
@@ -199,11 +202,17 @@ static void keep(const record *r, outcome o, const double *max_abs) {
     r->memo->put(r->memo->user, r->key, r->said, (r->l.n + 1) * sizeof *r->said);
 }
 
+/* Threads of the BLAS wait for each other longer than a small product takes. */
 static outcome measure(tn_graph *g, const tn_binding *b, size_t n_bind, double *max_abs, uint32_t n) {
+    static const double SMALL = 1e8; /* a few milliseconds */
     tn_env quiet = tn_graph_env(g) ? *tn_graph_env(g) : (tn_env){0};
     quiet.diag = NULL; /* random data may be refused: that is no error of the user's */
     measurement m = {g, max_abs, n};
+    uint32_t ops;
+    const bool alone = flops_of(g, b, n_bind, &ops) < SMALL * ops;
+    if (alone) tn_eval_single_threaded(true);
     const tn_status s = evaluate(&quiet, g, b, n_bind, &m);
+    if (alone) tn_eval_single_threaded(false);
     return s == TN_OK ? MEASURED : s == TN_E_CANCELLED || s == TN_E_MEMORY ? UNKNOWN : REFUSED;
 }
 

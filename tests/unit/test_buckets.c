@@ -352,7 +352,7 @@ START_TEST(cases_of_buckets) {
     kernels k = open_attention(case_buckets, "B", "S");
     tn_size_case *c;
     size_t n;
-    ck_assert_msg(tn_cases_make(k.g, &k.mem, &c, &n) == TN_OK, "%s", message);
+    ck_assert_msg(tn_cases_make(k.g, &k.mem, NULL, &c, &n) == TN_OK, "%s", message);
     ck_assert_uint_eq(n, sizeof want / sizeof *want);
     for (size_t i = 0; i < n; i++) {
         ck_assert_int_eq(c[i].kind, want[i].kind);
@@ -377,7 +377,7 @@ START_TEST(a_point_is_a_static_graph) {
     kernels k = open_attention(case_buckets, "B", "S"), fixed = open_attention("", "4", "24");
     tn_size_case *c;
     size_t n, compared = 0;
-    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, NULL, &c, &n), TN_OK);
     tn_node other = tn_region_first(fixed.g, tn_graph_body(fixed.g));
     TN_FOR_NODES(k.g, tn_graph_body(k.g), node) {
         if (tn_node_op(k.g, node) != TN_OP_KERNEL) continue;
@@ -404,7 +404,7 @@ START_TEST(cases_have_more_candidates) {
     const tn_arch *arch = tn_arch_find("sm_90a");
     tn_size_case *c;
     size_t n, most[3] = {0}; /* by kind of case, over all kernels */
-    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+    ck_assert_int_eq(tn_cases_make(k.g, &k.mem, NULL, &c, &n), TN_OK);
     TN_FOR_NODES(k.g, tn_graph_body(k.g), node) {
         if (tn_node_op(k.g, node) != TN_OP_KERNEL) continue;
         for (size_t i = 0; i < n; i++) {
@@ -442,7 +442,7 @@ START_TEST(cases_that_cannot_be) {
         tn_size_case *c;
         size_t n;
         ck_assert_int_eq(tn_graph_collect_conditions(k.g), TN_OK);
-        ck_assert_int_eq(tn_cases_make(k.g, &k.mem, &c, &n), TN_OK);
+        ck_assert_int_eq(tn_cases_make(k.g, &k.mem, NULL, &c, &n), TN_OK);
         ck_assert_msg(n == rows[r].n, "%zu: %zu cases", r, n);
         tn_cases_free(&env, c, n);
         close_kernels(&k);
