@@ -567,7 +567,8 @@ static tn_status eval_node(tn_run *r, tn_node n, const tn_tensor *in, size_t n_i
     TN_TRY(run_node(r, n));
     for (size_t k = 0; k < n_out; k++) {
         tn_val v = tn_node_result(r->g, n, k);
-        results[k] = tn_slot_share(&r->slots[v.i]);
+        results[k] = r->slots[v.i]; /* not shared, so that its memory can be handed over */
+        r->slots[v.i] = (tn_slot){0};
         dtypes[k] = tn_val_dtype(r->g, v);
     }
     return give(r, results, dtypes, out, n_out, TN_OK);

@@ -441,6 +441,40 @@ START_TEST(clones_share_borrowed_constants) {
 }
 END_TEST
 
+typedef struct meter {
+    size_t bytes, most;
+} meter;
+
+static void *metered(void *user, void *p, size_t old_size, size_t size) {
+    meter *m = user;
+    m->bytes += size - old_size;
+    if (m->bytes > m->most) m->most = m->bytes;
+    if (size) return realloc(p, size);
+    free(p);
+    return NULL;
+}
+
+/* Large weights are folded: what that makes is in memory once. */
+START_TEST(folding_copies_no_results) {
+    enum { N = 1 << 20 };
+    static float w[N];
+    meter m = {0, 0};
+    const tn_env env = {.alloc = metered, .alloc_user = &m};
+    tn_graph *g = tn_graph_new(&env);
+    const tn_val c = tn_const(g, f32(g, N), tn_blob_borrow(g, w, sizeof w, NULL, NULL), "w");
+    const tn_val y = tn_unary(g, TN_OP_EXP, c);
+    tn_graph_set_outputs(g, 1, &y, NULL);
+    tn_pass_ctx *ctx = tn_pass_ctx_new(&env, NULL);
+    ck_assert_int_eq(tn_run_passes(g, "fold", ctx), TN_OK);
+    tn_pass_ctx_free(ctx);
+    ck_assert(tn_const_get(g, tn_graph_output(g, 0), N - 1) == 1.0);
+    tn_graph_free(g);
+    ck_assert_uint_ge(m.most, sizeof w);
+    ck_assert_uint_lt(m.most, sizeof w / 2 * 3);
+    ck_assert_uint_eq(m.bytes, 0);
+}
+END_TEST
+
 START_TEST(splats_are_seen_through_movement) {
     tn_graph *g = tn_graph_new(NULL);
     double v = 0;
@@ -508,6 +542,7 @@ int main(void) {
     tcase_add_test(t, the_hash_ignores_names_and_sees_content);
     tcase_add_test(t, clones_share_borrowed_constants);
     tcase_add_test(t, folded_constants_are_given_back);
+    tcase_add_test(t, folding_copies_no_results);
     tcase_add_test(t, splats_are_seen_through_movement);
     tcase_add_test(t, binding_reinfers_types_and_refuses_what_no_longer_fits);
     tcase_add_test(t, building_is_linear);
