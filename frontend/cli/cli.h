@@ -73,6 +73,15 @@ typedef struct compile_args {
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
 #define CLI_TUNE_DEFAULT (-1e9) /* initialise tune_seconds to this: "not given" */
+/* What an import is told of a model besides shapes. */
+#define IMPORT_OPTIONS(a)                                                                                              \
+    {"most",       0, POPT_ARG_ARGV,                                                                                   \
+     &(a)->limits, 0, "how long what data makes can be: of Range, OneHot or Loop, by the name of the output",          \
+     "NAME=1000"},                                                                                                     \
+    {                                                                                                                  \
+        "sequence", 0, POPT_ARG_ARGV, &(a)->sequences, 0,                                                              \
+            "how many tensors a sequence holds: inputs NAME_0, NAME_1, ...; none: of an optional", "NAME=3|none"       \
+    }
 #define COMPILE_OPTIONS(a)                                                                                             \
     {"target",    't', POPT_ARG_STRING, &(a)->target, 0, "architectures to compile for (default: this machine's GPU)", \
      "sm_90a,..."},                                                                                                    \
@@ -87,19 +96,13 @@ typedef struct compile_args {
         {"alias",       0, POPT_ARG_ARGV,                                                                              \
          &(a)->aliases, 0, "an output that grows in an input's buffer (KV caches); one * on both sides is any text",   \
          "IN=OUT"},                                                                                                    \
-        {"most",       0, POPT_ARG_ARGV,                                                                               \
-         &(a)->limits, 0, "how long what a Range makes of data can be, by the name of its output",                     \
-         "NAME=1000"},                                                                                                 \
-        {"sequence",      0, POPT_ARG_ARGV,                                                                            \
-         &(a)->sequences, 0, "how many tensors a sequence holds: inputs NAME_0, NAME_1, ...; none: of an optional",    \
-         "NAME=3|none"},                                                                                               \
-        {"tune-seconds",                                                                                               \
-         0,                                                                                                            \
-         POPT_ARG_DOUBLE,                                                                                              \
-         &(a)->tune_seconds,                                                                                           \
-         0,                                                                                                            \
-         "deadline for tuning (default 60; 0: cost model)",                                                            \
-         "S"},                                                                                                         \
+        IMPORT_OPTIONS(a), {"tune-seconds",                                                                            \
+                            0,                                                                                         \
+                            POPT_ARG_DOUBLE,                                                                           \
+                            &(a)->tune_seconds,                                                                        \
+                            0,                                                                                         \
+                            "deadline for tuning (default 60; 0: cost model)",                                         \
+                            "S"},                                                                                      \
         {"no-gpu", 0, POPT_ARG_NONE, &(a)->no_gpu, 0, "do not look for a GPU: the cost model chooses", NULL},          \
         {"exact", 0, POPT_ARG_NONE, &(a)->exact, 0, "only rewrites that keep results bit for bit", NULL},              \
         {"threads", 'j', POPT_ARG_INT, &(a)->threads, 0, "compile threads (default: all cores)", "N"},                 \

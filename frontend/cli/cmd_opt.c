@@ -113,6 +113,7 @@ int cmd_opt(cli *c, int argc, const char **argv) {
         {"precision", 'p', POPT_ARG_STRING, &a.precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},
         {"exact", 0, POPT_ARG_NONE, &a.exact, 0, "only rewrites that keep results bit for bit", NULL},
         {"shape", 's', POPT_ARG_ARGV, &a.shapes, 0, "an input's sizes, or ranges (see compile)", "NAME=1x3x224x224"},
+        IMPORT_OPTIONS(&a),
         {"print-changed", 0, POPT_ARG_NONE, &print_changed, 0, "print the graph after each pass that changed it", NULL},
         {"dump", 0, POPT_ARG_STRING, &dump, 0, "write NN-pass.tn after every pass", "DIR"},
         {"stop-after-rewrite", 0, POPT_ARG_INT, &stop_after, 0, "let rules fire N times in all (0: never)", "N"},

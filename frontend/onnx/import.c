@@ -318,6 +318,17 @@ static const tn_sequence_input *sequence_of(const tn_oi *x, const char *name) {
     return NULL;
 }
 
+static void check_sequences(tn_oi *x, const TnOnnx__GraphProto *gr) {
+    for (size_t k = 0; x->opts && k < x->opts->n_sequences && !tn_oi_failed(x); k++) {
+        const char *name = x->opts->sequences[k].input;
+        size_t i = 0;
+        while (name && i < gr->n_input && strcmp(gr->input[i]->name, name) != 0) i++;
+        if (!name || i == gr->n_input)
+            tn_graph_fail(x->g, TN_E_ARGUMENT, (tn_node){0}, "name an input",
+                          "the length of a sequence is given for '%s', which is no input", name ? name : "");
+    }
+}
+
 /* NAME_0, NAME_1, ...; NULL (an error) if an input or output has that name already. */
 static const char *name_of_item(tn_oi *x, const char *name, size_t k) {
     const TnOnnx__GraphProto *gr = x->model->graph;
@@ -384,6 +395,7 @@ static void check_limits(tn_oi *x) {
 
 static void import_inputs(tn_oi *x, const TnOnnx__GraphProto *gr) {
     check_limits(x);
+    check_sequences(x, gr);
     for (size_t k = 0; k < gr->n_initializer; k++) {
         tn_oi_value *v = tn_oi_define(x, gr->initializer[k]->name);
         if (!v) return;

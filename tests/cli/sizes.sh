@@ -42,6 +42,17 @@ expect "a fixed dim of text" 2 "dim 1 of input 'x' is 3" run both.tn -s x=5x4
 expect "shapes that disagree" 2 "dim 0 of input 'y' is 5; the shape given for it says 6" run shared.onnx -s x=5x3 -s y=6x3
 expect "-1 keeps a model's dim" 2 'nobody says how large n' run shared.onnx -s x=-1x3
 expect "shapes of text compile" 0 'f32\[5,3\].*f32\[11\]' "$tenon" opt both.tn -s x=5x3 --passes=
+# sequences and optionals
+lists=$src/tests/fuzz/corpus/onnx/sequence.onnx # s: a sequence, o: an optional sequence, x: f32[2], at: i64, q: bool
+expect "nobody says how long a sequence is" 6 'say how many tensors it holds: --sequence s=3' "$tenon" opt "$lists" --passes=
+expect "a sequence of two" 0 'func @sequence\(%s_0: f32\[s_0\], %s_1: f32\[s_1\], %x: f32\[2\], .*%g_1: f32\[2\], %z_0' "$tenon" opt "$lists" --passes= --sequence s=2 --sequence o=none
+expect "an optional of a sequence" 0 '%o_0: f32\[o_[0-9]+\]' "$tenon" opt "$lists" --passes= --sequence s=2 --sequence o=1
+expect "run with a sequence" 0 'z_1: f32 2' run "$lists" --sequence s=2 --sequence o=none -s s_0=2 -s s_1=2
+expect "a sequence that is none" 2 "'nosuch', which is no input" "$tenon" opt "$lists" --sequence nosuch=1
+expect "no sequence has no length" 2 "input 'x' is no sequence" "$tenon" opt "$lists" --sequence s=2 --sequence o=none --sequence x=1
+for bad in s s= s=-1 s=2x s=nothing =2; do
+    expect "not a length: $bad" 2 "sequence $bad: a name and a number of tensors" "$tenon" opt "$lists" --sequence $bad
+done
 # ranges and buckets
 expect "a range" 0 'symbol n in \[1, 32\]$' "$tenon" opt both.tn -s x=1..32x3 --passes=
 expect "a range without an end" 0 'symbol n in \[2, inf\]$' "$tenon" opt both.tn -s x=2..x3 --passes=

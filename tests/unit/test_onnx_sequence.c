@@ -254,7 +254,7 @@ START_TEST(sequences_as_inputs) {
                  want = {TN_F32, 0, NULL, NUMS(10)};
     expect_values(i, in, 3, &want, 1);
     expect_refused(sum_of_list(), &absent, TN_E_ARGUMENT, "no optional");
-    expect_refused(sum_of_list(), &wrong, TN_E_UNSUPPORTED, "--sequence s=3");
+    expect_refused(sum_of_list(), &wrong, TN_E_ARGUMENT, "'y', which is no input");
     expect_refused(g_in(sum_of_list(), "s_1", 1, "2"), &o, TN_E_UNSUPPORTED, "also the name of");
 }
 END_TEST
