@@ -121,10 +121,11 @@ static bool parse_sequence(const char *text, compile_setup *s) {
     memcpy(name, text, (size_t)(eq - text));
     name[eq - text] = 0;
     errno = 0;
-    const int64_t n = strcmp(eq + 1, "none") ? strtoll(eq + 1, &end, 10) : -1;
-    if (n >= 0 && (eq[1] < '0' || eq[1] > '9' || *end || errno)) return false;
+    const bool none = !strcmp(eq + 1, "none");
+    const int64_t n = none ? -1 : strtoll(eq + 1, &end, 10);
+    if (!none && (eq[1] < '0' || eq[1] > '9' || *end || errno)) return false;
     cli_sequence_length(s, name, n);
-    return n >= -1;
+    return true;
 }
 
 /* NAME=1000; names may hold any character. */

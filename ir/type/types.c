@@ -198,18 +198,23 @@ tn_status tn_rule_kernel(tn_infer_ctx *c) {
     return TN_OK;
 }
 
-/* Both branches must give the same dtypes and ranks, and dims that can be equal. */
-static tn_status join_types(tn_infer_ctx *c, size_t k, tn_type a, tn_type b) {
+/* Both must have the same dtypes and ranks, and dims that can be equal: branches, or what a loop carries into an iteration and
+ * out of it. */
+static tn_status join_types(tn_infer_ctx *c, bool loop, size_t k, tn_type a, tn_type b) {
     size_t rank = tn_type_rank(c->g, a);
     bool fit = tn_type_dtype(c->g, a) == tn_type_dtype(c->g, b) && rank == tn_type_rank(c->g, b);
     for (size_t i = 0; fit && i < rank; i++)
         fit = tn_dims_relation(c->g, tn_type_dims(c->g, a)[i], tn_type_dims(c->g, b)[i]) != TN_DIMS_DIFFERENT;
     for (size_t i = 0; fit && i < rank; i++)
-        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, (tn_size){tn_type_dims(c->g, a)[i], TN_SIZE_AXIS, TN_RESULT, i, ""},
-                             tn_size_text(tn_type_dims(c->g, b)[i], "that in the other branch")));
+        TN_TRY(tn_infer_need(
+            c, TN_REL_EQUAL, (tn_size){tn_type_dims(c->g, a)[i], TN_SIZE_AXIS, TN_RESULT, i, ""},
+            tn_size_text(tn_type_dims(c->g, b)[i], loop ? "that after an iteration" : "that in the other branch")));
     if (fit) return tn_infer_put_type(c, a);
-    return tn_infer_error(c, "result %zu is %s in one branch and %s in the other", k, TN_TYPE_TEXT(c, a),
-                          TN_TYPE_TEXT(c, b));
+    return tn_infer_error(c,
+                          loop ? "carried value %zu is %s before an iteration and %s after it: what changes its type "
+                                 "can only be carried by a loop whose number of iterations is known when compiling"
+                               : "result %zu is %s in one branch and %s in the other",
+                          k, TN_TYPE_TEXT(c, a), TN_TYPE_TEXT(c, b));
 }
 
 tn_status tn_rule_if(tn_infer_ctx *c) {
@@ -226,7 +231,7 @@ tn_status tn_rule_if(tn_infer_ctx *c) {
     if (n != tn_node_input_count(c->g, b))
         return tn_infer_error(c, "one branch has %zu results, the other %zu", n, tn_node_input_count(c->g, b));
     for (size_t k = 0; k < n; k++)
-        TN_TRY(join_types(c, k, tn_val_type(c->g, tn_node_input(c->g, a, k)),
+        TN_TRY(join_types(c, false, k, tn_val_type(c->g, tn_node_input(c->g, a, k)),
                           tn_val_type(c->g, tn_node_input(c->g, b, k))));
     return TN_OK;
 }
@@ -258,7 +263,7 @@ tn_status tn_rule_loop(tn_infer_ctx *c) {
     TN_TRY(scalar_of(c, tn_node_input(c->g, yield, 0), TN_BOOL, "the yielded condition"));
     TN_TRY(args_match(c, 2, 2, n));
     for (size_t k = 0; k < n; k++)
-        TN_TRY(join_types(c, k, tn_infer_type(c, 2 + k), tn_val_type(c->g, tn_node_input(c->g, yield, 1 + k))));
+        TN_TRY(join_types(c, true, k, tn_infer_type(c, 2 + k), tn_val_type(c->g, tn_node_input(c->g, yield, 1 + k))));
     for (size_t k = n + 1; k < yields; k++) {
         tn_type t = tn_val_type(c->g, tn_node_input(c->g, yield, k));
         tn_dim dims[TN_MAX_RANK];

@@ -174,6 +174,31 @@ START_TEST(loops_of_unknown_length_are_regions) {
 }
 END_TEST
 
+/* What changes its shape can be carried as often as is known, and no more. */
+START_TEST(loops_that_grow_what_they_carry) {
+    const float x[] = {1, 2}, want[] = {1, 2, 1, 2, 1, 2};
+    for (int known = 0; known < 2; known++) {
+        const int64_t two = 2;
+        pb *b = pb_new(), *g = pb_new();
+        g_node(g_node(b, at_int(mk_node("Concat", "v,x", "w"), "axis", 0)), mk_node("Identity", "c", "d"));
+        g_in(g_in(g_in(b, "i", 7, ""), "c", 9, ""), "v", 1, "k");
+        g_node(g, at_graph(mk_node("Loop", "n,,x", "y"), "body", g_out(g_out(b, "d"), "w")));
+        if (known) g_init(g, mk_i64("n", "", 1, &two));
+        g_in(g, "x", 1, "2");
+        if (!known) g_in(g, "n", 7, "");
+        imported *i = import_with(mk_model(g_out(g, "y"), 16), NULL);
+        if (known) {
+            expect(i, 1, ((const int64_t[]){2}), x, 6, want);
+            continue;
+        }
+        ck_assert_ptr_null(i->g);
+        ck_assert_msg(strstr(i->r.message, "f32[2] before an iteration and f32[4] after it") != NULL, "%s",
+                      i->r.message);
+        done(i);
+    }
+}
+END_TEST
+
 START_TEST(bodies_must_fit_their_loops) {
     pb *g = g_node(pb_new(), at_graph(mk_node("Loop", "n,,x,x", "y"), "body", doubling_body()));
     imported *i = import_with(mk_model(g_out(g_in(g_in(g, "x", 1, "2,2"), "n", 7, ""), "y"), 17), NULL);
@@ -304,6 +329,7 @@ int main(void) {
     tcase_add_test(t, loops_of_known_length_disappear);
     tcase_add_test(t, conditions_of_known_value_end_loops);
     tcase_add_test(t, loops_of_unknown_length_are_regions);
+    tcase_add_test(t, loops_that_grow_what_they_carry);
     tcase_add_test(t, bodies_must_fit_their_loops);
     tcase_add_test(t, sums_along_an_axis_of_a_run);
     tcase_add_test(t, nodes_may_be_in_any_order);
