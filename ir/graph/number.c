@@ -84,7 +84,7 @@ static double decode(const tn_float_format *f, uint32_t code) {
 
 static unsigned part(unsigned bits, const void *data, uint64_t i) {
     const unsigned each = 8 / bits;
-    return ((const uint8_t *)data)[i / each] >> (i % each * bits) & ((1u << bits) - 1);
+    return (unsigned)((const uint8_t *)data)[i / each] >> (i % each * bits) & ((1u << bits) - 1);
 }
 
 static void set_part(unsigned bits, void *data, uint64_t i, uint64_t v) {
