@@ -193,8 +193,7 @@ typedef struct region {
     size_t n_in, n; /* operands; what is yielded */
     tn_val in[MAX_ARGS], yields[MAX_ARGS];
     tn_dim length; /* of scan outputs; none: only a run knows it */
-    bool
-        counted; /* scan outputs are carried, and as long as they can be; the last carried value counts the iterations */
+    bool counted;  /* scan outputs are carried values, as long as they can be; the last one counts the iterations */
 } region;
 
 /* `all` with the slice of an iteration. */
