@@ -29,6 +29,19 @@ START_TEST(functions_are_inlined_with_their_attributes) {
 }
 END_TEST
 
+/* An optional input that a call leaves out is one that the nodes in the function leave out. */
+START_TEST(inputs_that_a_call_leaves_out) {
+    const float x[] = {-1, 2, -3, 4}, want[] = {0, 2, 0, 4}, zero = 0;
+    for (int given = 0; given < 2; given++) {
+        pb *f = pb_str(pb_str(pb_str(pb_new(), 1, "Bound"), 4, "a"), 4, "low");
+        pb_sub(pb_sub(pb_str(f, 5, "b"), 7, mk_node("Clip", "a,low", "b")), 9, mk_opset("", 17));
+        pb *m = model1(call("Bound", given ? "x,lo" : "x", "y"), "1,2,2", mk_tensor("lo", 1, "", &zero, 4), 17);
+        pb_sub(pb_sub(m, 25, pb_str(f, 10, "local")), 8, mk_opset("local", 1));
+        expect(import_with(m, NULL), 3, d22, x, 4, given ? want : x);
+    }
+}
+END_TEST
+
 START_TEST(recursive_functions_are_refused) {
     pb *m = model1(call("Loop", "x", "y"), "1,2,2", NULL, 17);
     pb_sub(pb_sub(m, 25, mk_function("Loop", call("Loop", "a", "b"))), 8, mk_opset("local", 1));
@@ -323,6 +336,7 @@ int main(void) {
     Suite *s = suite_create("onnx_control");
     TCase *t = tcase_create("control");
     tcase_add_test(t, functions_are_inlined_with_their_attributes);
+    tcase_add_test(t, inputs_that_a_call_leaves_out);
     tcase_add_test(t, recursive_functions_are_refused);
     tcase_add_test(t, branches);
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_sizes);
