@@ -384,7 +384,7 @@ START_TEST(test_regions) {
     expect_regions_refused(&b, TN_OP_LOOP, &a, 3, V(c, c, x), 1, &body, "trip count must be a i64 scalar");
     expect_regions_refused(&b, TN_OP_LOOP, &(tn_attrs_loop){.carried = 1}, 3, V(trips, none, x), 1, &body, "not set");
     tn_region wrong = region_of(&b, (tn_type[]){i64, bit, fx}, 3, 2, (size_t[]){1, 0});
-    expect_regions_refused(&b, TN_OP_LOOP, &a, 3, V(trips, c, x), 1, &wrong, "result 0 is f32[N,4]");
+    expect_regions_refused(&b, TN_OP_LOOP, &a, 3, V(trips, c, x), 1, &wrong, "carried value 0 is f32[N,4] before");
     tn_node n = tn_emit_regions(b.g, TN_OP_LOOP, &a, 3, V(trips, none, x), 1, &body);
     expect_type(&b, n, 0, "f32[N,4]");
     expect_type(&b, n, 1, "f32[T,N,4]");
