@@ -161,6 +161,14 @@ tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi) {
     return tn_emit1(g, TN_OP_CLAMP, &a, 1, &v);
 }
 
+tn_val tn_emit_size(tn_graph *g, tn_dim d) {
+    int64_t v = 0;
+    if (tn_dim_is_const(g, d, &v)) return tn_const_ints(g, TN_I64, 1, &v);
+    const tn_dim one = tn_dim_const(g, 1), all = tn_dim_add(g, d, one);
+    const tn_attrs_iota a = {.dtype = TN_I64, .dims = {&all, 1}};
+    return tn_emit_slice(g, tn_emit1(g, TN_OP_IOTA, &a, 0, NULL), 0, d, one);
+}
+
 tn_val tn_emit_int(tn_graph *g, tn_dtype t, int64_t v) {
     void *data = NULL;
     const tn_blob b = tn_blob_new(g, tn_dtype_bytes(t, 1), &data);

@@ -48,6 +48,8 @@ tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim si
 /* x * (1 / c), c a number. */
 tn_val tn_emit_quotient(tn_graph *g, tn_val x, double c);
 tn_val tn_emit_clamp(tn_graph *g, tn_val v, double lo, double hi);
+/* The value of a size that is not negative, i64[1]: index arithmetic that costs nothing. */
+tn_val tn_emit_size(tn_graph *g, tn_dim d);
 /* An integer scalar; 64 bits as they are. */
 tn_val tn_emit_int(tn_graph *g, tn_dtype t, int64_t v);
 /* A constant of this float dtype and shape from doubles, each rounded once; none if one of them is not finite then. */

@@ -1,4 +1,5 @@
-/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu. */
+/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu, and what many updates become on
+ * templates/scatter_sorted.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/emit/internal.h"
 
@@ -149,3 +150,50 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_scatter = {"scatter", accepts, emit, cost};
+
+/* ---- sorted ------------------------------------------------------------------------------------------------------ */
+
+static bool sorted_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    (void)arch;
+    if (!tn_anchor_is(s, TN_OP_SCATTER_SORTED)) return false;
+    const tn_val x = tn_spec_anchor_input(s, 0), order = tn_spec_anchor_input(s, 1), u = tn_spec_anchor_input(s, 2);
+    const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
+    tn_problem_add(s, p, "ROWS", tn_val_dim(s->g, x, 0));
+    tn_problem_add(s, p, "COLS", tn_val_dim(s->g, x, 1));
+    tn_problem_add(s, p, "UPDATES", tn_val_dim(s->g, order, 0));
+    tn_problem_add_int(p, "REDUCES", reduction && *reduction);
+    return tn_spec_prologue_ok(s, x) && tn_spec_prologue_ok(s, order) && tn_spec_prologue_ok(s, u) &&
+           tn_spec_epilogue_ok(s);
+}
+
+static tn_status sorted_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    const tn_val x = tn_spec_anchor_input(s, 0), order = tn_spec_anchor_input(s, 1), u = tn_spec_anchor_input(s, 2);
+    const tn_coord row[] = {{"row", 0, 1, 0}, {"col", 1, 1, 0}}, k = tn_coord_axes("k", 1);
+    const uint32_t one = 1, block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK");
+    const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    tn_emit_problem(e, p);
+    emit_combine(e, tn_val_dtype(s->g, x), reduction ? reduction : "");
+    tn_emit_load(e, "tn_load_x", x, row, 2, 1);
+    tn_emit_load(e, "tn_load_order", order, &k, 1, 1);
+    tn_emit_load(e, "tn_load_u", u, row, 2, 1);
+    tn_emit_epilogue(e, "tn_epilogue", tn_spec_anchor_result(s), row, 2, &one, 1);
+    tn_launch_1d(s, v, tn_type_numel(s->g, tn_val_type(s->g, x)), block, block);
+    return tn_emitter_finish(e);
+}
+
+/* Each element looks for its row's updates by halving. */
+static double sorted_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double block = tn_knob_of("scatter_sorted", knobs, "BLOCK"), updates = (double)tn_problem_get(p, "UPDATES"),
+                 n = (double)tn_problem_get(p, "ROWS") * (double)tn_problem_get(p, "COLS"), steps = log2(updates + 2);
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = n * steps * 20,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.4,
+                                             .math_efficiency = 0.3,
+                                             .latency_us = 1 + steps * 0.3 + block * 0.0005});
+}
+
+const tn_binding_ops tn_bind_scatter_sorted = {"scatter_sorted", sorted_accepts, sorted_emit, sorted_cost};

@@ -1,5 +1,5 @@
 /* derived.c: operands that cannot be drawn element by element: those that say of the first one how many of a mask are set up to the
- * end of each block, or where the digits of each block go; permutations; and rows to sort, all of whose digits matter. */
+ * end of each block, or where the digits of each block go; permutations; rows to sort, all of whose digits matter, and rows that were. */
 #include "codegen/spec/derived.h"
 #include "codegen/emit/emit.h"
 
@@ -59,6 +59,22 @@ static void permutation(const tn_spec *s, const tn_drawn_from *x, const int64_t 
     }
 }
 
+static int by_value(const void *a, const void *b) {
+    const uint64_t p = *(const uint64_t *)a, q = *(const uint64_t *)b;
+    return p < q ? -1 : p > q;
+}
+
+/* Rows that updates go to, some none and one many, with the updates, in order. */
+static void sorted_rows(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *order, uint64_t *seed) {
+    const uint64_t rows = (uint64_t)x->dims[0];
+    (void)s;
+    for (int64_t k = 0; k < dims[0]; k++) {
+        const uint64_t r = next(seed) % (2 * rows + 1), row = r < rows ? r : r == 2 * rows ? UINT32_MAX : rows / 2;
+        order[k] = (int64_t)((next(seed) % 8 && rows ? row : UINT32_MAX) << 32 | (uint64_t)k);
+    }
+    if (dims[0]) qsort(order, (size_t)dims[0], sizeof *order, by_value);
+}
+
 static void any_bits(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *rows, uint64_t *seed) {
     (void)s;
     (void)x;
@@ -76,7 +92,7 @@ static const struct {
 } rows[] = {
     {TN_OP_COMPACT, 1, TN_I64, ends_of_blocks}, {TN_OP_SORT_MOVE, 1, TN_I64, starts_of_digits},
     {TN_OP_PLACE, 1, TN_I64, permutation},      {TN_OP_SORT_COUNT, 0, TN_U64, any_bits},
-    {TN_OP_SORT_MOVE, 0, TN_U64, any_bits},
+    {TN_OP_SORT_MOVE, 0, TN_U64, any_bits},     {TN_OP_SCATTER_SORTED, 1, TN_U64, sorted_rows},
 };
 
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,

@@ -277,3 +277,11 @@ void tn_oi_op_einsum(tn_oi *x) {
     if (acc.n != out.n) tn_oi_fail(x, TN_E_FORMAT, "", "the equation '%.100s' repeats an output label", eq);
     if (!tn_oi_failed(x)) tn_oi_out(x, 0, arrange(x, &acc, out.n, out.label));
 }
+
+/* Halves are eliminated in f32. */
+void tn_oi_op_det(tn_oi *x) {
+    const tn_val v = tn_oi_need(x, 0);
+    const tn_dtype t = tn_val_dtype(x->g, v);
+    if (tn_oi_failed(x)) return;
+    tn_oi_out(x, 0, tn_build_cast_to(x->g, tn_build_det(x->g, tn_build_cast_to(x->g, v, t == TN_F64 ? t : TN_F32)), t));
+}

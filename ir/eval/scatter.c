@@ -4,7 +4,7 @@
 
 #include "ir/eval/internal.h"
 
-/* x seen as rows of `inner` elements, of which update u replaces or changes the row rows[u]. */
+/* x seen as rows of `inner` elements, of which update u replaces or changes the row rows[u]; -1: none. */
 typedef struct plan {
     int64_t count, inner;
     int64_t *rows;
@@ -100,7 +100,7 @@ static tn_status reduce(tn_ev *c, const plan *p, tn_op op) {
     else
         tn_ev_load_i(x, 0, 1, (size_t)n, i);
     for (int64_t u = 0; u < p->count; u++)
-        for (int64_t k = 0; k < p->inner; k++) {
+        for (int64_t k = 0; p->rows[u] >= 0 && k < p->inner; k++) {
             int64_t to = p->rows[u] * p->inner + k, from = u * p->inner + k;
             if (floats)
                 f[to] = combine_f(op, f[to], tn_ev_get_f(&c->in[2], from));
@@ -119,9 +119,11 @@ static void replace(tn_ev *c, const plan *p) {
     const tn_tensor *x = &c->in[0];
     size_t bytes = (size_t)p->inner * tn_ev_size(x->dtype), all = (size_t)tn_tensor_numel(x) * tn_ev_size(x->dtype);
     if (all) memcpy(c->out[0].data, x->data, all);
-    for (int64_t u = 0; bytes && u < p->count; u++)
+    for (int64_t u = 0; bytes && u < p->count; u++) {
+        if (p->rows[u] < 0) continue;
         memcpy((char *)c->out[0].data + (size_t)p->rows[u] * bytes, (const char *)c->in[2].data + (size_t)u * bytes,
                bytes);
+    }
 }
 
 tn_status tn_ev_scatter(tn_ev *c) {
@@ -138,6 +140,28 @@ tn_status tn_ev_scatter(tn_ev *c) {
     if (status == TN_OK && reduction != TN_OP_NONE)
         status = reduce(c, &p, reduction);
     else if (status == TN_OK)
+        replace(c, &p);
+    tn_ev_drop(c, p.rows, p.count, sizeof *p.rows);
+    return status;
+}
+
+/* The order says where updates go; equal rows keep it. */
+tn_status tn_ev_scatter_sorted(tn_ev *c) {
+    const tn_op reduction = reduction_of(((const tn_attrs_scatter *)c->attrs)->reduction);
+    plan p = {.inner = c->in[0].dims[1], .count = c->in[1].dims[0]};
+    if (c->in[2].dims[0] != p.count || c->in[2].dims[1] != p.inner)
+        return tn_ev_fail(c, TN_E_TYPE, "the updates do not fit the order and x");
+    p.rows = tn_ev_scratch(c, p.count, sizeof *p.rows);
+    if (!p.rows) return tn_ev_no_memory(c);
+    for (int64_t k = 0; k < p.count; k++) p.rows[k] = -1;
+    for (int64_t k = 0; k < p.count; k++) {
+        const uint64_t v = (uint64_t)tn_ev_get_i(&c->in[1], k), row = v >> 32, u = v & UINT32_MAX;
+        if (u < (uint64_t)p.count && row < (uint64_t)c->in[0].dims[0]) p.rows[u] = (int64_t)row;
+    }
+    tn_status status = TN_OK;
+    if (reduction != TN_OP_NONE)
+        status = reduce(c, &p, reduction);
+    else
         replace(c, &p);
     tn_ev_drop(c, p.rows, p.count, sizeof *p.rows);
     return status;

@@ -296,3 +296,12 @@ tn_status tn_rule_lrn(tn_infer_ctx *c) {
     if (a->size < 1 || a->size > TN_ATTR_MAX) return tn_infer_error(c, "size is %lld", (long long)a->size);
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
+
+tn_status tn_rule_det(tn_infer_ctx *c) {
+    TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_float(c, 0));
+    const size_t r = tn_infer_rank(c, 0);
+    if (r < 2) return tn_infer_error(c, "x has rank %zu; it must be matrices", r);
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, r - 2), tn_size_axis(c, 0, r - 1)));
+    return tn_infer_put(c, tn_infer_dtype(c, 0), r - 2, tn_type_dims(c->g, tn_infer_type(c, 0)));
+}

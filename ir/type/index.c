@@ -51,7 +51,7 @@ tn_status tn_infer_indices(tn_infer_ctx *c, const tn_index_use *use) {
 
 /* ---- scatters ---------------------------------------------------------------------------------------------------- */
 
-static tn_status scatter_operands(tn_infer_ctx *c) {
+tn_status tn_infer_scatter(tn_infer_ctx *c) {
     static const char *const reductions[] = {"add", "mul", "min", "max", NULL};
     const tn_attrs_scatter *a = c->attrs;
     TN_TRY(tn_infer_require(c, 3));
@@ -66,7 +66,7 @@ static tn_status scatter_operands(tn_infer_ctx *c) {
 
 tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
     const tn_attrs_scatter *a = c->attrs;
-    TN_TRY(scatter_operands(c));
+    TN_TRY(tn_infer_scatter(c));
     size_t r = tn_infer_rank(c, 0);
     TN_TRY(tn_infer_axis(c, a->axis, r));
     if (tn_infer_rank(c, 1) != r || tn_infer_rank(c, 2) != r)
@@ -81,7 +81,7 @@ tn_status tn_rule_scatter_elements(tn_infer_ctx *c) {
 }
 
 tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
-    TN_TRY(scatter_operands(c));
+    TN_TRY(tn_infer_scatter(c));
     size_t r = tn_infer_rank(c, 0), ri = tn_infer_rank(c, 1), ru = tn_infer_rank(c, 2);
     int64_t len = 0;
     if (((const tn_attrs_scatter *)c->attrs)->axis) return tn_infer_error(c, "takes no axis");

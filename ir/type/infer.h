@@ -74,6 +74,8 @@ tn_status tn_infer_number(tn_infer_ctx *c, size_t k);
 tn_status tn_infer_computes(tn_infer_ctx *c, size_t k); /* no float that is only stored */
 /* Operands a and b have one dtype. */
 tn_status tn_infer_same_dtype(tn_infer_ctx *c, size_t a, size_t b);
+/* What all scatters ask of x, the indices and the updates. */
+tn_status tn_infer_scatter(tn_infer_ctx *c);
 /* 0 <= axis < rank. */
 tn_status tn_infer_axis(tn_infer_ctx *c, int64_t axis, size_t rank);
 /* `list` is empty or has n elements, all in [lo, hi]. */

@@ -39,3 +39,14 @@ tn_status tn_rule_place(tn_infer_ctx *c) {
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 0), tn_size_axis(c, 1, 0)));
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
+
+tn_status tn_rule_scatter_sorted(tn_infer_ctx *c) {
+    TN_TRY(tn_infer_scatter(c));
+    if (((const tn_attrs_scatter *)c->attrs)->axis) return tn_infer_error(c, "takes no axis");
+    if (tn_infer_dtype(c, 1) != TN_U64 || tn_infer_rank(c, 1) != 1 || tn_infer_rank(c, 0) != 2 ||
+        tn_infer_rank(c, 2) != 2)
+        return tn_infer_error(c, "x and the updates must have rank 2, the order must be a u64 vector");
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, 0), tn_size_axis(c, 2, 0)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 1), tn_size_axis(c, 2, 1)));
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}

@@ -4,6 +4,8 @@
  *   loop.c          and loops
  *   sizes.c         and sizes that depend on data
  *   sort.c          and long rows that are summed up or sorted
+ *   scatter.c       and many updates
+ *   det.c           and large matrices
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -37,6 +39,10 @@ tn_status tn_fuse_prepare_scan(tn_graph *g, tn_node n);
 tn_status tn_fuse_prepare_top_k(tn_graph *g, tn_node n);
 /* Rows [R, N] of u64 by their digits of 8 bits from bit `from` up to bit `to`, equal ones in order, at the cursor. */
 tn_val tn_emit_sorted(tn_graph *g, tn_val rows, int from, int to);
+/* scatter.c: many updates as a sort of the rows that they go to, and `scatter_sorted`. */
+tn_status tn_fuse_prepare_scatter(tn_graph *g, tn_node n);
+/* det.c: determinants of matrices that no kernel holds as a loop over their columns. */
+tn_status tn_fuse_prepare_det(tn_graph *g, tn_node n);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

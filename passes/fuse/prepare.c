@@ -262,6 +262,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (op == TN_OP_SIZE) return tn_fuse_prepare_size(g, n);
     if (op == TN_OP_CUMSUM || op == TN_OP_CUMPROD) return tn_fuse_prepare_scan(g, n);
     if (op == TN_OP_TOP_K) return tn_fuse_prepare_top_k(g, n);
+    if (op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_SCATTER_ND) return tn_fuse_prepare_scatter(g, n);
+    if (op == TN_OP_DET) return tn_fuse_prepare_det(g, n);
     if (op == TN_OP_LOOP) return tn_fuse_prepare_loop(g, n);
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
@@ -280,7 +282,8 @@ static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
         tn_node prev = tn_node_prev(g, n);
         const tn_op op = tn_node_op(g, n);
         const bool again = tn_op_is(op, TN_T_COMPOSITE) || op == TN_OP_LOOP || op == TN_OP_NONZERO ||
-                           op == TN_OP_CUMSUM || op == TN_OP_CUMPROD || op == TN_OP_TOP_K;
+                           op == TN_OP_CUMSUM || op == TN_OP_CUMPROD || op == TN_OP_TOP_K ||
+                           op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_SCATTER_ND || op == TN_OP_DET;
         next = tn_node_next(g, n);
         tn_status s = prepare_node(g, ctx, n);
         if (s != TN_OK) return s;

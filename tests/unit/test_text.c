@@ -57,7 +57,7 @@ static char *round_trip(const char *text) {
 /* ---- every op ---------------------------------------------------------------------------------------------------- */
 
 /* Lines for ops that need more than elementwise operands.  %x f32[N,4,8,8], %v f32[4], %i i64[3], %b bool[N,4,8,8], %c
- * bool[], %mask bool[3000], %keys u64[2,9], %starts i64[2,256,1] */
+ * bool[], %mask bool[3000], %keys u64[2,9], %starts i64[2,256,1], %sx f32[2,3], %order u64[2] */
 static const char *const lines[] = {
     "const \"w \\\"q\\\"\" [1, 2] : f32[2]",
     "kernel(%x) {anchor=\"map\", name=\"k\"} : f32[N,4,8,8] loc(\"a\", \"b\\n\") { ^(%p: f32[N,4,8,8]): %q = relu %p "
@@ -94,6 +94,8 @@ static const char *const lines[] = {
     "sort_count %keys {shift=8} : i64[2,256,1]",
     "sort_move %keys, %starts {shift=8} : u64[2,9]",
     "place %i, %i : i64[3]",
+    "scatter_sorted %sx, %order, %sx {reduction=\"add\"} : f32[2,3]",
+    "det %x : f32[N,4]",
     "nms %xb, %xs, %t, %f {center=true, count=L} : i64[L,3]",
     "scatter_nd %x, %d, %z {reduction=\"max\"}",
     "top_k %x {axis=1, k=2, smallest=true} : i64[N,2,8,8]",
@@ -154,7 +156,8 @@ START_TEST(every_op_round_trips) {
         "func @main(%x: f32[N,4,8,8], %v: f32[4], %l: f32[8], %i: i64[3], %u: u32[3], %e: i64[N,4,8,2], %d: i64[5,2], "
         "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3], "
         "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7], %xb: f32[2,9,4], %xs: "
-        "f32[2,3,9], %f: f32[], %mask: bool[3000], %keys: u64[2,9], %starts: i64[2,256,1]) -> (%out: f32[N,4,8,8], "
+        "f32[2,3,9], %f: f32[], %mask: bool[3000], %keys: u64[2,9], %starts: i64[2,256,1], %sx: f32[2,3], "
+        "%order: u64[2]) -> (%out: f32[N,4,8,8], "
         "%more: f32[5,16,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);

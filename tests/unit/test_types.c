@@ -244,6 +244,13 @@ START_TEST(test_indexing_by_data) {
     expect_type(&b, EMIT(&b, PLACE, NULL, in(&b, "f16[N]"), in(&b, "i32[N]")), 0, "f16[N]");
     REFUSED(&b, PLACE, NULL, V(in(&b, "f16[4]"), in(&b, "i32[5]")), "differ");
     REFUSED(&b, PLACE, NULL, V(in(&b, "f16[4,1]"), in(&b, "i32[4]")), "two vectors");
+    expect_type(&b, EMIT(&b, SCATTER_SORTED, &nd, in(&b, "f32[N,6]"), in(&b, "u64[9]"), in(&b, "f32[9,6]")), 0,
+                "f32[N,6]");
+    REFUSED(&b, SCATTER_SORTED, &nd, V(in(&b, "f32[N,6]"), in(&b, "i64[9]"), in(&b, "f32[9,6]")), "u64 vector");
+    REFUSED(&b, SCATTER_SORTED, &nd, V(in(&b, "f32[N,6]"), in(&b, "u64[8]"), in(&b, "f32[9,6]")), "(8)", "(9) differ");
+    expect_type(&b, EMIT(&b, DET, NULL, in(&b, "f32[N,3,4,4]")), 0, "f32[N,3]");
+    REFUSED(&b, DET, NULL, V(in(&b, "f32[4,5]")), "(4)", "(5) differ");
+    REFUSED(&b, DET, NULL, V(in(&b, "f32[4]")), "rank 1");
     tn_attrs_compact five = {.size = c5};
     expect_type(&b, EMIT(&b, COMPACT, &five, in(&b, "bool[2049]"), in(&b, "i64[3]")), 0, "i64[5]");
     REFUSED(&b, COMPACT, &five, V(in(&b, "bool[2049]"), in(&b, "i64[2]")), "(2) and the mask's blocks (3) differ");

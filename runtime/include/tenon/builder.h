@@ -36,7 +36,7 @@ extern "C" {
     B(sqrt, SQRT) B(rsqrt, RSQRT) B(recip, RECIP) B(exp, EXP) B(log, LOG) B(sin, SIN) B(cos, COS) B(tan, TAN)          \
     B(asin, ASIN) B(acos, ACOS) B(atan, ATAN) B(sinh, SINH) B(cosh, COSH) B(tanh, TANH) B(asinh, ASINH)                \
     B(acosh, ACOSH) B(atanh, ATANH) B(erf, ERF) B(sigmoid, SIGMOID) B(softplus, SOFTPLUS) B(relu, RELU) B(not, NOT)    \
-    B(bit_not, BIT_NOT) B(is_nan, IS_NAN) B(silu, SILU) B(hard_swish, HARD_SWISH) B(mish, MISH)                        \
+    B(bit_not, BIT_NOT) B(is_nan, IS_NAN) B(det, DET) B(silu, SILU) B(hard_swish, HARD_SWISH) B(mish, MISH)                        \
     B(softsign, SOFTSIGN)
 
 /* tn_val tn_build_NAME(g, a, b): elementwise with NumPy broadcasting; dtypes must be equal.  (gather's and place's b are
@@ -71,7 +71,7 @@ extern "C" {
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
 #define TN_BUILD_TERNARY_ATTRS(B)                                                                                      \
     B(scatter_elements, SCATTER_ELEMENTS, scatter) B(scatter_nd, SCATTER_ND, scatter)                                  \
-    B(roi_align, ROI_ALIGN, roi_align) B(conv, CONV, conv) B(conv_transpose, CONV_TRANSPOSE, conv_transpose)           \
+    B(scatter_sorted, SCATTER_SORTED, scatter) B(roi_align, ROI_ALIGN, roi_align) B(conv, CONV, conv) B(conv_transpose, CONV_TRANSPOSE, conv_transpose)           \
     B(layer_norm, LAYER_NORM, norm) B(group_norm, GROUP_NORM, norm)
 /* clang-format on */
 

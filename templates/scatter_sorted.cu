@@ -1,0 +1,95 @@
+// scatter_sorted.cu: x with updates written into it or combined with it, where what goes to which row was sorted: an element finds its
+// row's updates by halving, and takes them in the order in which they stand.  Few rows of a block that many updates go to are
+// combined by all its threads together, always in the same way: results do not depend on timing.
+//! kernel  scatter_sorted  y[row, col] = combine(x[row, col], updates[u, col] for all u that the order sends to the row)
+//! knob    BLOCK  128 256
+#include "tn_device.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_before.cuh"
+
+enum { TN_LONG = 128, TN_SHARE = 32 }; // updates of one element; elements of a block
+
+TN_DEV unsigned long long tn_order_at(const tn_args &args, tn_index k) {
+    unsigned long long v[1];
+    tn_load_order(args, k, v);
+    return v[0];
+}
+
+// The first update, from `from` on, of that row or one behind it.
+TN_DEV tn_index tn_first(const tn_args &args, tn_index from, tn_index row) {
+    tn_index to = TN_UPDATES;
+    while (from < to) {
+        const tn_index mid = from + (to - from) / 2;
+        if ((long long)(tn_order_at(args, mid) >> 32) < (long long)row)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
+}
+
+TN_DEV tn_acc tn_update(const tn_args &args, tn_index k, tn_index col) {
+    tn_val u[1];
+    tn_load_u(args, (tn_index)(tn_order_at(args, k) & 0xffffffffu), col, u);
+    return (tn_acc)u[0];
+}
+
+extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_SHARED(tn_acc, part, [TN_BLOCK]);
+    TN_SHARED(int, many, [TN_BLOCK]);
+    TN_SHARED(tn_index, span, [3]);
+    TN_SHARED(int, counts, [TN_BLOCK / 32]);
+    TN_WAIT();
+    const int tid = (int)threadIdx.x;
+    const tn_index at = (tn_index)blockIdx.x * TN_BLOCK + tid;
+    const bool ok = at < (tn_index)TN_ROWS * TN_COLS;
+    const tn_index row = ok ? at / TN_COLS : 0, col = ok ? at % TN_COLS : 0;
+    tn_index first = 0, end = 0;
+    tn_acc acc = (tn_acc)0;
+    if (ok) {
+        tn_val x[1];
+        tn_load_x(args, row, col, x);
+        acc = (tn_acc)x[0];
+        first = tn_first(args, 0, row);
+        end = tn_first(args, first, row + 1);
+        if (!TN_REDUCES && end > first) first = end - 1; // the last one wins
+    }
+    int all;
+    const bool is_long = end - first > TN_LONG;
+    const int place = tn_before(is_long, counts, all);
+    const bool together = all > 0 && all <= TN_SHARE;
+    if (!together || !is_long)
+        for (tn_index k = first; k < end; ++k) {
+            const tn_acc u = tn_update(args, k, col);
+            acc = TN_COMBINE(acc, u);
+        }
+    if (together) {
+        if (is_long) many[place] = tid;
+        __syncthreads();
+        for (int e = 0; e < all; ++e) {
+            if (tid == many[e]) span[0] = first, span[1] = end, span[2] = col;
+            __syncthreads();
+            tn_acc mine = (tn_acc)0;
+            bool some = false;
+            for (tn_index k = span[0] + tid; k < span[1]; k += TN_BLOCK) {
+                const tn_acc u = tn_update(args, k, span[2]);
+                mine = some ? TN_COMBINE(mine, u) : u;
+                some = true;
+            }
+            part[tid] = mine;
+            const tn_index n = span[1] - span[0];
+            const int have = n < TN_BLOCK ? (int)n : TN_BLOCK;
+            __syncthreads();
+            for (int d = TN_BLOCK / 2; d > 0; d >>= 1) {
+                if (tid < d && tid + d < have) part[tid] = TN_COMBINE(part[tid], part[tid + d]);
+                __syncthreads();
+            }
+            if (tid == many[e]) acc = TN_COMBINE(acc, part[0]);
+            __syncthreads();
+        }
+    }
+    if (!ok) return;
+    const tn_val y[1] = {(tn_val)acc};
+    tn_epilogue(args, row, col, y);
+}
