@@ -440,8 +440,8 @@ enum { TN_COMPACT_BLOCK = 1024, TN_SORT_BLOCK = 4096, TN_SORT_DIGITS = 256 };
 static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
     return tn_dim_max(g, tn_dim_ceildiv(g, n, tn_dim_const(g, block)), tn_dim_const(g, 1));
 }
-/* The largest matrices that a kernel of `det` holds. */
-enum { TN_DET_MAX = 64 };
+/* The largest matrices that a kernel of `det` holds, and the boxes of a class that one of `nms_keep` suppresses. */
+enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17 };
 static inline tn_dim tn_compact_blocks(tn_graph *g, tn_dim n) {
     return tn_blocks_of(g, n, TN_COMPACT_BLOCK);
 }

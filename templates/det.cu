@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
             tn_val best = -1;
             int at = k;
             for (int i = k + tid; i < TN_SIZE; i += 32) {
-                const tn_val v = tn_abs(a[i][k]);
+                const tn_val v = a[i][k] != a[i][k] ? (tn_val)TN_INF : tn_abs(a[i][k]); // NaN stays
                 if (v > best) best = v, at = i;
             }
             TN_UNROLL
@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         __syncthreads();
         const int p = chosen[0];
         const tn_val pivot = a[p][k];
-        det = tn_mul(det, p == k ? pivot : -pivot);
+        det = pivot == 0 ? (tn_val)0 : tn_mul(det, p == k ? pivot : -pivot);
         if (pivot == 0) break; // of all threads
         const int left = TN_SIZE - k - 1;
         __syncthreads();

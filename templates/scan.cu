@@ -5,6 +5,7 @@
 //! knob    TPR    1 32 256
 //! knob    ITEMS  1 4 8
 //! require TPR <= BLOCK
+//! require TPR == 1 || IN_ORDER == 0
 //! require ITEMS == 1 || TPR * ITEMS < hint(COLS) * 2
 #include "tn_device.cuh"
 #include "tn_math.cuh"

@@ -31,7 +31,8 @@ TN_DEV tn_index tn_first(const tn_args &args, tn_index from, tn_index row) {
 
 TN_DEV tn_acc tn_update(const tn_args &args, tn_index k, tn_index col) {
     tn_val u[1];
-    tn_load_u(args, (tn_index)(tn_order_at(args, k) & 0xffffffffu), col, u);
+    const tn_index at = (tn_index)(tn_order_at(args, k) & 0xffffffffu);
+    tn_load_u(args, at < TN_UPDATES ? at : TN_UPDATES - 1, col, u);
     return (tn_acc)u[0];
 }
 
@@ -79,10 +80,9 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
             }
             part[tid] = mine;
             const tn_index n = span[1] - span[0];
-            const int have = n < TN_BLOCK ? (int)n : TN_BLOCK;
             __syncthreads();
             for (int d = TN_BLOCK / 2; d > 0; d >>= 1) {
-                if (tid < d && tid + d < have) part[tid] = TN_COMBINE(part[tid], part[tid + d]);
+                if (tid < d && tid + d < n) part[tid] = TN_COMBINE(part[tid], part[tid + d]);
                 __syncthreads();
             }
             if (tid == many[e]) acc = TN_COMBINE(acc, part[0]);

@@ -287,6 +287,10 @@ static bool scan_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add_int(p, "VEC_MAX", 1);
     tn_problem_add_int(p, "EXCLUSIVE", a->exclusive);
     tn_problem_add_int(p, "REVERSE", a->reverse);
+    /* products of parts may leave the range where the whole stays in it: 0, and then what is infinite together */
+    tn_problem_add_int(p, "IN_ORDER",
+                       tn_anchor_is(s, TN_OP_CUMPROD) &&
+                           tn_dtype_is_float(tn_val_dtype(s->g, tn_spec_anchor_input(s, 0))));
     return true;
 }
 

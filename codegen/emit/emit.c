@@ -90,6 +90,17 @@ static bool fits_31_bits(const tn_spec *s, const tn_spec_tensor *t) {
     return last < TN_INDEX32_END;
 }
 
+static bool counts_31_bits(const tn_spec *s, tn_val v) {
+    int64_t n = 1;
+    for (size_t k = 0; k < tn_val_rank(s->g, v); ++k) {
+        int64_t lo, hi;
+        tn_dim_bounds(s->g, tn_val_dim(s->g, v, k), &lo, &hi);
+        if (hi == INT64_MAX) hi = tn_spec_hint(s, tn_val_dim(s->g, v, k));
+        if (__builtin_mul_overflow(n, hi, &n)) return false;
+    }
+    return n < TN_INDEX32_END;
+}
+
 tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v) {
     const tn_env *env = tn_graph_env(s->g);
     tn_emitter *e = tn_alloc(env, sizeof *e);
@@ -100,6 +111,9 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
     e->defines.env = e->lines.env = e->functions.env = env;
     for (uint32_t k = 0; k < s->n_in; ++k) e->wide |= !fits_31_bits(s, &s->in[k]);
     for (uint32_t k = 0; k < s->n_out; ++k) e->wide |= !fits_31_bits(s, &s->out[k]);
+    TN_FOR_NODES(s->g, s->region, n) /* what is in no memory has coordinates, too */
+    for (size_t k = 0; k < tn_node_result_count(s->g, n); ++k)
+        e->wide |= !counts_31_bits(s, tn_node_result(s->g, n, k));
     /* symbols in the order of the operands, not of their names: see tn_spec's text */
     for (uint32_t k = 0; k < s->n_in; ++k)
         for (uint32_t j = 0; j < s->in[k].rank; ++j)

@@ -163,12 +163,16 @@ size_t tn_manifest_consts(const tn_manifest *mf, const tn_manifest_entry **entri
     return mf->consts.n;
 }
 
-/* The larger of `most` and the value's span, if that may be more than 32-bit indices reach. */
-static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
+/* The larger of `most` and n, if that may be more than 32-bit indices reach. */
+static tn_dim reach_of(const tn_manifest *mf, tn_dim most, tn_dim n) {
     int64_t lo, hi;
-    const tn_dim n = tn_placed_most(mf->g, &mf->mem->of[v.i], v);
     tn_dim_bounds(mf->g, n, &lo, &hi);
     return hi < TN_INDEX32_END ? most : tn_dim_max(mf->g, most, n);
+}
+
+/* The same of the value's span. */
+static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
+    return reach_of(mf, most, tn_placed_most(mf->g, &mf->mem->of[v.i], v));
 }
 
 uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
@@ -177,6 +181,10 @@ uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
         most = larger_reach(mf, most, tn_node_input(mf->g, kernel, k));
     for (size_t k = 0; k < tn_node_result_count(mf->g, kernel); k++)
         most = larger_reach(mf, most, tn_node_result(mf->g, kernel, k));
+    TN_FOR_NODES(mf->g, tn_node_subregion(mf->g, kernel, 0), n)
+    for (size_t k = 0; k < tn_node_result_count(mf->g, n); k++)
+        most = reach_of(mf, most,
+                        tn_dim_most(mf->g, tn_type_numel(mf->g, tn_val_type(mf->g, tn_node_result(mf->g, n, k)))));
     return tn_manifest_dim(mf, most);
 }
 

@@ -75,6 +75,11 @@ static void sorted_rows(const tn_spec *s, const tn_drawn_from *x, const int64_t 
     if (dims[0]) qsort(order, (size_t)dims[0], sizeof *order, by_value);
 }
 
+/* [batches, classes, boxes]: each row a permutation. */
+static void orders(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *at, uint64_t *seed) {
+    for (int64_t r = 0; r < dims[0] * dims[1]; r++) permutation(s, x, dims + 2, at + r * dims[2], seed);
+}
+
 static void any_bits(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *rows, uint64_t *seed) {
     (void)s;
     (void)x;
@@ -93,6 +98,7 @@ static const struct {
     {TN_OP_COMPACT, 1, TN_I64, ends_of_blocks}, {TN_OP_SORT_MOVE, 1, TN_I64, starts_of_digits},
     {TN_OP_PLACE, 1, TN_I64, permutation},      {TN_OP_SORT_COUNT, 0, TN_U64, any_bits},
     {TN_OP_SORT_MOVE, 0, TN_U64, any_bits},     {TN_OP_SCATTER_SORTED, 1, TN_U64, sorted_rows},
+    {TN_OP_NMS_KEEP, 1, TN_I64, orders},
 };
 
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,

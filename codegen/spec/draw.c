@@ -30,6 +30,7 @@ static bool indexes(const tn_spec *s, const tn_shape *at, tn_node n, size_t slot
     const tn_val x = tn_node_input(g, n, 0), i = tn_node_input(g, n, 1);
     size_t axis = 0, count = 1;
     switch (op) {
+    case TN_OP_NMS_KEEP: axis = 1; break;
     case TN_OP_GATHER:
     case TN_OP_GATHER_ELEMENTS: axis = (size_t)TN_ATTRS_OF(g, n, axis)->axis; break;
     case TN_OP_SCATTER_ELEMENTS: axis = (size_t)TN_ATTRS_OF(g, n, scatter)->axis; break;

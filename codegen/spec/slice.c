@@ -43,7 +43,7 @@ static bool find_axis(const tn_spec *s, const tn_shape *at, const tn_dim *dims, 
 static bool tells_rows_apart(tn_op op) {
     return op == TN_OP_IOTA || op == TN_OP_RANDOM || op == TN_OP_TRILU || op == TN_OP_CUMSUM || op == TN_OP_CUMPROD ||
            op == TN_OP_RESIZE || op == TN_OP_GRID_SAMPLE || op == TN_OP_COMPACT || op == TN_OP_SORT_COUNT ||
-           op == TN_OP_SORT_MOVE || op == TN_OP_PLACE || op == TN_OP_SCATTER_SORTED ||
+           op == TN_OP_SORT_MOVE || op == TN_OP_PLACE || op == TN_OP_SCATTER_SORTED || op == TN_OP_NMS_KEEP ||
            tn_op_is(op, TN_T_REGIONS | TN_T_DYNAMIC);
 }
 

@@ -78,6 +78,11 @@ tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_
     return tn_emit1(g, TN_OP_BATCH_NORM, &at, 5, (const tn_val[]){x, scale, bias, mean, var});
 }
 
+tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candidates, tn_val most, tn_val iou,
+                         tn_attrs_nms_keep at) {
+    return tn_emit1(g, TN_OP_NMS_KEEP, &at, 5, (const tn_val[]){boxes, order, candidates, most, iou});
+}
+
 tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_val iou, tn_val score, tn_attrs_nms at) {
     return tn_emit1(g, TN_OP_NMS, &at, score.i ? 5 : 4, (const tn_val[]){boxes, scores, most, iou, score});
 }

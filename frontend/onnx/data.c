@@ -101,7 +101,10 @@ tn_status tn_read_value_pb(const tn_env *env, const char *path, const tn_onnx_io
                              &m);
     if (st) return st;
     st = take_value(&m, path, io, cap, out, length);
-    for (int64_t k = 0; st && io->sequence && k < *length; k++) tn_free(env, out[k].data, out[k].bytes);
+    for (int64_t k = 0; st && io->sequence && k < *length; k++) {
+        tn_free(env, out[k].data, out[k].bytes);
+        out[k] = (tn_host_tensor){.dtype = TN_DTYPE_NONE};
+    }
     tn_onnx_close(&m);
     return st;
 }

@@ -182,8 +182,13 @@ static size_t results(tn_oi *x, const tn_oi_loop *l, tn_oi_value *const *before,
                 k, tn_oi_length(before[k]), tn_oi_length(l->out[1 + k]));
         tn_oi_tensors(x, l->out[1 + k], MAX_ARGS - n, yields + n, &more);
     }
-    for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++)
-        if (l->wanted[k] && n < MAX_ARGS) yields[n++] = tn_oi_value_val(x, l->out[1 + l->carried + k]);
+    for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++) {
+        if (!l->wanted[k]) continue;
+        if (n + 2 > MAX_ARGS) /* a count of iterations may follow */
+            tn_oi_fail(x, TN_E_UNSUPPORTED, "", "a loop of more than %d values", MAX_ARGS);
+        else
+            yields[n++] = tn_oi_value_val(x, l->out[1 + l->carried + k]);
+    }
     return n;
 }
 
@@ -241,7 +246,7 @@ static void emit_body(tn_oi *x, tn_oi_loop *l, region *p) {
     tn_set_cursor(g, inside);
     x->in_region++;
     x->iteration = args[0];
-    if (around.i) x->iteration = tn_build_add(g, args[0], tn_build_scalar(g, TN_OP_SHL, around, 32));
+    if (around.i) x->iteration = tn_build_add(g, args[0], tn_build_scalar(g, TN_OP_MUL, around, 0x9e3779b1));
     if (!tn_oi_failed(x)) l->body(x, l, tn_oi_new_value(x, args[0]), tn_oi_new_value(x, args[1]));
     if (!tn_oi_failed(x)) p->n = results(x, l, before, p->yields);
     x->in_region--;

@@ -18,7 +18,7 @@ static source source_of(tn_oi *x) {
     const float seed = a->f;
     uint32_t bits;
     memcpy(&bits, &seed, sizeof bits);
-    return (source){(int64_t)(UINT32_MAX & (bits ^ (uint64_t)a->i)), 0};
+    return (source){(int64_t)(UINT32_MAX & (bits ^ (uint64_t)a->i ^ ((uint64_t)a->i >> 32))), 0};
 }
 
 /* Uniform in [0, 1), in f64 where t is that, else in f32. */
@@ -52,7 +52,9 @@ static tn_val uniform(tn_oi *x, tn_dtype t, size_t rank, const tn_dim *dims) {
 /* The element type of the result. */
 static tn_dtype result_dtype(tn_oi *x, tn_dtype otherwise) {
     const int64_t to = tn_oi_int(x, "dtype", TN_ONNX_UNDEFINED);
-    const tn_dtype t = to > 0 && to < 1000 ? tn_onnx_dtype((int32_t)to) : otherwise;
+    const tn_dtype t = to == TN_ONNX_UNDEFINED ? otherwise
+                       : to > 0 && to < 1000   ? tn_onnx_dtype((int32_t)to)
+                                               : TN_DTYPE_NONE;
     if (!t) tn_oi_fail(x, TN_E_UNSUPPORTED, "", "random numbers of element type %s", tn_onnx_dtype_name((int32_t)to));
     return t;
 }

@@ -209,6 +209,10 @@ static void scan_batch(tn_oi *x) {
     same_lengths(x, s);
     for (size_t k = 0; k < s->sources; k++) s->source[k].axis = 0; /* of one sequence */
     l.scans = s->states + s->outputs;
+    if (l.scans > TN_OI_MAX_CARRIED) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d values", TN_OI_MAX_CARRIED);
+        return;
+    }
     for (size_t k = 0; k < l.scans; k++) l.wanted[k] = k < s->states || tn_oi_wants(x, k);
     for (size_t k = 0; k < s->outputs; k++) b.wanted[k] = l.wanted[s->states + k];
     l.trips = tn_oi_known(x, TN_I64, size);

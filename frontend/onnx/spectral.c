@@ -285,6 +285,10 @@ static tn_val transformed(const transform *f, tn_val v, tn_dim n, bool onesided)
         tn_oi_fail(f->x, TN_E_TYPE, "", "a onesided inverse of a real signal");
         return v;
     }
+    if (onesided && !to_real && c == 2) {
+        tn_oi_fail(f->x, TN_E_TYPE, "set onesided to 0", "a onesided transform of a complex signal");
+        return v;
+    }
     v = resized(f, v, rank - 2, to_real ? half : n);
     tn_dim out[TN_MAX_RANK];
     for (size_t k = 0; k < rank; k++) out[k] = tn_val_dim(g, v, k);
@@ -420,6 +424,10 @@ void tn_oi_op_mel_weight_matrix(tn_oi *x) {
     if (bins < 1 || spectrum < 1 || !(in[2] > 0) || !(in[3] >= 0) || !(in[4] >= 0) || !t) {
         tn_oi_fail(x, t ? TN_E_FORMAT : TN_E_UNSUPPORTED, "", "%g bins of a spectrum of %g, rate %g, from %g to %g",
                    in[0], in[1], in[2], in[3], in[4]);
+        return;
+    }
+    if (bins * spectrum > 1 << 26) {
+        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "a table of %lld numbers", (long long)(bins * spectrum));
         return;
     }
     double *w = table(&f, bins * spectrum);

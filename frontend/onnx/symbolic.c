@@ -345,7 +345,7 @@ static bool unary_float(tn_op op, double a, double *r) {
     case TN_OP_ROUND: *r = rint(a); return true;
     case TN_OP_SQRT: *r = sqrt(a); return true;
     case TN_OP_RECIP: *r = 1 / a; return true;
-    case TN_OP_RELU: *r = a < 0 ? 0 : a; return true;
+    case TN_OP_RELU: *r = a > 0 || isnan(a) ? a : 0; return true;
     default: return false;
     }
 }

@@ -6,9 +6,9 @@
 static double det_of(double *a, int64_t n) {
     double det = 1;
     for (int64_t k = 0; k < n; k++) {
-        int64_t p = k;
-        for (int64_t i = k + 1; i < n; i++)
-            if (fabs(a[i * n + k]) > fabs(a[p * n + k])) p = i;
+        int64_t p = k; /* NaN is larger than all else */
+        for (int64_t i = k + 1; i < n && !isnan(a[p * n + k]); i++)
+            if (isnan(a[i * n + k]) || fabs(a[i * n + k]) > fabs(a[p * n + k])) p = i;
         const double pivot = a[p * n + k];
         if (pivot == 0) return 0;
         det *= p == k ? pivot : -pivot;

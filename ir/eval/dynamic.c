@@ -41,13 +41,12 @@ typedef struct box {
     float lo[2], hi[2];
 } box;
 
-static box box_at(const tn_ev *c, int64_t at) {
+static box box_at(const tn_ev *c, bool center, int64_t at) {
     double v[4];
     box b;
     tn_ev_load_f(&c->in[0], 4 * at, 1, 4, v);
     for (int k = 0; k < 2; k++) {
         float p = (float)v[k], q = (float)v[2 + k];
-        bool center = ((const tn_attrs_nms *)c->attrs)->center;
         b.lo[k] = center ? p - q / 2 : p < q ? p : q; /* corners stand in any order */
         b.hi[k] = center ? p + q / 2 : p < q ? q : p;
     }
@@ -94,12 +93,14 @@ static int64_t candidates(const tn_ev *c, int64_t row, int64_t n, candidate *all
 
 /* Moves those that are kept to the front. */
 static int64_t keep(const tn_ev *c, int64_t batch, int64_t n, int64_t most, candidate *all, int64_t count) {
-    float threshold = (float)tn_ev_get_f(&c->in[3], 0);
+    const float threshold = (float)tn_ev_get_f(&c->in[3], 0);
+    const bool center = ((const tn_attrs_nms *)c->attrs)->center;
     int64_t kept = 0;
     for (int64_t k = 0; k < count && kept < most; k++) {
-        box b = box_at(c, batch * n + all[k].at);
+        box b = box_at(c, center, batch * n + all[k].at);
         bool free = true;
-        for (int64_t j = 0; free && j < kept; j++) free = !overlap(box_at(c, batch * n + all[j].at), b, threshold);
+        for (int64_t j = 0; free && j < kept; j++)
+            free = !overlap(box_at(c, center, batch * n + all[j].at), b, threshold);
         if (free) all[kept++] = all[k];
     }
     return kept;
@@ -131,6 +132,32 @@ static tn_status nms(tn_ev *c, int64_t *y, int64_t *total) {
 tn_status tn_ev_nms(tn_ev *c) {
     int64_t total;
     return nms(c, c->out[0].data, &total);
+}
+
+/* The same for candidates in an order that is given; an index that is out of range is cut to the boxes. */
+tn_status tn_ev_nms_keep(tn_ev *c) {
+    const tn_tensor *order = &c->in[1];
+    const bool center = ((const tn_attrs_nms_keep *)c->attrs)->center;
+    const int64_t n = order->dims[2], rows = order->dims[0] * order->dims[1], most = tn_ev_get_i(&c->in[3], 0);
+    const float threshold = (float)tn_ev_get_f(&c->in[4], 0);
+    uint8_t *y = c->out[0].data;
+    if (c->in[0].dims[0] != order->dims[0] || c->in[0].dims[1] != n || c->in[0].dims[2] != 4)
+        return tn_ev_fail(c, TN_E_TYPE, "the boxes do not fit their order");
+    box *kept = tn_ev_scratch(c, n, sizeof *kept);
+    if (!kept) return tn_ev_no_memory(c);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t count = 0;
+        for (int64_t k = 0; k < n; k++) {
+            const int64_t i = tn_ev_get_i(order, r * n + k), at = i < 0 ? 0 : i >= n ? n - 1 : i;
+            const box b = box_at(c, center, r / order->dims[1] * n + at);
+            bool free = is_set(&c->in[2], r * n + k) && count < most;
+            for (int64_t j = 0; free && j < count; j++) free = !overlap(kept[j], b, threshold);
+            if (free) kept[count++] = b;
+            y[r * n + k] = free;
+        }
+    }
+    tn_ev_drop(c, kept, n, sizeof *kept);
+    return TN_OK;
 }
 
 /* ---- how many there will be -------------------------------------------------------------------------------------- */

@@ -155,6 +155,26 @@ tn_status tn_rule_nms(tn_infer_ctx *c) {
     return tn_infer_put(c, TN_I64, 2, (const tn_dim[]){a->count, tn_dim_const(c->g, 3)});
 }
 
+/* Boxes [B,N,4]; order and candidates [B,C,N], best first; scalars. */
+tn_status tn_rule_nms_keep(tn_infer_ctx *c) {
+    static const size_t ranks[] = {3, 3, 3, 0, 0};
+    TN_TRY(tn_infer_require(c, 5));
+    TN_TRY(tn_infer_float(c, 0));
+    TN_TRY(tn_infer_int(c, 1));
+    TN_TRY(tn_infer_int(c, 3));
+    TN_TRY(tn_infer_float(c, 4));
+    for (size_t k = 0; k < 5; k++)
+        if (tn_infer_rank(c, k) != ranks[k]) return tn_infer_error(c, "operand %zu has a wrong rank", k);
+    if (tn_infer_dtype(c, 2) != TN_BOOL) return tn_infer_error(c, "the candidates must be bool");
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 2),
+                         tn_size_text(tn_dim_const(c->g, 4), "the number of coordinates")));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 0), tn_size_axis(c, 1, 0)));
+    TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, 1), tn_size_axis(c, 1, 2)));
+    for (size_t k = 0; k < 3; k++) TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, k), tn_size_axis(c, 2, k)));
+    TN_TRY(tn_infer_indices(c, &(tn_index_use){1, 0, 1, 1, false}));
+    return tn_infer_put_type(c, tn_infer_type(c, 2));
+}
+
 /* ---- top_k ------------------------------------------------------------------------------------------------------- */
 
 tn_status tn_rule_top_k(tn_infer_ctx *c) {

@@ -61,7 +61,9 @@ static tn_val eliminated(const step *s, tn_val a, tn_val p, tn_val pivot, tn_val
                     factor, zero);
     const tn_val moved = select(g, is_k, upper, select(g, is_p, here, a));
     const tn_val sign = select(g, tn_binary(g, TN_OP_EQ, p, s->k), pivot, tn_unary(g, TN_OP_NEG, pivot));
-    *det = tn_binary(g, TN_OP_MUL, *det, sign);
+    /* 0 once a pivot is, whatever the product was before or would be later */
+    const tn_val none = tn_binary(g, TN_OP_OR, tn_binary(g, TN_OP_EQ, pivot, zero), tn_binary(g, TN_OP_EQ, *det, zero));
+    *det = select(g, none, tn_emit_broadcast(g, zero, 1, &s->m), tn_binary(g, TN_OP_MUL, *det, sign));
     return tn_binary(g, TN_OP_SUB, moved, tn_binary(g, TN_OP_MUL, factor, upper));
 }
 

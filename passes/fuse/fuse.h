@@ -6,6 +6,7 @@
  *   sort.c          and long rows that are summed up or sorted
  *   scatter.c       and many updates
  *   det.c           and large matrices
+ *   nms.c           and boxes that suppress each other
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -43,6 +44,8 @@ tn_val tn_emit_sorted(tn_graph *g, tn_val rows, int from, int to);
 tn_status tn_fuse_prepare_scatter(tn_graph *g, tn_node n);
 /* det.c: determinants of matrices that no kernel holds as a loop over their columns. */
 tn_status tn_fuse_prepare_det(tn_graph *g, tn_node n);
+/* nms.c: a sort by score, `nms_keep`, and the positions of what is kept. */
+tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

@@ -254,11 +254,12 @@ static tn_node in_bytes(tn_graph *g, tn_node n) {
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (wants_bytes(g, n)) n = in_bytes(g, n);
     tn_op op = tn_node_op(g, n);
-    if (op == TN_OP_NMS || (tn_op_is(op, TN_T_DYNAMIC) && tn_node_region(g, n).i != tn_graph_body(g).i))
+    if (tn_op_is(op, TN_T_DYNAMIC) && tn_node_region(g, n).i != tn_graph_body(g).i)
         return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the model with --device cpu, or make it a constant",
-                             "%s%s: a size that depends on data cannot be compiled for a GPU yet", tn_op_text(op),
-                             op == TN_OP_NMS ? "" : " in a branch or loop");
+                             "%s in a branch or loop: a size that depends on data cannot be compiled for a GPU yet",
+                             tn_op_text(op));
     if (op == TN_OP_NONZERO) return tn_fuse_prepare_nonzero(g, n);
+    if (op == TN_OP_NMS) return tn_fuse_prepare_nms(g, n);
     if (op == TN_OP_SIZE) return tn_fuse_prepare_size(g, n);
     if (op == TN_OP_CUMSUM || op == TN_OP_CUMPROD) return tn_fuse_prepare_scan(g, n);
     if (op == TN_OP_TOP_K) return tn_fuse_prepare_top_k(g, n);
@@ -281,7 +282,7 @@ static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     for (tn_node n = tn_region_first(g, body), next; n.i; n = next) {
         tn_node prev = tn_node_prev(g, n);
         const tn_op op = tn_node_op(g, n);
-        const bool again = tn_op_is(op, TN_T_COMPOSITE) || op == TN_OP_LOOP || op == TN_OP_NONZERO ||
+        const bool again = tn_op_is(op, TN_T_COMPOSITE) || op == TN_OP_LOOP || op == TN_OP_NONZERO || op == TN_OP_NMS ||
                            op == TN_OP_CUMSUM || op == TN_OP_CUMPROD || op == TN_OP_TOP_K ||
                            op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_SCATTER_ND || op == TN_OP_DET;
         next = tn_node_next(g, n);

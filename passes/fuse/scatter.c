@@ -6,7 +6,7 @@
 
 enum { MANY = 4096 };
 
-/* x as rows of `cols` elements, and how many updates there are, of which the same share goes to each of `parts`. */
+/* x as rows of `cols` elements, and how many updates there are. */
 typedef struct plan {
     bool nd;
     tn_val x, indices, updates;
@@ -108,6 +108,7 @@ tn_status tn_fuse_prepare_scatter(tn_graph *g, tn_node n) {
     const tn_attrs_scatter a = {.reduction = TN_ATTRS_OF(g, n, scatter)->reduction};
     plan p;
     if (!find_plan(g, n, &p) || looked_at(g, &p) <= MANY) return tn_graph_status(g);
+    if (tn_dim_typical(g, p.rows) >= UINT32_MAX || tn_dim_typical(g, p.count) >= UINT32_MAX) return tn_graph_status(g);
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_dim row[] = {tn_dim_const(g, 1), p.count}, x[] = {p.rows, p.cols}, updates[] = {p.count, p.cols};
     tn_val v = tn_emit_sorted(g, tn_emit_reshape(g, keys(g, &p), 2, row), 32, 32 + bits_of(g, p.rows));

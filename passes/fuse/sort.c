@@ -67,6 +67,7 @@ tn_status tn_fuse_prepare_scan(tn_graph *g, tn_node n) {
     const tn_dtype t = tn_val_dtype(g, x), wide = tn_dtype_is_float(t) && t != TN_F64 ? TN_F32 : t;
     const double cols = (double)tn_dim_typical(g, tn_val_dim(g, x, axis)), rows = tn_typical_numel(g, x) / cols;
     if (cols < SCAN_LONG || rows >= SCAN_ROWS) return tn_graph_status(g);
+    if (tn_node_op(g, n) == TN_OP_CUMPROD && tn_dtype_is_float(t)) return tn_graph_status(g); /* see bind/reduce.c */
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_dim dims[] = {extent(g, x, 0, axis), tn_val_dim(g, x, axis), extent(g, x, axis + 1, rank)};
     tn_val v = in_blocks(g, tn_node_op(g, n), tn_emit_reshape(g, cast(g, x, wide), 3, dims), a);

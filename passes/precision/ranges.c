@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 #include "ir/eval/eval.h"
 
 enum { MAX_SYMBOLS = 64 };
@@ -159,7 +160,7 @@ typedef enum outcome {
 
 typedef struct record {
     const tn_pass_memo *memo;
-    char key[128 + MAX_SYMBOLS * 24];
+    char key[128 + MAX_SYMBOLS * 40];
     values l;
     double *said; /* the outcome, and the magnitudes in that order */
     uint32_t room;
@@ -180,8 +181,9 @@ static bool begin_record(tn_graph *g, const tn_binding *b, size_t n_bind, record
     size_t at = (size_t)snprintf(
         r->key, sizeof r->key, "ranges 1 graph=%016llx values=%u sizes=", (unsigned long long)tn_graph_hash(g), r->l.n);
     for (size_t k = 0; k < n_bind; k++)
-        at += (size_t)snprintf(r->key + at, sizeof r->key - at, "%lld,", (long long)b[k].value);
-    return true;
+        at += (size_t)snprintf(r->key + at, sizeof r->key - at, "%016llx=%lld,",
+                               (unsigned long long)XXH3_64bits(b[k].name, strlen(b[k].name)), (long long)b[k].value);
+    return at < sizeof r->key;
 }
 
 static outcome recall(const tn_env *env, const record *r, double *max_abs) {

@@ -123,7 +123,7 @@ static void go_home(emu_run *r) {
 #ifdef EMU_SWAPCONTEXT
     if (r->current) setcontext(&r->home_context);
 #endif
-    __builtin_longjmp(r->home, 1);
+    EMU_GO(r->home);
 }
 
 _Noreturn void emu_fault(emu_run *r, tn_emu_fault f, const void *pc, const char *format, ...) {
@@ -201,13 +201,13 @@ static __attribute__((noinline)) void leave(emu_thread *t) {
         if (!can_run(next)) continue;
         if (!next->made) break;
         enter(r, next);
-        __builtin_longjmp(next->jump, 1);
+        EMU_GO(next->jump);
     }
-    __builtin_longjmp(r->home, 1);
+    EMU_GO(r->home);
 }
 
 void emu_yield(emu_thread *t) {
-    if (!__builtin_setjmp(t->jump)) leave(t);
+    if (!EMU_SET(t->jump)) leave(t);
 }
 #endif
 
@@ -236,7 +236,7 @@ static void make_fiber(emu_thread *t) {
 
 #ifndef EMU_SWAPCONTEXT
 static __attribute__((noinline)) void go_on(emu_thread *t) {
-    if (t->made) __builtin_longjmp(t->jump, 1);
+    if (t->made) EMU_GO(t->jump);
     make_fiber(t);
     setcontext(&t->context);
 }
@@ -249,7 +249,7 @@ static void resume(emu_run *r, emu_thread *t) {
     if (!t->made) make_fiber(t);
     swapcontext(&r->home_context, &t->context);
 #else
-    if (!__builtin_setjmp(r->home)) go_on(t);
+    if (!EMU_SET(r->home)) go_on(t);
 #endif
     r->current = NULL;
 }
@@ -321,7 +321,7 @@ static bool all_done(const emu_run *r) {
 
 /* Lands one background copy; a fault in it comes back here. */
 static bool land(emu_run *r) {
-    if (__builtin_setjmp(r->home)) return true;
+    if (EMU_SET(r->home)) return true;
     return emu_bulk_land(r);
 }
 

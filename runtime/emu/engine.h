@@ -10,6 +10,7 @@
 #ifndef TENON_EMU_ENGINE_H
 #define TENON_EMU_ENGINE_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <ucontext.h>
 
@@ -24,8 +25,20 @@
 #endif
 #endif
 
+#if defined(__clang__) && !defined(__x86_64__) && !defined(EMU_SWAPCONTEXT)
+#define EMU_SWAPCONTEXT 1 /* it has no __builtin_longjmp there */
+#endif
+
 /* Where a fiber goes on.  libc's setjmp would do, but sanitizers watch it, and that takes longer than all the rest. */
+#ifdef EMU_SWAPCONTEXT
+typedef sigjmp_buf emu_place;
+#define EMU_SET(place) sigsetjmp(place, 0)
+#define EMU_GO(place) siglongjmp(place, 1)
+#else
 typedef void *emu_place[5];
+#define EMU_SET(place) __builtin_setjmp(place)
+#define EMU_GO(place) __builtin_longjmp(place, 1)
+#endif
 
 enum {
     EMU_WARP = 32,

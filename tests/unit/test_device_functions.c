@@ -1,14 +1,16 @@
 /* test_device_functions.c: the index functions of tn_device.cuh and tn_math.cuh, executed on the CPU over every index
- * near and beyond a small axis; wrong indices of a model, which the reference refuses, among them. */
+ * near and beyond a small axis; wrong indices of a model, which the reference refuses, among them.  Random words are the
+ * reference's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "codegen/codegen.h"
+#include "ir/eval/random.h"
 #include "runtime/emu/emu.h"
 #include "tests/unit/suite.h"
 
-enum { LOW = -30, COUNT = 64, AXES = 6, FUNCTIONS = 5 }; /* indices LOW ... LOW + COUNT - 1, axes of 1 ... AXES */
+enum { LOW = -30, COUNT = 64, AXES = 6, FUNCTIONS = 6 }; /* indices LOW ... LOW + COUNT - 1, axes of 1 ... AXES */
 
 static char message[2000];
 static void keep(void *user, const tn_diag *d) {
@@ -17,15 +19,18 @@ static void keep(void *user, const tn_diag *d) {
 }
 static const tn_env env = {.diag = keep};
 
-static const char body[] = "extern \"C\" __global__ void test(long long *out, int low) {\n"
-                           "    const long long i = (long long)threadIdx.x + low, n = blockIdx.x + 1;\n"
-                           "    long long *at = out + (blockIdx.x * blockDim.x + threadIdx.x) * 5;\n"
-                           "    at[0] = tn_wrap_index(i, n);\n"
-                           "    at[1] = tn_edge(i, n);\n"
-                           "    at[2] = tn_wrap(i, n);\n"
-                           "    at[3] = tn_reflect(i, n);\n"
-                           "    at[4] = tn_resize_index<long long>((float)i, n);\n"
-                           "}\n";
+static const char body[] =
+    "extern \"C\" __global__ void test(long long *out, int low) {\n"
+    "    const long long i = (long long)threadIdx.x + low, n = blockIdx.x + 1;\n"
+    "    long long *at = out + (blockIdx.x * blockDim.x + threadIdx.x) * 6;\n"
+    "    at[0] = tn_wrap_index(i, n);\n"
+    "    at[1] = tn_edge(i, n);\n"
+    "    at[2] = tn_wrap(i, n);\n"
+    "    at[3] = tn_reflect(i, n);\n"
+    "    at[4] = tn_resize_index<long long>((float)i, n);\n"
+    "    const tn_random_words w = tn_philox((unsigned long long)i, (unsigned long long)n, 5u, 7u);\n"
+    "    at[5] = (long long)(w.a ^ w.b * 3u ^ w.c * 5u ^ w.d * 7u);\n"
+    "}\n";
 
 /* The headers without includes and pragmas, then the kernel; lines keep their numbers. */
 static char *source(size_t *size) {
@@ -71,6 +76,14 @@ static long long reflected(long long i, long long n) {
     return at;
 }
 
+static long long random_words(long long i, long long n) {
+    const uint64_t block = (uint64_t)i;
+    const uint32_t counter[] = {(uint32_t)block, (uint32_t)(block >> 32), (uint32_t)n, 0}, key[] = {5, 7};
+    uint32_t w[4];
+    tn_philox(counter, key, w);
+    return (long long)(w[0] ^ w[1] * 3u ^ w[2] * 5u ^ w[3] * 7u);
+}
+
 START_TEST(indices) {
     if (system("c++ --version > /dev/null 2>&1") != 0) {
         printf("skipped: there is no C++ compiler\n");
@@ -94,8 +107,12 @@ START_TEST(indices) {
     for (int n = 1; n <= AXES; n++)
         for (int k = 0; k < COUNT; k++) {
             const long long i = LOW + k, *got = out + ((n - 1) * COUNT + k) * FUNCTIONS;
-            const long long want[FUNCTIONS] = {clamped(i < 0 ? i + n : i, n), clamped(i, n), wrapped(i, n),
-                                               reflected(i, n), clamped(i, n)};
+            const long long want[FUNCTIONS] = {clamped(i < 0 ? i + n : i, n),
+                                               clamped(i, n),
+                                               wrapped(i, n),
+                                               reflected(i, n),
+                                               clamped(i, n),
+                                               random_words(i, n)};
             for (int f = 0; f < FUNCTIONS; f++)
                 ck_assert_msg(got[f] == want[f], "function %d of index %lld on an axis of %d gives %lld, not %lld", f,
                               i, n, got[f], want[f]);

@@ -1,4 +1,5 @@
-/* What is sorted: Unique, TopK and scatters of long rows, cumulative sums, and determinants, beside plain loops that say the same. */
+/* What is sorted: Unique, TopK and scatters of long rows, boxes; cumulative sums, determinants, and maxima of regions; beside plain loops that say
+ * the same. */
 #include "tests/onnx/ran.h"
 
 static int64_t small(uint32_t *seed, int64_t most) {
@@ -206,6 +207,26 @@ START_TEST(long_sums) {
 }
 END_TEST
 
+/* A row that begins with 0 has no other product, however large the rest; one of numbers whose parts overflow has its own. */
+START_TEST(products_in_order) {
+    enum { N = 8192 };
+    static const char *const dims[] = {"2,8192", "R,N"};
+    static float x[2 * N], y[2 * N];
+    const int64_t axis = 1;
+    for (int64_t i = 0; i < N; i++) {
+        x[i] = i ? 2 : 0;
+        x[N + i] = i % 300 < 150 ? 2 : 0.5f; /* 2^150, and back */
+        y[i] = 0;
+        y[N + i] = (i ? y[N + i - 1] : 1) * x[N + i];
+        if (y[N + i] > 1e37f) x[N + i] = 1, y[N + i] = y[N + i - 1];
+    }
+    pb *g = g_node(pb_new(), mk_node("CumProd", "x,a", "y"));
+    g_init(g, mk_i64("a", "", 1, &axis));
+    const ran_tensor in = {TN_F32, 2, {2, N}, x}, want = {TN_F32, 2, {2, N}, y};
+    ran_with(mk_model(g_out(g_in(g, "x", 1, dims[_i]), "y"), 26), NULL, 1, &in, 1, &want, 0);
+}
+END_TEST
+
 /* ---- Det --------------------------------------------------------------------------------------------------------- */
 
 /* L U with ones on L's diagonal has the product of U's diagonal, and its sign changes with each exchange of rows. */
@@ -252,6 +273,105 @@ START_TEST(determinants) {
 }
 END_TEST
 
+/* Not a number, below the diagonal; 0 where the product before it is too large; a loop over columns as well. */
+START_TEST(determinants_of_extremes) {
+    static const char *const dims[] = {"3,3,3", "3,N,N"};
+    static const float x[3][3][3] = {{{0, 1, 0}, {NAN, 1, 0}, {0, 0, 1}},
+                                     {{1e30f, 0, 0}, {0, 1e30f, 0}, {0, 0, 0}},
+                                     {{0, 1, 0}, {1, 0, 0}, {0, 0, 1}}},
+                       y[3] = {NAN, 0, -1};
+    pb *g = g_in(g_node(pb_new(), mk_node("Det", "x", "y")), "x", 1, dims[_i]);
+    const ran_tensor in = {TN_F32, 3, {3, 3, 3}, x}, want = {TN_F32, 1, {3}, y};
+    ran_with(mk_model(g_out(g, "y"), 11), NULL, 1, &in, 1, &want, 0);
+}
+END_TEST
+
+/* ---- boxes ------------------------------------------------------------------------------------------------------- */
+
+static float common(const float *a, const float *b) {
+    const float h = fminf(a[2], b[2]) - fmaxf(a[0], b[0]), w = fminf(a[3], b[3]) - fmaxf(a[1], b[1]);
+    return h > 0 && w > 0 ? h * w : 0;
+}
+
+/* 1100 boxes of two batches and two classes, at most 40 of each: the best that is left is kept, and takes what overlaps it away. */
+START_TEST(boxes_suppress_each_other) {
+    enum { B = 2, C = 2, N = 1100, MOST = 40 };
+    static float box[B * N * 4], score[B * C * N];
+    static int64_t want[B * C * MOST * 3];
+    static bool gone[N];
+    const int64_t most = MOST;
+    const float iou = 0.3f, least = -0.5f;
+    uint32_t seed = 31;
+    int64_t n = 0;
+    for (int64_t k = 0; k < B * N; k++)
+        for (int i = 0; i < 2; i++) { /* sizes in eighths: areas are exact */
+            box[4 * k + i] = (float)small(&seed, 400) / 8;
+            box[4 * k + 2 + i] = box[4 * k + i] + (float)(8 + small(&seed, 100)) / 8;
+        }
+    for (int64_t k = 0; k < B * C * N; k++) score[k] = k % 37 ? (float)(small(&seed, 500) - 250) / 256 : NAN;
+    for (int64_t r = 0; r < B * C; r++) {
+        memset(gone, 0, sizeof gone);
+        for (int kept = 0; kept < MOST; kept++) {
+            int64_t best = -1;
+            for (int64_t k = 0; k < N; k++) {
+                const float s = score[r * N + k];
+                if (!gone[k] && s > least && (best < 0 || s > score[r * N + best])) best = k;
+            }
+            if (best < 0) break;
+            want[3 * n] = r / C, want[3 * n + 1] = r % C, want[3 * n++ + 2] = best;
+            const float *a = box + (r / C * N + best) * 4;
+            gone[best] = true;
+            for (int64_t k = 0; k < N; k++) {
+                const float *b = box + (r / C * N + k) * 4, both = common(a, b);
+                gone[k] |= both / (common(a, a) + common(b, b) - both) > iou;
+            }
+        }
+    }
+    pb *g = g_node(pb_new(), mk_node("NonMaxSuppression", "b,s,m,i,t", "y"));
+    g_init(g_init(g, mk_i64("m", NULL, 1, &most)), mk_tensor("i", 1, "1", &iou, sizeof iou));
+    g_init(g, mk_tensor("t", 1, "1", &least, sizeof least));
+    g_in(g_in(g, "b", 1, "2,N,4"), "s", 1, "2,2,N");
+    const ran_tensor in[] = {{TN_F32, 3, {B, N, 4}, box}, {TN_F32, 3, {B, C, N}, score}},
+                     out = {TN_I64, 2, {n, 3}, want};
+    ran_with(mk_model(g_out(g, "y"), 11), NULL, 2, in, 1, &out, 0);
+}
+END_TEST
+
+/* The maximum of each bin of each region; 0 where a bin is empty. */
+START_TEST(regions_are_pooled) {
+    enum { B = 2, C = 3, H = 9, W = 11, R = 5, P = 3, Q = 2 };
+    static const float rois[R * 5] = {0,  0,  0, 20, 16, 1, 5, 3, 9, 16, 1, 30, 30,
+                                      40, 40, 0, 13, 7,  3, 2, 1, 1, 1,  1, 1};
+    static float x[B * C * H * W], y[R * C * P * Q];
+    uint32_t seed = 37;
+    for (size_t k = 0; k < sizeof x / sizeof *x; k++) x[k] = (float)ran_number(&seed);
+    for (int64_t k = 0; k < R * C * P * Q; k++) {
+        const float *roi = rois + k / (C * P * Q) * 5;
+        const float *plane = x + ((int64_t)roi[0] * C + k / (P * Q) % C) * H * W;
+        const double left = round((double)roi[1] / 2), top = round((double)roi[2] / 2);
+        const double w = fmax(round((double)roi[3] / 2) - left + 1, 1) / Q,
+                     h = fmax(round((double)roi[4] / 2) - top + 1, 1) / P;
+        const int64_t i = k / Q % P, j = k % Q;
+        bool any = false;
+        for (int64_t r = 0; r < H; r++)
+            for (int64_t c = 0; c < W; c++) {
+                const double a = (double)r - top, b = (double)c - left;
+                if (a < floor((double)i * h) || a >= ceil((double)(i + 1) * h)) continue;
+                if (b < floor((double)j * w) || b >= ceil((double)(j + 1) * w)) continue;
+                if (!any || plane[r * W + c] > y[k]) y[k] = plane[r * W + c];
+                any = true;
+            }
+        if (!any) y[k] = 0;
+    }
+    pb *g = g_node(pb_new(),
+                   at_float(at_ints(mk_node("MaxRoiPool", "x,r", "y"), "pooled_shape", "3,2"), "spatial_scale", 0.5f));
+    g_in(g_in(g, "x", 1, "B,3,H,W"), "r", 1, "R,5");
+    const ran_tensor in[] = {{TN_F32, 4, {B, C, H, W}, x}, {TN_F32, 2, {R, 5}, rois}},
+                     want = {TN_F32, 4, {R, C, P, Q}, y};
+    ran_with(mk_model(g_out(g, "y"), 11), NULL, 2, in, 1, &want, 0);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("onnx_sorted");
     TCase *t = tcase_create("onnx_sorted");
@@ -263,6 +383,10 @@ int main(void) {
     tcase_add_loop_test(t, many_elements, 0, 2); /* the kernels are those of many_updates */
     tcase_add_loop_test(t, long_sums, 0, 4);
     tcase_add_loop_test(t, determinants, 0, (int)(sizeof matrices / sizeof *matrices));
+    tcase_add_loop_test(t, determinants_of_extremes, 0, 2);
+    tcase_add_loop_test(t, products_in_order, 0, 2);
+    tcase_add_test(t, boxes_suppress_each_other);
+    tcase_add_test(t, regions_are_pooled);
     suite_add_tcase(s, t);
     return run_suite(s);
 }

@@ -258,6 +258,11 @@ START_TEST(test_indexing_by_data) {
     tn_val boxes = in(&b, "f32[B,N,4]"), scores = in(&b, "f32[B,C,N]"), most = in(&b, "i64[]"), iou = in(&b, "f32[]");
     tn_attrs_nms nms = {.count = count.count};
     expect_type(&b, EMIT(&b, NMS, &nms, boxes, scores, most, iou), 0, "i64[K,3]");
+    const tn_attrs_nms_keep corners = {.center = false};
+    const tn_val order = in(&b, "i64[B,C,N]"), may = in(&b, "bool[B,C,N]");
+    expect_type(&b, EMIT(&b, NMS_KEEP, &corners, boxes, order, may, most, iou), 0, "bool[B,C,N]");
+    REFUSED(&b, NMS_KEEP, &corners, V(boxes, order, order, most, iou), "must be bool");
+    REFUSED(&b, NMS_KEEP, &corners, V(boxes, in(&b, "i64[B,N]"), may, most, iou), "operand 1 has a wrong rank");
     REFUSED(&b, NMS, &nms, V(in(&b, "f32[B,N,5]"), scores, most, iou), "5",
             "(5) and the number of coordinates (4) differ");
     REFUSED(&b, NMS, &nms, V(in(&b, "f32[2,7,4]"), in(&b, "f32[2,1,8]"), most, iou), "7", "8");

@@ -107,6 +107,10 @@ tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_
 /* Non-maximum suppression; most (i64), iou and score (f32, may be none) are scalars. */
 tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_val iou, tn_val score, tn_attrs_nms at);
 
+/* Which of the candidates [B,C,N], in that order of boxes [B,N,4], non-maximum suppression keeps. */
+tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candidates, tn_val most, tn_val iou,
+                         tn_attrs_nms_keep at);
+
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 /* From here on, nodes carry this layer name in diagnostics, profiles and generated sources. */

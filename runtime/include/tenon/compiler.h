@@ -25,7 +25,7 @@ typedef struct tn_const_input {
     const void *data;
 } tn_const_input;
 
-/* How long a tensor can be whose length depends on data in no way that says so: what Range or OneHot makes of sizes that
+/* How long a tensor can be whose length depends on data in no way that says so: what Range, OneHot or a Loop makes of sizes that
  * are no constants and no functions of input shapes.  Memory is made for that; an inference that wants more is refused. */
 typedef struct tn_length_limit {
     const char *output; /* of the node */

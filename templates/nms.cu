@@ -1,0 +1,97 @@
+// nms.cu: non-maximum suppression: candidates by falling score, without those that overlap one that is kept.  A block for each batch
+// and class: one after the other is kept, and all threads look for what it overlaps; a warp owns a word of 32 boxes.
+//! kernel  nms  y[batch, class, k] = candidate k is kept
+//! knob    BLOCK  128 256 1024
+#include "tn_device.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+
+// Single precision throughout, rounded after each step: whether two boxes overlap by just the threshold must be as elsewhere.
+struct tn_box {
+    float lo[2], hi[2];
+};
+
+TN_DEV tn_box tn_box_at(const tn_args &args, tn_index batch, tn_index row, tn_index k) {
+    tn_at at[1];
+    tn_load_order(args, row, k, at);
+    const tn_index i = (tn_index)tn_data_place((long long)at[0], TN_N);
+    tn_coordinate v[4][1];
+    TN_UNROLL
+    for (int c = 0; c < 4; ++c) tn_load_box(args, batch, i, c, v[c]);
+    tn_box b;
+    TN_UNROLL
+    for (int c = 0; c < 2; ++c) {
+        const float p = (float)v[c][0], q = (float)v[2 + c][0];
+        b.lo[c] = TN_CENTER ? p - q / 2 : p < q ? p : q; // corners stand in any order
+        b.hi[c] = TN_CENTER ? p + q / 2 : p < q ? q : p;
+    }
+    return b;
+}
+
+TN_DEV float tn_area(const float (&lo)[2], const float (&hi)[2]) {
+    const float w = hi[0] - lo[0], h = hi[1] - lo[1];
+    return w > 0 && h > 0 ? tn_mul(w, h) : 0.0f;
+}
+
+TN_DEV bool tn_overlap(const tn_box &a, const tn_box &b, float threshold) {
+    float lo[2], hi[2];
+    TN_UNROLL
+    for (int c = 0; c < 2; ++c) {
+        lo[c] = a.lo[c] > b.lo[c] ? a.lo[c] : b.lo[c];
+        hi[c] = a.hi[c] < b.hi[c] ? a.hi[c] : b.hi[c];
+    }
+    const float common = tn_area(lo, hi), p = tn_area(a.lo, a.hi), q = tn_area(b.lo, b.hi);
+    return common > 0 && p > 0 && q > 0 && common / (p + q - common) > threshold;
+}
+
+extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
+    enum { WARPS = TN_BLOCK / 32 };
+    TN_SHARED(unsigned, gone, [TN_WORDS]); // no candidates, kept before, or overlapped
+    TN_SHARED(unsigned, kept, [TN_WORDS]);
+    TN_WAIT();
+    const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
+    const tn_index row = (tn_index)blockIdx.x, batch = row / TN_CLASSES;
+    const tn_index all = TN_N < TN_WORDS * 32 ? TN_N : TN_WORDS * 32;
+    const int words = (int)((all + 31) / 32);
+    for (int w = warp; w < words; w += WARPS) {
+        const tn_index k = (tn_index)w * 32 + lane;
+        bool candidate[1] = {false};
+        if (k < all) tn_load_candidate(args, row, k, candidate);
+        const unsigned none = __ballot_sync(0xffffffffu, !candidate[0]);
+        if (lane == 0) gone[w] = none, kept[w] = 0;
+    }
+    tn_count most[1];
+    tn_limit iou[1];
+    tn_load_most(args, most);
+    tn_load_iou(args, iou);
+    const float threshold = (float)iou[0];
+    long long left = (long long)most[0];
+    __syncthreads();
+    for (int w = 0; w < words && left > 0; ++w)
+        while (left > 0) { // the same for every thread
+            const unsigned open = ~gone[w];
+            if (!open) break;
+            const int bit = tn_lowest_bit(open);
+            const tn_index here = (tn_index)w * 32 + bit;
+            const tn_box mine = tn_box_at(args, batch, row, here);
+            __syncthreads();
+            for (int v = w + warp; v < words; v += WARPS) {
+                const unsigned was = gone[v];
+                if (was == ~0u) continue;
+                const tn_index k = (tn_index)v * 32 + lane;
+                bool hit = k == here;
+                if (k > here && !(was >> lane & 1)) hit = tn_overlap(mine, tn_box_at(args, batch, row, k), threshold);
+                const unsigned hits = __ballot_sync(0xffffffffu, hit);
+                __syncwarp(); // all lanes have read the word
+                if (lane == 0) gone[v] = was | hits;
+                if (lane == 0 && v == w) kept[w] |= 1u << bit;
+            }
+            --left;
+            __syncthreads();
+        }
+    __syncthreads();
+    for (tn_index k = tid; k < TN_N; k += TN_BLOCK) {
+        const bool y[1] = {k < all && (kept[k / 32] >> (k % 32) & 1) != 0};
+        tn_epilogue(args, row, k, y);
+    }
+}
