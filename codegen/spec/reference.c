@@ -19,9 +19,11 @@ tn_status tn_case_set_new(const tn_env *env, tn_case_set **out) {
 }
 
 static void free_case(tn_case *c) {
-    tn_case_drop(c);
     const tn_env *env = c->set->env;
-    if (c->block) tn_free(env, c->block, c->block_size);
+    if (c->block) { /* else memory ended before it had arrays */
+        tn_case_drop(c);
+        tn_free(env, c->block, c->block_size);
+    }
     tn_free(env, c, sizeof *c);
 }
 

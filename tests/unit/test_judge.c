@@ -14,6 +14,7 @@
 #include "passes/pass.h"
 #include "runtime/emu/driver.h"
 #include "tenon/compiler.h"
+#include "tests/unit/failing.h"
 #include "tests/unit/suite.h"
 
 /* ---- specs of a text ---- */
@@ -310,6 +311,26 @@ START_TEST(references_at_every_shape) {
     }
     ck_assert(nothing);
     tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
+/* Whichever allocation fails: an error, and nothing is left. */
+START_TEST(references_without_memory) {
+    kernels k = open_text("symbol M in [0, 1000]\n" FUNC("%x: f32[M,24], %w: f32[24,5]", "%y: f32[M,5]",
+                                                         "%0 = matmul %x, %w\n%y = relu %0\nreturn %y\n"));
+    failing heap = {0};
+    const tn_env env = {.alloc = fail_alloc, .alloc_user = &heap};
+    tn_status st = TN_E_MEMORY;
+    for (long n = 1; st == TN_E_MEMORY; n++) {
+        tn_reference *r = NULL;
+        fail_at(&heap, n);
+        st = tn_reference_make(&env, k.s, &r);
+        ck_assert_int_eq(st, atomic_load(&heap.failed) ? TN_E_MEMORY : TN_OK);
+        if (st == TN_OK) tn_reference_free(r);
+        ck_assert_int_eq(atomic_load(&heap.live), 0);
+    }
+    ck_assert_int_eq(st, TN_OK);
     close_kernels(&k);
 }
 END_TEST
@@ -675,6 +696,7 @@ int main(void) {
     tcase_add_loop_test(t, integers_that_users_feed, 0, (int)(sizeof value_cases / sizeof *value_cases));
     tcase_add_test(t, whole_numbers_tell_specs_apart);
     tcase_add_test(t, references_at_every_shape);
+    tcase_add_test(t, references_without_memory);
     tcase_add_test(t, rows_of_a_large_product);
     tcase_add_loop_test(t, rows_of_large_results, 0, (int)(sizeof rows_cases / sizeof *rows_cases));
     tcase_add_test(t, buckets_share_cases);
