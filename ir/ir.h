@@ -301,6 +301,7 @@ tn_dtype tn_type_dtype(const tn_graph *g, tn_type t);
 size_t tn_type_rank(const tn_graph *g, tn_type t);
 const tn_dim *tn_type_dims(const tn_graph *g, tn_type t); /* valid until the graph is freed */
 tn_dim tn_type_numel(tn_graph *g, tn_type t);
+tn_dim tn_val_extent(tn_graph *g, tn_val v, size_t from, size_t to); /* the product of axes [from, to) */
 bool tn_type_is_static(const tn_graph *g, tn_type t);
 size_t tn_type_print(const tn_graph *g, tn_type t, char *buf, size_t size); /* "f32[N,3,224,224]" */
 

@@ -118,6 +118,14 @@ tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims) {
     return tn_emit1(g, TN_OP_RESHAPE, &a, 1, &v);
 }
 
+tn_val tn_emit_cast(tn_graph *g, tn_val v, tn_dtype t) {
+    return tn_val_dtype(g, v) == t ? v : tn_emit1(g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
+}
+
+tn_val tn_emit_select(tn_graph *g, tn_val c, tn_val a, tn_val b) {
+    return tn_emit1(g, TN_OP_SELECT, NULL, 3, (const tn_val[]){c, a, b});
+}
+
 tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims) {
     if (has_dims(g, v, rank, dims)) return v;
     tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};

@@ -39,6 +39,8 @@ bool tn_str_is(const char *s, const char *want); /* NULL counts as "" */
 tn_val tn_emit_like(tn_graph *g, tn_node n, size_t n_inputs, const tn_val *inputs);
 tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); /* v itself if nothing changes */
 tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims);
+tn_val tn_emit_cast(tn_graph *g, tn_val v, tn_dtype t); /* v itself if that is its dtype */
+tn_val tn_emit_select(tn_graph *g, tn_val c, tn_val a, tn_val b);
 /* v with the wanted type: itself, or a broadcast of it; none if dtype or rank do not allow it. */
 tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
 /* Transposes; returns v for the identity. */

@@ -44,9 +44,8 @@ static void starts_of_digits(const tn_spec *s, const tn_drawn_from *x, const int
         }
 }
 
-static uint64_t next(uint64_t *x) {
-    *x ^= *x >> 12, *x ^= *x << 25, *x ^= *x >> 27;
-    return *x * UINT64_C(2685821657736338717) >> 16;
+static uint64_t next(uint64_t *seed) {
+    return tn_draw_bits(seed) >> 16;
 }
 
 static void permutation(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *at, uint64_t *seed) {

@@ -16,4 +16,7 @@ typedef struct tn_drawn_from {
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
                 uint64_t seed);
 
+/* The next number of a sequence (draw.c): xorshift64*, Vigna 2016. */
+uint64_t tn_draw_bits(uint64_t *seed);
+
 #endif

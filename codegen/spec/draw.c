@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "codegen/emit/internal.h"
+#include "codegen/spec/derived.h"
 #include "codegen/tune/internal.h"
 
-static uint64_t next_random(uint64_t *x) { /* xorshift64*, Vigna 2016 */
+uint64_t tn_draw_bits(uint64_t *x) {
     *x ^= *x >> 12, *x ^= *x << 25, *x ^= *x >> 27;
     return *x * UINT64_C(2685821657736338717);
 }
@@ -151,7 +152,7 @@ static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *
 }
 
 static int64_t draw_any(const span *r, tn_dtype t, uint64_t *seed) {
-    const uint64_t x = next_random(seed);
+    const uint64_t x = tn_draw_bits(seed);
     if (r->extremes && x % 8 == 0) {
         const span all = span_of_type(t);
         switch (x >> 8 & 7) {
@@ -159,7 +160,7 @@ static int64_t draw_any(const span *r, tn_dtype t, uint64_t *seed) {
         case 1: return t == TN_U64 ? -1 : all.hi; /* as bits */
         case 2: return all.lo + 1;
         case 3: return all.hi - 1;
-        default: return (int64_t)next_random(seed); /* cut to the type */
+        default: return (int64_t)tn_draw_bits(seed); /* cut to the type */
         }
     }
     return r->lo + (int64_t)((x >> 16) % ((uint64_t)r->hi - (uint64_t)r->lo + 1));
@@ -198,7 +199,7 @@ bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int6
     if (r.lo > r.hi) return n == 0;
     for (int64_t i = 0; i < drawn; i++) {
         if (is_float)
-            tn_store_num(t->dtype, data, (uint64_t)i, (double)(next_random(seed) >> 11) * 0x1p-52 - 1.0);
+            tn_store_num(t->dtype, data, (uint64_t)i, (double)(tn_draw_bits(seed) >> 11) * 0x1p-52 - 1.0);
         else
             tn_store_int(t->dtype, data, (uint64_t)i, draw_integer(&r, t->dtype, seed));
     }

@@ -141,8 +141,6 @@ bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
 /* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input
  * k_weight. */
 tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight);
-/* Product of dims from..to-1 of v. */
-tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to);
 
 /* ---- import.c ---------------------------------------------------------------------------------------------------- */
 

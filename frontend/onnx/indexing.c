@@ -333,8 +333,8 @@ void tn_oi_op_hardmax(tn_oi *x) {
     if (tn_oi_failed(x)) return;
     for (size_t k = 0; k < rank; k++) full[k] = tn_val_dim(g, v, k);
     if (x->opset < 13) {
-        flat[0] = tn_oi_product(x, v, 0, (size_t)axis);
-        flat[1] = tn_oi_product(x, v, (size_t)axis, rank);
+        flat[0] = tn_val_extent(x->g, v, 0, (size_t)axis);
+        flat[1] = tn_val_extent(x->g, v, (size_t)axis, rank);
         v = tn_build_reshape_to(g, v, 2, flat);
         axis = 1;
     }

@@ -223,12 +223,6 @@ void tn_oi_op_expand(tn_oi *x) {
         tn_oi_out(x, 0, tn_build_broadcast_to(x->g, tn_oi_need(x, 0), n, dims));
 }
 
-tn_dim tn_oi_product(tn_oi *x, tn_val v, size_t from, size_t to) {
-    tn_dim p = tn_dim_const(x->g, 1);
-    for (size_t k = from; k < to; k++) p = tn_dim_mul(x->g, p, tn_val_dim(x->g, v, k));
-    return p;
-}
-
 /* One axis at a time: [P, d*Q] -> [P, r, d*Q] is a broadcast. */
 void tn_oi_op_tile(tn_oi *x) {
     tn_graph *g = x->g;
@@ -242,7 +236,7 @@ void tn_oi_op_tile(tn_oi *x) {
     }
     for (size_t k = 0; k < rank && !tn_oi_failed(x); k++) {
         if (tn_dim_equal_const(g, s->d[k], 1)) continue;
-        tn_dim before = tn_oi_product(x, v, 0, k), after = tn_oi_product(x, v, k, rank), full[TN_MAX_RANK];
+        tn_dim before = tn_val_extent(x->g, v, 0, k), after = tn_val_extent(x->g, v, k, rank), full[TN_MAX_RANK];
         tn_dim flat[] = {before, tn_dim_const(g, 1), after}, wide[] = {before, s->d[k], after};
         for (size_t i = 0; i < rank; i++) full[i] = tn_val_dim(g, v, i);
         full[k] = tn_dim_mul(g, full[k], s->d[k]);

@@ -14,8 +14,8 @@ void tn_oi_op_softmax(tn_oi *x) {
     bool matrix = x->opset < 13 && a.axis + 1 != (int64_t)rank;
     for (size_t k = 0; k < rank; k++) full[k] = tn_val_dim(g, v, k);
     if (matrix) {
-        flat[0] = tn_oi_product(x, v, 0, (size_t)a.axis);
-        flat[1] = tn_oi_product(x, v, (size_t)a.axis, rank);
+        flat[0] = tn_val_extent(x->g, v, 0, (size_t)a.axis);
+        flat[1] = tn_val_extent(x->g, v, (size_t)a.axis, rank);
         v = tn_build_reshape_to(g, v, 2, flat);
         a.axis = 1;
     }

@@ -31,10 +31,10 @@ void tn_oi_op_tensor_scatter(tn_oi *x) {
     for (size_t k = 0; k < rank && !tn_oi_failed(x); k++) /* what is flattened below would land in other rows */
         tn_oi_fits(x, k == axis ? TN_REL_AT_LEAST : TN_REL_EQUAL, v, k, "the cache", tn_val_dim(g, u, k), "the update");
     if (tn_oi_failed(x)) return;
-    tn_dim full[TN_MAX_RANK], batch = tn_val_dim(g, u, 0), places = tn_oi_product(x, u, 1, axis);
-    tn_dim steps = tn_val_dim(g, u, axis), inner = tn_oi_product(x, u, axis + 1, rank), one = tn_dim_const(g, 1);
+    tn_dim full[TN_MAX_RANK], batch = tn_val_dim(g, u, 0), places = tn_val_extent(x->g, u, 1, axis);
+    tn_dim steps = tn_val_dim(g, u, axis), inner = tn_val_extent(x->g, u, axis + 1, rank), one = tn_dim_const(g, 1);
     for (size_t k = 0; k < rank; k++) full[k] = tn_val_dim(g, v, k);
-    const tn_dim flat[] = {tn_oi_product(x, v, 0, axis), full[axis], tn_oi_product(x, v, axis + 1, rank)};
+    const tn_dim flat[] = {tn_val_extent(x->g, v, 0, axis), full[axis], tn_val_extent(x->g, v, axis + 1, rank)};
     const tn_dim all = tn_dim_mul(g, batch, places), update[] = {all, steps, inner}, index[] = {all, steps, one},
                  at[] = {batch, places, steps}, first[] = {batch, one, one};
     tn_val to = tn_build_iota(g, TN_I64, 3, at, 2);

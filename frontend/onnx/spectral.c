@@ -292,7 +292,7 @@ static tn_val transformed(const transform *f, tn_val v, tn_dim n, bool onesided)
     v = resized(f, v, rank - 2, to_real ? half : n);
     tn_dim out[TN_MAX_RANK];
     for (size_t k = 0; k < rank; k++) out[k] = tn_val_dim(g, v, k);
-    v = reshape(f, v, 3, (const tn_dim[]){tn_oi_product(f->x, v, 0, rank - 2), out[rank - 2], out[rank - 1]});
+    v = reshape(f, v, 3, (const tn_dim[]){tn_val_extent(g, v, 0, rank - 2), out[rank - 2], out[rank - 1]});
     if (to_real) v = mirrored(f, v, n);
     out[rank - 2] = onesided && !to_real ? half : n;
     v = of_rows(f, v, n, c, out[rank - 2]);

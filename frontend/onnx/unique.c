@@ -73,7 +73,7 @@ static tn_val slice_numbers(tn_oi *x, tn_val v, int64_t axis) {
         if ((int64_t)k != axis) perm[n++] = (int64_t)k;
     perm[rank - 1] = axis;
     v = tn_build_permute(g, v, rank, perm);
-    const tn_dim dims[] = {tn_oi_product(x, v, 0, rank - 1), tn_val_dim(g, v, rank - 1)};
+    const tn_dim dims[] = {tn_val_extent(x->g, v, 0, rank - 1), tn_val_dim(g, v, rank - 1)};
     if (!tn_dim_is_const(g, dims[0], &m)) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "fix the input's size with --shape", "slices whose size is not known");
         return (tn_val){0};

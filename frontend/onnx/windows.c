@@ -121,7 +121,7 @@ tn_val tn_oi_pool_indices(tn_oi *x, tn_val in, tn_val y, const tn_oi_window *w) 
     v = tn_build_arg_max(g, tn_build_cast_to(g, v, TN_I32), (tn_attrs_arg){.axis = 2});
     /* which element of its plane that is, and of the whole */
     v = tn_build_add(g, by_size(x, v, count), tn_build_iota(g, TN_I64, 1, &count, 0));
-    const tn_dim taps_count = tn_dim_mul(g, product(x, 2, tn_type_dims(g, tn_val_type(g, told.index))), size(x, 1));
+    const tn_dim taps_count = product(x, 2, tn_type_dims(g, tn_val_type(g, told.index)));
     v = tn_build_gather(g, tn_build_reshape_to(g, told.index, 1, &taps_count), v, (tn_attrs_axis){.axis = 0});
     const tn_dim plane[] = {dims[0], dims[1], size(x, 1)};
     tn_val first =

@@ -83,6 +83,12 @@ tn_dim tn_type_numel(tn_graph *g, tn_type t) {
     return n;
 }
 
+tn_dim tn_val_extent(tn_graph *g, tn_val v, size_t from, size_t to) {
+    tn_dim d = tn_dim_const(g, 1);
+    for (size_t k = from; k < to; k++) d = tn_dim_mul(g, d, tn_val_dim(g, v, k));
+    return d;
+}
+
 bool tn_type_is_static(const tn_graph *g, tn_type t) {
     const tn_type_rec *r = type_rec(g, t);
     for (uint32_t k = 0; k < r->rank; k++)

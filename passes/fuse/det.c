@@ -3,10 +3,6 @@
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
-static tn_val select(tn_graph *g, tn_val c, tn_val a, tn_val b) {
-    return tn_emit1(g, TN_OP_SELECT, NULL, 3, (const tn_val[]){c, a, b});
-}
-
 static tn_val iota(tn_graph *g, size_t rank, const tn_dim *dims, int64_t axis) {
     const tn_attrs_iota a = {.dtype = TN_I64, .dims = {dims, (uint32_t)rank}, .axis = axis};
     return tn_emit1(g, TN_OP_IOTA, &a, 0, NULL);
@@ -28,7 +24,7 @@ static tn_val pivot_row(const step *s, tn_val a) {
     const tn_dim rows[] = {tn_dim_const(g, 1), s->n};
     tn_val v = tn_unary(g, TN_OP_ABS, gather(g, TN_OP_GATHER, a, s->k, 2));
     const tn_val behind = tn_binary(g, TN_OP_GE, iota(g, 2, rows, 1), s->k);
-    v = select(g, behind, v, tn_const_num(g, tn_val_dtype(g, a), -1));
+    v = tn_emit_select(g, behind, v, tn_const_num(g, tn_val_dtype(g, a), -1));
     return tn_emit1(g, TN_OP_ARG_MAX, &(tn_attrs_arg){.axis = 1}, 1, &v);
 }
 
@@ -51,19 +47,19 @@ static tn_val eliminated(const step *s, tn_val a, tn_val p, tn_val pivot, tn_val
                  is_k = tn_binary(g, TN_OP_EQ, i, s->k);
     const tn_val by = tn_emit_reshape(g, pivot, 3, each);
     tn_val column = tn_emit_reshape(g, gather(g, TN_OP_GATHER, a, s->k, 2), 3, (const tn_dim[]){s->m, s->n, one});
-    column = select(
+    column = tn_emit_select(
         g, is_p,
         tn_emit_reshape(g, gather(g, TN_OP_GATHER, tn_emit_reshape(g, here, 2, (const tn_dim[]){s->m, s->n}), s->k, 1),
                         3, each),
         column);
     tn_val factor = tn_binary(g, TN_OP_DIV, column, by);
-    factor = select(g, tn_binary(g, TN_OP_AND, tn_binary(g, TN_OP_GT, i, s->k), tn_binary(g, TN_OP_NE, by, zero)),
-                    factor, zero);
-    const tn_val moved = select(g, is_k, upper, select(g, is_p, here, a));
-    const tn_val sign = select(g, tn_binary(g, TN_OP_EQ, p, s->k), pivot, tn_unary(g, TN_OP_NEG, pivot));
+    factor = tn_emit_select(
+        g, tn_binary(g, TN_OP_AND, tn_binary(g, TN_OP_GT, i, s->k), tn_binary(g, TN_OP_NE, by, zero)), factor, zero);
+    const tn_val moved = tn_emit_select(g, is_k, upper, tn_emit_select(g, is_p, here, a));
+    const tn_val sign = tn_emit_select(g, tn_binary(g, TN_OP_EQ, p, s->k), pivot, tn_unary(g, TN_OP_NEG, pivot));
     /* 0 once a pivot is, whatever the product was before or would be later */
     const tn_val none = tn_binary(g, TN_OP_OR, tn_binary(g, TN_OP_EQ, pivot, zero), tn_binary(g, TN_OP_EQ, *det, zero));
-    *det = select(g, none, tn_emit_broadcast(g, zero, 1, &s->m), tn_binary(g, TN_OP_MUL, *det, sign));
+    *det = tn_emit_select(g, none, tn_emit_broadcast(g, zero, 1, &s->m), tn_binary(g, TN_OP_MUL, *det, sign));
     return tn_binary(g, TN_OP_SUB, moved, tn_binary(g, TN_OP_MUL, factor, upper));
 }
 

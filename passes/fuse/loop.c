@@ -53,8 +53,7 @@ static tn_val with_slice(const loop *l, tn_val all, tn_val slice, tn_val i) {
     for (size_t k = 1; k < rank; k++) column[k] = one, row[k] = dims[k];
     const tn_attrs_iota a = {.dtype = TN_I64, .dims = {dims, 1}};
     const tn_val here = tn_binary(g, TN_OP_EQ, tn_emit1(g, TN_OP_IOTA, &a, 0, NULL), i);
-    const tn_val in[] = {tn_emit_reshape(g, here, rank, column), tn_emit_reshape(g, slice, rank, row), all};
-    return tn_emit1(g, TN_OP_SELECT, NULL, 3, in);
+    return tn_emit_select(g, tn_emit_reshape(g, here, rank, column), tn_emit_reshape(g, slice, rank, row), all);
 }
 
 /* The condition, carried values, scan outputs, the iteration's number. */

@@ -3,10 +3,6 @@
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
-static tn_val cast(tn_graph *g, tn_val v, tn_dtype t) {
-    return tn_val_dtype(g, v) == t ? v : tn_emit1(g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
-}
-
 static tn_dtype wide(const tn_graph *g, tn_val v) {
     return tn_val_dtype(g, v) == TN_F64 ? TN_F64 : TN_F32;
 }
@@ -15,7 +11,7 @@ static tn_dtype wide(const tn_graph *g, tn_val v) {
 static tn_val candidates(tn_graph *g, tn_val scores, tn_val least) {
     if (!least.i) return tn_unary(g, TN_OP_NOT, tn_unary(g, TN_OP_IS_NAN, scores));
     const tn_dtype t = wide(g, least) == TN_F64 ? TN_F64 : wide(g, scores);
-    return tn_binary(g, TN_OP_GT, cast(g, scores, t), cast(g, least, t));
+    return tn_binary(g, TN_OP_GT, tn_emit_cast(g, scores, t), tn_emit_cast(g, least, t));
 }
 
 /* As a column of the result, [count, 1]. */
@@ -37,12 +33,12 @@ tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n) {
                                .what = "the boxes that kernels suppress"};
     tn_set_cursor(g, tn_cursor_before(g, n));
     tn_graph_require(g, fits);
-    const tn_val scores = cast(g, in[1], wide(g, in[1]));
+    const tn_val scores = tn_emit_cast(g, in[1], wide(g, in[1]));
     const tn_val order = tn_emit1(g, TN_OP_TOP_K, &(tn_attrs_top_k){.axis = 2, .k = boxes}, 1, &scores);
     const tn_val may[] = {candidates(g, scores, in[4]), order};
-    const tn_val kept_of[] = {cast(g, in[0], TN_F32), order,
+    const tn_val kept_of[] = {tn_emit_cast(g, in[0], TN_F32), order,
                               tn_emit1(g, TN_OP_GATHER_ELEMENTS, &(tn_attrs_axis){.axis = 2}, 2, may),
-                              cast(g, in[2], TN_I64), cast(g, in[3], TN_F32)};
+                              tn_emit_cast(g, in[2], TN_I64), tn_emit_cast(g, in[3], TN_F32)};
     const tn_val keep =
         tn_emit_reshape(g, tn_emit1(g, TN_OP_NMS_KEEP, &(tn_attrs_nms_keep){.center = a.center}, 5, kept_of), 1, &all);
     const tn_val at = tn_emit1(g, TN_OP_NONZERO, &(tn_attrs_nonzero){.count = a.count}, 1, &keep);

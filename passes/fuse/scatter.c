@@ -14,12 +14,6 @@ typedef struct plan {
     tn_dim rows, cols, count;
 } plan;
 
-static tn_dim product(tn_graph *g, tn_val v, size_t from, size_t to) {
-    tn_dim d = tn_dim_const(g, 1);
-    for (size_t k = from; k < to; k++) d = tn_dim_mul(g, d, tn_val_dim(g, v, k));
-    return d;
-}
-
 static bool find_plan(tn_graph *g, tn_node n, plan *p) {
     *p = (plan){.nd = tn_node_op(g, n) == TN_OP_SCATTER_ND,
                 .x = tn_node_input(g, n, 0),
@@ -31,9 +25,9 @@ static bool find_plan(tn_graph *g, tn_node n, plan *p) {
     p->rank = p->len = (size_t)len;
     if (p->nd && !tn_dim_is_const(g, tn_val_dim(g, p->indices, index_rank - 1), &len)) return false;
     p->len = (size_t)len;
-    p->rows = product(g, p->x, 0, p->len);
-    p->cols = product(g, p->x, p->len, p->rank);
-    p->count = product(g, p->indices, 0, p->nd ? index_rank - 1 : index_rank);
+    p->rows = tn_val_extent(g, p->x, 0, p->len);
+    p->cols = tn_val_extent(g, p->x, p->len, p->rank);
+    p->count = tn_val_extent(g, p->indices, 0, p->nd ? index_rank - 1 : index_rank);
     return true;
 }
 
@@ -49,18 +43,10 @@ static double looked_at(tn_graph *g, const plan *p) {
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-static tn_val cast(tn_graph *g, tn_val v, tn_dtype t) {
-    return tn_val_dtype(g, v) == t ? v : tn_emit1(g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
-}
-
-static tn_val select(tn_graph *g, tn_val c, tn_val a, tn_val b) {
-    return tn_emit1(g, TN_OP_SELECT, NULL, 3, (const tn_val[]){c, a, b});
-}
-
 /* v counts from the end where it is negative; *ok: it is an index of n elements, as those before were. */
 static tn_val wrapped(tn_graph *g, tn_val v, tn_val n, tn_val *ok) {
     const tn_val zero = tn_emit_int(g, TN_I64, 0);
-    v = select(g, tn_binary(g, TN_OP_LT, v, zero), tn_binary(g, TN_OP_ADD, v, n), v);
+    v = tn_emit_select(g, tn_binary(g, TN_OP_LT, v, zero), tn_binary(g, TN_OP_ADD, v, n), v);
     const tn_val low = tn_binary(g, TN_OP_GE, v, zero), high = tn_binary(g, TN_OP_LT, v, n),
                  in = tn_binary(g, TN_OP_AND, low, high);
     *ok = ok->i ? tn_binary(g, TN_OP_AND, *ok, in) : in;
@@ -77,7 +63,7 @@ static tn_val index_of(tn_graph *g, const plan *p, size_t k) {
                                  .axis = (int64_t)k};
         v = tn_emit1(g, TN_OP_IOTA, &a, 0, NULL);
     }
-    return tn_emit_reshape(g, cast(g, v, TN_I64), 1, &p->count);
+    return tn_emit_reshape(g, tn_emit_cast(g, v, TN_I64), 1, &p->count);
 }
 
 /* row << 32 | update, [count]. */
@@ -90,8 +76,8 @@ static tn_val keys(tn_graph *g, const plan *p) {
         row = row.i ? tn_binary(g, TN_OP_ADD, tn_binary(g, TN_OP_MUL, row, n), at) : at;
     }
     const tn_attrs_iota number = {.dtype = TN_U64, .dims = {&p->count, 1}};
-    row = select(g, ok, row, tn_emit_int(g, TN_I64, UINT32_MAX));
-    row = tn_binary(g, TN_OP_SHL, cast(g, row, TN_U64), tn_emit_int(g, TN_U64, 32));
+    row = tn_emit_select(g, ok, row, tn_emit_int(g, TN_I64, UINT32_MAX));
+    row = tn_binary(g, TN_OP_SHL, tn_emit_cast(g, row, TN_U64), tn_emit_int(g, TN_U64, 32));
     return tn_binary(g, TN_OP_OR, row, tn_emit1(g, TN_OP_IOTA, &number, 0, NULL));
 }
 

@@ -25,10 +25,6 @@ static tn_val scan(tn_graph *g, tn_op op, tn_val v, tn_attrs_cumsum a, size_t ax
     return tn_emit1(g, op, &a, 1, &v);
 }
 
-static tn_val cast(tn_graph *g, tn_val v, tn_dtype t) {
-    return tn_val_dtype(g, v) == t ? v : tn_emit1(g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
-}
-
 /* v [outer, n, inner] with what changes nothing behind, so that blocks divide n. */
 static tn_val filled_up(tn_graph *g, tn_val v, tn_dim all, double with) {
     const tn_dim zero = tn_dim_const(g, 0), before[] = {zero, zero, zero},
@@ -54,12 +50,6 @@ static tn_val in_blocks(tn_graph *g, tn_op op, tn_val v, tn_attrs_cumsum a) {
     return tn_emit_slice(g, tn_emit_reshape(g, v, 3, flat), 1, tn_dim_const(g, 0), n);
 }
 
-static tn_dim extent(tn_graph *g, tn_val v, size_t from, size_t to) {
-    tn_dim d = tn_dim_const(g, 1);
-    for (size_t k = from; k < to; k++) d = tn_dim_mul(g, d, tn_val_dim(g, v, k));
-    return d;
-}
-
 tn_status tn_fuse_prepare_scan(tn_graph *g, tn_node n) {
     const tn_attrs_cumsum a = *TN_ATTRS_OF(g, n, cumsum);
     const tn_val x = tn_node_input(g, n, 0);
@@ -69,18 +59,14 @@ tn_status tn_fuse_prepare_scan(tn_graph *g, tn_node n) {
     if (cols < SCAN_LONG || rows >= SCAN_ROWS) return tn_graph_status(g);
     if (tn_node_op(g, n) == TN_OP_CUMPROD && tn_dtype_is_float(t)) return tn_graph_status(g); /* see bind/reduce.c */
     tn_set_cursor(g, tn_cursor_before(g, n));
-    const tn_dim dims[] = {extent(g, x, 0, axis), tn_val_dim(g, x, axis), extent(g, x, axis + 1, rank)};
-    tn_val v = in_blocks(g, tn_node_op(g, n), tn_emit_reshape(g, cast(g, x, wide), 3, dims), a);
-    v = cast(g, tn_emit_reshape(g, v, rank, tn_type_dims(g, tn_val_type(g, x))), t);
+    const tn_dim dims[] = {tn_val_extent(g, x, 0, axis), tn_val_dim(g, x, axis), tn_val_extent(g, x, axis + 1, rank)};
+    tn_val v = in_blocks(g, tn_node_op(g, n), tn_emit_reshape(g, tn_emit_cast(g, x, wide), 3, dims), a);
+    v = tn_emit_cast(g, tn_emit_reshape(g, v, rank, tn_type_dims(g, tn_val_type(g, x))), t);
     tn_replace(g, tn_node_result(g, n, 0), v);
     return tn_erase(g, n);
 }
 
 /* ---- sorts ------------------------------------------------------------------------------------------------------- */
-
-static tn_val select(tn_graph *g, tn_val c, tn_val a, tn_val b) {
-    return tn_emit1(g, TN_OP_SELECT, NULL, 3, (const tn_val[]){c, a, b});
-}
 
 /* A float's bits in an order that unsigned numbers have: 0 and -0 are equal, a NaN is larger than every number. */
 static tn_val float_key(tn_graph *g, tn_val x) {
@@ -88,12 +74,12 @@ static tn_val float_key(tn_graph *g, tn_val x) {
     const tn_dtype t = wide ? TN_F64 : TN_F32, u = wide ? TN_U64 : TN_U32;
     const tn_val sign = tn_emit_int(g, u, wide ? INT64_MIN : INT64_C(1) << 31), all = tn_emit_int(g, u, -1),
                  zero = tn_const_num(g, t, 0);
-    x = cast(g, x, t);
-    const tn_val v = select(g, tn_binary(g, TN_OP_EQ, x, zero), zero, x);
+    x = tn_emit_cast(g, x, t);
+    const tn_val v = tn_emit_select(g, tn_binary(g, TN_OP_EQ, x, zero), zero, x);
     const tn_val bits = tn_emit1(g, TN_OP_BITCAST, &(tn_attrs_cast){.to = u}, 1, &v);
     const tn_val below = tn_unary(g, TN_OP_BIT_NOT, bits), above = tn_binary(g, TN_OP_OR, bits, sign);
-    const tn_val key = select(g, tn_binary(g, TN_OP_GE, bits, sign), below, above);
-    return select(g, tn_unary(g, TN_OP_IS_NAN, x), all, key);
+    const tn_val key = tn_emit_select(g, tn_binary(g, TN_OP_GE, bits, sign), below, above);
+    return tn_emit_select(g, tn_unary(g, TN_OP_IS_NAN, x), all, key);
 }
 
 static tn_val integer_key(tn_graph *g, tn_val x) {
@@ -103,7 +89,8 @@ static tn_val integer_key(tn_graph *g, tn_val x) {
         const tn_val bits = tn_emit1(g, TN_OP_BITCAST, &(tn_attrs_cast){.to = TN_U64}, 1, &x);
         return tn_binary(g, TN_OP_XOR, bits, tn_emit_int(g, TN_U64, INT64_MIN));
     }
-    return tn_binary(g, TN_OP_ADD, cast(g, x, TN_I64), tn_emit_int(g, TN_I64, INT64_C(1) << (tn_dtype_bits(t) - 1)));
+    return tn_binary(g, TN_OP_ADD, tn_emit_cast(g, x, TN_I64),
+                     tn_emit_int(g, TN_I64, INT64_C(1) << (tn_dtype_bits(t) - 1)));
 }
 
 /* What rows are sorted by: bits [from, to) of a u64, the best with the least. */
@@ -117,7 +104,7 @@ static key key_of(tn_graph *g, tn_val x, bool smallest) {
     const bool is_float = tn_dtype_is_float(t);
     key k = {.to = is_float && t != TN_F64 ? 32 : (int)tn_dtype_bits(t)};
     k.from = t == TN_BF16 ? 16 : t == TN_F16 ? 8 : 0; /* below are zeros, or ones */
-    k.v = cast(g, is_float ? float_key(g, x) : integer_key(g, x), TN_U64);
+    k.v = tn_emit_cast(g, is_float ? float_key(g, x) : integer_key(g, x), TN_U64);
     if (!smallest)
         k.v = tn_binary(g, TN_OP_XOR, k.v, tn_emit_int(g, TN_U64, k.to == 64 ? -1 : (INT64_C(1) << k.to) - 1));
     return k;
@@ -155,13 +142,13 @@ static tn_val order_of(tn_graph *g, tn_val x, bool smallest) {
     v = tn_emit_sorted(g, tn_binary(g, TN_OP_OR, v, low), 32 + k.from, k.to < 32 ? 32 + k.to : 64);
     low = low_half(g, v);
     if (k.to > 32) { /* and by the upper half */
-        const tn_val in[] = {x, cast(g, low, TN_I64)};
+        const tn_val in[] = {x, tn_emit_cast(g, low, TN_I64)};
         const tn_val moved = tn_emit1(g, TN_OP_GATHER_ELEMENTS, &(tn_attrs_axis){.axis = 1}, 2, in);
         const tn_val high = tn_binary(g, TN_OP_SHR, key_of(g, moved, smallest).v, half);
         v = tn_binary(g, TN_OP_OR, tn_binary(g, TN_OP_SHL, high, half), low);
         low = low_half(g, tn_emit_sorted(g, v, 32, 64));
     }
-    return cast(g, low, TN_I64);
+    return tn_emit_cast(g, low, TN_I64);
 }
 
 /* Kernels of their own compare all elements of a row with each other, or keep few. */
@@ -187,7 +174,7 @@ tn_status tn_fuse_prepare_top_k(tn_graph *g, tn_node n) {
     for (size_t k = 0; k < rank; k++) back.p[last.p[k]] = (int64_t)k;
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_val moved = tn_emit_transpose(g, x, last);
-    const tn_dim dims[] = {extent(g, moved, 0, rank - 1), tn_val_dim(g, moved, rank - 1)};
+    const tn_dim dims[] = {tn_val_extent(g, moved, 0, rank - 1), tn_val_dim(g, moved, rank - 1)};
     tn_val v = order_of(g, tn_emit_reshape(g, moved, 2, dims), a.smallest);
     v = tn_emit_reshape(g, v, rank, tn_type_dims(g, tn_val_type(g, moved)));
     if (a.k.i != dims[1].i) v = tn_emit_slice(g, v, rank - 1, tn_dim_const(g, 0), a.k);

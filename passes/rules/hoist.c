@@ -28,22 +28,16 @@ static bool only_range(tn_graph *g, tn_node slice, range *r) {
     return found && r->step > 0 && r->size > 0;
 }
 
-static tn_dim product(tn_graph *g, tn_val v, size_t first, size_t end) {
-    tn_dim p = tn_dim_const(g, 1);
-    for (size_t k = first; k < end; k++) p = tn_dim_mul(g, p, tn_val_dim(g, v, k));
-    return p;
-}
-
 /* The range of x that becomes range r of its reshape y.  y's axis lies inside an axis of x, which has the sizes (outer,
  * axis, inner); that is a range of x if inner or outer is 1. */
 static bool range_before_reshape(tn_graph *g, tn_val x, tn_val y, range r, range *out) {
     size_t rx = tn_val_rank(g, x), ry = tn_val_rank(g, y);
     int64_t d, dx;
     if (!tn_static_dim(g, y, r.axis, &d) || d < 1) return false;
-    tn_dim inner = product(g, y, r.axis + 1, ry), outer = product(g, y, 0, r.axis);
+    tn_dim inner = tn_val_extent(g, y, r.axis + 1, ry), outer = tn_val_extent(g, y, 0, r.axis);
     for (size_t b = 0; b < rx; b++) {
         if (!tn_static_dim(g, x, b, &dx) || dx % d) continue;
-        bool right = product(g, x, b + 1, rx).i == inner.i, left = product(g, x, 0, b).i == outer.i;
+        bool right = tn_val_extent(g, x, b + 1, rx).i == inner.i, left = tn_val_extent(g, x, 0, b).i == outer.i;
         if (right && dx == d)
             *out = (range){b, r.start, r.size, r.step};
         else if (right && r.size == 1)

@@ -21,6 +21,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+import process
+
 SIDE = 4096  # of a square matrix: 64 MiB in f32
 
 
@@ -58,11 +60,7 @@ def run(cmd, env=None):
     """Seconds until what it wrote is on the disk, and the peak of its resident memory."""
     drop_caches()
     start = time.time()
-    p = subprocess.Popen([str(c) for c in cmd], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    error = p.stderr.read()
-    _, status, usage = os.wait4(p.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(map(str, cmd))}: {error[-1500:]}")
+    usage = process.run(cmd, env)
     os.sync()
     return time.time() - start, usage.ru_maxrss * 1024
 

@@ -12,13 +12,14 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import tempfile
 import time
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+import process
 
 HEADS, NODES = 4, 50  # NODES: of a layer
 
@@ -81,11 +82,7 @@ class Encoder:
 
 def run(cmd, env):
     start = time.time()
-    p = subprocess.Popen([str(c) for c in cmd], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    error = p.stderr.read()
-    _, status, usage = os.wait4(p.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(map(str, cmd))}: {error[-1500:]}")
+    usage = process.run(cmd, env)
     return {"elapsed_s": time.time() - start, "user_s": usage.ru_utime, "system_s": usage.ru_stime, "peak_bytes": usage.ru_maxrss * 1024}
 
 
