@@ -141,6 +141,11 @@ bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
 /* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input
  * k_weight. */
 tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight);
+/* A size that is the value of an i64 scalar, of which the caller says how large it can be (--most of output 0). */
+tn_dim tn_oi_size_of_data(tn_oi *x, tn_val n, const char *what);
+/* Slice and Pad where starts and ends, or pads, depend on data (cut.c). */
+void tn_oi_slice_of_data(tn_oi *x, size_t n, const int64_t *axes, const int64_t *steps);
+void tn_oi_pad_of_data(tn_oi *x, size_t n, const int64_t *axes);
 
 /* ---- import.c ---------------------------------------------------------------------------------------------------- */
 

@@ -180,8 +180,7 @@ static void range_of_dims(tn_oi *x, const tn_oi_sym *a, const tn_oi_sym *b, int6
     tn_oi_out(x, 0, v);
 }
 
-/* A size that is the value of an i64 scalar, of which the caller says how large it can be. */
-static tn_dim size_of_data(tn_oi *x, tn_val n, const char *what) {
+tn_dim tn_oi_size_of_data(tn_oi *x, tn_val n, const char *what) {
     const int64_t most = tn_oi_limit(x, 0);
     char hint[256];
     if (most >= 0 && !tn_oi_failed(x)) {
@@ -212,7 +211,7 @@ static void range_of_data(tn_oi *x) {
     n = tn_build_sub(g, tn_build_cast_to(g, in[1], TN_F64), tn_build_cast_to(g, in[0], TN_F64));
     n = tn_build_ceil(g, tn_build_div(g, n, tn_build_cast_to(g, in[2], TN_F64)));
     n = tn_build_cast_to(g, tn_build_max(g, n, tn_build_full(g, TN_F64, 0, NULL, 0)), TN_I64);
-    const tn_dim length = size_of_data(x, n, "its length");
+    const tn_dim length = tn_oi_size_of_data(x, n, "its length");
     if (length.i) tn_oi_out(x, 0, progression(x, length, in[0], in[2]));
 }
 
@@ -284,7 +283,7 @@ static tn_dim depth_of(tn_oi *x, tn_val *value) {
         return depth;
     }
     *value = tn_build_cast_to(g, tn_build_reshape_to(g, tn_oi_need(x, 1), 0, NULL), TN_I64);
-    return size_of_data(x, *value, "the depth");
+    return tn_oi_size_of_data(x, *value, "the depth");
 }
 
 void tn_oi_op_one_hot(tn_oi *x) {

@@ -407,6 +407,15 @@ static void slice_out(tn_oi *x, size_t rank, const range *r) {
                              (tn_attrs_slice){.starts = {starts, n}, .sizes = {sizes, n}, .steps = {steps, n}}));
 }
 
+/* How many elements vector k has; false (an error) where that is not known. */
+static bool length_of(tn_oi *x, size_t k, const char *what, int64_t *n) {
+    if (!tn_oi_has(x, k)) tn_oi_need(x, k);
+    if (tn_oi_failed(x)) return false;
+    if (tn_oi_rank(x, k) == 1 && tn_dim_is_const(x->g, tn_oi_dim(x, k, 0), n)) return true;
+    tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the %s are no vector of a known length", what);
+    return false;
+}
+
 void tn_oi_op_slice(tn_oi *x) {
     tn_graph *g = x->g;
     size_t rank = tn_oi_rank(x, 0), n, n_axes = 0, n_steps = 0;
@@ -433,22 +442,31 @@ void tn_oi_op_slice(tn_oi *x) {
         for (size_t k = 0; k < n_axes && k < rank; k++) axes[k] = a[k];
         if (!n_axes) n_axes = n;
     } else {
-        const tn_oi_sym *s = tn_oi_need_dims(x, 1, "the slice's start"), *e = tn_oi_need_dims(x, 2, "the slice's end");
-        if (!s || !e) return;
-        n = s->n;
-        if (n > rank || e->n != n) {
-            tn_oi_fail(x, TN_E_FORMAT, "", "%zu starts and %u ends for a tensor of rank %zu", n, e->n, rank);
+        int64_t starts = 0, ends = 0;
+        if (!length_of(x, 1, "starts", &starts) || !length_of(x, 2, "ends", &ends)) return;
+        n = (size_t)starts;
+        if (n > rank || ends != starts) {
+            tn_oi_fail(x, TN_E_FORMAT, "", "%zu starts and %lld ends for a tensor of rank %zu", n, (long long)ends,
+                       rank);
             return;
-        }
-        for (size_t k = 0; k < n; k++) {
-            from[k] = s->d[k];
-            to[k] = e->d[k];
         }
         n_axes = n_steps = n;
         if ((tn_oi_has(x, 3) && !tn_oi_const_ints(x, 3, rank, axes, &n_axes)) ||
             (tn_oi_has(x, 4) && !tn_oi_const_ints(x, 4, rank, steps, &n_steps))) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "make them constants", "axes or steps are not constant, or too many");
             return;
+        }
+        const tn_oi_sym *s = tn_oi_sym_of(x, 1), *e = tn_oi_sym_of(x, 2);
+        if (!s || !s->d || !e || !e->d) {
+            if (n_axes == n && n_steps == n)
+                tn_oi_slice_of_data(x, n, axes, steps);
+            else
+                tn_oi_fail(x, TN_E_FORMAT, "", "starts, ends, axes and steps differ in length");
+            return;
+        }
+        for (size_t k = 0; k < n; k++) {
+            from[k] = s->d[k];
+            to[k] = e->d[k];
         }
     }
     if (n_axes != n || (x->opset >= 10 && n_steps != n)) {
@@ -480,8 +498,18 @@ void tn_oi_op_pad(tn_oi *x) {
         n = tn_oi_ints(x, "pads", &list);
         for (size_t k = 0; k < n && k < 2 * TN_MAX_RANK; k++) pads[k] = tn_dim_const(g, list[k]);
     } else {
-        const tn_oi_sym *s = tn_oi_need_dims(x, 1, "the padding");
-        if (!s) return;
+        const tn_oi_sym *s = tn_oi_sym_of(x, 1);
+        if (!s || !s->d) {
+            int64_t count = 0;
+            if (!length_of(x, 1, "pads", &count)) return;
+            for (size_t k = 0; k < rank; k++) axes[k] = (int64_t)k;
+            if (tn_oi_has(x, 3) && !tn_oi_axes(x, 3, rank, &n_axes, axes)) return;
+            if ((size_t)count == 2 * n_axes)
+                tn_oi_pad_of_data(x, n_axes, axes);
+            else
+                tn_oi_fail(x, TN_E_FORMAT, "", "%lld pads for %zu axes", (long long)count, n_axes);
+            return;
+        }
         n = s->n;
         for (size_t k = 0; k < n && k < 2 * TN_MAX_RANK; k++) pads[k] = s->d[k];
         if (tn_oi_has(x, 2) && !strcmp(mode, "constant") && !tn_oi_need_num(x, 2, "the fill value", &value)) return;
