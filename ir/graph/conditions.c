@@ -43,10 +43,10 @@ static tn_relation at_least(tn_graph *g, tn_dim a, tn_dim b) {
 }
 
 static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
-    int64_t rest = 0, v = 0;
+    int64_t lo = INT64_MIN, hi = INT64_MAX, v = 0;
     if (tn_dim_is_const(g, b, &v) && tn_dim_divisor(g, a) % (v ? v : 1) == 0) return TN_DIMS_SAME;
-    if (!tn_dim_is_const(g, tn_dim_mod(g, a, b), &rest)) return TN_DIMS_MAYBE;
-    return rest ? TN_DIMS_DIFFERENT : TN_DIMS_SAME;
+    tn_dim_bounds(g, tn_dim_mod(g, a, b), &lo, &hi); /* a number, or a itself where that is less than b */
+    return lo > 0 ? TN_DIMS_DIFFERENT : lo == 0 && hi == 0 ? TN_DIMS_SAME : TN_DIMS_MAYBE;
 }
 
 static void swap(tn_condition *c) {

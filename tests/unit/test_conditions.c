@@ -180,6 +180,9 @@ START_TEST(what_only_empty_tensors_would_satisfy_is_refused) {
     ck_assert_ptr_null(collected("func @main(%x: f32[N,6]) {\n  %z = reshape %x {dims=[N,5]}\n  return %z\n}\n"));
     ck_assert_ptr_nonnull(strstr(message, "cannot become"));
     ck_assert_ptr_null(collected("func @main(%x: f32[2*N], %y: f32[3*N]) {\n  %z = add %x, %y\n  return %z\n}\n"));
+    ck_assert_ptr_null(collected("symbol N in [0, 0]\nfunc @main(%x: f32[4,N + 1]) {\n"
+                                 "  %z = group_norm %x {groups=2, eps=1e-5}\n  return %z\n}\n"));
+    ck_assert_msg(strstr(message, "not divisible by the number of groups (2)") != NULL, "%s", message);
     ck_assert_ptr_null(collected("require equal(4, 5) \"sizes\"\nfunc @main(%x: f32[N]) {\n  return %x\n}\n"));
     ck_assert_ptr_null(collected("require like(N, 5) \"sizes\"\nfunc @main(%x: f32[N]) {\n  return %x\n}\n"));
     ck_assert_ptr_nonnull(strstr(message, "relation"));
