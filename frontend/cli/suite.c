@@ -136,6 +136,13 @@ static void op_of(const char *name, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)n, p);
 }
 
+/* At once: a suite on a GPU takes minutes. */
+static void print_verdict(cli *c, const test *t) {
+    cli_clear_bar(c);
+    printf("%s %s: %s\n", t->verdict == FAILED ? "FAILED " : "skipped", t->name, t->why);
+    fflush(stdout);
+}
+
 static void print_table(const test *t, size_t n) {
     printf("%-28s %7s %7s %7s\n", "operator", "passed", "failed", "skipped");
     for (size_t i = 0; i < n;) {
@@ -165,7 +172,9 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
         if (started == done) break;
         finish(&t[done]);
         op_of(t[done].name, t[done].op, sizeof t[done].op);
-        count[t[done++].verdict]++;
+        count[t[done].verdict]++;
+        if (!c->json && t[done].verdict != PASSED) print_verdict(c, &t[done]);
+        done++;
         tn_progress p = {.phase = "check", .item = t[done - 1].name, .done = done, .total = n, .eta_s = -1};
         c->env.progress(c, &p);
     }
@@ -185,9 +194,6 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
         for (int k = 0; k < 3; k++) cli_json_add_number(doc, names[k], (double)count[k]);
         cli_print_json(c, doc);
     } else {
-        for (size_t i = 0; i < done; i++)
-            if (t[i].verdict != PASSED)
-                printf("%s %s: %s\n", t[i].verdict == FAILED ? "FAILED " : "skipped", t[i].name, t[i].why);
         qsort(t, done, sizeof *t, by_op);
         print_table(t, done);
         printf("%zu passed, %zu failed, %zu skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
