@@ -1,0 +1,45 @@
+/* attention.h: what attentions are made of (attention.c, rotary.c), for those of com.microsoft. */
+#ifndef TENON_ONNX_ATTENTION_H
+#define TENON_ONNX_ATTENTION_H
+
+#include "frontend/onnx/import.h"
+
+/* [B, S, H*D] -> [B, H, S, D]; 4-D tensors have that shape already. */
+tn_val tn_oi_split_heads(tn_oi *x, tn_val v, int64_t heads);
+tn_val tn_oi_merge_heads(tn_oi *x, tn_val v);
+/* Grouped queries: each of v's heads serves as many query heads as make up `heads`. */
+tn_val tn_oi_repeat_heads(tn_oi *x, tn_val v, tn_dim heads);
+/* a + b; either may be none. */
+tn_val tn_oi_plus(tn_oi *x, tn_val a, tn_val b);
+/* What is added to scores: 0 where `allowed`, else a number. */
+tn_val tn_oi_bias_of(tn_oi *x, tn_val allowed, tn_dtype t, double otherwise);
+double tn_oi_lowest(tn_dtype t); /* the most negative finite number */
+
+/* Rotates pairs (a, b) of the first `rotated` elements of each head of v [B, H, S, D] by angles whose cosines and sines
+ * are [B or 1, 1, S, rotated / 2]: neighbours (pairs), or elements of the two halves. */
+tn_val tn_oi_rotate(tn_oi *x, tn_val v, tn_val cosine, tn_val sine, int64_t rotated, bool pairs);
+/* A table [B, S, angles], given so or looked up by `positions` [B, S] in one [positions, angles], as tn_oi_rotate wants
+ * it for a v of these sizes. */
+tn_val tn_oi_angles(tn_oi *x, tn_val table, tn_val positions, tn_dim batch, tn_dim steps, int64_t angles);
+
+/* One attention of com.microsoft: q [B, N, S, D], k [B, Nk, T, D], v [B, Nk, T, Dv], all of one dtype. */
+typedef struct tn_oi_attention {
+    tn_val q, k, v;
+    tn_val bias;       /* broadcasts to the scores; may be none */
+    tn_val sink;       /* one more logit of each row, [N] or a scalar, that takes part in the sum alone; may be none */
+    double scale, cap; /* of q k^T; cap 0: none */
+    tn_val logits;     /* result: scaled, capped and biased */
+    tn_val weights;    /* result: their softmax */
+} tn_oi_attention;
+/* The result as [B, S, N * Dv]. */
+tn_val tn_oi_attend(tn_oi *x, tn_oi_attention *a);
+/* 1 / sqrt(D), unless attribute `scale` says otherwise. */
+double tn_oi_scale(tn_oi *x, tn_val q);
+/* A positive attribute; 0 (an error) where it is missing. */
+int64_t tn_oi_positive(tn_oi *x, const char *name);
+
+/* A cache that holds more rows than are used: `rows` [B, S, C] at positions first.. of each batch (i64, [B] or [1]),
+ * `count` of them ([B] or [1], none: all), in buffer [B, N, M, D] with N * D = C. */
+tn_val tn_oi_put_rows(tn_oi *x, tn_val buffer, tn_val rows, tn_val first, tn_val count);
+
+#endif

@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+"""Writes contrib/NAME/: one-node models of ONNX Runtime's domain com.microsoft and of early exports, inputs, and what comes out.
+
+    python3 tests/onnx/gen_contrib.py [NAME...]
+
+What comes out is recorded with ONNX Runtime on its CPU, one thread, without optimisations; for what that cannot run (`reference`),
+from the documentation with NumPy.  Sizes that a name stands for differ between the data sets of a model."""
+import os
+import shutil
+import sys
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import helper, numpy_helper
+
+HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "contrib")
+rng = np.random.default_rng(11)
+only = sys.argv[1:]
+written = []
+
+
+def noise(*shape, dtype=np.float32):
+    return (rng.standard_normal(shape)).astype(dtype)
+
+
+def ints(lo, hi, *shape, dtype=np.int32):
+    return rng.integers(lo, hi, shape).astype(dtype)
+
+
+def i32(*v):
+    return np.array(v, np.int32)
+
+
+def scalar(v, dtype=np.int32):
+    return np.array(v, dtype)
+
+
+def node(op, inputs, outputs, domain="com.microsoft", **attributes):
+    return helper.make_node(op, inputs.split() if isinstance(inputs, str) else inputs, outputs.split(), name=op.lower(), domain=domain, **attributes)
+
+
+def run(model, feeds):
+    o = ort.SessionOptions()
+    o.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    o.intra_op_num_threads = 1
+    o.log_severity_level = 4
+    return ort.InferenceSession(model.SerializeToString(), o, providers=["CPUExecutionProvider"]).run(None, feeds)
+
+
+def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17):
+    """n: the node; '_' among its inputs is absent.  sets: inputs of each data set; shapes: their sizes, as names where they differ."""
+    if only and name not in only:
+        return
+    ins = ["" if i == "_" else i for i in n.input]
+    del n.input[:]
+    n.input.extend(ins)
+    shapes, weights = shapes or {}, weights or {}
+    info = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), shapes.get(k, v.shape)) for k, v in sets[0].items()]
+    outputs = [o for o in n.output if o]
+    g = helper.make_graph([n], name, info, [helper.make_tensor_value_info(o, 1, None) if o == "qk" else helper.make_empty_tensor_value_info(o) for o in outputs],
+                          [numpy_helper.from_array(v, k) for k, v in weights.items()])
+    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)], producer_name="gen_contrib.py")
+    m.ir_version = 8
+    at = os.path.join(HERE, name)
+    shutil.rmtree(at, ignore_errors=True)
+    os.makedirs(at)
+    onnx.save(m, os.path.join(at, "model.onnx"))
+    for k, feeds in enumerate(sets):
+        want = reference(**feeds, **weights) if reference else run(m, feeds)
+        want = list(want) if isinstance(want, (tuple, list)) else [want]
+        assert len(want) == len(outputs), name
+        data = os.path.join(at, f"test_data_set_{k}")
+        os.makedirs(data)
+        for kind, names, tensors in (("input", feeds, feeds.values()), ("output", outputs, want)):
+            for j, (what, t) in enumerate(zip(names, tensors)):
+                assert kind == "input" or not np.isnan(np.asarray(t, np.float64)).any(), (name, what)
+                with open(os.path.join(data, f"{kind}_{j}.pb"), "wb") as f:
+                    f.write(numpy_helper.from_array(np.asarray(t), what).SerializeToString())
+    written.append(name)
+
+
+# ---- Attention ----------------------------------------------------------------------------------------------------------
+def attention(b, s, d=8, **more):
+    return {"x": noise(b, s, d), **more}
+
+
+W3 = {"w": noise(8, 24), "bias": noise(24)}
+X = {"x": ["B", "S", 8]}
+case("attention_plain", node("Attention", "x w bias", "y", num_heads=2), [attention(2, 3), attention(1, 5)], X, W3)
+case("attention_no_bias_scale", node("Attention", "x w", "y", num_heads=2, scale=0.3, unidirectional=1), [attention(2, 3), attention(1, 1)], X, {"w": W3["w"]})
+case("attention_v_size", node("Attention", "x w bias", "y", num_heads=2, qkv_hidden_sizes=[8, 8, 4]), [attention(2, 3), attention(1, 5)], X,
+     {"w": noise(8, 20), "bias": noise(20)})
+for causal in (0, 1):
+    case(f"attention_lengths_{causal}", node("Attention", "x w bias m", "y", num_heads=2, unidirectional=causal),
+         [attention(2, 4, m=i32(4, 2)), attention(1, 5, m=i32(3))], {**X, "m": ["B"]}, W3)
+    case(f"attention_raw_mask_{causal}", node("Attention", "x w bias m", "y", num_heads=2, unidirectional=causal, mask_filter_value=-50.0),
+         [attention(2, 4, m=np.array([[0, 0, 1, 1], [1, 1, 1, 0]], np.int32)), attention(1, 2, m=np.array([[1, 1]], np.int32))], {**X, "m": ["B", "S"]}, W3)
+    case(f"attention_mask_3d_{causal}", node("Attention", "x w bias m", "y", num_heads=2, unidirectional=causal),
+         [attention(2, 3, m=ints(0, 2, 2, 3, 3)), attention(1, 4, m=ints(0, 2, 1, 4, 4))], {**X, "m": ["B", "S", "S"]}, W3)
+case("attention_ends_and_starts", node("Attention", "x w bias m", "y", num_heads=2), [attention(2, 4, m=i32(4, 3, 1, 0))], {"x": [2, "S", 8]}, W3)
+case("attention_bias_given", node("Attention", "x w bias _ _ a", "y", num_heads=2), [attention(2, 3, a=noise(1, 2, 3, 3)), attention(1, 4, a=noise(1, 2, 4, 4))],
+     {**X, "a": [1, 2, "S", "S"]}, W3)
+P = {**X, "past": [2, "B", 2, "P", 4]}
+
+
+def with_past(b, s, p, **more):
+    return {**attention(b, s), "past": noise(2, b, 2, p, 4), **more}
+
+
+case("attention_past", node("Attention", "x w bias _ past", "y present", num_heads=2, unidirectional=1), [with_past(2, 1, 3), with_past(1, 3, 2), with_past(1, 3, 0)], P, W3)
+case("attention_past_mask", node("Attention", "x w bias m past", "y present", num_heads=2, unidirectional=1),
+     [with_past(2, 2, 2, m=np.array([[1, 1, 1, 1], [0, 1, 1, 1]], np.int32)), with_past(1, 1, 3, m=np.array([[0, 1, 1, 1]], np.int32))], {**P, "m": ["B", "T"]}, W3)
+case("attention_present_only", node("Attention", "x w bias", "y present", num_heads=2, unidirectional=1), [attention(2, 3)], X, W3)
+
+
+def square_mask(x, m, w, bias, past=None):
+    """4-D masks, which ONNX Runtime's CPU lacks: rows past .. past + S of what is [B, 1, M, M]."""
+    b, s, _ = x.shape
+    q, k, v = [t.reshape(b, s, 2, 4).transpose(0, 2, 1, 3) for t in np.split(x.astype(np.float64) @ w + bias, 3, -1)]
+    p = 0
+    if past is not None:
+        p = past.shape[3]
+        k, v = np.concatenate([past[0], k], 2), np.concatenate([past[1], v], 2)
+    scores = q @ k.transpose(0, 1, 3, 2) / 2 + np.where(m[:, :, p:p + s, :p + s] > 0, 0, -10000)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (e / e.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3).reshape(b, s, 8)
+    return y.astype(np.float32)
+
+
+square = np.tril(np.ones((1, 1, 6, 6), np.int32))
+case("attention_square_mask", node("Attention", "x w bias m past", "y", num_heads=2), [with_past(1, 3, 2, m=square), with_past(1, 1, 0, m=square)],
+     {**P, "x": [1, "S", 8], "past": [2, 1, 2, "P", 4]}, W3, square_mask)
+
+
+def shared_buffer(x, past, used, w, bias):
+    """past_present_share_buffer, which ONNX Runtime's CPU lacks."""
+    b, s, _ = x.shape
+    n = int(used[0])
+    q, k, v = [t.reshape(b, s, 2, 4).transpose(0, 2, 1, 3) for t in np.split(x.astype(np.float64) @ w + bias, 3, -1)]
+    present = past.astype(np.float64)
+    present[0, :, :, n:n + s], present[1, :, :, n:n + s] = k, v
+    scores = q @ present[0, :, :, :n + s].transpose(0, 1, 3, 2) / 2
+    scores = np.where(np.arange(n + s)[None] <= n + np.arange(s)[:, None], scores, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (e / e.sum(-1, keepdims=True) @ present[1, :, :, :n + s]).transpose(0, 2, 1, 3).reshape(b, s, 8)
+    return y.astype(np.float32), present.astype(np.float32)
+
+
+case("attention_shared_buffer", node("Attention", "x w bias _ past _ used", "y present", num_heads=2, unidirectional=1, past_present_share_buffer=1),
+     [with_past(2, 1, 6, used=i32(3)), with_past(1, 2, 5, used=i32(3)), with_past(1, 2, 5, used=i32(0))], P, W3, shared_buffer)
+
+
+# ---- MultiHeadAttention -------------------------------------------------------------------------------------------------
+def qkv(b, s, t, h=8, hv=8, **more):
+    return {"q": noise(b, s, h), "k": noise(b, t, h), "v": noise(b, t, hv), **more}
+
+
+Q3 = {"q": ["B", "S", 8], "k": ["B", "T", 8], "v": ["B", "T", 8]}
+MHA = "MultiHeadAttention"
+case("mha_plain", node(MHA, "q k v", "y", num_heads=2), [qkv(2, 3, 3), qkv(1, 2, 5)], Q3)
+case("mha_v_size_bias", node(MHA, "q k v bias", "y", num_heads=2, scale=0.4), [qkv(2, 3, 4, hv=4), qkv(1, 2, 5, hv=4)], {**Q3, "v": ["B", "T", 4]}, {"bias": noise(20)})
+case("mha_causal", node(MHA, "q k v bias", "y", num_heads=4, unidirectional=1), [qkv(2, 3, 3), qkv(1, 4, 4)], {**Q3, "k": ["B", "S", 8], "v": ["B", "S", 8]}, {"bias": noise(24)})
+case("mha_lengths", node(MHA, "q k v _ m", "y", num_heads=2), [qkv(2, 3, 4, m=i32(4, 2)), qkv(1, 2, 3, m=i32(1))], {**Q3, "m": ["B"]})
+case("mha_padding_mask", node(MHA, "q k v _ m", "y", num_heads=2), [qkv(2, 3, 4, m=np.array([[1, 1, 1, 0], [0, 0, 1, 1]], np.int32)), qkv(1, 2, 3, m=ints(0, 2, 1, 3))],
+     {**Q3, "m": ["B", "T"]})
+case("mha_mask_3d", node(MHA, "q k v _ m", "y", num_heads=2), [qkv(2, 3, 4, m=ints(0, 2, 2, 3, 4))], {**Q3, "m": ["B", "S", "T"]})
+case("mha_attention_bias", node(MHA, "q k v _ _ a", "y", num_heads=2), [qkv(2, 3, 4, a=noise(1, 2, 3, 4)), qkv(1, 2, 2, a=noise(1, 2, 2, 2))], {**Q3, "a": [1, 2, "S", "T"]})
+
+
+def unpacked(q, k=None):
+    """Packed operands, which ONNX Runtime's CPU lacks."""
+    q, k, v = [q[:, :, :, i] for i in range(3)] if k is None else [q.reshape(*q.shape[:2], 2, 4), k[:, :, :, 0], k[:, :, :, 1]]
+    q, k, v = [t.transpose(0, 2, 1, 3).astype(np.float64) for t in (q, k, v)]
+    e = np.exp(q @ k.transpose(0, 1, 3, 2) / 2)
+    y = (e / e.sum(-1, keepdims=True) @ v).transpose(0, 2, 1, 3)
+    return y.reshape(*y.shape[:2], 8).astype(np.float32)
+
+
+case("mha_packed_qkv", node(MHA, "q", "y", num_heads=2), [{"q": noise(2, 3, 2, 3, 4)}, {"q": noise(1, 5, 2, 3, 4)}], {"q": ["B", "S", 2, 3, 4]}, None, unpacked)
+case("mha_packed_kv", node(MHA, "q k", "y", num_heads=2), [{"q": noise(2, 3, 8), "k": noise(2, 4, 2, 2, 4)}], {"q": ["B", "S", 8], "k": ["B", "T", 2, 2, 4]}, None, unpacked)
+case("mha_cross_heads", node(MHA, "q k v bias", "y", num_heads=2), [{"q": noise(2, 3, 8), "k": noise(2, 2, 5, 4), "v": noise(2, 2, 5, 4)}],
+     {"q": ["B", "S", 8], "k": ["B", 2, "T", 4], "v": ["B", 2, "T", 4]}, {"bias": noise(24)})
+
+
+def mha_past(b, s, p, **more):
+    return qkv(b, s, s, pk=noise(b, 2, p, 4), pv=noise(b, 2, p, 4), **more)
+
+
+QP = {"q": ["B", "S", 8], "k": ["B", "S", 8], "v": ["B", "S", 8], "pk": ["B", 2, "P", 4], "pv": ["B", 2, "P", 4]}
+case("mha_past", node(MHA, "q k v bias _ _ pk pv", "y nk nv", num_heads=2), [mha_past(2, 1, 3), mha_past(1, 3, 2), mha_past(1, 2, 0)], QP, {"bias": noise(24)})
+case("mha_past_causal_mask", node(MHA, "q k v _ m a pk pv", "y nk nv qk", num_heads=2, unidirectional=1),
+     [mha_past(2, 2, 2, m=np.array([[1, 1, 1, 1], [0, 1, 1, 1]], np.int32), a=noise(1, 1, 2, 4)), mha_past(1, 1, 3, m=np.array([[0, 1, 1, 1]], np.int32), a=noise(1, 1, 1, 4))],
+     {**QP, "m": ["B", "T"], "a": [1, 1, "S", "T"]})
+
+
+def mha_buffer(q, k, v, pk, pv, used):
+    b, s, _ = q.shape
+    n = int(used[0])
+    q, k, v = [t.reshape(b, s, 2, 4).transpose(0, 2, 1, 3).astype(np.float64) for t in (q, k, v)]
+    nk, nv = pk.astype(np.float64), pv.astype(np.float64)
+    nk[:, :, n:n + s], nv[:, :, n:n + s] = k, v
+    scores = q @ nk[:, :, :n + s].transpose(0, 1, 3, 2) / 2
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (e / e.sum(-1, keepdims=True) @ nv[:, :, :n + s]).transpose(0, 2, 1, 3).reshape(b, s, 8)
+    return y.astype(np.float32), nk.astype(np.float32), nv.astype(np.float32)
+
+
+case("mha_shared_buffer", node(MHA, "q k v _ _ _ pk pv used", "y nk nv", num_heads=2), [mha_past(2, 1, 6, used=i32(3)), mha_past(1, 2, 4, used=i32(2))], QP, None, mha_buffer)
+
+
+# ---- GroupQueryAttention ------------------------------------------------------------------------------------------------
+def gqa(b, s, p, lengths=None, n=4, nk=2, d=8, packed=False, **more):
+    """p: rows of the cache; lengths: tokens of each batch when done."""
+    lengths = lengths or [p + s] * b
+    x = {"q": noise(b, s, (n + 2 * nk) * d)} if packed else {"q": noise(b, s, n * d), "k": noise(b, s, nk * d), "v": noise(b, s, nk * d)}
+    cache = {"pk": noise(b, nk, p, d), "pv": noise(b, nk, p, d)}
+    for t in cache.values():  # ONNX Runtime leaves 0 behind the last token, where what is there is not specified
+        for i, used in enumerate(lengths):
+            t[i, :, used - s if used > s else 0:] = 0
+    return {**x, **cache, "len": np.array(lengths, np.int32) - 1, **more}
+
+
+GQA, KEEP = "GroupQueryAttention", "q k v pk pv len total"
+G = {"q": ["B", "S", 32], "k": ["B", "S", 16], "v": ["B", "S", 16], "pk": ["B", 2, "P", 8], "pv": ["B", 2, "P", 8], "len": ["B"]}
+GA = {"num_heads": 4, "kv_num_heads": 2}
+angle = np.outer(np.arange(16), 1 / 100 ** (np.arange(8) / 8))
+CS = {"cos": np.cos(angle).astype(np.float32), "sin": np.sin(angle).astype(np.float32)}
+GR = {"q": ["B", "S", 64], "k": ["B", "S", 32], "v": ["B", "S", 32], "pk": ["B", 2, "P", 16], "pv": ["B", 2, "P", 16], "len": ["B"]}
+case("gqa_prompt", node(GQA, KEEP, "y nk nv", **GA), [gqa(2, 3, 0), gqa(1, 3, 0)], {**G, "q": ["B", 3, 32], "k": ["B", 3, 16], "v": ["B", 3, 16]}, {"total": scalar(3)})
+case("gqa_concat", node(GQA, KEEP, "y nk nv", **GA), [gqa(1, 3, 5)], {**G, "pk": [1, 2, "P", 8], "pv": [1, 2, "P", 8]}, {"total": scalar(8)})
+case("gqa_concat_static", node(GQA, KEEP, "y nk nv", **GA), [gqa(1, 1, 5)], {}, {"total": scalar(6)})
+case("gqa_buffer", node(GQA, KEEP, "y nk nv", **GA), [gqa(2, 1, 8, [5, 7]), gqa(2, 1, 9, [2, 7])], G, {"total": scalar(7)})
+case("gqa_buffer_prompt", node(GQA, KEEP, "y nk nv", **GA), [gqa(1, 4, 8, [4])], G, {"total": scalar(4)})
+case("gqa_buffer_any_total", node(GQA, KEEP, "y nk nv", **GA), [gqa(2, 1, 8, [5, 7], total=scalar(7)), gqa(1, 3, 6, [4], total=scalar(4))], G)
+case("gqa_packed_rotary", node(GQA, "q _ _ pk pv len total cos sin", "y nk nv", do_rotary=1, **GA), [gqa(2, 1, 8, [5, 7], d=16, packed=True), gqa(1, 2, 9, [7], d=16, packed=True)],
+     {**GR, "q": ["B", "S", 128]}, {"total": scalar(7), **CS})
+case("gqa_rotary_interleaved", node(GQA, KEEP + " cos sin", "y nk nv", do_rotary=1, rotary_interleaved=1, **GA), [gqa(2, 1, 8, [5, 7], d=16)], GR, {"total": scalar(7), **CS})
+case("gqa_positions", node(GQA, KEEP + " cos sin pos", "y nk nv", do_rotary=1, **GA), [gqa(2, 1, 8, [5, 7], d=16, pos=np.array([[4], [1]], np.int64))], {**GR, "pos": ["B", "S"]},
+     {"total": scalar(7), **CS})
+case("gqa_window_softcap", node(GQA, KEEP, "y nk nv", local_window_size=3, softcap=0.8, scale=0.5, **GA), [gqa(1, 3, 5), gqa(1, 1, 7)], {**G, "pk": [1, 2, "P", 8], "pv": [1, 2, "P", 8]},
+     {"total": scalar(8)})
+case("gqa_attention_bias", node(GQA, KEEP + " _ _ _ a", "y nk nv", **GA), [gqa(2, 1, 8, [5, 7], a=noise(1, 4, 1, 7))], {**G, "a": [1, 4, "S", 7]}, {"total": scalar(7)})
+case("gqa_smooth", node(GQA, KEEP, "y nk nv", smooth_softmax=1, **GA), [gqa(1, 2, 5)], G, {"total": scalar(7)})
+case("gqa_sink", node(GQA, KEEP + " _ _ _ _ sink", "y nk nv", **GA), [gqa(1, 2, 5)], G, {"total": scalar(7), "sink": noise(4)})
+for which in (1, 2):
+    case(f"gqa_products_{which}", node(GQA, KEEP, "y nk nv qk", qk_output=which, softcap=0.7, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})
+case("gqa_bidirectional", node(GQA, KEEP, "y nk nv", causal=0, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})
+
+
+# ---- PackedMultiHeadAttention (no CPU kernel in ONNX Runtime) ------------------------------------------------------------
+def packed_attention(q, offset, ends, k=None, v=None, bias=None, a=None, n=2, scale=0.5):
+    if k is None:
+        q, k, v = [q[:, :, i].reshape(len(q), -1) for i in range(3)]
+    q, k, v = [t.astype(np.float64) for t in (q, k, v)]
+    if bias is not None:
+        q, k, v = q + bias[:q.shape[1]], k + bias[q.shape[1]:2 * q.shape[1]], v + bias[2 * q.shape[1]:]
+    out = np.zeros((len(q), v.shape[1]))
+    for b in range(len(ends) - 1):
+        at = slice(ends[b], ends[b + 1])
+        size = ends[b + 1] - ends[b]
+        for h in range(n):
+            part = [t[at].reshape(size, n, t.shape[1] // n)[:, h] for t in (q, k, v)]
+            s = part[0] @ part[1].T * scale
+            if a is not None:
+                s = s + a[b % a.shape[0], h % a.shape[1], :size, :size]
+            e = np.exp(s)
+            width = v.shape[1] // n
+            out[at, h * width:(h + 1) * width] = e / e.sum(-1, keepdims=True) @ part[2]
+    return out.astype(np.float32)
+
+
+def packed(lengths, longest, **more):
+    places = [b * longest + s for b, n in enumerate(lengths) for s in range(n)]
+    rest = [p for p in range(len(lengths) * longest) if p not in places]
+    return {**more, "offset": np.array(places + rest, np.int32).reshape(len(lengths), longest), "ends": np.cumsum([0] + lengths).astype(np.int32)}
+
+
+def packed_rows(lengths, longest, hv=8, **more):
+    n = sum(lengths)
+    return packed(lengths, longest, q=noise(n, 8), k=noise(n, 8), v=noise(n, hv), **more)
+
+
+PK = {"q": ["tokens", 8], "k": ["tokens", 8], "v": ["tokens", 8], "offset": ["B", "S"], "ends": ["B1"]}
+PMHA = "PackedMultiHeadAttention"
+case("packed_mha", node(PMHA, "q k v bias offset ends", "y", num_heads=2), [packed_rows([1, 2, 4], 4), packed_rows([3, 0], 3)], PK, {"bias": noise(24)}, packed_attention)
+case("packed_mha_qkv", node(PMHA, "q _ _ _ offset ends", "y", num_heads=2), [packed([1, 2, 4], 4, q=noise(7, 2, 3, 4)), packed([2, 2], 2, q=noise(4, 2, 3, 4))],
+     {"q": ["tokens", 2, 3, 4], "offset": ["B", "S"], "ends": ["B1"]}, None, packed_attention)
+case("packed_mha_attention_bias", node(PMHA, "q k v _ offset ends a", "y", num_heads=2, scale=0.25),
+     [packed_rows([1, 3], 3, a=noise(1, 2, 3, 3)), packed_rows([2, 4], 4, a=noise(1, 2, 4, 4))], {**PK, "a": [1, 2, "S", "S"]}, None,
+     lambda **k: packed_attention(scale=0.25, **k))
+
+# ---- RotaryEmbedding ----------------------------------------------------------------------------------------------------
+T4 = {k: v[:, :4].copy() for k, v in CS.items()}
+T2 = {k: v[:, :2].copy() for k, v in CS.items()}
+
+
+def turn(b, s, wide=True, pos=None):
+    return {"x": noise(b, s, 16) if wide else noise(b, 2, s, 8), "pos": np.array([0] if pos is None else pos, np.int64)}
+
+
+RX = {"x": ["B", "S", 16], "pos": ["B", "S"]}
+case("rotary_offset", node("RotaryEmbedding", "x pos cos sin", "y"), [turn(2, 3, pos=[4]), turn(1, 5)], {"x": ["B", "S", 16], "pos": [1]}, T4)
+case("rotary_positions", node("RotaryEmbedding", "x pos cos sin", "y", interleaved=1), [turn(2, 3, pos=[[0, 1, 2], [5, 6, 7]]), turn(1, 1, pos=[[9]])], RX, T4)
+case("rotary_part", node("RotaryEmbedding", "x pos cos sin", "y", num_heads=2, rotary_embedding_dim=4), [turn(2, 3, pos=[[0, 1, 2], [5, 6, 7]])], RX, T2)
+case("rotary_4d", node("RotaryEmbedding", "x pos cos sin", "y"), [turn(2, 3, False, [[0, 1, 2], [5, 6, 7]])], {"x": ["B", 2, "S", 8], "pos": ["B", "S"]}, T4)
+case("rotary_scale", node("RotaryEmbedding", "x pos cos sin", "y", scale=2.0), [turn(1, 3, pos=[[2, 1, 0]])], RX, T4)
+
+# REST
+if not only:
+    for name in os.listdir(HERE):
+        if name not in written:
+            shutil.rmtree(os.path.join(HERE, name))
+print(len(written), "models")
