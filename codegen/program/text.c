@@ -62,6 +62,14 @@ static void put_symbols(tn_text *t, const tn_graph *g) {
     }
 }
 
+/* The first by name: in which order they were made, the text does not say. */
+static tn_dim first_symbol(const tn_graph *g) {
+    tn_dim first = tn_sym_at(g, 0);
+    for (size_t k = 1; k < tn_sym_count(g); k++)
+        if (strcmp(tn_dim_name(g, tn_sym_at(g, k)), tn_dim_name(g, first)) < 0) first = tn_sym_at(g, k);
+    return first;
+}
+
 /* Symbols of which it says what they do not say of themselves; one at least, or it would not read back. */
 static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
     bool any = false;
@@ -75,7 +83,7 @@ static void put_bucket(tn_text *t, const tn_graph *g, size_t bucket) {
     }
     if (!any && tn_sym_count(g)) {
         tn_text_add(t, "  bucket ");
-        put_range(t, g, tn_sym_at(g, 0), tn_bucket_range(g, TN_MAX_BUCKETS, tn_sym_at(g, 0)));
+        put_range(t, g, first_symbol(g), tn_bucket_range(g, TN_MAX_BUCKETS, first_symbol(g)));
     }
     tn_text_add(t, "\n");
 }

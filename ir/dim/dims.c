@@ -137,6 +137,9 @@ static void set_bounds(const tn_graph *g, tn_dim_rec *r) {
     case TN_DIM_VAR:
     case TN_DIM_SYM: break;
     }
+    /* A lower bound of INT64_MAX would pass for infinity, which has no quotient; so would an upper one of INT64_MIN. */
+    r->lo = least(r->lo, INT64_MAX - 1);
+    r->hi = most(r->hi, INT64_MIN + 1);
 }
 
 static int64_t divisor_of(const tn_dim_rec *r, const tn_dim_rec *a, const tn_dim_rec *b) {

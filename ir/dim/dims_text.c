@@ -152,10 +152,15 @@ static tn_dim parse_number(dim_parser *p, bool negative) {
     return tn_dim_const(p->g, negative ? (int64_t)(0 - v) : (int64_t)v);
 }
 
+static bool never_fit(tn_graph *g, tn_dim a, tn_dim b) {
+    return tn_dim_never_one(g, a) && tn_dim_never_one(g, b) && (tn_dim_less(g, a, b) > 0 || tn_dim_less(g, b, a) > 0);
+}
+
 static tn_dim parse_call(dim_parser *p, tn_dim_kind kind) {
     tn_dim a = parse_sum(p);
     if (!a.i || !accept(p, ",")) return (tn_dim){0};
     tn_dim b = parse_sum(p);
+    if (kind == TN_DIM_BCAST && b.i && never_fit(p->g, a, b)) return (tn_dim){0}; /* no size */
     return b.i && accept(p, ")") ? tn_dim_binary(p->g, kind, a, b) : (tn_dim){0};
 }
 

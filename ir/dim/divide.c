@@ -63,18 +63,24 @@ static int64_t term_divisor(const tn_graph *g, tn_term t) {
     return d == INT64_MAX ? 1 : d;
 }
 
+/* a - floor(a / b) * b, where the product may not fit; b > 0. */
+static int64_t floor_rest(int64_t a, int64_t b) {
+    return a % b + (a % b < 0 ? b : 0);
+}
+
 /* p's terms that `by` divides go to high, the others to low, and the constant to both. */
 static bool part(tn_graph *g, const tn_poly *p, int64_t by, tn_poly *high, tn_poly *low) {
     bool ok = true;
     high->n = low->n = 0;
     for (size_t k = 0; ok && k < p->n; k++) {
         const tn_term t = tn_poly_terms(p)[k];
-        const int64_t rest = t.mono.i ? 0 : t.coef - tn_floor_div(t.coef, by) * by;
+        const int64_t rest = t.mono.i ? 0 : floor_rest(t.coef, by);
+        int64_t whole = 0;
         if (t.mono.i)
             ok = tn_poly_push(g, term_divisor(g, t) % by == 0 ? high : low, t.coef, t.mono);
         else
-            ok = (!rest || tn_poly_push(g, low, rest, NONE)) &&
-                 (t.coef == rest || tn_poly_push(g, high, t.coef - rest, NONE));
+            ok = !__builtin_sub_overflow(t.coef, rest, &whole) && (!rest || tn_poly_push(g, low, rest, NONE)) &&
+                 (!whole || tn_poly_push(g, high, whole, NONE));
     }
     return ok;
 }
@@ -129,7 +135,7 @@ static bool split(tn_graph *g, tn_dim a, int64_t c, tn_poly *q, tn_poly *r) {
     for (size_t k = 0; ok && k < p.n; k++) {
         tn_term t = tn_poly_terms(&p)[k];
         int64_t times = t.mono.i ? t.coef / c : tn_floor_div(t.coef, c);
-        int64_t rest = t.coef % c + (!t.mono.i && t.coef % c < 0 ? c : 0); /* times * c may not fit */
+        int64_t rest = t.mono.i ? t.coef % c : floor_rest(t.coef, c);
         if (t.mono.i && rest && tn_dim_is_coord(g, t.mono)) times = 0, rest = t.coef;
         ok = (!times || tn_poly_push(g, q, times, t.mono)) && (!rest || tn_poly_push(g, r, rest, t.mono));
     }
@@ -250,7 +256,7 @@ static tn_dim reduced_mod(tn_graph *g, tn_poly *r, int64_t c) {
     int64_t lo = 0, hi = 0, constant = 0, multiple = 0;
     tn_dim high = NONE, low = NONE, rest = tn_poly_build(g, r), divisor = tn_dim_const(g, c);
     if (!rest.i || tn_dim_divisor(g, rest) % c == 0) return rest.i ? tn_dim_const(g, 0) : NONE;
-    const int64_t by = common(r, c, &constant), odd = constant - tn_floor_div(constant, by) * by;
+    const int64_t by = common(r, c, &constant), odd = floor_rest(constant, by);
     if (by > 1) { /* (by * x + k) mod (by * m) = by * ((x + k / by) mod m) + k mod by */
         divide_all(r, by);
         const tn_dim d = tn_dim_mod(g, tn_poly_build(g, r), tn_dim_const(g, c / by));

@@ -312,6 +312,32 @@ static tn_dim loop_runs(tn_graph *g, tn_dim outer, tn_dim trips) {
     return outer.i ? tn_dim_mul(g, outer, any) : any;
 }
 
+/* The broadcasts that make d: of sizes that do not fit, it is no size. */
+static void need_broadcasts(tn_graph *g, tn_node n, tn_dim d) {
+    const tn_dim_kind kind = tn_dim_kind_of(g, d);
+    if (kind <= TN_DIM_SYM || !tn_graph_ok(g)) return;
+    need_broadcasts(g, n, tn_dim_lhs(g, d));
+    need_broadcasts(g, n, tn_dim_rhs(g, d));
+    if (kind == TN_DIM_BCAST)
+        tn_graph_require(g, (tn_condition){.rel = TN_REL_BCAST,
+                                           .a = tn_dim_lhs(g, d),
+                                           .b = tn_dim_rhs(g, d),
+                                           .what = tn_op_text(tn_node_op(g, n)),
+                                           .loc = tn_node_loc(g, n)});
+}
+
+/* Sizes that a layer is given as attributes may come from one that computes nothing else, and so is not needed. */
+static void need_given_sizes(tn_graph *g, tn_node n) {
+    const tn_op_info info = tn_op_info_of(tn_node_op(g, n));
+    for (size_t k = 0; k < info.attrs.n_fields; k++) {
+        const tn_field *f = &info.attrs.fields[k];
+        const void *p = (const char *)tn_node_attrs(g, n) + f->offset;
+        if (f->kind == TN_FIELD_dim && ((const tn_dim *)p)->i) need_broadcasts(g, n, *(const tn_dim *)p);
+        for (uint32_t i = 0; f->kind == TN_FIELD_dims && i < ((const tn_dims *)p)->n; i++)
+            need_broadcasts(g, n, ((const tn_dims *)p)->p[i]);
+    }
+}
+
 /* branches: those of branches and loops, too. */
 static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
     for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
@@ -327,6 +353,7 @@ static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
         tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);
         tn_free(g->env, types, cap * sizeof *types);
         if (st != TN_OK && tn_graph_ok(g)) g->status = st;
+        need_given_sizes(g, n);
         if (!tn_graph_ok(g)) return;
     }
 }

@@ -14,7 +14,7 @@
 #include "ir/eval/eval.h"
 #include "tests/fuzz/shapes.h"
 
-enum { MAX_JOBS = 256, MAX_KINDS = 200, MAX_TEXT = 6000, SECONDS = 300 };
+enum { MAX_JOBS = 256, MAX_KINDS = 200, MAX_TEXT = 6000, SLOW = 30, SECONDS = 300 };
 
 /* What a process says of a graph. */
 typedef struct report {
@@ -33,6 +33,7 @@ typedef struct job {
     pid_t pid;
     int fd;
     uint64_t seed;
+    time_t begin;
 } job;
 
 /* A fault without its numbers, names and types. */
@@ -100,7 +101,7 @@ static bool start(job *j, uint64_t seed) {
     int fds[2];
     if (pipe(fds)) return false;
     fflush(NULL);
-    *j = (job){fork(), fds[0], seed};
+    *j = (job){fork(), fds[0], seed, time(NULL)};
     if (j->pid == 0) {
         close(fds[0]);
         child(seed, fds[1]);
@@ -127,6 +128,15 @@ static void finish(job *j, report *rep) {
     if (text) put_text(rep, text);
     free(text);
     tn_graph_free(g);
+}
+
+/* At once: whoever ends the run early knows which. */
+static void tell(const job *j, const report *rep) {
+    const long seconds = (long)(time(NULL) - j->begin);
+    if (rep->r.fault.what[0])
+        fprintf(stderr, "\nseed %llu: %s\n", (unsigned long long)rep->seed, rep->r.fault.what);
+    else if (seconds >= SLOW)
+        fprintf(stderr, "\nseed %llu took %ld s\n", (unsigned long long)rep->seed, seconds);
 }
 
 static void note(kind *kinds, size_t *n, const report *rep) {
@@ -200,6 +210,7 @@ int main(int argc, char **argv) {
         for (size_t k = 0; k < n_jobs; k++) {
             if (!jobs[k].pid || !wait[k].revents) continue;
             finish(&jobs[k], &rep);
+            tell(&jobs[k], &rep);
             done++;
             compiled += rep.r.compiled, kernels += rep.r.kernels, ways += rep.r.ways, streams += rep.r.streams;
             legal += rep.r.legal, illegal += rep.r.illegal, large += rep.r.large, unsure += rep.r.unsure;

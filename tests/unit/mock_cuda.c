@@ -157,6 +157,13 @@ static void run_conditional(const node *x, const stream *on) {
     if (n > most && !m.idle) violate("a loop does not end");
 }
 
+/* n times the `width` first bytes of v. */
+static void fill(char *to, uint64_t v, size_t n, size_t width) {
+    const size_t all = n * width;
+    memcpy(to, &v, all < width ? all : width);
+    for (size_t done = width; done < all; done *= 2) memcpy(to + done, to, all - done < done ? all - done : done);
+}
+
 static void run_other(const node *x, const stream *on) {
     const uint64_t *a = x->args;
     char *to = (char *)(uintptr_t)a[x->kind == COPY];
@@ -167,7 +174,7 @@ static void run_other(const node *x, const stream *on) {
     if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false);
     touch(on, to);
     if (x->kind == COPY) touch(on, (const void *)(uintptr_t)a[0]), memmove(to, (const void *)(uintptr_t)a[0], a[2]);
-    for (size_t k = 0; x->kind == FILL && k < a[2]; k++) memcpy(to + k * a[3], &a[1], a[3]);
+    if (x->kind == FILL) fill(to, a[1], a[2], a[3]);
 }
 
 static void run_decide(const uint64_t *a) {

@@ -35,6 +35,7 @@ static const struct row {
     {"%x: f32[N,4], %y: f32[7,4]", "%z = add %x, %y", "broadcast_to(N, 7)"},
     {"%x: f32[2*N,4], %y: f32[7*M,4]", "%z = add %x, %y", "equal(M*7, N*2)"}, /* neither is ever 1 */
     {"%x: f32[N,4], %y: f32[N,4]", "%z = add %x, %y", NULL},
+    {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[2,bcast(M, N)], axis=0}", "broadcast(M, N)"},
     {"%x: f32[N,4], %y: f32[1,4]", "%z = add %x, %y", NULL},
     {"%c: bool[N], %x: f32[M], %y: f32[M]", "%z = select %c, %x, %y", "broadcast(M, N)"},
     {"%x: f32[N,3], %y: f32[M]", "%z = prelu %x, %y", "broadcast_to(M, 3)"},
