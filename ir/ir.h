@@ -443,6 +443,16 @@ static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
 }
 /* The largest matrices that a kernel of `det` holds, and the boxes of a class that one of `nms_keep` suppresses. */
 enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17 };
+/* The largest hidden size of a `recur`, and what its cells are. */
+enum { TN_RECUR_MAX = 2048 };
+typedef struct tn_cell {
+    const char *name;
+    int gates;        /* rows of the recurrent weight, in hidden sizes */
+    bool two_phases;  /* the last gate is of the state that another gate has reset */
+    bool keeps_cell;  /* has a second state, which no gate sees (but for peepholes) */
+    bool biases_last; /* the recurrent share of the last gate has a bias of its own */
+} tn_cell;
+const tn_cell *tn_cell_find(const char *name); /* NULL: there is none */
 static inline tn_dim tn_compact_blocks(tn_graph *g, tn_dim n) {
     return tn_blocks_of(g, n, TN_COMPACT_BLOCK);
 }

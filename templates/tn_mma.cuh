@@ -183,6 +183,58 @@ TN_DEV void tn_cluster_sync() {
     __syncthreads();
 #endif
 }
+// The same in two halves: what is written before the first is seen by all behind the second.
+TN_DEV void tn_cluster_arrive() {
+#ifdef TN_HOST
+    tn_emu->cluster_arrive(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+#endif
+}
+TN_DEV void tn_cluster_wait() {
+#ifdef TN_HOST
+    tn_emu->cluster_wait(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
+#else
+    __syncthreads();
+#endif
+}
+// Writes shared memory of another block of the cluster, at the address that the caller's own copy has.
+TN_DEV void tn_cluster_sts16(unsigned addr, int rank, tn_bits16 v) {
+#ifdef TN_HOST
+    *(tn_word16 *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank) = __builtin_bit_cast(tn_word16, v);
+#elif __CUDA_ARCH__ >= 900
+    unsigned remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(addr), "r"(rank));
+    asm volatile("st.shared::cluster.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(remote), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+#else
+    (void)addr, (void)rank, (void)v;
+#endif
+}
+TN_DEV void tn_cluster_sts(unsigned addr, int rank, float v) {
+#ifdef TN_HOST
+    *(float *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank) = v;
+#elif __CUDA_ARCH__ >= 900
+    unsigned remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(addr), "r"(rank));
+    asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(remote), "f"(v) : "memory");
+#else
+    (void)addr, (void)rank, (void)v;
+#endif
+}
+TN_DEV void tn_cluster_sts(unsigned addr, int rank, double v) {
+#ifdef TN_HOST
+    *(double *)tn_emu->shared_of(tn_emu_self, addr, (unsigned)rank) = v;
+#elif __CUDA_ARCH__ >= 900
+    unsigned remote;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(addr), "r"(rank));
+    asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(remote), "d"(v) : "memory");
+#else
+    (void)addr, (void)rank, (void)v;
+#endif
+}
 // 16 bytes of shared memory of another block of the cluster, at the address that the caller's own copy has.
 TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
 #ifdef TN_HOST

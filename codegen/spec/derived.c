@@ -3,6 +3,7 @@
 #include "codegen/spec/derived.h"
 #include "codegen/emit/emit.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static uint64_t element(const tn_drawn_from *t, int64_t i) {
@@ -111,4 +112,10 @@ bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const 
         return true;
     }
     return false;
+}
+
+double tn_drawn_scale(const tn_spec *s, const tn_spec_tensor *t, int64_t last) {
+    const bool fed_back =
+        s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_RECUR && tn_spec_anchor_input(s, 1).i == t->arg.i;
+    return fed_back && last > 1 ? 1 / sqrt((double)last) : 1;
 }

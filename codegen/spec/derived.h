@@ -16,6 +16,10 @@ typedef struct tn_drawn_from {
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
                 uint64_t seed);
 
+/* What floats of an operand are to be multiplied with, of so many elements along its last axis: less than 1 where a state is
+ * fed back, so that rounding errors fade over the steps, as in networks that can be trained. */
+double tn_drawn_scale(const tn_spec *s, const tn_spec_tensor *t, int64_t last);
+
 /* The next number of a sequence (draw.c): xorshift64*, Vigna 2016. */
 uint64_t tn_draw_bits(uint64_t *seed);
 

@@ -197,9 +197,10 @@ bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int6
     const size_t size = tn_dtype_bits(t->dtype) / 8;
     const int64_t drawn = size && n > TN_DRAWN ? TN_DRAWN : n;
     if (r.lo > r.hi) return n == 0;
+    const double scale = is_float ? tn_drawn_scale(s, t, tn_shape_value(s, at, t->dims[t->rank ? t->rank - 1 : 0])) : 1;
     for (int64_t i = 0; i < drawn; i++) {
         if (is_float)
-            tn_store_num(t->dtype, data, (uint64_t)i, (double)(tn_draw_bits(seed) >> 11) * 0x1p-52 - 1.0);
+            tn_store_num(t->dtype, data, (uint64_t)i, ((double)(tn_draw_bits(seed) >> 11) * 0x1p-52 - 1.0) * scale);
         else
             tn_store_int(t->dtype, data, (uint64_t)i, draw_integer(&r, t->dtype, seed));
     }

@@ -355,6 +355,11 @@ static double node_flops(const tn_spec *s, const tn_shape *at, tn_node n) {
         for (uint32_t i = 0; i < k.n; ++i) taps *= (double)k.p[i];
         return (double)f->cost * out * taps;
     }
+    if (op == TN_OP_RECUR) { /* the recurrent weight in each step of each sequence */
+        const tn_val x = tn_node_input(g, n, 0);
+        return (double)f->cost * numel(s, at, tn_node_input(g, n, 1)) *
+               (double)tn_shape_value(s, at, tn_val_dim(g, x, 0)) * (double)tn_shape_value(s, at, tn_val_dim(g, x, 1));
+    }
     return (double)f->cost * (tn_op_is(op, TN_T_FOLD) ? numel(s, at, tn_node_input(g, n, 0)) : out);
 }
 

@@ -87,6 +87,11 @@ tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_va
     return tn_emit1(g, TN_OP_NMS, &at, score.i ? 5 : 4, (const tn_val[]){boxes, scores, most, iou, score});
 }
 
+tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_val bias, tn_val peepholes,
+                      tn_val lengths, tn_attrs_recur at) {
+    return tn_emit1(g, TN_OP_RECUR, &at, 7, (const tn_val[]){x, r, h, c, bias, peepholes, lengths});
+}
+
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 void tn_build_layer(tn_graph *g, const char *name) {

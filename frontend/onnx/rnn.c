@@ -1,7 +1,9 @@
 /* rnn.c: RNN, GRU and LSTM.
  *
  * The input's share of all gates is one matmul over the whole sequence; what remains a step is the recurrent matmul and
- * the cell. Short sequences of known length are unrolled, others become a `loop` over time. */
+ * the cell.  With the usual activations that is one `recur`.  With others, hidden sizes that no kernel of `recur` holds, and
+ * for a single step, it is written down in simpler ops: short sequences of known length unrolled, others as a `loop` over
+ * time. */
 #include "frontend/onnx/import.h"
 
 #include <string.h>
@@ -22,6 +24,12 @@ struct cell {
     tn_dim hidden;
     bool lstm, linear_before_reset, input_forget;
 };
+
+/* 0: RNN, 1: GRU, 2: LSTM. */
+static size_t kind_of(const tn_oi *x) {
+    const char first = x->node->op_type[0];
+    return first == 'R' ? 0 : first == 'G' ? 1 : 2;
+}
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
@@ -150,6 +158,98 @@ static tn_val lstm_step(const cell *c, tn_val in, tn_val h, tn_val *state) {
     return tn_build_mul(g, o, activate(&plain, 2, *state));
 }
 
+/* The lengths as i64, looked up in the table 0, 1, ..., steps, so that one outside it is noticed like any other index
+ * that the data gives (a negative one would count from the table's end). */
+static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
+    tn_graph *g = x->g;
+    tn_attrs_axis axis = {0};
+    int64_t none = 0;
+    tn_dim size = tn_dim_add(g, steps, tn_dim_const(g, 1));
+    tn_val n = tn_build_cast_to(g, lens, TN_I64), zero = tn_const_ints(g, TN_I64, 1, &none);
+    tn_val outside = tn_build_reshape_to(g, tn_oi_size_value(x, size), 1, (tn_dim[]){tn_dim_const(g, 1)});
+    tn_val at = tn_build_select(g, tn_build_lt(g, n, zero), outside, n);
+    return tn_emit1(g, TN_OP_GATHER, &axis, 2, (tn_val[]){tn_build_iota(g, TN_I64, 1, &size, 0), at});
+}
+
+/* ---- in one op --------------------------------------------------------------------------------------------------- */
+
+/* The attributes, if the activations are those of a `recur` in every direction. */
+static bool recur_attrs(tn_oi *x, size_t n, const char *way, tn_attrs_recur *out) {
+    static const char *const usual[][3] = {{"Tanh"}, {"Sigmoid", "Tanh"}, {"Sigmoid", "Tanh", "Tanh"}};
+    const size_t kind = kind_of(x);
+    bool relu = kind == 0, plain = true;
+    for (size_t d = 0; d < n; d++) {
+        cell c = {.x = x};
+        if (!read_activations(x, &c, kind + 1, d, usual[kind])) return false;
+        relu = relu && !strcmp(c.act[0], "Relu");
+        for (size_t k = 0; k <= kind; k++) plain = plain && !strcmp(c.act[k], usual[kind][k]);
+    }
+    if (!relu && !plain) return false;
+    static const char *const names[] = {"rnn_tanh", "gru", "lstm"};
+    const double clip = tn_oi_num(x, "clip", 0);
+    const bool linear = kind == 1 && tn_oi_int(x, "linear_before_reset", 0);
+    *out = (tn_attrs_recur){.cell = relu     ? "rnn_relu"
+                                    : linear ? "gru_linear"
+                                             : names[kind],
+                            .direction = n == 2                    ? "both"
+                                         : !strcmp(way, "reverse") ? "reverse"
+                                                                   : "forward",
+                            .clip = clip > 0 ? clip : 0,
+                            .couple = kind == 2 && tn_oi_int(x, "input_forget", 0)};
+    return true;
+}
+
+/* Elements from .. from + n - 1 of the last axis of v [D, ...]. */
+static tn_val part_of(tn_graph *g, tn_val v, tn_dim from, tn_dim n) {
+    return tn_build_slice_axis(g, v, -1, from, n);
+}
+
+/* The biases of [D, 2*G*H]: what is added to the input's share, as a vector; *own: gru_linear's of the last gate. */
+static tn_val bias_of(tn_graph *g, tn_val b, const tn_cell *cell, size_t n, tn_dim hidden, tn_val *own) {
+    const tn_dim ds = tn_dim_const(g, (int64_t)n), all = tn_dim_mul(g, hidden, tn_dim_const(g, cell->gates)),
+                 merged = cell->biases_last ? tn_dim_mul(g, hidden, tn_dim_const(g, cell->gates - 1)) : all,
+                 size = tn_dim_mul(g, ds, all), none[] = {ds, hidden};
+    tn_val recurrent = part_of(g, b, all, merged);
+    if (cell->biases_last) {
+        *own = part_of(g, b, tn_dim_add(g, all, merged), hidden);
+        const tn_val parts[] = {recurrent, tn_build_full(g, tn_val_dtype(g, b), 2, none, 0)};
+        recurrent = tn_build_concat(g, 2, parts, 1);
+    }
+    return tn_build_reshape_to(g, tn_build_add(g, part_of(g, b, tn_dim_const(g, 0), all), recurrent), 1, &size);
+}
+
+static tn_val row_of(tn_graph *g, tn_val y, tn_dim at) {
+    return tn_build_squeeze(g, tn_build_slice_axis(g, y, 0, at, tn_dim_const(g, 1)), 0);
+}
+
+/* v [T, B, I]; states [D, B, H] or none.  Gives the three outputs. */
+static void as_recur(tn_oi *x, size_t n, tn_val v, tn_val h, tn_val c, bool batch_first, tn_attrs_recur a) {
+    tn_graph *g = x->g;
+    const tn_cell *cell = tn_cell_find(a.cell);
+    const tn_val w = tn_oi_need(x, 1), r = tn_oi_need(x, 2), b = tn_oi_in(x, 3), lens = tn_oi_in(x, 4),
+                 peep = cell->keeps_cell ? tn_oi_in(x, 7) : (tn_val){0};
+    const tn_dim hidden = tn_val_dim(g, r, 2), steps = tn_val_dim(g, v, 0), ds = tn_dim_const(g, (int64_t)n);
+    const tn_dim all = tn_dim_mul(g, ds, tn_dim_mul(g, hidden, tn_dim_const(g, cell->gates)));
+    const tn_dim state[] = {ds, tn_val_dim(g, v, 1), hidden}, matrix[] = {all, tn_val_dim(g, w, 2)};
+    tn_val own = {0}, bias = b.i ? bias_of(g, b, cell, n, hidden, &own) : b;
+    const tn_val in = tn_build_linear(g, v, tn_build_reshape_to(g, w, 2, matrix), bias);
+    if (!h.i) h = tn_build_full(g, tn_val_dtype(g, v), 3, state, 0);
+    if (!c.i && cell->keeps_cell) c = tn_build_full(g, tn_val_dtype(g, v), 3, state, 0);
+    const tn_val y = tn_build_recur(g, in, r, h, c, own, peep, lens.i ? checked_lengths(x, lens, steps) : lens, a);
+    if (tn_oi_failed(x)) return;
+    tn_val last = row_of(g, y, steps), outputs = tn_build_slice_axis(g, y, 0, tn_dim_const(g, 0), steps), kept = {0};
+    if (cell->keeps_cell) kept = row_of(g, y, tn_dim_add(g, steps, tn_dim_const(g, 1)));
+    if (batch_first) {
+        const int64_t perm[] = {2, 0, 1, 3};
+        outputs = tn_build_permute(g, outputs, 4, perm);
+        last = tn_build_swap_axes(g, last, 0, 1);
+        if (kept.i) kept = tn_build_swap_axes(g, kept, 0, 1);
+    }
+    tn_oi_out(x, 0, outputs);
+    tn_oi_out(x, 1, last);
+    if (kept.i) tn_oi_out(x, 2, kept);
+}
+
 /* ---- over time --------------------------------------------------------------------------------------------------- */
 
 typedef struct sequence {
@@ -236,8 +336,7 @@ static tn_val initial(tn_oi *x, tn_val given, int64_t d, tn_dtype t, tn_dim batc
 static bool setup(tn_oi *x, cell *c, int64_t d, tn_val *bias_w) {
     static const char *const defaults[][3] = {{"Tanh"}, {"Sigmoid", "Tanh"}, {"Sigmoid", "Tanh", "Tanh"}};
     tn_graph *g = x->g;
-    const char *op = x->node->op_type;
-    size_t kind = op[0] == 'R' ? 0 : op[0] == 'G' ? 1 : 2;
+    const size_t kind = kind_of(x);
     c->gates = kind == 0 ? 1 : kind + 2;
     c->step = kind == 0 ? rnn_step : kind == 1 ? gru_step : lstm_step;
     c->lstm = kind == 2;
@@ -259,19 +358,6 @@ static bool setup(tn_oi *x, cell *c, int64_t d, tn_val *bias_w) {
 static tn_val stack(tn_oi *x, size_t n, tn_val *v, int64_t axis) {
     for (size_t k = 0; k < n; k++) v[k] = tn_build_unsqueeze(x->g, v[k], axis);
     return tn_build_concat(x->g, n, v, axis);
-}
-
-/* The lengths as i64, looked up in the table 0, 1, ..., steps, so that one outside it is noticed like any other index
- * that the data gives (a negative one would count from the table's end). */
-static tn_val checked_lengths(tn_oi *x, tn_val lens, tn_dim steps) {
-    tn_graph *g = x->g;
-    tn_attrs_axis axis = {0};
-    int64_t none = 0;
-    tn_dim size = tn_dim_add(g, steps, tn_dim_const(g, 1));
-    tn_val n = tn_build_cast_to(g, lens, TN_I64), zero = tn_const_ints(g, TN_I64, 1, &none);
-    tn_val outside = tn_build_reshape_to(g, tn_oi_size_value(x, size), 1, (tn_dim[]){tn_dim_const(g, 1)});
-    tn_val at = tn_build_select(g, tn_build_lt(g, n, zero), outside, n);
-    return tn_emit1(g, TN_OP_GATHER, &axis, 2, (tn_val[]){tn_build_iota(g, TN_I64, 1, &size, 0), at});
 }
 
 /* Input k, where it is given, has these sizes; what only the shapes can tell is a condition. */
@@ -310,20 +396,29 @@ void tn_oi_op_rnn(tn_oi *x) {
     const char *way = tn_oi_str(x, "direction", "forward");
     bool both = !strcmp(way, "bidirectional"), batch_first = tn_oi_int(x, "layout", 0);
     size_t n = both ? 2 : 1;
-    const char kind = x->node->op_type[0];
-    if (kind == 'L') c0 = tn_oi_in(x, 6);
+    const size_t kind = kind_of(x);
+    if (kind == 2) c0 = tn_oi_in(x, 6);
     if (tn_oi_failed(x)) return;
     if (tn_val_rank(g, v) != 3 || tn_val_rank(g, r) != 3) {
         tn_oi_fail(x, TN_E_FORMAT, "", "input and weights must be 3-D");
         return;
     }
-    if (!fitting_shapes(x, (int64_t)n, kind == 'R' ? 1 : kind == 'G' ? 3 : 4, batch_first)) return;
+    if (!fitting_shapes(x, (int64_t)n, kind == 0 ? 1 : (int64_t)kind + 2, batch_first)) return;
     if (batch_first) {
         v = tn_build_swap_axes(g, v, 0, 1);
         if (h0.i) h0 = tn_build_swap_axes(g, h0, 0, 1);
         if (c0.i) c0 = tn_build_swap_axes(g, c0, 0, 1);
     }
     tn_dim batch = tn_val_dim(g, v, 1);
+    int64_t hidden, length;
+    tn_attrs_recur a;
+    const bool one_step = tn_dim_is_const(g, tn_val_dim(g, v, 0), &length) && length == 1;
+    if (!one_step && tn_dim_is_const(g, tn_val_dim(g, r, 2), &hidden) && hidden >= 1 && hidden <= TN_RECUR_MAX &&
+        recur_attrs(x, n, way, &a)) {
+        as_recur(x, n, v, h0, c0, batch_first, a);
+        return;
+    }
+    if (tn_oi_failed(x)) return;
     tn_val y[2], h[2], s[2] = {{0}, {0}};
     for (size_t d = 0; d < n && !tn_oi_failed(x); d++) {
         cell c = {.x = x};

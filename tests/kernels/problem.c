@@ -29,14 +29,14 @@ static bool divides(const tn_spec *s, tn_val v) {
     return false;
 }
 
-static void fill_random(tn_tensor *t, bool divisor) {
+static void fill_random(tn_tensor *t, bool divisor, double scale) {
     const int64_t n = tn_tensor_numel(t);
     for (int64_t i = 0; i < n; ++i) {
         const int any = (int)(next_random() % 65) - 32, r = divisor && any % 4 == 0 ? 1 : any;
         if (t->dtype == TN_BOOL)
             tn_store_int(t->dtype, t->data, (uint64_t)i, r & 1);
         else if (tn_dtype_is_float(t->dtype))
-            tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0);
+            tn_store_num(t->dtype, t->data, (uint64_t)i, r / 16.0 * scale);
         else
             tn_store_int(t->dtype, t->data, (uint64_t)i, tn_dtype_is_unsigned(t->dtype) ? (r + 32) % 4 : r % 4);
     }
@@ -96,7 +96,8 @@ void problem_prepare(problem *p) {
         if (data)
             memcpy(p->in[k].dense.data, data, p->in[k].dense.bytes);
         else if (!tn_derives(s, k, &first, p->in[k].dims, p->in[k].dense.data, k + 1))
-            fill_random(&p->in[k].dense, tn_dtype_is_int(s->in[k].dtype) && divides(s, s->in[k].arg));
+            fill_random(&p->in[k].dense, tn_dtype_is_int(s->in[k].dtype) && divides(s, s->in[k].arg),
+                        tn_drawn_scale(s, &s->in[k], s->in[k].rank ? p->in[k].dims[s->in[k].rank - 1] : 1));
         scatter(&p->in[k]);
         in[k] = p->in[k].dense;
     }

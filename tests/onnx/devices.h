@@ -76,10 +76,15 @@ static inline void expect_by_reference(imported *i, const tensor *in, size_t n_i
 }
 
 /* The model's kernels; NULL where nothing can execute them (no C++ compiler).  Consumes the graph. */
-static inline tn_context *kernels_of(imported *i, tn_plan **plan, void **data, size_t *size) {
+static inline tn_context *kernels_in(imported *i, tn_precision precision, tn_plan **plan, void **data, size_t *size) {
     static const char *const target = "sm_90a";
-    const tn_compile_options opts = {
-        .targets = &target, .n_targets = 1, .no_gpu = true, .sources_only = true, .tune_seconds = -1, .cache_dir = ""};
+    const tn_compile_options opts = {.precision = precision,
+                                     .targets = &target,
+                                     .n_targets = 1,
+                                     .no_gpu = true,
+                                     .sources_only = true,
+                                     .tune_seconds = -1,
+                                     .cache_dir = ""};
     tn_status st = tn_compile_memory(i->g, &opts, data, size);
     ck_assert_msg(st == TN_OK, "%s", i->r.message);
     *plan = tn_plan_load_memory(&i->env, *data, *size, &st);
@@ -87,6 +92,9 @@ static inline tn_context *kernels_of(imported *i, tn_plan **plan, void **data, s
     tn_context *c = tn_context_new(*plan, &(tn_context_options){.device = TN_EMU, .host = tn_host_devices()}, &st);
     if (!c) ck_assert_msg(st == TN_E_NO_LIBRARY, "%s", i->r.message);
     return c;
+}
+static inline tn_context *kernels_of(imported *i, tn_plan **plan, void **data, size_t *size) {
+    return kernels_in(i, TN_FP32, plan, data, size);
 }
 
 static inline void expect_in_kernels(imported *i, tn_context *c, const tensor *in, size_t n_in, const tensor *want,

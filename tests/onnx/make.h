@@ -148,6 +148,12 @@ static inline pb *at_ints(pb *n, const char *name, const char *list) {
     return pb_sub(n, 5, a);
 }
 
+static inline pb *at_strs(pb *n, const char *name, const char *list) {
+    pb *a = mk_attr(name, 8);
+    pb_names(a, 9, list);
+    return pb_sub(n, 5, a);
+}
+
 /* GraphProto members */
 static inline pb *g_node(pb *g, pb *n) {
     return pb_sub(g, 1, n);

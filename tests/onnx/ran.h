@@ -55,12 +55,12 @@ static inline void ran_on_reference(imported *i, size_t n_in, const ran_tensor *
     }
 }
 
-static inline void ran_on_kernels(imported *i, size_t n_in, const ran_tensor *in, size_t n_out, const ran_tensor *want,
-                                  double tolerance) {
+static inline void ran_on_kernels_in(imported *i, tn_precision precision, size_t n_in, const ran_tensor *in,
+                                     size_t n_out, const ran_tensor *want, double tolerance) {
     void *bytes = NULL, *out[RAN_MAX] = {NULL};
     size_t size = 0;
     tn_plan *p = NULL;
-    tn_context *c = kernels_of(i, &p, &bytes, &size);
+    tn_context *c = kernels_in(i, precision, &p, &bytes, &size);
     const void *from[RAN_MAX];
     uint32_t rank;
     int64_t dims[TN_MAX_RANK];
@@ -82,6 +82,11 @@ static inline void ran_on_kernels(imported *i, size_t n_in, const ran_tensor *in
     tn_context_free(c);
     tn_plan_free(p);
     tn_free(&i->env, bytes, size);
+}
+
+static inline void ran_on_kernels(imported *i, size_t n_in, const ran_tensor *in, size_t n_out, const ran_tensor *want,
+                                  double tolerance) {
+    ran_on_kernels_in(i, TN_FP32, n_in, in, n_out, want, tolerance);
 }
 
 static inline void ran_with(pb *model, const tn_import_options *opts, size_t n_in, const ran_tensor *in, size_t n_out,

@@ -272,12 +272,16 @@ END_TEST
 typedef struct rnn_row {
     const char *op, *direction;
     int gates;
-    int lens; /* give sequence lengths */
+    int lens;                /* give sequence lengths */
+    const char *activations; /* that no kernel of whole layers has */
 } rnn_row;
 
-static const rnn_row rnns[] = {{"RNN", "forward", 1, 0},  {"RNN", "reverse", 1, 1},
-                               {"GRU", "forward", 3, 1},  {"GRU", "bidirectional", 3, 0},
-                               {"LSTM", "forward", 4, 0}, {"LSTM", "bidirectional", 4, 1}};
+static const rnn_row rnns[] = {{"RNN", "forward", 1, 0, "Softsign"},
+                               {"RNN", "reverse", 1, 1, "Elu"},
+                               {"GRU", "forward", 3, 1, "HardSigmoid,Tanh"},
+                               {"GRU", "bidirectional", 3, 0, "Sigmoid,Relu,Sigmoid,Relu"},
+                               {"LSTM", "forward", 4, 0, "Sigmoid,Tanh,Softsign"},
+                               {"LSTM", "bidirectional", 4, 1, "Sigmoid,Tanh,Tanh,HardSigmoid,Tanh,Tanh"}};
 
 static pb *recurrent(const rnn_row *r, const char *dims) {
     float w[512];
@@ -286,7 +290,7 @@ static pb *recurrent(const rnn_row *r, const char *dims) {
     char text[64];
     for (int k = 0; k < 512; k++) w[k] = (float)((k * 7) % 11 - 5) / 10;
     pb *g = pb_new(), *n = mk_node(r->op, r->lens ? "x,w,r,b,lens" : "x,w,r,b", "y");
-    g_node(g, at_str(at_int(n, "hidden_size", h), "direction", r->direction));
+    g_node(g, at_strs(at_str(at_int(n, "hidden_size", h), "direction", r->direction), "activations", r->activations));
     snprintf(text, sizeof text, "%d,%d,3", d, r->gates * h);
     g_init(g, mk_tensor("w", 1, text, w, (size_t)(d * r->gates * h * 3) * 4));
     snprintf(text, sizeof text, "%d,%d,%d", d, r->gates * h, h);

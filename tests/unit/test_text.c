@@ -96,6 +96,7 @@ static const char *const lines[] = {
     "place %i, %i : i64[3]",
     "scatter_sorted %sx, %order, %sx {reduction=\"add\"} : f32[2,3]",
     "det %x : f32[N,4]",
+    "recur %rx, %rr, %rh, %rh, _, %rp, %i {cell=\"lstm\", direction=\"reverse\", clip=0.5, couple=true} : f32[7,1,3,2]",
     "nms_keep %xb, %xo, %xm, %t, %f {center=true} : bool[2,3,9]",
     "nms %xb, %xs, %t, %f {center=true, count=L} : i64[L,3]",
     "scatter_nd %x, %d, %z {reduction=\"max\"}",
@@ -158,7 +159,8 @@ START_TEST(every_op_round_trips) {
         "%b: bool[N,4,8,8], %c: bool[], %t: i64[], %w: f32[4,4,3,3], "
         "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7], %xb: f32[2,9,4], %xs: "
         "f32[2,3,9], %f: f32[], %mask: bool[3000], %keys: u64[2,9], %starts: i64[2,256,1], %sx: f32[2,3], "
-        "%order: u64[2], %xo: i64[2,3,9], %xm: bool[2,3,9]) -> (%out: f32[N,4,8,8], "
+        "%order: u64[2], %xo: i64[2,3,9], %xm: bool[2,3,9], %rx: f32[5,3,8], %rr: f32[1,8,2], %rh: f32[1,3,2], %rp: "
+        "f32[1,6]) -> (%out: f32[N,4,8,8], "
         "%more: f32[5,16,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);

@@ -267,6 +267,32 @@ START_TEST(test_indexing_by_data) {
             "(5) and the number of coordinates (4) differ");
     REFUSED(&b, NMS, &nms, V(in(&b, "f32[2,7,4]"), in(&b, "f32[2,1,8]"), most, iou), "7", "8");
     REFUSED(&b, NMS, &nms, V(boxes, scores, in(&b, "i64[1]"), iou), "operand 2 has a wrong rank");
+    const tn_attrs_recur lstm = {.cell = "lstm", .direction = "both", .clip = 2},
+                         gru = {.cell = "gru", .direction = "reverse"};
+    const tn_val absent = {0}, gates = in(&b, "f16[T,B,64]"), weight = in(&b, "f16[2,32,8]"),
+                 state = in(&b, "f16[2,B,8]");
+    expect_type(&b, EMIT(&b, RECUR, &lstm, gates, weight, state, state, absent, in(&b, "f16[2,24]"), in(&b, "i32[B]")),
+                0, "f16[T + 2,2,B,8]");
+    expect_type(&b, EMIT(&b, RECUR, &gru, in(&b, "f32[5,B,3*H]"), in(&b, "f32[1,3*H,H]"), in(&b, "f32[1,B,H]")), 0,
+                "f32[6,1,B,H]");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state), "only an lstm has a cell state");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state, in(&b, "f32[2,B,8]")), "f16", "f32");
+    REFUSED(&b, RECUR, &lstm, V(in(&b, "f16[T,B,60]"), weight, state, state), "60", "all gates (64) differ");
+    REFUSED(&b, RECUR, &lstm, V(gates, in(&b, "f16[2,33,8]"), state, state), "33", "the gates (32) differ");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state, in(&b, "f16[1,B,8]")), "1",
+            "the number of directions (2) differ");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state, state, absent, in(&b, "f16[2,25]")), "25",
+            "three gates (24) differ");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state, state, absent, absent, in(&b, "f16[B]")), "integer");
+    REFUSED(&b, RECUR, &lstm, V(gates, weight, state, state, in(&b, "f16[2,8]")), "only gru_linear");
+    REFUSED(&b, RECUR, (&(tn_attrs_recur){.cell = "gru", .direction = "both"}), V(gates, weight, state, state),
+            "only an lstm");
+    REFUSED(&b, RECUR, (&(tn_attrs_recur){.cell = "lstms", .direction = "both"}), V(gates, weight, state, state),
+            "'lstms'");
+    REFUSED(&b, RECUR, (&(tn_attrs_recur){.cell = "lstm", .direction = "back"}), V(gates, weight, state, state),
+            "'back'");
+    REFUSED(&b, RECUR, (&(tn_attrs_recur){.cell = "lstm", .direction = "both", .clip = -1}),
+            V(gates, weight, state, state), "clip is negative");
     tn_val image = in(&b, "f16[N,C,H,W]");
     tn_attrs_grid_sample cubic = {.mode = "cubic"};
     expect_type(&b, EMIT(&b, GRID_SAMPLE, &cubic, image, in(&b, "f32[N,P,Q,2]")), 0, "f16[N,C,P,Q]");

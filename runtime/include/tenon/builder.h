@@ -111,6 +111,13 @@ tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_va
 tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candidates, tn_val most, tn_val iou,
                          tn_attrs_nms_keep at);
 
+/* A recurrent layer over the input's share of its gates: x [T,B,D*G*H] (D directions side by side), the recurrent weight r
+ * [D,G*H,H], the first state h [D,B,H]; the rest may be none: an LSTM's first cell state c [D,B,H], gru_linear's bias of the
+ * recurrent share of the candidate [D,H], an LSTM's peepholes [D,3*H], i64 lengths [B].  Gates stand in ONNX's order.  The
+ * result [T+1,D,B,H] (lstm: T+2) is the output of each step, then the last h, then the last c. */
+tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_val bias, tn_val peepholes,
+                      tn_val lengths, tn_attrs_recur at);
+
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 /* From here on, nodes carry this layer name in diagnostics, profiles and generated sources. */

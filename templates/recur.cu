@@ -1,0 +1,154 @@
+// recur.cu: recurrent layers of any dtype and size.  A cluster of blocks holds the state of BATCH sequences in one direction over all
+// steps: each block computes its share of the units, and gives every block of the cluster the new state.
+//
+// A warp sums up a row of the recurrent weight after the other; KEEP: rows lie in shared memory.
+//! kernel  recur   y[t, d, b, :] = cell(x[t, b, d, :], r[d] * y[t - 1, d, b, :]), weights through shared memory
+//! knob    BLOCK   128 512
+//! knob    BLOCKS  1 4 8
+//! knob    BATCH   1 4
+//! switch  KEEP    0 1
+//! require BLOCKS == 1 || CLUSTERS
+//! require (BLOCKS - 1) * ((H + BLOCKS - 1) / BLOCKS) < H
+//! require ((2 + PHASES - 1) * BATCH * H + (GATES + 1) * BATCH * ((H + BLOCKS - 1) / BLOCKS)) * ACC + KEEP * GATES * ((H + BLOCKS - 1) / BLOCKS) * H * ELT <= SMEM_MAX
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_cell.cuh"
+
+enum { UNITS = (TN_H + TN_BLOCKS - 1) / TN_BLOCKS, WARPS = TN_BLOCK / 32, BATCH = TN_BATCH };
+
+TN_DEV void sync() {
+    if (TN_BLOCKS > 1) tn_cluster_sync();
+    else __syncthreads();
+}
+
+// To every block of the cluster.
+TN_DEV void give(tn_acc *to, tn_acc v) {
+    *to = v;
+    const int me = tn_cluster_rank();
+    for (int k = 1; k < TN_BLOCKS; k++) tn_cluster_sts(tn_smem_addr(to), (me + k) % TN_BLOCKS, v);
+}
+
+// sums[row][b] for the gates from .. to - 1 of this block's units.
+TN_DEV void multiply(const tn_args &args, tn_index d, int first, int from, int to, const tn_elem *kept, const tn_acc *v,
+                     tn_acc *sums) {
+    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
+    for (int row = from * UNITS + warp; row < to * UNITS; row += WARPS) {
+        const int u = first + row % UNITS;
+        if (u >= TN_H) continue;
+        const tn_index j = (tn_index)(row / UNITS) * TN_H + u;
+        tn_acc acc[BATCH];
+        TN_UNROLL
+        for (int b = 0; b < BATCH; b++) acc[b] = (tn_acc)0;
+        for (int k = lane * TN_R_VEC; k < TN_H; k += 32 * TN_R_VEC) {
+            tn_acc w[TN_R_VEC];
+            if (TN_KEEP) {
+                TN_UNROLL
+                for (int i = 0; i < TN_R_VEC; i++) w[i] = tn_to_reg(kept[(long long)row * TN_H + k + i]);
+            } else {
+                tn_load_r(args, d, j, k, w);
+            }
+            TN_UNROLL
+            for (int b = 0; b < BATCH; b++)
+                TN_UNROLL
+                for (int i = 0; i < TN_R_VEC; i++) acc[b] = tn_mad(w[i], v[b * TN_H + k + i], acc[b]);
+        }
+        TN_UNROLL
+        for (int b = 0; b < BATCH; b++) {
+            const tn_acc sum = tn_warp_reduce<tn_sum_op, 32>(acc[b]);
+            if (lane == 0) sums[row * BATCH + b] = sum;
+        }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_DYNAMIC_SMEM(memory);
+    tn_acc *const state = (tn_acc *)memory;             // [2][BATCH][H]: before and after a step
+    tn_acc *const reset = state + 2 * BATCH * TN_H;     // gru: [BATCH][H]
+    tn_acc *const sums = reset + (TN_PHASES - 1) * BATCH * TN_H; // [gates][UNITS][BATCH]
+    tn_acc *const cells = sums + TN_GATES * UNITS * BATCH;       // [BATCH][UNITS]
+    tn_elem *const kept = (tn_elem *)(cells + UNITS * BATCH);    // [gates][UNITS][H]
+    const int tid = (int)threadIdx.x, rank = tn_cluster_rank(), first = rank * UNITS;
+    const tn_index d = (tn_index)blockIdx.z, b0 = (tn_index)blockIdx.y * BATCH, steps = TN_STEPS;
+    const bool reverse = TN_REVERSE || d == 1;
+    if (!TN_R_CONST) TN_WAIT();
+    for (int i = tid; TN_KEEP && i < TN_GATES * UNITS * (TN_H / TN_R_VEC); i += TN_BLOCK) {
+        const int row = i / (TN_H / TN_R_VEC), k = i % (TN_H / TN_R_VEC) * TN_R_VEC, u = first + row % UNITS;
+        tn_acc w[TN_R_VEC];
+        if (u >= TN_H) continue;
+        tn_load_r(args, d, (tn_index)(row / UNITS) * TN_H + u, k, w);
+        TN_UNROLL
+        for (int j = 0; j < TN_R_VEC; j++) tn_from_reg(kept[(long long)row * TN_H + k + j], w[j]);
+    }
+    if (TN_R_CONST) TN_WAIT();
+    for (int i = tid; i < BATCH * TN_H; i += TN_BLOCK) {
+        tn_acc h[1] = {(tn_acc)0};
+        if (b0 + i / TN_H < TN_SEQUENCES) tn_load_h(args, d, b0 + i / TN_H, i % TN_H, h);
+        state[i] = state[BATCH * TN_H + i] = h[0];
+        if (TN_PHASES == 2) reset[i] = (tn_acc)0;
+    }
+    for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+        tn_acc c[1] = {(tn_acc)0};
+#if TN_HAS_CELL
+        if (first + i % UNITS < TN_H && b0 + i / UNITS < TN_SEQUENCES) tn_load_c(args, d, b0 + i / UNITS, first + i % UNITS, c);
+#endif
+        cells[i] = c[0];
+    }
+    sync(); // every block of the cluster is there
+    for (tn_index s = 0; s < steps; s++) {
+        const tn_index t = reverse ? steps - 1 - s : s;
+        const tn_acc *const old = state + (s & 1) * BATCH * TN_H;
+        tn_acc *const now = state + (~s & 1) * BATCH * TN_H;
+        multiply(args, d, first, 0, TN_PHASES == 2 ? 2 : TN_GATES, kept, old, sums);
+        __syncthreads();
+        if (TN_PHASES == 2) {
+            for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+                const int u = i % UNITS, b = i / UNITS;
+                if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
+                tn_acc x[1];
+                tn_load_x(args, t, b0 + b, (d * TN_GATES + 0) * TN_H + first + u, x);
+                sums[u * BATCH + b] = tn_gate(x[0] + sums[u * BATCH + b]);
+                tn_load_x(args, t, b0 + b, (d * TN_GATES + 1) * TN_H + first + u, x);
+                const tn_acc r = tn_gate(x[0] + sums[(UNITS + u) * BATCH + b]);
+                give(&reset[b * TN_H + first + u], r * old[b * TN_H + first + u]);
+            }
+            sync();
+            multiply(args, d, first, 2, 3, kept, reset, sums);
+            __syncthreads();
+        }
+        for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+            const int u = i % UNITS, b = i / UNITS;
+            if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
+            tn_acc y[1] = {(tn_acc)0}, h = old[b * TN_H + first + u];
+            if (tn_goes_on(args, b0 + b, t)) {
+                tn_acc x[TN_GATES], r[TN_GATES];
+                TN_UNROLL
+                for (int k = 0; k < TN_GATES; k++) {
+                    tn_acc v[1];
+                    tn_load_x(args, t, b0 + b, (d * TN_GATES + k) * TN_H + first + u, v);
+                    x[k] = v[0];
+                    r[k] = sums[(k * UNITS + u) * BATCH + b];
+                }
+                if (TN_CELL == TN_GRU) {
+                    const tn_acc n = tn_tanh(tn_clipped(x[TN_GATES - 1] + r[TN_GATES - 1]));
+                    h = ((tn_acc)1 - r[0]) * n + r[0] * h;
+                } else {
+                    tn_unit<tn_acc> unit;
+                    tn_load_unit(args, d, first + u, unit);
+                    tn_cell_step(x, r, unit, h, cells[i]);
+                }
+                h = y[0] = tn_as_stored<tn_elem>(h);
+            }
+            give(&now[b * TN_H + first + u], h);
+            tn_epilogue(args, t, d, b0 + b, first + u, y);
+        }
+        sync();
+    }
+    for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+        const int u = i % UNITS, b = i / UNITS;
+        if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
+        const tn_acc h[1] = {state[((steps & 1) * BATCH + b) * TN_H + first + u]}, c[1] = {cells[i]};
+        tn_epilogue(args, steps, d, b0 + b, first + u, h);
+        if (TN_HAS_CELL) tn_epilogue(args, steps + 1, d, b0 + b, first + u, c);
+    }
+}
