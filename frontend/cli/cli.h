@@ -64,7 +64,7 @@ void cli_end(poptContext ctx, const struct poptOption *options);
 
 /* Options that compile, tune, check and run on models share. */
 typedef struct compile_args {
-    char *target, *precision, *cache, *lockfile, *passes;
+    char *target, *precision, *cache, *lockfile, *passes, *weights;
     const char **shapes;    /* from --shape, popt's argv */
     const char **aliases;   /* from --alias, as well */
     const char **limits;    /* from --most, as well */
@@ -75,9 +75,10 @@ typedef struct compile_args {
 #define CLI_TUNE_DEFAULT (-1e9) /* initialise tune_seconds to this: "not given" */
 /* What an import is told of a model besides shapes. */
 #define IMPORT_OPTIONS(a)                                                                                              \
-    {"most",       0, POPT_ARG_ARGV,                                                                                   \
-     &(a)->limits, 0, "how long what data makes can be: of Range, OneHot or Loop, by the name of the output",          \
-     "NAME=1000"},                                                                                                     \
+    {"weights", 0, POPT_ARG_STRING, &(a)->weights, 0, "the weights of a .prototxt", "NET.caffemodel"},                 \
+        {"most",       0, POPT_ARG_ARGV,                                                                               \
+         &(a)->limits, 0, "how long what data makes can be: of Range, OneHot or Loop, by the name of the output",      \
+         "NAME=1000"},                                                                                                 \
     {                                                                                                                  \
         "sequence", 0, POPT_ARG_ARGV, &(a)->sequences, 0,                                                              \
             "how many tensors a sequence holds: inputs NAME_0, NAME_1, ...; none: of an optional", "NAME=3|none"       \
@@ -198,11 +199,11 @@ tn_status cli_may_write(cli *c, const char *const *paths, size_t n);
 typedef struct cli_model cli_model;
 /* Runs the passes that a compilation runs. */
 tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s);
-/* A plan file or a model (.onnx, .tn), compiled in memory when it is a model; options that compile are an error on a
+/* A plan file or a model (.onnx, .tn, .prototxt), compiled in memory when it is a model; options that compile are an error on a
  * plan.  device "cpu" runs models by reference
  * evaluation of the optimised graph, "reference" of the graph as it was imported. */
 cli_model *cli_open_model(cli *c, const char *path, const char *device, const compile_setup *s, int *rc);
-bool cli_is_model(const char *path); /* .onnx or .tn */
+bool cli_is_model(const char *path); /* .onnx, .tn or .prototxt */
 /* Branches of different types were decided by typical sizes: other sizes need a compilation of their own. */
 bool cli_model_is_specialised(const cli_model *m);
 bool cli_model_draws(const cli_model *m); /* random numbers */

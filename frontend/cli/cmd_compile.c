@@ -9,7 +9,9 @@
 #include "frontend/cli/emit_c.h"
 
 static const char help[] =
-    "Compiles MODEL (.onnx or .tn) into a plan: tuned kernels, weights and a schedule in one file.\n"
+    "Compiles MODEL (.onnx, .tn, or a Caffe .prototxt with --weights) into a plan: tuned kernels, weights and a "
+    "schedule in\n"
+    "one file.\n"
     "With a GPU, candidates are checked against the reference and timed until --tune-seconds have passed; without one\n"
     "(--no-gpu) the cost model chooses, kernels are still compiled, and `tenon tune` finishes the plan on a device.\n"
     "--shape gives an input's sizes.  A range (1..32) keeps a symbolic size symbolic, with sizes after a colon that "
@@ -24,6 +26,7 @@ static const char help[] =
     "examples:\n"
     "  tenon compile resnet50.onnx -o resnet50.plan --precision fp16 --shape input=32x3x224x224\n"
     "  tenon compile model.onnx -o model.plan --target sm_80,sm_90a --no-gpu\n"
+    "  tenon compile deploy.prototxt --weights net.caffemodel -o net.plan\n"
     "  tenon compile bert.onnx -o bert.plan --shape ids=1..4x1..512:1x128 --shape ids=5..32x1..512:8x384\n"
     "  tenon compile decoder.onnx -o decoder.plan --shape past_key_values.0.key=1x32x0..2047x128 \\\n"
     "      --alias 'past_key_values.*=present.*'\n";

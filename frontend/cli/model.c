@@ -150,7 +150,8 @@ void cli_close_model(cli_model *m) {
 }
 
 bool cli_is_model(const char *path) {
-    return cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn");
+    return cli_has_suffix(path, ".onnx") || cli_has_suffix(path, ".tn") || cli_has_suffix(path, ".prototxt") ||
+           cli_has_suffix(path, ".caffemodel"); /* which is refused with a word */
 }
 bool cli_model_is_specialised(const cli_model *m) {
     return m->specialised;

@@ -162,6 +162,7 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         s->import.n_shapes = k + 1;
     }
     s->import.shapes = s->shapes;
+    s->import.weights = a->weights;
     for (size_t k = 0; a->limits && a->limits[k]; k++) {
         if (k == CLI_MAX_SHAPES) return *rc = cli_usage(c, "too many --most options"), false;
         if (!parse_limit(a->limits[k], s->limited[k], &s->limits[k]))
@@ -183,6 +184,7 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
     s->compiles = a->target      ? "--target"
                   : a->aliases   ? "--alias"
                   : a->precision ? "--precision"
+                  : a->weights   ? "--weights"
                   : a->passes    ? "--passes"
                   : a->lockfile  ? "--lockfile"
                   : a->exact     ? "--exact"

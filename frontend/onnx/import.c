@@ -542,17 +542,3 @@ tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_op
     if (slash && !len) len = 1; /* "/model.onnx" */
     return import_bytes(&m, env, path, tn_onnx_file_data(m.file), tn_onnx_file_size(m.file), dir, len, opts, status);
 }
-
-tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status) {
-    tn_status ignored;
-    if (!status) status = &ignored;
-    size_t n = strlen(path);
-    if (n > 3 && !strcmp(path + n - 3, ".tn")) {
-        tn_graph *g = tn_read_file(env, path, status);
-        if (g && opts) *status = tn_graph_give_shapes(g, opts->shapes, opts->n_shapes);
-        if (!g || *status == TN_OK) return g;
-        tn_graph_free(g);
-        return NULL;
-    }
-    return tn_import_onnx(env, path, opts, status);
-}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -84,23 +85,35 @@ static void message_free(void *user, void *pointer) {
     tn_free(m->env, p, size + PREFIX);
 }
 
-tn_status tn_onnx_open(tn_onnx_message *m, const tn_env *env, const char *source,
+tn_status tn_onnx_unpack(tn_onnx_message *m, const tn_env *env, const char *source, const tn_wire_format *format,
+                         const ProtobufCMessageDescriptor *desc, size_t n, const uint8_t *bytes) {
+    m->env = env;
+    m->allocator = (ProtobufCAllocator){message_alloc, message_free, m};
+    m->msg = protobuf_c_message_unpack(desc, &m->allocator, n, bytes);
+    if (m->msg) return TN_OK;
+    if (m->out_of_memory) return tn_fail(env, TN_E_MEMORY, source, "", "out of memory while reading");
+    char hint[128];
+    snprintf(hint, sizeof hint, "the file is damaged or not %.40s: fetch or export it again", format->file);
+    return tn_fail(env, TN_E_FORMAT, source, hint, "not a valid %s message", desc->short_name);
+}
+
+tn_status tn_wire_open(tn_onnx_message *m, const tn_env *env, const char *source, const tn_wire_format *format,
                        const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size) {
     uint8_t *slim;
     size_t n, cap;
     if (!size)
         return tn_fail(env, TN_E_FORMAT, source, "the download or export that wrote it did not finish",
                        "the file is empty");
-    tn_status st = tn_onnx_strip(env, source, desc, data, size, &slim, &n, &cap);
+    tn_status st = tn_onnx_strip(env, source, format, desc, data, size, &slim, &n, &cap);
     if (st) return st;
-    m->env = env;
     m->data = data;
     m->size = size;
-    m->allocator = (ProtobufCAllocator){message_alloc, message_free, m};
-    m->msg = protobuf_c_message_unpack(desc, &m->allocator, n, slim);
+    st = tn_onnx_unpack(m, env, source, format, desc, n, slim);
     tn_free(env, slim, cap);
-    if (m->msg) return TN_OK;
-    if (m->out_of_memory) return tn_fail(env, TN_E_MEMORY, source, "", "out of memory while reading");
-    return tn_fail(env, TN_E_FORMAT, source, "the file is damaged or not an ONNX file: fetch or export it again",
-                   "not a valid %s message", desc->short_name);
+    return st;
+}
+
+tn_status tn_onnx_open(tn_onnx_message *m, const tn_env *env, const char *source,
+                       const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size) {
+    return tn_wire_open(m, env, source, &tn_onnx_format, desc, data, size);
 }

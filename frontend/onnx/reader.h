@@ -56,11 +56,20 @@ size_t tn_onnx_file_size(const tn_onnx_file *f);
 
 /* ---- messages ---------------------------------------------------------------------------------------------------- */
 
+/* What a kind of file has: its name in messages, and which bytes of which messages are large: these have fields 536870000
+ * and 536870001 for the place and size of such bytes in the file. */
+typedef struct tn_wire_format {
+    const char *file;    /* "an ONNX file" */
+    const char *message; /* of the schema: "TensorProto" */
+    uint32_t bytes[2];   /* fields of it; 0: none */
+} tn_wire_format;
+extern const tn_wire_format tn_onnx_format;
+
 /* Rewrites a serialised message of type `desc`, checking nesting depth, bounds and wire types, dropping fields that the
- * schema does not know, and replacing long TensorProto.raw_data by its place in `data`.  The caller frees *out
- * (capacity *cap). */
-tn_status tn_onnx_strip(const tn_env *env, const char *source, const ProtobufCMessageDescriptor *desc,
-                        const uint8_t *data, size_t size, uint8_t **out, size_t *n, size_t *cap);
+ * schema does not know, and replacing long bytes by their place in `data`.  The caller frees *out (capacity *cap). */
+tn_status tn_onnx_strip(const tn_env *env, const char *source, const tn_wire_format *format,
+                        const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size, uint8_t **out,
+                        size_t *n, size_t *cap);
 
 /* An unpacked message and the bytes its tensors refer to. */
 typedef struct tn_onnx_message {
@@ -79,6 +88,12 @@ typedef struct tn_onnx_message {
 /* Unpacks into *m (zero it first); on failure reports and leaves nothing to close. */
 tn_status tn_onnx_open(tn_onnx_message *m, const tn_env *env, const char *source,
                        const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size);
+/* The same of another kind of file. */
+tn_status tn_wire_open(tn_onnx_message *m, const tn_env *env, const char *source, const tn_wire_format *format,
+                       const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size);
+/* Unpacks bytes as they are: what comes from no file, and is well-formed. */
+tn_status tn_onnx_unpack(tn_onnx_message *m, const tn_env *env, const char *source, const tn_wire_format *format,
+                         const ProtobufCMessageDescriptor *desc, size_t n, const uint8_t *bytes);
 void tn_onnx_close(tn_onnx_message *m);
 
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */

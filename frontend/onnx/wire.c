@@ -2,24 +2,27 @@
  *
  * protobuf-c's unpacker recurses without a limit and copies every byte string.  Before it runs, this pass walks the
  * wire format along the schema's descriptors and writes a slimmer equivalent: nesting is limited, lengths and wire
- * types are checked, unknown fields are dropped, and long TensorProto.raw_data is replaced by (offset, size) into the
+ * types are checked, unknown fields are dropped, and long bytes (TensorProto.raw_data) are replaced by (offset, size) into the
  * source, so that unpacking costs memory in proportion to the model's structure and weights stay in the mapping. */
 #include "frontend/onnx/reader.h"
 #include "tenon/internal/memory.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum {
-    MAX_DEPTH = 128,    /* Model -> Graph -> Node -> Attribute -> Graph ...: about 40 nested graphs */
-    INLINE_RAW = 64,    /* raw_data below this many bytes stays in the message */
-    PADDED_LENGTH = 5,  /* nested lengths are written as 5-byte varints and filled in afterwards */
-    FIELD_RAW_DATA = 9, /* of TensorProto */
+    MAX_DEPTH = 128,   /* Model -> Graph -> Node -> Attribute -> Graph ...: about 40 nested graphs */
+    INLINE_RAW = 64,   /* bytes below this many stay in the message */
+    PADDED_LENGTH = 5, /* nested lengths are written as 5-byte varints and filled in afterwards */
     FIELD_MAPPED = 536870000
 };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
+const tn_wire_format tn_onnx_format = {.file = "an ONNX file", .message = "TensorProto", .bytes = {9}};
+
 typedef struct walker {
     const tn_env *env;
+    const tn_wire_format *format;
     const char *source;
     const uint8_t *base;
     uint8_t *out;
@@ -27,9 +30,11 @@ typedef struct walker {
 } walker;
 
 static tn_status damaged(const walker *w, const uint8_t *at, const ProtobufCMessageDescriptor *d, const char *what) {
-    return tn_fail(w->env, TN_E_FORMAT, w->source,
-                   "the file is truncated or damaged, or not an ONNX file: fetch or export it again",
-                   "%s in %s at byte %zu", what, d->short_name, (size_t)(at - w->base));
+    char hint[128];
+    snprintf(hint, sizeof hint, "the file is truncated or damaged, or not %.40s: fetch or export it again",
+             w->format->file);
+    return tn_fail(w->env, TN_E_FORMAT, w->source, hint, "%s in %s at byte %zu", what, d->short_name,
+                   (size_t)(at - w->base));
 }
 
 static bool room(walker *w, size_t more) {
@@ -106,6 +111,12 @@ static uint64_t once_bit(const ProtobufCMessageDescriptor *d, const ProtobufCFie
     return (uint64_t)1 << ((size_t)(f - d->fields) % 63);
 }
 
+static bool is_large(const walker *w, const ProtobufCMessageDescriptor *d, const ProtobufCFieldDescriptor *f,
+                     ptrdiff_t size) {
+    return size >= INLINE_RAW && (f->id == w->format->bytes[0] || f->id == w->format->bytes[1]) &&
+           !strcmp(d->short_name, w->format->message);
+}
+
 static tn_status walk(walker *w, const ProtobufCMessageDescriptor *d, const uint8_t *p, const uint8_t *end,
                       unsigned depth) {
     if (depth > MAX_DEPTH) return damaged(w, p, d, "messages nested too deeply");
@@ -127,7 +138,8 @@ static tn_status walk(walker *w, const ProtobufCMessageDescriptor *d, const uint
             seen |= bit;
             tn_status st = walk_nested(w, f, body, stop, depth);
             if (st) return st;
-        } else if (d == &tn_onnx__tensor_proto__descriptor && f->id == FIELD_RAW_DATA && stop - body >= INLINE_RAW) {
+        } else if (is_large(w, d, f, stop - body)) {
+            if ((key & 7) != WIRE_BYTES) return damaged(w, field, d, "a field of the wrong wire type");
             if (!put_varint(w, (uint64_t)FIELD_MAPPED << 3) || !put_varint(w, (uint64_t)(body - w->base)) ||
                 !put_varint(w, (uint64_t)(FIELD_MAPPED + 1) << 3) || !put_varint(w, (uint64_t)(stop - body)))
                 return TN_E_MEMORY;
@@ -138,9 +150,10 @@ static tn_status walk(walker *w, const ProtobufCMessageDescriptor *d, const uint
     return TN_OK;
 }
 
-tn_status tn_onnx_strip(const tn_env *env, const char *source, const ProtobufCMessageDescriptor *desc,
-                        const uint8_t *data, size_t size, uint8_t **out, size_t *n, size_t *cap) {
-    walker w = {.env = env, .source = source, .base = data};
+tn_status tn_onnx_strip(const tn_env *env, const char *source, const tn_wire_format *format,
+                        const ProtobufCMessageDescriptor *desc, const uint8_t *data, size_t size, uint8_t **out,
+                        size_t *n, size_t *cap) {
+    walker w = {.env = env, .format = format, .source = source, .base = data};
     tn_status st = room(&w, 1) ? walk(&w, desc, data, data + size, 0) : TN_E_MEMORY;
     if (st) {
         tn_free(env, w.out, w.cap);

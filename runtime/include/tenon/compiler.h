@@ -49,6 +49,7 @@ typedef struct tn_import_options {
     size_t n_limits;
     const tn_sequence_input *sequences;
     size_t n_sequences;
+    const char *weights; /* tn_import_file: the .caffemodel of a .prototxt */
 } tn_import_options;
 
 /* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
@@ -57,7 +58,19 @@ tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_op
 /* The same from memory; base_dir is where external data is looked for (NULL: external data is an error). */
 tn_graph *tn_import_onnx_memory(const tn_env *env, const void *data, size_t size, const char *base_dir,
                                 const tn_import_options *opts, tn_status *status);
-/* Reads .onnx or .tn by the file's ending. */
+
+/* Reads a Caffe net: a deploy.prototxt (`layer`, or the older `layers`) and the .caffemodel with its weights, which is mapped
+ * (NULL: there are none, which is an error where a layer needs them).  Layers are those of the phase TEST.  Shapes in opts
+ * replace the net's, also by ranges; nothing else in opts concerns a net.  Outputs are the tops that no layer reads.  Errors
+ * name layer and type, or line and column; layers without an importer are named in one error.  NULL on failure with
+ * *status set. */
+tn_graph *tn_import_caffe(const tn_env *env, const char *prototxt, const char *caffemodel,
+                          const tn_import_options *opts, tn_status *status);
+/* The same from memory: the text, `size` bytes of it, and the weights (NULL: none), which are copied. */
+tn_graph *tn_import_caffe_memory(const tn_env *env, const char *text, size_t size, const void *weights,
+                                 size_t weights_size, const tn_import_options *opts, tn_status *status);
+
+/* Reads .onnx, .tn or .prototxt (with opts->weights) by the file's ending. */
 tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status);
 
 /* One tensor from an ONNX TensorProto file (.pb), for test data.  data is freed with tn_free(env, data, bytes). */
