@@ -67,7 +67,7 @@ static tn_val with_same_sizes(tn_oi *x, tn_val v, const window *w) {
     for (size_t k = 0; k < w->n + 2; k++) {
         dims[k] = tn_val_dim(x->g, v, k);
         if (k >= 2 && w->before[k - 2].i)
-            dims[k] = tn_dim_ceildiv(x->g, tn_oi_dim(x, 0, k), tn_dim_const(x->g, w->strides[k - 2]));
+            dims[k] = tn_dim_ceildiv(x->g, tn_val_dim(x->g, w->in, k), tn_dim_const(x->g, w->strides[k - 2]));
     }
     return tn_build_reshape_to(x->g, v, w->n + 2, dims);
 }
@@ -80,22 +80,23 @@ bool tn_oi_read_window(tn_oi *x, window *w) {
     const char *how = tn_oi_str(x, "auto_pad", "NOTSET");
     bool upper = !strcmp(how, "SAME_UPPER");
     if (!strcmp(how, "VALID")) memset(w->pads, 0, sizeof w->pads);
-    for (size_t k = 0; (upper || !strcmp(how, "SAME_LOWER")) && k < n; k++)
-        same_pads(x, w, k, tn_oi_dim(x, 0, 2 + k), upper);
+    for (size_t k = 0; w->in.i && (upper || !strcmp(how, "SAME_LOWER")) && k < n; k++)
+        same_pads(x, w, k, tn_val_dim(x->g, w->in, 2 + k), upper);
     return !tn_oi_failed(x);
 }
 
-/* The kernel of a convolution is the trailing dims of its weight, input k. */
-static bool conv_window(tn_oi *x, size_t k_weight, window *w) {
-    size_t rank = tn_oi_rank(x, 0);
-    if (rank < 3 || tn_oi_rank(x, k_weight) != rank) {
-        tn_oi_need(x, k_weight);
-        tn_oi_fail(x, TN_E_TYPE, "", "input of rank %zu and weight of rank %zu", rank, tn_oi_rank(x, k_weight));
+/* The kernel of a convolution is the trailing dims of its weight. */
+static bool conv_window(tn_oi *x, tn_val v, tn_val weight, window *w) {
+    if (tn_oi_failed(x)) return false;
+    const size_t rank = tn_val_rank(x->g, v), own = tn_val_rank(x->g, weight);
+    if (rank < 3 || own != rank) {
+        tn_oi_fail(x, TN_E_TYPE, "", "input of rank %zu and weight of rank %zu", rank, own);
         return false;
     }
+    w->in = v;
     w->n = rank - 2;
     for (size_t k = 0; k < w->n; k++)
-        if (!tn_dim_is_const(x->g, tn_oi_dim(x, k_weight, 2 + k), &w->kernel[k]) || w->kernel[k] > MAX_DIM) {
+        if (!tn_dim_is_const(x->g, tn_val_dim(x->g, weight, 2 + k), &w->kernel[k]) || w->kernel[k] > MAX_DIM) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the kernel's size is not known");
             return false;
         }
@@ -120,9 +121,9 @@ static tn_val crop(tn_oi *x, tn_val v, window *w) {
     return v;
 }
 
-tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight) {
+tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias) {
     window w = {0};
-    if (!conv_window(x, k_weight, &w)) return (tn_val){0};
+    if (!conv_window(x, v, weight, &w)) return (tn_val){0};
     v = pad_sized(x, crop(x, v, &w), &w, 0);
     tn_attrs_conv a = {.strides = ints(w.strides, w.n),
                        .pads = ints(w.pads, 2 * w.n),
@@ -134,35 +135,25 @@ tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weigh
 
 void tn_oi_op_conv(tn_oi *x) {
     tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
-    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_conv(x, v, w, tn_oi_in(x, 2), 1));
+    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_conv(x, v, w, tn_oi_in(x, 2)));
 }
 
-/* com.microsoft.FusedConv: convolution, an optional summand, an activation. */
-void tn_oi_op_fused_conv(tn_oi *x) {
-    tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1);
-    if (tn_oi_failed(x)) return;
-    v = tn_oi_conv(x, v, w, tn_oi_in(x, 2), 1);
-    if (tn_oi_has(x, 3)) v = tn_build_add(g, v, tn_oi_in(x, 3));
-    const char *act = tn_oi_str(x, "activation", "");
-    const float *p;
-    size_t n = tn_oi_nums(x, "activation_params", &p);
-    double a = n > 0 ? p[0] : 0, b = n > 1 ? p[1] : 0;
-    if (!strcmp(act, "Relu"))
-        v = tn_build_relu(g, v);
-    else if (!strcmp(act, "Sigmoid"))
-        v = tn_build_sigmoid(g, v);
-    else if (!strcmp(act, "Tanh"))
-        v = tn_build_tanh(g, v);
-    else if (!strcmp(act, "LeakyRelu"))
-        v = tn_build_leaky_relu(g, v, (tn_attrs_activation){.alpha = n ? a : 0.01});
-    else if (!strcmp(act, "Clip") && n == 2)
-        v = tn_build_clamp(g, v, (tn_attrs_clamp){a, b});
-    else if (!strcmp(act, "HardSigmoid"))
-        v = tn_build_hard_sigmoid(g, v, (tn_attrs_activation){.alpha = a, .beta = b});
-    else if (*act)
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "export without fusing activations", "activation '%s'", act);
-    tn_oi_out(x, 0, v);
+/* Axis 1 of v becomes the last, or the last becomes axis 1. */
+static tn_val channels(tn_oi *x, tn_val v, bool first) {
+    int64_t perm[TN_MAX_RANK];
+    const size_t rank = tn_oi_failed(x) ? 0 : tn_val_rank(x->g, v), last = rank - 1;
+    if (rank < 3) return v;
+    for (size_t k = 0; k < rank; k++)
+        perm[k] = (int64_t)(!k ? 0 : first ? (k == 1 ? last : k - 1) : (k == last ? 1 : k + 1));
+    return tn_build_permute(x->g, v, rank, perm);
+}
+
+tn_val tn_oi_channels_first(tn_oi *x, tn_val v) {
+    return channels(x, v, true);
+}
+
+tn_val tn_oi_channels_last(tn_oi *x, tn_val v) {
+    return channels(x, v, false);
 }
 
 /* before = half of stride (in - 1) + rest, which is what the whole result has too much; where a negative rest says that
@@ -226,7 +217,7 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
     window w = {0};
     int64_t more[SPATIAL];
     tn_val v = tn_oi_need(x, 0), weight = tn_oi_need(x, 1), bias = tn_oi_in(x, 2);
-    if (tn_oi_failed(x) || !conv_window(x, 1, &w) || !tn_oi_list(x, "output_padding", w.n, 0, 0, more) ||
+    if (!conv_window(x, v, weight, &w) || !tn_oi_list(x, "output_padding", w.n, 0, 0, more) ||
         !transposed_pads(x, &w, more))
         return;
     tn_attrs_conv_transpose a = {.strides = ints(w.strides, w.n),
@@ -246,14 +237,14 @@ void tn_oi_op_conv_transpose(tn_oi *x) {
 
 /* ---- pools ------------------------------------------------------------------------------------------------------- */
 
-static bool pool_window(tn_oi *x, window *w, tn_attrs_pool *a) {
-    size_t rank = tn_oi_rank(x, 0);
-    tn_oi_need(x, 0);
+static bool pool_window(tn_oi *x, tn_val v, window *w, tn_attrs_pool *a) {
     if (tn_oi_failed(x)) return false;
+    const size_t rank = tn_val_rank(x->g, v);
     if (rank < 3 || !tn_oi_attr(x, "kernel_shape")) {
         tn_oi_fail(x, TN_E_FORMAT, "", "input of rank %zu%s", rank, rank < 3 ? "" : " and no kernel_shape");
         return false;
     }
+    w->in = v;
     w->n = rank - 2;
     if (!tn_oi_list(x, "kernel_shape", w->n, 1, 1, w->kernel) || !tn_oi_read_window(x, w)) return false;
     *a = (tn_attrs_pool){.kernel = ints(w->kernel, w->n),
@@ -286,18 +277,28 @@ static tn_val share_inside(tn_oi *x, tn_val v, const window *w, tn_attrs_pool a)
     return tn_build_avg_pool(g, pad_sized(x, ones, w, 0), a);
 }
 
+static tn_val pool(tn_oi *x, tn_op op, tn_val in, window *w) {
+    tn_attrs_pool a;
+    if (!pool_window(x, in, w, &a)) return in;
+    bool max = op == TN_OP_MAX_POOL, uneven = w->sized && !max && !a.count_pad;
+    tn_val v = pad_sized(x, in, w, max ? lowest(tn_val_dtype(x->g, in)) : 0);
+    if (w->sized) a.count_pad = true; /* what was padded is input now */
+    v = tn_emit1(x->g, op, &a, 1, &v);
+    if (uneven) v = tn_build_div(x->g, v, share_inside(x, in, w, a));
+    return with_same_sizes(x, v, w);
+}
+
 void tn_oi_op_pool(tn_oi *x) {
     window w = {0};
-    tn_attrs_pool a;
-    if (!pool_window(x, &w, &a)) return;
-    bool max = x->row->op == TN_OP_MAX_POOL, uneven = w.sized && !max && !a.count_pad;
-    tn_val in = tn_oi_need(x, 0), v = pad_sized(x, in, &w, max ? lowest(tn_val_dtype(x->g, in)) : 0);
-    if (w.sized) a.count_pad = true; /* what was padded is input now */
-    v = tn_emit1(x->g, x->row->op, &a, 1, &v);
-    if (uneven) v = tn_build_div(x->g, v, share_inside(x, in, &w, a));
-    v = with_same_sizes(x, v, &w);
+    tn_val in = tn_oi_need(x, 0), v = pool(x, x->row->op, in, &w);
     tn_oi_out(x, 0, v);
-    if (max && tn_oi_wants(x, 1) && !tn_oi_failed(x)) tn_oi_out(x, 1, tn_oi_pool_indices(x, in, v, &w));
+    if (x->row->op == TN_OP_MAX_POOL && tn_oi_wants(x, 1) && !tn_oi_failed(x))
+        tn_oi_out(x, 1, tn_oi_pool_indices(x, in, v, &w));
+}
+
+tn_val tn_oi_average_pool(tn_oi *x, tn_val v) {
+    window w = {0};
+    return pool(x, TN_OP_AVG_POOL, v, &w);
 }
 
 static tn_val root(tn_oi *x, tn_val v, double p) {
@@ -316,14 +317,15 @@ void tn_oi_op_lp_pool(tn_oi *x) {
     window w = {0};
     tn_attrs_pool a;
     double p = (double)tn_oi_int(x, "p", 2), count = 1;
-    if (!pool_window(x, &w, &a)) return;
+    tn_val v = tn_oi_need(x, 0);
+    if (!pool_window(x, v, &w, &a)) return;
     for (size_t k = 0; k < w.n; k++) count *= (double)w.kernel[k];
     if (a.ceil_mode) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "pad the input explicitly", "ceil_mode");
         return;
     }
     a.count_pad = true;
-    tn_val v = tn_build_avg_pool(x->g, pad_sized(x, power(x, tn_oi_need(x, 0), p), &w, 0), a);
+    v = tn_build_avg_pool(x->g, pad_sized(x, power(x, v, p), &w, 0), a);
     tn_oi_out(x, 0, with_same_sizes(x, root(x, tn_build_scalar(x->g, TN_OP_MUL, v, count), p), &w));
 }
 
@@ -338,6 +340,12 @@ void tn_oi_op_global_pool(tn_oi *x) {
     tn_val v = tn_oi_need(x, 0);
     size_t n = spatial_axes(x, v, axes);
     tn_oi_out(x, 0, tn_build_reduce(x->g, x->row->op, v, n, axes, true));
+}
+
+tn_val tn_oi_global_mean(tn_oi *x, tn_val v) {
+    int64_t axes[TN_MAX_RANK];
+    const size_t n = spatial_axes(x, v, axes);
+    return tn_build_reduce(x->g, TN_OP_REDUCE_MEAN, v, n, axes, true);
 }
 
 void tn_oi_op_global_lp_pool(tn_oi *x) {

@@ -143,31 +143,6 @@ void tn_oi_op_bitcast(tn_oi *x) {
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
-typedef struct act_defaults {
-    tn_op op;
-    double alpha, beta, gamma;
-} act_defaults;
-
-static const act_defaults acts[] = {
-    {TN_OP_ELU, 1.0, 0, 0},
-    {TN_OP_SELU, 1.67326319217681884765625, 0, 1.05070102214813232421875},
-    {TN_OP_CELU, 1.0, 0, 0},
-    {TN_OP_LEAKY_RELU, 0.01, 0, 0},
-    {TN_OP_HARD_SIGMOID, 0.2, 0.5, 0},
-    {TN_OP_THRESHOLDED_RELU, 1.0, 0, 0},
-};
-
-void tn_oi_op_activation(tn_oi *x) {
-    act_defaults d = {0};
-    for (size_t k = 0; k < sizeof acts / sizeof *acts; k++)
-        if (acts[k].op == x->row->op) d = acts[k];
-    tn_attrs_activation a = {.alpha = tn_oi_num(x, "alpha", (float)d.alpha),
-                             .beta = tn_oi_num(x, "beta", (float)d.beta),
-                             .gamma = tn_oi_num(x, "gamma", (float)d.gamma)};
-    tn_val v = tn_oi_need(x, 0);
-    tn_oi_out(x, 0, tn_emit1(x->g, x->row->op, &a, 1, &v));
-}
-
 void tn_oi_op_gelu(tn_oi *x) {
     const char *how = tn_oi_str(x, "approximate", "none");
     tn_attrs_activation a = {.approximate = strcmp(how, "none") ? how : ""};

@@ -138,11 +138,14 @@ const tn_oi_sym *tn_oi_sym_reduce(tn_oi *x, tn_op op, const tn_oi_sym *a, size_t
 tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b);
 /* Input k as one constant number, or an error. */
 bool tn_oi_need_num(tn_oi *x, size_t k, const char *what, double *v);
-/* The node's convolution (strides, pads ... of its attributes) of v with a weight that is, or comes from, input
- * k_weight. */
-tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias, size_t k_weight);
+/* The node's convolution (strides, pads ... of its attributes) of v. */
+tn_val tn_oi_conv(tn_oi *x, tn_val v, tn_val weight, tn_val bias);
 /* A size that is the value of an i64 scalar, of which the caller says how large it can be (--most of output 0). */
 tn_dim tn_oi_size_of_data(tn_oi *x, tn_val n, const char *what);
+/* The node's softmax of v (attribute axis): up to opset 12 of the matrix of [axes before `axis`, axes from `axis` on]. */
+tn_val tn_oi_softmax(tn_oi *x, tn_op op, tn_val v, int64_t opset);
+/* The node's Gemm. */
+tn_val tn_oi_gemm(tn_oi *x);
 /* Slice and Pad where starts and ends, or pads, depend on data (cut.c). */
 void tn_oi_slice_of_data(tn_oi *x, size_t n, const int64_t *axes, const int64_t *steps);
 void tn_oi_pad_of_data(tn_oi *x, size_t n, const int64_t *axes);

@@ -25,18 +25,24 @@ static tn_val scaled(tn_oi *x, tn_val v, double by) {
     return by == 1 ? v : tn_build_scalar(x->g, TN_OP_MUL, v, by);
 }
 
+/* The first axis becomes the last but one. */
+static tn_val first_to_rows(tn_oi *x, tn_val v) {
+    int64_t perm[TN_MAX_RANK];
+    const size_t rank = tn_oi_failed(x) ? 0 : tn_val_rank(x->g, v);
+    if (rank < 3) return v;
+    for (size_t k = 0; k < rank; k++) perm[k] = (int64_t)(k + 2 < rank ? k + 1 : k + 2 == rank ? 0 : k);
+    return tn_build_permute(x->g, v, rank, perm);
+}
+
 /* com.microsoft.FusedMatMul */
 void tn_oi_op_fused_matmul(tn_oi *x) {
     tn_val a = tn_oi_need(x, 0), b = tn_oi_need(x, 1);
-    if (tn_oi_int(x, "transBatchA", 0) || tn_oi_int(x, "transBatchB", 0)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "export without graph optimisations", "transBatchA and transBatchB");
-        return;
-    }
+    if (tn_oi_int(x, "transBatchA", 0)) a = first_to_rows(x, a);
+    if (tn_oi_int(x, "transBatchB", 0)) b = first_to_rows(x, b);
     tn_attrs_matmul at = {.trans_a = tn_oi_int(x, "transA", 0), .trans_b = tn_oi_int(x, "transB", 0)};
     tn_oi_out(x, 0, scaled(x, matmul(x, a, b, at), tn_oi_num(x, "alpha", 1)));
 }
 
-/* alpha A' B' + beta C */
 /* C, which broadcasts to the product: a larger one would make a larger result. */
 static tn_val fitting(tn_oi *x, tn_val c, tn_val product) {
     const size_t rank = tn_val_rank(x->g, c);
@@ -46,16 +52,20 @@ static tn_val fitting(tn_oi *x, tn_val c, tn_val product) {
     return c;
 }
 
-void tn_oi_op_gemm(tn_oi *x) {
+/* alpha A' B' + beta C */
+tn_val tn_oi_gemm(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val a = tn_oi_need(x, 0), b = tn_oi_need(x, 1), c = tn_oi_in(x, 2);
     double alpha = tn_oi_num(x, "alpha", 1), beta = tn_oi_num(x, "beta", 1);
     tn_attrs_matmul at = {.trans_a = tn_oi_int(x, "transA", 0), .trans_b = tn_oi_int(x, "transB", 0)};
     tn_val v = scaled(x, tn_build_matmul(g, a, b, at), alpha);
-    if (tn_oi_failed(x)) return;
+    if (tn_oi_failed(x)) return v;
     if (c.i) c = fitting(x, c, v);
-    if (c.i && beta != 0) v = tn_build_add(g, v, scaled(x, c, beta));
-    tn_oi_out(x, 0, v);
+    return c.i && beta != 0 ? tn_build_add(g, v, scaled(x, c, beta)) : v;
+}
+
+void tn_oi_op_gemm(tn_oi *x) {
+    tn_oi_out(x, 0, tn_oi_gemm(x));
 }
 
 /* ---- Einsum ------------------------------------------------------------------------------------------------------ */

@@ -1,17 +1,16 @@
 /* norm.c: normalisations and softmax. */
-#include "frontend/onnx/import.h"
+#include "frontend/onnx/norm.h"
 
 #include <string.h>
 
-/* Up to opset 12 softmax works on the matrix of [axes before `axis`, axes from `axis` on]. */
-void tn_oi_op_softmax(tn_oi *x) {
+tn_val tn_oi_softmax(tn_oi *x, tn_op op, tn_val v, int64_t opset) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0);
+    if (tn_oi_failed(x)) return v;
     size_t rank = tn_val_rank(g, v);
-    tn_attrs_axis a = {.axis = tn_oi_axis(x, tn_oi_int(x, "axis", x->opset < 13 ? 1 : -1), rank)};
+    tn_attrs_axis a = {.axis = tn_oi_axis(x, tn_oi_int(x, "axis", opset < 13 ? 1 : -1), rank)};
     tn_dim full[TN_MAX_RANK], flat[2];
-    if (tn_oi_failed(x)) return;
-    bool matrix = x->opset < 13 && a.axis + 1 != (int64_t)rank;
+    if (tn_oi_failed(x)) return v;
+    bool matrix = opset < 13 && a.axis + 1 != (int64_t)rank;
     for (size_t k = 0; k < rank; k++) full[k] = tn_val_dim(g, v, k);
     if (matrix) {
         flat[0] = tn_val_extent(x->g, v, 0, (size_t)a.axis);
@@ -19,8 +18,13 @@ void tn_oi_op_softmax(tn_oi *x) {
         v = tn_build_reshape_to(g, v, 2, flat);
         a.axis = 1;
     }
-    v = tn_emit1(g, x->row->op, &a, 1, &v);
-    tn_oi_out(x, 0, tn_build_reshape_to(g, v, rank, full));
+    v = tn_emit1(g, op, &a, 1, &v);
+    return tn_build_reshape_to(g, v, rank, full);
+}
+
+void tn_oi_op_softmax(tn_oi *x) {
+    tn_val v = tn_oi_need(x, 0);
+    tn_oi_out(x, 0, tn_oi_softmax(x, x->row->op, v, x->opset));
 }
 
 /* old * momentum + now * (1 - momentum) */
@@ -59,8 +63,7 @@ void tn_oi_op_batch_norm(tn_oi *x) {
     if (tn_oi_wants(x, 2)) tn_oi_out(x, 2, running(x, v[4], tn_build_cast_to(g, var, tn_val_dtype(g, v[4])), momentum));
 }
 
-/* Mean and 1 / sqrt(variance + eps) over axes axis..rank-1, in float32 or wider. */
-static void statistics(tn_oi *x, tn_val v, int64_t axis, double eps, tn_val *mean, tn_val *inv) {
+void tn_oi_statistics(tn_oi *x, tn_val v, int64_t axis, double eps, tn_val *mean, tn_val *inv) {
     tn_graph *g = x->g;
     int64_t axes[TN_MAX_RANK];
     size_t n = 0;
@@ -80,9 +83,19 @@ void tn_oi_op_layer_norm(tn_oi *x) {
     if (tn_oi_failed(x)) return;
     tn_oi_out(x, 0, tn_build_layer_norm(g, v, scale, bias, a));
     if (!tn_oi_wants(x, 1) && !tn_oi_wants(x, 2)) return;
-    statistics(x, v, a.axis, a.eps, &mean, &inv);
+    tn_oi_statistics(x, v, a.axis, a.eps, &mean, &inv);
     tn_oi_out(x, 1, mean);
     tn_oi_out(x, 2, inv);
+}
+
+tn_val tn_oi_inverse_rms(tn_oi *x, tn_val v, int64_t axis, double eps) {
+    tn_graph *g = x->g;
+    int64_t axes[TN_MAX_RANK];
+    size_t n = 0;
+    for (int64_t k = axis; k < (int64_t)tn_val_rank(g, v); k++) axes[n++] = k;
+    if (tn_dtype_bits(tn_val_dtype(g, v)) < 32) v = tn_build_cast_to(g, v, TN_F32);
+    tn_val square = tn_build_reduce(g, TN_OP_REDUCE_MEAN, tn_build_mul(g, v, v), n, axes, true);
+    return tn_build_rsqrt(g, tn_build_scalar(g, TN_OP_ADD, square, eps));
 }
 
 void tn_oi_op_rms_norm(tn_oi *x) {
@@ -90,28 +103,8 @@ void tn_oi_op_rms_norm(tn_oi *x) {
     tn_attrs_norm a = {.axis = tn_oi_axis(x, tn_oi_int(x, "axis", -1), tn_val_rank(x->g, v)),
                        .eps = tn_oi_num(x, "epsilon", (double)1e-5f)};
     if (tn_oi_failed(x)) return;
-    if (tn_oi_wants(x, 1)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the statistics outputs");
-        return;
-    }
     tn_oi_out(x, 0, tn_build_rms_norm(x->g, v, scale, a));
-}
-
-/* com.microsoft: x + skip (+ bias), then a norm over the last axis; output 3 is the sum. */
-void tn_oi_op_skip_layer_norm(tn_oi *x) {
-    tn_graph *g = x->g;
-    bool rms = x->row->op == TN_OP_RMS_NORM;
-    tn_val v = tn_build_add(g, tn_oi_need(x, 0), tn_oi_need(x, 1)), scale = tn_oi_need(x, 2);
-    tn_val beta = rms ? (tn_val){0} : tn_oi_in(x, 3), bias = tn_oi_in(x, rms ? 3 : 4), mean, inv;
-    if (bias.i) v = tn_build_add(g, v, bias);
-    tn_attrs_norm a = {.axis = (int64_t)tn_val_rank(g, v) - 1, .eps = tn_oi_num(x, "epsilon", (double)1e-5f)};
-    if (tn_oi_failed(x)) return;
-    tn_oi_out(x, 0, rms ? tn_build_rms_norm(g, v, scale, a) : tn_build_layer_norm(g, v, scale, beta, a));
-    if (tn_oi_wants(x, 3)) tn_oi_out(x, 3, v);
-    if (rms || (!tn_oi_wants(x, 1) && !tn_oi_wants(x, 2))) return;
-    statistics(x, v, a.axis, a.eps, &mean, &inv);
-    tn_oi_out(x, 1, mean);
-    tn_oi_out(x, 2, inv);
+    if (tn_oi_wants(x, 1)) tn_oi_out(x, 1, tn_oi_inverse_rms(x, v, a.axis, a.eps));
 }
 
 void tn_oi_op_instance_norm(tn_oi *x) {

@@ -1,12 +1,10 @@
 /* quant.c: quantised ops by their arithmetic: (x - zero) * scale and its inverse, integer products in int32. */
-#include "frontend/onnx/import.h"
+#include "frontend/onnx/quant.h"
 
 #include <math.h>
 #include <string.h>
 
-/* A scale or zero point in a shape that broadcasts to v: a scalar as it is, one number a channel along `axis`, or
- * (block > 0) one a block of `block` elements of that axis. */
-static tn_val spread(tn_oi *x, tn_val p, tn_val v, int64_t axis, int64_t block) {
+tn_val tn_oi_spread(tn_oi *x, tn_val p, tn_val v, int64_t axis, int64_t block) {
     tn_graph *g = x->g;
     size_t rank = tn_val_rank(g, v), pr = tn_val_rank(g, p);
     tn_dim dims[TN_MAX_RANK + 1], one = tn_dim_const(g, 1), len = {0};
@@ -33,8 +31,7 @@ static tn_val spread(tn_oi *x, tn_val p, tn_val v, int64_t axis, int64_t block) 
     return tn_build_slice_axis(g, p, axis, tn_dim_const(g, 0), tn_val_dim(g, v, (size_t)axis));
 }
 
-/* (v - zero) * scale in `t`; zero may be none, and both already broadcast to v. */
-static tn_val dequantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype t) {
+tn_val tn_oi_dequantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype t) {
     tn_graph *g = x->g;
     tn_dtype wide = tn_val_dtype(g, scale) == TN_F64 ? TN_F64 : TN_F32;
     if (zero.i && tn_dtype_is_int(tn_val_dtype(g, v))) {
@@ -53,8 +50,7 @@ static void limits(tn_dtype t, double *lo, double *hi) {
     *hi = ldexp(1, is_signed ? bits - 1 : bits) - 1;
 }
 
-/* clamp(round(v / scale) + zero) in the integer dtype t; for floats a saturating cast of v / scale. */
-static tn_val quantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype t) {
+tn_val tn_oi_quantise(tn_oi *x, tn_val v, tn_val scale, tn_val zero, tn_dtype t) {
     tn_graph *g = x->g;
     tn_dtype wide = tn_val_dtype(g, v) == TN_F64 ? TN_F64 : TN_F32;
     v = tn_build_div(g, tn_build_cast_to(g, v, wide), tn_build_cast_to(g, scale, wide));
@@ -80,9 +76,9 @@ void tn_oi_op_dequantize(tn_oi *x) {
                    to ? tn_onnx_dtype_name((int32_t)to) : "the type of the scale");
         return;
     }
-    scale = spread(x, scale, v, axis, block);
-    zero = spread(x, zero, v, axis, block);
-    tn_oi_out(x, 0, dequantise(x, v, scale, zero, t));
+    scale = tn_oi_spread(x, scale, v, axis, block);
+    zero = tn_oi_spread(x, zero, v, axis, block);
+    tn_oi_out(x, 0, tn_oi_dequantise(x, v, scale, zero, t));
 }
 
 void tn_oi_op_quantize(tn_oi *x) {
@@ -95,26 +91,30 @@ void tn_oi_op_quantize(tn_oi *x) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "", "quantisation to element type %s", tn_onnx_dtype_name((int32_t)to));
         return;
     }
-    scale = spread(x, scale, v, axis, block);
-    zero = spread(x, zero, v, axis, block);
-    tn_oi_out(x, 0, quantise(x, v, scale, zero, t));
+    scale = tn_oi_spread(x, scale, v, axis, block);
+    zero = tn_oi_spread(x, zero, v, axis, block);
+    tn_oi_out(x, 0, tn_oi_quantise(x, v, scale, zero, t));
 }
 
-/* uint8 with scale (max - min) / 255 over a range that includes 0 */
-void tn_oi_op_dynamic_quantize(tn_oi *x) {
+tn_val tn_oi_dynamic_quantise(tn_oi *x, tn_val v, tn_val *scale, tn_val *zero) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0);
     int64_t axes[TN_MAX_RANK];
+    if (tn_oi_failed(x)) return v;
     size_t rank = tn_val_rank(g, v);
     for (size_t k = 0; k < rank; k++) axes[k] = (int64_t)k;
     tn_val hi = tn_build_scalar(g, TN_OP_MAX, tn_build_reduce(g, TN_OP_REDUCE_MAX, v, rank, axes, false), 0);
     tn_val lo = tn_build_scalar(g, TN_OP_MIN, tn_build_reduce(g, TN_OP_REDUCE_MIN, v, rank, axes, false), 0);
     tn_val range = tn_build_sub(g, hi, lo), one = tn_build_full(g, tn_val_dtype(g, v), 0, NULL, 1);
     tn_val is_zero = tn_build_scalar(g, TN_OP_EQ, range, 0); /* of zeros the scale is 1, as in ONNX Runtime */
-    tn_val scale = tn_build_select(g, is_zero, one, tn_build_scalar(g, TN_OP_DIV, range, 255));
-    tn_val zero = tn_build_round(g, tn_build_div(g, tn_build_neg(g, lo), scale));
-    zero = tn_build_cast_to(g, tn_build_clamp(g, zero, (tn_attrs_clamp){0, 255}), TN_U8);
-    tn_oi_out(x, 0, quantise(x, v, scale, zero, TN_U8));
+    *scale = tn_build_select(g, is_zero, one, tn_build_scalar(g, TN_OP_DIV, range, 255));
+    tn_val at = tn_build_round(g, tn_build_div(g, tn_build_neg(g, lo), *scale));
+    *zero = tn_build_cast_to(g, tn_build_clamp(g, at, (tn_attrs_clamp){0, 255}), TN_U8);
+    return tn_oi_quantise(x, v, *scale, *zero, TN_U8);
+}
+
+void tn_oi_op_dynamic_quantize(tn_oi *x) {
+    tn_val scale = {0}, zero = {0};
+    tn_oi_out(x, 0, tn_oi_dynamic_quantise(x, tn_oi_need(x, 0), &scale, &zero));
     tn_oi_out(x, 1, scale);
     tn_oi_out(x, 2, zero);
 }
@@ -129,14 +129,11 @@ static void must_fit(tn_oi *x, tn_val zero, tn_val v) {
         tn_oi_fits(x, TN_REL_BCAST_TO, zero, k, "a zero point", tn_val_dim(x->g, v, rank - own + k), "its operand");
 }
 
-/* Operand k minus the zero point in operand z, as int32.  One zero point a row of a (axis -2), a column of b (axis -1),
- * or an output channel of a weight (axis 0). */
-static tn_val centred(tn_oi *x, size_t k, size_t z, int64_t axis) {
+tn_val tn_oi_centred(tn_oi *x, tn_val v, tn_val zero, int64_t axis) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, k), zero = tn_oi_in(x, z);
-    if (!v.i) return v;
+    if (!v.i || tn_oi_failed(x)) return v;
     if (zero.i && tn_val_rank(g, zero) == 1 && tn_val_rank(g, v) > 1)
-        zero = spread(x, zero, v, axis, 0);
+        zero = tn_oi_spread(x, zero, v, axis, 0);
     else if (zero.i && tn_val_rank(g, zero) == 1)
         zero = tn_build_reshape_to(g, zero, 0, NULL);
     if (zero.i) must_fit(x, zero, v);
@@ -144,7 +141,7 @@ static tn_val centred(tn_oi *x, size_t k, size_t z, int64_t axis) {
     return zero.i ? tn_build_sub(g, v, tn_build_cast_to(g, zero, TN_I32)) : v;
 }
 
-static tn_val product(tn_oi *x, tn_val a, tn_val b) {
+tn_val tn_oi_product(tn_oi *x, tn_val a, tn_val b) {
     tn_graph *g = x->g;
     if (!a.i || !b.i) return (tn_val){0};
     bool row = tn_val_rank(g, a) == 1, col = tn_val_rank(g, b) == 1;
@@ -155,51 +152,45 @@ static tn_val product(tn_oi *x, tn_val a, tn_val b) {
     return col ? tn_build_squeeze(g, v, -1) : v;
 }
 
+/* Operand k minus the zero point in operand z. */
+static tn_val centred_input(tn_oi *x, size_t k, size_t z, int64_t axis) {
+    tn_val v = tn_oi_need(x, k), zero = tn_oi_in(x, z);
+    return tn_oi_centred(x, v, zero, axis);
+}
+
 void tn_oi_op_matmul_integer(tn_oi *x) {
-    tn_oi_out(x, 0, product(x, centred(x, 0, 2, -2), centred(x, 1, 3, -1)));
+    tn_oi_out(x, 0, tn_oi_product(x, centred_input(x, 0, 2, -2), centred_input(x, 1, 3, -1)));
 }
 
 void tn_oi_op_conv_integer(tn_oi *x) {
-    tn_val v = centred(x, 0, 2, 1), w = centred(x, 1, 3, 0);
-    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_conv(x, v, w, (tn_val){0}, 1));
+    tn_val v = centred_input(x, 0, 2, 1), w = centred_input(x, 1, 3, 0);
+    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_conv(x, v, w, (tn_val){0}));
 }
 
 /* Inputs: a, scale, zero, b, scale, zero, result's scale, result's zero. */
 void tn_oi_op_qlinear_matmul(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val a = centred(x, 0, 2, -2), b = centred(x, 3, 5, -1), zero = tn_oi_need(x, 7);
+    tn_val a = centred_input(x, 0, 2, -2), b = centred_input(x, 3, 5, -1), zero = tn_oi_need(x, 7);
     tn_val sa = tn_build_cast_to(g, tn_oi_need(x, 1), TN_F32), sb = tn_build_cast_to(g, tn_oi_need(x, 4), TN_F32);
     tn_val sy = tn_build_cast_to(g, tn_oi_need(x, 6), TN_F32);
     if (tn_oi_failed(x)) return;
-    tn_val v = tn_build_cast_to(g, product(x, a, b), TN_F32);
-    sa = spread(x, sa, v, -2, 0);
-    sb = spread(x, sb, v, -1, 0);
+    tn_val v = tn_build_cast_to(g, tn_oi_product(x, a, b), TN_F32);
+    sa = tn_oi_spread(x, sa, v, -2, 0);
+    sb = tn_oi_spread(x, sb, v, -1, 0);
     v = tn_build_mul(g, v, tn_build_mul(g, sa, sb));
-    tn_oi_out(x, 0, quantise(x, v, sy, zero, tn_val_dtype(g, zero)));
+    tn_oi_out(x, 0, tn_oi_quantise(x, v, sy, zero, tn_val_dtype(g, zero)));
 }
 
 /* Inputs: x, scale, zero, w, scale (one, or one an output channel), zero, result's scale, result's zero, int32 bias. */
 void tn_oi_op_qlinear_conv(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val v = centred(x, 0, 2, 1), w = centred(x, 3, 5, 0), zero = tn_oi_need(x, 7), bias = tn_oi_in(x, 8);
+    tn_val v = centred_input(x, 0, 2, 1), w = centred_input(x, 3, 5, 0), zero = tn_oi_need(x, 7), bias = tn_oi_in(x, 8);
     tn_val sx = tn_oi_need(x, 1), sw = tn_oi_need(x, 4), sy = tn_oi_need(x, 6);
     if (tn_oi_failed(x)) return;
-    tn_val y = tn_build_cast_to(g, tn_oi_conv(x, v, w, bias, 3), TN_F32);
+    tn_val y = tn_build_cast_to(g, tn_oi_conv(x, v, w, bias), TN_F32);
     if (tn_oi_failed(x)) return;
-    y = tn_build_mul(g, y, tn_build_mul(g, spread(x, sx, y, 1, 0), spread(x, sw, y, 1, 0)));
-    tn_oi_out(x, 0, quantise(x, y, spread(x, sy, y, 1, 0), spread(x, zero, y, 1, 0), tn_val_dtype(g, zero)));
-}
-
-/* com.microsoft: a, scale, zero, b, scale, zero, result's scale, result's zero. */
-void tn_oi_op_qlinear_binary(tn_oi *x) {
-    tn_graph *g = x->g;
-    tn_val v[8];
-    for (size_t k = 0; k < 8; k++) {
-        v[k] = k % 3 == 2 || k == 7 ? tn_oi_in(x, k) : tn_oi_need(x, k);
-        if (k % 3 && v[k].i && tn_val_rank(g, v[k])) v[k] = tn_build_reshape_to(g, v[k], 0, NULL);
-    }
-    if (v[6].i && tn_val_rank(g, v[6])) v[6] = tn_build_reshape_to(g, v[6], 0, NULL);
-    if (tn_oi_failed(x)) return;
-    tn_val a = dequantise(x, v[0], v[1], v[2], TN_F32), b = dequantise(x, v[3], v[4], v[5], TN_F32);
-    tn_oi_out(x, 0, quantise(x, tn_binary(g, x->row->op, a, b), v[6], v[7], tn_val_dtype(g, v[0])));
+    y = tn_build_mul(g, y, tn_build_mul(g, tn_oi_spread(x, sx, y, 1, 0), tn_oi_spread(x, sw, y, 1, 0)));
+    tn_oi_out(
+        x, 0,
+        tn_oi_quantise(x, y, tn_oi_spread(x, sy, y, 1, 0), tn_oi_spread(x, zero, y, 1, 0), tn_val_dtype(g, zero)));
 }

@@ -4,10 +4,10 @@
  * the cell.  With the usual activations that is one `recur`.  With others, hidden sizes that no kernel of `recur` holds, and
  * for a single step, it is written down in simpler ops: short sequences of known length unrolled, others as a `loop` over
  * time. */
-#include "frontend/onnx/import.h"
+#include "frontend/onnx/activation.h"
+#include "frontend/onnx/quant.h"
 
 #include <string.h>
-#include <strings.h>
 
 enum { UNROLL = 32 };
 
@@ -17,9 +17,10 @@ struct cell {
     size_t gates;
     tn_val (*step)(const cell *c, tn_val in, tn_val h, tn_val *state);
     tn_val r;       /* recurrent weights, transposed: [H, gates*H] */
+    tn_val r_scale; /* of DynamicQuantizeLSTM, whose r is int32: what its elements are worth */
     tn_val bias_r;  /* [gates*H], or none; GRU and LSTM keep it apart from the input's */
     tn_val peep[3]; /* LSTM's i, o, f: [H] or none */
-    const char *act[3];
+    const tn_oi_act *act[3];
     double alpha[3], beta[3], clip;
     tn_dim hidden;
     bool lstm, linear_before_reset, input_forget;
@@ -31,48 +32,17 @@ static size_t kind_of(const tn_oi *x) {
     return first == 'R' ? 0 : first == 'G' ? 1 : 2;
 }
 
-/* ---- activations ------------------------------------------------------------------------------------------------- */
-
-typedef struct act_row {
-    const char *name;
-    tn_op op; /* NONE: made of others */
-    double alpha, beta;
-} act_row;
-
-static const act_row act_rows[] = {
-    {"Sigmoid", TN_OP_SIGMOID, 0, 0},
-    {"Tanh", TN_OP_TANH, 0, 0},
-    {"Relu", TN_OP_RELU, 0, 0},
-    {"Softsign", TN_OP_SOFTSIGN, 0, 0},
-    {"Softplus", TN_OP_SOFTPLUS, 0, 0},
-    {"LeakyRelu", TN_OP_LEAKY_RELU, 0.01, 0},
-    {"Elu", TN_OP_ELU, 1, 0},
-    {"HardSigmoid", TN_OP_HARD_SIGMOID, 0.2, 0.5},
-    {"ThresholdedRelu", TN_OP_THRESHOLDED_RELU, 1, 0},
-    {"Affine", TN_OP_NONE, 1, 0},
-    {"ScaledTanh", TN_OP_NONE, 1, 1},
-};
-
-static const act_row *act_find(const char *name) {
-    for (size_t k = 0; k < sizeof act_rows / sizeof *act_rows; k++)
-        if (!strcasecmp(act_rows[k].name, name)) return &act_rows[k];
-    return NULL;
+/* DynamicQuantizeLSTM of com.microsoft. */
+static bool is_quantised(const tn_oi *x) {
+    return !tn_oi_domain_is_onnx(x->row->domain);
 }
 
+/* ---- activations ------------------------------------------------------------------------------------------------- */
+
 static tn_val activate(const cell *c, size_t k, tn_val v) {
-    tn_graph *g = c->x->g;
-    const act_row *row = act_find(c->act[k]);
-    if (c->clip > 0) v = tn_build_clamp(g, v, (tn_attrs_clamp){-c->clip, c->clip});
-    if (!row) return v;
-    if (row->op != TN_OP_NONE) {
-        tn_attrs_activation a = {.alpha = c->alpha[k], .beta = c->beta[k]};
-        bool plain = row->alpha == 0 && row->beta == 0;
-        return tn_emit1(g, row->op, plain ? NULL : &a, 1, &v);
-    }
-    if (row->name[0] == 'A') /* alpha v + beta */
-        return tn_build_scalar(g, TN_OP_ADD, tn_build_scalar(g, TN_OP_MUL, v, c->alpha[k]), c->beta[k]);
-    v = tn_build_tanh(g, tn_build_scalar(g, TN_OP_MUL, v, c->beta[k]));
-    return tn_build_scalar(g, TN_OP_MUL, v, c->alpha[k]);
+    const double p[] = {c->alpha[k], c->beta[k], 0};
+    if (c->clip > 0) v = tn_build_clamp(c->x->g, v, (tn_attrs_clamp){-c->clip, c->clip});
+    return tn_oi_activate(c->x, c->act[k], v, p);
 }
 
 /* Names and parameters of the activations of direction d; lists are packed in order of use. */
@@ -84,18 +54,18 @@ static bool read_activations(tn_oi *x, cell *c, size_t n, size_t d, const char *
     for (size_t k = 0; k < (d + 1) * n; k++) {
         const char *name = defaults[k % n];
         if (a && k < a->n_strings) name = tn_intern_n(x->g, (const char *)a->strings[k].data, a->strings[k].len);
-        const act_row *row = name ? act_find(name) : NULL;
-        if (!row) {
+        const tn_oi_act *row = name ? tn_oi_find_act(name) : NULL;
+        if (!row || row->n > 2) {
             tn_oi_fail(x, TN_E_UNSUPPORTED, "", "activation '%s'", name ? name : "");
             return false;
         }
-        bool has_alpha = row->alpha != 0, has_beta = row->beta != 0 || !strcmp(row->name, "Affine");
-        double p = has_alpha && at_alpha < n_alpha ? (double)alpha[at_alpha] : row->alpha;
-        double q = has_beta && at_beta < n_beta ? (double)beta[at_beta] : row->beta;
+        bool has_alpha = row->n > 0, has_beta = row->n > 1;
+        double p = has_alpha && at_alpha < n_alpha ? (double)alpha[at_alpha] : row->p[0];
+        double q = has_beta && at_beta < n_beta ? (double)beta[at_beta] : row->p[1];
         at_alpha += has_alpha;
         at_beta += has_beta;
         if (k < d * n) continue;
-        c->act[k - d * n] = row->name;
+        c->act[k - d * n] = row;
         c->alpha[k - d * n] = p;
         c->beta[k - d * n] = q;
     }
@@ -111,7 +81,8 @@ static tn_val gate(const cell *c, tn_val v, size_t k) {
 }
 
 static tn_val recurrent(const cell *c, tn_val h) {
-    tn_val v = tn_build_matmul(c->x->g, h, c->r, (tn_attrs_matmul){0});
+    tn_val v = c->r_scale.i ? tn_oi_dynamic_product(c->x, h, c->r, c->r_scale)
+                            : tn_build_matmul(c->x->g, h, c->r, (tn_attrs_matmul){0});
     return c->bias_r.i ? tn_build_add(c->x->g, v, c->bias_r) : v;
 }
 
@@ -181,8 +152,8 @@ static bool recur_attrs(tn_oi *x, size_t n, const char *way, tn_attrs_recur *out
     for (size_t d = 0; d < n; d++) {
         cell c = {.x = x};
         if (!read_activations(x, &c, kind + 1, d, usual[kind])) return false;
-        relu = relu && !strcmp(c.act[0], "Relu");
-        for (size_t k = 0; k <= kind; k++) plain = plain && !strcmp(c.act[k], usual[kind][k]);
+        relu = relu && !strcmp(c.act[0]->name, "Relu");
+        for (size_t k = 0; k <= kind; k++) plain = plain && !strcmp(c.act[k]->name, usual[kind][k]);
     }
     if (!relu && !plain) return false;
     static const char *const names[] = {"rnn_tanh", "gru", "lstm"};
@@ -333,6 +304,23 @@ static tn_val initial(tn_oi *x, tn_val given, int64_t d, tn_dtype t, tn_dim batc
     return given.i ? direction(x, given, d) : tn_build_full(x->g, t, 2, dims, 0);
 }
 
+/* Weights of com.microsoft.DynamicQuantizeLSTM, direction d of input k [D, in, gates*H], minus their zero points, and what
+ * an element is worth: scales and zero points [D] or [D, gates*H] in inputs k_scale and the next. */
+static tn_val quantised(tn_oi *x, size_t k, size_t k_scale, int64_t d, tn_val *scale) {
+    tn_val w = direction(x, tn_oi_need(x, k), d), zero = direction(x, tn_oi_need(x, k_scale + 1), d);
+    *scale = direction(x, tn_oi_need(x, k_scale), d);
+    return tn_oi_centred(x, w, zero, -1);
+}
+
+/* The input's share of all gates. */
+static tn_val input_share(tn_oi *x, tn_val v, int64_t d, tn_val bias) {
+    tn_val scale;
+    if (!is_quantised(x)) return tn_build_linear(x->g, v, direction(x, tn_oi_need(x, 1), d), bias);
+    tn_val w = quantised(x, 1, 8, d, &scale);
+    v = tn_oi_dynamic_product(x, v, w, scale);
+    return bias.i ? tn_build_add(x->g, v, bias) : v;
+}
+
 static bool setup(tn_oi *x, cell *c, int64_t d, tn_val *bias_w) {
     static const char *const defaults[][3] = {{"Tanh"}, {"Sigmoid", "Tanh"}, {"Sigmoid", "Tanh", "Tanh"}};
     tn_graph *g = x->g;
@@ -343,7 +331,8 @@ static bool setup(tn_oi *x, cell *c, int64_t d, tn_val *bias_w) {
     c->clip = tn_oi_num(x, "clip", 0);
     c->linear_before_reset = tn_oi_int(x, "linear_before_reset", 0);
     c->input_forget = tn_oi_int(x, "input_forget", 0);
-    c->r = tn_build_swap_axes(g, direction(x, tn_oi_need(x, 2), d), 0, 1);
+    c->r = is_quantised(x) ? quantised(x, 2, 10, d, &c->r_scale)
+                           : tn_build_swap_axes(g, direction(x, tn_oi_need(x, 2), d), 0, 1);
     tn_val b = direction(x, tn_oi_in(x, 3), d), p = c->lstm ? direction(x, tn_oi_in(x, 7), d) : (tn_val){0};
     if (tn_oi_failed(x)) return false;
     c->hidden = tn_val_dim(g, c->r, 0);
@@ -376,12 +365,14 @@ static bool has_shape(tn_oi *x, size_t k, const char *name, size_t rank, const t
 /* A size of 1 in place of another would broadcast, and further directions would be left out, without a word. */
 static bool fitting_shapes(tn_oi *x, int64_t directions, int64_t gates, bool batch_first) {
     tn_graph *g = x->g;
+    const bool turned = is_quantised(x);
     const tn_dim n = tn_dim_const(g, directions), batch = tn_oi_dim(x, 0, batch_first ? 0 : 1);
-    const tn_dim inputs = tn_oi_dim(x, 0, 2), hidden = tn_oi_dim(x, 2, 2);
+    const tn_dim inputs = tn_oi_dim(x, 0, 2), hidden = tn_oi_dim(x, 2, turned ? 1 : 2);
     const tn_dim all = tn_dim_mul(g, hidden, tn_dim_const(g, gates)), two = tn_dim_const(g, 2);
     const tn_dim state[] = {batch_first ? batch : n, batch_first ? n : batch, hidden};
-    return has_shape(x, 1, "the weight", 3, (tn_dim[]){n, all, inputs}) &&
-           has_shape(x, 2, "the recurrent weight", 3, (tn_dim[]){n, all, hidden}) &&
+    return has_shape(x, 1, "the weight", 3, turned ? (tn_dim[]){n, inputs, all} : (tn_dim[]){n, all, inputs}) &&
+           has_shape(x, 2, "the recurrent weight", 3,
+                     turned ? (tn_dim[]){n, hidden, all} : (tn_dim[]){n, all, hidden}) &&
            has_shape(x, 3, "the bias", 2, (tn_dim[]){n, tn_dim_mul(g, all, two)}) &&
            has_shape(x, 4, "sequence_lens", 1, &batch) && has_shape(x, 5, "initial_h", 3, state) &&
            (gates != 4 ||
@@ -391,8 +382,7 @@ static bool fitting_shapes(tn_oi *x, int64_t directions, int64_t gates, bool bat
 
 void tn_oi_op_rnn(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), r = tn_oi_need(x, 2), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5),
-           c0 = {0};
+    tn_val v = tn_oi_need(x, 0), r = tn_oi_need(x, 2), lens = tn_oi_in(x, 4), h0 = tn_oi_in(x, 5), c0 = {0};
     const char *way = tn_oi_str(x, "direction", "forward");
     bool both = !strcmp(way, "bidirectional"), batch_first = tn_oi_int(x, "layout", 0);
     size_t n = both ? 2 : 1;
@@ -413,8 +403,8 @@ void tn_oi_op_rnn(tn_oi *x) {
     int64_t hidden, length;
     tn_attrs_recur a;
     const bool one_step = tn_dim_is_const(g, tn_val_dim(g, v, 0), &length) && length == 1;
-    if (!one_step && tn_dim_is_const(g, tn_val_dim(g, r, 2), &hidden) && hidden >= 1 && hidden <= TN_RECUR_MAX &&
-        recur_attrs(x, n, way, &a)) {
+    if (!is_quantised(x) && !one_step && tn_dim_is_const(g, tn_val_dim(g, r, 2), &hidden) && hidden >= 1 &&
+        hidden <= TN_RECUR_MAX && recur_attrs(x, n, way, &a)) {
         as_recur(x, n, v, h0, c0, batch_first, a);
         return;
     }
@@ -425,7 +415,7 @@ void tn_oi_op_rnn(tn_oi *x) {
         tn_val bias;
         if (!setup(x, &c, (int64_t)d, &bias)) return;
         sequence q = {.steps = tn_val_dim(g, v, 0), .reverse = d == 1 || !strcmp(way, "reverse")};
-        q.in = tn_build_linear(g, v, direction(x, w, (int64_t)d), bias);
+        q.in = input_share(x, v, (int64_t)d, bias);
         if (lens.i) q.lens = tn_build_unsqueeze(g, checked_lengths(x, lens, q.steps), 1);
         h[d] = initial(x, h0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);
         if (c.lstm) s[d] = initial(x, c0, (int64_t)d, tn_val_dtype(g, v), batch, c.hidden);

@@ -144,6 +144,7 @@ void tn_oi_op_max_unpool(tn_oi *x) {
         tn_oi_fail(x, TN_E_FORMAT, "", "input of rank %zu%s", rank, rank < 3 ? "" : " and no kernel_shape");
         return;
     }
+    w.in = v;
     w.n = rank - 2;
     if (!tn_oi_list(x, "kernel_shape", w.n, 1, 1, w.kernel) || !tn_oi_read_window(x, &w)) return;
     tn_dim dims[TN_MAX_RANK], count = tn_type_numel(g, tn_val_type(g, v));
@@ -316,6 +317,7 @@ static bool read_deformed(tn_oi *x, deformed *d) {
                    "the input, the weight, the offset and the mask are not of one rank of at least 3");
         return false;
     }
+    d->w.in = d->v;
     d->w.n = rank - 2;
     if (!few_axes(x, d->w.n)) return false;
     d->taps = d->places = size(x, 1);

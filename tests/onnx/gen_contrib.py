@@ -36,7 +36,7 @@ def scalar(v, dtype=np.int32):
 
 
 def node(op, inputs, outputs, domain="com.microsoft", **attributes):
-    return helper.make_node(op, inputs.split() if isinstance(inputs, str) else inputs, outputs.split(), name=op.lower(), domain=domain, **attributes)
+    return helper.make_node(op, inputs.split() if isinstance(inputs, str) else inputs, outputs.split() if isinstance(outputs, str) else outputs, name=op.lower(), domain=domain, **attributes)
 
 
 def run(model, feeds):
@@ -305,7 +305,160 @@ case("rotary_part", node("RotaryEmbedding", "x pos cos sin", "y", num_heads=2, r
 case("rotary_4d", node("RotaryEmbedding", "x pos cos sin", "y"), [turn(2, 3, False, [[0, 1, 2], [5, 6, 7]])], {"x": ["B", 2, "S", 8], "pos": ["B", "S"]}, T4)
 case("rotary_scale", node("RotaryEmbedding", "x pos cos sin", "y", scale=2.0), [turn(1, 3, pos=[[2, 1, 0]])], RX, T4)
 
-# REST
+# ---- normalisations -----------------------------------------------------------------------------------------------------
+SX = {"x": ["B", "S", 8], "skip": ["B", "S", 8]}
+GB = {"gamma": noise(8), "beta": noise(8), "bias": noise(8)}
+
+
+def skip(b, s, **more):
+    return {"x": noise(b, s, 8), "skip": noise(b, s, 8), **more}
+
+
+case("skip_layer_norm", node("SkipLayerNormalization", "x skip gamma beta bias", ["y", "", "", "sum"]), [skip(2, 3), skip(1, 1)], SX, GB)
+case("skip_layer_norm_plain", node("SkipLayerNormalization", "x skip gamma", "y", epsilon=0.01), [skip(2, 3)], SX, {"gamma": GB["gamma"]})
+case("skip_layer_norm_row", node("SkipLayerNormalization", "x skip gamma beta", "y"), [{"x": noise(2, 3, 8), "skip": noise(3, 8)}], {"x": ["B", "S", 8], "skip": ["S", 8]},
+     {"gamma": GB["gamma"], "beta": GB["beta"]})
+case("skip_rms_norm", node("SkipSimplifiedLayerNormalization", "x skip gamma bias", ["y", "", "", "sum"]), [skip(2, 3), skip(1, 1)], SX, {"gamma": GB["gamma"], "bias": GB["bias"]})
+case("skip_rms_norm_2d", node("SkipSimplifiedLayerNormalization", "x skip gamma", "y"), [{"x": noise(3, 8), "skip": noise(3, 8)}], {"x": ["S", 8], "skip": ["S", 8]}, {"gamma": GB["gamma"]})
+case("simplified_layer_norm", node("SimplifiedLayerNormalization", "x gamma", "y inv", domain="", axis=-1, epsilon=0.001), [{"x": noise(2, 3, 8)}], {"x": ["B", "S", 8]},
+     {"gamma": GB["gamma"]})
+EMB = {"words": noise(10, 8), "places": noise(6, 8), "kinds": noise(2, 8), "gamma": GB["gamma"], "beta": GB["beta"]}
+ID = {"ids": ["B", "S"], "seg": ["B", "S"], "m": ["B", "S"], "pos": ["B", "S"]}
+
+
+def embed(b, s, **more):
+    return {"ids": ints(0, 10, b, s), **more}
+
+
+case("embed_layer_norm", node("EmbedLayerNormalization", "ids seg words places kinds gamma beta m", "y index sum"),
+     [embed(2, 3, seg=ints(0, 2, 2, 3), m=np.array([[1, 1, 0], [1, 1, 1]], np.int32)), embed(1, 5, seg=ints(0, 2, 1, 5), m=np.ones((1, 5), np.int32))], ID, EMB)
+case("embed_layer_norm_plain", node("EmbedLayerNormalization", "ids _ words places _ gamma beta _ pos", "y index", epsilon=0.01), [embed(2, 3, pos=ints(0, 6, 2, 3)), embed(1, 1, pos=ints(0, 6, 1, 1))],
+     ID, {k: v for k, v in EMB.items() if k != "kinds"})
+
+# ---- activations --------------------------------------------------------------------------------------------------------
+V = {"x": ["B", 8]}
+VX = [{"x": noise(3, 8) * 2}, {"x": noise(1, 8)}]
+case("gelu", node("Gelu", "x", "y"), VX, V)
+case("fast_gelu", node("FastGelu", "x", "y"), VX, V)
+case("fast_gelu_bias", node("FastGelu", "x b", "y"), VX, V, {"b": noise(8)})
+case("bias_gelu", node("BiasGelu", "x b", "y"), VX, V, {"b": noise(8)})
+case("quick_gelu", node("QuickGelu", "x", "y"), VX, V)
+case("quick_gelu_alpha", node("QuickGelu", "x", "y", alpha=0.5), VX, V)
+case("affine", node("Affine", "x", "y", domain="", alpha=1.5, beta=-0.25), VX, V, opset=8)
+case("scaled_tanh", node("ScaledTanh", "x", "y", domain="", alpha=1.5, beta=0.5), VX, V, opset=8)
+case("parametric_softplus", node("ParametricSoftplus", "x", "y", domain="", alpha=1.5, beta=0.5), VX, V, opset=8)
+case("thresholded_relu", node("ThresholdedRelu", "x", "y", domain="", alpha=0.5), VX, V, opset=8)
+IMAGE = {"x": ["N", 3, "H", "W"]}
+case("image_scaler", node("ImageScaler", "x", "y", domain="", scale=0.5, bias=[1.0, -2.0, 0.25]), [{"x": noise(2, 3, 4, 5)}, {"x": noise(1, 3, 2, 2)}], IMAGE, opset=8)
+case("crop", node("Crop", "x", "y", domain="", border=[1, 2, 3, 0]), [{"x": noise(2, 3, 4, 5)}, {"x": noise(1, 3, 6, 7)}], IMAGE, opset=8)
+case("crop_to", node("Crop", "x", "y", domain="", border=[1, 2, 0, 0], scale=[2, 3]), [{"x": noise(2, 3, 4, 5)}, {"x": noise(1, 3, 6, 7)}], IMAGE, opset=8)
+
+# ---- products and convolutions ------------------------------------------------------------------------------------------
+case("fused_matmul", node("FusedMatMul", "a b", "y", transA=1, transB=1, alpha=0.5), [{"a": noise(2, 4, 3), "b": noise(2, 5, 4)}], {"a": ["B", "K", 3], "b": ["B", 5, "K"]})
+case("fused_matmul_batch", node("FusedMatMul", "a b", "y", transBatchA=1, transBatchB=1), [{"a": noise(3, 2, 4), "b": noise(4, 2, 5)}], {"a": ["M", "B", 4], "b": [4, "B", 5]})
+case("fused_matmul_batch_trans", node("FusedMatMul", "a b", "y", transBatchA=1, transA=1), [{"a": noise(4, 2, 2, 3), "b": noise(2, 2, 4, 5)}], {"a": [4, "B", "C", 3], "b": ["B", "C", 4, 5]})
+for act, more in [("Relu", {}), ("Tanh", {}), ("Sigmoid", {}), ("LeakyRelu", {"activation_alpha": 0.2}), ("Elu", {"activation_alpha": 0.7}), ("Softplus", {}), ("Softsign", {}),
+                  ("HardSigmoid", {"activation_alpha": 0.3, "activation_beta": 0.4}), ("ThresholdedRelu", {"activation_alpha": 0.3}), ("Celu", {"activation_alpha": 0.7}), ("Selu", {"activation_alpha": 1.5, "activation_gamma": 1.1})]:
+    case(f"fused_gemm_{act.lower()}", node("FusedGemm", "a b c", "y", activation=act, transB=1, alpha=0.5, beta=2.0, **more), [{"a": noise(3, 4)}], {"a": ["M", 4]}, {"b": noise(5, 4), "c": noise(5)})
+for act, more in [("Relu", {}), ("Tanh", {}), ("LeakyRelu", {"activation_params": [0.2]}), ("Clip", {"activation_params": [-0.5, 0.75]}), ("HardSigmoid", {"activation_params": [0.3, 0.4]})]:
+    case(f"fused_conv_{act.lower()}", node("FusedConv", "x w b", "y", activation=act, pads=[1, 1, 1, 1], **more), [{"x": noise(2, 3, 5, 4)}], IMAGE, {"w": noise(4, 3, 3, 3), "b": noise(4)})
+case("fused_conv_sum", node("FusedConv", "x w b z", "y", activation="Relu", group=2, strides=[2, 2]), [{"x": noise(1, 4, 5, 5), "z": noise(1, 4, 2, 2)}], {"x": ["N", 4, 5, 5], "z": ["N", 4, 2, 2]},
+     {"w": noise(4, 2, 3, 3), "b": noise(4)})
+
+
+def nhwc(x, w, b, **attributes):
+    """NhwcConv has no CPU kernel in ONNX Runtime: Conv between transpositions."""
+    g = helper.make_graph([helper.make_node("Conv", ["x", "w", "b"], ["y"], **attributes)], "g",
+                          [helper.make_tensor_value_info(n, 1, None) for n in "xwb"], [helper.make_tensor_value_info("y", 1, None)])
+    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)])
+    m.ir_version = 8
+    return run(m, {"x": x.transpose(0, 3, 1, 2), "w": w.transpose(0, 3, 1, 2), "b": b})[0].transpose(0, 2, 3, 1)
+
+
+case("nhwc_conv", node("NhwcConv", "x w b", "y", pads=[1, 0, 1, 2], strides=[1, 2], group=2), [{"x": noise(2, 4, 5, 4)}, {"x": noise(1, 6, 3, 4)}], {"x": ["N", "H", "W", 4]},
+     {"w": noise(6, 3, 2, 2), "b": noise(6)}, lambda **k: nhwc(pads=[1, 0, 1, 2], strides=[1, 2], group=2, **k))
+case("nhwc_conv_same", node("NhwcConv", "x w b", "y", auto_pad="SAME_UPPER", strides=[2, 2]), [{"x": noise(2, 5, 6, 3)}, {"x": noise(1, 4, 3, 3)}], {"x": ["N", "H", "W", 3]},
+     {"w": noise(4, 3, 3, 3), "b": noise(4)}, lambda **k: nhwc(auto_pad="SAME_UPPER", strides=[2, 2], **k))
+
+
+# ---- MatMulNBits --------------------------------------------------------------------------------------------------------
+def blocks(n, k, size, bits):
+    b = (k + size - 1) // size
+    return {"w": rng.integers(0, 256, (n, b, size * bits // 8)).astype(np.uint8), "scale": noise(n, b) * 0.1}, b
+
+
+for bits in (2, 4, 8):
+    w, b = blocks(5, 40, 16, bits)
+    case(f"nbits_{bits}", node("MatMulNBits", "a w scale", "y", bits=bits, block_size=16, N=5, K=40), [{"a": noise(2, 3, 40)}, {"a": noise(1, 1, 40)}], {"a": ["B", "S", 40]}, w)
+    w["zero"] = rng.integers(0, 256, (5, (b * bits + 7) // 8)).astype(np.uint8)
+    case(f"nbits_{bits}_zero_bias", node("MatMulNBits", "a w scale zero _ bias", "y", bits=bits, block_size=16, N=5, K=40), [{"a": noise(3, 40)}], {"a": ["M", 40]}, {**w, "bias": noise(5)})
+w, b = blocks(4, 64, 32, 4)
+case("nbits_float_zero", node("MatMulNBits", "a w scale zero", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]}, {**w, "zero": noise(4, b) * 4 + 8})
+case("nbits_weight_given", node("MatMulNBits", "a w scale", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64), "w": w["w"]}], {"a": ["M", 64]}, {"scale": w["scale"]})
+case("nbits_groups", node("MatMulNBits", "a w scale _ g", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]}, {**w, "g": ints(0, 2, 64)})
+case("nbits_omitted", node("MatMulNBits", "a w scale _ _ bias", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]},
+     {"w": np.zeros((0, 2, 16), np.uint8), "scale": noise(4, 2), "bias": noise(4)}, lambda a, w, scale, bias: np.broadcast_to(bias, (len(a), 4)).copy())
+
+
+# ---- quantised operators ------------------------------------------------------------------------------------------------
+def q8(*shape, signed=False, most=128):
+    return ints(-most, most, *shape, dtype=np.int8) if signed else ints(0, 256, *shape, dtype=np.uint8)
+
+
+def qp(name, scale, zero, signed=False):
+    return {f"{name}s": scalar(scale, np.float32), f"{name}z": scalar(zero, np.int8 if signed else np.uint8)}
+
+
+for op in ("Add", "Mul"):
+    for signed in (False, True):
+        z = 3 if signed else 120
+        case(f"qlinear_{op.lower()}_{'s8' if signed else 'u8'}", node(f"QLinear{op}", "a as az b bs bz cs cz", "y"), [{"a": q8(2, 8, signed=signed), "b": q8(8, signed=signed)}], {"a": ["M", 8]},
+             {**qp("a", 0.02, z, signed), **qp("b", 0.03, z + 2, signed), **qp("c", 0.05, z - 4, signed)})
+case("qlinear_add_no_zero", node("QLinearAdd", "a as _ b bs _ cs _", "y"), [{"a": q8(2, 8), "b": q8(2, 8)}], {"a": ["M", 8], "b": ["M", 8]},
+     {"as": scalar(0.02, np.float32), "bs": scalar(0.03, np.float32), "cs": scalar(0.05, np.float32)},  # ONNX Runtime wants them, though it documents defaults
+     lambda a, b, **k: np.clip(np.rint((a * np.float64(k["as"]) + b * np.float64(k["bs"])) / np.float64(k["cs"])), 0, 255).astype(np.uint8))
+case("qlinear_concat", node("QLinearConcat", "cs cz a as az b bs bz", "y", axis=1), [{"a": q8(2, 3), "b": q8(2, 4)}], {"a": ["M", 3], "b": ["M", 4]},
+     {**qp("a", 0.02, 120), **qp("b", 0.05, 100), **qp("c", 0.04, 110)})
+QX = {**qp("x", 0.05, 120), **qp("y", 0.004, 3)}
+SQX = {**qp("x", 0.05, 10, True), **qp("y", 0.008, -100, True)}
+case("qlinear_sigmoid", node("QLinearSigmoid", "x xs xz ys yz", "y"), [{"x": q8(3, 8)}], {"x": ["M", 8]}, QX)
+case("qlinear_sigmoid_s8", node("QLinearSigmoid", "x xs xz ys yz", "y"), [{"x": q8(3, 8, signed=True)}], {"x": ["M", 8]}, SQX)
+case("qlinear_leaky_relu", node("QLinearLeakyRelu", "x xs xz ys yz", "y", alpha=0.2), [{"x": q8(3, 8)}], {"x": ["M", 8]}, {**qp("x", 0.05, 120), **qp("y", 0.04, 100)})
+
+
+def softmax(x, xs, xz, ys, yz, axes=(-1,)):
+    """As documented; ONNX Runtime's table of exponentials is a step off at places."""
+    v = (x.astype(np.float64) - xz) * xs
+    e = np.exp(v - v.max(axes, keepdims=True))
+    return np.clip(np.rint(e / e.sum(axes, keepdims=True) / ys + yz), 0, 255).astype(np.uint8)
+
+
+case("qlinear_softmax", node("QLinearSoftmax", "x xs xz ys yz", "y", axis=-1, opset=13), [{"x": q8(3, 8)}], {"x": ["M", 8]}, QX, softmax)
+case("qlinear_softmax_12", node("QLinearSoftmax", "x xs xz ys yz", "y", axis=1, opset=12), [{"x": q8(2, 3, 4)}], {"x": ["M", 3, 4]}, QX, lambda **k: softmax(axes=(1, 2), **k))
+QP = {**qp("x", 0.0513, 120), **qp("y", 0.0607, 110)}  # no mean lies halfway between two steps
+case("qlinear_average_pool", node("QLinearAveragePool", "x xs xz ys yz", "y", kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[2, 2]), [{"x": q8(2, 3, 6, 5)}, {"x": q8(1, 3, 4, 4)}], IMAGE, QP)
+case("qlinear_average_pool_last", node("QLinearAveragePool", "x xs xz ys yz", "y", kernel_shape=[2, 2], channels_last=1, ceil_mode=1, count_include_pad=1, pads=[0, 0, 1, 1], strides=[2, 2]), [{"x": q8(2, 5, 5, 3)}],
+     {"x": ["N", "H", "W", 3]}, QP)
+for last in (0, 1):
+    case(f"qlinear_global_average_pool_{last}", node("QLinearGlobalAveragePool", "x xs xz ys yz", "y", channels_last=last), [{"x": q8(2, 3, 4, 5)}], {"x": ["N", 3, "H", 5]}, QP)
+case("dynamic_quantize_matmul", node("DynamicQuantizeMatMul", "a b bs bz bias", "y"), [{"a": noise(2, 3, 8)}, {"a": noise(1, 1, 8)}], {"a": ["B", "M", 8]},
+     {"b": q8(8, 4), **qp("b", 0.02, 120), "bias": noise(4)})
+# int8 weights of 7 bits: without VNNI ONNX Runtime's products of uint8 and int8 saturate
+case("dynamic_quantize_matmul_columns", node("DynamicQuantizeMatMul", "a b bs bz", "y"), [{"a": noise(3, 8)}], {"a": ["M", 8]},
+     {"b": q8(8, 4, signed=True, most=64), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": q8(4, signed=True)})
+case("matmul_integer_to_float", node("MatMulIntegerToFloat", "a b as bs az bz bias", "y"), [{"a": q8(2, 3, 8)}, {"a": q8(1, 1, 8)}], {"a": ["B", "M", 8]},
+     {"b": q8(8, 4, signed=True), **qp("a", 0.03, 100), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": q8(4, signed=True), "bias": noise(4)})
+case("matmul_integer_to_float_columns", node("MatMulIntegerToFloat", "a b as bs az", "y"), [{"a": q8(3, 8)}], {"a": ["M", 8]},
+     {"b": q8(8, 4), "as": np.abs(noise(8)) * 0.02 + 0.01, "bs": scalar(0.03, np.float32), "az": q8(8)},
+     lambda a, b, bs, az, **k: ((a.astype(np.float64) - az) * k["as"] @ b * bs).astype(np.float32))
+W_LSTM = {"w": q8(1, 3, 16), "r": q8(1, 4, 16), "bias": noise(1, 32) * 0.2, "ws": np.float32([0.01]), "wz": np.uint8([120]), "rs": np.float32([0.008]), "rz": np.uint8([130])}
+W_BOTH = {"w": q8(2, 3, 16, signed=True, most=64), "r": q8(2, 4, 16, signed=True, most=64), "bias": noise(2, 32) * 0.2, "peep": noise(2, 12) * 0.3, "ws": np.abs(noise(2, 16)) * 0.004 + 0.004,
+          "wz": np.zeros((2, 16), np.int8), "rs": np.abs(noise(2, 16)) * 0.004 + 0.004, "rz": np.zeros((2, 16), np.int8)}
+case("dynamic_quantize_lstm", node("DynamicQuantizeLSTM", "x w r bias _ h0 c0 _ ws wz rs rz", "y yh yc", hidden_size=4), [{"x": noise(3, 1, 3), "h0": noise(1, 1, 4) * 0.3, "c0": noise(1, 1, 4)}],
+     {"x": [3, "B", 3], "h0": [1, "B", 4], "c0": [1, "B", 4]}, W_LSTM)
+case("dynamic_quantize_lstm_long", node("DynamicQuantizeLSTM", "x w r bias _ _ _ _ ws wz rs rz", "y yh yc", hidden_size=4), [{"x": noise(5, 1, 3)}, {"x": noise(2, 1, 3)}], {"x": ["T", 1, 3]}, W_LSTM)
+case("dynamic_quantize_lstm_both", node("DynamicQuantizeLSTM", "x w r bias _ _ _ peep ws wz rs rz", "y yh yc", hidden_size=4, direction="bidirectional"), [{"x": noise(4, 1, 3)}], {"x": [4, 1, 3]}, W_BOTH)
+
 if not only:
     for name in os.listdir(HERE):
         if name not in written:

@@ -1,0 +1,1 @@
+ByJ6~Ÿp˜Ÿxypx6EEM„€]tQ^s¦Ž}›b‰‘xxtakz@oŒ„•°`f^wf^jƒ²“–Ÿ‚

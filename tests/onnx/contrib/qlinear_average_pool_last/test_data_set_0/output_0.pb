@@ -1,0 +1,1 @@
+ByJ6‡z\I‘ˆžv‰G‹…ºrJ^^fa¦x~m|fc<‰t—sg‚dW‘ªˆEYy|Wx‰r@u„t

@@ -1,0 +1,1 @@
+ByJŠX\´{êY‹†TTPcJPRçÿZ^HH´
