@@ -57,7 +57,8 @@ void tn_ci_layer_unary(tn_ci *x) {
 }
 
 static tn_val leaky(tn_ci *x, tn_val v, double slope) {
-    if (!slope || tn_ci_failed(x)) return tn_ci_failed(x) ? v : tn_build_relu(x->g, v);
+    if (tn_ci_failed(x)) return v;
+    if (slope == 0) return tn_build_relu(x->g, v);
     return tn_build_leaky_relu(x->g, v, (tn_attrs_activation){.alpha = slope});
 }
 
@@ -70,7 +71,7 @@ void tn_ci_layer_relu6(tn_ci *x) {
     const TnCaffe__ReLU6Parameter *p = TN_CI_PARAM(x, relu6_param, re_lu6_parameter);
     const tn_val v = tn_ci_in(x, 0);
     if (tn_ci_failed(x)) return;
-    if (!p->negative_slope)
+    if (p->negative_slope == 0)
         tn_ci_out(x, 0, tn_build_clamp(x->g, v, (tn_attrs_clamp){.lo = 0, .hi = 6}));
     else
         tn_ci_out(x, 0, tn_build_scalar(x->g, TN_OP_MIN, leaky(x, v, p->negative_slope), 6));
@@ -124,7 +125,7 @@ void tn_ci_layer_log(tn_ci *x) {
     const TnCaffe__LogParameter *p = TN_CI_PARAM(x, log_param, log_parameter);
     double by;
     if (!p || !base_of(x, p->base_, &by)) return;
-    if (!by) {
+    if (by == 0) {
         tn_ci_fail(x, TN_E_FORMAT, "", "a base of 1");
         return;
     }

@@ -1,9 +1,10 @@
-# tenon_add_plan(NAME MODEL [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [ALIASES input=output ...] [OPTIONS ...])
+# tenon_add_plan(NAME MODEL [WEIGHTS NET.caffemodel] [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [ALIASES input=output ...] [OPTIONS ...])
 #
 # Compiles MODEL into NAME.plan at build time and defines the static library NAME: link it, include "NAME.h" and call
 # NAME_plan() and NAME_run().  With TARGETS no GPU is needed (the cost model chooses; `tenon tune` finishes a plan on a
 # device); without TARGETS the plan is tuned on this machine's GPU.
 #
+# WEIGHTS are those of a Caffe net, whose MODEL is its .prototxt.
 # SHAPES are those of `tenon compile --shape`: sizes, ranges with typical sizes, and several of one input as buckets.
 # ALIASES are those of `tenon compile --alias`: outputs that grow in inputs' buffers, as in "past_key_values.*=present.*".
 # The plan is compiled again when the model or a file of its weights changes.  A MODEL that the build itself makes must be
@@ -12,7 +13,7 @@ cmake_policy(PUSH)
 cmake_policy(VERSION 3.21)
 
 function(tenon_add_plan name model)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION" "TARGETS;SHAPES;ALIASES;OPTIONS")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION;WEIGHTS" "TARGETS;SHAPES;ALIASES;OPTIONS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tenon_add_plan(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -32,6 +33,10 @@ function(tenon_add_plan name model)
   if(arg_TARGETS)
     list(JOIN arg_TARGETS "," targets)
     list(APPEND options --no-gpu --target ${targets})
+  endif()
+  if(arg_WEIGHTS)
+    get_filename_component(weights "${arg_WEIGHTS}" ABSOLUTE)
+    list(APPEND options --weights "${weights}")
   endif()
   if(arg_PRECISION)
     list(APPEND options --precision ${arg_PRECISION})

@@ -354,8 +354,7 @@ int cmd_check(cli *c, int argc, const char **argv) {
     poptContext ctx;
     const char **args;
     int rc = 0;
-    if (!cli_parse(c, "check", argc, argv, options, "MODEL.onnx | --suite DIR [options]", help, &ctx, &args, &rc))
-        return rc;
+    if (!cli_parse(c, "check", argc, argv, options, "MODEL | --suite DIR [options]", help, &ctx, &args, &rc)) return rc;
     compile_setup s;
     bool one = args && args[0] && !args[1];
     if (one == (suite != NULL)) {

@@ -7,7 +7,8 @@
 #include "ir/text/output.h"
 
 static const char help[] =
-    "Runs passes over a graph (.onnx or .tn) and prints it as text.  Without --passes it runs the standard pipeline.\n"
+    "Runs passes over a graph (.onnx, .tn, .prototxt) and prints it as text.  Without --passes it runs the standard\n"
+    "pipeline.\n"
     "The verifier runs after every pass; a pass that breaks it leaves a reproducer when --reproducer is given.\n"
     "Where the output is a stream (no -o, or a pipe or a device), large constants are left out.\n\n"
     "examples:\n"

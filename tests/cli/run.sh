@@ -44,6 +44,29 @@ expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --
 expect "opt writes a file" 0 '' "$tenon" opt "$digits/digits.onnx" -o "$work/d.tn"
 expect "opt reads it back" 0 'kernel' "$tenon" opt "$work/d.tn" --passes=
 
+# ---- a Caffe net
+net=$src/tests/caffe/ssd
+expect "a net" 0 'detection_out: f32 1x1x50x7' "$tenon" run "$net.prototxt" --weights "$net.caffemodel" --device cpu \
+    --input "data=$net/test_data_set_0/input_0.pb"
+expect "opt of a net" 0 'loc\("conv0"' "$tenon" opt "$net.prototxt" --weights "$net.caffemodel"
+expect "a net without weights" 2 'conv0: Convolution: no weights are given.*|--weights' "$tenon" opt "$net.prototxt"
+expect "weights that are not there" 4 'nowhere.caffemodel' "$tenon" opt "$net.prototxt" --weights "$work/nowhere.caffemodel"
+expect "weights alone" 2 'deploy.prototxt --weights' "$tenon" run "$net.caffemodel" --device cpu
+expect "weights of another net" 5 'conv0: Convolution: the weights have no layer' "$tenon" opt "$net.prototxt" \
+    --weights "$src/tests/caffe/yolo.caffemodel"
+expect "weights of an ONNX model" 2 'has its own' "$tenon" opt "$digits/digits.onnx" --weights "$net.caffemodel"
+echo 'layer { name: "x" type: "Frob" top: "y" }' >"$work/frob.prototxt"
+expect "a layer that is not known" 6 'Frob \(.x.\)' "$tenon" opt "$work/frob.prototxt"
+echo 'layer { name: "x" type: 3 }' >"$work/frob.prototxt"
+expect "a prototxt that is wrong" 5 'frob.prototxt: line 1, column 25' "$tenon" opt "$work/frob.prototxt"
+if [ $nvrtc = 1 ]; then
+    expect "compile a net" 0 '' "$tenon" compile "$net.prototxt" --weights "$net.caffemodel" -o "$work/net.plan" --no-gpu \
+        --target sm_80 --depfile "$work/net.d"
+    expect "its weights are a dependency" 0 'ssd.caffemodel' cat "$work/net.d"
+    expect "its plan names layers" 0 'detection_out' "$tenon" inspect "$work/net.plan"
+    expect "a plan has its weights" 2 'compiled already' "$tenon" run "$work/net.plan" --weights "$net.caffemodel" --device cpu
+fi
+
 # ---- an output in its input's buffer
 echo 'symbol P in [0, 7]
 func @main(%past: f32[2,P,4], %x: f32[2,1,4]) { %n = neg %x %y = concat %past, %n {axis=1} return %y {names=["now"]} }' >"$work/grow.tn"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes seeds of the fuzz targets: to corpus/onnx tiny models that reach every family of importer rows, to corpus/tensors
-tensors of every kind of file.
+tensors of every kind of file, to corpus/caffe nets of tests/caffe, the text and, behind a byte 0, the weights.
 
     python3 tests/fuzz/make_corpus.py        (needs the onnx package; the results are committed)
 """
@@ -155,3 +155,7 @@ sequence = nh.from_list(two, "s")
 model = (out / "external.onnx").read_bytes()
 (tensors / "external").write_bytes(b"e" + len(model).to_bytes(2, "little") + model + np.arange(4, dtype=np.float32).tobytes())
 (tensors / "regress_empty_and_huge").write_bytes(b"p" + onnx.TensorProto(data_type=T.FLOAT, dims=[0, 2**60], name="x").SerializeToString())
+caffe, nets = out.parent / "caffe", out.parent.parent.parent / "caffe"
+caffe.mkdir(exist_ok=True)
+for name in "classic", "v1", "v0", "activations", "shapes", "upsampling", "yolo", "ssd":
+    (caffe / name).write_bytes((nets / f"{name}.prototxt").read_bytes() + b"\0" + (nets / f"{name}.caffemodel").read_bytes())

@@ -2,7 +2,7 @@
 # Fuzzes one target with libFuzzer, ASan and UBSan.
 #
 # usage: tests/fuzz/run.sh TARGET SECONDS [BUILD]
-#   TARGET   onnx, plan, program, text, tensors or dims
+#   TARGET   onnx, caffe, plan, program, text, tensors or dims
 #   BUILD    build folder (default: build-fuzz); what is found is kept in BUILD/fuzz/TARGET for the next run
 # Ends at the first finding, with its file and stack.  An input that takes 5 seconds of processor time, or 2 GB, is a
 # finding too.  Otherwise prints a summary: executions, findings, and the corpus, minimised.
