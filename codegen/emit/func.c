@@ -325,6 +325,7 @@ void tn_emit_map(tn_emitter *e, const char *fn, uint32_t vec) {
         const tn_dim last = odd ? tn_dim_add(e->g, extent, tn_dim_const(e->g, vec - 1)) : extent;
         tn_dim i = tn_dim_var(e->g, "i", last, vec, false);
         if (vec > 1) i = tn_dim_add(e->g, i, f.lane);
+        f.number = i;
         bool never = false;
         if (odd) f.guard = tn_fn_less(&f, 0, i, extent, &never);
         for (uint32_t k = 0; k < s->n_out; ++k) { /* all reads come before the first write */

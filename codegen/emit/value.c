@@ -393,12 +393,27 @@ static void store_parts(tn_fn *f, uint32_t k, tn_dim offset, const char *value) 
     tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / %u, y%u);\n", k, x.text, each, k);
 }
 
+static bool is_dense(tn_graph *g, const tn_spec_tensor *t) {
+    tn_dim step = tn_dim_const(g, 1);
+    for (uint32_t k = t->rank; k-- > 0;) {
+        if (tn_dim_equal_const(g, t->dims[k], 1)) continue;
+        if (t->strides[k].i != step.i) return false;
+        step = tn_dim_mul(g, step, t->dims[k]);
+    }
+    return true;
+}
+
+/* Not every number is found again in its coordinates where sizes are sums of symbols. */
+static tn_dim stored_at(tn_fn *f, const tn_spec_tensor *t, const tn_dim *c) {
+    return f->number.i && is_dense(f->e->g, t) ? f->number : tn_tensor_offset(f->e, t, c);
+}
+
 void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c) {
     tn_emitter *e = f->e;
     const tn_spec_tensor *t = &e->s->out[k];
     const tn_ref v = tn_fn_value(f, t->arg, c, f->guard);
     if (!tn_emit_ok(e)) return;
-    const tn_dim offset = tn_tensor_offset(e, t, c);
+    const tn_dim offset = stored_at(f, t, c);
     tn_dim base;
     if (tn_dtype_bits(t->dtype) < 8) {
         store_parts(f, k, offset, v.text);

@@ -44,6 +44,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v3 = tn_mul(v2, tn_sigmoid(v2)); // silu
         tn_from_reg(y0[lane], v3);
     }
-    tn_store<8>(args.out0 + (q0 * 8), y0);
+    tn_store<8>(args.out0 + i, y0);
 }
 

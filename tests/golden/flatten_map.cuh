@@ -43,6 +43,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v1 = tn_max(v0, (float)0); // relu
         y0[lane] = v1;
     }
-    tn_store<4>(args.out0 + (q1 * 4), y0);
+    tn_store<4>(args.out0 + i, y0);
 }
 

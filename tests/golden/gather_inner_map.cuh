@@ -43,6 +43,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v4 = v0 + v2; // add
         tn_from_reg(y0[lane], v4);
     }
-    tn_store<2>(args.out0 + (q0 * 2), y0);
+    tn_store<2>(args.out0 + i, y0);
 }
 

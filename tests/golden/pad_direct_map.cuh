@@ -38,6 +38,6 @@ TN_DEV void tn_map(const tn_args &args, tn_index i) {
         const float v0 = tn_to_reg(p0_7[lane]);
         tn_from_reg(y0[lane], v0);
     }
-    tn_store<8>(args.out0 + (q3 * 8), y0);
+    tn_store<8>(args.out0 + i, y0);
 }
 
