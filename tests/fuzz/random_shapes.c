@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,7 +80,9 @@ static bool run_seed(uint64_t seed, int output, report *rep, int *n_values) {
 static void child(uint64_t seed, int fd) {
     static report rep, small;
     int n_values = 0;
-    alarm(SECONDS);
+    const struct itimerval clock = {.it_value.tv_sec =
+                                        SECONDS}; /* of its own processor time: the machine may be busy */
+    setitimer(ITIMER_PROF, &clock, NULL);
     tn_eval_single_threaded(true);
     rep.seed = seed;
     if (run_seed(seed, SHAPES_ALL, &rep, &n_values) && rep.r.fault.what[0])
