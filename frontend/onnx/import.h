@@ -50,6 +50,11 @@ typedef struct tn_oi {
     const tn_oi_row *row;
     int64_t opset; /* the model's version of the node's domain */
     tn_arena arena;
+    /* of known.c */
+    struct tn_folder *folder;
+    tn_env quiet;
+    unsigned char *by_data; /* by value: 1 where data decides it */
+    uint32_t n_by_data;
 } tn_oi;
 
 struct tn_oi_row {
@@ -118,6 +123,8 @@ bool tn_oi_sym_dtype(tn_dtype t);         /* contents of this dtype are followed
 /* Contents of this shape with d or f to fill in; NULL if too large. */
 tn_oi_sym *tn_oi_sym_new(tn_oi *x, tn_dtype t, size_t rank, const int64_t *shape);
 tn_oi_sym *tn_oi_sym_from_const(tn_oi *x, tn_val v);
+/* Contents of what only constants decide (known.c), or NULL. */
+tn_oi_sym *tn_oi_sym_known(tn_oi *x, tn_val v);
 tn_val tn_oi_materialise(tn_oi *x, const tn_oi_sym *s, const char *name);
 tn_val tn_oi_size_value(tn_oi *x, tn_dim d); /* an i64 scalar */
 bool tn_oi_sym_is_const(const tn_oi *x, const tn_oi_sym *s);

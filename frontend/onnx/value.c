@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "ir/eval/eval.h"
+
 /* ---- memory of the import ---------------------------------------------------------------------------------------- */
 
 void *tn_oi_alloc(tn_oi *x, size_t size) {
@@ -15,6 +17,7 @@ void *tn_oi_alloc(tn_oi *x, size_t size) {
 }
 
 void tn_oi_free_all(tn_oi *x) {
+    tn_folder_free(x->folder);
     tn_arena_free(&x->arena);
 }
 
@@ -134,7 +137,7 @@ const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v) {
     if (v->sym || v->sym_tried || tn_oi_failed(x)) return v->sym;
     v->sym_tried = true;
     if (v->val.i) {
-        v->sym = tn_oi_sym_from_const(x, v->val);
+        v->sym = tn_oi_sym_known(x, v->val);
     } else if (v->init && small_initialiser(v->init)) {
         tn_onnx_tensor t;
         tn_status st = tn_onnx_decode(x->m, v->init, v->name, &t);
