@@ -7,46 +7,10 @@
 #include <xxhash.h>
 
 enum {
-    MIN_OPSET = 6,
-    MAX_OPSET = 27,
     MAX_INLINE_DEPTH = 48,
     MAX_NODES = 1 << 20 /* imported nodes, counting every inlined call: stops exponential nests of functions */
 };
 #define MAX_DIM ((int64_t)1 << 40) /* a larger declared dim is read as unknown */
-
-/* ---- the op table ------------------------------------------------------------------------------------------------ */
-
-enum { LAST = 1 << 20 };
-
-static const tn_oi_row rows[] = {
-#define ONNX_OP(domain, name, since, until, fn, op) {domain, #name, since, until, tn_oi_op_##fn, TN_OP_##op},
-#include "frontend/onnx/onnx_ops.def"
-#undef ONNX_OP
-};
-
-bool tn_oi_domain_is_onnx(const char *domain) {
-    return !*domain || !strcmp(domain, "ai.onnx");
-}
-
-const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t version) {
-    if (tn_oi_domain_is_onnx(domain)) domain = "";
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
-        if (!strcmp(rows[k].name, name) && !strcmp(rows[k].domain, domain) && version >= rows[k].since &&
-            version <= rows[k].until)
-            return &rows[k];
-    return NULL;
-}
-
-bool tn_oi_versions(const char *domain, const char *name, int *since, int *until) {
-    *since = *until = 0;
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        if (strcmp(rows[k].name, name) || tn_oi_domain_is_onnx(rows[k].domain) != tn_oi_domain_is_onnx(domain))
-            continue;
-        if (!*since || rows[k].since < *since) *since = rows[k].since;
-        if (rows[k].until > *until) *until = rows[k].until < LAST ? rows[k].until : MAX_OPSET;
-    }
-    return *since != 0;
-}
 
 /* ---- opsets and functions ---------------------------------------------------------------------------------------- */
 
@@ -467,13 +431,14 @@ static void check_model(tn_oi *x) {
         return;
     }
     int64_t v = tn_oi_opset_of(x, NULL, "");
-    if (v && v < MIN_OPSET)
+    if (v && v < TN_OI_MIN_OPSET)
         tn_oi_fail(x, TN_E_UNSUPPORTED, "convert the model with onnx.version_converter",
-                   "the model is of opset %lld; %d to %d are supported", (long long)v, MIN_OPSET, MAX_OPSET);
-    else if (v > MAX_OPSET)
+                   "the model is of opset %lld; %d to %d are supported", (long long)v, TN_OI_MIN_OPSET,
+                   TN_OI_MAX_OPSET);
+    else if (v > TN_OI_MAX_OPSET)
         tn_report(x->env, TN_WARNING, TN_E_UNSUPPORTED, "",
-                  "the model is of opset %lld, newer than %d: ops are read as of %d", (long long)v, MAX_OPSET,
-                  MAX_OPSET);
+                  "the model is of opset %lld, newer than %d: ops are read as of %d", (long long)v, TN_OI_MAX_OPSET,
+                  TN_OI_MAX_OPSET);
 }
 
 /* ---- public calls ------------------------------------------------------------------------------------------------ */

@@ -15,7 +15,8 @@
 #include "tenon/builder.h"
 #include "tenon/compiler.h"
 
-enum { TN_OI_MAX_SYM = 1024 }; /* elements up to which contents are followed */
+enum { TN_OI_MIN_OPSET = 6, TN_OI_MAX_OPSET = 27 }; /* of ai.onnx */
+enum { TN_OI_MAX_SYM = 1024 };                      /* elements up to which contents are followed */
 
 /* Contents of a tensor of static shape: d for integers and bool, f for floats. */
 typedef struct tn_oi_sym {
@@ -167,6 +168,5 @@ void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v);
 
 #define ONNX_OP(domain, name, since, until, fn, op) void tn_oi_op_##fn(tn_oi *x);
 #include "frontend/onnx/onnx_ops.def"
-#undef ONNX_OP
 
 #endif

@@ -215,6 +215,14 @@ static void range_of_data(tn_oi *x) {
     if (length.i) tn_oi_out(x, 0, progression(x, length, in[0], in[2]));
 }
 
+/* Input k as a number, if it is a constant. */
+static bool number_of(tn_oi *x, size_t k, double *v) {
+    size_t n = 0;
+    if (tn_oi_const_nums(x, k, 1, v, &n) && n == 1) return true;
+    const tn_val c = tn_oi_in(x, k);
+    return c.i && tn_const_splat(x->g, c, v);
+}
+
 void tn_oi_op_range(tn_oi *x) {
     tn_graph *g = x->g;
     const tn_oi_sym *a = tn_oi_sym_of(x, 0), *b = tn_oi_sym_of(x, 1);
@@ -227,7 +235,7 @@ void tn_oi_op_range(tn_oi *x) {
         return;
     }
     bool known = true;
-    for (size_t k = 0; k < 3; k++) known = known && tn_oi_const_nums(x, k, 1, &v[k], &n) && n == 1;
+    for (size_t k = 0; k < 3; k++) known = known && number_of(x, k, &v[k]);
     double count = known && v[2] != 0 ? fmax(ceil((v[1] - v[0]) / v[2]), 0) : -1;
     if (!(count >= 0 && count < 1e9)) {
         range_of_data(x);

@@ -92,6 +92,9 @@ static complaint complain(const TnOnnx__NodeProto *n, int64_t opset, size_t node
         snprintf(c.text, sizeof c.text,
                  "no importer for this version of the op (there is one for %d and later, up to %d)%s", since, until,
                  count);
+    } else if (tn_oi_refusal(n->domain, n->op_type)) {
+        snprintf(c.hint, sizeof c.hint, "tenon ops lists the operators that there are");
+        snprintf(c.text, sizeof c.text, "not imported: %s%s", tn_oi_refusal(n->domain, n->op_type), count);
     } else {
         snprintf(c.hint, sizeof c.hint, "export it from other ops, or give it a body as a model-local function");
         snprintf(c.text, sizeof c.text, "no importer for this op of domain '%.80s'%s",

@@ -74,6 +74,8 @@ int64_t tn_oi_opset_of(const tn_oi *x, const TnOnnx__FunctionProto *f, const cha
 const TnOnnx__FunctionProto *tn_oi_find_function(const tn_oi *x, const TnOnnx__NodeProto *call);
 /* The opset versions for which an op has importers; false if there are none. */
 bool tn_oi_versions(const char *domain, const char *name, int *since, int *until);
+/* Why there is no importer, and will be none; NULL if that is not so. */
+const char *tn_oi_refusal(const char *domain, const char *name);
 /* The current node has no importer: an error for it, and for every other operator of the model that has none. */
 void tn_oi_unknown(tn_oi *x);
 

@@ -25,7 +25,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 static const char *const ops[] = {
 #define ONNX_OP(domain, name, since, until, fn, op) #name,
 #include "frontend/onnx/onnx_ops.def"
-#undef ONNX_OP
 };
 
 static const char *const attributes[] = {"alpha",
