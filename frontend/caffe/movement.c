@@ -121,47 +121,47 @@ void tn_ci_layer_flatten(tn_ci *x) {
     tn_ci_out(x, 0, tn_build_reshape_to(x->g, v, n, dims));
 }
 
-/* Some axes, from `axis` on, become others: 0 is the size that stands there, -1 what is left over. */
+/* The sizes that a Reshape gives, from axis n of `dims` on: 0 is the size that stands there, -1 what `all` leaves over. */
+static void given_sizes(tn_ci *x, tn_val v, const TnCaffe__BlobShape *s, tn_dim all, size_t n, tn_dim *dims) {
+    tn_dim known = tn_dim_const(x->g, 1), *open = NULL;
+    for (size_t k = 0; k < s->n_dim && !tn_ci_failed(x); k++, n++) {
+        const int64_t d = s->dim[k];
+        if (d == -1 && !open) {
+            open = &dims[n];
+        } else if (d < 0 || d > INT32_MAX || (d == 0 && n >= tn_val_rank(x->g, v))) {
+            tn_ci_fail(x, TN_E_FORMAT, "0 is the size that stands there, -1 (once) what is left over",
+                       "dim %zu of the shape is %lld", k, (long long)d);
+        } else {
+            dims[n] = d ? tn_dim_const(x->g, d) : tn_val_dim(x->g, v, n);
+            known = tn_dim_mul(x->g, known, dims[n]);
+        }
+    }
+    if (open) *open = tn_dim_floordiv(x->g, all, known);
+}
+
+/* Some axes, from `axis` on, become others. */
 void tn_ci_layer_reshape(tn_ci *x) {
     const TnCaffe__ReshapeParameter *p = x->layer->reshape_param;
     const tn_val v = tn_ci_in(x, 0);
-    const size_t given = p && p->shape ? p->shape->n_dim : 0;
-    tn_dim dims[TN_MAX_RANK], rest;
-    size_t n = 0, open = SIZE_MAX;
+    tn_dim dims[TN_MAX_RANK];
     if (!p || !p->shape) tn_ci_fail(x, TN_E_FORMAT, "", "reshape_param with a shape is missing");
     if (tn_ci_failed(x)) return;
-    const size_t rank = tn_val_rank(x->g, v);
+    const size_t rank = tn_val_rank(x->g, v), given = p->shape->n_dim;
     const int64_t at = p->axis < 0 ? p->axis + (int64_t)rank + 1 : p->axis;
     if (at < 0 || at > (int64_t)rank || p->num_axes < -1 || (p->num_axes >= 0 && at + p->num_axes > (int64_t)rank)) {
         tn_ci_fail(x, TN_E_FORMAT, "", "axis %d and num_axes %d of a bottom of rank %zu", p->axis, p->num_axes, rank);
         return;
     }
     const size_t from = (size_t)at, to = p->num_axes < 0 ? rank : from + (size_t)p->num_axes;
-    if (from + given + (rank - to) > TN_MAX_RANK) {
-        tn_ci_fail(x, TN_E_UNSUPPORTED, "", "a top of rank %zu; the most is %d", from + given + (rank - to),
-                   TN_MAX_RANK);
+    const size_t n = from + given + (rank - to);
+    if (given > TN_MAX_RANK || n > TN_MAX_RANK) {
+        tn_ci_fail(x, TN_E_UNSUPPORTED, "", "a top of rank %zu; the most is %d", n, TN_MAX_RANK);
         return;
     }
-    for (size_t k = 0; k < from; k++) dims[n++] = tn_val_dim(x->g, v, k);
-    rest = tn_val_extent(x->g, v, from, to);
-    for (size_t k = 0; k < given && !tn_ci_failed(x); k++, n++) {
-        const int64_t d = p->shape->dim[k];
-        if (d == -1 && open == SIZE_MAX)
-            open = n;
-        else if (d < 0 || (!d && from + k >= rank) || d > INT32_MAX)
-            tn_ci_fail(x, TN_E_FORMAT, "0 is the size that stands there, -1 (once) what is left over",
-                       "dim %zu of the shape is %lld", k, (long long)d);
-        else
-            dims[n] = d ? tn_dim_const(x->g, d) : tn_val_dim(x->g, v, from + k);
-        if (open != n && !tn_ci_failed(x) && open != SIZE_MAX - 1) {
-            int64_t size;
-            if (!tn_dim_is_const(x->g, dims[n], &size) || size) rest = tn_dim_floordiv(x->g, rest, dims[n]);
-        }
-    }
-    if (tn_ci_failed(x)) return;
-    if (open != SIZE_MAX) dims[open] = rest;
-    for (size_t k = to; k < rank; k++) dims[n++] = tn_val_dim(x->g, v, k);
-    tn_ci_out(x, 0, tn_build_reshape_to(x->g, v, n, dims));
+    for (size_t k = 0; k < from; k++) dims[k] = tn_val_dim(x->g, v, k);
+    given_sizes(x, v, p->shape, tn_val_extent(x->g, v, from, to), from, dims);
+    for (size_t k = to; k < rank; k++) dims[n - rank + k] = tn_val_dim(x->g, v, k);
+    if (!tn_ci_failed(x)) tn_ci_out(x, 0, tn_build_reshape_to(x->g, v, n, dims));
 }
 
 /* Axes that are not named stay in order behind those that are. */

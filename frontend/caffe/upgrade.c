@@ -55,8 +55,6 @@ static void from_v1(const TnCaffe__V1LayerParameter *v, TnCaffe__LayerParameter 
     l->name = v->name;
     if (row) l->type = (char *)(uintptr_t)row->type;
     if (!row && v->has_type && e) l->type = (char *)(uintptr_t)e->name;
-    l->n_unknown = v->n_unknown;
-    l->unknown = v->unknown;
 #define P(param) l->param = v->param;
     V1_PARAMS(P)
 #undef P
@@ -80,8 +78,10 @@ static bool from_v0(tn_ci *x, const TnCaffe__V0LayerParameter *v, TnCaffe__Layer
     if (!p) return false;
     l->name = v->name;
     l->type = row ? (char *)(uintptr_t)row->type : v->type;
-    l->n_unknown = v->n_unknown;
-    l->unknown = v->unknown;
+    if (v->n_unknown) { /* else those around it */
+        l->n_unknown = v->n_unknown;
+        l->unknown = v->unknown;
+    }
     p->pad = v->pad;
     p->kernel = v->kernelsize;
     p->stride = v->stride;
@@ -135,6 +135,8 @@ static const TnCaffe__LayerParameter *upgraded(tn_ci *x, const TnCaffe__V1LayerP
     l->include = v->include;
     l->n_exclude = v->n_exclude;
     l->exclude = v->exclude;
+    l->n_unknown = v->n_unknown;
+    l->unknown = v->unknown;
     if (!v->layer)
         from_v1(v, l);
     else if (!from_v0(x, v->layer, l))

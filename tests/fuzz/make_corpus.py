@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Writes seeds of the fuzz targets: to corpus/onnx tiny models that reach every family of importer rows, to corpus/tensors
-tensors of every kind of file, to corpus/caffe nets of tests/caffe, the text and, behind a byte 0, the weights.
+tensors of every kind of file, to corpus/caffe tiny nets, the text and, behind a byte 0, the
+weights.
 
     python3 tests/fuzz/make_corpus.py        (needs the onnx package; the results are committed)
 """
@@ -155,7 +156,60 @@ sequence = nh.from_list(two, "s")
 model = (out / "external.onnx").read_bytes()
 (tensors / "external").write_bytes(b"e" + len(model).to_bytes(2, "little") + model + np.arange(4, dtype=np.float32).tobytes())
 (tensors / "regress_empty_and_huge").write_bytes(b"p" + onnx.TensorProto(data_type=T.FLOAT, dims=[0, 2**60], name="x").SerializeToString())
-caffe, nets = out.parent / "caffe", out.parent.parent.parent / "caffe"
-caffe.mkdir(exist_ok=True)
-for name in "classic", "v1", "v0", "activations", "shapes", "upsampling", "yolo", "ssd":
-    (caffe / name).write_bytes((nets / f"{name}.prototxt").read_bytes() + b"\0" + (nets / f"{name}.caffemodel").read_bytes())
+
+
+# Nets so small that they are evaluated and optimised after every edit
+def varint(v):
+    return bytes([v]) if v < 128 else bytes([v & 127 | 128]) + varint(v >> 7)
+
+
+def message(number, payload):
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def caffe(name, text, **weights):
+    blobs = {k: [message(7, message(1, b"".join(map(varint, d)))) + message(5, np.linspace(-1, 1, int(np.prod(d)), dtype=np.float32).tobytes()) for d in v]
+             for k, v in weights.items()}
+    net = b"".join(message(100, message(1, k.encode()) + b"".join(message(7, b) for b in v)) for k, v in blobs.items())
+    folder = out.parent / "caffe"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(text.encode() + b"\0" + net)
+
+
+def layer(type, bottoms, top, rest=""):
+    return f'layer {{ name: "{top}" type: "{type}" ' + " ".join(f'bottom: "{b}"' for b in bottoms.split()) + f' top: "{top}" {rest} }}\n'
+
+
+data = 'input: "x" input_shape { dim: 1 dim: 4 dim: 4 dim: 4 }\n'
+caffe("convs", data + layer("Convolution", "x", "c", "convolution_param { num_output: 2 kernel_h: 3 kernel_w: 2 pad: 1 dilation: 1 group: 2 }")
+      + layer("Deconvolution", "c", "d", "convolution_param { num_output: 2 kernel_size: 2 stride: 2 bias_term: false }")
+      + layer("ConvolutionDepthwise", "d", "w", "convolution_param { num_output: 2 kernel_size: 1 }")
+      + layer("InnerProduct", "w", "y", "inner_product_param { num_output: 3 axis: 3 transpose: true }"),
+      c=[(2, 2, 3, 2), (2,)], d=[(2, 2, 2, 2)], w=[(2, 1, 1, 1), (2,)], y=[(10, 3), (3,)])
+caffe("pools", data + layer("Pooling", "x", "p", "pooling_param { pool: AVE kernel_size: 3 stride: 2 pad: 1 }")
+      + layer("Pooling", "x", "m", "pooling_param { kernel_size: 2 round_mode: FLOOR stride: 1 }") + layer("Eltwise", "p m", "e", "eltwise_param { operation: MAX }")
+      + layer("LRN", "e", "l", "lrn_param { local_size: 3 }") + layer("LRN", "l", "w", "lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }")
+      + layer("Pooling", "w", "y", "pooling_param { global_pooling: true }"))
+caffe("norms", data + layer("BatchNorm", "x", "b") + layer("Scale", "b", "s", "scale_param { bias_term: true }") + layer("Bias", "s", "i", "bias_param { axis: 0 num_axes: -1 }")
+      + layer("MVN", "i", "m") + layer("Normalize", "m", "n") + layer("PReLU", "n", "r") + layer("Softmax", "r", "y") + layer("Embed", "y", "z", "embed_param { num_output: 2 input_dim: 3 }"),
+      b=[(4,), (4,), (1,)], s=[(4,), (4,)], i=[(1, 4, 4, 4)], n=[(1,)], r=[(4,)], z=[(3, 2), (2,)])
+caffe("elementwise", data + layer("ReLU", "x", "a", "relu_param { negative_slope: 0.1 }") + layer("ELU", "a", "a") + layer("Power", "a", "b", "power_param { power: 2 scale: 0.5 shift: 1 }")
+      + layer("Exp", "b", "c", "exp_param { base: 2 }") + layer("Log", "c", "d") + layer("Eltwise", "a d", "e", "eltwise_param { coeff: 1 coeff: -1 }")
+      + layer("Threshold", "e", "f") + layer("ReLU6", "e", "g") + layer("Scale", "g f", "y", "scale_param { axis: 0 }"))
+caffe("moves", data + layer("Reshape", "x", "r", "reshape_param { shape { dim: 0 dim: -1 dim: 2 } axis: 1 num_axes: 2 }") + layer("Flatten", "x", "f", "flatten_param { axis: 2 }")
+      + layer("Permute", "x", "p", "permute_param { order: 0 order: 2 order: 3 order: 1 }") + layer("Tile", "p", "t", "tile_param { axis: 2 tiles: 2 }")
+      + layer("Crop", "t x", "c", "crop_param { axis: 2 offset: 1 offset: 0 }") + layer("Concat", "c x", "y", "concat_param { axis: 1 }")
+      + 'layer { type: "Slice" bottom: "y" top: "s" top: "u" slice_param { slice_point: 3 } }\n')
+caffe("reduces", data + layer("Reduction", "x", "r", "reduction_param { operation: SUMSQ axis: 2 coeff: 2 }") + layer("ArgMax", "x", "a", "argmax_param { out_max_val: true top_k: 2 }")
+      + layer("ArgMax", "x", "b", "argmax_param { axis: 1 }") + layer("DummyData", "", "d", 'dummy_data_param { shape { dim: 1 dim: 4 } data_filler { type: "constant" value: 2 } }')
+      + layer("Eltwise", "r d", "y"))
+caffe("resizes", data + layer("Upsample", "x", "u", "upsample_param { scale: 2 }") + layer("Reorg", "u", "o", "reorg_param { stride: 2 }") + layer("ShuffleChannel", "o", "s", "shuffle_channel_param { group: 4 }")
+      + layer("Interp", "s", "i", "interp_param { height: 3 width: 2 pad_beg: -1 }") + layer("Interp", "x u", "y") + layer("Reorg", "y", "z", "reorg_param { stride: 2 reverse: true }"))
+caffe("ssd", 'input: "l" input_shape { dim: 1 dim: 32 } input: "c" input_shape { dim: 1 dim: 24 } input: "m" input_shape { dim: 1 dim: 1 dim: 2 dim: 2 }\n'
+      + layer("PriorBox", "m m", "p", "prior_box_param { min_size: 1 max_size: 2 aspect_ratio: 1 variance: 0.1 clip: true }")
+      + layer("DetectionOutput", "l c p", "y", "include { phase: TEST } detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.4 top_k: 5 } code_type: CENTER_SIZE keep_top_k: 4 confidence_threshold: 0.1 }"))
+caffe("v1", "input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 3\nlayers { name: 'c' type: CONVOLUTION bottom: 'x' top: 'c' convolution_param { num_output: 2 kernel_size: 2 } }\n"
+      "layers { name: 't' type: TANH bottom: 'c' top: 'c' include { phase: TEST } }\nlayers { name: 'p' type: POOLING bottom: 'c' top: 'y' pooling_param { pool: MAX kernel_size: 2 } }\n", c=[(2, 2, 2, 2), (2,)])
+caffe("v0", "input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 3\nlayers { layer { name: 'c' type: 'conv' num_output: 2 kernelsize: 2 pad: 1 } bottom: 'x' top: 'c' }\n"
+      "layers { layer { name: 'd' type: 'padding' pad: 1 } bottom: 'c' top: 'd' }\nlayers { layer { name: 'p' type: 'pool' pool: AVE kernelsize: 2 stride: 2 } bottom: 'd' top: 'y' }\n"
+      "layers { layer { name: 'n' type: 'lrn' local_size: 3 } bottom: 'y' top: 'z' }\n", c=[(2, 2, 2, 2), (2,)])

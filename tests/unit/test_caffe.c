@@ -5,6 +5,8 @@
 #include "tests/unit/failing.h"
 #include "tests/unit/suite.h"
 
+#include <limits.h>
+
 #define DATA "input: 'data' input_shape { dim: [1, 4, 6, 6] }\n"
 #define LAYER(type, rest) "layer { name: 'it' type: '" type "' bottom: 'data' top: 'y' " rest " }\n"
 
@@ -173,6 +175,9 @@ START_TEST(what_is_wrong_with_a_net_is_said) {
         {DATA LAYER("ReLU", "relu_param { negative_slop: 1 }"),
          TN_E_UNSUPPORTED,
          {"it: ReLU", "negative_slop (line 2)"}},
+        {DATA "layers { layer { type: 'relu' } bottom: 'data' top: 'y' more: 1 }", TN_E_UNSUPPORTED, {"more (line 2)"}},
+        {DATA "layers { layer { type: 'relu' more: 1 } bottom: 'data' top: 'y' }", TN_E_UNSUPPORTED, {"more (line 2)"}},
+        {DATA LAYER("Reshape", "reshape_param { shape { dim: [0, 0, 0, 0, 0] } }"), TN_E_FORMAT, {"dim 4"}},
         {DATA LAYER("ReLU", "bottom: 'data'"), TN_E_FORMAT, {"2 bottoms, where it takes 1"}},
         {DATA LAYER("Eltwise", ""), TN_E_FORMAT, {"1 bottoms, where it takes at least 2"}},
         {DATA LAYER("ReLU", "top: 'z'"), TN_E_FORMAT, {"2 tops, where it has 1"}},
@@ -379,13 +384,19 @@ START_TEST(weights_stay_in_their_file) {
     fill();
     const char *text = temp("net.prototxt"), *weights = temp("net.caffemodel");
     write_file(text, net, strlen(net));
+    long least = LONG_MAX, most = 0;
     for (int pad = 0; pad < 4; pad++) { /* three of the four alignments must be copied */
         pb *w = pb_str(pb_new(), 1, &"name"[pad]), *layer = mk_weights("it", mk_blob("2,2048"), NULL);
+        failing f = {0};
+        const tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
         tn_status st;
         pb_raw(w, layer->p + 5, layer->n - 5);
         write_file(weights, w->p, w->n);
-        tn_graph *g = tn_import_caffe(NULL, text, weights, NULL, &st);
+        tn_graph *g = tn_import_caffe(&env, text, weights, NULL, &st);
         ck_assert_ptr_nonnull(g);
+        const long bytes = atomic_load(&f.bytes);
+        least = bytes < least ? bytes : least;
+        most = bytes > most ? bytes : most;
         remove(weights); /* the mapping outlives the name */
         tn_graph *twin = tn_graph_clone(g);
         tn_graph_free(g);
@@ -394,6 +405,7 @@ START_TEST(weights_stay_in_their_file) {
         pb_free(w);
         pb_free(layer);
     }
+    ck_assert_int_ge(most - least, (long)sizeof filled);
     remove(text);
 }
 END_TEST
