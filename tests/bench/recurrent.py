@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Recurrent layers beside cuDNN through PyTorch on this machine's GPU.
+
+usage: recurrent.py [--tenon build/tenon] [--cells lstm,gru,rnn] [--hidden 128,512,1024] [--batches 1,32] [--steps 100]
+                    [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 20] [--kernels] [--out FILE.json]
+
+A layer has as many inputs as hidden units, and PyTorch's own random weights (fixed seed).  The model is written as ONNX with
+float32 weights and compiled by `tenon compile`; PyTorch runs the same weights in the precision given (cuDNN).  Times are
+medians of CUDA-graph replays in microseconds, inputs on the device, all in one run; the cosine is of Tenon's outputs with PyTorch's on the
+CPU in float32.  --kernels: also the knobs and microseconds of each kernel.  Needs torch, onnx, numpy."""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+GATES = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}  # ONNX's order, of PyTorch's
+CLASSES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+
+
+def layer(cell, hidden, both):
+    torch.manual_seed(0)
+    return CLASSES[cell](hidden, hidden, bidirectional=both).eval()
+
+
+def write(cell, hidden, both, m, steps, batch, path):
+    def rows(name):  # gates in ONNX's order, direction by direction
+        parts = []
+        for suffix in ["", "_reverse"][:2 if both else 1]:
+            p = getattr(m, f"{name}_l0{suffix}").detach().numpy()
+            gates = np.split(p, len(GATES[cell]))
+            parts.append(np.concatenate([gates[k] for k in GATES[cell]]))
+        return np.stack(parts)
+
+    bias = np.concatenate([rows("bias_ih"), rows("bias_hh")], 1)
+    weights = [numpy_helper.from_array(a, n) for a, n in [(rows("weight_ih"), "w"), (rows("weight_hh"), "r"), (bias, "b")]]
+    node = helper.make_node(cell.upper(), ["x", "w", "r", "b"], ["y"], "layer", hidden_size=hidden,
+                            direction="bidirectional" if both else "forward",
+                            **({"linear_before_reset": 1} if cell == "gru" else {}))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [steps, batch, hidden])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [steps, 2 if both else 1, batch, hidden])
+    g = helper.make_graph([node], cell, [x], [y], weights)
+    onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
+
+
+def time_graph(fn, seconds):
+    s = torch.cuda.Stream()
+    s.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(s), torch.inference_mode():
+        for _ in range(3):
+            fn()
+    torch.cuda.current_stream().wait_stream(s)
+    torch.cuda.synchronize()
+    g = torch.cuda.CUDAGraph()
+    with torch.inference_mode(), torch.cuda.graph(g):
+        fn()
+    end = time.time() + .1
+    while time.time() < end:
+        g.replay()
+    torch.cuda.synchronize()
+    times, end = [], time.time() + seconds
+    while time.time() < end or len(times) < 20:
+        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        a.record()
+        g.replay()
+        b.record()
+        b.synchronize()
+        times.append(a.elapsed_time(b) * 1e3)
+    return sorted(times)[len(times) // 2]
+
+
+def peer(m, x, precision, seconds):
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    m, x = m.to("cuda", dtype), x.to("cuda", dtype)
+    m.flatten_parameters()
+    return time_graph(lambda: m(x), seconds)
+
+
+def run(cmd, env):
+    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, env=env)
+    if r.returncode:
+        raise SystemExit(f"{' '.join(map(str, cmd))}: exit code {r.returncode}\n{r.stderr[-2000:]}")
+    return json.loads(r.stdout)
+
+
+def tenon(a, name, model, x, want, folder):
+    plan, env = folder / f"{name}.plan", dict(os.environ, TENON_CACHE=str(folder / "cache"))
+    np.save(folder / "x.npy", x.numpy())
+    run([a.tenon, "compile", model, "-o", plan, "--precision", a.precision, "--json", "-q", "--tune-seconds",
+         a.tune_seconds], env)
+    run([a.tenon, "run", plan, "--input", f"x={folder / 'x.npy'}", "--output", folder / "out", "--json"], env)
+    got = np.load(folder / "out" / "y.npy").astype(np.float64)
+    cosine = float((got * want).sum() / np.sqrt((got**2).sum() * (want**2).sum()))
+    bench = run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"], env)
+    return bench["median_us"], cosine, bench["kernels"]
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tenon", default="build/tenon")
+    ap.add_argument("--cells", default="lstm,gru,rnn")
+    ap.add_argument("--hidden", default="128,512,1024")
+    ap.add_argument("--batches", default="1,32")
+    ap.add_argument("--steps", type=int, default=100)
+    ap.add_argument("--precision", default="fp16")
+    ap.add_argument("--bidirectional", action="store_true")
+    ap.add_argument("--seconds", type=float, default=.3)
+    ap.add_argument("--tune-seconds", type=float, default=20)
+    ap.add_argument("--kernels", action="store_true")
+    ap.add_argument("--out", type=pathlib.Path)
+    a = ap.parse_args()
+    rows = []
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {a.precision}, "
+          f"{a.steps} steps, {time.strftime('%Y-%m-%d')}")
+    print(f"{'cell':<6}{'hidden':>7}{'batch':>6}{'cuDNN us':>11}{'Tenon us':>11}{'ratio':>7}  cosine", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        for cell in a.cells.split(","):
+            for hidden in map(int, a.hidden.split(",")):
+                for batch in map(int, a.batches.split(",")):
+                    name, m = f"{cell}-{hidden}-{batch}", layer(cell, hidden, a.bidirectional)
+                    write(cell, hidden, a.bidirectional, m, a.steps, batch, folder / f"{name}.onnx")
+                    x = torch.randn(a.steps, batch, hidden)
+                    with torch.inference_mode():
+                        y = m(x)[0].double().numpy()
+                    want = y.reshape(a.steps, batch, -1, hidden).transpose(0, 2, 1, 3)
+                    us, cosine, kernels = tenon(a, name, folder / f"{name}.onnx", x, want, folder)
+                    other = peer(m, x, a.precision, a.seconds)
+                    print(f"{cell:<6}{hidden:>7}{batch:>6}{other:>11.1f}{us:>11.1f}{other / us:>7.2f}  {cosine:.7f}", flush=True)
+                    if a.kernels:
+                        for k in kernels:
+                            print(f"        {k}", flush=True)
+                    rows.append({"cell": cell, "hidden": hidden, "batch": batch, "cudnn_us": other, "tenon_us": us,
+                                 "cosine": cosine, "kernels": kernels})
+    if a.out:
+        a.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
