@@ -183,10 +183,11 @@ typedef struct tn_variant {
     uint32_t per_sm; /* at most so many blocks a multiprocessor along x: the kernel takes tiles in turns; 0: grid */
     uint32_t block[3];
     uint32_t cluster[3]; /* 0: none */
-    uint32_t smem;       /* dynamic shared memory, bytes */
-    bool wide;           /* its indices have 64 bits */
-    double cost_us;      /* predicted at the hint shapes */
-    char text[160];      /* "map BLOCK=256 VEC=8" */
+    bool together;  /* its blocks wait for each other: all run at the same time, and its result was filled with ones */
+    uint32_t smem;  /* dynamic shared memory, bytes */
+    bool wide;      /* its indices have 64 bits */
+    double cost_us; /* predicted at the hint shapes */
+    char text[160]; /* "map BLOCK=256 VEC=8" */
 } tn_variant;
 void tn_variant_free(const tn_env *env, tn_variant *v);
 /* A variant of a spec in a view of g becomes one of the spec in g. */

@@ -381,9 +381,12 @@ enum {
     TN_T_ANCHOR = 1 << 14, /* owns a kernel's region, and needs a template of its own */
     TN_T_SAMPLE = 1 << 15, /* may own one too, but any map computes it: weighted sums of a few operand elements */
     /* from the column `values` */
-    TN_T_PICK = 1 << 16,  /* float results are elements of operands, or integers no larger */
-    TN_T_STEP = 1 << 17,  /* a float operand that changes a little may change the result by a step (casts: see to) */
-    TN_T_SMOOTH = 1 << 18 /* ... changes the result a little */
+    TN_T_PICK = 1 << 16,   /* float results are elements of operands, or integers no larger */
+    TN_T_STEP = 1 << 17,   /* a float operand that changes a little may change the result by a step (casts: see to) */
+    TN_T_SMOOTH = 1 << 18, /* ... changes the result a little */
+    /* of the table's column again */
+    TN_T_FILLED =
+        1 << 19 /* its kernels find their first result filled with ones, bit by bit, if it is dense and of 16 bits */
 };
 
 /* How many ops have a trait of the table's column: what tables of a stage are held against. */

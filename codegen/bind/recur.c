@@ -2,6 +2,7 @@
  * state of some sequences over all steps. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"
+#include "passes/memory/views.h"
 #include "tenon/internal/arith.h"
 
 #include <math.h>
@@ -158,12 +159,20 @@ const tn_binding_ops tn_bind_recur = {"recur", accepts, emit, cost};
 
 /* ---- 16 bits on tensor cores --------------------------------------------------------------------------------------- */
 
+/* The result stands in memory as it is computed, dense: blocks may read there what others have written. */
+static bool shows(const tn_spec *s) {
+    const tn_spec_tensor *y = &s->out[0];
+    return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && y->align >= 16 &&
+           tn_is_dense(s->g, y->rank, y->dims, y->strides);
+}
+
 static bool mma_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan q;
     if (!find_plan(s, &q) || q.cell->two_phases || q.hidden % 8 || (q.dtype != TN_F16 && q.dtype != TN_BF16))
         return false;
     constants(s, &q, p);
     tn_problem_add_int(p, "MAX_CLUSTER", arch->cc == 120 ? 8 : 16);
+    tn_problem_add_int(p, "SHOWS", shows(s));
     return true;
 }
 
@@ -191,6 +200,12 @@ static tn_status mma_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_problem(e, p);
         functions(e, s, &q, 8);
         launch(s, &q, v, blocks, cols, warps * 32, x.smem);
+        if (knob(v, "GRID")) {
+            tn_emit_line(e, "#define TN_Y(args) (args).out0");
+            v->together = true;
+            v->grid[1] = tn_dim_min(s->g, v->grid[1], tn_dim_const(s->g, 1));
+            v->cluster[0] = v->cluster[1] = v->cluster[2] = 0;
+        }
     }
     return tn_emitter_finish(e);
 }
@@ -206,6 +221,13 @@ static double mma_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
     const double live = fmin(cols, (double)tn_problem_get(p, "SEQUENCES")),
                  items = ceil((double)x.units * live / (warps * 32));
     const double finish = 150 + items * (gates * split * 6 + 80) + (double)x.tm * tiles * 4 * ceil(warps / 4);
+    if (tn_knob_of("recur_mma", knobs, "GRID") > 0) { /* 16 bytes for each thread at a time, through the L2 */
+        const double reads = live * (double)tn_problem_get(p, "H") / 8, rounds = ceil(reads / (warps * 32) / 4);
+        const double moved = reads * 16 * blocks / (arch->l2_gbs / 1.7); /* cycles */
+        return 2 + of_steps(p, arch, fmax(busy, path) + finish + 900 + (rounds - 1) * 600 + moved,
+                            (double)tn_problem_get(p, "DIRECTIONS") * blocks) *
+                       sequences(p, cols) / (double)tn_problem_get(p, "DIRECTIONS");
+    }
     const double given = blocks > 1 ? ceil((double)x.units / 8 * (blocks - 1) * live / (warps * 32)) * 30 : 0;
     (void)s;
     return of_steps(p, arch, fmax(busy, path) + finish + exchange(blocks) + given, sequences(p, cols) * blocks);

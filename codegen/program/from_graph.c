@@ -114,11 +114,27 @@ static uint32_t pairs(const tn_graph *g, tn_node kernel, tn_in_place *out) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
+static bool add_fill(maker *k, tn_node n, const tn_extent *to, uint32_t word);
+
+/* Blocks see by it what others have not written yet. */
+static bool add_ones(maker *k, tn_node n, const char *anchor) {
+    tn_graph *g = k->g;
+    const tn_op op = anchor ? tn_op_parse(anchor, strlen(anchor)) : TN_OP_NONE;
+    const tn_val y = tn_op_is(op, TN_T_FILLED) ? tn_node_result(g, n, 0) : (tn_val){0};
+    const tn_placement *at = &k->m->of[y.i];
+    if (!y.i || tn_dtype_bits(tn_val_dtype(g, y)) != 16 ||
+        !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, y)), at->strides))
+        return true;
+    const tn_extent to = extent_of(k, y);
+    return add_fill(k, n, &to, UINT32_MAX);
+}
+
 static bool add_kernel(maker *k, tn_node n) {
     tn_graph *g = k->g;
     const char *anchor = TN_ATTRS_OF(g, n, kernel)->anchor;
     const tn_loc loc = tn_node_loc(g, n);
     char name[96];
+    if (!add_ones(k, n, anchor)) return false;
     snprintf(name, sizeof name, "%u:%s", k->p->n_steps, anchor && *anchor ? anchor : "map");
     tn_prog_step *s =
         tn_program_add_step(k->p, TN_STEP_LAUNCH, name, (uint32_t)tn_node_input_count(g, n),

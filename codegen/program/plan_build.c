@@ -66,6 +66,7 @@ TnPlan__Kernel *tn_plan_kernel(tn_compilation *c, const tn_candidate *x) {
         k->cluster = tn_manifest_alloc(c->mf, 3 * sizeof *k->cluster);
         if (k->cluster) memcpy(k->cluster, x->v.cluster, 3 * sizeof *k->cluster);
     }
+    k->together = x->v.together;
     k->smem = x->v.smem;
     k->registers = x->bin.registers;
     k->static_smem = x->bin.static_smem;

@@ -145,6 +145,7 @@ static bool load_kernel(runner *r) {
         r->launch.cluster[k] = v->cluster[k];
     }
     r->launch.smem = v->smem;
+    r->launch.together = v->together;
     r->launch.pdl = t->arch->pdl;
     if (tn_launch_check_args(cu, r->launch.fn, tn_variant_arg_bytes(v), r->d->s->name) != TN_OK ||
         tn_launch_opt_in(cu, r->launch.fn, v->smem, v->cluster, r->d->s->name) != TN_OK)
@@ -265,6 +266,10 @@ static runner *open_runner(tn_tuning *x, size_t k, tn_status *s) {
 static tn_status enqueue(runner *r, uint32_t call) {
     tn_tuner *t = r->t;
     uint32_t copy = call % r->d->copies;
+    const tn_tune_tensor *y = &r->d->out[0];
+    if (!r->c->is_lt && r->c->v.together &&
+        TN_CU(t->cu, cuMemsetD8Async(y->base + TN_GUARD, 0xff, (size_t)y->at.span, t->stream), r->d->s->name) != TN_OK)
+        return TN_E_CUDA;
     if (!r->c->is_lt) return tn_launch_kernel(t->cu, &r->launch, r->args[copy], t->stream, r->d->s->name);
     const tn_lt_call *c = &r->c->lt;
     tn_lt_buffers b = {.a = (void *)(uintptr_t)tn_tune_address(r->d, &c->a, copy),
@@ -345,6 +350,7 @@ static tn_verdict *verdict_of(const tn_tuning *x, const tn_candidate *c, const t
         XXH3_128bits_update(&h, v->block, sizeof v->block);
         XXH3_128bits_update(&h, v->cluster, sizeof v->cluster);
         XXH3_128bits_update(&h, &v->smem, sizeof v->smem);
+        XXH3_128bits_update(&h, &v->together, sizeof v->together);
         XXH3_128bits_update(&h, &v->per_sm, sizeof v->per_sm);
         XXH3_128bits_update(&h, v->maps, v->n_maps * sizeof *v->maps);
         for (uint32_t k = 0; k < v->n_args; k++) {

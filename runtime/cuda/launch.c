@@ -38,7 +38,7 @@ static tn_status set_carveout(const tn_cuda *cu, const tn_launch *l, CUlaunchCon
 }
 
 tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc) {
-    CUlaunchAttribute attrs[3];
+    CUlaunchAttribute attrs[4];
     CUlaunchConfig config = {
         .gridDimX = l->grid[0],
         .gridDimY = l->grid[1],
@@ -58,7 +58,12 @@ tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *ar
         a->value.clusterDim.y = l->cluster[1];
         a->value.clusterDim.z = l->cluster[2];
     }
-    if (l->pdl) {
+    if (l->together) {
+        CUlaunchAttribute *a = &attrs[config.numAttrs++];
+        a->id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+        a->value.cooperative = 1;
+    }
+    if (l->pdl && !l->together) {
         CUlaunchAttribute *a = &attrs[config.numAttrs++];
         a->id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         a->value.programmaticStreamSerializationAllowed = 1;

@@ -28,6 +28,7 @@ typedef struct tn_launch {
     uint32_t cluster[3]; /* 0: none */
     uint32_t smem;       /* dynamic shared memory, bytes */
     uint32_t carveout;   /* percent plus 1 of an SM's memory that is to be shared memory; 0: as the driver likes */
+    bool together;       /* all blocks run at the same time, or it fails (cooperative) */
     bool pdl; /* programmatic dependent launch: only after another kernel of ours, where the GPU has it (arch.h) */
 } tn_launch;
 

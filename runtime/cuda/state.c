@@ -204,6 +204,7 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
                        s->table[t->step->reach]);
     t->launch.fn = c->cuda->dev->functions[t->step->kernel];
     t->launch.smem = k->smem;
+    t->launch.together = k->together;
     t->runs = true;
     for (size_t i = 0; i < 3; i++) {
         int64_t n = s->table[t->step->grid[i]];

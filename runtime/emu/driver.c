@@ -289,7 +289,8 @@ static CUresult launch(const CUlaunchConfig *c, CUfunction f, void **params, voi
             l.cluster[0] = c->attrs[k].value.clusterDim.x;
             l.cluster[1] = c->attrs[k].value.clusterDim.y;
             l.cluster[2] = c->attrs[k].value.clusterDim.z;
-        }
+        } else if (c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE)
+            l.together = c->attrs[k].value.cooperative != 0;
     tn_emu_range *all = NULL;
     if (!l.ranges) l.ranges = all = all_memory(&l.n_ranges);
     mine.ranges = NULL;

@@ -39,6 +39,7 @@ typedef enum tn_emu_fault {
 typedef struct tn_emu_launch {
     uint32_t grid[3], block[3];
     uint32_t cluster[3];       /* 0: none */
+    bool together;             /* all blocks of the grid run at the same time */
     uint32_t smem;             /* dynamic shared memory, bytes */
     const void *const *params; /* one pointer for each parameter, as cuLaunchKernel takes them */
     const tn_emu_range *ranges;

@@ -107,6 +107,7 @@ const char *emu_who(const emu_run *r, uint32_t who, char *buf, size_t size) {
 /* Where block i of a cluster lies in the grid. */
 static tn_emu_uint3 block_at(const tn_emu_launch *l, uint64_t cluster, uint32_t i) {
     uint32_t c[3], per[3];
+    if (l->together) return (tn_emu_uint3){i % l->grid[0], i / l->grid[0] % l->grid[1], i / l->grid[0] / l->grid[1]};
     for (int a = 0; a < 3; a++) c[a] = l->cluster[a] ? l->cluster[a] : 1, per[a] = l->grid[a] / c[a];
     return (tn_emu_uint3){(uint32_t)(cluster % per[0]) * c[0] + i % c[0],
                           (uint32_t)(cluster / per[0] % per[1]) * c[1] + i / c[0] % c[1],
@@ -326,7 +327,7 @@ static bool land(emu_run *r) {
 }
 
 static void run_cluster(emu_run *r) {
-    uint32_t n = r->n_blocks * r->n_warps, order[EMU_MAX_CLUSTER * EMU_MAX_THREADS / EMU_WARP];
+    uint32_t n = r->n_blocks * r->n_warps, order[EMU_MAX_EVENTS / EMU_WARP];
     while (!r->failed) {
         bool any = false;
         r->turn++;
@@ -530,6 +531,12 @@ static const char *impossible(const tn_emu_launch *l) {
     }
     if (threads > EMU_MAX_THREADS) return "a block has 1 to 1024 threads";
     if (blocks > EMU_MAX_CLUSTER) return "a cluster has at most 16 blocks";
+    if (l->together) {
+        const uint64_t all = (uint64_t)l->grid[0] * l->grid[1] * l->grid[2];
+        if (blocks > 1) return "blocks in clusters that all run at the same time";
+        if (all > EMU_MAX_TOGETHER || all * threads > EMU_MAX_EVENTS - EMU_AGENTS - EMU_TENSOR_CORES)
+            return "too many blocks that all run at the same time";
+    }
     return l->smem > EMU_SMEM_MAX ? "a block has at most 227 KiB of shared memory" : NULL;
 }
 
@@ -543,7 +550,7 @@ tn_status tn_emu_run(tn_emu_kernel *k, const tn_emu_launch *l, tn_emu_report *re
     r.n_threads = l->block[0] * l->block[1] * l->block[2];
     r.n_warps = (r.n_threads + EMU_WARP - 1) / EMU_WARP;
     r.n_blocks = 1;
-    for (int a = 0; a < 3; a++) r.n_blocks *= l->cluster[a] ? l->cluster[a] : 1;
+    for (int a = 0; a < 3; a++) r.n_blocks *= l->together ? l->grid[a] : l->cluster[a] ? l->cluster[a] : 1;
     r.n_events = r.n_blocks * r.n_threads + EMU_AGENTS + EMU_TENSOR_CORES;
     r.max_steps = l->max_steps ? l->max_steps : 1ull << 38;
     r.random = l->seed | 1ull << 63;

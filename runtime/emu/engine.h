@@ -44,6 +44,8 @@ enum {
     EMU_WARP = 32,
     EMU_MAX_THREADS = 1024,
     EMU_MAX_CLUSTER = 16,
+    EMU_MAX_TOGETHER = 128,   /* blocks that run at the same time */
+    EMU_MAX_EVENTS = 1 << 16, /* threads of these, and agents */
     EMU_SMEM_MAX = 227 << 10,
     EMU_SMEM_SPACE = 260 << 10, /* dynamic part, then static variables with gaps */
     EMU_GAP = 64,
@@ -84,7 +86,7 @@ typedef struct emu_room {
 typedef struct emu_space {
     char *stacks;
     size_t stacks_size;
-    emu_room rooms[EMU_MAX_CLUSTER];
+    emu_room rooms[EMU_MAX_TOGETHER];
 } emu_space;
 
 /* The last write of four bytes of global memory. */

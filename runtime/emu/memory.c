@@ -126,6 +126,8 @@ void *emu_shared_access(emu_thread *t, emu_block *b, uint32_t at, unsigned bytes
 void *emu_shared_of(tn_emu_view *v, unsigned address, unsigned rank) {
     const emu_thread *t = emu_of(v);
     emu_run *r = t->run;
+    if (r->launch->together && rank != emu_of(v)->block->rank)
+        emu_fault(r, TN_EMU_OUT_OF_BOUNDS, EMU_PC(), "reaches for block %u, and there is no cluster", rank);
     if (rank >= r->n_blocks)
         emu_fault(r, TN_EMU_OUT_OF_BOUNDS, EMU_PC(), "reaches for block %u of a cluster of %u", rank, r->n_blocks);
     if (address >= EMU_SMEM_SPACE)

@@ -15,7 +15,7 @@ static _Atomic(emu_space *) kept;
 
 static void destroy(emu_space *s) {
     if (!s) return;
-    for (uint32_t k = 0; k < EMU_MAX_CLUSTER; k++) {
+    for (uint32_t k = 0; k < EMU_MAX_TOGETHER; k++) {
         free(s->rooms[k].smem);
         free(s->rooms[k].state);
         free(s->rooms[k].cells);

@@ -64,7 +64,7 @@ int64_t problem_value(const problem *p, tn_dim d);
 /* An input in the order that a variant wants, with guards as the others have; freed with free(block). */
 buffer problem_pack(const problem *p, const tn_packed_in *x);
 /* The pattern into all outputs. */
-void problem_poison(problem *p);
+void problem_poison(problem *p, bool ones); /* ones: outputs are filled with them */
 /* False: an output is further from the reference than its bound, or a guard was written; `why` says which. */
 bool problem_judge(const problem *p, char *why, size_t size);
 

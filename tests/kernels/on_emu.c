@@ -53,6 +53,7 @@ static tn_status make_launch(problem *p, const tn_variant *v, const buffer *pack
         l->block[k] = v->block[k] ? v->block[k] : 1;
         l->cluster[k] = v->cluster[k];
     }
+    l->together = v->together;
     l->grid[0] = tn_grid_x(l->grid[0], v->per_sm != 0, BLOCKS);
     return st;
 }
@@ -88,7 +89,7 @@ void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const ch
     for (uint32_t k = 0; k < v->n_packed; k++) packed[k] = problem_pack(p, &v->packed[k]);
     *matrix_log = 0;
     tn_status st = make_launch(p, v, packed, &l, args, ranges);
-    problem_poison(p);
+    problem_poison(p, v->together);
     const double start = tn_now();
     if (st == TN_OK) st = tn_emu_get(module, symbol, &kernel);
     if (st == TN_OK) st = tn_emu_run(kernel, &l, &rep);

@@ -100,6 +100,7 @@ static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel
         l.block[k] = v->block[k] ? v->block[k] : 1;
         l.cluster[k] = v->cluster[k];
     }
+    l.together = v->together;
     l.grid[0] = tn_grid_x(l.grid[0], v->per_sm, d->info.sms);
     tn_status s = tn_variant_args(v, d->cu, &values, args);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
@@ -117,7 +118,7 @@ void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bi
     const tn_spec *spec = p->s;
     tn_status s = TN_OK;
     memset(o, 0, sizeof *o);
-    problem_poison(p);
+    problem_poison(p, v->together);
     *matrix_log = 0;
     const double start = tn_now();
     for (uint32_t k = 0; s == TN_OK && k < spec->n_in; k++) s = upload_input(d, p, v, k, &in[k]);

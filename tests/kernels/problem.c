@@ -176,8 +176,11 @@ static bool judge_output(const problem *p, uint32_t k, char *why, size_t size) {
     return false;
 }
 
-void problem_poison(problem *p) {
-    for (uint32_t k = 0; k < p->s->n_out; ++k) memset(p->out[k].block, PATTERN, block_bytes(&p->out[k]));
+void problem_poison(problem *p, bool ones) {
+    for (uint32_t k = 0; k < p->s->n_out; ++k) {
+        memset(p->out[k].block, PATTERN, block_bytes(&p->out[k]));
+        if (ones) memset(p->out[k].p, 0xff, p->out[k].bytes);
+    }
 }
 
 bool problem_judge(const problem *p, char *why, size_t size) {

@@ -49,7 +49,7 @@ typedef struct node {
     other_kind kind;
     const function *fn; /* NULL: lt, or what kind says */
     uint64_t args[MAX_ARGS];
-    bool pdl, cluster;
+    bool pdl, cluster, together;
     int carveout; /* percent plus 1 */
     unsigned block;
     mock_product lt;
@@ -108,10 +108,10 @@ static stream *stream_of(CUstream s) {
     return s ? (stream *)(void *)s : &default_stream;
 }
 
-static void record(const char *name, bool pdl, bool cluster) {
+static void record(const char *name, bool pdl, bool cluster, bool together) {
     size_t used = strlen(m.ran);
-    snprintf(m.ran + used, sizeof m.ran - used, "%s%s%s%s", used ? " " : "", name, pdl ? "+p" : "",
-             cluster ? "+c" : "");
+    snprintf(m.ran + used, sizeof m.ran - used, "%s%s%s%s%s", used ? " " : "", name, pdl ? "+p" : "",
+             cluster ? "+c" : "", together ? "+t" : "");
 }
 
 static void newer(long *a, long b) {
@@ -171,7 +171,7 @@ static void run_other(const node *x, const stream *on) {
         run_conditional(x, on);
         return;
     }
-    if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false);
+    if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false, false);
     touch(on, to);
     if (x->kind == COPY) touch(on, (const void *)(uintptr_t)a[0]), memmove(to, (const void *)(uintptr_t)a[0], a[2]);
     if (x->kind == FILL) fill(to, a[1], a[2], a[3]);
@@ -205,17 +205,17 @@ static void run_node(const node *x, const stream *on) {
     if (m.idle) return;
     sequence++;
     if (x->fn == &decide) {
-        record("decide", x->pdl, x->cluster);
+        record("decide", x->pdl, x->cluster, x->together);
         return;
     }
     if (!x->fn) {
-        record("lt", false, false);
+        record("lt", false, false, false);
         touch(on, x->lt.d);
         mock_product_run(&x->lt);
         return;
     }
     if (!strcmp(x->fn->name, other.name) || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
-    record(x->fn->name, x->pdl, x->cluster);
+    record(x->fn->name, x->pdl, x->cluster, x->together);
     bool twice = !strcmp(x->fn->name, "k_twice"), mul = !strcmp(x->fn->name, "k_mul");
     const uint64_t *a = x->args;
     if (mul && a[1] % 256) violate("weights are not aligned");
@@ -438,6 +438,7 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
     for (unsigned k = 0; k < c->numAttrs; k++) {
         x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         x.cluster |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+        x.together |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
         if (c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT)
             x.carveout = (int)c->attrs[k].value.sharedMemCarveout + 1;
     }

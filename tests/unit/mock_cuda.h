@@ -50,7 +50,8 @@ typedef struct mock_cuda {
     int context_depth;
     /* a rule of the driver that was broken; empty if none */
     char violation[128];
-    /* what ran, in order: names, "+p" after one that may overlap its predecessor, "+c" after one in clusters */
+    /* what ran, in order: names, "+p" after one that may overlap its predecessor, "+c" after one in clusters, "+t" after one
+     * whose blocks all run at the same time */
     char ran[4096];
 } mock_cuda;
 

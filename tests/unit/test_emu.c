@@ -13,6 +13,8 @@
 
 enum { N = 256, GUARD = 64 };
 
+enum { TOGETHER = 99 }; /* in place of a cluster: all blocks run at the same time */
+
 typedef struct emu_case {
     const char *name, *body; /* of a kernel with `const float *in, float *out, int n`; line 1 is the first */
     tn_emu_fault fault;
@@ -189,6 +191,24 @@ static const emu_case cases[] = {
     {"makes no end", "while (atomicAdd((unsigned *)out, 0u) < 5u) {}", TN_EMU_ENDLESS, 0, "no end", 32, 1, 0, 0, 0},
     {"computes without an end", "unsigned k = threadIdx.x | 1u;\nwhile (k != n) k = k * 5u + 2u;\nout[0] = k;",
      TN_EMU_ENDLESS, 2, "no end", 32, 1, 0, 0, 0},
+    {"waits for a flag of a block that runs at the same time",
+     "unsigned *flag = (unsigned *)out;\nif (blockIdx.x == 19 && threadIdx.x == 0) atomicExch(flag, 7u);\n"
+     "if (threadIdx.x == 0)\nwhile (atomicAdd(flag, 0u) != 7u) {}",
+     TN_EMU_OK, 0, "", 32, 20, TOGETHER, 0, 0},
+    {"waits for a flag of a block that runs later",
+     "unsigned *flag = (unsigned *)out;\nif (blockIdx.x == 19 && threadIdx.x == 0) atomicExch(flag, 7u);\n"
+     "if (threadIdx.x == 0)\nwhile (atomicAdd(flag, 0u) != 7u) {}",
+     TN_EMU_ENDLESS, 0, "no end", 32, 20, 0, 0, 0},
+    {"gives words to a block that runs at the same time",
+     "unsigned *words = (unsigned *)out;\nconst tn_bits16 mine = {blockIdx.x + 1, 2, 3, 4};\n"
+     "if (threadIdx.x == 0) tn_st_shown16(words + 4 * blockIdx.x, mine);\ntn_bits16 got = {0, 0, 0, 0};\n"
+     "while (got.x == 0 || got.w == 0) got = tn_ld_shown16(words + 4 * (blockIdx.x ^ 1));\n"
+     "if (got.x != (blockIdx.x ^ 1) + 1 || got.y != 2 || got.z != 3 || got.w != 4) out[n] = 1;",
+     TN_EMU_OK, 0, "", 32, 4, TOGETHER, 0, 0},
+    {"there is no cluster of blocks that run at the same time",
+     "TN_DYNAMIC_SMEM(m);\n((float *)m)[threadIdx.x] = 1;\n__syncthreads();\n"
+     "out[threadIdx.x] = tn_bits_float(tn_cluster_lds16(tn_smem_addr(m), blockIdx.x ^ 1).x);",
+     TN_EMU_OUT_OF_BOUNDS, 4, "there is no cluster", 4, 2, TOGETHER, 512, 0},
     {"waits for another block's flag",
      "unsigned *flag = (unsigned *)out;\nif (blockIdx.x == 0 && threadIdx.x == 0) atomicExch(flag, 7u);\n"
      "if (threadIdx.x == 0)\nwhile (atomicAdd(flag, 0u) != 7u) {}",
@@ -255,9 +275,11 @@ static void run(const emu_case *c, bool activation, tn_emu_report *rep, float *o
     const void *params[] = {&first, &second, &n};
     const tn_emu_range ranges[] = {{input, N * sizeof(float), false, activation, "in"},
                                    {aligned, N * sizeof(float), true, activation, "out"}};
+    const uint32_t cluster = c->cluster == TOGETHER ? 0 : c->cluster;
     const tn_emu_launch l = {.grid = {c->blocks, 1, 1},
                              .block = {c->threads, 1, 1},
-                             .cluster = {c->cluster, c->cluster ? 1 : 0, c->cluster ? 1 : 0},
+                             .cluster = {cluster, cluster ? 1 : 0, cluster ? 1 : 0},
+                             .together = c->cluster == TOGETHER,
                              .smem = c->smem,
                              .params = params,
                              .ranges = ranges,
@@ -398,6 +420,15 @@ START_TEST(impossible_launches) {
     l.cluster[0] = l.cluster[1] = l.cluster[2] = 2;
     ck_assert_int_eq(tn_emu_run(k, &l, &rep), TN_E_ARGUMENT);
     l.cluster[0] = l.cluster[1] = l.cluster[2] = 0;
+    l.together = true;
+    l.grid[0] = 200;
+    ck_assert_int_eq(tn_emu_run(k, &l, &rep), TN_E_ARGUMENT);
+    l.grid[0] = 2;
+    l.cluster[0] = 2, l.cluster[1] = l.cluster[2] = 1;
+    ck_assert_int_eq(tn_emu_run(k, &l, &rep), TN_E_ARGUMENT);
+    l.cluster[0] = l.cluster[1] = l.cluster[2] = 0;
+    ck_assert_int_eq(tn_emu_run(k, &l, &rep), TN_OK);
+    l.together = false;
     l.smem = 300000;
     ck_assert_int_eq(tn_emu_run(k, &l, &rep), TN_E_ARGUMENT);
     tn_emu_unload(m);

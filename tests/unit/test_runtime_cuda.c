@@ -446,6 +446,27 @@ START_TEST(clusters) {
 }
 END_TEST
 
+/* Blocks that wait for each other must not wait for a kernel before theirs to make room. */
+START_TEST(blocks_that_run_together) {
+    sample s;
+    sample_init(&s);
+    sample_two_steps(&s);
+    s.kernel[1].together = true;
+    tn_plan *p = load(&s);
+    tn_context *c = open_context(p, (tn_context_options){0});
+    buffers b = make_buffers(3);
+    ck_assert_int_eq(set_rows(c, 3), TN_OK);
+    for (int k = 0; k < 4; k++) {
+        enqueue_right(c, &b);
+        ck_assert_str_eq(mock->ran, "k_mul k_inc+t");
+    }
+    free_buffers(&b);
+    tn_context_free(c);
+    tn_plan_free(p);
+    check_all_freed();
+}
+END_TEST
+
 /* A tensor map is made when a shape or an address is new, and only then. */
 START_TEST(tensor_maps) {
     sample s;
@@ -592,6 +613,7 @@ int main(void) {
                                   products,
                                   products_on_callers_buffers,
                                   clusters,
+                                  blocks_that_run_together,
                                   tensor_maps,
                                   bad_tensor_maps,
                                   blocks_in_turns,
