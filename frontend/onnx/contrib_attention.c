@@ -240,19 +240,16 @@ static bool read_operands(tn_oi *x, tn_val *v) {
     if (tn_oi_failed(x)) return false;
     const size_t rank[] = {tn_val_rank(g, v[0]), v[1].i ? tn_val_rank(g, v[1]) : 0, v[2].i ? tn_val_rank(g, v[2]) : 0};
     const int64_t parts = rank[0] == 5 ? 3 : rank[1] == 5 ? 2 : 0;
-    if (parts == 3 && !v[1].i && !v[2].i) {
-        for (int64_t k = 2; k >= 0; k--) v[k] = unpacked(x, v[0], k);
-    } else if (parts == 2 && rank[0] == 3 && !v[2].i) {
-        for (int64_t k = 1; k >= 0; k--) v[1 + k] = unpacked(x, v[1], k);
+    const bool fits = parts == 3 ? !v[1].i && !v[2].i : parts == 2 && rank[0] == 3 && !v[2].i;
+    if (fits) {
+        const size_t from = parts == 3 ? 0 : 1; /* the first of those that are packed, in its own place */
+        const tn_val all = v[from];
+        tn_oi_fits(x, TN_REL_EQUAL, all, 3, "what is packed", tn_dim_const(g, parts), "its parts");
+        for (int64_t k = 0; k < parts && !tn_oi_failed(x); k++) v[from + (size_t)k] = unpacked(x, all, k);
     } else if (parts || rank[0] != 3 || rank[1] != rank[2] || (rank[1] != 3 && rank[1] != 4)) {
         tn_oi_fail(x, TN_E_FORMAT, "give query, key and value of rank 3, or packed ones of rank 5",
                    "query of rank %zu, key of %zu, value of %zu (0: not given)", rank[0], rank[1], rank[2]);
-    } else {
-        return true;
     }
-    if (!tn_oi_failed(x))
-        tn_oi_fits(x, TN_REL_EQUAL, tn_oi_in(x, parts == 3 ? 0 : 1), 3, "what is packed", tn_dim_const(g, parts),
-                   "its parts");
     return !tn_oi_failed(x);
 }
 

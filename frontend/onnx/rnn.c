@@ -307,8 +307,8 @@ static tn_val initial(tn_oi *x, tn_val given, int64_t d, tn_dtype t, tn_dim batc
 /* Weights of com.microsoft.DynamicQuantizeLSTM, direction d of input k [D, in, gates*H], minus their zero points, and what
  * an element is worth: scales and zero points [D] or [D, gates*H] in inputs k_scale and the next. */
 static tn_val quantised(tn_oi *x, size_t k, size_t k_scale, int64_t d, tn_val *scale) {
-    tn_val w = direction(x, tn_oi_need(x, k), d), zero = direction(x, tn_oi_need(x, k_scale + 1), d);
     *scale = direction(x, tn_oi_need(x, k_scale), d);
+    const tn_val w = direction(x, tn_oi_need(x, k), d), zero = direction(x, tn_oi_need(x, k_scale + 1), d);
     return tn_oi_centred(x, w, zero, -1);
 }
 

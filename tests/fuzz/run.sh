@@ -32,7 +32,7 @@ for path in sys.argv[2:]:
             open(f"{sys.argv[1]}/{path.replace('/', '_')}_{k}", "w").write(text + "\n")
 PY
     seeds+=("$work/seeds") ;;
-onnx) seeds+=(tests/onnx/reports) ;; # small models
+onnx) seeds+=(tests/onnx/reports tests/onnx/contrib) ;; # small models
 esac
 case $target in dims) longest=128 ;; text | tensors | program) longest=4096 ;; *) longest=16384 ;; esac
 
