@@ -92,6 +92,11 @@ tn_val tn_ci_weight(tn_ci *x, size_t k, size_t rank, const int64_t *dims, const 
 /* The same for a blob that says its shape itself. */
 tn_val tn_ci_blob_val(tn_ci *x, size_t k, const char *what);
 
+/* ---- positions of maxima (unpool.c) ------------------------------------------------------------------------------ */
+
+tn_val tn_ci_maxima(tn_ci *x, tn_val v, tn_val y, const tn_attrs_pool *a);
+tn_val tn_ci_unpool(tn_ci *x, tn_val v, tn_val at, tn_dim h, tn_dim w);
+
 /* ---- nets (upgrade.c) -------------------------------------------------------------------------------------------- */
 
 /* The layers of the net that belong to a deployed one (x->layers), whatever form they have. */

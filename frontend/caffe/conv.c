@@ -189,8 +189,8 @@ void tn_ci_layer_pooling(tn_ci *x) {
     if (!p) tn_ci_fail(x, TN_E_FORMAT, "", "pooling_param is missing");
     if (tn_ci_failed(x)) return;
     const bool max = p->pool == TN_CAFFE__POOLING_PARAMETER__POOL_METHOD__MAX;
-    if (x->layer->n_top > 1)
-        tn_ci_fail(x, TN_E_UNSUPPORTED, "", "the second top (the positions of the largest) has no importer");
+    if (x->layer->n_top > 1 && (!max || p->global_pooling))
+        tn_ci_fail(x, TN_E_FORMAT, "", "a second top, the positions of maxima, without maxima of windows");
     else if (p->pool == TN_CAFFE__POOLING_PARAMETER__POOL_METHOD__STOCHASTIC)
         tn_ci_fail(x, TN_E_UNSUPPORTED, "use MAX or AVE", "stochastic pooling");
     else if (tn_val_rank(x->g, v) != 4)
@@ -223,7 +223,9 @@ void tn_ci_layer_pooling(tn_ci *x) {
                              .ceil_mode = ceil,
                              .count_pad = true,
                              .layout = "nchw"};
-    tn_ci_out(x, 0, max ? tn_build_max_pool(x->g, v, a) : tn_build_avg_pool(x->g, v, a));
+    const tn_val y = max ? tn_build_max_pool(x->g, v, a) : tn_build_avg_pool(x->g, v, a);
+    tn_ci_out(x, 0, y);
+    if (x->layer->n_top > 1 && !tn_ci_failed(x)) tn_ci_out(x, 1, tn_ci_maxima(x, v, y, &a));
 }
 
 /* In the oldest nets, zeros around what a convolution reads. */

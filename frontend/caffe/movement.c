@@ -240,20 +240,28 @@ void tn_ci_layer_reorg(tn_ci *x) {
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------- */
 
+/* By factors: each element several times or, with positions as a second bottom, once among zeros. */
 void tn_ci_layer_upsample(tn_ci *x) {
-    const TnCaffe__UpsampleParameter *p = x->layer->upsample_param;
+    const TnCaffe__UpsampleParameter *p = TN_CI_PARAM(x, upsample_param, upsample_parameter);
     const tn_val v = tn_ci_in(x, 0);
     if (!is_image(x, v)) return;
-    const int64_t h = !p               ? 0
-                      : p->has_scale_h ? p->scale_h
-                                       : p->scale,
-                  w = !p               ? 0
-                      : p->has_scale_w ? p->scale_w
-                                       : p->scale;
-    if (h < 1 || w < 1 || h > 1 << 16 || w > 1 << 16)
+    const bool puts_back = x->layer->n_bottom == 2, sized = puts_back && p->upsample_h && p->upsample_w;
+    const int64_t h = p->has_scale_h ? p->scale_h : p->scale, w = p->has_scale_w ? p->scale_w : p->scale;
+    if (h < 1 || w < 1 || h > 1 << 16 || w > 1 << 16 || p->upsample_h > 1 << 20 || p->upsample_w > 1 << 20) {
         tn_ci_fail(x, TN_E_FORMAT, "", "upsample_param with a scale of at least 1 is missing");
-    else
+        return;
+    }
+    if (!puts_back) {
         tn_ci_out(x, 0, repeat(x, repeat(x, v, 3, w, false), 2, h, false));
+        return;
+    }
+    const tn_dim out_h = sized ? tn_dim_const(x->g, p->upsample_h)
+                               : tn_dim_sub(x->g, tn_dim_mul(x->g, tn_val_dim(x->g, v, 2), tn_dim_const(x->g, h)),
+                                            tn_dim_const(x->g, p->pad_out_h ? 1 : 0)),
+                 out_w = sized ? tn_dim_const(x->g, p->upsample_w)
+                               : tn_dim_sub(x->g, tn_dim_mul(x->g, tn_val_dim(x->g, v, 3), tn_dim_const(x->g, w)),
+                                            tn_dim_const(x->g, p->pad_out_w ? 1 : 0));
+    tn_ci_out(x, 0, tn_ci_unpool(x, v, tn_ci_in(x, 1), out_h, out_w));
 }
 
 /* The size of an axis that has `size` elements, of which `cut` are left out. */

@@ -203,7 +203,7 @@ START_TEST(what_is_wrong_with_a_net_is_said) {
         {DATA LAYER("Pooling", "pooling_param { kernel_size: 1 stride: 4 }"),
          TN_E_UNSUPPORTED,
          {"outside of the input"}},
-        {DATA LAYER("Pooling", "top: 'mask' pooling_param { kernel_size: 2 }"), TN_E_UNSUPPORTED, {"second top"}},
+        {DATA LAYER("Pooling", "top: 'mask' pooling_param { pool: AVE kernel_size: 2 }"), TN_E_FORMAT, {"second top"}},
         {DATA LAYER("Reshape", "reshape_param { shape { dim: -1 dim: -1 } }"), TN_E_FORMAT, {"dim 1", "-1"}},
         {DATA LAYER("Reshape", "reshape_param { shape { dim: 5 dim: -1 } }"), TN_E_TYPE, {"it"}},
         {DATA LAYER("Slice", "top: 'z' slice_param { slice_point: 4 }"), TN_E_FORMAT, {"slice_point must grow"}},
