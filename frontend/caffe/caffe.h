@@ -89,8 +89,6 @@ void tn_ci_find_weights(tn_ci *x);
 /* The layer's k-th blob in the given shape; `what` names it ("the bias").  An error where it is not there or has another
  * shape. */
 tn_val tn_ci_weight(tn_ci *x, size_t k, size_t rank, const int64_t *dims, const char *what);
-/* The same for a blob that says its shape itself. */
-tn_val tn_ci_blob_val(tn_ci *x, size_t k, const char *what);
 
 /* ---- positions of maxima (unpool.c) ------------------------------------------------------------------------------ */
 

@@ -15,6 +15,16 @@ void tn_ci_layer_silence(tn_ci *x) {
     for (size_t k = 0; k < x->layer->n_bottom; k++) tn_ci_in(x, k);
 }
 
+/* A blob of the weights as a top. */
+void tn_ci_layer_parameter(tn_ci *x) {
+    const TnCaffe__ParameterParameter *p = x->layer->parameter_param;
+    const TnCaffe__BlobShape *s = p ? p->shape : NULL;
+    if (!s || s->n_dim > TN_MAX_RANK)
+        tn_ci_fail(x, TN_E_FORMAT, "", "parameter_param with a shape of at most %d axes is missing", TN_MAX_RANK);
+    else
+        tn_ci_out(x, 0, tn_ci_weight(x, 0, s->n_dim, s->dim, "the parameter"));
+}
+
 /* Tops of one value each. */
 void tn_ci_layer_dummy_data(tn_ci *x) {
     const TnCaffe__DummyDataParameter *p = x->layer->dummy_data_param;
@@ -93,6 +103,25 @@ void tn_ci_layer_elu(tn_ci *x) {
     if (!tn_ci_failed(x)) tn_ci_out(x, 0, tn_build_elu(x->g, v, (tn_attrs_activation){.alpha = p->alpha}));
 }
 
+/* x * sigmoid(beta * x) */
+void tn_ci_layer_swish(tn_ci *x) {
+    const TnCaffe__SwishParameter *p = TN_CI_PARAM(x, swish_param, swish_parameter);
+    const tn_val v = tn_ci_in(x, 0);
+    if (tn_ci_failed(x)) return;
+    if (p->beta == 1)
+        tn_ci_out(x, 0, tn_build_silu(x->g, v));
+    else
+        tn_ci_out(x, 0, tn_build_mul(x->g, v, tn_build_sigmoid(x->g, tn_ci_num(x, TN_OP_MUL, v, p->beta))));
+}
+
+void tn_ci_layer_clip(tn_ci *x) {
+    const TnCaffe__ClipParameter *p = x->layer->clip_param;
+    const tn_val v = tn_ci_in(x, 0);
+    if (!p || !p->has_min || !p->has_max || !(p->min <= p->max))
+        tn_ci_fail(x, TN_E_FORMAT, "", "clip_param with min and, no smaller, max is missing");
+    if (!tn_ci_failed(x)) tn_ci_out(x, 0, tn_build_clamp(x->g, v, (tn_attrs_clamp){.lo = p->min, .hi = p->max}));
+}
+
 /* shift + scale * x */
 static tn_val affine(tn_ci *x, tn_val v, double scale, double shift) {
     return tn_ci_num(x, TN_OP_ADD, tn_ci_num(x, TN_OP_MUL, v, scale), shift);
@@ -164,6 +193,21 @@ void tn_ci_layer_eltwise(tn_ci *x) {
         if (!tn_ci_failed(x)) y = k ? tn_binary(x->g, ops[op], y, v) : v;
     }
     tn_ci_out(x, 0, y);
+}
+
+/* Channels of the second bottom by factors, the first, plus the third. */
+void tn_ci_layer_axpy(tn_ci *x) {
+    const tn_val a = tn_ci_in(x, 0), v = tn_ci_in(x, 1), y = tn_ci_in(x, 2);
+    tn_ci_same_shape(x, y, "the third bottom", v, "the second bottom");
+    if (tn_ci_failed(x)) return;
+    const size_t rank = tn_val_rank(x->g, v);
+    if (rank < 2 || tn_val_rank(x->g, a) < 2) {
+        tn_ci_fail(x, TN_E_TYPE, "", "bottoms of ranks %zu and %zu", tn_val_rank(x->g, a), rank);
+        return;
+    }
+    const tn_dim dims[] = {tn_val_dim(x->g, v, 0), tn_val_dim(x->g, v, 1)};
+    const tn_val factors = tn_ci_aligned(x, tn_build_reshape_to(x->g, a, 2, dims), 0, rank);
+    if (!tn_ci_failed(x)) tn_ci_out(x, 0, tn_build_add(x->g, tn_build_mul(x->g, v, factors), y));
 }
 
 /* Scale and Bias: by a blob of the layer, or by the second bottom, whose axes begin at `axis`. */

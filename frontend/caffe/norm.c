@@ -86,6 +86,27 @@ void tn_ci_layer_batch_norm(tn_ci *x) {
                                tn_build_sqrt(x->g, tn_build_scalar(x->g, TN_OP_ADD, var, p->eps))));
 }
 
+/* Scale and shift, and in PSPNet mean and variance before them; SegNet has those in the scale and shift. */
+void tn_ci_layer_bn(tn_ci *x) {
+    const TnCaffe__BNParameter *p = TN_CI_PARAM(x, bn_param, bnparameter);
+    const tn_val v = tn_ci_in(x, 0);
+    if (!rank_is(x, v, 2, TN_MAX_RANK)) return;
+    const size_t rank = tn_val_rank(x->g, v);
+    const int64_t channels = tn_ci_size(x, v, 1, "the bottom");
+    const tn_val scale = tn_ci_weight(x, 0, 1, &channels, "the scale"),
+                 shift = tn_ci_weight(x, 1, 1, &channels, "the shift");
+    if (x->n_blobs > 2) {
+        const tn_val mean = tn_ci_weight(x, 2, 1, &channels, "the mean"),
+                     var = tn_ci_weight(x, 3, 1, &channels, "the variance");
+        if (!tn_ci_failed(x))
+            tn_ci_out(x, 0,
+                      tn_build_batch_norm(x->g, v, scale, shift, mean, var, (tn_attrs_norm){.axis = 1, .eps = p->eps}));
+    } else if (!tn_ci_failed(x)) {
+        const tn_val y = tn_build_mul(x->g, v, tn_ci_aligned(x, scale, 1, rank));
+        tn_ci_out(x, 0, tn_build_add(x->g, y, tn_ci_aligned(x, shift, 1, rank)));
+    }
+}
+
 void tn_ci_layer_mvn(tn_ci *x) {
     const TnCaffe__MVNParameter *p = TN_CI_PARAM(x, mvn_param, mvnparameter);
     const tn_val v = tn_ci_in(x, 0);

@@ -143,10 +143,3 @@ tn_val tn_ci_weight(tn_ci *x, size_t k, size_t rank, const int64_t *dims, const 
                want);
     return (tn_val){0};
 }
-
-tn_val tn_ci_blob_val(tn_ci *x, size_t k, const char *what) {
-    shape s;
-    const TnCaffe__Blob *b = tn_ci_failed(x) ? NULL : find(x, k, what);
-    if (!b || !shape_of(x, b, what, &s)) return (tn_val){0};
-    return constant(x, b, what, s.rank, s.dims, s.count);
-}

@@ -501,6 +501,25 @@ def segnet():
     t.save("segnet", ["up", "scaled", "padded", "places"], "maxima that are put back where they were")
 
 
+def modern():
+    t = Net()
+    t.input("x", noise(2, 3, 4, 5, lo=-4, hi=4))
+    t.input("a", noise(2, 3, 1, 1))
+    x = t.val["x"].astype(np.float64)
+    t.add("Swish", "swish", "x", "swish", x * sigmoid(x))
+    t.add("Swish", "swish2", "x", "swish2", x * sigmoid(0.5 * x), "swish_param { beta: 0.5 }")
+    t.add("Mish", "mish", "x", "mish", x * np.tanh(np.log1p(np.exp(x))))
+    t.add("Clip", "clip", "x", "clip", x.clip(-0.5, 2), "clip_param { min: -0.5 max: 2 }")
+    t.add("Axpy", "axpy", ["a", "x", "clip"], "axpy", t.val["a"] * x + t.val["clip"])
+    w = noise(3, 4)
+    t.add("Parameter", "param", [], "param", w, "parameter_param { shape { dim: 3 dim: 4 } }", [w])
+    t.add("Scale", "by", ["x", "param"], "by", x * w.reshape(3, 4, 1), "scale_param { axis: 1 }")
+    s, b, m, v = noise(1, 3, 1, 1), noise(1, 3, 1, 1), noise(1, 3, 1, 1), noise(1, 3, 1, 1, lo=0.5, hi=2)
+    t.add("BN", "bn2", "x", "bn2", x * s + b, "bn_param { bn_mode: INFERENCE scale_filler { type: \"constant\" value: 1 } }", [s, b])
+    t.add("BN", "bn4", "x", "bn4", (x - m) / np.sqrt(v + 1e-3) * s + b, "bn_param { frozen: true momentum: 0.95 eps: 1e-3 }", [s, b, m, v])
+    t.save("modern", ["swish", "swish2", "mish", "axpy", "by", "bn2", "bn4"], "what came last")
+
+
 def ssd(name, about, classes, background, keep, top_k, least, code="CENTER_SIZE", share=True, batch=2, encoded=False):
     t = Net()
     t.input("data", noise(batch, 3, 16, 20))
@@ -557,3 +576,4 @@ ssd("ssd_corners", "boxes of their own for each class, the background in the mid
 ssd("ssd_sizes", "no background, variances in the predictions", 2, -1, 7, 30, 0.01, "CORNER_SIZE", True, 2, True)
 ssd("ssd_nothing", "nothing above the threshold: a row of -1 for each image", 3, 0, 10, 10, 1.0)
 segnet()
+modern()

@@ -45,9 +45,10 @@ add_custom_command(OUTPUT made/negate.tn
   COMMAND ${CMAKE_COMMAND} -E copy "${CMAKE_CURRENT_SOURCE_DIR}/models/negate.tn" made/negate.tn
   DEPENDS models/negate.tn VERBATIM)
 tenon_add_plan(sum models/sum.onnx TARGETS sm_80 sm_90a)
+tenon_add_plan(old models/old.prototxt WEIGHTS "models/its weights.caffemodel" TARGETS sm_90a)
 tenon_add_plan(negate "${CMAKE_CURRENT_BINARY_DIR}/made/negate.tn" TARGETS sm_90a)
 add_executable(app app.cpp)
-target_link_libraries(app PRIVATE sum negate Tenon::tenon)
+target_link_libraries(app PRIVATE sum negate old Tenon::tenon)
 CMAKE
 cat >"$app/app.cpp" <<'CPP'
 #include <cstdio>
@@ -70,6 +71,8 @@ int main() {
 }
 CPP
 printf 'func @main(%%x: f32[N]) -> (%%z: f32[N]) {\n  %%z = neg %%x\n  return %%z\n}\n' >"$app/models/negate.tn"
+cp "$src/tests/caffe/v0.prototxt" "$app/models/old.prototxt"
+cp "$src/tests/caffe/v0.caffemodel" "$app/models/its weights.caffemodel"
 # y = x + w, with w in a file of its own
 python3 - "$app/models/sum.onnx" <<'PY'
 import sys
@@ -101,12 +104,14 @@ for generator in "${generators[@]}"; do
     }
     weights 10 20 30 40
     quietly "$cmake" -S "$app" -B "$tree" -G "$generator" "${options[@]}" -DCMAKE_BUILD_TYPE=Debug
-    expect "44 -11" 2
+    expect "44 -11" 3
     expect "44 -11" 0
     sleep 1
     weights 5 5 5 6
     expect "10 -6" 1
     sed -i 's/= neg/= abs/' "$app/models/negate.tn"
+    expect "10 6" 1
+    touch "$app/models/its weights.caffemodel"
     expect "10 6" 1
     expect "10 6" 0
     sed -i 's/= abs/= neg/' "$app/models/negate.tn"
