@@ -38,8 +38,32 @@ double tn_oi_scale(tn_oi *x, tn_val q);
 /* A positive attribute; 0 (an error) where it is missing. */
 int64_t tn_oi_positive(tn_oi *x, const char *name);
 
+/* ---- kv_cache.c ---- */
+
 /* A cache that holds more rows than are used: `rows` [B, S, C] at positions first.. of each batch (i64, [B] or [1]),
  * `count` of them ([B] or [1], none: all), in buffer [B, N, M, D] with N * D = C. */
 tn_val tn_oi_put_rows(tn_oi *x, tn_val buffer, tn_val rows, tn_val first, tn_val count);
+
+/* A cache that holds the last tokens only, oldest first.  Keys are its rows, and behind them those that are new. */
+typedef struct tn_oi_recent {
+    tn_val at, real;     /* of each key, [B, C + S]: its position; whether it is one */
+    tn_val source, kept; /* of each row of the new cache, [B, C]: the key that it holds; whether it holds one */
+} tn_oi_recent;
+/* `before` tokens there were, `count` of S are new (i64 [B]). */
+tn_oi_recent tn_oi_recent_rows(tn_oi *x, tn_dim batch, tn_dim capacity, tn_dim steps, int64_t window, tn_val before,
+                               tn_val count);
+/* The new cache [B, N, C, D] of keys or values [B, N, C + S, D]. */
+tn_val tn_oi_recent_cache(tn_oi *x, const tn_oi_recent *r, tn_val staged, tn_dim capacity);
+
+/* How a cache holds floats: as they are (dtype NONE), or divided by a scale and rounded. */
+typedef struct tn_oi_store {
+    tn_dtype dtype;
+    bool packed; /* 4 bits, plus 8, two a byte */
+    tn_val scale;
+} tn_oi_store;
+/* As attribute `how` says, with the scale in input k_scale. */
+bool tn_oi_read_store(tn_oi *x, const char *how, tn_val cache, size_t k_scale, tn_oi_store *s);
+tn_val tn_oi_store_of(tn_oi *x, const tn_oi_store *s, tn_val v);           /* v [B, N, S, D], as it is held */
+tn_val tn_oi_loaded(tn_oi *x, const tn_oi_store *s, tn_val v, tn_dtype t); /* ... and back */
 
 #endif

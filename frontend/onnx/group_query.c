@@ -5,14 +5,20 @@
  * row of the cache is new, which angles rotate it, what a query may see. */
 #include "frontend/onnx/attention.h"
 
-#include <string.h>
-
 typedef struct setting {
     int64_t heads, kv_heads, window; /* window: keys that a query sees, itself included; 0: all */
     tn_dim batch, steps;
     tn_val total, count, before; /* T, Q and P, i64 [B] */
     bool causal, all;            /* all: what is new follows all rows of the cache, of every batch */
+    bool recent;                 /* the cache holds the last tokens only */
 } setting;
+
+/* The keys that there are, not all of which a query sees. */
+typedef struct keys {
+    tn_dim n;
+    tn_val at;   /* their positions, i64 that broadcasts to [B, 1, 1, n] */
+    tn_val real; /* bool, the same; none: all are keys */
+} keys;
 
 /* ---- queries, keys and values ------------------------------------------------------------------------------------ */
 
@@ -120,21 +126,75 @@ static tn_val present_of(tn_oi *x, tn_val past, tn_val fresh, tn_dim rows, const
     return tn_oi_put_rows(x, past, as_rows(x, fresh), s->before, s->count);
 }
 
+/* What is [B, n] as [B, 1, 1, n]. */
+static tn_val of_keys(tn_oi *x, tn_val v) {
+    return tn_build_unsqueeze(x->g, tn_build_unsqueeze(x->g, v, 1), 1);
+}
+
+/* Rows [B, N, S, D] behind those of the cache, 0 where they do not count. */
+static tn_val staged(tn_oi *x, tn_val past, tn_val fresh, const setting *s) {
+    tn_graph *g = x->g;
+    const tn_dim one = tn_dim_const(g, 1), each[] = {s->batch, one, one, one}, row[] = {one, one, s->steps, one};
+    tn_val at = tn_build_reshape_to(g, tn_build_iota(g, TN_I64, 1, &s->steps, 0), 4, row);
+    tn_val counts = tn_build_lt(g, at, tn_build_reshape_to(g, s->count, 4, each));
+    fresh = tn_build_select(g, counts, fresh, tn_const_num(g, tn_val_dtype(g, fresh), 0));
+    return tn_build_concat(g, 2, (const tn_val[]){past, fresh}, 2);
+}
+
+/* Makes of what is new (kv, keys and values) all that there are, and of the cache outputs 1 and 2. */
+static keys with_cache(tn_oi *x, setting *s, const tn_val *past, tn_val *kv) {
+    static const char *const how[] = {"k_quant_type", "v_quant_type"};
+    tn_graph *g = x->g;
+    const tn_dtype t = tn_val_dtype(g, kv[0]);
+    tn_oi_store store[2];
+    tn_oi_recent recent;
+    keys all = {.n = s->steps};
+    for (size_t k = 0; k < 2; k++)
+        if (!tn_oi_read_store(x, how[k], past[k], 12 + k, &store[k])) return all;
+    const tn_dim held = past[0].i ? tn_val_dim(g, past[0], 2) : tn_dim_const(g, 0);
+    if (s->recent) {
+        recent = tn_oi_recent_rows(x, s->batch, held, s->steps, s->window, s->before, s->count);
+        if (tn_oi_failed(x)) return all;
+        all = (keys){.n = tn_dim_add(g, held, s->steps), .at = of_keys(x, recent.at), .real = of_keys(x, recent.real)};
+    } else {
+        if (past[0].i) all.n = rows_of_present(x, held, s);
+        all.at = tn_build_iota(g, TN_I64, 1, &all.n, 0);
+    }
+    for (size_t k = 0; k < 2 && !tn_oi_failed(x); k++) {
+        kv[k] = tn_oi_store_of(x, &store[k], kv[k]);
+        kv[k] = s->recent ? staged(x, past[k], kv[k], s) : present_of(x, past[k], kv[k], all.n, s);
+        tn_oi_out(x, 1 + k, s->recent ? tn_oi_recent_cache(x, &recent, kv[k], held) : kv[k]);
+        kv[k] = tn_oi_loaded(x, &store[k], kv[k], t);
+    }
+    return all;
+}
+
 /* ---- what is seen ------------------------------------------------------------------------------------------------ */
 
 /* No query sees what is behind itself, so that rows that do not count see something, too. */
-static tn_val seen_keys(tn_oi *x, tn_dim keys, const setting *s) {
+static tn_val seen_keys(tn_oi *x, const keys *all, const setting *s) {
     tn_graph *g = x->g;
     const tn_dim one = tn_dim_const(g, 1), each[] = {s->batch, one, one, one}, row[] = {s->batch, one, s->steps, one};
-    tn_val at = tn_build_iota(g, TN_I64, 1, &keys, 0);
-    if (!s->causal) return tn_build_lt(g, at, tn_build_reshape_to(g, s->total, 4, each));
-    tn_val now = tn_build_reshape_to(g, row_positions(x, s), 4, row), seen = tn_build_le(g, at, now);
-    if (!s->window) return seen;
-    return tn_build_and(g, seen, tn_build_gt(g, at, tn_build_scalar(g, TN_OP_SUB, now, (double)s->window)));
+    if (!s->causal) return tn_build_lt(g, all->at, tn_build_reshape_to(g, s->total, 4, each));
+    tn_val now = tn_build_reshape_to(g, row_positions(x, s), 4, row), seen = tn_build_le(g, all->at, now);
+    if (s->window)
+        seen = tn_build_and(g, seen, tn_build_gt(g, all->at, tn_build_scalar(g, TN_OP_SUB, now, (double)s->window)));
+    return all->real.i ? tn_build_and(g, seen, all->real) : seen;
+}
+
+/* Columns of the bias at the keys' positions. */
+static tn_val columns_at(tn_oi *x, tn_val v, const keys *all, const setting *s) {
+    tn_graph *g = x->g;
+    const tn_dim dims[] = {s->batch, tn_val_dim(g, v, 1), s->steps, all->n};
+    const tn_dim wide[] = {s->batch, dims[1], s->steps, tn_val_dim(g, v, 3)};
+    tn_val last = tn_build_scalar(g, TN_OP_SUB, tn_oi_size_value(x, wide[3]), 1);
+    tn_val at = tn_build_scalar(g, TN_OP_MAX, tn_build_min(g, all->at, last), 0); /* others are not seen */
+    return tn_build_gather_elements(g, tn_build_broadcast_to(g, v, 4, wide), tn_build_broadcast_to(g, at, 4, dims),
+                                    (tn_attrs_axis){.axis = 3});
 }
 
 /* attention_bias [B or 1, N or 1, S, T], for as many keys as there are. */
-static tn_val given_bias(tn_oi *x, tn_dim keys, const setting *s) {
+static tn_val given_bias(tn_oi *x, const keys *all, const setting *s) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_in(x, 10);
     if (!v.i || tn_oi_failed(x)) return v;
@@ -146,10 +206,11 @@ static tn_val given_bias(tn_oi *x, tn_dim keys, const setting *s) {
     tn_oi_fits(x, TN_REL_BCAST_TO, v, 1, "attention_bias", tn_dim_const(g, s->heads), "the heads");
     tn_oi_fits(x, TN_REL_EQUAL, v, 2, "attention_bias", s->steps, "the queries");
     const tn_dim zero = tn_dim_const(g, 0), none[] = {zero, zero, zero, zero}, n = tn_val_dim(g, v, 3);
-    const tn_dim more[] = {zero, zero, zero, tn_dim_max(g, tn_dim_sub(g, keys, n), zero)};
-    if (n.i == keys.i) return v;
+    const tn_dim more[] = {zero, zero, zero, tn_dim_max(g, tn_dim_sub(g, all->n, n), zero)};
+    if (s->recent) return columns_at(x, v, all, s);
+    if (n.i == all->n.i) return v;
     v = tn_build_pad(g, v, (tn_attrs_pad){.before = {none, 4}, .after = {more, 4}, .mode = "constant"});
-    return tn_build_slice_axis(g, v, 3, zero, keys);
+    return tn_build_slice_axis(g, v, 3, zero, all->n);
 }
 
 /* One more logit of each head: given, or 0. */
@@ -159,19 +220,6 @@ static tn_val sink_of(tn_oi *x, tn_dtype t) {
 }
 
 /* ---- the op ------------------------------------------------------------------------------------------------------ */
-
-static bool is_refused(tn_oi *x) {
-    static const char *const quantised[] = {"k_quant_type", "v_quant_type"};
-    for (size_t k = 0; k < 2; k++)
-        if (strcmp(tn_oi_str(x, quantised[k], "NONE"), "NONE") != 0) {
-            tn_oi_fail(x, TN_E_UNSUPPORTED, "export it with a cache of floats", "%s = %s", quantised[k],
-                       tn_oi_str(x, quantised[k], ""));
-            return true;
-        }
-    if (tn_oi_int(x, "sliding_window_cache", 0))
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "export it with a cache of all tokens", "sliding_window_cache");
-    return tn_oi_failed(x);
-}
 
 static bool read_setting(tn_oi *x, setting *s) {
     tn_graph *g = x->g;
@@ -187,6 +235,12 @@ static bool read_setting(tn_oi *x, setting *s) {
     }
     if (window > 0 && !causal) {
         tn_oi_fail(x, TN_E_FORMAT, "", "local_window_size = %lld without causal", (long long)window);
+        return false;
+    }
+    s->recent = tn_oi_int(x, "sliding_window_cache", 0) == 1;
+    if (s->recent && (window < 1 || !tn_oi_has(x, 3) || tn_oi_wants(x, 3))) {
+        tn_oi_fail(x, tn_oi_wants(x, 3) ? TN_E_UNSUPPORTED : TN_E_FORMAT, "",
+                   "sliding_window_cache goes with local_window_size and past_key, and without output_qk");
         return false;
     }
     s->causal = causal;
@@ -221,7 +275,7 @@ void tn_oi_op_group_query_attention(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val v[3], past[] = {tn_oi_in(x, 3), tn_oi_in(x, 4)};
     setting s;
-    if (tn_oi_failed(x) || is_refused(x) || !read_setting(x, &s) || !read_operands(x, &s, v)) return;
+    if (tn_oi_failed(x) || !read_setting(x, &s) || !read_operands(x, &s, v)) return;
     if ((past[0].i != 0) != (past[1].i != 0) || (past[0].i && tn_val_rank(g, past[0]) != 4)) {
         tn_oi_fail(x, TN_E_FORMAT, "", "past_key and past_value come together, and have rank 4");
         return;
@@ -232,17 +286,13 @@ void tn_oi_op_group_query_attention(tn_oi *x) {
     if (tn_oi_int(x, "do_rotary", 0))
         for (size_t k = 0; k < 2; k++) v[k] = turned(x, v[k], &s);
     if (tn_oi_failed(x)) return;
-    const tn_dim rows = past[0].i ? rows_of_present(x, tn_val_dim(g, past[0], 2), &s) : s.steps;
-    for (size_t k = 0; k < 2; k++) {
-        v[1 + k] = present_of(x, past[k], v[1 + k], rows, &s);
-        tn_oi_out(x, 1 + k, v[1 + k]);
-    }
-    if (tn_oi_failed(x)) return;
     const tn_dtype t = tn_val_dtype(g, v[0]);
-    tn_val seen = seen_keys(x, rows, &s);
+    const keys all = with_cache(x, &s, past, v + 1);
+    if (tn_oi_failed(x)) return;
+    tn_val seen = seen_keys(x, &all, &s);
     tn_oi_attention a = {.q = v[0], .k = v[1], .v = v[2], .sink = sink_of(x, t), .cap = tn_oi_num(x, "softcap", 0)};
     a.scale = tn_oi_scale(x, v[0]);
-    a.bias = tn_oi_plus(x, given_bias(x, rows, &s), tn_oi_bias_of(x, seen, t, tn_oi_lowest(t)));
+    a.bias = tn_oi_plus(x, given_bias(x, &all, &s), tn_oi_bias_of(x, seen, t, tn_oi_lowest(t)));
     tn_oi_out(x, 0, tn_oi_attend(x, &a));
     put_products(x, &a, seen);
 }

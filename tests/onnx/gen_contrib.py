@@ -47,8 +47,8 @@ def run(model, feeds):
     return ort.InferenceSession(model.SerializeToString(), o, providers=["CPUExecutionProvider"]).run(None, feeds)
 
 
-def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17):
-    """n: the node; '_' among its inputs is absent.  sets: inputs of each data set; shapes: their sizes, as names where they differ."""
+def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17, last=None):
+    """n: the node; '_' among its inputs is absent; last: one that makes its first output what can be compared.  sets: inputs of each data set; shapes: their sizes, as names where they differ."""
     if only and name not in only:
         return
     ins = ["" if i == "_" else i for i in n.input]
@@ -57,7 +57,9 @@ def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17):
     shapes, weights = shapes or {}, weights or {}
     info = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), shapes.get(k, v.shape)) for k, v in sets[0].items()]
     outputs = [o for o in n.output if o]
-    g = helper.make_graph([n], name, info, [helper.make_tensor_value_info(o, 1, None) if o == "qk" else helper.make_empty_tensor_value_info(o) for o in outputs],
+    if last:
+        outputs[0] = last.output[0]
+    g = helper.make_graph([n] + ([last] if last else []), name, info, [helper.make_tensor_value_info(o, 1, None) if o == "qk" else helper.make_empty_tensor_value_info(o) for o in outputs],
                           [numpy_helper.from_array(v, k) for k, v in weights.items()])
     m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)], producer_name="gen_contrib.py")
     m.ir_version = 8
@@ -245,6 +247,68 @@ case("gqa_sink", node(GQA, KEEP + " _ _ _ _ sink", "y nk nv", **GA), [gqa(1, 2, 
 for which in (1, 2):
     case(f"gqa_products_{which}", node(GQA, KEEP, "y nk nv qk", qk_output=which, softcap=0.7, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})
 case("gqa_bidirectional", node(GQA, KEEP, "y nk nv", causal=0, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})
+
+GN = ["q", "k", "v", "pk", "pv", "len", "total"] + [""] * 9
+case("gqa_query_lengths", node(GQA, GN + ["count"], "y0 nk nv", **GA),
+     [gqa(2, 3, 8, [5, 3], count=i32(2, 1), real=np.array([1, 1, 0, 1, 0, 0], bool).reshape(2, 3, 1)), gqa(2, 1, 8, [7, 3], count=i32(1, 1), real=np.ones((2, 1, 1), bool))],
+     {**G, "count": ["B"], "real": ["B", "S", 1]}, {"total": scalar(8), "none": np.zeros((), np.float32)}, last=node("Where", "real y0 none", "y", domain=""))
+
+
+def quantised(b, s, p, lengths, t, width, **more):
+    x = gqa(b, s, p, lengths, d=16, **more)
+    for k in ("pk", "pv"):
+        x[k] = ints(-120 if t == np.int8 else 0, 121 if t == np.int8 else 256, b, 2, p, width, dtype=t)
+        for i, used in enumerate(lengths):
+            x[k][i, :, used - s:] = 0
+    return x
+
+
+QUANT = {"k_quant_type": "PER_TENSOR", "v_quant_type": "PER_TENSOR", **GA}
+GS = ["q", "k", "v", "pk", "pv", "len", "total"] + [""] * 5 + ["ks", "vs"]
+ONE = {"ks": np.float32([0.02]), "vs": np.float32([0.03])}
+EACH = {"ks": np.abs(noise(1, 2, 1, 16)) * 0.02 + 0.01, "vs": np.abs(noise(1, 2, 1, 16)) * 0.02 + 0.01}
+case("gqa_int8", node(GQA, GS, "y nk nv", kv_cache_bit_width=8, **QUANT), [quantised(2, 1, 8, [5, 7], np.int8, 16), quantised(1, 2, 7, [7], np.int8, 16)], GR, {"total": scalar(7), **ONE})
+case("gqa_int8_channels", node(GQA, GS, "y nk nv", kv_cache_bit_width=8, **{**QUANT, "k_quant_type": "PER_CHANNEL", "v_quant_type": "PER_CHANNEL"}), [quantised(2, 1, 8, [5, 7], np.int8, 16)], GR,
+     {"total": scalar(7), **EACH})
+case("gqa_int4", node(GQA, GS, "y nk nv", kv_cache_bit_width=4, **QUANT), [quantised(2, 1, 8, [8, 8], np.uint8, 8)], {**GR, "pk": ["B", 2, "P", 8], "pv": ["B", 2, "P", 8]},
+     {"total": scalar(8), "ks": np.float32([0.3]), "vs": np.float32([0.4])})
+
+
+def recent(b, s, capacity, lengths, window, **more):
+    """The cache holds the last tokens; how many follows from how many there were."""
+    x = gqa(b, s, capacity, [10**6] * b, **more)
+    group = capacity - window + 1
+    for k in ("pk", "pv"):
+        for i, n in enumerate(lengths):
+            old = n - s
+            x[k][i, :, old if old <= capacity else old - group * -(-(old - capacity) // group):] = 0
+    x["len"] = np.array(lengths, np.int32) - 1
+    return x
+
+
+SLIDE = {"sliding_window_cache": 1, **GA}
+case("gqa_recent", node(GQA, KEEP, "y nk nv", local_window_size=3, **SLIDE), [recent(2, 1, 4, [8, 6], 3), recent(1, 3, 4, [10], 3), recent(2, 1, 4, [4, 2], 3)], {**G, "pk": ["B", 2, 4, 8], "pv": ["B", 2, 4, 8]},
+     {"total": scalar(10)})
+case("gqa_recent_tight", node(GQA, KEEP + " _ _ _ a", "y nk nv", local_window_size=4, **SLIDE), [recent(2, 1, 4, [9, 6], 4, a=noise(1, 4, 1, 9)), recent(1, 6, 4, [9], 4, a=noise(1, 4, 6, 9))],
+     {**G, "pk": ["B", 2, 4, 8], "pv": ["B", 2, 4, 8], "a": [1, 4, "S", 9]}, {"total": scalar(9)})
+
+
+def normed(q, k, v, pk, pv, len, total, qn, kn):
+    """Norms of queries and keys, which ONNX Runtime's CPU lacks: over [B, S, N, D]."""
+    b, s, _ = q.shape
+    q, k, v = [t.reshape(b, s, -1, 8).transpose(0, 2, 1, 3).astype(np.float64) for t in (q, k, v)]
+    q, k = [t / np.sqrt((t * t).mean(-1, keepdims=True) + eps) * w for t, w, eps in ((q, qn, 1e-3), (k, kn, 1e-6))]
+    nk, nv = np.concatenate([pk, k], 2), np.concatenate([pv, v], 2)
+    scores = q @ nk.repeat(2, 1).transpose(0, 1, 3, 2) / np.sqrt(8)
+    p = pk.shape[2]
+    scores = np.where(np.arange(p + s)[None] <= p + np.arange(s)[:, None], scores, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (e / e.sum(-1, keepdims=True) @ nv.repeat(2, 1)).transpose(0, 2, 1, 3).reshape(b, s, 32)
+    return y.astype(np.float32), nk.astype(np.float32), nv.astype(np.float32)
+
+
+case("gqa_norms", node(GQA, GN[:7] + [""] * 7 + ["qn", "kn"], "y nk nv", q_norm_epsilon=1e-3, **GA), [gqa(1, 2, 5)], {**G, "pk": [1, 2, "P", 8], "pv": [1, 2, "P", 8]},
+     {"total": scalar(7), "qn": noise(8), "kn": noise(8)}, normed)
 
 
 # ---- PackedMultiHeadAttention (no CPU kernel in ONNX Runtime) ------------------------------------------------------------
@@ -447,7 +511,7 @@ case("dynamic_quantize_matmul", node("DynamicQuantizeMatMul", "a b bs bz bias", 
 case("dynamic_quantize_matmul_columns", node("DynamicQuantizeMatMul", "a b bs bz", "y"), [{"a": noise(3, 8)}], {"a": ["M", 8]},
      {"b": q8(8, 4, signed=True, most=64), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": q8(4, signed=True)})
 case("matmul_integer_to_float", node("MatMulIntegerToFloat", "a b as bs az bz bias", "y"), [{"a": q8(2, 3, 8)}, {"a": q8(1, 1, 8)}], {"a": ["B", "M", 8]},
-     {"b": q8(8, 4, signed=True), **qp("a", 0.03, 100), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": q8(4, signed=True), "bias": noise(4)})
+     {"b": q8(8, 4, signed=True, most=64), **qp("a", 0.03, 100), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": q8(4, signed=True), "bias": noise(4)})
 case("matmul_integer_to_float_columns", node("MatMulIntegerToFloat", "a b as bs az", "y"), [{"a": q8(3, 8)}], {"a": ["M", 8]},
      {"b": q8(8, 4), "as": np.abs(noise(8)) * 0.02 + 0.01, "bs": scalar(0.03, np.float32), "az": q8(8)},
      lambda a, b, bs, az, **k: ((a.astype(np.float64) - az) * k["as"] @ b * bs).astype(np.float32))

@@ -1,1 +1,1 @@
-ByJfŽ|¡š¢uq“pre
+ByJyXxhi‚Ty\gDr

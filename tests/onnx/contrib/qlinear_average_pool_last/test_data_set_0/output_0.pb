@@ -1,1 +1,1 @@
-ByJ6‡z\I‘ˆžv‰G‹…ºrJ^^fa¦x~m|fc<‰t—sg‚dW‘ªˆEYy|Wx‰r@u„t
+ByJ6qvb¢’jy\œnš¤AIQlU‡gv~u{TI~\›z]tg~ox€e‰wThšUSh„qhpn

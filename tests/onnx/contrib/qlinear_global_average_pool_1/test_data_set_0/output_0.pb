@@ -1,2 +1,2 @@
 ByJ
-…y‰…xdfy_m
+‰xmgeif„o

@@ -1,1 +1,1 @@
-ByJŠX\´{êY‹†TTPcJPRçÿZ^HH´
+ByJb^¾m½´Ÿ_UXl½ÿLLGêŸG°bRJ
