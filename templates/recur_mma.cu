@@ -5,19 +5,19 @@
 // the state, which every block has in shared memory, adds up the warps' shares there, and writes what its units become into the next
 // state of every block.  GRID: blocks that all run at the same time, as many as there are multiprocessors, take the place of a cluster.  What
 // they give each other is the result itself: it was filled with ones, bit by bit, which no element is, so that whoever reads a word sees
-// whether it is there.  Elements of 32 of the sum are taken in an order of their own, so that a lane reads 16 bytes of them.
+// whether it is there.  A grid also fits GPUs with a few multiprocessors less than most of their kind; small blocks share one.  Elements of 32 of the sum are taken in an order of their own, so that a lane reads 16 bytes of them.
 //! kernel  recur_mma  recurrent layer, weights in registers
 //! knob    WARPS   4 8 16
 //! knob    BLOCKS  1 2 4 8 16 32 64 128
 //! knob    SPLIT   1 2 4 8 16
 //! knob    COLS    8 16 32
 //! switch  GRID    0 1
-//! require GRID ? SHOWS && BLOCKS > 1 && BLOCKS * DIRECTIONS <= SMS : BLOCKS == 1 || CLUSTERS && BLOCKS <= MAX_CLUSTER
+//! require GRID ? SHOWS && BLOCKS > 1 && BLOCKS * DIRECTIONS <= SMS * 4 / 5 * (WARPS == 4 ? 2 : 1) : BLOCKS == 1 || CLUSTERS && BLOCKS <= MAX_CLUSTER
 //! require (BLOCKS - 1) * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) < H
 //! require SPLIT <= WARPS && SPLIT <= (H + 31) / 32
 //! require WARPS / SPLIT <= (GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) / 16
 //! require (((GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) / 16 + WARPS / SPLIT - 1) / (WARPS / SPLIT)) * (((H + 31) / 32 + SPLIT - 1) / SPLIT * 8 + COLS / 2) <= (WARPS == 16 ? 72 : 160)
-//! require 4 * COLS * ((H + 31) / 32 * 32 + 32) + SPLIT * (GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) * (COLS + 2) * 4 <= SMEM_MAX
+//! require 4 * COLS * ((H + 31) / 32 * 32 + 32) + SPLIT * (GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) * (COLS + 2) * 4 <= SMEM_MAX / (GRID && WARPS == 4 ? 2 : 1)
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -4,8 +4,8 @@
 usage: recurrent.py [--tenon build/tenon] [--cells lstm,gru,rnn] [--hidden 128,512,1024] [--batches 1,32] [--steps 100]
                     [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 20] [--kernels] [--out FILE.json]
 
-A layer has as many inputs as hidden units, and PyTorch's own random weights (fixed seed).  The model is written as ONNX with
-float32 weights and compiled by `tenon compile`; PyTorch runs the same weights in the precision given (cuDNN).  Times are
+A layer has as many inputs as hidden units, and PyTorch's own random weights (fixed seed).  The model is written as ONNX in
+float16 or else float32 and compiled by `tenon compile`; PyTorch runs the same weights in the precision given (cuDNN).  Times are
 medians of CUDA-graph replays in microseconds, inputs on the device, all in one run; the cosine is of Tenon's outputs with PyTorch's on the
 CPU in float32.  --kernels: also the knobs and microseconds of each kernel.  Needs torch, onnx, numpy."""
 import argparse
@@ -30,7 +30,7 @@ def layer(cell, hidden, both):
     return CLASSES[cell](hidden, hidden, bidirectional=both).eval()
 
 
-def write(cell, hidden, both, m, steps, batch, path):
+def write(cell, hidden, both, half, m, steps, batch, path):
     def rows(name):  # gates in ONNX's order, direction by direction
         parts = []
         for suffix in ["", "_reverse"][:2 if both else 1]:
@@ -40,12 +40,14 @@ def write(cell, hidden, both, m, steps, batch, path):
         return np.stack(parts)
 
     bias = np.concatenate([rows("bias_ih"), rows("bias_hh")], 1)
-    weights = [numpy_helper.from_array(a, n) for a, n in [(rows("weight_ih"), "w"), (rows("weight_hh"), "r"), (bias, "b")]]
+    arrays = {"w": rows("weight_ih"), "r": rows("weight_hh"), "b": bias}
+    weights = [numpy_helper.from_array(a.astype(np.float16) if half else a, n) for n, a in arrays.items()]
     node = helper.make_node(cell.upper(), ["x", "w", "r", "b"], ["y"], "layer", hidden_size=hidden,
                             direction="bidirectional" if both else "forward",
                             **({"linear_before_reset": 1} if cell == "gru" else {}))
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [steps, batch, hidden])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [steps, 2 if both else 1, batch, hidden])
+    t = TensorProto.FLOAT16 if half else TensorProto.FLOAT
+    x = helper.make_tensor_value_info("x", t, [steps, batch, hidden])
+    y = helper.make_tensor_value_info("y", t, [steps, 2 if both else 1, batch, hidden])
     g = helper.make_graph([node], cell, [x], [y], weights)
     onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
 
@@ -93,7 +95,7 @@ def run(cmd, env):
 
 def tenon(a, name, model, x, want, folder):
     plan, env = folder / f"{name}.plan", dict(os.environ, TENON_CACHE=str(folder / "cache"))
-    np.save(folder / "x.npy", x.numpy())
+    np.save(folder / "x.npy", x.numpy().astype(np.float16 if a.precision == "fp16" else np.float32))
     run([a.tenon, "compile", model, "-o", plan, "--precision", a.precision, "--json", "-q", "--tune-seconds",
          a.tune_seconds], env)
     run([a.tenon, "run", plan, "--input", f"x={folder / 'x.npy'}", "--output", folder / "out", "--json"], env)
@@ -127,7 +129,7 @@ def main():
             for hidden in map(int, a.hidden.split(",")):
                 for batch in map(int, a.batches.split(",")):
                     name, m = f"{cell}-{hidden}-{batch}", layer(cell, hidden, a.bidirectional)
-                    write(cell, hidden, a.bidirectional, m, a.steps, batch, folder / f"{name}.onnx")
+                    write(cell, hidden, a.bidirectional, a.precision == "fp16", m, a.steps, batch, folder / f"{name}.onnx")
                     x = torch.randn(a.steps, batch, hidden)
                     with torch.inference_mode():
                         y = m(x)[0].double().numpy()
