@@ -129,14 +129,19 @@ static tn_ref concat(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
 
 /* ---- gathers ----------------------------------------------------------------------------------------------------- */
 
-/* The element of an index tensor at coordinates c as a coordinate of an axis with that many elements. */
+/* The element of an index tensor at coordinates c as a coordinate of an axis with that many elements.  Where the predicate does
+ * not hold, what would be loaded is 0; what is computed must not pass for an index of the model's. */
 static tn_dim index_at(tn_fn *f, tn_val indices, const tn_dim *c, tn_dim dim, uint32_t pred) {
     const tn_ref v = tn_fn_value(f, indices, c, pred);
     const tn_dim extent = dim;
     const tn_expr d = tn_fn_expr(f, extent, false);
-    char text[700];
-    snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
-    return tn_fn_index_var(f, "at", text, extent, v.lane);
+    const tn_ref *where = pred && tn_val_def(f->e->g, indices).i ? &f->pred[pred] : NULL;
+    char text[900];
+    if (where)
+        snprintf(text, sizeof text, "(tn_index)tn_data_index(%s ? (long long)%s : 0, %s)", where->text, v.text, d.text);
+    else
+        snprintf(text, sizeof text, "(tn_index)tn_data_index((long long)%s, %s)", v.text, d.text);
+    return tn_fn_index_var(f, "at", text, extent, v.lane || (where && where->lane));
 }
 
 static tn_ref gather(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
