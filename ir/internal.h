@@ -85,6 +85,7 @@ typedef struct tn_dim_rec {
     tn_dim reduced;  /* equal.c: what that makes of it; none: not asked yet */
     bool made;       /* a node makes it, or one of its symbols */
     tn_dim most;     /* SYM that a node makes: its largest value, of symbols that none makes; else none */
+    tn_dim under;    /* the same, of symbols that may have been made before */
 } tn_dim_rec;
 
 /* What an operation gave.  Divisions and comparisons ask many others, again and again the same ones: without this the time
@@ -307,6 +308,9 @@ void tn_poly_free(tn_graph *g, tn_poly *p);
 tn_dim tn_mono_mul(tn_graph *g, tn_dim a, tn_dim b);
 /* a / b where b's atoms all occur in a: true and the quotient (none: 1). */
 bool tn_mono_divide(tn_graph *g, tn_dim a, tn_dim b, tn_dim *quotient);
+/* d with its symbol that was made last at the most that it can be, of what was made before; none where d has no such symbol,
+ * or need not grow with it. */
+tn_dim tn_dim_without_last_made(tn_graph *g, tn_dim d);
 /* Atoms of a monomial, in order, at most cap; returns how many there are. */
 size_t tn_mono_atoms(const tn_graph *g, tn_dim mono, tn_dim *atoms, size_t cap);
 tn_dim tn_mono_build(tn_graph *g, const tn_dim *atoms, size_t n);

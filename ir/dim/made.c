@@ -22,7 +22,8 @@ bool tn_graph_makes_sizes(const tn_graph *g) {
 
 /* ---- the most and the least -------------------------------------------------------------------------------------- */
 
-static tn_dim end_of(tn_graph *g, tn_dim d, bool most);
+/* only: where one symbol alone is replaced, by what it is under; else none. */
+static tn_dim end_of(tn_graph *g, tn_dim d, bool most, tn_dim only);
 
 static bool never_negative(const tn_graph *g, tn_dim d) {
     int64_t lo, hi;
@@ -30,43 +31,44 @@ static bool never_negative(const tn_graph *g, tn_dim d) {
     return lo >= 0;
 }
 
-static tn_dim end_of_product(tn_graph *g, tn_dim a, tn_dim b, bool most) {
+static tn_dim end_of_product(tn_graph *g, tn_dim a, tn_dim b, bool most, tn_dim only) {
     int64_t factor;
-    if (tn_dim_is_const(g, a, &factor)) return end_of_product(g, b, a, most);
+    if (tn_dim_is_const(g, a, &factor)) return end_of_product(g, b, a, most, only);
     if (tn_dim_is_const(g, b, &factor)) {
-        const tn_dim x = end_of(g, a, factor < 0 ? !most : most);
+        const tn_dim x = end_of(g, a, factor < 0 ? !most : most, only);
         return x.i ? tn_dim_mul(g, x, b) : x;
     }
-    const tn_dim x = end_of(g, a, most), y = end_of(g, b, most);
+    const tn_dim x = end_of(g, a, most, only), y = end_of(g, b, most, only);
     if (!x.i || !y.i || !never_negative(g, a) || !never_negative(g, b)) return (tn_dim){0};
     return tn_dim_mul(g, x, y);
 }
 
 /* Of what is not negative: a larger divisor gives less, and 0 gives 0. */
-static tn_dim end_of_quotient(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b, bool most) {
+static tn_dim end_of_quotient(tn_graph *g, tn_dim_kind k, tn_dim a, tn_dim b, bool most, tn_dim only) {
     if (!never_negative(g, a) || !never_negative(g, b)) return (tn_dim){0};
     if (!most && tn_dim_is_made(g, b)) return tn_dim_const(g, 0);
-    const tn_dim x = end_of(g, a, most), y = end_of(g, b, !most);
+    const tn_dim x = end_of(g, a, most, only), y = end_of(g, b, !most, only);
     if (!x.i || !y.i) return (tn_dim){0};
     return tn_dim_binary(g, k, x, tn_dim_is_made(g, b) ? tn_dim_max(g, y, tn_dim_const(g, 1)) : y);
 }
 
-static tn_dim end_of_remainder(tn_graph *g, tn_dim a, tn_dim b, bool most) {
+static tn_dim end_of_remainder(tn_graph *g, tn_dim a, tn_dim b, bool most, tn_dim only) {
     const tn_dim zero = tn_dim_const(g, 0), one = tn_dim_const(g, 1);
     if (!never_negative(g, a) || !never_negative(g, b)) return (tn_dim){0};
-    const tn_dim x = end_of(g, a, true), y = end_of(g, b, true);
+    const tn_dim x = end_of(g, a, true, only), y = end_of(g, b, true, only);
     if (!most || !x.i || !y.i) return most ? (tn_dim){0} : zero;
     return tn_dim_min(g, x, tn_dim_max(g, tn_dim_sub(g, y, one), zero));
 }
 
-static tn_dim end_of(tn_graph *g, tn_dim d, bool most) {
+static tn_dim end_of(tn_graph *g, tn_dim d, bool most, tn_dim only) {
     const tn_dim_rec r = *tn_dim_rec_of(g, d);
-    if (!r.made) return d;
-    if (r.kind == TN_DIM_SYM) return most ? r.most : tn_dim_const(g, 0);
-    if (r.kind == TN_DIM_MUL) return end_of_product(g, r.lhs, r.rhs, most);
-    if (r.kind == TN_DIM_FLOORDIV || r.kind == TN_DIM_CEILDIV) return end_of_quotient(g, r.kind, r.lhs, r.rhs, most);
-    if (r.kind == TN_DIM_MOD) return end_of_remainder(g, r.lhs, r.rhs, most);
-    const tn_dim x = end_of(g, r.lhs, most), y = end_of(g, r.rhs, most);
+    if (!r.made || (only.i && !tn_dim_mentions(g, d, only))) return d;
+    if (r.kind == TN_DIM_SYM) return !most ? tn_dim_const(g, 0) : only.i ? r.under : r.most;
+    if (r.kind == TN_DIM_MUL) return end_of_product(g, r.lhs, r.rhs, most, only);
+    if (r.kind == TN_DIM_FLOORDIV || r.kind == TN_DIM_CEILDIV)
+        return end_of_quotient(g, r.kind, r.lhs, r.rhs, most, only);
+    if (r.kind == TN_DIM_MOD) return end_of_remainder(g, r.lhs, r.rhs, most, only);
+    const tn_dim x = end_of(g, r.lhs, most, only), y = end_of(g, r.rhs, most, only);
     if (!x.i || !y.i) return (tn_dim){0};
     if (r.kind == TN_DIM_BCAST) return most ? tn_dim_max(g, x, y) : tn_dim_min(g, x, y);
     return tn_dim_binary(g, r.kind, x, y);
@@ -76,7 +78,7 @@ static tn_dim end_of(tn_graph *g, tn_dim d, bool most) {
 static tn_dim end_if_known(tn_graph *g, tn_dim d, bool most) {
     if (!tn_dim_is_made(g, d)) return d;
     const tn_asking ask = tn_ask_begin(g);
-    const tn_dim e = end_of(g, d, most);
+    const tn_dim e = end_of(g, d, most, (tn_dim){0});
     return tn_ask_failed(g, ask) ? (tn_dim){0} : e;
 }
 
@@ -86,6 +88,21 @@ tn_dim tn_dim_most(tn_graph *g, tn_dim d) {
 
 tn_dim tn_dim_least(tn_graph *g, tn_dim d) {
     return end_if_known(g, d, false);
+}
+
+static tn_dim last_made(const tn_graph *g, tn_dim d) {
+    const tn_dim_rec *r = tn_dim_rec_of(g, d);
+    if (!r->made) return (tn_dim){0};
+    if (r->kind == TN_DIM_SYM) return d;
+    const tn_dim a = last_made(g, r->lhs), b = last_made(g, r->rhs);
+    return a.i > b.i ? a : b;
+}
+
+tn_dim tn_dim_without_last_made(tn_graph *g, tn_dim d) {
+    const tn_dim sym = last_made(g, d);
+    const tn_asking ask = tn_ask_begin(g);
+    const tn_dim e = sym.i ? end_of(g, d, true, sym) : sym;
+    return tn_ask_failed(g, ask) ? (tn_dim){0} : e;
 }
 
 tn_dim tn_type_most(tn_graph *g, tn_type t) {
@@ -110,12 +127,14 @@ static void mark(tn_graph *g) {
 
 tn_status tn_dim_set_most(tn_graph *g, tn_dim sym, tn_dim most) {
     if (!tn_graph_ok(g) || !tn_graph_is_whole(g)) return g->status;
+    const tn_dim given = most;
     most = tn_dim_most(g, most);
     if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || !most.i || tn_dim_mentions(g, most, sym))
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
                              "a size that data makes is a symbol, and has a largest value that is none");
     const bool known = g->dims.recs.p[sym.i].made;
     g->dims.recs.p[sym.i].most = most;
+    g->dims.recs.p[sym.i].under = tn_dim_mentions(g, given, sym) ? most : given;
     if (!known) mark(g);
     return g->status;
 }

@@ -92,10 +92,21 @@ static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     return TN_DIMS_MAYBE;
 }
 
+/* The least of several is so where all are. */
+static bool surely_at_least(tn_graph *g, tn_dim a, tn_dim b) {
+    if (at_least(g, a, b) == TN_DIMS_SAME) return true;
+    return tn_dim_kind_of(g, a) == TN_DIM_MIN && surely_at_least(g, tn_dim_lhs(g, a), b) &&
+           surely_at_least(g, tn_dim_rhs(g, a), b);
+}
+
 /* By the least and the most that data can make of them. */
 static tn_relation decide_made(tn_graph *g, tn_dim a, tn_dim b) {
     const tn_dim least = tn_dim_least(g, a), most = tn_dim_most(g, b);
-    return least.i && most.i && at_least(g, least, most) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
+    if (least.i && most.i && at_least(g, least, most) == TN_DIMS_SAME) return TN_DIMS_SAME;
+    enum { LONGEST = 8 }; /* of what was counted among what was counted */
+    for (int k = 0; k < LONGEST && (b = tn_dim_without_last_made(g, b)).i; k++)
+        if (surely_at_least(g, a, b)) return TN_DIMS_SAME;
+    return TN_DIMS_MAYBE;
 }
 
 tn_relation tn_rel_decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
