@@ -138,6 +138,7 @@ static void add_member(tn_fusion *f, tn_node n, uint32_t group) {
         gr->first = n.i;
     gr->last = n.i;
     gr->n_members++;
+    tn_fuse_take_sizes(f, gr, n);
     if (x->pos > gr->place) gr->place = x->pos;
 }
 
@@ -492,7 +493,8 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
     if (more > 0 && gr->waste + more > (contraction ? 6 : 16) * gr->work)
         return refuse(f, "fuse_pull", y, group, "it would be computed too often");
-    if (gr->n_in + operand_count(f, y) + gr->n_out > TN_FUSE_MAX_VALUES + 1 || gr->n_members >= TN_FUSE_MAX_MEMBERS)
+    if (gr->n_in + operand_count(f, y) + gr->n_out > TN_FUSE_MAX_VALUES + 1 || gr->n_members >= TN_FUSE_MAX_MEMBERS ||
+        !tn_fuse_sizes_fit(f, gr, y))
         return refuse(f, "fuse_pull", y, group, "the kernel is full");
     return true;
 }
@@ -565,7 +567,7 @@ static bool fills_bytes(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) 
 }
 
 static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
-    return fills_bytes(f, y, gr) && gr->n_out < 4 &&
+    return fills_bytes(f, y, gr) && gr->n_out < 4 && tn_fuse_sizes_fit(f, gr, y) &&
            gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES && gr->n_members < TN_FUSE_MAX_MEMBERS;
 }
 

@@ -70,16 +70,20 @@ typedef enum tn_fuse_kind {
 
 /* Invariant: every node outside a group that uses a member's value stands behind the group's place.  A kernel put at
  * that place then follows all kernels that it reads, whatever the groups look like. */
+enum { TN_FUSE_MAX_SIZES = 16 }; /* half of what a kernel may take */
+
 typedef struct tn_fuse_group {
     tn_node anchor; /* none: a map */
     uint32_t place; /* position of the last member: where the kernel will stand */
     uint32_t n_in;  /* operands, counted high */
     uint32_t n_out; /* results */
     uint32_t n_members;
-    uint32_t first, last; /* members: handles linked by tn_fuse_node.next */
-    tn_val root;          /* its dims are the iteration space of the results */
-    double work;          /* elements of the largest of root and the anchor's operand */
-    double waste;         /* cheap ops done beyond once an element */
+    uint32_t first, last;           /* members: handles linked by tn_fuse_node.next */
+    tn_val root;                    /* its dims are the iteration space of the results */
+    double work;                    /* elements of the largest of root and the anchor's operand */
+    double waste;                   /* cheap ops done beyond once an element */
+    tn_dim size[TN_FUSE_MAX_SIZES]; /* that data makes */
+    uint32_t n_sizes;
 } tn_fuse_group;
 
 typedef struct tn_fuse_node {
@@ -110,5 +114,9 @@ typedef struct tn_fusion {
 
 /* Replaces every group by its kernel, in place order. */
 tn_status tn_fuse_build(tn_fusion *f);
+
+/* ---- made.c ---- */
+bool tn_fuse_sizes_fit(const tn_fusion *f, const tn_fuse_group *gr, tn_node n);
+void tn_fuse_take_sizes(const tn_fusion *f, tn_fuse_group *gr, tn_node n);
 
 #endif

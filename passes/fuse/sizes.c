@@ -67,7 +67,7 @@ tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n) {
 
 /* ---- who needs which size ---------------------------------------------------------------------------------------- */
 
-enum { MAX_SIZES = 16 };
+enum { MAX_SIZES = 32 };
 
 typedef struct needed {
     tn_graph *g;
