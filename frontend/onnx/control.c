@@ -210,6 +210,13 @@ static bool same_results(const tn_graph *g, const tn_region r[2]) {
     return true;
 }
 
+static bool tensors_only(tn_oi_value *outs[2][MAX_RESULTS], size_t n) {
+    bool plain = true;
+    for (size_t k = 0; k < n; k++)
+        for (int b = 0; b < 2; b++) plain = plain && !outs[b][k]->seq && !outs[b][k]->absent;
+    return plain;
+}
+
 static void drop_region(tn_graph *g, tn_region r) {
     for (tn_node n = tn_region_last(g, r), prev; n.i; n = prev) {
         prev = tn_node_prev(g, n);
@@ -272,6 +279,82 @@ static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, con
     return take(x, v ? yes : no);
 }
 
+/* ---- branches for tensors without elements ----------------------------------------------------------------------- */
+
+/* All tensors that r yields have no elements, whatever the sizes. */
+static bool yields_nothing(const tn_graph *g, tn_region r) {
+    const tn_node last = tn_region_last(g, r);
+    bool nothing = last.i && tn_node_input_count(g, last) > 0;
+    for (size_t k = 0; nothing && k < tn_node_input_count(g, last); k++) {
+        const tn_val v = tn_node_input(g, last, k);
+        nothing = false;
+        for (size_t a = 0; a < tn_val_rank(g, v); a++) nothing |= tn_dim_equal_const(g, tn_val_dim(g, v, a), 0);
+    }
+    return nothing;
+}
+
+/* b is a, but for axes of which b has nothing. */
+static bool can_be_cut_to(const tn_graph *g, tn_type a, tn_type b) {
+    bool fits = tn_type_dtype(g, a) == tn_type_dtype(g, b) && tn_type_rank(g, a) == tn_type_rank(g, b);
+    for (size_t k = 0; fits && k < tn_type_rank(g, a); k++)
+        fits = tn_type_dims(g, a)[k].i == tn_type_dims(g, b)[k].i || tn_dim_equal_const(g, tn_type_dims(g, b)[k], 0);
+    return fits;
+}
+
+static bool all_can_be_cut(const tn_graph *g, tn_region from, tn_region to) {
+    const tn_node a = tn_region_last(g, from), b = tn_region_last(g, to);
+    bool fits = a.i && tn_node_input_count(g, a) == tn_node_input_count(g, b);
+    for (size_t k = 0; fits && k < tn_node_input_count(g, a); k++)
+        fits = can_be_cut_to(g, yielded(g, from, k), yielded(g, to, k));
+    return fits;
+}
+
+/* cond is 1 where e is 0 and 0 elsewhere (symbolic.c writes 1 - min(e, 1)), and d is at most e: 0 with it. */
+static bool goes_with(tn_graph *g, tn_dim cond, tn_dim d) {
+    const tn_dim one = tn_dim_const(g, 1), most = tn_dim_most(g, d);
+    const tn_dim rest = tn_dim_mul(g, cond, tn_dim_const(g, -1)); /* min(e - 1, 0) */
+    if (!most.i || !rest.i || tn_dim_kind_of(g, rest) != TN_DIM_MIN) return false;
+    const bool zero = tn_dim_equal_const(g, tn_dim_rhs(g, rest), 0);
+    const tn_dim e = zero ? tn_dim_add(g, tn_dim_lhs(g, rest), one) : (tn_dim){0};
+    return e.i && tn_dim_less(g, e, most) < 0;
+}
+
+/* v, of which axes that `like` has nothing of are empty where cond (0 or 1) is 1. */
+static tn_val cut_where(tn_oi *x, tn_val v, tn_type like, tn_dim cond) {
+    tn_graph *g = x->g;
+    for (size_t a = 0; a < tn_val_rank(g, v) && !tn_oi_failed(x); a++) {
+        const tn_dim d = tn_val_dim(g, v, a);
+        if (d.i == tn_type_dims(g, like)[a].i || !tn_dim_equal_const(g, tn_type_dims(g, like)[a], 0)) continue;
+        if (goes_with(g, cond, d)) continue;
+        const tn_dim count = tn_dim_fresh(g, "length");
+        const tn_val n = tn_oi_size_value(x, tn_dim_mul(g, d, tn_dim_sub(g, tn_dim_const(g, 1), cond)));
+        tn_build_size(g, n, (tn_attrs_size){.count = count, .most = d, .fits = true});
+        v = tn_build_gather(g, v, tn_build_iota(g, TN_I64, 1, &count, 0), (tn_attrs_axis){.axis = (int64_t)a});
+    }
+    return v;
+}
+
+/* Where a size that data makes decides between a branch that gives nothing and another (boxes of which none may be left), the
+ * other runs always, and its results are cut.  False: these are no such branches. */
+static bool take_unless_nothing(tn_oi *x, tn_dim cond, const tn_region r[2], const TnOnnx__GraphProto *const sub[2]) {
+    tn_graph *g = x->g;
+    tn_type like[MAX_RESULTS];
+    const size_t nothing = yields_nothing(g, r[0]) ? 0 : 1, other = 1 - nothing;
+    if (x->in_region || !tn_dim_is_made(g, cond) || !yields_nothing(g, r[nothing]) ||
+        !all_can_be_cut(g, r[other], r[nothing]))
+        return false;
+    size_t n = 0;
+    tn_oi_value *outs[MAX_RESULTS];
+    for (size_t k = 0; k < sub[other]->n_output && k < MAX_RESULTS; k++) like[k] = yielded(g, r[nothing], k);
+    drop_region(g, r[0]);
+    drop_region(g, r[1]);
+    if (!tn_oi_subgraph(x, sub[other], MAX_RESULTS, outs, &n)) return true;
+    if (nothing == 1) cond = tn_dim_sub(g, tn_dim_const(g, 1), cond);
+    for (size_t k = 0; k < n && !tn_oi_failed(x); k++)
+        tn_oi_out(x, k, cut_where(x, tn_oi_value_val(x, outs[k]), like[k], cond));
+    return true;
+}
+
 /* A tensor gets the output's name; others have none in the graph. */
 static void give_result(tn_oi *x, size_t k, const tn_oi_value *v) {
     if (v && v->val.i)
@@ -302,7 +385,10 @@ void tn_oi_op_if(tn_oi *x) {
     r[0] = branch(x, yes->g, outs[0]);
     r[1] = branch(x, no->g, outs[1]);
     if (tn_oi_failed(x)) return;
-    if (sizes && sizes->d && sizes->n == 1 && !same_results(g, r)) {
+    const bool known = sizes && sizes->d && sizes->n == 1;
+    if (known && !same_results(g, r)) {
+        const TnOnnx__GraphProto *const sub[] = {yes->g, no->g};
+        if (tensors_only(outs, yes->g->n_output) && take_unless_nothing(x, sizes->d[0], r, sub)) return;
         drop_region(g, r[0]);
         drop_region(g, r[1]);
         tn_set_cursor(g, at);

@@ -51,6 +51,7 @@ typedef struct tn_oi {
     const tn_oi_row *row;
     int64_t opset; /* the model's version of the node's domain */
     tn_arena arena;
+    struct tn_oi_named *named; /* of join.c */
     /* of known.c */
     struct tn_folder *folder;
     tn_env quiet;
@@ -154,6 +155,8 @@ tn_dim tn_oi_size_of_data(tn_oi *x, tn_val n, const char *what);
 tn_val tn_oi_softmax(tn_oi *x, tn_op op, tn_val v, int64_t opset);
 /* The node's Gemm. */
 tn_val tn_oi_gemm(tn_oi *x);
+/* Concat of v[0..n-1], which it overwrites (join.c). */
+tn_val tn_oi_join(tn_oi *x, size_t n, tn_val *v, size_t axis);
 /* Slice and Pad where starts and ends, or pads, depend on data (cut.c). */
 void tn_oi_slice_of_data(tn_oi *x, size_t n, const int64_t *axes, const int64_t *steps);
 void tn_oi_pad_of_data(tn_oi *x, size_t n, const int64_t *axes);

@@ -285,7 +285,7 @@ void tn_oi_op_concat(tn_oi *x) {
     }
     tn_val *v = tn_oi_alloc(x, n * sizeof *v);
     for (size_t k = 0; v && k < n; k++) v[k] = tn_oi_need(x, k);
-    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_build_concat(x->g, n, v, axis));
+    if (!tn_oi_failed(x)) tn_oi_out(x, 0, tn_oi_join(x, n, v, (size_t)axis));
 }
 
 static void split_out(tn_oi *x, int64_t axis, size_t n, const tn_dim *sizes) {
