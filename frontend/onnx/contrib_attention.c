@@ -4,6 +4,8 @@
  * that a row of nothing but hidden keys sees all of them), what is in the future the most negative one. */
 #include "frontend/onnx/attention.h"
 
+#include <math.h>
+
 /* Sizes of one attention, and how many keys were there before: a size, or (in a shared buffer) a number. */
 typedef struct setting {
     tn_dim batch, queries, keys, past, fresh; /* fresh: keys that are new */
@@ -185,6 +187,39 @@ static tn_val present_of(tn_oi *x, tn_val past, const tn_val *rows, const tn_val
     return tn_build_concat(g, 2, (const tn_val[]){past, fresh}, 3);
 }
 
+/* The number of tokens before the first new one, as i64 [1]. */
+static tn_val tokens_before(tn_oi *x, tn_val past) {
+    tn_graph *g = x->g;
+    const tn_dim one = tn_dim_const(g, 1);
+    if (past.i && tn_oi_int(x, "past_present_share_buffer", 0)) return used_rows(x, 6);
+    tn_val n = tn_oi_size_value(x, past.i ? tn_val_dim(g, past, 3) : tn_dim_const(g, 0));
+    return tn_build_reshape_to(g, n, 1, &one);
+}
+
+/* Queries and keys [B, N, S, D], turned by their positions: pair i of the two halves of a head's first R elements by
+ * position / 10000^(2 i / R). */
+static void turn(tn_oi *x, tn_val past, tn_val *head) {
+    tn_graph *g = x->g;
+    int64_t size = 0, rotated = tn_oi_int(x, "rotary_embedding_dim", 0);
+    tn_dim_is_const(g, tn_val_dim(g, head[0], 3), &size);
+    if (rotated <= 0) rotated = size;
+    if (rotated < 2 || rotated > size || rotated > 1 << 16 || rotated % 2) {
+        tn_oi_fail(x, TN_E_FORMAT, "", "%lld elements turn in heads of %lld", (long long)rotated, (long long)size);
+        return;
+    }
+    const tn_dim steps = tn_val_dim(g, head[0], 2), half = tn_dim_const(g, rotated / 2), one = tn_dim_const(g, 1);
+    const tn_dim row[] = {one, one, steps, one};
+    tn_val at = tn_build_add(g, tn_build_iota(g, TN_I64, 1, &steps, 0), tokens_before(x, past));
+    tn_val speed = tn_build_cast_to(g, tn_build_iota(g, TN_I64, 1, &half, 0), TN_F32);
+    speed = tn_build_exp(g, tn_build_scalar(g, TN_OP_MUL, speed, -2 * log(10000) / (double)rotated));
+    at = tn_build_cast_to(g, tn_build_reshape_to(g, at, 4, row), TN_F32);
+    tn_val angle = tn_build_mul(g, at, speed), cosine = tn_build_cos(g, angle), sine = tn_build_sin(g, angle);
+    const tn_dtype t = tn_val_dtype(g, head[0]);
+    for (size_t k = 0; k < 2; k++)
+        head[k] =
+            tn_oi_rotate(x, head[k], tn_build_cast_to(g, cosine, t), tn_build_cast_to(g, sine, t), rotated, false);
+}
+
 void tn_oi_op_contrib_attention(tn_oi *x) {
     tn_graph *g = x->g;
     tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), bias = tn_oi_in(x, 2), past = tn_oi_in(x, 4), row[3], head[3];
@@ -195,11 +230,6 @@ void tn_oi_op_contrib_attention(tn_oi *x) {
         tn_oi_fail(x, TN_E_FORMAT, "", "the input must have rank 3, the weights 2, the past 5");
         return;
     }
-    if (tn_oi_int(x, "do_rotary", 0)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "use RotaryEmbedding and MultiHeadAttention",
-                   "do_rotary, whose angles the node does not give");
-        return;
-    }
     if (!hidden_sizes(x, w, heads, size)) return;
     v = tn_oi_plus(x, tn_build_matmul(g, v, w, (tn_attrs_matmul){0}), bias);
     for (size_t k = 0; k < 3; k++) {
@@ -208,6 +238,11 @@ void tn_oi_op_contrib_attention(tn_oi *x) {
         from = tn_dim_add(g, from, size[k]);
     }
     if (tn_oi_failed(x)) return;
+    if (tn_oi_int(x, "do_rotary", 0)) {
+        turn(x, past, head);
+        if (tn_oi_failed(x)) return;
+        row[1] = tn_oi_merge_heads(x, head[1]);
+    }
     setting s = {.batch = tn_val_dim(g, v, 0), .queries = tn_val_dim(g, v, 1), .past = tn_dim_const(g, 0)};
     s.keys = s.fresh = s.queries;
     if (past.i || tn_oi_wants(x, 1)) {

@@ -8,6 +8,7 @@ from the documentation with NumPy.  Sizes that a name stands for differ between 
 import os
 import shutil
 import sys
+import zlib
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -49,6 +50,8 @@ def run(model, feeds):
 
 def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17, last=None):
     """n: the node; '_' among its inputs is absent; last: one that makes its first output what can be compared.  sets: inputs of each data set; shapes: their sizes, as names where they differ."""
+    global rng
+    rng = np.random.default_rng(zlib.crc32(name.encode()))  # for the next case: one more changes few of the others
     if only and name not in only:
         return
     ins = ["" if i == "_" else i for i in n.input]
@@ -150,6 +153,28 @@ def shared_buffer(x, past, used, w, bias):
 
 case("attention_shared_buffer", node("Attention", "x w bias _ past _ used", "y present", num_heads=2, unidirectional=1, past_present_share_buffer=1),
      [with_past(2, 1, 6, used=i32(3)), with_past(1, 2, 5, used=i32(3)), with_past(1, 2, 5, used=i32(0))], P, W3, shared_buffer)
+
+
+def rotary_attention(x, past, w, bias, used=None):
+    """do_rotary, which ONNX Runtime's CPU lacks: the rotary embedding of GPT-NeoX, of as many elements as a head has."""
+    b, s, _ = x.shape
+    n = past.shape[3] if used is None else int(used[0])
+    q, k, v = [t.reshape(b, s, 2, 4).transpose(0, 2, 1, 3) for t in np.split(x.astype(np.float64) @ w + bias, 3, -1)]
+    angles = np.outer(n + np.arange(s), 10000.0 ** (-np.arange(2) / 2))
+    c, i = np.cos(angles), np.sin(angles)
+    q, k = [np.concatenate([t[..., :2] * c - t[..., 2:] * i, t[..., 2:] * c + t[..., :2] * i], -1) for t in (q, k)]
+    present = past.astype(np.float64) if used is not None else np.concatenate([past, np.zeros((2, b, 2, s, 4))], 3)
+    present[0, :, :, n:n + s], present[1, :, :, n:n + s] = k, v
+    scores = q @ present[0, :, :, :n + s].transpose(0, 1, 3, 2) / 2
+    scores = np.where(np.arange(n + s)[None] <= n + np.arange(s)[:, None], scores, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (e / e.sum(-1, keepdims=True) @ present[1, :, :, :n + s]).transpose(0, 2, 1, 3).reshape(b, s, 8)
+    return y.astype(np.float32), present.astype(np.float32)
+
+
+case("attention_rotary", node("Attention", "x w bias _ past", "y present", num_heads=2, unidirectional=1, do_rotary=1), [with_past(2, 1, 3), with_past(1, 3, 2)], P, W3, rotary_attention)
+case("attention_rotary_buffer", node("Attention", "x w bias _ past _ used", "y present", num_heads=2, unidirectional=1, do_rotary=1, past_present_share_buffer=1),
+     [with_past(1, 2, 6, used=i32(3))], P, W3, rotary_attention)
 
 
 # ---- MultiHeadAttention -------------------------------------------------------------------------------------------------
@@ -287,7 +312,7 @@ def recent(b, s, capacity, lengths, window, **more):
 
 
 SLIDE = {"sliding_window_cache": 1, **GA}
-case("gqa_recent", node(GQA, KEEP, "y nk nv", local_window_size=3, **SLIDE), [recent(2, 1, 4, [8, 6], 3), recent(1, 3, 4, [10], 3), recent(2, 1, 4, [4, 2], 3)], {**G, "pk": ["B", 2, 4, 8], "pv": ["B", 2, 4, 8]},
+case("gqa_recent", node(GQA, KEEP, "y nk nv", local_window_size=3, **SLIDE), [recent(2, 1, 4, [8, 6], 3), recent(1, 3, 4, [10], 3), recent(2, 1, 4, [4, 4], 3)], {**G, "pk": ["B", 2, 4, 8], "pv": ["B", 2, 4, 8]},
      {"total": scalar(10)})
 case("gqa_recent_tight", node(GQA, KEEP + " _ _ _ a", "y nk nv", local_window_size=4, **SLIDE), [recent(2, 1, 4, [9, 6], 4, a=noise(1, 4, 1, 9)), recent(1, 6, 4, [9], 4, a=noise(1, 4, 6, 9))],
      {**G, "pk": ["B", 2, 4, 8], "pv": ["B", 2, 4, 8], "a": [1, 4, "S", 9]}, {"total": scalar(9)})

@@ -1,1 +1,1 @@
-ByJ6¦–™‹\dˆm‡© ‘i„©`tŽL¡]„‡o`d›™ZY‰“‚p}k’œr|ƒlŸp6|nŽ…~
+ByJ66Vi^sZ€‚l€zzq‚yu‰x’p|exk‰v±ŠPy`ur^|}NQs‘qvK„‹[vŠTq 

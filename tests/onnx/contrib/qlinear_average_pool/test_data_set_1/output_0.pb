@@ -1,1 +1,1 @@
-ByJyXxhiÇTy\gDr
+ByJyiwdùã{srülz

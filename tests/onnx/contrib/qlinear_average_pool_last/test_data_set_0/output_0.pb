@@ -1,1 +1,1 @@
-ByJ6qvb¢’jy\œnš¤AIQlU‡gv~u{TI~\›z]tg~ox€e‰wThšUSh„qhpn
+ByJ6^bƒŸc]hfT¤šƒ|nŒ‹kƒŽtZZN„XˆP“‡dšOc”X¨w}‚lz‹n\Œ‚Š}zc

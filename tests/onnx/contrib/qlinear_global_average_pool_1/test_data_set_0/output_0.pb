@@ -1,2 +1,2 @@
 ByJ
-‰xmgeif„o
+ƒu{h€hn}f

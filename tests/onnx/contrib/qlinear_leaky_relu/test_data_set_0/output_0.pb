@@ -1,1 +1,1 @@
-ByJb^¾m½´Ÿ_UXl½ÿLLGêŸG°bRJ
+ByJå‹Ü|~bTN¿ç³¯PWW† `\`RN[T
