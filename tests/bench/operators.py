@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Operators with kernels of their own (sorts, scans, scatters, selections, random numbers) beside PyTorch on this machine's GPU.
+
+usage: operators.py [--tenon build/tenon] [--filter TEXT] [--tune-seconds 10] [--seconds 0.3] [--out FILE.json]
+
+Each row is a model of one operator on a large input, compiled by `tenon compile`, beside what PyTorch (CUB, Thrust) takes for the same.
+Times are medians in microseconds: CUDA-graph replays (tenon bench) and PyTorch between events, whose launches of some
+microseconds are in its times; random inputs on the device.  Needs torch, torchvision, onnx, numpy."""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+F, I = TensorProto.FLOAT, TensorProto.INT64
+M = 1 << 20
+
+
+def node(op, ins, outs, **attributes):
+    return helper.make_node(op, ins, outs, **attributes)
+
+
+def const(name, values, dtype=np.int64):
+    return numpy_helper.from_array(np.array(values, dtype), name)
+
+
+def floats(*shape):
+    return torch.randn(*shape, device="cuda")
+
+
+def indices(n, *shape):
+    return torch.randint(0, n, shape, device="cuda")
+
+
+def nms_inputs(n):
+    at = torch.rand(n, 2, device="cuda") * 1000
+    return torch.cat([at, at + 10 + 90 * torch.rand(n, 2, device="cuda")], 1), torch.rand(n, device="cuda")
+
+
+def rows():
+    import torchvision
+    boxes, scores = nms_inputs(10000)
+    many, some = indices(65536, M), indices(65536, 65536)
+    # name, nodes, constants, inputs (name, type, shape), output, PyTorch, options
+    yield ("topk 64x65536, k 100", [node("TopK", ["x", "k"], ["y", "i"])], [const("k", [100])], [("x", F, [64, 65536])], ["y", "i"],
+           (lambda x: torch.topk(x, 100)), [floats(64, 65536)], [])
+    yield ("topk 1M, k 100", [node("TopK", ["x", "k"], ["y", "i"])], [const("k", [100])], [("x", F, [M])], ["y", "i"],
+           (lambda x: torch.topk(x, 100)), [floats(M)], [])
+    yield ("sort 1M", [node("TopK", ["x", "k"], ["y", "i"])], [const("k", [M])], [("x", F, [M])], ["y", "i"],
+           (lambda x: torch.sort(x, descending=True)), [floats(M)], [])
+    yield ("sort 64x65536", [node("TopK", ["x", "k"], ["y", "i"])], [const("k", [65536])], [("x", F, [64, 65536])], ["y", "i"],
+           (lambda x: torch.sort(x, descending=True)), [floats(64, 65536)], [])
+    yield ("cumsum 16M", [node("CumSum", ["x", "a"], ["y"])], [const("a", 0)], [("x", F, [16 * M])], ["y"],
+           (lambda x: torch.cumsum(x, 0)), [floats(16 * M)], [])
+    yield ("cumsum 4096x4096", [node("CumSum", ["x", "a"], ["y"])], [const("a", 1)], [("x", F, [4096, 4096])], ["y"],
+           (lambda x: torch.cumsum(x, 1)), [floats(4096, 4096)], [])
+    yield ("nonzero 16M", [node("Greater", ["x", "z"], ["b"]), node("NonZero", ["b"], ["y"])], [const("z", 0, np.float32)],
+           [("x", F, [16 * M])], ["y"], (lambda x: torch.nonzero(x > 0)), [floats(16 * M)], [])
+    yield ("unique 1M", [node("Unique", ["x"], ["y"], sorted=1)], [], [("x", I, [M])], ["y"],
+           (lambda x: torch.unique(x)), [indices(1000, M)], [])
+    yield ("scatter add 1M into 64K", [node("ScatterElements", ["d", "i", "u"], ["y"], axis=0, reduction="add")],
+           [const("i", many.cpu().numpy())], [("d", F, [65536]), ("u", F, [M])], ["y"],
+           (lambda d, u: d.scatter_add(0, many, u)), [floats(65536), floats(M)], [])
+    yield ("scatter rows add 64Kx64", [node("ScatterND", ["d", "i", "u"], ["y"], reduction="add")],
+           [const("i", some.cpu().numpy()[:, None])], [("d", F, [65536, 64]), ("u", F, [65536, 64])], ["y"],
+           (lambda d, u: d.index_add(0, some, u)), [floats(65536, 64), floats(65536, 64)], [])
+    yield ("random normal 16M", [node("RandomNormal", [], ["r"], shape=[16 * M]), node("Add", ["x", "r"], ["y"])], [],
+           [("x", F, [1])], ["y"], (lambda x: x + torch.randn(16 * M, device="cuda")), [floats(1)], [])
+    yield ("nms 10000", [node("NonMaxSuppression", ["b", "s", "m", "o"], ["y"])],
+           [const("m", [10000]), const("o", [.5], np.float32)], [("b", F, [1, 10000, 4]), ("s", F, [1, 1, 10000])], ["y"],
+           (lambda b, s: torchvision.ops.nms(b[0], s[0, 0], .5)), [boxes[None], scores[None, None]], [])
+    yield ("dft 256x4096", [node("DFT", ["x", "", "a"], ["y"])], [const("a", 1)], [("x", F, [256, 4096, 2])], ["y"],
+           (lambda x: torch.fft.fft(torch.view_as_complex(x))), [floats(256, 4096, 2)], [])
+
+
+def timed(f, seconds):
+    times, end = [], time.time() + seconds
+    for _ in range(5):
+        f()
+    while time.time() < end or len(times) < 5:
+        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        a.record(), f(), b.record()
+        torch.cuda.synchronize()
+        times.append(a.elapsed_time(b) * 1000)
+    return float(np.median(times))
+
+
+def run(cmd, **more):
+    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, **more)
+    if r.returncode:
+        raise RuntimeError(f"exit code {r.returncode}: {r.stderr[-400:]}")
+    return r.stdout
+
+
+def measure(a, row, folder):
+    name, nodes, constants, ins, outs, f, args, options = row
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(*x) for x in ins],
+                              [helper.make_tensor_value_info(o, 0, None) for o in outs], constants)
+    for o in graph.output:
+        o.ClearField("type")
+    model, plan = folder / "m.onnx", folder / "m.plan"
+    model.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
+    run([a.tenon, "compile", model, "-o", plan, "--tune-seconds", a.tune_seconds, "-q", *options],
+        env=dict(os.environ, TENON_CACHE=str(folder / "cache")))
+    bench = json.loads(run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"]))
+    return {"name": name, "tenon_us": bench["median_us"], "torch_us": timed(lambda: f(*args), a.seconds)}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tenon", default="build/tenon")
+    ap.add_argument("--filter", default="")
+    ap.add_argument("--seconds", type=float, default=.3)
+    ap.add_argument("--tune-seconds", type=float, default=10)
+    ap.add_argument("--out", type=pathlib.Path)
+    a = ap.parse_args()
+    print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds")
+    print(f"{'operator':<28}{'torch':>10}{'tenon':>10}{'ratio':>7}")
+    done = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows():
+            if a.filter not in row[0]:
+                continue
+            try:
+                r = measure(a, row, pathlib.Path(folder))
+            except Exception as e:
+                print(f"{row[0]}: failed: {e}", flush=True)
+                continue
+            done.append(r)
+            print(f"{r['name']:<28}{r['torch_us']:>10.1f}{r['tenon_us']:>10.1f}{r['torch_us'] / r['tenon_us']:>7.2f}", flush=True)
+    if a.out:
+        a.out.write_text(json.dumps(done, indent=1))
+
+
+if __name__ == "__main__":
+    main()
