@@ -39,7 +39,6 @@ struct tn_ci {
     const tn_env *env;
     tn_graph *g;
     const tn_import_options *opts;
-    const char *source; /* the text's file, or "" */
     const TnCaffe__NetParameter *net;
     const TnCaffe__WeightsNet *weights;     /* or NULL */
     const tn_onnx_message *file;            /* of the weights */
@@ -105,8 +104,6 @@ void tn_ci_collect_layers(tn_ci *x);
 const tn_ci_row *tn_ci_find_row(const char *type);
 const tn_ci_row *tn_ci_find_v1(int type);
 const tn_ci_row *tn_ci_find_v0(const char *type);
-/* An input of the net; its shape as the net has it. */
-tn_val tn_ci_input(tn_ci *x, const char *name, size_t rank, const int64_t *dims);
 
 #define CAFFE_LAYER(type, lo, hi, least, most, fn, op, v1, v0) void tn_ci_layer_##fn(tn_ci *x);
 #include "frontend/caffe/caffe_layers.def"

@@ -236,23 +236,25 @@ static tn_dim input_dim(tn_ci *x, const char *name, size_t axis, int64_t own) {
     return open ? tn_dim_fresh(x->g, axis < 4 ? stems[axis] : "dim") : tn_dim_const(x->g, one >= 0 ? one : own);
 }
 
-tn_val tn_ci_input(tn_ci *x, const char *name, size_t rank, const int64_t *dims) {
+static const tn_shape_override *shape_given(const tn_ci *x, const char *name) {
+    for (size_t k = 0; x->opts && k < x->opts->n_shapes; k++)
+        if (x->opts->shapes[k].input && !strcmp(x->opts->shapes[k].input, name)) return &x->opts->shapes[k];
+    return NULL;
+}
+
+/* Its shape as the net has it, if it has one. */
+static tn_val new_input(tn_ci *x, const char *name, size_t rank, const int64_t *dims) {
     tn_dim d[TN_MAX_RANK];
-    const tn_shape_override *given = NULL;
-    for (size_t k = 0; x->opts && k < x->opts->n_shapes && !given; k++)
-        if (x->opts->shapes[k].input && !strcmp(x->opts->shapes[k].input, name)) given = &x->opts->shapes[k];
+    const tn_shape_override *given = shape_given(x, name);
     if (!dims && given) rank = given->rank;
-    if ((!dims && !given) || rank > TN_MAX_RANK || (given && given->rank != rank)) {
-        if (!dims && !given)
-            tn_ci_fail(x, TN_E_UNSUPPORTED, "give its shape with --shape NAME=AxBxC",
-                       "input '%.100s' has no shape in the net", name);
-        else if (rank > TN_MAX_RANK)
-            tn_ci_fail(x, TN_E_UNSUPPORTED, "", "input '%.100s' has a rank above %d", name, TN_MAX_RANK);
-        else
-            tn_ci_fail(x, TN_E_ARGUMENT, "give one number a dimension (-1 keeps the net's)",
-                       "input '%.100s' has rank %zu; the shape given for it has %u", name, rank, given->rank);
-        return (tn_val){0};
-    }
+    if (!dims && !given)
+        tn_ci_fail(x, TN_E_UNSUPPORTED, "give its shape with --shape NAME=AxBxC",
+                   "input '%.100s' has no shape in the net", name);
+    else if (rank > TN_MAX_RANK)
+        tn_ci_fail(x, TN_E_UNSUPPORTED, "", "input '%.100s' has a rank above %d", name, TN_MAX_RANK);
+    else if (given && given->rank != rank)
+        tn_ci_fail(x, TN_E_ARGUMENT, "give one number a dimension (-1 keeps the net's)",
+                   "input '%.100s' has rank %zu; the shape given for it has %u", name, rank, given->rank);
     for (size_t k = 0; k < rank && !tn_ci_failed(x); k++) {
         const int64_t own = dims ? dims[k] : given->dims[k];
         if (own < 0 || own > MAX_DIM)
@@ -264,7 +266,7 @@ tn_val tn_ci_input(tn_ci *x, const char *name, size_t rank, const int64_t *dims)
 
 static void define_input(tn_ci *x, const char *name, size_t rank, const int64_t *dims) {
     if (find_blob(x, name)) tn_ci_fail(x, TN_E_FORMAT, "rename one", "two inputs are named '%.100s'", name);
-    const tn_val v = tn_ci_failed(x) ? (tn_val){0} : tn_ci_input(x, name, rank, dims);
+    const tn_val v = tn_ci_failed(x) ? (tn_val){0} : new_input(x, name, rank, dims);
     tn_ci_blob *b = v.i ? define(x, name, v) : NULL;
     if (b) b->input = true;
 }
@@ -287,17 +289,13 @@ static void import_inputs(tn_ci *x) {
     }
 }
 
-static void layer_input(tn_ci *x, size_t k, size_t rank, const int64_t *dims) {
-    define_input(x, x->layer->top[k], rank, dims);
-}
-
 void tn_ci_layer_input(tn_ci *x) {
     const TnCaffe__InputParameter *p = x->layer->input_param;
     const size_t n = p ? p->n_shape : 0;
     if (n > 1 && n != x->layer->n_top) tn_ci_fail(x, TN_E_FORMAT, "", "%zu shapes for %zu tops", n, x->layer->n_top);
     for (size_t k = 0; k < x->layer->n_top && !tn_ci_failed(x); k++) {
         const TnCaffe__BlobShape *s = n ? p->shape[n == 1 ? 0 : k] : NULL;
-        layer_input(x, k, s ? s->n_dim : 0, s ? (s->n_dim ? s->dim : (const int64_t[]){0}) : NULL);
+        define_input(x, x->layer->top[k], s ? s->n_dim : 0, s ? (s->n_dim ? s->dim : (const int64_t[]){0}) : NULL);
     }
 }
 
@@ -308,8 +306,8 @@ void tn_ci_layer_memory_data(tn_ci *x) {
         return;
     }
     const int64_t dims[] = {p->batch_size, p->channels, p->height, p->width};
-    layer_input(x, 0, 4, dims);
-    if (x->layer->n_top == 2) layer_input(x, 1, 1, dims);
+    define_input(x, x->layer->top[0], 4, dims);
+    if (x->layer->n_top == 2) define_input(x, x->layer->top[1], 1, dims);
 }
 
 /* ---- the walk ---------------------------------------------------------------------------------------------------- */
@@ -482,7 +480,6 @@ static tn_graph *import_bytes(const tn_env *env, const char *source, const char 
     if (!*status) {
         tn_ci x = {.env = env,
                    .opts = opts,
-                   .source = source,
                    .net = (const TnCaffe__NetParameter *)net.msg,
                    .weights = (const TnCaffe__WeightsNet *)weights->msg,
                    .file = weights};

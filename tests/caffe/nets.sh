@@ -22,4 +22,4 @@ check classic --shape data=1..4x4x13x11
 check ssd --shape data=1..4x3x16x20
 check yolo --precision fp16
 echo "$checked checked on $device, $fails failed"
-[ "$checked" -ge 14 ] && [ "$fails" = 0 ]
+[ "$checked" -ge 16 ] && [ "$fails" = 0 ]

@@ -208,6 +208,11 @@ caffe("resizes", data + layer("Upsample", "x", "u", "upsample_param { scale: 2 }
 caffe("ssd", 'input: "l" input_shape { dim: 1 dim: 32 } input: "c" input_shape { dim: 1 dim: 24 } input: "m" input_shape { dim: 1 dim: 1 dim: 2 dim: 2 }\n'
       + layer("PriorBox", "m m", "p", "prior_box_param { min_size: 1 max_size: 2 aspect_ratio: 1 variance: 0.1 clip: true }")
       + layer("DetectionOutput", "l c p", "y", "include { phase: TEST } detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.4 top_k: 5 } code_type: CENTER_SIZE keep_top_k: 4 confidence_threshold: 0.1 }"))
+caffe("segnet", data + 'layer { name: "p" type: "Pooling" bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 3 stride: 2 pad: 1 } }\n'
+      + layer("BN", "p", "n") + layer("Upsample", "n m", "y", "upsample_param { upsample_h: 4 upsample_w: 4 }") + layer("Swish", "y", "s", "swish_param { beta: 2 }")
+      + layer("Clip", "y", "c", "clip_param { min: -1 max: 1 }") + layer("Pooling", "x", "g", "pooling_param { global_pooling: true }") + layer("Axpy", "g s c", "a")
+      + layer("Parameter", "", "q", "parameter_param { shape { dim: 1 dim: 4 } }") + layer("Scale", "a q", "z", "scale_param { axis: 0 }") + layer("Mish", "z", "h"),
+      n=[(4,), (4,), (4,), (4,)], q=[(1, 4)])
 caffe("v1", "input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 3\nlayers { name: 'c' type: CONVOLUTION bottom: 'x' top: 'c' convolution_param { num_output: 2 kernel_size: 2 } }\n"
       "layers { name: 't' type: TANH bottom: 'c' top: 'c' include { phase: TEST } }\nlayers { name: 'p' type: POOLING bottom: 'c' top: 'y' pooling_param { pool: MAX kernel_size: 2 } }\n", c=[(2, 2, 2, 2), (2,)])
 caffe("v0", "input: 'x' input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 3\nlayers { layer { name: 'c' type: 'conv' num_output: 2 kernelsize: 2 pad: 1 } bottom: 'x' top: 'c' }\n"

@@ -185,6 +185,7 @@ START_TEST(what_is_wrong_with_a_net_is_said) {
         {DATA LAYER("ReLU", "") LAYER("TanH", ""), TN_E_FORMAT, {"it: TanH", "top 'y'"}},
         {DATA "input: 'z'", TN_E_FORMAT, {"2 inputs, 1 input_shape"}},
         {"input: 'z' " LAYER("ReLU", ""), TN_E_UNSUPPORTED, {"'z' has no shape", "--shape"}},
+        {"input: 'd' input_shape { dim: [1, 1, 1, 1, 1, 1, 1, 1, 1] }", TN_E_UNSUPPORTED, {"'d' has a rank above 8"}},
         {"input: 'd' input_dim: 1 input_dim: -3 input_dim: 1 input_dim: 1", TN_E_FORMAT, {"'d' has a size of -3"}},
         {DATA "layer { type: 'ReLU' } layers { type: RELU }", TN_E_FORMAT, {"`layers`"}},
         {DATA LAYER("Convolution", "convolution_param { num_output: 2 kernel_size: 3 }"),
