@@ -386,7 +386,9 @@ enum {
     TN_T_SMOOTH = 1 << 18, /* ... changes the result a little */
     /* of the table's column again */
     TN_T_FILLED =
-        1 << 19 /* its kernels find their first result filled with ones, bit by bit, if it is dense and of 16 bits */
+        1
+        << 19 /* its kernels find their first result filled with ones, bit by bit, if it is dense and of at most 32 bits an
+                           * element */
 };
 
 /* How many ops have a trait of the table's column: what tables of a stage are held against. */

@@ -1,15 +1,18 @@
 // recur.cu: recurrent layers of any dtype and size.  A cluster of blocks holds the state of BATCH sequences in one direction over all
 // steps: each block computes its share of the units, and gives every block of the cluster the new state.
 //
-// A warp sums up a row of the recurrent weight after the other; KEEP: rows lie in shared memory.
+// GRID: blocks that all run at the same time take the place of a cluster; they give each other the state through the result, which was
+// filled with ones (recur_mma.cu).  A warp sums up a row of the recurrent weight after the other; KEEP: rows lie in shared memory.
 //! kernel  recur   y[t, d, b, :] = cell(x[t, b, d, :], r[d] * y[t - 1, d, b, :]), weights through shared memory
 //! knob    BLOCK   128 512
-//! knob    BLOCKS  1 4 8
-//! knob    BATCH   1 4
+//! knob    BLOCKS  1 4 8 32 64 128
+//! knob    BATCH   1 4 16
 //! switch  KEEP    0 1
-//! require BLOCKS == 1 || CLUSTERS
+//! switch  GRID    0 1
+//! require GRID ? SHOWS && BLOCKS > 1 && H % (4 * BLOCKS) == 0 && BLOCKS * DIRECTIONS <= SMS * 4 / 5 * (BLOCK == 128 ? 2 : 1) : BLOCKS == 1 || CLUSTERS && BLOCKS <= 8
+//! require BATCH <= 4 || hint(SEQUENCES) > 4
 //! require (BLOCKS - 1) * ((H + BLOCKS - 1) / BLOCKS) < H
-//! require ((2 + PHASES - 1) * BATCH * H + (GATES + 1) * BATCH * ((H + BLOCKS - 1) / BLOCKS)) * ACC + KEEP * GATES * ((H + BLOCKS - 1) / BLOCKS) * H * ELT <= SMEM_MAX
+//! require ((2 + PHASES - 1) * BATCH * H + (GATES + 1) * BATCH * ((H + BLOCKS - 1) / BLOCKS)) * ACC + KEEP * GATES * ((H + BLOCKS - 1) / BLOCKS) * H * ELT <= SMEM_MAX / (GRID && BLOCK == 128 ? 2 : 1)
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
@@ -18,15 +21,33 @@
 enum { UNITS = (TN_H + TN_BLOCKS - 1) / TN_BLOCKS, WARPS = TN_BLOCK / 32, BATCH = TN_BATCH };
 
 TN_DEV void sync() {
-    if (TN_BLOCKS > 1) tn_cluster_sync();
+    if (TN_BLOCKS > 1 && !TN_GRID) tn_cluster_sync();
     else __syncthreads();
 }
+
+#if TN_GRID
+TN_DEV tn_elem *row_at(const tn_args &args, tn_index t, tn_index d, tn_index b) {
+    return TN_Y(args) + ((t * TN_DIRECTIONS + d) * TN_SEQUENCES + b) * TN_H;
+}
+
+// The other blocks' units of step t, as soon as they are there.  A sequence that does not go on keeps what it has.
+TN_DEV void look(const tn_args &args, tn_index t, tn_index d, tn_index b0, int first, tn_acc *state) {
+    for (int i = (int)threadIdx.x; i < BATCH * (TN_H / 4); i += TN_BLOCK) {
+        const int u = i % (TN_H / 4) * 4, b = i / (TN_H / 4);
+        if (b0 + b >= TN_SEQUENCES || (u >= first && u < first + UNITS) || !tn_goes_on(args, b0 + b, t)) continue;
+        tn_bits16 v = {~0u, 0, 0, 0};
+        while (!tn_is_shown(v)) v = tn_ld_shown16(row_at(args, t, d, b0 + b) + u);
+        tn_acc *const to = state + b * TN_H + u;
+        to[0] = tn_bits_float(v.x), to[1] = tn_bits_float(v.y), to[2] = tn_bits_float(v.z), to[3] = tn_bits_float(v.w);
+    }
+}
+#endif
 
 // To every block of the cluster.
 TN_DEV void give(tn_acc *to, tn_acc v) {
     *to = v;
     const int me = tn_cluster_rank();
-    for (int k = 1; k < TN_BLOCKS; k++) tn_cluster_sts(tn_smem_addr(to), (me + k) % TN_BLOCKS, v);
+    for (int k = 1; k < TN_BLOCKS && !TN_GRID; k++) tn_cluster_sts(tn_smem_addr(to), (me + k) % TN_BLOCKS, v);
 }
 
 // sums[row][b] for the gates from .. to - 1 of this block's units.
@@ -68,8 +89,8 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     tn_acc *const sums = reset + (TN_PHASES - 1) * BATCH * TN_H; // [gates][UNITS][BATCH]
     tn_acc *const cells = sums + TN_GATES * UNITS * BATCH;       // [BATCH][UNITS]
     tn_elem *const kept = (tn_elem *)(cells + UNITS * BATCH);    // [gates][UNITS][H]
-    const int tid = (int)threadIdx.x, rank = tn_cluster_rank(), first = rank * UNITS;
-    const tn_index d = (tn_index)blockIdx.z, b0 = (tn_index)blockIdx.y * BATCH, steps = TN_STEPS;
+    const int tid = (int)threadIdx.x, rank = TN_GRID ? (int)blockIdx.x : tn_cluster_rank(), first = rank * UNITS;
+    const tn_index d = (tn_index)blockIdx.z, steps = TN_STEPS;
     const bool reverse = TN_REVERSE || d == 1;
     if (!TN_R_CONST) TN_WAIT();
     for (int i = tid; TN_KEEP && i < TN_GATES * UNITS * (TN_H / TN_R_VEC); i += TN_BLOCK) {
@@ -81,74 +102,85 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         for (int j = 0; j < TN_R_VEC; j++) tn_from_reg(kept[(long long)row * TN_H + k + j], w[j]);
     }
     if (TN_R_CONST) TN_WAIT();
-    for (int i = tid; i < BATCH * TN_H; i += TN_BLOCK) {
-        tn_acc h[1] = {(tn_acc)0};
-        if (b0 + i / TN_H < TN_SEQUENCES) tn_load_h(args, d, b0 + i / TN_H, i % TN_H, h);
-        state[i] = state[BATCH * TN_H + i] = h[0];
-        if (TN_PHASES == 2) reset[i] = (tn_acc)0;
-    }
-    for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
-        tn_acc c[1] = {(tn_acc)0};
+    for (tn_index b0 = (tn_index)blockIdx.y * BATCH; b0 < TN_SEQUENCES; b0 += (tn_index)gridDim.y * BATCH) {
+        for (int i = tid; i < BATCH * TN_H; i += TN_BLOCK) {
+            tn_acc h[1] = {(tn_acc)0};
+            if (b0 + i / TN_H < TN_SEQUENCES) tn_load_h(args, d, b0 + i / TN_H, i % TN_H, h);
+            state[i] = state[BATCH * TN_H + i] = h[0];
+            if (TN_PHASES == 2) reset[i] = (tn_acc)0;
+        }
+        for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+            tn_acc c[1] = {(tn_acc)0};
 #if TN_HAS_CELL
-        if (first + i % UNITS < TN_H && b0 + i / UNITS < TN_SEQUENCES) tn_load_c(args, d, b0 + i / UNITS, first + i % UNITS, c);
+            if (first + i % UNITS < TN_H && b0 + i / UNITS < TN_SEQUENCES) tn_load_c(args, d, b0 + i / UNITS, first + i % UNITS, c);
 #endif
-        cells[i] = c[0];
-    }
-    sync(); // every block of the cluster is there
-    for (tn_index s = 0; s < steps; s++) {
-        const tn_index t = reverse ? steps - 1 - s : s;
-        const tn_acc *const old = state + (s & 1) * BATCH * TN_H;
-        tn_acc *const now = state + (~s & 1) * BATCH * TN_H;
-        multiply(args, d, first, 0, TN_PHASES == 2 ? 2 : TN_GATES, kept, old, sums);
-        __syncthreads();
-        if (TN_PHASES == 2) {
+            cells[i] = c[0];
+        }
+        sync(); // every block of the cluster is there
+        for (tn_index s = 0; s < steps; s++) {
+            const tn_index t = reverse ? steps - 1 - s : s;
+            const tn_acc *const old = state + (s & 1) * BATCH * TN_H;
+            tn_acc *const now = state + (~s & 1) * BATCH * TN_H;
+            multiply(args, d, first, 0, TN_PHASES == 2 ? 2 : TN_GATES, kept, old, sums);
+            __syncthreads();
+            if (TN_PHASES == 2) {
+                for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
+                    const int u = i % UNITS, b = i / UNITS;
+                    if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
+                    tn_acc x[1];
+                    tn_load_x(args, t, b0 + b, (d * TN_GATES + 0) * TN_H + first + u, x);
+                    sums[u * BATCH + b] = tn_gate(x[0] + sums[u * BATCH + b]);
+                    tn_load_x(args, t, b0 + b, (d * TN_GATES + 1) * TN_H + first + u, x);
+                    const tn_acc r = tn_gate(x[0] + sums[(UNITS + u) * BATCH + b]);
+                    give(&reset[b * TN_H + first + u], r * old[b * TN_H + first + u]);
+                }
+                sync();
+                multiply(args, d, first, 2, 3, kept, reset, sums);
+                __syncthreads();
+            }
             for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
                 const int u = i % UNITS, b = i / UNITS;
                 if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
-                tn_acc x[1];
-                tn_load_x(args, t, b0 + b, (d * TN_GATES + 0) * TN_H + first + u, x);
-                sums[u * BATCH + b] = tn_gate(x[0] + sums[u * BATCH + b]);
-                tn_load_x(args, t, b0 + b, (d * TN_GATES + 1) * TN_H + first + u, x);
-                const tn_acc r = tn_gate(x[0] + sums[(UNITS + u) * BATCH + b]);
-                give(&reset[b * TN_H + first + u], r * old[b * TN_H + first + u]);
+                tn_acc y[1] = {(tn_acc)0}, h = old[b * TN_H + first + u];
+                if (tn_goes_on(args, b0 + b, t)) {
+                    tn_acc x[TN_GATES], r[TN_GATES];
+                    TN_UNROLL
+                    for (int k = 0; k < TN_GATES; k++) {
+                        tn_acc v[1];
+                        tn_load_x(args, t, b0 + b, (d * TN_GATES + k) * TN_H + first + u, v);
+                        x[k] = v[0];
+                        r[k] = sums[(k * UNITS + u) * BATCH + b];
+                    }
+                    if (TN_CELL == TN_GRU) {
+                        const tn_acc n = tn_tanh(tn_clipped(x[TN_GATES - 1] + r[TN_GATES - 1]));
+                        h = ((tn_acc)1 - r[0]) * n + r[0] * h;
+                    } else {
+                        tn_unit<tn_acc> unit;
+                        tn_load_unit(args, d, first + u, unit);
+                        tn_cell_step(x, r, unit, h, cells[i]);
+                    }
+                    h = y[0] = tn_as_stored<tn_elem>(h);
+                }
+                give(&now[b * TN_H + first + u], h);
+#if TN_GRID
+                const unsigned bits = tn_float_bits(y[0]);
+                tn_st_shown4(row_at(args, t, d, b0 + b) + first + u, bits == ~0u ? bits >> 1 : bits);
+#else
+                tn_epilogue(args, t, d, b0 + b, first + u, y);
+#endif
             }
+#if TN_GRID
+            if (s + 1 < steps) look(args, t, d, b0, first, now);
+#endif
             sync();
-            multiply(args, d, first, 2, 3, kept, reset, sums);
-            __syncthreads();
         }
         for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
             const int u = i % UNITS, b = i / UNITS;
             if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
-            tn_acc y[1] = {(tn_acc)0}, h = old[b * TN_H + first + u];
-            if (tn_goes_on(args, b0 + b, t)) {
-                tn_acc x[TN_GATES], r[TN_GATES];
-                TN_UNROLL
-                for (int k = 0; k < TN_GATES; k++) {
-                    tn_acc v[1];
-                    tn_load_x(args, t, b0 + b, (d * TN_GATES + k) * TN_H + first + u, v);
-                    x[k] = v[0];
-                    r[k] = sums[(k * UNITS + u) * BATCH + b];
-                }
-                if (TN_CELL == TN_GRU) {
-                    const tn_acc n = tn_tanh(tn_clipped(x[TN_GATES - 1] + r[TN_GATES - 1]));
-                    h = ((tn_acc)1 - r[0]) * n + r[0] * h;
-                } else {
-                    tn_unit<tn_acc> unit;
-                    tn_load_unit(args, d, first + u, unit);
-                    tn_cell_step(x, r, unit, h, cells[i]);
-                }
-                h = y[0] = tn_as_stored<tn_elem>(h);
-            }
-            give(&now[b * TN_H + first + u], h);
-            tn_epilogue(args, t, d, b0 + b, first + u, y);
+            const tn_acc h[1] = {state[((steps & 1) * BATCH + b) * TN_H + first + u]}, c[1] = {cells[i]};
+            tn_epilogue(args, steps, d, b0 + b, first + u, h);
+            if (TN_HAS_CELL) tn_epilogue(args, steps + 1, d, b0 + b, first + u, c);
         }
-        sync();
-    }
-    for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
-        const int u = i % UNITS, b = i / UNITS;
-        if (first + u >= TN_H || b0 + b >= TN_SEQUENCES) continue;
-        const tn_acc h[1] = {state[((steps & 1) * BATCH + b) * TN_H + first + u]}, c[1] = {cells[i]};
-        tn_epilogue(args, steps, d, b0 + b, first + u, h);
-        if (TN_HAS_CELL) tn_epilogue(args, steps + 1, d, b0 + b, first + u, c);
+        __syncthreads(); // the next sequences' states may be written
     }
 }

@@ -21,6 +21,7 @@
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
+#define TN_FAST_CELL
 #include "tn_cell.cuh"
 
 enum {
@@ -62,10 +63,6 @@ TN_DEV void show(const tn_args &args, tn_index t, tn_index d, tn_index b0, int c
     }
 }
 
-TN_DEV bool is_shown(const tn_bits16 &v) {
-    return v.x != ~0u && v.y != ~0u && v.z != ~0u && v.w != ~0u;
-}
-
 // The other blocks' units, as soon as they are there.  A sequence that does not go on keeps what it has.
 TN_DEV void look(const tn_args &args, tn_index t, tn_index d, tn_index b0, int cols, int first, tn_elem *state) {
     enum { DEPTH = COLS * ALL_CHUNKS > 2 * THREADS ? 4 : COLS * ALL_CHUNKS > THREADS ? 2 : 1 };
@@ -85,7 +82,7 @@ TN_DEV void look(const tn_args &args, tn_index t, tn_index d, tn_index b0, int c
                 if (wanted[j]) v[j] = tn_ld_shown16(row_at(args, t, d, b0 + i / ALL_CHUNKS) + i % ALL_CHUNKS * 8);
             }
             TN_UNROLL
-            for (int j = 0; j < DEPTH; j++) waits |= wanted[j] && !is_shown(v[j]);
+            for (int j = 0; j < DEPTH; j++) waits |= wanted[j] && !tn_is_shown(v[j]);
         }
         TN_UNROLL
         for (int j = 0; j < DEPTH; j++) {

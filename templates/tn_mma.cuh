@@ -272,6 +272,17 @@ TN_DEV tn_bits16 tn_ld_shown16(const void *p) {
     return v;
 #endif
 }
+// Blocks see by a word of ones that it was not written.
+TN_DEV bool tn_is_shown(const tn_bits16 &v) {
+    return v.x != ~0u && v.y != ~0u && v.z != ~0u && v.w != ~0u;
+}
+TN_DEV void tn_st_shown4(void *p, unsigned v) {
+#ifdef TN_HOST
+    atomicExch((unsigned *)p, v);
+#else
+    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
+#endif
+}
 TN_DEV void tn_st_shown16(void *p, tn_bits16 v) {
 #ifdef TN_HOST
     const unsigned w[4] = {v.x, v.y, v.z, v.w};

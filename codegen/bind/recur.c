@@ -114,6 +114,21 @@ static double sequences(const tn_problem *p, double each) {
     return ceil((double)tn_problem_get(p, "SEQUENCES") / each) * (double)tn_problem_get(p, "DIRECTIONS");
 }
 
+/* The result stands in memory as it is computed, dense: blocks may read there what others have written. */
+static bool shows(const tn_spec *s) {
+    const tn_spec_tensor *y = &s->out[0];
+    return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && y->align >= 16 &&
+           tn_is_dense(s->g, y->rank, y->dims, y->strides);
+}
+
+/* Not in clusters, but as a grid that takes sequences in turns. */
+static void together(const tn_spec *s, tn_emitter *e, tn_variant *v) {
+    tn_emit_line(e, "#define TN_Y(args) (args).out0");
+    v->together = true;
+    v->grid[1] = tn_dim_min(s->g, v->grid[1], tn_dim_const(s->g, 1));
+    v->cluster[0] = v->cluster[1] = v->cluster[2] = 0;
+}
+
 /* ---- any dtype ---------------------------------------------------------------------------------------------------- */
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -121,6 +136,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     (void)arch;
     if (!find_plan(s, &q)) return false;
     constants(s, &q, p);
+    tn_problem_add_int(p, "SHOWS", shows(s) && q.dtype == TN_F32 && !q.cell->two_phases);
     return true;
 }
 
@@ -139,6 +155,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_problem(e, p);
         functions(e, s, &q, (uint32_t)tn_problem_get(p, "R_VEC"));
         launch(s, &q, v, blocks, batch, knob(v, "BLOCK"), (states + sums) * acc + kept);
+        if (knob(v, "GRID")) together(s, e, v);
     }
     return tn_emitter_finish(e);
 }
@@ -152,19 +169,17 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double move = products * (double)tn_problem_get(p, "ELT") / (keep > 0 ? 100 : 40);
     const double math = products * (1 + batch * 2) / fmin(block, 256), ends = rows / (block / 32) * batch * 60;
     (void)s;
+    if (tn_knob_of("recur", knobs, "GRID") > 0) {
+        const double directions = (double)tn_problem_get(p, "DIRECTIONS"), reads = ceil(batch * h / 4 / block);
+        return 2 + of_steps(p, arch, fmax(move, math) + ends + 900 + reads * 600, directions * blocks) *
+                       sequences(p, batch) / directions;
+    }
     return of_steps(p, arch, fmax(move, math) + ends + phases * (300 + exchange(blocks)), sequences(p, batch) * blocks);
 }
 
 const tn_binding_ops tn_bind_recur = {"recur", accepts, emit, cost};
 
 /* ---- 16 bits on tensor cores --------------------------------------------------------------------------------------- */
-
-/* The result stands in memory as it is computed, dense: blocks may read there what others have written. */
-static bool shows(const tn_spec *s) {
-    const tn_spec_tensor *y = &s->out[0];
-    return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && y->align >= 16 &&
-           tn_is_dense(s->g, y->rank, y->dims, y->strides);
-}
 
 static bool mma_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan q;
@@ -200,12 +215,7 @@ static tn_status mma_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_problem(e, p);
         functions(e, s, &q, 8);
         launch(s, &q, v, blocks, cols, warps * 32, x.smem);
-        if (knob(v, "GRID")) {
-            tn_emit_line(e, "#define TN_Y(args) (args).out0");
-            v->together = true;
-            v->grid[1] = tn_dim_min(s->g, v->grid[1], tn_dim_const(s->g, 1));
-            v->cluster[0] = v->cluster[1] = v->cluster[2] = 0;
-        }
+        if (knob(v, "GRID")) together(s, e, v);
     }
     return tn_emitter_finish(e);
 }

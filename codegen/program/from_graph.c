@@ -122,7 +122,7 @@ static bool add_ones(maker *k, tn_node n, const char *anchor) {
     const tn_op op = anchor ? tn_op_parse(anchor, strlen(anchor)) : TN_OP_NONE;
     const tn_val y = tn_op_is(op, TN_T_FILLED) ? tn_node_result(g, n, 0) : (tn_val){0};
     const tn_placement *at = &k->m->of[y.i];
-    if (!y.i || tn_dtype_bits(tn_val_dtype(g, y)) != 16 ||
+    if (!y.i || tn_dtype_bits(tn_val_dtype(g, y)) > 32 ||
         !tn_is_dense(g, at->rank, tn_type_dims(g, tn_val_type(g, y)), at->strides))
         return true;
     const tn_extent to = extent_of(k, y);
