@@ -1,8 +1,10 @@
 /* What the table of operators says is what happens: frontend/onnx/onnx_facts.def holds for each which element types are
- * imported, have a value by the reference and become kernels.  `test_onnx_ops --write` writes it anew. */
+ * imported, have a value by the reference and become kernels.  `test_onnx_ops --write` writes it anew.
+ * And no operator's import minds memory that ends. */
 #include "codegen/program/manifest.h"
 #include "frontend/onnx/ops.h"
 #include "runtime/plan/plan.h"
+#include "tests/unit/failing.h"
 #include "tests/unit/op_probe.h"
 
 #define FACTS TENON_SOURCE_DIR "/frontend/onnx/onnx_facts.def"
@@ -169,6 +171,29 @@ START_TEST(all_of_onnx) {
 }
 END_TEST
 
+/* Each allocation of each operator's import fails once: it says so, and gives back what it has. */
+START_TEST(every_failing_allocation_is_handled) {
+    for (size_t k = (size_t)_i; k < PROBES; k += PARTS) {
+        const probe *p = &probes[k];
+        if (!p->tried && !p->n) continue;
+        pb *m = probe_model(p, TN_ONNX_FLOAT, false);
+        bool failed = true;
+        for (long at = 1; failed; at += 1 + at / 64) { /* the first ones, then some of the many */
+            failing f = {.left = at};
+            tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
+            tn_status st;
+            tn_graph *g = tn_import_onnx_memory(&env, m->p, m->n, NULL, NULL, &st);
+            failed = atomic_load(&f.failed);
+            ck_assert_msg(!failed || (!g && st == TN_E_MEMORY), "%s: allocation %ld fails, and the status is %s", p->op,
+                          at, tn_status_text(st));
+            tn_graph_free(g);
+            ck_assert_msg(atomic_load(&f.live) == 0, "%s: allocation %ld fails, and memory is left", p->op, at);
+        }
+        pb_free(m);
+    }
+}
+END_TEST
+
 static int write_facts(void) {
     char row[2048], wrong[640];
     bool all = true;
@@ -195,6 +220,7 @@ int main(int argc, char **argv) {
     Suite *s = suite_create("onnx_ops");
     TCase *t = tcase_create("onnx_ops");
     tcase_add_loop_test(t, facts, 0, PARTS);
+    tcase_add_loop_test(t, every_failing_allocation_is_handled, 0, PARTS);
     tcase_add_test(t, all_of_onnx);
     suite_add_tcase(s, t);
     return run_suite(s);
