@@ -123,6 +123,20 @@ START_TEST(shapes_within_ranges) {
 }
 END_TEST
 
+/* Of a size that data makes, the most is known. */
+START_TEST(shapes_of_made_sizes) {
+    kernels k = open_text(FUNC("%x: f32[N,M]", "%y: f32[N,M]", "%y = relu %x\nreturn %y\n"));
+    tn_graph *g = k.s->g;
+    const tn_dim m = tn_dim_sym(g, "M");
+    ck_assert_int_eq(tn_dim_set_most(g, tn_dim_sym(g, "N"), tn_dim_mul(g, m, tn_dim_const(g, 3))), TN_OK);
+    tn_shape s[TN_MAX_SHAPES];
+    const size_t n = tn_judged_shapes(k.s, s);
+    ck_assert_uint_ge(n, 2);
+    for (size_t j = 0; j < n; j++) ck_assert_int_le(value_of(&s[j], "N"), 3 * value_of(&s[j], "M"));
+    close_kernels(&k);
+}
+END_TEST
+
 /* Sizes that do not exist are not proposed: N-6 elements of each row, a window of five. */
 START_TEST(shapes_that_can_be_bound) {
     kernels k = open_text(FUNC("%x: f32[2,N,4]", "%y: f32[2,N-6,4]",
@@ -689,6 +703,7 @@ int main(void) {
     tcase_set_timeout(t, getenv("TENON_JUDGE_MODELS") ? 7200 : 120);
     tcase_add_test(t, shapes_of_every_kind);
     tcase_add_test(t, shapes_within_ranges);
+    tcase_add_test(t, shapes_of_made_sizes);
     tcase_add_test(t, shapes_that_can_be_bound);
     tcase_add_test(t, shapes_of_a_part);
     tcase_add_test(t, shapes_keep_conditions);
