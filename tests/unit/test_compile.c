@@ -133,16 +133,35 @@ static void keep_error(void *user, const tn_diag *d) {
     if (d->severity == TN_ERROR) snprintf(last_error, sizeof last_error, "%s: %s", d->loc, d->message);
 }
 
-static tn_status compile(const tn_env *env, tn_precision p, void **data, size_t *size) {
+static tn_status compile_by(const tn_env *env, uint32_t threads, tn_precision p, void **data, size_t *size) {
     tn_status s;
     *data = NULL;
     tn_graph *g = tn_import_onnx(env, DIGITS "digits.onnx", NULL, &s);
     tn_compile_options o = {
-        .targets = target, .n_targets = 1, .precision = p, .no_gpu = true, .cache_dir = cache, .threads = 2};
+        .targets = target, .n_targets = 1, .precision = p, .no_gpu = true, .cache_dir = cache, .threads = threads};
     if (g) s = tn_compile_memory(g, &o, data, size);
     tn_graph_free(g);
     return s;
 }
+
+static tn_status compile(const tn_env *env, tn_precision p, void **data, size_t *size) {
+    return compile_by(env, 2, p, data, size);
+}
+
+/* Cold, so that each lists, builds and orders by itself. */
+START_TEST(plans_do_not_depend_on_threads) {
+    void *data[2];
+    size_t size[2];
+    if (no_nvrtc()) return;
+    for (int k = 0; k < 2; k++) {
+        remove_from_cache("*");
+        ck_assert_int_eq(compile_by(NULL, k ? 4 : 1, TN_FP16, &data[k], &size[k]), TN_OK);
+    }
+    ck_assert_uint_eq(size[0], size[1]);
+    ck_assert_mem_eq(data[0], data[1], size[0]);
+    for (int k = 0; k < 2; k++) tn_free(NULL, data[k], size[k]);
+}
+END_TEST
 
 START_TEST(plans_compute_what_was_recorded) {
     static const double tolerance[] = {1e-3, 1e-3, 0.1, 0.8};
@@ -272,6 +291,7 @@ int main(void) {
     t = tcase_create("digits");
     tcase_set_timeout(t, 240);
     tcase_add_checked_fixture(t, make_cache, remove_cache);
+    tcase_add_test(t, plans_do_not_depend_on_threads);
     tcase_add_loop_test(t, plans_compute_what_was_recorded, 0, 4);
     tcase_add_test(t, too_large_for_32_bits);
     tcase_add_test(t, cancelling_leaves_nothing);
