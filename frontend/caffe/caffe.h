@@ -13,6 +13,7 @@
 #include "tenon/internal/memory.h"
 
 typedef struct tn_ci tn_ci;
+typedef struct tn_ci_weights tn_ci_weights;
 
 typedef struct tn_ci_row {
     const char *type, *v0;                                  /* v0: the type in the oldest nets, or "" */
@@ -40,7 +41,8 @@ struct tn_ci {
     tn_graph *g;
     const tn_import_options *opts;
     const TnCaffe__NetParameter *net;
-    const TnCaffe__WeightsNet *weights;     /* or NULL */
+    const TnCaffe__WeightsNet *weights; /* or NULL */
+    tn_ci_weights *by_name;
     const tn_onnx_message *file;            /* of the weights */
     const TnCaffe__LayerParameter **layers; /* of this phase, as today's layers */
     size_t n_layers;

@@ -7,7 +7,7 @@
 
 enum {
     TN_PROTOTXT_DEPTH = 32,      /* of nested messages */
-    TN_PROTOTXT_BYTES = 64 << 20 /* of a file */
+    TN_PROTOTXT_BYTES = 16 << 20 /* of a file; unpacked it may take a hundred times as much */
 };
 
 /* Turns text into a serialised message of type `desc`; an error says line and column.  The caller frees *out (capacity

@@ -4,26 +4,62 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Nets were saved in three forms; a layer is found by its name. */
+/* A layer of the weights, whose nets were saved in three forms. */
+typedef struct saved {
+    const char *name;
+    size_t n_blobs;
+    TnCaffe__Blob **blobs;
+} saved;
+
+static saved saved_layer(const TnCaffe__WeightsNet *w, size_t k) {
+    if (k < w->n_layer) return (saved){w->layer[k]->name, w->layer[k]->n_blobs, w->layer[k]->blobs};
+    const TnCaffe__WeightsV1Layer *v1 = w->layers[k - w->n_layer];
+    const TnCaffe__WeightsV0Layer *v0 = v1->layer;
+    const char *name = v1->name ? v1->name : v0 ? v0->name : NULL;
+    if (v1->n_blobs || !v0) return (saved){name, v1->n_blobs, v1->blobs};
+    return (saved){name, v0->n_blobs, v0->blobs};
+}
+
+/* Layer by name, open addressing; of several of one name, the first that has blobs. */
+struct tn_ci_weights {
+    size_t mask;
+    saved slots[];
+};
+
+static saved *find_slot(tn_ci_weights *t, const char *interned) {
+    const uint64_t h = (uint64_t)(uintptr_t)interned * UINT64_C(0x9e3779b97f4a7c15);
+    size_t at = (size_t)(h >> 32) & t->mask;
+    while (t->slots[at].name && t->slots[at].name != interned) at = (at + 1) & t->mask;
+    return &t->slots[at];
+}
+
+static tn_ci_weights *index_weights(tn_ci *x) {
+    const size_t n = x->weights->n_layer + x->weights->n_layers;
+    size_t size = 16;
+    while (size < 2 * n + 2) size *= 2;
+    tn_ci_weights *t = tn_ci_alloc(x, sizeof *t + size * sizeof *t->slots);
+    if (!t) return NULL;
+    t->mask = size - 1;
+    for (size_t k = 0; k < n; k++) {
+        saved l = saved_layer(x->weights, k);
+        if (!l.name || !(l.name = tn_intern(x->g, l.name))) continue;
+        saved *to = find_slot(t, l.name);
+        if (!to->n_blobs) *to = l;
+    }
+    return t;
+}
+
 void tn_ci_find_weights(tn_ci *x) {
-    const char *name = x->layer->name ? x->layer->name : "";
-    const TnCaffe__WeightsNet *w = x->weights;
     x->blobs = NULL;
     x->n_blobs = 0;
     x->found = false;
-    for (size_t k = 0; w && k < w->n_layer + w->n_layers; k++) {
-        const TnCaffe__WeightsLayer *l = k < w->n_layer ? w->layer[k] : NULL;
-        const TnCaffe__WeightsV1Layer *v1 = l ? NULL : w->layers[k - w->n_layer];
-        const TnCaffe__WeightsV0Layer *v0 = v1 ? v1->layer : NULL;
-        const char *its = l ? l->name : v1->name ? v1->name : v0 ? v0->name : NULL;
-        if (!its || strcmp(its, name)) continue;
-        x->found = true;
-        const size_t n = l ? l->n_blobs : v1->n_blobs ? v1->n_blobs : v0 ? v0->n_blobs : 0;
-        if (!n) continue;
-        x->blobs = l ? l->blobs : v1->n_blobs ? v1->blobs : v0->blobs;
-        x->n_blobs = n;
-        return;
-    }
+    if (x->weights && !x->by_name) x->by_name = index_weights(x);
+    const char *name = x->by_name && x->layer->name ? tn_intern(x->g, x->layer->name) : NULL;
+    if (!name) return;
+    const saved *l = find_slot(x->by_name, name);
+    x->found = l->name != NULL;
+    x->blobs = l->blobs;
+    x->n_blobs = l->n_blobs;
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */

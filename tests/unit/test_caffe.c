@@ -317,6 +317,13 @@ START_TEST(weights_must_fit) {
                    "the weight is 144x2 in the weights; the layer needs 2x144");
     expect_weights(mk_weights("it", mk_blob("2,144"), mk_blob("3")), TN_E_TYPE, "the bias is 3");
     expect_weights(mk_weights("it", mk_blob("2,144"), NULL), TN_E_FORMAT, "1 blobs for this layer, and not the bias");
+    pb *again = mk_weights("it", mk_blob("2,144"), mk_blob("2")); /* the one of that name that has blobs */
+    expect_weights(pb_sub(again, 100, pb_str(pb_new(), 1, "it")), TN_OK, NULL);
+    pb *before = pb_sub(pb_new(), 100, pb_str(pb_new(), 1, "it"));
+    again = mk_weights("it", mk_blob("2,144"), mk_blob("2"));
+    pb_raw(before, again->p, again->n);
+    pb_free(again);
+    expect_weights(before, TN_OK, NULL);
     expect_weights(mk_weights("at", mk_blob("2,144"), mk_blob("2")), TN_E_FORMAT, "no layer of this name");
     expect_weights(pb_str(pb_new(), 1, "empty"), TN_E_FORMAT, "no layer of this name");
     expect_weights(pb_str(pb_new(), 12, "x"), TN_E_FORMAT, "no layer of this name");
