@@ -2,7 +2,7 @@
 """Recurrent layers beside cuDNN through PyTorch on this machine's GPU.
 
 usage: recurrent.py [--tenon build/tenon] [--cells lstm,gru,rnn] [--hidden 128,512,1024] [--batches 1,32] [--steps 100]
-                    [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 20] [--kernels] [--out FILE.json]
+                    [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 6] [--kernels] [--out FILE.json]
 
 A layer has as many inputs as hidden units, and PyTorch's own random weights (fixed seed).  The model is written as ONNX in
 float16 or else float32 and compiled by `tenon compile`; PyTorch runs the same weights in the precision given (cuDNN).  Times are
@@ -115,7 +115,7 @@ def main():
     ap.add_argument("--precision", default="fp16")
     ap.add_argument("--bidirectional", action="store_true")
     ap.add_argument("--seconds", type=float, default=.3)
-    ap.add_argument("--tune-seconds", type=float, default=20)
+    ap.add_argument("--tune-seconds", type=float, default=6)
     ap.add_argument("--kernels", action="store_true")
     ap.add_argument("--out", type=pathlib.Path)
     a = ap.parse_args()
