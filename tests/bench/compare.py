@@ -20,6 +20,8 @@ import time
 
 import numpy as np
 import torch
+
+from gpu_time import time_graph
 import torchvision
 
 torch.backends.cudnn.benchmark = True
@@ -49,32 +51,6 @@ def export(model, x, path):
         print(f"legacy exporter failed ({e}); using dynamo", file=sys.stderr)
         torch.onnx.export(model, (x,), str(path), input_names=["input"], output_names=["output"], dynamo=True,
                           external_data=False)
-
-
-def time_graph(fn, seconds):
-    s = torch.cuda.Stream()
-    s.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(s), torch.inference_mode():
-        for _ in range(3):
-            fn()
-    torch.cuda.current_stream().wait_stream(s)
-    torch.cuda.synchronize()
-    g = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(g):
-        fn()
-    end = time.time() + .2
-    while time.time() < end:
-        g.replay()
-    torch.cuda.synchronize()
-    times, end = [], time.time() + seconds
-    while time.time() < end or len(times) < 20:
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record()
-        g.replay()
-        b.record()
-        b.synchronize()
-        times.append(a.elapsed_time(b))
-    return sorted(times)[len(times) // 2]
 
 
 def peer(name, mode, batch, precision, seconds):

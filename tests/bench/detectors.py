@@ -12,13 +12,15 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import tempfile
 import time
 
 import numpy as np
 import torch
 import torchvision
+
+from gpu_time import time_calls
+from process import output_of
 
 
 def build(name, size):
@@ -34,25 +36,6 @@ def build(name, size):
         if "cls_score.weight" in p[0] or "classification_head" in p[0] and p[0].endswith("weight"):
             p[1].data *= 8
     return model, torch.rand(3, size, size)
-
-
-def timed(f, seconds):
-    times, end = [], time.time() + seconds
-    for _ in range(5):
-        f()
-    while time.time() < end or len(times) < 5:
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record(), f(), b.record()
-        torch.cuda.synchronize()
-        times.append(a.elapsed_time(b))
-    return float(np.median(times))
-
-
-def run(cmd, **more):
-    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, **more)
-    if r.returncode:
-        raise RuntimeError(f"{' '.join(map(str, cmd))}: exit code {r.returncode}\n{r.stderr[-1500:]}")
-    return r.stdout
 
 
 def matched(want, got):
@@ -72,19 +55,19 @@ def measure(a, name, folder):
     model, image = model.cuda(), image.cuda()
     with torch.no_grad():
         want = model([image])[0]
-        torch_ms = timed(lambda: model([image]), a.seconds)
+        torch_ms = time_calls(lambda: model([image]), a.seconds)
     start = time.time()
-    run([a.tenon, "compile", onnx, "-o", plan, "--precision", a.precision, "--tune-seconds", a.tune_seconds, "-q"],
+    output_of([a.tenon, "compile", onnx, "-o", plan, "--precision", a.precision, "--tune-seconds", a.tune_seconds, "-q"],
         env=dict(os.environ, TENON_CACHE=str(folder / "cache")))
     compile_s = time.time() - start
     np.save(folder / "image.npy", image.cpu().numpy())
-    run([a.tenon, "run", plan, "-i", f"image={folder}/image.npy", "-o", out])
+    output_of([a.tenon, "run", plan, "-i", f"image={folder}/image.npy", "-o", out])
     got = {n: np.load(out / f"{n}.npy") for n in names}
     keys = ("boxes", "labels", "scores")
     want = [want[k].cpu().numpy() for k in keys]
     return {"model": name, "torch_ms": torch_ms, "compile_s": compile_s, "detections": len(want[2]), "found": len(got["scores"]),
             "matched": matched(want, [got[k] for k in keys]),
-            "tenon_ms": json.loads(run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"]))["median_us"] / 1000}
+            "tenon_ms": json.loads(output_of([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"]))["median_us"] / 1000}
 
 
 def main():

@@ -10,13 +10,15 @@ import argparse
 import json
 import os
 import pathlib
-import subprocess
 import tempfile
 import time
 
 import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
+
+from gpu_time import time_calls
+from process import output_of
 
 F, I = TensorProto.FLOAT, TensorProto.INT64
 M = 1 << 20
@@ -79,25 +81,6 @@ def rows():
            (lambda x: torch.fft.fft(torch.view_as_complex(x))), [floats(256, 4096, 2)], [])
 
 
-def timed(f, seconds):
-    times, end = [], time.time() + seconds
-    for _ in range(5):
-        f()
-    while time.time() < end or len(times) < 5:
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record(), f(), b.record()
-        torch.cuda.synchronize()
-        times.append(a.elapsed_time(b) * 1000)
-    return float(np.median(times))
-
-
-def run(cmd, **more):
-    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, **more)
-    if r.returncode:
-        raise RuntimeError(f"exit code {r.returncode}: {r.stderr[-400:]}")
-    return r.stdout
-
-
 def measure(a, row, folder):
     name, nodes, constants, ins, outs, f, args, options = row
     graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(*x) for x in ins],
@@ -106,10 +89,10 @@ def measure(a, row, folder):
         o.ClearField("type")
     model, plan = folder / "m.onnx", folder / "m.plan"
     model.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString())
-    run([a.tenon, "compile", model, "-o", plan, "--tune-seconds", a.tune_seconds, "-q", *options],
+    output_of([a.tenon, "compile", model, "-o", plan, "--tune-seconds", a.tune_seconds, "-q", *options],
         env=dict(os.environ, TENON_CACHE=str(folder / "cache")))
-    bench = json.loads(run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"]))
-    return {"name": name, "tenon_us": bench["median_us"], "torch_us": timed(lambda: f(*args), a.seconds)}
+    bench = json.loads(output_of([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"]))
+    return {"name": name, "tenon_us": bench["median_us"], "torch_us": time_calls(lambda: f(*args), a.seconds) * 1000}
 
 
 def main():

@@ -1,4 +1,4 @@
-"""process.py: what one run of a command took."""
+"""process.py: what one run of a command took, and said."""
 import os
 import subprocess
 
@@ -11,3 +11,11 @@ def run(cmd, env=None):
     if status:
         raise SystemExit(f"{' '.join(map(str, cmd))}: {error[-1500:]}")
     return usage
+
+
+def output_of(cmd, env=None):
+    """What the command prints; RuntimeError with the end of its messages where it fails."""
+    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, env=env)
+    if r.returncode:
+        raise RuntimeError(f"{' '.join(map(str, cmd))}: exit code {r.returncode}\n{r.stderr[-1500:]}")
+    return r.stdout

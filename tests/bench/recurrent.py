@@ -21,6 +21,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from gpu_time import time_graph
+
 GATES = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}  # ONNX's order, of PyTorch's
 CLASSES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
@@ -52,38 +54,12 @@ def write(cell, hidden, both, half, m, steps, batch, path):
     onnx.save(helper.make_model(g, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
 
 
-def time_graph(fn, seconds):
-    s = torch.cuda.Stream()
-    s.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(s), torch.inference_mode():
-        for _ in range(3):
-            fn()
-    torch.cuda.current_stream().wait_stream(s)
-    torch.cuda.synchronize()
-    g = torch.cuda.CUDAGraph()
-    with torch.inference_mode(), torch.cuda.graph(g):
-        fn()
-    end = time.time() + .1
-    while time.time() < end:
-        g.replay()
-    torch.cuda.synchronize()
-    times, end = [], time.time() + seconds
-    while time.time() < end or len(times) < 20:
-        a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        a.record()
-        g.replay()
-        b.record()
-        b.synchronize()
-        times.append(a.elapsed_time(b) * 1e3)
-    return sorted(times)[len(times) // 2]
-
-
 def peer(m, x, precision, seconds):
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     m, x = m.to("cuda", dtype), x.to("cuda", dtype)
     m.flatten_parameters()
-    return time_graph(lambda: m(x), seconds)
+    return time_graph(lambda: m(x), seconds) * 1000
 
 
 def run(cmd, env):
