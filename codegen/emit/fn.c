@@ -17,7 +17,8 @@ bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec) {
 }
 
 static void put_section(tn_text *out, const tn_text *in, const char *indent) {
-    for (const char *p = in->p, *end = in->p + in->n; p && p < end;) {
+    if (!in->n) return;
+    for (const char *p = in->p, *end = p + in->n; p < end;) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         const size_t n = nl ? (size_t)(nl - p) + 1 : (size_t)(end - p);
         tn_text_put(out, indent, strlen(indent));
