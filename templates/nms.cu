@@ -48,6 +48,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     enum { WARPS = TN_BLOCK / 32 };
     TN_SHARED(unsigned, gone, [TN_WORDS]); // no candidates, kept before, or overlapped
     TN_SHARED(unsigned, kept, [TN_WORDS]);
+    TN_SHARED(tn_box, near, [32]); // of the word at hand
     TN_WAIT();
     const int tid = (int)threadIdx.x, warp = tid / 32, lane = tid % 32;
     const tn_index row = (tn_index)blockIdx.x, batch = row / TN_CLASSES;
@@ -67,28 +68,40 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const float threshold = (float)iou[0];
     long long left = (long long)most[0];
     __syncthreads();
-    for (int w = 0; w < words && left > 0; ++w)
-        while (left > 0) { // the same for every thread
-            const unsigned open = ~gone[w];
-            if (!open) break;
-            const int bit = tn_lowest_bit(open);
-            const tn_index here = (tn_index)w * 32 + bit;
-            const tn_box mine = tn_box_at(args, batch, row, here);
-            __syncthreads();
-            for (int v = w + warp; v < words; v += WARPS) {
-                const unsigned was = gone[v];
-                if (was == ~0u) continue;
-                const tn_index k = (tn_index)v * 32 + lane;
-                bool hit = k == here;
-                if (k > here && !(was >> lane & 1)) hit = tn_overlap(mine, tn_box_at(args, batch, row, k), threshold);
-                const unsigned hits = __ballot_sync(0xffffffffu, hit);
-                __syncwarp(); // all lanes have read the word
-                if (lane == 0) gone[v] = was | hits;
-                if (lane == 0 && v == w) kept[w] |= 1u << bit;
+    for (int w = 0; w < words && left > 0; ++w) {
+        const unsigned open = ~gone[w]; // the same for every thread
+        if (!open) continue;
+        if (warp == 0) { // of 32 neighbours one after the other
+            const tn_index k = (tn_index)w * 32 + lane;
+            if (open >> lane & 1) near[lane] = tn_box_at(args, batch, row, k);
+            __syncwarp();
+            unsigned alive = open, keep = 0;
+            for (long long n = left; alive && n > 0; --n) {
+                const int bit = tn_lowest_bit(alive);
+                const bool hit = lane > bit && (alive >> lane & 1) && tn_overlap(near[bit], near[lane], threshold);
+                keep |= 1u << bit;
+                alive &= ~(__ballot_sync(0xffffffffu, hit) | 1u << bit);
             }
-            --left;
-            __syncthreads();
+            if (lane == 0) kept[w] = keep;
         }
+        __syncthreads();
+        const unsigned keep = kept[w];
+        left -= tn_bit_count(keep);
+        for (int v = w + 1 + warp; v < words && left > 0; v += WARPS) { // and those behind by all that were kept
+            const unsigned was = gone[v];
+            if (was == ~0u) continue;
+            bool hit = false;
+            if (!(was >> lane & 1)) {
+                const tn_box b = tn_box_at(args, batch, row, (tn_index)v * 32 + lane);
+                for (unsigned rest = keep; rest && !hit; rest &= rest - 1)
+                    hit = tn_overlap(near[tn_lowest_bit(rest)], b, threshold);
+            }
+            const unsigned hits = __ballot_sync(0xffffffffu, hit);
+            __syncwarp(); // all lanes have read the word
+            if (lane == 0) gone[v] = was | hits;
+        }
+        __syncthreads();
+    }
     __syncthreads();
     for (tn_index k = tid; k < TN_N; k += TN_BLOCK) {
         const bool y[1] = {k < all && (kept[k / 32] >> (k % 32) & 1) != 0};
