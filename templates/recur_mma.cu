@@ -254,6 +254,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             tn_epilogue(args, steps, d, b0 + b, first + u, last);
             if (TN_HAS_CELL) tn_epilogue(args, steps + 1, d, b0 + b, first + u, cell);
         }
-        __syncthreads(); // the next sequences' states may be written
     }
 }
