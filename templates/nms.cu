@@ -102,7 +102,6 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         }
         __syncthreads();
     }
-    __syncthreads();
     for (tn_index k = tid; k < TN_N; k += TN_BLOCK) {
         const bool y[1] = {k < all && (kept[k / 32] >> (k % 32) & 1) != 0};
         tn_epilogue(args, row, k, y);
