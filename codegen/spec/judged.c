@@ -30,20 +30,18 @@ static const way kinds[][WAYS] = {
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 static const int64_t LARGE = 1 << 20;
 
-/* The largest value of symbol k at the shape; of one that data makes, the most that is known of it. */
-static int64_t largest(const tn_spec *s, const tn_shape *shape, size_t k) {
-    int64_t lo, hi, most = 0;
-    tn_dim_bounds(s->g, s->sym[k], &lo, &hi);
+/* The range of symbol k at the shape; one that data makes is no more than the most that is known of it. */
+static void range_of(const tn_spec *s, const tn_shape *shape, size_t k, int64_t *lo, int64_t *hi) {
+    int64_t most = 0;
+    tn_dim_bounds(s->g, s->sym[k], lo, hi);
     const tn_dim d = tn_dim_is_made(s->g, s->sym[k]) ? tn_dim_most(s->g, s->sym[k]) : (tn_dim){0};
-    const bool known = d.i && tn_dim_eval(s->g, d, shape->b, shape->n, &most);
-    return known && most < hi ? most : hi;
+    if (d.i && tn_dim_eval(s->g, d, shape->b, shape->n, &most) && most < *hi) *hi = most;
 }
 
 static bool in_range(const tn_spec *s, const tn_shape *shape) {
     for (size_t k = 0; k < shape->n; ++k) {
         int64_t lo, hi;
-        tn_dim_bounds(s->g, s->sym[k], &lo, &hi);
-        hi = largest(s, shape, k);
+        range_of(s, shape, k, &lo, &hi);
         if (shape->b[k].value < (lo > 0 ? lo : 0) || shape->b[k].value > hi) return false;
     }
     return true;
@@ -136,7 +134,8 @@ static void add_largest(const tn_spec *s, tn_shape *out, size_t *n) {
             shape.b[k].value = v > LARGE ? LARGE - 1 : v - 1;
         }
         for (size_t k = 0; k < shape.n; ++k) {
-            const int64_t hi = largest(s, &shape, k);
+            int64_t lo, hi;
+            range_of(s, &shape, k, &lo, &hi);
             if (shape.b[k].value > hi) shape.b[k].value = hi;
         }
         if (add(s, &shape, out, n)) return;

@@ -68,22 +68,27 @@ typedef enum tn_fuse_kind {
     TN_FUSE_VIEW    /* stays at the top level: reshape, slice, concat, append */
 } tn_fuse_kind;
 
+/* Sizes that data makes on which a kernel depends: it takes each as an operand. */
+enum { TN_MADE_MOST = 32, TN_MADE_FUSED = 16 /* of a kernel that grows by fusion */ };
+typedef struct tn_made_sizes {
+    tn_dim sym[TN_MADE_MOST];
+    uint32_t n;
+    bool full; /* there are more */
+} tn_made_sizes;
+
 /* Invariant: every node outside a group that uses a member's value stands behind the group's place.  A kernel put at
  * that place then follows all kernels that it reads, whatever the groups look like. */
-enum { TN_FUSE_MAX_SIZES = 16 }; /* half of what a kernel may take */
-
 typedef struct tn_fuse_group {
     tn_node anchor; /* none: a map */
     uint32_t place; /* position of the last member: where the kernel will stand */
     uint32_t n_in;  /* operands, counted high */
     uint32_t n_out; /* results */
     uint32_t n_members;
-    uint32_t first, last;           /* members: handles linked by tn_fuse_node.next */
-    tn_val root;                    /* its dims are the iteration space of the results */
-    double work;                    /* elements of the largest of root and the anchor's operand */
-    double waste;                   /* cheap ops done beyond once an element */
-    tn_dim size[TN_FUSE_MAX_SIZES]; /* that data makes */
-    uint32_t n_sizes;
+    uint32_t first, last; /* members: handles linked by tn_fuse_node.next */
+    tn_val root;          /* its dims are the iteration space of the results */
+    double work;          /* elements of the largest of root and the anchor's operand */
+    double waste;         /* cheap ops done beyond once an element */
+    tn_made_sizes sizes;
 } tn_fuse_group;
 
 typedef struct tn_fuse_node {
@@ -116,6 +121,8 @@ typedef struct tn_fusion {
 tn_status tn_fuse_build(tn_fusion *f);
 
 /* ---- made.c ---- */
+void tn_made_put(const tn_graph *g, tn_made_sizes *l, tn_dim d); /* the symbols in d that are not there */
+void tn_made_put_type(const tn_graph *g, tn_made_sizes *l, tn_val v);
 bool tn_fuse_sizes_fit(const tn_fusion *f, const tn_fuse_group *gr, tn_node n);
 void tn_fuse_take_sizes(const tn_fusion *f, tn_fuse_group *gr, tn_node n);
 

@@ -67,32 +67,25 @@ tn_status tn_fuse_prepare_size(tn_graph *g, tn_node n) {
 
 /* ---- who needs which size ---------------------------------------------------------------------------------------- */
 
-enum { MAX_SIZES = 32 };
-
 typedef struct needed {
     tn_graph *g;
-    size_t n;
-    tn_dim sym[MAX_SIZES];
+    tn_made_sizes s;
 } needed;
 
-static void need(needed *k, tn_dim d) {
-    if (!tn_dim_is_made(k->g, d)) return;
-    if (tn_dim_kind_of(k->g, d) != TN_DIM_SYM) {
-        need(k, tn_dim_lhs(k->g, d));
-        need(k, tn_dim_rhs(k->g, d));
-        return;
-    }
-    for (size_t i = 0; i < k->n; i++)
-        if (k->sym[i].i == d.i) return;
-    if (k->n == MAX_SIZES)
+static void refuse_more(needed *k) {
+    if (k->s.full && tn_graph_status(k->g) == TN_OK)
         tn_graph_fail(k->g, TN_E_UNSUPPORTED, (tn_node){0}, "",
-                      "a kernel that depends on more than %d sizes that data makes", MAX_SIZES);
-    else
-        k->sym[k->n++] = d;
+                      "a kernel that depends on more than %d sizes that data makes", TN_MADE_MOST);
+}
+
+static void need(needed *k, tn_dim d) {
+    tn_made_put(k->g, &k->s, d);
+    refuse_more(k);
 }
 
 static void need_type(needed *k, tn_val v) {
-    for (size_t i = 0; i < tn_val_rank(k->g, v); i++) need(k, tn_val_dim(k->g, v, i));
+    tn_made_put_type(k->g, &k->s, v);
+    refuse_more(k);
 }
 
 /* Attributes say no more than types, but where a slice starts and what is padded. */
@@ -127,18 +120,18 @@ tn_node tn_emit_kernel(tn_graph *g, const tn_attrs_kernel *a, size_t n, const tn
     tn_attrs_kernel told = *a;
     for (size_t i = 0; tn_graph_makes_sizes(g) && i < n; i++) need_type(&k, in[i]);
     if (tn_graph_makes_sizes(g)) TN_FOR_NODES(g, r, m) need_node(&k, m);
-    if (!k.n) return tn_emit_regions(g, TN_OP_KERNEL, a, n, in, 1, &r);
+    if (!k.s.n) return tn_emit_regions(g, TN_OP_KERNEL, a, n, in, 1, &r);
     const tn_env *env = tn_graph_env(g);
-    tn_val *all = tn_alloc(env, (n + k.n) * sizeof *all);
+    tn_val *all = tn_alloc(env, (n + k.s.n) * sizeof *all);
     if (!all) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory"), (tn_node){0};
     if (n) memcpy(all, in, n * sizeof *all);
-    for (size_t i = 0; i < k.n; i++) {
-        all[n + i] = value_of(g, k.sym[i]);
+    for (size_t i = 0; i < k.s.n; i++) {
+        all[n + i] = value_of(g, k.s.sym[i]);
         tn_region_add_arg(g, r, tn_val_type(g, all[n + i]), "");
     }
-    told.sizes = (tn_dims){k.sym, (uint32_t)k.n};
-    const tn_node kernel = tn_emit_regions(g, TN_OP_KERNEL, &told, n + k.n, all, 1, &r);
-    tn_free(env, all, (n + k.n) * sizeof *all);
+    told.sizes = (tn_dims){k.s.sym, k.s.n};
+    const tn_node kernel = tn_emit_regions(g, TN_OP_KERNEL, &told, n + k.s.n, all, 1, &r);
+    tn_free(env, all, (n + k.s.n) * sizeof *all);
     return kernel;
 }
 
@@ -179,7 +172,7 @@ static tn_val told_of(tn_graph *g, tn_dim sym) {
 
 tn_status tn_fuse_tell_outputs(tn_graph *g) {
     needed k = {.g = g};
-    tn_val values[MAX_SIZES];
+    tn_val values[TN_MADE_MOST];
     if (!tn_graph_makes_sizes(g) || tn_graph_told_sizes(g).n) return tn_graph_status(g);
     for (size_t i = 0; i < tn_graph_output_count(g); i++) need_type(&k, tn_graph_output(g, i));
     for (size_t i = 0; i < tn_condition_count(g); i++) {
@@ -189,7 +182,7 @@ tn_status tn_fuse_tell_outputs(tn_graph *g) {
     }
     TN_FOR_NODES(g, tn_graph_body(g), n)
     if (tn_node_op(g, n) == TN_OP_SIZE && tn_node_input(g, n, 1).i) need(&k, tn_node_makes(g, n));
-    for (size_t i = 0; i < k.n; i++) values[i] = told_of(g, k.sym[i]);
-    if (!k.n || tn_graph_status(g) != TN_OK) return tn_graph_status(g);
-    return tn_graph_tell_sizes(g, (tn_dims){k.sym, (uint32_t)k.n}, values);
+    for (size_t i = 0; i < k.s.n; i++) values[i] = told_of(g, k.s.sym[i]);
+    if (!k.s.n || tn_graph_status(g) != TN_OK) return tn_graph_status(g);
+    return tn_graph_tell_sizes(g, (tn_dims){k.s.sym, k.s.n}, values);
 }

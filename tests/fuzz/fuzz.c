@@ -184,3 +184,10 @@ void fuzz_passes(const tn_env *env, tn_graph *g) {
         fuzz_die("the standard passes fail: %s", tn_status_text(st));
     tn_pass_ctx_free(ctx);
 }
+
+void fuzz_imported(const tn_env *env, tn_graph *g, tn_status st) {
+    if ((g == NULL) == (st == TN_OK)) fuzz_die("an import gives no graph and no error, or both");
+    if (!g && !fuzz_error()[0]) fuzz_die("an import fails without a message: %s", tn_status_text(st));
+    if (g) fuzz_passes(env, g);
+    tn_graph_free(g);
+}

@@ -49,5 +49,7 @@ bool fuzz_is_small(const tn_graph *g);
 /* A graph that came from outside: it verifies, the reference evaluates or refuses it, and the standard passes give a
  * graph that verifies.  Large ones are left alone. */
 void fuzz_passes(const tn_env *env, tn_graph *g);
+/* The same of what an importer gave with this status, which is freed; there is a graph or a message. */
+void fuzz_imported(const tn_env *env, tn_graph *g, tn_status st);
 
 #endif
