@@ -39,7 +39,7 @@ static tn_status run_once(tn_plan *plan, tn_context *context) {
         uint32_t rank;
         int64_t dims[TN_MAX_RANK];
         uint64_t n = 1;
-        s = tn_context_output_shape(context, k, &rank, dims);
+        s = tn_context_output_most(context, k, &rank, dims);
         if (s != TN_OK) break;
         printf("%s:", tn_plan_output(plan, k)->name);
         for (uint32_t j = 0; j < rank; j++) printf(" %lld", (long long)dims[j]), n *= (uint64_t)dims[j];

@@ -48,17 +48,19 @@ static tn_status prepare_inputs(tn_plan *plan, tn_context *context, char **files
     return TN_OK;
 }
 
-static tn_status prepare_outputs(tn_plan *plan, tn_context *context, void **out, uint64_t *first_count) {
-    for (size_t k = tn_plan_output_count(plan); k-- > 0;) {
-        int64_t dims[TN_MAX_RANK];
-        uint32_t rank;
-        tn_status status = tn_context_output_shape(context, k, &rank, dims);
-        if (status != TN_OK) return status;
-        *first_count = elements(rank, dims);
-        out[k] = calloc(1, tn_dtype_bytes(tn_plan_output(plan, k)->dtype, *first_count) + 1);
-        if (!out[k]) return TN_E_MEMORY;
-    }
-    return TN_OK;
+/* Memory for an output, once its size is known: before the inference, or after it where data decides. */
+static void *give_memory(void *user, size_t output, const char *name, size_t bytes, void *stream) {
+    void **out = user;
+    (void)name, (void)stream;
+    return out[output] = malloc(bytes + 1);
+}
+
+static tn_status prepare_outputs(tn_plan *plan, tn_context *context, void **out) {
+    const tn_output_allocator memory = {.allocate = give_memory, .user = out};
+    tn_status status = TN_OK;
+    for (size_t k = 0; status == TN_OK && k < tn_plan_output_count(plan); k++)
+        status = tn_context_set_output_allocator(context, k, &memory);
+    return status;
 }
 
 static void print_top(const char *name, float *x, uint64_t n) {
@@ -74,14 +76,16 @@ static void print_top(const char *name, float *x, uint64_t n) {
 
 static tn_status run(tn_plan *plan, tn_context *context, char **files, int n_files) {
     void *in[MAX_TENSORS] = {NULL}, *out[MAX_TENSORS] = {NULL};
-    uint64_t count = 0;
+    int64_t dims[TN_MAX_RANK];
+    uint32_t rank;
     tn_status status = TN_E_UNSUPPORTED;
     if (tn_plan_input_count(plan) <= MAX_TENSORS && tn_plan_output_count(plan) <= MAX_TENSORS)
         status = prepare_inputs(plan, context, files, n_files, in);
-    if (status == TN_OK) status = prepare_outputs(plan, context, out, &count);
-    if (status == TN_OK) status = tn_context_run(context, (const void *const *)in, out);
-    if (status == TN_OK && out[0] && tn_plan_output(plan, 0)->dtype == TN_F32)
-        print_top(tn_plan_output(plan, 0)->name, out[0], count);
+    if (status == TN_OK) status = prepare_outputs(plan, context, out);
+    if (status == TN_OK) status = tn_context_run(context, (const void *const *)in, NULL);
+    if (status == TN_OK) status = tn_context_output_shape(context, 0, &rank, dims);
+    if (status == TN_OK && tn_plan_output(plan, 0)->dtype == TN_F32)
+        print_top(tn_plan_output(plan, 0)->name, out[0], elements(rank, dims));
     for (int k = 0; k < MAX_TENSORS; k++) free(in[k]), free(out[k]);
     return status;
 }

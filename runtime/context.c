@@ -17,7 +17,8 @@ static tn_status allocate(tn_context *c) {
     c->table = tn_alloc(c->env, pb->n_dims * sizeof *c->table);
     c->known = tn_alloc(c->env, pb->n_dims * sizeof *c->known);
     c->pointers = tn_alloc(c->env, (pb->n_inputs + pb->n_outputs + 1) * sizeof *c->pointers);
-    if (!c->shapes || !c->table || !c->known || !c->pointers)
+    c->outputs = tn_alloc(c->env, (pb->n_outputs + 1) * sizeof *c->outputs);
+    if (!c->shapes || !c->table || !c->known || !c->pointers || !c->outputs)
         return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
     for (size_t k = 0; k < pb->n_inputs; k++) memcpy(c->shapes[k].d, c->plan->inputs[k].dims, sizeof c->shapes[k].d);
     return TN_OK;
@@ -63,7 +64,8 @@ static void release(tn_context *c) {
     tn_free(c->env, c->table, pb->n_dims * sizeof *c->table);
     tn_free(c->env, c->known, pb->n_dims * sizeof *c->known);
     tn_free(c->env, c->pointers, (pb->n_inputs + pb->n_outputs + 1) * sizeof *c->pointers);
-    c->shapes = NULL, c->table = NULL, c->known = NULL, c->pointers = NULL;
+    tn_free(c->env, c->outputs, (pb->n_outputs + 1) * sizeof *c->outputs);
+    c->shapes = NULL, c->table = NULL, c->known = NULL, c->pointers = NULL, c->outputs = NULL;
     tn_plan_release(c->plan);
 }
 
@@ -77,6 +79,7 @@ tn_status tn_context_serve(tn_context *c, tn_plan *made) {
 void tn_context_free(tn_context *c) {
     if (!c) return;
     tn_told_free(c);
+    tn_outputs_free(c);
     tn_cuda_context_free(c);
     if (c->cpu) c->opts.host->cpu_free(c->cpu);
     tn_free(c->env, c->times, c->n_times * sizeof *c->times);
@@ -106,7 +109,7 @@ tn_status tn_context_bind(tn_context *c) {
     return st;
 }
 
-tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims) {
+tn_status tn_context_output_most(tn_context *c, size_t output, uint32_t *rank, int64_t *dims) {
     if (output >= n_outputs(c))
         return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no output %zu: the plan has %zu", output, n_outputs(c));
     tn_status st = tn_context_bind(c);
@@ -158,30 +161,47 @@ static tn_status check_pointer(const tn_context *c, const TnPlan__Tensor *t, con
     return TN_OK;
 }
 
-/* Checks the pointers and gathers them in c->pointers. */
+static bool wants_outputs(const tn_context *c) {
+    bool some = false;
+    for (size_t k = 0; k < n_outputs(c); k++) some |= tn_outputs_given(c, k);
+    return some;
+}
+
+/* Checks the pointers and gathers those of inputs in c->pointers, those of outputs in c->outputs. */
 static tn_status gather(tn_context *c, const void *const *inputs, void *const *outputs, uintptr_t align) {
     const TnPlan__Plan *pb = c->plan->pb;
     tn_status st = tn_context_bind(c);
-    if (st == TN_OK && ((pb->n_inputs && !inputs) || (n_outputs(c) && !outputs)))
+    if (st == TN_OK && ((pb->n_inputs && !inputs) || (wants_outputs(c) && !outputs)))
         st = tn_fail(c->env, TN_E_ARGUMENT, "", "", "no buffers are given");
     for (size_t k = 0; st == TN_OK && k < pb->n_inputs; k++) {
         st = check_pointer(c, pb->inputs[k], inputs[k], align);
         c->pointers[k] = (void *)(uintptr_t)inputs[k];
     }
     for (size_t k = 0; st == TN_OK && k < n_outputs(c); k++) {
-        st = check_pointer(c, pb->outputs[k], outputs[k], align);
-        c->pointers[pb->n_inputs + k] = outputs[k];
+        c->outputs[k] = tn_outputs_given(c, k) ? outputs[k] : NULL;
+        if (tn_outputs_given(c, k)) st = check_pointer(c, pb->outputs[k], outputs[k], align);
+    }
+    return st;
+}
+
+/* Asks for the outputs whose size is known now; all are then in c->pointers. */
+static tn_status place_outputs(tn_context *c, bool in_place, uintptr_t align, void *stream) {
+    tn_told_begin(c);
+    tn_status st = tn_outputs_ask(c, in_place, stream);
+    for (size_t k = 0; st == TN_OK && k < n_outputs(c); k++) {
+        void *p = c->pointers[n_inputs(c) + k] = tn_outputs_at(c, k);
+        if ((uintptr_t)p % align) st = check_pointer(c, c->plan->pb->outputs[k], p, align);
     }
     tn_told_point(c);
     return st;
 }
 
 /* An output that grows in an input's buffer is where that is. */
-static tn_status check_aliases(const tn_context *c, const void *const *inputs, void *const *outputs) {
+static tn_status check_aliases(const tn_context *c) {
     const TnPlan__Plan *pb = c->plan->pb;
     for (size_t k = 0; k < pb->n_aliases; k++) {
         const TnPlan__Alias *a = pb->aliases[k];
-        if (inputs[a->input] == outputs[a->output]) continue;
+        if (!tn_outputs_given(c, a->output) || c->pointers[a->input] == c->outputs[a->output]) continue;
         return tn_fail(
             c->env, TN_E_ARGUMENT, pb->outputs[a->output]->name,
             "give both the same pointer (tn_context_alias says how large the buffer is), or compile the model "
@@ -198,32 +218,56 @@ static tn_status ended(tn_context *c, tn_status st) {
 }
 
 static tn_status run_on_cpu(tn_context *c, bool in_place, const void *const *inputs) {
+    tn_status st = tn_outputs_stage(c, true);
+    if (st == TN_OK) st = place_outputs(c, in_place, 1, NULL);
+    if (st != TN_OK) return st;
     return ended(c, c->opts.host->cpu_run(c->cpu, c->table, in_place, inputs, c->pointers + n_inputs(c)));
 }
 
+static tn_status enqueue_on_gpu(tn_context *c, CUstream stream) {
+    bool capturing;
+    tn_status st = tn_cuda_capture_status(c->cuda, stream, &capturing);
+    if (st != TN_OK) return st;
+    c->cuda->captured |= capturing;
+    st = tn_outputs_stage(c, true);
+    if (st == TN_OK) st = place_outputs(c, true, TN_IO_ALIGN, stream);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, (const void *const *)c->pointers, capturing, stream);
+    if (st == TN_OK) tn_told_ran(c);
+    return st;
+}
+
 tn_status tn_context_enqueue(tn_context *c, const void *const *inputs, void *const *outputs, void *stream) {
-    enum { DEVICE_ALIGN = 16, HOST_ALIGN = 1 };
-    tn_status st = gather(c, inputs, outputs, c->cuda ? DEVICE_ALIGN : HOST_ALIGN);
-    if (st == TN_OK) st = check_aliases(c, inputs, outputs);
+    tn_status st = gather(c, inputs, outputs, c->cuda ? TN_IO_ALIGN : 1);
+    if (st == TN_OK) st = check_aliases(c);
     if (st != TN_OK) return st;
     if (!c->cuda) return run_on_cpu(c, true, inputs);
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
-    st = tn_cuda_enqueue(c, (const void *const *)c->pointers, stream);
-    if (st == TN_OK) tn_told_ran(c);
+    st = enqueue_on_gpu(c, stream);
     tn_cuda_leave(c->cuda->cu);
     return st;
+}
+
+static tn_status run_on_gpu(tn_context *c, const void *const *inputs) {
+    tn_status st = tn_outputs_stage(c, false);
+    if (st == TN_OK) st = place_outputs(c, false, 1, NULL);
+    if (st == TN_OK) st = tn_cuda_run(c, inputs, c->outputs);
+    return ended(c, st);
 }
 
 tn_status tn_context_run(tn_context *c, const void *const *inputs, void *const *outputs) {
     tn_status st = gather(c, inputs, outputs, 1);
     if (st != TN_OK) return st;
-    if (!c->cuda) return run_on_cpu(c, false, inputs);
+    if (!c->cuda) {
+        st = run_on_cpu(c, false, inputs);
+        return st == TN_OK ? tn_outputs_fetch(c) : st;
+    }
     st = tn_cuda_enter(c->cuda->cu, c->cuda->dev->ctx);
     if (st != TN_OK) return st;
-    st = tn_cuda_run(c, inputs, outputs);
+    st = run_on_gpu(c, inputs);
+    if (st == TN_OK) st = tn_outputs_fetch(c);
     tn_cuda_leave(c->cuda->cu);
-    return ended(c, st);
+    return st;
 }
 
 tn_status tn_context_bench(tn_context *c, double seconds, tn_bench_result *out) {

@@ -101,8 +101,10 @@ struct tn_context {
     int64_t *table;   /* under the current shapes, if bound */
     bool *known;
     bool bound;
-    void **pointers;      /* scratch: inputs then outputs */
-    struct tn_told *told; /* NULL: no data makes sizes of outputs */
+    void **pointers;         /* scratch: inputs then outputs */
+    void **outputs;          /* scratch: the caller's memory for outputs */
+    struct tn_told *told;    /* NULL: no data makes sizes of outputs */
+    struct tn_outputs *late; /* NULL: memory for all outputs comes with the call */
     tn_cuda_context *cuda;
     tn_cpu *cpu;
     tn_kernel_time *times; /* of the last benchmark */
@@ -114,12 +116,27 @@ tn_status tn_context_bind(tn_context *c);
 /* In a context that has no device yet: another plan, which was made of its own, takes over. */
 tn_status tn_context_serve(tn_context *c, tn_plan *made);
 
+enum { TN_IO_ALIGN = 16 }; /* of inputs and outputs on a device, in bytes */
+
 /* told.c: memory for outputs that are no caller's, but tell the sizes of others. */
 tn_status tn_told_new(tn_context *c);
 void tn_told_free(tn_context *c);
 void tn_told_point(tn_context *c);      /* their places in c->pointers */
+void tn_told_begin(tn_context *c);      /* one is about to be */
 void tn_told_ran(tn_context *c);        /* an inference at the current shapes was enqueued */
 tn_status tn_told_check(tn_context *c); /* it has ended: its sizes fit the memory and the plan's conditions */
+/* Bytes of an output after it, once that was checked. */
+tn_status tn_told_bytes(const tn_context *c, size_t output, size_t *bytes);
+
+/* outputs.c: outputs whose memory the caller is asked for.  An inference stages (where late outputs are written to `needed`
+ * memory of the context's own), asks, and takes the pointers of tn_outputs_at; a run with host pointers then fetches. */
+tn_status tn_outputs_stage(tn_context *c, bool needed);
+tn_status tn_outputs_ask(tn_context *c, bool in_place,
+                         void *stream);               /* for c->outputs[k] that are known now; NULL: later */
+bool tn_outputs_given(const tn_context *c, size_t k); /* memory comes with the call */
+void *tn_outputs_at(const tn_context *c, size_t k);   /* where kernels write it */
+tn_status tn_outputs_fetch(tn_context *c);            /* asks for what is late, and copies it there */
+void tn_outputs_free(tn_context *c);
 
 /* cuda/state.c */
 tn_status tn_cuda_context_new(tn_context *c);
@@ -134,6 +151,8 @@ tn_status tn_cuda_state_point(tn_context *c, tn_cuda_state *s, const void *const
 tn_status tn_cuda_scratch_size(tn_context *c, size_t *bytes);
 /* Device buffers for all inputs and outputs of the current shapes, in c->pointers. */
 tn_status tn_cuda_io_buffers(tn_context *c);
+/* a rounded up to TN_MEMORY_ALIGN plus b; false on overflow. */
+bool tn_add_aligned(size_t a, size_t b, size_t *out);
 
 /* cuda/graph.c: the state's graph for what the args hold, or an unused one in which all that cannot be patched may be put. */
 tn_state_graph *tn_cuda_graph_find(const tn_context *c, tn_cuda_state *s);
@@ -148,10 +167,13 @@ tn_status tn_cuda_set_scratch(tn_context *c, void *memory, size_t bytes);
 /* Memory of at least `size` bytes in c->cuda->memory for work on `stream`, which ends with tn_cuda_scratch_end. */
 tn_status tn_cuda_scratch_begin(tn_context *c, size_t size, bool capturing, CUstream stream);
 void tn_cuda_scratch_end(tn_context *c, CUstream stream);
+/* Frees device memory of the context's own, once nothing runs, or with the context where a captured graph may use it. */
+tn_status tn_cuda_let_go(tn_context *c, CUdeviceptr memory, const char *what);
 void tn_cuda_scratch_free(tn_context *c); /* once nothing runs any more */
 
 /* cuda/run.c */
-tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream);
+tn_status tn_cuda_capture_status(const tn_cuda_context *x, CUstream stream, bool *capturing);
+tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, bool capturing, CUstream stream);
 /* Launches one step that owns no others. */
 tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream);
 /* Steps [first, end) in order, or some step, with what they own.  capturing: the stream is being captured. */

@@ -73,6 +73,10 @@ void tn_told_point(tn_context *c) {
         c->pointers[c->plan->pb->n_inputs + first_told(c) + k] = cell(c, k);
 }
 
+void tn_told_begin(tn_context *c) {
+    if (c->told) c->told->ran = false;
+}
+
 void tn_told_ran(tn_context *c) {
     if (!c->told) return;
     memcpy(c->told->table, c->table, c->plan->pb->n_dims * sizeof(int64_t));
@@ -94,7 +98,8 @@ static tn_status read_on_device(const tn_context *c) {
 static tn_status read_sizes(tn_context *c) {
     const TnPlan__Plan *pb = c->plan->pb;
     if (!c->told->ran)
-        return tn_fail(c->env, TN_E_ARGUMENT, "", "run an inference first",
+        return tn_fail(c->env, TN_E_ARGUMENT, "",
+                       "run an inference first; tn_context_output_most says what to have room for",
                        "the sizes of outputs depend on data, and nothing has run");
     tn_status st = c->cuda ? read_on_device(c) : TN_OK;
     for (size_t k = 0; !c->cuda && k < pb->told; k++) memcpy(&c->told->told[k], cell(c, k), sizeof(int64_t));
@@ -108,17 +113,32 @@ tn_status tn_told_check(tn_context *c) {
     return c->told ? read_sizes(c) : TN_OK;
 }
 
-tn_status tn_context_result_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims) {
-    tn_status st = tn_context_output_shape(c, output, rank, dims);
-    if (st != TN_OK || !c->plan->pb->outputs[output]->n_most) return st;
-    st = read_sizes(c);
-    const TnPlan__Tensor *t = c->plan->pb->outputs[output];
-    for (size_t k = 0; st == TN_OK && k < t->n_dims; k++) {
-        const int64_t most = c->told->table[t->most[k]];
+/* Its dims after the inference, whose sizes have been read. */
+static tn_status told_dims(const tn_context *c, const TnPlan__Tensor *t, int64_t *dims) {
+    for (size_t k = 0; k < t->n_dims; k++) {
         dims[k] = c->told->after[t->dims[k]];
-        if (dims[k] < 0 || dims[k] > most)
-            st = tn_fail(c->env, TN_E_FORMAT, t->name, "compile the plan again",
-                         "the plan is inconsistent: a size of output '%s' is not from 0 to what it says", t->name);
+        if (dims[k] < 0 || dims[k] > c->told->table[t->most[k]])
+            return tn_fail(c->env, TN_E_FORMAT, t->name, "compile the plan again",
+                           "the plan is inconsistent: a size of output '%s' is not from 0 to what it says", t->name);
     }
+    return TN_OK;
+}
+
+tn_status tn_told_bytes(const tn_context *c, size_t output, size_t *bytes) {
+    const TnPlan__Tensor *t = c->plan->pb->outputs[output];
+    int64_t dims[TN_MAX_RANK];
+    uint64_t n = 1; /* no more than the most, which fits */
+    const tn_status st = told_dims(c, t, dims);
+    for (size_t k = 0; st == TN_OK && k < t->n_dims; k++) n *= (uint64_t)dims[k];
+    if (st == TN_OK) *bytes = tn_dtype_bytes((tn_dtype)t->dtype, n);
     return st;
+}
+
+tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims) {
+    if (output >= tn_plan_output_count(c->plan) || !c->plan->pb->outputs[output]->n_most)
+        return tn_context_output_most(c, output, rank, dims);
+    const TnPlan__Tensor *t = c->plan->pb->outputs[output];
+    const tn_status st = read_sizes(c);
+    *rank = (uint32_t)t->n_dims;
+    return st == TN_OK ? told_dims(c, t, dims) : st;
 }

@@ -200,26 +200,39 @@ static tn_status check_dtypes(cli_model *m, const tn_host_tensor *in) {
     return TN_OK;
 }
 
+/* Where a run's outputs go: each has memory of the size that it turns out to have. */
+typedef struct destination {
+    cli *c;
+    tn_host_tensor *out;
+} destination;
+
+static void *give_memory(void *user, size_t k, const char *name, size_t bytes, void *stream) {
+    const destination *to = user;
+    tn_host_tensor *t = &to->out[k];
+    (void)name, (void)stream;
+    t->bytes = bytes ? bytes : 1;
+    t->data = tn_alloc(&to->c->env, t->bytes);
+    return t->data;
+}
+
 tn_status cli_model_run(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out) {
     memset(out, 0, m->n_out * sizeof *out);
     tn_status st = check_dtypes(m, in);
     if (st != TN_OK) return st;
     if (m->g) return run_cpu(m, in, out);
     const void *pi[MAX_IO];
-    void *po[MAX_IO];
+    destination to = {m->c, out};
+    const tn_output_allocator memory = {.allocate = give_memory, .user = &to};
     for (size_t k = 0; st == TN_OK && k < m->n_in; k++) {
         st = tn_context_set_shape(m->ctx, k, in[k].rank, in[k].dims);
         pi[k] = in[k].data;
     }
     for (size_t k = 0; st == TN_OK && k < m->n_out; k++) {
-        uint32_t rank;
-        int64_t dims[TN_MAX_RANK];
-        st = tn_context_output_shape(m->ctx, k, &rank, dims);
-        if (st == TN_OK) st = cli_new_tensor(m->c, m->out[k].dtype, rank, dims, &out[k]);
-        po[k] = out[k].data;
+        out[k].dtype = m->out[k].dtype;
+        st = tn_context_set_output_allocator(m->ctx, k, &memory);
     }
-    if (st == TN_OK) st = tn_context_run(m->ctx, pi, po);
-    for (size_t k = 0; st == TN_OK && k < m->n_out; k++) /* which data may make smaller */
-        st = tn_context_result_shape(m->ctx, k, &out[k].rank, out[k].dims);
+    if (st == TN_OK) st = tn_context_run(m->ctx, pi, NULL);
+    for (size_t k = 0; st == TN_OK && k < m->n_out; k++)
+        st = tn_context_output_shape(m->ctx, k, &out[k].rank, out[k].dims);
     return st;
 }

@@ -81,7 +81,7 @@ typedef struct bench {
 static tn_status heat(bench *b, double seconds) {
     tn_status st = TN_OK;
     for (double until = now() + seconds; st == TN_OK && now() < until;) {
-        for (int k = 0; st == TN_OK && k < BATCH; k++) st = tn_cuda_enqueue(b->c, b->io, b->c->cuda->stream);
+        for (int k = 0; st == TN_OK && k < BATCH; k++) st = tn_cuda_enqueue(b->c, b->io, false, b->c->cuda->stream);
         if (st == TN_OK) st = TN_CU(b->c->cuda->cu, cuStreamSynchronize(b->c->cuda->stream), "");
     }
     return st;
@@ -92,7 +92,7 @@ static tn_status time_batch(bench *b) {
     tn_status st = TN_CU(x->cu, cuEventRecord(b->events[0], x->stream), "");
     for (int k = 0; st == TN_OK && k < BATCH; k++) {
         const double t = now();
-        st = tn_cuda_enqueue(b->c, b->io, x->stream);
+        st = tn_cuda_enqueue(b->c, b->io, false, x->stream);
         b->host_s += now() - t;
         b->enqueued++;
         if (st == TN_OK) st = TN_CU(x->cu, cuEventRecord(b->events[k + 1], x->stream), "");
@@ -221,7 +221,7 @@ static tn_status prepare(bench *b) {
     c->cuda->graphs = false;
     c->cuda->trips = 0;
     c->cuda->most_trips = MAX_TRIPS;
-    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, false, c->cuda->stream);
     c->cuda->most_trips = 0;
     c->cuda->graphs = graphs;
     b->first_s = now() - t;
@@ -272,7 +272,7 @@ static tn_status try_one(bench *b, const tn_attempt *p, double heating, double s
     tn_status st = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
     c->cuda->trial = p;
     tn_cuda_drop_states(c);
-    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, c->cuda->stream);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, b->io, false, c->cuda->stream);
     if (st == TN_OK) st = time_whole(b, heating, seconds, &r);
     if (st == TN_OK && (*us == 0 || r.median_us < *us)) *us = r.median_us;
     return st;

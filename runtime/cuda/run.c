@@ -119,7 +119,7 @@ static tn_status launch_and_build(tn_context *c, tn_cuda_state *s, tn_state_grap
     return TN_OK;
 }
 
-static tn_status capture_status(const tn_cuda_context *x, CUstream stream, bool *capturing) {
+tn_status tn_cuda_capture_status(const tn_cuda_context *x, CUstream stream, bool *capturing) {
     CUstreamCaptureStatus status = CU_STREAM_CAPTURE_STATUS_NONE;
     tn_status st = TN_CU(x->cu, cuStreamIsCapturing(stream, &status), "");
     *capturing = status != CU_STREAM_CAPTURE_STATUS_NONE;
@@ -137,12 +137,9 @@ static tn_status launch(tn_context *c, tn_cuda_state *s, CUstream stream) {
     return st == TN_OK ? TN_CU(c->cuda->cu, cuGraphLaunch(h->exec, stream), "") : st;
 }
 
-tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, CUstream stream) {
+tn_status tn_cuda_enqueue(tn_context *c, const void *const *io, bool capturing, CUstream stream) {
     tn_cuda_state *s;
-    bool capturing;
-    tn_status st = capture_status(c->cuda, stream, &capturing);
-    if (st != TN_OK) return st;
-    st = tn_cuda_state_get(c, capturing, io, stream, &s);
+    tn_status st = tn_cuda_state_get(c, capturing, io, stream, &s);
     if (st == TN_OK) st = capturing ? launch_all(c, s, true, stream) : launch(c, s, stream);
     tn_cuda_scratch_end(c, stream);
     return st;
@@ -171,14 +168,14 @@ static tn_status copies(tn_context *c, const void *const *inputs, void *const *o
     tn_status st = TN_OK;
     for (size_t k = 0; inputs && st == TN_OK && k < pb->n_inputs; k++) st = copy_rows(c, false, k, inputs[k], NULL);
     for (size_t k = 0; outputs && st == TN_OK && k < pb->n_outputs - pb->told; k++)
-        st = copy_rows(c, true, k, NULL, outputs[k]);
+        if (outputs[k]) st = copy_rows(c, true, k, NULL, outputs[k]);
     return st;
 }
 
 tn_status tn_cuda_run(tn_context *c, const void *const *inputs, void *const *outputs) {
     tn_status st = tn_cuda_io_buffers(c);
     if (st == TN_OK) st = copies(c, inputs, NULL);
-    if (st == TN_OK) st = tn_cuda_enqueue(c, (const void *const *)c->pointers, c->cuda->stream);
+    if (st == TN_OK) st = tn_cuda_enqueue(c, (const void *const *)c->pointers, false, c->cuda->stream);
     if (st == TN_OK) st = copies(c, NULL, outputs);
     tn_status done = TN_CU(c->cuda->cu, cuStreamSynchronize(c->cuda->stream), "");
     return st == TN_OK ? done : st;

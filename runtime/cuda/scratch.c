@@ -10,19 +10,25 @@ static bool owns_memory(const tn_cuda_context *x) {
     return x->memory && !x->memory_is_callers && !x->pool;
 }
 
-/* Lets go of the context's memory. */
+tn_status tn_cuda_let_go(tn_context *c, CUdeviceptr memory, const char *what) {
+    tn_cuda_context *x = c->cuda;
+    if (!memory) return TN_OK;
+    if (!x->captured) {
+        const tn_status st = TN_CU(x->cu, cuCtxSynchronize(), "");
+        return st == TN_OK ? TN_CU(x->cu, cuMemFree(memory), what) : st;
+    }
+    CUdeviceptr *p = tn_realloc(c->env, x->retired, x->n_retired * sizeof *p, (x->n_retired + 1) * sizeof *p);
+    if (!p) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
+    x->retired = p;
+    x->retired[x->n_retired++] = memory;
+    return TN_OK;
+}
+
+/* Lets go of the context's scratch memory. */
 static tn_status retire_memory(tn_context *c) {
     tn_cuda_context *x = c->cuda;
-    if (owns_memory(x) && x->captured) {
-        CUdeviceptr *p = tn_realloc(c->env, x->retired, x->n_retired * sizeof *p, (x->n_retired + 1) * sizeof *p);
-        if (!p) return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
-        x->retired = p;
-        x->retired[x->n_retired++] = x->memory;
-    } else if (owns_memory(x)) {
-        tn_status st = TN_CU(x->cu, cuCtxSynchronize(), "");
-        if (st == TN_OK) st = TN_CU(x->cu, cuMemFree(x->memory), "scratch memory");
-        if (st != TN_OK) return st;
-    }
+    const tn_status st = owns_memory(x) ? tn_cuda_let_go(c, x->memory, "scratch memory") : TN_OK;
+    if (st != TN_OK) return st;
     x->memory = 0;
     x->memory_size = 0;
     return TN_OK;

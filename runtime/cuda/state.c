@@ -16,8 +16,7 @@ static tn_status no_memory(const tn_context *c) {
     return tn_fail(c->env, TN_E_MEMORY, "", "", "out of memory");
 }
 
-/* a rounded up to TN_MEMORY_ALIGN plus b; false on overflow. */
-static bool add_aligned(size_t a, size_t b, size_t *out) {
+bool tn_add_aligned(size_t a, size_t b, size_t *out) {
     uint64_t up;
     return tn_round_up_bytes(a, TN_MEMORY_ALIGN, &up) && !__builtin_add_overflow(up, b, out);
 }
@@ -329,12 +328,12 @@ static tn_status lay_out(tn_context *c, tn_cuda_state *s) {
     int64_t arena = s->table[c->plan->pb->arena_size];
     const size_t streams = c->cuda->dev->arch->streams ? c->cuda->dev->arch->streams : 1;
     size_t lt_end, end;
-    if (arena < 0 || !add_aligned(s->lt_workspace, 0, &s->lt_stride) ||
-        __builtin_mul_overflow(s->lt_stride, streams, &lt_end) || !add_aligned(lt_end, (size_t)arena, &end) ||
+    if (arena < 0 || !tn_add_aligned(s->lt_workspace, 0, &s->lt_stride) ||
+        __builtin_mul_overflow(s->lt_stride, streams, &lt_end) || !tn_add_aligned(lt_end, (size_t)arena, &end) ||
         end > PTRDIFF_MAX)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "give smaller shapes",
                        "the plan would need an impossible amount of memory");
-    add_aligned(lt_end, 0, &s->arena_offset);
+    tn_add_aligned(lt_end, 0, &s->arena_offset);
     s->total = end;
     return TN_OK;
 }
@@ -505,7 +504,7 @@ tn_status tn_cuda_io_buffers(tn_context *c) {
     tn_cuda_context *x = c->cuda;
     size_t n = pb->n_inputs + pb->n_outputs, total = 0;
     for (size_t k = 0; k < n; k++)
-        if (!add_aligned(total, io_bytes(c, k), &total)) return no_memory(c);
+        if (!tn_add_aligned(total, io_bytes(c, k), &total)) return no_memory(c);
     if (total > x->io_size) {
         if (x->io_memory) x->cu->cuMemFree(x->io_memory);
         x->io_memory = 0;
@@ -516,7 +515,7 @@ tn_status tn_cuda_io_buffers(tn_context *c) {
     }
     size_t at = 0;
     for (size_t k = 0; k < n; k++) {
-        add_aligned(at, 0, &at);
+        tn_add_aligned(at, 0, &at);
         c->pointers[k] = (void *)(uintptr_t)(x->io_memory + at);
         at += io_bytes(c, k);
     }

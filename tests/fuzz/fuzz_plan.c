@@ -178,7 +178,7 @@ static bool prepare(tn_context *c, const tn_plan *p, int64_t size, void **in, vo
             return false;
     }
     for (size_t k = 0; k < tn_plan_output_count(p); k++)
-        if (tn_context_output_shape(c, k, &rank, dims) != TN_OK ||
+        if (tn_context_output_most(c, k, &rank, dims) != TN_OK ||
             !make_buffer(tn_plan_output(p, k)->dtype, rank, dims, &out[k]))
             return false;
     return true;

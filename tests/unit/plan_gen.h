@@ -101,7 +101,7 @@ typedef struct sample {
     sample_bytes ir, weights;
     TnPlan__Plan plan;
     TnPlan__Dim dim[32], *dims[32];
-    TnPlan__Tensor in[2], out[2], *ins[2], *outs[2];
+    TnPlan__Tensor in[2], out[3], *ins[2], *outs[3];
     uint32_t io_dims[2];
     TnPlan__Const konst, *consts[1];
     TnPlan__Arch arch, *archs[2];

@@ -140,7 +140,7 @@ static bool draw_set(tn_context *c, set *s, uint32_t *seed) {
     for (size_t k = 0; k < n_out; k++) {
         int64_t dims[TN_MAX_RANK];
         uint32_t rank;
-        if (tn_context_output_shape(c, k, &rank, dims) != TN_OK) return false;
+        if (tn_context_output_most(c, k, &rank, dims) != TN_OK) return false;
         s->out_bytes[k] = bytes_of(tn_plan_output(plan, k), dims);
     }
     for (size_t k = 0; k < n_in; k++)

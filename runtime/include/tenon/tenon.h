@@ -96,14 +96,53 @@ void tn_context_free(tn_context *c); /* waits for work that it enqueued */
 
 /* Gives input k its shape; needed only where dims are symbolic.  Errors: E_TYPE (names the input, both shapes). */
 tn_status tn_context_set_shape(tn_context *c, size_t input, uint32_t rank, const int64_t *dims);
-/* The shape of output k for the current input shapes.  Where data makes a size (how many positions NonZero finds), it is
- * the largest that this can be: for memory of that size. */
+/* The largest shape that output k can have for the current input shapes: for memory of that size.  It is the shape itself
+ * but where data makes a size (how many positions NonZero finds).  Errors: E_ARGUMENT (no such output, a shape not given). */
+tn_status tn_context_output_most(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
+/* The shape of output k, to dims[TN_MAX_RANK].  Where data makes a size of it, the shape after the inference that was
+ * enqueued last (or the last tn_context_run): that work must have ended (with a stream, the caller has waited for it).
+ * Else it follows from the current input shapes, and nothing need have run.  The elements lie densely packed at the
+ * beginning of the output's memory.  Errors: E_ARGUMENT (no such output, nothing has run, a size is more than the plan has
+ * memory for), E_TYPE (the sizes break a condition of the model: results are not right), E_CUDA. */
 tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
-/* The shape that output k has after the inference that was enqueued last (or the last tn_context_run).  The elements lie
- * densely packed at the beginning of the output's memory.  The work must have ended: with a stream, the caller has waited
- * for it.  Where data makes no size of it, this is tn_context_output_shape.  Errors: E_ARGUMENT (nothing has run, a size is
- * more than the plan has memory for), E_TYPE (the sizes break a condition of the model: results are not right), E_CUDA. */
-tn_status tn_context_result_shape(tn_context *c, size_t output, uint32_t *rank, int64_t *dims);
+
+/* Memory for an output that the caller gives when it is asked, instead of a pointer in `outputs`.
+ *
+ * `allocate` returns at least `bytes` bytes (of device memory, 16-byte aligned; of the host's with tn_context_run and on
+ * TN_CPU), which may be uninitialised, are the caller's, and must stay as long as memory in `outputs` would.  It is called
+ * on the thread that made the call and within it, with the device's CUDA context current, once for each inference and
+ * output, in the order of the outputs, and may not call anything with this context.  `name` is the plan's, `stream` the one
+ * that the memory is first used on (NULL with tn_context_run): cuMemAllocAsync is at home there.
+ *
+ *  * An output whose shape follows from the inputs' shapes: in tn_context_enqueue or tn_context_run, after all other arguments
+ *    were found right and before anything runs.  Kernels write there.
+ *  * An output of which data makes a size, if `most`: likewise, with the bytes of tn_context_output_most.
+ *  * Else, with the bytes that it has: in tn_context_hand_over, or in tn_context_run when the inference has ended.  Kernels
+ *    write into memory of the context's own, which has room for the most (and is kept until the context is freed), and
+ *    from there it is copied.
+ * An output that grows in an input's buffer (tn_context_alias) is there, and not asked for, but with tn_context_run.
+ *
+ * `bytes` may be 0: then NULL is right.  Else NULL fails the call with E_MEMORY and the output's name: before the inference
+ * nothing has run; in tn_context_hand_over the results are kept, and it may be called again; what other outputs were given
+ * stays the caller's.  To the context's own CUDA graphs it is memory like any other, so that an allocator which returns the same few
+ * pointers is the faster one where these cannot be patched (tn_context_enqueue).  What is asked for while the caller captures
+ * the call is what the captured graph writes. */
+typedef struct tn_output_allocator {
+    void *(*allocate)(void *user, size_t output, const char *name, size_t bytes, void *stream);
+    void *user;
+    bool most; /* ask before the inference, for the most bytes, and copy nothing */
+} tn_output_allocator;
+/* From the next inference on, for this context alone.  The struct is copied; NULL: a pointer in `outputs` again (where all
+ * outputs have allocators, `outputs` may be NULL).  Errors: E_ARGUMENT (no such output), E_MEMORY. */
+tn_status tn_context_set_output_allocator(tn_context *c, size_t output, const tn_output_allocator *a);
+/* Waits on `stream` for the inference that was enqueued there last, checks the sizes that data made as
+ * tn_context_output_shape does, asks for memory for each output that has an allocator and has not been given any, and enqueues
+ * copies there, for which it does not wait.  Needed where an allocator of such an output is not for the most; without one
+ * it waits and checks.  After launches of a graph into which tn_context_enqueue was captured, it hands over what the last
+ * launch made.  Several contexts may be enqueued before the first is handed over.
+ * Errors: E_MEMORY (NULL was returned), E_ARGUMENT (nothing has run, the stream is being captured, memory is misaligned, a
+ * size is more than the plan has memory for), E_TYPE (as tn_context_output_shape: nobody is asked), E_CUDA. */
+tn_status tn_context_hand_over(tn_context *c, void *stream);
 /* An output that grows in the buffer of an input, such as a KV cache (tn_compile_options.aliases): the input's elements
  * are the output's first ones along an axis, and what an inference adds is written behind them.  The caller gives one
  * buffer for both, and for the next inference the same again, with an input that is longer by what was added.
@@ -130,8 +169,8 @@ tn_status tn_context_alias(tn_context *c, size_t k, tn_alias *out);
 tn_status tn_context_scratch_size(tn_context *c, size_t *bytes);
 tn_status tn_context_set_scratch(tn_context *c, void *memory, size_t bytes);
 
-/* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers,
- * densely packed (but for tn_context_alias), 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
+/* Enqueues one inference on `stream` (a CUstream; NULL: the default stream).  inputs and outputs are device pointers (of an
+ * output with a tn_output_allocator nothing is read), densely packed (but for tn_context_alias), 16-byte aligned, in the plan's order.  After the first call at a shape nothing is allocated or
  * synchronised (until a shape that needs more scratch memory moves it) but for CUDA graphs: the second call makes one, and so
  * does the second with other buffers where a graph cannot take these (four are kept).  The call may be captured into a CUDA graph,
  * which stays valid as long as the context and scratch memory given to it.  All inferences of a context use one scratch
