@@ -14,6 +14,7 @@
 //! require (BLOCKS - 1) * ((H + BLOCKS - 1) / BLOCKS) < H
 //! require ((2 + PHASES - 1) * BATCH * H + (GATES + 1) * BATCH * ((H + BLOCKS - 1) / BLOCKS)) * ACC + KEEP * GATES * ((H + BLOCKS - 1) / BLOCKS) * H * ELT <= SMEM_MAX / (GRID && BLOCK == 128 ? 2 : 1)
 #include "tn_mma.cuh"
+#include "tn_shown.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
 #include "tn_cell.cuh"

@@ -19,6 +19,7 @@
 //! require (((GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) / 16 + WARPS / SPLIT - 1) / (WARPS / SPLIT)) * (((H + 31) / 32 + SPLIT - 1) / SPLIT * 8 + COLS / 2) <= (WARPS == 16 ? 72 : 160)
 //! require 4 * COLS * ((H + 31) / 32 * 32 + 32) + SPLIT * (GATES * ((H + BLOCKS * 8 - 1) / (BLOCKS * 8) * 8) + 15) * (COLS + 2) * 4 <= SMEM_MAX / (GRID && WARPS == 4 ? 2 : 1)
 #include "tn_mma.cuh"
+#include "tn_shown.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
 #define TN_FAST_CELL

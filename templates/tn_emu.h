@@ -24,12 +24,20 @@ typedef struct tn_emu_view {
     unsigned long stack_size;
 } tn_emu_view;
 
-enum { TN_EMU_ABI = 2, TN_EMU_MAX_PARAMS = 16 };
+enum { TN_EMU_ABI = 3, TN_EMU_MAX_PARAMS = 16 };
 
 /* Runs once all lanes of a mask are there; lane[i] is what lane i passed, NULL outside the mask. */
 typedef void tn_emu_warp_op(void *const lane[32], unsigned mask);
 
-typedef enum tn_emu_type { TN_EMU_U32, TN_EMU_S32, TN_EMU_U64, TN_EMU_S64, TN_EMU_F32, TN_EMU_F64 } tn_emu_type;
+typedef enum tn_emu_type {
+    TN_EMU_BYTE,
+    TN_EMU_U32,
+    TN_EMU_S32,
+    TN_EMU_U64,
+    TN_EMU_S64,
+    TN_EMU_F32,
+    TN_EMU_F64
+} tn_emu_type;
 typedef enum tn_emu_atomic_op {
     TN_EMU_ADD,
     TN_EMU_MIN,
@@ -327,6 +335,7 @@ TN_EMU_REDUCE(xor, TN_EMU_XOR)
 template <class T> struct tn_emu_type_of;
 #define TN_EMU_TYPE_OF(T, ENUM)                                                                                        \
     template <> struct tn_emu_type_of<T> { static const tn_emu_type value = ENUM; };
+TN_EMU_TYPE_OF(unsigned char, TN_EMU_BYTE) // not CUDA's: for bytes that blocks give each other
 TN_EMU_TYPE_OF(unsigned, TN_EMU_U32)
 TN_EMU_TYPE_OF(int, TN_EMU_S32)
 TN_EMU_TYPE_OF(unsigned long long, TN_EMU_U64)

@@ -254,45 +254,6 @@ TN_DEV tn_bits16 tn_cluster_lds16(unsigned addr, int rank) {
 #endif
 }
 
-// ---- memory that blocks of a kernel give each other ---------------------------------------------------------------------
-
-// 16 bytes as four words, each of which is seen whole; nothing else is ordered by them.
-TN_DEV tn_bits16 tn_ld_shown16(const void *p) {
-#ifdef TN_HOST
-    unsigned w[4];
-    for (int i = 0; i < 4; i++) w[i] = atomicAdd((unsigned *)p + i, 0u);
-    const tn_bits16 v = {w[0], w[1], w[2], w[3]};
-    return v;
-#else
-    tn_bits16 v;
-    asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p)
-                 : "memory");
-    return v;
-#endif
-}
-// Blocks see by a word of ones that it was not written.
-TN_DEV bool tn_is_shown(const tn_bits16 &v) {
-    return v.x != ~0u && v.y != ~0u && v.z != ~0u && v.w != ~0u;
-}
-TN_DEV void tn_st_shown4(void *p, unsigned v) {
-#ifdef TN_HOST
-    atomicExch((unsigned *)p, v);
-#else
-    asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory");
-#endif
-}
-TN_DEV void tn_st_shown16(void *p, tn_bits16 v) {
-#ifdef TN_HOST
-    const unsigned w[4] = {v.x, v.y, v.z, v.w};
-    for (int i = 0; i < 4; i++) atomicExch((unsigned *)p + i, w[i]);
-#else
-    asm volatile("st.relaxed.gpu.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
-#endif
-}
-
 // ---- 16 bytes of elements from registers ---------------------------------------------------------------------------------
 
 TN_DEV void tn_pack16(const float (&x)[8], tn_bits16 &out, tn_half) {

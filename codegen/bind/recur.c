@@ -114,18 +114,17 @@ static double sequences(const tn_problem *p, double each) {
     return ceil((double)tn_problem_get(p, "SEQUENCES") / each) * (double)tn_problem_get(p, "DIRECTIONS");
 }
 
-/* The result stands in memory as it is computed, dense: blocks may read there what others have written. */
-static bool shows(const tn_spec *s) {
-    const tn_spec_tensor *y = &s->out[0];
-    return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && y->align >= 16 &&
-           tn_is_dense(s->g, y->rank, y->dims, y->strides);
+/* How often all groups of blocks that run at the same time do so, if each takes so many sequences. */
+static double turns(const tn_problem *p, const tn_arch *arch, double each, double blocks) {
+    const double directions = (double)tn_problem_get(p, "DIRECTIONS");
+    return ceil(sequences(p, each) / directions / fmax(1, floor(arch->sms / blocks / directions)));
 }
 
-/* Not in clusters, but as a grid that takes sequences in turns. */
-static void together(const tn_spec *s, tn_emitter *e, tn_variant *v) {
+/* Not in clusters, but as a grid; such grids take sequences in turns, as many as fit side by side. */
+static void together(tn_emitter *e, tn_variant *v, uint32_t per_sm) {
     tn_emit_line(e, "#define TN_Y(args) (args).out0");
     v->together = true;
-    v->grid[1] = tn_dim_min(s->g, v->grid[1], tn_dim_const(s->g, 1));
+    v->per_sm = per_sm;
     v->cluster[0] = v->cluster[1] = v->cluster[2] = 0;
 }
 
@@ -136,7 +135,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     (void)arch;
     if (!find_plan(s, &q)) return false;
     constants(s, &q, p);
-    tn_problem_add_int(p, "SHOWS", shows(s) && q.dtype == TN_F32 && !q.cell->two_phases);
+    tn_problem_add_int(p, "SHOWS",
+                       tn_spec_shows(s) && s->out[0].align >= 16 && q.dtype == TN_F32 && !q.cell->two_phases);
     return true;
 }
 
@@ -155,7 +155,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_problem(e, p);
         functions(e, s, &q, (uint32_t)tn_problem_get(p, "R_VEC"));
         launch(s, &q, v, blocks, batch, knob(v, "BLOCK"), (states + sums) * acc + kept);
-        if (knob(v, "GRID")) together(s, e, v);
+        if (knob(v, "GRID")) together(e, v, 1);
     }
     return tn_emitter_finish(e);
 }
@@ -170,9 +170,8 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double math = products * (1 + batch * 2) / fmin(block, 256), ends = rows / (block / 32) * batch * 60;
     (void)s;
     if (tn_knob_of("recur", knobs, "GRID") > 0) {
-        const double directions = (double)tn_problem_get(p, "DIRECTIONS"), reads = ceil(batch * h / 4 / block);
-        return 2 + of_steps(p, arch, fmax(move, math) + ends + 900 + reads * 600, directions * blocks) *
-                       sequences(p, batch) / directions;
+        const double reads = ceil(batch * h / 4 / block);
+        return 2 + of_steps(p, arch, fmax(move, math) + ends + 900 + reads * 600, 1) * turns(p, arch, batch, blocks);
     }
     return of_steps(p, arch, fmax(move, math) + ends + phases * (300 + exchange(blocks)), sequences(p, batch) * blocks);
 }
@@ -187,7 +186,7 @@ static bool mma_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
         return false;
     constants(s, &q, p);
     tn_problem_add_int(p, "MAX_CLUSTER", arch->cc == 120 ? 8 : 16);
-    tn_problem_add_int(p, "SHOWS", shows(s));
+    tn_problem_add_int(p, "SHOWS", tn_spec_shows(s) && s->out[0].align >= 16);
     return true;
 }
 
@@ -215,7 +214,7 @@ static tn_status mma_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_problem(e, p);
         functions(e, s, &q, 8);
         launch(s, &q, v, blocks, cols, warps * 32, x.smem);
-        if (knob(v, "GRID")) together(s, e, v);
+        if (knob(v, "GRID")) together(e, v, warps == 4 ? 2 : 1);
     }
     return tn_emitter_finish(e);
 }
@@ -234,9 +233,8 @@ static double mma_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
     if (tn_knob_of("recur_mma", knobs, "GRID") > 0) { /* 16 bytes for each thread at a time, through the L2 */
         const double reads = live * (double)tn_problem_get(p, "H") / 8, rounds = ceil(reads / (warps * 32) / 4);
         const double moved = reads * 16 * blocks / (arch->l2_gbs / 1.7); /* cycles */
-        return 2 + of_steps(p, arch, fmax(busy, path) + finish + 900 + (rounds - 1) * 600 + moved,
-                            (double)tn_problem_get(p, "DIRECTIONS") * blocks) *
-                       sequences(p, cols) / (double)tn_problem_get(p, "DIRECTIONS");
+        return 2 + of_steps(p, arch, fmax(busy, path) + finish + 900 + (rounds - 1) * 600 + moved, 1) *
+                       turns(p, arch, cols, blocks / (warps == 4 ? 2 : 1));
     }
     const double given = blocks > 1 ? ceil((double)x.units / 8 * (blocks - 1) * live / (warps * 32)) * 30 : 0;
     (void)s;

@@ -103,6 +103,8 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 /* True if every yielded value can be written from the anchor's coordinates: only elementwise ops without broadcasting
  * up, reshapes and transposes lead from the anchor's result to the yields; other yields have the anchor's shape. */
 bool tn_spec_epilogue_ok(const tn_spec *s);
+/* The result stands in memory as it is computed, dense: blocks may read there what others have written (TN_T_FILLED). */
+bool tn_spec_shows(const tn_spec *s);
 /* The same for any value that a template computes in place of an anchor. */
 bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of);
 /* True if every node that leads to val is elementwise, movement or const (something tn_emit_load can generate). */

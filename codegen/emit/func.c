@@ -1,5 +1,6 @@
 /* func.c: the functions that templates call: loads with prologue, offsets, epilogues, maps. */
 #include "codegen/emit/internal.h"
+#include "passes/memory/views.h"
 #include "passes/util.h"
 
 #include <stdio.h>
@@ -190,6 +191,11 @@ static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
 
 bool tn_spec_epilogue_ok(const tn_spec *s) {
     return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+}
+
+bool tn_spec_shows(const tn_spec *s) {
+    const tn_spec_tensor *y = &s->out[0];
+    return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && tn_is_dense(s->g, y->rank, y->dims, y->strides);
 }
 
 bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {

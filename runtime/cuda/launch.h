@@ -15,10 +15,13 @@ static inline size_t tn_args_words(size_t n_plain, size_t n_maps) {
     return n_maps ? tn_args_map(n_plain, n_maps) : n_plain;
 }
 
-/* Blocks along x of a kernel that takes its tiles in turns: `tiles`, but at most per_sm (0: any number) a multiprocessor. */
-static inline uint32_t tn_grid_x(uint32_t tiles, uint32_t per_sm, int sms) {
-    const uint64_t most = (uint64_t)per_sm * (uint32_t)(sms > 0 ? sms : 1);
-    return per_sm && most < tiles ? (uint32_t)most : tiles;
+/* Makes a grid of tiles that of a kernel that takes them in turns: at most per_sm blocks (0: any number) a multiprocessor, along x.  Blocks
+ * that all run at the same time are a group for each tile along y: as many groups as fit, one at least. */
+static inline void tn_grid_turns(uint32_t grid[3], bool together, uint32_t per_sm, int sms) {
+    const uint64_t most = (uint64_t)per_sm * (uint32_t)(sms > 0 ? sms : 1), group = (uint64_t)grid[0] * grid[2];
+    const uint64_t groups = group && most > group ? most / group : 1;
+    uint32_t *const tiles = &grid[together ? 1 : 0];
+    if (per_sm && (together ? groups : most) < *tiles) *tiles = (uint32_t)(together ? groups : most);
 }
 
 /* What a launch needs beside its arguments.  An empty grid (any extent 0) launches nothing. */

@@ -241,7 +241,9 @@ unsigned long long emu_atomic(tn_emu_view *v_, void *p, tn_emu_type type, tn_emu
     emu_thread *t = emu_of(v_);
     emu_run *r = t->run;
     const void *pc = EMU_PC();
-    unsigned bytes = type == TN_EMU_U32 || type == TN_EMU_S32 || type == TN_EMU_F32 ? 4 : 8;
+    static const unsigned char sizes[] = {[TN_EMU_BYTE] = 1, [TN_EMU_U32] = 4, [TN_EMU_S32] = 4, [TN_EMU_U64] = 8,
+                                          [TN_EMU_S64] = 8,  [TN_EMU_F32] = 4, [TN_EMU_F64] = 8};
+    const unsigned bytes = sizes[type];
     unsigned long long old = 0;
     emu_step(r);
     if ((uintptr_t)p % bytes) emu_fault(r, TN_EMU_MISALIGNED, pc, "has an atomic operation on %p", p);
@@ -252,6 +254,7 @@ unsigned long long emu_atomic(tn_emu_view *v_, void *p, tn_emu_type type, tn_emu
     } else
         emu_global(t, p, bytes, EMU_ATOMIC, pc);
     switch (type) {
+    case TN_EMU_BYTE: ATOMIC_INT(uint8_t, uint8_t) break;
     case TN_EMU_U32: ATOMIC_INT(uint32_t, uint32_t) break;
     case TN_EMU_S32: ATOMIC_INT(int32_t, uint32_t) break;
     case TN_EMU_U64: ATOMIC_INT(uint64_t, uint64_t) break;

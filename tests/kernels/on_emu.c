@@ -54,7 +54,7 @@ static tn_status make_launch(problem *p, const tn_variant *v, const buffer *pack
         l->cluster[k] = v->cluster[k];
     }
     l->together = v->together;
-    l->grid[0] = tn_grid_x(l->grid[0], v->per_sm != 0, BLOCKS);
+    tn_grid_turns(l->grid, v->together, v->per_sm != 0, v->together ? (int)(2 * l->grid[0] * l->grid[2]) : BLOCKS);
     return st;
 }
 

@@ -101,7 +101,7 @@ static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel
         l.cluster[k] = v->cluster[k];
     }
     l.together = v->together;
-    l.grid[0] = tn_grid_x(l.grid[0], v->per_sm, d->info.sms);
+    tn_grid_turns(l.grid, v->together, v->per_sm, d->info.sms);
     tn_status s = tn_variant_args(v, d->cu, &values, args);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleGetFunction(&l.fn, module, v->symbol), v->text);
