@@ -262,6 +262,22 @@ static bool only_value(const tn_graph *g, tn_dim cond, const tn_binding *b, size
     return hits == 1;
 }
 
+static bool all_told(tn_graph *g, const tn_binding *b, size_t n) {
+    bool told = true;
+    for (size_t k = 0; k < n; k++) told = told && tn_dim_hint(g, tn_dim_sym(g, b[k].name)) > 0;
+    return told;
+}
+
+/* Of sizes that nobody told: what the model imports with, first what such conditions mostly ask for.  A failure of both is
+ * reported by the import itself. */
+static bool choose(tn_oi *x, bool likely) {
+    tn_oi_choices *c = &x->choices;
+    const size_t k = c->met++;
+    if (k < c->known) return c->taken[k];
+    if (tn_oi_try(x, likely)) return likely;
+    return !tn_oi_failed(x) && tn_oi_try(x, !likely) ? !likely : likely;
+}
+
 /* Branches of different types under a condition on sizes: the one for typical sizes is taken, and what decided it
  * becomes a condition of the graph.  False: the sizes do not decide it. */
 static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, const TnOnnx__GraphProto *no) {
@@ -271,6 +287,8 @@ static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, con
     int64_t v = 0, only = 0;
     size_t n = told_sizes(g, cond, b, 0, CAP, 0);
     if (!tn_dim_eval(g, cond, b, n, &v)) return false;
+    if (!all_told(g, b, n)) v = choose(x, v != 0);
+    if (tn_oi_failed(x)) return false;
     const char *what = "the size that decides which branch is compiled in (--shape compiles the other)";
     tn_condition c = {.rel = TN_REL_EQUAL, .a = cond, .b = tn_dim_const(g, v), .what = what};
     if (v && only_value(g, cond, b, n, &only)) c.a = tn_dim_sym(g, b[0].name), c.b = tn_dim_const(g, only);

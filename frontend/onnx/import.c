@@ -441,28 +441,50 @@ static void check_model(tn_oi *x) {
                   TN_OI_MAX_OPSET);
 }
 
+static tn_status import_all(tn_oi *x) {
+    x->g = tn_graph_new(x->env);
+    if (!x->g) return tn_fail(x->env, TN_E_MEMORY, "", "", "out of memory");
+    x->scope = tn_oi_scope_new(x, NULL);
+    if (x->scope) check_model(x);
+    if (!tn_oi_failed(x)) import_meta(x);
+    if (!tn_oi_failed(x)) import_inputs(x, x->model->graph);
+    if (!tn_oi_failed(x)) import_nodes(x, x->model->graph->n_node, x->model->graph->node);
+    if (!tn_oi_failed(x)) import_outputs(x, x->model->graph);
+    tn_oi_free_all(x);
+    return tn_graph_status(x->g);
+}
+
+bool tn_oi_try(tn_oi *x, bool taken) {
+    tn_env quiet = x->env ? *x->env : (tn_env){0};
+    tn_oi t = {.env = &quiet, .m = x->m, .model = x->model, .opts = x->opts, .choices = x->choices};
+    quiet.diag = NULL;
+    quiet.progress = NULL;
+    if (!*x->choices.trials_left || x->choices.known == TN_OI_MAX_CHOICES) return false;
+    --*x->choices.trials_left;
+    t.choices.met = 0;
+    t.choices.taken[t.choices.known++] = taken;
+    const tn_status st = import_all(&t);
+    if (t.g) tn_graph_free(t.g);
+    if (st == TN_E_MEMORY) tn_oi_fail(x, st, "", "out of memory");
+    if (st != TN_OK) return false;
+    memcpy(x->choices.taken, t.choices.taken, sizeof t.choices.taken);
+    x->choices.known = t.choices.known;
+    return true;
+}
+
 /* ---- public calls ------------------------------------------------------------------------------------------------ */
 
 static tn_graph *import_message(tn_onnx_message *m, const tn_import_options *opts, tn_status *status) {
-    tn_oi x = {.env = m->env, .m = m, .model = (const TnOnnx__ModelProto *)m->msg, .opts = opts};
-    x.g = tn_graph_new(m->env);
-    if (!x.g) {
-        *status = tn_fail(m->env, TN_E_MEMORY, "", "", "out of memory");
-        return NULL;
-    }
-    x.scope = tn_oi_scope_new(&x, NULL);
-    if (x.scope) check_model(&x);
-    if (!tn_oi_failed(&x)) import_meta(&x);
-    if (!tn_oi_failed(&x)) import_inputs(&x, x.model->graph);
-    if (!tn_oi_failed(&x)) import_nodes(&x, x.model->graph->n_node, x.model->graph->node);
-    if (!tn_oi_failed(&x)) import_outputs(&x, x.model->graph);
-    tn_oi_free_all(&x);
-    *status = tn_graph_status(x.g);
-    if (*status) {
-        tn_graph_free(x.g);
-        return NULL;
-    }
-    return x.g;
+    unsigned trials = TN_OI_MAX_CHOICES;
+    tn_oi x = {.env = m->env,
+               .m = m,
+               .model = (const TnOnnx__ModelProto *)m->msg,
+               .opts = opts,
+               .choices = {.trials_left = &trials}};
+    *status = import_all(&x);
+    if (*status == TN_OK) return x.g;
+    if (x.g) tn_graph_free(x.g);
+    return NULL;
 }
 
 static tn_graph *import_bytes(tn_onnx_message *m, const tn_env *env, const char *source, const void *data, size_t size,

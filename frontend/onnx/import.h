@@ -32,6 +32,16 @@ typedef struct tn_oi_scope tn_oi_scope;
 typedef struct tn_oi_frame tn_oi_frame;
 typedef struct tn_oi_row tn_oi_row;
 
+/* Which branch is taken where sizes that the user did not tell decide between branches of different types, in the order in
+ * which an import meets them: what imports at all, which trials find (tn_oi_try). */
+enum { TN_OI_MAX_CHOICES = 16 };
+typedef struct tn_oi_choices {
+    bool taken[TN_OI_MAX_CHOICES];
+    size_t known; /* so many are fixed */
+    size_t met;   /* by this import, so far */
+    unsigned *trials_left;
+} tn_oi_choices;
+
 /* One import in progress. */
 typedef struct tn_oi {
     const tn_env *env;
@@ -52,6 +62,7 @@ typedef struct tn_oi {
     int64_t opset; /* the model's version of the node's domain */
     tn_arena arena;
     struct tn_oi_named *named; /* of join.c */
+    tn_oi_choices choices;
     /* of known.c */
     struct tn_folder *folder;
     tn_env quiet;
@@ -168,6 +179,9 @@ bool tn_oi_domain_is_onnx(const char *domain);
 /* Imports a branch or a loop body in a scope below the current one, giving its outputs; false on failure. */
 bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_value **outs, size_t *n);
 void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v);
+/* Imports the model once more, quietly and for nothing, with the choices that are fixed and this next one.  True: it imports,
+ * and all choices that it came to are fixed.  An error where memory ends. */
+bool tn_oi_try(tn_oi *x, bool taken);
 
 #define ONNX_OP(domain, name, since, until, fn, op) void tn_oi_op_##fn(tn_oi *x);
 #include "frontend/onnx/onnx_ops.def"

@@ -55,7 +55,7 @@ static bool evaluate(tn_oi *x, tn_node n, tn_val v, tn_val *made) {
     tn_tensor out[8] = {{0}};
     const size_t count = tn_node_result_count(g, n);
     if (!x->folder) {
-        x->quiet = *x->env;
+        if (x->env) x->quiet = *x->env;
         x->quiet.diag = NULL; /* the model's own run says what is wrong */
         x->folder = tn_folder_new(&x->quiet, g);
     }

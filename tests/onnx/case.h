@@ -61,9 +61,8 @@ static inline void case_compare(case_report *r, size_t k, const tn_tensor *got, 
     }
 }
 
-/* What of a model's inputs is fixed when importing: values, for models that take sizes or axes as inputs, or all
- * shapes. */
-typedef enum case_fix { CASE_FIX_NONE, CASE_FIX_INTS, CASE_FIX_SMALL, CASE_FIX_SHAPES } case_fix;
+/* What of a model's inputs is fixed when importing: values, for models that take sizes or axes as inputs. */
+typedef enum case_fix { CASE_FIX_NONE, CASE_FIX_INTS, CASE_FIX_SMALL } case_fix;
 
 static inline bool case_fixes(case_fix fix, const tn_host_tensor *h) {
     uint64_t n = 1;
@@ -79,8 +78,7 @@ static inline case_report case_run(const char *model, const char *dir, case_fix 
     tn_host_tensor in[CASE_MAX_IO] = {{{0}, 0, 0, {0}, NULL, 0}}, want;
     tn_tensor tin[CASE_MAX_IO], out[CASE_MAX_IO] = {{0, 0, {0}, NULL, 0}};
     tn_const_input fixed[CASE_MAX_IO];
-    tn_shape_override shapes[CASE_MAX_IO];
-    tn_import_options opts = {.constants = fixed, .shapes = shapes};
+    tn_import_options opts = {.constants = fixed};
     size_t n_in = 0, n_out = 0, n_free = 0;
     char path[4096];
     for (; !r.status && n_in < CASE_MAX_IO; n_in++) {
@@ -95,11 +93,6 @@ static inline case_report case_run(const char *model, const char *dir, case_fix 
             memcpy(c->dims, h->dims, sizeof c->dims);
         } else if (!r.status) {
             tin[n_free++] = case_tensor(h);
-            if (fix == CASE_FIX_SHAPES) {
-                tn_shape_override *o = &shapes[opts.n_shapes++];
-                *o = (tn_shape_override){.input = h->name, .rank = h->rank};
-                memcpy(o->dims, h->dims, sizeof o->dims);
-            }
         }
     }
     tn_graph *g = NULL;

@@ -118,6 +118,35 @@ START_TEST(branches_of_unlike_rank_are_decided_by_sizes) {
 }
 END_TEST
 
+/* Nobody told n: the branch is taken with which the layers behind it can be imported, which is not the one for 1. */
+START_TEST(branches_of_unlike_rank_are_decided_by_what_follows) {
+    const int64_t two = 2, one = 1, at = 1;
+    for (int both_fail = 0; both_fail < 2; both_fail++) {
+        pb *yes = pb_new(), *no = pb_new(), *g = pb_new();
+        g_out(g_node(yes, mk_node("Identity", "x", "a")), "a");
+        g_out(g_node(no, mk_node("Squeeze", "x,at", "b")), "b");
+        g_node(g, mk_node("Shape", "x", "s"));
+        g_node(g, mk_node("Gather", "s,one", "n"));
+        g_node(g, mk_node("Equal", "n,two", "c"));
+        g_node(g, at_graph(at_graph(mk_node("If", "c", "z"), "then_branch", yes), "else_branch", no));
+        g_node(g, at_ints(mk_node("Transpose", "z", "y"), "perm", both_fail ? "0" : "2,0,1"));
+        g_init(g_init(g, mk_i64("two", "", 1, &two)), mk_i64("one", "", 1, &one));
+        g_init(g, mk_i64("at", NULL, 1, &at));
+        g_in(g, "x", 1, "3,n,4");
+        imported *i = import_with(mk_model(g_out(g, "y"), 17), NULL);
+        if (both_fail) {
+            ck_assert_ptr_null(i->g);
+            ck_assert_msg(strstr(i->r.message, "perm") != NULL, "%s", i->r.message);
+        } else {
+            ck_assert_msg(i->g != NULL, "%s", i->r.message);
+            ck_assert_str_eq(type_of(i, 0), "f32[4,3,n]");
+            ck_assert_str_eq(i->r.message, "");
+        }
+        done(i);
+    }
+}
+END_TEST
+
 /* y, all = Loop(n, go, x): doubles x in each iteration, and keeps row `i` of x; the condition is passed on. */
 static pb *doubling_body(void) {
     pb *b = pb_new();
@@ -344,6 +373,7 @@ int main(void) {
     tcase_add_test(t, recursive_functions_are_refused);
     tcase_add_test(t, branches);
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_sizes);
+    tcase_add_test(t, branches_of_unlike_rank_are_decided_by_what_follows);
     tcase_add_test(t, loops_of_known_length_disappear);
     tcase_add_test(t, conditions_of_known_value_end_loops);
     tcase_add_test(t, loops_of_unknown_length_are_regions);

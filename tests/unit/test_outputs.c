@@ -188,9 +188,10 @@ START_TEST(before_it_runs) {
     ck_assert_msg(strstr(log_.text, "'y' is NULL") != NULL, "%s", log_.text);
     ck_assert_int_eq(w.asked[Z], 1); /* after all arguments were looked at */
     ck_assert_int_eq(tn_context_set_output_allocator(w.c, 2, NULL), TN_E_ARGUMENT);
+    free(stream);
     free_caller(&w);
     tn_plan_free(p);
-    ck_assert_str_eq(mock->violation, "");
+    check_all_freed();
 }
 END_TEST
 
@@ -261,9 +262,11 @@ START_TEST(captured) {
     launch(graph); /* of the former shapes */
     ck_assert_str_eq(mock->violation, "");
     free(graph);
+    free(stream);
     free_buffers(&few);
     free_caller(&w);
     tn_plan_free(p);
+    check_all_freed();
 }
 END_TEST
 
