@@ -79,6 +79,32 @@ bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, con
     return true;
 }
 
+/* The least and the largest number, NaN left out; false if some is not finite. */
+static bool range_of(const tn_host_tensor *t, double *lo, double *hi) {
+    bool finite = true;
+    *lo = INFINITY, *hi = -INFINITY;
+    for (uint64_t k = 0, n = cli_numel(t); k < n; k++) {
+        const double v = tn_load_num(t->dtype, t->data, k);
+        finite = finite && isfinite(v);
+        if (v < *lo) *lo = v;
+        if (v > *hi) *hi = v;
+    }
+    return finite;
+}
+
+void check_drawn(const tn_host_tensor *got, const tn_host_tensor *want, char *why, size_t size) {
+    enum { ENOUGH = 16 }; /* numbers to tell how far others may lie from them: twice as far as the farthest apart */
+    double low, high, least, most;
+    *why = 0;
+    const bool finite = range_of(got, &least, &most), expected = range_of(want, &low, &high);
+    const double far = 2 * (high - low);
+    if (!finite && expected)
+        snprintf(why, size, "random numbers that are not finite, where all of the recorded ones are");
+    else if (finite && expected && cli_numel(want) >= ENOUGH && far > 0 && (least < low - far || most > high + far))
+        snprintf(why, size, "random numbers from %.6g to %.6g, where those recorded are from %.6g to %.6g", least, most,
+                 low, high);
+}
+
 const char *check_excuse(const cli_diff *d, char *buf, size_t size) {
     *buf = 0;
     if (d->excused && !d->bad)

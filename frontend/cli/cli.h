@@ -206,7 +206,7 @@ cli_model *cli_open_model(cli *c, const char *path, const char *device, const co
 bool cli_is_model(const char *path); /* .onnx, .tn or .prototxt */
 /* Branches of different types were decided by typical sizes: other sizes need a compilation of their own. */
 bool cli_model_is_specialised(const cli_model *m);
-bool cli_model_draws(const cli_model *m); /* random numbers */
+bool cli_model_draws(const cli_model *m, size_t output); /* it depends on random numbers */
 size_t cli_model_inputs(const cli_model *m);
 size_t cli_model_outputs(const cli_model *m);
 const tn_tensor_desc *cli_model_input(const cli_model *m, size_t k);

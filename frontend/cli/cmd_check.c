@@ -100,6 +100,11 @@ static tn_status order_inputs(cli *c, const cli_model *m, const char *dir, const
     return TN_OK;
 }
 
+/* The first difference. */
+static void note(char text[400], const char *output, const char *why) {
+    if (*why && !*text) snprintf(text, 400, "output %.60s: %.300s", output, why);
+}
+
 /* Compares all outputs of one data set; prints a line each unless the result is a document. */
 static tn_status check_set(cli *c, cli_model *m, const char *model, const declared *d, const char *dir,
                            const check_options *o, check_result *r) {
@@ -120,15 +125,20 @@ static tn_status check_set(cli *c, cli_model *m, const char *model, const declar
         r->compared += same;
         if (same && diff.max_abs > r->max_abs) r->max_abs = diff.max_abs;
         if (same && diff.cosine < r->cosine) r->cosine = diff.cosine;
-        if (*why && !*r->why) r->drawn = same && cli_model_draws(m);
-        if (*why && !*r->why)
-            snprintf(r->why, sizeof r->why, "output %.60s: %.300s", cli_model_output(m, k)->name, why);
+        const bool drawn = *why && same && cli_model_draws(m, k);
+        if (drawn) note(r->drawn, cli_model_output(m, k)->name, why);
+        if (drawn) check_drawn(&got[k], &want[k], why, sizeof why);
+        note(r->why, cli_model_output(m, k)->name, why);
         cli_clear_bar(c);
         if (!r->silent && !same)
             printf("  %-24.60s WRONG: %s\n", cli_model_output(m, k)->name, why);
         else if (!r->silent)
             printf("  %-24.60s max error %.3g  cosine %.7f  %s%s%s\n", cli_model_output(m, k)->name, diff.max_abs,
-                   diff.cosine, *why ? "WRONG: " : "ok", why, check_excuse(&diff, excuse, sizeof excuse));
+                   diff.cosine,
+                   *why    ? "WRONG: "
+                   : drawn ? "random numbers"
+                           : "ok",
+                   why, drawn ? "" : check_excuse(&diff, excuse, sizeof excuse));
     }
     check_margin_free(c, &margin);
     free_set(c, file);
@@ -300,9 +310,9 @@ int check_model(cli *c, const char *model, const check_options *options, check_r
     if (m) rc = check_sets(c, m, model, &d, data, &o, r);
     if (m) cli_close_model(m);
     if (d.io) tn_free(&c->env, d.io, (d.n + 1) * sizeof *d.io);
-    if (!rc && *r->why && r->drawn)
+    if (!rc && !*r->why && *r->drawn)
         rc = cli_exit(c, tn_fail(&c->env, TN_E_UNSUPPORTED, model, "compare devices with --random inputs",
-                                 "it draws random numbers, which other generators draw otherwise: %s", r->why));
+                                 "it draws random numbers, which other generators draw otherwise: %s", r->drawn));
     return rc ? rc : *r->why ? 1 : 0;
 }
 

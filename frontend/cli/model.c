@@ -16,7 +16,7 @@ struct cli_model {
     size_t plan_size;
     tn_plan *plan;
     tn_context *ctx;
-    bool specialised, draws;
+    bool specialised, drawn[MAX_IO]; /* outputs that depend on random numbers */
     size_t n_in, n_out;
     tn_tensor_desc in[MAX_IO], out[MAX_IO];
     char text[2 * MAX_IO][TN_MAX_RANK][48];
@@ -44,10 +44,29 @@ static bool is_specialised(const tn_graph *g) {
     return false;
 }
 
-static bool draws(const tn_graph *g) {
-    for (uint32_t k = 1; g && k < tn_graph_node_limit(g); k++)
-        if (tn_node_op(g, (tn_node){k}) == TN_OP_RANDOM) return true;
-    return false;
+/* Marks what depends on random numbers among the results of r's nodes; true if any does. */
+static bool mark_drawn(const tn_graph *g, tn_region r, bool *drawn) {
+    bool any = false;
+    TN_FOR_NODES(g, r, n) {
+        bool is = tn_node_op(g, n) == TN_OP_RANDOM;
+        for (size_t k = 0; k < tn_node_input_count(g, n); k++) is |= drawn[tn_node_input(g, n, k).i];
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
+            is |= mark_drawn(g, tn_node_subregion(g, n, k), drawn);
+        for (size_t k = 0; k < tn_node_result_count(g, n); k++) drawn[tn_node_result(g, n, k).i] = is;
+        any |= is;
+    }
+    return any;
+}
+
+static tn_status find_drawn(cli_model *m, const tn_graph *g) {
+    const size_t n = g ? tn_graph_val_limit(g) : 0;
+    bool *drawn = n ? tn_alloc(&m->c->env, n) : NULL;
+    if (n && !drawn) return tn_fail(&m->c->env, TN_E_MEMORY, "", "", "out of memory");
+    if (n) mark_drawn(g, tn_graph_body(g), drawn);
+    for (size_t k = 0; n && k < tn_graph_output_count(g) && k < MAX_IO; k++)
+        m->drawn[k] = drawn[tn_graph_output(g, k).i];
+    tn_free(&m->c->env, drawn, n);
+    return TN_OK;
 }
 
 /* The passes of a compilation; kernels are not made of what only the reference can evaluate. */
@@ -64,8 +83,8 @@ static tn_status open_cpu(cli_model *m, const char *path, const compile_setup *s
     tn_status st;
     m->g = tn_import_file(&m->c->env, path, &s->import, &st);
     m->specialised = is_specialised(m->g);
-    m->draws = draws(m->g);
-    if (m->g) st = tn_graph_alias(m->g, s->options.aliases, s->options.n_aliases);
+    if (m->g) st = find_drawn(m, m->g);
+    if (m->g && st == TN_OK) st = tn_graph_alias(m->g, s->options.aliases, s->options.n_aliases);
     if (m->g && st == TN_OK && !as_imported) st = cli_optimise(m->c, m->g, s);
     if (st != TN_OK) return st;
     m->n_in = tn_graph_input_count(m->g);
@@ -92,10 +111,10 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
     if (cli_is_model(path)) {
         tn_graph *g = tn_import_file(env, path, &s->import, &st);
         m->specialised = is_specialised(g);
-        m->draws = draws(g);
+        if (g) st = find_drawn(m, g);
         tn_compile_options o = s->options;
         if (!strcmp(device, "emu")) emulate(&o);
-        if (g) st = tn_compile_memory(g, &o, &m->plan_bytes, &m->plan_size);
+        if (g && st == TN_OK) st = tn_compile_memory(g, &o, &m->plan_bytes, &m->plan_size);
         tn_graph_free(g);
         if (st == TN_OK) m->plan = tn_plan_load_memory(env, m->plan_bytes, m->plan_size, &st);
     } else {
@@ -156,8 +175,8 @@ bool cli_is_model(const char *path) {
 bool cli_model_is_specialised(const cli_model *m) {
     return m->specialised;
 }
-bool cli_model_draws(const cli_model *m) {
-    return m->draws;
+bool cli_model_draws(const cli_model *m, size_t output) {
+    return m->drawn[output];
 }
 size_t cli_model_inputs(const cli_model *m) {
     return m->n_in;

@@ -15,8 +15,8 @@ typedef struct check_result {
     bool silent;
     int sets, compared;     /* data sets; outputs of the right type */
     double max_abs, cosine; /* the worst of those */
-    bool drawn;             /* what differed first may be random numbers */
-    char why[400];          /* "" when everything agreed */
+    char why[400];          /* "" when everything agreed, but for random numbers */
+    char drawn[400];        /* how those differ first */
 } check_result;
 
 /* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain: also where random numbers,
@@ -43,6 +43,8 @@ void check_margin_free(cli *c, check_margin *m);
  * "" if it agrees, else says what differs; false if dtypes or shapes do, and d is zero then. */
 bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, const tn_host_tensor *got,
                   const tn_host_tensor *want, cli_diff *d, char *why, size_t size);
+/* Random numbers that other generators drew, beside recorded ones: "" where they can be of the same distribution. */
+void check_drawn(const tn_host_tensor *got, const tn_host_tensor *want, char *why, size_t size);
 /* " (3 of 80 elements only within what rounding explains)", or "". */
 const char *check_excuse(const cli_diff *d, char *buf, size_t size);
 /* Table by operator, failures with reasons, and the line "N passed, N failed, N skipped". */

@@ -92,8 +92,10 @@ void tn_oi_op_identity(tn_oi *x) {
 
 enum { MAX_RESULTS = 64 };
 
-/* Imports a branch into a region of its own that yields the tensors of its outputs. */
-static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_oi_value *outs[MAX_RESULTS]) {
+/* Imports a branch into a region of its own that yields the tensors of its outputs.  cond: 1 where it is taken, 0 where not;
+ * none: no sizes decide it. */
+static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_dim cond, tn_oi_value *outs[MAX_RESULTS]) {
+    const tn_dim around = x->runs;
     tn_val vals[MAX_RESULTS];
     size_t n = 0, yields = 0, more = 0;
     tn_region r = tn_region_new(x->g);
@@ -101,10 +103,12 @@ static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_oi_value *ou
     at.loc = outer.loc;
     tn_set_cursor(x->g, at);
     x->in_region++;
+    if (cond.i) x->runs = around.i ? tn_dim_mul(x->g, around, cond) : cond;
     bool ok = tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n);
     for (size_t k = 0; ok && k < n && !tn_oi_failed(x); k++, yields += more)
         tn_oi_tensors(x, outs[k], MAX_RESULTS - yields, vals + yields, &more);
     x->in_region--;
+    x->runs = around;
     if (ok && !tn_oi_failed(x)) tn_emit(x->g, TN_OP_YIELD, NULL, yields, vals);
     tn_set_cursor(x->g, outer);
     return r;
@@ -381,6 +385,13 @@ static void give_result(tn_oi *x, size_t k, const tn_oi_value *v) {
         tn_oi_out_value(x, k, v);
 }
 
+static void branches(tn_oi *x, const TnOnnx__GraphProto *yes, const TnOnnx__GraphProto *no, tn_dim cond, tn_region r[2],
+                     tn_oi_value *outs[2][MAX_RESULTS]) {
+    const bool known = cond.i && tn_inputs_tell_all(x->g, cond);
+    r[0] = branch(x, yes, known ? cond : (tn_dim){0}, outs[0]);
+    r[1] = branch(x, no, known ? tn_dim_sub(x->g, tn_dim_const(x->g, 1), cond) : (tn_dim){0}, outs[1]);
+}
+
 /* A known condition takes one branch; otherwise both become regions. */
 void tn_oi_op_if(tn_oi *x) {
     tn_graph *g = x->g;
@@ -400,10 +411,9 @@ void tn_oi_op_if(tn_oi *x) {
     const tn_cursor at = tn_get_cursor(g);
     tn_oi_value *outs[2][MAX_RESULTS];
     tn_region r[2];
-    r[0] = branch(x, yes->g, outs[0]);
-    r[1] = branch(x, no->g, outs[1]);
-    if (tn_oi_failed(x)) return;
     const bool known = sizes && sizes->d && sizes->n == 1;
+    branches(x, yes->g, no->g, known ? sizes->d[0] : (tn_dim){0}, r, outs);
+    if (tn_oi_failed(x)) return;
     if (known && !same_results(g, r)) {
         const TnOnnx__GraphProto *const sub[] = {yes->g, no->g};
         if (tensors_only(outs, yes->g->n_output) && take_unless_nothing(x, sizes->d[0], r, sub)) return;
@@ -411,8 +421,7 @@ void tn_oi_op_if(tn_oi *x) {
         drop_region(g, r[1]);
         tn_set_cursor(g, at);
         if (specialise(x, sizes->d[0], yes->g, no->g) || tn_oi_failed(x)) return;
-        r[0] = branch(x, yes->g, outs[0]);
-        r[1] = branch(x, no->g, outs[1]);
+        branches(x, yes->g, no->g, sizes->d[0], r, outs);
     }
     tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL), results[MAX_RESULTS];
     if (tn_oi_failed(x) || !branches_fit(x, c, r, outs, yes->g)) return;

@@ -42,6 +42,14 @@ typedef struct tn_oi_choices {
     unsigned *trials_left;
 } tn_oi_choices;
 
+/* Which iteration of the loops around it a node is in: base + number, where base (none: 0) is an i64 scalar.  Numbers of
+ * different iterations differ; how, tn_oi_iterations says. */
+typedef struct tn_oi_iteration {
+    bool inside; /* of some loop */
+    tn_val base;
+    uint64_t number;
+} tn_oi_iteration;
+
 /* One import in progress. */
 typedef struct tn_oi {
     const tn_env *env;
@@ -55,7 +63,8 @@ typedef struct tn_oi {
     unsigned in_region;       /* > 0: values made now are not visible outside, so constants are not kept */
     uint64_t nodes;           /* imported so far */
     uint32_t randoms;         /* nodes so far that draw random numbers and have no seed */
-    tn_val iteration;         /* tells iterations of the loops around the current node apart; none outside of loops */
+    tn_oi_iteration iteration;
+    tn_dim runs; /* 1 where sizes choose the branches around the current node, 0 where they do not; none: not said */
     /* the current node */
     const TnOnnx__NodeProto *node;
     const tn_oi_row *row;
@@ -128,6 +137,8 @@ bool tn_oi_failed(const tn_oi *x);
 /* What the node needs of two sizes beyond what the type rules of its parts say: refused where it never holds, else a
  * condition ("axis 1 of the bias (N = 3) and ..."). */
 void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b);
+/* The same of any two sizes.  In a branch that sizes choose it is needed where that is taken. */
+void tn_oi_needs(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b);
 
 /* ---- contents (symbolic.c) --------------------------------------------------------------------------------------- */
 

@@ -114,6 +114,7 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
     tn_val *slices[TN_OI_MAX_CARRIED];
     tn_oi_value *initial[TN_OI_MAX_CARRIED];
     const uint64_t nodes = x->nodes;
+    const tn_oi_iteration around = x->iteration;
     int64_t trips, go;
     bool more, fits = true;
     if (!number_of(x, l->trips, INT64_MAX, &trips) || !number_of(x, l->go, 1, &go)) return false;
@@ -123,7 +124,8 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
     memcpy(initial, l->state, sizeof initial);
     more = go != 0;
     size_t n = 0;
-    for (; fits && more && (int64_t)n < trips && !tn_oi_failed(x); n++) {
+    x->iteration = tn_oi_iterations(x);
+    for (; fits && more && (int64_t)n < trips && !tn_oi_failed(x); n++, x->iteration.number++) {
         fits = (int64_t)n < l->unroll && x->nodes - nodes <= MAX_UNROLLED_NODES;
         if (!fits) break;
         l->body(x, l, known(x, TN_I64, (int64_t)n), known(x, TN_BOOL, 1));
@@ -133,6 +135,7 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
         for (size_t k = 0; k < l->scans; k++)
             if (l->wanted[k]) slices[k][n] = slice_of(x, tn_oi_value_val(x, l->out[1 + l->carried + k]));
     }
+    x->iteration = around;
     if (!fits)
         memcpy(l->state, initial, sizeof initial);
     else if (!tn_oi_failed(x))
@@ -240,13 +243,18 @@ static void emit_body(tn_oi *x, tn_oi_loop *l, region *p) {
         args[k] = tn_region_add_arg(g, p->r, tn_val_type(g, p->in[k]), NULL);
     regroup(x, l, before, args + 2);
     const tn_cursor outer = tn_get_cursor(g);
-    const tn_val around = x->iteration;
+    const tn_oi_iteration around = x->iteration;
     tn_cursor inside = tn_cursor_end(g, p->r);
     inside.loc = outer.loc;
     tn_set_cursor(g, inside);
     x->in_region++;
-    x->iteration = args[0];
-    if (around.i) x->iteration = tn_build_add(g, args[0], tn_build_scalar(g, TN_OP_MUL, around, 0x9e3779b1));
+    x->iteration = tn_oi_iterations(x);
+    if (around.inside) {
+        const tn_val all = tn_oi_iteration_value(x);
+        x->iteration = (tn_oi_iteration){.inside = true, .base = tn_build_add(g, all, args[0])};
+    } else {
+        x->iteration.base = args[0];
+    }
     if (!tn_oi_failed(x)) l->body(x, l, tn_oi_new_value(x, args[0]), tn_oi_new_value(x, args[1]));
     if (!tn_oi_failed(x)) p->n = results(x, l, before, p->yields);
     x->in_region--;

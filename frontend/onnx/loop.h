@@ -21,6 +21,10 @@ struct tn_oi_loop {
     void *user; /* the body's */
 };
 
+/* The first iteration of a loop that begins here; iteration n is n more.  Within loops it is a mix of theirs. */
+tn_oi_iteration tn_oi_iterations(tn_oi *x);
+tn_val tn_oi_iteration_value(tn_oi *x); /* the current one, an i64 scalar; none outside of loops */
+
 /* Leaves the final states in `state`, scan outputs in `scan`; or fails. */
 void tn_oi_run_loop(tn_oi *x, tn_oi_loop *l);
 tn_oi_value *tn_oi_known(tn_oi *x, tn_dtype t, tn_dim d); /* a scalar of that value */

@@ -2,7 +2,7 @@
  *
  * The attribute `seed` is the key of a node's numbers: nodes with equal seeds draw the same.  A node without one has seed 0
  * and a stream of its own, by its place among those nodes.  Each iteration of a loop draws other numbers. */
-#include "frontend/onnx/import.h"
+#include "frontend/onnx/loop.h"
 
 #include <math.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static source source_of(tn_oi *x) {
 
 /* Uniform in [0, 1), in f64 where t is that, else in f32. */
 static tn_val draw(tn_oi *x, const source *s, int64_t part, tn_dtype t, size_t rank, const tn_dim *dims) {
-    return tn_build_random(x->g, x->iteration,
+    return tn_build_random(x->g, tn_oi_iteration_value(x),
                            (tn_attrs_random){.dtype = t == TN_F64 ? TN_F64 : TN_F32,
                                              .dims = {dims, (uint32_t)rank},
                                              .seed = s->seed,

@@ -59,8 +59,11 @@ static void bins(tn_oi *x, tn_val rois, int64_t first, int64_t last, double scal
     for (int k = 0; k < 2; k++) { /* rounded, halves away from 0 */
         const tn_val v = tn_build_slice_axis(g, rois, 1, tn_dim_const(g, k ? last : first), one);
         const tn_val at = tn_build_scalar(g, TN_OP_MUL, tn_build_reshape_to(g, v, 2, flat), scale);
-        const tn_val half = tn_build_scalar(g, TN_OP_ADD, tn_build_abs(g, at), 0.5);
-        edge[k] = tn_build_mul(g, tn_build_floor(g, half), tn_build_sign(g, at));
+        const tn_val much = tn_build_abs(g, at), whole = tn_build_floor(g, much);
+        const tn_val up = tn_build_scalar(g, TN_OP_GE, tn_build_sub(g, much, whole), 0.5);
+        const tn_val near =
+            tn_build_add(g, whole, tn_build_cast_to(g, up, TN_F32)); /* much + 0.5 may round up itself */
+        edge[k] = tn_build_mul(g, near, tn_build_sign(g, at));
     }
     tn_val size = tn_build_scalar(g, TN_OP_ADD, tn_build_sub(g, edge[1], edge[0]), 1);
     size = tn_build_scalar(g, TN_OP_DIV, tn_build_scalar(g, TN_OP_MAX, size, 1), (double)p);
@@ -74,8 +77,14 @@ static void bins(tn_oi *x, tn_val rois, int64_t first, int64_t last, double scal
     }
 }
 
-/* The maximum of v [R, C, a, n], over the positions of each bin along the last axis: [R, C, p, a]; the lowest number where there is
- * none. */
+/* Whether there is none, [R, 1, p, 1] or [R, 1, 1, p]. */
+static tn_val empty(tn_oi *x, tn_val from, tn_val to, int64_t p, bool last) {
+    const tn_dim one = tn_dim_const(x->g, 1), many = tn_dim_const(x->g, p);
+    const tn_dim dims[] = {tn_val_dim(x->g, from, 0), one, last ? one : many, last ? many : one};
+    return tn_build_reshape_to(x->g, tn_build_ge(x->g, from, to), 4, dims);
+}
+
+/* The maximum of v [R, C, a, n], over the positions of each bin along the last axis: [R, C, p, a]; -infinity where there is none. */
 static tn_val pooled(tn_oi *x, tn_val v, tn_val from, tn_val to, int64_t p) {
     tn_graph *g = x->g;
     const tn_dim one = tn_dim_const(g, 1), n = tn_val_dim(g, v, 3), r = tn_val_dim(g, v, 0);
@@ -111,8 +120,9 @@ void tn_oi_op_max_roi_pool(tn_oi *x) {
     v = tn_build_gather(g, tn_build_swap_axes(g, v, 2, 3), which, (tn_attrs_axis){.axis = 0}); /* [R, C, W, H] */
     bins(x, rois, 2, 4, scale, shape[0], h, &from, &to);
     v = pooled(x, v, from, to, shape[0]); /* [R, C, p, W] */
+    tn_val none = empty(x, from, to, shape[0], false);
     bins(x, rois, 1, 3, scale, shape[1], w, &from, &to);
     v = tn_build_swap_axes(g, pooled(x, v, from, to, shape[1]), 2, 3); /* [R, C, q, p] turned */
-    const tn_val none = tn_build_scalar(g, TN_OP_EQ, v, -INFINITY);
+    none = tn_build_or(g, none, empty(x, from, to, shape[1], true));
     tn_oi_out(x, 0, tn_build_select(g, none, tn_build_full(g, t, 0, NULL, 0), v));
 }

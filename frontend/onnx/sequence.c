@@ -1,7 +1,7 @@
 /* sequence.c: sequences and optionals, which are resolved here: a sequence is the list of its tensors, an optional is what is
  * in it or nothing, and the graph never sees either.  So the length of a sequence must be known when compiling; what is at
  * a position that only a run knows is selected. */
-#include "frontend/onnx/value.h"
+#include "frontend/onnx/loop.h"
 
 #include <stdio.h>
 
@@ -60,11 +60,11 @@ static const tn_oi_seq *need_seq(tn_oi *x, size_t k) {
     return NULL;
 }
 
-/* A tensor that becomes one of a sequence of n of this dtype; the first one says the dtype. */
-static tn_oi_value *need_item(tn_oi *x, size_t k, tn_dtype t, size_t n) {
+/* A tensor that becomes one of a sequence of this dtype; none: it says the dtype. */
+static tn_oi_value *need_item(tn_oi *x, size_t k, tn_dtype t) {
     tn_oi_value *v = tn_oi_input_value(x, k);
     if (!v) tn_oi_need(x, k);
-    if (v && n && tn_oi_value_dtype(x, v) != t)
+    if (v && t && tn_oi_value_dtype(x, v) != t)
         tn_oi_fail(x, TN_E_TYPE, "check the model with onnx.checker", "a tensor of %s in a sequence of %s",
                    tn_dtype_text(tn_oi_value_dtype(x, v)), tn_dtype_text(t));
     return tn_oi_failed(x) ? NULL : v;
@@ -80,19 +80,25 @@ typedef struct position {
 /* `n` counts what negative positions count back from. */
 static bool read_position(tn_oi *x, size_t k, size_t n, size_t most, position *p) {
     tn_graph *g = x->g;
-    int64_t at = 0;
+    int64_t known = 0;
     size_t count = 0;
     *p = (position){0};
-    if (tn_oi_const_ints(x, k, 1, &at, &count) && count == 1) {
-        const int64_t i = at < 0 ? at + (int64_t)n : at;
+    if (tn_oi_const_ints(x, k, 1, &known, &count) && count == 1) {
+        const int64_t i = known < 0 ? known + (int64_t)n : known;
         if (i < 0 || i > (int64_t)most)
-            tn_oi_fail(x, TN_E_TYPE, "", "position %lld in a sequence of %zu", (long long)at, n);
+            tn_oi_fail(x, TN_E_TYPE, "", "position %lld in a sequence of %zu", (long long)known, n);
         p->at = (size_t)i;
         return !tn_oi_failed(x);
     }
     const tn_val v = tn_build_cast_to(g, tn_build_reshape_to(g, tn_oi_need(x, k), 0, NULL), TN_I64);
     if (tn_oi_failed(x)) return false;
-    p->data = tn_build_select(g, tn_build_scalar(g, TN_OP_LT, v, 0), tn_build_scalar(g, TN_OP_ADD, v, (double)n), v);
+    /* one outside is refused as an index of a gather is */
+    const tn_dim places = tn_dim_const(g, (int64_t)most + 1);
+    const tn_val outside = tn_build_full(g, TN_I64, 0, NULL, (double)most + 1),
+                 back = tn_build_scalar(g, TN_OP_ADD, v, (double)n),
+                 late = tn_build_select(g, tn_build_scalar(g, TN_OP_LT, back, 0), outside, back),
+                 at = tn_build_select(g, tn_build_scalar(g, TN_OP_LT, v, 0), late, v);
+    p->data = tn_build_gather(g, tn_build_iota(g, TN_I64, 1, &places, 0), at, (tn_attrs_axis){.axis = 0});
     return true;
 }
 
@@ -132,14 +138,14 @@ void tn_oi_op_sequence_empty(tn_oi *x) {
 
 void tn_oi_op_sequence_construct(tn_oi *x) {
     const size_t n = tn_oi_input_count(x);
-    tn_oi_value *v = tn_oi_new_seq(x, n ? tn_oi_dtype(x, 0) : TN_F32, n);
-    for (size_t k = 0; v && k < n && !tn_oi_failed(x); k++) v->seq->item[k] = need_item(x, k, v->seq->dtype, k);
+    tn_oi_value *v = tn_oi_new_seq(x, n ? tn_oi_dtype(x, 0) : TN_DTYPE_NONE, n);
+    for (size_t k = 0; v && k < n && !tn_oi_failed(x); k++) v->seq->item[k] = need_item(x, k, v->seq->dtype);
     give(x, v);
 }
 
 void tn_oi_op_sequence_insert(tn_oi *x) {
     const tn_oi_seq *s = need_seq(x, 0);
-    tn_oi_value *t = s ? need_item(x, 1, s->dtype, s->n) : NULL;
+    tn_oi_value *t = s ? need_item(x, 1, s->dtype) : NULL;
     if (!t) return;
     position p = {.at = s->n};
     if (tn_oi_has(x, 2) && !read_position(x, 2, s->n, s->n, &p)) return;
@@ -297,6 +303,11 @@ void tn_oi_op_split_to_sequence(tn_oi *x) {
     give(x, out);
 }
 
+static tn_dtype declared_dtype(const TnOnnx__TypeProto *t) {
+    const bool tensor = t && t->value_case == TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE && t->tensor_type;
+    return tensor ? tn_onnx_dtype(t->tensor_type->elem_type) : TN_DTYPE_NONE;
+}
+
 /* Applies the body to element i of each sequence, and to the tensors. */
 static bool map_one(tn_oi *x, const TnOnnx__GraphProto *body, size_t i, size_t cap, tn_oi_value **out) {
     tn_oi_scope *outer = x->scope, *inner = tn_oi_scope_new(x, outer);
@@ -332,12 +343,15 @@ void tn_oi_op_sequence_map(tn_oi *x) {
             tn_oi_fail(x, TN_E_TYPE, "", "sequences of %zu and %zu tensors", first->n, v->seq->n);
     }
     for (size_t k = 0; k < body->n_output; k++)
-        if (!(result[k] = tn_oi_new_seq(x, TN_F32, first->n))) return;
-    for (size_t i = 0; i < first->n && map_one(x, body, i, CAP, out); i++)
+        if (!(result[k] = tn_oi_new_seq(x, declared_dtype(body->output[k]->type), first->n))) return;
+    const tn_oi_iteration around = x->iteration;
+    x->iteration = tn_oi_iterations(x);
+    for (size_t i = 0; i < first->n && map_one(x, body, i, CAP, out); i++, x->iteration.number++)
         for (size_t k = 0; k < body->n_output; k++) {
             result[k]->seq->dtype = tn_oi_value_dtype(x, out[k]);
             result[k]->seq->item[i] = out[k];
         }
+    x->iteration = around;
     for (size_t k = 0; k < x->node->n_output && !tn_oi_failed(x); k++) tn_oi_out_value(x, k, result[k]);
 }
 

@@ -351,8 +351,9 @@ void tn_oi_op_dft(tn_oi *x) {
 /* Frames of a signal, [B, L, c], that start every `step` elements: [B, frames, length, c]. */
 static tn_val frames_of(tn_oi *x, tn_val v, tn_dim step, tn_dim length) {
     tn_graph *g = x->g;
-    const tn_dim one = tn_dim_const(g, 1),
-                 count = tn_dim_add(g, tn_dim_floordiv(g, tn_dim_sub(g, tn_val_dim(g, v, 1), length), step), one);
+    const tn_dim one = tn_dim_const(g, 1);
+    tn_dim count = tn_dim_add(g, tn_dim_floordiv(g, tn_dim_sub(g, tn_val_dim(g, v, 1), length), step), one);
+    if (x->runs.i) count = tn_dim_max(g, count, tn_dim_const(g, 0)); /* a size even where it is not taken */
     const tn_dim dims[] = {count, length};
     tn_oi_fits(x, TN_REL_AT_LEAST, v, 1, "the signal", length, "the frame's length");
     if (tn_oi_failed(x)) return v;
@@ -377,6 +378,7 @@ void tn_oi_op_stft(tn_oi *x) {
     if (!tn_oi_failed(x)) tn_dim_bounds(g, step, &least, &most);
     if (most < 1) tn_oi_fail(x, TN_E_FORMAT, "", "the frame step is %lld", (long long)most);
     if (tn_oi_failed(x)) return;
+    tn_oi_needs(x, TN_REL_AT_LEAST, step, "the frame step", tn_dim_const(g, 1), "");
     const tn_dtype t = tn_val_dtype(g, v);
     v = frames_of(x, tn_build_cast_to(g, v, f.t), step, length);
     if (window.i) {

@@ -418,12 +418,26 @@ bool tn_oi_failed(const tn_oi *x) {
     return tn_graph_status(x->g) != TN_OK;
 }
 
+/* a and b as they are where r is 1, and such that they fit where it is 0. */
+static void only_where(tn_graph *g, tn_dim r, tn_condition *c) {
+    const tn_dim rest = tn_dim_sub(g, tn_dim_const(g, 1), r);
+    const bool one_fits = c->rel == TN_REL_BCAST || c->rel == TN_REL_BCAST_TO;
+    c->a = tn_dim_mul(g, c->a, r);
+    if (one_fits) c->a = tn_dim_add(g, c->a, rest);
+    if (c->rel == TN_REL_EQUAL || c->rel == TN_REL_AT_LEAST) c->b = tn_dim_mul(g, c->b, r);
+}
+
+void tn_oi_needs(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b) {
+    tn_condition c = {rel, a, b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b};
+    if (!tn_oi_failed(x) && x->runs.i) only_where(x->g, x->runs, &c);
+    if (!tn_oi_failed(x)) tn_graph_require(x->g, c);
+}
+
 void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b) {
     char of_a[96];
     if (tn_oi_failed(x)) return;
     snprintf(of_a, sizeof of_a, "axis %zu of %s", axis, name);
-    tn_condition c = {rel, tn_val_dim(x->g, v, axis), b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b};
-    tn_graph_require(x->g, c);
+    tn_oi_needs(x, rel, tn_val_dim(x->g, v, axis), of_a, b, of_b);
 }
 
 void tn_oi_fail(tn_oi *x, tn_status code, const char *hint, const char *fmt, ...) {

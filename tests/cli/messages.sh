@@ -117,4 +117,36 @@ def fired(*o):
 sys.exit(0 if fired("--stop-after-rewrite=0") == 0 and fired("--stop-after-rewrite=3") == 3 and fired() > 3 else 1)
 PY
 holds "--stop-after-rewrite=0 means none" test $? = 0
+# Random numbers may differ from recorded ones; what does not depend on them may not, and they must be of that size and range.
+mkdir -p "$work/drawn/test_data_set_0"
+cat >"$work/drawn.tn" <<'TN'
+func @main(%x: f32[4]) -> (%u: f32[64], %y: f32[4]) {
+  %u = random {dtype=f32, dims=[64], seed=7, stream=0}
+  %y = neg %x
+  return %u, %y
+}
+TN
+recorded() { # SIZE-OF-U FACTOR-OF-U SIGN-OF-Y
+    python3 - "$work/drawn/test_data_set_0" "$@" <<'PY'
+import struct, sys
+folder, n, factor, sign = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+def tensor(path, values):
+    raw = struct.pack("<%df" % len(values), *values)
+    def size(v):
+        return bytes([v]) if v < 128 else bytes([v & 127 | 128, v >> 7])
+    with open(folder + "/" + path, "wb") as f:
+        f.write(b"\x08" + size(len(values)) + b"\x10\x01" + b"\x4a" + size(len(raw)) + raw)
+tensor("input_0.pb", [1, 2, 3, 4])
+tensor("output_0.pb", [factor * (k * 37 % n) / n for k in range(n)])
+tensor("output_1.pb", [sign * k for k in (1, 2, 3, 4)])
+PY
+}
+recorded 64 1 -1
+expect "random numbers that differ" 6 'other generators draw otherwise: output u' "$tenon" check "$work/drawn.tn" --device cpu
+recorded 64 1 1
+expect "what is not random beside them" 1 'y .*WRONG: 4 of 4 elements differ' "$tenon" check "$work/drawn.tn" --device cpu
+recorded 32 1 -1
+expect "random numbers of another shape" 1 'u .*WRONG' "$tenon" check "$work/drawn.tn" --device cpu
+recorded 64 0.01 -1
+expect "random numbers of another range" 1 'WRONG: random numbers from .* where those recorded are from 0 to 0\.00' "$tenon" check "$work/drawn.tn" --device cpu
 finish

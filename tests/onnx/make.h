@@ -170,6 +170,9 @@ static inline pb *g_typed_in(pb *g, const char *name, pb *type) {
 static inline pb *g_out(pb *g, const char *name) {
     return pb_sub(g, 12, pb_str(pb_new(), 1, name));
 }
+static inline pb *g_typed_out(pb *g, const char *name, pb *type) {
+    return pb_sub(g, 12, mk_typed(name, type));
+}
 
 static inline pb *mk_opset(const char *domain, int64_t version) {
     return pb_int(pb_str(pb_new(), 1, domain), 2, version);

@@ -90,6 +90,25 @@ START_TEST(wrong_positions_are_refused) {
 }
 END_TEST
 
+/* What only a run knows to be outside is refused by the run. */
+START_TEST(wrong_positions_of_data_are_refused) {
+    const bool insert = _i % 2;
+    const int64_t wrong[] = {insert ? 4 : 3, -4, -7, 1000};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        int64_t at = wrong[k];
+        imported *i = given(insert_or_erase(insert, false, &at), NULL);
+        ck_assert_msg(i->g != NULL, "%s", i->r.message);
+        float x[6] = {0};
+        tn_tensor in[] = {{.dtype = TN_F32, .rank = 2, .dims = {3, 2}, .data = x, .bytes = sizeof x},
+                          {.dtype = TN_I64, .data = &at, .bytes = sizeof at}},
+                  y = {0};
+        ck_assert_int_ne(tn_eval_graph(&i->env, i->g, in, 2, &y, 1, NULL), TN_OK);
+        ck_assert_msg(strstr(i->r.message, "index") != NULL, "%s", i->r.message);
+        done(i);
+    }
+}
+END_TEST
+
 /* ---- splitting and joining --------------------------------------------------------------------------------------- */
 
 START_TEST(uneven_parts) {
@@ -226,6 +245,15 @@ START_TEST(empty_sequences) {
     g = g_node(g_node(pb_new(), mk_node("SequenceEmpty", "", "s")),
                at_int(mk_node("ConcatFromSequence", "s", "y"), "axis", 0));
     expect_refused(g_out(g_in(g, "x", 1, "2"), "y"), NULL, TN_E_TYPE, "nothing to concatenate");
+    /* it has an element type all the same */
+    for (int mapped = 0; mapped < 2; mapped++) {
+        b = g_node(pb_new(), mk_node("Neg", "e", "f")), g = pb_new();
+        g_node(g, at_int(mk_node("SequenceEmpty", "", "none"), "dtype", 7));
+        g_typed_out(b, "f", mk_tensor_type(7, ""));
+        g_node(g, at_graph(mk_node("SequenceMap", "none", "mapped"), "body", g_in(b, "e", 7, NULL)));
+        g_node(g, mk_node("SequenceInsert", mapped ? "mapped,x" : "none,x", "one"));
+        expect_refused(g_out(g_in(g, "x", 1, "2"), "one"), NULL, TN_E_TYPE, "a tensor of f32 in a sequence of i64");
+    }
 }
 END_TEST
 
@@ -304,6 +332,7 @@ int main(void) {
     tcase_add_loop_test(t, elements_at, 0, 2);
     tcase_add_loop_test(t, insert_and_erase, 0, 4);
     tcase_add_test(t, wrong_positions_are_refused);
+    tcase_add_loop_test(t, wrong_positions_of_data_are_refused, 0, 2);
     tcase_add_test(t, uneven_parts);
     tcase_add_test(t, lists_of_sizes);
     tcase_add_loop_test(t, branches_give_sequences, 0, 4);

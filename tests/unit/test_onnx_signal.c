@@ -106,6 +106,73 @@ START_TEST(frames_are_transformed) {
 }
 END_TEST
 
+/* A step that is the size of an input: one of 0 is refused. */
+START_TEST(frames_of_no_step) {
+    const int64_t length = 4;
+    float x[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    pb *g = g_node(g_node(pb_new(), mk_node("Size", "t", "s")), mk_node("STFT", "x,s,,l", "y"));
+    g_in(g_in(g_init(g, mk_i64("l", "", 1, &length)), "x", 1, "1,L"), "t", 1, "S");
+    imported *i = import_with(mk_model(g_out(g, "y"), 17), NULL);
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    for (int64_t step = 0; step < 3; step++) {
+        tn_tensor in[] = {{.dtype = TN_F32, .rank = 2, .dims = {1, 12}, .data = x, .bytes = sizeof x},
+                          {.dtype = TN_F32, .rank = 1, .dims = {step}, .data = x, .bytes = 4 * (size_t)step}},
+                  y = {0};
+        ck_assert_int_eq(tn_eval_graph(&i->env, i->g, in, 2, &y, 1, NULL), step ? TN_OK : TN_E_TYPE);
+        if (!step) ck_assert_msg(strstr(i->r.message, "the frame step") != NULL, "%s", i->r.message);
+        if (step) ck_assert_int_eq(y.dims[1], 8 / step + 1);
+        if (step) tn_tensor_free(NULL, &y);
+    }
+    done(i);
+}
+END_TEST
+
+/* y = L >= 8 ? sum of the frames' spectrum : sum of x: what the frames need, they need where they are taken. */
+START_TEST(frames_in_a_branch) {
+    const int64_t length = 8, step = 4, seven = 7, one = 1;
+    pb *yes = g_node(pb_new(), mk_node("STFT", "x,step,,l", "f")), *no = pb_new(), *g = pb_new();
+    g_out(g_node(yes, at_int(mk_node("ReduceSum", "f", "a"), "keepdims", 0)), "a");
+    g_out(g_node(no, at_int(mk_node("ReduceSum", "x", "b"), "keepdims", 0)), "b");
+    g_node(g_node(g, mk_node("Shape", "x", "s")), mk_node("Gather", "s,one", "n"));
+    g_node(g, mk_node("Greater", "n,seven", "c"));
+    g_node(g, at_graph(at_graph(mk_node("If", "c", "y"), "then_branch", yes), "else_branch", no));
+    g_init(g_init(g, mk_i64("l", "", 1, &length)), mk_i64("step", "", 1, &step));
+    g_init(g_init(g, mk_i64("seven", "", 1, &seven)), mk_i64("one", "", 1, &one));
+    imported *i = import_with(mk_model(g_out(g_in(g, "x", 1, "1,L"), "y"), 17), NULL);
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 1);
+    static const float x[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+    void *bytes = NULL;
+    size_t size = 0;
+    tn_plan *p = NULL;
+    const int64_t sizes[] = {5, 12, 2, 8, 0};
+    float want[5];
+    for (int k = 0; k < 5; k++) {
+        const ran_tensor in = {TN_F32, 2, {1, sizes[k]}, x};
+        double sum = 0;
+        for (int64_t at = 0; at < sizes[k]; at++) sum += sizes[k] > 7 ? 0 : (double)x[at];
+        for (int64_t from = 0; sizes[k] > 7 && from + 8 <= sizes[k]; from += 4)
+            for (int64_t f = 0; f < 5; f++)
+                for (int64_t at = 0; at < 8; at++)
+                    sum += (double)x[from + at] * (cos(TAU * (double)(f * at) / 8) - sin(TAU * (double)(f * at) / 8));
+        want[k] = (float)sum;
+        ran_on_reference(i, 1, &in, 1, &(ran_tensor){TN_F32, 0, {0}, &want[k]}, 1e-3);
+    }
+    tn_context *c = kernels_of(i, &p, &bytes, &size);
+    for (int k = 0; c && k < 5; k++) {
+        float y = 0;
+        ck_assert_msg(tn_context_set_shape(c, 0, 2, (int64_t[]){1, sizes[k]}) == TN_OK, "%s", i->r.message);
+        ck_assert_msg(tn_context_run(c, (const void *[]){x}, (void *[]){&y}) == TN_OK, "%s", i->r.message);
+        ck_assert_msg(fabsf(y - want[k]) < 1e-3f, "of %lld: %g, not %g", (long long)sizes[k], (double)y,
+                      (double)want[k]);
+    }
+    tn_context_free(c);
+    tn_plan_free(p);
+    tn_free(&i->env, bytes, size);
+    done(i);
+}
+END_TEST
+
 /* ---- windows ----------------------------------------------------------------------------------------------------- */
 
 typedef struct window_row {
@@ -285,6 +352,8 @@ int main(void) {
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, transforms_are_sums, 0, (int)(sizeof transforms / sizeof *transforms));
     tcase_add_test(t, frames_are_transformed);
+    tcase_add_test(t, frames_of_no_step);
+    tcase_add_test(t, frames_in_a_branch);
     tcase_add_loop_test(t, where_maxima_are, 0, (int)(sizeof windows / sizeof *windows));
     tcase_add_loop_test(t, columns_add_up_to_an_image, 0, (int)(sizeof windows / sizeof *windows));
     tcase_add_test(t, maxima_go_back);

@@ -339,12 +339,14 @@ END_TEST
 
 /* The maximum of each bin of each region; 0 where a bin is empty. */
 START_TEST(regions_are_pooled) {
-    enum { B = 2, C = 3, H = 9, W = 11, R = 5, P = 3, Q = 2 };
-    static const float rois[R * 5] = {0,  0,  0, 20, 16, 1, 5, 3, 9, 16, 1, 30, 30,
-                                      40, 40, 0, 13, 7,  3, 2, 1, 1, 1,  1, 1};
+    enum { B = 2, C = 3, H = 9, W = 11, R = 6, P = 3, Q = 2 };
+    /* the last one: just below a half, which adding a half in single precision would round up */
+    static const float rois[R * 5] = {0, 0,  0, 20, 16, 1, 5, 3, 9, 16, 1, 30, 30,          40,          40,
+                                      0, 13, 7, 3,  2,  1, 1, 1, 1, 1,  0, 0,  0.99999994f, 0.99999994f, 16};
     static float x[B * C * H * W], y[R * C * P * Q];
     uint32_t seed = 37;
     for (size_t k = 0; k < sizeof x / sizeof *x; k++) x[k] = (float)ran_number(&seed);
+    for (int k = 0; k < H * W; k++) x[k] = -INFINITY; /* which is the maximum there */
     for (int64_t k = 0; k < R * C * P * Q; k++) {
         const float *roi = rois + k / (C * P * Q) * 5;
         const float *plane = x + ((int64_t)roi[0] * C + k / (P * Q) % C) * H * W;

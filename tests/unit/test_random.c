@@ -181,14 +181,15 @@ START_TEST(seeds) {
 }
 END_TEST
 
-/* Two loops, one in the other, of three iterations each: nine rows, all of them different. */
-START_TEST(iterations_draw_other_numbers) {
+/* Two loops, one in the other, of three iterations each: nine rows, all of them different, and the same ones whether a loop runs or
+ * is written down (bits of `known`: the outer one's length, the inner one's). */
+static void draw_in_loops(int known, float numbers[36]) {
     const int64_t trips = 3;
     const uint8_t yes = 1;
     pb *inner = pb_new(), *outer = pb_new(), *g = pb_new();
     g_in(g_in(inner, "j", 7, ""), "d", 9, "");
     g_node(inner, mk_node("Identity", "d", "d2"));
-    g_node(inner, at_ints(mk_node("RandomUniform", "", "u"), "shape", "4"));
+    g_node(inner, at_float(at_ints(mk_node("RandomUniform", "", "u"), "shape", "4"), "seed", 3));
     g_out(g_out(inner, "d2"), "u");
     g_in(g_in(outer, "i", 7, ""), "c", 9, "");
     g_node(outer, mk_node("Identity", "c", "c2"));
@@ -196,19 +197,32 @@ START_TEST(iterations_draw_other_numbers) {
     g_out(g_out(outer, "c2"), "us");
     g_node(g, at_graph(mk_node("Loop", "m,t", "y"), "body", outer));
     g_init(g, mk_tensor("t", 9, "", &yes, 1));
-    g_in(g_in(g, "m", 7, ""), "n", 7, "");
+    for (int k = 0; k < 2; k++) {
+        const char *name = k ? "n" : "m";
+        known & 1 << k ? g_init(g, mk_i64(name, "", 1, &trips)) : g_in(g, name, 7, "");
+    }
     imported *i = import_with(mk_model(g_out(g, "y"), 17), NULL);
     ck_assert_msg(i->g != NULL, "%s", i->r.message);
-    ck_assert_uint_eq(nodes_of(i, TN_OP_LOOP), 1);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_LOOP), known == 3 ? 0 : known == 1 ? 3 : 1);
     tn_tensor in[2] = {{.dtype = TN_I64, .data = (void *)(uintptr_t)&trips, .bytes = 8}}, y = {0};
     in[1] = in[0];
-    ck_assert_msg(tn_eval_graph(&i->env, i->g, in, 2, &y, 1, NULL) == TN_OK, "%s", i->r.message);
+    ck_assert_msg(tn_eval_graph(&i->env, i->g, in, tn_graph_input_count(i->g), &y, 1, NULL) == TN_OK, "%s",
+                  i->r.message);
     ck_assert_int_eq(tn_tensor_numel(&y), 36);
-    const float *v = y.data;
-    for (int a = 0; a < 36; a++)
-        for (int b = 0; b < a; b++) ck_assert_msg(v[a] != v[b], "numbers %d and %d", a, b);
+    memcpy(numbers, y.data, 36 * sizeof *numbers);
     tn_tensor_free(NULL, &y);
     done(i);
+}
+
+START_TEST(iterations_draw_other_numbers) {
+    float v[36], same[36];
+    draw_in_loops(0, v);
+    for (int a = 0; a < 36; a++)
+        for (int b = 0; b < a; b++) ck_assert_msg(v[a] != v[b], "numbers %d and %d", a, b);
+    for (int known = 1; known < 4; known++) {
+        draw_in_loops(known, same);
+        ck_assert_msg(!memcmp(v, same, sizeof v), "lengths that are known: %d", known);
+    }
 }
 END_TEST
 
