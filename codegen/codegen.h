@@ -19,6 +19,7 @@
 
 #include "codegen/bind/require.h"
 #include "ir/ir.h"
+#include "ir/plugin/plugin.h"
 #include "passes/memory/memory.h"
 #include "runtime/cuda/launch.h"
 #include "runtime/plan/packing.h"
@@ -70,7 +71,8 @@ typedef struct tn_spec {
     tn_graph *g;
     tn_node kernel;
     tn_region region;
-    tn_node anchor;               /* the region's anchor node; none for a map kernel */
+    const tn_plugin *plugin;      /* whose kernel computes it; NULL: templates do */
+    tn_node anchor;               /* the region's anchor node; none for a map kernel, and a plugin's */
     tn_dtype loose;               /* values of this dtype may be held in f32 between loads and stores */
     uint32_t n_in, n_out, n_told; /* told: the last operands, which are sizes */
     tn_spec_tensor *in, *out;
@@ -122,6 +124,7 @@ typedef struct tn_template {
     const char *name; /* file stem */
     const char *summary;
     const char *source; /* the file's text */
+    const char *file;   /* where that is not <name>.cu: a plugin's; else NULL */
     uint64_t hash;      /* of the file and of every header it includes */
     uint32_t n_knobs;
     tn_knob knobs[TN_MAX_KNOBS];

@@ -230,6 +230,10 @@ tn_status tn_no_candidate(tn_compilation *c, const tn_work *w) {
     for (size_t k = 0; k < w->n; k++)
         if (*w->c[k].note) why = w->c[k].note;
     layers_of(c, w, loc, sizeof loc);
+    if (w->spec->plugin)
+        return tn_fail(c->env, TN_E_COMPILE, loc, "mend the kernel, or its expansion or tolerance",
+                       "the kernel of plugin %s (%s) is refused on %s: %s", w->spec->plugin->name,
+                       w->spec->plugin->source, c->arch->name, why);
     return tn_fail(c->env, TN_E_COMPILE, loc, "please report this with the model and `tenon opt MODEL`",
                    "no kernel works for %s on %s (%zu candidates; the last: %s)", w->spec->name, c->arch->name, w->n,
                    why);

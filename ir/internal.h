@@ -198,9 +198,10 @@ struct tn_graph {
     TN_VEC(tn_region_rec) regions;
     TN_VEC(tn_region) owned;
     TN_VEC(tn_meta_rec) metas;
-    TN_VEC(tn_condition) conds;    /* no zero entry */
-    TN_VEC(tn_dim) equals;         /* atoms that others are written for (equal.c); no zero entry */
-    TN_VEC(tn_bucket_rec) buckets; /* no zero entry */
+    TN_VEC(tn_condition) conds;               /* no zero entry */
+    TN_VEC(tn_dim) equals;                    /* atoms that others are written for (equal.c); no zero entry */
+    TN_VEC(tn_bucket_rec) buckets;            /* no zero entry */
+    TN_VEC(const struct tn_plugin *) plugins; /* that its kernels are of, counted (ir/plugin); no zero entry */
     uint64_t edits;
     uint32_t n_buckets;
     tn_table str_table, type_table, loc_table, cond_table; /* conditions by index + 1 */
@@ -330,6 +331,10 @@ void tn_dim_strip(tn_graph *g, tn_dim *a, tn_dim *b);
 void tn_dim_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi);
 uint64_t tn_dim_hash(const tn_graph *g, tn_dim d);         /* independent of handles */
 int tn_dim_compare(const tn_graph *g, tn_dim a, tn_dim b); /* a total order, independent of handles */
+
+struct tn_names;
+/* tn_dim_parse where words stand for what `names` say (NULL: symbols); a word that is none of them ends it. */
+tn_dim tn_dim_parse_named(tn_graph *g, const char *s, const struct tn_names *names, const char **end);
 
 /* Evaluates d with a symbol's value from a function; false where that says so or a value does not fit in 64 bits. */
 typedef bool (*tn_sym_value)(const void *user, const tn_graph *g, tn_dim sym, int64_t *out);

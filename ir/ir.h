@@ -673,6 +673,9 @@ tn_graph *tn_parse(const tn_env *env, const char *source, const char *text, size
  * not be changed in place. */
 tn_status tn_write_file(const tn_graph *g, const char *path);
 tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status);
+/* The same of a text that names ops of plugins (tenon/plugin.h; NULL: it names none). */
+struct tn_plugins;
+tn_graph *tn_read_file_with(const tn_env *env, const char *path, const struct tn_plugins *plugins, tn_status *status);
 /* A hash of structure, types, attributes and constants, independent of handles and names. */
 uint64_t tn_graph_hash(tn_graph *g);
 

@@ -1,5 +1,6 @@
 /* enumerate.c: all candidates of a spec: templates whose binding accepts it, times the knob values that satisfy the
  * template's requires, ranked by predicted cost. */
+#include "codegen/bind/plugin.h"
 #include "codegen/emit/emit.h"
 #include "tenon/internal/memory.h"
 
@@ -165,7 +166,8 @@ static tn_status assignments(tn_choices *l, uint32_t binding) {
     const tn_spec *s = l->s;
     const tn_binding_ops *b = bindings[binding];
     const tn_problem *p = &l->problem[binding];
-    const tn_template *t = tn_template_find(b->name);
+    const tn_template *t = s->plugin ? tn_plugin_template(s->plugin) : tn_template_find(b->name);
+    if (!t && s->plugin) return TN_E_MEMORY;
     if (!t)
         return tn_fail(tn_graph_env(s->g), TN_E_INTERNAL, b->name, "",
                        "templates.def names a template that is not in templates/");
@@ -294,19 +296,32 @@ uint64_t tn_choices_hash(const tn_choices *l) {
     return h;
 }
 
+/* A plugin's kernel is the plugin's alone. */
+static bool is_for(const tn_binding_ops *b, const tn_spec *s) {
+    return (b == &tn_bind_plugin) == (s->plugin != NULL);
+}
+
+static tn_status no_choice(const tn_choices *l) {
+    const tn_plugin *p = l->s->plugin;
+    char where[128];
+    where_of(l->s, where, sizeof where);
+    if (!p)
+        return tn_fail(tn_graph_env(l->s->g), TN_E_INTERNAL, where, "report this model",
+                       "no template can compute kernel %s", l->s->name);
+    return tn_fail(tn_graph_env(l->s->g), TN_E_UNSUPPORTED, where, "give its knobs other values",
+                   "plugin %s (%s): a block of %s has 1 to 1024 threads and at most %d bytes of shared memory; with no "
+                   "value of its knobs that is so",
+                   p->name, p->source, l->arch->name, l->arch->smem_block);
+}
+
 static tn_status fill(tn_choices *l, const tn_template *only, size_t cap) {
-    const tn_env *env = tn_graph_env(l->s->g);
     tn_status st = TN_OK;
     for (uint32_t k = 0; k < N_BINDINGS && st == TN_OK; ++k) {
-        if (only && strcmp(bindings[k]->name, only->name) != 0) continue;
+        if ((only && strcmp(bindings[k]->name, only->name) != 0) || !is_for(bindings[k], l->s)) continue;
         if (bindings[k]->accepts(l->s, l->arch, &l->problem[k])) st = assignments(l, k);
     }
     if (st == TN_OK) st = tn_graph_status(l->s->g); /* accepts() makes dims: out of memory is not "cannot compute" */
-    if (st == TN_OK && !l->n && !only) {
-        char where[128];
-        where_of(l->s, where, sizeof where);
-        st = tn_fail(env, TN_E_INTERNAL, where, "report this model", "no template can compute kernel %s", l->s->name);
-    }
+    if (st == TN_OK && !l->n && !only) st = no_choice(l);
     tn_choices_select(l, cap);
     return st;
 }
@@ -402,8 +417,8 @@ static bool parse_knobs(const tn_template *t, const char *text, int64_t *knob) {
 
 tn_status tn_variant_make(const tn_spec *s, const tn_arch *arch, const char *tpl, const char *knobs, tn_variant *out) {
     const tn_env *env = tn_graph_env(s->g);
-    const tn_template *t = tn_template_find(tpl);
-    const tn_binding_ops *b = NULL;
+    const tn_template *t = s->plugin ? tn_plugin_template(s->plugin) : tn_template_find(tpl);
+    const tn_binding_ops *b = s->plugin ? &tn_bind_plugin : NULL;
     int64_t knob[TN_MAX_KNOBS] = {0};
     char where[128];
     where_of(s, where, sizeof where);

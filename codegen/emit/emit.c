@@ -135,6 +135,15 @@ void tn_emit_fail(tn_emitter *e, tn_status code, const char *fmt, ...) {
     tn_fail(e->env, code, where, "", "kernel %s: %s", e->s->name, what);
 }
 
+void tn_emit_error(tn_emitter *e, const char *fmt, ...) {
+    char what[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    tn_emit_fail(e, TN_E_ARGUMENT, "%s", what);
+}
+
 bool tn_emit_ok(const tn_emitter *e) {
     return e && e->status == TN_OK && tn_graph_status(e->g) == TN_OK;
 }

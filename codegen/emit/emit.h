@@ -44,6 +44,12 @@ __attribute__((format(printf, 2, 3)))
 #endif
 void tn_emit_line(tn_emitter *e, const char *fmt, ...);
 
+/* What is wrong with a kernel that is the user's. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+void tn_emit_error(tn_emitter *e, const char *fmt, ...);
+
 /* Storage types: float double tn_half tn_bf16 tn_e4m3 tn_e5m2, signed char ... long long, bool as unsigned char.
  * Register types: float for all floats up to 32 bits, double for f64, the integer types themselves, bool. */
 const char *tn_storage_type(tn_dtype t);
@@ -77,6 +83,11 @@ static inline tn_coord tn_coord_axes(const char *name, uint32_t mask) {
  * c_last is a multiple of vec (but see divisor of the last coordinate: if set it replaces that promise).  Loads are
  * packed where contiguous and provably aligned. */
 void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec);
+
+/* One element at the coordinates of all axes:  R fn(args, c0, ...)  and  void fn(args, c0, ..., R value),  of output
+ * `out`, which nothing but this writes. */
+void tn_emit_read(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n);
+void tn_emit_write(tn_emitter *e, const char *fn, uint32_t out, const tn_coord *c, uint32_t n);
 
 /* The same for a value that broadcasts (NumPy) to the shape of `like`, whose axes the coordinates describe. */
 void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,

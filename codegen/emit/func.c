@@ -62,6 +62,39 @@ void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *
     finish_load(&f, fn, val, c, n, at);
 }
 
+/* ---- single elements --------------------------------------------------------------------------------------------- */
+
+void tn_emit_read(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n) {
+    char head[512];
+    tn_emit_load(e, fn, val, c, n, 1);
+    if (!tn_emit_ok(e)) return;
+    const char *type = tn_register_type(tn_val_dtype(e->g, val));
+    signature(head, sizeof head, type, fn, c, n);
+    tn_text_add(&e->functions, "%s) {\n    %s x[1];\n    %s(args", head, type, fn);
+    for (uint32_t k = 0; k < n; ++k) tn_text_add(&e->functions, ", %s", c[k].name);
+    tn_text_add(&e->functions, ", x);\n    return x[0];\n}\n\n");
+}
+
+void tn_emit_write(tn_emitter *e, const char *fn, uint32_t out, const tn_coord *c, uint32_t n) {
+    tn_fn f;
+    tn_dim at[TN_MAX_RANK];
+    char head[512], tail[64];
+    if (!tn_fn_begin(&f, e, 1)) return;
+    const tn_val y = e->s->out[out].arg;
+    const char *type = tn_register_type(tn_val_dtype(e->g, y));
+    signature(head, sizeof head, "void", fn, c, n);
+    snprintf(tail, sizeof tail, ", %s value)", type);
+    close_signature(head, sizeof head, tail);
+    if (tn_fn_coords(&f, tn_val_type(e->g, y), c, n, at)) {
+        f.acc = y;
+        f.n_acc = (uint32_t)tn_val_rank(e->g, y);
+        memcpy(f.acc_c, at, sizeof at);
+        tn_text_add(&f.head, "const %s acc[1] = {value};\n", type);
+        tn_fn_store(&f, out, at);
+    }
+    tn_fn_end(&f, head);
+}
+
 /* ---- epilogues --------------------------------------------------------------------------------------------------- */
 
 tn_val tn_spec_anchor_result(const tn_spec *s) {

@@ -62,8 +62,8 @@ static void expand(unit *u, const char *file, const char *text) {
         if (include_line(line, n, name, sizeof name)) {
             const char *inner = find_header(u, name);
             if (!inner) {
-                u->status = tn_fail(u->env, TN_E_INTERNAL, file, "",
-                                    "the template includes \"%s\", which is not embedded", name);
+                u->status = tn_fail(u->env, TN_E_UNSUPPORTED, file, "templates/ has the headers that there are",
+                                    "line %u includes \"%s\", which Tenon does not carry", number, name);
                 return;
             }
             expand(u, name, inner);
@@ -82,7 +82,7 @@ tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text,
     unit u = {.env = env, .v = v, .text = {.env = env}, .status = TN_OK};
     char file[80];
     snprintf(file, sizeof file, "%s.cu", v->tpl->name);
-    expand(&u, file, v->tpl->source);
+    expand(&u, v->tpl->file ? v->tpl->file : file, v->tpl->source);
     if (u.status != TN_OK) {
         tn_text_free(&u.text);
         return u.status;

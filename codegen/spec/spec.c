@@ -233,7 +233,11 @@ static void put_region(writer *w) {
     const tn_spec *s = w->s;
     uint32_t number = s->n_in;
     number_symbols(w);
-    tn_text_add(&w->t, "%s", s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : "map");
+    tn_text_add(&w->t, "%s", s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : s->plugin ? "plugin" : "map");
+    if (s->plugin) {
+        tn_text_add(&w->t, " %s %016" PRIx64, s->plugin->name, s->plugin->hash);
+        put_strs(w, "given", TN_ATTRS_OF(s->g, s->kernel, kernel)->given);
+    }
     put_dtype(w, "loose", s->loose);
     tn_text_add(&w->t, "\n");
     for (uint32_t k = 0; k < s->n_in; ++k) {
@@ -297,9 +301,10 @@ static void make_name(tn_spec *s) {
     uint32_t count = 0, left_out = 0;
     const char *anchor = s->anchor.i ? tn_op_text(tn_node_op(s->g, s->anchor)) : NULL;
     if (anchor) n = (size_t)snprintf(stem, sizeof stem, "%s", anchor);
+    if (s->plugin) n = (size_t)snprintf(stem, sizeof stem, "%.40s", TN_ATTRS_OF(s->g, s->kernel, kernel)->name);
     TN_FOR_NODES(s->g, s->region, node) {
         const tn_op op = tn_node_op(s->g, node);
-        if (op == TN_OP_CONST || op == TN_OP_YIELD || node.i == s->anchor.i) continue;
+        if (s->plugin || op == TN_OP_CONST || op == TN_OP_YIELD || node.i == s->anchor.i) continue;
         const char *text = tn_op_text(op);
         if (count == 3 || n + strlen(text) + 1 > 36)
             ++left_out;
@@ -494,7 +499,8 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     if (s->in) s->n_in = (uint32_t)n_in;
     if (s->out) s->n_out = (uint32_t)n_out;
     if (!s->in || !s->out) return give_up(s, TN_E_MEMORY);
-    s->anchor = find_anchor(g, kernel, s->region);
+    s->plugin = tn_node_plugin(g, kernel);
+    if (!s->plugin) s->anchor = find_anchor(g, kernel, s->region);
     const tn_dims told = TN_ATTRS_OF(g, kernel, kernel)->sizes;
     s->n_told = told.n < s->n_in ? told.n : s->n_in;
     for (size_t k = 0; k < n_in; ++k) {

@@ -68,12 +68,38 @@ static char *program_log(const tn_env *env, const tn_nvrtc *n, nvrtcProgram prog
     return log;
 }
 
-/* The first line of a compiler log that tells an error. */
-static void first_error(const char *log, char *out, size_t size) {
+/* Where line `number` of a unit comes from: the file that is named before it, and the line there. */
+static const char *origin(const char *source, unsigned long number, int *file_size, unsigned long *line) {
+    const char *file = NULL;
+    const size_t mark = strlen(TN_SOURCE_MARK);
+    for (const char *p = source; number > 1 && *p; number--) {
+        const size_t n = strcspn(p, "\n");
+        const char *colon = n > mark && !memcmp(p, TN_SOURCE_MARK, mark) ? memrchr(p, ':', n) : NULL;
+        ++*line;
+        if (colon && colon > p + mark) {
+            file = p + mark;
+            *file_size = (int)(colon - file);
+            *line = strtoul(colon + 1, NULL, 10);
+        }
+        p += n + (p[n] == '\n');
+    }
+    return file;
+}
+
+/* The first line of a compiler log that tells an error; "name.cu(123): error" becomes "file:line: error". */
+static void first_error(const char *log, const char *source, char *out, size_t size) {
     const char *p = log ? strstr(log, "error") : NULL;
     if (!p) p = log && *log ? log : "no log";
     while (p > log && p[-1] != '\n') p--;
-    snprintf(out, size, "%.*s", (int)strcspn(p, "\n"), p);
+    const int n = (int)strcspn(p, "\n");
+    const char *paren = memchr(p, '(', (size_t)n), *close = paren ? strchr(paren, ')') : NULL;
+    unsigned long line = 0;
+    int file_size = 0;
+    const char *file = close ? origin(source, strtoul(paren + 1, NULL, 10), &file_size, &line) : NULL;
+    if (file && close < p + n)
+        snprintf(out, size, "%.*s:%lu%.*s", file_size, file, line, n - (int)(close + 1 - p), close + 1);
+    else
+        snprintf(out, size, "%.*s", n, p);
     for (char *q = out; *q; q++)
         if (*q == '|') *q = ' '; /* ends a note in a record */
 }
@@ -102,7 +128,7 @@ static void compile_now(const tn_env *env, const tn_nvrtc *n, const char *arch, 
                                                                             : TN_E_COMPILE;
     } else {
         out->status = TN_E_COMPILE;
-        first_error(log, out->error, sizeof out->error);
+        first_error(log, source, out->error, sizeof out->error);
     }
     tn_free(env, log, log_size + 1);
     n->nvrtcDestroyProgram(&prog);

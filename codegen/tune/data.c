@@ -32,6 +32,7 @@ static double tolerance_of(tn_dtype t, bool tf32) {
 double tn_tolerance(const tn_spec *s, tn_dtype t) {
     const bool tf32 = tn_spec_tf32(s);
     double most = tolerance_of(t, tf32);
+    if (s->plugin && s->plugin->tolerance > 0) return s->plugin->tolerance;
     TN_FOR_NODES(s->g, s->region, n)
     for (size_t k = 0; most > 0 && k < tn_node_result_count(s->g, n); k++) {
         const tn_val v = tn_node_result(s->g, n, k);

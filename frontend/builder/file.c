@@ -22,7 +22,7 @@ tn_graph *tn_import_file(const tn_env *env, const char *path, const tn_import_op
     else if (!ends_in(path, ".tn"))
         return tn_import_onnx(env, path, opts, status);
     else {
-        tn_graph *g = tn_read_file(env, path, status);
+        tn_graph *g = tn_read_file_with(env, path, opts ? opts->plugins : NULL, status);
         if (g && opts) *status = tn_graph_give_shapes(g, opts->shapes, opts->n_shapes);
         if (!g || *status == TN_OK) return g;
         tn_graph_free(g);

@@ -1,4 +1,4 @@
-# tenon_add_plan(NAME MODEL [WEIGHTS NET.caffemodel] [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [ALIASES input=output ...] [OPTIONS ...])
+# tenon_add_plan(NAME MODEL [WEIGHTS NET.caffemodel] [TARGETS sm_80 sm_90a ...] [PRECISION fp32|tf32|fp16|bf16] [SHAPES name=1x3x224x224|name=1..32x128:8x128 ...] [ALIASES input=output ...] [PLUGINS FILE ...] [OPTIONS ...])
 #
 # Compiles MODEL into NAME.plan at build time and defines the static library NAME: link it, include "NAME.h" and call
 # NAME_plan() and NAME_run().  With TARGETS no GPU is needed (the cost model chooses; `tenon tune` finishes a plan on a
@@ -7,13 +7,14 @@
 # WEIGHTS are those of a Caffe net, whose MODEL is its .prototxt.
 # SHAPES are those of `tenon compile --shape`: sizes, ranges with typical sizes, and several of one input as buckets.
 # ALIASES are those of `tenon compile --alias`: outputs that grow in inputs' buffers, as in "past_key_values.*=present.*".
-# The plan is compiled again when the model or a file of its weights changes.  A MODEL that the build itself makes must be
+# PLUGINS are files that declare ops of your own, as `tenon compile --plugin` takes them; the plan needs none of them.
+# The plan is compiled again when the model, a file of its weights or a plugin changes.  A MODEL that the build itself makes must be
 # known as GENERATED before this call.  A project needs C or C++.
 cmake_policy(PUSH)
 cmake_policy(VERSION 3.21)
 
 function(tenon_add_plan name model)
-  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION;WEIGHTS" "TARGETS;SHAPES;ALIASES;OPTIONS")
+  cmake_parse_arguments(PARSE_ARGV 2 arg "" "PRECISION;WEIGHTS" "TARGETS;SHAPES;ALIASES;PLUGINS;OPTIONS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "tenon_add_plan(${name}): unknown arguments ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -46,6 +47,10 @@ function(tenon_add_plan name model)
   endforeach()
   foreach(alias ${arg_ALIASES})
     list(APPEND options --alias ${alias})
+  endforeach()
+  foreach(plugin ${arg_PLUGINS})
+    get_filename_component(plugin "${plugin}" ABSOLUTE)
+    list(APPEND options --plugin "${plugin}")
   endforeach()
   file(MAKE_DIRECTORY "${dir}")
   add_custom_command(

@@ -22,6 +22,7 @@ typedef struct cli {
     int errors;   /* diagnostics of severity error so far */
     char **reads; /* the files that were read so far */
     size_t n_reads;
+    tn_plugins *plugins;      /* those of --plugin, once options are read */
     bool printed;             /* a JSON document is on stdout */
     json_object *json_errors; /* with --json: the errors so far */
 } cli;
@@ -69,6 +70,7 @@ typedef struct compile_args {
     const char **aliases;   /* from --alias, as well */
     const char **limits;    /* from --most, as well */
     const char **sequences; /* from --sequence, as well */
+    const char **plugins;   /* from --plugin, as well */
     double tune_seconds;
     int no_gpu, exact, threads, streams, device_ordinal;
 } compile_args;
@@ -76,6 +78,7 @@ typedef struct compile_args {
 /* What an import is told of a model besides shapes. */
 #define IMPORT_OPTIONS(a)                                                                                              \
     {"weights", 0, POPT_ARG_STRING, &(a)->weights, 0, "the weights of a .prototxt", "NET.caffemodel"},                 \
+        {"plugin", 0, POPT_ARG_ARGV, &(a)->plugins, 0, "an op of your own (examples/plugin); several", "FILE"},        \
         {"most",       0, POPT_ARG_ARGV,                                                                               \
          &(a)->limits, 0, "how long what data makes can be: of Range, OneHot or Loop, by the name of the output",      \
          "NAME=1000"},                                                                                                 \

@@ -68,5 +68,6 @@ int main(int argc, char **argv) {
     }
     for (size_t k = 0; k < c.n_reads; k++) free(c.reads[k]);
     free(c.reads);
+    tn_plugins_free(c.plugins);
     return rc;
 }

@@ -138,6 +138,11 @@ static void import_node(tn_oi *x, const TnOnnx__NodeProto *n) {
         tn_oi_fail(x, TN_E_UNSUPPORTED, "", "more than %d nodes after inlining functions", MAX_NODES);
         return;
     }
+    const tn_plugin *plugin = tn_oi_find_plugin(x, n, x->opset);
+    if (plugin) {
+        tn_oi_plugin(x, plugin);
+        return;
+    }
     const TnOnnx__FunctionProto *f = tn_oi_find_function(x, n);
     if (f) {
         inline_function(x, f, label);

@@ -59,6 +59,7 @@ static void look_at_nodes(search *s, size_t n, TnOnnx__NodeProto **nodes) {
         const TnOnnx__NodeProto *node = nodes[k];
         const TnOnnx__FunctionProto *f = tn_oi_find_function(s->x, node);
         const int64_t opset = tn_oi_opset_of(s->x, s->function, node->domain);
+        if (tn_oi_find_plugin(s->x, node, opset)) continue;
         if (f)
             look_at_function(s, f);
         else if (!tn_oi_find_row(node->domain, node->op_type, opset))
@@ -96,7 +97,9 @@ static complaint complain(const TnOnnx__NodeProto *n, int64_t opset, size_t node
         snprintf(c.hint, sizeof c.hint, "tenon ops lists the operators that there are");
         snprintf(c.text, sizeof c.text, "not imported: %s%s", tn_oi_refusal(n->domain, n->op_type), count);
     } else {
-        snprintf(c.hint, sizeof c.hint, "export it from other ops, or give it a body as a model-local function");
+        snprintf(c.hint, sizeof c.hint,
+                 "declare it as a plugin (--plugin FILE), export it from other ops, or give it a body as a model-local "
+                 "function");
         snprintf(c.text, sizeof c.text, "no importer for this op of domain '%.80s'%s",
                  *n->domain ? n->domain : "ai.onnx", count);
     }

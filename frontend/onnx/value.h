@@ -3,6 +3,7 @@
 #define TENON_ONNX_VALUE_H
 
 #include "frontend/onnx/import.h"
+#include "ir/plugin/plugin.h"
 
 /* Sequences exist while a model is imported: their lengths are known, and the graph has the tensors in them. */
 typedef struct tn_oi_seq {
@@ -78,5 +79,11 @@ bool tn_oi_versions(const char *domain, const char *name, int *since, int *until
 const char *tn_oi_refusal(const char *domain, const char *name);
 /* The current node has no importer: an error for it, and for every other operator of the model that has none. */
 void tn_oi_unknown(tn_oi *x);
+
+/* ---- plugin.c ---------------------------------------------------------------------------------------------------- */
+
+/* The plugin that a node is an op of; NULL: none. */
+const tn_plugin *tn_oi_find_plugin(const tn_oi *x, const TnOnnx__NodeProto *n, int64_t opset);
+void tn_oi_plugin(tn_oi *x, const tn_plugin *p);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "ir/internal.h"
+#include "ir/text/names.h"
 
 enum { MAX_PARENS = 64, SUM = 1, PRODUCT = 2, PRIMARY = 3 };
 
@@ -122,6 +123,7 @@ typedef struct dim_parser {
     tn_graph *g;
     const char *s; /* stays where the error is */
     int depth;
+    const tn_names *names; /* NULL: words are symbols */
 } dim_parser;
 
 static tn_dim parse_sum(dim_parser *p);
@@ -202,7 +204,7 @@ static tn_dim parse_primary(dim_parser *p) {
     tn_dim_kind kind = TN_DIM_NONE;
     skip_space(p);
     if (*p->s >= '0' && *p->s <= '9') return parse_number(p, false);
-    if (*p->s == '"') return parse_quoted(p, name, sizeof name) ? tn_dim_sym(p->g, name) : (tn_dim){0};
+    if (*p->s == '"' && !p->names) return parse_quoted(p, name, sizeof name) ? tn_dim_sym(p->g, name) : (tn_dim){0};
     if (accept(p, "(")) {
         tn_dim d = parse_sum(p);
         return d.i && accept(p, ")") ? d : (tn_dim){0};
@@ -212,6 +214,11 @@ static tn_dim parse_primary(dim_parser *p) {
     const char *start = p->s;
     p->s += n;
     if (is_function(start, n, &kind) && accept(p, "(")) return parse_call(p, kind);
+    if (p->names) {
+        const tn_dim d = tn_names_size(p->g, p->names, start, n);
+        if (!d.i) p->s = start;
+        return d;
+    }
     memcpy(name, start, n);
     name[n] = 0;
     return tn_dim_sym(p->g, name);
@@ -273,7 +280,11 @@ static tn_dim parse_sum(dim_parser *p) {
 }
 
 tn_dim tn_dim_parse(tn_graph *g, const char *s, const char **end) {
-    dim_parser p = {g, s, 0};
+    return tn_dim_parse_named(g, s, NULL, end);
+}
+
+tn_dim tn_dim_parse_named(tn_graph *g, const char *s, const tn_names *names, const char **end) {
+    dim_parser p = {g, s, 0, names};
     tn_status before = g->status;
     tn_dim d = before == TN_OK ? parse_sum(&p) : (tn_dim){0};
     if (before == TN_OK && g->status != TN_E_MEMORY)

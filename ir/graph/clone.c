@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include "ir/internal.h"
+#include "ir/plugin/plugin.h"
 
 /* ---- clone ------------------------------------------------------------------------------------------------------- */
 
@@ -82,6 +83,7 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
         to->dims.fresh = from->dims.fresh;
         to->collected = from->collected;
         to->n_buckets = from->n_buckets;
+        for (uint32_t i = 0; i < from->plugins.n; i++) tn_graph_use_plugin(to, from->plugins.p[i]);
         ok = COPY(blobs);
         for (uint32_t i = 1; ok && i < to->blobs.n; i++) tn_blob_retain(to->blobs.p[i]);
     }
@@ -159,6 +161,7 @@ uint64_t tn_graph_hash(tn_graph *g) {
             for (size_t i = 0; i < sizeof said / sizeof *said; i++) x = mix(x, (uint64_t)said[i]);
             h += x;
         }
+    for (uint32_t k = 0; k < g->plugins.n; k++) h += mix(UINT64_C(0x706c7567), g->plugins.p[k]->hash);
     tn_free(g->env, s.number, g->vals.n * sizeof *s.number);
     return h;
 }

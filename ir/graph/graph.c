@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 #include "ir/internal.h"
+#include "ir/plugin/plugin.h"
 
 void *tn_graph_alloc(tn_graph *g, size_t size) {
     void *p = tn_arena_alloc(&g->arena, size);
@@ -72,6 +73,7 @@ tn_graph *tn_graph_new(const tn_env *env) {
 
 static void free_arrays(tn_graph *g) {
     for (uint32_t i = 1; i < g->blobs.n; i++) tn_blob_drop(g->blobs.p[i]);
+    for (uint32_t i = 0; i < g->plugins.n; i++) tn_plugin_release(g->plugins.p[i]);
 #define FREE(vec) tn_free(g->env, g->vec.p, g->vec.cap * sizeof *g->vec.p)
     FREE(strs);
     FREE(types);
@@ -86,6 +88,7 @@ static void free_arrays(tn_graph *g) {
     FREE(conds);
     FREE(equals);
     FREE(buckets);
+    FREE(plugins);
 #undef FREE
     tn_table_free(g->env, &g->str_table);
     tn_table_free(g->env, &g->type_table);

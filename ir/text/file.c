@@ -144,14 +144,22 @@ static side_file *open_side(const tn_env *env, const char *path, tn_status *st) 
 }
 
 tn_graph *tn_read_file(const tn_env *env, const char *path, tn_status *status) {
+    return tn_read_file_with(env, path, NULL, status);
+}
+
+tn_graph *tn_read_file_with(const tn_env *env, const char *path, const struct tn_plugins *plugins, tn_status *status) {
     mapping text = {0};
     tn_graph *g = NULL;
     tn_status st = map_file(env, path, true, &text);
     side_file *f = st == TN_OK ? open_side(env, path, &st) : NULL;
     if (st == TN_OK) {
         const char *bytes = f->map.p ? f->map.p : "";
-        const tn_side side = {
-            .p = f->map.found ? bytes : NULL, .size = f->map.size, .retain = retain, .release = release, .owner = f};
+        const tn_side side = {.p = f->map.found ? bytes : NULL,
+                              .size = f->map.size,
+                              .retain = retain,
+                              .release = release,
+                              .owner = f,
+                              .plugins = plugins};
         g = tn_parse_side(env, path, text.p ? text.p : "", text.size, &side, &st);
     }
     unmap(&text);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ir/text/parse.h"
+#include "ir/plugin/scope.h"
 
 typedef struct name {
     const char *s; /* interned; "" for numbered values */
@@ -34,6 +34,8 @@ typedef struct module {
     uint32_t n_outputs;
     bool has_outputs;
     unsigned depth;
+    const tn_body *body; /* of a text that is one; NULL: a function */
+    size_t n_results;
 } module;
 
 /* Room for element n of an array in the graph's arena; what is outgrown stays there unused. */
@@ -58,7 +60,7 @@ static definition *lookup(module *m, name n) {
     return NULL;
 }
 
-static bool define(module *m, name n, tn_val v) {
+static bool define_as(module *m, name n, tn_val v) {
     tn_parser *p = &m->p;
     if (lookup(m, n)) {
         if (*n.s) return tn_parse_error(p, "value %%%s is defined twice", n.s);
@@ -70,8 +72,13 @@ static bool define(module *m, name n, tn_val v) {
     uint32_t *head = bucket(m, n);
     m->defs[m->n_defs] = (definition){n, v, *head};
     *head = m->n_defs++;
-    if (*n.s) tn_val_set_name(p->g, v, n.s);
     return tn_parse_graph_ok(p);
+}
+
+static bool define(module *m, name n, tn_val v) {
+    if (!define_as(m, n, v)) return false;
+    if (*n.s && !m->body) tn_val_set_name(m->p.g, v, n.s);
+    return tn_parse_graph_ok(&m->p);
 }
 
 static void pop_definitions(module *m, uint32_t to) {
@@ -261,19 +268,89 @@ static bool check_type(tn_parser *p, tn_type stated, tn_type is, const char *wha
     return tn_parse_error(p, "%s %zu is stated as %s but is %s", what, k, a, b);
 }
 
-static bool finish_node(module *m, parsed_node *n, tn_node node) {
+static bool finish(module *m, parsed_node *n, const char *op, size_t results, const tn_val *vals) {
     tn_parser *p = &m->p;
-    size_t results = tn_node_result_count(p->g, node);
     if (n->n_types && n->n_types != results)
-        return tn_parse_error(p, "%s has %zu results but %u types are stated", tn_op_text(n->op), results, n->n_types);
+        return tn_parse_error(p, "%s has %zu results but %u types are stated", op, results, n->n_types);
     if (n->n_names != results)
-        return tn_parse_error(p, "%s has %zu results but %u names are given", tn_op_text(n->op), results, n->n_names);
+        return tn_parse_error(p, "%s has %zu results but %u names are given", op, results, n->n_names);
     for (size_t k = 0; k < results; k++) {
-        tn_val v = tn_node_result(p->g, node, k);
-        if (n->n_types && !check_type(p, n->types[k], tn_val_type(p->g, v), "result", k)) return false;
-        if (!define(m, n->names[k], v)) return false;
+        if (n->n_types && !check_type(p, n->types[k], tn_val_type(p->g, vals[k]), "result", k)) return false;
+        if (!define(m, n->names[k], vals[k])) return false;
     }
     return true;
+}
+
+static bool finish_node(module *m, parsed_node *n, tn_node node) {
+    tn_parser *p = &m->p;
+    const size_t results = tn_node_result_count(p->g, node);
+    tn_val *vals = tn_graph_alloc(p->g, (results + 1) * sizeof *vals);
+    for (size_t k = 0; vals && k < results; k++) vals[k] = tn_node_result(p->g, node, k);
+    return tn_parse_graph_ok(p) && finish(m, n, tn_op_text(n->op), results, vals);
+}
+
+/* Where a node of r is put: with its own layers, or those of the place that the text is written for. */
+static tn_cursor cursor_of(const module *m, tn_region r, const parsed_node *n) {
+    tn_cursor at = {r, {0}, tn_loc_of(m->p.g, n->layers, n->n_layers)};
+    if (!m->body) return at;
+    if (r.i == m->body->at.region.i) at.before = m->body->at.before;
+    if (!n->n_layers) at.loc = m->body->at.loc;
+    return at;
+}
+
+/* ---- ops of plugins ---------------------------------------------------------------------------------------------- */
+
+/* domain::op, which no op of the graph's own is called. */
+static bool at_plugin(const tn_parser *p) {
+    const size_t n = tn_ident_length(p->s);
+    return n && !memcmp(p->s + n, "::", 2) && tn_ident_length(p->s + n + 2);
+}
+
+static const tn_plugin *plugin_named(tn_parser *p, const char *s, size_t n) {
+    const tn_plugin *found = tn_plugins_named(p->side.plugins, s, n);
+    for (uint32_t k = 0; !found && k < p->g->plugins.n; k++)
+        if (strlen(p->g->plugins.p[k]->name) == n && !memcmp(p->g->plugins.p[k]->name, s, n))
+            found = p->g->plugins.p[k];
+    if (!found)
+        tn_parse_error(p, "there is no plugin '%.*s': give its file with --plugin (tn_import_options.plugins)",
+                       (int)(n < 80 ? n : 80), s);
+    return found;
+}
+
+/* %y = yolo::region %x {classes=20} */
+static bool parse_plugin(module *m, parsed_node *n, tn_region r) {
+    tn_parser *p = &m->p;
+    const size_t domain = tn_ident_length(p->s), length = domain + 2 + tn_ident_length(p->s + domain + 2);
+    const tn_plugin *plugin = plugin_named(p, p->s, length);
+    tn_plugin_value values[TN_PLUGIN_MOST];
+    tn_val y[TN_PLUGIN_MOST];
+    size_t n_values = 0;
+    if (!plugin) return false;
+    p->s += length;
+    if (!parse_operands(m, n)) return false;
+    if (tn_parse_accept(p, "{") && (!tn_plugin_parse_values(p, plugin, values, &n_values) || !tn_parse_expect(p, "}")))
+        return false;
+    if (!parse_types(p, n) || !parse_loc(p, n)) return false;
+    snprintf(p->where, sizeof p->where, "%.255s:%u:%u", p->source, n->line, n->column);
+    tn_set_cursor(p->g, cursor_of(m, r, n));
+    tn_plugin_emit(p->g, plugin, n_values, values, n->n_in, n->in, y);
+    return tn_parse_graph_ok(p) && finish(m, n, plugin->name, plugin->n_out, y);
+}
+
+/* plugin "region.cu" "the text" */
+static bool parse_definition(tn_parser *p) {
+    const char *source, *text;
+    tn_plugin *plugin;
+    if (!tn_parse_string(p, &source) || !tn_parse_string(p, &text)) return false;
+    const tn_status st = tn_plugin_read(p->g->env, source, text, strlen(text), &plugin);
+    if (st != TN_OK) {
+        p->failed = true;
+        p->status = st;
+        return false;
+    }
+    tn_graph_use_plugin(p->g, plugin);
+    tn_plugin_release(plugin);
+    return tn_parse_graph_ok(p);
 }
 
 /* The names in the header are the attribute of return. */
@@ -293,6 +370,15 @@ static bool prepare_return(module *m, parsed_node *n) {
     return tn_parse_graph_ok(p);
 }
 
+/* yield %a, %b: a body's results, which its caller wants. */
+static bool take_results(module *m, const parsed_node *n) {
+    if (n->op != TN_OP_YIELD) return tn_parse_error(&m->p, "an expansion ends with yield");
+    if (n->n_in > m->body->cap) return tn_parse_error(&m->p, "more than %zu results", m->body->cap);
+    if (n->n_in) memcpy(m->body->results, n->in, n->n_in * sizeof *n->in);
+    m->n_results = n->n_in;
+    return true;
+}
+
 static bool parse_node(module *m, tn_region r, bool *ended) {
     tn_parser *p = &m->p;
     parsed_node n = {0};
@@ -300,12 +386,15 @@ static bool parse_node(module *m, tn_region r, bool *ended) {
     tn_parse_skip(p);
     n.line = p->line;
     n.column = (unsigned)(p->s - p->line_start) + 1;
-    if (!parse_results(p, &n) || !parse_op(p, &n.op)) return false;
+    if (!parse_results(p, &n)) return false;
+    tn_parse_skip(p);
+    if (at_plugin(p)) return parse_plugin(m, &n, r);
+    if (!parse_op(p, &n.op)) return false;
     tn_parse_mark(p);
-    tn_set_cursor(p->g, (tn_cursor){r, {0}, {0}});
+    tn_set_cursor(p->g, cursor_of(m, r, &n));
     if (n.op == TN_OP_CONST) {
         if (!tn_parse_const(p, &constant) || !parse_loc(p, &n)) return false;
-        tn_node_set_loc(p->g, tn_val_def(p->g, constant), tn_loc_of(p->g, n.layers, n.n_layers));
+        tn_node_set_loc(p->g, tn_val_def(p->g, constant), cursor_of(m, r, &n).loc);
         return tn_parse_graph_ok(p) && finish_node(m, &n, tn_val_def(p->g, constant));
     }
     if (!parse_operands(m, &n) || (!at_region(p) && !tn_parse_attrs(p, n.op, &n.attrs)) || !parse_types(p, &n) ||
@@ -313,7 +402,8 @@ static bool parse_node(module *m, tn_region r, bool *ended) {
         return false;
     if (n.op == TN_OP_RETURN && m->depth == 0 && !prepare_return(m, &n)) return false;
     snprintf(p->where, sizeof p->where, "%.255s:%u:%u", p->source, n.line, n.column);
-    tn_set_cursor(p->g, (tn_cursor){r, {0}, tn_loc_of(p->g, n.layers, n.n_layers)});
+    if (m->body && m->depth == 0 && tn_op_is(n.op, TN_T_TERMINATOR)) return *ended = true, take_results(m, &n);
+    tn_set_cursor(p->g, cursor_of(m, r, &n));
     tn_node node = tn_emit_regions(p->g, n.op, &n.attrs, n.n_in, n.in, n.n_regions, n.regions);
     *ended = tn_op_is(n.op, TN_T_TERMINATOR);
     return tn_parse_graph_ok(p) && finish_node(m, &n, node);
@@ -407,6 +497,8 @@ static bool parse_header(tn_parser *p) {
             if (!parse_bucket(p)) return false;
         } else if (tn_parse_accept_word(p, "require")) {
             if (!parse_condition(p)) return false;
+        } else if (tn_parse_accept_word(p, "plugin")) {
+            if (!parse_definition(p)) return false;
         } else
             return tn_parse_graph_ok(p);
     }
@@ -459,6 +551,33 @@ static void release(module *m, char *text, size_t size) {
     tn_free(env, m->defs, m->cap_defs * sizeof *m->defs);
     tn_free(env, m->buckets, m->n_buckets * sizeof *m->buckets);
     tn_free(env, m->p.blobs, m->p.cap_blobs * sizeof *m->p.blobs);
+}
+
+static bool parse_body(module *m) {
+    tn_parser *p = &m->p;
+    const tn_body *b = m->body;
+    for (size_t k = 0; k < b->n_args; k++)
+        if (!define_as(m, (name){tn_intern(p->g, b->names[k]), 0}, b->args[k])) return false;
+    if (!tn_parse_expect(p, "{") || !parse_nodes(m, b->at.region)) return false;
+    return m->n_results || tn_parse_error(p, "an expansion ends with yield and its results");
+}
+
+bool tn_parse_body(tn_parser *p, const tn_body *b, size_t *n_results) {
+    enum { BUCKETS = 64 };
+    tn_graph *g = p->g;
+    const char *outer = g->where;
+    module m = {.p = *p, .body = b, .n_buckets = BUCKETS, .n_defs = 1};
+    m.buckets = tn_alloc(g->env, BUCKETS * sizeof *m.buckets);
+    if (!m.buckets) tn_graph_oom(g);
+    tn_parse_mark(&m.p);
+    g->where = m.p.where;
+    const bool ok = tn_parse_graph_ok(&m.p) && parse_body(&m);
+    g->where = outer;
+    p->failed = m.p.failed;
+    p->status = m.p.status;
+    *n_results = m.n_results;
+    release(&m, NULL, 0);
+    return ok;
 }
 
 static tn_status parse_module(module *m, const char *text, size_t size) {

@@ -6,6 +6,7 @@
 #ifndef TENON_IR_PARSE_H
 #define TENON_IR_PARSE_H
 
+#include "ir/text/names.h"
 #include "ir/text/text.h"
 #include "tenon/internal/memory.h"
 
@@ -16,8 +17,9 @@ typedef struct tn_parser {
     const char *line_start;
     unsigned line;
     bool failed;
-    tn_status status; /* of the failure */
-    char where[320];  /* "source:line:column" of the node being read, for errors of type inference */
+    tn_status status;      /* of the failure */
+    char where[320];       /* "source:line:column" of the node being read, for errors of type inference */
+    const tn_names *names; /* NULL: words in sizes are symbols, and numbers are written out */
     tn_side side;
     struct tn_parsed_blob {
         uint64_t offset;
@@ -47,9 +49,30 @@ bool tn_parse_uint(tn_parser *p, uint64_t *v);
 bool tn_parse_num(tn_parser *p, double *v);
 bool tn_parse_dim(tn_parser *p, tn_dim *d);
 bool tn_parse_type(tn_parser *p, tn_type *t);
+bool tn_parse_dtype(tn_parser *p, tn_dtype *t);
+/* [N, 3*H], at most TN_MAX_RANK. */
+bool tn_parse_shape(tn_parser *p, tn_dim *dims, size_t *rank);
+/* The name behind which list... is taken apart, where it stands here; else NULL. */
+const tn_name *tn_parse_accept_rest(tn_parser *p);
+/* A name of that kind, where it stands here; else NULL. */
+const tn_name *tn_parse_accept_name(tn_parser *p, tn_name_kind kind);
 void tn_parse_mark(tn_parser *p); /* sets where */
 /* Turns a failure of the graph (out of memory, inference), which has been reported, into the parser's. */
 bool tn_parse_graph_ok(tn_parser *p);
+
+/* ---- nodes (parse.c) --------------------------------------------------------------------------------------------- */
+
+/* { nodes, and a yield that gives results }, at a place of the graph.  Arguments are known by their names; an absent one is
+ * none.  Nodes have the place's provenance. */
+typedef struct tn_body {
+    tn_cursor at;
+    size_t n_args;
+    const char *const *names;
+    const tn_val *args;
+    tn_val *results; /* room for cap */
+    size_t cap;
+} tn_body;
+bool tn_parse_body(tn_parser *p, const tn_body *b, size_t *n_results);
 
 /* ---- attributes and constants (parse_value.c) -------------------------------------------------------------------- */
 
@@ -61,6 +84,7 @@ typedef struct tn_parsed_const {
     const char *name;
     const char *elements; /* where [ or ( begins; NULL: {offset=...} */
     bool splat;
+    const tn_name *list; /* whose elements are these; or NULL */
     uint64_t offset;
 } tn_parsed_const;
 

@@ -16,8 +16,9 @@ bool tn_parse_error(tn_parser *p, const char *fmt, ...) {
     va_start(args, fmt);
     vsnprintf(message, sizeof message, fmt, args);
     va_end(args);
+    const char *layer = p->names ? p->names->layer : "";
     snprintf(at, sizeof at, "%.255s:%u:%u", p->source, p->line, (unsigned)(p->s - p->line_start) + 1);
-    tn_fail(p->g->env, TN_E_FORMAT, at, "", "%s", message);
+    tn_fail(p->g->env, TN_E_FORMAT, at, "", "%s%s%.200s", message, *layer ? ", for layer " : "", layer);
     return false;
 }
 
@@ -164,7 +165,19 @@ bool tn_parse_uint(tn_parser *p, uint64_t *v) {
     return true;
 }
 
+/* An expression over names that has one value. */
+static bool parse_known(tn_parser *p, int64_t *v) {
+    tn_dim d;
+    *v = 0;
+    tn_parse_skip(p);
+    const char *at = p->s;
+    if (!tn_parse_dim(p, &d)) return false;
+    return tn_dim_is_const(p->g, d, v) ||
+           tn_parse_error(p, "'%.*s' must be known when compiling", (int)(p->s - at < 80 ? p->s - at : 80), at);
+}
+
 bool tn_parse_int(tn_parser *p, int64_t *v) {
+    if (p->names) return parse_known(p, v);
     uint64_t u = 0;
     bool negative = tn_parse_accept(p, "-");
     *v = 0;
@@ -174,9 +187,23 @@ bool tn_parse_int(tn_parser *p, int64_t *v) {
     return true;
 }
 
+/* A name's number: of an attribute, or a size that is known. */
+static bool parse_named_num(tn_parser *p, double *v) {
+    const bool negative = tn_parse_accept(p, "-");
+    const tn_name *x = tn_parse_accept_name(p, TN_NAME_NUM);
+    int64_t whole = 0;
+    if (!x && !parse_known(p, &whole)) return false;
+    *v = x ? x->num : (double)whole;
+    if (negative) *v = -*v;
+    return true;
+}
+
 bool tn_parse_num(tn_parser *p, double *v) {
     char *end = NULL;
     tn_parse_skip(p);
+    const char *word = p->s + (*p->s == '-');
+    if (p->names && tn_ident_length(word) && strncmp(word, "inf", 3) && strncmp(word, "nan", 3))
+        return parse_named_num(p, v);
     const char *s = p->s + (*p->s == '-' || *p->s == '+');
     bool starts = (*s >= '0' && *s <= '9') || *s == '.' || !strncmp(s, "inf", 3) || !strncmp(s, "nan", 3);
     *v = p->failed || !starts ? 0 : tn_read_num(p->s, &end);
@@ -187,30 +214,73 @@ bool tn_parse_num(tn_parser *p, double *v) {
 
 /* ---- dims, types ------------------------------------------------------------------------------------------------- */
 
+const tn_name *tn_parse_accept_name(tn_parser *p, tn_name_kind kind) {
+    tn_parse_skip(p);
+    const size_t n = p->names && !p->failed ? tn_ident_length(p->s) : 0;
+    const tn_name *x = n ? tn_names_find(p->names, p->s, n) : NULL;
+    if (!x || x->kind != kind) return NULL;
+    p->s += n;
+    return x;
+}
+
+const tn_name *tn_parse_accept_rest(tn_parser *p) {
+    tn_parse_skip(p);
+    const size_t n = p->names && !p->failed ? tn_ident_length(p->s) : 0;
+    if (n < 4 || memcmp(p->s + n - 3, "...", 3) != 0) return NULL;
+    const tn_name *x = tn_names_find(p->names, p->s, n - 3);
+    if (!x || (x->kind != TN_NAME_SIZES && x->kind != TN_NAME_INTS)) return NULL;
+    p->s += n;
+    return x;
+}
+
 bool tn_parse_dim(tn_parser *p, tn_dim *d) {
     const char *end = NULL;
+    char what[120] = "a size (a number, a symbol or an expression that fits in 64 bits)";
     tn_parse_mark(p); /* for sizes that overflow */
     *d = (tn_dim){0};
     if (p->failed) return false;
-    *d = tn_dim_parse(p->g, p->s, &end);
+    *d = tn_dim_parse_named(p->g, p->s, p->names, &end);
     if (!tn_parse_graph_ok(p)) return false;
     advance(p, end);
-    return d->i || tn_parse_expected(p, "a size (a number, a symbol or an expression that fits in 64 bits)");
+    if (p->names) snprintf(what, sizeof what, "a whole number, an attribute or a size that is named before");
+    return d->i || tn_parse_expected(p, what);
+}
+
+bool tn_parse_shape(tn_parser *p, tn_dim *dims, size_t *rank) {
+    *rank = 0;
+    if (!tn_parse_expect(p, "[")) return false;
+    for (bool first = true; !tn_parse_accept(p, "]"); first = false) {
+        if (!first && !tn_parse_expect(p, ",")) return false;
+        const tn_name *rest = tn_parse_accept_rest(p);
+        const size_t more = rest ? rest->sizes.n : 1;
+        if (*rank + more > TN_MAX_RANK) return tn_parse_error(p, "a type's rank is above the limit of %d", TN_MAX_RANK);
+        if (rest && more) memcpy(&dims[*rank], rest->sizes.p, more * sizeof *dims);
+        if (!rest && !tn_parse_dim(p, &dims[*rank])) return false;
+        *rank += more;
+    }
+    return true;
+}
+
+bool tn_parse_dtype(tn_parser *p, tn_dtype *t) {
+    const char *s = NULL;
+    size_t n = 0;
+    const tn_name *x = tn_parse_accept_name(p, TN_NAME_TYPE);
+    tn_parse_skip(p);
+    *t = x ? x->type : tn_dtype_parse(p->s, tn_ident_length(p->s));
+    return x || (*t != TN_DTYPE_NONE ? tn_parse_word(p, "a dtype", &s, &n) : tn_parse_expected(p, "a dtype"));
 }
 
 bool tn_parse_type(tn_parser *p, tn_type *t) {
-    const char *s = NULL;
-    size_t n = 0, rank = 0;
+    size_t rank = 0;
     tn_dim dims[TN_MAX_RANK];
+    tn_dtype dtype;
     *t = (tn_type){0};
     tn_parse_skip(p);
-    tn_dtype dtype = tn_dtype_parse(p->s, tn_ident_length(p->s));
-    if (dtype == TN_DTYPE_NONE) return tn_parse_expected(p, "a type such as f32[2,3]");
-    if (!tn_parse_word(p, "a type", &s, &n) || !tn_parse_expect(p, "[")) return false;
-    while (!tn_parse_accept(p, "]")) {
-        if (rank == TN_MAX_RANK) return tn_parse_error(p, "a type's rank is above the limit of %d", TN_MAX_RANK);
-        if ((rank && !tn_parse_expect(p, ",")) || !tn_parse_dim(p, &dims[rank++])) return false;
-    }
+    const size_t n = tn_ident_length(p->s);
+    const tn_name *x = p->names ? tn_names_find(p->names, p->s, n) : NULL;
+    if (!(x && x->kind == TN_NAME_TYPE) && tn_dtype_parse(p->s, n) == TN_DTYPE_NONE)
+        return tn_parse_expected(p, "a type such as f32[2,3]");
+    if (!tn_parse_dtype(p, &dtype) || !tn_parse_shape(p, dims, &rank)) return false;
     *t = tn_type_make(p->g, dtype, rank, dims);
     return tn_parse_graph_ok(p);
 }

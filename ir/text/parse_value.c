@@ -17,12 +17,29 @@ static bool parse_item(tn_parser *p, tn_field_kind kind, void *elem) {
     }
 }
 
+/* A list that is a name's. */
+static bool parse_named_list(tn_parser *p, tn_field_kind kind, void *field) {
+    if (kind == TN_FIELD_nums) {
+        const tn_name *x = tn_parse_accept_name(p, TN_NAME_NUMS);
+        if (x) *(tn_nums *)field = x->nums;
+        return x != NULL;
+    }
+    const tn_name *x = kind == TN_FIELD_ints || kind == TN_FIELD_dims ? tn_parse_accept_name(p, TN_NAME_INTS) : NULL;
+    if (x && kind == TN_FIELD_dims) *(tn_dims *)field = x->sizes;
+    if (!x || kind == TN_FIELD_dims) return x != NULL;
+    int64_t *v = tn_graph_alloc(p->g, (x->sizes.n + 1) * sizeof *v);
+    for (uint32_t k = 0; v && k < x->sizes.n; k++) tn_dim_is_const(p->g, x->sizes.p[k], &v[k]);
+    *(tn_ints *)field = (tn_ints){v, x->sizes.n};
+    return tn_parse_graph_ok(p);
+}
+
 /* Elements live in the graph's arena while they are read, doubling; what is outgrown stays there unused. */
 static bool parse_list(tn_parser *p, tn_field_kind kind, void *field) {
     enum { ELEM = 8 };
     _Static_assert(sizeof(int64_t) <= ELEM && sizeof(double) <= ELEM && sizeof(char *) <= ELEM, "an element fits");
     size_t elem = kind == TN_FIELD_dims ? sizeof(tn_dim) : kind == TN_FIELD_strs ? sizeof(char *) : ELEM;
     uint32_t n = 0, cap = 8;
+    if (parse_named_list(p, kind, field)) return true;
     char *data = tn_graph_alloc(p->g, cap * elem);
     if (!tn_parse_graph_ok(p) || !tn_parse_expect(p, "[")) return false;
     while (!tn_parse_accept(p, "]")) {
@@ -34,7 +51,13 @@ static bool parse_list(tn_parser *p, tn_field_kind kind, void *field) {
             data = more;
             cap *= 2;
         }
-        if ((n && !tn_parse_expect(p, ",")) || !parse_item(p, kind, data + n++ * elem)) return false;
+        if (n && !tn_parse_expect(p, ",")) return false;
+        const tn_name *rest = kind == TN_FIELD_dims ? tn_parse_accept_rest(p) : NULL;
+        if (!rest && !parse_item(p, kind, data + n++ * elem)) return false;
+        for (uint32_t k = 0; rest && k < rest->sizes.n; k++) {
+            if (n == cap) return tn_parse_error(p, "a list has more than %d sizes", TN_MAX_RANK);
+            ((tn_dim *)(void *)data)[n++] = rest->sizes.p[k];
+        }
     }
     if (kind == TN_FIELD_ints)
         *(tn_ints *)field = (tn_ints){(const void *)data, n};
@@ -48,16 +71,18 @@ static bool parse_list(tn_parser *p, tn_field_kind kind, void *field) {
 }
 
 static bool parse_flag(tn_parser *p, bool *v) {
+    const tn_name *x = tn_parse_accept_name(p, TN_NAME_SIZE);
+    if (x) return *v = !tn_dim_equal_const(p->g, x->size, 0), true;
     *v = tn_parse_accept_word(p, "true");
     return *v || tn_parse_accept_word(p, "false") || tn_parse_expected(p, "true or false");
 }
 
-static bool parse_dtype(tn_parser *p, tn_dtype *t) {
-    const char *s = NULL;
-    size_t n = 0;
-    tn_parse_skip(p);
-    *t = tn_dtype_parse(p->s, tn_ident_length(p->s));
-    return *t != TN_DTYPE_NONE ? tn_parse_word(p, "a dtype", &s, &n) : tn_parse_expected(p, "a dtype");
+/* A word that is an attribute's, or a string. */
+static bool parse_str(tn_parser *p, const char **v) {
+    const tn_name *x = tn_parse_accept_name(p, TN_NAME_WORD);
+    if (!x) return tn_parse_string(p, v);
+    *v = tn_intern(p->g, x->text);
+    return tn_parse_graph_ok(p);
 }
 
 static bool parse_field(tn_parser *p, const tn_field *f, void *field) {
@@ -65,8 +90,8 @@ static bool parse_field(tn_parser *p, const tn_field *f, void *field) {
     case TN_FIELD_int: return tn_parse_int(p, field);
     case TN_FIELD_num: return tn_parse_num(p, field);
     case TN_FIELD_flag: return parse_flag(p, field);
-    case TN_FIELD_str: return tn_parse_string(p, field);
-    case TN_FIELD_dtype: return parse_dtype(p, field);
+    case TN_FIELD_str: return parse_str(p, field);
+    case TN_FIELD_dtype: return tn_parse_dtype(p, field);
     case TN_FIELD_dim: return tn_parse_dim(p, field);
     case TN_FIELD_blob: return tn_parse_error(p, "attribute %s cannot be given in text", f->name);
     default: return parse_list(p, f->kind, field);
@@ -201,6 +226,25 @@ static bool side_blob(tn_parser *p, uint64_t offset, size_t size, tn_blob *b) {
     return true;
 }
 
+/* An attribute's list as the elements of a constant. */
+static bool fill_named(tn_parser *p, const tn_name *x, tn_dtype t, uint64_t n, tn_blob *b) {
+    const uint32_t count = x->kind == TN_NAME_NUMS ? x->nums.n : x->sizes.n;
+    void *data = NULL;
+    if (count != n) return tn_parse_error(p, "%s has %u elements, the type %llu", x->s, count, (unsigned long long)n);
+    *b = tn_blob_new(p->g, tn_dtype_bytes(t, n), &data);
+    if (!tn_parse_graph_ok(p)) return false;
+    for (uint32_t k = 0; k < count; k++) {
+        int64_t v = 0;
+        if (x->kind == TN_NAME_NUMS)
+            tn_store_num(t, data, k, x->nums.p[k]);
+        else if (tn_dim_is_const(p->g, x->sizes.p[k], &v) && tn_dtype_is_int(t))
+            tn_store_int(t, data, k, v);
+        else
+            tn_store_num(t, data, k, (double)v);
+    }
+    return true;
+}
+
 static bool element_count(tn_parser *p, tn_type t, uint64_t *n) {
     *n = 1;
     for (size_t k = 0; k < tn_type_rank(p->g, t); k++) {
@@ -218,6 +262,7 @@ static bool fill(tn_parser *p, const tn_parsed_const *c, tn_parser at, tn_type t
     tn_dtype dtype = tn_type_dtype(p->g, t);
     size_t size = tn_dtype_bytes(dtype, n);
     void *data = NULL;
+    if (c->list) return fill_named(p, c->list, dtype, n, b);
     if (!c->elements) return side_blob(p, c->offset, size, b);
     if (c->splat && (n == 0 || size > TN_SPLAT_BYTES))
         return tn_parse_error(p, "splat makes 1 to %d bytes", TN_SPLAT_BYTES);
@@ -245,7 +290,9 @@ bool tn_parse_const(tn_parser *p, tn_val *v) {
     if (tn_parse_peek(p, "\"") && !tn_parse_string(p, &c.name)) return false;
     tn_parse_skip(p);
     tn_parser at = *p;
-    if (tn_parse_accept_word(p, "splat")) {
+    if ((c.list = tn_parse_accept_name(p, TN_NAME_NUMS)) || (c.list = tn_parse_accept_name(p, TN_NAME_INTS))) {
+        /* its elements are known */
+    } else if (tn_parse_accept_word(p, "splat")) {
         tn_parse_skip(p);
         at = *p;
         c.splat = true;

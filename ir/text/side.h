@@ -28,6 +28,7 @@ typedef struct tn_side {
      * NULL: there are none. */
     bool (*make)(void *user, uint64_t offset, size_t size, void *to);
     void *user;
+    const struct tn_plugins *plugins; /* that the text may name; NULL: only its own */
 } tn_side;
 tn_graph *tn_parse_side(const tn_env *env, const char *source, const char *text, size_t size, const tn_side *side,
                         tn_status *status);

@@ -1,6 +1,7 @@
 /* text.c: prints a graph in the text form (text.h) and writes the side file of its large constants. */
 #include <string.h>
 
+#include "ir/plugin/plugin.h"
 #include "ir/text/text.h"
 
 typedef struct name_of {
@@ -273,6 +274,13 @@ static void out_header(printer *p, const char *side) {
         tn_out_quoted(o, key);
         tn_out_str(o, " = ");
         tn_out_quoted(o, value);
+        tn_out_str(o, "\n");
+    }
+    for (uint32_t k = 0; k < g->plugins.n; k++) {
+        tn_out_str(o, "plugin ");
+        tn_out_quoted(o, g->plugins.p[k]->source);
+        tn_out_str(o, " ");
+        tn_out_quoted(o, g->plugins.p[k]->text);
         tn_out_str(o, "\n");
     }
     for (size_t k = 0; k < tn_sym_count(g); k++) {

@@ -2,6 +2,7 @@
  *
  *     weights "model.tnw"                                  the side file of large constants
  *     meta "producer" = "pytorch 2.4"
+ *     plugin "region.cu" "//! plugin yolo::region..."      the text of a plugin that a kernel below is of (ir/plugin)
  *     symbol N in [1, 64] hint 8                           only where range or hint differ from [0, inf]
  *     require equal(K, L) "matmul: the inner sizes" loc("fc")   a condition between sizes, checked when they are bound
  *     func @main(%x: f32[N,3,224,224]) -> (%prob: f32[N,1000]) {
@@ -9,6 +10,7 @@
  *       %0 = conv %x, %w {strides=[2,2], pads=[3,3,3,3]} : f32[N,64,112,112] loc("/conv1/Conv")
  *       %1 = layer_norm %0, _, %b {axis=3} : ...                  _ is an absent operand
  *       %2, %3 = split %1 {...} : f32[..], f32[..]                result types may be left out
+ *       %5 = yolo::region %x {classes=20}                          an op of a plugin that is given: its expansion, or its kernel
  *       %4 = kernel(%2, %3) {anchor="map"} : f32[..] loc("a", "b") {
  *         ^(%p: f32[..], %q: f32[..]):
  *         ...

@@ -72,6 +72,7 @@ static void to_nhwc(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
 static void visit(tn_graph *g, tn_pass_ctx *ctx, tn_region r, uint32_t depth) {
     for (tn_node n = tn_region_first(g, r), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
+        if (tn_node_op(g, n) == TN_OP_KERNEL) continue; /* a plugin's */
         for (size_t k = 0; depth < 64 && k < tn_node_subregion_count(g, n); k++)
             visit(g, ctx, tn_node_subregion(g, n, k), depth + 1);
         to_nhwc(g, ctx, n);

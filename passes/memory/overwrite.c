@@ -20,6 +20,7 @@ bool tn_may_overwrite(const tn_graph *g, tn_node kernel, size_t read, tn_val r) 
     enum { USES = 256 };
     const tn_val v = tn_node_input(g, kernel, read);
     int budget = USES;
+    if (*TN_ATTRS_OF(g, kernel, kernel)->plugin) return false; /* who knows in which order it reads */
     if (read + TN_ATTRS_OF(g, kernel, kernel)->sizes.n >= tn_node_input_count(g, kernel))
         return false; /* blocks ask for sizes as they start */
     return tn_val_dtype(g, v) == tn_val_dtype(g, r) && tn_same_dims(g, v, r) &&

@@ -259,7 +259,8 @@ static void lower_region(lowering *l, tn_region r) {
         const tn_op op = tn_node_op(g, n);
         const bool simple = policy_of(op) != TN_POLICY_keep && !tn_op_is(op, TN_T_TERMINATOR);
         if (simple && !touches_f32(g, n)) continue;
-        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) {
+        for (size_t k = 0; op != TN_OP_KERNEL && k < tn_node_subregion_count(g, n);
+             k++) { /* a plugin's stays as it is */
             const tn_region inner = tn_node_subregion(g, n, k);
             for (size_t i = 0; i < tn_region_arg_count(g, inner); i++) set_leaf(l, tn_region_arg(g, inner, i), true);
             lower_region(l, inner);
@@ -357,8 +358,9 @@ static void tag_tf32(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
 static void tag_region(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     for (tn_node n = tn_region_first(g, r), next; n.i; n = next) {
         next = tn_node_next(g, n);
-        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) tag_region(g, ctx, tn_node_subregion(g, n, k));
         const tn_op op = tn_node_op(g, n);
+        if (op == TN_OP_KERNEL) continue; /* a plugin's */
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) tag_region(g, ctx, tn_node_subregion(g, n, k));
         if ((op == TN_OP_MATMUL || op == TN_OP_CONV) && is_f32(g, tn_node_result(g, n, 0))) tag_tf32(g, ctx, n);
     }
 }

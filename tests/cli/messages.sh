@@ -16,7 +16,7 @@ of a domain, without a name|error: Gadget\(s\): my.ops.Gadget \(opset 1\): no im
 in a branch|error: /inner/deep: my.ops.Deep
 of another version|error: /old/upsample: Upsample .*up to 10
 LINES
-lacks "no plugins" 'plugin' cat unknown
+holds "a plugin may be given" grep -q 'hint: declare it as a plugin (--plugin FILE)' unknown
 
 # ---- ifs
 expect "an if runs on the cpu" 0 'y: f32 2x3' "$tenon" run if.onnx --device cpu -s x=2x3

@@ -417,7 +417,12 @@ typedef struct error_row {
 } error_row;
 
 static const error_row errors[] = {
-    {"Frobnicate", "", "layer7", 13, TN_E_UNSUPPORTED, {"layer7", "Frobnicate", "opset 13", "model-local function"}},
+    {"Frobnicate",
+     "",
+     "layer7",
+     13,
+     TN_E_UNSUPPORTED,
+     {"layer7", "Frobnicate", "--plugin FILE", "model-local function"}},
     {"Frobnicate", "", "", 13, TN_E_UNSUPPORTED, {"Frobnicate(y)", "ai.onnx"}},
     {"Relu", "com.example", "layer7", 13, TN_E_FORMAT, {"layer7", "com.example.Relu", "opset"}},
     {"Gelu", "", "layer7", 13, TN_E_UNSUPPORTED, {"Gelu", "opset 13", "20 and later", "version_converter"}},

@@ -6,6 +6,7 @@
 #define TENON_COMPILER_H
 
 #include "ir/ir.h"
+#include "tenon/plugin.h"
 #include "tenon/tenon.h"
 
 #ifdef __cplusplus
@@ -50,6 +51,9 @@ typedef struct tn_import_options {
     const tn_sequence_input *sequences;
     size_t n_sequences;
     const char *weights; /* tn_import_file: the .caffemodel of a .prototxt */
+    /* Ops of the user's own, by domain and name ("ai.onnx" of ONNX's own, "caffe" of Caffe's layers): they go before the
+     * importer's and the model's functions.  NULL: none. */
+    const tn_plugins *plugins;
 } tn_import_options;
 
 /* Reads an ONNX model (opsets 6 to 27; external data is found beside the file and mapped).  Errors name node, op,
