@@ -4,6 +4,7 @@
 usage: operators.py [--tenon build/tenon] [--filter TEXT] [--tune-seconds 10] [--seconds 0.3] [--out FILE.json]
 
 Each row is a model of one operator on a large input, compiled by `tenon compile`, beside what PyTorch (CUB, Thrust) takes for the same.
+Tenon's results do not depend on timing; rows named `deterministic` hold PyTorch to the same (torch.use_deterministic_algorithms).
 Times are medians in microseconds: CUDA-graph replays (tenon bench) and PyTorch between events, whose launches of some
 microseconds are in its times; random inputs on the device.  Needs torch, torchvision, onnx, numpy."""
 import argparse
@@ -45,6 +46,16 @@ def nms_inputs(n):
     return torch.cat([at, at + 10 + 90 * torch.rand(n, 2, device="cuda")], 1), torch.rand(n, device="cuda")
 
 
+def held_to(fixed, f):
+    def call(*args):
+        torch.use_deterministic_algorithms(fixed)
+        try:
+            return f(*args)
+        finally:
+            torch.use_deterministic_algorithms(False)
+    return call
+
+
 def rows():
     import torchvision
     boxes, scores = nms_inputs(10000)
@@ -66,12 +77,13 @@ def rows():
            [("x", F, [16 * M])], ["y"], (lambda x: torch.nonzero(x > 0)), [floats(16 * M)], [])
     yield ("unique 1M", [node("Unique", ["x"], ["y"], sorted=1)], [], [("x", I, [M])], ["y"],
            (lambda x: torch.unique(x)), [indices(1000, M)], [])
-    yield ("scatter add 1M into 64K", [node("ScatterElements", ["d", "i", "u"], ["y"], axis=0, reduction="add")],
-           [const("i", many.cpu().numpy())], [("d", F, [65536]), ("u", F, [M])], ["y"],
-           (lambda d, u: d.scatter_add(0, many, u)), [floats(65536), floats(M)], [])
-    yield ("scatter rows add 64Kx64", [node("ScatterND", ["d", "i", "u"], ["y"], reduction="add")],
-           [const("i", some.cpu().numpy()[:, None])], [("d", F, [65536, 64]), ("u", F, [65536, 64])], ["y"],
-           (lambda d, u: d.index_add(0, some, u)), [floats(65536, 64), floats(65536, 64)], [])
+    for kind, fixed in (("", False), (", deterministic", True)):
+        yield ("scatter add 1M into 64K" + kind, [node("ScatterElements", ["d", "i", "u"], ["y"], axis=0, reduction="add")],
+               [const("i", many.cpu().numpy())], [("d", F, [65536]), ("u", F, [M])], ["y"],
+               held_to(fixed, lambda d, u: d.scatter_add(0, many, u)), [floats(65536), floats(M)], [])
+        yield ("scatter rows add 64Kx64" + kind, [node("ScatterND", ["d", "i", "u"], ["y"], reduction="add")],
+               [const("i", some.cpu().numpy()[:, None])], [("d", F, [65536, 64]), ("u", F, [65536, 64])], ["y"],
+               held_to(fixed, lambda d, u: d.index_add(0, some, u)), [floats(65536, 64), floats(65536, 64)], [])
     yield ("random normal 16M", [node("RandomNormal", [], ["r"], shape=[16 * M]), node("Add", ["x", "r"], ["y"])], [],
            [("x", F, [1])], ["y"], (lambda x: x + torch.randn(16 * M, device="cuda")), [floats(1)], [])
     yield ("nms 10000", [node("NonMaxSuppression", ["b", "s", "m", "o"], ["y"])],
@@ -104,7 +116,7 @@ def main():
     ap.add_argument("--out", type=pathlib.Path)
     a = ap.parse_args()
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds")
-    print(f"{'operator':<28}{'torch':>10}{'tenon':>10}{'ratio':>7}")
+    print(f"{'operator':<40}{'torch':>10}{'tenon':>10}{'ratio':>7}")
     done = []
     with tempfile.TemporaryDirectory() as folder:
         for row in rows():
@@ -116,7 +128,7 @@ def main():
                 print(f"{row[0]}: failed: {e}", flush=True)
                 continue
             done.append(r)
-            print(f"{r['name']:<28}{r['torch_us']:>10.1f}{r['tenon_us']:>10.1f}{r['torch_us'] / r['tenon_us']:>7.2f}", flush=True)
+            print(f"{r['name']:<40}{r['torch_us']:>10.1f}{r['tenon_us']:>10.1f}{r['torch_us'] / r['tenon_us']:>7.2f}", flush=True)
     if a.out:
         a.out.write_text(json.dumps(done, indent=1))
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The ONNX backend's node tests on the reference (cpu) or with every kernel executed (emu): nodes.sh TENON cpu|emu
-# Reads TENON_TEST_DATA/conformance/onnx-*-node.tar.zst.  Exit code 77: it is not there.
+# Reads TENON_TEST_DATA/conformance/onnx-*-node.tar.zst.  Exit code 77: it is not there.  With TENON_MATRIX_TURN=N only every third
+# is executed, so that three runs with N, N+1 and N+2 take all.
 set -euo pipefail
 tenon=$1 device=$2
 archive=$(ls "${TENON_TEST_DATA:-/nonexistent}"/conformance/onnx-*-node.tar.zst 2>/dev/null | tail -1 || true)
@@ -11,7 +12,14 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 zstd -dqc "$archive" | tar -x -C "$work"
-suite=$(dirname "$(dirname "$(find "$work" -name model.onnx | head -1)")")
+all=$(dirname "$(dirname "$(find "$work" -name model.onnx | head -1)")") suite=$work/suite
+step=1 turn=0
+[ "$device" = cpu ] || [ -z "${TENON_MATRIX_TURN:-}" ] || { step=3 turn=$TENON_MATRIX_TURN; }
+mkdir "$suite"
+for test in "$all"/*/; do
+    [ $((turn++ % step)) != 0 ] || ln -s "$test" "$suite/"
+done
 TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs 2 --most output=100 | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
     grep -v '^skipped' | tee "$work/out"
-grep -qE '^1[0-9]{3} passed, 0 failed' "$work/out"
+passed=$(sed -nE 's/^([0-9]+) passed, 0 failed.*/\1/p' "$work/out")
+[ "${passed:-0}" -ge $((1500 / step)) ]
