@@ -5,11 +5,13 @@
  *     variant + NVRTC          --> cubin, checked and timed by the tuner (tune.h)
  *
  * A template is a real CUDA file in templates/.  It includes the one generated header "tn_variant.cuh", which defines
- *   - its knobs and problem constants as TN_<NAME> macros (a dynamic size is a macro that reads a field of `args`),
+ *   - its knobs and problem constants as TN_<NAME>: constexpr, or a macro where the template's preprocessor reads it (a
+ *     dynamic size is a macro that reads a field of `args`),
  *   - `struct tn_args` (fields of 8 bytes: tensor pointers, then dims as long long; then tensor maps; in the order of
  *     tn_variant.args; dims that depend on data follow, which the kernel computes from the operands that tell it sizes before
  *     the template's code runs),
  *   - the element types, and the region's functions (tn_load_*, tn_epilogue, tn_map), which the template calls.
+ * all in a namespace of the step, which "tn_variant_end.cuh", the template's last line, closes; it also undefines the macros.
  * A constant may come in another order than the graph has it in (tn_emit_packed): whoever runs the variant packs it.
  * The kernel's entry point is `extern "C" __global__ void TN_KERNEL(const __grid_constant__ tn_args args)`.
  *
@@ -132,6 +134,7 @@ typedef struct tn_template {
     const tn_requirement *requires_;
     const char *const
         *names; /* of problem constants, CLUSTERS, SMS and SMEM_MAX in requires, numbered after the knobs */
+    const char *const *tested; /* NAME of each TN_<NAME> that the preprocessor reads, then NULL; NULL: any may be */
 } tn_template;
 size_t tn_template_count(void);
 const tn_template *tn_template_at(size_t k);

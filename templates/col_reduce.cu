@@ -46,7 +46,8 @@ extern "C" __global__ void __launch_bounds__(TN_BX *TN_BY) TN_KERNEL(const __gri
     if (ty == 0 && n < TN_INNER) {
         tn_val y[TN_VEC];
         TN_UNROLL
-        for (int i = 0; i < TN_VEC; ++i) y[i] = (tn_val)TN_FINISH(acc[i]);
+        for (int i = 0; i < TN_VEC; ++i) y[i] = (tn_val)tn_finished(args, acc[i]);
         tn_epilogue(args, o, n, y);
     }
 }
+#include "tn_variant_end.cuh"

@@ -33,3 +33,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     for (tn_index k = tn_end(args, TN_BLOCKS - 1) + block * TN_BLOCK + tid; k < TN_SIZE; k += TN_BLOCKS * TN_BLOCK)
         tn_epilogue(args, k, none);
 }
+#include "tn_variant_end.cuh"

@@ -107,3 +107,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         }
     }
 }
+#include "tn_variant_end.cuh"

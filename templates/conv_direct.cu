@@ -61,3 +61,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     for (int j = 0; j < TN_OC; ++j) y[j] = (tn_val)acc[j];
     tn_epilogue(args, n, od, oh, ow, oc, y);
 }
+#include "tn_variant_end.cuh"

@@ -64,7 +64,7 @@ struct window_loader {
             ih[i] = ok ? (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H : -(1 << 29);
             iw[i] = (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W;
 #if TN_X_ASYNC
-            corner[i] = TN_X(args) + (ok ? (long long)n * TN_XS_N + (long long)ih[i] * TN_XS_H +
+            corner[i] = tn_x(args) + (ok ? (long long)n * TN_XS_N + (long long)ih[i] * TN_XS_H +
                                                (long long)iw[i] * TN_XS_W + group * TN_C
                                          : 0);
 #else
@@ -119,7 +119,7 @@ struct filters {
     static constexpr int VEC = TN_B_VEC;
 #if TN_B_ASYNC
     TN_DEV const tn_elem *at(const tn_args &args, int group, int o, int k) {
-        return TN_B(args) + tn_offset_b(args, 0, group * TN_N + o, k);
+        return tn_b(args) + tn_offset_b(args, 0, group * TN_N + o, k);
     }
 #else
     TN_DEV void load(const tn_args &args, int group, int o, int k, float (&x)[VEC]) {
@@ -151,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
 
     window_loader la(args, group, tm * BM);
 #if TN_PACK
-    tn_packed_loader lb(TN_B(args), group * TN_B_BANDS + tn, TN_B_TILES);
+    tn_packed_loader lb(tn_b(args), group * TN_B_BANDS + tn, TN_B_TILES);
 #else
     tn_matrix_loader<filters, BN> lb(args, group, tn * BN, TN_N, TN_K);
 #endif
@@ -162,3 +162,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     if constexpr (TN_EPI) tn_finish_shared<TN_EPI_VEC>(acc, smem, sink);
     else tn_finish_direct<TN_EPI_VEC>(acc, sink);
 }
+#include "tn_variant_end.cuh"

@@ -60,3 +60,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     const pixel_sink sink = {args, group, m0, n0};
     tn_simt_finish<TN_EPI_VEC>(acc, tn_smem_addr(memory), sink);
 }
+#include "tn_variant_end.cuh"

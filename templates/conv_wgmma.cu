@@ -23,6 +23,7 @@
 //! require R * S <= 32
 //! require LOAD == 0 || (X_TMA && B_TMA && (C + 63) / 64 * 192 <= C * 4)
 #include "tn_async.cuh"
+#include "tn_wgmma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
 #include "tn_wgmma_tma.cuh"
@@ -58,7 +59,7 @@ struct window_loader {
         for (int i = 0; i < copy::N; i++) {
             const int m = m0 + copy::row(i), row = m / (int)TN_OW, n = row / (int)TN_OH;
             const int y = (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H, x = (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W;
-            corner[i] = TN_X(args) + ((long long)n * TN_XS_N + (long long)y * TN_XS_H + (long long)x * TN_XS_W);
+            corner[i] = tn_x(args) + ((long long)n * TN_XS_N + (long long)y * TN_XS_H + (long long)x * TN_XS_W);
             unsigned columns = 0;
             inside[i] = 0;
             TN_UNROLL
@@ -95,7 +96,7 @@ struct filter_loader {
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
             const int n = n0 + copy::row(i);
-            tn_cp_async16(copy::address(tile, i), TN_B(args) + tn_offset_b(args, 0, n, k), n < TN_N && (WHOLE || k < TN_K));
+            tn_cp_async16(copy::address(tile, i), tn_b(args) + tn_offset_b(args, 0, n, k), n < TN_N && (WHOLE || k < TN_K));
         }
     }
 };
@@ -126,19 +127,19 @@ struct conv_work {
                      (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W};
     }
     TN_MEMBER void prefetch() const {
-        tn_tma_prefetch(TN_MAP_X(args));
-        tn_tma_prefetch(TN_MAP_B(args));
+        tn_tma_prefetch(tn_map_x(args));
+        tn_tma_prefetch(tn_map_b(args));
     }
     TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
         const int block = kt / POSITIONS, position = kt - block * POSITIONS;
         const int c[4] = {block * BK, p.x, p.y, p.image};
         const unsigned short offsets[2] = {(unsigned short)(position % TN_S * TN_DILATION_W),
                                            (unsigned short)(position / TN_S * TN_DILATION_H)};
-        tn_tma_load_im2col(dst, TN_MAP_X(args), c, offsets, bar);
+        tn_tma_load_im2col(dst, tn_map_x(args), c, offsets, bar);
     }
     TN_MEMBER void load_b(const place &p, int kt, unsigned dst, unsigned bar) const {
         const int block = kt / POSITIONS, c[3] = {block * BK, kt - block * POSITIONS, p.n0};
-        tn_tma_load(dst, TN_MAP_B(args), c, bar);
+        tn_tma_load(dst, tn_map_b(args), c, bar);
     }
     TN_MEMBER pixel_sink sink(const place &p) const { return pixel_sink{args, p.m0, p.n0}; }
 };
@@ -161,3 +162,4 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
     }
 }
+#include "tn_variant_end.cuh"

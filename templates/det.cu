@@ -59,3 +59,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const tn_val y[1] = {det};
     if (tid == 0) tn_epilogue(args, m, y);
 }
+#include "tn_variant_end.cuh"

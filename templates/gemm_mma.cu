@@ -36,11 +36,11 @@ struct operand_a {
     static constexpr int VEC = TN_A_VEC;
 #if TN_A_ASYNC
     TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
-        return TN_A(args) + tn_offset_a(args, TN_A_BATCH(b), row, col);
+        return tn_a(args) + tn_offset_a(args, tn_batch_a(args, b), row, col);
     }
 #else
     TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
-        tn_load_a(args, TN_A_BATCH(b), row, col, x);
+        tn_load_a(args, tn_batch_a(args, b), row, col, x);
     }
 #endif
 };
@@ -51,11 +51,11 @@ struct operand_b {
     static constexpr int VEC = TN_B_VEC;
 #if TN_B_ASYNC
     TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
-        return TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), row, col);
+        return tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), row, col);
     }
 #else
     TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
-        tn_load_b(args, TN_B_BATCH(b), row, col, x);
+        tn_load_b(args, tn_batch_b(args, b), row, col, x);
     }
 #endif
 };
@@ -83,7 +83,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
 
     tn_matrix_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
 #if TN_PACK
-    tn_packed_loader lb(TN_B(args), TN_B_BATCH(b) * TN_B_BANDS + tn, TN_B_TILES);
+    tn_packed_loader lb(tn_b(args), tn_batch_b(args, b) * TN_B_BANDS + tn, TN_B_TILES);
 #else
     tn_matrix_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
 #endif
@@ -94,3 +94,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     if constexpr (TN_EPI) tn_finish_shared<TN_EPI_VEC>(acc, smem, sink);
     else tn_finish_direct<TN_EPI_VEC>(acc, sink);
 }
+#include "tn_variant_end.cuh"

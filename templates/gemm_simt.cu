@@ -44,16 +44,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             row += TN_A_KMAJOR ? m0 : k;
             col += TN_A_KMAJOR ? k : m0;
             if (row < (int)(TN_A_KMAJOR ? TN_M : TN_K) && col < (int)(TN_A_KMAJOR ? TN_K : TN_M))
-                tn_load_a(args, TN_A_BATCH(b), row, col, x);
+                tn_load_a(args, tn_batch_a(args, b), row, col, x);
         },
         [&](int k, int row, int col, float(&x)[TN_B_VEC]) {
             row += TN_B_KMAJOR ? n0 : k;
             col += TN_B_KMAJOR ? k : n0;
             if (row < (int)(TN_B_KMAJOR ? TN_N : TN_K) && col < (int)(TN_B_KMAJOR ? TN_K : TN_N))
-                tn_load_b(args, TN_B_BATCH(b), row, col, x);
+                tn_load_b(args, tn_batch_b(args, b), row, col, x);
         },
         k0, k1, (float *)memory, acc);
 
     const tile_sink sink = {args, b, m0, n0};
     tn_simt_finish<TN_EPI_VEC>(acc, tn_smem_addr(memory), sink);
 }
+#include "tn_variant_end.cuh"

@@ -20,6 +20,7 @@
 //! require SPLITK == 1 || SPLITK * 128 <= hint(K)
 //! require LOAD == 0 || (A_TMA && B_TMA)
 #include "tn_async.cuh"
+#include "tn_wgmma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
 #include "tn_wgmma_tma.cuh"
@@ -27,14 +28,14 @@
 struct operand_a {
     static constexpr bool KMAJOR = TN_A_KMAJOR;
     TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
-        return TN_A(args) + tn_offset_a(args, TN_A_BATCH(b), row, col);
+        return tn_a(args) + tn_offset_a(args, tn_batch_a(args, b), row, col);
     }
 };
 
 struct operand_b {
     static constexpr bool KMAJOR = TN_B_KMAJOR;
     TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
-        return TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), row, col);
+        return tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), row, col);
     }
 };
 
@@ -63,14 +64,14 @@ struct gemm_work {
         return place{b, tm * BM, tn * BN};
     }
     TN_MEMBER void prefetch() const {
-        tn_tma_prefetch(TN_MAP_A(args));
-        tn_tma_prefetch(TN_MAP_B(args));
+        tn_tma_prefetch(tn_map_a(args));
+        tn_tma_prefetch(tn_map_b(args));
     }
     TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
-        tn_tma_tile<A_KMAJOR, BM>(dst, TN_MAP_A(args), p.m0, kt, (int)TN_A_BATCH(p.b), bar);
+        tn_tma_tile<A_KMAJOR, BM>(dst, tn_map_a(args), p.m0, kt, (int)tn_batch_a(args, p.b), bar);
     }
     TN_MEMBER void load_b(const place &p, int kt, unsigned dst, unsigned bar) const {
-        tn_tma_tile<B_KMAJOR, BN>(dst, TN_MAP_B(args), p.n0, kt, (int)TN_B_BATCH(p.b), bar);
+        tn_tma_tile<B_KMAJOR, BN>(dst, tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b), bar);
     }
     TN_MEMBER tile_sink sink(const place &p) const { return tile_sink{args, p.b, p.m0, p.n0}; }
 };
@@ -94,3 +95,4 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, b, tm * BM, tn * BN});
     }
 }
+#include "tn_variant_end.cuh"

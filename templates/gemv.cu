@@ -37,11 +37,11 @@ struct weights {
             for (int r = 0; r < ROWS; r++) {
                 if (k < (int)TN_K && n + r < (int)TN_N) {
 #if TN_PACK
-                    const tn_index tile = (TN_B_BATCH(b) * TN_B_BANDS + n / ROWS) * TN_B_TILES + k / (32 * CHUNK);
+                    const tn_index tile = (tn_batch_b(args, b) * TN_B_BANDS + n / ROWS) * TN_B_TILES + k / (32 * CHUNK);
                     const tn_elem *p =
-                        TN_B(args) + ((long long)tile * ROWS + r) * (32 * CHUNK) + k % (32 * CHUNK);
+                        tn_b(args) + ((long long)tile * ROWS + r) * (32 * CHUNK) + k % (32 * CHUNK);
 #else
-                    const tn_elem *p = TN_B(args) + tn_offset_b(args, TN_B_BATCH(b), n + r, k);
+                    const tn_elem *p = tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), n + r, k);
 #endif
                     w[u][r] = TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
                 } else {
@@ -69,7 +69,7 @@ TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, in
                     TN_UNROLL
                     for (int i = 0; i < TN_A_VEC; i++) part[i] = 0.0f;
                 } else {
-                    tn_load_a(args, TN_A_BATCH(b), m, k + j, part);
+                    tn_load_a(args, tn_batch_a(args, b), m, k + j, part);
                 }
                 TN_UNROLL
                 for (int i = 0; i < TN_A_VEC; i++) a[j + i] = part[i];
@@ -127,3 +127,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum);
     }
 }
+#include "tn_variant_end.cuh"

@@ -17,3 +17,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     for (int k = 0; k < TN_ITEMS; ++k, i += TN_BLOCK * TN_VEC)
         if (i < TN_N) tn_map(args, i);
 }
+#include "tn_variant_end.cuh"

@@ -11,12 +11,11 @@
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
 
-#define TN_BK 16
-#define TN_THREADS (TN_BM * TN_BN / (TN_T * TN_T))
+constexpr int BK = 16, THREADS = TN_BM * TN_BN / (TN_T * TN_T);
 
-extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_SHARED(tn_val, a, [TN_BK][TN_BM + 1]);
-    TN_SHARED(tn_val, b, [TN_BK][TN_BN + 1]);
+extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_SHARED(tn_val, a, [BK][TN_BM + 1]);
+    TN_SHARED(tn_val, b, [BK][TN_BN + 1]);
     TN_WAIT();
     const tn_index tiles_m = (TN_M + TN_BM - 1) / TN_BM, tiles_n = (TN_N + TN_BN - 1) / TN_BN;
     const tn_index batch = (tn_index)blockIdx.x / (tiles_m * tiles_n), tile = (tn_index)blockIdx.x % (tiles_m * tiles_n);
@@ -28,22 +27,22 @@ extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_
         TN_UNROLL
         for (int j = 0; j < TN_T; ++j) acc[i][j] = (tn_acc)0;
     }
-    for (tn_index k0 = 0; k0 < TN_K; k0 += TN_BK) {
-        for (int e = tid; e < TN_BM * TN_BK; e += TN_THREADS) { // neighbours load along the operand's inner axis
-            const int k = TN_A_KINNER ? e % TN_BK : e / TN_BM, m = TN_A_KINNER ? e / TN_BK : e % TN_BM;
+    for (tn_index k0 = 0; k0 < TN_K; k0 += BK) {
+        for (int e = tid; e < TN_BM * BK; e += THREADS) { // neighbours load along the operand's inner axis
+            const int k = TN_A_KINNER ? e % BK : e / TN_BM, m = TN_A_KINNER ? e / BK : e % TN_BM;
             tn_val x[1] = {(tn_val)0};
             if (m0 + m < TN_M && k0 + k < TN_K) tn_load_a(args, batch, m0 + m, k0 + k, x);
             a[k][m] = x[0];
         }
-        for (int e = tid; e < TN_BN * TN_BK; e += TN_THREADS) {
-            const int k = TN_B_KINNER ? e % TN_BK : e / TN_BN, n = TN_B_KINNER ? e / TN_BK : e % TN_BN;
+        for (int e = tid; e < TN_BN * BK; e += THREADS) {
+            const int k = TN_B_KINNER ? e % BK : e / TN_BN, n = TN_B_KINNER ? e / BK : e % TN_BN;
             tn_val x[1] = {(tn_val)0};
             if (n0 + n < TN_N && k0 + k < TN_K) tn_load_b(args, batch, n0 + n, k0 + k, x);
             b[k][n] = x[0];
         }
         __syncthreads();
         TN_UNROLL
-        for (int k = 0; k < TN_BK; ++k) {
+        for (int k = 0; k < BK; ++k) {
             TN_UNROLL
             for (int i = 0; i < TN_T; ++i) {
                 TN_UNROLL
@@ -63,3 +62,4 @@ extern "C" __global__ void __launch_bounds__(TN_THREADS) TN_KERNEL(const __grid_
         }
     }
 }
+#include "tn_variant_end.cuh"

@@ -8,9 +8,9 @@
 //! require SHOWS && BLOCKS <= SMS * 4 / 5 && (BLOCKS - 1) * BLOCK < hint(N)
 #include "tn_device.cuh"
 #include "tn_math.cuh"
+#include "tn_shown.cuh"
 #include "tn_variant.cuh"
 #include "tn_box.cuh"
-#include "tn_shown.cuh"
 
 enum {
     WARPS = TN_BLOCK / 32,
@@ -64,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const float threshold = (float)iou[0];
     for (tn_index row = (tn_index)blockIdx.y; row < TN_ROWS; row += (tn_index)gridDim.y) {
         const tn_index batch = row / TN_CLASSES;
-        unsigned char *const y = (unsigned char *)TN_Y(args) + row * TN_N;
+        unsigned char *const y = (unsigned char *)tn_y(args) + row * TN_N;
         for (tn_index c = rank, j = 0; c < chunks; c += TN_BLOCKS, ++j) {
             const tn_index k = c * TN_BLOCK + tid;
             bool candidate[1] = {false};
@@ -134,3 +134,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         }
     }
 }
+#include "tn_variant_end.cuh"

@@ -103,3 +103,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     }
 #endif
 }
+#include "tn_variant_end.cuh"

@@ -16,3 +16,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const long long to = (long long)at[0];
     if (to >= 0 && to < TN_N) tn_epilogue(args, (tn_index)to, x);
 }
+#include "tn_variant_end.cuh"

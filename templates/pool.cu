@@ -65,3 +65,5 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     for (int v = 0; v < TN_VEC; ++v) y[v] = (tn_val)(TN_MEAN ? acc[v] / (tn_acc)(count > 0 ? count : 1) : acc[v]);
     tn_epilogue(args, n, od, oh, ow, c, y);
 }
+#undef TN_WINDOW_LOOP
+#include "tn_variant_end.cuh"

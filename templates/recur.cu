@@ -28,7 +28,7 @@ TN_DEV void sync() {
 
 #if TN_GRID
 TN_DEV tn_elem *row_at(const tn_args &args, tn_index t, tn_index d, tn_index b) {
-    return TN_Y(args) + ((t * TN_DIRECTIONS + d) * TN_SEQUENCES + b) * TN_H;
+    return tn_y(args) + ((t * TN_DIRECTIONS + d) * TN_SEQUENCES + b) * TN_H;
 }
 
 // The other blocks' units of step t, as soon as they are there.  A sequence that does not go on keeps what it has.
@@ -185,3 +185,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         __syncthreads(); // the next sequences' states may be written
     }
 }
+#include "tn_variant_end.cuh"

@@ -24,6 +24,7 @@
 #include "tn_variant.cuh"
 #define TN_FAST_CELL
 #include "tn_cell.cuh"
+#undef TN_FAST_CELL
 
 enum {
     THREADS = TN_WARPS * 32,
@@ -50,7 +51,7 @@ TN_DEV void sync_all() {
 
 #if TN_GRID
 TN_DEV tn_elem *row_at(const tn_args &args, tn_index t, tn_index d, tn_index b) {
-    return TN_Y(args) + ((t * TN_DIRECTIONS + d) * TN_SEQUENCES + b) * TN_H;
+    return tn_y(args) + ((t * TN_DIRECTIONS + d) * TN_SEQUENCES + b) * TN_H;
 }
 
 // This block's units of step t.
@@ -257,3 +258,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         }
     }
 }
+#include "tn_variant_end.cuh"

@@ -77,3 +77,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const tn_val y[1] = {(tn_val)(TN_MAX ? best : sum / (tn_acc)(count > 0 ? count : 1))};
     tn_epilogue(args, r, c, i, j, y);
 }
+#include "tn_variant_end.cuh"

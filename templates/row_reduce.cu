@@ -28,7 +28,8 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     }
     acc = tn_row_reduce<tn_combine, TN_TPR, TN_BLOCK>(acc, scratch);
     if (lane == 0 && row < TN_ROWS) {
-        const tn_val y[1] = {(tn_val)TN_FINISH(acc)};
+        const tn_val y[1] = {(tn_val)tn_finished(args, acc)};
         tn_epilogue(args, row, y);
     }
 }
+#include "tn_variant_end.cuh"

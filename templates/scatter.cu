@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                     if (row[i] != hit) continue;
                     tn_val u[1];
                     tn_load_u(args, start + k, col[i], u);
-                    acc[i] = TN_COMBINE(acc[i], (tn_acc)u[0]);
+                    acc[i] = tn_combine(acc[i], (tn_acc)u[0]);
                 }
             }
         __syncthreads();
@@ -59,3 +59,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         tn_epilogue(args, row[i], col[i], y);
     }
 }
+#include "tn_variant_end.cuh"

@@ -63,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     if (!together || !is_long)
         for (tn_index k = first; k < end; ++k) {
             const tn_acc u = tn_update(args, k, col);
-            acc = TN_COMBINE(acc, u);
+            acc = tn_combine(acc, u);
         }
     if (together) {
         if (is_long) many[place] = tid;
@@ -75,17 +75,17 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
             bool some = false;
             for (tn_index k = span[0] + tid; k < span[1]; k += TN_BLOCK) {
                 const tn_acc u = tn_update(args, k, span[2]);
-                mine = some ? TN_COMBINE(mine, u) : u;
+                mine = some ? tn_combine(mine, u) : u;
                 some = true;
             }
             part[tid] = mine;
             const tn_index n = span[1] - span[0];
             __syncthreads();
             for (int d = TN_BLOCK / 2; d > 0; d >>= 1) {
-                if (tid < d && tid + d < n) part[tid] = TN_COMBINE(part[tid], part[tid + d]);
+                if (tid < d && tid + d < n) part[tid] = tn_combine(part[tid], part[tid + d]);
                 __syncthreads();
             }
-            if (tid == many[e]) acc = TN_COMBINE(acc, part[0]);
+            if (tid == many[e]) acc = tn_combine(acc, part[0]);
             __syncthreads();
         }
     }
@@ -93,3 +93,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const tn_val y[1] = {(tn_val)acc};
     tn_epilogue(args, row, col, y);
 }
+#include "tn_variant_end.cuh"

@@ -30,3 +30,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         tn_epilogue(args, row, digit, block, y);
     }
 }
+#include "tn_variant_end.cuh"

@@ -87,3 +87,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         if (col >= 0 && col < TN_COLS) tn_epilogue(args, row, col, y);
     }
 }
+#include "tn_variant_end.cuh"

@@ -27,3 +27,4 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
     const long long y[1] = {(long long)col};
     tn_epilogue(args, row, rank, y);
 }
+#include "tn_variant_end.cuh"

@@ -40,3 +40,4 @@ extern "C" __global__ void __launch_bounds__(32 * TN_ROWS) TN_KERNEL(const __gri
         }
     }
 }
+#include "tn_variant_end.cuh"

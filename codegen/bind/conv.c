@@ -62,7 +62,7 @@ static void emit_input(tn_emitter *e, const tn_spec *s, const plan *p) {
         return;
     }
     const tn_spec_tensor *t = &s->in[p->in];
-    tn_emit_line(e, "#define TN_X(args) (args).in%u", p->in);
+    tn_emit_pointer(e, "tn_x", TN_ARG_IN, p->in);
     tn_emit_define_dim(e, "XS_N", t->strides[0]);
     tn_emit_define_dim(e, "XS_H", w->x_h.n_axes ? t->strides[w->x_h.axis] : tn_dim_const(s->g, 0));
     tn_emit_define_dim(e, "XS_W", t->strides[w->x_w.axis]);
@@ -120,8 +120,8 @@ static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_v
     const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
                       map_x(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &x) &&
                       map_filter(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
-    tn_emit_tensor_map(e, "MAP_X", load ? &x : NULL);
-    tn_emit_tensor_map(e, "MAP_B", load ? &b : NULL);
+    tn_emit_tensor_map(e, "tn_map_x", load ? &x : NULL);
+    tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
 
 /* A matrix a group. */

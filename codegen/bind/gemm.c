@@ -44,8 +44,8 @@ static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_v
     const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
                       map_a(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &a) &&
                       map_b(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
-    tn_emit_tensor_map(e, "MAP_A", load ? &a : NULL);
-    tn_emit_tensor_map(e, "MAP_B", load ? &b : NULL);
+    tn_emit_tensor_map(e, "tn_map_a", load ? &a : NULL);
+    tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
 
 static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, bool wgmma) {

@@ -66,7 +66,7 @@ const tn_binding_ops tn_bind_nms = {"nms", accepts, emit, cost};
 static tn_status grid_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
     const int64_t blocks = tn_knob_get(v->tpl, v->knob, "BLOCKS");
     tn_emitter *e = begin(s, arch, p, v);
-    tn_emit_line(e, "#define TN_Y(args) (args).out0");
+    tn_emit_pointer(e, "tn_y", TN_ARG_OUT, 0);
     v->grid[0] = tn_dim_const(s->g, blocks);
     v->grid[1] = tn_spec_product(s, tn_spec_anchor_input(s, 1), 0, 2);
     v->grid[2] = tn_dim_const(s->g, 1);

@@ -149,10 +149,11 @@ static uint32_t coords(tn_coord c[TN_MAX_RANK], size_t rank) {
     return (uint32_t)rank;
 }
 
-static void emit_pointer(tn_emitter *e, const char *name, const char *field, uint32_t index, const tn_spec_tensor *t) {
-    char upper_name[96], stride[112];
+static void emit_pointer(tn_emitter *e, const char *name, tn_arg_kind kind, uint32_t index, const tn_spec_tensor *t) {
+    char upper_name[96], fn[100], stride[112];
     macro(e, name, upper_name);
-    tn_emit_line(e, "#define TN_%s(args) ((args).%s%u)", upper_name, field, index);
+    snprintf(fn, sizeof fn, "TN_%s", upper_name);
+    tn_emit_pointer(e, fn, kind, index);
     tn_emit_line(e, "#define TN_%s_ALIGN %u", upper_name, t->align);
     for (uint32_t k = 0; k < t->rank; ++k) {
         snprintf(stride, sizeof stride, "%s_STRIDE%u", upper_name, k);
@@ -177,12 +178,12 @@ static void emit_tensors(tn_emitter *e, const tn_spec *s, const tn_plugin_scope 
         if (!in && step->kind != TN_PLUGIN_OUT) continue;
         snprintf(fn, sizeof fn, "tn_%s_%s", in ? "load" : "store", step->name);
         if (!in) {
-            emit_pointer(e, step->name, "out", step->index, &s->out[step->index]);
+            emit_pointer(e, step->name, TN_ARG_OUT, step->index, &s->out[step->index]);
             tn_emit_write(e, fn, step->index, c, coords(c, s->out[step->index].rank));
         } else if (!sc->in[step->index].there) {
             emit_absent(e, fn, sc->in[step->index].rank);
         } else if (arg < s->n_in) {
-            emit_pointer(e, step->name, "in", arg, &s->in[arg]);
+            emit_pointer(e, step->name, TN_ARG_IN, arg, &s->in[arg]);
             tn_emit_read(e, fn, s->in[arg].arg, c, coords(c, s->in[arg].rank));
             ++arg;
         }

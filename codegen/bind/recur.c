@@ -73,7 +73,7 @@ static void functions(tn_emitter *e, const tn_spec *s, const plan *q, uint32_t r
                    state[] = {{"d", 0, 1, 0}, {"b", 1, 1, 0}, {"j", 2, 1, 0}}, own[] = {{"d", 0, 1, 0}, {"j", 1, 1, 0}},
                    y[] = {{"t", 0, 1, 0}, {"d", 1, 1, 0}, {"b", 2, 1, 0}, {"j", 3, 1, 0}}, length = {"b", 0, 1, 0};
     const uint32_t one = 1;
-    tn_emit_line(e, "#define TN_CLIP %.17g", isfinite(q->a->clip) ? q->a->clip : 0);
+    tn_emit_define_real(e, "CLIP", isfinite(q->a->clip) ? q->a->clip : 0);
     tn_emit_type(e, "tn_elem", q->dtype);
     tn_emit_reg_type(e, "tn_acc", q->dtype);
     tn_emit_load(e, "tn_load_x", q->in[X], x, 3, 1);
@@ -122,7 +122,7 @@ static double turns(const tn_problem *p, const tn_arch *arch, double each, doubl
 
 /* Not in clusters, but as a grid; such grids take sequences in turns, as many as fit side by side. */
 static void together(tn_emitter *e, tn_variant *v, uint32_t per_sm) {
-    tn_emit_line(e, "#define TN_Y(args) (args).out0");
+    tn_emit_pointer(e, "tn_y", TN_ARG_OUT, 0);
     v->together = true;
     v->per_sm = per_sm;
     v->cluster[0] = v->cluster[1] = v->cluster[2] = 0;

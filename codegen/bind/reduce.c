@@ -75,12 +75,11 @@ static void emit_combine(tn_emitter *e, const tn_spec *s, const rows *r) {
     else
         tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
     tn_emit_line(e, "typedef tn_%s_op tn_combine;", combine);
-    if (op == TN_OP_REDUCE_MEAN && !tn_dtype_is_float(t)) /* of nothing it is 0 */
-        tn_emit_line(e, "#define TN_FINISH(acc) (TN_COLS ? tn_div((acc), (tn_acc)TN_COLS) : (tn_acc)0)");
-    else if (op == TN_OP_REDUCE_MEAN)
-        tn_emit_line(e, "#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)");
-    else
-        tn_emit_line(e, "#define TN_FINISH(acc) (acc)");
+    const char *finished = "acc";
+    if (op == TN_OP_REDUCE_MEAN) /* of no integers it is 0 */
+        finished =
+            tn_dtype_is_float(t) ? "acc / (tn_acc)TN_COLS" : "TN_COLS ? tn_div(acc, (tn_acc)TN_COLS) : (tn_acc)0";
+    tn_emit_line(e, "TN_DEV tn_acc tn_finished(const tn_args &args, tn_acc acc) { return %s; }", finished);
 }
 
 /* ---- row_reduce -------------------------------------------------------------------------------------------------- */

@@ -51,7 +51,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_reg_type(e, "tn_roi", roi);
         tn_emit_reg_type(e, "tn_coordinate", roi == TN_F64 ? TN_F64 : TN_F32);
         tn_emit_reg_type(e, "tn_batch", tn_val_dtype(s->g, q.batch));
-        tn_emit_line(e, "#define TN_SCALE %.17g", a->scale);
+        tn_emit_define_real(e, "SCALE", a->scale);
         tn_emit_load(e, "tn_load_x", q.x, x, 4, 1);
         tn_emit_load(e, "tn_load_roi", q.rois, box, 2, 1);
         tn_emit_load(e, "tn_load_batch", q.batch, box, 1, 1);

@@ -105,12 +105,12 @@ static void emit_combine(tn_emitter *e, tn_dtype t, const char *reduction) {
         tn_emit_line(e, "typedef unsigned long long tn_acc;");
     else
         tn_emit_reg_type(e, "tn_acc", t);
+    char combined[32] = "b";
     if (sum || product)
-        tn_emit_line(e, "#define TN_COMBINE(a, b) ((a) %s (b))", sum ? "+" : "*");
+        snprintf(combined, sizeof combined, "a %s b", sum ? "+" : "*");
     else if (*reduction)
-        tn_emit_line(e, "#define TN_COMBINE(a, b) tn_%s(a, b)", reduction);
-    else
-        tn_emit_line(e, "#define TN_COMBINE(a, b) (b)");
+        snprintf(combined, sizeof combined, "tn_%s(a, b)", reduction);
+    tn_emit_line(e, "TN_DEV tn_acc tn_combine(tn_acc a, tn_acc b) { return %s; }", combined);
 }
 
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {

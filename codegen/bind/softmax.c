@@ -158,7 +158,7 @@ static tn_status norm_emit(const tn_spec *s, const tn_arch *arch, const tn_probl
     if (norm_rows(s, &r)) {
         const uint32_t vec = (uint32_t)tn_knob_get(v->tpl, v->knob, "VEC");
         tn_emit_problem(e, p);
-        tn_emit_line(e, "#define TN_EPS %.17g", TN_ATTRS_OF(s->g, s->anchor, norm)->eps);
+        tn_emit_define_real(e, "EPS", TN_ATTRS_OF(s->g, s->anchor, norm)->eps);
         emit_param(e, s, &r, tn_spec_anchor_input(s, 1), "tn_scale", "tn_load_scale", vec);
         emit_param(e, s, &r, tn_spec_anchor_input(s, 2), "tn_bias", "tn_load_bias", vec);
         emit_rows(e, s, &r, v);

@@ -161,10 +161,24 @@ uint32_t tn_emit_dim_arg(tn_emitter *e, tn_dim d) {
 
 /* ---- constants, types, lines ------------------------------------------------------------------------------------- */
 
+/* The template's preprocessor reads TN_<name>. */
+static bool is_tested(const tn_template *t, const char *name) {
+    uint32_t k = 0;
+    while (t->tested && t->tested[k] && strcmp(t->tested[k], name) != 0) ++k;
+    return !t->tested || t->tested[k];
+}
+
 void tn_emit_define(tn_emitter *e, const char *name, int64_t value) {
     if (!tn_emit_ok(e)) return;
-    tn_text_add(&e->defines, "#define TN_%s %" PRId64 "%s\n", name, value,
-                value > INT32_MAX || value < -INT32_MAX ? "LL" : "");
+    const bool is_long = value > INT32_MAX || value < -INT32_MAX, macro = is_tested(e->v->tpl, name);
+    if (macro)
+        tn_text_add(&e->defines, "#define TN_%s %" PRId64 "%s\n", name, value, is_long ? "LL" : "");
+    else
+        tn_text_add(&e->defines, "constexpr %s TN_%s = %" PRId64 ";\n", is_long ? "long long" : "int", name, value);
+}
+
+void tn_emit_define_real(tn_emitter *e, const char *name, double value) {
+    if (tn_emit_ok(e)) tn_text_add(&e->defines, "constexpr double TN_%s = %.17g;\n", name, value);
 }
 
 const char *tn_emit_size_name(tn_emitter *e, tn_dim d) {
@@ -238,15 +252,21 @@ static void comment(tn_text *t, const char *text) {
     }
 }
 
-void tn_emit_tensor_map(tn_emitter *e, const char *name, const tn_map *m) {
+void tn_emit_pointer(tn_emitter *e, const char *fn, tn_arg_kind kind, uint32_t index) {
+    tn_emit_line(e, "TN_DEV auto %s(const tn_args &args) { return args.%s%u; }", fn, kind == TN_ARG_IN ? "in" : "out",
+                 index);
+}
+
+void tn_emit_tensor_map(tn_emitter *e, const char *fn, const tn_map *m) {
+    static const char signature[] = "TN_DEV const tn_tensor_map *";
     if (!tn_emit_ok(e)) return;
     tn_variant *v = e->v;
     if (!m)
-        tn_emit_line(e, "#define TN_%s(args) ((const tn_tensor_map *)0)", name);
+        tn_emit_line(e, "%s%s(const tn_args &) { return 0; }", signature, fn);
     else if (v->n_maps == TN_MAX_MAPS)
         tn_emit_fail(e, TN_E_UNSUPPORTED, "more than %d tensor maps", TN_MAX_MAPS);
     else {
-        tn_emit_line(e, "#define TN_%s(args) (&(args).map%u)", name, v->n_maps);
+        tn_emit_line(e, "%s%s(const tn_args &args) { return &args.map%u; }", signature, fn, v->n_maps);
         v->maps[v->n_maps++] = *m;
     }
 }
@@ -361,10 +381,10 @@ static void write_told(tn_emitter *e, tn_text *t) {
     for (uint32_t k = 0; k < e->n_dims; ++k)
         if (tn_dim_is_made(e->g, e->dims[k])) add_field(e, k, t);
     tn_text_add(t, "};\nTN_DEV void tn_body(const tn_args &args);\n");
-    tn_text_add(t, "TN_DEV void tn_wait_first() { TN_WAIT(); }\n#define TN_WAIT() // has been done\n");
+    tn_text_add(t, "TN_DEV void TN_WAIT() {} // has been done\n");
     tn_text_add(t, "#define TN_ENTRY %s\n", e->v->symbol);
     tn_text_add(t, "#define TN_KERNEL(parameter) \\\n    TN_ENTRY(const __grid_constant__ tn_given given) { \\\n");
-    tn_text_add(t, "        tn_wait_first(); \\\n        tn_args args; \\\n        (tn_given &)args = given; \\\n");
+    tn_text_add(t, "        ::TN_WAIT(); \\\n        tn_args args; \\\n        (tn_given &)args = given; \\\n");
     tn_text_put(t, body.p ? body.p : "", body.n);
     tn_text_add(t, "    } \\\n    TN_DEV void tn_body(const tn_args &args)\n");
     t->failed |= body.failed;
@@ -388,7 +408,7 @@ static void write_header(tn_emitter *e, tn_text *t) {
     if (where[0]) tn_text_add(t, "// layers: %s\n", where);
     tn_text_add(t, "//\n");
     comment(t, e->s->text);
-    tn_text_add(t, "#pragma once\n");
+    tn_text_add(t, "#pragma once\nnamespace tn_step_%s {\n", e->v->symbol);
     if (!e->s->n_told) tn_text_add(t, "#define TN_KERNEL %s\n", e->v->symbol);
     tn_text_add(t, "typedef %s tn_index;\n\n", e->wide ? "long long" : "int");
     tn_text_put(t, e->defines.p ? e->defines.p : "", e->defines.n);
@@ -400,6 +420,16 @@ static void write_header(tn_emitter *e, tn_text *t) {
         tn_text_add(t, "\n");
     }
     if (e->functions.n) tn_text_put(t, e->functions.p, e->functions.n);
+}
+
+void tn_variant_end(const tn_variant *v, tn_text *t) {
+    tn_text_add(t, "} // namespace tn_step_%s\nusing tn_step_%s::%s;\n", v->symbol, v->symbol, v->symbol);
+    static const char define[] = "#define ";
+    for (const char *p = v->header; (p = strstr(p, define)); p += sizeof define - 1) {
+        if (p != v->header && p[-1] != '\n') continue;
+        const char *name = p + sizeof define - 1;
+        tn_text_add(t, "#undef %.*s\n", (int)strcspn(name, " (\n"), name);
+    }
 }
 
 void tn_knobs_text(const tn_template *t, const int64_t *knob, char *buf, size_t size) {

@@ -7,7 +7,7 @@
  * A binding does, in its emit():
  *
  *     tn_emitter *e = tn_emitter_new(s, arch, v);              (v->tpl and v->knob are set)
- *     tn_emit_problem(e, p);                                   #define TN_M 64 ..., and TN_<KNOB> for every knob
+ *     tn_emit_problem(e, p);                                   constexpr int TN_M = 64 ..., and TN_<KNOB> for every knob
  *     tn_emit_type(e, "tn_in", TN_F16);                        typedef tn_half tn_in;
  *     tn_emit_load(e, "tn_load_x", x, coords, 2, 8);           tn_load_x(args, m, k, float (&x)[8])
  *     tn_emit_epilogue(e, "tn_epilogue", coords, 2, (uint32_t[]){8, 1}, 2);
@@ -20,6 +20,7 @@
 
 #include "codegen/codegen.h"
 #include "codegen/emit/index.h"
+#include "codegen/emit/text.h"
 
 typedef struct tn_emitter tn_emitter;
 
@@ -27,17 +28,25 @@ tn_emitter *tn_emitter_new(const tn_spec *s, const tn_arch *arch, tn_variant *v)
 /* Writes the header, symbol and argument list into the variant and frees e.  TN_E_MEMORY if e is NULL. */
 tn_status tn_emitter_finish(tn_emitter *e);
 
+/* What belongs behind the template's code: the end of the namespace, in which all stands, of its macros, and the kernel's
+ * name outside. */
+void tn_variant_end(const tn_variant *v, tn_text *t);
+
 /* ---- constants, types, verbatim lines ---------------------------------------------------------------------------- */
 
 /* Defines TN_<name> for every problem constant (a dynamic one as an expression over args, so use it only where `args`
  * is in scope) and every knob of v->tpl. */
 void tn_emit_problem(tn_emitter *e, const tn_problem *p);
-void tn_emit_define(tn_emitter *e, const char *name, int64_t value); /* #define TN_<name> <value> */
+/* TN_<name>: a constexpr, or a macro where the template's preprocessor reads it. */
+void tn_emit_define(tn_emitter *e, const char *name, int64_t value);
+void tn_emit_define_real(tn_emitter *e, const char *name, double value);
 void tn_emit_define_dim(tn_emitter *e, const char *name, tn_dim d);
 void tn_emit_type(tn_emitter *e, const char *name, tn_dtype t);     /* typedef <storage type> <name>; */
 void tn_emit_reg_type(tn_emitter *e, const char *name, tn_dtype t); /* typedef <register type> <name>; */
-/* Adds a tensor map to the arguments; TN_<name>(args) is its address.  NULL: it is a null pointer. */
-void tn_emit_tensor_map(tn_emitter *e, const char *name, const tn_map *m);
+/* Generates fn(args): the address of an input or output. */
+void tn_emit_pointer(tn_emitter *e, const char *fn, tn_arg_kind kind, uint32_t index);
+/* Adds a tensor map to the arguments; fn(args) is its address.  NULL: it is a null pointer. */
+void tn_emit_tensor_map(tn_emitter *e, const char *fn, const tn_map *m);
 /* A line at file scope, before the functions. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

@@ -3,7 +3,6 @@
 #define TENON_CODEGEN_EMIT_INTERNAL_H
 
 #include "codegen/emit/emit.h"
-#include "codegen/emit/text.h"
 
 /* ---- the emitter ------------------------------------------------------------------------------------------------- */
 

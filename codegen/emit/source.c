@@ -1,10 +1,12 @@
-/* source.c: a variant as one self-contained translation unit.
+/* source.c: variants as one self-contained translation unit.
  *
- * Templates include "tn_variant.cuh" (generated) and shared headers.  The unit that NVRTC compiles, the cubin cache
- * hashes and the plan stores has every `#include "x"` replaced by x's text at its first occurrence and dropped
- * afterwards, between marker lines, so that a stored source can be recompiled without anything else. */
+ * Templates include shared headers, "tn_variant.cuh" (generated), headers that build on it, and last
+ * "tn_variant_end.cuh", which closes the namespace that tn_variant.cuh opens and undefines its macros.  The unit that NVRTC
+ * compiles, the cubin cache hashes and the plan stores has every `#include "x"` replaced by x's text at its first
+ * occurrence and dropped afterwards, between marker lines, so that a stored source can be recompiled without anything
+ * else.  Of several variants, what stands before tn_variant.cuh stands there once; the rest is each one's own. */
 #include "codegen/tune/build.h"
-#include "codegen/emit/text.h"
+#include "codegen/emit/emit.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,15 +16,16 @@ enum { MAX_FILES = 32 };
 typedef struct unit {
     const tn_env *env;
     const tn_variant *v;
-    tn_text text;
+    tn_text text, end; /* end: tn_variant_end.cuh */
     const char *seen[MAX_FILES];
-    size_t n_seen;
+    size_t n_seen, n_shared; /* n_shared of these before the variant's own header */
     tn_status status;
 } unit;
 
 static const char *find_header(const unit *u, const char *name) {
     const char *const *names, *const *texts;
     if (!strcmp(name, "tn_variant.cuh")) return u->v->header;
+    if (!strcmp(name, "tn_variant_end.cuh")) return u->end.p;
     size_t n = tn_template_headers(&names, &texts);
     for (size_t k = 0; k < n; k++)
         if (!strcmp(names[k], name)) return texts[k];
@@ -52,8 +55,9 @@ static bool include_line(const char *line, size_t n, char *name, size_t size) {
     return true;
 }
 
+static void expand_header(unit *u, const char *file, const char *text);
+
 static void expand(unit *u, const char *file, const char *text) {
-    if (u->status != TN_OK || seen(u, text)) return;
     tn_text_add(&u->text, TN_SOURCE_MARK "%s:1\n", file);
     unsigned number = 1;
     for (const char *line = text; *line && u->status == TN_OK; number++) {
@@ -66,7 +70,7 @@ static void expand(unit *u, const char *file, const char *text) {
                                     "line %u includes \"%s\", which Tenon does not carry", number, name);
                 return;
             }
-            expand(u, name, inner);
+            expand_header(u, name, inner);
             tn_text_add(&u->text, TN_SOURCE_MARK "%s:%u\n", file, number + 1);
         } else if (n >= 12 && !memcmp(line, "#pragma once", 12)) {
             tn_text_put(&u->text, "\n", 1); /* lines keep their numbers */
@@ -78,11 +82,28 @@ static void expand(unit *u, const char *file, const char *text) {
     }
 }
 
-tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size) {
-    unit u = {.env = env, .v = v, .text = {.env = env}, .status = TN_OK};
+static void expand_header(unit *u, const char *file, const char *text) {
+    if (text == u->v->header) u->n_shared = u->n_seen;
+    if (u->status == TN_OK && !seen(u, text)) expand(u, file, text);
+}
+
+static void expand_variant(unit *u, const tn_variant *v) {
     char file[80];
     snprintf(file, sizeof file, "%s.cu", v->tpl->name);
-    expand(&u, v->tpl->file ? v->tpl->file : file, v->tpl->source);
+    u->v = v;
+    u->n_shared = u->n_seen;
+    u->end = (tn_text){.env = u->env};
+    tn_variant_end(v, &u->end);
+    if (u->end.failed) u->status = TN_E_MEMORY;
+    expand(u, v->tpl->file ? v->tpl->file : file, v->tpl->source);
+    if (v->tpl->file) expand_header(u, "tn_variant_end.cuh", u->end.p); /* which a plugin need not know */
+    tn_text_free(&u->end);
+    u->n_seen = u->n_shared;
+}
+
+tn_status tn_variants_source(const tn_env *env, const tn_variant *const *v, size_t n, char **text, size_t *size) {
+    unit u = {.env = env, .text = {.env = env}, .status = TN_OK};
+    for (size_t k = 0; k < n && u.status == TN_OK; k++) expand_variant(&u, v[k]);
     if (u.status != TN_OK) {
         tn_text_free(&u.text);
         return u.status;
@@ -90,4 +111,8 @@ tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text,
     *size = u.text.n;
     *text = tn_text_take(&u.text);
     return *text ? TN_OK : TN_E_MEMORY;
+}
+
+tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size) {
+    return tn_variants_source(env, &v, 1, text, size);
 }

@@ -3,6 +3,7 @@
 #include "codegen/spec/window.h"
 #include "tenon/internal/arith.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -134,6 +135,11 @@ bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
 
 /* ---- batch maps -------------------------------------------------------------------------------------------------- */
 
+static void put_map(tn_emitter *e, char letter, const char *text) {
+    tn_emit_line(e, "TN_DEV tn_index tn_batch_%c(const tn_args &args, tn_index b) { return %s; }", tolower(letter),
+                 text);
+}
+
 /* The operand's linear batch index as a sum over the result's batch axes that it has. */
 static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, tn_val out) {
     const uint32_t r = (uint32_t)tn_val_rank(s->g, v), ro = (uint32_t)tn_val_rank(s->g, out);
@@ -149,18 +155,18 @@ static void emit_mixed(tn_emitter *e, const tn_spec *s, char letter, tn_val v, t
             snprintf(name[j], sizeof name[j], "%c_BATCH%u_%c", letter, k, "SDT"[j]);
             tn_emit_define_dim(e, name[j], dims[j]);
         }
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s(b) / (int)TN_%s %% (int)TN_%s * (int)TN_%s",
+        at += (size_t)snprintf(text + at, sizeof text - at, "%sb / (int)TN_%s %% (int)TN_%s * (int)TN_%s",
                                at ? " + " : "", name[0], name[1], name[2]);
         if (at >= sizeof text) return;
     }
-    tn_emit_line(e, "#define TN_%c_BATCH(b) (%s)", letter, text);
+    put_map(e, letter, text);
 }
 
 static void emit_map(tn_emitter *e, const tn_spec *s, char letter, tn_batch_map map, tn_val v, tn_val out) {
     if (map == TN_BATCH_MIXED)
         emit_mixed(e, s, letter, v, out);
     else
-        tn_emit_line(e, "#define TN_%c_BATCH(b) %s", letter, map == TN_BATCH_ZERO ? "0" : "(b)");
+        put_map(e, letter, map == TN_BATCH_ZERO ? "0" : "b");
 }
 
 void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c) {
@@ -261,7 +267,7 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
     }
     uint32_t in = o->in;
     tn_emit_offset(e, first ? "tn_offset_a" : "tn_offset_b", val, c, 3, o->vec, &in);
-    tn_emit_line(e, "#define TN_%c(args) (args).in%u", letter, in);
+    tn_emit_pointer(e, first ? "tn_a" : "tn_b", TN_ARG_IN, in);
 }
 
 bool tn_variant_packs(const tn_variant *v) {
@@ -292,7 +298,7 @@ void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, t
     }
     tn_emit_define(e, "B_TILES", tn_ceil_div((int64_t)how->cols, how->tile_cols));
     tn_emit_define(e, "B_BANDS", tn_ceil_div((int64_t)how->rows, how->tile_rows));
-    tn_emit_line(e, "#define TN_B(args) (args).in%u", o->packed_in);
+    tn_emit_pointer(e, "tn_b", TN_ARG_IN, o->packed_in);
     tn_emit_packed(e, o->packed_in, how);
 }
 

@@ -25,7 +25,7 @@ bool tn_matmul_of(const tn_spec *s, tn_contraction *c);
 bool tn_contraction_of(const tn_spec *s, tn_contraction *c);
 /* Whether the anchor may round float32 operands to tf32. */
 bool tn_spec_tf32(const tn_spec *s);
-/* #define TN_A_BATCH(b) and TN_B_BATCH(b): the operand's batch index. */
+/* Generates tn_batch_a(args, b) and tn_batch_b(args, b): the operand's batch index. */
 void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
 
 /* How one operand is brought in. */
@@ -50,11 +50,11 @@ void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
  * where TMA cannot. */
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
                     uint32_t box, tn_map *out);
-/* Generates tn_offset_<letter> and TN_<LETTER>(args), or tn_load_<letter>; the order of its coordinates follows
+/* Generates tn_offset_<letter> and tn_<letter>(args), or tn_load_<letter>; the order of its coordinates follows
  * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,
                      tn_coord k);
-/* Operand B, as tn_emit_operand, or where it comes packed (how, else NULL) in tiles of so many n and k: generates TN_B(args),
+/* Operand B, as tn_emit_operand, or where it comes packed (how, else NULL) in tiles of so many n and k: generates tn_b(args),
  * TN_B_TILES, of one n along k, and TN_B_BANDS, of a matrix. */
 void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, tn_val val, tn_coord batch,
                     tn_coord side, tn_coord k);

@@ -10,7 +10,8 @@
  *     //! require EXPRESSION            over knobs and problem constants; candidates that break it are not made.
  *                                       Becomes code for codegen/bind/require.c (expression.c)
  *
- * A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with
+ * A name TN_<...> in a line #if or #elif, of the file or of a header that it includes, is one that the generated header
+ * has to define as a macro.  A template's hash covers its text and that of every file it includes.  Malformed lines stop the build with
  * file:line. */
 #include <ctype.h>
 #include <errno.h>
@@ -23,7 +24,14 @@
 
 #include "codegen/tools/expression.h"
 
-enum { MAX_FILES = 128, MAX_KNOBS = 12, MAX_VALUES = 16, MAX_REQUIRES = 32, MAX_DEPTH = 16 }; /* as codegen.h */
+enum {
+    MAX_FILES = 128,
+    MAX_KNOBS = 12,
+    MAX_VALUES = 16,
+    MAX_REQUIRES = 32,
+    MAX_TESTED = 32,
+    MAX_DEPTH = 16
+}; /* as codegen.h */
 
 typedef struct knob {
     char name[32];
@@ -46,7 +54,10 @@ typedef struct file {
     } requires_[MAX_REQUIRES];
     int n_names; /* other than knobs, in requires */
     char names[TN_REQUIRE_NAMES][64];
+    int n_tested; /* names TN_<...> that the preprocessor reads */
+    char tested[MAX_TESTED][32];
     int depth; /* while hashing, against include cycles */
+    uint64_t hash;
 } file;
 
 static file files[MAX_FILES];
@@ -164,6 +175,26 @@ static void parse_template(file *f) {
     if (!f->has_kernel) die(f->path, 1, "no //! kernel line");
 }
 
+/* ---- what the preprocessor reads ---------------------------------------------------------------------------------- */
+
+/* The names TN_<name> in a line #if or #elif. */
+static void note_tested(file *into, const char *p, const char *end) {
+    while (p < end && (*p == ' ' || *p == '#')) ++p;
+    if (end - p < 5 || (strncmp(p, "if ", 3) && strncmp(p, "elif ", 5))) return;
+    for (; p + 3 < end; ++p) {
+        if (strncmp(p, "TN_", 3)) continue;
+        p += 3;
+        size_t n = 0;
+        while (p + n < end && (isalnum((unsigned char)p[n]) || p[n] == '_')) ++n;
+        int k = 0;
+        while (k < into->n_tested && (strlen(into->tested[k]) != n || strncmp(into->tested[k], p, n))) ++k;
+        if (k == MAX_TESTED || n >= sizeof into->tested[0])
+            die(into->path, 0, "the preprocessor reads too much: %.*s", (int)n, p);
+        if (k == into->n_tested) snprintf(into->tested[into->n_tested++], sizeof into->tested[0], "%.*s", (int)n, p);
+        p += n;
+    }
+}
+
 /* ---- hashes ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t fnv(uint64_t h, const char *p, size_t n) {
@@ -171,19 +202,21 @@ static uint64_t fnv(uint64_t h, const char *p, size_t n) {
     return h;
 }
 
-static uint64_t hash_file(file *f, uint64_t h) {
+/* Of a template `of`, for which it also notes what the preprocessor reads. */
+static uint64_t hash_file(file *f, file *of, uint64_t h) {
     if (++f->depth > MAX_DEPTH) die(f->path, 0, "files include each other in a circle");
     h = fnv(h, f->text, f->size);
     int line = 1;
     for (const char *p = f->text; *p; ++line) {
         const size_t n = strcspn(p, "\n");
         char name[128];
-        if (sscanf(p, "#include \"%127[^\"\n]\"", name) == 1 && strcmp(name, "tn_variant.cuh") &&
+        if (p[0] == '#') note_tested(of, p, p + n);
+        if (sscanf(p, "#include \"%127[^\"\n]\"", name) == 1 && strncmp(name, "tn_variant", 10) &&
             strncmp(name, "host_", 5)) {
             int k = 0;
             while (k < n_files && strcmp(files[k].name, name)) ++k;
             if (k == n_files) die(f->path, line, "includes \"%s\", which is not in templates/", name);
-            h = hash_file(&files[k], h);
+            h = hash_file(&files[k], of, h);
         }
         p += n + (p[n] == '\n');
     }
@@ -254,12 +287,18 @@ static void put_requires(FILE *out, int k) {
     fprintf(out, "NULL};\n");
 }
 
+static void put_tested(FILE *out, int k) {
+    fprintf(out, "static const char *const tested_%d[] = {", k);
+    for (int i = 0; i < files[k].n_tested; ++i) fprintf(out, "\"%s\", ", files[k].tested[i]);
+    fprintf(out, "NULL};\n");
+}
+
 static void put_template(FILE *out, int k) {
     file *f = &files[k];
     fprintf(out, "    {.name = \"%s\", .summary = ", f->stem);
     put_string(out, f->summary);
     fprintf(out, ", .source = text_%d, .hash = 0x%llxu,\n     .n_knobs = %d, .knobs = {", k,
-            (unsigned long long)hash_file(f, 0xcbf29ce484222325u), f->n_knobs);
+            (unsigned long long)f->hash, f->n_knobs);
     for (int i = 0; i < f->n_knobs; ++i) {
         fprintf(out, "%s{\"%s\", %s, %d, {", i ? ", " : "", f->knobs[i].name, f->knobs[i].is_switch ? "true" : "false",
                 f->knobs[i].n);
@@ -270,7 +309,7 @@ static void put_template(FILE *out, int k) {
     if (f->n_requires)
         fprintf(out, ", .n_requires = %d, .requires_ = requires_%d, .n_names = %d, .names = names_%d", f->n_requires, k,
                 f->n_names, k);
-    fprintf(out, "},\n");
+    fprintf(out, ", .tested = tested_%d},\n", k);
 }
 
 static void write_all(FILE *out) {
@@ -280,6 +319,11 @@ static void write_all(FILE *out) {
     for (int k = 0; k < n_files; ++k) put_text(out, k);
     for (int k = 0; k < n_files; ++k)
         if (files[k].n_requires) put_requires(out, k);
+    for (int k = 0; k < n_files; ++k) {
+        if (!files[k].is_template) continue;
+        files[k].hash = hash_file(&files[k], &files[k], 0xcbf29ce484222325u);
+        put_tested(out, k);
+    }
     fprintf(out, "\nstatic const tn_template templates[] = {\n");
     for (int k = 0; k < n_files; ++k)
         if (files[k].is_template) {

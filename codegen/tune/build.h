@@ -12,6 +12,8 @@
 /* The self-contained source of a variant; *size excludes the terminating zero; freed with tn_free(env, *text, *size +
  * 1). */
 tn_status tn_variant_source(const tn_env *env, const tn_variant *v, char **text, size_t *size);
+/* The same of n variants with different symbols: all their kernels. */
+tn_status tn_variants_source(const tn_env *env, const tn_variant *const *v, size_t n, char **text, size_t *size);
 
 enum { TN_ADVICE = 256 };
 

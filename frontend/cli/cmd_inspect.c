@@ -241,7 +241,7 @@ static bool next_section(const char **at, const char *end, section *s) {
 
 static bool is_shared(const section *s) {
     return s->name_size > 4 && !memcmp(s->name + s->name_size - 4, ".cuh", 4) &&
-           strncmp(s->name, "tn_variant.cuh", s->name_size) != 0;
+           strncmp(s->name, "tn_variant", 10) != 0;
 }
 
 static bool is_blank(const section *s) {

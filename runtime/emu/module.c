@@ -129,13 +129,29 @@ static size_t kernel_name(const char *p, const char *end, const char **name) {
     return 0;
 }
 
+/* What the generated header before p calls TN_KERNEL. */
+static size_t step_name(const char *source, const char *p, const char **name) {
+    static const char *const defines[] = {"#define TN_KERNEL ", "#define TN_ENTRY "};
+    *name = NULL;
+    for (size_t k = 0; k < 2; k++) {
+        const size_t n = strlen(defines[k]);
+        for (const char *at = source; (at = memmem(at, (size_t)(p - at), defines[k], n)); at += n)
+            if (!*name || at + n > *name) *name = at + n;
+    }
+    size_t n = 0;
+    while (*name && name_char((*name)[n])) n++;
+    return n;
+}
+
+/* The kernels in a source, in the order in which they stand. */
 static void print_entries(FILE *f, const char *source, size_t size) {
-    static const char word[] = "__global__";
+    static const char word[] = "__global__", step[] = "TN_KERNEL";
     const char *end = source + size;
     for (const char *p = source; (p = memmem(p, (size_t)(end - p), word, sizeof word - 1));) {
         const char *name;
         p += sizeof word - 1;
         size_t n = kernel_name(p, end, &name);
+        if (n == sizeof step - 1 && !memcmp(name, step, n)) n = step_name(source, name, &name);
         if (n) fprintf(f, "TN_EMU_KERNEL(%.*s)\n", (int)n, name);
     }
 }
@@ -148,7 +164,6 @@ static tn_status write_file(tn_emu_module *m, const char *file, const void *text
     if (is_source) {
         fprintf(f, "#define TN_HOST 1\n#include \"tn_emu.h\"\n");
         print_source(f, text, size);
-        fprintf(f, "#ifdef TN_ENTRY\n#undef TN_KERNEL\n#define TN_KERNEL TN_ENTRY\n#endif\n"); /* it was no name */
         fprintf(f, "#line 1 \"entries\"\n");
         print_entries(f, text, size);
     } else

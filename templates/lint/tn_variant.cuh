@@ -4,6 +4,7 @@
 #pragma once
 #include "tn_device.cuh"
 
+namespace tn_step_lint_kernel {
 #define TN_KERNEL lint_kernel
 typedef int tn_index;
 struct tn_args {
@@ -15,7 +16,7 @@ typedef float tn_acc;
 typedef float tn_scale;
 typedef float tn_bias;
 typedef tn_sum_op tn_combine;
-#define TN_FINISH(acc) (acc)
+TN_DEV tn_acc tn_finished(const tn_args &args, tn_acc acc) { return acc; }
 
 // knobs
 #define TN_BLOCK 128

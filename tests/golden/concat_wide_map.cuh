@@ -8,16 +8,17 @@
 //   yield %3
 //   out %3 strides [192,8,1] align 16
 #pragma once
+namespace tn_step_concat_silu_871a848a {
 #define TN_KERNEL concat_silu_871a848a
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 8
-#define TN_ITEMS 1
-#define TN_N 384
-#define TN_VEC_MAX 8
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 8;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 384;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const tn_half *in0;

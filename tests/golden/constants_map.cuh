@@ -9,16 +9,17 @@
 //   yield %4
 //   out %4 strides [16,1] align 16
 #pragma once
+namespace tn_step_mul_add_61cb0119 {
 #define TN_KERNEL mul_add_61cb0119
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 1
-#define TN_ITEMS 1
-#define TN_N 64
-#define TN_VEC_MAX 4
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 1;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 64;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const float *in0;

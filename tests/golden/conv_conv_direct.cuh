@@ -9,38 +9,39 @@
 //   yield %4
 //   out %4 strides [160,20,4,1] align 16
 #pragma once
+namespace tn_step_conv_relu_51bc45cf {
 #define TN_KERNEL conv_relu_51bc45cf
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_OC 4
-#define TN_KD 1
-#define TN_SD 1
-#define TN_PD 0
-#define TN_PD_AFTER 0
-#define TN_DD 1
-#define TN_D 1
-#define TN_OD 1
-#define TN_KH 3
-#define TN_SH 2
-#define TN_PH 1
-#define TN_PH_AFTER 1
-#define TN_DH 1
-#define TN_H 9
-#define TN_OH 5
-#define TN_KW 3
-#define TN_SW 2
-#define TN_PW 1
-#define TN_PW_AFTER 1
-#define TN_DW 1
-#define TN_W 8
-#define TN_OW 4
-#define TN_N 2
-#define TN_C 3
+constexpr int TN_BLOCK = 128;
+constexpr int TN_OC = 4;
+constexpr int TN_KD = 1;
+constexpr int TN_SD = 1;
+constexpr int TN_PD = 0;
+constexpr int TN_PD_AFTER = 0;
+constexpr int TN_DD = 1;
+constexpr int TN_D = 1;
+constexpr int TN_OD = 1;
+constexpr int TN_KH = 3;
+constexpr int TN_SH = 2;
+constexpr int TN_PH = 1;
+constexpr int TN_PH_AFTER = 1;
+constexpr int TN_DH = 1;
+constexpr int TN_H = 9;
+constexpr int TN_OH = 5;
+constexpr int TN_KW = 3;
+constexpr int TN_SW = 2;
+constexpr int TN_PW = 1;
+constexpr int TN_PW_AFTER = 1;
+constexpr int TN_DW = 1;
+constexpr int TN_W = 8;
+constexpr int TN_OW = 4;
+constexpr int TN_N = 2;
+constexpr int TN_C = 3;
 #define TN_NHWC 0
-#define TN_O 8
-#define TN_OG 8
-#define TN_CG 3
+constexpr int TN_O = 8;
+constexpr int TN_OG = 8;
+constexpr int TN_CG = 3;
 #define TN_HAS_BIAS 1
 
 struct tn_args {

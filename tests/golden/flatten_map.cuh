@@ -10,16 +10,17 @@
 //   s1 from 0 typically 0
 //   s2 from 0 typically 0
 #pragma once
+namespace tn_step_relu_transpose_1bacd326 {
 #define TN_KERNEL relu_transpose_1bacd326
 typedef int tn_index;
 
-#define TN_BLOCK 256
-#define TN_VEC 4
-#define TN_ITEMS 1
+constexpr int TN_BLOCK = 256;
+constexpr int TN_VEC = 4;
+constexpr int TN_ITEMS = 1;
 #define TN_N (TN_D0 * TN_D1 * TN_D2 * 4)
-#define TN_VEC_MAX 4
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const float *in0;

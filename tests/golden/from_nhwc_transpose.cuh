@@ -8,14 +8,15 @@
 //   yield %3
 //   out %3 strides [1188,36,6,1] align 16
 #pragma once
+namespace tn_step_transpose_add_76b152f2 {
 #define TN_KERNEL transpose_add_76b152f2
 typedef int tn_index;
 
-#define TN_TILE 32
-#define TN_ROWS 8
-#define TN_B 2
-#define TN_R 33
-#define TN_C 36
+constexpr int TN_TILE = 32;
+constexpr int TN_ROWS = 8;
+constexpr int TN_B = 2;
+constexpr int TN_R = 33;
+constexpr int TN_C = 36;
 
 struct tn_args {
     const tn_half *in0;

@@ -9,16 +9,17 @@
 //   yield %4
 //   out %4 strides [12,4,2,1] align 16
 #pragma once
+namespace tn_step_gather_add_df39b78c {
 #define TN_KERNEL gather_add_df39b78c
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 2
-#define TN_ITEMS 1
-#define TN_N 48
-#define TN_VEC_MAX 8
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 2;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 48;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const tn_half *in0;

@@ -8,16 +8,17 @@
 //   yield %3
 //   out %3 strides [60,20,5,1] align 16
 #pragma once
+namespace tn_step_grid_sample_relu_50cd9278 {
 #define TN_KERNEL grid_sample_relu_50cd9278
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 1
-#define TN_ITEMS 1
-#define TN_N 120
-#define TN_VEC_MAX 4
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 1;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 120;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const float *in0;

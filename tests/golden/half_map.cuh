@@ -10,16 +10,17 @@
 //   yield %5
 //   out %5 strides [512,32,1] align 16
 #pragma once
+namespace tn_step_mul_add_gelu_e3197c59 {
 #define TN_KERNEL mul_add_gelu_e3197c59
 typedef int tn_index;
 
-#define TN_BLOCK 256
-#define TN_VEC 8
-#define TN_ITEMS 1
-#define TN_N 1024
-#define TN_VEC_MAX 8
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 256;
+constexpr int TN_VEC = 8;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 1024;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const tn_half *in0;

@@ -10,18 +10,19 @@
 //   yield %5
 //   out %5 strides [324,36,9,1] align 16
 #pragma once
+namespace tn_step_matmul_transpose_transpose_transpose_394bce5a {
 #define TN_KERNEL matmul_transpose_transpose_transpose_394bce5a
 typedef int tn_index;
 
-#define TN_BM 16
-#define TN_BN 16
-#define TN_T 1
-#define TN_M 9
-#define TN_N 9
-#define TN_K 16
-#define TN_BATCH 8
-#define TN_A_KINNER 1
-#define TN_B_KINNER 1
+constexpr int TN_BM = 16;
+constexpr int TN_BN = 16;
+constexpr int TN_T = 1;
+constexpr int TN_M = 9;
+constexpr int TN_N = 9;
+constexpr int TN_K = 16;
+constexpr int TN_BATCH = 8;
+constexpr int TN_A_KINNER = 1;
+constexpr int TN_B_KINNER = 1;
 
 struct tn_args {
     const tn_half *in0;

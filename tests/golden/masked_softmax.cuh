@@ -10,19 +10,20 @@
 //   yield %5
 //   out %5 strides [256,64,8,1] align 16
 #pragma once
+namespace tn_step_softmax_mul_add_2ece1291 {
 #define TN_KERNEL softmax_mul_add_2ece1291
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_TPR 8
-#define TN_VEC 1
+constexpr int TN_BLOCK = 128;
+constexpr int TN_TPR = 8;
+constexpr int TN_VEC = 1;
 #define TN_REGS 1
-#define TN_ROWS 64
-#define TN_COLS 8
-#define TN_STATIC 1
-#define TN_VEC_MAX 8
-#define TN_INNER 1
-#define TN_LOG 0
+constexpr int TN_ROWS = 64;
+constexpr int TN_COLS = 8;
+constexpr int TN_STATIC = 1;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_INNER = 1;
+constexpr int TN_LOG = 0;
 
 struct tn_args {
     const tn_half *in0;

@@ -6,38 +6,39 @@
 //   yield %1
 //   out %1 strides [400,80,16,1] align 16
 #pragma once
+namespace tn_step_max_pool_16528c47 {
 #define TN_KERNEL max_pool_16528c47
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 8
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 8;
 #define TN_KD 1
-#define TN_SD 1
-#define TN_PD 0
-#define TN_PD_AFTER 0
-#define TN_DD 1
-#define TN_D 1
-#define TN_OD 1
+constexpr int TN_SD = 1;
+constexpr int TN_PD = 0;
+constexpr int TN_PD_AFTER = 0;
+constexpr int TN_DD = 1;
+constexpr int TN_D = 1;
+constexpr int TN_OD = 1;
 #define TN_KH 3
-#define TN_SH 2
-#define TN_PH 1
-#define TN_PH_AFTER 1
-#define TN_DH 1
-#define TN_H 9
-#define TN_OH 5
+constexpr int TN_SH = 2;
+constexpr int TN_PH = 1;
+constexpr int TN_PH_AFTER = 1;
+constexpr int TN_DH = 1;
+constexpr int TN_H = 9;
+constexpr int TN_OH = 5;
 #define TN_KW 3
-#define TN_SW 2
-#define TN_PW 1
-#define TN_PW_AFTER 1
-#define TN_DW 1
-#define TN_W 9
-#define TN_OW 5
-#define TN_N 2
-#define TN_C 16
+constexpr int TN_SW = 2;
+constexpr int TN_PW = 1;
+constexpr int TN_PW_AFTER = 1;
+constexpr int TN_DW = 1;
+constexpr int TN_W = 9;
+constexpr int TN_OW = 5;
+constexpr int TN_N = 2;
+constexpr int TN_C = 16;
 #define TN_NHWC 1
-#define TN_MEAN 0
+constexpr int TN_MEAN = 0;
 #define TN_COUNT_PAD 0
-#define TN_VEC_MAX 8
+constexpr int TN_VEC_MAX = 8;
 
 struct tn_args {
     const tn_half *in0;

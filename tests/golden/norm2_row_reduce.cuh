@@ -10,16 +10,17 @@
 //   yield %5
 //   out %5 strides [1,1] align 16
 #pragma once
+namespace tn_step_reduce_sum_mul_add_sqrt_48214c54 {
 #define TN_KERNEL reduce_sum_mul_add_sqrt_48214c54
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_TPR 32
-#define TN_VEC 1
-#define TN_ROWS 5
-#define TN_COLS 33
-#define TN_VEC_MAX 4
-#define TN_INNER 1
+constexpr int TN_BLOCK = 128;
+constexpr int TN_TPR = 32;
+constexpr int TN_VEC = 1;
+constexpr int TN_ROWS = 5;
+constexpr int TN_COLS = 33;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_INNER = 1;
 
 struct tn_args {
     const float *in0;
@@ -30,7 +31,7 @@ struct tn_args {
 typedef float tn_val;
 typedef float tn_acc;
 typedef tn_sum_op tn_combine;
-#define TN_FINISH(acc) (acc)
+TN_DEV tn_acc tn_finished(const tn_args &args, tn_acc acc) { return acc; }
 
 TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x)[1]) {
     const float v0 = tn_get(args.in0 + (row * 33 + col));

@@ -6,16 +6,17 @@
 //   yield %1
 //   out %1 strides [384,64,8,1] align 16
 #pragma once
+namespace tn_step_pad_eb05e344 {
 #define TN_KERNEL pad_eb05e344
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 8
-#define TN_ITEMS 1
-#define TN_N 384
-#define TN_VEC_MAX 8
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 8;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 384;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const tn_half *in0;

@@ -6,28 +6,29 @@
 //   yield %1
 //   out %1 strides [32,1] align 16
 #pragma once
+namespace tn_step_layer_norm_d3d067ab {
 #define TN_KERNEL layer_norm_d3d067ab
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_TPR 8
-#define TN_VEC 4
+constexpr int TN_BLOCK = 128;
+constexpr int TN_TPR = 8;
+constexpr int TN_VEC = 4;
 #define TN_REGS 1
-#define TN_ROWS 6
-#define TN_COLS 32
-#define TN_STATIC 1
-#define TN_VEC_MAX 4
-#define TN_INNER 1
+constexpr int TN_ROWS = 6;
+constexpr int TN_COLS = 32;
+constexpr int TN_STATIC = 1;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_INNER = 1;
 #define TN_CENTRE 1
 #define TN_HAS_SCALE 0
 #define TN_HAS_BIAS 0
+constexpr double TN_EPS = 1.0000000000000001e-05;
 
 struct tn_args {
     const float *in0;
     float *out0;
 };
 
-#define TN_EPS 1.0000000000000001e-05
 typedef float tn_val;
 typedef float tn_acc;
 

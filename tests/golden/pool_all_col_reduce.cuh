@@ -6,17 +6,18 @@
 //   yield %1
 //   out %1 strides [64,64,64,1] align 16
 #pragma once
+namespace tn_step_reduce_mean_d0f938b9 {
 #define TN_KERNEL reduce_mean_d0f938b9
 typedef int tn_index;
 
-#define TN_BX 32
-#define TN_BY 4
-#define TN_VEC 2
-#define TN_OUTER 2
-#define TN_ROWS 49
-#define TN_COLS 49
-#define TN_INNER 64
-#define TN_VEC_MAX 8
+constexpr int TN_BX = 32;
+constexpr int TN_BY = 4;
+constexpr int TN_VEC = 2;
+constexpr int TN_OUTER = 2;
+constexpr int TN_ROWS = 49;
+constexpr int TN_COLS = 49;
+constexpr int TN_INNER = 64;
+constexpr int TN_VEC_MAX = 8;
 
 struct tn_args {
     const tn_half *in0;
@@ -26,7 +27,7 @@ struct tn_args {
 typedef float tn_val;
 typedef float tn_acc;
 typedef tn_sum_op tn_combine;
-#define TN_FINISH(acc) ((acc) / (tn_acc)TN_COLS)
+TN_DEV tn_acc tn_finished(const tn_args &args, tn_acc acc) { return acc / (tn_acc)TN_COLS; }
 
 TN_DEV void tn_load_x(const tn_args &args, tn_index o, tn_index r, tn_index n, float (&x)[2]) {
     const tn_pack<tn_half, 2> p0_0 = tn_load<2, 2>(args.in0 + (o * 3136 + r * 64 + n));

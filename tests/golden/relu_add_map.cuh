@@ -10,16 +10,17 @@
 //   yield %5
 //   out %5 strides [48,8,1] align 16
 #pragma once
+namespace tn_step_add_add_relu_e3755f95 {
 #define TN_KERNEL add_add_relu_e3755f95
 typedef int tn_index;
 
-#define TN_BLOCK 256
-#define TN_VEC 4
-#define TN_ITEMS 1
-#define TN_N 192
-#define TN_VEC_MAX 4
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 256;
+constexpr int TN_VEC = 4;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 192;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const float *in0;

@@ -8,15 +8,16 @@
 //   yield %3
 //   out %3 strides [320,64,1] align 16
 #pragma once
+namespace tn_step_scatter_nd_f1d49dd6 {
 #define TN_KERNEL scatter_nd_f1d49dd6
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_ITEMS 1
-#define TN_N 1280
-#define TN_COLS 64
-#define TN_ROWS_STEP 20
-#define TN_UPDATES_STEP 9
+constexpr int TN_BLOCK = 128;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 1280;
+constexpr int TN_COLS = 64;
+constexpr int TN_ROWS_STEP = 20;
+constexpr int TN_UPDATES_STEP = 9;
 
 struct tn_args {
     const float *in0;
@@ -27,7 +28,7 @@ struct tn_args {
 
 typedef float tn_val;
 typedef float tn_acc;
-#define TN_COMBINE(a, b) (b)
+TN_DEV tn_acc tn_combine(tn_acc a, tn_acc b) { return b; }
 
 TN_DEV void tn_load_x(const tn_args &args, tn_index row, tn_index col, float (&x)[1]) {
     const float v0 = tn_get(args.in0 + (row * 64 + col));

@@ -8,16 +8,17 @@
 //   yield %3
 //   out %3 strides [192,48,12,1] align 16
 #pragma once
+namespace tn_step_transpose_reshape_neg_610e55cf {
 #define TN_KERNEL transpose_reshape_neg_610e55cf
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 1
-#define TN_ITEMS 1
-#define TN_N 192
-#define TN_VEC_MAX 4
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 1;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 192;
+constexpr int TN_VEC_MAX = 4;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const float *in0;

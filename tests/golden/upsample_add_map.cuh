@@ -8,16 +8,17 @@
 //   yield %3
 //   out %3 strides [1024,128,16,1] align 16
 #pragma once
+namespace tn_step_resize_add_2fbad13b {
 #define TN_KERNEL resize_add_2fbad13b
 typedef int tn_index;
 
-#define TN_BLOCK 128
-#define TN_VEC 8
-#define TN_ITEMS 1
-#define TN_N 1024
-#define TN_VEC_MAX 8
-#define TN_VEC_MIN 1
-#define TN_ODD_PAIRS 0
+constexpr int TN_BLOCK = 128;
+constexpr int TN_VEC = 8;
+constexpr int TN_ITEMS = 1;
+constexpr int TN_N = 1024;
+constexpr int TN_VEC_MAX = 8;
+constexpr int TN_VEC_MIN = 1;
+constexpr int TN_ODD_PAIRS = 0;
 
 struct tn_args {
     const tn_half *in0;

@@ -71,7 +71,7 @@ tn_emu_module *emu_compile(tn_variant *const *v, size_t n) {
     batch_symbol(v, n, 0, symbol, sizeof symbol);
     tn_status st = tn_emu_load(matrix_env, v[0]->text, text, size, &module);
     if (st == TN_OK) st = tn_emu_get(module, symbol, &kernel);
-    free(text);
+    tn_free(matrix_env, text, size + 1);
     if (st == TN_OK) return module;
     tn_emu_unload(module);
     return NULL;

@@ -20,14 +20,14 @@ bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *
     char arch_option[64];
     const char *options[] = {arch_option, "--std=c++17", "-minimal", "--no-cache", "--Ofast-compile=mid"};
     const int n_options = rtc->major >= 13 ? 5 : 3;
-    size_t size;
+    size_t size, cubin;
     char *text = batch_source(v, n, &size);
     nvrtcProgram program;
     snprintf(arch_option, sizeof arch_option, "--gpu-architecture=%s", arch->name);
     if (rtc->nvrtcCreateProgram(&program, text, "batch.cu", 0, NULL, NULL) != NVRTC_SUCCESS) die("nvrtcCreateProgram");
     const bool ok = rtc->nvrtcCompileProgram(program, n_options, options) == NVRTC_SUCCESS &&
-                    rtc->nvrtcGetCUBINSize(program, &size) == NVRTC_SUCCESS && size > 0;
+                    rtc->nvrtcGetCUBINSize(program, &cubin) == NVRTC_SUCCESS && cubin > 0;
     rtc->nvrtcDestroyProgram(&program);
-    free(text);
+    tn_free(matrix_env, text, size + 1);
     return ok;
 }
