@@ -226,7 +226,7 @@ static const tn_env env = {.diag = keep};
 
 /* The headers that templates share, then the kernel as test.cu. */
 static char *source_of(const emu_case *c) {
-    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh", "tn_wgmma.cuh"};
+    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh", "tn_wgmma.cuh", "tn_shown.cuh"};
     const char *const *names, *const *texts;
     size_t n = tn_template_headers(&names, &texts), size = 0;
     char *text = NULL;
