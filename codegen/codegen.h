@@ -186,7 +186,7 @@ typedef struct tn_variant {
     uint32_t n_packed;
     tn_packed_in packed[TN_MAX_PACKED];
     tn_dim grid[3];
-    uint32_t per_sm; /* the kernel takes tiles in turns: at most so many blocks a multiprocessor (tn_grid_turns); 0: grid */
+    uint32_t per_sm; /* takes tiles in turns: at most so many blocks a multiprocessor (tn_grid_turns); 0: grid */
     uint32_t block[3];
     uint32_t cluster[3]; /* 0: none */
     bool together;  /* its blocks wait for each other: all run at the same time, and its result was filled with ones */
