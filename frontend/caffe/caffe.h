@@ -8,6 +8,7 @@
 
 #include "frontend/caffe/caffe.pb-c.h"
 #include "frontend/onnx/reader.h"
+#include "ir/plugin/plugin.h"
 #include "tenon/builder.h"
 #include "tenon/compiler.h"
 #include "tenon/internal/memory.h"
@@ -53,6 +54,7 @@ struct tn_ci {
     /* the current layer */
     const TnCaffe__LayerParameter *layer;
     const tn_ci_row *row;
+    const tn_plugin *plugin; /* that imports it; else NULL */
     TnCaffe__Blob **blobs;
     size_t n_blobs;
     bool found; /* the weights have this layer */
@@ -90,11 +92,19 @@ void tn_ci_find_weights(tn_ci *x);
 /* The layer's k-th blob in the given shape; `what` names it ("the bias").  An error where it is not there or has another
  * shape. */
 tn_val tn_ci_weight(tn_ci *x, size_t k, size_t rank, const int64_t *dims, const char *what);
+/* The layer's k-th blob (of x->n_blobs) in the shape that it has in the weights. */
+tn_val tn_ci_blob_of(tn_ci *x, size_t k);
 
 /* ---- positions of maxima (unpool.c) ------------------------------------------------------------------------------ */
 
 tn_val tn_ci_maxima(tn_ci *x, tn_val v, tn_val y, const tn_attrs_pool *a);
 tn_val tn_ci_unpool(tn_ci *x, tn_val v, tn_val at, tn_dim h, tn_dim w);
+
+/* ---- plugins (plugin.c) ------------------------------------------------------------------------------------------ */
+
+/* The plugin caffe::TYPE of a layer; NULL: there is none. */
+const tn_plugin *tn_ci_plugin_of(const tn_ci *x, const TnCaffe__LayerParameter *l);
+void tn_ci_plugin(tn_ci *x); /* the current layer by x->plugin */
 
 /* ---- nets (upgrade.c) -------------------------------------------------------------------------------------------- */
 

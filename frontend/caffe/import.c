@@ -37,7 +37,7 @@ const tn_ci_row *tn_ci_find_v0(const char *type) {
     return NULL;
 }
 
-/* Who imports a layer: here plugins would be asked for types that the table does not have. */
+/* Who imports a layer, where no plugin does (tn_ci_plugin_of). */
 static const tn_ci_row *row_of(const TnCaffe__LayerParameter *l) {
     return l->type ? tn_ci_find_row(l->type) : NULL;
 }
@@ -316,6 +316,7 @@ static void enter(tn_ci *x, const TnCaffe__LayerParameter *l) {
     char label[300];
     x->layer = l;
     x->row = row_of(l);
+    x->plugin = tn_ci_plugin_of(x, l);
     if (l->name && *l->name)
         snprintf(label, sizeof label, "%.280s", l->name);
     else
@@ -326,6 +327,7 @@ static void enter(tn_ci *x, const TnCaffe__LayerParameter *l) {
 static void leave(tn_ci *x) {
     x->layer = NULL;
     x->row = NULL;
+    x->plugin = NULL;
     tn_build_layer(x->g, NULL);
 }
 
@@ -340,7 +342,7 @@ static void refuse_unknown(tn_ci *x) {
     size_t count[MOST], kinds = 0, total = 0, n = 0;
     char list[760];
     for (size_t k = 0; k < x->n_layers; k++) {
-        if (row_of(x->layers[k])) continue;
+        if (row_of(x->layers[k]) || tn_ci_plugin_of(x, x->layers[k])) continue;
         size_t i = 0;
         while (i < kinds && strcmp(type_of(first[i]), type_of(x->layers[k])) != 0) i++;
         total++;
@@ -356,11 +358,12 @@ static void refuse_unknown(tn_ci *x) {
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%.60s ('%.60s'%s)", i ? ", " : "", type_of(first[i]),
                               first[i]->name ? first[i]->name : "", more);
     }
-    tn_graph_fail(x->g, TN_E_UNSUPPORTED, (tn_node){0},
-                  "remove what only training needs (take the deploy.prototxt), and write the others with layers that "
-                  "frontend/caffe/caffe_layers.def lists",
-                  "%zu layer%s of types that have no importer: %s%s", total, total == 1 ? " is" : "s are", list,
-                  n >= sizeof list ? " ..." : "");
+    tn_graph_fail(
+        x->g, TN_E_UNSUPPORTED, (tn_node){0},
+        "remove what only training needs (take the deploy.prototxt), and declare the others as plugins caffe::TYPE "
+        "(--plugin FILE), or write them with layers that frontend/caffe/caffe_layers.def lists",
+        "%zu layer%s of types that have no importer: %s%s", total, total == 1 ? " is" : "s are", list,
+        n >= sizeof list ? " ..." : "");
 }
 
 static bool counts_fit(tn_ci *x) {
@@ -406,9 +409,12 @@ static bool cancelled(tn_ci *x, size_t done) {
 static void import_layers(tn_ci *x) {
     for (size_t k = 0; k < x->n_layers && !tn_ci_failed(x) && !cancelled(x, k); k++) {
         enter(x, x->layers[k]);
-        if (!fields_known(x) || !counts_fit(x)) break;
+        if (!x->plugin && (!fields_known(x) || !counts_fit(x))) break;
         tn_ci_find_weights(x);
-        x->row->fn(x);
+        if (x->plugin)
+            tn_ci_plugin(x);
+        else
+            x->row->fn(x);
     }
     leave(x);
 }

@@ -369,6 +369,18 @@ static const ProtobufCFieldDescriptor *teller_of(const ProtobufCMessageDescripto
     return protobuf_c_message_descriptor_get_field_by_name(d, "unknown");
 }
 
+static const ProtobufCFieldDescriptor *keeper_of(const ProtobufCMessageDescriptor *d) {
+    return protobuf_c_message_descriptor_get_field_by_name(d, "unread");
+}
+
+/* A field that is not known: told, skipped, and kept as it stands where the message keeps such. */
+static bool pass_over(reader *r, const ProtobufCFieldDescriptor *keeper, const char *at, const char *name) {
+    if (!tell(r, at, name) || !skip_value(r)) return false;
+    const size_t n = (size_t)(r->p - at);
+    if (!keeper || memchr(at, 0, n)) return true;
+    return put_key(r, keeper, WIRE_BYTES) && put_varint(r, n) && put(r, &r->out, at, n);
+}
+
 /* What was found unknown since `from` in the list. */
 static bool put_unknown(reader *r, const ProtobufCFieldDescriptor *f, size_t from) {
     for (size_t at = from; at < r->unknown.n;) {
@@ -385,7 +397,7 @@ static bool put_unknown(reader *r, const ProtobufCFieldDescriptor *f, size_t fro
 static bool read_fields(reader *r, const ProtobufCMessageDescriptor *d, char close) {
     uint64_t seen[MAX_FIELDS / 64] = {0};
     char name[MAX_NAME];
-    const ProtobufCFieldDescriptor *teller = teller_of(d);
+    const ProtobufCFieldDescriptor *teller = teller_of(d), *keeper = keeper_of(d);
     const size_t told = r->unknown.n;
     if (d->n_fields > MAX_FIELDS || ++r->depth > TN_PROTOTXT_DEPTH)
         return fail(r, r->p, "messages nested more than %d deep", TN_PROTOTXT_DEPTH);
@@ -395,8 +407,8 @@ static bool read_fields(reader *r, const ProtobufCMessageDescriptor *d, char clo
         const char *at = r->p;
         if (!take_name(r, name)) return false;
         const ProtobufCFieldDescriptor *f = field_of(d, name);
-        if (!f || f == teller) {
-            if (!tell(r, at, name) || !skip_value(r)) return false;
+        if (!f || f == teller || f == keeper) {
+            if (!pass_over(r, keeper, at, name)) return false;
         } else {
             const size_t k = (size_t)(f - d->fields);
             const bool again = seen[k / 64] >> (k % 64) & 1;

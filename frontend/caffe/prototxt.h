@@ -14,7 +14,8 @@ enum {
  * *cap).
  *
  * What the schema does not know (fields, names of enumerators) is an error where nothing can tell of it.  A message that
- * has a field `unknown`, a list of strings, is told: "foo_param (line 7)", also of what is in messages below it. */
+ * has a field `unknown`, a list of strings, is told: "foo_param (line 7)", also of what is in messages below it.  One that has
+ * a field `unread` is given the text of its own ones: "foo_param { size: 3 }". */
 tn_status tn_prototxt_read(const tn_env *env, const char *source, const ProtobufCMessageDescriptor *desc,
                            const char *text, size_t size, uint8_t **out, size_t *n, size_t *cap);
 

@@ -179,3 +179,11 @@ tn_val tn_ci_weight(tn_ci *x, size_t k, size_t rank, const int64_t *dims, const 
                want);
     return (tn_val){0};
 }
+
+tn_val tn_ci_blob_of(tn_ci *x, size_t k) {
+    char what[32];
+    shape s;
+    snprintf(what, sizeof what, "blob %zu", k);
+    const TnCaffe__Blob *b = tn_ci_failed(x) ? NULL : find(x, k, what);
+    return b && shape_of(x, b, what, &s) ? constant(x, b, what, s.rank, s.dims, s.count) : (tn_val){0};
+}

@@ -12,6 +12,12 @@ for model in region affine pool; do
 done
 expect "a plugin's kernel between ops in fp16" "$tenon" check "$here/region/model.onnx" "${all[@]}" --device emu --precision fp16
 
+sed 's/classes:/class_count:/' "$here/caffe/region.prototxt" >net.prototxt
+sed 's/plugin yolo::region/plugin caffe::Region/' "$region" >caffe.cu
+for device in cpu emu; do
+    expect "a layer of a Caffe net on $device" "$tenon" check "$here/caffe/region.prototxt" --plugin caffe.cu --device $device
+done
+
 # what the messages say: says NAME PATTERN COMMAND...
 says() {
     local name=$1 pattern=$2
@@ -24,6 +30,11 @@ says "an op that no plugin declares" 'head/region: yolo.region .opset 1.: no imp
 says "and what to do" 'hint: declare it as a plugin .--plugin FILE.' "$tenon" opt "$here/region/model.onnx"
 says "a wrong kernel" 'y .*WRONG: .* elements differ' \
     "$tenon" check "$here/region/model.onnx" --device emu --plugin <(sed 's/squash(tn_load_x(args, n, first + 1/-&/' "$region")
+
+says "a layer that no plugin declares" 'types that have no importer: Region .*hint: .*as plugins caffe::TYPE' \
+    bash -c "'$tenon' opt '$here/caffe/region.prototxt' 2>&1 | tr '\n' ' '"
+says "a field that the plugin does not declare" 'detect: plugin caffe::Region: it has no attribute class_count' \
+    "$tenon" opt --plugin caffe.cu net.prototxt
 
 # ---- a plan needs no plugin, and the text that is printed holds it
 cp "$region" own.cu

@@ -101,6 +101,28 @@ def make_pool():
     )
 
 
+def make_caffe():
+    classes, a, h, w = 3, 2, 2, 3
+    biases = " ".join(f"biases: {v}" for v in ANCHORS[: 2 * a])
+    folder = HERE / "caffe"
+    (folder / "test_data_set_0").mkdir(parents=True, exist_ok=True)
+    (folder / "region.prototxt").write_text(
+        f'''input: "x" input_shape {{ dim: 1 dim: {a * (5 + classes)} dim: {h} dim: {w} }}
+layer {{ name: "act" type: "ReLU" bottom: "x" top: "a" relu_param {{ negative_slope: 0.1 }} }}
+layer {{
+  name: "detect" type: "Region" bottom: "a" top: "boxes"
+  # what the schema does not know
+  region_param {{ classes: {classes} {biases} }}
+}}
+'''
+    )
+    x = rng.standard_normal((1, a * (5 + classes), h, w)).astype(np.float32)
+    y = region(np.where(x < 0, np.float32(0.1) * x, x), ANCHORS[: 2 * a], classes).astype(np.float32)
+    for kind, io, v in (("input", "x", x), ("output", "boxes", y)):
+        (folder / "test_data_set_0" / f"{kind}_0.pb").write_bytes(numpy_helper.from_array(v, io).SerializeToString())
+
+
 make_region()
 make_affine()
 make_pool()
+make_caffe()
