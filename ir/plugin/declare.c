@@ -238,7 +238,7 @@ static bool read_attr(reader *r) {
     }
 }
 
-static tn_plugin_step *add_step(reader *r, int kind, const char *name) {
+static tn_plugin_step *add_step(reader *r, tn_plugin_step_kind kind, const char *name) {
     tn_plugin_step *s = PUSH(r, r->d->steps, r->d->n_steps);
     if (!s) return NULL;
     s->kind = kind;
@@ -429,8 +429,8 @@ tn_status tn_plugin_read(const tn_env *env, const char *source, const char *text
                        MAX_TEXT);
     reader r = {.p = {.g = tn_graph_new(env), .source = source}, .d = tn_alloc(env, sizeof *r.d)};
     tn_status st = TN_E_MEMORY;
+    if (r.d) *r.d = (tn_plugin){.env = env, .refs = 1, .arena = {.env = env}};
     if (r.p.g && r.d) {
-        *r.d = (tn_plugin){.env = env, .refs = 1, .arena = {.env = env}};
         r.d->source = copy(&r, source, strlen(source));
         st = r.p.failed ? TN_E_MEMORY : read_all(&r, text, size);
     } else

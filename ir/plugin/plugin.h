@@ -46,8 +46,9 @@ typedef struct tn_plugin_type {
 } tn_plugin_type;
 
 /* What is evaluated in order, when operands are there. */
+typedef enum tn_plugin_step_kind { TN_PLUGIN_IN, TN_PLUGIN_OUT, TN_PLUGIN_LET, TN_PLUGIN_REQUIRE } tn_plugin_step_kind;
 typedef struct tn_plugin_step {
-    enum { TN_PLUGIN_IN, TN_PLUGIN_OUT, TN_PLUGIN_LET, TN_PLUGIN_REQUIRE } kind;
+    tn_plugin_step_kind kind;
     const char *name;
     bool optional;         /* IN */
     uint32_t index;        /* of the operand or result */

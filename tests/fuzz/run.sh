@@ -2,7 +2,7 @@
 # Fuzzes one target with libFuzzer, ASan and UBSan.
 #
 # usage: tests/fuzz/run.sh TARGET SECONDS [BUILD]
-#   TARGET   onnx, caffe, plan, program, text, tensors or dims
+#   TARGET   onnx, caffe, plan, program, text, plugin, tensors or dims
 #   BUILD    build folder (default: build-fuzz); what is found is kept in BUILD/fuzz/TARGET for the next run
 # Ends at the first finding, with its file and stack.  An input that takes 5 seconds of processor time, or 2 GB, is a
 # finding too.  Otherwise prints a summary: executions, findings, and the corpus, minimised.
@@ -34,7 +34,7 @@ PY
     seeds+=("$work/seeds") ;;
 onnx) seeds+=(tests/onnx/reports tests/onnx/contrib) ;; # small models
 esac
-case $target in dims) longest=128 ;; text | tensors | program) longest=4096 ;; *) longest=16384 ;; esac
+case $target in dims) longest=128 ;; text | plugin | tensors | program) longest=4096 ;; *) longest=16384 ;; esac
 
 export ASAN_OPTIONS=allocator_may_return_null=1:detect_leaks=0
 fuzzer=("$build/tests/fuzz/fuzz_$target" -max_len=$longest -rss_limit_mb=2048 -timeout=120)
