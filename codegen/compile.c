@@ -86,11 +86,20 @@ static bool lie_alike(const tn_compilation *c, const tn_size_case *x, size_t a, 
     return true;
 }
 
+/* Not in a branch that the case's sizes do not choose. */
+static bool is_in(const tn_compilation *c, const tn_size_case *x, size_t node) {
+    return tn_node_op(x->g, c->nodes[node].node) == TN_OP_KERNEL;
+}
+
 /* Most layers are like another one: in a case, too, they share its spec. */
 static tn_status make_special(tn_compilation *c, size_t k) {
     const tn_size_case *x = &c->cases[c->n_buckets + k / c->n_nodes];
     const size_t node = k % c->n_nodes, first = c->same[node];
-    if (first != node && lie_alike(c, x, first, node)) {
+    if (!is_in(c, x, node)) {
+        c->special[k] = c->nodes[node].spec;
+        return TN_OK;
+    }
+    if (first != node && is_in(c, x, first) && lie_alike(c, x, first, node)) {
         c->special[k] = c->special[k - node + first];
         return TN_OK;
     }
@@ -100,6 +109,7 @@ static tn_status make_special(tn_compilation *c, size_t k) {
 /* special[k] is not another node's. */
 static bool owns_special(const tn_compilation *c, size_t k) {
     const size_t node = k % c->n_nodes, first = c->same[node];
+    if (c->special[k] == c->nodes[node].spec) return false;
     return first == node || c->special[k] != c->special[k - node + first];
 }
 

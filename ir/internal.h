@@ -187,7 +187,9 @@ struct tn_graph {
     bool on_trial;   /* failures are not reported: tn_trial_end undoes them */
     bool collecting; /* what type rules need becomes conditions */
     bool collected;  /* ... and has at least once */
-    tn_dim runs;     /* while it does: 0 where the nodes it is at do not run; none: they may, whatever the sizes */
+    tn_dim
+        taken; /* while it does: 1 where sizes choose the branches around the node it is at, else 0; none: they do not choose */
+    tn_dim runs; /* while it does: 0 where the nodes it is at do not run; none: they may, whatever the sizes */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_type_rec) types;
     TN_VEC(tn_loc_rec) locs;

@@ -284,6 +284,8 @@ tn_dim tn_dims_broadcast(tn_graph *g, tn_dim a, tn_dim b, tn_rel *need);
 /* Gives hints to symbols without one where the conditions do not hold at what these count as otherwise (typical.c). */
 void tn_graph_choose_hints(tn_graph *g);
 bool tn_graph_has_conditions(const tn_graph *g); /* they have been collected before */
+/* As it is where `runs` is 1, and such that it holds where that is 0. */
+void tn_condition_where(tn_graph *g, tn_dim runs, tn_condition *c);
 size_t tn_condition_count(const tn_graph *g);
 /* With these sizes; `unknown` is what a condition without a value counts as (a symbol is not among them, or a size is too
  * large). */
@@ -566,6 +568,8 @@ tn_status tn_erase(tn_graph *g, tn_node n);
 /* Moves a node (and what it owns) within or between regions.  Order is the caller's care; tn_verify checks
  * dominance. */
 void tn_move_before(tn_graph *g, tn_node n, tn_cursor at);
+/* The nodes of an if's k-th region take its place. */
+void tn_take_region(tn_graph *g, tn_node n, size_t k);
 
 /* Work on trial.  Between begin and end an op that does not fit is neither reported nor sticky (running out of memory
  * is); only tn_emit and what calls it may be used.  tn_trial_end returns whether all fitted and `keep` was set; else

@@ -53,6 +53,7 @@ static bool is_dear(const tn_graph *g, tn_node n) {
 
 static const char *why_not(const tn_graph *g, tn_node n) {
     tn_node a = tn_region_last(g, tn_node_subregion(g, n, 0)), b = tn_region_last(g, tn_node_subregion(g, n, 1));
+    if (TN_ATTRS_OF(g, n, branch)->sizes.i) return "each branch is right for its own sizes alone";
     if (!always_runs(g, tn_node_subregion(g, n, 0)) || !always_runs(g, tn_node_subregion(g, n, 1)))
         return "a branch holds a loop, or a size that depends on data";
     for (size_t k = 0; k < tn_node_result_count(g, n); k++)

@@ -83,16 +83,7 @@ static void fold_node(tn_graph *g, tn_folder *folder, tn_node n) {
 
 /* if (constant): the branch taken moves in front, its yielded values replace the results. */
 static void take_branch(tn_graph *g, tn_node n) {
-    bool cond = tn_const_get_int(g, tn_node_input(g, n, 0), 0) != 0;
-    tn_region r = tn_node_subregion(g, n, cond ? 0 : 1);
-    tn_node last = tn_region_last(g, r), next;
-    for (tn_node k = tn_region_first(g, r); k.i && k.i != last.i; k = next) {
-        next = tn_node_next(g, k);
-        tn_move_before(g, k, tn_cursor_before(g, n));
-    }
-    for (size_t k = 0; k < tn_node_result_count(g, n); k++)
-        tn_replace(g, tn_node_result(g, n, k), tn_node_input(g, last, k));
-    tn_erase(g, n);
+    tn_take_region(g, n, tn_const_get_int(g, tn_node_input(g, n, 0), 0) != 0 ? 0 : 1);
 }
 
 static bool branch_known(const tn_graph *g, tn_node n) {

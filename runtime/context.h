@@ -20,9 +20,12 @@ typedef struct tn_step_state {
     const char *text;          /* for messages */
     bool is_lt;
     bool is_builtin;
-    bool fresh; /* what ran before it is no kernel, or not known: it begins what another owns, or comes after that */
-    bool runs;  /* false: an empty grid */
-    bool io;    /* touches an input or output of the caller */
+    bool fresh;  /* what ran before it is no kernel, or not known: it begins what another owns, or comes after that */
+    bool runs;   /* false: an empty grid, or absent */
+    bool absent; /* in a branch that the sizes do not choose, where nothing of it need fit */
+    bool known;  /* it owns others, and the sizes say which run: ... */
+    size_t first, last; /* these, [first, last) */
+    bool io;            /* touches an input or output of the caller */
     tn_launch launch;
     uint64_t *args; /* the argument block (launch.h); lt: addresses of A, B, C, D, bias */
     tn_lt_op lt;

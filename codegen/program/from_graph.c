@@ -199,6 +199,7 @@ static bool add_branch(maker *k, tn_node n) {
     const tn_extent cond = extent_of(k, tn_node_input(k->g, n, 0));
     const uint32_t at = k->p->n_steps;
     bool ok = add_plain(k, TN_STEP_IF, "if", n, &cond, NULL) != NULL;
+    if (ok) k->p->steps[at].sizes = TN_ATTRS_OF(k->g, n, branch)->sizes;
     for (size_t i = 0; ok && i < 2; i++) {
         const tn_region r = tn_node_subregion(k->g, n, i);
         const tn_node yield = tn_region_last(k->g, r);

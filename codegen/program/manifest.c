@@ -433,6 +433,7 @@ static TnPlan__Builtin *builtin(tn_manifest *mf, const tn_prog_step *s) {
     out->word = s->word;
     out->first = s->body[0];
     out->second = s->body[1];
+    if (s->sizes.i) out->sizes = tn_manifest_dim(mf, s->sizes);
     return out;
 }
 

@@ -268,6 +268,7 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
 typedef struct step_lists {
     list reads, writes, in_place, after, layers, ways;
     uint32_t stream, body[2], word;
+    tn_dim sizes;
     double us;
 } step_lists;
 
@@ -289,6 +290,8 @@ static bool step_clauses(parser *r, step_lists *s) {
             ok = ways(r, &s->ways);
         else if (take(r, "body"))
             ok = number(r, &s->body[0]) && number(r, &s->body[1]);
+        else if (take(r, "where"))
+            ok = dim(r, &s->sizes);
         else if (take(r, "with"))
             ok = number(r, &s->word);
         else if (take(r, "stream"))
@@ -322,6 +325,7 @@ static bool add_step(parser *r, tn_step_kind kind, const char *name, const step_
     s->stream = l->stream;
     memcpy(s->body, l->body, sizeof s->body);
     s->word = l->word;
+    s->sizes = l->sizes;
     s->us = l->us;
     if (s->stream >= TN_MAX_STREAMS) return fail(r, "at most %d streams", TN_MAX_STREAMS);
     if (s->stream >= r->p->n_streams) r->p->n_streams = s->stream + 1;

@@ -76,7 +76,7 @@ typedef enum tn_step_kind {
     TN_STEP_LT,
     TN_STEP_COPY,  /* the one extent that it reads into the one that it writes, of as many bytes */
     TN_STEP_FILL,  /* the one extent that it writes with a word */
-    TN_STEP_IF,    /* by the bool in the one extent that it reads */
+    TN_STEP_IF,    /* by sizes, or the bool in the one extent that it reads */
     TN_STEP_WHILE, /* the same; an iteration writes it */
     TN_STEP_KINDS
 } tn_step_kind;
@@ -110,6 +110,7 @@ typedef struct tn_prog_step {
     tn_prog_way *ways;
     uint32_t stream;  /* 0: the caller's */
     uint32_t body[2]; /* if, while: how many of the steps behind it are its own, with all that these own */
+    tn_dim sizes;     /* if: 1 where its first steps run, 0 where its second ones do; none: the bool says that */
     uint32_t word;    /* fill: four bytes; where they are unlike, the extent is a multiple of four */
     double us;        /* how long it takes, roughly; 0: unknown */
 } tn_prog_step;

@@ -143,6 +143,7 @@ static bool add_step(reader *r, const TnPlan__Step *m) {
     if (kind <= TN_STEP_LT) return add_ways(r, m, s);
     s->body[0] = m->builtin->first;
     s->body[1] = m->builtin->second;
+    if (m->builtin->sizes) s->sizes = r->dims[m->builtin->sizes];
     s->word = m->builtin->word;
     return true;
 }

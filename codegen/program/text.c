@@ -134,6 +134,7 @@ static void put_step(tn_text *t, const tn_program *p, uint32_t k, int depth) {
     tn_text_add(t, "%*s#%u %s ", indent, "", k, tn_step_words[s->kind]);
     put_quoted(t, s->name);
     if (tn_prog_is_control(s)) tn_text_add(t, " body %u %u", s->body[0], s->body[1]);
+    if (s->sizes.i) tn_text_add(t, " where "), put_dim(t, p->g, s->sizes);
     put_extents(t, p, "reads", s->reads, s->n_reads);
     put_extents(t, p, "writes", s->writes, s->n_writes);
     if (s->kind == TN_STEP_FILL) tn_text_add(t, " with %u", s->word);

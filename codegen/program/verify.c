@@ -247,6 +247,21 @@ static tn_status evaluate(const checker *c, const char *where, const tn_extent *
     return TN_OK;
 }
 
+/* Whether its first steps run (1), its second ones (0), or nobody knows (-1). */
+static int first_runs(const checker *c, const tn_prog_step *s) {
+    int64_t v;
+    return s->sizes.i && value(c, s->sizes, &v) ? v != 0 : -1;
+}
+
+/* In a body that the sizes do not choose. */
+static bool is_absent(const checker *c, uint32_t k) {
+    const uint32_t owner = c->owner_of[k];
+    if (owner == NONE) return false;
+    const int first = first_runs(c, &c->p->steps[owner]);
+    const bool in_first = k < owner + 1 + c->p->steps[owner].body[0];
+    return (first >= 0 && in_first != (first == 1)) || is_absent(c, owner);
+}
+
 static tn_status evaluate_all(checker *c) {
     const tn_program *p = c->p;
     tn_status st = TN_OK;
@@ -266,10 +281,12 @@ static tn_status evaluate_all(checker *c) {
         c->first_of[k] = c->n_all;
         c->first_of[k + 1] = c->n_all + s->n_reads + s->n_writes;
         for (uint32_t i = k + 1; i < tn_prog_end(p, k); i++) c->owner_of[i] = k, c->nests = true;
+        const bool absent = is_absent(c, k);
         for (uint32_t i = 0; st == TN_OK && i < s->n_reads + s->n_writes; i++) {
             bytes *b = &c->all[c->n_all++];
             *b = (bytes){.step = k, .writes = i >= s->n_reads};
-            st = evaluate(c, s->name, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
+            b->buffer = b->writes ? s->writes[i - s->n_reads].buffer : s->reads[i].buffer;
+            if (!absent) st = evaluate(c, s->name, b->writes ? &s->writes[i - s->n_reads] : &s->reads[i], b);
         }
         if (st == TN_OK && s->kind == TN_STEP_COPY && c->all[c->first_of[k]].n != c->all[c->first_of[k] + 1].n)
             st = broken(p, s->name, "it copies an extent into one of another size");
@@ -349,7 +366,8 @@ static int64_t surely_written(const checker *c, const uint32_t *list, uint32_t n
         } else if (s->kind == TN_STEP_IF) {
             const int64_t a = surely_written(c, list, n, now, step, step + 1, middle);
             const int64_t b = surely_written(c, list, n, now, step, middle, last);
-            sum += a < b ? a : b;
+            const int first = first_runs(c, s);
+            sum += first < 0 ? (a < b ? a : b) : first ? a : b;
         }
         while (k < n && c->all[list[k]].step < last) k++;
     }

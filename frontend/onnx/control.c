@@ -1,5 +1,5 @@
 /* control.c: constants, identities, and branches. */
-#include "frontend/onnx/value.h"
+#include "frontend/onnx/branch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -90,13 +90,11 @@ void tn_oi_op_identity(tn_oi *x) {
 
 /* ---- branches ---------------------------------------------------------------------------------------------------- */
 
-enum { MAX_RESULTS = 64 };
-
 /* Imports a branch into a region of its own that yields the tensors of its outputs.  cond: 1 where it is taken, 0 where not;
  * none: no sizes decide it. */
-static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_dim cond, tn_oi_value *outs[MAX_RESULTS]) {
+static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_dim cond, tn_oi_value *outs[TN_OI_MAX_RESULTS]) {
     const tn_dim around = x->runs;
-    tn_val vals[MAX_RESULTS];
+    tn_val vals[TN_OI_MAX_RESULTS];
     size_t n = 0, yields = 0, more = 0;
     tn_region r = tn_region_new(x->g);
     tn_cursor at = tn_cursor_end(x->g, r), outer = tn_get_cursor(x->g);
@@ -104,9 +102,9 @@ static tn_region branch(tn_oi *x, const TnOnnx__GraphProto *sub, tn_dim cond, tn
     tn_set_cursor(x->g, at);
     x->in_region++;
     if (cond.i) x->runs = around.i ? tn_dim_mul(x->g, around, cond) : cond;
-    bool ok = tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n);
+    bool ok = tn_oi_subgraph(x, sub, TN_OI_MAX_RESULTS, outs, &n);
     for (size_t k = 0; ok && k < n && !tn_oi_failed(x); k++, yields += more)
-        tn_oi_tensors(x, outs[k], MAX_RESULTS - yields, vals + yields, &more);
+        tn_oi_tensors(x, outs[k], TN_OI_MAX_RESULTS - yields, vals + yields, &more);
     x->in_region--;
     x->runs = around;
     if (ok && !tn_oi_failed(x)) tn_emit(x->g, TN_OP_YIELD, NULL, yields, vals);
@@ -187,7 +185,7 @@ static const char *kind_text(const tn_oi_value *v, char *buf, size_t size) {
 }
 
 /* Both branches give as many tensors, in sequences alike, and these can have the same types. */
-static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, tn_oi_value *outs[2][MAX_RESULTS],
+static bool branches_fit(tn_oi *x, tn_val cond, const tn_region *r, tn_oi_value *outs[2][TN_OI_MAX_RESULTS],
                          const TnOnnx__GraphProto *yes) {
     const tn_graph *g = x->g;
     for (size_t k = 0, at = 0; k < yes->n_output; k++) {
@@ -214,7 +212,7 @@ static bool same_results(const tn_graph *g, const tn_region r[2]) {
     return true;
 }
 
-static bool tensors_only(tn_oi_value *outs[2][MAX_RESULTS], size_t n) {
+static bool tensors_only(tn_oi_value *outs[2][TN_OI_MAX_RESULTS], size_t n) {
     bool plain = true;
     for (size_t k = 0; k < n; k++)
         for (int b = 0; b < 2; b++) plain = plain && !outs[b][k]->seq && !outs[b][k]->absent;
@@ -226,79 +224,6 @@ static void drop_region(tn_graph *g, tn_region r) {
         prev = tn_node_prev(g, n);
         tn_erase(g, n);
     }
-}
-
-static bool take(tn_oi *x, const TnOnnx__GraphProto *sub) {
-    tn_oi_value *outs[MAX_RESULTS];
-    size_t n = 0;
-    if (!tn_oi_subgraph(x, sub, MAX_RESULTS, outs, &n)) return false;
-    for (size_t k = 0; k < n; k++) tn_oi_out_value(x, k, outs[k]);
-    return true;
-}
-
-/* The symbols of d with the sizes that the user told.  One that she did not tell counts as 1: not its typical size, but
- * what such conditions mostly ask for, since they were written to squeeze an axis. */
-static size_t told_sizes(const tn_graph *g, tn_dim d, tn_binding *b, size_t n, size_t cap, int depth) {
-    tn_dim_kind kind = d.i ? tn_dim_kind_of(g, d) : TN_DIM_NONE;
-    if (kind == TN_DIM_NONE || kind == TN_DIM_CONST || depth > 64 || n == cap) return n;
-    if (kind == TN_DIM_SYM) {
-        int64_t hint = tn_dim_hint(g, d);
-        b[n] = (tn_binding){tn_dim_name(g, d), hint > 0 ? hint : 1};
-        return n + 1;
-    }
-    n = told_sizes(g, tn_dim_lhs(g, d), b, n, cap, depth + 1);
-    return told_sizes(g, tn_dim_rhs(g, d), b, n, cap, depth + 1);
-}
-
-/* The one value of the one symbol with which cond holds, among small ones; false if there are more, or other symbols.
- * Requiring it is to require more than the condition, in words that say what to do. */
-static bool only_value(const tn_graph *g, tn_dim cond, const tn_binding *b, size_t n, int64_t *value) {
-    enum { LARGEST = 256 };
-    size_t hits = 0;
-    for (size_t k = 1; k < n; k++)
-        if (strcmp(b[k].name, b[0].name) != 0) return false;
-    for (int64_t v = 0, yes = 0; n && v <= LARGEST; v++) {
-        tn_binding one = {b[0].name, v};
-        if (!tn_dim_eval(g, cond, &one, 1, &yes)) return false;
-        hits += yes != 0;
-        if (yes) *value = v;
-    }
-    return hits == 1;
-}
-
-static bool all_told(tn_graph *g, const tn_binding *b, size_t n) {
-    bool told = true;
-    for (size_t k = 0; k < n; k++) told = told && tn_dim_hint(g, tn_dim_sym(g, b[k].name)) > 0;
-    return told;
-}
-
-/* Of sizes that nobody told: what the model imports with, first what such conditions mostly ask for.  A failure of both is
- * reported by the import itself. */
-static bool choose(tn_oi *x, bool likely) {
-    tn_oi_choices *c = &x->choices;
-    const size_t k = c->met++;
-    if (k < c->known) return c->taken[k];
-    if (tn_oi_try(x, likely)) return likely;
-    return !tn_oi_failed(x) && tn_oi_try(x, !likely) ? !likely : likely;
-}
-
-/* Branches of different types under a condition on sizes: the one for typical sizes is taken, and what decided it
- * becomes a condition of the graph.  False: the sizes do not decide it. */
-static bool specialise(tn_oi *x, tn_dim cond, const TnOnnx__GraphProto *yes, const TnOnnx__GraphProto *no) {
-    enum { CAP = 64 };
-    tn_graph *g = x->g;
-    tn_binding b[CAP];
-    int64_t v = 0, only = 0;
-    size_t n = told_sizes(g, cond, b, 0, CAP, 0);
-    if (!tn_dim_eval(g, cond, b, n, &v)) return false;
-    if (!all_told(g, b, n)) v = choose(x, v != 0);
-    if (tn_oi_failed(x)) return false;
-    const char *what = "the size that decides which branch is compiled in (--shape compiles the other)";
-    tn_condition c = {.rel = TN_REL_EQUAL, .a = cond, .b = tn_dim_const(g, v), .what = what};
-    if (v && only_value(g, cond, b, n, &only)) c.a = tn_dim_sym(g, b[0].name), c.b = tn_dim_const(g, only);
-    tn_graph_require(g, c);
-    tn_graph_set_meta(g, "specialised", "a branch was chosen by typical sizes");
-    return take(x, v ? yes : no);
 }
 
 /* ---- branches for tensors without elements ----------------------------------------------------------------------- */
@@ -360,17 +285,17 @@ static tn_val cut_where(tn_oi *x, tn_val v, tn_type like, tn_dim cond) {
  * other runs always, and its results are cut.  False: these are no such branches. */
 static bool take_unless_nothing(tn_oi *x, tn_dim cond, const tn_region r[2], const TnOnnx__GraphProto *const sub[2]) {
     tn_graph *g = x->g;
-    tn_type like[MAX_RESULTS];
+    tn_type like[TN_OI_MAX_RESULTS];
     const size_t nothing = yields_nothing(g, r[0]) ? 0 : 1, other = 1 - nothing;
     if (x->in_region || !tn_dim_is_made(g, cond) || !yields_nothing(g, r[nothing]) ||
         !all_can_be_cut(g, r[other], r[nothing]))
         return false;
     size_t n = 0;
-    tn_oi_value *outs[MAX_RESULTS];
-    for (size_t k = 0; k < sub[other]->n_output && k < MAX_RESULTS; k++) like[k] = yielded(g, r[nothing], k);
+    tn_oi_value *outs[TN_OI_MAX_RESULTS];
+    for (size_t k = 0; k < sub[other]->n_output && k < TN_OI_MAX_RESULTS; k++) like[k] = yielded(g, r[nothing], k);
     drop_region(g, r[0]);
     drop_region(g, r[1]);
-    if (!tn_oi_subgraph(x, sub[other], MAX_RESULTS, outs, &n)) return true;
+    if (!tn_oi_subgraph(x, sub[other], TN_OI_MAX_RESULTS, outs, &n)) return true;
     if (nothing == 1) cond = tn_dim_sub(g, tn_dim_const(g, 1), cond);
     for (size_t k = 0; k < n && !tn_oi_failed(x); k++)
         tn_oi_out(x, k, cut_where(x, tn_oi_value_val(x, outs[k]), like[k], cond));
@@ -386,7 +311,7 @@ static void give_result(tn_oi *x, size_t k, const tn_oi_value *v) {
 }
 
 static void branches(tn_oi *x, const TnOnnx__GraphProto *yes, const TnOnnx__GraphProto *no, tn_dim cond, tn_region r[2],
-                     tn_oi_value *outs[2][MAX_RESULTS]) {
+                     tn_oi_value *outs[2][TN_OI_MAX_RESULTS]) {
     const bool known = cond.i && tn_inputs_tell_all(x->g, cond);
     r[0] = branch(x, yes, known ? cond : (tn_dim){0}, outs[0]);
     r[1] = branch(x, no, known ? tn_dim_sub(x->g, tn_dim_const(x->g, 1), cond) : (tn_dim){0}, outs[1]);
@@ -404,12 +329,17 @@ void tn_oi_op_if(tn_oi *x) {
     int64_t cond = 0;
     size_t n = 0;
     if (tn_oi_const_ints(x, 0, 1, &cond, &n) && n == 1) {
-        take(x, cond ? yes->g : no->g);
+        tn_oi_take_branch(x, cond ? yes->g : no->g);
         return;
     }
     const tn_oi_sym *sizes = tn_oi_sym_of(x, 0);
+    bool holds = false;
+    if (sizes && sizes->d && sizes->n == 1 && tn_oi_is_assumed(x, sizes->d[0], &holds)) {
+        tn_oi_take_branch(x, holds ? yes->g : no->g);
+        return;
+    }
     const tn_cursor at = tn_get_cursor(g);
-    tn_oi_value *outs[2][MAX_RESULTS];
+    tn_oi_value *outs[2][TN_OI_MAX_RESULTS];
     tn_region r[2];
     const bool known = sizes && sizes->d && sizes->n == 1;
     branches(x, yes->g, no->g, known ? sizes->d[0] : (tn_dim){0}, r, outs);
@@ -420,12 +350,12 @@ void tn_oi_op_if(tn_oi *x) {
         drop_region(g, r[0]);
         drop_region(g, r[1]);
         tn_set_cursor(g, at);
-        if (specialise(x, sizes->d[0], yes->g, no->g) || tn_oi_failed(x)) return;
+        if (tn_oi_branch_by_sizes(x, sizes->d[0], yes->g, no->g) || tn_oi_failed(x)) return;
         branches(x, yes->g, no->g, sizes->d[0], r, outs);
     }
-    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL), results[MAX_RESULTS];
+    tn_val c = tn_build_reshape_to(g, tn_oi_need(x, 0), 0, NULL), results[TN_OI_MAX_RESULTS];
     if (tn_oi_failed(x) || !branches_fit(x, c, r, outs, yes->g)) return;
-    tn_node node = tn_emit_regions(g, TN_OP_IF, NULL, 1, &c, 2, r);
+    tn_node node = tn_emit_regions(g, TN_OP_IF, &(tn_attrs_branch){0}, 1, &c, 2, r);
     if (!node.i) return;
     for (size_t k = 0; k < tn_node_result_count(g, node); k++) results[k] = tn_node_result(g, node, k);
     const tn_val *next = results;

@@ -163,13 +163,29 @@ static bool cancelled(tn_oi *x, size_t done, size_t total, const char *item) {
     return true;
 }
 
-static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
-    const uint32_t *order = tn_oi_order(x, &n, nodes);
-    for (size_t k = 0; order && k < n && !tn_oi_failed(x); k++) {
-        const TnOnnx__NodeProto *node = nodes[order[k]];
-        if (cancelled(x, k, n, node->name)) return;
+static void import_ordered(tn_oi *x, tn_oi_rest *r) {
+    while (r->next < r->n && !tn_oi_failed(x)) {
+        const TnOnnx__NodeProto *node = r->nodes[r->order[r->next]];
+        if (cancelled(x, r->next, r->n, node->name)) return;
+        r->next++;
         import_node(x, node);
     }
+}
+
+static void import_nodes(tn_oi *x, size_t n, TnOnnx__NodeProto **nodes) {
+    tn_oi_rest all = {.nodes = nodes}, *outer = x->rest;
+    all.order = tn_oi_order(x, &n, nodes);
+    all.n = n;
+    x->rest = x->depth ? NULL : &all;
+    if (all.order) import_ordered(x, &all);
+    x->rest = outer;
+}
+
+void tn_oi_import_rest(tn_oi *x) {
+    tn_oi_rest *outer = x->rest, mine = *outer;
+    x->rest = &mine;
+    import_ordered(x, &mine);
+    x->rest = outer;
 }
 
 /* ---- inputs and outputs ------------------------------------------------------------------------------------------ */
@@ -459,7 +475,7 @@ static tn_status import_all(tn_oi *x) {
     return tn_graph_status(x->g);
 }
 
-bool tn_oi_try(tn_oi *x, bool taken) {
+bool tn_oi_try(tn_oi *x, tn_oi_way way) {
     tn_env quiet = x->env ? *x->env : (tn_env){0};
     tn_oi t = {.env = &quiet, .m = x->m, .model = x->model, .opts = x->opts, .choices = x->choices};
     quiet.diag = NULL;
@@ -467,12 +483,12 @@ bool tn_oi_try(tn_oi *x, bool taken) {
     if (!*x->choices.trials_left || x->choices.known == TN_OI_MAX_CHOICES) return false;
     --*x->choices.trials_left;
     t.choices.met = 0;
-    t.choices.taken[t.choices.known++] = taken;
+    t.choices.way[t.choices.known++] = way;
     const tn_status st = import_all(&t);
     if (t.g) tn_graph_free(t.g);
     if (st == TN_E_MEMORY) tn_oi_fail(x, st, "", "out of memory");
     if (st != TN_OK) return false;
-    memcpy(x->choices.taken, t.choices.taken, sizeof t.choices.taken);
+    memcpy(x->choices.way, t.choices.way, sizeof t.choices.way);
     x->choices.known = t.choices.known;
     return true;
 }
@@ -480,7 +496,7 @@ bool tn_oi_try(tn_oi *x, bool taken) {
 /* ---- public calls ------------------------------------------------------------------------------------------------ */
 
 static tn_graph *import_message(tn_onnx_message *m, const tn_import_options *opts, tn_status *status) {
-    unsigned trials = TN_OI_MAX_CHOICES;
+    unsigned trials = TN_OI_MAX_TRIALS;
     tn_oi x = {.env = m->env,
                .m = m,
                .model = (const TnOnnx__ModelProto *)m->msg,

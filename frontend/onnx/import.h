@@ -32,11 +32,12 @@ typedef struct tn_oi_scope tn_oi_scope;
 typedef struct tn_oi_frame tn_oi_frame;
 typedef struct tn_oi_row tn_oi_row;
 
-/* Which branch is taken where sizes that the user did not tell decide between branches of different types, in the order in
- * which an import meets them: what imports at all, which trials find (tn_oi_try). */
-enum { TN_OI_MAX_CHOICES = 16 };
+/* What becomes of branches of different types under conditions on sizes, in the order in which an import meets them (branch.c):
+ * what imports at all, trials find (tn_oi_try). */
+typedef enum tn_oi_way { TN_OI_TAKE_NO, TN_OI_TAKE_YES, TN_OI_TAKE_BOTH } tn_oi_way;
+enum { TN_OI_MAX_CHOICES = 16, TN_OI_MAX_TRIALS = 24, TN_OI_MAX_SPLITS = 2 /* each doubles what is imported */ };
 typedef struct tn_oi_choices {
-    bool taken[TN_OI_MAX_CHOICES];
+    tn_oi_way way[TN_OI_MAX_CHOICES];
     size_t known; /* so many are fixed */
     size_t met;   /* by this import, so far */
     unsigned *trials_left;
@@ -49,6 +50,13 @@ typedef struct tn_oi_iteration {
     tn_val base;
     uint64_t number;
 } tn_oi_iteration;
+
+/* Nodes in their order, of which those from `next` on are still to be imported. */
+typedef struct tn_oi_rest {
+    TnOnnx__NodeProto **nodes;
+    const uint32_t *order;
+    size_t next, n;
+} tn_oi_rest;
 
 /* One import in progress. */
 typedef struct tn_oi {
@@ -72,6 +80,9 @@ typedef struct tn_oi {
     tn_arena arena;
     struct tn_oi_named *named; /* of join.c */
     tn_oi_choices choices;
+    tn_oi_rest *rest;                 /* what follows the current node of the model's graph; NULL elsewhere */
+    size_t splits;                    /* branches around it that hold what follows them */
+    tn_dim assumed[TN_OI_MAX_SPLITS]; /* 1 in these */
     /* of known.c */
     struct tn_folder *folder;
     tn_env quiet;
@@ -139,6 +150,7 @@ bool tn_oi_failed(const tn_oi *x);
 void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b);
 /* The same of any two sizes.  In a branch that sizes choose it is needed where that is taken. */
 void tn_oi_needs(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b);
+void tn_oi_require(tn_oi *x, tn_condition c);
 
 /* ---- contents (symbolic.c) --------------------------------------------------------------------------------------- */
 
@@ -192,7 +204,9 @@ bool tn_oi_subgraph(tn_oi *x, const TnOnnx__GraphProto *sub, size_t cap, tn_oi_v
 void tn_oi_out_value(tn_oi *x, size_t k, const tn_oi_value *v);
 /* Imports the model once more, quietly and for nothing, with the choices that are fixed and this next one.  True: it imports,
  * and all choices that it came to are fixed.  An error where memory ends. */
-bool tn_oi_try(tn_oi *x, bool taken);
+bool tn_oi_try(tn_oi *x, tn_oi_way way);
+/* Imports what follows the current node in the model's graph, in the current scope and region; it stays to be imported. */
+void tn_oi_import_rest(tn_oi *x);
 
 #define ONNX_OP(domain, name, since, until, fn, op) void tn_oi_op_##fn(tn_oi *x);
 #include "frontend/onnx/onnx_ops.def"

@@ -117,8 +117,12 @@ tn_oi_value *tn_oi_new_value(tn_oi *x, tn_val val) {
 tn_val tn_oi_value_val(tn_oi *x, tn_oi_value *v) {
     if (tn_oi_failed(x) || !is_tensor(x, v)) return (tn_val){0};
     if (v->val.i) return v->val;
+    const tn_cursor here = tn_get_cursor(x->g);
+    const bool shared = v->init && x->splits; /* by the branches, which have much in common */
+    if (shared) tn_set_cursor(x->g, tn_cursor_before(x->g, tn_region_first(x->g, tn_graph_body(x->g))));
     tn_val made = v->init ? emit_initialiser(x, v) : v->sym ? tn_oi_materialise(x, v->sym, v->name) : (tn_val){0};
-    if (!x->in_region) v->val = made;
+    if (shared) tn_set_cursor(x->g, here);
+    if (!x->in_region || shared) v->val = made;
     return made;
 }
 
@@ -418,19 +422,14 @@ bool tn_oi_failed(const tn_oi *x) {
     return tn_graph_status(x->g) != TN_OK;
 }
 
-/* a and b as they are where r is 1, and such that they fit where it is 0. */
-static void only_where(tn_graph *g, tn_dim r, tn_condition *c) {
-    const tn_dim rest = tn_dim_sub(g, tn_dim_const(g, 1), r);
-    const bool one_fits = c->rel == TN_REL_BCAST || c->rel == TN_REL_BCAST_TO;
-    c->a = tn_dim_mul(g, c->a, r);
-    if (one_fits) c->a = tn_dim_add(g, c->a, rest);
-    if (c->rel == TN_REL_EQUAL || c->rel == TN_REL_AT_LEAST) c->b = tn_dim_mul(g, c->b, r);
+void tn_oi_require(tn_oi *x, tn_condition c) {
+    if (x->runs.i) tn_condition_where(x->g, x->runs, &c);
+    tn_graph_require(x->g, c);
 }
 
 void tn_oi_needs(tn_oi *x, tn_rel rel, tn_dim a, const char *of_a, tn_dim b, const char *of_b) {
-    tn_condition c = {rel, a, b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b};
-    if (!tn_oi_failed(x) && x->runs.i) only_where(x->g, x->runs, &c);
-    if (!tn_oi_failed(x)) tn_graph_require(x->g, c);
+    if (!tn_oi_failed(x))
+        tn_oi_require(x, (tn_condition){rel, a, b, .what = x->node->op_type, .of_a = of_a, .of_b = of_b});
 }
 
 void tn_oi_fits(tn_oi *x, tn_rel rel, tn_val v, size_t axis, const char *name, tn_dim b, const char *of_b) {

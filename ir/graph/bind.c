@@ -131,6 +131,24 @@ static tn_status infer_region(rebinding *m, tn_region r) {
     return TN_OK;
 }
 
+/* Where sizes that are known now choose a branch: the other one has sizes that cannot be. */
+static void take_branches(rebinding *m, tn_region r) {
+    tn_graph *g = m->g;
+    tn_node next;
+    for (tn_node n = tn_region_first(g, r); n.i && tn_graph_ok(g); n = next) {
+        int64_t first = 0;
+        const tn_node before = tn_node_prev(g, n);
+        const tn_dim sizes = tn_node_op(g, n) == TN_OP_IF ? TN_ATTRS_OF(g, n, branch)->sizes : (tn_dim){0};
+        if (sizes.i && tn_dim_is_const(g, written(m, sizes), &first)) {
+            tn_take_region(g, n, first ? 0 : 1);
+            next = before.i ? tn_node_next(g, before) : tn_region_first(g, r);
+            continue;
+        }
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) take_branches(m, tn_node_subregion(g, n, k));
+        next = tn_node_next(g, n);
+    }
+}
+
 static void unlist(tn_graph *g, tn_dim sym) {
     for (uint32_t k = 0; k < g->dims.syms.n; k++)
         if (g->dims.syms.p[k].i == sym.i) {
@@ -169,6 +187,7 @@ static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size
     for (uint32_t i = 0; i < m.n_dims; i++) g->dims.recs.p[i].touched = i == sym.i;
     if (map_dims(&m, sym, with) && tn_graph_ok(g)) {
         tn_equals_forget(g);
+        take_branches(&m, g->body);
         map_inputs(&m);
         tn_conditions_map(g, map_one, &m);
         tn_equals_find(g);

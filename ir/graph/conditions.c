@@ -287,11 +287,22 @@ static tn_dim where_it_runs(tn_graph *g, tn_rel rel, tn_dim b) {
     return rel == TN_REL_AT_LEAST && g->collecting && g->runs.i ? tn_dim_mul(g, b, g->runs) : b;
 }
 
+void tn_condition_where(tn_graph *g, tn_dim runs, tn_condition *c) {
+    const bool one_fits = c->rel == TN_REL_BCAST || c->rel == TN_REL_BCAST_TO;
+    c->a = tn_dim_mul(g, c->a, runs);
+    if (one_fits) c->a = tn_dim_add(g, c->a, tn_dim_sub(g, tn_dim_const(g, 1), runs));
+    if (c->rel == TN_REL_EQUAL || c->rel == TN_REL_AT_LEAST) c->b = tn_dim_mul(g, c->b, runs);
+}
+
 tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
     b.d = b.d.i ? where_it_runs(c->g, rel, b.d) : b.d;
     tn_condition need = {.rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc};
     if (!a.d.i || !b.d.i) return c->g->status == TN_OK ? tn_infer_error(c, "a size is not set") : c->g->status;
     tn_relation known = tn_rel_decide(c->g, rel, a.d, b.d);
+    if (known != TN_DIMS_SAME && c->g->collecting && c->g->taken.i) {
+        tn_condition_where(c->g, c->g->taken, &need);
+        known = TN_DIMS_MAYBE; /* of what is never taken nothing is needed */
+    }
     if (known == TN_DIMS_SAME || (known == TN_DIMS_MAYBE && !c->g->collecting)) return TN_OK;
     if (known == TN_DIMS_DIFFERENT && c->g->on_trial) return TN_E_TYPE;
     char text[TEXT], of_a[256], of_b[256];
@@ -323,18 +334,27 @@ static tn_dim loop_runs(tn_graph *g, tn_dim outer, tn_dim trips) {
     return outer.i ? tn_dim_mul(g, outer, any) : any;
 }
 
+/* 1 where the k-th branch is taken, among what `outer` says. */
+static tn_dim branch_taken(tn_graph *g, tn_dim outer, tn_dim sizes, size_t k) {
+    if (!sizes.i) return outer;
+    const tn_dim is = k ? tn_dim_sub(g, tn_dim_const(g, 1), sizes) : sizes;
+    return outer.i ? tn_dim_mul(g, outer, is) : is;
+}
+
 /* The broadcasts that make d: of sizes that do not fit, it is no size. */
 static void need_broadcasts(tn_graph *g, tn_node n, tn_dim d) {
     const tn_dim_kind kind = tn_dim_kind_of(g, d);
     if (kind <= TN_DIM_SYM || !tn_graph_ok(g)) return;
     need_broadcasts(g, n, tn_dim_lhs(g, d));
     need_broadcasts(g, n, tn_dim_rhs(g, d));
-    if (kind == TN_DIM_BCAST)
-        tn_graph_require(g, (tn_condition){.rel = TN_REL_BCAST,
-                                           .a = tn_dim_lhs(g, d),
-                                           .b = tn_dim_rhs(g, d),
-                                           .what = tn_op_text(tn_node_op(g, n)),
-                                           .loc = tn_node_loc(g, n)});
+    if (kind != TN_DIM_BCAST) return;
+    tn_condition c = {.rel = TN_REL_BCAST,
+                      .a = tn_dim_lhs(g, d),
+                      .b = tn_dim_rhs(g, d),
+                      .what = tn_op_text(tn_node_op(g, n)),
+                      .loc = tn_node_loc(g, n)};
+    if (g->taken.i) tn_condition_where(g, g->taken, &c);
+    tn_graph_require(g, c);
 }
 
 /* Sizes that a layer is given as attributes may come from one that computes nothing else, and so is not needed. */
@@ -357,8 +377,13 @@ static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
         if (!needed[n.i]) continue;
         const tn_dim runs = g->runs;
         if (tn_node_op(g, n) == TN_OP_LOOP) g->runs = loop_runs(g, runs, TN_ATTRS_OF(g, n, loop)->trips);
-        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++)
-            if (branches || tn_node_op(g, n) == TN_OP_KERNEL) collect(g, tn_node_subregion(g, n, k), branches, needed);
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) {
+            if (!branches && tn_node_op(g, n) != TN_OP_KERNEL) continue;
+            const tn_dim taken = g->taken;
+            if (tn_node_op(g, n) == TN_OP_IF) g->taken = branch_taken(g, taken, TN_ATTRS_OF(g, n, branch)->sizes, k);
+            collect(g, tn_node_subregion(g, n, k), branches, needed);
+            g->taken = taken;
+        }
         g->runs = runs;
         tn_type *types = tn_alloc(g->env, cap * sizeof *types);
         tn_status st = types ? tn_node_infer(g, n, types, cap, &count) : tn_graph_oom(g);

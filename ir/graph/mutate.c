@@ -428,3 +428,16 @@ void tn_move_before(tn_graph *g, tn_node n, tn_cursor at) {
     unlink_node(g, n);
     link_node(g, n, at.region, before);
 }
+
+void tn_take_region(tn_graph *g, tn_node n, size_t k) {
+    const tn_region r = tn_node_subregion(g, n, k);
+    const tn_node last = tn_region_last(g, r);
+    tn_node next;
+    for (tn_node i = tn_region_first(g, r); i.i && i.i != last.i; i = next) {
+        next = tn_node_next(g, i);
+        tn_move_before(g, i, tn_cursor_before(g, n));
+    }
+    for (size_t i = 0; i < tn_node_result_count(g, n); i++)
+        tn_replace(g, tn_node_result(g, n, i), tn_node_input(g, last, i));
+    tn_erase(g, n);
+}

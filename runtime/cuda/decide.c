@@ -51,7 +51,7 @@ static const char decide_ptx[] = "\n.version 7.0"
 
 bool tn_arch_decides(const TnPlan__Arch *a) {
     for (size_t k = 0; k < a->n_steps; k++)
-        if (tn_step_is_control(a->steps[k])) return true;
+        if (tn_step_is_control(a->steps[k]) && !a->steps[k]->builtin->sizes) return true;
     return false;
 }
 

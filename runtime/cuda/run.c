@@ -91,7 +91,9 @@ tn_status tn_cuda_launch_step(tn_context *c, tn_cuda_state *s, size_t k, CUstrea
 }
 
 tn_status tn_cuda_run_step(tn_context *c, tn_cuda_state *s, size_t k, bool capturing, CUstream stream) {
-    if (!tn_step_is_control(s->steps[k].step)) return tn_cuda_launch_step(c, s, k, stream);
+    const tn_step_state *t = &s->steps[k];
+    if (!tn_step_is_control(t->step)) return tn_cuda_launch_step(c, s, k, stream);
+    if (t->known) return tn_cuda_launch_steps(c, s, t->first, t->last, capturing, stream);
     return capturing ? tn_cuda_capture_decision(c, s, k, stream) : tn_cuda_decide(c, s, k, stream);
 }
 

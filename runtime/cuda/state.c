@@ -232,6 +232,10 @@ static tn_status make_builtin(tn_context *c, tn_cuda_state *s, tn_step_state *t,
         const size_t starts[] = {k + 1, k + 1 + b->first, tn_step_end(c->cuda->dev->arch, k)};
         for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) s->steps[starts[i]].fresh = true;
         t->runs = starts[2] > starts[0];
+        t->known = b->sizes != 0;
+        t->first = t->known && s->table[b->sizes] ? starts[0] : starts[1];
+        t->last = t->known && s->table[b->sizes] ? starts[1] : starts[2];
+        for (size_t i = starts[0]; t->known && i < starts[2]; i++) s->steps[i].absent |= i < t->first || i >= t->last;
         return bytes == 1 ? TN_OK : inconsistent(c, t, "what decides is no bool");
     }
     if (b->kind == TN_PLAN__BUILTIN__KIND__COPY && s->table[t->step->args[1]->place->bytes] != bytes)
@@ -288,6 +292,16 @@ static size_t block_words(const TnPlan__Step *s) {
     return tn_args_map(tn_args_words(plain, s->n_args - plain), 0);
 }
 
+/* What sizes choose runs where some of it does. */
+static void settle_chosen(tn_cuda_state *s) {
+    for (size_t k = s->n_steps; k-- > 0;) {
+        tn_step_state *t = &s->steps[k];
+        if (!t->known) continue;
+        t->runs = false;
+        for (size_t i = t->first; i < t->last; i++) t->runs |= s->steps[i].runs;
+    }
+}
+
 static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
     const TnPlan__Arch *arch = c->cuda->dev->arch;
     const TnPlan__Policy policy = policy_of(c, s);
@@ -309,6 +323,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         args += block_words(t->step);
         for (size_t i = 0; i < t->step->n_args; i++)
             t->io |= t->step->args[i]->kind == TN_PLAN__ARG__KIND__PLACE && is_io(t->step->args[i]->place);
+        if (t->absent) continue;
         tn_status st = check_places(c, s, t);
         if (st == TN_OK)
             st = t->is_lt ? make_lt(c, s, t) : t->is_builtin ? make_builtin(c, s, t, k) : make_launch(c, s, t);
@@ -321,6 +336,7 @@ static tn_status make_steps(tn_context *c, tn_cuda_state *s) {
         t->launch.carveout = policy.carveout;
         after_kernel = !t->is_builtin;
     }
+    settle_chosen(s);
     return TN_OK;
 }
 

@@ -205,7 +205,8 @@ static tn_status check_builtin(const checker *c, const TnPlan__Step *s) {
     const TnPlan__Place__Space to = s->args[wanted - 1]->place->space;
     if (!tn_step_is_control(s) && (to == TN_PLAN__PLACE__SPACE__INPUT || to == TN_PLAN__PLACE__SPACE__CONST))
         return bad(c, "a step writes an input or a constant");
-    return TN_OK;
+    if (b->sizes && b->kind != TN_PLAN__BUILTIN__KIND__IF) return bad(c, "sizes choose what is no branch");
+    return check_dims(c, &b->sizes, 1, "a branch");
 }
 
 static tn_status check_extents(const checker *c, const TnPlan__Arch *a, TnPlan__Extent *const *e, size_t n) {

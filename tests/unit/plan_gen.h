@@ -100,7 +100,7 @@ static inline void sample_ir(sample_bytes *text, sample_bytes *weights) {
 typedef struct sample {
     sample_bytes ir, weights;
     TnPlan__Plan plan;
-    TnPlan__Dim dim[32], *dims[32];
+    TnPlan__Dim dim[40], *dims[40];
     TnPlan__Tensor in[2], out[3], *ins[2], *outs[3];
     uint32_t io_dims[2];
     TnPlan__Const konst, *consts[1];

@@ -1,5 +1,5 @@
 /* The ONNX importer: functions, branches, loops and what loops over time, and the order of nodes. */
-#include "tests/onnx/imported.h"
+#include "tests/onnx/ran.h"
 
 static const int64_t d22[] = {1, 2, 2};
 
@@ -144,6 +144,66 @@ START_TEST(branches_of_unlike_rank_are_decided_by_what_follows) {
         }
         done(i);
     }
+}
+END_TEST
+
+/* The node of an If that squeezes axis 0, or applies op, where c says so. */
+static pb *one_or_many(const char *op, const char *c, const char *in, const char *out) {
+    char with_axis[64];
+    snprintf(with_axis, sizeof with_axis, strcmp(op, "Squeeze") ? "%s" : "%s,zero", in);
+    pb *yes = g_out(g_node(pb_new(), mk_node(op, with_axis, "a")), "a"),
+       *no = g_out(g_node(pb_new(), mk_node("Identity", in, "b")), "b");
+    return at_graph(at_graph(mk_node("If", c, out), "then_branch", yes), "else_branch", no);
+}
+
+/* Behind either branch the rest comes to the same types: both are there, and a run takes what its sizes choose; what asks for the
+ * same size again is answered in each.  y = relu(x w) of x [n,m,4], squeezed and negated where n is 1, as [n m, 2]. */
+START_TEST(branches_of_unlike_rank_that_meet_again) {
+    const int64_t zero = 0, one = 1, shape[] = {-1, 2};
+    const float w[] = {1, -2, 3, 4, -5, 6, 7, 8};
+    pb *g = g_node(g_node(pb_new(), mk_node("Shape", "x", "s")), mk_node("Gather", "s,first", "n"));
+    g_node(g_node(g, mk_node("Equal", "n,one", "c")), one_or_many("Squeeze", "c", "x", "z"));
+    g_node(g_node(g, mk_node("Equal", "n,one", "d")), one_or_many("Neg", "d", "z", "v"));
+    g_node(g_node(g_node(g, mk_node("MatMul", "v,w", "p")), mk_node("Relu", "p", "r")),
+           mk_node("Reshape", "r,shape", "y"));
+    g_init(g_init(g, mk_i64("zero", NULL, 1, &zero)), mk_i64("first", "", 1, &zero));
+    g_init(g_init(g, mk_i64("one", "", 1, &one)), mk_i64("shape", NULL, 2, shape));
+    g_init(g, mk_tensor("w", 1, "4,2", w, sizeof w));
+    imported *i = import_with(mk_model(g_out(g_in(g, "x", 1, "n,m,4"), "y"), 17), NULL);
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    ck_assert_uint_eq(nodes_of(i, TN_OP_IF), 1);
+    ck_assert_str_eq(type_of(i, 0), "f32[m*n,2]");
+    ck_assert_str_eq(i->r.message, "");
+    enum { MOST = 5 * 3 };
+    static const int64_t sizes[][2] = {{1, 3}, {5, 3}, {1, 1}, {0, 2}, {2, 1}};
+    float x[MOST * 4], y[5][MOST * 2];
+    for (int k = 0; k < MOST * 4; k++) x[k] = (float)(k % 7 - 3);
+    void *bytes = NULL;
+    size_t size = 0;
+    tn_plan *p = NULL;
+    for (int k = 0; k < 5; k++) {
+        const int64_t n = sizes[k][0] * sizes[k][1];
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t c = 0; c < 2; c++) {
+                float sum = 0;
+                for (int64_t a = 0; a < 4; a++) sum += (sizes[k][0] == 1 ? -1 : 1) * x[r * 4 + a] * w[a * 2 + c];
+                y[k][r * 2 + c] = sum > 0 ? sum : 0;
+            }
+        ran_on_reference(i, 1, &(ran_tensor){TN_F32, 3, {sizes[k][0], sizes[k][1], 4}, x}, 1,
+                         &(ran_tensor){TN_F32, 2, {n, 2}, y[k]}, 0);
+    }
+    tn_context *c = kernels_of(i, &p, &bytes, &size);
+    for (int k = 0; c && k < 5; k++) {
+        float is[MOST * 2 + 1] = {0};
+        ck_assert_msg(tn_context_set_shape(c, 0, 3, (int64_t[]){sizes[k][0], sizes[k][1], 4}) == TN_OK, "%s",
+                      i->r.message);
+        ck_assert_msg(tn_context_run(c, (const void *[]){x}, (void *[]){is}) == TN_OK, "%s", i->r.message);
+        for (int64_t at = 0; at < sizes[k][0] * sizes[k][1] * 2; at++) ck_assert(is[at] == y[k][at]);
+    }
+    tn_context_free(c);
+    tn_plan_free(p);
+    tn_free(&i->env, bytes, size);
+    done(i);
 }
 END_TEST
 
@@ -374,6 +434,7 @@ int main(void) {
     tcase_add_test(t, branches);
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_sizes);
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_what_follows);
+    tcase_add_test(t, branches_of_unlike_rank_that_meet_again);
     tcase_add_test(t, loops_of_known_length_disappear);
     tcase_add_test(t, conditions_of_known_value_end_loops);
     tcase_add_test(t, loops_of_unknown_length_are_regions);

@@ -17,6 +17,25 @@ static tn_plan *branches(void) {
     return load(&s);
 }
 
+/* The same for N of 2 and more, whatever c is; for one row, y = 2 * x. */
+static tn_plan *branches_by_sizes(void) {
+    sample s;
+    const step_kernels k = steps_begin(&s);
+    branch(&s, 2, 1);
+    const uint32_t two = sample_dim(&s, TN_PLAN__DIM__KIND__CONST, 2, 0, 0),
+                   less = sample_dim(&s, TN_PLAN__DIM__KIND__CONST, -1, 0, 0),
+                   most = sample_dim(&s, TN_PLAN__DIM__KIND__MIN, 0, D_N, two);
+    s.builtin[0].sizes = sample_dim(&s, TN_PLAN__DIM__KIND__ADD, 0, most, less);
+    scale(&s, k.mul);
+    on_y(&s, "shift", k.inc);
+    copy(&s);
+    on_y(&s, "double", k.twice);
+    /* of one row alone: more would lie outside of x and y */
+    for (size_t i = 0; i < 2; i++)
+        s.place[3][i].offset = sample_dim(&s, TN_PLAN__DIM__KIND__MUL, 0, s.builtin[0].sizes, D_BYTES2);
+    return load(&s);
+}
+
 static tn_plan *loops(void) {
     sample s;
     steps_loops(&s);
@@ -86,6 +105,43 @@ START_TEST(branch_in_a_graph) {
     }
     ck_assert_int_eq(mock->syncs, syncs); /* nobody waits */
     ck_assert_int_eq(mock->instantiations, 1);
+    close_plan(&f);
+}
+END_TEST
+
+/* What sizes choose is chosen when they are bound: nothing waits or decides, in any driver's graphs and captures, and what is not
+ * chosen need not fit. */
+START_TEST(chosen_by_sizes) {
+    mock_stream_fn mock_stream;
+    mock_capture_fn mock_capture;
+    mock_run_graph_fn mock_run_graph;
+    *(void **)&mock_stream = mock_function("mock_stream");
+    *(void **)&mock_capture = mock_function("mock_capture");
+    *(void **)&mock_run_graph = mock_function("mock_run_graph");
+    mock->driver_version = 12030;
+    fixture f;
+    open_plan(&f, branches_by_sizes());
+    void *stream = mock_stream();
+    for (int64_t rows = 3; rows > 0; rows -= 2) {
+        const bool many = rows > 1;
+        f.b.n = (size_t)rows * SAMPLE_COLS;
+        ck_assert_int_eq(set_rows(f.c, rows), TN_OK);
+        const int syncs = mock->syncs;
+        for (int k = 0; k < 4; k++) {
+            ck_assert_msg(run(f.c, &f.b, &f.flags[many ? 16 : 0], NULL) == TN_OK, "%s", log_.text);
+            ck_assert(branches_right(&f.b, many));
+            ck_assert_str_eq(mock->ran, many ? "k_mul k_inc+p k_twice" : "copy k_twice");
+        }
+        ck_assert_int_eq(mock->syncs, syncs);
+        mock_capture(stream, 1);
+        ck_assert_msg(run(f.c, &f.b, &f.flags[0], stream) == TN_OK, "%s", log_.text);
+        void *graph = mock_capture(stream, 0);
+        mock_run_graph(graph);
+        ck_assert(branches_right(&f.b, many));
+        free(graph);
+    }
+    ck_assert_int_eq(mock->instantiations, 2);
+    free(stream);
     close_plan(&f);
 }
 END_TEST
@@ -323,8 +379,9 @@ START_TEST(sizes) {
 END_TEST
 
 int main(void) {
-    const TTest *const tests[] = {branch_in_a_graph, other_pointers, many_pointers, bench_leaves_a_loop,
-                                  loop_in_a_graph,   by_the_host,    empty,         callers_capture};
+    const TTest *const tests[] = {chosen_by_sizes,     branch_in_a_graph, other_pointers, many_pointers,
+                                  bench_leaves_a_loop, loop_in_a_graph,   by_the_host,    empty,
+                                  callers_capture};
     Suite *s = suite_create("runtime_steps");
     TCase *t = tcase_create("cuda");
     tcase_add_checked_fixture(t, setup, teardown);
