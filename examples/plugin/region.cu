@@ -59,26 +59,28 @@ TN_DEV float squash(float v) {
     return 1.0f / (1.0f + tn_exp(-v));
 }
 
-// A thread has one anchor of one cell.
+// A thread has one anchor of one cell; neighbours have neighbouring cells, which lie side by side in x.
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_WAIT();
     tn_index i = (tn_index)blockIdx.x * TN_BLOCK + (tn_index)threadIdx.x;
-    if (i >= (tn_index)TN_N * TN_H * TN_W * TN_A) return;
+    if (i >= (tn_index)TN_N * TN_A * TN_H * TN_W) return;
+    const tn_index column = i % TN_W, row = i / TN_W % TN_H;
+    i /= TN_H * TN_W;
     const int a = (int)(i % TN_A);
-    i /= TN_A;
-    const tn_index cell = i % (TN_H * TN_W), n = i / (TN_H * TN_W), row = cell / TN_W, column = cell % TN_W;
-    const tn_index box = cell * TN_A + a, first = (tn_index)a * (5 + TN_CLASSES);
-    const float object = squash(tn_load_x(args, n, first + 4, row, column));
-    tn_store_y(args, n, box, 0, ((float)column + squash(tn_load_x(args, n, first, row, column))) / (float)TN_W);
-    tn_store_y(args, n, box, 1, ((float)row + squash(tn_load_x(args, n, first + 1, row, column))) / (float)TN_H);
-    const float width = tn_exp(tn_load_x(args, n, first + 2, row, column)) * (float)TN_BIASES[2 * a];
-    const float height = tn_exp(tn_load_x(args, n, first + 3, row, column)) * (float)TN_BIASES[2 * a + 1];
-    tn_store_y(args, n, box, 2, width / (float)TN_W);
-    tn_store_y(args, n, box, 3, height / (float)TN_H);
+    const tn_index n = i / TN_A, first = (tn_index)a * (5 + TN_CLASSES), box = (row * TN_W + column) * TN_A + a;
+    float v[5 + TN_CLASSES], most = -TN_INF, sum = 0;
+    TN_UNROLL
+    for (int k = 0; k < 5 + TN_CLASSES; ++k) v[k] = tn_load_x(args, n, first + k, row, column);
+    TN_UNROLL
+    for (int k = 5; k < 5 + TN_CLASSES; ++k) most = tn_max(most, v[k]);
+    TN_UNROLL
+    for (int k = 5; k < 5 + TN_CLASSES; ++k) sum += v[k] = tn_exp(v[k] - most);
+    const float object = squash(v[4]);
+    tn_store_y(args, n, box, 0, ((float)column + squash(v[0])) / (float)TN_W);
+    tn_store_y(args, n, box, 1, ((float)row + squash(v[1])) / (float)TN_H);
+    tn_store_y(args, n, box, 2, tn_exp(v[2]) * (float)TN_BIASES[2 * a] / (float)TN_W);
+    tn_store_y(args, n, box, 3, tn_exp(v[3]) * (float)TN_BIASES[2 * a + 1] / (float)TN_H);
     tn_store_y(args, n, box, 4, object);
-    float most = -TN_INF, sum = 0;
-    for (int c = 0; c < TN_CLASSES; ++c) most = tn_max(most, tn_load_x(args, n, first + 5 + c, row, column));
-    for (int c = 0; c < TN_CLASSES; ++c) sum += tn_exp(tn_load_x(args, n, first + 5 + c, row, column) - most);
-    for (int c = 0; c < TN_CLASSES; ++c)
-        tn_store_y(args, n, box, 5 + c, object * tn_exp(tn_load_x(args, n, first + 5 + c, row, column) - most) / sum);
+    TN_UNROLL
+    for (int k = 5; k < 5 + TN_CLASSES; ++k) tn_store_y(args, n, box, k, object * v[k] / sum);
 }

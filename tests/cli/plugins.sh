@@ -5,6 +5,13 @@ here=$2/tests/plugins region=$2/examples/plugin/region.cu
 all=(--plugin "$region" --plugin "$here/pool.cu" --plugin "$here/affine.plugin")
 cd "$work" || exit 2
 
+# what the messages say: says NAME PATTERN COMMAND...
+says() {
+    local name=$1 pattern=$2
+    shift 2
+    "$@" >out 2>&1
+    grep -Eq -- "$pattern" out || { echo "FAILED $name: lacks /$pattern/"; cat out; failed=1; }
+}
 for model in region affine pool; do
     for device in cpu emu; do
         expect "$model on $device" "$tenon" check "$here/$model/model.onnx" "${all[@]}" --device $device
@@ -18,18 +25,24 @@ for device in cpu emu; do
     expect "a layer of a Caffe net on $device" "$tenon" check "$here/caffe/region.prototxt" --plugin caffe.cu --device $device
 done
 
-# what the messages say: says NAME PATTERN COMMAND...
-says() {
-    local name=$1 pattern=$2
-    shift 2
-    "$@" >out 2>&1
-    grep -Eq -- "$pattern" out || { echo "FAILED $name: lacks /$pattern/"; cat out; failed=1; }
+# the plugin of the page that says how one is written
+awk '/^# y = x/ { on = 1 } /^```/ { on = 0 } on' "$2/examples/plugin/README.md" >mish.plugin
+cat >mish.tn <<'TN'
+func @main(%x: f32[N,7]) -> (%difference: f32[N,7]) {
+  %a = acme::mish %x
+  %b = mish %x
+  %difference = sub %a, %b
+  return %difference
 }
+TN
+says "the page's plugin computes what the op does" 'difference: f32 3x7  min (0|-?[0-9.]*e-0[78])  max (0|[0-9.]*e-0[78]) ' \
+    "$tenon" run mish.tn --plugin mish.plugin --device emu -s x=3x7
+
 says "an op that no plugin declares" 'head/region: yolo.region .opset 1.: no importer for this op of domain .yolo.' \
     "$tenon" opt "$here/region/model.onnx"
 says "and what to do" 'hint: declare it as a plugin .--plugin FILE.' "$tenon" opt "$here/region/model.onnx"
 says "a wrong kernel" 'y .*WRONG: .* elements differ' \
-    "$tenon" check "$here/region/model.onnx" --device emu --plugin <(sed 's/squash(tn_load_x(args, n, first + 1/-&/' "$region")
+    "$tenon" check "$here/region/model.onnx" --device emu --plugin <(sed 's/squash(v.1.)/-&/' "$region")
 
 says "a layer that no plugin declares" 'types that have no importer: Region .*hint: .*as plugins caffe::TYPE' \
     bash -c "'$tenon' opt '$here/caffe/region.prototxt' 2>&1 | tr '\n' ' '"
