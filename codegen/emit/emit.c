@@ -423,6 +423,7 @@ static void write_header(tn_emitter *e, tn_text *t) {
 }
 
 void tn_variant_end(const tn_variant *v, tn_text *t) {
+    if (!v->header) return; /* the tuner's own kernels have none */
     tn_text_add(t, "} // namespace tn_step_%s\nusing tn_step_%s::%s;\n", v->symbol, v->symbol, v->symbol);
     static const char define[] = "#define ";
     for (const char *p = v->header; (p = strstr(p, define)); p += sizeof define - 1) {

@@ -49,6 +49,36 @@ says "a layer that no plugin declares" 'types that have no importer: Region .*hi
 says "a field that the plugin does not declare" 'detect: plugin caffe::Region: it has no attribute class_count' \
     "$tenon" opt --plugin caffe.cu net.prototxt
 
+# ---- beside other ops: behind a product, on a part of a tensor and as one, in a branch, on sizes that data makes
+cat >beside.tn <<'TN'
+func @main(%x: f32[N,16,3,4], %b: f32[N,5,8], %c: bool[], %m: bool[9], %t: f32[9,16,1,2]) {
+  %w = iota {dtype=f32, dims=[16,16,1,1], axis=0}
+  %p = conv %x, %w {strides=[1,1], pads=[0,0,0,0], dilations=[1,1], groups=1, layout="nchw"}
+  %k = const splat(0.01) : f32[]
+  %q = mul %p, %k
+  %s = slice %q {starts=[0,0,0,1], sizes=[N,16,3,2], steps=[1,1,1,1]}
+  %r = yolo::region %s {biases=[1,2,3,4], classes=3} loc("part")
+  %joined = concat %r, %b {axis=1}
+  %branch = if %c {
+    ^():
+    %u = yolo::region %q {biases=[1,2,3,4], classes=3} loc("inner")
+    yield %u
+  } {
+    ^():
+    %v = yolo::region %x {biases=[4,3,2,1], classes=3} loc("other")
+    yield %v
+  }
+  %at = nonzero %m {count=K}
+  %some = gather %t, %at {axis=0}
+  %found = yolo::region %some {biases=[1,2,3,4], classes=3} loc("made")
+  return %joined, %branch, %found
+}
+TN
+for p in fp32 fp16; do
+    expect "beside other ops in $p" "$tenon" check beside.tn "${all[@]}" --random --device emu --precision $p --at x=2x16x3x4
+done
+says "no pass changes the expansion of a kernel" 'softmax .* : f32.*loc."part".' "$tenon" opt beside.tn "${all[@]}" --precision fp16
+
 # ---- a plan needs no plugin, and the text that is printed holds it
 cp "$region" own.cu
 data=$here/region/test_data_set_0/input_0.pb

@@ -55,6 +55,13 @@ done
 expect "tune a plan with buckets" 0 '' tune 80 b.plan -q --lockfile buckets.lock
 for n in 1 700; do expect "it has winners at $n" 0 "sm_80@$n " cat buckets.lock; done
 expect "and takes no more sizes" 2 'axis 0 is given as 901, but n is from 1 to 900' "$tenon" run b.plan --device emu -s x=901x40
+# a plan whose kernel is a plugin's, which it holds
+cp "$src/examples/plugin/region.cu" own.cu
+"$tenon" compile "$src/tests/plugins/region/model.onnx" --plugin own.cu -o plugin.plan --target sm_90a --no-gpu -q
+rm own.cu
+expect "tune a plan of a plugin for an architecture that it lacks" 0 'tuned plugin.plan' tune 80 plugin.plan
+expect "the plugin's kernel is made again" 0 'yolo::region BLOCK=' "$tenon" inspect plugin.plan --arch sm_80
+
 expect "a lockfile that is the plan" 2 'not overwritten' tune 80 t.plan --lockfile t.plan
 expect "without a GPU" 9 'libcuda' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan
 lacks "no hint at options that tune has not" 'no-gpu' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan

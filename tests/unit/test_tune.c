@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ir/text/side.h"
+#include "tenon/plugin.h"
 #include "codegen/program/program.h"
 #include "codegen/tune/internal.h"
 #include "passes/pass.h"
@@ -318,6 +320,30 @@ START_TEST(names_the_layer_where_nothing_is_right) {
     mock->wrong = 1 << 30;
     ck_assert_int_eq(compile(60, &size), TN_E_COMPILE);
     ck_assert_msg(strstr(errors, "/fc1/Gemm") != NULL, "%s", errors); /* the heaviest is tuned first */
+}
+END_TEST
+
+/* A plugin's kernel has nothing beside it: the plugin, the layer and how far it is off are named. */
+START_TEST(names_the_plugin_whose_kernel_is_wrong) {
+    static const char net[] =
+        "func @main(%x: f32[2,16,3,4]) {\n"
+        "  %y = yolo::region %x {biases=[1, 2, 3, 4], classes=3} loc(\"/head\")\n  return %y\n}\n";
+    for (int wrong = 1; wrong >= 0; wrong--) {
+        tn_status s;
+        size_t size;
+        tn_plugins *set = tn_plugins_new(&env);
+        *errors = 0;
+        ck_assert_int_eq(tn_plugins_load(set, TENON_SOURCE_DIR "/examples/plugin/region.cu"), TN_OK);
+        const tn_side side = {.copy = true, .plugins = set};
+        tn_graph *g = tn_parse_side(&env, "net", net, strlen(net), &side, &s);
+        ck_assert_msg(g != NULL, "%s", errors);
+        tn_plugins_free(set);
+        mock->wrong = wrong ? 1 << 30 : 0;
+        remove_from_cache("tune-*");
+        ck_assert_int_eq(compile_graph(g, 60, NULL, &size), wrong ? TN_E_COMPILE : TN_OK);
+        const bool said = strstr(errors, "/head: the kernel of plugin yolo::region (") && strstr(errors, "max error");
+        ck_assert_msg(said == wrong, "%s", errors);
+    }
 }
 END_TEST
 
@@ -784,6 +810,7 @@ int main(void) {
     tcase_add_checked_fixture(t, setup_all, NULL);
     tcase_add_test(t, tunes_every_spec);
     tcase_add_test(t, names_the_layer_where_nothing_is_right);
+    tcase_add_test(t, names_the_plugin_whose_kernel_is_wrong);
     tcase_add_test(t, judges_every_shape);
     tcase_add_test(t, judges_large_sizes);
     tcase_add_test(t, judges_winners_by_other_versions);
