@@ -321,10 +321,11 @@ static const tn_plugin *plugin_named(tn_parser *p, const char *s, size_t n) {
 static bool parse_plugin(module *m, parsed_node *n, tn_region r) {
     tn_parser *p = &m->p;
     const size_t domain = tn_ident_length(p->s), length = domain + 2 + tn_ident_length(p->s + domain + 2);
-    const tn_plugin *plugin = plugin_named(p, p->s, length);
+    const tn_plugin *plugin = m->body ? NULL : plugin_named(p, p->s, length);
     tn_plugin_value values[TN_PLUGIN_MOST];
     tn_val y[TN_PLUGIN_MOST];
     size_t n_values = 0;
+    if (m->body) return tn_parse_error(p, "an expansion is of Tenon's own ops, not of plugins'"); /* nor of itself */
     if (!plugin) return false;
     p->s += length;
     if (!parse_operands(m, n)) return false;

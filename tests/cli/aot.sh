@@ -46,7 +46,7 @@ add_custom_command(OUTPUT made/negate.tn
   DEPENDS models/negate.tn VERBATIM)
 tenon_add_plan(sum models/sum.onnx TARGETS sm_80 sm_90a)
 tenon_add_plan(old models/old.prototxt WEIGHTS "models/its weights.caffemodel" TARGETS sm_90a)
-tenon_add_plan(negate "${CMAKE_CURRENT_BINARY_DIR}/made/negate.tn" TARGETS sm_90a)
+tenon_add_plan(negate "${CMAKE_CURRENT_BINARY_DIR}/made/negate.tn" TARGETS sm_90a PLUGINS "models/the op.plugin")
 add_executable(app app.cpp)
 target_link_libraries(app PRIVATE sum negate old Tenon::tenon)
 CMAKE
@@ -70,7 +70,17 @@ int main() {
     for (tn_plan *p : plans) tn_plan_free(p);
 }
 CPP
-printf 'func @main(%%x: f32[N]) -> (%%z: f32[N]) {\n  %%z = neg %%x\n  return %%z\n}\n' >"$app/models/negate.tn"
+printf 'func @main(%%x: f32[N]) -> (%%z: f32[N]) {\n  %%n = neg %%x\n  %%z = app::times %%n\n  return %%z\n}\n' >"$app/models/negate.tn"
+cat >"$app/models/the op.plugin" <<'PLUGIN'
+plugin app::times
+input x: f32[s...]
+output y: f32[s...]
+expansion {
+  %by = const splat(1) : f32[]
+  %y = mul %x, %by
+  yield %y
+}
+PLUGIN
 cp "$src/tests/caffe/v0.prototxt" "$app/models/old.prototxt"
 cp "$src/tests/caffe/v0.caffemodel" "$app/models/its weights.caffemodel"
 # y = x + w, with w in a file of its own
@@ -110,6 +120,10 @@ for generator in "${generators[@]}"; do
     weights 5 5 5 6
     expect "10 -6" 1
     sed -i 's/= neg/= abs/' "$app/models/negate.tn"
+    expect "10 6" 1
+    sed -i 's/splat(1)/splat(2)/' "$app/models/the op.plugin"
+    expect "10 12" 1
+    sed -i 's/splat(2)/splat(1)/' "$app/models/the op.plugin"
     expect "10 6" 1
     touch "$app/models/its weights.caffemodel"
     expect "10 6" 1
