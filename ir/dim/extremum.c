@@ -176,13 +176,93 @@ static bool push_constant(tn_graph *g, tn_poly *p, size_t k, tn_poly *q) {
     return tn_poly_push(g, q, -last.coef, NONE) && tn_poly_sort(g, q);
 }
 
+static bool level(tn_graph *g, tn_dim d, int64_t *c);
+
+/* Of min or max: what can be taken out of the operand whose rest comes first.  Adding to all operands adds to it. */
+static bool extremum_level(tn_graph *g, tn_dim m, int64_t *c) {
+    tn_dim v[MANY], least = NONE;
+    const size_t n = flatten(g, tn_dim_kind_of(g, m), m, v, 0);
+    for (size_t i = 0; n <= MANY && i < n && tn_graph_ok(g); i++) {
+        int64_t x = 0;
+        if (tn_dim_is_const(g, v[i], NULL)) continue;
+        if (!level(g, v[i], &x)) return false;
+        const tn_dim rest = tn_dim_sub(g, v[i], tn_dim_const(g, x));
+        if (least.i && tn_dim_compare(g, least, rest) <= 0) continue;
+        least = rest;
+        *c = x;
+    }
+    return least.i && tn_graph_ok(g);
+}
+
+/* The constant in a sum, with those in its min and max. */
+static bool level(tn_graph *g, tn_dim d, int64_t *c) {
+    tn_poly p = {0};
+    bool ok = tn_poly_of(g, d, &p);
+    *c = 0;
+    for (size_t k = 0; ok && k < p.n; k++) {
+        const tn_term t = tn_poly_terms(&p)[k];
+        int64_t x = t.mono.i ? 0 : 1;
+        if (t.mono.i && is_extremum(g, t.mono)) ok = extremum_level(g, t.mono, &x);
+        ok = ok && !__builtin_mul_overflow(x, t.coef, &x) && !__builtin_add_overflow(*c, x, c);
+    }
+    tn_poly_free(g, &p);
+    return ok;
+}
+
+/* The terms of p without the constants in them, and *total of these. */
+static bool without_constants(tn_graph *g, const tn_poly *p, tn_poly *q, int64_t *total) {
+    tn_poly one = {0};
+    bool ok = true;
+    q->n = 0;
+    *total = 0;
+    for (size_t k = 0; ok && k < p->n; k++) {
+        const tn_term t = tn_poly_terms(p)[k];
+        int64_t x = t.mono.i ? 0 : 1;
+        if (!t.mono.i || !is_extremum(g, t.mono)) {
+            ok = !t.mono.i || tn_poly_push(g, q, t.coef, t.mono);
+        } else {
+            const tn_dim rest = extremum_level(g, t.mono, &x) ? shifted(g, t.mono, tn_dim_const(g, x)) : NONE;
+            ok = rest.i && tn_poly_of(g, rest, &one) && tn_poly_push_scaled(g, q, &one, t.coef, NONE);
+        }
+        ok = ok && !__builtin_mul_overflow(x, t.coef, &x) && !__builtin_add_overflow(*total, x, total);
+    }
+    tn_poly_free(g, &one);
+    return ok && tn_poly_push(g, q, *total, NONE) && tn_poly_sort(g, q);
+}
+
+static bool same_terms(const tn_poly *p, const tn_poly *q) {
+    bool same = p->n == q->n;
+    for (size_t k = 0; same && k < p->n; k++)
+        same = tn_poly_terms(p)[k].coef == tn_poly_terms(q)[k].coef &&
+               tn_poly_terms(p)[k].mono.i == tn_poly_terms(q)[k].mono.i;
+    return same;
+}
+
+/* Several min and max: all constants go into the one that comes first without any, wherever they were. */
+static bool gather_constants(tn_graph *g, const tn_poly *p, tn_poly *q) {
+    tn_poly bare = {0};
+    size_t n = 0;
+    int64_t total = 0;
+    for (size_t k = 0; k < p->n; k++) n += is_extremum(g, tn_poly_terms(p)[k].mono);
+    bool ok = n > 1 && without_constants(g, p, &bare, &total);
+    size_t first = 0;
+    while (ok && first < bare.n && !is_extremum(g, tn_poly_terms(&bare)[first].mono)) first++;
+    if (ok && (first == bare.n || !push_constant(g, &bare, first, q))) {
+        q->n = 0;
+        ok = tn_poly_push_scaled(g, q, &bare, 1, NONE) && tn_poly_sort(g, q);
+    }
+    tn_poly_free(g, &bare);
+    return ok && !same_terms(p, q);
+}
+
 static bool settle_once(tn_graph *g, tn_poly *p, tn_poly *q) {
     if (tn_poly_fold(g, p, q)) return true;
     for (size_t k = 0; k < p->n && p->n > 1; k++)
         if (is_extremum(g, tn_poly_terms(p)[k].mono) && absorb(g, p, k, q)) return true;
-    for (size_t k = 0; k < p->n && p->n > 1; k++)
-        if (is_extremum(g, tn_poly_terms(p)[k].mono)) return push_constant(g, p, k, q);
-    return false;
+    size_t n = 0, first = 0;
+    for (size_t k = p->n; k-- > 0;)
+        if (is_extremum(g, tn_poly_terms(p)[k].mono)) first = k, n++;
+    return n > 1 ? gather_constants(g, p, q) : n && p->n > 1 && push_constant(g, p, first, q);
 }
 
 bool tn_poly_settle(tn_graph *g, tn_poly *p) {

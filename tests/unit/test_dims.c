@@ -185,6 +185,12 @@ static const char *const equal[][2] = {
     {"max(N - 1, 0) + 1", "max(N, 1)"},
     {"H + max(N - 1, 0) + 1", "H + max(N, 1)"},
     {"2*min(N, H) - min(N, H)*2", "0"},
+    {"min(N, 5) + min(H + 3, 10)", "min(N, 5) + min(H, 7) + 3"},
+    {"min(N, 5) + min(H + 3, 10)", "min(N + 3, 8) + min(H, 7)"},
+    {"max(N - 2, 0) - min(H + 1, W)", "max(N, 2) - min(H + 3, W + 2)"},
+    {"3*min(N + 1, 5) + min(H, 7)", "3*min(N, 4) + min(H + 3, 10)"},
+    {"min(max(N - 1, 0), 4) + min(H, 3)", "min(max(N, 1), 5) + min(H - 1, 2)"},
+    {"min(N*4, 100) + min(N*2 + 7, 50) + min(H, 9)", "min(N*4 + 3, 103) + min(N*2, 43) + min(H + 4, 13)"},
     {"N//0", "0"},
     {"N % 0", "0"},
     {"bcast(N, 1)", "N"},
@@ -413,6 +419,53 @@ START_TEST(products_of_sums_read_back_as_themselves) {
 }
 END_TEST
 
+/* Anchors of a feature pyramid: as many of each level as there are, but no more than some. Sums of them are one handle wherever
+ * their constants stand, in whatever order they are added, and keep their value. */
+START_TEST(constants_of_extrema_stand_anywhere) {
+    enum { TERMS = 4, ROUNDS = 300 };
+    static const char *const names[] = {"N", "H", "W", "D"};
+    srand(11);
+    for (int round = 0; round < ROUNDS; round++) {
+        tn_graph *g = tn_graph_new(NULL);
+        int64_t factor[TERMS], most[TERMS], more[TERMS], coef[TERMS], sum = 0, value[2];
+        bool is_max[TERMS];
+        tn_dim made[2];
+        for (int k = 0; k < TERMS; k++) {
+            factor[k] = 1 + rand() % 3, most[k] = 1 + rand() % 50, more[k] = rand() % 9 - 4;
+            coef[k] = rand() % 3 ? 1 : rand() % 2 ? -1 : 2;
+            is_max[k] = rand() % 4 == 0;
+            sum += coef[k] * more[k];
+        }
+        for (int way = 0; way < 2; way++) {
+            tn_dim d = tn_dim_const(g, way ? 0 : sum);
+            for (int k = 0; k < TERMS; k++) {
+                const int t = way ? TERMS - 1 - k : k;
+                const tn_dim x = tn_dim_mul(g, tn_dim_sym(g, names[t]), tn_dim_const(g, factor[t])),
+                             by = tn_dim_const(g, way ? more[t] : 0), end = tn_dim_add(g, tn_dim_const(g, most[t]), by),
+                             at = tn_dim_add(g, x, by), m = is_max[t] ? tn_dim_max(g, at, end) : tn_dim_min(g, at, end);
+                d = tn_dim_add(g, d, tn_dim_mul(g, m, tn_dim_const(g, coef[t])));
+            }
+            made[way] = d;
+        }
+        char text[2][400];
+        for (int way = 0; way < 2; way++) tn_dim_print(g, made[way], text[way], sizeof text[way]);
+        ck_assert_msg(made[0].i == made[1].i, "round %d: %s and %s", round, text[0], text[1]);
+        for (int trial = 0; trial < 5; trial++) {
+            tn_binding b[TERMS];
+            int64_t want = sum;
+            for (int k = 0; k < TERMS; k++) {
+                b[k] = (tn_binding){names[k], rand() % 40};
+                const int64_t x = b[k].value * factor[k];
+                want += coef[k] * ((x < most[k]) != is_max[k] ? x : most[k]);
+            }
+            ck_assert(tn_dim_eval(g, made[0], b, TERMS, &value[0]));
+            ck_assert_msg(value[0] == want, "%s is %lld, not %lld", text[0], (long long)value[0], (long long)want);
+        }
+        tn_graph_free(g);
+    }
+}
+END_TEST
+
 /* Sharing lets a few operations make an expression that is exponentially long when written out. */
 START_TEST(expressions_that_explode_are_refused) {
     tn_graph *g = tn_graph_new(NULL);
@@ -444,6 +497,7 @@ int main(void) {
     tcase_add_test(t, symbols_are_listed_once_and_leave_when_bound);
     tcase_add_test(t, operands_of_sums_are_left_nested);
     tcase_add_test(t, large_products_stay_bounded);
+    tcase_add_test(t, constants_of_extrema_stand_anywhere);
     tcase_add_test(t, expressions_that_explode_are_refused);
     suite_add_tcase(s, t);
     return run_suite(s);
