@@ -14,8 +14,8 @@
 //! output y: T[n, h * w * a, 5 + classes]        # boxes by their centre, in parts of the image
 //! tolerance 4e-3
 //!
-//! knob   BLOCK 128 64 256
-//! kernel grid [ceildiv(n * h * w * a, BLOCK)] block [BLOCK]
+//! knob   CELLS 32 16 64
+//! kernel grid [ceildiv(h * w, CELLS), n] block [CELLS, a] shared 4 * CELLS * a * (5 + classes)
 //!
 //! expansion {
 //!   %wide   = cast %x {to=f32}
@@ -53,34 +53,43 @@
 //! }
 #include "tn_device.cuh"
 #include "tn_math.cuh"
+#include "tn_mma.cuh" // TN_DYNAMIC_SMEM
 #include "tn_variant.cuh"
 
 TN_DEV float squash(float v) {
     return 1.0f / (1.0f + tn_exp(-v));
 }
 
-// A thread has one anchor of one cell; neighbours have neighbouring cells, which lie side by side in x.
-extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
+// A block has some cells with all their anchors, a thread one anchor of one cell.  Neighbours read neighbouring cells, which lie side
+// by side in x; the boxes of the cells lie side by side in y, and are written from shared memory.
+extern "C" __global__ void __launch_bounds__(TN_CELLS *TN_A) TN_KERNEL(const __grid_constant__ tn_args args) {
+    enum { FIELDS = 5 + TN_CLASSES };
+    TN_DYNAMIC_SMEM(memory);
+    float *const boxes = (float *)memory; // [CELLS][A][FIELDS]
+    const tn_index n = (tn_index)blockIdx.y, first = (tn_index)blockIdx.x * TN_CELLS, cell = first + (tn_index)threadIdx.x;
+    const int a = (int)threadIdx.y, thread = a * TN_CELLS + (int)threadIdx.x;
     TN_WAIT();
-    tn_index i = (tn_index)blockIdx.x * TN_BLOCK + (tn_index)threadIdx.x;
-    if (i >= (tn_index)TN_N * TN_A * TN_H * TN_W) return;
-    const tn_index column = i % TN_W, row = i / TN_W % TN_H;
-    i /= TN_H * TN_W;
-    const int a = (int)(i % TN_A);
-    const tn_index n = i / TN_A, first = (tn_index)a * (5 + TN_CLASSES), box = (row * TN_W + column) * TN_A + a;
-    float v[5 + TN_CLASSES], most = -TN_INF, sum = 0;
-    TN_UNROLL
-    for (int k = 0; k < 5 + TN_CLASSES; ++k) v[k] = tn_load_x(args, n, first + k, row, column);
-    TN_UNROLL
-    for (int k = 5; k < 5 + TN_CLASSES; ++k) most = tn_max(most, v[k]);
-    TN_UNROLL
-    for (int k = 5; k < 5 + TN_CLASSES; ++k) sum += v[k] = tn_exp(v[k] - most);
-    const float object = squash(v[4]);
-    tn_store_y(args, n, box, 0, ((float)column + squash(v[0])) / (float)TN_W);
-    tn_store_y(args, n, box, 1, ((float)row + squash(v[1])) / (float)TN_H);
-    tn_store_y(args, n, box, 2, tn_exp(v[2]) * (float)TN_BIASES[2 * a] / (float)TN_W);
-    tn_store_y(args, n, box, 3, tn_exp(v[3]) * (float)TN_BIASES[2 * a + 1] / (float)TN_H);
-    tn_store_y(args, n, box, 4, object);
-    TN_UNROLL
-    for (int k = 5; k < 5 + TN_CLASSES; ++k) tn_store_y(args, n, box, k, object * v[k] / sum);
+    if (cell < TN_H * TN_W) {
+        const tn_index row = cell / TN_W, column = cell % TN_W;
+        float v[FIELDS], most = -TN_INF, sum = 0;
+        TN_UNROLL
+        for (int k = 0; k < FIELDS; ++k) v[k] = tn_load_x(args, n, (tn_index)(a * FIELDS + k), row, column);
+        TN_UNROLL
+        for (int k = 5; k < FIELDS; ++k) most = tn_max(most, v[k]);
+        TN_UNROLL
+        for (int k = 5; k < FIELDS; ++k) sum += v[k] = tn_exp(v[k] - most);
+        float *const box = boxes + ((int)threadIdx.x * TN_A + a) * FIELDS;
+        box[0] = ((float)column + squash(v[0])) / (float)TN_W;
+        box[1] = ((float)row + squash(v[1])) / (float)TN_H;
+        box[2] = tn_exp(v[2]) * (float)TN_BIASES[2 * a] / (float)TN_W;
+        box[3] = tn_exp(v[3]) * (float)TN_BIASES[2 * a + 1] / (float)TN_H;
+        box[4] = squash(v[4]);
+        TN_UNROLL
+        for (int k = 5; k < FIELDS; ++k) box[k] = box[4] * v[k] / sum;
+    }
+    __syncthreads();
+    const tn_index left = (tn_index)TN_H * TN_W - first;
+    const int all = (int)(left < TN_CELLS ? left : TN_CELLS) * TN_A * FIELDS;
+    for (int k = thread; k < all; k += TN_CELLS * TN_A)
+        tn_store_y(args, n, first * TN_A + k / FIELDS, k % FIELDS, boxes[k]);
 }

@@ -60,7 +60,7 @@ cp "$src/examples/plugin/region.cu" own.cu
 "$tenon" compile "$src/tests/plugins/region/model.onnx" --plugin own.cu -o plugin.plan --target sm_90a --no-gpu -q
 rm own.cu
 expect "tune a plan of a plugin for an architecture that it lacks" 0 'tuned plugin.plan' tune 80 plugin.plan
-expect "the plugin's kernel is made again" 0 'yolo::region BLOCK=' "$tenon" inspect plugin.plan --arch sm_80
+expect "the plugin's kernel is made again" 0 'yolo::region CELLS=' "$tenon" inspect plugin.plan --arch sm_80
 
 expect "a lockfile that is the plan" 2 'not overwritten' tune 80 t.plan --lockfile t.plan
 expect "without a GPU" 9 'libcuda' env TENON_LIBCUDA=/nonexistent/libcuda.so "$tenon" tune t.plan
