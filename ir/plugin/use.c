@@ -190,26 +190,39 @@ static const char *table_name(tn_graph *g, const tn_plugin *p) {
     return tn_intern(g, buf);
 }
 
-/* A kernel node that owns the expansion. */
-static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
+/* The operands of a kernel node: those that are there, and the names of the others behind the attributes. */
+typedef struct operands {
+    tn_val in[TN_PLUGIN_MOST], args[TN_PLUGIN_MOST]; /* args: in the region, by number of the input */
+    const char *given[TN_PLUGIN_MOST + 1];
+    uint32_t n, n_given;
+} operands;
+
+static void take_operands(const use *u, tn_region r, operands *o) {
     tn_graph *g = u->g;
-    const tn_cursor at = tn_get_cursor(g);
-    tn_val in[TN_PLUGIN_MOST], args[TN_PLUGIN_MOST] = {{0}}, results[TN_PLUGIN_MOST];
-    const char *given[TN_PLUGIN_MOST + 1] = {tn_plugin_given(g, &u->s)};
-    uint32_t n = 0, n_given = 1;
-    const tn_region r = tn_region_new(g);
+    *o = (operands){.given = {tn_plugin_given(g, &u->s)}, .n_given = 1};
     for (uint32_t k = 0; k < u->p->n_steps; k++) {
         const tn_plugin_step *step = &u->p->steps[k];
         if (step->kind != TN_PLUGIN_IN) continue;
         if (!u->s.in[step->index].there) {
-            given[n_given++] = tn_intern(g, step->name);
+            o->given[o->n_given++] = tn_intern(g, step->name);
             continue;
         }
-        in[n++] = u->x[step->index];
-        args[step->index] = tn_region_add_arg(g, r, tn_val_type(g, u->x[step->index]), step->name);
+        const tn_val v = u->x[step->index];
+        o->in[o->n++] = v;
+        o->args[step->index] = tn_region_add_arg(g, r, tn_val_type(g, v), step->name);
     }
+}
+
+/* A kernel node that owns the expansion. */
+static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
+    tn_graph *g = u->g;
+    const tn_cursor at = tn_get_cursor(g);
+    const tn_region r = tn_region_new(g);
+    tn_val results[TN_PLUGIN_MOST];
+    operands o;
+    take_operands(u, r, &o);
     if (!tn_graph_ok(g)) return tn_graph_status(g);
-    const bool ok = expand(u, e, (tn_cursor){r, {0}, at.loc}, args, results);
+    const bool ok = expand(u, e, (tn_cursor){r, {0}, at.loc}, o.args, results);
     tn_set_cursor(g, (tn_cursor){r, {0}, at.loc});
     if (ok) tn_emit(g, TN_OP_YIELD, NULL, u->p->n_out, results);
     tn_set_cursor(g, at);
@@ -217,8 +230,8 @@ static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
     const tn_attrs_kernel a = {.anchor = tn_intern(g, "plugin"),
                                .name = plain_name(g, u->p->name),
                                .plugin = table_name(g, u->p),
-                               .given = {given, n_given}};
-    const tn_node node = tn_emit_regions(g, TN_OP_KERNEL, &a, n, in, 1, &r);
+                               .given = {o.given, o.n_given}};
+    const tn_node node = tn_emit_regions(g, TN_OP_KERNEL, &a, o.n, o.in, 1, &r);
     for (uint32_t k = 0; k < u->p->n_out; k++) y[k] = tn_node_result(g, node, k);
     return tn_graph_status(g);
 }

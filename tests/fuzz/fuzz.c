@@ -105,6 +105,33 @@ size_t fuzz_splice(uint8_t *data, size_t size, size_t max, size_t at, size_t old
     return size - old + n;
 }
 
+fuzz_span fuzz_any_line(const uint8_t *p, size_t n, uint64_t *seed) {
+    fuzz_span found = {0, 0};
+    size_t seen = 0, length;
+    for (size_t at = 0; at < n; at += length) {
+        const uint8_t *end = memchr(p + at, '\n', n - at);
+        length = end ? (size_t)(end - p) - at + 1 : n - at;
+        if (fuzz_below(seed, ++seen) == 0) found = (fuzz_span){at, length};
+    }
+    return found;
+}
+
+size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, unsigned seed, fuzz_edit edit) {
+    uint64_t s = seed;
+    if (fuzz_below(&s, 50) == 0) return LLVMFuzzerMutate(data, size, max);
+    for (size_t edits = 1 + fuzz_below(&s, 3); edits && size; edits--) size = edit(data, size, max, &s);
+    return size;
+}
+
+size_t fuzz_cross_lines(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
+                        unsigned seed) {
+    uint64_t s = seed;
+    if (n_a > max) return 0;
+    memcpy(out, a, n_a);
+    const fuzz_span from = fuzz_any_line(b, n_b, &s), to = fuzz_any_line(a, n_a, &s);
+    return fuzz_splice(out, n_a, max, to.at, fuzz_below(&s, 2) ? to.n : 0, b + from.at, from.n);
+}
+
 /* ---- passes ------------------------------------------------------------------------------------------------------ */
 
 enum { MAX_IO = 8, MAX_SYMBOLS = 16, SIZE = 2 /* of every symbol */ };

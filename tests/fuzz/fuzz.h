@@ -44,6 +44,17 @@ int64_t fuzz_int(uint64_t *seed);            /* sizes, powers of two and the end
 /* Replaces data[at .. at + old) by n bytes; the new size, or `size` where they do not fit.  `with` is not in data. */
 size_t fuzz_splice(uint8_t *data, size_t size, size_t max, size_t at, size_t old, const void *with, size_t n);
 
+/* Texts: a line with its end, any as likely as another. */
+typedef struct fuzz_span {
+    size_t at, n;
+} fuzz_span;
+fuzz_span fuzz_any_line(const uint8_t *data, size_t size, uint64_t *seed);
+/* One to three edits, sometimes libFuzzer's; and a line of b in a. */
+typedef size_t (*fuzz_edit)(uint8_t *data, size_t size, size_t max, uint64_t *seed);
+size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, unsigned seed, fuzz_edit edit);
+size_t fuzz_cross_lines(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
+                        unsigned seed);
+
 /* Whether the graph is so small that its evaluation and the passes take no time, with 2 for every symbol. */
 bool fuzz_is_small(const tn_graph *g);
 /* A graph that came from outside: it verifies, the reference evaluates or refuses it, and the standard passes give a

@@ -13,13 +13,24 @@ static size_t text_size(const uint8_t *data, size_t size) {
     return end ? (size_t)(end - data) : size;
 }
 
+/* A layer that the importer does not know. */
+static const char plugin[] = "plugin caffe::Plugin\n"
+                             "attr i: int = 1\nattr f: float = 1\nattr is: ints = []\nattr fs: floats = []\n"
+                             "attr w: \"a\" | \"b\" = \"a\"\n"
+                             "input x: f32[s...]\ninput y: f32[t...] optional\noutput z: f32[s...]\n"
+                             "expansion when w == \"a\" and is.len < 3 {\n  %c = const splat(f) : f32[]\n"
+                             "  %z = mul %x, %c\n  yield %z\n}\nexpansion {\n  %z = neg %x\n  yield %z\n}\n";
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const tn_env *env = fuzz_begin();
     tn_status st = TN_OK;
     const size_t text = text_size(data, size);
     const uint8_t *weights = text + 1 < size ? data + text + 1 : NULL;
-    tn_graph *g =
-        tn_import_caffe_memory(env, (const char *)data, text, weights, weights ? size - text - 1 : 0, NULL, &st);
+    tn_plugins *set = tn_plugins_new(env);
+    if (set && tn_plugins_add(set, "plugin", plugin, sizeof plugin - 1) != TN_OK) fuzz_die("%s", fuzz_error());
+    tn_graph *g = tn_import_caffe_memory(env, (const char *)data, text, weights, weights ? size - text - 1 : 0,
+                                         &(tn_import_options){.plugins = set}, &st);
+    tn_plugins_free(set);
     fuzz_imported(env, g, st);
     fuzz_end();
     return 0;

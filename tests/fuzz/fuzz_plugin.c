@@ -65,9 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
 /* ---- edits ------------------------------------------------------------------------------------------------------- */
 
-typedef struct span {
-    size_t at, n;
-} span;
+typedef fuzz_span span;
 
 static bool is_word(uint8_t c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '%';
@@ -82,14 +80,6 @@ static span any_token(const uint8_t *data, size_t size, uint64_t *seed) {
     return s;
 }
 
-static span any_line(const uint8_t *data, size_t size, uint64_t *seed) {
-    span s = {fuzz_below(seed, size), 0};
-    while (s.at > 0 && data[s.at - 1] != '\n') s.at--;
-    while (s.at + s.n < size && data[s.at + s.n] != '\n') s.n++;
-    s.n += s.at + s.n < size;
-    return s;
-}
-
 static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
     static const char *const words[] = {
         "attr",   "input", "output",   "let",    "require", "expansion", "when",     "knob",    "kernel",    "type",
@@ -98,8 +88,8 @@ static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
         "floats", "ints",  "{",        "}",      "[",       "]",         "\"max\"",  "_",       "loc(\"a\")"};
     char with[1000];
     const bool line = fuzz_below(seed, 3) == 0;
-    const span a = line ? any_line(data, size, seed) : any_token(data, size, seed),
-               b = line ? any_line(data, size, seed) : any_token(data, size, seed);
+    const span a = line ? fuzz_any_line(data, size, seed) : any_token(data, size, seed),
+               b = line ? fuzz_any_line(data, size, seed) : any_token(data, size, seed);
     const char *word = words[fuzz_below(seed, sizeof words / sizeof *words)];
     switch (fuzz_below(seed, 5)) {
     case 0: return fuzz_splice(data, size, max, a.at, a.n, NULL, 0);
@@ -115,18 +105,10 @@ static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed) {
-    uint64_t s = seed;
-    if (fuzz_below(&s, 50) == 0) return LLVMFuzzerMutate(data, size, max);
-    for (size_t edits = 1 + fuzz_below(&s, 3); edits && size; edits--) size = edit(data, size, max, &s);
-    return size;
+    return fuzz_mutate(data, size, max, seed, edit);
 }
 
-/* A line of b in a. */
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
                                  unsigned seed) {
-    uint64_t s = seed;
-    if (n_a > max) return 0;
-    memcpy(out, a, n_a);
-    const span from = any_line(b, n_b, &s), to = any_line(a, n_a, &s);
-    return fuzz_splice(out, n_a, max, to.at, fuzz_below(&s, 2) ? to.n : 0, b + from.at, from.n);
+    return fuzz_cross_lines(a, n_a, b, n_b, out, max, seed);
 }

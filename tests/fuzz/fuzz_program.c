@@ -74,9 +74,7 @@ static bool is_word(uint8_t c) {
     return c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
 }
 
-typedef struct span {
-    size_t at, n;
-} span;
+typedef fuzz_span span;
 
 static span any_word(const uint8_t *p, size_t n, uint64_t *seed) {
     span found = {0, 0};
@@ -85,17 +83,6 @@ static span any_word(const uint8_t *p, size_t n, uint64_t *seed) {
         k = 1;
         if (!is_word(p[at])) continue;
         while (at + k < n && is_word(p[at + k])) k++;
-        if (fuzz_below(seed, ++seen) == 0) found = (span){at, k};
-    }
-    return found;
-}
-
-static span any_line(const uint8_t *p, size_t n, uint64_t *seed) {
-    span found = {0, 0};
-    size_t seen = 0;
-    for (size_t at = 0, k; at < n; at += k) {
-        const uint8_t *end = memchr(p + at, '\n', n - at);
-        k = end ? (size_t)(end - p) - at + 1 : n - at;
         if (fuzz_below(seed, ++seen) == 0) found = (span){at, k};
     }
     return found;
@@ -124,7 +111,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
         const span w = any_word(data, size, &s);
         return fuzz_splice(data, size, max, w.at, w.n, text, put_word(text, sizeof text, &s));
     }
-    const span a = any_line(data, size, &s), b = any_line(data, size, &s);
+    const span a = fuzz_any_line(data, size, &s), b = fuzz_any_line(data, size, &s);
     if (a.n > sizeof text) return LLVMFuzzerMutate(data, size, max);
     memcpy(text, data + a.at, a.n);
     return fuzz_splice(data, size, max, b.at, what == 2 ? b.n : 0, text, what == 2 && fuzz_below(&s, 3) == 0 ? 0 : a.n);
@@ -133,7 +120,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
                                  unsigned seed) {
     uint64_t s = seed;
-    const span to = any_line(a, n_a, &s), from = any_line(b, n_b, &s);
+    const span to = fuzz_any_line(a, n_a, &s), from = fuzz_any_line(b, n_b, &s);
     if (n_a > max) return 0;
     memcpy(out, a, n_a);
     return fuzz_splice(out, n_a, max, to.at, 0, b + from.at, from.n);

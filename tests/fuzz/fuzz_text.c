@@ -68,9 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
 /* ---- edits of tokens and lines ----------------------------------------------------------------------------------- */
 
-typedef struct span {
-    size_t at, n;
-} span;
+typedef fuzz_span span;
 
 static size_t word_length(const uint8_t *p, size_t n) {
     size_t k = 0;
@@ -99,17 +97,6 @@ static span any_token(const uint8_t *p, size_t n, int like, uint64_t *seed) {
         const bool digit = p[at] >= '0' && p[at] <= '9', letter = !digit && word_length(p + at, 1);
         const int kind = digit ? '0' : letter ? 'a' : p[at];
         if (p[at] == ' ' || p[at] == '\n' || (like != ' ' && like != kind)) continue;
-        if (fuzz_below(seed, ++seen) == 0) found = (span){at, length};
-    }
-    return found;
-}
-
-static span any_line(const uint8_t *p, size_t n, uint64_t *seed) {
-    span found = {0, 0};
-    size_t seen = 0, length;
-    for (size_t at = 0; at < n; at += length) {
-        const uint8_t *end = memchr(p + at, '\n', n - at);
-        length = end ? (size_t)(end - p) - at + 1 : n - at;
         if (fuzz_below(seed, ++seen) == 0) found = (span){at, length};
     }
     return found;
@@ -268,7 +255,7 @@ static size_t add_node(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
 
 /* Stated types and locations hinder other edits: drops what is behind " :" of a line. */
 static size_t drop_types(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
-    const span s = any_line(data, size, seed);
+    const span s = fuzz_any_line(data, size, seed);
     const uint8_t *p = memmem(data + s.at, s.n, " : ", 3);
     if (!p || memmem(data + s.at, s.n, "const", 5)) return size;
     const size_t at = (size_t)(p - data);
@@ -277,7 +264,7 @@ static size_t drop_types(uint8_t *data, size_t size, size_t max, uint64_t *seed)
 
 static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
     char with[1000];
-    span a = any_token(data, size, ' ', seed), b, line = any_line(data, size, seed);
+    span a = any_token(data, size, ' ', seed), b, line = fuzz_any_line(data, size, seed);
     switch (fuzz_below(seed, 9)) {
     case 0: return fuzz_splice(data, size, max, a.at, a.n, NULL, 0);
     case 1: return fuzz_splice(data, size, max, line.at, line.n, NULL, 0);
@@ -289,7 +276,7 @@ static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
         b = any_token(data, size, word_length(data + a.at, a.n) ? (data[a.at] <= '9' ? '0' : 'a') : data[a.at], seed);
         break;
     case 5: /* a line again, somewhere */
-        a = (span){any_line(data, size, seed).at, 0};
+        a = (span){fuzz_any_line(data, size, seed).at, 0};
         b = line;
         break;
     case 6:
@@ -304,18 +291,10 @@ static size_t edit(uint8_t *data, size_t size, size_t max, uint64_t *seed) {
 }
 
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed) {
-    uint64_t s = seed;
-    if (fuzz_below(&s, 50) == 0) return LLVMFuzzerMutate(data, size, max);
-    for (size_t edits = 1 + fuzz_below(&s, 3); edits && size; edits--) size = edit(data, size, max, &s);
-    return size;
+    return fuzz_mutate(data, size, max, seed, edit);
 }
 
-/* A line of b in a. */
 size_t LLVMFuzzerCustomCrossOver(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
                                  unsigned seed) {
-    uint64_t s = seed;
-    if (n_a > max) return 0;
-    memcpy(out, a, n_a);
-    const span from = any_line(b, n_b, &s), to = any_line(a, n_a, &s);
-    return fuzz_splice(out, n_a, max, to.at, fuzz_below(&s, 2) ? to.n : 0, b + from.at, from.n);
+    return fuzz_cross_lines(a, n_a, b, n_b, out, max, seed);
 }

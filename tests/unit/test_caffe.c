@@ -476,6 +476,40 @@ START_TEST(every_allocation_may_fail) {
 }
 END_TEST
 
+/* ---- plugins ----------------------------------------------------------------------------------------------------- */
+
+/* Its inputs are the bottoms, then the blobs; its attributes the fields that the schema does not know. */
+START_TEST(a_plugin_takes_fields_and_blobs) {
+    static const char shift[] = "plugin caffe::Shift\nattr scale: float\nattr by: ints\n"
+                                "input x: f32[n, c, s...]\ninput bias: f32[c]\noutput y: f32[n, c, s...]\n"
+                                "expansion {\n  %k = const splat(scale) : f32[]\n  %p = mul %x, %k\n"
+                                "  %b = reshape %bias {dims=[1, c, 1, 1]}\n  %q = add %p, %b\n"
+                                "  %m = const by : f32[1, 1, 1, 2]\n  %t = const splat(by.len) : f32[]\n"
+                                "  %y = add %q, %t\n  yield %y\n}\n";
+    fill();
+    pb *w = mk_weights("it", mk_blob("4"), NULL);
+    tn_plugins *set = tn_plugins_new(NULL);
+    ck_assert_int_eq(tn_plugins_add(set, "shift", shift, strlen(shift)), TN_OK);
+    const tn_import_options opts = {.plugins = set};
+    case_report r;
+    tn_graph *g = import_with(DATA LAYER("Shift", "shift_param { scale: 2 by: 7 by: 8 }"), w, &opts, &r);
+    ck_assert_msg(g != NULL, "%s", r.message);
+    ck_assert_str_eq(output(g, 0), "y: f32[1,4,6,6]");
+    float ones[4 * 36];
+    for (size_t k = 0; k < 4 * 36; k++) ones[k] = 1;
+    tn_tensor x = {.dtype = TN_F32, .rank = 4, .dims = {1, 4, 6, 6}, .data = ones, .bytes = sizeof ones},
+              y = {.dtype = TN_DTYPE_NONE};
+    ck_assert_int_eq(tn_eval_graph(NULL, g, &x, 1, &y, 1, NULL), TN_OK);
+    for (size_t k = 0; k < 4 * 36; k++) ck_assert_float_eq(((float *)y.data)[k], 2 + filled[k / 36] + 2);
+    tn_tensor_free(NULL, &y);
+    tn_graph_free(g);
+    ck_assert_ptr_null(import_with(DATA LAYER("Shift", "scale: 2 by: [7, 8]"), NULL, &opts, &r));
+    ck_assert_msg(strstr(r.message, "plugin caffe::Shift: it needs the input bias"), "%s", r.message);
+    tn_plugins_free(set);
+    pb_free(w);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("caffe");
     TCase *text = tcase_create("text"), *net = tcase_create("net"), *weights = tcase_create("weights");
@@ -493,6 +527,7 @@ int main(void) {
     tcase_add_test(weights, weights_stay_in_their_file);
     tcase_add_test(weights, files_by_their_endings);
     tcase_add_loop_test(weights, every_allocation_may_fail, 0, 3);
+    tcase_add_test(net, a_plugin_takes_fields_and_blobs);
     suite_add_tcase(s, text);
     suite_add_tcase(s, net);
     suite_add_tcase(s, weights);
