@@ -140,6 +140,9 @@ typedef struct compile_setup {
 /* Turns the options into the library's; false (and *rc) on a usage error. */
 bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc);
 
+/* Loads the plugins of --plugin (NULL: none) into c->plugins, for as long as the command runs; false (and *rc) on an error. */
+bool cli_load_plugins(cli *c, const char *const *paths, int *rc);
+
 /* Parses NAME=1x3x224x224 ("?" leaves a dim as it is) or NAME=1..32x128:8x128; name receives NAME and must outlive
  * out. */
 bool cli_parse_shape(cli *c, const char *text, char name[128], tn_shape_override *out, int *rc);

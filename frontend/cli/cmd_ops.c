@@ -1,22 +1,25 @@
 /* cmd_ops.c: tenon ops: the operators that the importer knows. */
 #include "frontend/cli/cli.h"
 #include "frontend/onnx/ops.h"
+#include "ir/plugin/plugin.h"
 #include "tenon/internal/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static const char help[] = "Lists the ONNX operators that are imported: their opsets, the versions of those in which "
-                           "the operator changed, the element\n"
-                           "types that they take, and whether they run on the CPU reference and on GPUs; and those "
-                           "that are not, with the reason.\n"
-                           "With names or parts of names, only those.  `float` is f64 f32 f16 bf16, `int` i64 i32 i16 "
-                           "i8, `uint` u64 u32 u16 u8.\n\n"
-                           "examples:\n"
-                           "  tenon ops\n"
-                           "  tenon ops attention lstm\n"
-                           "  tenon ops --json\n";
+static const char help[] =
+    "Lists the ONNX operators that are imported: their opsets, the versions of those in which "
+    "the operator changed, the element\n"
+    "types that they take, and whether they run on the CPU reference and on GPUs; and those "
+    "that are not, with the reason.\n"
+    "With names or parts of names, only those.  `float` is f64 f32 f16 bf16, `int` i64 i32 i16 "
+    "i8, `uint` u64 u32 u16 u8.\n\n"
+    "examples:\n"
+    "  tenon ops\n"
+    "  tenon ops attention lstm\n"
+    "  tenon ops --json\n"
+    "  tenon ops --plugin region.cu         # what a plugin declares, or what is wrong with it\n";
 
 /* What decides on the host, where it does. */
 static const char decided[] =
@@ -131,6 +134,60 @@ static void print_markdown(const tn_onnx_op *list, size_t n) {
         if (!list[k].refused && *list[k].decided) printf("* %s: %s.\n", list[k].name, decided);
 }
 
+/* ---- ops of plugins ---------------------------------------------------------------------------------------------- */
+
+static json_object *names_of(const tn_plugin *p, tn_plugin_step_kind kind) {
+    json_object *list = json_object_new_array();
+    for (uint32_t k = 0; k < p->n_steps; k++)
+        if (p->steps[k].kind == kind) json_object_array_add(list, json_object_new_string(p->steps[k].name));
+    return list;
+}
+
+static json_object *json_of_plugin(const tn_plugin *p) {
+    json_object *o = json_object_new_object();
+    cli_json_add_string(o, "op", p->name);
+    cli_json_add_number(o, "since", (double)p->since);
+    json_object_object_add(o, "inputs", names_of(p, TN_PLUGIN_IN));
+    json_object_object_add(o, "outputs", names_of(p, TN_PLUGIN_OUT));
+    json_object *attrs = cli_json_add_array(o, "attributes");
+    for (uint32_t k = 0; k < p->n_attrs; k++) json_object_array_add(attrs, json_object_new_string(p->attrs[k].name));
+    cli_json_add_bool(o, "kernel", p->has_kernel);
+    return o;
+}
+
+static void print_names(const tn_plugin *p, tn_plugin_step_kind kind, const char *before) {
+    for (uint32_t k = 0; k < p->n_steps; k++)
+        if (p->steps[k].kind == kind) printf("%s%s", before, p->steps[k].name), before = ", ";
+}
+
+static void print_plugin(const tn_plugin *p) {
+    printf("%s since %lld:", p->name, (long long)p->since);
+    print_names(p, TN_PLUGIN_IN, " ");
+    print_names(p, TN_PLUGIN_OUT, " -> ");
+    for (uint32_t k = 0; k < p->n_attrs; k++)
+        printf("%s%s%s", k ? ", " : "; attributes ", p->attrs[k].name, p->attrs[k].required ? " (required)" : "");
+    if (p->has_kernel) printf("; a kernel");
+    for (uint32_t k = 0; k < p->n_knobs; k++) {
+        printf("%s%s", k ? ", " : " with ", p->knobs[k].name);
+        for (uint32_t i = 0; i < p->knobs[k].n; i++) printf(" %lld", (long long)p->knobs[k].values[i]);
+    }
+    printf("\n");
+}
+
+static int list_plugins(cli *c, const char *const *paths) {
+    int rc = 0;
+    if (!cli_load_plugins(c, paths, &rc)) return rc;
+    json_object *doc = c->json ? json_object_new_array() : NULL;
+    for (size_t k = 0; k < tn_plugins_count(c->plugins); k++) {
+        if (doc)
+            json_object_array_add(doc, json_of_plugin(tn_plugins_at(c->plugins, k)));
+        else
+            print_plugin(tn_plugins_at(c->plugins, k));
+    }
+    if (doc) cli_print_json(c, doc);
+    return rc;
+}
+
 /* ---- the command ------------------------------------------------------------------------------------------------- */
 
 /* Those refused come last; ai.onnx before other domains; by name. */
@@ -143,13 +200,20 @@ static int compare(const void *a, const void *b) {
 
 int cmd_ops(cli *c, int argc, const char **argv) {
     int markdown = 0, rc = 0;
+    const char **plugins = NULL;
     const struct poptOption options[] = {
         {"markdown", 0, POPT_ARG_NONE, &markdown, 0, "as the page frontend/onnx/operators.md", NULL},
+        {"plugin", 0, POPT_ARG_ARGV, &plugins, 0, "only the ops of these plugins", "FILE"},
         POPT_TABLEEND,
     };
     poptContext ctx;
     const char **names;
     if (!cli_parse(c, "ops", argc, argv, options, "[NAME...]", help, &ctx, &names, &rc)) return rc;
+    if (plugins) {
+        rc = list_plugins(c, plugins);
+        cli_end(ctx, options);
+        return rc;
+    }
     const size_t all = tn_onnx_op_count();
     size_t n = 0;
     tn_onnx_op *list = tn_alloc(&c->env, all * sizeof *list);

@@ -140,11 +140,10 @@ static bool parse_limit(const char *text, char name[128], tn_length_limit *out) 
     return !*end && !errno;
 }
 
-/* They live as long as the command. */
-static bool load_plugins(cli *c, const char *const *paths, tn_import_options *o, int *rc) {
+bool cli_load_plugins(cli *c, const char *const *paths, int *rc) {
+    if (!paths) return true;
     tn_status st = c->plugins || (c->plugins = tn_plugins_new(&c->env)) ? TN_OK : TN_E_MEMORY;
     for (; st == TN_OK && *paths; paths++) st = tn_plugins_load(c->plugins, *paths);
-    o->plugins = c->plugins;
     if (st != TN_OK) *rc = cli_exit(c, st);
     return st == TN_OK;
 }
@@ -170,7 +169,8 @@ bool cli_compile_setup(cli *c, const compile_args *a, compile_setup *s, int *rc)
         if (!cli_parse_shape(c, a->shapes[k], s->names[k], &s->shapes[k], rc)) return false;
         s->import.n_shapes = k + 1;
     }
-    if (a->plugins && !load_plugins(c, a->plugins, &s->import, rc)) return false;
+    if (!cli_load_plugins(c, a->plugins, rc)) return false;
+    s->import.plugins = c->plugins;
     s->import.shapes = s->shapes;
     s->import.weights = a->weights;
     for (size_t k = 0; a->limits && a->limits[k]; k++) {

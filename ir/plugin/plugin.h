@@ -145,6 +145,7 @@ tn_status tn_plugin_emit(tn_graph *g, const tn_plugin *p, size_t n_values, const
 tn_status tn_plugin_open_kernel(tn_graph *g, tn_node kernel, tn_plugin_scope *out);
 /* ---- set.c ------------------------------------------------------------------------------------------------------- */
 
+const tn_plugin *tn_plugins_at(const tn_plugins *set, size_t k);
 /* The latest version that is not above `version`; NULL: there is none. */
 const tn_plugin *tn_plugins_find(const tn_plugins *set, const char *domain, const char *op, int64_t version);
 const tn_plugin *tn_plugins_named(const tn_plugins *set, const char *name, size_t n); /* "domain::op", the latest */

@@ -75,6 +75,10 @@ size_t tn_plugins_count(const tn_plugins *p) {
     return p ? p->of.n : 0;
 }
 
+const tn_plugin *tn_plugins_at(const tn_plugins *p, size_t k) {
+    return k < tn_plugins_count(p) ? p->of.p[k] : NULL;
+}
+
 const char *tn_plugins_name(const tn_plugins *p, size_t k) {
     return k < tn_plugins_count(p) ? p->of.p[k]->name : "";
 }

@@ -38,6 +38,10 @@ TN
 says "the page's plugin computes what the op does" 'difference: f32 3x7  min (0|-?[0-9.]*e-0[78])  max (0|[0-9.]*e-0[78]) ' \
     "$tenon" run mish.tn --plugin mish.plugin --device emu -s x=3x7
 
+says "what a plugin declares" \
+    '^test::pool since 2: x, shift -> y, count; attributes mode .required., window; a kernel with BLOCK 4096 64$' \
+    "$tenon" ops --plugin "$here/pool.cu" --plugin "$here/affine.plugin"
+says "as JSON" '"op": ?"yolo::region"' "$tenon" ops --plugin "$region" --json
 says "an op that no plugin declares" 'head/region: yolo.region .opset 1.: no importer for this op of domain .yolo.' \
     "$tenon" opt "$here/region/model.onnx"
 says "and what to do" 'hint: declare it as a plugin .--plugin FILE.' "$tenon" opt "$here/region/model.onnx"
