@@ -162,7 +162,7 @@ static tn_status copy_memory(const tn_env *env, const tn_memory *from, tn_memory
 static tn_status make_clone(const maker *k, tn_size_case *c) {
     const tn_env *env = tn_graph_env(k->g);
     tn_status st = copy_memory(env, k->m, &c->mem);
-    c->g = tn_graph_clone(k->g);
+    c->g = tn_graph_clone_beside(k->g);
     const size_t n = st == TN_OK ? list_dims(&c->mem, NULL, false) : 0;
     tn_dim *held = tn_alloc(env, (n + 1) * sizeof *held);
     if (!c->g || !held) st = TN_E_MEMORY;

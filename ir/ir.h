@@ -59,6 +59,9 @@ tn_graph_fail(tn_graph *g, tn_status code, tn_node at, const char *hint, const c
 /* A deep copy in which all handles mean the same; shares constant blobs by reference count.  NULL when out of memory or
  * if g has failed. */
 tn_graph *tn_graph_clone(const tn_graph *g);
+/* The same, but names, attributes and all else that never changes stay in g's memory, which saves most of the time: freed
+ * before g, which may be changed and read meanwhile. */
+tn_graph *tn_graph_clone_beside(const tn_graph *g);
 /* A view: reads g in place, has dims of its own besides, and can change nothing else.  Freed before g; g must not change
  * meanwhile, but for dims that are made.  NULL when out of memory or if g has failed. */
 tn_graph *tn_graph_view(const tn_graph *g);

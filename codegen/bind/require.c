@@ -17,6 +17,7 @@ static bool truth(val a) {
 }
 
 static val min_of(val a, val b, bool max) {
+    if (is_fixed(a) && is_fixed(b)) return (max ? a.lo > b.lo : a.lo < b.lo) ? a : b;
     val r;
     const bool av = max ? a.value > b.value : a.value < b.value;
     r.value = av ? a.value : b.value;
@@ -32,6 +33,7 @@ static val negate(val a) {
 
 static val multiply(val a, val b) {
     val r = {tn_sat_mul(a.value, b.value), 0, 0, tn_sat_mul(a.divisor, b.divisor)};
+    if (is_fixed(a) && is_fixed(b)) return r.lo = r.hi = r.value, r; /* as nearly all are */
     const int64_t c[4] = {tn_sat_mul(a.lo, b.lo), tn_sat_mul(a.lo, b.hi), tn_sat_mul(a.hi, b.lo),
                           tn_sat_mul(a.hi, b.hi)};
     r.lo = r.hi = c[0];
@@ -59,9 +61,10 @@ static val divide(val a, val b, bool mod, const char **error) {
 }
 
 static val add(val a, val b) {
-    const val r = {a.value + b.value, tn_bound_add(a.lo, b.lo, true), tn_bound_add(a.hi, b.hi, false),
-                   tn_gcd(a.divisor, b.divisor)};
-    return is_fixed(r) ? fixed(r.lo) : r;
+    val r = {a.value + b.value, tn_bound_add(a.lo, b.lo, true), tn_bound_add(a.hi, b.hi, false), 0};
+    if (is_fixed(r)) return fixed(r.lo);
+    r.divisor = tn_gcd(a.divisor, b.divisor);
+    return r;
 }
 
 /* a < b for all their values */

@@ -22,6 +22,8 @@ struct tn_manifest {
     list consts;      /* tn_manifest_entry */
     list const_index; /* uint32_t by const node handle: index of its first entry + 1 */
     list buckets;     /* TnPlan__Bucket * */
+    tn_node reached;  /* the kernel that tn_manifest_reach was asked about last, and its answer */
+    uint32_t reach;
 };
 
 void *tn_manifest_alloc(tn_manifest *mf, size_t size) {
@@ -176,6 +178,7 @@ static tn_dim larger_reach(const tn_manifest *mf, tn_dim most, tn_val v) {
 }
 
 uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
+    if (kernel.i && mf->reached.i == kernel.i) return mf->reach; /* each of a step's kernels asks */
     tn_dim most = tn_dim_const(mf->g, 0);
     for (size_t k = 0; k < tn_node_input_count(mf->g, kernel); k++)
         most = larger_reach(mf, most, tn_node_input(mf->g, kernel, k));
@@ -185,7 +188,8 @@ uint32_t tn_manifest_reach(tn_manifest *mf, tn_node kernel) {
     for (size_t k = 0; k < tn_node_result_count(mf->g, n); k++)
         most = reach_of(mf, most,
                         tn_dim_most(mf->g, tn_type_numel(mf->g, tn_val_type(mf->g, tn_node_result(mf->g, n, k)))));
-    return tn_manifest_dim(mf, most);
+    mf->reached = kernel;
+    return mf->reach = tn_manifest_dim(mf, most);
 }
 
 TnPlan__Place *tn_manifest_place(tn_manifest *mf, tn_val v) {

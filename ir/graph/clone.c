@@ -7,22 +7,23 @@
 
 /* ---- clone ------------------------------------------------------------------------------------------------------- */
 
+/* Without room for more: what would be zeroed behind it costs more than the copy. */
 #define COPY(vec)                                                                                                      \
-    (TN_RESERVE(to, vec, from->vec.n - to->vec.n) &&                                                                   \
-     copy_bytes(to->vec.p, from->vec.p, from->vec.n * sizeof *from->vec.p) && (to->vec.n = from->vec.n, true))
+    (!from->vec.n || (TN_VEC_FREE(to->env, &to->vec), to->vec.cap = 0,                                                 \
+                      to->vec.p = copy_bytes(to->env, from->vec.p, from->vec.n * sizeof *from->vec.p),                 \
+                      to->vec.n = to->vec.cap = to->vec.p ? from->vec.n : 0, to->vec.p))
 
-static bool copy_bytes(void *to, const void *from, size_t n) {
-    if (n) memcpy(to, from, n);
-    return true;
+static void *copy_bytes(const tn_env *env, const void *from, size_t n) {
+    void *to = tn_alloc(env, n);
+    return to ? memcpy(to, from, n) : NULL;
 }
 
-/* For tables whose hashes do not depend on addresses. */
+/* For tables whose hashes do not depend on addresses, or only on such as stay the same. */
 static bool copy_table(tn_graph *to, tn_table *t, const tn_table *from) {
     tn_table_free(to->env, t);
     if (!from->cap) return true;
-    t->slots = tn_alloc(to->env, from->cap * sizeof *t->slots);
+    t->slots = copy_bytes(to->env, from->slots, from->cap * sizeof *t->slots);
     if (!t->slots) return false;
-    memcpy(t->slots, from->slots, from->cap * sizeof *t->slots);
     t->cap = from->cap;
     t->n = from->n;
     return true;
@@ -42,13 +43,17 @@ static void own_dims_and_types(tn_graph *to) {
         to->types.p[i].dims = own(to, to->types.p[i].dims, to->types.p[i].rank * sizeof(tn_dim));
 }
 
-static void own_body(tn_graph *to) {
-    for (uint32_t i = 1; i < to->vals.n; i++) to->vals.p[i].name = tn_intern(to, to->vals.p[i].name);
+/* Unlike all else these change. */
+static void own_args(tn_graph *to) {
     for (uint32_t i = 1; i < to->regions.n; i++) {
         tn_region_rec *r = &to->regions.p[i];
         r->cap_args = r->n_args;
         r->args = r->n_args ? own(to, r->args, r->n_args * sizeof *r->args) : NULL;
     }
+}
+
+static void own_body(tn_graph *to) {
+    for (uint32_t i = 1; i < to->vals.n; i++) to->vals.p[i].name = tn_intern(to, to->vals.p[i].name);
     for (uint32_t i = 1; i < to->nodes.n && tn_graph_ok(to); i++) {
         tn_node_rec *r = &to->nodes.p[i];
         if (r->op != TN_OP_NONE) r->attrs = tn_attrs_copy(to, r->op, r->attrs);
@@ -65,7 +70,23 @@ static void own_body(tn_graph *to) {
     }
 }
 
-tn_graph *tn_graph_clone(const tn_graph *from) {
+/* All that records lead to. */
+static bool own_all(tn_graph *to, const tn_graph *from) {
+    own_dims_and_types(to);
+    own_body(to);
+    for (uint32_t i = 1; i < from->locs.n; i++) tn_loc_of(to, from->locs.p[i].layers, from->locs.p[i].n);
+    to->name = tn_intern(to, from->name);
+    return true;
+}
+
+/* Records lead into `from`'s arena, where nothing changes that they lead to; what is interned stands there, too. */
+static bool borrow_all(tn_graph *to, const tn_graph *from) {
+    to->name = from->name;
+    return COPY(strs) && COPY(locs) && copy_table(to, &to->str_table, &from->str_table) &&
+           copy_table(to, &to->loc_table, &from->loc_table);
+}
+
+static tn_graph *clone(const tn_graph *from, bool (*lead)(tn_graph *to, const tn_graph *from)) {
     if (!tn_graph_ok(from) || from->dims.parent) return NULL;
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
@@ -73,11 +94,9 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
               COPY(regions) && COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(buckets) &&
               copy_table(to, &to->dims.table, &from->dims.table) &&
               copy_table(to, &to->type_table, &from->type_table) && copy_table(to, &to->cond_table, &from->cond_table);
+    ok = ok && lead(to, from);
     if (ok) {
-        own_dims_and_types(to);
-        own_body(to);
-        for (uint32_t i = 1; i < from->locs.n; i++) tn_loc_of(to, from->locs.p[i].layers, from->locs.p[i].n);
-        to->name = tn_intern(to, from->name);
+        own_args(to);
         to->body = from->body;
         to->cursor = from->cursor;
         to->dims.fresh = from->dims.fresh;
@@ -90,6 +109,14 @@ tn_graph *tn_graph_clone(const tn_graph *from) {
     if (ok && tn_graph_ok(to)) return to;
     tn_graph_free(to);
     return NULL;
+}
+
+tn_graph *tn_graph_clone(const tn_graph *from) {
+    return clone(from, own_all);
+}
+
+tn_graph *tn_graph_clone_beside(const tn_graph *from) {
+    return clone(from, borrow_all);
 }
 
 /* ---- hash -------------------------------------------------------------------------------------------------------- */

@@ -113,14 +113,19 @@ static void move(char *packed, char *plain, size_t n, bool pack) {
  * contiguous in the plain constant. */
 static inline void turn(const tile *t, char *packed, char *plain, bool pack, uint32_t e, uint32_t whole) {
     const size_t column = (size_t)t->p->rows * e;
-    for (uint32_t c = 0; c < t->cols; c += whole)
-        for (uint32_t r = 0; r < t->rows; r++) {
-            char *chunk = packed + place(t->p, r, c), *from = plain + (t->first + r) * e + c * column;
-            if (t->cols - c >= whole)
-                for (uint32_t k = 0; k < whole; k++) move(chunk + k * e, from + k * column, e, pack);
-            else
-                for (uint32_t k = 0; k < t->cols - c; k++) move(chunk + k * e, from + k * column, e, pack);
-        }
+    for (uint32_t c = 0; c < t->cols; c += whole) {
+        char *from = plain + t->first * e + c * column;
+        if (t->cols - c >= whole && pack)
+            for (uint32_t r = 0; r < t->rows; r++, from += e) {
+                char chunk[TN_PACKING_CHUNK];
+                for (uint32_t k = 0; k < whole; k++) memcpy(chunk + k * e, from + k * column, e);
+                memcpy(packed + place(t->p, r, c), chunk, sizeof chunk);
+            }
+        else
+            for (uint32_t r = 0; r < t->rows; r++, from += e)
+                for (uint32_t k = 0; k < whole && k < t->cols - c; k++)
+                    move(packed + place(t->p, r, c) + k * e, from + k * column, e, pack);
+    }
 }
 
 static void move_turned(const tile *t, char *packed, char *plain, bool pack) {

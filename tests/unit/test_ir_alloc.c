@@ -49,7 +49,10 @@ static tn_status work(const tn_env *env, const char *path) {
     if (!g) return st;
     tn_graph *copy = tn_graph_clone(g);
     tn_graph_free(g);
-    if (!copy) return TN_E_MEMORY;
+    tn_graph *beside = copy ? tn_graph_clone_beside(copy) : NULL;
+    tn_graph_free(beside);
+    if (!beside) tn_graph_free(copy);
+    if (!beside) return TN_E_MEMORY;
     many_operands(copy);
     many_symbols(copy);
     const tn_dim buckets = tn_dim_sym(copy, "buckets");
