@@ -116,13 +116,6 @@ fuzz_span fuzz_any_line(const uint8_t *p, size_t n, uint64_t *seed) {
     return found;
 }
 
-size_t fuzz_mutate(uint8_t *data, size_t size, size_t max, unsigned seed, fuzz_edit edit) {
-    uint64_t s = seed;
-    if (fuzz_below(&s, 50) == 0) return LLVMFuzzerMutate(data, size, max);
-    for (size_t edits = 1 + fuzz_below(&s, 3); edits && size; edits--) size = edit(data, size, max, &s);
-    return size;
-}
-
 size_t fuzz_cross_lines(const uint8_t *a, size_t n_a, const uint8_t *b, size_t n_b, uint8_t *out, size_t max,
                         unsigned seed) {
     uint64_t s = seed;
