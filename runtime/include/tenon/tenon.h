@@ -123,10 +123,10 @@ tn_status tn_context_output_shape(tn_context *c, size_t output, uint32_t *rank, 
  * An output that grows in an input's buffer (tn_context_alias) is there, and not asked for, but with tn_context_run.
  *
  * `bytes` may be 0: then NULL is right.  Else NULL fails the call with E_MEMORY and the output's name: before the inference
- * nothing has run; in tn_context_hand_over the results are kept, and it may be called again; what other outputs were given
- * stays the caller's.  To the context's own CUDA graphs it is memory like any other, so that an allocator which returns the same few
- * pointers is the faster one where these cannot be patched (tn_context_enqueue).  What is asked for while the caller captures
- * the call is what the captured graph writes. */
+ * nothing has run; in tn_context_hand_over the results are kept, and it may be called again, which asks for all of them
+ * again; what other outputs were given stays the caller's.  To the context's own CUDA graphs it is memory like any other, so that
+ * an allocator which returns the same few pointers is the faster one where these cannot be patched (tn_context_enqueue).  What
+ * is asked for while the caller captures the call is what the captured graph writes. */
 typedef struct tn_output_allocator {
     void *(*allocate)(void *user, size_t output, const char *name, size_t bytes, void *stream);
     void *user;
@@ -136,7 +136,7 @@ typedef struct tn_output_allocator {
  * outputs have allocators, `outputs` may be NULL).  Errors: E_ARGUMENT (no such output), E_MEMORY. */
 tn_status tn_context_set_output_allocator(tn_context *c, size_t output, const tn_output_allocator *a);
 /* Waits on `stream` for the inference that was enqueued there last, checks the sizes that data made as
- * tn_context_output_shape does, asks for memory for each output that has an allocator and has not been given any, and enqueues
+ * tn_context_output_shape does, asks for memory for each output whose allocator that inference did not ask, and enqueues
  * copies there, for which it does not wait.  Needed where an allocator of such an output is not for the most; without one
  * it waits and checks.  After launches of a graph into which tn_context_enqueue was captured, it hands over what the last
  * launch made.  Several contexts may be enqueued before the first is handed over.
