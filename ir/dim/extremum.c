@@ -74,11 +74,29 @@ static bool all_negative(tn_graph *g, const tn_dim *v, size_t n) {
     return any;
 }
 
+/* max(-min(A, B), C) is max(-A, -B, C): of many operands some may have met before, and signs have gone outside. */
+static size_t open_negated(tn_graph *g, tn_dim_kind kind, tn_dim *v, size_t n) {
+    const tn_dim_kind other = kind == TN_DIM_MIN ? TN_DIM_MAX : TN_DIM_MIN;
+    const tn_dim minus_one = tn_dim_const(g, -1);
+    const size_t given = n;
+    for (size_t i = 0; i < given && n <= MANY; i++) {
+        if (tn_dim_kind_of(g, v[i]) != TN_DIM_MUL || tn_dim_rhs(g, v[i]).i != minus_one.i ||
+            tn_dim_kind_of(g, tn_dim_lhs(g, v[i])) != other)
+            continue;
+        const size_t before = n;
+        n = flatten(g, other, tn_dim_lhs(g, v[i]), v, n);
+        for (size_t k = before; k < n && n <= MANY; k++) v[k] = tn_dim_mul(g, v[k], minus_one);
+        if (n <= MANY) v[i] = v[--n];
+    }
+    return n;
+}
+
 static tn_dim extremum(tn_graph *g, tn_dim_kind kind, tn_dim a, tn_dim b) {
     tn_dim v[MANY], minus_one = tn_dim_const(g, -1);
     if (!tn_graph_ok(g) || !a.i || !b.i) return NONE;
     if (a.i == b.i) return a;
     size_t n = flatten(g, kind, b, v, flatten(g, kind, a, v, 0));
+    if (n <= MANY) n = open_negated(g, kind, v, n);
     if (n > MANY) return atom(g, kind, a, b);
     for (size_t i = 0; i < n; i++) { /* drop v[i] where another operand always decides; of two equals the later stays */
         bool useless = false;
