@@ -134,20 +134,21 @@ static size_t list_dims(tn_memory *m, tn_dim *list, bool back) {
     return n;
 }
 
-static void assume(tn_graph *g, tn_case_size *z, tn_dim *held, size_t n) {
+static tn_size_said assumed(tn_graph *g, tn_case_size *z) {
     const int64_t d = z->in.divisor;
+    tn_size_said x = {.sym = z->sym, .with = z->sym, .lo = z->in.lo, .hi = z->in.hi};
     if (is_pinned(z)) {
-        tn_dim_bind_with(g, z->sym, tn_dim_const(g, z->in.lo), held, n);
+        x.with = tn_dim_const(g, z->in.lo);
     } else if (d > 1) {
         z->part = tn_dim_fresh(g, tn_dim_name(g, z->sym));
         tn_dim_set_range(g, z->part, z->in.lo / d + (z->in.lo % d > 0),
                          z->in.hi == INT64_MAX ? INT64_MAX : z->in.hi / d);
         tn_dim_set_hint(g, z->part, z->in.typical / d);
-        tn_dim_bind_with(g, z->sym, tn_dim_mul(g, z->part, tn_dim_const(g, d)), held, n);
+        x.with = tn_dim_mul(g, z->part, tn_dim_const(g, d));
     } else {
-        tn_dim_set_range_with(g, z->sym, z->in.lo, z->in.hi, held, n);
         tn_dim_set_hint(g, z->sym, z->in.typical);
     }
+    return x;
 }
 
 static tn_status copy_memory(const tn_env *env, const tn_memory *from, tn_memory *to) {
@@ -169,7 +170,9 @@ static tn_status make_clone(const maker *k, tn_size_case *c) {
     if (st == TN_OK) {
         list_dims(&c->mem, held, false);
         tn_graph_clear_buckets(c->g);
-        for (uint32_t s = 0; s < c->n_sizes; s++) assume(c->g, &c->sizes[s], held, n);
+        tn_size_said said[MAX_SYMBOLS];
+        for (uint32_t s = 0; s < c->n_sizes; s++) said[s] = assumed(c->g, &c->sizes[s]);
+        tn_dims_say(c->g, said, c->n_sizes, held, n);
         list_dims(&c->mem, held, true);
         for (uint32_t v = 0; v < c->mem.n; v++) tn_placed_realign(c->g, &c->mem.of[v]);
         st = tn_graph_status(c->g);

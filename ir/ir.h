@@ -145,9 +145,13 @@ tn_dim tn_sym_at(const tn_graph *g, size_t k);
 /* Replaces a symbol by an expression in every type and attribute of the graph and infers all types again; sticky
  * TN_E_TYPE, with the layer's name, where that no longer fits. */
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with);
-/* Binds the symbol, or narrows its range, and replaces n dims of the graph that others hold by what they have become. */
-tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n);
-void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_dim *held, size_t n);
+/* Binds symbols, or narrows ranges, at once, which infers all types once only, and replaces n dims of the graph that others
+ * hold by what they have become. */
+typedef struct tn_size_said {
+    tn_dim sym, with; /* with sym itself: it is from lo to hi */
+    int64_t lo, hi;
+} tn_size_said;
+tn_status tn_dims_say(tn_graph *g, const tn_size_said *said, size_t n_said, tn_dim *held, size_t n);
 
 /* Sizes that depend on data (made.c).  A node makes a symbol: `nonzero` and `nms` by counting, `size` of a scalar.  The
  * symbol is from 0 to a largest value, which inputs tell; whoever uses it stands behind the node. */

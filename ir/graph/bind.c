@@ -180,54 +180,76 @@ tn_status tn_graph_retype(tn_graph *g) {
     return g->status;
 }
 
-static tn_status rebind(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
+/* What m maps a dim to becomes what that is with the symbol replaced.  True if any did. */
+static bool map_symbol(rebinding *m, tn_dim sym, tn_dim with) {
+    tn_graph *g = m->g;
+    rebinding one = {.g = g, .n_dims = g->dims.recs.n};
+    one.dims = tn_alloc(g->env, one.n_dims * sizeof *one.dims);
+    if (!one.dims) return tn_graph_oom(g), false;
+    for (uint32_t i = 0; i < one.n_dims; i++) g->dims.recs.p[i].touched = i == sym.i;
+    const bool changed = map_dims(&one, sym, with);
+    for (uint32_t i = 1; i < m->n_dims; i++) m->dims[i] = mapped(&one, m->dims[i]);
+    tn_free(g->env, one.dims, one.n_dims * sizeof *one.dims);
+    return changed;
+}
+
+/* Everything that has been mapped, in the graph and in what is held. */
+static void replace(rebinding *m, tn_dim *held, size_t n) {
+    tn_graph *g = m->g;
+    tn_equals_forget(g);
+    take_branches(m, g->body);
+    map_inputs(m);
+    tn_conditions_map(g, map_one, m);
+    tn_equals_find(g);
+    if (tn_graph_ok(g)) retype(m);
+    for (size_t k = 0; tn_graph_ok(g) && k < n; k++) held[k] = written(m, held[k]);
+}
+
+/* False if nothing has to be mapped: it is said already, or cannot be. */
+static bool take(tn_graph *g, const tn_size_said *x) {
+    const tn_dim_rec *r = &g->dims.recs.p[x->sym.i];
+    if (x->with.i == x->sym.i) {
+        if (r->lo == x->lo && r->hi == x->hi) return false;
+        tn_dims_set_range(g, x->sym, x->lo, x->hi);
+    } else if (!tn_dim_mentions(g, x->with, x->sym)) {
+        unlist(g, x->sym);
+        tn_buckets_bind(g, x->sym, x->with);
+    }
+    return true;
+}
+
+static tn_status check_said(tn_graph *g, const tn_size_said *x) {
+    if (tn_dim_kind_of(g, x->sym) != TN_DIM_SYM || tn_dim_kind_of(g, x->with) == TN_DIM_NONE)
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
+    if (x->with.i == x->sym.i && x->lo > x->hi)
+        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
+                             "a range needs a symbol and a lower bound that is not above the upper");
+    return TN_OK;
+}
+
+tn_status tn_dims_say(tn_graph *g, const tn_size_said *said, size_t n_said, tn_dim *held, size_t n) {
+    if (!tn_graph_ok(g) || !tn_graph_is_whole(g)) return g->status;
+    for (size_t k = 0; k < n_said; k++)
+        if (check_said(g, &said[k]) != TN_OK) return g->status;
     rebinding m = {.g = g, .n_dims = g->dims.recs.n};
     m.dims = tn_alloc(g->env, m.n_dims * sizeof *m.dims);
     if (!m.dims) return tn_graph_oom(g);
-    for (uint32_t i = 0; i < m.n_dims; i++) g->dims.recs.p[i].touched = i == sym.i;
-    if (map_dims(&m, sym, with) && tn_graph_ok(g)) {
-        tn_equals_forget(g);
-        take_branches(&m, g->body);
-        map_inputs(&m);
-        tn_conditions_map(g, map_one, &m);
-        tn_equals_find(g);
-        if (tn_graph_ok(g)) retype(&m);
-        for (size_t k = 0; tn_graph_ok(g) && k < n; k++) held[k] = written(&m, held[k]);
-    }
+    for (uint32_t i = 1; i < m.n_dims; i++) m.dims[i] = (tn_dim){i};
+    bool changed = false;
+    for (size_t k = 0; k < n_said && tn_graph_ok(g); k++)
+        if (take(g, &said[k])) changed |= map_symbol(&m, said[k].sym, said[k].with);
+    if (changed && tn_graph_ok(g)) replace(&m, held, n);
     tn_free(g->env, m.dims, m.n_dims * sizeof *m.dims);
     return g->status;
 }
 
 tn_status tn_dim_bind(tn_graph *g, tn_dim sym, tn_dim with) {
-    return tn_dim_bind_with(g, sym, with, NULL, 0);
-}
-
-tn_status tn_dim_bind_with(tn_graph *g, tn_dim sym, tn_dim with, tn_dim *held, size_t n) {
-    if (!tn_graph_ok(g) || !tn_graph_is_whole(g)) return g->status;
-    if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || tn_dim_kind_of(g, with) == TN_DIM_NONE)
-        return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "only a symbol can be bound, and only to a size");
-    if (sym.i == with.i) return TN_OK;
-    if (!tn_dim_mentions(g, with, sym)) {
-        unlist(g, sym);
-        tn_buckets_bind(g, sym, with);
-    }
-    return rebind(g, sym, with, held, n);
+    const tn_size_said x = {.sym = sym, .with = with};
+    if (sym.i == with.i && tn_dim_kind_of(g, sym) == TN_DIM_SYM) return g->status;
+    return tn_dims_say(g, &x, 1, NULL, 0);
 }
 
 void tn_dim_set_range(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi) {
-    tn_dim_set_range_with(g, sym, lo, hi, NULL, 0);
-}
-
-void tn_dim_set_range_with(tn_graph *g, tn_dim sym, int64_t lo, int64_t hi, tn_dim *held, size_t n) {
-    if (!tn_graph_ok(g)) return;
-    if (tn_dim_kind_of(g, sym) != TN_DIM_SYM || lo > hi) {
-        tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "",
-                      "a range needs a symbol and a lower bound that is not above the upper");
-        return;
-    }
-    if (!tn_graph_is_whole(g)) return;
-    const tn_dim_rec *r = &g->dims.recs.p[sym.i];
-    if (r->lo == lo && r->hi == hi) return;
-    tn_dims_set_range(g, sym, lo, hi);
-    rebind(g, sym, sym, held, n);
+    const tn_size_said x = {.sym = sym, .with = sym, .lo = lo, .hi = hi};
+    tn_dims_say(g, &x, 1, NULL, 0);
 }
