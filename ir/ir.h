@@ -455,8 +455,9 @@ enum { TN_COMPACT_BLOCK = 1024, TN_SORT_BLOCK = 4096, TN_SORT_DIGITS = 256 };
 static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
     return tn_dim_max(g, tn_dim_ceildiv(g, n, tn_dim_const(g, block)), tn_dim_const(g, 1));
 }
-/* The largest matrices that a kernel of `det` holds, and the boxes of a class that one of `nms_keep` suppresses. */
-enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17 };
+/* The largest matrices that a kernel of `det` holds, the boxes of a class that one of `nms_keep` suppresses, and the largest head of an
+ * `attention`. */
+enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17, TN_HEAD_MAX = 256 };
 /* The largest hidden size of a `recur`, and what its cells are. */
 enum { TN_RECUR_MAX = 2048 };
 typedef struct tn_cell {

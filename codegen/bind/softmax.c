@@ -149,7 +149,7 @@ static void emit_param(tn_emitter *e, const tn_spec *s, const rows *r, tn_val v,
     coords(r, c);
     if (!v.i) return;
     tn_emit_reg_type(e, type, tn_val_dtype(s->g, v));
-    tn_emit_load_like(e, fn, v, r->x, c, 2, vec);
+    tn_emit_load_like(e, fn, v, tn_dims_of(s->g, r->x), c, 2, vec);
 }
 
 static tn_status norm_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {

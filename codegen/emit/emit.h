@@ -98,8 +98,11 @@ void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, 
 void tn_emit_read(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n);
 void tn_emit_write(tn_emitter *e, const char *fn, uint32_t out, const tn_coord *c, uint32_t n);
 
-/* The same for a value that broadcasts (NumPy) to the shape of `like`, whose axes the coordinates describe. */
-void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,
+static inline tn_dims tn_dims_of(const tn_graph *g, tn_val v) {
+    return (tn_dims){tn_type_dims(g, tn_val_type(g, v)), (uint32_t)tn_val_rank(g, v)};
+}
+/* The same for a value that broadcasts (NumPy) to the dims of `like`, whose axes the coordinates describe. */
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_dims like, const tn_coord *c, uint32_t n,
                        uint32_t vec);
 /* The same for coordinates that are computed by the caller: parameters fn(args, p0, p1, ..., R (&x)[vec]), of which the
  * last runs over the lanes; `coords` turns them into the coordinates of val's axes. */

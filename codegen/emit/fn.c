@@ -73,10 +73,10 @@ void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_dim linea
     }
 }
 
-bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_dim *out) {
+bool tn_fn_coords(tn_fn *f, tn_dims of, const tn_coord *c, uint32_t n, tn_dim *out) {
     tn_emitter *e = f->e;
-    const tn_dim *dims = tn_type_dims(e->g, type);
-    const size_t rank = tn_type_rank(e->g, type);
+    const tn_dim *dims = of.p;
+    const size_t rank = of.n;
     uint32_t seen = 0;
     for (uint32_t k = 0; k < n; ++k) {
         uint32_t axes[TN_MAX_RANK], n_axes = 0;

@@ -32,15 +32,15 @@ static void finish_load(tn_fn *f, const char *fn, tn_val val, const tn_coord *c,
 }
 
 void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec) {
-    tn_emit_load_like(e, fn, val, val, c, n, vec);
+    if (e) tn_emit_load_like(e, fn, val, tn_dims_of(e->g, val), c, n, vec);
 }
 
-void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_val like, const tn_coord *c, uint32_t n,
+void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_dims like, const tn_coord *c, uint32_t n,
                        uint32_t vec) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], own[TN_MAX_RANK];
     if (!tn_fn_begin(&f, e, vec)) return;
-    const bool ok = tn_fn_coords(&f, tn_val_type(e->g, like), c, n, at);
+    const bool ok = tn_fn_coords(&f, like, c, n, at);
     if (ok) tn_broadcast_coords(e, val, like, at, own);
     finish_load(&f, fn, val, c, n, ok ? own : NULL);
 }
@@ -85,7 +85,7 @@ void tn_emit_write(tn_emitter *e, const char *fn, uint32_t out, const tn_coord *
     signature(head, sizeof head, "void", fn, c, n);
     snprintf(tail, sizeof tail, ", %s value)", type);
     close_signature(head, sizeof head, tail);
-    if (tn_fn_coords(&f, tn_val_type(e->g, y), c, n, at)) {
+    if (tn_fn_coords(&f, tn_dims_of(e->g, y), c, n, at)) {
         f.acc = y;
         f.n_acc = (uint32_t)tn_val_rank(e->g, y);
         memcpy(f.acc_c, at, sizeof at);
@@ -161,7 +161,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
     snprintf(tail, sizeof tail, ", const %s (&acc)[%u])", tn_register_type(tn_val_dtype(e->g, of)), vec);
     close_signature(head, sizeof head, tail);
     if (!p) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
-    if (p && tn_fn_coords(&f, tn_val_type(e->g, of), c, n, at)) {
+    if (p && tn_fn_coords(&f, tn_dims_of(e->g, of), c, n, at)) {
         f.acc = of;
         f.n_acc = (uint32_t)tn_val_rank(e->g, of);
         memcpy(f.acc_c, at, sizeof at);
@@ -273,7 +273,7 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     uint32_t access = 0;
     tn_val arg = val;
     if (!tn_fn_begin(&f, e, vec)) return 0;
-    if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at) && plain(e, &arg, at)) {
+    if (tn_fn_coords(&f, tn_dims_of(e->g, val), c, n, at) && plain(e, &arg, at)) {
         *in = (uint32_t)tn_val_index(e->g, arg);
         const tn_spec_tensor *t = &e->s->in[*in];
         access = tn_fn_access(&f, t, tn_tensor_offset(e, t, at), &base);
@@ -288,7 +288,7 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     signature(head, sizeof head, "tn_index", fn, promised, n);
     close_signature(head, sizeof head, ")");
     arg = val;
-    if (tn_fn_coords(&g, tn_val_type(e->g, val), promised, n, at) && plain(e, &arg, at)) {
+    if (tn_fn_coords(&g, tn_dims_of(e->g, val), promised, n, at) && plain(e, &arg, at)) {
         const tn_expr x = tn_fn_expr(&g, tn_tensor_offset(e, &e->s->in[*in], at), false);
         tn_text_add(&g.tail, "return %s;\n", x.text);
     }
@@ -302,7 +302,7 @@ static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uin
     tn_dim at[TN_MAX_RANK], x = {0};
     tn_val arg = val;
     if (!tn_fn_begin(&f, e, 1)) return false;
-    if (tn_fn_coords(&f, tn_val_type(e->g, val), c, n, at) && plain(e, &arg, at)) {
+    if (tn_fn_coords(&f, tn_dims_of(e->g, val), c, n, at) && plain(e, &arg, at)) {
         *in = (uint32_t)tn_val_index(e->g, arg);
         x = tn_tensor_offset(e, &e->s->in[*in], at);
     }

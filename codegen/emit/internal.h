@@ -82,7 +82,7 @@ typedef struct tn_fn {
 bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec);
 void tn_fn_end(tn_fn *f, const char *signature); /* appends the function to e->functions (NULL: drops it) and frees f */
 /* Coordinates of the axes of a value with these dims under the parameters c; lane is added to the last one. */
-bool tn_fn_coords(tn_fn *f, tn_type type, const tn_coord *c, uint32_t n, tn_dim *out);
+bool tn_fn_coords(tn_fn *f, tn_dims of, const tn_coord *c, uint32_t n, tn_dim *out);
 /* The value of v at coordinates c (rank of v), evaluated where predicate pred holds. */
 tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred);
 /* Movement ops, in move.c, resize.c and sample.c. */
@@ -97,7 +97,7 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c);
 tn_dim tn_linearise(tn_emitter *e, const tn_dim *dims, size_t rank, const tn_dim *c);
 void tn_delinearise(tn_emitter *e, const tn_dim *dims, size_t rank, tn_dim linear, tn_dim *c);
 /* Coordinates of v under NumPy broadcasting to the coordinates c of result. */
-void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_dim *c, tn_dim *out);
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_dims result, const tn_dim *c, tn_dim *out);
 /* Coordinates c in the shape of y as coordinates in the shape of x, which has as many elements. */
 void tn_reshape_coords(tn_emitter *e, tn_val x, tn_val y, const tn_dim *c, tn_dim *in);
 /* Through reshape, transpose, broadcast and slice: the operand's coordinates.  False for other ops. */

@@ -46,7 +46,7 @@ bool tn_move_plain(tn_emitter *e, tn_node n, const tn_dim *c, tn_dim *in) {
         for (uint32_t k = 0; k < perm.n; ++k) in[perm.p[k]] = c[k];
         return true;
     }
-    case TN_OP_BROADCAST: tn_broadcast_coords(e, x, y, c, in); return true;
+    case TN_OP_BROADCAST: tn_broadcast_coords(e, x, tn_dims_of(e->g, y), c, in); return true;
     case TN_OP_SLICE: {
         const tn_attrs_slice *a = TN_ATTRS_OF(e->g, n, slice);
         for (size_t k = 0; k < r; ++k) {

@@ -93,7 +93,7 @@ static void expand_variant(unit *u, const tn_variant *v) {
     u->v = v;
     u->n_shared = u->n_seen;
     u->end = (tn_text){.env = u->env};
-    tn_variant_end(v, &u->end);
+    if (v->header) tn_variant_end(v, &u->end); /* check.cu has none */
     if (u->end.failed) u->status = TN_E_MEMORY;
     expand(u, v->tpl->file ? v->tpl->file : file, v->tpl->source);
     if (v->tpl->file) expand_header(u, "tn_variant_end.cuh", u->end.p); /* which a plugin need not know */

@@ -122,10 +122,9 @@ static tn_dim stretched(tn_emitter *e, tn_dim d, tn_dim to, tn_dim c) {
     return tn_dim_mul(e->g, c, tn_dim_min(g, more, one));
 }
 
-void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_val result, const tn_dim *c, tn_dim *out) {
-    const size_t r = tn_val_rank(e->g, v), n = tn_val_rank(e->g, result);
-    for (size_t k = 0; k < r; ++k)
-        out[k] = stretched(e, tn_val_dim(e->g, v, k), tn_val_dim(e->g, result, n - r + k), c[n - r + k]);
+void tn_broadcast_coords(tn_emitter *e, tn_val v, tn_dims result, const tn_dim *c, tn_dim *out) {
+    const size_t r = tn_val_rank(e->g, v), n = result.n;
+    for (size_t k = 0; k < r; ++k) out[k] = stretched(e, tn_val_dim(e->g, v, k), result.p[n - r + k], c[n - r + k]);
 }
 
 /* Where an element exists only under a condition, its operands are 0 elsewhere: no divisor. */
@@ -153,7 +152,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
     for (size_t k = 0; k < n_in; ++k) {
         tn_dim ck[TN_MAX_RANK];
         const tn_val x = tn_node_input(e->g, n, k);
-        tn_broadcast_coords(e, x, y, c, ck);
+        tn_broadcast_coords(e, x, tn_dims_of(e->g, y), c, ck);
         in[k] = tn_fn_value(f, x, ck, pred);
         lane |= in[k].lane;
     }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <math.h>
 #include <xxhash.h>
 
 typedef struct writer {
@@ -359,6 +360,13 @@ static double node_flops(const tn_spec *s, const tn_shape *at, tn_node n) {
         double taps = 1;
         for (uint32_t i = 0; i < k.n; ++i) taps *= (double)k.p[i];
         return (double)f->cost * out * taps;
+    }
+    if (op == TN_OP_ATTENTION) { /* two products, and softmax of the scores */
+        const tn_val q = tn_node_input(g, n, 0), v = tn_node_input(g, n, 2);
+        const size_t r = tn_val_rank(g, q);
+        const double t = (double)tn_shape_value(s, at, tn_val_dim(g, v, r - 2));
+        return 2 * t * (numel(s, at, q) + out) +
+               (double)f->cost * t * out / fmax(1, (double)tn_shape_value(s, at, tn_val_dim(g, v, r - 1)));
     }
     if (op == TN_OP_RECUR) { /* the recurrent weight in each step of each sequence */
         const tn_val x = tn_node_input(g, n, 0);

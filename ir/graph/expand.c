@@ -2,6 +2,8 @@
  *
  * Expansions are emitted before the node with its provenance; the caller replaces and erases the node.  Floating point
  * work on types narrower than f32 is done in f32: operands are cast up first, the result is cast back. */
+#include <math.h>
+
 #include "ir/internal.h"
 
 typedef struct expansion {
@@ -83,6 +85,43 @@ static tn_dim extent(expansion *e, size_t from, size_t to) {
     tn_dim d = tn_dim_const(e->g, 1);
     for (size_t k = from; k < to; k++) d = tn_dim_mul(e->g, d, tn_val_dim(e->g, e->x, k));
     return d;
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+/* [1]: a size as a value. */
+static tn_val size_of(expansion *e, tn_dim d) {
+    const tn_dim one = tn_dim_const(e->g, 1), all = tn_dim_add(e->g, d, one);
+    const tn_val upto = tn_emit1(e->g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = TN_I64, .dims = {&all, 1}}, 0, NULL);
+    return tn_emit1(e->g, TN_OP_SLICE, &(tn_attrs_slice){{&d, 1}, {&one, 1}, {&(int64_t){1}, 1}}, 1, &upto);
+}
+
+/* true [S, T] where query i sees key j: j + S <= i + T. */
+static tn_val sees(expansion *e, tn_val scores) {
+    const size_t r = tn_val_rank(e->g, scores);
+    const tn_dim dims[] = {tn_val_dim(e->g, scores, r - 2), tn_val_dim(e->g, scores, r - 1)};
+    tn_val at[2];
+    for (int64_t axis = 0; axis < 2; axis++) {
+        const tn_attrs_iota a = {.dtype = TN_I64, .dims = {dims, 2}, .axis = axis};
+        at[axis] = add(e, tn_emit1(e->g, TN_OP_IOTA, &a, 0, NULL), size_of(e, dims[1 - axis]));
+    }
+    return bin(e, TN_OP_LE, at[1], at[0]);
+}
+
+static tn_val attention(expansion *e) {
+    const tn_attrs_attention *a = e->attrs;
+    const tn_val in[] = {e->x, operand(e, 1)}, bias = operand(e, 3), mask = tn_node_input(e->g, e->n, 4);
+    tn_val s = tn_emit1(e->g, TN_OP_MATMUL, &(tn_attrs_matmul){.trans_b = true}, 2, in);
+    if (a->scale != 0) s = mul(e, s, num(e, a->scale));
+    if (a->cap > 0) s = mul(e, un(e, TN_OP_TANH, bin(e, TN_OP_DIV, s, num(e, a->cap))), num(e, a->cap));
+    if (bias.i) s = add(e, s, bias);
+    if (mask.i) s = choose(e, mask, s, num(e, a->fill));
+    if (a->causal) s = choose(e, sees(e, s), s, num(e, -INFINITY));
+    const int64_t last = (int64_t)tn_val_rank(e->g, s) - 1;
+    tn_val weights = tn_emit1(e->g, TN_OP_SOFTMAX, &(tn_attrs_axis){last}, 1, &s);
+    if (a->no_nan) weights = choose(e, un(e, TN_OP_IS_NAN, weights), num(e, 0), weights);
+    const tn_val p[] = {weights, operand(e, 2)};
+    return tn_emit1(e->g, TN_OP_MATMUL, &(tn_attrs_matmul){0}, 2, p);
 }
 
 /* ---- softmax and norms ------------------------------------------------------------------------------------------- */
@@ -296,6 +335,7 @@ typedef struct row {
 } row;
 
 #define ROWS(R)                                                                                                        \
+    R(ATTENTION, attention, true)                                                                                      \
     R(SOFTMAX, softmax, true)                                                                                          \
     R(LOG_SOFTMAX, log_softmax, true)                                                                                  \
     R(LAYER_NORM, layer_norm, true)                                                                                    \

@@ -66,9 +66,10 @@ static bool unit_slice(const tn_graph *g, tn_node n) {
 
 /* ---- movement beside matmuls ----------------------------------------------------------------------------------- */
 
-/* True for matmuls that the tensor-core kernel computes: it copies 16-byte chunks from wherever index arithmetic says.
- * Plain float32 goes to a library that wants its operands as they stand. */
+/* True for attention, and for matmuls that the tensor-core kernel computes: these copy 16-byte chunks from wherever index arithmetic
+ * says. Plain float32 goes to a library that wants its operands as they stand. */
 static bool addresses_freely(const tn_graph *g, tn_node n) {
+    if (tn_node_op(g, n) == TN_OP_ATTENTION) return true;
     if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
     tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
     return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(TN_ATTRS_OF(g, n, matmul)->math, "tf32"));
@@ -438,8 +439,9 @@ typedef struct pull {
 static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     const tn_graph *g = f->g;
     if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
-    if (slot > 1 || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
-    if (keeps_rows(g, y, 2)) return operands_stored(f, y);
+    const bool attention = op_of(f, u) == TN_OP_ATTENTION; /* has no flag for operands that lie the other way */
+    if (slot > (attention ? 2 : 1) || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
+    if (keeps_rows(g, y, attention ? 1 : 2)) return operands_stored(f, y);
     if (op_of(f, y) != TN_OP_RESHAPE) return false;
     tn_val in = tn_node_input(g, y, 0);
     size_t rank = tn_val_rank(g, result(f, y)), in_rank = tn_val_rank(g, in);

@@ -7,6 +7,7 @@
  *   scatter.c       and many updates
  *   det.c           and large matrices
  *   nms.c           and boxes that suppress each other
+ *   attention.c     and products around a softmax
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -46,6 +47,10 @@ tn_status tn_fuse_prepare_scatter(tn_graph *g, tn_node n);
 tn_status tn_fuse_prepare_det(tn_graph *g, tn_node n);
 /* nms.c: a sort by score, `nms_keep`, and the positions of what is kept. */
 tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n);
+/* attention.c: is there a kernel for an `attention`?  And the product n, of a softmax of a product, as one, where there is: true if that took
+ * its place. */
+bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
+bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

@@ -269,7 +269,10 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (op == TN_OP_BARRIER) {
         tn_replace(g, tn_node_result(g, n, 0), tn_node_input(g, n, 0));
         tn_erase(g, n);
+    } else if (op == TN_OP_ATTENTION) {
+        if (!tn_fuse_has_attention(g, n)) return expand(g, n);
     } else if (op == TN_OP_MATMUL) {
+        if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
         absorb_transposes(g, ctx, n);
     } else if (tn_op_is(op, TN_T_COMPOSITE) && tn_op_facts_of(op)->role == TN_ROLE_none) {

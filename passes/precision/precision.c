@@ -208,6 +208,9 @@ static void keep_operands(lowering *l, tn_node n) {
     }
 }
 
+/* An attention reads its bias as it is: a mask's lowest numbers are beyond f16. */
+enum { BIAS = 3 };
+
 /* The node again on operands of its class. */
 static tn_node lower_node(lowering *l, tn_node n, bool wide) {
     tn_graph *g = l->g;
@@ -217,7 +220,8 @@ static tn_node lower_node(lowering *l, tn_node n, bool wide) {
         tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
         return (tn_node){0};
     }
-    for (size_t k = 0; k < count; k++) in[k] = version(l, tn_node_input(g, n, k), wide);
+    for (size_t k = 0; k < count; k++)
+        in[k] = version(l, tn_node_input(g, n, k), wide || (tn_node_op(g, n) == TN_OP_ATTENTION && k == BIAS));
     tn_val first;
     if (tn_node_op(g, n) == TN_OP_CAST && TN_ATTRS_OF(g, n, cast)->to == TN_F32 && !wide) {
         tn_attrs_cast a = {.to = l->dtype, .loose = true};

@@ -109,10 +109,41 @@ START_TEST(test_split) {
 }
 END_TEST
 
+/* Queries that see earlier keys only, a bias for each key, a mask and a soft cap; and with sizes that are symbols. */
+START_TEST(attention) {
+    static const double tolerance[] = {1e-12, 2e-6, 2e-3, 2e-2};
+    for (size_t t = 0; t < 4; t++)
+        for (int kind = 0; kind < 4; kind++) {
+            bench b;
+            tn_val in[5] = {{0}}, expanded;
+            const tn_attrs_attention a = {.scale = kind ? 0.3 : 0,
+                                          .cap = kind == 2 ? 1.5 : 0,
+                                          .fill = -2,
+                                          .causal = kind == 1 || kind == 3,
+                                          .no_nan = kind == 1};
+            bench_open(&b);
+            in[0] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, kind == 3 ? 5 : 9, 8), -2, 2, 1);
+            in[1] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, 9, 8), -2, 2, 2);
+            in[2] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, 9, 4), -2, 2, 3);
+            if (kind == 2) in[3] = bench_noise_input(&b, TN_F32, 3, DIMS(3, 1, 9), -2, 2, 4);
+            if (kind == 2) {
+                const tn_val half = bench_noise_input(&b, TN_F32, 2, DIMS(9, 1), -1, 1, 5);
+                in[4] = tn_binary(b.g, TN_OP_LT, half, tn_const_num(b.g, TN_F32, 0));
+            }
+            tn_node n = tn_emit(b.g, TN_OP_ATTENTION, &a, kind == 2 ? 5 : 3, in);
+            ck_assert_msg(n.i != 0, "%s", b.message);
+            ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s", b.message);
+            bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, n, 0), expanded});
+            bench_same(&b, 0, 1, tolerance[t]);
+            bench_close(&b);
+        }
+}
+END_TEST
+
 /* Every op with the trait is in the table above (or tested on its own). */
 START_TEST(test_coverage) {
     for (tn_op op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
-        bool found = op == TN_OP_SPLIT;
+        bool found = op == TN_OP_SPLIT || op == TN_OP_ATTENTION;
         for (size_t k = 0; k < sizeof items / sizeof *items; k++) found = found || items[k].op == op;
         if (tn_op_is(op, TN_T_COMPOSITE)) ck_assert_msg(found, "no test of the expansion of %s", tn_op_text(op));
     }
@@ -137,6 +168,7 @@ int main(void) {
     tcase_add_loop_test(c, test_expansion, 0, 4 * n);
     tcase_add_loop_test(c, test_symbolic, 0, n);
     tcase_add_test(c, test_split);
+    tcase_add_test(c, attention);
     tcase_add_test(c, test_coverage);
     tcase_add_test(c, test_core_op_is_refused);
     suite_add_tcase(s, c);

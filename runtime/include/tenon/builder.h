@@ -118,6 +118,11 @@ tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candida
 tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_val bias, tn_val peepholes,
                       tn_val lengths, tn_attrs_recur at);
 
+/* softmax(scale * q k^T + bias) v: q [...,S,D], k [...,T,D], v [...,T,E]; bias (a float) and mask (bool), which broadcast to [...,S,T],
+ * may be none.  Attributes: scale (0: 1), cap (cap * tanh(scores / cap)), fill (the score where the mask is false), causal (a query sees
+ * no later key; the last query sees all). */
+tn_val tn_build_attention(tn_graph *g, tn_val q, tn_val k, tn_val v, tn_val bias, tn_val mask, tn_attrs_attention at);
+
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
 /* From here on, nodes carry this layer name in diagnostics, profiles and generated sources. */

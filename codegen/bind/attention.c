@@ -1,0 +1,159 @@
+/* attention.c: attention on templates/attention_mma.cu. */
+#include "codegen/bind/bind.h"
+#include "codegen/spec/contraction.h"
+#include "tenon/internal/arith.h"
+
+#include <math.h>
+
+enum { Q, K, V, BIAS, MASK, OPERANDS };
+
+typedef struct plan {
+    tn_val in[OPERANDS], y;
+    const tn_attrs_attention *a;
+    uint32_t rank;
+    tn_dtype dtype;
+    tn_dim batch, s, t;
+    int64_t d, e;
+    uint32_t vec[3]; /* elements of a load */
+    bool async[3];   /* 16-byte chunks as they stand */
+} plan;
+
+static void coords(const plan *p, const char *row, const char *col, tn_coord c[3]) {
+    c[0] = (tn_coord){"b", 0, p->rank - 2, 0};
+    c[1] = (tn_coord){row, p->rank - 2, 1, 0};
+    c[2] = (tn_coord){col, p->rank - 1, 1, 0};
+}
+
+static bool find_plan(const tn_spec *s, plan *p) {
+    tn_coord c[3];
+    if (!tn_anchor_is(s, TN_OP_ATTENTION)) return false;
+    *p = (plan){.a = TN_ATTRS_OF(s->g, s->anchor, attention), .y = tn_spec_anchor_result(s)};
+    for (size_t k = 0; k < OPERANDS; k++) {
+        p->in[k] = tn_spec_anchor_input(s, k);
+        if (p->in[k].i && !tn_spec_prologue_ok(s, p->in[k])) return false;
+    }
+    p->rank = (uint32_t)tn_val_rank(s->g, p->in[Q]);
+    p->dtype = tn_val_dtype(s->g, p->in[Q]);
+    p->batch = tn_spec_product(s, p->in[Q], 0, p->rank - 2);
+    p->s = tn_val_dim(s->g, p->in[Q], p->rank - 2);
+    p->t = tn_val_dim(s->g, p->in[K], p->rank - 2);
+    if (!tn_dim_is_const(s->g, tn_val_dim(s->g, p->in[K], p->rank - 1), &p->d) ||
+        !tn_dim_is_const(s->g, tn_val_dim(s->g, p->in[V], p->rank - 1), &p->e))
+        return false;
+    coords(p, "r", "c", c);
+    for (size_t k = Q; k <= V; k++) {
+        uint32_t in;
+        const int64_t size = k == V ? p->e : p->d;
+        p->async[k] = size % 8 == 0 && tn_spec_contiguous(s, p->in[k], c, 3, 8, &in) == 8;
+        p->vec[k] = p->async[k] ? 8 : tn_dim_pow2(s, tn_dim_const(s->g, size), 8);
+    }
+    return (p->dtype == TN_F16 || p->dtype == TN_BF16) && p->d >= 1 && p->e >= 1 && p->d <= TN_HEAD_MAX &&
+           p->e <= TN_HEAD_MAX && tn_spec_epilogue_ok(s);
+}
+
+static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    static const char *const names[][2] = {{"Q_ASYNC", "Q_VEC"}, {"K_ASYNC", "K_VEC"}, {"V_ASYNC", "V_VEC"}};
+    plan q;
+    if (!find_plan(s, &q)) return false;
+    tn_problem_add(s, p, "S", q.s);
+    tn_problem_add(s, p, "T", q.t);
+    tn_problem_add(s, p, "BATCH", q.batch);
+    tn_problem_add_int(p, "D", q.d);
+    tn_problem_add_int(p, "E", q.e);
+    tn_problem_add_int(p, "CAUSAL", q.a->causal);
+    tn_problem_add_int(p, "NO_NAN", q.a->no_nan);
+    tn_problem_add_int(p, "HAS_BIAS", q.in[BIAS].i != 0);
+    tn_problem_add_int(p, "HAS_MASK", q.in[MASK].i != 0);
+    for (size_t k = 0; k < 3; k++) {
+        tn_problem_add_int(p, names[k][0], q.async[k]);
+        tn_problem_add_int(p, names[k][1], q.vec[k]);
+    }
+    tn_problem_add_int(p, "EPI_VEC", tn_dim_pow2(s, tn_dim_const(s->g, q.e), 8));
+    tn_arch_constants(arch, q.dtype, p);
+    return true;
+}
+
+static void emit_operand(tn_emitter *e, const plan *p, size_t k, const char *fn, const char *offset, const char *load) {
+    uint32_t in = 0;
+    tn_coord c[3];
+    coords(p, "r", "c", c);
+    if (!p->async[k]) {
+        tn_emit_load(e, load, p->in[k], c, 3, p->vec[k]);
+        return;
+    }
+    tn_emit_offset(e, offset, p->in[k], c, 3, 8, &in);
+    tn_emit_pointer(e, fn, TN_ARG_IN, in);
+}
+
+/* bias and mask broadcast to the scores: coordinates of the axes that they have. */
+static void emit_extra(tn_emitter *e, const tn_spec *s, const plan *p, size_t k, const char *load) {
+    const tn_val v = p->in[k];
+    const tn_dim *q = tn_type_dims(s->g, tn_val_type(s->g, p->in[Q]));
+    tn_dim dims[TN_MAX_RANK];
+    tn_coord c[3];
+    coords(p, "r", "c", c);
+    for (uint32_t i = 0; i < p->rank; i++) dims[i] = i + 1 < p->rank ? q[i] : p->t;
+    tn_emit_load_like(e, load, v, (tn_dims){dims, p->rank}, c, 3, 1);
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    plan q;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (find_plan(s, &q)) {
+        const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
+                      stages = tn_knob_get(v->tpl, v->knob, "STAGES"), dp = tn_round_up(q.d, 16),
+                      ep = tn_round_up(q.e, 16);
+        const uint32_t vec = (uint32_t)tn_problem_get(p, "EPI_VEC");
+        tn_coord c[3];
+        tn_emit_problem(e, p);
+        tn_emit_type(e, "tn_elem", q.dtype);
+        tn_emit_define_real(e, "SCALE", q.a->scale != 0 ? q.a->scale : 1);
+        tn_emit_define_real(e, "CAP", q.a->cap);
+        tn_emit_define_real(e, "FILL", q.a->fill);
+        emit_operand(e, &q, Q, "tn_q", "tn_offset_q", "tn_load_q");
+        emit_operand(e, &q, K, "tn_k", "tn_offset_k", "tn_load_k");
+        emit_operand(e, &q, V, "tn_v", "tn_offset_v", "tn_load_v");
+        if (q.in[BIAS].i) {
+            tn_emit_reg_type(e, "tn_bias", tn_val_dtype(s->g, q.in[BIAS]));
+            emit_extra(e, s, &q, BIAS, "tn_load_bias");
+        }
+        if (q.in[MASK].i) emit_extra(e, s, &q, MASK, "tn_load_mask");
+        coords(&q, "r", "c", c);
+        tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);
+        v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.s, tn_dim_const(s->g, warps * 16)), q.batch);
+        v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
+        v->block[0] = (uint32_t)(warps * 32);
+        v->block[1] = v->block[2] = 1;
+        const int64_t in = warps * 16 * (dp + 8) * 2 + stages * bn * (dp + ep + 16) * 2,
+                      out = warps * 16 * (ep + 4) * 4;
+        v->smem = (uint32_t)(in > out ? in : out);
+    }
+    return tn_emitter_finish(e);
+}
+
+/* A tile of keys: two products at some share of the tensor cores' peak, and a dozen instructions and an exponential for each score. */
+static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double warps = tn_knob_of("attention_mma", knobs, "WARPS"), bn = tn_knob_of("attention_mma", knobs, "BN"),
+                 stages = tn_knob_of("attention_mma", knobs, "STAGES"), t = (double)tn_problem_get(p, "T"),
+                 dp = ceil((double)tn_problem_get(p, "D") / 16) * 16,
+                 ep = ceil((double)tn_problem_get(p, "E") / 16) * 16;
+    const double bm = warps * 16, tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.55 : 1);
+    const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
+    const double smem = bm * (dp + 8) * 2 + stages * bn * (dp + ep + 16) * 2,
+                 regs = (ep / 2 + bn / 2 + fmin(dp, 128) / 4 + 40) * bm * 2;
+    const double resident = fmax(1, floor(fmin(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / regs), 32 / warps)));
+    const double products = bm * bn * (dp + ep), clock = 1700,
+                 peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock * 0.55;
+    const double extra = 12 * (double)(tn_problem_get(p, "HAS_BIAS") + tn_problem_get(p, "HAS_MASK"));
+    const double gathers = tn_problem_get(p, "K_ASYNC") && tn_problem_get(p, "V_ASYNC") ? 0 : bn * (dp + ep) / 8;
+    const double moved = bn * (dp + ep) * 2, copy = moved / 40 + gathers,
+                 read = warps * moved / 128; /* from the L2; by warps */
+    const double busy = fmax(fmax(products / peak, copy), read) + bm * bn * ((12 + extra) / 128 + 1.0 / 16) * 0.7;
+    const double side_by_side = fmin(resident, ceil(blocks / arch->sms)), waves = ceil(blocks / (arch->sms * resident));
+    const double alone =
+        busy * fmin(1, 4 / warps) + busy + (stages > 1 ? 250 : 900); /* of a block that waits for itself */
+    (void)s;
+    return 2.5 + waves * tiles * fmax(busy * side_by_side, alone) / clock;
+}
+
+const tn_binding_ops tn_bind_attention_mma = {"attention_mma", accepts, emit, cost};

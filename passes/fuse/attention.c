@@ -1,0 +1,277 @@
+/* attention.c: finds attention in what exporters write: a product with the softmax of a product,
+ *
+ *     matmul(softmax(f(matmul(q, k^T))), v)
+ *
+ * where f is any of: casts, reshapes that leave queries and keys alone, a factor, soft capping, one or several additions (masks that are
+ * added, relative positions), and outermost a mask that selects.  It becomes an `attention` node, whose kernel keeps the scores on
+ * chip.  Late, when dtypes are settled: q, k and v are in 16 bits, and a head is no larger than a kernel's registers hold.  With more
+ * than one use a score must be in memory anyway, and nothing is changed.  What is almost attention says why it is not. */
+#include "passes/fuse/fuse.h"
+
+#include <math.h>
+
+#include "passes/util.h"
+
+static const char rule[] = "attention";
+
+bool tn_fuse_has_attention(const tn_graph *g, tn_node n) {
+    int64_t d = 0, e = 0;
+    const tn_val q = tn_node_input(g, n, 0), v = tn_node_input(g, n, 2);
+    const size_t last = tn_val_rank(g, q) - 1;
+    const tn_dtype t = tn_val_dtype(g, q);
+    return (t == TN_F16 || t == TN_BF16) && tn_dim_is_const(g, tn_val_dim(g, q, last), &d) &&
+           tn_dim_is_const(g, tn_val_dim(g, v, last), &e) && d >= 1 && e >= 1 && d <= TN_HEAD_MAX && e <= TN_HEAD_MAX;
+}
+
+/* What is found, from the softmax inwards. */
+typedef struct attention {
+    tn_graph *g;
+    tn_val q, k, v, bias, mask; /* q, k: of the first product, in its order */
+    tn_attrs_attention a;
+    tn_val scores;   /* what softmax reads */
+    const char *why; /* it is none */
+} attention;
+
+static tn_node def_of(const attention *x, tn_val v) {
+    return tn_val_def(x->g, v);
+}
+
+static tn_val input(const attention *x, tn_val v, size_t k) {
+    return tn_node_input(x->g, def_of(x, v), k);
+}
+
+/* Does v come from the product of queries and keys, through what may stand between? */
+static bool is_score(const attention *x, tn_val v) {
+    for (int depth = 0; depth < 16 && def_of(x, v).i; depth++) {
+        const tn_op op = tn_node_op(x->g, def_of(x, v));
+        if (op == TN_OP_MATMUL) return true;
+        size_t from = 0;
+        if (op == TN_OP_SELECT)
+            from = tn_const_splat(x->g, input(x, v, 2), &(double){0}) ? 1 : 2;
+        else if (op == TN_OP_ADD || op == TN_OP_MUL)
+            from = is_score(x, input(x, v, 0)) ? 0 : 1;
+        else if (op != TN_OP_CAST && op != TN_OP_RESHAPE && op != TN_OP_DIV && op != TN_OP_TANH)
+            return false;
+        v = input(x, v, from);
+    }
+    return false;
+}
+
+/* A lower triangle: query i sees keys up to i. */
+static bool is_triangle(const attention *x, tn_val mask) {
+    const tn_graph *g = x->g;
+    int64_t s, t, numel;
+    const size_t r = tn_val_rank(g, mask);
+    const unsigned char *p = tn_is_const(g, mask) ? tn_const_data(g, mask) : NULL;
+    if (!p || r < 2 || !tn_static_dim(g, mask, r - 2, &s) || !tn_static_dim(g, mask, r - 1, &t) || s != t ||
+        !tn_static_numel(g, mask, &numel) || numel != s * t || (double)s * (double)t > 1 << 26)
+        return false;
+    for (int64_t i = 0; i < s; i++)
+        for (int64_t j = 0; j < t; j++)
+            if ((p[i * t + j] != 0) != (j <= i)) return false;
+    return true;
+}
+
+/* more, which broadcasts to v, for the scores: where a reshape leads from v to them, all of it. */
+static tn_val for_scores(attention *x, tn_val more, tn_val v) {
+    tn_graph *g = x->g;
+    if (tn_same_dims(g, v, x->scores)) return more;
+    const tn_type inner = tn_val_type(g, v), outer = tn_val_type(g, x->scores);
+    more = tn_emit_broadcast(g, more, tn_type_rank(g, inner), tn_type_dims(g, inner));
+    return tn_emit_reshape(g, more, tn_type_rank(g, outer), tn_type_dims(g, outer));
+}
+
+/* Outermost: where a mask is false, a number. */
+static tn_val through_mask(attention *x, tn_val v) {
+    double fill;
+    if (x->mask.i || x->bias.i || x->a.scale != 0 || x->a.cap > 0)
+        return x->why = "a mask is not what softmax reads", v;
+    const bool kept = tn_const_splat(x->g, input(x, v, 2), &fill);
+    if (!kept && !tn_const_splat(x->g, input(x, v, 1), &fill)) return x->why = "a mask chooses no number", v;
+    x->mask = for_scores(x, input(x, v, 0), v);
+    x->a.fill = fill;
+    if (!kept) x->mask = tn_unary(x->g, TN_OP_NOT, x->mask);
+    return input(x, v, kept ? 1 : 2);
+}
+
+static tn_val through_sum(attention *x, tn_val v) {
+    const size_t score = is_score(x, input(x, v, 0)) ? 0 : 1;
+    if (x->a.scale != 0 || x->a.cap > 0) return x->why = "what is added is scaled", v;
+    const tn_val more = for_scores(x, input(x, v, 1 - score), v);
+    x->bias = x->bias.i
+                  ? tn_binary(x->g, TN_OP_ADD, tn_emit_cast(x->g, x->bias, TN_F32), tn_emit_cast(x->g, more, TN_F32))
+                  : more;
+    return input(x, v, score);
+}
+
+/* A factor, or the one behind a soft cap. */
+static tn_val through_factor(attention *x, tn_val v) {
+    const bool is_div = tn_is_op(x->g, v, TN_OP_DIV);
+    double c;
+    const size_t at = tn_const_splat(x->g, input(x, v, 1), &c) ? 0 : 1;
+    if ((at && (is_div || !tn_const_splat(x->g, input(x, v, 0), &c))) || c == 0 || !isfinite(c))
+        return x->why = "the scores are multiplied by no number", v;
+    x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * (is_div ? 1 / c : c);
+    return input(x, v, at);
+}
+
+/* Outwards a factor was the cap c: c * tanh(f x) is c * tanh(c f x / c). */
+static tn_val through_cap(attention *x, tn_val v) {
+    if (x->a.cap > 0 || !(x->a.scale > 0)) return x->why = "a tanh of the scores is no soft cap", v;
+    x->a.cap = x->a.scale;
+    return input(x, v, 0);
+}
+
+/* A reshape of the axes before queries and keys. */
+static tn_val through_reshape(attention *x, tn_val v) {
+    const tn_val y = input(x, v, 0);
+    const size_t r = tn_val_rank(x->g, v), ry = tn_val_rank(x->g, y);
+    for (size_t k = 1; k <= 2; k++)
+        if (r < 2 || ry < 2 || tn_val_dim(x->g, v, r - k).i != tn_val_dim(x->g, y, ry - k).i)
+            return x->why = "a reshape mixes queries and keys", v;
+    return y;
+}
+
+/* Follows what softmax reads to the first product, which it returns; none with x->why. */
+static tn_val scores_of(attention *x, tn_val v) {
+    for (int depth = 0; depth < 16 && !x->why; depth++) {
+        if (!tn_val_has_one_use(x->g, v)) return x->why = "scores have a second use", (tn_val){0};
+        switch (def_of(x, v).i ? tn_node_op(x->g, def_of(x, v)) : TN_OP_NONE) {
+        case TN_OP_MATMUL: return v;
+        case TN_OP_CAST: v = input(x, v, 0); break;
+        case TN_OP_RESHAPE: v = through_reshape(x, v); break;
+        case TN_OP_SELECT: v = through_mask(x, v); break;
+        case TN_OP_ADD: v = through_sum(x, v); break;
+        case TN_OP_MUL:
+        case TN_OP_DIV: v = through_factor(x, v); break;
+        case TN_OP_TANH: v = through_cap(x, v); break;
+        default: return x->why = "something stands between the product and softmax", (tn_val){0};
+        }
+    }
+    return (tn_val){0};
+}
+
+/* With the leading axes of `like`: a broadcast of its own, or a reshape where there are as many elements. */
+static tn_val led_like(attention *x, tn_val v, tn_val product, tn_val like) {
+    tn_graph *g = x->g;
+    tn_dim dims[TN_MAX_RANK];
+    const size_t r = tn_val_rank(g, v), rp = tn_val_rank(g, product), rl = tn_val_rank(g, like);
+    for (size_t k = 0; k < rp; k++) dims[k] = k + 2 < rp ? tn_val_dim(g, product, k) : tn_val_dim(g, v, r - rp + k);
+    v = tn_emit_broadcast(g, v, rp, dims);
+    for (size_t k = 0; k < rl; k++) dims[k] = k + 2 < rl ? tn_val_dim(g, like, k) : tn_val_dim(g, v, rp - rl + k);
+    return tn_emit_reshape(g, v, rl, dims);
+}
+
+static tn_val flipped(attention *x, tn_val v, bool flip) {
+    tn_perm p = tn_perm_identity((uint32_t)tn_val_rank(x->g, v));
+    if (!flip) return v;
+    p.p[p.n - 1] = (int64_t)p.n - 2;
+    p.p[p.n - 2] = (int64_t)p.n - 1;
+    if (tn_is_op(x->g, v, TN_OP_TRANSPOSE)) {
+        p = tn_perm_then(tn_perm_of(x->g, def_of(x, v)), p);
+        v = input(x, v, 0);
+    }
+    return tn_emit_transpose(x->g, v, p);
+}
+
+/* Does v broadcast to the scores as they stand? */
+static bool spreads(const attention *x, tn_val v, tn_val scores) {
+    const tn_graph *g = x->g;
+    const size_t r = v.i ? tn_val_rank(g, v) : 0, rs = tn_val_rank(g, scores);
+    if (r > rs) return false;
+    for (size_t k = 0; k < r; k++)
+        if (!tn_dim_equal_const(g, tn_val_dim(g, v, k), 1) &&
+            tn_val_dim(g, v, k).i != tn_val_dim(g, scores, rs - r + k).i)
+            return false;
+    return true;
+}
+
+static tn_val behind_casts(const attention *x, tn_val v) {
+    while (tn_is_op(x->g, v, TN_OP_CAST)) v = input(x, v, 0);
+    return v;
+}
+
+static size_t count_uses(const tn_graph *g, tn_val v) {
+    size_t n = 0;
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) n++;
+    return n;
+}
+
+/* Of the weights' product n: the softmax of which it is one, behind casts, perhaps with 0 for what is NaN. */
+static tn_val weights_of(attention *x, tn_node n) {
+    double zero = 1;
+    tn_val p = behind_casts(x, tn_node_input(x->g, n, 0));
+    if (tn_is_op(x->g, p, TN_OP_SELECT) && tn_is_op(x->g, input(x, p, 0), TN_OP_IS_NAN) &&
+        tn_const_splat(x->g, input(x, p, 1), &zero) && zero == 0) {
+        const tn_val asked = behind_casts(x, input(x, input(x, p, 0), 0));
+        p = behind_casts(x, input(x, p, 2));
+        if (asked.i != p.i) return (tn_val){0};
+        x->a.no_nan = true;
+    }
+    return tn_is_op(x->g, p, TN_OP_SOFTMAX) ? p : (tn_val){0};
+}
+
+/* v without a factor that was multiplied into it, which goes into the scale: models share it between queries and keys. */
+static tn_val without_factor(attention *x, tn_val v, int depth) {
+    tn_graph *g = x->g;
+    const tn_node n = def_of(x, v);
+    double c;
+    if (!n.i || depth > 8) return v;
+    switch (tn_node_op(g, n)) {
+    case TN_OP_MUL:
+    case TN_OP_DIV: {
+        const tn_val y = input(x, v, 0);
+        if (!tn_const_splat(g, input(x, v, 1), &c) || c == 0 || !isfinite(c) || !tn_same_type(g, v, y)) return v;
+        x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * (tn_node_op(g, n) == TN_OP_DIV ? 1 / c : c);
+        return without_factor(x, y, depth + 1);
+    }
+    case TN_OP_RESHAPE:
+    case TN_OP_TRANSPOSE: {
+        const tn_val y = input(x, v, 0), z = without_factor(x, y, depth + 1);
+        return z.i == y.i ? v : tn_emit_like(g, n, 1, &z);
+    }
+    default: return v;
+    }
+}
+
+static tn_val find(attention *x, tn_node n, tn_val p) {
+    tn_graph *g = x->g;
+    const size_t r = tn_val_rank(g, p);
+    if (count_uses(g, p) > (x->a.no_nan ? 2 : 1)) return x->why = "the weights have a second use", (tn_val){0};
+    if (TN_ATTRS_OF(g, n, matmul)->trans_a || TN_ATTRS_OF(g, def_of(x, p), axis)->axis + 1 != (int64_t)r)
+        return x->why = "softmax does not run over the keys", (tn_val){0};
+    const tn_val scores = x->scores = input(x, p, 0), product = scores_of(x, scores);
+    if (x->why || !product.i) return (tn_val){0};
+    if (!spreads(x, x->bias, scores) || !spreads(x, x->mask, scores))
+        return x->why = "what is added has other axes", (tn_val){0};
+    const tn_attrs_matmul *first = TN_ATTRS_OF(g, def_of(x, product), matmul), *second = TN_ATTRS_OF(g, n, matmul);
+    const tn_val out = tn_node_result(g, n, 0);
+    const tn_val q = without_factor(x, input(x, product, 0), 0), k = without_factor(x, input(x, product, 1), 0);
+    x->q = led_like(x, flipped(x, q, first->trans_a), product, scores);
+    x->k = led_like(x, flipped(x, k, !first->trans_b), product, scores);
+    x->v = flipped(x, tn_node_input(g, n, 1), second->trans_b);
+    if (tn_val_rank(g, out) != r) return x->why = "the values have more axes than the scores", (tn_val){0};
+    x->v = led_like(x, x->v, out, scores);
+    if (x->mask.i && x->a.fill <= -1e4 && is_triangle(x, x->mask)) x->a.causal = true, x->mask = (tn_val){0};
+    const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
+    return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
+}
+
+bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    attention x = {.g = g};
+    const tn_val p = weights_of(&x, n), y = tn_node_result(g, n, 0);
+    const tn_dtype t = tn_val_dtype(g, y);
+    if (!p.i || (t != TN_F16 && t != TN_BF16) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    const tn_val now = find(&x, n, p);
+    if (now.i && (!tn_same_type(g, now, y) || !tn_fuse_has_attention(g, tn_val_def(g, now))))
+        x.why = "a head is larger than a kernel holds, or of unknown size";
+    if (x.why || !now.i) {
+        tn_pass_refused(ctx, rule, g, n, x.why ? x.why : "it is no product of queries and keys");
+        return false; /* what was built is dead */
+    }
+    if (!tn_pass_may_rewrite(ctx, rule)) return false;
+    tn_replace(g, y, now);
+    tn_erase(g, n);
+    return true;
+}

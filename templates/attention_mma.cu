@@ -1,0 +1,276 @@
+// attention_mma.cu: y = softmax(scale * q k^T + bias) v on tensor cores, f16 or bf16, with the scores in registers (Dao 2023, FlashAttention-2).
+//
+// A block computes WARPS * 16 queries of one head, a warp 16 of them: tiles of BN keys and values come into shared memory by cp.async,
+// the next one while one is worked on (STAGES 2), or through registers where an operand has no 16-byte chunks.  The largest score and the
+// sum of a query are kept up to date from tile to tile; weights are rounded to the operands' type and stay in registers as the operand of
+// the second product.  Heads of any size: columns past D and E are zeros in shared memory.
+//! kernel  attention_mma  attention, scores on chip
+//! knob    WARPS   1 2 4 8
+//! knob    BN      16 32 64 128
+//! knob    STAGES  1 2
+//! require ((D + 15) / 16 * 16 + (E + 15) / 16 * 16) * 2 + BN * 2 <= (WARPS == 8 ? 576 : 1088) && (BN <= 64 || D <= 128 && E <= 128)
+//! require WARPS == 1 || WARPS * 8 <= hint(S)
+//! require BN == 16 || BN / 2 <= hint(T)
+//! require WARPS * 16 * ((D + 15) / 16 * 16 + 8) * 2 + STAGES * BN * ((D + 15) / 16 * 16 + (E + 15) / 16 * 16 + 16) * 2 <= SMEM_MAX
+//! require WARPS * 16 * ((E + 15) / 16 * 16 + 4) * 4 <= SMEM_MAX
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+
+enum {
+    THREADS = TN_WARPS * 32,
+    BM = TN_WARPS * 16,
+    BN = TN_BN,
+    DP = (TN_D + 15) / 16 * 16,
+    EP = (TN_E + 15) / 16 * 16,
+    DS = DP + 8, // rows in shared memory: 16 bytes past a multiple of 32
+    ES = EP + 8,
+    OS = EP + 4, // of results on their way out
+    NT = BN / 8,
+    HOLDS_Q = DP <= 128 // in registers
+};
+
+struct operand_q {
+    enum { ASYNC = TN_Q_ASYNC, VEC = TN_Q_VEC, COLS = TN_D, PADDED = DP, STRIDE = DS };
+#if TN_Q_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_q(args) + tn_offset_q(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_q(args, b, r, c, x); }
+#endif
+};
+struct operand_k {
+    enum { ASYNC = TN_K_ASYNC, VEC = TN_K_VEC, COLS = TN_D, PADDED = DP, STRIDE = DS };
+#if TN_K_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_k(args) + tn_offset_k(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_k(args, b, r, c, x); }
+#endif
+};
+struct operand_v {
+    enum { ASYNC = TN_V_ASYNC, VEC = TN_V_VEC, COLS = TN_E, PADDED = EP, STRIDE = ES };
+#if TN_V_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_v(args) + tn_offset_v(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_v(args, b, r, c, x); }
+#endif
+};
+
+// Rows first ... first + ROWS - 1 of batch b into shared memory; zeros behind the last row and column.
+template <class OPERAND, int ROWS> TN_DEV void bring(const tn_args &args, tn_index b, tn_index first, tn_index rows, unsigned to) {
+    enum { CHUNKS = OPERAND::PADDED / 8, VEC = OPERAND::VEC };
+    for (int i = (int)threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
+        const int r = i / CHUNKS, c = i % CHUNKS * 8;
+        const unsigned dst = to + (unsigned)(r * OPERAND::STRIDE + c) * 2;
+        const bool row_ok = first + r < rows;
+        if constexpr (OPERAND::ASYNC) {
+            const bool ok = row_ok && c < OPERAND::COLS;
+            tn_cp_async16(dst, OPERAND::at(args, b, ok ? first + r : 0, ok ? c : 0), ok);
+        } else {
+            float x[8];
+            tn_bits16 bits;
+            TN_UNROLL
+            for (int j = 0; j < 8; j += VEC) {
+                float part[VEC] = {};
+                if (row_ok && c + j < OPERAND::COLS) OPERAND::load(args, b, first + r, c + j, part);
+                TN_UNROLL
+                for (int l = 0; l < VEC; l++) x[j + l] = part[l];
+            }
+            tn_pack16(x, bits, tn_elem());
+            tn_sts16(dst, bits);
+        }
+    }
+}
+
+TN_DEV unsigned pack2(float x, float y, tn_half) { return tn_floats_to_half2(x, y); }
+TN_DEV unsigned pack2(float x, float y, tn_bf16) { return tn_floats_to_bf16x2(x, y); }
+
+TN_DEV float exp_2(float x) {
+#ifdef TN_HOST
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// Scores are exponents of 2 where nothing is added to them, else of e.
+constexpr bool NATURAL = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0;
+constexpr float LOG2_E = 1.4426950408889634f, TO_2 = NATURAL ? LOG2_E : 1.0f,
+                SCALE = (float)(NATURAL ? TN_SCALE : TN_SCALE * 1.4426950408889634);
+
+TN_DEV float score(const tn_args &args, tn_index b, tn_index i, tn_index j, float x) {
+    x *= SCALE;
+    if constexpr (TN_CAP != 0) x = (float)TN_CAP * tn_tanh(x * (float)(TN_CAP != 0 ? 1 / TN_CAP : 0));
+#if TN_HAS_BIAS
+    tn_bias more[1];
+    tn_load_bias(args, b, i, j, more);
+    x += (float)more[0];
+#endif
+#if TN_HAS_MASK
+    bool kept[1];
+    tn_load_mask(args, b, i, j, kept);
+    if (!kept[0]) x = (float)TN_FILL;
+#endif
+    return x;
+}
+
+// The largest, or NaN, and the sum, of a query's four lanes.
+TN_DEV float most_of_four(float x) {
+    x = tn_max(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return tn_max(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+TN_DEV float sum_of_four(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_DYNAMIC_SMEM(memory);
+    const unsigned smem_q = tn_smem_addr(memory), smem_k = smem_q + BM * DS * 2, smem_v = smem_k + TN_STAGES * BN * DS * 2;
+    const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM, b = (tn_index)blockIdx.x / tiles,
+                   tile = tiles - 1 - (tn_index)blockIdx.x % tiles, first = tile * BM, keys = TN_T,
+                   ahead = keys - TN_S; // causal: query i sees keys up to i + ahead
+    tn_index seen = keys;
+    if (TN_CAUSAL && first + BM + ahead < keys) seen = first + BM + ahead > 0 ? first + BM + ahead : 0;
+    const int n = (int)((seen + BN - 1) / BN);
+    TN_WAIT();
+    bring<operand_q, BM>(args, b, first, TN_S, smem_q);
+    if (n > 0) {
+        bring<operand_k, BN>(args, b, 0, keys, smem_k);
+        bring<operand_v, BN>(args, b, 0, keys, smem_v);
+    }
+    tn_cp_async_commit();
+
+    const unsigned q_at = smem_q + (unsigned)((warp * 16 + lane % 16) * DS + lane / 16 * 8) * 2;
+    unsigned q[HOLDS_Q ? DP / 16 : 1][4];
+    float out[EP / 8][4], most[2] = {-TN_INF, -TN_INF}, sum[2] = {0, 0};
+    TN_UNROLL
+    for (int e = 0; e < EP / 8; e++)
+        TN_UNROLL
+        for (int i = 0; i < 4; i++) out[e][i] = 0;
+
+    for (int k = 0; k < n; k++) {
+        const int slot = TN_STAGES == 2 ? k & 1 : 0;
+        if (TN_STAGES == 2 && k + 1 < n) {
+            bring<operand_k, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_k + (unsigned)((slot ^ 1) * BN * DS * 2));
+            bring<operand_v, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_v + (unsigned)((slot ^ 1) * BN * ES * 2));
+            tn_cp_async_commit();
+            tn_cp_async_wait<1>();
+        } else {
+            tn_cp_async_wait<0>();
+        }
+        __syncthreads();
+        if (HOLDS_Q && k == 0)
+            TN_UNROLL
+            for (int d = 0; d < DP / 16; d++) tn_ldmatrix4(q_at + d * 32, q[HOLDS_Q ? d : 0]);
+
+        float s[NT][4];
+        TN_UNROLL
+        for (int j = 0; j < NT; j++)
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) s[j][i] = 0;
+        const unsigned k_at = smem_k + (unsigned)((slot * BN + lane / 16 * 8 + lane % 8) * DS + lane / 8 % 2 * 8) * 2;
+        TN_UNROLL
+        for (int d = 0; d < DP / 16; d++) {
+            unsigned own[4];
+            if (!HOLDS_Q) tn_ldmatrix4(q_at + d * 32, own);
+            TN_UNROLL
+            for (int j = 0; j < NT; j += 2) {
+                unsigned r[4];
+                tn_ldmatrix4(k_at + (unsigned)(j * 8 * DS * 2 + d * 32), r);
+                tn_mma(s[j], HOLDS_Q ? q[HOLDS_Q ? d : 0] : own, r[0], r[1], tn_elem());
+                tn_mma(s[j + 1], HOLDS_Q ? q[HOLDS_Q ? d : 0] : own, r[2], r[3], tn_elem());
+            }
+        }
+
+        const tn_index row = first + warp * 16 + g, col = (tn_index)k * BN + t * 2;
+        const bool edge = (tn_index)(k + 1) * BN > keys || (TN_CAUSAL && (tn_index)(k + 1) * BN > first + warp * 16 + ahead + 1);
+        float now[2] = {most[0], most[1]};
+        TN_UNROLL
+        for (int j = 0; j < NT; j++)
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) {
+                const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
+                if (!NATURAL || (r < TN_S && c < keys)) s[j][i] = score(args, b, r, c, s[j][i]);
+            }
+        if (edge)
+            TN_UNROLL
+            for (int j = 0; j < NT; j++)
+                TN_UNROLL
+                for (int i = 0; i < 4; i++) {
+                    const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
+                    if (c >= keys || (TN_CAUSAL && c > r + ahead)) s[j][i] = -TN_INF;
+                }
+        TN_UNROLL
+        for (int j = 0; j < NT; j++)
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) now[i / 2] = tn_max(now[i / 2], s[j][i]);
+        float base[2];
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) {
+            now[h] = most_of_four(now[h]);
+            base[h] = now[h] == -TN_INF ? 0.0f : now[h]; // nothing seen yet
+            const float fade = exp_2((most[h] - base[h]) * TO_2);
+            most[h] = now[h];
+            sum[h] *= fade;
+            TN_UNROLL
+            for (int e = 0; e < EP / 8; e++)
+                TN_UNROLL
+                for (int i = 0; i < 2; i++) out[e][h * 2 + i] *= fade;
+        }
+        TN_UNROLL
+        for (int j = 0; j < NT; j++)
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) {
+                s[j][i] = exp_2((s[j][i] - base[i / 2]) * TO_2);
+                sum[i / 2] += s[j][i];
+            }
+
+        const unsigned v_at = smem_v + (unsigned)((slot * BN + lane % 16) * ES + lane / 16 * 8) * 2;
+        TN_UNROLL
+        for (int j = 0; j < NT; j += 2) {
+            const unsigned p[4] = {pack2(s[j][0], s[j][1], tn_elem()), pack2(s[j][2], s[j][3], tn_elem()),
+                                   pack2(s[j + 1][0], s[j + 1][1], tn_elem()), pack2(s[j + 1][2], s[j + 1][3], tn_elem())};
+            TN_UNROLL
+            for (int e = 0; e < EP / 8; e += 2) {
+                unsigned r[4];
+                tn_ldmatrix4_trans(v_at + (unsigned)(j * 8 * ES * 2 + e * 16), r);
+                tn_mma(out[e], p, r[0], r[1], tn_elem());
+                tn_mma(out[e + 1], p, r[2], r[3], tn_elem());
+            }
+        }
+        __syncthreads();
+        if (TN_STAGES == 1 && k + 1 < n) {
+            bring<operand_k, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_k);
+            bring<operand_v, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_v);
+            tn_cp_async_commit();
+        }
+    }
+    if (n == 0) { // what was asked for must have come before shared memory is used again
+        tn_cp_async_wait<0>();
+        __syncthreads();
+    }
+
+    float *const result = (float *)memory + warp * 16 * OS;
+    TN_UNROLL
+    for (int h = 0; h < 2; h++) {
+        const float all = sum_of_four(sum[h]), whole = 1 / all;
+        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
+        TN_UNROLL
+        for (int e = 0; e < EP / 8; e++)
+            TN_UNROLL
+            for (int i = 0; i < 2; i++) result[(h * 8 + g) * OS + e * 8 + t * 2 + i] = none ? 0.0f : out[e][h * 2 + i] * whole;
+    }
+    __syncwarp();
+    for (int i = lane; i < 16 * (TN_E / TN_EPI_VEC); i += 32) {
+        const int r = i / (TN_E / TN_EPI_VEC), e = i % (TN_E / TN_EPI_VEC) * TN_EPI_VEC;
+        float y[TN_EPI_VEC];
+        if (first + warp * 16 + r >= TN_S) continue;
+        TN_UNROLL
+        for (int l = 0; l < TN_EPI_VEC; l++) y[l] = result[r * OS + e + l];
+        tn_epilogue(args, b, first + warp * 16 + r, e, y);
+    }
+}
+#include "tn_variant_end.cuh"

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Attention alone beside PyTorch's scaled_dot_product_attention (flash, cuDNN) on this machine's GPU.
+
+usage: attention.py [--tenon build/tenon] [--precision fp16] [--sizes 64x512,128x4096] [--tune-seconds 10] [--seconds 0.3] [--out FILE.json]
+
+A size is head size x tokens; batch and heads are such that there are 16,384 tokens or so of 2,048 features.  The model is one `attention`
+of the text form.  Times are medians of CUDA-graph replays in microseconds on random data, inputs on the device, all in one run;
+TFLOP/s count two products of all scores, or of half of them where a query sees earlier keys only.  The output is compared with
+PyTorch's in float32.  Needs torch, numpy."""
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+import time
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gpu_time import time_graph
+from process import output_of
+
+
+def model(dims, causal, dtype):
+    t = f"{ {'fp16': 'f16', 'bf16': 'bf16'}[dtype] }[{','.join(map(str, dims))}]"
+    return (f"func @attention(%q: {t}, %k: {t}, %v: {t}) -> {t} {{\n"
+            f"  %0 = attention %q, %k, %v {{scale={dims[3] ** -.5!r}{', causal=true' if causal else ''}}} : {t}\n  return %0\n}}\n")
+
+
+def peer(q, k, v, causal, backend, seconds):
+    def call():
+        with sdpa_kernel(backend):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    try:
+        return time_graph(call, seconds) * 1000
+    except RuntimeError:
+        return None
+
+
+def measure(a, dims, causal, folder):
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[a.precision]
+    q, k, v = (torch.randn(dims, device="cuda").to(dtype) for _ in range(3))
+    (folder / "m.tn").write_text(model(dims, causal, a.precision))
+    output_of([a.tenon, "compile", folder / "m.tn", "-o", folder / "m.plan", "-p", a.precision, "--tune-seconds", a.tune_seconds, "-q"],
+              env=dict(os.environ, TENON_CACHE=str(folder / "cache")))
+    bench = json.loads(output_of([a.tenon, "bench", folder / "m.plan", "--seconds", a.seconds, "--json"]))
+    row = {"tenon_us": bench["median_us"]}
+    if a.precision == "fp16":
+        for name, x in zip("qkv", (q, k, v)):
+            np.save(folder / f"{name}.npy", x.cpu().numpy())
+        output_of([a.tenon, "run", folder / "m.plan", *[f"--input={n}={folder / n}.npy" for n in "qkv"], "--output", folder / "out"])
+        got = torch.from_numpy(np.load(next((folder / "out").glob("*.npy")))).double()
+        want = torch.cat([torch.nn.functional.scaled_dot_product_attention(q[i:i + 1].float(), k[i:i + 1].float(), v[i:i + 1].float(),
+                                                                           is_causal=causal).cpu() for i in range(dims[0])]).double()
+        row["error"] = float((got - want).abs().max())
+    row["flash_us"] = peer(q, k, v, causal, SDPBackend.FLASH_ATTENTION, a.seconds)
+    row["cudnn_us"] = peer(q, k, v, causal, SDPBackend.CUDNN_ATTENTION, a.seconds)
+    return row
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tenon", default="build/tenon")
+    ap.add_argument("--precision", default="fp16")
+    ap.add_argument("--sizes", default="64x512,64x4096,128x4096,128x16384")
+    ap.add_argument("--seconds", type=float, default=.3)
+    ap.add_argument("--tune-seconds", type=float, default=10)
+    ap.add_argument("--out", type=pathlib.Path)
+    a = ap.parse_args()
+    torch.backends.cuda.matmul.allow_tf32 = False
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, {a.precision}, {time.strftime('%Y-%m-%d')}; microseconds (TFLOP/s)")
+    print(f"{'batch x heads x tokens x size':<34}{'flash':>17}{'cuDNN':>17}{'tenon':>17}   error")
+    done = []
+    for size in a.sizes.split(","):
+        d, s = map(int, size.split("x"))
+        dims = (max(1, 16384 // s), 2048 // d, s, d)
+        for causal in (False, True):
+            with tempfile.TemporaryDirectory() as folder:
+                row = {"dims": dims, "causal": causal, **measure(a, dims, causal, pathlib.Path(folder))}
+            done.append(row)
+            flops = 4 * dims[0] * dims[1] * s * s * d / (2 if causal else 1)
+            times = [f"{row[k]:.1f} ({flops / row[k] / 1e6:.0f})" if row[k] else "-" for k in ("flash_us", "cudnn_us", "tenon_us")]
+            name = "x".join(map(str, dims)) + (" causal" if causal else "")
+            print(f"{name:<34}{times[0]:>17}{times[1]:>17}{times[2]:>17}   {row.get('error', float('nan')):.1e}", flush=True)
+    if a.out:
+        a.out.write_text(json.dumps(done, indent=1))
+
+
+if __name__ == "__main__":
+    main()
