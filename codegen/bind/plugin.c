@@ -150,7 +150,7 @@ static uint32_t coords(tn_coord c[TN_MAX_RANK], size_t rank) {
 }
 
 static void emit_pointer(tn_emitter *e, const char *name, tn_arg_kind kind, uint32_t index, const tn_spec_tensor *t) {
-    char upper_name[96], fn[100], stride[112];
+    char upper_name[96], fn[100], stride[120];
     macro(e, name, upper_name);
     snprintf(fn, sizeof fn, "TN_%s", upper_name);
     tn_emit_pointer(e, fn, kind, index);
