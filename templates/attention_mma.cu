@@ -110,7 +110,7 @@ TN_DEV float score(const tn_args &args, tn_index b, tn_index i, tn_index j, floa
 #if TN_HAS_MASK
     bool kept[1];
     tn_load_mask(args, b, i, j, kept);
-    if (!kept[0]) x = (float)TN_FILL;
+    if (!kept[0]) x = TN_FILL_INF ? TN_FILL_INF * TN_INF : (float)TN_FILL;
 #endif
     return x;
 }

@@ -109,7 +109,8 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         tn_emit_type(e, "tn_elem", q.dtype);
         tn_emit_define_real(e, "SCALE", q.a->scale != 0 ? q.a->scale : 1);
         tn_emit_define_real(e, "CAP", q.a->cap);
-        tn_emit_define_real(e, "FILL", q.a->fill);
+        tn_emit_define_real(e, "FILL", isfinite(q.a->fill) ? q.a->fill : 0);
+        tn_emit_define(e, "FILL_INF", isfinite(q.a->fill) ? 0 : q.a->fill < 0 ? -1 : 1);
         emit_operand(e, &q, Q, "tn_q", "tn_offset_q", "tn_load_q");
         emit_operand(e, &q, K, "tn_k", "tn_offset_k", "tn_load_k");
         emit_operand(e, &q, V, "tn_v", "tn_offset_v", "tn_load_v");

@@ -88,6 +88,7 @@ static tn_val through_mask(attention *x, tn_val v) {
         return x->why = "a mask is not what softmax reads", v;
     const bool kept = tn_const_splat(x->g, input(x, v, 2), &fill);
     if (!kept && !tn_const_splat(x->g, input(x, v, 1), &fill)) return x->why = "a mask chooses no number", v;
+    if (isnan(fill)) return x->why = "a mask chooses NaN", v;
     x->mask = for_scores(x, input(x, v, 0), v);
     x->a.fill = fill;
     if (!kept) x->mask = tn_unary(x->g, TN_OP_NOT, x->mask);

@@ -14,9 +14,12 @@ API mock_cuda *mock_cuda_get(void) {
     return &m;
 }
 
-/* For programs that know nothing of the mock: a device of this compute capability, with every kernel. */
+/* For programs that know nothing of the mock: a device of this compute capability, with every kernel.  MOCK_CUDA_TIMES: a seed, from
+ * which times are drawn, so that a tuner sees better and worse candidates. */
+static uint64_t times;
 __attribute__((constructor)) static void from_environment(void) {
-    const char *cc = getenv("MOCK_CUDA_CC");
+    const char *cc = getenv("MOCK_CUDA_CC"), *seed = getenv("MOCK_CUDA_TIMES");
+    if (seed) times = strtoull(seed, NULL, 10) | 1;
     if (!cc) return;
     m.cc = atoi(cc);
     m.other_kernels = 1;
@@ -636,7 +639,13 @@ static bool is_fast(const graph *g) {
     return m.fast_carveout != 0;
 }
 static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
-    return (void)a, (void)b, *ms = m.fast ? 0.25f : 0.5f, CUDA_SUCCESS;
+    (void)a, (void)b;
+    *ms = m.fast ? 0.25f : 0.5f;
+    if (times) {
+        times = times * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        *ms *= 0.5f + (float)(times >> 40) / (float)(1 << 24);
+    }
+    return CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphCreate(CUgraph *g, unsigned f) {
     return (void)f, m.live_graphs++, *g = (CUgraph)calloc(1, sizeof(graph)), CUDA_SUCCESS;
