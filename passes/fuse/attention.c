@@ -13,6 +13,7 @@
 #include "passes/util.h"
 
 static const char rule[] = "attention";
+enum { MAX_STEPS = 16 }; /* between softmax and the first product */
 
 bool tn_fuse_has_attention(const tn_graph *g, tn_node n) {
     int64_t d = 0, e = 0;
@@ -40,21 +41,23 @@ static tn_val input(const attention *x, tn_val v, size_t k) {
     return tn_node_input(x->g, def_of(x, v), k);
 }
 
-/* Does v come from the product of queries and keys, through what may stand between? */
-static bool is_score(const attention *x, tn_val v) {
-    for (int depth = 0; depth < 16 && def_of(x, v).i; depth++) {
-        const tn_op op = tn_node_op(x->g, def_of(x, v));
-        if (op == TN_OP_MATMUL) return true;
-        size_t from = 0;
-        if (op == TN_OP_SELECT)
-            from = tn_const_splat(x->g, input(x, v, 2), &(double){0}) ? 1 : 2;
-        else if (op == TN_OP_ADD || op == TN_OP_MUL)
-            from = is_score(x, input(x, v, 0)) ? 0 : 1;
-        else if (op != TN_OP_CAST && op != TN_OP_RESHAPE && op != TN_OP_DIV && op != TN_OP_TANH)
-            return false;
-        v = input(x, v, from);
+/* Does v come from the product of queries and keys, through what may stand between?  `steps`: how far to look, which bounds the
+ * recursion and, where sums have two ways to go, the time. */
+static bool is_score(const attention *x, tn_val v, int steps) {
+    const tn_node n = def_of(x, v);
+    if (!n.i || steps <= 0) return false;
+    switch (tn_node_op(x->g, n)) {
+    case TN_OP_MATMUL: return true;
+    case TN_OP_SELECT:
+        return is_score(x, input(x, v, tn_const_splat(x->g, input(x, v, 2), &(double){0}) ? 1 : 2), steps - 1);
+    case TN_OP_ADD:
+    case TN_OP_MUL: return is_score(x, input(x, v, 0), steps - 1) || is_score(x, input(x, v, 1), steps - 1);
+    case TN_OP_CAST:
+    case TN_OP_RESHAPE:
+    case TN_OP_DIV:
+    case TN_OP_TANH: return is_score(x, input(x, v, 0), steps - 1);
+    default: return false;
     }
-    return false;
 }
 
 /* A lower triangle: query i sees keys up to i. */
@@ -96,7 +99,7 @@ static tn_val through_mask(attention *x, tn_val v) {
 }
 
 static tn_val through_sum(attention *x, tn_val v) {
-    const size_t score = is_score(x, input(x, v, 0)) ? 0 : 1;
+    const size_t score = is_score(x, input(x, v, 0), MAX_STEPS) ? 0 : 1;
     if (x->a.scale != 0 || x->a.cap > 0) return x->why = "what is added is scaled", v;
     const tn_val more = for_scores(x, input(x, v, 1 - score), v);
     x->bias = x->bias.i
@@ -135,7 +138,7 @@ static tn_val through_reshape(attention *x, tn_val v) {
 
 /* Follows what softmax reads to the first product, which it returns; none with x->why. */
 static tn_val scores_of(attention *x, tn_val v) {
-    for (int depth = 0; depth < 16 && !x->why; depth++) {
+    for (int depth = 0; depth < MAX_STEPS && !x->why; depth++) {
         if (!tn_val_has_one_use(x->g, v)) return x->why = "scores have a second use", (tn_val){0};
         switch (def_of(x, v).i ? tn_node_op(x->g, def_of(x, v)) : TN_OP_NONE) {
         case TN_OP_MATMUL: return v;
