@@ -64,11 +64,16 @@ static tn_status check_shared_memory(const tn_plan *p, const tn_plan_device *d) 
     return TN_OK;
 }
 
+static bool is_lt(const TnPlan__Step *s) {
+    return s->what_case == TN_PLAN__STEP__WHAT_LT;
+}
+
+/* Also for an alternative that no step names: a trial may put it in a step's place (tn_attempt). */
 static bool needs_lt(const TnPlan__Arch *a) {
-    for (size_t k = 0; k < a->n_steps; k++)
-        for (size_t i = 0; i < tn_step_ways(a->steps[k]); i++)
-            if (tn_step_way(a, a->steps[k], i)->what_case == TN_PLAN__STEP__WHAT_LT) return true;
-    return false;
+    bool any = false;
+    for (size_t k = 0; k < a->n_steps; k++) any |= is_lt(a->steps[k]);
+    for (size_t k = 0; k < a->n_alternatives; k++) any |= is_lt(a->alternatives[k]);
+    return any;
 }
 
 static void free_rebuilt(const tn_plan *p, tn_plan_device *d) {

@@ -41,6 +41,21 @@ for seed in 1 2 3; do
         TENON_LIBCUDA="$mock" TENON_LIBCUBLASLT="$mock" "$tenon" tune p.plan -o t.plan --tune-seconds 2
     expect "a digit by what won" 0 . "$tenon" run t.plan --device emu -i "image=$digits/digit_4.npy"
 done
+# cuBLASLt is second to a kernel and not in the plan, yet is tried in its place in the whole network
+cat >two.tn <<'TN'
+func @main(%x: f16[128,256]) -> (%y: f16[128,64]) {
+  %w = const splat(0.5) : f16[256,512]
+  %v = const splat(0.25) : f16[512,64]
+  %b = matmul %x, %w
+  %y = matmul %b, %v
+  return %y
+}
+TN
+"$tenon" compile two.tn -o two.plan --target sm_90a --no-gpu --precision fp16 -q
+for seed in 1 2 4; do
+    expect "two products, times of seed $seed" 0 'tuned t.plan' env MOCK_CUDA_TIMES=$seed TENON_CACHE="$work/two$seed" \
+        MOCK_CUDA_CC=90 TENON_LIBCUDA="$mock" TENON_LIBCUBLASLT="$mock" "$tenon" tune two.plan -o t.plan --tune-seconds 20
+done
 # GPUs that no code is made for
 cp before.plan r.plan
 expect "tune by the nearest" 0 'Mock GPU.*is sm_103: code for sm_100 serves it' tune 103 r.plan -v

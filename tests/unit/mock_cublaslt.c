@@ -5,6 +5,8 @@
 
 #include "tests/unit/mock_driver.h"
 
+enum { KNOWN = 7 }; /* the first word of the algorithm */
+
 typedef struct layout {
     uint64_t rows, cols;
     int64_t ld;
@@ -84,6 +86,7 @@ API cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMa
     (void)h, (void)d, (void)a, (void)b, (void)c, (void)e, (void)p;
     memset(r, 0, sizeof *r);
     r->state = CUBLAS_STATUS_SUCCESS;
+    r->algo.data[0] = KNOWN;
     r->workspaceSize = 1000;
     mock_cuda_get()->heuristics++;
     return *n = cap > 0, CUBLAS_STATUS_SUCCESS;
@@ -100,13 +103,12 @@ API cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t h, cublasComputeType_
     (void)h, (void)c, (void)s, (void)a, (void)b, (void)x, (void)y, (void)id, (void)algo;
     return CUBLAS_STATUS_NOT_SUPPORTED;
 }
-/* Algorithms whose first word is 7 are known. */
 API cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t h, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
                                            cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t e,
                                            const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *r) {
     (void)h, (void)d, (void)a, (void)b, (void)c, (void)e;
     r->workspaceSize = 2000;
-    return algo->data[0] == 7 ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+    return algo->data[0] == KNOWN ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 API cublasStatus_t cublasLtMatmulAlgoCapGetAttribute(const cublasLtMatmulAlgo_t *x, cublasLtMatmulAlgoCapAttributes_t a,
                                                      void *v, size_t n, size_t *w) {

@@ -212,6 +212,7 @@ static void run_node(const node *x, const stream *on) {
         return;
     }
     if (!x->fn) {
+        if (m.other_kernels) return; /* as they do: types other than float32 are beyond the mock */
         record("lt", false, false, false);
         touch(on, x->lt.d);
         mock_product_run(&x->lt);
