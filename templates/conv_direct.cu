@@ -41,7 +41,8 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                 if (w < 0 || w >= TN_W) continue;
                 _Pragma("unroll 4")
                 for (tn_index c = 0; c < TN_CG; ++c) {
-                    tn_val x[1], f[TN_OC];
+                    tn_left x[1];
+                    tn_right f[TN_OC];
                     tn_load_x(args, n, d, h, w, first + c, x);
                     tn_load_w(args, c, kd, kh, kw, oc, f);
                     TN_UNROLL

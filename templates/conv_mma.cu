@@ -1,4 +1,5 @@
-// conv_mma.cu: NHWC convolution (1-D or 2-D) as implicit GEMM on tensor cores: f16, bf16 or tf32 (float32).
+// conv_mma.cu: NHWC convolution (1-D or 2-D) as implicit GEMM on tensor cores: f16, bf16, tf32 (float32),
+// or integers of 8 bits that are summed in int32.
 //
 // m is the output pixel (image, oh, ow), n the output channel of a group, k = (r, s, c) over the filter window and the
 // group's input channels; filters are stored [O][R][S][C/groups], so they are a K-major matrix.  Tiles, pipeline and epilogue are
@@ -46,6 +47,7 @@ struct window { // one position of the filter
 // The A operand: windows of the input.
 struct window_loader {
     typedef tn_copy_shape<BM, BK> shape;
+    typedef decltype(tn_to_reg(tn_elem())) reg;
     const tn_args &args;
     int group;
     int ih[shape::N], iw[shape::N]; // the window's corner; rows past the end stand far outside
@@ -93,7 +95,7 @@ struct window_loader {
             tn_cp_async16(tn_chunk_at<TN_KBYTES, false>(tile, shape::row(i), shape::col() / CHUNK), corner[i] + shift,
                           inside(i, w, y, x) && k < TN_K);
 #else
-            held[i] = tn_gather_chunk<TN_X_VEC>(true, k, TN_K, [&](int at, float(&v)[TN_X_VEC]) {
+            held[i] = tn_gather_chunk<tn_elem, TN_X_VEC>(true, k, TN_K, [&](int at, reg(&v)[TN_X_VEC]) {
                 const window w(at);
                 int y, x;
                 if (inside(i, w, y, x)) tn_load_x(args, image[i], y, x, group * TN_C + w.c, v);
@@ -115,14 +117,15 @@ struct window_loader {
 #if !TN_PACK
 // The B operand: a group's filters.
 struct filters {
+    typedef tn_elem_b elem;
     static constexpr bool ASYNC = TN_B_ASYNC, KMAJOR = true;
     static constexpr int VEC = TN_B_VEC;
 #if TN_B_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, int group, int o, int k) {
+    TN_DEV const tn_elem_b *at(const tn_args &args, int group, int o, int k) {
         return tn_b(args) + tn_offset_b(args, 0, group * TN_N + o, k);
     }
 #else
-    TN_DEV void load(const tn_args &args, int group, int o, int k, float (&x)[VEC]) {
+    template <class T> TN_DEV void load(const tn_args &args, int group, int o, int k, T (&x)[VEC]) {
         tn_load_b(args, 0, group * TN_N + o, k, x);
     }
 #endif
@@ -133,7 +136,7 @@ struct filters {
 struct pixel_sink {
     const tn_args &args;
     int group, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
         m += m0;
         n += n0;
         if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, group * TN_N + n, x);
@@ -155,7 +158,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
 #else
     tn_matrix_loader<filters, BN> lb(args, group, tn * BN, TN_N, TN_K);
 #endif
-    float acc[MI][NI][4];
+    tn_sum acc[MI][NI][4];
     tn_pipeline(la, lb, k0, k1, smem, acc);
 
     const pixel_sink sink = {args, group, tm * BM, tn * BN};

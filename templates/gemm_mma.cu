@@ -1,4 +1,5 @@
-// gemm_mma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on tensor cores, f16, bf16 or tf32 (float32).
+// gemm_mma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on tensor cores: f16, bf16, tf32 (float32),
+// or integers of 8 bits that are summed in int32.
 //
 // A block computes a BM x BN tile in k steps of KBYTES bytes through a STAGES-deep cp.async pipeline (tn_tile.cuh).  Either
 // operand may be stored along k or along m / n; one without 16-byte chunks, or with a fused prologue, is loaded through registers by
@@ -32,6 +33,7 @@
 #include "tn_tile.cuh"
 
 struct operand_a {
+    typedef tn_elem elem;
     static constexpr bool ASYNC = TN_A_ASYNC, KMAJOR = TN_A_KMAJOR;
     static constexpr int VEC = TN_A_VEC;
 #if TN_A_ASYNC
@@ -39,7 +41,7 @@ struct operand_a {
         return tn_a(args) + tn_offset_a(args, tn_batch_a(args, b), row, col);
     }
 #else
-    TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
+    template <class T> TN_DEV void load(const tn_args &args, int b, int row, int col, T (&x)[VEC]) {
         tn_load_a(args, tn_batch_a(args, b), row, col, x);
     }
 #endif
@@ -47,14 +49,15 @@ struct operand_a {
 
 #if !TN_PACK
 struct operand_b {
+    typedef tn_elem_b elem;
     static constexpr bool ASYNC = TN_B_ASYNC, KMAJOR = TN_B_KMAJOR;
     static constexpr int VEC = TN_B_VEC;
 #if TN_B_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+    TN_DEV const tn_elem_b *at(const tn_args &args, int b, int row, int col) {
         return tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), row, col);
     }
 #else
-    TN_DEV void load(const tn_args &args, int b, int row, int col, float (&x)[VEC]) {
+    template <class T> TN_DEV void load(const tn_args &args, int b, int row, int col, T (&x)[VEC]) {
         tn_load_b(args, tn_batch_b(args, b), row, col, x);
     }
 #endif
@@ -65,7 +68,7 @@ struct operand_b {
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
         m += m0;
         n += n0;
         if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
@@ -87,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
 #else
     tn_matrix_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
 #endif
-    float acc[MI][NI][4];
+    tn_sum acc[MI][NI][4];
     tn_pipeline(la, lb, k0, k1, smem, acc);
 
     const tile_sink sink = {args, b, tm * BM, tn * BN};

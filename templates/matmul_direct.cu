@@ -14,8 +14,8 @@
 constexpr int BK = 16, THREADS = TN_BM * TN_BN / (TN_T * TN_T);
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
-    TN_SHARED(tn_val, a, [BK][TN_BM + 1]);
-    TN_SHARED(tn_val, b, [BK][TN_BN + 1]);
+    TN_SHARED(tn_left, a, [BK][TN_BM + 1]);
+    TN_SHARED(tn_right, b, [BK][TN_BN + 1]);
     TN_WAIT();
     const tn_index tiles_m = (TN_M + TN_BM - 1) / TN_BM, tiles_n = (TN_N + TN_BN - 1) / TN_BN;
     const tn_index batch = (tn_index)blockIdx.x / (tiles_m * tiles_n), tile = (tn_index)blockIdx.x % (tiles_m * tiles_n);
@@ -30,13 +30,13 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     for (tn_index k0 = 0; k0 < TN_K; k0 += BK) {
         for (int e = tid; e < TN_BM * BK; e += THREADS) { // neighbours load along the operand's inner axis
             const int k = TN_A_KINNER ? e % BK : e / TN_BM, m = TN_A_KINNER ? e / BK : e % TN_BM;
-            tn_val x[1] = {(tn_val)0};
+            tn_left x[1] = {(tn_left)0};
             if (m0 + m < TN_M && k0 + k < TN_K) tn_load_a(args, batch, m0 + m, k0 + k, x);
             a[k][m] = x[0];
         }
         for (int e = tid; e < TN_BN * BK; e += THREADS) {
             const int k = TN_B_KINNER ? e % BK : e / TN_BN, n = TN_B_KINNER ? e / BK : e % TN_BN;
-            tn_val x[1] = {(tn_val)0};
+            tn_right x[1] = {(tn_right)0};
             if (n0 + n < TN_N && k0 + k < TN_K) tn_load_b(args, batch, n0 + n, k0 + k, x);
             b[k][n] = x[0];
         }

@@ -140,36 +140,24 @@ template <bool TRANS> TN_DEV void tn_ldmatrix2(unsigned addr, unsigned (&r)[2]) 
 #endif
 }
 
-// mma.sync m16n8k32 of 8-bit elements; the layout of tn_mma_f16 with two elements in place of one.
+// mma.sync m16n8k32 of 8-bit floats; the layout of tn_mma_f16 with two elements in place of one.
 #ifdef TN_HOST
-TN_DEV void tn_host_mma_int(tn_emu_elem type, int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-    unsigned d[4] = {(unsigned)c[0], (unsigned)c[1], (unsigned)c[2], (unsigned)c[3]};
-    const unsigned x[4] = {a[0], a[1], a[2], a[3]}, y[2] = {b0, b1};
-    tn_emu->mma(tn_emu_self, type, type, 32, d, x, y);
-    for (int i = 0; i < 4; i++) c[i] = (int)d[i];
-}
-#endif
-#define TN_MMA_BYTES(NAME, ACC, BODY, ENUM, D, T, CONSTRAINT)                                                          \
-    TN_DEV void NAME(ACC (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {                                  \
-        TN_MMA_BYTES_BODY(BODY, ENUM, D, T, CONSTRAINT)                                                                \
-    }
-#ifdef TN_HOST
-#define TN_MMA_BYTES_BODY(BODY, ENUM, D, T, CONSTRAINT) BODY(c, a, b0, b1, ENUM)
-#define TN_MMA_FLOAT(c, a, b0, b1, ENUM) tn_host_mma(ENUM, 32, c, a, b0, b1);
-#define TN_MMA_INT(c, a, b0, b1, ENUM) tn_host_mma_int(ENUM, c, a, b0, b1);
+#define TN_MMA_FP8_BODY(ENUM, T) tn_host_mma(ENUM, 32, c, a, b0, b1);
 #else
-#define TN_MMA_BYTES_BODY(BODY, ENUM, D, T, CONSTRAINT)                                                                \
-    asm("mma.sync.aligned.m16n8k32.row.col." D "." T "." T "." D " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "      \
+#define TN_MMA_FP8_BODY(ENUM, T)                                                                                       \
+    asm("mma.sync.aligned.m16n8k32.row.col.f32." T "." T ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "          \
         "{%0, %1, %2, %3};"                                                                                            \
-        : "+" CONSTRAINT(c[0]), "+" CONSTRAINT(c[1]), "+" CONSTRAINT(c[2]), "+" CONSTRAINT(c[3])                       \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                               \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
 #if defined(TN_HOST) || __CUDA_ARCH__ >= 890
-TN_MMA_BYTES(tn_mma_e4m3, float, TN_MMA_FLOAT, TN_EMU_E4M3, "f32", "e4m3", "f")
-TN_MMA_BYTES(tn_mma_e5m2, float, TN_MMA_FLOAT, TN_EMU_E5M2, "f32", "e5m2", "f")
+TN_DEV void tn_mma_e4m3(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_FP8_BODY(TN_EMU_E4M3, "e4m3")
+}
+TN_DEV void tn_mma_e5m2(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_FP8_BODY(TN_EMU_E5M2, "e5m2")
+}
 #endif
-TN_MMA_BYTES(tn_mma_s8, int, TN_MMA_INT, TN_EMU_S8, "s32", "s8", "r")
-TN_MMA_BYTES(tn_mma_u8, int, TN_MMA_INT, TN_EMU_U8, "s32", "u8", "r")
 
 // Adds to a float in global or shared memory, without its old value.
 TN_DEV void tn_red_add(float *p, float v) {

@@ -3,12 +3,12 @@
 #pragma once
 
 // x: VEC consecutive elements at (b, m, n) of the anchor's result; n is a multiple of VEC and all are in range.
-template <int VEC> TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, float (&x)[VEC]) {
+template <int VEC, class T> TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, T (&x)[VEC]) {
 #if TN_HAS_BIAS
-    float bias[VEC];
+    T bias[VEC];
     tn_load_bias(args, n, bias);
     TN_UNROLL
-    for (int i = 0; i < VEC; i++) x[i] += bias[i];
+    for (int i = 0; i < VEC; i++) x[i] = tn_add(x[i], bias[i]);
 #endif
     tn_epilogue(args, b, m, n, x);
 }

@@ -150,6 +150,35 @@ TN_DEV void tn_mma_tf32(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsi
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
 }
+// The same of 8-bit integers, each operand's of either sign: K = 32, 32 bytes again; int32 sums wrap.
+#ifdef TN_HOST
+TN_DEV void tn_host_mma_int(tn_emu_elem a_type, tn_emu_elem b_type, int (&c)[4], const unsigned (&a)[4], unsigned b0,
+                            unsigned b1) {
+    unsigned d[4] = {(unsigned)c[0], (unsigned)c[1], (unsigned)c[2], (unsigned)c[3]};
+    const unsigned x[4] = {a[0], a[1], a[2], a[3]}, y[2] = {b0, b1};
+    tn_emu->mma(tn_emu_self, a_type, b_type, 32, d, x, y);
+    for (int i = 0; i < 4; i++) c[i] = (int)d[i];
+}
+#define TN_MMA_INT_BODY(A, B, A_TEXT, B_TEXT) tn_host_mma_int(TN_EMU_##A, TN_EMU_##B, c, a, b0, b1);
+#else
+#define TN_MMA_INT_BODY(A, B, A_TEXT, B_TEXT)                                                                          \
+    asm("mma.sync.aligned.m16n8k32.row.col.s32." A_TEXT "." B_TEXT ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "          \
+        "{%8, %9}, {%0, %1, %2, %3};"                                                                                  \
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                                               \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+TN_DEV void tn_mma_s8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_INT_BODY(S8, S8, "s8", "s8")
+}
+TN_DEV void tn_mma_u8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_INT_BODY(U8, U8, "u8", "u8")
+}
+TN_DEV void tn_mma_s8_u8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_INT_BODY(S8, U8, "s8", "u8")
+}
+TN_DEV void tn_mma_u8_s8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    TN_MMA_INT_BODY(U8, S8, "u8", "s8")
+}
 // Rounds the bits of a float32 to tf32 (to nearest, ties away).
 TN_DEV unsigned tn_round_tf32(unsigned f) {
 #ifdef TN_HOST
@@ -274,6 +303,25 @@ TN_DEV void tn_pack16(const float (&x)[4], tn_bits16 &out, float) {
     out.z = tn_float_bits(x[2]);
     out.w = tn_float_bits(x[3]);
 }
+template <class T> TN_DEV void tn_pack_bytes(const T (&x)[16], tn_bits16 &out) {
+    unsigned w[4];
+    TN_UNROLL
+    for (int i = 0; i < 4; i++)
+        w[i] = (unsigned)(unsigned char)x[4 * i] | (unsigned)(unsigned char)x[4 * i + 1] << 8 |
+               (unsigned)(unsigned char)x[4 * i + 2] << 16 | (unsigned)(unsigned char)x[4 * i + 3] << 24;
+    out = {w[0], w[1], w[2], w[3]};
+}
+TN_DEV void tn_pack16(const signed char (&x)[16], tn_bits16 &out, signed char) { tn_pack_bytes(x, out); }
+TN_DEV void tn_pack16(const unsigned char (&x)[16], tn_bits16 &out, unsigned char) { tn_pack_bytes(x, out); }
+
+// ---- by type -------------------------------------------------------------------------------------------------------------
+
+// What products of such elements are summed in.
+TN_DEV float tn_sum_of(tn_half) { return 0.0f; }
+TN_DEV float tn_sum_of(tn_bf16) { return 0.0f; }
+TN_DEV float tn_sum_of(float) { return 0.0f; }
+TN_DEV int tn_sum_of(signed char) { return 0; }
+TN_DEV int tn_sum_of(unsigned char) { return 0; }
 
 TN_DEV void tn_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, tn_half) {
     tn_mma_f16(c, a, b0, b1);
@@ -283,4 +331,20 @@ TN_DEV void tn_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned 
 }
 TN_DEV void tn_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, float) {
     tn_mma_tf32(c, a, b0, b1);
+}
+// Operands of types of their own.
+template <class T> TN_DEV void tn_mma(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, T, T) {
+    tn_mma(c, a, b0, b1, T());
+}
+TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, signed char, signed char) {
+    tn_mma_s8(c, a, b0, b1);
+}
+TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned char, unsigned char) {
+    tn_mma_u8(c, a, b0, b1);
+}
+TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, signed char, unsigned char) {
+    tn_mma_s8_u8(c, a, b0, b1);
+}
+TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned char, signed char) {
+    tn_mma_u8_s8(c, a, b0, b1);
 }

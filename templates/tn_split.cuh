@@ -1,6 +1,6 @@
 // tn_split.cuh: which tile and which part of k a block works on, and adding up the partial tiles of a cluster.
 //
-// Split-K protocol: the SPLITK blocks of a cluster each hold a partial BM x BN tile of floats in their own shared memory at one
+// Split-K protocol: the SPLITK blocks of a cluster each hold a partial BM x BN tile of sums in their own shared memory at one
 // and the same address.  After a cluster barrier, block r adds rows r*BM/SPLITK ... of all partial tiles in rank order
 // (so the sum does not depend on timing), reading the others' through distributed shared memory, and hands them to the
 // epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.  Where the
@@ -9,8 +9,18 @@
 #include "tn_mma.cuh"
 #include "tn_finish.cuh"
 
-template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1> struct tn_partial_tile {
-    // In floats: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
+// The bits of a + b, which are of type T.
+TN_DEV unsigned tn_add_bits(unsigned a, unsigned b, float) {
+    return tn_float_bits(tn_bits_float(a) + tn_bits_float(b));
+}
+TN_DEV unsigned tn_add_bits(unsigned a, unsigned b, int) { return a + b; }
+TN_DEV unsigned tn_bits_of(float x) { return tn_float_bits(x); }
+TN_DEV unsigned tn_bits_of(int x) { return (unsigned)x; }
+TN_DEV float tn_of_bits(unsigned x, float) { return tn_bits_float(x); }
+TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
+
+template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float> struct tn_partial_tile {
+    // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
     static constexpr int STRIDE = COLS + 8;
     static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
 
@@ -26,10 +36,10 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1> struct tn_
         TN_UNROLL
         for (int s = 1; s < SLICES; s++) {
             const tn_bits16 q = tn_lds16(at(smem, s, m, n));
-            p.x = tn_float_bits(tn_bits_float(p.x) + tn_bits_float(q.x));
-            p.y = tn_float_bits(tn_bits_float(p.y) + tn_bits_float(q.y));
-            p.z = tn_float_bits(tn_bits_float(p.z) + tn_bits_float(q.z));
-            p.w = tn_float_bits(tn_bits_float(p.w) + tn_bits_float(q.w));
+            p.x = tn_add_bits(p.x, q.x, T());
+            p.y = tn_add_bits(p.y, q.y, T());
+            p.z = tn_add_bits(p.z, q.z, T());
+            p.w = tn_add_bits(p.w, q.w, T());
         }
         return p;
     }
@@ -49,22 +59,22 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1> struct tn_
         const int first = SPLIT > 1 ? tn_cluster_rank() * (ROWS / SPLIT) : 0;
         for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
             const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
-            float x[WIDTH];
+            T x[WIDTH];
             TN_UNROLL
             for (int w = 0; w < WIDTH; w += 4) {
                 TN_UNROLL
                 for (int r = 0; r < SPLIT; r++) {
                     const tn_bits16 p =
                         SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n + w), r) : sum(smem, m, n + w);
-                    x[w] = r ? x[w] + tn_bits_float(p.x) : tn_bits_float(p.x);
-                    x[w + 1] = r ? x[w + 1] + tn_bits_float(p.y) : tn_bits_float(p.y);
-                    x[w + 2] = r ? x[w + 2] + tn_bits_float(p.z) : tn_bits_float(p.z);
-                    x[w + 3] = r ? x[w + 3] + tn_bits_float(p.w) : tn_bits_float(p.w);
+                    const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()),
+                                    tn_of_bits(p.w, T())};
+                    TN_UNROLL
+                    for (int i = 0; i < 4; i++) x[w + i] = r ? tn_add(x[w + i], v[i]) : v[i];
                 }
             }
             TN_UNROLL
             for (int e = 0; e < WIDTH; e += VEC) {
-                float y[VEC];
+                T y[VEC];
                 TN_UNROLL
                 for (int v = 0; v < VEC; v++) y[v] = x[e + v];
                 sink.put(m, n + e, y);

@@ -4,7 +4,8 @@
 // KBYTES bytes along k (one row an m or n); the other kind has rows along m or n (one row a k) and is transposed on
 // the way into registers.  Chunks are XOR-swizzled by row so that eight consecutive rows of one chunk column, which is what
 // ldmatrix reads, lie in eight different 16-byte bank groups.  In bytes, float32 (tf32) is like 16-bit elements: one
-// mma step covers 32 bytes of k, and ldmatrix moves the same bytes.
+// mma step covers 32 bytes of k, and ldmatrix moves the same bytes.  So are integers of 8 bits (tn_elem is
+// A's, tn_elem_b B's, which may have another sign), but only K-major.
 //
 // The pipeline: while the tensor cores work on slot s, copies for the STAGES-1 next k tiles are in flight.  A loader either
 // issues cp.async (`issue`) or loads registers before the computation (`issue`) and stores them after it (`land`): operands with a
@@ -21,6 +22,7 @@
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, SLICES = TN_SLICES;
 constexpr int THREADS = 32 * TN_WARPS;
+typedef decltype(tn_sum_of(tn_elem())) tn_sum;
 constexpr int CHUNK = 16 / (int)sizeof(tn_elem);     // elements a chunk
 constexpr int BK = TN_KBYTES / (int)sizeof(tn_elem); // elements of k a stage
 constexpr int KSTEPS = TN_KBYTES / 32 / SLICES;      // mma steps a stage and group of warps
@@ -43,6 +45,7 @@ TN_DEV constexpr int tn_warps_m() {
 constexpr int WARPS_M = tn_warps_m(), WARPS_N = TN_WARPS / SLICES / WARPS_M;
 constexpr int WM = BM / WARPS_M, WN = BN / WARPS_N; // the warp's tile
 constexpr int MI = WM / 16, NI = WN / 8;            // in mma tiles
+static_assert(sizeof(tn_elem) > 1 || (A_KMAJOR && B_KMAJOR), "ldmatrix transposes elements of 16 bits");
 static_assert(WM % 16 == 0 && WN % 16 == 0, "warp tile too small");
 
 constexpr int A_BYTES = BM * TN_KBYTES, SLOT_BYTES = (BM + BN) * TN_KBYTES;
@@ -67,30 +70,33 @@ template <int ROWS, int COLS> struct tn_copy_shape {
 };
 
 // One chunk through registers, element by element or VEC at a time; zero outside [0, cols).
-template <int VEC, class Load> TN_DEV tn_bits16 tn_gather_chunk(bool row_ok, int col, int cols, const Load &load) {
-    float x[CHUNK];
+template <class Elem, int VEC, class Load>
+TN_DEV tn_bits16 tn_gather_chunk(bool row_ok, int col, int cols, const Load &load) {
+    typedef decltype(tn_to_reg(Elem())) reg;
+    reg x[CHUNK];
     TN_UNROLL
     for (int j = 0; j < CHUNK; j += VEC) {
-        float v[VEC];
+        reg v[VEC];
         TN_UNROLL
-        for (int k = 0; k < VEC; k++) v[k] = 0.0f;
+        for (int k = 0; k < VEC; k++) v[k] = 0;
         if (row_ok && col + j < cols) load(col + j, v);
         TN_UNROLL
         for (int k = 0; k < VEC; k++) x[j + k] = v[k];
     }
     tn_bits16 out;
-    tn_pack16(x, out, tn_elem());
+    tn_pack16(x, out, Elem());
     return out;
 }
 
 // The loader of a matrix operand.  Op gives
-//     ASYNC, VEC, KMAJOR
-//     const tn_elem *at(args, b, row, col)          if ASYNC: address of a whole chunk
-//     void load(args, b, row, col, float (&x)[VEC])  otherwise
+//     ASYNC, VEC, KMAJOR, elem
+//     const elem *at(args, b, row, col)              if ASYNC: address of a whole chunk
+//     void load(args, b, row, col, reg (&x)[VEC])    otherwise; reg: what tn_to_reg makes of an element
 // where row and col are (m or n, k) if KMAJOR and (k, m or n) otherwise.  `side` is the tile's first m or n, `extent` its bound.
 template <class Op, int SIDE> struct tn_matrix_loader {
     static constexpr int ROWS = Op::KMAJOR ? SIDE : BK, COLS = Op::KMAJOR ? BK : SIDE;
     typedef tn_copy_shape<ROWS, COLS> shape;
+    typedef decltype(tn_to_reg(typename Op::elem())) reg;
     const tn_args &args;
     int b, side, extent, depth;
     tn_bits16 held[Op::ASYNC ? 1 : shape::N];
@@ -111,9 +117,8 @@ template <class Op, int SIDE> struct tn_matrix_loader {
                                                                                       shape::col() / CHUNK),
                               Op::at(args, b, row, col), ok && col < cols);
             else
-                held[i] = tn_gather_chunk<Op::VEC>(ok, col, cols, [&](int c, float(&x)[Op::VEC]) {
-                    Op::load(args, b, row, c, x);
-                });
+                held[i] = tn_gather_chunk<typename Op::elem, Op::VEC>(
+                    ok, col, cols, [&](int c, reg(&x)[Op::VEC]) { Op::load(args, b, row, c, x); });
         }
     }
     TN_MEMBER void land(unsigned tile) {
@@ -132,13 +137,13 @@ template <class Op, int SIDE> struct tn_matrix_loader {
 // copy of consecutive bytes, without edges.
 struct tn_packed_loader {
     static constexpr int CHUNKS = BN * TN_KBYTES / 16, N = (CHUNKS + THREADS - 1) / THREADS;
-    const tn_elem *first; // this thread's chunk of the band's first tile
+    const tn_elem_b *first; // this thread's chunk of the band's first tile
 
-    TN_MEMBER tn_packed_loader(const tn_elem *all, int band, int tiles)
+    TN_MEMBER tn_packed_loader(const tn_elem_b *all, int band, int tiles)
         : first(all + (long long)band * tiles * (BN * BK) + (int)threadIdx.x * CHUNK) {}
 
     TN_MEMBER void issue(int kt, unsigned tile) {
-        const tn_elem *from = first + (long long)kt * (BN * BK);
+        const tn_elem_b *from = first + (long long)kt * (BN * BK);
         TN_UNROLL
         for (int i = 0; i < N; i++) {
             const int chunk = (int)threadIdx.x + i * THREADS;
@@ -202,7 +207,7 @@ struct tn_warp_at {
 };
 
 // acc += the product of one slot's tiles.  Fragments of step ks + 1 are requested before the products of step ks.
-TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, float (&acc)[MI][NI][4]) {
+TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, tn_sum (&acc)[MI][NI][4]) {
     unsigned a[2][MI][4], b[2][NI / 2][4];
     TN_UNROLL
     for (int ks = -1; ks < KSTEPS; ks++) {
@@ -218,7 +223,7 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
             TN_UNROLL
             for (int j = 0; j < NI; j++)
                 tn_mma(acc[i][j], a[ks & 1][i], b[ks & 1][j / 2][j % 2 * 2], b[ks & 1][j / 2][j % 2 * 2 + 1],
-                       tn_elem());
+                       tn_elem(), tn_elem_b());
         }
     }
 }
@@ -227,14 +232,14 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
 
 // acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
-TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, float (&acc)[MI][NI][4]) {
+TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sum (&acc)[MI][NI][4]) {
     const tn_warp_at at;
     TN_UNROLL
     for (int i = 0; i < MI; i++)
         TN_UNROLL
         for (int j = 0; j < NI; j++)
             TN_UNROLL
-            for (int k = 0; k < 4; k++) acc[i][j][k] = 0.0f;
+            for (int k = 0; k < 4; k++) acc[i][j][k] = 0;
 
     if (!TN_B_CONST) TN_WAIT();
     TN_UNROLL
@@ -278,7 +283,7 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, flo
 // ---- from accumulators to the epilogue --------------------------------------------------------------------------------------------
 
 // Straight from registers: sink.put(m, n, x) with x of VEC elements (1 or 2) of the block's tile.
-template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[MI][NI][4], const Sink &sink) {
+template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sum (&acc)[MI][NI][4], const Sink &sink) {
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     TN_UNROLL
@@ -290,7 +295,7 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[M
                 const int m = at.m + i * 16 + h * 8 + g, n = at.n + j * 8 + t * 2;
                 TN_UNROLL
                 for (int e = 0; e < 2; e += VEC) {
-                    float x[VEC];
+                    tn_sum x[VEC];
                     TN_UNROLL
                     for (int v = 0; v < VEC; v++) x[v] = acc[i][j][h * 2 + e + v];
                     sink.put(m, n + e, x);
@@ -303,8 +308,8 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const float (&acc)[M
 // Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the groups' and the cluster's
 // partial tiles.
 template <int VEC, class Sink>
-TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, SLICES> partial;
+TN_DEV void tn_finish_shared(const tn_sum (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, SLICES, tn_sum> partial;
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
@@ -315,6 +320,6 @@ TN_DEV void tn_finish_shared(const float (&acc)[MI][NI][4], unsigned smem, const
             TN_UNROLL
             for (int h = 0; h < 2; h++)
                 tn_sts8(partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
-                        tn_float_bits(acc[i][j][h * 2]), tn_float_bits(acc[i][j][h * 2 + 1]));
+                        tn_bits_of(acc[i][j][h * 2]), tn_bits_of(acc[i][j][h * 2 + 1]));
     partial::template finish<VEC>(smem, sink);
 }

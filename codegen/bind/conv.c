@@ -43,7 +43,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
     if (!make_plan(s, &pl)) return false;
     const tn_window *w = &pl.w;
-    if (w->dtype != TN_F16 && w->dtype != TN_BF16 && !(w->dtype == TN_F32 && w->tf32)) return false;
+    if (!tn_tile_multiplies(w->dtype, w->tf32, w->i32)) return false;
     tn_window_constants(s, w, p);
     tn_problem_add_int(p, "X_ASYNC", pl.async);
     tn_problem_add_int(p, "X_VEC", pl.vec);
@@ -142,6 +142,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_packing how = packs ? filter_packing(v, &pl) : (tn_packing){0};
         tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", w->dtype);
+        if (!wgmma) tn_emit_type(e, "tn_elem_b", w->filter_dtype);
         emit_input(e, s, &pl);
         tn_emit_weight(e, &pl.filter, packs ? &how : NULL, w->filter, none, w->f_o, w->f_k);
         if (wgmma) emit_maps(e, s, &pl, v);

@@ -67,7 +67,7 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     const double together = fmin(resident, per_sm);
 
     /* one k tile of one block, cycles of each unit */
-    const double peak = arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * MMA_SHARE * (t->elt > 2 ? 0.5 : 1);
+    const double peak = arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * MMA_SHARE * (2 / t->elt);
     const double products = 2 * t->bm * t->bn * t->kbytes / t->elt;
     const double mma = products / (peak * fmin(1, t->warps * together / 4));
     const double wm = warps_m(t), wn = t->warps / t->slices / wm;

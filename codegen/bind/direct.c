@@ -6,6 +6,12 @@
 
 #include <math.h>
 
+/* What the loads bring: integers of 8 bits need not be of one sign, nor what is made of them. */
+static void emit_operands(tn_emitter *e, const tn_spec *s, tn_val left, tn_val right) {
+    tn_emit_reg_type(e, "tn_left", tn_val_dtype(s->g, left));
+    tn_emit_reg_type(e, "tn_right", tn_val_dtype(s->g, right));
+}
+
 /* ---- windows: batch, channels and up to three spatial axes ------------------------------------------------------- */
 
 /* Coordinates (lead, d, h, w, last) over a tensor whose spatial axes stand as in x. */
@@ -134,7 +140,7 @@ static void conv_problem(const tn_spec *s, const tn_sliding *w, tn_problem *p) {
 static void conv_emit_all(tn_emitter *e, const tn_spec *s, const tn_sliding *w, const tn_problem *p, tn_variant *v,
                           bool transposed) {
     const uint32_t oc = (uint32_t)tn_knob_get(v->tpl, v->knob, "OC");
-    const tn_dtype t = tn_val_dtype(s->g, w->x);
+    const tn_dtype t = tn_val_dtype(s->g, w->y);
     tn_coord x[5], f[5], y[5];
     coords(w, x, "n", 0, "c", w->channel);
     coords(w, y, "n", 0, "oc", w->channel);
@@ -143,6 +149,7 @@ static void conv_emit_all(tn_emitter *e, const tn_spec *s, const tn_sliding *w, 
     else
         coords(w, f, "c", w->channel, "oc", 0);
     tn_emit_problem(e, p);
+    if (!transposed) emit_operands(e, s, w->x, w->w);
     tn_emit_reg_type(e, "tn_val", t);
     tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(t));
     tn_emit_load(e, "tn_load_x", w->x, x, 5, 1);
@@ -277,13 +284,14 @@ static tn_status matmul_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     if (find_product(s, &q)) {
         const int64_t bm = tn_knob_get(v->tpl, v->knob, "BM"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
                       t = tn_knob_get(v->tpl, v->knob, "T");
-        const tn_dtype type = q.c.dtype;
+        const tn_dtype type = tn_val_dtype(s->g, q.c.out);
         const tn_contraction *c = &q.c;
         const tn_coord y[3] = {c->o_batch, c->o_m, c->o_n};
         const tn_param a[3] = {{"b", c->batch, 0}, {"m", c->m, 0}, {"k", c->k, 0}},
                        b[3] = {{"b", c->batch, 0}, {"n", c->n, 0}, {"k", c->k, 0}};
         const uint32_t one = 1;
         tn_emit_problem(e, p);
+        emit_operands(e, s, c->a, c->b);
         tn_emit_reg_type(e, "tn_val", type);
         tn_emit_line(e, "typedef %s tn_acc;", tn_acc_type(type));
         tn_emit_load_at(e, "tn_load_a", c->a, a, 3, a_coords, &q, 1);

@@ -18,7 +18,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
     if (!make_plan(s, &pl)) return false;
     const tn_contraction *c = &pl.c;
-    if (c->dtype != TN_F16 && c->dtype != TN_BF16 && !(c->dtype == TN_F32 && c->tf32)) return false;
+    if (!tn_tile_multiplies(c->dtype, c->tf32, c->i32)) return false;
     tn_problem_add(s, p, "M", c->m);
     tn_problem_add(s, p, "N", c->n);
     tn_problem_add(s, p, "K", c->k);
@@ -57,6 +57,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_packing how = packs ? tn_tile_packing(v, &pl.b.how) : (tn_packing){0};
         tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", c->dtype);
+        if (!wgmma) tn_emit_type(e, "tn_elem_b", c->b_dtype);
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);

@@ -45,12 +45,24 @@ static bool map_batch(const tn_spec *s, tn_val v, tn_val out, tn_batch_map *map)
     return true;
 }
 
-bool tn_spec_tf32(const tn_spec *s) {
+static bool math_is(const tn_spec *s, const char *want) {
     const tn_op op = s->anchor.i ? tn_node_op(s->g, s->anchor) : TN_OP_NONE;
     const char *math = op == TN_OP_MATMUL ? TN_ATTRS_OF(s->g, s->anchor, matmul)->math
                        : op == TN_OP_CONV ? TN_ATTRS_OF(s->g, s->anchor, conv)->math
                                           : NULL;
-    return math && !strcmp(math, "tf32");
+    return math && !strcmp(math, want);
+}
+
+bool tn_spec_tf32(const tn_spec *s) {
+    return math_is(s, "tf32");
+}
+
+bool tn_spec_i32(const tn_spec *s) {
+    return math_is(s, "i32");
+}
+
+bool tn_tile_multiplies(tn_dtype t, bool tf32, bool i32) {
+    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tf32) || i32;
 }
 
 static void operands(const tn_spec *s, tn_contraction *c) {
@@ -58,7 +70,9 @@ static void operands(const tn_spec *s, tn_contraction *c) {
     c->b = tn_spec_anchor_input(s, 1);
     c->out = tn_spec_anchor_result(s);
     c->dtype = tn_val_dtype(s->g, c->a);
+    c->b_dtype = tn_val_dtype(s->g, c->b);
     c->tf32 = tn_spec_tf32(s);
+    c->i32 = tn_spec_i32(s);
 }
 
 static void sizes(const tn_spec *s, tn_contraction *c) {
@@ -130,7 +144,7 @@ bool tn_contraction_of(const tn_spec *s, tn_contraction *c) {
     *c = (tn_contraction){0};
     const tn_op op = s->anchor.i ? tn_node_op(s->g, s->anchor) : TN_OP_NONE;
     if (!(op == TN_OP_MATMUL ? matmul(s, c) : op == TN_OP_CONV && pointwise(s, c))) return false;
-    return tn_val_dtype(s->g, c->b) == c->dtype;
+    return c->i32 || c->b_dtype == c->dtype;
 }
 
 /* ---- batch maps -------------------------------------------------------------------------------------------------- */
@@ -201,7 +215,9 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
     out->packs = tn_spec_packs(s, val, &batch, &side, &k, &out->packed_in, &out->how);
     const uint32_t size = tn_dtype_size(tn_val_dtype(s->g, val)), chunk = size < 16 ? 16 / size : 1;
     tn_coord c[3];
-    for (int flip = 0; flip < 2; flip++) {
+    const bool bytes = size == 1; /* which nothing turns on the way from shared memory to registers */
+    if (bytes) kmajor = true;
+    for (int flip = 0; flip < (bytes ? 1 : 2); flip++) {
         out->kmajor = kmajor != (flip == 1);
         storage_order(batch, side, k, out->kmajor, c);
         if (plan_async(s, val, c, chunk, out)) return true;
@@ -210,6 +226,10 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
     out->kmajor = kmajor;
     storage_order(batch, side, k, kmajor, c);
     out->vec = tn_dim_pow2(s, tn_spec_product(s, val, c[2].axis, c[2].n_axes), chunk);
+    if (bytes && tn_spec_direct(s, val, &in)) { /* as wide as loads from memory can be */
+        const uint32_t together = tn_spec_contiguous(s, val, c, 3, out->vec, &in);
+        if (together) out->vec = together;
+    }
     out->is_const = tn_spec_direct(s, val, &in) && s->in[in].is_const;
     return true;
 }

@@ -12,7 +12,9 @@ typedef struct tn_contraction {
     tn_val a, b, bias, out; /* bias: none if absent */
     tn_dtype dtype;         /* of a and b */
     bool tf32;              /* float32 operands may be rounded to tf32 */
-    bool trans_a, trans_b;  /* a is stored (k, m); b is stored (n, k) */
+    bool i32;               /* integers of 8 bits, b's of b_dtype, summed in int32 */
+    tn_dtype b_dtype;
+    bool trans_a, trans_b; /* a is stored (k, m); b is stored (n, k) */
     tn_coord a_batch, a_m, a_k, b_batch, b_n, b_k, o_batch, o_m, o_n;
     tn_dim batch, m, n, k;
     tn_batch_map a_map, b_map;
@@ -23,8 +25,11 @@ bool tn_matmul_of(const tn_spec *s, tn_contraction *c);
 /* True if the anchor is a matmul whose batches are known to match, or a pointwise NHWC convolution (1x1, stride 1, no
  * padding, one group).  One matrix for all of A's batch makes one tall matrix of A. */
 bool tn_contraction_of(const tn_spec *s, tn_contraction *c);
-/* Whether the anchor may round float32 operands to tf32. */
+/* Whether the anchor may round float32 operands to tf32; multiplies integers of 8 bits and sums them in int32. */
 bool tn_spec_tf32(const tn_spec *s);
+bool tn_spec_i32(const tn_spec *s);
+/* Whether tn_tile.cuh multiplies such elements. */
+bool tn_tile_multiplies(tn_dtype t, bool tf32, bool i32);
 /* Generates tn_batch_a(args, b) and tn_batch_b(args, b): the operand's batch index. */
 void tn_emit_batch_maps(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
 

@@ -78,9 +78,10 @@ bool tn_window_of(const tn_spec *s, tn_window *w) {
     int64_t o = 0;
     w->x = v.x, w->filter = v.w, w->bias = v.bias, w->out = v.y;
     w->dtype = tn_val_dtype(g, w->x);
-    w->tf32 = v.tf32;
+    w->filter_dtype = tn_val_dtype(g, w->filter);
+    w->tf32 = v.tf32, w->i32 = tn_spec_i32(s);
     w->groups = v.groups;
-    if (tn_val_dtype(g, w->filter) != w->dtype || !tn_dim_is_const(g, tn_val_dim(g, w->filter, 0), &o) ||
+    if ((!w->i32 && w->filter_dtype != w->dtype) || !tn_dim_is_const(g, tn_val_dim(g, w->filter, 0), &o) ||
         !tn_dim_is_const(g, tn_val_dim(g, w->filter, rank - 1), &w->c) || w->c < 1 || o < 1 || o % w->groups)
         return false;
     w->n = o / w->groups;

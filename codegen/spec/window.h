@@ -19,7 +19,8 @@ bool tn_sliding_of(const tn_spec *s, tn_sliding *w);
 typedef struct tn_window {
     tn_val x, filter, bias, out;
     tn_dtype dtype;
-    bool tf32;
+    bool tf32, i32; /* i32: integers of 8 bits, the filter's of filter_dtype, summed in int32 */
+    tn_dtype filter_dtype;
     int64_t groups, c, n; /* input and output channels of one group */
     int64_t r, s;         /* filter height (1 for 1-D) and width */
     int64_t stride_h, stride_w, pad_h, pad_w, after_h, after_w, dilation_h, dilation_w; /* pads before, after */

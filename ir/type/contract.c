@@ -54,18 +54,31 @@ tn_status tn_rule_cumsum(tn_infer_ctx *c) {
 
 /* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
-static tn_status math_mode(tn_infer_ctx *c, const char *math) {
+static bool is_byte(tn_dtype t) {
+    return t == TN_I8 || t == TN_U8;
+}
+
+/* The dtype of the result, which a bias has too. */
+static tn_status product_of(tn_infer_ctx *c, const char *math, tn_dtype *t) {
+    *t = tn_infer_dtype(c, 0);
+    TN_TRY(tn_infer_number(c, 0));
+    if (math && !strcmp(math, "i32")) {
+        *t = TN_I32;
+        if (is_byte(tn_infer_dtype(c, 0)) && is_byte(tn_infer_dtype(c, 1))) return TN_OK;
+        return tn_infer_error(c, "math mode \"i32\" is for operands of i8 or u8; they are %s and %s",
+                              tn_dtype_text(tn_infer_dtype(c, 0)), tn_dtype_text(tn_infer_dtype(c, 1)));
+    }
+    TN_TRY(tn_infer_same_dtype(c, 0, 1));
     if (!math || !*math || !strcmp(math, "tf32")) return TN_OK;
-    return tn_infer_error(c, "math mode \"%s\" is unknown; it must be \"\" or \"tf32\"", math);
+    return tn_infer_error(c, "math mode \"%s\" is unknown; it must be \"\", \"tf32\" or \"i32\"", math);
 }
 
 tn_status tn_rule_matmul(tn_infer_ctx *c) {
     const tn_attrs_matmul *a = c->attrs;
     tn_dim dims[TN_MAX_RANK];
+    tn_dtype t;
     TN_TRY(tn_infer_require(c, 2));
-    TN_TRY(tn_infer_number(c, 0));
-    TN_TRY(tn_infer_same_dtype(c, 0, 1));
-    TN_TRY(math_mode(c, a->math));
+    TN_TRY(product_of(c, a->math, &t));
     size_t ra = tn_infer_rank(c, 0), rb = tn_infer_rank(c, 1), r = ra > rb ? ra : rb;
     if (ra < 2 || rb < 2)
         return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)",
@@ -85,7 +98,7 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
     }
     dims[r - 2] = m;
     dims[r - 1] = n;
-    return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);
+    return tn_infer_put(c, t, r, dims);
 }
 
 /* ---- convolutions and pools -------------------------------------------------------------------------------------- */
@@ -141,11 +154,14 @@ static tn_status positions(tn_infer_ctx *c, const window *w, size_t k, tn_dim ke
     return TN_OK;
 }
 
-static tn_status bias_of(tn_infer_ctx *c, tn_dim channels) {
+static tn_status bias_of(tn_infer_ctx *c, tn_dtype t, tn_dim channels) {
     if (!tn_infer_has(c, 2)) return TN_OK;
     if (tn_infer_rank(c, 2) != 1)
         return tn_infer_error(c, "the bias is %s; it must have rank 1", TN_TYPE_TEXT(c, tn_infer_type(c, 2)));
-    TN_TRY(tn_infer_same_dtype(c, 0, 2));
+    if (t == tn_infer_dtype(c, 0)) TN_TRY(tn_infer_same_dtype(c, 0, 2));
+    if (t != tn_infer_dtype(c, 2))
+        return tn_infer_error(c, "the bias is %s; it must be %s", tn_dtype_text(tn_infer_dtype(c, 2)),
+                              tn_dtype_text(t));
     return tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, 0), tn_size_text(channels, "the output channels"));
 }
 
@@ -156,10 +172,9 @@ static tn_status groups_of(tn_infer_ctx *c, int64_t groups, size_t operand, size
                          tn_size_text(tn_dim_const(c->g, *out), "the number of groups"));
 }
 
-static tn_status conv_operands(tn_infer_ctx *c) {
+static tn_status conv_operands(tn_infer_ctx *c, const char *math, tn_dtype *t) {
     TN_TRY(tn_infer_require(c, 2));
-    TN_TRY(tn_infer_number(c, 0));
-    TN_TRY(tn_infer_same_dtype(c, 0, 1));
+    TN_TRY(product_of(c, math, t));
     if (tn_infer_rank(c, 0) != tn_infer_rank(c, 1))
         return tn_infer_error(c, "x is %s but the weight is %s: their ranks differ",
                               TN_TYPE_TEXT(c, tn_infer_type(c, 0)), TN_TYPE_TEXT(c, tn_infer_type(c, 1)));
@@ -171,23 +186,23 @@ tn_status tn_rule_conv(tn_infer_ctx *c) {
     tn_dim dims[TN_MAX_RANK];
     window w;
     int64_t groups;
-    TN_TRY(conv_operands(c));
+    tn_dtype t;
+    TN_TRY(conv_operands(c, a->math, &t));
     TN_TRY(window_of(c, a->layout, &w));
     TN_TRY(window_attrs(c, w.n, a->strides, a->pads, a->dilations));
-    TN_TRY(math_mode(c, a->math));
     tn_dim out = tn_infer_dim(c, 1, 0);
     TN_TRY(groups_of(c, a->groups, 0, w.channel, &groups));
     TN_TRY(groups_of(c, a->groups, 1, 0, &groups));
     tn_dim wants = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, w.channel),
                          (tn_size){wants, TN_SIZE_AXIS, 1, w.channel, groups > 1 ? " times the groups" : ""}));
-    TN_TRY(bias_of(c, out));
+    TN_TRY(bias_of(c, t, out));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = out;
     for (size_t k = 0; k < w.n; k++)
         TN_TRY(positions(c, &w, k, tn_infer_dim(c, 1, w.first + k), a->strides, a->pads, a->dilations, false,
                          &dims[w.first + k]));
-    return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
+    return tn_infer_put(c, t, w.n + 2, dims);
 }
 
 /* size = (x - 1) * stride + output_pad + (kernel - 1) * dilation + 1 - pads */
@@ -206,7 +221,8 @@ tn_status tn_rule_conv_transpose(tn_infer_ctx *c) {
     tn_dim dims[TN_MAX_RANK];
     window w;
     int64_t groups;
-    TN_TRY(conv_operands(c));
+    tn_dtype t;
+    TN_TRY(conv_operands(c, NULL, &t));
     TN_TRY(window_of(c, a->layout, &w));
     TN_TRY(window_attrs(c, w.n, a->strides, a->pads, a->dilations));
     TN_TRY(tn_infer_ints(c, "output_pads", a->output_pads, w.n, 0, TN_ATTR_MAX));
@@ -214,9 +230,9 @@ tn_status tn_rule_conv_transpose(tn_infer_ctx *c) {
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, w.channel), tn_size_axis(c, 1, 0)));
     dims[0] = tn_infer_dim(c, 0, 0);
     dims[w.channel] = tn_dim_mul(c->g, tn_infer_dim(c, 1, w.channel), tn_dim_const(c->g, groups));
-    TN_TRY(bias_of(c, dims[w.channel]));
+    TN_TRY(bias_of(c, t, dims[w.channel]));
     for (size_t k = 0; k < w.n; k++) dims[w.first + k] = transposed_size(c, a, &w, k);
-    return tn_infer_put(c, tn_infer_dtype(c, 0), w.n + 2, dims);
+    return tn_infer_put(c, t, w.n + 2, dims);
 }
 
 tn_status tn_rule_pool(tn_infer_ctx *c) {

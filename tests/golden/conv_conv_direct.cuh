@@ -51,6 +51,8 @@ struct tn_args {
     float *out0;
 };
 
+typedef float tn_left;
+typedef float tn_right;
 typedef float tn_val;
 typedef float tn_acc;
 typedef float tn_bias;

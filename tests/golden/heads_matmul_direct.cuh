@@ -30,6 +30,8 @@ struct tn_args {
     tn_half *out0;
 };
 
+typedef float tn_left;
+typedef float tn_right;
 typedef float tn_val;
 typedef float tn_acc;
 

@@ -132,6 +132,30 @@ static const named_conv convs[] = {
     {"conv_pointwise_wide", {1, 256, 9, 11, 200, 1, 1, 0, 1, true, true, true, false}},
 };
 
+/* Of integers of 8 bits. */
+static const named_conv byte_convs[] = {
+    /*                       n   c   h    w   o    k  s  p  g   bias   relu   residual scaled */
+    {"conv_bytes", {1, 16, 9, 10, 24, 3, 1, 1, 1, false, false, false, false}},
+    {"conv_bytes_stem", {1, 3, 18, 20, 32, 7, 2, 3, 1, false, false, false, false}},
+    {"conv_bytes_strided", {0, 64, 8, 9, 40, 1, 2, 0, 1, false, false, false, false}},
+    {"conv_bytes_grouped", {1, 64, 7, 7, 96, 3, 1, 1, 2, false, false, false, false}},
+    {"conv_bytes_deep", {1, 144, 4, 5, 40, 3, 1, 1, 1, false, false, false, false}},
+};
+static const named_gemm byte_gemms[] = {
+    /*                      batch m   n   k    ta     tb     weight gelu */
+    {"gemm_bytes", {1, 70, 48, 272, false, false, true, false}},
+    {"gemm_bytes_odd", {1, 0, 33, 77, false, false, true, false}},
+    {"gemm_bytes_k_inner", {3, 20, 48, 64, false, true, true, false}},
+    {"gemm_bytes_batched", {2, 40, 24, 96, false, true, false, false}},
+    {"gemm_bytes_deep", {1, 17, 9, 2064, false, false, true, false}},
+    {"gemm_bytes_large", {1, 264, 272, 320, false, true, true, false}},
+};
+/* Of a and b. */
+static const struct {
+    const char *name;
+    tn_dtype a, b;
+} signs[] = {{"s8", TN_I8, TN_I8}, {"u8", TN_U8, TN_U8}, {"u8s8", TN_U8, TN_I8}, {"s8u8", TN_I8, TN_U8}};
+
 static const named_gemm gemms[] = {
     /*                batch m   n   k    ta     tb     weight gelu */
     {"gemm_weight", {1, 70, 48, 136, false, false, true, true}},
@@ -189,6 +213,10 @@ static const named_gemm large_gemms[] = {
     {"llama_rows", {1, 16, 11008, 4096, false, true, true, false}},
     {"square", {1, 4096, 4096, 4096, false, false, true, false}},
 };
+static const named_gemm large_byte_gemms[] = {
+    {"square_bytes", {1, 4096, 4096, 4096, false, false, true, false}},
+    {"bert_one_down_bytes", {1, 128, 768, 3072, false, false, true, false}},
+};
 
 static void visit_tables(void) {
     for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
@@ -201,11 +229,25 @@ static void visit_tables(void) {
     }
 }
 
+static void visit_bytes(void) {
+    for (size_t p = 0; p < sizeof signs / sizeof *signs; p++) {
+        for (size_t k = 0; k < sizeof byte_convs / sizeof *byte_convs; k++)
+            visit_graph(byte_conv_graph(&byte_convs[k].c, signs[p].a, signs[p].b), NULL, &full, byte_convs[k].name,
+                        signs[p].name);
+        for (size_t k = 0; k < sizeof byte_gemms / sizeof *byte_gemms; k++)
+            visit_graph(byte_gemm_graph(&byte_gemms[k].c, signs[p].a, signs[p].b), NULL, &full, byte_gemms[k].name,
+                        signs[p].name);
+    }
+}
+
 static void visit_large(void) {
     for (size_t k = 0; k < sizeof large_convs / sizeof *large_convs; k++)
         visit_graph(conv_graph(&large_convs[k].c), NULL, &half, large_convs[k].name, "f16");
     for (size_t k = 0; k < sizeof large_gemms / sizeof *large_gemms; k++)
         visit_graph(gemm_graph(&large_gemms[k].c), NULL, &half, large_gemms[k].name, "f16");
+    for (size_t k = 0; k < sizeof large_byte_gemms / sizeof *large_byte_gemms; k++)
+        visit_graph(byte_gemm_graph(&large_byte_gemms[k].c, TN_U8, TN_I8), NULL, &full, large_byte_gemms[k].name,
+                    "u8s8");
 }
 
 void each_case(bool large, const char *only, case_fn *f) {
@@ -213,4 +255,5 @@ void each_case(bool large, const char *only, case_fn *f) {
     visit.each = f;
     visit_files(large ? CASES_DIR "/large" : CASES_DIR);
     (large ? visit_large : visit_tables)();
+    if (!large) visit_bytes();
 }

@@ -31,6 +31,27 @@ static inline tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
     return tn_const(g, tn_type_const(g, TN_F32, rank, dims), b, "w");
 }
 
+/* i8 or u8 */
+static inline tn_val byte_weight(tn_graph *g, tn_dtype t, size_t rank, const int64_t *dims) {
+    int64_t n = 1;
+    for (size_t k = 0; k < rank; k++) n *= dims[k];
+    unsigned char *p;
+    tn_blob b = tn_blob_new(g, (size_t)n, (void **)&p);
+    for (int64_t i = 0; i < n; i++) p[i] = (unsigned char)(i * i % 251 + i % 7);
+    return tn_const(g, tn_type_const(g, t, rank, dims), b, "w");
+}
+
+/* An i32 sum as quantised models go on: scaled, rounded, clamped, of 8 bits. */
+static inline tn_val requantised(tn_graph *g, tn_val y) {
+    const tn_attrs_cast wide = {.to = TN_F32}, narrow = {.to = TN_U8};
+    const tn_attrs_clamp all = {0, 255};
+    y = tn_binary(g, TN_OP_ADD, y, tn_const_num(g, TN_I32, 77));
+    y = tn_emit1(g, TN_OP_CAST, &wide, 1, &y);
+    y = tn_unary(g, TN_OP_ROUND, tn_binary(g, TN_OP_MUL, y, tn_const_num(g, TN_F32, 0x1p-7)));
+    y = tn_emit1(g, TN_OP_CLAMP, &all, 1, &y);
+    return tn_emit1(g, TN_OP_CAST, &narrow, 1, &y);
+}
+
 typedef struct conv_case {
     int64_t n, c, h, w, o, k, stride, pad, groups;
     bool bias, relu, residual, scaled; /* scaled: x * s[n, c, 1, 1], as squeeze-and-excitation does */
@@ -102,6 +123,38 @@ static inline tn_graph *gemm_graph(const gemm_case *c) {
         const tn_attrs_activation act = {.approximate = tn_intern(g, "tanh")};
         y = tn_emit1(g, TN_OP_GELU, &act, 1, &y);
     }
+    tn_graph_set_outputs(g, 1, &y, (const char *const[]){"y"});
+    return g;
+}
+
+/* i8 or u8 each; `weight`: b is a constant. */
+static inline tn_graph *byte_gemm_graph(const gemm_case *c, tn_dtype ta, tn_dtype tb) {
+    tn_graph *g = tn_graph_new(&env);
+    const tn_dim m = c->m ? tn_dim_const(g, c->m) : tn_dim_sym(g, "M"), k = tn_dim_const(g, c->k);
+    const tn_dim a[] = {tn_dim_const(g, c->batch), c->trans_a ? k : m, c->trans_a ? m : k};
+    const int64_t b[] = {c->batch, c->trans_b ? c->n : c->k, c->trans_b ? c->k : c->n};
+    tn_val in[2] = {tn_graph_add_input(g, "a", tn_type_make(g, ta, 3, a))};
+    in[1] = c->weight ? byte_weight(g, tb, 2, b + 1) : tn_graph_add_input(g, "b", tn_type_const(g, tb, 3, b));
+    const tn_attrs_matmul at = {.trans_a = c->trans_a, .trans_b = c->trans_b, .math = tn_intern(g, "i32")};
+    tn_val y = requantised(g, tn_emit1(g, TN_OP_MATMUL, &at, 2, in));
+    tn_graph_set_outputs(g, 1, &y, (const char *const[]){"y"});
+    return g;
+}
+
+static inline tn_graph *byte_conv_graph(const conv_case *c, tn_dtype ta, tn_dtype tb) {
+    tn_graph *g = tn_graph_new(&env);
+    const tn_dim images = c->n ? tn_dim_const(g, c->n) : tn_dim_sym(g, "N");
+    const tn_dim dims[] = {images, tn_dim_const(g, c->h), tn_dim_const(g, c->w), tn_dim_const(g, c->c)};
+    tn_val in[2] = {tn_graph_add_input(g, "x", tn_type_make(g, ta, 4, dims)),
+                    byte_weight(g, tb, 4, (int64_t[]){c->o, c->k, c->k, c->c / c->groups})};
+    const int64_t s[2] = {c->stride, c->stride}, p[4] = {c->pad, c->pad, c->pad, c->pad}, d[2] = {1, 1};
+    const tn_attrs_conv a = {.strides = {s, 2},
+                             .pads = {p, 4},
+                             .dilations = {d, 2},
+                             .groups = c->groups,
+                             .layout = tn_intern(g, "nhwc"),
+                             .math = tn_intern(g, "i32")};
+    tn_val y = requantised(g, tn_emit1(g, TN_OP_CONV, &a, 2, in));
     tn_graph_set_outputs(g, 1, &y, (const char *const[]){"y"});
     return g;
 }

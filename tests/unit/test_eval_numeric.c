@@ -124,6 +124,22 @@ START_TEST(test_matmul_naive) {
 }
 END_TEST
 
+/* Of u8 and i8 in i32, where sums wrap: 40000 products of 255 and -128. */
+START_TEST(test_products_of_bytes) {
+    enum { K = 40000 };
+    bench b;
+    bench_open(&b);
+    const tn_attrs_matmul m = {.math = tn_intern(b.g, "i32")};
+    static double as[K], bs[K];
+    for (int k = 0; k < K; k++) as[k] = 255, bs[k] = k < 2 ? 127 : -128;
+    const tn_val x = bench_input(&b, TN_U8, 2, DIMS(1, K), as), y = bench_input(&b, TN_I8, 2, DIMS(K, 1), bs);
+    bench_eval(&b, 1, (tn_val[]){bench_op(&b, TN_OP_MATMUL, &m, 2, (tn_val[]){x, y})});
+    const int64_t sum = (int64_t)255 * (2 * 127 - (K - 2) * 128);
+    bench_expect(&b, 0, 2, DIMS(1, 1), NUMS((double)(int32_t)(uint32_t)(uint64_t)sum), 0);
+    bench_close(&b);
+}
+END_TEST
+
 /* A sum that float accumulation loses: 2^24 + 1 - 2^24. */
 START_TEST(test_sums_accumulate_in_double) {
     bench b;
@@ -353,6 +369,7 @@ int main(void) {
     tcase_add_test(c, test_conv_transpose_adjoint);
     tcase_add_test(c, test_pool_layouts);
     tcase_add_loop_test(c, test_matmul_naive, 0, 2);
+    tcase_add_test(c, test_products_of_bytes);
     tcase_add_test(c, test_sums_accumulate_in_double);
     tcase_add_test(c, test_rounding);
     tcase_add_test(c, test_wide_does_not_round);

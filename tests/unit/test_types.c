@@ -146,6 +146,21 @@ START_TEST(test_matmul) {
 }
 END_TEST
 
+START_TEST(test_products_of_bytes) {
+    bench b;
+    bench_open(&b);
+    const tn_attrs_matmul m = {.math = "i32"};
+    const tn_attrs_conv c = {.math = "i32", .layout = "nchw"};
+    expect_type(&b, EMIT(&b, MATMUL, &m, in(&b, "u8[M,3]"), in(&b, "i8[3,5]")), 0, "i32[M,5]");
+    REFUSED(&b, MATMUL, &m, V(in(&b, "i32[2,3]"), in(&b, "i8[3,5]")), "i32 and i8");
+    REFUSED(&b, MATMUL, NULL, V(in(&b, "u8[2,3]"), in(&b, "i8[3,5]")), "u8", "i8");
+    const tn_val x = in(&b, "i8[1,2,4,4]"), w = in(&b, "u8[6,2,3,3]");
+    expect_type(&b, EMIT(&b, CONV, &c, x, w, in(&b, "i32[6]")), 0, "i32[1,6,2,2]");
+    REFUSED(&b, CONV, &c, V(x, w, in(&b, "i8[6]")), "the bias is i8; it must be i32");
+    bench_close(&b);
+}
+END_TEST
+
 START_TEST(test_movement) {
     bench b;
     bench_open(&b);
@@ -541,6 +556,7 @@ int main(void) {
     tcase_add_test(c, test_conv);
     tcase_add_test(c, test_windows);
     tcase_add_test(c, test_matmul);
+    tcase_add_test(c, test_products_of_bytes);
     tcase_add_test(c, test_movement);
     tcase_add_test(c, test_indexing_by_data);
     tcase_add_test(c, test_reductions_and_norms);
