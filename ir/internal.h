@@ -398,6 +398,9 @@ typedef struct tn_op_info {
 
 tn_op_info tn_op_info_of(tn_op op);
 
+/* expand_dft.c: a `dft` of x, f32 or f64, in simpler ones. */
+tn_val tn_expand_dft(tn_graph *g, const tn_attrs_dft *a, tn_val x);
+
 /* Room for any attribute struct. */
 typedef union tn_any_attrs {
 #define TN_MEMBER(name) tn_attrs_##name of_##name;

@@ -458,6 +458,13 @@ static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
 /* The largest matrices that a kernel of `det` holds, the boxes of a class that one of `nms_keep` suppresses, and the largest head of an
  * `attention`. */
 enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17, TN_HEAD_MAX = 256 };
+/* The largest prime factor, and the most complex elements (of f64: half of it), of a `dft` that one kernel computes. */
+enum { TN_DFT_PRIME = 13, TN_DFT_MAX = 8192 };
+/* A real signal's independent frequencies: n / 2 + 1. */
+tn_dim tn_dft_half(tn_graph *g, tn_dim n);
+/* The length of the complex transform that a transform of n elements comes down to, whose primes are small; 0: they are not.
+ * real: a side is real, of which two elements are one complex one. */
+int64_t tn_dft_points(int64_t n, bool real);
 /* The largest hidden size of a `recur`, and what its cells are. */
 enum { TN_RECUR_MAX = 2048 };
 typedef struct tn_cell {

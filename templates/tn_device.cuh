@@ -25,6 +25,13 @@
 #define TN_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
 #endif
 
+// The block's dynamic shared memory.
+#ifdef TN_HOST
+#define TN_DYNAMIC_SMEM(name) unsigned char *const name = (unsigned char *)tn_emu->shared_dynamic(tn_emu_self, 128)
+#else
+#define TN_DYNAMIC_SMEM(name) extern __shared__ __align__(128) unsigned char name[]
+#endif
+
 // ---- storage types ---------------------------------------------------------------------------------------------------
 
 struct tn_half { unsigned short bits; };

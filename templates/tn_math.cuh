@@ -43,6 +43,24 @@ TN_MATH(gelu_tanh, 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x
         0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))))
 #undef TN_MATH
 
+// Of pi x, |x| <= 1.
+TN_DEV void tn_sincospi(float x, float &sine, float &cosine) {
+#ifdef TN_HOST
+    sine = (float)sin(3.14159265358979323846 * x);
+    cosine = (float)cos(3.14159265358979323846 * x);
+#else
+    sincospif(x, &sine, &cosine);
+#endif
+}
+TN_DEV void tn_sincospi(double x, double &sine, double &cosine) {
+#ifdef TN_HOST
+    sine = sin(3.14159265358979323846 * x);
+    cosine = cos(3.14159265358979323846 * x);
+#else
+    sincospi(x, &sine, &cosine);
+#endif
+}
+
 TN_DEV float tn_fmod(float a, float b) { return fmodf(a, b); }
 TN_DEV double tn_fmod(double a, double b) { return fmod(a, b); }
 TN_DEV float tn_pow(float a, float b) { return powf(a, b); }

@@ -4,13 +4,6 @@
 #pragma once
 #include "tn_device.cuh"
 
-// The block's dynamic shared memory.
-#ifdef TN_HOST
-#define TN_DYNAMIC_SMEM(name) unsigned char *const name = (unsigned char *)tn_emu->shared_dynamic(tn_emu_self, 128)
-#else
-#define TN_DYNAMIC_SMEM(name) extern __shared__ __align__(128) unsigned char name[]
-#endif
-
 TN_DEV unsigned tn_smem_addr(const void *p) {
 #ifdef TN_HOST
     return tn_emu->shared_address(tn_emu_self, p);

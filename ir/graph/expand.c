@@ -327,6 +327,10 @@ static tn_val split(expansion *e) {
     return e->out[0];
 }
 
+static tn_val dft(expansion *e) {
+    return tn_expand_dft(e->g, e->attrs, e->x);
+}
+
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct row {
@@ -336,6 +340,7 @@ typedef struct row {
 
 #define ROWS(R)                                                                                                        \
     R(ATTENTION, attention, true)                                                                                      \
+    R(DFT, dft, true)                                                                                                  \
     R(SOFTMAX, softmax, true)                                                                                          \
     R(LOG_SOFTMAX, log_softmax, true)                                                                                  \
     R(LAYER_NORM, layer_norm, true)                                                                                    \

@@ -66,10 +66,10 @@ static bool unit_slice(const tn_graph *g, tn_node n) {
 
 /* ---- movement beside matmuls ----------------------------------------------------------------------------------- */
 
-/* True for attention, and for matmuls that the tensor-core kernel computes: these copy 16-byte chunks from wherever index arithmetic
- * says. Plain float32 goes to a library that wants its operands as they stand. */
+/* True for Fourier transforms, which read and write an axis wherever it lies, for attention, and for matmuls that the tensor-core kernel
+ * computes: these copy 16-byte chunks from wherever index arithmetic says. Plain float32 goes to a library that wants its operands as they stand. */
 static bool addresses_freely(const tn_graph *g, tn_node n) {
-    if (tn_node_op(g, n) == TN_OP_ATTENTION) return true;
+    if (tn_node_op(g, n) == TN_OP_ATTENTION || tn_node_op(g, n) == TN_OP_DFT) return true;
     if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
     tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
     return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(TN_ATTRS_OF(g, n, matmul)->math, "tf32"));

@@ -251,6 +251,18 @@ static tn_node in_bytes(tn_graph *g, tn_node n) {
     return tn_val_def(g, v);
 }
 
+/* Is there a kernel for all of a `dft`? */
+static bool has_dft(const tn_graph *g, tn_node n) {
+    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
+    const size_t last = tn_val_rank(g, x) - 1;
+    const bool to_real = tn_dim_equal_const(g, tn_val_dim(g, y, last), 1),
+               real = to_real || tn_dim_equal_const(g, tn_val_dim(g, x, last), 1);
+    int64_t length;
+    if (!tn_static_dim(g, to_real ? y : x, last - 1, &length)) return false;
+    const int64_t points = tn_dft_points(length, real);
+    return points && points <= TN_DFT_MAX / (tn_val_dtype(g, x) == TN_F64 ? 2 : 1);
+}
+
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (wants_bytes(g, n)) n = in_bytes(g, n);
     tn_op op = tn_node_op(g, n);
@@ -271,6 +283,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         tn_erase(g, n);
     } else if (op == TN_OP_ATTENTION) {
         if (!tn_fuse_has_attention(g, n)) return expand(g, n);
+    } else if (op == TN_OP_DFT) {
+        if (!has_dft(g, n)) return expand(g, n);
     } else if (op == TN_OP_MATMUL) {
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);

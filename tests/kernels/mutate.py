@@ -44,6 +44,7 @@ SHAPES = {"tn_warps_m", "tn_resident"}
 ARITHMETIC = {
     "arg_reduce.cu": {"tn_better"},
     "check.cu": {"tn_check_compare"},
+    "dft.cu": {"series", "cos_of", "root"},
     "tn_device.cuh": {"tn_float_to_half", "tn_float_to_bf16", "tn_max_nan", "tn_min_nan", "tn_e4m3_to_float",
                       "tn_float_to_e4m3", "tn_float_to_e5m2", "tn_saturate", "apply", "tn_get_i4", "tn_half_to_float",
                       "tn_min_index", "tn_fnuz_to_float", "tn_float_to_fnuz", "tn_e2m1_to_float", "tn_float_to_e2m1",

@@ -140,10 +140,41 @@ START_TEST(attention) {
 }
 END_TEST
 
+/* Transforms of one product, of two passes, by a chirp, and of a length that is a symbol; each kind of signal. */
+START_TEST(transforms) {
+    static const int64_t lengths[] = {1, 2, 9, 61, 96, 121, 134, 1050};
+    static const double tolerance[] = {1e-12, 3e-6, 2e-3, 1e-2};
+    const int64_t n = lengths[(size_t)_i / 8];
+    const bool inverse = _i & 1, onesided = _i & 2, symbolic = _i & 4, to_real = inverse && onesided;
+    for (size_t t = 0; t < 4; t++)
+        for (int64_t c = 1; c <= 2; c++) {
+            bench b;
+            tn_val expanded;
+            if (onesided && (c == 2) != inverse) continue;
+            bench_open(&b);
+            tn_dim dims[] = {tn_dim_const(b.g, 3), tn_dim_const(b.g, n), tn_dim_const(b.g, c)};
+            if (symbolic) dims[1] = tn_dim_sym(b.g, "N");
+            tn_attrs_dft a = {.inverse = inverse, .onesided = onesided, .length = to_real ? dims[1] : (tn_dim){0}};
+            if (to_real) dims[1] = tn_dft_half(b.g, dims[1]);
+            const int64_t have = to_real ? n / 2 + 1 : n;
+            double *v = bench_noise((size_t)(3 * (have + 1) * c), -2, 2, (uint32_t)n);
+            tn_val x = bench_input_as(&b, "x", tn_type_make(b.g, dtypes[t], 3, dims), 3, DIMS(3, have, c), v);
+            if (symbolic && to_real) bench_input_as(&b, "n", tn_type_make(b.g, TN_F64, 1, &a.length), 1, DIMS(n), v);
+            free(v);
+            const tn_node node = tn_emit(b.g, TN_OP_DFT, &a, 1, &x);
+            ck_assert_msg(node.i != 0, "%s", b.message);
+            ck_assert_msg(tn_expand(b.g, node, &expanded) == TN_OK, "%s", b.message);
+            bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, node, 0), expanded});
+            bench_same(&b, 0, 1, tolerance[t] * sqrt((double)n));
+            bench_close(&b);
+        }
+}
+END_TEST
+
 /* Every op with the trait is in the table above (or tested on its own). */
 START_TEST(test_coverage) {
     for (tn_op op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
-        bool found = op == TN_OP_SPLIT || op == TN_OP_ATTENTION;
+        bool found = op == TN_OP_SPLIT || op == TN_OP_ATTENTION || op == TN_OP_DFT;
         for (size_t k = 0; k < sizeof items / sizeof *items; k++) found = found || items[k].op == op;
         if (tn_op_is(op, TN_T_COMPOSITE)) ck_assert_msg(found, "no test of the expansion of %s", tn_op_text(op));
     }
@@ -169,6 +200,7 @@ int main(void) {
     tcase_add_loop_test(c, test_symbolic, 0, n);
     tcase_add_test(c, test_split);
     tcase_add_test(c, attention);
+    tcase_add_loop_test(c, transforms, 0, 8 * 8);
     tcase_add_test(c, test_coverage);
     tcase_add_test(c, test_core_op_is_refused);
     suite_add_tcase(s, c);
