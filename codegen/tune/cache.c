@@ -51,17 +51,21 @@ static bool make_dirs(char *path) {
     return mkdir(path, 0777) == 0 || errno == EEXIST;
 }
 
+bool tn_cache_folder(const char *dir, char *out, size_t size) {
+    if (dir)
+        snprintf(out, size, "%s", dir);
+    else
+        default_dir(out, size);
+    return !*out || make_dirs(out);
+}
+
 tn_cache *tn_cache_open(const tn_env *env, const char *dir) {
     tn_cache *c = tn_alloc(env, sizeof *c);
     if (!c) return NULL;
     c->env = env;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->released, NULL);
-    if (dir)
-        snprintf(c->dir, sizeof c->dir, "%s", dir);
-    else
-        default_dir(c->dir, sizeof c->dir);
-    if (*c->dir && !make_dirs(c->dir)) {
+    if (!tn_cache_folder(dir, c->dir, sizeof c->dir)) {
         tn_report(env, TN_WARNING, TN_E_IO, c->dir, "the cache folder cannot be made (%s): working without a cache",
                   strerror(errno));
         *c->dir = 0;

@@ -11,6 +11,9 @@
 
 typedef struct tn_cache tn_cache;
 
+/* The folder that a cache of `dir` is in, made where it is not there; "": no cache.  False: it cannot be made (errno). */
+bool tn_cache_folder(const char *dir, char *out, size_t size);
+
 /* dir NULL: $TENON_CACHE, else $XDG_CACHE_HOME/tenon, else ~/.cache/tenon; "": a cache that is always empty.
  * Returns NULL only when out of memory; a folder that cannot be made is a warning and an empty cache. */
 tn_cache *tn_cache_open(const tn_env *env, const char *dir);
@@ -18,6 +21,9 @@ void tn_cache_close(tn_cache *c);
 /* True on a hit: *data is the payload followed by a zero byte that *size counts too; tn_free(env, *data, *size). */
 bool tn_cache_get(tn_cache *c, const char *kind, const char *key, void **data, size_t *size);
 void tn_cache_put(tn_cache *c, const char *kind, const char *key, const void *data, size_t size);
+
+/* What plans for a GPU of this machine depend on, as text: its name and driver (plan_cache.c). */
+tn_status tn_gpu_key(const tn_env *env, int ordinal, char *out, size_t size);
 
 /* One thread at a time makes the entry of a key: while a claim is held, others that claim the key wait, and may find the
  * entry then.  The claim lives on its holder's stack. */

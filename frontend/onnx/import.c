@@ -538,6 +538,12 @@ tn_graph *tn_import_onnx_memory(const tn_env *env, const void *data, size_t size
                         status ? status : &ignored);
 }
 
+tn_graph *tn_import_onnx_message(const tn_env *env, const TnOnnx__ModelProto *model, const tn_import_options *opts,
+                                 tn_status *status) {
+    tn_onnx_message m = {.env = env, .msg = (ProtobufCMessage *)(uintptr_t)model}; /* which nothing changes */
+    return import_message(&m, opts, status);
+}
+
 tn_graph *tn_import_onnx(const tn_env *env, const char *path, const tn_import_options *opts, tn_status *status) {
     tn_status ignored;
     if (!status) status = &ignored;

@@ -195,6 +195,11 @@ tn_val tn_oi_join(tn_oi *x, size_t n, tn_val *v, size_t axis);
 void tn_oi_slice_of_data(tn_oi *x, size_t n, const int64_t *axes, const int64_t *steps);
 void tn_oi_pad_of_data(tn_oi *x, size_t n, const int64_t *axes);
 
+/* As tn_import_onnx_memory, of a message that the caller has built: no external data, no place in a file.  Contents of its
+ * tensors are copied.  *status may not be NULL. */
+tn_graph *tn_import_onnx_message(const tn_env *env, const TnOnnx__ModelProto *model, const tn_import_options *opts,
+                                 tn_status *status);
+
 /* ---- import.c ---------------------------------------------------------------------------------------------------- */
 
 const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t version);

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Folders depend only leftward: ir <- passes <- codegen <- frontend/cli; runtime stands alone, and without its emulator.
+# Folders depend only leftward: ir <- passes <- codegen <- frontend/cli and the bindings; runtime stands alone, and without its emulator.
 # usage: layers.sh SOURCE_DIR
 cd "$1" || exit 2
 fails=0
-forbid() { # FOLDER PATTERN [EXCEPT]
+forbid() { # FOLDER PATTERN [EXCEPT [EXCEPT]]
     local found
-    found=$(grep -rnE "#include \"($2)" "$1" --include='*.c' --include='*.h' --include='*.def' ${3:+--exclude-dir="$3"})
+    found=$(grep -rnE "#include \"($2)" "$1" --include='*.c' --include='*.h' --include='*.def' ${3:+--exclude-dir="$3"} ${4:+--exclude-dir="$4"})
     if [ -n "$found" ]; then
         printf '%s must not include %s:\n%s\n' "$1" "$2" "$found"
         fails=1
@@ -16,5 +16,5 @@ forbid passes 'codegen|runtime|frontend'
 forbid codegen 'frontend'
 forbid runtime 'ir/|passes|codegen|frontend' include
 forbid runtime 'runtime/emu' emu
-forbid frontend 'passes|codegen|runtime' cli
+forbid frontend 'passes|codegen|runtime' cli onnxruntime
 exit $fails
