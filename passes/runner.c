@@ -47,15 +47,18 @@ struct tn_pass_ctx {
  *   canon fold cse dce   casts and transposes of weights are folded into the weights
  *   expand               composites without a kernel become core ops: after cancel, which renames one axis of a
  *                        composite where the expansion has reshapes in its way; the last round cleans up
+ *   horizontal           when weights and constants have their last dtype and layout; fold puts weights side by side
  *   fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
 #define AFTER "precision," CLEAN "expand," CLEAN
 #define LAYOUT "layout,fold,cancel,"
+#define WIDE "horizontal,fold,dce,"
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
-    static const char *const pipelines[2][2] = {{"branch," BEFORE AFTER "fuse", "branch," BEFORE LAYOUT AFTER "fuse"},
-                                                {BEFORE AFTER, BEFORE LAYOUT AFTER}};
+    static const char *const pipelines[2][2] = {
+        {"branch," BEFORE AFTER WIDE "fuse", "branch," BEFORE LAYOUT AFTER WIDE "fuse"},
+        {BEFORE AFTER, BEFORE LAYOUT AFTER}};
     return pipelines[opts && opts->reference][!opts || opts->nhwc];
 }
 
