@@ -161,6 +161,25 @@ static tn_val matmul(builder *b, tn_val x) {
     return in[1].i ? tn_emit1(b->g, TN_OP_MATMUL, &a, 2, in) : in[1];
 }
 
+/* Products of one operand, which mostly go on alike. */
+static tn_val siblings(builder *b, tn_val x) {
+    static const tn_op ops[] = {TN_OP_ADD, TN_OP_SUB, TN_OP_MUL, TN_OP_DIV};
+    const tn_op op = ops[pick(b, 4)];
+    const bool follows = pick(b, 3), ends = pick(b, 2), flat = pick(b, 2);
+    tn_val v = {0};
+    int64_t k = 0;
+    tn_dim_is_const(b->g, tn_val_dim(b->g, x, tn_val_rank(b->g, x) - 1), &k);
+    for (uint32_t n = 2 + pick(b, 2); n-- > 0; keep(b, v)) {
+        const tn_attrs_matmul a = {.trans_b = !flat};
+        const int64_t outs = 4 + 4 * pick(b, 2), dims[2] = {flat ? k : outs, flat ? outs : k};
+        tn_val in[2] = {x, weights(b, 2, dims)};
+        v = in[1].i ? tn_emit1(b->g, TN_OP_MATMUL, &a, 2, in) : in[1];
+        if (v.i && follows && pick(b, 4)) v = tn_binary(b->g, op, v, constant(b, v));
+        if (v.i && ends) v = tn_unary(b->g, TN_OP_RELU, v);
+    }
+    return v;
+}
+
 static tn_val batch_norm(builder *b, tn_val x) {
     int64_t c = 0;
     if (tn_val_rank(b->g, x) != 4) return (tn_val){0};
@@ -172,8 +191,9 @@ static tn_val batch_norm(builder *b, tn_val x) {
 }
 
 static tn_graph *random_graph(const tn_env *env, uint32_t seed) {
-    static tn_val (*const makers[])(builder *, tn_val) = {unary,  binary, binary, transpose,  transpose, reduce, slice,
-                                                          concat, conv,   matmul, batch_norm, unary,     binary};
+    static tn_val (*const makers[])(builder *, tn_val) = {unary,      binary, binary, transpose, transpose,
+                                                          reduce,     slice,  concat, conv,      matmul,
+                                                          batch_norm, unary,  binary, siblings};
     builder b = {.g = tn_graph_new(env), .state = seed * 2654435761u + 1};
     if (!b.g) return NULL;
     int64_t dims[4] = {1 + pick(&b, 2), 4, 3 + pick(&b, 3), 3 + pick(&b, 3)};
@@ -327,9 +347,9 @@ int main(int argc, char **argv) {
     const char *turn = getenv("TENON_MATRIX_TURN"); /* CI's commit number: other graphs every time */
     uint32_t first = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1;
     if (argc <= 2 && turn) first += (uint32_t)strtoul(turn, NULL, 10) * count;
-    static const char exact[] = "canon,fold,cse,dce,recognise,affine,cancel,canon,fold,dce";
+    static const char exact[] = "canon,fold,cse,dce,recognise,affine,cancel,canon,fold,dce,horizontal,fold,dce";
     static const char relaxed[] = "canon,fold,cse,dce,recognise,affine,fold,cancel,layout,fold,cancel,"
-                                  "canon,fold,cse,dce,expand,canon,fold,cse,dce";
+                                  "canon,fold,cse,dce,expand,canon,fold,cse,dce,horizontal,fold,dce";
     totals all = {0};
     for (uint32_t seed = first; seed < first + count; seed++) {
         try_job(&env, &(job){NET, TN_NUMERICS_EXACT, exact, seed}, &all);
