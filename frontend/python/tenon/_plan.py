@@ -1,0 +1,374 @@
+"""tenon.Plan: a compiled model, loaded.  It runs on the arrays of others, from any thread, and tells what is in it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from . import _arrays, _check, _report, _tenon
+from ._arrays import CPU, CUDA, View
+from ._errors import ArgumentError, TypeMismatchError, UnsupportedError
+from ._table import table
+
+DEVICES = {"cuda": 0, "cpu": 1, "emu": 2}  # tn_device
+_SOURCE_MARK = "//// "
+Path = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output.  shape: sizes, or texts of sizes that are symbolic ("N", "2*N + 1")."""
+
+    name: str
+    dtype: str  # Tenon's name: "f32", "bf16", "i64"
+    shape: Tuple[Union[int, str], ...]
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        return _arrays.numpy_dtype(self.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A size that inputs give: from lo to hi (None: any), tuned for `typical` (None: not said)."""
+
+    name: str
+    lo: int
+    hi: Optional[int]
+    typical: Optional[int]
+
+
+@dataclass
+class Bench:
+    """Times of one inference in microseconds, and of each kernel alone where they were timed (device "cuda")."""
+
+    device: str
+    median_us: float
+    p10_us: float
+    p90_us: float
+    runs: int
+    enqueue_us: Optional[float] = None
+    first_enqueue_us: Optional[float] = None
+    kernel_us: List[Tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def kernels(self) -> Any:
+        return table([{"kernel": name, "us": us} for name, us in self.kernel_us])
+
+    def __str__(self) -> str:
+        return (f"{self.median_us:.1f} us (10 % below {self.p10_us:.1f}, 10 % above {self.p90_us:.1f}; {self.runs} runs, "
+                f"device {self.device})")
+
+
+class _Slot:
+    """A context and the shapes that it was given last, with the outputs' most."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw = raw
+        self.shapes: List[Optional[Tuple[int, ...]]] = []
+        self.most: List[Tuple[int, ...]] = []
+
+    def give(self, views: Sequence[View], outputs: int) -> None:
+        if self.shapes == [v.shape for v in views]:
+            return
+        self.shapes = []
+        for k, v in enumerate(views):
+            self.raw.set_shape(k, v.shape)
+        self.most = [self.raw.output_most(k) for k in range(outputs)]
+        self.shapes = [v.shape for v in views]
+
+
+class Plan:
+    """A compiled model.  `plan(x)` takes inputs by position and returns the output, or a tuple of several; `plan.run({...})` takes and
+    returns them by name.  Results are arrays of the same framework as the first input.  A plan may be used from any
+    number of threads: each inference has a context of its own, which is kept for the next."""
+
+    def __init__(self, raw: Any, *, device: str = "cuda", cuda_device: int = 0) -> None:
+        if device not in DEVICES:
+            raise ArgumentError(f'device="{device}": use {", ".join(DEVICES)}')
+        self._raw, self.device, self.cuda_device = raw, device, cuda_device
+        self._free: Dict[Tuple[int, int], List[_Slot]] = {}
+        self._lock = threading.Lock()
+        self.inputs = [_info(t) for t in raw.inputs()]
+        self.outputs = [_info(t) for t in raw.outputs()]
+        self._sized_by_data = self._has_made_sizes()
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load(cls, source: Union[Path, bytes], *, device: str = "cuda", cuda_device: int = 0) -> "Plan":
+        """A plan from a file, which is mapped, or from its bytes.  Errors: FileError, FormatError."""
+        raw = _tenon.load(bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else os.fspath(source))
+        return cls(raw, device=device, cuda_device=cuda_device)
+
+    def save(self, path: Path) -> None:
+        """Writes the plan's file, whole or not at all."""
+        path = os.fspath(path)
+        handle, unfinished = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=os.path.dirname(path) or ".")
+        try:
+            with os.fdopen(handle, "wb") as f:
+                f.write(self._raw.data())
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(unfinished, 0o666 & ~mask)
+            os.replace(unfinished, path)
+        except BaseException:
+            os.unlink(unfinished)
+            raise
+
+    def to_bytes(self) -> bytes:
+        return bytes(self._raw.data())
+
+    def to(self, device: str, cuda_device: int = 0) -> "Plan":
+        """The same plan on another device; they share its memory."""
+        return Plan(self._raw, device=device, cuda_device=cuda_device)
+
+    # ---- running -------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, out: Optional[Mapping[str, Any]] = None, stream: Optional[int] = None, **named: Any) -> Any:
+        """One inference of inputs by position, and then by name.  See run."""
+        if len(args) > len(self.inputs):
+            raise ArgumentError(f"{len(args)} inputs were given; the plan has {self._names(self.inputs)}")
+        given = {info.name: x for info, x in zip(self.inputs, args)}
+        twice = next((name for name in named if name in given), None)
+        if twice:
+            raise ArgumentError("the input was given by position and by name", twice)
+        results = self._run({**given, **named}, out, stream)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def run(self, inputs: Mapping[str, Any], *, out: Optional[Mapping[str, Any]] = None,
+            stream: Optional[int] = None) -> Dict[str, Any]:
+        """One inference of inputs by name; returns the outputs by name.
+
+        Arrays are NumPy's, or anything that speaks DLPack; those that lie densely are not copied.  On the device "cuda", inputs
+        on the GPU are read there: the inference is enqueued on `stream` (a CUstream as a number; default: the one that is
+        current in their framework) and not waited for, unless data makes a size of an output.  Arrays of the host are copied there
+        and back.  `out` gives memory for outputs, by name: dense arrays, which are returned.
+
+        Errors: TypeMismatchError and ArgumentError name the input."""
+        return dict(zip((info.name for info in self.outputs), self._run(inputs, out, stream)))
+
+    def _run(self, given: Mapping[str, Any], out: Optional[Mapping[str, Any]], stream: Optional[int]) -> List[Any]:
+        views = self._views(given)
+        first = views[0] if views else None
+        on_gpu = first is not None and first.kind == CUDA
+        framework = first.framework if first else "numpy"
+        if on_gpu and stream is None:
+            stream = _arrays.current_stream(framework, first.ordinal)
+        with self._slot(first.ordinal if on_gpu else self.cuda_device, stream or 0) as slot:
+            slot.give(views, len(self.outputs))
+            rooms = self._rooms(slot, framework, CUDA if on_gpu else CPU, out or {})
+            inputs, outputs = tuple(v.address for v in views), tuple(r.address for r in rooms)
+            if on_gpu:
+                slot.raw.enqueue(inputs, outputs, stream)
+                if self._sized_by_data:
+                    slot.raw.wait(stream)
+            else:
+                slot.raw.run(inputs, outputs)
+            shapes = [slot.raw.output_shape(k) for k in range(len(rooms))] if self._sized_by_data else slot.most
+            return [r.finish(shape) for r, shape in zip(rooms, shapes)]
+
+    def _views(self, given: Mapping[str, Any]) -> List[View]:
+        for name in given:
+            if all(info.name != name for info in self.inputs):
+                raise ArgumentError(f"there is no such input; the plan has {self._names(self.inputs)}", name)
+        for info in self.inputs:
+            if info.name not in given:
+                raise ArgumentError("the input was not given", info.name, str(info))
+        views = [_arrays.view(given[info.name], info.dtype, info.name) for info in self.inputs]
+        for info, v in zip(self.inputs, views):
+            if v.kind == CUDA and self.device != "cuda":
+                raise TypeMismatchError(f"the array is on the GPU, the plan runs on {self.device}", info.name, "copy it to the host")
+            if (v.kind, v.ordinal) != (views[0].kind, views[0].ordinal):
+                raise TypeMismatchError(f"the array is on {v.kind}:{v.ordinal}, input {self.inputs[0].name} on "
+                                        f"{views[0].kind}:{views[0].ordinal}", info.name, "bring all inputs to one device")
+        return views
+
+    def _rooms(self, slot: _Slot, framework: str, kind: str, out: Mapping[str, Any]) -> List[_arrays.Room]:
+        rooms = []
+        for name in out:
+            if all(info.name != name for info in self.outputs):
+                raise ArgumentError(f"there is no such output; the plan has {self._names(self.outputs)}", name)
+        for info, most in zip(self.outputs, slot.most):
+            if info.name in out:
+                rooms.append(_given_room(out[info.name], info, most, kind))
+            else:
+                rooms.append(_arrays.room(framework, most, info.dtype, kind, self.cuda_device))
+        return rooms
+
+    @contextmanager
+    def _slot(self, ordinal: int, stream: int) -> Iterator[_Slot]:
+        """A context that no other thread has, the one used last on that stream: its CUDA graphs are for its shapes."""
+        with self._lock:
+            free = self._free.setdefault((ordinal, stream), [])
+            slot = free.pop() if free else None
+        slot = slot or _Slot(_tenon.context(self._raw, DEVICES[self.device], ordinal, True))
+        try:
+            yield slot
+        finally:
+            with self._lock:
+                free.append(slot)
+
+    def _has_made_sizes(self) -> bool:
+        """Whether data makes a size of an output: one that is no function of the symbols that inputs give."""
+        known = {s.name for s in self.symbols}
+        made = {w for info in self.outputs for d in info.shape if isinstance(d, str) for w in _words(d)}
+        return bool(made - known - {"min", "max"})
+
+    @staticmethod
+    def _names(infos: Sequence[TensorInfo]) -> str:
+        return ", ".join(map(str, infos)) or "none"
+
+    # ---- what is in it -------------------------------------------------------------------------------------------
+
+    @property
+    def symbols(self) -> List[Symbol]:
+        return [Symbol(name, lo, None if hi == 2**63 - 1 else hi, typical or None) for name, lo, hi, typical in self._raw.symbols()]
+
+    @property
+    def info(self) -> Dict[str, Any]:
+        """Where the plan comes from: model, precision, options, tenon_version, size, weight_bytes, weight_count."""
+        return self._raw.info()
+
+    @property
+    def archs(self) -> List[Dict[str, Any]]:
+        """The architectures that it holds kernels for, and where they were tuned."""
+        return self._raw.archs()
+
+    @property
+    def kernels(self) -> Any:
+        """The kernels of the first architecture as a table (pandas.DataFrame where pandas is installed): see kernel_rows."""
+        return table(self.kernel_rows())
+
+    def kernel_rows(self, arch: Union[int, str] = 0) -> List[Dict[str, Any]]:
+        """A dict a kernel: name, layers, template, knobs; us, share and error are None where it was not tuned or checked."""
+        steps = self._raw.steps(self._arch(arch))
+        total = sum(s["us"] for s in steps)
+        return [{
+            "kernel": s["name"], "layers": s["layers"], "template": s["template"], "knobs": s["knobs"],
+            "us": s["us"] or None, "share": s["us"] / total if total else None, "flops": s["flops"], "bytes": s["bytes"],
+            "registers": s["registers"] if s["is_kernel"] else None, "smem": s["smem"] if s["is_kernel"] else None,
+            "max_error": s["max_abs_error"] if s["max_abs_error"] >= 0 else None, "candidates": s["candidates"],
+        } for s in steps]
+
+    def source(self, kernel: Union[int, str], *, full: bool = False, arch: Union[int, str] = 0) -> str:
+        """The CUDA source of a kernel, by index or by a part of its name, as it was compiled; full: with the headers that all
+        kernels share."""
+        text = self._raw.source(self._arch(arch), self._kernel(kernel, arch))
+        return text if full else _own_sections(text)
+
+    def candidates(self, kernel: Union[int, str], *, arch: Union[int, str] = 0) -> Any:
+        """What the kernel was chosen from, with times and why each lost, as a table."""
+        return table(self._raw.candidates(self._arch(arch), self._kernel(kernel, arch)))
+
+    def _arch(self, arch: Union[int, str]) -> int:
+        names = [a["name"] for a in self.archs]
+        if arch in names:
+            return names.index(arch)
+        if isinstance(arch, int) and 0 <= arch < len(names):
+            return arch
+        raise ArgumentError(f"the plan holds no architecture {arch!r}; it has {', '.join(names) or 'none'}")
+
+    def _kernel(self, kernel: Union[int, str], arch: Union[int, str]) -> int:
+        names = [s["name"] for s in self._raw.steps(self._arch(arch))]
+        found = [k for k, name in enumerate(names) if kernel == k or isinstance(kernel, str) and kernel in name]
+        if not found:
+            raise ArgumentError(f"the plan has no kernel {kernel!r}; it has 0 to {len(names) - 1} (see plan.kernels)")
+        return found[0]
+
+    # ---- measuring and checking ----------------------------------------------------------------------------------
+
+    def random_inputs(self, shapes: Optional[Mapping[str, Sequence[int]]] = None, seed: int = 0) -> Dict[str, np.ndarray]:
+        """Inputs of the plan's shapes: floats uniform in [-1, 1], integers in [0, 4).  Symbolic sizes that `shapes` does not give are
+        what the plan was tuned for, or the least that is at least 1."""
+        return _check.random_inputs(self, shapes, seed)
+
+    def bench(self, seconds: float = 1.0, *, shapes: Optional[Mapping[str, Sequence[int]]] = None) -> Bench:
+        """Times inferences of random inputs: on "cuda" replays of a CUDA graph, and each kernel alone; on the other devices the
+        wall clock around `run`, which says nothing of a GPU."""
+        given = self.random_inputs(shapes)
+        if self.device != "cuda":
+            return self._bench_on_host(given, seconds)
+        with self._slot(self.cuda_device, 0) as slot:
+            slot.give(self._views(given), len(self.outputs))
+            r = slot.raw.bench(seconds)
+        return Bench(self.device, r["median_us"], r["p10_us"], r["p90_us"], r["runs"], r["enqueue_us"], r["first_enqueue_us"],
+                     r["kernels"])
+
+    def _bench_on_host(self, given: Mapping[str, Any], seconds: float) -> Bench:
+        times: List[float] = []
+        end = time.perf_counter() + seconds
+        while not times or time.perf_counter() < end:
+            start = time.perf_counter()
+            self.run(given)
+            times.append((time.perf_counter() - start) * 1e6)
+        p10, median, p90 = np.percentile(times, (10, 50, 90))
+        return Bench(self.device, float(median), float(p10), float(p90), len(times))
+
+    def check(self, reference: Union[None, Callable[..., Any], Mapping[str, Any], Sequence[Any], Any] = None, *,
+              inputs: Optional[Mapping[str, Any]] = None, shapes: Optional[Mapping[str, Sequence[int]]] = None, seed: int = 0,
+              rtol: Optional[float] = None, atol: Optional[float] = None) -> "_check.Check":
+        """Compares one inference with a reference: a torch.nn.Module, an onnxruntime.InferenceSession, a function of the inputs as NumPy
+        arrays, the expected outputs (by name, or in order), or None: the plan's own graph, evaluated on the CPU.  Inputs are
+        random unless given.  The result is true where all outputs are within atol + rtol * |reference|, and prints as a table;
+        tolerances default to those of `tenon check` for the plan's precision."""
+        return _check.check(self, reference, inputs or self.random_inputs(shapes, seed), rtol, atol)
+
+    # ---- how it prints -------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        info = self.info
+        archs = ", ".join(a["name"] for a in self.archs)
+        return (f"<tenon.Plan of {info['model']}: {self._names(self.inputs)} -> {self._names(self.outputs)}; {info['precision']}, "
+                f"{archs}, on {self.device}>")
+
+    def _repr_html_(self) -> str:
+        return _report.plan_html(self)
+
+
+def _info(raw: Tuple[str, int, Tuple[int, ...], Tuple[str, ...]]) -> TensorInfo:
+    name, dtype, dims, texts = raw
+    return TensorInfo(name, _tenon.dtypes[dtype][0], tuple(t if d < 0 else d for d, t in zip(dims, texts)))
+
+
+def _words(text: str) -> List[str]:
+    cleaned = "".join(c if c.isalnum() or c in "_." else " " for c in text)
+    return [w for w in cleaned.split() if not w.isdigit()]
+
+
+def _given_room(x: Any, info: TensorInfo, most: Tuple[int, ...], kind: str) -> _arrays.Room:
+    if isinstance(x, np.ndarray) and not (x.flags.c_contiguous and x.flags.writeable):
+        raise TypeMismatchError("the array for the output is not dense, or cannot be written", info.name)
+    v = _arrays.view(x, info.dtype, info.name)
+    if v.shape != most or v.kind != kind:
+        raise TypeMismatchError(f"the output is {info.dtype}{list(most)} on {kind}, the array for it {list(v.shape)} on {v.kind}", info.name)
+    if v.framework == "numpy" and v.address != x.__array_interface__["data"][0] or \
+            v.framework == "torch" and v.address != x.data_ptr():
+        raise UnsupportedError(f"the array for the output is not dense and aligned to {_arrays.ALIGNMENT} bytes", info.name)
+    return _arrays.Room(v.address, lambda shape: x if shape == most else x.reshape(-1)[:int(np.prod(shape))].reshape(shape), v)
+
+
+def _own_sections(text: str) -> str:
+    """A stored source without the headers that all kernels share, which are only named."""
+    kept, shared = [], False
+    for line in text.splitlines(keepends=True):
+        if line.startswith(_SOURCE_MARK):
+            name = line[len(_SOURCE_MARK):].strip().rsplit(":", 1)[0]
+            shared = name.endswith(".cuh") and not name.startswith("tn_variant")
+            again = kept and kept[-1].startswith(_SOURCE_MARK)
+            if again:
+                kept.pop()
+            kept.append(f"{_SOURCE_MARK}{name}{' (shared; full=True shows it)' if shared else ''}\n")
+        elif not shared and (line.strip() or kept and not kept[-1].startswith(_SOURCE_MARK)):
+            kept.append(line)
+    return "".join(kept)

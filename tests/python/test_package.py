@@ -1,0 +1,379 @@
+"""The package `tenon` from outside, on the devices that need no GPU, against NumPy and the reference evaluator of the package `onnx`.
+
+usage: python -m unittest discover -s tests/python      (with tenon, numpy and onnx installed)
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import warnings
+
+import ml_dtypes
+import numpy as np
+from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
+
+import models
+import tenon
+
+SOURCE = os.environ.get("TENON_SOURCE", os.path.join(os.path.dirname(__file__), "..", ".."))
+DIGITS = os.path.join(SOURCE, "examples", "digits")
+
+
+def setUpModule():
+    global folder
+    folder = tempfile.TemporaryDirectory()
+    os.environ["TENON_CACHE"] = os.path.join(folder.name, "cache")
+
+
+def tearDownModule():
+    folder.cleanup()
+
+
+def path(name):
+    return os.path.join(folder.name, name)
+
+
+def compile(model, **options):
+    return tenon.compile(model, **{"device": "cpu", **options})
+
+
+class Compile(unittest.TestCase):
+    def test_from_a_path(self):
+        plan = compile(os.path.join(DIGITS, "digits.onnx"))
+        for digit in range(10):
+            x = np.load(os.path.join(DIGITS, f"digit_{digit}.npy"))
+            self.assertEqual(plan(x).argmax(), digit)
+
+    def test_from_bytes_a_proto_and_another_path_are_the_same(self):
+        proto, weights = models.mlp()
+        with open(path("mlp.onnx"), "wb") as f:
+            f.write(proto.SerializeToString())
+        x = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+        for source in (proto, proto.SerializeToString(), bytearray(proto.SerializeToString()), path("mlp.onnx")):
+            np.testing.assert_allclose(compile(source)(x), models.mlp_numpy(x, weights), rtol=1e-5, atol=1e-6)
+
+    def test_executes_kernels(self):
+        proto, weights = models.mlp()
+        x = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+        np.testing.assert_allclose(compile(proto, device="emu")(x), models.mlp_numpy(x, weights), rtol=1e-4, atol=1e-5)
+
+    def test_precision(self):
+        proto, weights = models.mlp(hidden=64)
+        x = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+        exact, plan = models.mlp_numpy(x, weights), compile(proto, precision="fp16")
+        error = np.abs(plan(x) - exact).max()
+        self.assertEqual(plan.info["precision"], "fp16")
+        self.assertGreater(error, 1e-6)  # of fp32
+        self.assertLess(error, 5e-3)
+
+    def test_shapes(self):
+        proto, weights = models.mlp()
+        plan = compile(proto, shapes={"x": ("1..32:8", 8)})
+        self.assertEqual([(s.name, s.lo, s.hi, s.typical) for s in plan.symbols], [("N", 1, 32, 8)])
+        self.assertEqual(plan.inputs[0].shape, ("N", 8))
+        self.assertEqual(plan(np.zeros((32, 8), np.float32)).shape, (32, 4))
+        with self.assertRaisesRegex(tenon.Error, "N"):
+            plan(np.zeros((33, 8), np.float32))
+        self.assertEqual(compile(proto, shapes={"x": (3, None)}).inputs[0].shape, (3, 8))
+        self.assertEqual(compile(proto, shapes={"x": "1..4x8:2x8"}).symbols[0].typical, 2)
+        buckets = compile(proto, shapes={"x": [((1, 4, 2), 8), ((5, 64, 32), 8)]})
+        self.assertEqual((buckets.symbols[0].lo, buckets.symbols[0].hi), (1, 64))
+        for bad in ("a", "3..b", (1, 2, 3, 4)):
+            with self.assertRaises(tenon.ArgumentError):
+                compile(proto, shapes={"x": (bad, 8)})
+        with self.assertRaisesRegex(tenon.ArgumentError, "nix"):
+            compile(proto, shapes={"nix": (1, 8)})
+
+    def test_constants(self):
+        plan = compile(models.sums(), constants={"q": np.ones((1, 3), np.float32)})
+        self.assertEqual([i.name for i in plan.inputs], ["p"])
+        np.testing.assert_array_equal(plan(np.zeros((1, 3), np.float32))[0], np.ones((1, 3)))
+
+    def test_untuned_kernels_for_a_gpu_that_is_not_here(self):
+        plan = compile(models.mlp()[0], device="cuda", targets="sm_90a", no_gpu=True)
+        self.assertEqual([a["name"] for a in plan.archs], ["sm_90a"])
+        self.assertEqual(plan.archs[0]["tuned_on"], "")
+
+    def test_plugin(self):
+        plugins = os.path.join(SOURCE, "examples", "plugin", "region.cu")
+        compile(models.mlp()[0], plugins=[plugins])
+        with self.assertRaisesRegex(tenon.FileError, "nix.cu"):
+            compile(models.mlp()[0], plugins=["nix.cu"])
+
+
+class Errors(unittest.TestCase):
+    def test_names_the_layer(self):
+        with self.assertRaises(tenon.TypeMismatchError) as raised:
+            compile(models.broken())
+        self.assertIn("/encoder/layer.3/MatMul", raised.exception.layer)
+        self.assertIn("/encoder/layer.3/MatMul", str(raised.exception))
+        self.assertEqual((raised.exception.status, raised.exception.exit_code), ("E_TYPE", 7))
+
+    def test_condition_names_the_layer(self):
+        plan = compile(models.sums())
+        with self.assertRaisesRegex(tenon.TypeMismatchError, "/add|/sub"):
+            plan(np.zeros((2, 3), np.float32), np.zeros((4, 3), np.float32))
+        self.assertEqual(plan(np.zeros((2, 3), np.float32), np.zeros((2, 3), np.float32))[0].shape, (2, 3))  # and goes on
+
+    def test_models_and_files(self):
+        for bad, error in ((b"nonsense", tenon.FormatError), ("nix.onnx", tenon.FileError), ("nix.onnx", OSError), (3, tenon.UnsupportedError)):
+            with self.assertRaises(error):
+                compile(bad)
+        with open(path("bad.plan"), "wb") as f:
+            f.write(b"\0" * 100)
+        for bad, error in ((path("bad.plan"), tenon.FormatError), (path("nix.plan"), tenon.FileError), (b"", tenon.FormatError)):
+            with self.assertRaises(error):
+                tenon.Plan.load(bad)
+        with self.assertRaises(tenon.ArgumentError):
+            compile(models.mlp()[0], precision="fp12")
+        with self.assertRaises(tenon.ArgumentError):
+            compile(models.mlp()[0], device="tpu")
+
+    @unittest.skipIf(os.path.exists("/dev/nvidiactl"), "there is a GPU")
+    def test_no_gpu(self):
+        with self.assertRaisesRegex(tenon.NoDeviceError, "driver"):
+            tenon.compile(models.mlp()[0])
+        plan = compile(models.mlp()[0]).to("cuda")
+        with self.assertRaises(tenon.NoDeviceError):
+            plan(np.zeros((1, 8), np.float32))
+
+    def test_inputs(self):
+        plan = compile(models.sums())
+        x = np.zeros((2, 3), np.float32)
+        for call, error, name in (
+                (lambda: plan(x), tenon.ArgumentError, "q"), (lambda: plan(x, x, x), tenon.ArgumentError, "3 inputs"),
+                (lambda: plan(x, x, p=x), tenon.ArgumentError, "p"), (lambda: plan.run({"p": x, "r": x}), tenon.ArgumentError, "r"),
+                (lambda: plan(x, x.astype(np.float64)), tenon.TypeMismatchError, "q.*float64"),
+                (lambda: plan(x, x[0]), tenon.TypeMismatchError, "q"), (lambda: plan(x, x[:, 1:]), tenon.TypeMismatchError, "q")):
+            with self.assertRaisesRegex(error, name):
+                call()
+
+    def test_warnings_are_pythons(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # and none comes here
+            compile(models.mlp()[0])
+
+
+class Run(unittest.TestCase):
+    def test_by_name_and_position(self):
+        plan = compile(models.sums())
+        p, q = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones((2, 3), np.float32)
+        by_name = plan.run({"q": q, "p": p})
+        self.assertEqual(list(by_name), ["sum", "difference"])
+        for got in (plan(p, q), plan(p, q=q), plan(q=q, p=p), tuple(by_name.values())):
+            np.testing.assert_array_equal(got[0], p + q)
+            np.testing.assert_array_equal(got[1], p - q)
+
+    def test_lists_numbers_strides_and_byte_orders(self):
+        plan = compile(models.sums())
+        wide = np.arange(40, dtype=np.float32).reshape(4, 10)
+        for x in (wide[::2, 1:4], wide[:2, 7:], wide.T[:3, :2].T, wide[:2, :3].astype(">f4"), wide[:2, :3].tolist()):
+            np.testing.assert_array_equal(plan(x, x)[0], 2 * np.asarray(x, np.float32))
+
+    def test_element_types(self):
+        types = {TensorProto.FLOAT16: np.float16, TensorProto.DOUBLE: np.float64, TensorProto.INT8: np.int8, TensorProto.INT64: np.int64,
+                 TensorProto.UINT8: np.uint8, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
+        for onnx_type, numpy_type in types.items():
+            x = np.arange(20).reshape(4, 5).astype(numpy_type)
+            y = compile(models.cast_to(onnx_type))(x)
+            self.assertEqual(y.dtype, x.dtype)
+            np.testing.assert_array_equal(y.astype(np.float64), 2 * x.astype(np.float64))
+
+    def test_memory_of_the_callers(self):
+        plan = compile(models.sums())
+        p, out = np.ones((2, 3), np.float32), np.zeros((2, 3), np.float32)
+        self.assertIs(plan.run({"p": p, "q": p}, out={"sum": out})["sum"], out)
+        np.testing.assert_array_equal(out, 2 * p)
+        read_only = out.copy()
+        read_only.flags.writeable = False
+        for bad in (np.zeros((3, 3), np.float32), np.zeros((2, 3)), np.zeros((2, 6), np.float32)[:, ::2], read_only):
+            with self.assertRaises(tenon.TypeMismatchError):
+                plan.run({"p": p, "q": p}, out={"sum": bad})
+
+    def test_sizes_that_data_makes(self):
+        plan, proto = compile(models.nonzero()), models.nonzero()
+        rng = np.random.default_rng(1)
+        for n, density in ((3, 0.5), (7, 0.0), (1, 1.0), (4, 0.2)):
+            x = (rng.random((n, 5)) < density).astype(np.float32)
+            np.testing.assert_array_equal(plan(x), ReferenceEvaluator(proto).run(None, {"x": x})[0])
+
+    def test_no_elements(self):
+        self.assertEqual(compile(models.mlp()[0])(np.zeros((0, 8), np.float32)).shape, (0, 4))
+
+    def test_many_threads(self):
+        proto, weights = models.mlp()
+        plan, errors = compile(proto), []
+
+        def work(seed):
+            rng = np.random.default_rng(seed)
+            for _ in range(50):
+                x = rng.standard_normal((int(rng.integers(1, 40)), 8)).astype(np.float32)
+                errors.append(np.abs(plan(x) - models.mlp_numpy(x, weights)).max())
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        self.assertEqual(len(errors), 300)
+        self.assertLess(max(errors), 1e-5)
+
+    def test_errors_are_the_threads_own(self):
+        plan, seen = compile(models.sums()), []
+
+        def work(k):
+            x = np.zeros((2, 3), np.float32)
+            for _ in range(50):
+                try:
+                    plan(x, np.zeros((3 + k, 3), np.float32))
+                except tenon.TypeMismatchError as e:
+                    seen.append(f"{3 + k}" in str(e))
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        self.assertEqual(seen, [True] * 200)
+
+    def test_lets_go_of_the_gil(self):
+        counted, going = [0], [True]
+
+        def count():
+            while going[0]:
+                counted[0] += 1
+                time.sleep(0)
+        thread = threading.Thread(target=count)
+        thread.start()
+        before = counted[0]
+        compile(models.deep())
+        going[0] = False
+        thread.join()
+        self.assertGreater(counted[0] - before, 100)
+
+
+class Progress(unittest.TestCase):
+    def test_tells(self):
+        seen = []
+        compile(models.deep(), progress=seen.append)
+        self.assertTrue(seen)
+        self.assertIsInstance(seen[0], tenon.Progress)
+        self.assertTrue(any(p.phase == "compile" and p.done == p.total > 0 for p in seen), seen)
+
+    def test_cancels(self):
+        with self.assertRaises(tenon.CancelledError):
+            compile(models.deep(), progress=lambda p: False)
+
+    def test_what_it_raises_comes_through(self):
+        def fail(_):
+            raise KeyError("mine")
+        with self.assertRaisesRegex(KeyError, "mine"):
+            compile(models.deep(), progress=fail)
+
+    def test_ctrl_c(self):
+        def interrupt(p):
+            if not sent:
+                sent.append(1)
+                os.kill(os.getpid(), signal.SIGINT)
+        sent = []
+        with self.assertRaises(KeyboardInterrupt):
+            compile(models.deep(), progress=interrupt)
+            time.sleep(1)
+
+    def test_bar(self):
+        program = "import tenon, models; tenon.compile(models.deep(), device='cpu', progress=True)"
+        r = subprocess.run([sys.executable, "-c", program], cwd=os.path.dirname(__file__) or ".", capture_output=True, text=True)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertIn("compile", r.stderr)
+
+
+class Files(unittest.TestCase):
+    def test_round_trip(self):
+        proto, weights = models.mlp()
+        plan = compile(proto)
+        plan.save(path("mlp.plan"))
+        x = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+        for again in (tenon.Plan.load(path("mlp.plan"), device="cpu"), tenon.load(plan.to_bytes(), device="cpu")):
+            np.testing.assert_array_equal(again(x), plan(x))
+            self.assertEqual(again.to_bytes(), plan.to_bytes())
+        self.assertEqual(os.listdir(folder.name).count("mlp.plan"), 1)
+        with self.assertRaises(OSError):
+            plan.save(path("nix/mlp.plan"))
+
+    def test_over_the_file_that_it_was_loaded_from(self):
+        plan = compile(models.mlp()[0])
+        plan.save(path("same.plan"))
+        tenon.load(path("same.plan")).save(path("same.plan"))
+        self.assertEqual(tenon.load(path("same.plan")).to_bytes(), plan.to_bytes())
+
+    def test_command(self):
+        plan = path("command.plan")
+        command = [sys.executable, "-m", "tenon"]
+        subprocess.run([*command, "compile", os.path.join(DIGITS, "digits.onnx"), "-o", plan, "--target", "sm_90a", "--no-gpu"], check=True,
+                       capture_output=True)
+        x = np.load(os.path.join(DIGITS, "digit_3.npy"))
+        self.assertEqual(tenon.load(plan, device="cpu")(x).argmax(), 3)
+        r = subprocess.run([*command, "inspect", "nix.plan"], capture_output=True, text=True)
+        self.assertEqual(r.returncode, 4)
+        self.assertIn("nix.plan", r.stderr)
+
+
+class Inside(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.plan = compile(models.mlp()[0], device="emu")
+
+    def test_kernels(self):
+        rows = self.plan.kernel_rows()
+        self.assertEqual(len(self.plan.kernels), len(rows))
+        self.assertEqual({layer for row in rows for layer in row["layers"]},
+                         {"/first/MatMul", "/first/Add", "/relu/Relu", "/second/MatMul", "/softmax/Softmax"})
+        self.assertEqual(sum(row["flops"] > 0 for row in rows), len(rows))
+
+    def test_source(self):
+        for k, row in enumerate(self.plan.kernel_rows()):
+            text, full = self.plan.source(k), self.plan.source(k, full=True)
+            self.assertIn(f"#define TN_KERNEL {row['kernel'].split(':')[-1]}", text)
+            self.assertIn("__global__", text)
+            self.assertLess(len(text), len(full))
+            self.assertEqual(self.plan.source(row["kernel"]), text)
+        with self.assertRaisesRegex(tenon.ArgumentError, "kernel"):
+            self.plan.source(1000)
+
+    def test_candidates(self):
+        self.assertGreaterEqual(len(self.plan.candidates(0)), 1)
+
+    def test_bench(self):
+        b = self.plan.bench(0.05, shapes={"x": (2, 8)})
+        self.assertTrue(0 < b.p10_us <= b.median_us <= b.p90_us and b.runs >= 1, b)
+
+    def test_check(self):
+        proto, weights = models.mlp()
+        inputs = self.plan.random_inputs({"x": (3, 8)})
+        right = models.mlp_numpy(inputs["x"], weights)
+        session = ReferenceEvaluator(proto)
+        for reference in (None, right, {"y": right}, lambda x: models.mlp_numpy(x, weights),
+                          lambda x: session.run(None, {"x": x})):
+            self.assertTrue(self.plan.check([reference] if reference is right else reference, inputs=inputs).raise_if_wrong())
+        for wrong in ([right + 0.01], [right[:2]], lambda x: models.mlp_numpy(x + 1, weights), [np.full_like(right, np.nan)]):
+            result = self.plan.check(wrong, inputs=inputs)
+            self.assertFalse(result)
+            with self.assertRaisesRegex(tenon.MismatchError, "y: "):
+                result.raise_if_wrong()
+
+    def test_prints(self):
+        self.assertIn("x: f32[N,8]", repr(self.plan))
+        html = self.plan._repr_html_()
+        for k, row in enumerate(self.plan.kernel_rows()):
+            self.assertIn(row["template"], html)
+        self.assertIn("/softmax/Softmax", html)
+        self.assertNotIn("<script", html)
+
+    def test_table_without_pandas(self):
+        from tenon._table import Table
+        t = Table(self.plan.kernel_rows())
+        self.assertEqual(t["kernel"], [row["kernel"] for row in t])
+        self.assertIn("/softmax/Softmax", repr(t))
+        self.assertIn("<td>", t._repr_html_())
+
+
+if __name__ == "__main__":
+    unittest.main()
