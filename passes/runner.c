@@ -43,6 +43,7 @@ struct tn_pass_ctx {
  *                        shapes
  *   layout, cancel       transposes around every convolution, then as few of them as possible; cancel also runs first,
  *                        so that the model's own transposes do not stand between two convolutions
+ *   integer              after layout: a convolution's padding with a zero point stands before it as it will run
  *   precision            after layout: casts sit beside heavy ops and do not separate transposes that cancel
  *   canon fold cse dce   casts and transposes of weights are folded into the weights
  *   expand               composites without a kernel become core ops: after cancel, which renames one axis of a
@@ -51,7 +52,7 @@ struct tn_pass_ctx {
  *   fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
-#define AFTER "precision," CLEAN "expand," CLEAN
+#define AFTER "integer,precision," CLEAN "expand," CLEAN
 #define LAYOUT "layout,fold,cancel,"
 #define WIDE "horizontal,fold,dce,"
 

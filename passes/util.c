@@ -208,6 +208,13 @@ tn_perm tn_perm_of(const tn_graph *g, tn_node transpose) {
     return p;
 }
 
+tn_perm tn_perm_swap(uint32_t n) {
+    tn_perm p = tn_perm_identity(n);
+    p.p[n - 1] = n - 2;
+    p.p[n - 2] = n - 1;
+    return p;
+}
+
 tn_perm tn_perm_identity(uint32_t n) {
     tn_perm p = {.n = n};
     for (uint32_t k = 0; k < n; k++) p.p[k] = k;

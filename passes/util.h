@@ -60,6 +60,7 @@ tn_val tn_emit_const_f64(tn_graph *g, tn_dtype t, size_t rank, const int64_t *di
 
 tn_perm tn_perm_of(const tn_graph *g, tn_node transpose);
 tn_perm tn_perm_identity(uint32_t n);
+tn_perm tn_perm_swap(uint32_t n); /* of the last two axes */
 bool tn_perm_is_identity(tn_perm p);
 tn_perm tn_perm_inverse(tn_perm p);
 /* transpose(transpose(x, first), second) = transpose(x, result) */

@@ -4,7 +4,8 @@
 // m is the output pixel (image, oh, ow), n the output channel of a group, k = (r, s, c) over the filter window and the
 // group's input channels; filters are stored [O][R][S][C/groups], so they are a K-major matrix.  Tiles, pipeline and epilogue are
 // tn_tile.cuh's.  A row of the A tile is a pixel's window: each thread computes the pixels of its rows once, and for every k tile the
-// (r, s, c) of its 16-byte chunk, which is the same for all of its rows.  Padding and edges become zero-filled copies.
+// (r, s, c) of its 16-byte chunk, which is the same for all of its rows.  Padding and edges become zero-filled copies (FILL: of what
+// is padded with, where that is not 0).
 //
 // PACK: the filters' tiles lie in memory as a slot holds them.  X_ASYNC: channels come in 16-byte chunks straight from memory.  Otherwise (few channels: the stem; or a fused prologue) chunks are
 // gathered X_VEC elements at a time by the generated tn_load_x.
@@ -43,6 +44,12 @@ struct window { // one position of the filter
         s = rs - r * TN_S;
     }
 };
+
+// 16 bytes of padding, which only integers of 8 bits have of other than zeros.
+TN_DEV tn_bits16 tn_filled() {
+    constexpr unsigned word = ((unsigned)TN_FILL & 255u) * 0x01010101u;
+    return {word, word, word, word};
+}
 
 // The A operand: windows of the input.
 struct window_loader {
@@ -92,13 +99,18 @@ struct window_loader {
             if (!shape::has(i)) continue;
 #if TN_X_ASYNC
             int y, x;
-            tn_cp_async16(tn_chunk_at<TN_KBYTES, false>(tile, shape::row(i), shape::col() / CHUNK), corner[i] + shift,
-                          inside(i, w, y, x) && k < TN_K);
+            const unsigned to = tn_chunk_at<TN_KBYTES, false>(tile, shape::row(i), shape::col() / CHUNK);
+            const bool ok = inside(i, w, y, x);
+            if (TN_FILL == 0 || ok) tn_cp_async16(to, corner[i] + shift, ok && k < TN_K);
+            else tn_sts16(to, tn_filled());
 #else
             held[i] = tn_gather_chunk<tn_elem, TN_X_VEC>(true, k, TN_K, [&](int at, reg(&v)[TN_X_VEC]) {
                 const window w(at);
                 int y, x;
-                if (inside(i, w, y, x)) tn_load_x(args, image[i], y, x, group * TN_C + w.c, v);
+                const bool ok = inside(i, w, y, x);
+                if (ok) tn_load_x(args, image[i], y, x, group * TN_C + w.c, v);
+                TN_UNROLL
+                for (int j = 0; TN_FILL != 0 && !ok && j < TN_X_VEC; j++) v[j] = (reg)TN_FILL;
             });
 #endif
         }

@@ -8,8 +8,9 @@
 typedef struct plan {
     tn_window w;
     tn_operand filter;
-    bool async;  /* the input comes in 16-byte chunks of channels straight from a region argument */
-    uint32_t in; /* that argument */
+    int64_t fill; /* of the padding */
+    bool async;   /* the input comes in 16-byte chunks of channels straight from a region argument */
+    uint32_t in;  /* that argument */
     uint32_t vec;
 } plan;
 
@@ -27,6 +28,32 @@ static void plan_input(const tn_spec *s, plan *p) {
     for (uint32_t k = 0; k + 1 < t->rank; k++) p->async &= multiple(s, t->strides[k], chunk);
 }
 
+/* Rows and columns that a pad adds to what the region is given become the window's, which pads with that number; where others are
+ * padded too, or by a size that is not known, the load does it. */
+static void take_padding(const tn_spec *s, plan *p) {
+    const tn_graph *g = s->g;
+    tn_window *w = &p->w;
+    const tn_node n = tn_val_def(g, w->x);
+    uint32_t in;
+    if (!w->i32 || !n.i || tn_node_op(g, n) != TN_OP_PAD) return;
+    const tn_attrs_pad *a = TN_ATTRS_OF(g, n, pad);
+    const tn_val x = tn_node_input(g, n, 0);
+    if (!tn_spec_direct(s, x, &in) || w->pad_h || w->pad_w || w->after_h || w->after_w) return;
+    const uint32_t last = a->before.n - 1, width = last - 1, height = last - 2;
+    int64_t before[TN_MAX_RANK], after[TN_MAX_RANK];
+    for (uint32_t k = 0; k <= last; k++) {
+        if (!tn_dim_is_const(g, a->before.p[k], &before[k]) || !tn_dim_is_const(g, a->after.p[k], &after[k])) return;
+        if (before[k] < 0 || after[k] < 0 || ((k == 0 || k == last) && (before[k] || after[k]))) return;
+    }
+    p->fill = (int64_t)a->value;
+    w->x = x;
+    w->w = tn_val_dim(g, x, width);
+    w->pad_w = before[width], w->after_w = after[width];
+    if (!w->x_h.n_axes) return; /* 1-D */
+    w->h = tn_val_dim(g, x, height);
+    w->pad_h = before[height], w->after_h = after[height];
+}
+
 static bool make_plan(const tn_spec *s, plan *p) {
     *p = (plan){0};
     tn_contraction pointwise; /* gemm_mma does those without pixel arithmetic */
@@ -34,6 +61,7 @@ static bool make_plan(const tn_spec *s, plan *p) {
     const tn_window *w = &p->w;
     if (w->groups > 1 && w->c == 1) return false; /* depthwise: a tensor-core tile would be almost empty */
     if (!tn_finish_ok(s, w->bias) || !tn_spec_prologue_ok(s, w->x)) return false;
+    take_padding(s, p);
     plan_input(s, p);
     return tn_operand_plan(s, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, true, &p->filter) &&
            p->filter.kmajor;
@@ -47,6 +75,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_window_constants(s, w, p);
     tn_problem_add_int(p, "X_ASYNC", pl.async);
     tn_problem_add_int(p, "X_VEC", pl.vec);
+    tn_problem_add_int(p, "FILL", pl.fill);
     tn_problem_add_int(p, "A_KMAJOR", 1);
     tn_operand_constants(&pl.filter, 'B', p);
     tn_problem_add_int(p, "N_VEC", tn_dim_pow2(s, tn_dim_const(s->g, w->n), 8));

@@ -434,11 +434,20 @@ typedef struct pull {
     double evals;
 } pull;
 
+/* A convolution of 8-bit integers pads with any number as with zeros, if only rows and columns are padded. */
+static bool pads_window(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
+    const tn_graph *g = f->g;
+    if (slot || op_of(f, y) != TN_OP_PAD || op_of(f, u) != TN_OP_CONV) return false;
+    const tn_attrs_pad *a = TN_ATTRS_OF(g, y, pad);
+    return tn_str_is(TN_ATTRS_OF(g, u, conv)->math, "i32") && tn_str_is(a->mode, "constant");
+}
+
 /* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
  * that keeps them whole. */
 static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     const tn_graph *g = f->g;
     if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
+    if (pads_window(f, y, u, slot)) return operands_stored(f, y);
     const bool attention = op_of(f, u) == TN_OP_ATTENTION; /* has no flag for operands that lie the other way */
     if (slot > (attention ? 2 : 1) || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
     if (keeps_rows(g, y, attention ? 1 : 2)) return operands_stored(f, y);

@@ -36,6 +36,13 @@ static const struct seed {
     {"mul_of_add", "func @main(%x: T[4,6]) -> T[4,6] {\n"
                    "  %c = const [0.5] : T[]\n  %d = const [3] : T[]\n  %0 = mul %x, %c\n  %1 = add %0, %d\n"
                    "  %2 = mul %1, %d\n  return %2\n}\n"},
+    {"byte_matmul", "func @main(%a: u8[4,6], %z: i8[4,1], %b: i8[6,5]) -> T[4,5] {\n"
+                    "  %0 = cast %a {to=i32}\n  %1 = cast %z {to=i32}\n  %2 = sub %0, %1\n  %3 = cast %b {to=i32}\n"
+                    "  %4 = matmul %2, %3\n  return %4\n}\n"},
+    {"byte_conv", "func @main(%x: i8[2,2,5,5], %z: u8[]) -> T[2,3,5,5] {\n"
+                  "  %w = const [1, 2, 3, 4, -128, 127] : T[3,2,1,1]\n"
+                  "  %0 = cast %x {to=i32}\n  %1 = cast %z {to=i32}\n  %2 = sub %0, %1\n"
+                  "  %3 = conv %2, %w\n  return %3\n}\n"},
     {"conv_plus_conv", "func @main(%x: T[2,2,5,5]) -> T[2,2,5,5] {\n"
                        "  %w = const [1, 2, 3, 4, 5, 6, 7, 8, -1, -2, -3, -4, -5, -6, -7, -8, 9, 0, 1] : T[19]\n"
                        "  %a = slice %w {starts=[0], sizes=[4], steps=[1]}\n  %b = reshape %a {dims=[2,2,1,1]}\n"
