@@ -115,7 +115,7 @@ void tn_reap(tn_graph *g, tn_val v);
 /* clang-format off */
 #define TN_RULE_TABLES(T)                                                                                              \
     T(arith) T(logic) T(clamp) T(shape) T(slice) T(reduce) T(window) T(norm_fold) T(scale_fold) T(branch_fold)         \
-    T(activations) T(norms) T(transpose) T(hoist) T(integer)
+    T(activations) T(norms) T(transpose) T(hoist) T(integer) T(dequantise)
 /* clang-format on */
 #define TN_RULE_TABLE(name) extern const tn_rules tn_rules_##name;
 TN_RULE_TABLES(TN_RULE_TABLE)

@@ -36,6 +36,7 @@ struct tn_pass_ctx {
 
 /* Why this order:
  *   branch               what stood in branches is seen by all that follows
+ *   dequantise           before fold makes floats of quantised weights
  *   canon fold cse dce   importers emit what the model says; everything after sees one spelling of it
  *   recognise            needs the canonical spelling, and must see norms and softmax before affine takes their
  *                        constants
@@ -58,7 +59,7 @@ struct tn_pass_ctx {
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
     static const char *const pipelines[2][2] = {
-        {"branch," BEFORE AFTER WIDE "fuse", "branch," BEFORE LAYOUT AFTER WIDE "fuse"},
+        {"branch,dequantise," BEFORE AFTER WIDE "fuse", "branch,dequantise," BEFORE LAYOUT AFTER WIDE "fuse"},
         {BEFORE AFTER, BEFORE LAYOUT AFTER}};
     return pipelines[opts && opts->reference][!opts || opts->nhwc];
 }

@@ -43,6 +43,15 @@ static const struct seed {
                   "  %w = const [1, 2, 3, 4, -128, 127] : T[3,2,1,1]\n"
                   "  %0 = cast %x {to=i32}\n  %1 = cast %z {to=i32}\n  %2 = sub %0, %1\n"
                   "  %3 = conv %2, %w\n  return %3\n}\n"},
+    {"dequantised_matmul", "func @main(%a: u8[4,6], %b: i8[6,5]) -> T[4,5] {\n"
+                           "  %s = const [0.3] : T[]\n  %t = const [1, -3, 0.1, 0.01, 7] : T[5]\n"
+                           "  %0 = cast %a {to=f32}\n  %1 = mul %0, %s\n  %2 = cast %b {to=f32}\n  %3 = mul %2, %t\n"
+                           "  %4 = matmul %1, %3\n  return %4\n}\n"},
+    {"dequantised_conv", "func @main(%a: i8[2,2,5,5], %b: u8[3,2,2,2], %z: u8[], %c: T[3]) -> T[2,3,5,5] {\n"
+                         "  %s = const [0.3] : T[]\n  %t = const [1, -3, 0.1] : T[3,1,1,1]\n"
+                         "  %5 = cast %a {to=i32}\n  %6 = cast %z {to=i32}\n  %7 = sub %5, %6\n"
+                         "  %0 = cast %7 {to=f32}\n  %1 = mul %0, %s\n  %2 = cast %b {to=f32}\n  %3 = mul %2, %t\n"
+                         "  %4 = conv %1, %3, %c {pads=[1,0,0,1]}\n  return %4\n}\n"},
     {"conv_plus_conv", "func @main(%x: T[2,2,5,5]) -> T[2,2,5,5] {\n"
                        "  %w = const [1, 2, 3, 4, 5, 6, 7, 8, -1, -2, -3, -4, -5, -6, -7, -8, 9, 0, 1] : T[19]\n"
                        "  %a = slice %w {starts=[0], sizes=[4], steps=[1]}\n  %b = reshape %a {dims=[2,2,1,1]}\n"
