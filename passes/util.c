@@ -13,6 +13,14 @@ bool tn_is_const(const tn_graph *g, tn_val v) {
     return tn_is_op(g, v, TN_OP_CONST);
 }
 
+bool tn_is_byte(const tn_graph *g, tn_val v) {
+    return tn_val_dtype(g, v) == TN_I8 || tn_val_dtype(g, v) == TN_U8;
+}
+
+bool tn_is_widened_byte(const tn_graph *g, tn_val v) {
+    return tn_is_op(g, v, TN_OP_CAST) && tn_is_byte(g, tn_node_input(g, tn_val_def(g, v), 0));
+}
+
 bool tn_is_float(const tn_graph *g, tn_val v) {
     return tn_dtype_is_float(tn_val_dtype(g, v));
 }

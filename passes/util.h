@@ -17,6 +17,8 @@ static inline bool tn_is_control(tn_op op) {
     return op == TN_OP_IF || op == TN_OP_LOOP;
 }
 bool tn_is_float(const tn_graph *g, tn_val v);
+bool tn_is_byte(const tn_graph *g, tn_val v);         /* i8 or u8 */
+bool tn_is_widened_byte(const tn_graph *g, tn_val v); /* cast from such */
 /* A float dtype's unit in the last place of 1, its smallest normal and its largest number; zeros for other dtypes. */
 typedef struct tn_float_limits {
     double eps, smallest, largest;

@@ -45,12 +45,6 @@ struct window { // one position of the filter
     }
 };
 
-// 16 bytes of padding, which only integers of 8 bits have of other than zeros.
-TN_DEV tn_bits16 tn_filled() {
-    constexpr unsigned word = ((unsigned)TN_FILL & 255u) * 0x01010101u;
-    return {word, word, word, word};
-}
-
 // The A operand: windows of the input.
 struct window_loader {
     typedef tn_copy_shape<BM, BK> shape;
@@ -102,7 +96,7 @@ struct window_loader {
             const unsigned to = tn_chunk_at<TN_KBYTES, false>(tile, shape::row(i), shape::col() / CHUNK);
             const bool ok = inside(i, w, y, x);
             if (TN_FILL == 0 || ok) tn_cp_async16(to, corner[i] + shift, ok && k < TN_K);
-            else tn_sts16(to, tn_filled());
+            else tn_sts16(to, tn_filled(TN_FILL));
 #else
             held[i] = tn_gather_chunk<tn_elem, TN_X_VEC>(true, k, TN_K, [&](int at, reg(&v)[TN_X_VEC]) {
                 const window w(at);

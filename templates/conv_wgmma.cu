@@ -1,8 +1,8 @@
-// conv_wgmma.cu: NHWC convolution (1-D or 2-D) as implicit GEMM on Hopper's warpgroup tensor cores, f16 or bf16.
+// conv_wgmma.cu: NHWC convolution (1-D or 2-D) as implicit GEMM on Hopper's warpgroup tensor cores: f16, bf16, or integers of 8 bits.
 //
 // As conv_mma.cu with whole 16-byte chunks of channels: m is the output pixel, n the output channel, a row of the A tile a pixel's
 // window.  The order of k is free as long as both operands agree: where a slot holds channels of a single window position
-// (C a multiple of 64), all rows share one offset, and positions run fastest, so that the windows' overlap is read again soon.
+// (C a multiple of 64, or of 128 of 8 bits), all rows share one offset, and positions run fastest, so that the windows' overlap is read again soon.
 // Which positions of its window lie inside the image is a bit mask a pixel, made once.  TMA knows it from its tensor map (im2col); then
 // a slot always holds channels of a single position, of which those behind the last are zeros.
 //
@@ -18,10 +18,10 @@
 //! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
-//! require STAGES == 3 || STAGES * SPLITK * 64 <= K + SPLITK * 128
-//! require SPLITK == 1 || SPLITK * 128 <= K
+//! require STAGES == 3 || STAGES * SPLITK * 128 <= K * ELT + SPLITK * 256
+//! require SPLITK == 1 || SPLITK * 256 <= K * ELT
 //! require R * S <= 32
-//! require LOAD == 0 || (X_TMA && B_TMA && (C + 63) / 64 * 192 <= C * 4)
+//! require LOAD == 0 || (X_TMA && B_TMA && (C * ELT + 127) / 128 * 384 <= C * ELT * 4)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
 #include "tn_math.cuh"
@@ -77,7 +77,9 @@ struct window_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            tn_cp_async16(copy::address(tile, i), corner[i] + shift, inside[i] >> w.position & 1);
+            const bool ok = inside[i] >> w.position & 1;
+            if (TN_FILL == 0 || ok) tn_cp_async16(copy::address(tile, i), corner[i] + shift, ok);
+            else tn_sts16(copy::address(tile, i), tn_filled(TN_FILL));
         }
     }
 };
@@ -104,7 +106,7 @@ struct filter_loader {
 struct pixel_sink {
     const tn_args &args;
     int m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
         m += m0;
         n += n0;
         if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, n, x);
@@ -157,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
         window_loader la(args, tm * BM);
         filter_loader lb(args, tn * BN);
-        float acc[MI][ACC];
+        tn_sum acc[MI][ACC];
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
     }

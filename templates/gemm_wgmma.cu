@@ -1,4 +1,4 @@
-// gemm_wgmma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on Hopper's warpgroup tensor cores, f16 or bf16.
+// gemm_wgmma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on Hopper's warpgroup tensor cores: f16, bf16, or integers of 8 bits.
 //
 // As gemm_mma.cu, for operands that come in 16-byte chunks straight from memory, along k or along m / n: by cp.async, or, where an
 // operand is a tensor of at most three strides, by TMA.
@@ -16,8 +16,8 @@
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require B_KMAJOR || BN % 64 == 0
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
-//! require STAGES == 3 || STAGES * SPLITK * 64 <= hint(K) + SPLITK * 128
-//! require SPLITK == 1 || SPLITK * 128 <= hint(K)
+//! require STAGES == 3 || STAGES * SPLITK * 128 <= hint(K) * ELT + SPLITK * 256
+//! require SPLITK == 1 || SPLITK * 256 <= hint(K) * ELT
 //! require LOAD == 0 || (A_TMA && B_TMA)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
@@ -34,7 +34,7 @@ struct operand_a {
 
 struct operand_b {
     static constexpr bool KMAJOR = TN_B_KMAJOR;
-    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
+    TN_DEV const tn_elem_b *at(const tn_args &args, int b, int row, int col) {
         return tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), row, col);
     }
 };
@@ -42,7 +42,7 @@ struct operand_b {
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
         m += m0;
         n += n0;
         if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
@@ -90,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
         tn_panel_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
         tn_panel_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
-        float acc[MI][ACC];
+        tn_sum acc[MI][ACC];
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, b, tm * BM, tn * BN});
     }

@@ -307,6 +307,12 @@ template <class T> TN_DEV void tn_pack_bytes(const T (&x)[16], tn_bits16 &out) {
 TN_DEV void tn_pack16(const signed char (&x)[16], tn_bits16 &out, signed char) { tn_pack_bytes(x, out); }
 TN_DEV void tn_pack16(const unsigned char (&x)[16], tn_bits16 &out, unsigned char) { tn_pack_bytes(x, out); }
 
+// 16 bytes of one number.
+TN_DEV tn_bits16 tn_filled(int byte) {
+    const unsigned word = ((unsigned)byte & 255u) * 0x01010101u;
+    return {word, word, word, word};
+}
+
 // ---- by type -------------------------------------------------------------------------------------------------------------
 
 // What products of such elements are summed in.

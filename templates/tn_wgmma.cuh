@@ -3,8 +3,8 @@
 // A warpgroup is four consecutive warps.  wgmma reads both operands from shared memory, runs in the background and adds to the
 // registers of its 128 threads, which must not be touched until tn_wgmma_wait says so.  Operands are tiles in the 128-byte
 // swizzle: panels of rows of 128 bytes, whose 16-byte chunk c of row r stands at chunk c ^ (r % 8), 1024-byte aligned.
-//   K-major:   a row is an m or n and holds 64 elements along k.
-//   otherwise: a row is a k and holds 64 elements along m or n; the panels of 64 k follow each other along m or n.
+//   K-major:   a row is an m or n and holds 64 elements of 16 bits along k, or 128 of 8.
+//   otherwise: a row is a k and holds 64 elements of 16 bits along m or n; the panels of 64 k follow each other along m or n.
 #pragma once
 #include "tn_mma.cuh"
 
@@ -21,7 +21,7 @@ TN_DEV unsigned long long tn_wgmma_tile(unsigned addr) {
     return (unsigned long long)((addr & 0x3ffffu) >> 4) | (unsigned long long)(TN_PANEL >> 4) << 16 |
            (unsigned long long)(TN_SWIZZLE_ATOM >> 4) << 32 | 1ull << 62;
 }
-// The same tile, 16 elements of k further.
+// The same tile, 16 elements of 16 bits of k further, or 32 of 8.
 template <bool KMAJOR> TN_DEV unsigned long long tn_wgmma_step(unsigned long long tile, int steps) {
     return tile + (unsigned long long)(steps * (KMAJOR ? 32 : 16 * TN_PANEL_ROW) >> 4);
 }
@@ -65,66 +65,81 @@ template <int N> TN_DEV void tn_wgmma_wait() {
 #endif
 }
 // Keeps the compiler from moving uses of the accumulators across a wait or a fence.
-template <int N> TN_DEV void tn_wgmma_pin(float (&d)[N]) {
 #ifdef TN_HOST
-    (void)d;
+template <class T, int N> TN_DEV void tn_wgmma_pin(T (&)[N]) {}
 #else
+template <int N> TN_DEV void tn_wgmma_pin(float (&d)[N]) {
     TN_UNROLL
     for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
+}
+template <int N> TN_DEV void tn_wgmma_pin(int (&d)[N]) {
+    TN_UNROLL
+    for (int i = 0; i < N; i++) asm volatile("" : "+r"(d[i])::"memory");
+}
 #endif
-}
 
-// d += A (64 x 16) * B (16 x 2N).  With g = lane / 4 and t = lane % 4 of warp w: d[4j], d[4j+1] are row 16w + g, columns 8j + 2t
-// and 8j + 2t + 1; d[4j+2], d[4j+3] the same of row g + 8.
+// d += A (64 x 16) * B (16 x 2N), or of 8-bit integers, K-major, A (64 x 32) * B (32 x 2N).  With g = lane / 4 and t = lane % 4 of
+// warp w: d[4j], d[4j+1] are row 16w + g, columns 8j + 2t and 8j + 2t + 1; d[4j+2], d[4j+3] the same of row g + 8.  The last two
+// arguments are of the operands' types.
 #ifdef TN_HOST
-template <bool TRANS_A, bool TRANS_B, int ACC>
-TN_DEV void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_half) {
-    tn_emu->wgmma(tn_emu_self, TN_EMU_F16, TN_EMU_F16, 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A, TRANS_B);
-}
-template <bool TRANS_A, bool TRANS_B, int ACC>
-TN_DEV void tn_wgmma(float (&d)[ACC], unsigned long long a, unsigned long long b, tn_bf16) {
-    tn_emu->wgmma(tn_emu_self, TN_EMU_BF16, TN_EMU_BF16, 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A, TRANS_B);
+TN_DEV constexpr tn_emu_elem tn_emu_elem_of(tn_half) { return TN_EMU_F16; }
+TN_DEV constexpr tn_emu_elem tn_emu_elem_of(tn_bf16) { return TN_EMU_BF16; }
+TN_DEV constexpr tn_emu_elem tn_emu_elem_of(signed char) { return TN_EMU_S8; }
+TN_DEV constexpr tn_emu_elem tn_emu_elem_of(unsigned char) { return TN_EMU_U8; }
+template <bool TRANS_A, bool TRANS_B, class SUM, int ACC, class A, class B>
+TN_DEV void tn_wgmma(SUM (&d)[ACC], unsigned long long a, unsigned long long b, A, B) {
+    tn_emu->wgmma(tn_emu_self, tn_emu_elem_of(A()), tn_emu_elem_of(B()), 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A,
+                  TRANS_B);
 }
 #else
 #define TN_REGS10(t) "%" #t "0,%" #t "1,%" #t "2,%" #t "3,%" #t "4,%" #t "5,%" #t "6,%" #t "7,%" #t "8,%" #t "9,"
-#define TN_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
-#define TN_D16(i) TN_D4(i), TN_D4(i + 4), TN_D4(i + 8), TN_D4(i + 12)
-#define TN_D32(i) TN_D16(i), TN_D16(i + 16)
-#define TN_WGMMA(N, TYPE, REGS, A, B, ADD, TA, TB, ...)                                                                \
-    asm volatile("{.reg .pred add; setp.ne.b32 add, " ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE    \
-                 "." TYPE " {" REGS "}, " A ", " B ", add, 1, 1, " TA ", " TB ";}"                                       \
+#define TN_D4(C, i) "+" C(d[i]), "+" C(d[i + 1]), "+" C(d[i + 2]), "+" C(d[i + 3])
+#define TN_D16(C, i) TN_D4(C, i), TN_D4(C, i + 4), TN_D4(C, i + 8), TN_D4(C, i + 12)
+#define TN_D32(C, i) TN_D16(C, i), TN_D16(C, i + 16)
+// TAIL: what stands behind the predicate.
+#define TN_WGMMA(N, TYPES, REGS, A, B, ADD, TAIL, ...)                                                                 \
+    asm volatile("{.reg .pred add; setp.ne.b32 add, " ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N TYPES            \
+                 " {" REGS "}, " A ", " B ", add" TAIL ";}"                                                             \
                  : __VA_ARGS__                                                                                         \
                  : "l"(a), "l"(b), "r"(1), "n"(TRANS_A), "n"(TRANS_B))
-#define TN_WGMMA_SHAPES(ELEM, TYPE)                                                                                    \
+#define TN_NO_TAIL(TA, TB)
+#define TN_FLOAT_TAIL(TA, TB) ", 1, 1, " TA ", " TB
+#define TN_WGMMA_SHAPES(A_ELEM, B_ELEM, SUM, C, TYPES, TAIL)                                                           \
     template <bool TRANS_A, bool TRANS_B>                                                                              \
-    TN_DEV void tn_wgmma(float (&d)[16], unsigned long long a, unsigned long long b, ELEM) {                           \
-        TN_WGMMA(32, TYPE, TN_REGS10() "%10,%11,%12,%13,%14,%15", "%16", "%17", "%18", "%19", "%20", TN_D16(0));       \
+    TN_DEV void tn_wgmma(SUM (&d)[16], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
+        TN_WGMMA(32, TYPES, TN_REGS10() "%10,%11,%12,%13,%14,%15", "%16", "%17", "%18", TAIL("%19", "%20"),            \
+                 TN_D16(C, 0));                                                                                        \
     }                                                                                                                  \
     template <bool TRANS_A, bool TRANS_B>                                                                              \
-    TN_DEV void tn_wgmma(float (&d)[32], unsigned long long a, unsigned long long b, ELEM) {                           \
-        TN_WGMMA(64, TYPE, TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31", "%32", "%33", "%34", "%35", "%36",         \
-                 TN_D32(0));                                                                                           \
+    TN_DEV void tn_wgmma(SUM (&d)[32], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
+        TN_WGMMA(64, TYPES, TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31", "%32", "%33", "%34", TAIL("%35", "%36"),  \
+                 TN_D32(C, 0));                                                                                        \
     }                                                                                                                  \
     template <bool TRANS_A, bool TRANS_B>                                                                              \
-    TN_DEV void tn_wgmma(float (&d)[48], unsigned long long a, unsigned long long b, ELEM) {                           \
-        TN_WGMMA(96, TYPE,                                                                                             \
+    TN_DEV void tn_wgmma(SUM (&d)[48], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
+        TN_WGMMA(96, TYPES,                                                                                            \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) "%40,%41,%42,%43,%44,%45,%46,%47", "%48", "%49",   \
-                 "%50", "%51", "%52", TN_D32(0), TN_D16(32));                                                          \
+                 "%50", TAIL("%51", "%52"), TN_D32(C, 0), TN_D16(C, 32));                                              \
     }                                                                                                                  \
     template <bool TRANS_A, bool TRANS_B>                                                                              \
-    TN_DEV void tn_wgmma(float (&d)[64], unsigned long long a, unsigned long long b, ELEM) {                           \
-        TN_WGMMA(128, TYPE,                                                                                            \
+    TN_DEV void tn_wgmma(SUM (&d)[64], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
+        TN_WGMMA(128, TYPES,                                                                                           \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5) "%60,%61,%62,%63", "%64", \
-                 "%65", "%66", "%67", "%68", TN_D32(0), TN_D32(32));                                                   \
+                 "%65", "%66", TAIL("%67", "%68"), TN_D32(C, 0), TN_D32(C, 32));                                       \
     }                                                                                                                  \
     template <bool TRANS_A, bool TRANS_B>                                                                              \
-    TN_DEV void tn_wgmma(float (&d)[128], unsigned long long a, unsigned long long b, ELEM) {                          \
-        TN_WGMMA(256, TYPE,                                                                                            \
+    TN_DEV void tn_wgmma(SUM (&d)[128], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                  \
+        TN_WGMMA(256, TYPES,                                                                                           \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5) TN_REGS10(6) TN_REGS10(7) \
                      TN_REGS10(8) TN_REGS10(9) TN_REGS10(10) TN_REGS10(11) "%120,%121,%122,%123,%124,%125,%126,%127",  \
-                 "%128", "%129", "%130", "%131", "%132", TN_D32(0), TN_D32(32), TN_D32(64), TN_D32(96));               \
+                 "%128", "%129", "%130", TAIL("%131", "%132"), TN_D32(C, 0), TN_D32(C, 32), TN_D32(C, 64),             \
+                 TN_D32(C, 96));                                                                                       \
     }
-TN_WGMMA_SHAPES(tn_half, "f16")
-TN_WGMMA_SHAPES(tn_bf16, "bf16")
+TN_WGMMA_SHAPES(tn_half, tn_half, float, "f", "k16.f32.f16.f16", TN_FLOAT_TAIL)
+TN_WGMMA_SHAPES(tn_bf16, tn_bf16, float, "f", "k16.f32.bf16.bf16", TN_FLOAT_TAIL)
+TN_WGMMA_SHAPES(signed char, signed char, int, "r", "k32.s32.s8.s8", TN_NO_TAIL)
+TN_WGMMA_SHAPES(unsigned char, unsigned char, int, "r", "k32.s32.u8.u8", TN_NO_TAIL)
+TN_WGMMA_SHAPES(signed char, unsigned char, int, "r", "k32.s32.s8.u8", TN_NO_TAIL)
+TN_WGMMA_SHAPES(unsigned char, signed char, int, "r", "k32.s32.u8.s8", TN_NO_TAIL)
 
 #endif

@@ -1,6 +1,6 @@
 // tn_wgmma_tile.cuh: the machinery that the wgmma templates share: one block computes a BM x BN tile of C = A * B^T.
 //
-// Shared memory holds STAGES slots (SLOTS of them are used), each with a tile of A and one of B for 64 elements of k (128 bytes),
+// Shared memory holds STAGES slots (SLOTS of them are used), each with a tile of A and one of B for 128 bytes of k,
 // swizzled as wgmma reads them (tn_wgmma.cuh).  Every thread copies its chunks with cp.async and takes part in a warpgroup's products.  Step kt:
 //
 //     copies of tile kt have landed; barrier
@@ -17,10 +17,12 @@
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, WARPGROUPS = TN_WARPGROUPS;
 constexpr int CONSUMERS = 128 * WARPGROUPS, THREADS = CONSUMERS + 32 * TN_LOAD; // with TMA, a warp starts the copies
-constexpr int BK = 64, CHUNK = 8; // elements of k a slot, of 16 bytes
+constexpr int BK = TN_PANEL_ROW / (int)sizeof(tn_elem), CHUNK = 16 / (int)sizeof(tn_elem); // elements of k a slot, of 16 bytes
+typedef decltype(tn_sum_of(tn_elem())) tn_sum;
 constexpr int GROUPS_M = WARPGROUPS < BM / 64 ? WARPGROUPS : BM / 64, GROUPS_N = WARPGROUPS / GROUPS_M;
 constexpr int WM = BM / GROUPS_M, WN = BN / GROUPS_N; // a warpgroup's tile
 constexpr int MI = WM / 64, ACC = WN / 2;             // in wgmmas; accumulators a thread of each
+static_assert(sizeof(tn_elem) > 1 || (TN_A_KMAJOR && TN_B_KMAJOR), "bytes come K-major");
 static_assert(GROUPS_M * GROUPS_N == WARPGROUPS && WM % 64 == 0 && STAGES >= 3, "the warpgroups do not tile the block");
 
 constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
@@ -39,7 +41,7 @@ template <int SIDE, bool KMAJOR> struct tn_panel_copy {
 };
 
 // The loader of a matrix operand.  Op gives KMAJOR and
-//     const tn_elem *at(args, b, row, col)    address of a whole chunk; (row, col) is (m or n, k) if KMAJOR, else (k, m or n)
+//     const elem *at(args, b, row, col)       address of a whole chunk; (row, col) is (m or n, k) if KMAJOR, else (k, m or n)
 // `side` is the tile's first m or n, `extent` its bound, `depth` that of k.
 template <class Op, int SIDE> struct tn_panel_loader {
     typedef tn_panel_copy<SIDE, Op::KMAJOR> copy;
@@ -54,7 +56,7 @@ template <class Op, int SIDE> struct tn_panel_loader {
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
             const int x = side + copy::side(i), k = kt * BK + copy::k(i);
-            const tn_elem *from = Op::KMAJOR ? Op::at(args, b, x, k) : Op::at(args, b, k, x);
+            const auto *from = Op::KMAJOR ? Op::at(args, b, x, k) : Op::at(args, b, k, x);
             tn_cp_async16(copy::address(tile, i), from, x < extent && k < depth);
         }
     }
@@ -67,20 +69,20 @@ struct tn_warpgroup_at {
 };
 
 // Starts a k tile's products: one group.
-TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, float (&acc)[MI][ACC]) {
+TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum (&acc)[MI][ACC]) {
     tn_wgmma_fence();
     TN_UNROLL
-    for (int ks = 0; ks < BK / 16; ks++)
+    for (int ks = 0; ks < TN_PANEL_ROW / 32; ks++)
         TN_UNROLL
         for (int i = 0; i < MI; i++)
             tn_wgmma<!A_KMAJOR, !B_KMAJOR>(acc[i], tn_wgmma_step<A_KMAJOR>(a, ks) + (unsigned)(i * TN_PANEL >> 4),
-                                           tn_wgmma_step<B_KMAJOR>(b, ks), tn_elem());
+                                           tn_wgmma_step<B_KMAJOR>(b, ks), tn_elem(), tn_elem_b());
     tn_wgmma_commit();
 }
 
 // acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
-TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, float (&acc)[MI][ACC]) {
+TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sum (&acc)[MI][ACC]) {
     const tn_warpgroup_at at;
     if (!TN_B_CONST) TN_WAIT();
     TN_UNROLL
@@ -95,7 +97,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
     TN_UNROLL
     for (int i = 0; i < MI; i++)
         TN_UNROLL
-        for (int j = 0; j < ACC; j++) acc[i][j] = 0.0f;
+        for (int j = 0; j < ACC; j++) acc[i][j] = 0;
 
     int slot = 0, fill = STAGES - 2;
     for (int kt = k0; kt < k1; kt++) {
@@ -122,8 +124,8 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
 
 // Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.
 template <int VEC, class Sink>
-TN_DEV void tn_wgmma_finish(const float (&acc)[MI][ACC], unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK> partial;
+TN_DEV void tn_wgmma_finish(const tn_sum (&acc)[MI][ACC], unsigned smem, const Sink &sink) {
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum> partial;
     const tn_warpgroup_at at;
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
@@ -134,6 +136,6 @@ TN_DEV void tn_wgmma_finish(const float (&acc)[MI][ACC], unsigned smem, const Si
             TN_UNROLL
             for (int h = 0; h < 2; h++)
                 tn_sts8(partial::at(smem, at.m + i * 64 + warp * 16 + h * 8 + g, at.n + j * 8 + t * 2),
-                        tn_float_bits(acc[i][j * 4 + h * 2]), tn_float_bits(acc[i][j * 4 + h * 2 + 1]));
+                        tn_bits_of(acc[i][j * 4 + h * 2]), tn_bits_of(acc[i][j * 4 + h * 2 + 1]));
     partial::template finish<VEC>(smem, sink);
 }

@@ -94,13 +94,13 @@ TN_DEV void tn_release(unsigned empty) {
 }
 
 // acc = the sum over the block's k tiles, in the ring's next slots.
-TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, float (&acc)[MI][ACC]) {
+TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sum (&acc)[MI][ACC]) {
     const tn_warpgroup_at at;
     unsigned last = 0;
     TN_UNROLL
     for (int i = 0; i < MI; i++)
         TN_UNROLL
-        for (int j = 0; j < ACC; j++) acc[i][j] = 0.0f;
+        for (int j = 0; j < ACC; j++) acc[i][j] = 0;
     for (int kt = k0; kt < k1; kt++) {
         const unsigned now = r.tile();
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
@@ -119,7 +119,7 @@ TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, float (&acc)[MI][ACC]) {
 }
 
 // Hands the warp's rows to the epilogue, VEC consecutive elements a thread.
-template <int VEC, class Sink> TN_DEV void tn_warp_finish(const float (&acc)[MI][ACC], unsigned stage, const Sink &sink) {
+template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sum (&acc)[MI][ACC], unsigned stage, const Sink &sink) {
     constexpr int COLS = TN_EPI_COLS, WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
     static_assert(WN % COLS == 0, "a warp's rows are whole pieces");
     const tn_warpgroup_at at;
@@ -134,20 +134,20 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const float (&acc)[MI]
                 TN_UNROLL
                 for (int h = 0; h < 2; h++)
                     tn_sts8(stage + (unsigned)(((h * 8 + g) * EPI_STRIDE + j * 8 + t * 2) * 4),
-                            tn_float_bits(acc[i][c / 2 + j * 4 + h * 2]), tn_float_bits(acc[i][c / 2 + j * 4 + h * 2 + 1]));
+                            tn_bits_of(acc[i][c / 2 + j * 4 + h * 2]), tn_bits_of(acc[i][c / 2 + j * 4 + h * 2 + 1]));
             __syncwarp();
             for (int e = lane; e < 16 * PER_ROW; e += 32) {
                 const int row = e / PER_ROW, n = e % PER_ROW * WIDTH;
-                float x[WIDTH];
+                tn_sum x[WIDTH];
                 TN_UNROLL
                 for (int v = 0; v < WIDTH; v += 4) {
                     const tn_bits16 p = tn_lds16(stage + (unsigned)((row * EPI_STRIDE + n + v) * 4));
-                    x[v] = tn_bits_float(p.x), x[v + 1] = tn_bits_float(p.y);
-                    x[v + 2] = tn_bits_float(p.z), x[v + 3] = tn_bits_float(p.w);
+                    x[v] = tn_of_bits(p.x, tn_sum()), x[v + 1] = tn_of_bits(p.y, tn_sum());
+                    x[v + 2] = tn_of_bits(p.z, tn_sum()), x[v + 3] = tn_of_bits(p.w, tn_sum());
                 }
                 TN_UNROLL
                 for (int v = 0; v < WIDTH; v += VEC) {
-                    float y[VEC];
+                    tn_sum y[VEC];
                     TN_UNROLL
                     for (int k = 0; k < VEC; k++) y[k] = x[v + k];
                     sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y);
@@ -158,7 +158,7 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const float (&acc)[MI]
 
 // The kernel.
 template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
-    float acc[MI][ACC];
+    tn_sum acc[MI][ACC];
     tn_ring r(smem);
     tn_ring_init(smem);
     if ((int)threadIdx.x == CONSUMERS) tn_tma_produce(w, smem);

@@ -103,20 +103,21 @@ static bool corners_fit(int64_t before, int64_t after, int64_t stride, int64_t r
            reach <= 255;
 }
 
-/* Windows of bm pixels, 64 channels of one position; a 1-D image is one row. */
+/* Windows of bm pixels, 128 bytes of channels of one position; a 1-D image is one row. */
 static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
-    enum { PANEL = 64, ROW = 128 };
+    enum { ROW = 128 };
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
     const int64_t reach_h = (w->r - 1) * w->dilation_h, reach_w = (w->s - 1) * w->dilation_w;
-    if (!p->async || s->n_told || !corners_fit(w->pad_h, w->after_h, w->stride_h, reach_h) ||
+    if (!p->async || p->fill || s->n_told || !corners_fit(w->pad_h, w->after_h, w->stride_h, reach_h) ||
         !corners_fit(w->pad_w, w->after_w, w->stride_w, reach_w))
         return false;
     const tn_spec_tensor *t = &s->in[p->in];
     const tn_dim size = tn_dim_const(g, tn_dtype_size(w->dtype));
     const tn_dim row = w->x_h.n_axes ? t->strides[w->x_h.axis] : t->strides[0];
     *m = (tn_map){.of = p->in, .offset = tn_dim_const(g, 0)};
-    m->box = (tn_map_box){.dtype = w->dtype, .rank = 4, .swizzle = ROW, .im2col = true, .box = {PANEL, bm}};
+    m->box = (tn_map_box){
+        .dtype = w->dtype, .rank = 4, .swizzle = ROW, .im2col = true, .box = {ROW / tn_dtype_size(w->dtype), bm}};
     const uint32_t steps[] = {1, (uint32_t)w->stride_w, (uint32_t)w->stride_h, 1};
     const tn_dim dims[] = {tn_dim_const(g, w->c), w->w, w->h, t->dims[0]};
     const tn_dim strides[] = {{0}, t->strides[w->x_w.axis], row, t->strides[0]};
@@ -130,11 +131,12 @@ static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
     return true;
 }
 
-/* 64 channels of one position of bn filters. */
+/* 128 bytes of channels of one position of bn filters. */
 static bool map_filter(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) {
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
-    if (w->c % 8 || !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, bn, m))
+    if (w->c * tn_dtype_size(w->dtype) % 16 ||
+        !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, bn, m))
         return false;
     m->box.box[1] = 1, m->box.box[2] = bn;
     m->dims[0] = tn_dim_const(g, w->c), m->dims[1] = tn_dim_const(g, w->r * w->s), m->dims[2] = tn_dim_const(g, w->n);
@@ -171,7 +173,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_packing how = packs ? filter_packing(v, &pl) : (tn_packing){0};
         tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", w->dtype);
-        if (!wgmma) tn_emit_type(e, "tn_elem_b", w->filter_dtype);
+        tn_emit_type(e, "tn_elem_b", w->filter_dtype);
         emit_input(e, s, &pl);
         tn_emit_weight(e, &pl.filter, packs ? &how : NULL, w->filter, none, w->f_o, w->f_k);
         if (wgmma) emit_maps(e, s, &pl, v);
@@ -180,7 +182,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_dim groups = tn_dim_const(s->g, w->groups);
         tn_emit_finish(e, s, w->out, w->bias, none, w->o_m, w->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, arch, v, w->m, n, k, groups);
+            tn_wgmma_launch(e, s, arch, v, w->m, n, k, groups, tn_problem_get(p, "ELT"));
         else
             tn_tile_launch(s, v, w->m, n, groups);
     }
@@ -202,12 +204,12 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_conv_mma = {"conv_mma", accepts, emit, cost};
 
-/* ---- templates/conv_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
+/* ---- templates/conv_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
     tn_map m;
-    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") != 2 || !tn_problem_get(p, "X_ASYNC") ||
+    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "X_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || tn_problem_get(p, "GROUPS") != 1 || !make_plan(s, &pl))
         return false;
     tn_problem_add_int(p, "X_TMA", map_x(s, &pl, 64, &m));

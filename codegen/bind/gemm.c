@@ -57,7 +57,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const tn_packing how = packs ? tn_tile_packing(v, &pl.b.how) : (tn_packing){0};
         tn_emit_problem_of(e, v, p);
         tn_emit_type(e, "tn_elem", c->dtype);
-        if (!wgmma) tn_emit_type(e, "tn_elem_b", c->b_dtype);
+        tn_emit_type(e, "tn_elem_b", c->b_dtype);
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
@@ -65,7 +65,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, arch, v, c->m, c->n, c->k, c->batch);
+            tn_wgmma_launch(e, s, arch, v, c->m, c->n, c->k, c->batch, tn_problem_get(p, "ELT"));
         else
             tn_tile_launch(s, v, c->m, c->n, c->batch);
     }
@@ -87,12 +87,12 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 
-/* ---- templates/gemm_wgmma.cu: 16-byte chunks of 16-bit elements straight from memory */
+/* ---- templates/gemm_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
     tn_map m;
-    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") != 2 || !tn_problem_get(p, "A_ASYNC") ||
+    if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "A_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl))
         return false;
     tn_problem_add_int(p, "A_TMA", map_a(s, &pl, 64, &m));

@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-enum { K_TILE = 64, ROW_BYTES = 128, SMEM_RESERVED = 1024 };
+enum { ROW_BYTES = 128, SMEM_RESERVED = 1024 };
 
 typedef struct tile {
     int64_t bm, bn, stages, groups, splitk, load;
@@ -16,15 +16,15 @@ typedef struct tile {
 } tile;
 
 /* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks.  With TMA, those of its
- * next tile are filled, too.  k: INT64_MAX if it is not known. */
-static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k) {
+ * next tile are filled, too.  k: INT64_MAX if it is not known; elt: bytes of an element. */
+static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k, int64_t elt) {
     tile x = {.bm = tn_knob_get(t, knobs, "BM"),
               .bn = tn_knob_get(t, knobs, "BN"),
               .stages = tn_knob_get(t, knobs, "STAGES"),
               .groups = tn_knob_get(t, knobs, "WARPGROUPS"),
               .splitk = tn_knob_get(t, knobs, "SPLITK"),
               .load = tn_knob_get(t, knobs, "LOAD")};
-    const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k, K_TILE), x.splitk);
+    const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k * elt, ROW_BYTES), x.splitk);
     x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
     x.acc = x.bm * x.bn / (x.groups * 128);
     return x;
@@ -62,10 +62,10 @@ static int64_t resident(const tn_arch *arch, const tile *x) {
 }
 
 void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
-                     tn_dim batch) {
+                     tn_dim batch, int64_t elt) {
     tn_graph *g = s->g;
     int64_t depth;
-    const tile x = tile_of(v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX);
+    const tile x = tile_of(v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX, elt);
     const tn_dim tiles =
         tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, x.bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, x.bn)));
     tn_emit_define(e, "SLOTS", x.slots);
@@ -101,20 +101,21 @@ static double both(double a, double b) {
 double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, const int64_t *knobs, double bytes) {
     const tn_template *t = tn_template_find(tpl);
     const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
-                 k = (double)tn_problem_get(p, "K");
-    const tile x = tile_of(t, knobs, (int64_t)k);
+                 k = (double)tn_problem_get(p, "K"), elt = (double)tn_problem_get(p, "ELT"), k_tile = ROW_BYTES / elt;
+    const tile x = tile_of(t, knobs, (int64_t)k, (int64_t)elt);
     const double bm = (double)x.bm, bn = (double)x.bn, stages = (double)x.stages, splitk = (double)x.splitk;
     const double groups = (double)x.groups, groups_n = fmax(1, groups / (bm / 64)), acc = (double)x.acc;
     const double blocks = ceil(m / bm) * ceil(n / bn) * (double)tn_problem_get(p, "BATCH") * splitk;
-    const double k_tiles = fmax(1, ceil(ceil(k / K_TILE) / splitk)); /* of one block */
+    const double k_tiles = fmax(1, ceil(ceil(k / k_tile) / splitk)); /* of one block */
     const double per_sm = ceil(blocks / arch->sms), fit = (double)resident(arch, &x);
     const double waves = ceil(per_sm / fit), together = fmin(fit, per_sm);
 
     /* one k tile of one block, cycles of each unit */
-    const double mma = 2 * bm * bn * K_TILE / (arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * WGMMA_SHARE);
+    const double peak = arch->f16_tflops * 2 / elt; /* of elements of that size */
+    const double mma = 2 * bm * bn * k_tile / (peak * 1e6 / (arch->sms * CLOCK_MHZ) * WGMMA_SHARE);
     const double copied = (bm + bn) * ROW_BYTES;
     const double l2 = copied / fmin(64, arch->l2_gbs * L2_SHARE * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
-    const double read = bm / 64 * 4 * (groups_n * 64 + bn) * 32; /* by the wgmmas of 16 elements of k */
+    const double read = bm / 64 * 4 * (groups_n * 64 + bn) * 32; /* by the wgmmas of 32 bytes of k */
     const double issue = x.load ? 0 : copied / 16 * 18 / 128;    /* 18 instructions a chunk, 4 warps a cycle */
     const double busy = both(mma, fmax(fmax(l2, issue), (read + copied) / 128));
 

@@ -5,9 +5,9 @@
 #include "codegen/emit/emit.h"
 
 /* Defines SLOTS, RESIDENT, EPI_COLS and BARRIERS; block, grid, cluster and shared memory.  k: dim of the sum, as are m, n and
- * batch. */
+ * batch; elt: bytes of an element. */
 void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
-                     tn_dim batch);
+                     tn_dim batch, int64_t elt);
 /* Microseconds of a launch that moves `bytes` through DRAM, from the problem's M, N, K and BATCH. */
 double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, const int64_t *knobs, double bytes);
 

@@ -237,19 +237,21 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
                     uint32_t box, tn_map *out) {
     if (s->n_told) return false; /* the host makes maps, of sizes that it knows */
-    enum { PANEL = 64, ROW = 128 };
+    enum { ROW = 128 };
     tn_graph *g = s->g;
     const tn_dtype dtype = tn_val_dtype(g, val);
     const int64_t size = tn_dtype_size(dtype), chunk = 16 / size;
+    const uint32_t panel = ROW / (uint32_t)size;
     int64_t stride[3], base;
     uint32_t in;
     tn_coord c[3];
     storage_order(batch, side, k, o->kmajor, c);
-    if (!o->async || size != 2 || !tn_spec_affine(s, val, c, 3, &in, stride, &base)) return false;
+    if (!o->async || size > 2 || (size == 1 && !o->kmajor) || !tn_spec_affine(s, val, c, 3, &in, stride, &base))
+        return false;
     if (stride[2] != 1 || base < 0 || base % chunk || s->in[in].align % 16) return false;
     *out = (tn_map){.of = in, .offset = tn_dim_const(g, base * size)};
     out->box = (tn_map_box){
-        .dtype = dtype, .rank = 3, .swizzle = ROW, .box = {PANEL, o->kmajor ? box : PANEL, 1}, .steps = {1, 1, 1}};
+        .dtype = dtype, .rank = 3, .swizzle = ROW, .box = {panel, o->kmajor ? box : panel, 1}, .steps = {1, 1, 1}};
     for (uint32_t i = 0; i < 3; i++) {
         const tn_coord *at = &c[2 - i];
         const tn_dim extent = tn_spec_product(s, val, at->axis, at->n_axes);

@@ -20,20 +20,12 @@ typedef struct scaled {
 
 enum { LONGEST_SUM = 33025 }; /* of products of numbers up to 255: less than 2^31 */
 
-static bool is_byte(const tn_graph *g, tn_val v) {
-    return tn_val_dtype(g, v) == TN_I8 || tn_val_dtype(g, v) == TN_U8;
-}
-
-static bool is_widened(const tn_graph *g, tn_val v) {
-    return tn_is_op(g, v, TN_OP_CAST) && is_byte(g, tn_node_input(g, tn_val_def(g, v), 0));
-}
-
 /* 8 bits, or the difference of two such numbers. */
 static bool is_small(const tn_graph *g, tn_val v) {
-    if (is_byte(g, v)) return true;
+    if (tn_is_byte(g, v)) return true;
     if (tn_val_dtype(g, v) != TN_I32 || !tn_is_op(g, v, TN_OP_SUB)) return false;
     const tn_node n = tn_val_def(g, v);
-    return is_widened(g, tn_node_input(g, n, 0)) && is_widened(g, tn_node_input(g, n, 1));
+    return tn_is_widened_byte(g, tn_node_input(g, n, 0)) && tn_is_widened_byte(g, tn_node_input(g, n, 1));
 }
 
 static tn_val constant_behind(const tn_graph *g, tn_val v) {

@@ -20,14 +20,6 @@ typedef struct bytes {
 
 enum { MAX_MOVES = 8 };
 
-static bool is_byte(const tn_graph *g, tn_val v) {
-    return tn_val_dtype(g, v) == TN_I8 || tn_val_dtype(g, v) == TN_U8;
-}
-
-static bool is_widened(const tn_graph *g, tn_val v) {
-    return tn_is_op(g, v, TN_OP_CAST) && is_byte(g, tn_node_input(g, tn_val_def(g, v), 0));
-}
-
 static bool is_one_number(const tn_graph *g, tn_val v) {
     int64_t n;
     return tn_static_numel(g, v, &n) && n == 1;
@@ -55,7 +47,7 @@ static bool const_bytes(const tn_graph *g, tn_val v, bytes *out) {
 
 /* v = w + zero where w is widened. */
 static bool shifted(const tn_graph *g, tn_val v, tn_val w, tn_val zero, bytes *out) {
-    if (!is_widened(g, w) || !tn_same_dims(g, v, w)) return false;
+    if (!tn_is_widened_byte(g, w) || !tn_same_dims(g, v, w)) return false;
     out->t = tn_val_dtype(g, tn_node_input(g, tn_val_def(g, w), 0));
     out->zero = zero;
     return true;
@@ -83,19 +75,30 @@ static bool bytes_of(const tn_graph *g, tn_val v, bytes *out) {
 
 /* ---- the operand in bytes ---------------------------------------------------------------------------------------- */
 
-static tn_val emit_const(tn_graph *g, tn_val v, const bytes *b) {
-    int64_t n = 0;
+/* turn: with its last two axes the other way round. */
+static tn_val emit_const(tn_graph *g, tn_val v, const bytes *b, bool turn) {
+    const size_t rank = tn_val_rank(g, v);
+    tn_dim dims[TN_MAX_RANK];
+    int64_t n = 0, rows = 1, cols = 1;
     void *data = NULL;
     tn_static_numel(g, v, &n);
+    for (size_t k = 0; k < rank; k++) dims[k] = tn_val_dim(g, v, k);
+    if (turn) {
+        tn_static_dim(g, v, rank - 2, &rows);
+        tn_static_dim(g, v, rank - 1, &cols);
+        dims[rank - 2] = tn_val_dim(g, v, rank - 1), dims[rank - 1] = tn_val_dim(g, v, rank - 2);
+    }
     const tn_blob blob = tn_blob_new(g, (size_t)n, &data);
     if (tn_graph_status(g) != TN_OK) return (tn_val){0};
-    for (int64_t k = 0; k < n; k++) tn_store_int(b->t, data, (uint64_t)k, tn_const_get_int(g, v, (uint64_t)k) - b->low);
-    const tn_type old = tn_val_type(g, v);
-    return tn_const(g, tn_type_make(g, b->t, tn_type_rank(g, old), tn_type_dims(g, old)), blob,
-                    TN_ATTRS_OF(g, tn_val_def(g, v), const)->name);
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t row = k / cols % rows, col = k % cols, matrix = k / cols / rows;
+        const int64_t at = (matrix * cols + col) * rows + row; /* k, unless turned */
+        tn_store_int(b->t, data, (uint64_t)at, tn_const_get_int(g, v, (uint64_t)k) - b->low);
+    }
+    return tn_const(g, tn_type_make(g, b->t, rank, dims), blob, TN_ATTRS_OF(g, tn_val_def(g, v), const)->name);
 }
 
-static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b) {
+static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b, bool turn) {
     tn_node moves[MAX_MOVES], n = tn_val_def(g, v);
     int count = 0;
     while (count < MAX_MOVES && (tn_node_op(g, n) == TN_OP_TRANSPOSE || tn_node_op(g, n) == TN_OP_RESHAPE)) {
@@ -104,11 +107,11 @@ static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b) {
         n = tn_val_def(g, v);
     }
     if (b->is_const) {
-        v = emit_const(g, v, b);
+        v = emit_const(g, v, b, turn);
     } else {
         if (tn_node_op(g, n) != TN_OP_CAST)
             for (size_t k = 0; k < 2; k++)
-                if (is_widened(g, tn_node_input(g, n, k)) && tn_node_input(g, n, !k).i == b->zero.i)
+                if (tn_is_widened_byte(g, tn_node_input(g, n, k)) && tn_node_input(g, n, !k).i == b->zero.i)
                     v = tn_node_input(g, n, k);
         v = tn_node_input(g, tn_val_def(g, v), 0);
     }
@@ -181,7 +184,9 @@ static tn_val byte_matmul(tn_match *m) {
     product_of(m, &p);
     tn_attrs_matmul at = *TN_ATTRS_OF(g, m->root, matmul);
     at.math = tn_intern(g, "i32");
-    const tn_val in[2] = {emit_bytes(g, p.a.v, &p.a), emit_bytes(g, p.b.v, &p.b)};
+    const bool turn = tn_is_const(g, p.b.v) && !at.trans_b; /* kernels read bytes best along k */
+    at.trans_b |= turn;
+    const tn_val in[2] = {emit_bytes(g, p.a.v, &p.a, false), emit_bytes(g, p.b.v, &p.b, turn)};
     if (!in[0].i || !in[1].i) return (tn_val){0};
     tn_val y = tn_emit1(g, TN_OP_MATMUL, &at, 2, in);
     if (y.i && is_shifted(&p.a)) y = plus_shift(g, y, &p.a, sum_along(g, p.b.v, p.kb, p.trans_b), p.trans_a);
@@ -278,7 +283,7 @@ static tn_val byte_conv(tn_match *m) {
     const tn_attrs_conv old = *TN_ATTRS_OF(g, m->root, conv);
     tn_attrs_conv at = old;
     at.math = tn_intern(g, "i32");
-    tn_val in[3] = {emit_bytes(g, p.x.v, &p.x), emit_bytes(g, p.w.v, &p.w), m->v[TN_B]};
+    tn_val in[3] = {emit_bytes(g, p.x.v, &p.x, false), emit_bytes(g, p.w.v, &p.w, false), m->v[TN_B]};
     if (!in[0].i || !in[1].i) return (tn_val){0};
     if (p.fills) {
         in[0] = emit_padded(g, in[0], &p, old.pads);

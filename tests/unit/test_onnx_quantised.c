@@ -99,27 +99,26 @@ static void expect_conv(pb *model) {
 
 /* ---- matrix products --------------------------------------------------------------------------------------------- */
 
-static pb *matmul_integer(void) {
-    pb *g = pb_new();
+static pb *matmul_of(bool b_is_input) {
+    pb *g = g_in(pb_new(), "a", U8, "M,19");
     fill(of.a, M * K, 0, 255);
     fill(of.b, K * N, 0, 255);
     g_init(g, number("az", U8, A_ZERO));
     g_init(g, number("bz", U8, B_ZERO));
-    g_init(g, constant("b", U8, "19,6", of.b, K * N));
-    g_node(g_in(g, "a", U8, "M,19"), mk_node("MatMulInteger", "a,b,az,bz", "y"));
+    if (b_is_input)
+        g_in(g, "b", U8, "19,6");
+    else
+        g_init(g, constant("b", U8, "19,6", of.b, K * N));
+    g_node(g, mk_node("MatMulInteger", "a,b,az,bz", "y"));
     return mk_model(g_out(g, "y"), 13);
 }
 
-/* Both operands are inputs. */
+static pb *matmul_integer(void) {
+    return matmul_of(false);
+}
+
 static pb *matmul_of_inputs(void) {
-    pb *g = pb_new();
-    fill(of.a, M * K, 0, 255);
-    fill(of.b, K * N, 0, 255);
-    g_init(g, number("az", U8, A_ZERO));
-    g_init(g, number("bz", U8, B_ZERO));
-    g_in(g_in(g, "a", U8, "M,19"), "b", U8, "19,6");
-    g_node(g, mk_node("MatMulInteger", "a,b,az,bz", "y"));
-    return mk_model(g_out(g, "y"), 13);
+    return matmul_of(true);
 }
 
 /* The zero point, of a, is -LOW, which only its numbers tell; the scale is X_SCALE. */

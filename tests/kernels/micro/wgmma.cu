@@ -21,7 +21,7 @@ template <typename T, int N, bool TRANS_A, bool TRANS_B> TN_DEV void product(con
     tn_wgmma_fence();
     for (int k = 0; k < 4; k++)
         tn_wgmma<TRANS_A, TRANS_B>(d, tn_wgmma_step<!TRANS_A>(tn_wgmma_tile(a), k),
-                                   tn_wgmma_step<!TRANS_B>(tn_wgmma_tile(b), k), T());
+                                   tn_wgmma_step<!TRANS_B>(tn_wgmma_tile(b), k), T(), T());
     tn_wgmma_commit();
     tn_wgmma_wait<0>();
     tn_wgmma_pin(d);
