@@ -102,6 +102,23 @@ void tn_oi_op_dynamic_quantize_matmul(tn_oi *x) {
     put_with_bias(x, tn_oi_dynamic_product(x, a, tn_oi_centred(x, b, tn_oi_in(x, 3), -1), scale), 4);
 }
 
+/* Inputs: a, scale, zero, b, scale, zero, and perhaps an int32 bias, the result's scale and zero (else it is float). */
+void tn_oi_op_qgemm(tn_oi *x) {
+    tn_graph *g = x->g;
+    const tn_attrs_matmul at = {.trans_a = tn_oi_int(x, "transA", 0) != 0, .trans_b = tn_oi_int(x, "transB", 0) != 0};
+    const tn_val a = tn_oi_centred(x, tn_oi_need(x, 0), tn_oi_in(x, 2), -1);
+    const tn_val b = tn_oi_centred(x, tn_oi_need(x, 3), tn_oi_in(x, 5), at.trans_b ? 0 : 1), bias = tn_oi_in(x, 6);
+    const tn_val sa = tn_oi_need(x, 1), sb = tn_oi_need(x, 4), sy = tn_oi_in(x, 7), zero = tn_oi_in(x, 8);
+    if (tn_oi_failed(x)) return;
+    tn_val v = tn_build_matmul(g, a, b, at);
+    if (bias.i) v = tn_build_add(g, v, bias);
+    v = tn_build_cast_to(g, v, TN_F32);
+    if (tn_oi_failed(x)) return;
+    const tn_val scale = tn_build_mul(g, tn_oi_spread(x, sb, v, -1, 0), tn_oi_spread(x, sa, v, -1, 0));
+    v = tn_build_mul(g, v, tn_build_scalar(g, TN_OP_MUL, scale, tn_oi_num(x, "alpha", 1)));
+    tn_oi_out(x, 0, sy.i ? tn_oi_quantise(x, v, sy, zero, zero.i ? tn_val_dtype(g, zero) : tn_oi_dtype(x, 0)) : v);
+}
+
 /* Scales of a are one number, or (which no product of integers can have) one a column. */
 void tn_oi_op_matmul_integer_to_float(tn_oi *x) {
     tn_graph *g = x->g;

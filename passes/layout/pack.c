@@ -7,7 +7,7 @@
  *
  *     x [N, H, W, C] -> pad -> [N, H, W', C'] -> reshape -> [N, H, W'/G, G C']        w [O, R, S, C] alike
  *
- * Zero filter columns meet pixels of the image, so an infinite pixel may make NaN where it did not: relaxed
+ * Zero filter columns meet pixels of the image, so an infinite pixel may make NaN where it did not: of floats, relaxed
  * numerics. */
 #include "passes/layout/pack.h"
 #include "passes/util.h"
@@ -24,10 +24,19 @@ typedef struct packing {
     int64_t columns;         /* of the filter, a multiple of group */
 } packing;
 
+/* 8-bit integers as int32, perhaps with a constant added: the pass integer makes a convolution of 8 bits of theirs. */
+static bool is_shifted_byte(const tn_graph *g, tn_val v) {
+    while (tn_is_op(g, v, TN_OP_TRANSPOSE)) v = tn_node_input(g, tn_val_def(g, v), 0);
+    if (!tn_is_op(g, v, TN_OP_ADD) && !tn_is_op(g, v, TN_OP_SUB)) return tn_is_widened_byte(g, v);
+    const tn_node n = tn_val_def(g, v);
+    return tn_is_widened_byte(g, tn_node_input(g, n, 0)) && tn_is_const(g, tn_node_input(g, n, 1));
+}
+
 /* Channels in a 16-byte chunk of what the tensor cores will read (the casts are placed later); 0: they take no part. */
 static int64_t chunk_of(const tn_graph *g, const tn_pass_options *o, tn_val x) {
     const tn_dtype t = tn_val_dtype(g, x);
     if (t == TN_F16 || t == TN_BF16) return 8;
+    if (t == TN_I32) return is_shifted_byte(g, x) ? 16 : 0;
     return t != TN_F32 ? 0 : o->compute != TN_F32 ? 8 : o->tf32 ? 4 : 0;
 }
 
@@ -64,7 +73,7 @@ static bool plan(tn_graph *g, const tn_pass_options *o, const tn_attrs_conv *a, 
     if (is_static && width + added < columns) return false;
     const double waste = (double)p->columns * (double)p->channels / ((double)columns * (double)channels);
     return plan_right(g, tn_val_dim(g, x, WIDTH), added, columns, p) && waste <= MOST_WASTE &&
-           (o->numerics == TN_NUMERICS_RELAXED || p->columns == columns);
+           (o->numerics == TN_NUMERICS_RELAXED || p->columns == columns || !tn_is_float(g, x));
 }
 
 /* Zeros before and after along the width, after along the channels; then `group` columns in one. */

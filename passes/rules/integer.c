@@ -53,10 +53,33 @@ static bool shifted(const tn_graph *g, tn_val v, tn_val w, tn_val zero, bytes *o
     return true;
 }
 
-/* Transposes and reshapes may stand behind one number's addition. */
-static bool bytes_of(const tn_graph *g, tn_val v, bytes *out) {
-    *out = (bytes){.v = v};
-    for (int moves = 0; moves < MAX_MOVES; moves++) {
+/* What a pad of all of it is one of its 8-bit numbers with; false if that is none of 8 bits. */
+static bool fill_of(const tn_graph *g, const bytes *b, double value, int64_t *fill) {
+    const int64_t lo = b->t == TN_I8 ? -128 : 0, hi = b->t == TN_I8 ? 127 : 255;
+    if (b->zero.i && !tn_is_const(g, b->zero)) return false;
+    const int64_t zero = b->zero.i ? tn_const_get_int(g, b->zero, 0) : 0;
+    *fill = (int64_t)value - (b->minus ? -zero : zero);
+    return *fill >= lo && *fill <= hi;
+}
+
+/* Transposes, reshapes and pads may stand behind one number's addition. */
+static bool moves(tn_op op) {
+    return op == TN_OP_TRANSPOSE || op == TN_OP_RESHAPE || op == TN_OP_PAD;
+}
+
+static bool pads_fit(const tn_graph *g, tn_val v, const bytes *b) {
+    int64_t fill;
+    for (tn_node n = tn_val_def(g, v); n.i && moves(tn_node_op(g, n)); n = tn_val_def(g, tn_node_input(g, n, 0))) {
+        if (tn_node_op(g, n) != TN_OP_PAD) continue;
+        const tn_attrs_pad *a = TN_ATTRS_OF(g, n, pad);
+        const bool constant = tn_str_is(a->mode, "") || tn_str_is(a->mode, "constant");
+        if (!constant || b->is_const || !fill_of(g, b, a->value, &fill)) return false;
+    }
+    return true;
+}
+
+static bool find_bytes(const tn_graph *g, tn_val v, bytes *out) {
+    for (int moved = 0; moved < MAX_MOVES; moved++) {
         const tn_node n = tn_val_def(g, v);
         const tn_op op = n.i ? tn_node_op(g, n) : TN_OP_NONE;
         if (op == TN_OP_CONST) return const_bytes(g, v, out);
@@ -65,12 +88,17 @@ static bool bytes_of(const tn_graph *g, tn_val v, bytes *out) {
             const tn_val a = tn_node_input(g, n, 0), b = tn_node_input(g, n, 1);
             out->minus = op == TN_OP_SUB;
             return (shifted(g, v, a, b, out) || (!out->minus && shifted(g, v, b, a, out))) &&
-                   (!moves || is_one_number(g, out->zero));
+                   (!moved || is_one_number(g, out->zero));
         }
-        if (op != TN_OP_TRANSPOSE && op != TN_OP_RESHAPE) return false;
+        if (!moves(op)) return false;
         v = tn_node_input(g, n, 0);
     }
     return false;
+}
+
+static bool bytes_of(const tn_graph *g, tn_val v, bytes *out) {
+    *out = (bytes){.v = v};
+    return find_bytes(g, v, out) && pads_fit(g, v, out);
 }
 
 /* ---- the operand in bytes ---------------------------------------------------------------------------------------- */
@@ -98,11 +126,20 @@ static tn_val emit_const(tn_graph *g, tn_val v, const bytes *b, bool turn) {
     return tn_const(g, tn_type_make(g, b->t, rank, dims), blob, TN_ATTRS_OF(g, tn_val_def(g, v), const)->name);
 }
 
+static tn_val emit_moved(tn_graph *g, tn_node n, tn_val v, const bytes *b) {
+    if (tn_node_op(g, n) != TN_OP_PAD) return tn_emit_like(g, n, 1, &v);
+    tn_attrs_pad a = *TN_ATTRS_OF(g, n, pad);
+    int64_t fill = 0;
+    fill_of(g, b, a.value, &fill);
+    a.value = (double)fill;
+    return tn_emit1(g, TN_OP_PAD, &a, 1, &v);
+}
+
 static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b, bool turn) {
-    tn_node moves[MAX_MOVES], n = tn_val_def(g, v);
+    tn_node moved[MAX_MOVES], n = tn_val_def(g, v);
     int count = 0;
-    while (count < MAX_MOVES && (tn_node_op(g, n) == TN_OP_TRANSPOSE || tn_node_op(g, n) == TN_OP_RESHAPE)) {
-        moves[count++] = n;
+    while (count < MAX_MOVES && moves(tn_node_op(g, n))) {
+        moved[count++] = n;
         v = tn_node_input(g, n, 0);
         n = tn_val_def(g, v);
     }
@@ -115,7 +152,7 @@ static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b, bool turn) {
                     v = tn_node_input(g, n, k);
         v = tn_node_input(g, tn_val_def(g, v), 0);
     }
-    while (count-- && tn_graph_status(g) == TN_OK) v = tn_emit_like(g, moves[count], 1, &v);
+    while (count-- && tn_graph_status(g) == TN_OK) v = emit_moved(g, moved[count], v, b);
     return v;
 }
 
@@ -215,13 +252,9 @@ static const char *window_of(const tn_match *m, window *p) {
     if (is_shifted(&p->w) && at->groups > 1) return "the filters of groups are not of 8 bits";
     p->rank = tn_val_rank(g, p->x.v);
     p->nhwc = tn_str_is(at->layout, "nhwc");
-    p->pads = p->fills = false;
+    p->pads = false;
     for (uint32_t k = 0; k < at->pads.n; k++) p->pads |= at->pads.p[k] != 0;
-    if (p->pads && p->x.zero.i && tn_is_const(g, p->x.zero)) {
-        const int64_t z = tn_const_get_int(g, p->x.zero, 0);
-        p->fill = p->x.minus ? z : -z;
-        p->fills = p->fill >= (p->x.t == TN_I8 ? -128 : 0) && p->fill <= (p->x.t == TN_I8 ? 127 : 255);
-    }
+    p->fills = p->pads && p->x.zero.i && fill_of(g, &p->x, 0, &p->fill);
     return NULL;
 }
 

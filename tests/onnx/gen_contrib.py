@@ -540,6 +540,12 @@ case("matmul_integer_to_float", node("MatMulIntegerToFloat", "a b as bs az bz bi
 case("matmul_integer_to_float_columns", node("MatMulIntegerToFloat", "a b as bs az", "y"), [{"a": q8(3, 8)}], {"a": ["M", 8]},
      {"b": q8(8, 4), "as": np.abs(noise(8)) * 0.02 + 0.01, "bs": scalar(0.03, np.float32), "az": q8(8)},
      lambda a, b, bs, az, **k: ((a.astype(np.float64) - az) * k["as"] @ b * bs).astype(np.float32))
+# likewise
+G8 = {**qp("a", 0.03, 100), "ys": scalar(0.11, np.float32), "yz": scalar(90, np.uint8)}
+case("qgemm", node("QGemm", "a as az b bs bz c ys yz", "y", transB=1), [{"a": q8(3, 8)}, {"a": q8(1, 8)}], {"a": ["M", 8]},
+     {**G8, "b": q8(4, 8, signed=True, most=64), "bs": np.abs(noise(4)) * 0.02 + 0.01, "bz": np.zeros(4, np.int8), "c": ints(-500, 500, 4)})
+case("qgemm_float", node("QGemm", "a as az b bs bz", "y", transA=1, alpha=0.5), [{"a": q8(8, 3)}], {"a": [8, "M"]},
+     {**qp("a", 0.03, 100), "b": q8(8, 4), **qp("b", 0.02, 120)})
 W_LSTM = {"w": q8(1, 3, 16), "r": q8(1, 4, 16), "bias": noise(1, 32) * 0.2, "ws": np.float32([0.01]), "wz": np.uint8([120]), "rs": np.float32([0.008]), "rz": np.uint8([130])}
 W_BOTH = {"w": q8(2, 3, 16, signed=True, most=64), "r": q8(2, 4, 16, signed=True, most=64), "bias": noise(2, 32) * 0.2, "peep": noise(2, 12) * 0.3, "ws": np.abs(noise(2, 16)) * 0.004 + 0.004,
           "wz": np.zeros((2, 16), np.int8), "rs": np.abs(noise(2, 16)) * 0.004 + 0.004, "rz": np.zeros((2, 16), np.int8)}
