@@ -1,5 +1,5 @@
 /* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time; integers
- * are multiplied in 64 bits that wrap. */
+ * are multiplied in 64 bits that wrap, but those of 8 bits (math = "i32") in double too, whose sums hold them exactly. */
 #include "ir/eval/internal.h"
 
 typedef struct side {
@@ -56,7 +56,8 @@ tn_status tn_ev_matmul(tn_ev *c) {
                           (long long)db[at->trans_b]);
     if (!batch_strides(ta, y, a.strides) || !batch_strides(tb, y, b.strides))
         return tn_ev_fail(c, TN_E_TYPE, "the batch sizes do not broadcast");
-    bool floats = tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32;
+    const bool bytes = at->math && !strcmp(at->math, "i32");
+    bool floats = bytes || tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32;
     void *pa = NULL, *pb = NULL, *out = NULL; /* double and int64_t have one size */
     if (!fast) {
         pa = tn_ev_scratch(c, a.numel, 8);

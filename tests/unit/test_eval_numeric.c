@@ -124,9 +124,9 @@ START_TEST(test_matmul_naive) {
 }
 END_TEST
 
-/* Of u8 and i8 in i32, where sums wrap: 40000 products of 255 and -128. */
+/* Of u8 and i8 in i32, where sums wrap: 80000 products of 255 and -128. */
 START_TEST(test_products_of_bytes) {
-    enum { K = 40000 };
+    enum { K = 80000 };
     bench b;
     bench_open(&b);
     const tn_attrs_matmul m = {.math = tn_intern(b.g, "i32")};
