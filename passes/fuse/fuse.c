@@ -72,7 +72,8 @@ static bool addresses_freely(const tn_graph *g, tn_node n) {
     if (tn_node_op(g, n) == TN_OP_ATTENTION || tn_node_op(g, n) == TN_OP_DFT) return true;
     if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
     tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
-    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(TN_ATTRS_OF(g, n, matmul)->math, "tf32"));
+    const char *math = TN_ATTRS_OF(g, n, matmul)->math;
+    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(math, "tf32")) || tn_str_is(math, "i32");
 }
 
 /* A transpose after which rows are still contiguous: the last axis stays one of the last `among`. */
