@@ -4,21 +4,18 @@
 
 #include "frontend/cli/suite.h"
 
-enum { MAX_IO = 256 };
+enum { MAX_IO = CLI_MAX_IO };
 
-/* Sizes that --at does not give are 1. */
-static tn_status make_inputs(cli *c, const cli_model *m, const tn_shape_override *at, tn_host_tensor *in) {
-    const tn_tensor_desc *desc[MAX_IO];
-    size_t n = cli_model_inputs(m);
-    for (size_t k = 0; k < n; k++) desc[k] = cli_model_input(m, k);
-    cli_sizes *z = cli_sizes_new(c, desc, n);
+/* Sizes that neither --at nor a file gives are 1. */
+static tn_status make_inputs(cli *c, const cli_model *m, const tn_shape_override *at, const check_options *o,
+                             tn_host_tensor *in, int *rc) {
+    const char *file[CLI_MAX_IO] = {NULL};
+    if (!cli_find_inputs(c, m, o->inputs, file, rc)) return TN_E_ARGUMENT;
+    cli_sizes *z = cli_model_sizes(c, m);
     tn_status st = !z ? TN_E_MEMORY : at ? cli_sizes_give_shape(z, at) : TN_OK;
-    for (size_t k = 0; st == TN_OK && k < n; k++) {
-        tn_tensor_desc d = *desc[k];
-        st = cli_sizes_get(z, k, 1, d.dims);
-        if (st == TN_OK) st = cli_random_tensor(c, &d, 17 + k, &in[k]);
-    }
+    if (st == TN_OK) st = cli_make_inputs(c, m, file, z, 1, o->seed * CLI_MAX_IO + 17, in);
     cli_sizes_free(z);
+    if (st != TN_OK) *rc = cli_exit(c, st);
     return st;
 }
 
@@ -33,13 +30,15 @@ static json_object *as_json(const char *at, const char *output, const cli_diff *
 }
 
 /* One shape: 0 agreed, 1 differed, else an exit code. */
-static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *model, const char *text,
+static int check_shape(cli *c, cli_model *ref, cli_model *m, const char *model, const char *text, size_t number,
                        const tn_shape_override *at, const check_options *o, json_object *runs) {
     tn_host_tensor in[MAX_IO] = {{.name = ""}}, want[MAX_IO] = {{.name = ""}}, got[MAX_IO] = {{.name = ""}};
     check_margin margin = {.model = model, .in = in, .n_in = cli_model_inputs(m), .n_out = cli_model_outputs(m)};
     int rc = 0;
-    tn_status st = make_inputs(c, ref, at, in);
-    if (st == TN_OK) st = cli_model_run(ref, in, want);
+    tn_status st = make_inputs(c, ref, at, o, in, &rc);
+    if (st != TN_OK) return rc;
+    st = o->peer ? check_peer(c, ref, model, in, want) : cli_model_run(ref, in, want);
+    if (st == TN_OK && o->record) st = check_record(c, ref, o->record, number, in, want);
     if (st == TN_OK) st = cli_model_run(m, in, got);
     if (st != TN_OK) rc = cli_exit(c, st);
     for (size_t k = 0; st == TN_OK && k < cli_model_outputs(m); k++) {
@@ -75,11 +74,12 @@ int check_random(cli *c, const char *model, const char *const *at, const check_o
         tn_shape_override shape;
         bool given = at && at[k];
         if (given && !cli_parse_shape(c, at[k], name, &shape, &rc)) break;
-        int one = check_shape(c, ref, m, model, given ? at[k] : "random", given ? &shape : NULL, o, runs);
+        int one = check_shape(c, ref, m, model, given ? at[k] : "random", k, given ? &shape : NULL, o, runs);
         if (one > rc) rc = one;
     }
     if (m && rc <= 1 && doc) {
         cli_json_add_string(doc, "model", model);
+        cli_json_add_string(doc, "against", o->peer ? "onnxruntime" : "reference");
         cli_json_add_string(doc, "device", o->device);
         cli_json_add_bool(doc, "passed", rc == 0);
         cli_print_json(c, doc);

@@ -152,14 +152,37 @@ void cli_sequence_length(compile_setup *s, const char *name, int64_t length);
 void cli_shape_of(compile_setup *s, const tn_host_tensor *t);
 bool cli_is_one_shape(const tn_shape_override *o); /* no ranges */
 
+typedef struct cli_model cli_model;
+typedef struct cli_sizes cli_sizes;
+
 /* ---- tensors ---- */
-/* Reads .npy, .pb (ONNX TensorProto) or .bin (raw bytes of the expected description). */
+/* Reads .npy, .npz (the array of the expected name, or the only one), .pb (ONNX TensorProto) or .bin (raw bytes of the expected
+ * description). */
 tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out);
 /* Random data of the description's shape: floats uniform in [-1, 1], integers in [0, 4), bools. */
 tn_status cli_random_tensor(cli *c, const tn_tensor_desc *d, uint64_t seed, tn_host_tensor *out);
 tn_status cli_new_tensor(cli *c, tn_dtype t, uint32_t rank, const int64_t *dims, tn_host_tensor *out);
 void cli_free_tensor(cli *c, tn_host_tensor *t);
 tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t);
+tn_status cli_print_npy(cli *c, FILE *f, const tn_host_tensor *t); /* errors of f are the caller's */
+tn_status cli_parse_npy(cli *c, const char *path, const char *data, size_t size, tn_host_tensor *out);
+/* A whole file and a zero byte: tn_free(env, data, *size + 1). */
+char *cli_read_file(cli *c, const char *path, size_t *size);
+/* npz.c: an array of a .npz by its name, or the only one where none has it; all names; tensors into a new file. */
+tn_status cli_read_npz(cli *c, const char *path, const char *name, tn_host_tensor *out);
+tn_status cli_npz_has(cli *c, const char *path, const char *name, bool *found);
+tn_status cli_write_npz(cli *c, const char *path, size_t n, const char *const *names, const tn_host_tensor *t);
+
+/* ---- inputs of a run (inputs.c) ---- */
+enum { CLI_MAX_IO = 256 };
+/* The file (NULL: random) of each input, from NAME=FILE, NAME=random and FILE.npz; false (and *rc) on a usage error. */
+bool cli_find_inputs(cli *c, const cli_model *m, const char *const *specs, const char *file[CLI_MAX_IO], int *rc);
+/* Reads or draws all of them, input k from seed + k.  Sizes come from `z`, to which those of files that say their own are
+ * added; others are `otherwise`, or an error if that is negative. */
+tn_status cli_make_inputs(cli *c, const cli_model *m, const char *const *file, cli_sizes *z, int64_t otherwise,
+                          uint64_t seed, tn_host_tensor *in);
+/* The sizes of a model's inputs, of which nothing is given. */
+cli_sizes *cli_model_sizes(cli *c, const cli_model *m);
 uint64_t cli_numel(const tn_host_tensor *t);
 void cli_shape_text(uint32_t rank, const int64_t *dims, char *buf, size_t size);
 
@@ -177,7 +200,6 @@ bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double r
                  cli_diff *d, char *message, size_t size);
 
 /* ---- sizes of symbolic inputs (sizes.c) ---- */
-typedef struct cli_sizes cli_sizes;
 /* Nothing is given yet.  The descriptions must outlive it.  NULL when out of memory. */
 cli_sizes *cli_sizes_new(cli *c, const tn_tensor_desc *const *in, size_t n);
 void cli_sizes_free(cli_sizes *z);
@@ -185,6 +207,8 @@ void cli_sizes_free(cli_sizes *z);
  * not fit the input or what is known. */
 tn_status cli_sizes_give(cli_sizes *z, size_t input, uint32_t rank, const int64_t *dims, const char *from);
 tn_status cli_sizes_give_shape(cli_sizes *z, const tn_shape_override *o); /* E_ARGUMENT: no such input */
+/* A symbol's value, unless it is known. */
+void cli_sizes_assume(cli_sizes *z, const char *symbol, int64_t value);
 /* All --shape options, which must say every size. */
 tn_status cli_sizes_give_shapes(cli_sizes *z, const compile_setup *s);
 /* An input's dims.  A symbol that nobody gave is `otherwise`, or an error if that is negative. */
@@ -202,7 +226,6 @@ void cli_reads(void *c, const char *path);
 tn_status cli_may_write(cli *c, const char *const *paths, size_t n);
 
 /* ---- running a model on any device ---- */
-typedef struct cli_model cli_model;
 /* Runs the passes that a compilation runs. */
 tn_status cli_optimise(cli *c, tn_graph *g, const compile_setup *s);
 /* A plan file or a model (.onnx, .tn, .prototxt), compiled in memory when it is a model; options that compile are an error on a
@@ -220,6 +243,8 @@ const tn_tensor_desc *cli_model_output(const cli_model *m, size_t k);
 /* out has room for all outputs; each is freed with cli_free_tensor. */
 tn_status cli_model_run(cli_model *m, const tn_host_tensor *in, tn_host_tensor *out);
 void cli_close_model(cli_model *m);
+tn_plan *cli_model_plan(cli_model *m); /* NULL: it is a graph, which the reference evaluates */
+void cli_model_times(const cli_model *m, double *load_ms, double *context_ms); /* that a plan took to be ready */
 
 bool cli_has_suffix(const char *s, const char *suffix);
 

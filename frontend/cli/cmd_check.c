@@ -8,12 +8,18 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "codegen/host/ir.h"
 #include "frontend/cli/suite.h"
+#include "runtime/plan/plan.h"
 
 static const char help[] =
     "Runs MODEL on every test_data_set_N (input_I.pb, output_I.pb) of --data and compares: an element is right when\n"
     "|got - recorded| <= atol + rtol * |recorded|.  --data defaults to the model's folder, or the folder of the "
     "model's name.\n"
+    "A PLAN is checked likewise; its precision says how near is near enough.  --random, --input and --against take "
+    "random or\n"
+    "given inputs instead: the results are compared with the reference evaluation of the imported graph, or with ONNX\n"
+    "Runtime in python3 (or $TENON_PYTHON), and --write-references keeps inputs and expected outputs for later.\n"
     "--suite runs every */model.onnx below DIR, each in a process of its own, and prints a table by operator.\n"
     "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never "
     "falls\n"
@@ -27,6 +33,8 @@ static const char help[] =
     "  tenon check squeezenet.onnx --device cpu\n"
     "  tenon check resnet50.onnx --data testdata --device cuda --precision fp16 --rtol 0.02 --atol 0.002\n"
     "  tenon check yunet_dynamic.onnx --random --at input=1x3x320x320 --at input=1x3x256x448\n"
+    "  tenon check model.onnx --device cpu --against onnxruntime --at ids=2x64 --write-references testdata\n"
+    "  tenon check model.plan --data testdata\n"
     "  tenon check --suite onnx/backend/test/data/node --device cpu\n";
 
 static bool is_dir(const char *path) {
@@ -307,6 +315,7 @@ int check_model(cli *c, const char *model, const check_options *options, check_r
     if (st == TN_OK) st = know_sequences(c, &d, data, &setup);
     int rc = st == TN_OK ? 0 : cli_exit(c, st);
     cli_model *m = rc ? NULL : open_model(c, model, &d, &o, data, &rc);
+    if (m && !cli_is_model(model)) tn_options_of_plan(tn_plan_manifest(cli_model_plan(m)), &setup.options);
     if (m) rc = check_sets(c, m, model, &d, data, &o, r);
     if (m) cli_close_model(m);
     if (d.io) tn_free(&c->env, d.io, (d.n + 1) * sizeof *d.io);
@@ -341,7 +350,9 @@ int cmd_check(cli *c, int argc, const char **argv) {
     char *device = NULL, *suite = NULL, *filter = NULL;
     double rtol = -1, atol = -1;
     int jobs = 1, fix_inputs = 0, random = 0;
-    const char **at = NULL;
+    long seed = 0;
+    char *against = NULL, *record = NULL;
+    const char **at = NULL, **inputs = NULL;
     check_options o = {0};
     char *data = NULL;
     const struct poptOption options[] = {
@@ -353,6 +364,11 @@ int cmd_check(cli *c, int argc, const char **argv) {
         {"random", 0, POPT_ARG_NONE, &random, 0,
          "random inputs, against the reference evaluation of the imported graph", NULL},
         {"at", 0, POPT_ARG_ARGV, &at, 0, "with --random: one run at this shape (may be repeated)", "NAME=1x3x480x640"},
+        {"input", 'i', POPT_ARG_ARGV, &inputs, 0, "with --random: an input's data", "NAME=FILE|random|FILE.npz"},
+        {"seed", 0, POPT_ARG_LONG, &seed, 0, "of random inputs (default 0)", "N"},
+        {"against", 0, POPT_ARG_STRING, &against, 0, "with --random: what to compare with (default reference)",
+         "reference|onnxruntime"},
+        {"write-references", 0, POPT_ARG_STRING, &record, 0, "with --random: keep inputs and expected outputs", "DIR"},
         {"fix-inputs", 0, POPT_ARG_NONE, &fix_inputs, 0,
          "a model that needs the values of sizes or axes to compile gets the recorded ones as constants", NULL},
         {"jobs", 0, POPT_ARG_INT, &jobs, 0, "tests of the suite at a time (default 1)", "N"},
@@ -364,17 +380,28 @@ int cmd_check(cli *c, int argc, const char **argv) {
     poptContext ctx;
     const char **args;
     int rc = 0;
-    if (!cli_parse(c, "check", argc, argv, options, "MODEL | --suite DIR [options]", help, &ctx, &args, &rc)) return rc;
+    if (!cli_parse(c, "check", argc, argv, options, "MODEL | PLAN | --suite DIR [options]", help, &ctx, &args, &rc))
+        return rc;
     compile_setup s;
     bool one = args && args[0] && !args[1];
+    random |= against || record || inputs || at;
     if (one == (suite != NULL)) {
-        rc = cli_usage(c, "check takes one model, or --suite DIR (tenon check --help)");
+        rc = cli_usage(c, "check takes one model or plan, or --suite DIR (tenon check --help)");
+    } else if (against && strcmp(against, "reference") && strcmp(against, "onnxruntime")) {
+        rc = cli_usage(c, "--against %s: use reference or onnxruntime", against);
+    } else if (one && random && !cli_is_model(args[0])) {
+        rc = cli_usage(c, "%s: a plan is checked with --data; make some from its model with --write-references",
+                       args[0]);
     } else if (cli_compile_setup(c, &a, &s, &rc)) {
         o = (check_options){.device = device ? device : "cuda",
                             .data = data,
                             .rtol = rtol,
                             .atol = atol,
                             .setup = &s,
+                            .peer = against && !strcmp(against, "onnxruntime"),
+                            .record = record,
+                            .seed = (uint64_t)seed,
+                            .inputs = inputs,
                             .fix_inputs = fix_inputs || suite};
         rc = one && random ? check_random(c, args[0], at, &o)
              : one         ? check_one(c, args[0], &o)

@@ -7,16 +7,20 @@
 #include <sys/stat.h>
 
 static const char help[] =
-    "Runs one inference.  Inputs come from files (.npy, .pb, .bin) or are random (the default for inputs not named).\n"
+    "Runs one inference.  Inputs come from files (.npy, .npz, .pb, .bin) or are random (the default for inputs not "
+    "named);\n"
+    "--input FILE.npz takes every input of which it has an array.\n"
     "Symbolic sizes come from --shape and from the files; what one input says holds for all.  --output DIR writes "
     "every\n"
-    "output as DIR/NAME.npy, -o - the only output to the standard output.  `run` of a plan never compiles; `run` of a\n"
+    "output as DIR/NAME.npy, --output FILE.npz all into one file, -o - the only output to the standard output.  `run` "
+    "of a plan never compiles; `run` of a\n"
     "model compiles it in memory first.\n\n"
     "examples:\n"
     "  tenon run digits.plan --device cpu --input image=digit_7.npy --output out\n"
-    "  tenon run model.onnx --input ids=ids.npy --input mask=random --shape mask=1x128\n";
+    "  tenon run model.onnx --input ids=ids.npy --input mask=random --shape mask=1x128\n"
+    "  tenon run model.onnx --input inputs.npz --seed 3 --output outputs.npz\n";
 
-enum { MAX_IO = 256 };
+enum { MAX_IO = CLI_MAX_IO };
 
 /* Output names may hold '/' and other characters that file names should not; two that become equal get numbers. */
 static void file_name(const char *dir, const char *name, char *out, size_t size) {
@@ -24,64 +28,6 @@ static void file_name(const char *dir, const char *name, char *out, size_t size)
     size_t k = n < 0 ? 0 : (size_t)n;
     for (; *name && k + 5 < size; name++) out[k++] = strchr("/\\:*?\"<>| ", *name) ? '_' : *name;
     snprintf(out + k, size - k, ".npy");
-}
-
-/* The file (or "random") of each input; false on a usage error. */
-static bool find_files(cli *c, const cli_model *m, const char **specs, const char *file[MAX_IO], int *rc) {
-    size_t n = cli_model_inputs(m);
-    for (; specs && *specs; specs++) {
-        const char *eq = strrchr(*specs, '=');
-        size_t len = eq ? (size_t)(eq - *specs) : 0, k = 0;
-        while (eq && k < n &&
-               (strlen(cli_model_input(m, k)->name) != len || memcmp(cli_model_input(m, k)->name, *specs, len)))
-            k++;
-        if (!eq || k == n) {
-            char names[512] = "";
-            for (size_t i = 0, p = 0; i < n && p < sizeof names; i++)
-                p += (size_t)snprintf(names + p, sizeof names - p, "%s%s", i ? ", " : "", cli_model_input(m, i)->name);
-            *rc = eq ? cli_usage(c, "--input %s: there is no input '%.*s'; the inputs are %s", *specs, (int)len, *specs,
-                                 names)
-                     : cli_usage(c, "--input %s: write NAME=FILE or NAME=random; the inputs are %s", *specs, names);
-            return false;
-        }
-        file[k] = strcmp(eq + 1, "random") ? eq + 1 : NULL;
-    }
-    return true;
-}
-
-static bool has_shape(const char *file) {
-    return file && !cli_has_suffix(file, ".bin");
-}
-
-/* Files that say their own shape come first, then those and the random inputs that need to be told. */
-static tn_status read_inputs(cli *c, const cli_model *m, const char *const *file, cli_sizes *z, tn_host_tensor *in) {
-    size_t n = cli_model_inputs(m);
-    tn_status st = TN_OK;
-    for (size_t k = 0; st == TN_OK && k < n; k++) {
-        if (!has_shape(file[k])) continue;
-        st = cli_read_tensor(c, file[k], cli_model_input(m, k), &in[k]);
-        if (st == TN_OK) st = cli_sizes_give(z, k, in[k].rank, in[k].dims, file[k]);
-    }
-    for (size_t k = 0; st == TN_OK && k < n; k++) {
-        tn_tensor_desc d = *cli_model_input(m, k);
-        if (has_shape(file[k])) continue;
-        st = cli_sizes_get(z, k, -1, d.dims);
-        if (st == TN_OK)
-            st = file[k] ? cli_read_tensor(c, file[k], &d, &in[k]) : cli_random_tensor(c, &d, 1 + k, &in[k]);
-    }
-    return st;
-}
-
-static tn_status make_inputs(cli *c, const cli_model *m, const char *const *file, const compile_setup *s, bool is_plan,
-                             tn_host_tensor *in) {
-    const tn_tensor_desc *desc[MAX_IO];
-    for (size_t k = 0; k < cli_model_inputs(m); k++) desc[k] = cli_model_input(m, k);
-    cli_sizes *z = cli_sizes_new(c, desc, cli_model_inputs(m));
-    tn_status st = z ? TN_OK : TN_E_MEMORY;
-    if (st == TN_OK && is_plan) st = cli_sizes_give_shapes(z, s); /* a model was imported with them */
-    if (st == TN_OK) st = read_inputs(c, m, file, z, in);
-    cli_sizes_free(z);
-    return st;
 }
 
 static void show(const tn_host_tensor *t, const char *name) {
@@ -154,19 +100,41 @@ static void show_outputs(cli *c, cli_model *m, const tn_host_tensor *out) {
     if (doc) cli_print_json(c, doc);
 }
 
+/* All outputs into one file, under their own names. */
+static tn_status write_archive(cli *c, cli_model *m, const tn_host_tensor *out, const char *path) {
+    const char *names[MAX_IO], *const paths[] = {path};
+    for (size_t k = 0; k < cli_model_outputs(m); k++) names[k] = cli_model_output(m, k)->name;
+    tn_status st = cli_may_write(c, paths, 1);
+    if (st == TN_OK) st = cli_write_npz(c, path, cli_model_outputs(m), names, out);
+    if (st == TN_OK && !c->json && !c->quiet) printf("wrote %s\n", path);
+    return st;
+}
+
+static tn_status make_inputs(cli *c, const cli_model *m, const char *const *file, const compile_setup *s, bool is_plan,
+                             uint64_t seed, tn_host_tensor *in) {
+    cli_sizes *z = cli_model_sizes(c, m);
+    tn_status st = z ? TN_OK : TN_E_MEMORY;
+    if (st == TN_OK && is_plan) st = cli_sizes_give_shapes(z, s); /* a model was imported with them */
+    if (st == TN_OK) st = cli_make_inputs(c, m, file, z, -1, seed * CLI_MAX_IO + 1, in);
+    cli_sizes_free(z);
+    return st;
+}
+
 static tn_status run_model(cli *c, cli_model *m, const char *const *file, const compile_setup *s, const char *path,
-                           const char *dir) {
+                           uint64_t seed, const char *dir) {
     tn_host_tensor in[MAX_IO] = {{.name = ""}}, out[MAX_IO] = {{.name = ""}};
     bool to_stdout = dir && !strcmp(dir, "-");
     tn_status st = TN_OK;
     if (to_stdout && (c->json || cli_model_outputs(m) != 1))
         st = tn_fail(&c->env, TN_E_ARGUMENT, "-o -", "give a folder",
                      c->json ? "--json wants the standard output for itself" : "there are several outputs");
-    if (st == TN_OK) st = make_inputs(c, m, file, s, !cli_is_model(path), in);
+    if (st == TN_OK) st = make_inputs(c, m, file, s, !cli_is_model(path), seed, in);
     if (st == TN_OK) st = cli_model_run(m, in, out);
     cli_clear_bar(c);
     if (st == TN_OK && to_stdout)
         st = cli_write_npy(c, cli_output_path(dir), &out[0]);
+    else if (st == TN_OK && dir && cli_has_suffix(dir, ".npz"))
+        st = write_archive(c, m, out, dir);
     else if (st == TN_OK && dir)
         st = write_outputs(c, m, out, dir);
     if (st == TN_OK && !to_stdout) show_outputs(c, m, out);
@@ -178,11 +146,14 @@ int cmd_run(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
     char *dir = NULL, *device = NULL;
     const char **inputs = NULL;
+    long seed = 0;
     const struct poptOption options[] = {
         {"device", 'd', POPT_ARG_STRING, &device, 0,
          "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
-        {"input", 'i', POPT_ARG_ARGV, &inputs, 0, "an input's data (may be repeated)", "NAME=FILE|random"},
-        {"output", 'o', POPT_ARG_STRING, &dir, 0, "write every output as DIR/NAME.npy", "DIR"},
+        {"input", 'i', POPT_ARG_ARGV, &inputs, 0, "an input's data (may be repeated)", "NAME=FILE|random|FILE.npz"},
+        {"seed", 0, POPT_ARG_LONG, &seed, 0, "of random inputs (default 0)", "N"},
+        {"output", 'o', POPT_ARG_STRING, &dir, 0, "write every output as DIR/NAME.npy, or all into one .npz",
+         "DIR|FILE.npz"},
         COMPILE_OPTIONS(&a),
         POPT_TABLEEND,
     };
@@ -197,7 +168,8 @@ int cmd_run(cli *c, int argc, const char **argv) {
     else if (cli_compile_setup(c, &a, &s, &rc))
         m = cli_open_model(c, args[0], device ? device : "cuda", &s, &rc);
     const char *file[MAX_IO] = {NULL};
-    if (m && find_files(c, m, inputs, file, &rc)) rc = cli_exit(c, run_model(c, m, file, &s, args[0], dir));
+    if (m && cli_find_inputs(c, m, inputs, file, &rc))
+        rc = cli_exit(c, run_model(c, m, file, &s, args[0], (uint64_t)seed, dir));
     cli_close_model(m);
     cli_end(ctx, options);
     return rc;

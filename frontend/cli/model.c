@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codegen/compile.h"
+#include "codegen/tune/pool.h"
 #include "ir/eval/eval.h"
 #include "tenon/host.h"
 
@@ -16,6 +17,7 @@ struct cli_model {
     size_t plan_size;
     tn_plan *plan;
     tn_context *ctx;
+    double load_ms, context_ms;      /* a plan's */
     bool specialised, drawn[MAX_IO]; /* outputs that depend on random numbers */
     size_t n_in, n_out;
     tn_tensor_desc in[MAX_IO], out[MAX_IO];
@@ -118,7 +120,9 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
         tn_graph_free(g);
         if (st == TN_OK) m->plan = tn_plan_load_memory(env, m->plan_bytes, m->plan_size, &st);
     } else {
+        const double start = tn_now();
         m->plan = tn_plan_load(env, path, &st);
+        m->load_ms = 1e3 * (tn_now() - start);
         cli_reads(m->c, path);
     }
     if (!m->plan) return st;
@@ -127,7 +131,9 @@ static tn_status open_plan(cli_model *m, const char *path, const char *device, c
                                                                : TN_CUDA,
                             .cuda_device = s->options.cuda_device,
                             .host = tn_host_devices()};
+    const double start = tn_now();
     m->ctx = tn_context_new(m->plan, &o, &st);
+    m->context_ms = 1e3 * (tn_now() - start);
     if (!m->ctx) return st;
     m->n_in = tn_plan_input_count(m->plan);
     m->n_out = tn_plan_output_count(m->plan);
@@ -166,6 +172,14 @@ void cli_close_model(cli_model *m) {
     tn_free(env, m->plan_bytes, m->plan_size);
     tn_graph_free(m->g);
     tn_free(env, m, sizeof *m);
+}
+
+tn_plan *cli_model_plan(cli_model *m) {
+    return m->plan;
+}
+void cli_model_times(const cli_model *m, double *load_ms, double *context_ms) {
+    *load_ms = m->load_ms;
+    *context_ms = m->context_ms;
 }
 
 bool cli_is_model(const char *path) {

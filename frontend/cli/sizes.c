@@ -12,7 +12,7 @@ enum { MAX_SYMBOLS = 256, TEXT = 1024 };
 struct cli_sizes {
     cli *c;
     tn_graph *g; /* holds the inputs' dims as expressions */
-    const tn_tensor_desc *const *in;
+    const tn_tensor_desc **in;
     size_t n;
     int64_t (*given)[TN_MAX_RANK]; /* by input; -1: not */
     tn_binding known[MAX_SYMBOLS];
@@ -22,9 +22,11 @@ struct cli_sizes {
 cli_sizes *cli_sizes_new(cli *c, const tn_tensor_desc *const *in, size_t n) {
     cli_sizes *z = tn_alloc(&c->env, sizeof *z);
     if (!z) return NULL;
-    *z = (cli_sizes){.c = c, .in = in, .n = n, .g = tn_graph_new(&c->env)};
+    *z = (cli_sizes){.c = c, .n = n, .g = tn_graph_new(&c->env)};
+    z->in = tn_alloc(&c->env, (n + 1) * sizeof *z->in);
     z->given = tn_alloc(&c->env, (n + 1) * sizeof *z->given);
-    if (z->g && z->given) {
+    if (z->g && z->in && z->given) {
+        if (n) memcpy(z->in, in, n * sizeof *z->in);
         memset(z->given, -1, n * sizeof *z->given);
         return z;
     }
@@ -36,6 +38,7 @@ void cli_sizes_free(cli_sizes *z) {
     if (!z) return;
     const tn_env *env = &z->c->env;
     tn_graph_free(z->g);
+    tn_free(env, z->in, (z->n + 1) * sizeof *z->in);
     tn_free(env, z->given, (z->n + 1) * sizeof *z->given);
     tn_free(env, z, sizeof *z);
 }
@@ -101,6 +104,13 @@ static void inputs_text(const cli_sizes *z, char *buf, size_t size) {
             m += (size_t)snprintf(buf + m, size - m, "%s%s", j ? "," : "", d->dim_text[j]);
         if (m < size) m += (size_t)snprintf(buf + m, size - m, "]");
     }
+}
+
+void cli_sizes_assume(cli_sizes *z, const char *symbol, int64_t value) {
+    tn_dim sym = tn_dim_sym(z->g, symbol);
+    int64_t v;
+    if (!value_of(z, sym, &v) && z->n_known < MAX_SYMBOLS)
+        z->known[z->n_known++] = (tn_binding){tn_dim_name(z->g, sym), value};
 }
 
 tn_status cli_sizes_give(cli_sizes *z, size_t input, uint32_t rank, const int64_t *dims, const char *from) {

@@ -8,7 +8,11 @@ typedef struct check_options {
     const char *device, *data;
     double rtol, atol;
     const compile_setup *setup;
-    bool fix_inputs; /* sizes and axes that are inputs become constants where that is needed to compile */
+    bool peer;                 /* of check_random: against ONNX Runtime */
+    const char *record;        /* of check_random: the folder that the references are written to; NULL: none */
+    uint64_t seed;             /* of random inputs */
+    const char *const *inputs; /* of check_random: files, as of `tenon run` */
+    bool fix_inputs;           /* sizes and axes that are inputs become constants where that is needed to compile */
 } check_options;
 
 typedef struct check_result {
@@ -23,9 +27,14 @@ typedef struct check_result {
  * which other generators draw otherwise, are as they should be but for their values. */
 int check_model(cli *c, const char *model, const check_options *o, check_result *r);
 /* Random inputs instead of recorded ones: the model on the device against the reference evaluation, in float32, of the
- * graph as it was imported; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
+ * graph as it was imported, or ONNX Runtime; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
  * 1). */
 int check_random(cli *c, const char *model, const char *const *at, const check_options *o);
+/* against.c: what ONNX Runtime makes of inputs. */
+tn_status check_peer(cli *c, const cli_model *m, const char *model, const tn_host_tensor *in, tn_host_tensor *out);
+/* Writes inputs and outputs as DIR/test_data_set_N. */
+tn_status check_record(cli *c, const cli_model *m, const char *dir, size_t set, const tn_host_tensor *in,
+                       const tn_host_tensor *out);
 /* What rounding may do to the outputs of one run: found when it is first needed. */
 enum { CHECK_MAX_IO = 256 };
 typedef struct check_margin {

@@ -1,4 +1,4 @@
-/* tensors.c: tensors from and to files (.npy, .pb, .bin), random tensors, comparison. */
+/* tensors.c: tensors from and to files (.npy, .pb, .bin; npz.c has .npz), random tensors, comparison. */
 #include "frontend/cli/cli.h"
 
 #include <errno.h>
@@ -68,7 +68,7 @@ static const struct npy_type {
 };
 enum { N_NPY = sizeof npy_types / sizeof *npy_types };
 
-static char *read_all(cli *c, const char *path, size_t *size) {
+char *cli_read_file(cli *c, const char *path, size_t *size) {
     FILE *f = fopen(path, "rb");
     char *data = NULL;
     long n = -1;
@@ -99,7 +99,7 @@ static bool npy_shape(const char *p, uint32_t *rank, int64_t dims[TN_MAX_RANK]) 
     }
 }
 
-static tn_status parse_npy(cli *c, const char *path, const char *data, size_t size, tn_host_tensor *out) {
+tn_status cli_parse_npy(cli *c, const char *path, const char *data, size_t size, tn_host_tensor *out) {
     const unsigned char *u = (const unsigned char *)data;
     size_t start = 10, head = 0;
     if (size < 12 || memcmp(data, "\x93NUMPY", 6)) return tn_fail(&c->env, TN_E_FORMAT, path, "", "not a .npy file");
@@ -143,19 +143,18 @@ static tn_status parse_npy(cli *c, const char *path, const char *data, size_t si
     return TN_OK;
 }
 
-tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
+tn_status cli_print_npy(cli *c, FILE *f, const tn_host_tensor *t) {
     const char *descr = NULL;
     tn_host_tensor wide = *t;
-    tn_status s = TN_OK;
     for (int k = 0; k < N_NPY; k++)
         if (npy_types[k].dtype == t->dtype) descr = npy_types[k].descr;
     if (!descr) { /* NumPy has no such type: bf16, fp8 as f32, packed integers as i8 */
         tn_dtype to = tn_dtype_is_float(t->dtype) ? TN_F32 : TN_I8;
         descr = to == TN_F32 ? "<f4" : "|i1";
-        s = cli_new_tensor(c, to, t->rank, t->dims, &wide);
-        for (uint64_t i = 0, n = cli_numel(t); s == TN_OK && i < n; i++)
-            tn_store_num(to, wide.data, i, tn_load_num(t->dtype, t->data, i));
+        tn_status s = cli_new_tensor(c, to, t->rank, t->dims, &wide);
         if (s != TN_OK) return s;
+        for (uint64_t i = 0, n = cli_numel(t); i < n; i++)
+            tn_store_num(to, wide.data, i, tn_load_num(t->dtype, t->data, i));
     }
     char head[256], shape[160] = "";
     size_t m = 0;
@@ -163,31 +162,33 @@ tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
         m += (size_t)snprintf(shape + m, sizeof shape - m, "%lld, ", (long long)t->dims[k]);
     int n = snprintf(head, sizeof head, "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", descr, shape);
     int padded = (10 + n + 1 + 63) / 64 * 64 - 10;
-    tn_output o;
-    s = tn_output_begin(&c->env, path, &o);
-    if (s == TN_OK) {
-        unsigned char pre[10] = {
-            0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
-        fwrite(pre, 1, 10, o.f);
-        fprintf(o.f, "%-*s\n", padded - 1, head);
-        if (wide.data) fwrite(wide.data, 1, tn_dtype_bytes(wide.dtype, cli_numel(&wide)), o.f);
-        s = tn_output_end(&o, s);
-    }
+    unsigned char pre[10] = {
+        0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (unsigned char)(padded & 255), (unsigned char)(padded >> 8)};
+    fwrite(pre, 1, 10, f);
+    fprintf(f, "%-*s\n", padded - 1, head);
+    if (wide.data) fwrite(wide.data, 1, tn_dtype_bytes(wide.dtype, cli_numel(&wide)), f);
     if (wide.data != t->data) cli_free_tensor(c, &wide);
-    return s;
+    return TN_OK;
+}
+
+tn_status cli_write_npy(cli *c, const char *path, const tn_host_tensor *t) {
+    tn_output o;
+    tn_status s = tn_output_begin(&c->env, path, &o);
+    return s == TN_OK ? tn_output_end(&o, cli_print_npy(c, o.f, t)) : s;
 }
 
 tn_status cli_read_tensor(cli *c, const char *path, const tn_tensor_desc *expected, tn_host_tensor *out) {
     memset(out, 0, sizeof *out);
     if (cli_has_suffix(path, ".pb")) return tn_read_tensor_pb(&c->env, path, out);
+    if (cli_has_suffix(path, ".npz")) return cli_read_npz(c, path, expected ? expected->name : "", out);
     size_t size;
-    char *data = read_all(c, path, &size);
+    char *data = cli_read_file(c, path, &size);
     if (!data) return TN_E_IO;
     tn_status s;
     if (cli_has_suffix(path, ".npy")) {
-        s = parse_npy(c, path, data, size, out);
+        s = cli_parse_npy(c, path, data, size, out);
     } else if (!cli_has_suffix(path, ".bin")) {
-        s = tn_fail(&c->env, TN_E_ARGUMENT, path, "use .npy, .pb or .bin", "unknown kind of tensor file");
+        s = tn_fail(&c->env, TN_E_ARGUMENT, path, "use .npy, .npz, .pb or .bin", "unknown kind of tensor file");
     } else if (!expected) {
         s = tn_fail(&c->env, TN_E_ARGUMENT, path, "use .npy or .pb", "raw bytes have no shape of their own here");
     } else {

@@ -481,6 +481,14 @@ static CUresult mock_cuMemFree(CUdeviceptr p) {
     free((void *)(uintptr_t)p);
     return m.frees++, m.live_allocs--, CUDA_SUCCESS;
 }
+static CUresult mock_cuMemHostAlloc(void **p, size_t n, unsigned flags) {
+    (void)flags;
+    return (*p = malloc(n)) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+}
+static CUresult mock_cuMemFreeHost(void *p) {
+    free(p);
+    return CUDA_SUCCESS;
+}
 static CUresult mock_cuMemGetInfo(size_t *a, size_t *b) {
     return *a = *b = (size_t)1 << 30, CUDA_SUCCESS;
 }
