@@ -1,4 +1,4 @@
-/* fuzz_tensors.c: tensors from files: .npy and .pb as the command reads them, and weights of an ONNX model in a file
+/* fuzz_tensors.c: tensors from files: .npy, .npz and .pb as the command reads them, and weights of an ONNX model in a file
  * beside it.  Any bytes give a tensor whose data fits its shape, or an error; a tensor written as .npy reads back.
  *
  * The first byte says which: n, p, s (a sequence), o (an optional of one), t (of a tensor), or e, behind which 2 bytes give the size of the model, then the model, then the
@@ -16,7 +16,7 @@
 static char folder[64];
 
 static void remove_folder(void) {
-    static const char *const files[] = {"t.npy", "t.pb", "w.bin", "again.npy"};
+    static const char *const files[] = {"t.npy", "t.npz", "t.pb", "w.bin", "again.npy"};
     char path[128];
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
         snprintf(path, sizeof path, "%s/%s", folder, files[k]);
@@ -108,6 +108,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     const tn_env *env = fuzz_begin();
     if (data[0] == 'n') read_tensor(env, "t.npy", data + 1, size - 1);
+    if (data[0] == 'z') read_tensor(env, "t.npz", data + 1, size - 1);
     if (data[0] == 'p') read_tensor(env, "t.pb", data + 1, size - 1);
     if (data[0] == 's' || data[0] == 'o' || data[0] == 't') read_value(env, (char)data[0], data + 1, size - 1);
     if (data[0] == 'e') import_external(env, data + 1, size - 1);

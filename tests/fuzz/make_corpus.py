@@ -7,6 +7,7 @@ weights.
 """
 import io
 import pathlib
+import zipfile
 
 import numpy as np
 import onnx
@@ -150,6 +151,13 @@ for name, t, v in (("floats", T.FLOAT, [1, 2]), ("halves", T.FLOAT16, [1, 2]), (
     (tensors / f"pb_typed_{name}").write_bytes(b"p" + h.make_tensor(name, t, [2], v).SerializeToString())
 two = [np.arange(3, dtype=np.float32), np.arange(2, dtype=np.float32)]
 sequence = nh.from_list(two, "s")
+for kind, how in (("stored", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", how) as z:
+        member = io.BytesIO()
+        np.save(member, np.arange(6, dtype=np.float32).reshape(2, 3))
+        z.writestr(zipfile.ZipInfo("x.npy"), member.getvalue(), how)
+    (tensors / f"npz_{kind}").write_bytes(b"z" + buffer.getvalue())
 (tensors / "pb_sequence").write_bytes(b"s" + sequence.SerializeToString())
 (tensors / "pb_optional").write_bytes(b"o" + nh.from_optional(two, "o").SerializeToString())
 (tensors / "pb_optional_tensor").write_bytes(b"t" + nh.from_optional(np.arange(4, dtype=np.int64), "t").SerializeToString())
