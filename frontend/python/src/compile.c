@@ -1,9 +1,12 @@
 /* compile.c: model in, plan out.  tenon/_compile.py has turned the user's words into the tuples that are read here. */
 #include "module.h"
 
+#include "tenon/plan_cache.h"
+
 /* What the library is given: arrays of its structs, whose strings are Python's. */
 typedef struct job {
     py_env env;
+    const tn_env *used; /* that, or of the plan that is made */
     tn_import_options import;
     tn_compile_options compile;
     tn_shape_override *shapes;
@@ -12,6 +15,8 @@ typedef struct job {
     tn_sequence_input *sequences;
     const char **aliases, **targets;
     tn_plugins *plugins;
+    const char *path, *model, *base_dir; /* a file, or size bytes */
+    Py_ssize_t size;
 } job;
 
 /* Reads the items of a list, one by one, into an array of its own; NULL: raised. */
@@ -82,16 +87,35 @@ static bool read_plugins(job *j, PyObject *list, tn_status *s) {
     return true;
 }
 
-/* Without the GIL: strings and bytes are held by the arguments. */
-static tn_status work(job *j, const char *path, const char *model, Py_ssize_t size, const char *base_dir, void **data,
-                      size_t *bytes) {
+/* What follows runs without the GIL: strings and bytes are held by the arguments. */
+
+static tn_graph *import_model(job *j, tn_status *s) {
+    return j->path ? tn_import_file(j->used, j->path, &j->import, s)
+                   : tn_import_onnx_memory(j->used, j->model, (size_t)j->size, j->base_dir, &j->import, s);
+}
+
+static tn_status make_bytes(job *j, void **data, size_t *bytes) {
     tn_status s = TN_OK;
-    const tn_env *env = &j->env.env;
-    tn_graph *g = path ? tn_import_file(env, path, &j->import, &s)
-                       : tn_import_onnx_memory(env, model, (size_t)size, base_dir, &j->import, &s);
+    tn_graph *g = import_model(j, &s);
     if (g) s = tn_compile_memory(g, &j->compile, data, bytes);
     tn_graph_free(g);
     return s;
+}
+
+static tn_status make_file(void *user, const char *path) {
+    job *j = user;
+    tn_status s = TN_OK;
+    tn_graph *g = import_model(j, &s);
+    if (g) s = tn_compile(g, &j->compile, path);
+    tn_graph_free(g);
+    return s;
+}
+
+static tn_plan *find_or_make(const tn_env *env, void *user, const char *key, tn_status *s) {
+    job *j = user;
+    const tn_plan_cache cache = {.dir = j->compile.cache_dir};
+    j->used = env;
+    return tn_cached_plan(env, &cache, key, make_file, j, s);
 }
 
 /* The lists of an import and of a compilation; false: raised, or *s says what. */
@@ -121,32 +145,37 @@ static void free_job(job *j) {
 PyObject *py_compile(PyObject *module, PyObject *args) {
     job j = {0};
     PyObject *source, *progress, *list[7];
-    const char *base_dir, *path = NULL;
+    const char *key;
     char *model = NULL;
-    Py_ssize_t size = 0;
     int precision, exact, no_gpu, sources_only;
-    if (!PyArg_ParseTuple(args, "OzzO!O!O!O!O!O!O!ipppidIIzzzO", &source, &base_dir, &j.import.weights, &PyList_Type,
+    if (!PyArg_ParseTuple(args, "OzzO!O!O!O!O!O!O!ipppidIIzzzOz", &source, &j.base_dir, &j.import.weights, &PyList_Type,
                           &list[0], &PyList_Type, &list[1], &PyList_Type, &list[2], &PyList_Type, &list[3],
                           &PyList_Type, &list[4], &PyList_Type, &list[5], &PyList_Type, &list[6], &precision, &exact,
                           &no_gpu, &sources_only, &j.compile.cuda_device, &j.compile.tune_seconds, &j.compile.threads,
-                          &j.compile.streams, &j.compile.cache_dir, &j.compile.lockfile, &j.compile.passes, &progress))
+                          &j.compile.streams, &j.compile.cache_dir, &j.compile.lockfile, &j.compile.passes, &progress,
+                          &key))
         return NULL;
-    if (PyBytes_Check(source) ? PyBytes_AsStringAndSize(source, &model, &size) < 0 : !PyArg_Parse(source, "s", &path))
+    if (PyBytes_Check(source) ? PyBytes_AsStringAndSize(source, &model, &j.size) < 0
+                              : !PyArg_Parse(source, "s", &j.path))
         return NULL;
+    j.model = model;
     j.compile.precision = (tn_precision)precision;
     j.compile.exact = exact, j.compile.no_gpu = no_gpu, j.compile.sources_only = sources_only;
     py_env_init(&j.env, progress);
+    j.used = &j.env.env;
     void *data = NULL;
     size_t bytes = 0;
     tn_status s = TN_OK;
     PyObject *plan = NULL;
     if (read_lists(&j, list, &s)) {
-        if (s == TN_OK) {
+        if (s == TN_OK && key) {
+            plan = py_plan_find(py_state_of(module), find_or_make, &j, key, progress);
+        } else if (s == TN_OK) {
             Py_BEGIN_ALLOW_THREADS;
-            s = work(&j, path, model, size, base_dir, &data, &bytes);
+            s = make_bytes(&j, &data, &bytes);
             Py_END_ALLOW_THREADS;
+            if (s == TN_OK) plan = py_plan_new(py_state_of(module), NULL, data, bytes);
         }
-        if (s == TN_OK) plan = py_plan_new(py_state_of(module), NULL, data, bytes);
         plan = py_env_done(&j.env, s, plan);
     }
     free_job(&j);

@@ -51,6 +51,9 @@ py_state *py_state_of(PyObject *module);
 
 /* A plan from a file, or from bytes which it then owns (tn_alloc's; freed also on failure). */
 PyObject *py_plan_new(py_state *state, const char *path, void *bytes, size_t size);
+/* A plan from `find`, which is called without the GIL and with an environment that the plan keeps. */
+typedef tn_plan *py_find(const tn_env *env, void *user, const char *key, tn_status *status);
+PyObject *py_plan_find(py_state *state, py_find *find, void *user, const char *key, PyObject *progress);
 PyObject *py_context_new(PyObject *module, PyObject *args);
 PyObject *py_compile(PyObject *module, PyObject *args);
 

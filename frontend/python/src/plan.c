@@ -1,21 +1,44 @@
 /* plan.c: a loaded plan, and what it says of itself. */
 #include "module.h"
 
-PyObject *py_plan_new(py_state *state, const char *path, void *bytes, size_t size) {
+static py_plan *new_plan(py_state *state, PyObject *progress) {
     py_plan *p = PyObject_New(py_plan, (PyTypeObject *)state->plan_type);
+    if (!p) return NULL;
+    py_env_init(&p->env, progress);
+    p->plan = NULL, p->bytes = NULL, p->size = 0;
+    return p;
+}
+
+/* The plan that is loaded by now, or what was wrong. */
+static PyObject *finish(py_plan *p, tn_status s) {
+    PyObject *r = py_env_done(&p->env, s, p->plan ? (PyObject *)p : NULL);
+    if (!r && !p->plan) Py_DECREF(p);
+    return r;
+}
+
+PyObject *py_plan_new(py_state *state, const char *path, void *bytes, size_t size) {
+    py_plan *p = new_plan(state, Py_None);
     if (!p) {
         tn_free(NULL, bytes, size);
         return NULL;
     }
-    py_env_init(&p->env, NULL);
     p->bytes = bytes, p->size = size;
     tn_status s = TN_OK;
     Py_BEGIN_ALLOW_THREADS;
     p->plan = path ? tn_plan_load(&p->env.env, path, &s) : tn_plan_load_memory(&p->env.env, bytes, size, &s);
     Py_END_ALLOW_THREADS;
-    PyObject *r = py_env_done(&p->env, s, p->plan ? (PyObject *)p : NULL);
-    if (!r && !p->plan) Py_DECREF(p);
-    return r;
+    return finish(p, s);
+}
+
+PyObject *py_plan_find(py_state *state, py_find *find, void *user, const char *key, PyObject *progress) {
+    py_plan *p = new_plan(state, progress);
+    if (!p) return NULL;
+    tn_status s = TN_OK;
+    Py_BEGIN_ALLOW_THREADS;
+    p->plan = find(&p->env.env, user, key, &s);
+    Py_END_ALLOW_THREADS;
+    Py_CLEAR(p->env.progress); /* of finding it */
+    return finish(p, s);
 }
 
 static void dealloc(PyObject *self) {

@@ -30,6 +30,8 @@ def _dim(d: Dim, where: str) -> Tuple[int, int, int]:
             raise ArgumentError(f'the size "{d}" is none', where, 'write 8, "1..32", "1..32:8" or "?"') from None
     if d is None or d == -1:
         return -1, 0, 0
+    if isinstance(d, (tuple, list)) and len(d) == 3 and d[0] is None:
+        return -1, 0, int(d[2] or 0)
     if isinstance(d, (tuple, list)):
         if len(d) not in (2, 3) or d[0] > d[1]:
             raise ArgumentError(f"the size {d!r} is none", where, "write (least, most) or (least, most, typical)")
@@ -60,17 +62,14 @@ def read_shapes(shapes: Optional[Mapping[str, Any]]) -> List[Tuple[str, List[int
     return [(name, *_shape(one, name)) for name, given in (shapes or {}).items() for one in _several(given)]
 
 
-def _model_bytes(model: Any, args: Any, kwargs: Any, dynamic: Any) -> Tuple[Union[str, bytes], Any]:
-    """The model as a path or as ONNX bytes, and shapes that its export has told."""
+def _source(model: Any) -> Union[str, bytes]:
+    """The model as a path or as ONNX bytes."""
     if isinstance(model, (str, os.PathLike)):
-        return os.fspath(model), None
+        return os.fspath(model)
     if isinstance(model, (bytes, bytearray, memoryview)):
-        return bytes(model), None
+        return bytes(model)
     if hasattr(model, "SerializeToString"):
-        return model.SerializeToString(), None
-    if type(model).__module__.split(".")[0] == "torch" or any(c.__module__.startswith("torch.") for c in type(model).__mro__):
-        from . import torch as tenon_torch
-        return tenon_torch.to_onnx(model, args, kwargs, dynamic_shapes=dynamic)
+        return model.SerializeToString()
     raise UnsupportedError(f"a model cannot be had from {type(model).__module__}.{type(model).__qualname__}",
                            hint="give a path, bytes, an onnx.ModelProto or a torch.nn.Module")
 
@@ -85,7 +84,7 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
             base_dir: Union[None, str, "os.PathLike[str]"] = None, dynamic_shapes: Any = None, cuda_device: int = 0,
             threads: int = 0, streams: int = 0, cache: Union[None, str, "os.PathLike[str]"] = None,
             lockfile: Union[None, str, "os.PathLike[str]"] = None, passes: Optional[str] = None,
-            progress: Union[None, bool, Callback] = None) -> Plan:
+            progress: Union[None, bool, Callback] = None, _key: Optional[str] = None) -> Plan:
     """Compiles a model into a plan.
 
     model: a path (.onnx, .tn, .prototxt with `weights`), ONNX bytes, an onnx.ModelProto (`base_dir` is where their external data
@@ -106,6 +105,10 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
 
     Errors are tenon.Error's subclasses, with the layer's name.  The GIL is released; several threads may compile at once.
     """
+    if any(c.__module__.split(".")[0] == "torch" for c in type(model).__mro__):
+        from . import torch as tenon_torch
+        options = {k: v for k, v in locals().items() if k not in ("model", "args", "kwargs", "dynamic_shapes", "tenon_torch", "_key")}
+        return tenon_torch.export(model, args, kwargs, dynamic_shapes=dynamic_shapes, **options)
     if device not in DEVICES:
         raise ArgumentError(f'device="{device}": use cuda, cpu or emu')
     if precision not in PRECISIONS:
@@ -114,18 +117,18 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
     on_host = device != "cuda"
     if on_host and not wanted:
         wanted = ["sm_90a"]  # whose kernels the emulated device has; the reference needs none
-    source, told = _model_bytes(model, args, kwargs, dynamic_shapes)
+    source = _source(model)
     views = {name: _arrays.view(np.asarray(a), _arrays.NAMES.get(np.asarray(a).dtype.name, "?"), name)
              for name, a in (constants or {}).items()}
     pairs = [f"{a}={b}" for a, b in aliases.items()] if isinstance(aliases, Mapping) else list(aliases)
     with Shown(progress) as tell:
         raw = _tenon.compile(
-            source, _text(base_dir), _text(weights), read_shapes({**(told or {}), **(shapes or {})}),
+            source, _text(base_dir), _text(weights), read_shapes(shapes),
             [(name, _arrays.CODES[v.dtype], v.shape, v.address) for name, v in views.items()],
             list((limits or {}).items()), [(name, -1 if n is None else n) for name, n in (sequences or {}).items()], pairs,
             wanted, [os.fspath(p) for p in plugins], PRECISIONS.index(precision), exact, no_gpu or on_host, on_host,
             cuda_device, 0.0 if tune_seconds is None else tune_seconds or -1.0, threads, streams, _text(cache),
-            _text(lockfile), passes, tell)
+            _text(lockfile), passes, tell, _key)
     return Plan(raw, device=device, cuda_device=cuda_device)
 
 

@@ -159,7 +159,13 @@ class Plan:
         return dict(zip((info.name for info in self.outputs), self._run(inputs, out, stream)))
 
     def _run(self, given: Mapping[str, Any], out: Optional[Mapping[str, Any]], stream: Optional[int]) -> List[Any]:
-        views = self._views(given)
+        return self._run_views(self._views(given), out or {}, stream)
+
+    def _run_list(self, inputs: Sequence[Any]) -> List[Any]:
+        """All inputs in order, and all outputs."""
+        return self._run_views([_arrays.view(x, info.dtype, info.name) for x, info in zip(inputs, self.inputs)], {}, None)
+
+    def _run_views(self, views: Sequence[View], out: Mapping[str, Any], stream: Optional[int]) -> List[Any]:
         first = views[0] if views else None
         on_gpu = first is not None and first.kind == CUDA
         framework = first.framework if first else "numpy"
@@ -167,7 +173,7 @@ class Plan:
             stream = _arrays.current_stream(framework, first.ordinal)
         with self._slot(first.ordinal if on_gpu else self.cuda_device, stream or 0) as slot:
             slot.give(views, len(self.outputs))
-            rooms = self._rooms(slot, framework, CUDA if on_gpu else CPU, out or {})
+            rooms = self._rooms(slot, framework, (CUDA, first.ordinal) if on_gpu else (CPU, 0), out)
             inputs, outputs = tuple(v.address for v in views), tuple(r.address for r in rooms)
             if on_gpu:
                 slot.raw.enqueue(inputs, outputs, stream)
@@ -194,16 +200,16 @@ class Plan:
                                         f"{views[0].kind}:{views[0].ordinal}", info.name, "bring all inputs to one device")
         return views
 
-    def _rooms(self, slot: _Slot, framework: str, kind: str, out: Mapping[str, Any]) -> List[_arrays.Room]:
+    def _rooms(self, slot: _Slot, framework: str, device: Tuple[str, int], out: Mapping[str, Any]) -> List[_arrays.Room]:
         rooms = []
         for name in out:
             if all(info.name != name for info in self.outputs):
                 raise ArgumentError(f"there is no such output; the plan has {self._names(self.outputs)}", name)
         for info, most in zip(self.outputs, slot.most):
             if info.name in out:
-                rooms.append(_given_room(out[info.name], info, most, kind))
+                rooms.append(_given_room(out[info.name], info, most, device))
             else:
-                rooms.append(_arrays.room(framework, most, info.dtype, kind, self.cuda_device))
+                rooms.append(_arrays.room(framework, most, info.dtype, *device))
         return rooms
 
     @contextmanager
@@ -346,12 +352,13 @@ def _words(text: str) -> List[str]:
     return [w for w in cleaned.split() if not w.isdigit()]
 
 
-def _given_room(x: Any, info: TensorInfo, most: Tuple[int, ...], kind: str) -> _arrays.Room:
+def _given_room(x: Any, info: TensorInfo, most: Tuple[int, ...], device: Tuple[str, int]) -> _arrays.Room:
     if isinstance(x, np.ndarray) and not (x.flags.c_contiguous and x.flags.writeable):
         raise TypeMismatchError("the array for the output is not dense, or cannot be written", info.name)
     v = _arrays.view(x, info.dtype, info.name)
-    if v.shape != most or v.kind != kind:
-        raise TypeMismatchError(f"the output is {info.dtype}{list(most)} on {kind}, the array for it {list(v.shape)} on {v.kind}", info.name)
+    if v.shape != most or (v.kind, v.ordinal) != device:
+        raise TypeMismatchError(f"the output is {info.dtype}{list(most)} on {device[0]}:{device[1]}, "
+                                f"the array for it {list(v.shape)} on {v.kind}:{v.ordinal}", info.name)
     if v.framework == "numpy" and v.address != x.__array_interface__["data"][0] or \
             v.framework == "torch" and v.address != x.data_ptr():
         raise UnsupportedError(f"the array for the output is not dense and aligned to {_arrays.ALIGNMENT} bytes", info.name)
