@@ -111,7 +111,7 @@ def is_torch(x: Any) -> bool:
 
 
 def _of_torch(t: Any) -> View:
-    t = t.detach().resolve_conj().contiguous()
+    t = (t.detach().resolve_conj() if t.requires_grad or t.is_conj() else t).contiguous()
     if t.device.type not in (CPU, CUDA):
         raise UnsupportedError(f"a tensor on {t.device}", hint="use .cpu() or .cuda()")
     if t.data_ptr() % ALIGNMENT:

@@ -270,7 +270,7 @@ def why_not(node: torch.fx.Node, device: torch.device) -> Optional[str]:
                 continue
             if dtype_name(t.dtype) is None:
                 return f"elements of {t.dtype}"
-            if t.device != device:
+            if t.device != device and (n.op != "get_attr" or t.dim()):  # a number may be anywhere
                 return f"a tensor on {t.device}, the graph is on {device}"
             if t.layout != torch.strided:
                 return f"a tensor of layout {t.layout}"

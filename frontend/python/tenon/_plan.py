@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,14 +77,14 @@ class _Slot:
         self.shapes: List[Optional[Tuple[int, ...]]] = []
         self.most: List[Tuple[int, ...]] = []
 
-    def give(self, views: Sequence[View], outputs: int) -> None:
-        if self.shapes == [v.shape for v in views]:
+    def give(self, shapes: List[Any], outputs: int) -> None:
+        if self.shapes == shapes:
             return
         self.shapes = []
-        for k, v in enumerate(views):
-            self.raw.set_shape(k, v.shape)
+        for k, shape in enumerate(shapes):
+            self.raw.set_shape(k, shape)
         self.most = [self.raw.output_most(k) for k in range(outputs)]
-        self.shapes = [v.shape for v in views]
+        self.shapes = shapes
 
 
 class Plan:
@@ -98,7 +97,6 @@ class Plan:
             raise ArgumentError(f'device="{device}": use {", ".join(DEVICES)}')
         self._raw, self.device, self.cuda_device = raw, device, cuda_device
         self._free: Dict[Tuple[int, int], List[_Slot]] = {}
-        self._lock = threading.Lock()
         self.inputs = [_info(t) for t in raw.inputs()]
         self.outputs = [_info(t) for t in raw.outputs()]
         self._sized_by_data = self._has_made_sizes()
@@ -172,7 +170,7 @@ class Plan:
         if on_gpu and stream is None:
             stream = _arrays.current_stream(framework, first.ordinal)
         with self._slot(first.ordinal if on_gpu else self.cuda_device, stream or 0) as slot:
-            slot.give(views, len(self.outputs))
+            slot.give([v.shape for v in views], len(self.outputs))
             rooms = self._rooms(slot, framework, (CUDA, first.ordinal) if on_gpu else (CPU, 0), out)
             inputs, outputs = tuple(v.address for v in views), tuple(r.address for r in rooms)
             if on_gpu:
@@ -215,15 +213,18 @@ class Plan:
     @contextmanager
     def _slot(self, ordinal: int, stream: int) -> Iterator[_Slot]:
         """A context that no other thread has, the one used last on that stream: its CUDA graphs are for its shapes."""
-        with self._lock:
-            free = self._free.setdefault((ordinal, stream), [])
-            slot = free.pop() if free else None
-        slot = slot or _Slot(_tenon.context(self._raw, DEVICES[self.device], ordinal, True))
+        free = self._free.setdefault((ordinal, stream), [])
+        slot = self._take(free, ordinal)
         try:
             yield slot
         finally:
-            with self._lock:
-                free.append(slot)
+            free.append(slot)
+
+    def _take(self, free: List[_Slot], ordinal: int) -> _Slot:
+        try:
+            return free.pop()  # a list's pop and append need no lock
+        except IndexError:
+            return _Slot(_tenon.context(self._raw, DEVICES[self.device], ordinal, True))
 
     def _has_made_sizes(self) -> bool:
         """Whether data makes a size of an output: one that is no function of the symbols that inputs give."""
@@ -306,7 +307,7 @@ class Plan:
         if self.device != "cuda":
             return self._bench_on_host(given, seconds)
         with self._slot(self.cuda_device, 0) as slot:
-            slot.give(self._views(given), len(self.outputs))
+            slot.give([v.shape for v in self._views(given)], len(self.outputs))
             r = slot.raw.bench(seconds)
         return Bench(self.device, r["median_us"], r["p10_us"], r["p90_us"], r["runs"], r["enqueue_us"], r["first_enqueue_us"],
                      r["kernels"])

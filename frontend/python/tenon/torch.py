@@ -24,6 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import torch
 import torch.fx
 
+from ._arrays import ALIGNMENT, torch_dtype
 from ._compile import compile as compile_model
 from ._errors import ArgumentError, Error, TenonWarning
 from ._fx import CHECKS, Exported, Unsupported, is_static, layer_name, why_not, write_graph
@@ -306,45 +307,76 @@ def _version(t: torch.Tensor) -> int:
     return 0 if t.is_inference() else t._version
 
 
-class Subgraph(torch.nn.Module):
+class Runner:
+    """A plan that runs on tensors which are of the right types: what Plan.run does besides is left out."""
+
+    def __init__(self, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self.on_gpu, self.ordinal = device.type == "cuda", device.index or 0
+        self.dtypes = [torch_dtype(o.dtype) for o in plan.outputs]
+        self.plain = not plan._sized_by_data
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> List[torch.Tensor]:
+        if not self.plain:
+            return self.plan._run_list(tensors)
+        kept, addresses = [], []
+        for t in tensors:
+            if not t.is_contiguous():
+                t = t.contiguous()
+            if t.data_ptr() % ALIGNMENT:
+                t = t.clone()
+            kept.append(t)
+            addresses.append(t.data_ptr())
+        stream = torch._C._cuda_getCurrentRawStream(self.ordinal) if self.on_gpu else 0
+        with self.plan._slot(self.ordinal, stream) as slot:
+            slot.give([t.shape for t in kept], len(self.dtypes))
+            outputs = [torch.empty(most, dtype=dtype, device=self.device) for most, dtype in zip(slot.most, self.dtypes)]
+            places = tuple([t.data_ptr() for t in outputs])
+            if self.on_gpu:
+                slot.raw.enqueue(tuple(addresses), places, stream)
+            else:
+                slot.raw.run(tuple(addresses), places)
+        return outputs
+
+
+class Subgraph:
     """A piece in Tenon.  Its plan is compiled when it first runs, since the weights are known then."""
 
     def __init__(self, module: torch.fx.GraphModule, weights: Mapping[int, str], device: torch.device, options: Options, piece: Piece) -> None:
-        super().__init__()
         self.module, self.weights, self.device, self.options, self.piece = module, dict(weights), device, options, piece
         placeholders = [n for n in module.graph.nodes if n.op == "placeholder"]
         self.inputs = [k for k, n in enumerate(placeholders) if k not in self.weights and isinstance(n.meta.get("val"), torch.Tensor)]
         self.single = not isinstance(next(n for n in module.graph.nodes if n.op == "output").args[0], (list, tuple))
-        self.plans: Dict[Any, Optional[Plan]] = {}
+        self.plans: Dict[Any, Optional[Runner]] = {}
         self.lock = threading.Lock()
 
-    def forward(self, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         state = tuple([(args[k].data_ptr(), _version(args[k])) for k in self.weights])
-        plan = self.plans.get(state, self)
-        if plan is self:
+        run: Any = self.plans.get(state, self)
+        if run is self:
             with self.lock:
-                plan = self.plans.get(state, self)
-                plan = self._build(args, state) if plan is self else plan
-        if plan is None:
+                run = self.plans.get(state, self)
+                run = self._build(args, state) if run is self else run
+        if run is None:
             return self.module(*args)
-        results = plan._run_list([args[k] for k in self.inputs])  # type: ignore[union-attr]
-        return results[0] if self.single else tuple(results)
+        results = run([args[k] for k in self.inputs])
+        return results[0] if self.single else results
 
-    def _build(self, args: Sequence[Any], state: Any) -> Optional[Plan]:
+    def _build(self, args: Sequence[Any], state: Any) -> Optional[Runner]:
         if len(self.plans) >= 4:  # weights that change all the time
             self.plans.clear()
             warnings.warn('weights change, and each change makes a new plan: use options={"weights": "shared"}', TenonWarning, stacklevel=2)
-        plan = None
+        run = None
         try:
-            plan = self._compile(args)
+            run = Runner(self._compile(args), self.device)
             self.piece.plans += 1
         except (Unsupported, Error) as e:
             if self.options.strict:
                 raise
             self.piece.left = str(e)
             log.warning("%d operators (%s ..) are left to PyTorch: %s", len(self.piece.nodes), self.piece.layers[0], e)
-        self.plans[state] = plan
-        return plan
+        self.plans[state] = run
+        return run
 
     def _compile(self, args: Sequence[Any]) -> Plan:
         placeholders = [n for n in self.module.graph.nodes if n.op == "placeholder"]
@@ -360,7 +392,8 @@ def _key(e: Exported, kind: str, device: torch.device, options: Mapping[str, Any
     """All that a plan depends on: model, options, and the GPU."""
     gpu = ""
     if kind == "cuda":
-        gpu = f"{torch.cuda.get_device_properties(device)} {torch.version.cuda}"
+        gpu = f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_properties(device).multi_processor_count} " \
+            f"{torch._C._cuda_getDriverVersion()}"
     said = sorted((k, repr(v)) for k, v in options.items() if k != "progress")
     return f"torch {hashlib.sha256(e.model).hexdigest()} {kind} {gpu} {e.typical} {said}"
 
@@ -390,7 +423,29 @@ def _device_of(gm: torch.fx.GraphModule) -> torch.device:
     return max(set(devices), key=devices.count) if devices else torch.device("cpu")
 
 
-def _compile_graph(gm: torch.fx.GraphModule, static: Sequence[int], options: Options) -> Any:
+def _alone(gm: torch.fx.GraphModule) -> Optional[Callable[..., Any]]:
+    """The graph as a function where it is one piece and nothing else."""
+    nodes = list(gm.graph.nodes)
+    position = {n: k for k, n in enumerate(n for n in nodes if n.op == "placeholder")}
+    calls = [n for n in nodes if n.op == "call_module"]
+    others = [n for n in nodes if n.op not in ("placeholder", "call_module", "output") and n.target is not getitem]
+    results = nodes[-1].args[0]
+    if len(calls) != 1 or others or not all(a in position for a in calls[0].args) or not isinstance(results, (list, tuple)):
+        return None
+    if not all(isinstance(r, torch.fx.Node) and r not in position for r in results):
+        return None
+    piece, inputs = getattr(gm, str(calls[0].target)), [position[a] for a in calls[0].args]
+    if piece.single:
+        return (lambda *args: [piece(*[args[k] for k in inputs])]) if len(results) == 1 else None
+    order = [r.args[1] for r in results]
+
+    def run(*args: Any) -> Any:
+        made = piece(*[args[k] for k in inputs])
+        return [made[k] for k in order]
+    return run
+
+
+def _compile_graph(gm: torch.fx.GraphModule, static: Sequence[int], options: Options) -> Callable[..., Any]:
     device, graph = _device_of(gm), Graph()
     if options.report is not None:
         options.report.append(graph)
@@ -410,10 +465,11 @@ def _compile_graph(gm: torch.fx.GraphModule, static: Sequence[int], options: Opt
         piece = Piece([str(n.target) for n in computing], [layer_name(n) for n in computing])
         graph.pieces.append(piece)
         known = {k: a.name for k, a in enumerate(node.args) if a.name in weights | attributes}  # type: ignore[union-attr]
+        delattr(gm, str(node.target))
         setattr(gm, str(node.target), Subgraph(inner, known, device, options, piece))
     gm.recompile()
     log.info("a graph on %s:\n%s", device, graph)
-    return gm
+    return _alone(gm) or gm.forward
 
 
 def backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options: Optional[Mapping[str, Any]] = None, **_: Any) -> Callable[..., Any]:
@@ -426,7 +482,7 @@ def backend(gm: torch.fx.GraphModule, example_inputs: Sequence[Any], *, options:
         del inputs
         context = torch._guards.TracingContext.try_get()
         static = (context.fw_metadata.static_input_indices if context and context.fw_metadata else None) or []
-        return make_boxed_func(_compile_graph(graph, static, chosen).forward)
+        return make_boxed_func(_compile_graph(graph, static, chosen))
 
     def training(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
         del inputs
