@@ -3,6 +3,7 @@
 usage: python -m unittest discover -s tests/python      (with tenon, numpy and onnx installed)
 """
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -248,6 +249,20 @@ class Run(unittest.TestCase):
         going[0] = False
         thread.join()
         self.assertGreater(counted[0] - before, 100)
+
+
+@unittest.skipUnless(importlib.util.find_spec("jax"), "JAX is not installed")
+class Jax(unittest.TestCase):
+    def test_arrays(self):
+        import jax
+        import jax.numpy as jnp
+        from tenon import _arrays
+        x = jnp.arange(6, dtype=jnp.float32).reshape(2, 3)
+        self.assertEqual(_arrays.view(x, "f32", "p").address, x.unsafe_buffer_pointer())
+        y = compile(models.sums())(x, x)[0]
+        self.assertIsInstance(y, jax.Array)
+        np.testing.assert_array_equal(y, 2 * np.asarray(x))
+        self.assertEqual(compile(models.cast_to(TensorProto.BFLOAT16))(jnp.ones((4, 5), jnp.bfloat16)).dtype, jnp.bfloat16)
 
 
 class Progress(unittest.TestCase):

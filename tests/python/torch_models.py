@@ -2,7 +2,7 @@
 """torch.compile(backend="tenon") on public models beside PyTorch eager and inductor: outputs, times, what runs in Tenon.
 
 usage: torch_models.py [--device cuda] [--precision fp32|fp16|bf16] [--models resnet18,bert,...] [--batch 8] [--size 224]
-                       [--no-inductor] [--tune-seconds 20] [--explain] [--out FILE.json]
+                       [--no-inductor] [--tune-seconds 20] [--part 1/4] [--explain] [--out FILE.json]
 
 The models are all of torchvision's that classify images, and encoders of transformers (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ViT),
 made from their configurations with random weights (fixed seed; statistics of batch norms drawn at random).  fp16 and bf16: the
@@ -13,7 +13,6 @@ Needs torch, torchvision, transformers, tenon.
 """
 
 import argparse
-import copy
 import json
 import sys
 import time
@@ -101,10 +100,12 @@ def timed(model, inputs, device, seconds=1.0):
 
 def measure(name, args):
     model, inputs = make(name, args)
-    want = call(model, inputs).float()
+    model = model.to(args.device)
+    inputs = {k: v.to(args.device) for k, v in inputs.items()}
+    want = call(model, inputs).float().cpu()
     dtype = DTYPES[args.precision]
-    model = copy.deepcopy(model).to(args.device, dtype)
-    inputs = {k: v.to(args.device, dtype if v.is_floating_point() else v.dtype) for k, v in inputs.items()}
+    model = model.to(dtype)
+    inputs = {k: v.to(dtype) if v.is_floating_point() else v for k, v in inputs.items()}
     row = {"model": name, "eager_error": error(call(model, inputs), want)}
     torch._dynamo.reset()
     report = []
@@ -142,6 +143,7 @@ def main():
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--precision", default="fp32", choices=DTYPES)
     p.add_argument("--models", default="")
+    p.add_argument("--part", help="K/N: of the models every N-th, from the K-th on")
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--size", type=int, default=224)
     p.add_argument("--tokens", type=int, default=128)
@@ -155,6 +157,9 @@ def main():
     warnings.simplefilter("ignore")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     names = args.models.split(",") if args.models else torchvision.models.list_models(module=torchvision.models) + list(ENCODERS)
+    if args.part:
+        k, n = (int(v) for v in args.part.split("/"))
+        names = names[k - 1::n]
     columns = ("model", "ok", "error", "eager_error", "tenon_ms", "eager_ms", "inductor_ms", "ready_s", "inductor_ready_s", "in_tenon",
                "in_pytorch")
     print("  ".join(f"{c:>16}" for c in columns), flush=True)

@@ -153,7 +153,8 @@ def _of_dlpack(x: Any) -> View:
             raise UnsupportedError(f"an array of {framework} on the GPU that is not dense and aligned to {ALIGNMENT} bytes",
                                    hint="copy it first")
         return _of_numpy(np.from_dlpack(x).copy())
-    return View(address, shape, dtype, CUDA if kind in _DLPACK_CUDA else CPU, ordinal, framework, (x, holder))
+    on_gpu = kind in _DLPACK_CUDA
+    return View(address, shape, dtype, CUDA if on_gpu else CPU, ordinal if on_gpu else 0, framework, (x, holder))
 
 
 def view(x: Any, dtype: str, name: str) -> View:

@@ -8,14 +8,14 @@ cannot.  FIRST_ONLY are operators of which it writes the first result alone.
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
 import torch
 
 from ._fx import Unsupported, Value, Writer, is_static
 
 TABLE: Dict[str, Callable[..., Any]] = {}
-FIRST_ONLY = set()
+FIRST_ONLY: Set[str] = set()
 _END = 2**63 - 1
 
 

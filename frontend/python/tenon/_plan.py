@@ -165,18 +165,18 @@ class Plan:
 
     def _run_views(self, views: Sequence[View], out: Mapping[str, Any], stream: Optional[int]) -> List[Any]:
         first = views[0] if views else None
-        on_gpu = first is not None and first.kind == CUDA
-        framework = first.framework if first else "numpy"
+        kind, ordinal, framework = (first.kind, first.ordinal, first.framework) if first else (CPU, 0, "numpy")
+        on_gpu = kind == CUDA
         if on_gpu and stream is None:
-            stream = _arrays.current_stream(framework, first.ordinal)
-        with self._slot(first.ordinal if on_gpu else self.cuda_device, stream or 0) as slot:
+            stream = _arrays.current_stream(framework, ordinal)
+        with self._slot(ordinal if on_gpu else self.cuda_device, stream or 0) as slot:
             slot.give([v.shape for v in views], len(self.outputs))
-            rooms = self._rooms(slot, framework, (CUDA, first.ordinal) if on_gpu else (CPU, 0), out)
+            rooms = self._rooms(slot, framework, (kind, ordinal), out)
             inputs, outputs = tuple(v.address for v in views), tuple(r.address for r in rooms)
             if on_gpu:
-                slot.raw.enqueue(inputs, outputs, stream)
+                slot.raw.enqueue(inputs, outputs, stream or 0)
                 if self._sized_by_data:
-                    slot.raw.wait(stream)
+                    slot.raw.wait(stream or 0)
             else:
                 slot.raw.run(inputs, outputs)
             shapes = [slot.raw.output_shape(k) for k in range(len(rooms))] if self._sized_by_data else slot.most
@@ -368,7 +368,8 @@ def _given_room(x: Any, info: TensorInfo, most: Tuple[int, ...], device: Tuple[s
 
 def _own_sections(text: str) -> str:
     """A stored source without the headers that all kernels share, which are only named."""
-    kept, shared = [], False
+    kept: List[str] = []
+    shared = False
     for line in text.splitlines(keepends=True):
         if line.startswith(_SOURCE_MARK):
             name = line[len(_SOURCE_MARK):].strip().rsplit(":", 1)[0]

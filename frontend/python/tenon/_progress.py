@@ -38,7 +38,8 @@ class _Line:
 
 class _Tqdm:
     def __init__(self, tqdm: Any) -> None:
-        self.tqdm, self.phase, self.bar = tqdm, "", None
+        self.tqdm, self.phase = tqdm, ""
+        self.bar: Any = None
 
     def show(self, p: Progress) -> None:
         if self.bar is None or p.phase != self.phase:
