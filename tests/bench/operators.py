@@ -91,6 +91,16 @@ def rows():
            (lambda b, s: torchvision.ops.nms(b[0], s[0, 0], .5)), [boxes[None], scores[None, None]], [])
     yield ("dft 256x4096", [node("DFT", ["x", "", "a"], ["y"])], [const("a", 1)], [("x", F, [256, 4096, 2])], ["y"],
            (lambda x: torch.fft.fft(torch.view_as_complex(x))), [floats(256, 4096, 2)], [])
+    yield ("dft 256x4096, real", [node("DFT", ["x", "", "a"], ["y"], onesided=1)], [const("a", 1)], [("x", F, [256, 4096, 1])], ["y"],
+           (lambda x: torch.fft.rfft(x[..., 0])), [floats(256, 4096, 1)], [])
+    yield ("dft 16x65536", [node("DFT", ["x", "", "a"], ["y"])], [const("a", 1)], [("x", F, [16, 65536, 2])], ["y"],
+           (lambda x: torch.fft.fft(torch.view_as_complex(x))), [floats(16, 65536, 2)], [])
+    yield ("dft 256x4099", [node("DFT", ["x", "", "a"], ["y"])], [const("a", 1)], [("x", F, [256, 4099, 2])], ["y"],
+           (lambda x: torch.fft.fft(torch.view_as_complex(x))), [floats(256, 4099, 2)], [])
+    hann = torch.hann_window(400, device="cuda")
+    yield ("stft 8x480000, frames of 400", [node("STFT", ["x", "s", "w", "l"], ["y"])],
+           [const("s", 160), const("l", 400), const("w", hann.cpu().numpy(), np.float32)], [("x", F, [8, 480000, 1])], ["y"],
+           (lambda x: torch.stft(x[..., 0], 400, 160, window=hann, center=False, return_complex=True)), [floats(8, 480000, 1)], [])
 
 
 def measure(a, row, folder):
