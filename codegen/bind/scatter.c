@@ -1,7 +1,8 @@
-/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu, and what many updates become on
- * templates/scatter_sorted.cu. */
+/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu, one update on templates/scatter_row.cu, and what many
+ * updates become on templates/scatter_sorted.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/emit/internal.h"
+#include "codegen/spec/contraction.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -46,10 +47,22 @@ static bool find_plan(const tn_spec *s, plan *p) {
            tn_spec_epilogue_ok(s);
 }
 
+/* One update of a value that stands in memory as the result does, which nothing else is made of. */
+static bool is_row(const tn_spec *s, const plan *p, uint32_t *in) {
+    const tn_node yield = tn_region_last(s->g, s->region);
+    if (!tn_dim_equal_const(s->g, p->count, 1) || !tn_spec_direct(s, p->x, in) || s->n_out != 1 ||
+        tn_node_input(s->g, yield, 0).i != p->y.i || s->in[*in].dtype != s->out[0].dtype)
+        return false;
+    for (uint32_t k = 0; k < p->rank; ++k)
+        if (s->in[*in].strides[k].i != s->out[0].strides[k].i) return false;
+    return true;
+}
+
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan q;
+    uint32_t in;
     (void)arch;
-    if (!find_plan(s, &q)) return false;
+    if (!find_plan(s, &q) || is_row(s, &q, &in)) return false;
     tn_problem_add(s, p, "N", tn_dim_mul(s->g, q.rows, q.cols));
     tn_problem_add(s, p, "COLS", q.cols);
     tn_problem_add(s, p, "ROWS_STEP", q.rows_step);
@@ -113,22 +126,26 @@ static void emit_combine(tn_emitter *e, tn_dtype t, const char *reduction) {
     tn_emit_line(e, "TN_DEV tn_acc tn_combine(tn_acc a, tn_acc b) { return %s; }", combined);
 }
 
+static void emit_functions(tn_emitter *e, const tn_spec *s, const tn_problem *p, const plan *q) {
+    const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
+    const tn_coord x[2] = {{"row", 0, q->len, 0}, {"col", q->len, q->rank - q->len, 0}};
+    const tn_coord u[2] = {{"u", 0, q->index_axes, 0},
+                           {"col", q->index_axes, (uint32_t)tn_val_rank(s->g, q->updates) - q->index_axes, 0}};
+    const uint32_t one = 1;
+    tn_emit_problem(e, p);
+    emit_combine(e, tn_val_dtype(s->g, q->x), reduction ? reduction : "");
+    tn_emit_load(e, "tn_load_x", q->x, x, 2, 1);
+    tn_emit_load(e, "tn_load_u", q->updates, u, 2, 1);
+    emit_target(e, q);
+    tn_emit_epilogue(e, "tn_epilogue", q->y, x, 2, &one, 1);
+}
+
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
     plan q;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (e && find_plan(s, &q)) {
         const int64_t block = tn_knob_get(v->tpl, v->knob, "BLOCK"), items = tn_knob_get(v->tpl, v->knob, "ITEMS");
-        const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
-        const tn_coord x[2] = {{"row", 0, q.len, 0}, {"col", q.len, q.rank - q.len, 0}};
-        const tn_coord u[2] = {{"u", 0, q.index_axes, 0},
-                               {"col", q.index_axes, (uint32_t)tn_val_rank(s->g, q.updates) - q.index_axes, 0}};
-        const uint32_t one = 1;
-        tn_emit_problem(e, p);
-        emit_combine(e, tn_val_dtype(s->g, q.x), reduction ? reduction : "");
-        tn_emit_load(e, "tn_load_x", q.x, x, 2, 1);
-        tn_emit_load(e, "tn_load_u", q.updates, u, 2, 1);
-        emit_target(e, &q);
-        tn_emit_epilogue(e, "tn_epilogue", q.y, x, 2, &one, 1);
+        emit_functions(e, s, p, &q);
         tn_launch_1d(s, v, tn_dim_mul(s->g, q.rows, q.cols), block * items, (uint32_t)block);
     }
     return tn_emitter_finish(e);
@@ -150,6 +167,47 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_scatter = {"scatter", accepts, emit, cost};
+
+/* ---- one update -------------------------------------------------------------------------------------------------- */
+
+static bool row_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan q;
+    uint32_t in;
+    (void)arch;
+    if (!find_plan(s, &q) || !is_row(s, &q, &in)) return false;
+    tn_problem_add(s, p, "N", tn_dim_mul(s->g, q.rows, q.cols));
+    tn_problem_add(s, p, "COLS", q.cols);
+    return true;
+}
+
+static tn_status row_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    plan q;
+    uint32_t in;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (e && find_plan(s, &q) && is_row(s, &q, &in)) {
+        const int64_t block = tn_knob_get(v->tpl, v->knob, "BLOCK");
+        emit_functions(e, s, p, &q);
+        tn_emit_pointer(e, "tn_x", TN_ARG_IN, in);
+        tn_emit_pointer(e, "tn_y", TN_ARG_OUT, 0);
+        tn_launch_1d(s, v, tn_dim_mul(s->g, q.rows, q.cols), block * 4, (uint32_t)block);
+        v->per_sm = 2;
+    }
+    return tn_emitter_finish(e);
+}
+
+static double row_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double block = tn_knob_of("scatter_row", knobs, "BLOCK"), n = (double)tn_problem_get(p, "N");
+    return tn_cost_us(arch, &(tn_load_model){.blocks = fmin(ceil(n / block / 4), 2 * arch->sms),
+                                             .threads = block,
+                                             .bytes = s->bytes,
+                                             .flops = n * 10,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.3,
+                                             .latency_us = 1});
+}
+
+const tn_binding_ops tn_bind_scatter_row = {"scatter_row", row_accepts, row_emit, row_cost};
 
 /* ---- sorted ------------------------------------------------------------------------------------------------------ */
 

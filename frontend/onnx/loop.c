@@ -204,10 +204,23 @@ typedef struct region {
     bool counted;  /* scan outputs are carried values, as long as they can be; the last one counts the iterations */
 } region;
 
+/* To rewrite all of it may cost more than a launch (as passes/fuse/loop.c sees it). */
+static bool may_be_large(tn_graph *g, tn_val all) {
+    enum { LARGE = 1 << 17 };
+    int64_t least, most;
+    tn_dim_bounds(g, tn_type_numel(g, tn_val_type(g, all)), &least, &most);
+    return most > LARGE && tn_dtype_bits(tn_val_dtype(g, all)) >= 8;
+}
+
 /* `all` with the slice of an iteration. */
 static tn_val with_slice(tn_oi *x, tn_val all, tn_val slice, tn_val iteration) {
     tn_graph *g = x->g;
     const size_t rank = tn_val_rank(g, all);
+    if (may_be_large(g, all)) {
+        const tn_dim one[] = {tn_dim_const(g, 1), tn_dim_const(g, 1)};
+        const tn_val at = tn_build_reshape_to(g, iteration, 2, one);
+        return tn_build_scatter_nd(g, all, at, slice_of(x, slice), (tn_attrs_scatter){0});
+    }
     tn_dim column[TN_MAX_RANK] = {tn_val_dim(g, all, 0)};
     for (size_t k = 1; k < rank; k++) column[k] = tn_dim_const(g, 1);
     const tn_val here = tn_build_eq(g, tn_build_iota(g, TN_I64, 1, column, 0), iteration);

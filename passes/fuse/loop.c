@@ -7,11 +7,12 @@
  *     loop(none, and(cond, 0 < trips), x, 0) { (-, go, x, i) ... yield(and(c, i + 1 < trips), x', i + 1) }
  *
  * A scan output whose size is known when shapes are bound is a carried value, too: each iteration selects its slice into
- * it. */
+ * it, or where it is large scatters it, which writes that slice alone (passes/memory). */
 #include "passes/fuse/fuse.h"
+#include "passes/memory/memory.h"
 #include "passes/util.h"
 
-enum { MAX_VALUES = 128 };
+enum { MAX_VALUES = 128, MAX_SELECTED = 1 << 19 /* bytes */ };
 
 typedef struct loop {
     tn_graph *g;
@@ -44,6 +45,13 @@ static tn_val no_slices(const loop *l, size_t k) {
     return tn_emit_broadcast(l->g, v, tn_val_rank(l->g, out), tn_type_dims(l->g, tn_val_type(l->g, out)));
 }
 
+/* It is not, or need not be, rewritten in less than a launch takes. */
+static bool may_be_large(tn_graph *g, tn_val v) {
+    int64_t least, most;
+    tn_dim_bounds(g, tn_bytes_of(g, tn_val_dtype(g, v), tn_type_numel(g, tn_val_type(g, v))), &least, &most);
+    return most > MAX_SELECTED && tn_dtype_bits(tn_val_dtype(g, v)) >= 8;
+}
+
 /* The scan output with the slice of iteration i. */
 static tn_val with_slice(const loop *l, tn_val all, tn_val slice, tn_val i) {
     tn_graph *g = l->g;
@@ -51,6 +59,11 @@ static tn_val with_slice(const loop *l, tn_val all, tn_val slice, tn_val i) {
     const size_t rank = tn_val_rank(g, all);
     tn_dim column[TN_MAX_RANK] = {dims[0]}, row[TN_MAX_RANK] = {one};
     for (size_t k = 1; k < rank; k++) column[k] = one, row[k] = dims[k];
+    if (may_be_large(g, all)) {
+        const tn_val in[] = {all, tn_emit_reshape(g, i, 2, (const tn_dim[]){one, one}),
+                             tn_emit_reshape(g, slice, rank, row)};
+        return tn_emit1(g, TN_OP_SCATTER_ND, NULL, 3, in);
+    }
     const tn_attrs_iota a = {.dtype = TN_I64, .dims = {dims, 1}};
     const tn_val here = tn_binary(g, TN_OP_EQ, tn_emit1(g, TN_OP_IOTA, &a, 0, NULL), i);
     return tn_emit_select(g, tn_emit_reshape(g, here, rank, column), tn_emit_reshape(g, slice, rank, row), all);

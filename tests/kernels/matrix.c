@@ -38,6 +38,7 @@
 
 #include "codegen/tune/pool.h"
 #include "codegen/tune/nvrtc_loader.h"
+#include "passes/memory/views.h"
 #include "tests/kernels/matrix.h"
 
 enum { SLOTS = 1 << 18, MAX_TEMPLATES = 64, BATCH = 32 };
@@ -202,14 +203,30 @@ static void execute_on_gpu(problem *p, const tn_variant *v) {
     tn_kernel_bin_free(matrix_env, &bin);
 }
 
+/* The operand of an anchor's kernel over which the memory plan may put its result; -1: none.  Maps are not asked: they are many, and
+ * all do the same. */
+static int overwritten(const problem *p) {
+    const tn_spec *s = p->s;
+    if (!s->anchor.i || s->n_out != 1) return -1;
+    for (uint32_t k = 0; k < s->n_in; k++)
+        if (tn_may_overwrite(p->g, s->kernel, k, tn_node_result(p->g, s->kernel, 0)) &&
+            p->in[k].bytes == p->out[0].bytes && !memcmp(p->in[k].strides, p->out[0].strides, sizeof p->in[k].strides))
+            return (int)k;
+    return -1;
+}
+
 /* On the devices that are wanted; the outputs of both are compared bit for bit.  symbol: in the module. */
 static void execute(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol) {
     char *kept[TN_MAX_ARGS] = {NULL};
     outcome o;
     const uint32_t n = p->s->n_out;
     if (run.on_emu) {
-        run_on_emu(p, v, module, symbol, coverage_of(v->tpl)->executed, &o);
+        run_on_emu(p, v, module, symbol, coverage_of(v->tpl)->executed, -1, &o);
         judge(p, v, &o, "emulated");
+        if (overwritten(p) >= 0) {
+            run_on_emu(p, v, module, symbol, coverage_of(v->tpl)->executed, overwritten(p), &o);
+            judge(p, v, &o, "emulated, over an operand");
+        }
         for (uint32_t k = 0; run.gpu && k < n; k++) {
             kept[k] = malloc(p->out[k].bytes + 1);
             if (!kept[k]) die("out of memory");

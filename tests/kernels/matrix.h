@@ -87,8 +87,10 @@ typedef struct outcome {
 bool emu_has_compiler(void);
 /* Variants of one template, compiled together.  NULL: the log says why not. */
 tn_emu_module *emu_compile(tn_variant *const *v, size_t n);
-/* The kernel `symbol` of a module.  `seed`: of the order of blocks and warps. */
-void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol, uint64_t seed, outcome *o);
+/* The kernel `symbol` of a module.  `seed`: of the order of blocks and warps; over: an input that lies where the first output does; -1:
+ * none. */
+void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const char *symbol, uint64_t seed, int over,
+                outcome *o);
 
 /* As Tenon compiles it; bin->error says why it does not; tn_kernel_bin_free(matrix_env, bin) in either case. */
 bool nvrtc_build(const tn_nvrtc *rtc, const tn_arch *arch, const tn_variant *v, tn_kernel_bin *bin);

@@ -214,6 +214,30 @@ START_TEST(branches_and_loops) {
 }
 END_TEST
 
+/* What iterations add lies in one block, where each writes its own slice over nothing else. */
+START_TEST(slices_of_a_loop) {
+    tn_graph *g =
+        parse("func @main(%x: f32[256], %s: f32[256]) -> f32[600,256] {\n  %n = const [600] : i64[]\n"
+              "  %0, %1 = loop %n, _, %x {carried=1, trips=600} {\n    ^(%i: i64[], %m: bool[], %p: f32[256]):\n"
+              "    %q = softmax %p {axis=0}\n    %r = add %q, %s\n    yield %m, %r, %r\n  }\n  return %1\n}\n");
+    tn_memory m;
+    ck_assert_msg(gen_run(&env_, g, "fuse", NULL) == TN_OK, "%s", log_.text);
+    ck_assert_msg(tn_plan_memory(g, &m) == TN_OK, "%s", log_.text);
+    size_t found = 0;
+    for (uint32_t k = 1; k < tn_graph_node_limit(g); k++) {
+        const tn_node n = {k};
+        if (tn_node_op(g, n) != TN_OP_KERNEL || strcmp(TN_ATTRS_OF(g, n, kernel)->anchor, "scatter_nd") != 0) continue;
+        const tn_placement *x = &m.of[tn_node_input(g, n, 0).i], *y = &m.of[tn_node_result(g, n, 0).i];
+        ck_assert(x->space == TN_SPACE_OUTPUT && y->space == x->space && y->index == x->index);
+        ck_assert(y->offset.i == x->offset.i);
+        found++;
+    }
+    ck_assert_uint_eq(found, 1);
+    tn_memory_free(g, &m);
+    tn_graph_free(g);
+}
+END_TEST
+
 /* The checker itself notices a plan that is wrong. */
 START_TEST(checker_finds_overlap) {
     tn_graph *g = parse("func @main(%x: f32[2,64]) -> f32[2,64] {\n"
@@ -266,6 +290,7 @@ int main(void) {
     tcase_add_test(tc, slots_of_two_symbols);
     tcase_add_test(tc, out_of_memory);
     tcase_add_test(tc, branches_and_loops);
+    tcase_add_test(tc, slices_of_a_loop);
     tcase_add_test(tc, checker_finds_overlap);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
