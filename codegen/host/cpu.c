@@ -1,6 +1,7 @@
 /* cpu.c: runs a plan on the reference evaluator: the plan's text IR, with the weights blob as its side file. */
 #include "codegen/host/cpu.h"
 #include "codegen/host/ir.h"
+#include "codegen/host/opaque.h"
 
 #include <string.h>
 
@@ -70,7 +71,7 @@ static tn_tensor view(const TnPlan__Tensor *t, const int64_t *table, void *data)
 }
 
 static tn_status evaluate(tn_cpu *x) {
-    tn_eval_opts opts = {.fast = true};
+    tn_eval_opts opts = {.fast = true, .opaque = tn_run_opaque};
     return tn_eval_graph(x->env, x->graph, x->in, x->pb->n_inputs, x->out, x->pb->n_outputs, &opts);
 }
 

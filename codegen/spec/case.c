@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "codegen/host/opaque.h"
 #include "codegen/spec/derived.h"
 #include "codegen/tune/internal.h"
 #include "tenon/internal/float.h"
@@ -201,8 +202,12 @@ static tn_status take_result(const maker *m, uint32_t k, tn_tensor *t) {
 
 tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_tensor *in, bool wide,
                       tn_tensor *out) {
-    const tn_eval_opts opts = {
-        .wide = wide && !tn_spec_steps(s), .loose = s->loose, .total = true, .symbols = at->b, .n_symbols = at->n};
+    const tn_eval_opts opts = {.wide = wide && !tn_spec_steps(s),
+                               .loose = s->loose,
+                               .total = true,
+                               .symbols = at->b,
+                               .n_symbols = at->n,
+                               .opaque = tn_run_opaque};
     return tn_eval_region(env, s->g, s->region, in, s->n_in, out, s->n_out, &opts);
 }
 

@@ -166,7 +166,7 @@ static void print_plugin(const tn_plugin *p) {
     print_names(p, TN_PLUGIN_OUT, " -> ");
     for (uint32_t k = 0; k < p->n_attrs; k++)
         printf("%s%s%s", k ? ", " : "; attributes ", p->attrs[k].name, p->attrs[k].required ? " (required)" : "");
-    if (p->has_kernel) printf("; a kernel");
+    if (p->has_kernel) printf(p->n_expansions ? "; a kernel" : "; a kernel alone");
     for (uint32_t k = 0; k < p->n_knobs; k++) {
         printf("%s%s", k ? ", " : " with ", p->knobs[k].name);
         for (uint32_t i = 0; i < p->knobs[k].n; i++) printf(" %lld", (long long)p->knobs[k].values[i]);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "codegen/compile.h"
+#include "codegen/host/opaque.h"
 #include "codegen/tune/pool.h"
 #include "ir/eval/eval.h"
 #include "tenon/host.h"
@@ -213,7 +214,7 @@ static tn_status run_cpu(cli_model *m, const tn_host_tensor *in, tn_host_tensor 
         ti[k] = (tn_tensor){.dtype = in[k].dtype, .rank = in[k].rank, .data = in[k].data, .bytes = in[k].bytes};
         memcpy(ti[k].dims, in[k].dims, sizeof ti[k].dims);
     }
-    tn_eval_opts opts = {.fast = true};
+    tn_eval_opts opts = {.fast = true, .opaque = tn_run_opaque};
     if (st == TN_OK) st = tn_eval_graph(env, m->g, ti, m->n_in, to, m->n_out, &opts);
     for (size_t k = 0; st == TN_OK && k < m->n_out; k++) {
         st = cli_new_tensor(m->c, to[k].dtype, to[k].rank, to[k].dims, &out[k]);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "codegen/compile.h"
+#include "codegen/host/opaque.h"
 #include "ir/eval/eval.h"
 
 enum { MAX_IO = 256 };
@@ -48,7 +49,7 @@ static tn_status sample(cli *c, tn_graph *g, const tn_tensor *in, size_t n_in, s
                         uint64_t *count) {
     const tn_env *env = &c->env;
     noise n = {.g = g, .state = 1};
-    const tn_eval_opts opts = {.wide = true, .on_value = disturb, .user = &n};
+    const tn_eval_opts opts = {.wide = true, .on_value = disturb, .user = &n, .opaque = tn_run_opaque};
     tn_tensor plain[MAX_IO] = {{0}};
     tn_status st = tn_eval_graph(env, g, in, n_in, plain, n_out, &opts);
     if (st != TN_OK) return st;

@@ -39,6 +39,10 @@ typedef struct tn_eval_opts {
      * unpacked.  In wide mode it may change the elements of floats that are not of dtype f64. */
     void (*on_value)(void *user, tn_val v, const tn_tensor *t);
     void *user;
+    /* Runs the kernel of a plugin that has neither expansion nor reference (a kernel node of g), from its operands to all its results,
+     * both of the types that they have in the graph (NULL: such a node is an error).  libtenon's is tn_run_opaque (codegen/host/opaque.h). */
+    tn_status (*opaque)(const tn_env *env, const tn_graph *g, tn_node kernel, size_t n_in, const tn_tensor *in,
+                        size_t n_out, tn_tensor *out);
 } tn_eval_opts;
 
 /* Evaluates the function.  in: one tensor an input, of the input's dtype (f64 is also accepted for float inputs in wide

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "ir/internal.h"
+#include "ir/plugin/plugin.h"
 
 enum { MAX_REPORTS = 20 };
 static const uint32_t ENDED = UINT32_MAX;
@@ -239,6 +240,9 @@ static void check_node(checker *c, tn_node n, tn_region r) {
     c->kernel = outer;
     if (rec.op == TN_OP_KERNEL) check_kernel(c, n);
     if (rec.op == TN_OP_APPEND) check_append(c, n, r);
+    const tn_node owner = tn_region_owner(g, r);
+    if (rec.op == TN_OP_OPAQUE && (!owner.i || !tn_node_plugin(g, owner)))
+        bad(c, n, "stands outside the kernel of a plugin, which computes it");
     check_types(c, n);
     check_results(c, n);
 }

@@ -379,9 +379,8 @@ static bool check_whole(reader *r, bool marked) {
     const tn_plugin *d = r->d;
     tn_parser *p = &r->p;
     if (!d->n_out) return tn_parse_error(p, "the plugin declares no output");
-    if (!d->n_expansions)
-        return tn_parse_error(p, "the plugin has no expansion: it says what the op computes, and is what a kernel is "
-                                 "compared with");
+    if (!d->n_expansions && !d->has_kernel)
+        return tn_parse_error(p, "the plugin has no expansion and no kernel: one of them says what the op computes");
     if (d->n_knobs && !d->has_kernel) return tn_parse_error(p, "knobs are a kernel's, but no kernel is declared");
     if (d->has_kernel && !marked)
         return tn_parse_error(

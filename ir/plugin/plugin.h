@@ -7,7 +7,7 @@
  *
  * There is no op for plugins in the graph.  Where a plugin has no kernel of its own, its expansion stands in its place.  Else
  * it is a `kernel` node from the start, as fusion makes them: its region is the expansion, hence its reference, its types
- * and its meaning to every device; its attributes `plugin` and `given` say which kernel computes it (codegen/bind/plugin.c).
+ * and its meaning to every device (where there is none, `opaque` nodes stand for the results); its attributes `plugin` and `given` say which kernel computes it (codegen/bind/plugin.c).
  * No pass changes it, but it stands where sizes may still be bound.
  *
  * A tn_plugin never changes once it is read, and is counted: sets, graphs and their clones share it, on any thread. */
@@ -83,9 +83,11 @@ typedef struct tn_plugin {
     tn_plugin_knob knobs[TN_PLUGIN_KNOBS];
     uint32_t n_attrs, n_types, n_steps, n_expansions, n_knobs, n_in, n_out;
     bool has_kernel;
-    tn_plugin_place launch; /* behind `kernel` */
-    double tolerance;       /* 0: that of the result's type */
-    void *made;             /* atomic: what code generation made of it, once */
+    tn_plugin_place launch;        /* behind `kernel` */
+    double tolerance;              /* 0: that of the result's type */
+    tn_plugin_reference reference; /* of one without expansions; NULL: there is none */
+    void *reference_user;
+    void *made; /* atomic: what code generation made of it, once */
     size_t made_size;
 } tn_plugin;
 

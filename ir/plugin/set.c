@@ -8,7 +8,7 @@
 
 struct tn_plugins {
     const tn_env *env;
-    TN_VEC(const tn_plugin *) of;
+    TN_VEC(tn_plugin *) of;
 };
 
 tn_plugins *tn_plugins_new(const tn_env *env) {
@@ -69,6 +69,20 @@ tn_status tn_plugins_load(tn_plugins *p, const char *path) {
     st = tn_plugins_add(p, path, text, size);
     tn_free(p->env, text, ROOM);
     return st;
+}
+
+tn_status tn_plugins_set_reference(tn_plugins *p, const char *op, tn_plugin_reference f, void *user) {
+    tn_plugin *found = NULL;
+    for (uint32_t k = 0; k < p->of.n; k++)
+        if (p->of.p[k] == tn_plugins_named(p, op, strlen(op))) found = p->of.p[k];
+    if (!found)
+        return tn_fail(p->env, TN_E_UNSUPPORTED, "", "load its file with tn_plugins_load", "there is no plugin %s", op);
+    if (found->n_expansions)
+        return tn_fail(p->env, TN_E_ARGUMENT, found->source, "", "plugin %s has an expansion, which is its reference",
+                       op);
+    found->reference = f;
+    found->reference_user = user;
+    return TN_OK;
 }
 
 size_t tn_plugins_count(const tn_plugins *p) {

@@ -213,7 +213,35 @@ static void take_operands(const use *u, tn_region r, operands *o) {
     }
 }
 
-/* A kernel node that owns the expansion. */
+/* What stands for results that the kernel alone defines. */
+static bool hide(const use *u, const operands *o, tn_region r, tn_cursor at, tn_val *y) {
+    tn_val args[TN_PLUGIN_MOST];
+    for (uint32_t k = 0; k < o->n; k++) args[k] = tn_region_arg(u->g, r, k);
+    tn_set_cursor(u->g, at);
+    for (uint32_t k = 0; k < u->p->n_out; k++) {
+        const tn_plugin_tensor *t = &u->s.out[k];
+        const tn_attrs_opaque a = {.dtype = t->dtype, .dims = {t->dims, (uint32_t)t->rank}, .index = k};
+        y[k] = tn_emit1(u->g, TN_OP_OPAQUE, &a, o->n, args);
+    }
+    return tn_graph_ok(u->g);
+}
+
+/* What kernels will be compared with, once a graph. */
+static void say_reference(const use *u) {
+    if (u->p->reference)
+        tn_report(tn_graph_env(u->g), TN_NOTE, TN_OK, u->layer,
+                  "plugin %s has no expansion: its kernels are compared with the reference that the caller gave",
+                  u->p->name);
+    else
+        tn_report(
+            tn_graph_env(u->g), TN_WARNING, TN_OK, u->layer,
+            "plugin %s has no expansion: its kernels are compared with its own source as the emulated device runs it, "
+            "which "
+            "shows races, bounds and what a GPU does otherwise, but not whether the source computes what it should",
+            u->p->name);
+}
+
+/* A kernel node that owns the expansion; e NULL: there is none. */
 static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
     tn_graph *g = u->g;
     const tn_cursor at = tn_get_cursor(g);
@@ -222,10 +250,12 @@ static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
     operands o;
     take_operands(u, r, &o);
     if (!tn_graph_ok(g)) return tn_graph_status(g);
-    const bool ok = expand(u, e, (tn_cursor){r, {0}, at.loc}, o.args, results);
+    const tn_cursor inside = {r, {0}, at.loc};
+    const bool ok = e ? expand(u, e, inside, o.args, results) : hide(u, &o, r, inside, results);
     tn_set_cursor(g, (tn_cursor){r, {0}, at.loc});
     if (ok) tn_emit(g, TN_OP_YIELD, NULL, u->p->n_out, results);
     tn_set_cursor(g, at);
+    if (ok && !e && !tn_graph_plugin(g, table_name(g, u->p))) say_reference(u);
     if (!ok || tn_graph_use_plugin(g, u->p) != TN_OK) return tn_graph_status(g);
     const tn_attrs_kernel a = {.anchor = tn_intern(g, "plugin"),
                                .name = plain_name(g, u->p->name),
@@ -253,8 +283,13 @@ tn_status tn_plugin_emit(tn_graph *g, const tn_plugin *p, size_t n_values, const
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "plugin %s: %zu inputs are too many", p->name, n_x);
     tn_status st = tn_plugin_open(g, p, u.layer, n_values, values, NULL, n_x, in, true, &u.s);
     u.x = all;
-    const tn_plugin_expansion *e = st == TN_OK ? choose(&u) : NULL;
-    if (e && p->has_kernel && !made_by_data(&u))
+    const tn_plugin_expansion *e = st == TN_OK && p->n_expansions ? choose(&u) : NULL;
+    if (st == TN_OK && !p->n_expansions && made_by_data(&u))
+        tn_graph_fail(g, TN_E_UNSUPPORTED, (tn_node){0}, "add an expansion, which is what runs at such sizes",
+                      "plugin %s: a size of its operands depends on data, and it has a kernel alone", p->name);
+    else if (st == TN_OK && !p->n_expansions)
+        emit_kernel(&u, NULL, y);
+    else if (e && p->has_kernel && !made_by_data(&u))
         emit_kernel(&u, e, y);
     else if (e)
         expand(&u, e, at, all, y);

@@ -264,6 +264,12 @@ tn_status tn_rule_iota(tn_infer_ctx *c) {
     return tn_infer_put(c, a->dtype, a->dims.n, a->dims.p);
 }
 
+tn_status tn_rule_opaque(tn_infer_ctx *c) {
+    const tn_attrs_opaque *a = c->attrs;
+    if (a->dtype == TN_DTYPE_NONE) return tn_infer_error(c, "its dtype is missing");
+    return tn_infer_put(c, a->dtype, a->dims.n, a->dims.p);
+}
+
 tn_status tn_rule_random(tn_infer_ctx *c) {
     const tn_attrs_random *a = c->attrs;
     if (a->dtype != TN_F32 && a->dtype != TN_F64) return tn_infer_error(c, "its dtype must be f32 or f64");

@@ -112,6 +112,19 @@ says "a text names a plugin that is not given" 'text.tn:2:8: there is no plugin 
 sed 's/%x: f32.N,C./%x: f32[N,3]/; s/%b: f32.N,C./%b: f32[N,4]/' text.tn >differ.tn
 says "sizes that differ" 'differ.tn:2:3 first: .*test::affine: s .3. and axis 1 of bias .4. differ' "$tenon" opt differ.tn "${all[@]}"
 
+# ---- a kernel alone: its source, on the emulated device, is its own reference
+sed '/expansion/,/^...  *yield/d; /^... }/d' "$here/pool.cu" >alone.cu
+for device in cpu emu; do
+    expect "a kernel alone on $device" "$tenon" check "$here/pool/model.onnx" --plugin alone.cu --device $device
+done
+says "what it is compared with" 'warning: largest: plugin test::pool has no expansion: its kernels are compared with its own source' \
+    "$tenon" compile "$here/pool/model.onnx" --plugin alone.cu --no-gpu --target sm_90a -o alone.plan
+expect "a plan with a kernel alone" "$tenon" check alone.plan --data "$here/pool" --device cpu
+says "that it is one" 'count; attributes .*; a kernel alone with BLOCK' "$tenon" ops --plugin alone.cu
+sed 's/TN_WAIT();//' alone.cu >early.cu
+says "what the emulated device finds" 'early.cu: the kernel of plugin test::pool, on the emulated device: ' \
+    "$tenon" check "$here/pool/model.onnx" --plugin early.cu --device cpu
+
 # ---- faults of a plugin, at their places: SED-SCRIPT~PATTERN
 while IFS='~' read -r script pattern; do
     sed "$script" "$here/pool.cu" >bad.cu
@@ -129,7 +142,7 @@ s/block .BLOCK./block []/~grid and block have one to three sizes
 s/TN_KERNEL(/other(/~the kernel is .extern "C" __global__ void TN_KERNEL
 /kernel grid/d~knobs are a kernel's, but no kernel is declared
 /kernel grid/d; /knob/d~there is CUDA source, but no line .kernel grid
-/expansion/,/^...  *yield/d; /^... }/d~the plugin has no expansion
+/kernel grid/d; /knob/d; /TN_KERNEL/,$d; /expansion/,/^...  *yield/d; /^... }/d~the plugin has no expansion and no kernel: one of them says
 s/yield %y, %count/yield %y/~plugin test::pool: the expansion yields 1 results, 2 are declared
 s/reduce_max/reduce_most/~bad.cu:[0-9]*:12: there is no op 'reduce_most', for layer largest
 s/%y = reduce_mean %parts {axes=.3, 5.}/%y = test::pool %parts/~bad.cu:[0-9]*:[0-9]*: an expansion is of Tenon's own ops, not of plugins'

@@ -9,6 +9,7 @@
 #include "tests/unit/suite.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* y[i] = alpha * x[i] + offset[i mod 2], by a kernel that is not so as its expansion: tests see which of them runs. */
@@ -133,6 +134,58 @@ START_TEST(the_kernel_is_what_runs) {
 }
 END_TEST
 
+/* The same without its expansion. */
+static char *kernel_alone(void) {
+    char *own = strdup(text), *from = strstr(own, "//! expansion"), *to = strstr(own, "#include");
+    memmove(from, to, strlen(to) + 1);
+    return own;
+}
+
+/* y = 2 x, whatever the kernel says; counts the calls. */
+static tn_status doubled(void *user, const char *attributes, size_t n_in, const tn_plugin_array *in, size_t n_out,
+                         const tn_plugin_array *out) {
+    const float *x = in[0].data;
+    float *y = out[0].data;
+    ++*(int *)user;
+    if (n_in != 1 || n_out != 1 || in[0].rank != 2 || out[0].dims[0] != in[0].dims[0]) return TN_E_INTERNAL;
+    if (strcmp(attributes, "alpha=3, offset=[10,20], side=\"right\"") != 0) return TN_E_ARGUMENT;
+    for (int64_t k = 0; k < in[0].dims[0] * in[0].dims[1]; k++) y[k] = 2 * x[k];
+    return TN_OK;
+}
+
+/* Its reference is its source on the emulated device, or a function of the caller's. */
+START_TEST(a_kernel_alone) {
+    begin();
+    char *own = kernel_alone();
+    const float in[] = {1, 2, -1, 0.5f};
+    float got[4];
+    for (int given = 0; given < 2; given++) {
+        int calls = 0;
+        tn_plugins *set = load(&env, own);
+        ck_assert_msg(set != NULL, "%s", heard.text);
+        if (given) ck_assert_int_eq(tn_plugins_set_reference(set, "my.domain::affine", doubled, &calls), TN_OK);
+        tn_graph *g = build(&env, set, 1, &alpha);
+        ck_assert(
+            says(given ? "the reference that the caller gave" : "with its own source as the emulated device runs it"));
+        const tn_shape_override two = {.input = "x", .rank = 2, .dims = {2, 2}};
+        ck_assert_int_eq(tn_graph_give_shapes(g, &two, 1), TN_OK);
+        if (given) evaluate(g, (const float[]){2, 4, -2, 1});
+        ck_assert_int_eq(calls, given);
+        for (int d = 0; d < 2; d++) /* a plan has no function: the device cpu runs the source there, too */
+            if (run_graph(&env, "plugin", heard.text, g, NULL, false, d ? TN_CPU : TN_EMU, (const void *[]){in},
+                          (void *[]){got}))
+                for (int k = 0; k < 4; k++) ck_assert_float_eq(got[k], 1000 + by_expansion[k]);
+        tn_graph_free(g);
+        tn_plugins_free(set);
+    }
+    tn_plugins *set = load(&env, text);
+    ck_assert_int_eq(tn_plugins_set_reference(set, "my.domain::affine", doubled, NULL), TN_E_ARGUMENT);
+    ck_assert_int_eq(tn_plugins_set_reference(set, "my.domain::other", doubled, NULL), TN_E_UNSUPPORTED);
+    tn_plugins_free(set);
+    free(own);
+}
+END_TEST
+
 static const struct {
     size_t n;
     tn_plugin_value values[2];
@@ -254,6 +307,7 @@ int main(void) {
     TCase *t = tcase_create("plugin");
     tcase_add_test(t, the_expansion_is_what_it_means);
     tcase_add_test(t, the_kernel_is_what_runs);
+    tcase_add_test(t, a_kernel_alone);
     tcase_add_loop_test(t, attributes_are_checked, 0, sizeof wrong / sizeof *wrong);
     tcase_add_test(t, operands_and_results_are_counted);
     tcase_add_test(t, versions_stand_beside_each_other);

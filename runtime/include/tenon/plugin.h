@@ -1,7 +1,7 @@
 /* plugin.h: ops of a user's own (libtenon).
  *
- * A plugin is a text that declares one op, of any domain, and says what it computes: as an expansion into other ops, and, where
- * that is not enough, by CUDA source.  examples/plugin/README.md says how one is written.  A set of plugins is given to an
+ * A plugin is a text that declares one op, of any domain, and says what it computes: as an expansion into other ops, by CUDA
+ * source where that is not fast enough, or by CUDA source alone.  examples/plugin/README.md says how one is written.  A set of plugins is given to an
  * import (tn_import_options.plugins) or to tn_build_plugin; what a graph uses, it and its plan carry with them.
  *
  * Threads: a set belongs to one thread while plugins are added; then any number may import with it.  Ownership: texts are
@@ -27,6 +27,23 @@ tn_status tn_plugins_add(tn_plugins *p, const char *source, const char *text, si
 size_t tn_plugins_count(const tn_plugins *p);
 /* "domain::op" of the k-th; valid until the set is freed. */
 const char *tn_plugins_name(const tn_plugins *p, size_t k);
+
+/* A dense, row-major tensor; types of 2 and 4 bits are packed, the low bits of a byte first. */
+typedef struct tn_plugin_array {
+    tn_dtype dtype;
+    uint32_t rank;
+    int64_t dims[8];
+    void *data; /* NULL: an operand that is absent */
+} tn_plugin_array;
+
+/* What the op computes, on the CPU: fills the results from the operands, each in the order in which they are declared.  attributes is
+ * text, all of them with their values: "a=1, b=[2.5]".  May be called on any thread, by several at a time. */
+typedef tn_status (*tn_plugin_reference)(void *user, const char *attributes, size_t n_in, const tn_plugin_array *in,
+                                         size_t n_out, const tn_plugin_array *out);
+/* Of the op "domain::op" (its latest version), which has no expansion: what its kernels are compared with, instead of themselves as the
+ * emulated device runs them, and what the device `cpu` runs.  Before the set is given to an import; no plan keeps it.
+ * E_UNSUPPORTED: there is no such op; E_ARGUMENT: it has an expansion. */
+tn_status tn_plugins_set_reference(tn_plugins *p, const char *op, tn_plugin_reference f, void *user);
 
 typedef enum tn_plugin_kind {
     TN_PLUGIN_INT,
