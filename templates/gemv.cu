@@ -1,6 +1,6 @@
 // gemv.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, n, k]) for few rows m: streams B once at memory speed.
 //
-// B is stored along k.  A warp owns ROWS consecutive n and walks k in 16-byte chunks, one a lane, DEPTH chunks in flight; KSPLIT warps
+// B is stored along k, or made by the generated tn_load_b of a packed constant that is.  A warp owns ROWS consecutive n and walks k in 16-byte chunks, one a lane, DEPTH chunks in flight; KSPLIT warps
 // share the same rows and take every KSPLIT-th chunk group.  Sums run over lanes by shuffles, then over the KSPLIT warps in
 // shared memory, in a fixed order.  PACK: B is a constant whose tiles of ROWS x 32 chunks lie one behind the other, so that any N, K
 // and order of theirs will do and a warp's loads are one piece of memory.  Where B is constant its first DEPTH chunks are requested before TN_WAIT().
@@ -11,7 +11,7 @@
 //! knob    KSPLIT  1 2 4 8
 //! knob    DEPTH   1 2 4
 //! switch  PACK    0 1
-//! require PACK ? B_PACKS : B_STREAMS
+//! require PACK ? B_PACKS : B_STREAMS || B_UNPACKS
 //! require KSPLIT <= WARPS
 //! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
 //! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < hint(K) * ELT
@@ -26,6 +26,26 @@ constexpr int BLOCK_N = WARPS / KSPLIT * ROWS;
 
 typedef tn_pack<tn_elem, CHUNK> chunk;
 
+// Elements k ... k + CHUNK - 1 of row n of B; `row`: among the warp's.
+TN_DEV chunk weight(const tn_args &args, int b, int n, int row, int k) {
+#if TN_B_UNPACKS
+    chunk w;
+    float x[CHUNK];
+    tn_load_b(args, tn_batch_b(args, b), n + row, k, x);
+    TN_UNROLL
+    for (int j = 0; j < CHUNK; j++) tn_put(&w.v[j], x[j]);
+    return w;
+#else
+#if TN_PACK
+    const tn_index tile = (tn_batch_b(args, b) * TN_B_BANDS + n / ROWS) * TN_B_TILES + k / (32 * CHUNK);
+    const tn_elem *p = tn_b(args) + ((long long)tile * ROWS + row) * (32 * CHUNK) + k % (32 * CHUNK);
+#else
+    const tn_elem *p = tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), n + row, k);
+#endif
+    return TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
+#endif
+}
+
 // B's chunks i ... i+DEPTH-1 of this lane for the warp's rows; zero outside.
 struct weights {
     chunk w[DEPTH][ROWS];
@@ -36,14 +56,7 @@ struct weights {
             TN_UNROLL
             for (int r = 0; r < ROWS; r++) {
                 if (k < (int)TN_K && n + r < (int)TN_N) {
-#if TN_PACK
-                    const tn_index tile = (tn_batch_b(args, b) * TN_B_BANDS + n / ROWS) * TN_B_TILES + k / (32 * CHUNK);
-                    const tn_elem *p =
-                        tn_b(args) + ((long long)tile * ROWS + r) * (32 * CHUNK) + k % (32 * CHUNK);
-#else
-                    const tn_elem *p = tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), n + r, k);
-#endif
-                    w[u][r] = TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
+                    w[u][r] = weight(args, b, n, r, k);
                 } else {
                     const tn_bits16 zero = {0, 0, 0, 0};
                     *(tn_bits16 *)w[u][r].v = zero;

@@ -16,13 +16,29 @@ static bool streams(const plan *p) {
     return p->b.async && p->b.kmajor;
 }
 
+/* All that v is made of are constants. */
+static bool is_of_constants(const tn_spec *s, tn_val v) {
+    const tn_node n = tn_val_def(s->g, v);
+    bool all = n.i || s->in[tn_val_index(s->g, v)].is_const;
+    for (size_t k = 0; all && n.i && k < tn_node_input_count(s->g, n); k++)
+        all = is_of_constants(s, tn_node_input(s->g, n, k));
+    return all;
+}
+
+/* B is computed from what is packed more densely, a chunk of one n at a time. */
+static bool unpacks(const tn_spec *s, const plan *p) {
+    const uint32_t chunk = TN_PACKING_CHUNK / tn_dtype_size(p->c.dtype);
+    return !p->b.async && !p->b.packs && p->b.kmajor && p->b.vec == chunk && is_of_constants(s, p->c.b);
+}
+
 static bool make_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
     const tn_contraction *c = &p->c;
     int64_t lo;
     tn_dim_bounds(s->g, c->m, &lo, &p->m_max);
     return p->m_max <= MAX_ROWS && tn_finish_ok(s, c->bias) && tn_spec_prologue_ok(s, c->a) &&
-           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) && (streams(p) || p->b.packs);
+           tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) &&
+           (streams(p) || p->b.packs || unpacks(s, p));
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -37,6 +53,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add_int(p, "M_MAX", pl.m_max);
     tn_problem_add_int(p, "A_VEC", tn_dim_pow2(s, c->k, 16 / tn_dtype_size(c->dtype)));
     tn_problem_add_int(p, "B_STREAMS", streams(&pl));
+    tn_problem_add_int(p, "B_UNPACKS", unpacks(s, &pl));
+    pl.b.is_const |= unpacks(s, &pl);
     tn_operand_constants(&pl.b, 'B', p);
     tn_arch_constants(arch, c->dtype, p);
     return true;
@@ -99,8 +117,8 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double per_step = depth * (20 + rows * address + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));
     const double issue = waves * resident / 4 * steps * per_step / 1700;
     const double path = waves * (steps * fmax(600, per_step) + 900 + m * rows * 60) / 1700;
-    (void)s;
-    return 0.8 + fmax(fmax(n * k * elt * batch / rate, issue), path);
+    const double bytes = tn_problem_get(p, "B_UNPACKS") ? s->bytes : n * k * elt * batch;
+    return 0.8 + fmax(fmax(bytes / rate, issue), path);
 }
 
 const tn_binding_ops tn_bind_gemv = {"gemv", accepts, emit, cost};

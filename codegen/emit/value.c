@@ -186,6 +186,45 @@ static bool same_storage(tn_dtype t) {
     return !strcmp(tn_storage_type(t), tn_register_type(t));
 }
 
+/* A pack of `n` elements of that type, loaded before the loop over lanes from text `at`, where the predicate holds; its number. */
+static uint32_t fetch(tn_fn *f, const tn_spec_tensor *t, const char *type, uint32_t n, uint32_t access, uint32_t number,
+                      const char *at, uint32_t pred) {
+    const uint32_t id = f->n_names++;
+    char load[760];
+    snprintf(load, sizeof load, "tn_load%s<%u, %u>(%s)", t->is_const ? "_const" : "", n, access, at);
+    if (pred) {
+        tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", type, n, number, id);
+        tn_text_add(&f->head, "if (%s) p%u_%u = %s;\n", f->pred[pred].text, number, id, load);
+    } else
+        tn_text_add(&f->head, "const tn_pack<%s, %u> p%u_%u = %s;\n", type, n, number, id, load);
+    return id;
+}
+
+/* Of elements of less than a byte: whole bytes of them at once, where lanes are neighbours. */
+static tn_ref load_bits(tn_fn *f, tn_val v, uint32_t k, tn_dim offset, uint32_t pred, bool lane_pred) {
+    tn_emitter *e = f->e;
+    const tn_spec_tensor *t = &e->s->in[k];
+    const char *name = tn_dtype_text(t->dtype);
+    const uint32_t number = tn_spec_number(e->s, v), bits = (uint32_t)tn_dtype_bits(t->dtype);
+    char text[1400];
+    tn_dim base;
+    if (f->vec * bits >= 8 && !lane_pred && tn_fn_access(f, t, offset, &base) == f->vec) {
+        const tn_dim first = tn_dim_floordiv(e->g, base, tn_dim_const(e->g, 8 / bits));
+        snprintf(text, sizeof text, "args.in%u + %s", k, tn_fn_expr(f, first, true).text);
+        const uint32_t bytes = f->vec * bits / 8, id = fetch(f, t, "unsigned char", bytes, bytes, number, text, pred);
+        snprintf(text, sizeof text, "tn_get_%s(p%u_%u.v, lane)", name, number, id);
+        return tn_fn_define(f, v, true, text);
+    }
+    const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
+    const tn_expr x = tn_fn_expr(f, offset, false);
+    if (pred)
+        snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text, name, k, x.text,
+                 tn_register_type(t->dtype));
+    else
+        snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", name, k, x.text);
+    return tn_fn_define(f, v, lane, text);
+}
+
 /* `pred ? text : fill` where there is a predicate. */
 static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
@@ -194,30 +233,12 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_dim *c, uint32_t pre
     const bool lane_pred = pred && f->pred[pred].lane;
     const uint32_t number = tn_spec_number(e->s, v);
     char text[1400];
-    if (tn_dtype_bits(t->dtype) < 8) {
-        const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
-        const tn_expr x = tn_fn_expr(f, offset, false);
-        if (pred)
-            snprintf(text, sizeof text, "%s ? tn_get_%s(args.in%u, %s) : (%s)0", f->pred[pred].text,
-                     tn_dtype_text(t->dtype), k, x.text, tn_register_type(t->dtype));
-        else
-            snprintf(text, sizeof text, "tn_get_%s(args.in%u, %s)", tn_dtype_text(t->dtype), k, x.text);
-        return tn_fn_define(f, v, lane, text);
-    }
+    if (tn_dtype_bits(t->dtype) < 8) return load_bits(f, v, k, offset, pred, lane_pred);
     tn_dim base;
     const uint32_t access = lane_pred ? 0 : tn_fn_access(f, t, offset, &base);
     if (f->vec > 1 && access > 1) { /* a pack before the loop */
-        const tn_expr x = tn_fn_expr(f, base, true);
-        const uint32_t id = f->n_names++;
-        char fetch[700];
-        snprintf(fetch, sizeof fetch, "tn_load%s<%u, %u>(args.in%u + %s)", t->is_const ? "_const" : "", f->vec, access,
-                 k, x.text);
-        if (pred) {
-            tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", tn_storage_type(t->dtype), f->vec, number, id);
-            tn_text_add(&f->head, "if (%s) p%u_%u = %s;\n", f->pred[pred].text, number, id, fetch);
-        } else
-            tn_text_add(&f->head, "const tn_pack<%s, %u> p%u_%u = %s;\n", tn_storage_type(t->dtype), f->vec, number, id,
-                        fetch);
+        snprintf(text, sizeof text, "args.in%u + %s", k, tn_fn_expr(f, base, true).text);
+        const uint32_t id = fetch(f, t, tn_storage_type(t->dtype), f->vec, access, number, text, pred);
         snprintf(text, sizeof text, same_storage(t->dtype) ? "p%u_%u[lane]" : "tn_to_reg(p%u_%u[lane])", number, id);
         return tn_fn_define(f, v, true, text);
     }

@@ -3,6 +3,7 @@
 
 typedef struct setting {
     int64_t bits, block, n, k, blocks;
+    bool kept; /* the weight stays as it is: what reads it makes numbers of it */
 } setting;
 
 static bool read_setting(tn_oi *x, setting *s) {
@@ -24,11 +25,24 @@ static bool read_setting(tn_oi *x, setting *s) {
     return !tn_oi_failed(x);
 }
 
+/* Behind a barrier a constant is not folded into what is computed of it. */
+static tn_val keep(tn_oi *x, const setting *s, tn_val v) {
+    return s->kept && v.i && !tn_oi_failed(x) ? tn_emit1(x->g, TN_OP_BARRIER, NULL, 1, &v) : v;
+}
+
+/* All of the weight is constant, less than half of what is computed of it, and in the order of its blocks: kernels read it packed
+ * (passes/fuse). */
+static bool is_kept(tn_oi *x, const setting *s) {
+    const tn_val w = tn_oi_in(x, 1), scale = tn_oi_in(x, 2), zero = tn_oi_in(x, 3);
+    return s->bits <= 4 && !tn_oi_in(x, 4).i && w.i && tn_const_data(x->g, w) && scale.i &&
+           tn_const_data(x->g, scale) && (!zero.i || tn_const_data(x->g, zero));
+}
+
 /* Bytes [N, ...] as numbers of `bits` each, the low bits of a byte first: [N, `count`], which may be fewer than there are.
  * A constant's bytes stay what they are. */
-static tn_val numbers(tn_oi *x, tn_val v, int64_t bits, int64_t n, int64_t count) {
+static tn_val numbers(tn_oi *x, const setting *s, tn_val v, int64_t count) {
     tn_graph *g = x->g;
-    const int64_t each = 8 / bits, bytes = (count + each - 1) / each;
+    const int64_t bits = s->bits, n = s->n, each = 8 / bits, bytes = (count + each - 1) / each;
     const tn_dim rows = tn_dim_const(g, n), one = tn_dim_const(g, 1), width = tn_dim_const(g, bytes);
     const tn_dim packed[] = {rows, width}, apart[] = {rows, width, one},
                  together[] = {rows, tn_dim_const(g, bytes * each)};
@@ -49,7 +63,7 @@ static tn_val numbers(tn_oi *x, tn_val v, int64_t bits, int64_t n, int64_t count
     } else {
         v = tn_build_reshape_to(g, v, 2, packed);
     }
-    v = tn_build_cast_to(g, v, TN_I32);
+    v = tn_build_cast_to(g, keep(x, s, v), TN_I32);
     return tn_build_slice_axis(g, v, 1, tn_dim_const(g, 0), tn_dim_const(g, count));
 }
 
@@ -71,18 +85,18 @@ static tn_val weight(tn_oi *x, const setting *s) {
         return w;
     }
     const tn_dim blocks[] = {tn_dim_const(g, s->n), tn_dim_const(g, s->blocks)};
-    w = numbers(x, w, s->bits, s->n, s->blocks * s->block);
+    w = numbers(x, s, w, s->blocks * s->block);
     w = tn_build_slice_axis(g, w, 1, tn_dim_const(g, 0), tn_dim_const(g, s->k));
     if (zero.i && tn_val_dtype(g, zero) == TN_U8)
-        zero = numbers(x, zero, s->bits, s->n, s->blocks);
+        zero = numbers(x, s, zero, s->blocks);
     else if (zero.i)
-        zero = tn_build_reshape_to(g, zero, 2, blocks);
+        zero = keep(x, s, tn_build_reshape_to(g, zero, 2, blocks));
     w = tn_build_cast_to(g, w, TN_F32);
     if (zero.i)
         w = tn_build_sub(g, w, for_each(x, tn_build_cast_to(g, zero, TN_F32), w, s));
     else
         w = tn_build_scalar(g, TN_OP_SUB, w, (double)(1 << (s->bits - 1)));
-    scale = tn_build_cast_to(g, tn_build_reshape_to(g, scale, 2, blocks), TN_F32);
+    scale = tn_build_cast_to(g, keep(x, s, tn_build_reshape_to(g, scale, 2, blocks)), TN_F32);
     return tn_build_mul(g, w, for_each(x, scale, w, s));
 }
 
@@ -101,6 +115,7 @@ void tn_oi_op_matmul_nbits(tn_oi *x) {
     if (tn_oi_failed(x) || !read_setting(x, &s)) return;
     const size_t rank = tn_val_rank(g, a);
     const tn_dtype t = tn_val_dtype(g, a);
+    s.kept = is_kept(x, &s);
     if (rank < 1) {
         tn_oi_fail(x, TN_E_FORMAT, "", "an input of rank 0");
         return;

@@ -124,6 +124,7 @@ static const char *group_text(const tn_fusion *f, uint32_t group) {
 }
 
 static bool refuse(tn_fusion *f, const char *rule, tn_node n, uint32_t group, const char *why) {
+
     char text[160];
     snprintf(text, sizeof text, "%s joins %s: no, %s", tn_op_text(op_of(f, n)), group_text(f, group), why);
     tn_pass_refused(f->ctx, rule, f->g, n, tn_intern(f->g, text));
@@ -431,7 +432,7 @@ static bool same_path(const tn_fusion *f, tn_node a, tn_node b) {
 /* What pulling y into one group would mean. */
 typedef struct pull {
     uint32_t group, n_paths, path;
-    bool load;
+    bool load, unpacks; /* unpacks: of a packed weight, whose scales are of many elements each */
     double evals;
 } pull;
 
@@ -443,10 +444,33 @@ static bool pads_window(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     return tn_str_is(TN_ATTRS_OF(g, u, conv)->math, "i32") && tn_str_is(a->mode, "constant");
 }
 
+/* Made of constants alone, by what a load computes; *bytes is theirs. */
+static bool is_of_constants(const tn_graph *g, tn_val v, int depth, double *bytes) {
+    const tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
+    if (!n.i || depth < 0) return false;
+    if (tn_node_op(g, n) == TN_OP_CONST) return *bytes += tn_typical_bytes(g, v), true;
+    bool all = tn_op_is(tn_node_op(g, n), TN_T_INLINE) && tn_node_input_count(g, n);
+    for (size_t k = 0; all && k < tn_node_input_count(g, n); k++)
+        all = is_of_constants(g, tn_node_input(g, n, k), depth - 1, bytes);
+    return all;
+}
+
+/* A weight of fewer bytes than what is computed of it, which a product's load makes numbers of (frontend/onnx/nbits.c). */
+static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
+    enum { DEPTH = 16 };
+    double bytes = 0;
+    const tn_val v = result(f, y);
+    if (info(f, u)->load) /* a part of one */
+        return tn_val_has_one_use(f->g, v) && is_of_constants(f->g, v, DEPTH, &bytes);
+    return slot == 1 && op_of(f, u) == TN_OP_MATMUL && tn_val_has_one_use(f->g, v) && !tn_is_const(f->g, v) &&
+           is_of_constants(f->g, v, DEPTH, &bytes) && 2 * bytes <= tn_typical_bytes(f->g, v);
+}
+
 /* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
  * that keeps them whole. */
 static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     const tn_graph *g = f->g;
+    if (is_packed_weight(f, y, u, slot)) return true;
     if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
     if (pads_window(f, y, u, slot)) return operands_stored(f, y);
     const bool attention = op_of(f, u) == TN_OP_ATTENTION; /* has no flag for operands that lie the other way */
@@ -492,6 +516,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
         if (first.i && same_path(f, first, user)) continue;
         out->n_paths++;
         out->load |= load_takes(f, y, user, tn_use_slot(g, u));
+        out->unpacks |= is_packed_weight(f, y, user, tn_use_slot(g, u));
         out->evals += evals_by(f, y, user);
         if (!first.i) first = user;
     }
@@ -503,7 +528,7 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
         return refuse(f, "fuse_pull", y, group, "it is read at different indices");
     double once = tn_typical_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
     bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
-    if (more > 0 && gr->waste + more > (contraction ? 6 : 16) * gr->work)
+    if (more > 0 && !out->unpacks && gr->waste + more > (contraction ? 6 : 16) * gr->work)
         return refuse(f, "fuse_pull", y, group, "it would be computed too often");
     if (gr->n_in + operand_count(f, y) + gr->n_out > TN_FUSE_MAX_VALUES + 1 || gr->n_members >= TN_FUSE_MAX_MEMBERS ||
         !tn_fuse_sizes_fit(f, gr, y))
@@ -518,7 +543,7 @@ static void do_pull(tn_fusion *f, tn_node y, const pull *p) {
     x->path = p->path == UINT32_MAX ? ++f->n_paths : p->path;
     x->evals = p->evals;
     x->load = p->load;
-    if (p->evals > once) gr->waste += (p->evals - once) * cost_of(op_of(f, y));
+    if (p->evals > once && !p->unpacks) gr->waste += (p->evals - once) * cost_of(op_of(f, y));
     gr->n_in += operand_count(f, y);
     if (gr->n_in) gr->n_in--;
 }
