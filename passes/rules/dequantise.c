@@ -132,7 +132,9 @@ static tn_val integer_matmul(tn_match *m) {
     scaled a, b;
     scaled_of(g, m->v[TN_X], &a);
     scaled_of(g, m->v[TN_Y], &b);
-    const tn_val in[2] = {emit_i32(g, &a), emit_i32(g, &b)};
+    tn_val in[2];
+    in[0] = emit_i32(g, &a);
+    in[1] = emit_i32(g, &b);
     return rescaled(m, tn_emit1(g, TN_OP_MATMUL, tn_node_attrs(g, m->root), 2, in), &a, &b, 0);
 }
 
@@ -153,7 +155,9 @@ static tn_val integer_conv(tn_match *m) {
     scaled_of(g, m->v[TN_X], &a);
     scaled_of(g, m->v[TN_W], &b);
     const size_t after = is_nhwc(m) ? 0 : tn_val_rank(g, m->v[TN_X]) - 2;
-    const tn_val in[2] = {emit_i32(g, &a), emit_i32(g, &b)};
+    tn_val in[2];
+    in[0] = emit_i32(g, &a);
+    in[1] = emit_i32(g, &b);
     const tn_val y = rescaled(m, tn_emit1(g, TN_OP_CONV, tn_node_attrs(g, m->root), 2, in), &a, &b, after);
     if (!m->v[TN_B].i || !y.i) return y;
     const tn_dim one = tn_dim_const(g, 1), dims[TN_MAX_RANK] = {tn_val_dim(g, m->v[TN_B], 0), one, one, one};

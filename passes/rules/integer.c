@@ -1,29 +1,13 @@
-/* integer.c: products of int32 whose operands are 8-bit integers with something added to them, as products of those: what
+/* integer.c: products of int32 whose operands are 8-bit integers with something added to them (narrow.h), as products of those: what
  * quantised models come down to, where zero points are subtracted first.
  *
  *     (a + s) (b + t) = a b + s sum(b + t) + sum(a) t          sums along k, where s and t do not vary
  *
- * int32 wraps alike on both sides, so all of this is exact.  Of a constant b + t the second term is a constant; a constant's own
- * t is the lowest number that brings it into 8 bits, mostly 0.  A convolution pads with what stands for 0, which is -s. */
+ * int32 wraps alike on both sides, so all of this is exact.  Of a constant b + t the second term is a constant.  A convolution pads
+ * with what stands for 0, which is -s. */
+#include "passes/rules/narrow.h"
 #include "passes/util.h"
 #include "passes/rule.h"
-
-/* An operand: numbers of 8 bits, which an int32 is cast from or a constant can be written in, and what is added to them. */
-typedef struct bytes {
-    tn_val v;      /* int32, all of it */
-    tn_dtype t;    /* i8 or u8 */
-    tn_val zero;   /* int32, added; none: nothing */
-    bool minus;    /* it is subtracted */
-    int64_t low;   /* added to a constant's */
-    bool is_const; /* then nothing else is */
-} bytes;
-
-enum { MAX_MOVES = 8 };
-
-static bool is_one_number(const tn_graph *g, tn_val v) {
-    int64_t n;
-    return tn_static_numel(g, v, &n) && n == 1;
-}
 
 /* Does v, which broadcasts to x, not vary along the axis of x? */
 static bool same_along(const tn_graph *g, tn_val v, tn_val x, size_t axis) {
@@ -31,175 +15,40 @@ static bool same_along(const tn_graph *g, tn_val v, tn_val x, size_t axis) {
     return axis < more || tn_dim_equal_const(g, tn_val_dim(g, v, axis - more), 1);
 }
 
-static bool const_bytes(const tn_graph *g, tn_val v, bytes *out) {
-    int64_t n, lo = 0, hi = 0;
-    if (!tn_static_numel(g, v, &n)) return false;
-    for (int64_t k = 0; k < n; k++) {
-        const int64_t x = tn_const_get_int(g, v, (uint64_t)k);
-        if (!k || x < lo) lo = x;
-        if (!k || x > hi) hi = x;
-    }
-    out->is_const = true;
-    out->t = lo >= -128 && hi <= 127 ? TN_I8 : TN_U8;
-    out->low = (lo >= 0 && hi <= 255) || out->t == TN_I8 ? 0 : lo;
-    return hi - out->low <= 255;
-}
-
-/* v = w + zero where w is widened. */
-static bool shifted(const tn_graph *g, tn_val v, tn_val w, tn_val zero, bytes *out) {
-    if (!tn_is_widened_byte(g, w) || !tn_same_dims(g, v, w)) return false;
-    out->t = tn_val_dtype(g, tn_node_input(g, tn_val_def(g, w), 0));
-    out->zero = zero;
-    return true;
-}
-
-/* What a pad of all of it is one of its 8-bit numbers with; false if that is none of 8 bits. */
-static bool fill_of(const tn_graph *g, const bytes *b, double value, int64_t *fill) {
-    const int64_t lo = b->t == TN_I8 ? -128 : 0, hi = b->t == TN_I8 ? 127 : 255;
-    if (b->zero.i && !tn_is_const(g, b->zero)) return false;
-    const int64_t zero = b->zero.i ? tn_const_get_int(g, b->zero, 0) : 0;
-    *fill = (int64_t)value - (b->minus ? -zero : zero);
-    return *fill >= lo && *fill <= hi;
-}
-
-/* Transposes, reshapes and pads may stand behind one number's addition. */
-static bool moves(tn_op op) {
-    return op == TN_OP_TRANSPOSE || op == TN_OP_RESHAPE || op == TN_OP_PAD;
-}
-
-static bool pads_fit(const tn_graph *g, tn_val v, const bytes *b) {
-    int64_t fill;
-    for (tn_node n = tn_val_def(g, v); n.i && moves(tn_node_op(g, n)); n = tn_val_def(g, tn_node_input(g, n, 0))) {
-        if (tn_node_op(g, n) != TN_OP_PAD) continue;
-        const tn_attrs_pad *a = TN_ATTRS_OF(g, n, pad);
-        const bool constant = tn_str_is(a->mode, "") || tn_str_is(a->mode, "constant");
-        if (!constant || b->is_const || !fill_of(g, b, a->value, &fill)) return false;
-    }
-    return true;
-}
-
-static bool find_bytes(const tn_graph *g, tn_val v, bytes *out) {
-    for (int moved = 0; moved < MAX_MOVES; moved++) {
-        const tn_node n = tn_val_def(g, v);
-        const tn_op op = n.i ? tn_node_op(g, n) : TN_OP_NONE;
-        if (op == TN_OP_CONST) return const_bytes(g, v, out);
-        if (op == TN_OP_CAST) return shifted(g, v, v, (tn_val){0}, out);
-        if (op == TN_OP_ADD || op == TN_OP_SUB) {
-            const tn_val a = tn_node_input(g, n, 0), b = tn_node_input(g, n, 1);
-            out->minus = op == TN_OP_SUB;
-            return (shifted(g, v, a, b, out) || (!out->minus && shifted(g, v, b, a, out))) &&
-                   (!moved || is_one_number(g, out->zero));
-        }
-        if (!moves(op)) return false;
-        v = tn_node_input(g, n, 0);
-    }
-    return false;
-}
-
-static bool bytes_of(const tn_graph *g, tn_val v, bytes *out) {
-    *out = (bytes){.v = v};
-    return find_bytes(g, v, out) && pads_fit(g, v, out);
-}
-
-/* ---- the operand in bytes ---------------------------------------------------------------------------------------- */
-
-/* turn: with its last two axes the other way round. */
-static tn_val emit_const(tn_graph *g, tn_val v, const bytes *b, bool turn) {
-    const size_t rank = tn_val_rank(g, v);
-    tn_dim dims[TN_MAX_RANK];
-    int64_t n = 0, rows = 1, cols = 1;
-    void *data = NULL;
-    tn_static_numel(g, v, &n);
-    for (size_t k = 0; k < rank; k++) dims[k] = tn_val_dim(g, v, k);
-    if (turn) {
-        tn_static_dim(g, v, rank - 2, &rows);
-        tn_static_dim(g, v, rank - 1, &cols);
-        dims[rank - 2] = tn_val_dim(g, v, rank - 1), dims[rank - 1] = tn_val_dim(g, v, rank - 2);
-    }
-    const tn_blob blob = tn_blob_new(g, (size_t)n, &data);
-    if (tn_graph_status(g) != TN_OK) return (tn_val){0};
-    for (int64_t k = 0; k < n; k++) {
-        const int64_t row = k / cols % rows, col = k % cols, matrix = k / cols / rows;
-        const int64_t at = (matrix * cols + col) * rows + row; /* k, unless turned */
-        tn_store_int(b->t, data, (uint64_t)at, tn_const_get_int(g, v, (uint64_t)k) - b->low);
-    }
-    return tn_const(g, tn_type_make(g, b->t, rank, dims), blob, TN_ATTRS_OF(g, tn_val_def(g, v), const)->name);
-}
-
-static tn_val emit_moved(tn_graph *g, tn_node n, tn_val v, const bytes *b) {
-    if (tn_node_op(g, n) != TN_OP_PAD) return tn_emit_like(g, n, 1, &v);
-    tn_attrs_pad a = *TN_ATTRS_OF(g, n, pad);
-    int64_t fill = 0;
-    fill_of(g, b, a.value, &fill);
-    a.value = (double)fill;
-    return tn_emit1(g, TN_OP_PAD, &a, 1, &v);
-}
-
-static tn_val emit_bytes(tn_graph *g, tn_val v, const bytes *b, bool turn) {
-    tn_node moved[MAX_MOVES], n = tn_val_def(g, v);
-    int count = 0;
-    while (count < MAX_MOVES && moves(tn_node_op(g, n))) {
-        moved[count++] = n;
-        v = tn_node_input(g, n, 0);
-        n = tn_val_def(g, v);
-    }
-    if (b->is_const) {
-        v = emit_const(g, v, b, turn);
-    } else {
-        if (tn_node_op(g, n) != TN_OP_CAST)
-            for (size_t k = 0; k < 2; k++)
-                if (tn_is_widened_byte(g, tn_node_input(g, n, k)) && tn_node_input(g, n, !k).i == b->zero.i)
-                    v = tn_node_input(g, n, k);
-        v = tn_node_input(g, tn_val_def(g, v), 0);
-    }
-    while (count-- && tn_graph_status(g) == TN_OK) v = emit_moved(g, moved[count], v, b);
-    return v;
-}
-
-static tn_val emit_i32(tn_graph *g, tn_val v) {
-    return tn_emit_cast(g, v, TN_I32);
-}
-
-/* y plus what is added to b's numbers, times `by`; turned: b's last two axes are the result's the other way round. */
-static tn_val plus_shift(tn_graph *g, tn_val y, const bytes *b, tn_val by, bool turned) {
-    tn_val z = b->zero;
-    if (b->low) return tn_binary(g, TN_OP_ADD, y, tn_binary(g, TN_OP_MUL, by, tn_emit_int(g, TN_I32, b->low)));
-    if (is_one_number(g, z))
-        z = tn_emit_reshape(g, z, 0, NULL);
-    else if (turned)
-        z = tn_emit_transpose(g, z, tn_perm_swap((uint32_t)tn_val_rank(g, z)));
-    return tn_binary(g, b->minus ? TN_OP_SUB : TN_OP_ADD, y, tn_binary(g, TN_OP_MUL, by, z));
-}
-
-static bool is_shifted(const bytes *b) {
-    return b->zero.i || b->low;
+static tn_val plus_product(tn_graph *g, tn_val y, tn_val a, tn_val b) {
+    if (!y.i || !a.i || !b.i) return (tn_val){0};
+    return tn_binary(g, TN_OP_ADD, y, tn_binary(g, TN_OP_MUL, a, b));
 }
 
 /* ---- matmul ------------------------------------------------------------------------------------------------------ */
 
 /* Both operands and their k axes. */
 typedef struct product {
-    bytes a, b;
+    tn_narrow a, b;
     size_t ka, kb;
     bool trans_a, trans_b;
 } product;
 
-static bool turns(const tn_graph *g, const bytes *b, bool trans) {
-    return !trans || !b->zero.i || is_one_number(g, b->zero) || tn_val_rank(g, b->zero) >= 2;
+/* What is added does not vary along k, and its axes can be turned where those of the operand are. */
+static bool shift_fits(const tn_graph *g, const tn_narrow *b, size_t k, bool trans) {
+    if (!b->zero.i || tn_is_one_number(g, b->zero)) return true;
+    return same_along(g, b->zero, b->v, k) && (!trans || tn_val_rank(g, b->zero) >= 2);
 }
 
 static const char *product_of(const tn_match *m, product *p) {
     const tn_graph *g = m->g;
     const tn_attrs_matmul *at = tn_node_attrs(g, m->root);
-    if (!bytes_of(g, m->v[TN_X], &p->a) || !bytes_of(g, m->v[TN_Y], &p->b) || (p->a.is_const && p->b.is_const))
-        return "an operand is not of 8-bit integers";
+    const size_t ra = tn_val_rank(g, m->v[TN_X]), rb = tn_val_rank(g, m->v[TN_Y]);
     p->trans_a = at->trans_a, p->trans_b = at->trans_b;
-    p->ka = tn_val_rank(g, p->a.v) - (p->trans_a ? 2 : 1);
-    p->kb = tn_val_rank(g, p->b.v) - (p->trans_b ? 1 : 2);
-    if ((p->a.zero.i && !same_along(g, p->a.zero, p->a.v, p->ka)) ||
-        (p->b.zero.i && !same_along(g, p->b.zero, p->b.v, p->kb)))
-        return "a zero point varies along the sums";
-    return turns(g, &p->a, p->trans_a) && turns(g, &p->b, p->trans_b) ? NULL : "a zero point's axes are turned";
+    p->ka = ra - (p->trans_a ? 2 : 1);
+    p->kb = rb - (p->trans_b ? 1 : 2);
+    if (!tn_narrow_of(g, m->v[TN_X], 2 * ra - 3 - p->ka, &p->a) ||
+        !tn_narrow_of(g, m->v[TN_Y], 2 * rb - 3 - p->kb, &p->b) ||
+        (tn_is_const(g, m->v[TN_X]) && tn_is_const(g, m->v[TN_Y])))
+        return "an operand is not of 8-bit integers";
+    return shift_fits(g, &p->a, p->ka, p->trans_a) && shift_fits(g, &p->b, p->kb, p->trans_b)
+               ? NULL
+               : "a zero point varies along the sums, or its axes are turned";
 }
 
 static const char *of_bytes(const tn_match *m) {
@@ -207,12 +56,16 @@ static const char *of_bytes(const tn_match *m) {
     return product_of(m, &p);
 }
 
+static tn_val turned(tn_graph *g, tn_val v, bool turn) {
+    return turn && v.i && tn_val_rank(g, v) >= 2 ? tn_emit_transpose(g, v, tn_perm_swap((uint32_t)tn_val_rank(g, v)))
+                                                 : v;
+}
+
 /* Along k, which stays as an axis of size 1: the last but one (of b) or the last (of a) in the result. */
-static tn_val sum_along(tn_graph *g, tn_val v, size_t axis, bool turned) {
+static tn_val sum_along(tn_graph *g, tn_val v, size_t axis, bool turn) {
     const int64_t k = (int64_t)axis;
     const tn_attrs_reduce a = {.axes = {&k, 1}, .keepdims = true};
-    v = tn_emit1(g, TN_OP_REDUCE_SUM, &a, 1, &v);
-    return turned && v.i ? tn_emit_transpose(g, v, tn_perm_swap((uint32_t)tn_val_rank(g, v))) : v;
+    return turned(g, tn_emit1(g, TN_OP_REDUCE_SUM, &a, 1, &v), turn);
 }
 
 static tn_val byte_matmul(tn_match *m) {
@@ -221,40 +74,59 @@ static tn_val byte_matmul(tn_match *m) {
     product_of(m, &p);
     tn_attrs_matmul at = *TN_ATTRS_OF(g, m->root, matmul);
     at.math = tn_intern(g, "i32");
-    const bool turn = tn_is_const(g, p.b.v) && !at.trans_b; /* kernels read bytes best along k */
+    const bool turn =
+        p.b.base.i == p.b.v.i && tn_is_const(g, p.b.v) && !at.trans_b; /* kernels read bytes best along k */
     at.trans_b |= turn;
-    const tn_val in[2] = {emit_bytes(g, p.a.v, &p.a, false), emit_bytes(g, p.b.v, &p.b, turn)};
+    tn_val in[2];
+    in[0] = tn_narrow_emit(g, &p.a, false);
+    in[1] = tn_narrow_emit(g, &p.b, turn);
     if (!in[0].i || !in[1].i) return (tn_val){0};
     tn_val y = tn_emit1(g, TN_OP_MATMUL, &at, 2, in);
-    if (y.i && is_shifted(&p.a)) y = plus_shift(g, y, &p.a, sum_along(g, p.b.v, p.kb, p.trans_b), p.trans_a);
-    if (y.i && is_shifted(&p.b))
-        y = plus_shift(g, y, &p.b, sum_along(g, emit_i32(g, in[0]), p.ka, p.trans_a), p.trans_b);
+    if (tn_narrow_shifted(&p.a)) {
+        const tn_val shift = turned(g, tn_narrow_shift(g, &p.a), p.trans_a);
+        y = plus_product(g, y, shift, sum_along(g, p.b.v, p.kb, p.trans_b));
+    }
+    if (tn_narrow_shifted(&p.b)) {
+        const tn_val sum = sum_along(g, tn_emit_cast(g, in[0], TN_I32), p.ka, p.trans_a);
+        y = plus_product(g, y, sum, turned(g, tn_narrow_shift(g, &p.b), p.trans_b));
+    }
     return y;
 }
 
 /* ---- convolution ------------------------------------------------------------------------------------------------- */
 
 typedef struct window {
-    bytes x, w;
+    tn_narrow x, w;
     size_t rank;
+    int64_t groups;
     bool nhwc, pads;
     int64_t fill; /* of the padding, for x */
     bool fills;   /* there is one, and it is a number of 8 bits */
 } window;
 
+/* What is added to filters is one number, or one an output channel. */
+static bool filter_shift_fits(const tn_graph *g, const tn_narrow *w) {
+    bool fits = true;
+    for (size_t k = 1; w->zero.i && k < tn_val_rank(g, w->v); k++) fits &= same_along(g, w->zero, w->v, k);
+    return fits;
+}
+
 static const char *window_of(const tn_match *m, window *p) {
     const tn_graph *g = m->g;
     const tn_attrs_conv *at = tn_node_attrs(g, m->root);
-    if (!bytes_of(g, m->v[TN_X], &p->x) || !bytes_of(g, m->v[TN_W], &p->w) || p->x.is_const)
+    const tn_val x = m->v[TN_X], w = m->v[TN_W];
+    if (tn_is_const(g, x) || !tn_narrow_of(g, x, 0, &p->x) || !tn_narrow_of(g, w, 0, &p->w))
         return "an operand is not of 8-bit integers";
-    if ((p->x.zero.i && !is_one_number(g, p->x.zero)) || (p->w.zero.i && !is_one_number(g, p->w.zero)))
-        return "a zero point is not one number";
-    if (is_shifted(&p->w) && at->groups > 1) return "the filters of groups are not of 8 bits";
-    p->rank = tn_val_rank(g, p->x.v);
+    if ((p->x.zero.i && !tn_is_one_number(g, p->x.zero)) || p->x.lows || !filter_shift_fits(g, &p->w))
+        return "a zero point is not one number, or one an output channel";
+    p->groups = at->groups > 1 ? at->groups : 1;
+    if (tn_narrow_shifted(&p->w) && p->groups > 1 && !tn_dim_equal_const(g, tn_val_dim(g, w, 0), p->groups))
+        return "filters of groups have a zero point";
+    p->rank = tn_val_rank(g, x);
     p->nhwc = tn_str_is(at->layout, "nhwc");
     p->pads = false;
     for (uint32_t k = 0; k < at->pads.n; k++) p->pads |= at->pads.p[k] != 0;
-    p->fills = p->pads && p->x.zero.i && fill_of(g, &p->x, 0, &p->fill);
+    p->fills = p->pads && p->x.zero.i && tn_narrow_fill(g, &p->x, 0, &p->fill);
     return NULL;
 }
 
@@ -285,28 +157,41 @@ static tn_val sum_of_filters(tn_graph *g, const window *p) {
     return tn_emit1(g, TN_OP_REDUCE_SUM, &a, 1, &p->w.v);
 }
 
-/* The same where padding counts as nothing: one a pixel and channel. */
-static tn_val sum_of_taps(tn_graph *g, const window *p, const tn_attrs_conv *at) {
+/* A tensor of ones of v's dims but the first. */
+static tn_val ones_like(tn_graph *g, tn_val v, int64_t first, tn_dtype t) {
     tn_dim dims[TN_MAX_RANK];
-    for (size_t k = 0; k < p->rank; k++) dims[k] = k ? tn_val_dim(g, p->x.v, k) : tn_dim_const(g, 1);
-    const tn_val in[2] = {tn_emit_broadcast(g, tn_emit_int(g, TN_I32, 1), p->rank, dims), p->w.v};
+    const size_t rank = tn_val_rank(g, v);
+    for (size_t k = 0; k < rank; k++) dims[k] = k ? tn_val_dim(g, v, k) : tn_dim_const(g, first);
+    return tn_emit_broadcast(g, tn_emit_int(g, t, 1), rank, dims);
+}
+
+/* The filters' sums where padding counts as nothing: one a pixel and channel. */
+static tn_val sum_of_taps(tn_graph *g, const window *p, const tn_attrs_conv *at) {
+    const tn_val in[2] = {ones_like(g, p->x.v, 1, TN_I32), p->w.v};
+    return tn_emit1(g, TN_OP_CONV, at, 2, in);
+}
+
+/* The sum of each window, of one channel, or of one a group: what filters of ones make. */
+static tn_val sum_of_windows(tn_graph *g, tn_val x, const window *p, const tn_attrs_conv *at) {
+    const tn_val in[2] = {x, ones_like(g, p->w.v, p->groups, TN_I8)};
     return tn_emit1(g, TN_OP_CONV, at, 2, in);
 }
 
 /* The bias with what x's zero point adds, or what that adds if there is none. */
 static tn_val shifted_bias(tn_graph *g, tn_val bias, const window *p) {
-    const tn_val zero = tn_emit_reshape(g, p->x.zero, 0, NULL), sum = sum_of_filters(g, p);
+    const tn_val zero = tn_narrow_shift(g, &p->x);
+    const tn_val sum = sum_of_filters(g, p);
     if (!zero.i || !sum.i) return (tn_val){0};
-    const tn_val more = tn_binary(g, TN_OP_MUL, sum, p->x.minus ? tn_unary(g, TN_OP_NEG, zero) : zero);
+    const tn_val more = tn_binary(g, TN_OP_MUL, sum, zero);
     return bias.i && more.i ? tn_binary(g, TN_OP_ADD, bias, more) : more;
 }
 
-/* The sum of each window: what a filter of ones makes. */
-static tn_val sum_of_windows(tn_graph *g, tn_val x, const window *p, const tn_attrs_conv *at) {
-    tn_dim dims[TN_MAX_RANK];
-    for (size_t k = 0; k < p->rank; k++) dims[k] = k ? tn_val_dim(g, p->w.v, k) : tn_dim_const(g, 1);
-    const tn_val in[2] = {x, tn_emit_broadcast(g, tn_const_num(g, TN_I8, 1), p->rank, dims)};
-    return tn_emit1(g, TN_OP_CONV, at, 2, in);
+/* What is added to the filters, as it stands beside the result's channels. */
+static tn_val filter_shift(tn_graph *g, const window *p) {
+    const tn_val z = tn_narrow_shift(g, &p->w);
+    if (!z.i || tn_is_one_number(g, z)) return z;
+    const tn_dim one = tn_dim_const(g, 1), dims[TN_MAX_RANK] = {tn_val_dim(g, p->w.v, 0), one, one, one};
+    return tn_emit_reshape(g, z, p->nhwc ? 1 : p->rank - 1, dims);
 }
 
 static tn_val byte_conv(tn_match *m) {
@@ -316,7 +201,9 @@ static tn_val byte_conv(tn_match *m) {
     const tn_attrs_conv old = *TN_ATTRS_OF(g, m->root, conv);
     tn_attrs_conv at = old;
     at.math = tn_intern(g, "i32");
-    tn_val in[3] = {emit_bytes(g, p.x.v, &p.x, false), emit_bytes(g, p.w.v, &p.w, false), m->v[TN_B]};
+    tn_val in[3] = {{0}, {0}, m->v[TN_B]};
+    in[0] = tn_narrow_emit(g, &p.x, false);
+    in[1] = tn_narrow_emit(g, &p.w, false);
     if (!in[0].i || !in[1].i) return (tn_val){0};
     if (p.fills) {
         in[0] = emit_padded(g, in[0], &p, old.pads);
@@ -325,8 +212,14 @@ static tn_val byte_conv(tn_match *m) {
     const bool plain = !p.pads || p.fills;
     if (p.x.zero.i && plain) in[2] = shifted_bias(g, in[2], &p);
     tn_val y = tn_emit1(g, TN_OP_CONV, &at, in[2].i ? 3 : 2, in);
-    if (y.i && p.x.zero.i && !plain) y = plus_shift(g, y, &p.x, sum_of_taps(g, &p, &old), false);
-    if (y.i && is_shifted(&p.w)) y = plus_shift(g, y, &p.w, sum_of_windows(g, in[0], &p, &at), false);
+    if (p.x.zero.i && !plain) {
+        const tn_val sum = sum_of_taps(g, &p, &old);
+        y = plus_product(g, y, sum, tn_narrow_shift(g, &p.x));
+    }
+    if (tn_narrow_shifted(&p.w)) {
+        const tn_val sum = sum_of_windows(g, in[0], &p, &at);
+        y = plus_product(g, y, sum, filter_shift(g, &p));
+    }
     return y;
 }
 
