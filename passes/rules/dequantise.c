@@ -149,17 +149,64 @@ static const char *dequantised_conv(const tn_match *m) {
     return operands_fit(m, w, tn_type_dims(g, tn_val_type(g, w)) + 1, rank - 1, 0);
 }
 
+/* Constants of int32, whose zero point is 0. */
+static tn_val bias_integers(const tn_graph *g, tn_val v) {
+    double zero = 1;
+    if (tn_is_op(g, v, TN_OP_SUB)) {
+        const tn_node n = tn_val_def(g, v);
+        if (!tn_const_splat(g, tn_node_input(g, n, 1), &zero) || zero != 0) return (tn_val){0};
+        v = tn_node_input(g, n, 0);
+    }
+    return tn_is_const(g, v) && tn_val_dtype(g, v) == TN_I32 ? v : (tn_val){0};
+}
+
+/* Whether bias and sums together stay within int32. */
+static bool bias_fits(const tn_graph *g, tn_val bias, tn_val w) {
+    int64_t n = 0, sum = UINT8_MAX * UINT8_MAX, d;
+    for (size_t k = 1; k < tn_val_rank(g, w); k++) sum *= tn_static_dim(g, w, k, &d) ? d : LONGEST_SUM;
+    tn_static_numel(g, bias, &n);
+    for (int64_t k = 0; k < n; k++) {
+        const int64_t x = tn_const_get_int(g, bias, (uint64_t)k);
+        if (x > INT32_MAX - sum || x < sum - INT32_MAX) return false;
+    }
+    return true;
+}
+
+/* The integers of a bias that is dequantised with the product of the other scales, as what makes such models does; none: it is
+ * not. */
+static tn_val integer_bias(const tn_match *m, const scaled *a, const scaled *b) {
+    const tn_graph *g = m->g;
+    const tn_val bias = m->v[TN_B], none = {0};
+    if (!bias.i || !tn_is_op(g, bias, TN_OP_MUL)) return none;
+    const tn_val cast = tn_node_input(g, tn_val_def(g, bias), 0);
+    const tn_val scale = constant_behind(g, tn_node_input(g, tn_val_def(g, bias), 1));
+    if (!tn_is_op(g, cast, TN_OP_CAST) || !tn_same_dims(g, cast, bias) || !scale.i) return none;
+    const tn_val v = bias_integers(g, tn_node_input(g, tn_val_def(g, cast), 0));
+    const tn_val sx = constant_behind(g, a->scale), sy = constant_behind(g, b->scale);
+    int64_t n, many;
+    if (!v.i || !bias_fits(g, v, m->v[TN_W]) || !tn_static_numel(g, scale, &n) || !tn_static_numel(g, sy, &many))
+        return none;
+    for (int64_t k = 0; k < (n > many ? n : many); k++) {
+        const double want = tn_const_get(g, sx, 0) * tn_const_get(g, sy, many == 1 ? 0 : (uint64_t)k);
+        const double is = tn_const_get(g, scale, n == 1 ? 0 : (uint64_t)k);
+        if ((float)want > (float)is || (float)want < (float)is) return none;
+    }
+    return v;
+}
+
 static tn_val integer_conv(tn_match *m) {
     tn_graph *g = m->g;
     scaled a, b;
     scaled_of(g, m->v[TN_X], &a);
     scaled_of(g, m->v[TN_W], &b);
     const size_t after = is_nhwc(m) ? 0 : tn_val_rank(g, m->v[TN_X]) - 2;
-    tn_val in[2];
+    tn_val in[3];
     in[0] = emit_i32(g, &a);
     in[1] = emit_i32(g, &b);
-    const tn_val y = rescaled(m, tn_emit1(g, TN_OP_CONV, tn_node_attrs(g, m->root), 2, in), &a, &b, after);
-    if (!m->v[TN_B].i || !y.i) return y;
+    in[2] = integer_bias(m, &a, &b);
+    const tn_val sum = tn_emit1(g, TN_OP_CONV, tn_node_attrs(g, m->root), in[2].i ? 3 : 2, in);
+    const tn_val y = rescaled(m, sum, &a, &b, after);
+    if (!m->v[TN_B].i || in[2].i || !y.i) return y;
     const tn_dim one = tn_dim_const(g, 1), dims[TN_MAX_RANK] = {tn_val_dim(g, m->v[TN_B], 0), one, one, one};
     return tn_binary(g, TN_OP_ADD, y, tn_emit_reshape(g, m->v[TN_B], 1 + after, dims));
 }
