@@ -227,9 +227,50 @@ static unsigned to_a_byte(const tn_fusion *f, tn_node x) {
     return shares_bytes(f->g, result(f, x)) ? 8 / tn_dtype_bits(tn_val_dtype(f->g, result(f, x))) : 1;
 }
 
+/* The anchor that v comes from through elementwise ops of its shape; none if it comes from elsewhere. */
+static tn_node origin(const tn_fusion *f, tn_val v) {
+    enum { FAR = 16 };
+    for (int step = 0; step < FAR; step++) {
+        const tn_node def = tn_val_def(f->g, v);
+        tn_val next = {0};
+        if (!def.i || tn_op_is(op_of(f, def), TN_T_ANCHOR)) return def;
+        if (!tn_op_is(op_of(f, def), TN_T_ELEMENTWISE)) return (tn_node){0};
+        for (size_t k = 0; k < tn_node_input_count(f->g, def) && !next.i; k++) {
+            const tn_val w = tn_node_input(f->g, def, k);
+            if (w.i && !tn_is_const(f->g, w) && tn_same_dims(f->g, w, v)) next = w;
+        }
+        if (!next.i) return (tn_node){0};
+        v = next;
+    }
+    return (tn_node){0};
+}
+
+/* Bytes that x makes wide, through elementwise ops, for one node that can do so itself: a later anchor's load, or an op that
+ * will join an anchor behind the group's.  Then a fourth of the bytes are stored and read. */
+static bool widens_for_later(const tn_fusion *f, tn_node x, uint32_t group) {
+    const tn_graph *g = f->g;
+    const tn_node own = f->group[group].anchor;
+    if (!own.i || !tn_is_widened_byte(g, result(f, x))) return false;
+    for (tn_val v = result(f, x); tn_val_has_one_use(g, v);) {
+        const tn_use u = tn_val_first_use(g, v);
+        const tn_node n = tn_use_node(g, u);
+        const tn_op op = op_of(f, n);
+        if (tn_op_is(op, TN_T_ANCHOR)) return tn_use_slot(g, u) == 0 && role_of(op) != TN_ROLE_bare;
+        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(g, result(f, n), v)) return false;
+        for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+            const tn_val w = tn_node_input(g, n, k);
+            const tn_node from = w.i && w.i != v.i && tn_same_dims(g, w, v) ? origin(f, w) : (tn_node){0};
+            if (from.i && info(f, from)->pos > info(f, own)->pos) return true;
+        }
+        v = result(f, n);
+    }
+    return false;
+}
+
 static bool join_epilogue(tn_fusion *f, tn_node x) {
     uint32_t group = epilogue_candidate(f, x), n_out;
     if (!group) return false;
+    if (widens_for_later(f, x, group)) return refuse(f, "fuse_epilogue", x, group, "what reads it reads bytes as well");
     if (to_a_byte(f, x) > 1) return refuse(f, "fuse_epilogue", x, group, "maps write elements of less than a byte");
     tn_fuse_group *gr = &f->group[group];
     tn_op anchor = op_of(f, gr->anchor);
