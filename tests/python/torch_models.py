@@ -2,7 +2,7 @@
 """torch.compile(backend="tenon") on public models beside PyTorch eager and inductor: outputs, times, what runs in Tenon.
 
 usage: torch_models.py [--device cuda] [--precision fp32|fp16|bf16] [--models resnet18,bert,...] [--batch 8] [--size 224]
-                       [--no-inductor] [--tune-seconds 20] [--part 1/4] [--explain] [--out FILE.json]
+                       [--no-inductor] [--tune-seconds 20] [--part 1/4] [--dynamic] [--explain] [--out FILE.json]
 
 The models are all of torchvision's that classify images, and encoders of transformers (BERT, RoBERTa, DistilBERT, MPNet, ELECTRA, ViT),
 made from their configurations with random weights (fixed seed; statistics of batch norms drawn at random).  fp16 and bf16: the
@@ -110,7 +110,7 @@ def measure(name, args):
     torch._dynamo.reset()
     report = []
     options = {"tune_seconds": args.tune_seconds, "report": report}
-    compiled = torch.compile(model, backend="tenon", options=options, dynamic=False)
+    compiled = torch.compile(model, backend="tenon", options=options, dynamic=args.dynamic)
     start = time.perf_counter()
     row["error"] = error(call(compiled, inputs), want)
     row["ready_s"] = time.perf_counter() - start
@@ -151,6 +151,7 @@ def main():
     p.add_argument("--tolerance", type=float)
     p.add_argument("--no-inductor", dest="inductor", action="store_false")
     p.add_argument("--no-times", dest="times", action="store_false")
+    p.add_argument("--dynamic", action="store_true", help="with symbolic sizes")
     p.add_argument("--explain", action="store_true")
     p.add_argument("--out")
     args = p.parse_args()

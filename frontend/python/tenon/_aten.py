@@ -252,6 +252,9 @@ def copy(w: Writer, x: Value, *_: Any, **__: Any) -> str:
     return w.cast(x, w.out.dtype)
 
 
+TABLE["prims.convert_element_type.default"] = lambda w, x, dtype: w.cast(x, dtype)
+
+
 @aten("copy.default")
 def copy_into(w: Writer, into: Value, x: Value, non_blocking: bool = False) -> str:
     return w.op("Expand", w.cast(x, w.out.dtype), w.sizes(into.shape))

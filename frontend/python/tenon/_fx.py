@@ -300,15 +300,18 @@ def write_graph(graph: torch.fx.Graph, constants: Mapping[torch.fx.Node, Tuple[s
     w = Writer(external)
     inputs: List[str] = []
     outputs: List[str] = []
-    for node in graph.nodes:
+    placeholders = dict.fromkeys(n for n in graph.nodes if n.op in ("placeholder", "get_attr"))
+    for node in placeholders:  # all before the first operator: sizes are those of any input
         if node in constants:
             w.constant(node, *constants[node])
-        elif node.op == "placeholder":
-            if isinstance(node.meta.get("val"), torch.Tensor):
-                name = (names or {}).get(node, node.name)
-                w.input(node, name)
-                inputs.append(name)
-        elif node.op == "call_function":
+        elif node.op == "get_attr":
+            raise Unsupported(f"{node.op} {node.target}")
+        elif isinstance(node.meta.get("val"), torch.Tensor):
+            name = (names or {}).get(node, node.name)
+            w.input(node, name)
+            inputs.append(name)
+    for node in graph.nodes:
+        if node.op == "call_function":
             if not isinstance(node.meta.get("val"), (torch.SymInt, torch.SymBool, int, bool)) and str(node.target) not in CHECKS:
                 w.call(node)
         elif node.op == "output":
@@ -318,7 +321,7 @@ def write_graph(graph: torch.fx.Graph, constants: Mapping[torch.fx.Node, Tuple[s
                     raise Unsupported("a result that is no tensor")
                 outputs.append("output" if len(results) == 1 else f"output_{k}")
                 w.output(r, outputs[-1])
-        else:
+        elif node not in placeholders:
             raise Unsupported(f"{node.op} {node.target}")
     if not inputs:
         raise Unsupported("a graph without inputs")
