@@ -458,8 +458,8 @@ static inline tn_dim tn_blocks_of(tn_graph *g, tn_dim n, int64_t block) {
 /* The largest matrices that a kernel of `det` holds, the boxes of a class that one of `nms_keep` suppresses, and the largest head of an
  * `attention`. */
 enum { TN_DET_MAX = 64, TN_NMS_MAX = 1 << 17, TN_HEAD_MAX = 256 };
-/* The largest prime factor, and the most complex elements (of f64: half of it), of a `dft` that one kernel computes. */
-enum { TN_DFT_PRIME = 13, TN_DFT_MAX = 8192 };
+/* The longest `dft` of a known length; the largest prime factor, and the most complex elements (of f64: half of it), of a `dft` that one kernel computes. */
+enum { TN_DFT_LONGEST = 1 << 24, TN_DFT_PRIME = 13, TN_DFT_MAX = 8192 };
 /* A real signal's independent frequencies: n / 2 + 1. */
 tn_dim tn_dft_half(tn_graph *g, tn_dim n);
 /* The length of the complex transform that a transform of n elements comes down to, whose primes are small; 0: they are not.

@@ -7,8 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_LENGTH = 1 << 24 };
-
 /* Transforms of one node and the type in which they are computed. */
 typedef struct transform {
     tn_oi *x;
@@ -44,9 +42,9 @@ static tn_val transformed(const transform *f, tn_val v, tn_dim n, bool onesided)
         tn_oi_fail(f->x, TN_E_TYPE, "", "a onesided inverse of a real signal");
     else if (onesided && !to_real && c == 2)
         tn_oi_fail(f->x, TN_E_TYPE, "set onesided to 0", "a onesided transform of a complex signal");
-    else if (tn_dim_is_const(g, n, &length) && (length < 1 || length > MAX_LENGTH))
+    else if (tn_dim_is_const(g, n, &length) && (length < 1 || length > TN_DFT_LONGEST))
         tn_oi_fail(f->x, TN_E_UNSUPPORTED, "", "a transform of length %lld; from 1 to %d can be", (long long)length,
-                   MAX_LENGTH);
+                   TN_DFT_LONGEST);
     if (tn_oi_failed(f->x)) return v;
     const tn_dim have = to_real ? tn_dft_half(g, n) : n;
     const tn_attrs_dft a = {.inverse = f->inverse, .onesided = onesided, .length = to_real ? n : (tn_dim){0}};

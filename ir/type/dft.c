@@ -23,7 +23,7 @@ int64_t tn_dft_points(int64_t n, bool real) {
 tn_status tn_rule_dft(tn_infer_ctx *c) {
     const tn_attrs_dft *a = c->attrs;
     tn_dim dims[TN_MAX_RANK];
-    int64_t parts = 0;
+    int64_t parts = 0, length;
     const size_t r = tn_infer_rank(c, 0);
     const bool to_real = a->inverse && a->onesided;
     TN_TRY(tn_infer_require(c, 1));
@@ -40,6 +40,9 @@ tn_status tn_rule_dft(tn_infer_ctx *c) {
     if (to_real)
         TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, r - 2),
                              tn_size_text(tn_dft_half(c->g, a->length), "half the length and 1")));
+    const tn_dim n = to_real ? a->length : dims[r - 2];
+    if (tn_dim_is_const(c->g, n, &length) && length > TN_DFT_LONGEST)
+        return tn_infer_error(c, "a transform of length %lld; %d is the most", (long long)length, TN_DFT_LONGEST);
     if (a->onesided) dims[r - 2] = to_real ? a->length : tn_dft_half(c->g, dims[r - 2]);
     dims[r - 1] = tn_dim_const(c->g, to_real ? 1 : 2);
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);

@@ -37,6 +37,14 @@ def save(name, nodes, inputs, outputs, init=(), opset=17, functions=(), domains=
 
 
 N = h.make_node
+# transforms of a real signal, there and back, and of frames; a weight of 4 bits
+save("signal", [N("DFT", ["x", "", "axis"], ["s"], onesided=1), N("DFT", ["s", "n", "axis"], ["y"], onesided=1, inverse=1),
+                N("STFT", ["x", "step", "w", "length"], ["z"])],
+     [("x", T.FLOAT, ["B", 12, 1])], ["y", "z"], [i64("axis", 1), i64("n", 12), nh.from_array(np.int64(3), "step"), f32("w", 6),
+                                                  nh.from_array(np.int64(6), "length")], opset=20)
+save("nbits", [N("MatMulNBits", ["x", "w", "s", "z"], ["y"], domain="com.microsoft", bits=4, block_size=16, N=3, K=32)],
+     [("x", T.FLOAT, ["M", 32])], ["y"], [nh.from_array(np.arange(48, dtype=np.uint8).reshape(3, 2, 8) * 5, "w"), f32("s", 6),
+                                          nh.from_array(np.arange(3, dtype=np.uint8) * 70, "z")], domains=("com.microsoft",))
 save("conv", [N("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]), N("BatchNormalization", ["c", "b", "b", "b", "v"], ["n"]),
               N("MaxPool", ["n"], ["p"], kernel_shape=[2, 2], auto_pad="SAME_UPPER"), N("GlobalAveragePool", ["p"], ["g"]),
               N("Flatten", ["g"], ["y"])],
