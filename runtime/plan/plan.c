@@ -225,6 +225,21 @@ const tn_tensor_desc *tn_plan_input(const tn_plan *p, size_t k) {
 const tn_tensor_desc *tn_plan_output(const tn_plan *p, size_t k) {
     return k < tn_plan_output_count(p) ? &p->outputs[k] : NULL;
 }
+
+static size_t find_tensor(const tn_tensor_desc *list, size_t n, const char *name) {
+    for (size_t k = 0; k < n; k++)
+        if (!strcmp(list[k].name, name)) return k;
+    return TN_NOT_FOUND;
+}
+
+size_t tn_plan_find_input(const tn_plan *p, const char *name) {
+    return find_tensor(p->inputs, p->pb->n_inputs, name);
+}
+
+size_t tn_plan_find_output(const tn_plan *p, const char *name) {
+    return find_tensor(p->outputs, tn_plan_output_count(p), name);
+}
+
 const char *tn_plan_arch(const tn_plan *p, size_t k) {
     return k < p->pb->n_archs ? p->pb->archs[k]->name : NULL;
 }

@@ -49,6 +49,10 @@ size_t tn_plan_input_count(const tn_plan *p);
 size_t tn_plan_output_count(const tn_plan *p);
 const tn_tensor_desc *tn_plan_input(const tn_plan *p, size_t k);
 const tn_tensor_desc *tn_plan_output(const tn_plan *p, size_t k);
+/* The place of the input or output of this name; TN_NOT_FOUND if there is none. */
+#define TN_NOT_FOUND SIZE_MAX
+size_t tn_plan_find_input(const tn_plan *p, const char *name);
+size_t tn_plan_find_output(const tn_plan *p, const char *name);
 /* Architectures that the plan holds machine code for: "sm_90a", ...; NULL past the end. */
 const char *tn_plan_arch(const tn_plan *p, size_t k);
 
