@@ -1,20 +1,28 @@
-/* jit.c: compile a model when the application starts, with a cache and a progress callback, and run it.
+/* jit.c: compile a model when the application starts, run it at once, and tune it while there is nothing else to do.
  *
- * usage: jit MODEL.onnx [CACHE_DIR]
+ * usage: jit MODEL.onnx [--cache DIR] [--cpu] [--idle SECONDS]
  *
- * The first start compiles and tunes for the GPU of this machine; later starts find kernels and winners in the cache
- * and are ready in well under a second.  Compilation is an explicit call: running never compiles. */
+ * The first start takes kernels that a cost model chooses, which is quick; idle time is spent on tuning, in steps of a second
+ * (--idle: so much of it in this run, default 20), and each better plan is taken as soon as it is there.  Plans are in a cache that
+ * processes share: later starts find them and compile nothing, and of several that start together one compiles.  --cpu: the
+ * reference device, for machines without a GPU. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <tenon/compiler.h>
+#include <tenon/host.h>
+#include <tenon/plan_cache.h>
+#include <time.h>
+
+enum { MAX_TENSORS = 64 };
 
 static void on_diag(void *user, const tn_diag *d) {
     (void)user;
     static const char *const names[] = {"note", "warning", "error"};
+    if (d->severity == TN_NOTE) return;
     fprintf(stderr, "%s: %s%s%s\n", names[d->severity], d->loc, *d->loc ? ": " : "", d->message);
 }
 
+/* Called all along, on the thread that compiles: a place for the application's own progress bar. */
 static bool on_progress(void *user, const tn_progress *p) {
     (void)user;
     fprintf(stderr, "\r%-8s %3d %%  %.1f s, about %.0f s left   ", p->phase,
@@ -22,11 +30,25 @@ static bool on_progress(void *user, const tn_progress *p) {
     return true; /* false cancels */
 }
 
-/* Runs the plan once on zeros and shows the shapes of its outputs. */
-static tn_status run_once(tn_plan *plan, tn_context *context) {
-    void *in[64] = {NULL}, *out[64] = {NULL};
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Memory for an output, once its size is known. */
+static void *give_memory(void *user, size_t output, const char *name, size_t bytes, void *stream) {
+    void **out = user;
+    (void)name, (void)stream;
+    return out[output] = malloc(bytes + 1);
+}
+
+/* Runs the plan once on zeros, with symbolic sizes as 1, and adds up what comes out where that is float32. */
+static tn_status run_once(tn_context *context, tn_plan *plan, double *sum) {
+    void *in[MAX_TENSORS] = {NULL}, *out[MAX_TENSORS] = {NULL};
+    const tn_output_allocator memory = {.allocate = give_memory, .user = out};
     tn_status s = TN_OK;
-    if (tn_plan_input_count(plan) > 64 || tn_plan_output_count(plan) > 64) return TN_E_UNSUPPORTED;
+    if (tn_plan_input_count(plan) > MAX_TENSORS || tn_plan_output_count(plan) > MAX_TENSORS) return TN_E_UNSUPPORTED;
     for (size_t k = 0; s == TN_OK && k < tn_plan_input_count(plan); k++) {
         const tn_tensor_desc *d = tn_plan_input(plan, k);
         int64_t dims[TN_MAX_RANK];
@@ -35,44 +57,73 @@ static tn_status run_once(tn_plan *plan, tn_context *context) {
         in[k] = calloc(1, tn_dtype_bytes(d->dtype, n) + 1);
         s = in[k] ? tn_context_set_shape(context, k, d->rank, dims) : TN_E_MEMORY;
     }
+    for (size_t k = 0; s == TN_OK && k < tn_plan_output_count(plan); k++)
+        s = tn_context_set_output_allocator(context, k, &memory);
+    if (s == TN_OK) s = tn_context_run(context, (const void *const *)in, NULL);
+    *sum = 0;
     for (size_t k = 0; s == TN_OK && k < tn_plan_output_count(plan); k++) {
         uint32_t rank;
         int64_t dims[TN_MAX_RANK];
-        uint64_t n = 1;
-        s = tn_context_output_most(context, k, &rank, dims);
-        if (s != TN_OK) break;
-        printf("%s:", tn_plan_output(plan, k)->name);
-        for (uint32_t j = 0; j < rank; j++) printf(" %lld", (long long)dims[j]), n *= (uint64_t)dims[j];
-        puts("");
-        out[k] = malloc(tn_dtype_bytes(tn_plan_output(plan, k)->dtype, n) + 1);
-        if (!out[k]) s = TN_E_MEMORY;
+        uint64_t n = tn_plan_output(plan, k)->dtype == TN_F32;
+        s = tn_context_output_shape(context, k, &rank, dims);
+        for (uint32_t j = 0; s == TN_OK && j < rank; j++) n *= (uint64_t)dims[j];
+        for (uint64_t i = 0; s == TN_OK && i < n; i++) *sum += (double)((float *)out[k])[i];
     }
-    if (s == TN_OK) s = tn_context_run(context, (const void *const *)in, out);
-    for (int k = 0; k < 64; k++) free(in[k]), free(out[k]);
+    for (int k = 0; k < MAX_TENSORS; k++) free(in[k]), free(out[k]);
+    return s;
+}
+
+/* A second of tuning at a time, between which an application would look for work; contexts are made of each better plan. */
+static tn_status tune_in_idle_time(tn_jit *jit, const tn_context_options *device, double seconds,
+                                   tn_context **context) {
+    tn_status s = TN_OK;
+    for (const double until = now() + seconds; s == TN_OK && !tn_jit_tuned(jit) && now() < until;) {
+        bool better;
+        s = tn_tune_step(jit, 1, &better);
+        if (s != TN_OK || !better) continue;
+        tn_context *next = tn_context_new(tn_jit_plan(jit), device, &s);
+        if (!next) break;
+        tn_context_free(*context);
+        *context = next;
+    }
     return s;
 }
 
 int main(int argc, char **argv) {
+    const char *cache_dir = NULL;
+    double idle = 20;
+    bool cpu = false;
+    for (int k = 2; k < argc; k++) {
+        cpu |= !strcmp(argv[k], "--cpu");
+        if (!strcmp(argv[k], "--cache") && k + 1 < argc) cache_dir = argv[++k];
+        if (!strcmp(argv[k], "--idle") && k + 1 < argc) idle = atof(argv[++k]);
+    }
     if (argc < 2) {
-        fprintf(stderr, "usage: jit MODEL.onnx [CACHE_DIR]\n");
+        fprintf(stderr, "usage: jit MODEL.onnx [--cache DIR] [--cpu] [--idle SECONDS]\n");
         return 2;
     }
-    tn_env env = {.diag = on_diag, .progress = on_progress};
-    tn_compile_options options = {.precision = TN_FP16, .tune_seconds = 20, .cache_dir = argc > 2 ? argv[2] : NULL};
+    static const char *const targets[] = {"sm_90a"};
+    const tn_env env = {.diag = on_diag, .progress = on_progress};
+    const tn_plan_cache cache = {.dir = cache_dir, .max_bytes = UINT64_C(4) << 30};
+    tn_compile_options options = {.precision = cpu ? TN_FP32 : TN_FP16, .cache_dir = cache_dir};
+    tn_context_options device = {.device = cpu ? TN_CPU : TN_CUDA, .host = tn_host_devices()};
+    if (cpu) options.no_gpu = options.sources_only = true, options.targets = targets, options.n_targets = 1;
+
     tn_status status;
-    void *bytes = NULL;
-    size_t size = 0;
-
-    tn_graph *graph = tn_import_file(&env, argv[1], NULL, &status);
-    if (graph) status = tn_compile_memory(graph, &options, &bytes, &size);
-    tn_graph_free(graph);
-    fputs("\n", stderr);
-
-    tn_plan *plan = status == TN_OK ? tn_plan_load_memory(&env, bytes, size, &status) : NULL;
-    tn_context *context = plan ? tn_context_new(plan, NULL, &status) : NULL;
-    if (context) status = run_once(plan, context);
+    double sum = 0;
+    const double start = now();
+    tn_jit *jit = tn_jit_new(&env, &cache, argv[1], NULL, &options, &status);
+    const double planned = now();
+    tn_context *context = jit ? tn_context_new(tn_jit_plan(jit), &device, &status) : NULL;
+    const double ready = now();
+    if (context) status = run_once(context, tn_jit_plan(jit), &sum);
+    if (context && status == TN_OK)
+        printf("plan after %.1f ms, ready after %.1f ms, first result after %.1f ms: %.6g\n", 1e3 * (planned - start),
+               1e3 * (ready - start), 1e3 * (now() - start), sum);
+    if (context && status == TN_OK) status = tune_in_idle_time(jit, &device, idle, &context);
+    if (context && status == TN_OK) status = run_once(context, tn_jit_plan(jit), &sum);
+    if (context && status == TN_OK) printf("%s: %.6g\n", tn_jit_tuned(jit) ? "tuned" : "not yet tuned", sum);
     tn_context_free(context);
-    tn_plan_free(plan);
-    tn_free(&env, bytes, size);
+    tn_jit_free(jit);
     return tn_status_exit_code(status);
 }

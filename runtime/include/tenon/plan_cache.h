@@ -32,6 +32,23 @@ tn_plan *tn_cached_plan(const tn_env *env, const tn_plan_cache *cache, const cha
 tn_plan *tn_cached_model(const tn_env *env, const tn_plan_cache *cache, const char *path,
                          const tn_import_options *import, const tn_compile_options *options, tn_status *status);
 
+/* A model that runs with what there is, and is tuned while nobody waits.  It belongs to one thread at a time. */
+typedef struct tn_jit tn_jit;
+
+/* The tuned plan if the cache has it, else one whose kernels the cost model chooses, which takes a fraction of the time.  What the
+ * arguments point to (but for `cache` and `options` themselves) must stay until tn_jit_free.  Errors: as tn_cached_model. */
+tn_jit *tn_jit_new(const tn_env *env, const tn_plan_cache *cache, const char *path, const tn_import_options *import,
+                   const tn_compile_options *options, tn_status *status);
+void tn_jit_free(tn_jit *j); /* NULL allowed; its plan goes with its last context */
+/* The best plan so far; it is j's, until the next tn_tune_step. */
+tn_plan *tn_jit_plan(tn_jit *j);
+/* Nothing is left to tune (or without a GPU there never was). */
+bool tn_jit_tuned(const tn_jit *j);
+/* Tunes for about so many seconds (an import and the compilation of what is left come on top) on the GPU, which should
+ * have little else to do.  *better: tn_jit_plan has changed, and new contexts are faster than old ones, which go on to run.
+ * Processes that share the cache share what they timed.  On an error (E_CANCELLED, and as tn_compile) the plan is what it was. */
+tn_status tn_tune_step(tn_jit *j, double seconds, bool *better);
+
 #ifdef __cplusplus
 }
 #endif
