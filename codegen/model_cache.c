@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #define XXH_STATIC_LINKING_ONLY /* the state of a hash is no allocation */
 #include <xxhash.h>
 
@@ -80,7 +81,7 @@ static tn_status compile_model(void *user, const char *path) {
     return st;
 }
 
-static tn_status hash_file(const tn_env *env, const char *path, text *key) {
+static tn_status hash_bytes(const tn_env *env, const char *path, char out[33]) {
     enum { CHUNK = 1 << 20 };
     FILE *f = fopen(path, "rb");
     if (!f) return tn_fail(env, TN_E_IO, path, "", "cannot be read: %s", strerror(errno));
@@ -95,8 +96,41 @@ static tn_status hash_file(const tn_env *env, const char *path, text *key) {
     if (!buf) return tn_fail(env, TN_E_MEMORY, path, "", "out of memory");
     if (bad) return tn_fail(env, TN_E_IO, path, "", "cannot be read: %s", strerror(errno));
     const XXH128_hash_t h = XXH3_128bits_digest(&x);
-    add(key, "%016llx%016llx\n", (unsigned long long)h.high64, (unsigned long long)h.low64);
+    snprintf(out, 33, "%016llx%016llx", (unsigned long long)h.high64, (unsigned long long)h.low64);
     return TN_OK;
+}
+
+static bool read_hash(const char *path, char out[33]) {
+    FILE *f = fopen(path, "r");
+    const bool ok = f && fread(out, 1, 32, f) == 32 && fgetc(f) == EOF;
+    if (f) fclose(f);
+    out[32] = 0;
+    return ok && strspn(out, "0123456789abcdef") == 32;
+}
+
+/* A file's hash, which the cache remembers by its place, size and times: so the bytes of a model are read once, and not at
+ * every start.  Not of one that changed in the last seconds, since it may change again within the same tick of the clock. */
+static tn_status hash_file(const tn_env *env, const tn_plan_cache *cache, const char *path, text *key) {
+    char id[256], note[TN_PATH_SIZE], hash[33];
+    struct stat st;
+    struct timespec now;
+    if (stat(path, &st)) return tn_fail(env, TN_E_IO, path, "", "cannot be read: %s", strerror(errno));
+    snprintf(id, sizeof id, "file %llu %llu %lld %lld %lld.%09ld", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino, (long long)st.st_size, (long long)time_of(&st),
+             (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
+    tn_status s = tn_plan_cache_path(env, cache, id, "hash", note);
+    if (s != TN_OK) return s;
+    if (!read_hash(note, hash)) {
+        s = hash_bytes(env, path, hash);
+        clock_gettime(CLOCK_REALTIME, &now);
+        tn_output o;
+        if (s == TN_OK && now.tv_sec - st.st_ctim.tv_sec > 2 && tn_output_begin(NULL, note, &o) == TN_OK) {
+            fwrite(hash, 1, 32, o.f);
+            tn_output_end(&o, TN_OK); /* what cannot be remembered costs time only */
+        }
+    }
+    if (s == TN_OK) add(key, "%s\n", hash);
+    return s;
 }
 
 static void add_shapes(text *key, const tn_shape_override *s, size_t n) {
@@ -180,8 +214,8 @@ static tn_status make_key(model *m, text *key) {
     if (m->import && m->import->plugins)
         return tn_fail(env, TN_E_UNSUPPORTED, m->path, "make a key with tn_cached_plan",
                        "a model with plugins is not found by its file");
-    tn_status st = hash_file(env, m->path, key);
-    if (st == TN_OK && m->import && m->import->weights) st = hash_file(env, m->import->weights, key);
+    tn_status st = hash_file(env, &m->cache, m->path, key);
+    if (st == TN_OK && m->import && m->import->weights) st = hash_file(env, &m->cache, m->import->weights, key);
     if (st == TN_OK && !m->options.no_gpu) st = tn_gpu_key(env, m->options.cuda_device, gpu, sizeof gpu);
     if (st != TN_OK) return st;
     add(key, "%s", gpu);

@@ -128,13 +128,14 @@ static tn_plan *find(const tn_env *env, const char *path) {
     tn_env quiet = env ? *env : (tn_env){0};
     quiet.diag = no_diag; /* what is wrong with it is no error here */
     tn_plan *p = tn_plan_load(&quiet, path, &status);
-    const bool whole = p && is_whole(p);
-    tn_plan_free(p);
-    if (whole) {
+    if (p && is_whole(p)) {
+        p->env = p->arena.env = env;
         utimensat(AT_FDCWD, path, NULL, 0);
-        return tn_plan_load(env, path, &status);
+        return p;
     }
-    if (p || status != TN_E_MEMORY) {
+    const bool loads = p != NULL;
+    tn_plan_free(p);
+    if (loads || status != TN_E_MEMORY) {
         tn_report(env, TN_NOTE, TN_E_FORMAT, path, "damaged plan in the cache: it is compiled again");
         unlink(path);
     }
