@@ -22,7 +22,7 @@ device = sys.argv[sys.argv.index("--device") + 1] if "--device" in sys.argv else
 
 ort.register_execution_provider_library("tenon", str(library))
 cpu = next(d for d in ort.get_ep_devices()
-           if d.ep_name == "TenonExecutionProvider" and d.device.type == ort.OrtHardwareDeviceType.CPU)
+           if d.ep_name == "TenonExecutionProvider" and d.ep_metadata["memory"] == "host")
 options = ort.SessionOptions()
 options.add_provider_for_devices([cpu], {"device": device})
 

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MEMORY "memory" /* of a device's metadata: "host" or "gpu", where tensors are */
+
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 ort_status *ort_error_of(const ort_functions *f, ort_error code, const char *fmt, ...) {
@@ -179,12 +181,12 @@ static ort_status *create_ep(ort_factory *self, const ort_hardware *const *hardw
                              size_t n, const ort_session_options *s, const ort_logger *logger, ort_ep **out) {
     factory *fa = (factory *)self;
     const ort_functions *f = &fa->f;
-    (void)metadata;
     *out = NULL;
     if (n != 1) return f->CreateStatus(ORT_INVALID_ARGUMENT, ORT_PROVIDER ": give one device to a session");
     provider *p = tn_alloc(NULL, sizeof *p);
     if (!p) return f->CreateStatus(ORT_EP_FAIL, "out of memory");
-    const bool gpu = f->HardwareDevice_Type(hardware[0]) == ORT_HARDWARE_GPU;
+    const char *memory = metadata && metadata[0] ? f->GetKeyValue(metadata[0], MEMORY) : NULL;
+    const bool gpu = f->HardwareDevice_Type(hardware[0]) == ORT_HARDWARE_GPU || (memory && !strcmp(memory, "gpu"));
     p->f = f;
     p->gpu = fa->gpu;
     p->logger = logger;
@@ -241,23 +243,37 @@ static bool is_stream_aware(const ort_factory *self) {
     return ((const factory *)self)->gpu != NULL;
 }
 
-/* The CPU: tensors are the host's, whatever computes.  An NVIDIA GPU: tensors stay in its memory. */
-static ort_status *add_device(factory *fa, const ort_hardware *h, ort_device **out, size_t most, size_t *n) {
+/* A device whose tensors are the host's, whatever computes, or stay in the GPU's memory. */
+static ort_status *add_device(factory *fa, const ort_hardware *h, bool gpu, ort_device **out, size_t most, size_t *n) {
     const ort_functions *f = &fa->f;
-    const int type = f->HardwareDevice_Type(h);
-    const bool gpu = type == ORT_HARDWARE_GPU && f->HardwareDevice_VendorId(h) == ORT_NVIDIA && fa->gpu;
-    if (*n == most || (type != ORT_HARDWARE_CPU && !gpu)) return NULL;
-    TRY(f->CreateEpDevice(&fa->base, h, NULL, NULL, &out[*n]));
+    ort_pairs *metadata = NULL;
+    if (*n == most) return NULL;
+    f->CreateKeyValuePairs(&metadata);
+    f->AddKeyValuePair(metadata, MEMORY, gpu ? "gpu" : "host");
+    ort_status *s = f->CreateEpDevice(&fa->base, h, metadata, NULL, &out[*n]);
+    f->ReleaseKeyValuePairs(metadata);
+    if (s) return s;
     ort_device *d = out[(*n)++];
-    if (!gpu) return NULL;
-    return f->EpDevice_AddAllocatorInfo(d, gpu_memory_info(fa->gpu));
+    return gpu ? f->EpDevice_AddAllocatorInfo(d, gpu_memory_info(fa->gpu)) : NULL;
 }
 
+/* The CPU, and the first NVIDIA GPU.  Where ONNX Runtime sees no GPU (in containers that do not show it) but the driver
+ * does, the CPU stands for it a second time. */
 static ort_status *supported(ort_factory *self, const ort_hardware *const *hardware, size_t n, ort_device **out,
                              size_t most, size_t *n_out) {
+    factory *fa = (factory *)self;
+    const ort_functions *f = &fa->f;
+    const ort_hardware *cpu = NULL;
+    bool seen = false;
     *n_out = 0;
-    for (size_t k = 0; k < n; k++) TRY(add_device((factory *)self, hardware[k], out, most, n_out));
-    return NULL;
+    for (size_t k = 0; k < n; k++) {
+        const int type = f->HardwareDevice_Type(hardware[k]);
+        const bool gpu = type == ORT_HARDWARE_GPU && f->HardwareDevice_VendorId(hardware[k]) == ORT_NVIDIA && fa->gpu;
+        if (type == ORT_HARDWARE_CPU) cpu = hardware[k];
+        if (type == ORT_HARDWARE_CPU || (gpu && !seen)) TRY(add_device(fa, hardware[k], gpu, out, most, n_out));
+        seen |= gpu;
+    }
+    return fa->gpu && cpu && !seen ? add_device(fa, cpu, true, out, most, n_out) : NULL;
 }
 
 __attribute__((visibility("default"))) ort_status *CreateEpFactories(const char *registered, const ort_base *base,

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The execution provider in a Python that has ONNX Runtime: .cache/python (made by .ci/install-deps), or python3.
 #
-# usage: run.sh LIBRARY SOURCE_DIR [options of test_provider.py]
-# Without options: all on the CPU, kernels emulated for one network, and the example.  Exits 77 where there is no ONNX Runtime,
+# usage: run.sh LIBRARY SOURCE_DIR MOCK_CUDA | run.sh LIBRARY SOURCE_DIR --OPTION... (of test_provider.py)
+# Without options: all on the CPU, kernels emulated for one network, memory of a mock of a GPU, and the example.  Exits 77 where there is no ONNX Runtime,
 # but in CI ($CI), which may not go without.
 set -euo pipefail
 library=$(realpath "$1") src=$(realpath "$2")
@@ -17,11 +17,17 @@ if [ $python = none ]; then
     exit 77
 fi
 test="$src/tests/onnxruntime/test_provider.py"
-if [ $# != 0 ]; then
+if [[ "${1:-}" == --* ]]; then
     exec "$python" "$test" "$library" "$src" "$@"
 fi
 "$python" "$test" "$library" "$src"
 "$python" "$test" "$library" "$src" --device emu --only test_shapes
+mock=$(realpath "$1")
+if compgen -G "${CUDA_HOME:-/usr/local/cuda}/lib64/libnvrtc.so*" >/dev/null; then
+    MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$python" "$test" "$library" "$src" --device cuda --resident --mock
+else
+    echo "without NVRTC: memory of a GPU not tested"
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 TENON_CACHE=$work "$python" "$src/examples/onnxruntime.py" "$library"
