@@ -266,6 +266,8 @@ struct tn_jit {
     text chosen, tuned; /* keys */
     tn_plan *plan;
     bool done;
+    double
+        longer; /* each step that does not end it makes the next longer by half: so it ends, however slow the machine is */
 };
 
 /* The key of a plan whose kernels the cost model chose, or the start of tuning; and of the one that is tuned. */
@@ -287,6 +289,7 @@ tn_jit *tn_jit_new(const tn_env *env, const tn_plan_cache *cache, const char *pa
         return NULL;
     }
     j->env = env;
+    j->longer = 1;
     j->chosen.env = j->tuned.env = env;
     set_model(&j->m, env, cache, path, import, options);
     *status = make_keys(j);
@@ -328,6 +331,8 @@ tn_status tn_tune_step(tn_jit *j, double seconds, bool *better) {
     bool all = p != NULL;
     if (!p && st == TN_OK) {
         const double start = tn_now();
+        seconds *= j->longer;
+        j->longer *= 1.5;
         j->m.options.tune_seconds = seconds;
         p = tn_cache_replace(j->env, &j->m.cache, j->chosen.s, compile_model, &j->m, &st);
         all = p && tn_now() - start < seconds; /* nothing was left to time when time was up */

@@ -44,8 +44,8 @@ void tn_jit_free(tn_jit *j); /* NULL allowed; its plan goes with its last contex
 tn_plan *tn_jit_plan(tn_jit *j);
 /* Nothing is left to tune (or without a GPU there never was). */
 bool tn_jit_tuned(const tn_jit *j);
-/* Tunes for about so many seconds (an import and the compilation of what is left come on top) on the GPU, which should
- * have little else to do.  *better: tn_jit_plan has changed, and new contexts are faster than old ones, which go on to run.
+/* Tunes for about so many seconds (an import and the compilation of what is left come on top; each step that leaves something to
+ * tune makes the next one longer by half) on the GPU, which should have little else to do.  *better: tn_jit_plan has changed, and new contexts are faster than old ones, which go on to run.
  * Processes that share the cache share what they timed.  On an error (E_CANCELLED, and as tn_compile) the plan is what it was. */
 tn_status tn_tune_step(tn_jit *j, double seconds, bool *better);
 
