@@ -12,6 +12,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "codegen/compile.h"
 #include "frontend/onnx/import.h"
 
 #define NOBODY UINT32_MAX
@@ -273,11 +274,21 @@ static ort_status *make_group(view *v, int32_t level, group *x, bool *again) {
     return NULL;
 }
 
+/* Whether kernels can be made of a graph: what loops do is seen when passes have run over it. */
+static tn_status try_passes(const tn_env *env, tn_graph *g) {
+    const tn_compile_options standard = {0};
+    const tn_pass_options o = tn_compile_passes(&standard);
+    if (!tn_needs_reference(g)) return TN_OK;
+    tn_pass_ctx *ctx = tn_pass_ctx_new(env, &o);
+    const tn_status st = ctx ? tn_run_passes(g, NULL, ctx) : TN_E_MEMORY;
+    tn_pass_ctx_free(ctx);
+    return st;
+}
+
 /* Imports a group for nothing; where that fails the node that is named (or all, where none is) is given up. */
 static ort_status *try_group(view *v, const group *x, bool *again) {
     model m;
     tn_status st;
-    tn_env quiet = v->p->env;
     if (!model_build(&m, v->arena.env, v->f, v->g, x->it, x->n, x->in, x->n_in, x->out, x->n_out)) {
         ort_status *s = m.error ? m.error : no_memory(v->f);
         m.error = NULL;
@@ -285,7 +296,8 @@ static ort_status *try_group(view *v, const group *x, bool *again) {
         return s;
     }
     v->p->loc[0] = 0;
-    tn_graph *g = tn_import_onnx_message(&quiet, m.proto, NULL, &st);
+    tn_graph *g = tn_import_onnx_message(&v->p->env, m.proto, NULL, &st);
+    if (g) st = try_passes(&v->p->env, g);
     tn_graph_free(g);
     if (st == TN_E_MEMORY) {
         model_free(&m);

@@ -179,6 +179,26 @@ def test_control_flow(p):
         close(s.run(None, feed), r.run(None, feed))
 
 
+def test_loops(p):
+    """A loop whose trips the caller gives, and one that gathers as many values as data says, which stays with ONNX Runtime."""
+    body = h.make_graph([h.make_node("Add", ["a", "w"], ["b"]), h.make_node("Identity", ["go"], ["on"])], "body",
+                        [value("i", T.INT64, []), value("go", T.BOOL, []), value("a", T.FLOAT, ["N", 4])],
+                        [value("on", T.BOOL, []), value("b", T.FLOAT, ["N", 4])])
+    gather = h.make_graph([h.make_node("Add", ["a", "w"], ["b"]), h.make_node("Identity", ["go"], ["on"]),
+                           h.make_node("ReduceSum", ["b"], ["s"], keepdims=0)], "gather",
+                          [value("i", T.INT64, []), value("go", T.BOOL, []), value("a", T.FLOAT, ["N", 4])],
+                          [value("on", T.BOOL, []), value("b", T.FLOAT, ["N", 4]), value("s", T.FLOAT, [])])
+    for graph, outputs in ((body, ["y"]), (gather, ["y", "z"])):
+        nodes = [h.make_node("Relu", ["x"], ["r"]),
+                 h.make_node("Loop", ["n", "", "r"], outputs, name="/loop", body=graph)]
+        m = model(nodes, [value("x", T.FLOAT, ["N", 4]), value("n", T.INT64, [])],
+                  [value(o, T.FLOAT, ["N", 4] if o == "y" else [None]) for o in outputs], [("w", f32(1, 4))])
+        s, r = p.session(m), reference(m)
+        for trips in (3, 1):
+            feed = {"x": f32(2, 4), "n": np.array(trips, np.int64)}
+            close(s.run(None, feed), r.run(None, feed))
+
+
 def test_sizes_of_data(p):
     """NonZero: the size of the output is known when it has run."""
     m = model([h.make_node("NonZero", ["x"], ["i"]), h.make_node("Abs", ["x"], ["a"])],
