@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Tenon beside PyTorch on this machine's GPU: output, time of one inference, time to be ready.
 
-usage: compare.py [--tenon build/tenon] [--models resnet50] [--batches 1,32] [--precision fp16]
+usage: compare.py [--tenon build/tenon] [--models resnet50,bert_large_384:1+8] [--batches 1,32] [--precision fp16]
                   [--modes eager,compile] [--tune-seconds 60] [--out FILE.json]
 
-Every model comes from torchvision with random weights (fixed seed, batch-norm statistics drawn at random so that folding is
-tested), is exported to ONNX, compiled by `tenon compile` with an empty cache (cold), and run on the same input as PyTorch in float32:
+Every model of zoo.py (torchvision's, and transformers; name:1+32 for batches of its own) is exported to ONNX, compiled by `tenon compile` with an empty cache (cold), and run on the same input as PyTorch in float32:
 the cosine of the two outputs is reported.  Times are medians of CUDA-graph replays on random data, inputs on the device,
-all in one run of this script; PyTorch runs channels-last with cuDNN benchmarking.  Needs torch, torchvision, onnx, numpy.
+all in one run of this script; PyTorch runs images channels-last, with cuDNN benchmarking.  Needs torch, onnx, numpy, and
+torchvision or transformers.
 """
 import argparse
 import json
@@ -21,26 +21,10 @@ import time
 import numpy as np
 import torch
 
+import zoo
 from gpu_time import time_graph
-import torchvision
 
 torch.backends.cudnn.benchmark = True
-
-
-def make_model(name):
-    torch.manual_seed(0)
-    kw = {"init_weights": True, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
-    m = getattr(torchvision.models, name)(weights=None, **kw).eval()
-    for b in m.modules():
-        if isinstance(b, torch.nn.BatchNorm2d):
-            b.running_mean.normal_(0, .1)
-            b.running_var.uniform_(.5, 1.5)
-            b.weight.data.uniform_(.5, 1.5)
-            b.bias.data.normal_(0, .1)
-    for p in m.parameters():  # heads that begin as nothing would answer 0 to everything
-        if not p.any():
-            p.data.normal_(0, .02)
-    return m
 
 
 def export(model, x, path):
@@ -57,8 +41,7 @@ def peer(name, mode, batch, precision, seconds):
     torch._dynamo.reset()
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision, torch.float32)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    m = make_model(name).to("cuda", dtype).to(memory_format=torch.channels_last)
-    x = torch.randn(batch, 3, 224, 224, device="cuda").to(dtype).to(memory_format=torch.channels_last)
+    m, x = zoo.to_device(*zoo.make(name, batch), dtype)
     t0 = time.time()
     f = torch.compile(m, mode="max-autotune-no-cudagraphs" if mode == "autotune" else None) if mode != "eager" else m
     with torch.inference_mode():
@@ -76,8 +59,7 @@ def run(cmd, env=None):
 
 
 def tenon(a, name, batch, folder):
-    model = make_model(name)
-    x = torch.randn(batch, 3, 224, 224)
+    model, x = zoo.make(name, batch)
     onnx_path, plan = folder / f"{name}.onnx", folder / f"{name}-{batch}.plan"
     export(model, x, onnx_path)
     with torch.inference_mode():
@@ -120,8 +102,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = a.keep or folder
         pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
-        for name in a.models.split(","):
-            for batch in map(int, a.batches.split(",")):
+        for model in a.models.split(","):
+            name, _, batches = model.partition(":")
+            for batch in map(int, batches.split("+") if batches else a.batches.split(",")):
                 jobs = [(m, lambda m=m: peer(name, m, batch, a.precision, a.seconds)) for m in a.modes.split(",") if m]
                 for what, job in [("tenon", lambda: tenon(a, name, batch, pathlib.Path(folder)))] + jobs:
                     try:
