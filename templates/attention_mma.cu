@@ -84,16 +84,6 @@ template <class OPERAND, int ROWS> TN_DEV void bring(const tn_args &args, tn_ind
 TN_DEV unsigned pack2(float x, float y, tn_half) { return tn_floats_to_half2(x, y); }
 TN_DEV unsigned pack2(float x, float y, tn_bf16) { return tn_floats_to_bf16x2(x, y); }
 
-TN_DEV float exp_2(float x) {
-#ifdef TN_HOST
-    return exp2f(x);
-#else
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-#endif
-}
-
 // Scores are exponents of 2 where nothing is added to them, else of e.
 constexpr bool NATURAL = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0;
 constexpr float LOG2_E = 1.4426950408889634f, TO_2 = NATURAL ? LOG2_E : 1.0f,
@@ -212,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int h = 0; h < 2; h++) {
             now[h] = most_of_four(now[h]);
             base[h] = now[h] == -TN_INF ? 0.0f : now[h]; // nothing seen yet
-            const float fade = exp_2((most[h] - base[h]) * TO_2);
+            const float fade = tn_ex2((most[h] - base[h]) * TO_2);
             most[h] = now[h];
             sum[h] *= fade;
             TN_UNROLL
@@ -224,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int j = 0; j < NT; j++)
             TN_UNROLL
             for (int i = 0; i < 4; i++) {
-                s[j][i] = exp_2((s[j][i] - base[i / 2]) * TO_2);
+                s[j][i] = tn_ex2((s[j][i] - base[i / 2]) * TO_2);
                 sum[i / 2] += s[j][i];
             }
 

@@ -43,6 +43,47 @@ TN_MATH(gelu_tanh, 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x
         0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))))
 #undef TN_MATH
 
+// ---- results that are rounded to 16 bits --------------------------------------------------------------------------------
+
+// To 22 bits, subnormal results 0: one instruction each.
+TN_DEV float tn_ex2(float x) {
+#ifdef TN_HOST
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+TN_DEV float tn_rcp(float x) {
+#ifdef TN_HOST
+    return 1.0f / x;
+#else
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// 2^-12 of the result, or of the smallest f16, off at most.  GELU is max(x, 0) - |x| P(|x|), P(x) the normal distribution's
+// upper tail (or what the tanh form has for it), whose base-2 logarithm is nearly a polynomial: the coefficients are
+// minimax for the error in units of f16's last place, up to where the result is less than half of its smallest number.
+TN_DEV float tn_exp16(float x) { return tn_ex2(1.44269504f * x); }
+TN_DEV float tn_sigmoid16(float x) { return tn_rcp(1.0f + tn_ex2(-1.44269504f * x)); }
+TN_DEV float tn_silu16(float x) { return x * tn_sigmoid16(x); }
+TN_DEV float tn_gelu16(float x) {
+    const float t = fminf(fabsf(x), 5.9f);
+    float p = fmaf(t, 3.29800703e-5f, -7.54988928e-4f);
+    p = fmaf(t, fmaf(t, fmaf(t, p, 7.9723705e-3f), -5.31158299e-2f), -0.459106546f);
+    return fmaf(-t, tn_ex2(fmaf(t, fmaf(t, p, -1.15106271f), -1.00000619f)), tn_max(x, 0.0f));
+}
+TN_DEV float tn_gelu_tanh16(float x) {
+    const float t = fminf(fabsf(x), 5.5f);
+    float p = fmaf(t, 4.02642678e-4f, -5.25683574e-3f);
+    p = fmaf(t, fmaf(t, fmaf(t, p, 1.83757849e-2f), -5.99518955e-2f), -0.458155199f);
+    return fmaf(-t, tn_ex2(fmaf(t, fmaf(t, p, -1.15007338f), -1.00014208f)), tn_max(x, 0.0f));
+}
+
 // Of pi x, |x| <= 1.
 TN_DEV void tn_sincospi(float x, float &sine, float &cosine) {
 #ifdef TN_HOST

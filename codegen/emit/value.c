@@ -12,15 +12,27 @@ static const struct {
     const char *f, *i, *b;
 } formulas[TN_OP_COUNT] = {
 #define FORMULA(op, floats, ints, bools) [TN_OP_##op] = {floats, ints, bools},
+#define FORMULA_16(op, floats)
 #include "codegen/emit/formulas.def"
 #undef FORMULA
+#undef FORMULA_16
+};
+
+static const char *const formulas_16[TN_OP_COUNT] = {
+#define FORMULA(op, floats, ints, bools)
+#define FORMULA_16(op, floats) [TN_OP_##op] = floats,
+#include "codegen/emit/formulas.def"
+#undef FORMULA
+#undef FORMULA_16
 };
 
 enum {
     ROWS = 0
 #define FORMULA(op, floats, ints, bools) +1
+#define FORMULA_16(op, floats)
 #include "codegen/emit/formulas.def"
 #undef FORMULA
+#undef FORMULA_16
 };
 _Static_assert((int)ROWS == (int)TN_ELEMENTWISE_OPS, "an elementwise op of ops.def has no row in formulas.def");
 
@@ -70,6 +82,11 @@ static void expand(tn_fn *f, tn_node n, const char *formula, const tn_ref *in, t
     }
 }
 
+/* A result that nobody needs more exactly than to 16 bits. */
+static bool is_loose_16(const tn_fn *f, tn_dtype t) {
+    return (t == TN_F16 || t == TN_BF16) && t == f->e->s->loose;
+}
+
 /* What formulas.def cannot say; false if op is not one of these. */
 static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dtype type, tn_text *out) {
     const tn_graph *g = f->e->g;
@@ -79,7 +96,8 @@ static bool special(tn_fn *f, tn_node n, const tn_ref *in, tn_dtype from, tn_dty
         return true;
     case TN_OP_GELU: {
         const char *mode = TN_ATTRS_OF(g, n, activation)->approximate;
-        tn_text_add(out, "tn_gelu%s(%s)", mode && !strcmp(mode, "tanh") ? "_tanh" : "", in[0].text);
+        tn_text_add(out, "tn_gelu%s%s(%s)", mode && !strcmp(mode, "tanh") ? "_tanh" : "",
+                    is_loose_16(f, type) ? "16" : "", in[0].text);
         return true;
     }
     case TN_OP_IS_INF: {
@@ -164,6 +182,7 @@ static tn_ref elementwise(tn_fn *f, tn_node n, const tn_dim *c, uint32_t pred) {
         const char *formula = kind == TN_BOOL           ? formulas[op].b
                               : tn_dtype_is_float(kind) ? formulas[op].f
                                                         : formulas[op].i;
+        if (is_loose_16(f, type) && formulas_16[op]) formula = formulas_16[op];
         if (!formula) {
             tn_text_free(&t);
             return tn_fn_failed(f, n, "has no formula for this dtype");

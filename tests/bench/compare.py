@@ -10,6 +10,7 @@ all in one run of this script; PyTorch runs images channels-last, with cuDNN ben
 torchvision or transformers.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -28,13 +29,13 @@ torch.backends.cudnn.benchmark = True
 
 
 def export(model, x, path):
-    try:
-        torch.onnx.export(model, (x,), str(path), input_names=["input"], output_names=["output"], opset_version=17,
-                          dynamo=False)
-    except Exception as e:  # exporters change between versions
-        print(f"legacy exporter failed ({e}); using dynamo", file=sys.stderr)
-        torch.onnx.export(model, (x,), str(path), input_names=["input"], output_names=["output"], dynamo=True,
-                          external_data=False)
+    names = {"input_names": ["input"], "output_names": ["output"]}
+    with contextlib.redirect_stdout(sys.stderr):  # exporters talk
+        try:
+            torch.onnx.export(model, (x,), str(path), opset_version=17, dynamo=False, **names)
+        except Exception as e:  # ... and change between versions
+            print(f"legacy exporter failed ({str(e)[:200]}); using dynamo", file=sys.stderr)
+            torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, **names)
 
 
 def peer(name, mode, batch, precision, seconds):

@@ -1,6 +1,7 @@
 /* test_device_functions.c: the index functions of tn_device.cuh and tn_math.cuh, executed on the CPU over every index
  * near and beyond a small axis; wrong indices of a model, which the reference refuses, among them.  Random words are the
- * reference's. */
+ * reference's.  Functions for results of 16 bits are executed for every f16. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,15 @@ static const char body[] =
     "    at[4] = tn_resize_index<long long>((float)i, n);\n"
     "    const tn_random_words w = tn_philox((unsigned long long)i, (unsigned long long)n, 5u, 7u);\n"
     "    at[5] = (long long)(w.a ^ w.b * 3u ^ w.c * 5u ^ w.d * 7u);\n"
+    "}\n"
+    "extern \"C\" __global__ void test16(float *out) {\n"
+    "    const unsigned k = blockIdx.x * blockDim.x + threadIdx.x;\n"
+    "    const float x = tn_half_to_float((unsigned short)k);\n"
+    "    out[5 * k] = tn_exp16(x);\n"
+    "    out[5 * k + 1] = tn_sigmoid16(x);\n"
+    "    out[5 * k + 2] = tn_silu16(x);\n"
+    "    out[5 * k + 3] = tn_gelu16(x);\n"
+    "    out[5 * k + 4] = tn_gelu_tanh16(x);\n"
     "}\n";
 
 /* The headers without includes and pragmas, then the kernel; lines keep their numbers. */
@@ -84,26 +94,36 @@ static long long random_words(long long i, long long n) {
     return (long long)(w[0] ^ w[1] * 3u ^ w[2] * 5u ^ w[3] * 7u);
 }
 
-START_TEST(indices) {
+/* Runs one of the kernels, whose result is `bytes` at `out`; false where there is no compiler. */
+static bool run_kernel(const char *name, tn_emu_launch l, void *out, size_t bytes) {
     if (system("c++ --version > /dev/null 2>&1") != 0) {
         printf("skipped: there is no C++ compiler\n");
-        return;
+        return false;
     }
     size_t size;
     char *text = source(&size);
     tn_emu_module *m;
     tn_emu_kernel *kernel;
     tn_emu_report rep;
-    long long *out = calloc((size_t)AXES * COUNT * FUNCTIONS, sizeof *out);
-    const int low = LOW;
-    const void *params[] = {&out, &low};
-    const tn_emu_range range = {out, (size_t)AXES * COUNT * FUNCTIONS * sizeof *out, true, false, "out"};
-    const tn_emu_launch l = {
-        .grid = {AXES, 1, 1}, .block = {COUNT, 1, 1}, .params = params, .ranges = &range, .n_ranges = 1};
+    const tn_emu_range range = {out, bytes, true, false, "out"};
+    l.ranges = &range;
+    l.n_ranges = 1;
     ck_assert_msg(tn_emu_load(&env, "functions", text, size, &m) == TN_OK, "%s", message);
-    ck_assert_msg(tn_emu_get(m, "test", &kernel) == TN_OK, "%s", message);
+    ck_assert_msg(tn_emu_get(m, name, &kernel) == TN_OK, "%s", message);
     ck_assert_int_eq(tn_emu_run(kernel, &l, &rep), TN_OK);
     ck_assert_msg(rep.fault == TN_EMU_OK, "%s", rep.text);
+    tn_emu_unload(m);
+    free(text);
+    return true;
+}
+
+START_TEST(indices) {
+    static long long out[AXES * COUNT * FUNCTIONS];
+    const int low = LOW;
+    const long long *p = out;
+    const void *params[] = {&p, &low};
+    const tn_emu_launch l = {.grid = {AXES, 1, 1}, .block = {COUNT, 1, 1}, .params = params};
+    if (!run_kernel("test", l, out, sizeof out)) return;
     for (int n = 1; n <= AXES; n++)
         for (int k = 0; k < COUNT; k++) {
             const long long i = LOW + k, *got = out + ((n - 1) * COUNT + k) * FUNCTIONS;
@@ -117,9 +137,53 @@ START_TEST(indices) {
                 ck_assert_msg(got[f] == want[f], "function %d of index %lld on an axis of %d gives %lld, not %lld", f,
                               i, n, got[f], want[f]);
         }
-    tn_emu_unload(m);
-    free(out);
-    free(text);
+}
+END_TEST
+
+/* ---- results of 16 bits ------------------------------------------------------------------------------------------ */
+
+enum { HALVES = 1 << 16, FUNCTIONS_16 = 5 };
+
+static double exact16(int function, double x) {
+    const double upper = 0.5 * erfc(-x / sqrt(2)),
+                 tanh_form = 1 / (1 + exp(-2 * sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+    switch (function) {
+    case 0: return exp(x);
+    case 1: return 1 / (1 + exp(-x));
+    case 2: return x / (1 + exp(-x));
+    case 3: return x * upper;
+    default: return x * tanh_form;
+    }
+}
+
+/* The distance of f16 numbers at y. */
+static double unit16(double y) {
+    int e;
+    frexp(y, &e);
+    return ldexp(1, e - 11 < -24 ? -24 : e - 11);
+}
+
+START_TEST(results_of_16_bits) {
+    static const double off[FUNCTIONS_16] = {0.02, 0.02, 0.02, 0.2, 0.25}; /* units of f16 */
+    static float out[HALVES * FUNCTIONS_16];
+    const float *p = out;
+    const void *params[] = {&p};
+    const tn_emu_launch l = {.grid = {HALVES / 256, 1, 1}, .block = {256, 1, 1}, .params = params};
+    if (!run_kernel("test16", l, out, sizeof out)) return;
+    for (unsigned k = 0; k < HALVES; k++) {
+        const uint16_t bits = (uint16_t)k;
+        const double x = tn_load_num(TN_F16, &bits, 0);
+        for (int f = 0; f < FUNCTIONS_16; f++) {
+            const double got = (double)out[k * FUNCTIONS_16 + (unsigned)f], want = exact16(f, x);
+            if (isnan(x)) ck_assert_msg(isnan(got), "function %d of NaN is %g", f, got);
+            if (isnan(x) || x == -INFINITY) continue;
+            if (want > 65520)
+                ck_assert_msg(got > 65504, "function %d of %g is %g, not %g", f, x, got, want);
+            else
+                ck_assert_msg(fabs(got - want) <= off[f] * unit16(want), "function %d of %g is %g, not %g: %g units", f,
+                              x, got, want, fabs(got - want) / unit16(want));
+        }
+    }
 }
 END_TEST
 
@@ -128,6 +192,7 @@ int main(void) {
     TCase *t = tcase_create("device_functions");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, indices);
+    tcase_add_test(t, results_of_16_bits);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
