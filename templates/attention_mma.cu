@@ -16,6 +16,7 @@
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
+#include "tn_attention.cuh"
 
 enum {
     THREADS = TN_WARPS * 32,
@@ -30,37 +31,12 @@ enum {
     HOLDS_Q = DP <= 128 // in registers
 };
 
-struct operand_q {
-    enum { ASYNC = TN_Q_ASYNC, VEC = TN_Q_VEC, COLS = TN_D, PADDED = DP, STRIDE = DS };
-#if TN_Q_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_q(args) + tn_offset_q(args, b, r, c); }
-#else
-    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_q(args, b, r, c, x); }
-#endif
-};
-struct operand_k {
-    enum { ASYNC = TN_K_ASYNC, VEC = TN_K_VEC, COLS = TN_D, PADDED = DP, STRIDE = DS };
-#if TN_K_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_k(args) + tn_offset_k(args, b, r, c); }
-#else
-    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_k(args, b, r, c, x); }
-#endif
-};
-struct operand_v {
-    enum { ASYNC = TN_V_ASYNC, VEC = TN_V_VEC, COLS = TN_E, PADDED = EP, STRIDE = ES };
-#if TN_V_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_v(args) + tn_offset_v(args, b, r, c); }
-#else
-    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_v(args, b, r, c, x); }
-#endif
-};
-
 // Rows first ... first + ROWS - 1 of batch b into shared memory; zeros behind the last row and column.
 template <class OPERAND, int ROWS> TN_DEV void bring(const tn_args &args, tn_index b, tn_index first, tn_index rows, unsigned to) {
-    enum { CHUNKS = OPERAND::PADDED / 8, VEC = OPERAND::VEC };
+    enum { CHUNKS = (OPERAND::COLS + 15) / 16 * 2, STRIDE = CHUNKS * 8 + 8, VEC = OPERAND::VEC };
     for (int i = (int)threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
         const int r = i / CHUNKS, c = i % CHUNKS * 8;
-        const unsigned dst = to + (unsigned)(r * OPERAND::STRIDE + c) * 2;
+        const unsigned dst = to + (unsigned)(r * STRIDE + c) * 2;
         const bool row_ok = first + r < rows;
         if constexpr (OPERAND::ASYNC) {
             const bool ok = row_ok && c < OPERAND::COLS;
@@ -79,40 +55,6 @@ template <class OPERAND, int ROWS> TN_DEV void bring(const tn_args &args, tn_ind
             tn_sts16(dst, bits);
         }
     }
-}
-
-TN_DEV unsigned pack2(float x, float y, tn_half) { return tn_floats_to_half2(x, y); }
-TN_DEV unsigned pack2(float x, float y, tn_bf16) { return tn_floats_to_bf16x2(x, y); }
-
-// Scores are exponents of 2 where nothing is added to them, else of e.
-constexpr bool NATURAL = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0;
-constexpr float LOG2_E = 1.4426950408889634f, TO_2 = NATURAL ? LOG2_E : 1.0f,
-                SCALE = (float)(NATURAL ? TN_SCALE : TN_SCALE * 1.4426950408889634);
-
-TN_DEV float score(const tn_args &args, tn_index b, tn_index i, tn_index j, float x) {
-    x *= SCALE;
-    if constexpr (TN_CAP != 0) x = (float)TN_CAP * tn_tanh(x * (float)(TN_CAP != 0 ? 1 / TN_CAP : 0));
-#if TN_HAS_BIAS
-    tn_bias more[1];
-    tn_load_bias(args, b, i, j, more);
-    x += (float)more[0];
-#endif
-#if TN_HAS_MASK
-    bool kept[1];
-    tn_load_mask(args, b, i, j, kept);
-    if (!kept[0]) x = TN_FILL_INF ? TN_FILL_INF * TN_INF : (float)TN_FILL;
-#endif
-    return x;
-}
-
-// The largest, or NaN, and the sum, of a query's four lanes.
-TN_DEV float most_of_four(float x) {
-    x = tn_max(x, __shfl_xor_sync(0xffffffffu, x, 1));
-    return tn_max(x, __shfl_xor_sync(0xffffffffu, x, 2));
-}
-TN_DEV float sum_of_four(float x) {
-    x += __shfl_xor_sync(0xffffffffu, x, 1);
-    return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
@@ -183,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             TN_UNROLL
             for (int i = 0; i < 4; i++) {
                 const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
-                if (!NATURAL || (r < TN_S && c < keys)) s[j][i] = score(args, b, r, c, s[j][i]);
+                if (SCORED && r < TN_S && c < keys) s[j][i] = score(args, b, r, c, s[j][i]);
             }
         if (edge)
             TN_UNROLL
@@ -197,13 +139,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int j = 0; j < NT; j++)
             TN_UNROLL
             for (int i = 0; i < 4; i++) now[i / 2] = tn_max(now[i / 2], s[j][i]);
-        float base[2];
+        float shift[2];
         TN_UNROLL
         for (int h = 0; h < 2; h++) {
-            now[h] = most_of_four(now[h]);
-            base[h] = now[h] == -TN_INF ? 0.0f : now[h]; // nothing seen yet
-            const float fade = tn_ex2((most[h] - base[h]) * TO_2);
-            most[h] = now[h];
+            const float fade = raise(now[h], most[h], shift[h]);
             sum[h] *= fade;
             TN_UNROLL
             for (int e = 0; e < EP / 8; e++)
@@ -214,15 +153,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int j = 0; j < NT; j++)
             TN_UNROLL
             for (int i = 0; i < 4; i++) {
-                s[j][i] = tn_ex2((s[j][i] - base[i / 2]) * TO_2);
+                s[j][i] = weight(s[j][i], shift[i / 2]);
                 sum[i / 2] += s[j][i];
             }
 
         const unsigned v_at = smem_v + (unsigned)((slot * BN + lane % 16) * ES + lane / 16 * 8) * 2;
         TN_UNROLL
         for (int j = 0; j < NT; j += 2) {
-            const unsigned p[4] = {pack2(s[j][0], s[j][1], tn_elem()), pack2(s[j][2], s[j][3], tn_elem()),
-                                   pack2(s[j + 1][0], s[j + 1][1], tn_elem()), pack2(s[j + 1][2], s[j + 1][3], tn_elem())};
+            const unsigned p[4] = {tn_pack2(s[j][0], s[j][1], tn_elem()), tn_pack2(s[j][2], s[j][3], tn_elem()),
+                                   tn_pack2(s[j + 1][0], s[j + 1][1], tn_elem()), tn_pack2(s[j + 1][2], s[j + 1][3], tn_elem())};
             TN_UNROLL
             for (int e = 0; e < EP / 8; e += 2) {
                 unsigned r[4];
@@ -243,24 +182,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         __syncthreads();
     }
 
-    float *const result = (float *)memory + warp * 16 * OS;
-    TN_UNROLL
-    for (int h = 0; h < 2; h++) {
-        const float all = sum_of_four(sum[h]), whole = 1 / all;
-        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
-        TN_UNROLL
-        for (int e = 0; e < EP / 8; e++)
-            TN_UNROLL
-            for (int i = 0; i < 2; i++) result[(h * 8 + g) * OS + e * 8 + t * 2 + i] = none ? 0.0f : out[e][h * 2 + i] * whole;
-    }
-    __syncwarp();
-    for (int i = lane; i < 16 * (TN_E / TN_EPI_VEC); i += 32) {
-        const int r = i / (TN_E / TN_EPI_VEC), e = i % (TN_E / TN_EPI_VEC) * TN_EPI_VEC;
-        float y[TN_EPI_VEC];
-        if (first + warp * 16 + r >= TN_S) continue;
-        TN_UNROLL
-        for (int l = 0; l < TN_EPI_VEC; l++) y[l] = result[r * OS + e + l];
-        tn_epilogue(args, b, first + warp * 16 + r, e, y);
-    }
+    finish<EP / 8>(args, b, first + warp * 16, (float *)memory + warp * 16 * OS, out[0], sum);
 }
 #include "tn_variant_end.cuh"

@@ -80,16 +80,22 @@ template <int N> TN_DEV void tn_wgmma_pin(int (&d)[N]) {
 
 // d += A (64 x 16) * B (16 x 2N), or of 8-bit integers, K-major, A (64 x 32) * B (32 x 2N).  With g = lane / 4 and t = lane % 4 of
 // warp w: d[4j], d[4j+1] are row 16w + g, columns 8j + 2t and 8j + 2t + 1; d[4j+2], d[4j+3] the same of row g + 8.  The last two
-// arguments are of the operands' types.
+// arguments are of the operands' types.  ADD false: d = A * B.  tn_wgmma_registers: A comes from registers, which must not be
+// written until the product has been waited for; a[0] is row 16w + g, k = 2t and 2t + 1, a[1] of row g + 8, a[2] and a[3] of k + 8.
 #ifdef TN_HOST
 TN_DEV constexpr tn_emu_elem tn_emu_elem_of(tn_half) { return TN_EMU_F16; }
 TN_DEV constexpr tn_emu_elem tn_emu_elem_of(tn_bf16) { return TN_EMU_BF16; }
 TN_DEV constexpr tn_emu_elem tn_emu_elem_of(signed char) { return TN_EMU_S8; }
 TN_DEV constexpr tn_emu_elem tn_emu_elem_of(unsigned char) { return TN_EMU_U8; }
-template <bool TRANS_A, bool TRANS_B, class SUM, int ACC, class A, class B>
+template <bool TRANS_A, bool TRANS_B, bool ADD = true, class SUM, int ACC, class A, class B>
 TN_DEV void tn_wgmma(SUM (&d)[ACC], unsigned long long a, unsigned long long b, A, B) {
-    tn_emu->wgmma(tn_emu_self, tn_emu_elem_of(A()), tn_emu_elem_of(B()), 2 * ACC, (unsigned *)d, nullptr, a, b, 1, TRANS_A,
+    tn_emu->wgmma(tn_emu_self, tn_emu_elem_of(A()), tn_emu_elem_of(B()), 2 * ACC, (unsigned *)d, nullptr, a, b, ADD, TRANS_A,
                   TRANS_B);
+}
+template <bool TRANS_B, int ACC, class T>
+TN_DEV void tn_wgmma_registers(float (&d)[ACC], const unsigned (&a)[4], unsigned long long b, T) {
+    const tn_emu_elem e = tn_emu_elem_of(T());
+    tn_emu->wgmma(tn_emu_self, e, e, 2 * ACC, (unsigned *)d, a, 0, b, 1, false, TRANS_B);
 }
 #else
 #define TN_REGS10(t) "%" #t "0,%" #t "1,%" #t "2,%" #t "3,%" #t "4,%" #t "5,%" #t "6,%" #t "7,%" #t "8,%" #t "9,"
@@ -97,37 +103,37 @@ TN_DEV void tn_wgmma(SUM (&d)[ACC], unsigned long long a, unsigned long long b, 
 #define TN_D16(C, i) TN_D4(C, i), TN_D4(C, i + 4), TN_D4(C, i + 8), TN_D4(C, i + 12)
 #define TN_D32(C, i) TN_D16(C, i), TN_D16(C, i + 16)
 // TAIL: what stands behind the predicate.
-#define TN_WGMMA(N, TYPES, REGS, A, B, ADD, TAIL, ...)                                                                 \
-    asm volatile("{.reg .pred add; setp.ne.b32 add, " ADD ", 0; wgmma.mma_async.sync.aligned.m64n" #N TYPES            \
+#define TN_WGMMA(N, TYPES, REGS, A, B, SCALE_D, TAIL, ...)                                                             \
+    asm volatile("{.reg .pred add; setp.ne.b32 add, " SCALE_D ", 0; wgmma.mma_async.sync.aligned.m64n" #N TYPES        \
                  " {" REGS "}, " A ", " B ", add" TAIL ";}"                                                             \
                  : __VA_ARGS__                                                                                         \
-                 : "l"(a), "l"(b), "r"(1), "n"(TRANS_A), "n"(TRANS_B))
+                 : "l"(a), "l"(b), "r"((int)ADD), "n"(TRANS_A), "n"(TRANS_B))
 #define TN_NO_TAIL(TA, TB)
 #define TN_FLOAT_TAIL(TA, TB) ", 1, 1, " TA ", " TB
 #define TN_WGMMA_SHAPES(A_ELEM, B_ELEM, SUM, C, TYPES, TAIL)                                                           \
-    template <bool TRANS_A, bool TRANS_B>                                                                              \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
     TN_DEV void tn_wgmma(SUM (&d)[16], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
         TN_WGMMA(32, TYPES, TN_REGS10() "%10,%11,%12,%13,%14,%15", "%16", "%17", "%18", TAIL("%19", "%20"),            \
                  TN_D16(C, 0));                                                                                        \
     }                                                                                                                  \
-    template <bool TRANS_A, bool TRANS_B>                                                                              \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
     TN_DEV void tn_wgmma(SUM (&d)[32], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
         TN_WGMMA(64, TYPES, TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31", "%32", "%33", "%34", TAIL("%35", "%36"),  \
                  TN_D32(C, 0));                                                                                        \
     }                                                                                                                  \
-    template <bool TRANS_A, bool TRANS_B>                                                                              \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
     TN_DEV void tn_wgmma(SUM (&d)[48], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
         TN_WGMMA(96, TYPES,                                                                                            \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) "%40,%41,%42,%43,%44,%45,%46,%47", "%48", "%49",   \
                  "%50", TAIL("%51", "%52"), TN_D32(C, 0), TN_D16(C, 32));                                              \
     }                                                                                                                  \
-    template <bool TRANS_A, bool TRANS_B>                                                                              \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
     TN_DEV void tn_wgmma(SUM (&d)[64], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                   \
         TN_WGMMA(128, TYPES,                                                                                           \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5) "%60,%61,%62,%63", "%64", \
                  "%65", "%66", TAIL("%67", "%68"), TN_D32(C, 0), TN_D32(C, 32));                                       \
     }                                                                                                                  \
-    template <bool TRANS_A, bool TRANS_B>                                                                              \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
     TN_DEV void tn_wgmma(SUM (&d)[128], unsigned long long a, unsigned long long b, A_ELEM, B_ELEM) {                  \
         TN_WGMMA(256, TYPES,                                                                                           \
                  TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5) TN_REGS10(6) TN_REGS10(7) \
@@ -141,5 +147,23 @@ TN_WGMMA_SHAPES(signed char, signed char, int, "r", "k32.s32.s8.s8", TN_NO_TAIL)
 TN_WGMMA_SHAPES(unsigned char, unsigned char, int, "r", "k32.s32.u8.u8", TN_NO_TAIL)
 TN_WGMMA_SHAPES(signed char, unsigned char, int, "r", "k32.s32.s8.u8", TN_NO_TAIL)
 TN_WGMMA_SHAPES(unsigned char, signed char, int, "r", "k32.s32.u8.s8", TN_NO_TAIL)
+#define TN_WGMMA_REGISTERS(N, TYPES, REGS, A, B, TB, ...)                                                              \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #N TYPES " {" REGS "}, {" A "}, " B ", 1, 1, 1, " TB ";"           \
+                 : __VA_ARGS__                                                                                         \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(TRANS_B))
+#define TN_WGMMA_REGISTERS_SHAPES(ELEM, TYPES)                                                                         \
+    template <bool TRANS_B>                                                                                            \
+    TN_DEV void tn_wgmma_registers(float (&d)[32], const unsigned (&a)[4], unsigned long long b, ELEM) {               \
+        TN_WGMMA_REGISTERS(64, TYPES, TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31", "%32,%33,%34,%35", "%36",       \
+                           "%37", TN_D32("f", 0));                                                                     \
+    }                                                                                                                  \
+    template <bool TRANS_B>                                                                                            \
+    TN_DEV void tn_wgmma_registers(float (&d)[64], const unsigned (&a)[4], unsigned long long b, ELEM) {               \
+        TN_WGMMA_REGISTERS(128, TYPES,                                                                                 \
+                           TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5)                \
+                           "%60,%61,%62,%63", "%64,%65,%66,%67", "%68", "%69", TN_D32("f", 0), TN_D32("f", 32));       \
+    }
+TN_WGMMA_REGISTERS_SHAPES(tn_half, "k16.f32.f16.f16")
+TN_WGMMA_REGISTERS_SHAPES(tn_bf16, "k16.f32.bf16.bf16")
 
 #endif

@@ -1,4 +1,4 @@
-/* attention.c: attention on templates/attention_mma.cu. */
+/* attention.c: attention on templates/attention_mma.cu and templates/attention_wgmma.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"
 #include "tenon/internal/arith.h"
@@ -96,13 +96,17 @@ static void emit_extra(tn_emitter *e, const tn_spec *s, const plan *p, size_t k,
     tn_emit_load_like(e, load, v, (tn_dims){dims, p->rank}, c, 3, 1);
 }
 
-static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+/* A block: its queries, threads and shared memory. */
+typedef struct block {
+    int64_t rows, threads, smem;
+} block;
+
+static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v,
+                          block (*block_of)(const plan *, const tn_variant *)) {
     plan q;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (find_plan(s, &q)) {
-        const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
-                      stages = tn_knob_get(v->tpl, v->knob, "STAGES"), dp = tn_round_up(q.d, 16),
-                      ep = tn_round_up(q.e, 16);
+        const block x = block_of(&q, v);
         const uint32_t vec = (uint32_t)tn_problem_get(p, "EPI_VEC");
         tn_coord c[3];
         tn_emit_problem(e, p);
@@ -121,15 +125,27 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         if (q.in[MASK].i) emit_extra(e, s, &q, MASK, "tn_load_mask");
         coords(&q, "r", "c", c);
         tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);
-        v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.s, tn_dim_const(s->g, warps * 16)), q.batch);
+        v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, q.s, tn_dim_const(s->g, x.rows)), q.batch);
         v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
-        v->block[0] = (uint32_t)(warps * 32);
+        v->block[0] = (uint32_t)x.threads;
         v->block[1] = v->block[2] = 1;
-        const int64_t in = warps * 16 * (dp + 8) * 2 + stages * bn * (dp + ep + 16) * 2,
-                      out = warps * 16 * (ep + 4) * 4;
-        v->smem = (uint32_t)(in > out ? in : out);
+        v->smem = (uint32_t)x.smem;
     }
     return tn_emitter_finish(e);
+}
+
+/* ---- templates/attention_mma.cu ---------------------------------------------------------------------------------- */
+
+static block mma_block(const plan *q, const tn_variant *v) {
+    const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
+                  stages = tn_knob_get(v->tpl, v->knob, "STAGES"), dp = tn_round_up(q->d, 16),
+                  ep = tn_round_up(q->e, 16);
+    const int64_t in = warps * 16 * (dp + 8) * 2 + stages * bn * (dp + ep + 16) * 2, out = warps * 16 * (ep + 4) * 4;
+    return (block){warps * 16, warps * 32, in > out ? in : out};
+}
+
+static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, mma_block);
 }
 
 /* A tile of keys: two products at some share of the tensor cores' peak, and a dozen instructions and an exponential for each score. */
@@ -158,3 +174,51 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_attention_mma = {"attention_mma", accepts, emit, cost};
+
+/* ---- templates/attention_wgmma.cu -------------------------------------------------------------------------------- */
+
+enum { WGMMA_HEAD = 128 };
+
+static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan q;
+    return arch->wgmma && find_plan(s, &q) && q.async[Q] && q.async[K] && q.async[V] && q.d <= WGMMA_HEAD &&
+           q.e <= WGMMA_HEAD && accepts(s, arch, p);
+}
+
+static int64_t wgmma_smem(int64_t groups, int64_t bn, int64_t d, int64_t e) {
+    const int64_t dp = tn_ceil_div(d, 64), ep = tn_ceil_div(e, 64);
+    const int64_t in = dp * (groups * 64 + 2 * bn) * 128 + ep * 2 * bn * 128, out = groups * 64 * (ep * 64 + 4) * 4;
+    return in > out ? in : out;
+}
+
+static block wgmma_block(const plan *q, const tn_variant *v) {
+    const int64_t groups = tn_knob_get(v->tpl, v->knob, "WARPGROUPS"), bn = tn_knob_get(v->tpl, v->knob, "BN");
+    return (block){groups * 64, groups * 128, wgmma_smem(groups, bn, q->d, q->e)};
+}
+
+static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, wgmma_block);
+}
+
+/* Of the tensor cores and of the softmax of a tile the longer, but the blocks of a multiprocessor overlap them only in part. */
+static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double groups = tn_knob_of("attention_wgmma", knobs, "WARPGROUPS"),
+                 bn = tn_knob_of("attention_wgmma", knobs, "BN"), t = (double)tn_problem_get(p, "T");
+    const int64_t d = tn_problem_get(p, "D"), e = tn_problem_get(p, "E");
+    const double bm = groups * 64, dp = ceil((double)d / 64) * 64, ep = ceil((double)e / 64) * 64,
+                 tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.55 : 1);
+    const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
+    const double smem = (double)wgmma_smem((int64_t)groups, (int64_t)bn, d, e),
+                 regs = (bn * 0.75 + ep / 2 + 50) * groups * 128;
+    const double resident = fmax(1, floor(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / regs)));
+    const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock * 0.8;
+    const double extra = 12 * (double)(tn_problem_get(p, "HAS_BIAS") + tn_problem_get(p, "HAS_MASK"));
+    const double products = bm * bn * (dp + ep) / peak, softmax = bm * bn * ((6 + extra) / 128 + 1.0 / 16),
+                 copy = bn * (dp + ep) * 2 / 40;
+    const double busy = fmax(fmax(products, softmax), copy) + 0.35 * fmin(products, softmax);
+    const double side_by_side = fmin(resident, ceil(blocks / arch->sms)), waves = ceil(blocks / (arch->sms * resident));
+    (void)s;
+    return 3 + waves * (tiles + 1) * fmax(busy * side_by_side, products + softmax + 300) / clock;
+}
+
+const tn_binding_ops tn_bind_attention_wgmma = {"attention_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};

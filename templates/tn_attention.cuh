@@ -1,0 +1,103 @@
+// tn_attention.cuh: what the attention templates share: their operands, a score from a product, the running softmax of a query
+// (Dao 2023, FlashAttention-2), and the way out.
+//
+// A warp has 16 queries as an accumulator of mma has its rows: lane 4g + t has rows g and g + 8, and of each the columns 8j + 2t and 8j + 2t + 1.
+#pragma once
+#include "tn_mma.cuh"
+#include "tn_math.cuh"
+
+struct operand_q {
+    enum { ASYNC = TN_Q_ASYNC, VEC = TN_Q_VEC, COLS = TN_D };
+#if TN_Q_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_q(args) + tn_offset_q(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_q(args, b, r, c, x); }
+#endif
+};
+struct operand_k {
+    enum { ASYNC = TN_K_ASYNC, VEC = TN_K_VEC, COLS = TN_D };
+#if TN_K_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_k(args) + tn_offset_k(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_k(args, b, r, c, x); }
+#endif
+};
+struct operand_v {
+    enum { ASYNC = TN_V_ASYNC, VEC = TN_V_VEC, COLS = TN_E };
+#if TN_V_ASYNC
+    TN_DEV const tn_elem *at(const tn_args &args, tn_index b, tn_index r, tn_index c) { return tn_v(args) + tn_offset_v(args, b, r, c); }
+#else
+    TN_DEV void load(const tn_args &args, tn_index b, tn_index r, tn_index c, float (&x)[VEC]) { tn_load_v(args, b, r, c, x); }
+#endif
+};
+
+TN_DEV unsigned tn_pack2(float x, float y, tn_half) { return tn_floats_to_half2(x, y); }
+TN_DEV unsigned tn_pack2(float x, float y, tn_bf16) { return tn_floats_to_bf16x2(x, y); }
+
+// Where nothing is added to the products they are compared as they are, and scaled as they become exponents.
+constexpr bool SCORED = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0 || !(TN_SCALE > 0);
+constexpr float TO_2 = (float)((SCORED ? 1 : TN_SCALE) * 1.4426950408889634); // exponents of 2
+
+TN_DEV float score(const tn_args &args, tn_index b, tn_index i, tn_index j, float x) {
+    x *= (float)TN_SCALE;
+    if constexpr (TN_CAP != 0) x = (float)TN_CAP * tn_tanh(x * (float)(TN_CAP != 0 ? 1 / TN_CAP : 0));
+#if TN_HAS_BIAS
+    tn_bias more[1];
+    tn_load_bias(args, b, i, j, more);
+    x += (float)more[0];
+#endif
+#if TN_HAS_MASK
+    bool kept[1];
+    tn_load_mask(args, b, i, j, kept);
+    if (!kept[0]) x = TN_FILL_INF ? TN_FILL_INF * TN_INF : (float)TN_FILL;
+#endif
+    return x;
+}
+
+// The largest, or NaN, and the sum, of a query's four lanes.
+TN_DEV float most_of_four(float x) {
+    x = tn_max(x, __shfl_xor_sync(0xffffffffu, x, 1));
+    return tn_max(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+TN_DEV float sum_of_four(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+// The base of a query's weights rises to the largest of its scores, `now` among those of this lane: what earlier sums are to be
+// multiplied by, and the shift of its exponents.
+TN_DEV float raise(float now, float &most, float &shift) {
+    now = most_of_four(now);
+    const float base = now == -TN_INF ? 0.0f : now; // nothing seen yet
+    const float fade = tn_ex2((most - base) * TO_2);
+    shift = -base * TO_2;
+    most = now;
+    return fade;
+}
+TN_DEV float weight(float x, float shift) { return tn_ex2(fmaf(x, TO_2, shift)); }
+
+// Results of a warp's queries, from `first` on, by way of its own shared memory: 16 rows of OS floats.  out: an accumulator for each
+// eight columns.
+template <int TILES> TN_DEV void finish(const tn_args &args, tn_index b, tn_index first, float *result, const float *out,
+                                        const float (&sum)[2]) {
+    enum { OS = TILES * 8 + 4 };
+    const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    TN_UNROLL
+    for (int h = 0; h < 2; h++) {
+        const float all = sum_of_four(sum[h]), whole = 1 / all;
+        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
+        TN_UNROLL
+        for (int e = 0; e < TILES; e++)
+            TN_UNROLL
+            for (int i = 0; i < 2; i++) result[(h * 8 + g) * OS + e * 8 + t * 2 + i] = none ? 0.0f : out[e * 4 + h * 2 + i] * whole;
+    }
+    __syncwarp();
+    for (int i = lane; i < 16 * (TN_E / TN_EPI_VEC); i += 32) {
+        const int r = i / (TN_E / TN_EPI_VEC), e = i % (TN_E / TN_EPI_VEC) * TN_EPI_VEC;
+        float y[TN_EPI_VEC];
+        if (first + r >= TN_S) continue;
+        TN_UNROLL
+        for (int l = 0; l < TN_EPI_VEC; l++) y[l] = result[r * OS + e + l];
+        tn_epilogue(args, b, first + r, e, y);
+    }
+}
