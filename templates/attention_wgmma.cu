@@ -2,15 +2,17 @@
 //
 // A block computes WARPGROUPS * 64 queries of one head.  The products of the queries with the keys of tile k + 1 run together with the
 // product of tile k's weights, which are in registers, with its values, and the softmax of tile k + 1 is computed while the latter still
-// runs.  Tiles of keys and of values come into shared memory by cp.async, in wgmma's panels, two of each: the next is asked for when the
-// last has been used.  Columns past D and E are zeros.
+// runs.  Tiles of keys and of values come into shared memory by cp.async, in wgmma's panels, STAGES of each: another is asked for when one
+// has been used.  Columns past D and E are zeros.
 //! kernel  attention_wgmma  attention, scores on chip, warpgroup tensor cores (sm_90a)
 //! knob    WARPGROUPS  1 2 3
 //! knob    BN          64 128
+//! knob    STAGES      2 3 4
 //! require WARPGROUPS == 1 || (WARPGROUPS - 1) * 64 < hint(S)
 //! require BN == 64 || hint(T) > 64
 //! require WARPGROUPS < 3 || BN == 64 || D <= 64 && E <= 64
-//! require (D + 63) / 64 * (WARPGROUPS * 64 + 2 * BN) * 128 + (E + 63) / 64 * 2 * BN * 128 <= SMEM_MAX
+//! require (D + 63) / 64 * (WARPGROUPS * 64 + STAGES * BN) * 128 + (E + 63) / 64 * STAGES * BN * 128 <= SMEM_MAX
+//! require STAGES == 2 || (STAGES - 1) * BN < hint(T)
 //! require WARPGROUPS * 64 * ((E + 63) / 64 * 64 + 4) * 4 <= SMEM_MAX
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
@@ -22,6 +24,7 @@ enum {
     THREADS = TN_WARPGROUPS * 128,
     BM = TN_WARPGROUPS * 64,
     BN = TN_BN,
+    STAGES = TN_STAGES,
     DP = (TN_D + 63) / 64, // panels of 64 columns
     EP = (TN_E + 63) / 64,
     K_TILE = DP * BN * TN_PANEL_ROW,
@@ -55,13 +58,13 @@ struct softmax {
         TN_UNROLL
         for (int j = 0; j < DP; j++) {
             const unsigned long long a = tn_wgmma_tile(q + (unsigned)(j * BM * TN_PANEL_ROW)),
-                                     t = tn_wgmma_tile(keys + (unsigned)(k % 2 * K_TILE + j * BN * TN_PANEL_ROW));
+                                     t = tn_wgmma_tile(keys + (unsigned)(k % STAGES * K_TILE + j * BN * TN_PANEL_ROW));
             TN_UNROLL
             for (int i = 0; i < 4; i++) {
                 if (j == 0 && i == 0)
-                    tn_wgmma<false, false, false>(s, tn_wgmma_step<true>(a, i), tn_wgmma_step<true>(t, i), tn_elem());
+                    tn_wgmma<false, false, false>(s, tn_wgmma_step<true>(a, i), tn_wgmma_step<true>(t, i), tn_elem(), tn_elem());
                 else
-                    tn_wgmma<false, false>(s, tn_wgmma_step<true>(a, i), tn_wgmma_step<true>(t, i), tn_elem());
+                    tn_wgmma<false, false>(s, tn_wgmma_step<true>(a, i), tn_wgmma_step<true>(t, i), tn_elem(), tn_elem());
             }
         }
         tn_wgmma_commit();
@@ -73,7 +76,7 @@ struct softmax {
         for (int i = 0; i < BN / 16; i++)
             tn_wgmma_registers<true>(
                 out, p[i],
-                tn_wgmma_step<false>(tn_wgmma_tile(values + (unsigned)(k % 2 * V_TILE + i / 4 * EP * TN_PANEL)), i % 4), tn_elem());
+                tn_wgmma_step<false>(tn_wgmma_tile(values + (unsigned)(k % STAGES * V_TILE + i / 4 * EP * TN_PANEL)), i % 4), tn_elem());
         tn_wgmma_commit();
     }
 
@@ -109,7 +112,7 @@ struct softmax {
     }
 };
 
-// This thread's copies, then everyone's, have landed, and nobody reads what the next ones replace.
+// All but the LEFT newest groups of copies have landed, this thread's and everyone's, and nobody reads what the next ones replace.
 template <int LEFT> TN_DEV void landed() {
     tn_cp_async_wait<LEFT>();
     tn_fence_wgmma_operands();
@@ -118,7 +121,7 @@ template <int LEFT> TN_DEV void landed() {
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SWIZZLED_SMEM(memory);
-    const unsigned smem_q = tn_smem_addr(memory), smem_k = smem_q + DP * BM * TN_PANEL_ROW, smem_v = smem_k + 2 * K_TILE;
+    const unsigned smem_q = tn_smem_addr(memory), smem_k = smem_q + DP * BM * TN_PANEL_ROW, smem_v = smem_k + STAGES * K_TILE;
     const int group = (int)threadIdx.x / 128, warp = (int)threadIdx.x / 32;
     const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM, b = (tn_index)blockIdx.x / tiles,
                    tile = tiles - 1 - (tn_index)blockIdx.x % tiles, first = tile * BM, ahead = (tn_index)TN_T - TN_S;
@@ -128,14 +131,17 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     TN_WAIT();
     softmax x{args, smem_q + (unsigned)(group * TN_PANEL), smem_k, smem_v, b, first + group * 64, {-TN_INF, -TN_INF}, {}, {}, {}};
     if (n > 0) {
+        const auto bring_tiles = [&](int k, int v) { // a group of copies
+            if (k < n) bring<operand_k, BN, false>(args, b, (tn_index)k * BN, TN_T, smem_k + (unsigned)(k % STAGES * K_TILE));
+            if (v < n) bring<operand_v, BN, true>(args, b, (tn_index)v * BN, TN_T, smem_v + (unsigned)(v % STAGES * V_TILE));
+            tn_cp_async_commit();
+        };
         float s[BN / 2], fade[2];
         bring<operand_q, BM, false>(args, b, first, TN_S, smem_q);
         bring<operand_k, BN, false>(args, b, 0, TN_T, smem_k);
         tn_cp_async_commit();
-        bring<operand_v, BN, true>(args, b, 0, TN_T, smem_v);
-        if (n > 1) bring<operand_k, BN, false>(args, b, BN, TN_T, smem_k + K_TILE);
-        tn_cp_async_commit();
-        landed<1>();
+        for (int k = 0; k + 1 < STAGES; k++) bring_tiles(k + 1, k);
+        landed<STAGES - 1>();
         tn_wgmma_fence();
         x.start_scores(0, s);
         tn_wgmma_wait<0>();
@@ -143,10 +149,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         x.weigh(0, s, fade);
         x.pack(s);
         for (int k = 0; k + 1 < n; k++) {
-            landed<0>(); // keys k + 1 and values k
-            if (k + 2 < n) bring<operand_k, BN, false>(args, b, (tn_index)(k + 2) * BN, TN_T, smem_k + (unsigned)(k % 2 * K_TILE));
-            bring<operand_v, BN, true>(args, b, (tn_index)(k + 1) * BN, TN_T, smem_v + (unsigned)((k + 1) % 2 * V_TILE));
-            tn_cp_async_commit();
+            landed<STAGES - 2>(); // keys k + 1 and values k
+            bring_tiles(k + STAGES, k + STAGES - 1);
             tn_wgmma_pin(x.out);
             tn_wgmma_fence();
             x.start_scores(k + 1, s);
@@ -160,7 +164,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             for (int i = 0; i < EP * 32; i++) x.out[i] *= fade[i / 2 % 2];
             x.pack(s);
         }
-        landed<0>();
+        landed<STAGES - 2>();
         tn_wgmma_pin(x.out);
         tn_wgmma_fence();
         x.start_sums(n - 1);

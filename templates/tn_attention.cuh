@@ -65,16 +65,16 @@ TN_DEV float sum_of_four(float x) {
 }
 
 // The base of a query's weights rises to the largest of its scores, `now` among those of this lane: what earlier sums are to be
-// multiplied by, and the shift of its exponents.
+// multiplied by, and the shift of its exponents.  Scores to which the lowest number is added must be subtracted before they are scaled.
 TN_DEV float raise(float now, float &most, float &shift) {
     now = most_of_four(now);
     const float base = now == -TN_INF ? 0.0f : now; // nothing seen yet
     const float fade = tn_ex2((most - base) * TO_2);
-    shift = -base * TO_2;
+    shift = SCORED ? base : -base * TO_2;
     most = now;
     return fade;
 }
-TN_DEV float weight(float x, float shift) { return tn_ex2(fmaf(x, TO_2, shift)); }
+TN_DEV float weight(float x, float shift) { return tn_ex2(SCORED ? (x - shift) * TO_2 : fmaf(x, TO_2, shift)); }
 
 // Results of a warp's queries, from `first` on, by way of its own shared memory: 16 rows of OS floats.  out: an accumulator for each
 // eight columns.

@@ -185,15 +185,17 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
            q.e <= WGMMA_HEAD && accepts(s, arch, p);
 }
 
-static int64_t wgmma_smem(int64_t groups, int64_t bn, int64_t d, int64_t e) {
+static int64_t wgmma_smem(int64_t groups, int64_t bn, int64_t stages, int64_t d, int64_t e) {
     const int64_t dp = tn_ceil_div(d, 64), ep = tn_ceil_div(e, 64);
-    const int64_t in = dp * (groups * 64 + 2 * bn) * 128 + ep * 2 * bn * 128, out = groups * 64 * (ep * 64 + 4) * 4;
+    const int64_t in = (dp * (groups * 64 + stages * bn) + ep * stages * bn) * 128,
+                  out = groups * 64 * (ep * 64 + 4) * 4;
     return in > out ? in : out;
 }
 
 static block wgmma_block(const plan *q, const tn_variant *v) {
-    const int64_t groups = tn_knob_get(v->tpl, v->knob, "WARPGROUPS"), bn = tn_knob_get(v->tpl, v->knob, "BN");
-    return (block){groups * 64, groups * 128, wgmma_smem(groups, bn, q->d, q->e)};
+    const int64_t groups = tn_knob_get(v->tpl, v->knob, "WARPGROUPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
+                  stages = tn_knob_get(v->tpl, v->knob, "STAGES");
+    return (block){groups * 64, groups * 128, wgmma_smem(groups, bn, stages, q->d, q->e)};
 }
 
 static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
@@ -203,12 +205,13 @@ static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_prob
 /* Of the tensor cores and of the softmax of a tile the longer, but the blocks of a multiprocessor overlap them only in part. */
 static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double groups = tn_knob_of("attention_wgmma", knobs, "WARPGROUPS"),
-                 bn = tn_knob_of("attention_wgmma", knobs, "BN"), t = (double)tn_problem_get(p, "T");
+                 bn = tn_knob_of("attention_wgmma", knobs, "BN"),
+                 stages = tn_knob_of("attention_wgmma", knobs, "STAGES"), t = (double)tn_problem_get(p, "T");
     const int64_t d = tn_problem_get(p, "D"), e = tn_problem_get(p, "E");
     const double bm = groups * 64, dp = ceil((double)d / 64) * 64, ep = ceil((double)e / 64) * 64,
                  tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.55 : 1);
     const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
-    const double smem = (double)wgmma_smem((int64_t)groups, (int64_t)bn, d, e),
+    const double smem = (double)wgmma_smem((int64_t)groups, (int64_t)bn, (int64_t)stages, d, e),
                  regs = (bn * 0.75 + ep / 2 + 50) * groups * 128;
     const double resident = fmax(1, floor(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / regs)));
     const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock * 0.8;
@@ -218,7 +221,7 @@ static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem
     const double busy = fmax(fmax(products, softmax), copy) + 0.35 * fmin(products, softmax);
     const double side_by_side = fmin(resident, ceil(blocks / arch->sms)), waves = ceil(blocks / (arch->sms * resident));
     (void)s;
-    return 3 + waves * (tiles + 1) * fmax(busy * side_by_side, products + softmax + 300) / clock;
+    return 3 + waves * (tiles + 1) * fmax(busy * side_by_side, products + softmax + 300 / (stages - 1)) / clock;
 }
 
 const tn_binding_ops tn_bind_attention_wgmma = {"attention_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};

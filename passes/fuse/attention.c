@@ -60,18 +60,27 @@ static bool is_score(const attention *x, tn_val v, int steps) {
     }
 }
 
-/* A lower triangle: query i sees keys up to i. */
-static bool is_triangle(const attention *x, tn_val mask) {
+/* What is added to the score of a key that is not seen: nothing is left of its weight, as of a mask's number. */
+#define UNSEEN -1e4
+
+/* What a mask, or what is added to scores, says of the key of element k: 1 it is seen, 0 it is not, -1 something else. */
+static int says_seen(const tn_graph *g, tn_val v, int64_t k) {
+    const double x = tn_const_get(g, v, (uint64_t)k);
+    if (tn_val_dtype(g, v) == TN_BOOL) return x != 0;
+    return x == 0 ? 1 : x <= UNSEEN ? 0 : -1;
+}
+
+/* A lower triangle of a constant: query i of s sees keys up to i + t - s. */
+static bool is_triangle(const attention *x, tn_val v) {
     const tn_graph *g = x->g;
     int64_t s, t, numel;
-    const size_t r = tn_val_rank(g, mask);
-    const unsigned char *p = tn_is_const(g, mask) ? tn_const_data(g, mask) : NULL;
-    if (!p || r < 2 || !tn_static_dim(g, mask, r - 2, &s) || !tn_static_dim(g, mask, r - 1, &t) || s != t ||
-        !tn_static_numel(g, mask, &numel) || numel != s * t || (double)s * (double)t > 1 << 26)
+    const size_t r = v.i ? tn_val_rank(g, v) : 0;
+    if (r < 2 || !tn_is_const(g, v) || !tn_static_dim(g, v, r - 2, &s) || !tn_static_dim(g, v, r - 1, &t) || s > t ||
+        !tn_static_numel(g, v, &numel) || numel != s * t || (double)s * (double)t > 1 << 26)
         return false;
-    for (int64_t i = 0; i < s; i++)
-        for (int64_t j = 0; j < t; j++)
-            if ((p[i * t + j] != 0) != (j <= i)) return false;
+    /* from the last row on, whose end tells most others apart */
+    for (int64_t k = numel; k-- > 0;)
+        if (says_seen(g, v, k) != (k % t <= k / t + t - s)) return false;
     return true;
 }
 
@@ -256,7 +265,8 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     x->v = flipped(x, tn_node_input(g, n, 1), second->trans_b);
     if (tn_val_rank(g, out) != r) return x->why = "the values have more axes than the scores", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
-    if (x->mask.i && x->a.fill <= -1e4 && is_triangle(x, x->mask)) x->a.causal = true, x->mask = (tn_val){0};
+    if (x->mask.i && x->a.fill <= UNSEEN && is_triangle(x, x->mask)) x->a.causal = true, x->mask = (tn_val){0};
+    if (is_triangle(x, x->bias)) x->a.causal = true, x->bias = (tn_val){0};
     const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
     return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
 }

@@ -28,9 +28,24 @@ from gpu_time import time_graph
 torch.backends.cudnn.benchmark = True
 
 
+@contextlib.contextmanager
+def silent():
+    """What is printed meanwhile, by C++ too, goes nowhere."""
+    sys.stdout.flush()
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
+
+
 def export(model, x, path):
     names = {"input_names": ["input"], "output_names": ["output"]}
-    with contextlib.redirect_stdout(sys.stderr):  # exporters talk
+    with silent():  # exporters talk
         try:
             torch.onnx.export(model, (x,), str(path), opset_version=17, dynamo=False, **names)
         except Exception as e:  # ... and change between versions

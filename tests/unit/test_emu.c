@@ -352,7 +352,7 @@ END_TEST
     "for (int i = threadIdx.x; i < 32 * 8; i += 128) tn_sts16(tn_panel_chunk(b, i / 8, i % 8), ones);\n" FENCE         \
     "\n" BARRIER "\nfloat d[16];\nfor (int i = 0; i < 16; i++) d[i] = 0;\n" REGISTERS "\n"                             \
     "for (int k = 0; k < 4; k++) tn_wgmma<false, false>(d, tn_wgmma_step<true>(tn_wgmma_tile(a), k), "                 \
-    "tn_wgmma_step<true>(tn_wgmma_tile(b), k), tn_half());\ntn_wgmma_commit();\n" AFTER "\n" WAIT                      \
+    "tn_wgmma_step<true>(tn_wgmma_tile(b), k), tn_half(), tn_half());\ntn_wgmma_commit();\n" AFTER "\n" WAIT           \
     "\nout[threadIdx.x] = d[threadIdx.x % 16];\ntn_wgmma_wait<0>();"
 #define WGMMA(FENCE, BARRIER, AFTER, WAIT) WGMMA_(FENCE, BARRIER, "tn_wgmma_fence();", AFTER, WAIT)
 
