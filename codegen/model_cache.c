@@ -163,7 +163,6 @@ static void add_options(text *key, const tn_import_options *i, const tn_compile_
         add(key, "sequence %s %lld\n", i->sequences[k].input, (long long)i->sequences[k].length);
 }
 
-/* Plans that are made for the GPU of this machine are of no other, nor of another driver. */
 tn_status tn_gpu_key(const tn_env *env, int ordinal, char *out, size_t size) {
     tn_cuda *cu;
     tn_device_info info;

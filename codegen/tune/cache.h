@@ -22,9 +22,6 @@ void tn_cache_close(tn_cache *c);
 bool tn_cache_get(tn_cache *c, const char *kind, const char *key, void **data, size_t *size);
 void tn_cache_put(tn_cache *c, const char *kind, const char *key, const void *data, size_t size);
 
-/* What plans for a GPU of this machine depend on, as text: its name and driver (plan_cache.c). */
-tn_status tn_gpu_key(const tn_env *env, int ordinal, char *out, size_t size);
-
 /* One thread at a time makes the entry of a key: while a claim is held, others that claim the key wait, and may find the
  * entry then.  The claim lives on its holder's stack. */
 typedef struct tn_cache_claim {

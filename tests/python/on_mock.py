@@ -8,6 +8,7 @@ import ctypes
 import os
 import re
 import sys
+import tempfile
 
 source, built = sys.argv[1:]
 os.environ["TENON_LIBCUDA"] = os.path.join(built, "mock_cuda.so")
@@ -99,6 +100,16 @@ refused(tenon.TypeMismatchError, "float64", lambda: plan.run({"x": OnGpu(4, 8, d
 refused(tenon.TypeMismatchError, "on cuda", lambda: plan.run({"x": x}, out={"y": np.zeros((4, 4), np.float32)}))
 refused(tenon.TypeMismatchError, "runs on cpu", lambda: plan.to("cpu")(x))
 assert not mock.violation, mock.violation
+
+# what is found by a key was made for this GPU
+with tempfile.TemporaryDirectory() as folder:
+    def phases(cc):
+        mock.cc, seen = cc, set()
+        tenon.compile(models.mlp()[0], tune_seconds=0, cache=folder, progress=lambda p: seen.add(p.phase), _key="mlp")
+        return seen
+    assert "compile" in phases(90), "nothing is there"
+    assert "compile" not in phases(90), "it is found"
+    assert "compile" in phases(80), "it is another GPU's"
 
 del plan
 assert mock.live_allocs == mock.live_modules == 0, (mock.live_allocs, mock.live_modules)

@@ -1,6 +1,10 @@
 /* compile.c: model in, plan out.  tenon/_compile.py has turned the user's words into the tuples that are read here. */
 #include "module.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "tenon/plan_cache.h"
 
 /* What the library is given: arrays of its structs, whose strings are Python's. */
@@ -111,11 +115,24 @@ static tn_status make_file(void *user, const char *path) {
     return s;
 }
 
+/* key says all that the plan depends on but the GPU, which is added. */
 static tn_plan *find_or_make(const tn_env *env, void *user, const char *key, tn_status *s) {
     job *j = user;
     const tn_plan_cache cache = {.dir = j->compile.cache_dir};
+    const bool of_gpu = !j->compile.no_gpu && !j->compile.n_targets;
+    char gpu[256] = "";
+    const size_t size = strlen(key) + sizeof gpu;
+    char *whole = malloc(size);
+    tn_plan *p = NULL;
     j->used = env;
-    return tn_cached_plan(env, &cache, key, make_file, j, s);
+    *s = whole ? TN_OK : TN_E_MEMORY;
+    if (*s == TN_OK && of_gpu) *s = tn_gpu_key(env, j->compile.cuda_device, gpu, sizeof gpu);
+    if (*s == TN_OK) {
+        snprintf(whole, size, "%s%s", key, gpu);
+        p = tn_cached_plan(env, &cache, whole, make_file, j, s);
+    }
+    free(whole);
+    return p;
 }
 
 /* The lists of an import and of a compilation; false: raised, or *s says what. */

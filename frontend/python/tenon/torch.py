@@ -384,18 +384,14 @@ class Subgraph:
         device = self.options.device or self.device.type
         with _exported(self.module.graph, constants) as (e, folder):
             options = {"tune_seconds": 20, **self.options.compile, "cuda_device": self.device.index or 0}
-            key = None if folder or not self.options.cache else _key(e, device, self.device, options)
+            key = None if folder or not self.options.cache else _key(e, device, options)
             return compile_model(e.model, device=device, shapes=e.typical, base_dir=folder, _key=key, **options)
 
 
-def _key(e: Exported, kind: str, device: torch.device, options: Mapping[str, Any]) -> str:
-    """All that a plan depends on: model, options, and the GPU."""
-    gpu = ""
-    if kind == "cuda":
-        gpu = f"{torch.cuda.get_device_name(device)} {torch.cuda.get_device_properties(device).multi_processor_count} " \
-            f"{torch._C._cuda_getDriverVersion()}"
+def _key(e: Exported, kind: str, options: Mapping[str, Any]) -> str:
+    """All that a plan depends on but the GPU, which the compilation adds."""
     said = sorted((k, repr(v)) for k, v in options.items() if k != "progress")
-    return f"torch {hashlib.sha256(e.model).hexdigest()} {kind} {gpu} {e.typical} {said}"
+    return f"torch {hashlib.sha256(e.model).hexdigest()} {kind} {e.typical} {said}"
 
 
 @contextmanager

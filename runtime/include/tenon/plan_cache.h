@@ -20,6 +20,10 @@ typedef struct tn_plan_cache {
     uint64_t max_bytes; /* of all plans in it; the one asked for is kept even if it is larger.  0: 16 GiB */
 } tn_plan_cache;
 
+/* What a plan for this GPU of the machine depends on, for a key: its model and driver, a line of less than 200 bytes.
+ * Errors: E_NO_DEVICE. */
+tn_status tn_gpu_key(const tn_env *env, int ordinal, char *out, size_t size);
+
 /* The plan of a key, which says all that the plan depends on; versions of Tenon are told apart anyway.  `make` writes the
  * plan to a path (tn_compile does), and is called where the cache has no such plan.  Thread-safe.  NULL with *status set on
  * failure: of `make`, or E_IO (the folder cannot be written), E_CANCELLED, E_MEMORY. */
