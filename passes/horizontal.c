@@ -250,7 +250,7 @@ static void visit(family *h, tn_pass_ctx *ctx, tn_node n) {
     tn_filter f;
     if (!is_member(h->g, n, &f) || tn_val_has_one_use(h->g, f.x)) return;
     find_members(h, &f);
-    if (h->n < 2) return;
+    if (h->n < 2 || h->f[0].node.i != n.i) return; /* once for each family */
     if (!find_steps(h))
         tn_pass_refused(ctx, "horizontal", h->g, n, "the products of one operand go on in different ways");
     else if (tn_pass_may_rewrite(ctx, "horizontal"))

@@ -63,10 +63,9 @@ static bool is_score(const attention *x, tn_val v, int steps) {
 /* What is added to the score of a key that is not seen: nothing is left of its weight, as of a mask's number. */
 #define UNSEEN -1e4
 
-/* What a mask, or what is added to scores, says of the key of element k: 1 it is seen, 0 it is not, -1 something else. */
-static int says_seen(const tn_graph *g, tn_val v, int64_t k) {
-    const double x = tn_const_get(g, v, (uint64_t)k);
-    if (tn_val_dtype(g, v) == TN_BOOL) return x != 0;
+/* What an element of a mask, or of what is added to scores, says of its key: 1 it is seen, 0 it is not, -1 something else. */
+static int says_seen(tn_dtype t, double x) {
+    if (t == TN_BOOL) return x != 0;
     return x == 0 ? 1 : x <= UNSEEN ? 0 : -1;
 }
 
@@ -75,12 +74,14 @@ static bool is_triangle(const attention *x, tn_val v) {
     const tn_graph *g = x->g;
     int64_t s, t, numel;
     const size_t r = v.i ? tn_val_rank(g, v) : 0;
-    if (r < 2 || !tn_is_const(g, v) || !tn_static_dim(g, v, r - 2, &s) || !tn_static_dim(g, v, r - 1, &t) || s > t ||
+    const void *data = r >= 2 && tn_is_const(g, v) ? tn_const_data(g, v) : NULL;
+    if (!data || !tn_static_dim(g, v, r - 2, &s) || !tn_static_dim(g, v, r - 1, &t) || s > t ||
         !tn_static_numel(g, v, &numel) || numel != s * t || (double)s * (double)t > 1 << 26)
         return false;
-    /* from the last row on, whose end tells most others apart */
-    for (int64_t k = numel; k-- > 0;)
-        if (says_seen(g, v, k) != (k % t <= k / t + t - s)) return false;
+    const tn_dtype type = tn_val_dtype(g, v);
+    for (int64_t i = 0; i < s; i++)
+        for (int64_t j = 0; j < t; j++)
+            if (says_seen(type, tn_load_num(type, data, (uint64_t)(i * t + j))) != (j <= i + t - s)) return false;
     return true;
 }
 
