@@ -16,14 +16,15 @@ static tn_precision precision_of(const check_options *o, tn_dtype out) {
     return out == TN_BF16 ? TN_PREC_BF16 : o->setup->options.precision;
 }
 
-/* What the options leave out, by the precision of the compilation or of the output itself, whichever is coarser. */
-static void default_tolerance(tn_precision p, double *rtol, double *atol) {
+/* By the precision of the compilation or of the output itself, whichever is coarser. */
+void check_tolerance(const check_options *o, tn_dtype out, double *rtol, double *atol) {
     static const double table[][2] = {[TN_FP32] = {1e-3, 1e-5},
                                       [TN_PREC_TF32] = {2e-2, 2e-3},
                                       [TN_FP16] = {2e-2, 2e-3},
                                       [TN_PREC_BF16] = {1e-1, 1e-2}};
-    if (*rtol < 0) *rtol = table[p][0];
-    if (*atol < 0) *atol = table[p][1];
+    const double *otherwise = table[precision_of(o, out)];
+    *rtol = o->rtol < 0 ? otherwise[0] : o->rtol;
+    *atol = o->atol < 0 ? otherwise[1] : o->atol;
 }
 
 /* What rounding does to output k, if that is asked for and can be said. */
@@ -55,11 +56,11 @@ static void describe(const cli_diff *d, tn_precision p, char *why, size_t size) 
 
 bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, const tn_host_tensor *got,
                   const tn_host_tensor *want, cli_diff *d, char *why, size_t size) {
-    double rtol = o->rtol, atol = o->atol;
+    double rtol, atol;
     const tn_precision p = precision_of(o, want->dtype);
-    const bool given = rtol >= 0 || atol >= 0;
+    const bool given = o->rtol >= 0 || o->atol >= 0;
     *why = 0;
-    default_tolerance(p, &rtol, &atol);
+    check_tolerance(o, want->dtype, &rtol, &atol);
     if (!cli_compare(got, want, rtol, atol, NULL, d, why, size)) return false;
     if (d->bad && !given && (p == TN_FP16 || p == TN_PREC_BF16)) {
         const uint64_t beyond = d->bad;
@@ -77,32 +78,6 @@ bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, con
         d->excused = 0;
     }
     return true;
-}
-
-/* The least and the largest number, NaN left out; false if some is not finite. */
-static bool range_of(const tn_host_tensor *t, double *lo, double *hi) {
-    bool finite = true;
-    *lo = INFINITY, *hi = -INFINITY;
-    for (uint64_t k = 0, n = cli_numel(t); k < n; k++) {
-        const double v = tn_load_num(t->dtype, t->data, k);
-        finite = finite && isfinite(v);
-        if (v < *lo) *lo = v;
-        if (v > *hi) *hi = v;
-    }
-    return finite;
-}
-
-void check_drawn(const tn_host_tensor *got, const tn_host_tensor *want, char *why, size_t size) {
-    enum { ENOUGH = 16 }; /* numbers to tell how far others may lie from them: twice as far as the farthest apart */
-    double low, high, least, most;
-    *why = 0;
-    const bool finite = range_of(got, &least, &most), expected = range_of(want, &low, &high);
-    const double far = 2 * (high - low);
-    if (!finite && expected)
-        snprintf(why, size, "random numbers that are not finite, where all of the recorded ones are");
-    else if (finite && expected && cli_numel(want) >= ENOUGH && far > 0 && (least < low - far || most > high + far))
-        snprintf(why, size, "random numbers from %.6g to %.6g, where those recorded are from %.6g to %.6g", least, most,
-                 low, high);
 }
 
 const char *check_excuse(const cli_diff *d, char *buf, size_t size) {

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -14,13 +15,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { NAME_SIZE = 160, TEST_SECONDS = 120 };
+#include "codegen/tune/pool.h"
 
-typedef enum verdict { PASSED, FAILED, SKIPPED } verdict;
+enum { NAME_SIZE = 160, TEST_SECONDS = 120, MOST_JOBS = 64 };
+
+typedef enum verdict { NONE, PASSED, FAILED, SKIPPED, VERDICTS } verdict;
 
 typedef struct test {
-    char name[NAME_SIZE], op[64], why[512];
-    verdict verdict;
+    char name[NAME_SIZE], op[64], why[512]; /* why one that passed was judged otherwise than others are */
+    verdict verdict;                        /* NONE: it has not ended */
     pid_t pid;
     int fd;
     size_t got; /* bytes of why so far */
@@ -82,50 +85,71 @@ static void run_child(cli *parent, const char *dir, const test *t, const check_o
     mine.data = data;
     check_result r = {.silent = true};
     int rc = check_model(&c, model, &mine, &r);
-    const char *text = rc == 1 ? r.why : why;
+    const char *text = rc == 0 ? r.drawn : rc == 1 ? r.why : why;
     ssize_t ignored = write(fd, text, strlen(text));
     (void)ignored;
     close(fd);
     _exit(rc);
 }
 
-static bool start(cli *c, const char *dir, test *t, const check_options *o) {
-    int fd[2];
-    if (pipe(fd)) return false;
+/* What runs, and how far it is.  Tests end in any order; their lines are printed in that of their names. */
+typedef struct suite {
+    cli *c;
+    const char *dir;
+    const check_options *o;
+    test *t;
+    size_t n, started, ended, printed, n_running;
+    test *running[MOST_JOBS];
+    double began;
+    bool
+        stopped; /* interrupted, or no process could be made: what runs is told to end, and what it finds does not count */
+} suite;
+
+static tn_status start(suite *s, test *t) {
+    int fd[2] = {-1, -1};
     fflush(NULL);
-    t->pid = fork();
+    t->pid = pipe(fd) ? -1 : fork();
     if (t->pid == 0) {
         close(fd[0]);
-        run_child(c, dir, t, o, fd[1]);
+        fcntl(fd[1], F_SETFD, FD_CLOEXEC); /* a compiler that outlives the test does not keep it from having ended */
+        run_child(s->c, s->dir, t, s->o, fd[1]);
     }
-    close(fd[1]);
+    if (t->pid < 0) {
+        tn_fail(&s->c->env, TN_E_IO, t->name, "try fewer --jobs", "no process could be started: %s", strerror(errno));
+        if (fd[0] >= 0) close(fd[0]);
+    }
+    if (fd[1] >= 0) close(fd[1]);
     t->fd = fd[0];
-    return t->pid > 0;
+    return t->pid < 0 ? TN_E_IO : TN_OK;
 }
 
+/* The test's process has closed its end of the pipe. */
 static void finish(test *t) {
     int status = 0;
-    bool told = false;
-    for (ssize_t k = 1; k > 0;) {
-        struct pollfd p = {.fd = t->fd, .events = POLLIN};
-        if (poll(&p, 1, 100) > 0) {
-            k = t->got + 1 < sizeof t->why ? read(t->fd, t->why + t->got, sizeof t->why - 1 - t->got) : 0;
-            if (k > 0) t->got += (size_t)k;
-        } else if (cli_interrupted() && !told) {
-            told = kill(t->pid, SIGTERM) == 0;
-        }
-    }
     close(t->fd);
     while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (WIFSIGNALED(status)) {
-        snprintf(t->why, sizeof t->why, "%s", WTERMSIG(status) == SIGALRM ? "did not end in time" : "crashed");
+        const int by = WTERMSIG(status);
+        if (by == SIGALRM)
+            snprintf(t->why, sizeof t->why, "did not end in %d s", TEST_SECONDS);
+        else
+            snprintf(t->why, sizeof t->why, "crashed: %s (signal %d)", strsignal(by), by);
         t->verdict = FAILED;
     } else {
-        int rc = WEXITSTATUS(status);
+        const int rc = WEXITSTATUS(status);
         t->verdict = rc == 0 ? PASSED : rc == tn_status_exit_code(TN_E_UNSUPPORTED) ? SKIPPED : FAILED;
         if (rc && !*t->why) snprintf(t->why, sizeof t->why, "exit code %d", rc);
     }
+}
+
+/* Reads what a process has to say; true once that was all. */
+static bool hear(test *t) {
+    char beyond[64]; /* of what does not fit */
+    const size_t room = sizeof t->why - 1 - t->got;
+    const ssize_t k = read(t->fd, room ? t->why + t->got : beyond, room ? room : sizeof beyond);
+    if (k > 0 && room) t->got += (size_t)k;
+    return k == 0 || (k < 0 && errno != EINTR && errno != EAGAIN);
 }
 
 /* The operator a test of the ONNX suite is about: its name up to the variant. */
@@ -136,17 +160,71 @@ static void op_of(const char *name, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)n, p);
 }
 
-/* At once: a suite on a GPU takes minutes. */
 static void print_verdict(cli *c, const test *t) {
+    if (c->json || t->verdict == PASSED) return;
     cli_clear_bar(c);
     printf("%s %s: %s\n", t->verdict == FAILED ? "FAILED " : "skipped", t->name, t->why);
     fflush(stdout);
 }
 
+static void show_progress(suite *s, const test *last) {
+    const double elapsed = tn_now() - s->began;
+    const tn_progress p = {.phase = "check",
+                           .item = last->name,
+                           .done = s->ended,
+                           .total = s->n,
+                           .elapsed_s = elapsed,
+                           .eta_s = elapsed / (double)s->ended * (double)(s->n - s->ended)};
+    s->c->env.progress(s->c, &p);
+}
+
+static void end(suite *s, size_t slot) {
+    test *t = s->running[slot];
+    s->running[slot] = s->running[--s->n_running];
+    finish(t);
+    if (s->stopped) {
+        t->verdict = NONE;
+        return;
+    }
+    s->ended++;
+    show_progress(s, t);
+    for (; s->printed < s->n && s->t[s->printed].verdict != NONE; s->printed++)
+        print_verdict(s->c, &s->t[s->printed]); /* at once: a suite takes minutes on a GPU */
+}
+
+/* Waits a moment for what runs to say something, or to end. */
+static void wait_for_some(suite *s) {
+    struct pollfd p[MOST_JOBS];
+    for (size_t k = 0; k < s->n_running; k++) p[k] = (struct pollfd){.fd = s->running[k]->fd, .events = POLLIN};
+    if (poll(p, s->n_running, 100) <= 0) return;
+    for (size_t k = s->n_running; k-- > 0;) /* the last one takes an ended one's slot */
+        if (p[k].revents && hear(s->running[k])) end(s, k);
+}
+
+static void stop(suite *s) {
+    if (s->stopped) return;
+    s->stopped = true;
+    for (size_t k = 0; k < s->n_running; k++) kill(s->running[k]->pid, SIGTERM); /* they clean up and end */
+}
+
+static void run_all(suite *s, size_t jobs) {
+    s->began = tn_now();
+    do {
+        while (!s->stopped && s->started < s->n && s->n_running < jobs) {
+            if (start(s, &s->t[s->started]) == TN_OK)
+                s->running[s->n_running++] = &s->t[s->started++];
+            else
+                stop(s);
+        }
+        wait_for_some(s);
+        if (cli_interrupted()) stop(s);
+    } while (s->n_running || (!s->stopped && s->started < s->n));
+}
+
 static void print_table(const test *t, size_t n) {
     printf("%-28s %7s %7s %7s\n", "operator", "passed", "failed", "skipped");
     for (size_t i = 0; i < n;) {
-        size_t count[3] = {0}, j = i;
+        size_t count[VERDICTS] = {0}, j = i;
         for (; j < n && !strcmp(t[j].op, t[i].op); j++) count[t[j].verdict]++;
         printf("%-28s %7zu %7zu %7zu\n", t[i].op, count[PASSED], count[FAILED], count[SKIPPED]);
         i = j;
@@ -158,46 +236,56 @@ static int by_op(const void *a, const void *b) {
     return r ? r : by_name(a, b);
 }
 
+static const char *const verdicts[] = {[PASSED] = "passed", [FAILED] = "failed", [SKIPPED] = "skipped"};
+
+static void print_document(cli *c, const test *t, size_t n, const size_t count[VERDICTS], size_t drawn) {
+    json_object *doc = json_object_new_object(), *list = cli_json_add_array(doc, "tests");
+    for (size_t i = 0; i < n; i++) {
+        json_object *e = json_object_new_object();
+        cli_json_add_string(e, "name", t[i].name);
+        cli_json_add_string(e, "verdict", verdicts[t[i].verdict]);
+        cli_json_add_string(e, "why", t[i].why);
+        json_object_array_add(list, e);
+    }
+    for (int k = PASSED; k < VERDICTS; k++) cli_json_add_number(doc, verdicts[k], (double)count[k]);
+    cli_json_add_number(doc, "passed_by_distribution", (double)drawn);
+    cli_print_json(c, doc);
+}
+
+/* Of the first n tests, which have all ended. */
+static void print_summary(cli *c, test *t, size_t n, const size_t count[VERDICTS]) {
+    size_t drawn = 0;
+    for (size_t i = 0; i < n; i++) drawn += t[i].verdict == PASSED && *t[i].why;
+    cli_clear_bar(c);
+    if (c->json) {
+        print_document(c, t, n, count, drawn);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) op_of(t[i].name, t[i].op, sizeof t[i].op);
+    qsort(t, n, sizeof *t, by_op);
+    print_table(t, n);
+    if (drawn)
+        printf("%zu of those that passed draw%s random numbers: judged by shape, type and distribution\n", drawn,
+               drawn == 1 ? "s" : "");
+    printf("%zu passed, %zu failed, %zu skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
+}
+
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o) {
-    size_t n = 0, count[3] = {0}, started = 0, done = 0;
-    test *t = list_tests(c, dir, filter, &n);
-    if (!t) return tn_status_exit_code(TN_E_IO);
-    if (n == 0) {
-        free(t);
+    suite s = {.c = c, .dir = dir, .o = o};
+    s.t = list_tests(c, dir, filter, &s.n);
+    if (!s.t) return tn_status_exit_code(TN_E_IO);
+    if (s.n == 0) {
+        free(s.t);
         return cli_exit(c, tn_fail(&c->env, TN_E_IO, dir, "name a folder whose folders hold a model.onnx each",
                                    "no tests%s%s are there", filter ? " with a name like " : "", filter ? filter : ""));
     }
-    while (done < n && !cli_interrupted()) {
-        while (started < n && started - done < (size_t)jobs && start(c, dir, &t[started], o)) started++;
-        if (started == done) break;
-        finish(&t[done]);
-        op_of(t[done].name, t[done].op, sizeof t[done].op);
-        count[t[done].verdict]++;
-        if (!c->json && t[done].verdict != PASSED) print_verdict(c, &t[done]);
-        done++;
-        tn_progress p = {.phase = "check", .item = t[done - 1].name, .done = done, .total = n, .eta_s = -1};
-        c->env.progress(c, &p);
+    run_all(&s, (size_t)(jobs < 1 ? 1 : jobs > MOST_JOBS ? MOST_JOBS : jobs));
+    size_t count[VERDICTS] = {0}, n = 0;
+    for (size_t k = 0; k < s.n; k++) {
+        count[s.t[k].verdict]++;
+        if (s.t[k].verdict != NONE) s.t[n++] = s.t[k];
     }
-    for (size_t i = done; i < started; i++) kill(t[i].pid, SIGTERM); /* interrupted: they clean up and end */
-    for (size_t i = done; i < started; i++) waitpid(t[i].pid, NULL, 0);
-    cli_clear_bar(c);
-    if (c->json) {
-        json_object *doc = json_object_new_object(), *list = cli_json_add_array(doc, "tests");
-        static const char *const names[] = {"passed", "failed", "skipped"};
-        for (size_t i = 0; i < done; i++) {
-            json_object *e = json_object_new_object();
-            cli_json_add_string(e, "name", t[i].name);
-            cli_json_add_string(e, "verdict", names[t[i].verdict]);
-            cli_json_add_string(e, "why", t[i].why);
-            json_object_array_add(list, e);
-        }
-        for (int k = 0; k < 3; k++) cli_json_add_number(doc, names[k], (double)count[k]);
-        cli_print_json(c, doc);
-    } else {
-        qsort(t, done, sizeof *t, by_op);
-        print_table(t, done);
-        printf("%zu passed, %zu failed, %zu skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
-    }
-    free(t);
-    return count[FAILED] || done < n ? 1 : 0;
+    print_summary(c, s.t, n, count);
+    free(s.t);
+    return count[FAILED] || count[NONE] ? 1 : 0;
 }

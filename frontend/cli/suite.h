@@ -19,12 +19,11 @@ typedef struct check_result {
     bool silent;
     int sets, compared;     /* data sets; outputs of the right type */
     double max_abs, cosine; /* the worst of those */
-    char why[400];          /* "" when everything agreed, but for random numbers */
-    char drawn[400];        /* how those differ first */
+    char why[400];          /* "" when everything agreed */
+    char drawn[400];        /* which output is random numbers, judged by what they can be; "": none is */
 } check_result;
 
-/* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain: also where random numbers,
- * which other generators draw otherwise, are as they should be but for their values. */
+/* 0 agreed, 1 differed (r->why), else the exit code of an error that the diagnostics explain. */
 int check_model(cli *c, const char *model, const check_options *o, check_result *r);
 /* Random inputs instead of recorded ones: the model on the device against the reference evaluation, in float32, of the
  * graph as it was imported, or ONNX Runtime; one run for each shape of `at` (NAME=1x3x224x224, NULL-terminated; NULL: symbolic dims are
@@ -52,11 +51,25 @@ void check_margin_free(cli *c, check_margin *m);
  * "" if it agrees, else says what differs; false if dtypes or shapes do, and d is zero then. */
 bool check_tensor(cli *c, const check_options *o, check_margin *m, size_t k, const tn_host_tensor *got,
                   const tn_host_tensor *want, cli_diff *d, char *why, size_t size);
-/* Random numbers that other generators drew, beside recorded ones: "" where they can be of the same distribution. */
-void check_drawn(const tn_host_tensor *got, const tn_host_tensor *want, char *why, size_t size);
+/* What the options leave out of these, for outputs of that dtype. */
+void check_tolerance(const check_options *o, tn_dtype out, double *rtol, double *atol);
+/* drawn.c: what else a model that draws random numbers could have drawn: found when it is first needed. */
+enum { CHECK_DRAWS = 64 };
+typedef struct check_draws {
+    const char *model;
+    const tn_host_tensor *in;
+    size_t n_in, n_out;
+    tn_host_tensor *draw[CHECK_DRAWS]; /* each with n_out tensors */
+} check_draws;
+void check_draws_free(cli *c, check_draws *d);
+/* Random numbers of output k beside recorded ones, which other generators drew: why is "" where both can be of the distribution
+ * that the model describes. */
+tn_status check_drawn(cli *c, const check_options *o, check_draws *d, size_t k, const tn_host_tensor *got,
+                      const tn_host_tensor *want, char *why, size_t size);
 /* " (3 of 80 elements only within what rounding explains)", or "". */
 const char *check_excuse(const cli_diff *d, char *buf, size_t size);
-/* Table by operator, failures with reasons, and the line "N passed, N failed, N skipped". */
+/* Every DIR/NAME/model.onnx (filter: whose name holds that text), up to `jobs` at a time.  Failures with reasons, a table by
+ * operator, and the line "N passed, N failed, N skipped".  0 if none failed, 1 if one did or the run was cut short. */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 
 #endif

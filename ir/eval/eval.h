@@ -32,6 +32,7 @@ typedef struct tn_eval_opts {
     tn_dtype loose; /* hold floats of this dtype in f32, as a kernel with that attribute does in registers */
     bool total;     /* an integer divided by zero is 0, as on a GPU */
     bool fast;      /* f32 matmul may accumulate in f32 (BLAS sgemm, which is twice as fast); ignored in wide mode */
+    uint32_t draw;  /* 0: random numbers are a device's; others: as many independent draws from the same distribution */
     /* Values of symbols that the operands' shapes do not tell. */
     const tn_binding *symbols;
     size_t n_symbols;

@@ -42,7 +42,7 @@ tn_status tn_ev_random(tn_ev *c) {
     const tn_attrs_random *a = c->attrs;
     const uint64_t row = tn_ev_has(c, 0) ? (uint64_t)tn_ev_get_i(&c->in[0], 0) : 0;
     job j = {.y = &c->out[0],
-             .key = {(uint32_t)a->seed, (uint32_t)a->stream},
+             .key = {(uint32_t)a->seed + c->opts->draw * 0x9e3779b9u, (uint32_t)a->stream},
              .row = {(uint32_t)row, (uint32_t)(row >> 32)},
              .is_f64 = a->dtype == TN_F64};
     tn_ev_parallel((size_t)tn_tensor_numel(j.y), fill, &j);

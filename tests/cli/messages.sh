@@ -142,11 +142,14 @@ tensor("output_1.pb", [sign * k for k in (1, 2, 3, 4)])
 PY
 }
 recorded 64 1 -1
-expect "random numbers that differ" 6 'other generators draw otherwise: output u' "$tenon" check "$work/drawn.tn" --device cpu
+expect "random numbers that differ" 0 'u +random numbers: shape, type and distribution ok' "$tenon" check "$work/drawn.tn" --device cpu
 recorded 64 1 1
 expect "what is not random beside them" 1 'y .*WRONG: 4 of 4 elements differ' "$tenon" check "$work/drawn.tn" --device cpu
 recorded 32 1 -1
 expect "random numbers of another shape" 1 'u .*WRONG' "$tenon" check "$work/drawn.tn" --device cpu
-recorded 64 0.01 -1
-expect "random numbers of another range" 1 'WRONG: random numbers from .* where those recorded are from 0 to 0\.00' "$tenon" check "$work/drawn.tn" --device cpu
+recorded 64 0.5 -1
+expect "random numbers of another mean" 1 'u .*WRONG: random numbers of another distribution: the sum of what those recorded are is 15\.75, and from .* in 64 draws' "$tenon" check "$work/drawn.tn" --device cpu
+sed -i 's/%u = random.*/%r = random {dtype=f32, dims=[64], seed=7, stream=0}\n  %u = round %r/' "$work/drawn.tn"
+recorded 64 1 -1
+expect "numbers between those that can be drawn" 1 'u .*WRONG: random numbers of another distribution: the number of values that are in no draw of what those recorded are is 6[0-9],' "$tenon" check "$work/drawn.tn" --device cpu
 finish

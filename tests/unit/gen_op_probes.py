@@ -42,7 +42,7 @@ def versions(domain, name, since):
     if domain or name in ("Affine", "Crop", "ImageScaler", "ScaledTanh", "ParametricSoftplus", "SimplifiedLayerNormalization"):
         return "1"
     all_of = sorted({s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == name and s.domain == domain})
-    first = max([v for v in all_of if v <= max(since, 6)] or [0])
+    first = max([v for v in all_of if v <= max(since, 1)] or [0])
     return " ".join(str(v) for v in all_of if first <= v <= LATEST)
 
 
