@@ -31,32 +31,6 @@ enum {
     HOLDS_Q = DP <= 128 // in registers
 };
 
-// Rows first ... first + ROWS - 1 of batch b into shared memory; zeros behind the last row and column.
-template <class OPERAND, int ROWS> TN_DEV void bring(const tn_args &args, tn_index b, tn_index first, tn_index rows, unsigned to) {
-    enum { CHUNKS = (OPERAND::COLS + 15) / 16 * 2, STRIDE = CHUNKS * 8 + 8, VEC = OPERAND::VEC };
-    for (int i = (int)threadIdx.x; i < ROWS * CHUNKS; i += THREADS) {
-        const int r = i / CHUNKS, c = i % CHUNKS * 8;
-        const unsigned dst = to + (unsigned)(r * STRIDE + c) * 2;
-        const bool row_ok = first + r < rows;
-        if constexpr (OPERAND::ASYNC) {
-            const bool ok = row_ok && c < OPERAND::COLS;
-            tn_cp_async16(dst, OPERAND::at(args, b, ok ? first + r : 0, ok ? c : 0), ok);
-        } else {
-            float x[8];
-            tn_bits16 bits;
-            TN_UNROLL
-            for (int j = 0; j < 8; j += VEC) {
-                float part[VEC] = {};
-                if (row_ok && c + j < OPERAND::COLS) OPERAND::load(args, b, first + r, c + j, part);
-                TN_UNROLL
-                for (int l = 0; l < VEC; l++) x[j + l] = part[l];
-            }
-            tn_pack16(x, bits, tn_elem());
-            tn_sts16(dst, bits);
-        }
-    }
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_DYNAMIC_SMEM(memory);
     const unsigned smem_q = tn_smem_addr(memory), smem_k = smem_q + BM * DS * 2, smem_v = smem_k + TN_STAGES * BN * DS * 2;
@@ -68,10 +42,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     if (TN_CAUSAL && first + BM + ahead < keys) seen = first + BM + ahead > 0 ? first + BM + ahead : 0;
     const int n = (int)((seen + BN - 1) / BN);
     TN_WAIT();
-    bring<operand_q, BM>(args, b, first, TN_S, smem_q);
+    bring_rows<operand_q, BM, THREADS>(args, (int)threadIdx.x, b, first, TN_S, smem_q);
     if (n > 0) {
-        bring<operand_k, BN>(args, b, 0, keys, smem_k);
-        bring<operand_v, BN>(args, b, 0, keys, smem_v);
+        bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, 0, keys, smem_k);
+        bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, 0, keys, smem_v);
     }
     tn_cp_async_commit();
 
@@ -86,8 +60,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     for (int k = 0; k < n; k++) {
         const int slot = TN_STAGES == 2 ? k & 1 : 0;
         if (TN_STAGES == 2 && k + 1 < n) {
-            bring<operand_k, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_k + (unsigned)((slot ^ 1) * BN * DS * 2));
-            bring<operand_v, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_v + (unsigned)((slot ^ 1) * BN * ES * 2));
+            bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_k + (unsigned)((slot ^ 1) * BN * DS * 2));
+            bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_v + (unsigned)((slot ^ 1) * BN * ES * 2));
             tn_cp_async_commit();
             tn_cp_async_wait<1>();
         } else {
@@ -108,18 +82,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int d = 0; d < DP / 16; d++) {
             unsigned own[4];
             if (!HOLDS_Q) tn_ldmatrix4(q_at + d * 32, own);
-            TN_UNROLL
-            for (int j = 0; j < NT; j += 2) {
-                unsigned r[4];
-                tn_ldmatrix4(k_at + (unsigned)(j * 8 * DS * 2 + d * 32), r);
-                tn_mma(s[j], HOLDS_Q ? q[HOLDS_Q ? d : 0] : own, r[0], r[1], tn_elem());
-                tn_mma(s[j + 1], HOLDS_Q ? q[HOLDS_Q ? d : 0] : own, r[2], r[3], tn_elem());
-            }
+            add_scores<NT, DS>(HOLDS_Q ? q[HOLDS_Q ? d : 0] : own, k_at + d * 32, s);
         }
 
         const tn_index row = first + warp * 16 + g, col = (tn_index)k * BN + t * 2;
         const bool edge = (tn_index)(k + 1) * BN > keys || (TN_CAUSAL && (tn_index)(k + 1) * BN > first + warp * 16 + ahead + 1);
-        float now[2] = {most[0], most[1]};
         TN_UNROLL
         for (int j = 0; j < NT; j++)
             TN_UNROLL
@@ -135,45 +102,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
                     const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
                     if (c >= keys || (TN_CAUSAL && c > r + ahead)) s[j][i] = -TN_INF;
                 }
-        TN_UNROLL
-        for (int j = 0; j < NT; j++)
-            TN_UNROLL
-            for (int i = 0; i < 4; i++) now[i / 2] = tn_max(now[i / 2], s[j][i]);
-        float shift[2];
-        TN_UNROLL
-        for (int h = 0; h < 2; h++) {
-            const float fade = raise(now[h], most[h], shift[h]);
-            sum[h] *= fade;
-            TN_UNROLL
-            for (int e = 0; e < EP / 8; e++)
-                TN_UNROLL
-                for (int i = 0; i < 2; i++) out[e][h * 2 + i] *= fade;
-        }
-        TN_UNROLL
-        for (int j = 0; j < NT; j++)
-            TN_UNROLL
-            for (int i = 0; i < 4; i++) {
-                s[j][i] = weight(s[j][i], shift[i / 2]);
-                sum[i / 2] += s[j][i];
-            }
+        to_weights<NT, EP / 8>(s, most, sum, out);
 
         const unsigned v_at = smem_v + (unsigned)((slot * BN + lane % 16) * ES + lane / 16 * 8) * 2;
-        TN_UNROLL
-        for (int j = 0; j < NT; j += 2) {
-            const unsigned p[4] = {tn_pack2(s[j][0], s[j][1], tn_elem()), tn_pack2(s[j][2], s[j][3], tn_elem()),
-                                   tn_pack2(s[j + 1][0], s[j + 1][1], tn_elem()), tn_pack2(s[j + 1][2], s[j + 1][3], tn_elem())};
-            TN_UNROLL
-            for (int e = 0; e < EP / 8; e += 2) {
-                unsigned r[4];
-                tn_ldmatrix4_trans(v_at + (unsigned)(j * 8 * ES * 2 + e * 16), r);
-                tn_mma(out[e], p, r[0], r[1], tn_elem());
-                tn_mma(out[e + 1], p, r[2], r[3], tn_elem());
-            }
-        }
+        add_values<NT, EP / 8, ES>(s, v_at, out);
         __syncthreads();
         if (TN_STAGES == 1 && k + 1 < n) {
-            bring<operand_k, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_k);
-            bring<operand_v, BN>(args, b, (tn_index)(k + 1) * BN, keys, smem_v);
+            bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_k);
+            bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_v);
             tn_cp_async_commit();
         }
     }

@@ -31,8 +31,63 @@ struct operand_v {
 #endif
 };
 
+// Rows first ... first + ROWS - 1 of batch b into shared memory, whose rows are STRIDE elements apart, by THREADS threads of which this
+// is one; zeros behind the last row and column.  Chunks of 16 bytes by cp.async, or through registers.
+template <class OPERAND, int ROWS, int THREADS>
+TN_DEV void bring_rows(const tn_args &args, int thread, tn_index b, tn_index first, tn_index rows, unsigned to) {
+    enum { CHUNK = 16 / sizeof(tn_elem), CHUNKS = (OPERAND::COLS + 15) / 16 * 16 / CHUNK, STRIDE = (CHUNKS + 1) * CHUNK, VEC = OPERAND::VEC };
+    for (int i = thread; i < ROWS * CHUNKS; i += THREADS) {
+        const int r = i / CHUNKS, c = i % CHUNKS * CHUNK;
+        const unsigned dst = to + (unsigned)((r * STRIDE + c) * (int)sizeof(tn_elem));
+        const bool row_ok = first + r < rows;
+        if constexpr (OPERAND::ASYNC) {
+            const bool ok = row_ok && c < OPERAND::COLS;
+            tn_cp_async16(dst, OPERAND::at(args, b, ok ? first + r : 0, ok ? c : 0), ok);
+        } else {
+            float x[CHUNK];
+            tn_bits16 bits;
+            TN_UNROLL
+            for (int j = 0; j < CHUNK; j += VEC) {
+                float part[VEC] = {};
+                if (row_ok && c + j < OPERAND::COLS) OPERAND::load(args, b, first + r, c + j, part);
+                TN_UNROLL
+                for (int l = 0; l < VEC; l++) x[j + l] = part[l];
+            }
+            tn_pack16(x, bits, tn_elem());
+            tn_sts16(dst, bits);
+        }
+    }
+}
+
 TN_DEV unsigned tn_pack2(float x, float y, tn_half) { return tn_floats_to_half2(x, y); }
 TN_DEV unsigned tn_pack2(float x, float y, tn_bf16) { return tn_floats_to_bf16x2(x, y); }
+
+// Adds the products of 16 queries (a: 16 of their columns) with 8 N keys at k_at, whose rows are STRIDE apart, to their scores.
+template <int N, int STRIDE> TN_DEV void add_scores(const unsigned (&a)[4], unsigned k_at, float (&s)[N][4]) {
+    TN_UNROLL
+    for (int j = 0; j < N; j += 2) {
+        unsigned r[4];
+        tn_ldmatrix4(k_at + (unsigned)(j * 8 * STRIDE * 2), r);
+        tn_mma(s[j], a, r[0], r[1], tn_elem());
+        tn_mma(s[j + 1], a, r[2], r[3], tn_elem());
+    }
+}
+
+// Adds 8 N values at v_at, of 8 TILES columns, weighed by p, which is rounded.
+template <int N, int TILES, int STRIDE> TN_DEV void add_values(const float (&p)[N][4], unsigned v_at, float (&out)[TILES][4]) {
+    TN_UNROLL
+    for (int j = 0; j < N; j += 2) {
+        const unsigned a[4] = {tn_pack2(p[j][0], p[j][1], tn_elem()), tn_pack2(p[j][2], p[j][3], tn_elem()),
+                               tn_pack2(p[j + 1][0], p[j + 1][1], tn_elem()), tn_pack2(p[j + 1][2], p[j + 1][3], tn_elem())};
+        TN_UNROLL
+        for (int e = 0; e < TILES; e += 2) {
+            unsigned r[4];
+            tn_ldmatrix4_trans(v_at + (unsigned)(j * 8 * STRIDE * 2 + e * 16), r);
+            tn_mma(out[e], a, r[0], r[1], tn_elem());
+            tn_mma(out[e + 1], a, r[2], r[3], tn_elem());
+        }
+    }
+}
 
 // Where nothing is added to the products they are compared as they are, and scaled as they become exponents.
 constexpr bool SCORED = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0 || !(TN_SCALE > 0);
@@ -75,6 +130,32 @@ TN_DEV float raise(float now, float &most, float &shift) {
     return fade;
 }
 TN_DEV float weight(float x, float shift) { return tn_ex2(SCORED ? (x - shift) * TO_2 : fmaf(x, TO_2, shift)); }
+
+// The scores s of 8 N keys become weights, and what has been added up so far gets their base.  HALVES: 1 where rows 8 to 15 are none.
+template <int N, int TILES, int HALVES = 2>
+TN_DEV void to_weights(float (&s)[N][4], float (&most)[2], float (&sum)[2], float (&out)[TILES][4]) {
+    TN_UNROLL
+    for (int h = 0; h < HALVES; h++) {
+        float now = most[h], shift;
+        TN_UNROLL
+        for (int j = 0; j < N; j++)
+            TN_UNROLL
+            for (int i = 0; i < 2; i++) now = tn_max(now, s[j][h * 2 + i]);
+        const float fade = raise(now, most[h], shift);
+        sum[h] *= fade;
+        TN_UNROLL
+        for (int e = 0; e < TILES; e++)
+            TN_UNROLL
+            for (int i = 0; i < 2; i++) out[e][h * 2 + i] *= fade;
+        TN_UNROLL
+        for (int j = 0; j < N; j++)
+            TN_UNROLL
+            for (int i = 0; i < 2; i++) {
+                s[j][h * 2 + i] = weight(s[j][h * 2 + i], shift);
+                sum[h] += s[j][h * 2 + i];
+            }
+    }
+}
 
 // Results of a warp's queries, from `first` on, by way of its own shared memory: 16 rows of OS floats.  out: an accumulator for each
 // eight columns.

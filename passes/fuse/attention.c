@@ -4,7 +4,7 @@
  *
  * where f is any of: casts, reshapes that leave queries and keys alone, a factor, soft capping, one or several additions (masks that are
  * added, relative positions), and outermost a mask that selects.  It becomes an `attention` node, whose kernel keeps the scores on
- * chip.  Late, when dtypes are settled: q, k and v are in 16 bits, and a head is no larger than a kernel's registers hold.  With more
+ * chip.  Late, when dtypes are settled: q, k and v are in 16 bits, or the queries are few, and a head is no larger than a kernel's registers hold.  With more
  * than one use a score must be in memory anyway, and nothing is changed.  What is almost attention says why it is not. */
 #include "passes/fuse/fuse.h"
 
@@ -13,14 +13,24 @@
 #include "passes/util.h"
 
 static const char rule[] = "attention";
-enum { MAX_STEPS = 16 }; /* between softmax and the first product */
+enum { MAX_STEPS = 16 };   /* between softmax and the first product */
+enum { FEW_QUERIES = 16 }; /* in float32, which has a kernel for these only */
+
+/* Of queries, or results, v: in 16 bits, or in float32 few. */
+static bool has_kernel(const tn_graph *g, tn_val v) {
+    const tn_dtype t = tn_val_dtype(g, v);
+    int64_t least, most;
+    if (t == TN_F16 || t == TN_BF16) return true;
+    if (t != TN_F32 || tn_val_rank(g, v) < 2) return false;
+    tn_dim_bounds(g, tn_val_dim(g, v, tn_val_rank(g, v) - 2), &least, &most);
+    return most <= FEW_QUERIES;
+}
 
 bool tn_fuse_has_attention(const tn_graph *g, tn_node n) {
     int64_t d = 0, e = 0;
     const tn_val q = tn_node_input(g, n, 0), v = tn_node_input(g, n, 2);
     const size_t last = tn_val_rank(g, q) - 1;
-    const tn_dtype t = tn_val_dtype(g, q);
-    return (t == TN_F16 || t == TN_BF16) && tn_dim_is_const(g, tn_val_dim(g, q, last), &d) &&
+    return has_kernel(g, q) && tn_dim_is_const(g, tn_val_dim(g, q, last), &d) &&
            tn_dim_is_const(g, tn_val_dim(g, v, last), &e) && d >= 1 && e >= 1 && d <= TN_HEAD_MAX && e <= TN_HEAD_MAX;
 }
 
@@ -275,8 +285,7 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     attention x = {.g = g};
     const tn_val p = weights_of(&x, n), y = tn_node_result(g, n, 0);
-    const tn_dtype t = tn_val_dtype(g, y);
-    if (!p.i || (t != TN_F16 && t != TN_BF16) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
+    if (!p.i || !has_kernel(g, y) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_val now = find(&x, n, p);
     if (now.i && (!tn_same_type(g, now, y) || !tn_fuse_has_attention(g, tn_val_def(g, now))))
