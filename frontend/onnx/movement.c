@@ -223,7 +223,26 @@ void tn_oi_op_expand(tn_oi *x) {
         tn_oi_out(x, 0, tn_build_broadcast_to(x->g, tn_oi_need(x, 0), n, dims));
 }
 
-/* One axis at a time: [P, d*Q] -> [P, r, d*Q] is a broadcast. */
+/* v with axis k written down `repeats` times: a broadcast of an axis before it, [..., 1, d, ...] -> [..., r, d, ...].  The others stay
+ * axes where there is room for one more: what reads rows sees them through it. */
+static tn_val tiled(tn_graph *g, tn_val v, size_t k, tn_dim repeats) {
+    const size_t rank = tn_val_rank(g, v), after = rank < TN_MAX_RANK ? rank - k : 1;
+    tn_dim one[TN_MAX_RANK], wide[TN_MAX_RANK], full[TN_MAX_RANK];
+    size_t n = 0;
+    for (size_t i = 0; i < rank; i++) full[i] = tn_val_dim(g, v, i);
+    if (after == rank - k)
+        for (; n < k; n++) one[n] = full[n];
+    else
+        one[n++] = tn_val_extent(g, v, 0, k);
+    one[n] = tn_dim_const(g, 1);
+    for (size_t i = 0; i < after; i++) one[n + 1 + i] = after == 1 ? tn_val_extent(g, v, k, rank) : full[k + i];
+    for (size_t i = 0; i < n + 1 + after; i++) wide[i] = i == n ? repeats : one[i];
+    full[k] = tn_dim_mul(g, full[k], repeats);
+    v = tn_build_broadcast_to(g, tn_build_reshape_to(g, v, n + 1 + after, one), n + 1 + after, wide);
+    return tn_build_reshape_to(g, v, rank, full);
+}
+
+/* One axis at a time. */
 void tn_oi_op_tile(tn_oi *x) {
     tn_graph *g = x->g;
     const tn_oi_sym *s = tn_oi_need_dims(x, 1, "the repeats");
@@ -234,15 +253,8 @@ void tn_oi_op_tile(tn_oi *x) {
         tn_oi_fail(x, TN_E_FORMAT, "", "%u repeats for a tensor of rank %zu", s->n, rank);
         return;
     }
-    for (size_t k = 0; k < rank && !tn_oi_failed(x); k++) {
-        if (tn_dim_equal_const(g, s->d[k], 1)) continue;
-        tn_dim before = tn_val_extent(x->g, v, 0, k), after = tn_val_extent(x->g, v, k, rank), full[TN_MAX_RANK];
-        tn_dim flat[] = {before, tn_dim_const(g, 1), after}, wide[] = {before, s->d[k], after};
-        for (size_t i = 0; i < rank; i++) full[i] = tn_val_dim(g, v, i);
-        full[k] = tn_dim_mul(g, full[k], s->d[k]);
-        v = tn_build_broadcast_to(g, tn_build_reshape_to(g, v, 3, flat), 3, wide);
-        v = tn_build_reshape_to(g, v, rank, full);
-    }
+    for (size_t k = 0; k < rank && !tn_oi_failed(x); k++)
+        if (!tn_dim_equal_const(g, s->d[k], 1)) v = tiled(g, v, k, s->d[k]);
     tn_oi_out(x, 0, v);
 }
 

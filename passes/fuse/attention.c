@@ -146,13 +146,18 @@ static tn_val through_cap(attention *x, tn_val v) {
     return input(x, v, 0);
 }
 
+/* The last two axes are the operand's. */
+static bool keeps_matrix(const tn_graph *g, tn_val v, tn_val y) {
+    const size_t r = tn_val_rank(g, v), ry = tn_val_rank(g, y);
+    for (size_t k = 1; k <= 2; k++)
+        if (r < 2 || ry < 2 || tn_val_dim(g, v, r - k).i != tn_val_dim(g, y, ry - k).i) return false;
+    return true;
+}
+
 /* A reshape of the axes before queries and keys. */
 static tn_val through_reshape(attention *x, tn_val v) {
     const tn_val y = input(x, v, 0);
-    const size_t r = tn_val_rank(x->g, v), ry = tn_val_rank(x->g, y);
-    for (size_t k = 1; k <= 2; k++)
-        if (r < 2 || ry < 2 || tn_val_dim(x->g, v, r - k).i != tn_val_dim(x->g, y, ry - k).i)
-            return x->why = "a reshape mixes queries and keys", v;
+    if (!keeps_matrix(x->g, v, y)) return x->why = "a reshape mixes queries and keys", v;
     return y;
 }
 
@@ -186,16 +191,25 @@ static tn_val led_like(attention *x, tn_val v, tn_val product, tn_val like) {
     return tn_emit_reshape(g, v, rl, dims);
 }
 
+/* v with its last two axes swapped: below what repeats heads for groups, so that rows lie as they did. */
+static tn_val swapped(attention *x, tn_val v) {
+    tn_graph *g = x->g;
+    const size_t r = tn_val_rank(g, v);
+    tn_perm p = tn_perm_identity((uint32_t)r);
+    p.p[r - 1] = (int64_t)r - 2;
+    p.p[r - 2] = (int64_t)r - 1;
+    if (tn_is_op(g, v, TN_OP_TRANSPOSE))
+        return tn_emit_transpose(g, input(x, v, 0), tn_perm_then(tn_perm_of(g, def_of(x, v)), p));
+    const bool repeats = tn_is_op(g, v, TN_OP_BROADCAST) || tn_is_op(g, v, TN_OP_RESHAPE);
+    if (!repeats || !keeps_matrix(g, v, input(x, v, 0))) return tn_emit_transpose(g, v, p);
+    const tn_val y = swapped(x, input(x, v, 0));
+    tn_dim dims[TN_MAX_RANK];
+    for (size_t k = 0; k < r; k++) dims[k] = tn_val_dim(g, v, (size_t)p.p[k]);
+    return tn_is_op(g, v, TN_OP_BROADCAST) ? tn_emit_broadcast(g, y, r, dims) : tn_emit_reshape(g, y, r, dims);
+}
+
 static tn_val flipped(attention *x, tn_val v, bool flip) {
-    tn_perm p = tn_perm_identity((uint32_t)tn_val_rank(x->g, v));
-    if (!flip) return v;
-    p.p[p.n - 1] = (int64_t)p.n - 2;
-    p.p[p.n - 2] = (int64_t)p.n - 1;
-    if (tn_is_op(x->g, v, TN_OP_TRANSPOSE)) {
-        p = tn_perm_then(tn_perm_of(x->g, def_of(x, v)), p);
-        v = input(x, v, 0);
-    }
-    return tn_emit_transpose(x->g, v, p);
+    return flip ? swapped(x, v) : v;
 }
 
 /* Does v broadcast to the scores as they stand? */

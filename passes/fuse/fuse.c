@@ -507,22 +507,46 @@ static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t sl
            is_of_constants(f->g, v, DEPTH, &bytes) && 2 * bytes <= tn_typical_bytes(f->g, v);
 }
 
+/* The last axis of n's result is its operand's. */
+static bool keeps_last(const tn_graph *g, tn_node n) {
+    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
+    const size_t rx = tn_val_rank(g, x), ry = tn_val_rank(g, y);
+    return rx && ry && tn_val_dim(g, x, rx - 1).i == tn_val_dim(g, y, ry - 1).i;
+}
+
+/* Index arithmetic of attention's load, row by row: transposes, and heads that are repeated for a group.  What is repeated is
+ * stored once, whoever computes it; else y's operand must be in memory anyway. */
+static bool rows_of_stored(const tn_fusion *f, tn_node y) {
+    enum { FAR = 8 };
+    bool repeated = false;
+    if (op_of(f, y) == TN_OP_TRANSPOSE) return keeps_rows(f->g, y, 1) && operands_stored(f, y);
+    for (int step = 0; step < FAR && (op_of(f, y) == TN_OP_BROADCAST || op_of(f, y) == TN_OP_RESHAPE); step++) {
+        if (!keeps_last(f->g, y)) return false;
+        repeated |= op_of(f, y) == TN_OP_BROADCAST;
+        if (repeated || operands_stored(f, y)) return true;
+        y = tn_val_def(f->g, tn_node_input(f->g, y, 0));
+        if (!y.i) return true;
+    }
+    return keeps_rows(f->g, y, 1) && operands_stored(f, y);
+}
+
 /* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
  * that keeps them whole. */
 static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     const tn_graph *g = f->g;
     if (is_packed_weight(f, y, u, slot)) return true;
+    if (info(f, u)->load && f->group[info(f, u)->group].anchor.i &&
+        op_of(f, f->group[info(f, u)->group].anchor) == TN_OP_ATTENTION)
+        return rows_of_stored(f, y);
     if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
     if (pads_window(f, y, u, slot)) return operands_stored(f, y);
-    const bool attention = op_of(f, u) == TN_OP_ATTENTION; /* has no flag for operands that lie the other way */
-    if (slot > (attention ? 2 : 1) || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
-    if (keeps_rows(g, y, attention ? 1 : 2)) return operands_stored(f, y);
+    if (op_of(f, u) == TN_OP_ATTENTION) return slot <= 2 && rows_of_stored(f, y);
+    if (slot > 1 || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
+    if (keeps_rows(g, y, 2)) return operands_stored(f, y);
     if (op_of(f, y) != TN_OP_RESHAPE) return false;
     tn_val in = tn_node_input(g, y, 0);
-    size_t rank = tn_val_rank(g, result(f, y)), in_rank = tn_val_rank(g, in);
     tn_node def = tn_val_def(g, in);
-    return rank && in_rank && tn_val_dim(g, in, in_rank - 1).i == tn_val_dim(g, result(f, y), rank - 1).i && def.i &&
-           tn_val_has_one_use(g, in) && keeps_rows(g, def, 1) && operands_stored(f, def);
+    return keeps_last(g, y) && def.i && tn_val_has_one_use(g, in) && keeps_rows(g, def, 1) && operands_stored(f, def);
 }
 
 static bool slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, const char **why) {
