@@ -92,7 +92,9 @@ static int64_t size_by_conditions(const tn_graph *g, tn_dim sym) {
     int64_t v = 0;
     for (size_t k = 0; k < tn_condition_count(g); k++) {
         const tn_condition c = tn_condition_at(g, k);
-        if (c.rel == TN_REL_EQUAL && c.a.i == sym.i && tn_dim_is_const(g, c.b, &v) && v > 0) return v;
+        if (c.rel == TN_REL_EQUAL && c.a.i == sym.i && tn_condition_always(g, &c) && tn_dim_is_const(g, c.b, &v) &&
+            v > 0)
+            return v;
     }
     return 0;
 }
@@ -148,7 +150,7 @@ static int64_t size_in(const symbol *s, const bucket *b) {
 static bool conditions_hold(const chooser *c, const bucket *b) {
     tn_binding at[MAX_SYMBOLS];
     for (size_t k = 0; k < c->n; k++) at[k] = (tn_binding){tn_dim_name(c->g, c->s[k].sym), size_in(&c->s[k], b)};
-    return tn_conditions_hold(c->g, at, c->n, true);
+    return tn_conditions_hold_in(c->g, tn_graph_body(c->g), at, c->n, true);
 }
 
 /* Smaller sequences and images where the model takes none as large: each halved as often as needed. */

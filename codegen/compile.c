@@ -396,7 +396,8 @@ static tn_status verify_at_typical(tn_compilation *c) {
         tn_dim_bounds(c->g, s, &lo, &hi);
         b[k] = (tn_binding){tn_dim_name(c->g, s), tn_clamp(tn_dim_typical(c->g, s), lo, hi)};
     }
-    tn_status st = tn_conditions_hold(c->g, b, n, false) ? tn_program_verify(c->program, b, n) : TN_OK;
+    const bool legal = tn_conditions_hold_in(c->g, tn_graph_body(c->g), b, n, false);
+    tn_status st = legal ? tn_program_verify(c->program, b, n) : TN_OK;
     tn_free(c->env, b, (n + 1) * sizeof *b);
     return st;
 }

@@ -189,7 +189,8 @@ struct tn_graph {
     bool collected;  /* ... and has at least once */
     tn_dim
         taken; /* while it does: 1 where sizes choose the branches around the node it is at, else 0; none: they do not choose */
-    tn_dim runs; /* while it does: 0 where the nodes it is at do not run; none: they may, whatever the sizes */
+    tn_region needing; /* while it does: the region that needs it (tn_condition_region) */
+    tn_dim runs;       /* while it does: 0 where the nodes it is at do not run; none: they may, whatever the sizes */
     TN_VEC(tn_str_rec) strs;
     TN_VEC(tn_type_rec) types;
     TN_VEC(tn_loc_rec) locs;
@@ -354,7 +355,7 @@ tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim 
 /* The size that types and attributes have for d: conditions that say which sizes are equal are used (equal.c). */
 tn_dim tn_dim_reduced(tn_graph *g, tn_dim d);
 /* The conditions that are there say it in other words. */
-bool tn_equals_imply(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b);
+bool tn_equals_imply(tn_graph *g, const tn_condition *what);
 void tn_equals_forget(tn_graph *g);     /* conditions are used no more, */
 void tn_equals_find(tn_graph *g);       /* or those that there are; types that are made from here on say so */
 tn_status tn_graph_retype(tn_graph *g); /* all types and attributes again, under what is known now */

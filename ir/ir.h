@@ -261,7 +261,8 @@ tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]);
 
 /* ---- conditions ---------------------------------------------------------------------------------------------------
  * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked
- * wherever shapes are bound.  They outlive the nodes that need them: passes may rewrite these. */
+ * wherever shapes are bound; those of a branch that data chooses, or of a loop, before it runs, and nothing outside of it may
+ * use what they say.  They outlive the nodes that need them: passes may rewrite these. */
 
 typedef struct tn_condition {
     tn_rel rel;
@@ -269,19 +270,33 @@ typedef struct tn_condition {
     const char *what; /* interned: the op, or what for */
     const char *of_a; /* interned: whose size a is ("axis 1 of x"), or "" */
     const char *of_b;
-    tn_loc loc; /* the layers that need it */
+    tn_loc loc;   /* the layers that need it */
+    tn_region in; /* where these stand; none: in the graph's body */
 } tn_condition;
+
+/* Whose running decides whether the condition is needed: a branch that data chooses, or the body of a loop; the graph's body, if
+ * it is whenever the graph runs (always where it is on a size that data makes: that is told after the run); none: the nodes
+ * that needed it are no part of the graph. */
+tn_region tn_condition_region(const tn_graph *g, const tn_condition *c);
+bool tn_condition_always(const tn_graph *g, const tn_condition *c);
 
 /* "axis 1 of x (K = 5) and axis 0 of w (3) differ", with the sizes as texts. */
 void tn_condition_print(const tn_condition *c, const char *a, const char *b, char *buf, size_t size);
-/* Records a condition (of the layer at the cursor where it names none): nothing where it can be proved or is there
- * already, sticky TN_E_TYPE where it can never hold. */
+/* Records a condition (of the layer at the cursor where it names none, in the region there): nothing where it can be proved
+ * or is there already, sticky TN_E_TYPE where it can never hold and stands in the graph's body. */
 tn_status tn_graph_require(tn_graph *g, tn_condition c);
 /* Records what the nodes that are there now assume (not those inside branches and loops).  The pass runner calls it
  * before its first pass. */
 tn_status tn_graph_collect_conditions(tn_graph *g);
-/* Of those, too: where their sizes are fixed when shapes are bound, whether they run or not. */
+/* Of those, too: each in its region. */
 tn_status tn_graph_collect_all_conditions(tn_graph *g);
+/* The nodes of r, a branch or a loop's body, assume more than the graph's conditions say. */
+bool tn_region_needs_more(tn_graph *g, tn_region r);
+/* What was needed in `from` is needed in `to`, where its nodes stand now; and of what was erased nothing is. */
+void tn_conditions_move(tn_graph *g, tn_region from, tn_region to);
+void tn_conditions_drop(tn_graph *g, tn_region r);
+/* All but the first n are as if never recorded. */
+void tn_conditions_keep(tn_graph *g, size_t n);
 /* Writes sizes that conditions say are equal alike, in all types and attributes from here on: those that there are, and
  * what is made later.  The conditions stay.  Collecting them does this; whoever requires more, may. */
 tn_status tn_graph_use_conditions(tn_graph *g);
@@ -294,11 +309,13 @@ bool tn_graph_has_conditions(const tn_graph *g); /* they have been collected bef
 /* As it is where `runs` is 1, and such that it holds where that is 0. */
 void tn_condition_where(tn_graph *g, tn_dim runs, tn_condition *c);
 size_t tn_condition_count(const tn_graph *g);
-/* With these sizes; `unknown` is what a condition without a value counts as (a symbol is not among them, or a size is too
- * large). */
+/* With these sizes all of them, whatever is chosen; `unknown` is what a condition without a value counts as (a symbol is not
+ * among them, or a size is too large). */
 bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown);
+/* Those that are needed where r runs: r's, those of the regions around it, and those that always are. */
+bool tn_conditions_hold_in(const tn_graph *g, tn_region r, const tn_binding *b, size_t n, bool unknown);
 tn_condition tn_condition_at(const tn_graph *g, size_t k);
-/* The same, or a condition says that they are, which is checked before anything runs. */
+/* The same, or a condition that always is needed says so: it is checked before anything runs. */
 bool tn_dims_agree(const tn_graph *g, tn_dim a, tn_dim b);
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */

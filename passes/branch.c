@@ -1,6 +1,6 @@
 /* branch.c: an `if` whose condition only a run knows becomes both branches and a select where that is cheaper than to let
  * the GPU decide between kernels.  Kept are branches that hold loops, or sizes that depend on data, those whose results
- * differ in type, and those that cost much. */
+ * differ in type, those that need sizes which are checked only where they run, and those that cost much. */
 #include "passes/rule.h"
 #include "passes/util.h"
 
@@ -51,7 +51,7 @@ static bool is_dear(const tn_graph *g, tn_node n) {
     return (time_of(g, tn_node_subregion(g, n, 0)) + time_of(g, tn_node_subregion(g, n, 1))) / 2 > decision;
 }
 
-static const char *why_not(const tn_graph *g, tn_node n) {
+static const char *why_not(tn_graph *g, tn_node n) {
     tn_node a = tn_region_last(g, tn_node_subregion(g, n, 0)), b = tn_region_last(g, tn_node_subregion(g, n, 1));
     if (TN_ATTRS_OF(g, n, branch)->sizes.i) return "each branch is right for its own sizes alone";
     if (!always_runs(g, tn_node_subregion(g, n, 0)) || !always_runs(g, tn_node_subregion(g, n, 1)))
@@ -60,11 +60,14 @@ static const char *why_not(const tn_graph *g, tn_node n) {
         if (!tn_same_type(g, tn_node_input(g, a, k), tn_node_result(g, n, k)) ||
             !tn_same_type(g, tn_node_input(g, b, k), tn_node_result(g, n, k)))
             return "the branches give different types";
+    if (tn_region_needs_more(g, tn_node_subregion(g, n, 0)) || tn_region_needs_more(g, tn_node_subregion(g, n, 1)))
+        return "a branch needs sizes that the other may do without";
     return is_dear(g, n) ? "to compute both branches would cost more than to decide" : NULL;
 }
 
 static void move_out(tn_graph *g, tn_region r, tn_node before) {
     tn_node last = tn_region_last(g, r), next;
+    tn_conditions_move(g, r, tn_node_region(g, before));
     for (tn_node k = tn_region_first(g, r); k.i && k.i != last.i; k = next) {
         next = tn_node_next(g, k);
         tn_move_before(g, k, tn_cursor_before(g, before));
@@ -86,27 +89,25 @@ static void select_results(tn_graph *g, tn_node n) {
     tn_erase(g, n);
 }
 
-/* Innermost first.  *any is set if one was flattened. */
-static void flatten(tn_graph *g, tn_pass_ctx *ctx, tn_region r, bool *any) {
+/* Innermost first. */
+static void flatten(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     tn_node next;
     for (tn_node n = tn_region_first(g, r); n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
-        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) flatten(g, ctx, tn_node_subregion(g, n, k), any);
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) flatten(g, ctx, tn_node_subregion(g, n, k));
         if (tn_node_op(g, n) != TN_OP_IF) continue;
         const char *why = why_not(g, n);
         if (why) tn_pass_refused(ctx, "branch_select", g, n, why);
         if (why || !tn_pass_may_rewrite(ctx, "branch_select")) continue;
         select_results(g, n);
-        *any = true;
     }
 }
 
 tn_status tn_pass_branch(tn_graph *g, tn_pass_ctx *ctx) {
     tn_cursor former = tn_get_cursor(g);
-    bool any = false;
-    flatten(g, ctx, tn_graph_body(g), &any);
+    flatten(g, ctx, tn_graph_body(g));
     tn_set_cursor(g, former);
-    return any ? tn_graph_collect_conditions(g) : tn_graph_status(g); /* what a branch needs, all need now */
+    return tn_graph_status(g);
 }
 
 bool tn_needs_reference(const tn_graph *g) {

@@ -22,9 +22,11 @@ typedef struct tn_step_state {
     bool is_builtin;
     bool fresh;  /* what ran before it is no kernel, or not known: it begins what another owns, or comes after that */
     bool runs;   /* false: an empty grid, or absent */
-    bool absent; /* in a branch that the sizes do not choose, where nothing of it need fit */
+    bool absent; /* in a branch that the sizes do not choose, or that is wrong at them: nothing of it need fit */
     bool known;  /* it owns others, and the sizes say which run: ... */
     size_t first, last; /* these, [first, last) */
+    bool wrong[2];      /* it owns others: its first ones, its second ones may not run at these sizes: ... */
+    uint32_t broken[2]; /* this condition does not hold */
     bool io;            /* touches an input or output of the caller */
     tn_launch launch;
     uint64_t *args; /* the argument block (launch.h); lt: addresses of A, B, C, D, bias */
@@ -57,7 +59,8 @@ typedef struct tn_cuda_state {
     size_t lt_workspace, arena_offset, total; /* bytes of scratch memory */
     size_t lt_stride;                         /* from one stream's workspace of cuBLASLt to the next one's */
     size_t n_steps;
-    bool serial; /* step after step, whatever streams they name */
+    bool by_host; /* some of it may not be chosen: no graph can say so */
+    bool serial;  /* step after step, whatever streams they name */
     tn_step_state *steps;
     uint64_t *args; /* n_args words, in which steps' blocks are aligned */
     size_t n_args;

@@ -20,6 +20,15 @@ typedef struct maker {
 
 /* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
+/* The region, if anything is needed for it to run. */
+static tn_region needs_of(const tn_graph *g, tn_region r) {
+    for (size_t k = 0; k < tn_condition_count(g); k++) {
+        const tn_condition c = tn_condition_at(g, k);
+        if (tn_condition_region(g, &c).i == r.i) return r;
+    }
+    return (tn_region){0};
+}
+
 /* Of a size that depends on data: as much as it can be, which memory is made for. */
 static tn_dim at_most(tn_graph *g, tn_dim elements, tn_val v) {
     if (elements.i) return tn_bytes_of(g, tn_val_dtype(g, v), elements);
@@ -32,6 +41,15 @@ static tn_dim size_of(tn_graph *g, tn_val v) {
     return at_most(g, tn_type_most(g, tn_val_type(g, v)), v);
 }
 
+/* A block's bytes.  In a branch that is wrong at some sizes these may be less than nothing, which must move no other block. */
+static tn_dim block_size(tn_graph *g, tn_val v) {
+    const tn_dim bytes = size_of(g, v);
+    const tn_region r = tn_val_arg_of(g, v).i ? tn_val_arg_of(g, v) : tn_node_region(g, tn_val_def(g, v));
+    int64_t lo = 0, hi;
+    if (bytes.i && r.i != tn_graph_body(g).i) tn_dim_bounds(g, bytes, &lo, &hi);
+    return lo < 0 ? tn_dim_max(g, bytes, tn_dim_const(g, 0)) : bytes;
+}
+
 static void add_buffers(maker *k) {
     tn_graph *g = k->g;
     for (uint32_t i = 0; i < tn_graph_input_count(g); i++)
@@ -41,7 +59,7 @@ static void add_buffers(maker *k) {
         tn_program_add_buffer(k->p, TN_BUFFER_OUTPUT, i, tn_graph_output_name(g, i), size_of(g, tn_graph_output(g, i)));
     k->first_block = k->p->n_buffers;
     for (uint32_t i = 0; i < k->m->n_blocks; i++)
-        tn_program_add_buffer(k->p, TN_BUFFER_SCRATCH, i, "", size_of(g, k->m->blocks[i]));
+        tn_program_add_buffer(k->p, TN_BUFFER_SCRATCH, i, "", block_size(g, k->m->blocks[i]));
 }
 
 static uint32_t const_buffer(maker *k, tn_node n) {
@@ -208,6 +226,7 @@ static bool add_branch(maker *k, tn_node n) {
         for (size_t j = 0; ok && j < tn_node_result_count(k->g, n); j++)
             ok = add_copy(k, n, tn_node_input(k->g, yield, j), tn_node_result(k->g, n, j));
         k->p->steps[at].body[i] = k->p->n_steps - first;
+        k->p->steps[at].needs[i] = needs_of(k->g, r);
     }
     return ok;
 }
@@ -227,6 +246,7 @@ static bool add_loop(maker *k, tn_node n) {
     for (size_t j = 0; ok && j < tn_node_input_count(g, yield); j++)
         ok = add_copy(k, n, tn_node_input(g, yield, j), tn_region_arg(g, r, j + 1));
     if (ok) k->p->steps[at].body[0] = k->p->n_steps - at - 1;
+    if (ok) k->p->steps[at].needs[0] = needs_of(k->g, r);
     return ok;
 }
 

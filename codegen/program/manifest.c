@@ -425,6 +425,35 @@ static TnPlan__Arg *place_of(tn_manifest *mf, const tn_program *p, const tn_exte
     return a;
 }
 
+/* False if it depends on a size that data made for what nothing needs any more. */
+static bool is_told(const tn_graph *g, tn_dim d) {
+    if (!tn_dim_is_made(g, d)) return true;
+    if (tn_dim_kind_of(g, d) != TN_DIM_SYM) return is_told(g, tn_dim_lhs(g, d)) && is_told(g, tn_dim_rhs(g, d));
+    const tn_dims told = tn_graph_told_sizes(g);
+    for (uint32_t k = 0; k < told.n; k++)
+        if (told.p[k].i == d.i) return true;
+    return false;
+}
+
+/* The plan has it. */
+static bool is_kept(const tn_graph *g, const tn_condition *c) {
+    return is_told(g, c->a) && is_told(g, c->b);
+}
+
+/* The conditions, by their numbers in the plan, of a body that data chooses. */
+static uint32_t *needs(tn_manifest *mf, tn_region r, size_t *n) {
+    const size_t all = r.i ? tn_condition_count(mf->g) : 0;
+    uint32_t *out = tn_manifest_alloc(mf, (all + 1) * sizeof *out), number = 0;
+    *n = 0;
+    for (size_t k = 0; out && k < all; k++) {
+        const tn_condition c = tn_condition_at(mf->g, k);
+        if (!is_kept(mf->g, &c)) continue;
+        if (tn_condition_region(mf->g, &c).i == r.i) out[(*n)++] = number;
+        number++;
+    }
+    return out;
+}
+
 static TnPlan__Builtin *builtin(tn_manifest *mf, const tn_prog_step *s) {
     static const TnPlan__Builtin__Kind kinds[TN_STEP_KINDS] = {[TN_STEP_COPY] = TN_PLAN__BUILTIN__KIND__COPY,
                                                                [TN_STEP_FILL] = TN_PLAN__BUILTIN__KIND__FILL,
@@ -438,6 +467,8 @@ static TnPlan__Builtin *builtin(tn_manifest *mf, const tn_prog_step *s) {
     out->first = s->body[0];
     out->second = s->body[1];
     if (s->sizes.i) out->sizes = tn_manifest_dim(mf, s->sizes);
+    out->first_needs = needs(mf, s->needs[0], &out->n_first_needs);
+    out->second_needs = needs(mf, s->needs[1], &out->n_second_needs);
     return out;
 }
 
@@ -541,17 +572,8 @@ static TnPlan__Condition *condition(tn_manifest *mf, const tn_condition *c) {
     out->of_a = tn_manifest_str(mf, c->of_a);
     out->of_b = tn_manifest_str(mf, c->of_b);
     out->layers = layers(mf, c->loc, &out->n_layers);
+    out->chosen = !tn_condition_always(mf->g, c);
     return out;
-}
-
-/* False if it depends on a size that data made for what nothing needs any more. */
-static bool is_told(const tn_graph *g, tn_dim d) {
-    if (!tn_dim_is_made(g, d)) return true;
-    if (tn_dim_kind_of(g, d) != TN_DIM_SYM) return is_told(g, tn_dim_lhs(g, d)) && is_told(g, tn_dim_rhs(g, d));
-    const tn_dims told = tn_graph_told_sizes(g);
-    for (uint32_t k = 0; k < told.n; k++)
-        if (told.p[k].i == d.i) return true;
-    return false;
 }
 
 static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
@@ -559,7 +581,7 @@ static void fill_conditions(tn_manifest *mf, TnPlan__Plan *plan) {
     plan->conditions = tn_manifest_alloc(mf, (n + 1) * sizeof *plan->conditions);
     for (size_t k = 0; plan->conditions && k < n; k++) {
         tn_condition c = tn_condition_at(mf->g, k);
-        if (is_told(mf->g, c.a) && is_told(mf->g, c.b)) plan->conditions[plan->n_conditions++] = condition(mf, &c);
+        if (is_kept(mf->g, &c)) plan->conditions[plan->n_conditions++] = condition(mf, &c);
     }
 }
 

@@ -267,10 +267,33 @@ static bool buffer_line(parser *r, tn_buffer_kind kind) {
 
 typedef struct step_lists {
     list reads, writes, in_place, after, layers, ways;
+    tn_region needs[2];
     uint32_t stream, body[2], word;
     tn_dim sizes;
     double us;
 } step_lists;
+
+/* first equal(K, L) "add" of "axis 0 of x", "axis 0 of y" layers "/add" */
+static bool condition(parser *r, tn_region needs[2]) {
+    tn_graph *g = r->p->g;
+    tn_condition c = {.rel = TN_REL_EQUAL};
+    list on = {0};
+    const int body = take(r, tn_body_words[1]);
+    if (!body && !expect(r, tn_body_words[0])) return false;
+    while (c.rel < TN_REL_COUNT && !take(r, tn_rel_text(c.rel))) c.rel++;
+    if (c.rel == TN_REL_COUNT) return fail(r, "a relation between sizes is expected here");
+    bool ok = expect(r, "(") && dim(r, &c.a) && expect(r, ",") && dim(r, &c.b) && expect(r, ")") && quoted(r, &c.what);
+    if (ok && take(r, "of")) ok = quoted(r, &c.of_a) && expect(r, ",") && quoted(r, &c.of_b);
+    if (ok && take(r, "layers")) ok = layers(r, &on);
+    if (ok) {
+        if (!needs[body].i) needs[body] = tn_region_new(g);
+        c.in = needs[body];
+        c.loc = tn_program_layers(r->p, on.n, on.p);
+        tn_graph_require(g, c);
+    }
+    tn_free(r->env, on.p, on.cap * sizeof(const char *));
+    return ok;
+}
 
 static bool step_clauses(parser *r, step_lists *s) {
     for (;;) {
@@ -288,6 +311,8 @@ static bool step_clauses(parser *r, step_lists *s) {
             ok = layers(r, &s->layers);
         else if (take(r, "runs"))
             ok = ways(r, &s->ways);
+        else if (take(r, "require"))
+            ok = condition(r, s->needs);
         else if (take(r, "body"))
             ok = number(r, &s->body[0]) && number(r, &s->body[1]);
         else if (take(r, "where"))
@@ -324,6 +349,7 @@ static bool add_step(parser *r, tn_step_kind kind, const char *name, const step_
     s->n_after = l->after.n;
     s->stream = l->stream;
     memcpy(s->body, l->body, sizeof s->body);
+    memcpy(s->needs, l->needs, sizeof s->needs);
     s->word = l->word;
     s->sizes = l->sizes;
     s->us = l->us;

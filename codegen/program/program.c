@@ -53,6 +53,12 @@ tn_prog_step *tn_program_add_step(tn_program *p, tn_step_kind kind, const char *
     return &p->steps[p->n_steps++];
 }
 
+tn_loc tn_program_layers(const tn_program *p, size_t n, const char *const *layers) {
+    tn_loc l = {0};
+    for (size_t k = 0; k < n; k++) l = tn_loc_join(p->g, l, tn_loc_make(p->g, layers[k]));
+    return l;
+}
+
 /* ---- passes ------------------------------------------------------------------------------------------------------ */
 
 #define PASS(name, summary) tn_status tn_program_##name(tn_program *p, const tn_program_options *o);

@@ -21,6 +21,7 @@
  *                                                              in place of the same constant in `reads`; else
  *       #1 launch "1:relu" reads %2[0, N*1605632] writes %2[0, N*1605632] in_place 0 0 after #0 stream 1
  *       #2 if "2:if" body 1 2 reads %4[0, 1]                   a bool: step #3 runs where it is true, else #4 and #5
+ *         require first equal(K, N) "add" of "axis 0 of x", "axis 0 of y" layers "/branch/Add"      before step #3 runs
  *       #3 copy "3:copy" reads %2[0, 400] writes %3[0, 400]
  *       #4 fill "4:fill" writes %3[0, 400] with 0              bytes of a repeated word
  *       #5 while "5:while" body 1 0 reads %4[0, 1]             #6, as long as it is true
@@ -110,9 +111,11 @@ typedef struct tn_prog_step {
     tn_prog_way *ways;
     uint32_t stream;  /* 0: the caller's */
     uint32_t body[2]; /* if, while: how many of the steps behind it are its own, with all that these own */
-    tn_dim sizes;     /* if: 1 where its first steps run, 0 where its second ones do; none: the bool says that */
-    uint32_t word;    /* fill: four bytes; where they are unlike, the extent is a multiple of four */
-    double us;        /* how long it takes, roughly; 0: unknown */
+    tn_region needs
+        [2]; /* if, while: what is needed where each body runs: the graph's conditions of this region; none: nothing */
+    tn_dim sizes;  /* if: 1 where its first steps run, 0 where its second ones do; none: the bool says that */
+    uint32_t word; /* fill: four bytes; where they are unlike, the extent is a multiple of four */
+    double us;     /* how long it takes, roughly; 0: unknown */
 } tn_prog_step;
 
 typedef struct tn_program {
@@ -134,6 +137,8 @@ uint32_t tn_program_add_buffer(tn_program *p, tn_buffer_kind kind, uint32_t inde
  * Valid until the next step is added. */
 tn_prog_step *tn_program_add_step(tn_program *p, tn_step_kind kind, const char *name, uint32_t n_reads,
                                   uint32_t n_writes, uint32_t n_in_place, uint32_t n_layers);
+/* The layers as the graph knows them. */
+tn_loc tn_program_layers(const tn_program *p, size_t n, const char *const *layers);
 static inline bool tn_prog_is_control(const tn_prog_step *s) {
     return s->kind == TN_STEP_IF || s->kind == TN_STEP_WHILE;
 }

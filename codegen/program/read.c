@@ -124,6 +124,24 @@ static tn_step_kind kind_of(const TnPlan__Step *m) {
     return m->what_case == TN_PLAN__STEP__WHAT_LT ? TN_STEP_LT : TN_STEP_LAUNCH;
 }
 
+/* A region of its own for the conditions of a body. */
+static tn_region needs_of(const reader *r, size_t n, const uint32_t *conditions) {
+    tn_graph *g = r->p->g;
+    const tn_region in = n ? tn_region_new(g) : (tn_region){0};
+    for (size_t k = 0; in.i && k < n; k++) {
+        const TnPlan__Condition *c = r->pb->conditions[conditions[k]];
+        tn_graph_require(g, (tn_condition){.rel = (tn_rel)c->rel,
+                                           .a = r->dims[c->a],
+                                           .b = r->dims[c->b],
+                                           .what = c->what,
+                                           .of_a = c->of_a,
+                                           .of_b = c->of_b,
+                                           .loc = tn_program_layers(r->p, c->n_layers, (const char *const *)c->layers),
+                                           .in = in});
+    }
+    return in;
+}
+
 static bool add_step(reader *r, const TnPlan__Step *m) {
     const tn_step_kind kind = kind_of(m);
     tn_prog_step *s = tn_program_add_step(r->p, kind, m->name, (uint32_t)m->n_reads, (uint32_t)m->n_writes,
@@ -143,6 +161,8 @@ static bool add_step(reader *r, const TnPlan__Step *m) {
     if (kind <= TN_STEP_LT) return add_ways(r, m, s);
     s->body[0] = m->builtin->first;
     s->body[1] = m->builtin->second;
+    s->needs[0] = needs_of(r, m->builtin->n_first_needs, m->builtin->first_needs);
+    s->needs[1] = needs_of(r, m->builtin->n_second_needs, m->builtin->second_needs);
     if (m->builtin->sizes) s->sizes = r->dims[m->builtin->sizes];
     s->word = m->builtin->word;
     return true;

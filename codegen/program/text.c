@@ -6,6 +6,7 @@
 #include <string.h>
 
 const char *const tn_buffer_words[TN_BUFFER_KINDS] = {"input", "output", "const", "scratch"};
+const char *const tn_body_words[2] = {"first", "second"};
 const char *const tn_step_words[TN_STEP_KINDS] = {"launch", "lt", "copy", "fill", "if", "while"};
 
 static void put_dim(tn_text *t, const tn_graph *g, tn_dim d) {
@@ -128,6 +129,27 @@ static void put_extents(tn_text *t, const tn_program *p, const char *word, const
     }
 }
 
+/* require first equal(K, L) "add" of "axis 0 of x", "axis 0 of y" layers "/add" */
+static void put_needs(tn_text *t, const tn_program *p, tn_region r, const char *body, int indent) {
+    tn_graph *g = p->g;
+    for (size_t k = 0; r.i && k < tn_condition_count(g); k++) {
+        const tn_condition c = tn_condition_at(g, k);
+        if (tn_condition_region(g, &c).i != r.i) continue;
+        tn_text_add(t, "\n%*srequire %s %s(", indent, "", body, tn_rel_text(c.rel));
+        put_dim(t, g, c.a);
+        tn_text_add(t, ", ");
+        put_dim(t, g, c.b);
+        tn_text_add(t, ") ");
+        put_quoted(t, c.what);
+        if (*c.of_a || *c.of_b) {
+            tn_text_add(t, " of "), put_quoted(t, c.of_a);
+            tn_text_add(t, ", "), put_quoted(t, c.of_b);
+        }
+        for (size_t i = 0; i < tn_loc_count(g, c.loc); i++)
+            tn_text_add(t, i ? ", " : " layers "), put_quoted(t, tn_loc_at(g, c.loc, i));
+    }
+}
+
 static void put_step(tn_text *t, const tn_program *p, uint32_t k, int depth) {
     const tn_prog_step *s = &p->steps[k];
     const int indent = 2 + 2 * depth;
@@ -153,6 +175,7 @@ static void put_step(tn_text *t, const tn_program *p, uint32_t k, int depth) {
         for (uint32_t j = 0; j < s->ways[i].n_from; j++) tn_text_add(t, j ? " %%%u" : " from %%%u", s->ways[i].from[j]);
         if (s->ways[i].bucket < TN_MAX_BUCKETS) tn_text_add(t, " in %u", s->ways[i].bucket);
     }
+    for (int i = 0; i < 2; i++) put_needs(t, p, s->needs[i], tn_body_words[i], indent + 2);
     tn_text_add(t, "\n");
 }
 

@@ -61,6 +61,8 @@ static tn_status check_kind(const tn_program *p, const tn_prog_step *s) {
         if (s->reads[k].pitch.i) return broken(p, s->name, "it reads parts of rows, which its kind does not");
     for (uint32_t k = 0; k < s->n_writes; k++)
         if (s->writes[k].pitch.i) return broken(p, s->name, "it writes parts of rows, which its kind does not");
+    if ((s->needs[0].i || s->needs[1].i) && (s->sizes.i || !tn_prog_is_control(s)))
+        return broken(p, s->name, "it needs sizes for what data does not choose");
     if (tn_prog_is_control(s) && !tn_dim_equal_const(p->g, s->reads[0].bytes, 1))
         return broken(p, s->name, "what it reads is no bool");
     int64_t from, into; /* of symbols a condition may say that they are equal: evaluate_all asks at their sizes */
@@ -247,19 +249,18 @@ static tn_status evaluate(const checker *c, const char *where, const tn_extent *
     return TN_OK;
 }
 
-/* Whether its first steps run (1), its second ones (0), or nobody knows (-1). */
-static int first_runs(const checker *c, const tn_prog_step *s) {
+/* At these sizes it does not run its k-th body: they choose the other one, or to choose this one is an error. */
+static bool never_runs(const checker *c, const tn_prog_step *s, int k) {
     int64_t v;
-    return s->sizes.i && value(c, s->sizes, &v) ? v != 0 : -1;
+    if (s->sizes.i && value(c, s->sizes, &v)) return (v != 0) != (k == 0);
+    return s->needs[k].i && !tn_conditions_hold_in(c->p->g, s->needs[k], c->b, c->n_b, true);
 }
 
-/* In a body that the sizes do not choose. */
 static bool is_absent(const checker *c, uint32_t k) {
     const uint32_t owner = c->owner_of[k];
     if (owner == NONE) return false;
-    const int first = first_runs(c, &c->p->steps[owner]);
-    const bool in_first = k < owner + 1 + c->p->steps[owner].body[0];
-    return (first >= 0 && in_first != (first == 1)) || is_absent(c, owner);
+    const tn_prog_step *s = &c->p->steps[owner];
+    return never_runs(c, s, k < owner + 1 + s->body[0] ? 0 : 1) || is_absent(c, owner);
 }
 
 static tn_status evaluate_all(checker *c) {
@@ -366,8 +367,8 @@ static int64_t surely_written(const checker *c, const uint32_t *list, uint32_t n
         } else if (s->kind == TN_STEP_IF) {
             const int64_t a = surely_written(c, list, n, now, step, step + 1, middle);
             const int64_t b = surely_written(c, list, n, now, step, middle, last);
-            const int first = first_runs(c, s);
-            sum += first < 0 ? (a < b ? a : b) : first ? a : b;
+            const bool not_a = never_runs(c, s, 0), not_b = never_runs(c, s, 1);
+            sum += not_a && not_b ? now->n : not_a ? b : not_b || a < b ? a : b; /* behind neither nothing runs */
         }
         while (k < n && c->all[list[k]].step < last) k++;
     }

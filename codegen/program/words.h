@@ -4,6 +4,6 @@
 
 #include "codegen/program/program.h"
 
-extern const char *const tn_buffer_words[TN_BUFFER_KINDS], *const tn_step_words[TN_STEP_KINDS];
+extern const char *const tn_buffer_words[TN_BUFFER_KINDS], *const tn_step_words[TN_STEP_KINDS], *const tn_body_words[2];
 
 #endif

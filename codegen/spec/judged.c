@@ -72,7 +72,7 @@ static double span_of(const tn_spec *s, const tn_shape *shape, const tn_spec_ten
  * sizes. */
 static bool is_bindable(const tn_spec *s, const tn_shape *shape, double *elements) {
     *elements = 0;
-    if (!in_range(s, shape) || !tn_conditions_hold(s->g, shape->b, shape->n, true)) return false;
+    if (!in_range(s, shape) || !tn_conditions_hold_in(s->g, s->region, shape->b, shape->n, true)) return false;
     for (uint32_t k = 0; k < s->n_in + s->n_out; ++k) {
         const tn_spec_tensor *t = k < s->n_in ? &s->in[k] : &s->out[k - s->n_in];
         bool symbolic = false;

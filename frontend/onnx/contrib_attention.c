@@ -56,7 +56,7 @@ static tn_val widened(tn_oi *x, tn_val mask, const setting *s, double value) {
     if (s->used.i) {
         const tn_condition room = {
             TN_REL_AT_LEAST, s->keys, n, .what = x->node->op_type, .of_a = "the rows of the cache", .of_b = "the mask"};
-        tn_graph_require(g, room);
+        tn_oi_require(x, room);
         after[rank - 1] = tn_dim_max(g, tn_dim_sub(g, s->keys, n), zero);
     } else if (n.i == s->fresh.i) {
         before[rank - 1] = s->past;

@@ -220,6 +220,7 @@ static bool tensors_only(tn_oi_value *outs[2][TN_OI_MAX_RESULTS], size_t n) {
 }
 
 static void drop_region(tn_graph *g, tn_region r) {
+    tn_conditions_drop(g, r);
     for (tn_node n = tn_region_last(g, r), prev; n.i; n = prev) {
         prev = tn_node_prev(g, n);
         tn_erase(g, n);

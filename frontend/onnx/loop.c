@@ -97,10 +97,12 @@ static bool wants_more(tn_oi *x, const tn_oi_loop *l, bool *go) {
 static void stack_slices(tn_oi *x, tn_oi_loop *l, size_t n, tn_val *const *slices) {
     bool wanted = false;
     for (size_t k = 0; k < l->scans; k++) wanted |= l->wanted[k];
-    if (!n && wanted) { /* for the types alone */
+    if (!n && wanted) { /* for the types alone: it does not run, and needs nothing */
+        const size_t conditions = tn_condition_count(x->g);
         tn_oi_value *states[TN_OI_MAX_CARRIED];
         memcpy(states, l->state, sizeof states);
         l->body(x, l, known(x, TN_I64, 0), known(x, TN_BOOL, 1));
+        tn_conditions_keep(x->g, conditions);
         memcpy(l->state, states, sizeof states);
     }
     for (size_t k = 0; k < l->scans && !tn_oi_failed(x); k++)
@@ -114,6 +116,7 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
     tn_val *slices[TN_OI_MAX_CARRIED];
     tn_oi_value *initial[TN_OI_MAX_CARRIED];
     const uint64_t nodes = x->nodes;
+    const size_t conditions = tn_condition_count(x->g);
     const tn_oi_iteration around = x->iteration;
     int64_t trips, go;
     bool more, fits = true;
@@ -136,10 +139,12 @@ static bool unroll(tn_oi *x, tn_oi_loop *l) {
             if (l->wanted[k]) slices[k][n] = slice_of(x, tn_oi_value_val(x, l->out[1 + l->carried + k]));
     }
     x->iteration = around;
-    if (!fits)
+    if (!fits) {
         memcpy(l->state, initial, sizeof initial);
-    else if (!tn_oi_failed(x))
+        tn_conditions_keep(x->g, conditions);
+    } else if (!tn_oi_failed(x)) {
         stack_slices(x, l, n, slices);
+    }
     return fits;
 }
 

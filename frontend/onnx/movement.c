@@ -193,7 +193,7 @@ tn_dim tn_oi_broadcast_dim(tn_oi *x, tn_dim a, tn_dim b) {
     tn_rel need;
     tn_dim d = tn_dims_broadcast(g, a, b, &need);
     if (!tn_oi_failed(x))
-        tn_graph_require(g, (tn_condition){.rel = need, .a = a, .b = b, .what = "the sizes to broadcast"});
+        tn_oi_require(x, (tn_condition){.rel = need, .a = a, .b = b, .what = "the sizes to broadcast"});
     return d;
 }
 

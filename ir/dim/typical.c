@@ -39,6 +39,7 @@ double tn_typical_numel(const tn_graph *g, tn_val v) {
 typedef struct trial {
     tn_graph *g;
     size_t n;
+    bool chosen; /* conditions of what data chooses count, too */
     tn_binding at[CAP];
     tn_dim sym[CAP];
     bool free[CAP];
@@ -49,6 +50,7 @@ static size_t open_conditions(const trial *t) {
     for (size_t k = 0; k < tn_condition_count(t->g); k++) {
         tn_condition c = tn_condition_at(t->g, k);
         int64_t a = 0, b = 0;
+        if (!t->chosen && !tn_condition_always(t->g, &c)) continue;
         open += !tn_dim_eval(t->g, c.a, t->at, t->n, &a) || !tn_dim_eval(t->g, c.b, t->at, t->n, &b) ||
                 !tn_rel_holds(c.rel, a, b);
     }
@@ -100,17 +102,28 @@ static bool one_by_one(trial *t) {
     return !open;
 }
 
+/* False: at no sizes that were tried all of them hold. */
+static bool close_conditions(trial *t) {
+    take_what_is_said(t);
+    return !open_conditions(t) || one_by_one(t) || one_for_all(t);
+}
+
 void tn_graph_choose_hints(tn_graph *g) {
-    trial t = {.g = g, .n = tn_sym_count(g)};
+    trial t = {.g = g, .n = tn_sym_count(g), .chosen = true};
     if (!tn_graph_ok(g) || t.n > CAP || !tn_condition_count(g)) return;
     for (size_t k = 0; k < t.n; k++) {
         t.sym[k] = tn_sym_at(g, k);
         t.free[k] = tn_dim_hint(g, t.sym[k]) <= 0;
         t.at[k] = (tn_binding){tn_dim_name(g, t.sym[k]), tn_dim_typical(g, t.sym[k])};
     }
+    trial all = t;
     if (!open_conditions(&t)) return;
-    take_what_is_said(&t);
-    if (open_conditions(&t) && !one_by_one(&t) && !one_for_all(&t)) return;
+    if (!close_conditions(&all)) { /* branches may contradict each other */
+        t.chosen = false;
+        if (!open_conditions(&t) || !close_conditions(&t)) return;
+        all = t;
+    }
+    t = all;
     for (size_t k = 0; k < t.n; k++)
         if (t.free[k] && t.at[k].value != tn_dim_typical(g, t.sym[k])) tn_dim_set_hint(g, t.sym[k], t.at[k].value);
 }

@@ -93,10 +93,11 @@ static void size_text(const tn_graph *g, tn_dim d, int64_t v, char *buf, size_t 
 }
 
 /* Conditions on symbols that no input tells concern what only the data decides: the ops check those. */
-tn_status tn_run_check_conditions(const tn_run *r) {
+tn_status tn_run_check_conditions(const tn_run *r, tn_region region) {
     for (size_t k = 0; k < tn_condition_count(r->g); k++) {
         tn_condition c = tn_condition_at(r->g, k);
         int64_t a = 0, b = 0;
+        if (tn_condition_region(r->g, &c).i != region.i) continue;
         if (!tn_run_dim(r, c.a, &a) || !tn_run_dim(r, c.b, &b) || tn_rel_holds(c.rel, a, b)) continue;
         char loc[512], left[128], right[128], text[768];
         tn_loc_print(r->g, c.loc, loc, sizeof loc);

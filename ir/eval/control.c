@@ -48,9 +48,11 @@ static bool truth(const tn_slot *s) {
 tn_status tn_run_if(tn_run *r, tn_node n) {
     size_t n_out = tn_node_result_count(r->g, n);
     bool yes = truth(&r->slots[tn_node_input(r->g, n, 0).i]);
+    const tn_region taken = tn_node_subregion(r->g, n, yes ? 0 : 1);
+    TN_TRY(tn_run_check_conditions(r, taken));
     tn_slot *s = new_slots(r, n_out);
     if (!s) return tn_run_fail(r, n, TN_E_MEMORY, "out of memory");
-    tn_status status = tn_run_region(r, tn_node_subregion(r->g, n, yes ? 0 : 1), NULL, 0, s, n_out);
+    tn_status status = tn_run_region(r, taken, NULL, 0, s, n_out);
     if (status == TN_OK) status = tn_run_results(r, n, s, n_out);
     free_slots(r, s, n_out);
     return status;
@@ -128,6 +130,8 @@ tn_status tn_run_loop(tn_run *r, tn_node n) {
     if (status == TN_OK) status = scalar(r, TN_BOOL, !cond.i || truth(&r->slots[cond.i]), &s[0]);
     for (size_t k = 0; status == TN_OK && k < carried; k++)
         s[1 + k] = tn_slot_share(&r->slots[tn_node_input(r->g, n, 2 + k).i]);
+    if (status == TN_OK && limit > 0 && truth(&s[0]))
+        status = tn_run_check_conditions(r, tn_node_subregion(r->g, n, 0));
     for (int64_t i = 0; status == TN_OK && i < limit && truth(&s[0]); i++)
         status = iterate(r, n, i, s, carried, s + 1 + carried, rooms, n_scans);
     for (size_t k = 0; status == TN_OK && k < n_scans; k++)

@@ -519,7 +519,7 @@ static tn_status run_and_give(tn_run *r, tn_region region, const char *what, con
     for (size_t k = 0; status == TN_OK && k < 2 * n_in; k++)
         status = fit(r, tn_region_arg(r->g, region, k % n_in), what, k % n_in, &in[k % n_in]);
     /* A fused kernel's region is also evaluated at sizes at which the graph is never run. */
-    if (status == TN_OK && region.i == tn_graph_body(r->g).i) status = tn_run_check_conditions(r);
+    if (status == TN_OK && region.i == tn_graph_body(r->g).i) status = tn_run_check_conditions(r, region);
     for (size_t k = 0; status == TN_OK && k < n_in; k++) status = tn_slot_import(r, &in[k], &slots[k]);
     for (size_t k = 0; status == TN_OK && k < n_out; k++) dtypes[k] = tn_val_dtype(r->g, tn_node_input(r->g, end, k));
     if (status == TN_OK) {

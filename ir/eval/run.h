@@ -53,8 +53,9 @@ void tn_slot_drop(tn_run *r, tn_slot *s);
 /* Symbols (bind.c). */
 tn_status tn_run_bind(tn_run *r, const char *name, int64_t value);
 bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out);
-/* The graph's conditions, as far as their symbols have values. */
-tn_status tn_run_check_conditions(const tn_run *r);
+/* The conditions of a region that is about to run, the graph's body or one that data chose, as far as their symbols have
+ * values. */
+tn_status tn_run_check_conditions(const tn_run *r, tn_region region);
 /* Fits a type to a shape: binds the symbols that it tells; false at the first contradiction (axis in *axis). */
 bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_status *status);
 

@@ -178,7 +178,8 @@ uint64_t tn_graph_hash(tn_graph *g) {
     }
     for (uint32_t k = 0; k < g->conds.n; k++) {
         const tn_condition *c = &g->conds.p[k];
-        h += mix(mix((uint64_t)c->rel, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
+        const uint64_t where = tn_condition_always(g, c) ? 0 : UINT64_C(0x63686f73656e);
+        h += mix(mix((uint64_t)c->rel ^ where, tn_dim_hash(g, c->a)), tn_dim_hash(g, c->b));
     }
     for (uint32_t k = 0; k < g->dims.syms.n; k++)
         for (size_t b = 0; b < tn_bucket_count(g); b++) {

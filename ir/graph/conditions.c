@@ -5,8 +5,9 @@
  * is checked wherever shapes are bound, before anything is computed.  Conditions are kept in their simplest form and
  * each once; what can be proved is not kept, what can never hold is an error.
  *
- * Layers that no output needs are left out.  So are branches of If and bodies of Loop: what they need only matters if
- * they run, and whoever inlines them makes their nodes the graph's. */
+ * Layers that no output needs are left out.  A branch of If, or a body of Loop, has conditions of its own: they only matter
+ * if it runs, and may contradict those of the graph (it is an error to choose it then).  Where sizes choose a branch they are
+ * the graph's, in words that hold where it is not taken.  Whoever moves a region's nodes moves what they need. */
 #include <stdio.h>
 #include <string.h>
 #include <xxhash.h>
@@ -15,12 +16,53 @@
 
 enum { TEXT = 768, SIZE_TEXT = 400 };
 
+/* ---- where they are needed ---------------------------------------------------------------------------------------- */
+
+/* Data decides whether what n owns runs. */
+static bool decides(const tn_graph *g, tn_node n) {
+    return tn_node_op(g, n) == TN_OP_LOOP || (tn_node_op(g, n) == TN_OP_IF && !TN_ATTRS_OF(g, n, branch)->sizes.i);
+}
+
+/* The innermost region around r, or r itself, of which data decides whether it runs. */
+static tn_region deciding(const tn_graph *g, tn_region r) {
+    while (r.i && r.i != g->body.i) {
+        const tn_node owner = tn_region_owner(g, r);
+        if (!owner.i || decides(g, owner)) break; /* one without an owner is not part of the graph yet */
+        r = tn_node_region(g, owner);
+    }
+    return r.i ? r : g->body;
+}
+
+tn_region tn_condition_region(const tn_graph *g, const tn_condition *c) {
+    return tn_dim_is_made(g, c->a) || tn_dim_is_made(g, c->b) ? g->body : deciding(g, c->in);
+}
+
+bool tn_condition_always(const tn_graph *g, const tn_condition *c) {
+    return tn_condition_region(g, c).i == g->body.i;
+}
+
+static bool is_around(const tn_graph *g, tn_region outer, tn_region r) {
+    while (r.i && r.i != outer.i) r = tn_node_region(g, tn_region_owner(g, r));
+    return r.i != 0;
+}
+
+static bool holds(const tn_graph *g, const tn_condition *c, const tn_binding *b, size_t n, bool unknown) {
+    int64_t x, y;
+    const bool known = tn_dim_eval(g, c->a, b, n, &x) && tn_dim_eval(g, c->b, b, n, &y);
+    return known ? tn_rel_holds(c->rel, x, y) : unknown;
+}
+
 bool tn_conditions_hold(const tn_graph *g, const tn_binding *b, size_t n, bool unknown) {
-    for (size_t k = 0; k < tn_condition_count(g); k++) {
-        const tn_condition c = tn_condition_at(g, k);
-        int64_t x, y;
-        const bool known = tn_dim_eval(g, c.a, b, n, &x) && tn_dim_eval(g, c.b, b, n, &y);
-        if (known ? !tn_rel_holds(c.rel, x, y) : !unknown) return false;
+    for (size_t k = 0; k < g->conds.n; k++)
+        if (!holds(g, &g->conds.p[k], b, n, unknown)) return false;
+    return true;
+}
+
+bool tn_conditions_hold_in(const tn_graph *g, tn_region r, const tn_binding *b, size_t n, bool unknown) {
+    for (size_t k = 0; k < g->conds.n; k++) {
+        const tn_condition *c = &g->conds.p[k];
+        const tn_region needs = tn_condition_region(g, c);
+        if ((needs.i == g->body.i || is_around(g, needs, r)) && !holds(g, c, b, n, unknown)) return false;
     }
     return true;
 }
@@ -50,7 +92,7 @@ static tn_relation multiple(tn_graph *g, tn_dim a, tn_dim b) {
 }
 
 static void swap(tn_condition *c) {
-    *c = (tn_condition){c->rel, c->b, c->a, c->what, c->of_b, c->of_a, c->loc};
+    *c = (tn_condition){c->rel, c->b, c->a, c->what, c->of_b, c->of_a, c->loc, c->in};
 }
 
 /* The weakest relation between a and b that says the same under what is known; operands in a fixed order,
@@ -67,6 +109,7 @@ bool tn_dims_agree(const tn_graph *g, tn_dim a, tn_dim b) {
     bool agree = a.i == b.i;
     for (size_t k = 0; !agree && k < tn_condition_count(g); k++) {
         tn_condition c = tn_condition_at(g, k);
+        if (!tn_condition_always(g, &c)) continue;
         simplify(g, &c);
         agree = c.rel == TN_REL_EQUAL && ((c.a.i == a.i && c.b.i == b.i) || (c.a.i == b.i && c.b.i == a.i));
     }
@@ -143,14 +186,18 @@ tn_condition tn_condition_at(const tn_graph *g, size_t k) {
 
 typedef struct key {
     const tn_graph *g;
-    tn_rel rel;
-    tn_dim a, b;
+    const tn_condition *c;
 } key;
 
 static bool same_condition(const void *user, uint32_t h) {
     const key *k = user;
     const tn_condition *c = &k->g->conds.p[h - 1];
-    return c->rel == k->rel && c->a.i == k->a.i && c->b.i == k->b.i;
+    return c->rel == k->c->rel && c->a.i == k->c->a.i && c->b.i == k->c->b.i && c->in.i == k->c->in.i;
+}
+
+static uint64_t hash_of(const tn_graph *g, const tn_condition *c) {
+    const uint64_t parts[] = {(uint64_t)c->rel, tn_dim_hash(g, c->a), tn_dim_hash(g, c->b), c->in.i};
+    return XXH3_64bits(parts, sizeof parts);
 }
 
 /* "axis 1 of x (N)": a size and whose it is, where that is known. */
@@ -169,12 +216,12 @@ static bool pins(const tn_graph *g, const tn_condition *c) {
 static bool pins_the_same(const void *user, uint32_t h) {
     const key *k = user;
     const tn_condition *c = &k->g->conds.p[h - 1];
-    return pins(k->g, c) && c->a.i == k->a.i;
+    return pins(k->g, c) && c->a.i == k->c->a.i && c->in.i == k->c->in.i;
 }
 
 /* One size cannot be two numbers: no shape would do. */
 static bool contradicts(tn_graph *g, const tn_condition *c, uint64_t hash) {
-    const key k = {g, c->rel, c->a, c->b};
+    const key k = {g, c};
     const uint32_t h = tn_table_find(&g->cond_table, hash, pins_the_same, &k);
     if (!h) return false;
     char a[96], b[96], other[96], whole[SIZE_TEXT], loc[512], layers[512];
@@ -190,13 +237,19 @@ static bool contradicts(tn_graph *g, const tn_condition *c, uint64_t hash) {
     return true;
 }
 
+/* Whoever runs has had the same checked before. */
+static bool is_said(const tn_graph *g, tn_condition c) {
+    c.in = (tn_region){0};
+    return tn_table_find(&g->cond_table, hash_of(g, &c), same_condition, &(key){g, &c}) != 0;
+}
+
 static bool add(tn_graph *g, tn_condition c) {
-    const uint64_t parts[] = {(uint64_t)c.rel, tn_dim_hash(g, c.a), tn_dim_hash(g, c.b)};
-    const key k = {g, c.rel, c.a, c.b};
-    uint64_t hash = XXH3_64bits(parts, sizeof parts);
+    const key k = {g, &c};
+    const uint64_t hash = hash_of(g, &c);
     if (tn_table_find(&g->cond_table, hash, same_condition, &k)) return true;
-    const uint64_t pinned[] = {TN_REL_COUNT, tn_dim_hash(g, c.a)}, pin_hash = XXH3_64bits(pinned, sizeof pinned);
-    if (pins(g, &c) && contradicts(g, &c, pin_hash)) return false;
+    const uint64_t pinned[] = {TN_REL_COUNT, tn_dim_hash(g, c.a), c.in.i},
+                   pin_hash = XXH3_64bits(pinned, sizeof pinned);
+    if (pins(g, &c) && !c.in.i && contradicts(g, &c, pin_hash)) return false;
     if (!TN_RESERVE(g, conds, 1)) return false;
     if (!tn_table_add(g->env, &g->cond_table, hash, g->conds.n + 1) ||
         (pins(g, &c) && !tn_table_add(g->env, &g->cond_table, pin_hash, g->conds.n + 1)))
@@ -228,7 +281,8 @@ static tn_status never(tn_graph *g, const tn_condition *c) {
     return g->status;
 }
 
-tn_status tn_graph_require(tn_graph *g, tn_condition c) {
+/* In the region that c names. */
+static tn_status require_in(tn_graph *g, tn_condition c) {
     if (!tn_graph_ok(g)) return g->status;
     if (!c.a.i || !c.b.i || c.rel < 0 || c.rel >= TN_REL_COUNT)
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "a condition needs a relation and two sizes");
@@ -238,21 +292,63 @@ tn_status tn_graph_require(tn_graph *g, tn_condition c) {
     c.of_b = tn_intern(g, c.of_b ? c.of_b : "");
     if (!c.loc.i) c.loc = tn_get_cursor(g).loc;
     tn_relation known = tn_rel_decide(g, c.rel, c.a, c.b);
-    if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT) return never(g, &c);
-    if (tn_graph_ok(g) && known == TN_DIMS_MAYBE && !tn_equals_imply(g, c.rel, c.a, c.b)) add(g, c);
+    const bool always = tn_condition_always(g, &c);
+    if (tn_graph_ok(g) && known == TN_DIMS_DIFFERENT && always) return never(g, &c);
+    if (tn_graph_ok(g) && known != TN_DIMS_SAME && !is_said(g, c) && !tn_equals_imply(g, &c)) add(g, c);
     return g->status;
 }
 
-tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
-    uint32_t n = g->conds.n;
+tn_status tn_graph_require(tn_graph *g, tn_condition c) {
+    if (!c.in.i) c.in = tn_get_cursor(g).region;
+    if (c.in.i == g->body.i) c.in = (tn_region){0};
+    return require_in(g, c);
+}
+
+/* Empties the list, for its conditions to be required again: each is taken out before its place can be filled. */
+static uint32_t start_again(tn_graph *g) {
+    const uint32_t n = g->conds.n;
     g->edits++;
     tn_table_free(g->env, &g->cond_table);
-    g->conds.n = 0; /* each is taken out before its place can be filled again */
+    g->conds.n = 0;
+    return n;
+}
+
+void tn_conditions_keep(tn_graph *g, size_t n) {
+    if (n >= g->conds.n) return;
+    start_again(g);
+    for (size_t k = 0; k < n && tn_graph_ok(g); k++) add(g, g->conds.p[k]);
+}
+
+static bool any_in(const tn_graph *g, tn_region r) {
+    bool any = false;
+    for (uint32_t k = 0; k < g->conds.n && !any; k++) any = g->conds.p[k].in.i == r.i;
+    return any;
+}
+
+void tn_conditions_drop(tn_graph *g, tn_region r) {
+    if (!any_in(g, r)) return;
+    const uint32_t n = start_again(g);
+    for (uint32_t k = 0; k < n && tn_graph_ok(g); k++)
+        if (g->conds.p[k].in.i != r.i) add(g, g->conds.p[k]);
+}
+
+void tn_conditions_move(tn_graph *g, tn_region from, tn_region to) {
+    if (!any_in(g, from)) return;
+    const uint32_t n = start_again(g);
+    for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {
+        tn_condition c = g->conds.p[k];
+        if (c.in.i == from.i) c.in = to.i == g->body.i ? (tn_region){0} : to;
+        require_in(g, c);
+    }
+}
+
+tn_status tn_conditions_map(tn_graph *g, tn_dim (*map)(const void *user, tn_dim d), const void *user) {
+    const uint32_t n = start_again(g);
     for (uint32_t k = 0; k < n && tn_graph_ok(g); k++) {
         tn_condition c = g->conds.p[k];
         c.a = map(user, c.a);
         c.b = map(user, c.b);
-        tn_graph_require(g, c);
+        require_in(g, c);
     }
     return g->status;
 }
@@ -296,13 +392,15 @@ void tn_condition_where(tn_graph *g, tn_dim runs, tn_condition *c) {
 
 tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
     b.d = b.d.i ? where_it_runs(c->g, rel, b.d) : b.d;
-    tn_condition need = {.rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc};
+    tn_condition need = {
+        .rel = rel, .a = a.d, .b = b.d, .what = tn_op_text(c->op), .loc = c->g->infer_loc, .in = c->g->needing};
     if (!a.d.i || !b.d.i) return c->g->status == TN_OK ? tn_infer_error(c, "a size is not set") : c->g->status;
     tn_relation known = tn_rel_decide(c->g, rel, a.d, b.d);
     if (known != TN_DIMS_SAME && c->g->collecting && c->g->taken.i) {
         tn_condition_where(c->g, c->g->taken, &need);
         known = TN_DIMS_MAYBE; /* of what is never taken nothing is needed */
     }
+    if (known == TN_DIMS_DIFFERENT && c->g->collecting && c->g->needing.i) known = TN_DIMS_MAYBE; /* it may not run */
     if (known == TN_DIMS_SAME || (known == TN_DIMS_MAYBE && !c->g->collecting)) return TN_OK;
     if (known == TN_DIMS_DIFFERENT && c->g->on_trial) return TN_E_TYPE;
     char text[TEXT], of_a[256], of_b[256];
@@ -310,7 +408,7 @@ tn_status tn_infer_need(tn_infer_ctx *c, tn_rel rel, tn_size a, tn_size b) {
     whose(c, &b, of_b, sizeof of_b);
     need.of_a = of_a;
     need.of_b = of_b;
-    if (known == TN_DIMS_MAYBE) return tn_graph_require(c->g, need);
+    if (known == TN_DIMS_MAYBE) return require_in(c->g, need);
     say(c->g, &need, text, sizeof text);
     return tn_infer_error(c, "%s", text);
 }
@@ -352,9 +450,10 @@ static void need_broadcasts(tn_graph *g, tn_node n, tn_dim d) {
                       .a = tn_dim_lhs(g, d),
                       .b = tn_dim_rhs(g, d),
                       .what = tn_op_text(tn_node_op(g, n)),
-                      .loc = tn_node_loc(g, n)};
+                      .loc = tn_node_loc(g, n),
+                      .in = g->needing};
     if (g->taken.i) tn_condition_where(g, g->taken, &c);
-    tn_graph_require(g, c);
+    require_in(g, c);
 }
 
 /* Sizes that a layer is given as attributes may come from one that computes nothing else, and so is not needed. */
@@ -380,9 +479,12 @@ static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
         for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) {
             if (!branches && tn_node_op(g, n) != TN_OP_KERNEL) continue;
             const tn_dim taken = g->taken;
+            const tn_region needing = g->needing;
+            if (decides(g, n)) g->needing = tn_node_subregion(g, n, k);
             if (tn_node_op(g, n) == TN_OP_IF) g->taken = branch_taken(g, taken, TN_ATTRS_OF(g, n, branch)->sizes, k);
             collect(g, tn_node_subregion(g, n, k), branches, needed);
             g->taken = taken;
+            g->needing = needing;
         }
         g->runs = runs;
         tn_type *types = tn_alloc(g->env, cap * sizeof *types);
@@ -394,17 +496,36 @@ static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
     }
 }
 
-static tn_status collect_all(tn_graph *g, bool branches) {
+/* Of what stands in r. */
+static tn_status collect_in(tn_graph *g, tn_region r, bool branches) {
     if (!tn_graph_ok(g)) return g->status;
     const size_t size = tn_graph_node_limit(g) * sizeof(bool);
     bool *needed = tn_alloc(g->env, size);
     if (!needed) return tn_graph_oom(g);
+    const tn_region home = deciding(g, r);
+    g->needing = home.i == g->body.i ? (tn_region){0} : home;
     g->collecting = true;
-    collect(g, g->body, branches, needed);
+    collect(g, r, branches, needed);
     g->collecting = false;
-    g->collected = true;
+    g->needing = (tn_region){0};
     tn_free(g->env, needed, size);
+    return g->status;
+}
+
+static tn_status collect_all(tn_graph *g, bool branches) {
+    const tn_status st = collect_in(g, g->body, branches);
+    if (st != TN_OK) return st;
+    g->collected = true;
     return tn_graph_use_conditions(g);
+}
+
+bool tn_region_needs_more(tn_graph *g, tn_region r) {
+    const size_t n = tn_condition_count(g);
+    bool more = any_in(g, r);
+    collect_in(g, r, true);
+    more |= tn_condition_count(g) > n;
+    tn_conditions_keep(g, n);
+    return more;
 }
 
 tn_status tn_graph_collect_conditions(tn_graph *g) {

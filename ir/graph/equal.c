@@ -6,7 +6,8 @@
  * equal sizes are equal handles again and no pass needs to know of it.  Conditions themselves, and what inputs say of
  * their own sizes, stay as they are: who checks the shapes that he is given needs both.
  *
- * Only conditions on sizes that inputs tell are used: nothing else is checked before it matters. */
+ * Only conditions on sizes that inputs tell are used, and of whatever runs: nothing else is checked before it matters.  What
+ * a branch that data chooses needs says nothing of sizes elsewhere, and types are of the whole graph. */
 #include "ir/type/infer.h"
 
 enum { ROUNDS = 8 };
@@ -88,7 +89,7 @@ static bool wants_two(const tn_graph *g, tn_dim d) {
         const tn_condition *c = &g->conds.p[k];
         int64_t least = 0, more = 0;
         tn_dim a = c->a;
-        if (c->rel != TN_REL_AT_LEAST || !tn_dim_is_const(g, c->b, &least)) continue;
+        if (c->rel != TN_REL_AT_LEAST || !tn_dim_is_const(g, c->b, &least) || !tn_condition_always(g, c)) continue;
         if (tn_dim_kind_of(g, a) == TN_DIM_ADD && tn_dim_is_const(g, tn_dim_rhs(g, a), &more)) a = tn_dim_lhs(g, a);
         if (a.i == d.i && !__builtin_sub_overflow(least, more, &least) && least > 1) return true;
     }
@@ -180,13 +181,14 @@ static void use(tn_graph *g, const tn_condition *c) {
     tn_ask_failed(g, ask);
 }
 
-bool tn_equals_imply(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
+bool tn_equals_imply(tn_graph *g, const tn_condition *what) {
     if (!g->equals.n) return false;
-    a = tn_dim_reduced(g, a), b = tn_dim_reduced(g, b);
-    bool same = tn_rel_decide(g, rel, a, b) == TN_DIMS_SAME;
+    const tn_dim a = tn_dim_reduced(g, what->a), b = tn_dim_reduced(g, what->b);
+    bool same = tn_rel_decide(g, what->rel, a, b) == TN_DIMS_SAME;
     for (uint32_t k = 0; k < g->conds.n && !same; k++) {
         const tn_condition c = g->conds.p[k];
-        same = c.rel == rel && tn_dim_reduced(g, c.a).i == a.i && tn_dim_reduced(g, c.b).i == b.i;
+        same = c.rel == what->rel && (c.in.i == what->in.i || tn_condition_always(g, &c)) &&
+               tn_dim_reduced(g, c.a).i == a.i && tn_dim_reduced(g, c.b).i == b.i;
     }
     return same;
 }
@@ -201,7 +203,7 @@ void tn_equals_find(tn_graph *g) {
     tn_equals_forget(g);
     for (uint32_t k = 0; k < g->conds.n && tn_graph_ok(g); k++) {
         const tn_condition c = g->conds.p[k];
-        if (is_equality(g, &c) && can_hold(g, &c)) use(g, &c);
+        if (tn_condition_always(g, &c) && is_equality(g, &c) && can_hold(g, &c)) use(g, &c);
     }
 }
 

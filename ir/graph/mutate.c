@@ -389,6 +389,7 @@ static void erase_node(tn_graph *g, tn_node n) {
 /* Nesting is bounded by TN_MAX_NESTING, and so is the recursion. */
 static void erase_region(tn_graph *g, tn_region r) {
     for (tn_node n = tn_region_last(g, r); n.i; n = tn_region_last(g, r)) erase_node(g, n);
+    tn_conditions_drop(g, r);
     tn_region_rec *rec = &g->regions.p[r.i];
     for (uint32_t k = 0; k < rec->n_args; k++) forget_val(g, rec->args[k]);
     *rec = (tn_region_rec){0};
@@ -433,6 +434,7 @@ void tn_take_region(tn_graph *g, tn_node n, size_t k) {
     const tn_region r = tn_node_subregion(g, n, k);
     const tn_node last = tn_region_last(g, r);
     tn_node next;
+    tn_conditions_move(g, r, tn_node_region(g, n));
     for (tn_node i = tn_region_first(g, r); i.i && i.i != last.i; i = next) {
         next = tn_node_next(g, i);
         tn_move_before(g, i, tn_cursor_before(g, n));

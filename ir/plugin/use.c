@@ -85,6 +85,7 @@ typedef struct use {
     tn_plugin_scope s;
     const tn_val *x;
     size_t n_x;
+    tn_region home; /* where it is used */
     char layer[256];
 } use;
 
@@ -140,7 +141,8 @@ static bool check_result(use *u, const tn_plugin_step *step, tn_val v) {
                                 .b = want->dims[k],
                                 .what = u->p->name,
                                 .of_a = of_a,
-                                .of_b = "what is declared"};
+                                .of_b = "what is declared",
+                                .in = u->home};
         if (tn_graph_require(g, c) != TN_OK) return false;
     }
     return true;
@@ -268,7 +270,7 @@ static tn_status emit_kernel(use *u, const tn_plugin_expansion *e, tn_val *y) {
 
 tn_status tn_plugin_emit(tn_graph *g, const tn_plugin *p, size_t n_values, const tn_plugin_value *values, size_t n_x,
                          const tn_val *x, tn_val *y) {
-    use u = {.g = g, .p = p, .x = x, .n_x = n_x};
+    use u = {.g = g, .p = p, .x = x, .n_x = n_x, .home = tn_get_cursor(g).region};
     tn_plugin_tensor in[TN_PLUGIN_MOST] = {{0}};
     tn_val all[TN_PLUGIN_MOST] = {{0}};
     const tn_cursor at = tn_get_cursor(g);

@@ -162,6 +162,15 @@ static bool parse_nodes(module *m, tn_region r) {
     return true;
 }
 
+static bool parse_condition(tn_parser *p, tn_region in);
+
+/* What the nodes of r need comes before them. */
+static bool parse_needs(tn_parser *p, tn_region r) {
+    while (tn_parse_accept_word(p, "require"))
+        if (!parse_condition(p, r)) return false;
+    return !p->failed;
+}
+
 static bool at_region(tn_parser *p) {
     if (!tn_parse_peek(p, "{")) return false;
     tn_parser behind = *p; /* looks past the brace */
@@ -176,7 +185,7 @@ static bool parse_region(module *m, tn_region *r) {
     m->depth++;
     *r = tn_region_new(p->g);
     bool ok = tn_parse_graph_ok(p) && tn_parse_expect(p, "{") && tn_parse_expect(p, "^") && parse_args(m, *r) &&
-              tn_parse_expect(p, ":") && parse_nodes(m, *r);
+              tn_parse_expect(p, ":") && parse_needs(p, *r) && parse_nodes(m, *r);
     pop_definitions(m, outer);
     m->depth--;
     return ok;
@@ -463,8 +472,8 @@ static bool parse_bucket(tn_parser *p) {
 }
 
 /* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */
-static bool parse_condition(tn_parser *p) {
-    tn_condition c = {.rel = TN_REL_EQUAL, .what = ""};
+static bool parse_condition(tn_parser *p, tn_region in) {
+    tn_condition c = {.rel = TN_REL_EQUAL, .what = "", .in = in};
     const char *s = NULL;
     size_t n = 0;
     parsed_node layers = {0};
@@ -497,7 +506,7 @@ static bool parse_header(tn_parser *p) {
         } else if (tn_parse_accept_word(p, "bucket")) {
             if (!parse_bucket(p)) return false;
         } else if (tn_parse_accept_word(p, "require")) {
-            if (!parse_condition(p)) return false;
+            if (!parse_condition(p, tn_graph_body(p->g))) return false;
         } else if (tn_parse_accept_word(p, "plugin")) {
             if (!parse_definition(p)) return false;
         } else

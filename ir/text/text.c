@@ -217,8 +217,37 @@ static void out_node(printer *p, tn_node n, int indent) {
     }
 }
 
+/* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */
+static void out_condition(printer *p, const tn_condition *c) {
+    const tn_graph *g = p->g;
+    tn_out_fmt(&p->o, "require %s(", tn_rel_text(c->rel));
+    tn_out_dim(&p->o, g, c->a);
+    tn_out_str(&p->o, ", ");
+    tn_out_dim(&p->o, g, c->b);
+    tn_out_str(&p->o, ") ");
+    tn_out_quoted(&p->o, c->what);
+    if (*c->of_a || *c->of_b) {
+        tn_out_str(&p->o, " of ");
+        tn_out_quoted(&p->o, c->of_a);
+        tn_out_str(&p->o, ", ");
+        tn_out_quoted(&p->o, c->of_b);
+    }
+    out_loc(p, c->loc);
+}
+
+/* What the nodes of r need comes before them. */
+static void out_needs(printer *p, tn_region r, int indent) {
+    for (size_t k = 0; k < tn_condition_count(p->g); k++) {
+        const tn_condition c = tn_condition_at(p->g, k);
+        if (c.in.i != r.i) continue;
+        newline(p, indent);
+        out_condition(p, &c);
+    }
+}
+
 /* Nesting is bounded by TN_MAX_NESTING. */
 static void out_region(printer *p, tn_region r, int indent) {
+    out_needs(p, r, indent);
     TN_FOR_NODES(p->g, r, n) {
         newline(p, indent);
         out_node(p, n, indent);
@@ -294,24 +323,11 @@ static void out_header(printer *p, const char *side) {
     out_buckets(p);
 }
 
-/* require equal(K, L) "matmul" of "axis 1 of x", "axis 0 of w" loc("fc") */
 static void out_conditions(printer *p) {
-    const tn_graph *g = p->g;
-    for (size_t k = 0; k < tn_condition_count(g); k++) {
-        tn_condition c = tn_condition_at(g, k);
-        tn_out_fmt(&p->o, "require %s(", tn_rel_text(c.rel));
-        tn_out_dim(&p->o, g, c.a);
-        tn_out_str(&p->o, ", ");
-        tn_out_dim(&p->o, g, c.b);
-        tn_out_str(&p->o, ") ");
-        tn_out_quoted(&p->o, c.what);
-        if (*c.of_a || *c.of_b) {
-            tn_out_str(&p->o, " of ");
-            tn_out_quoted(&p->o, c.of_a);
-            tn_out_str(&p->o, ", ");
-            tn_out_quoted(&p->o, c.of_b);
-        }
-        out_loc(p, c.loc);
+    for (size_t k = 0; k < tn_condition_count(p->g); k++) {
+        const tn_condition c = tn_condition_at(p->g, k);
+        if (c.in.i) continue;
+        out_condition(p, &c);
         tn_out_str(&p->o, "\n");
     }
 }

@@ -87,6 +87,7 @@ static void move_body(loop *l) {
     tn_graph *g = l->g;
     tn_region old = tn_node_subregion(g, l->node, 0);
     tn_node yield = tn_region_last(g, old);
+    tn_conditions_move(g, old, l->body);
     for (tn_node n = tn_region_first(g, old), next; n.i && n.i != yield.i; n = next) {
         next = tn_node_next(g, n);
         tn_move_before(g, n, tn_cursor_end(g, l->body));

@@ -4,7 +4,8 @@
  * before it reads the bool and tells the nodes' handles (for a loop also at the end of its body).  The kernel is PTX, which
  * the driver compiles: this library has no compiler, and the function that it calls is the driver's.
  *
- * Without a graph the host waits for the stream, reads the bool, and enqueues what it says. */
+ * Without a graph the host waits for the stream, reads the bool, and enqueues what it says: so it is, too, where one of the
+ * bodies is wrong at these sizes, which is an error if it is chosen. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -90,11 +91,17 @@ static tn_status count_trip(const tn_context *c, const tn_step_state *t) {
                    "on random inputs this loop has not ended after %" PRIu64 " iterations", x->most_trips);
 }
 
+/* The body that data chose may run at these sizes. */
+static tn_status check_chosen(const tn_context *c, const tn_cuda_state *s, const tn_step_state *t, int body) {
+    return t->wrong[body] ? tn_condition_violated(c->plan, t->broken[body], s->table, NULL) : TN_OK;
+}
+
 tn_status tn_cuda_decide(tn_context *c, tn_cuda_state *s, size_t k, CUstream stream) {
     const tn_step_state *t = &s->steps[k];
     const size_t middle = k + 1 + t->step->builtin->first, end = tn_step_end(c->cuda->dev->arch, k);
     bool v = false;
     tn_status st = read_bool(c, t, stream, &v);
+    if (st == TN_OK && (v || !is_loop(t))) st = check_chosen(c, s, t, v ? 0 : 1);
     if (st == TN_OK && !is_loop(t))
         return tn_cuda_launch_steps(c, s, v ? k + 1 : middle, v ? middle : end, false, stream);
     while (st == TN_OK && v) {
@@ -196,6 +203,12 @@ tn_status tn_cuda_capture_decision(tn_context *c, tn_cuda_state *s, size_t k, CU
         return tn_fail(c->env, TN_E_UNSUPPORTED, s->steps[k].text,
                        "enqueue outside of a capture, or use driver 12.4 or newer",
                        "what runs here depends on data, and this driver's graphs cannot decide (conditional nodes)");
+    for (int i = 0; i < 2; i++)
+        if (s->steps[k].wrong[i])
+            return tn_condition_violated(
+                c->plan, s->steps[k].broken[i], s->table,
+                "give other sizes, or enqueue outside of a capture, where it is an error only if "
+                "data chooses this");
     tn_status st = TN_CU(x->cu, cuThreadExchangeStreamCaptureMode(&mode), "");
     if (st != TN_OK) return st;
     st = capture_bodies(c, s, k, stream);

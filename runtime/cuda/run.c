@@ -130,7 +130,7 @@ tn_status tn_cuda_capture_status(const tn_cuda_context *x, CUstream stream, bool
 
 /* As the graph, or directly where there is none. */
 static tn_status launch(tn_context *c, tn_cuda_state *s, CUstream stream) {
-    tn_state_graph *h = c->cuda->graphs ? tn_cuda_graph_find(c, s) : NULL;
+    tn_state_graph *h = c->cuda->graphs && !s->by_host ? tn_cuda_graph_find(c, s) : NULL;
     if (!h) return launch_all(c, s, false, stream);
     const bool repeats = h->is_used;
     h->is_used = true;

@@ -223,6 +223,15 @@ static tn_status inconsistent(const tn_context *c, const tn_step_state *t, const
     return tn_fail(c->env, TN_E_FORMAT, t->text, "compile the plan again", "the plan is inconsistent: %s", what);
 }
 
+/* What data may choose although the sizes are wrong for it: an error once it is chosen, which only the host can give. */
+static void find_wrong(const tn_context *c, tn_cuda_state *s, tn_step_state *t, const size_t starts[3]) {
+    const TnPlan__Builtin *b = t->step->builtin;
+    t->wrong[0] = tn_conditions_fail(c->plan, b->n_first_needs, b->first_needs, s->table, &t->broken[0]);
+    t->wrong[1] = tn_conditions_fail(c->plan, b->n_second_needs, b->second_needs, s->table, &t->broken[1]);
+    s->by_host |= t->wrong[0] || t->wrong[1];
+    for (size_t i = starts[0]; i < starts[2]; i++) s->steps[i].absent |= t->wrong[i < starts[1] ? 0 : 1];
+}
+
 static tn_status make_builtin(tn_context *c, tn_cuda_state *s, tn_step_state *t, size_t k) {
     const TnPlan__Builtin *b = t->step->builtin;
     const int64_t bytes = s->table[t->step->args[0]->place->bytes];
@@ -232,6 +241,7 @@ static tn_status make_builtin(tn_context *c, tn_cuda_state *s, tn_step_state *t,
         const size_t starts[] = {k + 1, k + 1 + b->first, tn_step_end(c->cuda->dev->arch, k)};
         for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) s->steps[starts[i]].fresh = true;
         t->runs = starts[2] > starts[0];
+        find_wrong(c, s, t, starts);
         t->known = b->sizes != 0;
         t->first = t->known && s->table[b->sizes] ? starts[0] : starts[1];
         t->last = t->known && s->table[b->sizes] ? starts[1] : starts[2];

@@ -194,6 +194,14 @@ static tn_status check_lt(const checker *c, const TnPlan__Step *s) {
     return check_dims(c, dims, sizeof dims / sizeof *dims, "a matrix product");
 }
 
+static tn_status check_needs(const checker *c, size_t n, const uint32_t *needs) {
+    for (size_t k = 0; k < n; k++)
+        if (needs[k] >= c->pb->n_conditions || !c->pb->conditions[needs[k]]->chosen)
+            return bad(c, "a step needs condition %" PRIu32 " of %zu, which is none of its own", needs[k],
+                       c->pb->n_conditions);
+    return TN_OK;
+}
+
 static tn_status check_builtin(const checker *c, const TnPlan__Step *s) {
     const TnPlan__Builtin *b = s->builtin;
     const size_t wanted = b && b->kind == TN_PLAN__BUILTIN__KIND__COPY ? 2 : 1;
@@ -206,6 +214,11 @@ static tn_status check_builtin(const checker *c, const TnPlan__Step *s) {
     if (!tn_step_is_control(s) && (to == TN_PLAN__PLACE__SPACE__INPUT || to == TN_PLAN__PLACE__SPACE__CONST))
         return bad(c, "a step writes an input or a constant");
     if (b->sizes && b->kind != TN_PLAN__BUILTIN__KIND__IF) return bad(c, "sizes choose what is no branch");
+    if ((b->n_first_needs || b->n_second_needs) && (b->sizes || !tn_step_is_control(s)))
+        return bad(c, "conditions of what data does not choose");
+    tn_status st = check_needs(c, b->n_first_needs, b->first_needs);
+    if (st == TN_OK) st = check_needs(c, b->n_second_needs, b->second_needs);
+    if (st != TN_OK) return st;
     return check_dims(c, &b->sizes, 1, "a branch");
 }
 

@@ -124,21 +124,33 @@ static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
         used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", c->layers[k]);
 }
 
-static tn_status violated(const tn_plan *p, const TnPlan__Condition *c, const int64_t *table) {
+static bool holds(const TnPlan__Condition *c, const int64_t *table) {
+    return tn_rel_holds((tn_rel)c->rel, table[c->a], table[c->b]);
+}
+
+tn_status tn_condition_violated(const tn_plan *p, uint32_t condition, const int64_t *table, const char *hint) {
+    const TnPlan__Condition *c = p->pb->conditions[condition];
     char a[TEXT], b[TEXT], loc[TEXT], text[2 * TEXT];
     size_text(p, c->of_a, c->a, table, a, sizeof a);
     size_text(p, c->of_b, c->b, table, b, sizeof b);
     layers_text(c, loc, sizeof loc);
     tn_rel_print_broken((tn_rel)c->rel, a, b, text, sizeof text);
-    return tn_fail(p->env, TN_E_TYPE, loc, "give inputs whose sizes fit together", "%s: %s", c->what, text);
+    return tn_fail(p->env, TN_E_TYPE, loc, hint ? hint : "give inputs whose sizes fit together", "%s: %s", c->what,
+                   text);
 }
 
 tn_status tn_conditions_check(const tn_plan *p, const int64_t *table) {
-    for (size_t k = 0; k < p->pb->n_conditions; k++) {
-        const TnPlan__Condition *c = p->pb->conditions[k];
-        if (!tn_rel_holds((tn_rel)c->rel, table[c->a], table[c->b])) return violated(p, c, table);
-    }
+    for (uint32_t k = 0; k < p->pb->n_conditions; k++)
+        if (!p->pb->conditions[k]->chosen && !holds(p->pb->conditions[k], table))
+            return tn_condition_violated(p, k, table, NULL);
     return TN_OK;
+}
+
+bool tn_conditions_fail(const tn_plan *p, size_t n, const uint32_t *conditions, const int64_t *table, uint32_t *first) {
+    size_t k = 0;
+    while (k < n && holds(p->pb->conditions[conditions[k]], table)) k++;
+    if (k < n) *first = conditions[k];
+    return k < n;
 }
 
 tn_status tn_shapes_bind(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {

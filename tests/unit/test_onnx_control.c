@@ -207,6 +207,59 @@ START_TEST(branches_of_unlike_rank_that_meet_again) {
 }
 END_TEST
 
+static pb *summed(const char *v, const char *out) {
+    return at_int(mk_node("ReduceSum", v, out), "keepdims", 0);
+}
+
+/* y = c ? sum of x as wide as w : sum of x, with x [n] and w [m] */
+static pb *wide_or_not(void) {
+    pb *g = pb_new(), *yes = pb_new(), *no = g_out(g_node(pb_new(), summed("x", "b")), "b");
+    g_node(g_node(yes, mk_node("Shape", "w", "s")), pb_str(mk_node("Expand", "x,s", "e"), 3, "widen"));
+    g_out(g_node(yes, summed("e", "a")), "a");
+    return g_node(g, at_graph(at_graph(mk_node("If", "c", "y"), "then_branch", yes), "else_branch", no));
+}
+
+/* y: 0 and the sum of x as wide as w for each of n iterations */
+static pb *wide_each_time(void) {
+    pb *g = pb_new(), *b = pb_new();
+    g_node(g_node(b, mk_node("Shape", "w", "s")), pb_str(mk_node("Expand", "x,s", "e"), 3, "widen"));
+    g_node(g_node(g_node(b, summed("e", "a")), mk_node("Add", "v,a", "u")), mk_node("Identity", "go", "on"));
+    g_in(g_in(g_in(b, "i", 7, ""), "go", 9, ""), "v", 1, "");
+    return g_node(g, at_graph(mk_node("Loop", "c,,zero", "y"), "body", g_out(g_out(b, "on"), "u")));
+}
+
+/* What the importer needs of sizes in a branch or a body is needed where that runs. */
+START_TEST(what_is_chosen_needs_what_it_needs) {
+    const float zero = 0, x[] = {1, 2, 4}, w[3] = {0};
+    const bool loop = _i == 1;
+    pb *g = g_init(loop ? wide_each_time() : wide_or_not(), mk_tensor("zero", 1, "", &zero, 4));
+    g_in(g_in(g_in(g, "c", loop ? 7 : 9, ""), "x", 1, "n"), "w", 1, "m");
+    imported *i = import_with(mk_model(g_out(g, "y"), 17), NULL);
+    ck_assert_msg(i->g != NULL, "%s", i->r.message);
+    void *bytes = NULL;
+    size_t size = 0;
+    tn_plan *p = NULL;
+    tn_context *c = kernels_of(i, &p, &bytes, &size);
+    for (int64_t k = 0; c && k < 2 * 9; k++) {
+        const int64_t go = k % 2, n = 1 + k / 2 % 3, m = 1 + k / 6;
+        const bool chosen = go, fits = n == m || n == 1 || m == 1;
+        float y = -1, sum = 0;
+        for (int64_t e = 0; e < (n > m ? n : m); e++) sum += n == 1 ? x[0] : x[e];
+        ck_assert_int_eq(tn_context_set_shape(c, 1, 1, &n), TN_OK);
+        ck_assert_int_eq(tn_context_set_shape(c, 2, 1, &m), TN_OK);
+        const void *in[] = {loop ? (const void *)&go : &chosen, x, w};
+        const tn_status st = tn_context_run(c, in, (void *[]){&y});
+        ck_assert_msg(st == (fits || !go ? TN_OK : TN_E_TYPE), "n=%d m=%d: %s", (int)n, (int)m, i->r.message);
+        if (st != TN_OK) ck_assert_msg(strstr(i->r.message, "sizes to broadcast") != NULL, "%s", i->r.message);
+        if (st == TN_OK) ck_assert_float_eq(y, go ? sum : loop ? 0 : (float)((1 << n) - 1));
+    }
+    tn_context_free(c);
+    tn_plan_free(p);
+    tn_free(&i->env, bytes, size);
+    done(i);
+}
+END_TEST
+
 /* y, all = Loop(n, go, x): doubles x in each iteration, and keeps row `i` of x; the condition is passed on. */
 static pb *doubling_body(void) {
     pb *b = pb_new();
@@ -435,6 +488,7 @@ int main(void) {
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_sizes);
     tcase_add_test(t, branches_of_unlike_rank_are_decided_by_what_follows);
     tcase_add_test(t, branches_of_unlike_rank_that_meet_again);
+    tcase_add_loop_test(t, what_is_chosen_needs_what_it_needs, 0, 2);
     tcase_add_test(t, loops_of_known_length_disappear);
     tcase_add_test(t, conditions_of_known_value_end_loops);
     tcase_add_test(t, loops_of_unknown_length_are_regions);

@@ -36,6 +36,38 @@ static tn_plan *branches_by_sizes(void) {
     return load(&s);
 }
 
+/* As branches(), whose first body needs two rows; the other one's steps would lie outside of x and y at fewer than three. */
+static tn_plan *branches_that_need(void) {
+    static TnPlan__Condition needs[2], *all[] = {&needs[0], &needs[1]};
+    static uint32_t first[] = {1}, second[] = {0};
+    sample s;
+    const step_kernels k = steps_begin(&s);
+    branch(&s, 2, 1);
+    const uint32_t two = sample_dim(&s, TN_PLAN__DIM__KIND__CONST, 2, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        tn_plan__condition__init(&needs[i]);
+        needs[i].rel = TN_PLAN__CONDITION__REL__AT_LEAST;
+        needs[i].a = i ? D_N : two;
+        needs[i].b = i ? two : D_N;
+        needs[i].what = (char *)(i ? "scale" : "copy");
+        needs[i].chosen = true;
+    }
+    s.plan.conditions = all;
+    s.plan.n_conditions = 2;
+    s.builtin[0].first_needs = first, s.builtin[0].n_first_needs = 1;
+    s.builtin[0].second_needs = second, s.builtin[0].n_second_needs = 1;
+    scale(&s, k.mul);
+    on_y(&s, "shift", k.inc);
+    copy(&s);
+    on_y(&s, "double", k.twice);
+    /* at two rows or fewer it is 0 */
+    const uint32_t minus = sample_dim(&s, TN_PLAN__DIM__KIND__CONST, -2, 0, 0),
+                   over = sample_dim(&s, TN_PLAN__DIM__KIND__ADD, 0, D_N, minus),
+                   more = sample_dim(&s, TN_PLAN__DIM__KIND__MAX, 0, over, D_ZERO);
+    for (size_t i = 0; i < 2; i++) s.place[3][i].offset = sample_dim(&s, TN_PLAN__DIM__KIND__MUL, 0, more, D_BYTES2);
+    return load(&s);
+}
+
 static tn_plan *loops(void) {
     sample s;
     steps_loops(&s);
@@ -141,6 +173,40 @@ START_TEST(chosen_by_sizes) {
         free(graph);
     }
     ck_assert_int_eq(mock->instantiations, 2);
+    free(stream);
+    close_plan(&f);
+}
+END_TEST
+
+/* What data may choose although it is wrong at these sizes: no graph decides, the host does, and says so where it is chosen. */
+START_TEST(wrong_when_chosen) {
+    mock_stream_fn mock_stream;
+    mock_capture_fn mock_capture;
+    *(void **)&mock_stream = mock_function("mock_stream");
+    *(void **)&mock_capture = mock_function("mock_capture");
+    fixture f;
+    open_plan(&f, branches_that_need());
+    void *stream = mock_stream();
+    for (int64_t rows = 1; rows <= 3; rows++) {
+        f.b.n = (size_t)rows * SAMPLE_COLS;
+        ck_assert_int_eq(set_rows(f.c, rows), TN_OK);
+        for (int k = 0; k < 8; k++) {
+            f.flags[0] = k % 2 == 0;
+            const bool right = f.flags[0] ? rows >= 2 : rows <= 2;
+            const tn_status st = run(f.c, &f.b, &f.flags[0], NULL);
+            ck_assert_msg(st == (right ? TN_OK : TN_E_TYPE), "%d rows, %d: %s", (int)rows, k, log_.text);
+            if (right) ck_assert(branches_right(&f.b, f.flags[0]));
+            if (!right) ck_assert_msg(strstr(log_.text, f.flags[0] ? "scale: N = 1" : "copy: 2"), "%s", log_.text);
+            if (!right) ck_assert_str_eq(mock->ran, "");
+        }
+        ck_assert_int_eq(mock->instantiations, rows == 2 ? 1 : rows == 3 ? 1 : 0);
+        if (rows == 2) continue;
+        f.flags[0] = rows == 3; /* what would be chosen is right: a graph cannot know */
+        mock_capture(stream, 1);
+        ck_assert_int_eq(run(f.c, &f.b, &f.flags[0], stream), TN_E_TYPE);
+        ck_assert_msg(strstr(log_.text, "outside of a capture") != NULL, "%s", log_.text);
+        free(mock_capture(stream, 0));
+    }
     free(stream);
     close_plan(&f);
 }
@@ -332,8 +398,12 @@ START_TEST(refused) {
                                        "writes an input or a constant",
                                        "more than 16 deep",
                                        "a builtin of unknown kind",
-                                       "an argument is not in memory"};
-    static uint32_t after[1];
+                                       "an argument is not in memory",
+                                       "needs condition 1 of 1, which is none of its own",
+                                       "needs condition 0 of 1, which is none of its own",
+                                       "conditions of what data does not choose"};
+    static uint32_t after[1], needs[1];
+    static TnPlan__Condition condition, *conditions[] = {&condition};
     sample s;
     const step_kernels k = steps_begin(&s);
     uint32_t owners = 1;
@@ -350,6 +420,15 @@ START_TEST(refused) {
     if (_i == 5) s.place[owned][1].space = TN_PLAN__PLACE__SPACE__INPUT;
     if (_i == 7) s.builtin[owned].kind = (kind)9;
     if (_i == 8) s.arg[owned][1].kind = TN_PLAN__ARG__KIND__DIM;
+    if (_i >= 9) {
+        tn_plan__condition__init(&condition);
+        condition.what = (char *)"test";
+        condition.chosen = _i != 10;
+        needs[0] = _i == 9;
+        s.plan.conditions = conditions, s.plan.n_conditions = 1;
+        TnPlan__Builtin *b = &s.builtin[_i == 11 ? owned : 0];
+        b->first_needs = needs, b->n_first_needs = 1;
+    }
     size_t size;
     tn_status st = TN_OK;
     void *data = sample_pack(&s, &size);
@@ -381,7 +460,7 @@ END_TEST
 int main(void) {
     const TTest *const tests[] = {chosen_by_sizes,     branch_in_a_graph, other_pointers, many_pointers,
                                   bench_leaves_a_loop, loop_in_a_graph,   by_the_host,    empty,
-                                  callers_capture};
+                                  callers_capture,     wrong_when_chosen};
     Suite *s = suite_create("runtime_steps");
     TCase *t = tcase_create("cuda");
     tcase_add_checked_fixture(t, setup, teardown);
@@ -389,7 +468,7 @@ int main(void) {
     tcase_add_loop_test(t, no_graph, 0, 3);
     tcase_add_loop_test(t, fills, 0, 3);
     tcase_add_loop_test(t, sizes, 0, 3);
-    tcase_add_loop_test(t, refused, 0, 9);
+    tcase_add_loop_test(t, refused, 0, 12);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
