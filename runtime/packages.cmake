@@ -1,15 +1,16 @@
 # packages.cmake: Debian packages by CPack: cmake --build build && cpack --config build/CPackConfig.cmake -G DEB
-#   libtenon-rt   libtenon_rt.so: runs plans
-#   libtenon      libtenon.so, and libtenon_ort.so for ONNX Runtime
-#   libtenon-dev  headers, static libraries, CMake and pkg-config files
-#   tenon         the command, its manuals and completions
+#   libtenon-rt      libtenon_rt.so: runs plans
+#   libtenon         libtenon.so, and libtenon_ort.so for ONNX Runtime
+#   libtriton-tenon  libtriton_tenon.so for Triton Inference Server
+#   libtenon-dev     headers, static libraries, CMake and pkg-config files
+#   tenon            the command, its manuals and completions
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME tenon)
 set(CPACK_PACKAGE_VENDOR Tenon)
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
-set(CPACK_COMPONENTS_ALL rt lib dev cli)
+set(CPACK_COMPONENTS_ALL rt lib triton dev cli)
 set(CPACK_STRIP_FILES ON)
 set(TENON_MAINTAINER "Tenon's authors <tenon@users.noreply.github.com>" CACHE STRING "Who stands for the Debian packages")
 set(CPACK_DEBIAN_PACKAGE_MAINTAINER ${TENON_MAINTAINER})
@@ -25,6 +26,8 @@ set(CPACK_DEBIAN_RT_PACKAGE_NAME libtenon-rt)
 set(CPACK_DEBIAN_RT_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_LIB_PACKAGE_NAME libtenon)
 set(CPACK_DEBIAN_LIB_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_TRITON_PACKAGE_NAME libtriton-tenon)
+set(CPACK_DEBIAN_TRITON_PACKAGE_SECTION libs)
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libtenon-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_CLI_PACKAGE_NAME tenon)
@@ -35,17 +38,22 @@ schedule, and runs them on an NVIDIA GPU.")
 set(CPACK_DEBIAN_LIB_DESCRIPTION "Compile neural networks into CUDA kernels
 Reads ONNX and Caffe models, rewrites them, generates CUDA source, and keeps
 what was fastest in a plan. Also an execution provider of ONNX Runtime.")
+set(CPACK_DEBIAN_TRITON_DESCRIPTION "Serve neural networks that Tenon compiled with Triton
+A backend of Triton Inference Server, which serves plans from a model
+repository, on GPUs and (with libtenon) on the CPU.")
 set(CPACK_DEBIAN_DEV_DESCRIPTION "Develop with Tenon's libraries
 Headers for C and C++, static libraries, and files for CMake and pkg-config.")
 set(CPACK_DEBIAN_CLI_DESCRIPTION "Compile, run and time neural networks
 The command tenon: models become plans, which it runs, checks, times and shows
 down to the source of each kernel.")
 set(CPACK_DEBIAN_LIB_PACKAGE_DEPENDS "libtenon-rt (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TRITON_PACKAGE_DEPENDS "libtenon-rt (= ${PROJECT_VERSION})")
+set(CPACK_DEBIAN_TRITON_PACKAGE_SUGGESTS "libtenon (= ${PROJECT_VERSION})")
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libtenon (= ${PROJECT_VERSION}), libtenon-rt (= ${PROJECT_VERSION}), libprotobuf-c-dev, libxxhash-dev, libopenblas-dev")
 
 # What every package must say of itself
 string(TIMESTAMP packaged "%a, %d %b %Y %H:%M:%S +0000" UTC)
-foreach(component RT LIB DEV CLI)
+foreach(component RT LIB TRITON DEV CLI)
   string(TOLOWER ${component} name)
   set(package ${CPACK_DEBIAN_${component}_PACKAGE_NAME})
   set(doc ${PROJECT_BINARY_DIR}/doc/${package})

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tenon where people already work, on a machine without a GPU: installs what it takes, builds, and tests each integration against
-# the real other side: Python, ONNX Runtime, C and C++ builds, packages, applications that compile when they start, the command's
+# the real other side: Python, ONNX Runtime, Triton, C and C++ builds, packages, applications that compile when they start, the command's
 # benchmarks and comparisons.  What cannot be installed is skipped with its reason.
 #
 # usage: tests/integrations.sh [--build DIR]

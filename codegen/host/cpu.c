@@ -30,9 +30,24 @@ static tn_status check_values(const tn_cpu *x, TnPlan__Tensor *const *t, size_t 
     return TN_OK;
 }
 
+static void free_lent(void *lent) {
+    tn_graph_free(lent);
+}
+
+/* The plan's graph, which is read once: a context has a copy of all but the constants. */
+static tn_status copy_graph(tn_plan *p, tn_graph **out) {
+    tn_graph *g = NULL;
+    pthread_mutex_lock(&p->device_mutex);
+    tn_status st = p->lent ? TN_OK : tn_plan_graph(p->env, p, "the plan's IR", &g);
+    if (g) p->lent = g, p->free_lent = free_lent;
+    *out = st == TN_OK ? tn_graph_clone_beside(p->lent) : NULL;
+    pthread_mutex_unlock(&p->device_mutex);
+    return st == TN_OK && !*out ? tn_fail(p->env, TN_E_MEMORY, "", "", "out of memory") : st;
+}
+
 static tn_status parse_ir(tn_plan *p, tn_cpu *x) {
     const TnPlan__Plan *pb = p->pb;
-    tn_status st = tn_plan_graph(x->env, p, "the plan's IR", &x->graph);
+    tn_status st = copy_graph(p, &x->graph);
     tn_graph *g = x->graph;
     if (st == TN_OK)
         st = check_values(x, pb->inputs, pb->n_inputs, tn_graph_input_count(g), tn_graph_input, "the inputs");

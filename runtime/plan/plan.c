@@ -111,6 +111,7 @@ static void destroy(tn_plan *p) {
         p->made = q->next_made;
         tn_plan_release(q);
     }
+    if (p->lent) p->free_lent(p->lent);
     tn_free(p->env, p->owned, p->owned_size);
     if (p->mapped) munmap((void *)(uintptr_t)p->data, p->size);
     tn_arena_free(&p->arena);

@@ -31,6 +31,9 @@ struct tn_plan {
      * for the last three, which never change. */
     tn_plan *made, *next_made;
     int made_for;
+    /* What a host keeps for all contexts of the plan, and how it is freed; under device_mutex. */
+    void *lent;
+    void (*free_lent)(void *lent);
     void *owned; /* the bytes at `data`, of owned_size; NULL: the caller's */
     size_t owned_size;
 };

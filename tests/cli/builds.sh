@@ -108,7 +108,7 @@ fi
 if have dpkg-deb "Debian packages" && have cpack "Debian packages"; then
     cpack --config "$build/CPackConfig.cmake" -G DEB -B debs >log 2>&1 || { cat log; fail "cpack"; }
     debs=(debs/*.deb)
-    [ "$(printf '%s\n' "${debs[@]##*/}" | cut -d_ -f1 | tr '\n' ' ')" = 'libtenon-dev libtenon-rt libtenon tenon ' ] || fail "packages: ${debs[*]}"
+    [ "$(printf '%s\n' "${debs[@]##*/}" | cut -d_ -f1 | tr '\n' ' ')" = 'libtenon-dev libtenon-rt libtenon libtriton-tenon tenon ' ] || fail "packages: ${debs[*]}"
     if have lintian "packages by lintian"; then
         lintian --fail-on error --allow-root "${debs[@]}" >log 2>&1 || { grep ^E log; fail "lintian"; }
     fi

@@ -3,9 +3,9 @@
 # usage: layers.sh SOURCE_DIR
 cd "$1" || exit 2
 fails=0
-forbid() { # FOLDER PATTERN [EXCEPT [EXCEPT]]
+forbid() { # FOLDER PATTERN [EXCEPT...]
     local found
-    found=$(grep -rnE "#include \"($2)" "$1" --include='*.c' --include='*.h' --include='*.def' ${3:+--exclude-dir="$3"} ${4:+--exclude-dir="$4"})
+    found=$(grep -rnE "#include \"($2)" "$1" --include='*.c' --include='*.h' --include='*.def' "${@:3}")
     if [ -n "$found" ]; then
         printf '%s must not include %s:\n%s\n' "$1" "$2" "$found"
         fails=1
@@ -14,7 +14,8 @@ forbid() { # FOLDER PATTERN [EXCEPT [EXCEPT]]
 forbid ir 'passes|codegen|runtime|frontend'
 forbid passes 'codegen|runtime|frontend'
 forbid codegen 'frontend'
-forbid runtime 'ir/|passes|codegen|frontend' include
-forbid runtime 'runtime/emu' emu
-forbid frontend 'passes|codegen|runtime' cli onnxruntime
+forbid runtime 'ir/|passes|codegen|frontend' --exclude-dir=include
+forbid runtime 'runtime/emu' --exclude-dir=emu
+forbid frontend 'passes|codegen|runtime' --exclude-dir={cli,onnxruntime,triton}
+forbid frontend/triton 'passes|codegen|ir/'
 exit $fails

@@ -195,6 +195,47 @@ START_TEST(plans_compute_what_was_recorded) {
 }
 END_TEST
 
+/* The CPU's contexts of a plan read its graph once, and have the constants together, also those that kernels packed. */
+START_TEST(contexts_share_weights) {
+    static const char text[] = "func @f(%x: f32[8,256]) -> f32[8,256] {\n  %w = const \"w\" {offset=0} : f32[256,256]\n"
+                               "  %y = matmul %x, %w\n  return %y\n}\n";
+    static float w[256 * 256], x[8 * 256], y[8 * 256];
+    const tn_compile_options o = {
+        .targets = target, .n_targets = 1, .no_gpu = true, .sources_only = true, .cache_dir = cache, .threads = 1};
+    failing f = {0};
+    const tn_env env = {.alloc = fail_alloc, .alloc_user = &f};
+    tn_status s;
+    void *data;
+    size_t size;
+    for (int k = 0; k < 256 * 256; k++) w[k] = (float)(k % 5);
+    for (int k = 0; k < 8 * 256; k++) x[k] = 1;
+    tn_graph *g = tn_parse(NULL, "f", text, strlen(text), w, sizeof w, true, &s);
+    ck_assert_ptr_nonnull(g);
+    ck_assert_int_eq(tn_compile_memory(g, &o, &data, &size), TN_OK);
+    tn_graph_free(g);
+    tn_plan *plan = tn_plan_load_memory(&env, data, size, &s);
+    ck_assert_ptr_nonnull(plan);
+    tn_context *c[4];
+    const long before = f.bytes;
+    for (int k = 0; k < 4; k++) {
+        c[k] = tn_context_new(plan, &(tn_context_options){.device = TN_CPU, .host = tn_host_devices()}, &s);
+        ck_assert_ptr_nonnull(c[k]);
+    }
+    ck_assert_int_lt(f.bytes - before, 3 * (long)sizeof w); /* with what each has of the graph */
+    tn_context_free(c[0]);
+    ck_assert_int_eq(tn_context_run(c[3], (const void *[]){x}, (void *[]){y}), TN_OK);
+    for (int n = 0; n < 256; n++) {
+        float want = 0;
+        for (int k = 0; k < 256; k++) want += w[k * 256 + n];
+        ck_assert_float_eq(y[n], want);
+    }
+    for (int k = 1; k < 4; k++) tn_context_free(c[k]);
+    tn_plan_free(plan);
+    ck_assert_int_eq(f.live, 0);
+    tn_free(NULL, data, size);
+}
+END_TEST
+
 /* A kernel compiled for any N counts with 32 bits; a tensor that is larger is refused before anything is touched. */
 START_TEST(too_large_for_32_bits) {
     static const char text[] = "func @relu(%x: f32[N,64]) -> f32[N,64] {\n  %0 = relu %x : f32[N,64]\n  return %0\n}\n";
@@ -293,6 +334,7 @@ int main(void) {
     tcase_add_checked_fixture(t, make_cache, remove_cache);
     tcase_add_test(t, plans_do_not_depend_on_threads);
     tcase_add_loop_test(t, plans_compute_what_was_recorded, 0, 4);
+    tcase_add_test(t, contexts_share_weights);
     tcase_add_test(t, too_large_for_32_bits);
     tcase_add_test(t, cancelling_leaves_nothing);
     tcase_add_test(t, running_out_of_memory);
