@@ -47,6 +47,7 @@ done
 stage "whole models" "$build/tests/test_fused_models"
 stage "random graphs" "$build/tests/ir/tn_random_graphs" 20000
 stage "random shapes" "$build/tests/fuzz/tn_random_shapes" "$shapes" $(($(date +%Y%m%d) * 1000))
+stage "containers" examples/container/build.sh --build "$build"
 if [ "$fuzz" != 0 ]; then
     for target in onnx caffe plan program text tensors dims; do stage "fuzz $target" tests/fuzz/run.sh $target "$fuzz"; done
 fi
