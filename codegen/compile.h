@@ -138,6 +138,11 @@ tn_status tn_start_case(tn_compilation *c, tn_case *x);
 void tn_wait_cases(tn_compilation *c);
 /* Waits for w's jobs and cases (w NULL: for all builds), showing progress. */
 tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w);
+/* Are they done? */
+bool tn_jobs_done(tn_compilation *c, const tn_work *w);
+/* How many jobs have ended, of all works; and waits until that is not `seen` any more, showing progress as w's. */
+uint64_t tn_jobs_ended(tn_compilation *c);
+tn_status tn_wait_more(tn_compilation *c, const tn_work *w, uint64_t seen);
 
 /* compile_order.c: the works that are real and have candidates, in the order in which they are tuned; freed with
  * tn_free(env, *out, (c->n_works + 1) * sizeof **out). */

@@ -85,22 +85,55 @@ void tn_wait_cases(tn_compilation *c) {
     pthread_mutex_unlock(&c->mutex);
 }
 
-tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w) {
+bool tn_jobs_done(tn_compilation *c, const tn_work *w) {
+    pthread_mutex_lock(&c->mutex);
+    const bool done = is_done(c, w);
+    pthread_mutex_unlock(&c->mutex);
+    return done;
+}
+
+uint64_t tn_jobs_ended(tn_compilation *c) {
+    pthread_mutex_lock(&c->mutex);
+    const uint64_t n = c->built + c->cases_made;
+    pthread_mutex_unlock(&c->mutex);
+    return n;
+}
+
+/* Until what is asked for is done, or another job than `seen` are; false: nothing happened for a while. */
+static bool sleep_until(tn_compilation *c, const tn_work *w, const uint64_t *seen) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += PROGRESS_MS * 1000000L;
+    if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+    bool done = false;
+    pthread_mutex_lock(&c->mutex);
+    for (int turn = 0; turn < 2 && !done; turn++) {
+        done = seen ? c->built + c->cases_made != *seen : is_done(c, w);
+        if (!done && !turn) pthread_cond_timedwait(&c->built_one, &c->mutex, &until);
+    }
+    pthread_mutex_unlock(&c->mutex);
+    return done;
+}
+
+static tn_status wait_for(tn_compilation *c, const tn_work *w, const uint64_t *seen) {
     const double start = tn_now();
     for (;;) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += PROGRESS_MS * 1000000L;
-        if (until.tv_nsec >= 1000000000L) until.tv_nsec -= 1000000000L, until.tv_sec++;
+        const bool done = sleep_until(c, w, seen);
         pthread_mutex_lock(&c->mutex);
-        bool done = is_done(c, w);
-        if (!done) pthread_cond_timedwait(&c->built_one, &c->mutex, &until);
-        done = is_done(c, w);
-        uint64_t built = c->built, total = c->to_build;
+        const uint64_t built = c->built, total = c->to_build;
         pthread_mutex_unlock(&c->mutex);
-        tn_status s = tn_compile_progress(c, c->tuning ? "tune" : "compile", w ? w->spec->name : "", built, total);
+        const tn_status s =
+            tn_compile_progress(c, c->tuning ? "tune" : "compile", w ? w->spec->name : "", built, total);
         if (s == TN_OK && !done) continue;
         c->waiting_s += tn_now() - start;
         return s;
     }
+}
+
+tn_status tn_wait_jobs(tn_compilation *c, const tn_work *w) {
+    return wait_for(c, w, NULL);
+}
+
+tn_status tn_wait_more(tn_compilation *c, const tn_work *w, uint64_t seen) {
+    return wait_for(c, w, &seen);
 }

@@ -1,8 +1,9 @@
 /* compile_tune.c: tunes the specs of an architecture on the device, as a pipeline.
  *
  * Of each spec a few candidates are built and raced; then a few more, chosen by what the first showed (search.c), are
- * built before everything else in the queue while the next specs race, and compete with the fastest of the first.
- * What they are judged by is made a few specs ahead.  A spec is tuned in each bucket where its sizes differ, and special cases
+ * built before everything else in the queue while other specs race, and compete with the fastest of the first.
+ * What they are judged by is made a few specs ahead, and of these the first that is ready races: nobody waits for a long
+ * build or reference while something else can be timed.  A spec is tuned in each bucket where its sizes differ, and special cases
  * (cases.h) after what they fall back on; a spec whose kernel has raced at other sizes, or more generally, waits for
  * what that shows and tries fewer.  Past the deadline a spec that has not raced takes what won at other sizes, or the
  * cost model's choice. */
@@ -13,7 +14,7 @@
 #include "codegen/compile.h"
 #include "ir/eval/eval.h"
 
-enum { FIRST = 5, MORE = 3, GUIDED = 3, MORE_GUIDED = 2, OPEN = 4, AHEAD = 8 };
+enum { FIRST = 5, MORE = 3, GUIDED = 3, MORE_GUIDED = 2, OPEN = 8, AHEAD = 24 };
 static const double WORTH = 1.15;             /* a candidate is built if it should come this close to the fastest */
 static const double ALIKE = 1.02;             /* times that do not differ */
 static const double NEAR = 8;                 /* sizes: so many times the work */
@@ -22,8 +23,8 @@ static const size_t REFERENCES = (size_t)2 << 30; /* bytes */
 
 typedef struct pipeline {
     tn_compilation *c;
-    size_t *order, n;    /* works */
-    tn_work *open[OPEN]; /* raced once; more candidates are being built */
+    size_t *order, n, total; /* works that have not raced yet, of so many */
+    tn_work *open[OPEN];     /* raced once; more candidates are being built */
     size_t n_open;
     size_t referenced; /* of the order: works before this one have had their cases started */
     size_t bytes;      /* of cases that are not freed yet */
@@ -159,14 +160,14 @@ static tn_status start_reference(pipeline *p, tn_work *w) {
 }
 
 /* Those of the next few works, as far as memory allows. */
-static tn_status start_references(pipeline *p, size_t at) {
+static tn_status start_references(pipeline *p) {
     tn_compilation *c = p->c;
     tn_status s = TN_OK;
-    for (; s == TN_OK && p->referenced < p->n && p->referenced < at + AHEAD; p->referenced++) {
+    for (; s == TN_OK && p->referenced < p->n && p->referenced < AHEAD; p->referenced++) {
         tn_work *w = &c->works[p->order[p->referenced]];
         if (w->from_cache && !w->untrusted) continue;
         if (p->bytes > REFERENCES) make_room(p);
-        if (p->referenced > at && p->bytes > REFERENCES) break;
+        if (p->referenced && p->bytes > REFERENCES) break;
         s = start_reference(p, w);
     }
     return s;
@@ -236,6 +237,7 @@ static tn_status choose_untimed(tn_compilation *c, tn_work *w) {
 static tn_status close_work(tn_compilation *c, tn_work *w) {
     tn_tuning_end(w->tuning);
     w->tuning = NULL;
+    w->ended = true;
     drop_reference(w);
     prefer_common(c, w);
     prefer_one_copy(c, w);
@@ -250,10 +252,11 @@ static tn_status close_work(tn_compilation *c, tn_work *w) {
 
 /* ---- races ---- */
 
-static tn_status race_again(pipeline *p) {
+static tn_status race_again(pipeline *p, size_t k) {
     tn_compilation *c = p->c;
-    tn_work *w = p->open[0];
-    memmove(p->open, p->open + 1, --p->n_open * sizeof *p->open);
+    tn_work *w = p->open[k];
+    p->n_open--;
+    memmove(p->open + k, p->open + k + 1, (p->n_open - k) * sizeof *p->open);
     tn_status s;
     do {
         s = tn_wait_jobs(c, w);
@@ -268,7 +271,7 @@ static tn_status race_again(pipeline *p) {
 static tn_status begin(pipeline *p, tn_work *w) {
     tn_status s = tn_tuning_begin(p->c->tuner, w, w->reference, p->n_open > 0, &w->tuning);
     if (s == TN_OK || !p->n_open) return s;
-    for (s = TN_OK; s == TN_OK && p->n_open;) s = race_again(p);
+    for (s = TN_OK; s == TN_OK && p->n_open;) s = race_again(p, 0);
     return s == TN_OK ? tn_tuning_begin(p->c->tuner, w, w->reference, false, &w->tuning) : s;
 }
 
@@ -280,24 +283,7 @@ static tn_status race_first(pipeline *p, tn_work *w) {
     if (tn_now() > c->deadline || w->follows || !tn_search_more(w, guide_of(c, w) ? MORE_GUIDED : MORE, WORTH))
         return close_work(c, w);
     s = start_wanted(c, w, true);
-    if (s == TN_OK && p->n_open == OPEN) s = race_again(p);
-    if (s == TN_OK) p->open[p->n_open++] = w;
-    return s;
-}
-
-static bool is_open(const pipeline *p, const tn_work *w) {
-    for (size_t k = 0; k < p->n_open; k++)
-        if (p->open[k] == w) return true;
-    return false;
-}
-
-/* What has raced and not won yet, does first: w may follow it. */
-static tn_status close_rivals(pipeline *p, const tn_work *w) {
-    tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < p->c->n_buckets; k++) {
-        const tn_work *r = rival(p->c, w, k);
-        while (s == TN_OK && r && is_open(p, r)) s = race_again(p);
-    }
+    p->open[p->n_open++] = w;
     return s;
 }
 
@@ -348,21 +334,21 @@ static bool has_wanted(const tn_work *w) {
     return false;
 }
 
+/* All that it waited for is there. */
 static tn_status tune_work(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
-    tn_status s = tn_now() < c->deadline ? close_rivals(p, w) : TN_OK;
-    if (s == TN_OK && !w->started) s = start_work(c, w, true);
-    if (s == TN_OK) s = tn_wait_jobs(c, w);
-    if (s != TN_OK) return s;
+    tn_status s = TN_OK;
     finish_reference(w);
     if (w->from_cache) {
+        w->ended = true;
         s = recall_winner(p, w);
         if (s == TN_OK && w->chosen) s = start_waiting(c, w);
         if (s != TN_OK || w->chosen) return drop_reference(w), s;
+        w->ended = false;
         s = list_afresh(p, w);
         if (s != TN_OK) return s;
     }
-    if (w->follows && !has_wanted(w)) return drop_reference(w), TN_OK;
+    if (w->follows && !has_wanted(w)) return w->ended = true, drop_reference(w), TN_OK;
     if (w->reference_status == TN_OK && tn_now() < c->deadline) return race_first(p, w);
     const bool untunable = w->reference_status == TN_E_UNSUPPORTED; /* at this shape: the cost model's choice stands */
     if (w->reference_status != TN_OK && !untunable) return w->reference_status;
@@ -380,11 +366,11 @@ static tn_status start_all(pipeline *p) {
 }
 
 /* Every work that is left is given one kernel. */
-static tn_status pass_deadline(pipeline *p, size_t at) {
+static tn_status pass_deadline(pipeline *p) {
     tn_compilation *c = p->c;
     tn_status s = TN_OK;
     c->past_deadline = true;
-    for (size_t k = at; s == TN_OK && k < p->n; k++) {
+    for (size_t k = 0; s == TN_OK && k < p->n; k++) {
         tn_work *w = &c->works[p->order[k]];
         if (!w->started && !w->follows) s = start_work(c, w, false);
     }
@@ -392,20 +378,83 @@ static tn_status pass_deadline(pipeline *p, size_t at) {
                ? tn_report(c->env, TN_NOTE, TN_OK, "",
                            "tuning stopped at its deadline after %zu of %zu specs: what won at other sizes, or the "
                            "cost model's choice, serves the others",
-                           at, p->n)
+                           p->total - p->n, p->total)
                : s;
+}
+
+/* ---- whose turn it is -------------------------------------------------------------------------------------------- */
+
+/* Another work of its kernel is in work, and may show what to try. */
+static bool follows_one(const tn_compilation *c, const tn_work *w) {
+    for (size_t k = 0; k < c->n_buckets; k++) {
+        const tn_work *r = rival(c, w, k);
+        if (r && r->n && !r->ended && (r->started || w->fallback)) return true;
+    }
+    return false;
+}
+
+/* ... has raced, and did not win yet. */
+static bool follows_open(const pipeline *p, const tn_work *w) {
+    for (size_t k = 0; k < p->c->n_buckets; k++) {
+        const tn_work *r = rival(p->c, w, k);
+        for (size_t i = 0; r && i < p->n_open; i++)
+            if (p->open[i] == r) return true;
+    }
+    return false;
+}
+
+static bool is_idle(const pipeline *p) {
+    return !p->n_open && tn_jobs_ended(p->c) == p->c->to_build + p->c->cases_begun;
+}
+
+/* Of the works with references the first that can race; p->n: there is none.  `must`: nothing else is to be waited for. */
+static tn_status find_ready(pipeline *p, bool must, size_t *out) {
+    tn_compilation *c = p->c;
+    tn_status s = TN_OK;
+    for (*out = 0; s == TN_OK && *out < p->referenced; ++*out) {
+        tn_work *w = &c->works[p->order[*out]];
+        if (!must && (p->n_open == OPEN || (!c->past_deadline && follows_open(p, w)))) continue;
+        if (!w->started && (must || c->past_deadline || !follows_one(c, w))) s = start_work(c, w, true);
+        if (s != TN_OK) return s;
+        if (w->started && must) s = tn_wait_jobs(c, w);
+        if (w->started && tn_jobs_done(c, w)) return s;
+    }
+    *out = p->n;
+    return s;
+}
+
+static tn_work *take(pipeline *p, size_t k) {
+    tn_work *w = &p->c->works[p->order[k]];
+    p->n--;
+    p->referenced--;
+    memmove(p->order + k, p->order + k + 1, (p->n - k) * sizeof *p->order);
+    return w;
+}
+
+/* What has raced once comes first, since others may wait for what it shows. */
+static tn_status tune_next(pipeline *p) {
+    tn_compilation *c = p->c;
+    const bool idle = is_idle(p);
+    const uint64_t seen = tn_jobs_ended(c);
+    size_t k;
+    for (k = 0; k < p->n_open; k++)
+        if (tn_jobs_done(c, p->open[k])) return race_again(p, k);
+    const tn_status s = find_ready(p, idle, &k);
+    if (s != TN_OK) return s;
+    if (k < p->n) return tune_work(p, take(p, k));
+    return tn_wait_more(c, p->n_open ? p->open[0] : &c->works[p->order[0]], seen);
 }
 
 static tn_status tune_all(tn_compilation *c) {
     pipeline p = {.c = c};
     tn_status s = tn_tuning_order(c, &p.order, &p.n);
+    p.total = p.n;
     if (s == TN_OK) s = start_all(&p);
-    for (size_t k = 0; s == TN_OK && k < p.n; k++) {
-        if (tn_now() > c->deadline && !c->past_deadline) s = pass_deadline(&p, k);
-        if (s == TN_OK) s = start_references(&p, k);
-        if (s == TN_OK) s = tune_work(&p, &c->works[p.order[k]]);
+    while (s == TN_OK && (p.n || p.n_open)) {
+        if (tn_now() > c->deadline && !c->past_deadline && p.n) s = pass_deadline(&p);
+        if (s == TN_OK) s = start_references(&p);
+        if (s == TN_OK) s = tune_next(&p);
     }
-    while (s == TN_OK && p.n_open) s = race_again(&p);
     tn_free(c->env, p.order, (c->n_works + 1) * sizeof *p.order);
     return s;
 }

@@ -53,6 +53,7 @@ typedef struct tn_work {
     struct tn_work *fallback;
     bool follows;
     bool started; /* its first builds are */
+    bool ended;   /* nothing more is tried */
     /* Until it is listed: what candidates it can have, and what they are compared by from then on. */
     tn_choices *choices;
     uint64_t choices_hash;

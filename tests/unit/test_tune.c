@@ -319,7 +319,8 @@ START_TEST(names_the_layer_where_nothing_is_right) {
     size_t size;
     mock->wrong = 1 << 30;
     ck_assert_int_eq(compile(60, &size), TN_E_COMPILE);
-    ck_assert_msg(strstr(errors, "/fc1/Gemm") != NULL, "%s", errors); /* the heaviest is tuned first */
+    /* whichever was ready first */
+    ck_assert_msg(*errors == '/' && strstr(errors, ": no kernel works for ") != NULL, "%s", errors);
 }
 END_TEST
 
