@@ -84,6 +84,7 @@ typedef struct tn_spec {
     tn_dim sym[TN_MAX_SYMS];
     tn_shape typical;    /* of its symbols, in the first bucket (tn_spec_at): what speed is judged at */
     double flops, bytes; /* at the typical shape; for roofline and cost */
+    bool one_of_many;    /* the model has other sizes than this spec's, so that it need not work at these */
 } tn_spec;
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);

@@ -103,7 +103,9 @@ static tn_status make_special(tn_compilation *c, size_t k) {
         c->special[k] = c->special[k - node + first];
         return TN_OK;
     }
-    return tn_spec_make(x->g, c->nodes[node].node, &x->mem, &c->special[k]);
+    const tn_status s = tn_spec_make(x->g, c->nodes[node].node, &x->mem, &c->special[k]);
+    if (s == TN_OK) c->special[k]->one_of_many = true;
+    return s;
 }
 
 /* special[k] is not another node's. */

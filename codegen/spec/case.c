@@ -327,6 +327,6 @@ void tn_case_make(const tn_env *env, tn_case *c) {
     quiet.diag = NULL;
     maker *m = tn_alloc(c->set->env, sizeof *m);
     if (m) m->c = c;
-    c->status = m ? make_case(c->s->typical.n ? &quiet : env, &quiet, m) : TN_E_MEMORY;
+    c->status = m ? make_case(c->s->one_of_many ? &quiet : env, &quiet, m) : TN_E_MEMORY;
     tn_free(c->set->env, m, sizeof *m);
 }

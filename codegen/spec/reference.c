@@ -251,7 +251,7 @@ tn_status tn_reference_finish(tn_reference *r) {
     }
     r->n = n;
     if (st != TN_OK || n) return st;
-    if (all == 1) return first;
+    if (all == 1 && !r->s->one_of_many) return first;
     return tn_report(r->env, TN_NOTE, TN_E_UNSUPPORTED, r->s->name,
                      "no shape is known at which this kernel could be judged");
 }

@@ -530,6 +530,7 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
     memcpy(s->sym, w.sym, sizeof s->sym);
     s->typical.n = w.n_sym;
     s->typical = tn_spec_shape(s, 0);
+    s->one_of_many = s->typical.n > 0;
     measure(s);
     *out = s;
     return TN_OK;

@@ -56,6 +56,19 @@ for seed in 1 2 4; do
     expect "two products, times of seed $seed" 0 'tuned t.plan' env MOCK_CUDA_TIMES=$seed TENON_CACHE="$work/two$seed" \
         MOCK_CUDA_CC=90 TENON_LIBCUDA="$mock" TENON_LIBCUBLASLT="$mock" "$tenon" tune two.plan -o t.plan --tune-seconds 20
 done
+# a bucket whose typical sizes no input has: no row of the table is there
+cat >table.tn <<'TN'
+func @main(%x: f32[n,8]) -> (%y: f32[n,8]) {
+  %t = const splat(0.5) : f32[64,8]
+  %i = iota {dtype=i64, dims=[n], axis=0}
+  %r = gather %t, %i {axis=0}
+  %y = add %x, %r
+  return %y
+}
+TN
+"$tenon" compile table.tn -o table.plan --target sm_90a --no-gpu --shape x=1..256x8:128x8 --shape x=1..64x8:16x8 -q
+expect "a kernel that cannot be judged at typical sizes" 0 'tuned t.plan' env MOCK_CUDA_CC=90 TENON_LIBCUDA="$mock" TENON_LIBCUBLASLT="$mock" \
+    TENON_CACHE= "$tenon" tune table.plan -o t.plan --tune-seconds 20
 # GPUs that no code is made for
 cp before.plan r.plan
 expect "tune by the nearest" 0 'Mock GPU.*is sm_103: code for sm_100 serves it' tune 103 r.plan -v
