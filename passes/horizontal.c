@@ -59,23 +59,6 @@ static bool is_member(tn_graph *g, tn_node n, tn_filter *f) {
     return may_be_view(g, tn_node_result(g, n, 0));
 }
 
-/* The axis of the weights that is the result's channels. */
-static size_t outs_axis(const tn_filter *f) {
-    return f->first_is_in ? 1 : 0;
-}
-
-static bool same_but_outs(const tn_filter *a, const tn_filter *b) {
-    const tn_graph *g = a->g;
-    const tn_op op = tn_node_op(g, a->node);
-    if (op != tn_node_op(g, b->node) || !tn_attrs_equal(op, tn_node_attrs(g, a->node), tn_node_attrs(g, b->node)) ||
-        tn_node_region(g, a->node).i != tn_node_region(g, b->node).i || tn_val_rank(g, a->w) != tn_val_rank(g, b->w) ||
-        tn_val_dtype(g, a->w) != tn_val_dtype(g, b->w))
-        return false;
-    for (size_t k = 0; k < tn_val_rank(g, a->w); k++)
-        if (k != outs_axis(a) && tn_val_dim(g, a->w, k).i != tn_val_dim(g, b->w, k).i) return false;
-    return true;
-}
-
 static size_t weight_bytes(const tn_filter *f) {
     int64_t numel;
     return tn_static_numel(f->g, f->w, &numel) ? tn_dtype_bytes(tn_val_dtype(f->g, f->w), (uint64_t)numel)
@@ -96,7 +79,7 @@ static void find_members(family *h, const tn_filter *like) {
     h->n = 0;
     h->outs = 0;
     for (tn_use u = tn_val_first_use(g, like->x); u.i && h->n < MEMBERS; u = tn_use_next(g, u)) {
-        if (tn_use_slot(g, u) != 0 || !is_member(g, tn_use_node(g, u), &f) || !same_but_outs(like, &f)) continue;
+        if (tn_use_slot(g, u) != 0 || !is_member(g, tn_use_node(g, u), &f) || !tn_filter_alike(like, &f)) continue;
         if ((bytes += weight_bytes(&f)) > MAX_BYTES) break;
         insert(h, &f);
         h->outs += f.outs;
@@ -182,7 +165,7 @@ static tn_val constant_here(tn_graph *g, tn_val c) {
 
 static tn_val wide_weights(const family *h) {
     tn_val w[MEMBERS];
-    const tn_attrs_axis a = {.axis = (int64_t)outs_axis(&h->f[0])};
+    const tn_attrs_axis a = {.axis = (int64_t)tn_filter_outs_axis(&h->f[0])};
     for (size_t k = 0; k < h->n; k++) w[k] = constant_here(h->g, h->f[k].w);
     return tn_emit1(h->g, TN_OP_CONCAT, &a, h->n, w);
 }

@@ -49,13 +49,14 @@ struct tn_pass_ctx {
  *   canon fold cse dce   casts and transposes of weights are folded into the weights
  *   expand               composites without a kernel become core ops: after cancel, which renames one axis of a
  *                        composite where the expansion has reshapes in its way; the last round cleans up
+ *   paired               before horizontal, which would have to leave such products apart
  *   horizontal           when weights and constants have their last dtype and layout; fold puts weights side by side
  *   fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
 #define AFTER "integer,precision," CLEAN "expand," CLEAN
 #define LAYOUT "layout,fold,cancel,"
-#define WIDE "horizontal,fold,dce,"
+#define WIDE "paired,horizontal,fold,dce,"
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
     static const char *const pipelines[2][2] = {

@@ -168,6 +168,35 @@ tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim si
     return tn_emit1(g, TN_OP_SLICE, &a, 1, &v);
 }
 
+tn_val tn_emit_pair_half(tn_graph *g, tn_val v, bool second) {
+    const size_t r = tn_val_rank(g, v);
+    tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK];
+    int64_t steps[TN_MAX_RANK];
+    for (size_t k = 0; k < r; k++) {
+        const bool last = k + 1 == r;
+        starts[k] = tn_dim_const(g, last && second);
+        sizes[k] = last ? tn_dim_floordiv(g, tn_val_dim(g, v, k), tn_dim_const(g, 2)) : tn_val_dim(g, v, k);
+        steps[k] = last ? 2 : 1;
+    }
+    const uint32_t n = (uint32_t)r;
+    const tn_attrs_slice a = {.starts = {starts, n}, .sizes = {sizes, n}, .steps = {steps, n}};
+    return tn_emit1(g, TN_OP_SLICE, &a, 1, &v);
+}
+
+bool tn_is_pair_half(const tn_graph *g, tn_node n) {
+    if (tn_node_op(g, n) != TN_OP_SLICE) return false;
+    const tn_attrs_slice *a = TN_ATTRS_OF(g, n, slice);
+    const tn_val x = tn_node_input(g, n, 0);
+    const size_t r = tn_val_rank(g, x);
+    int64_t all, half, start;
+    if (!r || a->starts.n != r || a->sizes.n != r || a->steps.n != r) return false;
+    for (size_t k = 0; k + 1 < r; k++)
+        if (!tn_dim_equal_const(g, a->starts.p[k], 0) || a->steps.p[k] != 1 || a->sizes.p[k].i != tn_val_dim(g, x, k).i)
+            return false;
+    return a->steps.p[r - 1] == 2 && tn_dim_is_const(g, a->starts.p[r - 1], &start) && (start == 0 || start == 1) &&
+           tn_static_dim(g, x, r - 1, &all) && tn_dim_is_const(g, a->sizes.p[r - 1], &half) && all == 2 * half;
+}
+
 tn_val tn_emit_quotient(tn_graph *g, tn_val x, double c) {
     return tn_binary(g, TN_OP_MUL, x, tn_const_num(g, tn_val_dtype(g, x), 1 / c));
 }

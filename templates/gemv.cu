@@ -12,7 +12,7 @@
 //! knob    DEPTH   1 2 4
 //! switch  PACK    0 1
 //! require PACK ? B_PACKS : B_STREAMS || B_UNPACKS
-//! require KSPLIT <= WARPS
+//! require KSPLIT <= WARPS && WARPS / KSPLIT * ROWS % N_VEC == 0
 //! require ROWS * DEPTH <= 8 && M_MAX * ROWS <= 32
 //! require DEPTH == 1 || (DEPTH / 2) * KSPLIT * 512 < hint(K) * ELT
 #include "tn_mma.cuh"
@@ -22,7 +22,7 @@
 
 constexpr int ROWS = TN_ROWS, WARPS = TN_WARPS, KSPLIT = TN_KSPLIT, DEPTH = TN_DEPTH, M_MAX = TN_M_MAX;
 constexpr int THREADS = WARPS * 32, CHUNK = 16 / (int)sizeof(tn_elem);
-constexpr int BLOCK_N = WARPS / KSPLIT * ROWS;
+constexpr int BLOCK_N = WARPS / KSPLIT * ROWS, VEC = TN_N_VEC; // columns that the epilogue wants together
 
 typedef tn_pack<tn_elem, CHUNK> chunk;
 
@@ -132,11 +132,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         }
     }
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < M_MAX * BLOCK_N; i += THREADS) {
-        const int m = i / BLOCK_N, column = i % BLOCK_N, owner = column / ROWS * KSPLIT, r = column % ROWS;
-        float sum[1] = {0.0f};
+    for (int i = (int)threadIdx.x; i < M_MAX * BLOCK_N / VEC; i += THREADS) {
+        const int m = i / (BLOCK_N / VEC), column = i % (BLOCK_N / VEC) * VEC;
+        float sum[VEC];
         TN_UNROLL
-        for (int s = 0; s < KSPLIT; s++) sum[0] += partial[((owner + s) * M_MAX + m) * ROWS + r];
+        for (int v = 0; v < VEC; v++) {
+            const int owner = (column + v) / ROWS * KSPLIT, r = (column + v) % ROWS;
+            sum[v] = 0.0f;
+            TN_UNROLL
+            for (int s = 0; s < KSPLIT; s++) sum[v] += partial[((owner + s) * M_MAX + m) * ROWS + r];
+        }
         if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum);
     }
 }

@@ -51,6 +51,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "K", c->k);
     tn_problem_add(s, p, "BATCH", c->batch);
     tn_problem_add_int(p, "M_MAX", pl.m_max);
+    tn_problem_add_int(p, "N_VEC", tn_spec_pairs(s) ? 2 : 1);
     tn_problem_add_int(p, "A_VEC", tn_dim_pow2(s, c->k, 16 / tn_dtype_size(c->dtype)));
     tn_problem_add_int(p, "B_STREAMS", streams(&pl));
     tn_problem_add_int(p, "B_UNPACKS", unpacks(s, &pl));
@@ -86,7 +87,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
                      (uint32_t)tn_problem_get(p, "A_VEC"));
         const tn_packing how = packs ? warp_tiles(&pl, rows) : (tn_packing){0};
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
-        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, 1);
+        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, (uint32_t)tn_problem_get(p, "N_VEC"));
         const tn_dim per_block = tn_dim_const(s->g, block_n(v->tpl, v->knob));
         v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->n, per_block), c->batch);
         v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);

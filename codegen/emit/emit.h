@@ -126,6 +126,10 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 /* True if every yielded value can be written from the anchor's coordinates: only elementwise ops without broadcasting
  * up, reshapes and transposes lead from the anchor's result to the yields; other yields have the anchor's shape. */
 bool tn_spec_epilogue_ok(const tn_spec *s);
+/* The region reads every second column of the anchor's product as something of its own (tn_is_pair_half): epilogues are given an even
+ * number of columns.  And whether it can be written from there. */
+bool tn_spec_pairs(const tn_spec *s);
+bool tn_spec_pairs_ok(const tn_spec *s);
 /* The result stands in memory as it is computed, dense: blocks may read there what others have written (TN_T_FILLED). */
 bool tn_spec_shows(const tn_spec *s);
 /* The same for any value that a template computes in place of an anchor. */

@@ -117,8 +117,9 @@ static const place *find_place(const place *p, uint32_t n, tn_val v) {
     return NULL;
 }
 
-/* Follows the anchor's result forward through elementwise ops, reshapes and transposes. */
-static uint32_t propagate(tn_emitter *e, tn_val of, const tn_dim *c, place *p) {
+/* Follows the anchor's result forward through elementwise ops, reshapes and transposes; `pair`: its last axis is read by pairs, and
+ * this is the number of the current one. */
+static uint32_t propagate(tn_emitter *e, tn_val of, const tn_dim *c, tn_dim pair, place *p) {
     tn_graph *g = e->g;
     uint32_t n = 1;
     p[0].v = of;
@@ -144,28 +145,69 @@ static uint32_t propagate(tn_emitter *e, tn_val of, const tn_dim *c, place *p) {
             for (uint32_t k = 0; k < perm.n; ++k) to->c[k] = from->c[perm.p[k]];
         } else if (op == TN_OP_RESHAPE)
             tn_reshape_coords(e, y, x, from->c, to->c);
-        else
+        else if (pair.i && x.i == of.i && op == TN_OP_SLICE) {
+            memcpy(to->c, from->c, sizeof to->c);
+            to->c[tn_val_rank(g, of) - 1] = pair;
+        } else
             continue;
         ++n;
     }
     return n;
 }
 
+/* A value of which every second element is something of its own: pairs of neighbours are read together. */
+static bool is_of_pairs(const tn_graph *g, tn_val v) {
+    bool any = false;
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        if (!tn_is_pair_half(g, tn_use_node(g, u))) return false;
+        any = true;
+    }
+    return any;
+}
+
+bool tn_spec_pairs(const tn_spec *s) {
+    return s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_MATMUL && is_of_pairs(s->g, tn_spec_anchor_result(s));
+}
+
+/* Coordinates of the first element of lane's pair, of which the number is returned.  The template gives vec elements from the last
+ * coordinate on, which runs along the last axis alone. */
+static tn_dim pair_coords(tn_fn *f, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec, tn_dim *at) {
+    tn_graph *g = f->e->g;
+    const size_t last = tn_val_rank(g, of) - 1;
+    const uint32_t lanes = f->vec;
+    const tn_dim two = tn_dim_const(g, 2), none = {0};
+    f->vec = 1;
+    const bool ok = tn_fn_coords(f, tn_dims_of(g, of), c, n, at);
+    f->vec = lanes;
+    if (!ok || vec % 2 || c[n - 1].n_axes != 1 || c[n - 1].axis != last) {
+        tn_fn_failed(f, tn_val_def(g, of), "its result is read by pairs");
+        return none;
+    }
+    tn_text_add(&f->head, "const tn_index pair = %s / 2;\n", c[n - 1].name);
+    tn_dim pair = tn_dim_var(g, "pair", tn_dim_floordiv(g, tn_val_dim(g, of, last), two), lanes, false);
+    if (lanes > 1) pair = tn_dim_add(g, pair, f->lane);
+    at[last] = tn_dim_mul(g, pair, two);
+    f->acc_odd = tn_dim_add(g, at[last], tn_dim_const(g, 1));
+    return pair;
+}
+
 static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
     tn_fn f;
-    tn_dim at[TN_MAX_RANK];
+    tn_dim at[TN_MAX_RANK], pair = {0};
     char head[512], tail[96];
-    if (!tn_fn_begin(&f, e, vec)) return;
+    const bool pairs = tn_emit_ok(e) && vec % 2 == 0 && is_of_pairs(e->g, of);
+    if (!tn_fn_begin(&f, e, pairs ? vec / 2 : vec)) return;
     place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
     signature(head, sizeof head, "void", fn, c, n);
     snprintf(tail, sizeof tail, ", const %s (&acc)[%u])", tn_register_type(tn_val_dtype(e->g, of)), vec);
     close_signature(head, sizeof head, tail);
     if (!p) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
-    if (p && tn_fn_coords(&f, tn_dims_of(e->g, of), c, n, at)) {
+    if (p && (pairs ? (pair = pair_coords(&f, of, c, n, vec, at)).i != 0
+                    : tn_fn_coords(&f, tn_dims_of(e->g, of), c, n, at))) {
         f.acc = of;
         f.n_acc = (uint32_t)tn_val_rank(e->g, of);
         memcpy(f.acc_c, at, sizeof at);
-        const uint32_t places = propagate(e, of, at, p);
+        const uint32_t places = propagate(e, of, at, pair, p);
         const tn_dim *where[TN_MAX_ARGS];
         for (uint32_t k = 0; k < e->s->n_out;
              ++k) { /* all reads come before the first write: results may overlie operands */
@@ -231,14 +273,22 @@ bool tn_spec_shows(const tn_spec *s) {
     return s->n_out == 1 && y->arg.i == tn_spec_anchor_result(s).i && tn_is_dense(s->g, y->rank, y->dims, y->strides);
 }
 
-bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
+static bool epilogue_ok(const tn_spec *s, tn_val of, uint32_t vec) {
     tn_variant v = {0};
     tn_coord c[TN_MAX_RANK];
     if (!of.i) return false;
     tn_emitter *e = dry_emitter(s, &v);
-    const uint32_t n = all_axes(s, of, c), one = 1;
-    tn_emit_epilogue(e, "f", of, c, n, &one, 1);
+    const uint32_t n = all_axes(s, of, c);
+    tn_emit_epilogue(e, "f", of, c, n, &vec, 1);
     return dry_worked(s, e);
+}
+
+bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
+    return epilogue_ok(s, of, 1);
+}
+
+bool tn_spec_pairs_ok(const tn_spec *s) {
+    return tn_spec_pairs(s) && epilogue_ok(s, tn_spec_anchor_result(s), 2);
 }
 
 bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {

@@ -76,6 +76,7 @@ typedef struct tn_fn {
     tn_val acc;         /* the value that is given: the anchor's result */
     uint32_t n_acc;
     tn_dim acc_c[TN_MAX_RANK];
+    tn_dim acc_odd; /* lanes are pairs of elements: the second one's last coordinate; or none */
     uint32_t depth;
 } tn_fn;
 

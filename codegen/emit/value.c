@@ -369,20 +369,35 @@ static tn_ref compute(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     return tn_fn_failed(f, n, "cannot be computed inside another kernel");
 }
 
+/* The elements of the anchor's result that the function is given: one, or two neighbours, a lane. */
+static bool is_given(const tn_fn *f, const tn_dim *c) {
+    const uint32_t last = f->n_acc ? f->n_acc - 1 : 0;
+    return !f->n_acc || (!memcmp(c, f->acc_c, last * sizeof *c) &&
+                         (c[last].i == f->acc_c[last].i || (f->acc_odd.i && c[last].i == f->acc_odd.i)));
+}
+
+static void given(const tn_fn *f, const tn_dim *c, tn_ref *r) {
+    const bool odd = f->acc_odd.i && c[f->n_acc - 1].i == f->acc_odd.i;
+    if (f->acc_odd.i)
+        snprintf(r->text, sizeof r->text, f->vec > 1 ? "acc[2 * lane + %d]" : "acc[%d]", odd);
+    else
+        snprintf(r->text, sizeof r->text, f->vec > 1 ? "acc[lane]" : "acc[0]");
+}
+
 tn_ref tn_fn_value(tn_fn *f, tn_val v, const tn_dim *c, uint32_t pred) {
     tn_emitter *e = f->e;
     const tn_ref none = {"0", false};
     if (!tn_emit_ok(e)) return none;
     const size_t rank = tn_val_rank(e->g, v);
     const bool is_acc = v.i == f->acc.i && f->acc.i;
-    if (is_acc && (rank != f->n_acc || memcmp(c, f->acc_c, rank * sizeof *c)))
+    if (is_acc && (rank != f->n_acc || !is_given(f, c)))
         return tn_fn_failed(f, tn_val_def(e->g, v), "its result is used at more than one place");
     const tn_memo *m = find(f, v, c, rank, pred);
     if (!m && pred) m = find(f, v, c, rank, 0); /* what is computed unconditionally serves as well */
     if (m) return m->ref;
     if (is_acc) {
-        tn_ref r = {"acc[0]", f->vec > 1};
-        if (f->vec > 1) snprintf(r.text, sizeof r.text, "acc[lane]");
+        tn_ref r = {"", f->vec > 1};
+        given(f, c, &r);
         r = rounded(f, v, r);
         remember(f, v, c, rank, 0, r);
         return r;

@@ -327,7 +327,7 @@ void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, t
 /* ---- epilogue ---------------------------------------------------------------------------------------------------- */
 
 bool tn_finish_ok(const tn_spec *s, tn_val bias) {
-    return tn_spec_epilogue_ok(s) && (!bias.i || tn_spec_prologue_ok(s, bias));
+    return (tn_spec_epilogue_ok(s) || tn_spec_pairs_ok(s)) && (!bias.i || tn_spec_prologue_ok(s, bias));
 }
 
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,

@@ -310,6 +310,24 @@ static bool join_store(tn_fusion *f, tn_node x) {
     return true;
 }
 
+/* Halves of the pairs of a product's columns (passes/paired.c): whoever computes a pair has both, so that they begin an epilogue of
+ * half the width.  Nothing else reads the product. */
+static bool join_pair_half(tn_fusion *f, tn_node x) {
+    const tn_val v = tn_node_input(f->g, x, 0);
+    const tn_node def = tn_val_def(f->g, v);
+    const uint32_t group = def.i ? info(f, def)->group : 0;
+    if (!group || !tn_is_pair_half(f->g, x) || op_of(f, def) != TN_OP_MATMUL || !addresses_freely(f->g, def))
+        return false;
+    for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u))
+        if (!tn_is_pair_half(f->g, tn_use_node(f->g, u)))
+            return refuse(f, "fuse_pairs", x, group, "something reads the product as it is");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_pairs")) return false;
+    f->group[group].root = result(f, x);
+    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
+    add_member(f, x, group);
+    return true;
+}
+
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
@@ -319,6 +337,8 @@ static void grow_epilogues(tn_fusion *f) {
             join_epilogue(f, n);
         else if (op_of(f, n) == TN_OP_TRANSPOSE)
             join_store(f, n);
+        else if (op_of(f, n) == TN_OP_SLICE)
+            join_pair_half(f, n);
     }
 }
 

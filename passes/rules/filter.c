@@ -112,3 +112,19 @@ tn_val tn_filter_emit(const tn_filter *f, tn_val x, tn_val w, const double *bias
     tn_val y = tn_emit1(g, tn_node_op(g, f->node), tn_node_attrs(g, f->node), third ? 3 : 2, in);
     return f->matmul && bias ? tn_binary(g, TN_OP_ADD, y, b) : y;
 }
+
+size_t tn_filter_outs_axis(const tn_filter *f) {
+    return f->first_is_in ? 1 : 0;
+}
+
+bool tn_filter_alike(const tn_filter *a, const tn_filter *b) {
+    const tn_graph *g = a->g;
+    const tn_op op = tn_node_op(g, a->node);
+    if (op != tn_node_op(g, b->node) || !tn_attrs_equal(op, tn_node_attrs(g, a->node), tn_node_attrs(g, b->node)) ||
+        tn_node_region(g, a->node).i != tn_node_region(g, b->node).i || tn_val_rank(g, a->w) != tn_val_rank(g, b->w) ||
+        tn_val_dtype(g, a->w) != tn_val_dtype(g, b->w))
+        return false;
+    for (size_t k = 0; k < tn_val_rank(g, a->w); k++)
+        if (k != tn_filter_outs_axis(a) && tn_val_dim(g, a->w, k).i != tn_val_dim(g, b->w, k).i) return false;
+    return true;
+}

@@ -20,6 +20,10 @@ typedef struct tn_filter {
 
 /* True if `node` is one of the three with static constant weights (and a constant bias or none). */
 bool tn_filter_of(tn_graph *g, tn_node node, tn_filter *f);
+/* The axis of the weights that is the result's channels. */
+size_t tn_filter_outs_axis(const tn_filter *f);
+/* The same op with equal attributes in one region, and weights that differ in the number of output channels at most. */
+bool tn_filter_alike(const tn_filter *a, const tn_filter *b);
 /* The channels that element e of w joins. */
 void tn_filter_channels(const tn_filter *f, uint64_t e, int64_t *out, int64_t *in);
 /* Is constant c one number, or one a channel along `axis` of a value of this rank with n channels? */
