@@ -240,20 +240,11 @@ static void visit(family *h, tn_pass_ctx *ctx, tn_node n) {
         merge(h);
 }
 
-static void number(family *h, tn_region r) {
-    uint32_t place = 0;
-    TN_FOR_NODES(h->g, r, n) {
-        h->place[n.i] = place++;
-        for (size_t k = 0; k < tn_node_subregion_count(h->g, n); k++) number(h, tn_node_subregion(h->g, n, k));
-    }
-}
-
 tn_status tn_pass_horizontal(tn_graph *g, tn_pass_ctx *ctx) {
     const uint32_t nodes = tn_graph_node_limit(g);
     family h = {.g = g, .exact = tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT};
-    h.place = tn_alloc(tn_graph_env(g), nodes * sizeof *h.place);
-    if (!h.place) return tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
-    number(&h, tn_graph_body(g));
+    h.place = tn_place_nodes(g);
+    if (!h.place) return tn_graph_status(g);
     for (tn_node n = {1}; n.i < nodes && tn_graph_status(g) == TN_OK; n.i++) visit(&h, ctx, n);
     tn_free(tn_graph_env(g), h.place, nodes * sizeof *h.place);
     return tn_graph_status(g);

@@ -291,3 +291,20 @@ bool tn_makes_what_is_used(const tn_graph *g, tn_node n) {
     }
     return used;
 }
+
+static void number(const tn_graph *g, uint32_t *place, tn_region r) {
+    uint32_t at = 0;
+    TN_FOR_NODES(g, r, n) {
+        place[n.i] = at++;
+        for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) number(g, place, tn_node_subregion(g, n, k));
+    }
+}
+
+uint32_t *tn_place_nodes(tn_graph *g) {
+    uint32_t *place = tn_alloc(tn_graph_env(g), tn_graph_node_limit(g) * sizeof *place);
+    if (place)
+        number(g, place, tn_graph_body(g));
+    else
+        tn_graph_fail(g, TN_E_MEMORY, (tn_node){0}, "", "out of memory");
+    return place;
+}

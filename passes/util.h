@@ -72,6 +72,8 @@ tn_perm tn_perm_inverse(tn_perm p);
 tn_perm tn_perm_then(tn_perm first, tn_perm second);
 bool tn_perm_equal(tn_perm a, tn_perm b);
 
+/* By node, tn_graph_node_limit of them: the order in its region.  The caller frees it; NULL: out of memory, which g knows. */
+uint32_t *tn_place_nodes(tn_graph *g);
 /* The node alone makes a size that stands in the type of some other node's result. */
 bool tn_makes_what_is_used(const tn_graph *g, tn_node n);
 

@@ -249,6 +249,17 @@ static tn_val weights_of(attention *x, tn_node n) {
     return tn_is_op(x->g, p, TN_OP_SOFTMAX) ? p : (tn_val){0};
 }
 
+/* v in dtype t, if it is what was widened from that and then moved about: without the widening; else none. */
+static tn_val before_widening(attention *x, tn_val v, tn_dtype t, int depth) {
+    const tn_node n = def_of(x, v);
+    const tn_op op = n.i ? tn_node_op(x->g, n) : TN_OP_NONE;
+    const tn_val none = {0}, y = n.i ? tn_node_input(x->g, n, 0) : none;
+    if (op == TN_OP_CAST) return tn_val_dtype(x->g, y) == t && tn_is_float(x->g, v) ? y : none;
+    if (depth > 8 || (op != TN_OP_RESHAPE && op != TN_OP_TRANSPOSE && op != TN_OP_BROADCAST)) return none;
+    const tn_val z = before_widening(x, y, t, depth + 1);
+    return z.i ? tn_emit_like(x->g, n, 1, &z) : none;
+}
+
 /* v without a factor that was multiplied into it, which goes into the scale: models share it between queries and keys. */
 static tn_val without_factor(attention *x, tn_val v, int depth) {
     tn_graph *g = x->g;
@@ -262,6 +273,11 @@ static tn_val without_factor(attention *x, tn_val v, int depth) {
         if (!tn_const_splat(g, input(x, v, 1), &c) || c == 0 || !isfinite(c) || !tn_same_type(g, v, y)) return v;
         x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * (tn_node_op(g, n) == TN_OP_DIV ? 1 / c : c);
         return without_factor(x, y, depth + 1);
+    }
+    case TN_OP_CAST: {
+        const tn_val y = input(x, v, 0), z = tn_is_float(g, y) ? without_factor(x, y, depth + 1) : y;
+        const tn_val narrow = before_widening(x, z, tn_val_dtype(g, v), depth + 1);
+        return narrow.i ? narrow : z.i == y.i ? v : tn_emit_cast(g, z, tn_val_dtype(g, v));
     }
     case TN_OP_RESHAPE:
     case TN_OP_TRANSPOSE: {

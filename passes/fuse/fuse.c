@@ -282,7 +282,8 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
         snprintf(why, sizeof why, "%%%s has a second use before it", tn_op_text(op_of(f, tn_val_def(f->g, early))));
         return refuse(f, "fuse_epilogue", x, group, why);
     }
-    if (n_out > (is_contraction(anchor) ? 2u : 4u)) return refuse(f, "fuse_epilogue", x, group, "too many results");
+    const bool two = is_contraction(anchor) && tn_same_dims(f->g, gr->root, result(f, gr->anchor));
+    if (n_out > (two ? 2u : 4u)) return refuse(f, "fuse_epilogue", x, group, "too many results");
     uint32_t n_in = gr->n_in + operand_count(f, x) - 1;
     if (n_in + n_out > TN_FUSE_MAX_VALUES || gr->n_members >= TN_FUSE_MAX_MEMBERS)
         return refuse(f, "fuse_epilogue", x, group, "the kernel is full");
@@ -328,6 +329,19 @@ static bool join_pair_half(tn_fusion *f, tn_node x) {
     return true;
 }
 
+/* By heads: what follows is elementwise over the axes that the half of a product's columns is seen with. */
+static bool join_pair_reshape(tn_fusion *f, tn_node x) {
+    const tn_val v = tn_node_input(f->g, x, 0);
+    const tn_node def = tn_val_def(f->g, v);
+    const uint32_t group = def.i ? info(f, def)->group : 0;
+    if (!group || !tn_is_pair_half(f->g, def) || !tn_val_has_one_use(f->g, v)) return false;
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_pairs")) return false;
+    f->group[group].root = result(f, x);
+    info(f, x)->evals = tn_typical_numel(f->g, v);
+    add_member(f, x, group);
+    return true;
+}
+
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
@@ -339,6 +353,8 @@ static void grow_epilogues(tn_fusion *f) {
             join_store(f, n);
         else if (op_of(f, n) == TN_OP_SLICE)
             join_pair_half(f, n);
+        else if (op_of(f, n) == TN_OP_RESHAPE)
+            join_pair_reshape(f, n);
     }
 }
 
