@@ -288,6 +288,19 @@ static tn_val without_factor(attention *x, tn_val v, int depth) {
     }
 }
 
+/* What is added chooses between nothing, where a key is seen, and so little that nothing is left of it. */
+static bool adds_triangle(const attention *x, tn_val v) {
+    double seen, unseen;
+    for (int step = 0; step < MAX_STEPS && v.i; step++) {
+        const bool moved = tn_is_op(x->g, v, TN_OP_RESHAPE) || tn_is_op(x->g, v, TN_OP_BROADCAST);
+        if (!tn_is_op(x->g, v, TN_OP_CAST) && !(moved && keeps_matrix(x->g, v, input(x, v, 0)))) break;
+        v = input(x, v, 0);
+    }
+    return v.i && tn_is_op(x->g, v, TN_OP_SELECT) && tn_const_splat(x->g, input(x, v, 1), &seen) && seen == 0 &&
+           tn_const_splat(x->g, input(x, v, 2), &unseen) && unseen <= UNSEEN && tn_same_dims(x->g, v, input(x, v, 0)) &&
+           tn_fuse_is_causal(x->g, input(x, v, 0));
+}
+
 static tn_val find(attention *x, tn_node n, tn_val p) {
     tn_graph *g = x->g;
     const size_t r = tn_val_rank(g, p);
@@ -306,8 +319,9 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     x->v = flipped(x, tn_node_input(g, n, 1), second->trans_b);
     if (tn_val_rank(g, out) != r) return x->why = "the values have more axes than the scores", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
-    if (x->mask.i && x->a.fill <= UNSEEN && is_triangle(x, x->mask)) x->a.causal = true, x->mask = (tn_val){0};
-    if (is_triangle(x, x->bias)) x->a.causal = true, x->bias = (tn_val){0};
+    if (x->mask.i && x->a.fill <= UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
+        x->a.causal = true, x->mask = (tn_val){0};
+    if (is_triangle(x, x->bias) || adds_triangle(x, x->bias)) x->a.causal = true, x->bias = (tn_val){0};
     const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
     return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
 }

@@ -8,6 +8,7 @@
  *   det.c           and large matrices
  *   nms.c           and boxes that suppress each other
  *   attention.c     and products around a softmax
+ *   causal.c        and masks that are computed
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -51,6 +52,8 @@ tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n);
  * its place. */
 bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
+/* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */
+bool tn_fuse_is_causal(tn_graph *g, tn_val mask);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);
