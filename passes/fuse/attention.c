@@ -249,14 +249,16 @@ static tn_val weights_of(attention *x, tn_node n) {
     return tn_is_op(x->g, p, TN_OP_SOFTMAX) ? p : (tn_val){0};
 }
 
-/* v in dtype t, if it is what was widened from that and then moved about: without the widening; else none. */
-static tn_val before_widening(attention *x, tn_val v, tn_dtype t, int depth) {
+/* v in dtype t without being cast as it is: where it is something in t that was widened and then moved about, that; where it is heads
+ * repeated for groups, what is repeated is cast.  Else none. */
+static tn_val narrowed(attention *x, tn_val v, tn_dtype t, bool repeated, int depth) {
     const tn_node n = def_of(x, v);
     const tn_op op = n.i ? tn_node_op(x->g, n) : TN_OP_NONE;
     const tn_val none = {0}, y = n.i ? tn_node_input(x->g, n, 0) : none;
-    if (op == TN_OP_CAST) return tn_val_dtype(x->g, y) == t && tn_is_float(x->g, v) ? y : none;
-    if (depth > 8 || (op != TN_OP_RESHAPE && op != TN_OP_TRANSPOSE && op != TN_OP_BROADCAST)) return none;
-    const tn_val z = before_widening(x, y, t, depth + 1);
+    if (op == TN_OP_CAST && tn_val_dtype(x->g, y) == t && tn_is_float(x->g, v)) return y;
+    if (depth > 8 || (op != TN_OP_RESHAPE && op != TN_OP_TRANSPOSE && op != TN_OP_BROADCAST))
+        return repeated && tn_is_float(x->g, v) ? tn_emit_cast(x->g, v, t) : none;
+    const tn_val z = narrowed(x, y, t, repeated || op == TN_OP_BROADCAST, depth + 1);
     return z.i ? tn_emit_like(x->g, n, 1, &z) : none;
 }
 
@@ -276,7 +278,7 @@ static tn_val without_factor(attention *x, tn_val v, int depth) {
     }
     case TN_OP_CAST: {
         const tn_val y = input(x, v, 0), z = tn_is_float(g, y) ? without_factor(x, y, depth + 1) : y;
-        const tn_val narrow = before_widening(x, z, tn_val_dtype(g, v), depth + 1);
+        const tn_val narrow = narrowed(x, z, tn_val_dtype(g, v), false, depth + 1);
         return narrow.i ? narrow : z.i == y.i ? v : tn_emit_cast(g, z, tn_val_dtype(g, v));
     }
     case TN_OP_RESHAPE:
@@ -316,7 +318,9 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     const tn_val q = without_factor(x, input(x, product, 0), 0), k = without_factor(x, input(x, product, 1), 0);
     x->q = led_like(x, flipped(x, q, first->trans_a), product, scores);
     x->k = led_like(x, flipped(x, k, !first->trans_b), product, scores);
-    x->v = flipped(x, tn_node_input(g, n, 1), second->trans_b);
+    const tn_val v = tn_node_input(g, n, 1),
+                 early = tn_is_op(g, v, TN_OP_CAST) ? narrowed(x, input(x, v, 0), tn_val_dtype(g, v), false, 0) : v;
+    x->v = flipped(x, early.i ? early : v, second->trans_b);
     if (tn_val_rank(g, out) != r) return x->why = "the values have more axes than the scores", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
     if (x->mask.i && x->a.fill <= UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
