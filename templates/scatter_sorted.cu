@@ -1,6 +1,7 @@
-// scatter_sorted.cu: x with updates written into it or combined with it, where what goes to which row was sorted: an element finds its
-// row's updates by halving, and takes them in the order in which they stand.  Few rows of a block that many updates go to are
-// combined by all its threads together, always in the same way: results do not depend on timing.
+// scatter_sorted.cu: x with updates written into it or combined with it, where what goes to which row was sorted.  A block's threads find by
+// halving where the updates of each of its rows begin, and each element takes its row's in the order in which they stand.  Few
+// elements of a block that many updates go to are combined by all its threads together, always in the same way: results do not depend on
+// timing.  What is no update's number goes nowhere.
 //! kernel  scatter_sorted  y[row, col] = combine(x[row, col], updates[u, col] for all u that the order sends to the row)
 //! knob    BLOCK  128 256
 #include "tn_device.cuh"
@@ -29,22 +30,32 @@ TN_DEV tn_index tn_first(const tn_args &args, tn_index from, tn_index row) {
     return from;
 }
 
-TN_DEV tn_acc tn_update(const tn_args &args, tn_index k, tn_index col) {
+// The k-th in order; false: none.
+TN_DEV bool tn_update(const tn_args &args, tn_index k, tn_index col, tn_acc &v) {
     tn_val u[1];
-    const tn_index at = (tn_index)(tn_order_at(args, k) & 0xffffffffu);
-    tn_load_u(args, at < TN_UPDATES ? at : TN_UPDATES - 1, col, u);
-    return (tn_acc)u[0];
+    const unsigned at = (unsigned)tn_order_at(args, k);
+    if (at >= (unsigned long long)TN_UPDATES) return false;
+    tn_load_u(args, (tn_index)at, col, u);
+    v = (tn_acc)u[0];
+    return true;
 }
 
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SHARED(tn_acc, part, [TN_BLOCK]);
+    TN_SHARED(unsigned char, has, [TN_BLOCK]);
     TN_SHARED(int, many, [TN_BLOCK]);
+    TN_SHARED(tn_index, begin, [TN_BLOCK + 2]); // of the block's rows, and where the last one ends
     TN_SHARED(tn_index, span, [3]);
     TN_SHARED(int, counts, [TN_BLOCK / 32]);
     TN_WAIT();
     const int tid = (int)threadIdx.x;
-    const tn_index at = (tn_index)blockIdx.x * TN_BLOCK + tid;
-    const bool ok = at < (tn_index)TN_ROWS * TN_COLS;
+    const tn_index start = (tn_index)blockIdx.x * TN_BLOCK, at = start + tid, all_of = (tn_index)TN_ROWS * TN_COLS;
+    if (start >= all_of) return;
+    const tn_index last = start + TN_BLOCK < all_of ? start + TN_BLOCK : all_of, low = start / TN_COLS;
+    const int rows = (int)((last - 1) / TN_COLS - low) + 1;
+    for (int r = tid; r <= rows; r += TN_BLOCK) begin[r] = tn_first(args, 0, low + r);
+    __syncthreads();
+    const bool ok = at < all_of;
     const tn_index row = ok ? at / TN_COLS : 0, col = ok ? at % TN_COLS : 0;
     tn_index first = 0, end = 0;
     tn_acc acc = (tn_acc)0;
@@ -52,19 +63,21 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         tn_val x[1];
         tn_load_x(args, row, col, x);
         acc = (tn_acc)x[0];
-        first = tn_first(args, 0, row);
-        end = tn_first(args, first, row + 1);
-        if (!TN_REDUCES && end > first) first = end - 1; // the last one wins
+        first = begin[row - low];
+        end = begin[row - low + 1];
     }
     int all;
-    const bool is_long = end - first > TN_LONG;
+    const bool is_long = TN_REDUCES && end - first > TN_LONG;
     const int place = tn_before(is_long, counts, all);
     const bool together = all > 0 && all <= TN_SHARE;
-    if (!together || !is_long)
+    if (!TN_REDUCES) { // the last one wins
+        while (end > first && !tn_update(args, end - 1, col, acc)) --end;
+    } else if (!together || !is_long) {
         for (tn_index k = first; k < end; ++k) {
-            const tn_acc u = tn_update(args, k, col);
-            acc = tn_combine(acc, u);
+            tn_acc u;
+            if (tn_update(args, k, col, u)) acc = tn_combine(acc, u);
         }
+    }
     if (together) {
         if (is_long) many[place] = tid;
         __syncthreads();
@@ -74,18 +87,22 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
             tn_acc mine = (tn_acc)0;
             bool some = false;
             for (tn_index k = span[0] + tid; k < span[1]; k += TN_BLOCK) {
-                const tn_acc u = tn_update(args, k, span[2]);
+                tn_acc u;
+                if (!tn_update(args, k, span[2], u)) continue;
                 mine = some ? tn_combine(mine, u) : u;
                 some = true;
             }
             part[tid] = mine;
-            const tn_index n = span[1] - span[0];
+            has[tid] = some;
             __syncthreads();
             for (int d = TN_BLOCK / 2; d > 0; d >>= 1) {
-                if (tid < d && tid + d < n) part[tid] = tn_combine(part[tid], part[tid + d]);
+                if (tid < d && has[tid + d]) {
+                    part[tid] = has[tid] ? tn_combine(part[tid], part[tid + d]) : part[tid + d];
+                    has[tid] = 1;
+                }
                 __syncthreads();
             }
-            if (tid == many[e]) acc = tn_combine(acc, part[0]);
+            if (tid == many[e] && has[0]) acc = tn_combine(acc, part[0]);
             __syncthreads();
         }
     }

@@ -240,14 +240,15 @@ static tn_status sorted_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     return tn_emitter_finish(e);
 }
 
-/* Each element looks for its row's updates by halving. */
+/* Each block looks for its rows' updates by halving. */
 static double sorted_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("scatter_sorted", knobs, "BLOCK"), updates = (double)tn_problem_get(p, "UPDATES"),
-                 n = (double)tn_problem_get(p, "ROWS") * (double)tn_problem_get(p, "COLS"), steps = log2(updates + 2);
+                 rows = (double)tn_problem_get(p, "ROWS"), n = rows * (double)tn_problem_get(p, "COLS"),
+                 steps = log2(updates + 2);
     return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
                                              .threads = block,
                                              .bytes = s->bytes,
-                                             .flops = n * steps * 20,
+                                             .flops = rows * steps * 20 + n * 20,
                                              .tflops = arch->f32_tflops,
                                              .mem_efficiency = 0.4,
                                              .math_efficiency = 0.3,

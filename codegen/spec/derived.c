@@ -64,7 +64,7 @@ static int by_value(const void *a, const void *b) {
     return p < q ? -1 : p > q;
 }
 
-/* Rows that updates go to, some none and one many, with the updates, in order. */
+/* Rows that updates go to, some none and one many, with the updates, in order; some are no update. */
 static void sorted_rows(const tn_spec *s, const tn_drawn_from *x, const int64_t *dims, int64_t *order, uint64_t *seed) {
     const uint64_t rows = (uint64_t)x->dims[0];
     (void)s;
@@ -73,6 +73,8 @@ static void sorted_rows(const tn_spec *s, const tn_drawn_from *x, const int64_t 
         order[k] = (int64_t)((next(seed) % 8 && rows ? row : UINT32_MAX) << 32 | (uint64_t)k);
     }
     if (dims[0]) qsort(order, (size_t)dims[0], sizeof *order, by_value);
+    for (int64_t k = 0; k < dims[0]; k++)
+        if (next(seed) % 8 == 0) order[k] |= UINT32_MAX;
 }
 
 /* [batches, classes, boxes]: each row a permutation. */

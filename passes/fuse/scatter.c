@@ -1,6 +1,7 @@
 /* scatter.c: many updates.  templates/scatter.cu looks at every update for every block of elements that it may go to, which is quick for few and
  * takes the product of both for many.  Those are sorted, stably, by the row that they go to, as sort.c sorts rows; then each row finds its
- * own (`scatter_sorted`).  What an index leaves out of range goes to a row behind all others. */
+ * own (`scatter_sorted`).  What an index leaves out of range is sorted as the last row that digits can tell, and is no update's number
+ * there: 65536 rows take two digits. */
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
@@ -66,8 +67,8 @@ static tn_val index_of(tn_graph *g, const plan *p, size_t k) {
     return tn_emit_reshape(g, tn_emit_cast(g, v, TN_I64), 1, &p->count);
 }
 
-/* row << 32 | update, [count]. */
-static tn_val keys(tn_graph *g, const plan *p) {
+/* row << 32 | update, [count], the row in so many bits. */
+static tn_val keys(tn_graph *g, const plan *p, int bits) {
     tn_val row = {0}, ok = {0};
     for (size_t k = 0; k < p->len && tn_graph_status(g) == TN_OK; k++) {
         const tn_val n = tn_emit_size(g, tn_val_dim(g, p->x, k));
@@ -76,17 +77,18 @@ static tn_val keys(tn_graph *g, const plan *p) {
         row = row.i ? tn_binary(g, TN_OP_ADD, tn_binary(g, TN_OP_MUL, row, n), at) : at;
     }
     const tn_attrs_iota number = {.dtype = TN_U64, .dims = {&p->count, 1}};
-    row = tn_emit_select(g, ok, row, tn_emit_int(g, TN_I64, UINT32_MAX));
     row = tn_binary(g, TN_OP_SHL, tn_emit_cast(g, row, TN_U64), tn_emit_int(g, TN_U64, 32));
-    return tn_binary(g, TN_OP_OR, row, tn_emit1(g, TN_OP_IOTA, &number, 0, NULL));
+    row = tn_binary(g, TN_OP_OR, row, tn_emit1(g, TN_OP_IOTA, &number, 0, NULL));
+    const uint64_t none = ((UINT64_C(1) << bits) - 1) << 32 | UINT32_MAX;
+    return tn_emit_select(g, ok, row, tn_emit_int(g, TN_U64, (int64_t)none));
 }
 
-/* Bits in which rows, and what is behind all rows, differ. */
+/* Bits in which rows differ: as many digits as tell them apart. */
 static int bits_of(tn_graph *g, tn_dim rows) {
     int64_t lo = 0, hi = 0;
     int bits = 8;
     tn_dim_bounds(g, rows, &lo, &hi);
-    while (bits < 32 && hi >= (INT64_C(1) << bits)) bits += 8;
+    while (bits < 32 && hi > (INT64_C(1) << bits)) bits += 8;
     return bits;
 }
 
@@ -97,7 +99,8 @@ tn_status tn_fuse_prepare_scatter(tn_graph *g, tn_node n) {
     if (tn_dim_typical(g, p.rows) >= UINT32_MAX || tn_dim_typical(g, p.count) >= UINT32_MAX) return tn_graph_status(g);
     tn_set_cursor(g, tn_cursor_before(g, n));
     const tn_dim row[] = {tn_dim_const(g, 1), p.count}, x[] = {p.rows, p.cols}, updates[] = {p.count, p.cols};
-    tn_val v = tn_emit_sorted(g, tn_emit_reshape(g, keys(g, &p), 2, row), 32, 32 + bits_of(g, p.rows));
+    const int bits = bits_of(g, p.rows);
+    tn_val v = tn_emit_sorted(g, tn_emit_reshape(g, keys(g, &p, bits), 2, row), 32, 32 + bits);
     const tn_val in[] = {tn_emit_reshape(g, p.x, 2, x), tn_emit_reshape(g, v, 1, &p.count),
                          tn_emit_reshape(g, p.updates, 2, updates)};
     v = tn_emit1(g, TN_OP_SCATTER_SORTED, &a, 3, in);
