@@ -2,15 +2,20 @@
 // steps: each block computes its share of the units, and gives every block of the cluster the new state.
 //
 // GRID: blocks that all run at the same time take the place of a cluster; they give each other the state through the result, which was
-// filled with ones (recur_mma.cu).  A warp sums up a row of the recurrent weight after the other; KEEP: rows lie in shared memory.
+// filled with ones (recur_mma.cu).  A warp sums up a row of the recurrent weight after the other; KEEP: rows lie in shared memory.  HOLD: they
+// are in registers for all steps, each thread a part of so many rows; 16 bytes of state serve all of them, and lanes share out the sums.
+// What the input gives to a step is read while the step before it is computed.
 //! kernel  recur   y[t, d, b, :] = cell(x[t, b, d, :], r[d] * y[t - 1, d, b, :]), weights through shared memory
 //! knob    BLOCK   128 512
 //! knob    BLOCKS  1 4 8 32 64 128
-//! knob    BATCH   1 4 16
+//! knob    BATCH   1 2 4 16
+//! knob    HOLD    0 2 4
 //! switch  KEEP    0 1
 //! switch  GRID    0 1
 //! require GRID ? SHOWS && BLOCKS > 1 && H % (4 * BLOCKS) == 0 && BLOCKS * DIRECTIONS <= SMS * 4 / 5 * (BLOCK == 128 ? 2 : 1) : BLOCKS == 1 || CLUSTERS && BLOCKS <= 8
 //! require BATCH <= 4 || hint(SEQUENCES) > 4
+//! require HOLD == 0 || KEEP == 0 && PHASES == 1 && ACC == 4 && R_VEC <= 4 && H % (4 * BLOCKS) == 0 && GATES * H * H <= (96 - HOLD * BATCH) * BLOCK * BLOCKS
+//! require HOLD == 0 || BLOCK * HOLD * BLOCKS == 4 * GATES * H && H % 16 == 0 || BLOCK * HOLD * BLOCKS == 8 * GATES * H && H % 32 == 0 || BLOCK * HOLD * BLOCKS == 16 * GATES * H && H % 64 == 0 || BLOCK * HOLD * BLOCKS == 32 * GATES * H && H % 128 == 0
 //! require (BLOCKS - 1) * ((H + BLOCKS - 1) / BLOCKS) < H
 //! require ((2 + PHASES - 1) * BATCH * H + (GATES + 1) * BATCH * ((H + BLOCKS - 1) / BLOCKS)) * ACC + KEEP * GATES * ((H + BLOCKS - 1) / BLOCKS) * H * ELT <= SMEM_MAX / (GRID && BLOCK == 128 ? 2 : 1)
 #include "tn_mma.cuh"
@@ -83,6 +88,82 @@ TN_DEV void multiply(const tn_args &args, tn_index d, int first, int from, int t
     }
 }
 
+#if TN_HOLD
+enum { LANES = TN_BLOCK * TN_HOLD / (TN_GATES * UNITS), PART = TN_H / LANES, SUMS = TN_HOLD * BATCH };
+
+// This thread's part of its rows: every LANES-th four.
+TN_DEV void hold(const tn_args &args, tn_index d, int first, tn_acc (&w)[TN_HOLD][PART]) {
+    const int group = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    TN_UNROLL
+    for (int r = 0; r < TN_HOLD; r++) {
+        const int row = group * TN_HOLD + r;
+        const tn_index j = (tn_index)(row / UNITS) * TN_H + first + row % UNITS;
+        TN_UNROLL
+        for (int k = 0; k < PART; k += TN_R_VEC) {
+            tn_acc v[TN_R_VEC];
+            tn_load_r(args, d, j, (k / 4 * LANES + lane) * 4 + k % 4, v);
+            TN_UNROLL
+            for (int i = 0; i < TN_R_VEC; i++) w[r][k + i] = v[i];
+        }
+    }
+}
+
+// N sums over 2 D lanes, of which each lane gets an equal part, from `first` on; of fewer sums than lanes several get the same.
+template <int N, int D> TN_DEV void share_out(tn_acc (&v)[SUMS], int lane, int &first) {
+    if constexpr (D > 0 && N > 1) {
+        const bool upper = (lane & D) != 0;
+        TN_UNROLL
+        for (int i = 0; i < N / 2; i++) {
+            const tn_acc mine = upper ? v[N / 2 + i] : v[i], other = upper ? v[i] : v[N / 2 + i];
+            v[i] = mine + tn_shuffle_xor(other, D);
+        }
+        if (upper) first += N / 2;
+        share_out<N / 2, D / 2>(v, lane, first);
+    } else if constexpr (D > 0) {
+        v[0] += tn_shuffle_xor(v[0], D);
+        share_out<N, D / 2>(v, lane, first);
+    }
+}
+
+// As multiply() does, of all gates.
+TN_DEV void multiply_held(const tn_acc (&w)[TN_HOLD][PART], const tn_acc *v, tn_acc *sums) {
+    const int group = (int)threadIdx.x / LANES, lane = (int)threadIdx.x % LANES;
+    tn_acc acc[SUMS];
+    TN_UNROLL
+    for (int b = 0; b < BATCH; b++) {
+        TN_UNROLL
+        for (int r = 0; r < TN_HOLD; r++) acc[r * BATCH + b] = (tn_acc)0;
+        TN_UNROLL
+        for (int k = 0; k < PART; k += 4) {
+            const tn_bits16 bits = tn_lds16(tn_smem_addr(v + b * TN_H + (k / 4 * LANES + lane) * 4));
+            const tn_acc h[4] = {tn_bits_float(bits.x), tn_bits_float(bits.y), tn_bits_float(bits.z), tn_bits_float(bits.w)};
+            TN_UNROLL
+            for (int r = 0; r < TN_HOLD; r++)
+                TN_UNROLL
+                for (int i = 0; i < 4; i++) acc[r * BATCH + b] = tn_mad(w[r][k + i], h[i], acc[r * BATCH + b]);
+        }
+    }
+    enum { EACH = SUMS > LANES ? SUMS / LANES : 1, SAME = LANES > SUMS ? LANES / SUMS : 1 };
+    int first = 0;
+    share_out<SUMS, LANES / 2>(acc, lane, first);
+    TN_UNROLL
+    for (int i = 0; i < EACH; i++)
+        if (lane % SAME == 0) sums[group * SUMS + first + i] = acc[i];
+}
+#endif
+
+// What the input gives to element i of step t.
+TN_DEV void read_input(const tn_args &args, tn_index t, tn_index d, tn_index b0, int first, int i, tn_acc (&x)[TN_GATES]) {
+    const int u = i % UNITS, b = i / UNITS;
+    if (i >= BATCH * UNITS || first + u >= TN_H || b0 + b >= TN_SEQUENCES || !tn_goes_on(args, b0 + b, t)) return;
+    TN_UNROLL
+    for (int k = 0; k < TN_GATES; k++) {
+        tn_acc v[1];
+        tn_load_x(args, t, b0 + b, (d * TN_GATES + k) * TN_H + first + u, v);
+        x[k] = v[0];
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_DYNAMIC_SMEM(memory);
     tn_acc *const state = (tn_acc *)memory;             // [2][BATCH][H]: before and after a step
@@ -102,6 +183,10 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
         TN_UNROLL
         for (int j = 0; j < TN_R_VEC; j++) tn_from_reg(kept[(long long)row * TN_H + k + j], w[j]);
     }
+#if TN_HOLD
+    tn_acc held[TN_HOLD][PART];
+    hold(args, d, first, held);
+#endif
     if (TN_R_CONST) TN_WAIT();
     for (tn_index b0 = (tn_index)blockIdx.y * BATCH; b0 < TN_SEQUENCES; b0 += (tn_index)gridDim.y * BATCH) {
         for (int i = tid; i < BATCH * TN_H; i += TN_BLOCK) {
@@ -117,12 +202,18 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
 #endif
             cells[i] = c[0];
         }
+        tn_acc next[TN_GATES] = {};
+        if (TN_PHASES == 1 && steps > 0) read_input(args, reverse ? steps - 1 : 0, d, b0, first, tid, next);
         sync(); // every block of the cluster is there
         for (tn_index s = 0; s < steps; s++) {
             const tn_index t = reverse ? steps - 1 - s : s;
             const tn_acc *const old = state + (s & 1) * BATCH * TN_H;
             tn_acc *const now = state + (~s & 1) * BATCH * TN_H;
+#if TN_HOLD
+            multiply_held(held, old, sums);
+#else
             multiply(args, d, first, 0, TN_PHASES == 2 ? 2 : TN_GATES, kept, old, sums);
+#endif
             __syncthreads();
             if (TN_PHASES == 2) {
                 for (int i = tid; i < BATCH * UNITS; i += TN_BLOCK) {
@@ -146,12 +237,8 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                 if (tn_goes_on(args, b0 + b, t)) {
                     tn_acc x[TN_GATES], r[TN_GATES];
                     TN_UNROLL
-                    for (int k = 0; k < TN_GATES; k++) {
-                        tn_acc v[1];
-                        tn_load_x(args, t, b0 + b, (d * TN_GATES + k) * TN_H + first + u, v);
-                        x[k] = v[0];
-                        r[k] = sums[(k * UNITS + u) * BATCH + b];
-                    }
+                    for (int k = 0; k < TN_GATES; k++) x[k] = next[k], r[k] = sums[(k * UNITS + u) * BATCH + b];
+                    if (TN_PHASES == 2 || i != tid) read_input(args, t, d, b0, first, i, x);
                     if (TN_CELL == TN_GRU) {
                         const tn_acc n = tn_tanh(tn_clipped(x[TN_GATES - 1] + r[TN_GATES - 1]));
                         h = ((tn_acc)1 - r[0]) * n + r[0] * h;
@@ -162,6 +249,7 @@ extern "C" __global__ void __launch_bounds__(TN_BLOCK) TN_KERNEL(const __grid_co
                     }
                     h = y[0] = tn_as_stored<tn_elem>(h);
                 }
+                if (TN_PHASES == 1 && i == tid && s + 1 < steps) read_input(args, reverse ? t - 1 : t + 1, d, b0, first, i, next);
                 give(&now[b * TN_H + first + u], h);
 #if TN_GRID
                 const unsigned bits = tn_float_bits(y[0]);

@@ -160,14 +160,16 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return tn_emitter_finish(e);
 }
 
-/* Rows of the weight from shared memory, or from the L2. */
+/* Rows of the weight from registers, from shared memory, or from the L2. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("recur", knobs, "BLOCK"), blocks = tn_knob_of("recur", knobs, "BLOCKS"),
                  batch = tn_knob_of("recur", knobs, "BATCH"), keep = tn_knob_of("recur", knobs, "KEEP"),
                  h = (double)tn_problem_get(p, "H"), phases = (double)tn_problem_get(p, "PHASES");
     const double rows = (double)tn_problem_get(p, "GATES") * ceil(h / blocks), products = rows * h;
-    const double move = products * (double)tn_problem_get(p, "ELT") / (keep > 0 ? 100 : 40);
-    const double math = products * (1 + batch * 2) / fmin(block, 256), ends = rows / (block / 32) * batch * 60;
+    const double hold = tn_knob_of("recur", knobs, "HOLD");
+    const double move = hold > 0 ? 0 : products * (double)tn_problem_get(p, "ELT") / (keep > 0 ? 100 : 40);
+    const double math = hold > 0 ? products * batch / 100 : products * (1 + batch * 2) / fmin(block, 256),
+                 ends = hold > 0 ? 60 + 6 * hold * batch : rows / (block / 32) * batch * 60;
     (void)s;
     if (tn_knob_of("recur", knobs, "GRID") > 0) {
         const double reads = ceil(batch * h / 4 / block);
