@@ -1,9 +1,17 @@
-/* nbits.c: MatMulNBits of com.microsoft, whose weight has a few bits an element, and a scale a block of K. */
+/* nbits.c: MatMulNBits of com.microsoft, whose weight has a few bits an element, and a scale a block of K.
+ *
+ * A constant weight stays packed: kernels make numbers of it where they read it.  g_idx gives each k the block whose scale
+ * it has; where that is constant and gives a block as many as it has room for (GPTQ, which quantises the columns that matter
+ * most first), the weight's columns and A's are put in the order of their blocks, and the product is an ordinary one.  Of
+ * others the scales stand anywhere: such a weight is made whole when the model is compiled. */
 #include "frontend/onnx/quant.h"
+
+#include <string.h>
 
 typedef struct setting {
     int64_t bits, block, n, k, blocks;
-    bool kept; /* the weight stays as it is: what reads it makes numbers of it */
+    bool kept;             /* the weight stays as it is: what reads it makes numbers of it */
+    tn_val weight, groups; /* groups: the block of each k; none: one block after the other */
 } setting;
 
 static bool read_setting(tn_oi *x, setting *s) {
@@ -30,12 +38,12 @@ static tn_val keep(tn_oi *x, const setting *s, tn_val v) {
     return s->kept && v.i && !tn_oi_failed(x) ? tn_emit1(x->g, TN_OP_BARRIER, NULL, 1, &v) : v;
 }
 
-/* All of the weight is constant, less than half of what is computed of it, and in the order of its blocks: kernels read it packed
+/* All of the weight is constant, less than what is computed of it, and in the order of its blocks: kernels read it packed
  * (passes/fuse). */
 static bool is_kept(tn_oi *x, const setting *s) {
-    const tn_val w = tn_oi_in(x, 1), scale = tn_oi_in(x, 2), zero = tn_oi_in(x, 3);
-    return s->bits <= 4 && !tn_oi_in(x, 4).i && w.i && tn_const_data(x->g, w) && scale.i &&
-           tn_const_data(x->g, scale) && (!zero.i || tn_const_data(x->g, zero));
+    const tn_val scale = tn_oi_in(x, 2), zero = tn_oi_in(x, 3);
+    return !s->groups.i && tn_const_data(x->g, s->weight) && scale.i && tn_const_data(x->g, scale) &&
+           (!zero.i || tn_const_data(x->g, zero));
 }
 
 /* Bytes [N, ...] as numbers of `bits` each, the low bits of a byte first: [N, `count`], which may be fewer than there are.
@@ -53,7 +61,7 @@ static tn_val numbers(tn_oi *x, const setting *s, tn_val v, int64_t count) {
         const tn_attrs_const *c = TN_ATTRS_OF(g, from, const);
         tn_val checked = tn_build_reshape_to(g, v, 2, packed); /* as many as that */
         if (!checked.i || tn_oi_failed(x)) return v;
-        v = tn_const(g, tn_type_make(g, t, 2, together), c->data, tn_val_name(g, v));
+        v = tn_const(g, tn_type_make(g, t, 2, together), c->data, c->name);
     } else if (t != TN_U8) {
         const int64_t shift[] = {0, bits, 2 * bits, 3 * bits};
         tn_val by = tn_const_ints(g, TN_U8, (size_t)each, shift),
@@ -67,9 +75,65 @@ static tn_val numbers(tn_oi *x, const setting *s, tn_val v, int64_t count) {
     return tn_build_slice_axis(g, v, 1, tn_dim_const(g, 0), tn_dim_const(g, count));
 }
 
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
+
+/* Fills order with the k's of one block after the other; false where a block has fewer than it has room for, or more. */
+static bool order_of(const setting *s, tn_dtype t, const void *groups, int64_t *order, int64_t *filled) {
+    for (int64_t k = 0; k < s->k; k++) {
+        const int64_t b = tn_load_int(t, groups, (uint64_t)k);
+        if (b < 0 || b >= s->blocks || filled[b] == s->block) return false;
+        const int64_t at = b * s->block + filled[b]++;
+        if (at >= s->k) return false;
+        order[at] = k;
+    }
+    return true;
+}
+
+/* The bytes of a weight whose k-th column is from's order[k]-th one. */
+static void move_columns(const setting *s, const uint8_t *from, const int64_t *order, uint8_t *to) {
+    const int64_t bits = s->bits, each = 8 / bits, row = s->blocks * s->block / each;
+    const unsigned mask = (1u << bits) - 1;
+    memset(to, 0, (size_t)(s->n * row));
+    for (int64_t n = 0; n < s->n; n++)
+        for (int64_t k = 0; k < s->k; k++) {
+            const unsigned v = from[n * row + order[k] / each] >> (order[k] % each * bits) & mask;
+            to[n * row + k / each] = (uint8_t)(to[n * row + k / each] | v << (k % each * bits));
+        }
+}
+
+/* Puts the weight's columns, and a's, in the order of their blocks where that can be done. */
+static tn_val put_in_order(tn_oi *x, setting *s, tn_val a) {
+    tn_graph *g = x->g;
+    const tn_val groups = s->groups;
+    const void *of = groups.i ? tn_const_data(g, groups) : NULL;
+    const uint8_t *from = of ? tn_const_data(g, s->weight) : NULL;
+    const uint64_t bytes = (uint64_t)(s->n * s->blocks * s->block / 8 * s->bits);
+    if (!from || tn_val_rank(g, groups) != 1 || tn_val_dtype(g, s->weight) != TN_U8) return a;
+    const tn_attrs_const *c = TN_ATTRS_OF(g, tn_val_def(g, s->weight), const);
+    if (tn_blob_size(g, c->data) != bytes) return a;
+    int64_t there = 0;
+    if (!tn_dim_is_const(g, tn_val_dim(g, groups, 0), &there) || there < s->k) return a;
+    int64_t *order = tn_oi_alloc(x, (size_t)s->k * sizeof *order);
+    int64_t *filled = tn_oi_alloc(x, (size_t)s->blocks * sizeof *filled);
+    if (!order || !filled || !order_of(s, tn_val_dtype(g, groups), of, order, filled)) return a;
+    s->groups = (tn_val){0};
+    bool moves = false;
+    for (int64_t k = 0; k < s->k; k++) moves |= order[k] != k;
+    if (!moves) return a;
+    void *to = NULL;
+    const tn_blob b = tn_blob_new(g, bytes, &to);
+    if (!b.i) return a;
+    move_columns(s, from, order, to);
+    s->weight = tn_const(g, tn_val_type(g, s->weight), b, c->name);
+    return tn_build_gather(g, a, tn_const_ints(g, TN_I64, (size_t)s->k, order),
+                           (tn_attrs_axis){.axis = (int64_t)tn_val_rank(g, a) - 1});
+}
+
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+
 /* [N, blocks] of numbers for w [N, K]: of the block of each k, or of the one that g_idx names. */
 static tn_val for_each(tn_oi *x, tn_val v, tn_val w, const setting *s) {
-    const tn_val index = tn_oi_in(x, 4);
+    const tn_val index = s->groups;
     if (!index.i || tn_oi_failed(x)) return tn_oi_spread(x, v, w, 1, s->block);
     tn_val at = tn_build_slice_axis(x->g, index, 0, tn_dim_const(x->g, 0), tn_dim_const(x->g, s->k));
     return tn_build_gather(x->g, v, at, (tn_attrs_axis){.axis = 1});
@@ -78,7 +142,7 @@ static tn_val for_each(tn_oi *x, tn_val v, tn_val w, const setting *s) {
 /* The weight [N, K] in float32. */
 static tn_val weight(tn_oi *x, const setting *s) {
     tn_graph *g = x->g;
-    tn_val w = tn_oi_need(x, 1), scale = tn_oi_need(x, 2), zero = tn_oi_in(x, 3);
+    tn_val w = s->weight, scale = tn_oi_need(x, 2), zero = tn_oi_in(x, 3);
     if (tn_oi_failed(x)) return w;
     if (tn_val_dtype(g, w) != TN_U8) {
         tn_oi_fail(x, TN_E_TYPE, "", "the weight is of %s; it must be of u8", tn_dtype_text(tn_val_dtype(g, w)));
@@ -110,12 +174,13 @@ static bool is_omitted(tn_oi *x) {
 
 void tn_oi_op_matmul_nbits(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val a = tn_oi_need(x, 0), bias = tn_oi_in(x, 5);
+    tn_val a = tn_oi_need(x, 0), w = tn_oi_need(x, 1), bias = tn_oi_in(x, 5);
     setting s;
     if (tn_oi_failed(x) || !read_setting(x, &s)) return;
+    s.weight = w;
+    s.groups = tn_oi_in(x, 4);
     const size_t rank = tn_val_rank(g, a);
     const tn_dtype t = tn_val_dtype(g, a);
-    s.kept = is_kept(x, &s);
     if (rank < 1) {
         tn_oi_fail(x, TN_E_FORMAT, "", "an input of rank 0");
         return;
@@ -127,8 +192,9 @@ void tn_oi_op_matmul_nbits(tn_oi *x) {
         for (size_t k = 0; k < rank; k++) dims[k] = k + 1 < rank ? tn_val_dim(g, a, k) : tn_dim_const(g, s.n);
         y = tn_build_full(g, t, rank, dims, 0);
     } else {
-        tn_val w = tn_build_swap_axes(g, tn_build_cast_to(g, weight(x, &s), t), 0, 1);
-        y = tn_oi_product(x, a, w);
+        a = put_in_order(x, &s, a);
+        s.kept = is_kept(x, &s);
+        y = tn_oi_product(x, a, tn_build_swap_axes(g, tn_build_cast_to(g, weight(x, &s), t), 0, 1));
     }
     if (bias.i && !tn_oi_failed(x)) {
         if (tn_val_rank(g, bias) == 1)

@@ -532,7 +532,8 @@ static bool is_of_constants(const tn_graph *g, tn_val v, int depth, double *byte
     return all;
 }
 
-/* A weight of fewer bytes than what is computed of it, which a product's load makes numbers of (frontend/onnx/nbits.c). */
+/* A weight of fewer bytes than what is computed of it (8 bits with a scale for 16 of them, or more, for 16), which a product's load
+ * makes numbers of (frontend/onnx/nbits.c). */
 static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
     enum { DEPTH = 16 };
     double bytes = 0;
@@ -540,7 +541,7 @@ static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t sl
     if (info(f, u)->load) /* a part of one */
         return tn_val_has_one_use(f->g, v) && is_of_constants(f->g, v, DEPTH, &bytes);
     return slot == 1 && op_of(f, u) == TN_OP_MATMUL && tn_val_has_one_use(f->g, v) && !tn_is_const(f->g, v) &&
-           is_of_constants(f->g, v, DEPTH, &bytes) && 2 * bytes <= tn_typical_bytes(f->g, v);
+           is_of_constants(f->g, v, DEPTH, &bytes) && 4 * bytes <= 3 * tn_typical_bytes(f->g, v);
 }
 
 /* The last axis of n's result is its operand's. */

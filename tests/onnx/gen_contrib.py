@@ -485,6 +485,11 @@ w, b = blocks(4, 64, 32, 4)
 case("nbits_float_zero", node("MatMulNBits", "a w scale zero", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]}, {**w, "zero": noise(4, b) * 4 + 8})
 case("nbits_weight_given", node("MatMulNBits", "a w scale", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64), "w": w["w"]}], {"a": ["M", 64]}, {"scale": w["scale"]})
 case("nbits_groups", node("MatMulNBits", "a w scale _ g", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]}, {**w, "g": ints(0, 2, 64)})
+case("nbits_groups_equal", node("MatMulNBits", "a w scale _ g", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]}, {**w, "g": rng.permutation(np.repeat(i32(0, 1), 32))})
+w, b = blocks(4, 40, 16, 8)
+case("nbits_groups_short", node("MatMulNBits", "a w scale zero g", "y", bits=8, block_size=16, N=4, K=40), [{"a": noise(3, 40)}, {"a": noise(1, 40)}], {"a": ["M", 40]},
+     {**w, "zero": rng.integers(0, 256, (4, b)).astype(np.uint8), "g": rng.permutation(np.repeat(i32(0, 1, 2), 16)[:40])},
+     lambda a, w, scale, zero, g: (a @ ((w.reshape(4, -1)[:, :40].astype(np.float64) - zero[:, g]) * scale[:, g]).T).astype(np.float32))  # ONNX Runtime has no groups of 8 bits
 case("nbits_omitted", node("MatMulNBits", "a w scale _ _ bias", "y", bits=4, block_size=32, N=4, K=64), [{"a": noise(3, 64)}], {"a": ["M", 64]},
      {"w": np.zeros((0, 2, 16), np.uint8), "scale": noise(4, 2), "bias": noise(4)}, lambda a, w, scale, bias: np.broadcast_to(bias, (len(a), 4)).copy())
 
