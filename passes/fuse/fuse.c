@@ -533,14 +533,17 @@ static bool is_of_constants(const tn_graph *g, tn_val v, int depth, double *byte
 }
 
 /* A weight of fewer bytes than what is computed of it (8 bits with a scale for 16 of them, or more, for 16), which a product's load
- * makes numbers of (frontend/onnx/nbits.c). */
+ * makes numbers of (frontend/onnx/nbits.c): not for so many rows that each tile's doing it again costs more than to write them
+ * down once, for kernels that copy what they multiply. */
 static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
-    enum { DEPTH = 16 };
+    enum { DEPTH = 16, MANY_ROWS = 512 };
     double bytes = 0;
-    const tn_val v = result(f, y);
+    const tn_val v = result(f, y), of = tn_node_input(f->g, u, 0);
     if (info(f, u)->load) /* a part of one */
         return tn_val_has_one_use(f->g, v) && is_of_constants(f->g, v, DEPTH, &bytes);
-    return slot == 1 && op_of(f, u) == TN_OP_MATMUL && tn_val_has_one_use(f->g, v) && !tn_is_const(f->g, v) &&
+    if (slot != 1 || op_of(f, u) != TN_OP_MATMUL || !tn_val_rank(f->g, of)) return false;
+    const double depth = (double)tn_dim_typical(f->g, tn_val_dim(f->g, of, tn_val_rank(f->g, of) - 1));
+    return tn_typical_numel(f->g, of) < MANY_ROWS * depth && tn_val_has_one_use(f->g, v) && !tn_is_const(f->g, v) &&
            is_of_constants(f->g, v, DEPTH, &bytes) && 4 * bytes <= 3 * tn_typical_bytes(f->g, v);
 }
 
