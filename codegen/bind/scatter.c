@@ -228,6 +228,7 @@ static tn_status sorted_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     const tn_val x = tn_spec_anchor_input(s, 0), order = tn_spec_anchor_input(s, 1), u = tn_spec_anchor_input(s, 2);
     const tn_coord row[] = {{"row", 0, 1, 0}, {"col", 1, 1, 0}}, k = tn_coord_axes("k", 1);
     const uint32_t one = 1, block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK");
+    const int64_t items = tn_knob_get(v->tpl, v->knob, "ITEMS");
     const char *reduction = TN_ATTRS_OF(s->g, s->anchor, scatter)->reduction;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     tn_emit_problem(e, p);
@@ -236,7 +237,7 @@ static tn_status sorted_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
     tn_emit_load(e, "tn_load_order", order, &k, 1, 1);
     tn_emit_load(e, "tn_load_u", u, row, 2, 1);
     tn_emit_epilogue(e, "tn_epilogue", tn_spec_anchor_result(s), row, 2, &one, 1);
-    tn_launch_1d(s, v, tn_type_numel(s->g, tn_val_type(s->g, x)), block, block);
+    tn_launch_1d(s, v, tn_type_numel(s->g, tn_val_type(s->g, x)), block * items, block);
     return tn_emitter_finish(e);
 }
 
@@ -244,15 +245,17 @@ static tn_status sorted_emit(const tn_spec *s, const tn_arch *arch, const tn_pro
 static double sorted_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("scatter_sorted", knobs, "BLOCK"), updates = (double)tn_problem_get(p, "UPDATES"),
                  rows = (double)tn_problem_get(p, "ROWS"), n = rows * (double)tn_problem_get(p, "COLS"),
-                 steps = log2(updates + 2);
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
+                 steps = log2(updates + 2), items = tn_knob_of("scatter_sorted", knobs, "ITEMS");
+    const double looks =
+        ceil(items / fmax(1, (double)tn_problem_get(p, "COLS"))); /* of a thread, one after the other */
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / (block * items)),
                                              .threads = block,
                                              .bytes = s->bytes,
                                              .flops = rows * steps * 20 + n * 20,
                                              .tflops = arch->f32_tflops,
                                              .mem_efficiency = 0.4,
                                              .math_efficiency = 0.3,
-                                             .latency_us = 1 + steps * 0.3 + block * 0.0005});
+                                             .latency_us = 1 + looks * steps * 0.15 + items * 0.4 + block * 0.0005});
 }
 
 const tn_binding_ops tn_bind_scatter_sorted = {"scatter_sorted", sorted_accepts, sorted_emit, sorted_cost};

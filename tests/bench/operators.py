@@ -77,6 +77,14 @@ def rows():
            [("x", F, [16 * M])], ["y"], (lambda x: torch.nonzero(x > 0)), [floats(16 * M)], [])
     yield ("unique 1M", [node("Unique", ["x"], ["y"], sorted=1)], [], [("x", I, [M])], ["y"],
            (lambda x: torch.unique(x)), [indices(1000, M)], [])
+    # indices that only a run tells: constant ones are sorted when compiling
+    told = [node("Add", ["i", "o"], ["j"]), node("Mod", ["j", "n"], ["k"])]
+    yield ("scatter add 1M into 64K, indices told", [*told, node("ScatterElements", ["d", "k", "u"], ["y"], axis=0, reduction="add")],
+           [const("i", many.cpu().numpy()), const("n", 65536)], [("d", F, [65536]), ("u", F, [M]), ("o", I, [1])], ["y"],
+           (lambda d, u: d.scatter_add(0, many, u)), [floats(65536), floats(M)], [])
+    yield ("scatter rows add 64Kx64, indices told", [*told, node("ScatterND", ["d", "k", "u"], ["y"], reduction="add")],
+           [const("i", some.cpu().numpy()[:, None]), const("n", 65536)], [("d", F, [65536, 64]), ("u", F, [65536, 64]), ("o", I, [1])],
+           ["y"], (lambda d, u: d.index_add(0, some, u)), [floats(65536, 64), floats(65536, 64)], [])
     for kind, fixed in (("", False), (", deterministic", True)):
         yield ("scatter add 1M into 64K" + kind, [node("ScatterElements", ["d", "i", "u"], ["y"], axis=0, reduction="add")],
                [const("i", many.cpu().numpy())], [("d", F, [65536]), ("u", F, [M])], ["y"],

@@ -153,11 +153,17 @@ START_TEST(many_updates) {
             *to = combined(_i, *to, v);
         }
     }
-    pb *g = g_node(pb_new(), at_str(mk_node("ScatterND", "x,i,u", "y"), "reduction", reductions[_i]));
-    g_in(g_in(g_in(g, "x", 1, "6,10,3"), "i", 7, "5000,2"), "u", 1, "5000,3");
-    const ran_tensor in[] = {{TN_F32, 3, {A, B, C}, x}, {TN_I64, 2, {U, 2}, at}, {TN_F32, 2, {U, C}, u}},
+    const ran_tensor in[] = {{TN_F32, 3, {A, B, C}, x}, {TN_F32, 2, {U, C}, u}, {TN_I64, 2, {U, 2}, at}},
                      want = {TN_F32, 3, {A, B, C}, y};
-    ran_with(mk_model(g_out(g, "y"), 18), NULL, 3, in, 1, &want, 0);
+    for (int fixed = 0; fixed < 2; fixed++) { /* the model has the indices, or a run gives them */
+        pb *g = g_node(pb_new(), at_str(mk_node("ScatterND", "x,i,u", "y"), "reduction", reductions[_i]));
+        g_in(g_in(g, "x", 1, "6,10,3"), "u", 1, "5000,3");
+        if (fixed)
+            g_init(g, mk_i64("i", "5000,2", U * 2, at));
+        else
+            g_in(g, "i", 7, "5000,2");
+        ran_with(mk_model(g_out(g, "y"), 18), NULL, fixed ? 2 : 3, in, 1, &want, 0);
+    }
 }
 END_TEST
 
@@ -175,11 +181,17 @@ START_TEST(many_elements) {
             u[k] = _i == 2 ? (float)(1 - 2 * small(&seed, 2)) : (float)(small(&seed, 9) - 4);
             y[r * N + to] = combined(_i, y[r * N + to], u[k]);
         }
-    pb *node = at_str(at_int(mk_node("ScatterElements", "x,i,u", "y"), "axis", 1), "reduction", reductions[_i]);
-    pb *g = g_in(g_in(g_in(g_node(pb_new(), node), "x", 1, "2,3000"), "i", 7, "2,4500"), "u", 1, "2,4500");
-    const ran_tensor in[] = {{TN_F32, 2, {R, N}, x}, {TN_I64, 2, {R, U}, at}, {TN_F32, 2, {R, U}, u}},
+    const ran_tensor in[] = {{TN_F32, 2, {R, N}, x}, {TN_F32, 2, {R, U}, u}, {TN_I64, 2, {R, U}, at}},
                      want = {TN_F32, 2, {R, N}, y};
-    ran_with(mk_model(g_out(g, "y"), 18), NULL, 3, in, 1, &want, 0);
+    for (int fixed = 0; fixed < 2; fixed++) {
+        pb *node = at_str(at_int(mk_node("ScatterElements", "x,i,u", "y"), "axis", 1), "reduction", reductions[_i]);
+        pb *g = g_in(g_in(g_node(pb_new(), node), "x", 1, "2,3000"), "u", 1, "2,4500");
+        if (fixed)
+            g_init(g, mk_i64("i", "2,4500", R * U, at));
+        else
+            g_in(g, "i", 7, "2,4500");
+        ran_with(mk_model(g_out(g, "y"), 18), NULL, fixed ? 2 : 3, in, 1, &want, 0);
+    }
 }
 END_TEST
 
