@@ -69,6 +69,15 @@ typedef struct tn_shape {
     tn_binding b[TN_MAX_SYMS];
 } tn_shape;
 
+/* Of a product's constant weight of 16-bit floats: its groups of four elements along k, and how many of them are crowded: have
+ * more than two that are not zero.  Sparse tensor cores skip half of a weight without such groups (2:4). */
+typedef struct tn_sparsity {
+    uint32_t in;      /* the operand */
+    const char *name; /* the constant's */
+    uint64_t groups;  /* 0: there is no such weight, or a dense one */
+    uint64_t crowded;
+} tn_sparsity;
+
 typedef struct tn_spec {
     tn_graph *g;
     tn_node kernel;
@@ -82,6 +91,7 @@ typedef struct tn_spec {
     uint64_t hash[2]; /* XXH3-128 of text */
     char name[64];    /* readable and unique: anchor + first ops + hash prefix; the kernel's symbol */
     tn_dim sym[TN_MAX_SYMS];
+    tn_sparsity sparsity;
     tn_shape typical;    /* of its symbols, in the first bucket (tn_spec_at): what speed is judged at */
     double flops, bytes; /* at the typical shape; for roofline and cost */
     bool one_of_many;    /* the model has other sizes than this spec's, so that it need not work at these */
@@ -89,6 +99,12 @@ typedef struct tn_spec {
 
 tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec **out);
 void tn_spec_free(tn_spec *s);
+/* Operand `in` is a weight of which at most two of each four elements along k are not zero. */
+static inline bool tn_spec_two_of_four(const tn_spec *s, uint32_t in) {
+    return s->sparsity.groups && !s->sparsity.crowded && s->sparsity.in == in;
+}
+/* "weight 'w' is 2:4 along k", or why it is not. */
+void tn_sparsity_text(const char *name, uint64_t groups, uint64_t crowded, char *buf, size_t size);
 /* Its symbols' typical sizes in a bucket of the graph. */
 tn_shape tn_spec_shape(const tn_spec *s, size_t bucket);
 bool tn_same_shape(const tn_shape *a, const tn_shape *b); /* sizes of the same symbols */

@@ -31,13 +31,25 @@ tn_status tn_compile_progress(tn_compilation *c, const char *phase, const char *
 
 /* ---- specs ---- */
 
+/* A weight that was pruned, but is not 2:4. */
+static void report_crowded(const tn_compilation *c, const tn_spec *s) {
+    char loc[256], text[400];
+    if (!s->sparsity.crowded) return;
+    tn_loc_print(c->g, tn_node_loc(c->g, s->kernel), loc, sizeof loc);
+    tn_sparsity_text(s->sparsity.name, s->sparsity.groups, s->sparsity.crowded, text, sizeof text);
+    tn_report(c->env, TN_NOTE, TN_OK, loc, "%s", text);
+}
+
 static tn_status add_node(tn_compilation *c, uint32_t step) {
     const tn_node n = c->program->steps[step].node;
     tn_compiled_node *p = tn_grow(c->env, c->nodes, &c->cap_nodes, c->n_nodes + 1, sizeof *p);
     if (!p) return TN_E_MEMORY;
     c->nodes = p;
     c->nodes[c->n_nodes] = (tn_compiled_node){.node = n, .step = step};
-    return tn_spec_make(c->g, n, &c->mem, &c->nodes[c->n_nodes++].spec);
+    const tn_status s = tn_spec_make(c->g, n, &c->mem, &c->nodes[c->n_nodes].spec);
+    if (s == TN_OK) report_crowded(c, c->nodes[c->n_nodes].spec);
+    c->n_nodes++;
+    return s;
 }
 
 tn_spec *tn_spec_of_work(const tn_compilation *c, size_t k) {

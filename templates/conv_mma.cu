@@ -160,11 +160,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
 
     window_loader la(args, group, tm * BM);
 #if TN_PACK
-    tn_packed_loader lb(tn_b(args), group * TN_B_BANDS + tn, TN_B_TILES);
+    tn_packed_loader<tn_sums> lb(tn_b(args), group * TN_B_BANDS + tn, TN_B_TILES);
 #else
     tn_matrix_loader<filters, BN> lb(args, group, tn * BN, TN_N, TN_K);
 #endif
-    tn_sum acc[MI][NI][4];
+    tn_sums acc;
     tn_pipeline(la, lb, k0, k1, smem, acc);
 
     const pixel_sink sink = {args, group, tm * BM, tn * BN};

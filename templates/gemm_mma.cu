@@ -30,22 +30,7 @@
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"
-#include "tn_tile.cuh"
-
-struct operand_a {
-    typedef tn_elem elem;
-    static constexpr bool ASYNC = TN_A_ASYNC, KMAJOR = TN_A_KMAJOR;
-    static constexpr int VEC = TN_A_VEC;
-#if TN_A_ASYNC
-    TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
-        return tn_a(args) + tn_offset_a(args, tn_batch_a(args, b), row, col);
-    }
-#else
-    template <class T> TN_DEV void load(const tn_args &args, int b, int row, int col, T (&x)[VEC]) {
-        tn_load_a(args, tn_batch_a(args, b), row, col, x);
-    }
-#endif
-};
+#include "tn_gemm.cuh"
 
 #if !TN_PACK
 struct operand_b {
@@ -62,38 +47,23 @@ struct operand_b {
     }
 #endif
 };
-
 #endif
-
-struct tile_sink {
-    const tn_args &args;
-    int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
-        m += m0;
-        n += n0;
-        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
-    }
-};
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_DYNAMIC_SMEM(memory);
     const unsigned smem = tn_smem_addr(memory);
-    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = ((int)TN_N + BN - 1) / BN;
-    const int b = (int)blockIdx.x / (tiles_m * tiles_n);
-    int tm, tn, k0, k1;
-    tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
-    tn_split_range(((int)TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
+    const gemm_block at(args);
 
-    tn_matrix_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
+    tn_matrix_loader<operand_a, BM> la(args, at.b, at.tm * BM, (int)TN_M, (int)TN_K);
 #if TN_PACK
-    tn_packed_loader lb(tn_b(args), tn_batch_b(args, b) * TN_B_BANDS + tn, TN_B_TILES);
+    tn_packed_loader<tn_sums> lb(tn_b(args), tn_batch_b(args, at.b) * TN_B_BANDS + at.tn, TN_B_TILES);
 #else
-    tn_matrix_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
+    tn_matrix_loader<operand_b, BN> lb(args, at.b, at.tn * BN, (int)TN_N, (int)TN_K);
 #endif
-    tn_sum acc[MI][NI][4];
-    tn_pipeline(la, lb, k0, k1, smem, acc);
+    tn_sums acc;
+    tn_pipeline(la, lb, at.k0, at.k1, smem, acc);
 
-    const tile_sink sink = {args, b, tm * BM, tn * BN};
+    const tile_sink sink = {args, at};
     if constexpr (TN_EPI) tn_finish_shared<TN_EPI_VEC>(acc, smem, sink);
     else tn_finish_direct<TN_EPI_VEC>(acc, sink);
 }

@@ -24,7 +24,7 @@ typedef struct tn_emu_view {
     unsigned long stack_size;
 } tn_emu_view;
 
-enum { TN_EMU_ABI = 3, TN_EMU_MAX_PARAMS = 16 };
+enum { TN_EMU_ABI = 4, TN_EMU_MAX_PARAMS = 16 };
 
 /* Runs once all lanes of a mask are there; lane[i] is what lane i passed, NULL outside the mask. */
 typedef void tn_emu_warp_op(void *const lane[32], unsigned mask);
@@ -114,6 +114,8 @@ typedef struct tn_emu_api {
     /* mma.sync m16n8k: registers in the PTX layout; k in elements.  c: float or int bits, in place. */
     void (*mma)(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int k, unsigned *c, const unsigned *a,
                 const unsigned *b);
+    /* mma.sp m16n8k32 of 16-bit floats, with its metadata e and selector 0. */
+    void (*mma_sp)(tn_emu_view *, tn_emu_elem type, unsigned *c, const unsigned *a, const unsigned *b, unsigned e);
     /* wgmma m64nNk: d holds n / 2 registers.  scale_d 0: d is overwritten.  a_regs: A from registers, or NULL. */
     void (*wgmma)(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int n, unsigned *d, const unsigned *a_regs,
                   unsigned long long a, unsigned long long b, int scale_d, int trans_a, int trans_b);

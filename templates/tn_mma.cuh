@@ -53,6 +53,13 @@ TN_DEV void tn_sts8(unsigned addr, unsigned x, unsigned y) {
     asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(addr), "r"(x), "r"(y) : "memory");
 #endif
 }
+TN_DEV void tn_sts4(unsigned addr, unsigned x) {
+#ifdef TN_HOST
+    *(unsigned *)(tn_emu_self->shared + addr) = x;
+#else
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(addr), "r"(x) : "memory");
+#endif
+}
 TN_DEV tn_bits16 tn_lds16(unsigned addr) {
 #ifdef TN_HOST
     return __builtin_bit_cast(tn_bits16, *(const tn_word16 *)(tn_emu_self->shared + addr));
@@ -171,6 +178,32 @@ TN_DEV void tn_mma_s8_u8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsig
 }
 TN_DEV void tn_mma_u8_s8(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     TN_MMA_INT_BODY(U8, S8, "u8", "s8")
+}
+// c += a (16 x 32, of which two of each four along k are there) * b (32 x 8).  a holds what is there as tn_mma_f16's does 16 x 16;
+// b[i] elements 2t, 2t + 1 of k from 8i on.  e, of lanes with t < 2: where those of groups 4t ... 4t + 3 of row g stand, and above
+// them those of row g + 8: four bits a group, two for each, the lower place first.
+#ifdef TN_HOST
+#define TN_MMA_SP_BODY(TYPE, TEXT)                                                                                     \
+    unsigned d[4] = {tn_float_bits(c[0]), tn_float_bits(c[1]), tn_float_bits(c[2]), tn_float_bits(c[3])};              \
+    tn_emu->mma_sp(tn_emu_self, TN_EMU_##TYPE, d, a, b, e);                                                            \
+    for (int i = 0; i < 4; i++) c[i] = tn_bits_float(d[i]);
+#else
+#if __CUDACC_VER_MAJOR__ > 12 || (__CUDACC_VER_MAJOR__ == 12 && __CUDACC_VER_MINOR__ >= 5)
+#define TN_MMA_SP "mma.sp::ordered_metadata" // at full speed on all GPUs
+#else
+#define TN_MMA_SP "mma.sp"
+#endif
+#define TN_MMA_SP_BODY(TYPE, TEXT)                                                                                     \
+    asm(TN_MMA_SP ".sync.aligned.m16n8k32.row.col.f32." TEXT "." TEXT ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "       \
+        "{%8, %9, %10, %11}, {%0, %1, %2, %3}, %12, 0x0;"                                                               \
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                               \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "r"(b[2]), "r"(b[3]), "r"(e));
+#endif
+TN_DEV void tn_mma_sp_f16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned e) {
+    TN_MMA_SP_BODY(F16, "f16")
+}
+TN_DEV void tn_mma_sp_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned e) {
+    TN_MMA_SP_BODY(BF16, "bf16")
 }
 // Rounds the bits of a float32 to tf32 (to nearest, ties away).
 TN_DEV unsigned tn_round_tf32(unsigned f) {
@@ -346,4 +379,10 @@ TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1
 }
 TN_DEV void tn_mma(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1, unsigned char, signed char) {
     tn_mma_u8_s8(c, a, b0, b1);
+}
+TN_DEV void tn_mma_sp(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned e, tn_half) {
+    tn_mma_sp_f16(c, a, b, e);
+}
+TN_DEV void tn_mma_sp(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[4], unsigned e, tn_bf16) {
+    tn_mma_sp_bf16(c, a, b, e);
 }

@@ -48,7 +48,13 @@ constexpr int MI = WM / 16, NI = WN / 8;            // in mma tiles
 static_assert(sizeof(tn_elem) > 1 || (A_KMAJOR && B_KMAJOR), "ldmatrix transposes elements of 16 bits");
 static_assert(WM % 16 == 0 && WN % 16 == 0, "warp tile too small");
 
-constexpr int A_BYTES = BM * TN_KBYTES, SLOT_BYTES = (BM + BN) * TN_KBYTES;
+constexpr int A_BYTES = BM * TN_KBYTES;
+
+// What a warp sums up, and how many bytes a slot has of B for that; tn_sparse.cuh has another kind.
+struct tn_sums {
+    static constexpr int B_BYTES = BN * TN_KBYTES;
+    tn_sum of[MI][NI][4];
+};
 
 // ---- tiles in shared memory -------------------------------------------------------------------------------------------------
 
@@ -135,15 +141,16 @@ template <class Op, int SIDE> struct tn_matrix_loader {
 
 // The loader of operand B where its tiles of BN x BK lie in memory as a slot holds them, band after band of `tiles` along k: a
 // copy of consecutive bytes, without edges.
-struct tn_packed_loader {
-    static constexpr int CHUNKS = BN * TN_KBYTES / 16, N = (CHUNKS + THREADS - 1) / THREADS;
+template <class Sums> struct tn_packed_loader {
+    static constexpr int CHUNKS = Sums::B_BYTES / 16, N = (CHUNKS + THREADS - 1) / THREADS;
+    static constexpr int ELEMENTS = Sums::B_BYTES / (int)sizeof(tn_elem_b);
     const tn_elem_b *first; // this thread's chunk of the band's first tile
 
     TN_MEMBER tn_packed_loader(const tn_elem_b *all, int band, int tiles)
-        : first(all + (long long)band * tiles * (BN * BK) + (int)threadIdx.x * CHUNK) {}
+        : first(all + (long long)band * tiles * ELEMENTS + (int)threadIdx.x * CHUNK) {}
 
     TN_MEMBER void issue(int kt, unsigned tile) {
-        const tn_elem_b *from = first + (long long)kt * (BN * BK);
+        const tn_elem_b *from = first + (long long)kt * ELEMENTS;
         TN_UNROLL
         for (int i = 0; i < N; i++) {
             const int chunk = (int)threadIdx.x + i * THREADS;
@@ -207,7 +214,7 @@ struct tn_warp_at {
 };
 
 // acc += the product of one slot's tiles.  Fragments of step ks + 1 are requested before the products of step ks.
-TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, tn_sum (&acc)[MI][NI][4]) {
+TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, tn_sums &acc) {
     unsigned a[2][MI][4], b[2][NI / 2][4];
     TN_UNROLL
     for (int ks = -1; ks < KSTEPS; ks++) {
@@ -222,7 +229,7 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
         for (int i = 0; i < MI; i++) {
             TN_UNROLL
             for (int j = 0; j < NI; j++)
-                tn_mma(acc[i][j], a[ks & 1][i], b[ks & 1][j / 2][j % 2 * 2], b[ks & 1][j / 2][j % 2 * 2 + 1],
+                tn_mma(acc.of[i][j], a[ks & 1][i], b[ks & 1][j / 2][j % 2 * 2], b[ks & 1][j / 2][j % 2 * 2 + 1],
                        tn_elem(), tn_elem_b());
         }
     }
@@ -231,15 +238,11 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
 // ---- the pipeline ---------------------------------------------------------------------------------------------------------------
 
 // acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
-template <class LoadA, class LoadB>
-TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sum (&acc)[MI][NI][4]) {
+template <class LoadA, class LoadB, class Sums>
+TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, Sums &acc) {
+    constexpr int SLOT_BYTES = A_BYTES + Sums::B_BYTES;
     const tn_warp_at at;
-    TN_UNROLL
-    for (int i = 0; i < MI; i++)
-        TN_UNROLL
-        for (int j = 0; j < NI; j++)
-            TN_UNROLL
-            for (int k = 0; k < 4; k++) acc[i][j][k] = 0;
+    acc = {};
 
     if (!TN_B_CONST) TN_WAIT();
     TN_UNROLL
@@ -283,7 +286,7 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_
 // ---- from accumulators to the epilogue --------------------------------------------------------------------------------------------
 
 // Straight from registers: sink.put(m, n, x) with x of VEC elements (1 or 2) of the block's tile.
-template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sum (&acc)[MI][NI][4], const Sink &sink) {
+template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, const Sink &sink) {
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     TN_UNROLL
@@ -297,7 +300,7 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sum (&acc)[
                 for (int e = 0; e < 2; e += VEC) {
                     tn_sum x[VEC];
                     TN_UNROLL
-                    for (int v = 0; v < VEC; v++) x[v] = acc[i][j][h * 2 + e + v];
+                    for (int v = 0; v < VEC; v++) x[v] = acc.of[i][j][h * 2 + e + v];
                     sink.put(m, n + e, x);
                 }
             }
@@ -305,21 +308,24 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sum (&acc)[
     }
 }
 
-// Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the groups' and the cluster's
-// partial tiles.
-template <int VEC, class Sink>
-TN_DEV void tn_finish_shared(const tn_sum (&acc)[MI][NI][4], unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, SLICES, tn_sum> partial;
-    const tn_warp_at at;
+// Writes a warp's sums into its group's partial tile.
+template <class Partial> TN_DEV void tn_put_sums(const tn_sums &acc, const tn_warp_at &at, unsigned smem) {
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
-    __syncthreads(); // the slots are free
     TN_UNROLL
     for (int i = 0; i < MI; i++)
         TN_UNROLL
         for (int j = 0; j < NI; j++)
             TN_UNROLL
             for (int h = 0; h < 2; h++)
-                tn_sts8(partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
-                        tn_bits_of(acc[i][j][h * 2]), tn_bits_of(acc[i][j][h * 2 + 1]));
+                tn_sts8(Partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
+                        tn_bits_of(acc.of[i][j][h * 2]), tn_bits_of(acc.of[i][j][h * 2 + 1]));
+}
+
+// Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the groups' and the cluster's
+// partial tiles.
+template <int VEC, class Sums, class Sink> TN_DEV void tn_finish_shared(const Sums &acc, unsigned smem, const Sink &sink) {
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, SLICES, tn_sum> partial;
+    __syncthreads(); // the slots are free
+    tn_put_sums<partial>(acc, tn_warp_at(), smem);
     partial::template finish<VEC>(smem, sink);
 }

@@ -31,6 +31,7 @@ void tn_tile_knobs(const tn_problem *p, const tn_template *tpl, const int64_t *k
     t->slices = fmax(1, (double)tn_knob_get(tpl, knobs, "SLICES")); /* absent: one */
     t->shared_epilogue = tn_knob_get(tpl, knobs, "EPI") != 0;
     t->packed = tn_knob_get(tpl, knobs, "PACK") != 0;
+    t->two_of_four = tn_knob_get(tpl, knobs, "PACK") == 2;
 }
 
 /* Warps along m, as tn_warps_m() in tn_tile.cuh. */
@@ -46,9 +47,14 @@ static double warps_m(const tn_tile_model *t) {
     return along;
 }
 
+/* Bytes of k of an n of B in a slot. */
+static double b_row(const tn_tile_model *t) {
+    return t->two_of_four ? t->kbytes * 9 / 16 : t->kbytes;
+}
+
 static double occupancy(const tn_arch *arch, const tn_tile_model *t) {
     const double threads = t->warps * 32, acc = t->bm * t->bn * t->slices / threads;
-    double smem = t->stages * (t->bm + t->bn) * t->kbytes;
+    double smem = t->stages * (t->bm * t->kbytes + t->bn * b_row(t));
     if (t->shared_epilogue) smem = fmax(smem, t->slices * t->bm * (t->bn + 8) * 4);
     const double regs = fmin(255, 56 + acc * 1.5);
     const double fit = fmin(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / (regs * threads)), 1536 / threads);
@@ -67,20 +73,22 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
     const double together = fmin(resident, per_sm);
 
     /* one k tile of one block, cycles of each unit */
-    const double peak = arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * MMA_SHARE * (2 / t->elt);
+    const double peak =
+        arch->f16_tflops * 1e6 / (arch->sms * CLOCK_MHZ) * MMA_SHARE * (2 / t->elt) * (t->two_of_four ? 2 : 1);
     const double products = 2 * t->bm * t->bn * t->kbytes / t->elt;
     const double mma = products / (peak * fmin(1, t->warps * together / 4));
     const double wm = warps_m(t), wn = t->warps / t->slices / wm;
-    const double reads = t->warps / t->slices * (t->bm / wm + t->bn / wn) * t->kbytes / 128;
-    const double fills = (t->bm + t->bn) * t->kbytes / 128;
+    const double reads = t->warps / t->slices * (t->bm / wm * t->kbytes + t->bn / wn * b_row(t)) / 128;
+    const double slot = t->bm * t->kbytes + t->bn * b_row(t), fills = slot / 128;
     double gather = 0; /* issue slots of register-staged loads: 14 instructions a load, 4 warps a cycle */
     if (t->gather_a > 0) gather += t->bm * t->kbytes / t->elt / t->gather_a * 14 / 128;
     if (t->gather_b > 0) gather += t->bn * t->kbytes / t->elt / t->gather_b * 14 / 128;
-    const double l2 = (t->bm + t->bn) * t->kbytes / 64;
+    const double l2 = slot / 64;
     const double busy = both(fmax(mma, gather), fmax(reads + fills, l2));
 
     /* the critical path of one block */
-    const double steps = t->kbytes / 32 / t->slices, own = products / (peak / 4 * fmin(4, t->warps));
+    const double steps = t->kbytes / (t->two_of_four ? 64 : 32) / t->slices,
+                 own = products / (peak / 4 * fmin(4, t->warps));
     const double path = fmax(SYNC_CYCLES + steps * STEP_CYCLES + fmax(own, gather), L2_LATENCY / (t->stages - 1));
     const double saved = t->packed ? CHUNK_CYCLES * t->bn * t->kbytes / 16 / (t->warps * 32) : 0;
     double ends = L2_LATENCY + 260 + t->bm * t->bn / (t->warps * 32) * (t->shared_epilogue ? 19 : 21);
@@ -89,7 +97,8 @@ double tn_tile_cost(const tn_arch *arch, const tn_tile_model *t) {
 
     /* Bounds do not overlap perfectly, which also separates candidates that share the dominant one. */
     const double cycles = both(per_sm * k_tiles * busy, waves * k_tiles * (path - saved)) + waves * ends;
-    const double us = both(cycles / CLOCK_MHZ, t->unique_bytes / (arch->dram_gbs * 1e3) * 2);
+    const double bytes = t->unique_bytes - t->n * t->k * t->elt * (1 - b_row(t) / t->kbytes);
+    const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 2);
     /* Pipelines of other than the usual depth rarely win or lose by much: rank them after the other tile shapes. */
     const double usual = t->kbytes > 64 ? 3 : 4;
     return LAUNCH_US + us * (1 + 0.007 * fabs(t->stages - usual)) * (t->shared_epilogue ? 1 : 1.03);

@@ -30,10 +30,11 @@ static uint32_t *dim_list(keeper *k, const uint32_t *old, size_t n) {
 
 /* ---- places ------------------------------------------------------------------------------------------------------ */
 
-static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t size) {
+static bool has_bytes(const tn_graph *g, tn_node n, const uint8_t *data, size_t size, const tn_packing *how) {
     tn_blob b = TN_ATTRS_OF(g, n, const)->data;
     const void *own = tn_blob_data(g, b);
-    return tn_blob_size(g, b) == size && (own == data || size == 0 || !memcmp(own, data, size));
+    if (tn_blob_size(g, b) != size) return false;
+    return own == data || size == 0 || (how->element ? tn_packing_same(how, own, data) : !memcmp(own, data, size));
 }
 
 /* A constant's plain bytes, which packed ones are made into; freed with tn_free(env, *made, *size). */
@@ -64,7 +65,7 @@ static uint32_t const_of(keeper *k, uint32_t old) {
     const uint8_t *bytes = plain_bytes(k, x, &how, &made, &size);
     for (uint32_t i = 1; bytes && !found.i && i < tn_graph_node_limit(g); i++) { /* those in branches and loops, too */
         const tn_node n = {i};
-        if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, bytes, size)) found = n;
+        if (tn_node_op(g, n) == TN_OP_CONST && has_bytes(g, n, bytes, size, &how)) found = n;
     }
     tn_free(k->c->env, made, size);
     if (found.i) return tn_manifest_const(k->c->mf, found, &how);

@@ -500,6 +500,16 @@ static char **layers(tn_manifest *mf, tn_loc loc, size_t *n) {
     return out;
 }
 
+static TnPlan__Sparsity *sparsity(tn_manifest *mf, const tn_sparsity *x) {
+    TnPlan__Sparsity *out = x->groups ? tn_manifest_alloc(mf, sizeof *out) : NULL;
+    if (!out) return NULL;
+    tn_plan__sparsity__init(out);
+    out->weight = tn_manifest_str(mf, x->name);
+    out->groups = x->groups;
+    out->crowded = x->crowded;
+    return out;
+}
+
 TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel) {
     TnPlan__Step *out = tn_manifest_alloc(mf, sizeof *out);
     if (!out) return NULL;
@@ -509,6 +519,7 @@ TnPlan__Step *tn_manifest_step(tn_manifest *mf, const tn_spec *s, tn_node kernel
     out->spec = tn_manifest_str(mf, s->text);
     out->anchor = tn_manifest_str(mf, s->anchor.i ? tn_op_text(tn_node_op(mf->g, s->anchor)) : "map");
     out->layers = layers(mf, loc, &out->n_layers);
+    out->sparsity = sparsity(mf, &s->sparsity);
     out->flops = s->flops;
     out->bytes = s->bytes;
     out->max_abs_error = out->max_rel_error = -1;
@@ -534,7 +545,7 @@ static TnPlan__Packing *packing(tn_manifest *mf, const tn_packing *p) {
     TnPlan__Packing *out = p->element ? tn_manifest_alloc(mf, sizeof *out) : NULL;
     if (!out) return NULL;
     tn_plan__packing__init(out);
-    out->element = p->element, out->turned = p->turned;
+    out->element = p->element, out->turned = p->turned, out->two_of_four = p->two_of_four;
     out->batch = p->batch, out->rows = p->rows, out->cols = p->cols;
     out->tile_rows = p->tile_rows, out->tile_cols = p->tile_cols;
     out->shift = p->shift, out->mask = p->mask;

@@ -355,21 +355,23 @@ uint32_t tn_tile_epilogue_vec(const tn_problem *p, const tn_variant *v) {
     return knob(v, "EPI") || vec < 2 ? vec : 2;
 }
 
-/* tn_chunk_at's swizzle. */
+/* tn_chunk_at's swizzle; the fragments of tn_sparse.cuh have none. */
 tn_packing tn_tile_packing(const tn_variant *v, const tn_packing *matrix) {
     tn_packing p = *matrix;
     const uint32_t row = (uint32_t)knob(v, "KBYTES");
     p.tile_rows = (uint32_t)knob(v, "BN");
     p.tile_cols = row / p.element;
-    p.shift = row == 64;
-    p.mask = row == 64 ? 3 : 7;
+    p.two_of_four = knob(v, "PACK") == 2;
+    p.shift = !p.two_of_four && row == 64;
+    p.mask = p.two_of_four ? 0 : row == 64 ? 3 : 7;
     return p;
 }
 
 void tn_tile_launch(const tn_spec *s, tn_variant *v, tn_dim m, tn_dim n, tn_dim batch) {
     tn_graph *g = s->g;
     const int64_t bm = knob(v, "BM"), bn = knob(v, "BN"), split = knob(v, "SPLITK");
-    const int64_t slots = knob(v, "STAGES") * (bm + bn) * knob(v, "KBYTES");
+    const int64_t b_row = knob(v, "KBYTES") * (knob(v, "PACK") == 2 ? 9 : 16) / 16; /* of an n */
+    const int64_t slots = knob(v, "STAGES") * (bm * knob(v, "KBYTES") + bn * b_row);
     const int64_t partials = knob(v, "EPI") * knob(v, "SLICES"), c = partials * bm * (bn + 8) * 4;
     const tn_dim tiles =
         tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, bn)));

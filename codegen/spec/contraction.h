@@ -25,6 +25,8 @@ bool tn_matmul_of(const tn_spec *s, tn_contraction *c);
 /* True if the anchor is a matmul whose batches are known to match, or a pointwise NHWC convolution (1x1, stride 1, no
  * padding, one group).  One matrix for all of A's batch makes one tall matrix of A. */
 bool tn_contraction_of(const tn_spec *s, tn_contraction *c);
+/* Looks at the weight of such a product (sparse.c): s->sparsity. */
+void tn_find_sparsity(tn_spec *s);
 /* Whether the anchor may round float32 operands to tf32; multiplies integers of 8 bits and sums them in int32. */
 bool tn_spec_tf32(const tn_spec *s);
 bool tn_spec_i32(const tn_spec *s);
@@ -63,9 +65,9 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
  * TN_B_TILES, of one n along k, and TN_B_BANDS, of a matrix. */
 void tn_emit_weight(tn_emitter *e, const tn_operand *o, const tn_packing *how, tn_val val, tn_coord batch,
                     tn_coord side, tn_coord k);
-/* Whether the variant's knob PACK asks for that. */
+/* Whether the variant's knob PACK asks for that: 1, in tiles as they lie in a slot; 2, of two of each four elements. */
 bool tn_variant_packs(const tn_variant *v);
-/* What tn_tile.cuh wants of operand B, with the knobs BN and KBYTES: tiles as they lie in a slot. */
+/* What tn_tile.cuh wants of operand B, with the knobs BN, KBYTES and PACK. */
 tn_packing tn_tile_packing(const tn_variant *v, const tn_packing *matrix);
 /* tn_emit_problem, with what it says of an operand B that comes packed where the variant packs it. */
 void tn_emit_problem_of(tn_emitter *e, const tn_variant *v, const tn_problem *p);
@@ -95,6 +97,7 @@ typedef struct tn_tile_model {
     double bm, bn, kbytes, elt;           /* tile; bytes of an element */
     double stages, warps, splitk, slices; /* pipeline */
     bool shared_epilogue, packed;         /* packed: B comes as slots hold it */
+    bool two_of_four;                     /* and that is two of each four elements */
     double gather_a, gather_b;            /* elements of a register-staged load; 0: cp.async */
     double unique_bytes;                  /* DRAM traffic of the whole kernel */
 } tn_tile_model;

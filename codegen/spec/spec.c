@@ -4,6 +4,7 @@
  * whatever the layers, values and symbols are called: the text numbers values in region order and calls symbols s0, s1,
  * ... */
 #include "codegen/emit/internal.h"
+#include "codegen/spec/contraction.h"
 #include "passes/util.h"
 #include "tenon/internal/arith.h"
 
@@ -247,6 +248,7 @@ static void put_region(writer *w) {
         put_type(w, tn_val_type(s->g, s->in[k].arg));
         put_layout(w, &s->in[k]);
         if (s->in[k].is_const) tn_text_add(&w->t, " const");
+        if (tn_spec_two_of_four(s, k)) tn_text_add(&w->t, " two of four");
         if (s->in[k].tells.i) tn_text_add(&w->t, " tells s%" PRIu32, sym_number(w, s->in[k].tells));
         const tn_val own = tn_node_input(s->g, s->kernel, k);
         if (s->in[k].is_const && tn_const_splat(s->g, own, &splat)) {
@@ -519,6 +521,7 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
         fill_tensor(g, m, tn_node_result(g, kernel, k), tn_node_input(g, yield, k), &s->out[k]);
         s->out[k].is_const = false;
     }
+    tn_find_sparsity(s);
     writer w = {.g = g, .s = s, .t = {.env = env}};
     put_region(&w);
     s->text = tn_text_take(&w.t);

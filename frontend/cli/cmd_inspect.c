@@ -80,6 +80,19 @@ static void print_output(const view *v, size_t k) {
     puts("");
 }
 
+/* How many of the weights that were pruned are 2:4. */
+static void print_pruned(const view *v) {
+    size_t pruned = 0, sparse = 0;
+    for (size_t k = 0; k < v->arch->n_steps; k++) {
+        const TnPlan__Sparsity *x = v->arch->steps[k]->sparsity;
+        pruned += x != NULL;
+        sparse += x && !x->crowded;
+    }
+    if (pruned)
+        printf("pruned  the weights of %zu kernels, of which %zu are 2:4%s\n", pruned, sparse,
+               sparse < pruned ? " (--kernel says why not)" : "");
+}
+
 static void print_head(const view *v) {
     printf("plan    %s, tenon %s, %s\n", v->pb->model, v->pb->tenon_version, v->pb->precision);
     for (size_t k = 0; k < tn_plan_input_count(v->plan); k++)
@@ -87,11 +100,17 @@ static void print_head(const view *v) {
     for (size_t k = 0; k < tn_plan_output_count(v->plan); k++) print_output(v, k);
     double weights = 0;
     for (size_t k = 0; k < v->pb->n_consts; k++) weights += (double)v->pb->consts[k]->size;
-    size_t packed = 0;
-    for (size_t k = 0; k < v->pb->n_consts; k++) packed += v->pb->consts[k]->packing != NULL;
+    size_t packed = 0, sparse = 0;
+    for (size_t k = 0; k < v->pb->n_consts; k++) {
+        const TnPlan__Packing *how = v->pb->consts[k]->packing;
+        packed += how != NULL;
+        sparse += how && how->two_of_four;
+    }
     printf("weights %.2f MB in %zu constants", weights / 1e6, v->pb->n_consts);
     if (packed) printf(", %zu of them packed for kernels", packed);
+    if (sparse) printf(", %zu of these as two of four", sparse);
     puts("");
+    print_pruned(v);
     for (size_t k = 0; k < v->pb->n_archs; k++) {
         const TnPlan__Arch *a = v->pb->archs[k];
         printf("arch    %s: %zu launches of %zu kernels, NVRTC %s, %s%s\n", a->name, a->n_steps, a->n_kernels, a->nvrtc,
@@ -190,6 +209,8 @@ static void print_one(const view *v, size_t index, const TnPlan__Step *s) {
     printf("kernel  %zu %s (%s)\n", index, s->name, v->arch->name);
     layers_text(s, text, sizeof text);
     printf("layers  %s\n", text);
+    const TnPlan__Sparsity *x = s->sparsity;
+    if (x) tn_sparsity_text(x->weight, x->groups, x->crowded, text, sizeof text), puts(text);
     choice_text(v, s, text, sizeof text);
     printf("chosen  %s%s\n", text, s->n_alternatives ? "; in other sizes:" : "");
     print_alternatives(v, s, 8);
@@ -399,6 +420,13 @@ static json_object *step_json(const view *v, const TnPlan__Step *s, bool candida
         cli_json_add_string(e, "choice", choice);
         cli_json_add_number(e, "us", measured(x->us));
         json_object_array_add(others, e);
+    }
+    if (s->sparsity) {
+        json_object *e = json_object_new_object();
+        cli_json_add_string(e, "weight", s->sparsity->weight);
+        cli_json_add_number(e, "groups_of_four", (double)s->sparsity->groups);
+        cli_json_add_number(e, "of_more_than_two", (double)s->sparsity->crowded);
+        json_object_object_add(o, "sparsity", e);
     }
     json_object *list = candidates ? cli_json_add_array(o, "candidates") : NULL;
     for (size_t j = 0; list && j < s->n_candidates; j++) {

@@ -44,6 +44,7 @@ static const tn_emu_api api = {
     .ldmatrix = emu_ldmatrix,
     .stmatrix = emu_stmatrix,
     .mma = emu_mma,
+    .mma_sp = emu_mma_sp,
     .wgmma = emu_wgmma,
     .wgmma_fence = emu_wgmma_fence,
     .wgmma_commit = emu_wgmma_commit,

@@ -372,6 +372,7 @@ void emu_ldmatrix(tn_emu_view *, unsigned address, int n, int trans, unsigned *r
 void emu_stmatrix(tn_emu_view *, unsigned address, int n, int trans, const unsigned *regs);
 void emu_mma(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int k, unsigned *c, const unsigned *a,
              const unsigned *b);
+void emu_mma_sp(tn_emu_view *, tn_emu_elem type, unsigned *c, const unsigned *a, const unsigned *b, unsigned e);
 void emu_wgmma(tn_emu_view *, tn_emu_elem a_type, tn_emu_elem b_type, int n, unsigned *d, const unsigned *a_regs,
                unsigned long long a, unsigned long long b, int scale_d, int trans_a, int trans_b);
 void emu_wgmma_fence(tn_emu_view *);

@@ -1,4 +1,4 @@
-/* matrix.c: ldmatrix, stmatrix, mma.sync, wgmma: which thread holds which element.  The arithmetic is tensor_core.c's.
+/* matrix.c: ldmatrix, stmatrix, mma.sync, mma.sp, wgmma: which thread holds which element.  The arithmetic is tensor_core.c's.
  *
  * wgmma's products are computed when they are waited for.  Until then their accumulators hold NaN and their operands
  * may not change: when a product is computed, every write into its operands must be one that its threads knew of when
@@ -104,6 +104,9 @@ typedef struct mma {
     int k;
     unsigned *c;
     const unsigned *a, *b;
+    unsigned e; /* mma.sp: metadata */
+    emu_thread *t;
+    const void *pc;
 } mma;
 
 enum { MMA_M = 16, MMA_N = 8, MAX_K_BYTES = 32 };
@@ -120,6 +123,21 @@ static void gather(void *const lane[32], bool a, int regs, int k_bytes, unsigned
     }
 }
 
+/* Element i of a lane's accumulators in the instruction's tile. */
+static int sum_at(int lane, int i) {
+    return (lane / 4 + i / 2 * 8) * MMA_N + lane % 4 * 2 + i % 2;
+}
+
+static void get_sums(void *const lane[32], uint32_t c[MMA_M * MMA_N]) {
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++) c[sum_at(l, i)] = ((const mma *)lane[l])->c[i];
+}
+
+static void put_sums(void *const lane[32], const uint32_t c[MMA_M * MMA_N]) {
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++) ((const mma *)lane[l])->c[i] = c[sum_at(l, i)];
+}
+
 static void mma_op(void *const lane[32], unsigned mask) {
     (void)mask;
     const mma *x = lane[0];
@@ -128,17 +146,58 @@ static void mma_op(void *const lane[32], unsigned mask) {
     uint32_t c[MMA_M * MMA_N];
     gather(lane, true, 2 * b_regs, k_bytes, a);
     gather(lane, false, b_regs, k_bytes, b);
-    for (int l = 0; l < 32; l++)
-        for (int i = 0; i < 4; i++) c[(l / 4 + i / 2 * 8) * MMA_N + l % 4 * 2 + i % 2] = ((const mma *)lane[l])->c[i];
+    get_sums(lane, c);
     tn_tc_multiply(TN_TC_MMA, tc_type(x->a_type), tc_type(x->b_type), MMA_M, MMA_N, x->k, a, b, c, c);
-    for (int l = 0; l < 32; l++)
-        for (int i = 0; i < 4; i++) ((const mma *)lane[l])->c[i] = c[(l / 4 + i / 2 * 8) * MMA_N + l % 4 * 2 + i % 2];
+    put_sums(lane, c);
 }
 
 void emu_mma(tn_emu_view *v, tn_emu_elem a_type, tn_emu_elem b_type, int k, unsigned *c, const unsigned *a,
              const unsigned *b) {
-    mma x = {a_type, b_type, k, c, a, b};
+    mma x = {a_type, b_type, k, c, a, b, 0, emu_of(v), EMU_PC()};
     emu_warp_at(emu_of(v), 0xffffffffu, &x, mma_op, EMU_PC(), "mma");
+}
+
+/* ---- mma.sp m16n8k32 --------------------------------------------------------------------------------------------- */
+
+enum { SPARSE_K = 32, SPARSE_KEPT = 16 };
+
+/* Which k the kept elements of a row are.  The metadata of a row's first four groups is lane 4g's, that of the others lane
+ * 4g + 1's; the low half is row g's, the high one row g + 8's. */
+static void places(void *const lane[32], int row, int k[SPARSE_KEPT]) {
+    for (int group = 0; group < SPARSE_KEPT / 2; group++) {
+        const mma *x = lane[row % 8 * 4 + group / 4];
+        const unsigned bits = x->e >> (row / 8 * 16 + group % 4 * 4) & 15, first = bits & 3, second = bits >> 2;
+        if (first >= second)
+            emu_fault(x->t->run, TN_EMU_MISUSE, x->pc, "has mma.sp take elements %u and %u of four", first, second);
+        k[2 * group] = 4 * group + (int)first;
+        k[2 * group + 1] = 4 * group + (int)second;
+    }
+}
+
+/* A row sums the products of what is kept as a dense instruction would. */
+static void mma_sp_op(void *const lane[32], unsigned mask) {
+    (void)mask;
+    const mma *x = lane[0];
+    uint16_t a[MMA_M][SPARSE_KEPT], b[MMA_N][SPARSE_K], of_row[MMA_N][SPARSE_KEPT];
+    uint32_t c[MMA_M * MMA_N];
+    gather(lane, true, 4, sizeof a[0], (unsigned char *)a);
+    gather(lane, false, 4, sizeof b[0], (unsigned char *)b);
+    get_sums(lane, c);
+    for (int row = 0; row < MMA_M; row++) {
+        int k[SPARSE_KEPT];
+        places(lane, row, k);
+        for (int n = 0; n < MMA_N; n++)
+            for (int i = 0; i < SPARSE_KEPT; i++) of_row[n][i] = b[n][k[i]];
+        uint32_t *sums = c + row * MMA_N;
+        tn_tc_multiply(TN_TC_MMA, tc_type(x->a_type), tc_type(x->b_type), 1, MMA_N, SPARSE_KEPT, a[row], of_row, sums,
+                       sums);
+    }
+    put_sums(lane, c);
+}
+
+void emu_mma_sp(tn_emu_view *v, tn_emu_elem type, unsigned *c, const unsigned *a, const unsigned *b, unsigned e) {
+    mma x = {type, type, SPARSE_K, c, a, b, e, emu_of(v), EMU_PC()};
+    emu_warp_at(emu_of(v), 0xffffffffu, &x, mma_sp_op, EMU_PC(), "mma.sp");
 }
 
 /* ---- wgmma ------------------------------------------------------------------------------------------------------- */

@@ -270,6 +270,7 @@ tn_packing tn_const_packing(const TnPlan__Const *c) {
     if (!p) return (tn_packing){0};
     return (tn_packing){.element = p->element,
                         .turned = p->turned,
+                        .two_of_four = p->two_of_four,
                         .batch = p->batch,
                         .rows = p->rows,
                         .cols = p->cols,

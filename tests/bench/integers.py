@@ -8,7 +8,6 @@ QLinearMatMul and QLinearConv make 8 bits, of operands with zero points.  torch.
 and makes int32; for a convolution those that it is as a product, without gathering its windows.  `fp16` is what PyTorch takes for
 the operator in float16 (cuBLAS; cuDNN in channels_last).  Medians of CUDA-graph replays in microseconds, and 10^12 operations a second (two a product).
 Needs torch, onnx, numpy."""
-import argparse
 import json
 import os
 import pathlib
@@ -20,7 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gpu_time import time_graph
-from process import output_of
+from process import options, output_of
 
 random = np.random.default_rng(1)
 
@@ -103,13 +102,7 @@ def tops(r, who):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--tenon", default="build/tenon")
-    ap.add_argument("--filter", default="")
-    ap.add_argument("--seconds", type=float, default=.3)
-    ap.add_argument("--tune-seconds", type=float, default=20)
-    ap.add_argument("--out", type=pathlib.Path)
-    a = ap.parse_args()
+    a = options(__doc__)
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds, then TOP/s")
     print(f"{'operator':<44}{'tenon':>9}{'int_mm':>9}{'fp16':>9}{'tenon':>9}{'int_mm':>9}{'fp16':>9}")
     done = []

@@ -1,6 +1,19 @@
-"""process.py: what one run of a command took, and said."""
+"""process.py: what one run of a command took, and said; the options of a script that runs Tenon's."""
+import argparse
 import os
+import pathlib
 import subprocess
+
+
+def options(doc):
+    """What the user gives a script that tunes a model a row."""
+    ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tenon", default="build/tenon")
+    ap.add_argument("--filter", default="")
+    ap.add_argument("--seconds", type=float, default=.3)
+    ap.add_argument("--tune-seconds", type=float, default=20)
+    ap.add_argument("--out", type=pathlib.Path)
+    return ap.parse_args()
 
 
 def run(cmd, env=None):

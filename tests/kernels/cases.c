@@ -178,6 +178,20 @@ static const named_gemm gemms[] = {
     {"gemm_large", {1, 264, 272, 320, false, true, true, false}},
 };
 
+/* With weights of which two of each four along k are zero, in 16 bits. */
+static const named_gemm pruned_gemms[] = {
+    /*                  batch m   n   k    ta     tb     weight gelu */
+    {"sparse_weight", {1, 70, 48, 136, false, false, true, true}},
+    {"sparse_tall", {3, 20, 48, 64, false, true, true, true}},
+    {"sparse_odd", {1, 0, 33, 77, false, false, true, false}},
+    {"sparse_trans_a", {2, 136, 72, 80, true, false, true, false}},
+    {"sparse_row", {1, 1, 200, 520, false, true, true, false}},
+    {"sparse_long", {1, 17, 9, 1040, false, false, true, false}},
+    {"sparse_longest", {1, 5, 24, 2056, false, true, true, false}},
+    {"sparse_large", {1, 264, 272, 320, false, true, true, false}},
+};
+static const named_conv pruned_conv = {"sparse_pointwise", {1, 64, 5, 7, 48, 1, 1, 0, 1, true, true, true, false}};
+
 /* Batch axes that broadcast against each other: a is [2, 1, m, k], b is [3, k, n]. */
 static tn_graph *mixed_batch_graph(void) {
     tn_graph *g = tn_graph_new(&env);
@@ -229,6 +243,16 @@ static void visit_tables(void) {
     }
 }
 
+static void visit_pruned(void) {
+    for (size_t p = 0; p < 2; p++) {
+        for (size_t k = 0; k < sizeof pruned_gemms / sizeof *pruned_gemms; k++)
+            visit_graph(pruned(gemm_graph(&pruned_gemms[k].c), pruned_gemms[k].c.trans_b), NULL, precisions[p].o,
+                        pruned_gemms[k].name, precisions[p].name);
+        visit_graph(pruned(conv_graph(&pruned_conv.c), true), NULL, precisions[p].o, pruned_conv.name,
+                    precisions[p].name);
+    }
+}
+
 static void visit_bytes(void) {
     for (size_t p = 0; p < sizeof signs / sizeof *signs; p++) {
         for (size_t k = 0; k < sizeof byte_convs / sizeof *byte_convs; k++)
@@ -255,5 +279,5 @@ void each_case(bool large, const char *only, case_fn *f) {
     visit.each = f;
     visit_files(large ? CASES_DIR "/large" : CASES_DIR);
     (large ? visit_large : visit_tables)();
-    if (!large) visit_bytes();
+    if (!large) visit_pruned(), visit_bytes();
 }

@@ -356,6 +356,12 @@ END_TEST
     "\nout[threadIdx.x] = d[threadIdx.x % 16];\ntn_wgmma_wait<0>();"
 #define WGMMA(FENCE, BARRIER, AFTER, WAIT) WGMMA_(FENCE, BARRIER, "tn_wgmma_fence();", AFTER, WAIT)
 
+/* Four times the products of ones, of which half are there: 64 again. */
+#define MMA_SP(PLACES)                                                                                                 \
+    "const unsigned one = 0x3c003c00u, a[4] = {one, one, one, one}, b[4] = {one, one, one, one};\n"                    \
+    "float c[4] = {0, 0, 0, 0};\nfor (int i = 0; i < 4; i++) tn_mma_sp_f16(c, a, b, " PLACES ");\n"                    \
+    "out[threadIdx.x] = c[threadIdx.x % 4];"
+
 static const emu_case products[] = {
     {"a product", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", "tn_wgmma_wait<0>();"), TN_EMU_OK, 0, "",
      128, 1, 0, 16384, 0},
@@ -375,6 +381,11 @@ static const emu_case products[] = {
      TN_EMU_DIVERGENT, 0, "wait for a warpgroup's instruction", 128, 1, 0, 16384, 0},
     {"with too few threads", WGMMA("tn_fence_wgmma_operands();", "__syncthreads();", "", "tn_wgmma_wait<0>();"),
      TN_EMU_MISUSE, 0, "is not whole", 64, 1, 0, 16384, 0},
+    {"two of four", MMA_SP("0x49dec8e9u"), TN_EMU_OK, 0, "", 128, 1, 0, 0, 0},
+    {"one of four twice", MMA_SP("threadIdx.x == 33 ? 0x44444044u : 0x44444444u"), TN_EMU_MISUSE, 0,
+     "has mma.sp take elements 0 and 0 of four", 128, 1, 0, 0, 0},
+    {"two of four in disorder", MMA_SP("0x14444444u"), TN_EMU_MISUSE, 0, "take elements 1 and 0 of four", 128, 1, 0, 0,
+     0},
 };
 
 START_TEST(planted_products) {

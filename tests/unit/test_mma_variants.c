@@ -137,6 +137,25 @@ START_TEST(gemm_odd) {
     check(gemm_graph(&(gemm_case){2, 0, 33, 77, false, false, false, false}), &half, "sm_89", "gemm_mma", 2);
 }
 END_TEST
+/* Whatever the weight's layout; and only where it is 2:4, in 16 bits. */
+START_TEST(gemm_sparse) {
+    static const char *const archs[] = {"sm_80", "sm_89", "sm_90a", "sm_100"};
+    for (size_t k = 0; k < 4; k++)
+        check(pruned(gemm_graph(&(gemm_case){1, 384, 768, 768, false, k & 1, true, true}), k & 1),
+              k & 2 ? &brain : &half, archs[k], "gemm_sparse", 3);
+}
+END_TEST
+START_TEST(dense_is_not_sparse) {
+    const gemm_case c = {1, 384, 768, 768, false, false, true, false};
+    const tn_pass_options *const o[] = {&half, &tf32, &full};
+    for (size_t k = 0; k < 3; k++) {
+        result r = candidates(k ? pruned(gemm_graph(&c), false) : gemm_graph(&c), o[k], "sm_90a", 0);
+        ck_assert_uint_eq(count(&r, "gemm_sparse"), 0);
+        ck_assert(!strstr(r.spec->text, "two of four"));
+        release(&r);
+    }
+}
+END_TEST
 START_TEST(gemm_float32) {
     check(gemm_graph(&(gemm_case){2, 65, 33, 77, true, false, false, false}), &full, "sm_90a", "gemm_simt", 2);
 }
@@ -166,6 +185,8 @@ int main(void) {
     tcase_add_test(t, gemm_weights);
     tcase_add_test(t, gemm_batched);
     tcase_add_test(t, gemm_odd);
+    tcase_add_test(t, gemm_sparse);
+    tcase_add_test(t, dense_is_not_sparse);
     tcase_add_test(t, gemm_float32);
     tcase_add_test(t, vector);
     Suite *s = suite_create("mma_variants");

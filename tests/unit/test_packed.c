@@ -1,5 +1,5 @@
 /* Plans whose kernels read weights packed: right on the reference, which makes the plain weights of the packed ones, and on
- * the emulated device; each order there once; kept when the plan is compiled for another architecture. */
+ * the emulated device; each order there once; kept when the plan is compiled for another architecture; 2:4 where they are. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +15,12 @@
 
 enum { K = 27, H = 100, OUT = 77, MOST = 40 };
 static float w1[K * H], w2[H * OUT], x[MOST * K], want[MOST * OUT];
-static char message[600];
+static char message[600], note[600];
 
 static void keep(void *user, const tn_diag *d) {
     (void)user;
     if (d->severity == TN_ERROR) snprintf(message, sizeof message, "%s: %s", d->loc, d->message);
+    if (d->severity == TN_NOTE && strstr(d->message, "2:4")) snprintf(note, sizeof note, "%s", d->message);
 }
 static const tn_env env = {.diag = keep};
 
@@ -81,14 +82,17 @@ static tn_compile_options options(const char *const *target) {
                                 .threads = 1};
 }
 
-static compiled compile(const char *target) {
+static compiled compile_graph(tn_graph *g, const char *target) {
     compiled c = {0};
-    tn_graph *g = network();
     const tn_compile_options o = options(&target);
     ck_assert_msg(tn_compile_memory(g, &o, &c.data, &c.size) == TN_OK, "%s", message);
     tn_graph_free(g);
     load(&c);
     return c;
+}
+
+static compiled compile(const char *target) {
+    return compile_graph(network(), target);
 }
 
 static void release(compiled *c) {
@@ -198,28 +202,32 @@ START_TEST(program_of_plan) {
 }
 END_TEST
 
-/* Again from the plan: what it has for the one architecture is kept, packed as it was. */
-START_TEST(kept) {
-    compiled first = compile("sm_90a"), both = {0};
+/* Again from the plan, for another: what it has for the one architecture is kept, packed as it was. */
+static tn_plan *compile_again(tn_plan *first, const char *target) {
     char path[] = "/tmp/tenon-packed-XXXXXX";
     const int fd = mkstemp(path);
     tn_graph *g;
-    const char *target = "sm_80";
     tn_compile_options o = options(&target);
     o.passes = "";
     tn_status st;
-    ck_assert_int_eq(tn_plan_graph(&env, first.plan, "plan", &g), TN_OK);
-    ck_assert_msg(tn_compile_again(g, &o, first.plan, path) == TN_OK, "%s", message);
+    ck_assert_int_eq(tn_plan_graph(&env, first, "plan", &g), TN_OK);
+    ck_assert_msg(tn_compile_again(g, &o, first, path) == TN_OK, "%s", message);
     tn_graph_free(g);
-    both.plan = tn_plan_load(&env, path, &st);
-    ck_assert_msg(both.plan != NULL, "%s", message);
-    ck_assert_uint_eq(both.plan->pb->n_archs, 2);
-    ck_assert_uint_ge(packed_consts(both.plan), packed_consts(first.plan));
-    run_all(both.plan);
-    release(&first);
-    release(&both);
+    tn_plan *both = tn_plan_load(&env, path, &st);
+    ck_assert_msg(both != NULL, "%s", message);
+    ck_assert_uint_eq(both->pb->n_archs, first->pb->n_archs + 1);
+    ck_assert_uint_ge(packed_consts(both), packed_consts(first));
     close(fd);
     unlink(path);
+    return both;
+}
+
+START_TEST(kept) {
+    compiled first = compile("sm_90a");
+    tn_plan *both = compile_again(first.plan, "sm_80");
+    run_all(both);
+    tn_plan_free(both);
+    release(&first);
 }
 END_TEST
 
@@ -249,6 +257,117 @@ START_TEST(inconsistent) {
 }
 END_TEST
 
+/* ---- two of four ------------------------------------------------------------------------------------------------- */
+
+enum { SM = 24, SK = 512, SN = 256 };
+static float sx[SM * SK], sw[SK * SN];
+
+/* y = x w^T of which `crowded` groups of four along k have three elements that are not zero. */
+static tn_graph *pruned_product(int crowded, bool row) {
+    fill(sx, SM * SK, 23), fill(sw, SK * SN, 31);
+    for (int n = 0; n < SN; n++)
+        for (int k = 0; k < SK; k += 4) {
+            const bool three = crowded > 0 && n % 100 == 7 && k == 8;
+            crowded -= three;
+            if (three) sw[n * SK + k] = sw[n * SK + k + 1] = sw[n * SK + k + 2] = 1;
+            if (!three) sw[n * SK + k + (n + k / 4) % 4] = -0.0f;
+            sw[n * SK + k + (three ? 3 : (n + k / 4 + 1 + n % 3) % 4)] = 0;
+        }
+    tn_graph *g = tn_graph_new(&env);
+    const tn_val in = tn_graph_add_input(g, "x", tn_type_const(g, TN_F32, 2, (int64_t[]){SM, SK}));
+    const tn_val w =
+        tn_const(g, tn_type_const(g, TN_F32, 2, (int64_t[]){SN, SK}), tn_blob_copy(g, sw, sizeof sw), "fc.weight");
+    const tn_attrs_matmul at = {.trans_b = true};
+    tn_val y[2] = {tn_emit1(g, TN_OP_MATMUL, &at, 2, (tn_val[]){in, w})};
+    if (row) {
+        const tn_val one = tn_graph_add_input(g, "row", tn_type_const(g, TN_F32, 2, (int64_t[]){1, SK}));
+        y[1] = tn_emit1(g, TN_OP_MATMUL, &at, 2, (tn_val[]){one, w});
+    }
+    tn_graph_set_outputs(g, row ? 2 : 1, y, (const char *const[]){"y", "z"});
+    return g;
+}
+
+static void run_product(tn_plan *p, tn_device device) {
+    static float y[SM * SN];
+    tn_status st;
+    tn_context *c = tn_context_new(p, &(tn_context_options){.device = device, .host = tn_host_devices()}, &st);
+    ck_assert_msg(c != NULL, "%s", message);
+    ck_assert_msg(tn_context_run(c, (const void *const[]){sx}, (void *const[]){y}) == TN_OK, "%s", message);
+    for (int m = 0; m < SM; m++)
+        for (int n = 0; n < SN; n++) {
+            double sum = 0;
+            for (int k = 0; k < SK; k++) sum += (double)sx[m * SK + k] * (double)sw[n * SK + k];
+            const double got = tn_load_num(tn_plan_output(p, 0)->dtype, y, (uint64_t)(m * SN + n));
+            ck_assert_msg(fabs(got - sum) <= 0.002 * (1 + fabs(sum)), "device %d: [%d, %d] is %g, not %g", (int)device,
+                          m, n, got, sum);
+        }
+    tn_context_free(c);
+}
+
+/* The plan has 9/16 of the weight's bytes, and once; the graph in it has the weight. */
+START_TEST(two_of_four) {
+    compiled c = compile_graph(pruned_product(0, false), "sm_80");
+    const TnPlan__Plan *pb = c.plan->pb;
+    ck_assert_uint_eq(pb->n_consts, 1);
+    ck_assert(pb->consts[0]->packing && pb->consts[0]->packing->two_of_four && pb->consts[0]->elsewhere);
+    ck_assert_uint_eq(pb->consts[0]->size, 2 * SK * SN * 9 / 16);
+    const TnPlan__Step *s = pb->archs[0]->steps[pb->archs[0]->n_steps - 1];
+    ck_assert_msg(strstr(s->spec, "const two of four\n"), "%s", s->spec);
+    ck_assert(s->sparsity && s->sparsity->groups == SK * SN / 4 && !s->sparsity->crowded);
+    ck_assert_str_eq(s->sparsity->weight, "fc.weight");
+    ck_assert_str_eq(note, "");
+    pb->consts[0]->packing->two_of_four = false; /* as if it had all of its bytes */
+    ck_assert_int_eq(tn_plan_check(&env, pb, c.size), TN_E_FORMAT);
+    pb->consts[0]->packing->two_of_four = true;
+    ck_assert_int_eq(tn_plan_check(&env, pb, c.size), TN_OK);
+    tn_graph *g;
+    ck_assert_int_eq(tn_plan_graph(&env, c.plan, "plan", &g), TN_OK);
+    TN_FOR_NODES(g, tn_graph_body(g), n) {
+        const tn_val v = tn_node_result(g, n, 0);
+        for (uint64_t k = 0; tn_node_op(g, n) == TN_OP_CONST && k < SK * SN; k++)
+            ck_assert_double_eq(tn_const_get(g, v, k), (double)sw[k]);
+    }
+    tn_graph_free(g);
+    run_product(c.plan, TN_CPU);
+    run_product(c.plan, TN_EMU);
+    release(&c);
+}
+END_TEST
+
+/* Also where another kernel, of a single row, has the weight as it is, with zeros of both signs. */
+START_TEST(kept_two_of_four) {
+    compiled first = compile_graph(pruned_product(0, true), "sm_80");
+    ck_assert_uint_eq(first.plan->pb->n_consts, 2);
+    for (size_t k = 0; k < 2; k++) ck_assert(!first.plan->pb->consts[k]->elsewhere);
+    tn_plan *both = compile_again(first.plan, "sm_89");
+    tn_plan_free(both);
+    release(&first);
+}
+END_TEST
+
+/* One group of three, and the weight is dense; the user is told. */
+START_TEST(crowded) {
+    for (int k = 1; k < 3; k++) {
+        compiled c = compile_graph(pruned_product(k, false), "sm_80");
+        const TnPlan__Plan *pb = c.plan->pb;
+        for (size_t j = 0; j < pb->n_consts; j++)
+            ck_assert(!pb->consts[j]->packing || !pb->consts[j]->packing->two_of_four);
+        const TnPlan__Step *s = pb->archs[0]->steps[pb->archs[0]->n_steps - 1];
+        ck_assert(!strstr(s->spec, "two of four"));
+        ck_assert(s->sparsity && s->sparsity->groups == SK * SN / 4 && s->sparsity->crowded == (uint64_t)k);
+        char want_note[200];
+        snprintf(
+            want_note, sizeof want_note,
+            "weight 'fc.weight' is not 2:4 along k: %d of 32,768 groups of four have more than two elements that are "
+            "not zero",
+            k);
+        ck_assert_str_eq(note, want_note);
+        run_product(c.plan, TN_EMU);
+        release(&c);
+    }
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("packed");
     TCase *t = tcase_create("all");
@@ -259,6 +378,9 @@ int main(void) {
     tcase_add_test(t, program_of_plan);
     tcase_add_test(t, kept);
     tcase_add_test(t, inconsistent);
+    tcase_add_test(t, two_of_four);
+    tcase_add_test(t, crowded);
+    tcase_add_test(t, kept_two_of_four);
     suite_add_tcase(s, t);
     return run_suite(s);
 }
