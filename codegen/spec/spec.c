@@ -522,6 +522,7 @@ tn_status tn_spec_make(tn_graph *g, tn_node kernel, const tn_memory *m, tn_spec 
         s->out[k].is_const = false;
     }
     tn_find_sparsity(s);
+    if (tn_graph_status(g) != TN_OK) return give_up(s, tn_graph_status(g));
     writer w = {.g = g, .s = s, .t = {.env = env}};
     put_region(&w);
     s->text = tn_text_take(&w.t);
