@@ -1,4 +1,4 @@
-/* conv.c: NHWC convolution on templates/conv_mma.cu and templates/conv_wgmma.cu. */
+/* conv.c: NHWC convolution on templates/conv_mma.cu, templates/conv_sparse.cu and templates/conv_wgmma.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/bind/wgmma.h"
 #include "codegen/spec/window.h"
@@ -193,16 +193,34 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return emit_for(s, arch, p, v, false);
 }
 
-static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const char *tpl,
+                      const int64_t *knobs) {
     tn_tile_model t = {0};
-    tn_tile_knobs(p, tn_template_find("conv_mma"), knobs, &t);
+    tn_tile_knobs(p, tn_template_find(tpl), knobs, &t);
     t.gather_a = tn_problem_get(p, "X_ASYNC") ? 0 : (double)tn_problem_get(p, "X_VEC");
     t.gather_b = t.packed || tn_problem_get(p, "B_ASYNC") ? 0 : (double)tn_problem_get(p, "B_VEC");
     t.unique_bytes = s->bytes;
     return tn_tile_cost(arch, &t);
 }
 
+static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    return cost_of(s, arch, p, "conv_mma", knobs);
+}
+
 const tn_binding_ops tn_bind_conv_mma = {"conv_mma", accepts, emit, cost};
+
+/* ---- templates/conv_sparse.cu: two of each four elements of constant filters */
+
+static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan pl;
+    return make_plan(s, &pl) && pl.filter.packs && tn_spec_two_of_four(s, pl.filter.packed_in) && accepts(s, arch, p);
+}
+
+static double cost_sparse(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    return cost_of(s, arch, p, "conv_sparse", knobs);
+}
+
+const tn_binding_ops tn_bind_conv_sparse = {"conv_sparse", accepts_sparse, emit, cost_sparse};
 
 /* ---- templates/conv_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
 

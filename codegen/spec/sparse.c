@@ -1,5 +1,6 @@
 /* sparse.c: weights of products of which at most two of each four elements along k are not zero (2:4). */
 #include "codegen/spec/contraction.h"
+#include "codegen/spec/window.h"
 #include "runtime/plan/two_of_four.h"
 
 #include <inttypes.h>
@@ -12,11 +13,25 @@ typedef struct weight {
     const char *data;
 } weight;
 
-/* The constant of 16-bit floats that a product multiplies with. */
-static bool weight_of(const tn_spec *s, weight *w) {
+/* Operand B of a product, or a convolution's filters, as rows of what is summed over. */
+static tn_val matrix_of(const tn_spec *s, tn_coord *batch, tn_coord *row, tn_coord *col) {
     tn_contraction c;
-    if (!tn_contraction_of(s, &c) || (c.dtype != TN_F16 && c.dtype != TN_BF16)) return false;
-    if (!tn_spec_packs(s, c.b, &c.b_batch, &c.b_n, &c.b_k, &w->in, &w->how)) return false;
+    tn_window w;
+    if (tn_contraction_of(s, &c)) {
+        *batch = c.b_batch, *row = c.b_n, *col = c.b_k;
+        return c.b;
+    }
+    if (!tn_window_of(s, &w)) return (tn_val){0};
+    *batch = (tn_coord){"b", 0, 0, 0}, *row = w.f_o, *col = w.f_k;
+    return w.filter;
+}
+
+/* Where it is a constant of 16-bit floats. */
+static bool weight_of(const tn_spec *s, weight *w) {
+    tn_coord batch, row, col;
+    const tn_val b = matrix_of(s, &batch, &row, &col);
+    const tn_dtype t = b.i ? tn_val_dtype(s->g, b) : TN_DTYPE_NONE;
+    if ((t != TN_F16 && t != TN_BF16) || !tn_spec_packs(s, b, &batch, &row, &col, &w->in, &w->how)) return false;
     w->data = tn_const_data(s->g, tn_node_input(s->g, s->kernel, w->in));
     return w->data != NULL;
 }
@@ -67,7 +82,7 @@ static uint64_t lines_of(const weight *w) {
 void tn_find_sparsity(tn_spec *s) {
     enum { FIRST = 8, MANY = 4 /* a crowded group among as many */ };
     weight w;
-    if (!weight_of(s, &w)) return;
+    if (!weight_of(s, &w) || w.how.cols < 4) return; /* fewer need no pruning */
     const uint64_t lines = lines_of(&w), first = least(FIRST, lines);
     const uint64_t per_line = w.how.turned ? w.how.rows : (w.how.cols + 3) / 4;
     if (crowded(&w, first) > first * per_line / MANY) return;

@@ -190,7 +190,16 @@ static const named_gemm pruned_gemms[] = {
     {"sparse_longest", {1, 5, 24, 2056, false, true, true, false}},
     {"sparse_large", {1, 264, 272, 320, false, true, true, false}},
 };
-static const named_conv pruned_conv = {"sparse_pointwise", {1, 64, 5, 7, 48, 1, 1, 0, 1, true, true, true, false}};
+static const named_conv pruned_convs[] = {
+    /*                    n   c   h   w   o   k  s  p  g   bias   relu   residual scaled */
+    {"sparse_pointwise", {1, 64, 5, 7, 48, 1, 1, 0, 1, true, true, true, false}},
+    {"sparse_3x3", {1, 16, 9, 10, 24, 3, 1, 1, 1, true, true, true, false}},
+    {"sparse_strided", {0, 24, 11, 12, 40, 3, 2, 1, 1, false, true, false, false}},
+    {"sparse_grouped", {1, 64, 7, 7, 96, 3, 1, 1, 2, true, true, false, false}},
+    {"sparse_few_channels", {1, 6, 18, 20, 32, 5, 2, 2, 1, true, true, false, false}},
+    {"sparse_scaled", {2, 24, 6, 7, 40, 1, 2, 0, 1, true, false, true, true}},
+    {"sparse_deep", {1, 136, 4, 5, 40, 3, 1, 1, 1, false, true, false, false}},
+};
 
 /* Batch axes that broadcast against each other: a is [2, 1, m, k], b is [3, k, n]. */
 static tn_graph *mixed_batch_graph(void) {
@@ -248,8 +257,9 @@ static void visit_pruned(void) {
         for (size_t k = 0; k < sizeof pruned_gemms / sizeof *pruned_gemms; k++)
             visit_graph(pruned(gemm_graph(&pruned_gemms[k].c), pruned_gemms[k].c.trans_b), NULL, precisions[p].o,
                         pruned_gemms[k].name, precisions[p].name);
-        visit_graph(pruned(conv_graph(&pruned_conv.c), true), NULL, precisions[p].o, pruned_conv.name,
-                    precisions[p].name);
+        for (size_t k = 0; k < sizeof pruned_convs / sizeof *pruned_convs; k++)
+            visit_graph(pruned(conv_graph(&pruned_convs[k].c), true), NULL, precisions[p].o, pruned_convs[k].name,
+                        precisions[p].name);
     }
 }
 

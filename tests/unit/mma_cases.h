@@ -32,18 +32,20 @@ static inline tn_val weight(tn_graph *g, size_t rank, const int64_t *dims) {
 }
 
 /* The graph with its matrices of weights 2:4: one or two of each four along k are left, and zeros of both signs.  k_inner: k is the
- * inner axis of them, or all but the first. */
+ * inner axis of them; of filters, [o, c, r, s], it is (r, s, c). */
 static inline tn_graph *pruned(tn_graph *g, bool k_inner) {
     TN_FOR_NODES(g, tn_graph_body(g), node) {
         const tn_val w = tn_node_result(g, node, 0);
         if (tn_node_op(g, node) != TN_OP_CONST || tn_val_rank(g, w) < 2) continue;
         float *p = (float *)(uintptr_t)tn_const_data(g, w);
-        int64_t outer, all;
+        int64_t outer, channels, all;
         tn_dim_is_const(g, tn_val_dim(g, w, 0), &outer);
+        tn_dim_is_const(g, tn_val_dim(g, w, 1), &channels);
         tn_dim_is_const(g, tn_type_numel(g, tn_val_type(g, w)), &all);
-        const int64_t inner = all / outer;
+        const int64_t inner = all / outer, taps = inner / channels;
         for (int64_t i = 0; i < all; i++) {
-            const int64_t n = k_inner ? i / inner : i % inner, k = k_inner ? i % inner : i / inner;
+            const int64_t n = k_inner ? i / inner : i % inner, at = k_inner ? i % inner : i / inner;
+            const int64_t k = at % taps * channels + at / taps;
             const int64_t group = n * 7 + k / 4 * 5, first = group % 4, second = (first + 1 + group / 4 % 3) % 4;
             if (k % 4 != first && (k % 4 != second || group % 9 == 0)) p[i] = group & 1 ? -0.0f : 0;
         }

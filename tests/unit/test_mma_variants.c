@@ -145,6 +145,11 @@ START_TEST(gemm_sparse) {
               k & 2 ? &brain : &half, archs[k], "gemm_sparse", 3);
 }
 END_TEST
+START_TEST(convolution_sparse) {
+    check(pruned(conv_graph(&layer), true), &half, "sm_90a", "conv_sparse", 3);
+    check(pruned(conv_graph(&layer), true), &brain, "sm_80", "conv_sparse", 2);
+}
+END_TEST
 START_TEST(dense_is_not_sparse) {
     const gemm_case c = {1, 384, 768, 768, false, false, true, false};
     const tn_pass_options *const o[] = {&half, &tf32, &full};
@@ -186,6 +191,7 @@ int main(void) {
     tcase_add_test(t, gemm_batched);
     tcase_add_test(t, gemm_odd);
     tcase_add_test(t, gemm_sparse);
+    tcase_add_test(t, convolution_sparse);
     tcase_add_test(t, dense_is_not_sparse);
     tcase_add_test(t, gemm_float32);
     tcase_add_test(t, vector);
