@@ -174,7 +174,7 @@ static void places(void *const lane[32], int row, int k[SPARSE_KEPT]) {
     }
 }
 
-/* A row sums the products of what is kept as a dense instruction would. */
+/* A row sums the products of what is kept in one step, as a dense instruction does: that a GPU rounds so is an assumption. */
 static void mma_sp_op(void *const lane[32], unsigned mask) {
     (void)mask;
     const mma *x = lane[0];

@@ -241,6 +241,19 @@ static const named_gemm large_byte_gemms[] = {
     {"bert_one_down_bytes", {1, 128, 768, 3072, false, false, true, false}},
 };
 
+static const named_gemm large_pruned_gemms[] = {
+    /*                        batch m   n   k    ta     tb     weight gelu */
+    {"sparse_bert_up", {1, 4096, 3072, 768, false, false, true, true}},
+    {"sparse_bert_one_down", {1, 128, 768, 3072, false, false, true, false}},
+    {"sparse_llama_rows", {1, 16, 4096, 4096, false, true, true, false}},
+    {"sparse_llama_prompt", {1, 128, 4096, 4096, false, true, true, false}},
+    {"sparse_square", {1, 4096, 4096, 4096, false, false, true, false}},
+};
+static const named_conv large_pruned_convs[] = {
+    {"sparse_resnet_14_3x3", {32, 256, 14, 14, 256, 3, 1, 1, 1, true, true, false, false}},
+    {"sparse_resnet_7_1x1", {32, 512, 7, 7, 2048, 1, 1, 0, 1, true, true, true, false}},
+};
+
 static void visit_tables(void) {
     for (size_t p = 0; p < sizeof precisions / sizeof *precisions; p++) {
         for (size_t k = 0; k < sizeof convs / sizeof *convs; k++)
@@ -252,15 +265,19 @@ static void visit_tables(void) {
     }
 }
 
+static void visit_pruned_of(const named_gemm *g, size_t n_gemms, const named_conv *c, size_t n_convs,
+                            size_t precision) {
+    const char *kind = precisions[precision].name;
+    const tn_pass_options *o = precisions[precision].o;
+    for (size_t k = 0; k < n_gemms; k++)
+        visit_graph(pruned(gemm_graph(&g[k].c), g[k].c.trans_b), NULL, o, g[k].name, kind);
+    for (size_t k = 0; k < n_convs; k++) visit_graph(pruned(conv_graph(&c[k].c), true), NULL, o, c[k].name, kind);
+}
+
 static void visit_pruned(void) {
-    for (size_t p = 0; p < 2; p++) {
-        for (size_t k = 0; k < sizeof pruned_gemms / sizeof *pruned_gemms; k++)
-            visit_graph(pruned(gemm_graph(&pruned_gemms[k].c), pruned_gemms[k].c.trans_b), NULL, precisions[p].o,
-                        pruned_gemms[k].name, precisions[p].name);
-        for (size_t k = 0; k < sizeof pruned_convs / sizeof *pruned_convs; k++)
-            visit_graph(pruned(conv_graph(&pruned_convs[k].c), true), NULL, precisions[p].o, pruned_convs[k].name,
-                        precisions[p].name);
-    }
+    for (size_t p = 0; p < 2; p++)
+        visit_pruned_of(pruned_gemms, sizeof pruned_gemms / sizeof *pruned_gemms, pruned_convs,
+                        sizeof pruned_convs / sizeof *pruned_convs, p);
 }
 
 static void visit_bytes(void) {
@@ -282,6 +299,8 @@ static void visit_large(void) {
     for (size_t k = 0; k < sizeof large_byte_gemms / sizeof *large_byte_gemms; k++)
         visit_graph(byte_gemm_graph(&large_byte_gemms[k].c, TN_U8, TN_I8), NULL, &full, large_byte_gemms[k].name,
                     "u8s8");
+    visit_pruned_of(large_pruned_gemms, sizeof large_pruned_gemms / sizeof *large_pruned_gemms, large_pruned_convs,
+                    sizeof large_pruned_convs / sizeof *large_pruned_convs, 0);
 }
 
 void each_case(bool large, const char *only, case_fn *f) {
