@@ -554,6 +554,7 @@ static tn_status compile(tn_compilation *c) {
     size_t n = 0;
     tn_status s = tn_graph_give_shapes(c->g, c->opts->shapes, c->opts->n_shapes);
     if (s == TN_OK) s = tn_graph_alias(c->g, c->opts->aliases, c->opts->n_aliases);
+    if (s == TN_OK && c->opts->caches) s = tn_graph_alias_caches(c->g);
     if (s == TN_OK) s = find_targets(c, arch, &n);
     if (s == TN_OK) s = prepare(c);
     if (s == TN_OK) s = tn_compile_progress(c, "rewrite", "", 0, 0);

@@ -146,6 +146,7 @@ static void add_options(text *key, const tn_import_options *i, const tn_compile_
     add(key, "%d %d %d %d %u %s\n", (int)o->precision, o->exact, o->no_gpu, o->sources_only, o->streams,
         o->passes ? o->passes : "");
     for (size_t k = 0; k < o->n_targets; k++) add(key, "target %s\n", o->targets[k]);
+    if (o->caches) add(key, "caches\n");
     for (size_t k = 0; k < o->n_aliases; k++) add(key, "alias %s\n", o->aliases[k]);
     add_shapes(key, o->shapes, o->n_shapes);
     if (!i) return;

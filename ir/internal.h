@@ -415,4 +415,10 @@ void tn_attrs_flat(tn_op op, const void *attrs, tn_any_attrs *out);
 const void *tn_attrs_copy(tn_graph *g, tn_op op, const void *attrs);
 bool tn_field_is_default(const tn_field *f, const void *attrs);
 
+/* ---- names (graph/alias.c) --------------------------------------------------------------------------------------- */
+
+/* The text, and its length, that the '*' of a pattern of n characters stands for; NULL if it does not fit.  A pattern without
+ * one fits itself. */
+const char *tn_match_name(const char *pattern, size_t n, const char *name, size_t *length);
+
 #endif

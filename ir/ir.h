@@ -214,7 +214,8 @@ typedef struct tn_shape_override {
 
 /* Gives the graph's inputs shapes.  A symbol that has one size becomes a constant wherever it occurs; of others the
  * range gets narrower.  Several shapes of one input are buckets: the k-th shapes of all inputs are the k-th bucket, and
- * an input with a single shape has that in every bucket.  One bucket is made of a single shape that says typical sizes.
+ * an input with a single shape has that in every bucket.  A name with one '*', which stands for any text, is all inputs that
+ * fit.  One bucket is made of a single shape that says typical sizes.
  * Sticky TN_E_ARGUMENT, naming input and dim, where they contradict each other or the model. */
 tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, size_t n);
 
@@ -249,6 +250,9 @@ size_t tn_bucket_print(const tn_graph *g, size_t bucket, char *buf, size_t size)
  * TN_E_ARGUMENT, naming both and the layer, where there is no such input or output, the output is no concat that begins
  * with the input, or the axis has no largest size. */
 tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n);
+/* The same for each input that is named as exporters name a KV cache ("past_key_values.0.key") and whose output
+ * ("present.0.key") can grow in it; of others that are so named a note says why they do not. */
+tn_status tn_graph_alias_caches(tn_graph *g);
 
 typedef struct tn_shared {
     uint32_t input, output, axis;

@@ -186,9 +186,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     for (int e = 0; e < EP / 8; e++)
         TN_UNROLL
         for (int i = 0; i < 4; i++) out[e][i] = 0;
-    place row[2];
-    TN_UNROLL
-    for (int h = 0; h < 2; h++) row[h] = place_of(args, kv, first + g + h * 8);
+    const place row[2] = {place_of(args, kv, first + g), place_of(args, kv, first + g + 8)};
 
     unsigned slot = ring;
     for (int k = begin; k < end; k += TN_WARPS) {

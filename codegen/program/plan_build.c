@@ -210,12 +210,33 @@ static tn_status set_way(arch_writer *a, size_t node, tn_way way, TnPlan__Step *
     return tn_plan_set_way(a->c, node, way, x, x->is_lt ? 0 : kernel_of(a, way.work), s);
 }
 
-static uint32_t case_bucket(tn_compilation *c, const tn_size_case *x) {
+/* Some tensor begins at a larger multiple than it does at all sizes. */
+static bool is_aligned_more(const tn_spec *own, const tn_spec *at_all) {
+    bool more = false;
+    for (uint32_t k = 0; k < own->n_in; k++) more |= own->in[k].align > at_all->in[k].align;
+    for (uint32_t k = 0; k < own->n_out; k++) more |= own->out[k].align > at_all->out[k].align;
+    return more;
+}
+
+static bool mentions(const tn_spec *s, tn_dim sym) {
+    for (size_t k = 0; k < s->typical.n; k++)
+        if (s->sym[k].i == sym.i) return true;
+    return false;
+}
+
+/* The guard of a node's kernel: of a special case what is said of the symbols that the kernel knows.  A step of decoding, where the
+ * cache has another length each time, so keeps its products. */
+static uint32_t case_bucket(tn_compilation *c, size_t node, size_t kase) {
+    const tn_size_case *x = &c->cases[kase];
     if (x->kind == TN_CASE_ANY) return graph_bucket(c, x->bucket);
+    const tn_spec *at_all = c->nodes[node].spec, *own = tn_spec_of_work(c, kase * c->n_nodes + node);
+    const bool all = is_aligned_more(own, at_all);
     tn_dim *syms = tn_manifest_alloc(c->mf, (x->n_sizes + 1) * sizeof *syms);
     tn_size_range *r = tn_manifest_alloc(c->mf, (x->n_sizes + 1) * sizeof *r);
-    for (uint32_t k = 0; syms && r && k < x->n_sizes; k++) syms[k] = x->sizes[k].sym, r[k] = x->sizes[k].in;
-    return syms && r ? tn_manifest_bucket(c->mf, x->n_sizes, syms, r) : 0;
+    uint32_t n = 0;
+    for (uint32_t k = 0; syms && r && k < x->n_sizes; k++)
+        if (all || mentions(at_all, x->sizes[k].sym)) syms[n] = x->sizes[k].sym, r[n++] = x->sizes[k].in;
+    return syms && r ? tn_manifest_bucket(c->mf, n, syms, r) : 0;
 }
 
 /* A way of some sizes only, as an alternative of s. */
@@ -223,7 +244,7 @@ static tn_status add_alternative(arch_writer *a, size_t node, tn_way way, TnPlan
     TnPlan__Step *x = tn_manifest_alloc(a->c->mf, sizeof *x);
     if (!x) return TN_E_MEMORY;
     tn_plan__step__init(x);
-    x->bucket = case_bucket(a->c, &a->c->cases[way.kase]);
+    x->bucket = case_bucket(a->c, node, way.kase);
     s->alternatives[s->n_alternatives++] = (uint32_t)a->arch->n_alternatives;
     a->arch->alternatives[a->arch->n_alternatives++] = x;
     return set_way(a, node, way, x);

@@ -1,4 +1,5 @@
-/* alias.c: outputs that grow in the buffers of inputs: from pairs of names to append nodes, and what those share. */
+/* alias.c: outputs that grow in the buffers of inputs: from pairs of names, given or by convention, to append nodes, and what
+ * those share. */
 #include <stdio.h>
 #include <string.h>
 
@@ -31,8 +32,7 @@ tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]) {
 
 /* ---- by name ----------------------------------------------------------------------------------------------------- */
 
-/* The text that the pattern's '*' stands for; NULL if it does not fit.  A pattern without one fits itself. */
-static const char *match(const char *pattern, size_t n, const char *name, size_t *length) {
+const char *tn_match_name(const char *pattern, size_t n, const char *name, size_t *length) {
     const char *star = memchr(pattern, '*', n);
     const size_t head = star ? (size_t)(star - pattern) : n, tail = star ? n - head - 1 : 0, size = strlen(name);
     *length = 0;
@@ -60,26 +60,38 @@ typedef struct pair {
     size_t input, output;
 } pair;
 
-static tn_status refuse(const pair *p, tn_node at, const char *hint, const char *why) {
-    return tn_graph_fail(p->g, TN_E_ARGUMENT, at, hint, "output '%s' cannot grow in the buffer of input '%s': %s",
-                         tn_graph_output_name(p->g, p->output), tn_graph_input_name(p->g, p->input), why);
+/* What stands in the way: text, the layer, and what to do. */
+typedef struct obstacle {
+    char why[240];
+    const char *hint;
+    tn_node at;
+} obstacle;
+
+static tn_status refuse(const pair *p, const obstacle *o) {
+    return tn_graph_fail(p->g, TN_E_ARGUMENT, o->at, o->hint, "output '%s' cannot grow in the buffer of input '%s': %s",
+                         tn_graph_output_name(p->g, p->output), tn_graph_input_name(p->g, p->input), o->why);
+}
+
+static bool stops(obstacle *o, tn_node at, const char *hint, const char *why) {
+    snprintf(o->why, sizeof o->why, "%s", why);
+    o->at = at, o->hint = hint;
+    return false;
 }
 
 /* The buffer's size along the axis; 0 where it does not matter. */
-static tn_status choose_capacity(const pair *p, tn_node concat, size_t axis, int64_t *capacity) {
-    tn_graph *g = p->g;
+static bool choose_capacity(tn_graph *g, tn_node concat, size_t axis, int64_t *capacity, obstacle *o) {
     const tn_val y = tn_node_result(g, concat, 0);
     bool one_row = true;
     int64_t lo, hi;
-    char why[200];
     for (size_t k = 0; k < axis; k++) one_row &= tn_dim_equal_const(g, tn_val_dim(g, y, k), 1);
     *capacity = 0;
-    if (one_row) return TN_OK;
+    if (one_row) return true;
     tn_dim_bounds(g, tn_val_dim(g, y, axis), &lo, &hi);
-    if (hi > 0 && hi <= MAX_CAPACITY) return *capacity = hi, TN_OK;
-    snprintf(why, sizeof why,
+    if (hi > 0 && hi <= MAX_CAPACITY) return *capacity = hi, true;
+    stops(o, concat, "give the input's axis a range: --shape INPUT=1x8x0..2047x64", "");
+    snprintf(o->why, sizeof o->why,
              "axis %zu, along which it grows, has no largest size, and rows before it are that far apart", axis);
-    return refuse(p, concat, "give the input's axis a range: --shape INPUT=1x8x0..2047x64", why);
+    return false;
 }
 
 /* What is appended: the concat's other operands. */
@@ -97,33 +109,40 @@ static bool is_taken(const tn_graph *g, tn_val input) {
     return false;
 }
 
-static tn_status alias(const pair *p) {
+/* Nothing is in the way of making the concat an append, or it is one; *a says how. */
+static bool may_alias(const pair *p, tn_attrs_append *a, obstacle *o) {
     tn_graph *g = p->g;
     const tn_val x = tn_graph_input(g, p->input), y = tn_graph_output(g, p->output);
     const tn_node def = tn_val_def(g, y);
     const tn_op op = tn_node_op(g, def);
     const bool begins = def.i && tn_node_input_count(g, def) > 1 && tn_node_input(g, def, 0).i == x.i;
-    if (begins && op == TN_OP_APPEND) return TN_OK;
+    if (begins && op == TN_OP_APPEND) return true;
     if (!begins || op != TN_OP_CONCAT) {
-        char why[160];
-        snprintf(why, sizeof why, "it is not a concatenation that begins with the input, but %s",
+        stops(o, def, "", "");
+        snprintf(o->why, sizeof o->why, "it is not a concatenation that begins with the input, but %s",
                  !def.i               ? "an input itself"
                  : op == TN_OP_CONCAT ? "one that begins with something else, or has nothing more"
                                       : tn_op_text(op));
-        return refuse(p, def, "", why);
+        return false;
     }
     for (size_t k = 0; k < tn_graph_output_count(g); k++)
         if (k != p->output && tn_graph_output(g, k).i == y.i)
-            return refuse(p, def, "alias that output alone", "the same value is another output too");
-    if (is_taken(g, x)) return refuse(p, def, "give each output an input of its own", "another output grows there");
-    if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return refuse(p, def, "", "its elements have less than a byte");
-    tn_attrs_append a = {.axis = TN_ATTRS_OF(g, def, axis)->axis};
-    const tn_status st = choose_capacity(p, def, (size_t)a.axis, &a.capacity);
-    if (st != TN_OK) return st;
+            return stops(o, def, "alias that output alone", "the same value is another output too");
+    if (is_taken(g, x)) return stops(o, def, "give each output an input of its own", "another output grows there");
+    if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return stops(o, def, "", "its elements have less than a byte");
+    *a = (tn_attrs_append){.axis = TN_ATTRS_OF(g, def, axis)->axis};
+    return choose_capacity(g, def, (size_t)a->axis, &a->capacity, o);
+}
+
+static tn_status alias(const pair *p, const tn_attrs_append *a) {
+    tn_graph *g = p->g;
+    const tn_val y = tn_graph_output(g, p->output);
+    const tn_node def = tn_val_def(g, y);
+    if (tn_node_op(g, def) == TN_OP_APPEND) return TN_OK;
     const tn_cursor saved = tn_get_cursor(g);
     tn_set_cursor(g, tn_cursor_before(g, def));
-    const tn_val in[] = {x, appended(g, def)};
-    const tn_val grown = tn_emit1(g, TN_OP_APPEND, &a, 2, in);
+    const tn_val in[] = {tn_graph_input(g, p->input), appended(g, def)};
+    const tn_val grown = tn_emit1(g, TN_OP_APPEND, a, 2, in);
     tn_set_cursor(g, saved);
     if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     tn_val_set_name(g, grown, tn_val_name(g, y));
@@ -135,7 +154,7 @@ static tn_status alias(const pair *p) {
 static tn_status try_input(tn_graph *g, const char *text, const char *eq, size_t k, size_t *found) {
     char name[1024];
     size_t n;
-    const char *stands = match(text, (size_t)(eq - text), tn_graph_input_name(g, k), &n);
+    const char *stands = tn_match_name(text, (size_t)(eq - text), tn_graph_input_name(g, k), &n);
     const char *right = eq + 1, *star = strchr(right, '*');
     if (!stands) return TN_OK;
     ++*found;
@@ -145,7 +164,9 @@ static tn_status try_input(tn_graph *g, const char *text, const char *eq, size_t
     const pair p = {g, k, size < (int)sizeof name ? find_output(g, name) : SIZE_MAX};
     if (p.output >= tn_graph_output_count(g))
         return tn_graph_fail(g, TN_E_ARGUMENT, (tn_node){0}, "", "the alias '%s': there is no output '%s'", text, name);
-    return alias(&p);
+    tn_attrs_append a;
+    obstacle o;
+    return may_alias(&p, &a, &o) ? alias(&p, &a) : refuse(&p, &o);
 }
 
 tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n) {
@@ -160,6 +181,43 @@ tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n) {
             return bad_pair(g, pairs[i], "has not one * on both sides");
         for (size_t k = 0; st == TN_OK && k < tn_graph_input_count(g); k++) st = try_input(g, pairs[i], eq, k, &found);
         if (st == TN_OK && !found) return bad_pair(g, pairs[i], "names no input of the model");
+    }
+    return st;
+}
+
+/* ---- by convention ------------------------------------------------------------------------------------------------ */
+
+/* How exporters name a cache that comes in, and as it goes out. */
+static const char *const conventions[][2] = {
+    {"past_key_values", "present"}, {"past_key_values", "present_key_values"}, {"past", "present"}};
+
+/* The output that input k becomes, by its name; as many as there are if there is none. */
+static size_t find_present(const tn_graph *g, size_t k) {
+    const char *input = tn_graph_input_name(g, k);
+    char name[1024];
+    for (size_t i = 0; i < sizeof conventions / sizeof *conventions; i++) {
+        const size_t n = strlen(conventions[i][0]);
+        if (strncmp(input, conventions[i][0], n) || strlen(input) - n + strlen(conventions[i][1]) >= sizeof name)
+            continue;
+        snprintf(name, sizeof name, "%s%s", conventions[i][1], input + n);
+        const size_t output = find_output(g, name);
+        if (output < tn_graph_output_count(g)) return output;
+    }
+    return tn_graph_output_count(g);
+}
+
+tn_status tn_graph_alias_caches(tn_graph *g) {
+    tn_status st = tn_graph_status(g);
+    for (size_t k = 0; st == TN_OK && k < tn_graph_input_count(g); k++) {
+        const pair p = {g, k, find_present(g, k)};
+        tn_attrs_append a;
+        obstacle o;
+        if (p.output == tn_graph_output_count(g)) continue;
+        if (may_alias(&p, &a, &o))
+            st = alias(&p, &a);
+        else
+            tn_report(tn_graph_env(g), TN_NOTE, TN_OK, tn_graph_input_name(g, k), "output '%s' does not grow in it: %s",
+                      tn_graph_output_name(g, p.output), o.why);
     }
     return st;
 }

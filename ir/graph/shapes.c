@@ -279,10 +279,11 @@ static tn_status check_others(given *s) {
     return st;
 }
 
-tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, size_t n) {
+/* ---- all --------------------------------------------------------------------------------------------------------- */
+
+static tn_status give(tn_graph *g, const tn_shape_override *shapes, size_t n) {
     given s = {.g = g, .shapes = shapes, .n = n};
-    tn_status st = tn_graph_status(g);
-    if (st != TN_OK || !n) return st;
+    tn_status st = TN_OK;
     for (size_t k = 0; st == TN_OK && k < n; k++) st = check_shape(&s, &shapes[k]);
     if (st == TN_OK) st = check_pairing(&s);
     s.syms = tn_alloc(tn_graph_env(g), (s.cap + 1) * sizeof *s.syms);
@@ -293,4 +294,30 @@ tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, siz
     if (st == TN_OK) st = check_others(&s);
     tn_free(tn_graph_env(g), s.syms, (s.cap + 1) * sizeof *s.syms);
     return st;
+}
+
+/* Shapes of names with a '*' become one of each input that fits, in room for all; a name that fits none stays. */
+static size_t written_out(const tn_graph *g, const tn_shape_override *shapes, size_t n, tn_shape_override *out) {
+    size_t all = 0, length;
+    for (size_t k = 0; k < n; k++) {
+        const char *name = name_of(&shapes[k]);
+        const size_t before = all;
+        for (size_t i = 0; strchr(name, '*') && i < tn_graph_input_count(g); i++)
+            if (tn_match_name(name, strlen(name), tn_graph_input_name(g, i), &length)) {
+                out[all] = shapes[k];
+                out[all++].input = tn_graph_input_name(g, i);
+            }
+        if (all == before) out[all++] = shapes[k];
+    }
+    return all;
+}
+
+tn_status tn_graph_give_shapes(tn_graph *g, const tn_shape_override *shapes, size_t n) {
+    const tn_status st = tn_graph_status(g);
+    if (st != TN_OK || !n) return st;
+    tn_shape_override *all = tn_alloc(tn_graph_env(g), n * (tn_graph_input_count(g) + 1) * sizeof *all);
+    if (!all) return tn_graph_oom(g);
+    const tn_status given = give(g, all, written_out(g, shapes, n, all));
+    tn_free(tn_graph_env(g), all, n * (tn_graph_input_count(g) + 1) * sizeof *all);
+    return given;
 }

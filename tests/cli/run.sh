@@ -93,6 +93,28 @@ if [ $nvrtc = 1 ]; then
     expect "inspect --program shows it" 0 'output %2 "now" : 256 over %0\[0, P\*16 \+ 128, P\*16, 128\]' "$tenon" inspect "$work/grow.plan" --program
     expect "inspect --json has it" 0 '"capacity": ?8' "$tenon" inspect "$work/grow.plan" --json
     expect "an aliased plan runs packed" 0 'now: f32 2x4x4' "$tenon" run "$work/grow.plan" --device cpu --shape past=2x3x4
+    sed 's/%past/%past_key_values.0.key/g; s/"now"/"present.0.key"/' "$work/grow.tn" >"$work/cache.tn"
+    expect "a KV cache grows by its name" 0 '1 output grows in the buffers of inputs' "$tenon" compile "$work/cache.tn" -o "$work/cache.plan" --no-gpu --target sm_90a
+    expect "in the buffer of its input" 0 "present.0.key: .* grows in the buffer of 'past_key_values.0.key'" "$tenon" inspect "$work/cache.plan"
+    expect "or not" 0 '' "$tenon" compile "$work/cache.tn" -o "$work/cache.plan" --no-gpu --target sm_90a --no-alias
+    lacks "then it does not" 'grows in' "$tenon" inspect "$work/cache.plan"
+    sed '/^symbol/d' "$work/cache.tn" >"$work/endless.tn"
+    expect "a cache without a largest size says why it does not grow" 0 "past_key_values.0.key: output 'present.0.key' does not grow in it: axis 1, along which it grows, has no largest size" \
+        "$tenon" compile "$work/endless.tn" -o "$work/endless.plan" --no-gpu --target sm_90a -v
+    cat >"$work/decode.tn" <<'END'
+symbol P in [0, 63]
+symbol S in [1, 32]
+func @main(%past_key_values.0.key: f16[1,2,P,8], %x: f16[1,S,256], %w: f16[16,256]) {
+  %k = matmul %x, %w {trans_b=true}
+  %r = reshape %k {dims=[1,S,2,8]}
+  %t = transpose %r {perm=[0,2,1,3]}
+  %y = concat %past_key_values.0.key, %t {axis=2}
+  return %y {names=["present.0.key"]}
+}
+END
+    expect "one plan to begin and to go on" 0 'grows in the buffers' "$tenon" compile "$work/decode.tn" -o "$work/decode.plan" --no-gpu --target sm_90a \
+        --shape x=1x1..32x256:1x1x256 --shape x=1x1..32x256:1x32x256 --shape 'past_*.key=1x2x0..63x8:1x2x40x8'
+    expect "a product of one row, however long the cache is" 0 '^ +S=1: gemv' "$tenon" inspect "$work/decode.plan"
     expect "beyond its room" 2 'P is from 0 to 7' "$tenon" run "$work/grow.plan" --device cpu --shape past=2x8x4
 fi
 

@@ -85,6 +85,9 @@ static const row rows[] = {
     {2, {X(1, 16, 9, 0, 0, 0), X(1, 16, 9, 0, 0, 0)}, T "symbol N in [1, 9]\n"},
     {2, {X(3, 4, 0, 0, 0, 0), {.input = "w", .rank = 2, .dims = {4, 8}}}, T}, /* what 2 S is then */
     {1, {{.input = "t", .rank = 1, .dims = {8}, .most = {16}}}, "symbol T in [8, 16]\n"},
+    /* a name for several */
+    {1, {{.input = "*", .rank = 1, .dims = {7}}}, "!input 'x' has rank 3; the shape given for it has 1"},
+    {1, {{.input = "*z", .rank = 1, .dims = {7}}}, "!a shape is given for '*z', but the inputs are x: f32[N,S,4], m: "},
     /* refused */
     {1, {X(5, 1, 3, 0, 0, 0)}, "!dim 0 of input 'x' is given from 5 to 3: the lower bound is above the upper"},
     {1, {X(1, 1, 8, 0, 9, 0)}, "!dim 0 of input 'x' is given as 1..8: the typical size 9 is outside"},

@@ -129,6 +129,7 @@ typedef struct tn_compile_options {
      * tn_context_alias says what the caller's buffers look like then). */
     const char *const *aliases;
     size_t n_aliases;
+    bool caches; /* and what is named as KV caches are ("past_key_values.0.key" and "present.0.key"), where it can be */
 } tn_compile_options;
 
 /* Compiles g (consumed: changed by the passes, still owned by the caller) and writes the plan to path atomically. */
