@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# examples/generate.c: text from a decoder with a KV cache, in each form that a cache has, on the CPU, as kernels, and on a mock of a GPU;
+# the same without a cache, and the tokens that PyTorch and ONNX Runtime generate.
+# usage: generate.sh GENERATE SOURCE_DIR MOCK_CUDA TENON     Exit code 77: NVRTC is not there.
+generate=$(realpath "$1") mock=$(realpath "$3")
+set -- "$4" "$2"
+. "$(dirname "$0")/lib.sh"
+cd "$work" || exit 1
+have_nvrtc || { echo "skipped: NVRTC is not there"; exit 77; }
+decoder=$src/examples/decoder exports=$src/tests/onnx/decoders
+compile() { # MODEL PLAN ROWS [options]
+    "$tenon" compile "$1" -o "$2" --no-gpu --target sm_90a --shape "past_key_values.*=1x2x$3x8" --shape input_ids=1x1..64 "${@:4}"
+}
+write() { "$generate" "$@" 2>/dev/null; } # PLAN ...
+
+# ---- words
+expect "caches grow in place" 0 '4 outputs grow' compile "$decoder/decoder.onnx" decoder.plan 0..191
+lacks "or not" 'outputs grow' compile "$decoder/decoder.onnx" apart.plan 0..191 --no-alias
+expect "it says what it took" 0 'prompt of 9 tokens: .* then .* tokens a second' "$generate" decoder.plan --prompt "the small" --tokens 8 --device cpu
+write decoder.plan --prompt "the small" --tokens 55 --device cpu >words
+echo " boat waits at the river for the morning tide. a cat sle" >expected
+same "it writes what it has learnt" words <(cut -c 1-55 expected)
+write decoder.plan --prompt "the small" --tokens 55 --device cpu --no-cache >anew
+same "without a cache" words anew
+write apart.plan --prompt "the small" --tokens 55 --device cpu >apart
+same "with caches that come and go" words apart
+write decoder.plan --prompt "the small" --tokens 12 --device emu >kernels
+same "as kernels" kernels <(cut -c 1-12 words)
+gpu() { MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$generate" "$@" --device cuda; }
+expect "buffers on a GPU" 0 'tokens a second' gpu decoder.plan --prompt "the small" --tokens 5
+expect "two of each" 0 'tokens a second' gpu apart.plan --prompt "the small" --tokens 5
+expect "no room" 2 'no room for so many tokens: past_key_values.0.key' "$generate" decoder.plan --prompt "the small" --tokens 300 --device cpu
+
+# ---- the exports of PyTorch, token by token
+for how in script dynamo; do
+    expect "$how: caches grow in place" 0 '4 outputs grow' compile "$exports/$how.onnx" $how.plan 0..63
+    write $how.plan --ids "$(head -n 1 "$exports/tokens.txt")" --tokens 24 --device cpu >$how.tokens
+    same "$how: PyTorch's tokens" $how.tokens <(tail -n 1 "$exports/tokens.txt")
+done
+write dynamo.plan --ids "$(head -n 1 "$exports/tokens.txt")" --tokens 4 --device emu >kernels
+same "as kernels" kernels <(tail -n 1 "$exports/tokens.txt" | cut -d ' ' -f 1-5)
+expect "a prefill and a step of its own" 0 'grow' compile "$exports/script.onnx" half.plan 0..63 --precision fp16 --shape input_ids=1x1..64:1x1 --shape input_ids=1x1..64:1x16
+write half.plan --ids "$(head -n 1 "$exports/tokens.txt")" --tokens 6 --device emu >kernels
+same "in 16 bits" kernels <(tail -n 1 "$exports/tokens.txt" | cut -d ' ' -f 1-7)
+
+# ---- GroupQueryAttention, and ONNX Runtime
+for python in python3 "${TENON_PYTHON:-}"; do
+    [ -n "$python" ] && "$python" -c 'import numpy, onnx' 2>/dev/null && break
+    python=
+done
+[ -n "$python" ] || { echo "not tested: GroupQueryAttention (no Python with numpy and onnx)"; finish; }
+holds "the same weights with GroupQueryAttention" "$python" "$decoder/train.py" --from "$decoder/decoder.onnx" --out gqa.onnx
+expect "buffers of all rows" 0 'gqa.plan' compile gqa.onnx gqa.plan 1..192
+write gqa.plan --prompt "the small" --tokens 55 --device cpu >words_gqa
+same "GroupQueryAttention writes the same" words words_gqa
+write gqa.plan --prompt "the small" --tokens 5 --device emu >kernels
+same "as kernels" kernels <(cut -c 1-5 words)
+finish
