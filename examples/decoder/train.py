@@ -7,7 +7,7 @@ usage: train.py [--steps N] [--out decoder.onnx]         trains (PyTorch on the 
 A decoder as Llama's, with two layers, 32 wide, four heads of queries and two of keys, over ASCII.  It learns TEXT by heart, and
 so writes words.  The file has the names and shapes of a Hugging Face export:
 
-    input_ids i64[batch, sequence], attention_mask i64[batch, total], position_ids i64[batch, sequence],
+    input_ids i64[batch, sequence], attention_mask i64[batch, past + sequence], position_ids i64[batch, sequence],
     past_key_values.N.key, .value f32[batch, 2, past, 8]  ->  logits f32[batch, sequence, 128], present.N.key, .value
 
 With GroupQueryAttention of com.microsoft, as ONNX Runtime's model builder writes it, caches are buffers of as many rows as there
@@ -201,13 +201,13 @@ def write(w, path, group_query):
     def value(name, kind, *dims):
         return helper.make_tensor_value_info(name, kind, dims)
 
-    past, present = ("longest", "longest") if group_query else ("past", "total")
+    past, present = ("longest", "longest") if group_query else ("past", "past + sequence")
     i64, i32, f32 = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT
     inputs = [value("input_ids", i64, "batch", "sequence")]
     if group_query:
         inputs += [value("seqlens_k", i32, "batch"), value("total_sequence_length", i32, 1)]
     else:
-        inputs += [value("attention_mask", i64, "batch", "total"), value("position_ids", i64, "batch", "sequence")]
+        inputs += [value("attention_mask", i64, "batch", "past + sequence"), value("position_ids", i64, "batch", "sequence")]
     caches = [f"{k}.{n}" for k in range(LAYERS) for n in ("key", "value")]
     inputs += [value("past_key_values." + n, f32, "batch", KV_HEADS, past, HEAD) for n in caches]
     outputs = [value("logits", f32, "batch", "sequence", VOCAB)]

@@ -4,6 +4,7 @@
  * gives is an error, unless the caller says what to take. */
 #include "frontend/cli/cli.h"
 
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,8 +140,15 @@ tn_status cli_sizes_give_shape(cli_sizes *z, const tn_shape_override *o) {
     if (!cli_is_one_shape(o))
         return tn_fail(&z->c->env, TN_E_ARGUMENT, o->input, "give one size for each dim",
                        "a range of sizes is for compiling, not for one run");
-    for (size_t k = 0; k < z->n; k++)
-        if (!strcmp(z->in[k]->name, o->input)) return cli_sizes_give(z, k, o->rank, o->dims, o->input);
+    const bool several = strchr(o->input, '*') != NULL;
+    tn_status st = TN_OK;
+    size_t fit = 0;
+    for (size_t k = 0; st == TN_OK && k < z->n; k++)
+        if (several ? !fnmatch(o->input, z->in[k]->name, 0) : !strcmp(z->in[k]->name, o->input)) {
+            st = cli_sizes_give(z, k, o->rank, o->dims, o->input);
+            fit++;
+        }
+    if (fit) return st;
     inputs_text(z, inputs, sizeof inputs);
     return tn_fail(&z->c->env, TN_E_ARGUMENT, o->input, "name an input",
                    "a shape is given for something that is no input: the inputs are %s", inputs);

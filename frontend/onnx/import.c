@@ -3,6 +3,7 @@
 #include "frontend/onnx/value.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -198,11 +199,54 @@ static bool names_nothing(const char *param) {
     return false;
 }
 
-/* Equal dim_params are one symbol, whatever they are made of; a hash stands for one that is too long to print. */
+static bool is_param(const TnOnnx__ValueInfoProto *v, const char *name, size_t n) {
+    const TnOnnx__TypeProto *t = v->type;
+    if (!t || t->value_case != TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type->shape) return false;
+    for (size_t k = 0; k < t->tensor_type->shape->n_dim; k++) {
+        const TnOnnx__TensorShapeProto__Dimension *d = t->tensor_type->shape->dim[k];
+        if (d->value_case == TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM && strlen(d->dim_param) == n &&
+            !strncmp(d->dim_param, name, n))
+            return true;
+    }
+    return false;
+}
+
+/* A term of a sum: a number, or what is by itself the size of some input; else none. */
+static tn_dim term(tn_oi *x, const char *s, size_t n) {
+    const TnOnnx__GraphProto *gr = x->model->graph;
+    char name[200], *end;
+    for (; n && *s == ' '; s++) n--;
+    while (n && s[n - 1] == ' ') n--;
+    if (!n || n >= sizeof name) return (tn_dim){0};
+    memcpy(name, s, n);
+    name[n] = 0;
+    const long value = strtol(name, &end, 10);
+    if (!*end && value >= 0 && value <= INT32_MAX) return tn_dim_const(x->g, value);
+    for (size_t k = 0; k < gr->n_input; k++)
+        if (is_param(gr->input[k], name, n)) return tn_dim_sym(x->g, name);
+    return (tn_dim){0};
+}
+
+/* "past + sequence" of sizes that other inputs have, as exporters write of a decoder's mask; none if it is no such sum. */
+static tn_dim sum(tn_oi *x, const char *param) {
+    tn_dim all = {0};
+    if (!strchr(param, '+')) return all;
+    for (const char *s = param, *end;; s = end + 1) {
+        end = strchr(s, '+');
+        const tn_dim one = term(x, s, end ? (size_t)(end - s) : strlen(s));
+        if (!one.i) return one;
+        all = all.i ? tn_dim_add(x->g, all, one) : one;
+        if (!end) return all;
+    }
+}
+
+/* Equal dim_params are one symbol, whatever they are made of, but for a sum; a hash stands for one that is too long to print. */
 static tn_dim symbol(tn_oi *x, const char *param) {
     enum { LONGEST = 200 };
     char buf[32];
     size_t n = strlen(param);
+    const tn_dim all = sum(x, param);
+    if (all.i) return all;
     if (n <= LONGEST) return tn_dim_sym(x->g, param);
     snprintf(buf, sizeof buf, "dim_%016llx", (unsigned long long)XXH3_64bits(param, n));
     return tn_dim_sym(x->g, buf);
