@@ -2,7 +2,7 @@
 """Train the byte-level decoder of examples/generate.c and write it as ONNX.
 
 usage: train.py [--steps N] [--out decoder.onnx]         trains (PyTorch on the CPU, a few minutes) and writes
-       train.py --from decoder.onnx --out gqa.onnx       writes the same weights with GroupQueryAttention
+       train.py --from decoder.onnx --out gqa.onnx [--buffer]      writes the same weights with GroupQueryAttention
 
 A decoder as Llama's, with two layers, 32 wide, four heads of queries and two of keys, over ASCII.  It learns TEXT by heart, and
 so writes words.  The file has the names and shapes of a Hugging Face export:
@@ -10,8 +10,9 @@ so writes words.  The file has the names and shapes of a Hugging Face export:
     input_ids i64[batch, sequence], attention_mask i64[batch, past + sequence], position_ids i64[batch, sequence],
     past_key_values.N.key, .value f32[batch, 2, past, 8]  ->  logits f32[batch, sequence, 128], present.N.key, .value
 
-With GroupQueryAttention of com.microsoft, as ONNX Runtime's model builder writes it, caches are buffers of as many rows as there
-may ever be, attention_mask and position_ids are not there, and seqlens_k i32[batch] and total_sequence_length i32[1] are.
+With GroupQueryAttention of com.microsoft, as ONNX Runtime's model builder writes it, attention_mask and position_ids are not there, and
+seqlens_k i32[batch] and total_sequence_length i32[1] are.  Where past and present have one name for their rows (--buffer), caches are
+buffers of as many rows as there may ever be.
 Needs numpy and onnx, and torch to train."""
 import argparse
 
@@ -183,7 +184,7 @@ def group_query_ops(b):
     return attend
 
 
-def write(w, path, group_query):
+def write(w, path, group_query, buffer=False):
     b = Builder()
     w = {n: b.weight(n, x) for n, x in w.items()}
     attend = group_query_ops(b) if group_query else attention_ops(b)
@@ -201,7 +202,7 @@ def write(w, path, group_query):
     def value(name, kind, *dims):
         return helper.make_tensor_value_info(name, kind, dims)
 
-    past, present = ("longest", "longest") if group_query else ("past", "past + sequence")
+    past, present = ("longest", "longest") if buffer else ("past", "total") if group_query else ("past", "past + sequence")
     i64, i32, f32 = TensorProto.INT64, TensorProto.INT32, TensorProto.FLOAT
     inputs = [value("input_ids", i64, "batch", "sequence")]
     if group_query:
@@ -222,10 +223,11 @@ def main():
     p.add_argument("--steps", type=int, default=2500)
     p.add_argument("--out", default="decoder.onnx")
     p.add_argument("--from", dest="source", help="a model that this script wrote: nothing is trained")
+    p.add_argument("--buffer", action="store_true", help="caches have all rows from the beginning")
     a = p.parse_args()
     if a.source:
         given = {t.name: numpy_helper.to_array(t) for t in onnx.load(a.source).graph.initializer}
-        write({n: given[n] for n in shapes()}, a.out, group_query=True)
+        write({n: given[n] for n in shapes()}, a.out, group_query=True, buffer=a.buffer)
     else:
         write(train(a.steps), a.out, group_query=False)
 

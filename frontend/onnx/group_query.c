@@ -3,6 +3,8 @@
  * Batch b has T[b] = seqlens_k[b] + 1 tokens when it is done, of which Q[b] are new: the first rows of what is given.  The new
  * ones follow the P[b] = T[b] - Q[b] of the cache.  Everything else follows from the positions of queries and keys: which
  * row of the cache is new, which angles rotate it, what a query may see. */
+#include <string.h>
+
 #include "frontend/onnx/attention.h"
 
 typedef struct setting {
@@ -95,6 +97,28 @@ static tn_val as_rows(tn_oi *x, tn_val v) {
 
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
 
+/* The name of axis 2 of an input or output of the model; NULL if it is a number, or there is no such. */
+static const char *rows_name(size_t n, TnOnnx__ValueInfoProto *const *list, const char *name) {
+    for (size_t k = 0; k < n; k++) {
+        const TnOnnx__TypeProto *t = strcmp(list[k]->name, name) ? NULL : list[k]->type;
+        if (!t || t->value_case != TN_ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !t->tensor_type->shape ||
+            t->tensor_type->shape->n_dim != 4)
+            continue;
+        const TnOnnx__TensorShapeProto__Dimension *d = t->tensor_type->shape->dim[2];
+        if (d->value_case == TN_ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM) return d->dim_param;
+    }
+    return NULL;
+}
+
+/* The model says that its cache goes out with other rows than it came in with: it is no buffer of all that there may ever be. */
+static bool is_said_to_grow(const tn_oi *x) {
+    const TnOnnx__GraphProto *gr = x->model->graph;
+    if (x->node->n_input < 4 || x->node->n_output < 2) return false;
+    const char *before = rows_name(gr->n_input, gr->input, x->node->input[3]),
+               *after = rows_name(gr->n_output, gr->output, x->node->output[1]);
+    return before && after && strcmp(before, after) != 0;
+}
+
 /* The rows of the result: as many as the cache has, or as the longest sequence has tokens if these are more. */
 static tn_dim rows_of_present(tn_oi *x, tn_dim past, setting *s) {
     tn_graph *g = x->g;
@@ -106,6 +130,8 @@ static tn_dim rows_of_present(tn_oi *x, tn_dim past, setting *s) {
     } else if (tn_oi_limit(x, 1) >= 0) {
         longest = tn_oi_size_of_data(x, tn_build_reshape_to(g, tn_build_cast_to(g, tn_oi_need(x, 6), TN_I64), 0, NULL),
                                      "the cache");
+    } else if (is_said_to_grow(x)) {
+        longest = grown;
     } else { /* the caller's buffer, which does not grow */
         longest = past;
     }
