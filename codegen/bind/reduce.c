@@ -237,7 +237,7 @@ static bool arg_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_problem_add(s, p, "ROWS", r.n_rows);
     tn_problem_add(s, p, "COLS", r.n_cols);
     tn_problem_add_int(p, "INNER", r.inner);
-    tn_problem_add_int(p, "VEC_MAX", 1);
+    tn_problem_add_int(p, "VEC_MAX", r.inner ? widest(s, &r) : 1);
     tn_problem_add_int(p, "MAX", tn_anchor_is(s, TN_OP_ARG_MAX));
     tn_problem_add_int(p, "LAST", TN_ATTRS_OF(s->g, s->anchor, arg)->last);
     return true;
@@ -251,7 +251,7 @@ static tn_status arg_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
         const uint32_t one = 1;
         tn_emit_problem(e, p);
         tn_emit_reg_type(e, "tn_val", tn_val_dtype(s->g, r.x));
-        tn_emit_load(e, "tn_load_x", r.x, c, 2, 1);
+        tn_emit_load(e, "tn_load_x", r.x, c, 2, (uint32_t)tn_knob_get(v->tpl, v->knob, "VEC"));
         tn_emit_epilogue(e, "tn_epilogue", r.y, &y, 1, &one, 1);
         launch_rows(s, &r, v);
     }
@@ -259,8 +259,9 @@ static tn_status arg_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 }
 
 static double arg_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
-    return rows_cost(s, arch, p, tn_knob_of("arg_reduce", knobs, "BLOCK"), tn_knob_of("arg_reduce", knobs, "TPR"), 1,
-                     1);
+    const char *t = "arg_reduce";
+    return rows_cost(s, arch, p, tn_knob_of(t, knobs, "BLOCK"), tn_knob_of(t, knobs, "TPR"),
+                     tn_knob_of(t, knobs, "VEC"), 1);
 }
 
 const tn_binding_ops tn_bind_arg_reduce = {"arg_reduce", arg_accepts, arg_emit, arg_cost};

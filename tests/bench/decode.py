@@ -12,6 +12,7 @@ torch.compile's default and max-autotune-no-cudagraphs.  Logits of all tokens, e
 first.  Times are medians of CUDA-graph replays, in one run with the bandwidth of a copy, of which the last columns say the share: bytes of
 weights and caches that a token must read, over time.  --compile-only exports and compiles, without a GPU.  Needs torch, onnx, onnxscript, numpy."""
 import argparse
+import copy
 import json
 import os
 import pathlib
@@ -44,7 +45,12 @@ class Llama(torch.nn.Module):
             w.q, w.k, w.v, w.o = weight(a.width, a.width), weight(kv, a.width), weight(kv, a.width), weight(a.width, a.width)
             w.gate, w.up, w.down = weight(a.hidden, a.width), weight(a.hidden, a.width), weight(a.width, a.hidden)
             self.layers.append(w)
-        self.register_buffer("frequency", 500000.0 ** (-torch.arange(0, self.head, 2).float() / self.head), persistent=False)
+        self.set_frequency()
+
+    def set_frequency(self):
+        """In float32, whatever the weights are."""
+        d = self.head
+        self.register_buffer("frequency", 500000.0 ** (-torch.arange(0, d, 2).float() / d).to(self.embed.device), persistent=False)
 
     def norm(self, x, gain):
         y = x.float()
@@ -160,11 +166,9 @@ class Case:
         return f"decode, {self.past} cached" if self.past else f"prompt of {self.n}"
 
 
-def reference(a, llama, c):
-    """Logits in float32."""
+def reference(wide, c):
+    """Logits of the last tokens in float32."""
     mask = torch.ones(c.batch, c.past + c.n, dtype=torch.int64, device="cuda")
-    wide = Llama(a).cuda()
-    wide.load_state_dict(llama.state_dict())
     with torch.inference_mode():
         return Exported(wide)(c.ids, mask, c.positions, *[x.float() for x in c.caches])[0][:, -1].double().cpu().numpy()
 
@@ -196,7 +200,7 @@ def tenon(a, plan, c, want, folder):
         given.append(f"--input={name}={folder / name}.npy")
         sizes += ["--shape", f"{name}={'x'.join(map(str, x.shape))}"]
     output_of([a.tenon, "run", plan, *given, "--output", folder / "out"])
-    got = np.load(folder / "out" / "logits.npy")[:, -1].astype(np.float64)
+    got = np.load(folder / "out" / "logits.npy", mmap_mode="r")[:, -1].astype(np.float64)
     cosine = float((got * want).sum() / np.sqrt((got ** 2).sum() * (want ** 2).sum()))
     b = json.loads(output_of([a.tenon, "bench", plan, *sizes, "--seconds", a.seconds, "--json"]))
     return {"ms": b["median_us"] / 1e3, "cosine": cosine, "kernels": b["kernels"]}
@@ -225,13 +229,15 @@ def main():
     dtype = torch.float16
     torch.manual_seed(1)
     llama = Llama(a).to(dtype)
-    llama.frequency = llama.frequency.float()
+    llama.set_frequency()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         folder = a.keep or pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         export(a, llama, folder / "llama.onnx")
         if not a.compile_only:
+            wide = copy.deepcopy(llama).float().cuda()
+            wide.set_frequency()
             llama.cuda()
             rate = copy_rate(a.seconds)
             print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, fp16, {time.strftime('%Y-%m-%d')}; a copy moves {rate / 1e12:.2f} TB/s")
@@ -241,7 +247,7 @@ def main():
             compile_plan(a, folder / "llama.onnx", plan, batch)
             for n, past in [] if a.compile_only else [(a.prompt, 0)] + [(1, p) for p in a.pasts]:
                 c = Case(a, batch, n, past, dtype)
-                r = tenon(a, plan, c, reference(a, llama, c), folder)
+                r = tenon(a, plan, c, reference(wide, c), folder)
                 torch.cuda.empty_cache()
                 r |= {"case": c.name(), "batch": batch, "tokens_s": batch * n / r["ms"] * 1e3, "share": bytes_of(a, c) / (r["ms"] * 1e-3) / rate,
                       "peers": {m: peer(a, llama, c, m, a.seconds) for m in modes}}
