@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Tenon's backend in a Triton server, on a machine without a GPU: answers are held against NumPy.
+"""Tenon's backend in a Triton server: answers are held against NumPy.
 
-usage: test_backend.py TRITONSERVER BACKENDS INSTALLED TENON SOURCE_DIR MOCK_CUDA [--seconds S] [--only TEXT]
+usage: test_backend.py TRITONSERVER BACKENDS INSTALLED TENON SOURCE_DIR MOCK_CUDA [--gpu] [--seconds S] [--only TEXT]
+
+Without --gpu on the CPU, kernels emulated for one model, and a mock of a GPU, also where there is one.
 
 BACKENDS: the folder that has tenon/libtriton_tenon.so. INSTALLED: one that has no libtenon. MOCK_CUDA: a driver that moves data and computes nothing.
 --seconds: how long models are reloaded under load.
@@ -190,7 +192,7 @@ BROKEN = {
     "unlike": ({"text": "max_batch_size: 2\n", "source": (FOUND,)}, ["a size of 'at' is made by data", "max_batch_size: 0"]),
     "option": ({"devise": "cpu"}, ["there is no parameter 'devise'; there are device, gpu"]),
     "value": ({"device": "tpu"}, ["parameter device is 'tpu'; write cpu, emu"]),
-    "kind": ({"device": "cuda"}, ["parameter device is cuda, but the instance group is KIND_CPU"]),
+    "kind": ({"device": "cuda", "text": CPU}, ["parameter device is cuda, but the instance group is KIND_CPU"]),
     "decoupled": ({"text": "model_transaction_policy { decoupled: true }\n"}, ["answers each request once"]),
 }
 
@@ -360,6 +362,8 @@ def test_devices(b, c, s):
     close(c.infer("emulated", {"x": x})["y"], 2 * x)
     stats = c.get("/v2/models/emulated/stats")["model_stats"][0]["inference_stats"]
     assert stats["compute_infer"]["ns"] > 0, stats
+    if b.args.gpu:
+        return
     c.load("mock")
     assert c.infer("mock", {"x": x})["y"].shape == (8, 4)
     outs = together(4, lambda k: Client(s.port).infer("mock", {"x": x[k:k + 1]}))
@@ -374,7 +378,9 @@ def test_warm_up(b, c, s):
 
 
 def test_instances(b, c, s):
-    """Four instances have the weights once."""
+    """Four instances have the weights once (in the host's memory)."""
+    if b.args.gpu:
+        return
     without = s.memory()
 
     def load(count): # in place of what there was
@@ -477,7 +483,7 @@ def test_installed(args, folder):
     """Without libtenon, which only devices that are programs need, the error says what to do."""
     b = Bench(args, folder)
     b.model("twice", TWICE, "x=1..8x4")
-    with b.serve(backends=args.installed) as s:
+    with b.serve(backends=args.installed, env={"CUDA_VISIBLE_DEVICES": ""}) as s:
         refused(lambda: Client(s.port).load("twice"), "tenon: twice", "libtenon.so", "install libtenon")
 
 
@@ -485,6 +491,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("server", "backends", "installed", "tenon", "source", "mock"):
         p.add_argument(name)
+    p.add_argument("--gpu", action="store_true")
     p.add_argument("--seconds", type=float, default=30)
     p.add_argument("--only", default="")
     args = p.parse_args()
@@ -494,7 +501,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         b = Bench(args, folder)
         fill(b)
-        env = {"TENON_LIBCUDA": args.mock, "TENON_LIBCUBLASLT": args.mock, "MOCK_CUDA_CC": "90"}
+        env = {} if args.gpu else {"TENON_LIBCUDA": args.mock, "TENON_LIBCUBLASLT": args.mock, "MOCK_CUDA_CC": "90",
+                                   "CUDA_VISIBLE_DEVICES": ""} # a GPU that there is would be Triton's choice
         with b.serve(env=env, arguments=["--backend-config=default-max-batch-size=6"]) as s:
             for name, test in tests:
                 begun = time.monotonic()
@@ -507,7 +515,7 @@ def main():
                     if s.process.poll() is not None:
                         break
             said = s.said()
-        if not args.only:
+        if not args.only and not args.gpu:
             test_installed(args, os.path.join(folder, "installed"))
     if failed:
         print("".join(line for line in said.splitlines(True)[-40:] if line[:1] not in "|+"))
