@@ -39,7 +39,7 @@ class Bench:
         self.args, self.folder = args, folder
         self.repository = os.path.join(folder, "models")
         os.makedirs(self.repository)
-        shutil.copytree(os.path.join(args.source, "examples/triton"), self.repository, dirs_exist_ok=True)
+        shutil.copytree(os.path.join(args.source, "examples/serving"), self.repository, dirs_exist_ok=True)
 
     def compile(self, source, *options):
         """The plan of a model in Tenon's text; plans of one text are compiled once."""
@@ -409,7 +409,7 @@ def test_load_errors(b, c, s):
 
 
 def test_example(b, c, s):
-    """examples/triton, as it stands."""
+    """examples/serving, as it stands."""
     digits = os.path.join(b.args.source, "examples/digits")
     os.makedirs(os.path.join(b.repository, "digits/1"), exist_ok=True)
     subprocess.run([b.args.tenon, "compile", f"{digits}/digits.onnx", "-o", os.path.join(b.repository, "digits/1/model.plan"), "-q",

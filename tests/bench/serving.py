@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Throughput of a model in a Triton server, with dynamic batching, beside that of its plan alone (`tenon bench`).
 
-usage: triton.py MODEL --shape input=1..32x3x224x224 [--device cuda|cpu] [--precision fp16] [--clients 1,2,4,8,16,32,64]
+usage: serving.py MODEL --shape input=1..32x3x224x224 [--device cuda|cpu] [--precision fp16] [--clients 1,2,4,8,16,32,64]
 
 The model is compiled once. Clients are processes on this machine, each with a connection over which it sends one row at a time (or --rows) in
 HTTP's binary form, and waits for the answer. Prints rows a second, the mean rows of a batch, the median and 99th percentile of latency,
