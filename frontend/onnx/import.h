@@ -16,6 +16,7 @@
 #include "tenon/compiler.h"
 
 enum { TN_OI_MIN_OPSET = 1, TN_OI_MAX_OPSET = 27 }; /* of ai.onnx */
+enum { TN_OI_MAX_ML_OPSET = 5 };                    /* of ai.onnx.ml */
 enum { TN_OI_MAX_SYM = 1024 };                      /* elements up to which contents are followed */
 
 /* Contents of a tensor of static shape: d for integers and bool, f for floats. */

@@ -50,6 +50,11 @@ const tn_oi_row *tn_oi_find_row(const char *domain, const char *name, int64_t ve
     return NULL;
 }
 
+/* The domain's opset up to which its operators are known. */
+static int newest(const char *domain) {
+    return tn_oi_domain_is_onnx(domain) ? TN_OI_MAX_OPSET : !strcmp(domain, "ai.onnx.ml") ? TN_OI_MAX_ML_OPSET : 1;
+}
+
 bool tn_oi_versions(const char *domain, const char *name, int *since, int *until) {
     *since = *until = 0;
     for (size_t k = 0; k < ROWS; k++) {
@@ -57,7 +62,7 @@ bool tn_oi_versions(const char *domain, const char *name, int *since, int *until
         if (!*since || rows[k].since < *since) *since = rows[k].since;
         if (rows[k].until > *until) *until = rows[k].until;
     }
-    if (*until == LAST) *until = tn_oi_domain_is_onnx(domain) ? TN_OI_MAX_OPSET : 1;
+    if (*until == LAST) *until = newest(domain);
     return *since != 0;
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes contrib/NAME/: one-node models of ONNX Runtime's domain com.microsoft and of early exports, inputs, and what comes out.
+"""Writes contrib/NAME/: one-node models of ONNX Runtime's domain com.microsoft, of early exports, and of what ONNX's own node tests leave untried, inputs, and what comes out.
 
     python3 tests/onnx/gen_contrib.py [NAME...]
 
@@ -64,7 +64,7 @@ def case(name, n, sets, shapes=None, weights=None, reference=None, opset=17, las
         outputs[0] = last.output[0]
     g = helper.make_graph([n] + ([last] if last else []), name, info, [helper.make_tensor_value_info(o, 1, None) if o == "qk" else helper.make_empty_tensor_value_info(o) for o in outputs],
                           [numpy_helper.from_array(v, k) for k, v in weights.items()])
-    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)], producer_name="gen_contrib.py")
+    m = helper.make_model(g, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(n.domain or "com.microsoft", 5 if n.domain == "ai.onnx.ml" else 1)], producer_name="gen_contrib.py")
     m.ir_version = 8
     at = os.path.join(HERE, name)
     shutil.rmtree(at, ignore_errors=True)
@@ -558,6 +558,116 @@ case("dynamic_quantize_lstm", node("DynamicQuantizeLSTM", "x w r bias _ h0 c0 _ 
      {"x": [3, "B", 3], "h0": [1, "B", 4], "c0": [1, "B", 4]}, W_LSTM)
 case("dynamic_quantize_lstm_long", node("DynamicQuantizeLSTM", "x w r bias _ _ _ _ ws wz rs rz", "y yh yc", hidden_size=4), [{"x": noise(5, 1, 3)}, {"x": noise(2, 1, 3)}], {"x": ["T", 1, 3]}, W_LSTM)
 case("dynamic_quantize_lstm_both", node("DynamicQuantizeLSTM", "x w r bias _ _ _ peep ws wz rs rz", "y yh yc", hidden_size=4, direction="bidirectional"), [{"x": noise(4, 1, 3)}], {"x": [4, 1, 3]}, W_BOTH)
+
+
+
+# ---- features, trees ----------------------------------------------------------------------------------------------------
+def n_grams(mode, **more):
+    """Unigrams 2, 3, 5; bigrams 5 4, 5 6, 7 7; trigrams 2 3 5, 9 9 9; column 3 is no n-gram's."""
+    return node("TfIdfVectorizer", "x", "y", domain="", mode=mode, min_gram_length=1, max_gram_length=3, max_skip_count=2, ngram_counts=[0, 3, 9], ngram_indexes=[0, 1, 2, 8, 5, 4, 7, 6],
+                pool_int64s=[2, 3, 5, 5, 4, 5, 6, 7, 7, 2, 3, 5, 9, 9, 9], **more)
+
+
+GRAMS = [{"x": ints(1, 10, 3, 40)}, {"x": ints(1, 10, 1, 2)}]
+case("tf_idf_skips", n_grams("TF"), GRAMS, {"x": ["B", "L"]})
+case("tf_idf_present", n_grams("IDF"), GRAMS, {"x": ["B", "L"]})
+case("tf_idf_weights", n_grams("TFIDF", weights=[0.5, 2, 1.5, 3, 0.25, 4, 1, 7]), GRAMS, {"x": ["B", "L"]})
+case("binarizer_integers", node("Binarizer", "x", "y", domain="ai.onnx.ml", threshold=-1.5), [{"x": ints(-4, 4, 3, 5)}], {"x": ["M", 5]}, reference=lambda x: (x > -1.5).astype(np.int32))
+
+
+def trees(count, depth, features, targets, modes, dtype=np.float32, missing=False, **more):
+    """Random trees, not all of one depth; numbers and splits are small integers, so that some are equal."""
+    draw = np.random.default_rng(5)
+    nodes, leaves, members, roots = [], [], {}, []
+
+    def grow(left):
+        if left == 0 or (left < depth - 1 and draw.random() < 0.3):
+            leaves.append((draw.integers(-8, 9) / 4, draw.integers(targets)))
+            return len(leaves) - 1, 1
+        at, mode = len(nodes), int(draw.choice(modes))
+        nodes.append(None)
+        if mode == 6:
+            members[at] = [*draw.choice(7, draw.integers(1, 5), replace=False) - 3.0, np.nan]
+        yes, no = grow(left - 1), grow(left - 1)
+        nodes[at] = (draw.integers(features), mode, draw.integers(-3, 4), *yes, *no, int(missing and draw.random() < 0.5))
+        return at, 0
+
+    for _ in range(count):
+        roots.append(grow(depth)[0])
+    feature, mode, split, yes, yes_leaf, no, no_leaf, nan = map(list, zip(*nodes))
+    weight, target = zip(*leaves)
+    if members:
+        more["membership_values"] = numpy_helper.from_array(np.array(sum((members[k] for k in sorted(members)), []), dtype), "m")
+    if missing:
+        more["nodes_missing_value_tracks_true"] = nan
+    return node("TreeEnsemble", "x", "y", domain="ai.onnx.ml", n_targets=targets, tree_roots=roots, nodes_featureids=feature, nodes_truenodeids=yes, nodes_trueleafs=yes_leaf, nodes_falsenodeids=no,
+                nodes_falseleafs=no_leaf, leaf_targetids=[int(t) for t in target], nodes_modes=numpy_helper.from_array(np.array(mode, np.uint8), "o"),
+                nodes_splits=numpy_helper.from_array(np.array(split, dtype), "s"), leaf_weights=numpy_helper.from_array(np.array(weight, dtype), "w"), **more)
+
+
+def rows(*shape, dtype=np.float32, nan=0.0):
+    v = ints(-3, 4, *shape).astype(dtype)
+    v[rng.random(shape) < nan] = np.nan
+    return {"x": v}
+
+
+def transformed(n, how):
+    """ONNX Runtime reads post_transform in another order than ONNX documents."""
+    plain = onnx.NodeProto()
+    plain.CopyFrom(n)
+    next(a for a in plain.attribute if a.name == "post_transform").i = 0
+
+    def reference(x):
+        g = helper.make_graph([plain], "g", [helper.make_tensor_value_info("x", helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)], [helper.make_empty_tensor_value_info("y")])
+        m = helper.make_model(g, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 5)])
+        m.ir_version = 8
+        return how(run(m, {"x": x})[0])
+
+    return n, reference
+
+
+F = {"x": ["N", 4]}
+for k, name in enumerate(("less_equal", "less", "greater_equal", "greater", "equal", "unequal", "member")):
+    case(f"trees_{name}", trees(3, 4, 4, 2, [k]), [rows(9, 4, nan=0.1), rows(1, 4)], F)
+case("trees_missing", trees(3, 4, 4, 1, [0], missing=True), [rows(9, 4, nan=0.4)], F)
+case("trees_average", trees(5, 5, 4, 3, [0], aggregate_function=0), [rows(9, 4)], F)
+case("trees_least", trees(6, 3, 4, 2, [0], aggregate_function=2), [rows(9, 4)], F)
+case("trees_most_double", trees(6, 3, 4, 5, [0, 6], np.float64, aggregate_function=3), [rows(9, 4, dtype=np.float64)], F)
+for number, (name, how) in enumerate((("softmax", lambda v: np.exp(v) / np.exp(v).sum(1, keepdims=True)), ("logistic", lambda v: 1 / (1 + np.exp(-v)))), 1):
+    n, reference = transformed(trees(4, 3, 4, 3, [1], post_transform=number), how)
+    case(f"trees_{name}", n, [rows(5, 4)], F, reference=reference)
+
+
+# ---- steps of training --------------------------------------------------------------------------------------------------
+def learns(t, moments=1, dtype=np.float32):
+    """The rate, t steps before, two weights, gradients, and moments, which are not below 0."""
+    many = {f"{kind}{k}": noise(*s, dtype=dtype) for kind in ("x", "g") for k, s in enumerate(((3,), (2, 4)))}
+    return {"r": scalar(0.1, np.float32), "t": scalar(t, np.int64), **many, **{f"m{i}{k}": np.abs(noise(*s, dtype=dtype)) for i in range(moments) for k, s in enumerate(((3,), (2, 4)))}}
+
+
+def adam(r, t, x0, x1, g0, g1, m00, m01, m10, m11, a=np.float32(0.8), b=np.float32(0.9), e=np.float32(0.01), norm=np.float32(0.1), post=np.float32(0.05)):
+    out = []
+    for x, g, v, h in ((x0, g0, m00, m10), (x1, g1, m01, m11)):
+        g = norm * x + g
+        v, h = a * v + (1 - a) * g, b * h + (1 - b) * g * g
+        rate = r * np.sqrt(1 - b**t) / (1 - a**t) if t > 0 else r
+        out.append(((1 - post) * (x - rate * v / (np.sqrt(h) + e)), v, h))
+    return [o[k].astype(x0.dtype) for k in range(3) for o in out]
+
+
+def momentum(r, t, x0, x1, g0, g1, m00, m01, a=np.float32(0.8), b=np.float32(0.9), norm=np.float32(0.1)):
+    out = []
+    for x, g, v in ((x0, g0, m00), (x1, g1, m01)):
+        g = norm * x + g
+        v = a * v + (b if t > 0 else 1) * g
+        out.append((x - r * v, v))
+    return [o[k].astype(x0.dtype) for k in range(2) for o in out]
+
+
+TRAINING = {"domain": "ai.onnx.preview.training", "norm_coefficient": 0.1}
+case("adam", node("Adam", "r t x0 x1 g0 g1 m00 m01 m10 m11", "y0 y1 v0 v1 h0 h1", alpha=0.8, beta=0.9, epsilon=0.01, norm_coefficient_post=0.05, **TRAINING), [learns(0, 2), learns(3, 2)], reference=adam)
+case("momentum_double", node("Momentum", "r t x0 x1 g0 g1 m00 m01", "y0 y1 v0 v1", alpha=0.8, beta=0.9, mode="standard", **TRAINING), [learns(0, dtype=np.float64), learns(2, dtype=np.float64)],
+     reference=momentum)
 
 if not only:
     for name in os.listdir(HERE):

@@ -22,4 +22,4 @@ done
 TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs 2 --most output=100 | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
     grep -v '^skipped' | tee "$work/out"
 passed=$(sed -nE 's/^([0-9]+) passed, 0 failed.*/\1/p' "$work/out")
-[ "${passed:-0}" -ge $((1500 / step)) ]
+[ "${passed:-0}" -ge $((1725 / step)) ]

@@ -39,7 +39,7 @@ def schema(domain, name, opset):
 
 def versions(domain, name, since):
     """Since when the operator is what it is, from the importer's first version on."""
-    if domain or name in ("Affine", "Crop", "ImageScaler", "ScaledTanh", "ParametricSoftplus", "SimplifiedLayerNormalization"):
+    if (domain and domain != "ai.onnx.ml") or name in ("Affine", "Crop", "ImageScaler", "ScaledTanh", "ParametricSoftplus", "SimplifiedLayerNormalization"):
         return "1"
     all_of = sorted({s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == name and s.domain == domain})
     first = max([v for v in all_of if v <= max(since, 1)] or [0])
@@ -167,13 +167,13 @@ def main():
             n = helper.make_node(name, [f"x{k}" for k in range(len(values))], ["y"], domain=domain, **attrs)
         elif (domain, name) in found:
             opset, n, values, imports = found[domain, name]
-            opset = imports[domain] if domain == "ai.onnx.preview" else max(opset, 6)
+            opset = imports[domain] if domain.startswith("ai.onnx.") else max(opset, 6)
         elif name in UNTRIED:
             opset, n, values = 0, None, []
         else:
             sys.exit(f"no model has {domain} {name}")
         types, result, _ = schema(domain, name, opset or LATEST)
-        last_types, last_result, allowed = schema(domain, name, opset if domain == "ai.onnx.preview" or name in ("Scatter", "Upsample") else LATEST)
+        last_types, last_result, allowed = schema(domain, name, opset if domain.startswith("ai.onnx.") or name in ("Scatter", "Upsample") else LATEST)
         names = [types[min(k, len(types) - 1)] if types else "" for k in range(len(values))]
         var = result if (result in names and "tensor(" not in result) or name in CHOOSES else names[0] if names else result
         last = last_result if var == result or not last_types else last_types[min(names.index(var), len(last_types) - 1)]

@@ -16,7 +16,7 @@ typedef struct probe_input {
 
 typedef struct probe {
     const char *domain, *op;
-    int opset;
+    int opset;           /* of its domain where that is one of ONNX's */
     bool tried;          /* false: its values or bodies are of any type */
     const char *chooses; /* the attribute that says which element type, where no input does */
     const char *versions;
@@ -68,7 +68,7 @@ static inline pb *probe_model(const probe *p, int code, bool constant) {
             g_in(g, in->name, type, in->dims);
     }
     m = mk_model(g_out(g, "y"), *p->domain ? 17 : p->opset);
-    return *p->domain ? pb_sub(m, 8, mk_opset(p->domain, 1)) : m;
+    return *p->domain ? pb_sub(m, 8, mk_opset(p->domain, strncmp(p->domain, "ai.onnx.", 8) ? 1 : p->opset)) : m;
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Operators of com.microsoft and of early exports: what is refused, and what is said then; caches.  What they compute is in
+/* Operators of com.microsoft, of early exports, and of features and trees: what is refused, and what is said then; caches.  What they compute is in
  * onnx/contrib. */
 #include "tests/onnx/devices.h"
 
@@ -171,6 +171,71 @@ START_TEST(wrong_early_nodes_are_refused) {
 }
 END_TEST
 
+static const row grams[] = {
+    {"TfIdfVectorizer", "x:6:N,L", "mode=TF ngram_counts=[0,1] ngram_indexes=[0,1] pool_int64s=[2,3,4]", NULL, 0},
+    {"TfIdfVectorizer", "x:6:N,L", "mode=TF ngram_counts=[0,2] ngram_indexes=[0,1] pool_int64s=[2,3,4]",
+     "ngram_counts that do not fit a pool of 3 items", 0},
+    {"TfIdfVectorizer", "x:6:N,L", "mode=TF ngram_counts=[0,1] ngram_indexes=[0] pool_int64s=[2,3,4]",
+     "2 n-grams of up to 2 items have 1 indexes", 0},
+    {"TfIdfVectorizer", "x:6:N,L", "mode=TF ngram_counts=[0] ngram_indexes=[0,0] pool_int64s=[2,3]",
+     "two n-grams have the index 0", 0},
+    {"TfIdfVectorizer", "x:6:N,L", "mode=TF ngram_counts=[0] ngram_indexes=[-1] pool_int64s=[2]", "the index -1", 0},
+    {"TfIdfVectorizer", "x:6:N,L", "mode=FT ngram_counts=[0] ngram_indexes=[0] pool_int64s=[2]", "the mode 'FT'", 0},
+    {"TfIdfVectorizer", "x:6:B,N,L", "mode=TF ngram_counts=[0] ngram_indexes=[0] pool_int64s=[2]", "an input of rank 3",
+     0},
+};
+
+START_TEST(wrong_n_grams_are_refused) {
+    const row *r = &grams[_i];
+    imported *i = import_node("", r->op, r->inputs, r->attributes, 1);
+    ck_assert_msg((i->g != NULL) == !r->why, "%s: %s", r->attributes, i->r.message);
+    if (r->why) ck_assert_msg(strstr(i->r.message, r->why) != NULL, "%s, without %s", i->r.message, r->why);
+    done(i);
+}
+END_TEST
+
+typedef struct forest {
+    uint8_t mode; /* of both nodes */
+    const char *features, *yes, *yes_leaf, *no, *no_leaf, *targets, *roots, *why;
+} forest;
+
+static const forest forests[] = {
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", NULL},
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0,1", NULL},
+    {0, "0", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", "nodes_falsenodeids has 2 elements, not 1"},
+    {0, "0,1", "1,0", "0,1", "3,1", "1,1", "0,0,0", "0", "node 0 leads to the leaf 3 of 3"},
+    {0, "0,1", "1,2", "0,0", "2,1", "1,1", "0,0,0", "0", "node 1 leads to the node 2 of 2"},
+    {0, "0,1", "1,0", "0,0", "2,1", "1,1", "0,0,0", "0", "nodes that lead back to themselves"},
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,1", "0", "leaf 2 has the target 1 of 1"},
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0", "0", "leaf_weights has 3 elements, not 2"},
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "2", "tree 0 begins at the node 2 of 2"},
+    {0, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "", "no tree_roots"},
+    {0, "0,-1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", "node 1 has the feature -1"},
+    {0, "0,3", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", "the features"},
+    {6, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", "membership_values holds 0 sets for 2 nodes"},
+    {7, "0,1", "1,0", "0,1", "2,1", "1,1", "0,0,0", "0", "node 0 has the mode 7"},
+};
+
+START_TEST(wrong_trees_are_refused) {
+    const forest *f = &forests[_i];
+    const float splits[] = {1, 2}, weights[] = {1, 2, 3};
+    const uint8_t modes[] = {f->mode, f->mode};
+    pb *n = pb_str(mk_node("TreeEnsemble", "x", "y"), 7, "ai.onnx.ml"), *g = pb_new();
+    at_ints(at_ints(n, "nodes_featureids", f->features), "leaf_targetids", f->targets);
+    at_ints(at_ints(n, "nodes_truenodeids", f->yes), "nodes_trueleafs", f->yes_leaf);
+    at_ints(at_ints(n, "nodes_falsenodeids", f->no), "nodes_falseleafs", f->no_leaf);
+    at_tensor(n, "nodes_modes", mk_tensor("", 2, "2", modes, sizeof modes));
+    at_tensor(n, "nodes_splits", mk_tensor("", 1, "2", splits, sizeof splits));
+    at_tensor(n, "leaf_weights", mk_tensor("", 1, "3", weights, sizeof weights));
+    g_node(g, at_int(at_ints(n, "tree_roots", f->roots), "n_targets", 1));
+    g_in(g, "x", 1, "N,3");
+    imported *i = import_with(pb_sub(mk_model(g_out(g, "y"), 17), 8, mk_opset("ai.onnx.ml", 5)), NULL);
+    ck_assert_msg((i->g != NULL) == !f->why, "%s", i->r.message);
+    if (f->why) ck_assert_msg(strstr(i->r.message, f->why) != NULL, "%s, without %s", i->r.message, f->why);
+    done(i);
+}
+END_TEST
+
 /* ---- caches ------------------------------------------------------------------------------------------------------ */
 
 /* What is new does not fit behind what is there: data tells, so that a run says it, with the layer. */
@@ -215,6 +280,8 @@ int main(void) {
     TCase *t = tcase_create("onnx_contrib");
     tcase_add_loop_test(t, wrong_nodes_are_refused, 0, (int)(sizeof rows / sizeof *rows));
     tcase_add_loop_test(t, wrong_early_nodes_are_refused, 0, (int)(sizeof early / sizeof *early));
+    tcase_add_loop_test(t, wrong_n_grams_are_refused, 0, (int)(sizeof grams / sizeof *grams));
+    tcase_add_loop_test(t, wrong_trees_are_refused, 0, (int)(sizeof forests / sizeof *forests));
     tcase_add_test(t, a_full_cache_is_an_error);
     tcase_add_test(t, a_growing_cache_shares_its_buffer);
     suite_add_tcase(s, t);
