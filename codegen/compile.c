@@ -367,7 +367,7 @@ static void set_versions(tn_compilation *c) {
 
 static tn_status compile_arch(tn_compilation *c, const tn_arch *arch) {
     c->arch = arch;
-    c->tuning = c->tuner && c->opts->tune_seconds >= 0 && !strcmp(tn_tuner_get_info(c->tuner)->arch, arch->name);
+    c->tuning = c->tuner && !strcmp(tn_tuner_get_info(c->tuner)->arch, arch->name);
     c->built = c->to_build = c->cases_made = c->cases_begun = 0;
     c->build_s = c->reference_s = c->waiting_s = 0;
     c->deadline = c->tuning ? tn_now() + (c->opts->tune_seconds > 0 ? c->opts->tune_seconds : 60) : 0;
@@ -421,7 +421,7 @@ static tn_status make_program(tn_compilation *c) {
     if (s == TN_OK) s = tn_graph_collect_all_conditions(c->g); /* what fused kernels assume, too */
     if (s == TN_OK) s = tn_program_of_graph(c->g, &c->mem, &c->program);
     /* Whether several pay is timed on a GPU, or was. */
-    const bool timed = (c->tuner && c->opts->tune_seconds >= 0) || c->opts->lockfile;
+    const bool timed = c->tuner || c->opts->lockfile;
     const tn_program_options po = {.streams = c->opts->streams ? c->opts->streams : timed ? STREAMS : 1};
     if (s == TN_OK) s = tn_program_run(c->program, NULL, &po);
     if (s == TN_OK) s = verify_at_typical(c);
@@ -481,19 +481,15 @@ static tn_status find_targets(tn_compilation *c, const tn_arch **out, size_t *n)
     *n = 0;
     if (o->sources_only && !o->no_gpu)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "set no_gpu", "sources without machine code cannot be tuned");
-    if (!o->no_gpu) {
-        tn_status s = tn_tuner_open(c->env, o->cuda_device, o->cache_dir, &c->tuner);
-        if (s != TN_OK) return s;
-    } else if (!o->n_targets) {
+    if (o->no_gpu && !o->n_targets)
         return tn_fail(c->env, TN_E_ARGUMENT, "", "--target sm_90a, say", "without a GPU the target must be named");
-    }
-    if (!o->n_targets) {
-        out[0] = tn_arch_find(tn_tuner_get_info(c->tuner)->arch);
+    const bool timed = !o->no_gpu && o->tune_seconds >= 0; /* only then is more of the GPU needed than its name */
+    tn_status s = timed ? tn_tuner_open(c->env, o->cuda_device, o->cache_dir, &c->tuner) : TN_OK;
+    if (s == TN_OK && !o->n_targets) {
         *n = 1;
-        return out[0] ? TN_OK
-                      : tn_fail(c->env, TN_E_UNSUPPORTED, tn_tuner_get_info(c->tuner)->gpu, "",
-                                "architecture %s is not known", tn_tuner_get_info(c->tuner)->arch);
+        s = tn_arch_of_gpu(c->env, o->cuda_device, &out[0]);
     }
+    if (s != TN_OK) return s;
     for (size_t k = 0; k < o->n_targets; k++) {
         const tn_arch *a = find_target(c, o->targets[k]);
         if (!a) return TN_E_ARGUMENT;

@@ -50,19 +50,28 @@ static void open_lt(tn_tuner *t) {
 }
 
 /* An architecture without a row of its own is served by the nearest that runs on it. */
-static tn_status find_arch(tn_tuner *t) {
-    t->arch = tn_arch_for(t->dev.cc);
-    if (!t->arch) {
+static tn_status find_arch(const tn_env *env, const tn_device_info *dev, const tn_arch **out) {
+    const tn_arch *a = *out = tn_arch_for(dev->cc);
+    if (!a) {
         char known[128];
         tn_arch_names(known, sizeof known);
-        return tn_fail(t->env, TN_E_UNSUPPORTED, t->dev.name, "use another GPU, or --no-gpu --target for another one",
-                       "no code that Tenon makes runs on compute capability %d.%d; it makes code for %s",
-                       t->dev.cc / 10, t->dev.cc % 10, known);
+        return tn_fail(env, TN_E_UNSUPPORTED, dev->name, "use another GPU, or --no-gpu --target for another one",
+                       "no code that Tenon makes runs on compute capability %d.%d; it makes code for %s", dev->cc / 10,
+                       dev->cc % 10, known);
     }
-    if (t->arch->cc != t->dev.cc)
-        tn_report(t->env, TN_NOTE, TN_OK, t->dev.name, "is sm_%d: code for %s serves it", t->dev.cc, t->arch->name);
-    snprintf(t->info.arch, sizeof t->info.arch, "%s", t->arch->name);
+    if (a->cc != dev->cc)
+        tn_report(env, TN_NOTE, TN_OK, dev->name, "is sm_%d: code for %s serves it", dev->cc, a->name);
     return TN_OK;
+}
+
+tn_status tn_arch_of_gpu(const tn_env *env, int ordinal, const tn_arch **out) {
+    tn_cuda *cu = NULL;
+    tn_device_info dev;
+    tn_status s = tn_cuda_open(env, &cu);
+    if (s == TN_OK) s = tn_cuda_device_info(cu, ordinal, &dev);
+    if (s == TN_OK) s = find_arch(env, &dev, out);
+    tn_cuda_close(cu);
+    return s;
 }
 
 static tn_status open_device(tn_tuner *t, int ordinal) {
@@ -76,8 +85,9 @@ static tn_status open_device(tn_tuner *t, int ordinal) {
              t->dev.driver_version % 1000 / 10);
     t->info.cc = t->dev.cc;
     t->info.sms = t->dev.sms;
-    s = find_arch(t);
+    s = find_arch(t->env, &t->dev, &t->arch);
     if (s != TN_OK) return s;
+    snprintf(t->info.arch, sizeof t->info.arch, "%s", t->arch->name);
     s = TN_CU(t->cu, cuStreamCreate(&t->stream, CU_STREAM_NON_BLOCKING), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->start, CU_EVENT_DEFAULT), t->dev.name);
     if (s == TN_OK) s = TN_CU(t->cu, cuEventCreate(&t->stop, CU_EVENT_DEFAULT), t->dev.name);

@@ -79,6 +79,8 @@ typedef struct tn_tuner_info {
     double upload_s, check_s, race_s; /* spent so far: inputs and references to the device, first runs, timing */
 } tn_tuner_info;
 
+/* What architecture's code device `ordinal` runs: asks the driver, and makes no context.  Errors as of tn_tuner_open. */
+tn_status tn_arch_of_gpu(const tn_env *env, int ordinal, const tn_arch **out);
 /* Opens device `ordinal`; cache_dir as in tn_compile_options.  Errors: E_NO_DEVICE, E_CUDA.  A missing cuBLASLt is a
  * warning: candidates are then templates only. */
 tn_status tn_tuner_open(const tn_env *env, int ordinal, const char *cache_dir, tn_tuner **out);

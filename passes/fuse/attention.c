@@ -315,6 +315,8 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
         return x->why = "what is added has other axes", (tn_val){0};
     const tn_attrs_matmul *first = TN_ATTRS_OF(g, def_of(x, product), matmul), *second = TN_ATTRS_OF(g, n, matmul);
     const tn_val out = tn_node_result(g, n, 0);
+    if (tn_val_dtype(g, product) != tn_val_dtype(g, out)) /* no kernel takes operands of several */
+        return x->why = "the two products are of different dtypes", (tn_val){0};
     const tn_val q = without_factor(x, input(x, product, 0), 0), k = without_factor(x, input(x, product, 1), 0);
     x->q = led_like(x, flipped(x, q, first->trans_a), product, scores);
     x->k = led_like(x, flipped(x, k, !first->trans_b), product, scores);

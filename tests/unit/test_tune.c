@@ -315,6 +315,24 @@ START_TEST(tunes_every_spec) {
 }
 END_TEST
 
+/* One kernel a step is built, and nothing else of the GPU is touched: many small compilations are quick. */
+START_TEST(untimed_asks_a_gpu_for_its_name_only) {
+    static const char text[] = "func @main(%x: f16[64,64], %w: f16[64,32]) -> (%y: f16[64,64], %z: f16[64,32]) {\n"
+                               "  %y = softmax %x {axis=1}\n  %z = matmul %y, %w\n  return %y, %z\n}\n";
+    size_t size;
+    tn_status s;
+    remove_from_cache("cubin-*");
+    const int before = atomic_load(&rtc->compiled);
+    tn_graph *g = tn_parse(&env, "test", text, strlen(text), NULL, 0, true, &s);
+    ck_assert_msg(g && compile_graph(g, -1, NULL, &size) == TN_OK, "%s", errors);
+    ck_assert_uint_eq(n_kernels, 2);
+    ck_assert_int_eq(atomic_load(&rtc->compiled) - before, (int)n_kernels);
+    ck_assert_int_eq(mock->allocs + mock->module_loads + mock->heuristics + mock->syncs, 0);
+    mock->device_count = 0;
+    ck_assert_int_eq(compile(-1, &size), TN_E_NO_DEVICE);
+}
+END_TEST
+
 START_TEST(names_the_layer_where_nothing_is_right) {
     size_t size;
     mock->wrong = 1 << 30;
@@ -810,6 +828,7 @@ int main(void) {
     tcase_add_unchecked_fixture(t, make_cache, remove_cache);
     tcase_add_checked_fixture(t, setup_all, NULL);
     tcase_add_test(t, tunes_every_spec);
+    tcase_add_test(t, untimed_asks_a_gpu_for_its_name_only);
     tcase_add_test(t, names_the_layer_where_nothing_is_right);
     tcase_add_test(t, names_the_plugin_whose_kernel_is_wrong);
     tcase_add_test(t, judges_every_shape);

@@ -114,7 +114,7 @@ typedef struct tn_compile_options {
     bool no_gpu;       /* choose by the cost model, do not look for a GPU */
     bool sources_only; /* no machine code, only sources: for TN_EMU; takes no NVRTC.  With no_gpu */
     int cuda_device;
-    double tune_seconds; /* deadline for tuning; 0: 60 s; < 0: do not time candidates */
+    double tune_seconds; /* deadline for tuning; 0: 60 s; < 0: nothing is timed, and no context made */
     uint32_t threads;    /* compile threads; 0: all cores */
     uint32_t
         streams; /* branches run side by side on so many CUDA streams at most (8); 0: on a few where tuning finds that they are faster so */
