@@ -23,9 +23,9 @@ static const char help[] =
     "Random numbers, which every generator draws otherwise, must be of the recorded shape and type, the same in a "
     "second\n"
     "inference, and both they and those recorded of the distribution that 64 other draws by the reference show.\n"
-    "--suite runs every */model.onnx below DIR, each in a process of its own and --jobs of them at a time, and prints "
-    "a\n"
-    "table by operator.\n"
+    "--suite runs every */model.onnx below DIR, and every model there that has a folder of its name with data sets, "
+    "each\n"
+    "in a process of its own and --jobs of them at a time, and prints a table by operator.\n"
     "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never "
     "falls\n"
     "back to the CPU.\n"
@@ -396,7 +396,7 @@ int cmd_check(cli *c, int argc, const char **argv) {
         {"device", 'd', POPT_ARG_STRING, &device, 0,
          "cuda (default), cpu or emu: the kernels, executed and checked on the CPU", "D"},
         {"data", 0, POPT_ARG_STRING, &data, 0, "folder of test_data_set_N (default: the model's)", "DIR"},
-        {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every */model.onnx below DIR", "DIR"},
+        {"suite", 0, POPT_ARG_STRING, &suite, 0, "check every test below DIR", "DIR"},
         {"filter", 0, POPT_ARG_STRING, &filter, 0, "only tests of the suite whose name holds TEXT", "TEXT"},
         {"random", 0, POPT_ARG_NONE, &random, 0,
          "random inputs, against the reference evaluation of the imported graph", NULL},

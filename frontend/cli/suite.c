@@ -1,5 +1,6 @@
 /* suite.c: tenon check --suite: every test in a process of its own, so that none can take the others down.
  *
+ * A test is a folder with a model.onnx and its test_data_set_N, or a model with a folder of its name that has those.
  * A test that Tenon says it does not support (E_UNSUPPORTED) is skipped with that reason; everything else that is not
  * right has failed. Tests are grouped by the first word of their name. */
 #include "frontend/cli/suite.h"
@@ -7,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,8 +24,9 @@ enum { NAME_SIZE = 160, TEST_SECONDS = 120, MOST_JOBS = 64 };
 typedef enum verdict { NONE, PASSED, FAILED, SKIPPED, VERDICTS } verdict;
 
 typedef struct test {
-    char name[NAME_SIZE], op[64], why[512]; /* why one that passed was judged otherwise than others are */
-    verdict verdict;                        /* NONE: it has not ended */
+    char name[NAME_SIZE], model[NAME_SIZE + 16]; /* the model below the suite's folder */
+    char op[64], why[512];                       /* why one that passed was judged otherwise than others are */
+    verdict verdict;                             /* NONE: it has not ended */
     pid_t pid;
     int fd;
     size_t got; /* bytes of why so far */
@@ -31,6 +34,25 @@ typedef struct test {
 
 static int by_name(const void *a, const void *b) {
     return strcmp(((const test *)a)->name, ((const test *)b)->name);
+}
+
+/* The test that an entry of the suite's folder is; false if it is none. */
+static bool find_test(const char *dir, const char *entry, test *t) {
+    static const char *const suffixes[] = {".onnx", ".tn", ".prototxt"};
+    char path[1400];
+    if (*entry == '.' || strlen(entry) >= NAME_SIZE) return false;
+    snprintf(t->name, sizeof t->name, "%s", entry);
+    snprintf(t->model, sizeof t->model, "%s/model.onnx", entry);
+    snprintf(path, sizeof path, "%s/%s", dir, t->model);
+    if (access(path, F_OK) == 0) return true;
+    for (size_t k = 0; k < sizeof suffixes / sizeof *suffixes; k++) {
+        if (!cli_has_suffix(entry, suffixes[k])) continue;
+        t->name[strlen(entry) - strlen(suffixes[k])] = 0;
+        snprintf(t->model, sizeof t->model, "%s", entry);
+        snprintf(path, sizeof path, "%s/%s/test_data_set_0", dir, t->name);
+        return access(path, F_OK) == 0;
+    }
+    return false;
 }
 
 static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) {
@@ -43,19 +65,15 @@ static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) 
     test *t = calloc(cap, sizeof *t);
     *n = 0;
     for (struct dirent *e; t && (e = readdir(d));) {
-        char path[1400];
-        struct stat st;
-        snprintf(path, sizeof path, "%s/%s/model.onnx", dir, e->d_name);
-        if (*e->d_name == '.' || strlen(e->d_name) >= NAME_SIZE || stat(path, &st)) continue;
-        if (filter && !strstr(e->d_name, filter)) continue;
+        test found = {.verdict = NONE};
+        if (!find_test(dir, e->d_name, &found) || (filter && !strstr(found.name, filter))) continue;
         if (*n == cap) {
             test *more = realloc(t, 2 * cap * sizeof *t);
             if (!more) break;
             t = more;
-            memset(t + cap, 0, cap * sizeof *t);
             cap *= 2;
         }
-        strcpy(t[(*n)++].name, e->d_name);
+        t[(*n)++] = found;
     }
     closedir(d);
     if (t) qsort(t, *n, sizeof *t, by_name);
@@ -68,6 +86,12 @@ static void child_diag(void *user, const tn_diag *d) {
     if (d->severity == TN_ERROR && !*why) snprintf(why, 512, "%s%s%s", d->loc, *d->loc ? ": " : "", d->message);
 }
 
+/* Seconds that a test may take, beside what tuning and settling may. */
+static unsigned limit_of(const check_options *o) {
+    const double tune = o->setup->options.tune_seconds;
+    return TEST_SECONDS + (tune < 0 ? 0 : tune == 0 ? 120 : (unsigned)fmin(2 * tune, 1e6));
+}
+
 static void run_child(cli *parent, const char *dir, const test *t, const check_options *o, int fd) {
     char why[512] = "", model[1400], data[1300];
     cli c = *parent;
@@ -78,8 +102,8 @@ static void run_child(cli *parent, const char *dir, const test *t, const check_o
     c.env.progress_user = &c; /* draws nothing there, but ends the work on Ctrl-C */
     c.errors = 1;             /* the parent prints */
     cli_watch_signals();
-    alarm(TEST_SECONDS);
-    snprintf(model, sizeof model, "%s/%s/model.onnx", dir, t->name);
+    alarm(limit_of(o));
+    snprintf(model, sizeof model, "%s/%s", dir, t->model);
     snprintf(data, sizeof data, "%s/%s", dir, t->name);
     check_options mine = *o;
     mine.data = data;
@@ -101,8 +125,7 @@ typedef struct suite {
     size_t n, started, ended, printed, n_running;
     test *running[MOST_JOBS];
     double began;
-    bool
-        stopped; /* interrupted, or no process could be made: what runs is told to end, and what it finds does not count */
+    bool stopped; /* interrupted, or no process could be made: what runs is told to end and does not count */
 } suite;
 
 static tn_status start(suite *s, test *t) {
@@ -124,7 +147,7 @@ static tn_status start(suite *s, test *t) {
 }
 
 /* The test's process has closed its end of the pipe. */
-static void finish(test *t) {
+static void finish(test *t, unsigned limit) {
     int status = 0;
     close(t->fd);
     while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
@@ -132,7 +155,7 @@ static void finish(test *t) {
     if (WIFSIGNALED(status)) {
         const int by = WTERMSIG(status);
         if (by == SIGALRM)
-            snprintf(t->why, sizeof t->why, "did not end in %d s", TEST_SECONDS);
+            snprintf(t->why, sizeof t->why, "did not end in %u s", limit);
         else
             snprintf(t->why, sizeof t->why, "crashed: %s (signal %d)", strsignal(by), by);
         t->verdict = FAILED;
@@ -181,7 +204,7 @@ static void show_progress(suite *s, const test *last) {
 static void end(suite *s, size_t slot) {
     test *t = s->running[slot];
     s->running[slot] = s->running[--s->n_running];
-    finish(t);
+    finish(t, limit_of(s->o));
     if (s->stopped) {
         t->verdict = NONE;
         return;
@@ -276,8 +299,10 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
     if (!s.t) return tn_status_exit_code(TN_E_IO);
     if (s.n == 0) {
         free(s.t);
-        return cli_exit(c, tn_fail(&c->env, TN_E_IO, dir, "name a folder whose folders hold a model.onnx each",
-                                   "no tests%s%s are there", filter ? " with a name like " : "", filter ? filter : ""));
+        return cli_exit(
+            c, tn_fail(&c->env, TN_E_IO, dir,
+                       "name a folder of folders with a model.onnx each, or of models beside folders of their names",
+                       "no tests%s%s are there", filter ? " with a name like " : "", filter ? filter : ""));
     }
     run_all(&s, (size_t)(jobs < 1 ? 1 : jobs > MOST_JOBS ? MOST_JOBS : jobs));
     size_t count[VERDICTS] = {0}, n = 0;

@@ -68,7 +68,7 @@ tn_status check_drawn(cli *c, const check_options *o, check_draws *d, size_t k, 
                       const tn_host_tensor *want, char *why, size_t size);
 /* " (3 of 80 elements only within what rounding explains)", or "". */
 const char *check_excuse(const cli_diff *d, char *buf, size_t size);
-/* Every DIR/NAME/model.onnx (filter: whose name holds that text), up to `jobs` at a time.  Failures with reasons, a table by
+/* Every DIR/NAME/model.onnx, and every model DIR/NAME.onnx with a folder DIR/NAME (filter: whose name holds that text), up to `jobs` at a time.  Failures with reasons, a table by
  * operator, and the line "N passed, N failed, N skipped".  0 if none failed, 1 if one did or the run was cut short. */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 

@@ -50,6 +50,11 @@ wait $suite
 holds "a crash is a failure of the suite" test $? = 1
 holds "a crash and what follows it" grep -Pzoq '^FAILED  test_digits_aa: crashed: Segmentation fault \(signal 11\)\nFAILED  test_digits_broken: output logits.*\n(.*\n)*1 passed, 2 failed, 0 skipped\n' "$work/crashed"
 rm -r "$work/suite/test_digits_aa"
+cp "$digits/digits.onnx" "$work/suite/beside.onnx"
+cp "$digits/digits.onnx" "$work/suite/without_data.onnx"
+mkdir "$work/suite/beside"
+cp -r "$digits/test_data_set_0" "$work/suite/beside/"
+expect "suite of models beside their data" 0 '^1 passed, 0 failed, 0 skipped$' "$tenon" check --suite "$work/suite" --device cpu --filter de
 expect "suite filter" 0 '^1 passed, 0 failed, 0 skipped$' "$tenon" check --suite "$work/suite" --device cpu --filter digits_a
 expect "run a model" 0 'logits: f32 1x10' "$tenon" run "$digits/digits.onnx" --device cpu --input "image=$digits/digit_3.npy"
 expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json --shape image=1x1x20x20
