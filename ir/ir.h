@@ -289,10 +289,10 @@ void tn_condition_print(const tn_condition *c, const char *a, const char *b, cha
 /* Records a condition (of the layer at the cursor where it names none, in the region there): nothing where it can be proved
  * or is there already, sticky TN_E_TYPE where it can never hold and stands in the graph's body. */
 tn_status tn_graph_require(tn_graph *g, tn_condition c);
-/* Records what the nodes that are there now assume (not those inside branches and loops).  The pass runner calls it
- * before its first pass. */
+/* Records what the nodes that are there now assume, each in its region (not those of branches that sizes choose).  The pass runner
+ * calls it before its first pass. */
 tn_status tn_graph_collect_conditions(tn_graph *g);
-/* Of those, too: each in its region. */
+/* Of those, too. */
 tn_status tn_graph_collect_all_conditions(tn_graph *g);
 /* The nodes of r, a branch or a loop's body, assume more than the graph's conditions say. */
 bool tn_region_needs_more(tn_graph *g, tn_region r);

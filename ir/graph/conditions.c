@@ -468,7 +468,7 @@ static void need_given_sizes(tn_graph *g, tn_node n) {
     }
 }
 
-/* branches: those of branches and loops, too. */
+/* branches: those of branches that sizes choose, too. */
 static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
     for (tn_node n = tn_region_last(g, r); n.i; n = tn_node_prev(g, n)) needed[n.i] = is_needed(g, r, n, needed);
     TN_FOR_NODES(g, r, n) {
@@ -477,7 +477,7 @@ static void collect(tn_graph *g, tn_region r, bool branches, bool *needed) {
         const tn_dim runs = g->runs;
         if (tn_node_op(g, n) == TN_OP_LOOP) g->runs = loop_runs(g, runs, TN_ATTRS_OF(g, n, loop)->trips);
         for (size_t k = 0; k < tn_node_subregion_count(g, n); k++) {
-            if (!branches && tn_node_op(g, n) != TN_OP_KERNEL) continue;
+            if (!branches && tn_node_op(g, n) != TN_OP_KERNEL && !decides(g, n)) continue;
             const tn_dim taken = g->taken;
             const tn_region needing = g->needing;
             if (decides(g, n)) g->needing = tn_node_subregion(g, n, k);

@@ -28,9 +28,10 @@ bool tn_infer_sees(const tn_infer_ctx *c, size_t k) {
 static tn_status index_fits(tn_infer_ctx *c, const tn_index_use *use, int64_t i) {
     char what[64];
     const bool ever = i < 0 ? use->from_end && i > INT64_MIN : i < INT64_MAX;
-    const tn_dim least = tn_dim_const(c->g, !ever ? 0 : i < 0 ? -i : i + 1);
+    const tn_dim least = tn_dim_const(c->g, !ever ? INT64_MAX : i < 0 ? -i : i + 1);
     const tn_size axis = tn_size_axis(c, 0, use->axis);
-    if (!ever || tn_rel_decide(c->g, TN_REL_AT_LEAST, axis.d, least) == TN_DIMS_DIFFERENT)
+    const bool never = !ever || tn_rel_decide(c->g, TN_REL_AT_LEAST, axis.d, least) == TN_DIMS_DIFFERENT;
+    if (never && !c->g->needing.i) /* of a branch that data chooses it is one when that is chosen */
         return tn_infer_error(c, "index %lld is out of range for axis %zu of %s, whose size is %s", (long long)i,
                               use->axis, TN_OPERAND_TEXT(c, 0), TN_DIM_TEXT(c, axis.d));
     snprintf(what, sizeof what, "what index %lld needs", (long long)i);

@@ -317,8 +317,93 @@ static tn_plan *compile(shapes_result *r, const char *text, uint32_t streams, vo
     return p;
 }
 
-void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
+/* Contexts on both devices; false where there is none. */
+static bool open_on(shapes_result *r, const tn_plan *p, device d[2]) {
     static const tn_device kinds[] = {TN_CPU, TN_EMU};
+    tn_status st;
+    for (int k = 0; p && k < 2; k++) {
+        const tn_context_options opts = {.device = kinds[k], .host = tn_host_devices()};
+        d[k].c = tn_context_new((tn_plan *)(uintptr_t)p, &opts, &st);
+        if (!d[k].c) fault(r, NULL, "no context on %s: %s", d[k].name, message);
+    }
+    return d[0].c && d[1].c;
+}
+
+/* ---- a graph in a branch ----------------------------------------------------------------------------------------- */
+
+/* The graph of the text, and what it comes to, in a branch that an input `chosen` takes; 0 otherwise.  Of one output, so that all of it
+ * is needed. */
+static char *chosen_text(const char *text, const tn_graph *g) {
+    char *out = NULL;
+    size_t size = 0;
+    const char *func = strstr(text, "func "), *body = func ? strstr(func, ") {\n") : NULL,
+               *last = body ? strstr(body, "\n  return %") : NULL;
+    FILE *f = last && tn_graph_output_count(g) == 1 ? open_memstream(&out, &size) : NULL;
+    if (!f) return NULL;
+    const char *name = last + strlen("\n  return ");
+    const size_t length = strcspn(name, ",\n"), rank = tn_val_rank(g, tn_graph_output(g, 0));
+    fprintf(f, "%.*s, %%chosen: bool[]) {\n  %%result = if %%chosen {^():%.*s", (int)(body - text), text,
+            (int)(last - body - 3), body + 3);
+    fprintf(f, "\n  %%number = cast %.*s {to=f32}\n  %%most = reduce_max %%number {axes=[", (int)length, name);
+    for (size_t k = 0; k < rank; k++) fprintf(f, "%s%zu", k ? "," : "", k);
+    fprintf(f,
+            "]}\n  yield %%most\n  } {^():\n  %%none = const [0] : f32[]\n  yield %%none\n  }\n  return %%result\n}\n");
+    fclose(f);
+    return out;
+}
+
+/* What is not chosen need not be legal: sizes in their ranges alone are; what is chosen runs where the graph does. */
+static void run_chosen_at(shapes_result *r, const char *symbolic, tn_graph *whole, const device *d, const tn_plan *p,
+                          const int64_t *at, uint64_t seed) {
+    char *text = bound_text(symbolic, at);
+    tn_status st;
+    tn_graph *g = text ? tn_parse(&env, "bound", text, strlen(text), NULL, 0, true, &st) : NULL;
+    tn_graph *header = text ? header_only(text) : NULL;
+    const bool within = !out_of_range(whole, at);
+    io x = {.n_in = 0}, reference = {.n_in = 0};
+    if (header && is_small(header) && (!g || is_small(g)) && make_inputs(header, &x, seed) && x.n_in + 1 < MAX_IO) {
+        const bool sure = !g || (make_inputs(g, &reference, seed) &&
+                                 tn_eval_graph(&env, g, x.in, x.n_in, reference.want, reference.n_out, NULL) == TN_OK);
+        tn_tensor *chosen = &x.in[x.n_in++];
+        bool ok = tn_tensor_new(&env, TN_BOOL, 0, NULL, chosen) == TN_OK;
+        x.n_out = 1;
+        for (int yes = 0; ok && yes < (sure ? 2 : 1); yes++)
+            for (int k = 0; k < 2; k++) {
+                const bool legal = within && (!yes || g);
+                *(bool *)chosen->data = yes;
+                *message = 0;
+                const bool ran = run_on(&d[k], &x, p);
+                if (ran != legal)
+                    fault(r, at, "%s %s a branch that is %schosen at %s shape: %s", d[k].name, ran ? "runs" : "refuses",
+                          yes ? "" : "not ", legal ? "a legal" : "an illegal", message);
+                if (ran && !yes && *(float *)x.got[0].data != 0) fault(r, at, "%s runs the other branch", d[k].name);
+            }
+    }
+    release(&x);
+    release(&reference);
+    tn_graph_free(header);
+    tn_graph_free(g);
+    free(text);
+}
+
+static void run_chosen(const char *text, tn_graph *g, uint64_t seed, shapes_binding at[SHAPES_BINDINGS],
+                       shapes_result *r) {
+    void *data = NULL;
+    size_t size = 0;
+    device d[] = {{"cpu", NULL}, {"emu", NULL}};
+    char *inside = chosen_text(text, g);
+    tn_plan *p = inside ? compile(r, inside, 1, &data, &size) : NULL;
+    const bool open = open_on(r, p, d);
+    for (int k = 0; open && k < SHAPES_BINDINGS && !r->fault.what[0]; k++)
+        run_chosen_at(r, text, g, d, p, at[k], seed + (uint64_t)k);
+    for (int k = 0; k < 2; k++) tn_context_free(d[k].c);
+    tn_plan_free(p);
+    if (data) tn_free(&env, data, size);
+    free(inside);
+}
+
+void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
+    enum { CHOSEN = 4 }; /* of so many graphs one is also put into a branch */
     void *data = NULL;
     size_t size = 0;
     shapes_binding at[SHAPES_BINDINGS];
@@ -326,11 +411,7 @@ void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
     tn_status st;
     tn_graph *g = tn_parse(&env, "text", text, strlen(text), NULL, 0, true, &st);
     tn_plan *p = compile(r, text, 1 + (uint32_t)(seed % MAX_STREAMS), &data, &size);
-    for (int k = 0; p && k < 2; k++) {
-        const tn_context_options opts = {.device = kinds[k], .host = tn_host_devices()};
-        d[k].c = tn_context_new(p, &opts, &st);
-        if (!d[k].c) fault(r, NULL, "no context on %s: %s", d[k].name, message);
-    }
+    open_on(r, p, d);
     r->compiled = p != NULL;
     if (p && tn_plan_manifest(p)->n_archs) {
         r->kernels = (int)tn_plan_manifest(p)->archs[0]->n_steps;
@@ -347,6 +428,7 @@ void shapes_run(const char *text, uint64_t seed, shapes_result *r) {
     }
     for (int k = 0; k < 2; k++) tn_context_free(d[k].c);
     tn_plan_free(p);
+    if (g && p && seed % CHOSEN == 0 && !r->fault.what[0]) run_chosen(text, g, seed, at, r);
     tn_graph_free(g);
     if (data) tn_free(&env, data, size);
 }

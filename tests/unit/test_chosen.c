@@ -176,6 +176,29 @@ START_TEST(what_is_wrong_moves_no_other_memory) {
 }
 END_TEST
 
+/* What passes make simpler ops of (a composite, here) was needed before. */
+START_TEST(passes_lose_nothing) {
+    static const char text[] = "func @main(%c: bool[], %x: f32[1,K,2]) -> (%z: f32[1,K,2]) {\n"
+                               "  %z = if %c {^():\n    %g = group_norm %x {groups=2, eps=0.001} loc(\"/then/norm\")\n"
+                               "    yield %g\n  } {^():\n    %n = neg %x\n    yield %n\n  }\n  return %z\n}\n";
+    const float x[] = {1, 2, 3, 4, 5, 6, 7, 8};
+    model m = compiled(text, devices[_i]);
+    for (int64_t k = 1; m.c && k < 5; k++)
+        for (int which = 0; which < 2; which++) {
+            const bool c = which == 1;
+            const void *data[] = {&c, x};
+            float z[8];
+            void *outs[] = {z};
+            ck_assert_int_eq(tn_context_set_shape(m.c, 1, 3, (int64_t[]){1, k, 2}), TN_OK);
+            const tn_status st = tn_context_run(m.c, data, outs);
+            ck_assert_msg(st == (c && k % 2 ? TN_E_TYPE : TN_OK), "%d of %d: %s", c, (int)k, message);
+            if (st != TN_OK) ck_assert_msg(!strncmp(message, "/then/norm: group_norm", 22), "%s", message);
+            if (!c) ck_assert_float_eq(z[0], -1);
+        }
+    done(&m);
+}
+END_TEST
+
 /* ---- what it says of sizes elsewhere ----------------------------------------------------------------------------- */
 
 #define HALF "%a = slice %x {starts=[0], sizes=[(N+1)//2], steps=[2]}\n"
@@ -290,6 +313,7 @@ int main(void) {
     tcase_add_loop_test(t, branches_may_contradict_each_other, 0, 2);
     tcase_add_loop_test(t, a_loop_needs_what_it_needs_when_it_runs, 0, 2);
     tcase_add_loop_test(t, what_is_wrong_moves_no_other_memory, 0, 2);
+    tcase_add_loop_test(t, passes_lose_nothing, 0, 2);
     tcase_add_test(t, a_branch_tells_nothing_of_sizes_outside);
     tcase_add_test(t, a_region_keeps_what_it_needs);
     tcase_add_test(t, a_size_that_is_given_may_rule_a_branch_out);
