@@ -53,6 +53,13 @@ typedef struct micro_case {
         "mma_" #TYPE SUFFIX, "mma", "mma_" #TYPE, 64, 32, 0, 0, {{KIND, T, 64 * 768}, {KIND, ACC, 64 * 512}},          \
             64 * 1024, NULL                                                                                            \
     }
+#define MMA_SP1(TYPE, T, KIND, SUFFIX)                                                                                 \
+    {                                                                                                                  \
+        "mma_sp_" #TYPE SUFFIX, "mma", "mma_sp_" #TYPE, 64, 32, 0, 0, {{KIND, T, 64 * 1024}, {KIND, T_F32, 64 * 512}}, \
+            64 * 1024, NULL                                                                                            \
+    }
+#define MMA_SP(TYPE, T)                                                                                                \
+    MMA_SP1(TYPE, T, G_UNIT, ""), MMA_SP1(TYPE, T, G_WIDE, "_wide"), MMA_SP1(TYPE, T, G_SPECIAL, "_special")
 #define MMA(TYPE, T)                                                                                                   \
     MMA1(TYPE, T, G_UNIT, "", T_F32), MMA1(TYPE, T, G_WIDE, "_wide", T_F32), MMA1(TYPE, T, G_SPECIAL, "_special", T_F32)
 #define WG1(TYPE, T, N, FORM, KIND, SUFFIX)                                                                            \
@@ -122,6 +129,8 @@ static const micro_case cases[] = {
     MMA(e5m2, T_E5M2),
     MMA1(s8, T_S8, G_BITS, "", T_U32),
     MMA1(u8, T_S8, G_BITS, "", T_U32),
+    MMA_SP(f16, T_F16),
+    MMA_SP(bf16, T_BF16),
     WG(f16, T_F16, 32, ""),
     WG(f16, T_F16, 32, "_tb"),
     WG(f16, T_F16, 64, ""),
