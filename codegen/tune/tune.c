@@ -535,6 +535,22 @@ static tn_status race(tn_tuning *x, size_t k, int round) {
     return s;
 }
 
+/* Where a first run took far longer than others' it may have been the driver that did: what is loaded or made ready then is
+ * no kernel's time. */
+static tn_status check_twice(tn_tuning *x, size_t k, double best) {
+    static const double ONCE_MORE_US = 1e5; /* longer ones are not run again */
+    tn_candidate *c = &x->w->c[k];
+    tn_status s;
+    double us;
+    if (c->out || c->cold_us <= HOPELESS * best || c->cold_us > ONCE_MORE_US) return TN_OK;
+    runner *r = open_runner(x, k, &s);
+    if (!r) return s;
+    if (place(r, &x->d, true)) s = check_here(r, &us);
+    if (s == TN_OK && !c->out && us < c->cold_us) c->us = c->cold_us = us;
+    if (c->out) close_runner(r);
+    return s;
+}
+
 /* First runs of those that have had none: cold, one call, and so only good for dropping the hopeless. */
 static tn_status check_all(tn_tuning *x, double deadline) {
     tn_work *w = x->w;
@@ -554,8 +570,9 @@ static tn_status check_all(tn_tuning *x, double deadline) {
     best = 0;
     for (size_t k = 0; k < w->n; k++)
         if (!w->c[k].out && w->c[k].cold_us > 0 && (best == 0 || w->c[k].cold_us < best)) best = w->c[k].cold_us;
-    for (size_t k = 0; k < w->n; k++) {
+    for (size_t k = 0; s == TN_OK && k < w->n; k++) {
         tn_candidate *c = &w->c[k];
+        s = check_twice(x, k, best);
         if (c->out || c->cold_us <= HOPELESS * best) continue;
         c->out = true;
         snprintf(c->note, sizeof c->note, "%.2f x the best, left after its first run", c->cold_us / best);

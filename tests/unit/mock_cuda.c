@@ -17,6 +17,7 @@ API mock_cuda *mock_cuda_get(void) {
 /* For programs that know nothing of the mock: a device of this compute capability, with every kernel.  MOCK_CUDA_TIMES: a seed, from
  * which times are drawn, so that a tuner sees better and worse candidates. */
 static uint64_t times;
+static bool slow; /* what is timed next (slow_loads) */
 __attribute__((constructor)) static void from_environment(void) {
     const char *cc = getenv("MOCK_CUDA_CC"), *seed = getenv("MOCK_CUDA_TIMES");
     if (seed) times = strtoull(seed, NULL, 10) | 1;
@@ -362,6 +363,7 @@ static CUresult mock_cuModuleLoadDataEx(CUmodule *mod, const void *p, unsigned n
     (void)n, (void)o, (void)v;
     FAIL_POINT(cuModuleLoadDataEx);
     m.module_loads++, m.live_modules++;
+    if (m.slow_loads > 0) m.slow_loads--, slow = true;
     return *mod = (CUmodule)(uintptr_t)p, CUDA_SUCCESS;
 }
 /* Functions of other kernels, by module and name. */
@@ -649,7 +651,8 @@ static bool is_fast(const graph *g) {
 }
 static CUresult mock_cuEventElapsedTime(float *ms, CUevent a, CUevent b) {
     (void)a, (void)b;
-    *ms = m.fast ? 0.25f : 0.5f;
+    *ms = (m.fast ? 0.25f : 0.5f) * (slow ? 100 : 1);
+    slow = false;
     if (times) {
         times = times * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         *ms *= 0.5f + (float)(times >> 40) / (float)(1 << 24);

@@ -27,6 +27,7 @@ typedef struct mock_cuda {
     int fail_skip;         /* ... after so many calls ... */
     int fail_code;         /* ... with this CUresult */
     int other_kernels;     /* modules have every function that they are asked for */
+    int slow_loads;        /* kernels of the next so many modules take a hundred times as long when they first run */
     int wrong;             /* so many of the tuner's checks find a wrong result */
     int idle;              /* kernels and products do nothing: their arguments may be nonsense */
     unsigned long memory;  /* bytes that one allocation may have; 0: no limit */

@@ -209,13 +209,15 @@ static void read_policies(const tn_plan *plan) {
 /* Of that plan: how many kernels it has, the threads of its first step's, and what is said of that. */
 static char winner_note[300];
 static uint32_t first_block;
-static size_t n_kernels;
+static size_t n_kernels, n_hopeless;
 
 static void read_winner_of(const TnPlan__Arch *a) {
     const TnPlan__Step *s = a->steps[0];
     n_kernels = a->n_kernels;
     first_block = a->kernels[s->kernel]->block[0];
     *winner_note = 0;
+    n_hopeless = 0;
+    for (size_t k = 0; k < s->n_candidates; k++) n_hopeless += strstr(s->candidates[k]->note, "first run") != NULL;
     for (size_t k = 0; k < s->n_candidates; k++)
         if (!strncmp(s->candidates[k]->note, "winner", 6))
             snprintf(winner_note, sizeof winner_note, "%s", s->candidates[k]->note);
@@ -561,6 +563,21 @@ START_TEST(launches_as_the_whole_network_likes) {
 }
 END_TEST
 
+/* What the driver does when a kernel first runs is not held against it. */
+START_TEST(a_slow_load_drops_nobody) {
+    static const char fixed[] =
+        "func @main(%x: f32[64,64]) -> (%y: f32[64,64]) {\n  %y = softmax %x {axis=1} loc(\"/soft\")\n  return %y\n}\n";
+    char path[100];
+    snprintf(path, sizeof path, "%s/lock", cache);
+    for (int slow = 1; slow < 4; slow++) {
+        remove_from_cache("[tl]*");
+        mock->slow_loads = slow;
+        ck_assert_msg(compile_text(fixed, path) == TN_OK, "%s", errors);
+        ck_assert_uint_eq(n_hopeless, 0);
+    }
+}
+END_TEST
+
 /* What loses alone and wins in the whole network is in the plan, in the cache and in the lockfile. */
 START_TEST(winners_in_the_whole_network) {
     static const char fixed[] =
@@ -841,6 +858,7 @@ int main(void) {
     tcase_add_test(t, locks_winners_by_bucket);
     tcase_add_test(t, loops_are_not_timed);
     tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
+    tcase_add_test(t, a_slow_load_drops_nobody);
     tcase_add_test(t, winners_in_the_whole_network);
     tcase_add_test(t, rivals_take_much_shared_memory);
     tcase_add_test(t, exact_sizes_where_that_pays);
