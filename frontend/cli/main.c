@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct command {
     const char *name, *what;
@@ -54,6 +55,14 @@ static int run(cli *c, int argc, char **argv) {
     return cli_usage(c, "there is no command \"%s\" (tenon --help lists them)", argv[1]);
 }
 
+/* Writes out what is left; else why not: where an earlier write failed its reason is lost, and one more byte meets it again. */
+static int flush_output(void) {
+    errno = 0;
+    if (fflush(stdout) != 0 && errno) return errno;
+    if (!ferror(stdout)) return 0;
+    return write(STDOUT_FILENO, "\n", 1) < 0 ? errno : EIO;
+}
+
 int main(int argc, char **argv) {
     cli c = {0};
     cli_init(&c);
@@ -61,9 +70,9 @@ int main(int argc, char **argv) {
         if (!strcmp(argv[k], "--json")) c.json = true; /* known before the options are read, which may fail */
     int rc = run(&c, argc, argv);
     cli_json_end(&c, rc);
-    errno = 0;
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "tenon: error: the standard output cannot be written: %s\n", strerror(errno ? errno : EIO));
+    const int why = flush_output();
+    if (why) {
+        fprintf(stderr, "tenon: error: the standard output cannot be written: %s\n", strerror(why));
         if (rc == 0) rc = tn_status_exit_code(TN_E_IO);
     }
     for (size_t k = 0; k < c.n_reads; k++) free(c.reads[k]);
