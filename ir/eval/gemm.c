@@ -30,6 +30,11 @@
 OWN_GEMM(own_dgemm, double)
 OWN_GEMM(own_sgemm, float)
 
+/* A sum that begins at 0 is never -0; in BLAS's kernels a fused product that is too small makes it that. */
+#define BEGIN_AT_ZERO(T)                                                                                               \
+    for (int64_t i = 0; !accumulate && i < m; i++)                                                                     \
+        for (int64_t j = 0; j < n; j++) c[i * ldc + j] += (T)0
+
 /* BLAS takes int sizes; tiny products are faster without its overhead. */
 static bool for_blas(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, int64_t ldc) {
 #ifdef TN_HAVE_OPENBLAS
@@ -51,16 +56,18 @@ static bool for_blas(int64_t m, int64_t n, int64_t k, int64_t lda, int64_t ldb, 
 
 void tn_ev_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const double *a, int64_t lda, const double *b,
                 int64_t ldb, bool accumulate, double *c, int64_t ldc) {
-    if (for_blas(m, n, k, lda, ldb, ldc))
+    if (for_blas(m, n, k, lda, ldb, ldc)) {
         BLAS_CALL(cblas_dgemm);
-    else
+        BEGIN_AT_ZERO(double);
+    } else
         own_dgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
 }
 
 void tn_ev_sgemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                  int64_t ldb, bool accumulate, float *c, int64_t ldc) {
-    if (for_blas(m, n, k, lda, ldb, ldc))
+    if (for_blas(m, n, k, lda, ldb, ldc)) {
         BLAS_CALL(cblas_sgemm);
-    else
+        BEGIN_AT_ZERO(float);
+    } else
         own_sgemm(ta, tb, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
 }

@@ -124,6 +124,28 @@ START_TEST(test_matmul_naive) {
 }
 END_TEST
 
+/* 0 and a product that is -0, or becomes it, are 0: of a column by a row, which BLAS's fused kernels give as the product. */
+START_TEST(test_zeros_of_products) {
+    enum { M = 16, N = 12 };
+    static const double some[] = {-1e-200, 0, 1e-200, -0.0, -3};
+    double xs[M], ws[N];
+    bench b;
+    bench_open(&b);
+    for (int k = 0; k < M; k++) xs[k] = some[k % 5];
+    for (int k = 0; k < N; k++) ws[k] = some[(k + 1) % 5];
+    const int64_t m = _i / 2 + 1;
+    const tn_attrs_matmul a = {.trans_b = _i % 2};
+    const tn_val x = bench_input(&b, TN_F64, 2, DIMS(m, 1), xs),
+                 w = bench_input(&b, TN_F64, 2, _i % 2 ? DIMS(N, 1) : DIMS(1, N), ws);
+    bench_eval(&b, 1, (tn_val[]){bench_op(&b, TN_OP_MATMUL, &a, 2, (tn_val[]){x, w})});
+    for (int64_t i = 0; i < m * N; i++) {
+        const double y = bench_get(&b.out[0], i);
+        ck_assert_msg(y == xs[i / N] * ws[i % N] && !(y == 0 && signbit(y)), "%d: %g", (int)i, y);
+    }
+    bench_close(&b);
+}
+END_TEST
+
 /* Of u8 and i8 in i32, where sums wrap: 80000 products of 255 and -128. */
 START_TEST(test_products_of_bytes) {
     enum { K = 80000 };
@@ -369,6 +391,7 @@ int main(void) {
     tcase_add_test(c, test_conv_transpose_adjoint);
     tcase_add_test(c, test_pool_layouts);
     tcase_add_loop_test(c, test_matmul_naive, 0, 2);
+    tcase_add_loop_test(c, test_zeros_of_products, 0, 32);
     tcase_add_test(c, test_products_of_bytes);
     tcase_add_test(c, test_sums_accumulate_in_double);
     tcase_add_test(c, test_rounding);
