@@ -96,7 +96,7 @@ static void move_columns(const setting *s, const uint8_t *from, const int64_t *o
     memset(to, 0, (size_t)(s->n * row));
     for (int64_t n = 0; n < s->n; n++)
         for (int64_t k = 0; k < s->k; k++) {
-            const unsigned v = from[n * row + order[k] / each] >> (order[k] % each * bits) & mask;
+            const unsigned v = (unsigned)from[n * row + order[k] / each] >> (order[k] % each * bits) & mask;
             to[n * row + k / each] = (uint8_t)(to[n * row + k / each] | v << (k % each * bits));
         }
 }

@@ -161,7 +161,7 @@ START_TEST(what_is_wrong_moves_no_other_memory) {
         "  } {^():\n    %q = matmul %v, %u\n    yield %q\n  }\n"
         "  %s = matmul %r, %v\n  %z = add %s, %u\n  return %z\n}\n";
     float x[8 * 8], w[64], z[64], want[64];
-    for (int k = 0; k < 64; k++) x[k] = (float)(k % 3), w[k] = k % 9 == 0 ? 2 : k % 9 == 4 ? 1 : 0;
+    for (int k = 0; k < 64; k++) x[k] = (float)(k % 3), w[k] = k % 9 == 0 ? 2.0f : k % 9 == 4 ? 1.0f : 0.0f;
     model m = compiled(text, devices[_i]);
     for (int64_t n = 8; m.c && n > 0; n--) { /* of 8 rows the first time */
         const bool c = false, yes = true;
