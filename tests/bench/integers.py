@@ -10,8 +10,6 @@ the operator in float16 (cuBLAS; cuDNN in channels_last).  Medians of CUDA-graph
 Needs torch, onnx, numpy."""
 import json
 import os
-import pathlib
-import tempfile
 import time
 
 import numpy as np
@@ -19,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gpu_time import time_graph
-from process import options, output_of
+from process import measure_rows, options, output_of
 
 random = np.random.default_rng(1)
 
@@ -105,21 +103,9 @@ def main():
     a = options(__doc__)
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds, then TOP/s")
     print(f"{'operator':<44}{'tenon':>9}{'int_mm':>9}{'fp16':>9}{'tenon':>9}{'int_mm':>9}{'fp16':>9}")
-    done = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in (*gemms(), *convs()):
-            if a.filter not in row[0]:
-                continue
-            try:
-                r = measure(a, row, pathlib.Path(folder))
-            except Exception as e:
-                print(f"{row[0]}: failed: {e}", flush=True)
-                continue
-            done.append(r)
-            print(f"{r['name']:<44}" + "".join(f"{r[w]:>9.1f}" for w in ("tenon_us", "int_mm_us", "fp16_us")) +
-                  "".join(f"{tops(r, w):>9.1f}" for w in ("tenon_us", "int_mm_us", "fp16_us")), flush=True)
-    if a.out:
-        a.out.write_text(json.dumps(done, indent=1))
+    who = ("tenon_us", "int_mm_us", "fp16_us")
+    measure_rows(a, (*gemms(), *convs()), lambda row: row[0], measure,
+                 lambda r: f"{r['name']:<44}" + "".join(f"{r[w]:>9.1f}" for w in who) + "".join(f"{tops(r, w):>9.1f}" for w in who))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,8 @@ Each row is a model of one operator on a large input, compiled by `tenon compile
 Tenon's results do not depend on timing; rows named `deterministic` hold PyTorch to the same (torch.use_deterministic_algorithms).
 Times are medians in microseconds: CUDA-graph replays (tenon bench) and PyTorch between events, whose launches of some
 microseconds are in its times; random inputs on the device.  Needs torch, torchvision, onnx, numpy."""
-import argparse
 import json
 import os
-import pathlib
-import tempfile
 import time
 
 import numpy as np
@@ -19,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gpu_time import time_calls
-from process import output_of
+from process import measure_rows, options, output_of
 
 F, I = TensorProto.FLOAT, TensorProto.INT64
 M = 1 << 20
@@ -126,29 +123,11 @@ def measure(a, row, folder):
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--tenon", default="build/tenon")
-    ap.add_argument("--filter", default="")
-    ap.add_argument("--seconds", type=float, default=.3)
-    ap.add_argument("--tune-seconds", type=float, default=10)
-    ap.add_argument("--out", type=pathlib.Path)
-    a = ap.parse_args()
+    a = options(__doc__, tune_seconds=10)
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds")
     print(f"{'operator':<40}{'torch':>10}{'tenon':>10}{'ratio':>7}")
-    done = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in rows():
-            if a.filter not in row[0]:
-                continue
-            try:
-                r = measure(a, row, pathlib.Path(folder))
-            except Exception as e:
-                print(f"{row[0]}: failed: {e}", flush=True)
-                continue
-            done.append(r)
-            print(f"{r['name']:<40}{r['torch_us']:>10.1f}{r['tenon_us']:>10.1f}{r['torch_us'] / r['tenon_us']:>7.2f}", flush=True)
-    if a.out:
-        a.out.write_text(json.dumps(done, indent=1))
+    measure_rows(a, rows(), lambda row: row[0], measure,
+                 lambda r: f"{r['name']:<40}{r['torch_us']:>10.1f}{r['tenon_us']:>10.1f}{r['torch_us'] / r['tenon_us']:>7.2f}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,40 @@
-"""process.py: what one run of a command took, and said; the options of a script that runs Tenon's."""
+"""process.py: what one run of a command took, and said; options and rows of a script that runs Tenon's."""
 import argparse
+import json
 import os
 import pathlib
 import subprocess
+import tempfile
 
 
-def options(doc):
+def options(doc, tune_seconds=20):
     """What the user gives a script that tunes a model a row."""
     ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--tenon", default="build/tenon")
     ap.add_argument("--filter", default="")
     ap.add_argument("--seconds", type=float, default=.3)
-    ap.add_argument("--tune-seconds", type=float, default=20)
+    ap.add_argument("--tune-seconds", type=float, default=tune_seconds)
     ap.add_argument("--out", type=pathlib.Path)
     return ap.parse_args()
+
+
+def measure_rows(a, rows, name, measure, line):
+    """Measures each row whose name holds a.filter, all with one temporary folder, and prints its line; one that fails is said and left
+    out.  --out gets the results as JSON."""
+    done = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows:
+            if a.filter not in name(row):
+                continue
+            try:
+                r = measure(a, row, pathlib.Path(folder))
+            except Exception as e:
+                print(f"{name(row)}: failed: {e}", flush=True)
+                continue
+            done.append(r)
+            print(line(r), flush=True)
+    if a.out:
+        a.out.write_text(json.dumps(done, indent=1))
 
 
 def run(cmd, env=None):

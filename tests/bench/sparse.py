@@ -10,8 +10,6 @@ same weight (0: PyTorch refuses).  Medians of CUDA-graph replays in microseconds
 Needs torch, onnx, numpy."""
 import json
 import os
-import pathlib
-import tempfile
 import time
 
 import numpy as np
@@ -19,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gpu_time import time_graph
-from process import options, output_of
+from process import measure_rows, options, output_of
 
 SIZES = (4096, 4096, 4096), (4096, 3072, 768), (128, 768, 3072), (128, 3072, 768), (128, 4096, 4096), (16, 4096, 4096)
 COLUMNS = "tenon_us", "kernel_us", "dense_us", "torch_us", "torch_sparse_us"
@@ -78,12 +76,17 @@ def torch_sparse_us(x, w, seconds):
         return 0
 
 
-def measure(a, m, n, k, folder):
+def name_of(size):
+    return "x".join(map(str, size))
+
+
+def measure(a, size, folder):
+    m, n, k = size
     x, dense = (random.standard_normal(s).astype(np.float16) for s in ((m, k), (k, n)))
     w = pruned(dense)
     plan = compiled(a, folder, x, w)
     won, best = kernel_of(a, plan)
-    r = {"name": f"{m}x{n}x{k}", "won": won, "tenon_us": median_us(a, plan), "kernel_us": best}
+    r = {"name": name_of(size), "won": won, "tenon_us": median_us(a, plan), "kernel_us": best}
     r["dense_us"] = median_us(a, compiled(a, folder, x, dense))
     x, w = torch.from_numpy(x).cuda(), torch.from_numpy(w).cuda()
     r["torch_us"] = time_graph(lambda: x @ w, a.seconds) * 1000
@@ -95,20 +98,8 @@ def main():
     a = options(__doc__)
     print(f"{torch.cuda.get_device_name()}, {time.strftime('%Y-%m-%d')}; microseconds")
     print(f"{'m x n x k':<18}{'tenon 2:4':>11}{'kernel':>11}{'dense':>11}{'torch':>11}{'torch 2:4':>11}  won")
-    done = []
-    with tempfile.TemporaryDirectory() as folder:
-        for m, n, k in SIZES:
-            if a.filter not in f"{m}x{n}x{k}":
-                continue
-            try:
-                r = measure(a, m, n, k, pathlib.Path(folder))
-            except Exception as e:
-                print(f"{m}x{n}x{k}: failed: {e}", flush=True)
-                continue
-            done.append(r)
-            print(f"{r['name']:<18}" + "".join(f"{r[c]:>11.1f}" for c in COLUMNS) + f"  {r['won']}", flush=True)
-    if a.out:
-        a.out.write_text(json.dumps(done, indent=1))
+    measure_rows(a, SIZES, name_of, measure,
+                 lambda r: f"{r['name']:<18}" + "".join(f"{r[c]:>11.1f}" for c in COLUMNS) + f"  {r['won']}")
 
 
 if __name__ == "__main__":
