@@ -95,13 +95,11 @@ static tn_status start_work(tn_compilation *c, tn_work *w, bool first) {
     return start_wanted(c, w, first);
 }
 
-/* It can show others what to try: they wait. */
+/* Another work of its kernel is in work, and may show what to try: it waits. */
 static bool waits(const tn_compilation *c, const tn_work *w) {
-    if (w->from_cache) return false;
-    if (w->fallback) return true;
-    for (size_t k = 0; k < c->n_buckets; k++) {
+    for (size_t k = 0; !w->from_cache && k < c->n_buckets; k++) {
         const tn_work *r = rival(c, w, k);
-        if (r && r->n && r->started) return true;
+        if (r && r->n && !r->ended && (r->started || w->fallback)) return true;
     }
     return false;
 }
@@ -384,16 +382,7 @@ static tn_status pass_deadline(pipeline *p) {
 
 /* ---- whose turn it is -------------------------------------------------------------------------------------------- */
 
-/* Another work of its kernel is in work, and may show what to try. */
-static bool follows_one(const tn_compilation *c, const tn_work *w) {
-    for (size_t k = 0; k < c->n_buckets; k++) {
-        const tn_work *r = rival(c, w, k);
-        if (r && r->n && !r->ended && (r->started || w->fallback)) return true;
-    }
-    return false;
-}
-
-/* ... has raced, and did not win yet. */
+/* Another work of its kernel has raced, and did not win yet. */
 static bool follows_open(const pipeline *p, const tn_work *w) {
     for (size_t k = 0; k < p->c->n_buckets; k++) {
         const tn_work *r = rival(p->c, w, k);
@@ -414,7 +403,7 @@ static tn_status find_ready(pipeline *p, bool must, size_t *out) {
     for (*out = 0; s == TN_OK && *out < p->referenced; ++*out) {
         tn_work *w = &c->works[p->order[*out]];
         if (!must && (p->n_open == OPEN || (!c->past_deadline && follows_open(p, w)))) continue;
-        if (!w->started && (must || c->past_deadline || !follows_one(c, w))) s = start_work(c, w, true);
+        if (!w->started && (must || c->past_deadline || !waits(c, w))) s = start_work(c, w, true);
         if (s != TN_OK) return s;
         if (w->started && must) s = tn_wait_jobs(c, w);
         if (w->started && tn_jobs_done(c, w)) return s;
