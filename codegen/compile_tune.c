@@ -14,7 +14,7 @@
 #include "codegen/compile.h"
 #include "ir/eval/eval.h"
 
-enum { FIRST = 5, MORE = 3, GUIDED = 3, MORE_GUIDED = 2, OPEN = 8, AHEAD = 24 };
+enum { FIRST = 5, MORE = 3, GUIDED = 2, MORE_GUIDED = 1, OPEN = 8, AHEAD = 24 };
 static const double WORTH = 1.15;             /* a candidate is built if it should come this close to the fastest */
 static const double ALIKE = 1.02;             /* times that do not differ */
 static const double NEAR = 8;                 /* sizes: so many times the work */
