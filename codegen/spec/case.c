@@ -12,8 +12,9 @@
 #include "codegen/tune/internal.h"
 #include "tenon/internal/float.h"
 
-/* Beyond these a case is large. */
-static const double MUCH_FLOPS = 2e8, MUCH_ELEMENTS = 2e6;
+/* Beyond these a case is large: rows that a symbol counts are evaluated alone, which lose little where sizes change anyway; beyond
+ * MORE times these, which is some tenths of a second, rows of any axis are. */
+static const double MUCH_FLOPS = 2e8, MUCH_ELEMENTS = 2e6, MORE = 20;
 
 tn_status tn_place(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, tn_placed *out) {
     int64_t last = 0;
@@ -52,7 +53,7 @@ static bool is_dense(const tn_placed *t) {
 typedef struct maker {
     const tn_env *env; /* of diagnostics */
     tn_case *c;
-    tn_slice slice; /* of the result; no symbol: all of it */
+    tn_slice slice; /* of the result; n 0: all of it */
     tn_shape shape; /* that is evaluated */
     int64_t few;
     tn_tensor in[TN_MAX_ARGS]; /* for the evaluation */
@@ -200,11 +201,14 @@ static tn_status take_result(const maker *m, uint32_t k, tn_tensor *t) {
     return st;
 }
 
-tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_tensor *in, bool wide,
-                      tn_tensor *out) {
+tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_slice *part,
+                      const tn_tensor *in, bool wide, tn_tensor *out) {
+    const tn_eval_rows rows =
+        part ? (tn_eval_rows){part->cut, part->n_cut, part->of, part->n, part->at} : (tn_eval_rows){0};
     const tn_eval_opts opts = {.wide = wide && !tn_spec_steps(s),
                                .loose = s->loose,
                                .total = true,
+                               .rows = &rows,
                                .symbols = at->b,
                                .n_symbols = at->n,
                                .opaque = tn_run_opaque};
@@ -214,7 +218,7 @@ tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, c
 static tn_status evaluate(const maker *m) {
     tn_case *c = m->c;
     tn_tensor out[TN_MAX_ARGS] = {{0}};
-    tn_status st = tn_case_run(m->env, c->s, &m->shape, m->in, true, out);
+    tn_status st = tn_case_run(m->env, c->s, &m->shape, &m->slice, m->in, true, out);
     if (st != TN_OK) return st;
     for (uint32_t k = 0; k < c->s->n_out; k++) {
         if (st == TN_OK) st = take_result(m, k, &out[k]);
@@ -241,7 +245,7 @@ static tn_status stays_in_range(const maker *m, bool *ok) {
     tn_tensor out[TN_MAX_ARGS] = {{0}};
     tn_env quiet = m->env ? *m->env : (tn_env){0};
     quiet.diag = NULL;
-    tn_status st = tn_case_run(&quiet, c->s, &m->shape, m->in, false, out);
+    tn_status st = tn_case_run(&quiet, c->s, &m->shape, &m->slice, m->in, false, out);
     *ok = st == TN_OK;
     for (uint32_t k = 0; k < c->s->n_out; k++) {
         const double *w = c->want[k].data, most = largest_of(c->out[k].dtype);
@@ -285,23 +289,28 @@ void tn_case_drop(tn_case *c) {
     c->begun = c->done = false;
 }
 
-/* Which part of it is evaluated. */
-static tn_status choose_part(maker *m) {
-    const tn_case *c = m->c;
-    bool holds = false;
-    tn_status st = TN_OK;
-    m->slice = (tn_slice){0};
-    m->shape = c->shape;
-    if (!tn_case_is_large(c)) return TN_OK;
-    tn_slice_find(c->s, &c->shape, &m->slice);
-    if (m->slice.n) st = tn_slice_try(m->env, c->s, &m->slice, &holds);
-    if (holds) m->shape = tn_slice_shape(c->s, &c->shape, &m->slice);
-    if (!holds) m->slice = (tn_slice){0};
-    return st;
+static bool is_large(const tn_case *c, double times) {
+    return tn_spec_flops(c->s, &c->shape) > times * MUCH_FLOPS ||
+           tn_shape_elements(c->s, &c->shape) > times * MUCH_ELEMENTS;
 }
 
-bool tn_case_is_large(const tn_case *c) {
-    return tn_spec_flops(c->s, &c->shape) > MUCH_FLOPS || tn_shape_elements(c->s, &c->shape) > MUCH_ELEMENTS;
+/* Rows of a symbol, or else of an axis. */
+void tn_case_part(const tn_case *c, tn_slice *part) {
+    *part = (tn_slice){0};
+    if (is_large(c, 1)) tn_slice_find(c->s, &c->shape, part);
+    if (!part->n && is_large(c, MORE)) tn_cut_find(c->s, &c->shape, part);
+}
+
+static tn_status choose_part(maker *m) {
+    const tn_case *c = m->c;
+    bool holds = true;
+    tn_status st = TN_OK;
+    tn_case_part(c, &m->slice);
+    if (m->slice.sym.i) st = tn_slice_try(m->env, c->s, &m->slice, &holds);
+    if (!holds) m->slice = (tn_slice){0};
+    if (!holds && is_large(c, MORE)) tn_cut_find(c->s, &c->shape, &m->slice);
+    m->shape = tn_slice_shape(c->s, &c->shape, &m->slice);
+    return st;
 }
 
 /* With the whole range of integers; where those lead to nothing, with fewer: a mask of 0 and 1, say, times the lowest float

@@ -121,10 +121,11 @@ static tn_status new_case(tn_case_set *set, const tn_spec *s, const tn_shape *at
 /* About what it occupies while it is made. */
 static size_t bytes_of(const tn_case *c) {
     double bytes = 0, out = 0;
-    tn_slice slice = {0};
-    if (tn_case_is_large(c)) tn_slice_find(c->s, &c->shape, &slice);
+    tn_slice slice;
+    tn_case_part(c, &slice);
     for (uint32_t k = 0; k < c->s->n_in; k++)
-        if (!c->s->in[k].is_const && !slice.n) bytes += 4 * (double)c->in[k].numel;
+        if (!c->s->in[k].is_const && !tn_slice_rows(c->s, &slice, &c->s->in[k], &c->in[k]).n)
+            bytes += 4 * (double)c->in[k].numel;
     for (uint32_t k = 0; k < c->s->n_out; k++) out += 2 * sizeof(double) * (double)c->out[k].numel;
     bytes += slice.n ? 2 * out * (double)slice.n / (double)slice.of : out;
     return bytes < 1e18 ? (size_t)bytes : (size_t)1e18;

@@ -74,7 +74,7 @@ static bool is_apart(const tn_spec *s, const tn_shape *at, tn_dim sym) {
 }
 
 /* The first, the last and others, spread by the spec's hash. */
-static void choose_rows(const tn_spec *s, tn_slice *x) {
+void tn_choose_rows(const tn_spec *s, tn_slice *x) {
     const int64_t parts = x->n - 2;
     x->at[0] = 0;
     x->at[x->n - 1] = x->of - 1;
@@ -94,7 +94,7 @@ void tn_slice_find(const tn_spec *s, const tn_shape *at, tn_slice *out) {
         if (lo >= TN_MAX_ROWS || n > hi || of < WORTH * n || of <= out->of || !is_apart(s, at, s->sym[k])) continue;
         *out = (tn_slice){.sym = s->sym[k], .of = of, .n = n};
     }
-    if (out->n) choose_rows(s, out);
+    if (out->n) tn_choose_rows(s, out);
     const tn_shape shape = tn_slice_shape(s, at, out);
     if (out->n && !tn_shape_binds(s, &shape)) *out = (tn_slice){0};
 }
@@ -107,19 +107,19 @@ static tn_shape shape_with(const tn_spec *s, const tn_shape *at, tn_dim sym, int
 }
 
 tn_shape tn_slice_shape(const tn_spec *s, const tn_shape *at, const tn_slice *x) {
-    return x->n ? shape_with(s, at, x->sym, x->n) : *at;
+    return x->sym.i ? shape_with(s, at, x->sym, x->n) : *at;
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 tn_case_rows tn_slice_rows(const tn_spec *s, const tn_slice *x, const tn_spec_tensor *t, const tn_placed *at) {
-    tn_case_rows r = {0};
+    tn_case_rows r = {.of = x->of, .n = x->n};
     uint32_t axis = 0;
-    while (x->n && axis < t->rank && !tn_dim_mentions(s->g, t->dims[axis], x->sym)) axis++;
-    if (!x->n || axis == t->rank) return r;
-    r.of = x->of;
-    r.n = x->n;
     memcpy(r.at, x->at, sizeof r.at);
+    for (size_t k = 0; k < x->n_cut; k++)
+        if (x->cut[k].v.i == t->arg.i) return r.inner = x->cut[k].inner, r;
+    while (x->sym.i && axis < t->rank && !tn_dim_mentions(s->g, t->dims[axis], x->sym)) axis++;
+    if (!x->sym.i || axis == t->rank) return (tn_case_rows){0};
     r.inner = at->dims[axis] / x->of;
     for (uint32_t k = axis + 1; k < t->rank; k++) r.inner *= at->dims[k];
     return r;
@@ -222,9 +222,9 @@ static bool agrees(const trial *t, uint32_t k) {
 static tn_status compare(trial *t, bool *ran, bool *holds) {
     tn_status st = TN_OK;
     for (uint32_t k = 0; st == TN_OK && k < t->s->n_in; k++) st = draw_input(t, k);
-    if (st == TN_OK) st = tn_case_run(t->env, t->s, &t->shape, t->in, true, t->out);
+    if (st == TN_OK) st = tn_case_run(t->env, t->s, &t->shape, NULL, t->in, true, t->out);
     *ran = st == TN_OK;
-    if (st == TN_OK) st = tn_case_run(t->env, t->s, &t->less, t->part, true, t->again);
+    if (st == TN_OK) st = tn_case_run(t->env, t->s, &t->less, NULL, t->part, true, t->again);
     *holds = st == TN_OK;
     for (uint32_t k = 0; *holds && k < t->s->n_out; k++) *holds = agrees(t, k);
     free_all(t);

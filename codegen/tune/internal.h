@@ -1,5 +1,5 @@
 /* internal.h: the tuner's parts: device and checker (device.c); shapes (spec/judged.c), values (spec/draw.c),
- * results (spec/case.c, of large ones some rows: spec/slice.c) and what specs share of them (spec/reference.c) on the
+ * results (spec/case.c, of large ones some rows: spec/slice.c, spec/cut.c) and what specs share of them (spec/reference.c) on the
  * host; all of them on the device (data.c); judging (tune.c). */
 #ifndef TENON_TUNE_INTERNAL_H
 #define TENON_TUNE_INTERNAL_H
@@ -134,22 +134,28 @@ struct tn_reference {
 
 /* case.c: frees what was made of it. */
 void tn_case_drop(tn_case *c);
-/* Too much to be evaluated as a whole, if there is another way. */
-bool tn_case_is_large(const tn_case *c);
-/* Evaluates s's region. */
-tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_tensor *in, bool wide,
-                      tn_tensor *out);
-
-/* slice.c: rows of large results, that follow from the same rows of the operands. */
+/* slice.c, cut.c: rows of large results, that follow from the same rows of the operands. */
+enum { TN_MAX_CUT = 64 };
 typedef struct tn_slice {
-    tn_dim sym;
+    tn_dim sym;    /* whose values are the rows; none: they are those of an axis of values, */
+    size_t n_cut;  /* which are listed */
     int64_t of, n; /* n 0: there is nothing to be gained */
     int64_t at[TN_MAX_ROWS];
+    tn_eval_cut cut[TN_MAX_CUT];
 } tn_slice;
+/* Evaluates s's region: what `part` lists is cut (NULL: nothing is). */
+tn_status tn_case_run(const tn_env *env, const tn_spec *s, const tn_shape *at, const tn_slice *part,
+                      const tn_tensor *in, bool wide, tn_tensor *out);
+/* Which part of a large case is to be evaluated, by what is known without a trial. */
+void tn_case_part(const tn_case *c, tn_slice *part);
 /* By what the types say. */
 void tn_slice_find(const tn_spec *s, const tn_shape *at, tn_slice *out);
 /* ... and by trial, at a small shape: *holds. */
 tn_status tn_slice_try(const tn_env *env, const tn_spec *s, const tn_slice *slice, bool *holds);
+/* cut.c: rows of an axis, of whatever size; they need no trial. */
+void tn_cut_find(const tn_spec *s, const tn_shape *at, tn_slice *out);
+/* slice.c: n rows of x->of: the first, the last and others between. */
+void tn_choose_rows(const tn_spec *s, tn_slice *x);
 /* The shape of the rows alone. */
 tn_shape tn_slice_shape(const tn_spec *s, const tn_shape *at, const tn_slice *slice);
 /* The rows of a tensor of s that lies as `at` says; n 0: it has none of its own. */

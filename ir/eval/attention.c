@@ -5,12 +5,16 @@
 
 typedef struct sizes {
     int64_t batch, s, t, d, e;
+    int64_t all;       /* queries, of which s are given: */
+    const int64_t *at; /* these; NULL: all are */
 } sizes;
 
 static sizes sizes_of(const tn_ev *c) {
     const tn_tensor *q = &c->in[0], *v = &c->in[2];
     const size_t r = q->rank;
-    sizes n = {1, q->dims[r - 2], v->dims[r - 2], q->dims[r - 1], v->dims[r - 1]};
+    sizes n = {1, q->dims[r - 2], v->dims[r - 2], q->dims[r - 1], v->dims[r - 1], q->dims[r - 2], NULL};
+    const tn_eval_cut *cut = tn_eval_cut_of(c->opts, tn_node_input(c->g, c->node, 0));
+    if (cut && cut->axis == r - 2) n.all = c->opts->rows->of, n.at = c->opts->rows->at;
     for (size_t k = 0; k + 2 < r; k++) n.batch *= q->dims[k];
     return n;
 }
@@ -51,8 +55,9 @@ static void adjust(const tn_ev *c, const sizes *n, int64_t b, int64_t i, double 
         for (int64_t j = 0; j < n->t; j++)
             if (!tn_ev_get_i(&c->in[4], at + j * step)) score[j] = a->fill;
     }
+    const int64_t last = (n->at ? n->at[i] : i) + n->t - n->all;
     for (int64_t j = 0; a->causal && j < n->t; j++)
-        if (j > i + n->t - n->s) score[j] = -INFINITY;
+        if (j > last) score[j] = -INFINITY;
 }
 
 static void softmax(double *v, int64_t n, bool no_nan) {

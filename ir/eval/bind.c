@@ -16,6 +16,19 @@ bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out) {
     return tn_dim_eval(r->g, d, r->bind, r->n_bind, out);
 }
 
+const tn_eval_cut *tn_eval_cut_of(const tn_eval_opts *opts, tn_val v) {
+    for (size_t k = 0; opts->rows && k < opts->rows->n_cut; k++)
+        if (opts->rows->cut[k].v.i == v.i) return &opts->rows->cut[k];
+    return NULL;
+}
+
+bool tn_run_size(const tn_run *r, tn_val v, size_t axis, int64_t *out) {
+    const tn_eval_cut *cut = tn_eval_cut_of(&r->opts, v);
+    if (!tn_run_dim(r, tn_type_dims(r->g, tn_val_type(r->g, v))[axis], out)) return false;
+    if (cut && cut->axis == axis) *out = *out / r->opts.rows->of * r->opts.rows->n;
+    return true;
+}
+
 /* The only symbol of d without a value; none if there are several or none.  *many is set in the first case. */
 static tn_dim open_symbol(const tn_run *r, tn_dim d, bool *many, int depth) {
     tn_dim none = {0};
@@ -58,26 +71,26 @@ static bool solve(tn_run *r, tn_dim d, int64_t v, tn_dim *sym, int64_t *x) {
     return probe(r, d, name, past, &f) && f == v;
 }
 
-bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_status *status) {
-    const tn_dim *dims = tn_type_dims(r->g, type);
+bool tn_run_unify(tn_run *r, tn_val v, const tn_tensor *t, size_t *axis, tn_status *status) {
+    const tn_dim *dims = tn_type_dims(r->g, tn_val_type(r->g, v));
     *status = TN_OK;
     /* Plain symbols first: they make the expressions that follow computable. */
     for (int pass = 0; pass < 2; pass++) {
         for (size_t k = 0; k < t->rank; k++) {
-            int64_t v = 0;
+            int64_t size = 0;
             tn_dim sym = dims[k];
             *axis = k;
-            if (tn_run_dim(r, dims[k], &v)) {
-                if (v != t->dims[k]) return false;
+            if (tn_run_size(r, v, k, &size)) {
+                if (size != t->dims[k]) return false;
                 continue;
             }
             bool plain = tn_dim_kind_of(r->g, dims[k]) == TN_DIM_SYM;
-            v = t->dims[k];
-            if (plain ? pass == 0 : pass == 1 && solve(r, dims[k], t->dims[k], &sym, &v)) {
+            size = t->dims[k];
+            if (plain ? pass == 0 : pass == 1 && solve(r, dims[k], t->dims[k], &sym, &size)) {
                 int64_t lo = INT64_MIN, hi = INT64_MAX;
                 tn_dim_bounds(r->g, sym, &lo, &hi);
-                if (v < lo || v > hi) return false;
-                *status = tn_run_bind(r, tn_dim_name(r->g, sym), v);
+                if (size < lo || size > hi) return false;
+                *status = tn_run_bind(r, tn_dim_name(r->g, sym), size);
                 if (*status != TN_OK) return false;
             }
         }

@@ -185,7 +185,7 @@ tn_status tn_run_results(tn_run *r, tn_node n, tn_slot *results, size_t n_result
         size_t axis = 0;
         if (status == TN_OK && results[k].t.rank != tn_type_rank(r->g, type))
             status = tn_run_fail(r, n, TN_E_INTERNAL, "result %zu has a wrong rank", k);
-        if (status == TN_OK && !tn_run_unify(r, type, &results[k].t, &axis, &status) && status == TN_OK) {
+        if (status == TN_OK && !tn_run_unify(r, v, &results[k].t, &axis, &status) && status == TN_OK) {
             char text[160];
             tn_type_print(r->g, type, text, sizeof text);
             status = tn_run_fail(r, n, TN_E_TYPE, "result %zu is %s, but its size on axis %zu is %lld", k, text, axis,
@@ -216,11 +216,11 @@ static tn_status run_const(tn_run *r, tn_node n) {
 /* Same bytes, other shape. */
 static tn_status run_alias(tn_run *r, tn_node n) {
     const tn_slot *x = &r->slots[tn_node_input(r->g, n, 0).i];
-    tn_type type = tn_val_type(r->g, tn_node_result(r->g, n, 0));
+    const tn_val y = tn_node_result(r->g, n, 0);
     tn_slot s = tn_slot_share(x);
-    s.t.rank = (uint32_t)tn_type_rank(r->g, type);
+    s.t.rank = (uint32_t)tn_val_rank(r->g, y);
     for (size_t k = 0; k < s.t.rank; k++) {
-        if (tn_run_dim(r, tn_type_dims(r->g, type)[k], &s.t.dims[k])) continue;
+        if (tn_run_size(r, y, k, &s.t.dims[k])) continue;
         tn_slot_drop(r, &s);
         return tn_run_fail(r, n, TN_E_ARGUMENT, "the size of axis %zu is not known", k);
     }
@@ -239,13 +239,14 @@ static tn_status run_alias(tn_run *r, tn_node n) {
 
 /* Storage for a result, shaped by its type. */
 static tn_status new_result(tn_run *r, tn_node n, size_t k, tn_slot *out) {
-    tn_type type = tn_val_type(r->g, tn_node_result(r->g, n, k));
+    const tn_val v = tn_node_result(r->g, n, k);
+    tn_type type = tn_val_type(r->g, v);
     int64_t dims[TN_MAX_RANK];
     size_t rank = tn_type_rank(r->g, type);
     for (size_t i = 0; i < rank; i++) {
         char text[96];
         tn_dim d = tn_type_dims(r->g, type)[i];
-        if (tn_run_dim(r, d, &dims[i]) && dims[i] >= 0) continue;
+        if (tn_run_size(r, v, i, &dims[i]) && dims[i] >= 0) continue;
         tn_dim_print(r->g, d, text, sizeof text);
         return tn_run_fail(r, n, TN_E_ARGUMENT, "the size %s of its result is unknown or negative", text);
     }
@@ -268,11 +269,10 @@ static bool take_place(tn_run *r, tn_node n, tn_slot *out) {
         const tn_val v = tn_node_input(r->g, n, k);
         const tn_slot *x = v.i ? &r->slots[v.i] : NULL;
         if (!x || !x->buffer || x->buffer->refs != 1 || x->t.dtype != storage || !dies_with(r, v, n)) continue;
-        const tn_type type = tn_val_type(r->g, y);
-        bool fits = x->t.rank == tn_type_rank(r->g, type);
+        bool fits = x->t.rank == tn_val_rank(r->g, y);
         for (size_t i = 0; fits && i < x->t.rank; i++) {
             int64_t d;
-            fits = tn_run_dim(r, tn_type_dims(r->g, type)[i], &d) && d == x->t.dims[i];
+            fits = tn_run_size(r, y, i, &d) && d == x->t.dims[i];
         }
         if (!fits) continue;
         *out = tn_slot_share(x);
@@ -457,7 +457,7 @@ static tn_status fit(tn_run *r, tn_val v, const char *what, size_t k, const tn_t
         return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has rank %u but must be %s", name, t->rank, text);
     if (!tn_ev_shape_fits(t->rank, t->dims))
         return tn_fail(r->env, TN_E_ARGUMENT, "", "", "%s has a size that is negative or overflows", name);
-    if (!tn_run_unify(r, type, t, &axis, &status)) {
+    if (!tn_run_unify(r, v, t, &axis, &status)) {
         if (status != TN_OK) return status;
         tn_dim d = tn_type_dims(r->g, type)[axis];
         int64_t is = 0;

@@ -26,6 +26,19 @@ typedef struct tn_tensor {
     size_t bytes; /* that `data` holds */
 } tn_tensor;
 
+/* A value of which some rows alone are evaluated, along one axis, whose size is a multiple of the number of rows. */
+typedef struct tn_eval_cut {
+    tn_val v;
+    uint32_t axis;
+    int64_t inner; /* elements of a row */
+} tn_eval_cut;
+typedef struct tn_eval_rows {
+    const tn_eval_cut *cut;
+    size_t n_cut;
+    int64_t of, n;     /* n of so many rows: */
+    const int64_t *at; /* where they stand */
+} tn_eval_rows;
+
 typedef struct tn_eval_opts {
     bool wide; /* keep every float value as f64 and round only where a cast says so: the float64 reference.  Results are
                   f64. */
@@ -36,6 +49,9 @@ typedef struct tn_eval_opts {
     /* Values of symbols that the operands' shapes do not tell. */
     const tn_binding *symbols;
     size_t n_symbols;
+    /* Values, operands of the call among them, that have some of their rows only (NULL: none).  The caller knows that each row of
+     * these follows from the same rows of others alone, whichever they are, and where `attention` is concerned where they stand. */
+    const tn_eval_rows *rows;
     /* Sees every value once it is computed (NULL: none); the tensor lives during the call only and holds 4-bit values
      * unpacked.  In wide mode it may change the elements of floats that are not of dtype f64. */
     void (*on_value)(void *user, tn_val v, const tn_tensor *t);

@@ -46,6 +46,8 @@ tn_status tn_ev_count(tn_ev *c, int64_t *count);
 /* The value of a dim in an attribute; an error if a symbol has no value. */
 tn_status tn_ev_dim(tn_ev *c, tn_dim d, int64_t *out);
 /* The dtype that holds values of t during the evaluation. */
+/* How v is cut; NULL: it is whole. */
+const tn_eval_cut *tn_eval_cut_of(const tn_eval_opts *opts, tn_val v);
 tn_dtype tn_ev_storage(const tn_eval_opts *opts, tn_dtype t);
 
 static inline bool tn_ev_has(const tn_ev *c, size_t k) {

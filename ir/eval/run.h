@@ -56,8 +56,10 @@ bool tn_run_dim(const tn_run *r, tn_dim d, int64_t *out);
 /* The conditions of a region that is about to run, the graph's body or one that data chose, as far as their symbols have
  * values. */
 tn_status tn_run_check_conditions(const tn_run *r, tn_region region);
-/* Fits a type to a shape: binds the symbols that it tells; false at the first contradiction (axis in *axis). */
-bool tn_run_unify(tn_run *r, tn_type type, const tn_tensor *t, size_t *axis, tn_status *status);
+/* The size of a value on an axis, of which it may have some rows only. */
+bool tn_run_size(const tn_run *r, tn_val v, size_t axis, int64_t *out);
+/* Fits a value's type to a shape: binds the symbols that it tells; false at the first contradiction (axis in *axis). */
+bool tn_run_unify(tn_run *r, tn_val v, const tn_tensor *t, size_t *axis, tn_status *status);
 
 /* Execution.  args: one slot an argument, consumed also on failure; results: one slot a yielded value, to be dropped by
  * the caller. */

@@ -445,6 +445,125 @@ START_TEST(rows_of_large_results) {
 }
 END_TEST
 
+/* ---- large results: rows of axes of fixed size ---- */
+
+typedef struct cut_case {
+    const char *what, *text;
+    int64_t of, inner; /* of the first result; 0: nothing is cut */
+} cut_case;
+
+#define QKV(s) "%q: f16[2,2," s ",16], %k: f16[2,2,48,16], %v: f16[2,2,48,16]"
+
+static const cut_case cut_cases[] = {
+    {"queries", FUNC(QKV("64"), "%y: f16[2,2,64,16]", "%y = attention %q, %k, %v {scale=0.25}\nreturn %y\n"), 64, 16},
+    {"queries that see what is before them",
+     FUNC(QKV("40"), "%y: f16[2,2,40,16]", "%y = attention %q, %k, %v {scale=0.25, causal=true}\nreturn %y\n"), 40, 16},
+    {"queries with a bias and a mask, a residual, and heads that are merged",
+     FUNC(QKV("64") ", %b: f16[2,64,48], %m: bool[2,1,1,48], %x: f16[2,64,32]", "%y: f16[128,32]",
+          "%0 = attention %q, %k, %v, %b, %m {scale=0.25, fill=-10000}\n%1 = transpose %0 {perm=[0,2,1,3]}\n"
+          "%2 = reshape %1 {dims=[2,64,32]}\n%3 = add %2, %x\n%y = reshape %3 {dims=[128,32]}\nreturn %y\n"),
+     64, 32},
+    {"rows of a product, beside a bias",
+     FUNC("%x: f32[96,40], %w: f32[40,24], %b: f32[24]", "%y: f32[96,24]",
+          "%0 = matmul %x, %w\n%1 = add %0, %b\n%y = relu %1\nreturn %y\n"),
+     96, 24},
+    {"matrices of a product",
+     FUNC("%x: f32[64,8,40], %w: f32[64,40,8]", "%y: f32[64,64]",
+          "%0 = matmul %x, %w\n%y = reshape %0 {dims=[64,64]}\nreturn %y\n"),
+     64, 64},
+    {"a product that takes its rows as columns",
+     FUNC("%x: f32[40,96], %w: f32[40,24]", "%y: f32[96,24]", "%y = matmul %x, %w {trans_a=true}\nreturn %y\n"), 96,
+     24},
+    {"columns of a result",
+     FUNC("%x: f32[96,24]", "%y: f32[24,96]", "%0 = exp %x\n%y = transpose %0 {perm=[1,0]}\nreturn %y\n"), 96, 1},
+    {"images", FUNC("%x: f32[32,3,8,8], %w: f32[4,3,3,3]", "%y: f32[32,4,6,6]", "%y = conv %x, %w\nreturn %y\n"), 32,
+     4 * 36},
+    {"softmax of each row", FUNC("%x: f32[64,32]", "%y: f32[64,32]", "%y = softmax %x {axis=1}\nreturn %y\n"), 64, 32},
+    {"softmax over the longest axis: the other",
+     FUNC("%x: f32[64,32]", "%y: f32[64,32]", "%y = softmax %x {axis=0}\nreturn %y\n"), 32, 1},
+    {"few rows", FUNC("%x: f32[8,8]", "%y: f32[8,8]", "%y = relu %x\nreturn %y\n"), 0, 0},
+    {"sums of rows", FUNC("%x: f32[64]", "%y: f32[64]", "%y = cumsum %x {axis=0}\nreturn %y\n"), 0, 0},
+    {"where a row stands",
+     FUNC("%x: f32[64]", "%y: f32[64]", "%0 = iota {dtype=f32, dims=[64], axis=0}\n%y = add %x, %0\nreturn %y\n"), 0,
+     0},
+    {"a matrix with its transpose",
+     FUNC("%x: f32[64,64]", "%y: f32[64,64]", "%0 = transpose %x {perm=[1,0]}\n%y = add %x, %0\nreturn %y\n"), 0, 0},
+};
+
+/* Inputs of small numbers, and the rows of them that are cut. */
+static void cut_inputs(const tn_spec *s, const tn_slice *x, tn_tensor *in, tn_tensor *part) {
+    for (uint32_t k = 0; k < s->n_in; k++) {
+        tn_placed at;
+        ck_assert_int_eq(tn_place(s, &s->typical, &s->in[k], &at), TN_OK);
+        ck_assert_int_eq(tn_tensor_new(NULL, at.dtype, at.rank, at.dims, &in[k]), TN_OK);
+        for (int64_t i = 0; i < at.numel; i++) {
+            const int64_t number = (i * 7919 + k * 31 + i * i % 13) % 23;
+            if (at.dtype == TN_BOOL)
+                tn_store_int(TN_BOOL, in[k].data, (uint64_t)i, number > 6);
+            else
+                tn_store_num(at.dtype, in[k].data, (uint64_t)i, (double)(number - 11) / 8);
+        }
+        const tn_case_rows rows = tn_slice_rows(s, x, &s->in[k], &at);
+        if (!rows.n)
+            part[k] = in[k];
+        else
+            ck_assert_int_eq(tn_take_rows(NULL, &rows, &at, in[k].data, in[k].bytes, &part[k]), TN_OK);
+    }
+}
+
+/* Rows evaluated alone are what they are among the others. */
+START_TEST(rows_of_fixed_sizes) {
+    const cut_case *x = &cut_cases[_i];
+    kernels k = open_text(x->text);
+    const tn_spec *s = k.s;
+    tn_slice slice;
+    tn_placed at;
+    tn_tensor in[8] = {{0}}, part[8] = {{0}}, all = {0}, some = {0};
+    tn_cut_find(s, &s->typical, &slice);
+    ck_assert_msg((slice.n > 0) == (x->of > 0), "%s", x->what);
+    if (slice.n) {
+        ck_assert_int_eq(tn_place(s, &s->typical, &s->out[0], &at), TN_OK);
+        const tn_case_rows rows = tn_slice_rows(s, &slice, &s->out[0], &at);
+        ck_assert_msg(rows.of == x->of && rows.inner == x->inner, "%s: %lld of %lld", x->what, (long long)rows.inner,
+                      (long long)rows.of);
+        cut_inputs(s, &slice, in, part);
+        ck_assert_int_eq(tn_case_run(NULL, s, &s->typical, NULL, in, true, &all), TN_OK);
+        ck_assert_int_eq(tn_case_run(NULL, s, &s->typical, &slice, part, true, &some), TN_OK);
+        ck_assert_int_eq(tn_tensor_numel(&some), at.numel / rows.of * rows.n);
+        for (int64_t i = 0; i < tn_tensor_numel(&some); i++) {
+            const int64_t row = i / rows.inner,
+                          from = (row / rows.n * rows.of + rows.at[row % rows.n]) * rows.inner + i % rows.inner;
+            ck_assert_double_eq_tol(((double *)some.data)[i], ((double *)all.data)[from], 1e-12);
+        }
+        for (uint32_t i = 0; i < s->n_in; i++) {
+            if (part[i].data != in[i].data) tn_free(NULL, part[i].data, part[i].bytes + 1);
+            tn_tensor_free(NULL, &in[i]);
+        }
+        tn_tensor_free(NULL, &all);
+        tn_tensor_free(NULL, &some);
+    }
+    close_kernels(&k);
+}
+END_TEST
+
+/* Attention of thousands of tokens would take a minute. */
+START_TEST(rows_of_large_attention) {
+    kernels k =
+        open_text(FUNC("%q: f16[1,8,4096,64], %k: f16[1,8,4096,64], %v: f16[1,8,4096,64]", "%y: f16[1,8,4096,64]",
+                       "%y = attention %q, %k, %v {scale=0.125, causal=true}\nreturn %y\n"));
+    tn_reference *r = reference(&k);
+    const tn_case_rows *rows = &r->of[0]->rows[0];
+    ck_assert_int_eq(rows->of, 4096);
+    ck_assert_int_eq(rows->n, 8);
+    ck_assert_int_eq(rows->at[0], 0);
+    ck_assert_int_eq(rows->at[7], 4095);
+    const double *want = r->of[0]->want[0].data; /* the first query sees the first key alone */
+    for (int64_t e = 0; e < 64; e++) ck_assert_double_eq_tol(want[e], drawn(r->of[0], 2, e), 1e-12);
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
 /* ---- sets ---- */
 
 /* Two buckets' specs share all cases but their own typical shapes, of which each is the other's too where it is cheap. */
@@ -716,6 +835,8 @@ int main(void) {
     tcase_add_test(t, references_without_memory);
     tcase_add_test(t, rows_of_a_large_product);
     tcase_add_loop_test(t, rows_of_large_results, 0, (int)(sizeof rows_cases / sizeof *rows_cases));
+    tcase_add_loop_test(t, rows_of_fixed_sizes, 0, (int)(sizeof cut_cases / sizeof *cut_cases));
+    tcase_add_test(t, rows_of_large_attention);
     tcase_add_test(t, buckets_share_cases);
     tcase_add_loop_test(t, kernels_pass, 0, (int)(sizeof symbolic / sizeof *symbolic));
     tcase_add_test(t, kernels_of_models_pass);
