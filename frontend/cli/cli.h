@@ -38,6 +38,10 @@ void cli_clear_bar(cli *c);
 void cli_watch_signals(void);
 void cli_unwatch_signals(void); /* before a child becomes another program */
 bool cli_interrupted(void);
+/* How often: signals within half a second count once.  By default the second ends the process, which cli_bear_signals
+ * changes to the one after n. */
+int cli_interrupts(void);
+void cli_bear_signals(int n);
 /* Prints "tenon: message" as an error and returns the exit code 2. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

@@ -24,8 +24,10 @@ static const char help[] =
     "second\n"
     "inference, and both they and those recorded of the distribution that 64 other draws by the reference show.\n"
     "--suite runs every */model.onnx below DIR, and every model there that has a folder of its name with data sets, "
-    "each\n"
-    "in a process of its own and --jobs of them at a time, and prints a table by operator.\n"
+    "in\n"
+    "--jobs processes, of which one that crashes or takes longer than --test-seconds fails its test only, and prints a "
+    "table\n"
+    "by operator.\n"
     "--device cpu evaluates the optimised graph by the reference; --device cuda compiles and runs kernels, and never "
     "falls\n"
     "back to the CPU.\n"
@@ -385,7 +387,7 @@ static int check_one(cli *c, const char *model, const check_options *o) {
 int cmd_check(cli *c, int argc, const char **argv) {
     compile_args a = {.tune_seconds = CLI_TUNE_DEFAULT};
     char *device = NULL, *suite = NULL, *filter = NULL;
-    double rtol = -1, atol = -1;
+    double rtol = -1, atol = -1, test_seconds = 0;
     int jobs = 1, fix_inputs = 0, random = 0;
     long seed = 0;
     char *against = NULL, *record = NULL;
@@ -409,6 +411,8 @@ int cmd_check(cli *c, int argc, const char **argv) {
         {"fix-inputs", 0, POPT_ARG_NONE, &fix_inputs, 0,
          "a model that needs the values of sizes or axes to compile gets the recorded ones as constants", NULL},
         {"jobs", 0, POPT_ARG_INT, &jobs, 0, "tests of the suite at a time (default 1)", "N"},
+        {"test-seconds", 0, POPT_ARG_DOUBLE, &test_seconds, 0,
+         "what a test of the suite may take (default 120, and twice what tuning may)", "S"},
         {"rtol", 0, POPT_ARG_DOUBLE, &rtol, 0, "relative tolerance", "R"},
         {"atol", 0, POPT_ARG_DOUBLE, &atol, 0, "absolute tolerance", "A"},
         COMPILE_OPTIONS(&a),
@@ -439,6 +443,7 @@ int cmd_check(cli *c, int argc, const char **argv) {
                             .record = record,
                             .seed = (uint64_t)seed,
                             .inputs = inputs,
+                            .test_seconds = test_seconds,
                             .fix_inputs = fix_inputs || suite};
         rc = one && random ? check_random(c, args[0], at, &o)
              : one         ? check_one(c, args[0], &o)

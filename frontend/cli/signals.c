@@ -4,23 +4,41 @@
  * run, which may start threads (the pool of OpenBLAS).  While NVRTC compiles, it ignores them for a moment, which drops
  * one that the thread has not taken yet, and then has handlers in place that end the process with a code of their own:
  * the command has a signal() that leaves these alone, and libraries find it before the C library's.  The first Ctrl-C
- * asks all work to stop, the second does not wait. */
+ * asks all work to stop, a second one some time later does not wait. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "frontend/cli/cli.h"
 
-/* The only mutable state of the process. */
-static atomic_int interrupted;
+/* The only mutable state of the process: how often it was asked to stop, when last, and how often it may be before it ends. */
+static atomic_int interrupts, borne = 1;
+static atomic_llong asked_ms;
 
-bool cli_interrupted(void) {
-    return atomic_load(&interrupted) != 0;
+int cli_interrupts(void) {
+    return atomic_load(&interrupts);
 }
 
+bool cli_interrupted(void) {
+    return cli_interrupts() != 0;
+}
+
+void cli_bear_signals(int n) {
+    atomic_store(&borne, n);
+}
+
+/* Signals that come together are one wish: timeout(1) sends one to the process and another to its group. */
+enum { TOGETHER_MS = 500 };
+
 static void on_signal(int sig) {
-    if (atomic_exchange(&interrupted, 1)) _exit(128 + sig);
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    const long long ms = t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+    if (cli_interrupted() && ms - atomic_load(&asked_ms) < TOGETHER_MS) return;
+    atomic_store(&asked_ms, ms);
+    if (atomic_fetch_add(&interrupts, 1) >= atomic_load(&borne)) _exit(128 + sig);
 }
 
 static sigset_t watched(void) {

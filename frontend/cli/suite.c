@@ -1,4 +1,4 @@
-/* suite.c: tenon check --suite: every test in a process of its own, so that none can take the others down.
+/* suite.c: tenon check --suite: tests run in processes beside this one (suite_worker.h), so that none can take the others down.
  *
  * A test is a folder with a model.onnx and its test_data_set_N, or a model with a folder of its name that has those.
  * A test that Tenon says it does not support (E_UNSUPPORTED) is skipped with that reason; everything else that is not
@@ -7,37 +7,24 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "codegen/tune/pool.h"
+#include "frontend/cli/suite_worker.h"
+#include "runtime/emu/folder.h"
 
-enum { NAME_SIZE = 160, TEST_SECONDS = 120, MOST_JOBS = 64 };
-
-typedef enum verdict { NONE, PASSED, FAILED, SKIPPED, VERDICTS } verdict;
-
-typedef struct test {
-    char name[NAME_SIZE], model[NAME_SIZE + 16]; /* the model below the suite's folder */
-    char op[64], why[512];                       /* why one that passed was judged otherwise than others are */
-    verdict verdict;                             /* NONE: it has not ended */
-    pid_t pid;
-    int fd;
-    size_t got; /* bytes of why so far */
-} test;
+enum { MOST_JOBS = 64, STOP_SECONDS = 2 };
 
 static int by_name(const void *a, const void *b) {
-    return strcmp(((const test *)a)->name, ((const test *)b)->name);
+    return strcmp(((const suite_test *)a)->name, ((const suite_test *)b)->name);
 }
 
 /* The test that an entry of the suite's folder is; false if it is none. */
-static bool find_test(const char *dir, const char *entry, test *t) {
+static bool find_test(const char *dir, const char *entry, suite_test *t) {
     static const char *const suffixes[] = {".onnx", ".tn", ".prototxt"};
     char path[1400];
     if (*entry == '.' || strlen(entry) >= NAME_SIZE) return false;
@@ -55,20 +42,20 @@ static bool find_test(const char *dir, const char *entry, test *t) {
     return false;
 }
 
-static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) {
+static suite_test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) {
     DIR *d = opendir(dir);
     if (!d) {
         tn_fail(&c->env, TN_E_IO, dir, "", "cannot be read: %s", strerror(errno));
         return NULL;
     }
     size_t cap = 64;
-    test *t = calloc(cap, sizeof *t);
+    suite_test *t = calloc(cap, sizeof *t);
     *n = 0;
     for (struct dirent *e; t && (e = readdir(d));) {
-        test found = {.verdict = NONE};
+        suite_test found = {.verdict = NONE};
         if (!find_test(dir, e->d_name, &found) || (filter && !strstr(found.name, filter))) continue;
         if (*n == cap) {
-            test *more = realloc(t, 2 * cap * sizeof *t);
+            suite_test *more = realloc(t, 2 * cap * sizeof *t);
             if (!more) break;
             t = more;
             cap *= 2;
@@ -80,100 +67,16 @@ static test *list_tests(cli *c, const char *dir, const char *filter, size_t *n) 
     return t;
 }
 
-/* In the child: the first error's text goes to the parent. */
-static void child_diag(void *user, const tn_diag *d) {
-    char *why = user;
-    if (d->severity == TN_ERROR && !*why) snprintf(why, 512, "%s%s%s", d->loc, *d->loc ? ": " : "", d->message);
-}
-
-/* Seconds that a test may take, beside what tuning and settling may. */
-static unsigned limit_of(const check_options *o) {
-    const double tune = o->setup->options.tune_seconds;
-    return TEST_SECONDS + (tune < 0 ? 0 : tune == 0 ? 120 : (unsigned)fmin(2 * tune, 1e6));
-}
-
-static void run_child(cli *parent, const char *dir, const test *t, const check_options *o, int fd) {
-    char why[512] = "", model[1400], data[1300];
-    cli c = *parent;
-    c.quiet = true;
-    c.terminal = false;
-    c.env.diag = child_diag;
-    c.env.diag_user = why;
-    c.env.progress_user = &c; /* draws nothing there, but ends the work on Ctrl-C */
-    c.errors = 1;             /* the parent prints */
-    cli_watch_signals();
-    alarm(limit_of(o));
-    snprintf(model, sizeof model, "%s/%s", dir, t->model);
-    snprintf(data, sizeof data, "%s/%s", dir, t->name);
-    check_options mine = *o;
-    mine.data = data;
-    check_result r = {.silent = true};
-    int rc = check_model(&c, model, &mine, &r);
-    const char *text = rc == 0 ? r.drawn : rc == 1 ? r.why : why;
-    ssize_t ignored = write(fd, text, strlen(text));
-    (void)ignored;
-    close(fd);
-    _exit(rc);
-}
-
 /* What runs, and how far it is.  Tests end in any order; their lines are printed in that of their names. */
 typedef struct suite {
     cli *c;
-    const char *dir;
-    const check_options *o;
-    test *t;
-    size_t n, started, ended, printed, n_running;
-    test *running[MOST_JOBS];
-    double began;
-    bool stopped; /* interrupted, or no process could be made: what runs is told to end and does not count */
+    suite_work work;
+    suite_test *t;
+    size_t n, next, ended, printed, jobs, n_workers;
+    worker workers[MOST_JOBS]; /* each runs a test */
+    double began, stopped;     /* stopped: when, 0: it goes on */
+    bool killed, litter;       /* those still there; a worker died, which cannot have cleaned up */
 } suite;
-
-static tn_status start(suite *s, test *t) {
-    int fd[2] = {-1, -1};
-    fflush(NULL);
-    t->pid = pipe(fd) ? -1 : fork();
-    if (t->pid == 0) {
-        close(fd[0]);
-        fcntl(fd[1], F_SETFD, FD_CLOEXEC); /* a compiler that outlives the test does not keep it from having ended */
-        run_child(s->c, s->dir, t, s->o, fd[1]);
-    }
-    if (t->pid < 0) {
-        tn_fail(&s->c->env, TN_E_IO, t->name, "try fewer --jobs", "no process could be started: %s", strerror(errno));
-        if (fd[0] >= 0) close(fd[0]);
-    }
-    if (fd[1] >= 0) close(fd[1]);
-    t->fd = fd[0];
-    return t->pid < 0 ? TN_E_IO : TN_OK;
-}
-
-/* The test's process has closed its end of the pipe. */
-static void finish(test *t, unsigned limit) {
-    int status = 0;
-    close(t->fd);
-    while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    if (WIFSIGNALED(status)) {
-        const int by = WTERMSIG(status);
-        if (by == SIGALRM)
-            snprintf(t->why, sizeof t->why, "did not end in %u s", limit);
-        else
-            snprintf(t->why, sizeof t->why, "crashed: %s (signal %d)", strsignal(by), by);
-        t->verdict = FAILED;
-    } else {
-        const int rc = WEXITSTATUS(status);
-        t->verdict = rc == 0 ? PASSED : rc == tn_status_exit_code(TN_E_UNSUPPORTED) ? SKIPPED : FAILED;
-        if (rc && !*t->why) snprintf(t->why, sizeof t->why, "exit code %d", rc);
-    }
-}
-
-/* Reads what a process has to say; true once that was all. */
-static bool hear(test *t) {
-    char beyond[64]; /* of what does not fit */
-    const size_t room = sizeof t->why - 1 - t->got;
-    const ssize_t k = read(t->fd, room ? t->why + t->got : beyond, room ? room : sizeof beyond);
-    if (k > 0 && room) t->got += (size_t)k;
-    return k == 0 || (k < 0 && errno != EINTR && errno != EAGAIN);
-}
 
 /* The operator a test of the ONNX suite is about: its name up to the variant. */
 static void op_of(const char *name, char *out, size_t size) {
@@ -183,14 +86,14 @@ static void op_of(const char *name, char *out, size_t size) {
     snprintf(out, size, "%.*s", (int)n, p);
 }
 
-static void print_verdict(cli *c, const test *t) {
+static void print_verdict(cli *c, const suite_test *t) {
     if (c->json || t->verdict == PASSED) return;
     cli_clear_bar(c);
     printf("%s %s: %s\n", t->verdict == FAILED ? "FAILED " : "skipped", t->name, t->why);
     fflush(stdout);
 }
 
-static void show_progress(suite *s, const test *last) {
+static void show_progress(suite *s, const suite_test *last) {
     const double elapsed = tn_now() - s->began;
     const tn_progress p = {.phase = "check",
                            .item = last->name,
@@ -201,50 +104,73 @@ static void show_progress(suite *s, const test *last) {
     s->c->env.progress(s->c, &p);
 }
 
-static void end(suite *s, size_t slot) {
-    test *t = s->running[slot];
-    s->running[slot] = s->running[--s->n_running];
-    finish(t, limit_of(s->o));
-    if (s->stopped) {
-        t->verdict = NONE;
-        return;
-    }
+/* Interrupted, or no process could be made: what runs is told to end and does not count. */
+static void stop(suite *s) {
+    if (s->stopped > 0) return;
+    s->stopped = tn_now();
+    for (size_t k = 0; k < s->n_workers; k++) kill(s->workers[k].pid, SIGTERM); /* they clean up and end */
+}
+
+/* Whoever interrupts twice does not wait for that, and nobody waits long. */
+static void stop_at_once(suite *s) {
+    if (s->killed || (cli_interrupts() < 2 && tn_now() - s->stopped < STOP_SECONDS)) return;
+    for (size_t k = 0; k < s->n_workers; k++) kill(s->workers[k].pid, SIGKILL);
+    s->killed = true;
+}
+
+static void judge(suite *s, suite_test *t, const suite_answer *a) {
+    t->verdict = a->rc == 0 ? PASSED : a->rc == tn_status_exit_code(TN_E_UNSUPPORTED) ? SKIPPED : FAILED;
+    memcpy(t->why, a->why, sizeof t->why);
     s->ended++;
     show_progress(s, t);
     for (; s->printed < s->n && s->t[s->printed].verdict != NONE; s->printed++)
         print_verdict(s->c, &s->t[s->printed]); /* at once: a suite takes minutes on a GPU */
 }
 
-/* Waits a moment for what runs to say something, or to end. */
+/* What became of a worker's test is known: the worker gets the next one, or goes. */
+static void answered(suite *s, size_t slot, const suite_answer *a) {
+    worker *w = &s->workers[slot];
+    s->litter |= a->rc < 0;
+    if (a->interrupted) stop(s);
+    if (!(s->stopped > 0)) judge(s, &s->t[w->test], a);
+    if (!a->spent && !(s->stopped > 0) && s->next < s->n && worker_give(w, s->next)) {
+        s->next++;
+        return;
+    }
+    worker_end(w);
+    *w = s->workers[--s->n_workers];
+}
+
+/* Waits a moment for workers to answer, or to end. */
 static void wait_for_some(suite *s) {
     struct pollfd p[MOST_JOBS];
-    for (size_t k = 0; k < s->n_running; k++) p[k] = (struct pollfd){.fd = s->running[k]->fd, .events = POLLIN};
-    if (poll(p, s->n_running, 100) <= 0) return;
-    for (size_t k = s->n_running; k-- > 0;) /* the last one takes an ended one's slot */
-        if (p[k].revents && hear(s->running[k])) end(s, k);
+    suite_answer a;
+    for (size_t k = 0; k < s->n_workers; k++) p[k] = (struct pollfd){.fd = s->workers[k].fd, .events = POLLIN};
+    if (poll(p, s->n_workers, 100) <= 0) return;
+    for (size_t k = s->n_workers; k-- > 0;) /* the last one takes the slot of one that goes */
+        if (p[k].revents && worker_hear(&s->workers[k], &s->work, &a)) answered(s, k, &a);
 }
 
-static void stop(suite *s) {
-    if (s->stopped) return;
-    s->stopped = true;
-    for (size_t k = 0; k < s->n_running; k++) kill(s->running[k]->pid, SIGTERM); /* they clean up and end */
-}
-
-static void run_all(suite *s, size_t jobs) {
+static void run_all(suite *s) {
     s->began = tn_now();
+    cli_bear_signals(2);
     do {
-        while (!s->stopped && s->started < s->n && s->n_running < jobs) {
-            if (start(s, &s->t[s->started]) == TN_OK)
-                s->running[s->n_running++] = &s->t[s->started++];
+        while (!(s->stopped > 0) && s->next < s->n && s->n_workers < s->jobs) {
+            if (worker_start(&s->workers[s->n_workers], &s->work, s->workers, s->n_workers, s->next) == TN_OK)
+                s->n_workers++, s->next++;
             else
                 stop(s);
         }
         wait_for_some(s);
         if (cli_interrupted()) stop(s);
-    } while (s->n_running || (!s->stopped && s->started < s->n));
+        if (s->stopped > 0) stop_at_once(s);
+    } while (s->n_workers || (!(s->stopped > 0) && s->next < s->n));
+    for (size_t k = s->printed; k < s->n; k++) /* behind one that was not reached */
+        if (s->t[k].verdict != NONE) print_verdict(s->c, &s->t[k]);
+    if (s->litter) tn_emu_folder_sweep();
 }
 
-static void print_table(const test *t, size_t n) {
+static void print_table(const suite_test *t, size_t n) {
     printf("%-28s %7s %7s %7s\n", "operator", "passed", "failed", "skipped");
     for (size_t i = 0; i < n;) {
         size_t count[VERDICTS] = {0}, j = i;
@@ -255,13 +181,13 @@ static void print_table(const test *t, size_t n) {
 }
 
 static int by_op(const void *a, const void *b) {
-    int r = strcmp(((const test *)a)->op, ((const test *)b)->op);
+    int r = strcmp(((const suite_test *)a)->op, ((const suite_test *)b)->op);
     return r ? r : by_name(a, b);
 }
 
 static const char *const verdicts[] = {[PASSED] = "passed", [FAILED] = "failed", [SKIPPED] = "skipped"};
 
-static void print_document(cli *c, const test *t, size_t n, const size_t count[VERDICTS], size_t drawn) {
+static void print_document(cli *c, const suite_test *t, size_t n, const size_t count[VERDICTS], size_t drawn) {
     json_object *doc = json_object_new_object(), *list = cli_json_add_array(doc, "tests");
     for (size_t i = 0; i < n; i++) {
         json_object *e = json_object_new_object();
@@ -271,12 +197,13 @@ static void print_document(cli *c, const test *t, size_t n, const size_t count[V
         json_object_array_add(list, e);
     }
     for (int k = PASSED; k < VERDICTS; k++) cli_json_add_number(doc, verdicts[k], (double)count[k]);
+    cli_json_add_number(doc, "not_reached", (double)count[NONE]);
     cli_json_add_number(doc, "passed_by_distribution", (double)drawn);
     cli_print_json(c, doc);
 }
 
 /* Of the first n tests, which have all ended. */
-static void print_summary(cli *c, test *t, size_t n, const size_t count[VERDICTS]) {
+static void print_summary(cli *c, suite_test *t, size_t n, const size_t count[VERDICTS]) {
     size_t drawn = 0;
     for (size_t i = 0; i < n; i++) drawn += t[i].verdict == PASSED && *t[i].why;
     cli_clear_bar(c);
@@ -290,11 +217,13 @@ static void print_summary(cli *c, test *t, size_t n, const size_t count[VERDICTS
     if (drawn)
         printf("%zu of those that passed draw%s random numbers: judged by shape, type and distribution\n", drawn,
                drawn == 1 ? "s" : "");
-    printf("%zu passed, %zu failed, %zu skipped\n", count[PASSED], count[FAILED], count[SKIPPED]);
+    printf("%zu passed, %zu failed, %zu skipped", count[PASSED], count[FAILED], count[SKIPPED]);
+    if (count[NONE]) printf(", %zu not reached", count[NONE]);
+    putchar('\n');
 }
 
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o) {
-    suite s = {.c = c, .dir = dir, .o = o};
+    suite s = {.c = c, .jobs = (size_t)(jobs < 1 ? 1 : jobs > MOST_JOBS ? MOST_JOBS : jobs)};
     s.t = list_tests(c, dir, filter, &s.n);
     if (!s.t) return tn_status_exit_code(TN_E_IO);
     if (s.n == 0) {
@@ -304,7 +233,8 @@ int check_suite(cli *c, const char *dir, const char *filter, int jobs, const che
                        "name a folder of folders with a model.onnx each, or of models beside folders of their names",
                        "no tests%s%s are there", filter ? " with a name like " : "", filter ? filter : ""));
     }
-    run_all(&s, (size_t)(jobs < 1 ? 1 : jobs > MOST_JOBS ? MOST_JOBS : jobs));
+    s.work = (suite_work){.c = c, .dir = dir, .o = o, .tests = s.t};
+    run_all(&s);
     size_t count[VERDICTS] = {0}, n = 0;
     for (size_t k = 0; k < s.n; k++) {
         count[s.t[k].verdict]++;

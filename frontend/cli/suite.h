@@ -12,6 +12,7 @@ typedef struct check_options {
     const char *record;        /* of check_random: the folder that the references are written to; NULL: none */
     uint64_t seed;             /* of random inputs */
     const char *const *inputs; /* of check_random: files, as of `tenon run` */
+    double test_seconds;       /* that a test of a suite may take; 0: a default, and what tuning may take */
     bool fix_inputs;           /* sizes and axes that are inputs become constants where that is needed to compile */
 } check_options;
 
@@ -68,8 +69,18 @@ tn_status check_drawn(cli *c, const check_options *o, check_draws *d, size_t k, 
                       const tn_host_tensor *want, char *why, size_t size);
 /* " (3 of 80 elements only within what rounding explains)", or "". */
 const char *check_excuse(const cli_diff *d, char *buf, size_t size);
-/* Every DIR/NAME/model.onnx, and every model DIR/NAME.onnx with a folder DIR/NAME (filter: whose name holds that text), up to `jobs` at a time.  Failures with reasons, a table by
- * operator, and the line "N passed, N failed, N skipped".  0 if none failed, 1 if one did or the run was cut short. */
+/* ---- suites ---- */
+enum { NAME_SIZE = 160, WHY_SIZE = 512 };
+typedef enum verdict { NONE, PASSED, FAILED, SKIPPED, VERDICTS } verdict;
+typedef struct suite_test {
+    char name[NAME_SIZE], model[NAME_SIZE + 16]; /* the model below the suite's folder */
+    char op[64], why[WHY_SIZE];                  /* why one that passed was judged otherwise than others are */
+    verdict verdict;                             /* NONE: it has not ended */
+} suite_test;
+
+/* Every DIR/NAME/model.onnx, and every model DIR/NAME.onnx with a folder DIR/NAME (filter: whose name holds that text), up to
+ * `jobs` at a time.  Failures with reasons, a table by operator, and the line "N passed, N failed, N skipped", which says
+ * ", N not reached" too where the run was cut short.  0 if none failed, 1 if one did or some were not reached. */
 int check_suite(cli *c, const char *dir, const char *filter, int jobs, const check_options *o);
 
 #endif

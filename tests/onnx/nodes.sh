@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The ONNX backend's node tests on the reference (cpu) or with every kernel executed (emu): nodes.sh TENON cpu|emu
+# The ONNX backend's node tests on the reference (cpu) or with every kernel executed (emu, cuda): nodes.sh TENON cpu|emu|cuda [JOBS]
 # Reads TENON_TEST_DATA/conformance/onnx-*-node.tar.zst.  Exit code 77: it is not there.  With TENON_MATRIX_TURN=N only every third
 # is executed, so that three runs with N, N+1 and N+2 take all.
 set -euo pipefail
-tenon=$1 device=$2
+tenon=$1 device=$2 jobs=${3:-2}
 archive=$(ls "${TENON_TEST_DATA:-/nonexistent}"/conformance/onnx-*-node.tar.zst 2>/dev/null | tail -1 || true)
 if [ -z "$archive" ] || { [ "$device" = emu ] && ! ${TENON_CXX:-c++} --version >/dev/null 2>&1; }; then
     echo "skipped: no ONNX node tests in TENON_TEST_DATA, or no C++ compiler"
@@ -13,13 +13,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 zstd -dqc "$archive" | tar -x -C "$work"
 all=$(dirname "$(dirname "$(find "$work" -name model.onnx | head -1)")") suite=$work/suite
-step=1 turn=0
+step=1 turn=0 options=()
+[ "$device" != cuda ] || options=(--tune-seconds 0)
 [ "$device" = cpu ] || [ -z "${TENON_MATRIX_TURN:-}" ] || { step=3 turn=$TENON_MATRIX_TURN; }
 mkdir "$suite"
 for test in "$all"/*/; do
     [ $((turn++ % step)) != 0 ] || ln -s "$test" "$suite/"
 done
-TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs 2 --most output=100 | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
+TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs "$jobs" --most output=100 "${options[@]}" | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
     grep -v '^skipped' | tee "$work/out"
 passed=$(sed -nE 's/^([0-9]+) passed, 0 failed.*/\1/p' "$work/out")
 [ "${passed:-0}" -ge $((1725 / step)) ]

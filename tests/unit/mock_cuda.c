@@ -15,11 +15,18 @@ API mock_cuda *mock_cuda_get(void) {
 }
 
 /* For programs that know nothing of the mock: a device of this compute capability, with every kernel.  MOCK_CUDA_TIMES: a seed, from
- * which times are drawn, so that a tuner sees better and worse candidates. */
+ * which times are drawn, so that a tuner sees better and worse candidates.  MOCK_CUDA_FAULT: a copy to the device of exactly so
+ * many bytes is the last thing that works; after one from the device, which comes when all is done, memory is not given back.
+ * MOCK_CUDA_CONTEXTS: a file, to which each context adds a line. */
 static uint64_t times;
+static size_t fault_bytes;
+static bool faulted, faults_late;
+static const char *contexts;
 static bool slow; /* what is timed next (slow_loads) */
 __attribute__((constructor)) static void from_environment(void) {
-    const char *cc = getenv("MOCK_CUDA_CC"), *seed = getenv("MOCK_CUDA_TIMES");
+    const char *cc = getenv("MOCK_CUDA_CC"), *seed = getenv("MOCK_CUDA_TIMES"), *fault = getenv("MOCK_CUDA_FAULT");
+    contexts = getenv("MOCK_CUDA_CONTEXTS");
+    if (fault) fault_bytes = (size_t)strtoull(fault, NULL, 10);
     if (seed) times = strtoull(seed, NULL, 10) | 1;
     if (!cc) return;
     m.cc = atoi(cc);
@@ -30,13 +37,17 @@ static void violate(const char *what) {
     if (!m.violation[0]) snprintf(m.violation, sizeof m.violation, "%s", what);
 }
 
-/* True if this call is to fail. */
-static bool fails(const char *call) {
-    if (!m.fail_call || strcmp(m.fail_call, call)) return false;
-    return m.fail_skip-- == 0;
+/* What this call is to fail with. */
+static CUresult fails(const char *call) {
+    if (faulted) return CUDA_ERROR_ILLEGAL_ADDRESS;
+    if (!m.fail_call || strcmp(m.fail_call, call)) return CUDA_SUCCESS;
+    return m.fail_skip-- == 0 ? (CUresult)m.fail_code : CUDA_SUCCESS;
 }
 #define FAIL_POINT(call)                                                                                               \
-    if (fails(#call)) return (CUresult)m.fail_code
+    do {                                                                                                               \
+        const CUresult asked = fails(#call);                                                                           \
+        if (asked != CUDA_SUCCESS) return asked;                                                                       \
+    } while (0)
 
 /* ---- functions, nodes, graphs, streams --------------------------------------------------------------------------- */
 
@@ -304,9 +315,10 @@ static CUresult mock_cuDriverGetVersion(int *v) {
     return *v = m.driver_version, CUDA_SUCCESS;
 }
 static CUresult mock_cuGetErrorName(CUresult r, const char **s) {
-    *s = r == CUDA_ERROR_OUT_OF_MEMORY   ? "CUDA_ERROR_OUT_OF_MEMORY"
-         : r == CUDA_ERROR_LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED"
-                                         : "CUDA_ERROR_MOCK";
+    *s = r == CUDA_ERROR_OUT_OF_MEMORY     ? "CUDA_ERROR_OUT_OF_MEMORY"
+         : r == CUDA_ERROR_LAUNCH_FAILED   ? "CUDA_ERROR_LAUNCH_FAILED"
+         : r == CUDA_ERROR_ILLEGAL_ADDRESS ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+                                           : "CUDA_ERROR_MOCK";
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuGetErrorString(CUresult r, const char **s) {
@@ -338,6 +350,8 @@ static CUresult mock_cuDeviceTotalMem(size_t *n, CUdevice d) {
 static CUresult mock_cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
     (void)d;
     FAIL_POINT(cuDevicePrimaryCtxRetain);
+    FILE *told = contexts && !m.retained ? fopen(contexts, "a") : NULL;
+    if (told) fputs("context\n", told), fclose(told);
     m.retained++;
     return *c = (CUcontext)(void *)&m, CUDA_SUCCESS;
 }
@@ -354,6 +368,7 @@ static CUresult mock_cuCtxPopCurrent(CUcontext *c) {
     return *c = NULL, m.context_depth--, CUDA_SUCCESS;
 }
 static CUresult mock_cuCtxSynchronize(void) {
+    FAIL_POINT(cuCtxSynchronize);
     m.syncs++;
     see_all();
     if (global_captures) return violate("cuCtxSynchronize during a capture"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -473,6 +488,8 @@ static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
     return *p = (CUdeviceptr)(uintptr_t)q, CUDA_SUCCESS;
 }
 static CUresult mock_cuMemFree(CUdeviceptr p) {
+    faulted |= faults_late;
+    FAIL_POINT(cuMemFree);
     for (allocation *a = allocations; p && a < allocations + MAX_ALLOCATIONS; a++)
         if (a->at == (const char *)(uintptr_t)p) {
             m.syncs += a->seq > seen[a->stream];
@@ -496,9 +513,11 @@ static CUresult mock_cuMemGetInfo(size_t *a, size_t *b) {
 }
 static CUresult mock_cuMemcpyHtoD(CUdeviceptr d, const void *s, size_t n) {
     FAIL_POINT(cuMemcpyHtoD);
+    faulted |= n && n == fault_bytes;
     return memcpy((void *)(uintptr_t)d, s, n), CUDA_SUCCESS;
 }
 static CUresult mock_cuMemcpyDtoH(void *d, CUdeviceptr s, size_t n) {
+    faults_late |= n && n == fault_bytes;
     return memcpy(d, (void *)(uintptr_t)s, n), CUDA_SUCCESS;
 }
 static CUresult mock_cuMemcpyDtoD(CUdeviceptr d, CUdeviceptr s, size_t n) {
