@@ -206,6 +206,21 @@ typedef struct notification {
     CUevent event;
 } notification;
 
+static void release_stream(ort_stream *self) {
+    stream *s = (stream *)self;
+    if (gpu_enter(s->g)) {
+        s->g->cu->cuStreamDestroy(s->handle);
+        gpu_leave(s->g);
+    }
+    tn_free(NULL, s, sizeof *s);
+}
+
+/* NULL: it is the host's, which has none, or another provider's. */
+static const stream *ours(const gpu_memory *g, const ort_sync_stream *s) {
+    const ort_stream *x = s ? g->f->SyncStream_GetImpl(s) : NULL;
+    return x && x->Release == release_stream ? (const stream *)x : NULL;
+}
+
 static void release_notification(ort_notification *self) {
     notification *n = (notification *)self;
     if (gpu_enter(n->g)) {
@@ -220,25 +235,16 @@ static ort_status *activate(ort_notification *self) {
     IN_CONTEXT(n->g, cuEventRecord(n->event, n->producer));
 }
 
-static ort_status *wait_on_device(ort_notification *self, ort_sync_stream *consumer) {
-    notification *n = (notification *)self;
-    const ort_stream *s = n->g->f->SyncStream_GetImpl(consumer);
-    if (!s) return NULL;
-    IN_CONTEXT(n->g, cuStreamWaitEvent(((const stream *)s)->handle, n->event, 0));
-}
-
 static ort_status *wait_on_host(ort_notification *self) {
     notification *n = (notification *)self;
     IN_CONTEXT(n->g, cuEventSynchronize(n->event));
 }
 
-static void release_stream(ort_stream *self) {
-    stream *s = (stream *)self;
-    if (gpu_enter(s->g)) {
-        s->g->cu->cuStreamDestroy(s->handle);
-        gpu_leave(s->g);
-    }
-    tn_free(NULL, s, sizeof *s);
+static ort_status *wait_on_device(ort_notification *self, ort_sync_stream *consumer) {
+    notification *n = (notification *)self;
+    const stream *s = ours(n->g, consumer);
+    if (!s) return wait_on_host(self);
+    IN_CONTEXT(n->g, cuStreamWaitEvent(s->handle, n->event, 0));
 }
 
 static void *handle(ort_stream *self) {
@@ -347,8 +353,8 @@ static ort_status *copy_tensors(ort_transfer *self, const ort_value **from, ort_
     CUresult r = CUDA_SUCCESS;
     if (!gpu_enter(g)) return g->f->CreateStatus(ORT_EP_FAIL, "Tenon: the GPU's context cannot be entered");
     for (size_t k = 0; !error && r == CUDA_SUCCESS && k < n; k++) {
-        const ort_stream *s = streams && streams[k] ? g->f->SyncStream_GetImpl(streams[k]) : NULL;
-        r = copy_one(g, from[k], to[k], s ? ((const stream *)s)->handle : NULL, &error);
+        const stream *s = ours(g, streams ? streams[k] : NULL);
+        r = copy_one(g, from[k], to[k], s ? s->handle : NULL, &error);
         if (!s && r == CUDA_SUCCESS) r = g->cu->cuStreamSynchronize(NULL);
     }
     gpu_leave(g);
