@@ -159,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
         window_loader la(args, tm * BM);
         filter_loader lb(args, tn * BN);
-        tn_sum acc[MI][ACC];
+        tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
     }

@@ -42,10 +42,10 @@ struct operand_b {
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
         m += m0;
         n += n0;
-        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
+        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x, row);
     }
 };
 
@@ -90,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
         tn_panel_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
         tn_panel_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
-        tn_sum acc[MI][ACC];
+        tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
         tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, b, tm * BM, tn * BN});
     }

@@ -66,7 +66,10 @@ struct weights {
     }
 };
 
-TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, int step, float (&acc)[M_MAX][ROWS]) {
+// What a lane sums up: products, and behind them, for a norm, the row of A and its squares.
+constexpr int SUMS = ROWS + (TN_NORM ? 2 : 0);
+
+TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, int step, float (&acc)[M_MAX][SUMS]) {
     TN_UNROLL
     for (int u = 0; u < DEPTH; u++) {
         const int k = (first + u * step) * CHUNK;
@@ -92,13 +95,18 @@ TN_DEV void multiply(const tn_args &args, int b, const weights &x, int first, in
                 TN_UNROLL
                 for (int j = 0; j < CHUNK; j++) acc[m][r] += a[j] * tn_to_reg(x.w[u][r][j]);
             }
+            TN_UNROLL
+            for (int j = 0; j < CHUNK && TN_NORM; j++) {
+                acc[m][SUMS - 2] += a[j];
+                acc[m][SUMS - 1] += a[j] * a[j];
+            }
         }
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_DYNAMIC_SMEM(memory);
-    float *partial = (float *)memory; // [WARPS][M_MAX * ROWS]
+    float *partial = (float *)memory; // [WARPS][M_MAX][SUMS]
     const int blocks_n = ((int)TN_N + BLOCK_N - 1) / BLOCK_N;
     const int b = (int)blockIdx.x / blocks_n, block_n = ((int)blockIdx.x - b * blocks_n) * BLOCK_N;
     const int warp = (int)threadIdx.x >> 5, lane = (int)threadIdx.x & 31;
@@ -112,11 +120,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     now.load(args, b, n, first, STEP);
     if (TN_B_CONST) TN_WAIT();
 
-    float acc[M_MAX][ROWS];
+    float acc[M_MAX][SUMS];
     TN_UNROLL
     for (int m = 0; m < M_MAX; m++)
         TN_UNROLL
-        for (int r = 0; r < ROWS; r++) acc[m][r] = 0.0f;
+        for (int r = 0; r < SUMS; r++) acc[m][r] = 0.0f;
     for (; first < chunks; first += STEP * DEPTH) {
         next.load(args, b, n, first + STEP * DEPTH, STEP);
         multiply(args, b, now, first, STEP, acc);
@@ -126,9 +134,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     TN_UNROLL
     for (int m = 0; m < M_MAX; m++) {
         TN_UNROLL
-        for (int r = 0; r < ROWS; r++) {
+        for (int r = 0; r < SUMS; r++) {
             const float sum = tn_warp_reduce<tn_sum_op, 32>(acc[m][r]);
-            if (lane == 0) partial[(warp * M_MAX + m) * ROWS + r] = sum;
+            if (lane == 0) partial[(warp * M_MAX + m) * SUMS + r] = sum;
         }
     }
     __syncthreads();
@@ -140,9 +148,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             const int owner = (column + v) / ROWS * KSPLIT, r = (column + v) % ROWS;
             sum[v] = 0.0f;
             TN_UNROLL
-            for (int s = 0; s < KSPLIT; s++) sum[v] += partial[((owner + s) * M_MAX + m) * ROWS + r];
+            for (int s = 0; s < KSPLIT; s++) sum[v] += partial[((owner + s) * M_MAX + m) * SUMS + r];
         }
-        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum);
+        tn_row_sums row = {0, 0};
+        TN_UNROLL
+        for (int s = 0; s < KSPLIT && TN_NORM; s++) {
+            row.sum += partial[(s * M_MAX + m) * SUMS + SUMS - 2];
+            row.squares += partial[(s * M_MAX + m) * SUMS + SUMS - 1];
+        }
+        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum, row);
     }
 }
 #include "tn_variant_end.cuh"

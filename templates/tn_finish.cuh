@@ -1,14 +1,58 @@
-// tn_finish.cuh: from an accumulator to the region's epilogue: adds the convolution's own bias operand if there is one.
-// Included after tn_variant.cuh.
+// tn_finish.cuh: from an accumulator to the region's epilogue: a norm of A's rows, or a convolution's own bias.  Included after
+// tn_variant.cuh.
+//
+// TN_NORM: 0; 1, rows were to be divided by their root mean square; 2, and their mean to be taken away before.  A is multiplied as it
+// stands: what the norm does to a row is one number for all its products, and another times the sums of B's columns
+// (tn_load_bias).  Both follow from two sums over the row, which the kernel adds up while the row passes through it.
 #pragma once
+#include "tn_math.cuh"
 
-// x: VEC consecutive elements at (b, m, n) of the anchor's result; n is a multiple of VEC and all are in range.
-template <int VEC, class T> TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, T (&x)[VEC]) {
+struct tn_row_sums {
+    float sum, squares;
+    TN_MEMBER void add(float x) {
+        sum += x;
+        squares += x * x;
+    }
+    // The two elements in a word.
+    template <class E> TN_MEMBER void add(unsigned pair, E) {
+        E lo, hi;
+        lo.bits = (unsigned short)(pair & 0xffffu);
+        hi.bits = (unsigned short)(pair >> 16);
+        add(tn_to_reg(lo));
+        add(tn_to_reg(hi));
+    }
+    // Of this lane and the one whose number has bit `lane` other.
+    TN_MEMBER void join(int lane) {
+        sum += tn_shuffle_xor(sum, lane);
+        squares += tn_shuffle_xor(squares, lane);
+    }
+    TN_MEMBER tn_bits16 bits() const {
+        const tn_bits16 b = {tn_float_bits(sum), tn_float_bits(squares), 0, 0};
+        return b;
+    }
+};
+
+// x: VEC consecutive elements at (b, m, n) of the anchor's result; n is a multiple of VEC and all are in range.  row: sums over row m
+// of A, where a norm wants them.
+template <int VEC, class T>
+TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, T (&x)[VEC], const tn_row_sums &row = {0, 0}) {
 #if TN_HAS_BIAS
     T bias[VEC];
     tn_load_bias(args, n, bias);
-    TN_UNROLL
-    for (int i = 0; i < VEC; i++) x[i] = tn_add(x[i], bias[i]);
 #endif
+#if TN_NORM
+    const float mean = TN_NORM == 2 ? row.sum / (float)TN_K : 0.0f;
+    const float variance = row.squares / (float)TN_K - mean * mean, scale = tn_rsqrt((variance > 0.0f ? variance : 0.0f) + (float)TN_EPS);
+#endif
+    TN_UNROLL
+    for (int i = 0; i < VEC; i++) {
+#if TN_NORM == 2
+        x[i] = (x[i] - mean * bias[i]) * scale;
+#elif TN_NORM
+        x[i] *= scale;
+#elif TN_HAS_BIAS
+        x[i] = tn_add(x[i], bias[i]);
+#endif
+    }
     tn_epilogue(args, b, m, n, x);
 }

@@ -4,7 +4,8 @@
 // and the same address.  After a cluster barrier, block r adds rows r*BM/SPLITK ... of all partial tiles in rank order
 // (so the sum does not depend on timing), reading the others' through distributed shared memory, and hands them to the
 // epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.  Where the
-// groups of warps of a block have a partial tile each (SLICES), these are added up first.
+// groups of warps of a block have a partial tile each (SLICES), these are added up first.  A norm's sums over A's rows (tn_finish.cuh)
+// are partial as well, and stand behind the columns.
 #pragma once
 #include "tn_mma.cuh"
 #include "tn_finish.cuh"
@@ -21,7 +22,7 @@ TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
 
 template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float> struct tn_partial_tile {
     // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
-    static constexpr int STRIDE = COLS + 8;
+    static constexpr int STRIDE = COLS + 8, USED = COLS + (TN_NORM ? 4 : 0);
     static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
 
     TN_DEV unsigned at(unsigned smem, int slice, int m, int n) {
@@ -44,13 +45,25 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         return p;
     }
 
-    // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time.
+    // Four elements: the sum over the cluster, whose blocks' slices are added up.
+    TN_DEV void all(unsigned smem, int m, int n, T *x) {
+        TN_UNROLL
+        for (int r = 0; r < SPLIT; r++) {
+            const tn_bits16 p = SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n), r) : sum(smem, m, n);
+            const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()), tn_of_bits(p.w, T())};
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) x[i] = r ? tn_add(x[i], v[i]) : v[i];
+        }
+    }
+
+    // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time, with the row's sums
+    // behind them where there is a norm.
     template <int VEC, class Sink> TN_DEV void finish(unsigned smem, const Sink &sink) {
         constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH; // read at least 16 bytes
         if (SPLIT > 1 && SLICES > 1) {
             __syncthreads();
-            for (int i = (int)threadIdx.x; i < ROWS * COLS / 4; i += THREADS) {
-                const int m = i / (COLS / 4), n = i % (COLS / 4) * 4;
+            for (int i = (int)threadIdx.x; i < ROWS * USED / 4; i += THREADS) {
+                const int m = i / (USED / 4), n = i % (USED / 4) * 4;
                 tn_sts16(at(smem, 0, m, n), sum(smem, m, n));
             }
         }
@@ -61,23 +74,16 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
             const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
             T x[WIDTH];
             TN_UNROLL
-            for (int w = 0; w < WIDTH; w += 4) {
-                TN_UNROLL
-                for (int r = 0; r < SPLIT; r++) {
-                    const tn_bits16 p =
-                        SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n + w), r) : sum(smem, m, n + w);
-                    const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()),
-                                    tn_of_bits(p.w, T())};
-                    TN_UNROLL
-                    for (int i = 0; i < 4; i++) x[w + i] = r ? tn_add(x[w + i], v[i]) : v[i];
-                }
-            }
+            for (int w = 0; w < WIDTH; w += 4) all(smem, m, n + w, x + w);
+            T row[4];
+            if constexpr (TN_NORM) all(smem, m, COLS, row);
             TN_UNROLL
             for (int e = 0; e < WIDTH; e += VEC) {
                 T y[VEC];
                 TN_UNROLL
                 for (int v = 0; v < VEC; v++) y[v] = x[e + v];
-                sink.put(m, n + e, y);
+                if constexpr (TN_NORM) sink.put(m, n + e, y, tn_row_sums{row[0], row[1]});
+                else sink.put(m, n + e, y);
             }
         }
         if (SPLIT > 1) tn_cluster_sync();

@@ -54,6 +54,9 @@ constexpr int A_BYTES = BM * TN_KBYTES;
 struct tn_sums {
     static constexpr int B_BYTES = BN * TN_KBYTES;
     tn_sum of[MI][NI][4];
+#if TN_NORM
+    tn_row_sums rows[MI][2]; // this lane's part of A's rows, of the warps along m
+#endif
 };
 
 // ---- tiles in shared memory -------------------------------------------------------------------------------------------------
@@ -225,6 +228,14 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
             for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, at.slice * KSTEPS + ks + 1, b[(ks + 1) & 1][j]);
         }
         if (ks < 0) continue;
+#if TN_NORM
+        if (at.n == 0 || !TN_EPI) { // who writes what the others read, or everyone for himself
+            TN_UNROLL
+            for (int i = 0; i < MI; i++)
+                TN_UNROLL
+                for (int r = 0; r < 4; r++) acc.rows[i][r & 1].add(a[ks & 1][i][r], tn_elem());
+        }
+#endif
         TN_UNROLL
         for (int i = 0; i < MI; i++) {
             TN_UNROLL
@@ -285,6 +296,13 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, Sum
 
 // ---- from accumulators to the epilogue --------------------------------------------------------------------------------------------
 
+// Of the four lanes that have parts of one row.
+TN_DEV tn_row_sums tn_quad_rows(tn_row_sums row) {
+    row.join(1);
+    row.join(2);
+    return row;
+}
+
 // Straight from registers: sink.put(m, n, x) with x of VEC elements (1 or 2) of the block's tile.
 template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, const Sink &sink) {
     const tn_warp_at at;
@@ -293,6 +311,9 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, 
     for (int i = 0; i < MI; i++) {
         TN_UNROLL
         for (int h = 0; h < 2; h++) {
+#if TN_NORM
+            const tn_row_sums row = tn_quad_rows(acc.rows[i][h]);
+#endif
             TN_UNROLL
             for (int j = 0; j < NI; j++) {
                 const int m = at.m + i * 16 + h * 8 + g, n = at.n + j * 8 + t * 2;
@@ -301,7 +322,11 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, 
                     tn_sum x[VEC];
                     TN_UNROLL
                     for (int v = 0; v < VEC; v++) x[v] = acc.of[i][j][h * 2 + e + v];
+#if TN_NORM
+                    sink.put(m, n + e, x, row);
+#else
                     sink.put(m, n + e, x);
+#endif
                 }
             }
         }
@@ -319,6 +344,16 @@ template <class Partial> TN_DEV void tn_put_sums(const tn_sums &acc, const tn_wa
             for (int h = 0; h < 2; h++)
                 tn_sts8(Partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, at.n + j * 8 + t * 2),
                         tn_bits_of(acc.of[i][j][h * 2]), tn_bits_of(acc.of[i][j][h * 2 + 1]));
+#if TN_NORM
+    TN_UNROLL
+    for (int i = 0; i < MI && at.n == 0; i++) {
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) {
+            const tn_row_sums row = tn_quad_rows(acc.rows[i][h]);
+            if (t == 0) tn_sts16(Partial::at(smem, at.slice, at.m + i * 16 + h * 8 + g, BN), row.bits());
+        }
+    }
+#endif
 }
 
 // Through shared memory, VEC consecutive elements a thread (1, 2, 4 or 8), adding up the groups' and the cluster's

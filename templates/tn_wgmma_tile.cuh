@@ -68,6 +68,53 @@ struct tn_warpgroup_at {
         : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 / GROUPS_M * WN) {}
 };
 
+// What a thread sums up.
+struct tn_sums {
+    tn_sum of[MI][ACC];
+#if TN_NORM
+    tn_row_sums rows[MI]; // of row lane / 2 of the warp's 16, this lane's half of the chunks
+#endif
+    TN_MEMBER void clear() {
+        TN_UNROLL
+        for (int i = 0; i < MI; i++) {
+            TN_UNROLL
+            for (int j = 0; j < ACC; j++) of[i][j] = 0;
+#if TN_NORM
+            rows[i].sum = rows[i].squares = 0.0f;
+#endif
+        }
+    }
+    // A k tile's part of the rows' sums: read once more, while the tensor cores are at work.
+    TN_MEMBER void add_rows(unsigned a_tile, const tn_warpgroup_at &at) {
+#if TN_NORM
+        const int row = (int)threadIdx.x % 128 / 2, half = (int)threadIdx.x % 2 * 4;
+        TN_UNROLL
+        for (int i = 0; i < MI; i++)
+            TN_UNROLL
+            for (int c = 0; c < 4; c++) {
+                const tn_bits16 v = tn_lds16(tn_panel_chunk(a_tile, at.m + i * 64 + row, half + c));
+                rows[i].add(v.x, tn_elem());
+                rows[i].add(v.y, tn_elem());
+                rows[i].add(v.z, tn_elem());
+                rows[i].add(v.w, tn_elem());
+            }
+#else
+        (void)a_tile, (void)at;
+#endif
+    }
+    // Writes the sums of the i-th 16 rows of the warp to column `col` of as many rows of `stride` words.
+    TN_MEMBER void put_rows(int i, unsigned smem, int stride, int col) const {
+#if TN_NORM
+        tn_row_sums row = rows[i];
+        row.join(1);
+        const int lane = (int)threadIdx.x & 31;
+        if (lane % 2 == 0) tn_sts16(smem + (unsigned)((lane / 2 * stride + col) * 4), row.bits());
+#else
+        (void)i, (void)smem, (void)stride, (void)col;
+#endif
+    }
+};
+
 // Starts a k tile's products: one group.
 TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum (&acc)[MI][ACC]) {
     tn_wgmma_fence();
@@ -82,7 +129,7 @@ TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum
 
 // acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
-TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sum (&acc)[MI][ACC]) {
+TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sums &acc) {
     const tn_warpgroup_at at;
     if (!TN_B_CONST) TN_WAIT();
     TN_UNROLL
@@ -94,10 +141,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         if (k0 + s < k1) la.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES));
         tn_cp_async_commit(); // the first group also holds B's tiles
     }
-    TN_UNROLL
-    for (int i = 0; i < MI; i++)
-        TN_UNROLL
-        for (int j = 0; j < ACC; j++) acc[i][j] = 0;
+    acc.clear();
 
     int slot = 0, fill = STAGES - 2;
     for (int kt = k0; kt < k1; kt++) {
@@ -107,35 +151,38 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         const unsigned now = smem + (unsigned)(slot * SLOT_BYTES), next = smem + (unsigned)(fill * SLOT_BYTES);
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
-        tn_wgmma_products(a, b, acc);
+        tn_wgmma_products(a, b, acc.of);
         if (kt + STAGES - 2 < k1) {
             la.issue(kt + STAGES - 2, next);
             lb.issue(kt + STAGES - 2, next + A_BYTES);
         }
         tn_cp_async_commit();
+        acc.add_rows(now, at);
         tn_wgmma_wait<1>();
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         fill = fill + 1 == STAGES ? 0 : fill + 1;
     }
     tn_wgmma_wait<0>(); // and no copy is under way: tiles behind the last were not requested
     TN_UNROLL
-    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc[i]);
+    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc.of[i]);
 }
 
 // Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.
 template <int VEC, class Sink>
-TN_DEV void tn_wgmma_finish(const tn_sum (&acc)[MI][ACC], unsigned smem, const Sink &sink) {
+TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink) {
     typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum> partial;
     const tn_warpgroup_at at;
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free
     TN_UNROLL
-    for (int i = 0; i < MI && (!TN_LOAD || (int)threadIdx.x < CONSUMERS); i++)
+    for (int i = 0; i < MI && (!TN_LOAD || (int)threadIdx.x < CONSUMERS); i++) {
         TN_UNROLL
         for (int j = 0; j < ACC / 4; j++)
             TN_UNROLL
             for (int h = 0; h < 2; h++)
                 tn_sts8(partial::at(smem, at.m + i * 64 + warp * 16 + h * 8 + g, at.n + j * 8 + t * 2),
-                        tn_bits_of(acc[i][j * 4 + h * 2]), tn_bits_of(acc[i][j * 4 + h * 2 + 1]));
+                        tn_bits_of(acc.of[i][j * 4 + h * 2]), tn_bits_of(acc.of[i][j * 4 + h * 2 + 1]));
+        if (at.n == 0) acc.put_rows(i, partial::at(smem, at.m + i * 64 + warp * 16, 0), partial::STRIDE, BN);
+    }
     partial::template finish<VEC>(smem, sink);
 }

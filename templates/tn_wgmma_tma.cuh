@@ -94,19 +94,17 @@ TN_DEV void tn_release(unsigned empty) {
 }
 
 // acc = the sum over the block's k tiles, in the ring's next slots.
-TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sum (&acc)[MI][ACC]) {
+TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc) {
     const tn_warpgroup_at at;
     unsigned last = 0;
-    TN_UNROLL
-    for (int i = 0; i < MI; i++)
-        TN_UNROLL
-        for (int j = 0; j < ACC; j++) acc[i][j] = 0;
+    acc.clear();
     for (int kt = k0; kt < k1; kt++) {
         const unsigned now = r.tile();
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
         tn_mbarrier_wait(r.full(), r.parity);
-        tn_wgmma_products(a, b, acc);
+        tn_wgmma_products(a, b, acc.of);
+        acc.add_rows(now, at);
         tn_wgmma_wait<1>();
         if (kt > k0) tn_release(last);
         last = r.empty();
@@ -114,12 +112,12 @@ TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sum (&acc)[MI][ACC]) {
     }
     tn_wgmma_wait<0>();
     TN_UNROLL
-    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc[i]);
+    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc.of[i]);
     if (k0 < k1) tn_release(last);
 }
 
 // Hands the warp's rows to the epilogue, VEC consecutive elements a thread.
-template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sum (&acc)[MI][ACC], unsigned stage, const Sink &sink) {
+template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, unsigned stage, const Sink &sink) {
     constexpr int COLS = TN_EPI_COLS, WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
     static_assert(WN % COLS == 0, "a warp's rows are whole pieces");
     const tn_warpgroup_at at;
@@ -134,7 +132,8 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sum (&acc)[MI
                 TN_UNROLL
                 for (int h = 0; h < 2; h++)
                     tn_sts8(stage + (unsigned)(((h * 8 + g) * EPI_STRIDE + j * 8 + t * 2) * 4),
-                            tn_bits_of(acc[i][c / 2 + j * 4 + h * 2]), tn_bits_of(acc[i][c / 2 + j * 4 + h * 2 + 1]));
+                            tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2]), tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2 + 1]));
+            if (c == 0) acc.put_rows(i, stage, EPI_STRIDE, COLS);
             __syncwarp();
             for (int e = lane; e < 16 * PER_ROW; e += 32) {
                 const int row = e / PER_ROW, n = e % PER_ROW * WIDTH;
@@ -145,12 +144,18 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sum (&acc)[MI
                     x[v] = tn_of_bits(p.x, tn_sum()), x[v + 1] = tn_of_bits(p.y, tn_sum());
                     x[v + 2] = tn_of_bits(p.z, tn_sum()), x[v + 3] = tn_of_bits(p.w, tn_sum());
                 }
+                tn_row_sums sums = {0, 0};
+                if (TN_NORM) {
+                    const unsigned at = stage + (unsigned)((row * EPI_STRIDE + COLS) * 4);
+                    sums = {tn_bits_float(tn_lds4(at)), tn_bits_float(tn_lds4(at + 4))};
+                }
                 TN_UNROLL
                 for (int v = 0; v < WIDTH; v += VEC) {
                     tn_sum y[VEC];
                     TN_UNROLL
                     for (int k = 0; k < VEC; k++) y[k] = x[v + k];
-                    sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y);
+                    if constexpr (TN_NORM) sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y, sums);
+                    else sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y);
                 }
             }
         }
@@ -158,7 +163,7 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sum (&acc)[MI
 
 // The kernel.
 template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
-    tn_sum acc[MI][ACC];
+    tn_sums acc;
     tn_ring r(smem);
     tn_ring_init(smem);
     if ((int)threadIdx.x == CONSUMERS) tn_tma_produce(w, smem);

@@ -231,7 +231,7 @@ typedef struct product {
 
 static bool find_product(const tn_spec *s, product *q) {
     q->s = s;
-    return tn_matmul_of(s, &q->c) && tn_spec_prologue_ok(s, q->c.a) && tn_spec_prologue_ok(s, q->c.b) &&
+    return tn_matmul_of(s, &q->c) && !q->c.norm && tn_spec_prologue_ok(s, q->c.a) && tn_spec_prologue_ok(s, q->c.b) &&
            tn_spec_epilogue_ok(s);
 }
 

@@ -19,7 +19,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
     if (!make_plan(s, &pl)) return false;
     const tn_contraction *c = &pl.c;
-    if (!tn_tile_multiplies(c->dtype, c->tf32, c->i32)) return false;
+    if (!tn_tile_multiplies(c->dtype, c->tf32, c->i32) || (c->norm && tn_dtype_size(c->dtype) != 2)) return false;
     tn_problem_add(s, p, "M", c->m);
     tn_problem_add(s, p, "N", c->n);
     tn_problem_add(s, p, "K", c->k);
@@ -97,7 +97,8 @@ const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 
 static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
-    return make_plan(s, &pl) && pl.b.packs && tn_spec_two_of_four(s, pl.b.packed_in) && accepts(s, arch, p);
+    return make_plan(s, &pl) && !pl.c.norm && pl.b.packs && tn_spec_two_of_four(s, pl.b.packed_in) &&
+           accepts(s, arch, p);
 }
 
 static double cost_sparse(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
@@ -112,7 +113,7 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
     plan pl;
     tn_map m;
     if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "A_ASYNC") ||
-        !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl))
+        !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl) || (pl.c.norm && !pl.a.kmajor))
         return false;
     tn_problem_add_int(p, "A_TMA", map_a(s, &pl, 64, &m));
     tn_problem_add_int(p, "B_TMA", map_b(s, &pl, 64, &m));

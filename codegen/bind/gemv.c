@@ -93,7 +93,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
         v->block[0] = (uint32_t)warps * 32;
         v->block[1] = v->block[2] = 1;
-        v->smem = (uint32_t)(warps * pl.m_max * rows * 4);
+        v->smem = (uint32_t)(warps * pl.m_max * (rows + (c->norm ? 2 : 0)) * 4);
     }
     return tn_emitter_finish(e);
 }

@@ -145,7 +145,7 @@ static bool result(const tn_spec *s, const tn_spec_tensor *t, uint32_t batch_axe
 bool tn_lt_match(const tn_spec *s, tn_lt_call *c) {
     tn_contraction p;
     memset(c, 0, sizeof *c);
-    if (s->n_out != 1 || s->n_told || !tn_contraction_of(s, &p)) return false; /* its sizes are the host's */
+    if (s->n_out != 1 || s->n_told || !tn_contraction_of(s, &p) || p.norm) return false; /* its sizes are the host's */
     const tn_spec_tensor *y = &s->out[0];
     if (p.dtype != y->dtype || (p.dtype != TN_F16 && p.dtype != TN_BF16 && p.dtype != TN_F32)) return false;
     const uint32_t batch_axes = tn_dim_equal_const(s->g, p.batch, 1) ? 0 : y->rank - 2;

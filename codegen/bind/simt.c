@@ -58,7 +58,7 @@ static double cost_of(const tn_spec *s, const tn_arch *arch, const tn_problem *p
 static bool gemm_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
     const tn_contraction *c = &p->c;
-    if (c->dtype != TN_F32 || !tn_finish_ok(s, c->bias) ||
+    if (c->dtype != TN_F32 || c->norm || !tn_finish_ok(s, c->bias) ||
         !tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) ||
         !tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, c->trans_b, &p->b))
         return false;

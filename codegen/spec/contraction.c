@@ -65,6 +65,13 @@ bool tn_tile_multiplies(tn_dtype t, bool tf32, bool i32) {
     return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tf32) || i32;
 }
 
+/* TN_NORM of tn_finish.cuh. */
+static int norm_of(const tn_spec *s) {
+    const bool matmul = s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_MATMUL;
+    const char *norm = matmul ? TN_ATTRS_OF(s->g, s->anchor, matmul)->norm : NULL;
+    return !norm || !*norm ? 0 : strcmp(norm, "layer") ? 1 : 2;
+}
+
 static void operands(const tn_spec *s, tn_contraction *c) {
     c->a = tn_spec_anchor_input(s, 0);
     c->b = tn_spec_anchor_input(s, 1);
@@ -73,6 +80,8 @@ static void operands(const tn_spec *s, tn_contraction *c) {
     c->b_dtype = tn_val_dtype(s->g, c->b);
     c->tf32 = tn_spec_tf32(s);
     c->i32 = tn_spec_i32(s);
+    c->norm = norm_of(s) != 0;
+    if (c->norm) c->bias = tn_spec_anchor_input(s, 2);
 }
 
 static void sizes(const tn_spec *s, tn_contraction *c) {
@@ -332,8 +341,10 @@ bool tn_finish_ok(const tn_spec *s, tn_val bias) {
 
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec) {
-    (void)s;
+    const int norm = norm_of(s);
     tn_emit_define(e, "EPI_VEC", vec);
+    tn_emit_define(e, "NORM", norm);
+    if (norm) tn_emit_define_real(e, "EPS", TN_ATTRS_OF(s->g, s->anchor, matmul)->eps);
     tn_emit_define(e, "HAS_BIAS", bias.i != 0);
     if (bias.i) tn_emit_load(e, "tn_load_bias", bias, &(tn_coord){"n", 0, 1, 0}, 1, vec);
     tn_emit_epilogue(e, "tn_epilogue", out, (tn_coord[]){batch, m, n}, 3, &vec, 1);

@@ -9,7 +9,8 @@
 typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_batch_map;
 
 typedef struct tn_contraction {
-    tn_val a, b, bias, out; /* bias: none if absent */
+    tn_val a, b, bias, out; /* bias: none if absent; of a product with a norm that takes means away, the sums of b's columns */
+    bool norm;              /* of a's rows: for templates that add them up (tn_finish.cuh) */
     tn_dtype dtype;         /* of a and b */
     bool tf32;              /* float32 operands may be rounded to tf32 */
     bool i32;               /* integers of 8 bits, b's of b_dtype, summed in int32 */
@@ -76,8 +77,8 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 /* The largest power of two up to max that always divides d. */
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
 
-/* Epilogue, bias and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
- * TN_EPI_VEC. */
+/* Epilogue, bias, norm and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
+ * TN_NORM, TN_EPS, TN_EPI_VEC. */
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);

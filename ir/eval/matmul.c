@@ -1,5 +1,7 @@
 /* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time; integers
  * are multiplied in 64 bits that wrap, but those of 8 bits (math = "i32") in double too, whose sums hold them exactly. */
+#include <math.h>
+
 #include "ir/eval/internal.h"
 
 typedef struct side {
@@ -44,6 +46,19 @@ static void int_gemm(const tn_attrs_matmul *at, int64_t m, int64_t n, int64_t k,
         }
 }
 
+/* The product y [m, n] of the rows of x [m, k] as they are becomes that of the rows with a norm (ir/type/contract.c); sums: of the
+ * columns of the other factor, or NULL: means are not taken away. */
+static void norm_rows(double eps, int64_t m, int64_t n, int64_t k, const double *x, const double *sums, double *y) {
+    for (int64_t i = 0; i < m; i++) {
+        double mean = 0, square = 0;
+        for (int64_t p = 0; sums && p < k; p++) mean += x[i * k + p];
+        mean /= (double)k;
+        for (int64_t p = 0; p < k; p++) square += (x[i * k + p] - mean) * (x[i * k + p] - mean);
+        const double scale = 1 / sqrt(square / (double)k + eps);
+        for (int64_t j = 0; j < n; j++) y[i * n + j] = (y[i * n + j] - (sums ? mean * sums[j] : 0)) * scale;
+    }
+}
+
 tn_status tn_ev_matmul(tn_ev *c) {
     const tn_attrs_matmul *at = c->attrs;
     const tn_tensor *ta = &c->in[0], *tb = &c->in[1];
@@ -57,8 +72,10 @@ tn_status tn_ev_matmul(tn_ev *c) {
     if (!batch_strides(ta, y, a.strides) || !batch_strides(tb, y, b.strides))
         return tn_ev_fail(c, TN_E_TYPE, "the batch sizes do not broadcast");
     const bool bytes = at->math && !strcmp(at->math, "i32");
-    bool floats = bytes || tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32;
+    const bool norm = at->norm && *at->norm, centred = norm && tn_ev_has(c, 2);
+    bool floats = bytes || tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32 && !norm;
     void *pa = NULL, *pb = NULL, *out = NULL; /* double and int64_t have one size */
+    double *sums = centred ? tn_ev_scratch(c, n, sizeof *sums) : NULL;
     if (!fast) {
         pa = tn_ev_scratch(c, a.numel, 8);
         pb = tn_ev_scratch(c, b.numel, 8);
@@ -68,7 +85,8 @@ tn_status tn_ev_matmul(tn_ev *c) {
     b.f = floats ? pb : NULL;
     a.i = floats ? NULL : pa;
     b.i = floats ? NULL : pb;
-    tn_status status = fast || (pa && pb && out) ? TN_OK : tn_ev_no_memory(c);
+    tn_status status = (fast || (pa && pb && out)) && (!centred || sums) ? TN_OK : tn_ev_no_memory(c);
+    if (sums) tn_ev_load_f(&c->in[2], 0, 1, (size_t)n, sums);
     int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], at_y = 0;
     memcpy(strides[0], a.strides, sizeof a.strides);
     memcpy(strides[1], b.strides, sizeof b.strides);
@@ -86,6 +104,7 @@ tn_status tn_ev_matmul(tn_ev *c) {
             hold(&b, at_b);
             if (floats) {
                 tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, a.f, da[1], b.f, db[1], false, out, n);
+                if (norm) norm_rows(at->eps, m, n, k, a.f, sums, out);
                 tn_ev_store_f(y, at_y, 1, (size_t)(m * n), out);
             } else {
                 int_gemm(at, m, n, k, a.i, b.i, out);
@@ -95,5 +114,6 @@ tn_status tn_ev_matmul(tn_ev *c) {
     tn_ev_drop(c, pa, a.numel, 8);
     tn_ev_drop(c, pb, b.numel, 8);
     tn_ev_drop(c, out, m * n, 8);
+    tn_ev_drop(c, sums, n, sizeof *sums);
     return status;
 }

@@ -73,6 +73,25 @@ static tn_status product_of(tn_infer_ctx *c, const char *math, tn_dtype *t) {
     return tn_infer_error(c, "math mode \"%s\" is unknown; it must be \"\", \"tf32\" or \"i32\"", math);
 }
 
+/* With a norm, the product is that of x's rows as a norm over k would leave them, without a gain: of "rms"
+ *     x / sqrt(mean(x^2) + eps)                              is  matmul(x, w) * r              r: what x's rows are multiplied with
+ * and of "layer" that less x's mean                              (matmul(x, w) - mean * sums) * r
+ * where operand 2, the sums of w's columns, is given so that nobody adds them up at each run. */
+static tn_status norm_of(tn_infer_ctx *c, const tn_attrs_matmul *a, tn_dim n) {
+    const bool given = a->norm && *a->norm, layer = given && !strcmp(a->norm, "layer");
+    if (given && !layer && strcmp(a->norm, "rms") != 0)
+        return tn_infer_error(c, "norm \"%s\" is unknown; it must be \"\", \"rms\" or \"layer\"", a->norm);
+    if (tn_infer_has(c, 2) != layer) return tn_infer_error(c, "operand 2 is there for norm \"layer\", and only then");
+    if (!given) return TN_OK;
+    TN_TRY(tn_infer_float(c, 0));
+    if (a->trans_a) return tn_infer_error(c, "the rows of a transposed x have no norm");
+    if (!(a->eps >= 0)) return tn_infer_error(c, "eps is %g", a->eps);
+    if (!layer) return TN_OK;
+    if (tn_infer_dtype(c, 2) != TN_F32 || tn_infer_rank(c, 2) != 1)
+        return tn_infer_error(c, "operand 2 must be f32 of rank 1");
+    return tn_infer_dim(c, 2, 0).i == n.i ? TN_OK : tn_infer_error(c, "operand 2 must have a number for each column");
+}
+
 tn_status tn_rule_matmul(tn_infer_ctx *c) {
     const tn_attrs_matmul *a = c->attrs;
     tn_dim dims[TN_MAX_RANK];
@@ -84,6 +103,7 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
         return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)",
                               ra, rb);
     tn_dim m = tn_infer_dim(c, 0, ra - (a->trans_a ? 1 : 2)), n = tn_infer_dim(c, 1, rb - (a->trans_b ? 2 : 1));
+    TN_TRY(norm_of(c, a, n));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, ra - (a->trans_a ? 2 : 1)),
                          tn_size_axis(c, 1, rb - (a->trans_b ? 1 : 2))));
     for (size_t k = 0; k + 2 < r; k++) { /* k counts batch axes from the right */

@@ -1,0 +1,202 @@
+/* normed.c: norms of the rows that products read.
+ *
+ *     n = layer_norm(x, gain, shift)                        y = matmul(x, gain * w, sums) {norm="layer"} + shift w
+ *     y = matmul(n, w)                          becomes
+ *
+ * The norm multiplies a row with one number, which a product may do behind its sums, and takes the row's mean away, which is that mean
+ * times the sums of the weight's columns there.  Both numbers follow from sums over the row, all of which passes through the kernel
+ * anyhow: so the norm is no kernel of its own, and what it made is nowhere in memory.  Gain and shift are constants and go
+ * into the weight and behind the product.
+ *
+ * For products on tensor cores, where all that reads the norm is such products (a norm before attention and before the two products
+ * behind it, as in ViT, GPT and Llama).  Every tile of columns adds the rows up again, so that a wide product of many rows would rather
+ * read what a kernel made once (pays). */
+#include "passes/pass.h"
+#include "passes/rule.h"
+#include "passes/rules/filter.h"
+#include "passes/util.h"
+
+tn_status tn_pass_normed(tn_graph *g, tn_pass_ctx *ctx);
+
+static const char rule[] = "normed";
+enum { READERS = 8, MAX_BYTES = 256 << 20 };
+
+typedef struct normed {
+    tn_graph *g;
+    tn_node node;
+    bool layer;
+    double eps;
+    tn_val x, gain, shift; /* gain, shift: none, or a constant a column */
+    int64_t cols;
+    size_t n; /* products that read it */
+    tn_filter f[READERS];
+} normed;
+
+/* ---- what is looked for ------------------------------------------------------------------------------------------ */
+
+static bool is_narrow(tn_dtype t) {
+    return t == TN_F16 || t == TN_BF16;
+}
+
+/* One number a column, or none. */
+static bool is_column(const tn_graph *g, tn_val c, int64_t cols) {
+    return !c.i || tn_per_channel(g, c, 1, 0, cols);
+}
+
+static bool is_norm(tn_graph *g, tn_node n, normed *p) {
+    const tn_op op = tn_node_op(g, n);
+    if (op != TN_OP_LAYER_NORM && op != TN_OP_RMS_NORM) return false;
+    const tn_attrs_norm *a = TN_ATTRS_OF(g, n, norm);
+    *p = (normed){.g = g,
+                  .node = n,
+                  .layer = op == TN_OP_LAYER_NORM,
+                  .eps = a->eps,
+                  .x = tn_node_input(g, n, 0),
+                  .gain = tn_node_input(g, n, 1),
+                  .shift = tn_node_input(g, n, 2)};
+    const size_t rank = tn_val_rank(g, p->x);
+    return rank >= 2 && a->axis + 1 == (int64_t)rank && is_narrow(tn_val_dtype(g, p->x)) &&
+           tn_static_dim(g, p->x, rank - 1, &p->cols) && is_column(g, p->gain, p->cols) &&
+           is_column(g, p->shift, p->cols);
+}
+
+/* The products that read v, or a reshape of it that keeps its rows; false if anything else does. */
+static bool find_readers(normed *p, tn_val v) {
+    tn_graph *g = p->g;
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        const tn_val y = tn_node_result(g, n, 0);
+        int64_t cols;
+        if (tn_node_op(g, n) == TN_OP_RESHAPE) {
+            const size_t rank = tn_val_rank(g, y);
+            if (rank < 2 || !tn_static_dim(g, y, rank - 1, &cols) || cols != p->cols || !find_readers(p, y))
+                return false;
+            continue;
+        }
+        if (p->n == READERS || tn_node_op(g, n) != TN_OP_MATMUL || tn_use_slot(g, u) != 0 ||
+            !tn_filter_of(g, n, &p->f[p->n]))
+            return false;
+        p->n++;
+    }
+    return p->n > 0;
+}
+
+/* ---- whether it pays --------------------------------------------------------------------------------------------- */
+
+static double rows_of(const normed *p) {
+    return tn_typical_numel(p->g, p->x) / (double)p->cols;
+}
+
+/* Microseconds, estimated for a large GPU: a launch and the bytes of a norm of its own, against what the sums take, which are one in
+ * SHARE of the instructions that go beside each tile of products. */
+static bool pays(const normed *p) {
+    static const double LAUNCH = 2, BYTES = 4e6, SUMS = 5e9; /* BYTES and SUMS: of a microsecond */
+    double columns = 0;
+    for (size_t k = 0; k < p->n; k++) columns += (double)p->f[k].outs;
+    const double elements = rows_of(p) * (double)p->cols;
+    return elements * columns / SUMS < LAUNCH + elements * 4 / BYTES;
+}
+
+/* Why it stays; NULL if it goes. */
+static const char *stays(const normed *p) {
+    for (size_t k = 0; k < p->n; k++) {
+        const tn_filter *f = &p->f[k];
+        int64_t numel;
+        if (tn_val_dtype(p->g, f->w) != tn_val_dtype(p->g, p->x)) return "a product is of another dtype";
+        if (!tn_static_numel(p->g, f->w, &numel) ||
+            tn_dtype_bytes(tn_val_dtype(p->g, f->w), (uint64_t)numel) > MAX_BYTES)
+            return "the weights are too large to be multiplied by the gain";
+    }
+    return pays(p) ? NULL : "the products are so wide that each would add the rows up too often";
+}
+
+/* ---- the rewriting ----------------------------------------------------------------------------------------------- */
+
+/* By column: sums of w over its rows, of which row i counts `of[i]` times (NULL: once). */
+static void sum_columns(const tn_filter *f, tn_val w, const tn_val *of, double *sums) {
+    const tn_graph *g = f->g;
+    const tn_dtype t = tn_val_dtype(g, w);
+    const void *data = tn_const_data(g, w);
+    for (int64_t o = 0; o < f->outs; o++) sums[o] = 0;
+    for (uint64_t e = 0; e < (uint64_t)(f->first * f->second); e++) {
+        int64_t o, i;
+        tn_filter_channels(f, e, &o, &i);
+        sums[o] += tn_load_num(t, data, e) * (of ? tn_channel_num(g, *of, i) : 1);
+    }
+}
+
+/* The weight times the gain, rounded: the weight itself where there is none. */
+static tn_val scaled(const normed *p, const tn_filter *f) {
+    if (!p->gain.i) return tn_emit1(p->g, TN_OP_CONST, tn_node_attrs(p->g, tn_val_def(p->g, f->w)), 0, NULL);
+    const size_t bytes = (size_t)p->cols * sizeof(double);
+    double *gain = tn_alloc(tn_graph_env(p->g), bytes);
+    if (!gain) return tn_graph_fail(p->g, TN_E_MEMORY, p->node, "", "out of memory"), (tn_val){0};
+    for (int64_t i = 0; i < p->cols; i++) gain[i] = tn_channel_num(p->g, p->gain, i);
+    const tn_val w = tn_filter_scaled(f, NULL, gain);
+    tn_free(tn_graph_env(p->g), gain, bytes);
+    return w;
+}
+
+/* One number a column of the product, of dtype t; none if that cannot hold them. */
+static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_val *of, tn_dtype t) {
+    const size_t bytes = (size_t)f->outs * sizeof(double);
+    double *sums = tn_alloc(tn_graph_env(p->g), bytes);
+    if (!sums) return tn_graph_fail(p->g, TN_E_MEMORY, p->node, "", "out of memory"), (tn_val){0};
+    sum_columns(f, w, of, sums);
+    const tn_val c = tn_emit_const_f64(p->g, t, 1, &f->outs, sums, NULL);
+    tn_free(tn_graph_env(p->g), sums, bytes);
+    return c;
+}
+
+/* What takes the place of one product; none if a constant would not be finite. */
+static tn_val product(const normed *p, const tn_filter *f) {
+    tn_graph *g = p->g;
+    const tn_val w = scaled(p, f);
+    if (!w.i) return w;
+    /* of the weight as it was rounded: then what a row has in common cancels */
+    const tn_val sums = p->layer ? columns(p, f, w, NULL, TN_F32) : (tn_val){0};
+    const tn_val shift = p->shift.i ? columns(p, f, f->w, &p->shift, tn_val_dtype(g, w)) : (tn_val){0};
+    if ((p->layer && !sums.i) || (p->shift.i && !shift.i)) return (tn_val){0};
+    tn_attrs_matmul a = *TN_ATTRS_OF(g, f->node, matmul);
+    a.norm = p->layer ? "layer" : "rms";
+    a.eps = p->eps;
+    const tn_type rows = tn_val_type(g, f->x);
+    const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, rows), tn_type_dims(g, rows)), w, sums};
+    const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, p->layer ? 3 : 2, in);
+    return shift.i ? tn_binary(g, TN_OP_ADD, y, shift) : y;
+}
+
+static void rewrite(const normed *p, tn_pass_ctx *ctx) {
+    tn_graph *g = p->g;
+    tn_val y[READERS];
+    bool made = true;
+    for (size_t k = 0; k < p->n; k++) {
+        tn_cursor at = tn_cursor_before(g, p->f[k].node);
+        at.loc = tn_loc_join(g, tn_node_loc(g, p->node), tn_node_loc(g, p->f[k].node));
+        const tn_cursor saved = tn_set_cursor(g, at);
+        y[k] = made ? product(p, &p->f[k]) : (tn_val){0};
+        tn_set_cursor(g, saved);
+        made &= y[k].i != 0;
+    }
+    for (size_t k = 0; k < p->n; k++) {
+        const tn_val old = tn_node_result(g, p->f[k].node, 0);
+        if (made) tn_replace(g, old, y[k]);
+        tn_reap(g, made || !y[k].i ? old : y[k]);
+    }
+    if (!made) tn_pass_refused(ctx, rule, g, p->node, "the weights times the gain are not finite");
+}
+
+tn_status tn_pass_normed(tn_graph *g, tn_pass_ctx *ctx) {
+    const uint32_t nodes = tn_graph_node_limit(g);
+    if (tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return TN_OK; /* weights are rounded once more */
+    for (tn_node n = {1}; n.i < nodes && tn_graph_status(g) == TN_OK; n.i++) {
+        normed p;
+        if (!is_norm(g, n, &p)) continue;
+        const char *why = find_readers(&p, tn_node_result(g, n, 0)) ? stays(&p) : "something else reads its result";
+        if (why)
+            tn_pass_refused(ctx, rule, g, n, why);
+        else if (tn_pass_may_rewrite(ctx, rule))
+            rewrite(&p, ctx);
+    }
+    return tn_graph_status(g);
+}
