@@ -94,6 +94,21 @@ ort_status *gpu_copy(gpu_memory *g, void *to, const void *from, size_t bytes, vo
     IN_CONTEXT(g, cuMemcpyDtoDAsync(address(to), address(from), bytes, stream));
 }
 
+/* Of memory that is not page-locked the driver takes a copy before it returns. */
+ort_status *gpu_upload(gpu_memory *g, void *to, const void *from, size_t bytes, void *stream) {
+    IN_CONTEXT(g, cuMemcpyHtoDAsync(address(to), from, bytes, stream));
+}
+
+static bool on_gpu(const gpu_memory *g, const ort_memory_device *d) {
+    return g->f->MemoryDevice_GetDeviceType(d) == ORT_MEMORY_GPU &&
+           g->f->MemoryDevice_GetMemoryType(d) == ORT_MEMORY_DEFAULT &&
+           g->f->MemoryDevice_GetVendorId(d) == ORT_NVIDIA && g->f->MemoryDevice_GetDeviceId(d) == 0;
+}
+
+bool gpu_has(const gpu_memory *g, const ort_value *v) {
+    return on_gpu(g, g->f->Value_GetMemoryDevice(v));
+}
+
 /* ---- allocation -------------------------------------------------------------------------------------------------- */
 
 /* Freed blocks are kept for requests of their size: ONNX Runtime asks for the same ones in each run. */
@@ -314,12 +329,6 @@ static void release_transfer(ort_transfer *self) {
     tn_free(NULL, self, sizeof(transfer));
 }
 
-static bool on_gpu(const gpu_memory *g, const ort_memory_device *d) {
-    return g->f->MemoryDevice_GetDeviceType(d) == ORT_MEMORY_GPU &&
-           g->f->MemoryDevice_GetMemoryType(d) == ORT_MEMORY_DEFAULT &&
-           g->f->MemoryDevice_GetVendorId(d) == ORT_NVIDIA && g->f->MemoryDevice_GetDeviceId(d) == 0;
-}
-
 static bool on_host(const gpu_memory *g, const ort_memory_device *d) {
     return g->f->MemoryDevice_GetDeviceType(d) == ORT_MEMORY_CPU ||
            g->f->MemoryDevice_GetMemoryType(d) == ORT_MEMORY_HOST;
@@ -338,7 +347,7 @@ static CUresult copy_one(gpu_memory *g, const ort_value *from, ort_value *to, CU
     if (!*error) *error = g->f->GetTensorMutableData(to, &target);
     if (!*error) *error = g->f->GetTensorSizeInBytes(from, &bytes);
     if (*error || !bytes) return CUDA_SUCCESS;
-    const bool a = on_gpu(g, g->f->Value_GetMemoryDevice(from)), b = on_gpu(g, g->f->Value_GetMemoryDevice(to));
+    const bool a = gpu_has(g, from), b = gpu_has(g, to);
     if (a && b) return g->cu->cuMemcpyDtoDAsync(address(target), address(source), bytes, s);
     /* of the host: the caller may free or read it at once */
     const CUresult r = a ? g->cu->cuMemcpyDtoHAsync(target, address(source), bytes, s)

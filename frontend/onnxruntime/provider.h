@@ -136,6 +136,9 @@ void gpu_leave(gpu_memory *g);
 void *gpu_alloc(gpu_memory *g, size_t size);
 void gpu_free(gpu_memory *g, void *p);
 ort_status *gpu_copy(gpu_memory *g, void *to, const void *from, size_t bytes, void *stream); /* within the device */
+ort_status *gpu_upload(gpu_memory *g, void *to, const void *from, size_t bytes,
+                       void *stream); /* `from` may be freed at once */
+bool gpu_has(const gpu_memory *g, const ort_value *v);
 ort_status *gpu_allocator(ort_factory *self, const ort_memory_info *m, const ort_pairs *o, ort_allocator **out);
 void gpu_allocator_free(ort_factory *self, ort_allocator *a);
 ort_status *gpu_transfer(ort_factory *self, ort_transfer **out);

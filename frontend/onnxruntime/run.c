@@ -2,20 +2,27 @@
  *
  * Sessions run on many threads at once, and a tn_context belongs to one: each run takes a context that is idle, or makes one, and
  * gives it back.  All share the plan's weights.  Where tensors stay on the GPU, a run ends while its work goes on: a context is
- * then given to runs on the same stream only. */
+ * then given to runs on the same stream only.  ONNX Runtime leaves what another provider made in the host's memory (up to 1.32 at
+ * least the copies that it puts between are made in there, too): such inputs are brought here. */
 #include "frontend/onnxruntime/provider.h"
 
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Memory that is kept from run to run. */
+typedef struct held {
+    void *p;
+    size_t size;
+} held;
+
 typedef struct slot slot;
 struct slot {
     slot *next;
     tn_context *x;
     void *stream;
-    void **memory; /* by output: of those that data makes a size of */
-    size_t *bytes;
+    held *made;      /* by output: of those that data makes a size of */
+    held *brought;   /* by input: of those that came in the host's memory */
     gpu_memory *gpu; /* whose memory that is; NULL: the host's */
 };
 
@@ -132,17 +139,31 @@ const tn_plan *runner_plan(const ort_compute *c) {
 
 /* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
+static void drop(const slot *s, held *h, size_t n) {
+    for (size_t k = 0; h && k < n; k++) {
+        if (s->gpu)
+            gpu_free(s->gpu, h[k].p);
+        else
+            free(h[k].p);
+    }
+}
+
+/* NULL: there is too little.  What was there is lost where it grows. */
+static void *hold(const slot *s, held *h, size_t size) {
+    if (size <= h->size && h->p) return h->p;
+    drop(s, h, 1);
+    h->p = s->gpu ? gpu_alloc(s->gpu, size + 16) : malloc(size + 16);
+    h->size = h->p ? size : 0;
+    return h->p;
+}
+
 static void free_slot(runner *r, slot *s) {
     if (!s) return;
     tn_context_free(s->x); /* waits */
-    for (size_t k = 0; s->memory && k < r->n_out; k++) {
-        if (s->gpu)
-            gpu_free(s->gpu, s->memory[k]);
-        else
-            free(s->memory[k]);
-    }
-    tn_free(&r->p->env, s->memory, (r->n_out + 1) * sizeof *s->memory);
-    tn_free(&r->p->env, s->bytes, (r->n_out + 1) * sizeof *s->bytes);
+    drop(s, s->made, r->n_out);
+    drop(s, s->brought, r->n_in);
+    tn_free(&r->p->env, s->made, (r->n_out + 1) * sizeof *s->made);
+    tn_free(&r->p->env, s->brought, (r->n_in + 1) * sizeof *s->brought);
     tn_free(&r->p->env, s, sizeof *s);
 }
 
@@ -164,21 +185,11 @@ void runner_free(ort_compute *c) {
     tn_free(env, r, sizeof *r);
 }
 
-/* Memory for an output that data makes a size of; kept for the next run. */
-
+/* Memory for an output that data makes a size of. */
 static void *give_memory(void *user, size_t k, const char *name, size_t bytes, void *stream) {
-    slot *s = user;
+    const slot *s = user;
     (void)name, (void)stream;
-    if (bytes <= s->bytes[k] && s->memory[k]) return s->memory[k];
-    if (s->gpu) {
-        gpu_free(s->gpu, s->memory[k]);
-        s->memory[k] = gpu_alloc(s->gpu, bytes + 16);
-    } else {
-        free(s->memory[k]);
-        s->memory[k] = malloc(bytes + 16);
-    }
-    s->bytes[k] = s->memory[k] ? bytes : 0;
-    return s->memory[k];
+    return hold(s, &s->made[k], bytes);
 }
 
 static ort_status *new_slot(runner *r, slot **out) {
@@ -188,18 +199,18 @@ static ort_status *new_slot(runner *r, slot **out) {
     slot *s = tn_alloc(env, sizeof *s);
     if (!s) return no_memory(r);
     s->gpu = o->resident ? r->p->gpu : NULL;
-    s->memory = tn_alloc(env, (r->n_out + 1) * sizeof *s->memory);
-    s->bytes = tn_alloc(env, (r->n_out + 1) * sizeof *s->bytes);
+    s->made = tn_alloc(env, (r->n_out + 1) * sizeof *s->made);
+    s->brought = tn_alloc(env, (r->n_in + 1) * sizeof *s->brought);
     const tn_context_options c = {.device = o->device,
                                   .cuda_device = o->cuda_device,
                                   .no_cuda_graph = o->no_cuda_graph,
                                   .host = tn_host_devices()};
-    if (s->memory && s->bytes) s->x = tn_context_new(r->plan, &c, &st);
+    if (s->made && s->brought) s->x = tn_context_new(r->plan, &c, &st);
     const tn_output_allocator memory = {.allocate = give_memory, .user = s};
     for (size_t k = 0; s->x && st == TN_OK && k < r->n_out; k++)
         if (r->made[k]) st = tn_context_set_output_allocator(s->x, k, &memory);
     if (s->x && st == TN_OK) return *out = s, NULL;
-    ort_status *e = s->memory && s->bytes ? ort_of(r->p, st) : no_memory(r);
+    ort_status *e = s->made && s->brought ? ort_of(r->p, st) : no_memory(r);
     free_slot(r, s);
     return e;
 }
@@ -225,6 +236,18 @@ static void give_slot(runner *r, slot *s) {
 
 /* ---- a run ------------------------------------------------------------------------------------------------------- */
 
+/* From the host's memory. */
+static ort_status *bring(runner *r, slot *s, size_t k, const ort_value *v, const void **data) {
+    size_t bytes = 0;
+    TRY(r->p->f->GetTensorSizeInBytes(v, &bytes));
+    if (!bytes) return NULL;
+    void *to = hold(s, &s->brought[k], bytes);
+    if (!to) return no_memory(r);
+    TRY(gpu_upload(s->gpu, to, *data, bytes, s->stream));
+    *data = to;
+    return NULL;
+}
+
 static ort_status *set_input(runner *r, slot *s, ort_kernel_context *c, size_t k, const void **data) {
     const ort_functions *f = r->p->f;
     const ort_value *v = NULL;
@@ -241,6 +264,7 @@ static ort_status *set_input(runner *r, slot *s, ort_kernel_context *c, size_t k
     f->ReleaseTensorTypeAndShapeInfo(info);
     if (e) return e;
     TRY(f->GetTensorData(v, data));
+    if (*data && s->gpu && !gpu_has(s->gpu, v)) TRY(bring(r, s, k, v, data));
     if (!*data) *data = s; /* of no elements: not read */
     return ort_of(r->p, tn_context_set_shape(s->x, k, (uint32_t)rank, dims));
 }
@@ -266,8 +290,8 @@ static ort_status *copy_made(runner *r, slot *s, ort_kernel_context *c, size_t k
     for (uint32_t i = 0; i < rank; i++) n *= (uint64_t)dims[i];
     const size_t bytes = tn_dtype_bytes(tn_plan_output(r->plan, k)->dtype, n);
     if (!bytes) return NULL;
-    if (s->gpu) return gpu_copy(s->gpu, to, s->memory[k], bytes, s->stream);
-    memcpy(to, s->memory[k], bytes);
+    if (s->gpu) return gpu_copy(s->gpu, to, s->made[k].p, bytes, s->stream);
+    memcpy(to, s->made[k].p, bytes);
     return NULL;
 }
 

@@ -25,6 +25,8 @@ fi
 mock=$(realpath "$1")
 if compgen -G "${CUDA_HOME:-/usr/local/cuda}/lib64/libnvrtc.so*" >/dev/null; then
     MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$python" "$test" "$library" "$src" --device cuda --resident --mock
+    MOCK_CUDA_FAULT=192 MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$python" "$test" "$library" "$src" --device cuda --resident --mock \
+        --only brought
 else
     echo "without NVRTC: memory of a GPU not tested"
 fi
