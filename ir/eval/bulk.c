@@ -1,4 +1,5 @@
-/* bulk.c: what is done to all floats of a model: rounding to 16 bits, as tn_store_num does, and the largest magnitude.
+/* bulk.c: what is done to all floats of a model: rounding to 16 bits, as tn_store_num does, widening, and the largest
+ * magnitude.
  *
  * Loops without branches, which compilers turn into vector instructions, of which those that the processor has are
  * chosen when the program starts; long arrays are shared among threads (threads.c). */
@@ -96,6 +97,27 @@ void tn_ev_narrow_f32(tn_dtype to, const float *src, uint16_t *dst, size_t n) {
 
 void tn_ev_narrow_f64(tn_dtype to, const double *src, uint16_t *dst, size_t n) {
     (to == TN_F16 ? narrow_f16_wide : narrow_bf16_wide)(src, dst, n);
+}
+
+/* ---- widening ---- */
+
+/* Exponents move by a product; those of infinities and NaNs are set. */
+static inline double from_f16(uint16_t h) {
+    const uint32_t b = (uint32_t)(h & 0x7fffu) << 13;
+    const uint32_t moved = bits_of(from_bits(b) * 0x1p112f);
+    const uint32_t a = select(mask(b >= 0x0f800000u), b | 0x7f800000u, moved);
+    return (double)from_bits(a | (uint32_t)(h & 0x8000u) << 16);
+}
+
+VECTORS static void widen_f16(const uint16_t *src, size_t n, double *dst) {
+    for (size_t k = 0; k < n; k++) dst[k] = from_f16(src[k]);
+}
+
+void tn_ev_widen_f16(const uint16_t *src, int64_t stride, size_t n, double *dst) {
+    if (stride == 1)
+        widen_f16(src, n, dst);
+    else
+        for (size_t k = 0; k < n; k++) dst[k] = from_f16(src[(int64_t)k * stride]);
 }
 
 /* ---- magnitudes ---- */

@@ -3,18 +3,6 @@
 
 #include "ir/eval/internal.h"
 
-static double f16_to_double(uint16_t h) {
-    uint32_t exp = h >> 10 & 31u, man = h & 1023u, sign = (uint32_t)(h >> 15) << 31, bits;
-    float f;
-    if (exp == 0) {
-        double v = (double)man * 0x1p-24;
-        return sign ? -v : v;
-    }
-    bits = sign | (exp == 31 ? 0x7f800000u : (exp + 112u) << 23) | man << 13;
-    memcpy(&f, &bits, sizeof f);
-    return (double)f;
-}
-
 static double bf16_to_double(uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;
@@ -46,10 +34,7 @@ void tn_ev_load_f(const tn_tensor *t, int64_t at, int64_t stride, size_t n, doub
         const float *p = (const float *)t->data + at;
         LOOP(dst[k] = (double)p[k], dst[k] = (double)p[S]);
     }
-    case TN_F16: {
-        const uint16_t *p = (const uint16_t *)t->data + at;
-        LOOP(dst[k] = f16_to_double(p[k]), dst[k] = f16_to_double(p[S]));
-    }
+    case TN_F16: tn_ev_widen_f16((const uint16_t *)t->data + at, stride, n, dst); return;
     case TN_BF16: {
         const uint16_t *p = (const uint16_t *)t->data + at;
         LOOP(dst[k] = bf16_to_double(p[k]), dst[k] = bf16_to_double(p[S]));

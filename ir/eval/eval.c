@@ -55,13 +55,16 @@ void tn_slot_drop(tn_run *r, tn_slot *s) {
     *s = (tn_slot){0};
 }
 
+static bool borrow(const tn_tensor *t, tn_slot *out) {
+    const size_t bits = tn_dtype_bits(t->dtype);
+    if (!t->data || (uintptr_t)t->data % (bits > 8 ? bits / 8 : 1)) return false;
+    *out = (tn_slot){.t = *t};
+    return true;
+}
+
 tn_status tn_slot_import(tn_run *r, const tn_tensor *t, tn_slot *out) {
-    tn_dtype st = tn_ev_storage(&r->opts, t->dtype);
-    bool aligned = (uintptr_t)t->data % (tn_dtype_bits(t->dtype) > 8 ? tn_dtype_bits(t->dtype) / 8 : 1) == 0;
-    if (st == t->dtype && t->data && aligned) {
-        *out = (tn_slot){.t = *t};
-        return TN_OK;
-    }
+    const tn_dtype st = tn_ev_storage(&r->opts, t->dtype);
+    if (st == t->dtype && borrow(t, out)) return TN_OK;
     TN_TRY(tn_slot_new(r, st, t->rank, t->dims, out));
     if (tn_tensor_numel(&out->t) > 0) tn_ev_convert(&out->t, t);
     return TN_OK;
@@ -200,6 +203,25 @@ tn_status tn_run_results(tn_run *r, tn_node n, tn_slot *results, size_t n_result
         results[k] = (tn_slot){0};
     }
     return status;
+}
+
+/* All that use v read its elements whatever they are stored as: tables and weights may be too large to widen. */
+static bool is_read_as_stored(const tn_graph *g, tn_val v) {
+    tn_use u = tn_val_first_use(g, v);
+    bool all = u.i != 0;
+    for (; all && u.i; u = tn_use_next(g, u)) {
+        const tn_op op = tn_node_op(g, tn_use_node(g, u));
+        const size_t k = tn_use_slot(g, u);
+        all = (op == TN_OP_MATMUL && k == 1) || (op == TN_OP_GATHER && k == 0);
+    }
+    return all;
+}
+
+/* A caller's tensor as the argument v of a region. */
+static tn_status import_argument(tn_run *r, tn_val v, const tn_tensor *t, tn_slot *out) {
+    const bool narrow =
+        r->opts.wide && !r->opts.on_value && tn_dtype_is_float(t->dtype) && tn_dtype_bits(t->dtype) >= 8;
+    return narrow && is_read_as_stored(r->g, v) && borrow(t, out) ? TN_OK : tn_slot_import(r, t, out);
 }
 
 static tn_status run_const(tn_run *r, tn_node n) {
@@ -520,7 +542,8 @@ static tn_status run_and_give(tn_run *r, tn_region region, const char *what, con
         status = fit(r, tn_region_arg(r->g, region, k % n_in), what, k % n_in, &in[k % n_in]);
     /* A fused kernel's region is also evaluated at sizes at which the graph is never run. */
     if (status == TN_OK && region.i == tn_graph_body(r->g).i) status = tn_run_check_conditions(r, region);
-    for (size_t k = 0; status == TN_OK && k < n_in; k++) status = tn_slot_import(r, &in[k], &slots[k]);
+    for (size_t k = 0; status == TN_OK && k < n_in; k++)
+        status = import_argument(r, tn_region_arg(r->g, region, k), &in[k], &slots[k]);
     for (size_t k = 0; status == TN_OK && k < n_out; k++) dtypes[k] = tn_val_dtype(r->g, tn_node_input(r->g, end, k));
     if (status == TN_OK) {
         status = tn_run_region(r, region, slots, n_in, slots + n_in, n_out);

@@ -10,21 +10,27 @@ static tn_status index_at(tn_ev *c, int64_t at, int64_t n, size_t axis, int64_t 
                       (long long)i, (long long)at, axis, (long long)n);
 }
 
+/* n elements, also of a table that is held in a narrower dtype than what is taken from it. */
+static void copy_run(tn_tensor *y, int64_t to, const tn_tensor *x, int64_t from, int64_t n) {
+    tn_tensor dst = {.dtype = y->dtype, .rank = 1, .dims = {n}}, src = {.dtype = x->dtype, .rank = 1, .dims = {n}};
+    dst.data = (char *)y->data + (size_t)to * tn_ev_size(y->dtype);
+    src.data = (char *)x->data + (size_t)from * tn_ev_size(x->dtype);
+    tn_ev_convert(&dst, &src);
+}
+
 tn_status tn_ev_gather(tn_ev *c) {
     const tn_attrs_axis *a = c->attrs;
     const tn_tensor *x = &c->in[0];
-    size_t axis = (size_t)a->axis, e = tn_ev_size(x->dtype);
+    size_t axis = (size_t)a->axis;
     int64_t outer = tn_ev_product(x, 0, axis), n = x->dims[axis], inner = tn_ev_product(x, axis + 1, x->rank);
     int64_t count = tn_tensor_numel(&c->in[1]), *idx = tn_ev_scratch(c, count, sizeof *idx);
-    size_t bytes = (size_t)inner * e;
+    int64_t to = 0;
     if (!idx) return tn_ev_no_memory(c);
     tn_status status =
         outer * count * inner == tn_tensor_numel(&c->out[0]) ? TN_OK : tn_ev_fail(c, TN_E_TYPE, "the shapes differ");
     for (int64_t k = 0; status == TN_OK && k < count; k++) status = index_at(c, k, n, axis, &idx[k]);
-    char *to = c->out[0].data;
-    for (int64_t o = 0; status == TN_OK && bytes && o < outer; o++)
-        for (int64_t k = 0; k < count; k++, to += bytes)
-            memcpy(to, (const char *)x->data + (size_t)(o * n + idx[k]) * bytes, bytes);
+    for (int64_t o = 0; status == TN_OK && inner && o < outer; o++)
+        for (int64_t k = 0; k < count; k++, to += inner) copy_run(&c->out[0], to, x, (o * n + idx[k]) * inner, inner);
     tn_ev_drop(c, idx, count, sizeof *idx);
     return status;
 }

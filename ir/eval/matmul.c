@@ -1,14 +1,18 @@
-/* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time; integers
- * are multiplied in 64 bits that wrap, but those of 8 bits (math = "i32") in double too, whose sums hold them exactly. */
+/* matmul.c: batched matrix product.  Operands go to double (or stay f32 in fast mode), one matrix at a time, of B some
+ * columns at a time: fresh memory for a vocabulary's weights in double costs more than the product.  Integers are
+ * multiplied in 64 bits that wrap, but those of 8 bits (math = "i32") in double too, whose sums hold them exactly. */
 #include <math.h>
 
 #include "ir/eval/internal.h"
 
+enum { PANEL = 1 << 21 }; /* elements of B in double */
+
 typedef struct side {
     const tn_tensor *t;
     int64_t strides[TN_MAX_RANK]; /* of the batch axes, in elements, 0 where broadcast */
-    int64_t numel;                /* of one matrix */
-    int64_t held;                 /* the matrix that `f` or `i` holds; -1: none */
+    int64_t rows, row, pitch,
+        numel;    /* what is held of one matrix: so many rows of `row` elements, `pitch` apart in t */
+    int64_t held; /* the element of t that `f` or `i` begins with; -1: none */
     double *f;
     int64_t *i;
 } side;
@@ -23,13 +27,16 @@ static bool batch_strides(const tn_tensor *t, const tn_tensor *y, int64_t *strid
     return true;
 }
 
-/* Converts the matrix at element `at`, unless it is the one that is held already. */
+/* Converts the rows from element `at` on, unless they are held already. */
 static void hold(side *s, int64_t at) {
     if (s->held == at) return;
-    if (s->f)
-        tn_ev_load_f(s->t, at, 1, (size_t)s->numel, s->f);
-    else
-        tn_ev_load_i(s->t, at, 1, (size_t)s->numel, s->i);
+    const bool whole = s->pitch == s->row;
+    const size_t n = (size_t)(whole ? s->numel : s->row);
+    for (int64_t r = 0; r < (whole ? 1 : s->rows); r++)
+        if (s->f)
+            tn_ev_load_f(s->t, at + r * s->pitch, 1, n, s->f + r * s->row);
+        else
+            tn_ev_load_i(s->t, at + r * s->pitch, 1, n, s->i + r * s->row);
     s->held = at;
 }
 
@@ -59,61 +66,111 @@ static void norm_rows(double eps, int64_t m, int64_t n, int64_t k, const double 
     }
 }
 
+typedef struct product {
+    const tn_attrs_matmul *at;
+    int64_t m, n, k;
+    side a, b; /* b: of the columns that are in work */
+    tn_tensor *y;
+    void *out;    /* m rows of those columns; doubles, or int64_t, which have one size */
+    double *sums; /* of all columns, for a norm that takes means away */
+    bool floats, norm;
+} product;
+
+/* w columns from column j on, of the matrices that begin with these elements. */
+static void multiply(product *p, int64_t at_a, int64_t at_b, int64_t at_y, int64_t j, int64_t w) {
+    hold(&p->a, at_a);
+    hold(&p->b, at_b + j * (p->at->trans_b ? p->k : 1));
+    if (p->floats)
+        tn_ev_gemm(p->at->trans_a, p->at->trans_b, p->m, w, p->k, p->a.f, p->a.row, p->b.f, p->b.row, false, p->out, w);
+    else
+        int_gemm(p->at, p->m, w, p->k, p->a.i, p->b.i, p->out);
+    if (p->norm) norm_rows(p->at->eps, p->m, w, p->k, p->a.f, p->sums ? p->sums + j : NULL, p->out);
+    const int64_t rows = w == p->n ? 1 : p->m, row = w == p->n ? p->m * w : w;
+    for (int64_t i = 0; i < rows; i++)
+        if (p->floats)
+            tn_ev_store_f(p->y, at_y + i * p->n + j, 1, (size_t)row, (double *)p->out + i * row);
+        else
+            tn_ev_store_i(p->y, at_y + i * p->n + j, 1, (size_t)row, (int64_t *)p->out + i * row);
+}
+
+static void multiply_f32(product *p, int64_t at_a, int64_t at_b, int64_t at_y) {
+    tn_ev_sgemm(p->at->trans_a, p->at->trans_b, p->m, p->n, p->k, (const float *)p->a.t->data + at_a, p->a.row,
+                (const float *)p->b.t->data + at_b, p->at->trans_b ? p->k : p->n, false, (float *)p->y->data + at_y,
+                p->n);
+}
+
+/* All matrices of the batch; w columns from column j on, or, in fast mode, all (w 0). */
+static void multiply_batch(product *p, int64_t j, int64_t w) {
+    int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], at_y = 0;
+    tn_walk walk;
+    memcpy(strides[0], p->a.strides, sizeof p->a.strides);
+    memcpy(strides[1], p->b.strides, sizeof p->b.strides);
+    tn_walk_start(&walk, p->y->rank - 2, p->y->dims, 2, strides);
+    for (; !walk.done; tn_walk_next(&walk))
+        for (int64_t i = 0; i < walk.inner; i++, at_y += p->m * p->n) {
+            const int64_t at_a = walk.at[0] + i * walk.step[0], at_b = walk.at[1] + i * walk.step[1];
+            if (w)
+                multiply(p, at_a, at_b, at_y, j, w);
+            else
+                multiply_f32(p, at_a, at_b, at_y);
+        }
+}
+
+static int64_t less(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+static void take_columns(product *p, int64_t w) {
+    const bool turned = p->at->trans_b;
+    side *b = &p->b;
+    b->rows = turned ? w : p->k;
+    b->row = turned ? p->k : w;
+    b->pitch = turned ? p->k : p->n;
+    b->numel = w * p->k;
+    b->held = -1;
+}
+
+static tn_status multiply_panels(tn_ev *c, product *p) {
+    const int64_t most = less(p->n, p->k < PANEL ? PANEL / (p->k ? p->k : 1) : 1);
+    void *a = tn_ev_scratch(c, p->a.numel, 8), *b = tn_ev_scratch(c, most * p->k, 8);
+    const bool centred = p->norm && tn_ev_has(c, 2);
+    p->out = tn_ev_scratch(c, p->m * most, 8);
+    p->sums = centred ? tn_ev_scratch(c, p->n, sizeof *p->sums) : NULL;
+    p->a.f = p->floats ? a : NULL;
+    p->b.f = p->floats ? b : NULL;
+    p->a.i = p->floats ? NULL : a;
+    p->b.i = p->floats ? NULL : b;
+    const tn_status status = a && b && p->out && (p->sums || !centred) ? TN_OK : tn_ev_no_memory(c);
+    if (p->sums) tn_ev_load_f(&c->in[2], 0, 1, (size_t)p->n, p->sums);
+    for (int64_t j = 0; status == TN_OK && j < p->n; j += most) {
+        take_columns(p, less(most, p->n - j));
+        multiply_batch(p, j, less(most, p->n - j));
+    }
+    tn_ev_drop(c, a, p->a.numel, 8);
+    tn_ev_drop(c, b, most * p->k, 8);
+    tn_ev_drop(c, p->out, p->m * most, 8);
+    tn_ev_drop(c, p->sums, p->n, sizeof *p->sums);
+    return status;
+}
+
 tn_status tn_ev_matmul(tn_ev *c) {
     const tn_attrs_matmul *at = c->attrs;
     const tn_tensor *ta = &c->in[0], *tb = &c->in[1];
     tn_tensor *y = &c->out[0];
     const int64_t *da = ta->dims + ta->rank - 2, *db = tb->dims + tb->rank - 2, *dy = y->dims + y->rank - 2;
-    int64_t m = da[at->trans_a], k = da[!at->trans_a], n = db[!at->trans_b];
-    side a = {.t = ta, .numel = m * k, .held = -1}, b = {.t = tb, .numel = k * n, .held = -1};
-    if (db[at->trans_b] != k || dy[0] != m || dy[1] != n)
-        return tn_ev_fail(c, TN_E_TYPE, "the inner sizes %lld and %lld differ", (long long)k,
+    product p = {.at = at, .m = da[at->trans_a], .k = da[!at->trans_a], .n = db[!at->trans_b], .y = y};
+    p.a = (side){.t = ta, .rows = da[0], .row = da[1], .pitch = da[1], .numel = p.m * p.k, .held = -1};
+    p.b.t = tb;
+    if (db[at->trans_b] != p.k || dy[0] != p.m || dy[1] != p.n)
+        return tn_ev_fail(c, TN_E_TYPE, "the inner sizes %lld and %lld differ", (long long)p.k,
                           (long long)db[at->trans_b]);
-    if (!batch_strides(ta, y, a.strides) || !batch_strides(tb, y, b.strides))
+    if (!batch_strides(ta, y, p.a.strides) || !batch_strides(tb, y, p.b.strides))
         return tn_ev_fail(c, TN_E_TYPE, "the batch sizes do not broadcast");
     const bool bytes = at->math && !strcmp(at->math, "i32");
-    const bool norm = at->norm && *at->norm, centred = norm && tn_ev_has(c, 2);
-    bool floats = bytes || tn_dtype_is_float(y->dtype), fast = c->opts->fast && y->dtype == TN_F32 && !norm;
-    void *pa = NULL, *pb = NULL, *out = NULL; /* double and int64_t have one size */
-    double *sums = centred ? tn_ev_scratch(c, n, sizeof *sums) : NULL;
-    if (!fast) {
-        pa = tn_ev_scratch(c, a.numel, 8);
-        pb = tn_ev_scratch(c, b.numel, 8);
-        out = tn_ev_scratch(c, m * n, 8);
-    }
-    a.f = floats ? pa : NULL;
-    b.f = floats ? pb : NULL;
-    a.i = floats ? NULL : pa;
-    b.i = floats ? NULL : pb;
-    tn_status status = (fast || (pa && pb && out)) && (!centred || sums) ? TN_OK : tn_ev_no_memory(c);
-    if (sums) tn_ev_load_f(&c->in[2], 0, 1, (size_t)n, sums);
-    int64_t strides[TN_WALK_OPERANDS][TN_MAX_RANK], at_y = 0;
-    memcpy(strides[0], a.strides, sizeof a.strides);
-    memcpy(strides[1], b.strides, sizeof b.strides);
-    tn_walk w;
-    tn_walk_start(&w, y->rank - 2, y->dims, 2, strides);
-    for (; status == TN_OK && m > 0 && n > 0 && !w.done; tn_walk_next(&w))
-        for (int64_t i = 0; i < w.inner; i++, at_y += m * n) {
-            int64_t at_a = w.at[0] + i * w.step[0], at_b = w.at[1] + i * w.step[1];
-            if (fast) {
-                tn_ev_sgemm(at->trans_a, at->trans_b, m, n, k, (const float *)ta->data + at_a, da[1],
-                            (const float *)tb->data + at_b, db[1], false, (float *)y->data + at_y, n);
-                continue;
-            }
-            hold(&a, at_a);
-            hold(&b, at_b);
-            if (floats) {
-                tn_ev_gemm(at->trans_a, at->trans_b, m, n, k, a.f, da[1], b.f, db[1], false, out, n);
-                if (norm) norm_rows(at->eps, m, n, k, a.f, sums, out);
-                tn_ev_store_f(y, at_y, 1, (size_t)(m * n), out);
-            } else {
-                int_gemm(at, m, n, k, a.i, b.i, out);
-                tn_ev_store_i(y, at_y, 1, (size_t)(m * n), out);
-            }
-        }
-    tn_ev_drop(c, pa, a.numel, 8);
-    tn_ev_drop(c, pb, b.numel, 8);
-    tn_ev_drop(c, out, m * n, 8);
-    tn_ev_drop(c, sums, n, sizeof *sums);
-    return status;
+    p.floats = bytes || tn_dtype_is_float(y->dtype);
+    p.norm = at->norm && *at->norm;
+    if (p.m == 0 || p.n == 0) return TN_OK;
+    if (!c->opts->fast || y->dtype != TN_F32 || p.norm) return multiply_panels(c, &p);
+    multiply_batch(&p, 0, 0);
+    return TN_OK;
 }

@@ -383,6 +383,63 @@ START_TEST(test_values_are_freed_at_their_last_use) {
 }
 END_TEST
 
+/* A table whose rows are taken and which is multiplied by, as vocabularies are, is never made wide as a whole. */
+START_TEST(test_wide_tables_stay_narrow) {
+    enum { N = 2500, K = 1600 };
+    static const int64_t rows[] = {N - 1, 0, 7};
+    bench b;
+    heap h = {.left = -1};
+    bench_open(&b);
+    double *w = bench_noise(N * K, -1, 1, 1), *x = bench_noise(2 * K, -1, 1, 2), *z = bench_noise(2 * N, -1, 1, 3);
+    tn_val table = bench_input(&b, TN_F16, 2, DIMS(N, K), w);
+    tn_val in[] = {bench_input(&b, TN_F16, 2, DIMS(2, K), x), bench_input(&b, TN_F16, 2, DIMS(2, N), z),
+                   bench_input(&b, TN_I64, 1, DIMS(3), NUMS(N - 1, 0, 7))};
+    tn_val y[] = {bench_op(&b, TN_OP_MATMUL, &(tn_attrs_matmul){.trans_b = true}, 2, (tn_val[]){in[0], table}),
+                  bench_op(&b, TN_OP_MATMUL, NULL, 2, (tn_val[]){in[1], table}),
+                  bench_op(&b, TN_OP_GATHER, &(tn_attrs_axis){.axis = 0}, 2, (tn_val[]){table, in[2]})};
+    ck_assert_int_eq(tn_graph_set_outputs(b.g, 3, y, NULL), TN_OK);
+    tn_env env = {.alloc = heap_alloc, .alloc_user = &h};
+    tn_tensor out[3] = {{0}};
+    const tn_eval_opts wide = {.wide = true};
+    ck_assert_int_eq(tn_eval_graph(&env, b.g, b.in, 4, out, 3, &wide), TN_OK);
+    ck_assert_uint_lt(h.peak, N * K * sizeof(double) * 3 / 4);
+    for (int64_t k = 0; k < N * K; k++) w[k] = bench_get(&b.in[0], k);
+    for (int64_t i = 0; i < 2 * N; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < K; k++) sum += bench_get(&b.in[1], i / N * K + k) * w[i % N * K + k];
+        ck_assert_double_eq_tol(bench_get(&out[0], i), sum, 1e-10);
+    }
+    for (int64_t i = 0; i < 2 * K; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < N; k++) sum += bench_get(&b.in[2], i / K * N + k) * w[k * K + i % K];
+        ck_assert_double_eq_tol(bench_get(&out[1], i), sum, 1e-10);
+    }
+    for (int64_t i = 0; i < 3 * K; i++) ck_assert(bench_get(&out[2], i) == w[rows[i / K] * K + i % K]);
+    for (int k = 0; k < 3; k++) tn_tensor_free(&env, &out[k]);
+    free(w), free(x), free(z);
+    bench_close(&b);
+}
+END_TEST
+
+/* Every number of 16 bits, by blocks and by steps. */
+START_TEST(test_halves_become_doubles) {
+    enum { N = 1 << 16 };
+    uint16_t *h = malloc(N * sizeof *h);
+    double *d = malloc(2 * N * sizeof *d);
+    for (int k = 0; k < N; k++) h[k] = (uint16_t)k;
+    const tn_tensor t = {.dtype = TN_F16, .rank = 1, .dims = {N}, .data = h, .bytes = N * sizeof *h};
+    tn_ev_load_f(&t, 0, 1, N, d);
+    tn_ev_load_f(&t, 1, 2, N / 2, d + N);
+    for (int k = 0; k < N + N / 2; k++) {
+        const int code = k < N ? k : 2 * (k - N) + 1, man = code & 1023, exp = code >> 10 & 31;
+        const double want = exp == 31 ? (man ? NAN : INFINITY) : ldexp(exp ? 1024 + man : man, (exp ? exp : 1) - 25);
+        ck_assert(isnan(want) ? isnan(d[k]) : fabs(d[k]) == want);
+        ck_assert_int_eq(signbit(d[k]) != 0, code >> 15);
+    }
+    free(h), free(d);
+}
+END_TEST
+
 int main(void) {
     Suite *s = suite_create("eval_graph");
     TCase *c = tcase_create("graph");
@@ -402,6 +459,8 @@ int main(void) {
     tcase_add_test(c, test_cancel);
     tcase_add_loop_test(c, test_out_of_memory, 0, 2);
     tcase_add_test(c, test_values_are_freed_at_their_last_use);
+    tcase_add_test(c, test_wide_tables_stay_narrow);
+    tcase_add_test(c, test_halves_become_doubles);
     suite_add_tcase(s, c);
     return run_suite(s);
 }
