@@ -16,6 +16,18 @@ typedef struct shape {
     int64_t dims[TN_MAX_RANK], n;
 } shape;
 
+/* Where a value lies in its space, in bytes. */
+typedef struct layout {
+    shape s;
+    int64_t bytes, offset, strides[TN_MAX_RANK];
+} layout;
+
+/* An append, and the input and output that share a buffer by it. */
+typedef struct extended {
+    tn_node append;
+    tn_shared by;
+} extended;
+
 /* The last read of a byte: by the kernel at this position, as this element of this operand slot. */
 typedef struct reading {
     uint32_t kernel, slot;
@@ -36,6 +48,8 @@ typedef struct checker {
     size_t n_b;
     space arena, *outputs;
     size_t n_outputs;
+    extended *appends;
+    size_t n_appends;
     uint32_t now; /* number of the kernel that runs */
     uint32_t turn, decisions;
 } checker;
@@ -118,17 +132,23 @@ static tn_val step_back(const checker *c, tn_val v, int64_t i, int64_t *j) {
     }
 }
 
-/* Where element i of v starts, in bytes; -1 if it is outside its space. */
-static int64_t address(const checker *c, tn_val v, const shape *s, int64_t i, int64_t bytes, int64_t size) {
+/* False if a symbol in its shape or place has no value. */
+static bool layout_of(const checker *c, tn_val v, layout *l) {
     const tn_placement *p = &c->m->of[v.i];
-    int64_t at[TN_MAX_RANK], where, stride;
-    unravel(s, i, at);
-    if (!eval(c, p->offset, &where)) return -1;
-    for (size_t k = 0; k < s->rank; k++) {
-        if (!eval(c, p->strides[k], &stride)) return -1;
-        where += at[k] * stride * bytes;
+    l->bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
+    if (!shape_of(c, v, &l->s) || !eval(c, p->offset, &l->offset)) return false;
+    for (size_t k = 0; k < l->s.rank; k++) {
+        if (!eval(c, p->strides[k], &l->strides[k])) return false;
+        l->strides[k] *= l->bytes;
     }
-    return where >= 0 && where <= size - bytes ? where : -1;
+    return true;
+}
+
+/* Where element i starts; -1 if it is outside its space. */
+static int64_t address(const layout *l, int64_t i, int64_t size) {
+    int64_t where = l->offset;
+    for (size_t k = l->s.rank; k-- > 0; i /= l->s.dims[k]) where += i % l->s.dims[k] * l->strides[k];
+    return where >= 0 && where <= size - l->bytes ? where : -1;
 }
 
 static uint64_t tag_of(tn_val v, int64_t i) {
@@ -151,11 +171,9 @@ static bool aligned(const checker *c, tn_val v) {
 /* The append whose buffer the value is in; none. */
 static tn_node append_of(const checker *c, tn_val v) {
     const tn_placement *p = &c->m->of[v.i];
-    TN_FOR_NODES(c->g, tn_graph_body(c->g), n) {
-        tn_shared s;
-        if (!tn_shared_of(c->g, n, &s)) continue;
-        if (p->space == TN_SPACE_INPUT && p->index == s.input) return n;
-        if (p->space == TN_SPACE_OUTPUT && p->index == s.output) return n;
+    for (const extended *e = c->appends; e < c->appends + c->n_appends; e++) {
+        if (p->space == TN_SPACE_INPUT && p->index == e->by.input) return e->append;
+        if (p->space == TN_SPACE_OUTPUT && p->index == e->by.output) return e->append;
     }
     return (tn_node){0};
 }
@@ -175,28 +193,26 @@ static int64_t callers_address(const checker *c, tn_val source, int64_t j, int64
 }
 
 /* Element j of an input or constant, read as element i of v: in its place, and nobody wrote there. */
-static bool reads_callers(const checker *c, tn_val v, const shape *s, int64_t i, tn_val source, int64_t j,
-                          int64_t bytes) {
+static bool reads_callers(const checker *c, tn_val v, const layout *l, int64_t i, tn_val source, int64_t j) {
     const space *where = space_of(c, v);
-    const int64_t first = callers_address(c, source, j, bytes);
+    const int64_t first = callers_address(c, source, j, l->bytes);
     shape whole;
     if (where && append_of(c, v).i != append_of(c, source).i) return false;
     if (where && !append_of(c, v).i) return false;
     if (!where && !shape_of(c, source, &whole)) return false;
-    if (first < 0 || address(c, v, s, i, bytes, where ? where->size : INT64_MAX) != first) return false;
-    for (int64_t b = first; where && b < first + bytes; b++)
+    if (first < 0 || address(l, i, where ? where->size : INT64_MAX) != first) return false;
+    for (int64_t b = first; where && b < first + l->bytes; b++)
         if (where->tags[b]) return false;
     return true;
 }
 
 /* v, which is operand `slot` of the node `at`. */
 static tn_status read_value(const checker *c, tn_node at, tn_val v, uint32_t slot) {
-    shape s;
-    if (!shape_of(c, v, &s)) return broken(c, at, "its shape cannot be evaluated", v);
+    layout l;
+    if (!layout_of(c, v, &l)) return broken(c, at, "its shape or place cannot be evaluated", v);
     if (!aligned(c, v)) return broken(c, at, "its alignment is wrong", v);
-    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
     const space *where = space_of(c, v);
-    for (int64_t i = 0; bytes && i < s.n; i++) {
+    for (int64_t i = 0; l.bytes && i < l.s.n; i++) {
         tn_val source = v, back;
         int64_t j = i, k;
         while (back = step_back(c, source, j, &k), back.i) {
@@ -207,12 +223,12 @@ static tn_status read_value(const checker *c, tn_node at, tn_val v, uint32_t slo
         bool fixed =
             def.i ? tn_node_op(c->g, def) == TN_OP_CONST : tn_val_arg_of(c->g, source).i == tn_graph_body(c->g).i;
         if (!fixed && !where) return broken(c, at, "it is in the wrong space", v);
-        if (fixed && !reads_callers(c, v, &s, i, source, j, bytes))
+        if (fixed && !reads_callers(c, v, &l, i, source, j))
             return broken(c, at, "an element of an input or constant is read from the wrong place", v);
         if (fixed) continue;
-        int64_t first = address(c, v, &s, i, bytes, where->size);
+        int64_t first = address(&l, i, where->size);
         if (first < 0) return broken(c, at, "an element is outside its space", v);
-        for (int64_t b = first; b < first + bytes; b++) {
+        for (int64_t b = first; b < first + l.bytes; b++) {
             if (where->tags[b] != tag_of(source, j))
                 return broken(c, at, "an element was overwritten before it was read", v);
             bool again = where->reads[b].kernel == c->now; /* two operands, or one twice: nobody may write here */
@@ -243,15 +259,14 @@ static bool elementwise_only(const tn_graph *g, tn_node kernel, uint32_t slot) {
 }
 
 static tn_status write_value(const checker *c, tn_node at, tn_val v) {
-    shape s;
-    if (!shape_of(c, v, &s)) return broken(c, at, "its shape cannot be evaluated", v);
-    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
+    layout l;
+    if (!layout_of(c, v, &l)) return broken(c, at, "its shape or place cannot be evaluated", v);
     const space *where = space_of(c, v);
     if (!where) return broken(c, at, "a kernel writes into an input or a constant", v);
-    for (int64_t i = 0; i < s.n; i++) {
-        int64_t first = address(c, v, &s, i, bytes, where->size);
+    for (int64_t i = 0; i < l.s.n; i++) {
+        int64_t first = address(&l, i, where->size);
         if (first < 0) return broken(c, at, "an element is written outside its space", v);
-        for (int64_t b = first; b < first + bytes; b++) {
+        for (int64_t b = first; b < first + l.bytes; b++) {
             reading r = where->reads[b];
             if (r.kernel == c->now && (r.element != i || !elementwise_only(c->g, at, r.slot)))
                 return broken(c, at, "the kernel overwrites what it still reads", v);
@@ -264,18 +279,17 @@ static tn_status write_value(const checker *c, tn_node at, tn_val v) {
 static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
     tn_val v = tn_node_input(c->g, ret, k);
     const tn_placement *p = &c->m->of[v.i];
-    shape s;
+    layout l;
     if (p->space != TN_SPACE_OUTPUT || p->index != k) return broken(c, ret, "an output is not in its own buffer", v);
-    if (!shape_of(c, v, &s)) return broken(c, ret, "its shape cannot be evaluated", v);
-    int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8;
+    if (!layout_of(c, v, &l)) return broken(c, ret, "its shape or place cannot be evaluated", v);
     const tn_node append = append_of(c, v);
-    shape room = s;
+    shape room = l.s;
     if (append.i && TN_ATTRS_OF(c->g, append, append)->capacity)
         room.dims[TN_ATTRS_OF(c->g, append, append)->axis] = TN_ATTRS_OF(c->g, append, append)->capacity;
-    for (int64_t i = 0; i < s.n; i++) {
+    for (int64_t i = 0; i < l.s.n; i++) {
         int64_t at[TN_MAX_RANK];
-        unravel(&s, i, at);
-        if (address(c, v, &s, i, bytes, c->outputs[k].size) != ravel(&room, at) * bytes)
+        unravel(&l.s, i, at);
+        if (address(&l, i, c->outputs[k].size) != ravel(&room, at) * l.bytes)
             return broken(c, ret, append.i ? "an output is not as its buffer wants it" : "an output is not dense", v);
     }
     return read_value(c, ret, tn_node_input(c->g, ret, k), k);
@@ -283,17 +297,17 @@ static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
 
 /* `from` is copied to where `to` lies, or is there. */
 static tn_status deliver(checker *c, tn_node at, tn_val from, tn_val to) {
-    shape s;
+    layout l;
     c->now++;
     tn_status st = read_value(c, at, from, 0);
-    if (st != TN_OK || !shape_of(c, to, &s)) return st;
-    const int64_t bytes = (int64_t)tn_dtype_bits(tn_val_dtype(c->g, to)) / 8;
+    if (st != TN_OK) return st;
+    if (!layout_of(c, to, &l)) return broken(c, at, "its shape or place cannot be evaluated", to);
     const space *where = space_of(c, to);
     if (!where) return broken(c, at, "what is carried or given lies in an input or a constant", to);
-    for (int64_t i = 0; i < s.n; i++) {
-        const int64_t first = address(c, to, &s, i, bytes, where->size);
+    for (int64_t i = 0; i < l.s.n; i++) {
+        const int64_t first = address(&l, i, where->size);
         if (first < 0) return broken(c, at, "an element is copied outside its space", to);
-        for (int64_t b = first; b < first + bytes; b++) {
+        for (int64_t b = first; b < first + l.bytes; b++) {
             if (where->reads[b].kernel == c->now && where->reads[b].element != i)
                 return broken(c, at, "a copy overwrites what it still reads", to);
             where->tags[b] = tag_of(to, i);
@@ -361,6 +375,18 @@ static bool has_control(const tn_graph *g) {
     return any;
 }
 
+static tn_status find_appends(checker *c) {
+    size_t n = 0;
+    tn_shared by;
+    TN_FOR_NODES(c->g, tn_graph_body(c->g), x) n += tn_shared_of(c->g, x, &by);
+    c->appends = tn_alloc(tn_graph_env(c->g), (n + 1) * sizeof *c->appends);
+    if (!c->appends) return TN_E_MEMORY;
+    TN_FOR_NODES(c->g, tn_graph_body(c->g), x) {
+        if (tn_shared_of(c->g, x, &by)) c->appends[c->n_appends++] = (extended){x, by};
+    }
+    return TN_OK;
+}
+
 static tn_status make_space(const tn_env *env, int64_t size, uint64_t limit, space *out) {
     if (size < 0 || (uint64_t)size > limit)
         return tn_fail(env, TN_E_ARGUMENT, "", "", "the plan is too large to simulate");
@@ -399,11 +425,13 @@ static tn_status make_spaces(checker *c, uint64_t limit) {
 tn_status tn_check_memory(tn_graph *g, const tn_memory *m, const tn_binding *b, size_t n, uint64_t limit) {
     checker c = {.g = g, .m = m, .b = b, .n_b = n};
     const tn_env *env = tn_graph_env(g);
-    tn_status s = make_spaces(&c, limit);
+    tn_status s = find_appends(&c);
+    if (s == TN_OK) s = make_spaces(&c, limit);
     for (const uint32_t turns = has_control(g) ? TURNS : 1; s == TN_OK && c.turn < turns; c.turn++)
         s = run(&c, tn_graph_body(g));
     for (size_t k = 0; c.outputs && k < c.n_outputs; k++) free_space(env, &c.outputs[k]);
     tn_free(env, c.outputs, (c.n_outputs + 1) * sizeof *c.outputs);
+    tn_free(env, c.appends, (c.n_appends + 1) * sizeof *c.appends);
     free_space(env, &c.arena);
     return s;
 }
