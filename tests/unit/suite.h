@@ -4,6 +4,12 @@
 
 #include <check.h>
 
+/* ck_assert_msg for what is asserted a million times: Check writes to a file each time, which would take longer than the test. */
+#define often_assert_msg(holds, ...)                                                                                   \
+    do {                                                                                                               \
+        if (!(holds)) ck_abort_msg(__VA_ARGS__);                                                                       \
+    } while (0)
+
 /* Runs the tests of a suite and frees it; an exit code.  CK_VERBOSITY says how much is printed. */
 static inline int run_suite(Suite *s) {
     SRunner *r = srunner_create(s);

@@ -225,17 +225,17 @@ static void check(const sampling *s, const item *x) {
     for (size_t k = 0; k < SAMPLES; k++) {
         if (!x->has[k]) continue;
         const int64_t v = computed(s, k, x->d);
-        ck_assert_msg(v == x->at[k], "%s is %lld, not %lld", text, (long long)v, (long long)x->at[k]);
-        ck_assert_msg(lo <= v && v <= hi, "%s is %lld, not in [%lld, %lld]", text, (long long)v, (long long)lo,
-                      (long long)hi);
-        ck_assert_msg(divisor ? v % divisor == 0 : v == 0, "%s is no multiple of %lld", text, (long long)divisor);
+        often_assert_msg(v == x->at[k], "%s is %lld, not %lld", text, (long long)v, (long long)x->at[k]);
+        often_assert_msg(lo <= v && v <= hi, "%s is %lld, not in [%lld, %lld]", text, (long long)v, (long long)lo,
+                         (long long)hi);
+        often_assert_msg(divisor ? v % divisor == 0 : v == 0, "%s is no multiple of %lld", text, (long long)divisor);
     }
 }
 
 static void check_order(const sampling *s, const item *a, const item *b) {
     const int less = tn_dim_less(s->v, a->d, b->d);
     for (size_t k = 0; k < SAMPLES; k++)
-        if (less && a->has[k] && b->has[k]) ck_assert((a->at[k] < b->at[k]) == (less > 0));
+        if (less && a->has[k] && b->has[k]) often_assert_msg((a->at[k] < b->at[k]) == (less > 0), "an order is wrong");
 }
 
 START_TEST(coordinates_keep_their_value) {

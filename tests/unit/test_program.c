@@ -77,7 +77,7 @@ static uint64_t touch(const tn_program *p, const tn_binding *b, image *m, const 
     uint64_t h = e->buffer;
     for (int64_t k = 0; k < n; k++) {
         if (pitch > 0 && k % pitch >= run) continue;
-        ck_assert(from + k >= 0 && from + k < m->size[e->buffer]);
+        often_assert_msg(from + k >= 0 && from + k < m->size[e->buffer], "byte %d of an extent is outside", (int)k);
         uint64_t *byte = &m->buffer[e->buffer][from + k];
         if (!is_own(p, b, e->buffer, from + k)) continue;
         if (value) *byte = mix(value, (uint64_t)k);
