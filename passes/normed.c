@@ -9,8 +9,9 @@
  * into the weight and behind the product.
  *
  * For products on tensor cores, where all that reads the norm is such products (a norm before attention and before the two products
- * behind it, as in ViT, GPT and Llama).  Every tile of columns adds the rows up again, so that a wide product of many rows would rather
- * read what a kernel made once (pays). */
+ * behind it, as in ViT, GPT and Llama), and perhaps one sum that has the norm as its residual (a norm behind these, as in BERT): that
+ * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).  Every tile
+ * of columns adds the rows up again, so that a wide product of many rows would rather read what a kernel made once (pays). */
 #include "passes/pass.h"
 #include "passes/rule.h"
 #include "passes/rules/filter.h"
@@ -19,7 +20,7 @@
 tn_status tn_pass_normed(tn_graph *g, tn_pass_ctx *ctx);
 
 static const char rule[] = "normed";
-enum { READERS = 8, MAX_BYTES = 256 << 20 };
+enum { READERS = 8, FAR = 8, MAX_BYTES = 256 << 20 };
 
 typedef struct normed {
     tn_graph *g;
@@ -30,6 +31,9 @@ typedef struct normed {
     int64_t cols;
     size_t n; /* products that read it */
     tn_filter f[READERS];
+    tn_node sum;  /* that has it as its residual, or none */
+    size_t slot;  /* there */
+    size_t first; /* of the products */
 } normed;
 
 /* ---- what is looked for ------------------------------------------------------------------------------------------ */
@@ -60,7 +64,7 @@ static bool is_norm(tn_graph *g, tn_node n, normed *p) {
            is_column(g, p->shift, p->cols);
 }
 
-/* The products that read v, or a reshape of it that keeps its rows; false if anything else does. */
+/* The products that read v, or a reshape of it that keeps its rows, and a sum; false if anything else does. */
 static bool find_readers(normed *p, tn_val v) {
     tn_graph *g = p->g;
     for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
@@ -71,6 +75,11 @@ static bool find_readers(normed *p, tn_val v) {
             const size_t rank = tn_val_rank(g, y);
             if (rank < 2 || !tn_static_dim(g, y, rank - 1, &cols) || cols != p->cols || !find_readers(p, y))
                 return false;
+            continue;
+        }
+        if (tn_node_op(g, n) == TN_OP_ADD && !p->sum.i && tn_same_dims(g, v, y)) {
+            p->sum = n;
+            p->slot = tn_use_slot(g, u);
             continue;
         }
         if (p->n == READERS || tn_node_op(g, n) != TN_OP_MATMUL || tn_use_slot(g, u) != 0 ||
@@ -97,8 +106,16 @@ static bool pays(const normed *p) {
     return elements * columns / SUMS < LAUNCH + elements * 4 / BYTES;
 }
 
+/* Whether what the first product knows of the rows is there for the sum. */
+static bool precedes_sum(normed *p, const uint32_t *place) {
+    for (size_t k = 1; k < p->n; k++)
+        if (place[p->f[k].node.i] < place[p->f[p->first].node.i]) p->first = k;
+    const tn_node n = p->f[p->first].node;
+    return tn_node_region(p->g, n).i == tn_node_region(p->g, p->sum).i && place[n.i] < place[p->sum.i];
+}
+
 /* Why it stays; NULL if it goes. */
-static const char *stays(const normed *p) {
+static const char *stays(normed *p, const uint32_t *place) {
     for (size_t k = 0; k < p->n; k++) {
         const tn_filter *f = &p->f[k];
         int64_t numel;
@@ -107,6 +124,7 @@ static const char *stays(const normed *p) {
             tn_dtype_bytes(tn_val_dtype(p->g, f->w), (uint64_t)numel) > MAX_BYTES)
             return "the weights are too large to be multiplied by the gain";
     }
+    if (p->sum.i && !precedes_sum(p, place)) return "the sum that has it as its residual runs before the products";
     return pays(p) ? NULL : "the products are so wide that each would add the rows up too often";
 }
 
@@ -148,8 +166,8 @@ static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_va
     return c;
 }
 
-/* What takes the place of one product; none if a constant would not be finite. */
-static tn_val product(const normed *p, const tn_filter *f) {
+/* What takes the place of one product; none if a constant would not be finite.  *rows (NULL: unwanted): what the norm does to rows. */
+static tn_val product(const normed *p, const tn_filter *f, tn_val *rows) {
     tn_graph *g = p->g;
     const tn_val w = scaled(p, f);
     if (!w.i) return w;
@@ -160,24 +178,77 @@ static tn_val product(const normed *p, const tn_filter *f) {
     tn_attrs_matmul a = *TN_ATTRS_OF(g, f->node, matmul);
     a.norm = p->layer ? "layer" : "rms";
     a.eps = p->eps;
-    const tn_type rows = tn_val_type(g, f->x);
-    const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, rows), tn_type_dims(g, rows)), w, sums};
+    const tn_type type = tn_val_type(g, f->x);
+    const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)), w, sums};
     const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, p->layer ? 3 : 2, in);
+    if (rows) *rows = tn_emit1(g, TN_OP_ROW_NORM, &(tn_attrs_row_norm){.norm = a.norm, .eps = a.eps}, 1, in);
     return shift.i ? tn_binary(g, TN_OP_ADD, y, shift) : y;
+}
+
+/* What v, which comes from it through elementwise ops of v's dims, reshapes; v if there is no reshape. */
+static tn_val before_reshape(const tn_graph *g, tn_val v) {
+    tn_val from = v;
+    for (int step = 0; step < FAR; step++) {
+        const tn_node n = tn_val_def(g, from);
+        if (n.i && tn_node_op(g, n) == TN_OP_RESHAPE) return tn_node_input(g, n, 0);
+        if (!n.i || !tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE)) return v;
+        tn_val next = {0};
+        for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
+            const tn_val w = tn_node_input(g, n, k);
+            if (w.i && !tn_is_const(g, w) && tn_same_dims(g, w, v)) next = w;
+        }
+        if (!next.i) return v;
+        from = next;
+    }
+    return v;
+}
+
+/* v as the norm leaves it, from x: in the dims of the product that it is added to, whose kernel computes it then. */
+static tn_val elements(const normed *p, tn_val v, tn_val rows) {
+    tn_graph *g = p->g;
+    const tn_dim zero = tn_dim_const(g, 0), one = tn_dim_const(g, 1), two = tn_dim_const(g, 2);
+    const tn_val other = before_reshape(g, tn_node_input(g, p->sum, 1 - p->slot));
+    const size_t rank = tn_val_rank(g, other);
+    int64_t cols;
+    const tn_val like = rank >= 2 && tn_static_dim(g, other, rank - 1, &cols) && cols == p->cols ? other : v;
+    const size_t last = tn_val_rank(g, like) - 1;
+    tn_dim dims[TN_MAX_RANK];
+    for (size_t k = 0; k <= last; k++) dims[k] = tn_val_dim(g, like, k);
+    tn_val y = tn_emit_cast(g, tn_emit_reshape(g, p->x, last + 1, dims), TN_F32);
+    dims[last] = two;
+    rows = tn_emit_reshape(g, rows, last + 1, dims);
+    y = tn_binary(g, TN_OP_MUL, y, tn_emit_slice(g, rows, last, zero, one));
+    if (p->layer) y = tn_binary(g, TN_OP_ADD, y, tn_emit_slice(g, rows, last, one, one));
+    if (p->gain.i) y = tn_binary(g, TN_OP_MUL, y, tn_emit_cast(g, p->gain, TN_F32));
+    if (p->shift.i) y = tn_binary(g, TN_OP_ADD, y, tn_emit_cast(g, p->shift, TN_F32));
+    y = tn_emit1(g, TN_OP_CAST, &(tn_attrs_cast){.to = tn_val_dtype(g, v), .loose = true}, 1, &y);
+    return tn_emit_reshape(g, y, tn_val_rank(g, v), tn_type_dims(g, tn_val_type(g, v)));
+}
+
+static void give_residual(const normed *p, tn_val rows) {
+    tn_cursor at = tn_cursor_before(p->g, p->sum);
+    at.loc = tn_node_loc(p->g, p->node);
+    const tn_cursor saved = tn_set_cursor(p->g, at);
+    const tn_val old = tn_node_input(p->g, p->sum, p->slot), v = elements(p, old, rows);
+    tn_set_cursor(p->g, saved);
+    if (!v.i) return;
+    tn_set_input(p->g, p->sum, p->slot, v);
+    tn_reap(p->g, old);
 }
 
 static void rewrite(const normed *p, tn_pass_ctx *ctx) {
     tn_graph *g = p->g;
-    tn_val y[READERS];
+    tn_val y[READERS], rows = {0};
     bool made = true;
     for (size_t k = 0; k < p->n; k++) {
         tn_cursor at = tn_cursor_before(g, p->f[k].node);
         at.loc = tn_loc_join(g, tn_node_loc(g, p->node), tn_node_loc(g, p->f[k].node));
         const tn_cursor saved = tn_set_cursor(g, at);
-        y[k] = made ? product(p, &p->f[k]) : (tn_val){0};
+        y[k] = made ? product(p, &p->f[k], p->sum.i && k == p->first ? &rows : NULL) : (tn_val){0};
         tn_set_cursor(g, saved);
         made &= y[k].i != 0;
     }
+    if (made && rows.i) give_residual(p, rows);
     for (size_t k = 0; k < p->n; k++) {
         const tn_val old = tn_node_result(g, p->f[k].node, 0);
         if (made) tn_replace(g, old, y[k]);
@@ -189,14 +260,18 @@ static void rewrite(const normed *p, tn_pass_ctx *ctx) {
 tn_status tn_pass_normed(tn_graph *g, tn_pass_ctx *ctx) {
     const uint32_t nodes = tn_graph_node_limit(g);
     if (tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return TN_OK; /* weights are rounded once more */
+    uint32_t *place = tn_place_nodes(g);
+    if (!place) return tn_graph_status(g);
     for (tn_node n = {1}; n.i < nodes && tn_graph_status(g) == TN_OK; n.i++) {
         normed p;
         if (!is_norm(g, n, &p)) continue;
-        const char *why = find_readers(&p, tn_node_result(g, n, 0)) ? stays(&p) : "something else reads its result";
+        const char *why =
+            find_readers(&p, tn_node_result(g, n, 0)) ? stays(&p, place) : "something else reads its result";
         if (why)
             tn_pass_refused(ctx, rule, g, n, why);
         else if (tn_pass_may_rewrite(ctx, rule))
             rewrite(&p, ctx);
     }
+    tn_free(tn_graph_env(g), place, nodes * sizeof *place);
     return tn_graph_status(g);
 }

@@ -44,6 +44,12 @@ TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, T (&x)[VEC], con
     const float mean = TN_NORM == 2 ? row.sum / (float)TN_K : 0.0f;
     const float variance = row.squares / (float)TN_K - mean * mean, scale = tn_rsqrt((variance > 0.0f ? variance : 0.0f) + (float)TN_EPS);
 #endif
+#if TN_PUTS_ROWS
+    if (n == 0) { // once a row
+        const float row_norm[2] = {scale, -mean * scale};
+        tn_put_row(args, b, m, 0, row_norm);
+    }
+#endif
     TN_UNROLL
     for (int i = 0; i < VEC; i++) {
 #if TN_NORM == 2

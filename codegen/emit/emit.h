@@ -126,6 +126,8 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 /* True if every yielded value can be written from the anchor's coordinates: only elementwise ops without broadcasting
  * up, reshapes and transposes lead from the anchor's result to the yields; other yields have the anchor's shape. */
 bool tn_spec_epilogue_ok(const tn_spec *s);
+/* The result that is what a norm does to the rows of the anchor's operand: for templates of which tn_finish stores it; or none. */
+tn_val tn_spec_row_norm(const tn_spec *s);
 /* The region reads every second column of the anchor's product as something of its own (tn_is_pair_half): epilogues are given an even
  * number of columns.  And whether it can be written from there. */
 bool tn_spec_pairs(const tn_spec *s);

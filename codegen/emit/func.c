@@ -191,6 +191,22 @@ static tn_dim pair_coords(tn_fn *f, tn_val of, const tn_coord *c, uint32_t n, ui
     return pair;
 }
 
+static bool is_row_norm(const tn_spec *s, tn_val v) {
+    const tn_node n = tn_val_def(s->g, v);
+    return n.i && tn_node_op(s->g, n) == TN_OP_ROW_NORM;
+}
+
+tn_val tn_spec_row_norm(const tn_spec *s) {
+    for (uint32_t k = 0; k < s->n_out; ++k)
+        if (is_row_norm(s, s->out[k].arg)) return s->out[k].arg;
+    return (tn_val){0};
+}
+
+/* Result y is what becomes of `of`: what a norm does to rows is given beside the anchor's result, and is stored as it is. */
+static bool of_epilogue(const tn_spec *s, tn_val y, tn_val of) {
+    return is_row_norm(s, y) || is_row_norm(s, of) ? y.i == of.i : true;
+}
+
 static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], pair = {0};
@@ -214,12 +230,14 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
             const tn_val y = e->s->out[k].arg;
             const place *q = find_place(p, places, y);
             where[k] = q ? q->c : at;
+            if (!of_epilogue(e->s, y, of)) continue;
             if (!q && !tn_spec_alike(e->s, y, of))
                 tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
             else
                 tn_fn_value(&f, y, where[k], 0);
         }
-        for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k) tn_fn_store(&f, k, where[k]);
+        for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k)
+            if (of_epilogue(e->s, e->s->out[k].arg, of)) tn_fn_store(&f, k, where[k]);
     }
     tn_free(e->env, p, MAX_PLACES * sizeof *p);
     tn_fn_end(&f, head);

@@ -348,6 +348,10 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
     tn_emit_define(e, "HAS_BIAS", bias.i != 0);
     if (bias.i) tn_emit_load(e, "tn_load_bias", bias, &(tn_coord){"n", 0, 1, 0}, 1, vec);
     tn_emit_epilogue(e, "tn_epilogue", out, (tn_coord[]){batch, m, n}, 3, &vec, 1);
+    const tn_val rows = tn_spec_row_norm(s);
+    const uint32_t two = 2;
+    tn_emit_define(e, "PUTS_ROWS", rows.i != 0);
+    if (rows.i) tn_emit_epilogue(e, "tn_put_row", rows, (tn_coord[]){batch, m, n}, 3, &two, 1);
 }
 
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {

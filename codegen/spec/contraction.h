@@ -9,11 +9,12 @@
 typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_batch_map;
 
 typedef struct tn_contraction {
-    tn_val a, b, bias, out; /* bias: none if absent; of a product with a norm that takes means away, the sums of b's columns */
-    bool norm;              /* of a's rows: for templates that add them up (tn_finish.cuh) */
-    tn_dtype dtype;         /* of a and b */
-    bool tf32;              /* float32 operands may be rounded to tf32 */
-    bool i32;               /* integers of 8 bits, b's of b_dtype, summed in int32 */
+    tn_val a, b, bias,
+        out;        /* bias: none if absent; of a product with a norm that takes means away, the sums of b's columns */
+    bool norm;      /* of a's rows: for templates that add them up (tn_finish.cuh) */
+    tn_dtype dtype; /* of a and b */
+    bool tf32;      /* float32 operands may be rounded to tf32 */
+    bool i32;       /* integers of 8 bits, b's of b_dtype, summed in int32 */
     tn_dtype b_dtype;
     bool trans_a, trans_b; /* a is stored (k, m); b is stored (n, k) */
     tn_coord a_batch, a_m, a_k, b_batch, b_n, b_k, o_batch, o_m, o_n;
@@ -78,7 +79,7 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
 
 /* Epilogue, bias, norm and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
- * TN_NORM, TN_EPS, TN_EPI_VEC. */
+ * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers). */
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);

@@ -97,6 +97,25 @@ tn_status tn_ev_trailing_norm(tn_ev *c) {
     return status;
 }
 
+/* By row: what it is multiplied with, and what is added then. */
+tn_status tn_ev_row_norm(tn_ev *c) {
+    const tn_attrs_row_norm *a = c->attrs;
+    const tn_tensor *x = &c->in[0];
+    const int64_t n = x->dims[x->rank - 1], rows = tn_ev_product(x, 0, x->rank - 1);
+    double *v = tn_ev_scratch(c, n, sizeof *v);
+    if (!v) return tn_ev_no_memory(c);
+    for (int64_t r = 0; r < rows; r++) {
+        double mean = 0, square = 0;
+        tn_ev_load_f(x, r * n, 1, (size_t)n, v);
+        for (int64_t k = 0; !strcmp(a->norm, "layer") && k < n; k++) mean += v[k] / (double)n;
+        for (int64_t k = 0; k < n; k++) square += (v[k] - mean) * (v[k] - mean) / (double)n;
+        const double scale = 1 / sqrt(square + a->eps), out[2] = {scale, -mean * scale};
+        tn_ev_store_f(&c->out[0], r * 2, 1, 2, out);
+    }
+    tn_ev_drop(c, v, n, sizeof *v);
+    return TN_OK;
+}
+
 /* Parameters with one element a channel. */
 static tn_status channels_fit(tn_ev *c, int64_t channels) {
     for (size_t k = 1; k < c->n_in; k++)

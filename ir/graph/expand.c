@@ -2,6 +2,7 @@
  *
  * Expansions are emitted before the node with its provenance; the caller replaces and erases the node.  Floating point
  * work on types narrower than f32 is done in f32: operands are cast up first, the result is cast back. */
+#include <string.h>
 #include <math.h>
 
 #include "ir/internal.h"
@@ -166,6 +167,18 @@ static tn_val rms_norm(expansion *e) {
     const tn_attrs_norm *a = e->attrs;
     tn_val y = by_rms(e, e->x, (size_t)a->axis, tn_val_rank(e->g, e->x), a->eps);
     return affine(e, y, operand(e, 1), (tn_val){0});
+}
+
+static tn_val row_norm(expansion *e) {
+    const tn_attrs_row_norm *a = e->attrs;
+    const size_t rank = tn_val_rank(e->g, e->x);
+    const bool layer = a->norm && !strcmp(a->norm, "layer");
+    tn_val v = layer ? centred(e, e->x, rank - 1, rank) : e->x;
+    tn_val square = reduce(e, TN_OP_REDUCE_MEAN, mul(e, v, v), rank - 1, rank);
+    tn_val scale = un(e, TN_OP_RSQRT, add(e, square, num(e, a->eps)));
+    tn_val by = layer ? reduce(e, TN_OP_REDUCE_MEAN, e->x, rank - 1, rank) : num(e, 0);
+    const tn_val parts[2] = {scale, mul(e, un(e, TN_OP_NEG, by), scale)};
+    return tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)rank - 1}, 2, parts);
 }
 
 static tn_val group_norm(expansion *e) {
@@ -345,6 +358,7 @@ typedef struct row {
     R(LOG_SOFTMAX, log_softmax, true)                                                                                  \
     R(LAYER_NORM, layer_norm, true)                                                                                    \
     R(RMS_NORM, rms_norm, true)                                                                                        \
+    R(ROW_NORM, row_norm, true)                                                                                        \
     R(GROUP_NORM, group_norm, true)                                                                                    \
     R(BATCH_NORM, batch_norm, true)                                                                                    \
     R(LRN, lrn, true)                                                                                                  \
@@ -380,7 +394,7 @@ tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals) {
     expansion e = {.g = g, .n = n, .attrs = tn_node_attrs(g, n), .work = own == TN_F64 ? TN_F64 : TN_F32, .out = vals};
     e.x = rows[op].floats ? operand(&e, 0) : tn_node_input(g, n, 0);
     tn_val y = rows[op].fn(&e);
-    vals[0] = rows[op].floats ? cast(&e, y, own) : y;
+    vals[0] = rows[op].floats ? cast(&e, y, tn_val_dtype(g, tn_node_result(g, n, 0))) : y;
     tn_set_cursor(g, former);
     return tn_graph_status(g);
 }

@@ -73,19 +73,23 @@ static tn_status product_of(tn_infer_ctx *c, const char *math, tn_dtype *t) {
     return tn_infer_error(c, "math mode \"%s\" is unknown; it must be \"\", \"tf32\" or \"i32\"", math);
 }
 
+static tn_status known_norm(tn_infer_ctx *c, const char *norm, double eps) {
+    if (!norm || (strcmp(norm, "layer") != 0 && strcmp(norm, "rms") != 0))
+        return tn_infer_error(c, "norm \"%s\" is unknown; it must be \"rms\" or \"layer\"", norm ? norm : "");
+    return eps >= 0 ? TN_OK : tn_infer_error(c, "eps is %g", eps);
+}
+
 /* With a norm, the product is that of x's rows as a norm over k would leave them, without a gain: of "rms"
  *     x / sqrt(mean(x^2) + eps)                              is  matmul(x, w) * r              r: what x's rows are multiplied with
  * and of "layer" that less x's mean                              (matmul(x, w) - mean * sums) * r
  * where operand 2, the sums of w's columns, is given so that nobody adds them up at each run. */
 static tn_status norm_of(tn_infer_ctx *c, const tn_attrs_matmul *a, tn_dim n) {
     const bool given = a->norm && *a->norm, layer = given && !strcmp(a->norm, "layer");
-    if (given && !layer && strcmp(a->norm, "rms") != 0)
-        return tn_infer_error(c, "norm \"%s\" is unknown; it must be \"\", \"rms\" or \"layer\"", a->norm);
+    if (given) TN_TRY(known_norm(c, a->norm, a->eps));
     if (tn_infer_has(c, 2) != layer) return tn_infer_error(c, "operand 2 is there for norm \"layer\", and only then");
     if (!given) return TN_OK;
     TN_TRY(tn_infer_float(c, 0));
     if (a->trans_a) return tn_infer_error(c, "the rows of a transposed x have no norm");
-    if (!(a->eps >= 0)) return tn_infer_error(c, "eps is %g", a->eps);
     if (!layer) return TN_OK;
     if (tn_infer_dtype(c, 2) != TN_F32 || tn_infer_rank(c, 2) != 1)
         return tn_infer_error(c, "operand 2 must be f32 of rank 1");
@@ -322,6 +326,19 @@ tn_status tn_rule_norm(tn_infer_ctx *c) {
     for (size_t k = 1; k < c->n_in; k++)
         TN_TRY(batch || group ? channel_param(c, k, (size_t)axis) : trailing_param(c, k));
     return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
+
+tn_status tn_rule_row_norm(tn_infer_ctx *c) {
+    const tn_attrs_row_norm *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
+    TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_float(c, 0));
+    TN_TRY(known_norm(c, a->norm, a->eps));
+    const size_t r = tn_infer_rank(c, 0);
+    if (r < 1) return tn_infer_error(c, "x has rank 0; it needs rows");
+    for (size_t k = 0; k + 1 < r; k++) dims[k] = tn_infer_dim(c, 0, k);
+    dims[r - 1] = tn_dim_const(c->g, 2);
+    return tn_infer_put(c, TN_F32, r, dims);
 }
 
 tn_status tn_rule_lrn(tn_infer_ctx *c) {

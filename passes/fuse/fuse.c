@@ -342,6 +342,22 @@ static bool join_pair_reshape(tn_fusion *f, tn_node x) {
     return true;
 }
 
+/* What a norm does to the rows of a product, whose kernel knows it: a result beside the product's, of dims of its own. */
+static void join_row_norm(tn_fusion *f, tn_node x) {
+    const tn_node product = tn_fuse_norm_product(f->g, x);
+    const uint32_t group = product.i ? info(f, product)->group : 0;
+    uint32_t n_out;
+    tn_val early;
+    if (!group || !results_with(f, group, x, &n_out, &early)) {
+        tn_graph_fail(f->g, TN_E_INTERNAL, x, "", "no product adds up the rows of a row_norm");
+        return;
+    }
+    f->group[group].n_out = n_out + 1;
+    info(f, x)->path = ++f->n_paths;
+    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
+    add_member(f, x, group);
+}
+
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
@@ -355,6 +371,8 @@ static void grow_epilogues(tn_fusion *f) {
             join_pair_half(f, n);
         else if (op_of(f, n) == TN_OP_RESHAPE)
             join_pair_reshape(f, n);
+        else if (op_of(f, n) == TN_OP_ROW_NORM)
+            join_row_norm(f, n);
     }
 }
 

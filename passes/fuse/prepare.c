@@ -31,8 +31,8 @@ static tn_val swapped(const tn_graph *g, tn_val v) {
 /* matmul(transpose(a), b) -> matmul{trans_a}(a, b): the kernels read either order. */
 static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_attrs_matmul a = *TN_ATTRS_OF(g, n, matmul);
-    tn_val in[2] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1)};
-    tn_val x = swapped(g, in[0]), y = swapped(g, in[1]);
+    tn_val in[3] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1), tn_node_input(g, n, 2)};
+    tn_val x = a.norm && *a.norm ? (tn_val){0} : swapped(g, in[0]), y = swapped(g, in[1]);
     if ((!x.i && !y.i) || !tn_pass_may_rewrite(ctx, "matmul_transpose")) return;
     if (x.i) {
         in[0] = x;
@@ -43,7 +43,7 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         a.trans_b = !a.trans_b;
     }
     tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, 2, in));
+    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, in[2].i ? 3 : 2, in));
     tn_erase(g, n);
 }
 
@@ -103,6 +103,14 @@ static tn_val sinkable(tn_graph *g, tn_node n, const bool *anchored, uint32_t n_
     return (tn_val){0};
 }
 
+/* w with dims of as many elements: what it is a reshape of, where that has them. */
+static tn_val reshaped(tn_graph *g, tn_val w, size_t rank, const tn_dim *dims) {
+    const tn_val from = tn_is_op(g, w, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, w), 0) : w;
+    bool same = tn_val_rank(g, from) == rank;
+    for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, from, k).i == dims[k].i;
+    return same ? from : tn_emit_reshape(g, w, rank, dims);
+}
+
 /* op(reshape(u), r) -> reshape(op(u, reshape(r))), so that op can join the anchor before it. */
 static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) {
     tn_val in[3] = {{0}, {0}, {0}}, x = tn_node_result(g, n, 0);
@@ -112,8 +120,7 @@ static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) 
     for (size_t k = 0; k < count; k++) {
         tn_val w = tn_node_input(g, n, k);
         size_t axes = covered_axes(g, w, x, u), skip = tn_val_rank(g, u) - axes;
-        bool is_u = tn_is_op(g, w, TN_OP_RESHAPE) && tn_node_input(g, tn_val_def(g, w), 0).i == u.i;
-        in[k] = is_u ? u : tn_emit_reshape(g, w, axes, tn_type_dims(g, tn_val_type(g, u)) + skip);
+        in[k] = reshaped(g, w, axes, tn_type_dims(g, tn_val_type(g, u)) + skip);
     }
     tn_val y = tn_emit1(g, tn_node_op(g, n), tn_node_attrs(g, n), count, in);
     tn_replace(g, x, tn_emit_reshape(g, y, tn_val_rank(g, x), tn_type_dims(g, tn_val_type(g, x))));
@@ -263,6 +270,16 @@ static bool has_dft(const tn_graph *g, tn_node n) {
     return points && points <= TN_DFT_MAX / (tn_val_dtype(g, x) == TN_F64 ? 2 : 1);
 }
 
+tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n) {
+    const tn_attrs_row_norm *a = TN_ATTRS_OF(g, n, row_norm);
+    for (tn_node m = tn_node_prev(g, n); m.i; m = tn_node_prev(g, m)) {
+        if (tn_node_op(g, m) != TN_OP_MATMUL || tn_node_input(g, m, 0).i != tn_node_input(g, n, 0).i) continue;
+        const tn_attrs_matmul *b = TN_ATTRS_OF(g, m, matmul);
+        if (tn_str_is(b->norm, a->norm) && b->eps == a->eps) return m;
+    }
+    return (tn_node){0};
+}
+
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (wants_bytes(g, n)) n = in_bytes(g, n);
     tn_op op = tn_node_op(g, n);
@@ -285,6 +302,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         if (!tn_fuse_has_attention(g, n)) return expand(g, n);
     } else if (op == TN_OP_DFT) {
         if (!has_dft(g, n)) return expand(g, n);
+    } else if (op == TN_OP_ROW_NORM) {
+        if (!tn_fuse_norm_product(g, n).i) return expand(g, n);
     } else if (op == TN_OP_MATMUL) {
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);

@@ -17,6 +17,8 @@ static const item items[] = {
     {TN_OP_LAYER_NORM, 3, 6, &(tn_attrs_norm){.axis = 3, .eps = 1e-3}},
     {TN_OP_LAYER_NORM, 1, 0, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
     {TN_OP_RMS_NORM, 2, 6, &(tn_attrs_norm){.axis = 2, .eps = 1e-3}},
+    {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "layer", .eps = 1e-3}},
+    {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "rms", .eps = 1e-3}},
     {TN_OP_GROUP_NORM, 3, 8, &(tn_attrs_norm){.groups = 4, .eps = 1e-3}},
     {TN_OP_GROUP_NORM, 1, 0, &(tn_attrs_norm){.eps = 1e-3}},
     {TN_OP_BATCH_NORM, 5, 8, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
