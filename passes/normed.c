@@ -12,6 +12,7 @@
  * behind it, as in ViT, GPT and Llama), and perhaps one sum that has the norm as its residual (a norm behind these, as in BERT): that
  * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).  Every tile
  * of columns adds the rows up again, so that a wide product of many rows would rather read what a kernel made once (pays). */
+#include "ir/eval/eval.h"
 #include "passes/pass.h"
 #include "passes/rule.h"
 #include "passes/rules/filter.h"
@@ -130,39 +131,63 @@ static const char *stays(normed *p, const uint32_t *place) {
 
 /* ---- the rewriting ----------------------------------------------------------------------------------------------- */
 
-/* By column: sums of w over its rows, of which row i counts `of[i]` times (NULL: once). */
-static void sum_columns(const tn_filter *f, tn_val w, const tn_val *of, double *sums) {
-    const tn_graph *g = f->g;
-    const tn_dtype t = tn_val_dtype(g, w);
-    const void *data = tn_const_data(g, w);
-    for (int64_t o = 0; o < f->outs; o++) sums[o] = 0;
-    for (uint64_t e = 0; e < (uint64_t)(f->first * f->second); e++) {
-        int64_t o, i;
-        tn_filter_channels(f, e, &o, &i);
-        sums[o] += tn_load_num(t, data, e) * (of ? tn_channel_num(g, *of, i) : 1);
-    }
+/* By column: sums of w over its rows, of which row i counts `of[i]` times. */
+typedef struct column_sums {
+    const tn_filter *f;
+    tn_dtype dtype;
+    const void *w;
+    const double *of;
+    double *sums;
+} column_sums;
+
+/* Of the columns that are as far along as these elements. */
+static void sum_part(void *arg, unsigned part, size_t from, size_t n) {
+    enum { AT_ONCE = 512 };
+    const column_sums *s = arg;
+    const int64_t ins = s->f->ins, outs = s->f->outs;
+    const int64_t first = (int64_t)from / ins, last = (int64_t)(from + n) / ins; /* columns */
+    const int64_t rows = s->f->first_is_in ? ins : last - first, cols = s->f->first_is_in ? last - first : ins;
+    double v[AT_ONCE];
+    (void)part;
+    for (int64_t o = first; o < last; o++) s->sums[o] = 0;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0, some; c < cols; c += some) {
+            const int64_t at = s->f->first_is_in ? r * outs + first + c : (first + r) * ins + c;
+            some = cols - c < AT_ONCE ? cols - c : AT_ONCE;
+            tn_load_floats(s->dtype, s->w, (uint64_t)at, (size_t)some, v);
+            if (s->f->first_is_in)
+                for (int64_t k = 0; k < some; k++) s->sums[first + c + k] += v[k] * s->of[r];
+            else
+                for (int64_t k = 0; k < some; k++) s->sums[first + r] += v[k] * s->of[c + k];
+        }
+}
+
+/* n numbers, of c (none: 1) where it is given; NULL: out of memory, which the graph says. */
+static double *numbers(const normed *p, const tn_val *c, int64_t n) {
+    double *v = tn_alloc(tn_graph_env(p->g), (size_t)n * sizeof *v);
+    if (!v) return tn_graph_fail(p->g, TN_E_MEMORY, p->node, "", "out of memory"), NULL;
+    for (int64_t i = 0; i < n; i++) v[i] = c ? tn_channel_num(p->g, *c, i) : 1;
+    return v;
 }
 
 /* The weight times the gain, rounded: the weight itself where there is none. */
 static tn_val scaled(const normed *p, const tn_filter *f) {
     if (!p->gain.i) return tn_emit1(p->g, TN_OP_CONST, tn_node_attrs(p->g, tn_val_def(p->g, f->w)), 0, NULL);
-    const size_t bytes = (size_t)p->cols * sizeof(double);
-    double *gain = tn_alloc(tn_graph_env(p->g), bytes);
-    if (!gain) return tn_graph_fail(p->g, TN_E_MEMORY, p->node, "", "out of memory"), (tn_val){0};
-    for (int64_t i = 0; i < p->cols; i++) gain[i] = tn_channel_num(p->g, p->gain, i);
-    const tn_val w = tn_filter_scaled(f, NULL, gain);
-    tn_free(tn_graph_env(p->g), gain, bytes);
+    double *gain = numbers(p, &p->gain, p->cols);
+    const tn_val w = gain ? tn_filter_scaled(f, NULL, gain) : (tn_val){0};
+    tn_free(tn_graph_env(p->g), gain, (size_t)p->cols * sizeof *gain);
     return w;
 }
 
-/* One number a column of the product, of dtype t; none if that cannot hold them. */
+/* Sums of w by column of the product, of dtype t; none if that cannot hold them. */
 static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_val *of, tn_dtype t) {
-    const size_t bytes = (size_t)f->outs * sizeof(double);
-    double *sums = tn_alloc(tn_graph_env(p->g), bytes);
-    if (!sums) return tn_graph_fail(p->g, TN_E_MEMORY, p->node, "", "out of memory"), (tn_val){0};
-    sum_columns(f, w, of, sums);
-    const tn_val c = tn_emit_const_f64(p->g, t, 1, &f->outs, sums, NULL);
-    tn_free(tn_graph_env(p->g), sums, bytes);
+    const tn_graph *g = p->g;
+    double *sums = numbers(p, NULL, f->outs), *each = numbers(p, of, f->ins);
+    column_sums s = {f, tn_val_dtype(g, w), tn_const_data(g, w), each, sums};
+    if (sums && each) tn_ev_parallel((size_t)(f->ins * f->outs), sum_part, &s);
+    const tn_val c = sums && each ? tn_emit_const_f64(p->g, t, 1, &f->outs, sums, NULL) : (tn_val){0};
+    tn_free(tn_graph_env(g), sums, (size_t)f->outs * sizeof *sums);
+    tn_free(tn_graph_env(g), each, (size_t)f->ins * sizeof *each);
     return c;
 }
 

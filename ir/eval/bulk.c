@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ir/eval/eval.h"
 #include "ir/eval/internal.h"
 
 /* Sanitizers cannot run the code that chooses. */
@@ -150,9 +151,15 @@ double tn_max_abs(tn_dtype t, const void *data, size_t n, bool finite) {
         for (unsigned k = 0; k < TN_EV_THREADS; k++) most = fmax(most, (double)from_bits(a.most[k]));
         return most;
     }
-    for (size_t k = 0; k < n; k++) {
-        const double x = fabs(tn_load_num(t, data, k));
-        if (x > most && !(finite && isinf(x))) most = x;
+    enum { AT_ONCE = 512 };
+    double v[AT_ONCE];
+    for (size_t done = 0, some; done < n; done += some) {
+        some = n - done < AT_ONCE ? n - done : AT_ONCE;
+        tn_load_floats(t, data, done, some, v);
+        for (size_t k = 0; k < some; k++) {
+            const double x = fabs(v[k]);
+            if (x > most && !(finite && isinf(x))) most = x;
+        }
     }
     return most;
 }

@@ -165,3 +165,15 @@ void tn_ev_convert(tn_tensor *dst, const tn_tensor *src) {
         }
     }
 }
+
+/* ---- of constants ---- */
+
+void tn_load_floats(tn_dtype t, const void *data, uint64_t at, size_t n, double *v) {
+    const tn_tensor x = {.dtype = t, .data = (void *)(uintptr_t)data};
+    tn_ev_load_f(&x, (int64_t)at, 1, n, v);
+}
+
+void tn_store_floats(tn_dtype t, void *data, uint64_t at, size_t n, const double *v) {
+    tn_tensor x = {.dtype = t, .data = data};
+    tn_ev_store_f(&x, (int64_t)at, 1, n, v);
+}

@@ -79,6 +79,18 @@ tn_folder *tn_folder_new(const tn_env *env, tn_graph *g); /* NULL when out of me
 void tn_folder_free(tn_folder *f);                        /* NULL allowed */
 tn_status tn_folder_eval(tn_folder *f, tn_node n, tn_tensor *out, size_t n_out);
 
+/* ---- the floats of constants, millions at a time ---- */
+
+/* n floats of dtype t from the at-th on, as doubles; and back, rounded as tn_store_num does. */
+void tn_load_floats(tn_dtype t, const void *data, uint64_t at, size_t n, double *v);
+void tn_store_floats(tn_dtype t, void *data, uint64_t at, size_t n, const double *v);
+
+/* Calls fn on disjoint parts of 0..n-1 that cover it, long ones on several threads; returns when all are done.  `part`
+ * is below TN_EV_THREADS and differs from call to call of fn. */
+enum { TN_EV_THREADS = 16 };
+typedef void tn_ev_part(void *arg, unsigned part, size_t from, size_t n);
+void tn_ev_parallel(size_t n, tn_ev_part *fn, void *arg);
+
 /* The largest magnitude of n floats of dtype t, of the finite ones if so asked; NaNs do not count; 0 of none. */
 double tn_max_abs(tn_dtype t, const void *data, size_t n, bool finite);
 

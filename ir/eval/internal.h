@@ -80,11 +80,6 @@ void tn_ev_narrow_f64(tn_dtype to, const double *src, uint16_t *dst, size_t n);
 /* n numbers of f16 that are `stride` apart. */
 void tn_ev_widen_f16(const uint16_t *src, int64_t stride, size_t n, double *dst);
 
-/* Calls fn on disjoint parts of 0..n-1 that cover it, long ones on several threads; returns when all are done.  `part`
- * is below TN_EV_THREADS and differs from call to call of fn. */
-enum { TN_EV_THREADS = 16 };
-typedef void tn_ev_part(void *arg, unsigned part, size_t from, size_t n);
-void tn_ev_parallel(size_t n, tn_ev_part *fn, void *arg);
 /* n elements from element `at` on, rounded or wrapped to the tensor's dtype.  store_f makes integers by
  * tn_float_to_int. */
 void tn_ev_store_f(tn_tensor *t, int64_t at, int64_t stride, size_t n, const double *src);

@@ -1,5 +1,7 @@
 /* filter.c: see filter.h. */
 #include <math.h>
+
+#include "ir/eval/eval.h"
 #include "passes/rules/filter.h"
 #include "passes/util.h"
 
@@ -78,23 +80,56 @@ double tn_channel_num(const tn_graph *g, tn_val c, int64_t i) {
     return tn_const_get(g, c, n == 1 ? 0 : (uint64_t)i);
 }
 
+/* The filter's elements times what belongs to their channels. */
+typedef struct scaling {
+    const tn_filter *f;
+    tn_dtype dtype;
+    const void *from;
+    void *to;
+    const double *out, *in; /* NULL: 1 */
+} scaling;
+
+/* Of n elements of a row, which has one channel on the first axis, from the at-th of the row on. */
+static void scale_by(const tn_filter *f, const double *by, bool first, int64_t row, int64_t at, size_t n, double *v) {
+    if (!by) return;
+    const double *second = by + (first ? 0 : row / (f->first / f->groups) * f->second);
+    if (first)
+        for (size_t k = 0; k < n; k++) v[k] *= by[row];
+    else if (f->spatial == 1)
+        for (size_t k = 0; k < n; k++) v[k] *= second[at + (int64_t)k];
+    else
+        for (size_t k = 0; k < n; k++)
+            v[k] *= second[f->second_last ? (at + (int64_t)k) % f->second : (at + (int64_t)k) / f->spatial];
+}
+
+static void scale_part(void *arg, unsigned part, size_t from, size_t n) {
+    enum { AT_ONCE = 512 };
+    const scaling *s = arg;
+    const tn_filter *f = s->f;
+    const int64_t length = f->second * f->spatial;
+    double v[AT_ONCE];
+    (void)part;
+    for (size_t done = 0, some; done < n; done += some) {
+        const int64_t row = (int64_t)(from + done) / length, at = (int64_t)(from + done) % length;
+        some = n - done < AT_ONCE ? n - done : AT_ONCE;
+        if ((int64_t)some > length - at) some = (size_t)(length - at);
+        tn_load_floats(s->dtype, s->from, from + done, some, v);
+        scale_by(f, s->out, !f->first_is_in, row, at, some, v);
+        scale_by(f, s->in, f->first_is_in, row, at, some, v);
+        tn_store_floats(s->dtype, s->to, from + done, some, v);
+    }
+}
+
 tn_val tn_filter_scaled(const tn_filter *f, const double *out_scale, const double *in_scale) {
     tn_graph *g = f->g;
-    tn_dtype t = tn_val_dtype(g, f->w);
-    uint64_t n = (uint64_t)(f->first * f->second * f->spatial);
+    const tn_dtype t = tn_val_dtype(g, f->w);
+    const size_t n = (size_t)(f->first * f->second * f->spatial);
     void *bytes = NULL;
     tn_blob blob = tn_blob_new(g, tn_dtype_bytes(t, n), &bytes);
     if (!bytes) return (tn_val){0};
-    const void *w = tn_const_data(g, f->w);
-    for (uint64_t e = 0; e < n; e++) {
-        int64_t o, i;
-        tn_filter_channels(f, e, &o, &i);
-        double v = tn_load_num(t, w, e);
-        if (out_scale) v *= out_scale[o];
-        if (in_scale) v *= in_scale[i];
-        tn_store_num(t, bytes, e, v);
-        if (!isfinite(tn_load_num(t, bytes, e))) return (tn_val){0};
-    }
+    scaling s = {f, t, tn_const_data(g, f->w), bytes, out_scale, in_scale};
+    tn_ev_parallel(n, scale_part, &s);
+    if (!isfinite(tn_max_abs(t, bytes, n, false))) return (tn_val){0};
     return tn_const(g, tn_val_type(g, f->w), blob, TN_ATTRS_OF(g, tn_val_def(g, f->w), const)->name);
 }
 
