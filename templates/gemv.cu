@@ -42,7 +42,10 @@ TN_DEV chunk weight(const tn_args &args, int b, int n, int row, int k) {
 #else
     const tn_elem *p = tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), n + row, k);
 #endif
-    return TN_B_CONST ? tn_load_const<CHUNK, CHUNK>(p) : tn_load<CHUNK, CHUNK>(p);
+    if (!TN_B_CONST) return tn_load<CHUNK, CHUNK>(p);
+    chunk w;
+    *(tn_bits16 *)w.v = tn_ld_early16(p);
+    return w;
 #endif
 }
 

@@ -175,6 +175,16 @@ TN_DEV tn_bits16 tn_ldg16(const void *p) {
     return v;
 #endif
 }
+// 16 bytes of a weight that are asked for above TN_WAIT(), and once: ptxas moves loads through the read-only path below it.
+TN_DEV tn_bits16 tn_ld_early16(const void *p) {
+#ifdef TN_HOST
+    return __builtin_bit_cast(tn_bits16, *(const tn_word16 *)p);
+#else
+    tn_bits16 v;
+    asm volatile("ld.global.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+    return v;
+#endif
+}
 TN_DEV tn_bits8 tn_ldg8(const void *p) {
 #ifdef TN_HOST
     return __builtin_bit_cast(tn_bits8, *(const tn_word8 *)p);

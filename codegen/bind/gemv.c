@@ -1,5 +1,6 @@
-/* gemv.c: products with few rows on templates/gemv.cu. */
+/* gemv.c: products with few rows on templates/gemv.cu, and of 16 bits on templates/gemv_mma.cu. */
 #include "codegen/spec/contraction.h"
+#include "tenon/internal/arith.h"
 
 #include <math.h>
 
@@ -65,41 +66,56 @@ static int64_t block_n(const tn_template *t, const int64_t *knobs) {
     return tn_knob_get(t, knobs, "WARPS") / tn_knob_get(t, knobs, "KSPLIT") * tn_knob_get(t, knobs, "ROWS");
 }
 
-/* A warp's load of its rows is one piece of memory: a chunk for each lane, row after row. */
-static tn_packing warp_tiles(const plan *p, int64_t rows) {
+static tn_packing tiles_of(const plan *p, int64_t rows, uint32_t row_bytes) {
     tn_packing m = p->b.how;
     m.tile_rows = (uint32_t)rows;
-    m.tile_cols = 32 * TN_PACKING_CHUNK / m.element;
+    m.tile_cols = row_bytes / tn_dtype_size(p->c.dtype);
     return m;
 }
 
+/* tile: how a constant B comes packed. */
+static void emit_header(tn_emitter *e, const tn_spec *s, const plan *pl, const tn_problem *p, tn_variant *v,
+                        const tn_packing *tile) {
+    const tn_contraction *c = &pl->c;
+    tn_emit_problem_of(e, v, p);
+    tn_emit_type(e, "tn_elem", c->dtype);
+    tn_emit_batch_maps(e, s, c);
+    tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3,
+                 (uint32_t)tn_problem_get(p, "A_VEC"));
+    tn_emit_weight(e, &pl->b, tn_variant_packs(v) ? tile : NULL, c->b, c->b_batch, c->b_n, c->b_k);
+    tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, (uint32_t)tn_problem_get(p, "N_VEC"));
+}
+
+static void set_launch(const tn_spec *s, const plan *pl, int64_t per_block, tn_variant *v) {
+    const tn_dim blocks = tn_dim_ceildiv(s->g, pl->c.n, tn_dim_const(s->g, per_block));
+    v->grid[0] = tn_dim_mul(s->g, blocks, pl->c.batch);
+    v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
+    v->block[0] = (uint32_t)tn_knob_get(v->tpl, v->knob, "WARPS") * 32;
+    v->block[1] = v->block[2] = 1;
+}
+
+/* A warp's load of its rows is one piece of memory: a chunk for each lane, row after row. */
 static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
     plan pl;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (make_plan(s, &pl)) {
-        const tn_contraction *c = &pl.c;
         const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), rows = tn_knob_get(v->tpl, v->knob, "ROWS");
-        const bool packs = tn_variant_packs(v);
-        tn_emit_problem_of(e, v, p);
-        tn_emit_type(e, "tn_elem", c->dtype);
-        tn_emit_batch_maps(e, s, c);
-        tn_emit_load(e, "tn_load_a", c->a, (tn_coord[]){c->a_batch, c->a_m, c->a_k}, 3,
-                     (uint32_t)tn_problem_get(p, "A_VEC"));
-        const tn_packing how = packs ? warp_tiles(&pl, rows) : (tn_packing){0};
-        tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
-        tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, (uint32_t)tn_problem_get(p, "N_VEC"));
-        const tn_dim per_block = tn_dim_const(s->g, block_n(v->tpl, v->knob));
-        v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, c->n, per_block), c->batch);
-        v->grid[1] = v->grid[2] = tn_dim_const(s->g, 1);
-        v->block[0] = (uint32_t)warps * 32;
-        v->block[1] = v->block[2] = 1;
-        v->smem = (uint32_t)(warps * pl.m_max * (rows + (c->norm ? 2 : 0)) * 4);
+        const tn_packing tile = tiles_of(&pl, rows, 32 * TN_PACKING_CHUNK);
+        emit_header(e, s, &pl, p, v, &tile);
+        set_launch(s, &pl, block_n(v->tpl, v->knob), v);
+        v->smem = (uint32_t)(warps * pl.m_max * (rows + (pl.c.norm ? 2 : 0)) * 4);
     }
     return tn_emitter_finish(e);
 }
 
-/* The weights' stream, limited by the bytes that the resident warps keep in flight (Little's law), and the issue slots
- * of conversions and multiplications. */
+/* Bytes a microsecond of so many multiprocessors with so many bytes in flight each (Little's law), which come near to what memory
+ * gives as more are. */
+static double stream_rate(const tn_arch *arch, double in_flight, double sms) {
+    const double most = arch->dram_gbs * 1e3, x = in_flight / 900 * sms * 1.7e3 / most;
+    return most * x / (x + 0.2);
+}
+
+/* The weights' stream, and the issue slots of conversions and multiplications. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const tn_template *t = tn_template_find("gemv");
     const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
@@ -111,8 +127,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
     const double steps = ceil(k * elt / (512 * split * depth)); /* of one warp */
     const double regs = 40 + rows * (depth * 8 + (double)tn_problem_get(p, "M_MAX"));
     const double resident = fmin(fmin(64, floor(65536 / (regs * 32))), ceil(blocks / arch->sms) * warps);
-    const double in_flight = resident * rows * depth * 2 * 512;                    /* bytes an SM */
-    const double rate = fmin(in_flight / 900 * sms * 1.7e3, arch->dram_gbs * 1e3); /* bytes a microsecond */
+    const double rate = stream_rate(arch, resident * rows * depth * 2 * 512, sms);
     const double waves = ceil(blocks * warps / (resident * arch->sms));
     const double address = tn_knob_get(t, knobs, "PACK") ? 6 : 8;
     const double per_step = depth * (20 + rows * address + m * (10 + rows * 16 / elt * (elt > 2 ? 1 : 1.5)));
@@ -123,3 +138,54 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 }
 
 const tn_binding_ops tn_bind_gemv = {"gemv", accepts, emit, cost};
+
+/* ---- templates/gemv_mma.cu */
+
+static bool accepts_mma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    plan pl;
+    return make_plan(s, &pl) && tn_dtype_size(pl.c.dtype) == 2 && (streams(&pl) || pl.b.packs) && accepts(s, arch, p);
+}
+
+static int64_t warp_n(const tn_template *t, const int64_t *knobs) {
+    return 16 * tn_knob_get(t, knobs, "TILES");
+}
+
+static int64_t mma_block_n(const tn_template *t, const int64_t *knobs) {
+    return tn_knob_get(t, knobs, "WARPS") / tn_knob_get(t, knobs, "KSPLIT") * warp_n(t, knobs);
+}
+
+static tn_status emit_mma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    plan pl;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    if (make_plan(s, &pl)) {
+        const int64_t rows = tn_ceil_div(pl.m_max, 8) * 8;
+        const tn_packing tile = tiles_of(&pl, 16, 128);
+        emit_header(e, s, &pl, p, v, &tile);
+        set_launch(s, &pl, mma_block_n(v->tpl, v->knob), v);
+        v->smem = (uint32_t)(tn_knob_get(v->tpl, v->knob, "WARPS") * rows * (warp_n(v->tpl, v->knob) + 4) * 4);
+    }
+    return tn_emitter_finish(e);
+}
+
+/* As above, but that rows of A cost loads only. */
+static double cost_mma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    (void)s;
+    const tn_template *t = tn_template_find("gemv_mma");
+    const double n = (double)tn_problem_get(p, "N"), k = (double)tn_problem_get(p, "K");
+    const double batch = (double)tn_problem_get(p, "BATCH"), halves = ceil((double)tn_problem_get(p, "M_MAX") / 8);
+    const double warps = (double)tn_knob_get(t, knobs, "WARPS"), tiles = (double)tn_knob_get(t, knobs, "TILES");
+    const double split = (double)tn_knob_get(t, knobs, "KSPLIT"), depth = (double)tn_knob_get(t, knobs, "DEPTH");
+    const double blocks = ceil(n / (double)mma_block_n(t, knobs)) * batch, sms = fmin(blocks, arch->sms);
+    const double steps = ceil(k / (64 * split)); /* of one warp */
+    const double regs = 48 + tiles * depth * 16 + tiles * halves * 4 + halves * 8;
+    const double most = fmax(warps, floor(65536 / (regs * 32 * warps)) * warps);
+    const double resident = fmin(fmin(64, most), ceil(blocks / arch->sms) * warps);
+    const double rate = stream_rate(arch, resident * tiles * fmin(depth, steps) * 2048, sms);
+    const double waves = ceil(blocks * warps / (resident * arch->sms));
+    const double per_step = tiles * (24 + 8 * halves) + halves * 40;
+    const double issue = waves * resident / 4 * steps * per_step / 1700;
+    const double path = waves * (ceil(steps / depth) * fmax(700, depth * per_step) + 1200) / 1700;
+    return 0.8 + fmax(fmax(n * k * 2 * batch / rate, issue), path);
+}
+
+const tn_binding_ops tn_bind_gemv_mma = {"gemv_mma", accepts_mma, emit_mma, cost_mma};

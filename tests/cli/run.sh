@@ -186,6 +186,10 @@ TN
     expect "branches one by one" 0 '' "$tenon" compile "$work/fork.tn" -o "$work/one.plan" --no-gpu --target sm_90a -q
     lacks "branches one by one" 'stream' "$tenon" inspect "$work/one.plan" --program
     expect "inspect ptx" 0 '\.target sm_90a' "$tenon" inspect "$work/d.plan" --kernel 0 --ptx --arch sm_90a
+    if command -v nvdisasm cuobjdump >/dev/null; then # the assembler may move loads
+        expect "one digit" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/one.plan" --precision fp16 --shape image=1x1x20x20 --no-gpu --target sm_90a -q
+        expect "weights are asked for before the wait" 0 '^LDG.*ACQBULK' bash -c '"$1" inspect "$2" --kernel 5 --sass | grep -oE "LDG|ACQBULK" | tr "\n" " "' - "$tenon" "$work/one.plan"
+    fi
     expect "run the plan" 0 'logits' "$tenon" run "$work/d.plan" --device cpu --input "image=$digits/digit_5.npy"
     expect "lockfile" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/l1.plan" --target sm_90a --no-gpu -q --lockfile "$work/lock"
     expect "the lockfile is used" 0 '' "$tenon" compile "$digits/digits.onnx" -o "$work/l2.plan" --target sm_90a --no-gpu -q --lockfile "$work/lock"

@@ -89,10 +89,10 @@ extern "C" __global__ void max_min_nan(const unsigned *in, unsigned *out) {
     out[i * 4 + 3] = tn_float_bits(tn_min_nan(zero, -zero));
 }
 
-// Loads of each width through the read-only path.
+// Loads of each width through the read-only path, and those of weights.
 extern "C" __global__ void loads(const unsigned char *in, unsigned *out) {
     const int i = (int)threadIdx.x;
-    const tn_bits16 a = tn_ldg16(in + i * 16);
+    const tn_bits16 a = i % 2 ? tn_ldg16(in + i * 16) : tn_ld_early16(in + i * 16);
     const tn_bits8 b = tn_ldg8(in + i * 8);
     unsigned *o = out + i * 9;
     o[0] = a.x, o[1] = a.y, o[2] = a.z, o[3] = a.w, o[4] = b.x, o[5] = b.y;
