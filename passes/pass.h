@@ -61,7 +61,7 @@ const tn_pass_options *tn_pass_opts(const tn_pass_ctx *ctx);
 
 typedef tn_status (*tn_pass_fn)(tn_graph *g, tn_pass_ctx *ctx);
 
-/* Runs "a,b,c" (NULL: the standard pipeline for the options).  Verifies after every pass that changed something.  Unknown
+/* Runs "a,b,c" (NULL: the standard pipeline for the options; "-a,-b": that without these).  Verifies after every pass that changed something.  Unknown
  * names are an error that lists the known ones.  `ctx` collects reports; make it with tn_pass_ctx_new. */
 tn_pass_ctx *tn_pass_ctx_new(const tn_env *env, const tn_pass_options *opts);
 void tn_pass_ctx_free(tn_pass_ctx *ctx);

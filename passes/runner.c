@@ -272,24 +272,32 @@ typedef struct run_state {
     tn_graph *g;
     tn_pass_ctx *ctx;
     uint64_t hash;
+    bool without;           /* the names are of passes that do not run: each has a '-' before it */
+    bool skipped[N_PASSES]; /* they */
 } run_state;
 
 static tn_status check_name(void *user, const char *name, size_t n) {
     run_state *r = user;
-    return find_pass(name, n) ? TN_OK : unknown_pass(r->ctx->env, name, n);
+    const bool skips = r->without && *name == '-';
+    const struct pass *p = find_pass(name + skips, n - skips);
+    if (!p || skips != r->without) return unknown_pass(r->ctx->env, name, n);
+    if (skips) r->skipped[p - passes] = true;
+    return TN_OK;
 }
 
 static tn_status run_name(void *user, const char *name, size_t n) {
     run_state *r = user;
-    return run_one(r->g, r->ctx, find_pass(name, n), &r->hash);
+    const struct pass *p = find_pass(name, n);
+    return r->skipped[p - passes] ? TN_OK : run_one(r->g, r->ctx, p, &r->hash);
 }
 
 tn_status tn_run_passes(tn_graph *g, const char *names, tn_pass_ctx *ctx) {
     if (!g || !ctx) return TN_E_ARGUMENT;
     if (!names) names = tn_standard_pipeline(&ctx->opts);
-    run_state r = {g, ctx, 0};
+    run_state r = {.g = g, .ctx = ctx, .without = *names == '-'};
     tn_status s = each_name(names, check_name, &r);
     if (s != TN_OK) return s;
+    if (r.without) names = tn_standard_pipeline(&ctx->opts);
     if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     s = tn_verify(g);
     if (s == TN_OK) s = tn_graph_collect_conditions(g);

@@ -124,7 +124,8 @@ typedef struct compile_args {
         {"gpu", 0, POPT_ARG_INT, &(a)->device_ordinal, 0, "which GPU (default 0)", "K"},                               \
         {"cache", 0, POPT_ARG_STRING, &(a)->cache, 0, "cache folder; an empty name means none", "DIR"},                \
         {"lockfile", 0, POPT_ARG_STRING, &(a)->lockfile, 0, "winners to use, written if absent", "FILE"}, {            \
-        "passes", 0, POPT_ARG_STRING, &(a)->passes, 0, "pass names instead of the standard pipeline", "a,b,..."        \
+        "passes", 0, POPT_ARG_STRING, &(a)->passes, 0,                                                                 \
+            "pass names instead of the standard pipeline; -a,-b: that without these", "a,b,..."                        \
     }
 
 enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 32 };

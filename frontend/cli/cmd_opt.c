@@ -109,8 +109,8 @@ int cmd_opt(cli *c, int argc, const char **argv) {
     char *out = NULL, *dump = NULL, *reproducer = NULL;
     int print_changed = 0, stop_after = -1, list = 0, stats = 0;
     const struct poptOption options[] = {
-        {"passes", 0, POPT_ARG_STRING, &a.passes, 0, "passes to run, in order (default: the standard pipeline)",
-         "a,b,..."},
+        {"passes", 0, POPT_ARG_STRING, &a.passes, 0,
+         "passes to run, in order (default: the standard pipeline); -a,-b: that without these", "a,b,..."},
         {"precision", 'p', POPT_ARG_STRING, &a.precision, 0, "fp32, tf32, fp16 or bf16 (default fp32)", "P"},
         {"exact", 0, POPT_ARG_NONE, &a.exact, 0, "only rewrites that keep results bit for bit", NULL},
         {"shape", 's', POPT_ARG_ARGV, &a.shapes, 0, "an input's sizes, or ranges (see compile)", "NAME=1x3x224x224"},

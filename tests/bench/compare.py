@@ -2,7 +2,7 @@
 """Tenon beside PyTorch on this machine's GPU: output, time of one inference, time to be ready.
 
 usage: compare.py [--tenon build/tenon] [--models resnet50,bert_large_384:1+8] [--batches 1,32] [--precision fp16]
-                  [--modes eager,compile] [--tune-seconds 60] [--out FILE.json]
+                  [--modes eager,compile] [--tune-seconds 60] [--passes=-normed] [--out FILE.json]
 
 Every model of zoo.py (torchvision's, and transformers; name:1+32 for batches of its own) is exported to ONNX, compiled by `tenon compile` with an empty cache (cold), and run on the same input as PyTorch in float32:
 the cosine of the two outputs is reported.  Times are medians of CUDA-graph replays on random data, inputs on the device,
@@ -84,11 +84,13 @@ def tenon(a, name, batch, folder):
     cache = folder / f"cache-{name}-{batch}"
     env = dict(os.environ, TENON_CACHE=str(cache))
     t0 = time.time()
-    c = run([a.tenon, "compile", onnx_path, "-o", plan, "--precision", a.precision, "--json", "-q",
-             "--tune-seconds", str(a.tune_seconds)], env)
+    compile = [a.tenon, "compile", onnx_path, "-o", plan, "--precision", a.precision, "--json", "-q"]
+    if a.passes:
+        compile.append(f"--passes={a.passes}")
+    c = run(compile + ["--tune-seconds", str(a.tune_seconds)], env)
     cold = time.time() - t0
     t0 = time.time()
-    run([a.tenon, "compile", onnx_path, "-o", plan, "--precision", a.precision, "--json", "-q"], env)
+    run(compile, env)
     warm = time.time() - t0
     run([a.tenon, "run", plan, "--input", f"input={folder / 'input.npy'}", "--output", folder / "out", "--json"], env)
     got = np.load(folder / "out" / "output.npy").astype(np.float64)
@@ -109,6 +111,7 @@ def main():
     ap.add_argument("--modes", default="eager,compile")
     ap.add_argument("--seconds", type=float, default=1)
     ap.add_argument("--tune-seconds", type=float, default=60)
+    ap.add_argument("--passes", help="of tenon compile: -a,-b: without these")
     ap.add_argument("--keep", type=pathlib.Path, help="keep models and plans in this folder")
     ap.add_argument("--out", type=pathlib.Path)
     a = ap.parse_args()

@@ -45,6 +45,9 @@ expect "run a model" 0 'logits: f32 1x10' "$tenon" run "$digits/digits.onnx" --d
 expect "run json" 0 '"first_values"' "$tenon" run "$digits/digits.onnx" --device cpu --json --shape image=1x1x20x20
 expect "opt prints text" 0 'func @' "$tenon" opt "$digits/digits.onnx" --passes=canon,dce
 expect "opt lists passes" 0 'canon' "$tenon" opt --list
+expect "opt leaves passes out" 0 'func @' "$tenon" opt "$digits/digits.onnx" --passes=-normed,-fuse
+expect "opt does not leave unknown passes out" 2 'frob' "$tenon" opt "$digits/digits.onnx" --passes=-normed,-frob
+expect "opt runs passes, or leaves them out" 2 "unknown pass 'canon'" "$tenon" opt "$digits/digits.onnx" --passes=-normed,canon
 expect "opt names unknown passes" 2 'frob' "$tenon" opt "$digits/digits.onnx" --passes=frob
 expect "opt writes a file" 0 '' "$tenon" opt "$digits/digits.onnx" -o "$work/d.tn"
 expect "opt reads it back" 0 'kernel' "$tenon" opt "$work/d.tn" --passes=
