@@ -191,15 +191,16 @@ static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_va
     return c;
 }
 
-/* What takes the place of one product; none if a constant would not be finite.  *rows (NULL: unwanted): what the norm does to rows. */
-static tn_val product(const normed *p, const tn_filter *f, tn_val *rows) {
+/* One product of the rows as they stand, and what is to be added to it (none: nothing); none if a constant would not be finite.  *rows
+ * (NULL: unwanted): what the norm does to rows. */
+static tn_val product(const normed *p, const tn_filter *f, tn_val *shift, tn_val *rows) {
     tn_graph *g = p->g;
     const tn_val w = scaled(p, f);
     if (!w.i) return w;
     /* of the weight as it was rounded: then what a row has in common cancels */
     const tn_val sums = p->layer ? columns(p, f, w, NULL, TN_F32) : (tn_val){0};
-    const tn_val shift = p->shift.i ? columns(p, f, f->w, &p->shift, tn_val_dtype(g, w)) : (tn_val){0};
-    if ((p->layer && !sums.i) || (p->shift.i && !shift.i)) return (tn_val){0};
+    *shift = p->shift.i ? columns(p, f, f->w, &p->shift, tn_val_dtype(g, w)) : (tn_val){0};
+    if ((p->layer && !sums.i) || (p->shift.i && !shift->i)) return (tn_val){0};
     tn_attrs_matmul a = *TN_ATTRS_OF(g, f->node, matmul);
     a.norm = p->layer ? "layer" : "rms";
     a.eps = p->eps;
@@ -207,7 +208,27 @@ static tn_val product(const normed *p, const tn_filter *f, tn_val *rows) {
     const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)), w, sums};
     const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, p->layer ? 3 : 2, in);
     if (rows) *rows = tn_emit1(g, TN_OP_ROW_NORM, &(tn_attrs_row_norm){.norm = a.norm, .eps = a.eps}, 1, in);
-    return shift.i ? tn_binary(g, TN_OP_ADD, y, shift) : y;
+    return y;
+}
+
+/* y + shift for the product of n.  Where that is read by pairs of columns, which only a product's own kernel does: for each half. */
+static void replace(tn_graph *g, tn_node n, tn_val y, tn_val shift) {
+    const tn_val old = tn_node_result(g, n, 0);
+    const tn_cursor saved = tn_get_cursor(g);
+    for (tn_use u = tn_val_first_use(g, old), next; shift.i && u.i; u = next) {
+        const tn_node half = tn_use_node(g, u);
+        next = tn_use_next(g, u);
+        if (!tn_is_pair_half(g, half)) continue;
+        const bool odd = tn_dim_equal_const(g, TN_ATTRS_OF(g, half, slice)->starts.p[tn_val_rank(g, old) - 1], 1);
+        tn_set_cursor(g, tn_cursor_before(g, half));
+        const tn_val v = tn_binary(g, TN_OP_ADD, tn_emit_pair_half(g, y, odd), tn_emit_pair_half(g, shift, odd));
+        if (!v.i) break;
+        tn_replace(g, tn_node_result(g, half, 0), v);
+        tn_erase(g, half);
+    }
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    if (tn_val_first_use(g, old).i) tn_replace(g, old, shift.i ? tn_binary(g, TN_OP_ADD, y, shift) : y);
+    tn_set_cursor(g, saved);
 }
 
 /* What v, which comes from it through elementwise ops of v's dims, reshapes; v if there is no reshape. */
@@ -235,7 +256,9 @@ static tn_val elements(const normed *p, tn_val v, tn_val rows) {
     const tn_val other = before_reshape(g, tn_node_input(g, p->sum, 1 - p->slot));
     const size_t rank = tn_val_rank(g, other);
     int64_t cols;
-    const tn_val like = rank >= 2 && tn_static_dim(g, other, rank - 1, &cols) && cols == p->cols ? other : v;
+    const bool fits = rank >= 2 && tn_static_dim(g, other, rank - 1, &cols) && cols == p->cols &&
+                      tn_type_numel(g, tn_val_type(g, other)).i == tn_type_numel(g, tn_val_type(g, v)).i;
+    const tn_val like = fits ? other : v;
     const size_t last = tn_val_rank(g, like) - 1;
     tn_dim dims[TN_MAX_RANK];
     for (size_t k = 0; k <= last; k++) dims[k] = tn_val_dim(g, like, k);
@@ -263,20 +286,20 @@ static void give_residual(const normed *p, tn_val rows) {
 
 static void rewrite(const normed *p, tn_pass_ctx *ctx) {
     tn_graph *g = p->g;
-    tn_val y[READERS], rows = {0};
+    tn_val y[READERS], shift[READERS], rows = {0};
     bool made = true;
     for (size_t k = 0; k < p->n; k++) {
         tn_cursor at = tn_cursor_before(g, p->f[k].node);
         at.loc = tn_loc_join(g, tn_node_loc(g, p->node), tn_node_loc(g, p->f[k].node));
         const tn_cursor saved = tn_set_cursor(g, at);
-        y[k] = made ? product(p, &p->f[k], p->sum.i && k == p->first ? &rows : NULL) : (tn_val){0};
+        y[k] = made ? product(p, &p->f[k], &shift[k], p->sum.i && k == p->first ? &rows : NULL) : (tn_val){0};
         tn_set_cursor(g, saved);
         made &= y[k].i != 0;
     }
     if (made && rows.i) give_residual(p, rows);
     for (size_t k = 0; k < p->n; k++) {
         const tn_val old = tn_node_result(g, p->f[k].node, 0);
-        if (made) tn_replace(g, old, y[k]);
+        if (made) replace(g, p->f[k].node, y[k], shift[k]);
         tn_reap(g, made || !y[k].i ? old : y[k]);
     }
     if (!made) tn_pass_refused(ctx, rule, g, p->node, "the weights times the gain are not finite");
