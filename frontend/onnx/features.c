@@ -47,6 +47,7 @@ static size_t read_pools(tn_oi *x, pool out[MOST_ITEMS]) {
                  n_columns = tn_oi_ints(x, "ngram_indexes", &columns);
     const float *weights = NULL;
     const size_t n_weights = tn_oi_nums(x, "weights", &weights);
+    const bool whole = n_columns && n_starts <= MOST_ITEMS && (!n_weights || n_weights == n_columns);
     size_t pools = 0, before = 0;
     for (size_t k = 0; k < n_starts && k < MOST_ITEMS; k++) {
         const int64_t n = (int64_t)k + 1, from = starts[k], to = k + 1 < n_starts ? starts[k + 1] : (int64_t)n_items;
@@ -55,11 +56,11 @@ static size_t read_pools(tn_oi *x, pool out[MOST_ITEMS]) {
             return 0;
         }
         const size_t count = (size_t)((to - from) / n);
-        if (count && n >= least && n <= most)
+        if (count && n >= least && n <= most && whole && before + count <= n_columns)
             out[pools++] = (pool){n, count, items + from, columns + before, n_weights ? weights + before : NULL};
         before += count;
     }
-    if (before > n_columns || n_starts > MOST_ITEMS || !n_columns || (n_weights && n_weights != n_columns))
+    if (!whole || before > n_columns)
         tn_oi_fail(x, TN_E_FORMAT, "", "%zu n-grams of up to %zu items have %zu indexes and %zu weights", before,
                    n_starts, n_columns, n_weights);
     return tn_oi_failed(x) ? 0 : pools;
