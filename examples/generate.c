@@ -357,11 +357,12 @@ static tn_status generate(model *m, const request *r, int64_t *ids, int64_t prom
         if (s == TN_OK) print_token(r, ids[n]);
         if (n == prompt) prefilled = now();
     }
-    const double decoded = now() - prefilled;
+    const double read = prefilled - start, wrote = now() - prefilled;
     putchar('\n');
     if (s == TN_OK)
-        fprintf(stderr, "prompt of %lld tokens: %.2f ms; then %.1f tokens a second\n", (long long)prompt,
-                1e3 * (prefilled - start), r->tokens > 1 && decoded > 0 ? (double)(r->tokens - 1) / decoded : 0);
+        fprintf(stderr, "prompt of %lld tokens: %.2f ms, %.1f tokens a second; then %.1f tokens a second\n",
+                (long long)prompt, 1e3 * read, read > 0 ? (double)prompt / read : 0,
+                r->tokens > 1 && wrote > 0 ? (double)(r->tokens - 1) / wrote : 0);
     return s;
 }
 
