@@ -7,14 +7,16 @@ import subprocess
 import tempfile
 
 
-def options(doc, tune_seconds=20):
-    """What the user gives a script that tunes a model a row."""
+def options(doc, tune_seconds=20, **own):
+    """What the user gives a script that tunes a model a row; own: options of that script alone with their defaults, False: a flag."""
     ap = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--tenon", default="build/tenon")
     ap.add_argument("--filter", default="")
     ap.add_argument("--seconds", type=float, default=.3)
     ap.add_argument("--tune-seconds", type=float, default=tune_seconds)
     ap.add_argument("--out", type=pathlib.Path)
+    for name, value in own.items():
+        ap.add_argument(f"--{name.replace('_', '-')}", **({"action": "store_true"} if value is False else {"default": value, "type": type(value)}))
     return ap.parse_args()
 
 

@@ -2,18 +2,15 @@
 """Recurrent layers beside cuDNN through PyTorch on this machine's GPU.
 
 usage: recurrent.py [--tenon build/tenon] [--cells lstm,gru,rnn] [--hidden 128,512,1024] [--batches 1,32] [--steps 100]
-                    [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 6] [--kernels] [--out FILE.json]
+                    [--precision fp16] [--bidirectional] [--seconds 0.3] [--tune-seconds 6] [--kernels] [--filter TEXT]
+                    [--out FILE.json]
 
 A layer has as many inputs as hidden units, and PyTorch's own random weights (fixed seed).  The model is written as ONNX in
 float16 or else float32 and compiled by `tenon compile`; PyTorch runs the same weights in the precision given (cuDNN).  Times are
 medians of CUDA-graph replays in microseconds, inputs on the device, all in one run; the cosine is of Tenon's outputs with PyTorch's on the
 CPU in float32.  --kernels: also the knobs and microseconds of each kernel.  Needs torch, onnx, numpy."""
-import argparse
 import json
 import os
-import pathlib
-import subprocess
-import tempfile
 import time
 
 import numpy as np
@@ -22,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from gpu_time import time_graph
+from process import measure_rows, options, output_of
 
 GATES = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}  # ONNX's order, of PyTorch's
 CLASSES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
@@ -62,64 +60,43 @@ def peer(m, x, precision, seconds):
     return time_graph(lambda: m(x), seconds) * 1000
 
 
-def run(cmd, env):
-    r = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, env=env)
-    if r.returncode:
-        raise SystemExit(f"{' '.join(map(str, cmd))}: exit code {r.returncode}\n{r.stderr[-2000:]}")
-    return json.loads(r.stdout)
-
-
 def tenon(a, name, model, x, want, folder):
     plan, env = folder / f"{name}.plan", dict(os.environ, TENON_CACHE=str(folder / "cache"))
     np.save(folder / "x.npy", x.numpy().astype(np.float16 if a.precision == "fp16" else np.float32))
-    run([a.tenon, "compile", model, "-o", plan, "--precision", a.precision, "--json", "-q", "--tune-seconds",
-         a.tune_seconds], env)
-    run([a.tenon, "run", plan, "--input", f"x={folder / 'x.npy'}", "--output", folder / "out", "--json"], env)
+    output_of([a.tenon, "compile", model, "-o", plan, "--precision", a.precision, "-q", "--tune-seconds", a.tune_seconds], env)
+    output_of([a.tenon, "run", plan, "--input", f"x={folder / 'x.npy'}", "--output", folder / "out"], env)
     got = np.load(folder / "out" / "y.npy").astype(np.float64)
     cosine = float((got * want).sum() / np.sqrt((got**2).sum() * (want**2).sum()))
-    bench = run([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"], env)
+    bench = json.loads(output_of([a.tenon, "bench", plan, "--seconds", a.seconds, "--json"], env))
     return bench["median_us"], cosine, bench["kernels"]
 
 
+def measure(a, row, folder):
+    cell, hidden, batch = row
+    name, m = "-".join(map(str, row)), layer(cell, hidden, a.bidirectional)
+    write(cell, hidden, a.bidirectional, a.precision == "fp16", m, a.steps, batch, folder / f"{name}.onnx")
+    x = torch.randn(a.steps, batch, hidden)
+    with torch.inference_mode():
+        y = m(x)[0].double().numpy()
+    want = y.reshape(a.steps, batch, -1, hidden).transpose(0, 2, 1, 3)
+    us, cosine, kernels = tenon(a, name, folder / f"{name}.onnx", x, want, folder)
+    return {"cell": cell, "hidden": hidden, "batch": batch, "cudnn_us": peer(m, x, a.precision, a.seconds), "tenon_us": us,
+            "cosine": cosine, "kernels": kernels}
+
+
+def line(a, r):
+    said = (f"{r['cell']:<6}{r['hidden']:>7}{r['batch']:>6}{r['cudnn_us']:>11.1f}{r['tenon_us']:>11.1f}"
+            f"{r['cudnn_us'] / r['tenon_us']:>7.2f}  {r['cosine']:.7f}")
+    return "\n        ".join([said, *map(str, r["kernels"] if a.kernels else [])])
+
+
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--tenon", default="build/tenon")
-    ap.add_argument("--cells", default="lstm,gru,rnn")
-    ap.add_argument("--hidden", default="128,512,1024")
-    ap.add_argument("--batches", default="1,32")
-    ap.add_argument("--steps", type=int, default=100)
-    ap.add_argument("--precision", default="fp16")
-    ap.add_argument("--bidirectional", action="store_true")
-    ap.add_argument("--seconds", type=float, default=.3)
-    ap.add_argument("--tune-seconds", type=float, default=6)
-    ap.add_argument("--kernels", action="store_true")
-    ap.add_argument("--out", type=pathlib.Path)
-    a = ap.parse_args()
-    rows = []
+    a = options(__doc__, 6, cells="lstm,gru,rnn", hidden="128,512,1024", batches="1,32", steps=100, precision="fp16", bidirectional=False, kernels=False)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}, {a.precision}, "
           f"{a.steps} steps, {time.strftime('%Y-%m-%d')}")
     print(f"{'cell':<6}{'hidden':>7}{'batch':>6}{'cuDNN us':>11}{'Tenon us':>11}{'ratio':>7}  cosine", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        for cell in a.cells.split(","):
-            for hidden in map(int, a.hidden.split(",")):
-                for batch in map(int, a.batches.split(",")):
-                    name, m = f"{cell}-{hidden}-{batch}", layer(cell, hidden, a.bidirectional)
-                    write(cell, hidden, a.bidirectional, a.precision == "fp16", m, a.steps, batch, folder / f"{name}.onnx")
-                    x = torch.randn(a.steps, batch, hidden)
-                    with torch.inference_mode():
-                        y = m(x)[0].double().numpy()
-                    want = y.reshape(a.steps, batch, -1, hidden).transpose(0, 2, 1, 3)
-                    us, cosine, kernels = tenon(a, name, folder / f"{name}.onnx", x, want, folder)
-                    other = peer(m, x, a.precision, a.seconds)
-                    print(f"{cell:<6}{hidden:>7}{batch:>6}{other:>11.1f}{us:>11.1f}{other / us:>7.2f}  {cosine:.7f}", flush=True)
-                    if a.kernels:
-                        for k in kernels:
-                            print(f"        {k}", flush=True)
-                    rows.append({"cell": cell, "hidden": hidden, "batch": batch, "cudnn_us": other, "tenon_us": us,
-                                 "cosine": cosine, "kernels": kernels})
-    if a.out:
-        a.out.write_text(json.dumps(rows, indent=1))
+    rows = [(cell, int(hidden), int(batch)) for cell in a.cells.split(",") for hidden in a.hidden.split(",") for batch in a.batches.split(",")]
+    measure_rows(a, rows, lambda row: "-".join(map(str, row)), measure, lambda r: line(a, r))
 
 
 if __name__ == "__main__":
