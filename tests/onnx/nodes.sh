@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The ONNX backend's node tests on the reference (cpu) or with every kernel executed (emu, cuda): nodes.sh TENON cpu|emu|cuda [JOBS]
-# Reads TENON_TEST_DATA/conformance/onnx-*-node.tar.zst.  Exit code 77: it is not there.  With TENON_MATRIX_TURN=N only every third
-# is executed, so that three runs with N, N+1 and N+2 take all.
+# Reads TENON_TEST_DATA/conformance/onnx-*-node.tar.zst.  Exit code 77: it is not there.  With TENON_MATRIX_TURN=N only every fifth
+# is executed, so that five runs with N, N+1, ... take all.
 set -euo pipefail
 tenon=$1 device=$2 jobs=${3:-2}
 archive=$(ls "${TENON_TEST_DATA:-/nonexistent}"/conformance/onnx-*-node.tar.zst 2>/dev/null | tail -1 || true)
@@ -15,7 +15,7 @@ zstd -dqc "$archive" | tar -x -C "$work"
 all=$(dirname "$(dirname "$(find "$work" -name model.onnx | head -1)")") suite=$work/suite
 step=1 turn=0 options=()
 [ "$device" != cuda ] || options=(--tune-seconds 0)
-[ "$device" = cpu ] || [ -z "${TENON_MATRIX_TURN:-}" ] || { step=3 turn=$TENON_MATRIX_TURN; }
+[ "$device" = cpu ] || [ -z "${TENON_MATRIX_TURN:-}" ] || { step=5 turn=$TENON_MATRIX_TURN; }
 mkdir "$suite"
 for test in "$all"/*/; do
     [ $((turn++ % step)) != 0 ] || ln -s "$test" "$suite/"

@@ -26,17 +26,18 @@ static void compile(const tn_nvrtc *rtc, const tn_variant *v, const char *arch, 
     tn_free(&env, text, size + 1);
 }
 
-/* The best variants of `tpl` among all; compiles the first and a few spread over the ranking. */
+/* The best variants of `tpl` among all; compiles the first and, in turn, one of a few spread over the ranking. */
 static void check(tn_graph *g, const tn_pass_options *o, const char *arch, const char *tpl, size_t compiled) {
     result r = candidates(g, o, arch, 0);
     ck_assert_msg(count(&r, tpl) > 0, "%s: no candidate of %s for %s", arch, tpl, r.spec->text);
-    for (size_t k = 1; k < r.n; k++) ck_assert(r.v[k].cost_us >= r.v[k - 1].cost_us);
+    for (size_t k = 1; k < r.n; k++) often_assert_msg(r.v[k].cost_us >= r.v[k - 1].cost_us, "ranks");
     tn_nvrtc *rtc = NULL;
     if (tn_nvrtc_open(&env, &rtc) == TN_OK) {
         const size_t total = count(&r, tpl), step = total / compiled ? total / compiled : 1;
         size_t seen = 0;
         for (size_t k = 0; k < r.n; k++)
-            if (!strcmp(r.v[k].tpl->name, tpl) && seen++ % step == 0) compile(rtc, &r.v[k], arch, seen == 1);
+            if (!strcmp(r.v[k].tpl->name, tpl) && seen++ % step == 0 && (seen == 1 || in_turn(seen / step, 3)))
+                compile(rtc, &r.v[k], arch, seen == 1);
         tn_nvrtc_close(rtc);
     }
     release(&r);

@@ -32,6 +32,7 @@ static int compare(const float *x, const unique_row *r, int64_t a, int64_t b) {
 
 /* By insertion: few are different. */
 START_TEST(different_slices) {
+    if (!in_turn((size_t)_i, 2)) return;
     enum { MOST = 5000 };
     const unique_row *r = &uniques[_i];
     const int64_t m = r->size ? r->size : 1, n = r->slices;
@@ -85,6 +86,7 @@ static int by_key(const void *a, const void *b) {
 
 /* All of a long row, and 3000 of it, in both directions, with equal numbers, zeros of both signs, infinities and NaN; of any length. */
 START_TEST(long_rows_are_sorted) {
+    if (!in_turn((size_t)_i, 2)) return;
     enum { ROWS = 2, N = 4097 };
     static float x[ROWS * N], y[ROWS * N];
     static int64_t at[ROWS * N], order[N];
@@ -137,6 +139,7 @@ static float combined(int how, float a, float b) {
 
 /* 5000 updates of 60 rows of 3, most of them of one row; negative indices count from the end. */
 START_TEST(many_updates) {
+    if (!in_turn((size_t)_i, 2)) return;
     enum { A = 6, B = 10, C = 3, U = 5000 };
     static float x[A * B * C], y[A * B * C], u[U * C];
     static int64_t at[U * 2];
@@ -198,6 +201,7 @@ END_TEST
 /* ---- CumSum ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(long_sums) {
+    if (!in_turn((size_t)_i, 2)) return;
     enum { N = 5003, C = 3 };
     static float x[N * C], y[N * C];
     const bool exclusive = _i % 2, reverse = _i / 2;
@@ -269,6 +273,7 @@ static const struct {
 
 /* In the memory of a block, as a loop over columns, and where only a run knows the size; one matrix is singular. */
 START_TEST(determinants) {
+    if (!in_turn((size_t)_i, 2)) return;
     static float x[3 * 66 * 66], y[3];
     const int64_t n = matrices[_i].n;
     uint32_t seed = 29;
