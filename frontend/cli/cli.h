@@ -173,12 +173,12 @@ tn_status cli_print_npy(cli *c, FILE *f, const tn_host_tensor *t); /* errors of 
 tn_status cli_parse_npy(cli *c, const char *path, const char *data, size_t size, tn_host_tensor *out);
 /* A whole file and a zero byte: tn_free(env, data, *size + 1). */
 char *cli_read_file(cli *c, const char *path, size_t *size);
-/* npz.c: an array of a .npz by its name, or the only one where none has it; all names; tensors into a new file. */
+/* tensors/npz.c: an array of a .npz by its name, or the only one where none has it; all names; tensors into a new file. */
 tn_status cli_read_npz(cli *c, const char *path, const char *name, tn_host_tensor *out);
 tn_status cli_npz_has(cli *c, const char *path, const char *name, bool *found);
 tn_status cli_write_npz(cli *c, const char *path, size_t n, const char *const *names, const tn_host_tensor *t);
 
-/* ---- inputs of a run (inputs.c) ---- */
+/* ---- inputs of a run (tensors/inputs.c) ---- */
 enum { CLI_MAX_IO = 256 };
 /* The file (NULL: random) of each input, from NAME=FILE, NAME=random and FILE.npz; false (and *rc) on a usage error. */
 bool cli_find_inputs(cli *c, const cli_model *m, const char *const *specs, const char *file[CLI_MAX_IO], int *rc);
@@ -204,7 +204,7 @@ typedef struct cli_diff {
 bool cli_compare(const tn_host_tensor *got, const tn_host_tensor *want, double rtol, double atol, const double *spread,
                  cli_diff *d, char *message, size_t size);
 
-/* ---- sizes of symbolic inputs (sizes.c) ---- */
+/* ---- sizes of symbolic inputs (tensors/sizes.c) ---- */
 /* Nothing is given yet.  The descriptions must outlive it.  NULL when out of memory. */
 cli_sizes *cli_sizes_new(cli *c, const tn_tensor_desc *const *in, size_t n);
 void cli_sizes_free(cli_sizes *z);

@@ -1,4 +1,4 @@
-/* check_tensor.c: how near is near enough.
+/* tensor.c: how near is near enough.
  *
  * An element is right within atol + rtol * |wanted|.  In 16 bits a sum whose terms cancel is off by more than that, and
  * how much depends on the model: what is outside is compared again, with what rounding alone can do to that element
@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "frontend/cli/spread.h"
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/spread.h"
+#include "frontend/cli/check/suite.h"
 
 enum { FEW = 4 };
 

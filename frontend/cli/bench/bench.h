@@ -37,7 +37,7 @@ bool bench_add(cli *c, bench_run *r, bench_sample s);
 /* Whether another inference is to begin, `seconds` after the first. */
 bool bench_goes_on(const bench_options *o, uint64_t begun, double seconds);
 
-/* bench_report.c: what is said of a run. */
+/* report.c: what is said of a run. */
 void bench_print(const bench_run *r, const bench_options *o, bool gpu);
 /* Adds throughput and times to a document. */
 void bench_document(const bench_run *r, const bench_options *o, json_object *doc);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "codegen/host/ir.h"
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 #include "runtime/plan/plan.h"
 
 static const char help[] =

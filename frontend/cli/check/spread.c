@@ -2,7 +2,7 @@
  *
  * The graph is the optimised one, which says what is stored in 16 bits, but nothing in it is rounded there: a value
  * that overflows or a step that is taken because of a wrong rewrite shows in no sample, and so is not excused. */
-#include "frontend/cli/spread.h"
+#include "frontend/cli/check/spread.h"
 
 #include <math.h>
 #include <string.h>

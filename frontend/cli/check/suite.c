@@ -1,9 +1,9 @@
-/* suite.c: tenon check --suite: tests run in processes beside this one (suite_worker.h), so that none can take the others down.
+/* suite.c: tenon check --suite: tests run in processes beside this one (worker.h), so that none can take the others down.
  *
  * A test is a folder with a model.onnx and its test_data_set_N, or a model with a folder of its name that has those.
  * A test that Tenon says it does not support (E_UNSUPPORTED) is skipped with that reason; everything else that is not
  * right has failed. Tests are grouped by the first word of their name. */
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "codegen/tune/pool.h"
-#include "frontend/cli/suite_worker.h"
+#include "frontend/cli/check/worker.h"
 #include "runtime/emu/folder.h"
 
 enum { MOST_JOBS = 64, STOP_SECONDS = 2 };

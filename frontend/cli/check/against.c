@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 #include "frontend/onnx/reader.h"
 #include "ir/text/output.h"
 

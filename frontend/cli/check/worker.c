@@ -1,6 +1,6 @@
-/* suite_worker.c: see suite_worker.h.  The two processes talk over a pair of sockets that keeps messages apart: numbers of tests
+/* worker.c: see worker.h.  The two processes talk over a pair of sockets that keeps messages apart: numbers of tests
  * one way, answers the other way. */
-#include "frontend/cli/suite_worker.h"
+#include "frontend/cli/check/worker.h"
 
 #include <errno.h>
 #include <limits.h>

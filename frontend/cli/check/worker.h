@@ -1,14 +1,14 @@
-/* suite_worker.h: a process that runs tests of a suite, one after another, for the process that forked it.
+/* worker.h: a process that runs tests of a suite, one after another, for the process that forked it.
  *
  * Making a process and its GPU context takes longer than most tests, so a worker is made once and given test after test.  It is
  * the worker that a test can take down, never the suite: what became of the test is told by the worker, or by how it ended.
  * A worker that cannot be trusted any more is spent, and its owner makes another one. */
-#ifndef TENON_SUITE_WORKER_H
-#define TENON_SUITE_WORKER_H
+#ifndef TENON_CHECK_WORKER_H
+#define TENON_CHECK_WORKER_H
 
 #include <sys/types.h>
 
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 
 /* What workers are made for; it and all that it points to outlive them and stay as they are. */
 typedef struct suite_work {

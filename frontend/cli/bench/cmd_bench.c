@@ -1,7 +1,7 @@
 /* cmd_bench.c: tenon bench PLAN|MODEL: how many inferences a second, how long each takes, and where the time goes. */
 #include <string.h>
 
-#include "frontend/cli/bench.h"
+#include "frontend/cli/bench/bench.h"
 #include "runtime/plan/plan.h"
 
 static const char help[] =

@@ -1,11 +1,11 @@
-/* bench_run.c: inferences one after the other and side by side, timed.
+/* run.c: inferences one after the other and side by side, timed.
  *
  * On a GPU each lane has a context, a stream, and two inferences under way: while one computes the next is enqueued, so that the
  * device never waits for the host.  Events on the stream are the clock. */
 #include <string.h>
 
 #include "codegen/tune/pool.h"
-#include "frontend/cli/bench.h"
+#include "frontend/cli/bench/bench.h"
 #include "runtime/cuda/cuda.h"
 #include "tenon/internal/memory.h"
 

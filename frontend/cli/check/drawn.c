@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "codegen/host/opaque.h"
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 #include "ir/eval/eval.h"
 
 enum { FEW = 4, MOST_LOOKED_AT = 4096 };

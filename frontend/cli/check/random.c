@@ -1,8 +1,8 @@
-/* check_random.c: tenon check --random: a compiled model against the reference, without recorded data. */
+/* random.c: tenon check --random: a compiled model against the reference, without recorded data. */
 #include <math.h>
 #include <string.h>
 
-#include "frontend/cli/suite.h"
+#include "frontend/cli/check/suite.h"
 
 enum { MAX_IO = CLI_MAX_IO };
 

@@ -1,9 +1,9 @@
-/* bench_report.c: what a benchmark says: percentiles, and files for other tools. */
+/* report.c: what a benchmark says: percentiles, and files for other tools. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "frontend/cli/bench.h"
+#include "frontend/cli/bench/bench.h"
 #include "ir/text/output.h"
 
 /* What is told of an inference. */
