@@ -84,6 +84,10 @@ struct tn_sums {
 #endif
         }
     }
+    TN_MEMBER void pin() {
+        TN_UNROLL
+        for (int i = 0; i < MI; i++) tn_wgmma_pin(of[i]);
+    }
     // A k tile's part of the rows' sums: read once more, while the tensor cores are at work.
     TN_MEMBER void add_rows(unsigned a_tile, const tn_warpgroup_at &at) {
 #if TN_NORM
@@ -163,8 +167,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         fill = fill + 1 == STAGES ? 0 : fill + 1;
     }
     tn_wgmma_wait<0>(); // and no copy is under way: tiles behind the last were not requested
-    TN_UNROLL
-    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc.of[i]);
+    acc.pin();
 }
 
 // Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.

@@ -111,8 +111,7 @@ TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc) {
         r.next();
     }
     tn_wgmma_wait<0>();
-    TN_UNROLL
-    for (int i = 0; i < MI; i++) tn_wgmma_pin(acc.of[i]);
+    acc.pin();
     if (k0 < k1) tn_release(last);
 }
 
