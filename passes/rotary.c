@@ -6,8 +6,8 @@
  *
  * A rotation needs an element of each half of a head, which lie far apart in a row; with the columns of the weight arranged anew they
  * are neighbours, which an epilogue is given together (tn_is_pair_half).  So queries and keys are not read and written once more.
- * It is found as exporters write it: half against half (Llama and most others).  What is rotated lies as the model has it, so that
- * caches of keys may hold it. */
+ * It is found as exporters write it: half against half (Llama and most others), a bias a column between (Qwen).  What is rotated lies as
+ * the model has it, so that caches of keys may hold it. */
 #include "passes/pass.h"
 #include "passes/rule.h"
 #include "passes/rules/filter.h"
@@ -35,7 +35,7 @@ typedef struct projection {
     const uint32_t *place; /* by node, of which there were so many: the order in its region */
     uint32_t n_nodes;
     tn_filter f;
-    tn_val y;
+    tn_val y, bias; /* y: of the product, or the product and the bias; bias: none, or a constant a column */
     tn_dim dims[2]; /* batch, positions */
     part part[PARTS];
     size_t n;
@@ -131,6 +131,17 @@ static bool rotation_below(const projection *p, tn_val v, rotation *r) {
 
 /* ---- the projection ---------------------------------------------------------------------------------------------- */
 
+static void find_bias(projection *p) {
+    tn_graph *g = p->g;
+    const tn_node sum = only_user(g, p->y, TN_OP_ADD);
+    if (!sum.i) return;
+    const tn_val b = tn_node_input(g, sum, tn_node_input(g, sum, 0).i == p->y.i);
+    int64_t n;
+    if (!tn_per_channel(g, b, 3, 2, p->f.outs) || !tn_static_numel(g, b, &n) || n != p->f.outs) return;
+    p->bias = b;
+    p->y = tn_node_result(g, sum, 0);
+}
+
 static bool find_parts(projection *p) {
     tn_graph *g = p->g;
     int64_t covered = 0, d;
@@ -212,6 +223,17 @@ static tn_val by_pairs(const projection *p) {
     return tn_emit_reshape(g, s, 2, tn_type_dims(g, tn_val_type(g, w)));
 }
 
+/* The bias of the halves of heads: [H, D / 2]. */
+static tn_val bias_of(const projection *p, bool second) {
+    tn_graph *g = p->g;
+    const tn_dim heads = tn_dim_const(g, p->f.outs / p->head), half = tn_dim_const(g, p->head / 2),
+                 dims[3] = {heads, tn_dim_const(g, 2), half};
+    const tn_val b = tn_emit1(g, TN_OP_CONST, tn_node_attrs(g, tn_val_def(g, p->bias)), 0, NULL),
+                 part =
+                     tn_emit_slice(g, tn_emit_reshape(g, b, 3, dims), 1, tn_dim_const(g, second), tn_dim_const(g, 1));
+    return tn_emit_reshape(g, part, 2, (tn_dim[]){heads, half});
+}
+
 /* bool[1, 1, H, 1]: this head is rotated; none if all are. */
 static tn_val rotated_heads(const projection *p) {
     enum { MOST = 1024 };
@@ -239,7 +261,11 @@ static tn_val rotate(const projection *p, tn_val y, tn_val c, tn_val s) {
     const tn_val is = rotated_heads(p);
     tn_val x[2], out[2];
     for (int k = 0; k < 2; k++) x[k] = tn_emit_pair_half(g, y, k == 1);
-    for (int k = 0; k < 2; k++) x[k] = tn_emit_cast(g, tn_emit_reshape(g, x[k], 4, dims), t);
+    for (int k = 0; k < 2; k++) {
+        x[k] = tn_emit_reshape(g, x[k], 4, dims);
+        if (p->bias.i) x[k] = tn_binary(g, TN_OP_ADD, x[k], bias_of(p, k == 1));
+        x[k] = tn_emit_cast(g, x[k], t);
+    }
     for (int k = 0; k < 2; k++) {
         const tn_val straight = tn_binary(g, TN_OP_MUL, x[k], half_of(p, c, k == 1)),
                      across = tn_binary(g, TN_OP_MUL, x[1 - k], half_of(p, s, k == 1));
@@ -287,6 +313,7 @@ static void visit(tn_graph *g, tn_pass_ctx *ctx, const uint32_t *place, uint32_t
     p.y = tn_node_result(g, n, 0);
     const tn_dtype t = tn_val_dtype(g, p.y);
     if (tn_val_rank(g, p.y) != 3 || (t != TN_F16 && t != TN_BF16)) return;
+    find_bias(&p);
     for (size_t k = 0; k < 2; k++) p.dims[k] = tn_val_dim(g, p.y, k);
     if (find_parts(&p)) {
         if (!tn_static_numel(g, p.f.w, &numel) || tn_dtype_bytes(t, (uint64_t)numel) > MAX_BYTES ||
