@@ -205,7 +205,7 @@ TN_DEV float tn_to_odd(double x) {
     return (double)f == x || x != x ? f : tn_bits_float(u | 1u);
 }
 
-// Philox 4x32 with ten rounds (Salmon and others, 2011), as ir/eval/random.c has it: four words of a counter and a key.
+// Philox 4x32 with ten rounds (Salmon and others, 2011), as ir/eval/elements/random.c has it: four words of a counter and a key.
 struct tn_random_words { unsigned a, b, c, d; };
 TN_DEV tn_random_words tn_philox(unsigned long long block, unsigned long long row, unsigned k0, unsigned k1) {
     tn_random_words x = {(unsigned)block, (unsigned)(block >> 32), (unsigned)row, (unsigned)(row >> 32)};

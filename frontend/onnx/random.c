@@ -1,4 +1,4 @@
-/* random.c: random numbers, by counting (ir/eval/random.h): the same on every device and in every inference of a model.
+/* random.c: random numbers, by counting (ir/eval/elements/random.h): the same on every device and in every inference of a model.
  *
  * The attribute `seed` is the key of a node's numbers: nodes with equal seeds draw the same.  A node without one has seed 0
  * and a stream of its own, by its place among those nodes.  Each iteration of a loop draws other numbers. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "codegen/codegen.h"
-#include "ir/eval/random.h"
+#include "ir/eval/elements/random.h"
 #include "runtime/emu/emu.h"
 #include "tests/unit/suite.h"
 

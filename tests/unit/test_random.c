@@ -1,6 +1,6 @@
 /* test_random.c: random numbers by counting: the generator against its authors' known answers, its numbers in the reference
  * and in kernels, and what ONNX ops make of them: moments, seeds, loops. */
-#include "ir/eval/random.h"
+#include "ir/eval/elements/random.h"
 
 #include "tests/onnx/imported.h"
 #include "tests/unit/graph_gen.h"

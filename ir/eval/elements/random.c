@@ -1,5 +1,5 @@
 /* random.c: random numbers by counting (random.h). */
-#include "ir/eval/random.h"
+#include "ir/eval/elements/random.h"
 
 #include "ir/eval/internal.h"
 

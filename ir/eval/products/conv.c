@@ -5,7 +5,7 @@
  *     conv_transpose  col[O/g*K, P] = W[C/g, O/g*K]^T * X[C/g, P]    P input positions; col is then added into Y
  *
  * Positions are processed in chunks that bound the unrolled matrix.  Depthwise convolution loops directly. */
-#include "ir/eval/window.h"
+#include "ir/eval/places/window.h"
 #include "tenon/internal/arith.h"
 
 enum { COL_ELEMENTS = 1 << 18 }; /* of the unrolled matrix and the products: 2 MiB stay in L2 */

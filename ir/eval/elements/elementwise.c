@@ -109,7 +109,7 @@ static double gelu(double x, bool approximate) {
 #define INT(op, i) FUNCTION(i_##op, int64_t, i)
 #define BOTH(op, f, i) FLOAT(op, f) INT(op, i)
 #define OWN(op)
-#include "ir/eval/elementwise.def"
+#include "ir/eval/elements/elementwise.def"
 #undef FLOAT
 #undef INT
 #undef BOTH
@@ -125,7 +125,7 @@ static const row rows[TN_OP_COUNT] = {
 #define INT(op, i) [TN_OP_##op] = {NULL, i_##op},
 #define BOTH(op, f, i) [TN_OP_##op] = {f_##op, i_##op},
 #define OWN(op) [TN_OP_##op] = {NULL, NULL},
-#include "ir/eval/elementwise.def"
+#include "ir/eval/elements/elementwise.def"
 #undef FLOAT
 #undef INT
 #undef BOTH
@@ -138,7 +138,7 @@ enum {
 #define INT(op, i) +1
 #define BOTH(op, f, i) +1
 #define OWN(op) +1
-#include "ir/eval/elementwise.def"
+#include "ir/eval/elements/elementwise.def"
 #undef FLOAT
 #undef INT
 #undef BOTH

@@ -1,5 +1,5 @@
 /* window.c: geometry of windowed ops, and pooling. */
-#include "ir/eval/window.h"
+#include "ir/eval/places/window.h"
 #include "tenon/internal/arith.h"
 
 #include <math.h>
