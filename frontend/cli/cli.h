@@ -128,7 +128,7 @@ typedef struct compile_args {
             "pass names instead of the standard pipeline; -a,-b: that without these", "a,b,..."                        \
     }
 
-enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 32 };
+enum { CLI_MAX_TARGETS = 16, CLI_MAX_SHAPES = 512 }; /* decoders of many layers have some hundred inputs */
 typedef struct compile_setup {
     tn_compile_options options;
     tn_import_options import;

@@ -22,6 +22,16 @@ told sizes.json '[s["sizes"] for s in d["sizes"]] == ["min", "typical", "max"]'
 told sizes.json '[s["shapes"] for s in d["sizes"]] == ["image=%dx1x20x20" % n for n in (1, 2, 8)]'
 told sizes.json 'all(s["inferences"] >= 10 and 0 < s["latency_ms"]["min"] <= s["latency_ms"]["p50"] <= s["latency_ms"]["p90"]
     <= s["latency_ms"]["p95"] <= s["latency_ms"]["p99"] <= s["latency_ms"]["max"] for s in d["sizes"])'
+# more inputs than a decoder of 16 layers has
+python3 - >many.tn <<'PY'
+n = range(40)
+types = [f"f32[n{k},4]" for k in n]
+print("func @m(" + ", ".join(f"%x{k}: {types[k]}" for k in n) + ") -> (" + ", ".join(types) + ") {")
+for k in n:
+    print(f"  %{k} = neg %x{k} : {types[k]}")
+print("  return " + ", ".join(f"%{k}" for k in n) + "\n}")
+PY
+expect "40 shapes" 0 '' "$tenon" bench many.tn --device cpu --seconds 0 --iterations 1 $(printf -- '--shape x%d=3x4 ' $(seq 0 39))
 cpu --shape image=4x1x20x20 --seconds 0 --iterations 7 --export-times t.json --export-trace tr.json --json >one.json
 told one.json 'd["inferences"] == 7 and abs(d["throughput"] * d["wall_s"] - 7) < 1e-6'
 told t.json 'len(d) == 7 and all(abs(s["latency_ms"] - s["compute_ms"]) < 1e-9 for s in d)'
