@@ -23,4 +23,5 @@ done
 TENON_CACHE=$work/cache "$tenon" check --suite "$suite" --device "$device" --jobs "$jobs" --most output=100 "${options[@]}" | grep -v -E '^[a-z0-9_]+ +[0-9]+ +[0-9]+ +[0-9]+$' |
     grep -v '^skipped' | tee "$work/out"
 passed=$(sed -nE 's/^([0-9]+) passed, 0 failed.*/\1/p' "$work/out")
-[ "${passed:-0}" -ge $((1725 / step)) ]
+# those that are skipped (35) are not spread evenly
+[ "${passed:-0}" -ge $((step == 1 ? 1725 : 1700 / step)) ]
