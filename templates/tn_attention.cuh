@@ -119,16 +119,17 @@ TN_DEV float sum_of_four(float x) {
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-// The base of a query's weights rises to the largest of its scores, `now` among those of this lane: what earlier sums are to be
-// multiplied by, and the shift of its exponents.  Scores to which the lowest number is added must be subtracted before they are scaled.
-TN_DEV float raise(float now, float &most, float &shift) {
-    now = most_of_four(now);
+// The base of a query's weights rises to `now`: what earlier sums are to be multiplied by, and the shift of its exponents.  Scores to which
+// the lowest number is added must be subtracted before they are scaled.
+TN_DEV float raise_to(float now, float &most, float &shift) {
     const float base = now == -TN_INF ? 0.0f : now; // nothing seen yet
     const float fade = tn_ex2((most - base) * TO_2);
     shift = SCORED ? base : -base * TO_2;
     most = now;
     return fade;
 }
+// ... to the largest of its scores, `now` among those of this lane.
+TN_DEV float raise(float now, float &most, float &shift) { return raise_to(most_of_four(now), most, shift); }
 TN_DEV float weight(float x, float shift) { return tn_ex2(SCORED ? (x - shift) * TO_2 : fmaf(x, TO_2, shift)); }
 
 // The scores s of 8 N keys become weights, and what has been added up so far gets their base.  HALVES: 1 where rows 8 to 15 are none.
@@ -180,5 +181,46 @@ template <int TILES> TN_DEV void finish(const tn_args &args, tn_index b, tn_inde
         TN_UNROLL
         for (int l = 0; l < TN_EPI_VEC; l++) y[l] = result[r * OS + e + l];
         tn_epilogue(args, b, first + r, e, y);
+    }
+}
+
+// Results of a warp's queries, from `first` on.  Four lanes have the pairs of a row's columns; they exchange them so that each has eight
+// columns in a row.  out: accumulators of wgmma or mma.
+template <int ACC> TN_DEV void finish_quads(const tn_args &args, tn_index b, tn_index first, const float (&out)[ACC], const float (&sum)[2]) {
+    const int lane = (int)threadIdx.x % 32, t = lane % 4;
+    const bool odd = t & 1, high = t & 2;
+    TN_UNROLL
+    for (int h = 0; h < 2; h++) {
+        const float all = sum_of_four(sum[h]), whole = 1 / all;
+        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
+        const tn_index row = first + h * 8 + lane / 4;
+        TN_UNROLL
+        for (int j = 0; j < ACC; j += 16) {
+            float x[8]; // columns by pairs: of four blocks of eight, then of one
+            TN_UNROLL
+            for (int i = 0; i < 8; i++) x[i] = none ? 0.0f : out[j + i / 2 * 4 + h * 2 + i % 2] * whole;
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) { // blocks 0 and 1, 2 and 3
+                float &low = x[i / 2 * 4 + i % 2], &up = x[i / 2 * 4 + 2 + i % 2];
+                const float got = __shfl_xor_sync(0xffffffffu, odd ? low : up, 1);
+                low = odd ? got : low;
+                up = odd ? up : got;
+            }
+            TN_UNROLL
+            for (int i = 0; i < 4; i++) { // ... and these pairs
+                const float got = __shfl_xor_sync(0xffffffffu, high ? x[i] : x[i + 4], 2);
+                x[i] = high ? got : x[i];
+                x[i + 4] = high ? x[i + 4] : got;
+            }
+            const int e = (j / 4 + t) * 8;
+            if (row >= TN_S) continue;
+            TN_UNROLL
+            for (int l = 0; l < 8; l += TN_EPI_VEC) {
+                float y[TN_EPI_VEC];
+                TN_UNROLL
+                for (int i = 0; i < TN_EPI_VEC; i++) y[i] = x[l + i];
+                if (e + l < TN_E) tn_epilogue(args, b, row, e + l, y);
+            }
+        }
     }
 }

@@ -17,8 +17,8 @@ TN_DEV unsigned tn_panel_chunk(unsigned tile, int row, int chunk) {
 
 // What wgmma is told about a tile: address, distance between panels along m or n, distance between groups of eight
 // rows, 128-byte swizzle; addresses and distances in 16 bytes.
-TN_DEV unsigned long long tn_wgmma_tile(unsigned addr) {
-    return (unsigned long long)((addr & 0x3ffffu) >> 4) | (unsigned long long)(TN_PANEL >> 4) << 16 |
+TN_DEV unsigned long long tn_wgmma_tile(unsigned addr, unsigned panel = TN_PANEL) {
+    return (unsigned long long)((addr & 0x3ffffu) >> 4) | (unsigned long long)(panel >> 4) << 16 |
            (unsigned long long)(TN_SWIZZLE_ATOM >> 4) << 32 | 1ull << 62;
 }
 // The same tile, 16 elements of 16 bits of k further, or 32 of 8.
@@ -141,6 +141,28 @@ TN_DEV void tn_wgmma_registers(float (&d)[ACC], const unsigned (&a)[4], unsigned
                  "%128", "%129", "%130", TAIL("%131", "%132"), TN_D32(C, 0), TN_D32(C, 32), TN_D32(C, 64),             \
                  TN_D32(C, 96));                                                                                       \
     }
+// Widths that attention has beside those.
+#define TN_REGS80() TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) TN_REGS10(4) TN_REGS10(5) TN_REGS10(6) TN_REGS10(7)
+#define TN_WGMMA_FLOAT_SHAPES(ELEM, TYPES)                                                                             \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
+    TN_DEV void tn_wgmma(float (&d)[40], unsigned long long a, unsigned long long b, ELEM, ELEM) {                     \
+        TN_WGMMA(80, TYPES,                                                                                            \
+                 TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31,%32,%33,%34,%35,%36,%37,%38,%39", "%40", "%41", "%42", \
+                 TN_FLOAT_TAIL("%43", "%44"), TN_D32("f", 0), TN_D4("f", 32), TN_D4("f", 36));                         \
+    }                                                                                                                  \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
+    TN_DEV void tn_wgmma(float (&d)[88], unsigned long long a, unsigned long long b, ELEM, ELEM) {                     \
+        TN_WGMMA(176, TYPES, TN_REGS80() "%80,%81,%82,%83,%84,%85,%86,%87", "%88", "%89", "%90",                       \
+                 TN_FLOAT_TAIL("%91", "%92"), TN_D32("f", 0), TN_D32("f", 32), TN_D16("f", 64), TN_D4("f", 80),        \
+                 TN_D4("f", 84));                                                                                      \
+    }                                                                                                                  \
+    template <bool TRANS_A, bool TRANS_B, bool ADD = true>                                                             \
+    TN_DEV void tn_wgmma(float (&d)[96], unsigned long long a, unsigned long long b, ELEM, ELEM) {                     \
+        TN_WGMMA(192, TYPES, TN_REGS80() TN_REGS10(8) "%90,%91,%92,%93,%94,%95", "%96", "%97", "%98",                  \
+                 TN_FLOAT_TAIL("%99", "%100"), TN_D32("f", 0), TN_D32("f", 32), TN_D32("f", 64));                      \
+    }
+TN_WGMMA_FLOAT_SHAPES(tn_half, "k16.f32.f16.f16")
+TN_WGMMA_FLOAT_SHAPES(tn_bf16, "k16.f32.bf16.bf16")
 TN_WGMMA_SHAPES(tn_half, tn_half, float, "f", "k16.f32.f16.f16", TN_FLOAT_TAIL)
 TN_WGMMA_SHAPES(tn_bf16, tn_bf16, float, "f", "k16.f32.bf16.bf16", TN_FLOAT_TAIL)
 TN_WGMMA_SHAPES(signed char, signed char, int, "r", "k32.s32.s8.s8", TN_NO_TAIL)
@@ -156,6 +178,24 @@ TN_WGMMA_SHAPES(unsigned char, signed char, int, "r", "k32.s32.u8.s8", TN_NO_TAI
     TN_DEV void tn_wgmma_registers(float (&d)[32], const unsigned (&a)[4], unsigned long long b, ELEM) {               \
         TN_WGMMA_REGISTERS(64, TYPES, TN_REGS10() TN_REGS10(1) TN_REGS10(2) "%30,%31", "%32,%33,%34,%35", "%36",       \
                            "%37", TN_D32("f", 0));                                                                     \
+    }                                                                                                                  \
+    template <bool TRANS_B>                                                                                            \
+    TN_DEV void tn_wgmma_registers(float (&d)[48], const unsigned (&a)[4], unsigned long long b, ELEM) {               \
+        TN_WGMMA_REGISTERS(96, TYPES,                                                                                  \
+                           TN_REGS10() TN_REGS10(1) TN_REGS10(2) TN_REGS10(3) "%40,%41,%42,%43,%44,%45,%46,%47",       \
+                           "%48,%49,%50,%51", "%52", "%53", TN_D32("f", 0), TN_D16("f", 32));                          \
+    }                                                                                                                  \
+    template <bool TRANS_B>                                                                                            \
+    TN_DEV void tn_wgmma_registers(float (&d)[96], const unsigned (&a)[4], unsigned long long b, ELEM) {               \
+        TN_WGMMA_REGISTERS(192, TYPES, TN_REGS80() TN_REGS10(8) "%90,%91,%92,%93,%94,%95", "%96,%97,%98,%99", "%100",  \
+                           "%101", TN_D32("f", 0), TN_D32("f", 32), TN_D32("f", 64));                                  \
+    }                                                                                                                  \
+    template <bool TRANS_B>                                                                                            \
+    TN_DEV void tn_wgmma_registers(float (&d)[128], const unsigned (&a)[4], unsigned long long b, ELEM) {              \
+        TN_WGMMA_REGISTERS(256, TYPES,                                                                                 \
+                           TN_REGS80() TN_REGS10(8) TN_REGS10(9) TN_REGS10(10) TN_REGS10(11)                           \
+                           "%120,%121,%122,%123,%124,%125,%126,%127", "%128,%129,%130,%131", "%132", "%133",           \
+                           TN_D32("f", 0), TN_D32("f", 32), TN_D32("f", 64), TN_D32("f", 96));                         \
     }                                                                                                                  \
     template <bool TRANS_B>                                                                                            \
     TN_DEV void tn_wgmma_registers(float (&d)[64], const unsigned (&a)[4], unsigned long long b, ELEM) {               \

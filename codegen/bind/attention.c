@@ -1,4 +1,4 @@
-/* attention.c: attention on templates/attention_mma.cu, attention_wgmma.cu and attention_split.cu. */
+/* attention.c: attention on templates/attention_mma.cu, attention_tma.cu and attention_split.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"
 #include "tenon/internal/arith.h"
@@ -127,13 +127,16 @@ typedef struct block {
     int64_t rows, threads, smem, heads, split;
 } block;
 
+/* Says what block a variant has, and defines what the template needs besides. */
+typedef block block_fn(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
+                       tn_variant *v);
+
 static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v,
-                          block (*block_of)(const plan *, const tn_variant *)) {
+                          block_fn *block_of) {
     plan q;
     tn_emitter *e = tn_emitter_new(s, arch, v);
     if (find_plan(s, &q)) {
         q.async[Q] = tn_problem_get(p, "Q_ASYNC");
-        const block x = block_of(&q, v);
         const uint32_t vec = (uint32_t)tn_problem_get(p, "EPI_VEC");
         tn_coord c[3];
         tn_emit_problem(e, p);
@@ -152,6 +155,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         if (q.in[MASK].i) emit_extra(e, s, &q, MASK, "tn_load_mask");
         coords(&q, "r", "c", c);
         tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);
+        const block x = block_of(e, s, arch, p, &q, v);
         const tn_dim heads = tn_dim_const(s->g, x.heads), rows = tn_dim_mul(s->g, q.s, heads);
         v->grid[0] = tn_dim_mul(s->g, tn_dim_ceildiv(s->g, rows, tn_dim_const(s->g, x.rows)),
                                 tn_dim_mul(s->g, tn_dim_floordiv(s->g, q.batch, heads), tn_dim_const(s->g, x.split)));
@@ -166,7 +170,9 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
 
 /* ---- templates/attention_mma.cu ---------------------------------------------------------------------------------- */
 
-static block mma_block(const plan *q, const tn_variant *v) {
+static block mma_block(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
+                       tn_variant *v) {
+    (void)e, (void)s, (void)arch, (void)p;
     const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
                   stages = tn_knob_get(v->tpl, v->knob, "STAGES"), dp = tn_round_up(q->d, 16),
                   ep = tn_round_up(q->e, 16);
@@ -205,56 +211,149 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_attention_mma = {"attention_mma", accepts, emit, cost};
 
-/* ---- templates/attention_wgmma.cu -------------------------------------------------------------------------------- */
+/* ---- templates/attention_tma.cu ---------------------------------------------------------------------------------- */
 
-enum { WGMMA_HEAD = 128 };
+enum { PANEL_ROW = 128, TMA_MOST_SLOTS = 2, TMA_BARRIERS = 256 };
 
-static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+/* Panels of 64 columns of `rows` rows of one head, zeros behind the last of either; heads are the map's last dimension. */
+static bool rows_map(const tn_spec *s, const plan *p, size_t k, int64_t rows, tn_map *m, tn_row_layout *at) {
+    tn_graph *g = s->g;
+    tn_coord c[3];
+    const int64_t size = tn_dtype_size(p->dtype), chunk = 16 / size;
+    const tn_dim one = tn_dim_const(g, 1), n = k == Q ? p->s : p->t, cols = tn_dim_const(g, k == V ? p->e : p->d);
+    coords(p, "r", "c", c);
+    if (s->n_told || !p->async[k] || !tn_spec_rows(s, p->in[k], c, 3, at)) return false; /* the host makes maps */
+    const tn_spec_tensor *t = &s->in[at->in];
+    if (!at->step && tn_dim_equal_const(g, n, 1)) at->step = tn_round_up(k == V ? p->e : p->d, chunk);
+    if (!at->unit) at->unit = at->step;
+    if (at->step <= 0 || at->step % chunk || at->unit % chunk || at->base < 0 || at->base % chunk || t->align % 16)
+        return false;
+    tn_dim last = tn_dim_const(g, -at->base); /* what heads add */
+    for (uint32_t i = 0; i < t->rank; i++)
+        last = tn_dim_add(g, last, tn_dim_mul(g, tn_dim_sub(g, t->dims[i], one), t->strides[i]));
+    last = tn_dim_sub(g, last, tn_dim_mul(g, tn_dim_sub(g, n, one), tn_dim_const(g, at->step)));
+    last = tn_dim_max(g, tn_dim_sub(g, last, tn_dim_sub(g, cols, one)), tn_dim_const(g, 0));
+    *m = (tn_map){.of = at->in, .offset = tn_dim_const(g, at->base * size)};
+    m->box = (tn_map_box){.dtype = p->dtype,
+                          .rank = 3,
+                          .swizzle = PANEL_ROW,
+                          .box = {(uint32_t)(PANEL_ROW / size), (uint32_t)rows, 1},
+                          .steps = {1, 1, 1}};
+    m->dims[0] = cols, m->dims[1] = n;
+    m->dims[2] = tn_dim_add(g, tn_dim_floordiv(g, last, tn_dim_const(g, at->unit)), one);
+    m->strides[1] = tn_dim_const(g, at->step * size), m->strides[2] = tn_dim_const(g, at->unit * size);
+    return true;
+}
+
+/* Columns of the product with values that there are instructions for. */
+static int64_t value_columns(int64_t e) {
+    return e <= 64 ? 64 : e <= 96 ? 96 : e <= 128 ? 128 : e <= 192 ? 192 : 256;
+}
+
+static bool accepts_tma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan q;
-    return arch->wgmma && find_plan(s, &q) && q.async[Q] && q.async[K] && q.async[V] && q.d <= WGMMA_HEAD &&
-           q.e <= WGMMA_HEAD && accepts(s, arch, p);
+    tn_map m;
+    tn_row_layout at;
+    if (!arch->wgmma || !find_plan(s, &q) || !accepts(s, arch, p)) return false;
+    for (size_t k = Q; k <= V; k++)
+        if (!rows_map(s, &q, k, 64, &m, &at)) return false;
+    tn_problem_add_int(p, "D_ROW", tn_ceil_div(q.d, 64) * PANEL_ROW);
+    tn_problem_add_int(p, "E_ROW", tn_ceil_div(value_columns(q.e), 64) * PANEL_ROW);
+    tn_problem_add_int(p, "E_ACC", value_columns(q.e) / 2);
+    return true;
 }
 
-static int64_t wgmma_smem(int64_t groups, int64_t bn, int64_t stages, int64_t d, int64_t e) {
-    const int64_t dp = tn_ceil_div(d, 64), ep = tn_ceil_div(e, 64);
-    const int64_t in = (dp * (groups * 64 + stages * bn) + ep * stages * bn) * 128,
-                  out = groups * 64 * (ep * 64 + 4) * 4;
-    return in > out ? in : out;
+/* What a block of one assignment of knobs is. */
+typedef struct tma_block {
+    int64_t groups, bn, stages, slots, smem; /* slots for queries */
+    int64_t resident, launched;              /* blocks on a multiprocessor; that the registers of a launch are for */
+    int64_t regs;                            /* of a thread that computes */
+} tma_block;
+
+static tma_block tma_block_of(const tn_arch *arch, int64_t d, int64_t e, int64_t groups, int64_t bn, int64_t stages) {
+    enum { COPYING = 24, MOST = 240, THREADS = 128, OTHERS = 40 };
+    const int64_t query = tn_ceil_div(d, 64) * PANEL_ROW * groups * 64, columns = value_columns(e);
+    tma_block b = {.groups = groups, .bn = bn, .stages = stages, .slots = TMA_MOST_SLOTS};
+    const int64_t tiles = stages * bn * PANEL_ROW * (tn_ceil_div(d, 64) + tn_ceil_div(columns, 64));
+    while (b.slots > 1 && b.slots * query + tiles + TMA_BARRIERS > arch->smem_block) b.slots--;
+    b.smem = b.slots * query + tiles + TMA_BARRIERS;
+    const int64_t needs = bn * 3 / 4 + columns / 2 + OTHERS;
+    for (b.resident = 4; b.resident > 1; b.resident--) {
+        b.regs = (arch->regs_sm / (b.resident * THREADS) - COPYING) / groups / 8 * 8;
+        if (b.regs >= needs && b.resident * (b.smem + 1024) <= arch->smem_sm) break;
+    }
+    /* A launch gives all threads as many, and those that compute take what the others give away: they have no more at first. */
+    b.launched = groups > 1 || b.resident > 1 ? b.resident : 2;
+    b.regs = (arch->regs_sm / (b.launched * (groups + 1) * THREADS) / 8 * 8 * (groups + 1) - COPYING) / groups / 8 * 8;
+    if (b.regs > MOST) b.regs = MOST;
+    return b;
 }
 
-static block wgmma_block(const plan *q, const tn_variant *v) {
-    const int64_t groups = tn_knob_get(v->tpl, v->knob, "WARPGROUPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
-                  stages = tn_knob_get(v->tpl, v->knob, "STAGES");
-    return (block){groups * 64, groups * 128, wgmma_smem(groups, bn, stages, q->d, q->e), 1, 1};
+static tma_block tma_block_for(const tn_arch *arch, const plan *q, const tn_variant *v) {
+    return tma_block_of(arch, q->d, q->e, tn_knob_get(v->tpl, v->knob, "GROUPS"), tn_knob_get(v->tpl, v->knob, "BN"),
+                        tn_knob_get(v->tpl, v->knob, "STAGES"));
 }
 
-static tn_status emit_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    return emit_for(s, arch, p, v, wgmma_block);
+/* Causal blocks take the longest tiles first, so that the last ones are short, but of few heads at a time, whose keys and values stay in
+ * the L2 cache. */
+static int64_t heads_together(const tn_arch *arch, const tn_problem *p) {
+    const double head = (double)tn_problem_get(p, "T") * (double)(tn_problem_get(p, "D") + tn_problem_get(p, "E")) * 2,
+                 n = arch->l2_mb * 1048576 / 2 / fmax(head, 1);
+    return !tn_problem_get(p, "CAUSAL") || n < 1 ? 1 : n < 4096 ? (int64_t)n : 4096;
 }
 
-/* Of the tensor cores and of the softmax of a tile the longer, but the blocks of a multiprocessor overlap them only in part. */
-static double cost_wgmma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
-    const double groups = tn_knob_of("attention_wgmma", knobs, "WARPGROUPS"),
-                 bn = tn_knob_of("attention_wgmma", knobs, "BN"),
-                 stages = tn_knob_of("attention_wgmma", knobs, "STAGES"), t = (double)tn_problem_get(p, "T");
+static void emit_rows(tn_emitter *e, const tn_spec *s, const plan *q, size_t k, int64_t rows) {
+    static const char *const fn[] = {"tn_map_q", "tn_map_k", "tn_map_v"};
+    static const char *const unit[] = {"Q_UNIT", "K_UNIT", "V_UNIT"}, *const base[] = {"Q_BASE", "K_BASE", "V_BASE"};
+    tn_map m;
+    tn_row_layout at;
+    if (!rows_map(s, q, k, rows, &m, &at)) return;
+    tn_emit_tensor_map(e, fn[k], &m);
+    tn_emit_define(e, unit[k], at.unit);
+    tn_emit_define(e, base[k], at.base);
+}
+
+static block emit_tma_block(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
+                            tn_variant *v) {
+    const tma_block b = tma_block_for(arch, q, v);
+    for (size_t k = Q; k <= V; k++) emit_rows(e, s, q, k, k == Q ? b.groups * 64 : b.bn);
+    tn_emit_define(e, "Q_SLOTS", b.slots);
+    tn_emit_define(e, "RESIDENT", b.launched);
+    tn_emit_define(e, "REGS", b.regs);
+    tn_emit_define(e, "HEADS", heads_together(arch, p));
+    v->per_sm = (uint32_t)b.resident;
+    return (block){b.groups * 64, (b.groups + 1) * 128, b.smem, 1, 1};
+}
+
+static tn_status emit_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    return emit_for(s, arch, p, v, emit_tma_block);
+}
+
+/* A warpgroup's tile of keys: of its products and its exponentials the longer, what of the other nobody else's hide, and what waiting costs
+ * where few take turns.  A tile of queries: a way in and out.  As measured on an H200, 2026-11-30 (kernel_matrix --perf), at 128 to 16,384
+ * tokens of 64 and of 128 features. */
+static double cost_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const char *const tpl = "attention_tma";
     const int64_t d = tn_problem_get(p, "D"), e = tn_problem_get(p, "E");
-    const double bm = groups * 64, dp = ceil((double)d / 64) * 64, ep = ceil((double)e / 64) * 64,
-                 tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.55 : 1);
+    const tma_block x = tma_block_of(arch, d, e, (int64_t)tn_knob_of(tpl, knobs, "GROUPS"),
+                                     (int64_t)tn_knob_of(tpl, knobs, "BN"), (int64_t)tn_knob_of(tpl, knobs, "STAGES"));
+    const double groups = (double)x.groups, bm = groups * 64, bn = (double)x.bn, t = (double)tn_problem_get(p, "T"),
+                 longest = fmax(t, fmax(bm, bn)),
+                 tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.5 + 0.5 * fmax(bm, bn) / longest : 1);
     const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
-    const double smem = (double)wgmma_smem((int64_t)groups, (int64_t)bn, (int64_t)stages, d, e),
-                 regs = (bn * 0.75 + ep / 2 + 50) * groups * 128;
-    const double resident = fmax(1, floor(fmin(arch->smem_sm / (smem + 1024), arch->regs_sm / regs)));
-    const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock * 0.8;
+    const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock;
     const double extra = 12 * (double)(tn_problem_get(p, "HAS_BIAS") + tn_problem_get(p, "HAS_MASK"));
-    const double products = bm * bn * (dp + ep) / peak, softmax = bm * bn * ((6 + extra) / 128 + 1.0 / 16),
-                 copy = bn * (dp + ep) * 2 / 40;
-    const double busy = fmax(fmax(products, softmax), copy) + 0.35 * fmin(products, softmax);
-    const double side_by_side = fmin(resident, ceil(blocks / arch->sms)), waves = ceil(blocks / (arch->sms * resident));
+    const double products = 64 * bn * (ceil((double)d / 16) * 16 + (double)value_columns(e)) / peak,
+                 softmax = 64 * bn * (0.1 + extra / 128);
+    const double side = (double)x.resident * groups; /* warpgroups that overlap */
+    const double bare = (side > 2 ? 0.035 : side > 1 ? 0.17 : 0.9) * (tn_knob_of(tpl, knobs, "TURNS") > 0 ? 0.65 : 1);
+    const double busy = fmax(products, softmax) + bare * fmin(products, softmax) + 350 / side;
+    const double ends = (570 + 0.22 * groups * (products + softmax)) / sqrt((double)x.resident);
     (void)s;
-    return 3 + waves * (tiles + 1) * fmax(busy * side_by_side, products + softmax + 300 / (stages - 1)) / clock;
+    return 3 + ceil(blocks / arch->sms) * (tiles * groups * busy + ends) * (1 + 0.056 / (double)x.stages) / clock;
 }
 
-const tn_binding_ops tn_bind_attention_wgmma = {"attention_wgmma", accepts_wgmma, emit_wgmma, cost_wgmma};
+const tn_binding_ops tn_bind_attention_tma = {"attention_tma", accepts_tma, emit_tma, cost_tma};
 
 /* ---- templates/attention_split.cu -------------------------------------------------------------------------------- */
 
@@ -281,7 +380,9 @@ static int64_t split_smem(int64_t warps, int64_t bn, int64_t stages, int64_t d, 
     return in > out ? in : out;
 }
 
-static block split_block(const plan *q, const tn_variant *v) {
+static block split_block(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
+                         tn_variant *v) {
+    (void)e, (void)s, (void)arch, (void)p;
     const int64_t warps = tn_knob_get(v->tpl, v->knob, "WARPS"), bn = tn_knob_get(v->tpl, v->knob, "BN"),
                   stages = tn_knob_get(v->tpl, v->knob, "STAGES"), split = tn_knob_get(v->tpl, v->knob, "SPLIT");
     return (block){SPLIT_ROWS, warps * 32, split_smem(warps, bn, stages, q->d, q->e, tn_dtype_size(q->dtype)), q->group,

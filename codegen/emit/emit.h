@@ -154,6 +154,14 @@ uint32_t tn_spec_contiguous(const tn_spec *s, tn_val val, const tn_coord *c, uin
  * known: stride[k] of coordinate k (0 where its extent is 1), *base, in elements.  False where it is none. */
 bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
                     int64_t *base);
+/* A region input seen through movement as rows of adjacent elements: from one index of the last coordinate but one to the next it is
+ * `step` elements (0: there is one row), and where the other coordinates are 0 it begins at `base`; what they add are multiples of
+ * `unit` (0: nothing).  False where it is no such thing. */
+typedef struct tn_row_layout {
+    uint32_t in;
+    int64_t step, unit, base;
+} tn_row_layout;
+bool tn_spec_rows(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, tn_row_layout *out);
 /* Input `in`, a constant of which tn_spec_packs says that it may be, comes packed: args.in<k> points at its tiles. */
 void tn_emit_packed(tn_emitter *e, uint32_t in, const tn_packing *how);
 /* True if val is one of the region's arguments, a constant that nothing else in the region reads, of a batch of matrices

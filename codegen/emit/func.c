@@ -2,6 +2,7 @@
 #include "codegen/emit/internal.h"
 #include "passes/memory/views.h"
 #include "passes/util.h"
+#include "tenon/internal/arith.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -364,8 +365,8 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     return access;
 }
 
-static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
-                   int64_t *base) {
+/* Where val's element lies in a region input, as a sum of terms in the coordinates. */
+static bool offset_sum(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, tn_index_sum *sum) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], x = {0};
     tn_val arg = val;
@@ -375,8 +376,13 @@ static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uin
         x = tn_tensor_offset(e, &e->s->in[*in], at);
     }
     tn_fn_end(&f, NULL);
+    return x.i && tn_index_sum_of(e->g, &e->order, x, sum);
+}
+
+static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
+                   int64_t *base) {
     tn_index_sum sum;
-    if (!x.i || !tn_index_sum_of(e->g, &e->order, x, &sum)) return false;
+    if (!offset_sum(e, val, c, n, in, &sum)) return false;
     *base = 0;
     for (uint32_t k = 0; k < n; ++k) stride[k] = 0;
     for (uint32_t i = 0; i < sum.n; ++i) {
@@ -395,6 +401,48 @@ bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n,
     tn_variant v = {0};
     tn_emitter *e = dry_emitter(s, &v);
     const bool is = e && tn_emit_ok(e) && affine(e, val, c, n, in, stride, base);
+    return dry_worked(s, e) && is;
+}
+
+static bool mentions(const tn_graph *g, tn_dim d, const char *var) {
+    const tn_dim_kind k = tn_dim_kind_of(g, d);
+    if (k == TN_DIM_VAR) return !strcmp(tn_dim_name(g, d), var);
+    if (k == TN_DIM_NONE || k == TN_DIM_CONST || k == TN_DIM_SYM) return false;
+    return mentions(g, tn_dim_lhs(g, d), var) || mentions(g, tn_dim_rhs(g, d), var);
+}
+
+/* A term of the offset that speaks of a coordinate has nothing else: *step is then its factor. */
+static bool is_step(const tn_graph *g, const tn_index_term *t, int64_t *step) {
+    if (t->n > 1 || *step || tn_dim_kind_of(g, t->f[0]) != TN_DIM_VAR) return false;
+    *step = t->k;
+    return true;
+}
+
+static bool find_rows(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, tn_row_layout *out) {
+    tn_index_sum sum;
+    int64_t within = 0;
+    *out = (tn_row_layout){0};
+    if (!offset_sum(e, val, c, n, &out->in, &sum)) return false;
+    for (uint32_t i = 0; i < sum.n; ++i) {
+        const tn_index_term *t = &sum.t[i];
+        bool row = false, col = false;
+        for (uint32_t k = 0; k < t->n; ++k) {
+            row |= mentions(e->g, t->f[k], c[n - 2].name);
+            col |= mentions(e->g, t->f[k], c[n - 1].name);
+        }
+        if ((row && !is_step(e->g, t, &out->step)) || (col && !is_step(e->g, t, &within))) return false;
+        if (t->n == 0)
+            out->base = t->k;
+        else if (!row && !col)
+            out->unit = tn_gcd(out->unit, t->k < 0 ? -t->k : t->k);
+    }
+    return within <= 1;
+}
+
+bool tn_spec_rows(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n, tn_row_layout *out) {
+    tn_variant v = {0};
+    tn_emitter *e = dry_emitter(s, &v);
+    const bool is = e && tn_emit_ok(e) && find_rows(e, val, c, n, out);
     return dry_worked(s, e) && is;
 }
 

@@ -1,0 +1,310 @@
+// attention_tma.cu: attention as attention_mma.cu, on Hopper's warpgroup tensor cores, with a warpgroup of its own that copies (Shah and
+// others 2024, FlashAttention-3).
+//
+// A block has GROUPS warpgroups that compute 64 queries each of one head, and one of which a thread asks TMA for tiles: of queries, and of
+// keys and values, which go through rings of STAGES slots.  The products of the queries with the keys of tile k + 1 run together with the
+// product of tile k's weights, which are in registers, with its values, and the softmax of tile k + 1 is computed while the latter runs.
+// With TURNS the warpgroups start products one after the other, so that those of one run while another is at its softmax.  The blocks that
+// fit on the GPU take tiles of queries in turns; where they are causal the longest first, of HEADS heads whose keys the L2 cache holds.
+//
+// A query's base, which its exponents are relative to, rises when a score is more than SLACK above it, rarely after the first tile; until
+// then weights are more than 1, but no more than 2^8.  Columns past D and E are zeros.
+//! kernel  attention_tma  attention, scores on chip, copies by a warpgroup of its own (sm_90a)
+//! knob    GROUPS  1 2 3
+//! knob    BN      64 80 96 128 176 192
+//! knob    STAGES  2 3 4
+//! switch  TURNS   0 1
+//! require GROUPS == 1 || (GROUPS - 1) * 64 < hint(S)
+//! require BN == 64 || BN - 64 < hint(T)
+//! require BN != 80 || E > 128
+//! require TURNS == 0 || (GROUPS > 1 && BN < hint(T))
+//! require GROUPS > 1 || E_ACC < 128
+//! require BN * 3 / 4 + E_ACC <= (GROUPS == 3) * 128 + (GROUPS < 3) * 208
+//! require D_ROW * (GROUPS * 64 + STAGES * BN) + E_ROW * STAGES * BN + 256 <= SMEM_MAX
+//! require STAGES == 2 || (STAGES - 1) * BN < hint(T)
+#include "tn_async.cuh"
+#include "tn_wgmma.cuh"
+#include "tn_math.cuh"
+#include "tn_variant.cuh"
+#include "tn_attention.cuh"
+
+enum {
+    GROUPS = TN_GROUPS,
+    CONSUMERS = GROUPS * 128,
+    THREADS = CONSUMERS + 128,
+    BM = GROUPS * 64,
+    BN = TN_BN,
+    STAGES = TN_STAGES,
+    DP = TN_D_ROW / 128, // panels of 64 columns
+    EP = TN_E_ROW / 128,
+    ACC = TN_E_ACC, // sums of a thread
+    Q_TILE = DP * BM * TN_PANEL_ROW,
+    K_TILE = DP * BN * TN_PANEL_ROW,
+    V_TILE = EP * BN * TN_PANEL_ROW
+};
+
+// N slots with mbarriers, and the one where somebody who goes round is.
+template <int N> struct slots {
+    unsigned bars;
+    int at;
+    unsigned parity;
+    TN_MEMBER slots(unsigned bars) : bars(bars), at(0), parity(0) {}
+    TN_MEMBER unsigned full() const { return bars + (unsigned)(at * 8); }
+    TN_MEMBER unsigned empty() const { return bars + (unsigned)((N + at) * 8); }
+    TN_MEMBER void next() {
+        at++;
+        if (at < N) return;
+        at = 0;
+        parity ^= 1;
+    }
+};
+
+struct rings {
+    unsigned q_at, k_at, v_at; // tiles in shared memory
+    slots<TN_Q_SLOTS> q;
+    slots<STAGES> k, v;
+    TN_MEMBER rings(unsigned smem)
+        : q_at(smem), k_at(q_at + TN_Q_SLOTS * Q_TILE), v_at(k_at + STAGES * K_TILE), q(v_at + STAGES * V_TILE),
+          k(q.bars + 16 * TN_Q_SLOTS), v(k.bars + 16 * STAGES) {}
+    TN_MEMBER unsigned q_tile() const { return q_at + (unsigned)(q.at * Q_TILE); }
+    TN_MEMBER unsigned k_tile() const { return k_at + (unsigned)(k.at * K_TILE); }
+    TN_MEMBER unsigned v_tile() const { return v_at + (unsigned)(v.at * V_TILE); }
+};
+
+template <int N> TN_DEV void open_slots(slots<N> s) {
+    for (; s.at < N; s.at++) {
+        tn_mbarrier_init(s.full(), 1);
+        tn_mbarrier_init(s.empty(), 4 * GROUPS); // a warp each
+    }
+}
+
+// A tile of queries, and how many tiles of keys some of them see.
+struct work {
+    tn_index b, first;
+    int n;
+    TN_MEMBER work(tn_index t, tn_index tiles) {
+        const tn_index together = tiles * TN_HEADS, part = t / together, r = t - part * together, left = TN_BATCH - part * TN_HEADS,
+                       heads = left < TN_HEADS ? left : TN_HEADS, tile = r / heads;
+        b = part * TN_HEADS + r - tile * heads;
+        first = (tiles - 1 - tile) * BM;
+        n = tiles_seen(first + BM);
+    }
+    // By the queries before `behind`; causal: query i sees keys up to i + ahead.
+    TN_DEV int tiles_seen(tn_index behind) {
+        tn_index seen = TN_T;
+        if (TN_CAUSAL && behind + TN_T - TN_S < seen) seen = behind + TN_T - TN_S;
+        return seen > 0 ? (int)((seen + BN - 1) / BN) : 0;
+    }
+};
+
+// Rows from `row` on in panels of ROWS.
+template <int PANELS, int ROWS>
+TN_DEV void bring_tile(unsigned dst, const tn_tensor_map *map, int row, int origin, unsigned bar) {
+    tn_mbarrier_arrive_expect(bar, PANELS * ROWS * TN_PANEL_ROW);
+    TN_UNROLL
+    for (int p = 0; p < PANELS; p++) {
+        const int c[3] = {p * 64, row, origin};
+        tn_tma_load(dst + (unsigned)(p * ROWS * TN_PANEL_ROW), map, c, bar);
+    }
+}
+
+// One thread's work: it brings all tiles.  Where a head begins is a coordinate of the maps.
+TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
+    tn_tma_prefetch(tn_map_q(args));
+    tn_tma_prefetch(tn_map_k(args));
+    tn_tma_prefetch(tn_map_v(args));
+    TN_WAIT();
+    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) {
+        const work w(t, tiles);
+        if (w.n == 0) continue;
+        const int q0 = (int)((tn_offset_q(args, w.b, 0, 0) - TN_Q_BASE) / TN_Q_UNIT),
+                  k0 = (int)((tn_offset_k(args, w.b, 0, 0) - TN_K_BASE) / TN_K_UNIT),
+                  v0 = (int)((tn_offset_v(args, w.b, 0, 0) - TN_V_BASE) / TN_V_UNIT);
+        tn_mbarrier_wait(r.q.empty(), r.q.parity ^ 1);
+        bring_tile<DP, BM>(r.q_tile(), tn_map_q(args), (int)w.first, q0, r.q.full());
+        r.q.next();
+        for (int k = 0; k <= w.n; k++) { // keys are needed a tile earlier than values
+            if (k < w.n) {
+                tn_mbarrier_wait(r.k.empty(), r.k.parity ^ 1);
+                bring_tile<DP, BN>(r.k_tile(), tn_map_k(args), k * BN, k0, r.k.full());
+                r.k.next();
+            }
+            if (k > 0) {
+                tn_mbarrier_wait(r.v.empty(), r.v.parity ^ 1);
+                bring_tile<EP, BN>(r.v_tile(), tn_map_v(args), (k - 1) * BN, v0, r.v.full());
+                r.v.next();
+            }
+        }
+    }
+}
+
+// A warp has read a slot.
+template <int N> TN_DEV void release(slots<N> &s) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) tn_mbarrier_arrive(s.empty());
+    s.next();
+}
+
+TN_DEV void take_turn(int group) {
+    if (TN_TURNS) tn_barrier_sync(1 + group, 256);
+}
+TN_DEV void end_turn(int group) {
+    if (TN_TURNS) tn_barrier_arrive(1 + (group + 1) % GROUPS, 256);
+}
+
+// A warpgroup's queries of one tile.
+struct softmax {
+    const tn_args &args;
+    tn_index b, first;
+    float most[2], sum[2], out[ACC];
+    unsigned p[BN / 16][4]; // weights
+
+    // Starts the products of the queries with a tile of keys.
+    TN_MEMBER void start_scores(unsigned q, unsigned keys, float (&s)[BN / 2]) const {
+        TN_UNROLL
+        for (int i = 0; i < (TN_D + 15) / 16; i++) {
+            const unsigned long long a = tn_wgmma_step<true>(tn_wgmma_tile(q + (unsigned)(i / 4 * BM * TN_PANEL_ROW)), i % 4),
+                                     t = tn_wgmma_step<true>(tn_wgmma_tile(keys + (unsigned)(i / 4 * BN * TN_PANEL_ROW)), i % 4);
+            if (i == 0)
+                tn_wgmma<false, false, false>(s, a, t, tn_elem(), tn_elem());
+            else
+                tn_wgmma<false, false>(s, a, t, tn_elem(), tn_elem());
+        }
+        tn_wgmma_commit();
+    }
+
+    // Starts the product of the weights with their tile of values.
+    TN_MEMBER void start_sums(unsigned values) {
+        TN_UNROLL
+        for (int i = 0; i < BN / 16; i++)
+            tn_wgmma_registers<true>(out, p[i], tn_wgmma_step<false>(tn_wgmma_tile(values, BN * TN_PANEL_ROW), i), tn_elem());
+        tn_wgmma_commit();
+    }
+
+    // Products become weights of tile k; fade is what earlier sums are to be multiplied by.
+    TN_MEMBER void weigh(int k, float (&s)[BN / 2], float (&fade)[2]) {
+        constexpr float SLACK = 8 / TO_2;
+        const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32 % 4;
+        const tn_index row = first + warp * 16 + lane / 4, col = (tn_index)k * BN + lane % 4 * 2, all = TN_T, ahead = all - TN_S;
+        const bool edge = (tn_index)(k + 1) * BN > all || (TN_CAUSAL && (tn_index)(k + 1) * BN > first + warp * 16 + ahead + 1);
+        if (SCORED || edge)
+            TN_UNROLL
+            for (int j = 0; j < BN / 2; j++) {
+                const tn_index r = row + j / 2 % 2 * 8, c = col + j / 4 * 8 + j % 2;
+                if (SCORED && r < TN_S && c < all) s[j] = score(args, b, r, c, s[j]);
+                if (edge && (c >= all || (TN_CAUSAL && c > r + ahead))) s[j] = -TN_INF;
+            }
+        float now[2] = {s[0], s[2]}, shift[2];
+        TN_UNROLL
+        for (int j = 0; j < BN / 2; j++) now[j / 2 % 2] = tn_max(now[j / 2 % 2], s[j]);
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) {
+            const float top = most_of_four(now[h]);
+            fade[h] = raise_to(top <= most[h] + SLACK ? most[h] : top, most[h], shift[h]);
+            sum[h] *= fade[h];
+        }
+        TN_UNROLL
+        for (int j = 0; j < BN / 2; j++) {
+            s[j] = weight(s[j], shift[j / 2 % 2]);
+            sum[j / 2 % 2] += s[j];
+        }
+    }
+    TN_MEMBER void pack(const float (&s)[BN / 2]) {
+        TN_UNROLL
+        for (int j = 0; j < BN / 4; j++) p[j / 4][j % 4] = tn_pack2(s[2 * j], s[2 * j + 1], tn_elem());
+    }
+    TN_MEMBER void dim(const float (&fade)[2]) {
+        if (!__any_sync(0xffffffffu, fade[0] != 1 || fade[1] != 1)) return;
+        TN_UNROLL
+        for (int i = 0; i < ACC; i++) out[i] *= fade[i / 2 % 2];
+    }
+};
+
+// All of a warpgroup's tiles of keys but the first, whose weights are there; `mine` of w.n tiles are seen by its queries.
+TN_DEV void add_tiles(softmax &x, rings &r, int group, int mine, float (&s)[BN / 2]) {
+    const unsigned q = r.q_tile() + (unsigned)(group * TN_PANEL);
+    float fade[2];
+    if (mine > 1) tn_mbarrier_wait(r.k.full(), r.k.parity);
+    for (int k = 0; k + 1 < mine; k++) {
+        take_turn(group);
+        tn_wgmma_pin(x.out);
+        tn_wgmma_fence();
+        x.start_scores(q, r.k_tile(), s);
+        tn_mbarrier_wait(r.v.full(), r.v.parity);
+        x.start_sums(r.v_tile());
+        end_turn(group);
+        tn_wgmma_wait<1>();
+        tn_wgmma_pin(s);
+        release(r.k);
+        x.weigh(k + 1, s, fade);
+        if (k + 2 < mine) tn_mbarrier_wait(r.k.full(), r.k.parity); // a branch: ptxas waits for products as early as it can
+        tn_wgmma_wait<0>();
+        tn_wgmma_pin(x.out);
+        release(r.v);
+        x.dim(fade);
+        x.pack(s);
+    }
+}
+
+// A tile of queries.
+TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
+    const int warp = (int)threadIdx.x / 32 % 4;
+    const tn_index first = w.first + group * 64;
+    const int mine = first < TN_S ? work::tiles_seen(first + 64) : 0;
+    softmax x{args, w.b, first, {-TN_INF, -TN_INF}, {}, {}, {}};
+    if (w.n > 0) {
+        tn_mbarrier_wait(r.q.full(), r.q.parity);
+        if (mine > 0) {
+            float s[BN / 2], fade[2];
+            tn_mbarrier_wait(r.k.full(), r.k.parity);
+            tn_wgmma_fence();
+            x.start_scores(r.q_tile() + (unsigned)(group * TN_PANEL), r.k_tile(), s);
+            tn_wgmma_wait<0>();
+            tn_wgmma_pin(s);
+            release(r.k);
+            x.weigh(0, s, fade);
+            x.pack(s);
+            add_tiles(x, r, group, mine, s);
+            tn_mbarrier_wait(r.v.full(), r.v.parity);
+            tn_wgmma_pin(x.out);
+            tn_wgmma_fence();
+            x.start_sums(r.v_tile());
+            tn_wgmma_wait<0>();
+            tn_wgmma_pin(x.out);
+            release(r.v);
+        }
+        release(r.q);
+        for (int k = mine; k < w.n; k++) { // what others see
+            if (k > 0) take_turn(group), end_turn(group);
+            tn_mbarrier_wait(r.k.full(), r.k.parity);
+            release(r.k);
+            tn_mbarrier_wait(r.v.full(), r.v.parity);
+            release(r.v);
+        }
+    }
+    finish_quads(args, w.b, first + warp * 16, x.out, x.sum);
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {
+    TN_SWIZZLED_SMEM(memory);
+    rings r(tn_smem_addr(memory));
+    const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM;
+    const int group = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0); // which the compiler then knows to be the warp's
+    if (threadIdx.x == 0) {
+        open_slots(r.q);
+        open_slots(r.k);
+        open_slots(r.v);
+        tn_fence_mbarrier_init();
+    }
+    __syncthreads();
+    if (group == GROUPS) {
+        tn_fewer_registers<24>();
+        if (threadIdx.x == CONSUMERS) produce(args, r, tiles);
+        return;
+    }
+    tn_more_registers<TN_REGS>();
+    TN_WAIT();
+    if (group == GROUPS - 1) end_turn(group);
+    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) consume(args, r, work(t, tiles), group);
+}
+#include "tn_variant_end.cuh"
