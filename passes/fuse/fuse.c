@@ -20,82 +20,13 @@
 
 /* ---- what ops.def says ------------------------------------------------------------------------------------------- */
 
-static bool is_contraction(tn_op op) {
-    return tn_op_is(op, TN_T_CONTRACTION);
-}
-
 static tn_fuse_kind kind_of(tn_op op) {
     return tn_op_is(op, TN_T_ANCHOR | TN_T_SAMPLE) ? TN_FUSE_ANCHOR
            : tn_op_is(op, TN_T_INLINE)             ? TN_FUSE_PULL
                                                    : TN_FUSE_NONE;
 }
 
-/* What an anchor's load may compute: nothing, what is cheap, or anything. */
-static tn_role role_of(tn_op op) {
-    return tn_op_facts_of(op)->role;
-}
-
-static double cost_of(tn_op op) {
-    return (double)tn_op_facts_of(op)->cost;
-}
-
-/* What lies behind the axis, or where it starts, depends on data: where its elements lie only the device knows. */
-static bool starts_by_data(const tn_graph *g, tn_val x, size_t axis, tn_dim start) {
-    if (tn_dim_equal_const(g, start, 0)) return false;
-    bool made = tn_dim_is_made(g, start);
-    for (size_t k = axis + 1; k < tn_val_rank(g, x); k++) made |= tn_dim_is_made(g, tn_val_dim(g, x, k));
-    return made;
-}
-
-/* Elements of less than a byte: what begins with one need not begin with a byte. */
-static bool shares_bytes(const tn_graph *g, tn_val v) {
-    return tn_dtype_bits(tn_val_dtype(g, v)) < 8;
-}
-
-/* A slice that can be a view. */
-static bool unit_slice(const tn_graph *g, tn_node n) {
-    if (tn_node_op(g, n) != TN_OP_SLICE || shares_bytes(g, tn_node_result(g, n, 0))) return false;
-    const tn_attrs_slice *a = TN_ATTRS_OF(g, n, slice);
-    for (uint32_t k = 0; k < a->starts.n; k++)
-        if (starts_by_data(g, tn_node_input(g, n, 0), k, a->starts.p[k])) return false;
-    tn_ints steps = TN_ATTRS_OF(g, n, slice)->steps;
-    for (uint32_t k = 0; k < steps.n; k++)
-        if (steps.p[k] != 1) return false;
-    return true;
-}
-
-/* ---- movement beside matmuls ----------------------------------------------------------------------------------- */
-
-/* True for Fourier transforms, which read and write an axis wherever it lies, for attention, and for matmuls that the tensor-core kernel
- * computes: these copy 16-byte chunks from wherever index arithmetic says. Plain float32 goes to a library that wants its operands as they stand. */
-static bool addresses_freely(const tn_graph *g, tn_node n) {
-    if (tn_node_op(g, n) == TN_OP_ATTENTION || tn_node_op(g, n) == TN_OP_DFT) return true;
-    if (tn_node_op(g, n) != TN_OP_MATMUL) return false;
-    tn_dtype t = tn_val_dtype(g, tn_node_input(g, n, 0));
-    const char *math = TN_ATTRS_OF(g, n, matmul)->math;
-    return t == TN_F16 || t == TN_BF16 || (t == TN_F32 && tn_str_is(math, "tf32")) || tn_str_is(math, "i32");
-}
-
-/* A transpose after which rows are still contiguous: the last axis stays one of the last `among`. */
-static bool keeps_rows(const tn_graph *g, tn_node n, uint32_t among) {
-    if (tn_node_op(g, n) != TN_OP_TRANSPOSE) return false;
-    tn_perm p = tn_perm_of(g, n);
-    for (uint32_t k = p.n > among ? p.n - among : 0; k < p.n; k++)
-        if (p.p[k] == (int64_t)p.n - 1) return true;
-    return false;
-}
-
 /* ---- small questions ------------------------------------------------------------------------------------------- */
-
-static tn_fuse_node *info(const tn_fusion *f, tn_node n) {
-    return &f->node[n.i];
-}
-static tn_op op_of(const tn_fusion *f, tn_node n) {
-    return tn_node_op(f->g, n);
-}
-static tn_val result(const tn_fusion *f, tn_node n) {
-    return tn_node_result(f->g, n, 0);
-}
 
 bool tn_fuse_is_immediate(const tn_graph *g, tn_val v) {
     return tn_is_const(g, v) && tn_dim_equal_const(g, tn_type_numel((tn_graph *)(uintptr_t)g, tn_val_type(g, v)), 1);
@@ -120,20 +51,20 @@ static uint32_t operand_count(const tn_fusion *f, tn_node n) {
 /* The op's text of a group's anchor, for messages. */
 static const char *group_text(const tn_fusion *f, uint32_t group) {
     tn_node a = f->group[group].anchor;
-    return a.i ? tn_op_text(op_of(f, a)) : "map";
+    return a.i ? tn_op_text(tn_fuse_op(f, a)) : "map";
 }
 
 static bool refuse(tn_fusion *f, const char *rule, tn_node n, uint32_t group, const char *why) {
 
     char text[160];
-    snprintf(text, sizeof text, "%s joins %s: no, %s", tn_op_text(op_of(f, n)), group_text(f, group), why);
+    snprintf(text, sizeof text, "%s joins %s: no, %s", tn_op_text(tn_fuse_op(f, n)), group_text(f, group), why);
     tn_pass_refused(f->ctx, rule, f->g, n, tn_intern(f->g, text));
     return false;
 }
 
 static void add_member(tn_fusion *f, tn_node n, uint32_t group) {
     tn_fuse_group *gr = &f->group[group];
-    tn_fuse_node *x = info(f, n);
+    tn_fuse_node *x = tn_fuse_info(f, n);
     x->group = group;
     if (gr->last)
         f->node[gr->last].next = n.i;
@@ -148,7 +79,7 @@ static void add_member(tn_fusion *f, tn_node n, uint32_t group) {
 static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
     uint32_t id = f->n_groups++;
     tn_fuse_group *gr = &f->group[id];
-    gr->root = result(f, n);
+    gr->root = tn_fuse_result(f, n);
     if (anchor) gr->anchor = n;
     gr->n_in = operand_count(f, n);
     gr->n_out = 1;
@@ -157,7 +88,7 @@ static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
         double in = tn_typical_numel(f->g, tn_node_input(f->g, n, 0));
         if (in > gr->work) gr->work = in;
     }
-    info(f, n)->evals = tn_typical_numel(f->g, gr->root);
+    tn_fuse_info(f, n)->evals = tn_typical_numel(f->g, gr->root);
     add_member(f, n, id);
     return id;
 }
@@ -167,13 +98,13 @@ static uint32_t new_group(tn_fusion *f, tn_node n, bool anchor) {
 /* True if x's value is only needed, through elementwise ops, by a softmax: its load computes them for free, which
  * leaves the matmul plain. */
 static bool leads_to_softmax(const tn_fusion *f, tn_node x) {
-    tn_val v = result(f, x);
+    tn_val v = tn_fuse_result(f, x);
     for (int depth = 0; depth < 8 && tn_val_has_one_use(f->g, v); depth++) {
         tn_node u = tn_use_node(f->g, tn_val_first_use(f->g, v));
-        tn_op op = op_of(f, u);
+        tn_op op = tn_fuse_op(f, u);
         if (op == TN_OP_SOFTMAX || op == TN_OP_LOG_SOFTMAX) return true;
-        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(f->g, result(f, u), v)) return false;
-        v = result(f, u);
+        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(f->g, tn_fuse_result(f, u), v)) return false;
+        v = tn_fuse_result(f, u);
     }
     return false;
 }
@@ -182,8 +113,8 @@ static bool leads_to_softmax(const tn_fusion *f, tn_node x) {
 static bool shrinks_product(const tn_fusion *f, tn_node x, tn_node matmul) {
     const tn_graph *g = f->g;
     double by = 1;
-    if (tn_val_dtype(g, result(f, matmul)) != TN_F16) return false;
-    tn_op op = op_of(f, x);
+    if (tn_val_dtype(g, tn_fuse_result(f, matmul)) != TN_F16) return false;
+    tn_op op = tn_fuse_op(f, x);
     if ((op != TN_OP_MUL && op != TN_OP_DIV) || !tn_const_splat(g, tn_node_input(g, x, 1), &by)) return false;
     return op == TN_OP_MUL ? by > -1 && by < 1 : by < -1 || by > 1;
 }
@@ -194,12 +125,12 @@ static bool results_with(const tn_fusion *f, uint32_t group, tn_node x, uint32_t
     *n_out = 1;
     for (uint32_t m = f->group[group].first; m; m = f->node[m].next) {
         bool out = false;
-        tn_val v = result(f, (tn_node){m});
+        tn_val v = tn_fuse_result(f, (tn_node){m});
         for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
             tn_node user = user_here(f, u);
-            if (user.i == x.i || info(f, user)->group == group) continue;
+            if (user.i == x.i || tn_fuse_info(f, user)->group == group) continue;
             *early = v;
-            if (info(f, user)->pos < info(f, x)->pos) return false;
+            if (tn_fuse_info(f, user)->pos < tn_fuse_info(f, x)->pos) return false;
             out = true;
         }
         *n_out += out;
@@ -213,8 +144,8 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
     for (size_t k = 0; k < tn_node_input_count(f->g, x); k++) {
         tn_val v = tn_node_input(f->g, x, k);
         tn_node def = v.i ? tn_val_def(f->g, v) : (tn_node){0};
-        uint32_t group = def.i ? info(f, def)->group : 0;
-        if (!group || info(f, def)->path || !tn_same_dims(f->g, v, result(f, x)) ||
+        uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
+        if (!group || tn_fuse_info(f, def)->path || !tn_same_dims(f->g, v, tn_fuse_result(f, x)) ||
             !tn_same_dims(f->g, v, f->group[group].root))
             continue;
         if (!best || f->group[group].place > f->group[best].place) best = group;
@@ -224,7 +155,9 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
 
 /* Elements that make a byte. */
 static unsigned to_a_byte(const tn_fusion *f, tn_node x) {
-    return shares_bytes(f->g, result(f, x)) ? 8 / tn_dtype_bits(tn_val_dtype(f->g, result(f, x))) : 1;
+    return tn_fuse_shares_bytes(f->g, tn_fuse_result(f, x))
+               ? 8 / tn_dtype_bits(tn_val_dtype(f->g, tn_fuse_result(f, x)))
+               : 1;
 }
 
 /* The anchor that v comes from through elementwise ops of its shape; none if it comes from elsewhere. */
@@ -233,8 +166,8 @@ static tn_node origin(const tn_fusion *f, tn_val v) {
     for (int step = 0; step < FAR; step++) {
         const tn_node def = tn_val_def(f->g, v);
         tn_val next = {0};
-        if (!def.i || tn_op_is(op_of(f, def), TN_T_ANCHOR)) return def;
-        if (!tn_op_is(op_of(f, def), TN_T_ELEMENTWISE)) return (tn_node){0};
+        if (!def.i || tn_op_is(tn_fuse_op(f, def), TN_T_ANCHOR)) return def;
+        if (!tn_op_is(tn_fuse_op(f, def), TN_T_ELEMENTWISE)) return (tn_node){0};
         for (size_t k = 0; k < tn_node_input_count(f->g, def) && !next.i; k++) {
             const tn_val w = tn_node_input(f->g, def, k);
             if (w.i && !tn_is_const(f->g, w) && tn_same_dims(f->g, w, v)) next = w;
@@ -250,19 +183,19 @@ static tn_node origin(const tn_fusion *f, tn_val v) {
 static bool widens_for_later(const tn_fusion *f, tn_node x, uint32_t group) {
     const tn_graph *g = f->g;
     const tn_node own = f->group[group].anchor;
-    if (!own.i || !tn_is_widened_byte(g, result(f, x))) return false;
-    for (tn_val v = result(f, x); tn_val_has_one_use(g, v);) {
+    if (!own.i || !tn_is_widened_byte(g, tn_fuse_result(f, x))) return false;
+    for (tn_val v = tn_fuse_result(f, x); tn_val_has_one_use(g, v);) {
         const tn_use u = tn_val_first_use(g, v);
         const tn_node n = tn_use_node(g, u);
-        const tn_op op = op_of(f, n);
-        if (tn_op_is(op, TN_T_ANCHOR)) return tn_use_slot(g, u) == 0 && role_of(op) != TN_ROLE_bare;
-        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(g, result(f, n), v)) return false;
+        const tn_op op = tn_fuse_op(f, n);
+        if (tn_op_is(op, TN_T_ANCHOR)) return tn_use_slot(g, u) == 0 && tn_fuse_role(op) != TN_ROLE_bare;
+        if (!tn_op_is(op, TN_T_ELEMENTWISE) || !tn_same_dims(g, tn_fuse_result(f, n), v)) return false;
         for (size_t k = 0; k < tn_node_input_count(g, n); k++) {
             const tn_val w = tn_node_input(g, n, k);
             const tn_node from = w.i && w.i != v.i && tn_same_dims(g, w, v) ? origin(f, w) : (tn_node){0};
-            if (from.i && info(f, from)->pos > info(f, own)->pos) return true;
+            if (from.i && tn_fuse_info(f, from)->pos > tn_fuse_info(f, own)->pos) return true;
         }
-        v = result(f, n);
+        v = tn_fuse_result(f, n);
     }
     return false;
 }
@@ -273,16 +206,17 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
     if (widens_for_later(f, x, group)) return refuse(f, "fuse_epilogue", x, group, "what reads it reads bytes as well");
     if (to_a_byte(f, x) > 1) return refuse(f, "fuse_epilogue", x, group, "maps write elements of less than a byte");
     tn_fuse_group *gr = &f->group[group];
-    tn_op anchor = op_of(f, gr->anchor);
+    tn_op anchor = tn_fuse_op(f, gr->anchor);
     tn_val early;
     if (anchor == TN_OP_MATMUL && leads_to_softmax(f, x) && !shrinks_product(f, x, gr->anchor))
         return refuse(f, "fuse_epilogue", x, group, "the softmax that follows computes it while it loads");
     if (!results_with(f, group, x, &n_out, &early)) {
         char why[96];
-        snprintf(why, sizeof why, "%%%s has a second use before it", tn_op_text(op_of(f, tn_val_def(f->g, early))));
+        snprintf(why, sizeof why, "%%%s has a second use before it",
+                 tn_op_text(tn_fuse_op(f, tn_val_def(f->g, early))));
         return refuse(f, "fuse_epilogue", x, group, why);
     }
-    const bool two = is_contraction(anchor) && tn_same_dims(f->g, gr->root, result(f, gr->anchor));
+    const bool two = tn_fuse_is_contraction(anchor) && tn_same_dims(f->g, gr->root, tn_fuse_result(f, gr->anchor));
     if (n_out > (two ? 2u : 4u)) return refuse(f, "fuse_epilogue", x, group, "too many results");
     uint32_t n_in = gr->n_in + operand_count(f, x) - 1;
     if (n_in + n_out > TN_FUSE_MAX_VALUES || gr->n_members >= TN_FUSE_MAX_MEMBERS)
@@ -291,7 +225,7 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
     gr->n_in = n_in;
     gr->n_out = n_out;
     add_member(f, x, group);
-    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, tn_fuse_result(f, x));
     return true;
 }
 
@@ -299,14 +233,15 @@ static bool join_epilogue(tn_fusion *f, tn_node x) {
 static bool join_store(tn_fusion *f, tn_node x) {
     tn_val v = tn_node_input(f->g, x, 0), early;
     tn_node def = tn_val_def(f->g, v);
-    uint32_t group = def.i ? info(f, def)->group : 0, n_out;
-    if (!group || info(f, def)->path || !keeps_rows(f->g, x, 1) || !addresses_freely(f->g, f->group[group].anchor))
+    uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0, n_out;
+    if (!group || tn_fuse_info(f, def)->path || !tn_fuse_keeps_rows(f->g, x, 1) ||
+        !tn_fuse_addresses_freely(f->g, f->group[group].anchor))
         return false;
     if (!results_with(f, group, x, &n_out, &early) || n_out > 1)
         return refuse(f, "fuse_store", x, group, "the value before it has another use");
     if (!tn_pass_may_rewrite(f->ctx, "fuse_store")) return false;
-    info(f, x)->path = ++f->n_paths;
-    info(f, x)->evals = tn_typical_numel(f->g, v);
+    tn_fuse_info(f, x)->path = ++f->n_paths;
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, v);
     add_member(f, x, group);
     return true;
 }
@@ -316,15 +251,16 @@ static bool join_store(tn_fusion *f, tn_node x) {
 static bool join_pair_half(tn_fusion *f, tn_node x) {
     const tn_val v = tn_node_input(f->g, x, 0);
     const tn_node def = tn_val_def(f->g, v);
-    const uint32_t group = def.i ? info(f, def)->group : 0;
-    if (!group || !tn_is_pair_half(f->g, x) || op_of(f, def) != TN_OP_MATMUL || !addresses_freely(f->g, def))
+    const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
+    if (!group || !tn_is_pair_half(f->g, x) || tn_fuse_op(f, def) != TN_OP_MATMUL ||
+        !tn_fuse_addresses_freely(f->g, def))
         return false;
     for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u))
         if (!tn_is_pair_half(f->g, tn_use_node(f->g, u)))
             return refuse(f, "fuse_pairs", x, group, "something reads the product as it is");
     if (!tn_pass_may_rewrite(f->ctx, "fuse_pairs")) return false;
-    f->group[group].root = result(f, x);
-    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
+    f->group[group].root = tn_fuse_result(f, x);
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, tn_fuse_result(f, x));
     add_member(f, x, group);
     return true;
 }
@@ -333,11 +269,11 @@ static bool join_pair_half(tn_fusion *f, tn_node x) {
 static bool join_pair_reshape(tn_fusion *f, tn_node x) {
     const tn_val v = tn_node_input(f->g, x, 0);
     const tn_node def = tn_val_def(f->g, v);
-    const uint32_t group = def.i ? info(f, def)->group : 0;
+    const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
     if (!group || !tn_is_pair_half(f->g, def) || !tn_val_has_one_use(f->g, v)) return false;
     if (!tn_pass_may_rewrite(f->ctx, "fuse_pairs")) return false;
-    f->group[group].root = result(f, x);
-    info(f, x)->evals = tn_typical_numel(f->g, v);
+    f->group[group].root = tn_fuse_result(f, x);
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, v);
     add_member(f, x, group);
     return true;
 }
@@ -345,7 +281,7 @@ static bool join_pair_reshape(tn_fusion *f, tn_node x) {
 /* What a norm does to the rows of a product, whose kernel knows it: a result beside the product's, of dims of its own. */
 static void join_row_norm(tn_fusion *f, tn_node x) {
     const tn_node product = tn_fuse_norm_product(f->g, x);
-    const uint32_t group = product.i ? info(f, product)->group : 0;
+    const uint32_t group = product.i ? tn_fuse_info(f, product)->group : 0;
     uint32_t n_out;
     tn_val early;
     if (!group || !results_with(f, group, x, &n_out, &early)) {
@@ -353,25 +289,25 @@ static void join_row_norm(tn_fusion *f, tn_node x) {
         return;
     }
     f->group[group].n_out = n_out + 1;
-    info(f, x)->path = ++f->n_paths;
-    info(f, x)->evals = tn_typical_numel(f->g, result(f, x));
+    tn_fuse_info(f, x)->path = ++f->n_paths;
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, tn_fuse_result(f, x));
     add_member(f, x, group);
 }
 
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
-        if (info(f, n)->kind == TN_FUSE_ANCHOR)
+        if (tn_fuse_info(f, n)->kind == TN_FUSE_ANCHOR)
             new_group(f, n, true);
-        else if (tn_op_is(op_of(f, n), TN_T_ELEMENTWISE))
+        else if (tn_op_is(tn_fuse_op(f, n), TN_T_ELEMENTWISE))
             join_epilogue(f, n);
-        else if (op_of(f, n) == TN_OP_TRANSPOSE)
+        else if (tn_fuse_op(f, n) == TN_OP_TRANSPOSE)
             join_store(f, n);
-        else if (op_of(f, n) == TN_OP_SLICE)
+        else if (tn_fuse_op(f, n) == TN_OP_SLICE)
             join_pair_half(f, n);
-        else if (op_of(f, n) == TN_OP_RESHAPE)
+        else if (tn_fuse_op(f, n) == TN_OP_RESHAPE)
             join_pair_reshape(f, n);
-        else if (op_of(f, n) == TN_OP_ROW_NORM)
+        else if (tn_fuse_op(f, n) == TN_OP_ROW_NORM)
             join_row_norm(f, n);
     }
 }
@@ -383,20 +319,20 @@ enum { BYTES_PER_US = 3000000 }; /* of memory traffic; a launch costs about 1 us
 /* The kernel result or concat that could be written straight into a concat as v: v itself, or what v reshapes. */
 static tn_node writer(const tn_fusion *f, tn_val v) {
     tn_node def = tn_val_def(f->g, v);
-    while (def.i && op_of(f, def) == TN_OP_RESHAPE) def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
-    const bool elsewhere = !def.i || info(f, def)->kind == TN_FUSE_NONE || op_of(f, def) == TN_OP_APPEND;
-    return elsewhere || unit_slice(f->g, def) ? (tn_node){0} : def;
+    while (def.i && tn_fuse_op(f, def) == TN_OP_RESHAPE) def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
+    const bool elsewhere = !def.i || tn_fuse_info(f, def)->kind == TN_FUSE_NONE || tn_fuse_op(f, def) == TN_OP_APPEND;
+    return elsewhere || tn_fuse_unit_slice(f->g, def) ? (tn_node){0} : def;
 }
 
 /* Whether the one use of a concat could compute it while loading. */
 static bool pulled_by_user(const tn_fusion *f, tn_node n) {
-    if (!tn_val_has_one_use(f->g, result(f, n))) return false;
-    tn_use u = tn_val_first_use(f->g, result(f, n));
+    if (!tn_val_has_one_use(f->g, tn_fuse_result(f, n))) return false;
+    tn_use u = tn_val_first_use(f->g, tn_fuse_result(f, n));
     tn_node user = tn_use_node(f->g, u);
-    const tn_fuse_node *x = info(f, user);
-    if (x->kind == TN_FUSE_ANCHOR) return tn_use_slot(f->g, u) == 0 && role_of(op_of(f, user)) == TN_ROLE_any;
-    if (x->kind != TN_FUSE_PULL || op_of(f, user) == TN_OP_RESHAPE || unit_slice(f->g, user)) return false;
-    return !x->group || !is_contraction(op_of(f, f->group[x->group].anchor));
+    const tn_fuse_node *x = tn_fuse_info(f, user);
+    if (x->kind == TN_FUSE_ANCHOR) return tn_use_slot(f->g, u) == 0 && tn_fuse_role(tn_fuse_op(f, user)) == TN_ROLE_any;
+    if (x->kind != TN_FUSE_PULL || tn_fuse_op(f, user) == TN_OP_RESHAPE || tn_fuse_unit_slice(f->g, user)) return false;
+    return !x->group || !tn_fuse_is_contraction(tn_fuse_op(f, f->group[x->group].anchor));
 }
 
 /* By node: the concat that claimed it as a writer, and the last one that was costed with it. */
@@ -416,8 +352,8 @@ static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *v
         double copy = 2 * tn_typical_bytes(f->g, v) / BYTES_PER_US;
         bool fresh = w.i && !claims[w.i].taken && claims[w.i].seen != n.i;
         if (w.i) claims[w.i].seen = n.i;
-        bool computed = fresh && info(f, w)->kind == TN_FUSE_PULL && !info(f, w)->group &&
-                        tn_val_has_one_use(f->g, v) && op_of(f, w) != TN_OP_CONCAT;
+        bool computed = fresh && tn_fuse_info(f, w)->kind == TN_FUSE_PULL && !tn_fuse_info(f, w)->group &&
+                        tn_val_has_one_use(f->g, v) && tn_fuse_op(f, w) != TN_OP_CONCAT;
         if (!fresh)
             *view += copy + 1;
         else if (computed)
@@ -430,8 +366,8 @@ static void concat_costs(const tn_fusion *f, tn_node n, claim *claims, double *v
 static void take_appends(tn_fusion *f, claim *claims) {
     for (uint32_t p = f->n_order; p >= 1; p--) {
         tn_node n = {f->order[p]};
-        if (op_of(f, n) != TN_OP_APPEND) continue;
-        info(f, n)->kind = TN_FUSE_VIEW;
+        if (tn_fuse_op(f, n) != TN_OP_APPEND) continue;
+        tn_fuse_info(f, n)->kind = TN_FUSE_VIEW;
         tn_node w = writer(f, tn_node_input(f->g, n, 1));
         if (w.i) claims[w.i].taken = true;
     }
@@ -443,8 +379,8 @@ static bool joins_by_data(const tn_fusion *f, tn_node n) {
     bool made = false;
     for (size_t k = 0; k + 1 < count; k++)
         made |= tn_dim_is_made(f->g, tn_val_dim(f->g, tn_node_input(f->g, n, k), axis));
-    for (size_t k = axis + 1; count > 1 && k < tn_val_rank(f->g, result(f, n)); k++)
-        made |= tn_dim_is_made(f->g, tn_val_dim(f->g, result(f, n), k));
+    for (size_t k = axis + 1; count > 1 && k < tn_val_rank(f->g, tn_fuse_result(f, n)); k++)
+        made |= tn_dim_is_made(f->g, tn_val_dim(f->g, tn_fuse_result(f, n), k));
     return made;
 }
 
@@ -455,11 +391,11 @@ static tn_status choose_concats(tn_fusion *f) {
     take_appends(f, claims);
     for (uint32_t p = f->n_order; p >= 1; p--) {
         tn_node n = {f->order[p]};
-        if (op_of(f, n) != TN_OP_CONCAT) continue;
+        if (tn_fuse_op(f, n) != TN_OP_CONCAT) continue;
         double view, kernel;
         concat_costs(f, n, claims, &view, &kernel);
         bool too_many = operand_count(f, n) + 6 > TN_FUSE_MAX_VALUES;
-        const bool shares = shares_bytes(f->g, result(f, n));
+        const bool shares = tn_fuse_shares_bytes(f->g, tn_fuse_result(f, n));
         if ((joins_by_data(f, n) || shares) && !too_many) {
             tn_pass_refused(f->ctx, "concat_view", f->g, n,
                             shares ? "its parts share bytes" : "where its parts lie depends on data");
@@ -470,7 +406,7 @@ static tn_status choose_concats(tn_fusion *f) {
             continue;
         }
         if (!too_many && !tn_pass_may_rewrite(f->ctx, "concat_view")) continue;
-        info(f, n)->kind = TN_FUSE_VIEW;
+        tn_fuse_info(f, n)->kind = TN_FUSE_VIEW;
         for (size_t k = 0; k < tn_node_input_count(f->g, n); k++) {
             tn_node w = writer(f, tn_node_input(f->g, n, k));
             if (w.i) claims[w.i].taken = true;
@@ -482,46 +418,32 @@ static tn_status choose_concats(tn_fusion *f) {
 
 /* ---- walk 3: pulling into groups ------------------------------------------------------------------------------- */
 
-/* True if v is in memory whatever this walk decides: views of such values will be views. */
-static bool is_stored(const tn_fusion *f, tn_val v) {
-    tn_node def = tn_val_def(f->g, v);
-    while (def.i && info(f, def)->kind == TN_FUSE_PULL && !info(f, def)->group &&
-           (op_of(f, def) == TN_OP_RESHAPE || unit_slice(f->g, def)))
-        def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
-    return !def.i || info(f, def)->kind != TN_FUSE_PULL || info(f, def)->group;
-}
-
-static bool operands_stored(const tn_fusion *f, tn_node n) {
-    for (size_t k = 0; k < tn_node_input_count(f->g, n); k++)
-        if (tn_node_input(f->g, n, k).i && !is_stored(f, tn_node_input(f->g, n, k))) return false;
-    return true;
-}
-
 /* How often elements of y, operand of u, are computed if u computes them. */
 static double evals_by(const tn_fusion *f, tn_node y, tn_node u) {
     const tn_graph *g = f->g;
-    double n = tn_typical_numel(g, result(f, y));
-    switch (op_of(f, u)) {
+    double n = tn_typical_numel(g, tn_fuse_result(f, y));
+    switch (tn_fuse_op(f, u)) {
     case TN_OP_MAX_POOL:
     case TN_OP_AVG_POOL: {
         tn_ints k = TN_ATTRS_OF(g, u, pool)->kernel;
-        double window = tn_typical_numel(g, result(f, u));
+        double window = tn_typical_numel(g, tn_fuse_result(f, u));
         for (uint32_t i = 0; i < k.n; i++) window *= (double)k.p[i];
         return window;
     }
     case TN_OP_RESIZE:
     case TN_OP_GRID_SAMPLE:
-    case TN_OP_ROI_ALIGN: return 4 * tn_typical_numel(g, result(f, u));
+    case TN_OP_ROI_ALIGN: return 4 * tn_typical_numel(g, tn_fuse_result(f, u));
     case TN_OP_CONCAT:
-    case TN_OP_PAD: return info(f, u)->evals * n / tn_typical_numel(g, result(f, u));
-    default: return info(f, u)->kind == TN_FUSE_ANCHOR ? n : info(f, u)->evals;
+    case TN_OP_PAD: return tn_fuse_info(f, u)->evals * n / tn_typical_numel(g, tn_fuse_result(f, u));
+    default: return tn_fuse_info(f, u)->kind == TN_FUSE_ANCHOR ? n : tn_fuse_info(f, u)->evals;
     }
 }
 
 /* Uses that read y at the same indices count once. */
 static bool same_path(const tn_fusion *f, tn_node a, tn_node b) {
-    return tn_op_is(op_of(f, a), TN_T_ELEMENTWISE) && tn_op_is(op_of(f, b), TN_T_ELEMENTWISE) &&
-           info(f, a)->path == info(f, b)->path && tn_same_dims(f->g, result(f, a), result(f, b));
+    return tn_op_is(tn_fuse_op(f, a), TN_T_ELEMENTWISE) && tn_op_is(tn_fuse_op(f, b), TN_T_ELEMENTWISE) &&
+           tn_fuse_info(f, a)->path == tn_fuse_info(f, b)->path &&
+           tn_same_dims(f->g, tn_fuse_result(f, a), tn_fuse_result(f, b));
 }
 
 /* What pulling y into one group would mean. */
@@ -531,101 +453,6 @@ typedef struct pull {
     double evals;
 } pull;
 
-/* A convolution of 8-bit integers pads with any number as with zeros, if only rows and columns are padded. */
-static bool pads_window(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
-    const tn_graph *g = f->g;
-    if (slot || op_of(f, y) != TN_OP_PAD || op_of(f, u) != TN_OP_CONV) return false;
-    const tn_attrs_pad *a = TN_ATTRS_OF(g, y, pad);
-    return tn_str_is(TN_ATTRS_OF(g, u, conv)->math, "i32") && tn_str_is(a->mode, "constant");
-}
-
-/* Made of constants alone, by what a load computes; *bytes is theirs. */
-static bool is_of_constants(const tn_graph *g, tn_val v, int depth, double *bytes) {
-    const tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
-    if (!n.i || depth < 0) return false;
-    if (tn_node_op(g, n) == TN_OP_CONST) return *bytes += tn_typical_bytes(g, v), true;
-    bool all = tn_op_is(tn_node_op(g, n), TN_T_INLINE) && tn_node_input_count(g, n);
-    for (size_t k = 0; all && k < tn_node_input_count(g, n); k++)
-        all = is_of_constants(g, tn_node_input(g, n, k), depth - 1, bytes);
-    return all;
-}
-
-/* A weight of fewer bytes than what is computed of it (8 bits with a scale for 16 of them, or more, for 16), which a product's load
- * makes numbers of (frontend/onnx/nbits.c): not for so many rows that each tile's doing it again costs more than to write them
- * down once, for kernels that copy what they multiply (an H200 at 4096 x 4096, 4 bits: 64 rows took 48 us in the load, 512 rows
- * written down first 45). */
-static bool is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
-    enum { DEPTH = 16, MANY_ROWS = 64 };
-    double bytes = 0;
-    const tn_val v = result(f, y), of = tn_node_input(f->g, u, 0);
-    if (info(f, u)->load) /* a part of one */
-        return tn_val_has_one_use(f->g, v) && is_of_constants(f->g, v, DEPTH, &bytes);
-    if (slot != 1 || op_of(f, u) != TN_OP_MATMUL || !tn_val_rank(f->g, of)) return false;
-    const double depth = (double)tn_dim_typical(f->g, tn_val_dim(f->g, of, tn_val_rank(f->g, of) - 1));
-    return tn_typical_numel(f->g, of) < MANY_ROWS * depth && tn_val_has_one_use(f->g, v) && !tn_is_const(f->g, v) &&
-           is_of_constants(f->g, v, DEPTH, &bytes) && 4 * bytes <= 3 * tn_typical_bytes(f->g, v);
-}
-
-/* The last axis of n's result is its operand's. */
-static bool keeps_last(const tn_graph *g, tn_node n) {
-    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
-    const size_t rx = tn_val_rank(g, x), ry = tn_val_rank(g, y);
-    return rx && ry && tn_val_dim(g, x, rx - 1).i == tn_val_dim(g, y, ry - 1).i;
-}
-
-/* Index arithmetic of attention's load, row by row: transposes, and heads that are repeated for a group.  What is repeated is
- * stored once, whoever computes it; else y's operand must be in memory anyway. */
-static bool rows_of_stored(const tn_fusion *f, tn_node y) {
-    enum { FAR = 8 };
-    bool repeated = false;
-    if (op_of(f, y) == TN_OP_TRANSPOSE) return keeps_rows(f->g, y, 1) && operands_stored(f, y);
-    for (int step = 0; step < FAR && (op_of(f, y) == TN_OP_BROADCAST || op_of(f, y) == TN_OP_RESHAPE); step++) {
-        if (!keeps_last(f->g, y)) return false;
-        repeated |= op_of(f, y) == TN_OP_BROADCAST;
-        if (repeated || operands_stored(f, y)) return true;
-        y = tn_val_def(f->g, tn_node_input(f->g, y, 0));
-        if (!y.i) return true;
-    }
-    return keeps_rows(f->g, y, 1) && operands_stored(f, y);
-}
-
-/* Index arithmetic that a tensor-core matmul's load does: a transpose that keeps rows contiguous, or a reshape of one
- * that keeps them whole. */
-static bool load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {
-    const tn_graph *g = f->g;
-    if (is_packed_weight(f, y, u, slot)) return true;
-    if (info(f, u)->load && f->group[info(f, u)->group].anchor.i &&
-        op_of(f, f->group[info(f, u)->group].anchor) == TN_OP_ATTENTION)
-        return rows_of_stored(f, y);
-    if (info(f, u)->load) return op_of(f, u) == TN_OP_RESHAPE && keeps_rows(g, y, 1) && operands_stored(f, y);
-    if (pads_window(f, y, u, slot)) return operands_stored(f, y);
-    if (op_of(f, u) == TN_OP_ATTENTION) return slot <= 2 && rows_of_stored(f, y);
-    if (slot > 1 || info(f, u)->kind != TN_FUSE_ANCHOR || !addresses_freely(g, u)) return false;
-    if (keeps_rows(g, y, 2)) return operands_stored(f, y);
-    if (op_of(f, y) != TN_OP_RESHAPE) return false;
-    tn_val in = tn_node_input(g, y, 0);
-    tn_node def = tn_val_def(g, in);
-    return keeps_last(g, y) && def.i && tn_val_has_one_use(g, in) && keeps_rows(g, def, 1) && operands_stored(f, def);
-}
-
-static bool slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, const char **why) {
-    const tn_fuse_group *gr = &f->group[info(f, u)->group];
-    tn_op op = op_of(f, y);
-    bool movement = tn_op_is(op, TN_T_MOVEMENT);
-    if (load_takes(f, y, u, slot)) return true;
-    *why = "its operands are copied as they stand";
-    if (info(f, u)->load) return false;
-    if (info(f, u)->kind == TN_FUSE_ANCHOR) {
-        tn_role role = role_of(op_of(f, u));
-        if (role == TN_ROLE_bare || slot != 0) return false;
-        *why = "the window would compute it many times";
-        return role == TN_ROLE_any || (cost_of(op) <= TN_COST_SIMPLE && op != TN_OP_CONCAT);
-    }
-    *why = "the epilogue of a contraction reads operands in its own order";
-    return !gr->anchor.i || !is_contraction(op_of(f, gr->anchor)) || (!movement && cost_of(op) <= TN_COST_FUNCTION) ||
-           op == TN_OP_BROADCAST;
-}
-
 /* Examines the uses of y in one group. */
 static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     const tn_graph *g = f->g;
@@ -633,25 +460,26 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
     *out = (pull){.group = group};
     tn_node first = {0};
     const char *why = "";
-    for (tn_use u = tn_val_first_use(g, result(f, y)); u.i; u = tn_use_next(g, u)) {
+    for (tn_use u = tn_val_first_use(g, tn_fuse_result(f, y)); u.i; u = tn_use_next(g, u)) {
         tn_node user = tn_use_node(g, u);
-        if (info(f, user)->group != group) continue;
-        if (!slot_takes(f, y, user, tn_use_slot(g, u), &why)) return refuse(f, "fuse_pull", y, group, why);
+        if (tn_fuse_info(f, user)->group != group) continue;
+        if (!tn_fuse_slot_takes(f, y, user, tn_use_slot(g, u), &why)) return refuse(f, "fuse_pull", y, group, why);
         if (first.i && same_path(f, first, user)) continue;
         out->n_paths++;
-        out->load |= load_takes(f, y, user, tn_use_slot(g, u));
-        out->unpacks |= is_packed_weight(f, y, user, tn_use_slot(g, u));
+        out->load |= tn_fuse_load_takes(f, y, user, tn_use_slot(g, u));
+        out->unpacks |= tn_fuse_is_packed_weight(f, y, user, tn_use_slot(g, u));
         out->evals += evals_by(f, y, user);
         if (!first.i) first = user;
     }
-    tn_op op = op_of(f, y);
-    bool follows = out->n_paths == 1 && tn_op_is(op_of(f, first), TN_T_ELEMENTWISE) &&
-                   tn_same_dims(g, result(f, first), result(f, y));
-    out->path = follows ? info(f, first)->path : UINT32_MAX;
-    if (out->n_paths > 1 && (out->n_paths > 3 || cost_of(op) > TN_COST_FUNCTION || !operands_stored(f, y)))
+    tn_op op = tn_fuse_op(f, y);
+    bool follows = out->n_paths == 1 && tn_op_is(tn_fuse_op(f, first), TN_T_ELEMENTWISE) &&
+                   tn_same_dims(g, tn_fuse_result(f, first), tn_fuse_result(f, y));
+    out->path = follows ? tn_fuse_info(f, first)->path : UINT32_MAX;
+    if (out->n_paths > 1 && (out->n_paths > 3 || tn_fuse_cost(op) > TN_COST_FUNCTION || !tn_fuse_operands_stored(f, y)))
         return refuse(f, "fuse_pull", y, group, "it is read at different indices");
-    double once = tn_typical_numel(g, result(f, y)), more = out->evals > once ? (out->evals - once) * cost_of(op) : 0;
-    bool contraction = gr->anchor.i && is_contraction(op_of(f, gr->anchor));
+    double once = tn_typical_numel(g, tn_fuse_result(f, y)),
+           more = out->evals > once ? (out->evals - once) * tn_fuse_cost(op) : 0;
+    bool contraction = gr->anchor.i && tn_fuse_is_contraction(tn_fuse_op(f, gr->anchor));
     if (more > 0 && !out->unpacks && gr->waste + more > (contraction ? 6 : 16) * gr->work)
         return refuse(f, "fuse_pull", y, group, "it would be computed too often");
     if (gr->n_in + operand_count(f, y) + gr->n_out > TN_FUSE_MAX_VALUES + 1 || gr->n_members >= TN_FUSE_MAX_MEMBERS ||
@@ -662,12 +490,12 @@ static bool try_pull(tn_fusion *f, tn_node y, uint32_t group, pull *out) {
 
 static void do_pull(tn_fusion *f, tn_node y, const pull *p) {
     tn_fuse_group *gr = &f->group[p->group];
-    tn_fuse_node *x = info(f, y);
-    double once = tn_typical_numel(f->g, result(f, y));
+    tn_fuse_node *x = tn_fuse_info(f, y);
+    double once = tn_typical_numel(f->g, tn_fuse_result(f, y));
     x->path = p->path == UINT32_MAX ? ++f->n_paths : p->path;
     x->evals = p->evals;
     x->load = p->load;
-    if (p->evals > once && !p->unpacks) gr->waste += (p->evals - once) * cost_of(op_of(f, y));
+    if (p->evals > once && !p->unpacks) gr->waste += (p->evals - once) * tn_fuse_cost(tn_fuse_op(f, y));
     gr->n_in += operand_count(f, y);
     if (gr->n_in) gr->n_in--;
 }
@@ -681,8 +509,8 @@ typedef struct users {
 
 static users users_of(const tn_fusion *f, tn_node y) {
     users r = {.n = 0};
-    for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
-        uint32_t group = info(f, tn_use_node(f->g, u))->group, k = 0;
+    for (tn_use u = tn_val_first_use(f->g, tn_fuse_result(f, y)); u.i; u = tn_use_next(f->g, u)) {
+        uint32_t group = tn_fuse_info(f, tn_use_node(f->g, u))->group, k = 0;
         while (k < r.n && r.group[k] != group) k++;
         if (!group || (k == r.n && r.n == MAX_USERS))
             r.stored = true;
@@ -694,11 +522,11 @@ static users users_of(const tn_fusion *f, tn_node y) {
 
 /* Ops worth computing in each of several kernels rather than storing once. */
 static bool may_duplicate(const tn_fusion *f, tn_node y) {
-    tn_op op = op_of(f, y);
-    if (op == TN_OP_IOTA || op == TN_OP_BROADCAST) return operands_stored(f, y);
+    tn_op op = tn_fuse_op(f, y);
+    if (op == TN_OP_IOTA || op == TN_OP_BROADCAST) return tn_fuse_operands_stored(f, y);
     bool simple = op == TN_OP_TRANSPOSE || op == TN_OP_PAD || op == TN_OP_SLICE ||
-                  (tn_op_is(op, TN_T_ELEMENTWISE) && cost_of(op) <= TN_COST_SIMPLE && operand_count(f, y) == 1);
-    return simple && operands_stored(f, y);
+                  (tn_op_is(op, TN_T_ELEMENTWISE) && tn_fuse_cost(op) <= TN_COST_SIMPLE && operand_count(f, y) == 1);
+    return simple && tn_fuse_operands_stored(f, y);
 }
 
 static bool duplicate(tn_fusion *f, tn_node y, const users *us) {
@@ -708,14 +536,14 @@ static bool duplicate(tn_fusion *f, tn_node y, const users *us) {
         if (!try_pull(f, y, us->group[k], &p[k])) return false;
     if (!tn_pass_may_rewrite(f->ctx, "fuse_duplicate")) return false;
     for (uint32_t k = 0; k < us->n; k++) do_pull(f, y, &p[k]);
-    info(f, y)->dup = true;
+    tn_fuse_info(f, y)->dup = true;
     return true;
 }
 
 /* True if every use of y outside the group stands behind the group's place, so that the group may compute y. */
 static bool needed_after(const tn_fusion *f, tn_node y, uint32_t group) {
-    for (tn_use u = tn_val_first_use(f->g, result(f, y)); u.i; u = tn_use_next(f->g, u)) {
-        const tn_fuse_node *x = info(f, user_here(f, u));
+    for (tn_use u = tn_val_first_use(f->g, tn_fuse_result(f, y)); u.i; u = tn_use_next(f->g, u)) {
+        const tn_fuse_node *x = tn_fuse_info(f, user_here(f, u));
         if (x->group != group && x->pos <= f->group[group].place) return false;
     }
     return true;
@@ -737,17 +565,18 @@ static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
 static bool join_sibling(tn_fusion *f, tn_node y) {
     for (size_t k = 0; k < tn_node_input_count(f->g, y); k++) {
         tn_val v = tn_node_input(f->g, y, k);
-        if (!v.i || tn_is_const(f->g, v) || !is_stored(f, v)) continue;
+        if (!v.i || tn_is_const(f->g, v) || !tn_fuse_is_stored(f, v)) continue;
         for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
-            uint32_t group = info(f, tn_use_node(f->g, u))->group;
+            uint32_t group = tn_fuse_info(f, tn_use_node(f->g, u))->group;
             tn_fuse_group *gr = &f->group[group];
-            if (!group || gr->anchor.i || gr->place < info(f, y)->pos || !tn_same_dims(f->g, gr->root, result(f, y)) ||
-                !has_room(f, y, gr) || !needed_after(f, y, group))
+            if (!group || gr->anchor.i || gr->place < tn_fuse_info(f, y)->pos ||
+                !tn_same_dims(f->g, gr->root, tn_fuse_result(f, y)) || !has_room(f, y, gr) ||
+                !needed_after(f, y, group))
                 continue;
             if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
             gr->n_in += operand_count(f, y);
             gr->n_out++;
-            info(f, y)->evals = tn_typical_numel(f->g, result(f, y));
+            tn_fuse_info(f, y)->evals = tn_typical_numel(f->g, tn_fuse_result(f, y));
             add_member(f, y, group);
             return true;
         }
@@ -760,7 +589,7 @@ static bool join_as_result(tn_fusion *f, tn_node y, const users *us) {
     for (uint32_t k = 0; k < us->n; k++) {
         tn_fuse_group *gr = &f->group[us->group[k]];
         pull p;
-        if (gr->anchor.i || !has_room(f, y, gr) || !tn_same_dims(f->g, gr->root, result(f, y))) continue;
+        if (gr->anchor.i || !has_room(f, y, gr) || !tn_same_dims(f->g, gr->root, tn_fuse_result(f, y))) continue;
         if (!needed_after(f, y, us->group[k])) {
             refuse(f, "fuse_result", y, us->group[k], "it is needed before that kernel runs");
             continue;
@@ -776,9 +605,9 @@ static bool join_as_result(tn_fusion *f, tn_node y, const users *us) {
 }
 
 static void place_node(tn_fusion *f, tn_node y) {
-    bool view = op_of(f, y) == TN_OP_RESHAPE || unit_slice(f->g, y);
-    if (view && is_stored(f, tn_node_input(f->g, y, 0))) {
-        info(f, y)->kind = TN_FUSE_VIEW;
+    bool view = tn_fuse_op(f, y) == TN_OP_RESHAPE || tn_fuse_unit_slice(f->g, y);
+    if (view && tn_fuse_is_stored(f, tn_node_input(f->g, y, 0))) {
+        tn_fuse_info(f, y)->kind = TN_FUSE_VIEW;
         return;
     }
     users us = users_of(f, y);
@@ -787,7 +616,7 @@ static void place_node(tn_fusion *f, tn_node y) {
         do_pull(f, y, &p);
         add_member(f, y, us.group[0]);
     } else if (view) {
-        info(f, y)->kind = TN_FUSE_VIEW;
+        tn_fuse_info(f, y)->kind = TN_FUSE_VIEW;
     } else if (!duplicate(f, y, &us) && !join_as_result(f, y, &us) && !join_sibling(f, y)) {
         new_group(f, y, false);
     }
@@ -796,7 +625,7 @@ static void place_node(tn_fusion *f, tn_node y) {
 static void pull_into_groups(tn_fusion *f) {
     for (uint32_t p = f->n_order; p >= 1; p--) {
         tn_node n = {f->order[p]};
-        if (info(f, n)->kind == TN_FUSE_PULL && !info(f, n)->group) place_node(f, n);
+        if (tn_fuse_info(f, n)->kind == TN_FUSE_PULL && !tn_fuse_info(f, n)->group) place_node(f, n);
     }
 }
 
@@ -806,9 +635,9 @@ static tn_status number_nodes(tn_fusion *f) {
     TN_FOR_NODES(f->g, f->region, n) {
         f->order[++f->n_order] = n.i;
         f->node[n.i].pos = f->n_order;
-        f->node[n.i].kind = kind_of(op_of(f, n));
+        f->node[n.i].kind = kind_of(tn_fuse_op(f, n));
         if (f->node[n.i].kind != TN_FUSE_NONE && tn_node_result_count(f->g, n) != 1)
-            return tn_graph_fail(f->g, TN_E_UNSUPPORTED, n, "", "no kernel computes %s", tn_op_text(op_of(f, n)));
+            return tn_graph_fail(f->g, TN_E_UNSUPPORTED, n, "", "no kernel computes %s", tn_op_text(tn_fuse_op(f, n)));
     }
     return TN_OK;
 }

@@ -136,4 +136,47 @@ void tn_made_put_type(const tn_graph *g, tn_made_sizes *l, tn_val v);
 bool tn_fuse_sizes_fit(const tn_fusion *f, const tn_fuse_group *gr, tn_node n);
 void tn_fuse_take_sizes(const tn_fusion *f, tn_fuse_group *gr, tn_node n);
 
+/* ---- small questions ---- */
+
+static inline bool tn_fuse_is_contraction(tn_op op) {
+    return tn_op_is(op, TN_T_CONTRACTION);
+}
+
+/* What an anchor's load may compute: nothing, what is cheap, or anything. */
+static inline tn_role tn_fuse_role(tn_op op) {
+    return tn_op_facts_of(op)->role;
+}
+
+static inline double tn_fuse_cost(tn_op op) {
+    return (double)tn_op_facts_of(op)->cost;
+}
+
+static inline tn_fuse_node *tn_fuse_info(const tn_fusion *f, tn_node n) {
+    return &f->node[n.i];
+}
+static inline tn_op tn_fuse_op(const tn_fusion *f, tn_node n) {
+    return tn_node_op(f->g, n);
+}
+static inline tn_val tn_fuse_result(const tn_fusion *f, tn_node n) {
+    return tn_node_result(f->g, n, 0);
+}
+/* Elements of less than a byte: what begins with one need not begin with a byte. */
+static inline bool tn_fuse_shares_bytes(const tn_graph *g, tn_val v) {
+    return tn_dtype_bits(tn_val_dtype(g, v)) < 8;
+}
+
+/* ---- takes.c ---- */
+bool tn_fuse_unit_slice(const tn_graph *g, tn_node n); /* a slice that can be a view */
+/* Kernels that copy 16-byte chunks from wherever index arithmetic says. */
+bool tn_fuse_addresses_freely(const tn_graph *g, tn_node n);
+/* A transpose after which rows are still contiguous: the last axis stays one of the last `among`. */
+bool tn_fuse_keeps_rows(const tn_graph *g, tn_node n, uint32_t among);
+/* In memory whatever the third walk decides, v or all operands of n: views of such values will be views. */
+bool tn_fuse_is_stored(const tn_fusion *f, tn_val v);
+bool tn_fuse_operands_stored(const tn_fusion *f, tn_node n);
+/* u, which reads y at this slot, may compute it; *why not.  In its load; as a weight of few bits, which is unpacked there. */
+bool tn_fuse_slot_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot, const char **why);
+bool tn_fuse_load_takes(const tn_fusion *f, tn_node y, tn_node u, size_t slot);
+bool tn_fuse_is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot);
+
 #endif
