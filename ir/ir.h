@@ -554,11 +554,12 @@ tn_type tn_val_type(const tn_graph *g, tn_val v);
 tn_dtype tn_val_dtype(const tn_graph *g, tn_val v);
 size_t tn_val_rank(const tn_graph *g, tn_val v);
 tn_dim tn_val_dim(const tn_graph *g, tn_val v, size_t axis);
-double tn_typical_numel(const tn_graph *g, tn_val v); /* elements, at typical sizes */
-tn_node tn_val_def(const tn_graph *g, tn_val v);      /* none for region arguments */
-size_t tn_val_index(const tn_graph *g, tn_val v);     /* which result, or which argument */
-tn_region tn_val_arg_of(const tn_graph *g, tn_val v); /* the region whose argument v is, or none */
-const char *tn_val_name(const tn_graph *g, tn_val v); /* debugging name, "" if none */
+double tn_typical_numel(const tn_graph *g, tn_val v);               /* elements, at typical sizes */
+double tn_bucket_numel(const tn_graph *g, size_t bucket, tn_val v); /* ... of a bucket */
+tn_node tn_val_def(const tn_graph *g, tn_val v);                    /* none for region arguments */
+size_t tn_val_index(const tn_graph *g, tn_val v);                   /* which result, or which argument */
+tn_region tn_val_arg_of(const tn_graph *g, tn_val v);               /* the region whose argument v is, or none */
+const char *tn_val_name(const tn_graph *g, tn_val v);               /* debugging name, "" if none */
 void tn_val_set_name(tn_graph *g, tn_val v, const char *name);
 size_t tn_val_use_count(const tn_graph *g, tn_val v); /* O(uses) */
 bool tn_val_has_one_use(const tn_graph *g, tn_val v);

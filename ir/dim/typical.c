@@ -36,6 +36,20 @@ double tn_typical_numel(const tn_graph *g, tn_val v) {
     return n;
 }
 
+static bool bucket_value(const void *bucket, const tn_graph *g, tn_dim sym, int64_t *out) {
+    *out = tn_bucket_typical(g, *(const size_t *)bucket, sym);
+    return true;
+}
+
+double tn_bucket_numel(const tn_graph *g, size_t bucket, tn_val v) {
+    double n = 1;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++) {
+        int64_t d;
+        n *= tn_dim_eval_by(g, tn_val_dim(g, v, k), bucket_value, &bucket, &d) && d > 0 ? (double)d : 1;
+    }
+    return n;
+}
+
 typedef struct trial {
     tn_graph *g;
     size_t n;
