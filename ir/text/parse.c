@@ -312,7 +312,7 @@ static tn_cursor cursor_of(const module *m, tn_region r, const parsed_node *n) {
 /* domain::op, which no op of the graph's own is called. */
 static bool at_plugin(const tn_parser *p) {
     const size_t n = tn_ident_length(p->s);
-    return n && !memcmp(p->s + n, "::", 2) && tn_ident_length(p->s + n + 2);
+    return n && !strncmp(p->s + n, "::", 2) && tn_ident_length(p->s + n + 2);
 }
 
 static const tn_plugin *plugin_named(tn_parser *p, const char *s, size_t n) {

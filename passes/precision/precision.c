@@ -208,8 +208,10 @@ static void keep_operands(lowering *l, tn_node n) {
     }
 }
 
-/* An attention reads its bias as it is: a mask's lowest numbers are beyond f16. */
-enum { BIAS = 3 };
+/* An attention's bias is read as it is (a mask's lowest numbers are beyond f16), and so are the sums of a weight's columns. */
+static bool is_read_wide(tn_op op, size_t operand) {
+    return (op == TN_OP_ATTENTION && operand == 3) || (op == TN_OP_MATMUL && operand == 2);
+}
 
 /* The node again on operands of its class. */
 static tn_node lower_node(lowering *l, tn_node n, bool wide) {
@@ -221,7 +223,7 @@ static tn_node lower_node(lowering *l, tn_node n, bool wide) {
         return (tn_node){0};
     }
     for (size_t k = 0; k < count; k++)
-        in[k] = version(l, tn_node_input(g, n, k), wide || (tn_node_op(g, n) == TN_OP_ATTENTION && k == BIAS));
+        in[k] = version(l, tn_node_input(g, n, k), wide || is_read_wide(tn_node_op(g, n), k));
     tn_val first;
     if (tn_node_op(g, n) == TN_OP_CAST && TN_ATTRS_OF(g, n, cast)->to == TN_F32 && !wide) {
         tn_attrs_cast a = {.to = l->dtype, .loose = true};
