@@ -9,8 +9,8 @@
 typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_batch_map;
 
 typedef struct tn_contraction {
-    tn_val a, b, bias,
-        out;        /* bias: none if absent; of a product with a norm that takes means away, the sums of b's columns */
+    tn_val a, b, out;
+    tn_val bias;    /* none if absent; of a product with a norm that takes means away, the sums of b's columns */
     bool norm;      /* of a's rows: for templates that add them up (tn_finish.cuh) */
     tn_dtype dtype; /* of a and b */
     bool tf32;      /* float32 operands may be rounded to tf32 */

@@ -18,15 +18,13 @@
 #include "passes/util.h"
 #include "passes/memory/views.h"
 
-/* ---- what ops.def says ------------------------------------------------------------------------------------------- */
+/* ---- small questions ------------------------------------------------------------------------------------------- */
 
 static tn_fuse_kind kind_of(tn_op op) {
     return tn_op_is(op, TN_T_ANCHOR | TN_T_SAMPLE) ? TN_FUSE_ANCHOR
            : tn_op_is(op, TN_T_INLINE)             ? TN_FUSE_PULL
                                                    : TN_FUSE_NONE;
 }
-
-/* ---- small questions ------------------------------------------------------------------------------------------- */
 
 bool tn_fuse_is_immediate(const tn_graph *g, tn_val v) {
     return tn_is_const(g, v) && tn_dim_equal_const(g, tn_type_numel((tn_graph *)(uintptr_t)g, tn_val_type(g, v)), 1);
