@@ -4,7 +4,7 @@
  *     spec x template x knobs  --> tn_variant (generated header, launch, argument list)
  *     variant + NVRTC          --> cubin, checked and timed by the tuner (tune.h)
  *
- * A template is a real CUDA file in templates/.  It includes the one generated header "tn_variant.cuh", which defines
+ * A template is a real CUDA file in a folder of templates/.  It includes the one generated header "tn_variant.cuh", which defines
  *   - its knobs and problem constants as TN_<NAME>: constexpr, or a macro where the template's preprocessor reads it (a
  *     dynamic size is a macro that reads a field of `args`),
  *   - `struct tn_args` (fields of 8 bytes: tensor pointers, then dims as long long; then tensor maps; in the order of

@@ -664,7 +664,7 @@ bool tn_const_splat(const tn_graph *g, tn_val v, double *num);
 double tn_const_get(const tn_graph *g, tn_val v, uint64_t i);
 int64_t tn_const_get_int(const tn_graph *g, tn_val v, uint64_t i);
 
-/* The integer that a float becomes, here and in kernels (templates/tn_math.cuh): truncated, NaN 0, saturated where 64
+/* The integer that a float becomes, here and in kernels (templates/shared/tn_math.cuh): truncated, NaN 0, saturated where 64
  * bits end (from -2^63 to 2^63 - 1, or 2^64 - 1 of unsigned types); narrower types keep the low bits. */
 static inline int64_t tn_float_to_int(double v, bool is_unsigned) {
     if (v != v) return 0;

@@ -1,4 +1,4 @@
-/* attention.c: attention on templates/attention_mma.cu, attention_tma.cu and attention_split.cu. */
+/* attention.c: attention on templates/attention/attention_mma.cu, attention_tma.cu and attention_split.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"
 #include "tenon/internal/arith.h"
@@ -168,7 +168,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
     return tn_emitter_finish(e);
 }
 
-/* ---- templates/attention_mma.cu ---------------------------------------------------------------------------------- */
+/* ---- attention_mma.cu -------------------------------------------------------------------------------------------- */
 
 static block mma_block(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
                        tn_variant *v) {
@@ -211,7 +211,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_attention_mma = {"attention_mma", accepts, emit, cost};
 
-/* ---- templates/attention_tma.cu ---------------------------------------------------------------------------------- */
+/* ---- attention_tma.cu -------------------------------------------------------------------------------------------- */
 
 enum { PANEL_ROW = 128, TMA_MOST_SLOTS = 2, TMA_BARRIERS = 256 };
 
@@ -355,7 +355,7 @@ static double cost_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *
 
 const tn_binding_ops tn_bind_attention_tma = {"attention_tma", accepts_tma, emit_tma, cost_tma};
 
-/* ---- templates/attention_split.cu -------------------------------------------------------------------------------- */
+/* ---- attention_split.cu ------------------------------------------------------------------------------------------ */
 
 enum { SPLIT_ROWS = 16 };
 

@@ -1,4 +1,4 @@
-/* compact.c: compact on templates/compact.cu: a block for each block of the mask. */
+/* compact.c: compact on templates/sorting/compact.cu: a block for each block of the mask. */
 #include "codegen/bind/bind.h"
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {

@@ -1,4 +1,4 @@
-/* conv.c: NHWC convolution on templates/conv_mma.cu, templates/conv_sparse.cu and templates/conv_wgmma.cu. */
+/* conv.c: NHWC convolution on templates/convolutions/conv_mma.cu, conv_sparse.cu and conv_wgmma.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/bind/wgmma.h"
 #include "codegen/spec/window.h"
@@ -209,7 +209,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_conv_mma = {"conv_mma", accepts, emit, cost};
 
-/* ---- templates/conv_sparse.cu: two of each four elements of constant filters */
+/* ---- conv_sparse.cu: two of each four elements of constant filters */
 
 static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
@@ -222,7 +222,7 @@ static double cost_sparse(const tn_spec *s, const tn_arch *arch, const tn_proble
 
 const tn_binding_ops tn_bind_conv_sparse = {"conv_sparse", accepts_sparse, emit, cost_sparse};
 
-/* ---- templates/conv_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
+/* ---- conv_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;

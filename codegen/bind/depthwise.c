@@ -1,4 +1,4 @@
-/* depthwise.c: depthwise NHWC convolution on templates/conv_depthwise.cu. */
+/* depthwise.c: depthwise NHWC convolution on templates/convolutions/conv_depthwise.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/spec/window.h"
 

@@ -1,4 +1,4 @@
-/* det.c: det on templates/det.cu: a block for each matrix of a known size. */
+/* det.c: det on templates/algebra/det.cu: a block for each matrix of a known size. */
 #include "codegen/bind/bind.h"
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {

@@ -1,4 +1,4 @@
-/* dft.c: Fourier transforms of a known length on templates/dft.cu. */
+/* dft.c: Fourier transforms of a known length on templates/algebra/dft.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"
 

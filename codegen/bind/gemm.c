@@ -1,5 +1,4 @@
-/* gemm.c: matmul and pointwise convolution on templates/gemm_mma.cu, templates/gemm_sparse.cu and
- * templates/gemm_wgmma.cu. */
+/* gemm.c: matmul and pointwise convolution on templates/products/gemm_mma.cu, gemm_sparse.cu and gemm_wgmma.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/bind/wgmma.h"
 
@@ -93,7 +92,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 
-/* ---- templates/gemm_sparse.cu: two of each four elements of a constant B */
+/* ---- gemm_sparse.cu: two of each four elements of a constant B */
 
 static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
@@ -107,7 +106,7 @@ static double cost_sparse(const tn_spec *s, const tn_arch *arch, const tn_proble
 
 const tn_binding_ops tn_bind_gemm_sparse = {"gemm_sparse", accepts_sparse, emit, cost_sparse};
 
-/* ---- templates/gemm_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
+/* ---- gemm_wgmma.cu: 16-byte chunks of elements of 16 or 8 bits straight from memory */
 
 static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;

@@ -1,4 +1,4 @@
-/* gemv.c: products with few rows on templates/gemv.cu, and of 16 bits on templates/gemv_mma.cu. */
+/* gemv.c: products with few rows on templates/products/gemv.cu, and of 16 bits on gemv_mma.cu. */
 #include "codegen/spec/contraction.h"
 #include "tenon/internal/arith.h"
 
@@ -139,7 +139,7 @@ static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, c
 
 const tn_binding_ops tn_bind_gemv = {"gemv", accepts, emit, cost};
 
-/* ---- templates/gemv_mma.cu */
+/* ---- gemv_mma.cu */
 
 static bool accepts_mma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;

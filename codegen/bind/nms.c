@@ -1,4 +1,4 @@
-/* nms.c: nms_keep on templates/nms.cu, a block for each batch and class, and on templates/nms_grid.cu, several. */
+/* nms.c: nms_keep on templates/boxes/nms.cu, a block for each batch and class, and on nms_grid.cu, several. */
 #include "codegen/bind/bind.h"
 
 #include <math.h>

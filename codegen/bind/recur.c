@@ -1,4 +1,4 @@
-/* recur.c: recurrent layers on templates/recur.cu and, in 16 bits, on templates/recur_mma.cu: a cluster of blocks holds the
+/* recur.c: recurrent layers on templates/recurrent/recur.cu and, in 16 bits, on recur_mma.cu: a cluster of blocks holds the
  * state of some sequences over all steps. */
 #include "codegen/bind/bind.h"
 #include "codegen/spec/contraction.h"

@@ -1,4 +1,4 @@
-/* roi.c: roi_align on templates/roi_align.cu. */
+/* roi.c: roi_align on templates/boxes/roi_align.cu. */
 #include "codegen/bind/bind.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
-/* scatter.c: scatter_elements and scatter_nd on templates/scatter.cu, one update on templates/scatter_row.cu, and what many
- * updates become on templates/scatter_sorted.cu. */
+/* scatter.c: scatter_elements and scatter_nd on templates/places/scatter.cu, one update on scatter_row.cu, and what many updates
+ * become on scatter_sorted.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/emit/internal.h"
 #include "codegen/spec/contraction.h"

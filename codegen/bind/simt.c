@@ -1,4 +1,4 @@
-/* simt.c: matmul and NHWC convolution in float32 on templates/gemm_simt.cu and templates/conv_simt.cu. */
+/* simt.c: matmul and NHWC convolution in float32 on templates/products/gemm_simt.cu and templates/convolutions/conv_simt.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/spec/window.h"
 

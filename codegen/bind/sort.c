@@ -1,4 +1,4 @@
-/* sort.c: what long sorts are made of, on templates/sort_count.cu, sort_move.cu and place.cu: a block for each block of each
+/* sort.c: what long sorts are made of, on templates/sorting/sort_count.cu, sort_move.cu and templates/places/place.cu: a block for each block of each
  * row; a thread for each element that is placed. */
 #include "codegen/bind/bind.h"
 

@@ -1,4 +1,4 @@
-/* top_k.c: top_k on templates/top_k.cu: a block for each row, the elements along the axis at one place of the
+/* top_k.c: top_k on templates/sorting/top_k.cu: a block for each row, the elements along the axis at one place of the
  * others. */
 #include "codegen/bind/bind.h"
 

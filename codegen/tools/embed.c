@@ -2,6 +2,8 @@
  *
  *     tn_embed OUT FILE...
  *
+ * Folders do not count: a file is known by its name, in whose order all is written, whatever the order of the arguments.
+ *
  * It copies the text of every .cu and .cuh, and reads the `//!` lines of each .cu into a tn_template:
  *
  *     //! kernel  NAME  summary         once; NAME is the file's stem
@@ -348,6 +350,10 @@ static void write_all(FILE *out) {
             headers);
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const file *)a)->name, ((const file *)b)->name);
+}
+
 int main(int argc, char **argv) {
     if (argc < 3 || argc - 2 > MAX_FILES) {
         fprintf(stderr, "usage: tn_embed OUT FILE... (at most %d files)\n", MAX_FILES);
@@ -358,6 +364,9 @@ int main(int argc, char **argv) {
         if (files[n_files].is_template) parse_template(&files[n_files]);
         ++n_files;
     }
+    qsort(files, (size_t)n_files, sizeof *files, by_name);
+    for (int k = 1; k < n_files; ++k)
+        if (!strcmp(files[k].name, files[k - 1].name)) die(files[k].path, 0, "%s has the same name", files[k - 1].path);
     char tmp[4096];
     if (snprintf(tmp, sizeof tmp, "%s.tmp", argv[1]) >= (int)sizeof tmp) die(argv[1], 0, "path is too long");
     FILE *out = fopen(tmp, "w");

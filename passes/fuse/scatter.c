@@ -1,4 +1,4 @@
-/* scatter.c: many updates.  templates/scatter.cu looks at every update for every block of elements that it may go to, which is quick for few and
+/* scatter.c: many updates.  templates/places/scatter.cu looks at every update for every block of elements that it may go to, which is quick for few and
  * takes the product of both for many.  Those are sorted, stably, by the row that they go to, as sort.c sorts rows; then each row finds its
  * own (`scatter_sorted`).  What an index leaves out of range is sorted as the last row that digits can tell, and is no update's number
  * there: 65536 rows take two digits.  What constant indices say is sorted here. */

@@ -13,7 +13,7 @@ enum {
     SCAN_LONG = 4 * SCAN_BLOCK, /* shorter rows are summed up as they are */
     SCAN_ROWS = 1024,           /* and so are this many */
     SORT_SHORT = 1024,          /* rows that all elements of can be compared with each other in */
-    SORT_KEPT = 2048,           /* templates/top_k.cu chooses up to so many */
+    SORT_KEPT = 2048,           /* templates/sorting/top_k.cu chooses up to so many */
     SORT_LONG = 1 << 17,        /* of rows that few blocks should not look at alone */
     SORT_ROWS = 32
 };

@@ -3,7 +3,7 @@
 #include "passes/util.h"
 
 /* True if every use of v inside the region reads it at the index that is being written: elementwise ops of one shape,
- * and scatters into it, whose kernels read an element where they write it (templates/scatter.cu, scatter_row.cu), up to the yield.  `budget` bounds the walk over shared subexpressions. */
+ * and scatters into it, whose kernels read an element where they write it (templates/places/scatter.cu, scatter_row.cu), up to the yield.  `budget` bounds the walk over shared subexpressions. */
 static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget) {
     for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
         tn_node n = tn_use_node(g, u);

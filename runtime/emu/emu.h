@@ -1,7 +1,7 @@
 /* emu.h: runs generated kernels on the CPU, with CUDA's semantics and checks that hardware does not make.
  *
  * A kernel is the source text that NVRTC would compile.  The host's C++ compiler ($TENON_CXX, $CXX or c++) builds it
- * against templates/tn_emu.h, and a launch runs its threads as fibers: block after block (the blocks of a cluster
+ * against templates/shared/tn_emu.h, and a launch runs its threads as fibers: block after block (the blocks of a cluster
  * together), warp after warp, in an order that a seed shuffles.  Asynchronous copies and products take effect no sooner
  * than they are waited for.  What a launch finds wrong ends it with a report:
  *

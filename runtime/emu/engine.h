@@ -15,7 +15,7 @@
 #include <ucontext.h>
 
 #include "runtime/emu/emu.h"
-#include "templates/tn_emu.h"
+#include "templates/shared/tn_emu.h"
 
 #if defined(__SANITIZE_ADDRESS__) && !defined(EMU_SWAPCONTEXT)
 #define EMU_SWAPCONTEXT 1

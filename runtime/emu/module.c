@@ -28,7 +28,7 @@
 #include "runtime/emu/module.h"
 
 extern char **environ;
-/* templates/tn_emu.h, and the object file of linked/hooks.c. */
+/* templates/shared/tn_emu.h, and the object file of linked/hooks.c. */
 extern const unsigned char tn_emu_header[], tn_emu_hooks[];
 extern const unsigned long tn_emu_header_size, tn_emu_hooks_size;
 

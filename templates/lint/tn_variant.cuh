@@ -1,5 +1,5 @@
 // tn_variant.cuh: the stand-in that editors and linters see in place of a generated header: with it, templates compile as they
-// stand (nvcc -Itemplates -Itemplates/lint -arch=sm_90a -c map.cu).  It defines everything that any template of plain kernels
+// stand (nvcc -Itemplates/shared -Itemplates/lint -arch=sm_90a -c map.cu).  It defines everything that any template of plain kernels
 // asks for, with arbitrary values; templates on tensor cores have macros of their own.
 #pragma once
 #include "tn_device.cuh"

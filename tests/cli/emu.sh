@@ -92,7 +92,7 @@ fi
 # A broken kernel is reported with its line and its layer.
 broken() {
     local line
-    line=$(grep -n '__syncthreads();' "$source/templates/tn_device.cuh" | head -1 | cut -d: -f1)
+    line=$(grep -n '__syncthreads();' "$source/templates/shared/tn_device.cuh" | head -1 | cut -d: -f1)
     ! TENON_EMU_PATCH="tn_device.cuh:$line:" "$tenon" run "$work/softmax.tn" --device emu >"$work/report" 2>&1 &&
         grep -q 'softmax.cu:[0-9]* > tn_device.cuh:' "$work/report" && grep -Eq 'race|uninitialised' "$work/report" ||
         { cat "$work/report"; return 1; }

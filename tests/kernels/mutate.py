@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Proves that tests notice a missing synchronisation or bounds check in a kernel template.
 
-Every mutant is one line of templates/*.cu or *.cuh with one barrier, wait or comparison taken away or weakened.  It is
+Every mutant is one line of a .cu or .cuh of templates/ with one barrier, wait or comparison taken away or weakened.  It is
 planted with TENON_EMU_PATCH into what the emulator compiles, and the templates that include the line run their cases of
 kernel_matrix until one fails.  A mutant that makes no case fail has survived: either a test is missing, or the line is
 not needed.
@@ -33,6 +33,9 @@ from collections import defaultdict, namedtuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATES = os.path.join(HERE, "..", "..", "templates")
+# a file's name, by which all else knows it: its path
+PATHS = {f: os.path.join(d, f) for d, _, names in os.walk(TEMPLATES) if os.path.basename(d) != "lint"
+         for f in names if f.endswith((".cu", ".cuh"))}
 
 # ---- mutants ---------------------------------------------------------------------------------------------------------
 
@@ -269,14 +272,14 @@ def mutants_of(path):
 
 
 def all_files():
-    return sorted(f for f in os.listdir(TEMPLATES) if f.endswith((".cu", ".cuh")))
+    return sorted(PATHS)
 
 
 def users(files):
     """For every file the templates that include it, themselves included."""
     includes = {}
     for f in files:
-        text = open(os.path.join(TEMPLATES, f), encoding="utf-8").read()
+        text = open(PATHS[f], encoding="utf-8").read()
         includes[f] = [i for i in re.findall(r'^\s*#include "([^"]+)"', text, re.M) if i in files]
     out = defaultdict(list)
     for t in files:
@@ -328,7 +331,7 @@ class Reach:
     the knobs that are spoken of just before the line are not at their least."""
 
     def __init__(self, files):
-        self.text = {f: open(os.path.join(TEMPLATES, f), encoding="utf-8").read() for f in files}
+        self.text = {f: open(PATHS[f], encoding="utf-8").read() for f in files}
         self.functions = {}                  # file: a name for every offset
         self.mentions = defaultdict(set)     # function: the identifiers of its bodies
         for f, text in self.text.items():
@@ -586,10 +589,10 @@ def main():
         wanted = [f for f in files if f in a.template or f.rsplit(".", 1)[0] in a.template]
         if not wanted:
             p.error(f"no file of templates/ is called {' or '.join(a.template)}")
-    mutants = [m for f in wanted for m in mutants_of(os.path.join(TEMPLATES, f))]
+    mutants = [m for f in wanted for m in mutants_of(PATHS[f])]
     mutants = [m for m in mutants if (not a.kind or m.kind in a.kind) and (not a.line or m.line == a.line)]
     equivalent = known_equivalents()
-    stale = set(equivalent) - {m.key for f in files for m in mutants_of(os.path.join(TEMPLATES, f))}
+    stale = set(equivalent) - {m.key for f in files for m in mutants_of(PATHS[f])}
     for key in sorted(stale):
         print(f"warning: mutants.txt: {key} is no mutant any more", file=sys.stderr)
     if a.sample:

@@ -3,7 +3,7 @@
  *
  * Element i, row-major, of a `random` node has the counter (i / n, its operand) and the key (seed, stream), low words first;
  * n is how many elements four words make.  An f32 is the high 24 bits of word i mod 4, an f64 27 bits of word 2 (i mod 2)
- * and 26 of the next one.  Kernels compute the same (templates/tn_math.cuh). */
+ * and 26 of the next one.  Kernels compute the same (templates/shared/tn_math.cuh). */
 #ifndef TENON_EVAL_RANDOM_H
 #define TENON_EVAL_RANDOM_H
 

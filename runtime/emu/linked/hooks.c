@@ -5,7 +5,7 @@
  * stack and the emulator's own variables are not checked. */
 #include <stdbool.h>
 
-#include "templates/tn_emu.h"
+#include "templates/shared/tn_emu.h"
 
 /* Of the kernel's library. */
 extern const tn_emu_api *tn_emu;
