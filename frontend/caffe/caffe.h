@@ -7,7 +7,7 @@
 #define TENON_CAFFE_H
 
 #include "frontend/caffe/caffe.pb-c.h"
-#include "frontend/onnx/reader.h"
+#include "frontend/onnx/file/reader.h"
 #include "ir/plugin/plugin.h"
 #include "tenon/builder.h"
 #include "tenon/compiler.h"

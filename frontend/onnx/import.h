@@ -10,7 +10,7 @@
 #ifndef TENON_ONNX_IMPORT_H
 #define TENON_ONNX_IMPORT_H
 
-#include "frontend/onnx/reader.h"
+#include "frontend/onnx/file/reader.h"
 #include "tenon/internal/memory.h"
 #include "tenon/builder.h"
 #include "tenon/compiler.h"
@@ -33,7 +33,7 @@ typedef struct tn_oi_scope tn_oi_scope;
 typedef struct tn_oi_frame tn_oi_frame;
 typedef struct tn_oi_row tn_oi_row;
 
-/* What becomes of branches of different types under conditions on sizes, in the order in which an import meets them (branch.c):
+/* What becomes of branches of different types under conditions on sizes, in the order in which an import meets them (control/branch.c):
  * what imports at all, trials find (tn_oi_try). */
 typedef enum tn_oi_way { TN_OI_TAKE_NO, TN_OI_TAKE_YES, TN_OI_TAKE_BOTH } tn_oi_way;
 enum { TN_OI_MAX_CHOICES = 16, TN_OI_MAX_TRIALS = 24, TN_OI_MAX_SPLITS = 2 /* each doubles what is imported */ };
@@ -79,7 +79,7 @@ typedef struct tn_oi {
     const tn_oi_row *row;
     int64_t opset; /* the model's version of the node's domain */
     tn_arena arena;
-    struct tn_oi_named *named; /* of join.c */
+    struct tn_oi_named *named; /* of movement/join.c */
     tn_oi_choices choices;
     tn_oi_rest *rest;                 /* what follows the current node of the model's graph; NULL elsewhere */
     size_t splits;                    /* branches around it that hold what follows them */
@@ -190,9 +190,9 @@ tn_dim tn_oi_size_of_data(tn_oi *x, tn_val n, const char *what);
 tn_val tn_oi_softmax(tn_oi *x, tn_op op, tn_val v, int64_t opset);
 /* The node's Gemm. */
 tn_val tn_oi_gemm(tn_oi *x);
-/* Concat of v[0..n-1], which it overwrites (join.c). */
+/* Concat of v[0..n-1], which it overwrites (movement/join.c). */
 tn_val tn_oi_join(tn_oi *x, size_t n, tn_val *v, size_t axis);
-/* Slice and Pad where starts and ends, or pads, depend on data (cut.c). */
+/* Slice and Pad where starts and ends, or pads, depend on data (movement/cut.c). */
 void tn_oi_slice_of_data(tn_oi *x, size_t n, const int64_t *axes, const int64_t *steps);
 void tn_oi_pad_of_data(tn_oi *x, size_t n, const int64_t *axes);
 

@@ -61,7 +61,7 @@ const tn_oi_sym *tn_oi_value_sym(tn_oi *x, tn_oi_value *v);
  * list. */
 const uint32_t *tn_oi_order(tn_oi *x, size_t *n, TnOnnx__NodeProto **nodes);
 
-/* ---- sequence.c ---- */
+/* ---- control/sequence.c ---- */
 tn_oi_value *tn_oi_new_seq(tn_oi *x, tn_dtype t, size_t n); /* its items are to be filled in */
 size_t tn_oi_length(const tn_oi_value *v);                  /* tensors in it: 1 of a tensor */
 /* The tensors of v, at most cap. */

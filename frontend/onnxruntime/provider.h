@@ -13,7 +13,7 @@
 
 #include <pthread.h>
 
-#include "frontend/onnx/reader.h"
+#include "frontend/onnx/file/reader.h"
 #include "frontend/onnxruntime/abi.h"
 #include "tenon/host.h"
 #include "tenon/internal/memory.h"

@@ -80,7 +80,7 @@ static bool is_of_constants(const tn_graph *g, tn_val v, int depth, double *byte
 }
 
 /* A weight of fewer bytes than what is computed of it (8 bits with a scale for 16 of them, or more, for 16), which a product's load
- * makes numbers of (frontend/onnx/nbits.c): not for so many rows that each tile's doing it again costs more than to write them
+ * makes numbers of (frontend/onnx/quant/nbits.c): not for so many rows that each tile's doing it again costs more than to write them
  * down once, for kernels that copy what they multiply (an H200 at 4096 x 4096, 4 bits: 64 rows took 48 us in the load, 512 rows
  * written down first 45). */
 bool tn_fuse_is_packed_weight(const tn_fusion *f, tn_node y, tn_node u, size_t slot) {

@@ -2,7 +2,7 @@
 #ifndef TENON_TESTS_OP_PROBE_H
 #define TENON_TESTS_OP_PROBE_H
 
-#include "frontend/onnx/reader.h"
+#include "frontend/onnx/file/reader.h"
 #include "tests/onnx/imported.h"
 
 typedef struct probe_input {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "frontend/cli/check/suite.h"
-#include "frontend/onnx/reader.h"
+#include "frontend/onnx/file/reader.h"
 #include "ir/text/output.h"
 
 static const char script[] = "import sys\n"
