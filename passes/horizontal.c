@@ -139,7 +139,26 @@ static found find_step(const family *h, step *s) {
     return STEP;
 }
 
-/* Follows the members as far as they go together; false if they should stay apart. */
+/* Leaves out the members that an op follows: of the rest the results are wanted as they are.  False if that leaves too few. */
+static bool keep_ends(family *h) {
+    size_t n = 0;
+    for (size_t k = 0; k < h->n; k++) n += !follower(h->g, h->y[k]).i;
+    if (n < 2) return false;
+    n = 0;
+    h->outs = 0;
+    for (size_t k = 0; k < h->n; k++) {
+        if (follower(h->g, h->y[k]).i) continue;
+        h->f[n] = h->f[k];
+        h->y[n] = h->y[k];
+        for (size_t i = 0; i < h->n_steps; i++) h->steps[i].c[n] = h->steps[i].c[k];
+        h->outs += h->f[n++].outs;
+    }
+    h->n = n;
+    return true;
+}
+
+/* Follows the members as far as they go together; where only some end there, the others are left out (queries, keys and values beside
+ * the first product of an MLP that runs in parallel: GPT-J, Phi).  False if all should stay apart. */
 static bool find_steps(family *h) {
     found f = STEP;
     for (h->n_steps = 0; h->n_steps < STEPS; h->n_steps++) {
@@ -153,7 +172,7 @@ static bool find_steps(family *h) {
             if (!may_be_view(h->g, h->y[k])) return false;
         }
     }
-    return f == NOTHING;
+    return f == NOTHING || (f == OTHER && keep_ends(h));
 }
 
 /* ---- the wide product -------------------------------------------------------------------------------------------- */

@@ -263,12 +263,20 @@ static bool join_pair_half(tn_fusion *f, tn_node x) {
     return true;
 }
 
-/* By heads: what follows is elementwise over the axes that the half of a product's columns is seen with. */
+/* The group begins with halves of the pairs of its product's columns. */
+static bool begins_with_pairs(const tn_fusion *f, uint32_t group) {
+    const tn_node anchor = f->group[group].anchor;
+    const tn_use u = anchor.i ? tn_val_first_use(f->g, tn_fuse_result(f, anchor)) : (tn_use){0};
+    return u.i && tn_is_pair_half(f->g, tn_use_node(f->g, u)) && tn_fuse_info(f, tn_use_node(f->g, u))->group == group;
+}
+
+/* By heads: what follows is elementwise over the axes that the half of a product's columns is seen with, or its sum with a bias. */
 static bool join_pair_reshape(tn_fusion *f, tn_node x) {
     const tn_val v = tn_node_input(f->g, x, 0);
     const tn_node def = tn_val_def(f->g, v);
     const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
-    if (!group || !tn_is_pair_half(f->g, def) || !tn_val_has_one_use(f->g, v)) return false;
+    if (!group || !begins_with_pairs(f, group) || tn_fuse_info(f, def)->path || !tn_val_has_one_use(f->g, v))
+        return false;
     if (!tn_pass_may_rewrite(f->ctx, "fuse_pairs")) return false;
     f->group[group].root = tn_fuse_result(f, x);
     tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, v);

@@ -1,0 +1,376 @@
+/* rotary.c: rotary positions in the epilogue of the projection that makes queries and keys.
+ *
+ *     y = matmul(x, w); q, k, v = parts of y                  y = matmul(x, w'), the two halves of a head by pairs
+ *     q, k by heads: x * cos + [-x2 x1] * sin     becomes     both of all pairs, turned where they are of q and k, else as they
+ *                                                             are: a result each, side by side in memory as the model has them
+ *
+ * A rotation needs two elements of a head.  Where they are neighbours (GPT-J, GLM, Cohere) the epilogue has both (tn_is_pair_half);
+ * where they are an element of each half (Llama and most others) the columns of the weight are arranged anew, so that they are.  So
+ * queries and keys are not read and written once more.  A bias a column may be between (Qwen).  Where the first features of a head
+ * turn alone (GPT-NeoX, Phi), the columns are seen as blocks of as many, of which some turn.  What is rotated lies as the model
+ * has it, so that caches of keys may hold it. */
+#include "passes/rotary/rotary.h"
+
+#include "passes/pass.h"
+#include "passes/rule.h"
+#include "tenon/internal/memory.h"
+#include "passes/rules/filter.h"
+#include "passes/util.h"
+
+tn_status tn_pass_rotary(tn_graph *g, tn_pass_ctx *ctx);
+
+static const char rule[] = "rotary";
+enum { PARTS = 4, MAX_BYTES = 256 << 20, MAX_BLOCKS = 2048, CHUNK = 16 };
+
+typedef struct projection {
+    tn_graph *g;
+    const uint32_t *place; /* by node, of which there were so many: the order in its region */
+    uint32_t n_nodes;
+    tn_filter f;
+    tn_val y, bias; /* y: of the product, or the product and the bias; bias: none, or a constant a column */
+    tn_dim dims[2]; /* batch, positions */
+    const tn_rotation *part[PARTS];
+    size_t n;
+    int64_t block, n_blocks; /* columns that turn together, and how many such there are */
+    bool turns[MAX_BLOCKS];
+    const char *why;
+} projection;
+
+/* ---- the projection ---------------------------------------------------------------------------------------------- */
+
+static void find_bias(projection *p, tn_val of) {
+    tn_graph *g = p->g;
+    const tn_node n = tn_val_def(g, of);
+    int64_t numel;
+    p->y = of;
+    if (tn_node_op(g, n) == TN_OP_MATMUL) return;
+    p->bias = tn_node_input(g, n, tn_is_op(g, tn_node_input(g, n, 0), TN_OP_MATMUL));
+    if (!tn_per_channel(g, p->bias, 3, 2, p->f.outs) || !tn_static_numel(g, p->bias, &numel) || numel != p->f.outs)
+        p->why = "what is added to the projection is no constant a column";
+}
+
+static tn_val behind_reshapes(const tn_graph *g, tn_val v) {
+    while (tn_is_op(g, v, TN_OP_RESHAPE)) v = tn_node_input(g, tn_val_def(g, v), 0);
+    return v;
+}
+
+static bool is_alike(const projection *p, const tn_rotation *a, const tn_rotation *b) {
+    const tn_graph *g = p->g;
+    return a->pairs == b->pairs && a->turns == b->turns && behind_reshapes(g, a->c).i == behind_reshapes(g, b->c).i &&
+           behind_reshapes(g, a->s).i == behind_reshapes(g, b->s).i;
+}
+
+static void find_blocks(projection *p) {
+    const tn_rotation *first = p->part[0];
+    p->block = first->turns;
+    p->n_blocks = p->f.outs / p->block;
+    for (size_t k = 1; k < p->n && !p->why; k++)
+        if (!is_alike(p, first, p->part[k])) p->why = "queries and keys are rotated in different ways";
+    if (!p->why && p->block % CHUNK) p->why = "half of what turns of a head is no whole chunk";
+    if (!p->why && p->n_blocks > MAX_BLOCKS) p->why = "the projection has too many heads";
+    for (size_t k = 0; k < p->n && !p->why; k++) {
+        const tn_columns *x = &p->part[k]->x;
+        if (!p->part[k]->closed) p->why = "something else reads what is computed on the way";
+        if (p->f.outs % p->block || x->base % p->block || (x->heads > 1 && x->stride % p->block))
+            p->why = p->part[k]->turns == x->n ? "a part of the projection has no whole heads"
+                                               : "what turns of a head does not divide the head";
+        for (int64_t h = 0; h < x->heads && !p->why; h++) {
+            bool *turns = &p->turns[(x->base + h * x->stride) / p->block];
+            if (*turns) p->why = "a head is rotated twice";
+            *turns = true;
+        }
+    }
+}
+
+static bool turns_some(const projection *p, const tn_columns *c) {
+    for (int64_t h = 0; h < c->heads; h++)
+        for (int64_t d = 0; d < c->n; d++)
+            if (p->turns[(c->base + h * c->stride + d * c->step) / p->block]) return true;
+    return false;
+}
+
+static bool is_rotated_here(const projection *p, tn_node n) {
+    for (size_t k = 0; k < p->n; k++)
+        if (tn_rotation_has(p->part[k], n)) return true;
+    return false;
+}
+
+/* What else reads v, columns of the product, has none of those that turn. */
+static bool stays_apart(const projection *p, tn_val v, int depth) {
+    tn_graph *g = p->g;
+    tn_columns c;
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        if (is_rotated_here(p, n)) continue;
+        const tn_val next = tn_node_result_count(g, n) == 1 ? tn_node_result(g, n, 0) : (tn_val){0};
+        const bool moved = next.i && tn_columns_of(g, next, &c) && c.of.i == p->y.i;
+        if (!moved && !tn_columns_of(g, v, &c)) return false;
+        if (turns_some(p, &c) && !(moved && depth && stays_apart(p, next, depth - 1))) return false;
+    }
+    return true;
+}
+
+/* ---- angles ------------------------------------------------------------------------------------------------------ */
+
+/* v, computed again before the product where it stands behind it; none if the product is needed for it, or it is far to what is known. */
+static tn_val before_product(const projection *p, tn_val v, int *budget) {
+    tn_graph *g = p->g;
+    const tn_node n = tn_val_def(g, v), product = p->f.node;
+    if (!n.i || tn_node_region(g, n).i != tn_node_region(g, product).i) return v;
+    if (n.i < p->n_nodes && p->place[n.i] < p->place[product.i]) return v;
+    const tn_op op = tn_node_op(g, n);
+    tn_val in[4];
+    const size_t n_in = tn_node_input_count(g, n);
+    if (op == TN_OP_CONST) return tn_emit1(g, op, tn_node_attrs(g, n), 0, NULL);
+    if (n.i == product.i || --*budget < 0 || n_in > 4 || tn_node_result_count(g, n) != 1 ||
+        !(tn_op_is(op, TN_T_ELEMENTWISE) || tn_op_is(op, TN_T_MOVEMENT) || op == TN_OP_IOTA))
+        return (tn_val){0};
+    for (size_t k = 0; k < n_in; k++) {
+        in[k] = tn_node_input(g, n, k);
+        if (in[k].i && !(in[k] = before_product(p, in[k], budget)).i) return in[k];
+    }
+    return tn_emit_like(g, n, n_in, in);
+}
+
+/* Where v has each of its numbers twice, side by side ([.., m] -> [.., m, 1] -> [.., m, 2] -> [.., 2 m]): [.., m, 1]; else none. */
+static tn_val each_once(const tn_graph *g, tn_val v) {
+    const tn_val none = {0}, twice = tn_is_op(g, v, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, v), 0) : none;
+    if (!twice.i || !tn_is_op(g, twice, TN_OP_BROADCAST)) return none;
+    const tn_val once = tn_node_input(g, tn_val_def(g, twice), 0);
+    const size_t rank = tn_val_rank(g, twice);
+    bool fits = tn_val_rank(g, once) == rank && rank == tn_val_rank(g, v) + 1 &&
+                tn_dim_equal_const(g, tn_val_dim(g, twice, rank - 1), 2) &&
+                tn_dim_equal_const(g, tn_val_dim(g, once, rank - 1), 1);
+    for (size_t k = 0; fits && k + 1 < rank; k++) fits = tn_val_dim(g, once, k).i == tn_val_dim(g, twice, k).i;
+    for (size_t k = 0; fits && k + 2 < rank; k++) fits = tn_val_dim(g, once, k).i == tn_val_dim(g, v, k).i;
+    return fits ? once : none;
+}
+
+/* Cosines or sines, which broadcast to what turns, as [B or 1, S, 1, of them]; none if they differ from head to head. */
+static tn_val angles(projection *p, tn_val v) {
+    tn_graph *g = p->g;
+    const tn_columns *x = &p->part[0]->x;
+    const size_t r = tn_val_rank(g, v), rank = x->flat ? 3 : 4, last = rank - 1, s = x->by_heads ? 2 : 1;
+    const tn_dim one = tn_dim_const(g, 1);
+    tn_dim at[4] = {one, one, one, one};
+    int64_t n = 0;
+    int budget = 32;
+    for (size_t k = 0; k < r && k < rank; k++) at[rank - r + k] = tn_val_dim(g, v, k);
+    const bool fits = r >= 2 && r <= rank && at[s].i == p->dims[1].i && (x->flat || at[3 - s].i == one.i) &&
+                      tn_dim_is_const(g, at[last], &n) && (n == p->block || 2 * n == p->block) &&
+                      (at[0].i == one.i || at[0].i == p->dims[0].i);
+    if (!fits) return p->why = "the angles are no row for each position", (tn_val){0};
+    const tn_val once = n == p->block && p->part[0]->pairs ? each_once(g, v) : (tn_val){0};
+    v = before_product(p, once.i ? once : v, &budget);
+    if (!v.i) return p->why = "the angles are known behind the projection only", v;
+    return tn_emit_reshape(g, v, 4, (tn_dim[]){at[0], at[s], one, tn_dim_const(g, once.i ? n / 2 : n)});
+}
+
+/* Of the first, or second, elements of pairs. */
+static tn_val half_of(const projection *p, tn_val v, bool second) {
+    tn_graph *g = p->g;
+    const tn_dim half = tn_dim_const(g, p->block / 2);
+    const size_t last = tn_val_rank(g, v) - 1;
+    if (tn_val_dim(g, v, last).i == half.i) return v;
+    return p->part[0]->pairs ? tn_emit_pair_half(g, v, second)
+                             : tn_emit_slice(g, v, last, second ? half : tn_dim_const(g, 0), half);
+}
+
+/* ---- the product, rotated ---------------------------------------------------------------------------------------- */
+
+static tn_val copy_of(tn_graph *g, tn_val constant) {
+    return tn_emit1(g, TN_OP_CONST, tn_node_attrs(g, tn_val_def(g, constant)), 0, NULL);
+}
+
+/* The weights, halves of what turns together by pairs. */
+static tn_val by_pairs(const projection *p) {
+    static const tn_perm columns = {4, {0, 1, 3, 2}}, rows = {4, {0, 2, 1, 3}};
+    tn_graph *g = p->g;
+    const bool last = p->f.first_is_in;
+    const tn_val w = copy_of(g, p->f.w);
+    if (p->part[0]->pairs) return w;
+    const tn_dim ins = tn_dim_const(g, p->f.ins), blocks = tn_dim_const(g, p->n_blocks),
+                 half = tn_dim_const(g, p->block / 2), two = tn_dim_const(g, 2);
+    const tn_dim split[2][4] = {{blocks, two, half, ins}, {ins, blocks, two, half}};
+    const tn_val s = tn_emit_transpose(g, tn_emit_reshape(g, w, 4, split[last]), last ? columns : rows);
+    return tn_emit_reshape(g, s, 2, tn_type_dims(g, tn_val_type(g, w)));
+}
+
+/* The bias of the first, or second, elements of pairs: [blocks, block / 2]. */
+static tn_val bias_of(const projection *p, bool second) {
+    tn_graph *g = p->g;
+    const tn_dim dims[2] = {tn_dim_const(g, p->n_blocks), tn_dim_const(g, p->block)};
+    return half_of(p, tn_emit_reshape(g, copy_of(g, p->bias), 2, dims), second);
+}
+
+/* bool[1, 1, blocks, 1]: this block turns; none if all do. */
+static tn_val turning_blocks(const projection *p) {
+    tn_graph *g = p->g;
+    const int64_t n = p->n_blocks, dims[4] = {1, 1, n, 1};
+    double is[MAX_BLOCKS];
+    bool all = true;
+    for (int64_t k = 0; k < n; k++) {
+        is[k] = p->turns[k];
+        all &= p->turns[k];
+    }
+    if (all) return (tn_val){0};
+    const tn_attrs_cast to = {.to = TN_BOOL};
+    const tn_val v = tn_emit_const_f64(g, TN_F32, 4, dims, is, NULL);
+    return tn_emit1(g, TN_OP_CAST, &to, 1, &v);
+}
+
+/* Both of all pairs, where the model has them: [B, S, N]. */
+static tn_val put_together(const projection *p, tn_val *out) {
+    tn_graph *g = p->g;
+    const bool pairs = p->part[0]->pairs;
+    const tn_attrs_axis axis = {.axis = pairs ? 4 : 3};
+    const tn_dim half[5] = {p->dims[0], p->dims[1], tn_dim_const(g, p->n_blocks), tn_dim_const(g, p->block / 2),
+                            tn_dim_const(g, 1)};
+    for (size_t k = 0; k < 2 && pairs; k++) out[k] = tn_emit_reshape(g, out[k], 5, half);
+    const tn_val all = tn_emit1(g, TN_OP_CONCAT, &axis, 2, out);
+    return tn_emit_reshape(g, all, 3, (tn_dim[]){p->dims[0], p->dims[1], tn_dim_const(g, p->f.outs)});
+}
+
+static tn_val rotate(const projection *p, tn_val y, tn_val c, tn_val s) {
+    tn_graph *g = p->g;
+    const tn_dtype t = tn_val_dtype(g, c), own = tn_val_dtype(g, y);
+    const tn_dim dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, p->n_blocks), tn_dim_const(g, p->block / 2)};
+    const tn_val is = turning_blocks(p);
+    tn_val x[2], out[2];
+    for (int k = 0; k < 2; k++) x[k] = tn_emit_pair_half(g, y, k == 1);
+    for (int k = 0; k < 2; k++) {
+        x[k] = tn_emit_reshape(g, x[k], 4, dims);
+        if (p->bias.i) x[k] = tn_binary(g, TN_OP_ADD, x[k], bias_of(p, k == 1));
+        x[k] = tn_emit_cast(g, x[k], t);
+    }
+    for (int k = 0; k < 2; k++) {
+        const tn_val straight = tn_binary(g, TN_OP_MUL, x[k], half_of(p, c, k == 1)),
+                     across = tn_binary(g, TN_OP_MUL, x[1 - k], half_of(p, s, k == 1));
+        out[k] = tn_binary(g, k ? TN_OP_ADD : TN_OP_SUB, straight, across);
+        if (is.i) out[k] = tn_emit_select(g, is, out[k], x[k]);
+        out[k] = tn_emit_cast(g, out[k], own);
+    }
+    return put_together(p, out);
+}
+
+/* r's columns of all, as r->y has them. */
+static tn_val seen_as(const projection *p, tn_val all, const tn_rotation *r) {
+    static const tn_perm by_heads = {4, {0, 2, 1, 3}};
+    tn_graph *g = p->g;
+    const tn_columns *c = &r->x;
+    const int64_t stride = c->heads == 1 ? p->f.outs : c->stride;
+    const tn_dim n = tn_dim_const(g, c->n),
+                 dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, p->f.outs / stride), tn_dim_const(g, stride)};
+    tn_val v = all;
+    if (stride == c->n) { /* heads side by side */
+        const tn_dim heads[4] = {dims[0], dims[1], tn_dim_const(g, c->heads), n};
+        v = tn_emit_slice(g, v, 2, tn_dim_const(g, c->base), tn_dim_const(g, c->heads * c->n));
+        v = tn_emit_reshape(g, v, 4, heads);
+    } else {
+        v = tn_emit_reshape(g, v, 4, dims);
+        v = tn_emit_slice(g, v, 2, tn_dim_const(g, c->base / stride), tn_dim_const(g, c->heads));
+        v = tn_emit_slice(g, v, 3, tn_dim_const(g, c->base % stride), n);
+    }
+    if (c->by_heads) v = tn_emit_transpose(g, v, by_heads);
+    return tn_emit_cast(g, tn_emit_reshape(g, v, tn_val_rank(g, r->y), tn_type_dims(g, tn_val_type(g, r->y))),
+                        tn_val_dtype(g, r->y));
+}
+
+static void rewrite(projection *p, tn_pass_ctx *ctx) {
+    tn_graph *g = p->g;
+    const tn_cursor saved = tn_set_cursor(g, tn_cursor_before(g, p->f.node));
+    const tn_val c = angles(p, p->part[0]->c), s = c.i ? angles(p, p->part[0]->s) : c;
+    if (!p->why && tn_val_dtype(g, c) != tn_val_dtype(g, s)) p->why = "cosines and sines have different dtypes";
+    if (!p->why && tn_val_dtype(g, c) != tn_val_dtype(g, p->y) && tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT)
+        p->why = "what is rotated would be rounded";
+    if (!p->why && tn_pass_may_rewrite(ctx, rule)) {
+        const tn_val y = tn_emit_like(g, p->f.node, 2, (tn_val[]){p->f.x, by_pairs(p)}), all = rotate(p, y, c, s);
+        if (all.i) tn_replace(g, p->y, all);
+        for (size_t k = 0; k < p->n && all.i; k++) {
+            tn_replace(g, p->part[k]->y, seen_as(p, all, p->part[k]));
+            tn_reap(g, p->part[k]->y);
+        }
+        tn_reap(g, p->y);
+    }
+    tn_set_cursor(g, saved);
+}
+
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
+
+typedef struct found {
+    tn_rotation *p;
+    size_t n, cap;
+} found;
+
+/* All rotations; what is a part of a larger one is not one by itself. */
+static tn_status find_all(tn_graph *g, found *all) {
+    const uint32_t nodes = tn_graph_node_limit(g);
+    for (tn_node n = {1}; n.i < nodes; n.i++) {
+        const tn_op op = tn_node_op(g, n);
+        tn_rotation r;
+        if ((op != TN_OP_ADD && op != TN_OP_CONCAT && op != TN_OP_RESHAPE) ||
+            !tn_rotation_of(g, tn_node_result(g, n, 0), &r))
+            continue;
+        size_t kept = 0;
+        bool part = false;
+        for (size_t k = 0; k < all->n; k++) {
+            part |= tn_rotation_has(&all->p[k], n);
+            if (!tn_rotation_has(&r, tn_val_def(g, all->p[k].y))) all->p[kept++] = all->p[k];
+        }
+        all->n = kept;
+        if (part) continue;
+        tn_rotation *more = tn_grow(tn_graph_env(g), all->p, &all->cap, all->n + 1, sizeof *more);
+        if (!more) return tn_graph_fail(g, TN_E_MEMORY, n, "", "out of memory");
+        all->p = more;
+        all->p[all->n++] = r;
+    }
+    return tn_graph_status(g);
+}
+
+static bool is_multiplied_by_tensor_cores(const projection *p) {
+    int64_t numel;
+    const tn_dtype t = tn_val_dtype(p->g, p->y);
+    return (t == TN_F16 || t == TN_BF16) && tn_static_numel(p->g, p->f.w, &numel) &&
+           tn_dtype_bytes(t, (uint64_t)numel) <= MAX_BYTES;
+}
+
+/* The product of a rotation, and all rotations of it that are not yet taken. */
+static void visit(tn_graph *g, tn_pass_ctx *ctx, const uint32_t *place, uint32_t n_nodes, found *all, size_t first) {
+    const tn_val of = all->p[first].x.of;
+    tn_node n = tn_val_def(g, of);
+    projection p = {.g = g, .place = place, .n_nodes = n_nodes};
+    if (tn_node_op(g, n) == TN_OP_ADD)
+        n = tn_val_def(g, tn_node_input(g, n, !tn_is_op(g, tn_node_input(g, n, 0), TN_OP_MATMUL)));
+    if (!tn_filter_of(g, n, &p.f)) return;
+    find_bias(&p, of);
+    for (size_t k = 0; k < 2; k++) p.dims[k] = tn_val_dim(g, p.y, k);
+    for (size_t k = first; k < all->n; k++) {
+        if (all->p[k].x.of.i != of.i) continue;
+        if (p.n == PARTS)
+            p.why = "too many parts of the projection are rotated";
+        else
+            p.part[p.n++] = &all->p[k];
+    }
+    if (!p.why && !is_multiplied_by_tensor_cores(&p))
+        p.why = "the projection is not of 16 bits, or its weights are too large to be arranged anew";
+    if (!p.why) find_blocks(&p);
+    if (!p.why && !stays_apart(&p, p.y, 8)) p.why = "something else reads what is rotated";
+    if (!p.why) rewrite(&p, ctx);
+    if (p.why) tn_pass_refused(ctx, rule, g, n, p.why);
+}
+
+tn_status tn_pass_rotary(tn_graph *g, tn_pass_ctx *ctx) {
+    const uint32_t nodes = tn_graph_node_limit(g);
+    const tn_env *env = tn_graph_env(g);
+    found all = {0};
+    tn_status st = find_all(g, &all);
+    uint32_t *place = all.n && st == TN_OK ? tn_place_nodes(g) : NULL;
+    for (size_t k = 0; k < all.n && place && tn_graph_status(g) == TN_OK; k++) {
+        bool first = true;
+        for (size_t j = 0; j < k; j++) first &= all.p[j].x.of.i != all.p[k].x.of.i;
+        if (first) visit(g, ctx, place, nodes, &all, k);
+    }
+    tn_free(env, place, nodes * sizeof *place);
+    tn_free(env, all.p, all.cap * sizeof *all.p);
+    return tn_graph_status(g);
+}
