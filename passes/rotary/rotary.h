@@ -22,10 +22,11 @@ enum { TN_ROTATION_NODES = 24 };
 
 /* The first `turns` features of each head of x turn, a of a pair to a * c - b * s and b to b * c + a * s; the others stay. */
 typedef struct tn_rotation {
-    tn_val y;     /* what the rest of the graph sees */
+    tn_val y;     /* what the rest of the graph sees; neighbours may be an axis of their own */
     tn_columns x; /* of the product: whole pairs, those that stay included */
     int64_t turns;
     bool pairs;  /* neighbours turn together (GPT-J, GLM, Cohere); else the halves of what turns (Llama, GPT-NeoX) */
+    tn_val rest; /* internal: what stands beside both halves */
     tn_val c, s; /* broadcast to y's dims but the last one, which is `turns`, or half of it: an angle a pair */
     tn_node node[TN_ROTATION_NODES]; /* what computes y of slices of the product, y's own included */
     uint32_t n_nodes;

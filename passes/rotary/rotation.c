@@ -45,7 +45,7 @@ static tn_val behind_new_axis(const tn_graph *g, tn_rotation *r, tn_val v) {
     return note(r, n) ? x : v;
 }
 
-/* v = [first, second], in either way. */
+/* v = [first, second], in either way; or [first, second, rest] of halves.  Neighbours may not have been merged into one axis. */
 static bool joined(const tn_graph *g, tn_rotation *r, tn_val v, tn_val *half, bool *pairs) {
     const uint32_t before = r->n_nodes;
     tn_node n = noted(g, r, v, TN_OP_RESHAPE);
@@ -55,9 +55,15 @@ static bool joined(const tn_graph *g, tn_rotation *r, tn_val v, tn_val *half, bo
     else
         r->n_nodes = before;
     n = noted(g, r, v, TN_OP_CONCAT);
-    if (!n.i || tn_node_input_count(g, n) != 2) return false;
-    const size_t rank = tn_val_rank(g, tn_node_result(g, n, 0));
+    if (!n.i) return false;
+    const tn_val all = tn_node_result(g, n, 0);
+    const size_t rank = tn_val_rank(g, all), inputs = tn_node_input_count(g, n);
     if (TN_ATTRS_OF(g, n, axis)->axis + 1 != (int64_t)rank) return false;
+    *pairs |= rank == 5 && inputs == 2 && tn_dim_equal_const(g, tn_val_dim(g, all, 4), 2);
+    if (inputs == 3 && !*pairs)
+        r->rest = tn_node_input(g, n, 2);
+    else if (inputs != 2)
+        return false;
     for (size_t k = 0; k < 2; k++) {
         half[k] = tn_node_input(g, n, k);
         if (*pairs) half[k] = behind_new_axis(g, r, half[k]);
@@ -91,7 +97,7 @@ static bool is_turned(tn_graph *g, tn_rotation *r, tn_val v, const tn_columns *x
     tn_val half[2];
     if (!joined(g, r, v, half, &r->pairs)) return false;
     const tn_node minus = noted(g, r, half[0], TN_OP_NEG);
-    return minus.i && is_half(g, tn_node_input(g, minus, 0), x, r->pairs, true) &&
+    return minus.i && !r->rest.i && is_half(g, tn_node_input(g, minus, 0), x, r->pairs, true) &&
            is_half(g, half[1], x, r->pairs, false);
 }
 
@@ -149,17 +155,23 @@ static bool is_rotation(tn_graph *g, tn_rotation *r, tn_val v) {
     return *r = none, is_written_out(g, r, v);
 }
 
+/* The rest of x follows what turns. */
+static bool add_rest(tn_graph *g, tn_rotation *r, tn_val v) {
+    tn_columns rest;
+    if (!tn_columns_of(g, v, &rest) || !tn_columns_follow(&r->x, &rest)) return false;
+    r->x.n += rest.n;
+    return true;
+}
+
 /* [what turns, the rest] */
 static bool is_part(tn_graph *g, tn_rotation *r, tn_val v) {
     const tn_node n = tn_val_def(g, v);
-    tn_columns rest;
     if (!n.i || tn_node_op(g, n) != TN_OP_CONCAT || tn_node_input_count(g, n) != 2 ||
         TN_ATTRS_OF(g, n, axis)->axis + 1 != (int64_t)tn_val_rank(g, v) || !is_rotation(g, r, tn_node_input(g, n, 0)) ||
-        !tn_columns_of(g, tn_node_input(g, n, 1), &rest) || !tn_columns_follow(&r->x, &rest))
+        r->rest.i)
         return false;
     r->turns = r->x.n;
-    r->x.n += rest.n;
-    return note(r, n);
+    return add_rest(g, r, tn_node_input(g, n, 1)) && note(r, n);
 }
 
 /* Nobody else reads what the nodes make on their way to y. */
@@ -177,11 +189,15 @@ static bool is_as_large(const tn_graph *g, const tn_rotation *r) {
     const size_t rank = tn_val_rank(g, r->y);
     const tn_columns *x = &r->x;
     const tn_dim b = tn_val_dim(g, x->of, 0), s = tn_val_dim(g, x->of, 1);
-    if (rank != (x->flat ? 3 : 4) || tn_val_dim(g, r->y, 0).i != b.i ||
+    if (rank < (x->flat ? 3 : 4) || tn_val_dim(g, r->y, 0).i != b.i ||
         tn_val_dim(g, r->y, x->by_heads ? 2 : 1).i != s.i)
         return false;
-    return (x->flat || tn_dim_equal_const(g, tn_val_dim(g, r->y, x->by_heads ? 1 : 2), x->heads)) &&
-           tn_dim_equal_const(g, tn_val_dim(g, r->y, rank - 1), x->n);
+    int64_t n = 1, d;
+    for (size_t k = x->flat ? 2 : 3; k < rank; k++) {
+        if (!tn_static_dim(g, r->y, k, &d)) return false;
+        n *= d;
+    }
+    return n == x->n && (x->flat || tn_dim_equal_const(g, tn_val_dim(g, r->y, x->by_heads ? 1 : 2), x->heads));
 }
 
 bool tn_rotation_of(tn_graph *g, tn_val v, tn_rotation *r) {
@@ -189,6 +205,7 @@ bool tn_rotation_of(tn_graph *g, tn_val v, tn_rotation *r) {
     if (!part && !is_rotation(g, r, v)) return false;
     r->y = v;
     if (!part) r->turns = r->x.n;
+    if (r->rest.i && !add_rest(g, r, r->rest)) return false;
     r->closed = is_closed(g, r);
     return is_as_large(g, r) && (r->closed || !part);
 }

@@ -15,12 +15,13 @@ tn_val tn_oi_plus(tn_oi *x, tn_val a, tn_val b);
 tn_val tn_oi_bias_of(tn_oi *x, tn_val allowed, tn_dtype t, double otherwise);
 double tn_oi_lowest(tn_dtype t); /* the most negative finite number */
 
-/* Rotates pairs (a, b) of the first `rotated` elements of each head of v [B, H, S, D] by angles whose cosines and sines
- * are [B or 1, 1, S, rotated / 2]: neighbours (pairs), or elements of the two halves. */
+/* Rotates pairs (a, b) of the first `rotated` elements of each head of v [B, H, S, D], or [B, S, H, D], by angles whose cosines
+ * and sines are [B or 1, 1, S, rotated / 2], or [B or 1, S, 1, rotated / 2]: neighbours (pairs), or elements of the two halves. */
 tn_val tn_oi_rotate(tn_oi *x, tn_val v, tn_val cosine, tn_val sine, int64_t rotated, bool pairs);
 /* A table [B, S, angles], given so or looked up by `positions` [B, S] in one [positions, angles], as tn_oi_rotate wants
- * it for a v of these sizes. */
-tn_val tn_oi_angles(tn_oi *x, tn_val table, tn_val positions, tn_dim batch, tn_dim steps, int64_t angles);
+ * it for a v of these sizes whose heads are axis 1 or 2. */
+tn_val tn_oi_angles(tn_oi *x, tn_val table, tn_val positions, tn_dim batch, tn_dim steps, int64_t angles,
+                    size_t head_axis);
 
 /* One attention of com.microsoft: q [B, N, S, D], k [B, Nk, T, D], v [B, Nk, T, Dv], all of one dtype. */
 typedef struct tn_oi_attention {

@@ -86,7 +86,7 @@ static tn_val turned(tn_oi *x, tn_val v, const setting *s) {
         return v;
     }
     positions = positions.i ? tn_build_cast_to(g, positions, TN_I64) : row_positions(x, s);
-    for (size_t k = 0; k < 2; k++) table[k] = tn_oi_angles(x, table[k], positions, s->batch, s->steps, half);
+    for (size_t k = 0; k < 2; k++) table[k] = tn_oi_angles(x, table[k], positions, s->batch, s->steps, half, 1);
     return tn_oi_rotate(x, v, table[0], table[1], 2 * half, tn_oi_int(x, "rotary_interleaved", 0));
 }
 
