@@ -596,6 +596,8 @@ tn_node tn_emit_regions(tn_graph *g, tn_op op, const void *attrs, size_t n_input
 tn_val tn_emit1(tn_graph *g, tn_op op, const void *attrs, size_t n_inputs, const tn_val *inputs);
 tn_val tn_unary(tn_graph *g, tn_op op, tn_val a);
 tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b);
+/* v with the wanted type: itself, or a broadcast of it; none if dtype or rank do not allow it. */
+tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
 /* Makes every use of `from` a use of `to`; types must be equal. */
 tn_status tn_replace(tn_graph *g, tn_val from, tn_val to);
 /* Changes one operand; result types are inferred again and must not change unless they have no uses yet. */
@@ -682,7 +684,7 @@ void tn_store_bits(tn_dtype t, void *data, uint64_t i, uint64_t bits);
 /* ---- expansion, verification, text ------------------------------------------------------------------------------- */
 
 /* Emits the core-op expansion of a composite node before it and returns the values for its results (vals has room for
- * all of them).  TN_E_UNSUPPORTED if op is not composite. */
+ * all of them), of the same types.  TN_E_UNSUPPORTED if op is not composite. */
 tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals);
 
 /* Result types of an op, as tn_emit would infer them.  types has room for `results` entries.  Reports and returns

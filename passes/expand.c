@@ -12,12 +12,7 @@ static void expand_node(tn_graph *g, tn_node n) {
     tn_val *vals = tn_alloc(tn_graph_env(g), (count + 1) * sizeof *vals);
     tn_status s = vals ? tn_expand(g, n, vals) : TN_E_MEMORY;
     if (s != TN_OK) tn_graph_fail(g, s, n, "", "%s cannot be expanded into core ops", tn_op_text(tn_node_op(g, n)));
-    tn_cursor former = tn_set_cursor(g, tn_cursor_before(g, n));
-    for (size_t k = 0; s == TN_OK && k < count; k++) { /* parameters of a fixed size may have told a symbolic one */
-        tn_val old = tn_node_result(g, n, k), now = tn_fit(g, vals[k], tn_val_type(g, old));
-        s = tn_replace(g, old, now.i ? now : vals[k]);
-    }
-    tn_set_cursor(g, former);
+    for (size_t k = 0; s == TN_OK && k < count; k++) s = tn_replace(g, tn_node_result(g, n, k), vals[k]);
     if (s == TN_OK) tn_erase(g, n);
     tn_free(tn_graph_env(g), vals, (count + 1) * sizeof *vals);
 }

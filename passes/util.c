@@ -140,14 +140,6 @@ tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims)
     return tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
 }
 
-tn_val tn_fit(tn_graph *g, tn_val v, tn_type want) {
-    tn_type have = tn_val_type(g, v);
-    size_t rank = tn_type_rank(g, want);
-    if (have.i == want.i) return v;
-    if (tn_type_dtype(g, have) != tn_type_dtype(g, want) || tn_type_rank(g, have) > rank) return (tn_val){0};
-    return tn_emit_broadcast(g, v, rank, tn_type_dims(g, want));
-}
-
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p) {
     if (tn_perm_is_identity(p)) return v;
     tn_attrs_perm a = {.perm = {p.p, p.n}};

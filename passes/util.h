@@ -43,8 +43,6 @@ tn_val tn_emit_reshape(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims); 
 tn_val tn_emit_broadcast(tn_graph *g, tn_val v, size_t rank, const tn_dim *dims);
 tn_val tn_emit_cast(tn_graph *g, tn_val v, tn_dtype t); /* v itself if that is its dtype */
 tn_val tn_emit_select(tn_graph *g, tn_val c, tn_val a, tn_val b);
-/* v with the wanted type: itself, or a broadcast of it; none if dtype or rank do not allow it. */
-tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
 /* Transposes; returns v for the identity. */
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p);
 /* Unit-step slice along one axis. */

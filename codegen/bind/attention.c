@@ -56,7 +56,7 @@ static bool find_plan(const tn_spec *s, plan *p) {
     p->batch = tn_spec_product(s, p->in[Q], 0, p->rank - 2);
     p->s = tn_val_dim(s->g, p->in[Q], p->rank - 2);
     p->t = tn_val_dim(s->g, p->in[K], p->rank - 2);
-    if (!tn_dim_is_const(s->g, tn_val_dim(s->g, p->in[K], p->rank - 1), &p->d) ||
+    if (!tn_dim_is_const(s->g, tn_val_dim(s->g, p->in[Q], p->rank - 1), &p->d) || /* the keys' may be an equal symbol */
         !tn_dim_is_const(s->g, tn_val_dim(s->g, p->in[V], p->rank - 1), &p->e))
         return false;
     coords(p, "r", "c", c);

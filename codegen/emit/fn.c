@@ -84,7 +84,7 @@ bool tn_fn_coords(tn_fn *f, tn_dims of, const tn_coord *c, uint32_t n, tn_dim *o
             c[k].axis & TN_COORD_AXES ? c[k].axis & ~(uint32_t)TN_COORD_AXES : ((1u << c[k].n_axes) - 1) << c[k].axis;
         tn_dim d[TN_MAX_RANK];
         tn_dim extent = tn_dim_const(e->g, 1), at[TN_MAX_RANK];
-        if (mask >> rank) {
+        if (k == TN_MAX_RANK || mask >> rank) {
             tn_emit_fail(e, TN_E_INTERNAL, "coordinate %s leaves the value's rank", c[k].name);
             return false;
         }
@@ -98,6 +98,7 @@ bool tn_fn_coords(tn_fn *f, tn_dims of, const tn_coord *c, uint32_t n, tn_dim *o
         const bool last = k + 1 == n;
         const int64_t divisor = c[k].divisor ? c[k].divisor : last ? f->vec : 1;
         tn_dim v = n_axes ? tn_dim_var(e->g, c[k].name, extent, divisor, false) : tn_dim_const(e->g, 0);
+        f->coord[k] = n_axes ? v : (tn_dim){0};
         if (last && f->vec > 1) v = tn_dim_add(e->g, v, f->lane);
         tn_delinearise(e, d, n_axes, v, at);
         for (uint32_t a = 0; a < n_axes; ++a) /* an axis of size 1 has one coordinate, as in broadcast operands */

@@ -398,8 +398,9 @@ static uint32_t offset(tn_emitter *e, const char *fn, tn_val val, const tn_coord
     return access;
 }
 
-/* Where val's element lies in a region input, as a sum of terms in the coordinates. */
-static bool offset_sum(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, tn_index_sum *sum) {
+/* Where val's element lies in a region input, as a sum of terms in the coordinates, whose variables are var[TN_MAX_RANK]. */
+static bool offset_sum(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, tn_index_sum *sum,
+                       tn_dim *var) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], x = {0};
     tn_val arg = val;
@@ -408,6 +409,7 @@ static bool offset_sum(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n,
         *in = (uint32_t)tn_val_index(e->g, arg);
         x = tn_tensor_offset(e, &e->s->in[*in], at);
     }
+    memcpy(var, f.coord, sizeof f.coord);
     tn_fn_end(&f, NULL);
     return x.i && tn_index_sum_of(e->g, &e->order, x, sum);
 }
@@ -415,14 +417,15 @@ static bool offset_sum(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n,
 static bool affine(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, uint32_t *in, int64_t *stride,
                    int64_t *base) {
     tn_index_sum sum;
-    if (!offset_sum(e, val, c, n, in, &sum)) return false;
+    tn_dim var[TN_MAX_RANK];
+    if (!offset_sum(e, val, c, n, in, &sum, var)) return false;
     *base = 0;
     for (uint32_t k = 0; k < n; ++k) stride[k] = 0;
     for (uint32_t i = 0; i < sum.n; ++i) {
         const tn_index_term *t = &sum.t[i];
         if (t->n > 1 || (t->n && tn_dim_kind_of(e->g, t->f[0]) != TN_DIM_VAR)) return false;
         uint32_t k = 0;
-        while (t->n && k < n && strcmp(c[k].name, tn_dim_name(e->g, t->f[0])) != 0) ++k;
+        while (t->n && k < n && var[k].i != t->f[0].i) ++k;
         if (t->n && k == n) return false;
         *(t->n ? &stride[k] : base) = t->k;
     }
@@ -437,13 +440,6 @@ bool tn_spec_affine(const tn_spec *s, tn_val val, const tn_coord *c, uint32_t n,
     return dry_worked(s, e) && is;
 }
 
-static bool mentions(const tn_graph *g, tn_dim d, const char *var) {
-    const tn_dim_kind k = tn_dim_kind_of(g, d);
-    if (k == TN_DIM_VAR) return !strcmp(tn_dim_name(g, d), var);
-    if (k == TN_DIM_NONE || k == TN_DIM_CONST || k == TN_DIM_SYM) return false;
-    return mentions(g, tn_dim_lhs(g, d), var) || mentions(g, tn_dim_rhs(g, d), var);
-}
-
 /* A term of the offset that speaks of a coordinate has nothing else: *step is then its factor. */
 static bool is_step(const tn_graph *g, const tn_index_term *t, int64_t *step) {
     if (t->n > 1 || *step || tn_dim_kind_of(g, t->f[0]) != TN_DIM_VAR) return false;
@@ -453,15 +449,16 @@ static bool is_step(const tn_graph *g, const tn_index_term *t, int64_t *step) {
 
 static bool find_rows(tn_emitter *e, tn_val val, const tn_coord *c, uint32_t n, tn_row_layout *out) {
     tn_index_sum sum;
+    tn_dim var[TN_MAX_RANK];
     int64_t within = 0;
     *out = (tn_row_layout){0};
-    if (!offset_sum(e, val, c, n, &out->in, &sum)) return false;
+    if (!offset_sum(e, val, c, n, &out->in, &sum, var)) return false;
     for (uint32_t i = 0; i < sum.n; ++i) {
         const tn_index_term *t = &sum.t[i];
         bool row = false, col = false;
         for (uint32_t k = 0; k < t->n; ++k) {
-            row |= mentions(e->g, t->f[k], c[n - 2].name);
-            col |= mentions(e->g, t->f[k], c[n - 1].name);
+            row |= tn_dim_mentions(e->g, t->f[k], var[n - 2]);
+            col |= tn_dim_mentions(e->g, t->f[k], var[n - 1]);
         }
         if ((row && !is_step(e->g, t, &out->step)) || (col && !is_step(e->g, t, &within))) return false;
         if (t->n == 0)

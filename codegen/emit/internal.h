@@ -61,6 +61,7 @@ typedef struct tn_fn {
     uint32_t vec;
     uint32_t guard;           /* predicate of lanes that exist, where the last vector is not full; 0: all do */
     tn_dim lane;              /* variable 0 <= lane < vec; none if vec is 1 */
+    tn_dim coord[TN_MAX_RANK]; /* the variable of each coordinate; none of one that is always 0 */
     tn_dim number;            /* of the element in row-major order, where a map counts elements; or none */
     tn_text head, body, tail; /* before, in and after the loop over lanes */
     tn_memo *memo;

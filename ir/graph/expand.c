@@ -447,6 +447,10 @@ tn_status tn_expand(tn_graph *g, tn_node n, tn_val *vals) {
     e.x = rows[op].floats ? operand(&e, 0) : tn_node_input(g, n, 0);
     tn_val y = rows[op].fn(&e);
     vals[0] = rows[op].floats ? cast(&e, y, tn_val_dtype(g, tn_node_result(g, n, 0))) : y;
+    for (size_t k = 0; k < tn_node_result_count(g, n); k++) { /* operands of fixed sizes may have told symbolic ones */
+        const tn_val same = tn_fit(g, vals[k], tn_val_type(g, tn_node_result(g, n, k)));
+        if (same.i) vals[k] = same;
+    }
     tn_set_cursor(g, former);
     return tn_graph_status(g);
 }

@@ -260,6 +260,15 @@ tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b) {
     return tn_emit1(g, op, NULL, 2, (tn_val[]){a, b});
 }
 
+tn_val tn_fit(tn_graph *g, tn_val v, tn_type want) {
+    const tn_type have = tn_val_type(g, v);
+    const size_t rank = tn_type_rank(g, want);
+    const tn_attrs_shape a = {.dims = {tn_type_dims(g, want), (uint32_t)rank}};
+    if (have.i == want.i) return v;
+    if (tn_type_dtype(g, have) != tn_type_dtype(g, want) || tn_type_rank(g, have) > rank) return (tn_val){0};
+    return tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
+}
+
 /* ---- trials ------------------------------------------------------------------------------------------------------ */
 
 tn_trial tn_trial_begin(tn_graph *g) {

@@ -97,8 +97,6 @@ static size_t other(builder *b, size_t k) {
 static void emit(builder *b, tn_op op, const void *attrs, size_t n, const tn_val *in, bool exact) {
     tn_type types[4];
     size_t n_results = 0;
-    for (size_t k = 0; k < n; k++)
-        if (!in[k].i) return;
     if (tn_infer(b->g, op, attrs, n, in, 0, NULL, types, 4, &n_results) != TN_OK) return;
     for (size_t k = 0; k < n_results; k++)
         if (!is_small(b, types[k])) return;
@@ -116,8 +114,21 @@ static tn_dim dim_of(const builder *b, size_t k, size_t axis) {
     return tn_val_dim(b->g, b->v[k], axis);
 }
 
-/* One of -4 to 4 quarters an element: as numbers, or, since the text keeps large constants elsewhere, as a function of
- * the position. */
+/* One of -4 to 4 quarters an element, as a function of the position. */
+static tn_val pattern(builder *b, size_t rank, const tn_dim *dims) {
+    tn_val at = tn_const_num(b->g, TN_F32, (double)below(b, 5));
+    for (size_t k = 0; k < rank; k++) {
+        const tn_attrs_iota a = {.dtype = TN_F32, .dims = {dims, (uint32_t)rank}, .axis = (int64_t)k};
+        const tn_val i = tn_emit1(b->g, TN_OP_IOTA, &a, 0, NULL);
+        at = tn_binary(b->g, TN_OP_ADD, at,
+                       tn_binary(b->g, TN_OP_MUL, i, tn_const_num(b->g, TN_F32, 2 * (double)k + 1)));
+    }
+    at = tn_binary(b->g, TN_OP_FMOD, at, tn_const_num(b->g, TN_F32, 9));
+    at = tn_binary(b->g, TN_OP_SUB, at, tn_const_num(b->g, TN_F32, 4));
+    return tn_binary(b->g, TN_OP_MUL, at, tn_const_num(b->g, TN_F32, 0.25));
+}
+
+/* The same as numbers, unless they are so many that the text would keep them elsewhere. */
 static tn_val weights(builder *b, size_t rank, const int64_t *dims) {
     int64_t n = 1;
     float data[TN_PRINT_INLINE];
@@ -129,16 +140,13 @@ static tn_val weights(builder *b, size_t rank, const int64_t *dims) {
     }
     tn_dim d[4];
     for (size_t k = 0; k < rank; k++) d[k] = num(b, dims[k]);
-    tn_val at = tn_const_num(b->g, TN_F32, (double)below(b, 5));
-    for (size_t k = 0; k < rank; k++) {
-        const tn_attrs_iota a = {.dtype = TN_F32, .dims = {d, (uint32_t)rank}, .axis = (int64_t)k};
-        const tn_val i = tn_emit1(b->g, TN_OP_IOTA, &a, 0, NULL);
-        at = tn_binary(b->g, TN_OP_ADD, at,
-                       tn_binary(b->g, TN_OP_MUL, i, tn_const_num(b->g, TN_F32, 2 * (double)k + 1)));
-    }
-    at = tn_binary(b->g, TN_OP_FMOD, at, tn_const_num(b->g, TN_F32, 9));
-    at = tn_binary(b->g, TN_OP_SUB, at, tn_const_num(b->g, TN_F32, 4));
-    return tn_binary(b->g, TN_OP_MUL, at, tn_const_num(b->g, TN_F32, 0.25));
+    return pattern(b, rank, d);
+}
+
+/* A size that may be equal to d where it is not the same: a symbol for a number, a number for a symbol; or d. */
+static tn_dim alike(builder *b, tn_dim d) {
+    if (below(b, 3)) return d;
+    return tn_dim_is_const(b->g, d, NULL) ? symbol(b) : num(b, 1 + (int64_t)below(b, 4));
 }
 
 /* ---- ops --------------------------------------------------------------------------------------------------------- */
@@ -315,6 +323,50 @@ static void along_axis(builder *b, size_t k) {
     default:
         if (b->exact[k]) emit(b, TN_OP_ARG_MAX, &arg, 1, &b->v[k], true);
     }
+}
+
+/* Parameters of norms, whose sizes are a vector's and not the value's. */
+static void scaled(builder *b, size_t k) {
+    const size_t rank = rank_of(b, k), axis = below(b, rank);
+    const size_t what = below(b, 4);
+    const size_t of = what < 2 ? rank - 1 : what == 2 ? axis : 1;
+    if (of >= rank || tn_val_dtype(b->g, b->v[k]) != TN_F32) return;
+    const tn_attrs_norm a = {.axis = (int64_t)of, .groups = 1, .eps = 1e-3};
+    tn_val in[5] = {b->v[k]};
+    for (size_t i = 1; i < 5; i++) {
+        const tn_dim d = alike(b, dim_of(b, k, of));
+        in[i] = pattern(b, 1, &d);
+    }
+    in[4] = tn_unary(b->g, TN_OP_ABS, in[4]); /* a variance */
+    switch (what) {
+    case 0: emit(b, TN_OP_LAYER_NORM, &a, 3, in, false); break;
+    case 1: emit(b, TN_OP_RMS_NORM, &a, 2, in, false); break;
+    case 2: emit(b, TN_OP_BATCH_NORM, &a, 5, in, false); break;
+    default: emit(b, TN_OP_GROUP_NORM, &a, 3, in, false);
+    }
+}
+
+/* Queries that see keys whose sizes may be said in other ways, with something for each score. */
+static void attention(builder *b, size_t k) {
+    const size_t r = rank_of(b, k);
+    tn_dim dims[TN_MAX_RANK], keys;
+    tn_val in[5] = {b->v[k]};
+    if (r < 2 || tn_val_dtype(b->g, b->v[k]) != TN_F32) return;
+    keys = below(b, 2) ? symbol(b) : num(b, 1 + (int64_t)below(b, 4));
+    for (size_t i = 1; i < 3; i++) {
+        for (size_t n = 0; n + 2 < r; n++) dims[n] = alike(b, dim_of(b, k, n));
+        dims[r - 2] = i == 1 ? keys : alike(b, keys);
+        dims[r - 1] = i == 1 ? alike(b, dim_of(b, k, r - 1)) : num(b, 1 + (int64_t)below(b, 4));
+        in[i] = pattern(b, r, dims);
+    }
+    for (size_t n = 0; n < r; n++) dims[n] = below(b, 3) ? num(b, 1) : alike(b, n + 1 < r ? dim_of(b, k, n) : keys);
+    const size_t drop = below(b, r);
+    if (below(b, 2)) in[3] = pattern(b, r - drop, dims + drop);
+    if (below(b, 3) == 0)
+        in[4] = tn_binary(b->g, TN_OP_LT, pattern(b, r - drop, dims + drop), tn_const_num(b->g, TN_F32, 0.6));
+    const tn_attrs_attention a = {
+        .scale = 0.5, .fill = -2, .cap = below(b, 3) ? 0 : 1.5, .causal = below(b, 4) == 0, .no_nan = below(b, 4) == 0};
+    emit(b, TN_OP_ATTENTION, &a, in[4].i ? 5 : in[3].i ? 4 : 3, in, false);
 }
 
 static void matmul(builder *b, size_t k) {
@@ -566,9 +618,10 @@ static void buckets(builder *b) {
 
 tn_graph *shapes_graph(const tn_env *env, uint64_t seed, int output, int *n_values) {
     static void (*const makers[])(builder *, size_t) = {
-        unary,  binary, binary,  binary, choose, transpose,  reshape,    reshape,  broadcast, slice,  slice,
-        pad,    concat, split,   reduce, reduce, along_axis, along_axis, matmul,   matmul,    window, window,
-        gather, resize, scatter, top,    grid,   transposed, channels,   triangle, pyramid,   noise};
+        unary,      binary,   binary,   binary,  choose, transpose, reshape, reshape,    broadcast,
+        slice,      slice,    pad,      concat,  split,  reduce,    reduce,  along_axis, along_axis,
+        matmul,     matmul,   window,   window,  gather, resize,    scatter, top,        grid,
+        transposed, channels, triangle, pyramid, noise,  scaled,    scaled,  attention};
     builder b = {.g = tn_graph_new(env), .seed = seed};
     if (!b.g) return NULL;
     ranges(&b);

@@ -226,25 +226,13 @@ static void run_illegal(shapes_result *r, const char *text, const device *d, siz
     tn_graph_free(g);
 }
 
-static bool mentions(const tn_graph *g, tn_dim d, tn_dim sym) {
-    if (d.i == sym.i) return true;
-    const tn_dim_kind kind = tn_dim_kind_of(g, d);
-    if (kind == TN_DIM_CONST || kind == TN_DIM_SYM) return false;
-    return mentions(g, tn_dim_lhs(g, d), sym) || mentions(g, tn_dim_rhs(g, d), sym);
-}
-
 /* The name of a symbol that an input tells and that is outside its range; NULL if all are within. */
 static const char *out_of_range(tn_graph *g, const int64_t *at) {
     for (size_t k = 0; k < SHAPES_SYMBOLS; k++) {
         const tn_dim s = tn_dim_sym(g, shapes_symbols[k]);
         int64_t lo, hi;
         tn_dim_bounds(g, s, &lo, &hi);
-        bool told = false;
-        for (size_t i = 0; i < tn_graph_input_count(g); i++) {
-            const tn_val v = tn_graph_input(g, i);
-            for (size_t d = 0; d < tn_val_rank(g, v); d++) told |= mentions(g, tn_val_dim(g, v, d), s);
-        }
-        if (told && (at[k] < lo || at[k] > hi)) return shapes_symbols[k];
+        if (tn_inputs_tell(g, s) && (at[k] < lo || at[k] > hi)) return shapes_symbols[k];
     }
     return NULL;
 }

@@ -161,6 +161,30 @@ START_TEST(attention) {
 }
 END_TEST
 
+/* Sizes that are numbers in some operands and symbols in others: the types stay what they were. */
+START_TEST(told_by_operands) {
+    bench b;
+    tn_val in[5] = {{0}}, expanded;
+    bench_open(&b);
+    const tn_dim n = tn_dim_sym(b.g, "N"), h = tn_dim_sym(b.g, "H"), w = tn_dim_sym(b.g, "W"),
+                 four = tn_dim_const(b.g, 4);
+    double *v = bench_noise(2 * 4 * 4 * 5, -2, 2, 1);
+    const tn_type queries = tn_type_make(b.g, TN_F32, 4, (tn_dim[]){n, h, w, four});
+    in[0] = bench_input_as(&b, "q", queries, 4, DIMS(2, 4, 4, 4), v);
+    in[1] = bench_input_as(&b, "k", queries, 4, DIMS(2, 4, 4, 4), v + 20);
+    in[2] = bench_input_as(&b, "v", tn_type_make(b.g, TN_F32, 4, (tn_dim[]){n, four, h, w}), 4, DIMS(2, 4, 4, 4), v);
+    in[3] = bench_input_as(&b, "bias", tn_type_make(b.g, TN_F32, 1, &h), 1, DIMS(4), v + 7);
+    tn_node y = tn_emit(b.g, TN_OP_ATTENTION, &(tn_attrs_attention){.scale = 0.3}, 4, in);
+    ck_assert_msg(y.i != 0, "%s", b.message);
+    ck_assert_msg(tn_expand(b.g, y, &expanded) == TN_OK, "%s", b.message);
+    ck_assert_uint_eq(tn_val_type(b.g, expanded).i, tn_val_type(b.g, tn_node_result(b.g, y, 0)).i);
+    bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, y, 0), expanded});
+    bench_same(&b, 0, 1, 2e-6);
+    free(v);
+    bench_close(&b);
+}
+END_TEST
+
 /* Transforms of one product, of two passes, by a chirp, and of a length that is a symbol; each kind of signal. */
 START_TEST(transforms) {
     static const int64_t lengths[] = {1, 2, 9, 61, 96, 121, 134, 1050};
@@ -222,6 +246,7 @@ int main(void) {
     tcase_add_loop_test(c, test_given_sums, 0, 2);
     tcase_add_test(c, test_split);
     tcase_add_test(c, attention);
+    tcase_add_test(c, told_by_operands);
     tcase_add_loop_test(c, transforms, 0, 8 * 8);
     tcase_add_test(c, test_coverage);
     tcase_add_test(c, test_core_op_is_refused);
