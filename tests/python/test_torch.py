@@ -9,6 +9,7 @@ import sys
 import tempfile
 import unittest
 import warnings
+from operator import getitem
 
 import numpy as np
 
@@ -21,6 +22,7 @@ except ImportError:
     raise unittest.SkipTest("PyTorch is not installed: pip install torch, or name a Python that has it in TENON_TORCH_PYTHON") from None
 
 import tenon.torch as tt
+from tenon import _fx
 
 
 def setUpModule():
@@ -158,8 +160,78 @@ class Operators(unittest.TestCase):
         finally:
             _aten.TABLE.update(table)
         functions = {table[name] for name in written}
-        untested = sorted(name for name, f in table.items() if f not in functions)
+        by_hand = {f"aten.{case[0]}.default" for case in Attention.CASES}
+        untested = sorted(name for name, f in table.items() if f not in functions and name not in by_hand)
         self.assertLessEqual(len(untested), 25, untested)
+
+
+def attention_graph(name, inputs, args, kwargs, result=0):
+    """A graph of one of the attentions that PyTorch chooses for a device: on others it cannot be traced.  inputs: q, k, v and a bias."""
+    graph = torch.fx.Graph()
+    places = [graph.placeholder(f"x{k}") for k in range(len(inputs))]
+    for place, x in zip(places, inputs):
+        place.meta["val"] = x
+    q, v = inputs[0], inputs[2]
+    node = graph.call_function(getattr(torch.ops.aten, name).default, (*places[:3], *[places[3] if a == "bias" else a for a in args]),
+                               {k: places[3] if a == "bias" else a for k, a in kwargs.items()})
+    out = q.new_empty(*q.shape[:-1], v.shape[-1])
+    sums, seed = q.new_empty(q.shape[:-1], dtype=torch.float32), torch.empty((), dtype=torch.int64, device="meta")
+    node.meta["val"] = (out, sums, seed, seed)  # the seeds are where no other tensor is
+    first = graph.call_function(getitem, (node, result))
+    first.meta["val"] = (out, sums)[result]
+    graph.output((first,))
+    return graph, node
+
+
+class Attention(unittest.TestCase):
+    """What scaled_dot_product_attention becomes on the devices of PyTorch."""
+    INPUTS = [r(2, 4, 5, 8), r(2, 4, 7, 8), r(2, 4, 7, 6), r(2, 1, 5, 7)]
+    MASK = torch.rand(2, 1, 5, 7) > 0.3
+    CASES = (
+        ("_scaled_dot_product_efficient_attention", 3, (None, False), {}, {}),
+        ("_scaled_dot_product_efficient_attention", 4, ("bias", False, 0.0, False), {"scale": 0.3}, {"scale": 0.3}),
+        ("_scaled_dot_product_efficient_attention", 3, (None, True, 0.0, True), {}, {"is_causal": True}),
+        ("_scaled_dot_product_cudnn_attention", 4, ("bias", False, 0.0, False, False), {}, {}),
+        ("_scaled_dot_product_cudnn_attention", 3, (None, False, 0.0, True), {"scale": 0.5}, {"is_causal": True, "scale": 0.5}),
+        ("_scaled_dot_product_flash_attention", 3, (), {"scale": 0.25}, {"scale": 0.25}),
+        ("_scaled_dot_product_flash_attention", 3, (0.0, True, False), {}, {"is_causal": True}),
+        ("_scaled_dot_product_flash_attention_for_cpu", 4, (0.0, False), {"attn_mask": "bias"}, {}),
+        ("_scaled_dot_product_attention_math", 4, ("bias",), {}, {}),
+        ("_scaled_dot_product_fused_attention_overrideable", 4, ("bias", 0.0, False), {}, {}),
+    )
+
+    def test_of_each_device(self):
+        for name, n, args, kwargs, meant in self.CASES:
+            for bias in (self.INPUTS[3], self.MASK)[:1 + (n > 3)]:
+                with self.subTest(name, args=args, kwargs=kwargs, bias=bias.dtype):
+                    inputs = [*self.INPUTS[:3], bias][:n]
+                    graph, node = attention_graph(name, inputs, args, kwargs)
+                    self.assertIsNone(_fx.why_not(node, torch.device("cpu")))
+                    plan = tenon.compile(_fx.write_graph(graph, {}).model, device="cpu")
+                    mask = {"attn_mask": bias} if n > 3 else {}
+                    want = F.scaled_dot_product_attention(*inputs[:3], **mask, **meant)
+                    torch.testing.assert_close(plan(*inputs), want, rtol=2e-5, atol=2e-5)
+
+    def test_is_one_kernel(self):
+        inputs = [r(2, 4, 40, 16, dtype=torch.float16)] * 3
+        graph, _ = attention_graph("_scaled_dot_product_efficient_attention", inputs, (None, False), {})
+        plan = tenon.compile(_fx.write_graph(graph, {}).model, device="emu")
+        self.assertEqual([k["template"].split("_")[0] for k in plan.kernel_rows()], ["attention"])
+        torch.testing.assert_close(plan(*inputs), F.scaled_dot_product_attention(*inputs), rtol=2e-2, atol=2e-3)
+
+    def test_what_stays_in_pytorch(self):
+        name = "_scaled_dot_product_efficient_attention"
+        for args, result, why in (((None, True), 1, "its other results are used"), ((None, False, 0.5), 0, "attention with dropout")):
+            _, node = attention_graph(name, self.INPUTS[:3], args, {}, result)
+            self.assertEqual(_fx.why_not(node, torch.device("cpu")), why)
+
+    def test_pytorchs_own_module(self):
+        torch._dynamo.reset()
+        model, x, report = torch.nn.MultiheadAttention(16, 2, batch_first=True).eval(), r(2, 7, 16), []
+        compiled = torch.compile(Fn(lambda x: model(x, x, x, need_weights=False)[0]), backend="tenon", options={"strict": True, "report": report})
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), model(x, x, x)[0], rtol=1e-5, atol=1e-5)
+        self.assertEqual((len(report), len(report[0].pieces), tt.Explanation(report).in_pytorch), (1, 1, 0), str(report[0]))
 
 
 class Block(torch.nn.Module):

@@ -467,6 +467,46 @@ def batch_norm(w: Writer, x: Value, weight: Optional[Value], bias: Optional[Valu
                  epsilon=float(eps))]
 
 
+# ---- attention -----------------------------------------------------------------------------------------------------
+
+# PyTorch chooses one of these for a device where scaled_dot_product_attention is hidden in an operator of its own, as in
+# multi_head_attention_forward: torch.compile's own decomposition is not asked there.
+
+def _attention(w: Writer, q: Value, k: Value, v: Value, bias: Optional[Value], dropout: float, causal: bool, scale: Optional[float]) -> List[str]:
+    if dropout:
+        raise Unsupported("attention with dropout")
+    if not len(q.shape) == len(k.shape) == len(v.shape) == 4:
+        raise Unsupported(f"attention of {len(q.shape)} axes")
+    attributes = {} if scale is None else {"scale": float(scale)}
+    return [w.op("Attention", q, k, v, *([bias] if bias is not None else []), is_causal=int(causal), **attributes)]
+
+
+@aten("_scaled_dot_product_efficient_attention.default", "_scaled_dot_product_cudnn_attention.default", first_only=True)
+def attention_with_bias(w: Writer, q: Value, k: Value, v: Value, bias: Optional[Value], log_sum: bool, dropout: float = 0.0, causal: bool = False,
+                        debug_mask: bool = False, *, scale: Optional[float] = None) -> List[str]:
+    return _attention(w, q, k, v, bias, dropout, causal, scale)
+
+
+@aten("_scaled_dot_product_fused_attention_overrideable.default", first_only=True)
+def attention_of_other_devices(w: Writer, q: Value, k: Value, v: Value, attn_bias: Optional[Value] = None, dropout: float = 0.0,
+                               causal: bool = False, debug_mask: bool = False, *, scale: Optional[float] = None) -> List[str]:
+    return _attention(w, q, k, v, attn_bias, dropout, causal, scale)
+
+
+@aten("_scaled_dot_product_flash_attention.default", "_scaled_dot_product_flash_attention_for_cpu.default", first_only=True)
+def flash_attention(w: Writer, q: Value, k: Value, v: Value, dropout: float = 0.0, causal: bool = False, debug_mask: bool = False, *,
+                    attn_mask: Optional[Value] = None, scale: Optional[float] = None) -> List[str]:
+    return _attention(w, q, k, v, attn_mask, dropout, causal, scale)
+
+
+@aten("_scaled_dot_product_attention_math.default", first_only=True)
+def attention_in_steps(w: Writer, q: Value, k: Value, v: Value, attn_mask: Optional[Value] = None, dropout_p: float = 0.0, is_causal: bool = False,
+                       dropout_mask: Optional[Value] = None, *, scale: Optional[float] = None, enable_gqa: bool = False) -> List[str]:
+    if dropout_mask is not None:
+        raise Unsupported("attention with dropout")
+    return _attention(w, q, k, v, attn_mask, dropout_p, is_causal, scale)
+
+
 # ---- pools and resizing --------------------------------------------------------------------------------------------
 
 def _pool(x: Value, kernel: Sequence[int], stride: Sequence[int], padding: Any, dilation: Any = 1) -> Dict[str, Any]:

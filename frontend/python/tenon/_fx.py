@@ -261,11 +261,13 @@ def why_not(node: torch.fx.Node, device: torch.device) -> Optional[str]:
         return why_not(node.args[0], device)  # type: ignore[arg-type]
     if str(node.target) not in _aten.TABLE:
         return "Tenon has no such operator"
-    if str(node.target) in _aten.FIRST_ONLY and any(u.target is not getitem or u.args[1] != 0 for u in node.users):
+    first_only = str(node.target) in _aten.FIRST_ONLY
+    if first_only and any(u.target is not getitem or u.args[1] != 0 for u in node.users):
         return "its other results are used"
     for n in [*node.all_input_nodes, node]:
         val = n.meta.get("val")
-        for t in val if isinstance(val, (list, tuple)) else [val]:
+        vals = list(val) if isinstance(val, (list, tuple)) else [val]
+        for t in vals[:1] if first_only and n is node else vals:
             if not isinstance(t, torch.Tensor):
                 continue
             if dtype_name(t.dtype) is None:

@@ -11,7 +11,7 @@ ELEMENT_TYPES: Dict[str, int] = {
     "f32": 1, "u8": 2, "i8": 3, "u16": 4, "i16": 5, "i32": 6, "i64": 7, "bool": 9, "f16": 10, "f64": 11, "u32": 12, "u64": 13,
     "bf16": 16, "f8e4m3": 17, "f8e4m3fnuz": 18, "f8e5m2": 19, "f8e5m2fnuz": 20,
 }
-OPSET = 21
+OPSET = 23
 _IR_VERSION = 10
 _EXTERNAL_FROM = 1024  # bytes: what is smaller stays in the model
 

@@ -447,6 +447,9 @@ def _compile_graph(gm: torch.fx.GraphModule, static: Sequence[int], options: Opt
         options.report.append(graph)
     _fold_constants(gm)
     _hoist_sizes(gm)
+    for node in gm.graph.nodes:  # a piece's results are dense, where PyTorch's may have lain in another way
+        if node.target is _aten_ops.view.default:
+            node.target = _aten_ops.reshape.default
     placeholders = [n for n in gm.graph.nodes if n.op == "placeholder"]
     weights = {placeholders[k].name for k in static if isinstance(placeholders[k].meta.get("val"), torch.Tensor)}
     if options.weights == "shared":
