@@ -124,16 +124,22 @@ size_t tn_plan_alias_count(const tn_plan *p) {
     return p->pb->n_aliases;
 }
 
+bool tn_plan_alias(const tn_plan *p, size_t k, tn_alias *out) {
+    *out = (tn_alias){0};
+    if (k >= p->pb->n_aliases) return false;
+    const TnPlan__Alias *a = p->pb->aliases[k];
+    *out = (tn_alias){.input = a->input, .output = a->output, .axis = a->axis, .capacity = (int64_t)a->capacity};
+    return true;
+}
+
 tn_status tn_context_alias(tn_context *c, size_t k, tn_alias *out) {
     const TnPlan__Plan *pb = c->plan->pb;
-    memset(out, 0, sizeof *out);
-    if (k >= pb->n_aliases)
+    if (!tn_plan_alias(c->plan, k, out))
         return tn_fail(c->env, TN_E_ARGUMENT, "", "", "there is no alias %zu: the plan has %zu", k, pb->n_aliases);
     tn_status st = tn_context_bind(c);
     if (st != TN_OK) return st;
-    const TnPlan__Alias *a = pb->aliases[k];
-    const tn_rows r = tn_rows_of(pb, true, a->output, c->table);
-    *out = (tn_alias){a->input, a->output, a->axis, (int64_t)a->capacity, r.bytes, r.pitch};
+    const tn_rows r = tn_rows_of(pb, true, out->output, c->table);
+    out->bytes = r.bytes, out->pitch = r.pitch;
     return TN_OK;
 }
 

@@ -59,11 +59,11 @@ typedef struct tn_named {
 typedef struct tn_fn {
     tn_emitter *e;
     uint32_t vec;
-    uint32_t guard;           /* predicate of lanes that exist, where the last vector is not full; 0: all do */
-    tn_dim lane;              /* variable 0 <= lane < vec; none if vec is 1 */
+    uint32_t guard;            /* predicate of lanes that exist, where the last vector is not full; 0: all do */
+    tn_dim lane;               /* variable 0 <= lane < vec; none if vec is 1 */
     tn_dim coord[TN_MAX_RANK]; /* the variable of each coordinate; none of one that is always 0 */
-    tn_dim number;            /* of the element in row-major order, where a map counts elements; or none */
-    tn_text head, body, tail; /* before, in and after the loop over lanes */
+    tn_dim number;             /* of the element in row-major order, where a map counts elements; or none */
+    tn_text head, body, tail;  /* before, in and after the loop over lanes */
     tn_memo *memo;
     uint32_t n_memo;
     size_t cap_memo;

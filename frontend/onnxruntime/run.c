@@ -248,7 +248,13 @@ static ort_status *bring(runner *r, slot *s, size_t k, const ort_value *v, const
     return NULL;
 }
 
-static ort_status *set_input(runner *r, slot *s, ort_kernel_context *c, size_t k, const void **data) {
+static size_t bytes_of(const tn_tensor_desc *d, uint32_t rank, const int64_t *dims) {
+    uint64_t n = 1;
+    for (uint32_t i = 0; i < rank; i++) n *= (uint64_t)dims[i];
+    return tn_dtype_bytes(d->dtype, n);
+}
+
+static ort_status *set_input(runner *r, slot *s, ort_kernel_context *c, size_t k, const void **data, size_t *bytes) {
     const ort_functions *f = r->p->f;
     const ort_value *v = NULL;
     ort_tensor_info *info;
@@ -265,6 +271,7 @@ static ort_status *set_input(runner *r, slot *s, ort_kernel_context *c, size_t k
     if (e) return e;
     TRY(f->GetTensorData(v, data));
     if (*data && s->gpu && !gpu_has(s->gpu, v)) TRY(bring(r, s, k, v, data));
+    *bytes = bytes_of(tn_plan_input(r->plan, k), (uint32_t)rank, dims);
     if (!*data) *data = s; /* of no elements: not read */
     return ort_of(r->p, tn_context_set_shape(s->x, k, (uint32_t)rank, dims));
 }
@@ -284,20 +291,32 @@ static ort_status *copy_made(runner *r, slot *s, ort_kernel_context *c, size_t k
     uint32_t rank;
     int64_t dims[TN_MAX_RANK];
     void *to;
-    uint64_t n = 1;
     TRY(ort_of(r->p, tn_context_output_shape(s->x, k, &rank, dims)));
     TRY(set_output(r, s, c, k, rank, dims, &to));
-    for (uint32_t i = 0; i < rank; i++) n *= (uint64_t)dims[i];
-    const size_t bytes = tn_dtype_bytes(tn_plan_output(r->plan, k)->dtype, n);
+    const size_t bytes = bytes_of(tn_plan_output(r->plan, k), rank, dims);
     if (!bytes) return NULL;
     if (s->gpu) return gpu_copy(s->gpu, to, s->made[k].p, bytes, s->stream);
     memcpy(to, s->made[k].p, bytes);
     return NULL;
 }
 
-static ort_status *run(runner *r, slot *s, ort_kernel_context *c, const void **in, void **out) {
+/* Kernels read inputs while they write outputs: one buffer for both, as some bind a cache's past and present to, would be wrong at times. */
+static ort_status *is_apart(const runner *r, const void *const *in, const size_t *bytes, size_t k, const void *out,
+                            size_t size) {
+    for (size_t i = 0; i < r->n_in; i++) {
+        const uintptr_t a = (uintptr_t)in[i], b = (uintptr_t)out;
+        if (size && bytes[i] && a < b + size && b < a + bytes[i])
+            return ort_error_of(r->p->f, ORT_INVALID_ARGUMENT,
+                                "%s: the output '%s' is bound to memory of the input '%s', which is read while it is "
+                                "written: give it memory of its own (a KV cache does not grow in place here)",
+                                ORT_PROVIDER, tn_plan_output(r->plan, k)->name, tn_plan_input(r->plan, i)->name);
+    }
+    return NULL;
+}
+
+static ort_status *run(runner *r, slot *s, ort_kernel_context *c, const void **in, size_t *bytes, void **out) {
     bool made = false;
-    for (size_t k = 0; k < r->n_in; k++) TRY(set_input(r, s, c, k, &in[k]));
+    for (size_t k = 0; k < r->n_in; k++) TRY(set_input(r, s, c, k, &in[k], &bytes[k]));
     for (size_t k = 0; k < r->n_out; k++) {
         uint32_t rank;
         int64_t dims[TN_MAX_RANK];
@@ -306,6 +325,7 @@ static ort_status *run(runner *r, slot *s, ort_kernel_context *c, const void **i
         if (r->made[k]) continue;
         TRY(ort_of(r->p, tn_context_output_most(s->x, k, &rank, dims)));
         TRY(set_output(r, s, c, k, rank, dims, &out[k]));
+        TRY(is_apart(r, in, bytes, k, out[k], bytes_of(tn_plan_output(r->plan, k), rank, dims)));
     }
     if (!r->p->o.resident) {
         TRY(ort_of(r->p, tn_context_run(s->x, in, out)));
@@ -326,9 +346,11 @@ static ort_status *compute(ort_compute *self, void *state, ort_kernel_context *c
     if (r->p->o.resident) TRY(r->p->f->KernelContext_GetGPUComputeStream(c, &stream));
     TRY(take_slot(r, stream, &s));
     const void **in = tn_alloc(&r->p->env, (r->n_in + 1) * sizeof *in);
+    size_t *bytes = tn_alloc(&r->p->env, (r->n_in + 1) * sizeof *bytes);
     void **out = tn_alloc(&r->p->env, (r->n_out + 1) * sizeof *out);
-    ort_status *e = in && out ? run(r, s, c, in, out) : no_memory(r);
+    ort_status *e = in && bytes && out ? run(r, s, c, in, bytes, out) : no_memory(r);
     tn_free(&r->p->env, in, (r->n_in + 1) * sizeof *in);
+    tn_free(&r->p->env, bytes, (r->n_in + 1) * sizeof *bytes);
     tn_free(&r->p->env, out, (r->n_out + 1) * sizeof *out);
     give_slot(r, s);
     return e;

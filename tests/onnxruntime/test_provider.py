@@ -255,6 +255,39 @@ def test_binding(p):
         close([y], r.run(None, {"x": x}))
 
 
+def test_caches(p):
+    """A KV cache goes round as outputs that become inputs; past and present in one buffer are refused, whole or in part."""
+    m = model([h.make_node("Mul", ["x", "two"], ["new"]), h.make_node("Concat", ["past_key_values.0.key", "new"], ["present.0.key"], axis=2),
+               h.make_node("ReduceSum", ["present.0.key"], ["y"], keepdims=0)],
+              [value("past_key_values.0.key", T.FLOAT, [1, 2, "P", 4]), value("x", T.FLOAT, [1, 2, "S", 4])],
+              [value("y", T.FLOAT, []), value("present.0.key", T.FLOAT, [1, 2, "T", 4])], [("two", np.float32(2))])
+    s, rows = p.session(m), [f32(1, 2, n, 4) for n in (3, 1, 1, 2)]
+    device = "cuda" if p.args.resident else "cpu"
+    past = ort.OrtValue.ortvalue_from_numpy(np.zeros((1, 2, 0, 4), np.float32))
+    for k, x in enumerate(rows):
+        b = s.io_binding()
+        b.bind_ortvalue_input("past_key_values.0.key", past)
+        b.bind_cpu_input("x", x)
+        for name in ("y", "present.0.key"):
+            b.bind_output(name, device, 0)
+        s.run_with_iobinding(b)
+        want = 2 * np.concatenate(rows[:k + 1], 2)
+        close(b.copy_outputs_to_cpu(), [want.sum(dtype=np.float32), want])
+        past = b.get_outputs()[1]
+    if p.args.resident:
+        return  # an address of the device's memory is not to be had here
+    for rows_before in (0, 1):  # of the buffer
+        whole = np.full((1, 2, 9, 4), 7, np.float32)
+        at = whole.ctypes.data + rows_before * 16
+        b = s.io_binding()
+        b.bind_input("past_key_values.0.key", "cpu", 0, np.float32, (1, 2, 4, 4), whole.ctypes.data)
+        b.bind_cpu_input("x", rows[1])
+        b.bind_output("y", "cpu", 0)
+        b.bind_output("present.0.key", "cpu", 0, np.float32, (1, 2, 5, 4), at)
+        refused(lambda: s.run_with_iobinding(b), "'present.0.key'", "'past_key_values.0.key'", "memory of its own")
+        assert (whole == 7).all()
+
+
 def test_threads(p):
     """Several sessions, each of which several threads run at once at sizes of their own."""
     m = small()

@@ -45,6 +45,7 @@ cd "$src/tests/python"
 "$venv/bin/python" on_mock.py "$src" "$build/tests"
 "$venv/bin/python" "$src/examples/classify.py" | tee "$work/example"
 grep '^the digit is a 7$' "$work/example" >/dev/null || fail "the example does not know a 7"
+"$venv/bin/python" "$src/examples/generate.py" | grep '^the small boat waits at the river for the morning' >/dev/null || fail "the decoder writes something else"
 
 # PyTorch: in .cache/torch (.ci/install-deps), or where TENON_TORCH_PYTHON or python3 has one; in CI it may not be left out
 for torch in "${TENON_TORCH_PYTHON:-$src/.cache/torch/python}" "$python" none; do

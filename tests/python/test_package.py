@@ -44,6 +44,103 @@ def compile(model, **options):
     return tenon.compile(model, **{"device": "cpu", **options})
 
 
+class Caches(unittest.TestCase):
+    """KV caches that grow in place, against the same decoder computed anew each time without any."""
+    MODEL = os.path.join(SOURCE, "examples", "decoder", "decoder.onnx")
+    PROMPT = list(b"the small boat")
+
+    def decoder(self, **options):
+        shapes = {"input_ids": (1, (1, 32, 1)), "past_key_values.*": (1, None, (0, 31, 8), None)}
+        return compile(self.MODEL, **{"shapes": shapes, **options})
+
+    def inputs(self, tokens, before):
+        after = before + len(tokens)
+        return {"input_ids": np.array([tokens]), "attention_mask": np.ones((1, after), np.int64),
+                "position_ids": np.arange(before, after)[None]}
+
+    def anew(self, plan, tokens):
+        """The logits of all tokens, and the caches."""
+        none = {i.name: np.zeros((1, 2, 0, 8), np.float32) for i in plan.inputs if i.name.startswith("past")}
+        out = plan.run({**self.inputs(tokens, 0), **none})
+        return out.pop("logits"), out
+
+    def step(self, plan, cache, tokens):
+        return plan.run(self.inputs(tokens, cache.length), cache=cache)["logits"]
+
+    def test_tokens_one_by_one(self):
+        plain = self.decoder(caches=False)
+        want, caches = self.anew(plain, self.PROMPT)
+        for device in ("cpu", "emu"):
+            plan = self.decoder(device=device)
+            cache = plan.cache()
+            got = [self.step(plan, cache, self.PROMPT[:5])]
+            room = cache["past_key_values.1.key"].__array_interface__["data"][0]
+            got += [self.step(plan, cache, [t]) for t in self.PROMPT[5:]]
+            np.testing.assert_allclose(np.concatenate(got, 1), want, rtol=1e-4, atol=1e-4)
+            self.assertEqual((cache.length, cache.capacity), (len(self.PROMPT), 63))  # 31 before, 32 more
+            for name in cache.names:
+                np.testing.assert_allclose(cache[name], caches[name.replace("past_key_values", "present")], rtol=1e-4, atol=1e-4)
+            self.assertEqual(cache["past_key_values.1.key"].__array_interface__["data"][0], room)  # nothing has moved
+
+    def test_what_is_forgotten(self):
+        plan = self.decoder()
+        cache = plan.cache()
+        self.step(plan, cache, self.PROMPT)
+        cache.length = 4
+        other = list(b"tree")
+        want, _ = self.anew(plan, self.PROMPT[:4] + other)  # a plan whose caches grow runs without a cache, too
+        np.testing.assert_allclose(self.step(plan, cache, other), want[:, 4:], rtol=1e-4, atol=1e-4)
+        with self.assertRaisesRegex(tenon.ArgumentError, "the cache has 8 rows: its length cannot become 9"):
+            cache.length = 9
+
+    def test_two_sequences_of_one_plan(self):
+        plan = self.decoder()
+        texts = self.PROMPT[:6], list(b"a river")
+        caches = [plan.cache() for _ in texts]
+        for k in range(6):
+            for text, cache in zip(texts, caches):
+                got = self.step(plan, cache, text[k:k + 1])
+                np.testing.assert_allclose(got, self.anew(plan, text[:k + 1])[0][:, -1:], rtol=1e-4, atol=1e-4)
+
+    def test_a_batch_and_any_length(self):
+        """Pairs by name, a batch of two, and one sequence alone, whose rows may be any number."""
+        from onnx import helper as h
+        f32 = TensorProto.FLOAT
+        for batch, shapes in ((2, {"past": (None, (0, 31), 4), "x": (None, (1, 17), 4)}), (1, {})):
+            first = "B" if batch == 2 else 1
+            m = h.make_model(h.make_graph(
+                [h.make_node("Concat", ["past", "x"], ["present"], axis=1), h.make_node("ReduceSum", ["present", "axes"], ["y"])], "g",
+                [h.make_tensor_value_info("past", f32, [first, "P", 4]), h.make_tensor_value_info("x", f32, [first, "S", 4])],
+                [h.make_tensor_value_info("present", f32, [first, "T", 4]), h.make_tensor_value_info("y", f32, None)],
+                [h.make_tensor("axes", TensorProto.INT64, [2], [1, 2])]), opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+            plan = compile(m, aliases={"past": "present"}, shapes=shapes)
+            cache, rows = plan.cache(**({"B": 2} if batch == 2 else {})), np.random.default_rng(0).standard_normal((batch, 30, 4)).astype(np.float32)
+            for at, n in ((0, 3), (3, 1), (4, 9), (13, 17)):
+                y = plan(x=rows[:, at:at + n], cache=cache)
+                np.testing.assert_allclose(y.reshape(batch), rows[:, :at + n].sum((1, 2)), rtol=1e-4, atol=1e-5)
+                np.testing.assert_array_equal(cache["past"], rows[:, :at + n])
+            self.assertEqual(cache.capacity, 31 + 17 if batch == 2 else None)
+
+    def test_errors(self):
+        plan, plain = self.decoder(), self.decoder(caches=False)
+        cache = plan.cache()
+        with self.assertRaisesRegex(tenon.ArgumentError, "no output of the plan grows"):
+            plain.cache()
+        with self.assertRaisesRegex(tenon.ArgumentError, "the caches have no size 'rows'"):
+            plan.cache(rows=3)
+        with self.assertRaisesRegex(tenon.ArgumentError, "another plan's"):
+            plain.run(self.inputs([1], 0), cache=cache)
+        with self.assertRaisesRegex(tenon.ArgumentError, "is in the cache"):
+            plan.run({**self.inputs([1], 0), "past_key_values.0.key": np.zeros((1, 2, 0, 8), np.float32)}, cache=cache)
+        with self.assertRaisesRegex(tenon.ArgumentError, "the cache is empty"):
+            cache["past_key_values.0.key"]
+        self.step(plan, cache, self.PROMPT)
+        self.step(plan, cache, [1] * 30)
+        with self.assertRaises(tenon.Error):  # more than the 31 rows before that the plan is for
+            self.step(plan, cache, [1])
+        self.assertEqual(cache.length, len(self.PROMPT) + 30)
+
+
 class Compile(unittest.TestCase):
     def test_from_a_path(self):
         plan = compile(os.path.join(DIGITS, "digits.onnx"))

@@ -101,6 +101,9 @@ static void run_tokens(tn_device device, tn_precision precision) {
     static float keys[CACHE], values[CACHE], packed[4][CACHE], next[2][CACHE], was[2][CACHE];
     ck_assert_uint_eq(tn_plan_alias_count(plain.plan), 0);
     ck_assert_uint_eq(tn_plan_alias_count(grows.plan), 2);
+    tn_alias first;
+    ck_assert(tn_plan_alias(grows.plan, 0, &first) && first.axis == 2 && first.capacity == CAPACITY && !first.bytes);
+    ck_assert(!tn_plan_alias(grows.plan, 2, &first));
     fill(keys, CACHE, 1); /* what is behind the tokens is nobody's */
     fill(values, CACHE, 2);
     for (size_t t = 0; t < TOKENS; t++) {

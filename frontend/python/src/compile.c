@@ -164,20 +164,21 @@ PyObject *py_compile(PyObject *module, PyObject *args) {
     PyObject *source, *progress, *list[7];
     const char *key;
     char *model = NULL;
-    int precision, exact, no_gpu, sources_only;
-    if (!PyArg_ParseTuple(args, "OzzO!O!O!O!O!O!O!ipppidIIzzzOz", &source, &j.base_dir, &j.import.weights, &PyList_Type,
-                          &list[0], &PyList_Type, &list[1], &PyList_Type, &list[2], &PyList_Type, &list[3],
-                          &PyList_Type, &list[4], &PyList_Type, &list[5], &PyList_Type, &list[6], &precision, &exact,
-                          &no_gpu, &sources_only, &j.compile.cuda_device, &j.compile.tune_seconds, &j.compile.threads,
-                          &j.compile.streams, &j.compile.cache_dir, &j.compile.lockfile, &j.compile.passes, &progress,
-                          &key))
+    int caches, precision, exact, no_gpu, sources_only;
+    if (!PyArg_ParseTuple(args, "OzzO!O!O!O!O!pO!O!ipppidIIzzzOz", &source, &j.base_dir, &j.import.weights,
+                          &PyList_Type, &list[0], &PyList_Type, &list[1], &PyList_Type, &list[2], &PyList_Type,
+                          &list[3], &PyList_Type, &list[4], &caches, &PyList_Type, &list[5], &PyList_Type, &list[6],
+                          &precision, &exact, &no_gpu, &sources_only, &j.compile.cuda_device, &j.compile.tune_seconds,
+                          &j.compile.threads, &j.compile.streams, &j.compile.cache_dir, &j.compile.lockfile,
+                          &j.compile.passes, &progress, &key))
         return NULL;
     if (PyBytes_Check(source) ? PyBytes_AsStringAndSize(source, &model, &j.size) < 0
                               : !PyArg_Parse(source, "s", &j.path))
         return NULL;
     j.model = model;
     j.compile.precision = (tn_precision)precision;
-    j.compile.exact = exact, j.compile.no_gpu = no_gpu, j.compile.sources_only = sources_only;
+    j.compile.caches = caches, j.compile.exact = exact, j.compile.no_gpu = no_gpu,
+    j.compile.sources_only = sources_only;
     py_env_init(&j.env, progress);
     j.used = &j.env.env;
     void *data = NULL;

@@ -173,25 +173,6 @@ static PyObject *bench(PyObject *self, PyObject *args) {
     return leave(c, s, s == TN_OK ? times(&b) : NULL);
 }
 
-/* (input, output, axis, capacity, bytes, pitch) of each output that grows in an input's buffer. */
-static PyObject *aliases(PyObject *self, PyObject *none) {
-    (void)none;
-    py_context *c = enter(self);
-    if (!c) return NULL;
-    PyObject *list = PyList_New(0);
-    tn_status s = TN_OK;
-    tn_alias a;
-    for (size_t k = 0; list && k < tn_plan_alias_count(c->plan->plan); k++) {
-        s = tn_context_alias(c->ctx, k, &a);
-        PyObject *v = s == TN_OK ? Py_BuildValue("(nnILnn)", (Py_ssize_t)a.input, (Py_ssize_t)a.output, a.axis,
-                                                 (long long)a.capacity, (Py_ssize_t)a.bytes, (Py_ssize_t)a.pitch)
-                                 : NULL;
-        if (!v || PyList_Append(list, v) < 0) Py_CLEAR(list);
-        Py_XDECREF(v);
-    }
-    return leave(c, s, list);
-}
-
 static PyMethodDef methods[] = {
     {"set_shape", set_shape, METH_VARARGS, "set_shape(input, dims)"},
     {"output_most", output_most, METH_VARARGS, "output_most(output) -> dims: what to have room for"},
@@ -200,7 +181,6 @@ static PyMethodDef methods[] = {
     {"enqueue", enqueue, METH_VARARGS, "enqueue(inputs, outputs, stream): addresses of the device's memory"},
     {"wait", wait, METH_VARARGS, "wait(stream): for what was enqueued there"},
     {"bench", bench, METH_VARARGS, "bench(seconds) -> dict"},
-    {"aliases", aliases, METH_NOARGS, "(input, output, axis, capacity, bytes, pitch) of each"},
     {NULL, NULL, 0, NULL},
 };
 static PyType_Slot slots[] = {

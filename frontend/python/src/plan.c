@@ -91,6 +91,18 @@ static PyObject *outputs(PyObject *self, PyObject *none) {
     return list;
 }
 
+/* (input, output, axis, capacity) of each output that grows in an input's memory. */
+static PyObject *aliases(PyObject *self, PyObject *none) {
+    (void)none;
+    tn_alias a;
+    PyObject *list = PyList_New(0);
+    for (size_t k = 0; tn_plan_alias(((py_plan *)self)->plan, k, &a); k++)
+        if (!append(&list,
+                    Py_BuildValue("(nnIL)", (Py_ssize_t)a.input, (Py_ssize_t)a.output, a.axis, (long long)a.capacity)))
+            return NULL;
+    return list;
+}
+
 static PyObject *symbols(PyObject *self, PyObject *none) {
     (void)none;
     tn_symbol_desc s;
@@ -176,6 +188,7 @@ static PyObject *data(PyObject *self, PyObject *none) {
 static PyMethodDef methods[] = {
     {"inputs", inputs, METH_NOARGS, "(name, dtype, dims, texts) of each"},
     {"outputs", outputs, METH_NOARGS, "(name, dtype, dims, texts) of each"},
+    {"aliases", aliases, METH_NOARGS, "(input, output, axis, capacity) of each output that grows in an input's memory"},
     {"symbols", symbols, METH_NOARGS, "(name, lo, hi, typical) of each"},
     {"info", info, METH_NOARGS, "what tn_plan_info says"},
     {"archs", archs, METH_NOARGS, "what tn_arch_desc says, of each"},

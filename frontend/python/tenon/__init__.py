@@ -11,6 +11,7 @@ from . import _libraries, _tenon
 
 _libraries.find()
 
+from ._cache import Cache  # noqa: E402
 from ._check import Check, Difference  # noqa: E402
 from ._compile import compile  # noqa: E402
 from ._errors import (  # noqa: E402
@@ -24,7 +25,7 @@ __version__: str = _tenon.version
 load = Plan.load
 
 __all__ = [
-    "ArchError", "ArgumentError", "Bench", "CancelledError", "Check", "CudaError", "Difference", "Error", "FileError",
+    "ArchError", "ArgumentError", "Bench", "Cache", "CancelledError", "Check", "CudaError", "Difference", "Error", "FileError",
     "FormatError", "InternalError", "KernelCompileError", "MismatchError", "NoCompilerError", "NoDeviceError", "NoLibraryError",
     "OutOfMemoryError", "Plan", "Progress", "Symbol", "TenonWarning", "TensorInfo", "TypeMismatchError", "UnsupportedError",
     "VerifyError", "compile", "load",

@@ -78,7 +78,7 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
             shapes: Optional[Mapping[str, Any]] = None, precision: str = "fp32",
             targets: Union[None, str, Sequence[str]] = None, no_gpu: bool = False,
             tune_seconds: Optional[float] = None, exact: bool = False,
-            aliases: Union[Mapping[str, str], Sequence[str]] = (), constants: Optional[Mapping[str, Any]] = None,
+            aliases: Union[Mapping[str, str], Sequence[str]] = (), caches: bool = True, constants: Optional[Mapping[str, Any]] = None,
             limits: Optional[Mapping[str, int]] = None, sequences: Optional[Mapping[str, Optional[int]]] = None,
             plugins: Sequence[Union[str, "os.PathLike[str]"]] = (), weights: Union[None, str, "os.PathLike[str]"] = None,
             base_dir: Union[None, str, "os.PathLike[str]"] = None, dynamic_shapes: Any = None, cuda_device: int = 0,
@@ -96,7 +96,8 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
 
     shapes: sizes of inputs, {"x": (8, 3, 224, 224)}; a size may be a range with what is typical, (1, 32, 8) or "1..32:8", or None,
     as the model has it; a list of shapes is buckets.  precision: "fp32", "tf32", "fp16" or "bf16".  exact: only rewrites that keep
-    results bit for bit.  aliases: outputs that grow in inputs' buffers, {"past_*": "present_*"}.  constants: inputs that become constants.
+    results bit for bit.  aliases: outputs that grow in inputs' buffers, {"past_*": "present_*"}; caches: and what is
+    named past_key_values.N.key and present.N.key, where it can be (Plan.cache; all else may use the plan as any other).  constants: inputs that become constants.
     limits: how long an output of a node can be whose length depends on data.  sequences: how many tensors an input has that is one
     (None: an optional without an element).  plugins: files of ops of your own.
 
@@ -126,7 +127,7 @@ def compile(model: Any, args: Any = None, *, kwargs: Optional[Mapping[str, Any]]
             source, _text(base_dir), _text(weights), read_shapes(shapes),
             [(name, _arrays.CODES[v.dtype], v.shape, v.address) for name, v in views.items()],
             list((limits or {}).items()), [(name, -1 if n is None else n) for name, n in (sequences or {}).items()], pairs,
-            wanted, [os.fspath(p) for p in plugins], PRECISIONS.index(precision), exact, no_gpu or on_host, on_host,
+            caches, wanted, [os.fspath(p) for p in plugins], PRECISIONS.index(precision), exact, no_gpu or on_host, on_host,
             cuda_device, 0.0 if tune_seconds is None else tune_seconds or -1.0, threads, streams, _text(cache),
             _text(lockfile), passes, tell, _key)
     return Plan(raw, device=device, cuda_device=cuda_device)

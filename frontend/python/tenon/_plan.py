@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _arrays, _check, _report, _tenon
 from ._arrays import CPU, CUDA, View
+from ._cache import Cache
 from ._errors import ArgumentError, TypeMismatchError, UnsupportedError
 from ._table import table
 
@@ -100,6 +101,7 @@ class Plan:
         self.inputs = [_info(t) for t in raw.inputs()]
         self.outputs = [_info(t) for t in raw.outputs()]
         self._sized_by_data = self._has_made_sizes()
+        self._growing = [(i, o, axis, capacity) for i, o, axis, capacity in raw.aliases()]
 
     # ---- files ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +135,8 @@ class Plan:
 
     # ---- running -------------------------------------------------------------------------------------------------
 
-    def __call__(self, *args: Any, out: Optional[Mapping[str, Any]] = None, stream: Optional[int] = None, **named: Any) -> Any:
+    def __call__(self, *args: Any, out: Optional[Mapping[str, Any]] = None, stream: Optional[int] = None,
+                 cache: Optional[Cache] = None, **named: Any) -> Any:
         """One inference of inputs by position, and then by name.  See run."""
         if len(args) > len(self.inputs):
             raise ArgumentError(f"{len(args)} inputs were given; the plan has {self._names(self.inputs)}")
@@ -141,12 +144,13 @@ class Plan:
         twice = next((name for name in named if name in given), None)
         if twice:
             raise ArgumentError("the input was given by position and by name", twice)
-        results = self._run({**given, **named}, out, stream)
+        results = list(self._run({**given, **named}, out, stream, cache).values())
         return results[0] if len(results) == 1 else tuple(results)
 
     def run(self, inputs: Mapping[str, Any], *, out: Optional[Mapping[str, Any]] = None,
-            stream: Optional[int] = None) -> Dict[str, Any]:
-        """One inference of inputs by name; returns the outputs by name.
+            stream: Optional[int] = None, cache: Optional[Cache] = None) -> Dict[str, Any]:
+        """One inference of inputs by name; returns the outputs by name.  With a cache (see cache()), the inputs that are in it are not
+        given, and the outputs that grow in it not returned.
 
         Arrays are NumPy's, or anything that speaks DLPack; those that lie densely are not copied.  On the device "cuda", inputs
         on the GPU are read there: the inference is enqueued on `stream` (a CUstream as a number; default: the one that is
@@ -154,10 +158,66 @@ class Plan:
         and back.  `out` gives memory for outputs, by name: dense arrays, which are returned.
 
         Errors: TypeMismatchError and ArgumentError name the input."""
-        return dict(zip((info.name for info in self.outputs), self._run(inputs, out, stream)))
+        return self._run(inputs, out, stream, cache)
 
-    def _run(self, given: Mapping[str, Any], out: Optional[Mapping[str, Any]], stream: Optional[int]) -> List[Any]:
-        return self._run_views(self._views(given), out or {}, stream)
+    def cache(self, **sizes: int) -> Cache:
+        """An empty KV cache for this plan, whose outputs grow in it without being copied: compile the model with caches=True (the
+        default) and a largest length, shapes={"past_key_values.*": (1, 8, "0..4095", 64)}.  sizes: of the caches' other symbols, such as
+        batch_size=4; 1 where none is given.  Errors: ArgumentError (no output grows in an input's memory; no such symbol)."""
+        if not self._growing:
+            raise ArgumentError("no output of the plan grows in the memory of an input", hint="tenon inspect says why: its caches need a largest "
+                                'length, as shapes={"past_key_values.*": (1, 8, "0..4095", 64)}, or aliases={"past_*": "present_*"}')
+        known = {d for i, _, axis, _ in self._growing for k, d in enumerate(self.inputs[i].shape) if k != axis and isinstance(d, str)}
+        unknown = sorted(set(sizes) - known)
+        if unknown:
+            raise ArgumentError(f"the caches have no size {unknown[0]!r}; they have {', '.join(sorted(known)) or 'none but numbers'}")
+        return Cache(self, self._growing, sizes)
+
+    def _run(self, given: Mapping[str, Any], out: Optional[Mapping[str, Any]], stream: Optional[int],
+             cache: Optional[Cache]) -> Dict[str, Any]:
+        if cache is not None and cache._plan._raw is not self._raw:
+            raise ArgumentError("the cache is another plan's", hint="make it with this plan's cache()")
+        views = self._views(given, cache)
+        if cache is not None:
+            return self._run_cached(views, out or {}, stream, cache)
+        if self._growing and views[0].kind == CUDA:
+            return self._run_once(views, out or {}, stream)
+        return dict(zip((info.name for info in self.outputs), self._run_views(views, out or {}, stream)))
+
+    def _run_once(self, views: Sequence[View], out: Mapping[str, Any], stream: Optional[int]) -> Dict[str, Any]:
+        """The plan wants one buffer on the GPU for a cache's past and present, and these are apart: they are copied."""
+        cache = Cache(self, self._growing, {})
+        cache.fill({info.name: v for info, v in zip(self.inputs, views)})
+        theirs = {self.outputs[o].name: out[self.outputs[o].name] for _, o, _, _ in self._growing if self.outputs[o].name in out}
+        others = [v for info, v in zip(self.inputs, views) if info.name not in cache.names]
+        results = self._run_cached(others, {k: v for k, v in out.items() if k not in theirs}, stream, cache, True)
+        for name, array in theirs.items():
+            array[...] = results[name]
+        return {**results, **theirs}
+
+    def _run_cached(self, views: Sequence[View], out: Mapping[str, Any], stream: Optional[int], cache: Cache,
+                    all_results: bool = False) -> Dict[str, Any]:
+        """views: of the inputs that are not the cache's."""
+        framework, place = (views[0].framework, (views[0].kind, views[0].ordinal)) if views else ("numpy", (CPU, 0))
+        if self.device == "cuda" and place[0] != CUDA:
+            raise ArgumentError("a cache on the GPU needs inputs there", self.inputs[0].name, "give arrays of torch or cupy on the GPU")
+        if place[0] == CUDA and stream is None:
+            stream = _arrays.current_stream(framework, place[1])
+        kept, others = cache.shapes(), iter(views)
+        given = [None if info.name in kept else next(others) for info in self.inputs]
+        with self._slot(place[1] if place[0] == CUDA else self.cuda_device, stream or 0) as slot:
+            slot.give([v.shape if v else kept[info.name] for info, v in zip(self.inputs, given)], len(self.outputs))
+            at = cache.place(slot.most, framework, place)
+            pasts = {i: at[o] for i, o, _, _ in self._growing}
+            rooms = self._rooms(slot, framework, place, out, at)
+            slot.raw.enqueue(tuple([v.address if v else pasts[k] for k, v in enumerate(given)]),
+                             tuple([r.address if r else at[k] for k, r in enumerate(rooms)]), stream or 0)
+            if self._sized_by_data:
+                slot.raw.wait(stream or 0)
+            shapes = [slot.raw.output_shape(k) for k in range(len(rooms))] if self._sized_by_data else slot.most
+            cache.grow(slot.most)
+            return {info.name: r.finish(shape) if r else cache.result(k, shape)
+                    for k, (info, r, shape) in enumerate(zip(self.outputs, rooms, shapes)) if r or all_results}
 
     def _run_list(self, inputs: Sequence[Any]) -> List[Any]:
         """All inputs in order, and all outputs."""
@@ -182,29 +242,38 @@ class Plan:
             shapes = [slot.raw.output_shape(k) for k in range(len(rooms))] if self._sized_by_data else slot.most
             return [r.finish(shape) for r, shape in zip(rooms, shapes)]
 
-    def _views(self, given: Mapping[str, Any]) -> List[View]:
+    def _views(self, given: Mapping[str, Any], cache: Optional[Cache] = None) -> List[View]:
+        """Of the inputs that are not the cache's."""
+        kept = cache.names if cache is not None else ()
+        infos = [info for info in self.inputs if info.name not in kept]
         for name in given:
-            if all(info.name != name for info in self.inputs):
+            if name in kept:
+                raise ArgumentError("the input is in the cache", name, "do not give it, or leave the cache out")
+            if all(info.name != name for info in infos):
                 raise ArgumentError(f"there is no such input; the plan has {self._names(self.inputs)}", name)
-        for info in self.inputs:
+        for info in infos:
             if info.name not in given:
                 raise ArgumentError("the input was not given", info.name, str(info))
-        views = [_arrays.view(given[info.name], info.dtype, info.name) for info in self.inputs]
-        for info, v in zip(self.inputs, views):
+        views = [_arrays.view(given[info.name], info.dtype, info.name) for info in infos]
+        for info, v in zip(infos, views):
             if v.kind == CUDA and self.device != "cuda":
                 raise TypeMismatchError(f"the array is on the GPU, the plan runs on {self.device}", info.name, "copy it to the host")
             if (v.kind, v.ordinal) != (views[0].kind, views[0].ordinal):
-                raise TypeMismatchError(f"the array is on {v.kind}:{v.ordinal}, input {self.inputs[0].name} on "
+                raise TypeMismatchError(f"the array is on {v.kind}:{v.ordinal}, input {infos[0].name} on "
                                         f"{views[0].kind}:{views[0].ordinal}", info.name, "bring all inputs to one device")
         return views
 
-    def _rooms(self, slot: _Slot, framework: str, device: Tuple[str, int], out: Mapping[str, Any]) -> List[_arrays.Room]:
-        rooms = []
+    def _rooms(self, slot: _Slot, framework: str, device: Tuple[str, int], out: Mapping[str, Any],
+               elsewhere: Mapping[int, int] = {}) -> List[Any]:  # noqa: B006: not written
+        """Memory for outputs; None for those that are elsewhere."""
+        rooms: List[Any] = []
         for name in out:
-            if all(info.name != name for info in self.outputs):
-                raise ArgumentError(f"there is no such output; the plan has {self._names(self.outputs)}", name)
-        for info, most in zip(self.outputs, slot.most):
-            if info.name in out:
+            if all(info.name != name or k in elsewhere for k, info in enumerate(self.outputs)):
+                raise ArgumentError(f"there is no such output to give memory for; the plan has {self._names(self.outputs)}", name)
+        for k, (info, most) in enumerate(zip(self.outputs, slot.most)):
+            if k in elsewhere:
+                rooms.append(None)
+            elif info.name in out:
                 rooms.append(_given_room(out[info.name], info, most, device))
             else:
                 rooms.append(_arrays.room(framework, most, info.dtype, *device))

@@ -383,7 +383,7 @@ class Subgraph:
         constants = {placeholders[k]: (name, args[k]) for k, name in self.weights.items()}
         device = self.options.device or self.device.type
         with _exported(self.module.graph, constants) as (e, folder):
-            options = {"tune_seconds": 20, **self.options.compile, "cuda_device": self.device.index or 0}
+            options = {"tune_seconds": 20, "caches": False, **self.options.compile, "cuda_device": self.device.index or 0}
             key = None if folder or not self.options.cache else _key(e, device, options)
             return compile_model(e.model, device=device, shapes=e.typical, base_dir=folder, _key=key, **options)
 

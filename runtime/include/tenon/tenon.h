@@ -165,6 +165,8 @@ typedef struct tn_alias {
     size_t pitch;     /* bytes between rows, of which each holds an element of the axes before, and all behind it */
 } tn_alias;
 size_t tn_plan_alias_count(const tn_plan *p);
+/* The k-th without what depends on shapes: bytes and pitch are 0.  False: there is none. */
+bool tn_plan_alias(const tn_plan *p, size_t k, tn_alias *out);
 /* The k-th, for the current shapes. */
 tn_status tn_context_alias(tn_context *c, size_t k, tn_alias *out);
 
