@@ -359,6 +359,7 @@ static tn_status generate(model *m, const request *r, int64_t *ids, int64_t prom
     }
     const double read = prefilled - start, wrote = now() - prefilled;
     putchar('\n');
+    fflush(stdout); /* before what stderr says */
     if (s == TN_OK)
         fprintf(stderr, "prompt of %lld tokens: %.2f ms, %.1f tokens a second; then %.1f tokens a second\n",
                 (long long)prompt, 1e3 * read, read > 0 ? (double)prompt / read : 0,

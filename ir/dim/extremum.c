@@ -306,6 +306,20 @@ bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
     return tn_dim_is_const(g, d, &v) ? v != 1 : lo > 1 || hi < 1 || tn_dim_divisor(g, d) > 1;
 }
 
+bool tn_dim_cuts(const tn_graph *g, tn_dim a, tn_dim b) {
+    tn_dim v[MANY];
+    const size_t n = tn_dim_kind_of(g, a) == TN_DIM_MIN ? flatten(g, TN_DIM_MIN, a, v, 0) : 0;
+    bool among = false;
+    for (size_t k = 0; k < n && n <= MANY; k++) {
+        int64_t least = 0, most;
+        if (v[k].i == b.i)
+            among = true;
+        else if (tn_dim_bounds(g, v[k], &least, &most), least < 2)
+            return false;
+    }
+    return among;
+}
+
 static bool is_simpler(const tn_graph *g, tn_dim a, tn_dim b) {
     const uint32_t x = tn_dim_rec_of(g, a)->size, y = tn_dim_rec_of(g, b)->size;
     return x != y ? x < y : tn_dim_compare(g, a, b) < 0;

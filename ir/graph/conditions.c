@@ -101,6 +101,9 @@ static void simplify(const tn_graph *g, tn_condition *c) {
     if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->a)) swap(c);
     if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->b)) c->rel = TN_REL_BCAST_TO;
     if (c->rel == TN_REL_BCAST_TO && tn_dim_never_one(g, c->a)) c->rel = TN_REL_EQUAL;
+    if ((c->rel == TN_REL_BCAST || c->rel == TN_REL_BCAST_TO) &&
+        (tn_dim_cuts(g, c->a, c->b) || tn_dim_cuts(g, c->b, c->a)))
+        c->rel = TN_REL_EQUAL;
     bool swaps = c->rel == TN_REL_EQUAL || c->rel == TN_REL_BCAST, constant = tn_dim_is_const(g, c->a, NULL);
     if (swaps && (constant || (!tn_dim_is_const(g, c->b, NULL) && tn_dim_compare(g, c->a, c->b) > 0))) swap(c);
 }

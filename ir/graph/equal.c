@@ -177,6 +177,8 @@ static void use(tn_graph *g, const tn_condition *c) {
     const tn_asking ask = tn_ask_begin(g);
     const tn_dim a = tn_dim_reduced(g, c->a), b = tn_dim_reduced(g, c->b), sum = tn_dim_sub(g, a, b);
     if (sum.i && tn_poly_of(g, sum, &p) && solve(g, &p, sum, &atom, &with)) settle(g, atom, with);
+    if (tn_dim_cuts(g, a, b)) settle(g, a, b); /* a difference does not have it as an atom */
+    if (tn_dim_cuts(g, b, a)) settle(g, b, a);
     tn_poly_free(g, &p);
     tn_ask_failed(g, ask);
 }

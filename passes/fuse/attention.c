@@ -229,16 +229,25 @@ static tn_val behind_casts(const attention *x, tn_val v) {
     return v;
 }
 
+/* Behind casts, and reshapes of the axes before queries and keys, which nobody else reads. */
+static tn_val behind_moves(const attention *x, tn_val v) {
+    for (tn_val y = behind_casts(x, v);
+         tn_is_op(x->g, y, TN_OP_RESHAPE) && tn_val_has_one_use(x->g, y) && keeps_matrix(x->g, y, input(x, y, 0));
+         y = behind_casts(x, v))
+        v = input(x, y, 0);
+    return behind_casts(x, v);
+}
+
 static size_t count_uses(const tn_graph *g, tn_val v) {
     size_t n = 0;
     for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) n++;
     return n;
 }
 
-/* Of the weights' product n: the softmax of which it is one, behind casts, perhaps with 0 for what is NaN. */
+/* Of the weights' product n: the softmax of which it is one, behind casts and reshapes, perhaps with 0 for what is NaN. */
 static tn_val weights_of(attention *x, tn_node n) {
     double zero = 1;
-    tn_val p = behind_casts(x, tn_node_input(x->g, n, 0));
+    tn_val p = behind_moves(x, tn_node_input(x->g, n, 0));
     if (tn_is_op(x->g, p, TN_OP_SELECT) && tn_is_op(x->g, input(x, p, 0), TN_OP_IS_NAN) &&
         tn_const_splat(x->g, input(x, p, 1), &zero) && zero == 0) {
         const tn_val asked = behind_casts(x, input(x, input(x, p, 0), 0));
@@ -303,6 +312,16 @@ static bool adds_triangle(const attention *x, tn_val v) {
            tn_fuse_is_causal(x->g, input(x, v, 0));
 }
 
+/* The product gives each matrix of weights one of results: values are not of more axes than these. */
+static bool has_lead_of_weights(const tn_graph *g, tn_node n) {
+    const tn_val w = tn_node_input(g, n, 0), out = tn_node_result(g, n, 0);
+    const size_t r = tn_val_rank(g, w);
+    if (tn_val_rank(g, out) != r) return false;
+    for (size_t k = 0; k + 2 < r; k++)
+        if (tn_val_dim(g, w, k).i != tn_val_dim(g, out, k).i) return false;
+    return true;
+}
+
 static tn_val find(attention *x, tn_node n, tn_val p) {
     tn_graph *g = x->g;
     const size_t r = tn_val_rank(g, p);
@@ -323,7 +342,7 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     const tn_val v = tn_node_input(g, n, 1),
                  early = tn_is_op(g, v, TN_OP_CAST) ? narrowed(x, input(x, v, 0), tn_val_dtype(g, v), false, 0) : v;
     x->v = flipped(x, early.i ? early : v, second->trans_b);
-    if (tn_val_rank(g, out) != r) return x->why = "the values have more axes than the scores", (tn_val){0};
+    if (!has_lead_of_weights(g, n)) return x->why = "the values have more axes than the weights", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
     if (x->mask.i && x->a.fill <= UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
         x->a.causal = true, x->mask = (tn_val){0};
@@ -337,9 +356,12 @@ bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     const tn_val p = weights_of(&x, n), y = tn_node_result(g, n, 0);
     if (!p.i || !has_kernel(g, y) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
     tn_set_cursor(g, tn_cursor_before(g, n));
-    const tn_val now = find(&x, n, p);
-    if (now.i && (!tn_same_type(g, now, y) || !tn_fuse_has_attention(g, tn_val_def(g, now))))
+    tn_val now = find(&x, n, p);
+    if (now.i && !tn_fuse_has_attention(g, tn_val_def(g, now)))
         x.why = "a head is larger than a kernel holds, or of unknown size";
+    else if (now.i)
+        now = tn_emit_reshape(g, now, tn_val_rank(g, y), tn_type_dims(g, tn_val_type(g, y)));
+    if (now.i && !tn_same_type(g, now, y)) x.why = "its dtype is not the product's";
     if (x.why || !now.i) {
         tn_pass_refused(ctx, rule, g, n, x.why ? x.why : "it is no product of queries and keys");
         return false; /* what was built is dead */

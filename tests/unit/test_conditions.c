@@ -36,6 +36,10 @@ static const struct row {
     {"%x: f32[2*N,4], %y: f32[7*M,4]", "%z = add %x, %y", "equal(M*7, N*2)"}, /* neither is ever 1 */
     {"%x: f32[N,4], %y: f32[N,4]", "%z = add %x, %y", NULL},
     {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[2,bcast(M, N)], axis=0}", "broadcast(M, N)"},
+    {"%x: f32[N]", "%z = iota {dtype=f32, dims=[2,bcast(N, min(N, 64))], axis=0}", "equal(N, min(N, 64))"},
+    {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, M + 2))], axis=0}",
+     "equal(N, min(N, M + 2))"},
+    {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, M))], axis=0}", "broadcast(N, min(M, N))"},
     {"%x: f32[N,4], %y: f32[1,4]", "%z = add %x, %y", NULL},
     {"%c: bool[N], %x: f32[M], %y: f32[M]", "%z = select %c, %x, %y", "broadcast(M, N)"},
     {"%x: f32[N,3], %y: f32[M]", "%z = prelu %x, %y", "broadcast_to(M, 3)"},
@@ -244,6 +248,7 @@ END_TEST
 #define HALF "%a = slice %x {starts=[0,0], sizes=[2,(N+1)//2], steps=[1,2]}\n  "
 #define QUARTER "%b = slice %a {starts=[0,0], sizes=[2,(N+3)//4], steps=[1,2]}\n  "
 #define TWICE "%c = concat %b, %b {axis=1}\n  "
+#define CUT(n) "%a = slice %x {starts=[0,0], sizes=[2,min(N," n ")], steps=[1,1]}\n  "
 
 static const struct used_row {
     const char *args, *body;
@@ -271,6 +276,9 @@ static const struct used_row {
           "%c = slice %y {starts=[0,0], sizes=[2,M//3], steps=[1,1]}\n  "
           "%d = concat %a, %b {axis=0}\n  %z = concat %d, %c {axis=0}",
      0, "f32[2,M//3]"},
+    {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 0, "f32[2,N]"}, /* a table's length is long enough */
+    {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 64, "f32[2,64]"},
+    {"%x: f32[2,N]", CUT("1") "%z = add %x, %a", 0, "f32[2,min(N, 1)]"}, /* or one element is enough for all */
 };
 
 static tn_val value_of(const tn_graph *g, const char *name) {
