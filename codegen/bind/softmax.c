@@ -24,7 +24,7 @@ static bool set_rows(const tn_spec *s, rows *r, uint32_t mask) {
             r->n_rows = tn_dim_mul(s->g, r->n_rows, d);
         if (!tn_dim_equal_const(s->g, d, 1)) r->inner = mask >> k & 1;
     }
-    return tn_spec_prologue_ok(s, r->x) && tn_spec_epilogue_ok(s);
+    return tn_spec_prologue_ok(s, r->x) && (tn_spec_epilogue_ok(s) || tn_spec_pairs_ok(s));
 }
 
 static void coords(const rows *r, tn_coord c[2]) {
@@ -137,6 +137,7 @@ static bool norm_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     (void)arch;
     if (!norm_rows(s, &r)) return false;
     row_problem(s, &r, p);
+    tn_problem_add_int(p, "N_VEC", tn_spec_pairs(s) ? 2 : 1);
     tn_problem_add_int(p, "CENTRE", tn_anchor_is(s, TN_OP_LAYER_NORM));
     tn_problem_add_int(p, "HAS_SCALE", tn_spec_anchor_input(s, 1).i != 0);
     tn_problem_add_int(p, "HAS_BIAS", tn_spec_anchor_input(s, 2).i != 0);

@@ -167,7 +167,12 @@ static bool is_of_pairs(const tn_graph *g, tn_val v) {
 }
 
 bool tn_spec_pairs(const tn_spec *s) {
-    return s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_MATMUL && is_of_pairs(s->g, tn_spec_anchor_result(s));
+    const tn_op op = s->anchor.i ? tn_node_op(s->g, s->anchor) : TN_OP_NONE;
+    return (op == TN_OP_MATMUL || op == TN_OP_RMS_NORM) && is_of_pairs(s->g, tn_spec_anchor_result(s));
+}
+
+static bool runs_along(const tn_coord *c, size_t axis) {
+    return c->n_axes == 1 && (c->axis == axis || c->axis == ((uint32_t)TN_COORD_AXES | 1u << axis));
 }
 
 /* Coordinates of the first element of lane's pair, of which the number is returned.  The template gives vec elements from the last
@@ -180,7 +185,7 @@ static tn_dim pair_coords(tn_fn *f, tn_val of, const tn_coord *c, uint32_t n, ui
     f->vec = 1;
     const bool ok = tn_fn_coords(f, tn_dims_of(g, of), c, n, at);
     f->vec = lanes;
-    if (!ok || vec % 2 || c[n - 1].n_axes != 1 || c[n - 1].axis != last) {
+    if (!ok || vec % 2 || !runs_along(&c[n - 1], last)) {
         tn_fn_failed(f, tn_val_def(g, of), "its result is read by pairs");
         return none;
     }

@@ -244,15 +244,20 @@ static bool join_store(tn_fusion *f, tn_node x) {
     return true;
 }
 
-/* Halves of the pairs of a product's columns (passes/paired.c): whoever computes a pair has both, so that they begin an epilogue of
+/* Its kernels may be made to give their epilogue neighbours of the last axis together. */
+static bool gives_pairs(const tn_fusion *f, tn_node anchor) {
+    if (tn_fuse_op(f, anchor) == TN_OP_MATMUL) return tn_fuse_addresses_freely(f->g, anchor);
+    return tn_fuse_op(f, anchor) == TN_OP_RMS_NORM &&
+           (size_t)TN_ATTRS_OF(f->g, anchor, norm)->axis + 1 == tn_val_rank(f->g, tn_fuse_result(f, anchor));
+}
+
+/* Halves of the pairs of a product's columns (passes/paired.c), or of a norm's: whoever computes a pair has both, so that they begin an epilogue of
  * half the width.  Nothing else reads the product. */
 static bool join_pair_half(tn_fusion *f, tn_node x) {
     const tn_val v = tn_node_input(f->g, x, 0);
     const tn_node def = tn_val_def(f->g, v);
     const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
-    if (!group || !tn_is_pair_half(f->g, x) || tn_fuse_op(f, def) != TN_OP_MATMUL ||
-        !tn_fuse_addresses_freely(f->g, def))
-        return false;
+    if (!group || !tn_is_pair_half(f->g, x) || !gives_pairs(f, def)) return false;
     for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u))
         if (!tn_is_pair_half(f->g, tn_use_node(f->g, u)))
             return refuse(f, "fuse_pairs", x, group, "something reads the product as it is");

@@ -85,13 +85,22 @@ static bool reshape(const tn_graph *g, tn_node n, tn_columns *c) {
     return split(c, heads, size);
 }
 
-static bool move(const tn_graph *g, tn_node n, tn_columns *c) {
+/* Of what is read in order, with a constant scale or none. */
+static bool norm_rows(tn_graph *g, tn_node n, tn_columns *c) {
+    const tn_val scale = tn_node_input_count(g, n) > 1 ? tn_node_input(g, n, 1) : (tn_val){0};
+    if (c->norm.i || c->step != 1 || TN_ATTRS_OF(g, n, norm)->axis != (c->flat ? 2 : 3)) return false;
+    c->norm = n;
+    return !scale.i || (tn_is_const(g, scale) && tn_per_channel(g, scale, 1, 0, c->n));
+}
+
+static bool move(tn_graph *g, tn_node n, tn_columns *c) {
     static const tn_perm by_heads = {4, {0, 2, 1, 3}};
     switch (tn_node_op(g, n)) {
     case TN_OP_CAST: return tn_is_float(g, tn_node_result(g, n, 0)) && tn_is_float(g, tn_node_input(g, n, 0));
     case TN_OP_SLICE: return slice(g, n, c);
     case TN_OP_RESHAPE: return reshape(g, n, c);
     case TN_OP_TRANSPOSE: c->by_heads = !c->by_heads; return !c->flat && tn_perm_equal(tn_perm_of(g, n), by_heads);
+    case TN_OP_RMS_NORM: return norm_rows(g, n, c);
     default: return false;
     }
 }
@@ -101,7 +110,8 @@ static bool find(tn_graph *g, tn_val v, tn_columns *c, int depth) {
     if (!n.i || depth == 0) return false;
     if (is_source(g, n)) return begin(g, v, c);
     const tn_op op = tn_node_op(g, n);
-    if (op != TN_OP_CAST && op != TN_OP_SLICE && op != TN_OP_RESHAPE && op != TN_OP_TRANSPOSE) return false;
+    if (op != TN_OP_CAST && op != TN_OP_SLICE && op != TN_OP_RESHAPE && op != TN_OP_TRANSPOSE && op != TN_OP_RMS_NORM)
+        return false;
     return find(g, tn_node_input(g, n, 0), c, depth - 1) && move(g, n, c);
 }
 
@@ -110,7 +120,7 @@ bool tn_columns_of(tn_graph *g, tn_val v, tn_columns *c) {
 }
 
 bool tn_columns_follow(const tn_columns *x, const tn_columns *next) {
-    return x->of.i == next->of.i && x->heads == next->heads && (x->heads == 1 || x->stride == next->stride) &&
-           x->by_heads == next->by_heads && x->flat == next->flat && x->step == 1 && next->step == 1 &&
-           next->base == x->base + x->n;
+    return x->of.i == next->of.i && x->norm.i == next->norm.i && x->heads == next->heads &&
+           (x->heads == 1 || x->stride == next->stride) && x->by_heads == next->by_heads && x->flat == next->flat &&
+           x->step == 1 && next->step == 1 && next->base == x->base + x->n;
 }

@@ -7,7 +7,8 @@
  * A rotation needs two elements of a head.  Where they are neighbours (GPT-J, GLM, Cohere) the epilogue has both (tn_is_pair_half);
  * where they are an element of each half (Llama and most others) the columns of the weight are arranged anew, so that they are.  So
  * queries and keys are not read and written once more.  A bias a column may be between (Qwen).  Where the first features of a head
- * turn alone (GPT-NeoX, Phi), the columns are seen as blocks of as many, of which some turn.  What is rotated lies as the model
+ * turn alone (GPT-NeoX, Phi), the columns are seen as blocks of as many, of which some turn.  Where heads are normed before they
+ * turn (Qwen 3, Gemma 3, OLMo 2), it is the norm's epilogue that turns them: it does not mind the order in a row.  What is rotated lies as the model
  * has it, so that caches of keys may hold it. */
 #include "passes/rotary/rotary.h"
 
@@ -22,6 +23,12 @@ tn_status tn_pass_rotary(tn_graph *g, tn_pass_ctx *ctx);
 static const char rule[] = "rotary";
 enum { PARTS = 4, MAX_BYTES = 256 << 20, MAX_BLOCKS = 2048, CHUNK = 16 };
 
+/* Columns of the product of which a kernel makes what turns: all, in the product's epilogue, or those that are normed, rows of `row`. */
+typedef struct unit {
+    int64_t from, outs, row; /* row: 0, nothing is normed */
+    double eps;
+} unit;
+
 typedef struct projection {
     tn_graph *g;
     const uint32_t *place; /* by node, of which there were so many: the order in its region */
@@ -31,6 +38,8 @@ typedef struct projection {
     tn_dim dims[2]; /* batch, positions */
     const tn_rotation *part[PARTS];
     size_t n;
+    unit unit[PARTS];
+    size_t n_units;
     int64_t block, n_blocks; /* columns that turn together, and how many such there are */
     bool turns[MAX_BLOCKS];
     const char *why;
@@ -79,6 +88,34 @@ static void find_blocks(projection *p) {
             if (*turns) p->why = "a head is rotated twice";
             *turns = true;
         }
+    }
+}
+
+static bool columns_of_norm(const projection *p, const tn_rotation *r, tn_columns *c) {
+    return tn_columns_of(p->g, tn_node_input(p->g, r->x.norm, 0), c);
+}
+
+/* Norms of one kind of heads that lie side by side are one unit. */
+static void find_units(projection *p) {
+    tn_columns c;
+    if (!p->part[0]->x.norm.i) p->unit[p->n_units++] = (unit){.outs = p->f.outs};
+    for (size_t k = 0; k < p->n && !p->why; k++) {
+        const tn_node norm = p->part[k]->x.norm;
+        if (!norm.i != !p->part[0]->x.norm.i) p->why = "only some of what is rotated is normed";
+        for (size_t j = 0; j < k; j++)
+            if (norm.i && norm.i == p->part[j]->x.norm.i) p->why = "parts of what is normed are rotated one by one";
+        if (!norm.i || p->why) continue;
+        const double eps = TN_ATTRS_OF(p->g, norm, norm)->eps;
+        if (!columns_of_norm(p, p->part[k], &c) || (c.heads > 1 && c.stride != c.n) || c.base % p->block ||
+            c.n % p->block) {
+            p->why = "what is normed is no whole heads";
+            continue;
+        }
+        unit *last = p->n_units ? &p->unit[p->n_units - 1] : NULL;
+        if (last && last->row == c.n && last->eps == eps && last->from + last->outs == c.base)
+            last->outs += c.heads * c.n;
+        else
+            p->unit[p->n_units++] = (unit){.from = c.base, .outs = c.heads * c.n, .row = c.n, .eps = eps};
     }
 }
 
@@ -182,18 +219,35 @@ static tn_val copy_of(tn_graph *g, tn_val constant) {
     return tn_emit1(g, TN_OP_CONST, tn_node_attrs(g, tn_val_def(g, constant)), 0, NULL);
 }
 
-/* The weights, halves of what turns together by pairs. */
-static tn_val by_pairs(const projection *p) {
+/* Columns of w, which are its last axis or its first, halves of what turns together by pairs. */
+static tn_val blocks_by_pairs(const projection *p, tn_val w, bool last) {
     static const tn_perm columns = {4, {0, 1, 3, 2}}, rows = {4, {0, 2, 1, 3}};
     tn_graph *g = p->g;
-    const bool last = p->f.first_is_in;
-    const tn_val w = copy_of(g, p->f.w);
-    if (p->part[0]->pairs) return w;
-    const tn_dim ins = tn_dim_const(g, p->f.ins), blocks = tn_dim_const(g, p->n_blocks),
-                 half = tn_dim_const(g, p->block / 2), two = tn_dim_const(g, 2);
-    const tn_dim split[2][4] = {{blocks, two, half, ins}, {ins, blocks, two, half}};
+    const tn_dim *dims = tn_type_dims(g, tn_val_type(g, w));
+    const tn_dim other = dims[!last], half = tn_dim_const(g, p->block / 2), two = tn_dim_const(g, 2),
+                 blocks = tn_dim_floordiv(g, dims[last], tn_dim_const(g, p->block));
+    const tn_dim split[2][4] = {{blocks, two, half, other}, {other, blocks, two, half}};
     const tn_val s = tn_emit_transpose(g, tn_emit_reshape(g, w, 4, split[last]), last ? columns : rows);
-    return tn_emit_reshape(g, s, 2, tn_type_dims(g, tn_val_type(g, w)));
+    return tn_emit_reshape(g, s, 2, dims);
+}
+
+/* The same of all units' columns; the others stay where they are. */
+static tn_val by_pairs(const projection *p, tn_val w, bool last) {
+    tn_graph *g = p->g;
+    const size_t axis = last;
+    const tn_attrs_axis along = {.axis = last};
+    tn_val part[2 * PARTS + 1];
+    size_t n = 0;
+    int64_t at = 0;
+    if (p->part[0]->pairs) return w;
+    for (size_t k = 0; k <= p->n_units; k++) {
+        const int64_t to = k < p->n_units ? p->unit[k].from : p->f.outs, size = k < p->n_units ? p->unit[k].outs : 0;
+        if (to > at) part[n++] = tn_emit_slice(g, w, axis, tn_dim_const(g, at), tn_dim_const(g, to - at));
+        if (size)
+            part[n++] = blocks_by_pairs(p, tn_emit_slice(g, w, axis, tn_dim_const(g, to), tn_dim_const(g, size)), last);
+        at = to + size;
+    }
+    return n == 1 ? part[0] : tn_emit1(g, TN_OP_CONCAT, &along, n, part);
 }
 
 /* The bias of the first, or second, elements of pairs: [blocks, block / 2]. */
@@ -204,14 +258,14 @@ static tn_val bias_of(const projection *p, bool second) {
 }
 
 /* bool[1, 1, blocks, 1]: this block turns; none if all do. */
-static tn_val turning_blocks(const projection *p) {
+static tn_val turning_blocks(const projection *p, const unit *u) {
     tn_graph *g = p->g;
-    const int64_t n = p->n_blocks, dims[4] = {1, 1, n, 1};
+    const int64_t n = u->outs / p->block, dims[4] = {1, 1, n, 1};
     double is[MAX_BLOCKS];
     bool all = true;
     for (int64_t k = 0; k < n; k++) {
-        is[k] = p->turns[k];
-        all &= p->turns[k];
+        is[k] = p->turns[u->from / p->block + k];
+        all &= is[k] != 0;
     }
     if (all) return (tn_val){0};
     const tn_attrs_cast to = {.to = TN_BOOL};
@@ -219,29 +273,64 @@ static tn_val turning_blocks(const projection *p) {
     return tn_emit1(g, TN_OP_CAST, &to, 1, &v);
 }
 
-/* Both of all pairs, where the model has them: [B, S, N]. */
-static tn_val put_together(const projection *p, tn_val *out) {
+/* What the norms multiply with, [blocks, block]; none if that is 1. */
+static tn_val scales(const projection *p, const unit *u, tn_dtype t) {
+    tn_graph *g = p->g;
+    const int64_t dims[2] = {u->outs / p->block, p->block};
+    const size_t bytes = (size_t)u->outs * sizeof(double);
+    double *num = u->row ? tn_alloc(tn_graph_env(g), bytes) : NULL;
+    bool any = false;
+    tn_columns c;
+    if (!num) return (tn_val){0};
+    for (int64_t i = 0; i < u->outs; i++) num[i] = 1;
+    for (size_t k = 0; k < p->n; k++) {
+        const tn_node n = p->part[k]->x.norm;
+        const tn_val scale = tn_node_input_count(g, n) > 1 ? tn_node_input(g, n, 1) : (tn_val){0};
+        if (!scale.i || !columns_of_norm(p, p->part[k], &c) || c.base < u->from || c.base >= u->from + u->outs)
+            continue;
+        any = true;
+        for (int64_t i = 0; i < c.heads * c.n; i++) num[c.base - u->from + i] = tn_channel_num(g, scale, i % c.n);
+    }
+    const tn_val v = any ? tn_emit_const_f64(g, t, 2, dims, num, NULL) : (tn_val){0};
+    tn_free(tn_graph_env(g), num, bytes);
+    return v;
+}
+
+/* Both of all pairs, where the model has them: [B, S, columns of the unit]. */
+static tn_val put_together(const projection *p, const unit *u, tn_val *out) {
     tn_graph *g = p->g;
     const bool pairs = p->part[0]->pairs;
     const tn_attrs_axis axis = {.axis = pairs ? 4 : 3};
-    const tn_dim half[5] = {p->dims[0], p->dims[1], tn_dim_const(g, p->n_blocks), tn_dim_const(g, p->block / 2),
+    const tn_dim half[5] = {p->dims[0], p->dims[1], tn_dim_const(g, u->outs / p->block), tn_dim_const(g, p->block / 2),
                             tn_dim_const(g, 1)};
     for (size_t k = 0; k < 2 && pairs; k++) out[k] = tn_emit_reshape(g, out[k], 5, half);
     const tn_val all = tn_emit1(g, TN_OP_CONCAT, &axis, 2, out);
-    return tn_emit_reshape(g, all, 3, (tn_dim[]){p->dims[0], p->dims[1], tn_dim_const(g, p->f.outs)});
+    return tn_emit_reshape(g, all, 3, (tn_dim[]){p->dims[0], p->dims[1], tn_dim_const(g, u->outs)});
 }
 
-static tn_val rotate(const projection *p, tn_val y, tn_val c, tn_val s) {
+/* The unit's columns of y, normed if they are to be: the last axis by pairs. */
+static tn_val what_turns(const projection *p, const unit *u, tn_val y) {
+    tn_graph *g = p->g;
+    if (!u->row) return y;
+    const tn_attrs_norm norm = {.axis = 3, .eps = u->eps};
+    const tn_dim rows[4] = {p->dims[0], p->dims[1], tn_dim_const(g, u->outs / u->row), tn_dim_const(g, u->row)};
+    const tn_val x = tn_emit_slice(g, y, 2, tn_dim_const(g, u->from), tn_dim_const(g, u->outs)),
+                 v = tn_emit_reshape(g, x, 4, rows);
+    return tn_emit1(g, TN_OP_RMS_NORM, &norm, 1, &v);
+}
+
+static tn_val rotate(const projection *p, const unit *u, tn_val y, tn_val c, tn_val s) {
     tn_graph *g = p->g;
     const tn_dtype t = tn_val_dtype(g, c), own = tn_val_dtype(g, y);
-    const tn_dim dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, p->n_blocks), tn_dim_const(g, p->block / 2)};
-    const tn_val is = turning_blocks(p);
+    const tn_dim dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, u->outs / p->block), tn_dim_const(g, p->block / 2)};
+    const tn_val is = turning_blocks(p, u), scale = scales(p, u, t), v = what_turns(p, u, y);
     tn_val x[2], out[2];
-    for (int k = 0; k < 2; k++) x[k] = tn_emit_pair_half(g, y, k == 1);
+    for (int k = 0; k < 2; k++) x[k] = tn_emit_pair_half(g, v, k == 1);
     for (int k = 0; k < 2; k++) {
         x[k] = tn_emit_reshape(g, x[k], 4, dims);
-        if (p->bias.i) x[k] = tn_binary(g, TN_OP_ADD, x[k], bias_of(p, k == 1));
+        if (p->bias.i && !u->row) x[k] = tn_binary(g, TN_OP_ADD, x[k], bias_of(p, k == 1));
         x[k] = tn_emit_cast(g, x[k], t);
+        if (scale.i) x[k] = tn_binary(g, TN_OP_MUL, x[k], half_of(p, scale, k == 1));
     }
     for (int k = 0; k < 2; k++) {
         const tn_val straight = tn_binary(g, TN_OP_MUL, x[k], half_of(p, c, k == 1)),
@@ -250,30 +339,59 @@ static tn_val rotate(const projection *p, tn_val y, tn_val c, tn_val s) {
         if (is.i) out[k] = tn_emit_select(g, is, out[k], x[k]);
         out[k] = tn_emit_cast(g, out[k], own);
     }
-    return put_together(p, out);
+    return put_together(p, u, out);
 }
 
-/* r's columns of all, as r->y has them. */
-static tn_val seen_as(const projection *p, tn_val all, const tn_rotation *r) {
+/* Columns c of the unit's, as old has them. */
+static tn_val seen_as(const projection *p, const unit *u, tn_val all, const tn_columns *c, tn_val old) {
     static const tn_perm by_heads = {4, {0, 2, 1, 3}};
     tn_graph *g = p->g;
-    const tn_columns *c = &r->x;
-    const int64_t stride = c->heads == 1 ? p->f.outs : c->stride;
+    const int64_t stride = c->heads == 1 ? u->outs : c->stride, base = c->base - u->from;
     const tn_dim n = tn_dim_const(g, c->n),
-                 dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, p->f.outs / stride), tn_dim_const(g, stride)};
+                 dims[4] = {p->dims[0], p->dims[1], tn_dim_const(g, u->outs / stride), tn_dim_const(g, stride)};
     tn_val v = all;
     if (stride == c->n) { /* heads side by side */
         const tn_dim heads[4] = {dims[0], dims[1], tn_dim_const(g, c->heads), n};
-        v = tn_emit_slice(g, v, 2, tn_dim_const(g, c->base), tn_dim_const(g, c->heads * c->n));
+        v = tn_emit_slice(g, v, 2, tn_dim_const(g, base), tn_dim_const(g, c->heads * c->n));
         v = tn_emit_reshape(g, v, 4, heads);
     } else {
         v = tn_emit_reshape(g, v, 4, dims);
-        v = tn_emit_slice(g, v, 2, tn_dim_const(g, c->base / stride), tn_dim_const(g, c->heads));
-        v = tn_emit_slice(g, v, 3, tn_dim_const(g, c->base % stride), n);
+        v = tn_emit_slice(g, v, 2, tn_dim_const(g, base / stride), tn_dim_const(g, c->heads));
+        v = tn_emit_slice(g, v, 3, tn_dim_const(g, base % stride), n);
     }
     if (c->by_heads) v = tn_emit_transpose(g, v, by_heads);
-    return tn_emit_cast(g, tn_emit_reshape(g, v, tn_val_rank(g, r->y), tn_type_dims(g, tn_val_type(g, r->y))),
-                        tn_val_dtype(g, r->y));
+    return tn_emit_cast(g, tn_emit_reshape(g, v, tn_val_rank(g, old), tn_type_dims(g, tn_val_type(g, old))),
+                        tn_val_dtype(g, old));
+}
+
+static tn_val arranged_product(const projection *p) {
+    tn_graph *g = p->g;
+    const tn_val y =
+        tn_emit_like(g, p->f.node, 2, (tn_val[]){p->f.x, by_pairs(p, copy_of(g, p->f.w), p->f.first_is_in)});
+    if (!p->bias.i || !p->unit[0].row) return y;
+    const tn_dim row[2] = {tn_dim_const(g, 1), tn_dim_const(g, p->f.outs)};
+    const tn_val bias = by_pairs(p, tn_emit_reshape(g, copy_of(g, p->bias), 2, row), true);
+    return tn_binary(g, TN_OP_ADD, y, tn_emit_reshape(g, bias, 1, row + 1));
+}
+
+static void replace(tn_graph *g, tn_val old, tn_val by) {
+    tn_replace(g, old, by);
+    tn_reap(g, old);
+}
+
+static void put_in_place(const projection *p, const unit *u, tn_val all) {
+    tn_graph *g = p->g;
+    tn_columns c;
+    for (size_t k = 0; k < p->n; k++) {
+        const tn_columns *x = &p->part[k]->x;
+        if (x->base < u->from || x->base >= u->from + u->outs) continue;
+        const tn_val turned = seen_as(p, u, all, x, p->part[k]->y);
+        if (x->norm.i) {
+            const tn_val normed = tn_node_result(g, x->norm, 0);
+            if (tn_columns_of(g, normed, &c)) replace(g, normed, seen_as(p, u, all, &c, normed));
+        }
+        replace(g, p->part[k]->y, turned);
+    }
 }
 
 static void rewrite(projection *p, tn_pass_ctx *ctx) {
@@ -283,14 +401,17 @@ static void rewrite(projection *p, tn_pass_ctx *ctx) {
     if (!p->why && tn_val_dtype(g, c) != tn_val_dtype(g, s)) p->why = "cosines and sines have different dtypes";
     if (!p->why && tn_val_dtype(g, c) != tn_val_dtype(g, p->y) && tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT)
         p->why = "what is rotated would be rounded";
+    if (!p->why && p->unit[0].row && tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT)
+        p->why = "a norm's scale would be rounded elsewhere";
     if (!p->why && tn_pass_may_rewrite(ctx, rule)) {
-        const tn_val y = tn_emit_like(g, p->f.node, 2, (tn_val[]){p->f.x, by_pairs(p)}), all = rotate(p, y, c, s);
-        if (all.i) tn_replace(g, p->y, all);
-        for (size_t k = 0; k < p->n && all.i; k++) {
-            tn_replace(g, p->part[k]->y, seen_as(p, all, p->part[k]));
-            tn_reap(g, p->part[k]->y);
+        const tn_val y = arranged_product(p);
+        tn_val all[PARTS];
+        for (size_t k = 0; k < p->n_units; k++) all[k] = rotate(p, &p->unit[k], y, c, s);
+        if (tn_graph_status(g) == TN_OK) {
+            tn_replace(g, p->y, p->unit[0].row ? y : all[0]);
+            for (size_t k = 0; k < p->n_units; k++) put_in_place(p, &p->unit[k], all[k]);
+            tn_reap(g, p->y);
         }
-        tn_reap(g, p->y);
     }
     tn_set_cursor(g, saved);
 }
@@ -334,6 +455,13 @@ static bool is_multiplied_by_tensor_cores(const projection *p) {
            tn_dtype_bytes(t, (uint64_t)numel) <= MAX_BYTES;
 }
 
+/* By their first columns. */
+static void insert(projection *p, const tn_rotation *r) {
+    size_t k = p->n++;
+    for (; k > 0 && p->part[k - 1]->x.base > r->x.base; k--) p->part[k] = p->part[k - 1];
+    p->part[k] = r;
+}
+
 /* The product of a rotation, and all rotations of it that are not yet taken. */
 static void visit(tn_graph *g, tn_pass_ctx *ctx, const uint32_t *place, uint32_t n_nodes, found *all, size_t first) {
     const tn_val of = all->p[first].x.of;
@@ -349,11 +477,12 @@ static void visit(tn_graph *g, tn_pass_ctx *ctx, const uint32_t *place, uint32_t
         if (p.n == PARTS)
             p.why = "too many parts of the projection are rotated";
         else
-            p.part[p.n++] = &all->p[k];
+            insert(&p, &all->p[k]);
     }
     if (!p.why && !is_multiplied_by_tensor_cores(&p))
         p.why = "the projection is not of 16 bits, or its weights are too large to be arranged anew";
     if (!p.why) find_blocks(&p);
+    if (!p.why) find_units(&p);
     if (!p.why && !stays_apart(&p, p.y, 8)) p.why = "something else reads what is rotated";
     if (!p.why) rewrite(&p, ctx);
     if (p.why) tn_pass_refused(ctx, rule, g, n, p.why);

@@ -7,13 +7,14 @@
 
 /* What a value holds of y [B, S, N]: element (b, s, h, d) is y[b, s, base + h * stride + d * step]. */
 typedef struct tn_columns {
-    tn_val of; /* y: a product, or a product and a constant a column */
+    tn_val of;    /* y: a product, or a product and a constant a column */
+    tn_node norm; /* an RMS norm of rows of them (Qwen 3: of each head; OLMo 2: of all) on the way; none: as they are */
     int64_t base, heads, stride, n, step;
     bool flat;     /* [B, S, n], of one head; else of rank 4 */
     bool by_heads; /* [B, heads, S, n]; else [B, S, heads, n] */
 } tn_columns;
 
-/* True if v is a product's columns, behind slices, reshapes, transposes and casts alone. */
+/* True if v is a product's columns, behind slices, reshapes, transposes, casts and one norm alone. */
 bool tn_columns_of(tn_graph *g, tn_val v, tn_columns *c);
 /* The next n elements of each head that x has the first of. */
 bool tn_columns_follow(const tn_columns *x, const tn_columns *next);

@@ -72,7 +72,7 @@ static bool joined(const tn_graph *g, tn_rotation *r, tn_val v, tn_val *half, bo
 }
 
 static bool alike(const tn_columns *a, const tn_columns *b) {
-    return a->of.i == b->of.i && a->base == b->base && a->heads == b->heads &&
+    return a->of.i == b->of.i && a->norm.i == b->norm.i && a->base == b->base && a->heads == b->heads &&
            (a->heads == 1 || a->stride == b->stride) && a->n == b->n && (a->n == 1 || a->step == b->step) &&
            a->by_heads == b->by_heads && a->flat == b->flat;
 }

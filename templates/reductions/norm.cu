@@ -6,6 +6,7 @@
 //! knob    VEC    1 2 4 8
 //! knob    REGS   0 1
 //! require TPR <= 32 || TPR == BLOCK
+//! require VEC % N_VEC == 0
 //! require VEC == 1 || (COLS % VEC == 0 && VEC <= VEC_MAX)
 //! require TPR == 8 || TPR * VEC < hint(COLS) * 2
 //! require REGS == 0 || STATIC

@@ -40,16 +40,17 @@ expect "special cases" "$tenon" check "$work/cases.tn" --random --device emu --p
 "$tenon" compile "$work/buckets.tn" -o "$work/buckets.plan" --no-gpu --target sm_90a -q --shape x=0..2x96:1x96 --shape x=3..12x96:8x96
 expect "eight threads at random sizes, memory from one pool" "$3" "$work/buckets.plan" --device emu --threads 8 --seconds 3 N=0..12
 
-# Rotary positions in the epilogue of a projection, in each of the ways that models write them.
-rotary() {
+# Rotary positions in the epilogue of a projection, or of a norm behind it, in each of the ways that models write them.
+rotary() { # TARGET FILE SECTIONS
     local k
-    for k in 1 2 3 4; do
-        awk -v RS='// -----\n' -v k="$k" 'NR == k' "$source/tests/ir/rotary/ways.tn" >"$work/rotary.tn"
+    for k in $(seq "$3"); do
+        awk -v RS='// -----\n' -v k="$k" 'NR == k' "$source/tests/ir/rotary/$2.tn" >"$work/rotary.tn"
         "$tenon" check "$work/rotary.tn" --random --device emu --precision fp16 --target "$1" || return 1
     done
 }
-expect "rotary positions" rotary sm_90a
-expect "rotary positions by mma" rotary sm_80
+expect "rotary positions" rotary sm_90a ways 4
+expect "rotary positions by mma" rotary sm_80 ways 4
+expect "rotary positions of normed heads" rotary sm_90a normed 3
 
 # Kernels that load by TMA, as a lockfile has it.
 cat >"$work/tma.tn" <<'TN'

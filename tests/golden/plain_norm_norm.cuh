@@ -19,6 +19,7 @@ constexpr int TN_COLS = 32;
 constexpr int TN_STATIC = 1;
 constexpr int TN_VEC_MAX = 4;
 constexpr int TN_INNER = 1;
+constexpr int TN_N_VEC = 1;
 #define TN_CENTRE 1
 #define TN_HAS_SCALE 0
 #define TN_HAS_BIAS 0
