@@ -82,15 +82,15 @@ template <int N> TN_DEV void open_slots(slots<N> s) {
 struct work {
     tn_index b, first;
     int n;
-    TN_MEMBER work(tn_index t, tn_index tiles) {
+    TN_MEMBER work(const tn_args &args, tn_index t, tn_index tiles) {
         const tn_index together = tiles * TN_HEADS, part = t / together, r = t - part * together, left = TN_BATCH - part * TN_HEADS,
                        heads = left < TN_HEADS ? left : TN_HEADS, tile = r / heads;
         b = part * TN_HEADS + r - tile * heads;
         first = (tiles - 1 - tile) * BM;
-        n = tiles_seen(first + BM);
+        n = tiles_seen(args, first + BM);
     }
     // By the queries before `behind`; causal: query i sees keys up to i + ahead.
-    TN_DEV int tiles_seen(tn_index behind) {
+    TN_DEV int tiles_seen(const tn_args &args, tn_index behind) {
         tn_index seen = TN_T;
         if (TN_CAUSAL && behind + TN_T - TN_S < seen) seen = behind + TN_T - TN_S;
         return seen > 0 ? (int)((seen + BN - 1) / BN) : 0;
@@ -115,7 +115,7 @@ TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
     tn_tma_prefetch(tn_map_v(args));
     TN_WAIT();
     for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) {
-        const work w(t, tiles);
+        const work w(args, t, tiles);
         if (w.n == 0) continue;
         const int q0 = (int)((tn_offset_q(args, w.b, 0, 0) - TN_Q_BASE) / TN_Q_UNIT),
                   k0 = (int)((tn_offset_k(args, w.b, 0, 0) - TN_K_BASE) / TN_K_UNIT),
@@ -250,7 +250,7 @@ TN_DEV void add_tiles(softmax &x, rings &r, int group, int mine, float (&s)[BN /
 TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
     const int warp = (int)threadIdx.x / 32 % 4;
     const tn_index first = w.first + group * 64;
-    const int mine = first < TN_S ? work::tiles_seen(first + 64) : 0;
+    const int mine = first < TN_S ? work::tiles_seen(args, first + 64) : 0;
     softmax x{args, w.b, first, {-TN_INF, -TN_INF}, {}, {}, {}};
     if (w.n > 0) {
         tn_mbarrier_wait(r.q.full(), r.q.parity);
@@ -305,6 +305,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
     tn_more_registers<TN_REGS>();
     TN_WAIT();
     if (group == GROUPS - 1) end_turn(group);
-    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) consume(args, r, work(t, tiles), group);
+    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) consume(args, r, work(args, t, tiles), group);
 }
 #include "tn_variant_end.cuh"
