@@ -306,15 +306,19 @@ bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
     return tn_dim_is_const(g, d, &v) ? v != 1 : lo > 1 || hi < 1 || tn_dim_divisor(g, d) > 1;
 }
 
+bool tn_dim_is_one_of(tn_graph *g, tn_dim a, tn_dim b) {
+    return tn_dim_kind_of(g, a) == TN_DIM_MIN && tn_dim_min(g, b, tn_dim_const(g, 1)).i == a.i;
+}
+
 bool tn_dim_cuts(const tn_graph *g, tn_dim a, tn_dim b) {
     tn_dim v[MANY];
     const size_t n = tn_dim_kind_of(g, a) == TN_DIM_MIN ? flatten(g, TN_DIM_MIN, a, v, 0) : 0;
     bool among = false;
     for (size_t k = 0; k < n && n <= MANY; k++) {
-        int64_t least = 0, most;
+        int64_t lo = 0, hi;
         if (v[k].i == b.i)
             among = true;
-        else if (tn_dim_bounds(g, v[k], &least, &most), least < 2)
+        else if (tn_dim_bounds(g, v[k], &lo, &hi), lo < 2)
             return false;
     }
     return among;
@@ -339,7 +343,7 @@ tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b) {
         if (tn_dim_never_one(g, v[i]) && (!size.i || is_simpler(g, v[i], size))) size = v[i];
     if (size.i) return size;
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < i; j++)
-            if (v[j].i == v[i].i) v[i] = NONE;
+        for (size_t j = 0; j < n && v[i].i; j++)
+            if (j != i && v[j].i && ((j < i && v[j].i == v[i].i) || tn_dim_is_one_of(g, v[i], v[j]))) v[i] = NONE;
     return nest(g, TN_DIM_BCAST, v, pack(v, n));
 }

@@ -72,6 +72,8 @@ static bool is_score(const attention *x, tn_val v, int steps) {
 
 /* What is added to the score of a key that is not seen: nothing is left of its weight, as of a mask's number. */
 #define UNSEEN -1e4
+/* A float32 that stays what it is when a score of 16 bits is added; two of them make another, or -inf, as ever. */
+#define FAR -1e30
 
 /* What an element of a mask, or of what is added to scores, says of its key: 1 it is seen, 0 it is not, -1 something else. */
 static int says_seen(tn_dtype t, double x) {
@@ -95,36 +97,58 @@ static bool is_triangle(const attention *x, tn_val v) {
     return true;
 }
 
+/* more, which broadcasts to v, with axes that are 1 or v's: what no one knows to be one or the other is written down. */
+static tn_val spread(const attention *x, tn_val more, tn_val v) {
+    tn_graph *g = x->g;
+    tn_dim dims[TN_MAX_RANK];
+    const size_t r = tn_val_rank(g, more), rv = tn_val_rank(g, v);
+    for (size_t k = 0; k < r; k++)
+        dims[k] =
+            tn_dim_equal_const(g, tn_val_dim(g, more, k), 1) ? tn_val_dim(g, more, k) : tn_val_dim(g, v, rv - r + k);
+    return tn_emit_broadcast(g, more, r, dims);
+}
+
 /* more, which broadcasts to v, for the scores: where a reshape leads from v to them, all of it. */
 static tn_val for_scores(attention *x, tn_val more, tn_val v) {
     tn_graph *g = x->g;
-    if (tn_same_dims(g, v, x->scores)) return more;
+    if (tn_same_dims(g, v, x->scores)) return spread(x, more, v);
     const tn_type inner = tn_val_type(g, v), outer = tn_val_type(g, x->scores);
     more = tn_emit_broadcast(g, more, tn_type_rank(g, inner), tn_type_dims(g, inner));
     return tn_emit_reshape(g, more, tn_type_rank(g, outer), tn_type_dims(g, outer));
 }
 
-/* Outermost: where a mask is false, a number. */
+static void add_bias(attention *x, tn_val more) {
+    x->bias = x->bias.i
+                  ? tn_binary(x->g, TN_OP_ADD, tn_emit_cast(x->g, x->bias, TN_F32), tn_emit_cast(x->g, more, TN_F32))
+                  : more;
+}
+
+/* Where a mask is false, a number.  Behind another mask or a sum, one so far from any score that it is the same to add it. */
 static tn_val through_mask(attention *x, tn_val v) {
+    tn_graph *g = x->g;
     double fill;
-    if (x->mask.i || x->bias.i || x->a.scale != 0 || x->a.cap > 0)
-        return x->why = "a mask is not what softmax reads", v;
-    const bool kept = tn_const_splat(x->g, input(x, v, 2), &fill);
-    if (!kept && !tn_const_splat(x->g, input(x, v, 1), &fill)) return x->why = "a mask chooses no number", v;
+    if (x->a.scale != 0 || x->a.cap > 0) return x->why = "a mask is not what softmax reads", v;
+    const bool kept = tn_const_splat(g, input(x, v, 2), &fill);
+    if (!kept && !tn_const_splat(g, input(x, v, 1), &fill)) return x->why = "a mask chooses no number", v;
     if (isnan(fill)) return x->why = "a mask chooses NaN", v;
-    x->mask = for_scores(x, input(x, v, 0), v);
-    x->a.fill = fill;
-    if (!kept) x->mask = tn_unary(x->g, TN_OP_NOT, x->mask);
+    tn_val mask = for_scores(x, input(x, v, 0), v);
+    if (!kept) mask = tn_unary(g, TN_OP_NOT, mask);
+    if (!x->mask.i && !x->bias.i) {
+        x->mask = mask;
+        x->a.fill = fill;
+    } else {
+        if (!(fill <= FAR) || tn_val_dtype(g, v) != TN_F32) return x->why = "a mask is not what softmax reads", v;
+        const tn_val far = input(x, v, kept ? 2 : 1),
+                     nothing = tn_emit_const_f64(g, TN_F32, 0, NULL, &(double){0}, NULL);
+        add_bias(x, tn_emit_select(g, mask, nothing, far));
+    }
     return input(x, v, kept ? 1 : 2);
 }
 
 static tn_val through_sum(attention *x, tn_val v) {
     const size_t score = is_score(x, input(x, v, 0), MAX_STEPS) ? 0 : 1;
     if (x->a.scale != 0 || x->a.cap > 0) return x->why = "what is added is scaled", v;
-    const tn_val more = for_scores(x, input(x, v, 1 - score), v);
-    x->bias = x->bias.i
-                  ? tn_binary(x->g, TN_OP_ADD, tn_emit_cast(x->g, x->bias, TN_F32), tn_emit_cast(x->g, more, TN_F32))
-                  : more;
+    add_bias(x, for_scores(x, input(x, v, 1 - score), v));
     return input(x, v, score);
 }
 
@@ -330,6 +354,7 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
         return x->why = "softmax does not run over the keys", (tn_val){0};
     const tn_val scores = x->scores = input(x, p, 0), product = scores_of(x, scores);
     if (x->why || !product.i) return (tn_val){0};
+    if (!keeps_matrix(g, product, scores)) return x->why = "what is added has more queries or keys", (tn_val){0};
     if (!spreads(x, x->bias, scores) || !spreads(x, x->mask, scores))
         return x->why = "what is added has other axes", (tn_val){0};
     const tn_attrs_matmul *first = TN_ATTRS_OF(g, def_of(x, product), matmul), *second = TN_ATTRS_OF(g, n, matmul);
@@ -359,7 +384,7 @@ bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_val now = find(&x, n, p);
     if (now.i && !tn_fuse_has_attention(g, tn_val_def(g, now)))
         x.why = "a head is larger than a kernel holds, or of unknown size";
-    else if (now.i)
+    else if (now.i && keeps_matrix(g, now, y))
         now = tn_emit_reshape(g, now, tn_val_rank(g, y), tn_type_dims(g, tn_val_type(g, y)));
     if (now.i && !tn_same_type(g, now, y)) x.why = "its dtype is not the product's";
     if (x.why || !now.i) {

@@ -40,6 +40,9 @@ static const struct row {
     {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, M + 2))], axis=0}",
      "equal(N, min(N, M + 2))"},
     {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, M))], axis=0}", "broadcast(N, min(M, N))"},
+    {"%x: f32[N]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, 1))], axis=0}",
+     NULL}, /* one of them, if there are any */
+    {"%x: f32[N]", "%y = slice %x {starts=[0], sizes=[min(N,1)], steps=[1]}\n  %z = broadcast %y {dims=[N]}", NULL},
     {"%x: f32[N,4], %y: f32[1,4]", "%z = add %x, %y", NULL},
     {"%c: bool[N], %x: f32[M], %y: f32[M]", "%z = select %c, %x, %y", "broadcast(M, N)"},
     {"%x: f32[N,3], %y: f32[M]", "%z = prelu %x, %y", "broadcast_to(M, 3)"},
@@ -278,7 +281,6 @@ static const struct used_row {
      0, "f32[2,M//3]"},
     {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 0, "f32[2,N]"}, /* a table's length is long enough */
     {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 64, "f32[2,64]"},
-    {"%x: f32[2,N]", CUT("1") "%z = add %x, %a", 0, "f32[2,min(N, 1)]"}, /* or one element is enough for all */
 };
 
 static tn_val value_of(const tn_graph *g, const char *name) {
