@@ -44,6 +44,7 @@ for device in cpu emu; do
     stage "ONNX nodes on $device" tests/onnx/nodes.sh "$build/tenon" $device
     stage "contrib operators on $device" tests/onnx/contrib.sh "$build/tenon" $device
 done
+stage "families of transformers" "${TENON_PYTHON:-python3}" tests/bench/families.py --tenon "$build/tenon"
 for test in test_fused_models test_mma_variants test_onnx_sorted test_onnx_recurrent; do stage $test "$build/tests/$test"; done
 stage "random graphs" "$build/tests/ir/tn_random_graphs" 20000
 stage "random shapes" "$build/tests/fuzz/tn_random_shapes" "$shapes" $(($(date +%Y%m%d) * 1000))
