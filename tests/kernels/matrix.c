@@ -84,7 +84,7 @@ typedef struct fact {
 typedef struct coverage {
     const tn_template *t;
     fact *facts; /* what executed variants show, and what is legal; SLOTS */
-    size_t legal, executed, compiled, optimized, shown, cases;
+    size_t legal, executed, compiled, optimized, shown, cases, symbolic; /* symbolic: of the cases */
     double seconds;
     uint64_t steps;
 } coverage;
@@ -369,6 +369,7 @@ static void check_template(problem *p, const tn_template *t) {
     coverage *c = coverage_of(t);
     if (n && run.phase == CHOOSE && !note(c, "case %s/%s", p->name, p->kind)) {
         c->cases++;
+        c->symbolic += p->s->sym[0].i != 0;
         if (run.list && !run.verbose) printf("%s %s/%s\n", t->name, p->name, p->kind);
     }
     for (size_t k = 0; k < n && run.phase != EXECUTE; ++k) choose(p, tn_choices_at(all, k));
@@ -393,6 +394,15 @@ static void check_kernel(tn_graph *g, const tn_memory *m, tn_node kernel, const 
 }
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */
+
+/* Every template is to be tried where sizes are arguments: what compiles with numbers in their place may not with these. */
+static void check_symbolic(void) {
+    for (const coverage *c = table; c->t; c++) {
+        if (!c->cases || c->symbolic) continue;
+        printf("FAILED %s: no case has symbolic sizes\n", c->t->name);
+        run.failed++;
+    }
+}
 
 static void print_table(double seconds) {
     printf("%-22s %6s %7s %9s %9s %8s %12s %8s\n", "template", "cases", "legal", "executed", "compiled", "facts",
@@ -534,6 +544,7 @@ int main(int argc, char **argv) {
     if (open_devices(device, &rc)) {
         tn_eval_single_threaded(true); /* small references: threads would spin in vain */
         visit_targets();
+        if (!run.template && !run.only && !run.variant && !interrupted) check_symbolic();
         tn_eval_single_threaded(false);
         if (!run.list) print_table(tn_now() - start);
         rc = interrupted ? 128 + interrupted : run.failed != 0;
