@@ -273,13 +273,19 @@ static tn_status begin(pipeline *p, tn_work *w) {
     return s == TN_OK ? tn_tuning_begin(p->c->tuner, w, w->reference, false, &w->tuning) : s;
 }
 
+/* How many to build behind the first: fewer where other sizes have shown what the fastest's template can do. */
+static size_t more_of(const tn_compilation *c, const tn_work *w) {
+    const tn_work *guide = guide_of(c, w);
+    const tn_candidate *fastest = tn_fastest(w);
+    return guide && (!fastest || fastest->is_lt || tn_search_knows(guide, fastest->v.tpl)) ? MORE_GUIDED : MORE;
+}
+
 static tn_status race_first(pipeline *p, tn_work *w) {
     tn_compilation *c = p->c;
     tn_status s = begin(p, w);
     if (s == TN_OK) s = tn_tuning_race(w->tuning, c->deadline);
     if (s != TN_OK) return s;
-    if (tn_now() > c->deadline || w->follows || !tn_search_more(w, guide_of(c, w) ? MORE_GUIDED : MORE, WORTH))
-        return close_work(c, w);
+    if (tn_now() > c->deadline || w->follows || !tn_search_more(w, more_of(c, w), WORTH)) return close_work(c, w);
     s = start_wanted(c, w, true);
     p->open[p->n_open++] = w;
     return s;

@@ -91,6 +91,28 @@ static double guided_us(const tn_candidate *c, const tn_work *guide) {
     return expected_us(guide, c);
 }
 
+bool tn_search_knows(const tn_work *guide, const tn_template *t) {
+    for (size_t k = 0; k < guide->n; k++) {
+        const tn_candidate *g = &guide->c[k];
+        if (!g->is_lt && g->v.tpl == t && (g->us > 0 || g->out)) return true;
+    }
+    return false;
+}
+
+/* The best of each template that was no good for the guide's sizes, so that nothing is known of it, and promises less than `best`. */
+static size_t search_unknown(tn_work *w, const tn_work *guide, double best) {
+    size_t n = 0;
+    for (size_t k = 0; k < w->n; k++) {
+        tn_candidate *c = &w->c[k];
+        if (!is_choice(c) || c->wanted || c->predicted_us >= best || !is_best_of_template(w, k) ||
+            tn_search_knows(guide, c->v.tpl))
+            continue;
+        c->wanted = true;
+        n++;
+    }
+    return n;
+}
+
 size_t tn_search_guided(tn_work *w, const tn_work *guide, size_t most, double factor) {
     double best = 0;
     size_t n = 0;
@@ -110,5 +132,5 @@ size_t tn_search_guided(tn_work *w, const tn_work *guide, size_t most, double fa
         if (!next) break;
         next->wanted = true;
     }
-    return n;
+    return n + search_unknown(w, guide, best);
 }

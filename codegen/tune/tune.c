@@ -28,11 +28,16 @@ tn_candidate *tn_work_add(const tn_env *env, tn_work *w) {
     return &w->c[w->n++];
 }
 
-double tn_best_us(const tn_work *w) {
-    double best = 0;
+const tn_candidate *tn_fastest(const tn_work *w) {
+    const tn_candidate *best = NULL;
     for (size_t k = 0; k < w->n; k++)
-        if (!w->c[k].out && w->c[k].us > 0 && (best == 0 || w->c[k].us < best)) best = w->c[k].us;
+        if (!w->c[k].out && w->c[k].us > 0 && (!best || w->c[k].us < best->us)) best = &w->c[k];
     return best;
+}
+
+double tn_best_us(const tn_work *w) {
+    const tn_candidate *best = tn_fastest(w);
+    return best ? best->us : 0;
 }
 
 double tn_winner_us(const tn_work *w) {

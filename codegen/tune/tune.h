@@ -135,8 +135,10 @@ size_t tn_search_first(tn_work *w, size_t most);
 size_t tn_search_more(tn_work *w, size_t most, double factor);
 
 /* Marks what to build first where `guide`, the same kernel at other sizes, was raced: up to `most` that should be within
- * `factor` of the best, by what was measured there.  Returns how many; 0: nothing was. */
+ * `factor` of the best, by what was measured there, and the best of each template that was not tried there and is predicted
+ * to be faster than these.  Returns how many; 0: nothing was measured. */
 size_t tn_search_guided(tn_work *w, const tn_work *guide, size_t most, double factor);
+bool tn_search_knows(const tn_work *guide, const tn_template *t); /* a kernel of t was tried */
 /* w's candidate that x is in another work; NULL: none. */
 tn_candidate *tn_candidate_like(const tn_work *w, const tn_candidate *x);
 
@@ -145,6 +147,7 @@ double tn_winner_us(const tn_work *w);
 #define TN_NOTE_SWAPPED "winner in the whole network"
 #define TN_NOTE_FASTEST "fastest alone, but not in the whole network"
 /* Microseconds of the fastest right candidate so far; 0: there is none. */
+const tn_candidate *tn_fastest(const tn_work *w); /* of those that are measured and not out; NULL: none is */
 double tn_best_us(const tn_work *w);
 void tn_candidate_free(const tn_env *env, tn_candidate *c);
 /* A new zeroed candidate at the end of w->c, or NULL when out of memory. */

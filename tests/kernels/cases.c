@@ -24,6 +24,7 @@ void die(const char *format, ...) {
 static struct {
     const char *only;
     case_fn *each;
+    bool any;
 } visit;
 
 static void visit_graph(tn_graph *g, const char *passes, const tn_pass_options *o, const char *name, const char *kind) {
@@ -35,6 +36,7 @@ static void visit_graph(tn_graph *g, const char *passes, const tn_pass_options *
         tn_graph_free(g);
         return;
     }
+    visit.any = true;
     tn_pass_ctx *ctx = tn_pass_ctx_new(&env, o);
     if (tn_run_passes(g, passes, ctx) != TN_OK || tn_plan_memory(g, &m) != TN_OK) die("%s: the passes fail", full);
     tn_pass_ctx_free(ctx);
@@ -306,7 +308,10 @@ static void visit_large(void) {
 void each_case(bool large, const char *only, case_fn *f) {
     visit.only = only;
     visit.each = f;
+    visit.any = false;
     visit_files(large ? CASES_DIR "/large" : CASES_DIR);
     (large ? visit_large : visit_tables)();
     if (!large) visit_pruned(), visit_bytes();
+    if (!visit.any)
+        die("there is no case '%s': they are called as --list calls them (attention:wide/text)", only ? only : "");
 }

@@ -105,6 +105,27 @@ START_TEST(what_other_sizes_promise) {
 }
 END_TEST
 
+/* A template that was too slow to be tried at other sizes is, where it promises more than what was measured there does. */
+START_TEST(what_other_sizes_do_not_know) {
+    tn_candidate c[] = {candidate(&template_b, 4, 1, 0),  candidate(&template_b, 5, 2, 0),
+                        candidate(&template_c, 9, 1, 0),  candidate(&template_a, 10, 1, 1),
+                        candidate(&template_c, 11, 2, 0), candidate(&template_a, 20, 2, 1)};
+    tn_candidate d[] = {candidate(&template_a, 1, 1, 1), candidate(&template_b, 90, 1, 0),
+                        candidate(&template_c, 95, 1, 0)};
+    tn_work w = {.c = c, .n = 6}, guide = {.c = d, .n = 3};
+    strcpy(c[3].text, "a 1 1"), strcpy(d[0].text, "a 1 1");
+    d[0].us = 1;
+    ck_assert_uint_eq(tn_search_guided(&w, &guide, 2, 1.5),
+                      3); /* a 1 1; b's best and c's, which promise less than its 10 */
+    check_wanted(&w, "101100");
+    for (size_t k = 0; k < w.n; k++) c[k].wanted = false;
+    d[2].out = true; /* c was wrong there */
+    d[0].us = 0.3;   /* a takes 3 here */
+    ck_assert_uint_eq(tn_search_guided(&w, &guide, 2, 1.5), 1);
+    check_wanted(&w, "000100");
+}
+END_TEST
+
 /* ---- reference ---- */
 
 static tn_spec *spec_of(const char *text, tn_graph **g, tn_memory *mem) {
@@ -838,6 +859,7 @@ int main(void) {
     tcase_add_test(t, then_what_measurements_promise);
     tcase_add_test(t, next_the_best_predicted_while_nothing_works);
     tcase_add_test(t, what_other_sizes_promise);
+    tcase_add_test(t, what_other_sizes_do_not_know);
     tcase_add_test(t, reference_is_the_sum_in_double);
     suite_add_tcase(s, t);
     t = tcase_create("mock");
