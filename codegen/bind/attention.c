@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { Q, K, V, BIAS, MASK, OPERANDS };
+enum { Q, K, V, BIAS, MASK, LIMIT, OPERANDS };
 
 typedef struct plan {
     tn_val in[OPERANDS], y;
@@ -84,6 +84,7 @@ static void add_constants(const tn_spec *s, const tn_arch *arch, const plan *q, 
     tn_problem_add_int(p, "NO_NAN", q->a->no_nan);
     tn_problem_add_int(p, "HAS_BIAS", q->in[BIAS].i != 0);
     tn_problem_add_int(p, "HAS_MASK", q->in[MASK].i != 0);
+    tn_problem_add_int(p, "HAS_LIMIT", q->in[LIMIT].i != 0);
     for (size_t k = 0; k < 3; k++) {
         tn_problem_add_int(p, names[k][0], q->async[k]);
         tn_problem_add_int(p, names[k][1], q->vec[k]);
@@ -111,7 +112,7 @@ static void emit_operand(tn_emitter *e, const plan *p, size_t k, const char *fn,
     tn_emit_pointer(e, fn, TN_ARG_IN, in);
 }
 
-/* bias and mask broadcast to the scores: coordinates of the axes that they have. */
+/* bias, mask and limit broadcast to the scores: coordinates of the axes that they have. */
 static void emit_extra(tn_emitter *e, const tn_spec *s, const plan *p, size_t k, const char *load) {
     const tn_val v = p->in[k];
     const tn_dim *q = tn_type_dims(s->g, tn_val_type(s->g, p->in[Q]));
@@ -153,6 +154,10 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
             emit_extra(e, s, &q, BIAS, "tn_load_bias");
         }
         if (q.in[MASK].i) emit_extra(e, s, &q, MASK, "tn_load_mask");
+        if (q.in[LIMIT].i) {
+            tn_emit_reg_type(e, "tn_limit", tn_val_dtype(s->g, q.in[LIMIT]));
+            emit_extra(e, s, &q, LIMIT, "tn_load_limit");
+        }
         coords(&q, "r", "c", c);
         tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);
         const block x = block_of(e, s, arch, p, &q, v);
@@ -184,13 +189,18 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return emit_for(s, arch, p, v, mma_block);
 }
 
+/* Queries that do not see all keys: half of them, as a rule. */
+static bool sees_some(const tn_problem *p) {
+    return tn_problem_get(p, "CAUSAL") || (tn_problem_get(p, "HAS_LIMIT") && tn_problem_get(p, "S") > 1);
+}
+
 /* A tile of keys: two products at some share of the tensor cores' peak, and a dozen instructions and an exponential for each score. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double warps = tn_knob_of("attention_mma", knobs, "WARPS"), bn = tn_knob_of("attention_mma", knobs, "BN"),
                  stages = tn_knob_of("attention_mma", knobs, "STAGES"), t = (double)tn_problem_get(p, "T"),
                  dp = ceil((double)tn_problem_get(p, "D") / 16) * 16,
                  ep = ceil((double)tn_problem_get(p, "E") / 16) * 16;
-    const double bm = warps * 16, tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.55 : 1);
+    const double bm = warps * 16, tiles = ceil(t / bn) * (sees_some(p) ? 0.55 : 1);
     const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
     const double smem = bm * (dp + 8) * 2 + stages * bn * (dp + ep + 16) * 2,
                  regs = (ep / 2 + bn / 2 + fmin(dp, 128) / 4 + 40) * bm * 2;
@@ -299,7 +309,7 @@ static tma_block tma_block_for(const tn_arch *arch, const plan *q, const tn_vari
 static int64_t heads_together(const tn_arch *arch, const tn_problem *p) {
     const double head = (double)tn_problem_get(p, "T") * (double)(tn_problem_get(p, "D") + tn_problem_get(p, "E")) * 2,
                  n = arch->l2_mb * 1048576 / 2 / fmax(head, 1);
-    return !tn_problem_get(p, "CAUSAL") || n < 1 ? 1 : n < 4096 ? (int64_t)n : 4096;
+    return !sees_some(p) || n < 1 ? 1 : n < 4096 ? (int64_t)n : 4096;
 }
 
 static void emit_rows(tn_emitter *e, const tn_spec *s, const plan *q, size_t k, int64_t rows) {
@@ -339,7 +349,7 @@ static double cost_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *
                                      (int64_t)tn_knob_of(tpl, knobs, "BN"), (int64_t)tn_knob_of(tpl, knobs, "STAGES"));
     const double groups = (double)x.groups, bm = groups * 64, bn = (double)x.bn, t = (double)tn_problem_get(p, "T"),
                  longest = fmax(t, fmax(bm, bn)),
-                 tiles = ceil(t / bn) * (tn_problem_get(p, "CAUSAL") ? 0.5 + 0.5 * fmax(bm, bn) / longest : 1);
+                 tiles = ceil(t / bn) * (sees_some(p) ? 0.5 + 0.5 * fmax(bm, bn) / longest : 1);
     const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
     const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock;
     const double extra = 12 * (double)(tn_problem_get(p, "HAS_BIAS") + tn_problem_get(p, "HAS_MASK"));

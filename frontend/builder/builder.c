@@ -92,8 +92,10 @@ tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_va
     return tn_emit1(g, TN_OP_RECUR, &at, 7, (const tn_val[]){x, r, h, c, bias, peepholes, lengths});
 }
 
-tn_val tn_build_attention(tn_graph *g, tn_val q, tn_val k, tn_val v, tn_val bias, tn_val mask, tn_attrs_attention at) {
-    return tn_emit1(g, TN_OP_ATTENTION, &at, mask.i ? 5 : bias.i ? 4 : 3, (const tn_val[]){q, k, v, bias, mask});
+tn_val tn_build_attention(tn_graph *g, tn_val q, tn_val k, tn_val v, tn_val bias, tn_val mask, tn_val limit,
+                          tn_attrs_attention at) {
+    const size_t n = limit.i ? 6 : mask.i ? 5 : bias.i ? 4 : 3;
+    return tn_emit1(g, TN_OP_ATTENTION, &at, n, (const tn_val[]){q, k, v, bias, mask, limit});
 }
 
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */

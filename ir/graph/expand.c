@@ -109,15 +109,23 @@ static tn_val sees(expansion *e, tn_val scores) {
     return bin(e, TN_OP_LE, at[1], at[0]);
 }
 
+/* [T]: 0, 1, ... */
+static tn_val keys(expansion *e, tn_val scores, tn_dtype t) {
+    const tn_dim n = tn_val_dim(e->g, scores, tn_val_rank(e->g, scores) - 1);
+    return tn_emit1(e->g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = t, .dims = {&n, 1}}, 0, NULL);
+}
+
 static tn_val attention(expansion *e) {
     const tn_attrs_attention *a = e->attrs;
-    const tn_val in[] = {e->x, operand(e, 1)}, bias = operand(e, 3), mask = tn_node_input(e->g, e->n, 4);
+    const tn_val in[] = {e->x, operand(e, 1)}, bias = operand(e, 3), mask = tn_node_input(e->g, e->n, 4),
+                 limit = tn_node_input(e->g, e->n, 5);
     tn_val s = tn_emit1(e->g, TN_OP_MATMUL, &(tn_attrs_matmul){.trans_b = true}, 2, in);
     if (a->scale != 0) s = mul(e, s, num(e, a->scale));
     if (a->cap > 0) s = mul(e, un(e, TN_OP_TANH, bin(e, TN_OP_DIV, s, num(e, a->cap))), num(e, a->cap));
     if (bias.i) s = add(e, s, bias);
     if (mask.i) s = choose(e, mask, s, num(e, a->fill));
     if (a->causal) s = choose(e, sees(e, s), s, num(e, -INFINITY));
+    if (limit.i) s = choose(e, bin(e, TN_OP_LT, keys(e, s, tn_val_dtype(e->g, limit)), limit), s, num(e, -INFINITY));
     const int64_t last = (int64_t)tn_val_rank(e->g, s) - 1;
     tn_val weights = tn_emit1(e->g, TN_OP_SOFTMAX, &(tn_attrs_axis){last}, 1, &s);
     if (a->no_nan) weights = choose(e, un(e, TN_OP_IS_NAN, weights), num(e, 0), weights);

@@ -70,15 +70,13 @@ static bool is_score(const attention *x, tn_val v, int steps) {
     }
 }
 
-/* What is added to the score of a key that is not seen: nothing is left of its weight, as of a mask's number. */
-#define UNSEEN -1e4
 /* A float32 that stays what it is when a score of 16 bits is added; two of them make another, or -inf, as ever. */
 #define FAR -1e30
 
 /* What an element of a mask, or of what is added to scores, says of its key: 1 it is seen, 0 it is not, -1 something else. */
 static int says_seen(tn_dtype t, double x) {
     if (t == TN_BOOL) return x != 0;
-    return x == 0 ? 1 : x <= UNSEEN ? 0 : -1;
+    return x == 0 ? 1 : x <= TN_FUSE_UNSEEN ? 0 : -1;
 }
 
 /* A lower triangle of a constant: query i of s sees keys up to i + t - s. */
@@ -332,8 +330,8 @@ static bool adds_triangle(const attention *x, tn_val v) {
         v = input(x, v, 0);
     }
     return v.i && tn_is_op(x->g, v, TN_OP_SELECT) && tn_const_splat(x->g, input(x, v, 1), &seen) && seen == 0 &&
-           tn_const_splat(x->g, input(x, v, 2), &unseen) && unseen <= UNSEEN && tn_same_dims(x->g, v, input(x, v, 0)) &&
-           tn_fuse_is_causal(x->g, input(x, v, 0));
+           tn_const_splat(x->g, input(x, v, 2), &unseen) && unseen <= TN_FUSE_UNSEEN &&
+           tn_same_dims(x->g, v, input(x, v, 0)) && tn_fuse_is_causal(x->g, input(x, v, 0));
 }
 
 /* The product gives each matrix of weights one of results: values are not of more axes than these. */
@@ -369,7 +367,7 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     x->v = flipped(x, early.i ? early : v, second->trans_b);
     if (!has_lead_of_weights(g, n)) return x->why = "the values have more axes than the weights", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
-    if (x->mask.i && x->a.fill <= UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
+    if (x->mask.i && x->a.fill <= TN_FUSE_UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
         x->a.causal = true, x->mask = (tn_val){0};
     if (is_triangle(x, x->bias) || adds_triangle(x, x->bias)) x->a.causal = true, x->bias = (tn_val){0};
     const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
@@ -381,7 +379,8 @@ bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     const tn_val p = weights_of(&x, n), y = tn_node_result(g, n, 0);
     if (!p.i || !has_kernel(g, y) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
     tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_val now = find(&x, n, p);
+    const tn_val whole = find(&x, n, p), limited = whole.i ? tn_fuse_limited(g, tn_val_def(g, whole), false) : whole;
+    tn_val now = limited.i ? limited : whole;
     if (now.i && !tn_fuse_has_attention(g, tn_val_def(g, now)))
         x.why = "a head is larger than a kernel holds, or of unknown size";
     else if (now.i && keeps_matrix(g, now, y))

@@ -269,6 +269,17 @@ static truth truth_of(finder *f, tn_val v) {
     }
 }
 
+bool tn_fuse_counts(tn_graph *g, tn_val v, tn_dim *from) {
+    finder f = {.g = g, .steps = STEPS};
+    const size_t r = tn_val_rank(g, v);
+    line l;
+    if (!r || !line_of(&f, v, &l) || l.k[r - 1] != 1) return false;
+    for (size_t k = 0; k + 1 < r; k++)
+        if (l.k[k]) return false;
+    *from = l.c;
+    return true;
+}
+
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask) {
     finder f = {.g = g, .steps = STEPS};
     return truth_of(&f, mask) == CAUSAL;

@@ -720,6 +720,7 @@ static tn_status fuse_regions(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
 tn_status tn_pass_fuse(tn_graph *g, tn_pass_ctx *ctx) {
     tn_cursor saved = tn_get_cursor(g);
     tn_status s = tn_fuse_prepare(g, ctx);
+    if (s == TN_OK) s = tn_pass_cse(g, ctx); /* layers say the same of their masks */
     if (s == TN_OK) s = fuse_regions(g, ctx, tn_graph_body(g));
     tn_views views;
     if (s == TN_OK) s = tn_views_make(g, &views);

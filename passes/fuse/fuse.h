@@ -9,6 +9,7 @@
  *   nms.c           and boxes that suppress each other
  *   attention.c     and products around a softmax
  *   causal.c        and masks that are computed
+ *   limit.c         of which a part may be how many keys a query sees
  *   fuse.c          decides: which node goes into which group
  *   build.c         turns groups into kernel nodes
  *   views.c         places values that are views, and copies what cannot be one */
@@ -27,6 +28,7 @@ void tn_fuse_erase_dead(tn_graph *g, tn_node n);
 /* Canonical shape for fusion, of the body and of what branches and loops own: barriers gone, matmul operands' transposes
  * as flags, composites without kernels expanded, concatenations that extend another one built on it, no dead nodes. */
 tn_status tn_fuse_prepare(tn_graph *g, tn_pass_ctx *ctx);
+tn_status tn_pass_cse(tn_graph *g, tn_pass_ctx *ctx); /* cse.c */
 
 /* loop.c: a loop whose condition says it all: it has no trip count, and its region does not read the iteration's number
  * (which becomes a carried value where it was read or counted). */
@@ -60,6 +62,13 @@ bool tn_fuse_gives_sums(const tn_graph *g, tn_node sums, tn_node anchor);
 bool tn_fuse_drop_sums(tn_graph *g, tn_node n);
 /* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask);
+/* Is v, along its last axis, from, from + 1, ..., and everywhere else the same? */
+bool tn_fuse_counts(tn_graph *g, tn_val v, tn_dim *from);
+/* What is added to the score of a key that is not seen, or takes its place: nothing is left of its weight. */
+#define TN_FUSE_UNSEEN -1e4
+/* limit.c: an attention that says by numbers what a part of its mask, or of a mask that is added, says of each key; none if there is no
+ * such part.  exact: not by numbers that are only very low. */
+tn_val tn_fuse_limited(tn_graph *g, tn_node attention, bool exact);
 /* Behind the function's outputs, those that tell the runtime the sizes that these have, and conditions are about: results of
  * `size` nodes. */
 tn_status tn_fuse_tell_outputs(tn_graph *g);

@@ -372,6 +372,15 @@ tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n) {
     return (tn_node){0};
 }
 
+/* What its mask says by how many keys a query sees. */
+static void limit_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    const tn_val y = tn_fuse_limited(g, n, tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT);
+    if (!y.i) return;
+    tn_replace(g, tn_node_result(g, n, 0), y);
+    tn_erase(g, n);
+}
+
 static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     if (wants_bytes(g, n)) n = in_bytes(g, n);
     tn_op op = tn_node_op(g, n);
@@ -392,6 +401,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         tn_erase(g, n);
     } else if (op == TN_OP_ATTENTION) {
         if (!tn_fuse_has_attention(g, n)) return expand(g, n);
+        limit_attention(g, ctx, n);
     } else if (op == TN_OP_DFT) {
         if (!has_dft(g, n)) return expand(g, n);
     } else if (op == TN_OP_ROW_NORM) {

@@ -36,12 +36,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     const unsigned smem_q = tn_smem_addr(memory), smem_k = smem_q + BM * DS * 2, smem_v = smem_k + TN_STAGES * BN * DS * 2;
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM, b = (tn_index)blockIdx.x / tiles,
-                   tile = tiles - 1 - (tn_index)blockIdx.x % tiles, first = tile * BM, keys = TN_T,
-                   ahead = keys - TN_S; // causal: query i sees keys up to i + ahead
-    tn_index seen = keys;
-    if (TN_CAUSAL && first + BM + ahead < keys) seen = first + BM + ahead > 0 ? first + BM + ahead : 0;
-    const int n = (int)((seen + BN - 1) / BN);
+                   tile = tiles - 1 - (tn_index)blockIdx.x % tiles, first = tile * BM, keys = TN_T;
     TN_WAIT();
+    const int n = (keys_among<BM, true>(args, b, first) + BN - 1) / BN, fewest = keys_among<16, false>(args, b, first + warp * 16);
+    const int seen[2] = {keys_of(args, b, first + warp * 16 + g), keys_of(args, b, first + warp * 16 + g + 8)};
     bring_rows<operand_q, BM, THREADS>(args, (int)threadIdx.x, b, first, TN_S, smem_q);
     if (n > 0) {
         bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, 0, keys, smem_k);
@@ -86,21 +84,21 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         }
 
         const tn_index row = first + warp * 16 + g, col = (tn_index)k * BN + t * 2;
-        const bool edge = (tn_index)(k + 1) * BN > keys || (TN_CAUSAL && (tn_index)(k + 1) * BN > first + warp * 16 + ahead + 1);
-        TN_UNROLL
-        for (int j = 0; j < NT; j++)
+        if (SCORED)
             TN_UNROLL
-            for (int i = 0; i < 4; i++) {
-                const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
-                if (SCORED && r < TN_S && c < keys) s[j][i] = score(args, b, r, c, s[j][i]);
+            for (int j = 0; j < NT; j += 2) {
+                extra more[8];
+                TN_UNROLL
+                for (int i = 0; i < 8; i++) more[i].load(args, b, row + i / 2 % 2 * 8, col + (j + i / 4) * 8 + i % 2);
+                TN_UNROLL
+                for (int i = 0; i < 8; i++) s[j + i / 4][i % 4] = score(s[j + i / 4][i % 4], more[i]);
             }
-        if (edge)
+        if ((k + 1) * BN > fewest)
             TN_UNROLL
             for (int j = 0; j < NT; j++)
                 TN_UNROLL
                 for (int i = 0; i < 4; i++) {
-                    const tn_index r = row + i / 2 * 8, c = col + j * 8 + i % 2;
-                    if (c >= keys || (TN_CAUSAL && c > r + ahead)) s[j][i] = -TN_INF;
+                    if (col + j * 8 + i % 2 >= seen[i / 2]) s[j][i] = -TN_INF;
                 }
         to_weights<NT, EP / 8>(s, most, sum, out);
 

@@ -45,6 +45,17 @@ TN_DEV place place_of(const tn_args &args, tn_index kv, tn_index row) {
     return {kv * TN_GROUP + row % TN_GROUP, row / TN_GROUP, row < (tn_index)TN_S * TN_GROUP};
 }
 
+// Of the keys that one of 16 rows sees, the most, in all lanes of a warp.
+TN_DEV int most_keys(const tn_args &args, tn_index kv, tn_index first, tn_index rows) {
+    const tn_index behind = first + 15 < rows ? first + 15 : rows - 1, own = first + (int)threadIdx.x % 16;
+    const place last = place_of(args, kv, behind), p = place_of(args, kv, own < behind ? own : behind);
+    if (!TN_HAS_LIMIT) return keys_of(args, last.b, last.i);
+    int n = keys_of(args, p.b, p.i);
+    TN_UNROLL
+    for (int lane = 8; lane > 0; lane /= 2) n = tn_max(n, __shfl_xor_sync(0xffffffffu, n, lane));
+    return n;
+}
+
 // The block's queries: rows first ... first + 15.
 struct operand_rows {
     enum { ASYNC = 0, VEC = TN_Q_VEC, COLS = TN_D };
@@ -158,17 +169,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     TN_DYNAMIC_SMEM(memory);
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const tn_index rows = (tn_index)TN_S * TN_GROUP, tiles = (rows + 15) / 16, block = (tn_index)blockIdx.x / TN_SPLIT;
-    const tn_index kv = block / tiles, first = block % tiles * 16, keys = TN_T, ahead = keys - TN_S, head = kv * TN_GROUP;
+    const tn_index kv = block / tiles, first = block % tiles * 16, keys = TN_T, head = kv * TN_GROUP;
     const int rank = TN_SPLIT > 1 ? tn_cluster_rank() : 0;
-    tn_index seen = keys; // by the last of the block's queries
-    if (TN_CAUSAL) {
-        const tn_index last = (first + 15 < rows ? first + 15 : rows - 1) / TN_GROUP + ahead + 1;
-        if (last < keys) seen = last > 0 ? last : 0;
-    }
-    const int n = (int)((seen + BN - 1) / BN), begin = (int)((long long)n * rank / TN_SPLIT) + warp,
+    TN_WAIT();
+    const int n = (most_keys(args, kv, first, rows) + BN - 1) / BN, begin = (int)((long long)n * rank / TN_SPLIT) + warp,
               end = (int)((long long)n * (rank + 1) / TN_SPLIT);
     const unsigned smem_q = tn_smem_addr(memory), ring = smem_q + 16 * DS * ELT + (unsigned)(warp * TN_STAGES * SLOT);
-    TN_WAIT();
     bring_rows<operand_rows, 16, THREADS>(args, (int)threadIdx.x, kv, first, rows, smem_q);
     TN_UNROLL
     for (int u = 0; u < TN_STAGES; u++) {
@@ -187,6 +193,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         TN_UNROLL
         for (int i = 0; i < 4; i++) out[e][i] = 0;
     const place row[2] = {place_of(args, kv, first + g), place_of(args, kv, first + g + 8)};
+    const int seen[2] = {keys_of(args, row[0].b, row[0].i), keys_of(args, row[1].b, row[1].i)};
 
     unsigned slot = ring;
     for (int k = begin; k < end; k += TN_WARPS) {
@@ -200,14 +207,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         multiply(smem_q, slot, s, tn_elem());
 
         const tn_index col = (tn_index)k * BN + t * 2;
+        extra more[NT][HALVES * 2];
+        TN_UNROLL
+        for (int j = 0; j < NT; j++)
+            TN_UNROLL
+            for (int i = 0; i < HALVES * 2; i++)
+                if (SCORED && row[i / 2].ok) more[j][i].load(args, row[i / 2].b, row[i / 2].i, col + j * 8 + i % 2);
         TN_UNROLL
         for (int j = 0; j < NT; j++)
             TN_UNROLL
             for (int i = 0; i < HALVES * 2; i++) {
-                const tn_index c = col + j * 8 + i % 2;
-                const place &p = row[i / 2];
-                if (SCORED && p.ok && c < keys) s[j][i] = score(args, p.b, p.i, c, s[j][i]);
-                if (c >= keys || (TN_CAUSAL && c > p.i + ahead)) s[j][i] = -TN_INF;
+                if (SCORED && row[i / 2].ok) s[j][i] = score(s[j][i], more[j][i]);
+                if (col + j * 8 + i % 2 >= seen[i / 2]) s[j][i] = -TN_INF;
             }
         to_weights<NT, EP / 8, HALVES>(s, most, sum, out);
         weigh(slot + BN * DS * ELT, s, out, tn_elem());

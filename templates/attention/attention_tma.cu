@@ -87,13 +87,7 @@ struct work {
                        heads = left < TN_HEADS ? left : TN_HEADS, tile = r / heads;
         b = part * TN_HEADS + r - tile * heads;
         first = (tiles - 1 - tile) * BM;
-        n = tiles_seen(args, first + BM);
-    }
-    // By the queries before `behind`; causal: query i sees keys up to i + ahead.
-    TN_DEV int tiles_seen(const tn_args &args, tn_index behind) {
-        tn_index seen = TN_T;
-        if (TN_CAUSAL && behind + TN_T - TN_S < seen) seen = behind + TN_T - TN_S;
-        return seen > 0 ? (int)((seen + BN - 1) / BN) : 0;
+        n = (keys_among<BM, true>(args, b, first) + BN - 1) / BN;
     }
 };
 
@@ -108,15 +102,16 @@ TN_DEV void bring_tile(unsigned dst, const tn_tensor_map *map, int row, int orig
     }
 }
 
-// One thread's work: it brings all tiles.  Where a head begins is a coordinate of the maps.
+// A warp's work: it brings all tiles, by one thread.  Where a head begins is a coordinate of the maps.
 TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
+    const bool asks = threadIdx.x % 32 == 0;
     tn_tma_prefetch(tn_map_q(args));
     tn_tma_prefetch(tn_map_k(args));
     tn_tma_prefetch(tn_map_v(args));
     TN_WAIT();
     for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) {
         const work w(args, t, tiles);
-        if (w.n == 0) continue;
+        if (w.n == 0 || !asks) continue;
         const int q0 = (int)((tn_offset_q(args, w.b, 0, 0) - TN_Q_BASE) / TN_Q_UNIT),
                   k0 = (int)((tn_offset_k(args, w.b, 0, 0) - TN_K_BASE) / TN_K_UNIT),
                   v0 = (int)((tn_offset_v(args, w.b, 0, 0) - TN_V_BASE) / TN_V_UNIT);
@@ -155,9 +150,14 @@ TN_DEV void end_turn(int group) {
 // A warpgroup's queries of one tile.
 struct softmax {
     const tn_args &args;
-    tn_index b, first;
+    tn_index b, first; // of the warp
+    int fewest, seen[2]; // keys, by one of its queries, and by this lane's
     float most[2], sum[2], out[ACC];
     unsigned p[BN / 16][4]; // weights
+    TN_MEMBER softmax(const tn_args &args, tn_index b, tn_index first)
+        : args(args), b(b), first(first), fewest(keys_among<16, false>(args, b, first)),
+          seen{keys_of(args, b, first + lane() / 4), keys_of(args, b, first + lane() / 4 + 8)}, most{-TN_INF, -TN_INF}, sum{}, out{}, p{} {}
+    TN_DEV int lane() { return (int)threadIdx.x % 32; }
 
     // Starts the products of the queries with a tile of keys.
     TN_MEMBER void start_scores(unsigned q, unsigned keys, float (&s)[BN / 2]) const {
@@ -184,16 +184,22 @@ struct softmax {
     // Products become weights of tile k; fade is what earlier sums are to be multiplied by.
     TN_MEMBER void weigh(int k, float (&s)[BN / 2], float (&fade)[2]) {
         constexpr float SLACK = 8 / TO_2;
-        const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32 % 4;
-        const tn_index row = first + warp * 16 + lane / 4, col = (tn_index)k * BN + lane % 4 * 2, all = TN_T, ahead = all - TN_S;
-        const bool edge = (tn_index)(k + 1) * BN > all || (TN_CAUSAL && (tn_index)(k + 1) * BN > first + warp * 16 + ahead + 1);
-        if (SCORED || edge)
+        constexpr int AT_ONCE = BN % 32 == 0 ? 16 : 8;
+        const int col = k * BN + lane() % 4 * 2;
+        const tn_index row = first + lane() / 4;
+        if (SCORED)
             TN_UNROLL
-            for (int j = 0; j < BN / 2; j++) {
-                const tn_index r = row + j / 2 % 2 * 8, c = col + j / 4 * 8 + j % 2;
-                if (SCORED && r < TN_S && c < all) s[j] = score(args, b, r, c, s[j]);
-                if (edge && (c >= all || (TN_CAUSAL && c > r + ahead))) s[j] = -TN_INF;
+            for (int from = 0; from < BN / 2; from += AT_ONCE) {
+                extra more[AT_ONCE];
+                TN_UNROLL
+                for (int i = 0, j = from; i < AT_ONCE; i++, j++) more[i].load(args, b, row + j / 2 % 2 * 8, col + j / 4 * 8 + j % 2);
+                TN_UNROLL
+                for (int i = 0; i < AT_ONCE; i++) s[from + i] = score(s[from + i], more[i]);
             }
+        if ((k + 1) * BN > fewest)
+            TN_UNROLL
+            for (int j = 0; j < BN / 2; j++)
+                if (col + j / 4 * 8 + j % 2 >= seen[j / 2 % 2]) s[j] = -TN_INF;
         float now[2] = {s[0], s[2]}, shift[2];
         TN_UNROLL
         for (int j = 0; j < BN / 2; j++) now[j / 2 % 2] = tn_max(now[j / 2 % 2], s[j]);
@@ -250,8 +256,8 @@ TN_DEV void add_tiles(softmax &x, rings &r, int group, int mine, float (&s)[BN /
 TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
     const int warp = (int)threadIdx.x / 32 % 4;
     const tn_index first = w.first + group * 64;
-    const int mine = first < TN_S ? work::tiles_seen(args, first + 64) : 0;
-    softmax x{args, w.b, first, {-TN_INF, -TN_INF}, {}, {}, {}};
+    const int mine = first < TN_S ? (keys_among<64, true>(args, w.b, first) + BN - 1) / BN : 0;
+    softmax x(args, w.b, first + warp * 16);
     if (w.n > 0) {
         tn_mbarrier_wait(r.q.full(), r.q.parity);
         if (mine > 0) {
@@ -299,7 +305,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
     __syncthreads();
     if (group == GROUPS) {
         tn_fewer_registers<24>();
-        if (threadIdx.x == CONSUMERS) produce(args, r, tiles);
+        if (threadIdx.x / 32 == CONSUMERS / 32) produce(args, r, tiles);
         return;
     }
     tn_more_registers<TN_REGS>();

@@ -93,20 +93,66 @@ template <int N, int TILES, int STRIDE> TN_DEV void add_values(const float (&p)[
 constexpr bool SCORED = TN_HAS_BIAS || TN_HAS_MASK || TN_CAP != 0 || !(TN_SCALE > 0);
 constexpr float TO_2 = (float)((SCORED ? 1 : TN_SCALE) * 1.4426950408889634); // exponents of 2
 
-TN_DEV float score(const tn_args &args, tn_index b, tn_index i, tn_index j, float x) {
-    x *= (float)TN_SCALE;
-    if constexpr (TN_CAP != 0) x = (float)TN_CAP * tn_tanh(x * (float)(TN_CAP != 0 ? 1 / TN_CAP : 0));
+// What is added to a score, or takes its place.
+struct extra {
 #if TN_HAS_BIAS
-    tn_bias more[1];
-    tn_load_bias(args, b, i, j, more);
-    x += (float)more[0];
+    tn_bias bias[1];
 #endif
 #if TN_HAS_MASK
     bool kept[1];
-    tn_load_mask(args, b, i, j, kept);
-    if (!kept[0]) x = TN_FILL_INF ? TN_FILL_INF * TN_INF : (float)TN_FILL;
 #endif
+    // Of query i and key j; those behind the last are as the last: many loads without a branch are under way together.
+    TN_MEMBER void load(const tn_args &args, tn_index b, tn_index i, tn_index j) {
+        i = tn_min(i, (tn_index)(TN_S - 1)), j = tn_min(j, (tn_index)(TN_T - 1));
+#if TN_HAS_BIAS
+        tn_load_bias(args, b, i, j, bias);
+#endif
+#if TN_HAS_MASK
+        tn_load_mask(args, b, i, j, kept);
+#endif
+        (void)args, (void)b;
+    }
+};
+TN_DEV float score(float x, const extra &more) {
+    x *= (float)TN_SCALE;
+    if constexpr (TN_CAP != 0) x = (float)TN_CAP * tn_tanh(x * (float)(TN_CAP != 0 ? 1 / TN_CAP : 0));
+#if TN_HAS_BIAS
+    x += (float)more.bias[0];
+#endif
+#if TN_HAS_MASK
+    if (!more.kept[0]) x = TN_FILL_INF ? TN_FILL_INF * TN_INF : (float)TN_FILL;
+#endif
+    (void)more;
     return x;
+}
+
+// The keys that query i of batch element b sees are the first of so many.  Queries behind the last are as the last.
+TN_DEV int keys_of(const tn_args &args, tn_index b, tn_index i) {
+    if (i >= TN_S) i = TN_S - 1;
+    int n = (int)TN_T;
+    if (TN_CAUSAL) n = tn_min(n, (int)(i + 1 + TN_T - TN_S));
+#if TN_HAS_LIMIT
+    tn_limit most[1];
+    tn_load_limit(args, b, i, 0, most);
+    if (most[0] < n) n = (int)most[0];
+#endif
+    return n > 0 ? n : 0;
+}
+// The most that one of ROWS queries sees, or the fewest, in all lanes of a warp.
+template <int ROWS, bool MOST> TN_DEV int keys_among(const tn_args &args, tn_index b, tn_index first) {
+    if (!TN_HAS_LIMIT) return keys_of(args, b, MOST ? first + ROWS - 1 : first);
+    int n = keys_of(args, b, first + (int)threadIdx.x % 32 % ROWS);
+    TN_UNROLL
+    for (int r = 32; r < ROWS; r += 32) {
+        const int more = keys_of(args, b, first + r + (int)threadIdx.x % 32);
+        n = MOST ? tn_max(n, more) : tn_min(n, more);
+    }
+    TN_UNROLL
+    for (int lane = 16; lane > 0; lane /= 2) {
+        const int more = __shfl_xor_sync(0xffffffffu, n, lane);
+        n = MOST ? tn_max(n, more) : tn_min(n, more);
+    }
+    return n;
 }
 
 // The largest, or NaN, and the sum, of a query's four lanes.

@@ -58,6 +58,10 @@ static void adjust(const tn_ev *c, const sizes *n, int64_t b, int64_t i, double 
     const int64_t last = (n->at ? n->at[i] : i) + n->t - n->all;
     for (int64_t j = 0; a->causal && j < n->t; j++)
         if (j > last) score[j] = -INFINITY;
+    if (tn_ev_has(c, 5)) {
+        const int64_t limit = tn_ev_get_i(&c->in[5], start_of(c, 5, n, b, i, &step));
+        for (int64_t j = limit > 0 ? limit : 0; j < n->t; j++) score[j] = -INFINITY;
+    }
 }
 
 static void softmax(double *v, int64_t n, bool no_nan) {

@@ -1,0 +1,164 @@
+/* limit.c: the part of a mask that compares numbers of keys with one number of each query: "j <= position of i", "j < length".
+ *
+ * Exporters write it of tensors that a run brings (positions, lengths of a cache), so that nothing is known of them but that a query sees
+ * the first so many keys.  As an operand of its own (limit) it lets a kernel skip the keys that nobody sees, and what is left of the mask
+ * is often nothing, or one number a key.
+ *
+ * Where the mask adds a number that is only very low, a query that sees no key weighs all of them: it has no limit; and of a mask with
+ * other parts these stay as they are, since such a query weighs by them. */
+#include "passes/fuse/fuse.h"
+#include "passes/util.h"
+
+#include <math.h>
+
+typedef struct finder {
+    tn_graph *g;
+    tn_val scores; /* of whose dims all but the last are theirs */
+    tn_dim keys;
+    size_t rank;
+    bool exact;
+    tn_val limit; /* [..., 1]; none: not found yet */
+} finder;
+
+/* Nothing is left of a key's weight by x; a finite number leaves something where all keys have it. */
+static bool is_unseen(const finder *f, double x) {
+    return x == -INFINITY || (!f->exact && x <= TN_FUSE_UNSEEN);
+}
+
+/* One number a query, whole, that broadcasts to the scores. */
+static bool is_of_queries(const finder *f, tn_val v) {
+    const tn_graph *g = f->g;
+    const tn_dtype t = tn_val_dtype(g, v);
+    const size_t r = tn_val_rank(g, v);
+    if ((t != TN_I64 && t != TN_I32) || r > f->rank || (r && !tn_dim_equal_const(g, tn_val_dim(g, v, r - 1), 1)))
+        return false;
+    for (size_t k = 2; k <= r; k++) {
+        const tn_dim d = tn_val_dim(g, v, r - k);
+        if (!tn_dim_equal_const(g, d, 1) && d.i != tn_val_dim(g, f->scores, f->rank - k).i) return false;
+    }
+    return true;
+}
+
+/* from + j, of all keys j? */
+static bool is_of_keys(const finder *f, tn_val v, tn_dim *from) {
+    const size_t r = tn_val_rank(f->g, v);
+    return r && tn_val_dim(f->g, v, r - 1).i == f->keys.i && tn_fuse_counts(f->g, v, from);
+}
+
+/* A dim as a value of v's dtype. */
+static tn_val number(const finder *f, tn_dim d, tn_dtype t) {
+    tn_graph *g = f->g;
+    const tn_dim one = tn_dim_const(g, 1), all = tn_dim_add(g, d, one);
+    int64_t c;
+    if (tn_dim_is_const(g, d, &c)) return tn_emit_const_f64(g, t, 0, NULL, &(double){(double)c}, NULL);
+    const tn_val upto = tn_emit1(g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = t, .dims = {&all, 1}}, 0, NULL);
+    return tn_emit1(g, TN_OP_SLICE, &(tn_attrs_slice){{&d, 1}, {&one, 1}, {&(int64_t){1}, 1}}, 1, &upto);
+}
+
+/* The comparison n, or its opposite, as a limit. */
+static void take(finder *f, tn_node n, bool opposite) {
+    tn_graph *g = f->g;
+    tn_op op = tn_node_op(g, n);
+    const bool turned = op == TN_OP_GE || op == TN_OP_GT; /* a >= b is b <= a */
+    tn_val low = tn_node_input(g, n, turned ? 1 : 0), high = tn_node_input(g, n, turned ? 0 : 1);
+    bool less = op == TN_OP_LT || op == TN_OP_GT;
+    if (opposite) { /* not a <= b is b < a */
+        const tn_val was = low;
+        low = high, high = was, less = !less;
+    }
+    tn_dim from;
+    if (!is_of_queries(f, high) || !is_of_keys(f, low, &from)) return;
+    const tn_dim behind = tn_dim_sub(g, tn_dim_const(g, !less), from); /* keys j < high + behind */
+    int64_t lo, hi;
+    tn_dim_bounds(g, from, &lo, &hi);
+    if (lo < 0) return;
+    f->limit = high;
+    if (tn_dim_is_const(g, behind, &lo) && lo == 0) return;
+    const tn_dtype t = tn_val_dtype(g, high);
+    if (!less) f->limit = tn_binary(g, TN_OP_ADD, f->limit, number(f, tn_dim_const(g, 1), t));
+    if (!tn_dim_equal_const(g, from, 0)) f->limit = tn_binary(g, TN_OP_SUB, f->limit, number(f, from, t));
+}
+
+static bool compares(tn_op op) {
+    return op == TN_OP_LE || op == TN_OP_LT || op == TN_OP_GE || op == TN_OP_GT;
+}
+
+/* v without the limit that it has, if any (f->limit); none if nothing is left. */
+static tn_val without(finder *f, tn_val v) {
+    tn_graph *g = f->g;
+    const tn_node n = tn_val_def(g, v);
+    const tn_op op = n.i ? tn_node_op(g, n) : TN_OP_NONE;
+    const tn_node inner = op == TN_OP_NOT ? tn_val_def(g, tn_node_input(g, n, 0)) : (tn_node){0};
+    if (op == TN_OP_AND)
+        for (size_t k = 0; k < 2; k++) {
+            const tn_val rest = without(f, tn_node_input(g, n, k)), other = tn_node_input(g, n, 1 - k);
+            if (f->limit.i) return rest.i ? tn_binary(g, TN_OP_AND, rest, other) : other;
+        }
+    if (compares(op)) take(f, n, false);
+    if (inner.i && compares(tn_node_op(g, inner))) take(f, inner, true);
+    return f->limit.i ? (tn_val){0} : v;
+}
+
+static bool spreads(const finder *f, tn_val v) {
+    const size_t r = v.i ? tn_val_rank(f->g, v) : 0;
+    if (r > f->rank) return false;
+    for (size_t k = 1; k <= r; k++) {
+        const tn_dim d = tn_val_dim(f->g, v, r - k);
+        const tn_dim own = k == 1 ? f->keys : tn_val_dim(f->g, f->scores, f->rank - k);
+        if (!tn_dim_equal_const(f->g, d, 1) && d.i != own.i) return false;
+    }
+    return true;
+}
+
+/* Queries of which `seen` is false weigh all keys. */
+static void some_or_all(finder *f, tn_val seen) {
+    tn_graph *g = f->g;
+    const tn_val all = tn_emit_const_f64(g, tn_val_dtype(g, f->limit), 0, NULL, &(double){INT32_MAX}, NULL);
+    f->limit = tn_emit_select(g, seen, f->limit, all);
+}
+
+/* By query: is any key of the mask seen? */
+static tn_val any_of(tn_graph *g, tn_val mask) {
+    const int64_t last = (int64_t)tn_val_rank(g, mask) - 1;
+    const tn_val ones = tn_emit_cast(g, mask, TN_I32);
+    const tn_val most =
+        tn_emit1(g, TN_OP_REDUCE_MAX, &(tn_attrs_reduce){.axes = {&last, 1}, .keepdims = true}, 1, &ones);
+    return tn_binary(g, TN_OP_GT, most, tn_emit_const_f64(g, TN_I32, 0, NULL, &(double){0}, NULL));
+}
+
+/* What of a mask that is added is left; v itself if there is no limit. */
+static tn_val added_without(finder *f, tn_val v) {
+    tn_graph *g = f->g;
+    double seen, unseen;
+    tn_val x = v;
+    while (tn_is_op(g, x, TN_OP_CAST) ||
+           (tn_is_op(g, x, TN_OP_BROADCAST) && spreads(f, tn_node_input(g, tn_val_def(g, x), 0))))
+        x = tn_node_input(g, tn_val_def(g, x), 0);
+    if (!tn_is_op(g, x, TN_OP_SELECT)) return v;
+    const tn_node n = tn_val_def(g, x);
+    const tn_val kept = tn_node_input(g, n, 1), left_out = tn_node_input(g, n, 2);
+    if (!tn_const_splat(g, kept, &seen) || seen != 0 || !tn_const_splat(g, left_out, &unseen) || !is_unseen(f, unseen))
+        return v;
+    const tn_val mask = tn_node_input(g, n, 0), rest = without(f, mask);
+    if (!f->limit.i) return v;
+    if (!isfinite(unseen))
+        return rest.i ? tn_emit_cast(g, tn_emit_select(g, rest, kept, left_out), tn_val_dtype(g, v)) : rest;
+    some_or_all(f, rest.i ? any_of(g, mask)
+                          : tn_binary(g, TN_OP_GT, f->limit, number(f, tn_dim_const(g, 0), tn_val_dtype(g, f->limit))));
+    return rest.i ? v : rest;
+}
+
+tn_val tn_fuse_limited(tn_graph *g, tn_node attention, bool exact) {
+    const tn_val none = {0}, q = tn_node_input(g, attention, 0), k = tn_node_input(g, attention, 1);
+    const tn_attrs_attention *a = TN_ATTRS_OF(g, attention, attention);
+    const size_t rank = tn_val_rank(g, q);
+    tn_val in[6] = {{0}};
+    finder f = {.g = g, .scores = q, .rank = rank, .exact = exact, .keys = tn_val_dim(g, k, rank - 2)};
+    for (size_t i = 0; i < tn_node_input_count(g, attention); i++) in[i] = tn_node_input(g, attention, i);
+    if (in[5].i) return none;
+    if (in[4].i && a->fill == -INFINITY) in[4] = without(&f, in[4]);
+    if (in[3].i && !f.limit.i) in[3] = added_without(&f, in[3]);
+    if (!f.limit.i || !spreads(&f, in[3]) || !spreads(&f, in[4])) return none;
+    in[5] = f.limit;
+    return tn_emit1(g, TN_OP_ATTENTION, a, 6, in);
+}
