@@ -17,7 +17,7 @@
 enum { FIRST = 5, MORE = 3, GUIDED = 2, MORE_GUIDED = 1, OPEN = 8, AHEAD = 24 };
 static const double WORTH = 1.15;             /* a candidate is built if it should come this close to the fastest */
 static const double ALIKE = 1.02;             /* times that do not differ */
-static const double NEAR = 8;                 /* sizes: so many times the work */
+static const double NEAR = 8, FAR = 64;       /* sizes: so many times the work; from FAR on they show little */
 static const double NEARLY = 1.3, HARDLY = 2; /* worth a race by what was measured at sizes that are near, or are not */
 static const size_t REFERENCES = (size_t)2 << 30; /* bytes */
 
@@ -63,6 +63,11 @@ static const tn_work *guide_of(const tn_compilation *c, const tn_work *w) {
     return guide;
 }
 
+/* A token and a prompt of hundreds have little in common. */
+static bool shows(const tn_work *guide, const tn_work *w) {
+    return guide && apart(guide, w) < FAR;
+}
+
 /* ---- builds ---- */
 
 static tn_status start_wanted(tn_compilation *c, tn_work *w, bool first) {
@@ -88,7 +93,7 @@ static tn_status start_work(tn_compilation *c, tn_work *w, bool first) {
     want_winners(c, w);
     const bool late = guide && tn_now() > c->deadline; /* what won elsewhere is enough */
     if (!w->follows && !late &&
-        (!guide || !tn_search_guided(w, guide, GUIDED, apart(w, guide) < NEAR ? NEARLY : HARDLY)))
+        (!shows(guide, w) || !tn_search_guided(w, guide, GUIDED, apart(w, guide) < NEAR ? NEARLY : HARDLY)))
         tn_search_first(w, FIRST);
     w->must = 0;
     while (w->must + 1 < w->n && !w->c[w->must].wanted) w->must++;
@@ -277,7 +282,8 @@ static tn_status begin(pipeline *p, tn_work *w) {
 static size_t more_of(const tn_compilation *c, const tn_work *w) {
     const tn_work *guide = guide_of(c, w);
     const tn_candidate *fastest = tn_fastest(w);
-    return guide && (!fastest || fastest->is_lt || tn_search_knows(guide, fastest->v.tpl)) ? MORE_GUIDED : MORE;
+    return shows(guide, w) && (!fastest || fastest->is_lt || tn_search_knows(guide, fastest->v.tpl)) ? MORE_GUIDED
+                                                                                                     : MORE;
 }
 
 static tn_status race_first(pipeline *p, tn_work *w) {

@@ -541,6 +541,24 @@ START_TEST(buckets_share_what_is_known) {
 }
 END_TEST
 
+/* ... but what is known of sizes that are far apart is little: there as many are tried as where nothing is. */
+START_TEST(far_buckets_show_little) {
+    static const char far[] = "symbol N in [0, 5000] hint 4\nbucket N in [0, 15] hint 4\nbucket N in [16, %s] hint %s\n"
+                              "func @main(%%x: f32[N,64]) -> f32[N,64] {\n  %%y = relu %%x\n  return %%y\n}\n";
+    static const char *const sizes[][2] = {{"100", "64"}, {"5000", "4000"}};
+    int built[2];
+    for (size_t k = 0; k < 2; k++) {
+        char text[400];
+        snprintf(text, sizeof text, far, sizes[k][0], sizes[k][1]);
+        remove_from_cache("[tlc]*");
+        const int before = mock->checks;
+        ck_assert_msg(compile_text(text, NULL) == TN_OK, "%s", errors);
+        built[k] = mock->checks - before;
+    }
+    ck_assert_int_gt(built[1], built[0]);
+}
+END_TEST
+
 /* ---- launch policies ---- */
 
 typedef struct launch_case {
@@ -877,6 +895,7 @@ int main(void) {
     tcase_add_test(t, winners_that_do_not_compile);
     tcase_add_test(t, tunes_in_each_bucket);
     tcase_add_test(t, buckets_share_what_is_known);
+    tcase_add_test(t, far_buckets_show_little);
     tcase_add_test(t, locks_winners_by_bucket);
     tcase_add_test(t, loops_are_not_timed);
     tcase_add_loop_test(t, launches_as_the_whole_network_likes, 0, sizeof launch_cases / sizeof *launch_cases);
