@@ -593,28 +593,52 @@ static bool has_room(const tn_fusion *f, tn_node y, const tn_fuse_group *gr) {
            gr->n_in + operand_count(f, y) + gr->n_out + 1 <= TN_FUSE_MAX_VALUES && gr->n_members < TN_FUSE_MAX_MEMBERS;
 }
 
-/* Makes y a further result of a map over the same shape that reads one of y's operands too.  y stands before that map
- * and is needed only after it, so neither can depend on the other. */
-static bool join_sibling(tn_fusion *f, tn_node y) {
+/* A map over y's shape behind y, which is needed only after it, so that neither can depend on the other. */
+static bool is_sibling(const tn_fusion *f, tn_node y, uint32_t group) {
+    const tn_fuse_group *gr = &f->group[group];
+    return group && !gr->anchor.i && gr->place >= tn_fuse_info(f, y)->pos &&
+           tn_same_dims(f->g, gr->root, tn_fuse_result(f, y)) && has_room(f, y, gr) && needed_after(f, y, group);
+}
+
+/* Such a map that reads one of y's operands too; 0: none. */
+static uint32_t find_reader(const tn_fusion *f, tn_node y) {
     for (size_t k = 0; k < tn_node_input_count(f->g, y); k++) {
-        tn_val v = tn_node_input(f->g, y, k);
+        const tn_val v = tn_node_input(f->g, y, k);
         if (!v.i || tn_is_const(f->g, v) || !tn_fuse_is_stored(f, v)) continue;
         for (tn_use u = tn_val_first_use(f->g, v); u.i; u = tn_use_next(f->g, u)) {
-            uint32_t group = tn_fuse_info(f, tn_use_node(f->g, u))->group;
-            tn_fuse_group *gr = &f->group[group];
-            if (!group || gr->anchor.i || gr->place < tn_fuse_info(f, y)->pos ||
-                !tn_same_dims(f->g, gr->root, tn_fuse_result(f, y)) || !has_room(f, y, gr) ||
-                !needed_after(f, y, group))
-                continue;
-            if (!tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
-            gr->n_in += operand_count(f, y);
-            gr->n_out++;
-            tn_fuse_info(f, y)->evals = tn_typical_numel(f->g, tn_fuse_result(f, y));
-            add_member(f, y, group);
-            return true;
+            const uint32_t group = tn_fuse_info(f, tn_use_node(f->g, u))->group;
+            if (is_sibling(f, y, group)) return group;
         }
     }
-    return false;
+    return 0;
+}
+
+static bool is_appended(const tn_fusion *f, tn_val v) {
+    return tn_val_has_one_use(f->g, v) && tn_fuse_op(f, tn_use_node(f->g, tn_val_first_use(f->g, v))) == TN_OP_APPEND;
+}
+
+/* Where y goes into a cache, such a map whose result does, too: keys and values; 0: none. */
+static uint32_t find_appended(const tn_fusion *f, tn_node y) {
+    enum { FAR = 16 };
+    const uint32_t from = tn_fuse_info(f, y)->pos + 1;
+    if (!is_appended(f, tn_fuse_result(f, y))) return 0;
+    for (uint32_t p = from; p <= f->n_order && p < from + FAR; p++) {
+        const uint32_t group = f->node[f->order[p]].group;
+        if (group && is_appended(f, f->group[group].root) && is_sibling(f, y, group)) return group;
+    }
+    return 0;
+}
+
+/* Makes y a further result of a map over the same shape. */
+static bool join_sibling(tn_fusion *f, tn_node y) {
+    uint32_t group = find_reader(f, y);
+    if (!group) group = find_appended(f, y);
+    if (!group || !tn_pass_may_rewrite(f->ctx, "fuse_sibling")) return false;
+    f->group[group].n_in += operand_count(f, y);
+    f->group[group].n_out++;
+    tn_fuse_info(f, y)->evals = tn_typical_numel(f->g, tn_fuse_result(f, y));
+    add_member(f, y, group);
+    return true;
 }
 
 /* Makes y a further result of a map that computes from it at the same indices. */
@@ -664,7 +688,31 @@ static void pull_into_groups(tn_fusion *f) {
 
 /* ---- the pass ---- */
 
+static bool only_moves(const tn_fusion *f, tn_node n) {
+    const tn_op op = tn_fuse_op(f, n);
+    return op == TN_OP_RESHAPE || op == TN_OP_TRANSPOSE || op == TN_OP_CAST || op == TN_OP_SLICE;
+}
+
+/* Moves that lead into a cache come before the first append that they can come before: those of keys and values are then side by side. */
+static void hoist_appended(tn_fusion *f, tn_node append) {
+    enum { FAR = 8 };
+    tn_graph *g = f->g;
+    tn_node chain[FAR], n = tn_val_def(g, tn_node_input(g, append, 1));
+    size_t count = 0;
+    for (; count < FAR && n.i && tn_node_region(g, n).i == f->region.i && only_moves(f, n); count++) {
+        chain[count] = n;
+        n = tn_val_def(g, tn_node_input(g, n, 0));
+    }
+    const bool here = n.i && tn_node_region(g, n).i == f->region.i;
+    tn_node at = here ? tn_node_next(g, n) : tn_region_first(g, f->region);
+    for (; tn_node_op(g, at) != TN_OP_APPEND; at = tn_node_next(g, at))
+        if (count && at.i == chain[count - 1].i) count--; /* stands before it */
+    while (at.i != append.i && count-- > 0) tn_move_before(g, chain[count], tn_cursor_before(g, at));
+}
+
 static tn_status number_nodes(tn_fusion *f) {
+    TN_FOR_NODES(f->g, f->region, n)
+    if (tn_node_op(f->g, n) == TN_OP_APPEND) hoist_appended(f, n);
     TN_FOR_NODES(f->g, f->region, n) {
         f->order[++f->n_order] = n.i;
         f->node[n.i].pos = f->n_order;
