@@ -1,5 +1,5 @@
 /* mock_cuda.c: a CUDA driver for tests on machines without a GPU: see mock_cuda.h.  Loaded through TENON_LIBCUDA, and with
- * mock_cublaslt.c, which is in the same library, through TENON_LIBCUBLASLT.  Single-threaded but for allocation counts. */
+ * mock_cublaslt.c, which is in the same library, through TENON_LIBCUBLASLT.  What its kernels compute is in mock_kernels.c.  Single-threaded but for allocation counts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,7 @@ __attribute__((constructor)) static void from_environment(void) {
     m.other_kernels = 1;
 }
 
-static void violate(const char *what) {
+void mock_violate(const char *what) {
     if (!m.violation[0]) snprintf(m.violation, sizeof m.violation, "%s", what);
 }
 
@@ -142,7 +142,7 @@ static void touch(const stream *s, const void *p) {
     for (allocation *a = allocations; m.slow && s && a < allocations + MAX_ALLOCATIONS; a++) {
         if (!a->at || (const char *)p < a->at || (const char *)p >= a->at + a->size) continue;
         if (a->seq > known[s->id][a->stream] && a->seq > seen[a->stream] && a->stream != s->id)
-            violate("two streams use the same memory at once");
+            mock_violate("two streams use the same memory at once");
         a->stream = s->id;
         a->seq = sequence;
     }
@@ -163,20 +163,13 @@ static void undecide(void) {
 static void run_conditional(const node *x, const stream *on) {
     const int most = m.idle ? 2 : MAX_ITERATIONS;
     int n = 0;
-    if (decided[x->handle] < 0) violate("nothing was decided");
+    if (decided[x->handle] < 0) mock_violate("nothing was decided");
     while (decided[x->handle] > 0 && n++ < most) {
         decided[x->handle] = x->kind == LOOP ? -1 : 0;
         run_graph(x->body, on);
-        if (decided[x->handle] < 0) violate("an iteration decided nothing");
+        if (decided[x->handle] < 0) mock_violate("an iteration decided nothing");
     }
-    if (n > most && !m.idle) violate("a loop does not end");
-}
-
-/* n times the `width` first bytes of v. */
-static void fill(char *to, uint64_t v, size_t n, size_t width) {
-    const size_t all = n * width;
-    memcpy(to, &v, all < width ? all : width);
-    for (size_t done = width; done < all; done *= 2) memcpy(to + done, to, all - done < done ? all - done : done);
+    if (n > most && !m.idle) mock_violate("a loop does not end");
 }
 
 static void run_other(const node *x, const stream *on) {
@@ -189,26 +182,13 @@ static void run_other(const node *x, const stream *on) {
     if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false, false);
     touch(on, to);
     if (x->kind == COPY) touch(on, (const void *)(uintptr_t)a[0]), memmove(to, (const void *)(uintptr_t)a[0], a[2]);
-    if (x->kind == FILL) fill(to, a[1], a[2], a[3]);
+    if (x->kind == FILL) mock_fill(to, a[1], a[2], a[3]);
 }
 
 static void run_decide(const uint64_t *a) {
     const bool v = *(const unsigned char *)(uintptr_t)a[0] != 0;
     if (a[3] & 1) decided[a[1]] = v;
     if (a[3] & 2) decided[a[2]] = !v;
-}
-
-/* The mock's tensor maps: address, rank and the bit that is wrong for small tensors, dims, strides. */
-enum { MAP_RANK_WORD = 1, MAP_DIMS = 2, MAP_STRIDES = 7, MAP_AT = 8 };
-#define MAP_SMALL_BIT (UINT64_C(1) << 21)
-
-static void run_map(const uint64_t *a) {
-    const uint64_t *map = a + MAP_AT, rows = map[MAP_DIMS + 1], cols = map[MAP_DIMS];
-    float *out = (float *)(uintptr_t)a[1];
-    if (map[0] != a[0] || map[MAP_RANK_WORD] != 2 || rows * cols != a[2]) violate("a tensor map of something else");
-    for (uint64_t r = 0; r < rows; r++)
-        for (uint64_t c = 0; c < cols; c++)
-            out[r * cols + c] = ((const float *)(uintptr_t)(map[0] + r * map[MAP_STRIDES]))[c] + 1;
 }
 
 static void run_node(const node *x, const stream *on) {
@@ -232,24 +212,9 @@ static void run_node(const node *x, const stream *on) {
     }
     if (!strcmp(x->fn->name, other.name) || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
     record(x->fn->name, x->pdl, x->cluster, x->together);
-    bool twice = !strcmp(x->fn->name, "k_twice"), mul = !strcmp(x->fn->name, "k_mul");
-    const uint64_t *a = x->args;
-    if (mul && a[1] % 256) violate("weights are not aligned");
-    const float *in = (const float *)(uintptr_t)a[0];
-    float *out = (float *)(uintptr_t)a[mul ? 2 : 1];
-    size_t n = (size_t)a[mul ? 3 : 2];
-    touch(on, in);
-    touch(on, out);
-    if (!strcmp(x->fn->name, "k_less")) {
-        *(unsigned char *)out = in[0] < (float)n;
-        return;
-    }
-    if (!strcmp(x->fn->name, "k_map")) {
-        run_map(a);
-        return;
-    }
-    for (size_t i = 0; i < n; i++)
-        out[i] = mul ? in[i] * ((const float *)(uintptr_t)a[1])[i % 4] : twice ? in[i] * 2 : in[i] + 1;
+    touch(on, (const void *)(uintptr_t)x->args[0]);
+    touch(on, mock_kernel_result(x->fn->name, x->args));
+    mock_kernel_run(x->fn->name, x->args);
 }
 
 static CUresult submit(CUstream to, const node *x) {
@@ -263,9 +228,9 @@ static CUresult submit(CUstream to, const node *x) {
     *to_add = *x;
     for (size_t k = 0; k < s->n_after; k++)
         to_add->after[to_add->n_after++] = (size_t)((node *)(void *)s->after[k] - s->capture->nodes);
-    if (to_add->pdl && s->n_after > 1) violate("a programmatic launch with several dependencies");
+    if (to_add->pdl && s->n_after > 1) mock_violate("a programmatic launch with several dependencies");
     if (to_add->pdl && (!s->n_after || s->capture->nodes[to_add->after[0]].kind))
-        violate("a programmatic launch after no kernel");
+        mock_violate("a programmatic launch after no kernel");
     s->after[0] = (CUgraphNode)(void *)to_add;
     s->n_after = 1;
     return CUDA_SUCCESS;
@@ -296,7 +261,7 @@ static void run_graph(const graph *g, const stream *on) {
 /* Calls that a capture in global mode forbids unless the thread said otherwise. */
 static bool unsafe(const char *call) {
     if (!global_captures || thread_mode == CU_STREAM_CAPTURE_MODE_RELAXED) return false;
-    violate(call);
+    mock_violate(call);
     return true;
 }
 
@@ -371,7 +336,8 @@ static CUresult mock_cuCtxSynchronize(void) {
     FAIL_POINT(cuCtxSynchronize);
     m.syncs++;
     see_all();
-    if (global_captures) return violate("cuCtxSynchronize during a capture"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (global_captures)
+        return mock_violate("cuCtxSynchronize during a capture"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuModuleLoadDataEx(CUmodule *mod, const void *p, unsigned n, CUjit_option *o, void **v) {
@@ -466,7 +432,8 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
     m.grid_x = c->gridDimX;
     const struct loaded *l = loaded_of(f);
     if (l && c->sharedMemBytes > 48 << 10 && (int)c->sharedMemBytes > l->opted_in)
-        return violate("a launch with shared memory that the function has not opted in to"), CUDA_ERROR_INVALID_VALUE;
+        return mock_violate("a launch with shared memory that the function has not opted in to"),
+               CUDA_ERROR_INVALID_VALUE;
     if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
     if (!stream_of(c->hStream)->capture) m.launches++;
     return submit(c->hStream, &x);
@@ -561,7 +528,7 @@ static CUresult mock_cuStreamDestroy(CUstream s) {
 static CUresult mock_cuStreamSynchronize(CUstream s) {
     m.syncs++;
     if (m.most_syncs && m.syncs > m.most_syncs) return CUDA_ERROR_LAUNCH_FAILED;
-    if (stream_of(s)->capture) return violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (stream_of(s)->capture) return mock_violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     FAIL_POINT(cuStreamSynchronize);
     seen[stream_of(s)->id] = sequence;
     return CUDA_SUCCESS;
@@ -570,7 +537,8 @@ static CUresult mock_cuStreamWaitEvent(CUstream s, CUevent e, unsigned f) {
     const event *x = (const event *)(void *)e;
     (void)f;
     FAIL_POINT(cuStreamWaitEvent);
-    if (stream_of(s)->capture) return violate("a capture waits for work outside"), CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+    if (stream_of(s)->capture)
+        return mock_violate("a capture waits for work outside"), CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
     newer(&known[stream_of(s)->id][x->stream], x->seq);
     return m.stream_waits++, CUDA_SUCCESS;
 }
@@ -590,7 +558,7 @@ static CUresult mock_cuStreamBeginCaptureToGraph(CUstream s, CUgraph g, const CU
     (void)after, (void)edges;
     FAIL_POINT(cuStreamBeginCaptureToGraph);
     if (n || mode == CU_STREAM_CAPTURE_MODE_GLOBAL || stream_of(s)->capture)
-        return violate("a capture into a graph"), CUDA_ERROR_INVALID_VALUE;
+        return mock_violate("a capture into a graph"), CUDA_ERROR_INVALID_VALUE;
     stream_of(s)->n_after = 0;
     return stream_of(s)->capture = (graph *)(void *)g, CUDA_SUCCESS;
 }
@@ -617,7 +585,7 @@ static CUresult mock_cuStreamUpdateCaptureDependencies(CUstream s, CUgraphNode *
     stream *x = stream_of(s);
     (void)edges;
     if (!x->capture || flags != CU_STREAM_SET_CAPTURE_DEPENDENCIES || n > MAX_AFTER)
-        return violate("dependencies of no capture"), CUDA_ERROR_INVALID_VALUE;
+        return mock_violate("dependencies of no capture"), CUDA_ERROR_INVALID_VALUE;
     for (x->n_after = 0; x->n_after < n; x->n_after++) x->after[x->n_after] = deps[x->n_after];
     return CUDA_SUCCESS;
 }
@@ -704,7 +672,7 @@ static CUresult mock_cuGraphAddNode(CUgraphNode *out, CUgraph g, const CUgraphNo
     FAIL_POINT(cuGraphAddNode);
     if (p->type != CU_GRAPH_NODE_TYPE_CONDITIONAL || p->conditional.size != 1 || !p->conditional.handle ||
         p->conditional.handle >= n_handles || in_use[p->conditional.handle] || x->n == MAX_NODES || n > MAX_AFTER)
-        return violate("a node that the mock does not know"), CUDA_ERROR_INVALID_VALUE;
+        return mock_violate("a node that the mock does not know"), CUDA_ERROR_INVALID_VALUE;
     node *added = &x->nodes[x->n++];
     in_use[p->conditional.handle] = true;
     *added = (node){.kind = p->conditional.type == CU_GRAPH_COND_TYPE_WHILE ? LOOP : CONDITION,
@@ -734,7 +702,7 @@ static CUresult mock_cuGraphExecKernelNodeSetParams(CUgraphExec e, CUgraphNode a
     FAIL_POINT(cuGraphExecKernelNodeSetParams);
     size_t k = (size_t)((node *)(void *)at - x->of->nodes);
     if (k >= x->copy.n || x->copy.nodes[k].fn != (const function *)(void *)p->func)
-        return violate("wrong node"), CUDA_ERROR_INVALID_VALUE;
+        return mock_violate("wrong node"), CUDA_ERROR_INVALID_VALUE;
     node fresh = kernel_node(p->func, p->kernelParams);
     memcpy(x->copy.nodes[k].args, fresh.args, sizeof fresh.args);
     return m.set_params++, CUDA_SUCCESS;
@@ -757,12 +725,7 @@ static CUresult mock_cuTensorMapEncodeTiled(CUtensorMap *t, CUtensorMapDataType 
                                             const cuuint32_t *e, CUtensorMapInterleave i, CUtensorMapSwizzle s,
                                             CUtensorMapL2promotion l, CUtensorMapFloatOOBfill f) {
     FAIL_POINT(cuTensorMapEncodeTiled);
-    if ((uintptr_t)p % 16 || r != 2 || b[0] % 16 || !a[0] || !a[1]) return CUDA_ERROR_INVALID_VALUE;
-    memset(t, 0, sizeof *t);
-    t->opaque[0] = (uintptr_t)p;
-    t->opaque[MAP_RANK_WORD] = r | MAP_SMALL_BIT;
-    t->opaque[MAP_DIMS] = a[0], t->opaque[MAP_DIMS + 1] = a[1];
-    t->opaque[MAP_STRIDES] = b[0];
+    if (!mock_map_encode(t, r, p, a, b)) return CUDA_ERROR_INVALID_VALUE;
     m.encodings++;
     (void)d, (void)c, (void)e, (void)i, (void)s, (void)l, (void)f;
     return CUDA_SUCCESS;
