@@ -33,7 +33,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         const int64_t threads = tn_knob_get(v->tpl, k, "THREADS");
         tn_emit_problem(e, p);
         tn_emit_load(e, "tn_load_x", w.x, (tn_coord[]){w.x_n, w.x_h, w.x_w, w.x_c}, 4, (uint32_t)(vec / w.n));
-        tn_emit_load(e, "tn_load_f", w.filter, (tn_coord[]){w.f_o, w.f_k}, 2, 1);
+        tn_emit_load_early(e, "tn_load_f", w.filter, (tn_coord[]){w.f_o, w.f_k}, 2, 1);
         tn_emit_finish(e, s, w.out, w.bias, (tn_coord){"b", 0, 0, 0}, w.o_m, w.o_n, (uint32_t)vec);
         const tn_dim across = tn_dim_ceildiv(g, w.ow, tn_dim_const(g, tn_knob_get(v->tpl, k, "TW")));
         const tn_dim down = tn_dim_ceildiv(g, w.oh, tn_dim_const(g, tn_knob_get(v->tpl, k, "TH")));

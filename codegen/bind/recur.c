@@ -67,7 +67,8 @@ static void constants(const tn_spec *s, const plan *q, tn_problem *p) {
     tn_problem_add_int(p, "ACC", q->dtype == TN_F64 ? 8 : 4);
 }
 
-static void functions(tn_emitter *e, const tn_spec *s, const plan *q, uint32_t r_vec) {
+/* held: the weight is loaded once, above TN_WAIT(), and not in each step. */
+static void functions(tn_emitter *e, const tn_spec *s, const plan *q, uint32_t r_vec, bool held) {
     const tn_coord x[] = {{"t", 0, 1, 0}, {"b", 1, 1, 0}, {"j", 2, 1, 0}},
                    r[] = {{"d", 0, 1, 0}, {"j", 1, 1, 0}, {"k", 2, 1, 0}},
                    state[] = {{"d", 0, 1, 0}, {"b", 1, 1, 0}, {"j", 2, 1, 0}}, own[] = {{"d", 0, 1, 0}, {"j", 1, 1, 0}},
@@ -77,7 +78,7 @@ static void functions(tn_emitter *e, const tn_spec *s, const plan *q, uint32_t r
     tn_emit_type(e, "tn_elem", q->dtype);
     tn_emit_reg_type(e, "tn_acc", q->dtype);
     tn_emit_load(e, "tn_load_x", q->in[X], x, 3, 1);
-    tn_emit_load(e, "tn_load_r", q->in[R], r, 3, r_vec);
+    (held ? tn_emit_load_early : tn_emit_load)(e, "tn_load_r", q->in[R], r, 3, r_vec);
     tn_emit_load(e, "tn_load_h", q->in[H0], state, 3, 1);
     if (q->in[C0].i) tn_emit_load(e, "tn_load_c", q->in[C0], state, 3, 1);
     const tn_val extra = q->in[BIAS].i ? q->in[BIAS] : q->in[PEEPHOLES];
@@ -153,7 +154,7 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
         const int64_t states = (q.cell->two_phases ? 3 : 2) * batch * q.hidden, sums = (gates + 1) * batch * units;
         const int64_t kept = knob(v, "KEEP") ? gates * units * q.hidden * tn_problem_get(p, "ELT") : 0;
         tn_emit_problem(e, p);
-        functions(e, s, &q, (uint32_t)tn_problem_get(p, "R_VEC"));
+        functions(e, s, &q, (uint32_t)tn_problem_get(p, "R_VEC"), knob(v, "KEEP") || knob(v, "HOLD"));
         launch(s, &q, v, blocks, batch, knob(v, "BLOCK"), (states + sums) * acc + kept);
         if (knob(v, "GRID")) together(e, v, 1);
     }
@@ -214,7 +215,7 @@ static tn_status mma_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
         const int64_t blocks = knob(v, "BLOCKS"), warps = knob(v, "WARPS"), cols = knob(v, "COLS");
         const shape x = shape_of(q.hidden, q.cell->gates, blocks, warps, knob(v, "SPLIT"), cols);
         tn_emit_problem(e, p);
-        functions(e, s, &q, 8);
+        functions(e, s, &q, 8, true);
         launch(s, &q, v, blocks, cols, warps * 32, x.smem);
         if (knob(v, "GRID")) together(e, v, warps == 4 ? 2 : 1);
     }

@@ -92,6 +92,9 @@ static inline tn_coord tn_coord_axes(const char *name, uint32_t mask) {
  * c_last is a multiple of vec (but see divisor of the last coordinate: if set it replaces that promise).  Loads are
  * packed where contiguous and provably aligned. */
 void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec);
+/* The same for an operand that, where it is constant, a template asks for above TN_WAIT(): ptxas moves loads through the read-only
+ * path below it, and plain loads not. */
+void tn_emit_load_early(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec);
 
 /* One element at the coordinates of all axes:  R fn(args, c0, ...)  and  void fn(args, c0, ..., R value),  of output
  * `out`, which nothing but this writes. */

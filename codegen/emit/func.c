@@ -36,6 +36,13 @@ void tn_emit_load(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, 
     if (e) tn_emit_load_like(e, fn, val, tn_dims_of(e->g, val), c, n, vec);
 }
 
+void tn_emit_load_early(tn_emitter *e, const char *fn, tn_val val, const tn_coord *c, uint32_t n, uint32_t vec) {
+    if (!e) return;
+    e->early = true;
+    tn_emit_load(e, fn, val, c, n, vec);
+    e->early = false;
+}
+
 void tn_emit_load_like(tn_emitter *e, const char *fn, tn_val val, tn_dims like, const tn_coord *c, uint32_t n,
                        uint32_t vec) {
     tn_fn f;

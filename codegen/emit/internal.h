@@ -16,8 +16,9 @@ struct tn_emitter {
     tn_spec own;     /* dry, of a graph that is no view: the spec in a view */
     tn_index_order order;
     tn_status status;
-    bool dry;  /* only tests whether something can be generated: reports nothing */
-    bool wide; /* tn_index is long long */
+    bool dry;   /* only tests whether something can be generated: reports nothing */
+    bool wide;  /* tn_index is long long */
+    bool early; /* constants are loaded such that they stay above TN_WAIT() */
     tn_text defines, lines, functions;
     tn_dim dims[TN_MAX_ARGS]; /* args.d<k> */
     char size_name[TN_MAX_ARGS][8];

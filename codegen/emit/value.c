@@ -205,12 +205,17 @@ static bool same_storage(tn_dtype t) {
     return !strcmp(tn_storage_type(t), tn_register_type(t));
 }
 
+/* How a tensor is loaded: a constant through the read-only path, unless that must not sink (tn_emit_load_early). */
+static const char *path_of(const tn_fn *f, const tn_spec_tensor *t) {
+    return t->is_const && !f->e->early ? "_const" : "";
+}
+
 /* A pack of `n` elements of that type, loaded before the loop over lanes from text `at`, where the predicate holds; its number. */
 static uint32_t fetch(tn_fn *f, const tn_spec_tensor *t, const char *type, uint32_t n, uint32_t access, uint32_t number,
                       const char *at, uint32_t pred) {
     const uint32_t id = f->n_names++;
     char load[760];
-    snprintf(load, sizeof load, "tn_load%s<%u, %u>(%s)", t->is_const ? "_const" : "", n, access, at);
+    snprintf(load, sizeof load, "tn_load%s<%u, %u>(%s)", path_of(f, t), n, access, at);
     if (pred) {
         tn_text_add(&f->head, "tn_pack<%s, %u> p%u_%u = {};\n", type, n, number, id);
         tn_text_add(&f->head, "if (%s) p%u_%u = %s;\n", f->pred[pred].text, number, id, load);
@@ -263,7 +268,7 @@ static tn_ref load(tn_fn *f, tn_val v, uint32_t k, const tn_dim *c, uint32_t pre
     }
     const tn_expr x = tn_fn_expr(f, offset, true);
     const bool lane = tn_dim_is_per_lane(e->g, offset) || lane_pred;
-    const char *how = t->is_const ? "_const" : "";
+    const char *how = path_of(f, t);
     if (pred)
         snprintf(text, sizeof text, "tn_get%s_if(%s, args.in%u + %s)", how, f->pred[pred].text, k, x.text);
     else

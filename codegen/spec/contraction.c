@@ -296,7 +296,10 @@ void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val
     tn_coord c[3];
     storage_order(batch, side, k, o->kmajor, c);
     if (!o->async) {
-        tn_emit_load(e, first ? "tn_load_a" : "tn_load_b", val, c, 3, o->vec);
+        if (first)
+            tn_emit_load(e, "tn_load_a", val, c, 3, o->vec);
+        else
+            tn_emit_load_early(e, "tn_load_b", val, c, 3, o->vec);
         return;
     }
     uint32_t in = o->in;

@@ -447,7 +447,7 @@ template <int N, int A, typename T> TN_DEV tn_pack<T, N> tn_load(const T *p) {
     for (int i = 0; i < N * (int)sizeof(T) / B; ++i) tn_access<B>::load((char *)r.v + i * B, (const char *)p + i * B);
     return r;
 }
-// The same for memory that no kernel writes.
+// The same for memory that no kernel writes; not for what is asked for above TN_WAIT(), below which ptxas would move it.
 template <int N, int A, typename T> TN_DEV tn_pack<T, N> tn_load_const(const T *p) {
     constexpr int B = TN_ACCESS_BYTES(A, T);
     tn_pack<T, N> r;

@@ -2,6 +2,7 @@
  *
  *     kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
  *                   [--turn N] [--rest N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
+ *     kernel_matrix --early [--template NAME,...] [--case NAME]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -26,6 +27,9 @@
  * takes half the time, and checks more accesses; clang takes half the time of gcc (TENON_CXX).  Where results are
  * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and one variant
  * of each large batch also as Tenon does it; with --optimize, all.
+ *
+ * --early looks into the machine code for sm_90a of one variant for each template and dtypes of operands that promises to ask for constants before it
+ * waits for the kernel before it: does it?
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
@@ -53,7 +57,7 @@ static struct {
     const char *template, *only, *variant; /* --template, --case, --variant */
     cover cover;
     phase phase;
-    bool list, verbose, optimize, on_emu, on_nvrtc;
+    bool list, verbose, optimize, early, on_emu, on_nvrtc;
     const char *archs; /* --arch */
     const tn_arch *target;
     gpu *gpu; /* NULL: not wanted */
@@ -353,6 +357,54 @@ static void choose(const problem *p, const tn_choice *v) {
     if (picked && run.list && run.verbose) printf("%s/%s %s\n", p->name, p->kind, text);
 }
 
+/* ---- constants that are asked for early -------------------------------------------------------------------------- */
+
+/* The letter of the constant operand that its template asks for above TN_WAIT(); 0: of none. */
+static char promised(const tn_variant *v) {
+    for (const char *letter = "BFR"; *letter; letter++) {
+        char name[16];
+        const int n = snprintf(name, sizeof name, "TN_%c_CONST ", *letter);
+        const char *at = strstr(v->header, name); /* a macro, or a constant that "= " gives its value */
+        if (!at || at[n + (at[n] == '=' ? 2 : 0)] != '1') continue;
+        if (strstr(v->text, "HOLD=0") && strstr(v->text, "KEEP=0")) continue; /* recur reads it in each step */
+        return *letter;
+    }
+    return 0;
+}
+
+/* Loads the operand through the read-only path, from where ptxas moves loads below the wait. */
+static bool may_sink(const tn_variant *v, char letter) {
+    char name[32];
+    snprintf(name, sizeof name, "void tn_load_%c(", letter - 'A' + 'a');
+    const char *body = strstr(v->header, name), *end = body ? strstr(body, "\n}") : NULL,
+               *load = body ? strstr(body, "_const") : NULL;
+    return load && end && load < end;
+}
+
+/* One variant for each kind of operands: ptxas may move loads below the wait. */
+static void check_early(const problem *p, const tn_choices *all) {
+    enum { TRIES = 8 };
+    const size_t n = tn_choices_count(all);
+    char dtypes[200] = "";
+    for (uint32_t k = 0; k < p->s->n_in && strlen(dtypes) + 16 < sizeof dtypes; k++)
+        snprintf(dtypes + strlen(dtypes), 16, " %s", tn_dtype_text(p->s->in[k].dtype));
+    for (size_t k = 0; k < n && !interrupted; k += 1 + n / TRIES) {
+        tn_variant v;
+        tn_kernel_bin bin;
+        if (tn_choice_make(all, k, &v) != TN_OK) die("%s: a variant cannot be generated", p->name);
+        const char letter = promised(&v);
+        const bool due = letter && !note(coverage_of(v.tpl), "early%s", dtypes);
+        if (due && run.verbose) printf("%s %s %s\n", p->name, p->kind, v.text);
+        if (due && build(p, &v, &bin)) {
+            if (may_sink(&v, letter) || !nvrtc_asks_early(&bin))
+                wrong(p, &v, "may wait for the kernel before it, and only then ask for its constants");
+            tn_kernel_bin_free(matrix_env, &bin);
+        }
+        tn_variant_free(matrix_env, &v);
+        if (due) return;
+    }
+}
+
 /* ---- one kernel -------------------------------------------------------------------------------------------------- */
 
 bool wanted_template(const char *list, const tn_template *t) {
@@ -372,8 +424,11 @@ static void check_template(problem *p, const tn_template *t) {
         c->symbolic += p->s->sym[0].i != 0;
         if (run.list && !run.verbose) printf("%s %s/%s\n", t->name, p->name, p->kind);
     }
-    for (size_t k = 0; k < n && run.phase != EXECUTE; ++k) choose(p, tn_choices_at(all, k));
-    if (run.phase == EXECUTE && !interrupted) take_picked(p, all);
+    for (size_t k = 0; k < n && run.phase != EXECUTE && !run.early; ++k) choose(p, tn_choices_at(all, k));
+    if (run.phase == EXECUTE && run.early)
+        check_early(p, all);
+    else if (run.phase == EXECUTE && !interrupted)
+        take_picked(p, all);
     tn_choices_free(all);
 }
 
@@ -428,6 +483,7 @@ static const char usage[] =
     "usage: kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT]\n"
     "                     [--cover pairs|knobs|types|all] [--turn N] [--rest N] [--shard I/N] [--arch NAME,...]\n"
     "                     [--optimize] [--list] [--verbose]\n"
+    "       kernel_matrix --early [--template NAME,...] [--case NAME]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]\n";
 
 static bool skip(int *rc, const char *why) {
@@ -486,13 +542,15 @@ static void visit_targets(void) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, REST, ARCH, OPTIMIZE, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {
-        {"device", 1, NULL, DEVICE},     {"template", 1, NULL, TEMPLATE}, {"case", 1, NULL, CASE},
-        {"variant", 1, NULL, VARIANT},   {"cover", 1, NULL, COVER},       {"shard", 1, NULL, SHARD},
-        {"turn", 1, NULL, TURN},         {"rest", 1, NULL, REST},         {"arch", 1, NULL, ARCH},
-        {"optimize", 0, NULL, OPTIMIZE}, {"perf", 0, NULL, PERF},         {"top", 1, NULL, TOP},
-        {"list", 0, NULL, LIST},         {"verbose", 0, NULL, VERBOSE},   {0}};
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, REST, ARCH, OPTIMIZE, EARLY, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {{"device", 1, NULL, DEVICE},   {"template", 1, NULL, TEMPLATE},
+                                            {"case", 1, NULL, CASE},       {"variant", 1, NULL, VARIANT},
+                                            {"cover", 1, NULL, COVER},     {"shard", 1, NULL, SHARD},
+                                            {"turn", 1, NULL, TURN},       {"rest", 1, NULL, REST},
+                                            {"arch", 1, NULL, ARCH},       {"optimize", 0, NULL, OPTIMIZE},
+                                            {"early", 0, NULL, EARLY},     {"perf", 0, NULL, PERF},
+                                            {"top", 1, NULL, TOP},         {"list", 0, NULL, LIST},
+                                            {"verbose", 0, NULL, VERBOSE}, {0}};
     bool perf = false;
     const char *device = "emu", *cover = "pairs", *shard = "0/1";
     char name[64];
@@ -511,6 +569,7 @@ int main(int argc, char **argv) {
         case REST: run.rest = (unsigned)strtoul(optarg, NULL, 10); break;
         case ARCH: run.archs = optarg; break;
         case OPTIMIZE: run.optimize = true; break;
+        case EARLY: run.early = true, device = "nvrtc", run.archs = "sm_90a"; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
         case LIST: run.list = true; break;

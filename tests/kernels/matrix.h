@@ -94,6 +94,8 @@ void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const ch
 
 /* As Tenon compiles it; bin->error says why it does not; tn_kernel_bin_free(matrix_env, bin) in either case. */
 bool nvrtc_build(const tn_nvrtc *rtc, const tn_arch *arch, const tn_variant *v, tn_kernel_bin *bin);
+/* Does a kernel, built for sm_90a, ask for something in global memory before it waits for the kernel before it? */
+bool nvrtc_asks_early(const tn_kernel_bin *bin);
 /* Does NVRTC compile n variants of one template?  With few optimizations, in a third of the time. */
 bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *v, size_t n);
 

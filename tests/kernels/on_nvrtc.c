@@ -1,4 +1,5 @@
 /* on_nvrtc.c: variants through NVRTC, for an architecture that need not be there. */
+#include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,30 @@ bool nvrtc_build(const tn_nvrtc *rtc, const tn_arch *arch, const tn_variant *v, 
     tn_free(matrix_env, text, size + 1);
     tn_cache_close(none);
     return bin->status == TN_OK && bin->size > 0;
+}
+
+/* An instruction for sm_90 is 16 bytes, whose low 12 bits say what it does; nvdisasm's names. */
+static bool asks_early(const uint64_t *code, size_t n) {
+    enum { OPERATION = 0xfff, LDG = 0x981, LDGSTS = 0xfae, UTMALDG = 0x5b4, ACQBULK = 0x82e };
+    for (size_t k = 0; k + 1 < n; k += 2) {
+        const uint64_t operation = code[k] & OPERATION;
+        if (operation == LDG || operation == LDGSTS || operation == UTMALDG) return true;
+        if (operation == ACQBULK) return false;
+    }
+    return true; /* it waits for nobody */
+}
+
+bool nvrtc_asks_early(const tn_kernel_bin *bin) {
+    const char *base = bin->cubin;
+    const Elf64_Ehdr *head = bin->cubin;
+    if (bin->size < sizeof *head || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) die("a cubin is no ELF file");
+    const Elf64_Shdr *section = (const Elf64_Shdr *)(const void *)(base + head->e_shoff);
+    const char *names = base + section[head->e_shstrndx].sh_offset;
+    for (size_t k = 0; k < head->e_shnum; k++)
+        if (!strncmp(names + section[k].sh_name, ".text.", 6))
+            return asks_early((const uint64_t *)(const void *)(base + section[k].sh_offset), section[k].sh_size / 8);
+    die("a cubin has no code");
+    return false;
 }
 
 bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *v, size_t n) {
