@@ -20,8 +20,11 @@ static void build_candidate(tn_compilation *c, tn_candidate *x) {
     }
 }
 
+/* What only follows others is not given a kernel without a race, but for one that a record names. */
 static bool too_late(const tn_compilation *c, const tn_candidate *x) {
-    return c->tuning && tn_now() > c->deadline && x != &x->work->c[x->work->must];
+    const tn_work *w = x->work;
+    if (!c->tuning || tn_now() <= c->deadline) return false;
+    return x != &w->c[w->must] || (w->follows && !w->from_cache);
 }
 
 static void run_build(void *arg) {
