@@ -306,8 +306,10 @@ bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
     return tn_dim_is_const(g, d, &v) ? v != 1 : lo > 1 || hi < 1 || tn_dim_divisor(g, d) > 1;
 }
 
-bool tn_dim_is_one_of(tn_graph *g, tn_dim a, tn_dim b) {
-    return tn_dim_kind_of(g, a) == TN_DIM_MIN && tn_dim_min(g, b, tn_dim_const(g, 1)).i == a.i;
+bool tn_dim_gives_way(tn_graph *g, tn_dim a, tn_dim b) {
+    const tn_dim_kind kind = tn_dim_kind_of(g, a);
+    return (kind == TN_DIM_MIN && tn_dim_min(g, b, tn_dim_const(g, 1)).i == a.i) ||
+           (kind == TN_DIM_MAX && tn_dim_max(g, b, tn_dim_const(g, 0)).i == a.i);
 }
 
 bool tn_dim_cuts(const tn_graph *g, tn_dim a, tn_dim b) {
@@ -344,6 +346,6 @@ tn_dim tn_dim_bcast(tn_graph *g, tn_dim a, tn_dim b) {
     if (size.i) return size;
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < n && v[i].i; j++)
-            if (j != i && v[j].i && ((j < i && v[j].i == v[i].i) || tn_dim_is_one_of(g, v[i], v[j]))) v[i] = NONE;
+            if (j != i && v[j].i && ((j < i && v[j].i == v[i].i) || tn_dim_gives_way(g, v[i], v[j]))) v[i] = NONE;
     return nest(g, TN_DIM_BCAST, v, pack(v, n));
 }

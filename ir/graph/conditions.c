@@ -127,10 +127,10 @@ static tn_relation decide(tn_graph *g, tn_rel rel, tn_dim a, tn_dim b) {
     case TN_REL_EQUAL: return tn_dims_relation(g, a, b);
     case TN_REL_BCAST:
         if (tn_dim_equal_const(g, a, 1) || tn_dim_equal_const(g, b, 1)) return TN_DIMS_SAME;
-        if (tn_dim_is_one_of(g, a, b) || tn_dim_is_one_of(g, b, a)) return TN_DIMS_SAME;
+        if (tn_dim_gives_way(g, a, b) || tn_dim_gives_way(g, b, a)) return TN_DIMS_SAME;
         return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
     case TN_REL_BCAST_TO:
-        if (tn_dim_equal_const(g, a, 1) || tn_dim_is_one_of(g, a, b)) return TN_DIMS_SAME;
+        if (tn_dim_equal_const(g, a, 1) || tn_dim_gives_way(g, a, b)) return TN_DIMS_SAME;
         return tn_dims_relation(g, a, b) == TN_DIMS_SAME ? TN_DIMS_SAME : TN_DIMS_MAYBE;
     case TN_REL_AT_LEAST: return at_least(g, a, b);
     case TN_REL_MULTIPLE: return multiple(g, a, b);

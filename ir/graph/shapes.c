@@ -264,9 +264,9 @@ static tn_status check_axis(given *s, const tn_shape_override *o, size_t axis, t
         return tn_graph_fail(s->g, TN_E_ARGUMENT, (tn_node){0}, "only dims that have a name can be given a range",
                              "dim %zu of input '%s' is %s in the model; the shape given for it says %s", axis, o->input,
                              is, range_text(r, says));
-    return tn_graph_fail(s->g, TN_E_ARGUMENT, (tn_node){0}, "inputs whose dims have one name have one size",
-                         "dim %zu of input '%s' is %s; the shape given for it says %s", axis, o->input, is,
-                         range_text(r, says));
+    return tn_graph_fail(
+        s->g, TN_E_ARGUMENT, (tn_node){0}, "the model says so, or another input whose dim has the same name",
+        "dim %zu of input '%s' is %s; the shape given for it says %s", axis, o->input, is, range_text(r, says));
 }
 
 static tn_status check_others(given *s) {
