@@ -8,8 +8,8 @@
  * where they are an element of each half (Llama and most others) the columns of the weight are arranged anew, so that they are.  So
  * queries and keys are not read and written once more.  A bias a column may be between (Qwen).  Where the first features of a head
  * turn alone (GPT-NeoX, Phi), the columns are seen as blocks of as many, of which some turn.  Where heads are normed before they
- * turn (Qwen 3, Gemma 3, OLMo 2), it is the norm's epilogue that turns them: it does not mind the order in a row.  What is rotated lies as the model
- * has it, so that caches of keys may hold it. */
+ * turn (Qwen 3, Gemma 3, OLMo 2), it is the norm's epilogue that turns them: it does not mind the order in a row.  What is rotated
+ * lies as the model has it, so that caches of keys may hold it. */
 #include "passes/rotary/rotary.h"
 
 #include "passes/pass.h"
@@ -23,7 +23,7 @@ tn_status tn_pass_rotary(tn_graph *g, tn_pass_ctx *ctx);
 static const char rule[] = "rotary";
 enum { PARTS = 4, MAX_BYTES = 256 << 20, MAX_BLOCKS = 2048, CHUNK = 16 };
 
-/* Columns of the product of which a kernel makes what turns: all, in the product's epilogue, or those that are normed, rows of `row`. */
+/* Columns of which one kernel makes what turns: all, in the product's epilogue, or those that are normed, in rows of `row`. */
 typedef struct unit {
     int64_t from, outs, row; /* row: 0, nothing is normed */
     double eps;
@@ -149,7 +149,7 @@ static bool stays_apart(const projection *p, tn_val v, int depth) {
 
 /* ---- angles ------------------------------------------------------------------------------------------------------ */
 
-/* v, computed again before the product where it stands behind it; none if the product is needed for it, or it is far to what is known. */
+/* v, computed again before the product where it stands behind it; none if that takes the product, or many ops. */
 static tn_val before_product(const projection *p, tn_val v, int *budget) {
     tn_graph *g = p->g;
     const tn_node n = tn_val_def(g, v), product = p->f.node;
@@ -169,7 +169,7 @@ static tn_val before_product(const projection *p, tn_val v, int *budget) {
     return tn_emit_like(g, n, n_in, in);
 }
 
-/* Where v has each of its numbers twice, side by side ([.., m] -> [.., m, 1] -> [.., m, 2] -> [.., 2 m]): [.., m, 1]; else none. */
+/* Where v has each number twice, side by side ([.., m, 1] -> [.., m, 2] -> [.., 2 m]): [.., m, 1]; else none. */
 static tn_val each_once(const tn_graph *g, tn_val v) {
     const tn_val none = {0}, twice = tn_is_op(g, v, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, v), 0) : none;
     if (!twice.i || !tn_is_op(g, twice, TN_OP_BROADCAST)) return none;
