@@ -10,11 +10,8 @@
  *
  * For products on tensor cores, where all that reads the norm is such products (a norm before attention and before the two products
  * behind it, as in ViT, GPT and Llama), and perhaps one sum that has the norm as its residual (a norm behind these, as in BERT): that
- * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).
- *
- * Where a product makes x, as the projections and residuals of all encoders do, its kernel also adds up the rows that it makes (row_sums), a
- * few columns a part, and the products behind it read that.  Elsewhere each of their tiles adds its rows up again, so that a wide product of
- * many rows would rather read what a kernel made once (takes). */
+ * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).  Every tile
+ * of columns adds the rows up again, so that a wide product of many rows would rather read what a kernel made once (pays). */
 #include "ir/eval/eval.h"
 #include "passes/pass.h"
 #include "passes/rule.h"
@@ -35,8 +32,6 @@ typedef struct normed {
     int64_t cols;
     size_t n; /* products that read it */
     tn_filter f[READERS];
-    tn_val made;  /* x as a product's epilogue makes it, of which that gives sums; or none */
-    int64_t part; /* columns of a part of these */
     tn_node sum;  /* that has it as its residual, or none */
     size_t slot;  /* there */
     size_t first; /* of the products */
@@ -98,76 +93,22 @@ static bool find_readers(normed *p, tn_val v) {
 
 /* ---- whether it pays --------------------------------------------------------------------------------------------- */
 
-/* Of a microsecond of an H200: bytes, and additions to sums. */
-static const double BYTES = 4e6, SUMS = 3.25e8;
-
-/* Microseconds of a norm of its own: a launch, and bytes.  Of BERT-base, 32 x 128 tokens take 2095 us where products add their rows up and
- * 1597 with norms of their own, 1 x 128 take 303 either way, and ViT-B/16's one image 382 and 371. */
-static double own_kernel(double elements) {
-    return 0.85 + elements * 4 / BYTES;
-}
-
-static double columns_of(const normed *p) {
+/* Microseconds: a launch and the bytes of a norm of its own, against what the sums add to the products.  Fitted to an H200: of BERT-base,
+ * 32 x 128 tokens take 2095 us with its norms in products and 1597 with kernels of their own, 1 x 128 take 303 either way, and ViT-B/16's
+ * one image 382 and 371. */
+static bool pays_at(const normed *p, double elements) {
+    static const double LAUNCH = 0.85, BYTES = 4e6, SUMS = 3.25e8; /* BYTES and SUMS: of a microsecond */
     double columns = 0;
     for (size_t k = 0; k < p->n; k++) columns += (double)p->f[k].outs;
-    return columns;
-}
-
-/* Each tile of columns adds the rows up. */
-static bool pays_added(const normed *p, double elements) {
-    return elements * columns_of(p) / SUMS < own_kernel(elements);
-}
-
-/* Each tile of columns reads what was written down.  Of few rows a product streams its weights by other kernels (gemv), which neither write
- * such sums nor read them. */
-static bool pays_given(const normed *p, double elements) {
-    enum { FEW_ROWS = 16, TILE = 128 };
-    const double parts = elements / (double)p->part, tiles = columns_of(p) / TILE;
-    return elements > FEW_ROWS * (double)p->cols && parts * 8 * (1 + tiles) / BYTES < own_kernel(elements);
+    return elements * columns / SUMS < LAUNCH + elements * 4 / BYTES;
 }
 
 /* In every bucket: the graph is the same in all. */
-static bool pays(const normed *p, bool (*at)(const normed *p, double elements)) {
+static bool pays(const normed *p) {
     const size_t n = tn_bucket_count(p->g);
-    bool all = n || at(p, tn_typical_numel(p->g, p->x));
-    for (size_t k = 0; all && k < n; k++) all = at(p, tn_bucket_numel(p->g, k, p->x));
+    bool all = n || pays_at(p, tn_typical_numel(p->g, p->x));
+    for (size_t k = 0; all && k < n; k++) all = pays_at(p, tn_bucket_numel(p->g, k, p->x));
     return all;
-}
-
-/* What v is a reshape of that keeps its rows, or v. */
-static tn_val before_rows(const normed *p, tn_val v) {
-    int64_t cols;
-    while (tn_is_op(p->g, v, TN_OP_RESHAPE)) {
-        const tn_val u = tn_node_input(p->g, tn_val_def(p->g, v), 0);
-        if (!tn_val_rank(p->g, u) || !tn_static_dim(p->g, u, tn_val_rank(p->g, u) - 1, &cols) || cols != p->cols) break;
-        v = u;
-    }
-    return v;
-}
-
-/* The last anchor of those that v comes from through elementwise ops of its size: v will be a result of its kernel. */
-static void find_anchor(const normed *p, tn_val v, const uint32_t *place, int far, tn_node *last) {
-    const tn_graph *g = p->g;
-    v = before_rows(p, v);
-    const tn_node n = tn_val_def(g, v);
-    if (!n.i || far == 0) return;
-    if (tn_op_is(tn_node_op(g, n), TN_T_ANCHOR) && (!last->i || place[n.i] > place[last->i])) *last = n;
-    for (size_t k = 0; tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) && k < tn_node_input_count(g, n); k++) {
-        const tn_val w = tn_node_input(g, n, k);
-        if (w.i && !tn_is_const(g, w) && tn_same_dims(g, w, v)) find_anchor(p, w, place, far - 1, last);
-    }
-}
-
-/* Looks for a product that can give sums over x's rows. */
-static bool find_made(normed *p, const uint32_t *place) {
-    tn_node anchor = {0};
-    find_anchor(p, p->x, place, FAR, &anchor);
-    p->part = p->cols % 64 ? 32 : 64;
-    const bool given = anchor.i && tn_node_op(p->g, anchor) == TN_OP_MATMUL &&
-                       is_narrow(tn_val_dtype(p->g, tn_node_input(p->g, anchor, 0))) && p->cols % p->part == 0 &&
-                       pays(p, pays_given);
-    p->made = given ? before_rows(p, p->x) : (tn_val){0};
-    return given;
 }
 
 /* Whether what the first product knows of the rows is there for the sum. */
@@ -189,9 +130,7 @@ static const char *stays(normed *p, const uint32_t *place) {
             return "the weights are too large to be multiplied by the gain";
     }
     if (p->sum.i && !precedes_sum(p, place)) return "the sum that has it as its residual runs before the products";
-    return find_made(p, place) || pays(p, pays_added)
-               ? NULL
-               : "the products are so wide that each would add the rows up too often";
+    return pays(p) ? NULL : "the products are so wide that each would add the rows up too often";
 }
 
 /* ---- the rewriting ----------------------------------------------------------------------------------------------- */
@@ -256,23 +195,6 @@ static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_va
     return c;
 }
 
-/* Sums over the rows of x, right behind who makes it, in the dims of x as a product reads it; none: that adds them up. */
-static tn_val sums_of_rows(const normed *p, tn_val x) {
-    tn_graph *g = p->g;
-    if (!p->made.i) return p->made;
-    tn_cursor behind = tn_cursor_before(g, tn_node_next(g, tn_val_def(g, p->made)));
-    behind.loc = tn_node_loc(g, p->node);
-    const tn_cursor here = tn_set_cursor(g, behind);
-    tn_val sums = tn_emit1(g, TN_OP_ROW_SUMS, &(tn_attrs_row_sums){.cols = p->part}, 1, &p->made);
-    tn_set_cursor(g, here);
-    const size_t rank = tn_val_rank(g, x);
-    tn_dim dims[TN_MAX_RANK];
-    for (size_t k = 0; k + 1 < rank; k++) dims[k] = tn_val_dim(g, x, k);
-    dims[rank - 1] = tn_dim_const(g, p->cols / p->part);
-    dims[rank] = tn_dim_const(g, 2);
-    return tn_emit_reshape(g, sums, rank + 1, dims);
-}
-
 /* One product of the rows as they stand, and what is to be added to it (none: nothing); none if a constant would not be finite.  *rows
  * (NULL: unwanted): what the norm does to rows. */
 static tn_val product(const normed *p, const tn_filter *f, tn_val *shift, tn_val *rows) {
@@ -287,12 +209,9 @@ static tn_val product(const normed *p, const tn_filter *f, tn_val *shift, tn_val
     a.norm = p->layer ? "layer" : "rms";
     a.eps = p->eps;
     const tn_type type = tn_val_type(g, f->x);
-    const tn_val x = tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)), given = sums_of_rows(p, x);
-    const tn_val in[4] = {x, w, sums, given}, of_rows[2] = {x, given};
-    const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, given.i ? 4 : p->layer ? 3 : 2, in);
-    if (rows)
-        *rows =
-            tn_emit1(g, TN_OP_ROW_NORM, &(tn_attrs_row_norm){.norm = a.norm, .eps = a.eps}, given.i ? 2 : 1, of_rows);
+    const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)), w, sums};
+    const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, p->layer ? 3 : 2, in);
+    if (rows) *rows = tn_emit1(g, TN_OP_ROW_NORM, &(tn_attrs_row_norm){.norm = a.norm, .eps = a.eps}, 1, in);
     return y;
 }
 

@@ -146,10 +146,6 @@ tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p) {
     return tn_emit1(g, TN_OP_TRANSPOSE, &a, 1, &v);
 }
 
-bool tn_row_sums_fit(int64_t cols) {
-    return cols == 32 || cols == 64;
-}
-
 tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim size) {
     size_t rank = tn_val_rank(g, v);
     tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK];

@@ -47,8 +47,6 @@ tn_val tn_emit_select(tn_graph *g, tn_val c, tn_val a, tn_val b);
 tn_val tn_emit_transpose(tn_graph *g, tn_val v, tn_perm p);
 /* Unit-step slice along one axis. */
 tn_val tn_emit_slice(tn_graph *g, tn_val v, size_t axis, tn_dim start, tn_dim size);
-/* Kernels of products add up their results' rows in parts of so many columns (row_sums). */
-bool tn_row_sums_fit(int64_t cols);
 /* Every second element along the last axis of v, of an even size: the first ones, or the second ones, of its pairs. */
 tn_val tn_emit_pair_half(tn_graph *g, tn_val v, bool second);
 bool tn_is_pair_half(const tn_graph *g, tn_node n);

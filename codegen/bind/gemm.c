@@ -1,7 +1,6 @@
 /* gemm.c: matmul and pointwise convolution on templates/products/gemm_mma.cu, gemm_sparse.cu and gemm_wgmma.cu. */
 #include "codegen/spec/contraction.h"
 #include "codegen/bind/wgmma.h"
-#include "passes/util.h"
 
 typedef struct plan {
     tn_contraction c;
@@ -11,7 +10,7 @@ typedef struct plan {
 static bool make_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
     const tn_contraction *c = &p->c;
-    return tn_finish_rows_ok(s, c) && tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) &&
+    return tn_finish_ok(s, c->bias) && tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) &&
            tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, c->trans_b, &p->b);
 }
 
@@ -27,9 +26,8 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_operand_constants(&pl.a, 'A', p);
     tn_operand_constants(&pl.b, 'B', p);
     tn_problem_add_int(p, "N_VEC", tn_dim_pow2(s, c->n, 8));
-    tn_problem_add_int(p, "ROW_SUMS", c->sums);
     tn_arch_constants(arch, c->dtype, p);
-    return !c->sums || (tn_row_sums_fit(c->sums) && tn_problem_get(p, "N_VEC") == 8);
+    return true;
 }
 
 static bool map_a(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
@@ -63,7 +61,6 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
-        tn_emit_given(e, s, c);
         if (wgmma) emit_maps(e, s, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
@@ -99,7 +96,7 @@ const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 
 static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
-    return make_plan(s, &pl) && !pl.c.norm && !pl.c.sums && pl.b.packs && tn_spec_two_of_four(s, pl.b.packed_in) &&
+    return make_plan(s, &pl) && !pl.c.norm && pl.b.packs && tn_spec_two_of_four(s, pl.b.packed_in) &&
            accepts(s, arch, p);
 }
 

@@ -129,12 +129,6 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 /* True if every yielded value can be written from the anchor's coordinates: only elementwise ops without broadcasting
  * up, reshapes and transposes lead from the anchor's result to the yields; other yields have the anchor's shape. */
 bool tn_spec_epilogue_ok(const tn_spec *s);
-/* The result that is sums over the rows of what becomes of the anchor's result, or none.  Epilogues of such a spec have one more parameter,
- *     float (&sums)[2]
- * to which they add the sum of their elements, as they are stored, and that of their squares; tn_finish writes these down.  Templates of
- * which the epilogue is not given that are refused by tn_spec_epilogue_ok; tn_spec_sums_ok is its like for the others. */
-tn_val tn_spec_row_sums(const tn_spec *s);
-bool tn_spec_sums_ok(const tn_spec *s);
 /* The result that is what a norm does to the rows of the anchor's operand: for templates of which tn_finish stores it; or none. */
 tn_val tn_spec_row_norm(const tn_spec *s);
 /* The region reads every second column of the anchor's product as something of its own (tn_is_pair_half): epilogues are given an even

@@ -204,46 +204,20 @@ static tn_dim pair_coords(tn_fn *f, tn_val of, const tn_coord *c, uint32_t n, ui
     return pair;
 }
 
-static bool is_of(const tn_spec *s, tn_val v, tn_op op) {
+static bool is_row_norm(const tn_spec *s, tn_val v) {
     const tn_node n = tn_val_def(s->g, v);
-    return n.i && tn_node_op(s->g, n) == op;
-}
-
-static tn_val result_of(const tn_spec *s, tn_op op) {
-    for (uint32_t k = 0; k < s->n_out; ++k)
-        if (is_of(s, s->out[k].arg, op)) return s->out[k].arg;
-    return (tn_val){0};
+    return n.i && tn_node_op(s->g, n) == TN_OP_ROW_NORM;
 }
 
 tn_val tn_spec_row_norm(const tn_spec *s) {
-    return result_of(s, TN_OP_ROW_NORM);
+    for (uint32_t k = 0; k < s->n_out; ++k)
+        if (is_row_norm(s, s->out[k].arg)) return s->out[k].arg;
+    return (tn_val){0};
 }
 
-tn_val tn_spec_row_sums(const tn_spec *s) {
-    return result_of(s, TN_OP_ROW_SUMS);
-}
-
-/* By row, beside the anchor's result, in dims of its own. */
-static bool is_of_rows(const tn_spec *s, tn_val v) {
-    return is_of(s, v, TN_OP_ROW_NORM) || is_of(s, v, TN_OP_ROW_SUMS);
-}
-
-/* Result y is what becomes of `of`: templates give what is of rows beside the anchor's result, and it is stored as it is. */
+/* Result y is what becomes of `of`: what a norm does to rows is given beside the anchor's result, and is stored as it is. */
 static bool of_epilogue(const tn_spec *s, tn_val y, tn_val of) {
-    return is_of_rows(s, y) || is_of_rows(s, of) ? y.i == of.i : true;
-}
-
-/* Adds the lane's element of what the row sums are of, as it is stored, to those that the function is given. */
-static void add_to_sums(tn_fn *f, tn_val sums, tn_val of) {
-    const tn_val y = tn_node_input(f->e->g, tn_val_def(f->e->g, sums), 0);
-    const char *round = tn_round_function(tn_val_dtype(f->e->g, y));
-    if (!tn_spec_alike(f->e->s, y, of) || !round) {
-        tn_fn_failed(f, tn_val_def(f->e->g, sums), "is not of what the anchor's rows become");
-        return;
-    }
-    const tn_ref v = tn_fn_value(f, y, f->acc_c, 0);
-    tn_text_add(tn_fn_text(f, true), "const float stored = %s(%s);\nsums[0] += stored;\nsums[1] += stored * stored;\n",
-                round, v.text);
+    return is_row_norm(s, y) || is_row_norm(s, of) ? y.i == of.i : true;
 }
 
 static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
@@ -254,9 +228,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
     if (!tn_fn_begin(&f, e, pairs ? vec / 2 : vec)) return;
     place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
     signature(head, sizeof head, "void", fn, c, n);
-    const tn_val sums = tn_emit_ok(e) && !is_of_rows(e->s, of) ? tn_spec_row_sums(e->s) : (tn_val){0};
-    snprintf(tail, sizeof tail, ", const %s (&acc)[%u]%s)", tn_register_type(tn_val_dtype(e->g, of)), vec,
-             sums.i ? ", float (&sums)[2]" : "");
+    snprintf(tail, sizeof tail, ", const %s (&acc)[%u])", tn_register_type(tn_val_dtype(e->g, of)), vec);
     close_signature(head, sizeof head, tail);
     if (!p) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     if (p && (pairs ? (pair = pair_coords(&f, of, c, n, vec, at)).i != 0
@@ -277,7 +249,6 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
             else
                 tn_fn_value(&f, y, where[k], 0);
         }
-        if (sums.i && tn_emit_ok(e)) add_to_sums(&f, sums, of);
         for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k)
             if (of_epilogue(e->s, e->s->out[k].arg, of)) tn_fn_store(&f, k, where[k]);
     }
@@ -325,11 +296,7 @@ static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
 }
 
 bool tn_spec_epilogue_ok(const tn_spec *s) {
-    return !tn_spec_row_sums(s).i && tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
-}
-
-bool tn_spec_sums_ok(const tn_spec *s) {
-    return tn_spec_row_sums(s).i && tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+    return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
 }
 
 bool tn_spec_shows(const tn_spec *s) {
@@ -352,7 +319,7 @@ bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
 }
 
 bool tn_spec_pairs_ok(const tn_spec *s) {
-    return tn_spec_pairs(s) && !tn_spec_row_sums(s).i && epilogue_ok(s, tn_spec_anchor_result(s), 2);
+    return tn_spec_pairs(s) && epilogue_ok(s, tn_spec_anchor_result(s), 2);
 }
 
 bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {

@@ -82,9 +82,6 @@ static void operands(const tn_spec *s, tn_contraction *c) {
     c->i32 = tn_spec_i32(s);
     c->norm = norm_of(s) != 0;
     if (c->norm) c->bias = tn_spec_anchor_input(s, 2);
-    if (c->norm) c->given = tn_spec_anchor_input(s, 3);
-    const tn_val sums = tn_spec_row_sums(s);
-    if (sums.i) c->sums = (uint32_t)TN_ATTRS_OF(s->g, tn_val_def(s->g, sums), row_sums)->cols;
 }
 
 static void sizes(const tn_spec *s, tn_contraction *c) {
@@ -345,28 +342,6 @@ bool tn_finish_ok(const tn_spec *s, tn_val bias) {
     return (tn_spec_epilogue_ok(s) || tn_spec_pairs_ok(s)) && (!bias.i || tn_spec_prologue_ok(s, bias));
 }
 
-bool tn_finish_rows_ok(const tn_spec *s, const tn_contraction *c) {
-    const bool ok = tn_finish_ok(s, c->bias) || (tn_spec_sums_ok(s) && (!c->bias.i || tn_spec_prologue_ok(s, c->bias)));
-    return ok && (!c->given.i || tn_spec_prologue_ok(s, c->given));
-}
-
-/* Parts and what is in one: the last two axes of row sums. */
-static tn_coord parts_of(const tn_spec *s, tn_val sums) {
-    return (tn_coord){"part", sums.i ? (uint32_t)tn_val_rank(s->g, sums) - 2 : 0, 2, 0};
-}
-
-void tn_emit_given(tn_emitter *e, const tn_spec *s, const tn_contraction *c) {
-    const tn_coord at[3] = {c->a_batch, c->a_m, parts_of(s, c->given)};
-    if (c->given.i) tn_emit_load(e, "tn_load_given", c->given, at, 3, 2);
-}
-
-static int64_t parts_given(const tn_spec *s) {
-    const tn_val given = norm_of(s) ? tn_spec_anchor_input(s, 3) : (tn_val){0};
-    int64_t parts = 0;
-    if (given.i) tn_dim_is_const(s->g, tn_val_dim(s->g, given, tn_val_rank(s->g, given) - 2), &parts);
-    return parts;
-}
-
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec) {
     const int norm = norm_of(s);
@@ -376,13 +351,10 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
     tn_emit_define(e, "HAS_BIAS", bias.i != 0);
     if (bias.i) tn_emit_load(e, "tn_load_bias", bias, &(tn_coord){"n", 0, 1, 0}, 1, vec);
     tn_emit_epilogue(e, "tn_epilogue", out, (tn_coord[]){batch, m, n}, 3, &vec, 1);
-    const tn_val rows = tn_spec_row_norm(s), sums = tn_spec_row_sums(s);
+    const tn_val rows = tn_spec_row_norm(s);
     const uint32_t two = 2;
-    tn_emit_define(e, "GIVEN", parts_given(s));
     tn_emit_define(e, "PUTS_ROWS", rows.i != 0);
     if (rows.i) tn_emit_epilogue(e, "tn_put_row", rows, (tn_coord[]){batch, m, n}, 3, &two, 1);
-    tn_emit_define(e, "SUMS", sums.i ? TN_ATTRS_OF(s->g, tn_val_def(s->g, sums), row_sums)->cols : 0);
-    if (sums.i) tn_emit_epilogue(e, "tn_put_sums", sums, (tn_coord[]){batch, m, parts_of(s, sums)}, 3, &two, 1);
 }
 
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {

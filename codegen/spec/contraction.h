@@ -12,8 +12,6 @@ typedef struct tn_contraction {
     tn_val a, b, out;
     tn_val bias;    /* none if absent; of a product with a norm that takes means away, the sums of b's columns */
     bool norm;      /* of a's rows: for templates that add them up (tn_finish.cuh) */
-    tn_val given;   /* sums over parts of a's rows, or none: for templates that read them instead */
-    uint32_t sums;  /* columns of a part of such sums over the result's rows, which are a result; 0: there is none */
     tn_dtype dtype; /* of a and b */
     bool tf32;      /* float32 operands may be rounded to tf32 */
     bool i32;       /* integers of 8 bits, b's of b_dtype, summed in int32 */
@@ -81,16 +79,10 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
 
 /* Epilogue, bias, norm and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
- * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers); where one
- * is sums over parts of the result's rows: TN_SUMS, the columns of a part, tn_put_sums(args, b, m, 2 * part, sums).  TN_GIVEN: how many parts
- * of sums over A's rows are given. */
+ * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers). */
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);
-/* What tn_finish.cuh makes of c, sums over rows too, and tn_load_given(args, b, m, 2 * part, sums) where they are given; c: of templates
- * that use tn_split.cuh or tn_wgmma_tile.cuh. */
-bool tn_finish_rows_ok(const tn_spec *s, const tn_contraction *c);
-void tn_emit_given(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
 
 /* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI SLICES).
  * Vector width of the epilogue; block, grid, cluster and shared memory. */

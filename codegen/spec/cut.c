@@ -61,18 +61,10 @@ static int aligned(const tracer *t, tn_val y, tn_val x, size_t axis) {
     return size_of(t, x, axis + rx - ry) == size_of(t, y, axis) ? (int)(axis + rx - ry) : REFUSED;
 }
 
-/* Axes before the last of x are also those of its row sums, and of what a norm does to its rows. */
-static int axis_of_sums(const tracer *t, tn_val x, int axis) {
-    return axis < 0 || (size_t)axis + 1 < tn_val_rank(t->s->g, x) ? axis : REFUSED;
-}
-
 static int axis_of_matmul(const tracer *t, tn_node n, size_t k, size_t axis) {
     const tn_val y = tn_node_result(t->s->g, n, 0), x = tn_node_input(t->s->g, n, k);
     const size_t r = tn_val_rank(t->s->g, y), rx = tn_val_rank(t->s->g, x);
-    if (axis + 1 == r) return REFUSED;
-    if (k == 2) return WHOLE; /* sums of columns */
-    if (k == 3) return axis_of_sums(t, tn_node_input(t->s->g, n, 0), axis_of_matmul(t, n, 0, axis));
-    if (rx < 2) return REFUSED;
+    if (axis + 1 == r || rx < 2) return REFUSED;
     if (axis + 2 < r) return aligned(t, y, x, axis);
     return k == 1 ? WHOLE : (int)(TN_ATTRS_OF(t->s->g, n, matmul)->trans_a ? rx - 1 : rx - 2);
 }
@@ -95,11 +87,6 @@ static int operand_axis(const tracer *t, tn_node n, size_t k, size_t axis) {
     case TN_OP_TRANSPOSE: return (int)TN_ATTRS_OF(g, n, perm)->perm.p[axis];
     case TN_OP_SOFTMAX: return TN_ATTRS_OF(g, n, axis)->axis == (int64_t)axis ? REFUSED : (int)axis;
     case TN_OP_MATMUL: return axis_of_matmul(t, n, k, axis);
-    case TN_OP_ROW_NORM:
-    case TN_OP_ROW_SUMS: return axis_of_sums(t, tn_node_input(g, n, 0), (int)axis);
-    case TN_OP_SLICE:
-        return size_of(t, tn_node_input(g, n, 0), axis) == size_of(t, tn_node_result(g, n, 0), axis) ? (int)axis
-                                                                                                     : REFUSED;
     case TN_OP_CONV: return axis > 0 ? REFUSED : k ? WHOLE : 0;
     case TN_OP_ATTENTION: return axis_of_attention(t, n, k, axis);
     default: return REFUSED;

@@ -1,6 +1,5 @@
 /* derived.c: operands that cannot be drawn element by element: those that say of the first one how many of a mask are set up to the
- * end of each block, or where the digits of each block go; permutations; rows to sort, all of whose digits matter, and rows that were; sums
- * over parts of rows, and of squares, which are of numbers that vary. */
+ * end of each block, or where the digits of each block go; permutations; rows to sort, all of whose digits matter, and rows that were. */
 #include "codegen/spec/derived.h"
 #include "codegen/emit/emit.h"
 
@@ -92,25 +91,6 @@ static void any_bits(const tn_spec *s, const tn_drawn_from *x, const int64_t *di
     }
 }
 
-/* [rows, parts, 2]: as of numbers in [-1, 1), with a variance that no rounding makes small. */
-static void sums_of_rows(const tn_spec *s, uint32_t k, const int64_t *dims, float *sums, uint64_t *seed) {
-    const tn_val x = tn_spec_anchor_input(s, 0);
-    const uint32_t rank = s->in[k].rank;
-    int64_t cols = dims[rank - 2], n = 1;
-    tn_dim_is_const(s->g, tn_val_dim(s->g, x, tn_val_rank(s->g, x) - 1), &cols);
-    for (uint32_t a = 0; a < rank; a++) n *= dims[a];
-    const double part = (double)cols / (double)dims[rank - 2];
-    for (int64_t i = 0; i < n; i++) {
-        const double u = (double)(next(seed) % 1024) / 1024;
-        sums[i] = (float)(i % 2 ? (0.5 + u / 2) * part : (u - 0.5) * part);
-    }
-}
-
-static bool is_sums_of_rows(const tn_spec *s, uint32_t k) {
-    return s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_MATMUL && s->in[k].dtype == TN_F32 &&
-           s->in[k].rank > 2 && s->in[k].arg.i == tn_spec_anchor_input(s, 3).i;
-}
-
 static const struct {
     tn_op op;
     uint32_t operand;
@@ -125,7 +105,6 @@ static const struct {
 
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
                 uint64_t seed) {
-    if (is_sums_of_rows(s, k)) return sums_of_rows(s, k, dims, data, &seed), true;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!s->anchor.i || tn_node_op(s->g, s->anchor) != rows[i].op || rows[i].operand != k) continue;
         if (s->in[0].arg.i != tn_spec_anchor_input(s, 0).i || s->in[k].arg.i != tn_spec_anchor_input(s, k).i ||

@@ -129,9 +129,6 @@ void tn_ev_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, con
 void tn_ev_sgemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                  const float *b, int64_t ldb, bool accumulate, float *c, int64_t ldc);
 
-/* norm.c: mean (0: unless `centre`) and variance of a row of n elements, of which these are the row_sums. */
-void tn_ev_row_moments(const tn_tensor *sums, int64_t row, int64_t n, bool centre, double *mean, double *variance);
-
 /* The function of an op; NULL for the structural ones that the driver executes itself. */
 tn_ev_fn tn_ev_function(tn_op op);
 #define EV(id, fn) tn_status tn_ev_##fn(tn_ev *c);

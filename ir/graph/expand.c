@@ -177,67 +177,16 @@ static tn_val rms_norm(expansion *e) {
     return affine(e, y, operand(e, 1), (tn_val){0});
 }
 
-/* Pairs along a new last axis that has one element in each. */
-static tn_val pairs(expansion *e, tn_val a, tn_val b) {
-    const tn_val both[2] = {a, b};
-    return tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)tn_val_rank(e->g, a) - 1}, 2, both);
-}
-
-/* Of pairs along v's last axis the first or second ones. */
-static tn_val half(expansion *e, tn_val v, int64_t which) {
-    const uint32_t rank = (uint32_t)tn_val_rank(e->g, v);
-    tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK];
-    for (uint32_t k = 0; k < rank; k++) {
-        starts[k] = tn_dim_const(e->g, k + 1 == rank ? which : 0);
-        sizes[k] = k + 1 == rank ? tn_dim_const(e->g, 1) : tn_val_dim(e->g, v, k);
-    }
-    return tn_emit1(e->g, TN_OP_SLICE, &(tn_attrs_slice){.starts = {starts, rank}, .sizes = {sizes, rank}}, 1, &v);
-}
-
-/* By row, [..., 1]: the mean, or with "rms" none, and the variance about it, of x or of its sums where they are given. */
-static void row_moments(expansion *e, bool layer, tn_val *mean, tn_val *variance) {
-    const size_t rank = tn_val_rank(e->g, e->x);
-    const tn_val sums = operand(e, 1);
-    *mean = (tn_val){0};
-    if (!sums.i) {
-        const tn_val v = layer ? centred(e, e->x, rank - 1, rank) : e->x;
-        if (layer) *mean = reduce(e, TN_OP_REDUCE_MEAN, e->x, rank - 1, rank);
-        *variance = reduce(e, TN_OP_REDUCE_MEAN, mul(e, v, v), rank - 1, rank);
-        return;
-    }
-    tn_dim dims[TN_MAX_RANK];
-    int64_t cols = 1;
-    for (size_t k = 0; k + 1 < rank; k++) dims[k] = tn_val_dim(e->g, e->x, k);
-    dims[rank - 1] = tn_dim_const(e->g, 2);
-    tn_dim_is_const(e->g, tn_val_dim(e->g, e->x, rank - 1), &cols);
-    tn_val all = reshape(e, reduce(e, TN_OP_REDUCE_SUM, sums, rank - 1, rank), rank, dims);
-    all = mul(e, all, num(e, 1 / (double)cols));
-    *variance = half(e, all, 1);
-    if (layer) {
-        *mean = half(e, all, 0);
-        *variance = sub(e, *variance, mul(e, *mean, *mean));
-    }
-    *variance = bin(e, TN_OP_MAX, *variance, num(e, 0));
-}
-
 static tn_val row_norm(expansion *e) {
     const tn_attrs_row_norm *a = e->attrs;
-    tn_val mean, variance;
-    row_moments(e, a->norm && !strcmp(a->norm, "layer"), &mean, &variance);
-    const tn_val scale = un(e, TN_OP_RSQRT, add(e, variance, num(e, a->eps)));
-    return pairs(e, scale, mean.i ? mul(e, un(e, TN_OP_NEG, mean), scale) : mul(e, num(e, 0), scale));
-}
-
-static tn_val row_sums(expansion *e) {
     const size_t rank = tn_val_rank(e->g, e->x);
-    const tn_dim cols = tn_dim_const(e->g, ((const tn_attrs_row_sums *)e->attrs)->cols);
-    tn_dim dims[TN_MAX_RANK];
-    for (size_t k = 0; k < rank; k++) dims[k] = tn_val_dim(e->g, e->x, k);
-    dims[rank - 1] = tn_dim_floordiv(e->g, dims[rank - 1], cols);
-    dims[rank] = cols;
-    const tn_val v = reshape(e, e->x, rank + 1, dims);
-    return pairs(e, reduce(e, TN_OP_REDUCE_SUM, v, rank, rank + 1),
-                 reduce(e, TN_OP_REDUCE_SUM, mul(e, v, v), rank, rank + 1));
+    const bool layer = a->norm && !strcmp(a->norm, "layer");
+    tn_val v = layer ? centred(e, e->x, rank - 1, rank) : e->x;
+    tn_val square = reduce(e, TN_OP_REDUCE_MEAN, mul(e, v, v), rank - 1, rank);
+    tn_val scale = un(e, TN_OP_RSQRT, add(e, square, num(e, a->eps)));
+    tn_val by = layer ? reduce(e, TN_OP_REDUCE_MEAN, e->x, rank - 1, rank) : num(e, 0);
+    const tn_val parts[2] = {scale, mul(e, un(e, TN_OP_NEG, by), scale)};
+    return tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)rank - 1}, 2, parts);
 }
 
 static tn_val group_norm(expansion *e) {
@@ -418,7 +367,6 @@ typedef struct row {
     R(LAYER_NORM, layer_norm, true)                                                                                    \
     R(RMS_NORM, rms_norm, true)                                                                                        \
     R(ROW_NORM, row_norm, true)                                                                                        \
-    R(ROW_SUMS, row_sums, true)                                                                                        \
     R(GROUP_NORM, group_norm, true)                                                                                    \
     R(BATCH_NORM, batch_norm, true)                                                                                    \
     R(LRN, lrn, true)                                                                                                  \

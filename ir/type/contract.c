@@ -79,29 +79,15 @@ static tn_status known_norm(tn_infer_ctx *c, const char *norm, double eps) {
     return eps >= 0 ? TN_OK : tn_infer_error(c, "eps is %g", eps);
 }
 
-/* Operand k, where it is there, has the form of row_sums of x. */
-static tn_status given_sums(tn_infer_ctx *c, size_t k) {
-    if (!tn_infer_has(c, k)) return TN_OK;
-    const size_t r = tn_infer_rank(c, 0), rk = tn_infer_rank(c, k);
-    bool fits = tn_infer_dtype(c, k) == TN_F32 && rk == r + 1 && tn_dim_equal_const(c->g, tn_infer_dim(c, k, r), 2);
-    for (size_t a = 0; fits && a + 1 < r; a++) fits = tn_infer_dim(c, k, a).i == tn_infer_dim(c, 0, a).i;
-    return fits ? TN_OK
-                : tn_infer_error(c, "operand %zu is %s; it must be f32 [rows of x, parts, 2]", k,
-                                 TN_TYPE_TEXT(c, tn_infer_type(c, k)));
-}
-
 /* With a norm, the product is that of x's rows as a norm over k would leave them, without a gain: of "rms"
  *     x / sqrt(mean(x^2) + eps)                              is  matmul(x, w) * r              r: what x's rows are multiplied with
  * and of "layer" that less x's mean                              (matmul(x, w) - mean * sums) * r
- * where operand 2, the sums of w's columns, is given so that nobody adds them up at each run.  Operand 3, where it is there, gives the sums
- * over x's rows (row_sums), which are added up else. */
+ * where operand 2, the sums of w's columns, is given so that nobody adds them up at each run. */
 static tn_status norm_of(tn_infer_ctx *c, const tn_attrs_matmul *a, tn_dim n) {
     const bool given = a->norm && *a->norm, layer = given && !strcmp(a->norm, "layer");
     if (given) TN_TRY(known_norm(c, a->norm, a->eps));
     if (tn_infer_has(c, 2) != layer) return tn_infer_error(c, "operand 2 is there for norm \"layer\", and only then");
-    if (!given && tn_infer_has(c, 3)) return tn_infer_error(c, "operand 3 is for norms, and there is none");
     if (!given) return TN_OK;
-    TN_TRY(given_sums(c, 3));
     TN_TRY(tn_infer_float(c, 0));
     if (a->trans_a) return tn_infer_error(c, "the rows of a transposed x have no norm");
     if (!layer) return TN_OK;
@@ -342,38 +328,17 @@ tn_status tn_rule_norm(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
-/* f32, for each row of x a matrix [parts, of], or where parts is 0 `of` numbers. */
-static tn_status put_of_rows(tn_infer_ctx *c, int64_t parts, int64_t of) {
-    tn_dim dims[TN_MAX_RANK];
-    size_t n = 0;
-    for (; n + 1 < tn_infer_rank(c, 0); n++) dims[n] = tn_infer_dim(c, 0, n);
-    if (parts) dims[n++] = tn_dim_const(c->g, parts);
-    dims[n++] = tn_dim_const(c->g, of);
-    return tn_infer_put(c, TN_F32, n, dims);
-}
-
 tn_status tn_rule_row_norm(tn_infer_ctx *c) {
     const tn_attrs_row_norm *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
     TN_TRY(tn_infer_require(c, 1));
     TN_TRY(tn_infer_float(c, 0));
     TN_TRY(known_norm(c, a->norm, a->eps));
-    if (tn_infer_rank(c, 0) < 1) return tn_infer_error(c, "x has rank 0; it needs rows");
-    TN_TRY(given_sums(c, 1));
-    return put_of_rows(c, 0, 2);
-}
-
-tn_status tn_rule_row_sums(tn_infer_ctx *c) {
-    const tn_attrs_row_sums *a = c->attrs;
-    int64_t cols;
-    TN_TRY(tn_infer_require(c, 1));
-    TN_TRY(tn_infer_float(c, 0));
     const size_t r = tn_infer_rank(c, 0);
-    if (r < 1 || r + 1 > TN_MAX_RANK)
-        return tn_infer_error(c, "x has rank %zu; rows need a rank of 1 to %d", r, TN_MAX_RANK - 1);
-    if (!tn_dim_is_const(c->g, tn_infer_dim(c, 0, r - 1), &cols) || a->cols < 1 || cols % a->cols)
-        return tn_infer_error(c, "rows of %s are no parts of %lld", TN_DIM_TEXT(c, tn_infer_dim(c, 0, r - 1)),
-                              (long long)a->cols);
-    return put_of_rows(c, cols / a->cols, 2);
+    if (r < 1) return tn_infer_error(c, "x has rank 0; it needs rows");
+    for (size_t k = 0; k + 1 < r; k++) dims[k] = tn_infer_dim(c, 0, k);
+    dims[r - 1] = tn_dim_const(c->g, 2);
+    return tn_infer_put(c, TN_F32, r, dims);
 }
 
 tn_status tn_rule_lrn(tn_infer_ctx *c) {

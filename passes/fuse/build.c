@@ -107,11 +107,9 @@ static uint32_t results_of(const tn_fusion *f, uint32_t group, tn_val *old) {
     uint32_t n = 0;
     for (tn_node m = next_member(f, group, 0); m.i && n < MAX_RESULTS; m = next_member(f, group, f->node[m.i].pos))
         if (used_outside(f, tn_node_result(f->g, m, 0), group)) old[n++] = tn_node_result(f->g, m, 0);
-    uint32_t main = n; /* the last one that is not beside another: it comes first */
-    while (main > 1 && tn_is_op(f->g, old[main - 1], TN_OP_ROW_SUMS)) main--;
-    if (main > 1) {
-        tn_val last = old[main - 1];
-        memmove(old + 1, old, (main - 1) * sizeof *old);
+    if (n > 1) { /* the last first */
+        tn_val last = old[n - 1];
+        memmove(old + 1, old, (n - 1) * sizeof *old);
         old[0] = last;
     }
     return n;

@@ -305,26 +305,6 @@ static void join_row_norm(tn_fusion *f, tn_node x) {
     add_member(f, x, group);
 }
 
-/* Sums over the rows that a product's kernel makes: a result beside those, of dims of its own. */
-static void join_row_sums(tn_fusion *f, tn_node x) {
-    const tn_val v = tn_node_input(f->g, x, 0);
-    const tn_node def = tn_val_def(f->g, v);
-    const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
-    uint32_t n_out = 0;
-    tn_val early;
-    const bool fits = group && f->group[group].anchor.i && tn_fuse_gives_sums(f->g, x, f->group[group].anchor) &&
-                      !tn_fuse_info(f, def)->path && tn_same_dims(f->g, v, f->group[group].root) &&
-                      results_with(f, group, x, &n_out, &early);
-    if (fits && tn_pass_may_rewrite(f->ctx, "fuse_row_sums")) {
-        f->group[group].n_out = n_out;
-        tn_fuse_info(f, x)->path = ++f->n_paths;
-        tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, tn_fuse_result(f, x));
-        add_member(f, x, group);
-    } else if (!tn_fuse_drop_sums(f->g, x)) {
-        tn_graph_fail(f->g, TN_E_INTERNAL, x, "", "no product's kernel gives the sums over these rows");
-    }
-}
-
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
@@ -340,8 +320,6 @@ static void grow_epilogues(tn_fusion *f) {
             join_pair_reshape(f, n);
         else if (tn_fuse_op(f, n) == TN_OP_ROW_NORM)
             join_row_norm(f, n);
-        else if (tn_fuse_op(f, n) == TN_OP_ROW_SUMS)
-            join_row_sums(f, n);
     }
 }
 

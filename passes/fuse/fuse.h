@@ -56,10 +56,6 @@ bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
 /* The product before a `row_norm` that adds the same rows up for the same norm; none if there is none. */
 tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
-/* The kernel of a product, this anchor, gives such `row_sums` if their operand is a result of its epilogue. */
-bool tn_fuse_gives_sums(const tn_graph *g, tn_node sums, tn_node anchor);
-/* Who reads `row_sums` n adds them up himself; false: something wants them as they are. */
-bool tn_fuse_drop_sums(tn_graph *g, tn_node n);
 /* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask);
 /* Is v, along its last axis, from, from + 1, ..., and everywhere else the same? */

@@ -31,7 +31,7 @@ static tn_val swapped(const tn_graph *g, tn_val v) {
 /* matmul(transpose(a), b) -> matmul{trans_a}(a, b): the kernels read either order. */
 static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_attrs_matmul a = *TN_ATTRS_OF(g, n, matmul);
-    tn_val in[4] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1), tn_node_input(g, n, 2), tn_node_input(g, n, 3)};
+    tn_val in[3] = {tn_node_input(g, n, 0), tn_node_input(g, n, 1), tn_node_input(g, n, 2)};
     tn_val x = a.norm && *a.norm ? (tn_val){0} : swapped(g, in[0]), y = swapped(g, in[1]);
     if ((!x.i && !y.i) || !tn_pass_may_rewrite(ctx, "matmul_transpose")) return;
     if (x.i) {
@@ -43,7 +43,7 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         a.trans_b = !a.trans_b;
     }
     tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, tn_node_input_count(g, n), in));
+    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, in[2].i ? 3 : 2, in));
     tn_erase(g, n);
 }
 
@@ -67,20 +67,6 @@ static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
     tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
     tn_val wide = tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
     if (wide.i) tn_set_input(g, n, k, wide);
-}
-
-/* Composites that no kernel computes as they are. */
-static tn_status expand(tn_graph *g, tn_node n) {
-    tn_val vals[64];
-    size_t results = tn_node_result_count(g, n);
-    if (results > sizeof vals / sizeof vals[0])
-        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the expand pass first", "%s has more than 64 results",
-                             tn_op_text(tn_node_op(g, n)));
-    tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_status s = tn_expand(g, n, vals);
-    if (s != TN_OK) return s;
-    for (size_t k = 0; k < results; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
-    return tn_erase(g, n);
 }
 
 /* ---- reshapes behind anchors ---- */
@@ -142,96 +128,6 @@ static tn_node sink_reshape(tn_graph *g, tn_pass_ctx *ctx, tn_node n, tn_val u) 
     return tn_val_def(g, y);
 }
 
-/* ---- sums over rows ---- */
-
-/* The kernel of a product will surely make what the sums are over: nothing else reads what is between. */
-static bool is_of_product(const tn_graph *g, tn_node sums) {
-    enum { FAR = 8 };
-    tn_val v = tn_node_input(g, sums, 0);
-    for (int step = 0; step < FAR; step++) {
-        const tn_node n = tn_val_def(g, v);
-        tn_val from = {0};
-        uint32_t made = 0;
-        if (!n.i || (step && !tn_val_has_one_use(g, v))) return false;
-        if (tn_fuse_gives_sums(g, sums, n)) return true;
-        for (size_t k = 0; tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) && k < tn_node_input_count(g, n); k++) {
-            const tn_val w = tn_node_input(g, n, k);
-            if (!w.i || !tn_val_def(g, w).i || tn_is_const(g, w)) continue;
-            from = w;
-            made++;
-        }
-        if (made != 1 || !tn_same_dims(g, from, v)) return false;
-        v = from;
-    }
-    return false;
-}
-
-bool tn_fuse_gives_sums(const tn_graph *g, tn_node sums, tn_node anchor) {
-    const tn_val x = tn_node_input(g, sums, 0);
-    return tn_node_op(g, anchor) == TN_OP_MATMUL && tn_row_sums_fit(TN_ATTRS_OF(g, sums, row_sums)->cols) &&
-           tn_dtype_bits(tn_val_dtype(g, x)) == 16 &&
-           tn_dtype_bits(tn_val_dtype(g, tn_node_input(g, anchor, 0))) == 16 &&
-           tn_same_dims(g, x, tn_node_result(g, anchor, 0));
-}
-
-static bool is_sums_operand(const tn_graph *g, tn_use u) {
-    const tn_op op = tn_node_op(g, tn_use_node(g, u));
-    return (op == TN_OP_MATMUL && tn_use_slot(g, u) == 3) || (op == TN_OP_ROW_NORM && tn_use_slot(g, u) == 1);
-}
-
-static bool may_drop(const tn_graph *g, tn_val sums) {
-    for (tn_use u = tn_val_first_use(g, sums); u.i; u = tn_use_next(g, u)) {
-        const tn_node n = tn_use_node(g, u);
-        if (tn_node_op(g, n) == TN_OP_RESHAPE ? !may_drop(g, tn_node_result(g, n, 0)) : !is_sums_operand(g, u))
-            return false;
-    }
-    return true;
-}
-
-static void drop(tn_graph *g, tn_val sums) {
-    for (tn_use u = tn_val_first_use(g, sums), next; u.i; u = next) {
-        const tn_node n = tn_use_node(g, u);
-        next = tn_use_next(g, u);
-        if (tn_node_op(g, n) == TN_OP_RESHAPE)
-            drop(g, tn_node_result(g, n, 0));
-        else
-            tn_set_input(g, n, tn_use_slot(g, u), (tn_val){0});
-    }
-}
-
-bool tn_fuse_drop_sums(tn_graph *g, tn_node n) {
-    const tn_val sums = tn_node_result(g, n, 0);
-    const bool may = may_drop(g, sums);
-    if (may) drop(g, sums);
-    return may;
-}
-
-/* row_sums(reshape(u)) -> reshape(row_sums(u)) where rows stay rows. */
-static void sink_below_sums(tn_graph *g, tn_node n) {
-    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
-    const tn_val u = tn_is_op(g, x, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, x), 0) : (tn_val){0};
-    const size_t rank = u.i ? tn_val_rank(g, u) : 0;
-    if (!rank || !tn_val_def(g, u).i || tn_val_dim(g, u, rank - 1).i != tn_val_dim(g, x, tn_val_rank(g, x) - 1).i)
-        return;
-    tn_cursor at = tn_cursor_before(g, tn_node_next(g, tn_val_def(g, u))); /* nothing that reads u stands before */
-    at.loc = tn_node_loc(g, n);
-    tn_set_cursor(g, at);
-    const tn_val sums = tn_emit1(g, TN_OP_ROW_SUMS, tn_node_attrs(g, n), 1, &u);
-    tn_replace(g, y, tn_emit_reshape(g, sums, tn_val_rank(g, y), tn_type_dims(g, tn_val_type(g, y))));
-    tn_erase(g, n);
-}
-
-/* Sums that are read as they are and that no product's kernel gives are made by kernels of their own. */
-static tn_status settle_sums(tn_graph *g, tn_region r) {
-    tn_status s = TN_OK;
-    for (tn_node n = tn_region_first(g, r), next; s == TN_OK && n.i; n = next) {
-        next = tn_node_next(g, n);
-        if (tn_node_op(g, n) == TN_OP_ROW_SUMS && !may_drop(g, tn_node_result(g, n, 0)) && !is_of_product(g, n))
-            s = expand(g, n);
-    }
-    return s;
-}
-
 /* Values that come from an anchor through elementwise ops of its shape are marked on the way. */
 static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     const tn_env *env = tn_graph_env(g);
@@ -241,7 +137,6 @@ static tn_status sink_reshapes(tn_graph *g, tn_pass_ctx *ctx, tn_region r) {
     for (tn_node n = tn_region_first(g, r), next; n.i && tn_graph_status(g) == TN_OK; n = next) {
         next = tn_node_next(g, n);
         if (tn_op_is(tn_node_op(g, n), TN_T_ANCHOR)) anchored[n.i] = true;
-        if (tn_node_op(g, n) == TN_OP_ROW_SUMS) sink_below_sums(g, n);
         if (!tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) || n.i >= n_nodes) continue;
         tn_val u = sinkable(g, n, anchored, n_nodes);
         if (u.i) {
@@ -310,6 +205,20 @@ static tn_status nest_concats(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
     return tn_graph_status(g);
 }
 
+/* Composites that no kernel computes as they are. */
+static tn_status expand(tn_graph *g, tn_node n) {
+    tn_val vals[64];
+    size_t results = tn_node_result_count(g, n);
+    if (results > sizeof vals / sizeof vals[0])
+        return tn_graph_fail(g, TN_E_UNSUPPORTED, n, "run the expand pass first", "%s has more than 64 results",
+                             tn_op_text(tn_node_op(g, n)));
+    tn_set_cursor(g, tn_cursor_before(g, n));
+    tn_status s = tn_expand(g, n, vals);
+    if (s != TN_OK) return s;
+    for (size_t k = 0; k < results; k++) tn_replace(g, tn_node_result(g, n, k), vals[k]);
+    return tn_erase(g, n);
+}
+
 /* Results of less than a byte an element are written by maps alone; what else makes them computes in bytes, whose low bits
  * are the same, and so do concats of more operands than a kernel takes. */
 static bool wants_bytes(const tn_graph *g, tn_node n) {
@@ -366,8 +275,7 @@ tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n) {
     for (tn_node m = tn_node_prev(g, n); m.i; m = tn_node_prev(g, m)) {
         if (tn_node_op(g, m) != TN_OP_MATMUL || tn_node_input(g, m, 0).i != tn_node_input(g, n, 0).i) continue;
         const tn_attrs_matmul *b = TN_ATTRS_OF(g, m, matmul);
-        if (tn_str_is(b->norm, a->norm) && b->eps == a->eps && tn_node_input(g, m, 3).i == tn_node_input(g, n, 1).i)
-            return m;
+        if (tn_str_is(b->norm, a->norm) && b->eps == a->eps) return m;
     }
     return (tn_node){0};
 }
@@ -410,7 +318,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
         absorb_transposes(g, ctx, n);
-    } else if (tn_op_is(op, TN_T_COMPOSITE) && tn_op_facts_of(op)->role == TN_ROLE_none && op != TN_OP_ROW_SUMS) {
+    } else if (tn_op_is(op, TN_T_COMPOSITE) && tn_op_facts_of(op)->role == TN_ROLE_none) {
         return expand(g, n);
     }
     return tn_graph_status(g);
@@ -430,7 +338,6 @@ static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
             next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
     }
     tn_status s = sink_reshapes(g, ctx, body);
-    if (s == TN_OK) s = settle_sums(g, body);
     if (s == TN_OK) s = nest_concats(g, ctx, body);
     for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
         prev = tn_node_prev(g, n);

@@ -27,7 +27,6 @@
 //! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || SLICES * BM * (BN + 8) * 4 <= SMEM_MAX)
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
 //! require PACK || B_KMAJOR || BN * ELT / 16 <= WARPS * 32
-//! require ROW_SUMS == 0 || (EPI == 1 && BN % max(ROW_SUMS, 1) == 0 && BM * BN / SPLITK % 256 == 0)
 #include "tn_mma.cuh"
 #include "tn_math.cuh"
 #include "tn_variant.cuh"

@@ -19,7 +19,6 @@
 //! require STAGES == 3 || STAGES * SPLITK * 128 <= hint(K) * ELT + SPLITK * 256
 //! require SPLITK == 1 || SPLITK * 256 <= hint(K) * ELT
 //! require LOAD == 0 || (A_TMA && B_TMA)
-//! require ROW_SUMS == 0 || BN % max(ROW_SUMS, 1) == 0
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
 #include "tn_math.cuh"
@@ -43,18 +42,11 @@ struct operand_b {
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER tn_row_sums put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
         m += m0;
         n += n0;
-        return m < (int)TN_M && n < (int)TN_N ? tn_finish(args, b, m, n, x, row) : tn_row_sums{0, 0};
+        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x, row);
     }
-#if TN_SUMS
-    template <int LANES> TN_MEMBER void put_part(int m, int n, const tn_row_sums &part) const {
-        m += m0;
-        n += n0;
-        tn_put_part<LANES>(args, b, m, n, m < (int)TN_M && n < (int)TN_N, part);
-    }
-#endif
 };
 
 // For TMA.

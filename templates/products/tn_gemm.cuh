@@ -32,16 +32,9 @@ struct operand_a {
 struct tile_sink {
     const tn_args &args;
     const gemm_block &at;
-    template <int VEC> TN_MEMBER tn_row_sums put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
+    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
         m += at.tm * BM;
         n += at.tn * BN;
-        return m < (int)TN_M && n < (int)TN_N ? tn_finish(args, at.b, m, n, x, row) : tn_row_sums{0, 0};
+        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, at.b, m, n, x, row);
     }
-#if TN_SUMS
-    template <int LANES> TN_MEMBER void put_part(int m, int n, const tn_row_sums &part) const {
-        m += at.tm * BM;
-        n += at.tn * BN;
-        tn_put_part<LANES>(args, at.b, m, n, m < (int)TN_M && n < (int)TN_N, part);
-    }
-#endif
 };

@@ -20,12 +20,6 @@ TN_DEV unsigned tn_bits_of(int x) { return (unsigned)x; }
 TN_DEV float tn_of_bits(unsigned x, float) { return tn_bits_float(x); }
 TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
 
-// To the epilogue, with the sums over the row of A that a norm wants.
-template <class Sink, class T, int VEC> TN_DEV auto tn_give(const Sink &sink, int m, int n, T (&x)[VEC], const tn_row_sums &row) {
-    if constexpr (TN_NORM) return sink.put(m, n, x, row);
-    else return sink.put(m, n, x);
-}
-
 template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float> struct tn_partial_tile {
     // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
     static constexpr int STRIDE = COLS + 8, USED = COLS + (TN_NORM ? 4 : 0);
@@ -75,27 +69,21 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         }
         if (SPLIT > 1) tn_cluster_sync();
         else __syncthreads();
-        static_assert(!TN_SUMS || (VEC == 8 && COLS % (TN_SUMS ? TN_SUMS : 1) == 0 && ROWS / SPLIT * PER_ROW % 32 == 0),
-                      "whole warps have whole parts of rows");
         const int first = SPLIT > 1 ? tn_cluster_rank() * (ROWS / SPLIT) : 0;
         for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
             const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
             T x[WIDTH];
             TN_UNROLL
             for (int w = 0; w < WIDTH; w += 4) all(smem, m, n + w, x + w);
-            tn_row_sums row = {0, 0};
-            if constexpr (TN_NORM) {
-                T sums[4];
-                all(smem, m, COLS, sums);
-                row = {sums[0], sums[1]};
-            }
+            T row[4];
+            if constexpr (TN_NORM) all(smem, m, COLS, row);
             TN_UNROLL
             for (int e = 0; e < WIDTH; e += VEC) {
                 T y[VEC];
                 TN_UNROLL
                 for (int v = 0; v < VEC; v++) y[v] = x[e + v];
-                if constexpr (TN_SUMS) sink.template put_part<TN_SUMS / VEC>(m, n, tn_give(sink, m, n, y, row));
-                else tn_give(sink, m, n + e, y, row);
+                if constexpr (TN_NORM) sink.put(m, n + e, y, tn_row_sums{row[0], row[1]});
+                else sink.put(m, n + e, y);
             }
         }
         if (SPLIT > 1) tn_cluster_sync();

@@ -57,16 +57,6 @@ struct tn_sums {
 #if TN_NORM
     tn_row_sums rows[MI][2]; // this lane's part of A's rows, of the warps along m
 #endif
-#if TN_GIVEN
-    // By one group, of the block that has the last k tiles.
-    template <class At> TN_MEMBER void take_rows(const tn_given_rows &given, const At &at) {
-        const int lane = (int)threadIdx.x & 31;
-        if (at.slice || (SPLITK > 1 && (int)blockIdx.z != SPLITK - 1)) return;
-        TN_UNROLL
-        for (int i = 0; i < MI * 2 && (at.n == 0 || !TN_EPI); i++)
-            rows[i / 2][i % 2] = given.of<4>(at.m + i * 8 + lane / 4, lane % 4);
-    }
-#endif
 };
 
 // ---- tiles in shared memory -------------------------------------------------------------------------------------------------
@@ -238,7 +228,7 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
             for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, at.slice * KSTEPS + ks + 1, b[(ks + 1) & 1][j]);
         }
         if (ks < 0) continue;
-#if TN_NORM && !TN_GIVEN
+#if TN_NORM
         if (at.n == 0 || !TN_EPI) { // who writes what the others read, or everyone for himself
             TN_UNROLL
             for (int i = 0; i < MI; i++)
@@ -281,9 +271,6 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, Sum
         }
         tn_cp_async_commit(); // the first group also holds B's tiles
     }
-#if TN_GIVEN
-    acc.take_rows(tn_given_rows{la.args, la.b, la.side}, at);
-#endif
 
     int slot = 0, fill = STAGES - 1;
     for (int kt = k0; kt < k1; kt++) {

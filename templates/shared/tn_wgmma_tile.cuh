@@ -88,18 +88,9 @@ struct tn_sums {
         TN_UNROLL
         for (int i = 0; i < MI; i++) tn_wgmma_pin(of[i]);
     }
-#if TN_GIVEN
-    // All of them, by the block that has the last k tiles.
-    TN_MEMBER void take_rows(const tn_given_rows &given, const tn_warpgroup_at &at) {
-        if (SPLITK > 1 && (int)blockIdx.z != SPLITK - 1) return;
-        TN_UNROLL
-        for (int i = 0; i < MI; i++)
-            rows[i] = given.of<2>(at.m + i * 64 + (int)threadIdx.x % 128 / 2, (int)threadIdx.x % 2);
-    }
-#endif
     // A k tile's part of the rows' sums: read once more, while the tensor cores are at work.
     TN_MEMBER void add_rows(unsigned a_tile, const tn_warpgroup_at &at) {
-#if TN_NORM && !TN_GIVEN
+#if TN_NORM
         const int row = (int)threadIdx.x % 128 / 2, half = (int)threadIdx.x % 2 * 4;
         TN_UNROLL
         for (int i = 0; i < MI; i++)
@@ -155,9 +146,6 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         tn_cp_async_commit(); // the first group also holds B's tiles
     }
     acc.clear();
-#if TN_GIVEN
-    acc.take_rows(tn_given_rows{la.args, la.b, la.side}, at);
-#endif
 
     int slot = 0, fill = STAGES - 2;
     for (int kt = k0; kt < k1; kt++) {

@@ -94,7 +94,7 @@ TN_DEV void tn_release(unsigned empty) {
 }
 
 // acc = the sum over the block's k tiles, in the ring's next slots.
-template <class Sink> TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc, const Sink &sink) {
+TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc) {
     const tn_warpgroup_at at;
     unsigned last = 0;
     acc.clear();
@@ -105,9 +105,6 @@ template <class Sink> TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_
         tn_mbarrier_wait(r.full(), r.parity);
         tn_wgmma_products(a, b, acc.of);
         acc.add_rows(now, at);
-#if TN_GIVEN
-        if (kt == k0) acc.take_rows(tn_given_rows{sink.args, sink.b, sink.m0}, at); // while the tensor cores are at work
-#endif
         tn_wgmma_wait<1>();
         if (kt > k0) tn_release(last);
         last = r.empty();
@@ -121,9 +118,7 @@ template <class Sink> TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_
 // Hands the warp's rows to the epilogue, VEC consecutive elements a thread.
 template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, unsigned stage, const Sink &sink) {
     constexpr int COLS = TN_EPI_COLS, WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
-    constexpr int PART = TN_SUMS ? TN_SUMS : COLS; // columns of which sums over rows are given: some pieces
-    static_assert(WN % COLS == 0 && WN % PART == 0 && PART % COLS == 0 && (!TN_SUMS || VEC == 8), "a warp's rows are whole pieces");
-    tn_row_sums part[(16 * PER_ROW + 31) / 32];
+    static_assert(WN % COLS == 0, "a warp's rows are whole pieces");
     const tn_warpgroup_at at;
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32 % 4, g = lane / 4, t = lane & 3;
     TN_UNROLL
@@ -139,12 +134,8 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
                             tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2]), tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2 + 1]));
             if (c == 0) acc.put_rows(i, stage, EPI_STRIDE, COLS);
             __syncwarp();
-#if TN_SUMS
-            TN_UNROLL // `part` stays in registers
-#endif
-            for (int step = 0; step < (16 * PER_ROW + 31) / 32; step++) {
-                const int e = step * 32 + lane, row = e / PER_ROW, n = e % PER_ROW * WIDTH;
-                if (16 * PER_ROW % 32 && e >= 16 * PER_ROW) break;
+            for (int e = lane; e < 16 * PER_ROW; e += 32) {
+                const int row = e / PER_ROW, n = e % PER_ROW * WIDTH;
                 tn_sum x[WIDTH];
                 TN_UNROLL
                 for (int v = 0; v < WIDTH; v += 4) {
@@ -162,14 +153,8 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
                     tn_sum y[VEC];
                     TN_UNROLL
                     for (int k = 0; k < VEC; k++) y[k] = x[v + k];
-                    const int m = at.m + i * 64 + warp * 16 + row;
-                    if constexpr (TN_SUMS) {
-                        part[step] = c % PART ? part[step] : tn_row_sums{0, 0};
-                        part[step].join(tn_give(sink, m, at.n + c + n, y, sums));
-                        if ((c + COLS) % PART == 0) sink.template put_part<PER_ROW>(m, at.n + c + n, part[step]);
-                    } else {
-                        tn_give(sink, m, at.n + c + n + v, y, sums);
-                    }
+                    if constexpr (TN_NORM) sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y, sums);
+                    else sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y);
                 }
             }
         }
@@ -184,10 +169,10 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
     else TN_WAIT();
     if ((int)threadIdx.x < CONSUMERS)
         for (int t = (int)blockIdx.x; t < w.tiles(); t += (int)gridDim.x) {
-            const auto sink = w.sink(w.at(t));
-            tn_tma_consume(w.k0, w.k1, r, acc, sink);
+            tn_tma_consume(w.k0, w.k1, r, acc);
             if (SPLITK == 1)
-                tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES), sink);
+                tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES),
+                                           w.sink(w.at(t)));
         }
     if (SPLITK == 1) return;
     __syncwarp();

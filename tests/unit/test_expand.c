@@ -19,7 +19,6 @@ static const item items[] = {
     {TN_OP_RMS_NORM, 2, 6, &(tn_attrs_norm){.axis = 2, .eps = 1e-3}},
     {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "layer", .eps = 1e-3}},
     {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "rms", .eps = 1e-3}},
-    {TN_OP_ROW_SUMS, 1, 0, &(tn_attrs_row_sums){.cols = 3}},
     {TN_OP_GROUP_NORM, 3, 8, &(tn_attrs_norm){.groups = 4, .eps = 1e-3}},
     {TN_OP_GROUP_NORM, 1, 0, &(tn_attrs_norm){.eps = 1e-3}},
     {TN_OP_BATCH_NORM, 5, 8, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
@@ -91,24 +90,6 @@ END_TEST
 
 START_TEST(test_symbolic) {
     compare(&items[_i], TN_F32, 2e-6, true);
-}
-END_TEST
-
-/* What a norm does to rows follows from sums over them as from the rows. */
-START_TEST(test_given_sums) {
-    const tn_attrs_row_norm a = {.norm = _i ? "rms" : "layer", .eps = 1e-3};
-    bench b;
-    tn_val expanded = {0};
-    bench_open(&b);
-    tn_val in[2] = {bench_noise_input(&b, TN_F32, 2, DIMS(5, 12), -1, 2, 7)};
-    const tn_val added = tn_emit1(b.g, TN_OP_ROW_NORM, &a, 1, in);
-    in[1] = tn_emit1(b.g, TN_OP_ROW_SUMS, &(tn_attrs_row_sums){.cols = 4}, 1, in);
-    const tn_val given = tn_emit1(b.g, TN_OP_ROW_NORM, &a, 2, in);
-    ck_assert_msg(tn_expand(b.g, tn_val_def(b.g, given), &expanded) == TN_OK, "%s", b.message);
-    bench_eval(&b, 3, (tn_val[]){added, given, expanded});
-    bench_same(&b, 0, 1, 2e-6);
-    bench_same(&b, 0, 2, 2e-6);
-    bench_close(&b);
 }
 END_TEST
 
@@ -248,7 +229,6 @@ int main(void) {
     TCase *c = tcase_create("expand");
     tcase_add_loop_test(c, test_expansion, 0, 4 * n);
     tcase_add_loop_test(c, test_symbolic, 0, n);
-    tcase_add_loop_test(c, test_given_sums, 0, 2);
     tcase_add_test(c, test_split);
     tcase_add_test(c, attention);
     tcase_add_test(c, told_by_operands);

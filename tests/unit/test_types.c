@@ -142,12 +142,6 @@ START_TEST(test_matmul) {
     REFUSED(&b, MATMUL, NULL, V(in(&b, "f32[3]"), in(&b, "f32[3,5]")), "rank");
     tn_attrs_matmul m = {.math = "f12"};
     REFUSED(&b, MATMUL, &m, V(in(&b, "f32[2,3]"), in(&b, "f32[3,5]")), "f12");
-    const tn_attrs_matmul rms = {.norm = "rms"};
-    const tn_val x = in(&b, "f16[N,6]"), w = in(&b, "f16[6,5]"), none = {0};
-    expect_type(&b, EMIT(&b, MATMUL, &rms, x, w, none, in(&b, "f32[N,2,2]")), 0, "f16[N,5]");
-    REFUSED(&b, MATMUL, &rms, V(x, w, none, in(&b, "f16[N,2,2]")), "operand 3 is f16[N,2,2]", "rows of x, parts, 2");
-    REFUSED(&b, MATMUL, &rms, V(x, w, none, in(&b, "f32[M,2,2]")), "operand 3 is f32[M,2,2]");
-    REFUSED(&b, MATMUL, NULL, V(x, w, none, in(&b, "f32[N,2,2]")), "operand 3 is for norms");
     bench_close(&b);
 }
 END_TEST
@@ -346,14 +340,6 @@ START_TEST(test_reductions_and_norms) {
     REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = -1}), V(x), "axis -1");
     REFUSED(&b, SOFTMAX, (&(tn_attrs_axis){.axis = 1}), V(in(&b, "i32[2,2]")), "floating point");
     REFUSED(&b, LAYER_NORM, (&(tn_attrs_norm){.axis = 2}), V(x, in(&b, "f32[5]")), "broadcast");
-    const tn_attrs_row_norm rms = {.norm = "rms"};
-    expect_type(&b, EMIT(&b, ROW_SUMS, (&(tn_attrs_row_sums){.cols = 3}), x), 0, "f32[N,4,2,2]");
-    REFUSED(&b, ROW_SUMS, (&(tn_attrs_row_sums){.cols = 4}), V(x), "rows of 6 are no parts of 4");
-    REFUSED(&b, ROW_SUMS, (&(tn_attrs_row_sums){0}), V(x), "no parts of 0");
-    REFUSED(&b, ROW_SUMS, (&(tn_attrs_row_sums){.cols = 3}), V(in(&b, "f32[2,N]")), "rows of N are no parts");
-    expect_type(&b, EMIT(&b, ROW_NORM, &rms, x, in(&b, "f32[N,4,3,2]")), 0, "f32[N,4,2]");
-    REFUSED(&b, ROW_NORM, &rms, V(x, in(&b, "f32[N,4,2]")),
-            "operand 1 is f32[N,4,2]; it must be f32 [rows of x, parts, 2]");
     REFUSED(&b, BATCH_NORM, (&(tn_attrs_norm){.axis = 1}),
             V(x, in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[4]"), in(&b, "f32[6]")), "axis 0 of",
             "(6) and axis 1 of", "(4)", "differ");

@@ -97,53 +97,22 @@ tn_status tn_ev_trailing_norm(tn_ev *c) {
     return status;
 }
 
-void tn_ev_row_moments(const tn_tensor *sums, int64_t row, int64_t n, bool centre, double *mean, double *variance) {
-    const int64_t parts = sums->dims[sums->rank - 2];
-    double sum = 0, squares = 0, part[2];
-    for (int64_t p = 0; p < parts; p++) {
-        tn_ev_load_f(sums, (row * parts + p) * 2, 1, 2, part);
-        sum += part[0];
-        squares += part[1];
-    }
-    *mean = centre ? sum / (double)n : 0;
-    *variance = fmax(0, squares / (double)n - *mean * *mean);
-}
-
 /* By row: what it is multiplied with, and what is added then. */
 tn_status tn_ev_row_norm(tn_ev *c) {
     const tn_attrs_row_norm *a = c->attrs;
     const tn_tensor *x = &c->in[0];
     const int64_t n = x->dims[x->rank - 1], rows = tn_ev_product(x, 0, x->rank - 1);
-    const bool centre = !strcmp(a->norm, "layer");
     double *v = tn_ev_scratch(c, n, sizeof *v);
     if (!v) return tn_ev_no_memory(c);
     for (int64_t r = 0; r < rows; r++) {
-        double mean = 0, variance = 0;
+        double mean = 0, square = 0;
         tn_ev_load_f(x, r * n, 1, (size_t)n, v);
-        for (int64_t k = 0; centre && k < n; k++) mean += v[k] / (double)n;
-        for (int64_t k = 0; k < n; k++) variance += (v[k] - mean) * (v[k] - mean) / (double)n;
-        if (tn_ev_has(c, 1)) tn_ev_row_moments(&c->in[1], r, n, centre, &mean, &variance);
-        const double scale = 1 / sqrt(variance + a->eps), out[2] = {scale, -mean * scale};
+        for (int64_t k = 0; !strcmp(a->norm, "layer") && k < n; k++) mean += v[k] / (double)n;
+        for (int64_t k = 0; k < n; k++) square += (v[k] - mean) * (v[k] - mean) / (double)n;
+        const double scale = 1 / sqrt(square + a->eps), out[2] = {scale, -mean * scale};
         tn_ev_store_f(&c->out[0], r * 2, 1, 2, out);
     }
     tn_ev_drop(c, v, n, sizeof *v);
-    return TN_OK;
-}
-
-tn_status tn_ev_row_sums(tn_ev *c) {
-    const int64_t cols = ((const tn_attrs_row_sums *)c->attrs)->cols, parts = tn_tensor_numel(&c->out[0]) / 2;
-    double *v = tn_ev_scratch(c, cols, sizeof *v);
-    if (!v) return tn_ev_no_memory(c);
-    for (int64_t p = 0; p < parts; p++) {
-        double out[2] = {0, 0};
-        tn_ev_load_f(&c->in[0], p * cols, 1, (size_t)cols, v);
-        for (int64_t k = 0; k < cols; k++) {
-            out[0] += v[k];
-            out[1] += v[k] * v[k];
-        }
-        tn_ev_store_f(&c->out[0], p * 2, 1, 2, out);
-    }
-    tn_ev_drop(c, v, cols, sizeof *v);
     return TN_OK;
 }
 

@@ -54,15 +54,14 @@ static void int_gemm(const tn_attrs_matmul *at, int64_t m, int64_t n, int64_t k,
 }
 
 /* The product y [m, n] of the rows of x [m, k] as they are becomes that of the rows with a norm (ir/type/contract.c); sums: of the
- * columns of the other factor, or NULL: means are not taken away; given: row sums, of which row `row` belongs to the first of x, or NULL. */
-static void norm_rows(double eps, int64_t m, int64_t n, int64_t k, const double *x, const double *sums,
-                      const tn_tensor *given, int64_t row, double *y) {
+ * columns of the other factor, or NULL: means are not taken away. */
+static void norm_rows(double eps, int64_t m, int64_t n, int64_t k, const double *x, const double *sums, double *y) {
     for (int64_t i = 0; i < m; i++) {
-        double mean = 0, variance = 0;
-        for (int64_t p = 0; sums && p < k; p++) mean += x[i * k + p] / (double)k;
-        for (int64_t p = 0; p < k; p++) variance += (x[i * k + p] - mean) * (x[i * k + p] - mean) / (double)k;
-        if (given) tn_ev_row_moments(given, row + i, k, sums != NULL, &mean, &variance);
-        const double scale = 1 / sqrt(variance + eps);
+        double mean = 0, square = 0;
+        for (int64_t p = 0; sums && p < k; p++) mean += x[i * k + p];
+        mean /= (double)k;
+        for (int64_t p = 0; p < k; p++) square += (x[i * k + p] - mean) * (x[i * k + p] - mean);
+        const double scale = 1 / sqrt(square / (double)k + eps);
         for (int64_t j = 0; j < n; j++) y[i * n + j] = (y[i * n + j] - (sums ? mean * sums[j] : 0)) * scale;
     }
 }
@@ -72,9 +71,8 @@ typedef struct product {
     int64_t m, n, k;
     side a, b; /* b: of the columns that are in work */
     tn_tensor *y;
-    void *out;             /* m rows of those columns; doubles, or int64_t, which have one size */
-    double *sums;          /* of all columns, for a norm that takes means away */
-    const tn_tensor *rows; /* sums of a's, or NULL */
+    void *out;    /* m rows of those columns; doubles, or int64_t, which have one size */
+    double *sums; /* of all columns, for a norm that takes means away */
     bool floats, norm;
 } product;
 
@@ -86,9 +84,7 @@ static void multiply(product *p, int64_t at_a, int64_t at_b, int64_t at_y, int64
         tn_ev_gemm(p->at->trans_a, p->at->trans_b, p->m, w, p->k, p->a.f, p->a.row, p->b.f, p->b.row, false, p->out, w);
     else
         int_gemm(p->at, p->m, w, p->k, p->a.i, p->b.i, p->out);
-    if (p->norm)
-        norm_rows(p->at->eps, p->m, w, p->k, p->a.f, p->sums ? p->sums + j : NULL, p->rows, p->k ? at_a / p->k : 0,
-                  p->out);
+    if (p->norm) norm_rows(p->at->eps, p->m, w, p->k, p->a.f, p->sums ? p->sums + j : NULL, p->out);
     const int64_t rows = w == p->n ? 1 : p->m, row = w == p->n ? p->m * w : w;
     for (int64_t i = 0; i < rows; i++)
         if (p->floats)
@@ -173,7 +169,6 @@ tn_status tn_ev_matmul(tn_ev *c) {
     const bool bytes = at->math && !strcmp(at->math, "i32");
     p.floats = bytes || tn_dtype_is_float(y->dtype);
     p.norm = at->norm && *at->norm;
-    p.rows = tn_ev_has(c, 3) ? &c->in[3] : NULL;
     if (p.m == 0 || p.n == 0) return TN_OK;
     if (!c->opts->fast || y->dtype != TN_F32 || p.norm) return multiply_panels(c, &p);
     multiply_batch(&p, 0, 0);

@@ -59,8 +59,7 @@ extern "C" {
     B(elu, ELU, activation) B(selu, SELU, activation) B(celu, CELU, activation)                                        \
     B(leaky_relu, LEAKY_RELU, activation) B(hard_sigmoid, HARD_SIGMOID, activation)                                    \
     B(thresholded_relu, THRESHOLDED_RELU, activation) B(space_to_depth, SPACE_TO_DEPTH, depth)                         \
-    B(depth_to_space, DEPTH_TO_SPACE, depth) B(dft, DFT, dft) B(row_norm, ROW_NORM, row_norm)                     \
-    B(row_sums, ROW_SUMS, row_sums)
+    B(depth_to_space, DEPTH_TO_SPACE, depth) B(dft, DFT, dft) B(row_norm, ROW_NORM, row_norm)
 
 /* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's and rms_norm's b may be none.  append's a is an input, and its
  * result an output, which grows in the input's buffer (tn_graph_alias). */
