@@ -106,12 +106,115 @@ static tn_val permute_weights(tn_match *m) {
     return tn_emit1(g, TN_OP_MATMUL, a, 2, in);
 }
 
+/* ---- sequence first: rows that are permuted only for attention ------------------------------------------------------
+ *
+ * Some models turn [batch, sequence, features] around before the projections of attention and back behind it (PyTorch's MultiheadAttention).
+ * Attention reads and writes any order of rows, so the permutation moves to it: down, past projections, what is added to them and
+ * their parts; and up, past the product behind it. */
+
+enum { FAR = 8 };
+
+/* p leaves the last axis where it is. */
+static bool keeps_features(tn_perm p) {
+    return p.n > 2 && p.p[p.n - 1] == (int64_t)p.n - 1;
+}
+
+/* Does every way from v lead to a transpose, by parts, sums with one number a feature, and reshapes? */
+static bool leads_to_transposes(const tn_graph *g, tn_val v, int steps) {
+    if (steps == 0 || !tn_val_first_use(g, v).i) return false;
+    for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
+        const tn_node n = tn_use_node(g, u);
+        const tn_op op = tn_node_op(g, n);
+        if (op == TN_OP_TRANSPOSE) continue;
+        const bool sum = op == TN_OP_ADD && tn_val_rank(g, tn_node_input(g, n, 1 - tn_use_slot(g, u))) <= 1;
+        if ((op != TN_OP_SLICE && op != TN_OP_RESHAPE && !sum) ||
+            !leads_to_transposes(g, tn_node_result(g, n, 0), steps - 1))
+            return false;
+    }
+    return true;
+}
+
+/* The root's operand 0 is transposed (TN_Y, of TN_X). */
+static const char *sinks(const tn_match *m) {
+    const tn_graph *g = m->g;
+    if (!keeps_features(tn_perm_of(g, tn_val_def(g, m->v[TN_Y])))) return "the transpose moves the features";
+    return leads_to_transposes(g, tn_node_result(g, m->root, 0), FAR) ? NULL : "no transpose follows";
+}
+
+static const char *product_sinks(const tn_match *m) {
+    if (tn_val_rank(m->g, m->v[TN_W]) != 2 || TN_ATTRS_OF(m->g, m->root, matmul)->trans_a) return "";
+    return sinks(m);
+}
+
+static const char *sum_sinks(const tn_match *m) {
+    return tn_val_rank(m->g, m->v[TN_W]) > 1 ? "" : sinks(m);
+}
+
+/* A part of features of all rows. */
+static const char *part_sinks(const tn_match *m) {
+    const tn_attrs_slice *a = tn_node_attrs(m->g, m->root);
+    for (uint32_t k = 0; k + 1 < a->starts.n; k++)
+        if (a->sizes.p[k].i != tn_val_dim(m->g, m->v[TN_Y], k).i || tn_ints_at(a->steps, k, 1) != 1) return "";
+    return sinks(m);
+}
+
+/* The root's op before the transpose. */
+static tn_val transpose_later(tn_match *m) {
+    tn_graph *g = m->g;
+    const tn_perm p = tn_perm_of(g, tn_val_def(g, m->v[TN_Y]));
+    tn_val in[2] = {m->v[TN_X], m->v[TN_W]}, y;
+    if (tn_node_op(g, m->root) == TN_OP_SLICE) {
+        const tn_attrs_slice *was = tn_node_attrs(g, m->root);
+        tn_attrs_slice a = *was;
+        tn_dim sizes[TN_MAX_RANK];
+        for (uint32_t k = 0; k < p.n; k++) sizes[p.p[k]] = was->sizes.p[k];
+        a.sizes.p = sizes; /* starts and steps of rows are all alike */
+        y = tn_emit1(g, TN_OP_SLICE, &a, 1, in);
+    } else
+        y = tn_emit1(g, tn_node_op(g, m->root), tn_node_attrs(g, m->root), 2, in);
+    return tn_emit_transpose(g, y, p);
+}
+
+/* What v reshapes, or v. */
+static tn_val behind_reshape(const tn_graph *g, tn_val v) {
+    return tn_is_op(g, v, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, v), 0) : v;
+}
+
+/* TN_X: rows, flattened; TN_Y: their product with TN_W, which, perhaps after adding TN_B, the root's operand reshapes. */
+static const char *product_rises(const tn_match *m) {
+    const tn_graph *g = m->g;
+    const tn_perm p = tn_perm_of(g, m->root);
+    const tn_val y = tn_node_input(g, m->root, 0);
+    if (!keeps_features(p) || tn_val_rank(g, m->v[TN_W]) != 2 || tn_val_rank(g, m->v[TN_X]) != 2) return "";
+    if (TN_ATTRS_OF(g, tn_val_def(g, m->v[TN_Y]), matmul)->trans_a) return "";
+    if (m->v[TN_B].i && tn_val_rank(g, m->v[TN_B]) > 1) return "";
+    if (tn_val_dim(g, y, p.n - 1).i != tn_val_dim(g, m->v[TN_Y], 1).i) return "the reshape splits the features";
+    return tn_is_op(g, behind_reshape(g, m->v[TN_X]), TN_OP_TRANSPOSE) ? NULL : "the rows come from no transpose";
+}
+
+static tn_val transpose_earlier(tn_match *m) {
+    tn_graph *g = m->g;
+    const tn_perm p = tn_perm_of(g, m->root);
+    const tn_val y = tn_node_input(g, m->root, 0);
+    tn_dim dims[TN_MAX_RANK];
+    for (uint32_t k = 0; k + 1 < p.n; k++) dims[k] = tn_val_dim(g, y, k);
+    dims[p.n - 1] = tn_val_dim(g, m->v[TN_X], 1);
+    const tn_val in[2] = {tn_emit_transpose(g, tn_emit_reshape(g, m->v[TN_X], p.n, dims), p), m->v[TN_W]};
+    const tn_val z = tn_emit1(g, TN_OP_MATMUL, tn_node_attrs(g, tn_val_def(g, m->v[TN_Y])), 2, in);
+    return m->v[TN_B].i ? tn_binary(g, TN_OP_ADD, z, m->v[TN_B]) : z;
+}
+
 /* clang-format off */
 static const tn_rule transpose[] = {
     /*   name              match                                                           becomes              dtypes  when               exactness */
     RULE(transpose_merge,  OP(TRANSPOSE, ONCE(RESHAPE, X)),                                FN(transpose_first), ANY,    merges_axes,       EXACT),
     RULE(split_transpose,  OP(RESHAPE, LET_ONCE(Y, TRANSPOSE, X)),                         FN(split_first),     ANY,    splits_axes,       EXACT),
     RULE(matmul_flattened, OP(MATMUL, LET(Z, RESHAPE, LET(Y, TRANSPOSE, X)), CONSTANT(W)), FN(permute_weights), FLOATS, flattens_features, OF_LARGEST(8)),
+    RULE(rows_past_product, OP(MATMUL, LET(Y, TRANSPOSE, X), CONSTANT(W)),                 FN(transpose_later), FLOATS, product_sinks,     EXACT),
+    RULE(rows_past_sum,    OP(ADD, LET(Y, TRANSPOSE, X), CONSTANT(W)),                     FN(transpose_later), FLOATS, sum_sinks,         EXACT),
+    RULE(rows_past_part,   OP(SLICE, LET(Y, TRANSPOSE, X)),                                FN(transpose_later), ANY,    part_sinks,        EXACT),
+    RULE(rows_before_product, OP(TRANSPOSE, ONCE(RESHAPE, LET_ONCE(Y, MATMUL, X, CONSTANT(W)))), FN(transpose_earlier), FLOATS, product_rises, EXACT),
+    RULE(rows_before_sum,  OP(TRANSPOSE, ONCE(RESHAPE, ONCE(ADD, LET_ONCE(Y, MATMUL, X, CONSTANT(W)), CONSTANT(B)))), FN(transpose_earlier), FLOATS, product_rises, EXACT),
 };
 /* clang-format on */
 

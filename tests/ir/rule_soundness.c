@@ -69,6 +69,27 @@ static const struct seed {
                     "  %w = const [1, 2, 3, -4, 0.5, 0] : T[2,3]\n  %s = const [1, 2, -1] : T[3]\n"
                     "  %b = const [0, 1, 2] : T[3]\n  %v = const [1, 4, 0.25] : T[3]\n  %0 = matmul %x, %w\n"
                     "  %1 = batch_norm %0, %s, %b, %b, %v {axis=1, eps=0.001}\n  return %1\n}\n"},
+    {"rows_past_product", "func @main(%x: T[2,3,2]) -> T[2,3,2] {\n"
+                          "  %w = const [1, 2, 3, 4] : T[2,2]\n  %0 = transpose %x {perm=[1,0,2]}\n"
+                          "  %1 = matmul %0, %w\n  %2 = transpose %1 {perm=[1,0,2]}\n  return %2\n}\n"},
+    {"rows_past_sum", "func @main(%x: T[2,3,2]) -> T[2,3,2] {\n"
+                      "  %c = const [1, 0] : T[2]\n  %0 = transpose %x {perm=[1,0,2]}\n"
+                      "  %1 = add %0, %c\n  %2 = transpose %1 {perm=[1,0,2]}\n  return %2\n}\n"},
+    {"rows_past_part", "func @main(%x: T[2,3,4]) -> (T[2,3,2], T[2,3,2]) {\n"
+                       "  %0 = transpose %x {perm=[1,0,2]}\n"
+                       "  %1 = slice %0 {starts=[0,0,1], sizes=[3,2,2], steps=[1,1,1]}\n"
+                       "  %2 = slice %0 {starts=[0,0,0], sizes=[3,2,2], steps=[1,1,2]}\n"
+                       "  %3 = transpose %1 {perm=[1,0,2]}\n  %4 = transpose %2 {perm=[1,0,2]}\n"
+                       "  return %3, %4\n}\n"},
+    {"rows_before_product", "func @main(%x: T[2,3,2]) -> T[2,3,2] {\n"
+                            "  %w = const [1, 2, 3, 4] : T[2,2]\n  %0 = transpose %x {perm=[1,0,2]}\n"
+                            "  %1 = reshape %0 {dims=[6,2]}\n  %2 = matmul %1, %w\n"
+                            "  %3 = reshape %2 {dims=[3,2,2]}\n  %4 = transpose %3 {perm=[1,0,2]}\n  return %4\n}\n"},
+    {"rows_before_sum", "func @main(%x: T[2,3,2]) -> T[2,3,2] {\n"
+                        "  %w = const [1, 2, 3, 4] : T[2,2]\n  %c = const [1, 2] : T[2]\n"
+                        "  %0 = transpose %x {perm=[1,0,2]}\n  %1 = reshape %0 {dims=[6,2]}\n"
+                        "  %2 = matmul %1, %w\n  %3 = add %2, %c\n  %4 = reshape %3 {dims=[3,2,2]}\n"
+                        "  %5 = transpose %4 {perm=[1,0,2]}\n  return %5\n}\n"},
 };
 
 typedef struct report {
