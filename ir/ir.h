@@ -602,6 +602,8 @@ tn_val tn_unary(tn_graph *g, tn_op op, tn_val a);
 tn_val tn_binary(tn_graph *g, tn_op op, tn_val a, tn_val b);
 /* v with the wanted type: itself, or a broadcast of it; none if dtype or rank do not allow it. */
 tn_val tn_fit(tn_graph *g, tn_val v, tn_type want);
+/* A size as a value: i64 [1]. */
+tn_val tn_size_value(tn_graph *g, tn_dim d);
 /* Makes every use of `from` a use of `to`; types must be equal. */
 tn_status tn_replace(tn_graph *g, tn_val from, tn_val to);
 /* Changes one operand; result types are inferred again and must not change unless they have no uses yet. */

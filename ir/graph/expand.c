@@ -90,13 +90,6 @@ static tn_dim extent(expansion *e, size_t from, size_t to) {
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
-/* [1]: a size as a value. */
-static tn_val size_of(expansion *e, tn_dim d) {
-    const tn_dim one = tn_dim_const(e->g, 1), all = tn_dim_add(e->g, d, one);
-    const tn_val upto = tn_emit1(e->g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = TN_I64, .dims = {&all, 1}}, 0, NULL);
-    return tn_emit1(e->g, TN_OP_SLICE, &(tn_attrs_slice){{&d, 1}, {&one, 1}, {&(int64_t){1}, 1}}, 1, &upto);
-}
-
 /* true [S, T] where query i sees key j: j + S <= i + T. */
 static tn_val sees(expansion *e, tn_val scores) {
     const size_t r = tn_val_rank(e->g, scores);
@@ -104,7 +97,7 @@ static tn_val sees(expansion *e, tn_val scores) {
     tn_val at[2];
     for (int64_t axis = 0; axis < 2; axis++) {
         const tn_attrs_iota a = {.dtype = TN_I64, .dims = {dims, 2}, .axis = axis};
-        at[axis] = add(e, tn_emit1(e->g, TN_OP_IOTA, &a, 0, NULL), size_of(e, dims[1 - axis]));
+        at[axis] = add(e, tn_emit1(e->g, TN_OP_IOTA, &a, 0, NULL), tn_size_value(e->g, dims[1 - axis]));
     }
     return bin(e, TN_OP_LE, at[1], at[0]);
 }

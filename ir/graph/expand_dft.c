@@ -190,9 +190,7 @@ static tn_val known(const transform *f, tn_val v, int64_t n, int64_t c, int64_t 
 
 /* [1]: a size as a value of f's type, or i64. */
 static tn_val size_value(const transform *f, tn_dim d, tn_dtype t) {
-    const tn_dim all = tn_dim_add(f->g, d, size(f, 1));
-    const tn_val upto = tn_emit1(f->g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = TN_I64, .dims = {&all, 1}}, 0, NULL),
-                 v = slice(f, upto, 0, d, size(f, 1), 1);
+    const tn_val v = tn_size_value(f->g, d);
     return t == TN_I64 ? v : tn_emit1(f->g, TN_OP_CAST, &(tn_attrs_cast){.to = t}, 1, &v);
 }
 

@@ -269,6 +269,12 @@ tn_val tn_fit(tn_graph *g, tn_val v, tn_type want) {
     return tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
 }
 
+tn_val tn_size_value(tn_graph *g, tn_dim d) {
+    const tn_dim one = tn_dim_const(g, 1), all = tn_dim_add(g, d, one);
+    const tn_val upto = tn_emit1(g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = TN_I64, .dims = {&all, 1}}, 0, NULL);
+    return tn_emit1(g, TN_OP_SLICE, &(tn_attrs_slice){{&d, 1}, {&one, 1}, {&(int64_t){1}, 1}}, 1, &upto);
+}
+
 /* ---- trials ------------------------------------------------------------------------------------------------------ */
 
 tn_trial tn_trial_begin(tn_graph *g) {

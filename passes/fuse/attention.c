@@ -234,15 +234,13 @@ static tn_val flipped(attention *x, tn_val v, bool flip) {
     return flip ? swapped(x, v) : v;
 }
 
-/* Does v broadcast to the scores as they stand? */
-static bool spreads(const attention *x, tn_val v, tn_val scores) {
-    const tn_graph *g = x->g;
+bool tn_fuse_spreads(const tn_graph *g, tn_val v, tn_val scores, tn_dim keys) {
     const size_t r = v.i ? tn_val_rank(g, v) : 0, rs = tn_val_rank(g, scores);
     if (r > rs) return false;
-    for (size_t k = 0; k < r; k++)
-        if (!tn_dim_equal_const(g, tn_val_dim(g, v, k), 1) &&
-            tn_val_dim(g, v, k).i != tn_val_dim(g, scores, rs - r + k).i)
-            return false;
+    for (size_t k = 0; k < r; k++) {
+        const tn_dim d = tn_val_dim(g, v, k), own = k + 1 == r ? keys : tn_val_dim(g, scores, rs - r + k);
+        if (!tn_dim_equal_const(g, d, 1) && d.i != own.i) return false;
+    }
     return true;
 }
 
@@ -353,7 +351,8 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     const tn_val scores = x->scores = input(x, p, 0), product = scores_of(x, scores);
     if (x->why || !product.i) return (tn_val){0};
     if (!keeps_matrix(g, product, scores)) return x->why = "what is added has more queries or keys", (tn_val){0};
-    if (!spreads(x, x->bias, scores) || !spreads(x, x->mask, scores))
+    const tn_dim keys = tn_val_dim(g, scores, r - 1);
+    if (!tn_fuse_spreads(g, x->bias, scores, keys) || !tn_fuse_spreads(g, x->mask, scores, keys))
         return x->why = "what is added has other axes", (tn_val){0};
     const tn_attrs_matmul *first = TN_ATTRS_OF(g, def_of(x, product), matmul), *second = TN_ATTRS_OF(g, n, matmul);
     const tn_val out = tn_node_result(g, n, 0);

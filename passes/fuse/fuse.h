@@ -56,6 +56,8 @@ bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
 /* The product before a `row_norm` that adds the same rows up for the same norm; none if there is none. */
 tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
+/* Does v (none does) broadcast to [..., S, keys], where `scores` is of [..., S, any]? */
+bool tn_fuse_spreads(const tn_graph *g, tn_val v, tn_val scores, tn_dim keys);
 /* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask);
 /* Is v, along its last axis, from, from + 1, ..., and everywhere else the same? */

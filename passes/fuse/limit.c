@@ -25,18 +25,16 @@ static bool is_unseen(const finder *f, double x) {
     return x == -INFINITY || (!f->exact && x <= TN_FUSE_UNSEEN);
 }
 
+static bool spreads(const finder *f, tn_val v) {
+    return tn_fuse_spreads(f->g, v, f->scores, f->keys);
+}
+
 /* One number a query, whole, that broadcasts to the scores. */
 static bool is_of_queries(const finder *f, tn_val v) {
-    const tn_graph *g = f->g;
-    const tn_dtype t = tn_val_dtype(g, v);
-    const size_t r = tn_val_rank(g, v);
-    if ((t != TN_I64 && t != TN_I32) || r > f->rank || (r && !tn_dim_equal_const(g, tn_val_dim(g, v, r - 1), 1)))
-        return false;
-    for (size_t k = 2; k <= r; k++) {
-        const tn_dim d = tn_val_dim(g, v, r - k);
-        if (!tn_dim_equal_const(g, d, 1) && d.i != tn_val_dim(g, f->scores, f->rank - k).i) return false;
-    }
-    return true;
+    const tn_dtype t = tn_val_dtype(f->g, v);
+    const size_t r = tn_val_rank(f->g, v);
+    return (t == TN_I64 || t == TN_I32) && spreads(f, v) &&
+           (!r || tn_dim_equal_const(f->g, tn_val_dim(f->g, v, r - 1), 1));
 }
 
 /* from + j, of all keys j? */
@@ -45,14 +43,11 @@ static bool is_of_keys(const finder *f, tn_val v, tn_dim *from) {
     return r && tn_val_dim(f->g, v, r - 1).i == f->keys.i && tn_fuse_counts(f->g, v, from);
 }
 
-/* A dim as a value of v's dtype. */
+/* A dim as a value. */
 static tn_val number(const finder *f, tn_dim d, tn_dtype t) {
-    tn_graph *g = f->g;
-    const tn_dim one = tn_dim_const(g, 1), all = tn_dim_add(g, d, one);
     int64_t c;
-    if (tn_dim_is_const(g, d, &c)) return tn_emit_const_f64(g, t, 0, NULL, &(double){(double)c}, NULL);
-    const tn_val upto = tn_emit1(g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = t, .dims = {&all, 1}}, 0, NULL);
-    return tn_emit1(g, TN_OP_SLICE, &(tn_attrs_slice){{&d, 1}, {&one, 1}, {&(int64_t){1}, 1}}, 1, &upto);
+    if (tn_dim_is_const(f->g, d, &c)) return tn_emit_const_f64(f->g, t, 0, NULL, &(double){(double)c}, NULL);
+    return tn_emit_cast(f->g, tn_size_value(f->g, d), t);
 }
 
 /* The comparison n, or its opposite, as a limit. */
@@ -67,14 +62,12 @@ static void take(finder *f, tn_node n, bool opposite) {
         low = high, high = was, less = !less;
     }
     tn_dim from;
+    int64_t least, most;
     if (!is_of_queries(f, high) || !is_of_keys(f, low, &from)) return;
-    const tn_dim behind = tn_dim_sub(g, tn_dim_const(g, !less), from); /* keys j < high + behind */
-    int64_t lo, hi;
-    tn_dim_bounds(g, from, &lo, &hi);
-    if (lo < 0) return;
-    f->limit = high;
-    if (tn_dim_is_const(g, behind, &lo) && lo == 0) return;
+    tn_dim_bounds(g, from, &least, &most);
+    if (least < 0) return;
     const tn_dtype t = tn_val_dtype(g, high);
+    f->limit = high; /* keys j < high + !less - from */
     if (!less) f->limit = tn_binary(g, TN_OP_ADD, f->limit, number(f, tn_dim_const(g, 1), t));
     if (!tn_dim_equal_const(g, from, 0)) f->limit = tn_binary(g, TN_OP_SUB, f->limit, number(f, from, t));
 }
@@ -97,17 +90,6 @@ static tn_val without(finder *f, tn_val v) {
     if (compares(op)) take(f, n, false);
     if (inner.i && compares(tn_node_op(g, inner))) take(f, inner, true);
     return f->limit.i ? (tn_val){0} : v;
-}
-
-static bool spreads(const finder *f, tn_val v) {
-    const size_t r = v.i ? tn_val_rank(f->g, v) : 0;
-    if (r > f->rank) return false;
-    for (size_t k = 1; k <= r; k++) {
-        const tn_dim d = tn_val_dim(f->g, v, r - k);
-        const tn_dim own = k == 1 ? f->keys : tn_val_dim(f->g, f->scores, f->rank - k);
-        if (!tn_dim_equal_const(f->g, d, 1) && d.i != own.i) return false;
-    }
-    return true;
 }
 
 /* Queries of which `seen` is false weigh all keys. */

@@ -1,5 +1,5 @@
 /* transpose.c: transposes move past reshapes and into weights, so that `cancel` can bring them together. */
-#include "passes/util.h"
+#include "passes/layout/permute.h"
 #include "passes/rule.h"
 
 /* ---- past reshapes ----------------------------------------------------------------------------------------------- */
@@ -160,19 +160,9 @@ static const char *part_sinks(const tn_match *m) {
 
 /* The root's op before the transpose. */
 static tn_val transpose_later(tn_match *m) {
-    tn_graph *g = m->g;
-    const tn_perm p = tn_perm_of(g, tn_val_def(g, m->v[TN_Y]));
-    tn_val in[2] = {m->v[TN_X], m->v[TN_W]}, y;
-    if (tn_node_op(g, m->root) == TN_OP_SLICE) {
-        const tn_attrs_slice *was = tn_node_attrs(g, m->root);
-        tn_attrs_slice a = *was;
-        tn_dim sizes[TN_MAX_RANK];
-        for (uint32_t k = 0; k < p.n; k++) sizes[p.p[k]] = was->sizes.p[k];
-        a.sizes.p = sizes; /* starts and steps of rows are all alike */
-        y = tn_emit1(g, TN_OP_SLICE, &a, 1, in);
-    } else
-        y = tn_emit1(g, tn_node_op(g, m->root), tn_node_attrs(g, m->root), 2, in);
-    return tn_emit_transpose(g, y, p);
+    const tn_perm p = tn_perm_of(m->g, tn_val_def(m->g, m->v[TN_Y]));
+    const tn_val in[2] = {m->v[TN_X], m->v[TN_W]};
+    return tn_emit_transpose(m->g, tn_emit_permuted(m->g, m->root, tn_perm_inverse(p), m->v[TN_W].i ? 2 : 1, in), p);
 }
 
 /* What v reshapes, or v. */
