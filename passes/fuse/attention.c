@@ -15,6 +15,7 @@
 static const char rule[] = "attention";
 enum { MAX_STEPS = 16 };   /* between softmax and the first product */
 enum { FEW_QUERIES = 16 }; /* in float32, which has a kernel for these only */
+enum { MOST_FACTORS = 1024 };
 
 /* Of queries, or results, v: in 16 bits, or in float32 few. */
 static bool has_kernel(const tn_graph *g, tn_val v) {
@@ -39,6 +40,7 @@ typedef struct attention {
     tn_graph *g;
     tn_val q, k, v, bias, mask; /* q, k: of the first product, in its order */
     tn_attrs_attention a;
+    tn_val factors;  /* of the queries of each head, up to 1, beside a.scale; f32 [..., 1 or S, 1] */
     tn_val scores;   /* what softmax reads */
     const char *why; /* it is none */
 } attention;
@@ -143,27 +145,61 @@ static tn_val through_mask(attention *x, tn_val v) {
     return input(x, v, kept ? 1 : 2);
 }
 
+/* What is added before a factor is multiplied by it, too (Falcon's positions). */
 static tn_val through_sum(attention *x, tn_val v) {
+    tn_graph *g = x->g;
     const size_t score = is_score(x, input(x, v, 0), MAX_STEPS) ? 0 : 1;
-    if (x->a.scale != 0 || x->a.cap > 0) return x->why = "what is added is scaled", v;
-    add_bias(x, for_scores(x, input(x, v, 1 - score), v));
+    tn_val more = input(x, v, 1 - score);
+    if (x->a.cap > 0) return x->why = "what is added is capped", v;
+    if (x->a.scale != 0)
+        more = tn_binary(g, TN_OP_MUL, tn_emit_cast(g, more, TN_F32),
+                         tn_emit_const_f64(g, TN_F32, 0, NULL, &x->a.scale, NULL));
+    if (x->factors.i) more = tn_binary(g, TN_OP_MUL, more, x->factors);
+    add_bias(x, for_scores(x, more, v));
     return input(x, v, score);
+}
+
+static void scale_by(attention *x, double c) {
+    x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * c;
+}
+
+/* v * f, f constant and one number for all keys: the largest is the scale, so that the queries that are multiplied by what is left
+ * (cosine attention, of a temperature for each head) overflow no more than they did. */
+static bool takes_factors(attention *x, tn_val v, tn_val f, tn_val of) {
+    tn_graph *g = x->g;
+    const size_t r = tn_val_rank(g, f);
+    int64_t n, dims[TN_MAX_RANK];
+    double each[MOST_FACTORS], most = 0;
+    if (x->factors.i || !r || !tn_is_const(g, f) || !tn_const_data(g, f) || !tn_static_numel(g, f, &n) ||
+        n > MOST_FACTORS || !tn_dim_equal_const(g, tn_val_dim(g, f, r - 1), 1) || !tn_same_dims(g, v, of))
+        return false;
+    for (size_t k = 0; k < r; k++) tn_static_dim(g, f, k, &dims[k]);
+    for (int64_t k = 0; k < n; k++) {
+        each[k] = tn_load_num(tn_val_dtype(g, f), tn_const_data(g, f), (uint64_t)k);
+        most = fmax(most, fabs(each[k]));
+    }
+    for (int64_t k = 0; k < n; k++) each[k] /= most;
+    x->factors = tn_emit_const_f64(g, TN_F32, r, dims, each, NULL);
+    if (x->factors.i) scale_by(x, most);
+    return x->factors.i != 0;
 }
 
 /* A factor, or the one behind a soft cap. */
 static tn_val through_factor(attention *x, tn_val v) {
     const bool is_div = tn_is_op(x->g, v, TN_OP_DIV);
+    const tn_val a = input(x, v, 0), b = input(x, v, 1);
     double c;
-    const size_t at = tn_const_splat(x->g, input(x, v, 1), &c) ? 0 : 1;
-    if ((at && (is_div || !tn_const_splat(x->g, input(x, v, 0), &c))) || c == 0 || !isfinite(c))
-        return x->why = "the scores are multiplied by no number", v;
-    x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * (is_div ? 1 / c : c);
-    return input(x, v, at);
+    const size_t at = tn_const_splat(x->g, b, &c) ? 0 : 1;
+    if ((!at || (!is_div && tn_const_splat(x->g, a, &c))) && c != 0 && isfinite(c))
+        return scale_by(x, is_div ? 1 / c : c), at ? b : a;
+    if (!is_div && takes_factors(x, v, b, a)) return a;
+    if (!is_div && takes_factors(x, v, a, b)) return b;
+    return x->why = "the scores are multiplied by no number", v;
 }
 
 /* Outwards a factor was the cap c: c * tanh(f x) is c * tanh(c f x / c). */
 static tn_val through_cap(attention *x, tn_val v) {
-    if (x->a.cap > 0 || !(x->a.scale > 0)) return x->why = "a tanh of the scores is no soft cap", v;
+    if (x->a.cap > 0 || !(x->a.scale > 0) || x->factors.i) return x->why = "a tanh of the scores is no soft cap", v;
     x->a.cap = x->a.scale;
     return input(x, v, 0);
 }
@@ -180,6 +216,7 @@ static bool keeps_matrix(const tn_graph *g, tn_val v, tn_val y) {
 static tn_val through_reshape(attention *x, tn_val v) {
     const tn_val y = input(x, v, 0);
     if (!keeps_matrix(x->g, v, y)) return x->why = "a reshape mixes queries and keys", v;
+    if (x->factors.i) return x->why = "a reshape stands between the product and its factors", v;
     return y;
 }
 
@@ -302,7 +339,7 @@ static tn_val without_factor(attention *x, tn_val v, int depth) {
     case TN_OP_DIV: {
         const tn_val y = input(x, v, 0);
         if (!tn_const_splat(g, input(x, v, 1), &c) || c == 0 || !isfinite(c) || !tn_same_type(g, v, y)) return v;
-        x->a.scale = (x->a.scale != 0 ? x->a.scale : 1) * (tn_node_op(g, n) == TN_OP_DIV ? 1 / c : c);
+        scale_by(x, tn_node_op(g, n) == TN_OP_DIV ? 1 / c : c);
         return without_factor(x, y, depth + 1);
     }
     case TN_OP_CAST: {
@@ -317,6 +354,15 @@ static tn_val without_factor(attention *x, tn_val v, int depth) {
     }
     default: return v;
     }
+}
+
+/* Queries, each multiplied by its head's factor. */
+static tn_val by_factors(attention *x, tn_val q) {
+    tn_graph *g = x->g;
+    if (!x->factors.i) return q;
+    const tn_val wide =
+        tn_is_op(g, q, TN_OP_CAST) ? tn_emit_cast(g, input(x, q, 0), TN_F32) : tn_emit_cast(g, q, TN_F32);
+    return tn_emit_cast(g, tn_binary(g, TN_OP_MUL, wide, x->factors), tn_val_dtype(g, q));
 }
 
 /* What is added chooses between nothing, where a key is seen, and so little that nothing is left of it. */
@@ -359,7 +405,7 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     if (tn_val_dtype(g, product) != tn_val_dtype(g, out)) /* no kernel takes operands of several */
         return x->why = "the two products are of different dtypes", (tn_val){0};
     const tn_val q = without_factor(x, input(x, product, 0), 0), k = without_factor(x, input(x, product, 1), 0);
-    x->q = led_like(x, flipped(x, q, first->trans_a), product, scores);
+    x->q = led_like(x, by_factors(x, flipped(x, q, first->trans_a)), product, scores);
     x->k = led_like(x, flipped(x, k, !first->trans_b), product, scores);
     const tn_val v = tn_node_input(g, n, 1),
                  early = tn_is_op(g, v, TN_OP_CAST) ? narrowed(x, input(x, v, 0), tn_val_dtype(g, v), false, 0) : v;

@@ -34,8 +34,6 @@ BOUND = 1e-4  # of float32, which sums in another order
 VOCABULARY, HIDDEN, HEADS, LAYERS = 97, 64, 4, 2
 # family, exporter: what is known to be refused or missed
 KNOWN = {("falcon_alibi", "script"): "PyTorch writes a Cast to complex128, which ONNX Runtime does not load either",
-         ("falcon_alibi", "dynamo"): "eager scales the sum of scores and positions",
-         ("swinv2", "dynamo"): "each head's scores have a factor", ("swinv2", "script"): "each head's scores have a factor",
          ("wav2vec2", "dynamo"): "lengths are bcast(n, max(n, 0)), which no mask is known to fit"}
 
 
