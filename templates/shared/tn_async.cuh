@@ -150,7 +150,7 @@ template <bool TRANS> TN_DEV void tn_ldmatrix2(unsigned addr, unsigned (&r)[2]) 
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                               \
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #endif
-#if defined(TN_HOST) || __CUDA_ARCH__ >= 890
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 890
 TN_DEV void tn_mma_e4m3(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
     TN_MMA_FP8_BODY(TN_EMU_E4M3, "e4m3")
 }
@@ -169,7 +169,7 @@ TN_DEV void tn_red_add(float *p, float v) {
 }
 
 // ---- Hopper ----------------------------------------------------------------------------------------------------------------
-#if defined(TN_HOST) || __CUDA_ARCH__ >= 900
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 // Arrives and expects that bulk copies will bring so many more bytes in this phase.
 TN_DEV void tn_mbarrier_arrive_expect(unsigned bar, unsigned bytes) {

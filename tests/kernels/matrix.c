@@ -3,6 +3,7 @@
  *     kernel_matrix [--device emu|cuda|both|nvrtc] [--template NAME,...] [--case NAME] [--variant TEXT] [--cover SET]
  *                   [--turn N] [--rest N] [--shard I/N] [--arch NAME,...] [--optimize] [--list] [--verbose]
  *     kernel_matrix --early [--template NAME,...] [--case NAME]
+ *     kernel_matrix --headers DIR [--template NAME,...] [--case NAME]
  *     kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]
  *
  * A case is a function of a .tn file beside this one, or a row of the tables in cases.c in one precision.  Its kernels
@@ -30,6 +31,8 @@
  *
  * --early looks into the machine code for sm_90a of one variant for each template and dtypes of operands that promises to ask for constants before it
  * waits for the kernel before it: does it?
+ *
+ * --headers writes headers with which the templates' files compile as they stand (headers.c).
  *
  * --perf times variants on the GPU instead, at the sizes of real models, beside cuBLASLt (perf.c). */
 #include <getopt.h>
@@ -484,6 +487,7 @@ static const char usage[] =
     "                     [--cover pairs|knobs|types|all] [--turn N] [--rest N] [--shard I/N] [--arch NAME,...]\n"
     "                     [--optimize] [--list] [--verbose]\n"
     "       kernel_matrix --early [--template NAME,...] [--case NAME]\n"
+    "       kernel_matrix --headers DIR [--template NAME,...] [--case NAME]\n"
     "       kernel_matrix --perf [--top N] [--template NAME,...] [--case NAME] [--variant TEXT]\n";
 
 static bool skip(int *rc, const char *why) {
@@ -542,17 +546,27 @@ static void visit_targets(void) {
 }
 
 int main(int argc, char **argv) {
-    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, REST, ARCH, OPTIMIZE, EARLY, PERF, TOP, LIST, VERBOSE };
-    static const struct option options[] = {{"device", 1, NULL, DEVICE},   {"template", 1, NULL, TEMPLATE},
-                                            {"case", 1, NULL, CASE},       {"variant", 1, NULL, VARIANT},
-                                            {"cover", 1, NULL, COVER},     {"shard", 1, NULL, SHARD},
-                                            {"turn", 1, NULL, TURN},       {"rest", 1, NULL, REST},
-                                            {"arch", 1, NULL, ARCH},       {"optimize", 0, NULL, OPTIMIZE},
-                                            {"early", 0, NULL, EARLY},     {"perf", 0, NULL, PERF},
-                                            {"top", 1, NULL, TOP},         {"list", 0, NULL, LIST},
-                                            {"verbose", 0, NULL, VERBOSE}, {0}};
+    enum { DEVICE, TEMPLATE, CASE, VARIANT, COVER, SHARD, TURN, REST, ARCH };
+    enum { OPTIMIZE = ARCH + 1, EARLY, HEADERS, PERF, TOP, LIST, VERBOSE };
+    static const struct option options[] = {{"device", 1, NULL, DEVICE},
+                                            {"template", 1, NULL, TEMPLATE},
+                                            {"case", 1, NULL, CASE},
+                                            {"variant", 1, NULL, VARIANT},
+                                            {"cover", 1, NULL, COVER},
+                                            {"shard", 1, NULL, SHARD},
+                                            {"turn", 1, NULL, TURN},
+                                            {"rest", 1, NULL, REST},
+                                            {"arch", 1, NULL, ARCH},
+                                            {"optimize", 0, NULL, OPTIMIZE},
+                                            {"early", 0, NULL, EARLY},
+                                            {"headers", 1, NULL, HEADERS},
+                                            {"perf", 0, NULL, PERF},
+                                            {"top", 1, NULL, TOP},
+                                            {"list", 0, NULL, LIST},
+                                            {"verbose", 0, NULL, VERBOSE},
+                                            {0}};
     bool perf = false;
-    const char *device = "emu", *cover = "pairs", *shard = "0/1";
+    const char *device = "emu", *headers = NULL, *cover = "pairs", *shard = "0/1";
     char name[64];
     run.top = 4;
     run.rest = 1;
@@ -570,6 +584,7 @@ int main(int argc, char **argv) {
         case ARCH: run.archs = optarg; break;
         case OPTIMIZE: run.optimize = true; break;
         case EARLY: run.early = true, device = "nvrtc", run.archs = "sm_90a"; break;
+        case HEADERS: headers = optarg; break;
         case PERF: perf = true; break;
         case TOP: run.top = (unsigned)strtoul(optarg, NULL, 10); break;
         case LIST: run.list = true; break;
@@ -594,6 +609,7 @@ int main(int argc, char **argv) {
         snprintf(name, sizeof name, "%.*s", (int)strcspn(p, ","), p);
         if (!tn_template_find(name)) die("there is no template '%s'", name);
     }
+    if (headers) return headers_write(headers, run.template, run.only);
     if (perf) return perf_run(run.template, run.only, run.variant, run.top);
     signal(SIGINT, interrupt);
     signal(SIGTERM, interrupt);

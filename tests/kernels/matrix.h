@@ -6,6 +6,7 @@
  *     on_emu.c   variants on the emulated device
  *     on_gpu.c   a variant on a GPU
  *     on_nvrtc.c variants through NVRTC, for any architecture
+ *     headers.c  a header for each template, with which its file compiles as it stands
  *     perf.c     variants of large cases, timed on a GPU beside cuBLASLt
  *     matrix.c   the program: which variants are run, what that covers */
 #ifndef TENON_TEST_MATRIX_H
@@ -112,6 +113,12 @@ void run_on_gpu(gpu *d, problem *p, const tn_variant *v, const tn_kernel_bin *bi
 /* Prints a line for each of the `top` variants of each template that the cost model likes best, for every large case,
  * fastest first.  Returns an exit code: 1 if one is wrong, 77 if there is no GPU. */
 int perf_run(const char *templates, const char *only, const char *variant, unsigned top);
+
+/* ---- headers.c --------------------------------------------------------------------------------------------------- */
+
+/* Writes a folder for each wanted template into `to`, made if it is not there.  Returns an exit code: 1 if a template
+ * has no case. */
+int headers_write(const char *to, const char *templates, const char *only);
 
 /* True if `list` (names separated by commas; NULL: all) has the template. */
 bool wanted_template(const char *list, const tn_template *t);

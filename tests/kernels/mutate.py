@@ -34,8 +34,7 @@ from collections import defaultdict, namedtuple
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEMPLATES = os.path.join(HERE, "..", "..", "templates")
 # a file's name, by which all else knows it: its path
-PATHS = {f: os.path.join(d, f) for d, _, names in os.walk(TEMPLATES) if os.path.basename(d) != "lint"
-         for f in names if f.endswith((".cu", ".cuh"))}
+PATHS = {f: os.path.join(d, f) for d, _, names in os.walk(TEMPLATES) for f in names if f.endswith((".cu", ".cuh"))}
 
 # ---- mutants ---------------------------------------------------------------------------------------------------------
 
