@@ -239,8 +239,8 @@ static void replace(tn_graph *g, tn_node n, tn_val y, tn_val shift) {
 static tn_val before_reshape(const tn_graph *g, tn_val v) {
     tn_val from = v;
     for (int step = 0; step < FAR; step++) {
+        if (tn_is_op(g, from, TN_OP_RESHAPE)) return tn_behind_reshapes(g, from);
         const tn_node n = tn_val_def(g, from);
-        if (n.i && tn_node_op(g, n) == TN_OP_RESHAPE) return tn_node_input(g, n, 0);
         if (!n.i || !tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE)) return v;
         tn_val next = {0};
         for (size_t k = 0; k < tn_node_input_count(g, n); k++) {

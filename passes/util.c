@@ -9,6 +9,11 @@ bool tn_is_op(const tn_graph *g, tn_val v, tn_op op) {
     return n.i && tn_node_op(g, n) == op && tn_val_index(g, v) == 0;
 }
 
+tn_val tn_behind_reshapes(const tn_graph *g, tn_val v) {
+    while (tn_is_op(g, v, TN_OP_RESHAPE)) v = tn_node_input(g, tn_val_def(g, v), 0);
+    return v;
+}
+
 bool tn_is_const(const tn_graph *g, tn_val v) {
     return tn_is_op(g, v, TN_OP_CONST);
 }

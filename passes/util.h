@@ -12,6 +12,8 @@ typedef struct tn_perm {
 
 bool tn_is_const(const tn_graph *g, tn_val v);        /* defined by `const` */
 bool tn_is_op(const tn_graph *g, tn_val v, tn_op op); /* first result of a node of this op */
+/* What v reshapes, or what that reshapes, and so on; v if it reshapes nothing. */
+tn_val tn_behind_reshapes(const tn_graph *g, tn_val v);
 /* Owns regions of the body's kind: what stands in them may refer to values outside. */
 static inline bool tn_is_control(tn_op op) {
     return op == TN_OP_IF || op == TN_OP_LOOP;

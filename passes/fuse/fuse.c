@@ -329,8 +329,7 @@ enum { BYTES_PER_US = 3000000 }; /* of memory traffic; a launch costs about 1 us
 
 /* The kernel result or concat that could be written straight into a concat as v: v itself, or what v reshapes. */
 static tn_node writer(const tn_fusion *f, tn_val v) {
-    tn_node def = tn_val_def(f->g, v);
-    while (def.i && tn_fuse_op(f, def) == TN_OP_RESHAPE) def = tn_val_def(f->g, tn_node_input(f->g, def, 0));
+    const tn_node def = tn_val_def(f->g, tn_behind_reshapes(f->g, v));
     const bool elsewhere = !def.i || tn_fuse_info(f, def)->kind == TN_FUSE_NONE || tn_fuse_op(f, def) == TN_OP_APPEND;
     return elsewhere || tn_fuse_unit_slice(f->g, def) ? (tn_node){0} : def;
 }

@@ -105,7 +105,7 @@ static tn_val sinkable(tn_graph *g, tn_node n, const bool *anchored, uint32_t n_
 
 /* w with dims of as many elements: what it is a reshape of, where that has them. */
 static tn_val reshaped(tn_graph *g, tn_val w, size_t rank, const tn_dim *dims) {
-    const tn_val from = tn_is_op(g, w, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, w), 0) : w;
+    const tn_val from = tn_behind_reshapes(g, w);
     bool same = tn_val_rank(g, from) == rank;
     for (size_t k = 0; same && k < rank; k++) same = tn_val_dim(g, from, k).i == dims[k].i;
     return same ? from : tn_emit_reshape(g, w, rank, dims);

@@ -58,15 +58,10 @@ static void find_bias(projection *p, tn_val of) {
         p->why = "what is added to the projection is no constant a column";
 }
 
-static tn_val behind_reshapes(const tn_graph *g, tn_val v) {
-    while (tn_is_op(g, v, TN_OP_RESHAPE)) v = tn_node_input(g, tn_val_def(g, v), 0);
-    return v;
-}
-
 static bool is_alike(const projection *p, const tn_rotation *a, const tn_rotation *b) {
     const tn_graph *g = p->g;
-    return a->pairs == b->pairs && a->turns == b->turns && behind_reshapes(g, a->c).i == behind_reshapes(g, b->c).i &&
-           behind_reshapes(g, a->s).i == behind_reshapes(g, b->s).i;
+    return a->pairs == b->pairs && a->turns == b->turns && tn_behind_reshapes(g, a->c).i == tn_behind_reshapes(g, b->c).i &&
+           tn_behind_reshapes(g, a->s).i == tn_behind_reshapes(g, b->s).i;
 }
 
 static void find_blocks(projection *p) {
@@ -171,8 +166,8 @@ static tn_val before_product(const projection *p, tn_val v, int *budget) {
 
 /* Where v has each number twice, side by side ([.., m, 1] -> [.., m, 2] -> [.., 2 m]): [.., m, 1]; else none. */
 static tn_val each_once(const tn_graph *g, tn_val v) {
-    const tn_val none = {0}, twice = tn_is_op(g, v, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, v), 0) : none;
-    if (!twice.i || !tn_is_op(g, twice, TN_OP_BROADCAST)) return none;
+    const tn_val none = {0}, twice = tn_behind_reshapes(g, v);
+    if (!tn_is_op(g, twice, TN_OP_BROADCAST)) return none;
     const tn_val once = tn_node_input(g, tn_val_def(g, twice), 0);
     const size_t rank = tn_val_rank(g, twice);
     bool fits = tn_val_rank(g, once) == rank && rank == tn_val_rank(g, v) + 1 &&

@@ -29,7 +29,7 @@ static bool is_small(const tn_graph *g, tn_val v) {
 }
 
 static tn_val constant_behind(const tn_graph *g, tn_val v) {
-    while (tn_is_op(g, v, TN_OP_RESHAPE)) v = tn_node_input(g, tn_val_def(g, v), 0);
+    v = tn_behind_reshapes(g, v);
     return tn_is_const(g, v) ? v : (tn_val){0};
 }
 

@@ -165,11 +165,6 @@ static tn_val transpose_later(tn_match *m) {
     return tn_emit_transpose(m->g, tn_emit_permuted(m->g, m->root, tn_perm_inverse(p), m->v[TN_W].i ? 2 : 1, in), p);
 }
 
-/* What v reshapes, or v. */
-static tn_val behind_reshape(const tn_graph *g, tn_val v) {
-    return tn_is_op(g, v, TN_OP_RESHAPE) ? tn_node_input(g, tn_val_def(g, v), 0) : v;
-}
-
 /* TN_X: rows, flattened; TN_Y: their product with TN_W, which, perhaps after adding TN_B, the root's operand reshapes. */
 static const char *product_rises(const tn_match *m) {
     const tn_graph *g = m->g;
@@ -179,7 +174,7 @@ static const char *product_rises(const tn_match *m) {
     if (TN_ATTRS_OF(g, tn_val_def(g, m->v[TN_Y]), matmul)->trans_a) return "";
     if (m->v[TN_B].i && tn_val_rank(g, m->v[TN_B]) > 1) return "";
     if (tn_val_dim(g, y, p.n - 1).i != tn_val_dim(g, m->v[TN_Y], 1).i) return "the reshape splits the features";
-    return tn_is_op(g, behind_reshape(g, m->v[TN_X]), TN_OP_TRANSPOSE) ? NULL : "the rows come from no transpose";
+    return tn_is_op(g, tn_behind_reshapes(g, m->v[TN_X]), TN_OP_TRANSPOSE) ? NULL : "the rows come from no transpose";
 }
 
 static tn_val transpose_earlier(tn_match *m) {
