@@ -119,7 +119,7 @@ typedef struct model {
     input in[MAX_TENSORS];
     void *out[MAX_TENSORS];
     size_t logits;
-    int64_t length; /* tokens that there is room for */
+    int64_t length; /* tokens that there is to be room for */
     int64_t *numbers;
     float *row;
 } model;
@@ -135,14 +135,16 @@ static bool role_of(const char *name, role *r) {
     return false;
 }
 
+/* What tokens need, which may be other than the plan has. */
 static int64_t size_of(const model *m, const input *x, uint32_t axis, const tn_tensor_desc *d, int64_t n,
                        int64_t past) {
-    if (d->dims[axis] >= 0) return d->dims[axis];
+    const uint32_t of_tokens = x->role == CACHE ? x->axis : d->rank - 1;
+    if (axis != of_tokens) return d->dims[axis] < 0 ? 1 : d->dims[axis];
     switch (x->role) {
     case IDS:
-    case POSITIONS: return axis + 1 == d->rank ? n : 1;
-    case MASK: return axis + 1 == d->rank ? past + n : 1;
-    case CACHE: return axis != x->axis ? 1 : x->fixed ? m->length : past;
+    case POSITIONS: return n;
+    case MASK: return past + n;
+    case CACHE: return !x->fixed ? past : d->dims[axis] < 0 ? m->length : d->dims[axis];
     default: return 1;
     }
 }
@@ -171,59 +173,75 @@ static size_t present_of(const tn_plan *p, const char *past) {
     return SIZE_MAX;
 }
 
+/* What the plan says of an input. */
+static tn_status know_input(model *m, size_t k) {
+    input *x = &m->in[k];
+    const tn_tensor_desc *d = tn_plan_input(m->plan, k);
+    if (!role_of(d->name, &x->role)) return fail("no decoder has such an input", d->name);
+    if (x->role != CACHE)
+        return d->dtype == TN_I64 || d->dtype == TN_I32 ? TN_OK : fail("it is neither i64 nor i32", d->name);
+    x->output = present_of(m->plan, d->name);
+    if (x->output == SIZE_MAX) return fail("no output is what becomes of the cache", d->name);
+    x->axis = axis_of_tokens(d);
+    if (x->axis >= d->rank) return fail("a cache has axes of heads, tokens and features", d->name);
+    x->fixed = !strcmp(d->dim_text[x->axis], tn_plan_output(m->plan, x->output)->dim_text[x->axis]);
+    if (x->fixed && d->dims[x->axis] >= 0 && d->dims[x->axis] < m->length)
+        return fail("the cache has no rows for so many tokens", d->name);
+    return TN_OK;
+}
+
+/* Of n tokens behind `past` others; which the plan may refuse. */
+static tn_status give_shapes(model *m, int64_t n, int64_t past) {
+    int64_t dims[TN_MAX_RANK];
+    uint32_t rank;
+    for (size_t k = 0; k < tn_plan_input_count(m->plan); k++) {
+        const tn_tensor_desc *d = tn_plan_input(m->plan, k);
+        for (uint32_t j = 0; j < d->rank; j++) dims[j] = size_of(m, &m->in[k], j, d, n, past);
+        const tn_status s = tn_context_set_shape(m->context, k, d->rank, dims);
+        if (s != TN_OK) return s;
+    }
+    return tn_context_output_shape(m->context, m->logits, &rank, dims); /* which asks whether they fit together */
+}
+
+/* Does the plan take the longest inferences that are asked for?  The runtime says what it does not; how large a cache's
+ * buffer is says nothing: there is room in it for a prompt behind the longest cache. */
+static tn_status check_room(model *m, int64_t prompt, int64_t tokens, bool no_cache) {
+    const int64_t last = prompt + tokens - 1; /* as many tokens are read */
+    char asked[120];
+    tn_status s = give_shapes(m, no_cache ? last : prompt, 0);
+    if (s == TN_OK && !no_cache && tokens > 1) s = give_shapes(m, 1, last - 1);
+    if (s == TN_OK) return s;
+    snprintf(asked, sizeof asked, "a prompt of %lld tokens and %lld behind it", (long long)prompt, (long long)tokens);
+    return fail("the plan has no room for this", asked);
+}
+
 static tn_status make_cache(model *m, size_t k) {
     input *x = &m->in[k];
     const tn_tensor_desc *d = tn_plan_input(m->plan, k);
     int64_t dims[TN_MAX_RANK];
-    x->output = present_of(m->plan, d->name);
-    if (x->output == SIZE_MAX) return fail("no output is what becomes of the cache", d->name);
-    x->axis = axis_of_tokens(d);
-    x->fixed = !strcmp(d->dim_text[x->axis], tn_plan_output(m->plan, x->output)->dim_text[x->axis]);
     for (uint32_t j = 0; j < d->rank; j++) dims[j] = size_of(m, x, j, d, 1, m->length);
     for (size_t a = 0; a < tn_plan_alias_count(m->plan); a++) {
         tn_alias how;
-        const tn_status s = tn_context_alias(m->context, a, &how);
-        if (s != TN_OK) return s;
-        if (how.input != k) continue;
+        if (!tn_plan_alias(m->plan, a, &how) || how.input != k) continue;
         x->shared = true;
         if (how.capacity) dims[x->axis] = how.capacity;
     }
-    if (dims[x->axis] < m->length) return fail("the plan has no room for so many tokens", d->name);
     x->data = get_memory(m->gpu, bytes_of(d, dims));
     x->other = x->shared ? x->data : get_memory(m->gpu, bytes_of(d, dims));
     return x->data && x->other ? TN_OK : TN_E_MEMORY;
 }
 
-static tn_status give_shapes(model *m, int64_t n, int64_t past) {
-    tn_status s = TN_OK;
-    for (size_t k = 0; s == TN_OK && k < tn_plan_input_count(m->plan); k++) {
-        const tn_tensor_desc *d = tn_plan_input(m->plan, k);
-        int64_t dims[TN_MAX_RANK];
-        for (uint32_t j = 0; j < d->rank; j++) dims[j] = size_of(m, &m->in[k], j, d, n, past);
-        s = tn_context_set_shape(m->context, k, d->rank, dims);
-    }
-    return s;
-}
-
-static tn_status open_model(model *m) {
+static tn_status open_model(model *m, int64_t prompt, int64_t tokens, bool no_cache) {
     tn_plan *p = m->plan;
     tn_status s = TN_OK;
-    m->logits = SIZE_MAX;
+    m->logits = tn_plan_find_output(p, "logits");
     if (tn_plan_input_count(p) > MAX_TENSORS || tn_plan_output_count(p) > MAX_TENSORS)
         return fail("too many inputs or outputs", "");
-    for (size_t k = 0; k < tn_plan_output_count(p); k++)
-        if (!strcmp(tn_plan_output(p, k)->name, "logits")) m->logits = k;
-    if (m->logits == SIZE_MAX) return fail("no output is called logits", "");
+    if (m->logits == TN_NOT_FOUND) return fail("no output is called logits", "");
     const tn_dtype t = tn_plan_output(p, m->logits)->dtype;
     if (t != TN_F32 && t != TN_F16) return fail("the logits are neither f32 nor f16", "");
-    for (size_t k = 0; k < tn_plan_input_count(p); k++) {
-        const tn_tensor_desc *d = tn_plan_input(p, k);
-        if (!role_of(d->name, &m->in[k].role)) return fail("no decoder has such an input", d->name);
-        if (m->in[k].role == CACHE) m->in[k].axis = axis_of_tokens(d);
-        if (m->in[k].role != CACHE && d->dtype != TN_I64 && d->dtype != TN_I32)
-            return fail("it is neither i64 nor i32", d->name);
-    }
-    s = give_shapes(m, 1, 0);
+    for (size_t k = 0; s == TN_OK && k < tn_plan_input_count(p); k++) s = know_input(m, k);
+    if (s == TN_OK) s = check_room(m, prompt, tokens, no_cache);
     for (size_t k = 0; s == TN_OK && k < tn_plan_input_count(p); k++) {
         if (m->in[k].role == CACHE)
             s = make_cache(m, k);
@@ -375,7 +393,8 @@ static int64_t read_prompt(const request *r, int64_t *ids, int64_t room) {
     }
     for (char *at = (char *)(uintptr_t)r->ids, *end; *at && n < room; at = *end == ',' ? end + 1 : end) {
         ids[n++] = strtoll(at, &end, 10);
-        if (end == at) return 0;
+        if (end == at || (*end && *end != ','))
+            return fail("--ids takes tokens between commas, and this is no number", at), -1;
     }
     return n;
 }
@@ -414,15 +433,16 @@ static tn_status run(const request *r, model *m, int64_t *ids) {
     const int64_t prompt = read_prompt(r, ids, MAX_TOKENS);
     gpu driver;
     tn_status s = TN_OK;
+    if (prompt < 0) return TN_E_ARGUMENT;
     if (!prompt) return fail("the prompt has no tokens", "");
-    m->length = prompt + r->tokens > r->length ? prompt + r->tokens : r->length;
+    m->length = prompt + r->tokens - 1 > r->length ? prompt + r->tokens - 1 : r->length; /* the last is not read */
     m->plan = tn_plan_load(&env, r->plan, &s);
     if (!m->plan) return s;
     m->context = tn_context_new(m->plan, &options, &s);
     if (!m->context) return s;
     if (device == TN_CUDA && !open_gpu(&driver)) return fail("the CUDA driver cannot be used", "");
     m->gpu = device == TN_CUDA ? &driver : NULL;
-    s = open_model(m);
+    s = open_model(m, prompt, r->tokens, r->no_cache);
     if (s == TN_OK) s = generate(m, r, ids, prompt);
     close_model(m);
     return s;

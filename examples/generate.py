@@ -30,7 +30,7 @@ def compile_decoder(model, device, length):
     return tenon.compile(model, device=device, shapes=shapes, progress=device == "cuda")
 
 
-def generate(plan, prompt, tokens, length):
+def generate(plan, prompt, tokens):
     """The tokens behind a prompt's; the one with the largest logit each time."""
     asked = {info.name for info in plan.inputs}
     cache, written, given = plan.cache(), [], prompt
@@ -42,7 +42,7 @@ def generate(plan, prompt, tokens, length):
         import torch
         return torch.from_numpy(a).cuda()
 
-    while len(written) < tokens and cache.length + len(given) <= length:
+    while len(written) < tokens:
         before, after = cache.length, cache.length + len(given)
         inputs = {"input_ids": given, "attention_mask": [1] * after, "position_ids": list(range(before, after))}
         logits = plan.run({k: array(v) for k, v in inputs.items() if k in asked}, cache=cache)["logits"]
@@ -60,8 +60,13 @@ def main():
     a.add_argument("--length", type=int, default=192)
     a.add_argument("--device", default="cpu", choices=("cuda", "cpu", "emu"))
     args = a.parse_args()
+    prompt = encode(args.prompt)
+    read = len(prompt) + args.tokens - 1  # the last token is not read
+    if not prompt or read > args.length:
+        a.error(f"a prompt of {len(prompt)} tokens and {args.tokens} behind it take --length {read} (it is {args.length})"
+                if prompt else "the prompt has no tokens")
     plan = compile_decoder(args.model, args.device, args.length)
-    print(args.prompt + decode(generate(plan, encode(args.prompt), args.tokens, args.length)))
+    print(args.prompt + decode(generate(plan, prompt, args.tokens)))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,22 @@ same "as kernels" kernels <(cut -c 1-12 words)
 gpu() { MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$generate" "$@" --device cuda; }
 expect "buffers on a GPU" 0 'tokens a second' gpu decoder.plan --prompt "the small" --tokens 5
 expect "two of each" 0 'tokens a second' gpu apart.plan --prompt "the small" --tokens 5
-expect "no room" 2 'no room for so many tokens: past_key_values.0.key' "$generate" decoder.plan --prompt "the small" --tokens 400 --device cpu
+
+# ---- what a plan has no room for is said before a token is written, though a cache's buffer might hold it
+refused() { # NAME PATTERN PLAN...
+    expect "$1" 2 "$2" "$generate" "${@:3}" --device cpu
+    write "${@:3}" --device cpu >refused
+    same "$1: nothing is written" refused /dev/null
+}
+holds "as many as there is room for" "$generate" decoder.plan --prompt "the small" --tokens 184 --device cpu
+refused "one more" 'axis 2 is given as 192, but past is from 0 to 191' decoder.plan --prompt "the small" --tokens 185
+refused "which tokens" 'a prompt of 9 tokens and 185 behind it' decoder.plan --prompt "the small" --tokens 185
+refused "a prompt that is too long" 'axis 1 is given as 130, but sequence is from 1 to 128' decoder.plan --prompt "$(printf 'a%.0s' {1..130})" --tokens 1
+refused "no cache" 'axis 1 is given as 129, but sequence is from 1 to 128' decoder.plan --prompt "the small" --tokens 121 --no-cache
+expect "a plan of one length" 0 'one.plan' "$tenon" compile "$decoder/decoder.onnx" -o one.plan --no-gpu --target sm_90a --shape 'past_key_values.*=1x2x16x8' --shape input_ids=1x1
+refused "has room for no other" 'a prompt of 1 tokens and 2 behind it' one.plan --prompt t --tokens 2
+refused "nor for a prompt" 'i64.1,1., but .1,9. is given' one.plan --prompt "the small" --tokens 2
+refused "what is no token" 'no number: x,3' decoder.plan --ids 1,x,3
 
 # ---- the exports of PyTorch, token by token
 for how in script dynamo; do
@@ -60,6 +75,8 @@ for form in gqa buffer; do
     write $form.plan --prompt "the small" --device cpu >$form.words
     same "GroupQueryAttention, $form: the same words" words $form.words
 done
+holds "as many rows as there are" "$generate" buffer.plan --prompt "the small" --tokens 184 --device cpu
+refused "rows that are not there" 'from 1 to 192' buffer.plan --prompt "the small" --tokens 185
 if "$python" -c 'import onnxruntime' 2>/dev/null; then # its GroupQueryAttention takes heads of 16, 32, ... only
     "$python" "$src/tests/cli/greedy.py" "$decoder/decoder.onnx" "the small" 64 >peer.words
     same "ONNX Runtime: the same words" words peer.words
