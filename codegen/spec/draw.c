@@ -103,6 +103,7 @@ typedef struct span {
     int64_t lo, hi; /* inclusive; lo > hi: nothing is legal */
     bool extremes;  /* and the type's own bounds, now and then */
     bool divides;   /* 1 stands for 0 */
+    int64_t mostly; /* three times of four; 0: none is drawn more often than others */
 } span;
 
 static span span_of_type(tn_dtype t) {
@@ -131,6 +132,11 @@ static bool is_exact(const tn_spec *s) {
 
 static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few) {
     enum { FEW = 4, MANY = 1000, SOME = 100 };
+    const tn_dim keys = tn_drawn_keys(s, t->arg);
+    if (keys.i) { /* times are those of queries that see all */
+        const int64_t n = tn_shape_value(s, at, keys);
+        return (span){.lo = -1, .hi = n + 1, .mostly = n};
+    }
     const usage u = usage_of(s, at, t->arg);
     span r = span_of_type(t->dtype);
     if (few || u.computes) {
@@ -153,6 +159,7 @@ static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *
 
 static int64_t draw_any(const span *r, tn_dtype t, uint64_t *seed) {
     const uint64_t x = tn_draw_bits(seed);
+    if (r->mostly && x % 4) return r->mostly;
     if (r->extremes && x % 8 == 0) {
         const span all = span_of_type(t);
         switch (x >> 8 & 7) {
