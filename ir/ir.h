@@ -126,7 +126,7 @@ void tn_dim_bounds(const tn_graph *g, tn_dim d, int64_t *lo, int64_t *hi);
 bool tn_dim_never_one(const tn_graph *g, tn_dim d); /* for any value of its symbols */
 /* a is min(b, c, ...), of which c and all others are at least 2: where one is broadcast to the other, they are equal. */
 bool tn_dim_cuts(const tn_graph *g, tn_dim a, tn_dim b);
-/* a is min(b, 1), which can always be broadcast to the size b. */
+/* a is min(b, 1) or max(b, 0), which can always be broadcast to the size b. */
 bool tn_dim_gives_way(tn_graph *g, tn_dim a, tn_dim b);
 /* Largest known constant that always divides d (at least 1; 0 only for the constant 0). */
 int64_t tn_dim_divisor(const tn_graph *g, tn_dim d);

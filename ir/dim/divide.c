@@ -5,6 +5,7 @@
  *     (A + r) / b   = A / b                     (A + r) % b   = A % b + r        g | A, g | b, 0 <= r < g
  *     (f*x) / (f*y) = x / y                     (f*x) % (f*y) = f*(x % y)
  *     (x / y) / b   = x / (y*b)                 (x % (b*z)) / b = (x / b) % z    (x % (b*z)) % b = x % b
+ *     (x / a + s) / b = (x + a*s) / (a*b)
  *
  * What cannot be simplified is an atom.  ceildiv becomes a floordiv where the divisor is known to be positive.  A divisor
  * that may be 0 is treated as if it were not: what is left of a division by 0 is 0, and no tensor has elements there.
@@ -167,12 +168,33 @@ static void divide_all(tn_poly *p, int64_t by) {
     p->n = n;
 }
 
-/* r = floordiv(x, a) + constant with a constant a > 0: returns x, and a. */
-static tn_dim nested(const tn_graph *g, const tn_poly *r, int64_t *a) {
-    tn_term t = r->n ? tn_poly_terms(r)[0] : (tn_term){0};
-    bool alone = r->n == 1 || (r->n == 2 && !tn_poly_terms(r)[1].mono.i);
-    if (!alone || t.coef != 1 || tn_dim_kind_of(g, t.mono) != TN_DIM_FLOORDIV) return NONE;
-    return tn_dim_is_const(g, tn_dim_rhs(g, t.mono), a) && *a > 0 ? tn_dim_lhs(g, t.mono) : NONE;
+/* The only quotient among r's terms, once; none if r has several, or it is a sum with coordinates. */
+static tn_dim only_quotient(const tn_graph *g, const tn_poly *r) {
+    tn_dim found = NONE;
+    bool sizes = true;
+    for (size_t k = 0; k < r->n; k++) {
+        const tn_term t = tn_poly_terms(r)[k];
+        if (!t.mono.i) continue;
+        sizes = sizes && !tn_dim_is_coord(g, t.mono);
+        if (tn_dim_kind_of(g, t.mono) != TN_DIM_FLOORDIV) continue;
+        if (found.i || t.coef != 1) return NONE;
+        found = t.mono;
+    }
+    const bool alone = r->n == 1 || (r->n == 2 && !tn_poly_terms(r)[1].mono.i);
+    return alone || sizes ? found : NONE;
+}
+
+/* r = floordiv(x, a) + s with a constant a > 0: returns x + a * s, and a; none if that does not fit. */
+static tn_dim nested(tn_graph *g, const tn_poly *r, int64_t *a) {
+    const tn_dim quotient = only_quotient(g, r);
+    if (!quotient.i || !tn_dim_is_const(g, tn_dim_rhs(g, quotient), a) || *a <= 0) return NONE;
+    tn_poly all = {0};
+    const tn_asking ask = tn_ask_begin(g);
+    const bool ok = tn_poly_of(g, tn_dim_lhs(g, quotient), &all) && tn_poly_push_scaled(g, &all, r, *a, NONE) &&
+                    tn_poly_push(g, &all, -*a, quotient) && tn_poly_sort(g, &all);
+    const tn_dim sum = ok ? tn_poly_build(g, &all) : NONE;
+    tn_poly_free(g, &all);
+    return tn_ask_failed(g, ask) ? NONE : sum;
 }
 
 /* a / b, of which no rule for sums holds. */
@@ -193,7 +215,7 @@ static tn_dim rest_atom(tn_graph *g, tn_dim a, tn_dim b) {
 
 /* floor(r / c), where r holds no multiples of c. */
 static tn_dim divide_rest(tn_graph *g, tn_poly *r, int64_t c) {
-    int64_t constant = 0, lo = 0, hi = 0, a = 0, scaled = 0, both = 0, by = common(r, c, &constant);
+    int64_t constant = 0, lo = 0, hi = 0, a = 0, both = 0, by = common(r, c, &constant);
     if (by > 1) {
         divide_all(r, by);
         constant = tn_floor_div(constant, by);
@@ -202,9 +224,8 @@ static tn_dim divide_rest(tn_graph *g, tn_poly *r, int64_t c) {
     tn_poly_bounds(g, r, &lo, &hi);
     if (lo > INT64_MIN && hi < INT64_MAX && tn_floor_div(lo, c) == tn_floor_div(hi, c))
         return tn_dim_const(g, tn_floor_div(lo, c));
-    tn_dim x = nested(g, r, &a), high = NONE, low = NONE; /* (x / a + k) / c = (x + k * a) / (a * c) */
-    if (c > 1 && x.i && !__builtin_mul_overflow(a, c, &both) && !__builtin_mul_overflow(constant, a, &scaled))
-        return tn_dim_floordiv(g, tn_dim_add(g, x, tn_dim_const(g, scaled)), tn_dim_const(g, both));
+    tn_dim x = c > 1 ? nested(g, r, &a) : NONE, high = NONE, low = NONE;
+    if (x.i && !__builtin_mul_overflow(a, c, &both)) return tn_dim_floordiv(g, x, tn_dim_const(g, both));
     const tn_dim rest = tn_poly_build(g, r), divisor = tn_dim_const(g, c);
     if (c == 1) return rest;
     if (split_low(g, rest, c, &high, &low)) return tn_dim_floordiv(g, high, divisor);

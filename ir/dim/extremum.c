@@ -307,7 +307,9 @@ bool tn_dim_never_one(const tn_graph *g, tn_dim d) {
 }
 
 bool tn_dim_gives_way(tn_graph *g, tn_dim a, tn_dim b) {
-    return tn_dim_kind_of(g, a) == TN_DIM_MIN && tn_dim_min(g, b, tn_dim_const(g, 1)).i == a.i;
+    const tn_dim_kind kind = tn_dim_kind_of(g, a);
+    return (kind == TN_DIM_MIN && tn_dim_min(g, b, tn_dim_const(g, 1)).i == a.i) ||
+           (kind == TN_DIM_MAX && tn_dim_max(g, b, tn_dim_const(g, 0)).i == a.i);
 }
 
 bool tn_dim_cuts(const tn_graph *g, tn_dim a, tn_dim b) {

@@ -33,8 +33,7 @@ except ImportError as e:
 BOUND = 1e-4  # of float32, which sums in another order
 VOCABULARY, HIDDEN, HEADS, LAYERS = 97, 64, 4, 2
 # family, exporter: what is known to be refused or missed
-KNOWN = {("falcon_alibi", "script"): "PyTorch writes a Cast to complex128, which ONNX Runtime does not load either",
-         ("wav2vec2", "dynamo"): "lengths are bcast(n, max(n, 0)), which no mask is known to fit"}
+KNOWN = {("falcon_alibi", "script"): "PyTorch writes a Cast to complex128, which ONNX Runtime does not load either"}
 
 
 class Wrapped(torch.nn.Module):

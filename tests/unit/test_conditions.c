@@ -42,6 +42,7 @@ static const struct row {
     {"%x: f32[N], %y: f32[M]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, M))], axis=0}", "broadcast(N, min(M, N))"},
     {"%x: f32[N]", "%z = iota {dtype=f32, dims=[bcast(N, min(N, 1))], axis=0}",
      NULL}, /* one of them, if there are any */
+    {"%x: f32[N]", "%z = iota {dtype=f32, dims=[bcast(N - 2, max(N - 2, 0))], axis=0}", "at_least(N - 2, 0)"},
     {"%x: f32[N]", "%y = slice %x {starts=[0], sizes=[min(N,1)], steps=[1]}\n  %z = broadcast %y {dims=[N]}", NULL},
     {"%x: f32[N,4], %y: f32[1,4]", "%z = add %x, %y", NULL},
     {"%c: bool[N], %x: f32[M], %y: f32[M]", "%z = select %c, %x, %y", "broadcast(M, N)"},
