@@ -103,8 +103,8 @@ static bool corners_fit(int64_t before, int64_t after, int64_t stride, int64_t r
            reach <= 255;
 }
 
-/* Windows of bm pixels, 128 bytes of channels of one position; a 1-D image is one row. */
-static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
+/* Windows of a block's part of the tile's pixels, 128 bytes of channels of one position; a 1-D image is one row. */
+static bool map_x(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m) {
     enum { ROW = 128 };
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
@@ -116,8 +116,11 @@ static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
     const tn_dim size = tn_dim_const(g, tn_dtype_size(w->dtype));
     const tn_dim row = w->x_h.n_axes ? t->strides[w->x_h.axis] : t->strides[0];
     *m = (tn_map){.of = p->in, .offset = tn_dim_const(g, 0)};
-    m->box = (tn_map_box){
-        .dtype = w->dtype, .rank = 4, .swizzle = ROW, .im2col = true, .box = {ROW / tn_dtype_size(w->dtype), bm}};
+    m->box = (tn_map_box){.dtype = w->dtype,
+                          .rank = 4,
+                          .swizzle = ROW,
+                          .im2col = true,
+                          .box = {ROW / tn_dtype_size(w->dtype), tile.side / tile.parts}};
     const uint32_t steps[] = {1, (uint32_t)w->stride_w, (uint32_t)w->stride_h, 1};
     const tn_dim dims[] = {tn_dim_const(g, w->c), w->w, w->h, t->dims[0]};
     const tn_dim strides[] = {{0}, t->strides[w->x_w.axis], row, t->strides[0]};
@@ -131,14 +134,14 @@ static bool map_x(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
     return true;
 }
 
-/* 128 bytes of channels of one position of bn filters. */
-static bool map_filter(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) {
+/* 128 bytes of channels of one position of a block's part of the tile's filters. */
+static bool map_filter(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m) {
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
     if (w->c * tn_dtype_size(w->dtype) % 16 ||
-        !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, bn, m))
+        !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, tile, m))
         return false;
-    m->box.box[1] = 1, m->box.box[2] = bn;
+    m->box.box[1] = 1, m->box.box[2] = tile.side / tile.parts;
     m->dims[0] = tn_dim_const(g, w->c), m->dims[1] = tn_dim_const(g, w->r * w->s), m->dims[2] = tn_dim_const(g, w->n);
     m->strides[2] = m->strides[1];
     m->strides[1] = tn_dim_const(g, w->c * tn_dtype_size(w->dtype));
@@ -148,9 +151,8 @@ static bool map_filter(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) 
 /* TN_MAP_X(args), TN_MAP_B(args). */
 static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
     tn_map x, b;
-    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
-                      map_x(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &x) &&
-                      map_filter(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
+    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 && map_x(s, p, tn_wgmma_tile_a(v), &x) &&
+                      map_filter(s, p, tn_wgmma_tile_b(v), &b);
     tn_emit_tensor_map(e, "tn_map_x", load ? &x : NULL);
     tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
@@ -230,8 +232,8 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
     if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "X_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || tn_problem_get(p, "GROUPS") != 1 || !make_plan(s, &pl))
         return false;
-    tn_problem_add_int(p, "X_TMA", map_x(s, &pl, 64, &m));
-    tn_problem_add_int(p, "B_TMA", map_filter(s, &pl, 64, &m));
+    tn_problem_add_int(p, "X_TMA", map_x(s, &pl, (tn_tile_parts){64, 1}, &m));
+    tn_problem_add_int(p, "B_TMA", map_filter(s, &pl, (tn_tile_parts){64, 1}, &m));
     return true;
 }
 

@@ -30,20 +30,19 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     return true;
 }
 
-static bool map_a(const tn_spec *s, const plan *p, uint32_t bm, tn_map *m) {
-    return tn_operand_map(s, &p->a, p->c.a, p->c.a_batch, p->c.a_m, p->c.a_k, bm, m);
+static bool map_a(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m) {
+    return tn_operand_map(s, &p->a, p->c.a, p->c.a_batch, p->c.a_m, p->c.a_k, tile, m);
 }
 
-static bool map_b(const tn_spec *s, const plan *p, uint32_t bn, tn_map *m) {
-    return tn_operand_map(s, &p->b, p->c.b, p->c.b_batch, p->c.b_n, p->c.b_k, bn, m);
+static bool map_b(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m) {
+    return tn_operand_map(s, &p->b, p->c.b, p->c.b_batch, p->c.b_n, p->c.b_k, tile, m);
 }
 
 /* TN_MAP_A(args), TN_MAP_B(args). */
 static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
     tn_map a, b;
-    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 &&
-                      map_a(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BM"), &a) &&
-                      map_b(s, p, (uint32_t)tn_knob_get(v->tpl, v->knob, "BN"), &b);
+    const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 && map_a(s, p, tn_wgmma_tile_a(v), &a) &&
+                      map_b(s, p, tn_wgmma_tile_b(v), &b);
     tn_emit_tensor_map(e, "tn_map_a", load ? &a : NULL);
     tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
@@ -114,8 +113,8 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
     if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "A_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl) || (pl.c.norm && !pl.a.kmajor))
         return false;
-    tn_problem_add_int(p, "A_TMA", map_a(s, &pl, 64, &m));
-    tn_problem_add_int(p, "B_TMA", map_b(s, &pl, 64, &m));
+    tn_problem_add_int(p, "A_TMA", map_a(s, &pl, (tn_tile_parts){64, 1}, &m));
+    tn_problem_add_int(p, "B_TMA", map_b(s, &pl, (tn_tile_parts){64, 1}, &m));
     return true;
 }
 

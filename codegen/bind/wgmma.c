@@ -12,6 +12,7 @@ enum { ROW_BYTES = 128, SMEM_RESERVED = 1024 };
 
 typedef struct tile {
     int64_t bm, bn, stages, groups, splitk, load;
+    int64_t cm, cn;     /* tiles of a cluster along m and n */
     int64_t slots, acc; /* slots that are used; accumulators of a thread */
 } tile;
 
@@ -23,7 +24,9 @@ static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k, int64
               .stages = tn_knob_get(t, knobs, "STAGES"),
               .groups = tn_knob_get(t, knobs, "WARPGROUPS"),
               .splitk = tn_knob_get(t, knobs, "SPLITK"),
-              .load = tn_knob_get(t, knobs, "LOAD")};
+              .load = tn_knob_get(t, knobs, "LOAD"),
+              .cm = tn_knob_get(t, knobs, "CLUSTER_M"),
+              .cn = tn_knob_get(t, knobs, "CLUSTER_N")};
     const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k * elt, ROW_BYTES), x.splitk);
     x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
     x.acc = x.bm * x.bn / (x.groups * 128);
@@ -61,25 +64,39 @@ static int64_t resident(const tn_arch *arch, const tile *x) {
     return fit < 1 ? 1 : fit;
 }
 
+static tn_tile_parts shared(const tn_variant *v, const char *side, const char *parts) {
+    return (tn_tile_parts){(uint32_t)tn_knob_get(v->tpl, v->knob, side), (uint32_t)tn_knob_get(v->tpl, v->knob, parts)};
+}
+
+tn_tile_parts tn_wgmma_tile_a(const tn_variant *v) {
+    return shared(v, "BM", "CLUSTER_N");
+}
+
+tn_tile_parts tn_wgmma_tile_b(const tn_variant *v) {
+    return shared(v, "BN", "CLUSTER_M");
+}
+
 void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
                      tn_dim batch, int64_t elt) {
     tn_graph *g = s->g;
     int64_t depth;
     const tile x = tile_of(v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX, elt);
-    const tn_dim tiles =
-        tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, x.bm)), tn_dim_ceildiv(g, n, tn_dim_const(g, x.bn)));
+    const int64_t cluster = x.cm * x.cn;
+    const tn_dim clusters = tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, x.bm * x.cm)),
+                                       tn_dim_ceildiv(g, n, tn_dim_const(g, x.bn * x.cn)));
     tn_emit_define(e, "SLOTS", x.slots);
     tn_emit_define(e, "RESIDENT", resident(arch, &x));
     tn_emit_define(e, "EPI_COLS", epilogue_cols(&x));
     tn_emit_define(e, "BARRIERS", smem_bytes(&x));
-    v->grid[0] = tn_dim_mul(g, tiles, batch);
+    v->grid[0] = tn_dim_mul(g, tn_dim_mul(g, clusters, batch), tn_dim_const(g, cluster));
     v->grid[1] = tn_dim_const(g, 1);
     v->grid[2] = tn_dim_const(g, x.splitk);
     v->per_sm = x.load && x.splitk == 1 ? (uint32_t)resident(arch, &x) : 0;
     v->block[0] = (uint32_t)threads(&x);
     v->block[1] = v->block[2] = 1;
-    if (x.splitk > 1) {
-        v->cluster[0] = v->cluster[1] = 1;
+    if (cluster * x.splitk > 1) {
+        v->cluster[0] = (uint32_t)cluster;
+        v->cluster[1] = 1;
         v->cluster[2] = (uint32_t)x.splitk;
     }
     v->smem = (uint32_t)all_smem(&x);
@@ -90,6 +107,7 @@ void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_va
 #define CLOCK_MHZ 1700.0
 #define WGMMA_SHARE 0.95 /* what wgmma reaches of the tensor cores' peak */
 #define L2_SHARE 1.3     /* of the nominal bandwidth */
+#define CLUSTERED 0.97   /* of the multiprocessors, which clusters of more than two blocks can use */
 #define LAUNCH_US 0.5    /* a step of a chain of dependent launches, less what its ends overlap */
 #define USUAL_STAGES 6.0
 
@@ -105,16 +123,20 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     const tile x = tile_of(t, knobs, (int64_t)k, (int64_t)elt);
     const double bm = (double)x.bm, bn = (double)x.bn, stages = (double)x.stages, splitk = (double)x.splitk;
     const double groups = (double)x.groups, groups_n = fmax(1, groups / (bm / 64)), acc = (double)x.acc;
-    const double blocks = ceil(m / bm) * ceil(n / bn) * (double)tn_problem_get(p, "BATCH") * splitk;
+    const double cm = (double)x.cm, cn = (double)x.cn, cluster = cm * cn;
+    const double blocks =
+        ceil(m / (bm * cm)) * ceil(n / (bn * cn)) * cluster * (double)tn_problem_get(p, "BATCH") * splitk;
     const double k_tiles = fmax(1, ceil(ceil(k / k_tile) / splitk)); /* of one block */
-    const double per_sm = ceil(blocks / arch->sms), fit = (double)resident(arch, &x);
+    const double sms = cluster > 1 && cluster * splitk > 2 ? floor(arch->sms * CLUSTERED) : arch->sms;
+    const double per_sm = ceil(blocks / sms), fit = (double)resident(arch, &x);
     const double waves = ceil(per_sm / fit), together = fmin(fit, per_sm);
 
     /* one k tile of one block, cycles of each unit */
     const double peak = arch->f16_tflops * 2 / elt; /* of elements of that size */
     const double mma = 2 * bm * bn * k_tile / (peak * 1e6 / (arch->sms * CLOCK_MHZ) * WGMMA_SHARE);
     const double copied = (bm + bn) * ROW_BYTES;
-    const double l2 = copied / fmin(64, arch->l2_gbs * L2_SHARE * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
+    const double fetched = (bm / cn + bn / cm) * ROW_BYTES; /* of L2 */
+    const double l2 = fetched / fmin(64, arch->l2_gbs * L2_SHARE * 1e3 / CLOCK_MHZ / fmin(arch->sms, blocks));
     const double read = bm / 64 * 4 * (groups_n * 64 + bn) * 32; /* by the wgmmas of 32 bytes of k */
     const double issue = x.load ? 0 : copied / 16 * 18 / 128;    /* 18 instructions a chunk, 4 warps a cycle */
     const double busy = both(mma, fmax(fmax(l2, issue), (read + copied) / 128));
@@ -122,7 +144,8 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     /* Ends of a block, which the blocks beside it cover in part: first slots (with TMA, of its first tile), epilogue, adding
      * up. */
     const double fill = x.load && splitk == 1 ? 1370 / waves : 1370;
-    const double ends = fill + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0);
+    const double ends =
+        fill + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0) + (cluster > 1 ? 300 + 50 * cluster : 0);
 
     const double cycles = both(per_sm * busy, waves * mma) * k_tiles + waves * ends * (0.78 + 0.22 * together);
     const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 0.84);

@@ -244,7 +244,7 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
 }
 
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
-                    uint32_t box, tn_map *out) {
+                    tn_tile_parts tile, tn_map *out) {
     if (s->n_told) return false; /* the host makes maps, of sizes that it knows */
     enum { ROW = 128 };
     tn_graph *g = s->g;
@@ -259,8 +259,11 @@ bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord 
         return false;
     if (stride[2] != 1 || base < 0 || base % chunk || s->in[in].align % 16) return false;
     *out = (tn_map){.of = in, .offset = tn_dim_const(g, base * size)};
-    out->box = (tn_map_box){
-        .dtype = dtype, .rank = 3, .swizzle = ROW, .box = {panel, o->kmajor ? box : panel, 1}, .steps = {1, 1, 1}};
+    out->box = (tn_map_box){.dtype = dtype,
+                            .rank = 3,
+                            .swizzle = ROW,
+                            .box = {panel, (o->kmajor ? tile.side : panel) / tile.parts, 1},
+                            .steps = {1, 1, 1}};
     for (uint32_t i = 0; i < 3; i++) {
         const tn_coord *at = &c[2 - i];
         const tn_dim extent = tn_spec_product(s, val, at->axis, at->n_axes);

@@ -54,11 +54,15 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
                      tn_operand *out);
 /* Adds <L>_ASYNC, _KMAJOR, _VEC, _CONST, _PACKS to the problem (L: "A" or "B"). */
 void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
-/* The operand in slots of 128 bytes of k as wgmma reads them, brought in by TMA: boxes of 128 bytes of k and `box` of the
- * side (kmajor), or of 64 and 64 elements; coordinates are the operand's two axes, the innermost first, and its batch.  False
- * where TMA cannot. */
+/* How much of m or n a tile has, which is copied in so many parts. */
+typedef struct tn_tile_parts {
+    uint32_t side, parts;
+} tn_tile_parts;
+/* The operand in slots of 128 bytes of k as wgmma reads them, brought in by TMA: boxes of 128 bytes of k and a part of the
+ * tile's side (kmajor), or of 64 elements and a part of 64 k; coordinates are the operand's two axes, the innermost first,
+ * and its batch.  False where TMA cannot. */
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
-                    uint32_t box, tn_map *out);
+                    tn_tile_parts tile, tn_map *out);
 /* Generates tn_offset_<letter> and tn_<letter>(args), or tn_load_<letter>; the order of its coordinates follows
  * kmajor. */
 void tn_emit_operand(tn_emitter *e, const tn_operand *o, char letter, tn_val val, tn_coord batch, tn_coord side,

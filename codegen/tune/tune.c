@@ -193,7 +193,7 @@ static bool place_kernel(runner *r) {
     for (int k = 0; k < 3; k++)
         r->launch.grid[k] =
             v->grid[k].i ? (uint32_t)value(r, v->grid[k]) + blocks_too_many(r, v->grid[k], v->cluster[k]) : 1;
-    tn_grid_turns(r->launch.grid, v->together, v->per_sm, r->t->dev.sms);
+    tn_launch_turns(r->t->cu, &r->launch, v->per_sm, r->t->dev.sms);
     *r->t->last_error = 0;
     r->unpacked = false;
     for (r->copy = 0; r->copy < r->d->copies; r->copy++)

@@ -37,8 +37,8 @@ static tn_status set_carveout(const tn_cuda *cu, const tn_launch *l, CUlaunchCon
     return TN_OK;
 }
 
-tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc) {
-    CUlaunchAttribute attrs[4];
+/* attrs: room for the cluster's attribute, and for others that the caller adds. */
+static CUlaunchConfig config_of(const tn_launch *l, CUlaunchAttribute *attrs) {
     CUlaunchConfig config = {
         .gridDimX = l->grid[0],
         .gridDimY = l->grid[1],
@@ -47,10 +47,8 @@ tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *ar
         .blockDimY = l->block[1],
         .blockDimZ = l->block[2],
         .sharedMemBytes = l->smem,
-        .hStream = stream,
         .attrs = attrs,
     };
-    if (!l->grid[0] || !l->grid[1] || !l->grid[2]) return TN_OK;
     if (l->cluster[0]) {
         CUlaunchAttribute *a = &attrs[config.numAttrs++];
         a->id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
@@ -58,6 +56,28 @@ tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *ar
         a->value.clusterDim.y = l->cluster[1];
         a->value.clusterDim.z = l->cluster[2];
     }
+    return config;
+}
+
+void tn_launch_turns(const tn_cuda *cu, tn_launch *l, uint32_t per_sm, int sms) {
+    uint64_t most = (uint64_t)per_sm * (uint32_t)(sms > 0 ? sms : 1);
+    const uint64_t blocks = (uint64_t)l->cluster[0] * l->cluster[1] * l->cluster[2];
+    const bool any = l->grid[0] && l->grid[1] && l->grid[2];
+    CUlaunchAttribute attr;
+    const CUlaunchConfig config = config_of(l, &attr);
+    int clusters = 0;
+    if (most && any && blocks > 1 && cu->cuOccupancyMaxActiveClusters &&
+        cu->cuOccupancyMaxActiveClusters(&clusters, l->fn, &config) == CUDA_SUCCESS && clusters > 0 &&
+        (uint64_t)clusters * blocks < most)
+        most = (uint64_t)clusters * blocks;
+    tn_grid_turns(l->grid, l->cluster[0], l->together, most);
+}
+
+tn_status tn_launch_kernel(const tn_cuda *cu, const tn_launch *l, const void *args, CUstream stream, const char *loc) {
+    CUlaunchAttribute attrs[4];
+    CUlaunchConfig config = config_of(l, attrs);
+    config.hStream = stream;
+    if (!l->grid[0] || !l->grid[1] || !l->grid[2]) return TN_OK;
     if (l->together) {
         CUlaunchAttribute *a = &attrs[config.numAttrs++];
         a->id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;

@@ -215,7 +215,7 @@ static tn_status make_launch(tn_context *c, tn_cuda_state *s, tn_step_state *t) 
         t->launch.cluster[i] = k->n_cluster ? k->cluster[i] : 0;
         t->runs &= n != 0;
     }
-    tn_grid_turns(t->launch.grid, k->together, t->step->per_sm, c->cuda->dev->info.sms);
+    tn_launch_turns(c->cuda->cu, &t->launch, t->step->per_sm, c->cuda->dev->info.sms);
     return check_maps(c, s, t);
 }
 

@@ -4,7 +4,7 @@
 // window.  The order of k is free as long as both operands agree: where a slot holds channels of a single window position
 // (C a multiple of 64, or of 128 of 8 bits), all rows share one offset, and positions run fastest, so that the windows' overlap is read again soon.
 // Which positions of its window lie inside the image is a bit mask a pixel, made once.  TMA knows it from its tensor map (im2col); then
-// a slot always holds channels of a single position, of which those behind the last are zeros.
+// a slot always holds channels of a single position, of which those behind the last are zeros, and the blocks of a cluster share tiles.
 //
 //! kernel  conv_wgmma  implicit-GEMM convolution on warpgroup tensor cores, NHWC (sm_90a)
 //! knob    BM          64 128 192 256
@@ -12,7 +12,11 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
+//! knob    CLUSTER_M   1 2 4
+//! knob    CLUSTER_N   1 2 4
 //! switch  LOAD        0 1
+//! require CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8 && (LOAD || CLUSTER_M * CLUSTER_N == 1)
+//! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
 //! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
@@ -114,34 +118,41 @@ struct pixel_sink {
 };
 
 // For TMA.
+constexpr int PIXELS = BM / CLUSTER_N; // that a block copies
 struct conv_work {
     const tn_args &args;
-    int tiles_m, tiles_n, k0, k1;
+    int clusters_m, clusters_n, k0, k1;
     struct place {
-        int m0, n0, image, y, x; // y, x: of the first pixel's window
+        int m0, n0, image, y, x; // y, x: of the window of the first pixel that this block copies
     };
-    TN_MEMBER int tiles() const { return tiles_m * tiles_n; }
+    TN_MEMBER int tiles() const { return clusters_m * clusters_n * CLUSTER; }
     TN_MEMBER place at(int t) const {
-        int tm, tn;
-        tn_raster(t, tiles_m, tiles_n, tm, tn);
-        const int m = tm * BM, row = m / (int)TN_OW, n = row / (int)TN_OH;
-        return place{m, tn * BN, n, (row - n * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H,
-                     (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W};
+        place p;
+        tn_tile_at(t, clusters_m, clusters_n, p.m0, p.n0);
+        const int m = p.m0 + tn_part_a().index * PIXELS, row = m / (int)TN_OW;
+        p.image = row / (int)TN_OH;
+        p.y = (row - p.image * (int)TN_OH) * TN_STRIDE_H - TN_PAD_H;
+        p.x = (m - row * (int)TN_OW) * TN_STRIDE_W - TN_PAD_W;
+        return p;
     }
     TN_MEMBER void prefetch() const {
         tn_tma_prefetch(tn_map_x(args));
         tn_tma_prefetch(tn_map_b(args));
     }
-    TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
+    template <class To> TN_MEMBER void load_a(const place &p, int kt, const To &to) const {
+        const tn_part part = tn_part_a();
         const int block = kt / POSITIONS, position = kt - block * POSITIONS;
         const int c[4] = {block * BK, p.x, p.y, p.image};
         const unsigned short offsets[2] = {(unsigned short)(position % TN_S * TN_DILATION_W),
                                            (unsigned short)(position / TN_S * TN_DILATION_H)};
-        tn_tma_load_im2col(dst, tn_map_x(args), c, offsets, bar);
+        to.template windows<CLUSTER_N>(part.index * PIXELS * TN_PANEL_ROW, tn_map_x(args), c, offsets, part.blocks);
     }
-    TN_MEMBER void load_b(const place &p, int kt, unsigned dst, unsigned bar) const {
-        const int block = kt / POSITIONS, c[3] = {block * BK, kt - block * POSITIONS, p.n0};
-        tn_tma_load(dst, tn_map_b(args), c, bar);
+    template <class To> TN_MEMBER void load_b(const place &p, int kt, const To &to) const {
+        constexpr int FILTERS = BN / CLUSTER_M;
+        const tn_part part = tn_part_b();
+        const int block = kt / POSITIONS, first = part.index * FILTERS,
+                  c[3] = {block * BK, kt - block * POSITIONS, p.n0 + first};
+        to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
     }
     TN_MEMBER pixel_sink sink(const place &p) const { return pixel_sink{args, p.m0, p.n0}; }
 };
@@ -149,19 +160,20 @@ struct conv_work {
 extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SWIZZLED_SMEM(memory);
     const unsigned smem = tn_smem_addr(memory);
-    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = (TN_N + BN - 1) / BN;
+    const int clusters_m = ((int)TN_M + BM * CLUSTER_M - 1) / (BM * CLUSTER_M),
+              clusters_n = (TN_N + BN * CLUSTER_N - 1) / (BN * CLUSTER_N);
     int k0, k1;
     tn_split_range(TN_LOAD ? POSITIONS * ((TN_C + BK - 1) / BK) : (TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
     if constexpr (TN_LOAD) {
-        tn_wgmma_tma(conv_work{args, tiles_m, tiles_n, k0, k1}, smem);
+        tn_wgmma_tma(conv_work{args, clusters_m, clusters_n, k0, k1}, smem);
     } else {
-        int tm, tn;
-        tn_raster((int)blockIdx.x, tiles_m, tiles_n, tm, tn);
-        window_loader la(args, tm * BM);
-        filter_loader lb(args, tn * BN);
+        int m0, n0;
+        tn_tile_at((int)blockIdx.x, clusters_m, clusters_n, m0, n0);
+        window_loader la(args, m0);
+        filter_loader lb(args, n0);
         tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
-        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, tm * BM, tn * BN});
+        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, m0, n0});
     }
 }
 #include "tn_variant_end.cuh"

@@ -1,7 +1,7 @@
 // gemm_wgmma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on Hopper's warpgroup tensor cores: f16, bf16, or integers of 8 bits.
 //
 // As gemm_mma.cu, for operands that come in 16-byte chunks straight from memory, along k or along m / n: by cp.async, or, where an
-// operand is a tensor of at most three strides, by TMA.
+// operand is a tensor of at most three strides, by TMA, with tiles that the blocks of a cluster share.
 //
 //! kernel  gemm_wgmma  warpgroup tensor-core GEMM with fused epilogue (sm_90a)
 //! knob    BM          64 128 192 256
@@ -9,7 +9,11 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
+//! knob    CLUSTER_M   1 2 4
+//! knob    CLUSTER_N   1 2 4
 //! switch  LOAD        0 1
+//! require CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8 && (LOAD || CLUSTER_M * CLUSTER_N == 1)
+//! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
 //! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
@@ -49,29 +53,29 @@ struct tile_sink {
     }
 };
 
-// For TMA.
 struct gemm_work {
     const tn_args &args;
-    int tiles_m, tiles_n, k0, k1;
+    int clusters_m, clusters_n, k0, k1;
     struct place {
         int b, m0, n0;
     };
-    TN_MEMBER int tiles() const { return tiles_m * tiles_n * (int)TN_BATCH; }
+    TN_MEMBER int tiles_of_one() const { return clusters_m * clusters_n * CLUSTER; }
+    TN_MEMBER int tiles() const { return tiles_of_one() * (int)TN_BATCH; }
     TN_MEMBER place at(int t) const {
-        const int b = t / (tiles_m * tiles_n);
-        int tm, tn;
-        tn_raster(t - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
-        return place{b, tm * BM, tn * BN};
+        place p;
+        p.b = t / tiles_of_one();
+        tn_tile_at(t - p.b * tiles_of_one(), clusters_m, clusters_n, p.m0, p.n0);
+        return p;
     }
     TN_MEMBER void prefetch() const {
         tn_tma_prefetch(tn_map_a(args));
         tn_tma_prefetch(tn_map_b(args));
     }
-    TN_MEMBER void load_a(const place &p, int kt, unsigned dst, unsigned bar) const {
-        tn_tma_tile<A_KMAJOR, BM>(dst, tn_map_a(args), p.m0, kt, (int)tn_batch_a(args, p.b), bar);
+    template <class To> TN_MEMBER void load_a(const place &p, int kt, const To &to) const {
+        tn_tma_tile<A_KMAJOR, BM, CLUSTER_N>(to, tn_part_a(), tn_map_a(args), p.m0, kt, (int)tn_batch_a(args, p.b));
     }
-    TN_MEMBER void load_b(const place &p, int kt, unsigned dst, unsigned bar) const {
-        tn_tma_tile<B_KMAJOR, BN>(dst, tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b), bar);
+    template <class To> TN_MEMBER void load_b(const place &p, int kt, const To &to) const {
+        tn_tma_tile<B_KMAJOR, BN, CLUSTER_M>(to, tn_part_b(), tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b));
     }
     TN_MEMBER tile_sink sink(const place &p) const { return tile_sink{args, p.b, p.m0, p.n0}; }
 };
@@ -79,20 +83,19 @@ struct gemm_work {
 extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_SWIZZLED_SMEM(memory);
     const unsigned smem = tn_smem_addr(memory);
-    const int tiles_m = ((int)TN_M + BM - 1) / BM, tiles_n = ((int)TN_N + BN - 1) / BN;
+    const int clusters_m = ((int)TN_M + BM * CLUSTER_M - 1) / (BM * CLUSTER_M),
+              clusters_n = ((int)TN_N + BN * CLUSTER_N - 1) / (BN * CLUSTER_N);
     int k0, k1;
     tn_split_range(((int)TN_K + BK - 1) / BK, (int)blockIdx.z, k0, k1);
     if constexpr (TN_LOAD) {
-        tn_wgmma_tma(gemm_work{args, tiles_m, tiles_n, k0, k1}, smem);
+        tn_wgmma_tma(gemm_work{args, clusters_m, clusters_n, k0, k1}, smem);
     } else {
-        const int b = (int)blockIdx.x / (tiles_m * tiles_n);
-        int tm, tn;
-        tn_raster((int)blockIdx.x - b * (tiles_m * tiles_n), tiles_m, tiles_n, tm, tn);
-        tn_panel_loader<operand_a, BM> la(args, b, tm * BM, (int)TN_M, (int)TN_K);
-        tn_panel_loader<operand_b, BN> lb(args, b, tn * BN, (int)TN_N, (int)TN_K);
+        const gemm_work::place p = gemm_work{args, clusters_m, clusters_n, k0, k1}.at((int)blockIdx.x);
+        tn_panel_loader<operand_a, BM> la(args, p.b, p.m0, (int)TN_M, (int)TN_K);
+        tn_panel_loader<operand_b, BN> lb(args, p.b, p.n0, (int)TN_N, (int)TN_K);
         tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
-        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, b, tm * BM, tn * BN});
+        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, p.b, p.m0, p.n0});
     }
 }
 #include "tn_variant_end.cuh"

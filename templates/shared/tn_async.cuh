@@ -196,6 +196,17 @@ TN_DEV void tn_mbarrier_arrive_remote(unsigned bar, int rank) {
     asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(remote) : "memory");
 #endif
 }
+// The same of a thread that has read, and tells that the memory may be written: what it wrote itself need not be seen, for which it would
+// have to wait.
+TN_DEV void tn_mbarrier_arrive_read(unsigned bar, int rank) {
+#ifdef TN_HOST
+    tn_emu->mbarrier_arrive(tn_emu_self, bar, (unsigned)rank, 1, 0);
+#else
+    unsigned remote;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(bar), "r"(rank));
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(remote) : "memory");
+#endif
+}
 // Waits for arrivals from other blocks: what they wrote before is seen.
 TN_DEV void tn_mbarrier_wait_cluster(unsigned bar, unsigned parity) {
 #ifdef TN_HOST
@@ -295,6 +306,16 @@ TN_DEV void tn_tma_load_im2col(unsigned dst, const tn_tensor_map *map, const int
                                const unsigned short (&offsets)[RANK - 2], unsigned bar) {
     tn_emu->tma_load(tn_emu_self, dst, map, c, RANK, offsets, bar, 0);
 }
+template <int RANK>
+TN_DEV void tn_tma_load_im2col_multicast(unsigned dst, const tn_tensor_map *map, const int (&c)[RANK],
+                                         const unsigned short (&offsets)[RANK - 2], unsigned bar,
+                                         unsigned short blocks) {
+    tn_emu->tma_load(tn_emu_self, dst, map, c, RANK, offsets, bar, blocks);
+}
+// Into L2 alone.
+template <int RANK> TN_DEV void tn_tma_prefetch(const tn_tensor_map *map, const int (&c)[RANK]) {
+    (void)map, (void)c;
+}
 template <int RANK> TN_DEV void tn_tma_store(const tn_tensor_map *map, const int (&c)[RANK], unsigned src) {
     tn_emu->tma_store(tn_emu_self, map, c, RANK, src);
 }
@@ -313,6 +334,11 @@ template <int RANK> TN_DEV void tn_tma_store(const tn_tensor_map *map, const int
                      "l"(map), "r"(bar), TN_TMA_COORDS##RANK, "h"(blocks)                                              \
                      : "memory");                                                                                      \
     }                                                                                                                  \
+    TN_DEV void tn_tma_prefetch(const tn_tensor_map *map, const int (&c)[RANK]) {                                      \
+        asm volatile("cp.async.bulk.prefetch.tensor." #RANK "d.L2.global.tile [%0, {" LIST_STORE "}];" ::"l"(map),       \
+                     "r"(0), TN_TMA_COORDS##RANK                                                                       \
+                     : "memory");                                                                                      \
+    }                                                                                                                  \
     TN_DEV void tn_tma_store(const tn_tensor_map *map, const int (&c)[RANK], unsigned src) {                           \
         asm volatile("cp.async.bulk.tensor." #RANK "d.global.shared::cta.tile.bulk_group [%0, {" LIST_STORE            \
                      "}], [%1];" ::"l"(map),                                                                           \
@@ -327,17 +353,25 @@ TN_TMA_LOADS(5, "%3, %4, %5, %6, %7", "%2, %3, %4, %5, %6", "%8")
 #define TN_TMA_OFFSETS3 "h"(offsets[0])
 #define TN_TMA_OFFSETS4 TN_TMA_OFFSETS3, "h"(offsets[1])
 #define TN_TMA_OFFSETS5 TN_TMA_OFFSETS4, "h"(offsets[2])
-#define TN_TMA_IM2COL(RANK, LIST, OFFSETS)                                                                             \
+#define TN_TMA_IM2COL(RANK, LIST, OFFSETS, MASK)                                                                       \
     TN_DEV void tn_tma_load_im2col(unsigned dst, const tn_tensor_map *map, const int (&c)[RANK],                       \
                                    const unsigned short (&offsets)[RANK - 2], unsigned bar) {                          \
         asm volatile("cp.async.bulk.tensor." #RANK "d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], " \
                      "[%1, {" LIST "}], [%2], {" OFFSETS "};" ::"r"(dst),                                              \
                      "l"(map), "r"(bar), TN_TMA_COORDS##RANK, TN_TMA_OFFSETS##RANK                                     \
                      : "memory");                                                                                      \
+    }                                                                                                                  \
+    TN_DEV void tn_tma_load_im2col_multicast(unsigned dst, const tn_tensor_map *map, const int (&c)[RANK],             \
+                                             const unsigned short (&offsets)[RANK - 2], unsigned bar,                  \
+                                             unsigned short blocks) {                                                  \
+        asm volatile("cp.async.bulk.tensor." #RANK "d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes."      \
+                     "multicast::cluster [%0], [%1, {" LIST "}], [%2], {" OFFSETS "}, " MASK ";" ::"r"(dst),           \
+                     "l"(map), "r"(bar), TN_TMA_COORDS##RANK, TN_TMA_OFFSETS##RANK, "h"(blocks)                        \
+                     : "memory");                                                                                      \
     }
-TN_TMA_IM2COL(3, "%3, %4, %5", "%6")
-TN_TMA_IM2COL(4, "%3, %4, %5, %6", "%7, %8")
-TN_TMA_IM2COL(5, "%3, %4, %5, %6, %7", "%8, %9, %10")
+TN_TMA_IM2COL(3, "%3, %4, %5", "%6", "%7")
+TN_TMA_IM2COL(4, "%3, %4, %5, %6", "%7, %8", "%9")
+TN_TMA_IM2COL(5, "%3, %4, %5, %6, %7", "%8, %9, %10", "%11")
 #endif
 TN_DEV void tn_tma_prefetch(const tn_tensor_map *map) {
 #ifdef TN_HOST

@@ -238,7 +238,18 @@ TN_DEV void tn_cluster_sync() {
     __syncthreads();
 #endif
 }
-// The same in two halves: what is written before the first is seen by all behind the second.
+// All threads of the cluster are there; what they wrote need not be seen.
+TN_DEV void tn_cluster_meet() {
+#ifdef TN_HOST
+    tn_emu->cluster_arrive(tn_emu_self);
+    tn_emu->cluster_wait(tn_emu_self);
+#elif __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.relaxed;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+#else
+    __syncthreads();
+#endif
+}
+// tn_cluster_sync in two halves: what is written before the first is seen by all behind the second.
 TN_DEV void tn_cluster_arrive() {
 #ifdef TN_HOST
     tn_emu->cluster_arrive(tn_emu_self);

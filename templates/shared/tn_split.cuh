@@ -5,7 +5,7 @@
 // (so the sum does not depend on timing), reading the others' through distributed shared memory, and hands them to the
 // epilogue; a second barrier keeps every block's memory alive until all have read.  No workspace, nothing to zero.  Where the
 // groups of warps of a block have a partial tile each (SLICES), these are added up first.  A norm's sums over A's rows (tn_finish.cuh)
-// are partial as well, and stand behind the columns.
+// are partial as well, and stand behind the columns.  A cluster may hold several tiles (TILES), whose blocks are as far apart in it.
 #pragma once
 #include "tn_mma.cuh"
 #include "tn_finish.cuh"
@@ -20,7 +20,7 @@ TN_DEV unsigned tn_bits_of(int x) { return (unsigned)x; }
 TN_DEV float tn_of_bits(unsigned x, float) { return tn_bits_float(x); }
 TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
 
-template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float> struct tn_partial_tile {
+template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float, int TILES = 1> struct tn_partial_tile {
     // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
     static constexpr int STRIDE = COLS + 8, USED = COLS + (TN_NORM ? 4 : 0);
     static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
@@ -49,7 +49,8 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
     TN_DEV void all(unsigned smem, int m, int n, T *x) {
         TN_UNROLL
         for (int r = 0; r < SPLIT; r++) {
-            const tn_bits16 p = SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n), r) : sum(smem, m, n);
+            const tn_bits16 p =
+                SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n), r * TILES + tn_cluster_rank() % TILES) : sum(smem, m, n);
             const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()), tn_of_bits(p.w, T())};
             TN_UNROLL
             for (int i = 0; i < 4; i++) x[i] = r ? tn_add(x[i], v[i]) : v[i];
@@ -69,7 +70,7 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         }
         if (SPLIT > 1) tn_cluster_sync();
         else __syncthreads();
-        const int first = SPLIT > 1 ? tn_cluster_rank() * (ROWS / SPLIT) : 0;
+        const int first = SPLIT > 1 ? tn_cluster_rank() / TILES * (ROWS / SPLIT) : 0;
         for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
             const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
             T x[WIDTH];
@@ -97,9 +98,9 @@ TN_DEV void tn_split_range(int tiles, int rank, int &k0, int &k1) {
 }
 
 // Tile `t` of tiles_m x tiles_n, in bands of 8 along n, so that the blocks that run together share rows and columns in L2.
-TN_DEV void tn_raster(int t, int tiles_m, int tiles_n, int &tm, int &tn) {
-    const int band = t / (8 * tiles_m), n0 = band * 8, width = tiles_n - n0 < 8 ? tiles_n - n0 : 8;
-    const int r = t - band * 8 * tiles_m;
+template <int BAND = 8> TN_DEV void tn_raster(int t, int tiles_m, int tiles_n, int &tm, int &tn) {
+    const int band = t / (BAND * tiles_m), n0 = band * BAND, width = tiles_n - n0 < BAND ? tiles_n - n0 : BAND;
+    const int r = t - band * BAND * tiles_m;
     tm = r / width;
     tn = n0 + r % width;
 }

@@ -16,6 +16,7 @@
 #include "tn_split.cuh"
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, WARPGROUPS = TN_WARPGROUPS;
+constexpr int CLUSTER_M = TN_CLUSTER_M, CLUSTER_N = TN_CLUSTER_N, CLUSTER = CLUSTER_M * CLUSTER_N; // tiles of a cluster
 constexpr int CONSUMERS = 128 * WARPGROUPS, THREADS = CONSUMERS + 32 * TN_LOAD; // with TMA, a warp starts the copies
 constexpr int BK = TN_PANEL_ROW / (int)sizeof(tn_elem), CHUNK = 16 / (int)sizeof(tn_elem); // elements of k a slot, of 16 bytes
 typedef decltype(tn_sum_of(tn_elem())) tn_sum;
@@ -119,6 +120,14 @@ struct tn_sums {
     }
 };
 
+// Where tile t stands in a grid of clusters_m x clusters_n clusters of tiles, whose tiles follow each other along m, then n.
+TN_DEV void tn_tile_at(int t, int clusters_m, int clusters_n, int &m0, int &n0) {
+    int cm, cn;
+    tn_raster<8 / CLUSTER_N>(t / CLUSTER, clusters_m, clusters_n, cm, cn);
+    m0 = (cm * CLUSTER_M + t % CLUSTER_M) * BM;
+    n0 = (cn * CLUSTER_N + t % CLUSTER / CLUSTER_M) * BN;
+}
+
 // Starts a k tile's products: one group.
 TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum (&acc)[MI][ACC]) {
     tn_wgmma_fence();
@@ -173,7 +182,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
 // Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.
 template <int VEC, class Sink>
 TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum> partial;
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum, CLUSTER> partial;
     const tn_warpgroup_at at;
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     __syncthreads(); // the slots are free

@@ -5,18 +5,36 @@
 // that fit on the GPU take tiles in turns, so that the next tile's slots fill while results are written, which go through 16
 // rows of shared memory of each warp's own.  With split-K a block has one tile, added up as in tn_split.cuh.
 //
+// The blocks of a cluster have tiles side by side, CLUSTER_M along m and CLUSTER_N along n.  Those with the same rows need the same
+// tile of A, those with the same columns the same of B: each copies its part of it into the slots of all.  So a slot is
+// full when the parts of all have come, may be filled when the warps of all to whom this block copies have read theirs,
+// and a block neither begins to copy before the mbarriers of the others are there nor ends while they may arrive at its own.
+// All take as many turns, tiles that lie outside included.
+//
 // A kernel gives its Work:
-//     int tiles(), k0, k1                    tiles of the grid; k tiles of this block
-//     place at(t)                            where tile t stands
-//     void prefetch()                        of the tensor maps
-//     void load_a(place, kt, dst, bar)       starts the copies of a k tile of A, of B
-//     void load_b(place, kt, dst, bar)
-//     sink(place)                            for the epilogue: put(m, n, x)
+//     int tiles(), k0, k1        tiles of the grid, a multiple of CLUSTER; k tiles of this block
+//     int clusters_m             clusters of tiles along m
+//     place at(t)                where tile t stands: m0, n0
+//     void prefetch()            of the tensor maps
+//     void load_a(place, kt, to) gives a k tile's boxes of A, of B to `to` (tn_slot_copy, tn_l2_copy)
+//     void load_b(place, kt, to)
+//     sink(place)                for the epilogue: put(m, n, x)
 #pragma once
 #include "tn_async.cuh"
 #include "tn_wgmma_tile.cuh"
 
 constexpr int EPI_STRIDE = TN_EPI_COLS + 8, EPI_BYTES = 16 * EPI_STRIDE * 4; // of a warp
+
+constexpr int SHARERS = CLUSTER_M + CLUSTER_N - 1; // blocks into which a block copies: those of its column, then of its row
+
+TN_DEV int tn_cluster_m() { return (int)blockIdx.x % CLUSTER_M; }
+TN_DEV int tn_cluster_n() { return (int)blockIdx.x % CLUSTER / CLUSTER_M; }
+// The i-th of them, this block included; the cluster's blocks stand along x, and with split-K along z.
+TN_DEV int tn_sharer(int i) {
+    const int n = i - CLUSTER_M, own_m = tn_cluster_m(), own_n = tn_cluster_n();
+    const int at = i < CLUSTER_M ? own_n * CLUSTER_M + i : (n + (n >= own_n)) * CLUSTER_M + own_m;
+    return SPLITK > 1 ? (int)blockIdx.z * CLUSTER + at : at;
+}
 
 // The slots' mbarriers, and the next slot of one who goes round.
 struct tn_ring {
@@ -40,57 +58,112 @@ TN_DEV void tn_ring_init(unsigned smem) {
         tn_ring r(smem);
         for (; r.slot < STAGES; r.slot++) {
             tn_mbarrier_init(r.full(), 1);
-            tn_mbarrier_init(r.empty(), 4 * WARPGROUPS); // a warp each
+            tn_mbarrier_init(r.empty(), 4 * WARPGROUPS * SHARERS); // a warp each
         }
         tn_fence_mbarrier_init();
     }
-    __syncthreads();
+    if (CLUSTER > 1) tn_cluster_meet();
+    else __syncthreads();
 }
 
-// A tile of SIDE rows of m or n, or of SIDE / 64 panels, of one operand.
-template <bool KMAJOR, int SIDE>
-TN_DEV void tn_tma_tile(unsigned dst, const tn_tensor_map *map, int side, int kt, int b, unsigned bar) {
+// The part of an operand's tile that this block copies, and the blocks of the cluster that it is for.
+struct tn_part {
+    int index;
+    unsigned short blocks;
+};
+
+TN_DEV tn_part tn_part_a() {
+    unsigned blocks = 0;
+    TN_UNROLL
+    for (int n = 0; n < CLUSTER_N; n++) blocks |= 1u << (n * CLUSTER_M + tn_cluster_m());
+    return {tn_cluster_n(), (unsigned short)(SPLITK > 1 ? blocks << ((int)blockIdx.z * CLUSTER) : blocks)};
+}
+TN_DEV tn_part tn_part_b() {
+    const unsigned blocks = ((1u << CLUSTER_M) - 1) << (tn_cluster_n() * CLUSTER_M);
+    return {tn_cluster_m(), (unsigned short)(SPLITK > 1 ? blocks << ((int)blockIdx.z * CLUSTER) : blocks)};
+}
+
+// Takes boxes to `at` bytes behind dst in a slot of each of the blocks, PARTS of them, whose full mbarrier counts them.
+struct tn_slot_copy {
+    unsigned dst, bar;
+    template <int PARTS, int RANK>
+    TN_MEMBER void box(int at, const tn_tensor_map *map, const int (&c)[RANK], unsigned short blocks) const {
+        if (PARTS == 1) tn_tma_load(dst + (unsigned)at, map, c, bar);
+        else tn_tma_load_multicast(dst + (unsigned)at, map, c, bar, blocks);
+    }
+    template <int PARTS, int RANK>
+    TN_MEMBER void windows(int at, const tn_tensor_map *map, const int (&c)[RANK],
+                           const unsigned short (&offsets)[RANK - 2], unsigned short blocks) const {
+        if (PARTS == 1) tn_tma_load_im2col(dst + (unsigned)at, map, c, offsets, bar);
+        else tn_tma_load_im2col_multicast(dst + (unsigned)at, map, c, offsets, bar, blocks);
+    }
+};
+
+// Takes them into L2 alone.
+struct tn_l2_copy {
+    template <int PARTS, int RANK>
+    TN_MEMBER void box(int, const tn_tensor_map *map, const int (&c)[RANK], unsigned short) const {
+        tn_tma_prefetch(map, c);
+    }
+};
+
+// This block's part, of PARTS, of a tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k.
+template <bool KMAJOR, int SIDE, int PARTS, class To>
+TN_DEV void tn_tma_tile(const To &to, const tn_part &part, const tn_tensor_map *map, int side, int kt, int b) {
+    constexpr int ROWS = (KMAJOR ? SIDE : 64) / PARTS;
+    static_assert(ROWS % 8 == 0, "a part is whole atoms of the swizzle");
+    const int row = PARTS > 1 ? part.index * ROWS : 0;
     if (KMAJOR) {
-        const int c[3] = {kt * BK, side, b};
-        tn_tma_load(dst, map, c, bar);
+        const int c[3] = {kt * BK, side + row, b};
+        to.template box<PARTS>(row * TN_PANEL_ROW, map, c, part.blocks);
     } else {
         TN_UNROLL
         for (int p = 0; p < SIDE / 64; p++) {
-            const int c[3] = {side + p * 64, kt * BK, b};
-            tn_tma_load(dst + (unsigned)(p * TN_PANEL), map, c, bar);
+            const int c[3] = {side + p * 64, kt * BK + row, b};
+            to.template box<PARTS>(p * TN_PANEL + row * TN_PANEL_ROW, map, c, part.blocks);
         }
     }
+}
+
+// Asks L2 for weights of the block's first tile from k tile kt on, in turns with the other clusters of its columns; no more than
+// the slots hold, for copies to them wait behind.
+template <class Work, class Place> TN_DEV void tn_tma_warm(const Work &w, const Place &p, int kt) {
+    kt += p.m0 / (BM * CLUSTER_M);
+    for (int i = 0; i < STAGES && kt < w.k1; i++, kt += w.clusters_m) w.load_b(p, kt, tn_l2_copy{});
 }
 
 // The copies of all tiles, by one thread.  Contains its TN_WAIT(), below the first weights.
 template <class Work> TN_DEV void tn_tma_produce(const Work &w, unsigned smem) {
     tn_ring r(smem), first(smem);
-    int t = (int)blockIdx.x, kt = w.k0, ahead = w.k0;
+    int kt = w.k0, ahead = w.k0;
+    const auto begin = w.at((int)blockIdx.x);
     w.prefetch();
     if (!TN_B_CONST) TN_WAIT();
-    if (t < w.tiles())
-        for (const auto p = w.at(t); ahead < w.k1 && ahead < w.k0 + STAGES; ahead++, r.next()) {
-            tn_mbarrier_arrive_expect(r.full(), SLOT_BYTES);
-            w.load_b(p, ahead, r.tile() + A_BYTES, r.full());
-        }
+    for (; ahead < w.k1 && ahead < w.k0 + STAGES; ahead++, r.next()) {
+        tn_mbarrier_arrive_expect(r.full(), SLOT_BYTES);
+        w.load_b(begin, ahead, tn_slot_copy{r.tile() + A_BYTES, r.full()});
+    }
+    if (TN_B_CONST) tn_tma_warm(w, begin, ahead);
     if (TN_B_CONST) TN_WAIT();
-    for (; t < w.tiles(); t += (int)gridDim.x, kt = w.k0) {
+    for (int t = (int)blockIdx.x; t < w.tiles(); t += (int)gridDim.x, kt = w.k0) {
         const auto p = w.at(t);
-        for (; kt < ahead; kt++, first.next()) w.load_a(p, kt, first.tile(), first.full());
+        for (; kt < ahead; kt++, first.next()) w.load_a(p, kt, tn_slot_copy{first.tile(), first.full()});
         for (; kt < w.k1; kt++, r.next()) {
             tn_mbarrier_wait(r.empty(), r.parity ^ 1);
             tn_mbarrier_arrive_expect(r.full(), SLOT_BYTES);
-            w.load_a(p, kt, r.tile(), r.full());
-            w.load_b(p, kt, r.tile() + A_BYTES, r.full());
+            w.load_a(p, kt, tn_slot_copy{r.tile(), r.full()});
+            w.load_b(p, kt, tn_slot_copy{r.tile() + A_BYTES, r.full()});
         }
         ahead = w.k0;
     }
 }
 
-// Tells the producer that this warp's products have read a slot.
+// Tells all who copy into this block's slots that this warp's products have read one.
 TN_DEV void tn_release(unsigned empty) {
+    const int lane = (int)threadIdx.x % 32;
     __syncwarp();
-    if (threadIdx.x % 32 == 0) tn_mbarrier_arrive(empty);
+    if (CLUSTER > 1 && lane < SHARERS) tn_mbarrier_arrive_read(empty, tn_sharer(lane));
+    if (CLUSTER == 1 && lane == 0) tn_mbarrier_arrive(empty);
 }
 
 // acc = the sum over the block's k tiles, in the ring's next slots.
@@ -174,7 +247,8 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
                 tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES),
                                            w.sink(w.at(t)));
         }
-    if (SPLITK == 1) return;
+    if (SPLITK == 1 && CLUSTER == 1) return;
     __syncwarp();
-    tn_wgmma_finish<TN_EPI_VEC>(acc, smem, w.sink(w.at((int)blockIdx.x)));
+    if (SPLITK > 1) tn_wgmma_finish<TN_EPI_VEC>(acc, smem, w.sink(w.at((int)blockIdx.x)));
+    else tn_cluster_meet(); // the others have arrived here for the last time
 }

@@ -59,7 +59,7 @@ ARITHMETIC = {
 # Statements that order something, and what stands in for them.
 CALLS = [
     (r"__syncthreads\(\);", "barrier", ";"),
-    (r"tn_cluster_sync\(\);", "barrier", ";"),
+    (r"tn_cluster_(?:sync|meet)\(\);", "barrier", ";"),
     (r"TN_WAIT\(\);", "wait", ";"),
     (r"tn_(?:cp_async|wgmma|bulk)_wait<[^;]*>\(\);", "wait", ";"),
     (r"tn_mbarrier_\w*wait\w*\([^;]*\);", "wait", ";"),

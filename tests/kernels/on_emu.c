@@ -57,7 +57,10 @@ static tn_status make_launch(problem *p, const tn_variant *v, const buffer *pack
         l->cluster[k] = v->cluster[k];
     }
     l->together = v->together;
-    tn_grid_turns(l->grid, v->together, v->per_sm != 0, v->together ? (int)(2 * l->grid[0] * l->grid[2]) : BLOCKS);
+    tn_grid_turns(l->grid, v->cluster[0], v->together,
+                  !v->per_sm    ? 0
+                  : v->together ? UINT64_C(2) * l->grid[0] * l->grid[2]
+                                : BLOCKS);
     return st;
 }
 

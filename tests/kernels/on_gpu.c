@@ -101,12 +101,12 @@ static tn_status launch(gpu *d, problem *p, const tn_variant *v, const tn_kernel
         l.cluster[k] = v->cluster[k];
     }
     l.together = v->together;
-    tn_grid_turns(l.grid, v->together, v->per_sm, d->info.sms);
     tn_status s = tn_variant_args(v, d->cu, &values, args);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleLoadDataEx(&module, bin->cubin, 0, NULL, NULL), v->text);
     if (s == TN_OK) s = TN_CU(d->cu, cuModuleGetFunction(&l.fn, module, v->symbol), v->text);
     if (s == TN_OK) s = tn_launch_check_args(d->cu, l.fn, tn_variant_arg_bytes(v), v->text);
     if (s == TN_OK) s = tn_launch_opt_in(d->cu, l.fn, v->smem, v->cluster, v->text);
+    if (s == TN_OK) tn_launch_turns(d->cu, &l, v->per_sm, d->info.sms);
     if (s == TN_OK) s = tn_launch_kernel(d->cu, &l, args, NULL, v->text);
     if (s == TN_OK) s = TN_CU(d->cu, cuCtxSynchronize(), v->text);
     if (module) d->cu->cuModuleUnload(module);

@@ -402,6 +402,16 @@ static CUresult mock_cuOccupancyMaxActiveBlocksPerMultiprocessor(int *n, CUfunct
     return *n = 1, CUDA_SUCCESS;
 }
 
+/* As on a GPU where some multiprocessors are in no cluster of more than two blocks. */
+static CUresult mock_cuOccupancyMaxActiveClusters(int *n, CUfunction f, const CUlaunchConfig *c) {
+    (void)f;
+    FAIL_POINT(cuOccupancyMaxActiveClusters);
+    const CUlaunchAttribute *a = c->attrs;
+    if (c->numAttrs != 1 || a->id != CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) return CUDA_ERROR_INVALID_VALUE;
+    const unsigned blocks = a->value.clusterDim.x * a->value.clusterDim.y * a->value.clusterDim.z;
+    return *n = (int)((blocks > 2 ? 128 : 132) / blocks), CUDA_SUCCESS;
+}
+
 static node kernel_node(CUfunction f, void **params) {
     node x = {.fn = (const function *)(void *)f, .carveout = function_carveout};
     if (x.fn->n_args) memcpy(x.args, params[0], 8 * (size_t)x.fn->n_args);

@@ -98,7 +98,7 @@ static bool run_case(const tn_spec *s, const tn_variant *v, tn_emu_kernel *kerne
         l.cluster[k] = v->cluster[k];
         launched &= l.grid[k] > 0;
     }
-    tn_grid_turns(l.grid, v->together, v->per_sm != 0, 2);
+    tn_grid_turns(l.grid, v->cluster[0], v->together, v->per_sm ? 2 : 0);
     l.together = v->together;
     if (v->together) memset(out[0], 0xff, c->out[0].span);
     if (launched && tn_emu_run(kernel, &l, &rep) != TN_OK) snprintf(why, size, "does not run");

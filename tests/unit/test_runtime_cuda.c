@@ -541,25 +541,45 @@ START_TEST(bad_tensor_maps) {
 }
 END_TEST
 
-/* A kernel that takes tiles in turns has a block for each, but no more than fit on the 132 multiprocessors. */
+/* A kernel that takes tiles in turns has a block for each, but no more than fit on the 132 multiprocessors, and whole clusters, no more
+ * than the driver says. */
 START_TEST(blocks_in_turns) {
     static const struct {
-        uint32_t per_sm;
+        uint32_t per_sm, cluster;
         int64_t rows;
         unsigned blocks;
-    } cases[] = {{0, 1000, 125}, {1, 1000, 125}, {1, 2000, 132},
-                 {2, 2000, 250}, {0, 2000, 250}, {UINT32_MAX, 2000, 250}};
+        const char *fails;
+    } cases[] = {{0, 0, 1000, 125, NULL},
+                 {1, 0, 1000, 125, NULL},
+                 {1, 0, 2000, 132, NULL},
+                 {2, 0, 2000, 250, NULL},
+                 {0, 0, 2000, 250, NULL},
+                 {UINT32_MAX, 0, 2000, 250, NULL},
+                 {1, 2, 2048, 132, NULL},
+                 {1, 4, 2048, 128, NULL},
+                 {1, 4, 1024, 128, NULL},
+                 {1, 4, 800, 100, NULL},
+                 {0, 4, 2048, 256, NULL},
+                 {1, 5, 2000, 125, NULL},
+                 {1, 5, 2000, 130, "cuOccupancyMaxActiveClusters"}};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         sample s;
         sample_init(&s);
         s.dim[D_N].hi = 10000;
         sample_two_steps(&s);
         s.step[1].per_sm = s.way.per_sm = cases[k].per_sm;
+        if (cases[k].cluster) {
+            s.cluster[0] = cases[k].cluster;
+            s.kernel[1].cluster = s.cluster;
+            s.kernel[1].n_cluster = 3;
+        }
         tn_plan *p = load(&s);
         tn_context *c = open_context(p, (tn_context_options){.no_cuda_graph = true});
         buffers b = make_buffers(cases[k].rows);
+        mock->fail_call = cases[k].fails, mock->fail_skip = 0, mock->fail_code = 1;
         ck_assert_int_eq(set_rows(c, cases[k].rows), TN_OK);
         enqueue_right(c, &b);
+        mock->fail_call = NULL;
         ck_assert_uint_eq(mock->grid_x, cases[k].blocks);
         free_buffers(&b);
         tn_context_free(c);
