@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ir/internal.h"
+#include "tenon/internal/list.h"
 
 typedef struct symbol {
     tn_dim sym;
@@ -45,12 +46,15 @@ static const char *range_text(tn_size_range r, char buf[96]) {
 
 /* ---- which shape of which input ---------------------------------------------------------------------------------- */
 
-/* "x: f32[n,3], y: ..." of a graph's inputs; cut to fit. */
+/* "x: f32[n,3], y: ..." of a graph's inputs. */
 static void list_inputs(const tn_graph *g, char *buf, size_t size) {
-    tn_out o = tn_out_fixed(buf, size);
+    char item[400];
+    tn_list list = tn_list_of(buf, size, tn_graph_input_count(g));
     for (size_t k = 0; k < tn_graph_input_count(g); k++) {
-        tn_out_fmt(&o, "%s%s: ", k ? ", " : "", tn_graph_input_name(g, k));
+        tn_out o = tn_out_fixed(item, sizeof item);
+        tn_out_fmt(&o, "%s: ", tn_graph_input_name(g, k));
         tn_out_type(&o, g, tn_val_type(g, tn_graph_input(g, k)));
+        tn_list_put(&list, item);
     }
 }
 
@@ -70,7 +74,7 @@ static size_t count_of(const given *s, const char *input, size_t n) {
 static tn_status check_shape(given *s, const tn_shape_override *o) {
     const tn_val v = find_input(s->g, name_of(o));
     if (!v.i) {
-        char inputs[600];
+        char inputs[400];
         list_inputs(s->g, inputs, sizeof inputs);
         return tn_graph_fail(s->g, TN_E_ARGUMENT, (tn_node){0}, "name an input",
                              "a shape is given for '%s', but the inputs are %s", name_of(o), inputs);

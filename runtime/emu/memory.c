@@ -28,7 +28,7 @@ void emu_set_state(emu_block *b, uint32_t at, uint32_t bytes, int state) {
 static _Noreturn void bad_state(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, bool write, const void *pc) {
     char name[160];
     uint32_t k = at;
-    while (k + 1 < at + bytes && b->state[k] == EMU_READY) k++;
+    while (k + 1 < at + bytes && (b->state[k] == EMU_READY || (write && b->state[k] == EMU_UNWRITTEN))) k++;
     emu_shared_name(b, k, name, sizeof name);
     const emu_variable *before = NULL; /* the variable that ends here */
     for (int i = 0; i < EMU_VARIABLES; i++)
@@ -41,9 +41,9 @@ static _Noreturn void bad_state(emu_run *r, emu_block *b, uint32_t at, uint32_t 
         emu_fault(r, TN_EMU_OUT_OF_BOUNDS, pc,
                   "%s %u bytes of shared memory at %u, outside what the block has (%u bytes)",
                   write ? "writes" : "reads", bytes, at, b->used);
-    emu_fault(r, TN_EMU_UNINITIALISED, pc, "reads %s, %s", name,
-              b->state[k] == EMU_IN_FLIGHT ? "into which a copy is under way that nobody has waited for"
-                                           : "which nobody has written");
+    const bool in_flight = b->state[k] == EMU_IN_FLIGHT;
+    emu_fault(r, write ? TN_EMU_RACE : TN_EMU_UNINITIALISED, pc, "%s %s, %s", write ? "writes" : "reads", name,
+              in_flight ? "into which a copy is under way that nobody has waited for" : "which nobody has written");
 }
 
 static _Noreturn void race(emu_run *r, emu_block *b, uint32_t at, bool write, uint32_t who, const emu_event *other,
@@ -119,6 +119,7 @@ void *emu_shared_access(emu_thread *t, emu_block *b, uint32_t at, unsigned bytes
         emu_fault(r, TN_EMU_MISALIGNED, pc, "%s %u bytes of shared memory at %u", write ? "writes" : "reads", bytes,
                   at);
     emu_shared_event(r, b, at, bytes, write, t->id, t->own, t->seen, emu_pc(r, pc));
+    if (write && memchr(b->state + at, EMU_IN_FLIGHT, bytes)) bad_state(r, b, at, bytes, true, pc);
     if (write) memset(b->state + at, EMU_READY, bytes);
     return b->smem + at;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "runtime/plan/dims.h"
+#include "tenon/internal/list.h"
 
 _Static_assert((int)TN_PLAN__CONDITION__REL__MULTIPLE == TN_REL_MULTIPLE, "plan.proto numbers relations as tn_rel");
 
@@ -118,10 +119,8 @@ static void size_text(const tn_plan *p, const char *of, uint32_t d, const int64_
 }
 
 static void layers_text(const TnPlan__Condition *c, char *buf, size_t size) {
-    size_t used = 0;
-    buf[0] = '\0';
-    for (size_t k = 0; k < c->n_layers && used < size; k++)
-        used += (size_t)snprintf(buf + used, size - used, "%s%s", k ? ", " : "", c->layers[k]);
+    tn_list list = tn_list_of(buf, size, c->n_layers);
+    for (size_t k = 0; k < c->n_layers; k++) tn_list_put(&list, c->layers[k]);
 }
 
 static bool holds(const TnPlan__Condition *c, const int64_t *table) {

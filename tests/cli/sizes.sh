@@ -27,6 +27,12 @@ run() { "$tenon" run "$@" --device cpu; }
 # models: a symbol told by one input holds for all, through files and through expressions
 expect "nobody says how large" 2 'nobody says how large n is.*x: f32\[n,3\], y: f32\[n,3\]' run shared.onnx
 expect "the hint names the option" 2 '--shape x=nx3, with numbers' run shared.onnx
+{ # a decoder's caches are many
+    echo "func @main(%ids: f32[n]$(printf ', %%past_%s: f32[1,2,p,16]' {0..47})) -> (%y: f32[n]) {"
+    printf '  %%y = neg %%ids\n  return %%y\n}\n'
+} >many.tn
+expect "of many inputs some are named, and it says of how many" 2 'the inputs are ids: f32.n., past_0: .*, past_[0-9]+: f32.1,2,p,16., \.\.\. \(\+[0-9]+\)$' run many.tn
+expect "so do shapes that no input takes" 2 "for 'pasts', but the inputs are ids: .*, \.\.\. \(\+[0-9]+\)" "$tenon" opt many.tn -s pasts=1x2x3x16
 expect "one shape is enough" 0 'z: f32 5x3' run shared.onnx -s x=5x3
 expect "one file is enough" 0 'z: f32 4x3' run shared.onnx -i y=x4.npy
 expect "raw bytes need a size" 2 'nobody says how large n is' run shared.onnx -i x=x4.bin

@@ -117,6 +117,12 @@ static const emu_case cases[] = {
      "tn_cp_async_commit();\ntn_cp_async_wait<0>();\n__syncthreads();\nout[threadIdx.x] = ((float *)m)[127 - "
      "threadIdx.x];",
      TN_EMU_OK, 0, "", 32, 1, 0, 512, 0},
+    {"writes where a copy goes",
+     "TN_DYNAMIC_SMEM(m);\nconst unsigned at = tn_smem_addr(m) + threadIdx.x * 16;\ntn_cp_async16(at, in + threadIdx.x "
+     "* 4, true);\n"
+     "tn_cp_async_commit();\n((float *)m)[threadIdx.x * 4 + 1] = 1;\ntn_cp_async_wait<0>();\nout[threadIdx.x] = "
+     "((float *)m)[threadIdx.x * 4];",
+     TN_EMU_RACE, 5, "bytes, into which a copy is under way", 32, 1, 0, 512, 0},
     {"does not wait for its copies",
      "TN_DYNAMIC_SMEM(m);\nconst unsigned at = tn_smem_addr(m) + threadIdx.x * 16;\ntn_cp_async16(at, in + threadIdx.x "
      "* 4, true);\n"

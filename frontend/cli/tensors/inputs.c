@@ -1,5 +1,6 @@
 /* inputs.c: the inputs of a run, from files or drawn. */
 #include "frontend/cli/cli.h"
+#include "tenon/internal/list.h"
 
 #include <string.h>
 
@@ -12,8 +13,8 @@ static size_t find_input(const cli_model *m, const char *name, size_t len) {
 }
 
 static void names_text(const cli_model *m, char *out, size_t size) {
-    for (size_t k = 0, at = 0; k < cli_model_inputs(m) && at < size; k++)
-        at += (size_t)snprintf(out + at, size - at, "%s%s", k ? ", " : "", cli_model_input(m, k)->name);
+    tn_list list = tn_list_of(out, size, cli_model_inputs(m));
+    for (size_t k = 0; k < cli_model_inputs(m); k++) tn_list_put(&list, cli_model_input(m, k)->name);
 }
 
 /* FILE.npz: every input that it has an array of. */

@@ -3,12 +3,13 @@
  * What one input tells about a symbol holds for all inputs.  A size that is given is used or refused; one that nobody
  * gives is an error, unless the caller says what to take. */
 #include "frontend/cli/cli.h"
+#include "tenon/internal/list.h"
 
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SYMBOLS = 256, TEXT = 1024 };
+enum { MAX_SYMBOLS = 256, TEXT = 400 };
 
 struct cli_sizes {
     cli *c;
@@ -94,16 +95,17 @@ static void settle(cli_sizes *z) {
 
 /* ---- giving ------------------------------------------------------------------------------------------------------ */
 
-/* "x: f32[n,3], y: f32[n]", cut to fit. */
+/* "x: f32[n,3], y: f32[n]". */
 static void inputs_text(const cli_sizes *z, char *buf, size_t size) {
-    size_t m = 0;
-    *buf = 0;
-    for (size_t k = 0; k < z->n && m < size; k++) {
+    char item[TEXT];
+    tn_list list = tn_list_of(buf, size, z->n);
+    for (size_t k = 0; k < z->n; k++) {
         const tn_tensor_desc *d = z->in[k];
-        m += (size_t)snprintf(buf + m, size - m, "%s%s: %s[", k ? ", " : "", d->name, tn_dtype_text(d->dtype));
-        for (uint32_t j = 0; j < d->rank && m < size; j++)
-            m += (size_t)snprintf(buf + m, size - m, "%s%s", j ? "," : "", d->dim_text[j]);
-        if (m < size) m += (size_t)snprintf(buf + m, size - m, "]");
+        size_t m = (size_t)snprintf(item, sizeof item, "%s: %s[", d->name, tn_dtype_text(d->dtype));
+        for (uint32_t j = 0; j < d->rank && m < sizeof item; j++)
+            m += (size_t)snprintf(item + m, sizeof item - m, "%s%s", j ? "," : "", d->dim_text[j]);
+        if (m < sizeof item) snprintf(item + m, sizeof item - m, "]");
+        tn_list_put(&list, item);
     }
 }
 
