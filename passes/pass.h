@@ -39,7 +39,7 @@ typedef struct tn_pass_options {
     FILE *out;                   /* for print_changed; NULL: nothing is printed */
 } tn_pass_options;
 
-/* Counts per rule, and what `tenon why` shows. */
+/* Counts per rule, and where and why one whose pattern matches was refused. */
 typedef struct tn_rule_count {
     const char *rule;
     uint32_t fired, refused;

@@ -32,6 +32,15 @@ static void list_passes(cli *c) {
     if (doc) cli_print_json(c, doc);
 }
 
+/* What refused a rule, and where. */
+static void show_misses(const tn_pass_ctx *ctx, const char *rule) {
+    const tn_near_miss *m;
+    const size_t n = tn_near_misses(ctx, &m);
+    for (size_t k = 0; k < n; k++)
+        if (!strcmp(m[k].rule, rule))
+            fprintf(stderr, "    refused%s%s: %s\n", *m[k].loc ? " at " : "", m[k].loc, m[k].why);
+}
+
 static void show_stats(const tn_pass_ctx *ctx) {
     const tn_pass_report *r;
     const tn_rule_count *counts;
@@ -40,9 +49,24 @@ static void show_stats(const tn_pass_ctx *ctx) {
         fprintf(stderr, "%-10s %8.2f ms  %s  %u rewrites\n", r[k].pass, r[k].ms,
                 r[k].changed ? "changed  " : "unchanged", r[k].rewrites);
     n = tn_rule_counts(ctx, &counts);
-    for (size_t k = 0; k < n; k++)
-        if (counts[k].fired || counts[k].refused)
-            fprintf(stderr, "  %-28s fired %5u  refused %5u\n", counts[k].rule, counts[k].fired, counts[k].refused);
+    for (size_t k = 0; k < n; k++) {
+        if (!counts[k].fired && !counts[k].refused) continue;
+        fprintf(stderr, "  %-28s fired %5u  refused %5u\n", counts[k].rule, counts[k].fired, counts[k].refused);
+        show_misses(ctx, counts[k].rule);
+    }
+}
+
+static void add_misses(json_object *to, const tn_pass_ctx *ctx, const char *rule) {
+    const tn_near_miss *m;
+    json_object *list = cli_json_add_array(to, "misses");
+    const size_t n = tn_near_misses(ctx, &m);
+    for (size_t k = 0; k < n; k++) {
+        if (strcmp(m[k].rule, rule) != 0) continue;
+        json_object *e = json_object_new_object();
+        cli_json_add_string(e, "layers", m[k].loc);
+        cli_json_add_string(e, "why", m[k].why);
+        json_object_array_add(list, e);
+    }
 }
 
 static json_object *stats_json(const tn_pass_ctx *ctx) {
@@ -65,6 +89,7 @@ static json_object *stats_json(const tn_pass_ctx *ctx) {
         cli_json_add_string(e, "rule", counts[k].rule);
         cli_json_add_number(e, "fired", counts[k].fired);
         cli_json_add_number(e, "refused", counts[k].refused);
+        add_misses(e, ctx, counts[k].rule);
         json_object_array_add(rules, e);
     }
     return o;
@@ -119,7 +144,8 @@ int cmd_opt(cli *c, int argc, const char **argv) {
         {"dump", 0, POPT_ARG_STRING, &dump, 0, "write NN-pass.tn after every pass", "DIR"},
         {"stop-after-rewrite", 0, POPT_ARG_INT, &stop_after, 0, "let rules fire N times in all (0: never)", "N"},
         {"reproducer", 0, POPT_ARG_STRING, &reproducer, 0, "where to write the input of a failing pass", "FILE"},
-        {"stats", 0, POPT_ARG_NONE, &stats, 0, "time and rule counts of each pass, on stderr", NULL},
+        {"stats", 0, POPT_ARG_NONE, &stats, 0,
+         "time and rule counts of each pass, and where and why rules were refused, on stderr", NULL},
         {"list", 0, POPT_ARG_NONE, &list, 0, "list the passes", NULL},
         {"output", 'o', POPT_ARG_STRING, &out, 0, "write FILE.tn (and FILE.tnw) instead of printing", "FILE.tn"},
         POPT_TABLEEND,

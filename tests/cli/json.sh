@@ -19,6 +19,16 @@ sys.exit(0 if ($expression) else 1)" 2>>err || failed "$name: exit code $rc (wan
 }
 error() { json "$1" "$2" "d['exit_code'] == $2 and '$3' in d['errors'][0]['where'] + d['errors'][0]['message']" "${@:4}"; }
 
+cat >"$work/near.tn" <<'TN'
+func @main(%y: f32[3,4], %v: f32[4,5]) -> f32[3,5] {
+  %d = const [3] : f32[]
+  %e = mul %y, %d loc("/scale")
+  %2 = matmul %e, %v loc("/product")
+  return %2
+}
+TN
+expect "why a rule was refused" 0 'refused at /product: the weights are not constant' "$tenon" opt "$work/near.tn" --passes=affine --stats
+json "why a rule was refused" 0 "[m for r in d['rules'] for m in r['misses']] == [{'layers': '/product', 'why': 'the weights are not constant'}]" "$tenon" opt "$work/near.tn" --passes=affine --json
 json "opt" 0 "d['graph'].count('conv') and d['passes'][0]['pass'] and d['rules']" "$tenon" opt "$model" --json
 json "opt to a file" 0 "d['output'] == 'x.tn' and 'graph' not in d" "$tenon" opt "$model" -o x.tn --json
 json "opt --list" 0 "any(p['name'] == 'canon' for p in d)" "$tenon" opt --list --json
