@@ -248,6 +248,24 @@ START_TEST(integers_that_users_feed) {
 }
 END_TEST
 
+/* How many keys queries see: from none to more than there are, and mostly all, of which times are taken. */
+START_TEST(limits_of_keys) {
+    enum { KEYS = 300 };
+    kernels k = open_text(FUNC("%q: f16[1,4,400,64], %k: f16[1,4,300,64], %v: f16[1,4,300,64], %n: i32[1,4,400,1]",
+                               "%y: f16[1,4,400,64]",
+                               "%y = attention %q, %k, %v, _, _, %n {scale=0.125, no_nan=true}\nreturn %y\n"));
+    tn_reference *r = reference(&k);
+    const tn_case *c = r->of[0];
+    const bounds b = bounds_of(c, 3);
+    int64_t all = 0;
+    for (int64_t i = 0; i < c->in[3].numel; i++) all += tn_load_int(TN_I32, c->data[3], (uint64_t)i) == KEYS;
+    ck_assert_msg(b.lo <= 0 && b.lo >= -1 && b.hi == KEYS + 1, "%lld to %lld", (long long)b.lo, (long long)b.hi);
+    ck_assert_msg(all > c->in[3].numel / 2 && all < c->in[3].numel, "%lld see all", (long long)all);
+    tn_reference_free(r);
+    close_kernels(&k);
+}
+END_TEST
+
 /* Kernels have such numbers as literals, so that they are part of what tells specs apart. */
 START_TEST(whole_numbers_tell_specs_apart) {
     static const char *const text[] = {
@@ -579,6 +597,7 @@ int main(void) {
     tcase_add_test(t, rows_of_a_large_product);
     tcase_add_loop_test(t, rows_of_large_results, 0, (int)(sizeof rows_cases / sizeof *rows_cases));
     tcase_add_loop_test(t, rows_of_fixed_sizes, 0, (int)(sizeof cut_cases / sizeof *cut_cases));
+    tcase_add_test(t, limits_of_keys);
     tcase_add_test(t, rows_of_large_attention);
     tcase_add_test(t, buckets_share_cases);
     suite_add_tcase(s, t);
