@@ -135,7 +135,7 @@ emu_bulk *emu_bulk_start(emu_thread *t, const emu_bulk *what, const void *pc) {
     for (uint32_t k = 0; k < r->n_blocks; k++) {
         emu_block *b = &r->blocks[k];
         if (!goes_to(c, b)) continue;
-        emu_mbarrier_use(t, b, c->mbarrier, pc);
+        emu_mbarrier_use_fenced(t, b, c->mbarrier, pc);
         shared_event(r, c, b);
         emu_set_state(b, c->shared, c->span, EMU_IN_FLIGHT);
     }

@@ -151,6 +151,8 @@ typedef struct emu_mbarrier {
     struct emu_mbarrier *next;
     uint32_t address, count, pending, phase;
     int64_t bytes; /* still expected */
+    uint32_t by;   /* the thread that initialised it */
+    bool fenced;   /* it has said so to copies in the background and to other blocks */
     emu_clock *gathered, *released;
 } emu_mbarrier;
 
@@ -328,6 +330,8 @@ void emu_thread_ended(emu_thread *t);
 void emu_fence(tn_emu_view *, tn_emu_fence kind);
 /* A use of an mbarrier: it must have been initialised, and the user must know. */
 emu_mbarrier *emu_mbarrier_use(emu_thread *t, emu_block *b, uint32_t address, const void *pc);
+/* By a copy in the background, or from another block. */
+emu_mbarrier *emu_mbarrier_use_fenced(emu_thread *t, emu_block *b, uint32_t address, const void *pc);
 /* One arrival that publishes what `seen` knows. */
 void emu_mbarrier_count(emu_run *r, emu_mbarrier *m, unsigned count, const void *pc);
 _Noreturn void emu_no_memory(emu_run *r);

@@ -281,6 +281,7 @@ void emu_thread_ended(emu_thread *t) {
 void emu_fence(tn_emu_view *v, tn_emu_fence kind) {
     emu_thread *t = emu_of(v);
     emu_step(t->run);
+    for (emu_mbarrier *m = t->block->mbarriers; m; m = m->next) m->fenced |= m->by == t->id;
     if (kind != TN_EMU_FENCE_PROXY_ASYNC) return;
     t->fenced = t->own++;
     emu_clock_drop(t->run, t->fence_seen);
@@ -307,7 +308,7 @@ void emu_mbarrier_init(tn_emu_view *v, unsigned address, unsigned count) {
         emu_fault(r, TN_EMU_MISUSE, EMU_PC(), "initialises an mbarrier for %u arrivals", count);
     emu_mbarrier *m = calloc(1, sizeof *m);
     if (!m) emu_no_memory(r);
-    *m = (emu_mbarrier){.next = t->block->mbarriers, .address = address, .count = count, .pending = count};
+    *m = (emu_mbarrier){.next = t->block->mbarriers, .address = address, .count = count, .pending = count, .by = t->id};
     t->block->mbarriers = m;
     /* whoever uses it must know of the initialisation: every use reads it */
 }
@@ -356,11 +357,22 @@ emu_mbarrier *emu_mbarrier_use(emu_thread *t, emu_block *b, uint32_t address, co
     return m;
 }
 
+emu_mbarrier *emu_mbarrier_use_fenced(emu_thread *t, emu_block *b, uint32_t address, const void *pc) {
+    emu_mbarrier *m = emu_mbarrier_use(t, b, address, pc);
+    char name[160];
+    if (!m->fenced)
+        emu_fault(t->run, TN_EMU_RACE, pc,
+                  "uses the mbarrier at %s with no fence.mbarrier_init since it was initialised",
+                  emu_shared_name(b, address, name, sizeof name));
+    return m;
+}
+
 void emu_mbarrier_arrive(tn_emu_view *v, unsigned address, unsigned rank, unsigned count, unsigned expect_bytes) {
     emu_thread *t = emu_of(v);
     emu_run *r = t->run;
     if (rank >= r->n_blocks) emu_fault(r, TN_EMU_OUT_OF_BOUNDS, EMU_PC(), "arrives at an mbarrier of block %u", rank);
-    emu_mbarrier *m = emu_mbarrier_use(t, &r->blocks[rank], address, EMU_PC());
+    emu_mbarrier *m =
+        (rank == t->block->rank ? emu_mbarrier_use : emu_mbarrier_use_fenced)(t, &r->blocks[rank], address, EMU_PC());
     emu_clock_join(r, &m->gathered, t->seen);
     emu_clock_set(r, &m->gathered, t->id, t->own++);
     m->bytes += expect_bytes;

@@ -51,6 +51,11 @@ static const async_case cases[] = {
     {"writes where a copy goes", LOAD(1024, "in", 1024) "if (i == 5) m[7] = 1;\n" WAIT, TN_EMU_RACE,
      "with no barrier between"},
     {"ends before its copy", LOAD(1024, "in", 1024), TN_EMU_MISUSE, "does not wait for before it ends"},
+    {"an mbarrier that is initialised without the fence",
+     "TN_SWIZZLED_SMEM(m);\nTN_SHARED(unsigned long long, bar, [1]);\nconst unsigned b = tn_smem_addr(bar);\n"
+     "if (threadIdx.x == 0) tn_mbarrier_init(b, 1);\n" BARRIER
+     "if (threadIdx.x == 0) { tn_mbarrier_arrive_expect(b, 1024); tn_bulk_load(tn_smem_addr(m), in, 1024, b); }\n" WAIT,
+     TN_EMU_RACE, "with no fence.mbarrier_init since"},
     {"an mbarrier that nobody has initialised",
      "TN_SWIZZLED_SMEM(m);\nif (threadIdx.x == 0) tn_bulk_load(tn_smem_addr(m), in, 1024, tn_smem_addr(m) + 2048);\n",
      TN_EMU_MISUSE, "where none has been initialised"},
