@@ -299,6 +299,8 @@ void emu_shared_event(emu_run *r, emu_block *b, uint32_t at, uint32_t bytes, boo
 /* An access of block b's shared memory by thread t; the bytes themselves. */
 void *emu_shared_access(emu_thread *t, emu_block *b, uint32_t at, unsigned bytes, bool write, bool aligned,
                         const void *pc);
+/* A block's memory is gone once it has ended. */
+void emu_check_alive(emu_run *r, const emu_block *b, const void *pc);
 void emu_set_state(emu_block *b, uint32_t at, uint32_t bytes, int state);
 void *emu_shared_of(tn_emu_view *, unsigned address, unsigned rank);
 void *emu_shared_variable(tn_emu_view *, const char *name, int id, unsigned bytes, unsigned align);

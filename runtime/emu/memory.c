@@ -179,8 +179,7 @@ static emu_block *owner(emu_thread *t, const void *p) {
     return NULL;
 }
 
-/* Its memory is gone once a block has ended. */
-static void check_alive(emu_run *r, const emu_block *b, const void *pc) {
+void emu_check_alive(emu_run *r, const emu_block *b, const void *pc) {
     for (uint32_t i = 0; i < r->n_threads; i++)
         if (!b->threads[i].done) return;
     emu_fault(r, TN_EMU_MISUSE, pc, "touches the shared memory of block %u of the cluster, which has ended", b->rank);
@@ -193,7 +192,7 @@ void emu_access(tn_emu_view *v, const void *p, unsigned bytes, int write, int al
     if (c >= t->stack && c < t->stack + EMU_STACK) return;
     emu_block *b = owner(t, p);
     if (b) {
-        if (b != t->block) check_alive(r, b, pc);
+        if (b != t->block) emu_check_alive(r, b, pc);
         emu_shared_access(t, b, (uint32_t)((const unsigned char *)p - b->smem), bytes, write, aligned, pc);
         return;
     }

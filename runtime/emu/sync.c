@@ -371,6 +371,7 @@ void emu_mbarrier_arrive(tn_emu_view *v, unsigned address, unsigned rank, unsign
     emu_thread *t = emu_of(v);
     emu_run *r = t->run;
     if (rank >= r->n_blocks) emu_fault(r, TN_EMU_OUT_OF_BOUNDS, EMU_PC(), "arrives at an mbarrier of block %u", rank);
+    if (rank != t->block->rank) emu_check_alive(r, &r->blocks[rank], EMU_PC());
     emu_mbarrier *m =
         (rank == t->block->rank ? emu_mbarrier_use : emu_mbarrier_use_fenced)(t, &r->blocks[rank], address, EMU_PC());
     emu_clock_join(r, &m->gathered, t->seen);

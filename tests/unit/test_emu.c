@@ -164,6 +164,15 @@ static const emu_case cases[] = {
      "out[blockIdx.x * 32 + threadIdx.x] = tn_bits_float(tn_cluster_lds16(tn_smem_addr(m) + threadIdx.x * 16, "
      "blockIdx.x ^ 1).x);",
      TN_EMU_MISUSE, 4, "which has ended", 32, 2, 2, 512, 0},
+#define ARRIVES(LAST)                                                                                                  \
+    "TN_SHARED(unsigned long long, bar, [1]);\nconst unsigned at = tn_smem_addr(bar);\n"                               \
+    "if (threadIdx.x == 0) tn_mbarrier_init(at, blockIdx.x ? 2 : 1), tn_fence_mbarrier_init();\ntn_cluster_sync();\n"  \
+    "if (blockIdx.x == 1 && threadIdx.x == 0) tn_mbarrier_arrive_read(at, 0);\n"                                       \
+    "if (blockIdx.x == 0) tn_mbarrier_wait(at, 0);\nif (blockIdx.x == 0) for (int k = 0; k < 99; k++) __syncwarp();\n" \
+    "if (blockIdx.x == 0 && threadIdx.x == 0) tn_mbarrier_arrive_read(at, 1);\n"                                       \
+    "out[blockIdx.x * 32 + threadIdx.x] = in[blockIdx.x * 32 + threadIdx.x];\n" LAST
+    {"arrives at its neighbour's mbarrier", ARRIVES("tn_cluster_sync();"), TN_EMU_OK, 0, "", 32, 2, 2, 0, 0},
+    {"leaves before its neighbour has arrived", ARRIVES(""), TN_EMU_MISUSE, 8, "which has ended", 32, 2, 2, 0, 0},
     {"reads its neighbour too early",
      "TN_DYNAMIC_SMEM(m);\n*(tn_bits16 *)(m + threadIdx.x * 16) = *(const tn_bits16 *)(in + threadIdx.x * "
      "4);\n__syncthreads();\n"
@@ -232,7 +241,7 @@ static const tn_env env = {.diag = keep};
 
 /* The headers that templates share, then the kernel as test.cu. */
 static char *source_of(const emu_case *c) {
-    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh", "tn_wgmma.cuh", "tn_shown.cuh"};
+    static const char *const wanted[] = {"tn_device.cuh", "tn_mma.cuh", "tn_async.cuh", "tn_wgmma.cuh", "tn_shown.cuh"};
     const char *const *names, *const *texts;
     size_t n = tn_template_headers(&names, &texts), size = 0;
     char *text = NULL;
