@@ -13,6 +13,7 @@ enum { ROW_BYTES = 128, SMEM_RESERVED = 1024 };
 typedef struct tile {
     int64_t bm, bn, stages, groups, splitk, load;
     int64_t cm, cn;     /* tiles of a cluster along m and n */
+    int64_t pingpong;   /* a tile each warpgroup */
     int64_t slots, acc; /* slots that are used; accumulators of a thread */
 } tile;
 
@@ -26,10 +27,11 @@ static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k, int64
               .splitk = tn_knob_get(t, knobs, "SPLITK"),
               .load = tn_knob_get(t, knobs, "LOAD"),
               .cm = tn_knob_get(t, knobs, "CLUSTER_M"),
-              .cn = tn_knob_get(t, knobs, "CLUSTER_N")};
+              .cn = tn_knob_get(t, knobs, "CLUSTER_N"),
+              .pingpong = tn_knob_get(t, knobs, "PINGPONG")};
     const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k * elt, ROW_BYTES), x.splitk);
     x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
-    x.acc = x.bm * x.bn / (x.groups * 128);
+    x.acc = x.bm * x.bn / ((x.pingpong ? 1 : x.groups) * 128);
     return x;
 }
 
@@ -39,7 +41,7 @@ static int64_t threads(const tile *x) {
 
 /* Columns of a warp's rows that pass through shared memory at a time; few where two blocks would else not fit. */
 static int64_t epilogue_cols(const tile *x) {
-    return x->bm * x->bn == 16384 ? 16 : 32;
+    return x->bm * x->bn == 16384 && !x->pingpong ? 16 : 32;
 }
 
 /* Where shared memory ends, but for the mbarriers. */
@@ -122,7 +124,7 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
                  k = (double)tn_problem_get(p, "K"), elt = (double)tn_problem_get(p, "ELT"), k_tile = ROW_BYTES / elt;
     const tile x = tile_of(t, knobs, (int64_t)k, (int64_t)elt);
     const double bm = (double)x.bm, bn = (double)x.bn, stages = (double)x.stages, splitk = (double)x.splitk;
-    const double groups = (double)x.groups, groups_n = fmax(1, groups / (bm / 64)), acc = (double)x.acc;
+    const double mates = x.pingpong ? 1 : (double)x.groups, groups_n = fmax(1, mates / (bm / 64)), acc = (double)x.acc;
     const double cm = (double)x.cm, cn = (double)x.cn, cluster = cm * cn;
     const double blocks =
         ceil(m / (bm * cm)) * ceil(n / (bn * cn)) * cluster * (double)tn_problem_get(p, "BATCH") * splitk;
@@ -147,7 +149,11 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     const double ends =
         fill + 23 * acc + (splitk > 1 ? 820 + 126 * splitk : 0) + (cluster > 1 ? 300 + 50 * cluster : 0);
 
-    const double cycles = both(per_sm * busy, waves * mma) * k_tiles + waves * ends * (0.78 + 0.22 * together);
+    /* of every tile but the last, if another warpgroup multiplies meanwhile */
+    const double hidden = x.pingpong ? fmin(ends, busy * k_tiles) * (waves - 1) : 0;
+
+    const double cycles =
+        both(per_sm * busy, waves * mma) * k_tiles + (waves * ends - hidden) * (0.78 + 0.22 * together);
     const double us = both(cycles / CLOCK_MHZ, bytes / (arch->dram_gbs * 1e3) * 0.84);
     return LAUNCH_US + us * (1 + 0.033 * fabs(stages - USUAL_STAGES));
 }

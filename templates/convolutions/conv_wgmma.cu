@@ -12,12 +12,14 @@
 //! knob    STAGES      3 4 6 8
 //! knob    WARPGROUPS  1 2 3
 //! knob    SPLITK      1 2 4 8
-//! knob    CLUSTER_M   1 2 4
-//! knob    CLUSTER_N   1 2 4
+//! knob    CLUSTER_M   1 2
+//! knob    CLUSTER_N   1 2
+//! switch  PINGPONG    0 1
 //! switch  LOAD        0 1
-//! require CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8 && (LOAD || CLUSTER_M * CLUSTER_N == 1)
+//! require CLUSTER_M * CLUSTER_N == 1 || (LOAD && CLUSTER_M * CLUSTER_N * SPLITK <= 4)
 //! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
-//! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
+//! require WARPGROUPS == (PINGPONG ? 2 : 2 + (BM == 192) - (BM == 64 && BN < 128))
+//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && CLUSTER_M * CLUSTER_N <= 2 && BM * BN < hint(M) * hint(N))
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX

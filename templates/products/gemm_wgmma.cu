@@ -1,7 +1,7 @@
 // gemm_wgmma.cu: C[b, m, n] = epilogue(sum over k of A[b, m, k] * B[b, k, n]) on Hopper's warpgroup tensor cores: f16, bf16, or integers of 8 bits.
 //
 // As gemm_mma.cu, for operands that come in 16-byte chunks straight from memory, along k or along m / n: by cp.async, or, where an
-// operand is a tensor of at most three strides, by TMA, with tiles that the blocks of a cluster share.
+// operand is a tensor of at most three strides, by TMA, with tiles that the blocks of a cluster share, or two tiles in turns (PINGPONG).
 //
 //! kernel  gemm_wgmma  warpgroup tensor-core GEMM with fused epilogue (sm_90a)
 //! knob    BM          64 128 192 256
@@ -11,10 +11,12 @@
 //! knob    SPLITK      1 2 4 8
 //! knob    CLUSTER_M   1 2 4
 //! knob    CLUSTER_N   1 2 4
+//! switch  PINGPONG    0 1
 //! switch  LOAD        0 1
-//! require CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8 && (LOAD || CLUSTER_M * CLUSTER_N == 1)
+//! require CLUSTER_M * CLUSTER_N == 1 || (LOAD && CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8)
 //! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
-//! require WARPGROUPS == 2 + (BM == 192) - (BM == 64 && BN < 128)
+//! require WARPGROUPS == (PINGPONG ? 2 : 2 + (BM == 192) - (BM == 64 && BN < 128))
+//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && CLUSTER_M * CLUSTER_N <= 2 && BM * BN < hint(M) * hint(N))
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX

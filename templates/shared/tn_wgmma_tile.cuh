@@ -17,14 +17,15 @@
 
 constexpr int BM = TN_BM, BN = TN_BN, STAGES = TN_STAGES, SPLITK = TN_SPLITK, WARPGROUPS = TN_WARPGROUPS;
 constexpr int CLUSTER_M = TN_CLUSTER_M, CLUSTER_N = TN_CLUSTER_N, CLUSTER = CLUSTER_M * CLUSTER_N; // tiles of a cluster
+constexpr int MATES = TN_PINGPONG ? 1 : WARPGROUPS; // warpgroups that share a tile
 constexpr int CONSUMERS = 128 * WARPGROUPS, THREADS = CONSUMERS + 32 * TN_LOAD; // with TMA, a warp starts the copies
 constexpr int BK = TN_PANEL_ROW / (int)sizeof(tn_elem), CHUNK = 16 / (int)sizeof(tn_elem); // elements of k a slot, of 16 bytes
 typedef decltype(tn_sum_of(tn_elem())) tn_sum;
-constexpr int GROUPS_M = WARPGROUPS < BM / 64 ? WARPGROUPS : BM / 64, GROUPS_N = WARPGROUPS / GROUPS_M;
+constexpr int GROUPS_M = MATES < BM / 64 ? MATES : BM / 64, GROUPS_N = MATES / GROUPS_M;
 constexpr int WM = BM / GROUPS_M, WN = BN / GROUPS_N; // a warpgroup's tile
 constexpr int MI = WM / 64, ACC = WN / 2;             // in wgmmas; accumulators a thread of each
 static_assert(sizeof(tn_elem) > 1 || (TN_A_KMAJOR && TN_B_KMAJOR), "bytes come K-major");
-static_assert(GROUPS_M * GROUPS_N == WARPGROUPS && WM % 64 == 0 && STAGES >= 3, "the warpgroups do not tile the block");
+static_assert(GROUPS_M * GROUPS_N == MATES && WM % 64 == 0 && STAGES >= 3, "the warpgroups do not tile the block");
 
 constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
@@ -66,7 +67,7 @@ template <class Op, int SIDE> struct tn_panel_loader {
 struct tn_warpgroup_at {
     int m, n; // of the warpgroup's tile in the block's
     TN_MEMBER tn_warpgroup_at()
-        : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 / GROUPS_M * WN) {}
+        : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 % MATES / GROUPS_M * WN) {}
 };
 
 // What a thread sums up.

@@ -5,6 +5,10 @@
 // that fit on the GPU take tiles in turns, so that the next tile's slots fill while results are written, which go through 16
 // rows of shared memory of each warp's own.  With split-K a block has one tile, added up as in tn_split.cuh.
 //
+// PINGPONG: two warpgroups have a tile each, every second one of the block's, so that one writes results while the other
+// multiplies.  One begins when the other has seen all slots of the tile before full: else it might take an mbarrier's phase before the
+// last for its own.
+//
 // The blocks of a cluster have tiles side by side, CLUSTER_M along m and CLUSTER_N along n.  Those with the same rows need the same
 // tile of A, those with the same columns the same of B: each copies its part of it into the slots of all.  So a slot is
 // full when the parts of all have come, may be filled when the warps of all to whom this block copies have read theirs,
@@ -51,6 +55,11 @@ struct tn_ring {
         slot = 0;
         parity ^= 1;
     }
+    TN_MEMBER void skip(int slots) {
+        slot += slots;
+        parity ^= (unsigned)(slot / STAGES) & 1;
+        slot %= STAGES;
+    }
 };
 
 TN_DEV void tn_ring_init(unsigned smem) {
@@ -58,7 +67,7 @@ TN_DEV void tn_ring_init(unsigned smem) {
         tn_ring r(smem);
         for (; r.slot < STAGES; r.slot++) {
             tn_mbarrier_init(r.full(), 1);
-            tn_mbarrier_init(r.empty(), 4 * WARPGROUPS * SHARERS); // a warp each
+            tn_mbarrier_init(r.empty(), 4 * MATES * SHARERS); // a warp each
         }
         tn_fence_mbarrier_init();
     }
@@ -166,11 +175,25 @@ TN_DEV void tn_release(unsigned empty) {
     if (CLUSTER == 1 && lane == 0) tn_mbarrier_arrive(empty);
 }
 
+// The warpgroup that is at this tile of the block's, and passes it on to the other.
+struct tn_turns {
+    int at; // tiles before
+    TN_MEMBER int own() const { return (int)threadIdx.x / 128; }
+    TN_MEMBER bool is_mine() const { return !TN_PINGPONG || at % 2 == own(); }
+    TN_MEMBER void begin() const {
+        if (TN_PINGPONG && at > 0) tn_barrier_sync(1 + own(), CONSUMERS);
+    }
+    TN_MEMBER void end(bool is_last) const {
+        if (TN_PINGPONG && !is_last) tn_barrier_arrive(2 - own(), CONSUMERS);
+    }
+};
+
 // acc = the sum over the block's k tiles, in the ring's next slots.
-TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc) {
+TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, tn_ring &r, tn_sums &acc) {
     const tn_warpgroup_at at;
     unsigned last = 0;
     acc.clear();
+    turns.begin();
     for (int kt = k0; kt < k1; kt++) {
         const unsigned now = r.tile();
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
@@ -183,6 +206,7 @@ TN_DEV void tn_tma_consume(int k0, int k1, tn_ring &r, tn_sums &acc) {
         last = r.empty();
         r.next();
     }
+    turns.end(is_last);
     tn_wgmma_wait<0>();
     acc.pin();
     if (k0 < k1) tn_release(last);
@@ -237,12 +261,18 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
 template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
     tn_sums acc;
     tn_ring r(smem);
+    tn_turns turns{0};
     tn_ring_init(smem);
     if ((int)threadIdx.x == CONSUMERS) tn_tma_produce(w, smem);
     else TN_WAIT();
     if ((int)threadIdx.x < CONSUMERS)
-        for (int t = (int)blockIdx.x; t < w.tiles(); t += (int)gridDim.x) {
-            tn_tma_consume(w.k0, w.k1, r, acc);
+        for (int t = (int)blockIdx.x, next; t < w.tiles(); t = next, turns.at++) {
+            next = t + (int)gridDim.x;
+            if (!turns.is_mine()) {
+                r.skip(w.k1 - w.k0);
+                continue;
+            }
+            tn_tma_consume(w.k0, w.k1, turns, next >= w.tiles(), r, acc);
             if (SPLITK == 1)
                 tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES),
                                            w.sink(w.at(t)));

@@ -66,6 +66,7 @@ CALLS = [
     (r"tn_(?:cp_async|wgmma|bulk)_commit\(\);", "commit", ";"),
     (r"tn_fence_\w+\(\);", "fence", ";"),
     (r"tn_wgmma_fence\(\);", "fence", ";"),
+    (r"tn_barrier_sync\([^;]*\);", "barrier", ";"),
     (r"__syncwarp\(\);", "barrier", ";"),
 ]
 LEAVES = re.compile(r"\{?\s*(return|continue|break)\b")
