@@ -37,6 +37,13 @@ def sums():
                  [("sum", TensorProto.FLOAT, None), ("difference", TensorProto.FLOAT, None)])
 
 
+def total(n):
+    """n inputs, added up."""
+    names = [f"x{k}" for k in range(n)]
+    return model([helper.make_node("Sum", names, ["y"])], [(x, TensorProto.FLOAT, [3]) for x in names],
+                 [("y", TensorProto.FLOAT, [3])])
+
+
 def cast_to(dtype):
     """y = x + x in a type."""
     return model([helper.make_node("Add", ["x", "x"], ["y"])], [("x", dtype, [4, 5])], [("y", dtype, [4, 5])])

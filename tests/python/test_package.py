@@ -183,7 +183,7 @@ class Compile(unittest.TestCase):
         buckets = compile(proto, shapes={"x": [((1, 4, 2), 8), ((5, 64, 32), 8)]})
         self.assertEqual((buckets.symbols[0].lo, buckets.symbols[0].hi), (1, 64))
         for bad in ("a", "3..b", (1, 2, 3, 4)):
-            with self.assertRaises(tenon.ArgumentError):
+            with self.assertRaisesRegex(tenon.ArgumentError, "is no size"):
                 compile(proto, shapes={"x": (bad, 8)})
         with self.assertRaisesRegex(tenon.ArgumentError, "nix"):
             compile(proto, shapes={"nix": (1, 8)})
@@ -206,6 +206,11 @@ class Compile(unittest.TestCase):
 
 
 class Errors(unittest.TestCase):
+    def test_names_some_of_many_inputs(self):
+        plan = compile(models.total(20))
+        with self.assertRaisesRegex(tenon.ArgumentError, r"no such input; the plan has x0: .*, x7: [^,]*, \.\.\. \(\+12\)$"):
+            plan.run({"nix": np.zeros(3, np.float32)})
+
     def test_names_the_layer(self):
         with self.assertRaises(tenon.TypeMismatchError) as raised:
             compile(models.broken())

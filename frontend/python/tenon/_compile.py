@@ -27,14 +27,14 @@ def _dim(d: Dim, where: str) -> Tuple[int, int, int]:
         try:
             d = None if range_text in ("?", "") else (int(lo), int(hi), int(typical or 0)) if dots else int(lo)
         except ValueError:
-            raise ArgumentError(f'the size "{d}" is none', where, 'write 8, "1..32", "1..32:8" or "?"') from None
+            raise ArgumentError(f'"{d}" is no size', where, 'write 8, "1..32", "1..32:8" or "?"') from None
     if d is None or d == -1:
         return -1, 0, 0
     if isinstance(d, (tuple, list)) and len(d) == 3 and d[0] is None:
         return -1, 0, int(d[2] or 0)
     if isinstance(d, (tuple, list)):
         if len(d) not in (2, 3) or d[0] > d[1]:
-            raise ArgumentError(f"the size {d!r} is none", where, "write (least, most) or (least, most, typical)")
+            raise ArgumentError(f"{d!r} is no size", where, "write (least, most) or (least, most, typical)")
         return int(d[0]), int(d[1]), int(d[2]) if len(d) == 3 else 0
     return int(d), 0, 0
 

@@ -303,7 +303,9 @@ class Plan:
 
     @staticmethod
     def _names(infos: Sequence[TensorInfo]) -> str:
-        return ", ".join(map(str, infos)) or "none"
+        shown = 8  # a decoder has two caches a layer
+        more = [f"... (+{len(infos) - shown})"] if len(infos) > shown else []
+        return ", ".join([*map(str, infos[:shown]), *more]) or "none"
 
     # ---- what is in it -------------------------------------------------------------------------------------------
 
