@@ -65,6 +65,23 @@ static tn_status too_large(const tn_env *env, size_t n, TnPlan__Dim *const *dims
     return tn_fail(env, TN_E_ARGUMENT, "", "give smaller shapes", "%s does not fit in 64 bits at these shapes", text);
 }
 
+void tn_dims_range_text(int64_t lo, int64_t hi, char buf[TN_RANGE_TEXT]) {
+    if (hi < INT64_MAX)
+        snprintf(buf, TN_RANGE_TEXT, "from %" PRId64 " to %" PRId64, lo, hi);
+    else
+        snprintf(buf, TN_RANGE_TEXT, "at least %" PRId64, lo);
+}
+
+/* A symbol that expressions told. */
+static tn_status outside(const tn_env *env, const TnPlan__Dim *d, int64_t value) {
+    char range[TN_RANGE_TEXT];
+    int64_t lo, hi;
+    tn_dims_range(d, &lo, &hi);
+    tn_dims_range_text(lo, hi, range);
+    return tn_fail(env, TN_E_ARGUMENT, d->name, "give shapes within the range that the plan was compiled for",
+                   "of the shapes given follows that %s is %" PRId64 ", but it is %s", d->name, value, range);
+}
+
 tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, int64_t *table) {
     for (size_t k = 0; k < n; k++) {
         const TnPlan__Dim *d = dims[k];
@@ -73,10 +90,7 @@ tn_status tn_dims_eval(const tn_env *env, size_t n, TnPlan__Dim *const *dims, in
             table[k] = d->value;
         } else if (d->kind == TN_PLAN__DIM__KIND__SYM) {
             tn_dims_range(d, &lo, &hi);
-            if (table[k] < lo || table[k] > hi)
-                return tn_fail(
-                    env, TN_E_ARGUMENT, d->name, "give shapes within the range that the plan was compiled for",
-                    "%s = %" PRId64 " is outside the plan's range %" PRId64 " to %" PRId64, d->name, table[k], lo, hi);
+            if (table[k] < lo || table[k] > hi) return outside(env, d, table[k]);
         } else if (d->kind == TN_PLAN__DIM__KIND__MADE) {
             table[k] = table[d->a];
         } else if (!apply(d->kind, table[d->a], table[d->b], &table[k])) {

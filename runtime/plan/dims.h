@@ -20,6 +20,9 @@ tn_status tn_dims_tell(const tn_env *env, size_t n, TnPlan__Dim *const *dims, si
 bool tn_dims_solve(size_t n, TnPlan__Dim *const *dims, uint32_t d, int64_t value, int64_t *table, bool *known);
 /* A symbol's range; 1 upward where it has no lower end. */
 void tn_dims_range(const TnPlan__Dim *sym, int64_t *lo, int64_t *hi);
+/* "from 1 to 64", "at least 1". */
+enum { TN_RANGE_TEXT = 64 };
+void tn_dims_range_text(int64_t lo, int64_t hi, char buf[TN_RANGE_TEXT]);
 /* Prints entry d ("2*N + 1") into buf, always terminated. */
 void tn_dims_print(size_t n, TnPlan__Dim *const *dims, uint32_t d, char *buf, size_t size);
 

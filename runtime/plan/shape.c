@@ -49,12 +49,9 @@ static tn_status contradicts(const tn_plan *p, size_t input, size_t axis, int64_
 /* An axis whose size is outside the range of its symbol. */
 static tn_status outside(const tn_plan *p, size_t input, size_t axis, int64_t given, int64_t lo, int64_t hi) {
     const tn_tensor_desc *d = &p->inputs[input];
-    char want[TEXT], range[64];
+    char want[TEXT], range[TN_RANGE_TEXT];
     expected_text(d, want, sizeof want);
-    if (hi < INT64_MAX)
-        snprintf(range, sizeof range, "from %" PRId64 " to %" PRId64, lo, hi);
-    else
-        snprintf(range, sizeof range, "at least %" PRId64, lo);
+    tn_dims_range_text(lo, hi, range);
     return tn_fail(p->env, TN_E_ARGUMENT, "", "give shapes within the range that the plan was compiled for",
                    "input '%s' takes %s%s: axis %zu is given as %" PRId64 ", but %s is %s", d->name,
                    tn_dtype_text(d->dtype), want, axis, given, d->dim_text[axis], range);
@@ -97,15 +94,23 @@ static tn_status not_told(const tn_plan *p, const TnPlan__Dim *sym) {
                    "the size %s is not known from the inputs' shapes", sym->name);
 }
 
-/* Solves until nothing new is found: each round binds at least one symbol, so there are at most n_dims rounds. */
+/* What the axes tell, or only those whose size is a symbol.  False: nothing new. */
+static bool solve_round(const tn_plan *p, const tn_shape *inputs, bool symbols, int64_t *table, bool *known) {
+    bool found = false;
+    for (size_t i = 0; i < p->pb->n_inputs; i++)
+        for (size_t k = 0; k < p->pb->inputs[i]->n_dims; k++) {
+            const uint32_t d = p->pb->inputs[i]->dims[k];
+            if (inputs[i].d[k] >= 0 && (!symbols || p->pb->dims[d]->kind == TN_PLAN__DIM__KIND__SYM))
+                found |= tn_dims_solve(p->pb->n_dims, p->pb->dims, d, inputs[i].d[k], table, known);
+        }
+    return found;
+}
+
+/* Solves until nothing new is found: each round binds at least one symbol, so there are at most n_dims rounds.  Symbols first: what
+ * contradicts them is the sum in which they stand, and not the other way round. */
 static void solve(const tn_plan *p, const tn_shape *inputs, int64_t *table, bool *known) {
-    for (bool again = true; again;) {
-        again = false;
-        for (size_t i = 0; i < p->pb->n_inputs; i++)
-            for (size_t k = 0; k < p->pb->inputs[i]->n_dims; k++)
-                if (inputs[i].d[k] >= 0)
-                    again |= tn_dims_solve(p->pb->n_dims, p->pb->dims, p->pb->inputs[i]->dims[k], inputs[i].d[k], table,
-                                           known);
+    solve_round(p, inputs, true, table, known);
+    while (solve_round(p, inputs, false, table, known)) {
     }
 }
 

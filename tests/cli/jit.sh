@@ -22,6 +22,15 @@ wait
 holds "of three at once one compiles" test "$(find cache -name 'plan-*.plan' | wc -l)" = 1
 for k in 1 2 3; do same "process $k" <(value at_once$k) <(value first); done
 
+# Sizes that only a run knows, as the plan names them
+cp "$src/examples/decoder/decoder.onnx" d.onnx
+of() { "$jit" d.onnx --cpu --cache cache "$@" 2>/dev/null; }
+of --size 'past + sequence=2' >one && of --size sequence=1 --size past=1 --size 'past + sequence=2' >as_one && of --size sequence=3 --size 'past + sequence=4' >three
+same "a size is 1 unless it is given" <(value one) <(value as_one)
+holds "or what is given" test "$(value three)" != "$(value one)"
+expect "sizes that do not fit" 7 'hint: give inputs whose sizes fit together' "$jit" d.onnx --cpu --cache cache --size sequence=3
+expect "an option that is none" 2 '^usage: jit' "$jit" m.onnx --cpuu
+
 have_nvrtc || { echo "skipped: NVRTC is not there"; exit 77; }
 gpu() { MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$jit" m.onnx --cache gpu --idle "$1" 2>&1; }
 expect "no time to tune" 0 'not yet tuned' gpu 0
