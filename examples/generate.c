@@ -9,7 +9,7 @@
  *     the output grows in the input's buffer          tenon compile pairs them where the length has a largest size
  *     the output is longer by what was added          two buffers take turns
  *     both are a buffer of as many rows as there may be (--length, or the plan's), of which seqlens_k and total_sequence_length
- *     tell how many count (GroupQueryAttention)       likewise
+ *     tell how many count (GroupQueryAttention)       one buffer, in which tenon compile lets the rows be replaced; with --no-alias two
  *
  * The caches of a prompt are empty.  Greedy: the token with the largest logit.  --no-cache computes everything anew for each token, which must give the same.  Text goes
  * to stdout, what it took to stderr. */
@@ -76,10 +76,15 @@ static bool open_gpu(gpu *g) {
     return !retain(&context, 0) && !push(context);
 }
 
+/* Zeros: rows of a cache that do not count yet must be numbers, which weigh nothing. */
 static void *get_memory(const gpu *g, size_t bytes) {
     uint64_t at = 0;
-    if (g) return g->alloc(&at, bytes + 16) ? NULL : (void *)(uintptr_t)at;
-    return calloc(1, bytes + 16);
+    void *zeros = calloc(1, bytes + 16);
+    if (!g || !zeros) return zeros;
+    const bool there = !g->alloc(&at, bytes + 16), ok = there && !g->to_device(at, zeros, bytes + 16);
+    if (there && !ok) g->release(at);
+    free(zeros);
+    return ok ? (void *)(uintptr_t)at : NULL;
 }
 
 static void free_memory(const gpu *g, void *p) {

@@ -1,5 +1,5 @@
-/* scatter.c: scatter_elements and scatter_nd on templates/places/scatter.cu, one update on scatter_row.cu, and what many updates
- * become on scatter_sorted.cu. */
+/* scatter.c: scatter_elements and scatter_nd on templates/places/scatter.cu, one update on scatter_row.cu, rows that are put into a cache on
+ * put_rows.cu, and what many updates become on scatter_sorted.cu. */
 #include "codegen/bind/bind.h"
 #include "codegen/emit/internal.h"
 #include "codegen/spec/contraction.h"
@@ -47,15 +47,20 @@ static bool find_plan(const tn_spec *s, plan *p) {
            tn_spec_epilogue_ok(s);
 }
 
-/* One update of a value that stands in memory as the result does, which nothing else is made of. */
-static bool is_row(const tn_spec *s, const plan *p, uint32_t *in) {
+/* x stands in memory, as operand *in, as the result does, which nothing else is made of. */
+static bool is_all(const tn_spec *s, tn_val x, tn_val y, uint32_t *in) {
     const tn_node yield = tn_region_last(s->g, s->region);
-    if (!tn_dim_equal_const(s->g, p->count, 1) || !tn_spec_direct(s, p->x, in) || s->n_out != 1 ||
-        tn_node_input(s->g, yield, 0).i != p->y.i || s->in[*in].dtype != s->out[0].dtype)
+    if (!tn_spec_direct(s, x, in) || s->n_out != 1 || tn_node_input(s->g, yield, 0).i != y.i ||
+        s->in[*in].dtype != s->out[0].dtype)
         return false;
-    for (uint32_t k = 0; k < p->rank; ++k)
+    for (uint32_t k = 0; k < tn_val_rank(s->g, x); ++k)
         if (s->in[*in].strides[k].i != s->out[0].strides[k].i) return false;
     return true;
+}
+
+/* One update. */
+static bool is_row(const tn_spec *s, const plan *p, uint32_t *in) {
+    return tn_dim_equal_const(s->g, p->count, 1) && is_all(s, p->x, p->y, in);
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -208,6 +213,61 @@ static double row_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
 }
 
 const tn_binding_ops tn_bind_scatter_row = {"scatter_row", row_accepts, row_emit, row_cost};
+
+/* ---- rows in place ----------------------------------------------------------------------------------------------- */
+
+static bool put_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    (void)arch;
+    if (!tn_anchor_is(s, TN_OP_PUT_ROWS)) return false;
+    const tn_val x = tn_spec_anchor_input(s, 0), rows = tn_spec_anchor_input(s, 1);
+    uint32_t in;
+    if (!is_all(s, x, tn_spec_anchor_result(s), &in)) return false;
+    for (size_t k = 1; k < 4; k++)
+        if (!tn_spec_prologue_ok(s, tn_spec_anchor_input(s, k))) return false;
+    tn_problem_add(s, p, "N", tn_spec_product(s, x, 0, 4));
+    tn_problem_add(s, p, "UPDATES", tn_spec_product(s, rows, 0, 4));
+    tn_problem_add(s, p, "HEADS", tn_val_dim(s->g, x, 1));
+    tn_problem_add(s, p, "CAPACITY", tn_val_dim(s->g, x, 2));
+    tn_problem_add(s, p, "STEPS", tn_val_dim(s->g, rows, 2));
+    tn_problem_add(s, p, "COLS", tn_val_dim(s->g, x, 3));
+    return true;
+}
+
+static tn_status put_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
+    const tn_val x = tn_spec_anchor_input(s, 0), rows = tn_spec_anchor_input(s, 1), y = tn_spec_anchor_result(s);
+    const tn_coord row[] = {{"row", 0, 3, 0}, {"col", 3, 1, 0}}, u[] = {{"u", 0, 3, 0}, {"col", 3, 1, 0}},
+                   batch = tn_coord_axes("batch", 1);
+    const uint32_t one = 1, block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK");
+    uint32_t in = 0;
+    tn_emitter *e = tn_emitter_new(s, arch, v);
+    is_all(s, x, y, &in);
+    tn_emit_problem(e, p);
+    tn_emit_reg_type(e, "tn_val", tn_val_dtype(s->g, x));
+    tn_emit_load(e, "tn_load_x", x, row, 2, 1);
+    tn_emit_load(e, "tn_load_u", rows, u, 2, 1);
+    tn_emit_load(e, "tn_load_first", tn_spec_anchor_input(s, 2), &batch, 1, 1);
+    tn_emit_load(e, "tn_load_count", tn_spec_anchor_input(s, 3), &batch, 1, 1);
+    tn_emit_epilogue(e, "tn_epilogue", y, row, 2, &one, 1);
+    tn_emit_pointer(e, "tn_x", TN_ARG_IN, in);
+    tn_emit_pointer(e, "tn_y", TN_ARG_OUT, 0);
+    tn_launch_1d(s, v, tn_type_numel(s->g, tn_val_type(s->g, rows)), block, block);
+    return tn_emitter_finish(e);
+}
+
+/* In place. */
+static double put_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
+    const double block = tn_knob_of("put_rows", knobs, "BLOCK"), n = (double)tn_problem_get(p, "UPDATES");
+    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
+                                             .threads = block,
+                                             .bytes = 2 * n * tn_dtype_bits(s->out[0].dtype) / 8,
+                                             .flops = n * 20,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.3,
+                                             .latency_us = 1});
+}
+
+const tn_binding_ops tn_bind_put_rows = {"put_rows", put_accepts, put_emit, put_cost};
 
 /* ---- sorted ------------------------------------------------------------------------------------------------------ */
 

@@ -109,7 +109,7 @@ static void share_buffers(maker *k) {
         tn_shared s;
         tn_dim strides[TN_MAX_RANK];
         if (!tn_shared_of(g, n, &s) || k->first_output + s.output >= k->p->n_buffers) continue;
-        const tn_val x = tn_node_input(g, n, 0);
+        const tn_val x = tn_graph_input(g, s.input);
         tn_prog_buffer *in = &k->p->buffers[s.input], *out = &k->p->buffers[k->first_output + s.output];
         in->bytes = out->bytes = tn_bytes_of(g, tn_val_dtype(g, x), tn_shared_strides(g, n, strides));
         out->kept = extent_of(k, x);

@@ -387,14 +387,35 @@ static bool was_written(const checker *c, uint32_t n, const bytes *now, int64_t 
     return sum >= count(now) || sum >= now->n;
 }
 
-/* What an output has of the input whose memory it is in, nobody writes: whoever reads either finds it, whenever. */
+/* True if the step writes `buffer` in place of a read of `old`. */
+static bool is_in_place(const tn_prog_step *s, uint32_t buffer, uint32_t old) {
+    for (uint32_t k = 0; k < s->n_in_place; k++)
+        if (s->writes[s->in_place[k].write].buffer == buffer && s->reads[s->in_place[k].read].buffer == old)
+            return true;
+    return false;
+}
+
+/* What an output has of the input whose memory it is in, nobody writes, so that whoever reads either finds it, whenever; but for a step that
+ * puts the output in place of the input, which nobody reads from there on. */
 static tn_status check_kept(const checker *c, uint32_t memory, const bytes *now, int64_t *sum) {
     const bytes *kept = &c->kept[memory];
     if (!c->is_kept[memory] || !share_a_byte(kept, now)) return TN_OK;
     *sum += count(kept);
-    if (!now->writes) return TN_OK;
+    if (!now->writes || is_in_place(&c->p->steps[now->step], now->buffer, memory)) return TN_OK;
     return broken(c->p, c->p->steps[now->step].name, "it writes bytes of buffer %%%u that are kept from input '%s'",
                   now->buffer, c->p->buffers[memory].name);
+}
+
+/* The extent is an output that is put in place of the input in whose memory it is. */
+static bool is_put(const checker *c, uint32_t memory, const bytes *e) {
+    return e->writes && c->is_kept[memory] && is_in_place(&c->p->steps[e->step], e->buffer, memory);
+}
+
+static bool has_put(const checker *c, uint32_t memory) {
+    bool has = false;
+    for (uint32_t k = c->start_of[memory]; k < c->start_of[memory + 1] && !has; k++)
+        has = is_put(c, memory, &c->all[c->by_buffer[k]]);
+    return has;
 }
 
 /* A read is looked at beside the writes before it, a write beside all that is before it: back to the last write of the
@@ -402,9 +423,10 @@ static tn_status check_kept(const checker *c, uint32_t memory, const bytes *now,
 static tn_status check_buffer(const checker *c, uint32_t buffer) {
     const tn_program *p = c->p;
     const bool own = p->buffers[buffer].kind == TN_BUFFER_SCRATCH || c->is_kept[buffer];
-    uint32_t from = c->start_of[buffer], n_writers = 0;
+    uint32_t from = c->start_of[buffer], n_writers = 0, over = NONE;
     if (p->buffers[buffer].kind == TN_BUFFER_CONST) return TN_OK;
     if (p->buffers[buffer].kind == TN_BUFFER_INPUT && !own) return TN_OK;
+    const bool put = has_put(c, buffer);
     for (uint32_t k = from; k < c->start_of[buffer + 1]; k++) {
         const bytes *now = &c->all[c->by_buffer[k]];
         int64_t kept = 0;
@@ -412,10 +434,15 @@ static tn_status check_buffer(const checker *c, uint32_t buffer) {
                                    : check_pairs(c, c->writers, n_writers, now);
         if (st == TN_OK) st = check_kept(c, buffer, now, &kept);
         if (st != TN_OK) return st;
+        if (put && over == NONE && now->buffer != buffer) kept = 0; /* the output is what the step makes of it */
         const bool whole_rows = !c->is_kept[buffer] || now->pitch == c->kept[buffer].pitch; /* else it may span gaps */
         if (!now->writes && own && whole_rows && !was_written(c, n_writers, now, kept))
             return broken(p, p->steps[now->step].name, "it reads bytes of buffer %%%u that nobody wrote", now->buffer);
+        if (!now->writes && now->buffer == buffer && over != NONE && over != now->step)
+            return broken(p, p->steps[now->step].name, "it reads buffer %%%u, which '%s' has written over", now->buffer,
+                          p->steps[over].name);
         if (!now->writes) continue;
+        if (is_put(c, buffer, now)) over = now->step;
         if (now->n == c->size[buffer] && !now->pitch && !c->nests) from = k, n_writers = 0;
         c->writers[n_writers++] = c->by_buffer[k];
     }
@@ -460,14 +487,6 @@ static uint32_t first_segment(const checker *c, int64_t at) {
             hi = mid;
     }
     return lo;
-}
-
-/* True if the step writes `buffer` in place of a read of `old`. */
-static bool is_in_place(const tn_prog_step *s, uint32_t buffer, uint32_t old) {
-    for (uint32_t k = 0; k < s->n_in_place; k++)
-        if (s->writes[s->in_place[k].write].buffer == buffer && s->reads[s->in_place[k].read].buffer == old)
-            return true;
-    return false;
 }
 
 static bool is_again(const checker *c, uint32_t step) {

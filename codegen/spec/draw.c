@@ -27,6 +27,10 @@ typedef struct usage {
 static bool indexes(const tn_spec *s, const tn_shape *at, tn_node n, size_t slot, int64_t *extent) {
     tn_graph *g = s->g;
     const tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_PUT_ROWS && slot > 1) { /* where rows go, and how many */
+        *extent = tn_shape_value(s, at, tn_val_dim(g, tn_node_input(g, n, slot == 2 ? 0 : 1), 2)) + (slot == 3);
+        return true;
+    }
     if (slot != (op == TN_OP_ROI_ALIGN ? 2u : 1u)) return false;
     const tn_val x = tn_node_input(g, n, 0), i = tn_node_input(g, n, 1);
     size_t axis = 0, count = 1;

@@ -78,6 +78,10 @@ tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_
     return tn_emit1(g, TN_OP_BATCH_NORM, &at, 5, (const tn_val[]){x, scale, bias, mean, var});
 }
 
+tn_val tn_build_put_rows(tn_graph *g, tn_val x, tn_val rows, tn_val first, tn_val count, tn_attrs_put_rows at) {
+    return tn_emit1(g, TN_OP_PUT_ROWS, &at, 4, (const tn_val[]){x, rows, first, count});
+}
+
 tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candidates, tn_val most, tn_val iou,
                          tn_attrs_nms_keep at) {
     return tn_emit1(g, TN_OP_NMS_KEEP, &at, 5, (const tn_val[]){boxes, order, candidates, most, iou});

@@ -72,10 +72,19 @@ static void print_tensor(const char *what, const tn_tensor_desc *d) {
     printf("]");
 }
 
+/* It has all rows from the beginning. */
+static bool is_replaced(const view *v, const TnPlan__Alias *a) {
+    return v->pb->inputs[a->input]->dims[a->axis] == v->pb->outputs[a->output]->dims[a->axis];
+}
+
 static void print_output(const view *v, size_t k) {
     const TnPlan__Alias *a = tn_alias_of(v->pb, true, k);
     print_tensor("output", tn_plan_output(v->plan, k));
-    if (a) printf(", grows in the buffer of '%s' along axis %u", v->pb->inputs[a->input]->name, a->axis);
+    const char *of = a ? v->pb->inputs[a->input]->name : "";
+    if (a && is_replaced(v, a))
+        printf(", is in the buffer of '%s', of which rows are replaced", of);
+    else if (a)
+        printf(", grows in the buffer of '%s' along axis %u", of, a->axis);
     if (a && a->capacity) printf(" (room for %llu)", (unsigned long long)a->capacity);
     puts("");
 }

@@ -1,29 +1,48 @@
-/* alias.c: outputs that grow in the buffers of inputs: from pairs of names, given or by convention, to append nodes, and what
- * those share. */
+/* alias.c: outputs in the buffers of inputs: from pairs of names, given or by convention, to append nodes (what grows) and put_rows in place
+ * (a buffer that has all rows from the beginning), and what those share. */
 #include <stdio.h>
 #include <string.h>
 
 #include "ir/internal.h"
 
-enum { MAX_CAPACITY = INT32_MAX };
+enum { MAX_CAPACITY = INT32_MAX, PUT_AXIS = 2 };
+
+/* What rows are put into, by the node or the kernel n, in its buffer; none. */
+static tn_val put_into(const tn_graph *g, tn_node n) {
+    const tn_op op = tn_node_op(g, n);
+    if (op == TN_OP_PUT_ROWS) return TN_ATTRS_OF(g, n, put_rows)->shared ? tn_node_input(g, n, 0) : (tn_val){0};
+    const char *anchor = op == TN_OP_KERNEL ? TN_ATTRS_OF(g, n, kernel)->anchor : NULL;
+    if (!anchor || strcmp(anchor, tn_op_text(TN_OP_PUT_ROWS))) return (tn_val){0};
+    TN_FOR_NODES(g, tn_node_subregion(g, n, 0), inner) {
+        if (tn_node_op(g, inner) != TN_OP_PUT_ROWS || !TN_ATTRS_OF(g, inner, put_rows)->shared) continue;
+        const tn_val x = tn_node_input(g, inner, 0);
+        return tn_val_arg_of(g, x).i ? tn_node_input(g, n, tn_val_index(g, x)) : (tn_val){0};
+    }
+    return (tn_val){0};
+}
 
 bool tn_shared_of(const tn_graph *g, tn_node n, tn_shared *out) {
-    if (tn_node_op(g, n) != TN_OP_APPEND) return false;
-    const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
-    const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
+    const bool appends = tn_node_op(g, n) == TN_OP_APPEND;
+    const tn_val x = appends ? tn_node_input(g, n, 0) : put_into(g, n);
+    if (!x.i) return false;
+    const tn_val y = tn_node_result(g, n, 0);
     size_t in = 0, result = 0;
     while (in < tn_graph_input_count(g) && tn_graph_input(g, in).i != x.i) in++;
     while (result < tn_graph_output_count(g) && tn_graph_output(g, result).i != y.i) result++;
-    *out = (tn_shared){(uint32_t)in, (uint32_t)result, (uint32_t)a->axis, a->capacity};
+    *out = (tn_shared){.input = (uint32_t)in, .output = (uint32_t)result, .axis = PUT_AXIS};
+    if (appends) {
+        const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
+        out->axis = (uint32_t)a->axis, out->capacity = a->capacity;
+    }
     return in < tn_graph_input_count(g) && result < tn_graph_output_count(g);
 }
 
 tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]) {
-    const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
     const tn_val y = tn_node_result(g, n, 0);
+    const tn_attrs_append *a = tn_node_op(g, n) == TN_OP_APPEND ? TN_ATTRS_OF(g, n, append) : NULL;
     tn_dim step = tn_dim_const(g, 1);
     for (size_t k = tn_val_rank(g, y); k-- > 0;) {
-        const bool grows = a->capacity && k == (size_t)a->axis;
+        const bool grows = a && a->capacity && k == (size_t)a->axis;
         out[k] = step;
         step = tn_dim_mul(g, step, grows ? tn_dim_const(g, a->capacity) : tn_val_dim(g, y, k));
     }
@@ -116,8 +135,8 @@ static bool may_alias(const pair *p, tn_attrs_append *a, obstacle *o) {
     const tn_node def = tn_val_def(g, y);
     const tn_op op = tn_node_op(g, def);
     const bool begins = def.i && tn_node_input_count(g, def) > 1 && tn_node_input(g, def, 0).i == x.i;
-    if (begins && op == TN_OP_APPEND) return true;
-    if (!begins || op != TN_OP_CONCAT) {
+    if (begins && (op == TN_OP_APPEND || (op == TN_OP_PUT_ROWS && TN_ATTRS_OF(g, def, put_rows)->shared))) return true;
+    if (!begins || (op != TN_OP_CONCAT && op != TN_OP_PUT_ROWS)) {
         stops(o, def, "", "");
         snprintf(o->why, sizeof o->why, "it is not a concatenation that begins with the input, but %s",
                  !def.i               ? "an input itself"
@@ -130,8 +149,22 @@ static bool may_alias(const pair *p, tn_attrs_append *a, obstacle *o) {
             return stops(o, def, "alias that output alone", "the same value is another output too");
     if (is_taken(g, x)) return stops(o, def, "give each output an input of its own", "another output grows there");
     if (tn_dtype_bits(tn_val_dtype(g, x)) % 8) return stops(o, def, "", "its elements have less than a byte");
+    if (op == TN_OP_PUT_ROWS)
+        return tn_val_has_one_use(g, x) ||
+               stops(o, def, "", "something else reads the input, of which rows are replaced");
     *a = (tn_attrs_append){.axis = TN_ATTRS_OF(g, def, axis)->axis};
     return choose_capacity(g, def, (size_t)a->axis, &a->capacity, o);
+}
+
+static tn_val append(const pair *p, tn_node concat, const tn_attrs_append *a) {
+    const tn_val in[] = {tn_graph_input(p->g, p->input), appended(p->g, concat)};
+    return tn_emit1(p->g, TN_OP_APPEND, a, 2, in);
+}
+
+static tn_val put_in_place(tn_graph *g, tn_node put) {
+    tn_val in[4];
+    for (size_t k = 0; k < 4; k++) in[k] = tn_node_input(g, put, k);
+    return tn_emit1(g, TN_OP_PUT_ROWS, &(tn_attrs_put_rows){.shared = true}, 4, in);
 }
 
 static tn_status alias(const pair *p, const tn_attrs_append *a) {
@@ -141,8 +174,7 @@ static tn_status alias(const pair *p, const tn_attrs_append *a) {
     if (tn_node_op(g, def) == TN_OP_APPEND) return TN_OK;
     const tn_cursor saved = tn_get_cursor(g);
     tn_set_cursor(g, tn_cursor_before(g, def));
-    const tn_val in[] = {tn_graph_input(g, p->input), appended(g, def)};
-    const tn_val grown = tn_emit1(g, TN_OP_APPEND, a, 2, in);
+    const tn_val grown = tn_node_op(g, def) == TN_OP_PUT_ROWS ? put_in_place(g, def) : append(p, def, a);
     tn_set_cursor(g, saved);
     if (tn_graph_status(g) != TN_OK) return tn_graph_status(g);
     tn_val_set_name(g, grown, tn_val_name(g, y));

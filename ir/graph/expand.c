@@ -341,6 +341,33 @@ static tn_val split(expansion *e) {
     return e->out[0];
 }
 
+/* [B, M] -> [B, 1, M, 1]: of x's rows; and i64 [B] as [B, 1] */
+static tn_val of_rows(expansion *e, tn_val v) {
+    const tn_dim one = tn_dim_const(e->g, 1), dims[] = {tn_val_dim(e->g, v, 0), one, tn_val_dim(e->g, v, 1), one};
+    return reshape(e, v, 4, dims);
+}
+
+static tn_val by_batch(expansion *e, size_t k) {
+    const tn_dim dims[] = {tn_val_dim(e->g, e->x, 0), tn_dim_const(e->g, 1)};
+    return reshape(e, tn_node_input(e->g, e->n, k), 2, dims);
+}
+
+static tn_val put_rows(expansion *e) {
+    static const int64_t swap[] = {0, 2, 1, 3};
+    tn_graph *g = e->g;
+    const tn_val fresh = tn_node_input(g, e->n, 1), zero = tn_const_num(g, TN_I64, 0);
+    const tn_dim all[] = {tn_val_dim(g, e->x, 0), tn_val_dim(g, e->x, 2)}, at[] = {all[0], all[1], tn_dim_const(g, 1)};
+    const tn_val steps = tn_size_value(g, tn_val_dim(g, fresh, 2)),
+                 row = tn_emit1(g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = TN_I64, .dims = {all, 2}, .axis = 1}, 0, NULL);
+    const tn_val from = sub(e, row, by_batch(e, 2)), last = sub(e, steps, tn_const_num(g, TN_I64, 1)),
+                 end = bin(e, TN_OP_MIN, by_batch(e, 3), steps);
+    const tn_val is_new = bin(e, TN_OP_AND, bin(e, TN_OP_GE, from, zero), bin(e, TN_OP_LT, from, end));
+    const tn_val source = reshape(e, bin(e, TN_OP_MIN, bin(e, TN_OP_MAX, from, zero), last), 3, at);
+    const tn_val rows = tn_emit1(g, TN_OP_GATHER_ND, &(tn_attrs_gather_nd){.batch_dims = 1}, 2,
+                                 (tn_val[]){transpose(e, fresh, 4, swap), source});
+    return choose(e, of_rows(e, is_new), transpose(e, rows, 4, swap), e->x);
+}
+
 static tn_val dft(expansion *e) {
     return tn_expand_dft(e->g, e->attrs, e->x);
 }
@@ -354,6 +381,7 @@ typedef struct row {
 
 #define ROWS(R)                                                                                                        \
     R(ATTENTION, attention, true)                                                                                      \
+    R(PUT_ROWS, put_rows, false)                                                                                       \
     R(DFT, dft, true)                                                                                                  \
     R(SOFTMAX, softmax, true)                                                                                          \
     R(LOG_SOFTMAX, log_softmax, true)                                                                                  \

@@ -208,6 +208,19 @@ static void check_append(checker *c, tn_node n, tn_region r) {
     if (appends != 1) bad(c, n, "is not the only one in its input's buffer");
 }
 
+/* Rows that are put in place are an output in the buffer of an input that nobody else reads: of it they overwrite something. */
+static void check_put(checker *c, tn_node n, tn_region r) {
+    const tn_graph *g = c->g;
+    const tn_node owner = tn_region_owner(g, r);
+    tn_shared s;
+    if (!TN_ATTRS_OF(g, n, put_rows)->shared) return;
+    const tn_node at = owner.i && tn_node_op(g, owner) == TN_OP_KERNEL ? owner : n;
+    if ((at.i == n.i && r.i != g->body.i) || !tn_shared_of(g, at, &s))
+        bad(c, n, "is not an output of the function that has the rows of one of its inputs");
+    else if (!tn_val_has_one_use(g, tn_graph_input(g, s.input)))
+        bad(c, n, "is not the only one that reads its input's buffer");
+}
+
 static void check_results(checker *c, tn_node n) {
     const tn_graph *g = c->g;
     const tn_node_rec *r = &g->nodes.p[n.i];
@@ -240,6 +253,7 @@ static void check_node(checker *c, tn_node n, tn_region r) {
     c->kernel = outer;
     if (rec.op == TN_OP_KERNEL) check_kernel(c, n);
     if (rec.op == TN_OP_APPEND) check_append(c, n, r);
+    if (rec.op == TN_OP_PUT_ROWS) check_put(c, n, r);
     const tn_node owner = tn_region_owner(g, r);
     if (rec.op == TN_OP_OPAQUE && (!owner.i || !tn_node_plugin(g, owner)))
         bad(c, n, "stands outside the kernel of a plugin, which computes it");

@@ -101,6 +101,24 @@ tn_status tn_rule_scatter_nd(tn_infer_ctx *c) {
     return tn_infer_put_type(c, tn_infer_type(c, 0));
 }
 
+/* x [B,N,M,D] with `count` [B] rows of each batch of rows [B,N,S,D] in place of its own from `first` [B] on: what would lie outside is
+ * left out. */
+tn_status tn_rule_put_rows(tn_infer_ctx *c) {
+    TN_TRY(tn_infer_require(c, 4));
+    TN_TRY(tn_infer_same_dtype(c, 0, 1));
+    if (tn_infer_rank(c, 0) != 4 || tn_infer_rank(c, 1) != 4)
+        return tn_infer_error(c, "x has rank %zu, the rows %zu; they need 4", tn_infer_rank(c, 0), tn_infer_rank(c, 1));
+    if (tn_dtype_bits(tn_infer_dtype(c, 0)) % 8) return tn_infer_error(c, "puts no elements of less than a byte");
+    for (size_t k = 0; k < 4; k++)
+        if (k != 2) TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, k), tn_size_axis(c, 0, k)));
+    for (size_t k = 2; k < 4; k++) {
+        if (tn_infer_dtype(c, k) != TN_I64 || tn_infer_rank(c, k) != 1)
+            return tn_infer_error(c, "%s is no vector of i64", TN_OPERAND_TEXT(c, k));
+        TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, k, 0), tn_size_axis(c, 0, 0)));
+    }
+    return tn_infer_put_type(c, tn_infer_type(c, 0));
+}
+
 /* ---- sizes that depend on data ----------------------------------------------------------------------------------- */
 
 tn_status tn_rule_nonzero(tn_infer_ctx *c) {

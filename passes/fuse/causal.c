@@ -159,6 +159,28 @@ static bool through_cast(finder *f, tn_val x, line *l) {
     return t == ALWAYS || t == NEVER;
 }
 
+/* Numbers that are written down: a range of a known length is. */
+static bool through_const(const finder *f, tn_val v, line *l) {
+    const tn_graph *g = f->g;
+    const tn_dtype t = tn_val_dtype(g, v);
+    const void *data = tn_const_data(g, v);
+    int64_t n, size[TN_MAX_RANK], step = 1;
+    if (!data || !tn_static_numel(g, v, &n) || n < 1 || n > MANY) return false;
+    const int64_t first = (int64_t)tn_load_num(t, data, 0);
+    for (size_t a = tn_val_rank(g, v); a-- > 0; step *= size[a]) {
+        tn_static_dim(g, v, a, &size[a]);
+        if (size[a] > 1) l->k[a] = (int64_t)tn_load_num(t, data, (uint64_t)step) - first;
+    }
+    if (first >= MANY || first <= -MANY || is_steep(l)) return false;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t rest = i, want = first;
+        for (size_t a = tn_val_rank(g, v); a-- > 0; rest /= size[a]) want += l->k[a] * (rest % size[a]);
+        if ((int64_t)tn_load_num(t, data, (uint64_t)i) != want) return false;
+    }
+    l->c = tn_dim_const(f->g, first);
+    return true;
+}
+
 static bool line_of(finder *f, tn_val v, line *l) {
     tn_graph *g = f->g;
     const tn_node n = v.i ? tn_val_def(g, v) : (tn_node){0};
@@ -169,6 +191,7 @@ static bool line_of(finder *f, tn_val v, line *l) {
         l->c = tn_dim_const(g, (int64_t)num);
         return num > -MANY && num < MANY;
     }
+    if (tn_is_const(g, v)) return through_const(f, v, l);
     const tn_val x = tn_node_input(g, n, 0);
     line b;
     switch (tn_node_op(g, n)) {

@@ -146,6 +146,8 @@ static uint32_t epilogue_candidate(const tn_fusion *f, tn_node x) {
         if (!group || tn_fuse_info(f, def)->path || !tn_same_dims(f->g, v, tn_fuse_result(f, x)) ||
             !tn_same_dims(f->g, v, f->group[group].root))
             continue;
+        if (tn_fuse_op(f, f->group[group].anchor) == TN_OP_PUT_ROWS)
+            continue; /* it has the rows that it puts, and no others */
         if (!best || f->group[group].place > f->group[best].place) best = group;
     }
     return best;

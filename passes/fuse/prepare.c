@@ -310,6 +310,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     } else if (op == TN_OP_ATTENTION) {
         if (!tn_fuse_has_attention(g, n)) return expand(g, n);
         limit_attention(g, ctx, n);
+    } else if (op == TN_OP_PUT_ROWS) {
+        if (!TN_ATTRS_OF(g, n, put_rows)->shared) return expand(g, n);
     } else if (op == TN_OP_DFT) {
         if (!has_dft(g, n)) return expand(g, n);
     } else if (op == TN_OP_ROW_NORM) {

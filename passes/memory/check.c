@@ -22,12 +22,6 @@ typedef struct layout {
     int64_t bytes, offset, strides[TN_MAX_RANK];
 } layout;
 
-/* An append, and the input and output that share a buffer by it. */
-typedef struct extended {
-    tn_node append;
-    tn_shared by;
-} extended;
-
 /* The last read of a byte: by the kernel at this position, as this element of this operand slot. */
 typedef struct reading {
     uint32_t kernel, slot;
@@ -48,7 +42,7 @@ typedef struct checker {
     size_t n_b;
     space arena, *outputs;
     size_t n_outputs;
-    extended *appends;
+    tn_shared *appends; /* inputs and outputs that share a buffer */
     size_t n_appends;
     uint32_t now; /* number of the kernel that runs */
     uint32_t turn, decisions;
@@ -168,22 +162,21 @@ static bool aligned(const checker *c, tn_val v) {
     return p->align && eval(c, p->offset, &offset) && offset % (int64_t)p->align == 0;
 }
 
-/* The append whose buffer the value is in; none. */
-static tn_node append_of(const checker *c, tn_val v) {
+/* The append, or what puts rows in place, whose buffer the value is in; NULL. */
+static const tn_shared *append_of(const checker *c, tn_val v) {
     const tn_placement *p = &c->m->of[v.i];
-    for (const extended *e = c->appends; e < c->appends + c->n_appends; e++) {
-        if (p->space == TN_SPACE_INPUT && p->index == e->by.input) return e->append;
-        if (p->space == TN_SPACE_OUTPUT && p->index == e->by.output) return e->append;
+    for (const tn_shared *e = c->appends; e < c->appends + c->n_appends; e++) {
+        if (p->space == TN_SPACE_INPUT && p->index == e->input) return e;
+        if (p->space == TN_SPACE_OUTPUT && p->index == e->output) return e;
     }
-    return (tn_node){0};
+    return NULL;
 }
 
 /* Where the caller has element j of an input or constant, in bytes; elements of an input that an output extends are in
  * that output's buffer. */
 static int64_t callers_address(const checker *c, tn_val source, int64_t j, int64_t bytes) {
-    const tn_node append = append_of(c, source);
-    if (!append.i) return j * bytes;
-    const tn_attrs_append *a = TN_ATTRS_OF(c->g, append, append);
+    const tn_shared *a = append_of(c, source);
+    if (!a) return j * bytes;
     shape s;
     int64_t at[TN_MAX_RANK];
     if (!shape_of(c, source, &s)) return -1;
@@ -197,8 +190,7 @@ static bool reads_callers(const checker *c, tn_val v, const layout *l, int64_t i
     const space *where = space_of(c, v);
     const int64_t first = callers_address(c, source, j, l->bytes);
     shape whole;
-    if (where && append_of(c, v).i != append_of(c, source).i) return false;
-    if (where && !append_of(c, v).i) return false;
+    if (where && (!append_of(c, v) || append_of(c, v) != append_of(c, source))) return false;
     if (!where && !shape_of(c, source, &whole)) return false;
     if (first < 0 || address(l, i, where ? where->size : INT64_MAX) != first) return false;
     for (int64_t b = first; where && b < first + l->bytes; b++)
@@ -282,15 +274,14 @@ static tn_status check_output(const checker *c, tn_node ret, uint32_t k) {
     layout l;
     if (p->space != TN_SPACE_OUTPUT || p->index != k) return broken(c, ret, "an output is not in its own buffer", v);
     if (!layout_of(c, v, &l)) return broken(c, ret, "its shape or place cannot be evaluated", v);
-    const tn_node append = append_of(c, v);
+    const tn_shared *append = append_of(c, v);
     shape room = l.s;
-    if (append.i && TN_ATTRS_OF(c->g, append, append)->capacity)
-        room.dims[TN_ATTRS_OF(c->g, append, append)->axis] = TN_ATTRS_OF(c->g, append, append)->capacity;
+    if (append && append->capacity) room.dims[append->axis] = append->capacity;
     for (int64_t i = 0; i < l.s.n; i++) {
         int64_t at[TN_MAX_RANK];
         unravel(&l.s, i, at);
         if (address(&l, i, c->outputs[k].size) != ravel(&room, at) * l.bytes)
-            return broken(c, ret, append.i ? "an output is not as its buffer wants it" : "an output is not dense", v);
+            return broken(c, ret, append ? "an output is not as its buffer wants it" : "an output is not dense", v);
     }
     return read_value(c, ret, tn_node_input(c->g, ret, k), k);
 }
@@ -382,7 +373,7 @@ static tn_status find_appends(checker *c) {
     c->appends = tn_alloc(tn_graph_env(c->g), (n + 1) * sizeof *c->appends);
     if (!c->appends) return TN_E_MEMORY;
     TN_FOR_NODES(c->g, tn_graph_body(c->g), x) {
-        if (tn_shared_of(c->g, x, &by)) c->appends[c->n_appends++] = (extended){x, by};
+        if (tn_shared_of(c->g, x, &by)) c->appends[c->n_appends++] = by;
     }
     return TN_OK;
 }
@@ -413,9 +404,8 @@ static tn_status make_spaces(checker *c, uint64_t limit) {
         tn_val v = tn_graph_output(c->g, k);
         shape s;
         if (!shape_of(c, v, &s)) return tn_fail(env, TN_E_ARGUMENT, "", "", "a symbol has no value");
-        const tn_node append = tn_val_def(c->g, v);
-        const tn_attrs_append *a =
-            append.i && tn_node_op(c->g, append) == TN_OP_APPEND ? TN_ATTRS_OF(c->g, append, append) : NULL;
+        tn_shared by;
+        const tn_shared *a = tn_val_def(c->g, v).i && tn_shared_of(c->g, tn_val_def(c->g, v), &by) ? &by : NULL;
         if (a && a->capacity) s.n = s.dims[a->axis] ? s.n / s.dims[a->axis] * a->capacity : 0;
         st = make_space(env, s.n * (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, limit, &c->outputs[k]);
     }

@@ -3,14 +3,15 @@
 #include "passes/util.h"
 
 /* True if every use of v inside the region reads it at the index that is being written: elementwise ops of one shape,
- * and scatters into it, whose kernels read an element where they write it (templates/places/scatter.cu, scatter_row.cu), up to the yield.  `budget` bounds the walk over shared subexpressions. */
+ * and scatters into it, whose kernels read an element where they write it (templates/places/scatter.cu, scatter_row.cu, put_rows.cu), up to the yield.  `budget` bounds the walk over shared subexpressions. */
 static bool read_in_step(const tn_graph *g, tn_val v, tn_val shape, int *budget) {
     for (tn_use u = tn_val_first_use(g, v); u.i; u = tn_use_next(g, u)) {
         tn_node n = tn_use_node(g, u);
         if (--*budget < 0) return false;
         if (tn_node_op(g, n) == TN_OP_YIELD) continue;
         const tn_op op = tn_node_op(g, n);
-        const bool scatters = (op == TN_OP_SCATTER_ND || op == TN_OP_SCATTER_ELEMENTS) && tn_use_slot(g, u) == 0;
+        const bool scatters =
+            (op == TN_OP_SCATTER_ND || op == TN_OP_SCATTER_ELEMENTS || op == TN_OP_PUT_ROWS) && tn_use_slot(g, u) == 0;
         if ((!scatters && !tn_op_is(op, TN_T_ELEMENTWISE)) || !tn_same_dims(g, tn_node_result(g, n, 0), shape))
             return false;
         if (!read_in_step(g, tn_node_result(g, n, 0), shape, budget)) return false;

@@ -276,7 +276,8 @@ static void lower_region(lowering *l, tn_region r) {
             set_leaf(l, tn_node_result(g, n, 0), const_is_wide(l, tn_node_result(g, n, 0)));
         } else if (!simple) {
             keep_operands(l, n);
-            const bool wide = op != TN_OP_APPEND; /* as wide as the input that it extends */
+            const bool wide =
+                op != TN_OP_APPEND && op != TN_OP_PUT_ROWS; /* as wide as the input in whose buffer they are */
             for (size_t k = 0; k < tn_node_result_count(g, n); k++) set_leaf(l, tn_node_result(g, n, k), wide);
         } else {
             bool wide = computes_wide(l, n);

@@ -22,6 +22,18 @@ static const char *place_name(const TnPlan__Plan *pb, const TnPlan__Place *p) {
 }
 
 /* Tells the emulator what a launch may touch: each argument's own bytes.  The caller frees *out after the launch. */
+/* An input in whose memory the step puts an output in its place. */
+static bool is_written_over(const TnPlan__Plan *pb, const TnPlan__Step *s, const TnPlan__Place *p) {
+    const TnPlan__Alias *a = p->space == TN_PLAN__PLACE__SPACE__INPUT ? tn_alias_of(pb, false, p->index) : NULL;
+    for (size_t k = 0; a && k + 1 < s->n_in_place; k += 2) {
+        const TnPlan__Extent *to = s->writes[s->in_place[k]], *from = s->reads[s->in_place[k + 1]];
+        if (to->space == TN_PLAN__PLACE__SPACE__OUTPUT && to->index == a->output && from->space == p->space &&
+            from->index == p->index)
+            return true;
+    }
+    return false;
+}
+
 static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, tn_emu_range **out) {
     size_t n = 0;
     tn_emu_range *r = *out = tn_alloc(c->env, (t->step->n_args + 1) * sizeof *r);
@@ -32,7 +44,8 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
         if (a->kind != TN_PLAN__ARG__KIND__PLACE) continue;
         const TnPlan__Place *p = a->place;
         const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
-        const bool read_only = is_const || p->space == TN_PLAN__PLACE__SPACE__INPUT;
+        const bool read_only =
+            is_const || (p->space == TN_PLAN__PLACE__SPACE__INPUT && !is_written_over(c->plan->pb, t->step, p));
         const size_t bytes = (size_t)s->table[p->bytes];
         r[n++] = (tn_emu_range){at, bytes, !read_only, !is_const, place_name(c->plan->pb, p)};
     }

@@ -70,8 +70,9 @@ group_query() { "$python" "$decoder/train.py" --from "$decoder/decoder.onnx" "$@
 holds "the same weights with GroupQueryAttention" group_query --out gqa.onnx
 expect "whose caches grow, too" 0 '4 outputs grow' compile gqa.onnx gqa.plan 0..191
 holds "or are buffers" group_query --out buffer.onnx --buffer
-expect "of all rows" 0 'buffer.plan' compile buffer.onnx buffer.plan 1..192
-for form in gqa buffer; do
+expect "of all rows, in place" 0 '4 outputs grow' compile buffer.onnx buffer.plan 1..192
+lacks "or apart" 'outputs grow' compile buffer.onnx rounds.plan 1..192 --no-alias
+for form in gqa buffer rounds; do
     write $form.plan --prompt "the small" --device cpu >$form.words
     same "GroupQueryAttention, $form: the same words" words $form.words
 done
@@ -81,6 +82,8 @@ if "$python" -c 'import onnxruntime' 2>/dev/null; then # its GroupQueryAttention
     "$python" "$src/tests/cli/greedy.py" "$decoder/decoder.onnx" "the small" 64 >peer.words
     same "ONNX Runtime: the same words" words peer.words
 fi
-write gqa.plan --prompt "the small" --tokens 5 --device emu >kernels
-same "as kernels" kernels <(cut -c 1-5 words)
+for form in gqa buffer; do
+    write $form.plan --prompt "the small" --tokens 5 --device emu >kernels
+    same "$form: as kernels" kernels <(cut -c 1-5 words)
+done
 finish

@@ -121,6 +121,39 @@ class Caches(unittest.TestCase):
                 np.testing.assert_array_equal(cache["past"], rows[:, :at + n])
             self.assertEqual(cache.capacity, 31 + 17 if batch == 2 else None)
 
+    def test_caches_with_all_rows(self):
+        """GroupQueryAttention whose past and present are one buffer of all rows, in sequences of unlike lengths, against NumPy."""
+        from onnx import helper as h
+        f32, i32, heads, groups, size, rows = TensorProto.FLOAT, TensorProto.INT32, 4, 2, 8, 16
+        caches = [h.make_tensor_value_info(f"{p}.0.{x}", f32, ["B", groups, "M", size]) for p in ("past_key_values", "present") for x in ("key", "value")]
+        given = [h.make_tensor_value_info(x, f32, ["B", "S", n * size]) for x, n in (("q", heads), ("k", groups), ("v", groups))]
+        m = h.make_model(h.make_graph(
+            [h.make_node("GroupQueryAttention", ["q", "k", "v", *(c.name for c in caches[:2]), "seqlens_k", "total"], ["y", *(c.name for c in caches[2:])],
+                         domain="com.microsoft", num_heads=heads, kv_num_heads=groups)], "g",
+            [*given, *caches[:2], h.make_tensor_value_info("seqlens_k", i32, ["B"]), h.make_tensor_value_info("total", i32, [])],
+            [h.make_tensor_value_info("y", f32, None), *caches[2:]]), opset_imports=[h.make_opsetid("", 17), h.make_opsetid("com.microsoft", 1)], ir_version=8)
+        for device, precision, bound in (("cpu", "fp32", 1e-5), ("emu", "fp32", 1e-5), ("emu", "fp16", 4e-3)):
+            plan = compile(m, device=device, precision=precision, shapes={"q": ((1, 2, 2), (1, 4, 1), None)})
+            cache, rng, used = plan.cache(B=2, M=rows), np.random.default_rng(0), np.zeros(2, int)
+            want = np.zeros((2, 2, groups, rows, size), np.float32)
+            for new in ([3, 2], [1, 1], [1, 1], [4, 4], [1, 1], [1, 1]):  # prompts of unlike lengths, the shorter one filled up
+                q, k, v = (rng.standard_normal((2, max(new), n * size)).astype(np.float32) for n in (heads, groups, groups))
+                y = plan(q=q, k=k, v=v, seqlens_k=(used + new - 1).astype(np.int32), total=np.int32((used + new).max()), cache=cache)
+                for b in range(2):
+                    to = used[b] + new[b]
+                    for c, x in zip(want, (k, v)):
+                        c[b, :, used[b]:to] = x[b, :new[b]].reshape(new[b], groups, size).transpose(1, 0, 2)
+                    keys, values = (c[b, :, :to].repeat(heads // groups, 0) for c in want)
+                    scores = q[b, :new[b]].reshape(new[b], heads, size).transpose(1, 0, 2) @ keys.transpose(0, 2, 1) / size ** .5
+                    scores = np.where(np.arange(to) <= used[b] + np.arange(new[b])[:, None], scores, -np.inf)
+                    p = np.exp(scores - scores.max(-1, keepdims=True))
+                    out = (p / p.sum(-1, keepdims=True)) @ values
+                    np.testing.assert_allclose(y[b, :new[b]], out.transpose(1, 0, 2).reshape(new[b], -1), rtol=bound, atol=bound)
+                used += new
+                for c, name in zip(want, cache.names):
+                    np.testing.assert_allclose(cache[name], c, rtol=0, atol=0 if precision == "fp32" else bound)
+            self.assertEqual((cache.length, cache.capacity), (0, rows))
+
     def test_errors(self):
         plan, plain = self.decoder(), self.decoder(caches=False)
         cache = plan.cache()

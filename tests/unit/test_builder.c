@@ -21,9 +21,9 @@ static void mark(void) {
     TN_BUILD_BINARY_ATTRS(B)
     TN_BUILD_TERNARY_ATTRS(B)
 #undef B
-    static const tn_op by_hand[] = {TN_OP_CONST,     TN_OP_SELECT,     TN_OP_CONCAT, TN_OP_IOTA,     TN_OP_RANDOM,
-                                    TN_OP_SPLIT,     TN_OP_BATCH_NORM, TN_OP_NMS,    TN_OP_NMS_KEEP, TN_OP_RECUR,
-                                    TN_OP_ATTENTION, TN_OP_OPAQUE,     TN_OP_RETURN};
+    static const tn_op by_hand[] = {TN_OP_CONST,     TN_OP_SELECT,     TN_OP_CONCAT,   TN_OP_IOTA,     TN_OP_RANDOM,
+                                    TN_OP_SPLIT,     TN_OP_BATCH_NORM, TN_OP_NMS,      TN_OP_NMS_KEEP, TN_OP_RECUR,
+                                    TN_OP_ATTENTION, TN_OP_OPAQUE,     TN_OP_PUT_ROWS, TN_OP_RETURN};
     for (size_t k = 0; k < sizeof by_hand / sizeof *by_hand; k++) covered[by_hand[k]] = true;
 }
 

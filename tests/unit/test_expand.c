@@ -202,10 +202,35 @@ START_TEST(transforms) {
 }
 END_TEST
 
+/* Rows from before the first one to behind the last, more and fewer than are given. */
+START_TEST(rows) {
+    static const double first[] = {-2, 0, 4, 7}, count[] = {1, 3, 2, 9};
+    for (int symbolic = 0; symbolic < 2; symbolic++) {
+        bench b;
+        tn_val in[4], expanded;
+        bench_open(&b);
+        const tn_dim capacity = symbolic ? tn_dim_sym(b.g, "M") : tn_dim_const(b.g, 8);
+        const tn_dim dims[] = {tn_dim_const(b.g, 4), tn_dim_const(b.g, 2), capacity, tn_dim_const(b.g, 5)};
+        double *v = bench_noise(4 * 2 * 8 * 5, -2, 2, 1);
+        in[0] = bench_input_as(&b, "x", tn_type_make(b.g, TN_F16, 4, dims), 4, DIMS(4, 2, 8, 5), v);
+        in[1] = bench_noise_input(&b, TN_F16, 4, DIMS(4, 2, 3, 5), -2, 2, 2);
+        in[2] = bench_input(&b, TN_I64, 1, DIMS(4), first);
+        in[3] = bench_input(&b, TN_I64, 1, DIMS(4), count);
+        free(v);
+        const tn_node n = tn_emit(b.g, TN_OP_PUT_ROWS, &(tn_attrs_put_rows){0}, 4, in);
+        ck_assert_msg(n.i != 0, "%s", b.message);
+        ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s", b.message);
+        bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, n, 0), expanded});
+        bench_same(&b, 0, 1, 0);
+        bench_close(&b);
+    }
+}
+END_TEST
+
 /* Every op with the trait is in the table above (or tested on its own). */
 START_TEST(test_coverage) {
     for (tn_op op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
-        bool found = op == TN_OP_SPLIT || op == TN_OP_ATTENTION || op == TN_OP_DFT;
+        bool found = op == TN_OP_SPLIT || op == TN_OP_ATTENTION || op == TN_OP_DFT || op == TN_OP_PUT_ROWS;
         for (size_t k = 0; k < sizeof items / sizeof *items; k++) found = found || items[k].op == op;
         if (tn_op_is(op, TN_T_COMPOSITE)) ck_assert_msg(found, "no test of the expansion of %s", tn_op_text(op));
     }
@@ -232,6 +257,7 @@ int main(void) {
     tcase_add_test(c, test_split);
     tcase_add_test(c, attention);
     tcase_add_test(c, told_by_operands);
+    tcase_add_test(c, rows);
     tcase_add_loop_test(c, transforms, 0, 8 * 8);
     tcase_add_test(c, test_coverage);
     tcase_add_test(c, test_core_op_is_refused);

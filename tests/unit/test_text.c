@@ -163,24 +163,25 @@ START_TEST(every_op_round_trips) {
         "%y: f32[N,4,8,2], %z: f32[5,8,8], %g: f32[N,5,6,2], %r: f32[7,4], %j: i64[7], %xb: f32[2,9,4], %xs: "
         "f32[2,3,9], %f: f32[], %mask: bool[3000], %keys: u64[2,9], %starts: i64[2,256,1], %sx: f32[2,3], "
         "%order: u64[2], %xo: i64[2,3,9], %xm: bool[2,3,9], %rx: f32[5,3,8], %rr: f32[1,8,2], %rh: f32[1,3,2], %rp: "
-        "f32[1,6]) -> (%out: f32[N,4,8,8], "
-        "%more: f32[5,16,8]) {\n");
+        "f32[1,6], %pc: f32[2,3,9,8], %pr: f32[2,3,2,8], %pn: i64[2]) -> (%out: f32[N,4,8,8], "
+        "%more: f32[5,16,8], %put: f32[2,3,9,8]) {\n");
     int k = 0;
     for (; k < (int)(sizeof lines / sizeof *lines); k++) add_line(text, sizeof text, lines[k], k, true);
     add_line(text, sizeof text, "%s0, %s1 = split %x {axis=1, sizes=[1, 3]} : f32[N,1,8,8], f32[N,3,8,8]", 0, false);
+    add_line(text, sizeof text, "%put = put_rows %pc, %pr, %pn, %pn {shared=true} : f32[2,3,9,8]", 0, false);
     add_line(text, sizeof text, "%grown = append %z, %z {axis=1, capacity=16} : f32[5,16,8]", 0, false);
     for (unsigned op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) { /* the rest takes one or two floats */
         char line[80];
         const char *name = tn_op_text((tn_op)op);
         if (in_lines(name) || op == TN_OP_RETURN || op == TN_OP_YIELD || op == TN_OP_SPLIT || op == TN_OP_APPEND ||
-            op == TN_OP_OPAQUE) /* of a plugin's kernel: test_plugin.c */
+            op == TN_OP_PUT_ROWS || op == TN_OP_OPAQUE) /* of a plugin's kernel: test_plugin.c */
             continue;
         ck_assert_msg(tn_op_is((tn_op)op, TN_T_ELEMENTWISE), "op %s has no line in this test", name);
         bool two = (op >= TN_OP_ADD && op <= TN_OP_GE);
         snprintf(line, sizeof line, "%s %%x%s", name, two ? ", %l" : "");
         add_line(text, sizeof text, line, k++, true);
     }
-    strcat(text, "  return %x, %grown\n}\n");
+    strcat(text, "  return %x, %grown, %put\n}\n");
     char *printed = round_trip(text);
     for (unsigned op = TN_OP_NONE + 1; op < TN_OP_COUNT; op++) {
         char word[64];

@@ -41,8 +41,8 @@ int64_t tn_oi_positive(tn_oi *x, const char *name);
 
 /* ---- kv_cache.c ---- */
 
-/* A cache that holds more rows than are used: `rows` [B, S, C] at positions first.. of each batch (i64, [B] or [1]),
- * `count` of them ([B] or [1], none: all), in buffer [B, N, M, D] with N * D = C. */
+/* A cache that holds more rows than are used: `rows` [B, N, S, D] at positions first.. of each batch (i64, [B] or [1]),
+ * `count` of them ([B] or [1], none: all), in buffer [B, N, M, D]. */
 tn_val tn_oi_put_rows(tn_oi *x, tn_val buffer, tn_val rows, tn_val first, tn_val count);
 
 /* A cache that holds the last tokens only, oldest first.  Keys are its rows, and behind them those that are new. */

@@ -167,7 +167,7 @@ static bool hidden_sizes(tn_oi *x, tn_val weight, int64_t heads, tn_dim *size) {
 }
 
 /* The cache [2, B, N, T, D] of these keys and values, behind those of the past or in its buffer. */
-static tn_val present_of(tn_oi *x, tn_val past, const tn_val *rows, const tn_val *head, setting *s) {
+static tn_val present_of(tn_oi *x, tn_val past, const tn_val *head, setting *s) {
     tn_graph *g = x->g;
     tn_val pair[2];
     if (past.i && tn_oi_int(x, "past_present_share_buffer", 0)) {
@@ -176,7 +176,7 @@ static tn_val present_of(tn_oi *x, tn_val past, const tn_val *rows, const tn_val
         const tn_dim batch = s->batch;
         tn_val first = tn_build_broadcast_to(g, s->used, 1, &batch);
         for (int64_t k = 0; k < 2; k++)
-            pair[k] = tn_build_unsqueeze(g, tn_oi_put_rows(x, half_of(x, past, k), rows[k], first, (tn_val){0}), 0);
+            pair[k] = tn_build_unsqueeze(g, tn_oi_put_rows(x, half_of(x, past, k), head[k], first, (tn_val){0}), 0);
         return tn_build_concat(g, 2, pair, 0);
     }
     for (size_t k = 0; k < 2; k++) pair[k] = tn_build_unsqueeze(g, head[k], 0);
@@ -222,7 +222,7 @@ static void turn(tn_oi *x, tn_val past, tn_val *head) {
 
 void tn_oi_op_contrib_attention(tn_oi *x) {
     tn_graph *g = x->g;
-    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), bias = tn_oi_in(x, 2), past = tn_oi_in(x, 4), row[3], head[3];
+    tn_val v = tn_oi_need(x, 0), w = tn_oi_need(x, 1), bias = tn_oi_in(x, 2), past = tn_oi_in(x, 4), head[3];
     const int64_t heads = tn_oi_positive(x, "num_heads");
     tn_dim size[3], from = tn_dim_const(g, 0);
     if (tn_oi_failed(x)) return;
@@ -233,20 +233,16 @@ void tn_oi_op_contrib_attention(tn_oi *x) {
     if (!hidden_sizes(x, w, heads, size)) return;
     v = tn_oi_plus(x, tn_build_matmul(g, v, w, (tn_attrs_matmul){0}), bias);
     for (size_t k = 0; k < 3; k++) {
-        row[k] = columns(x, v, from, size[k]);
-        head[k] = tn_oi_split_heads(x, row[k], heads);
+        head[k] = tn_oi_split_heads(x, columns(x, v, from, size[k]), heads);
         from = tn_dim_add(g, from, size[k]);
     }
     if (tn_oi_failed(x)) return;
-    if (tn_oi_int(x, "do_rotary", 0)) {
-        turn(x, past, head);
-        if (tn_oi_failed(x)) return;
-        row[1] = tn_oi_merge_heads(x, head[1]);
-    }
+    if (tn_oi_int(x, "do_rotary", 0)) turn(x, past, head);
+    if (tn_oi_failed(x)) return;
     setting s = {.batch = tn_val_dim(g, v, 0), .queries = tn_val_dim(g, v, 1), .past = tn_dim_const(g, 0)};
     s.keys = s.fresh = s.queries;
     if (past.i || tn_oi_wants(x, 1)) {
-        tn_val present = present_of(x, past, row + 1, head + 1, &s);
+        tn_val present = present_of(x, past, head + 1, &s);
         tn_oi_out(x, 1, present);
         for (int64_t k = 0; k < 2; k++) head[1 + k] = half_of(x, present, k);
     }
@@ -328,7 +324,7 @@ void tn_oi_op_multi_head_attention(tn_oi *x) {
         s.used = used_rows(x, 8);
         s.keys = tn_val_dim(g, past[0], 2);
         tn_val first = tn_build_broadcast_to(g, s.used, 1, &s.batch);
-        for (size_t k = 0; k < 2; k++) head[1 + k] = tn_oi_put_rows(x, past[k], v[1 + k], first, (tn_val){0});
+        for (size_t k = 0; k < 2; k++) head[1 + k] = tn_oi_put_rows(x, past[k], head[1 + k], first, (tn_val){0});
     } else if (past[0].i) {
         s.past = tn_val_dim(g, past[0], 2);
         s.keys = tn_dim_add(g, s.past, s.fresh);

@@ -90,11 +90,6 @@ static tn_val turned(tn_oi *x, tn_val v, const setting *s) {
     return tn_oi_rotate(x, v, table[0], table[1], 2 * half, tn_oi_int(x, "rotary_interleaved", 0));
 }
 
-/* [B, N, S, D] -> [B, S, N * D] */
-static tn_val as_rows(tn_oi *x, tn_val v) {
-    return tn_oi_failed(x) ? v : tn_oi_merge_heads(x, v);
-}
-
 /* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 /* The name of axis 2 of an input or output of the model; NULL if it is a number, or there is no such. */
@@ -149,7 +144,7 @@ static tn_val present_of(tn_oi *x, tn_val past, tn_val fresh, tn_dim rows, const
     const tn_dim after[] = {zero, zero, tn_dim_sub(g, rows, tn_val_dim(g, past, 2)), zero};
     if (after[2].i != zero.i)
         past = tn_build_pad(g, past, (tn_attrs_pad){.before = {before, 4}, .after = {after, 4}, .mode = "constant"});
-    return tn_oi_put_rows(x, past, as_rows(x, fresh), s->before, s->count);
+    return tn_oi_put_rows(x, past, fresh, s->before, s->count);
 }
 
 /* What is [B, n] as [B, 1, 1, n]. */

@@ -5,38 +5,34 @@
 
 /* ---- a fixed capacity -------------------------------------------------------------------------------------------- */
 
-/* `first` as [B, 1], looked up in the table of the places where S rows fit, so that one outside it is noticed like any
+/* `first`, looked up in the table of the places where S rows fit, so that one outside it is noticed like any
  * other index that data gives. */
 static tn_val checked_place(tn_oi *x, tn_val first, tn_dim rows, tn_dim capacity) {
     tn_graph *g = x->g;
     const tn_dim places = tn_dim_add(g, tn_dim_sub(g, capacity, rows), tn_dim_const(g, 1));
     tn_val outside = tn_oi_size_value(x, places), zero = tn_const_num(g, TN_I64, 0);
     first = tn_build_select(g, tn_build_lt(g, first, zero), outside, first);
-    return tn_build_unsqueeze(
-        g, tn_build_gather(g, tn_build_iota(g, TN_I64, 1, &places, 0), first, (tn_attrs_axis){.axis = 0}), 1);
+    return tn_build_gather(g, tn_build_iota(g, TN_I64, 1, &places, 0), first, (tn_attrs_axis){.axis = 0});
+}
+
+/* Numbers of all batches, [B]. */
+static tn_val each_batch(tn_graph *g, tn_val v, tn_dim batch) {
+    return tn_build_broadcast_to(g, v, 1, &batch);
 }
 
 tn_val tn_oi_put_rows(tn_oi *x, tn_val buffer, tn_val rows, tn_val first, tn_val count) {
     tn_graph *g = x->g;
     if (tn_oi_failed(x)) return buffer;
-    int64_t heads = 0;
-    const tn_dim batch = tn_val_dim(g, buffer, 0), capacity = tn_val_dim(g, buffer, 2), steps = tn_val_dim(g, rows, 1);
-    const tn_dim one = tn_dim_const(g, 1), all[] = {batch, capacity}, at[] = {batch, capacity, one};
+    const tn_dim batch = tn_val_dim(g, buffer, 0), capacity = tn_val_dim(g, buffer, 2), steps = tn_val_dim(g, rows, 2);
     tn_oi_fits(x, TN_REL_AT_LEAST, buffer, 2, "the cache", steps, "what is new");
-    if (!tn_dim_is_const(g, tn_val_dim(g, buffer, 1), &heads)) {
-        tn_oi_fail(x, TN_E_UNSUPPORTED, "", "the cache's number of heads is not known");
-        return buffer;
-    }
-    tn_val end = count.i ? tn_build_unsqueeze(g, count, 1) : tn_oi_size_value(x, steps);
-    tn_val from = tn_build_sub(g, tn_build_iota(g, TN_I64, 2, all, 1), checked_place(x, first, steps, capacity));
-    tn_val zero = tn_const_num(g, TN_I64, 0), last = tn_build_scalar(g, TN_OP_SUB, tn_oi_size_value(x, steps), 1);
-    tn_val is_new = tn_build_and(g, tn_build_ge(g, from, zero), tn_build_lt(g, from, end));
-    from = tn_build_min(g, tn_build_max(g, from, zero), last);
-    tn_val fresh =
-        tn_build_gather_nd(g, rows, tn_build_reshape_to(g, from, 3, at), (tn_attrs_gather_nd){.batch_dims = 1});
-    fresh = tn_oi_split_heads(x, fresh, heads);
-    is_new = tn_build_reshape_to(g, is_new, 4, (const tn_dim[]){batch, one, capacity, one});
-    return tn_build_select(g, is_new, fresh, buffer);
+    if (tn_oi_failed(x)) return buffer;
+    if (!count.i) count = tn_oi_size_value(x, steps);
+    first = each_batch(g, checked_place(x, first, steps, capacity), batch);
+    tn_val y = tn_build_put_rows(g, buffer, rows, first, each_batch(g, count, batch), (tn_attrs_put_rows){0});
+    const tn_node put = y.i ? tn_val_def(g, y) : (tn_node){0};
+    const bool may_share = tn_val_arg_of(g, buffer).i == tn_graph_body(g).i;
+    if (put.i && !may_share && tn_expand(g, put, &y) == TN_OK) tn_erase(g, put);
+    return y;
 }
 
 /* ---- the last tokens --------------------------------------------------------------------------------------------- */

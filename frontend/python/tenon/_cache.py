@@ -14,21 +14,23 @@ Place = Tuple[str, int]  # CPU or CUDA, and which
 
 
 class _Buffer:
-    """The memory of an output that grows in an input's.  Along its axis it has `rows`, of which the cache's length count."""
+    """The memory of an output that grows in an input's.  Along its axis it has `rows`, of which the cache's length count; one that is
+    fixed has all rows from the beginning, of which the other inputs tell how many count."""
 
     def __init__(self, plan: "Plan", input: int, output: int, axis: int, capacity: int, sizes: Mapping[str, int]) -> None:
         self.info, self.output, self.axis, self.capacity = plan.inputs[input], output, axis, capacity
         self.shape = [d if isinstance(d, int) else sizes.get(d, 1) for d in self.info.shape]
+        self.fixed = self.info.shape[axis] == plan.outputs[output].shape[axis]
         self.room: Optional[_arrays.Room] = None
         self.rows = 0
 
     def of(self, rows: int) -> Tuple[int, ...]:
-        return tuple(rows if k == self.axis else d for k, d in enumerate(self.shape))
+        return tuple(rows if k == self.axis and not self.fixed else d for k, d in enumerate(self.shape))
 
     def part(self, rows: int) -> Any:
         """The first rows as an array, in this memory."""
         assert self.room
-        return self.room.keep[tuple(slice(0, rows) if k == self.axis else slice(None) for k in range(len(self.shape)))]
+        return self.room.keep[tuple(slice(0, rows) if not self.fixed and k == self.axis else slice(None) for k in range(len(self.shape)))]
 
     def reserve(self, rows: int, kept: int, framework: str, place: Place) -> int:
         """Memory for so many rows, with those that are kept; its address."""
@@ -36,6 +38,8 @@ class _Buffer:
             old = self.part(kept) if self.room and kept else None
             self.rows = self.capacity or max(rows, 2 * self.rows)
             self.room = _arrays.room(framework, self.of(self.rows), self.info.dtype, *place)
+            if self.fixed:
+                self.room.keep[...] = 0  # rows that do not count weigh nothing, if they are numbers
             if old is not None:
                 self.part(kept)[...] = old
         return self.room.address
@@ -45,7 +49,8 @@ class Cache:
     """The KV caches of a sequence, or a batch of sequences of one length: outputs of a plan that grow in the memory of its inputs (the
     plan's `caches`).  plan.cache() makes an empty one; plan(..., cache=c) takes these inputs from it, appends to it, and returns the other outputs.
 
-    `length`: how many rows (tokens) it has; a smaller one forgets the last.  c["past_key_values.0.key"] is what an input has, an array of the
+    `length`: how many rows (tokens) it has; a smaller one forgets the last.  (Caches that have all rows from the beginning, as
+    GroupQueryAttention may have, do not grow: inputs of the model tell how many count, and the length stays 0.)  c["past_key_values.0.key"] is what an input has, an array of the
     framework of the other inputs, in the cache's own memory: what is written there is seen by the next inference.  On the device "cuda" the
     other inputs must be arrays on the GPU, and all inferences with a cache on one stream.  One thread at a time may use it."""
 
@@ -68,7 +73,8 @@ class Cache:
     @property
     def capacity(self) -> Optional[int]:
         """Rows that it may have at most: the largest size that the model was compiled for; None: any."""
-        return min((b.capacity for b in self._buffers if b.capacity), default=None)
+        rows = (b.shape[b.axis] if b.fixed else b.capacity for b in self._buffers)
+        return min((n for n in rows if n), default=None)
 
     @property
     def names(self) -> Tuple[str, ...]:
@@ -99,10 +105,11 @@ class Cache:
         return {b.output: b.reserve(most[b.output][b.axis], self._length, framework, place) for b in self._buffers}
 
     def grow(self, most: Sequence[Tuple[int, ...]]) -> None:
-        sizes = {most[b.output][b.axis] for b in self._buffers}
-        if len(sizes) != 1:
+        sizes = {most[b.output][b.axis] for b in self._buffers if not b.fixed}
+        if len(sizes) > 1:
             raise UnsupportedError("the model's caches grow by unlike numbers of rows", hint="compile it with caches=False")
-        self._length = sizes.pop()
+        if sizes:
+            self._length = sizes.pop()
 
     def fill(self, given: Mapping[str, _arrays.View]) -> None:
         """What a cache has elsewhere is copied here: an inference that keeps nothing."""
@@ -110,10 +117,12 @@ class Cache:
             v = given[b.info.name]
             b.shape = list(v.shape)
             self._of = (v.framework, (v.kind, v.ordinal))
-            self._length = v.shape[b.axis]
-            b.reserve(self._length, 0, *self._of)
-            if self._length:
-                b.part(self._length)[...] = v.keep if _arrays.is_torch(v.keep) else v.keep[0]
+            rows = v.shape[b.axis]
+            if not b.fixed:
+                self._length = rows
+            b.reserve(rows, 0, *self._of)
+            if rows:
+                b.part(rows)[...] = v.keep if _arrays.is_torch(v.keep) else v.keep[0]
 
     def result(self, output: int, shape: Tuple[int, ...]) -> Any:
         return next((b.part(shape[b.axis]) for b in self._buffers if b.output == output), None)

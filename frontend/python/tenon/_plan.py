@@ -167,7 +167,8 @@ class Plan:
         if not self._growing:
             raise ArgumentError("no output of the plan grows in the memory of an input", hint="tenon inspect says why: its caches need a largest "
                                 'length, as shapes={"past_key_values.*": (1, 8, "0..4095", 64)}, or aliases={"past_*": "present_*"}')
-        known = {d for i, _, axis, _ in self._growing for k, d in enumerate(self.inputs[i].shape) if k != axis and isinstance(d, str)}
+        known = {d for i, o, axis, _ in self._growing for k, d in enumerate(self.inputs[i].shape)
+                 if isinstance(d, str) and (k != axis or d == self.outputs[o].shape[k])}
         unknown = sorted(set(sizes) - known)
         if unknown:
             raise ArgumentError(f"the caches have no size {unknown[0]!r}; they have {', '.join(sorted(known)) or 'none but numbers'}")

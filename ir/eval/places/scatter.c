@@ -166,3 +166,19 @@ tn_status tn_ev_scatter_sorted(tn_ev *c) {
     tn_ev_drop(c, p.rows, p.count, sizeof *p.rows);
     return status;
 }
+
+tn_status tn_ev_put_rows(tn_ev *c) {
+    const tn_tensor *x = &c->in[0], *rows = &c->in[1];
+    const int64_t heads = x->dims[1], steps = rows->dims[2];
+    const size_t bytes = (size_t)x->dims[3] * tn_ev_size(x->dtype),
+                 all = (size_t)tn_tensor_numel(x) * tn_ev_size(x->dtype);
+    if (all) memcpy(c->out[0].data, x->data, all);
+    for (int64_t u = 0; bytes && u < x->dims[0] * heads * steps; u++) {
+        const int64_t head = u / steps, s = u % steps, first = tn_ev_get_i(&c->in[2], head / heads);
+        if (s >= tn_ev_get_i(&c->in[3], head / heads) || first < -s || first >= x->dims[2] - s) continue;
+        const int64_t at = first + s;
+        memcpy((char *)c->out[0].data + (size_t)(head * x->dims[2] + at) * bytes,
+               (const char *)rows->data + (size_t)u * bytes, bytes);
+    }
+    return TN_OK;
+}

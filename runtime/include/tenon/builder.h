@@ -107,6 +107,10 @@ tn_val tn_build_batch_norm(tn_graph *g, tn_val x, tn_val scale, tn_val bias, tn_
 /* Non-maximum suppression; most (i64), iou and score (f32, may be none) are scalars. */
 tn_val tn_build_nms(tn_graph *g, tn_val boxes, tn_val scores, tn_val most, tn_val iou, tn_val score, tn_attrs_nms at);
 
+/* x [B,N,M,D] with rows of [B,N,S,D] in place of its own: of batch b count[b] of them, from first[b] on (i64 [B] both); what would lie
+ * outside is left out.  An output that is such, of an input, may be in the input's buffer (tn_graph_alias). */
+tn_val tn_build_put_rows(tn_graph *g, tn_val x, tn_val rows, tn_val first, tn_val count, tn_attrs_put_rows at);
+
 /* Which of the candidates [B,C,N], in that order of boxes [B,N,4], non-maximum suppression keeps. */
 tn_val tn_build_nms_keep(tn_graph *g, tn_val boxes, tn_val order, tn_val candidates, tn_val most, tn_val iou,
                          tn_attrs_nms_keep at);

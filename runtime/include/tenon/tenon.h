@@ -156,7 +156,9 @@ tn_status tn_context_hand_over(tn_context *c, void *stream);
  *
  * Where an axis before it is not 1, the buffer is as large as the axis may ever be: `capacity`, the largest size of the
  * range that the model was compiled for, takes the place of its size, so that elements stay where they are while it
- * grows.  Else capacity is 0 and the elements are dense: the buffer may be of any size from `bytes` on. */
+ * grows.  Else capacity is 0 and the elements are dense: the buffer may be of any size from `bytes` on.
+ * An output that has the input's size along `axis` does not grow: it is the input with some rows replaced (a cache that has all rows from the
+ * beginning, of which other inputs tell how many count).  What does not count must be finite. */
 typedef struct tn_alias {
     size_t input, output;
     uint32_t axis;
