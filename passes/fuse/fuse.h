@@ -8,6 +8,7 @@
  *   det.c           and large matrices
  *   nms.c           and boxes that suppress each other
  *   attention.c     and products around a softmax
+ *   turned.c        whose scores may be transposed
  *   causal.c        and masks that are computed
  *   limit.c         of which a part may be how many keys a query sees
  *   fuse.c          decides: which node goes into which group
@@ -54,6 +55,9 @@ tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n);
  * its place. */
 bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
+/* turned.c: the product n of transposed weights, whose softmax runs over the axis before the last, as one of weights whose scores are the other
+ * way round; n itself where it is none. */
+tn_node tn_fuse_turned(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
 /* The product before a `row_norm` that adds the same rows up for the same norm; none if there is none. */
 tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
 /* Does v (none does) broadcast to [..., S, keys], where `scores` is of [..., S, any]? */

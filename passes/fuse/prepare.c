@@ -317,6 +317,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     } else if (op == TN_OP_ROW_NORM) {
         if (!tn_fuse_norm_product(g, n).i) return expand(g, n);
     } else if (op == TN_OP_MATMUL) {
+        if (tn_pass_opts(ctx)->numerics != TN_NUMERICS_EXACT) n = tn_fuse_turned(g, ctx, n);
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
         for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
         absorb_transposes(g, ctx, n);
