@@ -147,12 +147,8 @@ template <int ROWS, bool MOST> TN_DEV int keys_among(const tn_args &args, tn_ind
         const int more = keys_of(args, b, first + r + (int)threadIdx.x % 32);
         n = MOST ? tn_max(n, more) : tn_min(n, more);
     }
-    TN_UNROLL
-    for (int lane = 16; lane > 0; lane /= 2) {
-        const int more = __shfl_xor_sync(0xffffffffu, n, lane);
-        n = MOST ? tn_max(n, more) : tn_min(n, more);
-    }
-    return n;
+    // By one instruction, which tells ptxas that it is the same in all lanes: or wgmmas in a loop of so many turns wait for each other.
+    return MOST ? __reduce_max_sync(0xffffffffu, n) : __reduce_min_sync(0xffffffffu, n);
 }
 
 // The largest, or NaN, and the sum, of a query's four lanes.

@@ -85,6 +85,7 @@ struct tn_sums {
             rows[i].sum = rows[i].squares = 0.0f;
 #endif
         }
+        pin(); // the compiler would zero them once more where there are no k tiles, and ptxas, which sees both, wait for each wgmma
     }
     TN_MEMBER void pin() {
         TN_UNROLL

@@ -29,8 +29,9 @@
  * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and one variant
  * of each large batch also as Tenon does it; with --optimize, all.
  *
- * --early looks into the machine code for sm_90a of one variant for each template and dtypes of operands that promises to ask for constants before it
- * waits for the kernel before it: does it?
+ * --early looks into the machine code for sm_90a of one variant for each template, dtypes of operands and norm: one that promises to ask for
+ * constants before it waits for the kernel before it does so.  Here and wherever a variant is compiled as Tenon does it, its wgmmas
+ * do not wait for each other.
  *
  * --headers writes headers with which the templates' files compile as they stand (headers.c).
  *
@@ -184,9 +185,12 @@ static void wrong(const problem *p, const tn_variant *v, const char *format, ...
 static bool build(const problem *p, const tn_variant *v, tn_kernel_bin *bin) {
     coverage_of(v->tpl)->compiled++;
     coverage_of(v->tpl)->optimized++;
-    if (nvrtc_build(run.rtc, run.target, v, bin)) return true;
-    wrong(p, v, "does not compile for %s: %s", run.target->name, bin->error);
-    return false;
+    if (!nvrtc_build(run.rtc, run.target, v, bin)) {
+        wrong(p, v, "does not compile for %s: %s", run.target->name, bin->error);
+        return false;
+    }
+    if (strstr(bin->advice, "wgmma")) wrong(p, v, "is slow on %s: %s", run.target->name, bin->advice);
+    return true;
 }
 
 static void judge(problem *p, const tn_variant *v, outcome *o, const char *device) {
@@ -384,7 +388,11 @@ static bool may_sink(const tn_variant *v, char letter) {
     return load && end && load < end;
 }
 
-/* One variant for each kind of operands: ptxas may move loads below the wait. */
+static bool has_wgmma(const tn_variant *v) {
+    return strstr(v->tpl->source, "wgmma") != NULL;
+}
+
+/* One variant for each kind of operands, and of norms: ptxas may move loads below the wait, and let each wgmma end before the next. */
 static void check_early(const problem *p, const tn_choices *all) {
     enum { TRIES = 8 };
     const size_t n = tn_choices_count(all);
@@ -396,10 +404,11 @@ static void check_early(const problem *p, const tn_choices *all) {
         tn_kernel_bin bin;
         if (tn_choice_make(all, k, &v) != TN_OK) die("%s: a variant cannot be generated", p->name);
         const char letter = promised(&v);
-        const bool due = letter && !note(coverage_of(v.tpl), "early%s", dtypes);
+        const char *norm = strstr(v.header, "define TN_NORM ");
+        const bool due = (letter || has_wgmma(&v)) && !note(coverage_of(v.tpl), "early%s norm %.1s", dtypes, norm ? norm + 15 : "-");
         if (due && run.verbose) printf("%s %s %s\n", p->name, p->kind, v.text);
         if (due && build(p, &v, &bin)) {
-            if (may_sink(&v, letter) || !nvrtc_asks_early(&bin))
+            if (letter && (may_sink(&v, letter) || !nvrtc_asks_early(&bin)))
                 wrong(p, &v, "may wait for the kernel before it, and only then ask for its constants");
             tn_kernel_bin_free(matrix_env, &bin);
         }
