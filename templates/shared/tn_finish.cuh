@@ -41,8 +41,8 @@ TN_DEV void tn_finish(const tn_args &args, int b, int m, int n, T (&x)[VEC], con
     tn_load_bias(args, n, bias);
 #endif
 #if TN_NORM
-    const float mean = TN_NORM == 2 ? row.sum / (float)TN_K : 0.0f;
-    const float variance = row.squares / (float)TN_K - mean * mean, scale = tn_rsqrt((variance > 0.0f ? variance : 0.0f) + (float)TN_EPS);
+    const float part = 1.0f / (float)TN_K, mean = TN_NORM == 2 ? row.sum * part : 0.0f;
+    const float variance = row.squares * part - mean * mean, scale = tn_rsqrt22((variance > 0.0f ? variance : 0.0f) + (float)TN_EPS);
 #endif
 #if TN_PUTS_ROWS
     if (n == 0) { // once a row

@@ -65,6 +65,16 @@ TN_DEV float tn_rcp(float x) {
 #endif
 }
 
+TN_DEV float tn_rsqrt22(float x) {
+#ifdef TN_HOST
+    return 1.0f / sqrtf(x);
+#else
+    float y;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 // 2^-12 of the result, or of the smallest f16, off at most.  GELU is max(x, 0) - |x| P(|x|), P(x) the normal distribution's
 // upper tail (or what the tanh form has for it), whose base-2 logarithm is nearly a polynomial: the coefficients are
 // minimax for the error in units of f16's last place, up to where the result is less than half of its smallest number.

@@ -72,6 +72,15 @@ TN_DEV tn_bits16 tn_lds16(unsigned addr) {
     return v;
 #endif
 }
+TN_DEV tn_bits8 tn_lds8(unsigned addr) {
+#ifdef TN_HOST
+    return __builtin_bit_cast(tn_bits8, *(const tn_word8 *)(tn_emu_self->shared + addr));
+#else
+    tn_bits8 v;
+    asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(addr) : "memory");
+    return v;
+#endif
+}
 TN_DEV unsigned tn_lds4(unsigned addr) {
 #ifdef TN_HOST
     return *(const unsigned *)(tn_emu_self->shared + addr);
@@ -80,6 +89,21 @@ TN_DEV unsigned tn_lds4(unsigned addr) {
     asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(addr) : "memory");
     return v;
 #endif
+}
+// 1, 2 or a multiple of four words, aligned as a whole up to 16 bytes.
+template <int N> TN_DEV void tn_lds_words(unsigned addr, unsigned (&x)[N]) {
+    if constexpr (N == 1) {
+        x[0] = tn_lds4(addr);
+    } else if constexpr (N == 2) {
+        const tn_bits8 v = tn_lds8(addr);
+        x[0] = v.x, x[1] = v.y;
+    } else {
+        TN_UNROLL
+        for (int i = 0; i < N; i += 4) {
+            const tn_bits16 v = tn_lds16(addr + (unsigned)(i * 4));
+            x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
+        }
+    }
 }
 
 // Four 8x8 matrices of 16-bit elements: lanes 8i..8i+7 give the addresses of matrix i's rows; lane l receives elements

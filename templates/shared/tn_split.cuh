@@ -21,51 +21,78 @@ TN_DEV float tn_of_bits(unsigned x, float) { return tn_bits_float(x); }
 TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
 
 template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float, int TILES = 1> struct tn_partial_tile {
-    // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.
+    // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.  Where threads read eight from other
+    // blocks, two times four, the odd fours of a row stand behind the even ones, so that those of a warp's threads are neighbours.
+    static constexpr bool HALVES = SPLIT > 1 && TN_EPI_VEC == 8;
     static constexpr int STRIDE = COLS + 8, USED = COLS + (TN_NORM ? 4 : 0);
+    TN_DEV int place(int n) {
+        if (!HALVES) return n;
+        return n == COLS ? COLS + 4 : n / 4 % 2 * (COLS / 2 + 4) + n / 8 * 4 + n % 4;
+    }
     static_assert(ROWS % SPLIT == 0, "a cluster's blocks share the rows evenly");
 
     TN_DEV unsigned at(unsigned smem, int slice, int m, int n) {
-        return smem + (unsigned)(((slice * ROWS + m) * STRIDE + n) * 4);
+        return smem + (unsigned)(((slice * ROWS + m) * STRIDE + place(n)) * 4);
     }
 
     TN_DEV unsigned at(unsigned smem, int m, int n) { return at(smem, 0, m, n); }
 
-    // Four elements: the sum over the slices.
-    TN_DEV tn_bits16 sum(unsigned smem, int m, int n) {
-        tn_bits16 p = tn_lds16(at(smem, 0, m, n));
-        TN_UNROLL
-        for (int s = 1; s < SLICES; s++) {
-            const tn_bits16 q = tn_lds16(at(smem, s, m, n));
-            p.x = tn_add_bits(p.x, q.x, T());
-            p.y = tn_add_bits(p.y, q.y, T());
-            p.z = tn_add_bits(p.z, q.z, T());
-            p.w = tn_add_bits(p.w, q.w, T());
+    template <int N> TN_DEV void read(unsigned smem, int slice, int m, int n, unsigned (&x)[N]) {
+        if constexpr (N < 4) {
+            tn_lds_words(at(smem, slice, m, n), x);
+        } else {
+            TN_UNROLL
+            for (int i = 0; i < N; i += 4) {
+                const tn_bits16 v = tn_lds16(at(smem, slice, m, n + i));
+                x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
+            }
         }
-        return p;
     }
 
-    // Four elements: the sum over the cluster, whose blocks' slices are added up.
-    TN_DEV void all(unsigned smem, int m, int n, T *x) {
+    // N elements: the sum over the slices.
+    template <int N> TN_DEV void sum(unsigned smem, int m, int n, unsigned (&x)[N]) {
+        read(smem, 0, m, n, x);
         TN_UNROLL
-        for (int r = 0; r < SPLIT; r++) {
-            const tn_bits16 p =
-                SPLIT > 1 ? tn_cluster_lds16(at(smem, m, n), r * TILES + tn_cluster_rank() % TILES) : sum(smem, m, n);
-            const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()), tn_of_bits(p.w, T())};
+        for (int s = 1; s < SLICES; s++) {
+            unsigned y[N];
+            read(smem, s, m, n, y);
             TN_UNROLL
-            for (int i = 0; i < 4; i++) x[i] = r ? tn_add(x[i], v[i]) : v[i];
+            for (int i = 0; i < N; i++) x[i] = tn_add_bits(x[i], y[i], T());
+        }
+    }
+
+    // N elements: the sum over the cluster, whose blocks' slices are added up.
+    template <int N> TN_DEV void all(unsigned smem, int m, int n, T (&x)[N]) {
+        if constexpr (SPLIT == 1) {
+            unsigned bits[N];
+            sum(smem, m, n, bits);
+            TN_UNROLL
+            for (int i = 0; i < N; i++) x[i] = tn_of_bits(bits[i], T());
+        } else {
+            TN_UNROLL
+            for (int r = 0; r < SPLIT; r++)
+                TN_UNROLL
+                for (int i = 0; i < N; i += 4) {
+                    const tn_bits16 p = tn_cluster_lds16(at(smem, m, n + i), r * TILES + tn_cluster_rank() % TILES);
+                    const T v[4] = {tn_of_bits(p.x, T()), tn_of_bits(p.y, T()), tn_of_bits(p.z, T()), tn_of_bits(p.w, T())};
+                    TN_UNROLL
+                    for (int k = 0; k < 4; k++) x[i + k] = r ? tn_add(x[i + k], v[k]) : v[k];
+                }
         }
     }
 
     // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time, with the row's sums
     // behind them where there is a norm.
     template <int VEC, class Sink> TN_DEV void finish(unsigned smem, const Sink &sink) {
-        constexpr int WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH; // read at least 16 bytes
+        // From other blocks 16 bytes at least; else what a thread writes at a time, so that a warp writes its threads' elements side by side.
+        constexpr int WIDTH = SPLIT > 1 && VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
         if (SPLIT > 1 && SLICES > 1) {
             __syncthreads();
             for (int i = (int)threadIdx.x; i < ROWS * USED / 4; i += THREADS) {
                 const int m = i / (USED / 4), n = i % (USED / 4) * 4;
-                tn_sts16(at(smem, 0, m, n), sum(smem, m, n));
+                unsigned x[4];
+                sum(smem, m, n, x);
+                tn_sts16(at(smem, 0, m, n), tn_bits16{x[0], x[1], x[2], x[3]});
             }
         }
         if (SPLIT > 1) tn_cluster_sync();
@@ -74,8 +101,7 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
             const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
             T x[WIDTH];
-            TN_UNROLL
-            for (int w = 0; w < WIDTH; w += 4) all(smem, m, n + w, x + w);
+            all(smem, m, n, x);
             T row[4];
             if constexpr (TN_NORM) all(smem, m, COLS, row);
             TN_UNROLL

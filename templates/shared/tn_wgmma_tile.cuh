@@ -196,7 +196,7 @@ TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink)
             for (int h = 0; h < 2; h++)
                 tn_sts8(partial::at(smem, at.m + i * 64 + warp * 16 + h * 8 + g, at.n + j * 8 + t * 2),
                         tn_bits_of(acc.of[i][j * 4 + h * 2]), tn_bits_of(acc.of[i][j * 4 + h * 2 + 1]));
-        if (at.n == 0) acc.put_rows(i, partial::at(smem, at.m + i * 64 + warp * 16, 0), partial::STRIDE, BN);
+        if (at.n == 0) acc.put_rows(i, partial::at(smem, at.m + i * 64 + warp * 16, 0), partial::STRIDE, partial::place(BN));
     }
     partial::template finish<VEC>(smem, sink);
 }

@@ -214,7 +214,7 @@ TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, 
 
 // Hands the warp's rows to the epilogue, VEC consecutive elements a thread.
 template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, unsigned stage, const Sink &sink) {
-    constexpr int COLS = TN_EPI_COLS, WIDTH = VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
+    constexpr int COLS = TN_EPI_COLS, PER_ROW = COLS / VEC;
     static_assert(WN % COLS == 0, "a warp's rows are whole pieces");
     const tn_warpgroup_at at;
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32 % 4, g = lane / 4, t = lane & 3;
@@ -232,26 +232,18 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
             if (c == 0) acc.put_rows(i, stage, EPI_STRIDE, COLS);
             __syncwarp();
             for (int e = lane; e < 16 * PER_ROW; e += 32) {
-                const int row = e / PER_ROW, n = e % PER_ROW * WIDTH;
-                tn_sum x[WIDTH];
+                const int row = e / PER_ROW, n = e % PER_ROW * VEC;
+                unsigned bits[VEC];
+                tn_sum x[VEC];
+                tn_lds_words(stage + (unsigned)((row * EPI_STRIDE + n) * 4), bits);
                 TN_UNROLL
-                for (int v = 0; v < WIDTH; v += 4) {
-                    const tn_bits16 p = tn_lds16(stage + (unsigned)((row * EPI_STRIDE + n + v) * 4));
-                    x[v] = tn_of_bits(p.x, tn_sum()), x[v + 1] = tn_of_bits(p.y, tn_sum());
-                    x[v + 2] = tn_of_bits(p.z, tn_sum()), x[v + 3] = tn_of_bits(p.w, tn_sum());
-                }
-                tn_row_sums sums = {0, 0};
-                if (TN_NORM) {
-                    const unsigned at = stage + (unsigned)((row * EPI_STRIDE + COLS) * 4);
-                    sums = {tn_bits_float(tn_lds4(at)), tn_bits_float(tn_lds4(at + 4))};
-                }
-                TN_UNROLL
-                for (int v = 0; v < WIDTH; v += VEC) {
-                    tn_sum y[VEC];
-                    TN_UNROLL
-                    for (int k = 0; k < VEC; k++) y[k] = x[v + k];
-                    if constexpr (TN_NORM) sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y, sums);
-                    else sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n + v, y);
+                for (int v = 0; v < VEC; v++) x[v] = tn_of_bits(bits[v], tn_sum());
+                if constexpr (TN_NORM) {
+                    const unsigned at_row = stage + (unsigned)((row * EPI_STRIDE + COLS) * 4);
+                    sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n, x,
+                             tn_row_sums{tn_bits_float(tn_lds4(at_row)), tn_bits_float(tn_lds4(at_row + 4))});
+                } else {
+                    sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n, x);
                 }
             }
         }
