@@ -16,18 +16,19 @@
 //! knob    CLUSTER_N   1 2
 //! switch  PINGPONG    0 1
 //! switch  LOAD        0 1
+//! require LOAD == 0 || (X_TMA && B_TMA && (C * ELT + 127) / 128 * 384 <= C * ELT * 4)
+//! require R * S <= 32
 //! require CLUSTER_M * CLUSTER_N == 1 || (LOAD && CLUSTER_M * CLUSTER_N * SPLITK <= 4)
+//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && CLUSTER_M * CLUSTER_N <= 2)
+//! require SPLITK == 1 || SPLITK * 256 <= K * ELT
+//! require STAGES == 3 || STAGES * SPLITK * 128 <= K * ELT + SPLITK * 256
 //! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
 //! require WARPGROUPS == (PINGPONG ? 2 : 2 + (BM == 192) - (BM == 64 && BN < 128))
-//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && CLUSTER_M * CLUSTER_N <= 2 && BM * BN < hint(M) * hint(N))
+//! require PINGPONG == 0 || (BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && BM * BN < hint(M) * hint(N))
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
-//! require STAGES == 3 || STAGES * SPLITK * 128 <= K * ELT + SPLITK * 256
-//! require SPLITK == 1 || SPLITK * 256 <= K * ELT
-//! require R * S <= 32
-//! require LOAD == 0 || (X_TMA && B_TMA && (C * ELT + 127) / 128 * 384 <= C * ELT * 4)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
 #include "tn_math.cuh"

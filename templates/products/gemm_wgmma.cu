@@ -13,18 +13,19 @@
 //! knob    CLUSTER_N   1 2 4
 //! switch  PINGPONG    0 1
 //! switch  LOAD        0 1
+//! require LOAD == 0 || (A_TMA && B_TMA)
 //! require CLUSTER_M * CLUSTER_N == 1 || (LOAD && CLUSTER_M * CLUSTER_N <= 4 && CLUSTER_M * CLUSTER_N * SPLITK <= 8)
+//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && CLUSTER_M * CLUSTER_N <= 2)
+//! require SPLITK == 1 || SPLITK * 256 <= hint(K) * ELT
+//! require STAGES == 3 || STAGES * SPLITK * 128 <= hint(K) * ELT + SPLITK * 256
 //! require (CLUSTER_M == 1 || (CLUSTER_M - 1) * BM < hint(M)) && (CLUSTER_N == 1 || (CLUSTER_N - 1) * BN < hint(N))
 //! require WARPGROUPS == (PINGPONG ? 2 : 2 + (BM == 192) - (BM == 64 && BN < 128))
-//! require PINGPONG == 0 || (LOAD && SPLITK == 1 && BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && CLUSTER_M * CLUSTER_N <= 2 && BM * BN < hint(M) * hint(N))
+//! require PINGPONG == 0 || (BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && BM * BN < hint(M) * hint(N))
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
 //! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require B_KMAJOR || BN % 64 == 0
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
-//! require STAGES == 3 || STAGES * SPLITK * 128 <= hint(K) * ELT + SPLITK * 256
-//! require SPLITK == 1 || SPLITK * 256 <= hint(K) * ELT
-//! require LOAD == 0 || (A_TMA && B_TMA)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
 #include "tn_math.cuh"
