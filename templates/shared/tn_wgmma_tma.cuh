@@ -181,10 +181,14 @@ struct tn_turns {
     TN_MEMBER int own() const { return (int)threadIdx.x / 128; }
     TN_MEMBER bool is_mine() const { return !TN_PINGPONG || at % 2 == own(); }
     TN_MEMBER void begin() const {
-        if (TN_PINGPONG && at > 0) tn_barrier_sync(1 + own(), CONSUMERS);
+        if (!TN_PINGPONG || at == 0) return;
+        if (own() == 0) tn_barrier_sync(1, CONSUMERS); // with a number that is not a constant the kernel would take all 16 barriers
+        else tn_barrier_sync(2, CONSUMERS);
     }
     TN_MEMBER void end(bool is_last) const {
-        if (TN_PINGPONG && !is_last) tn_barrier_arrive(2 - own(), CONSUMERS);
+        if (!TN_PINGPONG || is_last) return;
+        if (own() == 0) tn_barrier_arrive(2, CONSUMERS);
+        else tn_barrier_arrive(1, CONSUMERS);
     }
 };
 
