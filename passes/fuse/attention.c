@@ -40,8 +40,11 @@ typedef struct attention {
     tn_graph *g;
     tn_val q, k, v, bias, mask; /* q, k: of the first product, in its order */
     tn_attrs_attention a;
-    tn_val factors;  /* of the queries of each head, up to 1, beside a.scale; f32 [..., 1 or S, 1] */
-    tn_val scores;   /* what softmax reads */
+    tn_val factors; /* of the queries of each head, up to 1, beside a.scale; f32 [..., 1 or S, 1] */
+    tn_val scores;  /* what softmax reads */
+    tn_val added;   /* to them, last, as the model has it */
+    tn_val
+        asked; /* weights are 0 where this, of the row, is -inf throughout; none: where they are NaN, or nothing is asked */
     const char *why; /* it is none */
 } attention;
 
@@ -75,14 +78,15 @@ static bool is_score(const attention *x, tn_val v, int steps) {
 /* A float32 that stays what it is when a score of 16 bits is added; two of them make another, or -inf, as ever. */
 #define FAR -1e30
 
-/* What an element of a mask, or of what is added to scores, says of its key: 1 it is seen, 0 it is not, -1 something else. */
-static int says_seen(tn_dtype t, double x) {
+/* What an element of a mask, or of what is added to scores, says of its key: 1 it is seen, 0 it is not (unseen: the largest number that
+ * says so), -1 something else. */
+static int says_seen(tn_dtype t, double x, double unseen) {
     if (t == TN_BOOL) return x != 0;
-    return x == 0 ? 1 : x <= TN_FUSE_UNSEEN ? 0 : -1;
+    return x == 0 ? 1 : x <= unseen ? 0 : -1;
 }
 
 /* A lower triangle of a constant: query i of s sees keys up to i + t - s. */
-static bool is_triangle(const attention *x, tn_val v) {
+static bool is_triangle(const attention *x, tn_val v, double unseen) {
     const tn_graph *g = x->g;
     int64_t s, t, numel;
     const size_t r = v.i ? tn_val_rank(g, v) : 0;
@@ -93,7 +97,8 @@ static bool is_triangle(const attention *x, tn_val v) {
     const tn_dtype type = tn_val_dtype(g, v);
     for (int64_t i = 0; i < s; i++)
         for (int64_t j = 0; j < t; j++)
-            if (says_seen(type, tn_load_num(type, data, (uint64_t)(i * t + j))) != (j <= i + t - s)) return false;
+            if (says_seen(type, tn_load_num(type, data, (uint64_t)(i * t + j)), unseen) != (j <= i + t - s))
+                return false;
     return true;
 }
 
@@ -145,12 +150,50 @@ static tn_val through_mask(attention *x, tn_val v) {
     return input(x, v, kept ? 1 : 2);
 }
 
+/* The last two axes are the operand's. */
+static bool keeps_matrix(const tn_graph *g, tn_val v, tn_val y) {
+    const size_t r = tn_val_rank(g, v), ry = tn_val_rank(g, y);
+    for (size_t k = 1; k <= 2; k++)
+        if (r < 2 || ry < 2 || tn_val_dim(g, v, r - k).i != tn_val_dim(g, y, ry - k).i) return false;
+    return true;
+}
+
+/* What is added chooses between nothing, where a key is seen, and so little that nothing is left of it. */
+static bool adds_triangle(const attention *x, tn_val v, double unseen) {
+    double seen, left_out;
+    for (int step = 0; step < MAX_STEPS && v.i; step++) {
+        const bool moved = tn_is_op(x->g, v, TN_OP_RESHAPE) || tn_is_op(x->g, v, TN_OP_BROADCAST);
+        if (!tn_is_op(x->g, v, TN_OP_CAST) && !(moved && keeps_matrix(x->g, v, input(x, v, 0)))) break;
+        v = input(x, v, 0);
+    }
+    return v.i && tn_is_op(x->g, v, TN_OP_SELECT) && tn_const_splat(x->g, input(x, v, 1), &seen) && seen == 0 &&
+           tn_const_splat(x->g, input(x, v, 2), &left_out) && left_out <= unseen &&
+           tn_same_dims(x->g, v, input(x, v, 0)) && tn_fuse_is_causal(x->g, input(x, v, 0));
+}
+
+static bool says_causal(const attention *x, tn_val v, double unseen) {
+    return is_triangle(x, v, unseen) || adds_triangle(x, v, unseen);
+}
+
+/* Without the triangles that are part of the sum, which say what `causal` does: by -inf, whatever else is added. */
+static tn_val without_triangles(attention *x, tn_val v) {
+    for (int step = 0; step < MAX_STEPS && tn_is_op(x->g, v, TN_OP_ADD); step++) {
+        const bool first = says_causal(x, input(x, v, 0), -INFINITY);
+        if (!first && !says_causal(x, input(x, v, 1), -INFINITY)) break;
+        x->a.causal = true;
+        v = input(x, v, first ? 1 : 0);
+    }
+    return v;
+}
+
 /* What is added before a factor is multiplied by it, too (Falcon's positions). */
 static tn_val through_sum(attention *x, tn_val v) {
     tn_graph *g = x->g;
     const size_t score = is_score(x, input(x, v, 0), MAX_STEPS) ? 0 : 1;
     tn_val more = input(x, v, 1 - score);
+    x->added = x->added.i ? v : more; /* of several, the sum: nobody asks of it */
     if (x->a.cap > 0) return x->why = "what is added is capped", v;
+    if (x->a.scale == 0) more = without_triangles(x, more);
     if (x->a.scale != 0)
         more = tn_binary(g, TN_OP_MUL, tn_emit_cast(g, more, TN_F32),
                          tn_emit_const_f64(g, TN_F32, 0, NULL, &x->a.scale, NULL));
@@ -202,14 +245,6 @@ static tn_val through_cap(attention *x, tn_val v) {
     if (x->a.cap > 0 || !(x->a.scale > 0) || x->factors.i) return x->why = "a tanh of the scores is no soft cap", v;
     x->a.cap = x->a.scale;
     return input(x, v, 0);
-}
-
-/* The last two axes are the operand's. */
-static bool keeps_matrix(const tn_graph *g, tn_val v, tn_val y) {
-    const size_t r = tn_val_rank(g, v), ry = tn_val_rank(g, y);
-    for (size_t k = 1; k <= 2; k++)
-        if (r < 2 || ry < 2 || tn_val_dim(g, v, r - k).i != tn_val_dim(g, y, ry - k).i) return false;
-    return true;
 }
 
 /* A reshape of the axes before queries and keys. */
@@ -301,15 +336,30 @@ static size_t count_uses(const tn_graph *g, tn_val v) {
     return n;
 }
 
-/* Of the weights' product n: the softmax of which it is one, behind casts and reshapes, perhaps with 0 for what is NaN. */
+/* "The largest number of each row of this is -inf"; none if `asks` asks something else. */
+static tn_val rows_of_nothing(const attention *x, tn_val asks) {
+    double least = 0;
+    if (!tn_is_op(x->g, asks, TN_OP_EQ) || !tn_const_splat(x->g, input(x, asks, 1), &least) || least != -INFINITY)
+        return (tn_val){0};
+    const tn_val most = behind_casts(x, input(x, asks, 0));
+    if (!tn_is_op(x->g, most, TN_OP_REDUCE_MAX)) return (tn_val){0};
+    const tn_attrs_reduce *a = TN_ATTRS_OF(x->g, def_of(x, most), reduce);
+    const tn_val of = input(x, most, 0);
+    const bool rows = a->keepdims && a->axes.n == 1 && a->axes.p[0] + 1 == (int64_t)tn_val_rank(x->g, of);
+    return rows ? behind_casts(x, of) : (tn_val){0};
+}
+
+/* Of the weights' product n: the softmax of which it is one, behind casts and reshapes, perhaps with 0 for what is NaN, or for a row that sees
+ * nothing (the Attention of ONNX). */
 static tn_val weights_of(attention *x, tn_node n) {
     double zero = 1;
     tn_val p = behind_moves(x, tn_node_input(x->g, n, 0));
-    if (tn_is_op(x->g, p, TN_OP_SELECT) && tn_is_op(x->g, input(x, p, 0), TN_OP_IS_NAN) &&
-        tn_const_splat(x->g, input(x, p, 1), &zero) && zero == 0) {
-        const tn_val asked = behind_casts(x, input(x, input(x, p, 0), 0));
+    if (tn_is_op(x->g, p, TN_OP_SELECT) && tn_const_splat(x->g, input(x, p, 1), &zero) && zero == 0) {
+        const tn_val asks = input(x, p, 0);
+        const bool nan = tn_is_op(x->g, asks, TN_OP_IS_NAN);
         p = behind_casts(x, input(x, p, 2));
-        if (asked.i != p.i) return (tn_val){0};
+        if (!nan) x->asked = rows_of_nothing(x, asks);
+        if (nan ? behind_casts(x, input(x, asks, 0)).i != p.i : !x->asked.i) return (tn_val){0};
         x->a.no_nan = true;
     }
     return tn_is_op(x->g, p, TN_OP_SOFTMAX) ? p : (tn_val){0};
@@ -365,19 +415,6 @@ static tn_val by_factors(attention *x, tn_val q) {
     return tn_emit_cast(g, tn_binary(g, TN_OP_MUL, wide, x->factors), tn_val_dtype(g, q));
 }
 
-/* What is added chooses between nothing, where a key is seen, and so little that nothing is left of it. */
-static bool adds_triangle(const attention *x, tn_val v) {
-    double seen, unseen;
-    for (int step = 0; step < MAX_STEPS && v.i; step++) {
-        const bool moved = tn_is_op(x->g, v, TN_OP_RESHAPE) || tn_is_op(x->g, v, TN_OP_BROADCAST);
-        if (!tn_is_op(x->g, v, TN_OP_CAST) && !(moved && keeps_matrix(x->g, v, input(x, v, 0)))) break;
-        v = input(x, v, 0);
-    }
-    return v.i && tn_is_op(x->g, v, TN_OP_SELECT) && tn_const_splat(x->g, input(x, v, 1), &seen) && seen == 0 &&
-           tn_const_splat(x->g, input(x, v, 2), &unseen) && unseen <= TN_FUSE_UNSEEN &&
-           tn_same_dims(x->g, v, input(x, v, 0)) && tn_fuse_is_causal(x->g, input(x, v, 0));
-}
-
 /* The product gives each matrix of weights one of results: values are not of more axes than these. */
 static bool has_lead_of_weights(const tn_graph *g, tn_node n) {
     const tn_val w = tn_node_input(g, n, 0), out = tn_node_result(g, n, 0);
@@ -391,11 +428,14 @@ static bool has_lead_of_weights(const tn_graph *g, tn_node n) {
 static tn_val find(attention *x, tn_node n, tn_val p) {
     tn_graph *g = x->g;
     const size_t r = tn_val_rank(g, p);
-    if (count_uses(g, p) > (x->a.no_nan ? 2 : 1)) return x->why = "the weights have a second use", (tn_val){0};
+    if (count_uses(g, p) > (x->a.no_nan && !x->asked.i ? 2 : 1))
+        return x->why = "the weights have a second use", (tn_val){0};
     if (TN_ATTRS_OF(g, n, matmul)->trans_a || TN_ATTRS_OF(g, def_of(x, p), axis)->axis + 1 != (int64_t)r)
         return x->why = "softmax does not run over the keys", (tn_val){0};
     const tn_val scores = x->scores = input(x, p, 0), product = scores_of(x, scores);
     if (x->why || !product.i) return (tn_val){0};
+    if (x->asked.i && (x->mask.i || behind_casts(x, x->added).i != x->asked.i))
+        return x->why = "weights are 0 for other rows than those in which nothing is seen", (tn_val){0};
     if (!keeps_matrix(g, product, scores)) return x->why = "what is added has more queries or keys", (tn_val){0};
     const tn_dim keys = tn_val_dim(g, scores, r - 1);
     if (!tn_fuse_spreads(g, x->bias, scores, keys) || !tn_fuse_spreads(g, x->mask, scores, keys))
@@ -412,9 +452,9 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     x->v = flipped(x, early.i ? early : v, second->trans_b);
     if (!has_lead_of_weights(g, n)) return x->why = "the values have more axes than the weights", (tn_val){0};
     x->v = led_like(x, x->v, out, scores);
-    if (x->mask.i && x->a.fill <= TN_FUSE_UNSEEN && (is_triangle(x, x->mask) || tn_fuse_is_causal(g, x->mask)))
+    if (x->mask.i && x->a.fill <= TN_FUSE_UNSEEN && (is_triangle(x, x->mask, 0) || tn_fuse_is_causal(g, x->mask)))
         x->a.causal = true, x->mask = (tn_val){0};
-    if (is_triangle(x, x->bias) || adds_triangle(x, x->bias)) x->a.causal = true, x->bias = (tn_val){0};
+    if (says_causal(x, x->bias, TN_FUSE_UNSEEN)) x->a.causal = true, x->bias = (tn_val){0};
     const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
     return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
 }
