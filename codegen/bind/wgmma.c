@@ -109,8 +109,9 @@ void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_va
 #define CLOCK_MHZ 1700.0
 #define WGMMA_SHARE 0.95 /* what wgmma reaches of the tensor cores' peak */
 #define L2_SHARE 1.3     /* of the nominal bandwidth */
-#define CLUSTERED 0.97   /* of the multiprocessors, which clusters of more than two blocks can use */
-#define LAUNCH_US 0.5    /* a step of a chain of dependent launches, less what its ends overlap */
+#define CLUSTERED                                                                                                      \
+    0.91 /* of the multiprocessors, which clusters of more than two blocks can use: an H200 holds 30 of four large ones */
+#define LAUNCH_US 0.5 /* a step of a chain of dependent launches, less what its ends overlap */
 #define USUAL_STAGES 6.0
 
 /* Time of two resources that are used at the same time. */
