@@ -2,8 +2,9 @@
  *
  *     matmul(softmax(f(matmul(q, k^T))), v)
  *
- * where f is any of: casts, reshapes that leave queries and keys alone, a factor, soft capping, one or several additions (masks that are
- * added, relative positions), and outermost a mask that selects.  It becomes an `attention` node, whose kernel keeps the scores on
+ * where f is any of: casts, reshapes that leave queries and keys alone, a factor (or constant ones of each head), soft capping, one or several
+ * additions (masks that are added, relative positions), and outermost a mask that selects.  Weights may be 0 where they are NaN, or where a row
+ * sees nothing.  It becomes an `attention` node, whose kernel keeps the scores on
  * chip.  Late, when dtypes are settled: q, k and v are in 16 bits, or the queries are few, and a head is no larger than a kernel's registers hold.  With more
  * than one use a score must be in memory anyway, and nothing is changed.  What is almost attention says why it is not. */
 #include "passes/fuse/fuse.h"
@@ -13,9 +14,9 @@
 #include "passes/util.h"
 
 static const char rule[] = "attention";
-enum { MAX_STEPS = 16 };   /* between softmax and the first product */
-enum { FEW_QUERIES = 16 }; /* in float32, which has a kernel for these only */
-enum { MOST_FACTORS = 1024 };
+enum { MAX_STEPS = 16 };      /* between softmax and the first product */
+enum { FEW_QUERIES = 16 };    /* in float32, which has a kernel for these only */
+enum { MOST_FACTORS = 1024 }; /* of heads, or queries */
 
 /* Of queries, or results, v: in 16 bits, or in float32 few. */
 static bool has_kernel(const tn_graph *g, tn_val v) {
