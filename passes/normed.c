@@ -93,9 +93,9 @@ static bool find_readers(normed *p, tn_val v) {
 
 /* ---- whether it pays --------------------------------------------------------------------------------------------- */
 
-/* Microseconds: a launch and the bytes of a norm of its own, against what the sums add to the products.  Fitted to an H200: of BERT-base,
- * 32 x 128 tokens take 2095 us with its norms in products and 1597 with kernels of their own, 1 x 128 take 303 either way, and ViT-B/16's
- * one image 382 and 371. */
+/* Microseconds: a launch and the bytes of a norm of its own, against what the sums add to the products.  On an H200 BERT-base's
+ * 1 x 128 tokens take 294 us either way, as do ViT-B/16's for one image (376 and 377), and GPT-2's 512 take 614 with its norms in
+ * products and 565 with kernels of their own. */
 static bool pays_at(const normed *p, double elements) {
     static const double LAUNCH = 0.85, BYTES = 4e6, SUMS = 3.25e8; /* BYTES and SUMS: of a microsecond */
     double columns = 0;
