@@ -177,7 +177,7 @@ static void print_step(const view *v, size_t index, const TnPlan__Step *s, doubl
         printf(" %9.2g", s->max_abs_error);
     else
         printf(" %9s", "-");
-    printf("  %-34.70s  %.100s\n", choice, layers);
+    printf("  %-34.110s  %.100s\n", choice, layers);
 }
 
 /* The step's kernels for buckets, a line each. */

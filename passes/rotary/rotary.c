@@ -60,7 +60,8 @@ static void find_bias(projection *p, tn_val of) {
 
 static bool is_alike(const projection *p, const tn_rotation *a, const tn_rotation *b) {
     const tn_graph *g = p->g;
-    return a->pairs == b->pairs && a->turns == b->turns && tn_behind_reshapes(g, a->c).i == tn_behind_reshapes(g, b->c).i &&
+    return a->pairs == b->pairs && a->turns == b->turns &&
+           tn_behind_reshapes(g, a->c).i == tn_behind_reshapes(g, b->c).i &&
            tn_behind_reshapes(g, a->s).i == tn_behind_reshapes(g, b->s).i;
 }
 

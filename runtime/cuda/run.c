@@ -21,7 +21,6 @@ static const char *place_name(const TnPlan__Plan *pb, const TnPlan__Place *p) {
     }
 }
 
-/* Tells the emulator what a launch may touch: each argument's own bytes.  The caller frees *out after the launch. */
 /* An input in whose memory the step puts an output in its place. */
 static bool is_written_over(const TnPlan__Plan *pb, const TnPlan__Step *s, const TnPlan__Place *p) {
     const TnPlan__Alias *a = p->space == TN_PLAN__PLACE__SPACE__INPUT ? tn_alias_of(pb, false, p->index) : NULL;
@@ -34,6 +33,7 @@ static bool is_written_over(const TnPlan__Plan *pb, const TnPlan__Step *s, const
     return false;
 }
 
+/* Tells the emulator what a launch may touch: each argument's own bytes.  The caller frees *out after the launch. */
 static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_step_state *t, tn_emu_range **out) {
     size_t n = 0;
     tn_emu_range *r = *out = tn_alloc(c->env, (t->step->n_args + 1) * sizeof *r);

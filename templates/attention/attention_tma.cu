@@ -295,7 +295,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
     TN_SWIZZLED_SMEM(memory);
     rings r(tn_smem_addr(memory));
     const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM;
-    const int group = __shfl_sync(0xffffffffu, (int)threadIdx.x / 128, 0); // which the compiler then knows to be the warp's
+    const int group = tn_warpgroup();
     if (threadIdx.x == 0) {
         open_slots(r.q);
         open_slots(r.k);

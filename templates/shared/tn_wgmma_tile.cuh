@@ -67,7 +67,7 @@ template <class Op, int SIDE> struct tn_panel_loader {
 struct tn_warpgroup_at {
     int m, n; // of the warpgroup's tile in the block's
     TN_MEMBER tn_warpgroup_at()
-        : m((int)threadIdx.x / 128 % GROUPS_M * WM), n((int)threadIdx.x / 128 % MATES / GROUPS_M * WN) {}
+        : m(tn_warpgroup() % GROUPS_M * WM), n(tn_warpgroup() % MATES / GROUPS_M * WN) {}
 };
 
 // What a thread sums up.

@@ -178,7 +178,7 @@ TN_DEV void tn_release(unsigned empty) {
 // The warpgroup that is at this tile of the block's, and passes it on to the other.
 struct tn_turns {
     int at; // tiles before
-    TN_MEMBER int own() const { return (int)threadIdx.x / 128; }
+    TN_MEMBER int own() const { return tn_warpgroup(); }
     TN_MEMBER bool is_mine() const { return !TN_PINGPONG || at % 2 == own(); }
     TN_MEMBER void begin() const {
         if (!TN_PINGPONG || at == 0) return;
@@ -199,7 +199,7 @@ TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, 
     acc.clear();
     turns.begin();
     for (int kt = k0; kt < k1; kt++) {
-        const unsigned now = r.tile();
+        const unsigned now = tn_uniform(r.tile());
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
         tn_mbarrier_wait(r.full(), r.parity);
@@ -261,7 +261,7 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
     tn_ring_init(smem);
     if ((int)threadIdx.x == CONSUMERS) tn_tma_produce(w, smem);
     else TN_WAIT();
-    if ((int)threadIdx.x < CONSUMERS)
+    if (tn_warpgroup() < WARPGROUPS)
         for (int t = (int)blockIdx.x, next; t < w.tiles(); t = next, turns.at++) {
             next = t + (int)gridDim.x;
             if (!turns.is_mine()) {

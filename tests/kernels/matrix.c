@@ -29,9 +29,9 @@
  * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and one variant
  * of each large batch also as Tenon does it; with --optimize, all.
  *
- * --early looks into the machine code for sm_90a of one variant for each template, dtypes of operands and norm: one that promises to ask for
- * constants before it waits for the kernel before it does so.  Here and wherever a variant is compiled as Tenon does it, its wgmmas
- * do not wait for each other.
+ * --early looks into the machine code for sm_90a of one variant for each template, dtypes of operands, norm, and number of warpgroups: one that
+ * promises to ask for constants before it waits for the kernel before it does so, and wgmma's descriptors are ready before it.  Here and
+ * wherever a variant is compiled as Tenon does it, its wgmmas do not wait for each other.
  *
  * --headers writes headers with which the templates' files compile as they stand (headers.c).
  *
@@ -392,7 +392,7 @@ static bool has_wgmma(const tn_variant *v) {
     return strstr(v->tpl->source, "wgmma") != NULL;
 }
 
-/* One variant for each kind of operands, and of norms: ptxas may move loads below the wait, and let each wgmma end before the next. */
+/* One variant for each kind: ptxas may move loads below the wait, and let each wgmma end before the next. */
 static void check_early(const problem *p, const tn_choices *all) {
     enum { TRIES = 8 };
     const size_t n = tn_choices_count(all);
@@ -404,12 +404,18 @@ static void check_early(const problem *p, const tn_choices *all) {
         tn_kernel_bin bin;
         if (tn_choice_make(all, k, &v) != TN_OK) die("%s: a variant cannot be generated", p->name);
         const char letter = promised(&v);
-        const char *norm = strstr(v.header, "define TN_NORM ");
-        const bool due = (letter || has_wgmma(&v)) && !note(coverage_of(v.tpl), "early%s norm %.1s", dtypes, norm ? norm + 15 : "-");
+        const char *norm = strstr(v.header, "define TN_NORM "), *groups = strstr(v.text, "WARPGROUPS="),
+                   *load = strstr(v.text, "LOAD=");
+        const bool due = (letter || has_wgmma(&v)) &&
+                         !note(coverage_of(v.tpl), "early%s %.1s %.1s %.1s", dtypes, norm ? norm + 15 : "-",
+                               has_wgmma(&v) && groups ? groups + 11 : "-", has_wgmma(&v) && load ? load + 5 : "-");
         if (due && run.verbose) printf("%s %s %s\n", p->name, p->kind, v.text);
         if (due && build(p, &v, &bin)) {
-            if (letter && (may_sink(&v, letter) || !nvrtc_asks_early(&bin)))
+            const bool by_one = load && load[5] == '1'; /* thread, beside others that only wait: TMA */
+            if (letter && !by_one && (may_sink(&v, letter) || !nvrtc_asks_early(&bin)))
                 wrong(p, &v, "may wait for the kernel before it, and only then ask for its constants");
+            if (has_wgmma(&v) && !nvrtc_has_descriptors(&bin))
+                wrong(p, &v, "moves descriptors to uniform registers before each wgmma");
             tn_kernel_bin_free(matrix_env, &bin);
         }
         tn_variant_free(matrix_env, &v);

@@ -97,6 +97,9 @@ void run_on_emu(problem *p, const tn_variant *v, tn_emu_module *module, const ch
 bool nvrtc_build(const tn_nvrtc *rtc, const tn_arch *arch, const tn_variant *v, tn_kernel_bin *bin);
 /* Does a kernel, built for sm_90a, ask for something in global memory before it waits for the kernel before it? */
 bool nvrtc_asks_early(const tn_kernel_bin *bin);
+/* wgmma's descriptors are made in uniform registers, where it wants them: between the first wgmma and the last there are at most two moves from
+ * others for each (none, but where a loop of few turns is unrolled; four where ptxas takes them to differ between lanes). */
+bool nvrtc_has_descriptors(const tn_kernel_bin *bin);
 /* Does NVRTC compile n variants of one template?  With few optimizations, in a third of the time. */
 bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *v, size_t n);
 

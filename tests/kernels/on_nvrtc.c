@@ -28,7 +28,8 @@ static bool asks_early(const uint64_t *code, size_t n) {
     return true; /* it waits for nobody */
 }
 
-bool nvrtc_asks_early(const tn_kernel_bin *bin) {
+/* The kernel's instructions, of two words each. */
+static const uint64_t *code_of(const tn_kernel_bin *bin, size_t *n) {
     const char *base = bin->cubin;
     const Elf64_Ehdr *head = bin->cubin;
     if (bin->size < sizeof *head || memcmp(head->e_ident, ELFMAG, SELFMAG) != 0) die("a cubin is no ELF file");
@@ -36,9 +37,29 @@ bool nvrtc_asks_early(const tn_kernel_bin *bin) {
     const char *names = base + section[head->e_shstrndx].sh_offset;
     for (size_t k = 0; k < head->e_shnum; k++)
         if (!strncmp(names + section[k].sh_name, ".text.", 6))
-            return asks_early((const uint64_t *)(const void *)(base + section[k].sh_offset), section[k].sh_size / 8);
+            return *n = section[k].sh_size / 8, (const uint64_t *)(const void *)(base + section[k].sh_offset);
     die("a cubin has no code");
-    return false;
+    return NULL;
+}
+
+bool nvrtc_asks_early(const tn_kernel_bin *bin) {
+    size_t n;
+    const uint64_t *code = code_of(bin, &n);
+    return asks_early(code, n);
+}
+
+bool nvrtc_has_descriptors(const tn_kernel_bin *bin) {
+    enum { OPERATION = 0xfff, R2UR = 0x2ca, HGMMA = 0x9f0, IGMMA = 0x9f1 };
+    size_t n, moves = 0, since = 0, products = 0;
+    const uint64_t *code = code_of(bin, &n);
+    for (size_t k = 0; k + 1 < n; k += 2) {
+        const uint64_t operation = code[k] & OPERATION;
+        since += operation == R2UR;
+        if (operation != HGMMA && operation != IGMMA) continue;
+        if (products++) moves += since;
+        since = 0;
+    }
+    return moves <= 2 * products;
 }
 
 bool nvrtc_accepts(const tn_nvrtc *rtc, const tn_arch *arch, tn_variant *const *v, size_t n) {
