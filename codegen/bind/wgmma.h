@@ -1,5 +1,5 @@
 /* wgmma.h: launch and predicted time of the templates on tn_wgmma_tile.cuh (knobs BM BN STAGES WARPGROUPS SPLITK CLUSTER_M
- * CLUSTER_N LOAD). */
+ * CLUSTER_N PINGPONG LOAD). */
 #ifndef TENON_CODEGEN_WGMMA_H
 #define TENON_CODEGEN_WGMMA_H
 

@@ -37,25 +37,13 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
 
     TN_DEV unsigned at(unsigned smem, int m, int n) { return at(smem, 0, m, n); }
 
-    template <int N> TN_DEV void read(unsigned smem, int slice, int m, int n, unsigned (&x)[N]) {
-        if constexpr (N < 4) {
-            tn_lds_words(at(smem, slice, m, n), x);
-        } else {
-            TN_UNROLL
-            for (int i = 0; i < N; i += 4) {
-                const tn_bits16 v = tn_lds16(at(smem, slice, m, n + i));
-                x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
-            }
-        }
-    }
-
-    // N elements: the sum over the slices.
+    // N elements, side by side in memory (HALVES: four of them): the sum over the slices.
     template <int N> TN_DEV void sum(unsigned smem, int m, int n, unsigned (&x)[N]) {
-        read(smem, 0, m, n, x);
+        tn_lds_words(at(smem, 0, m, n), x);
         TN_UNROLL
         for (int s = 1; s < SLICES; s++) {
             unsigned y[N];
-            read(smem, s, m, n, y);
+            tn_lds_words(at(smem, s, m, n), y);
             TN_UNROLL
             for (int i = 0; i < N; i++) x[i] = tn_add_bits(x[i], y[i], T());
         }
