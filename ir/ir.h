@@ -262,10 +262,10 @@ typedef struct tn_shared {
     uint32_t input, output, axis;
     int64_t capacity; /* of the axis; 0: the elements are dense */
 } tn_shared;
-/* What an append node shares; false if it is none, or not of an input and an output. */
-bool tn_shared_of(const tn_graph *g, tn_node n, tn_shared *out);
-/* The strides of its values in the buffer, and the buffer's elements. */
-tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]);
+/* What y shares, of an append node, of rows that are put in place or of their kernel; false if that is none, or not of an input and an output. */
+bool tn_shared_of(const tn_graph *g, tn_val y, tn_shared *out);
+/* The strides of y in the buffer, and the buffer's elements. */
+tn_dim tn_shared_strides(tn_graph *g, tn_val y, tn_dim out[TN_MAX_RANK]);
 
 /* ---- conditions ---------------------------------------------------------------------------------------------------
  * What must hold between sizes for the graph to be right, and could not be proved.  A graph's conditions are checked

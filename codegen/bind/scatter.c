@@ -47,20 +47,20 @@ static bool find_plan(const tn_spec *s, plan *p) {
            tn_spec_epilogue_ok(s);
 }
 
-/* x stands in memory, as operand *in, as the result does, which nothing else is made of. */
-static bool is_all(const tn_spec *s, tn_val x, tn_val y, uint32_t *in) {
-    const tn_node yield = tn_region_last(s->g, s->region);
-    if (!tn_spec_direct(s, x, in) || s->n_out != 1 || tn_node_input(s->g, yield, 0).i != y.i ||
-        s->in[*in].dtype != s->out[0].dtype)
-        return false;
+/* x stands in memory, as operand *in, as the result y does, which nothing else is made of: *out. */
+static bool is_in_place(const tn_spec *s, tn_val x, tn_val y, uint32_t *in, uint32_t *out) {
+    *out = 0;
+    while (*out < s->n_out && s->out[*out].arg.i != y.i) ++*out;
+    if (*out == s->n_out || !tn_spec_direct(s, x, in) || s->in[*in].dtype != s->out[*out].dtype) return false;
     for (uint32_t k = 0; k < tn_val_rank(s->g, x); ++k)
-        if (s->in[*in].strides[k].i != s->out[0].strides[k].i) return false;
+        if (s->in[*in].strides[k].i != s->out[*out].strides[k].i) return false;
     return true;
 }
 
 /* One update. */
 static bool is_row(const tn_spec *s, const plan *p, uint32_t *in) {
-    return tn_dim_equal_const(s->g, p->count, 1) && is_all(s, p->x, p->y, in);
+    uint32_t out;
+    return tn_dim_equal_const(s->g, p->count, 1) && s->n_out == 1 && is_in_place(s, p->x, p->y, in, &out);
 }
 
 static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
@@ -216,14 +216,45 @@ const tn_binding_ops tn_bind_scatter_row = {"scatter_row", row_accepts, row_emit
 
 /* ---- rows in place ----------------------------------------------------------------------------------------------- */
 
+/* One cache, or two of a kind: keys and values. */
+enum { PUTS = 2 };
+typedef struct put {
+    tn_node n;
+    uint32_t in, out;
+} put;
+
+/* Two of a kind: as large, and their rows at the same places. */
+static bool puts_alike(const tn_spec *s, tn_node a, tn_node b) {
+    const tn_graph *g = s->g;
+    const tn_val x = tn_node_result(g, a, 0), y = tn_node_result(g, b, 0);
+    return tn_val_dtype(g, x) == tn_val_dtype(g, y) && tn_spec_alike(s, x, y) &&
+           tn_spec_alike(s, tn_node_input(g, a, 1), tn_node_input(g, b, 1)) &&
+           tn_node_input(g, a, 2).i == tn_node_input(g, b, 2).i && tn_node_input(g, a, 3).i == tn_node_input(g, b, 3).i;
+}
+
+/* The results are nothing but these; how many, 0 if they are not. */
+static uint32_t find_puts(const tn_spec *s, put *p) {
+    uint32_t n = 0;
+    TN_FOR_NODES(s->g, s->region, node) {
+        if (tn_node_op(s->g, node) != TN_OP_PUT_ROWS) continue;
+        const tn_val x = tn_node_input(s->g, node, 0), y = tn_node_result(s->g, node, 0);
+        if (n == PUTS || !is_in_place(s, x, y, &p[n].in, &p[n].out)) return 0;
+        p[n].n = node;
+        if (!puts_alike(s, p[0].n, node)) return 0;
+        ++n;
+    }
+    return n == s->n_out ? n : 0;
+}
+
 static bool put_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
+    put puts[PUTS];
     (void)arch;
-    if (!tn_anchor_is(s, TN_OP_PUT_ROWS)) return false;
+    const uint32_t n = tn_anchor_is(s, TN_OP_PUT_ROWS) ? find_puts(s, puts) : 0;
+    if (!n) return false;
+    for (uint32_t i = 0; i < n; ++i)
+        for (size_t k = 1; k < 4; ++k)
+            if (!tn_spec_prologue_ok(s, tn_node_input(s->g, puts[i].n, k))) return false;
     const tn_val x = tn_spec_anchor_input(s, 0), rows = tn_spec_anchor_input(s, 1);
-    uint32_t in;
-    if (!is_all(s, x, tn_spec_anchor_result(s), &in)) return false;
-    for (size_t k = 1; k < 4; k++)
-        if (!tn_spec_prologue_ok(s, tn_spec_anchor_input(s, k))) return false;
     tn_problem_add(s, p, "N", tn_spec_product(s, x, 0, 4));
     tn_problem_add(s, p, "UPDATES", tn_spec_product(s, rows, 0, 4));
     tn_problem_add(s, p, "HEADS", tn_val_dim(s->g, x, 1));
@@ -233,23 +264,35 @@ static bool put_accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     return true;
 }
 
+/* tn_read_u0, tn_read_x0, tn_write_y0 and the buffers tn_x0, tn_y0 of the first cache. */
+static void emit_put(tn_emitter *e, const tn_spec *s, const put *p, uint32_t number) {
+    const tn_coord row[] = {{"row", 0, 3, 0}, {"col", 3, 1, 0}}, u[] = {{"u", 0, 3, 0}, {"col", 3, 1, 0}};
+    char name[32];
+    snprintf(name, sizeof name, "tn_read_u%u", number);
+    tn_emit_read(e, name, tn_node_input(s->g, p->n, 1), u, 2);
+    snprintf(name, sizeof name, "tn_read_x%u", number);
+    tn_emit_read(e, name, tn_node_input(s->g, p->n, 0), row, 2);
+    snprintf(name, sizeof name, "tn_write_y%u", number);
+    tn_emit_write(e, name, p->out, row, 2);
+    snprintf(name, sizeof name, "tn_x%u", number);
+    tn_emit_pointer(e, name, TN_ARG_IN, p->in);
+    snprintf(name, sizeof name, "tn_y%u", number);
+    tn_emit_pointer(e, name, TN_ARG_OUT, p->out);
+}
+
 static tn_status put_emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
-    const tn_val x = tn_spec_anchor_input(s, 0), rows = tn_spec_anchor_input(s, 1), y = tn_spec_anchor_result(s);
-    const tn_coord row[] = {{"row", 0, 3, 0}, {"col", 3, 1, 0}}, u[] = {{"u", 0, 3, 0}, {"col", 3, 1, 0}},
-                   batch = tn_coord_axes("batch", 1);
-    const uint32_t one = 1, block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK");
-    uint32_t in = 0;
+    const tn_val rows = tn_spec_anchor_input(s, 1);
+    const tn_coord batch = tn_coord_axes("batch", 1);
+    const uint32_t block = (uint32_t)tn_knob_get(v->tpl, v->knob, "BLOCK");
+    put puts[PUTS];
+    const uint32_t n = find_puts(s, puts);
     tn_emitter *e = tn_emitter_new(s, arch, v);
-    is_all(s, x, y, &in);
     tn_emit_problem(e, p);
-    tn_emit_reg_type(e, "tn_val", tn_val_dtype(s->g, x));
-    tn_emit_load(e, "tn_load_x", x, row, 2, 1);
-    tn_emit_load(e, "tn_load_u", rows, u, 2, 1);
-    tn_emit_load(e, "tn_load_first", tn_spec_anchor_input(s, 2), &batch, 1, 1);
-    tn_emit_load(e, "tn_load_count", tn_spec_anchor_input(s, 3), &batch, 1, 1);
-    tn_emit_epilogue(e, "tn_epilogue", y, row, 2, &one, 1);
-    tn_emit_pointer(e, "tn_x", TN_ARG_IN, in);
-    tn_emit_pointer(e, "tn_y", TN_ARG_OUT, 0);
+    tn_emit_define(e, "CACHES", n);
+    tn_emit_reg_type(e, "tn_val", tn_val_dtype(s->g, rows));
+    tn_emit_read(e, "tn_first", tn_spec_anchor_input(s, 2), &batch, 1);
+    tn_emit_read(e, "tn_count", tn_spec_anchor_input(s, 3), &batch, 1);
+    for (uint32_t i = 0; i < n; ++i) emit_put(e, s, &puts[i], i);
     tn_launch_1d(s, v, tn_type_numel(s->g, tn_val_type(s->g, rows)), block, block);
     return tn_emitter_finish(e);
 }
@@ -259,7 +302,7 @@ static double put_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *
     const double block = tn_knob_of("put_rows", knobs, "BLOCK"), n = (double)tn_problem_get(p, "UPDATES");
     return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
                                              .threads = block,
-                                             .bytes = 2 * n * tn_dtype_bits(s->out[0].dtype) / 8,
+                                             .bytes = 2 * s->n_out * n * tn_dtype_bits(s->out[0].dtype) / 8,
                                              .flops = n * 20,
                                              .tflops = arch->f32_tflops,
                                              .mem_efficiency = 0.5,

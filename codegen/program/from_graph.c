@@ -105,13 +105,14 @@ static tn_extent extent_of(maker *k, tn_val v) {
 /* An input and the output in its buffer are as large as that; the output keeps what the input is. */
 static void share_buffers(maker *k) {
     tn_graph *g = k->g;
-    TN_FOR_NODES(g, tn_graph_body(g), n) {
+    for (size_t i = 0; i < tn_graph_output_count(g); i++) {
+        const tn_val y = tn_graph_output(g, i);
         tn_shared s;
         tn_dim strides[TN_MAX_RANK];
-        if (!tn_shared_of(g, n, &s) || k->first_output + s.output >= k->p->n_buffers) continue;
+        if (!tn_shared_of(g, y, &s) || k->first_output + s.output >= k->p->n_buffers) continue;
         const tn_val x = tn_graph_input(g, s.input);
         tn_prog_buffer *in = &k->p->buffers[s.input], *out = &k->p->buffers[k->first_output + s.output];
-        in->bytes = out->bytes = tn_bytes_of(g, tn_val_dtype(g, x), tn_shared_strides(g, n, strides));
+        in->bytes = out->bytes = tn_bytes_of(g, tn_val_dtype(g, x), tn_shared_strides(g, y, strides));
         out->kept = extent_of(k, x);
     }
 }

@@ -371,10 +371,10 @@ static TnPlan__Alias *alias(tn_manifest *mf, const tn_program *p, const tn_share
 
 void tn_manifest_aliases(tn_manifest *mf, const tn_program *p, TnPlan__Plan *plan) {
     plan->aliases = tn_manifest_alloc(mf, (tn_graph_output_count(mf->g) + 1) * sizeof *plan->aliases);
-    if (plan->aliases) TN_FOR_NODES(mf->g, tn_graph_body(mf->g), n) {
-            tn_shared s;
-            if (tn_shared_of(mf->g, n, &s)) plan->aliases[plan->n_aliases++] = alias(mf, p, &s);
-        }
+    for (size_t k = 0; plan->aliases && k < tn_graph_output_count(mf->g); k++) {
+        tn_shared s;
+        if (tn_shared_of(mf->g, tn_graph_output(mf->g, k), &s)) plan->aliases[plan->n_aliases++] = alias(mf, p, &s);
+    }
 }
 
 void tn_manifest_buffers(tn_manifest *mf, const tn_program *p, TnPlan__Arch *arch) {

@@ -7,39 +7,42 @@
 
 enum { MAX_CAPACITY = INT32_MAX, PUT_AXIS = 2 };
 
-/* What rows are put into, by the node or the kernel n, in its buffer; none. */
-static tn_val put_into(const tn_graph *g, tn_node n) {
-    const tn_op op = tn_node_op(g, n);
-    if (op == TN_OP_PUT_ROWS) return TN_ATTRS_OF(g, n, put_rows)->shared ? tn_node_input(g, n, 0) : (tn_val){0};
-    const char *anchor = op == TN_OP_KERNEL ? TN_ATTRS_OF(g, n, kernel)->anchor : NULL;
-    if (!anchor || strcmp(anchor, tn_op_text(TN_OP_PUT_ROWS))) return (tn_val){0};
-    TN_FOR_NODES(g, tn_node_subregion(g, n, 0), inner) {
-        if (tn_node_op(g, inner) != TN_OP_PUT_ROWS || !TN_ATTRS_OF(g, inner, put_rows)->shared) continue;
-        const tn_val x = tn_node_input(g, inner, 0);
-        return tn_val_arg_of(g, x).i ? tn_node_input(g, n, tn_val_index(g, x)) : (tn_val){0};
+/* What rows are put into, in its buffer, to make y, a node's result or a kernel's; none. */
+static tn_val put_into(const tn_graph *g, tn_val y) {
+    tn_node def = tn_val_def(g, y);
+    const tn_node kernel = def.i && tn_node_op(g, def) == TN_OP_KERNEL ? def : (tn_node){0};
+    const char *anchor = kernel.i ? TN_ATTRS_OF(g, kernel, kernel)->anchor : NULL;
+    if (kernel.i && (!anchor || strcmp(anchor, tn_op_text(TN_OP_PUT_ROWS)))) return (tn_val){0};
+    if (kernel.i) {
+        const tn_node yield = tn_region_last(g, tn_node_subregion(g, kernel, 0));
+        if (!yield.i || tn_val_index(g, y) >= tn_node_input_count(g, yield)) return (tn_val){0};
+        def = tn_val_def(g, tn_node_input(g, yield, tn_val_index(g, y)));
     }
-    return (tn_val){0};
+    if (!def.i || tn_node_op(g, def) != TN_OP_PUT_ROWS || !TN_ATTRS_OF(g, def, put_rows)->shared) return (tn_val){0};
+    const tn_val x = tn_node_input(g, def, 0);
+    if (!kernel.i) return x;
+    return tn_val_arg_of(g, x).i ? tn_node_input(g, kernel, tn_val_index(g, x)) : (tn_val){0};
 }
 
-bool tn_shared_of(const tn_graph *g, tn_node n, tn_shared *out) {
-    const bool appends = tn_node_op(g, n) == TN_OP_APPEND;
-    const tn_val x = appends ? tn_node_input(g, n, 0) : put_into(g, n);
+static const tn_attrs_append *append_attrs(const tn_graph *g, tn_val y) {
+    const tn_node def = tn_val_def(g, y);
+    return def.i && tn_node_op(g, def) == TN_OP_APPEND ? TN_ATTRS_OF(g, def, append) : NULL;
+}
+
+bool tn_shared_of(const tn_graph *g, tn_val y, tn_shared *out) {
+    const tn_attrs_append *a = append_attrs(g, y);
+    const tn_val x = a ? tn_node_input(g, tn_val_def(g, y), 0) : put_into(g, y);
     if (!x.i) return false;
-    const tn_val y = tn_node_result(g, n, 0);
     size_t in = 0, result = 0;
     while (in < tn_graph_input_count(g) && tn_graph_input(g, in).i != x.i) in++;
     while (result < tn_graph_output_count(g) && tn_graph_output(g, result).i != y.i) result++;
     *out = (tn_shared){.input = (uint32_t)in, .output = (uint32_t)result, .axis = PUT_AXIS};
-    if (appends) {
-        const tn_attrs_append *a = TN_ATTRS_OF(g, n, append);
-        out->axis = (uint32_t)a->axis, out->capacity = a->capacity;
-    }
+    if (a) out->axis = (uint32_t)a->axis, out->capacity = a->capacity;
     return in < tn_graph_input_count(g) && result < tn_graph_output_count(g);
 }
 
-tn_dim tn_shared_strides(tn_graph *g, tn_node n, tn_dim out[TN_MAX_RANK]) {
-    const tn_val y = tn_node_result(g, n, 0);
-    const tn_attrs_append *a = tn_node_op(g, n) == TN_OP_APPEND ? TN_ATTRS_OF(g, n, append) : NULL;
+tn_dim tn_shared_strides(tn_graph *g, tn_val y, tn_dim out[TN_MAX_RANK]) {
+    const tn_attrs_append *a = append_attrs(g, y);
     tn_dim step = tn_dim_const(g, 1);
     for (size_t k = tn_val_rank(g, y); k-- > 0;) {
         const bool grows = a && a->capacity && k == (size_t)a->axis;

@@ -199,7 +199,7 @@ static void check_append(checker *c, tn_node n, tn_region r) {
     const tn_graph *g = c->g;
     tn_shared s;
     size_t appends = 0;
-    if (r.i != g->body.i || !tn_shared_of(g, n, &s)) {
+    if (r.i != g->body.i || !tn_shared_of(g, tn_node_result(g, n, 0), &s)) {
         bad(c, n, "is not an output of the function that begins with one of its inputs");
         return;
     }
@@ -208,14 +208,23 @@ static void check_append(checker *c, tn_node n, tn_region r) {
     if (appends != 1) bad(c, n, "is not the only one in its input's buffer");
 }
 
+/* The kernel's result that is y, a value of its region; y where there is none. */
+static tn_val yielded_as(const tn_graph *g, tn_node kernel, tn_val y) {
+    const tn_node yield = tn_region_last(g, tn_node_subregion(g, kernel, 0));
+    for (size_t k = 0; yield.i && k < tn_node_input_count(g, yield) && k < tn_node_result_count(g, kernel); k++)
+        if (tn_node_input(g, yield, k).i == y.i) return tn_node_result(g, kernel, k);
+    return y;
+}
+
 /* Rows that are put in place are an output in the buffer of an input that nobody else reads: of it they overwrite something. */
 static void check_put(checker *c, tn_node n, tn_region r) {
     const tn_graph *g = c->g;
     const tn_node owner = tn_region_owner(g, r);
     tn_shared s;
     if (!TN_ATTRS_OF(g, n, put_rows)->shared) return;
-    const tn_node at = owner.i && tn_node_op(g, owner) == TN_OP_KERNEL ? owner : n;
-    if ((at.i == n.i && r.i != g->body.i) || !tn_shared_of(g, at, &s))
+    tn_val y = tn_node_result(g, n, 0);
+    if (owner.i && tn_node_op(g, owner) == TN_OP_KERNEL) y = yielded_as(g, owner, y);
+    if ((tn_val_def(g, y).i == n.i && r.i != g->body.i) || !tn_shared_of(g, y, &s))
         bad(c, n, "is not an output of the function that has the rows of one of its inputs");
     else if (!tn_val_has_one_use(g, tn_graph_input(g, s.input)))
         bad(c, n, "is not the only one that reads its input's buffer");

@@ -307,12 +307,47 @@ static void join_row_norm(tn_fusion *f, tn_node x) {
     add_member(f, x, group);
 }
 
+/* The last group that puts one cache's rows where n puts its own, of a cache as large: keys and values of a layer; 0: none. */
+static uint32_t find_put(const tn_fusion *f, tn_node n) {
+    const tn_graph *g = f->g;
+    const tn_val first = tn_node_input(g, n, 2), count = tn_node_input(g, n, 3);
+    uint32_t best = 0;
+    for (tn_use u = tn_val_first_use(g, first); u.i; u = tn_use_next(g, u)) {
+        const tn_node m = tn_use_node(g, u);
+        const uint32_t group = tn_fuse_info(f, m)->group;
+        if (!group || tn_fuse_op(f, m) != TN_OP_PUT_ROWS || f->group[group].n_members > 1 ||
+            tn_node_input(g, m, 2).i != first.i || tn_node_input(g, m, 3).i != count.i)
+            continue;
+        const bool alike = tn_val_dtype(g, tn_fuse_result(f, m)) == tn_val_dtype(g, tn_fuse_result(f, n)) &&
+                           tn_same_dims(g, tn_fuse_result(f, m), tn_fuse_result(f, n)) &&
+                           tn_same_dims(g, tn_node_input(g, m, 1), tn_node_input(g, n, 1));
+        if (alike && (!best || f->group[group].place > f->group[best].place)) best = group;
+    }
+    return best;
+}
+
+/* Rows that are put into two caches are one kernel. */
+static bool join_put(tn_fusion *f, tn_node n) {
+    const uint32_t group = tn_fuse_op(f, n) == TN_OP_PUT_ROWS ? find_put(f, n) : 0;
+    uint32_t n_out;
+    tn_val early;
+    if (!group) return false;
+    if (!results_with(f, group, n, &n_out, &early))
+        return refuse(f, "fuse_put", n, group, "the other cache is read before these rows are there");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_put")) return false;
+    f->group[group].n_in += operand_count(f, n);
+    f->group[group].n_out = n_out;
+    tn_fuse_info(f, n)->evals = tn_typical_numel(f->g, tn_fuse_result(f, n));
+    add_member(f, n, group);
+    return true;
+}
+
 static void grow_epilogues(tn_fusion *f) {
     for (uint32_t p = 1; p <= f->n_order; p++) {
         tn_node n = {f->order[p]};
-        if (tn_fuse_info(f, n)->kind == TN_FUSE_ANCHOR)
-            new_group(f, n, true);
-        else if (tn_op_is(tn_fuse_op(f, n), TN_T_ELEMENTWISE))
+        if (tn_fuse_info(f, n)->kind == TN_FUSE_ANCHOR) {
+            if (!join_put(f, n)) new_group(f, n, true);
+        } else if (tn_op_is(tn_fuse_op(f, n), TN_T_ELEMENTWISE))
             join_epilogue(f, n);
         else if (tn_fuse_op(f, n) == TN_OP_TRANSPOSE)
             join_store(f, n);

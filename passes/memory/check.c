@@ -367,14 +367,11 @@ static bool has_control(const tn_graph *g) {
 }
 
 static tn_status find_appends(checker *c) {
-    size_t n = 0;
-    tn_shared by;
-    TN_FOR_NODES(c->g, tn_graph_body(c->g), x) n += tn_shared_of(c->g, x, &by);
+    const size_t n = tn_graph_output_count(c->g);
     c->appends = tn_alloc(tn_graph_env(c->g), (n + 1) * sizeof *c->appends);
     if (!c->appends) return TN_E_MEMORY;
-    TN_FOR_NODES(c->g, tn_graph_body(c->g), x) {
-        if (tn_shared_of(c->g, x, &by)) c->appends[c->n_appends++] = by;
-    }
+    for (size_t k = 0; k < n; k++)
+        c->n_appends += tn_shared_of(c->g, tn_graph_output(c->g, k), &c->appends[c->n_appends]);
     return TN_OK;
 }
 
@@ -405,7 +402,7 @@ static tn_status make_spaces(checker *c, uint64_t limit) {
         shape s;
         if (!shape_of(c, v, &s)) return tn_fail(env, TN_E_ARGUMENT, "", "", "a symbol has no value");
         tn_shared by;
-        const tn_shared *a = tn_val_def(c->g, v).i && tn_shared_of(c->g, tn_val_def(c->g, v), &by) ? &by : NULL;
+        const tn_shared *a = tn_shared_of(c->g, v, &by) ? &by : NULL;
         if (a && a->capacity) s.n = s.dims[a->axis] ? s.n / s.dims[a->axis] * a->capacity : 0;
         st = make_space(env, s.n * (int64_t)tn_dtype_bits(tn_val_dtype(c->g, v)) / 8, limit, &c->outputs[k]);
     }
@@ -421,7 +418,7 @@ tn_status tn_check_memory(tn_graph *g, const tn_memory *m, const tn_binding *b, 
         s = run(&c, tn_graph_body(g));
     for (size_t k = 0; c.outputs && k < c.n_outputs; k++) free_space(env, &c.outputs[k]);
     tn_free(env, c.outputs, (c.n_outputs + 1) * sizeof *c.outputs);
-    tn_free(env, c.appends, (c.n_appends + 1) * sizeof *c.appends);
+    tn_free(env, c.appends, (tn_graph_output_count(g) + 1) * sizeof *c.appends);
     free_space(env, &c.arena);
     return s;
 }

@@ -167,7 +167,7 @@ static bool lies_in_rows(tn_graph *g, tn_val x, const tn_view *where) {
     const tn_attrs_append *a = TN_ATTRS_OF(g, append, append);
     tn_dim strides[TN_MAX_RANK], run, pitch;
     if (!a->capacity) return true;
-    tn_shared_strides(g, append, strides);
+    tn_shared_strides(g, where->root, strides);
     return tn_split_rows(g, rank_of(g, x), dims_of(g, x), where->strides, &run, &pitch) &&
            pitch.i == tn_dim_mul(g, strides[a->axis], tn_dim_const(g, a->capacity)).i;
 }
@@ -235,11 +235,11 @@ static tn_status place_concat(tn_graph *g, tn_views *v, tn_node n) {
 static tn_status place_append(tn_graph *g, tn_views *v, tn_node n) {
     const tn_val x = tn_node_input(g, n, 0), y = tn_node_result(g, n, 0);
     tn_shared s;
-    if (!tn_shared_of(g, n, &s)) return tn_graph_fail(g, TN_E_INTERNAL, n, "", "it appends to what is no input");
+    if (!tn_shared_of(g, y, &s)) return tn_graph_fail(g, TN_E_INTERNAL, n, "", "it appends to what is no input");
     place_root(g, v, x);
     place_root(g, v, y);
-    tn_shared_strides(g, n, v->of[x.i].strides);
-    tn_shared_strides(g, n, v->of[y.i].strides);
+    tn_shared_strides(g, y, v->of[x.i].strides);
+    tn_shared_strides(g, y, v->of[y.i].strides);
     v->of[y.i].output = (int32_t)s.output;
     return place_part(g, v, n, 1, s.axis, tn_val_dim(g, x, s.axis));
 }
