@@ -150,6 +150,7 @@ static void add_options(text *key, const tn_import_options *i, const tn_compile_
     for (size_t k = 0; k < o->n_aliases; k++) add(key, "alias %s\n", o->aliases[k]);
     add_shapes(key, o->shapes, o->n_shapes);
     if (!i) return;
+    if (i->share_buffer) add(key, "share buffer\n");
     add_shapes(key, i->shapes, i->n_shapes);
     for (size_t k = 0; k < i->n_constants; k++) {
         const tn_const_input *c = &i->constants[k];

@@ -258,6 +258,9 @@ tn_status tn_graph_alias(tn_graph *g, const char *const *pairs, size_t n);
  * ("present.0.key") can grow in it; of others that are so named a note says why they do not. */
 tn_status tn_graph_alias_caches(tn_graph *g);
 
+/* The same for each output that is rows put into an input, whatever the names: both are as large, so that any caller may give both one buffer. */
+tn_status tn_graph_alias_rows(tn_graph *g);
+
 typedef struct tn_shared {
     uint32_t input, output, axis;
     int64_t capacity; /* of the axis; 0: the elements are dense */

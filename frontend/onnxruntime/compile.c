@@ -28,7 +28,8 @@ static tn_status compile_to(const job *j, const char *path, void **data, size_t 
     static const char *const emulated[] = {"sm_90a"};
     const options *o = &j->p->o;
     tn_status st;
-    tn_graph *g = tn_import_onnx_message(&j->p->env, j->m->proto, NULL, &st);
+    const tn_import_options how = {.share_buffer = o->share_buffer};
+    tn_graph *g = tn_import_onnx_message(&j->p->env, j->m->proto, &how, &st);
     if (!g) return st;
     tn_compile_options c = {.precision = o->precision,
                             .exact = o->exact,
@@ -42,7 +43,8 @@ static tn_status compile_to(const job *j, const char *path, void **data, size_t 
         c.targets = emulated;
         c.n_targets = 1;
     }
-    st = path ? tn_compile(g, &c, path) : tn_compile_memory(g, &c, data, size);
+    st = tn_graph_alias_rows(g);
+    if (st == TN_OK) st = path ? tn_compile(g, &c, path) : tn_compile_memory(g, &c, data, size);
     tn_graph_free(g);
     return st;
 }
@@ -62,8 +64,8 @@ static tn_plan *plan_of(job *j, void **bytes, size_t *size, tn_status *st) {
     *st = o->device == TN_CUDA ? tn_gpu_key(&j->p->env, o->cuda_device, gpu, sizeof gpu) : TN_OK;
     if (*st != TN_OK) return NULL;
     model_hash(j->m, hash);
-    snprintf(key, sizeof key, "onnxruntime %s %d %d %d %d %s", hash, (int)o->device, (int)o->precision, o->exact,
-             o->tune_seconds >= 0, gpu);
+    snprintf(key, sizeof key, "onnxruntime in place %s %d %d %d %d %d %s", hash, (int)o->device, (int)o->precision,
+             o->exact, o->share_buffer, o->tune_seconds >= 0, gpu);
     const tn_plan_cache cache = {.dir = *o->cache_dir ? o->cache_dir : NULL, .max_bytes = o->cache_bytes};
     return tn_cached_plan(&j->p->env, &cache, key, make_plan, j, st);
 }

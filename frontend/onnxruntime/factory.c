@@ -130,6 +130,10 @@ static ort_status *set_exact(reading *r) {
     return read_flag(r, &r->o->exact);
 }
 
+static ort_status *set_share(reading *r) {
+    return read_flag(r, &r->o->share_buffer);
+}
+
 static ort_status *set_graph(reading *r) {
     bool on;
     TRY(read_flag(r, &on));
@@ -151,7 +155,7 @@ static const struct {
     {"precision", set_precision}, {"exact", set_exact},
     {"cuda_graph", set_graph},    {"tune_seconds", set_tune},
     {"cache", set_cache},         {"cache_bytes", set_cache_bytes},
-    {"min_nodes", set_min_nodes},
+    {"min_nodes", set_min_nodes}, {"past_present_share_buffer", set_share},
 };
 
 static ort_status *read_options(const ort_functions *f, const ort_session_options *s, options *o) {

@@ -34,6 +34,7 @@ typedef struct options {
     bool exact, no_cuda_graph, context; /* context: the session writes an EPContext model */
     bool embed;                         /* ... that holds the plans */
     bool resident;                      /* tensors are in the GPU's memory */
+    bool share_buffer;                  /* caches do not grow, whatever the model says */
     double tune_seconds;
     uint64_t cache_bytes;
     size_t min_nodes;

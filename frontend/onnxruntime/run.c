@@ -300,16 +300,42 @@ static ort_status *copy_made(runner *r, slot *s, ort_kernel_context *c, size_t k
     return NULL;
 }
 
-/* Kernels read inputs while they write outputs: one buffer for both, as some bind a cache's past and present to, would be wrong at times. */
+/* Output k has the rows of input i, but for some that are replaced: both may be one buffer. */
+static bool may_share(const runner *r, size_t i, size_t k) {
+    tn_alias a;
+    for (size_t n = 0; tn_plan_alias(r->plan, n, &a); n++)
+        if (a.input == i && a.output == k) return true;
+    return false;
+}
+
+/* Kernels read inputs while they write outputs: in one buffer, they would be wrong at times. */
 static ort_status *is_apart(const runner *r, const void *const *in, const size_t *bytes, size_t k, const void *out,
                             size_t size) {
     for (size_t i = 0; i < r->n_in; i++) {
         const uintptr_t a = (uintptr_t)in[i], b = (uintptr_t)out;
-        if (size && bytes[i] && a < b + size && b < a + bytes[i])
-            return ort_error_of(r->p->f, ORT_INVALID_ARGUMENT,
-                                "%s: the output '%s' is bound to memory of the input '%s', which is read while it is "
-                                "written: give it memory of its own (a KV cache does not grow in place here)",
-                                ORT_PROVIDER, tn_plan_output(r->plan, k)->name, tn_plan_input(r->plan, i)->name);
+        const char *to = tn_plan_output(r->plan, k)->name, *from = tn_plan_input(r->plan, i)->name;
+        if (size && bytes[i] && a < b + size && b < a + bytes[i] && !(a == b && may_share(r, i, k)))
+            return ort_error_of(
+                r->p->f, ORT_INVALID_ARGUMENT,
+                "%s: the output '%s' is bound to memory of the input '%s', which is read while it is "
+                "written: give it memory of its own, and the next run that as '%s' (only a cache that keeps its "
+                "size, of GroupQueryAttention, may be one buffer with what comes in, and begins where that does)",
+                ORT_PROVIDER, to, from, from);
+    }
+    return NULL;
+}
+
+/* Plans put rows in place: what came in goes where it will go out, unless it is there. */
+static ort_status *move_in_place(const runner *r, const slot *s, const void **in, const size_t *bytes,
+                                 void *const *out) {
+    tn_alias a;
+    for (size_t n = 0; tn_plan_alias(r->plan, n, &a); n++) {
+        if (in[a.input] == out[a.output]) continue;
+        if (bytes[a.input] && s->gpu)
+            TRY(gpu_copy(s->gpu, out[a.output], in[a.input], bytes[a.input], s->stream));
+        else if (bytes[a.input])
+            memcpy(out[a.output], in[a.input], bytes[a.input]);
+        in[a.input] = out[a.output];
     }
     return NULL;
 }
@@ -327,9 +353,10 @@ static ort_status *run(runner *r, slot *s, ort_kernel_context *c, const void **i
         TRY(set_output(r, s, c, k, rank, dims, &out[k]));
         TRY(is_apart(r, in, bytes, k, out[k], bytes_of(tn_plan_output(r->plan, k), rank, dims)));
     }
-    if (!r->p->o.resident) {
-        TRY(ort_of(r->p, tn_context_run(s->x, in, out)));
+    if (r->p->o.device == TN_CUDA && !r->p->o.resident) {
+        TRY(ort_of(r->p, tn_context_run(s->x, in, out))); /* to the GPU and back */
     } else {
+        TRY(move_in_place(r, s, in, bytes, out));
         TRY(ort_of(r->p, tn_context_enqueue(s->x, in, out, s->stream)));
         if (made) TRY(ort_of(r->p, tn_context_hand_over(s->x, s->stream)));
     }

@@ -256,3 +256,18 @@ tn_status tn_graph_alias_caches(tn_graph *g) {
     }
     return st;
 }
+
+tn_status tn_graph_alias_rows(tn_graph *g) {
+    tn_status st = tn_graph_status(g);
+    for (size_t k = 0; st == TN_OK && k < tn_graph_output_count(g); k++) {
+        const tn_node put = tn_val_def(g, tn_graph_output(g, k));
+        tn_attrs_append a;
+        obstacle o;
+        if (!put.i || tn_node_op(g, put) != TN_OP_PUT_ROWS) continue;
+        const tn_val x = tn_node_input(g, put, 0);
+        if (tn_val_arg_of(g, x).i != tn_graph_body(g).i) continue;
+        const pair p = {g, tn_val_index(g, x), k};
+        if (may_alias(&p, &a, &o)) st = alias(&p, &a);
+    }
+    return st;
+}

@@ -45,7 +45,7 @@ static tn_status tell_ranges(tn_context *c, const tn_cuda_state *s, const tn_ste
         const TnPlan__Place *p = a->place;
         const bool is_const = p->space == TN_PLAN__PLACE__SPACE__CONST;
         const bool read_only =
-            is_const || (p->space == TN_PLAN__PLACE__SPACE__INPUT && !is_written_over(c->plan->pb, t->step, p));
+            is_const || (p->space == TN_PLAN__PLACE__SPACE__INPUT && !is_written_over(c->plan->pb, t->order, p));
         const size_t bytes = (size_t)s->table[p->bytes];
         r[n++] = (tn_emu_range){at, bytes, !read_only, !is_const, place_name(c->plan->pb, p)};
     }

@@ -21,7 +21,9 @@ if [[ "${1:-}" == --* ]]; then
     exec "$python" "$test" "$library" "$src" "$@"
 fi
 "$python" "$test" "$library" "$src"
-"$python" "$test" "$library" "$src" --device emu --only test_shapes
+for only in test_shapes test_shared; do
+    "$python" "$test" "$library" "$src" --device emu --only $only
+done
 mock=$(realpath "$1")
 if compgen -G "${CUDA_HOME:-/usr/local/cuda}/lib64/libnvrtc.so*" >/dev/null; then
     MOCK_CUDA_CC=90 TENON_LIBCUDA=$mock TENON_LIBCUBLASLT=$mock "$python" "$test" "$library" "$src" --device cuda --resident --mock

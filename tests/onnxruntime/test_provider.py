@@ -256,7 +256,7 @@ def test_binding(p):
 
 
 def test_caches(p):
-    """A KV cache goes round as outputs that become inputs; past and present in one buffer are refused, whole or in part."""
+    """A KV cache that is a concatenation goes round as outputs that become inputs; past and present in one buffer are refused, whole or in part."""
     m = model([h.make_node("Mul", ["x", "two"], ["new"]), h.make_node("Concat", ["past_key_values.0.key", "new"], ["present.0.key"], axis=2),
                h.make_node("ReduceSum", ["present.0.key"], ["y"], keepdims=0)],
               [value("past_key_values.0.key", T.FLOAT, [1, 2, "P", 4]), value("x", T.FLOAT, [1, 2, "S", 4])],
@@ -286,6 +286,72 @@ def test_caches(p):
         b.bind_output("present.0.key", "cpu", 0, np.float32, (1, 2, 5, 4), at)
         refused(lambda: s.run_with_iobinding(b), "'present.0.key'", "'past_key_values.0.key'", "memory of its own")
         assert (whole == 7).all()
+
+
+ROWS = 8  # of a cache that does not grow
+
+
+def grouped(before, after):
+    """GroupQueryAttention, of two heads of 8 that share keys and values, with caches of so many rows."""
+    node = h.make_node("GroupQueryAttention", ["q", "k", "v", "in.k", "in.v", "last", "total"], ["y", "out.k", "out.v"], name="/attend",
+                       domain="com.microsoft", num_heads=2, kv_num_heads=1)
+    fresh = [value(name, T.FLOAT, ["B", "S", width]) for name, width in (("q", 16), ("k", 8), ("v", 8))]
+    caches = [value("in." + name, T.FLOAT, ["B", 1, before, 8]) for name in "kv"]
+    counts = [value("last", T.INT32, ["B"]), value("total", T.INT32, [1])]
+    made = [value("y", T.FLOAT, ["B", "S", 16])] + [value("out." + name, T.FLOAT, ["B", 1, after, 8]) for name in "kv"]
+    return model([node], fresh + caches + counts, made, domains=["com.microsoft"])
+
+
+def steps(s, device, shared):
+    """What a session gives for a prompt of three tokens and two more, and the caches then, bound as inputs and outputs: one OrtValue for both, or
+    outputs of their own, which are the next run's inputs."""
+    draw, n, ys = np.random.default_rng(5), 0, []
+    start = [np.zeros((2, 1, ROWS, 8), np.float32) for _ in range(2)]
+    caches = [ort.OrtValue.ortvalue_from_numpy(c) for c in start]
+    for t, new in enumerate((3, 1, 1)):
+        b = s.io_binding()
+        for name, width in (("q", 16), ("k", 8), ("v", 8)):
+            b.bind_cpu_input(name, draw.standard_normal((2, new, width)).astype(np.float32))
+        n += new
+        b.bind_cpu_input("last", np.full(2, n - 1, np.int32))
+        b.bind_cpu_input("total", np.array([n], np.int32))
+        b.bind_output("y", device, 0)
+        for name, cache in zip("kv", caches):
+            b.bind_ortvalue_input("in." + name, cache)
+            if shared and (t or device == "cpu"):
+                b.bind_ortvalue_output("out." + name, cache)
+            else:  # the first run makes those on the device
+                b.bind_output("out." + name, device, 0)
+        s.run_with_iobinding(b)
+        y, *now = b.copy_outputs_to_cpu()
+        ys.append(y)
+        caches = b.get_outputs()[1:]
+    return ys + now
+
+
+def test_shared_caches(p):
+    """Past and present of GroupQueryAttention in one buffer, of which a run writes the new rows: what ONNX Runtime gives so, and what buffers of their own
+    give. A model whose sizes say that the cache grows is told by an option that it does not."""
+    device = "cuda" if p.args.resident else "cpu"
+    want = steps(reference(grouped("M", "M")), "cpu", True)
+    for m, more in ((grouped("M", "M"), {}), (grouped(ROWS, ROWS), {}), (grouped("M", "T"), {"past_present_share_buffer": "1"})):
+        s = p.session(m, **more)
+        close(steps(s, device, True), want)
+        close(steps(s, device, False), want)
+    if p.args.resident:
+        return
+    whole = np.zeros((2, 1, 2 * ROWS, 8), np.float32)  # the output begins somewhere else in the input
+    b = s.io_binding()
+    for name, width in (("q", 16), ("k", 8), ("v", 8)):
+        b.bind_cpu_input(name, np.zeros((2, 1, width), np.float32))
+    b.bind_cpu_input("last", np.zeros(2, np.int32))
+    b.bind_cpu_input("total", np.ones(1, np.int32))
+    b.bind_cpu_input("in.v", np.zeros((2, 1, ROWS, 8), np.float32))
+    b.bind_input("in.k", "cpu", 0, np.float32, (2, 1, ROWS, 8), whole.ctypes.data)
+    b.bind_output("out.k", "cpu", 0, np.float32, (2, 1, ROWS, 8), whole.ctypes.data + 32)
+    for name in ("y", "out.v"):
+        b.bind_output(name, "cpu", 0)
+    refused(lambda: s.run_with_iobinding(b), "'out.k'", "'in.k'", "memory of its own")
 
 
 def test_threads(p):
@@ -398,6 +464,28 @@ def mocked_brought(p):
         refused(lambda: s.run(None, {"x": f32(3, 4, 8)}), "Tenon", "ILLEGAL_ADDRESS")
     else:
         assert s.run(None, {"x": f32(3, 4, 8)})[0].shape == (3, 4, 4)
+
+
+def mocked_caches(p):
+    """A cache in one buffer stays there; one whose present is elsewhere is there before kernels put new rows in, which a mock does not."""
+    s, start = p.session(grouped("M", "M"), tune_seconds="-1"), f32(2, 1, ROWS, 8)
+    for shared in (True, False):
+        caches = [ort.OrtValue.ortvalue_from_numpy(start, "gpu", 0, 0x10DE) for _ in range(4)]
+        b = s.io_binding()
+        for name, width in (("q", 16), ("k", 8), ("v", 8)):
+            b.bind_cpu_input(name, f32(2, 1, width))
+        b.bind_cpu_input("last", np.full(2, 3, np.int32))
+        b.bind_cpu_input("total", np.array([4], np.int32))
+        b.bind_output("y", "cuda", 0)
+        for name, before, after in zip("kv", caches, caches[:2] if shared else caches[2:]):
+            if not shared:
+                after.update_inplace(np.zeros_like(start))
+            b.bind_ortvalue_input("in." + name, before)
+            b.bind_ortvalue_output("out." + name, after)
+        for _ in range(3):  # launches, a CUDA graph, its replay
+            s.run_with_iobinding(b)
+        for cache in b.get_outputs()[1:]:
+            np.testing.assert_array_equal(cache.numpy(), start)
 
 
 def refused(call, *words):

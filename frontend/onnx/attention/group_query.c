@@ -120,7 +120,9 @@ static tn_dim rows_of_present(tn_oi *x, tn_dim past, setting *s) {
     const tn_oi_sym *total = tn_oi_sym_of(x, 6);
     const tn_dim grown = tn_dim_add(g, past, s->steps);
     tn_dim longest = {0};
-    if (total && total->n == 1 && total->d) {
+    if (x->opts && x->opts->share_buffer) {
+        longest = past;
+    } else if (total && total->n == 1 && total->d) {
         longest = total->d[0];
     } else if (tn_oi_limit(x, 1) >= 0) {
         longest = tn_oi_size_of_data(x, tn_build_reshape_to(g, tn_build_cast_to(g, tn_oi_need(x, 6), TN_I64), 0, NULL),

@@ -50,6 +50,9 @@ typedef struct tn_import_options {
     size_t n_limits;
     const tn_sequence_input *sequences;
     size_t n_sequences;
+    /* GroupQueryAttention's past and present are one buffer with all rows there may be, which does not grow, whatever the model says of its
+     * sizes: ONNX Runtime's past_present_share_buffer. */
+    bool share_buffer;
     const char *weights; /* tn_import_file: the .caffemodel of a .prototxt */
     /* Ops of the user's own, by domain and name ("ai.onnx" of ONNX's own, "caffe" of Caffe's layers): they go before the
      * importer's and the model's functions.  NULL: none. */
