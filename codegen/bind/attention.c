@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { Q, K, V, BIAS, MASK, LIMIT, OPERANDS };
+enum { Q, K, V, BIAS, MASK, LIMIT, SINK, OPERANDS };
 
 typedef struct plan {
     tn_val in[OPERANDS], y;
@@ -85,6 +85,7 @@ static void add_constants(const tn_spec *s, const tn_arch *arch, const plan *q, 
     tn_problem_add_int(p, "HAS_BIAS", q->in[BIAS].i != 0);
     tn_problem_add_int(p, "HAS_MASK", q->in[MASK].i != 0);
     tn_problem_add_int(p, "HAS_LIMIT", q->in[LIMIT].i != 0);
+    tn_problem_add_int(p, "HAS_SINK", q->in[SINK].i != 0);
     for (size_t k = 0; k < 3; k++) {
         tn_problem_add_int(p, names[k][0], q->async[k]);
         tn_problem_add_int(p, names[k][1], q->vec[k]);
@@ -112,7 +113,7 @@ static void emit_operand(tn_emitter *e, const plan *p, size_t k, const char *fn,
     tn_emit_pointer(e, fn, TN_ARG_IN, in);
 }
 
-/* bias, mask and limit broadcast to the scores: coordinates of the axes that they have. */
+/* bias, mask, limit and sink broadcast to the scores: coordinates of the axes that they have. */
 static void emit_extra(tn_emitter *e, const tn_spec *s, const plan *p, size_t k, const char *load) {
     const tn_val v = p->in[k];
     const tn_dim *q = tn_type_dims(s->g, tn_val_type(s->g, p->in[Q]));
@@ -157,6 +158,10 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         if (q.in[LIMIT].i) {
             tn_emit_reg_type(e, "tn_limit", tn_val_dtype(s->g, q.in[LIMIT]));
             emit_extra(e, s, &q, LIMIT, "tn_load_limit");
+        }
+        if (q.in[SINK].i) {
+            tn_emit_reg_type(e, "tn_sink", tn_val_dtype(s->g, q.in[SINK]));
+            emit_extra(e, s, &q, SINK, "tn_load_sink");
         }
         coords(&q, "r", "c", c);
         tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);

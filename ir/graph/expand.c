@@ -108,6 +108,25 @@ static tn_val keys(expansion *e, tn_val scores, tn_dtype t) {
     return tn_emit1(e->g, TN_OP_IOTA, &(tn_attrs_iota){.dtype = t, .dims = {&n, 1}}, 0, NULL);
 }
 
+/* Softmax over the last axis and one score more, whose weight is dropped. */
+static tn_val softmax_beside(expansion *e, tn_val s, tn_val sink) {
+    const size_t r = tn_val_rank(e->g, s);
+    const tn_attrs_axis last = {.axis = (int64_t)r - 1};
+    if (!sink.i) return tn_emit1(e->g, TN_OP_SOFTMAX, &last, 1, &s);
+    const tn_dim one = tn_dim_const(e->g, 1);
+    tn_dim dims[TN_MAX_RANK], starts[TN_MAX_RANK];
+    int64_t steps[TN_MAX_RANK];
+    for (size_t k = 0; k < r; k++) dims[k] = tn_val_dim(e->g, s, k), starts[k] = tn_dim_const(e->g, 0), steps[k] = 1;
+    dims[r - 1] = one;
+    const tn_attrs_shape column = {.dims = {dims, (uint32_t)r}};
+    const tn_val both[] = {s, tn_emit1(e->g, TN_OP_BROADCAST, &column, 1, &sink)};
+    const tn_val wide = tn_emit1(e->g, TN_OP_CONCAT, &last, 2, both),
+                 p = tn_emit1(e->g, TN_OP_SOFTMAX, &last, 1, &wide);
+    dims[r - 1] = tn_val_dim(e->g, s, r - 1);
+    const tn_attrs_slice cut = {{starts, (uint32_t)r}, {dims, (uint32_t)r}, {steps, (uint32_t)r}};
+    return tn_emit1(e->g, TN_OP_SLICE, &cut, 1, &p);
+}
+
 static tn_val attention(expansion *e) {
     const tn_attrs_attention *a = e->attrs;
     const tn_val in[] = {e->x, operand(e, 1)}, bias = operand(e, 3), mask = tn_node_input(e->g, e->n, 4),
@@ -119,8 +138,7 @@ static tn_val attention(expansion *e) {
     if (mask.i) s = choose(e, mask, s, num(e, a->fill));
     if (a->causal) s = choose(e, sees(e, s), s, num(e, -INFINITY));
     if (limit.i) s = choose(e, bin(e, TN_OP_LT, keys(e, s, tn_val_dtype(e->g, limit)), limit), s, num(e, -INFINITY));
-    const int64_t last = (int64_t)tn_val_rank(e->g, s) - 1;
-    tn_val weights = tn_emit1(e->g, TN_OP_SOFTMAX, &(tn_attrs_axis){last}, 1, &s);
+    tn_val weights = softmax_beside(e, s, operand(e, 6));
     if (a->no_nan) weights = choose(e, un(e, TN_OP_IS_NAN, weights), num(e, 0), weights);
     const tn_val p[] = {weights, operand(e, 2)};
     return tn_emit1(e->g, TN_OP_MATMUL, &(tn_attrs_matmul){0}, 2, p);

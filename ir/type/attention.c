@@ -1,11 +1,14 @@
 /* attention.c: attention.
  *
- *     y [..., S, E] = attention q [..., S, D], k [..., T, D], v [..., T, E], bias, mask, limit
+ *     y [..., S, E] = attention q [..., S, D], k [..., T, D], v [..., T, E], bias, mask, limit, sink
  *
  * y = softmax(f(scale * q k^T)) v over the T keys, where f adds what there is of this, in this order: cap * tanh(x / cap), the bias,
  * `fill` instead where the mask is false, and with causal no key j of query i but those with j <= i + T - S, and of those the first
  * `limit` only.  bias and mask broadcast to [..., S, T], limit, which is whole, to [..., S, 1]: it is where a query stands among
- * the keys, or how many of a cache are filled, and a kernel looks at no key that nobody sees.  With no_nan weights of softmax that are NaN are 0.  The leading axes are the same for q, k and v: fewer heads of keys are broadcast before. */
+ * the keys, or how many of a cache are filled, and a kernel looks at no key that nobody sees.  sink, a float, broadcasts to [..., S, 1]: it is
+ * the score of one more key, which nothing is done to, every query sees and has no value (a learned one of each head in gpt-oss; 0 makes
+ * "smooth softmax").  With no_nan weights of softmax that are NaN are 0.  The leading axes are the same for q, k and v: fewer heads of keys are
+ * broadcast before. */
 #include "ir/type/infer.h"
 
 /* Operand k broadcasts to the scores, without making them larger. */
@@ -22,14 +25,25 @@ static tn_status spreads(tn_infer_ctx *c, size_t k) {
     return TN_OK;
 }
 
+/* Operand k is one number for all keys of a query. */
+static tn_status check_of_queries(tn_infer_ctx *c, size_t k) {
+    const size_t own = tn_infer_rank(c, k);
+    if (own && !tn_dim_equal_const(c->g, tn_infer_dim(c, k, own - 1), 1))
+        return tn_infer_error(c, "%s has a last axis of other than 1: it is one number for all keys of a query",
+                              TN_OPERAND_TEXT(c, k));
+    return TN_OK;
+}
+
 static tn_status check_limit(tn_infer_ctx *c) {
-    const size_t own = tn_infer_rank(c, 5);
     const tn_dtype t = tn_infer_dtype(c, 5);
     if (t != TN_I64 && t != TN_I32)
         return tn_infer_error(c, "the limit is %s; it must be i64 or i32", tn_dtype_text(t));
-    if (own && !tn_dim_equal_const(c->g, tn_infer_dim(c, 5, own - 1), 1))
-        return tn_infer_error(c, "the limit has a last axis of other than 1: it is one number for all keys of a query");
-    return TN_OK;
+    return check_of_queries(c, 5);
+}
+
+static tn_status check_sink(tn_infer_ctx *c) {
+    TN_TRY(tn_infer_float(c, 6));
+    return check_of_queries(c, 6);
 }
 
 tn_status tn_rule_attention(tn_infer_ctx *c) {
@@ -51,11 +65,12 @@ tn_status tn_rule_attention(tn_infer_ctx *c) {
     }
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, r - 1), tn_size_axis(c, 0, r - 1)));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, r - 2), tn_size_axis(c, 1, r - 2)));
-    for (size_t k = 3; k < 6; k++) TN_TRY(spreads(c, k));
+    for (size_t k = 3; k < 7; k++) TN_TRY(spreads(c, k));
     if (tn_infer_has(c, 3)) TN_TRY(tn_infer_float(c, 3));
     if (tn_infer_has(c, 4) && tn_infer_dtype(c, 4) != TN_BOOL)
         return tn_infer_error(c, "the mask is %s; it must be bool", tn_dtype_text(tn_infer_dtype(c, 4)));
     if (tn_infer_has(c, 5)) TN_TRY(check_limit(c));
+    if (tn_infer_has(c, 6)) TN_TRY(check_sink(c));
     for (size_t i = 0; i + 1 < r; i++) dims[i] = tn_infer_dim(c, 0, i);
     dims[r - 1] = tn_infer_dim(c, 2, r - 1);
     return tn_infer_put(c, tn_infer_dtype(c, 0), r, dims);

@@ -4,7 +4,7 @@
  *
  * where f is any of: casts, reshapes that leave queries and keys alone, a factor (or constant ones of each head), soft capping, one or several
  * additions (masks that are added, relative positions), and outermost a mask that selects.  Weights may be 0 where they are NaN, or where a row
- * sees nothing.  It becomes an `attention` node, whose kernel keeps the scores on
+ * sees nothing; and softmax may run over one column more than there are keys, the same for all (a sink), whose weights are dropped.  It becomes an `attention` node, whose kernel keeps the scores on
  * chip.  Late, when dtypes are settled: q, k and v are in 16 bits, or the queries are few, and a head is no larger than a kernel's registers hold.  With more
  * than one use a score must be in memory anyway, and nothing is changed.  What is almost attention says why it is not. */
 #include "passes/fuse/fuse.h"
@@ -42,7 +42,9 @@ typedef struct attention {
     tn_val q, k, v, bias, mask; /* q, k: of the first product, in its order */
     tn_attrs_attention a;
     tn_val factors; /* of the queries of each head, up to 1, beside a.scale; f32 [..., 1 or S, 1] */
-    tn_val scores;  /* what softmax reads */
+    tn_val scores;  /* what softmax reads, but for the sink */
+    tn_val weights; /* what it gives, likewise */
+    tn_val sink;    /* [..., 1 or S, 1]; may be none */
     tn_val added;   /* to them, last, as the model has it */
     tn_val
         asked; /* weights are 0 where this, of the row, is -inf throughout; none: where they are NaN, or nothing is asked */
@@ -350,6 +352,31 @@ static tn_val rows_of_nothing(const attention *x, tn_val asks) {
     return rows ? behind_casts(x, of) : (tn_val){0};
 }
 
+/* v, a part of what softmax p gives: p, where the part is what p gives of x->scores, and the rest one column, x->sink. */
+static tn_val beside_sink(attention *x, tn_val v) {
+    tn_graph *g = x->g;
+    const tn_attrs_slice *a = TN_ATTRS_OF(g, def_of(x, v), slice);
+    const tn_val p = behind_casts(x, input(x, v, 0)), none = {0};
+    if (!tn_is_op(g, p, TN_OP_SOFTMAX)) return none;
+    const tn_val both = behind_casts(x, input(x, p, 0));
+    const tn_node concat = def_of(x, both);
+    const size_t r = tn_val_rank(g, both);
+    if (!tn_is_op(g, both, TN_OP_CONCAT)) return none;
+    if (TN_ATTRS_OF(g, concat, axis)->axis + 1 != (int64_t)r || tn_node_input_count(g, concat) != 2)
+        return x->why = "what is added beside the scores is no column", none;
+    const size_t scores = tn_dim_equal_const(g, a->starts.p[r - 1], 0) ? 0 : 1;
+    x->scores = tn_node_input(g, concat, scores);
+    x->sink = tn_node_input(g, concat, 1 - scores);
+    bool rest = tn_dim_equal_const(g, tn_val_dim(g, x->sink, r - 1), 1);
+    for (size_t k = 0; k < r; k++)
+        rest = rest && tn_dim_equal_const(g, a->starts.p[k], scores && k + 1 == r) && a->steps.p[k] == 1 &&
+               a->sizes.p[k].i == tn_val_dim(g, x->scores, k).i;
+    if (!rest) return x->why = "the weights that are dropped are not those of one column beside the scores", none;
+    if (!tn_val_has_one_use(g, p) || !tn_val_has_one_use(g, both))
+        return x->why = "the weights have a second use", none;
+    return p;
+}
+
 /* Of the weights' product n: the softmax of which it is one, behind casts and reshapes, perhaps with 0 for what is NaN, or for a row that sees
  * nothing (the Attention of ONNX). */
 static tn_val weights_of(attention *x, tn_node n) {
@@ -363,7 +390,11 @@ static tn_val weights_of(attention *x, tn_node n) {
         if (nan ? behind_casts(x, input(x, asks, 0)).i != p.i : !x->asked.i) return (tn_val){0};
         x->a.no_nan = true;
     }
-    return tn_is_op(x->g, p, TN_OP_SOFTMAX) ? p : (tn_val){0};
+    x->weights = p;
+    if (tn_is_op(x->g, p, TN_OP_SLICE)) return beside_sink(x, p);
+    if (!tn_is_op(x->g, p, TN_OP_SOFTMAX)) return (tn_val){0};
+    x->scores = input(x, p, 0);
+    return p;
 }
 
 /* v in dtype t without being cast as it is: where it is something in t that was widened and then moved about, that; where it is heads
@@ -426,14 +457,26 @@ static bool has_lead_of_weights(const tn_graph *g, tn_node n) {
     return true;
 }
 
+/* A sink as small as it may be, and as exact as it was before a cast. */
+static tn_val unrepeated(const attention *x, tn_val v) {
+    while (v.i) {
+        const bool repeats = tn_is_op(x->g, v, TN_OP_BROADCAST), cast = tn_is_op(x->g, v, TN_OP_CAST);
+        if (!repeats && !cast) break;
+        const tn_val y = input(x, v, 0);
+        if (!tn_is_float(x->g, y) || !tn_fuse_spreads(x->g, y, x->scores, tn_dim_const(x->g, 1))) break;
+        v = y;
+    }
+    return v;
+}
+
 static tn_val find(attention *x, tn_node n, tn_val p) {
     tn_graph *g = x->g;
     const size_t r = tn_val_rank(g, p);
-    if (count_uses(g, p) > (x->a.no_nan && !x->asked.i ? 2 : 1))
+    if (count_uses(g, x->weights) > (x->a.no_nan && !x->asked.i ? 2 : 1))
         return x->why = "the weights have a second use", (tn_val){0};
     if (TN_ATTRS_OF(g, n, matmul)->trans_a || TN_ATTRS_OF(g, def_of(x, p), axis)->axis + 1 != (int64_t)r)
         return x->why = "softmax does not run over the keys", (tn_val){0};
-    const tn_val scores = x->scores = input(x, p, 0), product = scores_of(x, scores);
+    const tn_val scores = x->scores, product = scores_of(x, scores);
     if (x->why || !product.i) return (tn_val){0};
     if (x->asked.i && (x->mask.i || behind_casts(x, x->added).i != x->asked.i))
         return x->why = "weights are 0 for other rows than those in which nothing is seen", (tn_val){0};
@@ -456,16 +499,17 @@ static tn_val find(attention *x, tn_node n, tn_val p) {
     if (x->mask.i && x->a.fill <= TN_FUSE_UNSEEN && (is_triangle(x, x->mask, 0) || tn_fuse_is_causal(g, x->mask)))
         x->a.causal = true, x->mask = (tn_val){0};
     if (says_causal(x, x->bias, TN_FUSE_UNSEEN)) x->a.causal = true, x->bias = (tn_val){0};
-    const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask};
-    return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
+    const tn_val in[] = {x->q, x->k, x->v, x->bias, x->mask, {0}, unrepeated(x, x->sink)};
+    return tn_emit1(g, TN_OP_ATTENTION, &x->a, x->sink.i ? 7 : x->mask.i ? 5 : x->bias.i ? 4 : 3, in);
 }
 
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     attention x = {.g = g};
     const tn_val p = weights_of(&x, n), y = tn_node_result(g, n, 0);
-    if (!p.i || !has_kernel(g, y) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
+    if ((!p.i && !x.why) || !has_kernel(g, y) || tn_pass_opts(ctx)->numerics == TN_NUMERICS_EXACT) return false;
     tn_set_cursor(g, tn_cursor_before(g, n));
-    const tn_val whole = find(&x, n, p), limited = whole.i ? tn_fuse_limited(g, tn_val_def(g, whole), false) : whole;
+    const tn_val whole = p.i ? find(&x, n, p) : p,
+                 limited = whole.i ? tn_fuse_limited(g, tn_val_def(g, whole), false) : whole;
     tn_val now = limited.i ? limited : whole;
     if (now.i && !tn_fuse_has_attention(g, tn_val_def(g, now)))
         x.why = "a head is larger than a kernel holds, or of unknown size";

@@ -5,7 +5,8 @@
  * is often nothing, or one number a key.
  *
  * Where the mask adds a number that is only very low, a query that sees no key weighs all of them: it has no limit; and of a mask with
- * other parts these stay as they are, since such a query weighs by them. */
+ * other parts these stay as they are, since such a query weighs by them.  Beside a sink that is known to be
+ * far above, it weighs none, as with -inf; beside one that may be as low, nothing is changed. */
 #include "passes/fuse/fuse.h"
 #include "passes/util.h"
 
@@ -17,6 +18,7 @@ typedef struct finder {
     tn_dim keys;
     size_t rank;
     bool exact;
+    enum { NO_SINK, FAR_ABOVE, ANY_SINK } sink;
     tn_val limit; /* [..., 1]; none: not found yet */
 } finder;
 
@@ -121,26 +123,40 @@ static tn_val added_without(finder *f, tn_val v) {
     const tn_val kept = tn_node_input(g, n, 1), left_out = tn_node_input(g, n, 2);
     if (!tn_const_splat(g, kept, &seen) || seen != 0 || !tn_const_splat(g, left_out, &unseen) || !is_unseen(f, unseen))
         return v;
+    if (isfinite(unseen) && f->sink == ANY_SINK) return v;
     const tn_val mask = tn_node_input(g, n, 0), rest = without(f, mask);
     if (!f->limit.i) return v;
-    if (!isfinite(unseen))
+    if (!isfinite(unseen) || f->sink == FAR_ABOVE)
         return rest.i ? tn_emit_cast(g, tn_emit_select(g, rest, kept, left_out), tn_val_dtype(g, v)) : rest;
     some_or_all(f, rest.i ? any_of(g, mask)
                           : tn_binary(g, TN_OP_GT, f->limit, number(f, tn_dim_const(g, 0), tn_val_dtype(g, f->limit))));
     return rest.i ? v : rest;
 }
 
+/* A constant beside which nothing is left of a score to which a mask adds its number. */
+static bool is_far_above(const tn_graph *g, tn_val sink) {
+    int64_t n;
+    while (sink.i && (tn_is_op(g, sink, TN_OP_CAST) || tn_is_op(g, sink, TN_OP_RESHAPE)))
+        sink = tn_node_input(g, tn_val_def(g, sink), 0);
+    const void *data = sink.i && tn_is_const(g, sink) ? tn_const_data(g, sink) : NULL;
+    if (!data || !tn_static_numel(g, sink, &n)) return false;
+    for (int64_t k = 0; k < n; k++)
+        if (!(tn_load_num(tn_val_dtype(g, sink), data, (uint64_t)k) > TN_FUSE_UNSEEN / 2)) return false;
+    return true;
+}
+
 tn_val tn_fuse_limited(tn_graph *g, tn_node attention, bool exact) {
     const tn_val none = {0}, q = tn_node_input(g, attention, 0), k = tn_node_input(g, attention, 1);
     const tn_attrs_attention *a = TN_ATTRS_OF(g, attention, attention);
     const size_t rank = tn_val_rank(g, q);
-    tn_val in[6] = {{0}};
+    tn_val in[7] = {{0}};
     finder f = {.g = g, .scores = q, .rank = rank, .exact = exact, .keys = tn_val_dim(g, k, rank - 2)};
     for (size_t i = 0; i < tn_node_input_count(g, attention); i++) in[i] = tn_node_input(g, attention, i);
     if (in[5].i) return none;
+    f.sink = !in[6].i ? NO_SINK : is_far_above(g, in[6]) ? FAR_ABOVE : ANY_SINK;
     if (in[4].i && a->fill == -INFINITY) in[4] = without(&f, in[4]);
     if (in[3].i && !f.limit.i) in[3] = added_without(&f, in[3]);
     if (!f.limit.i || !spreads(&f, in[3]) || !spreads(&f, in[4])) return none;
     in[5] = f.limit;
-    return tn_emit1(g, TN_OP_ATTENTION, a, 6, in);
+    return tn_emit1(g, TN_OP_ATTENTION, a, in[6].i ? 7 : 6, in);
 }

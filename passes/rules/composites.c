@@ -145,6 +145,17 @@ static tn_val softmax(tn_match *m) {
     return along_sum(m, TN_OP_SOFTMAX);
 }
 
+/* TN_A: the maximum, along the axis of softmax TN_Y. */
+static const char *own_axis(const tn_match *m) {
+    const int64_t axis = TN_ATTRS_OF(m->g, tn_val_def(m->g, m->v[TN_Y]), axis)->axis;
+    return !one_axis(m, TN_A) && reduce_of(m, TN_A)->axes.p[0] == axis ? NULL
+                                                                       : "maximum and softmax run over different axes";
+}
+
+static tn_val softmax_again(tn_match *m) {
+    return tn_emit_like(m->g, tn_val_def(m->g, m->v[TN_Y]), 1, &m->v[TN_X]);
+}
+
 static tn_val log_softmax(tn_match *m) {
     return along_sum(m, TN_OP_LOG_SOFTMAX);
 }
@@ -174,6 +185,7 @@ static const tn_rule norms[] = {
     RULE(rms_norm_scale,    OP(MUL, LET_ONCE(Y, RMS_NORM, X), CONSTANT(C)),                           FN(with_scale),        FLOATS, param_fits,       ULPS(4)),
     RULE(softmax,           OP(DIV, LET(E, EXP, SHIFTED), LET(B, REDUCE_SUM, VAR(E))),                FN(softmax),           FLOATS, same_axis,        ULPS(8)),
     RULE(softmax_unshifted, OP(DIV, LET(E, EXP, X), LET(B, REDUCE_SUM, VAR(E))),                      FN(softmax),           FLOATS, sum_axis,         FINITE(8)),
+    RULE(softmax_shifted,   LET(Y, SOFTMAX, SHIFTED),                                                 FN(softmax_again),     FLOATS, own_axis,         ULPS(8)),
     RULE(log_softmax,       OP(SUB, SHIFTED, OP(LOG, LET(B, REDUCE_SUM, OP(EXP, VAR(D))))),           FN(log_softmax),       FLOATS, same_axis,        OF_LARGEST(8)),
     RULE(log_of_softmax,    OP(LOG, LET(Y, SOFTMAX, X)),                                              FN(log_of_softmax),    FLOATS, NULL,             OF_LARGEST(8)),
 };

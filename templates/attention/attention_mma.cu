@@ -116,6 +116,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         __syncthreads();
     }
 
-    finish<EP / 8>(args, b, first + warp * 16, (float *)memory + warp * 16 * OS, out[0], sum);
+    finish<EP / 8>(args, b, first + warp * 16, (float *)memory + warp * 16 * OS, out[0], most, sum);
 }
 #include "tn_variant_end.cuh"

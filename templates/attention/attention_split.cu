@@ -130,8 +130,6 @@ template <class T> TN_DEV void weigh(unsigned v, const float (&p)[NT][4], float 
 struct seen_part {
     float most, sum;
 };
-TN_DEV float factor(float most, float base) { return tn_ex2((most - base) * TO_2); }
-TN_DEV float base_of(float most) { return most == -TN_INF ? 0.0f : most; }
 
 template <bool REMOTE> TN_DEV tn_bits16 read16(unsigned at, int rank) { return REMOTE ? tn_cluster_lds16(at, rank) : tn_lds16(at); }
 
@@ -165,6 +163,8 @@ TN_DEV void put16(unsigned at, float x, float y, float z, float w) {
     tn_sts16(at, v);
 }
 
+TN_DEV float sink_at(unsigned stats, int r) { return tn_bits_float(tn_lds4(stats + (unsigned)r * 16 + 8)); } // of row r
+
 extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_constant__ tn_args args) {
     TN_DYNAMIC_SMEM(memory);
     const int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -194,6 +194,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int i = 0; i < 4; i++) out[e][i] = 0;
     const place row[2] = {place_of(args, kv, first + g), place_of(args, kv, first + g + 8)};
     const int seen[2] = {keys_of(args, row[0].b, row[0].i), keys_of(args, row[1].b, row[1].i)};
+    const float sink[2] = {sink_of(args, row[0].b, row[0].i), sink_of(args, row[1].b, row[1].i)};
 
     unsigned slot = ring;
     for (int k = begin; k < end; k += TN_WARPS) {
@@ -232,14 +233,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         slot = slot == ring + (unsigned)((TN_STAGES - 1) * SLOT) ? ring : slot + SLOT;
     }
 
-    // Results of each warp, and behind them largest scores and sums, of each warp, then of the block.
+    // Results of each warp, and behind them largest scores, sums and sinks, of each warp, then of the block.
     const unsigned results = smem_q, stats = results + TN_WARPS * 16 * OS * 4, whole = stats + TN_WARPS * 256;
     __syncthreads();
     TN_UNROLL
     for (int h = 0; h < HALVES; h++) {
         const float all = sum_of_four(sum[h]);
         const int r = warp * 16 + h * 8 + g;
-        if (t == 0) put16(stats + (unsigned)r * 16, most[h], all, 0, 0);
+        if (t == 0) put16(stats + (unsigned)r * 16, most[h], all, sink[h], 0);
         TN_UNROLL
         for (int e = 0; e < EP / 8; e++) tn_sts8(results + (unsigned)((r * OS + e * 8 + t * 2) * 4), tn_float_bits(out[e][h * 2]), tn_float_bits(out[e][h * 2 + 1]));
     }
@@ -252,7 +253,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             float x[4];
             const seen_part all = add_up<TN_WARPS, false>(stats + (unsigned)r * 16, 256, at, 16 * OS * 4, x);
             put16(at, x[0], x[1], x[2], x[3]); // which only this thread reads
-            if (e == 0) put16(whole + (unsigned)r * 16, all.most, all.sum, 0, 0);
+            if (e == 0) put16(whole + (unsigned)r * 16, all.most, all.sum, sink_at(stats, r), 0);
         }
         if (TN_SPLIT > 1) tn_cluster_sync();
         else __syncthreads();
@@ -272,13 +273,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             TN_UNROLL
             for (int l = 0; l < 4; l++) x[w + l] = y[l];
         }
-        const float scale = 1 / all.sum;
-        const bool none = TN_NO_NAN && !(all.sum > 0); // no key, or NaN
+        const share own(all.most, all.sum, sink_at(from, r));
         TN_UNROLL
         for (int w = 0; w < WIDE; w += TN_EPI_VEC) {
             float y[TN_EPI_VEC];
             TN_UNROLL
-            for (int l = 0; l < TN_EPI_VEC; l++) y[l] = none ? 0.0f : x[w + l] * scale;
+            for (int l = 0; l < TN_EPI_VEC; l++) y[l] = own.of(x[w + l]);
             if (e + w < TN_E) tn_epilogue(args, p.b, p.i, e + w, y);
         }
     }

@@ -288,7 +288,7 @@ TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
             release(r.v);
         }
     }
-    finish_quads(args, w.b, first + warp * 16, x.out, x.sum);
+    finish_quads(args, w.b, first + warp * 16, x.out, x.most, x.sum);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {

@@ -151,6 +151,19 @@ template <int ROWS, bool MOST> TN_DEV int keys_among(const tn_args &args, tn_ind
     return MOST ? __reduce_max_sync(0xffffffffu, n) : __reduce_min_sync(0xffffffffu, n);
 }
 
+// The score of the key that all see and that has no value, in units of the products where these are compared as they are; -inf: there is
+// none.  Queries behind the last are as the last.
+TN_DEV float sink_of(const tn_args &args, tn_index b, tn_index i) {
+#if TN_HAS_SINK
+    tn_sink x[1];
+    tn_load_sink(args, b, tn_min(i, (tn_index)(TN_S - 1)), 0, x);
+    return (float)x[0] * (float)(SCORED ? 1 : 1 / TN_SCALE);
+#else
+    (void)args, (void)b, (void)i;
+    return -TN_INF;
+#endif
+}
+
 // The largest, or NaN, and the sum, of a query's four lanes.
 TN_DEV float most_of_four(float x) {
     x = tn_max(x, __shfl_xor_sync(0xffffffffu, x, 1));
@@ -161,11 +174,14 @@ TN_DEV float sum_of_four(float x) {
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
+// The base of weights whose largest score is `most`, and what sums relative to `most` are in those relative to a base.
+TN_DEV float base_of(float most) { return most == -TN_INF ? 0.0f : most; } // nothing seen yet
+TN_DEV float factor(float most, float base) { return tn_ex2((most - base) * TO_2); }
+
 // The base of a query's weights rises to `now`: what earlier sums are to be multiplied by, and the shift of its exponents.  Scores to which
 // the lowest number is added must be subtracted before they are scaled.
 TN_DEV float raise_to(float now, float &most, float &shift) {
-    const float base = now == -TN_INF ? 0.0f : now; // nothing seen yet
-    const float fade = tn_ex2((most - base) * TO_2);
+    const float base = base_of(now), fade = factor(most, base);
     shift = SCORED ? base : -base * TO_2;
     most = now;
     return fade;
@@ -200,20 +216,37 @@ TN_DEV void to_weights(float (&s)[N][4], float (&most)[2], float (&sum)[2], floa
     }
 }
 
+// What makes results of a query's sums: `sum` is of its weights, relative to `most`.  The sink takes its share at the end, so that weights
+// are not small beside it when they are rounded; of the two the larger is the base, since neither needs to be in reach of the other.
+struct share {
+    float by;
+    bool none; // no key, or NaN
+    TN_MEMBER share(float most, float sum, float sink) {
+        float fade = 1, all = sum;
+        if (TN_HAS_SINK) {
+            const float base = base_of(tn_max(most, sink));
+            fade = factor(most, base);
+            all = sum * fade + factor(sink, base);
+        }
+        by = fade / all;
+        none = TN_NO_NAN && !(all > 0);
+    }
+    TN_MEMBER float of(float x) const { return none ? 0.0f : x * by; }
+};
+
 // Results of a warp's queries, from `first` on, by way of its own shared memory: 16 rows of OS floats.  out: an accumulator for each
 // eight columns.
 template <int TILES> TN_DEV void finish(const tn_args &args, tn_index b, tn_index first, float *result, const float *out,
-                                        const float (&sum)[2]) {
+                                        const float (&most)[2], const float (&sum)[2]) {
     enum { OS = TILES * 8 + 4 };
     const int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
     TN_UNROLL
     for (int h = 0; h < 2; h++) {
-        const float all = sum_of_four(sum[h]), whole = 1 / all;
-        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
+        const share x(most[h], sum_of_four(sum[h]), sink_of(args, b, first + h * 8 + g));
         TN_UNROLL
         for (int e = 0; e < TILES; e++)
             TN_UNROLL
-            for (int i = 0; i < 2; i++) result[(h * 8 + g) * OS + e * 8 + t * 2 + i] = none ? 0.0f : out[e * 4 + h * 2 + i] * whole;
+            for (int i = 0; i < 2; i++) result[(h * 8 + g) * OS + e * 8 + t * 2 + i] = x.of(out[e * 4 + h * 2 + i]);
     }
     __syncwarp();
     for (int i = lane; i < 16 * (TN_E / TN_EPI_VEC); i += 32) {
@@ -228,19 +261,19 @@ template <int TILES> TN_DEV void finish(const tn_args &args, tn_index b, tn_inde
 
 // Results of a warp's queries, from `first` on.  Four lanes have the pairs of a row's columns; they exchange them so that each has eight
 // columns in a row.  out: accumulators of wgmma or mma.
-template <int ACC> TN_DEV void finish_quads(const tn_args &args, tn_index b, tn_index first, const float (&out)[ACC], const float (&sum)[2]) {
+template <int ACC> TN_DEV void finish_quads(const tn_args &args, tn_index b, tn_index first, const float (&out)[ACC], const float (&most)[2],
+                                               const float (&sum)[2]) {
     const int lane = (int)threadIdx.x % 32, t = lane % 4;
     const bool odd = t & 1, high = t & 2;
     TN_UNROLL
     for (int h = 0; h < 2; h++) {
-        const float all = sum_of_four(sum[h]), whole = 1 / all;
-        const bool none = TN_NO_NAN && !(all > 0); // no key, or NaN
         const tn_index row = first + h * 8 + lane / 4;
+        const share own(most[h], sum_of_four(sum[h]), sink_of(args, b, row));
         TN_UNROLL
         for (int j = 0; j < ACC; j += 16) {
             float x[8]; // columns by pairs: of four blocks of eight, then of one
             TN_UNROLL
-            for (int i = 0; i < 8; i++) x[i] = none ? 0.0f : out[j + i / 2 * 4 + h * 2 + i % 2] * whole;
+            for (int i = 0; i < 8; i++) x[i] = own.of(out[j + i / 2 * 4 + h * 2 + i % 2]);
             TN_UNROLL
             for (int i = 0; i < 4; i++) { // blocks 0 and 1, 2 and 3
                 float &low = x[i / 2 * 4 + i % 2], &up = x[i / 2 * 4 + 2 + i % 2];

@@ -125,6 +125,8 @@ FAMILIES = {
     "gemma2": decoder("Gemma2", sliding_window=4, query_pre_attn_scalar=16),
     "gemma3": decoder("Gemma3", config="Gemma3TextConfig", sliding_window=4, query_pre_attn_scalar=16,
                       layer_types=["sliding_attention", "full_attention"]),
+    "gpt_oss": decoder("GptOss", num_local_experts=4, num_experts_per_tok=2, sliding_window=4, layer_types=["sliding_attention", "full_attention"],
+                       experts_implementation="batched_mm"),
     "granite": decoder("Granite", attention_multiplier=0.2, residual_multiplier=0.5),
     "olmo2": decoder("Olmo2"),
     "starcoder2": decoder("Starcoder2", sliding_window=4),

@@ -269,6 +269,9 @@ case("gqa_window_softcap", node(GQA, KEEP, "y nk nv", local_window_size=3, softc
 case("gqa_attention_bias", node(GQA, KEEP + " _ _ _ a", "y nk nv", **GA), [gqa(2, 1, 8, [5, 7], a=noise(1, 4, 1, 7))], {**G, "a": [1, 4, "S", 7]}, {"total": scalar(7)})
 case("gqa_smooth", node(GQA, KEEP, "y nk nv", smooth_softmax=1, **GA), [gqa(1, 2, 5)], G, {"total": scalar(7)})
 case("gqa_sink", node(GQA, KEEP + " _ _ _ _ sink", "y nk nv", **GA), [gqa(1, 2, 5)], G, {"total": scalar(7), "sink": noise(4)})
+# of known sizes, which a kernel takes in float32, too
+case("gqa_smooth_static", node(GQA, KEEP, "y nk nv", smooth_softmax=1, local_window_size=4, **GA), [gqa(1, 1, 6)], {}, {"total": scalar(7)})
+case("gqa_sink_static", node(GQA, KEEP + " _ _ _ _ sink", "y nk nv", softcap=2.0, **GA), [gqa(1, 3, 5)], {}, {"total": scalar(8), "sink": noise(4)})
 for which in (1, 2):
     case(f"gqa_products_{which}", node(GQA, KEEP, "y nk nv qk", qk_output=which, softcap=0.7, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})
 case("gqa_bidirectional", node(GQA, KEEP, "y nk nv", causal=0, **GA), [gqa(1, 3, 5)], G, {"total": scalar(8)})

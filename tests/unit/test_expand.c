@@ -111,14 +111,14 @@ START_TEST(test_split) {
 }
 END_TEST
 
-/* Queries that see earlier keys only, a bias for each key, a mask and a soft cap, and of each query the first few keys; and with sizes
- * that are symbols. */
+/* Queries that see earlier keys only, a bias for each key, a mask and a soft cap, and of each query the first few keys; and with sinks,
+ * of all and of each query, some of which see nothing else. */
 START_TEST(attention) {
     static const double tolerance[] = {1e-12, 2e-6, 2e-3, 2e-2};
     for (size_t t = 0; t < 4; t++)
-        for (int kind = 0; kind < 5; kind++) {
+        for (int kind = 0; kind < 7; kind++) {
             bench b;
-            tn_val in[6] = {{0}}, expanded;
+            tn_val in[7] = {{0}}, expanded;
             const tn_attrs_attention a = {.scale = kind ? 0.3 : 0,
                                           .cap = kind == 2 ? 1.5 : 0,
                                           .fill = -2,
@@ -133,11 +133,13 @@ START_TEST(attention) {
                 const tn_val half = bench_noise_input(&b, TN_F32, 2, DIMS(9, 1), -1, 1, 5);
                 in[4] = tn_binary(b.g, TN_OP_LT, half, tn_const_num(b.g, TN_F32, 0));
             }
-            if (kind == 4) {
+            if (kind == 5) in[6] = bench_noise_input(&b, TN_F32, 3, DIMS(3, 1, 1), -2, 3, 7);
+            if (kind == 6) in[6] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, 9, 1), -2, 3, 8);
+            if (kind == 4 || kind == 6) {
                 const tn_val x = bench_noise_input(&b, TN_F32, 3, DIMS(3, 9, 1), -2, 12, 6);
                 in[5] = tn_emit1(b.g, TN_OP_CAST, &(tn_attrs_cast){.to = TN_I64}, 1, &x);
             }
-            tn_node n = tn_emit(b.g, TN_OP_ATTENTION, &a, kind == 4 ? 6 : kind == 2 ? 5 : 3, in);
+            tn_node n = tn_emit(b.g, TN_OP_ATTENTION, &a, kind > 4 ? 7 : kind == 4 ? 6 : kind == 2 ? 5 : 3, in);
             ck_assert_msg(n.i != 0, "%s", b.message);
             ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s", b.message);
             bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, n, 0), expanded});

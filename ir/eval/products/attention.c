@@ -64,9 +64,16 @@ static void adjust(const tn_ev *c, const sizes *n, int64_t b, int64_t i, double 
     }
 }
 
-static void softmax(double *v, int64_t n, bool no_nan) {
-    double most = -INFINITY, sum = 0;
+static double sink_of(const tn_ev *c, const sizes *n, int64_t b, int64_t i) {
+    int64_t step;
+    return tn_ev_has(c, 6) ? tn_ev_get_f(&c->in[6], start_of(c, 6, n, b, i, &step)) : -INFINITY;
+}
+
+/* Beside the n scores there is one, `sink`, whose weight nobody asks for; -inf: none. */
+static void softmax(double *v, int64_t n, double sink, bool no_nan) {
+    double most = sink;
     for (int64_t j = 0; j < n; j++) most = v[j] > most || isnan(v[j]) ? v[j] : most;
+    double sum = exp(sink - most);
     for (int64_t j = 0; j < n; j++) sum += v[j] = exp(v[j] - most);
     for (int64_t j = 0; j < n; j++) v[j] = no_nan && isnan(v[j] / sum) ? 0 : v[j] / sum;
 }
@@ -84,7 +91,7 @@ tn_status tn_ev_attention(tn_ev *c) {
         tn_ev_gemm(false, true, n.s, n.t, n.d, q, n.d, k, n.d, false, scores, n.t);
         for (int64_t i = 0; i < n.s; i++) {
             adjust(c, &n, b, i, scores + i * n.t);
-            softmax(scores + i * n.t, n.t, ((const tn_attrs_attention *)c->attrs)->no_nan);
+            softmax(scores + i * n.t, n.t, sink_of(c, &n, b, i), ((const tn_attrs_attention *)c->attrs)->no_nan);
         }
         tn_ev_gemm(false, false, n.s, n.e, n.t, scores, n.t, v, n.e, false, y, n.e);
         tn_ev_store_f(&c->out[0], b * n.s * n.e, 1, (size_t)(n.s * n.e), y);
