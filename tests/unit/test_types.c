@@ -308,6 +308,13 @@ START_TEST(test_indexing_by_data) {
             "'back'");
     REFUSED(&b, RECUR, (&(tn_attrs_recur){.cell = "lstm", .direction = "both", .clip = -1}),
             V(gates, weight, state, state), "clip is negative");
+    const tn_attrs_attention scaled = {.scale = 0.25};
+    tn_val q = in(&b, "f16[2,9,16]"), k = in(&b, "f16[2,7,16]"), v = in(&b, "f16[2,7,8]"), m = absent;
+    expect_type(&b, EMIT(&b, ATTENTION, &scaled, q, k, v, m, m, m, in(&b, "f32[9,1]")), 0, "f16[2,9,8]");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, in(&b, "f32[9,7]")), "one number for all keys");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, in(&b, "f32[4,1]")), "4", "9");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, in(&b, "i64[9,1]")), "floating point");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, in(&b, "i64[9,7]")), "one number for all keys");
     tn_val image = in(&b, "f16[N,C,H,W]");
     tn_attrs_grid_sample cubic = {.mode = "cubic"};
     expect_type(&b, EMIT(&b, GRID_SAMPLE, &cubic, image, in(&b, "f32[N,P,Q,2]")), 0, "f16[N,C,P,Q]");
