@@ -156,19 +156,25 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
     return tn_emitter_finish(e);
 }
 
+/* Threads that find what they read, or where they write, by indices: half the rate of memory. */
+static double time_of(const tn_arch *arch, double blocks, double block, double bytes, double flops, double latency_us) {
+    return tn_cost_us(arch, &(tn_load_model){.blocks = blocks,
+                                             .threads = block,
+                                             .bytes = bytes,
+                                             .flops = flops,
+                                             .tflops = arch->f32_tflops,
+                                             .mem_efficiency = 0.5,
+                                             .math_efficiency = 0.3,
+                                             .latency_us = latency_us});
+}
+
 /* Every block looks at every update that may go to its rows. */
 static double cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("scatter", knobs, "BLOCK"), items = tn_knob_of("scatter", knobs, "ITEMS");
     const double blocks = ceil((double)tn_problem_get(p, "N") / (block * items)),
                  updates = (double)tn_problem_get(p, "UPDATES_STEP");
-    return tn_cost_us(arch, &(tn_load_model){.blocks = blocks,
-                                             .threads = block,
-                                             .bytes = s->bytes,
-                                             .flops = blocks * updates * 20,
-                                             .tflops = arch->f32_tflops,
-                                             .mem_efficiency = 0.5,
-                                             .math_efficiency = 0.3,
-                                             .latency_us = 1 + ceil(updates / block) * 0.3 + items * 0.05});
+    return time_of(arch, blocks, block, s->bytes, blocks * updates * 20,
+                   1 + ceil(updates / block) * 0.3 + items * 0.05);
 }
 
 const tn_binding_ops tn_bind_scatter = {"scatter", accepts, emit, cost};
@@ -202,14 +208,7 @@ static tn_status row_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 
 static double row_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("scatter_row", knobs, "BLOCK"), n = (double)tn_problem_get(p, "N");
-    return tn_cost_us(arch, &(tn_load_model){.blocks = fmin(ceil(n / block / 4), 2 * arch->sms),
-                                             .threads = block,
-                                             .bytes = s->bytes,
-                                             .flops = n * 10,
-                                             .tflops = arch->f32_tflops,
-                                             .mem_efficiency = 0.5,
-                                             .math_efficiency = 0.3,
-                                             .latency_us = 1});
+    return time_of(arch, fmin(ceil(n / block / 4), 2 * arch->sms), block, s->bytes, n * 10, 1);
 }
 
 const tn_binding_ops tn_bind_scatter_row = {"scatter_row", row_accepts, row_emit, row_cost};
@@ -300,14 +299,8 @@ static tn_status put_emit(const tn_spec *s, const tn_arch *arch, const tn_proble
 /* In place. */
 static double put_cost(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const double block = tn_knob_of("put_rows", knobs, "BLOCK"), n = (double)tn_problem_get(p, "UPDATES");
-    return tn_cost_us(arch, &(tn_load_model){.blocks = ceil(n / block),
-                                             .threads = block,
-                                             .bytes = 2 * s->n_out * n * tn_dtype_bits(s->out[0].dtype) / 8,
-                                             .flops = n * 20,
-                                             .tflops = arch->f32_tflops,
-                                             .mem_efficiency = 0.5,
-                                             .math_efficiency = 0.3,
-                                             .latency_us = 1});
+    const double bytes = 2 * s->n_out * n * tn_dtype_bits(s->out[0].dtype) / 8;
+    return time_of(arch, ceil(n / block), block, bytes, n * 20, 1);
 }
 
 const tn_binding_ops tn_bind_put_rows = {"put_rows", put_accepts, put_emit, put_cost};
