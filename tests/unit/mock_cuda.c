@@ -1,12 +1,11 @@
 /* mock_cuda.c: a CUDA driver for tests on machines without a GPU: see mock_cuda.h.  Loaded through TENON_LIBCUDA, and with
- * mock_cublaslt.c, which is in the same library, through TENON_LIBCUBLASLT.  What its kernels compute is in mock_kernels.c.  Single-threaded but for allocation counts. */
+ * mock_cublaslt.c, which is in the same library, through TENON_LIBCUBLASLT.  How work is done is in mock_work.c, what kernels compute in
+ * mock_kernels.c.  Single-threaded but for allocation counts. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/unit/mock_driver.h"
-
-enum { MAX_ARGS = 24, MAX_AFTER = 8, MAX_NODES = 128 };
+#include "tests/unit/mock_work.h"
 
 static mock_cuda m = {.driver_version = 13000, .device_count = 1, .cc = 90, .smem_block = 227 << 10};
 
@@ -49,213 +48,42 @@ static CUresult fails(const char *call) {
         if (asked != CUDA_SUCCESS) return asked;                                                                       \
     } while (0)
 
-/* ---- functions, nodes, graphs, streams --------------------------------------------------------------------------- */
-
-typedef struct function {
-    char name[64];
-    int n_args;
-    int smem;
-} function;
-
-/* Copies (from, to, bytes), fills (to, word, words of 1 or 4 bytes, their size), and conditional nodes. */
-typedef enum other_kind { NO_OTHER, COPY, FILL, CONDITION, LOOP } other_kind;
-
-typedef struct node {
-    other_kind kind;
-    const function *fn; /* NULL: lt, or what kind says */
-    uint64_t args[MAX_ARGS];
-    bool pdl, cluster, together;
-    int carveout; /* percent plus 1 */
-    unsigned block;
-    mock_product lt;
-    size_t after[MAX_AFTER], n_after; /* nodes of its graph */
-    struct graph *body;
-    uint64_t handle;
-} node;
-
-typedef struct graph {
-    size_t n;
-    node nodes[MAX_NODES];
-} graph;
+/* ---- what is alive ---------------------------------------------------------------------------------------------- */
 
 typedef struct exec {
     graph *of; /* for finding nodes */
     graph copy;
 } exec;
 
-typedef struct stream {
-    int id;
-    graph *capture;
-    bool global;                  /* the capture's mode */
-    CUgraphNode after[MAX_AFTER]; /* what the next node depends on */
-    size_t n_after;
-} stream;
-
-enum { MAX_STREAMS = 64, MAX_ALLOCATIONS = 1024 };
-static stream default_stream;
-static int stream_ids;
-
 typedef struct event {
     int stream;
     long seq;
 } event;
 
-/* Launches are numbered: which of another stream come before what a stream does next, and which the host saw end. */
-static long sequence, known[MAX_STREAMS][MAX_STREAMS], seen[MAX_STREAMS];
+static int stream_ids;
 
-typedef struct allocation {
-    const char *at;
-    size_t size;
-    int stream; /* that used it last */
-    long seq;
-} allocation;
-static allocation allocations[MAX_ALLOCATIONS];
-/* Of conditional nodes, by handle: what was decided; -1: nothing yet in this launch. */
-enum { MAX_HANDLES = 256, MAX_ITERATIONS = 1000 };
-static int decided[MAX_HANDLES];
+/* Handles of conditional nodes. */
 static bool in_use[MAX_HANDLES];
 static size_t n_handles = 1;
 
 static CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 static int global_captures;
 
-static stream *stream_of(CUstream s) {
-    return s ? (stream *)(void *)s : &default_stream;
-}
-
-static void record(const char *name, bool pdl, bool cluster, bool together) {
-    size_t used = strlen(m.ran);
-    snprintf(m.ran + used, sizeof m.ran - used, "%s%s%s%s%s", used ? " " : "", name, pdl ? "+p" : "",
-             cluster ? "+c" : "", together ? "+t" : "");
-}
-
 static void newer(long *a, long b) {
     if (b > *a) *a = b;
 }
 
 static void see_all(void) {
-    for (int k = 0; k < MAX_STREAMS; k++) seen[k] = sequence;
-}
-
-/* A stream touches memory: if it is scratch memory, that is alone or after all others. */
-static void touch(const stream *s, const void *p) {
-    for (allocation *a = allocations; m.slow && s && a < allocations + MAX_ALLOCATIONS; a++) {
-        if (!a->at || (const char *)p < a->at || (const char *)p >= a->at + a->size) continue;
-        if (a->seq > known[s->id][a->stream] && a->seq > seen[a->stream] && a->stream != s->id)
-            mock_violate("two streams use the same memory at once");
-        a->stream = s->id;
-        a->seq = sequence;
-    }
+    for (int k = 0; k < MAX_STREAMS; k++) mock_launched.seen[k] = mock_launched.sequence;
 }
 
 static const function functions[] = {{"k_mul", 4, 0},  {"k_inc", 3, 0},  {"k_twice", 3, 0},
                                      {"k_less", 3, 0}, {"k_map", 24, 0}, {"k_big", 3, 100 << 10}};
-static const function decide = {"tn_decide", 4, 0};
-static const function other = {"other", 0, 0}, fast = {"fast", 0, 0}, compare = {"tn_check_compare", 0, 0},
-                      step = {"tn_check_step", 0, 0};
-
-static void run_graph(const graph *g, const stream *on);
-
-static void undecide(void) {
-    for (size_t k = 0; k < MAX_HANDLES; k++) decided[k] = -1;
-}
-
-static void run_conditional(const node *x, const stream *on) {
-    const int most = m.idle ? 2 : MAX_ITERATIONS;
-    int n = 0;
-    if (decided[x->handle] < 0) mock_violate("nothing was decided");
-    while (decided[x->handle] > 0 && n++ < most) {
-        decided[x->handle] = x->kind == LOOP ? -1 : 0;
-        run_graph(x->body, on);
-        if (decided[x->handle] < 0) mock_violate("an iteration decided nothing");
-    }
-    if (n > most && !m.idle) mock_violate("a loop does not end");
-}
-
-static void run_other(const node *x, const stream *on) {
-    const uint64_t *a = x->args;
-    char *to = (char *)(uintptr_t)a[x->kind == COPY];
-    if (x->kind == CONDITION || x->kind == LOOP) {
-        run_conditional(x, on);
-        return;
-    }
-    if (!m.other_kernels) record(x->kind == COPY ? "copy" : "fill", false, false, false);
-    touch(on, to);
-    if (x->kind == COPY) touch(on, (const void *)(uintptr_t)a[0]), memmove(to, (const void *)(uintptr_t)a[0], a[2]);
-    if (x->kind == FILL) mock_fill(to, a[1], a[2], a[3]);
-}
-
-static void run_decide(const uint64_t *a) {
-    const bool v = *(const unsigned char *)(uintptr_t)a[0] != 0;
-    if (a[3] & 1) decided[a[1]] = v;
-    if (a[3] & 2) decided[a[2]] = !v;
-}
-
-static void run_node(const node *x, const stream *on) {
-    if (x->kind) {
-        run_other(x, on);
-        return;
-    }
-    if (x->fn == &decide) run_decide(x->args);
-    if (m.idle) return;
-    sequence++;
-    if (x->fn == &decide) {
-        record("decide", x->pdl, x->cluster, x->together);
-        return;
-    }
-    if (!x->fn) {
-        if (m.other_kernels) return; /* as they do: types other than float32 are beyond the mock */
-        record("lt", false, false, false);
-        touch(on, x->lt.d);
-        mock_product_run(&x->lt);
-        return;
-    }
-    if (!strcmp(x->fn->name, other.name) || x->fn == &fast || x->fn == &compare || x->fn == &step) return;
-    record(x->fn->name, x->pdl, x->cluster, x->together);
-    touch(on, (const void *)(uintptr_t)x->args[0]);
-    touch(on, mock_kernel_result(x->fn->name, x->args));
-    mock_kernel_run(x->fn->name, x->args);
-}
-
-static CUresult submit(CUstream to, const node *x) {
-    stream *s = stream_of(to);
-    if (!s->capture) {
-        run_node(x, s);
-        return CUDA_SUCCESS;
-    }
-    if (s->capture->n == MAX_NODES) return CUDA_ERROR_UNKNOWN;
-    node *to_add = &s->capture->nodes[s->capture->n++];
-    *to_add = *x;
-    for (size_t k = 0; k < s->n_after; k++)
-        to_add->after[to_add->n_after++] = (size_t)((node *)(void *)s->after[k] - s->capture->nodes);
-    if (to_add->pdl && s->n_after > 1) mock_violate("a programmatic launch with several dependencies");
-    if (to_add->pdl && (!s->n_after || s->capture->nodes[to_add->after[0]].kind))
-        mock_violate("a programmatic launch after no kernel");
-    s->after[0] = (CUgraphNode)(void *)to_add;
-    s->n_after = 1;
-    return CUDA_SUCCESS;
-}
 
 bool mock_product_submit(CUstream to, const mock_product *p) {
     const node n = {.lt = *p};
-    if (!stream_of(to)->capture) m.launches++;
-    return submit(to, &n) == CUDA_SUCCESS;
-}
-
-/* Runs each node once what it depends on has run, of all such nodes the last: another order than that of the capture
- * wherever the dependencies allow one. */
-static void run_graph(const graph *g, const stream *on) {
-    bool done[MAX_NODES] = {false};
-    for (size_t n = 0; n < g->n; n++) {
-        size_t pick = g->n;
-        for (size_t k = 0; k < g->n; k++) {
-            bool ready = !done[k];
-            for (size_t i = 0; i < g->nodes[k].n_after; i++) ready &= done[g->nodes[k].after[i]];
-            if (ready) pick = k;
-        }
-        run_node(&g->nodes[pick], on);
-        done[pick] = true;
-    }
+    if (!mock_stream_of(to)->capture) m.launches++;
+    return mock_submit(to, &n) == CUDA_SUCCESS;
 }
 
 /* Calls that a capture in global mode forbids unless the thread said otherwise. */
@@ -362,8 +190,8 @@ static struct loaded *loaded_of(const void *fn) {
 static CUfunction load_other(CUmodule mod) {
     struct loaded *x = loaded;
     while (x < loaded + sizeof loaded / sizeof *loaded - 1 && x->of) x++;
-    if (x->of) return (CUfunction)(uintptr_t)&other;
-    *x = (struct loaded){.fn = other, .of = mod};
+    if (x->of) return (CUfunction)(uintptr_t)&mock_other;
+    *x = (struct loaded){.fn = mock_other, .of = mod};
     return (CUfunction)(uintptr_t)&x->fn;
 }
 
@@ -373,12 +201,14 @@ static CUresult mock_cuModuleUnload(CUmodule mod) {
     return m.live_modules--, CUDA_SUCCESS;
 }
 static CUresult mock_cuModuleGetFunction(CUfunction *f, CUmodule mod, const char *name) {
-    if (!strcmp(name, decide.name)) return *f = (CUfunction)(uintptr_t)&decide, CUDA_SUCCESS;
+    if (!strcmp(name, mock_decide.name)) return *f = (CUfunction)(uintptr_t)&mock_decide, CUDA_SUCCESS;
     for (size_t k = 0; k < sizeof functions / sizeof *functions; k++)
         if (!strcmp(functions[k].name, name)) return *f = (CUfunction)(uintptr_t)&functions[k], CUDA_SUCCESS;
     if (!m.other_kernels) return CUDA_ERROR_NOT_FOUND;
-    if (m.fast_name && !strcmp(m.fast_name, name)) return *f = (CUfunction)(uintptr_t)&fast, CUDA_SUCCESS;
-    const function *x = !strcmp(name, compare.name) ? &compare : !strcmp(name, step.name) ? &step : NULL;
+    if (m.fast_name && !strcmp(m.fast_name, name)) return *f = (CUfunction)(uintptr_t)&mock_fast, CUDA_SUCCESS;
+    const function *x = !strcmp(name, mock_compare.name) ? &mock_compare
+                        : !strcmp(name, mock_step.name)  ? &mock_step
+                                                         : NULL;
     return *f = x ? (CUfunction)(uintptr_t)x : load_other(mod), CUDA_SUCCESS;
 }
 static CUresult mock_cuFuncGetAttribute(int *v, CUfunction_attribute a, CUfunction f) {
@@ -431,7 +261,7 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
     FAIL_POINT(cuLaunchKernelEx);
     node x = kernel_node(f, params);
     x.block = c->blockDimX;
-    if (x.fn == &compare) check_result(*(const int64_t(*)[18])params[0], *(uint64_t **)params[4]);
+    if (x.fn == &mock_compare) check_result(*(const int64_t(*)[18])params[0], *(uint64_t **)params[4]);
     for (unsigned k = 0; k < c->numAttrs; k++) {
         x.pdl |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
         x.cluster |= c->attrs[k].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
@@ -445,8 +275,8 @@ static CUresult mock_cuLaunchKernelEx(const CUlaunchConfig *c, CUfunction f, voi
         return mock_violate("a launch with shared memory that the function has not opted in to"),
                CUDA_ERROR_INVALID_VALUE;
     if (!c->gridDimX || !c->gridDimY || !c->gridDimZ) return CUDA_ERROR_INVALID_VALUE;
-    if (!stream_of(c->hStream)->capture) m.launches++;
-    return submit(c->hStream, &x);
+    if (!mock_stream_of(c->hStream)->capture) m.launches++;
+    return mock_submit(c->hStream, &x);
 }
 
 static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
@@ -454,8 +284,8 @@ static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
     if (unsafe("cuMemAlloc")) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     if (m.memory && n > m.memory) return CUDA_ERROR_OUT_OF_MEMORY;
     void *q = aligned_alloc(512, (n + 511) / 512 * 512);
-    allocation *a = allocations;
-    while (a < allocations + MAX_ALLOCATIONS - 1 && a->at) a++;
+    allocation *a = mock_launched.allocations;
+    while (a < mock_launched.allocations + MAX_ALLOCATIONS - 1 && a->at) a++;
     if (!q || a->at) return free(q), CUDA_ERROR_OUT_OF_MEMORY;
     *a = (allocation){.at = q, .size = n};
     memset(q, 0xAA, n); /* never zero by luck */
@@ -467,9 +297,9 @@ static CUresult mock_cuMemAlloc(CUdeviceptr *p, size_t n) {
 static CUresult mock_cuMemFree(CUdeviceptr p) {
     faulted |= faults_late;
     FAIL_POINT(cuMemFree);
-    for (allocation *a = allocations; p && a < allocations + MAX_ALLOCATIONS; a++)
+    for (allocation *a = mock_launched.allocations; p && a < mock_launched.allocations + MAX_ALLOCATIONS; a++)
         if (a->at == (const char *)(uintptr_t)p) {
-            m.syncs += a->seq > seen[a->stream];
+            m.syncs += a->seq > mock_launched.seen[a->stream];
             m.bytes -= a->size;
             a->at = NULL;
         }
@@ -509,7 +339,7 @@ static CUresult mock_cuMemcpyDtoHAsync(void *d, CUdeviceptr s, size_t n, CUstrea
 static CUresult mock_cuMemcpyDtoDAsync(CUdeviceptr d, CUdeviceptr s, size_t n, CUstream x) {
     const node copy = {.kind = COPY, .args = {s, d, n}};
     FAIL_POINT(cuMemcpyDtoDAsync);
-    return submit(x, &copy);
+    return mock_submit(x, &copy);
 }
 static CUresult mock_cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n) {
     return memset((void *)(uintptr_t)d, v, n), CUDA_SUCCESS;
@@ -517,11 +347,11 @@ static CUresult mock_cuMemsetD8(CUdeviceptr d, unsigned char v, size_t n) {
 static CUresult mock_cuMemsetD8Async(CUdeviceptr d, unsigned char v, size_t n, CUstream x) {
     const node fill = {.kind = FILL, .args = {d, v, n, 1}};
     FAIL_POINT(cuMemsetD8Async);
-    return submit(x, &fill);
+    return mock_submit(x, &fill);
 }
 static CUresult mock_cuMemsetD32Async(CUdeviceptr d, unsigned v, size_t n, CUstream x) {
     const node fill = {.kind = FILL, .args = {d, v, n, 4}};
-    return submit(x, &fill);
+    return mock_submit(x, &fill);
 }
 
 static CUresult mock_cuStreamCreate(CUstream *s, unsigned flags) {
@@ -538,51 +368,53 @@ static CUresult mock_cuStreamDestroy(CUstream s) {
 static CUresult mock_cuStreamSynchronize(CUstream s) {
     m.syncs++;
     if (m.most_syncs && m.syncs > m.most_syncs) return CUDA_ERROR_LAUNCH_FAILED;
-    if (stream_of(s)->capture) return mock_violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (mock_stream_of(s)->capture)
+        return mock_violate("sync of a captured stream"), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     FAIL_POINT(cuStreamSynchronize);
-    seen[stream_of(s)->id] = sequence;
+    mock_launched.seen[mock_stream_of(s)->id] = mock_launched.sequence;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamWaitEvent(CUstream s, CUevent e, unsigned f) {
     const event *x = (const event *)(void *)e;
     (void)f;
     FAIL_POINT(cuStreamWaitEvent);
-    if (stream_of(s)->capture)
+    if (mock_stream_of(s)->capture)
         return mock_violate("a capture waits for work outside"), CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
-    newer(&known[stream_of(s)->id][x->stream], x->seq);
+    newer(&mock_launched.known[mock_stream_of(s)->id][x->stream], x->seq);
     return m.stream_waits++, CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamIsCapturing(CUstream s, CUstreamCaptureStatus *st) {
-    return *st = stream_of(s)->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE, CUDA_SUCCESS;
+    return *st = mock_stream_of(s)->capture ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE,
+           CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamBeginCapture(CUstream s, CUstreamCaptureMode mode) {
     FAIL_POINT(cuStreamBeginCapture);
     m.live_graphs++;
-    stream_of(s)->global = mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
-    global_captures += stream_of(s)->global;
-    stream_of(s)->n_after = 0;
-    return stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
+    mock_stream_of(s)->global = mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+    global_captures += mock_stream_of(s)->global;
+    mock_stream_of(s)->n_after = 0;
+    return mock_stream_of(s)->capture = calloc(1, sizeof(graph)), CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamBeginCaptureToGraph(CUstream s, CUgraph g, const CUgraphNode *after,
                                                  const CUgraphEdgeData *edges, size_t n, CUstreamCaptureMode mode) {
     (void)after, (void)edges;
     FAIL_POINT(cuStreamBeginCaptureToGraph);
-    if (n || mode == CU_STREAM_CAPTURE_MODE_GLOBAL || stream_of(s)->capture)
+    if (n || mode == CU_STREAM_CAPTURE_MODE_GLOBAL || mock_stream_of(s)->capture)
         return mock_violate("a capture into a graph"), CUDA_ERROR_INVALID_VALUE;
-    stream_of(s)->n_after = 0;
-    return stream_of(s)->capture = (graph *)(void *)g, CUDA_SUCCESS;
+    mock_stream_of(s)->n_after = 0;
+    return mock_stream_of(s)->capture = (graph *)(void *)g, CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamEndCapture(CUstream s, CUgraph *g) {
-    *g = (CUgraph)(void *)stream_of(s)->capture;
-    stream_of(s)->capture = NULL;
-    global_captures -= stream_of(s)->global;
-    stream_of(s)->global = false;
+    *g = (CUgraph)(void *)mock_stream_of(s)->capture;
+    mock_stream_of(s)->capture = NULL;
+    global_captures -= mock_stream_of(s)->global;
+    mock_stream_of(s)->global = false;
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *st, cuuint64_t *id, CUgraph *g,
                                             const CUgraphNode **deps, const CUgraphEdgeData **edges, size_t *n) {
     (void)id;
-    stream *x = stream_of(s);
+    stream *x = mock_stream_of(s);
     if (g) *g = (CUgraph)(void *)x->capture;
     *st = CU_STREAM_CAPTURE_STATUS_ACTIVE;
     *deps = x->after;
@@ -592,7 +424,7 @@ static CUresult mock_cuStreamGetCaptureInfo(CUstream s, CUstreamCaptureStatus *s
 }
 static CUresult mock_cuStreamUpdateCaptureDependencies(CUstream s, CUgraphNode *deps, const CUgraphEdgeData *edges,
                                                        size_t n, unsigned flags) {
-    stream *x = stream_of(s);
+    stream *x = mock_stream_of(s);
     (void)edges;
     if (!x->capture || flags != CU_STREAM_SET_CAPTURE_DEPENDENCIES || n > MAX_AFTER)
         return mock_violate("dependencies of no capture"), CUDA_ERROR_INVALID_VALUE;
@@ -614,27 +446,27 @@ static CUresult mock_cuEventDestroy(CUevent e) {
 }
 static CUresult mock_cuEventRecord(CUevent e, CUstream s) {
     FAIL_POINT(cuEventRecord);
-    *(event *)(void *)e = (event){stream_of(s)->id, sequence};
+    *(event *)(void *)e = (event){mock_stream_of(s)->id, mock_launched.sequence};
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuEventQuery(CUevent e) {
     const event *x = (const event *)(void *)e;
     m.queries++;
-    if (m.slow && x->seq > seen[x->stream]) return CUDA_ERROR_NOT_READY;
-    newer(&seen[x->stream], x->seq);
+    if (m.slow && x->seq > mock_launched.seen[x->stream]) return CUDA_ERROR_NOT_READY;
+    newer(&mock_launched.seen[x->stream], x->seq);
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuEventSynchronize(CUevent e) {
     const event *x = (const event *)(void *)e;
-    newer(&seen[x->stream], x->seq);
+    newer(&mock_launched.seen[x->stream], x->seq);
     return m.syncs++, CUDA_SUCCESS;
 }
 static bool is_fast(const graph *g) {
     bool whole = true, has_block = false;
     for (size_t k = 0; k < g->n; k++) {
-        if (g->nodes[k].fn == &fast) return true;
-        whole &= g->nodes[k].fn != &step;
-        has_block |= (g->nodes[k].fn && !strcmp(g->nodes[k].fn->name, other.name)) &&
+        if (g->nodes[k].fn == &mock_fast) return true;
+        whole &= g->nodes[k].fn != &mock_step;
+        has_block |= (g->nodes[k].fn && !strcmp(g->nodes[k].fn->name, mock_other.name)) &&
                      g->nodes[k].block == (unsigned)m.fast_block;
     }
     if (m.fast_block && whole && has_block) return true;
@@ -722,8 +554,8 @@ static CUresult mock_cuGraphLaunch(CUgraphExec e, CUstream s) {
     m.graph_launches++;
     exec *x = (exec *)(void *)e;
     m.fast = is_fast(&x->copy);
-    undecide();
-    run_graph(&x->copy, stream_of(s));
+    mock_undecide();
+    mock_run_all(&x->copy, mock_stream_of(s));
     return CUDA_SUCCESS;
 }
 static CUresult mock_cuGraphUpload(CUgraphExec e, CUstream s) {
@@ -799,6 +631,6 @@ API void mock_drop_graph(void *g) {
 }
 API void mock_run_graph(void *g) {
     graph *x = g;
-    undecide();
-    for (size_t k = 0; k < x->n; k++) run_node(&x->nodes[k], NULL);
+    mock_undecide();
+    for (size_t k = 0; k < x->n; k++) mock_run_node(&x->nodes[k], NULL);
 }

@@ -21,7 +21,7 @@ typedef struct mock_product {
     bool ta, tb, relu;
 } mock_product;
 
-/* mock_cublaslt.c computes it when its turn comes; mock_cuda.c sees to that, or puts it into a capture. */
+/* mock_cublaslt.c computes it when its turn comes; mock_work.c sees to that, or puts it into a capture. */
 void mock_product_run(const mock_product *p);
 bool mock_product_submit(CUstream to, const mock_product *p);
 
