@@ -172,6 +172,12 @@ typedef struct tn_bucket_rec {
 
 enum { TN_MAX_NESTING = 64 }; /* regions within regions */
 
+/* The most that conditions leave a symbol. */
+typedef struct tn_cap {
+    tn_dim sym;
+    int64_t most;
+} tn_cap;
+
 struct tn_graph {
     const tn_env *env;
     tn_status status;
@@ -203,6 +209,7 @@ struct tn_graph {
     TN_VEC(tn_meta_rec) metas;
     TN_VEC(tn_condition) conds;               /* no zero entry */
     TN_VEC(tn_dim) equals;                    /* atoms that others are written for (equal.c); no zero entry */
+    TN_VEC(tn_cap) caps;                      /* of symbols, by conditions (equal.c); no zero entry */
     TN_VEC(tn_bucket_rec) buckets;            /* no zero entry */
     TN_VEC(const struct tn_plugin *) plugins; /* that its kernels are of, counted (ir/plugin); no zero entry */
     uint64_t edits;

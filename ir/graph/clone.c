@@ -91,8 +91,8 @@ static tn_graph *clone(const tn_graph *from, bool (*lead)(tn_graph *to, const tn
     tn_graph *to = tn_graph_new(from->env);
     if (!to) return NULL;
     bool ok = COPY(dims.recs) && COPY(dims.syms) && COPY(types) && COPY(nodes) && COPY(slots) && COPY(vals) &&
-              COPY(regions) && COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(buckets) &&
-              copy_table(to, &to->dims.table, &from->dims.table) &&
+              COPY(regions) && COPY(owned) && COPY(metas) && COPY(conds) && COPY(equals) && COPY(caps) &&
+              COPY(buckets) && copy_table(to, &to->dims.table, &from->dims.table) &&
               copy_table(to, &to->type_table, &from->type_table) && copy_table(to, &to->cond_table, &from->cond_table);
     ok = ok && lead(to, from);
     if (ok) {

@@ -3,7 +3,9 @@
  * Conditions are checked before anything is computed, so that whatever is computed may use them.  Of a condition that
  * says a = b, a and b sums of products, one atom is solved for: (H + 1)//16 where 2*((H + 1)//32) is the same.  From then
  * on every type and every attribute has the latter in its place (tn_type_make and tn_attrs_copy see to that), so that
- * equal sizes are equal handles again and no pass needs to know of it.  Conditions themselves, and what inputs say of
+ * equal sizes are equal handles again and no pass needs to know of it.  One that says P + 1 = min(P + 1, 8), as the slice of
+ * a buffer of 8 does that must be as long as the keys, says how large P can be, too: min(P, 8) is P from then on, in whatever
+ * was cut the same way.  Conditions themselves, and what inputs say of
  * their own sizes, stay as they are: who checks the shapes that he is given needs both.
  *
  * Only conditions on sizes that inputs tell are used, and of whatever runs: nothing else is checked before it matters.  What
@@ -12,9 +14,43 @@
 
 enum { ROUNDS = 8 };
 
+static bool uses_conditions(const tn_graph *g) {
+    return g->equals.n || g->caps.n;
+}
+
 /* ---- writing a size in its place --------------------------------------------------------------------------------- */
 
 static tn_dim reduced(tn_graph *g, tn_dim d);
+
+/* The bounds of a - b, under what conditions leave symbols. */
+static void bound_difference(tn_graph *g, tn_dim a, tn_dim b, int64_t *lo, int64_t *hi) {
+    tn_poly p = {0};
+    const tn_dim d = tn_dim_sub(g, a, b);
+    *lo = INT64_MIN, *hi = INT64_MAX;
+    bool ok = d.i && tn_poly_of(g, d, &p);
+    int64_t least = 0, most = 0;
+    for (size_t k = 0; ok && k < p.n; k++) {
+        const tn_term t = tn_poly_terms(&p)[k];
+        int64_t from = 1, to = 1;
+        if (t.mono.i) tn_dim_bounds(g, t.mono, &from, &to);
+        for (uint32_t i = 0; i < g->caps.n; i++)
+            if (g->caps.p[i].sym.i == t.mono.i && g->caps.p[i].most < to) to = g->caps.p[i].most;
+        const int64_t x = t.coef < 0 ? to : from, y = t.coef < 0 ? from : to;
+        ok = from > INT64_MIN && to < INT64_MAX && !__builtin_mul_overflow(x, t.coef, &from) &&
+             !__builtin_mul_overflow(y, t.coef, &to) && !__builtin_add_overflow(least, from, &least) &&
+             !__builtin_add_overflow(most, to, &most);
+    }
+    if (ok) *lo = least, *hi = most;
+    tn_poly_free(g, &p);
+}
+
+/* The one of a and b that is always the smaller, or the larger; d, which is that of both, where that is not known. */
+static tn_dim decided(tn_graph *g, tn_dim d, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    const bool least = tn_dim_kind_of(g, d) == TN_DIM_MIN;
+    if (g->caps.n && (least || tn_dim_kind_of(g, d) == TN_DIM_MAX)) bound_difference(g, a, b, &lo, &hi);
+    return hi <= 0 ? (least ? a : b) : lo >= 0 ? (least ? b : a) : d;
+}
 
 /* Once, from the operands up.  Factors are multiplied at once, as they were. */
 static tn_dim step(tn_graph *g, tn_dim d) {
@@ -24,7 +60,7 @@ static tn_dim step(tn_graph *g, tn_dim d) {
     if (r.kind <= TN_DIM_SYM) return d;
     if (r.kind != TN_DIM_MUL) {
         const tn_dim a = reduced(g, r.lhs), b = reduced(g, r.rhs);
-        return a.i == r.lhs.i && b.i == r.rhs.i ? d : tn_dim_binary(g, r.kind, a, b);
+        return a.i == r.lhs.i && b.i == r.rhs.i ? decided(g, d, a, b) : tn_dim_binary(g, r.kind, a, b);
     }
     const size_t n = tn_mono_atoms(g, d, factors, TN_MONO_DEGREE + 1);
     if (n > TN_MONO_DEGREE + 1) return d;
@@ -51,7 +87,7 @@ static tn_dim reduced(tn_graph *g, tn_dim d) {
 }
 
 tn_dim tn_dim_reduced(tn_graph *g, tn_dim d) {
-    if (g->dims.parent || !g->equals.n || !d.i || d.i >= g->dims.recs.n) return d;
+    if (g->dims.parent || !uses_conditions(g) || !d.i || d.i >= g->dims.recs.n) return d;
     const tn_asking ask = tn_ask_begin(g);
     const tn_dim r = reduced(g, d);
     return tn_ask_failed(g, ask) ? d : r;
@@ -171,6 +207,21 @@ static void settle(tn_graph *g, tn_dim atom, tn_dim with) {
     g->dims.recs.p[g->equals.p[--g->equals.n].i].equal = (tn_dim){0};
 }
 
+/* a = least, the least of a number and others: what a is made of, a symbol times a number and a number more, is not more than that. */
+static void cap(tn_graph *g, tn_dim a, tn_dim least) {
+    int64_t most = 0, more = 0, times = 1, lo = 0, hi = 0;
+    if (tn_dim_kind_of(g, least) != TN_DIM_MIN || !tn_dim_is_const(g, tn_dim_rhs(g, least), &most)) return;
+    if (tn_dim_kind_of(g, a) == TN_DIM_ADD && tn_dim_is_const(g, tn_dim_rhs(g, a), &more)) a = tn_dim_lhs(g, a);
+    if (tn_dim_kind_of(g, a) == TN_DIM_MUL && tn_dim_is_const(g, tn_dim_rhs(g, a), &times)) a = tn_dim_lhs(g, a);
+    if (tn_dim_kind_of(g, a) != TN_DIM_SYM || times < 1 || __builtin_sub_overflow(most, more, &most)) return;
+    most = most >= 0 ? most / times : -1;
+    tn_dim_bounds(g, a, &lo, &hi);
+    if (most < lo || most < 1 || most >= hi || !TN_RESERVE(g, caps, 1))
+        return; /* what is always empty nobody asks for */
+    g->caps.p[g->caps.n++] = (tn_cap){a, most};
+    forget_reduced(g);
+}
+
 static void use(tn_graph *g, const tn_condition *c) {
     tn_poly p = {0};
     tn_dim atom, with;
@@ -179,14 +230,25 @@ static void use(tn_graph *g, const tn_condition *c) {
     if (sum.i && tn_poly_of(g, sum, &p) && solve(g, &p, sum, &atom, &with)) settle(g, atom, with);
     if (tn_dim_cuts(g, a, b)) settle(g, a, b); /* a difference does not have it as an atom */
     if (tn_dim_cuts(g, b, a)) settle(g, b, a);
+    cap(g, c->a, c->b);
+    cap(g, c->b, c->a);
     tn_poly_free(g, &p);
     tn_ask_failed(g, ask);
 }
 
+/* What conditions leave symbols makes a at least b. */
+static bool is_capped(tn_graph *g, tn_dim a, tn_dim b) {
+    int64_t lo = INT64_MIN, hi;
+    const tn_asking ask = tn_ask_begin(g);
+    if (g->caps.n) bound_difference(g, a, b, &lo, &hi);
+    return !tn_ask_failed(g, ask) && lo >= 0;
+}
+
 bool tn_equals_imply(tn_graph *g, const tn_condition *what) {
-    if (!g->equals.n) return false;
+    if (!uses_conditions(g)) return false;
     const tn_dim a = tn_dim_reduced(g, what->a), b = tn_dim_reduced(g, what->b);
-    bool same = tn_rel_decide(g, what->rel, a, b) == TN_DIMS_SAME;
+    bool same =
+        tn_rel_decide(g, what->rel, a, b) == TN_DIMS_SAME || (what->rel == TN_REL_AT_LEAST && is_capped(g, a, b));
     for (uint32_t k = 0; k < g->conds.n && !same; k++) {
         const tn_condition c = g->conds.p[k];
         same = c.rel == what->rel && (c.in.i == what->in.i || tn_condition_always(g, &c)) &&
@@ -197,8 +259,8 @@ bool tn_equals_imply(tn_graph *g, const tn_condition *what) {
 
 void tn_equals_forget(tn_graph *g) {
     for (uint32_t k = 0; k < g->equals.n; k++) g->dims.recs.p[g->equals.p[k].i].equal = (tn_dim){0};
-    if (g->equals.n) forget_reduced(g);
-    g->equals.n = 0;
+    if (uses_conditions(g)) forget_reduced(g);
+    g->equals.n = g->caps.n = 0;
 }
 
 void tn_equals_find(tn_graph *g) {
@@ -210,7 +272,7 @@ void tn_equals_find(tn_graph *g) {
 }
 
 tn_status tn_graph_use_conditions(tn_graph *g) {
-    const uint32_t before = g->equals.n;
+    const bool before = uses_conditions(g);
     tn_equals_find(g);
-    return tn_graph_ok(g) && (before || g->equals.n) ? tn_graph_retype(g) : g->status;
+    return tn_graph_ok(g) && (before || uses_conditions(g)) ? tn_graph_retype(g) : g->status;
 }

@@ -87,6 +87,7 @@ static void free_arrays(tn_graph *g) {
     FREE(metas);
     FREE(conds);
     FREE(equals);
+    FREE(caps);
     FREE(buckets);
     FREE(plugins);
 #undef FREE

@@ -253,6 +253,8 @@ END_TEST
 #define QUARTER "%b = slice %a {starts=[0,0], sizes=[2,(N+3)//4], steps=[1,2]}\n  "
 #define TWICE "%c = concat %b, %b {axis=1}\n  "
 #define CUT(n) "%a = slice %x {starts=[0,0], sizes=[2,min(N," n ")], steps=[1,1]}\n  "
+#define KEYS "%t = slice %b {starts=[0], sizes=[min(N + 1,8)], steps=[1]}\n  "
+#define LAST "%a = slice %b {starts=[min(N,8)], sizes=[min(N + 1,8) - min(N,8)], steps=[1]}\n  "
 
 static const struct used_row {
     const char *args, *body;
@@ -282,6 +284,18 @@ static const struct used_row {
      0, "f32[2,M//3]"},
     {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 0, "f32[2,N]"}, /* a table's length is long enough */
     {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 64, "f32[2,64]"},
+    {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%m = add %x, %t\n  %z = concat %m, %a {axis=0}", 0, "f32[1]"}, /* N < 8 */
+    {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%m = add %x, %t\n  %z = concat %m, %a {axis=0}", 7, "f32[1]"},
+    {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%z = concat %t, %a {axis=0}", 0,
+     "f32[-min(N, 8) + min(N + 1, 8)]"},
+    {"%x: f32[2,3*N]",
+     "%y = slice %x {starts=[0,0], sizes=[2,min(N*3,8)], steps=[1,1]}\n  " CUT(
+         "2") "%m = add %x, %y\n  %z = concat %m, %a {axis=1}",
+     0, "f32[2,N]"},
+    {"%x: f32[2,3*N]",
+     "%y = slice %x {starts=[0,0], sizes=[2,min(N*3,9)], steps=[1,1]}\n  " CUT(
+         "2") "%m = add %x, %y\n  %z = concat %m, %a {axis=1}",
+     0, "f32[2,min(N, 2)]"}, /* 3 fits, too */
 };
 
 static tn_val value_of(const tn_graph *g, const char *name) {
