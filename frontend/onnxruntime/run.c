@@ -315,12 +315,14 @@ static ort_status *is_apart(const runner *r, const void *const *in, const size_t
         const uintptr_t a = (uintptr_t)in[i], b = (uintptr_t)out;
         const char *to = tn_plan_output(r->plan, k)->name, *from = tn_plan_input(r->plan, i)->name;
         if (size && bytes[i] && a < b + size && b < a + bytes[i] && !(a == b && may_share(r, i, k)))
-            return ort_error_of(
-                r->p->f, ORT_INVALID_ARGUMENT,
-                "%s: the output '%s' is bound to memory of the input '%s', which is read while it is "
-                "written: give it memory of its own, and the next run that as '%s' (only a cache that keeps its "
-                "size, of GroupQueryAttention, may be one buffer with what comes in, and begins where that does)",
-                ORT_PROVIDER, to, from, from);
+            return ort_error_of(r->p->f, ORT_INVALID_ARGUMENT,
+                                "%s: the output '%s' is bound to memory of the input '%s', which is read while it is "
+                                "written: give it memory of its own, and the next run that as '%s' (a cache of "
+                                "GroupQueryAttention may be one "
+                                "buffer, from the same byte on, where the model's sizes or the option "
+                                "past_present_share_buffer say that it "
+                                "does not grow)",
+                                ORT_PROVIDER, to, from, from);
     }
     return NULL;
 }

@@ -306,7 +306,7 @@ def steps(s, device, shared):
     """What a session gives for a prompt of three tokens and two more, and the caches then, bound as inputs and outputs: one OrtValue for both, or
     outputs of their own, which are the next run's inputs."""
     draw, n, ys = np.random.default_rng(5), 0, []
-    start = [np.zeros((2, 1, ROWS, 8), np.float32) for _ in range(2)]
+    start = [np.zeros((2, 1, ROWS, 8), np.float32) for _ in range(2)]  # whose memory the OrtValues are
     caches = [ort.OrtValue.ortvalue_from_numpy(c) for c in start]
     for t, new in enumerate((3, 1, 1)):
         b = s.io_binding()
@@ -351,7 +351,7 @@ def test_shared_caches(p):
     b.bind_output("out.k", "cpu", 0, np.float32, (2, 1, ROWS, 8), whole.ctypes.data + 32)
     for name in ("y", "out.v"):
         b.bind_output(name, "cpu", 0)
-    refused(lambda: s.run_with_iobinding(b), "'out.k'", "'in.k'", "memory of its own")
+    refused(lambda: s.run_with_iobinding(b), "'out.k'", "'in.k'", "memory of its own", "past_present_share_buffer")
 
 
 def test_threads(p):
@@ -502,6 +502,7 @@ def test_errors(p):
     m = small()
     refused(lambda: p.session(m, device="gpu"), "device", "'gpu'", "cuda, cpu or emu")
     refused(lambda: p.session(m, precision="fp8"), "precision", "fp16")
+    refused(lambda: p.session(m, past_present_share_buffer="yes"), "past_present_share_buffer", "0 or 1")
     refused(lambda: p.session(m, tune_seconds="soon"), "tune_seconds", "number")
     s = p.session(model([h.make_node("Add", ["a", "b"], ["y"], name="/sum")],
                         [value("a", T.FLOAT, ["N", 4]), value("b", T.FLOAT, ["M", 4])], [value("y", T.FLOAT, None)]))
