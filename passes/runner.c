@@ -53,12 +53,13 @@ struct tn_pass_ctx {
  *   horizontal           when weights and constants have their last dtype and layout; fold puts weights side by side
  *   rotary               of the product of queries, keys and values, which horizontal makes
  *   normed               of products as they will run, whose weights are constants again; fold takes its shifts apart
+ *   kmajor               of weights as they will be, which fold turns once
  *   fuse                 sees only what will run */
 #define CLEAN "canon,fold,cse,dce,"
 #define BEFORE CLEAN "recognise,affine,fold,cancel,"
 #define AFTER "integer,precision," CLEAN "expand," CLEAN
 #define LAYOUT "layout,fold,cancel,"
-#define WIDE "paired,horizontal,fold,rotary,fold,normed,fold,cse,dce,"
+#define WIDE "paired,horizontal,fold,rotary,fold,normed,fold,kmajor,fold,cse,dce,"
 
 const char *tn_standard_pipeline(const tn_pass_options *opts) {
     static const char *const pipelines[2][2] = {
