@@ -134,13 +134,16 @@ static bool map_x(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m
     return true;
 }
 
-/* 128 bytes of channels of one position of a block's part of the tile's filters. */
+/* 128 bytes of channels of one position of a block's part of the tile's filters: of channels, positions and filters, or, dealt, of
+ * channels of all positions, which are then whole slots. */
 static bool map_filter(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m) {
+    enum { ROW = 128 };
     const tn_window *w = &p->w;
     tn_graph *g = s->g;
-    if (w->c * tn_dtype_size(w->dtype) % 16 ||
+    if (w->c * tn_dtype_size(w->dtype) % (tile.dealt ? ROW : 16) ||
         !tn_operand_map(s, &p->filter, w->filter, (tn_coord){"b", 0, 0, 0}, w->f_o, w->f_k, tile, m))
         return false;
+    if (tile.dealt) return true;
     m->box.box[1] = 1, m->box.box[2] = tile.side / tile.parts;
     m->dims[0] = tn_dim_const(g, w->c), m->dims[1] = tn_dim_const(g, w->r * w->s), m->dims[2] = tn_dim_const(g, w->n);
     m->strides[2] = m->strides[1];
@@ -149,10 +152,10 @@ static bool map_filter(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_m
 }
 
 /* TN_MAP_X(args), TN_MAP_B(args). */
-static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
+static void emit_maps(tn_emitter *e, const tn_spec *s, const tn_problem *problem, const plan *p, const tn_variant *v) {
     tn_map x, b;
     const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 && map_x(s, p, tn_wgmma_tile_a(v), &x) &&
-                      map_filter(s, p, tn_wgmma_tile_b(v), &b);
+                      map_filter(s, p, tn_wgmma_tile_b(problem, v), &b);
     tn_emit_tensor_map(e, "tn_map_x", load ? &x : NULL);
     tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
@@ -178,13 +181,13 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_type(e, "tn_elem_b", w->filter_dtype);
         emit_input(e, s, &pl);
         tn_emit_weight(e, &pl.filter, packs ? &how : NULL, w->filter, none, w->f_o, w->f_k);
-        if (wgmma) emit_maps(e, s, &pl, v);
+        if (wgmma) emit_maps(e, s, p, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         const tn_dim n = tn_dim_const(s->g, w->n), k = tn_dim_const(s->g, w->r * w->s * w->c);
         const tn_dim groups = tn_dim_const(s->g, w->groups);
         tn_emit_finish(e, s, w->out, w->bias, none, w->o_m, w->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, arch, v, w->m, n, k, groups, tn_problem_get(p, "ELT"));
+            tn_wgmma_launch(e, s, arch, p, v, w->m, n, k, groups);
         else
             tn_tile_launch(s, v, w->m, n, groups);
     }
@@ -232,8 +235,9 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
     if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "X_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || tn_problem_get(p, "GROUPS") != 1 || !make_plan(s, &pl))
         return false;
-    tn_problem_add_int(p, "X_TMA", map_x(s, &pl, (tn_tile_parts){64, 1}, &m));
-    tn_problem_add_int(p, "B_TMA", map_filter(s, &pl, (tn_tile_parts){64, 1}, &m));
+    tn_problem_add_int(p, "X_TMA", map_x(s, &pl, (tn_tile_parts){64, 1, false}, &m));
+    tn_problem_add_int(p, "B_TMA", map_filter(s, &pl, (tn_tile_parts){64, 1, false}, &m));
+    tn_problem_add_int(p, "B_DEALS", map_filter(s, &pl, (tn_tile_parts){64, 1, true}, &m));
     return true;
 }
 

@@ -39,10 +39,10 @@ static bool map_b(const tn_spec *s, const plan *p, tn_tile_parts tile, tn_map *m
 }
 
 /* TN_MAP_A(args), TN_MAP_B(args). */
-static void emit_maps(tn_emitter *e, const tn_spec *s, const plan *p, const tn_variant *v) {
+static void emit_maps(tn_emitter *e, const tn_spec *s, const tn_problem *problem, const plan *p, const tn_variant *v) {
     tn_map a, b;
     const bool load = tn_knob_get(v->tpl, v->knob, "LOAD") != 0 && map_a(s, p, tn_wgmma_tile_a(v), &a) &&
-                      map_b(s, p, tn_wgmma_tile_b(v), &b);
+                      map_b(s, p, tn_wgmma_tile_b(problem, v), &b);
     tn_emit_tensor_map(e, "tn_map_a", load ? &a : NULL);
     tn_emit_tensor_map(e, "tn_map_b", load ? &b : NULL);
 }
@@ -60,11 +60,11 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_batch_maps(e, s, c);
         tn_emit_operand(e, &pl.a, 'A', c->a, c->a_batch, c->a_m, c->a_k);
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
-        if (wgmma) emit_maps(e, s, &pl, v);
+        if (wgmma) emit_maps(e, s, p, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
         if (wgmma)
-            tn_wgmma_launch(e, s, arch, v, c->m, c->n, c->k, c->batch, tn_problem_get(p, "ELT"));
+            tn_wgmma_launch(e, s, arch, p, v, c->m, c->n, c->k, c->batch);
         else
             tn_tile_launch(s, v, c->m, c->n, c->batch);
     }
@@ -113,8 +113,9 @@ static bool accepts_wgmma(const tn_spec *s, const tn_arch *arch, tn_problem *p) 
     if (!arch->wgmma || !accepts(s, arch, p) || tn_problem_get(p, "ELT") > 2 || !tn_problem_get(p, "A_ASYNC") ||
         !tn_problem_get(p, "B_ASYNC") || !make_plan(s, &pl) || (pl.c.norm && !pl.a.kmajor))
         return false;
-    tn_problem_add_int(p, "A_TMA", map_a(s, &pl, (tn_tile_parts){64, 1}, &m));
-    tn_problem_add_int(p, "B_TMA", map_b(s, &pl, (tn_tile_parts){64, 1}, &m));
+    tn_problem_add_int(p, "A_TMA", map_a(s, &pl, (tn_tile_parts){64, 1, false}, &m));
+    tn_problem_add_int(p, "B_TMA", map_b(s, &pl, (tn_tile_parts){64, 1, false}, &m));
+    tn_problem_add_int(p, "B_DEALS", pl.b.kmajor && map_b(s, &pl, (tn_tile_parts){64, 1, true}, &m));
     return true;
 }
 

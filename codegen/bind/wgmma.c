@@ -14,12 +14,15 @@ typedef struct tile {
     int64_t bm, bn, stages, groups, splitk, load;
     int64_t cm, cn;     /* tiles of a cluster along m and n */
     int64_t pingpong;   /* a tile each warpgroup */
+    bool dealt;         /* rows of B's tile are (tn_dealt) */
     int64_t slots, acc; /* slots that are used; accumulators of a thread */
 } tile;
 
 /* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks.  With TMA, those of its
- * next tile are filled, too.  k: INT64_MAX if it is not known; elt: bytes of an element. */
-static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k, int64_t elt) {
+ * next tile are filled, too.  k: INT64_MAX if it is not known. */
+static tile tile_of(const tn_problem *p, const tn_template *t, const int64_t *knobs, int64_t k) {
+    enum { GROUP = 32 };
+    const int64_t elt = tn_problem_get(p, "ELT");
     tile x = {.bm = tn_knob_get(t, knobs, "BM"),
               .bn = tn_knob_get(t, knobs, "BN"),
               .stages = tn_knob_get(t, knobs, "STAGES"),
@@ -32,6 +35,8 @@ static tile tile_of(const tn_template *t, const int64_t *knobs, int64_t k, int64
     const int64_t own = k == INT64_MAX ? k : tn_ceil_div(tn_ceil_div(k * elt, ROW_BYTES), x.splitk);
     x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
     x.acc = x.bm * x.bn / ((x.pingpong ? 1 : x.groups) * 128);
+    x.dealt = tn_problem_get(p, "B_KMAJOR") && tn_problem_get(p, "N_VEC") == 8 &&
+              (!x.load || (tn_problem_get(p, "B_DEALS") && x.bn / x.cm % GROUP == 0));
     return x;
 }
 
@@ -47,9 +52,11 @@ static int64_t epilogue_cols(const tile *x) {
 /* Where shared memory ends, but for the mbarriers. */
 static int64_t smem_bytes(const tile *x) {
     enum { ROWS = 16, PADDED = 8 };
-    const int64_t slots = x->slots * (x->bm + x->bn) * ROW_BYTES, sums = x->bm * (x->bn + PADDED) * 4;
+    const int64_t slots = x->slots * (x->bm + x->bn) * ROW_BYTES;
+    const int64_t sums = x->bm * (x->bn + (x->dealt ? 2 : 1) * PADDED) * 4;
     const int64_t rows = x->groups * 4 * ROWS * (epilogue_cols(x) + PADDED) * 4;
-    if (x->load && x->splitk == 1) return slots + rows;
+    if (x->splitk == 1 && x->dealt) return slots;
+    if (x->splitk == 1 && x->load) return slots + rows;
     return slots > sums ? slots : sums;
 }
 
@@ -67,25 +74,29 @@ static int64_t resident(const tn_arch *arch, const tile *x) {
 }
 
 static tn_tile_parts shared(const tn_variant *v, const char *side, const char *parts) {
-    return (tn_tile_parts){(uint32_t)tn_knob_get(v->tpl, v->knob, side), (uint32_t)tn_knob_get(v->tpl, v->knob, parts)};
+    return (tn_tile_parts){.side = (uint32_t)tn_knob_get(v->tpl, v->knob, side),
+                           .parts = (uint32_t)tn_knob_get(v->tpl, v->knob, parts)};
 }
 
 tn_tile_parts tn_wgmma_tile_a(const tn_variant *v) {
     return shared(v, "BM", "CLUSTER_N");
 }
 
-tn_tile_parts tn_wgmma_tile_b(const tn_variant *v) {
-    return shared(v, "BN", "CLUSTER_M");
+tn_tile_parts tn_wgmma_tile_b(const tn_problem *p, const tn_variant *v) {
+    tn_tile_parts b = shared(v, "BN", "CLUSTER_M");
+    b.dealt = tile_of(p, v->tpl, v->knob, INT64_MAX).dealt;
+    return b;
 }
 
-void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, tn_variant *v, tn_dim m, tn_dim n, tn_dim k,
-                     tn_dim batch, int64_t elt) {
+void tn_wgmma_launch(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v, tn_dim m,
+                     tn_dim n, tn_dim k, tn_dim batch) {
     tn_graph *g = s->g;
     int64_t depth;
-    const tile x = tile_of(v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX, elt);
+    const tile x = tile_of(p, v->tpl, v->knob, tn_dim_is_const(g, k, &depth) ? depth : INT64_MAX);
     const int64_t cluster = x.cm * x.cn;
     const tn_dim clusters = tn_dim_mul(g, tn_dim_ceildiv(g, m, tn_dim_const(g, x.bm * x.cm)),
                                        tn_dim_ceildiv(g, n, tn_dim_const(g, x.bn * x.cn)));
+    tn_emit_define(e, "B_DEALT", x.dealt);
     tn_emit_define(e, "SLOTS", x.slots);
     tn_emit_define(e, "RESIDENT", resident(arch, &x));
     tn_emit_define(e, "EPI_COLS", epilogue_cols(&x));
@@ -123,7 +134,7 @@ double tn_wgmma_cost(const tn_arch *arch, const tn_problem *p, const char *tpl, 
     const tn_template *t = tn_template_find(tpl);
     const double m = (double)tn_problem_get(p, "M"), n = (double)tn_problem_get(p, "N"),
                  k = (double)tn_problem_get(p, "K"), elt = (double)tn_problem_get(p, "ELT"), k_tile = ROW_BYTES / elt;
-    const tile x = tile_of(t, knobs, (int64_t)k, (int64_t)elt);
+    const tile x = tile_of(p, t, knobs, (int64_t)k);
     const double bm = (double)x.bm, bn = (double)x.bn, stages = (double)x.stages, splitk = (double)x.splitk;
     const double mates = x.pingpong ? 1 : (double)x.groups, groups_n = fmax(1, mates / (bm / 64)), acc = (double)x.acc;
     const double cm = (double)x.cm, cn = (double)x.cn, cluster = cm * cn;

@@ -124,6 +124,12 @@ void tn_emit_load_at(tn_emitter *e, const char *fn, tn_val val, const tn_param *
  * Coordinates are those of `of`, the anchor's result (tn_emit_anchor_result).  Same promises as tn_emit_load. */
 void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, const uint32_t *vecs,
                       uint32_t n_vecs);
+/* The same in two steps, for one vec:
+ *     __device__ auto fn(const tn_args &args, tn_index c0, ..., bool inside)
+ * reads what the epilogue wants beside acc, where the coordinates are inside, and returns what is called there with
+ * `const R (&acc)[vec]` to do the rest.  So a template asks for the operands of several places before its sums are there, and before what
+ * it writes might overlie them. */
+void tn_emit_epilogue_at(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec);
 tn_val tn_spec_anchor_result(const tn_spec *s);
 tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 /* True if every yielded value can be written from the anchor's coordinates: only elementwise ops without broadcasting

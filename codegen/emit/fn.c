@@ -11,7 +11,7 @@
 bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec) {
     if (!tn_emit_ok(e)) return false;
     *f = (tn_fn){.e = e, .vec = vec, .n_pred = 1};
-    f->head.env = f->body.env = f->tail.env = e->env;
+    f->head.env = f->results.env = f->body.env = f->tail.env = e->env;
     if (vec > 1) f->lane = tn_dim_var(e->g, "lane", tn_dim_const(e->g, vec), 1, true);
     return true;
 }
@@ -27,26 +27,52 @@ static void put_section(tn_text *out, const tn_text *in, const char *indent) {
     }
 }
 
-void tn_fn_end(tn_fn *f, const char *signature) {
-    tn_emitter *e = f->e;
-    tn_text *out = &e->functions;
-    if (tn_emit_ok(e) && signature) {
-        tn_text_add(out, "%s {\n", signature);
-        put_section(out, &f->head, "    ");
-        if (f->body.n) {
-            tn_text_add(out, "    TN_UNROLL\n    for (int lane = 0; lane < %u; ++lane) {\n", f->vec);
-            put_section(out, &f->body, "        ");
-            tn_text_add(out, "    }\n");
-        }
-        put_section(out, &f->tail, "    ");
-        tn_text_add(out, "}\n\n");
+/* All but the head. */
+static void put_rest(const tn_fn *f, tn_text *out, const char *indent, const char *deeper) {
+    put_section(out, &f->results, indent);
+    if (f->body.n) {
+        tn_text_add(out, "%sTN_UNROLL\n%sfor (int lane = 0; lane < %u; ++lane) {\n", indent, indent, f->vec);
+        put_section(out, &f->body, deeper);
+        tn_text_add(out, "%s}\n", indent);
     }
-    if (f->head.failed || f->body.failed || f->tail.failed) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
+    put_section(out, &f->tail, indent);
+}
+
+static void free_fn(tn_fn *f) {
+    tn_emitter *e = f->e;
+    if (f->head.failed || f->results.failed || f->body.failed || f->tail.failed)
+        tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     tn_text_free(&f->head);
+    tn_text_free(&f->results);
     tn_text_free(&f->body);
     tn_text_free(&f->tail);
     tn_free(e->env, f->memo, f->cap_memo * sizeof *f->memo);
     tn_free(e->env, f->named_parts, f->cap_named * sizeof *f->named_parts);
+}
+
+void tn_fn_end(tn_fn *f, const char *signature) {
+    tn_text *out = &f->e->functions;
+    if (tn_emit_ok(f->e) && signature) {
+        tn_text_add(out, "%s {\n", signature);
+        put_section(out, &f->head, "    ");
+        put_rest(f, out, "    ", "        ");
+        tn_text_add(out, "}\n\n");
+    }
+    free_fn(f);
+}
+
+void tn_fn_end_split(tn_fn *f, const char *signature, const char *params) {
+    tn_text *out = &f->e->functions;
+    const bool reads = f->vec > 1; /* a single lane's statements all stand in the head */
+    if (tn_emit_ok(f->e)) {
+        tn_text_add(out, "%s {\n", signature);
+        if (reads) put_section(out, &f->head, "    ");
+        tn_text_add(out, "    return [=, &args](%s) {\n", params);
+        if (!reads) put_section(out, &f->head, "        ");
+        put_rest(f, out, "        ", "            ");
+        tn_text_add(out, "    };\n}\n\n");
+    }
+    free_fn(f);
 }
 
 tn_text *tn_fn_text(tn_fn *f, bool lane) {

@@ -220,16 +220,21 @@ static bool of_epilogue(const tn_spec *s, tn_val y, tn_val of) {
     return is_row_norm(s, y) || is_row_norm(s, of) ? y.i == of.i : true;
 }
 
-static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
+/* split: as tn_emit_epilogue_at. */
+static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec,
+                     bool split) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], pair = {0};
-    char head[512], tail[96];
+    char head[512], acc[96];
     const bool pairs = tn_emit_ok(e) && vec % 2 == 0 && is_of_pairs(e->g, of);
     if (!tn_fn_begin(&f, e, pairs ? vec / 2 : vec)) return;
     place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
-    signature(head, sizeof head, "void", fn, c, n);
-    snprintf(tail, sizeof tail, ", const %s (&acc)[%u])", tn_register_type(tn_val_dtype(e->g, of)), vec);
-    close_signature(head, sizeof head, tail);
+    signature(head, sizeof head, split ? "auto" : "void", fn, c, n);
+    snprintf(acc, sizeof acc, "const %s (&acc)[%u]", tn_register_type(tn_val_dtype(e->g, of)), vec);
+    close_signature(head, sizeof head, ", ");
+    close_signature(head, sizeof head, split ? "bool inside" : acc);
+    close_signature(head, sizeof head, ")");
+    if (split) f.guard = tn_fn_pred(&f, 0, "inside", false);
     if (!p) tn_emit_fail(e, TN_E_MEMORY, "out of memory");
     if (p && (pairs ? (pair = pair_coords(&f, of, c, n, vec, at)).i != 0
                     : tn_fn_coords(&f, tn_dims_of(e->g, of), c, n, at))) {
@@ -247,13 +252,20 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
             if (!q && !tn_spec_alike(e->s, y, of))
                 tn_fn_failed(&f, tn_val_def(e->g, y), "is not written at the anchor's coordinates");
             else
-                tn_fn_value(&f, y, where[k], 0);
+                tn_fn_value(&f, y, where[k], f.guard);
         }
         for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k)
             if (of_epilogue(e->s, e->s->out[k].arg, of)) tn_fn_store(&f, k, where[k]);
     }
     tn_free(e->env, p, MAX_PLACES * sizeof *p);
-    tn_fn_end(&f, head);
+    if (split)
+        tn_fn_end_split(&f, head, acc);
+    else
+        tn_fn_end(&f, head);
+}
+
+void tn_emit_epilogue_at(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec) {
+    if (tn_emit_ok(e)) epilogue(e, fn, of, c, n, vec, true);
 }
 
 void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, const uint32_t *vecs,
@@ -261,7 +273,7 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
     for (uint32_t k = 0; k < n_vecs && tn_emit_ok(e); ++k) {
         bool again = false;
         for (uint32_t j = 0; j < k; ++j) again |= vecs[j] == vecs[k];
-        if (!again) epilogue(e, fn, of, c, n, vecs[k]);
+        if (!again) epilogue(e, fn, of, c, n, vecs[k], false);
     }
 }
 

@@ -65,6 +65,7 @@ typedef struct tn_fn {
     tn_dim coord[TN_MAX_RANK]; /* the variable of each coordinate; none of one that is always 0 */
     tn_dim number;             /* of the element in row-major order, where a map counts elements; or none */
     tn_text head, body, tail;  /* before, in and after the loop over lanes */
+    tn_text results;           /* what is stored is declared, behind the head */
     tn_memo *memo;
     uint32_t n_memo;
     size_t cap_memo;
@@ -84,6 +85,8 @@ typedef struct tn_fn {
 
 bool tn_fn_begin(tn_fn *f, tn_emitter *e, uint32_t vec);
 void tn_fn_end(tn_fn *f, const char *signature); /* appends the function to e->functions (NULL: drops it) and frees f */
+/* The same of a function that ends with the head, which reads, and returns what does the rest for these parameters. */
+void tn_fn_end_split(tn_fn *f, const char *signature, const char *params);
 /* Coordinates of the axes of a value with these dims under the parameters c; lane is added to the last one. */
 bool tn_fn_coords(tn_fn *f, tn_dims of, const tn_coord *c, uint32_t n, tn_dim *out);
 /* The value of v at coordinates c (rank of v), evaluated where predicate pred holds. */

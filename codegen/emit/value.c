@@ -446,7 +446,7 @@ static void store_parts(tn_fn *f, uint32_t k, tn_dim offset, const char *value) 
     if (f->guard) snprintf(kept, sizeof kept, "!%s ? 0 : ", f->pred[f->guard].text);
     tn_bits_text(code, sizeof code, t, value);
     const tn_expr x = tn_fn_expr(f, base, true);
-    tn_text_add(&f->head, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / each, k);
+    tn_text_add(&f->results, "tn_pack<unsigned char, %u> y%u = {};\n", f->vec / each, k);
     tn_text_add(&f->body, "y%u[lane / %u] |= (unsigned char)(%s(%s & %u) << (lane %% %u * %u));\n", k, each, kept, code,
                 (1u << bits) - 1, each, bits);
     tn_text_add(&f->tail, "tn_store<1>(args.out%u + %s / %u, y%u);\n", k, x.text, each, k);
@@ -481,7 +481,7 @@ void tn_fn_store(tn_fn *f, uint32_t k, const tn_dim *c) {
     const uint32_t access = tn_fn_access(f, t, offset, &base);
     if (f->vec > 1 && access > 1) {
         const tn_expr x = tn_fn_expr(f, base, true);
-        tn_text_add(&f->head, "tn_pack<%s, %u> y%u;\n", tn_storage_type(t->dtype), f->vec, k);
+        tn_text_add(&f->results, "tn_pack<%s, %u> y%u;\n", tn_storage_type(t->dtype), f->vec, k);
         tn_text_add(&f->body, same_storage(t->dtype) ? "y%u[lane] = %s;\n" : "tn_from_reg(y%u[lane], %s);\n", k,
                     v.text);
         tn_text_add(&f->tail, "tn_store<%u>(args.out%u + %s, y%u);\n", access, k, x.text, k);

@@ -243,6 +243,26 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
     return true;
 }
 
+/* Rows in the order of tn_dealt: as axes of two neighbours, of what four lanes have, of a lane's pairs, and of 32. */
+static bool deal(const tn_spec *s, tn_map *m) {
+    enum { GROUP = 32 };
+    tn_graph *g = s->g;
+    int64_t rows, row;
+    if (!is_one(s, m->dims[2]) || !tn_dim_is_const(g, m->dims[1], &rows) || rows % GROUP ||
+        !tn_dim_is_const(g, m->strides[1], &row))
+        return false;
+    const uint32_t box = m->box.box[1];
+    const int64_t dims[] = {2, 4, 4, rows / GROUP}, steps[] = {1, 8, 2, GROUP};
+    m->box.rank = 5;
+    for (uint32_t i = 0; i < 4; i++) {
+        m->dims[i + 1] = tn_dim_const(g, dims[i]);
+        m->strides[i + 1] = tn_dim_const(g, steps[i] * row);
+        m->box.box[i + 1] = i < 3 ? (uint32_t)dims[i] : box / GROUP;
+        m->box.steps[i + 1] = 1;
+    }
+    return box % GROUP == 0;
+}
+
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
                     tn_tile_parts tile, tn_map *out) {
     if (s->n_told) return false; /* the host makes maps, of sizes that it knows */
@@ -275,7 +295,7 @@ bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord 
         if (step % chunk) return false;
         out->strides[i] = tn_dim_const(g, step * size);
     }
-    return true;
+    return !tile.dealt || deal(s, out);
 }
 
 static const char *const operand_names[2][5] = {{"A_ASYNC", "A_KMAJOR", "A_VEC", "A_CONST", "A_PACKS"},
@@ -353,7 +373,7 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
     if (norm) tn_emit_define_real(e, "EPS", TN_ATTRS_OF(s->g, s->anchor, matmul)->eps);
     tn_emit_define(e, "HAS_BIAS", bias.i != 0);
     if (bias.i) tn_emit_load(e, "tn_load_bias", bias, &(tn_coord){"n", 0, 1, 0}, 1, vec);
-    tn_emit_epilogue(e, "tn_epilogue", out, (tn_coord[]){batch, m, n}, 3, &vec, 1);
+    tn_emit_epilogue_at(e, "tn_epilogue_at", out, (tn_coord[]){batch, m, n}, 3, vec);
     const tn_val rows = tn_spec_row_norm(s);
     const uint32_t two = 2;
     tn_emit_define(e, "PUTS_ROWS", rows.i != 0);

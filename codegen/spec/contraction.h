@@ -57,10 +57,12 @@ void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
 /* How much of m or n a tile has, which is copied in so many parts. */
 typedef struct tn_tile_parts {
     uint32_t side, parts;
+    bool dealt; /* rows come in the order of tn_dealt (tn_wgmma_tile.cuh) */
 } tn_tile_parts;
 /* The operand in slots of 128 bytes of k as wgmma reads them, brought in by TMA: boxes of 128 bytes of k and a part of the
  * tile's side (kmajor), or of 64 elements and a part of 64 k; coordinates are the operand's two axes, the innermost first,
- * and its batch.  False where TMA cannot. */
+ * and its batch.  Dealt rows, of a single matrix: k, the number of a row of two, of four such places, of four such pairs, of 32 rows.
+ * False where TMA cannot. */
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,
                     tn_tile_parts tile, tn_map *out);
 /* Generates tn_offset_<letter> and tn_<letter>(args), or tn_load_<letter>; the order of its coordinates follows
@@ -82,7 +84,7 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 /* The largest power of two up to max that always divides d. */
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
 
-/* Epilogue, bias, norm and their constants for one vector width: tn_epilogue(args, b, m, n, acc), tn_load_bias, TN_HAS_BIAS,
+/* Epilogue, bias, norm and their constants for one vector width: tn_epilogue_at(args, b, m, n, inside)(acc), tn_load_bias, TN_HAS_BIAS,
  * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers). */
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec);

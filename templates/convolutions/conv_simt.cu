@@ -20,10 +20,10 @@
 struct pixel_sink {
     const tn_args &args;
     int group, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
         m += m0;
         n += n0;
-        if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, group * TN_N + n, x);
+        return tn_finish_at<VEC, float>(args, 0, m, group * TN_N + n, m < (int)TN_M && n < TN_N);
     }
 };
 

@@ -104,7 +104,7 @@ struct filter_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            const int n = n0 + copy::row(i);
+            const int n = n0 + (TN_B_DEALT ? tn_dealt(copy::row(i)) : copy::row(i));
             tn_cp_async16(copy::address(tile, i), tn_b(args) + tn_offset_b(args, 0, n, k), n < TN_N && (WHOLE || k < TN_K));
         }
     }
@@ -113,10 +113,10 @@ struct filter_loader {
 struct pixel_sink {
     const tn_args &args;
     int m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
         m += m0;
         n += n0;
-        if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, n, x);
+        return tn_finish_at<VEC, tn_sum>(args, 0, m, n, m < (int)TN_M && n < TN_N);
     }
 };
 
@@ -153,9 +153,14 @@ struct conv_work {
     template <class To> TN_MEMBER void load_b(const place &p, int kt, const To &to) const {
         constexpr int FILTERS = BN / CLUSTER_M;
         const tn_part part = tn_part_b();
-        const int block = kt / POSITIONS, first = part.index * FILTERS,
-                  c[3] = {block * BK, kt - block * POSITIONS, p.n0 + first};
-        to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
+        const int block = kt / POSITIONS, position = kt - block * POSITIONS, first = part.index * FILTERS;
+        if (TN_B_DEALT) {
+            const int c[5] = {position * TN_C + block * BK, 0, 0, 0, (p.n0 + first) / 32}; // as tn_tma_tile's
+            to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
+        } else {
+            const int c[3] = {block * BK, position, p.n0 + first};
+            to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
+        }
     }
     TN_MEMBER pixel_sink sink(const place &p) const { return pixel_sink{args, p.m0, p.n0}; }
 };
@@ -176,7 +181,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         filter_loader lb(args, n0);
         tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
-        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, pixel_sink{args, m0, n0});
+        tn_wgmma_end<TN_EPI_VEC>(acc, smem, pixel_sink{args, m0, n0});
     }
 }
 #include "tn_variant_end.cuh"

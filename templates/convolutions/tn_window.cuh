@@ -101,10 +101,10 @@ struct window_loader {
 
 struct pixel_sink {
     const tn_args &args;
-    const conv_block &at;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC]) const {
-        m += at.tm * BM;
-        n += at.tn * BN;
-        if (m < (int)TN_M && n < TN_N) tn_finish(args, 0, m, at.group * TN_N + n, x);
+    const conv_block &block;
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
+        m += block.tm * BM;
+        n += block.tn * BN;
+        return tn_finish_at<VEC, tn_sum>(args, 0, m, block.group * TN_N + n, m < (int)TN_M && n < TN_N);
     }
 };

@@ -19,10 +19,10 @@
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, float (&x)[VEC]) const {
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
         m += m0;
         n += n0;
-        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x);
+        return tn_finish_at<VEC, float>(args, b, m, n, m < (int)TN_M && n < (int)TN_N);
     }
 };
 

@@ -33,14 +33,14 @@
 #include "tn_wgmma_tma.cuh"
 
 struct operand_a {
-    static constexpr bool KMAJOR = TN_A_KMAJOR;
+    static constexpr bool KMAJOR = TN_A_KMAJOR, DEALT = false;
     TN_DEV const tn_elem *at(const tn_args &args, int b, int row, int col) {
         return tn_a(args) + tn_offset_a(args, tn_batch_a(args, b), row, col);
     }
 };
 
 struct operand_b {
-    static constexpr bool KMAJOR = TN_B_KMAJOR;
+    static constexpr bool KMAJOR = TN_B_KMAJOR, DEALT = TN_B_DEALT;
     TN_DEV const tn_elem_b *at(const tn_args &args, int b, int row, int col) {
         return tn_b(args) + tn_offset_b(args, tn_batch_b(args, b), row, col);
     }
@@ -49,10 +49,10 @@ struct operand_b {
 struct tile_sink {
     const tn_args &args;
     int b, m0, n0;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
         m += m0;
         n += n0;
-        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, b, m, n, x, row);
+        return tn_finish_at<VEC, tn_sum>(args, b, m, n, m < (int)TN_M && n < (int)TN_N);
     }
 };
 
@@ -75,10 +75,10 @@ struct gemm_work {
         tn_tma_prefetch(tn_map_b(args));
     }
     template <class To> TN_MEMBER void load_a(const place &p, int kt, const To &to) const {
-        tn_tma_tile<A_KMAJOR, BM, CLUSTER_N>(to, tn_part_a(), tn_map_a(args), p.m0, kt, (int)tn_batch_a(args, p.b));
+        tn_tma_tile<A_KMAJOR, false, BM, CLUSTER_N>(to, tn_part_a(), tn_map_a(args), p.m0, kt, (int)tn_batch_a(args, p.b));
     }
     template <class To> TN_MEMBER void load_b(const place &p, int kt, const To &to) const {
-        tn_tma_tile<B_KMAJOR, BN, CLUSTER_M>(to, tn_part_b(), tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b));
+        tn_tma_tile<B_KMAJOR, TN_B_DEALT, BN, CLUSTER_M>(to, tn_part_b(), tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b));
     }
     TN_MEMBER tile_sink sink(const place &p) const { return tile_sink{args, p.b, p.m0, p.n0}; }
 };
@@ -98,7 +98,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_panel_loader<operand_b, BN> lb(args, p.b, p.n0, (int)TN_N, (int)TN_K);
         tn_sums acc;
         tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
-        tn_wgmma_finish<TN_EPI_VEC>(acc, smem, tile_sink{args, p.b, p.m0, p.n0});
+        tn_wgmma_end<TN_EPI_VEC>(acc, smem, tile_sink{args, p.b, p.m0, p.n0});
     }
 }
 #include "tn_variant_end.cuh"

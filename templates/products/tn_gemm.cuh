@@ -31,10 +31,10 @@ struct operand_a {
 
 struct tile_sink {
     const tn_args &args;
-    const gemm_block &at;
-    template <int VEC> TN_MEMBER void put(int m, int n, tn_sum (&x)[VEC], const tn_row_sums &row = {0, 0}) const {
-        m += at.tm * BM;
-        n += at.tn * BN;
-        if (m < (int)TN_M && n < (int)TN_N) tn_finish(args, at.b, m, n, x, row);
+    const gemm_block &block;
+    template <int VEC> TN_MEMBER auto at(int m, int n) const {
+        m += block.tm * BM;
+        n += block.tn * BN;
+        return tn_finish_at<VEC, tn_sum>(args, block.b, m, n, m < (int)TN_M && n < (int)TN_N);
     }
 };

@@ -97,7 +97,7 @@ TN_DEV void tn_simt_product(A &a, B &b, const LoadA &load_a, const LoadB &load_b
     }
 }
 
-// From accumulators to sink.put(m, n, x), VEC (1, 2 or 4) at a time; through the cluster's shared memory with split-K.
+// From accumulators to the sink (at, tn_split.cuh), VEC (1, 2 or 4) at a time; through the cluster's shared memory with split-K.
 template <int VEC, class Sink>
 TN_DEV void tn_simt_finish(const float (&acc)[TM][TN], unsigned smem, const Sink &sink) {
     typedef tn_partial_tile<BM, BN, THREADS, SPLITK> partial;
@@ -119,7 +119,7 @@ TN_DEV void tn_simt_finish(const float (&acc)[TM][TN], unsigned smem, const Sink
                     float x[VEC];
                     TN_UNROLL
                     for (int v = 0; v < VEC; v++) x[v] = acc[i][j + e + v];
-                    sink.put(m, n + e, x);
+                    sink.template at<VEC>(m, n + e)(x);
                 }
             }
         }

@@ -20,11 +20,13 @@ TN_DEV unsigned tn_bits_of(int x) { return (unsigned)x; }
 TN_DEV float tn_of_bits(unsigned x, float) { return tn_bits_float(x); }
 TN_DEV int tn_of_bits(unsigned x, int) { return (int)x; }
 
-template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float, int TILES = 1> struct tn_partial_tile {
+template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = float, int TILES = 1, bool FOURS = false>
+struct tn_partial_tile {
     // In words: writes of two a lane in the mma layout and reads of four are free of bank conflicts.  Where threads read eight from other
     // blocks, two times four, the odd fours of a row stand behind the even ones, so that those of a warp's threads are neighbours.
+    // FOURS: lanes write four neighbours, four lanes a row.
     static constexpr bool HALVES = SPLIT > 1 && TN_EPI_VEC == 8;
-    static constexpr int STRIDE = COLS + 8, USED = COLS + (TN_NORM ? 4 : 0);
+    static constexpr int STRIDE = COLS + (FOURS ? 16 : 8), USED = COLS + (TN_NORM ? 4 : 0);
     TN_DEV int place(int n) {
         if (!HALVES) return n;
         return n == COLS ? COLS + 4 : n / 4 % 2 * (COLS / 2 + 4) + n / 8 * 4 + n % 4;
@@ -69,8 +71,8 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         }
     }
 
-    // Called by the whole block once its tile is written: sink.put(m, n, x) for VEC elements (1, 2, 4 or 8) at a time, with the row's sums
-    // behind them where there is a norm.
+    // Called by the whole block once its tile is written: sink.at<VEC>(m, n) (tn_finish_at) for VEC elements (1, 2, 4 or 8) at a time.
+    // A thread asks for what the epilogue reads at several places at once.
     template <int VEC, class Sink> TN_DEV void finish(unsigned smem, const Sink &sink) {
         // From other blocks 16 bytes at least; else what a thread writes at a time, so that a warp writes its threads' elements side by side.
         constexpr int WIDTH = SPLIT > 1 && VEC < 4 ? 4 : VEC, PER_ROW = COLS / WIDTH;
@@ -85,21 +87,28 @@ template <int ROWS, int COLS, int THREADS, int SPLIT, int SLICES = 1, class T = 
         }
         if (SPLIT > 1) tn_cluster_sync();
         else __syncthreads();
+        constexpr int PLACES = ROWS / SPLIT * PER_ROW, EACH = PLACES % THREADS ? 1 : PLACES / THREADS;
+        constexpr int PIECES = WIDTH / VEC, AT_ONCE = EACH % 4 == 0 && WIDTH <= 4 ? 4 : EACH % 2 == 0 && SLICES == 1 ? 2 : 1;
         const int first = SPLIT > 1 ? tn_cluster_rank() / TILES * (ROWS / SPLIT) : 0;
-        for (int i = (int)threadIdx.x; i < ROWS / SPLIT * PER_ROW; i += THREADS) {
-            const int m = first + i / PER_ROW, n = i % PER_ROW * WIDTH;
-            T x[WIDTH];
-            all(smem, m, n, x);
-            T row[4];
-            if constexpr (TN_NORM) all(smem, m, COLS, row);
-            TN_UNROLL
-            for (int e = 0; e < WIDTH; e += VEC) {
-                T y[VEC];
-                TN_UNROLL
-                for (int v = 0; v < VEC; v++) y[v] = x[e + v];
-                if constexpr (TN_NORM) sink.put(m, n + e, y, tn_row_sums{row[0], row[1]});
-                else sink.put(m, n + e, y);
-            }
+        for (int i = (int)threadIdx.x; i < PLACES; i += AT_ONCE * THREADS) {
+            T x[AT_ONCE][WIDTH], row[AT_ONCE][4] = {};
+            const auto m = [&](int k) { return first + (i + k * THREADS) / PER_ROW; };
+            const auto n = [&](int k) { return (i + k * THREADS) % PER_ROW * WIDTH; };
+            tn_finish_all<AT_ONCE * PIECES>(
+                [&](int k) { return sink.template at<VEC>(m(k / PIECES), n(k / PIECES) + k % PIECES * VEC); },
+                [&] {
+                    TN_UNROLL
+                    for (int k = 0; k < AT_ONCE; k++) {
+                        all(smem, m(k), n(k), x[k]);
+                        if constexpr (TN_NORM) all(smem, m(k), COLS, row[k]);
+                    }
+                },
+                [&](int k, const tn_finish_of<VEC, Sink> &finish) {
+                    T y[VEC];
+                    TN_UNROLL
+                    for (int v = 0; v < VEC; v++) y[v] = x[k / PIECES][k % PIECES * VEC + v];
+                    finish(y, tn_row_sums{(float)row[k / PIECES][0], (float)row[k / PIECES][1]});
+                });
         }
         if (SPLIT > 1) tn_cluster_sync();
     }

@@ -303,7 +303,7 @@ TN_DEV tn_row_sums tn_quad_rows(tn_row_sums row) {
     return row;
 }
 
-// Straight from registers: sink.put(m, n, x) with x of VEC elements (1 or 2) of the block's tile.
+// Straight from registers, VEC elements (1 or 2) at a time (sink.at, tn_split.cuh).
 template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, const Sink &sink) {
     const tn_warp_at at;
     const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
@@ -313,22 +313,21 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, 
         for (int h = 0; h < 2; h++) {
 #if TN_NORM
             const tn_row_sums row = tn_quad_rows(acc.rows[i][h]);
+#else
+            const tn_row_sums row = {0, 0};
 #endif
-            TN_UNROLL
-            for (int j = 0; j < NI; j++) {
-                const int m = at.m + i * 16 + h * 8 + g, n = at.n + j * 8 + t * 2;
-                TN_UNROLL
-                for (int e = 0; e < 2; e += VEC) {
+            constexpr int PIECES = 2 / VEC; // of two neighbours
+            tn_finish_all<NI * PIECES>(
+                [&](int k) {
+                    return sink.template at<VEC>(at.m + i * 16 + h * 8 + g, at.n + k / PIECES * 8 + t * 2 + k % PIECES);
+                },
+                [] {},
+                [&](int k, const tn_finish_of<VEC, Sink> &finish) {
                     tn_sum x[VEC];
                     TN_UNROLL
-                    for (int v = 0; v < VEC; v++) x[v] = acc.of[i][j][h * 2 + e + v];
-#if TN_NORM
-                    sink.put(m, n + e, x, row);
-#else
-                    sink.put(m, n + e, x);
-#endif
-                }
-            }
+                    for (int v = 0; v < VEC; v++) x[v] = acc.of[i][k / PIECES][h * 2 + k % PIECES + v];
+                    finish(x, row);
+                });
         }
     }
 }

@@ -4,11 +4,12 @@
 // swizzled as wgmma reads them (tn_wgmma.cuh).  Every thread copies its chunks with cp.async and takes part in a warpgroup's products.  Step kt:
 //
 //     copies of tile kt have landed; barrier
-//     start the products of tile kt                      they run in the background
 //     start the copies of tile kt + STAGES - 2           into the slot of tile kt - 2, whose products everyone has waited for
+//     start the products of tile kt                      they run in the background
 //     wait for the products of tile kt - 1
 //
-// so that the tensor cores have the next tile's products queued while the last one's run.  Weights of the first slots are
+// so that the tensor cores have the next tile's products queued while the last one's run, and run those of tile kt - 1 while copies are
+// started: a warp stands still while more than one or two of its wgmmas wait.  Weights of the first slots are
 // requested before TN_WAIT().  The warpgroups stand along m, 64 rows or a multiple each; those beyond BM / 64 stand along n.
 // Split-K as in tn_tile.cuh: a cluster's blocks add up their partial tiles through distributed shared memory.
 #pragma once
@@ -29,6 +30,11 @@ static_assert(GROUPS_M * GROUPS_N == MATES && WM % 64 == 0 && STAGES >= 3, "the 
 
 constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
+
+// Which row of C's columns stands in row r of B's tile where these are dealt (TN_B_DEALT), two at a time to the four lanes that have a
+// row of sums, in groups of 32: so that a lane has eight that are neighbours, and results are stored, and what the epilogue reads is
+// loaded, straight from and to registers.
+TN_DEV int tn_dealt(int r) { return (r & ~31) | (r >> 1 & 3) << 3 | (r >> 3 & 3) << 1 | (r & 1); }
 
 // A tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k, as one thread copies it: a fixed chunk of every STEP-th row.
 template <int SIDE, bool KMAJOR> struct tn_panel_copy {
@@ -57,7 +63,7 @@ template <class Op, int SIDE> struct tn_panel_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            const int x = side + copy::side(i), k = kt * BK + copy::k(i);
+            const int x = side + (Op::DEALT ? tn_dealt(copy::side(i)) : copy::side(i)), k = kt * BK + copy::k(i);
             const auto *from = Op::KMAJOR ? Op::at(args, b, x, k) : Op::at(args, b, k, x);
             tn_cp_async16(copy::address(tile, i), from, x < extent && k < depth);
         }
@@ -107,6 +113,18 @@ struct tn_sums {
             }
 #else
         (void)a_tile, (void)at;
+#endif
+    }
+    // Of the row of the i-th 16 that lane 4r + t has sums of, r = 0 ... 7 and, h = 1, of the one eight below.
+    TN_MEMBER tn_row_sums row(int i, int h) const {
+#if TN_NORM
+        tn_row_sums whole = rows[i];
+        whole.join(1);
+        const int from = h * 16 + ((int)threadIdx.x & 31) / 4 * 2;
+        return {tn_shuffle(whole.sum, from), tn_shuffle(whole.squares, from)};
+#else
+        (void)i, (void)h;
+        return {0, 0};
 #endif
     }
     // Writes the sums of the i-th 16 rows of the warp to column `col` of as many rows of `stride` words.
@@ -166,12 +184,12 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         const unsigned now = smem + (unsigned)(slot * SLOT_BYTES), next = smem + (unsigned)(fill * SLOT_BYTES);
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
-        tn_wgmma_products(a, b, acc.of);
         if (kt + STAGES - 2 < k1) {
             la.issue(kt + STAGES - 2, next);
             lb.issue(kt + STAGES - 2, next + A_BYTES);
         }
         tn_cp_async_commit();
+        tn_wgmma_products(a, b, acc.of);
         acc.add_rows(now, at);
         tn_wgmma_wait<1>();
         slot = slot + 1 == STAGES ? 0 : slot + 1;
@@ -181,22 +199,75 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
     acc.pin();
 }
 
-// Hands the tile to the epilogue through shared memory, VEC consecutive elements a thread, adding up the cluster's partial tiles.
-template <int VEC, class Sink>
-TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink) {
-    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum, CLUSTER> partial;
+// Hands the warp's sums to the epilogue, VEC consecutive elements at a time, where lanes have such (TN_B_DEALT): registers permitting,
+// of four times eight columns and two rows at once.
+template <int VEC, class Sink> TN_DEV void tn_wgmma_direct(const tn_sums &acc, const Sink &sink) {
+    constexpr int GROUPS = WN / 32, AT_ONCE = GROUPS % 4 == 0 ? 4 : GROUPS % 3 == 0 ? 3 : GROUPS, EACH = 8 / VEC;
     const tn_warpgroup_at at;
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
-    __syncthreads(); // the slots are free
     TN_UNROLL
-    for (int i = 0; i < MI && (!TN_LOAD || (int)threadIdx.x < CONSUMERS); i++) {
+    for (int i = 0; i < MI; i++) {
+        const tn_row_sums row[2] = {acc.row(i, 0), acc.row(i, 1)};
         TN_UNROLL
-        for (int j = 0; j < ACC / 4; j++)
-            TN_UNROLL
-            for (int h = 0; h < 2; h++)
-                tn_sts8(partial::at(smem, at.m + i * 64 + warp * 16 + h * 8 + g, at.n + j * 8 + t * 2),
-                        tn_bits_of(acc.of[i][j * 4 + h * 2]), tn_bits_of(acc.of[i][j * 4 + h * 2 + 1]));
-        if (at.n == 0) acc.put_rows(i, partial::at(smem, at.m + i * 64 + warp * 16, 0), partial::STRIDE, partial::place(BN));
+        for (int q = 0; q < GROUPS; q += AT_ONCE)
+            tn_finish_all<AT_ONCE * 2 * EACH>(
+                [&](int k) {
+                    const int m = i * 64 + warp * 16 + k / EACH % 2 * 8 + g, n = (q + k / EACH / 2) * 32 + t * 8 + k % EACH * VEC;
+                    return sink.template at<VEC>(at.m + m, at.n + n);
+                },
+                [] {},
+                [&](int k, const tn_finish_of<VEC, Sink> &finish) {
+                    const int first = (q + k / EACH / 2) * 16 + k / EACH % 2 * 2;
+                    tn_sum x[VEC];
+                    TN_UNROLL
+                    for (int v = 0; v < VEC; v++) {
+                        const int c = k % EACH * VEC + v;
+                        x[v] = acc.of[i][first + c / 2 * 4 + c % 2];
+                    }
+                    finish(x, row[k / EACH % 2]);
+                });
     }
+}
+
+// Writes the warpgroup's sums into the block's partial tile.
+template <class Partial> TN_DEV void tn_wgmma_put(const tn_sums &acc, unsigned smem) {
+    const tn_warpgroup_at at;
+    const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
+    TN_UNROLL
+    for (int i = 0; i < MI; i++) {
+        const int m = at.m + i * 64 + warp * 16;
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) {
+            if constexpr (TN_B_DEALT) {
+                TN_UNROLL
+                for (int j = 0; j < ACC / 4; j += 2) {
+                    const tn_sum(&x)[ACC] = acc.of[i];
+                    tn_sts16(Partial::at(smem, m + h * 8 + g, at.n + j / 4 * 32 + t * 8 + j % 4 * 2),
+                             tn_bits16{tn_bits_of(x[j * 4 + h * 2]), tn_bits_of(x[j * 4 + h * 2 + 1]),
+                                       tn_bits_of(x[j * 4 + 4 + h * 2]), tn_bits_of(x[j * 4 + 4 + h * 2 + 1])});
+                }
+            } else {
+                TN_UNROLL
+                for (int j = 0; j < ACC / 4; j++)
+                    tn_sts8(Partial::at(smem, m + h * 8 + g, at.n + j * 8 + t * 2), tn_bits_of(acc.of[i][j * 4 + h * 2]),
+                            tn_bits_of(acc.of[i][j * 4 + h * 2 + 1]));
+            }
+        }
+        if (at.n == 0) acc.put_rows(i, Partial::at(smem, m, 0), Partial::STRIDE, Partial::place(BN));
+    }
+}
+
+// Hands the tile to the epilogue, adding up the cluster's partial tiles in shared memory.
+template <int VEC, class Sink>
+TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink) {
+    typedef tn_partial_tile<BM, BN, THREADS, SPLITK, 1, tn_sum, CLUSTER, TN_B_DEALT> partial;
+    __syncthreads(); // the slots are free
+    if (!TN_LOAD || (int)threadIdx.x < CONSUMERS) tn_wgmma_put<partial>(acc, smem);
     partial::template finish<VEC>(smem, sink);
+}
+
+// Behind tn_wgmma_pipeline.
+template <int VEC, class Sink> TN_DEV void tn_wgmma_end(const tn_sums &acc, unsigned smem, const Sink &sink) {
+    if constexpr (TN_B_DEALT && SPLITK == 1) tn_wgmma_direct<VEC>(acc, sink);
+    else tn_wgmma_finish<VEC>(acc, smem, sink);
 }

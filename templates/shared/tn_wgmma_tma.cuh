@@ -2,8 +2,8 @@
 //
 // One warp beside the warpgroups starts the copies: it waits until a slot is empty, says how many bytes will come, and asks for
 // the boxes of A and B.  The warpgroups wait until a slot is full; each warp says when its products have read it.  The blocks
-// that fit on the GPU take tiles in turns, so that the next tile's slots fill while results are written, which go through 16
-// rows of shared memory of each warp's own.  With split-K a block has one tile, added up as in tn_split.cuh.
+// that fit on the GPU take tiles in turns, so that the next tile's slots fill while results are written, which go straight from registers
+// or through 16 rows of shared memory of each warp's own.  With split-K a block has one tile, added up as in tn_split.cuh.
 //
 // PINGPONG: two warpgroups have a tile each, every second one of the block's, so that one writes results while the other
 // multiplies.  One begins when the other has seen all slots of the tile before full: else it might take an mbarrier's phase before the
@@ -117,12 +117,16 @@ struct tn_l2_copy {
 };
 
 // This block's part, of PARTS, of a tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k.
-template <bool KMAJOR, int SIDE, int PARTS, class To>
+template <bool KMAJOR, bool DEALT, int SIDE, int PARTS, class To>
 TN_DEV void tn_tma_tile(const To &to, const tn_part &part, const tn_tensor_map *map, int side, int kt, int b) {
     constexpr int ROWS = (KMAJOR ? SIDE : 64) / PARTS;
     static_assert(ROWS % 8 == 0, "a part is whole atoms of the swizzle");
+    static_assert(!DEALT || ROWS % 32 == 0, "nor are groups of rows cut that are dealt");
     const int row = PARTS > 1 ? part.index * ROWS : 0;
-    if (KMAJOR) {
+    if (DEALT) { // k, neighbours, lanes, pairs of a lane, groups
+        const int c[5] = {kt * BK, 0, 0, 0, (side + row) / 32};
+        to.template box<PARTS>(row * TN_PANEL_ROW, map, c, part.blocks);
+    } else if (KMAJOR) {
         const int c[3] = {kt * BK, side + row, b};
         to.template box<PARTS>(row * TN_PANEL_ROW, map, c, part.blocks);
     } else {
@@ -216,10 +220,10 @@ TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, 
     if (k0 < k1) tn_release(last);
 }
 
-// Hands the warp's rows to the epilogue, VEC consecutive elements a thread.
+// Hands the warp's rows to the epilogue through shared memory, VEC consecutive elements a thread.
 template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, unsigned stage, const Sink &sink) {
-    constexpr int COLS = TN_EPI_COLS, PER_ROW = COLS / VEC;
-    static_assert(WN % COLS == 0, "a warp's rows are whole pieces");
+    constexpr int COLS = TN_EPI_COLS, PER_ROW = COLS / VEC, PLACES = 16 * PER_ROW / 32, AT_ONCE = PLACES < 4 ? PLACES : 4;
+    static_assert(WN % COLS == 0 && PLACES % AT_ONCE == 0, "a warp's rows are whole pieces");
     const tn_warpgroup_at at;
     const int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x / 32 % 4, g = lane / 4, t = lane & 3;
     TN_UNROLL
@@ -235,20 +239,21 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
                             tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2]), tn_bits_of(acc.of[i][c / 2 + j * 4 + h * 2 + 1]));
             if (c == 0) acc.put_rows(i, stage, EPI_STRIDE, COLS);
             __syncwarp();
-            for (int e = lane; e < 16 * PER_ROW; e += 32) {
-                const int row = e / PER_ROW, n = e % PER_ROW * VEC;
-                unsigned bits[VEC];
-                tn_sum x[VEC];
-                tn_lds_words(stage + (unsigned)((row * EPI_STRIDE + n) * 4), bits);
-                TN_UNROLL
-                for (int v = 0; v < VEC; v++) x[v] = tn_of_bits(bits[v], tn_sum());
-                if constexpr (TN_NORM) {
-                    const unsigned at_row = stage + (unsigned)((row * EPI_STRIDE + COLS) * 4);
-                    sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n, x,
-                             tn_row_sums{tn_bits_float(tn_lds4(at_row)), tn_bits_float(tn_lds4(at_row + 4))});
-                } else {
-                    sink.put(at.m + i * 64 + warp * 16 + row, at.n + c + n, x);
-                }
+            for (int e = lane; e < 16 * PER_ROW; e += 32 * AT_ONCE) {
+                const auto row = [&](int k) { return (e + k * 32) / PER_ROW; };
+                const auto n = [&](int k) { return (e + k * 32) % PER_ROW * VEC; };
+                tn_finish_all<AT_ONCE>(
+                    [&](int k) { return sink.template at<VEC>(at.m + i * 64 + warp * 16 + row(k), at.n + c + n(k)); }, [] {},
+                    [&](int k, const tn_finish_of<VEC, Sink> &finish) {
+                        unsigned bits[VEC];
+                        tn_sum x[VEC];
+                        tn_lds_words(stage + (unsigned)((row(k) * EPI_STRIDE + n(k)) * 4), bits);
+                        TN_UNROLL
+                        for (int v = 0; v < VEC; v++) x[v] = tn_of_bits(bits[v], tn_sum());
+                        const unsigned sums = stage + (unsigned)((row(k) * EPI_STRIDE + COLS) * 4);
+                        finish(x, TN_NORM ? tn_row_sums{tn_bits_float(tn_lds4(sums)), tn_bits_float(tn_lds4(sums + 4))}
+                                          : tn_row_sums{0, 0});
+                    });
             }
         }
 }
@@ -269,7 +274,8 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
                 continue;
             }
             tn_tma_consume(w.k0, w.k1, turns, next >= w.tiles(), r, acc);
-            if (SPLITK == 1)
+            if constexpr (SPLITK == 1 && TN_B_DEALT) tn_wgmma_direct<TN_EPI_VEC>(acc, w.sink(w.at(t)));
+            else if constexpr (SPLITK == 1)
                 tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES),
                                            w.sink(w.at(t)));
         }
