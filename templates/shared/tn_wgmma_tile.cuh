@@ -189,8 +189,8 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
             lb.issue(kt + STAGES - 2, next + A_BYTES);
         }
         tn_cp_async_commit();
-        tn_wgmma_products(a, b, acc.of);
         acc.add_rows(now, at);
+        tn_wgmma_products(a, b, acc.of);
         tn_wgmma_wait<1>();
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         fill = fill + 1 == STAGES ? 0 : fill + 1;

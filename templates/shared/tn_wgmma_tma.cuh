@@ -207,8 +207,8 @@ TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, 
         const unsigned long long a = tn_wgmma_tile(now + (unsigned)(at.m * TN_PANEL_ROW));
         const unsigned long long b = tn_wgmma_tile(now + (unsigned)(A_BYTES + at.n * TN_PANEL_ROW));
         tn_mbarrier_wait(r.full(), r.parity);
-        tn_wgmma_products(a, b, acc.of);
         acc.add_rows(now, at);
+        tn_wgmma_products(a, b, acc.of);
         tn_wgmma_wait<1>();
         if (kt > k0) tn_release(last);
         last = r.empty();
