@@ -286,8 +286,7 @@ static const struct used_row {
     {"%x: f32[2,N]", CUT("64") "%z = add %x, %a", 64, "f32[2,64]"},
     {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%m = add %x, %t\n  %z = concat %m, %a {axis=0}", 0, "f32[1]"}, /* N < 8 */
     {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%m = add %x, %t\n  %z = concat %m, %a {axis=0}", 7, "f32[1]"},
-    {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%z = concat %t, %a {axis=0}", 0,
-     "f32[-min(N, 8) + min(N + 1, 8)]"},
+    {"%x: f32[N + 1], %b: f32[8]", KEYS LAST "%z = concat %t, %a {axis=0}", 0, "f32[-min(N, 8) + min(N + 1, 8)]"},
     {"%x: f32[2,3*N]",
      "%y = slice %x {starts=[0,0], sizes=[2,min(N*3,8)], steps=[1,1]}\n  " CUT(
          "2") "%m = add %x, %y\n  %z = concat %m, %a {axis=1}",
