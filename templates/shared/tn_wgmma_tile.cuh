@@ -160,7 +160,7 @@ TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum
     tn_wgmma_commit();
 }
 
-// acc = sum over k tiles k0 ... k1-1.  Contains the kernel's TN_WAIT().
+// acc = sum over k tiles k0 ... k1-1, but for the last products, which tn_wgmma_end waits for.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
 TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sums &acc) {
     const tn_warpgroup_at at;
@@ -195,13 +195,12 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         slot = slot + 1 == STAGES ? 0 : slot + 1;
         fill = fill + 1 == STAGES ? 0 : fill + 1;
     }
-    tn_wgmma_wait<0>(); // and no copy is under way: tiles behind the last were not requested
-    acc.pin();
+    // no copy is under way: tiles behind the last were not requested
 }
 
 // Hands the warp's sums to the epilogue, VEC consecutive elements at a time, where lanes have such (TN_B_DEALT): registers permitting,
-// of four times eight columns and two rows at once.
-template <int VEC, class Sink> TN_DEV void tn_wgmma_direct(const tn_sums &acc, const Sink &sink) {
+// of four times eight columns and two rows at once.  wait() for the sums comes behind what the first of these read.
+template <int VEC, class Sink, class Wait> TN_DEV void tn_wgmma_direct(const tn_sums &acc, const Sink &sink, const Wait &wait) {
     constexpr int GROUPS = WN / 32, AT_ONCE = GROUPS % 4 == 0 ? 4 : GROUPS % 3 == 0 ? 3 : GROUPS, EACH = 8 / VEC;
     const tn_warpgroup_at at;
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
@@ -215,7 +214,9 @@ template <int VEC, class Sink> TN_DEV void tn_wgmma_direct(const tn_sums &acc, c
                     const int m = i * 64 + warp * 16 + k / EACH % 2 * 8 + g, n = (q + k / EACH / 2) * 32 + t * 8 + k % EACH * VEC;
                     return sink.template at<VEC>(at.m + m, at.n + n);
                 },
-                [] {},
+                [&] {
+                    if (i == 0 && q == 0) wait();
+                },
                 [&](int k, const tn_finish_of<VEC, Sink> &finish) {
                     const int first = (q + k / EACH / 2) * 16 + k / EACH % 2 * 2;
                     tn_sum x[VEC];
@@ -267,7 +268,15 @@ TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink)
 }
 
 // Behind tn_wgmma_pipeline.
-template <int VEC, class Sink> TN_DEV void tn_wgmma_end(const tn_sums &acc, unsigned smem, const Sink &sink) {
-    if constexpr (TN_B_DEALT && SPLITK == 1) tn_wgmma_direct<VEC>(acc, sink);
-    else tn_wgmma_finish<VEC>(acc, smem, sink);
+template <int VEC, class Sink> TN_DEV void tn_wgmma_end(tn_sums &acc, unsigned smem, const Sink &sink) {
+    const auto wait = [&] {
+        tn_wgmma_wait<0>();
+        acc.pin();
+    };
+    if constexpr (TN_B_DEALT && SPLITK == 1) {
+        tn_wgmma_direct<VEC>(acc, sink, wait);
+    } else {
+        wait();
+        tn_wgmma_finish<VEC>(acc, smem, sink);
+    }
 }

@@ -196,8 +196,9 @@ struct tn_turns {
     }
 };
 
-// acc = the sum over the block's k tiles, in the ring's next slots.
-TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, tn_ring &r, tn_sums &acc) {
+// acc = the sum over the block's k tiles, in the ring's next slots, but for the last products, which tn_tma_end waits for.  Returns what
+// that wants to know of their slot.
+TN_DEV unsigned tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, tn_ring &r, tn_sums &acc) {
     const tn_warpgroup_at at;
     unsigned last = 0;
     acc.clear();
@@ -215,9 +216,13 @@ TN_DEV void tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_last, 
         r.next();
     }
     turns.end(is_last);
+    return last;
+}
+
+TN_DEV void tn_tma_end(tn_sums &acc, unsigned last) {
     tn_wgmma_wait<0>();
     acc.pin();
-    if (k0 < k1) tn_release(last);
+    if (last) tn_release(last);
 }
 
 // Hands the warp's rows to the epilogue through shared memory, VEC consecutive elements a thread.
@@ -273,11 +278,15 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
                 r.skip(w.k1 - w.k0);
                 continue;
             }
-            tn_tma_consume(w.k0, w.k1, turns, next >= w.tiles(), r, acc);
-            if constexpr (SPLITK == 1 && TN_B_DEALT) tn_wgmma_direct<TN_EPI_VEC>(acc, w.sink(w.at(t)));
-            else if constexpr (SPLITK == 1)
-                tn_warp_finish<TN_EPI_VEC>(acc, smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES),
-                                           w.sink(w.at(t)));
+            const unsigned last = tn_tma_consume(w.k0, w.k1, turns, next >= w.tiles(), r, acc);
+            const auto wait = [&] { tn_tma_end(acc, last); };
+            if constexpr (SPLITK == 1 && TN_B_DEALT) {
+                tn_wgmma_direct<TN_EPI_VEC>(acc, w.sink(w.at(t)), wait);
+            } else {
+                wait();
+                const unsigned stage = smem + (unsigned)(STAGES * SLOT_BYTES + (int)threadIdx.x / 32 * EPI_BYTES);
+                if constexpr (SPLITK == 1) tn_warp_finish<TN_EPI_VEC>(acc, stage, w.sink(w.at(t)));
+            }
         }
     if (SPLITK == 1 && CLUSTER == 1) return;
     __syncwarp();
