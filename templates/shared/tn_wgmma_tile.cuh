@@ -31,9 +31,9 @@ static_assert(GROUPS_M * GROUPS_N == MATES && WM % 64 == 0 && STAGES >= 3, "the 
 constexpr int A_BYTES = BM * TN_PANEL_ROW, SLOT_BYTES = (BM + BN) * TN_PANEL_ROW;
 constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
 
-// Which row of C's columns stands in row r of B's tile where these are dealt (TN_B_DEALT), two at a time to the four lanes that have a
-// row of sums, in groups of 32: so that a lane has eight that are neighbours, and results are stored, and what the epilogue reads is
-// loaded, straight from and to registers.
+// The column of C that row r of B's tile makes, where rows are dealt (TN_B_DEALT): in groups of 32, two at a time to the four lanes that
+// have a row of sums, so that a lane's eight are neighbours.  It then loads what the epilogue reads, and stores results, in whole chunks,
+// straight to and from registers.
 TN_DEV int tn_dealt(int r) { return (r & ~31) | (r >> 1 & 3) << 3 | (r >> 3 & 3) << 1 | (r & 1); }
 
 // A tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k, as one thread copies it: a fixed chunk of every STEP-th row.
