@@ -21,7 +21,6 @@ typedef struct tile {
 /* Slots that are ever filled: a block with fewer k tiles than stages leaves room for other blocks.  With TMA, those of its
  * next tile are filled, too.  k: INT64_MAX if it is not known. */
 static tile tile_of(const tn_problem *p, const tn_template *t, const int64_t *knobs, int64_t k) {
-    enum { GROUP = 32 };
     const int64_t elt = tn_problem_get(p, "ELT");
     tile x = {.bm = tn_knob_get(t, knobs, "BM"),
               .bn = tn_knob_get(t, knobs, "BN"),
@@ -36,7 +35,7 @@ static tile tile_of(const tn_problem *p, const tn_template *t, const int64_t *kn
     x.slots = x.load || own > x.stages ? x.stages : own < 1 ? 1 : own;
     x.acc = x.bm * x.bn / ((x.pingpong ? 1 : x.groups) * 128);
     x.dealt = tn_problem_get(p, "B_KMAJOR") && tn_problem_get(p, "N_VEC") == 8 &&
-              (!x.load || (tn_problem_get(p, "B_DEALS") && x.bn / x.cm % GROUP == 0));
+              (!x.load || (tn_problem_get(p, "B_DEALS") && x.bn / x.cm % TN_DEALT == 0));
     return x;
 }
 

@@ -245,22 +245,21 @@ bool tn_operand_plan(const tn_spec *s, tn_val val, tn_coord batch, tn_coord side
 
 /* Rows in the order of tn_dealt: as axes of two neighbours, of what four lanes have, of a lane's pairs, and of 32. */
 static bool deal(const tn_spec *s, tn_map *m) {
-    enum { GROUP = 32 };
     tn_graph *g = s->g;
     int64_t rows, row;
-    if (!is_one(s, m->dims[2]) || !tn_dim_is_const(g, m->dims[1], &rows) || rows % GROUP ||
+    if (!is_one(s, m->dims[2]) || !tn_dim_is_const(g, m->dims[1], &rows) || rows % TN_DEALT ||
         !tn_dim_is_const(g, m->strides[1], &row))
         return false;
     const uint32_t box = m->box.box[1];
-    const int64_t dims[] = {2, 4, 4, rows / GROUP}, steps[] = {1, 8, 2, GROUP};
+    const int64_t dims[] = {2, 4, 4, rows / TN_DEALT}, steps[] = {1, 8, 2, TN_DEALT};
     m->box.rank = 5;
     for (uint32_t i = 0; i < 4; i++) {
         m->dims[i + 1] = tn_dim_const(g, dims[i]);
         m->strides[i + 1] = tn_dim_const(g, steps[i] * row);
-        m->box.box[i + 1] = i < 3 ? (uint32_t)dims[i] : box / GROUP;
+        m->box.box[i + 1] = i < 3 ? (uint32_t)dims[i] : box / TN_DEALT;
         m->box.steps[i + 1] = 1;
     }
-    return box % GROUP == 0;
+    return box % TN_DEALT == 0;
 }
 
 bool tn_operand_map(const tn_spec *s, const tn_operand *o, tn_val val, tn_coord batch, tn_coord side, tn_coord k,

@@ -57,8 +57,9 @@ void tn_operand_constants(const tn_operand *o, char letter, tn_problem *p);
 /* How much of m or n a tile has, which is copied in so many parts. */
 typedef struct tn_tile_parts {
     uint32_t side, parts;
-    bool dealt; /* rows come in the order of tn_dealt (tn_wgmma_tile.cuh) */
+    bool dealt; /* rows come in the order of tn_dealt (tn_wgmma_tile.cuh), */
 } tn_tile_parts;
+enum { TN_DEALT = 32 }; /* in groups of so many */
 /* The operand in slots of 128 bytes of k as wgmma reads them, brought in by TMA: boxes of 128 bytes of k and a part of the
  * tile's side (kmajor), or of 64 elements and a part of 64 k; coordinates are the operand's two axes, the innermost first,
  * and its batch.  Dealt rows, of a single matrix: k, the number of a row of two, of four such places, of four such pairs, of 32 rows.

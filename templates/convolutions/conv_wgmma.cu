@@ -93,7 +93,7 @@ struct window_loader {
 
 // The B operand.
 struct filter_loader {
-    typedef tn_panel_copy<BN, true> copy;
+    typedef tn_panel_copy<BN, true, TN_B_DEALT> copy;
     const tn_args &args;
     int n0;
     TN_MEMBER filter_loader(const tn_args &args, int n0) : args(args), n0(n0) {}
@@ -104,7 +104,7 @@ struct filter_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            const int n = n0 + (TN_B_DEALT ? tn_dealt(copy::row(i)) : copy::row(i));
+            const int n = n0 + copy::side(i);
             tn_cp_async16(copy::address(tile, i), tn_b(args) + tn_offset_b(args, 0, n, k), n < TN_N && (WHOLE || k < TN_K));
         }
     }
@@ -154,9 +154,8 @@ struct conv_work {
         constexpr int FILTERS = BN / CLUSTER_M;
         const tn_part part = tn_part_b();
         const int block = kt / POSITIONS, position = kt - block * POSITIONS, first = part.index * FILTERS;
-        if (TN_B_DEALT) {
-            const int c[5] = {position * TN_C + block * BK, 0, 0, 0, (p.n0 + first) / 32}; // as tn_tma_tile's
-            to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
+        if constexpr (TN_B_DEALT) { // channels are whole slots
+            tn_tma_tile<true, true, BN, CLUSTER_M>(to, part, tn_map_b(args), p.n0, position * (TN_C / BK) + block, 0);
         } else {
             const int c[3] = {block * BK, position, p.n0 + first};
             to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);

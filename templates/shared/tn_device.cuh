@@ -225,9 +225,9 @@ TN_DEV unsigned char tn_ldg1(const void *p) {
 // The whole warp takes part in these.
 template <typename T> TN_DEV T tn_shuffle_xor(T v, int lanes) { return __shfl_xor_sync(0xffffffffu, v, lanes); }
 template <typename T> TN_DEV T tn_shuffle_up(T v, int lanes) { return __shfl_up_sync(0xffffffffu, v, (unsigned)lanes); }
-// The value of lane 31.
+// The value of that lane, and of lane 31.
 template <typename T> TN_DEV T tn_shuffle(T v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
-template <typename T> TN_DEV T tn_shuffle_last(T v) { return __shfl_sync(0xffffffffu, v, 31); }
+template <typename T> TN_DEV T tn_shuffle_last(T v) { return tn_shuffle(v, 31); }
 
 // ---- constants ------------------------------------------------------------------------------------------------------------
 

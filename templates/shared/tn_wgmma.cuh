@@ -43,7 +43,7 @@ TN_DEV void tn_fence_wgmma_operands() {
 }
 // x, which all lanes of a warp have.  By a shuffle, so that ptxas knows: what is computed from it, such as wgmma's descriptors, then stands
 // in uniform registers.  Else some ten instructions stand before each wgmma.
-template <class T> TN_DEV T tn_uniform(T x) { return __shfl_sync(0xffffffffu, x, 0); }
+template <class T> TN_DEV T tn_uniform(T x) { return tn_shuffle(x, 0); }
 // The number of the warp's group of four.
 TN_DEV int tn_warpgroup() { return tn_uniform((int)threadIdx.x / 128); }
 

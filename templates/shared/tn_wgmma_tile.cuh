@@ -37,13 +37,13 @@ constexpr bool A_KMAJOR = TN_A_KMAJOR, B_KMAJOR = TN_B_KMAJOR;
 TN_DEV int tn_dealt(int r) { return (r & ~31) | (r >> 1 & 3) << 3 | (r >> 3 & 3) << 1 | (r & 1); }
 
 // A tile of SIDE rows of m or n (K-major), or of SIDE / 64 panels of 64 k, as one thread copies it: a fixed chunk of every STEP-th row.
-template <int SIDE, bool KMAJOR> struct tn_panel_copy {
+template <int SIDE, bool KMAJOR, bool DEALT = false> struct tn_panel_copy {
     static constexpr int STEP = THREADS / 8, N = (SIDE + STEP - 1) / STEP;
     TN_DEV int row(int i) { return (int)threadIdx.x / 8 + i * STEP; }
     TN_DEV int chunk() { return (int)threadIdx.x % 8; }
     TN_DEV bool has(int i) { return SIDE % STEP == 0 || row(i) < SIDE; }
     // of the chunk's first element, relative to the tile
-    TN_DEV int side(int i) { return KMAJOR ? row(i) : row(i) / 64 * 64 + chunk() * CHUNK; }
+    TN_DEV int side(int i) { return DEALT ? tn_dealt(row(i)) : KMAJOR ? row(i) : row(i) / 64 * 64 + chunk() * CHUNK; }
     TN_DEV int k(int i) { return KMAJOR ? chunk() * CHUNK : row(i) % 64; }
     TN_DEV unsigned address(unsigned tile, int i) { return tn_panel_chunk(tile, row(i), chunk()); }
 };
@@ -52,7 +52,7 @@ template <int SIDE, bool KMAJOR> struct tn_panel_copy {
 //     const elem *at(args, b, row, col)       address of a whole chunk; (row, col) is (m or n, k) if KMAJOR, else (k, m or n)
 // `side` is the tile's first m or n, `extent` its bound, `depth` that of k.
 template <class Op, int SIDE> struct tn_panel_loader {
-    typedef tn_panel_copy<SIDE, Op::KMAJOR> copy;
+    typedef tn_panel_copy<SIDE, Op::KMAJOR, Op::DEALT> copy;
     const tn_args &args;
     int b, side, extent, depth;
 
@@ -63,7 +63,7 @@ template <class Op, int SIDE> struct tn_panel_loader {
         TN_UNROLL
         for (int i = 0; i < copy::N; i++) {
             if (!copy::has(i)) continue;
-            const int x = side + (Op::DEALT ? tn_dealt(copy::side(i)) : copy::side(i)), k = kt * BK + copy::k(i);
+            const int x = side + copy::side(i), k = kt * BK + copy::k(i);
             const auto *from = Op::KMAJOR ? Op::at(args, b, x, k) : Op::at(args, b, k, x);
             tn_cp_async16(copy::address(tile, i), from, x < extent && k < depth);
         }
@@ -96,6 +96,11 @@ struct tn_sums {
     TN_MEMBER void pin() {
         TN_UNROLL
         for (int i = 0; i < MI; i++) tn_wgmma_pin(of[i]);
+    }
+    // For all products.
+    TN_MEMBER void wait() {
+        tn_wgmma_wait<0>();
+        pin();
     }
     // A k tile's part of the rows' sums: read once more, while the tensor cores are at work.
     TN_MEMBER void add_rows(unsigned a_tile, const tn_warpgroup_at &at) {
@@ -269,10 +274,7 @@ TN_DEV void tn_wgmma_finish(const tn_sums &acc, unsigned smem, const Sink &sink)
 
 // Behind tn_wgmma_pipeline.
 template <int VEC, class Sink> TN_DEV void tn_wgmma_end(tn_sums &acc, unsigned smem, const Sink &sink) {
-    const auto wait = [&] {
-        tn_wgmma_wait<0>();
-        acc.pin();
-    };
+    const auto wait = [&] { acc.wait(); };
     if constexpr (TN_B_DEALT && SPLITK == 1) {
         tn_wgmma_direct<VEC>(acc, sink, wait);
     } else {

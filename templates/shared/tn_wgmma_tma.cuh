@@ -220,8 +220,7 @@ TN_DEV unsigned tn_tma_consume(int k0, int k1, const tn_turns &turns, bool is_la
 }
 
 TN_DEV void tn_tma_end(tn_sums &acc, unsigned last) {
-    tn_wgmma_wait<0>();
-    acc.pin();
+    acc.wait();
     if (last) tn_release(last);
 }
 
