@@ -19,8 +19,7 @@ static tn_status spreads(tn_infer_ctx *c, size_t k) {
     for (size_t i = 0; i < own; i++) {
         const size_t at = r - own + i;
         const tn_size size = at + 1 == r ? tn_size_axis(c, 1, r - 2) : tn_size_axis(c, 0, at);
-        if (!tn_dim_equal_const(c->g, tn_infer_dim(c, k, i), 1))
-            TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, k, i), size));
+        TN_TRY(tn_infer_need(c, TN_REL_BCAST_TO, tn_size_axis(c, k, i), size));
     }
     return TN_OK;
 }
