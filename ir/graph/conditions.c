@@ -100,7 +100,8 @@ static void swap(tn_condition *c) {
 static void simplify(const tn_graph *g, tn_condition *c) {
     if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->a)) swap(c);
     if (c->rel == TN_REL_BCAST && tn_dim_never_one(g, c->b)) c->rel = TN_REL_BCAST_TO;
-    if (c->rel == TN_REL_BCAST_TO && tn_dim_never_one(g, c->a)) c->rel = TN_REL_EQUAL;
+    if (c->rel == TN_REL_BCAST_TO && (tn_dim_never_one(g, c->a) || tn_dim_equal_const(g, c->b, 1)))
+        c->rel = TN_REL_EQUAL;
     if ((c->rel == TN_REL_BCAST || c->rel == TN_REL_BCAST_TO) &&
         (tn_dim_cuts(g, c->a, c->b) || tn_dim_cuts(g, c->b, c->a)))
         c->rel = TN_REL_EQUAL;

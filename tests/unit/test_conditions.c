@@ -53,6 +53,8 @@ static const struct row {
     {"%x: f32[N]", "%z = reshape %x {dims=[N//4,4]}", "equal(N, N//4*4)"},
     {"%x: f32[N,3]", "%z = reshape %x {dims=[3]}", "equal(N*3, 3)"},
     {"%x: f32[N]", "%z = broadcast %x {dims=[5,8]}", "broadcast_to(N, 8)"},
+    {"%x: f32[N]", "%z = broadcast %x {dims=[5,1]}", "equal(N, 1)"},
+    {"%q: f32[S,2], %k: f32[5,2], %m: f32[M]", "%z = attention %q, %k, %k, %m", "broadcast_to(M, 5)"},
     {"%x: f32[N]", "%z, %w = split %x {axis=0, sizes=[3,4]}", "equal(N, 7)"},
     {"%x: f32[N]", "%z = slice %x {starts=[2], sizes=[3], steps=[1]}", "at_least(N - 5, 0)"},
     {"%t: f32[T,3], %i: i64[N]", "%z = gather %t, %i {axis=0}", "at_least(T, min(N, 1))"},
