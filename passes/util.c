@@ -41,6 +41,21 @@ bool tn_same_dims(const tn_graph *g, tn_val a, tn_val b) {
     return same;
 }
 
+bool tn_same_sizes(const tn_graph *g, tn_val a, tn_val b) {
+    const size_t rank = tn_val_rank(g, a);
+    bool same = rank == tn_val_rank(g, b);
+    for (size_t k = 0; same && k < rank; k++) same = tn_dims_agree(g, tn_val_dim(g, a, k), tn_val_dim(g, b, k));
+    return same;
+}
+
+bool tn_puts_alike(const tn_graph *g, tn_node a, tn_node b) {
+    const tn_val x = tn_node_result(g, a, 0), y = tn_node_result(g, b, 0);
+    for (size_t k = 2; k < 4; k++)
+        if (tn_node_input(g, a, k).i != tn_node_input(g, b, k).i) return false;
+    return tn_val_dtype(g, x) == tn_val_dtype(g, y) && tn_same_sizes(g, x, y) &&
+           tn_same_sizes(g, tn_node_input(g, a, 1), tn_node_input(g, b, 1));
+}
+
 bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size) {
     return axis < tn_val_rank(g, v) && tn_dim_is_const(g, tn_val_dim(g, v, axis), size);
 }

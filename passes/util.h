@@ -34,6 +34,9 @@ bool tn_is_near(double num, double ideal);
 bool tn_never_negative(const tn_graph *g, tn_val v);
 bool tn_same_type(const tn_graph *g, tn_val a, tn_val b);
 bool tn_same_dims(const tn_graph *g, tn_val a, tn_val b);
+bool tn_same_sizes(const tn_graph *g, tn_val a, tn_val b); /* by their types or by a condition */
+/* Two put_rows of a kind, which one kernel does: caches as large, as many rows, at the same places. */
+bool tn_puts_alike(const tn_graph *g, tn_node a, tn_node b);
 bool tn_static_dim(const tn_graph *g, tn_val v, size_t axis, int64_t *size);
 /* Number of elements of a value with a static shape; false otherwise or past 2^62. */
 bool tn_static_numel(const tn_graph *g, tn_val v, int64_t *n);

@@ -3,6 +3,7 @@
 #include "codegen/bind/bind.h"
 #include "codegen/emit/internal.h"
 #include "codegen/spec/contraction.h"
+#include "passes/util.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -222,15 +223,6 @@ typedef struct put {
     uint32_t in, out;
 } put;
 
-/* Two of a kind: as large, and their rows at the same places. */
-static bool puts_alike(const tn_spec *s, tn_node a, tn_node b) {
-    const tn_graph *g = s->g;
-    const tn_val x = tn_node_result(g, a, 0), y = tn_node_result(g, b, 0);
-    return tn_val_dtype(g, x) == tn_val_dtype(g, y) && tn_spec_alike(s, x, y) &&
-           tn_spec_alike(s, tn_node_input(g, a, 1), tn_node_input(g, b, 1)) &&
-           tn_node_input(g, a, 2).i == tn_node_input(g, b, 2).i && tn_node_input(g, a, 3).i == tn_node_input(g, b, 3).i;
-}
-
 /* The results are nothing but these; how many, 0 if they are not. */
 static uint32_t find_puts(const tn_spec *s, put *p) {
     uint32_t n = 0;
@@ -239,7 +231,7 @@ static uint32_t find_puts(const tn_spec *s, put *p) {
         const tn_val x = tn_node_input(s->g, node, 0), y = tn_node_result(s->g, node, 0);
         if (n == PUTS || !is_in_place(s, x, y, &p[n].in, &p[n].out)) return 0;
         p[n].n = node;
-        if (!puts_alike(s, p[0].n, node)) return 0;
+        if (!tn_puts_alike(s->g, p[0].n, node)) return 0;
         ++n;
     }
     return n == s->n_out ? n : 0;

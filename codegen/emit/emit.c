@@ -1,5 +1,6 @@
 /* emit.c: the emitter's life: defines, types, argument struct, and the header that is put together from them. */
 #include "codegen/emit/internal.h"
+#include "passes/util.h"
 #include "runtime/plan/format.h"
 
 #include <inttypes.h>
@@ -564,10 +565,7 @@ tn_dim tn_spec_product(const tn_spec *s, tn_val val, uint32_t axis, uint32_t n) 
 }
 
 bool tn_spec_alike(const tn_spec *s, tn_val a, tn_val b) {
-    bool agree = tn_val_rank(s->g, a) == tn_val_rank(s->g, b);
-    for (uint32_t k = 0; agree && k < tn_val_rank(s->g, a); ++k)
-        agree = tn_dims_agree(s->g, tn_val_dim(s->g, a, k), tn_val_dim(s->g, b, k));
-    return agree;
+    return tn_same_sizes(s->g, a, b);
 }
 
 bool tn_spec_as_many(const tn_spec *s, tn_val a, tn_val b) {

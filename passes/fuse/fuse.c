@@ -307,21 +307,16 @@ static void join_row_norm(tn_fusion *f, tn_node x) {
     add_member(f, x, group);
 }
 
-/* The last group that puts one cache's rows where n puts its own, of a cache as large: keys and values of a layer; 0: none. */
+/* The last group that puts one cache's rows as n puts its own: keys and values of a layer; 0: none. */
 static uint32_t find_put(const tn_fusion *f, tn_node n) {
     const tn_graph *g = f->g;
-    const tn_val first = tn_node_input(g, n, 2), count = tn_node_input(g, n, 3);
     uint32_t best = 0;
-    for (tn_use u = tn_val_first_use(g, first); u.i; u = tn_use_next(g, u)) {
+    for (tn_use u = tn_val_first_use(g, tn_node_input(g, n, 2)); u.i; u = tn_use_next(g, u)) {
         const tn_node m = tn_use_node(g, u);
         const uint32_t group = tn_fuse_info(f, m)->group;
-        if (!group || tn_fuse_op(f, m) != TN_OP_PUT_ROWS || f->group[group].n_members > 1 ||
-            tn_node_input(g, m, 2).i != first.i || tn_node_input(g, m, 3).i != count.i)
+        if (!group || tn_fuse_op(f, m) != TN_OP_PUT_ROWS || f->group[group].n_members > 1 || !tn_puts_alike(g, m, n))
             continue;
-        const bool alike = tn_val_dtype(g, tn_fuse_result(f, m)) == tn_val_dtype(g, tn_fuse_result(f, n)) &&
-                           tn_same_dims(g, tn_fuse_result(f, m), tn_fuse_result(f, n)) &&
-                           tn_same_dims(g, tn_node_input(g, m, 1), tn_node_input(g, n, 1));
-        if (alike && (!best || f->group[group].place > f->group[best].place)) best = group;
+        if (!best || f->group[group].place > f->group[best].place) best = group;
     }
     return best;
 }
