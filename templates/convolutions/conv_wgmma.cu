@@ -27,7 +27,8 @@
 //! require PINGPONG == 0 || (BM <= 128 && BM * BN >= 8192 && BM * BN <= 16384 && BM * BN < hint(M) * hint(N))
 //! require BM * BN <= 32768 && BM * BN <= WARPGROUPS * 16384 && BN * 4 >= BM && (BN != 96 || N % 96 == 0)
 //! require BM != 192 || BN < 256
-//! require STAGES * (BM + BN) * 128 + LOAD * (WARPGROUPS * 10240 + 128) <= SMEM_MAX && BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
+//! require STAGES * (BM + BN) * 128 + LOAD * ((SPLITK == 1 && !(B_KMAJOR && B_DEALS && N_VEC == 8 && BN / CLUSTER_M % 32 == 0)) * WARPGROUPS * 10240 + 128) <= SMEM_MAX
+//! require BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"

@@ -57,6 +57,42 @@ START_TEST(gemm_wgmma) {
     check(gemm_graph(&(gemm_case){1, 384, 768, 768, false, false, true, true}), &brain, "sm_90a", "gemm_wgmma", 6);
 }
 END_TEST
+
+/* Has a candidate of `tpl` a tile of 192 x 96 with so many slots, that TMA fills, in clusters of `share` along m and `split` along k?  None takes
+ * more shared memory than there is. */
+static bool has_tile(tn_graph *g, const char *tpl, int64_t stages, int64_t share, int64_t split) {
+    const struct {
+        const char *knob;
+        int64_t value;
+    } want[] = {{"BM", 192}, {"BN", 96}, {"STAGES", stages}, {"LOAD", 1}, {"CLUSTER_M", share}, {"SPLITK", split}};
+    result r = candidates(g, &half, "sm_90a", 0);
+    bool found = false;
+    for (size_t k = 0; k < r.n; k++) {
+        const tn_variant *v = &r.v[k];
+        size_t same = 0;
+        ck_assert_msg((int64_t)v->smem <= tn_arch_find("sm_90a")->smem_block, "%s takes %u bytes", v->text, v->smem);
+        for (size_t i = 0; i < 6; i++) same += tn_knob_get(v->tpl, v->knob, want[i].knob) == want[i].value;
+        found |= same == 6 && !strcmp(v->tpl->name, tpl);
+    }
+    release(&r);
+    return found;
+}
+
+/* Results of dealt rows need no shared memory, and one slot more has it; nor do partial sums, which come where the slots were.  Where a
+ * cluster cuts a tile of B into parts that cannot be dealt, results do. */
+START_TEST(wgmma_slots) {
+    const gemm_case product = {1, 1536, 768, 3072, false, true, true, false};
+    const conv_case filters = {8, 256, 28, 28, 192, 3, 1, 1, 1, true, true, false, false};
+    for (int k = 0; k < 2; k++) {
+        const char *tpl = k ? "conv_wgmma" : "gemm_wgmma";
+        ck_assert(has_tile(k ? conv_graph(&filters) : gemm_graph(&product), tpl, 6, 1, 1));
+        ck_assert(has_tile(k ? conv_graph(&filters) : gemm_graph(&product), tpl, 4, 2, 1));
+        ck_assert(!has_tile(k ? conv_graph(&filters) : gemm_graph(&product), tpl, 6, 2, 1));
+        ck_assert(has_tile(k ? conv_graph(&filters) : gemm_graph(&product), tpl, 6, 2, 2));
+    }
+}
+END_TEST
+
 /* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole
  * chunks. */
 START_TEST(wgmma_elsewhere) {
@@ -177,6 +213,7 @@ int main(void) {
     tcase_add_test(t, convolution);
     tcase_add_test(t, convolution_wgmma);
     tcase_add_test(t, gemm_wgmma);
+    tcase_add_test(t, wgmma_slots);
     tcase_add_test(t, wgmma_elsewhere);
     tcase_add_test(t, convolution_tf32);
     tcase_add_test(t, convolution_float32);
