@@ -51,7 +51,7 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
 
 /* matmul(a, b) -> matmul(broadcast(a), b) where only the shapes tell whether a batch size of a is 1: the kernels know
  * batches that are the result's, or 1. */
-static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
+static tn_val stretched(tn_graph *g, tn_node n, size_t k) {
     tn_val v = tn_node_input(g, n, k), out = tn_node_result(g, n, 0);
     tn_dim dims[TN_MAX_RANK];
     size_t rank = tn_val_rank(g, v), wider = tn_val_rank(g, out) - rank;
@@ -62,11 +62,20 @@ static void stretch_batch(tn_graph *g, tn_node n, size_t k) {
         dims[i] = tn_val_dim(g, out, wider + i);
         any = true;
     }
-    if (!any) return;
+    return any ? tn_emit_broadcast(g, v, rank, dims) : v;
+}
+
+/* Both at once: the result's size may be what conditions say of the two that are broadcast, not of one of them and itself. */
+static tn_node stretch_batch(tn_graph *g, tn_node n) {
+    const tn_val out = tn_node_result(g, n, 0);
     tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_attrs_shape a = {.dims = {dims, (uint32_t)rank}};
-    tn_val wide = tn_emit1(g, TN_OP_BROADCAST, &a, 1, &v);
-    if (wide.i) tn_set_input(g, n, k, wide);
+    const tn_val in[3] = {stretched(g, n, 0), stretched(g, n, 1), tn_node_input(g, n, 2)};
+    if (in[0].i == tn_node_input(g, n, 0).i && in[1].i == tn_node_input(g, n, 1).i) return n;
+    const tn_val y = tn_emit_like(g, n, tn_node_input_count(g, n), in);
+    if (!y.i) return n;
+    tn_replace(g, out, y);
+    tn_erase(g, n);
+    return tn_val_def(g, y);
 }
 
 /* ---- reshapes behind anchors ---- */
@@ -319,8 +328,7 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     } else if (op == TN_OP_MATMUL) {
         if (tn_pass_opts(ctx)->numerics != TN_NUMERICS_EXACT) n = tn_fuse_turned(g, ctx, n);
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
-        for (size_t k = 0; k < 2; k++) stretch_batch(g, n, k);
-        absorb_transposes(g, ctx, n);
+        absorb_transposes(g, ctx, stretch_batch(g, n));
     } else if (tn_op_is(op, TN_T_COMPOSITE) && tn_op_facts_of(op)->role == TN_ROLE_none) {
         return expand(g, n);
     }
