@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-enum { Q, K, V, BIAS, MASK, LIMIT, SINK, OPERANDS };
+enum { Q, K, V, BIAS, MASK, LIMIT, SINK, FROM, OPERANDS };
 
 typedef struct plan {
     tn_val in[OPERANDS], y;
@@ -86,6 +86,7 @@ static void add_constants(const tn_spec *s, const tn_arch *arch, const plan *q, 
     tn_problem_add_int(p, "HAS_MASK", q->in[MASK].i != 0);
     tn_problem_add_int(p, "HAS_LIMIT", q->in[LIMIT].i != 0);
     tn_problem_add_int(p, "HAS_SINK", q->in[SINK].i != 0);
+    tn_problem_add_int(p, "HAS_FROM", q->in[FROM].i != 0);
     for (size_t k = 0; k < 3; k++) {
         tn_problem_add_int(p, names[k][0], q->async[k]);
         tn_problem_add_int(p, names[k][1], q->vec[k]);
@@ -113,7 +114,7 @@ static void emit_operand(tn_emitter *e, const plan *p, size_t k, const char *fn,
     tn_emit_pointer(e, fn, TN_ARG_IN, in);
 }
 
-/* bias, mask, limit and sink broadcast to the scores: coordinates of the axes that they have. */
+/* bias, mask, limit, sink and from broadcast to the scores: coordinates of the axes that they have. */
 static void emit_extra(tn_emitter *e, const tn_spec *s, const plan *p, size_t k, const char *load) {
     const tn_val v = p->in[k];
     const tn_dim *q = tn_type_dims(s->g, tn_val_type(s->g, p->in[Q]));
@@ -163,6 +164,10 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
             tn_emit_reg_type(e, "tn_sink", tn_val_dtype(s->g, q.in[SINK]));
             emit_extra(e, s, &q, SINK, "tn_load_sink");
         }
+        if (q.in[FROM].i) {
+            tn_emit_reg_type(e, "tn_from", tn_val_dtype(s->g, q.in[FROM]));
+            emit_extra(e, s, &q, FROM, "tn_load_from");
+        }
         coords(&q, "r", "c", c);
         tn_emit_epilogue(e, "tn_epilogue", q.y, c, 3, &vec, 1);
         const block x = block_of(e, s, arch, p, &q, v);
@@ -196,7 +201,8 @@ static tn_status emit(const tn_spec *s, const tn_arch *arch, const tn_problem *p
 
 /* Queries that do not see all keys: half of them, as a rule. */
 static bool sees_some(const tn_problem *p) {
-    return tn_problem_get(p, "CAUSAL") || (tn_problem_get(p, "HAS_LIMIT") && tn_problem_get(p, "S") > 1);
+    const bool told = tn_problem_get(p, "HAS_LIMIT") || tn_problem_get(p, "HAS_FROM");
+    return tn_problem_get(p, "CAUSAL") || (told && tn_problem_get(p, "S") > 1);
 }
 
 /* A tile of keys: two products at some share of the tensor cores' peak, and a dozen instructions and an exponential for each score. */

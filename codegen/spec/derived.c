@@ -116,12 +116,20 @@ bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const 
     return false;
 }
 
-tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg) {
-    if (!s->anchor.i || tn_node_op(s->g, s->anchor) != TN_OP_ATTENTION) return (tn_dim){0};
-    tn_val v = tn_spec_anchor_input(s, 5), keys = tn_spec_anchor_input(s, 1);
+/* Is v the argument, cast or moved? */
+static bool is_as_given(const tn_spec *s, tn_val v, tn_val arg) {
     for (tn_node n; v.i != arg.i && (n = v.i ? tn_val_def(s->g, v) : (tn_node){0}).i; v = tn_node_input(s->g, n, 0))
-        if (tn_node_op(s->g, n) != TN_OP_CAST && !tn_op_is(tn_node_op(s->g, n), TN_T_MOVEMENT)) return (tn_dim){0};
-    return v.i && v.i == arg.i ? tn_val_dim(s->g, keys, tn_val_rank(s->g, keys) - 2) : (tn_dim){0};
+        if (tn_node_op(s->g, n) != TN_OP_CAST && !tn_op_is(tn_node_op(s->g, n), TN_T_MOVEMENT)) return false;
+    return v.i && v.i == arg.i;
+}
+
+tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg, bool *first) {
+    *first = false;
+    if (!s->anchor.i || tn_node_op(s->g, s->anchor) != TN_OP_ATTENTION) return (tn_dim){0};
+    *first = is_as_given(s, tn_spec_anchor_input(s, 7), arg);
+    if (!*first && !is_as_given(s, tn_spec_anchor_input(s, 5), arg)) return (tn_dim){0};
+    const tn_val keys = tn_spec_anchor_input(s, 1);
+    return tn_val_dim(s->g, keys, tn_val_rank(s->g, keys) - 2);
 }
 
 double tn_drawn_scale(const tn_spec *s, const tn_spec_tensor *t, int64_t last) {

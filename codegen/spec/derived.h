@@ -16,8 +16,9 @@ typedef struct tn_drawn_from {
 bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const int64_t *dims, void *data,
                 uint64_t seed);
 
-/* The number of keys of which the argument says how many a query of attention sees (its operand `limit`); none. */
-tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg);
+/* The number of keys of which the argument says how many a query of attention sees (its operand `limit`), or which is the first of them
+ * (`from`); none. */
+tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg, bool *first);
 
 /* What floats of an operand are to be multiplied with, of so many elements along its last axis: less than 1 where a state is
  * fed back, so that rounding errors fade over the steps, as in networks that can be trained. */

@@ -136,10 +136,11 @@ static bool is_exact(const tn_spec *s) {
 
 static span span_of(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few) {
     enum { FEW = 4, MANY = 1000, SOME = 100 };
-    const tn_dim keys = tn_drawn_keys(s, t->arg);
+    bool first;
+    const tn_dim keys = tn_drawn_keys(s, t->arg, &first);
     if (keys.i) { /* times are those of queries that see all */
         const int64_t n = tn_shape_value(s, at, keys);
-        return (span){.lo = -1, .hi = n + 1, .mostly = n};
+        return (span){.lo = -1, .hi = n + 1, .mostly = first ? -1 : n};
     }
     const usage u = usage_of(s, at, t->arg);
     span r = span_of_type(t->dtype);

@@ -97,9 +97,9 @@ tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_va
 }
 
 tn_val tn_build_attention(tn_graph *g, tn_val q, tn_val k, tn_val v, tn_val bias, tn_val mask, tn_val limit,
-                          tn_val sink, tn_attrs_attention at) {
-    const size_t n = sink.i ? 7 : limit.i ? 6 : mask.i ? 5 : bias.i ? 4 : 3;
-    return tn_emit1(g, TN_OP_ATTENTION, &at, n, (const tn_val[]){q, k, v, bias, mask, limit, sink});
+                          tn_val sink, tn_val from, tn_attrs_attention at) {
+    const size_t n = from.i ? 8 : sink.i ? 7 : limit.i ? 6 : mask.i ? 5 : bias.i ? 4 : 3;
+    return tn_emit1(g, TN_OP_ATTENTION, &at, n, (const tn_val[]){q, k, v, bias, mask, limit, sink, from});
 }
 
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */

@@ -130,7 +130,7 @@ static tn_val softmax_beside(expansion *e, tn_val s, tn_val sink) {
 static tn_val attention(expansion *e) {
     const tn_attrs_attention *a = e->attrs;
     const tn_val in[] = {e->x, operand(e, 1)}, bias = operand(e, 3), mask = tn_node_input(e->g, e->n, 4),
-                 limit = tn_node_input(e->g, e->n, 5);
+                 limit = tn_node_input(e->g, e->n, 5), from = tn_node_input(e->g, e->n, 7);
     tn_val s = tn_emit1(e->g, TN_OP_MATMUL, &(tn_attrs_matmul){.trans_b = true}, 2, in);
     if (a->scale != 0) s = mul(e, s, num(e, a->scale));
     if (a->cap > 0) s = mul(e, un(e, TN_OP_TANH, bin(e, TN_OP_DIV, s, num(e, a->cap))), num(e, a->cap));
@@ -138,6 +138,7 @@ static tn_val attention(expansion *e) {
     if (mask.i) s = choose(e, mask, s, num(e, a->fill));
     if (a->causal) s = choose(e, sees(e, s), s, num(e, -INFINITY));
     if (limit.i) s = choose(e, bin(e, TN_OP_LT, keys(e, s, tn_val_dtype(e->g, limit)), limit), s, num(e, -INFINITY));
+    if (from.i) s = choose(e, bin(e, TN_OP_LE, from, keys(e, s, tn_val_dtype(e->g, from))), s, num(e, -INFINITY));
     tn_val weights = softmax_beside(e, s, operand(e, 6));
     if (a->no_nan) weights = choose(e, un(e, TN_OP_IS_NAN, weights), num(e, 0), weights);
     const tn_val p[] = {weights, operand(e, 2)};

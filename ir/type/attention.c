@@ -1,11 +1,12 @@
 /* attention.c: attention.
  *
- *     y [..., S, E] = attention q [..., S, D], k [..., T, D], v [..., T, E], bias, mask, limit, sink
+ *     y [..., S, E] = attention q [..., S, D], k [..., T, D], v [..., T, E], bias, mask, limit, sink, from
  *
  * y = softmax(f(scale * q k^T)) v over the T keys, where f adds what there is of this, in this order: cap * tanh(x / cap), the bias,
- * `fill` instead where the mask is false, and with causal no key j of query i but those with j <= i + T - S, and of those the first
- * `limit` only.  bias and mask broadcast to [..., S, T], limit, which is whole, to [..., S, 1]: it is where a query stands among
- * the keys, or how many of a cache are filled, and a kernel looks at no key that nobody sees.  sink, a float, broadcasts to [..., S, 1]: it is
+ * `fill` instead where the mask is false, and with causal no key j of query i but those with j <= i + T - S, and of those only the ones with
+ * from <= j < limit.  bias and mask broadcast to [..., S, T], limit and from, which are whole, to [..., S, 1]: limit is where a query stands
+ * among the keys, or how many of a cache are filled, from is where a sliding window begins, and a kernel looks at no key that nobody sees.
+ * sink, a float, broadcasts to [..., S, 1]: it is
  * the score of one more key, which nothing is done to, every query sees and has no value (a learned one of each head in gpt-oss; 0 makes
  * "smooth softmax").  With no_nan weights of softmax that are NaN are 0.  The leading axes are the same for q, k and v: fewer heads of keys are
  * broadcast before. */
@@ -33,11 +34,12 @@ static tn_status check_of_queries(tn_infer_ctx *c, size_t k) {
     return TN_OK;
 }
 
-static tn_status check_limit(tn_infer_ctx *c) {
-    const tn_dtype t = tn_infer_dtype(c, 5);
+static tn_status check_number_of_key(tn_infer_ctx *c, size_t k) {
+    const tn_dtype t = tn_infer_dtype(c, k);
     if (t != TN_I64 && t != TN_I32)
-        return tn_infer_error(c, "the limit is %s; it must be i64 or i32", tn_dtype_text(t));
-    return check_of_queries(c, 5);
+        return tn_infer_error(c, "the %s is %s; it must be i64 or i32", k == 5 ? "limit" : "first key",
+                              tn_dtype_text(t));
+    return check_of_queries(c, k);
 }
 
 static tn_status check_sink(tn_infer_ctx *c) {
@@ -64,11 +66,12 @@ tn_status tn_rule_attention(tn_infer_ctx *c) {
     }
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 1, r - 1), tn_size_axis(c, 0, r - 1)));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 2, r - 2), tn_size_axis(c, 1, r - 2)));
-    for (size_t k = 3; k < 7; k++) TN_TRY(spreads(c, k));
+    for (size_t k = 3; k < 8; k++) TN_TRY(spreads(c, k));
     if (tn_infer_has(c, 3)) TN_TRY(tn_infer_float(c, 3));
     if (tn_infer_has(c, 4) && tn_infer_dtype(c, 4) != TN_BOOL)
         return tn_infer_error(c, "the mask is %s; it must be bool", tn_dtype_text(tn_infer_dtype(c, 4)));
-    if (tn_infer_has(c, 5)) TN_TRY(check_limit(c));
+    for (size_t k = 5; k < 8; k += 2)
+        if (tn_infer_has(c, k)) TN_TRY(check_number_of_key(c, k));
     if (tn_infer_has(c, 6)) TN_TRY(check_sink(c));
     for (size_t i = 0; i + 1 < r; i++) dims[i] = tn_infer_dim(c, 0, i);
     dims[r - 1] = tn_infer_dim(c, 2, r - 1);

@@ -216,6 +216,18 @@ static bool line_of(finder *f, tn_val v, line *l) {
     }
 }
 
+/* The least of d, over the coordinates of v. */
+static tn_dim least_of(const finder *f, tn_val v, const line *d) {
+    tn_graph *g = f->g;
+    tn_dim low = d->c;
+    for (size_t k = 0; k < tn_val_rank(g, v); k++)
+        if (d->k[k] < 0) {
+            const tn_dim last = tn_dim_sub(g, tn_val_dim(g, v, k), tn_dim_const(g, 1));
+            low = tn_dim_add(g, low, tn_dim_mul(g, last, tn_dim_const(g, d->k[k])));
+        }
+    return low;
+}
+
 /* Where is d >= 0?  v: the bool that says it. */
 static truth at_least_zero(const finder *f, tn_val v, const line *d) {
     tn_graph *g = f->g;
@@ -225,6 +237,8 @@ static truth at_least_zero(const finder *f, tn_val v, const line *d) {
     for (size_t k = 0; k < TN_MAX_RANK; k++) flat &= d->k[k] == 0;
     tn_dim_bounds(g, d->c, &lo, &hi);
     if (flat) return lo >= 0 ? ALWAYS : hi < 0 ? NEVER : UNKNOWN;
+    tn_dim_bounds(g, least_of(f, v, d), &lo, &hi);
+    if (lo >= 0) return ALWAYS;
     if (r < 2 || d->k[r - 2] != 1 || d->k[r - 1] != -1) return UNKNOWN;
     for (size_t k = 0; k + 2 < r; k++)
         if (d->k[k]) return UNKNOWN;
@@ -301,6 +315,11 @@ bool tn_fuse_counts(tn_graph *g, tn_val v, tn_dim *from) {
         if (l.k[k]) return false;
     *from = l.c;
     return true;
+}
+
+bool tn_fuse_is_always(tn_graph *g, tn_val v) {
+    finder f = {.g = g, .steps = STEPS};
+    return truth_of(&f, v) == ALWAYS;
 }
 
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask) {

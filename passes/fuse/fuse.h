@@ -64,6 +64,8 @@ tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
 bool tn_fuse_spreads(const tn_graph *g, tn_val v, tn_val scores, tn_dim keys);
 /* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */
 bool tn_fuse_is_causal(tn_graph *g, tn_val mask);
+/* Is a bool true everywhere, whatever the sizes?  Likewise. */
+bool tn_fuse_is_always(tn_graph *g, tn_val v);
 /* Is v, along its last axis, from, from + 1, ..., and everywhere else the same? */
 bool tn_fuse_counts(tn_graph *g, tn_val v, tn_dim *from);
 /* What is added to the score of a key that is not seen, or takes its place: nothing is left of its weight. */

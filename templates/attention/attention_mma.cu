@@ -38,12 +38,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM, b = (tn_index)blockIdx.x / tiles,
                    tile = tiles - 1 - (tn_index)blockIdx.x % tiles, first = tile * BM, keys = TN_T;
     TN_WAIT();
-    const int n = (keys_among<BM, true>(args, b, first) + BN - 1) / BN, fewest = keys_among<16, false>(args, b, first + warp * 16);
-    const int seen[2] = {keys_of(args, b, first + warp * 16 + g), keys_of(args, b, first + warp * 16 + g + 8)};
+    const int n = (keys_among<BM, true>(args, b, first) + BN - 1) / BN, begin = first_among<BM, false>(args, b, first) / BN;
+    const int fewest = keys_among<16, false>(args, b, first + warp * 16), latest = first_among<16, true>(args, b, first + warp * 16);
+    const int seen[2] = {keys_of(args, b, first + warp * 16 + g), keys_of(args, b, first + warp * 16 + g + 8)},
+              since[2] = {first_of(args, b, first + warp * 16 + g), first_of(args, b, first + warp * 16 + g + 8)};
     bring_rows<operand_q, BM, THREADS>(args, (int)threadIdx.x, b, first, TN_S, smem_q);
-    if (n > 0) {
-        bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, 0, keys, smem_k);
-        bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, 0, keys, smem_v);
+    if (begin < n) {
+        bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)begin * BN, keys, smem_k);
+        bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)begin * BN, keys, smem_v);
     }
     tn_cp_async_commit();
 
@@ -55,8 +57,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         TN_UNROLL
         for (int i = 0; i < 4; i++) out[e][i] = 0;
 
-    for (int k = 0; k < n; k++) {
-        const int slot = TN_STAGES == 2 ? k & 1 : 0;
+    for (int k = begin; k < n; k++) {
+        const int slot = TN_STAGES == 2 ? (k - begin) & 1 : 0;
         if (TN_STAGES == 2 && k + 1 < n) {
             bring_rows<operand_k, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_k + (unsigned)((slot ^ 1) * BN * DS * 2));
             bring_rows<operand_v, BN, THREADS>(args, (int)threadIdx.x, b, (tn_index)(k + 1) * BN, keys, smem_v + (unsigned)((slot ^ 1) * BN * ES * 2));
@@ -66,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             tn_cp_async_wait<0>();
         }
         __syncthreads();
-        if (HOLDS_Q && k == 0)
+        if (HOLDS_Q && k == begin)
             TN_UNROLL
             for (int d = 0; d < DP / 16; d++) tn_ldmatrix4(q_at + d * 32, q[HOLDS_Q ? d : 0]);
 
@@ -93,12 +95,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
                 TN_UNROLL
                 for (int i = 0; i < 8; i++) s[j + i / 4][i % 4] = score(s[j + i / 4][i % 4], more[i]);
             }
-        if ((k + 1) * BN > fewest)
+        if ((k + 1) * BN > fewest || k * BN < latest)
             TN_UNROLL
             for (int j = 0; j < NT; j++)
                 TN_UNROLL
                 for (int i = 0; i < 4; i++) {
-                    if (col + j * 8 + i % 2 >= seen[i / 2]) s[j][i] = -TN_INF;
+                    if (is_unseen(col + j * 8 + i % 2, since[i / 2], seen[i / 2])) s[j][i] = -TN_INF;
                 }
         to_weights<NT, EP / 8>(s, most, sum, out);
 
@@ -111,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             tn_cp_async_commit();
         }
     }
-    if (n == 0) { // what was asked for must have come before shared memory is used again
+    if (begin >= n) { // what was asked for must have come before shared memory is used again
         tn_cp_async_wait<0>();
         __syncthreads();
     }

@@ -45,7 +45,7 @@ TN_DEV place place_of(const tn_args &args, tn_index kv, tn_index row) {
     return {kv * TN_GROUP + row % TN_GROUP, row / TN_GROUP, row < (tn_index)TN_S * TN_GROUP};
 }
 
-// Of the keys that one of 16 rows sees, the most, in all lanes of a warp.
+// Of the keys that one of 16 rows sees, the most, in all lanes of a warp; and the first.
 TN_DEV int most_keys(const tn_args &args, tn_index kv, tn_index first, tn_index rows) {
     const tn_index behind = first + 15 < rows ? first + 15 : rows - 1, own = first + (int)threadIdx.x % 16;
     const place last = place_of(args, kv, behind), p = place_of(args, kv, own < behind ? own : behind);
@@ -53,6 +53,15 @@ TN_DEV int most_keys(const tn_args &args, tn_index kv, tn_index first, tn_index 
     int n = keys_of(args, p.b, p.i);
     TN_UNROLL
     for (int lane = 8; lane > 0; lane /= 2) n = tn_max(n, __shfl_xor_sync(0xffffffffu, n, lane));
+    return n;
+}
+TN_DEV int first_key(const tn_args &args, tn_index kv, tn_index first, tn_index rows) {
+    const tn_index own = first + (int)threadIdx.x % 16;
+    const place p = place_of(args, kv, own < rows ? own : rows - 1);
+    if (!TN_HAS_FROM) return 0;
+    int n = first_of(args, p.b, p.i);
+    TN_UNROLL
+    for (int lane = 8; lane > 0; lane /= 2) n = tn_min(n, __shfl_xor_sync(0xffffffffu, n, lane));
     return n;
 }
 
@@ -172,8 +181,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
     const tn_index kv = block / tiles, first = block % tiles * 16, keys = TN_T, head = kv * TN_GROUP;
     const int rank = TN_SPLIT > 1 ? tn_cluster_rank() : 0;
     TN_WAIT();
-    const int n = (most_keys(args, kv, first, rows) + BN - 1) / BN, begin = (int)((long long)n * rank / TN_SPLIT) + warp,
-              end = (int)((long long)n * (rank + 1) / TN_SPLIT);
+    const int n = (most_keys(args, kv, first, rows) + BN - 1) / BN, before = tn_min(first_key(args, kv, first, rows) / BN, n);
+    const int begin = before + (int)((long long)(n - before) * rank / TN_SPLIT) + warp,
+              end = before + (int)((long long)(n - before) * (rank + 1) / TN_SPLIT);
     const unsigned smem_q = tn_smem_addr(memory), ring = smem_q + 16 * DS * ELT + (unsigned)(warp * TN_STAGES * SLOT);
     bring_rows<operand_rows, 16, THREADS>(args, (int)threadIdx.x, kv, first, rows, smem_q);
     TN_UNROLL
@@ -194,6 +204,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
         for (int i = 0; i < 4; i++) out[e][i] = 0;
     const place row[2] = {place_of(args, kv, first + g), place_of(args, kv, first + g + 8)};
     const int seen[2] = {keys_of(args, row[0].b, row[0].i), keys_of(args, row[1].b, row[1].i)};
+    const int since[2] = {first_of(args, row[0].b, row[0].i), first_of(args, row[1].b, row[1].i)};
     const float sink[2] = {sink_of(args, row[0].b, row[0].i), sink_of(args, row[1].b, row[1].i)};
 
     unsigned slot = ring;
@@ -219,7 +230,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             TN_UNROLL
             for (int i = 0; i < HALVES * 2; i++) {
                 if (SCORED && row[i / 2].ok) s[j][i] = score(s[j][i], more[j][i]);
-                if (col + j * 8 + i % 2 >= seen[i / 2]) s[j][i] = -TN_INF;
+                if (is_unseen(col + j * 8 + i % 2, since[i / 2], seen[i / 2])) s[j][i] = -TN_INF;
             }
         to_weights<NT, EP / 8, HALVES>(s, most, sum, out);
         weigh(slot + BN * DS * ELT, s, out, tn_elem());

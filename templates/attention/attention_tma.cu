@@ -78,16 +78,17 @@ template <int N> TN_DEV void open_slots(slots<N> s) {
     }
 }
 
-// A tile of queries, and how many tiles of keys some of them see.
+// A tile of queries, and the tiles of keys that some of them see: from `begin` on, before `n`.
 struct work {
     tn_index b, first;
-    int n;
+    int begin, n;
     TN_MEMBER work(const tn_args &args, tn_index t, tn_index tiles) {
         const tn_index together = tiles * TN_HEADS, part = t / together, r = t - part * together, left = TN_BATCH - part * TN_HEADS,
                        heads = left < TN_HEADS ? left : TN_HEADS, tile = r / heads;
         b = part * TN_HEADS + r - tile * heads;
         first = (tiles - 1 - tile) * BM;
         n = (keys_among<BM, true>(args, b, first) + BN - 1) / BN;
+        begin = tn_min(first_among<BM, false>(args, b, first) / BN, n);
     }
 };
 
@@ -111,20 +112,20 @@ TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
     TN_WAIT();
     for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) {
         const work w(args, t, tiles);
-        if (w.n == 0 || !asks) continue;
+        if (w.begin == w.n || !asks) continue;
         const int q0 = (int)((tn_offset_q(args, w.b, 0, 0) - TN_Q_BASE) / TN_Q_UNIT),
                   k0 = (int)((tn_offset_k(args, w.b, 0, 0) - TN_K_BASE) / TN_K_UNIT),
                   v0 = (int)((tn_offset_v(args, w.b, 0, 0) - TN_V_BASE) / TN_V_UNIT);
         tn_mbarrier_wait(r.q.empty(), r.q.parity ^ 1);
         bring_tile<DP, BM>(r.q_tile(), tn_map_q(args), (int)w.first, q0, r.q.full());
         r.q.next();
-        for (int k = 0; k <= w.n; k++) { // keys are needed a tile earlier than values
+        for (int k = w.begin; k <= w.n; k++) { // keys are needed a tile earlier than values
             if (k < w.n) {
                 tn_mbarrier_wait(r.k.empty(), r.k.parity ^ 1);
                 bring_tile<DP, BN>(r.k_tile(), tn_map_k(args), k * BN, k0, r.k.full());
                 r.k.next();
             }
-            if (k > 0) {
+            if (k > w.begin) {
                 tn_mbarrier_wait(r.v.empty(), r.v.parity ^ 1);
                 bring_tile<EP, BN>(r.v_tile(), tn_map_v(args), (k - 1) * BN, v0, r.v.full());
                 r.v.next();
@@ -151,12 +152,14 @@ TN_DEV void end_turn(int group) {
 struct softmax {
     const tn_args &args;
     tn_index b, first; // of the warp
-    int fewest, seen[2]; // keys, by one of its queries, and by this lane's
+    int fewest, seen[2];  // keys, by one of its queries, and by this lane's
+    int latest, since[2]; // the first of them likewise
     float most[2], sum[2], out[ACC];
     unsigned p[BN / 16][4]; // weights
     TN_MEMBER softmax(const tn_args &args, tn_index b, tn_index first)
         : args(args), b(b), first(first), fewest(keys_among<16, false>(args, b, first)),
-          seen{keys_of(args, b, first + lane() / 4), keys_of(args, b, first + lane() / 4 + 8)}, most{-TN_INF, -TN_INF}, sum{}, out{}, p{} {}
+          seen{keys_of(args, b, first + lane() / 4), keys_of(args, b, first + lane() / 4 + 8)}, latest(first_among<16, true>(args, b, first)),
+          since{first_of(args, b, first + lane() / 4), first_of(args, b, first + lane() / 4 + 8)}, most{-TN_INF, -TN_INF}, sum{}, out{}, p{} {}
     TN_DEV int lane() { return (int)threadIdx.x % 32; }
 
     // Starts the products of the queries with a tile of keys.
@@ -196,10 +199,10 @@ struct softmax {
                 TN_UNROLL
                 for (int i = 0; i < AT_ONCE; i++) s[from + i] = score(s[from + i], more[i]);
             }
-        if ((k + 1) * BN > fewest)
+        if ((k + 1) * BN > fewest || k * BN < latest)
             TN_UNROLL
             for (int j = 0; j < BN / 2; j++)
-                if (col + j / 4 * 8 + j % 2 >= seen[j / 2 % 2]) s[j] = -TN_INF;
+                if (is_unseen(col + j / 4 * 8 + j % 2, since[j / 2 % 2], seen[j / 2 % 2])) s[j] = -TN_INF;
         float now[2] = {s[0], s[2]}, shift[2];
         TN_UNROLL
         for (int j = 0; j < BN / 2; j++) now[j / 2 % 2] = tn_max(now[j / 2 % 2], s[j]);
@@ -226,12 +229,12 @@ struct softmax {
     }
 };
 
-// All of a warpgroup's tiles of keys but the first, whose weights are there; `mine` of w.n tiles are seen by its queries.
-TN_DEV void add_tiles(softmax &x, rings &r, int group, int mine, float (&s)[BN / 2]) {
+// All of a warpgroup's tiles of keys but the first, whose weights are there: those behind tile k that its queries see, before `mine`.
+TN_DEV void add_tiles(softmax &x, rings &r, int group, int k, int mine, float (&s)[BN / 2]) {
     const unsigned q = r.q_tile() + (unsigned)(group * TN_PANEL);
     float fade[2];
-    if (mine > 1) tn_mbarrier_wait(r.k.full(), r.k.parity);
-    for (int k = 0; k + 1 < mine; k++) {
+    if (k + 1 < mine) tn_mbarrier_wait(r.k.full(), r.k.parity);
+    for (; k + 1 < mine; k++) {
         take_turn(group);
         tn_wgmma_pin(x.out);
         tn_wgmma_fence();
@@ -252,25 +255,39 @@ TN_DEV void add_tiles(softmax &x, rings &r, int group, int mine, float (&s)[BN /
     }
 }
 
-// A tile of queries.
+// Tiles of keys that others see.
+TN_DEV void pass_tiles(rings &r, int group, const work &w, int from, int to) {
+    for (int k = from; k < to; k++) {
+        if (k > w.begin) take_turn(group), end_turn(group);
+        tn_mbarrier_wait(r.k.full(), r.k.parity);
+        release(r.k);
+        tn_mbarrier_wait(r.v.full(), r.v.parity);
+        release(r.v);
+    }
+}
+
+// A tile of queries: the warpgroup takes a turn for each tile of keys but the first.
 TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
     const int warp = (int)threadIdx.x / 32 % 4;
     const tn_index first = w.first + group * 64;
-    const int mine = first < TN_S ? (keys_among<64, true>(args, w.b, first) + BN - 1) / BN : 0;
+    const int mine = first < TN_S ? (keys_among<64, true>(args, w.b, first) + BN - 1) / BN : 0,
+              begin = first_among<64, false>(args, w.b, first) / BN;
     softmax x(args, w.b, first + warp * 16);
-    if (w.n > 0) {
+    if (w.begin < w.n) {
         tn_mbarrier_wait(r.q.full(), r.q.parity);
-        if (mine > 0) {
+        if (begin < mine) {
             float s[BN / 2], fade[2];
+            pass_tiles(r, group, w, w.begin, begin);
+            if (begin > w.begin) take_turn(group), end_turn(group);
             tn_mbarrier_wait(r.k.full(), r.k.parity);
             tn_wgmma_fence();
             x.start_scores(r.q_tile() + (unsigned)(group * TN_PANEL), r.k_tile(), s);
             tn_wgmma_wait<0>();
             tn_wgmma_pin(s);
             release(r.k);
-            x.weigh(0, s, fade);
+            x.weigh(begin, s, fade);
             x.pack(s);
-            add_tiles(x, r, group, mine, s);
+            add_tiles(x, r, group, begin, mine, s);
             tn_mbarrier_wait(r.v.full(), r.v.parity);
             tn_wgmma_pin(x.out);
             tn_wgmma_fence();
@@ -280,13 +297,7 @@ TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
             release(r.v);
         }
         release(r.q);
-        for (int k = mine; k < w.n; k++) { // what others see
-            if (k > 0) take_turn(group), end_turn(group);
-            tn_mbarrier_wait(r.k.full(), r.k.parity);
-            release(r.k);
-            tn_mbarrier_wait(r.v.full(), r.v.parity);
-            release(r.v);
-        }
+        pass_tiles(r, group, w, begin < mine ? mine : w.begin, w.n);
     }
     finish_quads(args, w.b, first + warp * 16, x.out, x.most, x.sum);
 }

@@ -138,17 +138,40 @@ TN_DEV int keys_of(const tn_args &args, tn_index b, tn_index i) {
 #endif
     return n > 0 ? n : 0;
 }
-// The most that one of ROWS queries sees, or the fewest, in all lanes of a warp.
-template <int ROWS, bool MOST> TN_DEV int keys_among(const tn_args &args, tn_index b, tn_index first) {
-    if (!TN_HAS_LIMIT) return keys_of(args, b, MOST ? first + ROWS - 1 : first);
-    int n = keys_of(args, b, first + (int)threadIdx.x % 32 % ROWS);
+// The first of them, in a sliding window; T: none is seen.
+TN_DEV int first_of(const tn_args &args, tn_index b, tn_index i) {
+#if TN_HAS_FROM
+    tn_from from[1];
+    tn_load_from(args, b, tn_min(i, (tn_index)(TN_S - 1)), 0, from);
+    return from[0] <= 0 ? 0 : from[0] < TN_T ? (int)from[0] : (int)TN_T;
+#else
+    (void)args, (void)b, (void)i;
+    return 0;
+#endif
+}
+// Key j is none of these.
+TN_DEV bool is_unseen(tn_index j, int first, int behind) { return j >= behind || (TN_HAS_FROM && j < first); }
+
+// Of the numbers that `of` says of ROWS queries the largest, or the smallest, in all lanes of a warp.
+template <int ROWS, bool MOST, class OF> TN_DEV int among(tn_index first, const OF &of) {
+    int n = of(first + (int)threadIdx.x % 32 % ROWS);
     TN_UNROLL
     for (int r = 32; r < ROWS; r += 32) {
-        const int more = keys_of(args, b, first + r + (int)threadIdx.x % 32);
+        const int more = of(first + r + (int)threadIdx.x % 32);
         n = MOST ? tn_max(n, more) : tn_min(n, more);
     }
     // By one instruction, which tells ptxas that it is the same in all lanes: or wgmmas in a loop of so many turns wait for each other.
     return MOST ? __reduce_max_sync(0xffffffffu, n) : __reduce_min_sync(0xffffffffu, n);
+}
+// The most that one of ROWS queries sees, or the fewest.
+template <int ROWS, bool MOST> TN_DEV int keys_among(const tn_args &args, tn_index b, tn_index first) {
+    if (!TN_HAS_LIMIT) return keys_of(args, b, MOST ? first + ROWS - 1 : first);
+    return among<ROWS, MOST>(first, [&](tn_index i) { return keys_of(args, b, i); });
+}
+// The first key that one of them sees, or the last with which one begins.
+template <int ROWS, bool MOST> TN_DEV int first_among(const tn_args &args, tn_index b, tn_index first) {
+    if (!TN_HAS_FROM) return 0;
+    return among<ROWS, MOST>(first, [&](tn_index i) { return first_of(args, b, i); });
 }
 
 // The score of the key that all see and that has no value, in units of the products where these are compared as they are; -inf: there is

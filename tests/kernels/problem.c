@@ -42,14 +42,16 @@ static void fill_random(tn_tensor *t, bool divisor, double scale) {
     }
 }
 
-/* How many of n keys queries see: adjacent ones few of them, or up to half, or up to more than there are; and less than none. */
-static void fill_limits(tn_tensor *t, int64_t n) {
+/* How many of n keys queries see: adjacent ones few of them, or up to half, or up to more than there are; and less than none.  first: the first key
+ * of so many. */
+static void fill_limits(tn_tensor *t, int64_t n, bool first) {
     enum { ALIKE = 32 };
     const int64_t tops[] = {3, n / 2, n + n / 8 + 2};
     int64_t top = tops[2];
     for (int64_t i = 0; i < tn_tensor_numel(t); i++) {
         if (i % ALIKE == 0) top = tops[next_random() % 3];
-        tn_store_int(t->dtype, t->data, (uint64_t)i, (int64_t)(next_random() % (uint64_t)(top + 3)) - 2);
+        const int64_t seen = (int64_t)(next_random() % (uint64_t)(top + 3)) - 2;
+        tn_store_int(t->dtype, t->data, (uint64_t)i, first ? n - seen : seen);
     }
 }
 
@@ -101,14 +103,15 @@ void problem_prepare(problem *p) {
     const tn_spec *s = p->s;
     for (uint32_t k = 0; k < s->n_in; ++k) {
         make_buffer(p, &s->in[k], &p->in[k]);
-        const tn_dim keys = tn_drawn_keys(s, s->in[k].arg);
+        bool first_key;
+        const tn_dim keys = tn_drawn_keys(s, s->in[k].arg, &first_key);
         const void *data = tn_const_data(p->g, tn_node_input(p->g, s->kernel, k));
         const buffer *x = &p->in[0];
         const tn_drawn_from first = {x->dense.dtype, x->dense.rank, x->dims, x->strides, x->p};
         if (data)
             memcpy(p->in[k].dense.data, data, p->in[k].dense.bytes);
         else if (keys.i)
-            fill_limits(&p->in[k].dense, problem_value(p, keys));
+            fill_limits(&p->in[k].dense, problem_value(p, keys), first_key);
         else if (!tn_derives(s, k, &first, p->in[k].dims, p->in[k].dense.data, k + 1))
             fill_random(&p->in[k].dense, tn_dtype_is_int(s->in[k].dtype) && divides(s, s->in[k].arg),
                         tn_drawn_scale(s, &s->in[k], s->in[k].rank ? p->in[k].dims[s->in[k].rank - 1] : 1));

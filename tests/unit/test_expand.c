@@ -111,19 +111,19 @@ START_TEST(test_split) {
 }
 END_TEST
 
-/* Queries that see earlier keys only, a bias for each key, a mask and a soft cap, and of each query the first few keys; and with sinks,
- * of all and of each query, some of which see nothing else. */
+/* Queries that see earlier keys only, a bias for each key, a mask and a soft cap, and of each query the first few keys; with sinks, of all and
+ * of each query, some of which see nothing else; and keys from one on. */
 START_TEST(attention) {
     static const double tolerance[] = {1e-12, 2e-6, 2e-3, 2e-2};
     for (size_t t = 0; t < 4; t++)
-        for (int kind = 0; kind < 7; kind++) {
+        for (int kind = 0; kind < 8; kind++) {
             bench b;
-            tn_val in[7] = {{0}}, expanded;
+            tn_val in[8] = {{0}}, expanded;
             const tn_attrs_attention a = {.scale = kind ? 0.3 : 0,
                                           .cap = kind == 2 ? 1.5 : 0,
                                           .fill = -2,
                                           .causal = kind == 1 || kind == 3,
-                                          .no_nan = kind == 1 || kind == 4};
+                                          .no_nan = kind == 1 || kind == 4 || kind == 7};
             bench_open(&b);
             in[0] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, kind == 3 ? 5 : 9, 8), -2, 2, 1);
             in[1] = bench_noise_input(&b, dtypes[t], 4, DIMS(2, 3, 9, 8), -2, 2, 2);
@@ -139,7 +139,17 @@ START_TEST(attention) {
                 const tn_val x = bench_noise_input(&b, TN_F32, 3, DIMS(3, 9, 1), -2, 12, 6);
                 in[5] = tn_emit1(b.g, TN_OP_CAST, &(tn_attrs_cast){.to = TN_I64}, 1, &x);
             }
-            tn_node n = tn_emit(b.g, TN_OP_ATTENTION, &a, kind > 4 ? 7 : kind == 4 ? 6 : kind == 2 ? 5 : 3, in);
+            if (kind == 7) {
+                const tn_val x = bench_noise_input(&b, TN_F32, 2, DIMS(9, 1), -4, 12, 9);
+                in[7] = tn_emit1(b.g, TN_OP_CAST, &(tn_attrs_cast){.to = TN_I32}, 1, &x);
+            }
+            tn_node n = tn_emit(b.g, TN_OP_ATTENTION, &a,
+                                kind == 7   ? 8
+                                : kind > 4  ? 7
+                                : kind == 4 ? 6
+                                : kind == 2 ? 5
+                                            : 3,
+                                in);
             ck_assert_msg(n.i != 0, "%s", b.message);
             ck_assert_msg(tn_expand(b.g, n, &expanded) == TN_OK, "%s", b.message);
             bench_eval(&b, 2, (tn_val[]){tn_node_result(b.g, n, 0), expanded});

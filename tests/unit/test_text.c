@@ -99,6 +99,7 @@ static const char *const lines[] = {
     "recur %rx, %rr, %rh, %rh, _, %rp, %i {cell=\"lstm\", direction=\"reverse\", clip=0.5, couple=true} : f32[7,1,3,2]",
     "dft %rh {inverse=true, onesided=true, length=4}",
     "attention %x, %x, %x, _, _, _, %f",
+    "attention %x, %x, %x, _, _, _, _, %t",
     "attention %x, %x, %x, _, _, %t {scale=0.5, cap=2, fill=-9, causal=true, no_nan=true}",
     "nms_keep %xb, %xo, %xm, %t, %f {center=true} : bool[2,3,9]",
     "nms %xb, %xs, %t, %f {center=true, count=L} : i64[L,3]",

@@ -315,6 +315,8 @@ START_TEST(test_indexing_by_data) {
     REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, in(&b, "f32[4,1]")), "4", "9");
     REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, in(&b, "i64[9,1]")), "floating point");
     REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, in(&b, "i64[9,7]")), "one number for all keys");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, m, in(&b, "f32[9,1]")), "the first key is f32");
+    REFUSED(&b, ATTENTION, &scaled, V(q, k, v, m, m, m, m, in(&b, "i32[9,7]")), "one number for all keys");
     tn_val image = in(&b, "f16[N,C,H,W]");
     tn_attrs_grid_sample cubic = {.mode = "cubic"};
     expect_type(&b, EMIT(&b, GRID_SAMPLE, &cubic, image, in(&b, "f32[N,P,Q,2]")), 0, "f16[N,C,P,Q]");

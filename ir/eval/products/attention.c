@@ -62,6 +62,10 @@ static void adjust(const tn_ev *c, const sizes *n, int64_t b, int64_t i, double 
         const int64_t limit = tn_ev_get_i(&c->in[5], start_of(c, 5, n, b, i, &step));
         for (int64_t j = limit > 0 ? limit : 0; j < n->t; j++) score[j] = -INFINITY;
     }
+    if (tn_ev_has(c, 7)) {
+        const int64_t from = tn_ev_get_i(&c->in[7], start_of(c, 7, n, b, i, &step));
+        for (int64_t j = 0; j < from && j < n->t; j++) score[j] = -INFINITY;
+    }
 }
 
 static double sink_of(const tn_ev *c, const sizes *n, int64_t b, int64_t i) {

@@ -124,11 +124,12 @@ tn_val tn_build_recur(tn_graph *g, tn_val x, tn_val r, tn_val h, tn_val c, tn_va
 
 /* softmax(scale * q k^T + bias) v: q [...,S,D], k [...,T,D], v [...,T,E]; bias (a float) and mask (bool), which broadcast to [...,S,T],
  * may be none, and so may limit (i64 or i32), which broadcasts to [...,S,1]: of how many keys, from the first on, a query sees no more;
- * and sink (a float), which does, too: the score of one more key, which has no value and takes its share of a query's weights.
+ * sink (a float), which does, too: the score of one more key, which has no value and takes its share of a query's weights; and from (as
+ * limit): the first key that a query sees, of a sliding window.
  * Attributes: scale (0: 1), cap (cap * tanh(scores / cap)), fill (the score where the mask is false), causal (a query sees
  * no later key; the last query sees all). */
 tn_val tn_build_attention(tn_graph *g, tn_val q, tn_val k, tn_val v, tn_val bias, tn_val mask, tn_val limit,
-                          tn_val sink, tn_attrs_attention at);
+                          tn_val sink, tn_val from, tn_attrs_attention at);
 
 /* ---- conveniences ------------------------------------------------------------------------------------------------ */
 
