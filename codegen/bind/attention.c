@@ -286,18 +286,25 @@ static bool accepts_tma(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
 
 /* What a block of one assignment of knobs is. */
 typedef struct tma_block {
-    int64_t groups, bn, stages, slots, smem; /* slots for queries */
-    int64_t resident, launched;              /* blocks on a multiprocessor; that the registers of a launch are for */
-    int64_t regs;                            /* of a thread that computes */
+    int64_t groups, bn, stages, share; /* knobs */
+    int64_t rows, slots, smem;         /* queries, and tiles of them that there is room for */
+    int64_t resident, launched;        /* blocks on a multiprocessor; that the registers of a launch are for */
+    int64_t regs;                      /* of a thread that computes */
 } tma_block;
 
-static tma_block tma_block_of(const tn_arch *arch, int64_t d, int64_t e, int64_t groups, int64_t bn, int64_t stages) {
+static tma_block tma_block_of(const tn_arch *arch, int64_t d, int64_t e, const int64_t *knobs) {
     enum { COPYING = 24, MOST = 240, THREADS = 128, OTHERS = 40 };
-    const int64_t query = tn_ceil_div(d, 64) * PANEL_ROW * groups * 64, columns = value_columns(e);
-    tma_block b = {.groups = groups, .bn = bn, .stages = stages, .slots = TMA_MOST_SLOTS};
-    const int64_t tiles = stages * bn * PANEL_ROW * (tn_ceil_div(d, 64) + tn_ceil_div(columns, 64));
-    while (b.slots > 1 && b.slots * query + tiles + TMA_BARRIERS > arch->smem_block) b.slots--;
-    b.smem = b.slots * query + tiles + TMA_BARRIERS;
+    const char *const tpl = "attention_tma";
+    const int64_t groups = (int64_t)tn_knob_of(tpl, knobs, "GROUPS"), bn = (int64_t)tn_knob_of(tpl, knobs, "BN"),
+                  stages = (int64_t)tn_knob_of(tpl, knobs, "STAGES"), share = (int64_t)tn_knob_of(tpl, knobs, "SHARE");
+    tma_block b = {.groups = groups, .bn = bn, .stages = stages, .share = share, .rows = groups / share * 64};
+    const int64_t query = tn_ceil_div(d, 64) * PANEL_ROW * b.rows, columns = value_columns(e),
+                  given = share > 1 ? (columns / 4 + 2) * groups * THREADS * 4 : 0; /* what threads give each other */
+    const int64_t others =
+        stages * bn * PANEL_ROW * (tn_ceil_div(d, 64) + tn_ceil_div(columns, 64)) + given + TMA_BARRIERS;
+    b.slots = TMA_MOST_SLOTS;
+    while (b.slots > 1 && b.slots * query + others > arch->smem_block) b.slots--;
+    b.smem = b.slots * query + others;
     const int64_t needs = bn * 3 / 4 + columns / 2 + OTHERS;
     for (b.resident = 4; b.resident > 1; b.resident--) {
         b.regs = (arch->regs_sm / (b.resident * THREADS) - COPYING) / groups / 8 * 8;
@@ -308,11 +315,6 @@ static tma_block tma_block_of(const tn_arch *arch, int64_t d, int64_t e, int64_t
     b.regs = (arch->regs_sm / (b.launched * (groups + 1) * THREADS) / 8 * 8 * (groups + 1) - COPYING) / groups / 8 * 8;
     if (b.regs > MOST) b.regs = MOST;
     return b;
-}
-
-static tma_block tma_block_for(const tn_arch *arch, const plan *q, const tn_variant *v) {
-    return tma_block_of(arch, q->d, q->e, tn_knob_get(v->tpl, v->knob, "GROUPS"), tn_knob_get(v->tpl, v->knob, "BN"),
-                        tn_knob_get(v->tpl, v->knob, "STAGES"));
 }
 
 /* Causal blocks take the longest tiles first, so that the last ones are short, but of few heads at a time, whose keys and values stay in
@@ -336,14 +338,14 @@ static void emit_rows(tn_emitter *e, const tn_spec *s, const plan *q, size_t k, 
 
 static block emit_tma_block(tn_emitter *e, const tn_spec *s, const tn_arch *arch, const tn_problem *p, const plan *q,
                             tn_variant *v) {
-    const tma_block b = tma_block_for(arch, q, v);
-    for (size_t k = Q; k <= V; k++) emit_rows(e, s, q, k, k == Q ? b.groups * 64 : b.bn);
+    const tma_block b = tma_block_of(arch, q->d, q->e, v->knob);
+    for (size_t k = Q; k <= V; k++) emit_rows(e, s, q, k, k == Q ? b.rows : b.bn);
     tn_emit_define(e, "Q_SLOTS", b.slots);
     tn_emit_define(e, "RESIDENT", b.launched);
     tn_emit_define(e, "REGS", b.regs);
     tn_emit_define(e, "HEADS", heads_together(arch, p));
     v->per_sm = (uint32_t)b.resident;
-    return (block){b.groups * 64, (b.groups + 1) * 128, b.smem, 1, 1};
+    return (block){b.rows, (b.groups + 1) * 128, b.smem, 1, 1};
 }
 
 static tn_status emit_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, tn_variant *v) {
@@ -352,24 +354,24 @@ static tn_status emit_tma(const tn_spec *s, const tn_arch *arch, const tn_proble
 
 /* A warpgroup's tile of keys: of its products and its exponentials the longer, what of the other nobody else's hide, and what waiting costs
  * where few take turns.  A tile of queries: a way in and out.  As measured on an H200, 2026-11-30 (kernel_matrix --perf), at 128 to 16,384
- * tokens of 64 and of 128 features. */
+ * tokens of 64 and of 128 features, where there are blocks for all multiprocessors; that fewer overlap less, and what SHARE saves, is
+ * inferred. */
 static double cost_tma(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {
     const char *const tpl = "attention_tma";
     const int64_t d = tn_problem_get(p, "D"), e = tn_problem_get(p, "E");
-    const tma_block x = tma_block_of(arch, d, e, (int64_t)tn_knob_of(tpl, knobs, "GROUPS"),
-                                     (int64_t)tn_knob_of(tpl, knobs, "BN"), (int64_t)tn_knob_of(tpl, knobs, "STAGES"));
-    const double groups = (double)x.groups, bm = groups * 64, bn = (double)x.bn, t = (double)tn_problem_get(p, "T"),
+    const tma_block x = tma_block_of(arch, d, e, knobs);
+    const double groups = (double)x.groups, bm = (double)x.rows, bn = (double)x.bn, t = (double)tn_problem_get(p, "T"),
                  longest = fmax(t, fmax(bm, bn)),
-                 tiles = ceil(t / bn) * (sees_some(p) ? 0.5 + 0.5 * fmax(bm, bn) / longest : 1);
+                 tiles = ceil(t / bn) * (sees_some(p) ? 0.5 + 0.5 * fmax(bm, bn) / longest : 1) / (double)x.share;
     const double blocks = ceil((double)tn_problem_get(p, "S") / bm) * (double)tn_problem_get(p, "BATCH");
     const double clock = 1700, peak = arch->f16_tflops * 1e6 / 2 / arch->sms / clock;
     const double extra = 12 * (double)(tn_problem_get(p, "HAS_BIAS") + tn_problem_get(p, "HAS_MASK"));
     const double products = 64 * bn * (ceil((double)d / 16) * 16 + (double)value_columns(e)) / peak,
                  softmax = 64 * bn * (0.1 + extra / 128);
-    const double side = (double)x.resident * groups; /* warpgroups that overlap */
+    const double beside = fmin((double)x.resident, ceil(blocks / arch->sms)), side = beside * groups; /* that overlap */
     const double bare = (side > 2 ? 0.035 : side > 1 ? 0.17 : 0.9) * (tn_knob_of(tpl, knobs, "TURNS") > 0 ? 0.65 : 1);
     const double busy = fmax(products, softmax) + bare * fmin(products, softmax) + 350 / side;
-    const double ends = (570 + 0.22 * groups * (products + softmax)) / sqrt((double)x.resident);
+    const double ends = (570 + 0.22 * groups * (products + softmax)) / sqrt(beside);
     (void)s;
     return 3 + ceil(blocks / arch->sms) * (tiles * groups * busy + ends) * (1 + 0.056 / (double)x.stages) / clock;
 }

@@ -7,20 +7,26 @@
 // With TURNS the warpgroups start products one after the other, so that those of one run while another is at its softmax.  The blocks that
 // fit on the GPU take tiles of queries in turns; where they are causal the longest first, of HEADS heads whose keys the L2 cache holds.
 //
+// With SHARE 2 both warpgroups have the same 64 queries, and of the tiles of keys each takes every second, in slots of its own: half as
+// many one after the other where blocks are so few that nothing else hides their latency.  In the end each gives the other what it has of
+// half of the queries, through shared memory, and the sums of both, brought to the larger base, are added.
+//
 // A query's base, which its exponents are relative to, rises when a score is more than SLACK above it, rarely after the first tile; until
 // then weights are more than 1, but no more than 2^8.  Columns past D and E are zeros.
 //! kernel  attention_tma  attention, scores on chip, copies by a warpgroup of its own (sm_90a)
 //! knob    GROUPS  1 2 3
 //! knob    BN      64 80 96 128 176 192
 //! knob    STAGES  2 3 4
+//! knob    SHARE   1 2
 //! switch  TURNS   0 1
-//! require GROUPS == 1 || (GROUPS - 1) * 64 < hint(S)
+//! require GROUPS == 1 || SHARE == 2 || (GROUPS - 1) * 64 < hint(S)
+//! require SHARE == 1 || (GROUPS == 2 && TURNS == 0 && STAGES != 3 && BN <= 128 && BN < hint(T))
 //! require BN == 64 || BN - 64 < hint(T)
 //! require BN != 80 || E > 128
 //! require TURNS == 0 || (GROUPS > 1 && BN < hint(T))
 //! require GROUPS > 1 || E_ACC < 128
 //! require BN * 3 / 4 + E_ACC <= (GROUPS == 3) * 128 + (GROUPS < 3) * 208
-//! require D_ROW * (GROUPS * 64 + STAGES * BN) + E_ROW * STAGES * BN + 256 <= SMEM_MAX
+//! require D_ROW * (GROUPS / SHARE * 64 + STAGES * BN) + E_ROW * STAGES * BN + (SHARE - 1) * (E_ACC + 4) * 512 + 256 <= SMEM_MAX
 //! require STAGES == 2 || (STAGES - 1) * BN < hint(T)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
@@ -32,7 +38,8 @@ enum {
     GROUPS = TN_GROUPS,
     CONSUMERS = GROUPS * 128,
     THREADS = CONSUMERS + 128,
-    BM = GROUPS * 64,
+    SHARE = TN_SHARE, // warpgroups that have the same queries
+    BM = GROUPS / SHARE * 64,
     BN = TN_BN,
     STAGES = TN_STAGES,
     DP = TN_D_ROW / 128, // panels of 64 columns
@@ -40,10 +47,12 @@ enum {
     ACC = TN_E_ACC, // sums of a thread
     Q_TILE = DP * BM * TN_PANEL_ROW,
     K_TILE = DP * BN * TN_PANEL_ROW,
-    V_TILE = EP * BN * TN_PANEL_ROW
+    V_TILE = EP * BN * TN_PANEL_ROW,
+    GIVEN = ACC / 2 + 2, // floats that a thread gives the one that shares its queries
+    GIVEN_SMEM = (SHARE - 1) * GIVEN * CONSUMERS * 4
 };
 
-// N slots with mbarriers, and the one where somebody who goes round is.
+// N slots with mbarriers, and the one where somebody who goes round is, perhaps from one of his own to the next (BY).
 template <int N> struct slots {
     unsigned bars;
     int at;
@@ -51,10 +60,10 @@ template <int N> struct slots {
     TN_MEMBER slots(unsigned bars) : bars(bars), at(0), parity(0) {}
     TN_MEMBER unsigned full() const { return bars + (unsigned)(at * 8); }
     TN_MEMBER unsigned empty() const { return bars + (unsigned)((N + at) * 8); }
-    TN_MEMBER void next() {
-        at++;
+    template <int BY = 1> TN_MEMBER void next() {
+        at += BY;
         if (at < N) return;
-        at = 0;
+        at -= N;
         parity ^= 1;
     }
 };
@@ -64,17 +73,17 @@ struct rings {
     slots<TN_Q_SLOTS> q;
     slots<STAGES> k, v;
     TN_MEMBER rings(unsigned smem)
-        : q_at(smem), k_at(q_at + TN_Q_SLOTS * Q_TILE), v_at(k_at + STAGES * K_TILE), q(v_at + STAGES * V_TILE),
+        : q_at(smem), k_at(q_at + TN_Q_SLOTS * Q_TILE), v_at(k_at + STAGES * K_TILE), q(v_at + STAGES * V_TILE + GIVEN_SMEM),
           k(q.bars + 16 * TN_Q_SLOTS), v(k.bars + 16 * STAGES) {}
     TN_MEMBER unsigned q_tile() const { return q_at + (unsigned)(q.at * Q_TILE); }
     TN_MEMBER unsigned k_tile() const { return k_at + (unsigned)(k.at * K_TILE); }
     TN_MEMBER unsigned v_tile() const { return v_at + (unsigned)(v.at * V_TILE); }
 };
 
-template <int N> TN_DEV void open_slots(slots<N> s) {
+template <int N> TN_DEV void open_slots(slots<N> s, int readers) {
     for (; s.at < N; s.at++) {
         tn_mbarrier_init(s.full(), 1);
-        tn_mbarrier_init(s.empty(), 4 * GROUPS); // a warp each
+        tn_mbarrier_init(s.empty(), (unsigned)readers);
     }
 }
 
@@ -119,15 +128,15 @@ TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
         tn_mbarrier_wait(r.q.empty(), r.q.parity ^ 1);
         bring_tile<DP, BM>(r.q_tile(), tn_map_q(args), (int)w.first, q0, r.q.full());
         r.q.next();
-        for (int k = w.begin; k <= w.n; k++) { // keys are needed a tile earlier than values
+        for (int k = w.begin; k < w.n + SHARE; k++) { // keys are needed a tile earlier than values, by each that has tiles of its own
             if (k < w.n) {
                 tn_mbarrier_wait(r.k.empty(), r.k.parity ^ 1);
                 bring_tile<DP, BN>(r.k_tile(), tn_map_k(args), k * BN, k0, r.k.full());
                 r.k.next();
             }
-            if (k > w.begin) {
+            if (k >= w.begin + SHARE) {
                 tn_mbarrier_wait(r.v.empty(), r.v.parity ^ 1);
-                bring_tile<EP, BN>(r.v_tile(), tn_map_v(args), (k - 1) * BN, v0, r.v.full());
+                bring_tile<EP, BN>(r.v_tile(), tn_map_v(args), (k - SHARE) * BN, v0, r.v.full());
                 r.v.next();
             }
         }
@@ -135,10 +144,10 @@ TN_DEV void produce(const tn_args &args, rings r, tn_index tiles) {
 }
 
 // A warp has read a slot.
-template <int N> TN_DEV void release(slots<N> &s) {
+template <int BY, int N> TN_DEV void release(slots<N> &s) {
     __syncwarp();
     if (threadIdx.x % 32 == 0) tn_mbarrier_arrive(s.empty());
-    s.next();
+    s.template next<BY>();
 }
 
 TN_DEV void take_turn(int group) {
@@ -229,12 +238,13 @@ struct softmax {
     }
 };
 
-// All of a warpgroup's tiles of keys but the first, whose weights are there: those behind tile k that its queries see, before `mine`.
+// All of a warpgroup's tiles of keys but the first, whose weights are there: those behind tile k that are its own,
+// before tile `mine`.
 TN_DEV void add_tiles(softmax &x, rings &r, int group, int k, int mine, float (&s)[BN / 2]) {
-    const unsigned q = r.q_tile() + (unsigned)(group * TN_PANEL);
+    const unsigned q = r.q_tile() + (unsigned)(group / SHARE * TN_PANEL);
     float fade[2];
-    if (k + 1 < mine) tn_mbarrier_wait(r.k.full(), r.k.parity);
-    for (; k + 1 < mine; k++) {
+    if (k + SHARE < mine) tn_mbarrier_wait(r.k.full(), r.k.parity);
+    for (; k + SHARE < mine; k += SHARE) {
         take_turn(group);
         tn_wgmma_pin(x.out);
         tn_wgmma_fence();
@@ -244,34 +254,59 @@ TN_DEV void add_tiles(softmax &x, rings &r, int group, int k, int mine, float (&
         end_turn(group);
         tn_wgmma_wait<1>();
         tn_wgmma_pin(s);
-        release(r.k);
-        x.weigh(k + 1, s, fade);
-        if (k + 2 < mine) tn_mbarrier_wait(r.k.full(), r.k.parity); // a branch: ptxas waits for products as early as it can
+        release<SHARE>(r.k);
+        x.weigh(k + SHARE, s, fade);
+        if (k + 2 * SHARE < mine) tn_mbarrier_wait(r.k.full(), r.k.parity); // a branch: ptxas waits for products as early as it can
         tn_wgmma_wait<0>();
         tn_wgmma_pin(x.out);
-        release(r.v);
+        release<SHARE>(r.v);
         x.dim(fade);
         x.pack(s);
     }
 }
 
-// Tiles of keys that others see.
+// Tiles of keys that others see, in slots that all read.
 TN_DEV void pass_tiles(rings &r, int group, const work &w, int from, int to) {
-    for (int k = from; k < to; k++) {
+    for (int k = from; SHARE == 1 && k < to; k++) {
         if (k > w.begin) take_turn(group), end_turn(group);
         tn_mbarrier_wait(r.k.full(), r.k.parity);
-        release(r.k);
+        release<SHARE>(r.k);
         tn_mbarrier_wait(r.v.full(), r.v.parity);
-        release(r.v);
+        release<SHARE>(r.v);
     }
 }
 
-// A tile of queries: the warpgroup takes a turn for each tile of keys but the first.
-TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
+// Results of queries whose keys two warpgroups have shared: a lane of each finishes one of its two rows, with what the other has of it.
+TN_DEV void finish_shared(const tn_args &args, const softmax &x, int group, float *given) {
+    enum { ROW = ACC / 2, SUM = ROW * CONSUMERS, MOST = SUM + CONSUMERS };
+    float *gives = given + threadIdx.x, row[ROW];
+    const float *takes = given + (threadIdx.x ^ 128);
+    const bool low = group == 0;
+    TN_UNROLL
+    for (int i = 0; i < ROW; i++) {
+        const float &up = x.out[i / 2 * 4 + 2 + i % 2];
+        row[i] = low ? x.out[i / 2 * 4 + i % 2] : up;
+        gives[i * CONSUMERS] = low ? up : x.out[i / 2 * 4 + i % 2];
+    }
+    gives[SUM] = low ? x.sum[1] : x.sum[0];
+    gives[MOST] = low ? x.most[1] : x.most[0];
+    tn_barrier_sync(1, CONSUMERS);
+    const float own = low ? x.most[0] : x.most[1], other = takes[MOST], most = tn_max(own, other), base = base_of(most);
+    const float own_by = factor(own, base), other_by = factor(other, base); // 0 where it had no key
+    const float sum = (low ? x.sum[0] : x.sum[1]) * own_by + takes[SUM] * other_by;
+    TN_UNROLL
+    for (int i = 0; i < ROW; i++) row[i] = row[i] * own_by + takes[i * CONSUMERS] * other_by;
+    tn_barrier_sync(1, CONSUMERS); // the next tile's may take their place
+    finish_row(args, x.b, x.first + x.lane() / 4 + (low ? 0 : 8), row, most, sum);
+}
+
+// A tile of queries: the warpgroup takes a turn for each tile of keys but the first.  skip: tiles of keys before its first, where each has
+// its own.
+TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group, int skip, float *given) {
     const int warp = (int)threadIdx.x / 32 % 4;
-    const tn_index first = w.first + group * 64;
+    const tn_index first = w.first + group / SHARE * 64;
     const int mine = first < TN_S ? (keys_among<64, true>(args, w.b, first) + BN - 1) / BN : 0,
-              begin = first_among<64, false>(args, w.b, first) / BN;
+              begin = first_among<64, false>(args, w.b, first) / BN + skip;
     softmax x(args, w.b, first + warp * 16);
     if (w.begin < w.n) {
         tn_mbarrier_wait(r.q.full(), r.q.parity);
@@ -281,10 +316,10 @@ TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
             if (begin > w.begin) take_turn(group), end_turn(group);
             tn_mbarrier_wait(r.k.full(), r.k.parity);
             tn_wgmma_fence();
-            x.start_scores(r.q_tile() + (unsigned)(group * TN_PANEL), r.k_tile(), s);
+            x.start_scores(r.q_tile() + (unsigned)(group / SHARE * TN_PANEL), r.k_tile(), s);
             tn_wgmma_wait<0>();
             tn_wgmma_pin(s);
-            release(r.k);
+            release<SHARE>(r.k);
             x.weigh(begin, s, fade);
             x.pack(s);
             add_tiles(x, r, group, begin, mine, s);
@@ -294,12 +329,15 @@ TN_DEV void consume(const tn_args &args, rings &r, const work &w, int group) {
             x.start_sums(r.v_tile());
             tn_wgmma_wait<0>();
             tn_wgmma_pin(x.out);
-            release(r.v);
+            release<SHARE>(r.v);
         }
-        release(r.q);
+        release<1>(r.q);
         pass_tiles(r, group, w, begin < mine ? mine : w.begin, w.n);
     }
-    finish_quads(args, w.b, first + warp * 16, x.out, x.most, x.sum);
+    if constexpr (SHARE == 1)
+        finish_quads(args, w.b, first + warp * 16, x.out, x.most, x.sum);
+    else
+        finish_shared(args, x, group, given);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(const __grid_constant__ tn_args args) {
@@ -308,9 +346,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
     const tn_index tiles = ((tn_index)TN_S + BM - 1) / BM;
     const int group = tn_warpgroup();
     if (threadIdx.x == 0) {
-        open_slots(r.q);
-        open_slots(r.k);
-        open_slots(r.v);
+        open_slots(r.q, 4 * GROUPS); // a warp each
+        open_slots(r.k, 4 * GROUPS / SHARE);
+        open_slots(r.v, 4 * GROUPS / SHARE);
         tn_fence_mbarrier_init();
     }
     __syncthreads();
@@ -322,6 +360,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
     tn_more_registers<TN_REGS>();
     TN_WAIT();
     if (group == GROUPS - 1) end_turn(group);
-    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) consume(args, r, work(args, t, tiles), group);
+    int skip = group % SHARE; // slots go on from tile to tile of queries: whose the first is depends on how many there were
+    r.k.at = r.v.at = skip;
+    for (tn_index t = (tn_index)blockIdx.x; t < tiles * TN_BATCH; t += (tn_index)gridDim.x) {
+        const work w(args, t, tiles);
+        consume(args, r, w, group, skip, (float *)(memory + TN_Q_SLOTS * Q_TILE + STAGES * (K_TILE + V_TILE)));
+        skip = (skip + w.n - w.begin) % SHARE;
+    }
 }
 #include "tn_variant_end.cuh"

@@ -282,43 +282,49 @@ template <int TILES> TN_DEV void finish(const tn_args &args, tn_index b, tn_inde
     }
 }
 
-// Results of a warp's queries, from `first` on.  Four lanes have the pairs of a row's columns; they exchange them so that each has eight
-// columns in a row.  out: accumulators of wgmma or mma.
+// Results of a query, of whose columns four lanes have the pairs; they exchange them so that each has eight columns in a row.
+template <int N> TN_DEV void finish_row(const tn_args &args, tn_index b, tn_index row, const float (&sums)[N], float most, float sum) {
+    const int t = (int)threadIdx.x % 4;
+    const bool odd = t & 1, high = t & 2;
+    const share own(most, sum_of_four(sum), sink_of(args, b, row));
+    TN_UNROLL
+    for (int j = 0; j < N; j += 8) {
+        float x[8]; // columns by pairs: of four blocks of eight, then of one
+        TN_UNROLL
+        for (int i = 0; i < 8; i++) x[i] = own.of(sums[j + i]);
+        TN_UNROLL
+        for (int i = 0; i < 4; i++) { // blocks 0 and 1, 2 and 3
+            float &low = x[i / 2 * 4 + i % 2], &up = x[i / 2 * 4 + 2 + i % 2];
+            const float got = __shfl_xor_sync(0xffffffffu, odd ? low : up, 1);
+            low = odd ? got : low;
+            up = odd ? up : got;
+        }
+        TN_UNROLL
+        for (int i = 0; i < 4; i++) { // ... and these pairs
+            const float got = __shfl_xor_sync(0xffffffffu, high ? x[i] : x[i + 4], 2);
+            x[i] = high ? got : x[i];
+            x[i + 4] = high ? x[i + 4] : got;
+        }
+        const int e = (j / 2 + t) * 8;
+        if (row >= TN_S) continue;
+        TN_UNROLL
+        for (int l = 0; l < 8; l += TN_EPI_VEC) {
+            float y[TN_EPI_VEC];
+            TN_UNROLL
+            for (int i = 0; i < TN_EPI_VEC; i++) y[i] = x[l + i];
+            if (e + l < TN_E) tn_epilogue(args, b, row, e + l, y);
+        }
+    }
+}
+
+// Results of a warp's queries, from `first` on.  out: accumulators of wgmma or mma.
 template <int ACC> TN_DEV void finish_quads(const tn_args &args, tn_index b, tn_index first, const float (&out)[ACC], const float (&most)[2],
                                                const float (&sum)[2]) {
-    const int lane = (int)threadIdx.x % 32, t = lane % 4;
-    const bool odd = t & 1, high = t & 2;
     TN_UNROLL
     for (int h = 0; h < 2; h++) {
-        const tn_index row = first + h * 8 + lane / 4;
-        const share own(most[h], sum_of_four(sum[h]), sink_of(args, b, row));
+        float row[ACC / 2];
         TN_UNROLL
-        for (int j = 0; j < ACC; j += 16) {
-            float x[8]; // columns by pairs: of four blocks of eight, then of one
-            TN_UNROLL
-            for (int i = 0; i < 8; i++) x[i] = own.of(out[j + i / 2 * 4 + h * 2 + i % 2]);
-            TN_UNROLL
-            for (int i = 0; i < 4; i++) { // blocks 0 and 1, 2 and 3
-                float &low = x[i / 2 * 4 + i % 2], &up = x[i / 2 * 4 + 2 + i % 2];
-                const float got = __shfl_xor_sync(0xffffffffu, odd ? low : up, 1);
-                low = odd ? got : low;
-                up = odd ? up : got;
-            }
-            TN_UNROLL
-            for (int i = 0; i < 4; i++) { // ... and these pairs
-                const float got = __shfl_xor_sync(0xffffffffu, high ? x[i] : x[i + 4], 2);
-                x[i] = high ? got : x[i];
-                x[i + 4] = high ? x[i + 4] : got;
-            }
-            const int e = (j / 4 + t) * 8;
-            if (row >= TN_S) continue;
-            TN_UNROLL
-            for (int l = 0; l < 8; l += TN_EPI_VEC) {
-                float y[TN_EPI_VEC];
-                TN_UNROLL
-                for (int i = 0; i < TN_EPI_VEC; i++) y[i] = x[l + i];
-                if (e + l < TN_E) tn_epilogue(args, b, row, e + l, y);
-            }
-        }
+        for (int i = 0; i < ACC / 2; i++) row[i] = out[i / 2 * 4 + h * 2 + i % 2];
+        finish_row(args, b, first + h * 8 + (int)threadIdx.x % 32 / 4, row, most[h], sum[h]);
     }
 }

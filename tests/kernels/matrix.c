@@ -29,7 +29,7 @@
  * compared with a GPU's, FMAs are contracted as they are there.  NVRTC compiles with few optimizations, and one variant
  * of each large batch also as Tenon does it; with --optimize, all.
  *
- * --early looks into the machine code for sm_90a of one variant for each template, dtypes of operands, norm, and number of warpgroups: one that
+ * --early looks into the machine code for sm_90a of one variant for each template, dtypes of operands, norm, number of warpgroups, and of those that share keys: one that
  * promises to ask for constants before it waits for the kernel before it does so, and wgmma's descriptors are ready before it.  Here and
  * wherever a variant is compiled as Tenon does it, its wgmmas do not wait for each other.
  *
@@ -405,10 +405,11 @@ static void check_early(const problem *p, const tn_choices *all) {
         if (tn_choice_make(all, k, &v) != TN_OK) die("%s: a variant cannot be generated", p->name);
         const char letter = promised(&v);
         const char *norm = strstr(v.header, "define TN_NORM "), *groups = strstr(v.text, "WARPGROUPS="),
-                   *load = strstr(v.text, "LOAD=");
-        const bool due = (letter || has_wgmma(&v)) &&
-                         !note(coverage_of(v.tpl), "early%s %.1s %.1s %.1s", dtypes, norm ? norm + 15 : "-",
-                               has_wgmma(&v) && groups ? groups + 11 : "-", has_wgmma(&v) && load ? load + 5 : "-");
+                   *load = strstr(v.text, "LOAD="), *share = strstr(v.text, "SHARE=");
+        const bool due =
+            (letter || has_wgmma(&v)) && !note(coverage_of(v.tpl), "early%s %.1s %.1s %.1s %.1s", dtypes,
+                                               norm ? norm + 15 : "-", has_wgmma(&v) && groups ? groups + 11 : "-",
+                                               has_wgmma(&v) && load ? load + 5 : "-", share ? share + 6 : "-");
         if (due && run.verbose) printf("%s %s %s\n", p->name, p->kind, v.text);
         if (due && build(p, &v, &bin)) {
             const bool by_one = load && load[5] == '1'; /* thread, beside others that only wait: TMA */
