@@ -54,7 +54,7 @@ static void turn(tn_graph *g, tn_val w) {
         tn_cursor at = tn_cursor_before(g, n);
         at.loc = tn_node_loc(g, n);
         tn_set_cursor(g, at);
-        tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, in[2].i ? 3 : 2, in));
+        tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, tn_node_input_count(g, n), in));
         tn_erase(g, n);
     }
     tn_set_cursor(g, saved);

@@ -1,17 +1,20 @@
 /* normed.c: norms of the rows that products read.
  *
- *     n = layer_norm(x, gain, shift)                        y = matmul(x, gain * w, sums) {norm="layer"} + shift w
+ *     n = layer_norm(x, gain, shift)                        y = matmul(x, gain * w - means) {norm="layer"} + shift w
  *     y = matmul(n, w)                          becomes
  *
- * The norm multiplies a row with one number, which a product may do behind its sums, and takes the row's mean away, which is that mean
- * times the sums of the weight's columns there.  Both numbers follow from sums over the row, all of which passes through the kernel
- * anyhow: so the norm is no kernel of its own, and what it made is nowhere in memory.  Gain and shift are constants and go
- * into the weight and behind the product.
+ * The norm multiplies a row with one number, which a product may do behind its sums, and takes the row's mean away, for which the means
+ * of the weight's columns may be taken away: then what is the same for all of a row comes to nothing.  That number follows from sums
+ * over the row, all of which passes through the kernel anyhow: so the norm is no kernel of its own, and what it made is nowhere in
+ * memory.  Gain and shift are constants and go into the weight and behind the product.
  *
  * For products on tensor cores, where all that reads the norm is such products (a norm before attention and before the two products
  * behind it, as in ViT, GPT and Llama), and perhaps one sum that has the norm as its residual (a norm behind these, as in BERT): that
- * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).  Every tile
- * of columns adds the rows up again, so that a wide product of many rows would rather read what a kernel made once (pays). */
+ * computes the elements of the norm where it reads x, with what the norm does to rows, which a product writes down (row_norm).
+ *
+ * Where a product made x, its epilogue has the rows in registers and adds up each 32 neighbours (row_sums), which the products that read x
+ * finish.  Else every tile of columns adds the rows up again, so that a wide product of many rows would rather read what a kernel made
+ * once (pays). */
 #include "ir/eval/eval.h"
 #include "passes/pass.h"
 #include "passes/rule.h"
@@ -21,7 +24,13 @@
 tn_status tn_pass_normed(tn_graph *g, tn_pass_ctx *ctx);
 
 static const char rule[] = "normed";
-enum { READERS = 8, FAR = 8, MAX_BYTES = 256 << 20 };
+enum {
+    READERS = 8,
+    FAR = 8,
+    MAX_BYTES = 256 << 20,
+    PART = 32, /* neighbours of a row that an epilogue adds up */
+    MANY = 48  /* rows: products of fewer are for kernels that stream the weights, and have no such epilogue */
+};
 
 typedef struct normed {
     tn_graph *g;
@@ -30,7 +39,8 @@ typedef struct normed {
     double eps;
     tn_val x, gain, shift; /* gain, shift: none, or a constant a column */
     int64_t cols;
-    size_t n; /* products that read it */
+    tn_val sums; /* of x's rows, where the product that makes x adds them up; or none */
+    size_t n;    /* products that read it */
     tn_filter f[READERS];
     tn_node sum;  /* that has it as its residual, or none */
     size_t slot;  /* there */
@@ -93,22 +103,66 @@ static bool find_readers(normed *p, tn_val v) {
 
 /* ---- whether it pays --------------------------------------------------------------------------------------------- */
 
-/* Microseconds: a launch and the bytes of a norm of its own, against what the sums add to the products.  On an H200 GPT-2's 512
- * tokens take 579 us with their norms in products and 513 with kernels of their own, ViT-B/16 353 and 340 for one image, BERT-base
- * 2412 and 1536 for 32 x 128 tokens; at 1 x 128 it takes 272 with them. */
-static bool pays_at(const normed *p, double elements) {
-    static const double LAUNCH = 0.85, BYTES = 4e6, SUMS = 3.25e8; /* BYTES and SUMS: of a microsecond */
+static double columns_of(const normed *p) {
     double columns = 0;
     for (size_t k = 0; k < p->n; k++) columns += (double)p->f[k].outs;
-    return elements * columns / SUMS < LAUNCH + elements * 4 / BYTES;
+    return columns;
+}
+
+/* Microseconds: a launch and the bytes of a norm of its own. */
+static double own_cost(double elements) {
+    static const double LAUNCH = 0.85, BYTES = 4e6; /* of a microsecond */
+    return LAUNCH + elements * 4 / BYTES;
+}
+
+/* That, against what adding up the rows takes of the products.  On an H200 GPT-2's 512 tokens take 579 us so and 513 with norms of their own,
+ * ViT-B/16 353 and 340 for one image, BERT-base 2412 and 1536 for 32 x 128 tokens; at 1 x 128 it takes 272 so. */
+static bool pays_at(const normed *p, double elements) {
+    static const double SUMS = 3.25e8; /* of a microsecond */
+    return elements * columns_of(p) / SUMS < own_cost(elements);
+}
+
+/* The same where sums are given.  While the first tile of a multiprocessor comes, its rows' sums come too; before each further tile the
+ * tensor cores wait for them.  On an H200 ViT-B/16 takes 324 us for one image so, BERT-base 261 for 1 x 128 tokens, but 1964 for 32, and
+ * GPT-2's vocabulary 107 instead of 86. */
+static bool pays_with_sums(const normed *p, double elements) {
+    static const double TILE = 128 * 128 * 132.0, FIRST = 0.3,
+                        FURTHER = 2; /* TILE: results of one on each multiprocessor */
+    const double rows = elements / (double)p->cols, tiles = rows * columns_of(p) / TILE;
+    return rows >= MANY && FIRST + (tiles > 1 ? (tiles - 1) * FURTHER : 0) < own_cost(elements);
 }
 
 /* In every bucket: the graph is the same in all. */
-static bool pays(const normed *p) {
+static bool in_all(const normed *p, bool (*holds)(const normed *, double)) {
     const size_t n = tn_bucket_count(p->g);
-    bool all = n || pays_at(p, tn_typical_numel(p->g, p->x));
-    for (size_t k = 0; all && k < n; k++) all = pays_at(p, tn_bucket_numel(p->g, k, p->x));
+    bool all = n || holds(p, tn_typical_numel(p->g, p->x));
+    for (size_t k = 0; all && k < n; k++) all = holds(p, tn_bucket_numel(p->g, k, p->x));
     return all;
+}
+
+/* v is what elementwise ops, at most so many, make of a product of its dims, or of a reshape of one that keeps its rows. */
+static bool is_from_product(const tn_graph *g, tn_val v, int steps) {
+    const tn_node n = tn_val_def(g, v);
+    if (!n.i || steps == 0) return false;
+    if (tn_node_op(g, n) == TN_OP_MATMUL) return is_narrow(tn_val_dtype(g, v));
+    if (tn_node_op(g, n) == TN_OP_RESHAPE) {
+        const tn_val w = tn_node_input(g, n, 0);
+        const size_t rank = tn_val_rank(g, v), own = tn_val_rank(g, w);
+        return rank && own && tn_val_dim(g, w, own - 1).i == tn_val_dim(g, v, rank - 1).i &&
+               is_from_product(g, w, steps - 1);
+    }
+    bool from = false;
+    for (size_t k = 0; !from && tn_op_is(tn_node_op(g, n), TN_T_ELEMENTWISE) && k < tn_node_input_count(g, n); k++) {
+        const tn_val w = tn_node_input(g, n, k);
+        from = w.i && tn_same_dims(g, w, v) && is_from_product(g, w, steps - 1);
+    }
+    return from;
+}
+
+/* Whether the product that makes x may add its rows up. */
+static bool may_sum(const normed *p) {
+    return p->cols % PART == 0 && tn_val_rank(p->g, p->x) < TN_MAX_RANK && in_all(p, pays_with_sums) &&
+           is_from_product(p->g, p->x, FAR);
 }
 
 /* Whether what the first product knows of the rows is there for the sum. */
@@ -130,7 +184,9 @@ static const char *stays(normed *p, const uint32_t *place) {
             return "the weights are too large to be multiplied by the gain";
     }
     if (p->sum.i && !precedes_sum(p, place)) return "the sum that has it as its residual runs before the products";
-    return pays(p) ? NULL : "the products are so wide that each would add the rows up too often";
+    return may_sum(p) || in_all(p, pays_at)
+               ? NULL
+               : "the products are so wide that what each does for it takes longer than a norm";
 }
 
 /* ---- the rewriting ----------------------------------------------------------------------------------------------- */
@@ -174,44 +230,77 @@ static double *numbers(const normed *p, const tn_val *c, int64_t n) {
     return v;
 }
 
-/* The weight times the gain, rounded: the weight itself where there is none. */
-static tn_val scaled(const normed *p, const tn_filter *f) {
-    if (!p->gain.i) return tn_emit1(p->g, TN_OP_CONST, tn_node_attrs(p->g, tn_val_def(p->g, f->w)), 0, NULL);
-    double *gain = numbers(p, &p->gain, p->cols);
-    const tn_val w = gain ? tn_filter_scaled(f, NULL, gain) : (tn_val){0};
-    tn_free(tn_graph_env(p->g), gain, (size_t)p->cols * sizeof *gain);
+/* Sums of w by column of the product, of which row i counts `of[i]` times; NULL: out of memory, which the graph says. */
+static double *sums_of_columns(const normed *p, const tn_filter *f, const tn_val *of) {
+    const tn_graph *g = p->g;
+    double *sums = numbers(p, NULL, f->outs), *each = numbers(p, of, f->ins);
+    column_sums s = {f, tn_val_dtype(g, f->w), tn_const_data(g, f->w), each, sums};
+    if (sums && each) tn_ev_parallel((size_t)(f->ins * f->outs), sum_part, &s);
+    tn_free(tn_graph_env(g), each, (size_t)f->ins * sizeof *each);
+    return sums;
+}
+
+/* The weight times the gain, less the means of columns where the norm takes means away, rounded: the weight itself where neither is. */
+static tn_val moved(const normed *p, const tn_filter *f) {
+    const tn_env *env = tn_graph_env(p->g);
+    const tn_val *of = p->gain.i ? &p->gain : NULL;
+    if (!of && !p->layer) return tn_emit1(p->g, TN_OP_CONST, tn_node_attrs(p->g, tn_val_def(p->g, f->w)), 0, NULL);
+    double *gain = numbers(p, of, p->cols), *less = p->layer ? sums_of_columns(p, f, of) : NULL;
+    for (int64_t o = 0; less && o < f->outs; o++) less[o] /= (double)f->ins;
+    const tn_val w = gain && (less || !p->layer) ? tn_filter_moved(f, NULL, gain, less) : (tn_val){0};
+    tn_free(env, gain, (size_t)p->cols * sizeof *gain);
+    tn_free(env, less, (size_t)f->outs * sizeof *less);
     return w;
 }
 
-/* Sums of w by column of the product, of dtype t; none if that cannot hold them. */
-static tn_val columns(const normed *p, const tn_filter *f, tn_val w, const tn_val *of, tn_dtype t) {
-    const tn_graph *g = p->g;
-    double *sums = numbers(p, NULL, f->outs), *each = numbers(p, of, f->ins);
-    column_sums s = {f, tn_val_dtype(g, w), tn_const_data(g, w), each, sums};
-    if (sums && each) tn_ev_parallel((size_t)(f->ins * f->outs), sum_part, &s);
-    const tn_val c = sums && each ? tn_emit_const_f64(p->g, t, 1, &f->outs, sums, NULL) : (tn_val){0};
-    tn_free(tn_graph_env(g), sums, (size_t)f->outs * sizeof *sums);
-    tn_free(tn_graph_env(g), each, (size_t)f->ins * sizeof *each);
+/* What the norm's shift comes to, by column of the product, in dtype t; none if that cannot hold it. */
+static tn_val shift_of(const normed *p, const tn_filter *f, tn_dtype t) {
+    double *sums = sums_of_columns(p, f, &p->shift);
+    const tn_val c = sums ? tn_emit_const_f64(p->g, t, 1, &f->outs, sums, NULL) : (tn_val){0};
+    tn_free(tn_graph_env(p->g), sums, (size_t)f->outs * sizeof *sums);
     return c;
+}
+
+/* The sums of the rows of an operand of such a type, which are x's; none if nobody has them. */
+static tn_val sums_of_rows(const normed *p, tn_type type) {
+    tn_graph *g = p->g;
+    const size_t rank = tn_type_rank(g, type);
+    tn_dim dims[TN_MAX_RANK];
+    if (!p->sums.i || rank == TN_MAX_RANK) return (tn_val){0};
+    dims[0] = tn_dim_const(g, p->cols / PART);
+    for (size_t k = 0; k + 1 < rank; k++) dims[k + 1] = tn_type_dims(g, type)[k];
+    dims[rank] = tn_dim_const(g, 2);
+    return tn_emit_reshape(g, p->sums, rank + 1, dims);
+}
+
+/* They stand behind the node that makes x: the fusion gives them to the same kernel. */
+static void sum_rows(normed *p) {
+    tn_graph *g = p->g;
+    const tn_node def = tn_val_def(g, p->x);
+    tn_cursor at = tn_cursor_before(g, tn_node_next(g, def));
+    at.loc = tn_node_loc(g, p->node);
+    const tn_cursor saved = tn_set_cursor(g, at);
+    p->sums = tn_emit1(g, TN_OP_ROW_SUMS, &(tn_attrs_row_sums){.of = PART}, 1, &p->x);
+    tn_set_cursor(g, saved);
 }
 
 /* One product of the rows as they stand, and what is to be added to it (none: nothing); none if a constant would not be finite.  *rows
  * (NULL: unwanted): what the norm does to rows. */
 static tn_val product(const normed *p, const tn_filter *f, tn_val *shift, tn_val *rows) {
     tn_graph *g = p->g;
-    const tn_val w = scaled(p, f);
+    const tn_val w = moved(p, f);
     if (!w.i) return w;
-    /* of the weight as it was rounded: then what a row has in common cancels */
-    const tn_val sums = p->layer ? columns(p, f, w, NULL, TN_F32) : (tn_val){0};
-    *shift = p->shift.i ? columns(p, f, f->w, &p->shift, tn_val_dtype(g, w)) : (tn_val){0};
-    if ((p->layer && !sums.i) || (p->shift.i && !shift->i)) return (tn_val){0};
+    *shift = p->shift.i ? shift_of(p, f, tn_val_dtype(g, w)) : (tn_val){0};
+    if (p->shift.i && !shift->i) return (tn_val){0};
     tn_attrs_matmul a = *TN_ATTRS_OF(g, f->node, matmul);
     a.norm = p->layer ? "layer" : "rms";
     a.eps = p->eps;
     const tn_type type = tn_val_type(g, f->x);
-    const tn_val in[3] = {tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)), w, sums};
-    const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, p->layer ? 3 : 2, in);
-    if (rows) *rows = tn_emit1(g, TN_OP_ROW_NORM, &(tn_attrs_row_norm){.norm = a.norm, .eps = a.eps}, 1, in);
+    const tn_val x = tn_emit_reshape(g, p->x, tn_type_rank(g, type), tn_type_dims(g, type)),
+                 sums = sums_of_rows(p, type);
+    const tn_val y = tn_emit1(g, TN_OP_MATMUL, &a, sums.i ? 3 : 2, (tn_val[]){x, w, sums});
+    const tn_attrs_row_norm of_rows = {.norm = a.norm, .eps = a.eps};
+    if (rows) *rows = tn_emit1(g, TN_OP_ROW_NORM, &of_rows, sums.i ? 2 : 1, (tn_val[]){x, sums});
     return y;
 }
 
@@ -288,8 +377,9 @@ static void give_residual(const normed *p, tn_val rows) {
     tn_reap(p->g, old);
 }
 
-static void rewrite(const normed *p, tn_pass_ctx *ctx) {
+static void rewrite(normed *p, tn_pass_ctx *ctx) {
     tn_graph *g = p->g;
+    if (may_sum(p)) sum_rows(p);
     tn_val y[READERS], shift[READERS], rows = {0};
     bool made = true;
     for (size_t k = 0; k < p->n; k++) {

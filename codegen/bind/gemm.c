@@ -10,7 +10,7 @@ typedef struct plan {
 static bool make_plan(const tn_spec *s, plan *p) {
     if (!tn_contraction_of(s, &p->c)) return false;
     const tn_contraction *c = &p->c;
-    return tn_finish_ok(s, c->bias) && tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) &&
+    return tn_finish_sums_ok(s, c) && tn_operand_plan(s, c->a, c->a_batch, c->a_m, c->a_k, !c->trans_a, &p->a) &&
            tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, c->trans_b, &p->b);
 }
 
@@ -26,6 +26,7 @@ static bool accepts(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     tn_operand_constants(&pl.a, 'A', p);
     tn_operand_constants(&pl.b, 'B', p);
     tn_problem_add_int(p, "N_VEC", tn_dim_pow2(s, c->n, 8));
+    tn_problem_add_int(p, "SUMS", tn_spec_row_sums(s).i != 0);
     tn_arch_constants(arch, c->dtype, p);
     return true;
 }
@@ -62,6 +63,7 @@ static tn_status emit_for(const tn_spec *s, const tn_arch *arch, const tn_proble
         tn_emit_weight(e, &pl.b, packs ? &how : NULL, c->b, c->b_batch, c->b_n, c->b_k);
         if (wgmma) emit_maps(e, s, p, &pl, v);
         const uint32_t vec = wgmma ? (uint32_t)tn_problem_get(p, "N_VEC") : tn_tile_epilogue_vec(p, v);
+        tn_emit_row_sums(e, s, c);
         tn_emit_finish(e, s, c->out, c->bias, c->o_batch, c->o_m, c->o_n, vec);
         if (wgmma)
             tn_wgmma_launch(e, s, arch, p, v, c->m, c->n, c->k, c->batch);
@@ -95,8 +97,8 @@ const tn_binding_ops tn_bind_gemm_mma = {"gemm_mma", accepts, emit, cost};
 
 static bool accepts_sparse(const tn_spec *s, const tn_arch *arch, tn_problem *p) {
     plan pl;
-    return make_plan(s, &pl) && !pl.c.norm && pl.b.packs && tn_spec_two_of_four(s, pl.b.packed_in) &&
-           accepts(s, arch, p);
+    return make_plan(s, &pl) && !pl.c.norm && !tn_spec_row_sums(s).i && pl.b.packs &&
+           tn_spec_two_of_four(s, pl.b.packed_in) && accepts(s, arch, p);
 }
 
 static double cost_sparse(const tn_spec *s, const tn_arch *arch, const tn_problem *p, const int64_t *knobs) {

@@ -37,7 +37,7 @@ static bool make_plan(const tn_spec *s, plan *p) {
     const tn_contraction *c = &p->c;
     int64_t lo;
     tn_dim_bounds(s->g, c->m, &lo, &p->m_max);
-    return p->m_max <= MAX_ROWS && tn_finish_ok(s, c->bias) && tn_spec_prologue_ok(s, c->a) &&
+    return p->m_max <= MAX_ROWS && !c->row_sums.i && tn_finish_ok(s, c->bias) && tn_spec_prologue_ok(s, c->a) &&
            tn_operand_plan(s, c->b, c->b_batch, c->b_n, c->b_k, true, &p->b) &&
            (streams(p) || p->b.packs || unpacks(s, p));
 }

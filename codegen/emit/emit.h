@@ -127,7 +127,7 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
 /* The same in two steps, for one vec:
  *     __device__ auto fn(const tn_args &args, tn_index c0, ..., bool inside)
  * reads what the epilogue wants beside acc, where the coordinates are inside, and returns what is called there with
- * `const R (&acc)[vec]` to do the rest.  So a template asks for the operands of several places before its sums are there, and before what
+ * `const R (&acc)[vec]` to do the rest, and, where tn_spec_row_sums wants it, with `R (&kept)[vec]` for what is to be summed up.  So a template asks for the operands of several places before its sums are there, and before what
  * it writes might overlie them. */
 void tn_emit_epilogue_at(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec);
 tn_val tn_spec_anchor_result(const tn_spec *s);
@@ -137,6 +137,10 @@ tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
 bool tn_spec_epilogue_ok(const tn_spec *s);
 /* The result that is what a norm does to the rows of the anchor's operand: for templates of which tn_finish stores it; or none. */
 tn_val tn_spec_row_norm(const tn_spec *s);
+/* The result that is the sums by rows of what the epilogue computes: for templates of which tn_finish stores them, a quad's lanes having 32
+ * neighbours (TN_DEALT); or none.  And whether that can be written from there: tn_spec_epilogue_ok says no. */
+tn_val tn_spec_row_sums(const tn_spec *s);
+bool tn_spec_sums_ok(const tn_spec *s);
 /* The region reads every second column of the anchor's product as something of its own (tn_is_pair_half): epilogues are given an even
  * number of columns.  And whether it can be written from there. */
 bool tn_spec_pairs(const tn_spec *s);

@@ -204,33 +204,58 @@ static tn_dim pair_coords(tn_fn *f, tn_val of, const tn_coord *c, uint32_t n, ui
     return pair;
 }
 
-static bool is_row_norm(const tn_spec *s, tn_val v) {
-    const tn_node n = tn_val_def(s->g, v);
-    return n.i && tn_node_op(s->g, n) == TN_OP_ROW_NORM;
-}
-
-tn_val tn_spec_row_norm(const tn_spec *s) {
+static tn_val result_of(const tn_spec *s, tn_op op) {
     for (uint32_t k = 0; k < s->n_out; ++k)
-        if (is_row_norm(s, s->out[k].arg)) return s->out[k].arg;
+        if (tn_is_op(s->g, s->out[k].arg, op)) return s->out[k].arg;
     return (tn_val){0};
 }
 
-/* Result y is what becomes of `of`: what a norm does to rows is given beside the anchor's result, and is stored as it is. */
-static bool of_epilogue(const tn_spec *s, tn_val y, tn_val of) {
-    return is_row_norm(s, y) || is_row_norm(s, of) ? y.i == of.i : true;
+tn_val tn_spec_row_norm(const tn_spec *s) {
+    return result_of(s, TN_OP_ROW_NORM);
 }
 
-/* split: as tn_emit_epilogue_at. */
+tn_val tn_spec_row_sums(const tn_spec *s) {
+    return result_of(s, TN_OP_ROW_SUMS);
+}
+
+/* What stands beside the anchor's result, of rows, and is stored as it is. */
+static bool is_of_rows(const tn_spec *s, tn_val v) {
+    return tn_is_op(s->g, v, TN_OP_ROW_NORM) || tn_is_op(s->g, v, TN_OP_ROW_SUMS);
+}
+
+/* Result y is what becomes of `of`. */
+static bool of_epilogue(const tn_spec *s, tn_val y, tn_val of) {
+    return is_of_rows(s, y) || is_of_rows(s, of) ? y.i == of.i : true;
+}
+
+/* The value whose rows' sums are to be stored beside it, as it is stored, for tn_put_sums. */
+static void keep_summed(tn_fn *f, const place *p, uint32_t places) {
+    const tn_spec *s = f->e->s;
+    const tn_val sums = tn_spec_row_sums(s), x = tn_node_input(s->g, tn_val_def(s->g, sums), 0);
+    const place *q = find_place(p, places, x);
+    const char *round = tn_round_function(tn_val_dtype(s->g, x));
+    if (!q) {
+        tn_fn_failed(f, tn_val_def(s->g, sums), "is not of what the epilogue computes");
+        return;
+    }
+    const tn_ref v = tn_fn_value(f, x, q->c, f->guard);
+    tn_text_add(tn_fn_text(f, true), "kept[%s] = %s(%s);\n", f->vec > 1 ? "lane" : "0", round ? round : "", v.text);
+}
+
+/* split: as tn_emit_epilogue_at; there the anchor's epilogue may hand back what is summed up by rows. */
 static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec,
                      bool split) {
     tn_fn f;
     tn_dim at[TN_MAX_RANK], pair = {0};
-    char head[512], acc[96];
+    char head[512], acc[160];
+    const bool keeps = split && tn_emit_ok(e) && tn_spec_row_sums(e->s).i;
     const bool pairs = tn_emit_ok(e) && vec % 2 == 0 && is_of_pairs(e->g, of);
     if (!tn_fn_begin(&f, e, pairs ? vec / 2 : vec)) return;
     place *p = tn_alloc(e->env, MAX_PLACES * sizeof *p);
     signature(head, sizeof head, split ? "auto" : "void", fn, c, n);
-    snprintf(acc, sizeof acc, "const %s (&acc)[%u]", tn_register_type(tn_val_dtype(e->g, of)), vec);
+    const char *type = tn_register_type(tn_val_dtype(e->g, of));
+    snprintf(acc, sizeof acc, keeps ? "const %s (&acc)[%u], %s (&kept)[%u]" : "const %s (&acc)[%u]", type, vec, type,
+             vec);
     close_signature(head, sizeof head, ", ");
     close_signature(head, sizeof head, split ? "bool inside" : acc);
     close_signature(head, sizeof head, ")");
@@ -256,6 +281,7 @@ static void epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c
         }
         for (uint32_t k = 0; k < e->s->n_out && tn_emit_ok(e); ++k)
             if (of_epilogue(e->s, e->s->out[k].arg, of)) tn_fn_store(&f, k, where[k]);
+        if (keeps && tn_emit_ok(e)) keep_summed(&f, p, places);
     }
     tn_free(e->env, p, MAX_PLACES * sizeof *p);
     if (split)
@@ -308,7 +334,7 @@ static uint32_t all_axes(const tn_spec *s, tn_val v, tn_coord *c) {
 }
 
 bool tn_spec_epilogue_ok(const tn_spec *s) {
-    return tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+    return !tn_spec_row_sums(s).i && tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
 }
 
 bool tn_spec_shows(const tn_spec *s) {
@@ -330,8 +356,15 @@ bool tn_spec_epilogue_of_ok(const tn_spec *s, tn_val of) {
     return epilogue_ok(s, of, 1);
 }
 
+bool tn_spec_sums_ok(const tn_spec *s) {
+    enum { OF = 32 };
+    const tn_val y = tn_spec_row_sums(s);
+    return y.i && !tn_spec_pairs(s) && TN_ATTRS_OF(s->g, tn_val_def(s->g, y), row_sums)->of == OF &&
+           tn_spec_epilogue_of_ok(s, tn_spec_anchor_result(s));
+}
+
 bool tn_spec_pairs_ok(const tn_spec *s) {
-    return tn_spec_pairs(s) && epilogue_ok(s, tn_spec_anchor_result(s), 2);
+    return !tn_spec_row_sums(s).i && tn_spec_pairs(s) && epilogue_ok(s, tn_spec_anchor_result(s), 2);
 }
 
 bool tn_spec_prologue_ok(const tn_spec *s, tn_val val) {

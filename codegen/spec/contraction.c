@@ -81,7 +81,7 @@ static void operands(const tn_spec *s, tn_contraction *c) {
     c->tf32 = tn_spec_tf32(s);
     c->i32 = tn_spec_i32(s);
     c->norm = norm_of(s) != 0;
-    if (c->norm) c->bias = tn_spec_anchor_input(s, 2);
+    if (c->norm) c->row_sums = tn_spec_anchor_input(s, 2);
 }
 
 static void sizes(const tn_spec *s, tn_contraction *c) {
@@ -364,6 +364,26 @@ bool tn_finish_ok(const tn_spec *s, tn_val bias) {
     return (tn_spec_epilogue_ok(s) || tn_spec_pairs_ok(s)) && (!bias.i || tn_spec_prologue_ok(s, bias));
 }
 
+/* Sums of rows of n elements: two numbers for each 32 of them. */
+static bool is_of_dealt(const tn_spec *s, tn_val sums, tn_dim n) {
+    int64_t parts, cols;
+    return tn_dim_is_const(s->g, tn_val_dim(s->g, sums, 0), &parts) && tn_dim_is_const(s->g, n, &cols) &&
+           parts * TN_DEALT == cols;
+}
+
+bool tn_finish_sums_ok(const tn_spec *s, const tn_contraction *c) {
+    const tn_val put = tn_spec_row_sums(s);
+    const bool given = !c->row_sums.i || (is_of_dealt(s, c->row_sums, c->k) && tn_spec_prologue_ok(s, c->row_sums));
+    if (!put.i) return given && tn_finish_ok(s, c->bias);
+    return given && tn_spec_sums_ok(s) && is_of_dealt(s, put, c->n) && (!c->bias.i || tn_spec_prologue_ok(s, c->bias));
+}
+
+/* A coordinate of rows, of the sums of their parts. */
+static tn_coord behind_parts(tn_coord c) {
+    c.axis++;
+    return c;
+}
+
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec) {
     const int norm = norm_of(s);
@@ -377,6 +397,21 @@ void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn
     const uint32_t two = 2;
     tn_emit_define(e, "PUTS_ROWS", rows.i != 0);
     if (rows.i) tn_emit_epilogue(e, "tn_put_row", rows, (tn_coord[]){batch, m, n}, 3, &two, 1);
+    const tn_val sums = tn_spec_row_sums(s), given = norm ? tn_spec_anchor_input(s, 2) : (tn_val){0};
+    const uint32_t half = (uint32_t)tn_val_rank(s->g, out);
+    const tn_coord part[] = {{"part", 0, 1, 0}, behind_parts(batch), behind_parts(m), {"half", half, 1, 0}};
+    int64_t parts = 0;
+    tn_emit_define(e, "PUTS_SUMS", sums.i != 0);
+    if (sums.i) tn_emit_epilogue(e, "tn_put_part", sums, part, 4, &two, 1);
+    if (given.i) tn_dim_is_const(s->g, tn_val_dim(s->g, given, 0), &parts);
+    tn_emit_define(e, "PARTS", parts);
+}
+
+void tn_emit_row_sums(tn_emitter *e, const tn_spec *s, const tn_contraction *c) {
+    if (!c->row_sums.i) return;
+    const uint32_t half = (uint32_t)tn_val_rank(s->g, c->row_sums) - 1;
+    const tn_coord coords[] = {{"part", 0, 1, 0}, behind_parts(c->a_batch), behind_parts(c->a_m), {"half", half, 1, 0}};
+    tn_emit_load(e, "tn_load_row_sums", c->row_sums, coords, 4, 2);
 }
 
 void tn_arch_constants(const tn_arch *arch, tn_dtype elem, tn_problem *p) {

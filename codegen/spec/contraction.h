@@ -10,11 +10,12 @@ typedef enum tn_batch_map { TN_BATCH_ZERO, TN_BATCH_SAME, TN_BATCH_MIXED } tn_ba
 
 typedef struct tn_contraction {
     tn_val a, b, out;
-    tn_val bias;    /* none if absent; of a product with a norm that takes means away, the sums of b's columns */
-    bool norm;      /* of a's rows: for templates that add them up (tn_finish.cuh) */
-    tn_dtype dtype; /* of a and b */
-    bool tf32;      /* float32 operands may be rounded to tf32 */
-    bool i32;       /* integers of 8 bits, b's of b_dtype, summed in int32 */
+    tn_val bias;     /* none if absent */
+    bool norm;       /* of a's rows: for templates that add them up (tn_finish.cuh) */
+    tn_val row_sums; /* ... or that read these sums of theirs; none: they are not given */
+    tn_dtype dtype;  /* of a and b */
+    bool tf32;       /* float32 operands may be rounded to tf32 */
+    bool i32;        /* integers of 8 bits, b's of b_dtype, summed in int32 */
     tn_dtype b_dtype;
     bool trans_a, trans_b; /* a is stored (k, m); b is stored (n, k) */
     tn_coord a_batch, a_m, a_k, b_batch, b_n, b_k, o_batch, o_m, o_n;
@@ -86,10 +87,15 @@ bool tn_spec_direct(const tn_spec *s, tn_val val, uint32_t *in);
 uint32_t tn_dim_pow2(const tn_spec *s, tn_dim d, uint32_t max);
 
 /* Epilogue, bias, norm and their constants for one vector width: tn_epilogue_at(args, b, m, n, inside)(acc), tn_load_bias, TN_HAS_BIAS,
- * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers). */
+ * TN_NORM, TN_EPS, TN_EPI_VEC, and where a result is what the norm does to rows: TN_PUTS_ROWS, tn_put_row(args, b, m, 0, numbers).  TN_PUTS_SUMS: a result
+ * is the sums of the results' rows, tn_put_part(args, part, b, m, 0, sums); TN_PARTS: how many parts a row of A has whose sums are given, or 0. */
 void tn_emit_finish(tn_emitter *e, const tn_spec *s, tn_val out, tn_val bias, tn_coord batch, tn_coord m, tn_coord n,
                     uint32_t vec);
 bool tn_finish_ok(const tn_spec *s, tn_val bias);
+/* The same of a template that reads the sums of A's rows where they are given, and stores those of the results where they are wanted; and
+ * generates tn_load_row_sums(args, part, b, m, 0, sums). */
+bool tn_finish_sums_ok(const tn_spec *s, const tn_contraction *c);
+void tn_emit_row_sums(tn_emitter *e, const tn_spec *s, const tn_contraction *c);
 
 /* These belong to templates that use tn_tile.cuh (knobs BM BN KBYTES STAGES WARPS SPLITK EPI SLICES).
  * Vector width of the epilogue; block, grid, cluster and shared memory. */

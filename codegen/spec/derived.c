@@ -132,6 +132,14 @@ tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg, bool *first) {
     return tn_val_dim(s->g, keys, tn_val_rank(s->g, keys) - 2);
 }
 
+bool tn_drawn_sums(const tn_spec *s, tn_val arg) {
+    if (!s->anchor.i || tn_node_op(s->g, s->anchor) != TN_OP_MATMUL) return false;
+    tn_val v = tn_spec_anchor_input(s, 2);
+    for (tn_node n; v.i != arg.i && (n = v.i ? tn_val_def(s->g, v) : (tn_node){0}).i; v = tn_node_input(s->g, n, 0))
+        if (!tn_op_is(tn_node_op(s->g, n), TN_T_MOVEMENT)) return false;
+    return v.i && v.i == arg.i;
+}
+
 double tn_drawn_scale(const tn_spec *s, const tn_spec_tensor *t, int64_t last) {
     const bool fed_back =
         s->anchor.i && tn_node_op(s->g, s->anchor) == TN_OP_RECUR && tn_spec_anchor_input(s, 1).i == t->arg.i;

@@ -20,6 +20,9 @@ bool tn_derives(const tn_spec *s, uint32_t k, const tn_drawn_from *first, const 
  * (`from`); none. */
 tn_dim tn_drawn_keys(const tn_spec *s, tn_val arg, bool *first);
 
+/* The operand is, perhaps moved, the sums by rows of a product's operand, and of squares (row_sums). */
+bool tn_drawn_sums(const tn_spec *s, tn_val arg);
+
 /* What floats of an operand are to be multiplied with, of so many elements along its last axis: less than 1 where a state is
  * fed back, so that rounding errors fade over the steps, as in networks that can be trained. */
 double tn_drawn_scale(const tn_spec *s, const tn_spec_tensor *t, int64_t last);

@@ -199,12 +199,21 @@ static bool draw_splat(const tn_spec *s, const tn_spec_tensor *t, void *data, in
     return true;
 }
 
+/* Sums of 32 neighbours and of their squares, in turns, as numbers drawn like all others might have them: such as leave a variance. */
+static void draw_sums(const tn_spec_tensor *t, void *data, int64_t n, uint64_t *seed) {
+    for (int64_t i = 0; i < n; i++) {
+        const double u = (double)(tn_draw_bits(seed) >> 11) * 0x1p-52 - 1;
+        tn_store_num(t->dtype, data, (uint64_t)i, i % 2 ? 10 + 2 * u : 3 * u);
+    }
+}
+
 /* Large tensors repeat one block, whose odd length no extent of a network divides: drawing numbers takes most of the
  * time. */
 bool tn_draw(const tn_spec *s, const tn_shape *at, const tn_spec_tensor *t, int64_t few, void *data, int64_t n,
              uint64_t *seed) {
     if (draw_splat(s, t, data, n)) return true;
     const bool is_float = tn_dtype_is_float(t->dtype);
+    if (is_float && tn_drawn_sums(s, t->arg)) return draw_sums(t, data, n, seed), true;
     const span r = is_float ? (span){0} : span_of(s, at, t, few);
     const size_t size = tn_dtype_bits(t->dtype) / 8;
     const int64_t drawn = size && n > TN_DRAWN ? TN_DRAWN : n;

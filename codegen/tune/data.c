@@ -38,6 +38,8 @@ double tn_tolerance(const tn_spec *s, tn_dtype t) {
         const tn_val v = tn_node_result(s->g, n, k);
         if (tn_spec_rounds(s, v) || tn_val_dtype(s->g, v) == TN_F32)
             most = fmax(most, tolerance_of(tn_val_dtype(s->g, v), tf32));
+        if (tn_node_op(s->g, n) == TN_OP_ROW_SUMS) /* of what is stored */
+            most = fmax(most, tolerance_of(tn_val_dtype(s->g, tn_node_input(s->g, n, 0)), tf32));
     }
     return most;
 }

@@ -189,16 +189,66 @@ static tn_val rms_norm(expansion *e) {
     return affine(e, y, operand(e, 1), (tn_val){0});
 }
 
+/* Element `at` along the last axis, which stays. */
+static tn_val element(expansion *e, tn_val v, int64_t at) {
+    const uint32_t rank = (uint32_t)tn_val_rank(e->g, v);
+    tn_dim starts[TN_MAX_RANK], sizes[TN_MAX_RANK];
+    int64_t steps[TN_MAX_RANK];
+    for (uint32_t k = 0; k < rank; k++) {
+        const bool last = k + 1 == rank;
+        starts[k] = tn_dim_const(e->g, last ? at : 0);
+        sizes[k] = last ? tn_dim_const(e->g, 1) : tn_val_dim(e->g, v, k);
+        steps[k] = 1;
+    }
+    return tn_emit1(e->g, TN_OP_SLICE, &(tn_attrs_slice){{starts, rank}, {sizes, rank}, {steps, rank}}, 1, &v);
+}
+
+/* The same of sums of the rows' parts, and of squares. */
+static tn_val row_norm_of_sums(expansion *e, tn_val sums, double eps, bool layer) {
+    const size_t rank = tn_val_rank(e->g, e->x);
+    tn_dim dims[TN_MAX_RANK];
+    for (size_t k = 0; k + 1 < rank; k++) dims[k] = tn_val_dim(e->g, e->x, k);
+    dims[rank - 1] = tn_dim_const(e->g, 2);
+    const tn_val whole = reshape(e, reduce(e, TN_OP_REDUCE_SUM, sums, 0, 1), rank, dims);
+    const tn_val cols = cast(e, tn_size_value(e->g, tn_val_dim(e->g, e->x, rank - 1)), e->work);
+    const tn_val means = bin(e, TN_OP_DIV, whole, cols), square = element(e, means, 1);
+    const tn_val mean = layer ? element(e, means, 0) : num(e, 0);
+    const tn_val variance = bin(e, TN_OP_MAX, sub(e, square, mul(e, mean, mean)), num(e, 0));
+    const tn_val scale = un(e, TN_OP_RSQRT, add(e, variance, num(e, eps)));
+    const tn_val parts[2] = {scale, mul(e, un(e, TN_OP_NEG, mean), scale)};
+    return tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)rank - 1}, 2, parts);
+}
+
 static tn_val row_norm(expansion *e) {
     const tn_attrs_row_norm *a = e->attrs;
     const size_t rank = tn_val_rank(e->g, e->x);
     const bool layer = a->norm && !strcmp(a->norm, "layer");
+    const tn_val sums = operand(e, 1);
+    if (sums.i) return row_norm_of_sums(e, sums, a->eps, layer);
     tn_val v = layer ? centred(e, e->x, rank - 1, rank) : e->x;
     tn_val square = reduce(e, TN_OP_REDUCE_MEAN, mul(e, v, v), rank - 1, rank);
     tn_val scale = un(e, TN_OP_RSQRT, add(e, square, num(e, a->eps)));
     tn_val by = layer ? reduce(e, TN_OP_REDUCE_MEAN, e->x, rank - 1, rank) : num(e, 0);
     const tn_val parts[2] = {scale, mul(e, un(e, TN_OP_NEG, by), scale)};
     return tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)rank - 1}, 2, parts);
+}
+
+static tn_val row_sums(expansion *e) {
+    const tn_attrs_row_sums *a = e->attrs;
+    const size_t last = tn_val_rank(e->g, e->x) - 1;
+    const tn_dim of = tn_dim_const(e->g, a->of);
+    tn_dim dims[TN_MAX_RANK];
+    for (size_t k = 0; k < last; k++) dims[k] = tn_val_dim(e->g, e->x, k);
+    dims[last] = tn_dim_floordiv(e->g, tn_val_dim(e->g, e->x, last), of);
+    dims[last + 1] = of;
+    const tn_val v = reshape(e, e->x, last + 2, dims);
+    const tn_val parts[2] = {reduce(e, TN_OP_REDUCE_SUM, v, last + 1, last + 2),
+                             reduce(e, TN_OP_REDUCE_SUM, mul(e, v, v), last + 1, last + 2)};
+    const tn_val sums = tn_emit1(e->g, TN_OP_CONCAT, &(tn_attrs_axis){.axis = (int64_t)last + 1}, 2, parts);
+    int64_t perm[TN_MAX_RANK] = {(int64_t)last};
+    for (size_t k = 0; k < last; k++) perm[k + 1] = (int64_t)k;
+    perm[last + 1] = (int64_t)last + 1;
+    return transpose(e, sums, (uint32_t)last + 2, perm);
 }
 
 static tn_val group_norm(expansion *e) {
@@ -407,6 +457,7 @@ typedef struct row {
     R(LAYER_NORM, layer_norm, true)                                                                                    \
     R(RMS_NORM, rms_norm, true)                                                                                        \
     R(ROW_NORM, row_norm, true)                                                                                        \
+    R(ROW_SUMS, row_sums, true)                                                                                        \
     R(GROUP_NORM, group_norm, true)                                                                                    \
     R(BATCH_NORM, batch_norm, true)                                                                                    \
     R(LRN, lrn, true)                                                                                                  \

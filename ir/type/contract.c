@@ -79,21 +79,28 @@ static tn_status known_norm(tn_infer_ctx *c, const char *norm, double eps) {
     return eps >= 0 ? TN_OK : tn_infer_error(c, "eps is %g", eps);
 }
 
-/* With a norm, the product is that of x's rows as a norm over k would leave them, without a gain: of "rms"
- *     x / sqrt(mean(x^2) + eps)                              is  matmul(x, w) * r              r: what x's rows are multiplied with
- * and of "layer" that less x's mean                              (matmul(x, w) - mean * sums) * r
- * where operand 2, the sums of w's columns, is given so that nobody adds them up at each run. */
-static tn_status norm_of(tn_infer_ctx *c, const tn_attrs_matmul *a, tn_dim n) {
-    const bool given = a->norm && *a->norm, layer = given && !strcmp(a->norm, "layer");
-    if (given) TN_TRY(known_norm(c, a->norm, a->eps));
-    if (tn_infer_has(c, 2) != layer) return tn_infer_error(c, "operand 2 is there for norm \"layer\", and only then");
-    if (!given) return TN_OK;
+/* Operand s as row_sums of x. */
+static tn_status sums_of_rows(tn_infer_ctx *c, size_t s) {
+    const size_t r = tn_infer_rank(c, 0);
+    bool fits = tn_infer_dtype(c, s) == TN_F32 && tn_infer_rank(c, s) == r + 1 &&
+                tn_dim_equal_const(c->g, tn_infer_dim(c, s, r), 2);
+    for (size_t k = 0; fits && k + 1 < r; k++) fits = tn_infer_dim(c, s, k + 1).i == tn_infer_dim(c, 0, k).i;
+    return fits ? TN_OK
+                : tn_infer_error(c, "operand %zu is %s; it must be f32 [parts, ..., 2], sums of the rows of x, %s", s,
+                                 TN_TYPE_TEXT(c, tn_infer_type(c, s)), TN_TYPE_TEXT(c, tn_infer_type(c, 0)));
+}
+
+/* With a norm, each row of the product is multiplied with the number that the norm multiplies x's row with: by "rms"
+ *     1 / sqrt(mean(x^2) + eps)                    and by "layer"  1 / sqrt(mean((x - mean(x))^2) + eps)
+ * That is the product of the norm itself if it takes no means away, or if w's columns have the mean 0: what is the same for all of a row
+ * comes to nothing then.  Operand 2, x's row_sums, is there where nobody need add the rows up. */
+static tn_status norm_of(tn_infer_ctx *c, const tn_attrs_matmul *a) {
+    const bool given = a->norm && *a->norm;
+    if (!given) return tn_infer_has(c, 2) ? tn_infer_error(c, "operand 2, the sums of x's rows, is for a norm") : TN_OK;
+    TN_TRY(known_norm(c, a->norm, a->eps));
     TN_TRY(tn_infer_float(c, 0));
     if (a->trans_a) return tn_infer_error(c, "the rows of a transposed x have no norm");
-    if (!layer) return TN_OK;
-    if (tn_infer_dtype(c, 2) != TN_F32 || tn_infer_rank(c, 2) != 1)
-        return tn_infer_error(c, "operand 2 must be f32 of rank 1");
-    return tn_infer_dim(c, 2, 0).i == n.i ? TN_OK : tn_infer_error(c, "operand 2 must have a number for each column");
+    return tn_infer_has(c, 2) ? sums_of_rows(c, 2) : TN_OK;
 }
 
 tn_status tn_rule_matmul(tn_infer_ctx *c) {
@@ -107,7 +114,7 @@ tn_status tn_rule_matmul(tn_infer_ctx *c) {
         return tn_infer_error(c, "operands have ranks %zu and %zu; both need 2 or more (reshape vectors to matrices)",
                               ra, rb);
     tn_dim m = tn_infer_dim(c, 0, ra - (a->trans_a ? 1 : 2)), n = tn_infer_dim(c, 1, rb - (a->trans_b ? 2 : 1));
-    TN_TRY(norm_of(c, a, n));
+    TN_TRY(norm_of(c, a));
     TN_TRY(tn_infer_need(c, TN_REL_EQUAL, tn_size_axis(c, 0, ra - (a->trans_a ? 2 : 1)),
                          tn_size_axis(c, 1, rb - (a->trans_b ? 1 : 2))));
     for (size_t k = 0; k + 2 < r; k++) { /* k counts batch axes from the right */
@@ -336,9 +343,29 @@ tn_status tn_rule_row_norm(tn_infer_ctx *c) {
     TN_TRY(known_norm(c, a->norm, a->eps));
     const size_t r = tn_infer_rank(c, 0);
     if (r < 1) return tn_infer_error(c, "x has rank 0; it needs rows");
+    if (tn_infer_has(c, 1)) TN_TRY(sums_of_rows(c, 1));
     for (size_t k = 0; k + 1 < r; k++) dims[k] = tn_infer_dim(c, 0, k);
     dims[r - 1] = tn_dim_const(c->g, 2);
     return tn_infer_put(c, TN_F32, r, dims);
+}
+
+tn_status tn_rule_row_sums(tn_infer_ctx *c) {
+    const tn_attrs_row_sums *a = c->attrs;
+    tn_dim dims[TN_MAX_RANK];
+    TN_TRY(tn_infer_require(c, 1));
+    TN_TRY(tn_infer_float(c, 0));
+    const size_t r = tn_infer_rank(c, 0);
+    if (r < 1 || r == TN_MAX_RANK)
+        return tn_infer_error(c, "x has rank %zu; it needs rows, and the result an axis more", r);
+    if (a->of < 1 || a->of > TN_ATTR_MAX) return tn_infer_error(c, "of is %lld", (long long)a->of);
+    const tn_dim n = tn_infer_dim(c, 0, r - 1);
+    if (tn_dim_divisor(c->g, n) % a->of)
+        return tn_infer_error(c, "rows of x, %s, are not known to be whole groups of %lld",
+                              TN_TYPE_TEXT(c, tn_infer_type(c, 0)), (long long)a->of);
+    dims[0] = tn_dim_floordiv(c->g, n, tn_dim_const(c->g, a->of));
+    for (size_t k = 0; k + 1 < r; k++) dims[k + 1] = tn_infer_dim(c, 0, k);
+    dims[r] = tn_dim_const(c->g, 2);
+    return tn_infer_put(c, TN_F32, r + 1, dims);
 }
 
 tn_status tn_rule_lrn(tn_infer_ctx *c) {

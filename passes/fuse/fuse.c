@@ -307,6 +307,26 @@ static void join_row_norm(tn_fusion *f, tn_node x) {
     add_member(f, x, group);
 }
 
+/* The sums by rows of what an epilogue computes: a result beside it. */
+static bool join_row_sums(tn_fusion *f, tn_node x) {
+    const tn_node def = tn_val_def(f->g, tn_node_input(f->g, x, 0));
+    const uint32_t group = def.i ? tn_fuse_info(f, def)->group : 0;
+    const tn_fuse_group *gr = &f->group[group];
+    uint32_t n_out;
+    tn_val early;
+    if (!group || tn_fuse_op(f, gr->anchor) != TN_OP_MATMUL || tn_fuse_info(f, def)->path ||
+        !tn_same_dims(f->g, gr->root, tn_fuse_result(f, gr->anchor)))
+        return refuse(f, "fuse_row_sums", x, group, "it is not of rows that a product computes");
+    if (!results_with(f, group, x, &n_out, &early))
+        return refuse(f, "fuse_row_sums", x, group, "something reads the product before");
+    if (!tn_pass_may_rewrite(f->ctx, "fuse_row_sums")) return false;
+    f->group[group].n_out = n_out + 1;
+    tn_fuse_info(f, x)->path = ++f->n_paths;
+    tn_fuse_info(f, x)->evals = tn_typical_numel(f->g, tn_node_input(f->g, x, 0));
+    add_member(f, x, group);
+    return true;
+}
+
 /* The last group that puts one cache's rows as n puts its own: keys and values of a layer; 0: none. */
 static uint32_t find_put(const tn_fusion *f, tn_node n) {
     const tn_graph *g = f->g;
@@ -352,6 +372,10 @@ static void grow_epilogues(tn_fusion *f) {
             join_pair_reshape(f, n);
         else if (tn_fuse_op(f, n) == TN_OP_ROW_NORM)
             join_row_norm(f, n);
+        else if (tn_fuse_op(f, n) == TN_OP_ROW_SUMS && !join_row_sums(f, n)) {
+            tn_fuse_info(f, n)->kind = TN_FUSE_NONE;
+            tn_fuse_forget_row_sums(f->g, n);
+        }
     }
 }
 

@@ -55,11 +55,17 @@ tn_status tn_fuse_prepare_nms(tn_graph *g, tn_node n);
  * its place. */
 bool tn_fuse_has_attention(const tn_graph *g, tn_node n);
 bool tn_fuse_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
+/* rows.c: the product before a `row_norm` that knows of the same rows for the same norm; none if there is none. */
+tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
+/* Only products with a norm of the rows that v, sums of their parts, is about, and what tells of that norm, read it: they can do without. */
+bool tn_fuse_is_for_products(const tn_graph *g, tn_val v);
+/* What reads x, a row_sums or its reshape, does without: products add the rows up.  x goes. */
+void tn_fuse_forget_row_sums(tn_graph *g, tn_node x);
+/* row_sums of reshapes that keep rows stand right behind what is reshaped: one kernel makes both. */
+void tn_fuse_lift_row_sums(tn_graph *g, tn_pass_ctx *ctx, tn_region r);
 /* turned.c: the product n of transposed weights, whose softmax runs over the axis before the last, as one of weights whose scores are the other
  * way round; n itself where it is none. */
 tn_node tn_fuse_turned(tn_graph *g, tn_pass_ctx *ctx, tn_node n);
-/* The product before a `row_norm` that adds the same rows up for the same norm; none if there is none. */
-tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n);
 /* Does v (none does) broadcast to [..., S, keys], where `scores` is of [..., S, any]? */
 bool tn_fuse_spreads(const tn_graph *g, tn_val v, tn_val scores, tn_dim keys);
 /* causal.c: does a bool [..., S, T] say j <= i + T - S?  False where that is not known. */

@@ -43,7 +43,7 @@ static void absorb_transposes(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         a.trans_b = !a.trans_b;
     }
     tn_set_cursor(g, tn_cursor_before(g, n));
-    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, in[2].i ? 3 : 2, in));
+    tn_replace(g, tn_node_result(g, n, 0), tn_emit1(g, TN_OP_MATMUL, &a, tn_node_input_count(g, n), in));
     tn_erase(g, n);
 }
 
@@ -279,16 +279,6 @@ static bool has_dft(const tn_graph *g, tn_node n) {
     return points && points <= TN_DFT_MAX / (tn_val_dtype(g, x) == TN_F64 ? 2 : 1);
 }
 
-tn_node tn_fuse_norm_product(const tn_graph *g, tn_node n) {
-    const tn_attrs_row_norm *a = TN_ATTRS_OF(g, n, row_norm);
-    for (tn_node m = tn_node_prev(g, n); m.i; m = tn_node_prev(g, m)) {
-        if (tn_node_op(g, m) != TN_OP_MATMUL || tn_node_input(g, m, 0).i != tn_node_input(g, n, 0).i) continue;
-        const tn_attrs_matmul *b = TN_ATTRS_OF(g, m, matmul);
-        if (tn_str_is(b->norm, a->norm) && b->eps == a->eps) return m;
-    }
-    return (tn_node){0};
-}
-
 /* What its mask says by how many keys a query sees. */
 static void limit_attention(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
     tn_set_cursor(g, tn_cursor_before(g, n));
@@ -325,6 +315,8 @@ static tn_status prepare_node(tn_graph *g, tn_pass_ctx *ctx, tn_node n) {
         if (!has_dft(g, n)) return expand(g, n);
     } else if (op == TN_OP_ROW_NORM) {
         if (!tn_fuse_norm_product(g, n).i) return expand(g, n);
+    } else if (op == TN_OP_ROW_SUMS) {
+        if (!tn_fuse_is_for_products(g, tn_node_result(g, n, 0))) return expand(g, n);
     } else if (op == TN_OP_MATMUL) {
         if (tn_pass_opts(ctx)->numerics != TN_NUMERICS_EXACT) n = tn_fuse_turned(g, ctx, n);
         if (tn_fuse_attention(g, ctx, n)) return tn_graph_status(g);
@@ -349,6 +341,7 @@ static tn_status prepare_region(tn_graph *g, tn_pass_ctx *ctx, tn_region body) {
             next = prev.i ? tn_node_next(g, prev) : tn_region_first(g, body);
     }
     tn_status s = sink_reshapes(g, ctx, body);
+    tn_fuse_lift_row_sums(g, ctx, body);
     if (s == TN_OK) s = nest_concats(g, ctx, body);
     for (tn_node n = tn_region_last(g, body), prev; s == TN_OK && n.i; n = prev) {
         prev = tn_node_prev(g, n);

@@ -210,7 +210,8 @@ static void keep_operands(lowering *l, tn_node n) {
 
 /* An attention's bias is read as it is (a mask's lowest numbers are beyond f16), as is its sink, and so are the sums of a weight's columns. */
 static bool is_read_wide(tn_op op, size_t operand) {
-    return (op == TN_OP_ATTENTION && (operand == 3 || operand == 6)) || (op == TN_OP_MATMUL && operand == 2);
+    return (op == TN_OP_ATTENTION && (operand == 3 || operand == 6)) || (op == TN_OP_MATMUL && operand == 2) ||
+           (op == TN_OP_ROW_NORM && operand == 1);
 }
 
 /* The node again on operands of its class. */

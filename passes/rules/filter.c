@@ -87,19 +87,16 @@ typedef struct scaling {
     const void *from;
     void *to;
     const double *out, *in; /* NULL: 1 */
+    const double *less;     /* by output channel, taken away then; NULL: 0 */
 } scaling;
 
-/* Of n elements of a row, which has one channel on the first axis, from the at-th of the row on. */
-static void scale_by(const tn_filter *f, const double *by, bool first, int64_t row, int64_t at, size_t n, double *v) {
-    if (!by) return;
+/* The numbers that belong to n elements of a row, which has one channel on the first axis, from the at-th of the row on. */
+static void numbers_of(const tn_filter *f, const double *by, bool first, int64_t row, int64_t at, size_t n, double *v) {
     const double *second = by + (first ? 0 : row / (f->first / f->groups) * f->second);
-    if (first)
-        for (size_t k = 0; k < n; k++) v[k] *= by[row];
-    else if (f->spatial == 1)
-        for (size_t k = 0; k < n; k++) v[k] *= second[at + (int64_t)k];
-    else
-        for (size_t k = 0; k < n; k++)
-            v[k] *= second[f->second_last ? (at + (int64_t)k) % f->second : (at + (int64_t)k) / f->spatial];
+    for (size_t k = 0; k < n; k++) {
+        const int64_t e = at + (int64_t)k;
+        v[k] = first ? by[row] : second[f->spatial == 1 ? e : f->second_last ? e % f->second : e / f->spatial];
+    }
 }
 
 static void scale_part(void *arg, unsigned part, size_t from, size_t n) {
@@ -107,27 +104,35 @@ static void scale_part(void *arg, unsigned part, size_t from, size_t n) {
     const scaling *s = arg;
     const tn_filter *f = s->f;
     const int64_t length = f->second * f->spatial;
-    double v[AT_ONCE];
+    double v[AT_ONCE], by[AT_ONCE];
     (void)part;
     for (size_t done = 0, some; done < n; done += some) {
         const int64_t row = (int64_t)(from + done) / length, at = (int64_t)(from + done) % length;
         some = n - done < AT_ONCE ? n - done : AT_ONCE;
         if ((int64_t)some > length - at) some = (size_t)(length - at);
         tn_load_floats(s->dtype, s->from, from + done, some, v);
-        scale_by(f, s->out, !f->first_is_in, row, at, some, v);
-        scale_by(f, s->in, f->first_is_in, row, at, some, v);
+        if (s->out) numbers_of(f, s->out, !f->first_is_in, row, at, some, by);
+        for (size_t k = 0; s->out && k < some; k++) v[k] *= by[k];
+        if (s->in) numbers_of(f, s->in, f->first_is_in, row, at, some, by);
+        for (size_t k = 0; s->in && k < some; k++) v[k] *= by[k];
+        if (s->less) numbers_of(f, s->less, !f->first_is_in, row, at, some, by);
+        for (size_t k = 0; s->less && k < some; k++) v[k] -= by[k];
         tn_store_floats(s->dtype, s->to, from + done, some, v);
     }
 }
 
 tn_val tn_filter_scaled(const tn_filter *f, const double *out_scale, const double *in_scale) {
+    return tn_filter_moved(f, out_scale, in_scale, NULL);
+}
+
+tn_val tn_filter_moved(const tn_filter *f, const double *out_scale, const double *in_scale, const double *out_less) {
     tn_graph *g = f->g;
     const tn_dtype t = tn_val_dtype(g, f->w);
     const size_t n = (size_t)(f->first * f->second * f->spatial);
     void *bytes = NULL;
     tn_blob blob = tn_blob_new(g, tn_dtype_bytes(t, n), &bytes);
     if (!bytes) return (tn_val){0};
-    scaling s = {f, t, tn_const_data(g, f->w), bytes, out_scale, in_scale};
+    scaling s = {f, t, tn_const_data(g, f->w), bytes, out_scale, in_scale, out_less};
     tn_ev_parallel(n, scale_part, &s);
     if (!isfinite(tn_max_abs(t, bytes, n, false))) return (tn_val){0};
     return tn_const(g, tn_val_type(g, f->w), blob, TN_ATTRS_OF(g, tn_val_def(g, f->w), const)->name);

@@ -33,6 +33,8 @@ double tn_channel_num(const tn_graph *g, tn_val c, int64_t i);
 /* A constant of w's dtype: element e is w[e] * out_scale[o] * in_scale[i]; NULL scales are 1.  Rounded once.  None if
  * an element would not be finite. */
 tn_val tn_filter_scaled(const tn_filter *f, const double *out_scale, const double *in_scale);
+/* The same with element e w[e] * out_scale[o] * in_scale[i] - out_less[o]. */
+tn_val tn_filter_moved(const tn_filter *f, const double *out_scale, const double *in_scale, const double *out_less);
 /* The node again with weights w and the bias: the node's own for a NULL bias, else outs numbers.  None if w is none or
  * a number would not be finite. */
 tn_val tn_filter_emit(const tn_filter *f, tn_val x, tn_val w, const double *bias);

@@ -162,6 +162,7 @@ struct conv_work {
             to.template box<CLUSTER_M>(first * TN_PANEL_ROW, tn_map_b(args), c, part.blocks);
         }
     }
+    TN_MEMBER tn_row_parts rows(const place &) const { return tn_row_parts{args, 0, 0}; }
     TN_MEMBER pixel_sink sink(const place &p) const { return pixel_sink{args, p.m0, p.n0}; }
 };
 
@@ -180,7 +181,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         window_loader la(args, m0);
         filter_loader lb(args, n0);
         tn_sums acc;
-        tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
+        tn_wgmma_pipeline(la, lb, tn_row_parts{args, 0, 0}, k0, k1, smem, acc);
         tn_wgmma_end<TN_EPI_VEC>(acc, smem, pixel_sink{args, m0, n0});
     }
 }

@@ -25,6 +25,7 @@
 //! require STAGES * KBYTES <= 256 || STAGES * SPLITK * KBYTES <= hint(K) * ELT + SPLITK * KBYTES
 //! require BM * BN * SLICES <= WARPS * 4096 && BM * BN * SLICES >= WARPS * 512 && BM * BN <= (SLICES == 1 ? 32768 : 4096)
 //! require STAGES * (BM + BN) * KBYTES <= SMEM_MAX && (EPI == 0 || SLICES * BM * (BN + 8) * 4 <= SMEM_MAX)
+//! require SUMS == 0 || (EPI == 1 && N_VEC == 8 && BM * BN >= SPLITK * 256)
 //! require A_KMAJOR || (BM >= 32 && BM * ELT / 16 <= WARPS * 32)
 //! require PACK || B_KMAJOR || BN * ELT / 16 <= WARPS * 32
 #include "tn_mma.cuh"

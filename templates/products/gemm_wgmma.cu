@@ -26,6 +26,7 @@
 //! require STAGES * (BM + BN) * 128 + LOAD * ((SPLITK == 1 && !(B_KMAJOR && B_DEALS && N_VEC == 8 && BN / CLUSTER_M % 32 == 0)) * WARPGROUPS * 10240 + 128) <= SMEM_MAX
 //! require BM * (BN + 8) * 4 + LOAD * 128 <= SMEM_MAX
 //! require B_KMAJOR || BN % 64 == 0
+//! require SUMS == 0 || (B_KMAJOR && N_VEC == 8 && (LOAD == 0 || (B_DEALS && BN / CLUSTER_M % 32 == 0)))
 //! require STAGES < 8 || (BM == 64 && BN <= 64)
 #include "tn_async.cuh"
 #include "tn_wgmma.cuh"
@@ -81,6 +82,7 @@ struct gemm_work {
     template <class To> TN_MEMBER void load_b(const place &p, int kt, const To &to) const {
         tn_tma_tile<B_KMAJOR, TN_B_DEALT, BN, CLUSTER_M>(to, tn_part_b(), tn_map_b(args), p.n0, kt, (int)tn_batch_b(args, p.b));
     }
+    TN_MEMBER tn_row_parts rows(const place &p) const { return tn_row_parts{args, p.b, p.m0}; }
     TN_MEMBER tile_sink sink(const place &p) const { return tile_sink{args, p.b, p.m0, p.n0}; }
 };
 
@@ -98,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, TN_RESIDENT) TN_KERNEL(con
         tn_panel_loader<operand_a, BM> la(args, p.b, p.m0, (int)TN_M, (int)TN_K);
         tn_panel_loader<operand_b, BN> lb(args, p.b, p.n0, (int)TN_N, (int)TN_K);
         tn_sums acc;
-        tn_wgmma_pipeline(la, lb, k0, k1, smem, acc);
+        tn_wgmma_pipeline(la, lb, tn_row_parts{args, p.b, p.m0}, k0, k1, smem, acc);
         tn_wgmma_end<TN_EPI_VEC>(acc, smem, tile_sink{args, p.b, p.m0, p.n0});
     }
 }

@@ -159,7 +159,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             row.sum += partial[(s * M_MAX + m) * SUMS + SUMS - 2];
             row.squares += partial[(s * M_MAX + m) * SUMS + SUMS - 1];
         }
-        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum, row);
+        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum, tn_row_scale::of(row));
     }
 }
 #include "tn_variant_end.cuh"

@@ -165,7 +165,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) TN_KERNEL(const __grid_con
             row.sum += p[s * ROWS * ROW + WARP_N];
             row.squares += p[s * ROWS * ROW + WARP_N + 1];
         }
-        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum, row);
+        if (m < (int)TN_M && block_n + column < (int)TN_N) tn_finish(args, b, m, block_n + column, sum, tn_row_scale::of(row));
     }
 }
 #include "tn_variant_end.cuh"

@@ -107,7 +107,7 @@ struct tn_partial_tile {
                     T y[VEC];
                     TN_UNROLL
                     for (int v = 0; v < VEC; v++) y[v] = x[k / PIECES][k % PIECES * VEC + v];
-                    finish(y, tn_row_sums{(float)row[k / PIECES][0], (float)row[k / PIECES][1]});
+                    finish(y, tn_row_scale::of({(float)row[k / PIECES][0], (float)row[k / PIECES][1]}));
                 });
         }
         if (SPLIT > 1) tn_cluster_sync();

@@ -228,7 +228,7 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
             for (int j = 0; j < NI / 2; j++) tn_fragment_b(b_tile, at.n + j * 16, at.slice * KSTEPS + ks + 1, b[(ks + 1) & 1][j]);
         }
         if (ks < 0) continue;
-#if TN_NORM
+#if TN_NORM && !TN_PARTS
         if (at.n == 0 || !TN_EPI) { // who writes what the others read, or everyone for himself
             TN_UNROLL
             for (int i = 0; i < MI; i++)
@@ -244,6 +244,17 @@ TN_DEV void tn_slot_mma(unsigned a_tile, unsigned b_tile, const tn_warp_at &at, 
                        tn_elem(), tn_elem_b());
         }
     }
+}
+
+// The rows' sums of k tiles k0 ... k1 - 1 where they are given, by who would else add them up: four lanes a row.
+template <class Sums> TN_DEV void tn_take_parts(const tn_row_parts &given, int k0, int k1, const tn_warp_at &at, Sums &acc) {
+    constexpr int PARTS = BK / 32;
+    const int g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3, last = k1 * PARTS < TN_PARTS ? k1 * PARTS : TN_PARTS;
+    if (at.slice > 0 || (at.n > 0 && TN_EPI)) return;
+    TN_UNROLL
+    for (int i = 0; i < MI; i++)
+        TN_UNROLL
+        for (int h = 0; h < 2; h++) acc.rows[i][h] = given.share<4>(at.m + i * 16 + h * 8 + g, k0 * PARTS, last, t);
 }
 
 // ---- the pipeline ---------------------------------------------------------------------------------------------------------------
@@ -271,6 +282,7 @@ TN_DEV void tn_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, Sum
         }
         tn_cp_async_commit(); // the first group also holds B's tiles
     }
+    if constexpr (TN_PARTS > 0) tn_take_parts(tn_row_parts{la.args, la.b, la.side}, k0, k1, at, acc);
 
     int slot = 0, fill = STAGES - 1;
     for (int kt = k0; kt < k1; kt++) {
@@ -312,9 +324,9 @@ template <int VEC, class Sink> TN_DEV void tn_finish_direct(const tn_sums &acc, 
         TN_UNROLL
         for (int h = 0; h < 2; h++) {
 #if TN_NORM
-            const tn_row_sums row = tn_quad_rows(acc.rows[i][h]);
+            const tn_row_scale row = tn_row_scale::of(tn_quad_rows(acc.rows[i][h]));
 #else
-            const tn_row_sums row = {0, 0};
+            const tn_row_scale row = {1, 0};
 #endif
             constexpr int PIECES = 2 / VEC; // of two neighbours
             tn_finish_all<NI * PIECES>(

@@ -88,7 +88,7 @@ struct tn_sums {
             TN_UNROLL
             for (int j = 0; j < ACC; j++) of[i][j] = 0;
 #if TN_NORM
-            rows[i].sum = rows[i].squares = 0.0f;
+            if (!TN_PARTS) rows[i] = {0.0f, 0.0f};
 #endif
         }
         pin(); // the compiler would zero them once more where there are no k tiles, and ptxas, which sees both, wait for each wgmma
@@ -102,9 +102,20 @@ struct tn_sums {
         tn_wgmma_wait<0>();
         pin();
     }
-    // A k tile's part of the rows' sums: read once more, while the tensor cores are at work.
+    // Before a tile's products: what is given of its rows, k tiles k0 ... k1 - 1.  It could not be asked for between them: wgmma's fence waits
+    // for registers that loads are under way to.
+    TN_MEMBER void take_rows(const tn_row_parts &given, int k0, int k1, const tn_warpgroup_at &at) {
+        (void)given, (void)k0, (void)k1, (void)at;
+#if TN_NORM && TN_PARTS
+        const int row = (int)threadIdx.x % 128 / 2, last = k1 * 2 < TN_PARTS ? k1 * 2 : TN_PARTS;
+        TN_UNROLL
+        for (int i = 0; i < MI; i++) rows[i] = given.share<2>(at.m + i * 64 + row, k0 * 2, last, (int)threadIdx.x % 2);
+#endif
+    }
+    // A k tile's part of the rows' sums, where they are not given: read once more, while the tensor cores are at work.
     TN_MEMBER void add_rows(unsigned a_tile, const tn_warpgroup_at &at) {
-#if TN_NORM
+        (void)a_tile, (void)at;
+#if TN_NORM && !TN_PARTS
         const int row = (int)threadIdx.x % 128 / 2, half = (int)threadIdx.x % 2 * 4;
         TN_UNROLL
         for (int i = 0; i < MI; i++)
@@ -116,27 +127,30 @@ struct tn_sums {
                 rows[i].add(v.z, tn_elem());
                 rows[i].add(v.w, tn_elem());
             }
-#else
-        (void)a_tile, (void)at;
 #endif
     }
-    // Of the row of the i-th 16 that lane 4r + t has sums of, r = 0 ... 7 and, h = 1, of the one eight below.
-    TN_MEMBER tn_row_sums row(int i, int h) const {
 #if TN_NORM
-        tn_row_sums whole = rows[i];
-        whole.join(1);
+    TN_MEMBER tn_row_sums whole(int i) const {
+        tn_row_sums row = rows[i];
+        row.join(1);
+        return row;
+    }
+#endif
+    // For the row of the i-th 16 that lane 4r + t has sums of, r = 0 ... 7 and, h = 1, of the one eight below.
+    TN_MEMBER tn_row_scale row(int i, int h) const {
+#if TN_NORM
+        const tn_row_sums row = whole(i);
         const int from = h * 16 + ((int)threadIdx.x & 31) / 4 * 2;
-        return {tn_shuffle(whole.sum, from), tn_shuffle(whole.squares, from)};
+        return tn_row_scale::of({tn_shuffle(row.sum, from), tn_shuffle(row.squares, from)});
 #else
         (void)i, (void)h;
-        return {0, 0};
+        return {1, 0};
 #endif
     }
     // Writes the sums of the i-th 16 rows of the warp to column `col` of as many rows of `stride` words.
     TN_MEMBER void put_rows(int i, unsigned smem, int stride, int col) const {
 #if TN_NORM
-        tn_row_sums row = rows[i];
-        row.join(1);
+        const tn_row_sums row = whole(i);
         const int lane = (int)threadIdx.x & 31;
         if (lane % 2 == 0) tn_sts16(smem + (unsigned)((lane / 2 * stride + col) * 4), row.bits());
 #else
@@ -167,7 +181,7 @@ TN_DEV void tn_wgmma_products(unsigned long long a, unsigned long long b, tn_sum
 
 // acc = sum over k tiles k0 ... k1-1, but for the last products, which tn_wgmma_end waits for.  Contains the kernel's TN_WAIT().
 template <class LoadA, class LoadB>
-TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned smem, tn_sums &acc) {
+TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, const tn_row_parts &rows, int k0, int k1, unsigned smem, tn_sums &acc) {
     const tn_warpgroup_at at;
     if (!TN_B_CONST) TN_WAIT();
     TN_UNROLL
@@ -179,6 +193,7 @@ TN_DEV void tn_wgmma_pipeline(LoadA &la, LoadB &lb, int k0, int k1, unsigned sme
         if (k0 + s < k1) la.issue(k0 + s, smem + (unsigned)(s * SLOT_BYTES));
         tn_cp_async_commit(); // the first group also holds B's tiles
     }
+    acc.take_rows(rows, k0, k1, at);
     acc.clear();
 
     int slot = 0, fill = STAGES - 2;
@@ -211,7 +226,7 @@ template <int VEC, class Sink, class Wait> TN_DEV void tn_wgmma_direct(const tn_
     const int warp = (int)threadIdx.x / 32 % 4, g = ((int)threadIdx.x & 31) / 4, t = (int)threadIdx.x & 3;
     TN_UNROLL
     for (int i = 0; i < MI; i++) {
-        const tn_row_sums row[2] = {acc.row(i, 0), acc.row(i, 1)};
+        const tn_row_scale row[2] = {acc.row(i, 0), acc.row(i, 1)};
         TN_UNROLL
         for (int q = 0; q < GROUPS; q += AT_ONCE)
             tn_finish_all<AT_ONCE * 2 * EACH>(

@@ -22,6 +22,7 @@
 //     void prefetch()            of the tensor maps
 //     void load_a(place, kt, to) gives a k tile's boxes of A, of B to `to` (tn_slot_copy, tn_l2_copy)
 //     void load_b(place, kt, to)
+//     rows(place)                what is given of its rows of A
 //     sink(place)                for the epilogue: put(m, n, x)
 #pragma once
 #include "tn_async.cuh"
@@ -255,8 +256,9 @@ template <int VEC, class Sink> TN_DEV void tn_warp_finish(const tn_sums &acc, un
                         TN_UNROLL
                         for (int v = 0; v < VEC; v++) x[v] = tn_of_bits(bits[v], tn_sum());
                         const unsigned sums = stage + (unsigned)((row(k) * EPI_STRIDE + COLS) * 4);
-                        finish(x, TN_NORM ? tn_row_sums{tn_bits_float(tn_lds4(sums)), tn_bits_float(tn_lds4(sums + 4))}
-                                          : tn_row_sums{0, 0});
+                        tn_row_sums row = {0, 0};
+                        if (TN_NORM) row = {tn_bits_float(tn_lds4(sums)), tn_bits_float(tn_lds4(sums + 4))};
+                        finish(x, tn_row_scale::of(row));
                     });
             }
         }
@@ -277,6 +279,7 @@ template <class Work> TN_DEV void tn_wgmma_tma(const Work &w, unsigned smem) {
                 r.skip(w.k1 - w.k0);
                 continue;
             }
+            acc.take_rows(w.rows(w.at(t)), w.k0, w.k1, tn_warpgroup_at());
             const unsigned last = tn_tma_consume(w.k0, w.k1, turns, next >= w.tiles(), r, acc);
             const auto wait = [&] { tn_tma_end(acc, last); };
             if constexpr (SPLITK == 1 && TN_B_DEALT) {

@@ -19,6 +19,7 @@ static const item items[] = {
     {TN_OP_RMS_NORM, 2, 6, &(tn_attrs_norm){.axis = 2, .eps = 1e-3}},
     {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "layer", .eps = 1e-3}},
     {TN_OP_ROW_NORM, 1, 0, &(tn_attrs_row_norm){.norm = "rms", .eps = 1e-3}},
+    {TN_OP_ROW_SUMS, 1, 0, &(tn_attrs_row_sums){.of = 3}},
     {TN_OP_GROUP_NORM, 3, 8, &(tn_attrs_norm){.groups = 4, .eps = 1e-3}},
     {TN_OP_GROUP_NORM, 1, 0, &(tn_attrs_norm){.eps = 1e-3}},
     {TN_OP_BATCH_NORM, 5, 8, &(tn_attrs_norm){.axis = 1, .eps = 1e-3}},
@@ -108,6 +109,26 @@ START_TEST(test_split) {
     bench_same(&b, 0, 2, 0);
     bench_same(&b, 1, 3, 0);
     bench_close(&b);
+}
+END_TEST
+
+/* A norm of rows whose parts were added up is that of the rows. */
+START_TEST(row_norm_of_sums) {
+    for (int layer = 0; layer < 2; layer++) {
+        bench b;
+        const tn_attrs_row_norm a = {.norm = layer ? "layer" : "rms", .eps = 1e-3};
+        bench_open(&b);
+        tn_val in[2] = {bench_noise_input(&b, TN_F32, 3, DIMS(2, 5, 12), -2, 3, 1)}, expanded;
+        in[1] = tn_emit1(b.g, TN_OP_ROW_SUMS, &(tn_attrs_row_sums){.of = 4}, 1, in);
+        const tn_val of_elements = tn_emit1(b.g, TN_OP_ROW_NORM, &a, 1, in);
+        const tn_node n = tn_emit(b.g, TN_OP_ROW_NORM, &a, 2, in);
+        ck_assert_msg(n.i != 0, "%s", b.message);
+        ck_assert_int_eq(tn_expand(b.g, n, &expanded), TN_OK);
+        bench_eval(&b, 3, (tn_val[]){tn_node_result(b.g, n, 0), expanded, of_elements});
+        bench_same(&b, 0, 1, 2e-6);
+        bench_same(&b, 0, 2, 2e-6);
+        bench_close(&b);
+    }
 }
 END_TEST
 
@@ -267,6 +288,7 @@ int main(void) {
     tcase_add_loop_test(c, test_expansion, 0, 4 * n);
     tcase_add_loop_test(c, test_symbolic, 0, n);
     tcase_add_test(c, test_split);
+    tcase_add_test(c, row_norm_of_sums);
     tcase_add_test(c, attention);
     tcase_add_test(c, told_by_operands);
     tcase_add_test(c, rows);

@@ -132,6 +132,7 @@ static const char *const lines[] = {
     "layer_norm %x, _, %l {axis=3, eps=1e-05}",
     "rms_norm %x {axis=3, eps=1e-6}",
     "row_norm %x {norm=\"rms\", eps=1e-6}",
+    "row_sums %x {of=2}",
     "group_norm %x, %v, %v {groups=2, eps=1e-5}",
     "batch_norm %x, %v, %v, %v, %v {axis=1, eps=1e-5}",
     "lrn %x {size=3, alpha=0.0001, beta=0.75, bias=1, axis=1}",

@@ -97,21 +97,58 @@ tn_status tn_ev_trailing_norm(tn_ev *c) {
     return status;
 }
 
+/* The mean of a row of n elements (0: it is not taken away) and the mean square of what is left: of its elements, or of the sums of its
+ * parts and of their squares. */
+static void row_of_elements(const double *v, int64_t n, bool layer, double *mean, double *square) {
+    for (int64_t k = 0; layer && k < n; k++) *mean += v[k] / (double)n;
+    for (int64_t k = 0; k < n; k++) *square += (v[k] - *mean) * (v[k] - *mean) / (double)n;
+}
+
+static void row_of_sums(const double *v, int64_t parts, int64_t n, bool layer, double *mean, double *square) {
+    for (int64_t k = 0; k < parts; k++) {
+        if (layer) *mean += v[k] / (double)n;
+        *square += v[parts + k] / (double)n;
+    }
+    *square = fmax(0, *square - *mean * *mean);
+}
+
 /* By row: what it is multiplied with, and what is added then. */
 tn_status tn_ev_row_norm(tn_ev *c) {
     const tn_attrs_row_norm *a = c->attrs;
-    const tn_tensor *x = &c->in[0];
+    const tn_tensor *x = &c->in[0], *sums = tn_ev_has(c, 1) ? &c->in[1] : NULL;
     const int64_t n = x->dims[x->rank - 1], rows = tn_ev_product(x, 0, x->rank - 1);
-    double *v = tn_ev_scratch(c, n, sizeof *v);
+    const int64_t parts = sums ? sums->dims[0] : 0, held = sums ? parts * 2 : n;
+    const bool layer = !strcmp(a->norm, "layer");
+    double *v = tn_ev_scratch(c, held, sizeof *v);
     if (!v) return tn_ev_no_memory(c);
     for (int64_t r = 0; r < rows; r++) {
         double mean = 0, square = 0;
-        tn_ev_load_f(x, r * n, 1, (size_t)n, v);
-        for (int64_t k = 0; !strcmp(a->norm, "layer") && k < n; k++) mean += v[k] / (double)n;
-        for (int64_t k = 0; k < n; k++) square += (v[k] - mean) * (v[k] - mean) / (double)n;
+        for (int64_t k = 0; sums && k < 2; k++) tn_ev_load_f(sums, r * 2 + k, rows * 2, (size_t)parts, v + k * parts);
+        if (!sums) tn_ev_load_f(x, r * n, 1, (size_t)n, v);
+        if (sums)
+            row_of_sums(v, parts, n, layer, &mean, &square);
+        else
+            row_of_elements(v, n, layer, &mean, &square);
         const double scale = 1 / sqrt(square + a->eps), out[2] = {scale, -mean * scale};
         tn_ev_store_f(&c->out[0], r * 2, 1, 2, out);
     }
+    tn_ev_drop(c, v, held, sizeof *v);
+    return TN_OK;
+}
+
+tn_status tn_ev_row_sums(tn_ev *c) {
+    const tn_attrs_row_sums *a = c->attrs;
+    const tn_tensor *x = &c->in[0];
+    const int64_t n = a->of, parts = x->dims[x->rank - 1] / n, rows = tn_ev_product(x, 0, x->rank - 1);
+    double *v = tn_ev_scratch(c, n, sizeof *v);
+    if (!v) return tn_ev_no_memory(c);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t p = 0; p < parts; p++) {
+            double out[2] = {0, 0};
+            tn_ev_load_f(x, (r * parts + p) * n, 1, (size_t)n, v);
+            for (int64_t k = 0; k < n; k++) out[0] += v[k], out[1] += v[k] * v[k];
+            tn_ev_store_f(&c->out[0], (p * rows + r) * 2, 1, 2, out);
+        }
     tn_ev_drop(c, v, n, sizeof *v);
     return TN_OK;
 }

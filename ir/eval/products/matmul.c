@@ -53,17 +53,19 @@ static void int_gemm(const tn_attrs_matmul *at, int64_t m, int64_t n, int64_t k,
         }
 }
 
-/* The product y [m, n] of the rows of x [m, k] as they are becomes that of the rows with a norm (ir/type/contract.c); sums: of the
- * columns of the other factor, or NULL: means are not taken away. */
-static void norm_rows(double eps, int64_t m, int64_t n, int64_t k, const double *x, const double *sums, double *y) {
-    for (int64_t i = 0; i < m; i++) {
-        double mean = 0, square = 0;
-        for (int64_t p = 0; sums && p < k; p++) mean += x[i * k + p];
-        mean /= (double)k;
-        for (int64_t p = 0; p < k; p++) square += (x[i * k + p] - mean) * (x[i * k + p] - mean);
-        const double scale = 1 / sqrt(square / (double)k + eps);
-        for (int64_t j = 0; j < n; j++) y[i * n + j] = (y[i * n + j] - (sums ? mean * sums[j] : 0)) * scale;
-    }
+/* The mean square of a row, less its mean where that is taken away. */
+static double variance_of_row(const double *x, int64_t k, bool centred) {
+    double mean = 0, square = 0;
+    for (int64_t p = 0; centred && p < k; p++) mean += x[p] / (double)k;
+    for (int64_t p = 0; p < k; p++) square += (x[p] - mean) * (x[p] - mean);
+    return square / (double)k;
+}
+
+/* The same from the sums of the row's parts and of their squares, which are that far apart. */
+static double variance_of_parts(const double *part, int64_t parts, int64_t apart, int64_t k, bool centred) {
+    double mean = 0, square = 0;
+    for (int64_t p = 0; p < parts; p++, part += apart) mean += part[0] / (double)k, square += part[1] / (double)k;
+    return fmax(0, square - (centred ? mean * mean : 0));
 }
 
 typedef struct product {
@@ -72,9 +74,22 @@ typedef struct product {
     side a, b; /* b: of the columns that are in work */
     tn_tensor *y;
     void *out;    /* m rows of those columns; doubles, or int64_t, which have one size */
-    double *sums; /* of all columns, for a norm that takes means away */
-    bool floats, norm;
+    double *rows; /* of all rows, by parts, where they are given */
+    int64_t parts, apart;
+    bool floats, norm, layer; /* layer: a norm that takes means away */
 } product;
+
+/* The product of w columns and of the rows as they are becomes that of the rows with a norm (ir/type/contract.c); row: the number of the
+ * first. */
+static void norm_rows(const product *p, int64_t row, int64_t w) {
+    double *y = p->out;
+    for (int64_t i = 0; i < p->m; i++, y += w) {
+        const double variance = p->rows ? variance_of_parts(p->rows + (row + i) * 2, p->parts, p->apart, p->k, p->layer)
+                                        : variance_of_row(p->a.f + i * p->k, p->k, p->layer);
+        const double scale = 1 / sqrt(variance + p->at->eps);
+        for (int64_t n = 0; n < w; n++) y[n] *= scale;
+    }
+}
 
 /* w columns from column j on, of the matrices that begin with these elements. */
 static void multiply(product *p, int64_t at_a, int64_t at_b, int64_t at_y, int64_t j, int64_t w) {
@@ -84,7 +99,7 @@ static void multiply(product *p, int64_t at_a, int64_t at_b, int64_t at_y, int64
         tn_ev_gemm(p->at->trans_a, p->at->trans_b, p->m, w, p->k, p->a.f, p->a.row, p->b.f, p->b.row, false, p->out, w);
     else
         int_gemm(p->at, p->m, w, p->k, p->a.i, p->b.i, p->out);
-    if (p->norm) norm_rows(p->at->eps, p->m, w, p->k, p->a.f, p->sums ? p->sums + j : NULL, p->out);
+    if (p->norm) norm_rows(p, p->k ? at_a / p->k : 0, w);
     const int64_t rows = w == p->n ? 1 : p->m, row = w == p->n ? p->m * w : w;
     for (int64_t i = 0; i < rows; i++)
         if (p->floats)
@@ -133,15 +148,18 @@ static void take_columns(product *p, int64_t w) {
 static tn_status multiply_panels(tn_ev *c, product *p) {
     const int64_t most = less(p->n, p->k < PANEL ? PANEL / (p->k ? p->k : 1) : 1);
     void *a = tn_ev_scratch(c, p->a.numel, 8), *b = tn_ev_scratch(c, most * p->k, 8);
-    const bool centred = p->norm && tn_ev_has(c, 2);
+    const bool given = p->norm && tn_ev_has(c, 2);
+    const int64_t of_rows = given ? tn_tensor_numel(&c->in[2]) : 0;
     p->out = tn_ev_scratch(c, p->m * most, 8);
-    p->sums = centred ? tn_ev_scratch(c, p->n, sizeof *p->sums) : NULL;
+    p->rows = given ? tn_ev_scratch(c, of_rows, sizeof *p->rows) : NULL;
+    p->parts = given ? c->in[2].dims[0] : 0;
+    p->apart = p->parts ? of_rows / p->parts : 0;
     p->a.f = p->floats ? a : NULL;
     p->b.f = p->floats ? b : NULL;
     p->a.i = p->floats ? NULL : a;
     p->b.i = p->floats ? NULL : b;
-    const tn_status status = a && b && p->out && (p->sums || !centred) ? TN_OK : tn_ev_no_memory(c);
-    if (p->sums) tn_ev_load_f(&c->in[2], 0, 1, (size_t)p->n, p->sums);
+    const tn_status status = a && b && p->out && (p->rows || !given) ? TN_OK : tn_ev_no_memory(c);
+    if (p->rows) tn_ev_load_f(&c->in[2], 0, 1, (size_t)of_rows, p->rows);
     for (int64_t j = 0; status == TN_OK && j < p->n; j += most) {
         take_columns(p, less(most, p->n - j));
         multiply_batch(p, j, less(most, p->n - j));
@@ -149,7 +167,7 @@ static tn_status multiply_panels(tn_ev *c, product *p) {
     tn_ev_drop(c, a, p->a.numel, 8);
     tn_ev_drop(c, b, most * p->k, 8);
     tn_ev_drop(c, p->out, p->m * most, 8);
-    tn_ev_drop(c, p->sums, p->n, sizeof *p->sums);
+    tn_ev_drop(c, p->rows, of_rows, sizeof *p->rows);
     return status;
 }
 
@@ -169,6 +187,7 @@ tn_status tn_ev_matmul(tn_ev *c) {
     const bool bytes = at->math && !strcmp(at->math, "i32");
     p.floats = bytes || tn_dtype_is_float(y->dtype);
     p.norm = at->norm && *at->norm;
+    p.layer = p.norm && !strcmp(at->norm, "layer");
     if (p.m == 0 || p.n == 0) return TN_OK;
     if (!c->opts->fast || y->dtype != TN_F32 || p.norm) return multiply_panels(c, &p);
     multiply_batch(&p, 0, 0);

@@ -59,13 +59,14 @@ extern "C" {
     B(elu, ELU, activation) B(selu, SELU, activation) B(celu, CELU, activation)                                        \
     B(leaky_relu, LEAKY_RELU, activation) B(hard_sigmoid, HARD_SIGMOID, activation)                                    \
     B(thresholded_relu, THRESHOLDED_RELU, activation) B(space_to_depth, SPACE_TO_DEPTH, depth)                         \
-    B(depth_to_space, DEPTH_TO_SPACE, depth) B(dft, DFT, dft) B(row_norm, ROW_NORM, row_norm)
+    B(depth_to_space, DEPTH_TO_SPACE, depth) B(dft, DFT, dft) B(row_sums, ROW_SUMS, row_sums)
 
-/* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's and rms_norm's b may be none.  append's a is an input, and its
+/* tn_val tn_build_NAME(g, a, b, tn_attrs_ATTRS); trilu's, rms_norm's and row_norm's b may be none.  append's a is an input, and its
  * result an output, which grows in the input's buffer (tn_graph_alias). */
 #define TN_BUILD_BINARY_ATTRS(B)                                                                                       \
     B(gather, GATHER, axis) B(gather_elements, GATHER_ELEMENTS, axis) B(grid_sample, GRID_SAMPLE, grid_sample)         \
     B(gather_nd, GATHER_ND, gather_nd) B(trilu, TRILU, trilu) B(matmul, MATMUL, matmul) B(rms_norm, RMS_NORM, norm)   \
+    B(row_norm, ROW_NORM, row_norm)                                                                                    \
     B(append, APPEND, append) B(compact, COMPACT, compact) B(sort_move, SORT_MOVE, sort)
 
 /* tn_val tn_build_NAME(g, a, b, c, tn_attrs_ATTRS); c (and layer_norm's and group_norm's b) may be none. */
