@@ -21,6 +21,7 @@
 //! switch  TURNS   0 1
 //! require GROUPS == 1 || SHARE == 2 || (GROUPS - 1) * 64 < hint(S)
 //! require SHARE == 1 || (GROUPS == 2 && TURNS == 0 && STAGES != 3 && BN <= 128 && BN < hint(T))
+//! require SHARE == 1 || hint(S) * hint(BATCH) <= 16384
 //! require BN == 64 || BN - 64 < hint(T)
 //! require BN != 80 || E > 128
 //! require TURNS == 0 || (GROUPS > 1 && BN < hint(T))
