@@ -93,6 +93,28 @@ START_TEST(wgmma_slots) {
 }
 END_TEST
 
+/* Candidates of so many images' twelve heads of 512 tokens in which two warpgroups share keys. */
+static size_t sharing_keys(int64_t images) {
+    tn_graph *g = tn_graph_new(&env);
+    const tn_type t = tn_type_const(g, TN_F32, 4, (int64_t[]){images, 12, 512, 64});
+    const tn_val in[] = {tn_graph_add_input(g, "q", t), tn_graph_add_input(g, "k", t), tn_graph_add_input(g, "v", t)};
+    const tn_val y = tn_emit1(g, TN_OP_ATTENTION, &(tn_attrs_attention){.scale = 0.125}, 3, in);
+    tn_graph_set_outputs(g, 1, &y, (const char *const[]){"y"});
+    result r = candidates(g, &half, "sm_90a", 0);
+    size_t n = 0;
+    for (size_t k = 0; k < r.n; k++)
+        n += !strcmp(r.v[k].tpl->name, "attention_tma") && tn_knob_get(r.v[k].tpl, r.v[k].knob, "SHARE") == 2;
+    release(&r);
+    return n;
+}
+
+/* They do where blocks are few; where there are many, such candidates would take the places of others. */
+START_TEST(shared_keys) {
+    ck_assert_uint_gt(sharing_keys(1), 0);
+    ck_assert_uint_eq(sharing_keys(32), 0);
+}
+END_TEST
+
 /* wgmma is sm_90a's: no other architecture lists it, nor do operands that are not 16 bits wide or not in whole
  * chunks. */
 START_TEST(wgmma_elsewhere) {
@@ -214,6 +236,7 @@ int main(void) {
     tcase_add_test(t, convolution_wgmma);
     tcase_add_test(t, gemm_wgmma);
     tcase_add_test(t, wgmma_slots);
+    tcase_add_test(t, shared_keys);
     tcase_add_test(t, wgmma_elsewhere);
     tcase_add_test(t, convolution_tf32);
     tcase_add_test(t, convolution_float32);
