@@ -127,8 +127,8 @@ void tn_emit_epilogue(tn_emitter *e, const char *fn, tn_val of, const tn_coord *
 /* The same in two steps, for one vec:
  *     __device__ auto fn(const tn_args &args, tn_index c0, ..., bool inside)
  * reads what the epilogue wants beside acc, where the coordinates are inside, and returns what is called there with
- * `const R (&acc)[vec]` to do the rest, and, where tn_spec_row_sums wants it, with `R (&kept)[vec]` for what is to be summed up.  So a template asks for the operands of several places before its sums are there, and before what
- * it writes might overlie them. */
+ * `const R (&acc)[vec]` to do the rest, and, where tn_spec_row_sums wants it, with `R (&kept)[vec]` for what is to be summed up.  So a
+ * template asks for the operands of several places before its sums are there, and before what it writes might overlie them. */
 void tn_emit_epilogue_at(tn_emitter *e, const char *fn, tn_val of, const tn_coord *c, uint32_t n, uint32_t vec);
 tn_val tn_spec_anchor_result(const tn_spec *s);
 tn_val tn_spec_anchor_input(const tn_spec *s, size_t k); /* none past the end */
