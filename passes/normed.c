@@ -238,8 +238,9 @@ static double *sums_of_columns(const normed *p, const tn_filter *f, const tn_val
     double *sums = numbers(p, NULL, f->outs), *each = numbers(p, of, f->ins);
     column_sums s = {f, tn_val_dtype(g, f->w), tn_const_data(g, f->w), each, sums};
     if (sums && each) tn_ev_parallel((size_t)(f->ins * f->outs), sum_part, &s);
+    if (!each) tn_free(tn_graph_env(g), sums, (size_t)f->outs * sizeof *sums);
     tn_free(tn_graph_env(g), each, (size_t)f->ins * sizeof *each);
-    return sums;
+    return each ? sums : NULL;
 }
 
 /* The weight times the gain, less the means of columns where the norm takes means away, rounded: the weight itself where neither is. */
